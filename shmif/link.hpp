@@ -1,0 +1,101 @@
+#pragma once
+// The Link concept: anything frames can be sent to and received from, with a descriptor to wait on.
+//
+// The bus port, the TAP device, the packet socket, capture files and the wrappers around any of them
+// are Links. tests/shmif/link_conformance.hpp is the suite that each of them passes.
+
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <system_error>
+
+#include "shmif/frame.hpp"
+
+namespace shmif {
+
+/// What became of a batch that was sent. `taken` frames from its front were accepted (or counted as
+/// dropped by the link itself, as a full device does); the rest can be sent again.
+struct SendResult {
+  std::size_t taken = 0;
+  std::error_code error;  ///< set: why frame number `taken` was refused; Errc::link_ended: for good
+};
+
+/// What a receive brought. No frames and no error: nothing is there now.
+struct ReceiveResult {
+  std::size_t frames = 0;
+  std::uint64_t lost = 0;  ///< frames that an overrun cost since the last call
+  std::error_code error;   ///< Errc::link_ended: nothing will ever come again (device gone, EOF)
+};
+
+/// What prepare_wait() answers.
+struct WaitHint {
+  bool ready = false;  ///< frames are there: do not sleep
+  /// Sleep no longer than this before looking again, whatever the descriptor says.
+  std::chrono::nanoseconds at_most = std::chrono::nanoseconds::max();
+};
+
+/// To wait: prepare_wait(); unless ready, poll descriptor() for POLLIN at most `at_most`;
+/// finish_wait(). A descriptor of -1 cannot be polled: the link is always ready, or ended.
+/// Threads: one thread may send while another receives and waits; more than that where a link says so.
+/// Blocks: none of these calls blocks for a peer; send may wait for a device's queue.
+template <class L>
+concept Link = requires(L& link, std::span<const FrameView> out, FrameBatch& in) {
+  { link.send(out) } noexcept -> std::same_as<SendResult>;
+  { link.receive(in) } noexcept -> std::same_as<ReceiveResult>;  // appends to `in`
+  { link.descriptor() } noexcept -> std::same_as<int>;
+  { link.prepare_wait() } noexcept -> std::same_as<WaitHint>;
+  { link.finish_wait() } noexcept -> std::same_as<void>;
+  { link.max_frame_bytes() } noexcept -> std::same_as<std::size_t>;
+  { link.address() } -> std::convertible_to<std::string>;  // "tap:tap0", "bus:/tmp/b0"
+};
+
+/// Any Link behind one type, for code that learns at run time which link it has (the bridge).
+/// One virtual call per batch. Itself a Link.
+class AnyLink {
+ public:
+  template <Link L>
+  explicit AnyLink(std::unique_ptr<L> link) : self_(std::make_unique<Model<L>>(std::move(link))) {}
+
+  SendResult send(std::span<const FrameView> frames) noexcept { return self_->send(frames); }
+  ReceiveResult receive(FrameBatch& into) noexcept { return self_->receive(into); }
+  int descriptor() noexcept { return self_->descriptor(); }
+  WaitHint prepare_wait() noexcept { return self_->prepare_wait(); }
+  void finish_wait() noexcept { self_->finish_wait(); }
+  std::size_t max_frame_bytes() noexcept { return self_->max_frame_bytes(); }
+  std::string address() { return self_->address(); }
+
+ private:
+  struct Interface {
+    Interface() = default;
+    Interface(const Interface&) = delete;
+    Interface& operator=(const Interface&) = delete;
+    virtual ~Interface() = default;
+    virtual SendResult send(std::span<const FrameView>) noexcept = 0;
+    virtual ReceiveResult receive(FrameBatch&) noexcept = 0;
+    virtual int descriptor() noexcept = 0;
+    virtual WaitHint prepare_wait() noexcept = 0;
+    virtual void finish_wait() noexcept = 0;
+    virtual std::size_t max_frame_bytes() noexcept = 0;
+    virtual std::string address() = 0;
+  };
+  template <Link L>
+  struct Model final : Interface {
+    explicit Model(std::unique_ptr<L> l) : link(std::move(l)) {}
+    SendResult send(std::span<const FrameView> f) noexcept override { return link->send(f); }
+    ReceiveResult receive(FrameBatch& b) noexcept override { return link->receive(b); }
+    int descriptor() noexcept override { return link->descriptor(); }
+    WaitHint prepare_wait() noexcept override { return link->prepare_wait(); }
+    void finish_wait() noexcept override { link->finish_wait(); }
+    std::size_t max_frame_bytes() noexcept override { return link->max_frame_bytes(); }
+    std::string address() override { return link->address(); }
+    std::unique_ptr<L> link;
+  };
+  std::unique_ptr<Interface> self_;
+};
+
+static_assert(Link<AnyLink>);
+
+}  // namespace shmif

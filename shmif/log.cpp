@@ -1,0 +1,52 @@
+#include "shmif/log.hpp"
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <array>
+#include <memory>
+#include <utility>
+
+namespace shmif {
+namespace {
+
+/// A logger of our own: the user's default logger and its registry stay as they are.
+spdlog::logger& logger() {
+  static const std::shared_ptr<spdlog::logger> instance = [] {
+    auto l = std::make_shared<spdlog::logger>("shmif",
+                                              std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    l->set_level(spdlog::level::warn);
+    l->set_pattern("%n: %l: %v");
+    return l;
+  }();
+  return *instance;
+}
+
+}  // namespace
+
+bool set_log_level(std::string_view level) {
+  using Level = spdlog::level::level_enum;
+  static constexpr std::array<std::pair<std::string_view, Level>, 7> kLevels{{
+      {"trace", Level::trace},
+      {"debug", Level::debug},
+      {"info", Level::info},
+      {"warning", Level::warn},
+      {"error", Level::err},
+      {"critical", Level::critical},
+      {"off", Level::off},
+  }};
+  for (const auto& [name, value] : kLevels) {
+    if (name == level) {
+      logger().set_level(value);
+      return true;
+    }
+  }
+  return false;
+}
+
+void log_debug(std::string_view message) { logger().debug(message); }
+void log_info(std::string_view message) { logger().info(message); }
+void log_warning(std::string_view message) { logger().warn(message); }
+void log_error(std::string_view message) { logger().error(message); }
+
+}  // namespace shmif

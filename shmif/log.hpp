@@ -1,0 +1,19 @@
+#pragma once
+// Diagnostics of the library, through spdlog, off the hot path. By default warnings and errors go to
+// standard error.
+
+#include <string_view>
+
+namespace shmif {
+
+/// Sets the level below which nothing is logged: trace, debug, info, warning, error, critical, off.
+/// Threads: safe. Result: false, and nothing changes, for another word.
+bool set_log_level(std::string_view level);
+
+/// Writes one line at a level. For the project's own layers; callers with much to say use spdlog.
+void log_debug(std::string_view message);
+void log_info(std::string_view message);
+void log_warning(std::string_view message);
+void log_error(std::string_view message);
+
+}  // namespace shmif

@@ -1,0 +1,143 @@
+#pragma once
+// Port: one host's attachment to a bus. A Link.
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <system_error>
+
+#include "bus/result.hpp"
+#include "shmif/bus.hpp"
+#include "shmif/link.hpp"
+#include "shmif/mac.hpp"
+
+namespace shmif {
+
+/// Where a port that goes up begins to read.
+enum class Start : std::uint8_t {
+  now,     ///< with the next frame
+  oldest,  ///< with the oldest frame still in the ring (what NetBSD's shmif does)
+};
+/// Where a port that was overrun goes on.
+enum class Resume : std::uint8_t {
+  first,   ///< with the oldest frame still in the ring: loses least
+  newest,  ///< with the next frame: catches up at once
+};
+
+struct PortOptions {
+  std::string name;  ///< 1 to 31 printable characters, unique among live ports; empty: next "portN"
+  std::optional<MacAddress> mac;  ///< nothing: random b2:a0:xx:xx:xx:xx
+  LinkKind kind = LinkKind::library;
+  Start start = Start::now;
+  Resume resume = Resume::first;
+  bool promiscuous = false;
+  /// Accept also what is addressed to any source MAC this port has sent from (for a link behind which
+  /// other hosts live, as a guest or a bridge).
+  bool learn = false;
+  bool lock_memory = false;  ///< mlock the mapping; attach fails where RLIMIT_MEMLOCK is too small
+};
+
+struct PortCounters {
+  std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0;
+  std::uint64_t own_frames = 0;       ///< passed by: sent by this port
+  std::uint64_t filtered_frames = 0;  ///< passed by: addressed to somebody else
+  std::uint64_t skipped_frames = 0;   ///< passed by while the port was down
+  std::uint64_t overruns = 0, lost_frames = 0, lost_bytes = 0;
+  std::uint64_t corrupt = 0;  ///< times the shared memory did not hold what it should
+  std::uint64_t wakeups = 0, doorbells = 0, lock_sleeps = 0;
+};
+
+/// A port exists by itself; it is linked to a bus or not, and up or down.
+/// Threads: send from any number of threads; receive and the wait calls from one at a time; attach, detach,
+/// up and down from one at a time, and not while another thread is inside receive or a wait (use
+/// Receiver, or interrupt() and join first). Counters and setters from any thread.
+/// After a fork every call in the child answers Errc::forked.
+class Port {
+ public:
+  explicit Port(PortOptions options = {});
+  Port(Port&&) noexcept;
+  Port& operator=(Port&&) noexcept;
+  ~Port();  ///< detaches
+
+  /// Attaches to the bus at `path`. Errors: path_empty, path_too_long, already_linked (also when down),
+  /// name_taken, mac_taken, table_full, and all that Bus::open may answer.
+  /// Blocks: while the ring's pages are prefaulted (about 1 ms for 4 MiB).
+  Result<void> attach(const std::string& path);
+  /// Leaves the bus; nothing when not linked. Errors: port_up.
+  std::error_code detach() noexcept;
+
+  struct LinkState {
+    std::string path;  ///< as given to attach
+    bool still_named;  ///< false: the path no longer names the mapped file
+  };
+  /// The bus this port is linked to. Errors: not_linked.
+  Result<LinkState> link() const;
+
+  /// Errors: not_linked. Does nothing when already so.
+  std::error_code up() noexcept;
+  std::error_code down() noexcept;
+  bool is_up() const noexcept;
+
+  /// Sends frames in order, in batches of one lock hold and one doorbell each. Errors: not_linked,
+  /// port_down, frame_too_short, frame_too_long, no_room, corrupt, forked.
+  /// Blocks: for the lock only, which no holder can keep (docs/theory-of-operation.md).
+  SendResult send(std::span<const FrameView> frames) noexcept;
+  /// Appends to `into` what has arrived, until it is full. Blocks: never.
+  ReceiveResult receive(FrameBatch& into) noexcept;
+  /// Waits until receive() would bring something, at most `timeout`. Result: false on timeout, after
+  /// interrupt(), when down or not linked.
+  bool wait(std::chrono::nanoseconds timeout) noexcept;
+  /// Makes a wait() that is going on, or the next one, return false. Threads: any; wakes only this port.
+  void interrupt() noexcept;
+
+  /// For poll and epoll, see Link. The descriptor stays the same while attached; -1 when not linked, or when
+  /// none can be had, with the reason in descriptor_error().
+  int descriptor() noexcept;
+  std::error_code descriptor_error() const noexcept;
+  WaitHint prepare_wait() noexcept;
+  void finish_wait() noexcept;
+
+  std::size_t max_frame_bytes() noexcept;  ///< MTU + 22 of the bus; the largest of any bus when unlinked
+  std::string address();                   ///< "bus:PATH"
+
+  std::string name() const;  ///< as given, or as the bus chose it
+  MacAddress mac() const noexcept;
+  unsigned slot() const noexcept;  ///< 0xffff when not linked
+  std::uint32_t mtu() const noexcept;
+  /// In force before the call returns, also while up.
+  std::error_code set_mac(MacAddress mac) noexcept;
+  std::error_code set_promiscuous(bool on) noexcept;
+  PortCounters counters() const noexcept;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+static_assert(Link<Port>);
+
+/// Listens without a slot, so also where the file may only be read. It cannot announce that it sleeps;
+/// wait() polls, 1 to 50 ms apart. Hears every frame.
+/// Threads: one at a time.
+class Follower {
+ public:
+  static Result<Follower> open(const std::string& path, Start start, Resume resume = Resume::first);
+  Follower(Follower&&) noexcept;
+  Follower& operator=(Follower&&) noexcept;
+  ~Follower();
+
+  ReceiveResult receive(FrameBatch& into) noexcept;
+  bool wait(std::chrono::nanoseconds timeout) noexcept;
+  PortCounters counters() const noexcept;
+  std::size_t max_frame_bytes() const noexcept;
+
+ private:
+  struct Impl;
+  explicit Follower(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace shmif
