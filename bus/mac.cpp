@@ -1,4 +1,4 @@
-#include "shmif/mac.hpp"
+#include "bus/mac.hpp"
 
 #include <sys/random.h>
 
