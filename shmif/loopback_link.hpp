@@ -1,0 +1,61 @@
+#pragma once
+// LoopbackLink: frames sent are received again, in this process. For tests, and for a rig that
+// wants to try its own code without a bus.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "bus/result.hpp"
+#include "shmif/link.hpp"
+
+namespace shmif {
+
+struct LoopbackOptions {
+  std::size_t queue_frames = 1024;      ///< a frame that finds so many waiting is dropped
+  std::size_t queue_bytes = 1U << 20U;  ///< the same for their bytes; at least max_frame_bytes
+  std::size_t max_frame_bytes = 1522;   ///< 14 to kMaxFrameBytes; longer ones are refused
+};
+
+/// One end of an Ethernet cable whose other end is another LoopbackLink, or itself. Each end has a
+/// bounded queue of what arrived; what finds it full is taken and dropped, as a full device does.
+/// Threads: send from any number of threads; receive and the wait calls from one at a time.
+/// Blocks: never, but for the moment another thread copies one frame.
+class LoopbackLink {
+ public:
+  /// One link that receives what it sends. Errors: bad_argument, or the system's (no descriptor).
+  static Result<LoopbackLink> self(const LoopbackOptions& options = {});
+  /// Two links, each receiving what the other sends. When one goes or is closed, the other one
+  /// receives what is still queued and then ends. Errors: as self().
+  static Result<std::pair<LoopbackLink, LoopbackLink>> pair(const LoopbackOptions& options = {});
+
+  LoopbackLink(LoopbackLink&&) noexcept;
+  LoopbackLink& operator=(LoopbackLink&&) noexcept;
+  ~LoopbackLink();  ///< close()
+
+  /// Ends this link and its peer; wakes who waits. Threads: any.
+  void close() noexcept;
+
+  /// Errors: frame_too_short, frame_too_long, link_ended.
+  SendResult send(std::span<const FrameView> frames) noexcept;
+  ReceiveResult receive(FrameBatch& into) noexcept;
+  int descriptor() noexcept;
+  WaitHint prepare_wait() noexcept;
+  void finish_wait() noexcept;
+  std::size_t max_frame_bytes() noexcept;
+  std::string address();  ///< "loopback:"
+
+  /// Frames sent from here that found the receiver's queue full. Threads: any.
+  std::uint64_t dropped() const noexcept;
+
+ private:
+  class Queue;
+  LoopbackLink(std::shared_ptr<Queue> in, std::shared_ptr<Queue> out) noexcept;
+  std::shared_ptr<Queue> in_, out_;
+};
+
+static_assert(Link<LoopbackLink>);
+
+}  // namespace shmif

@@ -1,0 +1,489 @@
+#pragma once
+// The conformance suite that every Link passes. A link's test writes a Rig, which builds the link
+// and the other side of it, and instantiates the suite:
+//
+//   INSTANTIATE_TYPED_TEST_SUITE_P(Loopback, LinkConformance, testing::Types<LoopbackRig>);
+//
+// A Rig has:
+//
+//   static constexpr bool kSends;     // the link passes frames on
+//   static constexpr bool kReceives;  // frames arrive at the link
+//   static constexpr bool kLive;      // frames may be fed at any time; false: once, before link()
+//   static constexpr bool kEnds;      // end() is possible
+//   static std::string unavailable(); // why it cannot run on this machine; empty when it can
+//   Rig();                            // may use ASSERT-like failures through exceptions
+//   auto& link();                     // the Link under test
+//   std::size_t largest();            // the longest untagged frame that crosses it
+//   void feed(const std::vector<Bytes>& frames);  // lets them arrive at the link, in order
+//   std::vector<Bytes> heard();       // what the link sent since the last call, in order
+//   void end();                       // the device goes away, the peer closes, the file is read
+//
+// Members that the constants rule out are never called, but must compile. Other traffic, such as a
+// kernel's neighbour discovery, may appear on both sides: the suite looks at its own frames only.
+
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "shmif/link.hpp"
+
+namespace shmif::test {
+
+using Bytes = std::vector<std::byte>;
+
+/// The source address of every frame of the suite, by which it knows its own.
+inline constexpr std::array<std::uint8_t, 6> kSuiteMac{0xb2, 0xa0, 0xc0, 0xff, 0xee, 0x01};
+
+/// A broadcast frame of `size` bytes whose contents follow from `seed` alone. `tags` 802.1Q headers
+/// (an 802.1ad one outside where there are two) stand before its EtherType, inside `size`.
+inline Bytes make_frame(std::size_t size, std::uint64_t seed, unsigned tags = 0) {
+  std::mt19937_64 random(seed * 0x9e3779b97f4a7c15U + size);
+  Bytes frame(size);
+  for (std::byte& b : frame) b = static_cast<std::byte>(random());
+  std::fill_n(frame.begin(), 6, std::byte{0xff});
+  std::memcpy(frame.data() + 6, kSuiteMac.data(), 6);
+  std::size_t at = 12;
+  const auto put16 = [&](unsigned v) {
+    frame.at(at++) = static_cast<std::byte>(v >> 8U);
+    frame.at(at++) = static_cast<std::byte>(v);
+  };
+  for (unsigned tag = tags; tag > 0; --tag) {
+    put16(tag == 2 ? 0x88a8 : 0x8100);
+    put16(0x6000 | (100 + tag));  // priority 3, VLAN 101 or 102
+  }
+  put16(0x88b6);  // IEEE 802 local experimental EtherType 2: no stack answers it
+  return frame;
+}
+
+inline bool is_suite_frame(const FrameView& frame) {
+  return frame.size() >= kEthernetHeaderBytes &&
+         std::memcmp(frame.bytes.data() + 6, kSuiteMac.data(), 6) == 0;
+}
+
+inline std::vector<FrameView> views(const std::vector<Bytes>& frames) {
+  std::vector<FrameView> out;
+  out.reserve(frames.size());
+  for (const Bytes& f : frames) out.emplace_back(f.data(), f.size());
+  return out;
+}
+
+inline Bytes to_bytes(const FrameView& frame) {
+  return {frame.bytes.begin(), frame.bytes.end()};
+}
+
+/// Waits as Link prescribes. Result: false when `timeout` passed.
+template <Link L>
+bool wait_for(L& link, std::chrono::milliseconds timeout) {
+  using namespace std::chrono;
+  const auto deadline = steady_clock::now() + timeout;
+  for (;;) {
+    const WaitHint hint = link.prepare_wait();
+    const auto left = duration_cast<nanoseconds>(deadline - steady_clock::now());
+    if (hint.ready || left.count() <= 0) {
+      link.finish_wait();
+      return hint.ready;
+    }
+    // Rounded up, else the last millisecond of a wait would be a busy loop.
+    const auto ms = duration_cast<milliseconds>(std::min(left, hint.at_most)).count() + 1;
+    pollfd p{.fd = link.descriptor(), .events = POLLIN, .revents = 0};
+    const int n = poll(&p, 1, static_cast<int>(ms));
+    link.finish_wait();
+    if (n > 0) return true;
+  }
+}
+
+/// Receives until `count` frames of the suite came, or none for a while.
+template <Link L>
+std::vector<Bytes> collect(L& link, std::size_t count) {
+  constexpr std::chrono::seconds kPatience{5};
+  std::vector<Bytes> out;
+  FrameBatch batch(64, 1U << 20U);
+  while (out.size() < count) {
+    batch.clear();
+    const ReceiveResult r = link.receive(batch);
+    EXPECT_EQ(r.frames, batch.size());
+    for (const FrameView& f : batch.frames()) {
+      if (is_suite_frame(f)) out.push_back(to_bytes(f));
+    }
+    if (r.error) break;
+    if (r.frames == 0 && !wait_for(link, kPatience)) break;
+  }
+  return out;
+}
+
+/// Says where two lists of frames differ, without printing a megabyte.
+inline testing::AssertionResult same_frames(const std::vector<Bytes>& expected,
+                                            const std::vector<Bytes>& got) {
+  for (std::size_t i = 0; i < std::min(expected.size(), got.size()); ++i) {
+    if (expected[i] == got[i]) continue;
+    const auto diff = std::ranges::mismatch(expected[i], got[i]).in1 - expected[i].begin();
+    return testing::AssertionFailure()
+           << "frame " << i << " differs: expected " << expected[i].size() << " bytes, got "
+           << got[i].size() << ", first difference at byte " << diff;
+  }
+  if (expected.size() != got.size()) {
+    return testing::AssertionFailure()
+           << "expected " << expected.size() << " frames, got " << got.size();
+  }
+  return testing::AssertionSuccess();
+}
+
+/// Every size from 14 to 1600, then ever larger steps, and the three largest. The suite sends them
+/// in small groups so that no queue overflows.
+inline std::vector<std::size_t> sizes_up_to(std::size_t largest) {
+  std::vector<std::size_t> sizes;
+  for (std::size_t n = kEthernetHeaderBytes; n <= largest; n += n < 1600 ? 1 : 251) {
+    sizes.push_back(n);
+  }
+  for (std::size_t back = 3; back-- > 0;) sizes.push_back(largest - back);
+  return sizes;
+}
+
+template <class Rig>
+class LinkConformance : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string why = Rig::unavailable(); !why.empty()) GTEST_SKIP() << why;
+    rig_ = std::make_unique<Rig>();
+  }
+  Rig& rig() { return *rig_; }
+  auto& link() { return rig_->link(); }
+
+  /// Sends all of it, reading the other side whenever the link is full. Result: what was heard.
+  std::vector<Bytes> send_all(const std::vector<Bytes>& frames) {
+    std::vector<Bytes> heard;
+    const auto out = views(frames);
+    std::size_t sent = 0;
+    for (int refusals = 0; sent < out.size() && refusals < 1000;) {
+      const SendResult r = link().send(std::span(out).subspan(sent));
+      EXPECT_FALSE(r.error) << r.error.message();
+      EXPECT_LE(r.taken, out.size() - sent);
+      if (r.error) break;
+      sent += r.taken;
+      refusals = r.taken == 0 ? refusals + 1 : 0;
+      std::ranges::move(rig().heard(), std::back_inserter(heard));
+    }
+    EXPECT_EQ(sent, out.size());
+    listen_until(heard, frames.size());
+    return heard;
+  }
+
+  /// Goes on listening for what is still under way inside a device.
+  void listen_until(std::vector<Bytes>& heard, std::size_t count) {
+    for (int quiet = 0; heard.size() < count && quiet < 20;) {
+      const std::size_t before = heard.size();
+      std::ranges::move(rig().heard(), std::back_inserter(heard));
+      quiet = heard.size() == before ? quiet + 1 : 0;
+      if (quiet > 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  }
+
+ private:
+  std::unique_ptr<Rig> rig_;
+};
+
+TYPED_TEST_SUITE_P(LinkConformance);
+
+TYPED_TEST_P(LinkConformance, ReceivesEverySizeInOrderAndUnchanged) {
+  if constexpr (TypeParam::kReceives) {
+    std::vector<Bytes> frames;
+    for (const std::size_t size : sizes_up_to(this->rig().largest())) {
+      frames.push_back(make_frame(size, frames.size()));
+    }
+    if constexpr (TypeParam::kLive) {
+      for (std::size_t at = 0; at < frames.size(); at += 8) {
+        const std::vector<Bytes> group(
+            frames.begin() + static_cast<std::ptrdiff_t>(at),
+            frames.begin() + static_cast<std::ptrdiff_t>(std::min(at + 8, frames.size())));
+        this->rig().feed(group);
+        ASSERT_TRUE(same_frames(group, collect(this->link(), group.size()))) << "from " << at;
+      }
+    } else {
+      this->rig().feed(frames);
+      ASSERT_TRUE(same_frames(frames, collect(this->link(), frames.size())));
+    }
+  } else {
+    GTEST_SKIP() << "nothing arrives at this link";
+  }
+}
+
+TYPED_TEST_P(LinkConformance, SendsEverySizeInOrderAndUnchanged) {
+  if constexpr (TypeParam::kSends) {
+    std::vector<Bytes> group;
+    std::uint64_t seed = 0;
+    const auto sizes = sizes_up_to(this->rig().largest());
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+      group.push_back(make_frame(sizes[i], ++seed));
+      if (group.size() < 8 && i + 1 < sizes.size()) continue;
+      ASSERT_TRUE(same_frames(group, this->send_all(group))) << "up to size " << sizes[i];
+      group.clear();
+    }
+  } else {
+    GTEST_SKIP() << "this link sends nothing";
+  }
+}
+
+TYPED_TEST_P(LinkConformance, TakesABatchLargerThanItsQueueKeepingTheOrder) {
+  if constexpr (TypeParam::kSends) {
+    std::vector<Bytes> frames;
+    for (std::uint64_t i = 0; i < 5000; ++i) frames.push_back(make_frame(60, i));
+    const std::vector<Bytes> heard = this->send_all(frames);
+    // A full link may drop, but never reorder or repeat: what was heard is a subsequence.
+    auto from = frames.begin();
+    for (const Bytes& f : heard) {
+      from = std::find(from, frames.end(), f);
+      ASSERT_NE(from, frames.end()) << "a frame out of order, changed or twice";
+      ++from;
+    }
+    EXPECT_FALSE(heard.empty());
+    const std::vector<Bytes> next{make_frame(100, 99)};
+    EXPECT_TRUE(same_frames(next, this->send_all(next))) << "the link works on after a full queue";
+  } else {
+    GTEST_SKIP() << "this link sends nothing";
+  }
+}
+
+TYPED_TEST_P(LinkConformance, ReceiveAppendsToWhatTheBatchHolds) {
+  if constexpr (TypeParam::kReceives) {
+    const std::vector<Bytes> frames{make_frame(60, 1), make_frame(61, 2), make_frame(62, 3)};
+    this->rig().feed(frames);
+    FrameBatch batch;
+    const Bytes already = make_frame(77, 7);
+    std::memcpy(batch.room().data(), already.data(), already.size());
+    batch.push(FrameView(already.data(), already.size()));
+    while (batch.size() < 4) {
+      const std::size_t before = batch.size();
+      const ReceiveResult r = this->link().receive(batch);
+      ASSERT_EQ(batch.size(), before + r.frames);
+      ASSERT_FALSE(r.error) << r.error.message();
+      if (r.frames == 0) {
+        ASSERT_TRUE(wait_for(this->link(), std::chrono::seconds(5)));
+      }
+    }
+    EXPECT_EQ(to_bytes(batch[0]), already);
+    std::vector<Bytes> got;
+    for (std::size_t i = 1; i < batch.size(); ++i) {
+      if (is_suite_frame(batch[i])) got.push_back(to_bytes(batch[i]));
+    }
+    if (got.size() < frames.size()) {  // others' traffic came between
+      std::ranges::move(collect(this->link(), frames.size() - got.size()), std::back_inserter(got));
+    }
+    EXPECT_TRUE(same_frames(frames, got));
+  } else {
+    GTEST_SKIP() << "nothing arrives at this link";
+  }
+}
+
+TYPED_TEST_P(LinkConformance, AFullBatchStopsTheReceiveAndLosesNothing) {
+  if constexpr (TypeParam::kReceives) {
+    std::vector<Bytes> frames;
+    for (std::uint64_t i = 0; i < 20; ++i) frames.push_back(make_frame(60 + i, i));
+    this->rig().feed(frames);
+    std::vector<Bytes> got;
+    FrameBatch batch(3);
+    while (got.size() < frames.size()) {
+      batch.clear();
+      while (!batch.full()) {
+        const ReceiveResult r = this->link().receive(batch);
+        if (r.error) break;
+        if (r.frames == 0 && !wait_for(this->link(), std::chrono::milliseconds(200))) break;
+      }
+      if (batch.empty()) break;
+      ASSERT_LE(batch.size(), 3U);
+      if (batch.full()) {
+        const ReceiveResult r = this->link().receive(batch);
+        ASSERT_EQ(r.frames, 0U);
+        ASSERT_EQ(batch.size(), 3U);
+        ASSERT_FALSE(r.error) << r.error.message();
+      }
+      for (const FrameView& f : batch.frames()) {
+        if (is_suite_frame(f)) got.push_back(to_bytes(f));
+      }
+    }
+    EXPECT_TRUE(same_frames(frames, got));
+  } else {
+    GTEST_SKIP() << "nothing arrives at this link";
+  }
+}
+
+TYPED_TEST_P(LinkConformance, ARoomThatIsTooSmallGivesATruncatedFrameWithItsTrueLength) {
+  if constexpr (TypeParam::kReceives) {
+    const std::vector<Bytes> frames{make_frame(200, 1), make_frame(60, 2), make_frame(300, 3)};
+    this->rig().feed(frames);
+    FrameBatch batch(8, 64);
+    std::size_t next = 0;
+    while (next < frames.size()) {
+      batch.clear();
+      const ReceiveResult r = this->link().receive(batch);
+      ASSERT_FALSE(r.error) << r.error.message();
+      if (r.frames == 0) {
+        ASSERT_TRUE(wait_for(this->link(), std::chrono::seconds(5))) << "at frame " << next;
+        continue;
+      }
+      for (const FrameView& f : batch.frames()) {
+        if (!is_suite_frame(f)) continue;
+        ASSERT_LT(next, frames.size());
+        const Bytes& full = frames[next++];
+        ASSERT_EQ(f.size(), std::min<std::size_t>(full.size(), 64));
+        EXPECT_EQ(f.truncated(), full.size() > 64);
+        if (f.truncated()) {
+          EXPECT_EQ(f.true_bytes, full.size());
+        }
+        EXPECT_TRUE(std::ranges::equal(f.bytes, std::span(full).first(f.size())));
+      }
+    }
+  } else {
+    GTEST_SKIP() << "nothing arrives at this link";
+  }
+}
+
+TYPED_TEST_P(LinkConformance, DoesNotReceiveItsOwnFrames) {
+  if constexpr (TypeParam::kSends && TypeParam::kReceives && TypeParam::kLive) {
+    const std::vector<Bytes> own{make_frame(60, 1), make_frame(61, 2)};
+    ASSERT_TRUE(same_frames(own, this->send_all(own)));
+    const std::vector<Bytes> others{make_frame(70, 3)};
+    this->rig().feed(others);
+    EXPECT_TRUE(same_frames(others, collect(this->link(), 1)));
+  } else {
+    GTEST_SKIP() << "this link does not do both";
+  }
+}
+
+TYPED_TEST_P(LinkConformance, WithNothingThereReceiveBringsNoFramesAndNoError) {
+  if constexpr (!TypeParam::kReceives || TypeParam::kLive) {
+    FrameBatch batch;
+    while (this->link().receive(batch).frames > 0) batch.clear();  // others' traffic
+    const ReceiveResult r = this->link().receive(batch);
+    EXPECT_EQ(r.frames, 0U);
+    EXPECT_EQ(r.lost, 0U);
+    EXPECT_FALSE(r.error) << r.error.message();
+  } else {
+    GTEST_SKIP() << "there is always something, or the end";
+  }
+}
+
+TYPED_TEST_P(LinkConformance, AWaiterWakesWhenAFrameArrives) {
+  if constexpr (TypeParam::kReceives && TypeParam::kLive) {
+    // Several rounds: a doorbell that is not rearmed, or rung only once, shows in the second.
+    for (std::uint64_t round = 0; round < 5; ++round) {
+      const std::vector<Bytes> frames{make_frame(60, round)};
+      std::jthread feeder([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        this->rig().feed(frames);
+      });
+      ASSERT_TRUE(same_frames(frames, collect(this->link(), 1))) << "round " << round;
+    }
+  } else {
+    GTEST_SKIP() << "nothing arrives later at this link";
+  }
+}
+
+TYPED_TEST_P(LinkConformance, PrepareWaitSeesWhatArrivedBeforeIt) {
+  if constexpr (TypeParam::kReceives) {
+    const std::vector<Bytes> frames{make_frame(60, 1)};
+    this->rig().feed(frames);
+    EXPECT_TRUE(wait_for(this->link(), std::chrono::seconds(5)));
+    EXPECT_TRUE(same_frames(frames, collect(this->link(), 1)));
+  } else {
+    GTEST_SKIP() << "nothing arrives at this link";
+  }
+}
+
+TYPED_TEST_P(LinkConformance, RefusesFramesThatAreTooShortOrTooLongAndSaysWhich) {
+  if constexpr (TypeParam::kSends) {
+    const Bytes good = make_frame(60, 1);
+    const Bytes header = make_frame(60, 2);
+    const Bytes too_long = make_frame(this->link().max_frame_bytes() + 1, 3);
+    const FrameView thirteen(header.data(), 13);
+
+    std::vector<FrameView> batch{{good.data(), good.size()}, thirteen, {good.data(), good.size()}};
+    SendResult r = this->link().send(batch);
+    EXPECT_EQ(r.taken, 1U);
+    EXPECT_EQ(r.error, Errc::frame_too_short);
+
+    batch[1] = FrameView(too_long.data(), too_long.size());
+    r = this->link().send(batch);
+    EXPECT_EQ(r.taken, 1U);
+    EXPECT_EQ(r.error, Errc::frame_too_long);
+
+    r = this->link().send({});
+    EXPECT_EQ(r.taken, 0U);
+    EXPECT_FALSE(r.error) << r.error.message();
+
+    std::vector<Bytes> heard;
+    this->listen_until(heard, 2);
+    EXPECT_TRUE(same_frames({good, good}, heard));
+  } else {
+    GTEST_SKIP() << "this link sends nothing";
+  }
+}
+
+TYPED_TEST_P(LinkConformance, CarriesVlanTaggedFramesUnchanged) {
+  std::vector<Bytes> frames;
+  for (const unsigned tags : {1U, 2U}) {
+    for (const std::size_t size : {std::size_t{64}, this->rig().largest()}) {
+      frames.push_back(make_frame(size, frames.size(), tags));
+    }
+  }
+  if constexpr (TypeParam::kReceives) {
+    this->rig().feed(frames);
+    EXPECT_TRUE(same_frames(frames, collect(this->link(), frames.size())));
+  }
+  if constexpr (TypeParam::kSends) {
+    EXPECT_TRUE(same_frames(frames, this->send_all(frames)));
+  }
+}
+
+TYPED_TEST_P(LinkConformance, AnEndedLinkSaysSoForEver) {
+  if constexpr (TypeParam::kEnds) {
+    if constexpr (!TypeParam::kLive && TypeParam::kReceives) this->rig().feed({make_frame(60, 1)});
+    (void)this->link();
+    this->rig().end();
+    FrameBatch batch;
+    const Bytes frame = make_frame(60, 2);
+    const FrameView view(frame.data(), frame.size());
+    if constexpr (TypeParam::kReceives) {
+      while (true) {  // what was queued before the end may still come
+        batch.clear();
+        const ReceiveResult r = this->link().receive(batch);
+        if (r.error || (r.frames == 0 && !wait_for(this->link(), std::chrono::seconds(5)))) break;
+      }
+      for (int i = 0; i < 3; ++i) {
+        batch.clear();
+        const ReceiveResult r = this->link().receive(batch);
+        EXPECT_EQ(r.frames, 0U);
+        EXPECT_EQ(r.error, Errc::link_ended);
+        EXPECT_TRUE(wait_for(this->link(), std::chrono::seconds(5))) << "a waiter would hang";
+      }
+    }
+    if constexpr (TypeParam::kSends) {
+      for (int i = 0; i < 3; ++i) {
+        const SendResult r = this->link().send({&view, 1});
+        EXPECT_EQ(r.taken, 0U);
+        EXPECT_EQ(r.error, Errc::link_ended);
+      }
+    }
+  } else {
+    GTEST_SKIP() << "this link does not end by itself";
+  }
+}
+
+REGISTER_TYPED_TEST_SUITE_P(
+    LinkConformance, ReceivesEverySizeInOrderAndUnchanged, SendsEverySizeInOrderAndUnchanged,
+    TakesABatchLargerThanItsQueueKeepingTheOrder, ReceiveAppendsToWhatTheBatchHolds,
+    AFullBatchStopsTheReceiveAndLosesNothing,
+    ARoomThatIsTooSmallGivesATruncatedFrameWithItsTrueLength, DoesNotReceiveItsOwnFrames,
+    WithNothingThereReceiveBringsNoFramesAndNoError, AWaiterWakesWhenAFrameArrives,
+    PrepareWaitSeesWhatArrivedBeforeIt, RefusesFramesThatAreTooShortOrTooLongAndSaysWhich,
+    CarriesVlanTaggedFramesUnchanged, AnEndedLinkSaysSoForEver);
+
+}  // namespace shmif::test

@@ -1,0 +1,111 @@
+#include "shmif/loopback_link.hpp"
+
+#include <optional>
+
+#include "tests/shmif/link_conformance.hpp"
+
+namespace shmif::test {
+namespace {
+
+/// One end of a pair is under test; the suite feeds and listens at the other.
+class LoopbackRig {
+ public:
+  static constexpr bool kSends = true, kReceives = true, kLive = true, kEnds = true;
+  static std::string unavailable() { return {}; }
+
+  LoopbackRig() {
+    auto [near, far] = LoopbackLink::pair({.queue_frames = 32, .max_frame_bytes = 9022}).value();
+    near_.emplace(std::move(near));
+    far_.emplace(std::move(far));
+  }
+  LoopbackLink& link() { return *near_; }
+  std::size_t largest() { return near_->max_frame_bytes(); }
+  void feed(const std::vector<Bytes>& frames) {
+    const SendResult r = far_->send(views(frames));
+    if (r.error || r.taken != frames.size()) throw std::runtime_error("cannot feed the link");
+  }
+  std::vector<Bytes> heard() {
+    std::vector<Bytes> out;
+    FrameBatch batch;
+    while (far_->receive(batch).frames > 0) {
+      for (const FrameView& f : batch.frames()) out.push_back(to_bytes(f));
+      batch.clear();
+    }
+    return out;
+  }
+  void end() { far_.reset(); }
+
+ private:
+  std::optional<LoopbackLink> near_, far_;
+};
+
+INSTANTIATE_TYPED_TEST_SUITE_P(Loopback, LinkConformance, testing::Types<LoopbackRig>);
+
+TEST(LoopbackLink, ASelfLoopReceivesWhatItSends) {
+  auto link = LoopbackLink::self().value();
+  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(1514, 2)};
+  EXPECT_EQ(link.send(views(frames)).taken, 2U);
+  EXPECT_TRUE(same_frames(frames, collect(link, 2)));
+}
+
+TEST(LoopbackLink, AFullQueueDropsTheNewestAndCountsThem) {
+  auto [near, far] = LoopbackLink::pair({.queue_frames = 4}).value();
+  std::vector<Bytes> frames;
+  for (std::uint64_t i = 0; i < 10; ++i) frames.push_back(make_frame(60, i));
+  EXPECT_EQ(near.send(views(frames)).taken, 10U);
+  EXPECT_EQ(near.dropped(), 6U);
+  frames.resize(4);
+  EXPECT_TRUE(same_frames(frames, collect(far, 4)));
+  EXPECT_EQ(far.dropped(), 0U);
+}
+
+TEST(LoopbackLink, TheBytesOfTheQueueAreBoundedToo) {
+  auto link = LoopbackLink::self({.queue_bytes = 3000, .max_frame_bytes = 1514}).value();
+  const std::vector<Bytes> frames{make_frame(1514, 1), make_frame(1514, 2), make_frame(100, 3)};
+  EXPECT_EQ(link.send(views(frames)).taken, 3U);
+  EXPECT_EQ(link.dropped(), 1U);
+  EXPECT_TRUE(same_frames({frames[0], frames[2]}, collect(link, 2)));
+}
+
+TEST(LoopbackLink, StampsFramesThatHaveNoTimeAndKeepsTheTimeOfOthers) {
+  auto link = LoopbackLink::self().value();
+  const Bytes bytes = make_frame(60, 1);
+  std::vector<FrameView> frames(2, FrameView(bytes.data(), bytes.size()));
+  frames[1].time_ns = 1234567890123456789;
+  EXPECT_EQ(link.send(frames).taken, 2U);
+  FrameBatch batch;
+  EXPECT_EQ(link.receive(batch).frames, 2U);
+  EXPECT_GT(batch[0].time_ns, 1'600'000'000'000'000'000U);
+  EXPECT_EQ(batch[1].time_ns, 1234567890123456789U);
+}
+
+TEST(LoopbackLink, ALinkDeliversWhatWasQueuedBeforeItsPeerWent) {
+  auto [near, far] = LoopbackLink::pair().value();
+  const std::vector<Bytes> frames{make_frame(60, 1)};
+  EXPECT_EQ(near.send(views(frames)).taken, 1U);
+  near.close();
+  FrameBatch batch;
+  ReceiveResult r = far.receive(batch);
+  EXPECT_EQ(r.frames, 1U);
+  EXPECT_FALSE(r.error);
+  r = far.receive(batch);
+  EXPECT_EQ(r.error, Errc::link_ended);
+}
+
+TEST(LoopbackLink, RefusesAQueueThatHoldsNoFrame) {
+  EXPECT_EQ(LoopbackLink::self({.queue_frames = 0}).error().code, Errc::bad_argument);
+  EXPECT_EQ(LoopbackLink::self({.queue_bytes = 100}).error().code, Errc::bad_argument);
+  EXPECT_EQ(LoopbackLink::pair({.max_frame_bytes = 13}).error().code, Errc::bad_argument);
+  EXPECT_EQ(LoopbackLink::pair({.max_frame_bytes = 1U << 20U}).error().code, Errc::bad_argument);
+}
+
+TEST(AnyLink, IsTheLinkThatItHolds) {
+  AnyLink link(std::make_unique<LoopbackLink>(LoopbackLink::self().value()));
+  const std::vector<Bytes> frames{make_frame(60, 1)};
+  EXPECT_EQ(link.send(views(frames)).taken, 1U);
+  EXPECT_TRUE(same_frames(frames, collect(link, 1)));
+  EXPECT_EQ(link.address(), "loopback:");
+}
+
+}  // namespace
+}  // namespace shmif::test
