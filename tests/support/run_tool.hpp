@@ -1,0 +1,252 @@
+#pragma once
+// Runs programs from tests: feeds standard input, collects standard output and error, bounds the
+// time.
+
+#include <fcntl.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+extern char** environ;
+
+namespace shmif::test {
+
+/// How a program ended and what it said.
+struct ToolResult {
+  int status = -1;  ///< exit code, or 128 plus the number of the signal that ended it
+  std::string out;
+  std::string err;
+  bool timed_out = false;  ///< it was still running at the end of its time and was killed
+};
+
+/// A program that runs beside the test. The destructor kills it.
+/// Threads: one at a time.
+class Tool {
+ public:
+  /// Starts `argv` (argv[0] is searched for in PATH), with `input` as its standard input.
+  explicit Tool(std::vector<std::string> argv, std::string input = {}) : input_(std::move(input)) {
+    std::array<int, 2> in{}, out{}, err{};
+    if (pipe2(in.data(), O_CLOEXEC) != 0 || pipe2(out.data(), O_CLOEXEC) != 0 ||
+        pipe2(err.data(), O_CLOEXEC) != 0) {
+      throw std::runtime_error("pipe2");
+    }
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, in[0], 0);
+    posix_spawn_file_actions_adddup2(&actions, out[1], 1);
+    posix_spawn_file_actions_adddup2(&actions, err[1], 2);
+    posix_spawnattr_t attributes;
+    posix_spawnattr_init(&attributes);
+    sigset_t none;
+    sigemptyset(&none);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    // A program that ends without reading its input must not end the test; it itself gets the
+    // default.
+    std::signal(SIGPIPE, SIG_IGN);
+    sigset_t defaults;
+    sigemptyset(&defaults);
+    sigaddset(&defaults, SIGPIPE);
+    posix_spawnattr_setsigdefault(&attributes, &defaults);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    std::vector<char*> words;
+    for (std::string& word : argv) words.push_back(word.data());
+    words.push_back(nullptr);
+    const int failure = posix_spawnp(&pid_, words[0], &actions, &attributes, words.data(), environ);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    close(in[0]);
+    close(out[1]);
+    close(err[1]);
+    in_ = in[1];
+    out_ = out[0];
+    err_ = err[0];
+    if (failure != 0) {
+      pid_ = -1;
+      close_all();
+      throw std::runtime_error("cannot start " + argv[0]);
+    }
+    for (const int fd : {in_, out_, err_}) fcntl(fd, F_SETFL, O_NONBLOCK);
+  }
+  Tool(const Tool&) = delete;
+  Tool& operator=(const Tool&) = delete;
+  ~Tool() {
+    if (pid_ > 0) {
+      ::kill(pid_, SIGKILL);
+      waitpid(pid_, nullptr, 0);
+    }
+    close_all();
+  }
+
+  pid_t pid() const { return pid_; }
+  void signal(int number) const {
+    if (pid_ > 0) ::kill(pid_, number);
+  }
+
+  /// Waits until `text` has appeared on standard output or error. Result: false when the program
+  /// ended or the time was up without it.
+  bool wait_for(const std::string& text, std::chrono::milliseconds at_most = kDefaultTime) {
+    const auto deadline = Clock::now() + at_most;
+    for (;;) {
+      if (result_.out.find(text) != std::string::npos ||
+          result_.err.find(text) != std::string::npos) {
+        return true;
+      }
+      if ((out_ < 0 && err_ < 0) || !pump(deadline)) return false;
+    }
+  }
+
+  /// Waits for the end, kills the program when `at_most` has passed. Result: everything it said.
+  ToolResult finish(std::chrono::milliseconds at_most = kDefaultTime) {
+    const auto deadline = Clock::now() + at_most;
+    while (out_ >= 0 || err_ >= 0) {
+      // A descendant may hold the pipes open: the end of the program itself is what counts.
+      if (ended()) break;
+      if (!pump(std::min(deadline, Clock::now() + std::chrono::milliseconds(20))) &&
+          Clock::now() >= deadline) {
+        break;
+      }
+    }
+    while (!ended() && Clock::now() < deadline) usleep(2000);
+    if (!ended()) {
+      result_.timed_out = true;
+      ::kill(pid_, SIGKILL);
+      reap(0);
+    }
+    while (pump(Clock::now())) {
+    }
+    return result_;
+  }
+
+  static constexpr std::chrono::milliseconds kDefaultTime{20000};
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  static void close_one(int& fd) {
+    if (fd >= 0) close(fd);
+    fd = -1;
+  }
+  void close_all() {
+    close_one(in_);
+    close_one(out_);
+    close_one(err_);
+  }
+
+  bool reap(int flags) {
+    int status = 0;
+    if (pid_ <= 0) return true;
+    if (waitpid(pid_, &status, flags) != pid_) return false;
+    result_.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    pid_ = -1;
+    return true;
+  }
+  bool ended() { return reap(WNOHANG); }
+
+  static bool drain(int& fd, std::string& into) {
+    std::array<char, 65536> buffer;
+    const ssize_t n = read(fd, buffer.data(), buffer.size());
+    if (n > 0) {
+      into.append(buffer.data(), static_cast<std::size_t>(n));
+      return true;
+    }
+    if (n == 0 || (errno != EAGAIN && errno != EINTR)) close_one(fd);
+    return false;
+  }
+
+  void feed() {
+    if (written_ < input_.size()) {
+      const ssize_t n = write(in_, input_.data() + written_, input_.size() - written_);
+      if (n > 0) written_ += static_cast<std::size_t>(n);
+      if (n < 0 && errno != EAGAIN && errno != EINTR) close_one(in_);
+    }
+    if (in_ >= 0 && written_ == input_.size()) close_one(in_);
+  }
+
+  /// Moves bytes until something came, or the deadline. Result: false when nothing came.
+  bool pump(Clock::time_point deadline) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    std::array<pollfd, 3> entries{
+        {{out_, POLLIN, 0}, {err_, POLLIN, 0}, {in_, static_cast<short>(POLLOUT), 0}}};
+    if (poll(entries.data(), entries.size(), left > 0 ? static_cast<int>(left) : 0) <= 0) {
+      return false;
+    }
+    bool moved = false;
+    if (entries[0].revents != 0) moved |= drain(out_, result_.out);
+    if (entries[1].revents != 0) moved |= drain(err_, result_.err);
+    if (entries[2].revents != 0) {
+      feed();
+      moved = true;
+    }
+    return moved;
+  }
+
+  pid_t pid_ = -1;
+  int in_ = -1;
+  int out_ = -1;
+  int err_ = -1;
+  std::string input_;
+  std::size_t written_ = 0;
+  ToolResult result_;
+};
+
+/// The shmifctl under test: the one this build made, or the one that SHMIFCTL in the environment
+/// names.
+inline std::string shmifctl_path() {
+  const char* const given = std::getenv("SHMIFCTL");
+#ifdef SHMIFCTL_PATH
+  return given != nullptr ? given : SHMIFCTL_PATH;
+#else
+  return given != nullptr ? given : "shmifctl";
+#endif
+}
+
+/// Runs a program to its end.
+inline ToolResult run_program(std::vector<std::string> argv, std::string input = {},
+                              std::chrono::milliseconds at_most = Tool::kDefaultTime) {
+  return Tool(std::move(argv), std::move(input)).finish(at_most);
+}
+
+/// Runs `shmifctl ARGUMENTS` to its end.
+inline ToolResult run_tool(std::vector<std::string> arguments, std::string input = {},
+                           std::chrono::milliseconds at_most = Tool::kDefaultTime) {
+  arguments.insert(arguments.begin(), shmifctl_path());
+  return run_program(std::move(arguments), std::move(input), at_most);
+}
+
+/// A directory of its own for one test, removed with everything in it.
+class TemporaryDirectory {
+ public:
+  /// Made in `parent`; by default in /dev/shm, where a bus is at home.
+  explicit TemporaryDirectory(const std::string& parent = "/dev/shm") {
+    path_ = parent + "/shmif-test-XXXXXX";
+    if (mkdtemp(path_.data()) == nullptr) throw std::runtime_error("mkdtemp in " + parent);
+  }
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+  ~TemporaryDirectory() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  const std::string& path() const { return path_; }
+  std::string file(const std::string& name) const { return path_ + '/' + name; }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace shmif::test

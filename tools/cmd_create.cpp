@@ -1,0 +1,44 @@
+// shmifctl create: makes a bus.
+
+#include "shmif/bus.hpp"
+#include "tools/commands.hpp"
+#include "tools/options.hpp"
+#include "tools/values.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+int run(const CommandLine& line) {
+  const Arguments args =
+      Options("create", "PATH")
+          .about(
+              "Makes a bus. The file is complete before it has its name, and its disk space is "
+              "reserved. A path that names something already is refused.")
+          .value("size", "BYTES", "ring size: a power of two from 64K to 1G (default 4M)")
+          .value("mtu", "N", "largest layer-3 packet: 68 to 65521 (default 1500)")
+          .value("mode", "OCTAL", "permission bits of the file, exactly (default 0600)")
+          .example("shmifctl create /dev/shm/bus0", "a bus of 4 MiB, for its owner alone")
+          .example("shmifctl create /dev/shm/big --size 64M --mtu 9000 --mode 0660",
+                   "jumbo frames, room for bursts, and the file's group may attach too")
+          .parse(line);
+
+  BusOptions options;
+  if (const auto bytes = args.size("size")) options.ring_bytes = *bytes;
+  if (const auto mtu = args.count("mtu", 0, UINT32_MAX)) {
+    options.mtu = static_cast<std::uint32_t>(*mtu);
+  }
+  if (const auto text = args.text("mode")) {
+    const auto mode = parse_mode(*text);
+    if (!mode) throw UsageError{"--mode \"" + *text + "\" is not a mode (octal digits, 0 to 0777)"};
+    options.mode = *mode;
+  }
+  Bus::create(args.positional()[0], options).value();
+  return kDone;
+}
+
+}  // namespace
+
+const Command kCreateCommand{"create", "make a bus", run};
+
+}  // namespace shmif::tools

@@ -1,0 +1,23 @@
+#pragma once
+// Every command there is. A command's file includes this, so that its definition has external
+// linkage; tools/main.cpp makes a table of them.
+
+#include "tools/command.hpp"
+
+namespace shmif::tools {
+
+extern const Command kAuditCommand;
+extern const Command kBridgeCommand;
+extern const Command kCreateCommand;
+extern const Command kDestroyCommand;
+extern const Command kDumpCommand;
+extern const Command kExecCommand;
+extern const Command kInjectCommand;
+extern const Command kPingCommand;
+extern const Command kRepairCommand;
+extern const Command kStatCommand;
+extern const Command kTapCommand;
+extern const Command kTopCommand;
+extern const Command kWaitCommand;
+
+}  // namespace shmif::tools

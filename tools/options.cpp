@@ -1,0 +1,287 @@
+#include "tools/options.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cxxopts.hpp>
+
+#include "shmif/log.hpp"
+#include "tools/values.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+constexpr std::size_t kHelpColumns = 80;
+
+[[noreturn]] void refuse(std::string_view option, const std::string& value, const char* why) {
+  throw UsageError{"--" + std::string(option) + " \"" + value + "\" " + why};
+}
+
+/// `text` in lines of at most kHelpColumns, all but the first indented.
+std::string wrapped(const std::string& text, std::size_t indent, std::size_t column) {
+  std::string out;
+  std::size_t begin = 0;
+  while (begin < text.size()) {
+    std::size_t end = text.find(' ', begin);
+    if (end == std::string::npos) end = text.size();
+    const std::size_t length = end - begin;
+    if (column + length > kHelpColumns && column > indent) {
+      if (!out.empty() && out.back() == ' ') out.pop_back();
+      out += '\n' + std::string(indent, ' ');
+      column = indent;
+    }
+    out += text.substr(begin, length);
+    column += length;
+    if (end < text.size()) {
+      out += ' ';
+      ++column;
+    }
+    begin = end + 1;
+  }
+  return out + '\n';
+}
+
+/// The name between cxxopts' quotation marks.
+std::string quoted_name(const std::string& message) {
+  const std::string open = cxxopts::LQUOTE;
+  const std::size_t begin = message.find(open);
+  const std::size_t end = message.find(cxxopts::RQUOTE, begin + open.size());
+  if (begin == std::string::npos || end == std::string::npos) return message;
+  return message.substr(begin + open.size(), end - begin - open.size());
+}
+
+std::string dashed(const std::string& name) {
+  return (name.size() == 1 ? "-" : "--") + name;
+}
+
+}  // namespace
+
+void apply_log_level(const std::string& level) {
+  if (!set_log_level(level)) {
+    refuse("log-level", level,
+           "is not a level (trace, debug, info, warning, error, critical or off)");
+  }
+}
+
+bool Arguments::given(std::string_view option) const noexcept {
+  return std::any_of(options_.begin(), options_.end(),
+                     [&](const auto& entry) { return entry.first == option; });
+}
+
+std::optional<std::string> Arguments::text(std::string_view option) const {
+  for (const auto& [name, value] : options_) {
+    if (name == option) return value;
+  }
+  return std::nullopt;
+}
+
+std::vector<std::string> Arguments::all(std::string_view option) const {
+  std::vector<std::string> values;
+  for (const auto& [name, value] : options_) {
+    if (name == option) values.push_back(value);
+  }
+  return values;
+}
+
+std::optional<std::uint64_t> Arguments::size(std::string_view option) const {
+  const std::optional<std::string> value = text(option);
+  if (!value) return std::nullopt;
+  const std::optional<std::uint64_t> bytes = parse_size(*value);
+  if (!bytes) refuse(option, *value, "is not a size (write bytes, or 64K, 4M, 1G)");
+  return bytes;
+}
+
+std::optional<std::uint64_t> Arguments::count(std::string_view option, std::uint64_t least,
+                                              std::uint64_t most) const {
+  const std::optional<std::string> value = text(option);
+  if (!value) return std::nullopt;
+  const std::optional<std::uint64_t> number = parse_count(*value);
+  if (number && *number >= least && *number <= most) return number;
+  std::string why = "is not a whole number";
+  if (most != std::numeric_limits<std::uint64_t>::max()) {
+    why += " from " + std::to_string(least) + " to " + std::to_string(most);
+  } else if (least != 0) {
+    why += " from " + std::to_string(least) + " up";
+  }
+  refuse(option, *value, why.c_str());
+}
+
+std::optional<std::chrono::nanoseconds> Arguments::seconds(std::string_view option) const {
+  const std::optional<std::string> value = text(option);
+  if (!value) return std::nullopt;
+  const std::optional<std::chrono::nanoseconds> duration = parse_seconds(*value);
+  if (!duration) refuse(option, *value, "is not a time in seconds (as 10 or 0.25)");
+  return duration;
+}
+
+std::optional<MacAddress> Arguments::mac(std::string_view option) const {
+  const std::optional<std::string> value = text(option);
+  if (!value) return std::nullopt;
+  const std::optional<MacAddress> address = MacAddress::parse(*value);
+  if (!address) refuse(option, *value, "is not a MAC address (as b2:a0:00:00:00:01)");
+  if (address->is_group() || address->is_zero()) {
+    refuse(option, *value, "is no address of one host (the first byte must be even, not all zero)");
+  }
+  return address;
+}
+
+Options::Options(std::string command, std::string synopsis)
+    : command_(std::move(command)), synopsis_(std::move(synopsis)) {}
+
+Options& Options::about(std::string text) {
+  about_ = std::move(text);
+  return *this;
+}
+
+Options& Options::add(const std::string& names, std::string placeholder, std::string text,
+                      bool repeatable) {
+  Option option;
+  option.name = names;
+  if (names.size() > 2 && names[1] == ',') {
+    option.letter = names[0];
+    option.name = names.substr(2);
+  } else if (names.size() == 1) {
+    option.letter = names[0];
+  }
+  option.placeholder = std::move(placeholder);
+  option.text = std::move(text);
+  option.repeatable = repeatable;
+  options_.push_back(std::move(option));
+  return *this;
+}
+
+Options& Options::flag(const std::string& names, std::string text) {
+  return add(names, "", std::move(text), false);
+}
+
+Options& Options::value(const std::string& names, std::string placeholder, std::string text) {
+  return add(names, std::move(placeholder), std::move(text), false);
+}
+
+Options& Options::repeatable(const std::string& names, std::string placeholder, std::string text) {
+  return add(names, std::move(placeholder), std::move(text), true);
+}
+
+Options& Options::example(std::string command_line, std::string text) {
+  examples_.emplace_back(std::move(command_line), std::move(text));
+  return *this;
+}
+
+Options& Options::words(std::size_t least, std::size_t most) {
+  least_ = least;
+  most_ = most;
+  return *this;
+}
+
+Options& Options::takes_program() {
+  takes_program_ = true;
+  return *this;
+}
+
+std::string Options::help() const {
+  const std::string before = options_.empty() ? "" : " [OPTION]...";
+  std::string out = "usage: shmifctl " + command_ + before + ' ' + synopsis_ + "\n\n";
+  out += wrapped(about_, 0, 0) + '\n';
+  std::vector<Option> rows = options_;
+  rows.push_back({0, "log-level", "LEVEL", "what to report: debug, info, warning, error, off"});
+  rows.push_back({'h', "help", "", "print this and exit"});
+  std::vector<std::string> left;
+  std::size_t width = 0;
+  for (const Option& row : rows) {
+    std::string text = row.letter != 0 ? std::string("  -") + row.letter : "    ";
+    if (row.name.size() > 1) text += (row.letter != 0 ? ", --" : "  --") + row.name;
+    if (!row.placeholder.empty()) text += ' ' + row.placeholder;
+    width = std::max(width, text.size());
+    left.push_back(std::move(text));
+  }
+  out += "options:\n";
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    out += left[i] + std::string(width + 2 - left[i].size(), ' ');
+    out +=
+        wrapped(rows[i].text + (rows[i].repeatable ? " (repeatable)" : ""), width + 2, width + 2);
+  }
+  if (!examples_.empty()) out += "\nexamples:\n";
+  for (const auto& [line, text] : examples_) {
+    out += "  " + line + '\n' + "      " + wrapped(text, 6, 6);
+  }
+  return out;
+}
+
+void Options::refuse_unknown(const std::string& name) const {
+  std::vector<std::string> known = {"help", "log-level"};
+  for (const Option& option : options_) known.push_back(option.name);
+  std::string what = "unknown option " + dashed(name);
+  if (const auto meant = name.size() > 1 ? nearest(name, known) : std::nullopt) {
+    what += ", did you mean " + dashed(*meant) + '?';
+  }
+  throw UsageError{what};
+}
+
+Arguments Options::parse(const CommandLine& line) const {
+  cxxopts::Options parser("shmifctl " + command_);
+  auto add = parser.add_options();
+  for (const Option& option : options_) {
+    std::string names = option.name;
+    if (option.letter != 0 && option.name.size() > 1) names.insert(0, {option.letter, ','});
+    if (option.placeholder.empty()) {
+      add(names, "");
+    } else {
+      add(names, "", cxxopts::value<std::string>());
+    }
+  }
+  add("h,help", "");
+  add("log-level", "", cxxopts::value<std::string>());
+
+  std::vector<const char*> argv = {"shmifctl"};
+  for (const std::string& word : line.words) argv.push_back(word.c_str());
+  Arguments result;
+  try {
+    const cxxopts::ParseResult parsed = parser.parse(static_cast<int>(argv.size()), argv.data());
+    for (const auto& entry : parsed.arguments()) {
+      result.options_.emplace_back(entry.key(), entry.value());
+    }
+    result.positional_ = parsed.unmatched();
+  } catch (const cxxopts::exceptions::no_such_option& e) {
+    refuse_unknown(quoted_name(e.what()));
+  } catch (const cxxopts::exceptions::missing_argument& e) {
+    throw UsageError{dashed(quoted_name(e.what())) + " needs a value behind it"};
+  } catch (const cxxopts::exceptions::option_requires_argument& e) {
+    throw UsageError{dashed(quoted_name(e.what())) + " needs a value behind it"};
+  } catch (const cxxopts::exceptions::invalid_option_syntax& e) {
+    throw UsageError{"\"" + quoted_name(e.what()) +
+                     "\" is neither an option nor a word (write words that begin with '-' behind "
+                     "\"--\")"};
+  } catch (const cxxopts::exceptions::exception& e) {
+    throw UsageError{e.what()};
+  }
+
+  if (result.given("help")) {
+    const std::string text = help();
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    throw Exit{kDone};
+  }
+  for (const Option& option : options_) {
+    if (!option.repeatable && result.all(option.name).size() > 1) {
+      throw UsageError{dashed(option.name) + " is given more than once"};
+    }
+  }
+  for (const std::string& level : result.all("log-level")) apply_log_level(level);
+
+  if (takes_program_) {
+    if (!line.tail || line.tail->empty()) {
+      throw UsageError{"no program to run (write it behind \"--\")"};
+    }
+    result.program_ = *line.tail;
+  } else if (line.tail) {
+    result.positional_.insert(result.positional_.end(), line.tail->begin(), line.tail->end());
+  }
+  if (result.positional_.size() < least_) {
+    throw UsageError{"too few arguments, it takes " + synopsis_};
+  }
+  if (result.positional_.size() > most_) {
+    throw UsageError{"\"" + result.positional_[most_] + "\" is too much, it takes " + synopsis_};
+  }
+  return result;
+}
+
+}  // namespace shmif::tools

@@ -1,0 +1,28 @@
+#pragma once
+// Being asked to stop: SIGINT, SIGTERM and SIGHUP as a flag and a descriptor.
+
+#include <csignal>
+#include <initializer_list>
+
+namespace shmif::tools {
+
+/// While it lives, the stopping signals no longer end the program; they set a flag and make a
+/// descriptor readable. One at a time. Children that are started get the default dispositions at
+/// exec and an unchanged signal mask. Threads: signal() and descriptor() from any.
+class StopSignals {
+ public:
+  explicit StopSignals(std::initializer_list<int> signals = {SIGINT, SIGTERM, SIGHUP});
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+  ~StopSignals();
+
+  /// The first signal that came; 0: none yet.
+  int signal() const noexcept;
+  bool stopped() const noexcept { return signal() != 0; }
+  /// Readable from the first signal on, for poll and epoll. Leave reading it alone.
+  int descriptor() const noexcept;
+  /// Sleeps at most `milliseconds`, less when a signal comes. Result: stopped().
+  bool wait(int milliseconds) const noexcept;
+};
+
+}  // namespace shmif::tools
