@@ -1,0 +1,46 @@
+#pragma once
+// IP addresses and networks as people write them.
+
+#include <netinet/in.h>
+
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "bus/result.hpp"
+
+namespace shmif::tap {
+
+/// An IPv4 or IPv6 address in network byte order.
+struct IpAddress {
+  int family = AF_INET;                  ///< AF_INET or AF_INET6
+  std::array<std::uint8_t, 16> bytes{};  ///< the first 4, or all 16
+
+  bool operator==(const IpAddress&) const = default;
+  bool is_v6() const noexcept { return family == AF_INET6; }
+  unsigned bits() const noexcept { return is_v6() ? 128 : 32; }
+  std::string to_string() const;
+
+  /// Accepts "198.18.0.1" and "fd00::1", nothing around it, no zone, no short forms such as
+  /// "198.18". Errors: bad_argument.
+  static Result<IpAddress> parse(std::string_view text);
+};
+
+/// An interface's address with the prefix length of its network: "198.18.0.2/24", "fd00::2/64".
+struct Cidr {
+  IpAddress address;
+  unsigned prefix = 0;
+
+  bool operator==(const Cidr&) const = default;
+  std::string to_string() const;
+
+  /// Accepts ADDRESS/PREFIX. The prefix must be there and at least 1; an address that no interface
+  /// can have (unspecified, multicast, or the network's own or broadcast address of an IPv4 network
+  /// of more than two) is refused, because it is a slip of the pen each time. Errors: bad_argument,
+  /// with a message that says what is wrong and how it is written.
+  static Result<Cidr> parse(std::string_view text);
+};
+
+}  // namespace shmif::tap

@@ -1,0 +1,394 @@
+#include "tap/netlink.hpp"
+
+#include <fcntl.h>
+#include <linux/ethtool.h>
+#include <linux/if_link.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sockios.h>
+#include <netlink/addr.h>
+#include <netlink/errno.h>
+#include <netlink/netlink.h>
+#include <netlink/route/addr.h>
+#include <netlink/route/link.h>
+#include <netlink/route/link/inet6.h>
+#include <netlink/route/link/veth.h>
+#include <netlink/route/nexthop.h>
+#include <netlink/route/route.h>
+#include <netlink/socket.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace shmif::tap {
+namespace {
+
+template <auto F>
+struct Deleter {
+  template <class T>
+  void operator()(T* p) const noexcept {
+    F(p);
+  }
+};
+using SocketPtr = std::unique_ptr<nl_sock, Deleter<nl_socket_free>>;
+using LinkPtr = std::unique_ptr<rtnl_link, Deleter<rtnl_link_put>>;
+using AddrPtr = std::unique_ptr<rtnl_addr, Deleter<rtnl_addr_put>>;
+using RoutePtr = std::unique_ptr<rtnl_route, Deleter<rtnl_route_put>>;
+using NlAddrPtr = std::unique_ptr<nl_addr, Deleter<nl_addr_put>>;
+
+/// libnl turns the kernel's errno into numbers of its own; this turns them back.
+int errno_of(int nl_error) {
+  static constexpr std::array<std::pair<int, int>, 15> kTable{{{NLE_EXIST, EEXIST},
+                                                               {NLE_OBJ_NOTFOUND, ENOENT},
+                                                               {NLE_NODEV, ENODEV},
+                                                               {NLE_PERM, EPERM},
+                                                               {NLE_NOACCESS, EACCES},
+                                                               {NLE_BUSY, EBUSY},
+                                                               {NLE_INVAL, EINVAL},
+                                                               {NLE_NOMEM, ENOMEM},
+                                                               {NLE_NOADDR, EADDRNOTAVAIL},
+                                                               {NLE_OPNOTSUPP, EOPNOTSUPP},
+                                                               {NLE_AF_NOSUPPORT, EAFNOSUPPORT},
+                                                               {NLE_RANGE, ERANGE},
+                                                               {NLE_AGAIN, EAGAIN},
+                                                               {NLE_INTR, EINTR},
+                                                               {NLE_BAD_SOCK, EBADF}}};
+  const int wanted = std::abs(nl_error);
+  for (const auto& [nle, number] : kTable) {
+    if (nle == wanted) return number;
+  }
+  return EIO;
+}
+
+/// An Error that says `what` failed, why, and what to do where that is known.
+Error failure(int nl_error, const std::string& what) {
+  const int number = errno_of(nl_error);
+  const std::error_code code(number, std::generic_category());
+  std::string why = number == EIO ? nl_geterror(nl_error) : code.message();
+  if (number == EPERM || number == EACCES) {
+    why += " (needs CAP_NET_ADMIN in this network namespace)";
+  }
+  return {code, what + ": " + why};
+}
+
+Error bad_name(std::string_view name) {
+  return {Errc::bad_argument, "\"" + std::string(name) +
+                                  "\" is not a name for an interface: 1 to 15 characters without "
+                                  "'/', ':' and blanks"};
+}
+
+NlAddrPtr to_nl(const IpAddress& a, unsigned prefix) {
+  NlAddrPtr p(nl_addr_build(a.family, a.bytes.data(), a.bits() / 8));
+  if (p) nl_addr_set_prefixlen(p.get(), static_cast<int>(prefix));
+  return p;
+}
+
+Error out_of_memory() {
+  return Error::from_errno(ENOMEM, "netlink");
+}
+
+IpAddress broadcast_of(const Cidr& c) {
+  IpAddress b = c.address;
+  for (unsigned bit = c.prefix; bit < 32; ++bit) {
+    b.bytes[bit / 8] = static_cast<std::uint8_t>(b.bytes[bit / 8] | 0x80U >> bit % 8);
+  }
+  return b;
+}
+
+/// Opens the two sockets that a session lives on: rtnetlink, and one for ioctl.
+Result<std::vector<Descriptor>> open_sockets() {
+  Descriptor route(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+  sockaddr_nl any{};
+  any.nl_family = AF_NETLINK;
+  if (!route || ::bind(route.get(), reinterpret_cast<const sockaddr*>(&any), sizeof any) != 0) {
+    return Error::from_errno(errno, "cannot open a netlink socket");
+  }
+  Descriptor control(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!control) return Error::from_errno(errno, "cannot open a socket for interface requests");
+  std::vector<Descriptor> sockets;
+  sockets.push_back(std::move(route));
+  sockets.push_back(std::move(control));
+  return sockets;
+}
+
+}  // namespace
+
+bool is_interface_name(std::string_view name) noexcept {
+  return !name.empty() && name.size() < IFNAMSIZ && name != "." && name != ".." &&
+         std::all_of(
+             name.begin(), name.end(),
+             [](char c) {
+               return c != '/' && c != ':' && static_cast<unsigned char>(c) > ' ' && c != '\x7f';
+             });
+}
+
+struct Netlink::Impl {
+  SocketPtr socket;
+  Descriptor control;
+  Descriptor own_namespace;  ///< to know whether /proc/sys/net shows this session's namespace
+
+  /// Asks the kernel for one interface.
+  Result<LinkPtr> get(const std::string& name) const {
+    if (!is_interface_name(name)) return bad_name(name);
+    rtnl_link* link = nullptr;
+    if (const int e = rtnl_link_get_kernel(socket.get(), 0, name.c_str(), &link); e < 0) {
+      // The kernel names an unknown interface in more than one way.
+      const bool unknown = errno_of(e) == ENOENT || errno_of(e) == ENODEV || errno_of(e) == EINVAL;
+      return failure(unknown ? NLE_NODEV : e, "no interface \"" + name + "\" here");
+    }
+    return LinkPtr(link);
+  }
+
+  /// Looks the interface up, lets `edit` say what to change, and sends that.
+  template <class Edit>
+  Result<void> change(const std::string& name, const std::string& what, Edit edit) {
+    auto link = get(name);
+    if (!link) return Error(link.error().code, what + ": " + link.error().message);
+    const LinkPtr changes(rtnl_link_alloc());
+    if (!changes) return out_of_memory();
+    rtnl_link_set_ifindex(changes.get(), rtnl_link_get_ifindex(link->get()));
+    edit(changes.get());
+    if (const int e = rtnl_link_change(socket.get(), link->get(), changes.get(), 0); e < 0) {
+      return failure(e, what);
+    }
+    return {};
+  }
+
+  Result<void> set_flag(const std::string& name, const std::string& what, unsigned flag, bool on) {
+    return change(name, what, [&](rtnl_link* l) {
+      if (on) {
+        rtnl_link_set_flags(l, flag);
+      } else {
+        rtnl_link_unset_flags(l, flag);
+      }
+    });
+  }
+};
+
+Netlink::Netlink(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Netlink::Netlink(Netlink&&) noexcept = default;
+Netlink& Netlink::operator=(Netlink&&) noexcept = default;
+Netlink::~Netlink() = default;
+
+Result<Netlink> Netlink::open() {
+  auto here = NetNamespace::current();
+  if (!here) return std::move(here).error();
+  return open(*here);
+}
+
+Result<Netlink> Netlink::open(const NetNamespace& where) {
+  auto sockets = where.is_current() ? open_sockets() : run_in(where, open_sockets);
+  if (!sockets) return std::move(sockets).error();
+  auto impl = std::make_unique<Impl>();
+  impl->socket.reset(nl_socket_alloc());
+  if (!impl->socket) return out_of_memory();
+  const int fd = sockets->at(0).release();  // nl_socket_free closes it
+  if (const int e = nl_socket_set_fd(impl->socket.get(), NETLINK_ROUTE, fd); e < 0) {
+    ::close(fd);
+    return failure(e, "cannot use a netlink socket");
+  }
+  impl->control = std::move(sockets->at(1));
+  impl->own_namespace.reset(::fcntl(where.descriptor(), F_DUPFD_CLOEXEC, 0));
+  return Netlink(std::move(impl));
+}
+
+Result<Interface> Netlink::interface(const std::string& name) const {
+  auto link = impl_->get(name);
+  if (!link) return std::move(link).error();
+  Interface i;
+  i.index = static_cast<unsigned>(rtnl_link_get_ifindex(link->get()));
+  i.name = rtnl_link_get_name(link->get());
+  i.flags = rtnl_link_get_flags(link->get());
+  i.mtu = rtnl_link_get_mtu(link->get());
+  if (nl_addr* mac = rtnl_link_get_addr(link->get()); mac != nullptr && nl_addr_get_len(mac) == 6) {
+    i.mac = MacAddress::read(nl_addr_get_binary_addr(mac));
+  }
+  return i;
+}
+
+Result<void> Netlink::set_up(const std::string& name, bool up) {
+  return impl_->set_flag(name, "cannot set interface \"" + name + (up ? "\" up" : "\" down"),
+                         IFF_UP, up);
+}
+
+Result<void> Netlink::set_promiscuous(const std::string& name, bool on) {
+  return impl_->set_flag(name, "cannot change promiscuous mode of interface \"" + name + "\"",
+                         IFF_PROMISC, on);
+}
+
+Result<void> Netlink::set_mtu(const std::string& name, std::uint32_t mtu) {
+  return impl_->change(name,
+                       "cannot set the MTU of interface \"" + name + "\" to " + std::to_string(mtu),
+                       [&](rtnl_link* l) { rtnl_link_set_mtu(l, mtu); });
+}
+
+Result<void> Netlink::set_mac(const std::string& name, MacAddress mac) {
+  const NlAddrPtr address(nl_addr_build(AF_LLC, mac.bytes.data(), mac.bytes.size()));
+  if (!address) return out_of_memory();
+  return impl_->change(name,
+                       "cannot set the MAC of interface \"" + name + "\" to " + mac.to_string(),
+                       [&](rtnl_link* l) { rtnl_link_set_addr(l, address.get()); });
+}
+
+Result<void> Netlink::rename(const std::string& name, const std::string& to) {
+  if (!is_interface_name(to)) return bad_name(to);
+  return impl_->change(name, "cannot rename interface \"" + name + "\" to \"" + to + "\"",
+                       [&](rtnl_link* l) { rtnl_link_set_name(l, to.c_str()); });
+}
+
+Result<void> Netlink::remove(const std::string& name) {
+  auto link = impl_->get(name);
+  if (!link) return std::move(link).error();
+  if (const int e = rtnl_link_delete(impl_->socket.get(), link->get()); e < 0) {
+    return failure(e, "cannot remove interface \"" + name + "\"");
+  }
+  return {};
+}
+
+Result<void> Netlink::move_to(const std::string& name, const NetNamespace& where) {
+  return impl_->change(
+      name, "cannot move interface \"" + name + "\" to the network namespace of " + where.name(),
+      [&](rtnl_link* l) { rtnl_link_set_ns_fd(l, where.descriptor()); });
+}
+
+Result<void> Netlink::move_to(const std::string& name, pid_t pid) {
+  auto where = NetNamespace::by_pid(pid);
+  if (!where) return std::move(where).error();
+  return move_to(name, *where);
+}
+
+Result<void> Netlink::add_veth(const std::string& name, const std::string& peer,
+                               const NetNamespace* peer_namespace) {
+  if (!is_interface_name(name)) return bad_name(name);
+  if (!is_interface_name(peer)) return bad_name(peer);
+  const LinkPtr link(rtnl_link_veth_alloc());
+  if (!link) return out_of_memory();
+  const LinkPtr other(rtnl_link_veth_get_peer(link.get()));
+  rtnl_link_set_name(link.get(), name.c_str());
+  rtnl_link_set_name(other.get(), peer.c_str());
+  if (peer_namespace != nullptr) rtnl_link_set_ns_fd(other.get(), peer_namespace->descriptor());
+  if (const int e = rtnl_link_add(impl_->socket.get(), link.get(), NLM_F_CREATE | NLM_F_EXCL);
+      e < 0) {
+    return failure(e, "cannot create the veth pair \"" + name + "\" and \"" + peer + "\"");
+  }
+  return {};
+}
+
+Result<void> Netlink::add_address(const std::string& name, const Cidr& cidr) {
+  const std::string what =
+      "cannot add address " + cidr.to_string() + " to interface \"" + name + "\"";
+  auto link = impl_->get(name);
+  if (!link) return Error(link.error().code, what + ": " + link.error().message);
+  const AddrPtr address(rtnl_addr_alloc());
+  const NlAddrPtr local = to_nl(cidr.address, cidr.prefix);
+  if (!address || !local) return out_of_memory();
+  rtnl_addr_set_ifindex(address.get(), rtnl_link_get_ifindex(link->get()));
+  rtnl_addr_set_local(address.get(), local.get());
+  if (cidr.address.is_v6()) {
+    rtnl_addr_set_flags(address.get(), IFA_F_NODAD);
+  } else if (cidr.prefix < 31) {
+    const NlAddrPtr broadcast = to_nl(broadcast_of(cidr), 32);
+    if (broadcast) rtnl_addr_set_broadcast(address.get(), broadcast.get());
+  }
+  if (const int e = rtnl_addr_add(impl_->socket.get(), address.get(), 0); e < 0) {
+    return failure(e, what);
+  }
+  return {};
+}
+
+Result<void> Netlink::add_default_route(const std::string& name, const IpAddress& gateway) {
+  const std::string what =
+      "cannot route by gateway " + gateway.to_string() + " on interface \"" + name + "\"";
+  auto link = impl_->get(name);
+  if (!link) return Error(link.error().code, what + ": " + link.error().message);
+  const RoutePtr route(rtnl_route_alloc());
+  const NlAddrPtr via = to_nl(gateway, gateway.bits());
+  const NlAddrPtr everywhere = to_nl(IpAddress{gateway.family, {}}, 0);
+  rtnl_nexthop* hop = rtnl_route_nh_alloc();
+  if (!route || !via || !everywhere || hop == nullptr) {
+    if (hop != nullptr) rtnl_route_nh_free(hop);
+    return out_of_memory();
+  }
+  rtnl_route_nh_set_ifindex(hop, rtnl_link_get_ifindex(link->get()));
+  rtnl_route_nh_set_gateway(hop, via.get());
+  rtnl_route_add_nexthop(route.get(), hop);  // takes the hop over
+  rtnl_route_set_family(route.get(), static_cast<std::uint8_t>(gateway.family));
+  rtnl_route_set_table(route.get(), RT_TABLE_MAIN);
+  rtnl_route_set_protocol(route.get(), RTPROT_STATIC);
+  rtnl_route_set_scope(route.get(), RT_SCOPE_UNIVERSE);
+  rtnl_route_set_dst(route.get(), everywhere.get());
+  if (const int e = rtnl_route_add(impl_->socket.get(), route.get(), NLM_F_EXCL); e < 0) {
+    // The kernel answers "network is unreachable", "no route to host" or, for an interface that is
+    // down, "network is down"; libnl has one number for all of them.
+    if (errno_of(e) == EIO || errno_of(e) == EINVAL) {
+      return Error::from_errno(
+          EHOSTUNREACH,
+          what + " (the interface must be up and have an address in the gateway's network)");
+    }
+    return failure(e, what);
+  }
+  return {};
+}
+
+Result<void> Netlink::wait_for_carrier(const std::string& name, std::chrono::milliseconds timeout) {
+  using Clock = std::chrono::steady_clock;
+  const auto deadline = Clock::now() + timeout;
+  // The kernel tells link changes only to sockets of a group of their own; looking again each
+  // millisecond does the same for the short time this takes, with nothing to leave behind.
+  for (;;) {
+    auto now = interface(name);
+    if (!now) return std::move(now).error();
+    if (now->has_carrier()) return {};
+    if (Clock::now() >= deadline) {
+      return Error(Errc::timed_out, "interface \"" + name + "\" has no carrier after " +
+                                        std::to_string(timeout.count()) +
+                                        " ms (is its other end there and up?)");
+    }
+    ::poll(nullptr, 0, 1);
+  }
+}
+
+Result<void> Netlink::disable_ipv6(const std::string& name) {
+  auto changed = impl_->change(
+      name, "cannot keep IPv6 off interface \"" + name + "\"",
+      [](rtnl_link* l) { rtnl_link_inet6_set_addr_gen_mode(l, IN6_ADDR_GEN_MODE_NONE); });
+  // A kernel without IPv6 has nothing to switch off.
+  if (!changed && changed.error().code != std::errc::address_family_not_supported) return changed;
+  auto here = NetNamespace::current();
+  struct stat ours{};
+  struct stat theirs{};
+  if (here && ::fstat(here->descriptor(), &ours) == 0 &&
+      ::fstat(impl_->own_namespace.get(), &theirs) == 0 && ours.st_ino == theirs.st_ino) {
+    const std::string path = "/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6";
+    const Descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    if (file) (void)!::write(file.get(), "1", 1);  // a read-only /proc leaves the setting above
+  }
+  return {};
+}
+
+Result<void> Netlink::disable_offloads(const std::string& name) {
+  if (!is_interface_name(name)) return bad_name(name);
+  static constexpr std::array<std::uint32_t, 6> kOff{ETHTOOL_STSO,    ETHTOOL_SGSO,    ETHTOOL_SGRO,
+                                                     ETHTOOL_SRXCSUM, ETHTOOL_STXCSUM, ETHTOOL_SSG};
+  for (const std::uint32_t command : kOff) {
+    ethtool_value value{};
+    value.cmd = command;
+    ifreq request{};
+    std::memcpy(request.ifr_name, name.data(), name.size());
+    request.ifr_data = reinterpret_cast<char*>(&value);
+    if (::ioctl(impl_->control.get(), SIOCETHTOOL, &request) != 0 && errno != EOPNOTSUPP) {
+      return Error::from_errno(errno,
+                               "cannot switch off the offloads of interface \"" + name + "\"");
+    }
+  }
+  return {};
+}
+
+}  // namespace shmif::tap

@@ -1,0 +1,92 @@
+#pragma once
+// Interfaces, addresses and routes of a network namespace, over rtnetlink (libnl-route-3).
+
+#include <net/if.h>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "bus/result.hpp"
+#include "shmif/mac.hpp"
+#include "tap/cidr.hpp"
+#include "tap/netns.hpp"
+
+namespace shmif::tap {
+
+/// An interface as the kernel described it when asked.
+struct Interface {
+  unsigned index = 0;
+  std::string name;
+  unsigned flags = 0;  ///< IFF_*
+  std::uint32_t mtu = 0;
+  MacAddress mac;  ///< zero where the interface has none
+
+  bool is_up() const noexcept { return (flags & IFF_UP) != 0; }
+  bool is_promiscuous() const noexcept { return (flags & IFF_PROMISC) != 0; }
+  /// Up, and its other end is there: frames pass.
+  bool has_carrier() const noexcept { return is_up() && (flags & IFF_RUNNING) != 0; }
+};
+
+/// True for what the kernel takes as an interface's name: 1 to 15 bytes without '/', ':' and
+/// blanks.
+bool is_interface_name(std::string_view name) noexcept;
+
+/// A session with one namespace's rtnetlink. It stays with the namespace it was opened in, wherever
+/// the calling thread goes.
+/// Threads: one at a time. Blocks: for the kernel's answer (microseconds; while an interface is
+/// being unregistered elsewhere, up to milliseconds). Errors name the interface, what was tried and
+/// what to do.
+class Netlink {
+ public:
+  /// In the calling thread's namespace.
+  static Result<Netlink> open();
+  /// In another one, also one of another user namespace that the caller may enter.
+  static Result<Netlink> open(const NetNamespace& where);
+  Netlink(Netlink&&) noexcept;
+  Netlink& operator=(Netlink&&) noexcept;
+  ~Netlink();
+
+  /// Errors: ENODEV.
+  Result<Interface> interface(const std::string& name) const;
+
+  Result<void> set_up(const std::string& name, bool up = true);
+  Result<void> set_mtu(const std::string& name, std::uint32_t mtu);
+  Result<void> set_mac(const std::string& name, MacAddress mac);
+  Result<void> set_promiscuous(const std::string& name, bool on);
+  /// The interface must be down.
+  Result<void> rename(const std::string& name, const std::string& to);
+  Result<void> remove(const std::string& name);
+  /// The interface arrives there down and without addresses.
+  Result<void> move_to(const std::string& name, const NetNamespace& where);
+  Result<void> move_to(const std::string& name, pid_t pid);
+
+  /// Creates a pair of veth interfaces, `name` here and `peer` here or, when given, in
+  /// `peer_namespace`.
+  Result<void> add_veth(const std::string& name, const std::string& peer,
+                        const NetNamespace* peer_namespace = nullptr);
+
+  /// IPv4 with the network's broadcast address; IPv6 without duplicate address detection
+  /// (IFA_F_NODAD), so that it can be used at once.
+  Result<void> add_address(const std::string& name, const Cidr& address);
+  /// The interface must be up and the gateway in one of its networks.
+  Result<void> add_default_route(const std::string& name, const IpAddress& gateway);
+
+  /// Blocks: until frames can pass, at most `timeout`. Errors: timed_out, ENODEV.
+  Result<void> wait_for_carrier(const std::string& name, std::chrono::milliseconds timeout);
+
+  /// Keeps the kernel from speaking IPv6 on the interface by itself. Call before it goes up: no
+  /// link-local address is made then, and where /proc/sys may be written IPv6 is off altogether.
+  Result<void> disable_ipv6(const std::string& name);
+  /// Switches checksum, segmentation and receive offloads off, so that every frame that leaves the
+  /// interface is whole. What a driver does not have is passed over.
+  Result<void> disable_offloads(const std::string& name);
+
+ private:
+  struct Impl;
+  explicit Netlink(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace shmif::tap

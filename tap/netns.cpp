@@ -1,0 +1,215 @@
+#include "tap/netns.hpp"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/nsfs.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <exception>
+
+namespace shmif::tap {
+namespace {
+
+constexpr std::size_t kMaxDescriptors = 16;
+
+bool same_file(const struct stat& a, const struct stat& b) {
+  return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/// Enters the namespace and, first, the user namespace that owns it. Only in a single-threaded
+/// process.
+Result<void> enter(const NetNamespace& where) {
+  const std::string what = "cannot enter the network namespace of " + where.name();
+  const Descriptor owner(::ioctl(where.descriptor(), NS_GET_USERNS));
+  struct stat theirs{};
+  struct stat ours{};
+  // EPERM here: it belongs to a user namespace outside ours. setns below then says so.
+  if (owner && ::fstat(owner.get(), &theirs) == 0 && ::stat("/proc/self/ns/user", &ours) == 0 &&
+      !same_file(theirs, ours) && ::setns(owner.get(), CLONE_NEWUSER) != 0) {
+    return Error::from_errno(errno, what + " (its user namespace must be one that you created)");
+  }
+  if (::setns(where.descriptor(), CLONE_NEWNET) != 0) {
+    return Error::from_errno(errno,
+                             what + " (needs CAP_SYS_ADMIN, or a user namespace that you created)");
+  }
+  return {};
+}
+
+/// How an answer travels from child to parent, followed by the error's message.
+struct Answer {
+  bool failed;
+  bool ours;  ///< the code's category is shmif, not generic
+  int code;
+};
+
+void send_answer(int socket, const Result<std::vector<Descriptor>>& result) {
+  Answer answer{!result.has_value(), false, 0};
+  std::string message;
+  std::array<int, kMaxDescriptors> fds{};
+  std::size_t count = 0;
+  if (result) {
+    for (const Descriptor& d : *result) {
+      if (count < fds.size()) fds[count++] = d.get();
+    }
+  } else {
+    answer.ours = result.error().code.category() == error_category();
+    answer.code = result.error().code.value();
+    message = result.error().message.substr(0, 4000);
+  }
+  std::array<iovec, 2> parts{{{&answer, sizeof answer}, {message.data(), message.size()}}};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kMaxDescriptors)> control{};
+  msghdr header{};
+  header.msg_iov = parts.data();
+  header.msg_iovlen = parts.size();
+  if (count > 0) {
+    header.msg_control = control.data();
+    header.msg_controllen = CMSG_SPACE(sizeof(int) * count);
+    cmsghdr* c = CMSG_FIRSTHDR(&header);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int) * count);
+    std::memcpy(CMSG_DATA(c), fds.data(), sizeof(int) * count);
+  }
+  (void)!::sendmsg(socket, &header, MSG_NOSIGNAL);
+}
+
+Result<std::vector<Descriptor>> receive_answer(int socket) {
+  Answer answer{};
+  std::array<char, 4096> message{};
+  std::array<iovec, 2> parts{{{&answer, sizeof answer}, {message.data(), message.size()}}};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kMaxDescriptors)> control{};
+  msghdr header{};
+  header.msg_iov = parts.data();
+  header.msg_iovlen = parts.size();
+  header.msg_control = control.data();
+  header.msg_controllen = control.size();
+  ssize_t got = 0;
+  do {
+    got = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
+  } while (got < 0 && errno == EINTR);
+  if (got < static_cast<ssize_t>(sizeof answer)) {
+    return Error(std::error_code(ECHILD, std::generic_category()),
+                 "the helper process in the network namespace died without an answer");
+  }
+  std::vector<Descriptor> fds;
+  for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+      fds.emplace_back(fd);
+    }
+  }
+  if (!answer.failed) return fds;
+  const std::size_t length = static_cast<std::size_t>(got) - sizeof answer;
+  return Error(
+      std::error_code(answer.code, answer.ours ? error_category() : std::generic_category()),
+      std::string(message.data(), length));
+}
+
+/// The child's whole life.
+[[noreturn]] void run_child(int socket, const NetNamespace& where, const NamespaceTask& task) {
+  try {
+    if (auto entered = enter(where); !entered) {
+      send_answer(socket, std::move(entered).error());
+    } else {
+      send_answer(socket, task());
+    }
+  } catch (const std::exception& e) {
+    send_answer(socket, Error(Errc::not_supported, e.what()));
+  }
+  ::_exit(0);  // no destructors of the parent's objects, no flushing of its streams
+}
+
+}  // namespace
+
+Result<NetNamespace> NetNamespace::open(const std::string& path, std::string name) {
+  Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) {
+    const int number = errno;
+    const char* hint = number == ENOENT   ? " (there is no such namespace or process)"
+                       : number == EACCES ? " (it belongs to another user; become root)"
+                                          : "";
+    return Error::from_errno(number,
+                             "cannot open the network namespace of " + name + " at " + path + hint);
+  }
+  struct statfs fs{};
+  if (::fstatfs(fd.get(), &fs) != 0 || fs.f_type != NSFS_MAGIC ||
+      ::ioctl(fd.get(), NS_GET_NSTYPE) != CLONE_NEWNET) {
+    return Error(Errc::bad_argument,
+                 path + " is not a network namespace; 'ip netns' lists those with a name");
+  }
+  return NetNamespace(std::move(fd), std::move(name));
+}
+
+Result<NetNamespace> NetNamespace::current() {
+  return open("/proc/thread-self/ns/net", "this process");
+}
+
+Result<NetNamespace> NetNamespace::by_name(const std::string& name) {
+  if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos) {
+    return Error(Errc::bad_argument, "\"" + name + "\" is not the name of a network namespace");
+  }
+  return open("/run/netns/" + name, "\"" + name + "\"");
+}
+
+Result<NetNamespace> NetNamespace::by_path(const std::string& path) {
+  return open(path, path);
+}
+
+Result<NetNamespace> NetNamespace::by_pid(pid_t pid) {
+  const std::string number = std::to_string(pid);
+  return open("/proc/" + number + "/ns/net", "process " + number);
+}
+
+Result<NetNamespace> NetNamespace::parse(std::string_view text) {
+  const bool digits = !text.empty() && std::all_of(text.begin(), text.end(),
+                                                   [](char c) { return c >= '0' && c <= '9'; });
+  if (digits) {
+    pid_t pid = 0;
+    const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), pid);
+    if (problem != std::errc{} || pid == 0) {
+      return Error(Errc::bad_argument, "\"" + std::string(text) + "\" is not a process id");
+    }
+    return by_pid(pid);
+  }
+  if (text.find('/') != std::string_view::npos) return by_path(std::string(text));
+  return by_name(std::string(text));
+}
+
+bool NetNamespace::is_current() const noexcept {
+  struct stat theirs{};
+  struct stat ours{};
+  return ::fstat(fd_.get(), &theirs) == 0 && ::stat("/proc/thread-self/ns/net", &ours) == 0 &&
+         same_file(theirs, ours);
+}
+
+Result<std::vector<Descriptor>> run_in(const NetNamespace& where, const NamespaceTask& task) {
+  std::array<int, 2> pair{-1, -1};
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) {
+    return Error::from_errno(errno, "cannot make a socket pair");
+  }
+  const Descriptor mine(pair[0]);
+  Descriptor theirs(pair[1]);
+  const pid_t child = ::fork();
+  if (child < 0) return Error::from_errno(errno, "cannot fork a helper process");
+  if (child == 0) run_child(theirs.get(), where, task);
+  theirs.reset();
+  auto result = receive_answer(mine.get());
+  while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  return result;
+}
+
+}  // namespace shmif::tap

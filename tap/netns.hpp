@@ -1,0 +1,55 @@
+#pragma once
+// Network namespaces: naming one, and doing something inside it.
+
+#include <sys/types.h>
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bus/result.hpp"
+#include "tap/descriptor.hpp"
+
+namespace shmif::tap {
+
+/// A network namespace that is held open: it exists at least as long as this does.
+/// Threads: const calls from any. Blocks: never.
+class NetNamespace {
+ public:
+  /// The calling thread's.
+  static Result<NetNamespace> current();
+  /// /run/netns/NAME, as `ip netns` makes them.
+  static Result<NetNamespace> by_name(const std::string& name);
+  static Result<NetNamespace> by_path(const std::string& path);
+  /// The one that process `pid` is in.
+  static Result<NetNamespace> by_pid(pid_t pid);
+  /// What a person writes: a pid when all digits, a path when there is a '/', else a name.
+  static Result<NetNamespace> parse(std::string_view text);
+
+  int descriptor() const noexcept { return fd_.get(); }
+  const std::string& name() const noexcept { return name_; }  ///< for messages: "process 4711"
+  /// True when the calling thread is in it.
+  bool is_current() const noexcept;
+
+ private:
+  NetNamespace(Descriptor fd, std::string name) : fd_(std::move(fd)), name_(std::move(name)) {}
+  static Result<NetNamespace> open(const std::string& path, std::string name);
+  Descriptor fd_;
+  std::string name_;
+};
+
+/// What runs inside a namespace: answers with descriptors to hand out, in an order of its own.
+using NamespaceTask = std::function<Result<std::vector<Descriptor>>()>;
+
+/// Runs `task` inside `where` and hands back the descriptors that it answered with (at most 16).
+///
+/// The task runs in a forked child, which enters the user namespace that owns `where` first when
+/// that is another one: setns of a user namespace fails in a process with threads, and the caller's
+/// threads must not move. So the task sees a copy of the caller's memory, and what it changes there
+/// is gone afterwards; it must not touch locks that other threads may hold (no logging), and a Port
+/// answers `forked` in it. Threads: safe. Blocks: until the task is done. Errors: the task's own;
+/// EPERM when the namespace may not be entered.
+Result<std::vector<Descriptor>> run_in(const NetNamespace& where, const NamespaceTask& task);
+
+}  // namespace shmif::tap

@@ -1,0 +1,231 @@
+#include "tap/netlink.hpp"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+#include <chrono>
+#include <string>
+
+#include "tests/tap/test_namespace.hpp"
+
+namespace shmif::tap::test {
+namespace {
+
+using std::chrono::milliseconds;
+
+class NetlinkTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string why = no_namespaces_because(); !why.empty()) GTEST_SKIP() << why;
+  }
+  static void ok(const Result<void>& r) { ASSERT_TRUE(r) << r.error().message; }
+};
+
+TEST_F(NetlinkTest, FindsLoopbackInAFreshNamespace) {
+  const TestNamespace space;
+  const auto lo = space.netlink().interface("lo");
+  ASSERT_TRUE(lo) << lo.error().message;
+  EXPECT_TRUE(lo->is_up());
+  EXPECT_TRUE(lo->has_carrier());
+  EXPECT_GE(lo->index, 1U);
+}
+
+TEST_F(NetlinkTest, NamesAnInterfaceThatIsNotThere) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  const auto missing = netlink.set_up("nosuch0");
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, std::errc::no_such_device);
+  EXPECT_NE(missing.error().message.find("nosuch0"), std::string::npos);
+  EXPECT_EQ(netlink.interface("far-too-long-a-name").error().code, Errc::bad_argument);
+}
+
+TEST_F(NetlinkTest, ConfiguresBothEndsOfAPairAcrossNamespaces) {
+  const TestNamespace left;
+  const TestNamespace right;
+  Netlink netlink = left.netlink();
+  const NetNamespace there = right.space();
+  ok(netlink.add_veth("v0", "v1", &there));
+  Netlink peer = right.netlink();
+  const MacAddress mac = *MacAddress::parse("b2:a0:00:00:00:01");
+  ok(netlink.set_mac("v0", mac));
+  ok(netlink.set_mtu("v0", 9000));
+  ok(netlink.set_promiscuous("v0", true));
+  ok(peer.rename("v1", "eth0"));
+  ok(netlink.set_up("v0"));
+  EXPECT_FALSE(netlink.interface("v0")->has_carrier());
+  EXPECT_EQ(netlink.wait_for_carrier("v0", milliseconds(0)).error().code, Errc::timed_out);
+  ok(peer.set_up("eth0"));
+  ok(netlink.wait_for_carrier("v0", milliseconds(5000)));
+  const auto v0 = netlink.interface("v0");
+  EXPECT_EQ(v0->mac, mac);
+  EXPECT_EQ(v0->mtu, 9000U);
+  EXPECT_TRUE(v0->is_promiscuous());
+  ok(netlink.set_promiscuous("v0", false));
+  EXPECT_FALSE(netlink.interface("v0")->is_promiscuous());
+  ok(netlink.remove("v0"));
+  EXPECT_FALSE(netlink.interface("v0"));
+  EXPECT_FALSE(peer.interface("eth0"));
+}
+
+TEST_F(NetlinkTest, AddressesAndRoutesAreUsableAtOnce) {
+  const TestNamespace left;
+  const TestNamespace right;
+  Netlink netlink = left.netlink();
+  ok(netlink.add_veth("v0", "v1"));
+  ok(netlink.move_to("v1", right.space()));
+  Netlink peer = right.netlink();
+  ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
+  ok(netlink.add_address("v0", *Cidr::parse("fd00::1/64")));
+  ok(peer.add_address("v1", *Cidr::parse("198.18.0.2/24")));
+  ok(peer.add_address("v1", *Cidr::parse("fd00::2/64")));
+  ok(netlink.set_up("v0"));
+  ok(peer.set_up("v1"));
+  ok(netlink.wait_for_carrier("v0", milliseconds(5000)));
+  ok(netlink.add_default_route("v0", *IpAddress::parse("198.18.0.2")));
+  ok(netlink.add_default_route("v0", *IpAddress::parse("fd00::2")));
+  EXPECT_NE(run(left, {"ip", "addr"}).output.find("brd 198.18.0.255"), std::string::npos);
+  EXPECT_EQ(run(left, {"ip", "addr", "show", "dev", "v0", "scope", "global", "tentative"}).output,
+            "");
+  EXPECT_NE(run(left, {"ip", "route"}).output.find("default via 198.18.0.2 dev v0"),
+            std::string::npos);
+  EXPECT_NE(run(left, {"ip", "-6", "route"}).output.find("default via fd00::2 dev v0"),
+            std::string::npos);
+  const Outcome v4 = run(left, {"ping", "-c1", "-W5", "198.18.0.2"});
+  EXPECT_EQ(v4.status, 0) << v4.output;
+  const Outcome v6 = run(left, {"ping", "-6", "-c1", "-W5", "fd00::2"});
+  EXPECT_EQ(v6.status, 0) << v6.output;
+}
+
+TEST_F(NetlinkTest, SaysWhatIsWrongWithAGateway) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  ok(netlink.add_veth("v0", "v1"));
+  ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
+  const auto down = netlink.add_default_route("v0", *IpAddress::parse("198.18.0.2"));
+  ASSERT_FALSE(down);
+  EXPECT_NE(down.error().message.find("must be up"), std::string::npos) << down.error().message;
+  ok(netlink.set_up("v0"));
+  ok(netlink.set_up("v1"));
+  const auto outside = netlink.add_default_route("v0", *IpAddress::parse("198.19.0.2"));
+  ASSERT_FALSE(outside);
+  EXPECT_NE(outside.error().message.find("198.19.0.2"), std::string::npos);
+  const auto twice = netlink.add_address("v0", *Cidr::parse("198.18.0.1/24"));
+  ASSERT_FALSE(twice);
+  EXPECT_EQ(twice.error().code, std::errc::file_exists) << twice.error().message;
+}
+
+TEST_F(NetlinkTest, KeepsIpv6AndOffloadsOffAnInterface) {
+  const TestNamespace space;
+  const Inside inside(space);
+  Netlink netlink = space.netlink();
+  ok(netlink.add_veth("v0", "v1"));
+  ok(netlink.disable_ipv6("v0"));
+  ok(netlink.disable_offloads("v0"));
+  ok(netlink.set_up("v0"));
+  ok(netlink.set_up("v1"));
+  ok(netlink.wait_for_carrier("v0", milliseconds(5000)));
+  EXPECT_EQ(run(space, {"ip", "-6", "addr", "show", "dev", "v0"}).output, "");
+  EXPECT_NE(run(space, {"ip", "-6", "addr", "show", "dev", "v1"}).output, "");
+  EXPECT_NE(run(space, {"ip", "-d", "link", "show", "dev", "v0"}).output.find("addrgenmode none"),
+            std::string::npos);
+  const std::string features = run(space, {"ethtool", "-k", "v0"}).output;
+  for (const char* off :
+       {"tx-checksumming: off", "tx-tcp-segmentation: off", "tx-tcp6-segmentation: off",
+        "generic-segmentation-offload: off", "generic-receive-offload: off"}) {
+    EXPECT_NE(features.find(off), std::string::npos) << off << " in\n" << features;
+  }
+}
+
+TEST_F(NetlinkTest, ChangesOtherNamespacesWithoutMovingTheCaller) {
+  const TestNamespace space;
+  const auto before = NetNamespace::current();
+  Netlink netlink = space.netlink();
+  ok(netlink.add_veth("only-there", "peer"));
+  EXPECT_TRUE(before->is_current());
+  EXPECT_FALSE(Netlink::open()->interface("only-there"));
+}
+
+TEST(NetNamespace, RefusesWhatIsNone) {
+  EXPECT_EQ(NetNamespace::parse("no-such-name").error().code, std::errc::no_such_file_or_directory);
+  EXPECT_EQ(NetNamespace::parse("0").error().code, Errc::bad_argument);
+  EXPECT_EQ(NetNamespace::parse("99999999999").error().code, Errc::bad_argument);
+  EXPECT_EQ(NetNamespace::parse("/etc/passwd").error().code, Errc::bad_argument);
+  EXPECT_EQ(NetNamespace::parse("/proc/self/ns/user").error().code, Errc::bad_argument);
+  EXPECT_EQ(NetNamespace::parse("").error().code, Errc::bad_argument);
+  const auto mine = NetNamespace::parse(std::to_string(::getpid()));
+  ASSERT_TRUE(mine) << mine.error().message;
+  EXPECT_TRUE(mine->is_current());
+}
+
+TEST(NetNamespace, TaskErrorsComeBackWhole) {
+  const auto here = NetNamespace::current();
+  const auto r = run_in(
+      *here, []() -> Result<std::vector<Descriptor>> { return Error(Errc::bad_mtu, "just so"); });
+  // Entering one's own namespace needs CAP_SYS_ADMIN too, which an ordinary user has not.
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: enters a namespace";
+  ASSERT_FALSE(r);
+  EXPECT_EQ(r.error().code, Errc::bad_mtu);
+  EXPECT_EQ(r.error().message, "just so");
+}
+
+TEST(NetNamespace, HelperThatDiesIsAnErrorNotAHang) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: enters a namespace";
+  const auto here = NetNamespace::current();
+  const auto r = run_in(*here, []() -> Result<std::vector<Descriptor>> { ::_exit(3); });
+  ASSERT_FALSE(r);
+  EXPECT_EQ(r.error().code, std::errc::no_child_process);
+}
+
+/// A process that has made a user and a network namespace of its own and waits there.
+class Foreigner {
+ public:
+  Foreigner() {
+    std::array<int, 2> up{};
+    EXPECT_EQ(::pipe2(up.data(), O_CLOEXEC), 0);
+    const Descriptor read_end(up[0]);
+    Descriptor write_end(up[1]);
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      const char answer = ::unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0 ? 'y' : 'n';
+      (void)!::write(write_end.get(), &answer, 1);
+      for (;;) ::pause();  // runs until killed
+    }
+    write_end.reset();
+    char answer = 'n';
+    (void)!::read(read_end.get(), &answer, 1);
+    works_ = answer == 'y';
+  }
+  Foreigner(const Foreigner&) = delete;
+  Foreigner& operator=(const Foreigner&) = delete;
+  ~Foreigner() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  pid_t pid() const { return pid_; }
+  bool works() const { return works_; }
+
+ private:
+  pid_t pid_ = -1;
+  bool works_ = false;
+};
+
+TEST(NetNamespace, EntersAnotherUserNamespaceOfTheSameUserFromAThreadedProcess) {
+  const Foreigner foreigner;
+  if (!foreigner.works()) GTEST_SKIP() << "this machine forbids user namespaces";
+  std::thread other([] { ::usleep(200000); });  // setns of a user namespace fails beside a thread
+  const auto where = NetNamespace::by_pid(foreigner.pid());
+  ASSERT_TRUE(where) << where.error().message;
+  auto netlink = Netlink::open(*where);
+  ASSERT_TRUE(netlink) << netlink.error().message;
+  // The session works from outside, on interfaces that only exist inside.
+  const auto made = netlink->add_veth("inner0", "inner1");
+  EXPECT_TRUE(made) << made.error().message;
+  EXPECT_TRUE(netlink->interface("inner0"));
+  EXPECT_FALSE(Netlink::open()->interface("inner0"));
+  other.join();
+}
+
+}  // namespace
+}  // namespace shmif::tap::test
