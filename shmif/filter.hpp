@@ -1,0 +1,33 @@
+#pragma once
+// FrameFilter: the filter expressions of tcpdump, applied to frames.
+
+#include <memory>
+#include <string>
+
+#include "bus/result.hpp"
+#include "shmif/frame.hpp"
+
+namespace shmif {
+
+/// A compiled filter expression of libpcap (pcap-filter(7)), such as "arp or (ip and tcp port 80)".
+/// Threads: matches() from any number of threads at once.
+class FrameFilter {
+ public:
+  /// Compiles `expression`; the empty one matches every frame. Errors: bad_argument, with libpcap's
+  /// words. Blocks: for the resolver where the expression has a host's name in it; never with
+  /// addresses.
+  static Result<FrameFilter> compile(const std::string& expression);
+
+  FrameFilter(FrameFilter&&) noexcept;
+  FrameFilter& operator=(FrameFilter&&) noexcept;
+  ~FrameFilter();
+
+  bool matches(const FrameView& frame) const noexcept;
+
+ private:
+  struct Program;
+  explicit FrameFilter(std::unique_ptr<Program> program) noexcept;
+  std::unique_ptr<Program> program_;
+};
+
+}  // namespace shmif

@@ -1,0 +1,66 @@
+#pragma once
+// The echo of `shmifctl ping`: one frame there, one frame back, below any IP stack. It answers
+// "does this bus carry frames between these two ports, and how fast".
+//
+// Requests and replies are frames of EtherType 0x88B5 (IEEE 802 local experimental EtherType 1) of
+// 60 bytes, the least an Ethernet carries, so that they also cross a bridge to real interfaces. All
+// numbers are big-endian:
+//
+//   offset  bytes  contents
+//        0      6  destination MAC: a port's, or broadcast (requests only)
+//        6      6  source MAC, never a group address
+//       12      2  EtherType 0x88B5
+//       14      4  magic 0x53484d50 ("SHMP")
+//       18      1  version, 1
+//       19      1  type: 1 request, 2 reply
+//       20      2  zero
+//       22      4  id: a random number of the asking process
+//       26      4  sequence number, from 0
+//       30      8  when the request was sent, nanoseconds of the asker's own clock; means nothing
+//       to others 38     22  zero
+//
+// A reply is its request with type 2, the addresses exchanged, and the answering port's MAC as its
+// source. A request to broadcast is answered by every port that hears it. A port's name is not on
+// the wire: who asks a port by name looks its MAC up in Bus::info().
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "shmif/frame.hpp"
+#include "shmif/mac.hpp"
+
+namespace shmif {
+
+inline constexpr std::uint16_t kPingEtherType = 0x88b5;
+inline constexpr std::size_t kPingFrameBytes = 60;
+
+enum class PingType : std::uint8_t { request = 1, reply = 2 };
+
+/// What a ping frame says.
+struct Ping {
+  MacAddress destination;
+  MacAddress source;
+  PingType type = PingType::request;
+  std::uint32_t id = 0;
+  std::uint32_t sequence = 0;
+  std::uint64_t sent_ns = 0;  ///< by the asker's clock
+};
+
+/// Writes `ping` as a frame. Threads: safe. Blocks: never.
+void write_ping(const Ping& ping, std::span<std::byte, kPingFrameBytes> into) noexcept;
+
+/// Reads a frame that anybody may have sent. Threads: safe. Blocks: never.
+/// Result: nothing when it is no ping frame of this version, or is cut short.
+std::optional<Ping> read_ping(const FrameView& frame) noexcept;
+
+/// Answers for a port with the address `self`: when `frame` is a request to it or to everybody,
+/// writes the reply into `into`. Never answers a reply, a request that claims to come from a group
+/// address or from `self`, nor anything malformed, so that no two answering ports can keep each
+/// other busy. Threads: safe. Blocks: never. Result: the bytes to send, all of `into`; nothing: not
+/// to be answered.
+std::optional<FrameView> answer_ping(const FrameView& frame, MacAddress self,
+                                     std::span<std::byte, kPingFrameBytes> into) noexcept;
+
+}  // namespace shmif
