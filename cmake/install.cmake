@@ -1,0 +1,77 @@
+# What `cmake --install` puts where. Users include <shmif/port.hpp>; the headers lie in
+# INCLUDEDIR/shmif/{bus,shmif,tap}, so that nothing of ours but one folder shows in a shared include path.
+
+include(CMakePackageConfigHelpers)
+include(GNUInstallDirs)
+
+set(SHMIF_HEADER_DIR ${CMAKE_INSTALL_INCLUDEDIR}/shmif)
+set(SHMIF_CMAKE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/shmif)
+set(SHMIF_PKGCONFIG_DIR ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+# The public headers. Everything else in these folders is ours alone.
+set(SHMIF_PUBLIC_HEADERS
+  bus/error.hpp
+  bus/frame.hpp
+  bus/mac.hpp
+  bus/result.hpp
+  shmif/bus.hpp
+  shmif/filter.hpp
+  shmif/frame.hpp
+  shmif/link.hpp
+  shmif/log.hpp
+  shmif/loopback_link.hpp
+  shmif/mac.hpp
+  shmif/ping.hpp
+  shmif/port.hpp
+  shmif/receiver.hpp
+  shmif/shmif.h)
+
+set(SHMIF_INSTALLED_TARGETS shmif)
+if(TARGET shmif_tap)
+  list(APPEND SHMIF_INSTALLED_TARGETS shmif_tap)
+  set_target_properties(shmif_tap PROPERTIES EXPORT_NAME tap)
+  list(APPEND SHMIF_PUBLIC_HEADERS
+    tap/cidr.hpp
+    tap/descriptor.hpp
+    tap/netlink.hpp
+    tap/netns.hpp)
+endif()
+
+target_include_directories(shmif INTERFACE $<INSTALL_INTERFACE:${SHMIF_HEADER_DIR}>)
+# C programs may link the library too, and their linker does not know of the C++ runtime.
+target_link_libraries(shmif INTERFACE $<INSTALL_INTERFACE:stdc++>)
+install(TARGETS ${SHMIF_INSTALLED_TARGETS} EXPORT shmif-targets
+  ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+foreach(header IN LISTS SHMIF_PUBLIC_HEADERS)
+  get_filename_component(folder ${header} DIRECTORY)
+  install(FILES ${header} DESTINATION ${SHMIF_HEADER_DIR}/${folder})
+endforeach()
+
+install(EXPORT shmif-targets NAMESPACE shmif:: DESTINATION ${SHMIF_CMAKE_DIR})
+set(SHMIF_HAS_TAP OFF)
+if(TARGET shmif_tap)
+  set(SHMIF_HAS_TAP ON)
+endif()
+configure_package_config_file(cmake/shmif-config.cmake.in shmif-config.cmake
+  INSTALL_DESTINATION ${SHMIF_CMAKE_DIR} NO_SET_AND_CHECK_MACRO)
+write_basic_package_version_file(shmif-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES
+  ${CMAKE_CURRENT_BINARY_DIR}/shmif-config.cmake
+  ${CMAKE_CURRENT_BINARY_DIR}/shmif-config-version.cmake
+  DESTINATION ${SHMIF_CMAKE_DIR})
+
+# The .pc files find their prefix from where they lie, so an installed tree can be moved.
+file(RELATIVE_PATH SHMIF_PREFIX_FROM_PC /${SHMIF_PKGCONFIG_DIR} /)
+configure_file(cmake/shmif.pc.in shmif.pc @ONLY)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/shmif.pc DESTINATION ${SHMIF_PKGCONFIG_DIR})
+if(TARGET shmif_tap)
+  configure_file(cmake/shmif-tap.pc.in shmif-tap.pc @ONLY)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/shmif-tap.pc DESTINATION ${SHMIF_PKGCONFIG_DIR})
+endif()
+
+if(TARGET shmifctl)
+  install(TARGETS shmifctl RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
+file(GLOB manual_pages CONFIGURE_DEPENDS docs/*.1)
+install(FILES ${manual_pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})

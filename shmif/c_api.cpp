@@ -1,0 +1,329 @@
+// The C facade (shmif.h): every call turns its arguments into those of Port or Bus, and what comes
+// back, exceptions too, into 0, a count or a negative errno value with a message for the thread.
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <climits>
+#include <cstring>
+#include <exception>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "shmif/port.hpp"
+#include "shmif/shmif.h"
+
+using shmif::Error;
+using shmif::FrameView;
+
+/// A port, and the frames that arrived but were not yet asked for: C programs take them one by one,
+/// the ring gives them in batches.
+struct shmif_port {
+  explicit shmif_port(shmif::PortOptions options) : port(std::move(options)) {}
+
+  bool holds_frames() const noexcept { return next < batch.size(); }
+  void forget_frames() noexcept {
+    batch.clear();
+    next = 0;
+  }
+
+  shmif::Port port;
+  shmif::FrameBatch batch;
+  std::size_t next = 0;    ///< the first frame of `batch` that was not yet asked for
+  std::uint64_t lost = 0;  ///< not yet told
+};
+
+namespace {
+
+/// What shmif_message() answers, per thread.
+std::string& last_message() noexcept {
+  thread_local std::string message;
+  return message;
+}
+
+int fail(const std::error_code& code, std::string message) {
+  last_message() = std::move(message);
+  const int number = code.default_error_condition().value();
+  return number > 0 ? -number : -EIO;
+}
+
+int fail(const Error& error) {
+  return fail(error.code, error.message);
+}
+
+int fail(const std::error_code& code, const char* tried, shmif_port& port) {
+  return fail(
+      code, std::string("cannot ") + tried + " on " + port.port.address() + ": " + code.message());
+}
+
+int bad_argument(const char* what) {
+  return fail(make_error_code(shmif::Errc::bad_argument), what);
+}
+
+/// Runs `body`; an exception becomes the errno value that fits it best.
+template <class Body>
+int guarded(Body body) noexcept {
+  try {
+    return body();
+  } catch (const std::bad_alloc&) {
+    return -ENOMEM;  // and no message, which would need memory
+  } catch (const std::exception& e) {
+    try {
+      return fail(std::make_error_code(std::errc::io_error), e.what());
+    } catch (...) {
+      return -EIO;
+    }
+  } catch (...) {
+    return -EIO;
+  }
+}
+
+/// A versioned structure as this library knows it: members that the caller does not have are 0.
+template <class T>
+T completed(const T* given) noexcept {
+  T whole{};
+  if (given != nullptr) std::memcpy(&whole, given, std::min(given->size, sizeof whole));
+  whole.size = sizeof whole;
+  return whole;
+}
+
+/// Gives the caller as many members of `whole` as it has room for.
+template <class T>
+void hand_out(T whole, T* to) noexcept {
+  whole.size = to->size;
+  std::memcpy(to, &whole, std::min(to->size, sizeof whole));
+}
+
+template <class T>
+bool has_size(const T* given) noexcept {
+  return given == nullptr || given->size >= sizeof given->size;
+}
+
+shmif::PortOptions to_port_options(const shmif_port_options& given) {
+  shmif::PortOptions options;
+  if (given.name != nullptr) options.name = given.name;
+  const shmif::MacAddress mac = shmif::MacAddress::read(given.mac);
+  if (!mac.is_zero()) options.mac = mac;
+  options.promiscuous = (given.flags & SHMIF_PROMISCUOUS) != 0;
+  options.learn = (given.flags & SHMIF_LEARN) != 0;
+  options.lock_memory = (given.flags & SHMIF_LOCK_MEMORY) != 0;
+  if ((given.flags & SHMIF_START_OLDEST) != 0) options.start = shmif::Start::oldest;
+  if ((given.flags & SHMIF_RESUME_NEWEST) != 0) options.resume = shmif::Resume::newest;
+  return options;
+}
+
+/// Sends `count` frames made by `frame(i)`. Result: as shmif_send_batch().
+template <class Frame>
+int send_frames(shmif_port& port, std::size_t count, Frame frame) {
+  std::array<FrameView, 64> views;
+  std::size_t sent = 0;
+  count = std::min<std::size_t>(count, INT_MAX);
+  while (sent < count) {
+    const std::size_t n = std::min(count - sent, views.size());
+    for (std::size_t i = 0; i < n; ++i) views[i] = frame(sent + i);
+    const shmif::SendResult result = port.port.send({views.data(), n});
+    sent += result.taken;
+    if (result.error && sent == 0) return fail(result.error, "send", port);
+    if (result.taken < n) break;
+  }
+  return static_cast<int>(sent);
+}
+
+/// Fetches the next batch from the ring when none is left. Result: 0 or -errno.
+int refill(shmif_port& port) {
+  if (port.holds_frames()) return 0;
+  port.forget_frames();
+  const shmif::ReceiveResult result = port.port.receive(port.batch);
+  port.lost += result.lost;
+  // Frames go first: an error that lasts shows again when they have been taken.
+  if (result.error && port.batch.empty()) return fail(result.error, "receive", port);
+  return 0;
+}
+
+/// As poll() takes it: whole milliseconds, rounded up, -1 for ever.
+int to_poll_timeout(std::chrono::nanoseconds at_most) noexcept {
+  if (at_most == std::chrono::nanoseconds::max()) return -1;
+  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(at_most).count();
+  return static_cast<int>(std::clamp<decltype(ms)>(ms, 0, INT_MAX));
+}
+
+}  // namespace
+
+int shmif_create(const char* path, const shmif_bus_options* options) {
+  return guarded([=] {
+    if (path == nullptr || !has_size(options))
+      return bad_argument("shmif_create: no path, or a size of 0");
+    const shmif_bus_options given = completed(options);
+    shmif::BusOptions bus;
+    if (given.ring_bytes != 0) bus.ring_bytes = given.ring_bytes;
+    if (given.mtu != 0) bus.mtu = given.mtu;
+    if (given.mode != 0) bus.mode = given.mode;
+    const shmif::Result<void> made = shmif::Bus::create(path, bus);
+    return made ? 0 : fail(made.error());
+  });
+}
+
+int shmif_open(const char* path, const shmif_port_options* options, shmif_port** port) {
+  return guarded([=] {
+    if (port == nullptr) return bad_argument("shmif_open: nowhere to put the port");
+    *port = nullptr;
+    if (path == nullptr || !has_size(options))
+      return bad_argument("shmif_open: no path, or a size of 0");
+    auto opened = std::make_unique<shmif_port>(to_port_options(completed(options)));
+    const shmif::Result<void> attached = opened->port.attach(path);
+    if (!attached) return fail(attached.error());
+    *port = opened.release();
+    return 0;
+  });
+}
+
+void shmif_close(shmif_port* port) {
+  delete port;
+}
+
+int shmif_up(shmif_port* port) {
+  return guarded([=] {
+    const std::error_code error = port->port.up();
+    return error ? fail(error, "go up", *port) : 0;
+  });
+}
+
+int shmif_down(shmif_port* port) {
+  return guarded([=] {
+    port->forget_frames();
+    const std::error_code error = port->port.down();
+    return error ? fail(error, "go down", *port) : 0;
+  });
+}
+
+int shmif_send(shmif_port* port, const void* frame, size_t bytes) {
+  return guarded([=] {
+    const int sent = send_frames(*port, 1, [=](std::size_t) { return FrameView(frame, bytes); });
+    return std::min(sent, 0);
+  });
+}
+
+int shmif_send_batch(shmif_port* port, const iovec* frames, size_t count) {
+  return guarded([=] {
+    return send_frames(*port, count, [=](std::size_t i) {
+      return FrameView(frames[i].iov_base, frames[i].iov_len);
+    });
+  });
+}
+
+int shmif_receive(shmif_port* port, void* buffer, size_t room, shmif_frame_info* info) {
+  return guarded([=] {
+    if (room == 0 || !has_size(info)) return bad_argument("shmif_receive: no room, or a size of 0");
+    const int error = refill(*port);
+    shmif_frame_info about{};
+    about.lost = std::exchange(port->lost, 0);
+    std::size_t copied = 0;
+    if (error == 0 && port->holds_frames()) {
+      const FrameView& frame = port->batch[port->next++];
+      copied = std::min({frame.size(), room, std::size_t{INT_MAX}});
+      std::memcpy(buffer, frame.bytes.data(), copied);
+      about.bytes = std::max(frame.true_bytes, static_cast<std::uint32_t>(frame.size()));
+      about.truncated = about.bytes > copied ? 1 : 0;
+      about.time_ns = frame.time_ns;
+      about.number = frame.number;
+      about.sender = frame.sender;
+    }
+    if (info != nullptr) hand_out(about, info);
+    return error != 0 ? error : static_cast<int>(copied);
+  });
+}
+
+int shmif_wait(shmif_port* port, int timeout_ms) {
+  return guarded([=] {
+    if (port->holds_frames()) return 1;
+    const auto timeout =
+        timeout_ms < 0 ? std::chrono::nanoseconds::max() : std::chrono::milliseconds(timeout_ms);
+    return port->port.wait(timeout) ? 1 : 0;
+  });
+}
+
+void shmif_interrupt(shmif_port* port) {
+  port->port.interrupt();
+}
+
+int shmif_descriptor(shmif_port* port) {
+  return guarded([=] {
+    const int descriptor = port->port.descriptor();
+    if (descriptor >= 0) return descriptor;
+    const std::error_code reason = port->port.descriptor_error();
+    return fail(reason ? reason : make_error_code(shmif::Errc::not_supported), "wait by descriptor",
+                *port);
+  });
+}
+
+int shmif_prepare_wait(shmif_port* port, int* at_most_ms) {
+  const shmif::WaitHint hint = port->port.prepare_wait();
+  const bool ready = hint.ready || port->holds_frames();
+  *at_most_ms = ready ? 0 : to_poll_timeout(hint.at_most);
+  return ready ? 1 : 0;
+}
+
+void shmif_finish_wait(shmif_port* port) {
+  port->port.finish_wait();
+}
+
+void shmif_mac(const shmif_port* port, uint8_t mac[6]) {
+  std::memcpy(mac, port->port.mac().bytes.data(), 6);
+}
+
+int shmif_get_counters(const shmif_port* port, shmif_counters* counters) {
+  return guarded([=] {
+    if (counters == nullptr || !has_size(counters))
+      return bad_argument("shmif_get_counters: a size of 0");
+    const shmif::PortCounters now = port->port.counters();
+    shmif_counters all{};
+    all.tx_frames = now.tx_frames;
+    all.tx_bytes = now.tx_bytes;
+    all.rx_frames = now.rx_frames;
+    all.rx_bytes = now.rx_bytes;
+    all.own_frames = now.own_frames;
+    all.filtered_frames = now.filtered_frames;
+    all.skipped_frames = now.skipped_frames;
+    all.overruns = now.overruns;
+    all.lost_frames = now.lost_frames;
+    all.lost_bytes = now.lost_bytes;
+    all.corrupt = now.corrupt;
+    hand_out(all, counters);
+    return 0;
+  });
+}
+
+const char* shmif_strerror(int result) {
+  switch (-result) {
+    case 0:
+      return "no error";
+    case EEXIST:
+      return "the path, the port's name or its MAC exists already";
+    case EAGAIN:
+      return "the bus is not ready: its creator has not finished";
+    case ENOSPC:
+      return "no room: on the disk, in the port table, or between the claims of stopped writers";
+    case EINVAL:
+      return "not a bus of this version, or an argument out of range";
+    case E2BIG:
+      return "the path is too long";
+    case EMSGSIZE:
+      return "the frame exceeds the MTU of the bus";
+    case ENETDOWN:
+      return "the port is down";
+    case ENXIO:
+      return "the port is not linked to a bus";
+    case EIO:
+      return "the bus is corrupt, or its file was truncated";
+    case EPERM:
+      return "not permitted, or in the child of a fork";
+    case EOPNOTSUPP:
+      return "this machine or file system cannot do it";
+    default:
+      return strerrordesc_np(-result) != nullptr ? strerrordesc_np(-result) : "unknown error";
+  }
+}
+
+const char* shmif_message(void) { return last_message().c_str(); }

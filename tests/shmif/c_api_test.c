@@ -1,0 +1,247 @@
+/* The C facade, used from C11: what a rig that is not C++ sees. `c_api_test CASE` runs one case. */
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "shmif/shmif.h"
+
+#define CHECK(condition)                                                                         \
+  do {                                                                                           \
+    if (!(condition)) {                                                                          \
+      fprintf(stderr, "%s:%d: not so: %s\n  last message: %s\n", __FILE__, __LINE__, #condition, \
+              shmif_message());                                                                  \
+      exit(1);                                                                                   \
+    }                                                                                            \
+  } while (0)
+
+enum { kFrameBytes = 60 };
+
+static char g_directory[64];
+static char g_path[96];
+
+static void remove_bus(void) {
+  unlink(g_path);
+  rmdir(g_directory);
+}
+
+/** A bus of its own for this process, removed at exit. */
+static void make_bus(void) {
+  strcpy(g_directory,
+         access("/dev/shm", W_OK) == 0 ? "/dev/shm/shmif-c-XXXXXX" : "/tmp/shmif-c-XXXXXX");
+  CHECK(mkdtemp(g_directory) != NULL);
+  snprintf(g_path, sizeof g_path, "%s/bus", g_directory);
+  atexit(remove_bus);
+  const struct shmif_bus_options options = {.size = sizeof options, .ring_bytes = 1 << 20};
+  CHECK(shmif_create(g_path, &options) == 0);
+}
+
+static shmif_port* open_port(const char* name) {
+  const struct shmif_port_options options = {.size = sizeof options, .name = name};
+  shmif_port* port = NULL;
+  CHECK(shmif_open(g_path, &options, &port) == 0);
+  CHECK(port != NULL);
+  return port;
+}
+
+static shmif_port* open_port_up(const char* name) {
+  shmif_port* port = open_port(name);
+  CHECK(shmif_up(port) == 0);
+  return port;
+}
+
+/** A broadcast of EtherType 0x88b5 whose payload bytes are all `mark`. */
+static void fill_frame(unsigned char frame[kFrameBytes], unsigned char mark) {
+  memset(frame, mark, kFrameBytes);
+  memset(frame, 0xff, 6);
+  frame[12] = 0x88;
+  frame[13] = 0xb5;
+}
+
+static void a_frame_crosses_unchanged(void) {
+  shmif_port* sender = open_port_up("sender");
+  shmif_port* receiver = open_port_up("receiver");
+  unsigned char out[kFrameBytes];
+  unsigned char in[2048];
+  fill_frame(out, 7);
+  CHECK(shmif_send(sender, out, sizeof out) == 0);
+  CHECK(shmif_wait(receiver, 10000) == 1);
+  struct shmif_frame_info info = {.size = sizeof info};
+  CHECK(shmif_receive(receiver, in, sizeof in, &info) == kFrameBytes);
+  CHECK(memcmp(in, out, kFrameBytes) == 0);
+  CHECK(info.bytes == kFrameBytes && info.truncated == 0 && info.lost == 0 && info.time_ns > 0);
+  CHECK(shmif_receive(receiver, in, sizeof in, &info) == 0);
+  CHECK(info.bytes == 0);
+  CHECK(shmif_receive(sender, in, sizeof in, NULL) == 0); /* nobody hears itself */
+  shmif_close(sender);
+  shmif_close(receiver);
+}
+
+static void a_batch_arrives_in_order(void) {
+  enum { kFrames = 200 };
+  static unsigned char frames[kFrames][kFrameBytes];
+  struct iovec batch[kFrames];
+  for (unsigned i = 0; i < kFrames; ++i) {
+    fill_frame(frames[i], (unsigned char)i);
+    batch[i] = (struct iovec){.iov_base = frames[i], .iov_len = kFrameBytes};
+  }
+  shmif_port* sender = open_port_up("sender");
+  shmif_port* receiver = open_port_up("receiver");
+  CHECK(shmif_send_batch(sender, batch, kFrames) == kFrames);
+  unsigned char in[2048];
+  for (unsigned i = 0; i < kFrames; ++i) {
+    CHECK(shmif_wait(receiver, 10000) == 1);
+    CHECK(shmif_receive(receiver, in, sizeof in, NULL) == kFrameBytes);
+    CHECK(in[14] == i && in[kFrameBytes - 1] == i);
+  }
+  CHECK(shmif_wait(receiver, 0) == 0);
+  struct shmif_counters sent = {.size = sizeof sent};
+  struct shmif_counters heard = {.size = sizeof heard};
+  CHECK(shmif_get_counters(sender, &sent) == 0 && shmif_get_counters(receiver, &heard) == 0);
+  CHECK(sent.tx_frames == kFrames && sent.tx_bytes == (uint64_t)kFrames * kFrameBytes);
+  CHECK(heard.rx_frames == kFrames && heard.lost_frames == 0);
+  shmif_close(sender);
+  shmif_close(receiver);
+}
+
+static void a_small_buffer_truncates_and_says_the_true_length(void) {
+  shmif_port* sender = open_port_up("sender");
+  shmif_port* receiver = open_port_up("receiver");
+  unsigned char out[kFrameBytes];
+  unsigned char in[21];
+  fill_frame(out, 9);
+  memset(in, 0, sizeof in);
+  CHECK(shmif_send(sender, out, sizeof out) == 0);
+  struct shmif_frame_info info = {.size = sizeof info};
+  CHECK(shmif_wait(receiver, 10000) == 1);
+  CHECK(shmif_receive(receiver, in, 20, &info) == 20);
+  CHECK(info.truncated == 1 && info.bytes == kFrameBytes);
+  CHECK(memcmp(in, out, 20) == 0 && in[20] == 0);
+  shmif_close(sender);
+  shmif_close(receiver);
+}
+
+static void every_refusal_is_a_negative_errno_with_a_message(void) {
+  unsigned char frame[2000];
+  memset(frame, 0xff, sizeof frame);
+  shmif_port* port = (shmif_port*)frame;
+  CHECK(shmif_create(g_path, NULL) == -EEXIST);
+  CHECK(strstr(shmif_message(), g_path) != NULL);
+  CHECK(shmif_open("/nonexistent/bus", NULL, &port) == -ENOENT && port == NULL);
+  CHECK(strstr(shmif_message(), "/nonexistent/bus") != NULL);
+  CHECK(shmif_open("/dev/null", NULL, &port) == -EINVAL && port == NULL);
+  CHECK(shmif_open(NULL, NULL, &port) == -EINVAL && port == NULL);
+
+  port = open_port("alpha");
+  shmif_port* second = NULL;
+  const struct shmif_port_options same_name = {.size = sizeof same_name, .name = "alpha"};
+  CHECK(shmif_open(g_path, &same_name, &second) == -EEXIST && second == NULL);
+  CHECK(shmif_send(port, frame, kFrameBytes) == -ENETDOWN);
+  CHECK(shmif_up(port) == 0);
+  CHECK(shmif_send(port, frame, 13) == -EINVAL);
+  CHECK(shmif_send(port, frame, 1500 + 23) == -EMSGSIZE);
+  CHECK(shmif_send(port, frame, 1500 + 22) == 0);
+  CHECK(shmif_receive(port, frame, 0, NULL) == -EINVAL);
+  CHECK(strlen(shmif_strerror(-ENETDOWN)) > 0 && strlen(shmif_strerror(-12345)) > 0);
+  shmif_close(port);
+  shmif_close(NULL);
+}
+
+static void a_descriptor_wakes_poll(void) {
+  shmif_port* sender = open_port_up("sender");
+  shmif_port* receiver = open_port_up("receiver");
+  unsigned char frame[kFrameBytes];
+  fill_frame(frame, 3);
+  struct pollfd entry = {.fd = shmif_descriptor(receiver), .events = POLLIN};
+  CHECK(entry.fd >= 0);
+  int at_most_ms = 0;
+  CHECK(shmif_prepare_wait(receiver, &at_most_ms) == 0);
+  CHECK(shmif_send(sender, frame, sizeof frame) == 0);
+  CHECK(poll(&entry, 1, 10000) == 1);
+  shmif_finish_wait(receiver);
+  CHECK(shmif_receive(receiver, frame, sizeof frame, NULL) == kFrameBytes);
+
+  /* Two frames come out of the ring together; the one held back must keep the next sleep short. */
+  CHECK(shmif_send(sender, frame, sizeof frame) == 0 &&
+        shmif_send(sender, frame, sizeof frame) == 0);
+  CHECK(shmif_wait(receiver, 10000) == 1);
+  CHECK(shmif_receive(receiver, frame, sizeof frame, NULL) == kFrameBytes);
+  CHECK(shmif_prepare_wait(receiver, &at_most_ms) == 1 && at_most_ms == 0);
+  shmif_finish_wait(receiver);
+  CHECK(shmif_wait(receiver, 0) == 1);
+  shmif_close(sender);
+  shmif_close(receiver);
+}
+
+static void* wait_without_end(void* port) {
+  return (void*)(intptr_t)shmif_wait(port, -1);
+}
+
+static void an_interrupt_ends_a_wait_without_end(void) {
+  shmif_port* port = open_port_up("waiter");
+  pthread_t thread;
+  void* result = (void*)(intptr_t)77;
+  CHECK(pthread_create(&thread, NULL, wait_without_end, port) == 0);
+  shmif_interrupt(port);
+  CHECK(pthread_join(thread, &result) == 0);
+  CHECK((intptr_t)result == 0);
+  shmif_close(port);
+}
+
+static void an_older_caller_gets_the_members_it_knows(void) {
+  /* A program built when the options ended after the name. */
+  struct {
+    size_t size;
+    const char* name;
+    unsigned char not_options[64];
+  } old_options = {.size = offsetof(struct shmif_port_options, mac), .name = "old"};
+  memset(old_options.not_options, 0xff, sizeof old_options.not_options);
+  shmif_port* port = NULL;
+  CHECK(shmif_open(g_path, (const struct shmif_port_options*)(const void*)&old_options, &port) ==
+        0);
+  unsigned char mac[6];
+  shmif_mac(port, mac);
+  CHECK(mac[0] == 0xb2 && mac[1] == 0xa0);
+
+  struct shmif_counters counters;
+  memset(&counters, 0xee, sizeof counters);
+  counters.size = offsetof(struct shmif_counters, rx_frames);
+  CHECK(shmif_get_counters(port, &counters) == 0);
+  CHECK(counters.tx_frames == 0 && counters.rx_frames == 0xeeeeeeeeeeeeeeeeU);
+  counters.size = 0;
+  CHECK(shmif_get_counters(port, &counters) == -EINVAL);
+  shmif_close(port);
+}
+
+static const struct {
+  const char* name;
+  void (*run)(void);
+} kCases[] = {
+    {"AFrameCrossesUnchanged", a_frame_crosses_unchanged},
+    {"ABatchArrivesInOrder", a_batch_arrives_in_order},
+    {"ASmallBufferTruncatesAndSaysTheTrueLength",
+     a_small_buffer_truncates_and_says_the_true_length},
+    {"EveryRefusalIsANegativeErrnoWithAMessage", every_refusal_is_a_negative_errno_with_a_message},
+    {"ADescriptorWakesPoll", a_descriptor_wakes_poll},
+    {"AnInterruptEndsAWaitWithoutEnd", an_interrupt_ends_a_wait_without_end},
+    {"AnOlderCallerGetsTheMembersItKnows", an_older_caller_gets_the_members_it_knows},
+};
+
+int main(int argc, char** argv) {
+  for (size_t i = 0; i < sizeof kCases / sizeof kCases[0]; ++i) {
+    if (argc == 2 && strcmp(argv[1], kCases[i].name) == 0) {
+      make_bus();
+      kCases[i].run();
+      return 0;
+    }
+  }
+  fprintf(stderr, "usage: c_api_test CASE\n");
+  for (size_t i = 0; i < sizeof kCases / sizeof kCases[0]; ++i)
+    fprintf(stderr, "  %s\n", kCases[i].name);
+  return 2;
+}
