@@ -42,7 +42,7 @@ class FrameBatch {
  public:
   /// Room for `max_frames` frames, `arena_bytes` in all. A link stops filling when the room left is
   /// smaller than its largest frame, so arena_bytes should be several times that.
-  explicit FrameBatch(std::size_t max_frames = 64, std::size_t arena_bytes = 256 * 1024)
+  explicit FrameBatch(std::size_t max_frames = 64, std::size_t arena_bytes = std::size_t{256} * 1024)
       : arena_(std::make_unique_for_overwrite<std::byte[]>(arena_bytes)),
         arena_bytes_(arena_bytes),
         max_frames_(max_frames) {

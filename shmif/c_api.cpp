@@ -297,33 +297,24 @@ int shmif_get_counters(const shmif_port* port, shmif_counters* counters) {
 
 const char* shmif_strerror(int result) {
   switch (-result) {
-    case 0:
-      return "no error";
-    case EEXIST:
-      return "the path, the port's name or its MAC exists already";
-    case EAGAIN:
-      return "the bus is not ready: its creator has not finished";
+    case 0: return "no error";
+    case EEXIST: return "the path, the port's name or its MAC exists already";
+    case EAGAIN: return "the bus is not ready: its creator has not finished";
     case ENOSPC:
       return "no room: on the disk, in the port table, or between the claims of stopped writers";
-    case EINVAL:
-      return "not a bus of this version, or an argument out of range";
-    case E2BIG:
-      return "the path is too long";
-    case EMSGSIZE:
-      return "the frame exceeds the MTU of the bus";
-    case ENETDOWN:
-      return "the port is down";
-    case ENXIO:
-      return "the port is not linked to a bus";
-    case EIO:
-      return "the bus is corrupt, or its file was truncated";
-    case EPERM:
-      return "not permitted, or in the child of a fork";
-    case EOPNOTSUPP:
-      return "this machine or file system cannot do it";
+    case EINVAL: return "not a bus of this version, or an argument out of range";
+    case E2BIG: return "the path is too long";
+    case EMSGSIZE: return "the frame exceeds the MTU of the bus";
+    case ENETDOWN: return "the port is down";
+    case ENXIO: return "the port is not linked to a bus";
+    case EIO: return "the bus is corrupt, or its file was truncated";
+    case EPERM: return "not permitted, or in the child of a fork";
+    case EOPNOTSUPP: return "this machine or file system cannot do it";
     default:
       return strerrordesc_np(-result) != nullptr ? strerrordesc_np(-result) : "unknown error";
   }
 }
 
-const char* shmif_message(void) { return last_message().c_str(); }
+const char* shmif_message(void) {
+  return last_message().c_str();
+}

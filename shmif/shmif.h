@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 /** One attachment to a bus. */
-typedef struct shmif_port shmif_port;
+typedef struct shmif_port shmif_port;  // NOLINT(modernize-use-using): C reads this too
 
 /** How a bus is made; a member that is 0 means its default. */
 struct shmif_bus_options {

@@ -1,0 +1,85 @@
+# Shared by tools/demo and tools/check: packages, the build, and progress in a few lines.
+# shellcheck shell=bash
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+logs=$root/build/logs
+jobs=$(nproc)
+mkdir -p "$logs"
+
+say() { printf '%s\n' "$*"; }
+
+die() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 1
+}
+
+# quietly LOG COMMAND...: runs the command with its output in build/logs/LOG.log. When it fails, shows the end of the
+# output and where the rest is.
+quietly() {
+  local log=$logs/$1.log status=0
+  shift
+  "$@" >"$log" 2>&1 </dev/null || status=$?
+  ((status == 0)) && return 0
+  tail -n "${SHMIF_LOG_LINES:-25}" "$log" | sed 's/^/  | /'
+  say "  the whole output: $log"
+  return $status
+}
+
+# packages_for GROUP...: the packages of tools/packages.txt that are for any of the groups.
+packages_for() {
+  awk -v groups="$*" '
+    BEGIN { n = split(groups, wanted, " ") }
+    /^#/ || NF < 2 { next }
+    { for (i = 2; i <= NF; i++) for (j = 1; j <= n; j++) if ($i == wanted[j]) { print $1; next } }
+  ' "$root/tools/packages.txt"
+}
+
+# missing_packages GROUP...: those of them that are not installed.
+missing_packages() {
+  local package
+  for package in $(packages_for "$@"); do
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || echo "$package"
+  done
+}
+
+# need_packages GROUP...: installs what is missing, as root or by sudo; with neither, names it and stops.
+# Touches neither apt nor the network when nothing is missing.
+need_packages() {
+  local missing as_root=()
+  if ! command -v dpkg-query >/dev/null; then
+    say "packages: no dpkg here, so going on with what is installed. On Debian 12 it would be:"
+    packages_for "$@" | paste -sd ' ' | fold -s -w 100 | sed 's/^/  /'
+    return 0
+  fi
+  missing=$(missing_packages "$@" | paste -sd ' ')
+  [[ -n $missing ]] || return 0
+  if ((EUID != 0)); then
+    command -v sudo >/dev/null ||
+      die "these packages are missing, and there is neither root nor sudo to install them: $missing"
+    as_root=(sudo)
+  fi
+  say "packages: installing $(wc -w <<<"$missing") of them: $missing" | fold -s -w 100
+  # A list that is older than the mirror makes the install fail, not the update, so only the install counts.
+  quietly packages apt_get "$missing" || die "apt-get could not install: $missing"
+}
+
+apt_get() {
+  local get=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120)
+  "${get[@]}" update || echo "apt-get update failed; trying with the lists that are here"
+  # shellcheck disable=SC2086  # a list of words
+  "${get[@]}" install -y --no-install-recommends $1
+}
+
+# configure PRESET [CMAKE OPTION...]: makes build/PRESET, unless it is there; Ninja itself notices later changes.
+configure() {
+  local preset=$1
+  shift
+  [[ -f $root/build/$preset/build.ninja ]] || cmake -S "$root" --preset "$preset" "$@"
+}
+
+# build PRESET [TARGET...]: everything, or the targets.
+build() {
+  local preset=$1
+  shift
+  cmake --build "$root/build/$preset" -j "$jobs" ${1:+--target "$@"}
+}
