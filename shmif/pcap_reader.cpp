@@ -1,0 +1,226 @@
+#include <fcntl.h>
+#include <pcap/pcap.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+#include "shmif/pcap_link.hpp"
+#include "shmif/unique_fd.hpp"
+
+namespace shmif {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// The record's time in nanoseconds; libpcap was asked to give them in tv_usec.
+std::uint64_t time_of(const pcap_pkthdr& header) noexcept {
+  return static_cast<std::uint64_t>(header.ts.tv_sec) * 1'000'000'000U +
+         static_cast<std::uint64_t>(header.ts.tv_usec);
+}
+
+struct PcapClose {
+  void operator()(pcap_t* p) const noexcept { pcap_close(p); }
+};
+
+std::string quoted(const std::string& path) {
+  return path == "-" ? "capture from standard input" : "capture file \"" + path + "\"";
+}
+
+Result<UniqueFd> open_input(const std::string& path) {
+  UniqueFd fd(path == "-" ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
+                          : open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  struct stat status{};
+  if (!fd || fstat(fd.get(), &status) != 0) {
+    return Error::from_errno(errno, "cannot open " + quoted(path));
+  }
+  if (S_ISDIR(status.st_mode)) return Error::from_errno(EISDIR, "cannot read " + quoted(path));
+  return fd;
+}
+
+}  // namespace
+
+struct PcapReader::Impl {
+  std::string path;
+  double speed = 0;
+  UniqueFd timer;
+  std::unique_ptr<pcap_t, PcapClose> file;
+  std::uint64_t file_bytes = 0;
+
+  // The record read ahead, so that its time can be waited for. libpcap keeps its bytes until the
+  // next read.
+  const pcap_pkthdr* next = nullptr;
+  const unsigned char* next_bytes = nullptr;
+  bool ended = false;
+  std::string damage;
+
+  bool started = false;
+  Clock::time_point start;
+  std::uint64_t first_ns = 0;
+  std::uint64_t skipped = 0;
+
+  /// Makes `next` the record to deliver next. Result: false at the end.
+  bool look() noexcept {
+    while (next == nullptr && !ended) {
+      pcap_pkthdr* header = nullptr;
+      const int n = pcap_next_ex(file.get(), &header, &next_bytes);
+      if (n != 1) {
+        ended = true;
+        if (n == PCAP_ERROR) damage = pcap_geterr(file.get());
+      } else if (header->caplen < kEthernetHeaderBytes) {
+        ++skipped;
+      } else {
+        next = header;
+      }
+    }
+    return next != nullptr;
+  }
+
+  /// When `next` is to arrive. Times that go back mean at once.
+  Clock::time_point due() noexcept {
+    if (!started) {
+      started = true;
+      start = Clock::now();
+      first_ns = time_of(*next);
+    }
+    const std::uint64_t now = time_of(*next);
+    if (now <= first_ns) return start;
+    constexpr double kTooFarNs = 1e18;  // 30 years; beyond it, the sum below might overflow
+    const double wait_ns = std::min(static_cast<double>(now - first_ns) / speed, kTooFarNs);
+    return start + std::chrono::nanoseconds(static_cast<std::int64_t>(wait_ns));
+  }
+
+  bool is_due() noexcept {
+    if (speed == 0) return true;
+    const Clock::time_point when = due();  // first: it may start the clock
+    return when <= Clock::now();
+  }
+
+  /// Appends `next`, cut to the room where that is too small. Result: false when it must wait for
+  /// the next batch.
+  bool deliver(FrameBatch& into) noexcept {
+    const std::span<std::byte> room = into.room();
+    const std::size_t whole = std::min<std::size_t>(next->caplen, kMaxFrameBytes);
+    if (room.size() < whole && (!into.empty() || room.size() < kEthernetHeaderBytes)) return false;
+    const std::size_t size = std::min(whole, room.size());
+    std::memcpy(room.data(), next_bytes, size);
+    FrameView view(room.data(), size);
+    view.time_ns = time_of(*next);
+    if (next->len > size) view.true_bytes = next->len;
+    into.push(view);
+    next = nullptr;
+    return true;
+  }
+};
+
+Result<PcapReader> PcapReader::open(const std::string& path, const PcapReadOptions& options) {
+  if (!(options.speed >= 0)) {
+    return Error(Errc::bad_argument, "the speed of a replay must not be negative");
+  }
+  auto fd = open_input(path);
+  if (!fd) return fd.error();
+  auto impl = std::make_unique<Impl>();
+  impl->path = path;
+  impl->speed = options.speed;
+  struct stat status{};
+  if (fstat(fd->get(), &status) == 0 && S_ISREG(status.st_mode)) {
+    impl->file_bytes = static_cast<std::uint64_t>(status.st_size);
+  }
+  char text[PCAP_ERRBUF_SIZE] = {};
+  std::FILE* const stream = fdopen(fd->get(), "rb");
+  if (stream == nullptr) return Error::from_errno(errno, "cannot read " + quoted(path));
+  fd->release();  // the stream closes it
+  impl->file.reset(
+      pcap_fopen_offline_with_tstamp_precision(stream, PCAP_TSTAMP_PRECISION_NANO, text));
+  if (!impl->file) {
+    std::fclose(stream);
+    return Error(Errc::bad_argument,
+                 "cannot read " + quoted(path) + ": " + text + " (expected a pcap or pcapng file)");
+  }
+  if (const int type = pcap_datalink(impl->file.get()); type != DLT_EN10MB) {
+    const char* const name = pcap_datalink_val_to_description_or_dlt(type);
+    return Error(Errc::not_supported, quoted(path) + " holds frames of link type \"" + name +
+                                          "\"; only Ethernet can be replayed (capture on one " +
+                                          "interface, not on \"any\")");
+  }
+  if (options.speed > 0) {
+    impl->timer.reset(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    if (!impl->timer)
+      return Error::from_errno(errno, "cannot make a timer to replay " + quoted(path));
+  }
+  return PcapReader(std::move(impl));
+}
+
+PcapReader::PcapReader(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
+PcapReader::PcapReader(PcapReader&&) noexcept = default;
+PcapReader& PcapReader::operator=(PcapReader&&) noexcept = default;
+PcapReader::~PcapReader() = default;
+
+SendResult PcapReader::send(std::span<const FrameView> frames) noexcept {
+  return {.taken = frames.size(), .error = {}};
+}
+
+ReceiveResult PcapReader::receive(FrameBatch& into) noexcept {
+  ReceiveResult result;
+  while (!into.full() && impl_->look()) {
+    if (!impl_->is_due()) break;
+    if (!impl_->deliver(into)) break;
+    ++result.frames;
+  }
+  if (result.frames == 0 && impl_->ended) result.error = Errc::link_ended;
+  return result;
+}
+
+int PcapReader::descriptor() noexcept {
+  return impl_->timer.get();
+}
+
+WaitHint PcapReader::prepare_wait() noexcept {
+  if (impl_->speed == 0 || !impl_->look()) return {.ready = true};
+  const auto due = impl_->due();
+  const auto left = due - Clock::now();
+  if (left.count() <= 0) return {.ready = true};
+  const auto at = due.time_since_epoch().count();  // steady_clock is CLOCK_MONOTONIC
+  const itimerspec when{.it_interval = {},
+                        .it_value = {.tv_sec = at / 1'000'000'000, .tv_nsec = at % 1'000'000'000}};
+  timerfd_settime(impl_->timer.get(), TFD_TIMER_ABSTIME, &when, nullptr);
+  return {.ready = false, .at_most = left};
+}
+
+void PcapReader::finish_wait() noexcept {
+  if (!impl_->timer) return;
+  const itimerspec off{};
+  timerfd_settime(impl_->timer.get(), 0, &off, nullptr);  // also forgets an expiry
+}
+
+std::size_t PcapReader::max_frame_bytes() noexcept {
+  return kMaxFrameBytes;
+}
+std::string PcapReader::address() {
+  return "pcap:" + impl_->path;
+}
+
+Result<void> PcapReader::status() const {
+  if (impl_->damage.empty()) return {};
+  return Error(std::make_error_code(std::errc::io_error),
+               quoted(impl_->path) + " is damaged: " + impl_->damage);
+}
+
+std::uint64_t PcapReader::skipped() const noexcept {
+  return impl_->skipped;
+}
+
+std::optional<double> PcapReader::progress() const noexcept {
+  if (impl_->file_bytes == 0) return std::nullopt;
+  const long at = std::ftell(pcap_file(impl_->file.get()));
+  if (at < 0) return std::nullopt;
+  return std::min(1.0, static_cast<double>(at) / static_cast<double>(impl_->file_bytes));
+}
+
+}  // namespace shmif

@@ -1,0 +1,434 @@
+#include "shmif/pcap_link.hpp"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+
+#include "shmif/unique_fd.hpp"
+#include "tests/shmif/link_conformance.hpp"
+
+namespace shmif::test {
+namespace {
+
+/// A directory for one test's files.
+class ScratchDir {
+ public:
+  ScratchDir() {
+    char name[] = "/tmp/shmif-pcap-XXXXXX";
+    if (mkdtemp(name) == nullptr) throw std::runtime_error("mkdtemp");
+    path_ = name;
+  }
+  ~ScratchDir() { std::filesystem::remove_all(path_); }
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+/// What a command prints on standard output.
+std::string output_of(const std::string& command) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> pipe(popen(command.c_str(), "r"), pclose);
+  std::string out;
+  std::array<char, 4096> part{};
+  while (const std::size_t n = std::fread(part.data(), 1, part.size(), pipe.get())) {
+    out.append(part.data(), n);
+  }
+  return out;
+}
+
+bool have_tshark() {
+  return std::system("command -v tshark >/dev/null 2>&1") == 0;
+}
+
+void put32(std::string& out, std::uint32_t v) {
+  out.append(reinterpret_cast<const char*>(&v), 4);
+}
+
+/// The head of a classic pcap file.
+std::string file_header(std::uint32_t magic = 0xa1b2c3d4, std::uint32_t link_type = 1) {
+  std::string out;
+  put32(out, magic);
+  put32(out, 4U << 16U | 2U);
+  put32(out, 0);
+  put32(out, 0);
+  put32(out, 262144);
+  put32(out, link_type);
+  return out;
+}
+
+/// A record of `frame`, of which `captured` bytes are there.
+std::string record(std::uint32_t seconds, std::uint32_t fraction, const Bytes& frame,
+                   std::size_t captured) {
+  std::string out;
+  put32(out, seconds);
+  put32(out, fraction);
+  put32(out, static_cast<std::uint32_t>(captured));
+  put32(out, static_cast<std::uint32_t>(frame.size()));
+  out.append(reinterpret_cast<const char*>(frame.data()), captured);
+  return out;
+}
+
+void write_file(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+/// Writes frames with PcapWriter, one microsecond and one nanosecond apart.
+void write_capture(const std::string& path, const std::vector<Bytes>& frames,
+                   std::uint64_t apart_ns = 1001) {
+  auto writer = PcapWriter::create(path).value();
+  std::uint64_t time = 1'700'000'000'123'456'789;
+  for (const Bytes& bytes : frames) {
+    FrameView frame(bytes.data(), bytes.size());
+    frame.time_ns = time += apart_ns;
+    ASSERT_EQ(writer.send({&frame, 1}).taken, 1U);
+  }
+}
+
+/// The suite feeds a file, which is then read, timed or not.
+template <int Speed>
+class PcapReaderRig {
+ public:
+  static constexpr bool kSends = false, kReceives = true, kLive = false, kEnds = true;
+  static std::string unavailable() { return {}; }
+
+  void feed(const std::vector<Bytes>& frames) { write_capture(dir_.file("in.pcap"), frames); }
+  PcapReader& link() {
+    if (!reader_) {
+      reader_.emplace(PcapReader::open(dir_.file("in.pcap"), {.speed = Speed}).value());
+    }
+    return *reader_;
+  }
+  std::size_t largest() { return kMaxFrameBytes; }
+  std::vector<Bytes> heard() { return {}; }
+  void end() {}  // the file ends by itself
+
+ private:
+  ScratchDir dir_;
+  std::optional<PcapReader> reader_;
+};
+
+/// What the writer wrote is read back without libpcap, as it grows.
+class PcapWriterRig {
+ public:
+  static constexpr bool kSends = true, kReceives = false, kLive = true, kEnds = false;
+  static std::string unavailable() { return {}; }
+
+  PcapWriterRig()
+      : writer_(PcapWriter::create(dir_.file("out.pcap")).value()),
+        file_(dir_.file("out.pcap"), std::ios::binary) {
+    file_.seekg(24);
+  }
+  PcapWriter& link() { return writer_; }
+  std::size_t largest() { return kMaxFrameBytes; }
+  void feed(const std::vector<Bytes>&) {}
+  std::vector<Bytes> heard() {
+    EXPECT_FALSE(writer_.flush());
+    std::vector<Bytes> out;
+    std::array<std::uint32_t, 4> head{};
+    while (file_.peek() != std::ifstream::traits_type::eof()) {
+      file_.read(reinterpret_cast<char*>(head.data()), sizeof head);
+      Bytes frame(head[2]);
+      file_.read(reinterpret_cast<char*>(frame.data()), static_cast<std::streamsize>(head[2]));
+      EXPECT_TRUE(file_.good());
+      out.push_back(std::move(frame));
+    }
+    file_.clear();
+    return out;
+  }
+  void end() {}
+
+ private:
+  ScratchDir dir_;
+  PcapWriter writer_;
+  std::ifstream file_;
+};
+
+using Rigs = testing::Types<PcapReaderRig<0>, PcapReaderRig<100>, PcapWriterRig>;
+INSTANTIATE_TYPED_TEST_SUITE_P(Pcap, LinkConformance, Rigs);
+
+std::vector<FrameView> read_all(PcapReader& reader, FrameBatch& batch) {
+  while (!reader.receive(batch).error) (void)wait_for(reader, std::chrono::seconds(10));
+  return {batch.frames().begin(), batch.frames().end()};
+}
+
+TEST(PcapReader, TakesWhatIsSentToItAndDropsIt) {
+  const ScratchDir dir;
+  write_capture(dir.file("a.pcap"), {});
+  auto reader = PcapReader::open(dir.file("a.pcap")).value();
+  const std::vector<Bytes> frames(3, make_frame(60, 1));
+  const SendResult r = reader.send(views(frames));
+  EXPECT_EQ(r.taken, 3U);
+  EXPECT_FALSE(r.error);
+}
+
+TEST(PcapReader, KeepsTimesToTheNanosecond) {
+  const ScratchDir dir;
+  write_capture(dir.file("a.pcap"), {make_frame(60, 1), make_frame(60, 2)});
+  auto reader = PcapReader::open(dir.file("a.pcap")).value();
+  FrameBatch batch;
+  const auto frames = read_all(reader, batch);
+  ASSERT_EQ(frames.size(), 2U);
+  EXPECT_EQ(frames[0].time_ns, 1'700'000'000'123'457'790U);
+  EXPECT_EQ(frames[1].time_ns, 1'700'000'000'123'458'791U);
+}
+
+TEST(PcapReader, ReadsMicrosecondFilesToo) {
+  const ScratchDir dir;
+  const Bytes frame = make_frame(60, 1);
+  write_file(dir.file("a.pcap"), file_header() + record(5, 7, frame, frame.size()));
+  auto reader = PcapReader::open(dir.file("a.pcap")).value();
+  FrameBatch batch;
+  const auto frames = read_all(reader, batch);
+  ASSERT_EQ(frames.size(), 1U);
+  EXPECT_EQ(frames[0].time_ns, 5'000'007'000U);
+}
+
+TEST(PcapReader, ReadsPcapngWithItsNanoseconds) {
+  if (!have_tshark()) GTEST_SKIP() << "tshark is not installed";
+  const ScratchDir dir;
+  write_capture(dir.file("a.pcap"), {make_frame(60, 1), make_frame(61, 2)});
+  ASSERT_EQ(std::system(("tshark -r " + dir.file("a.pcap") + " -F pcapng -w " +
+                         dir.file("a.pcapng") + " 2>/dev/null")
+                            .c_str()),
+            0);
+  auto reader = PcapReader::open(dir.file("a.pcapng")).value();
+  FrameBatch batch;
+  const auto frames = read_all(reader, batch);
+  ASSERT_EQ(frames.size(), 2U);
+  EXPECT_EQ(to_bytes(frames[1]), make_frame(61, 2));
+  EXPECT_EQ(frames[1].time_ns, 1'700'000'000'123'458'791U);
+}
+
+TEST(PcapReader, ARecordCapturedCutShortGivesATruncatedFrame) {
+  const ScratchDir dir;
+  const Bytes frame = make_frame(1514, 1);
+  write_file(dir.file("a.pcap"), file_header() + record(1, 0, frame, 96));
+  auto reader = PcapReader::open(dir.file("a.pcap")).value();
+  FrameBatch batch;
+  const auto frames = read_all(reader, batch);
+  ASSERT_EQ(frames.size(), 1U);
+  EXPECT_EQ(frames[0].size(), 96U);
+  EXPECT_TRUE(frames[0].truncated());
+  EXPECT_EQ(frames[0].true_bytes, 1514U);
+}
+
+TEST(PcapReader, SkipsRecordsWithoutAnEthernetHeaderAndCountsThem) {
+  const ScratchDir dir;
+  const Bytes frame = make_frame(60, 1);
+  write_file(dir.file("a.pcap"), file_header() + record(1, 0, frame, 13) + record(1, 0, frame, 0) +
+                                     record(1, 0, frame, 14));
+  auto reader = PcapReader::open(dir.file("a.pcap")).value();
+  FrameBatch batch;
+  EXPECT_EQ(read_all(reader, batch).size(), 1U);
+  EXPECT_EQ(reader.skipped(), 2U);
+}
+
+TEST(PcapReader, AFileThatEndsWithinARecordDeliversTheRestAndSaysSo) {
+  const ScratchDir dir;
+  const Bytes frame = make_frame(60, 1);
+  write_file(dir.file("a.pcap"),
+             file_header() + record(1, 0, frame, 60) + record(2, 0, frame, 60).substr(0, 40));
+  auto reader = PcapReader::open(dir.file("a.pcap")).value();
+  FrameBatch batch;
+  EXPECT_EQ(read_all(reader, batch).size(), 1U);
+  const auto status = reader.status();
+  ASSERT_FALSE(status);
+  EXPECT_NE(status.error().message.find("a.pcap\" is damaged"), std::string::npos);
+}
+
+TEST(PcapReader, AWholeFileEndsWithoutAComplaint) {
+  const ScratchDir dir;
+  write_capture(dir.file("a.pcap"), {make_frame(60, 1)});
+  auto reader = PcapReader::open(dir.file("a.pcap")).value();
+  FrameBatch batch;
+  (void)read_all(reader, batch);
+  EXPECT_TRUE(reader.status());
+  EXPECT_EQ(reader.progress(), 1.0);
+}
+
+TEST(PcapReader, ReplaysWithTheRecordedGaps) {
+  const ScratchDir dir;
+  // 40 ms apart. Only a lower bound is asserted, which no slow machine can break.
+  write_capture(dir.file("a.pcap"), {make_frame(60, 1), make_frame(60, 2)}, 40'000'000);
+  auto reader = PcapReader::open(dir.file("a.pcap"), {.speed = 1}).value();
+  const auto before = std::chrono::steady_clock::now();
+  FrameBatch batch;
+  EXPECT_EQ(reader.receive(batch).frames, 1U) << "the first frame is due at once";
+  const WaitHint hint = reader.prepare_wait();
+  if (!hint.ready) {  // else this machine was stopped for 40 ms
+    EXPECT_LE(hint.at_most, std::chrono::milliseconds(40));
+  }
+  reader.finish_wait();
+  EXPECT_EQ(collect(reader, 1).size(), 1U);
+  EXPECT_GE(std::chrono::steady_clock::now() - before, std::chrono::milliseconds(40))
+      << "no frame comes before its time";
+}
+
+TEST(PcapReader, TimesThatGoBackMeanAtOnce) {
+  const ScratchDir dir;
+  const Bytes frame = make_frame(60, 1);
+  write_file(dir.file("a.pcap"), file_header() + record(1000, 0, frame, 60) +
+                                     record(1, 0, frame, 60) + record(0, 0, frame, 60));
+  auto reader = PcapReader::open(dir.file("a.pcap"), {.speed = 1}).value();
+  EXPECT_EQ(collect(reader, 3).size(), 3U);
+}
+
+TEST(PcapReader, FilesThatCannotBeReplayedAreRefusedWithTheReason) {
+  const ScratchDir dir;
+  const auto message = [](const std::string& path) {
+    const auto r = PcapReader::open(path);
+    EXPECT_FALSE(r);
+    return r ? std::string() : r.error().message;
+  };
+  EXPECT_NE(message(dir.file("none")).find("No such file"), std::string::npos);
+  EXPECT_EQ(PcapReader::open(dir.file("none")).error().code, std::errc::no_such_file_or_directory);
+  EXPECT_NE(message(dir.file("")).find("Is a directory"), std::string::npos);
+  write_file(dir.file("text"), "hello, this is a text file and no capture");
+  EXPECT_NE(message(dir.file("text")).find("expected a pcap or pcapng file"), std::string::npos);
+  write_file(dir.file("empty"), "");
+  EXPECT_NE(message(dir.file("empty")).find("expected a pcap or pcapng file"), std::string::npos);
+  write_file(dir.file("cooked"), file_header(0xa1b2c3d4, 113));
+  EXPECT_NE(message(dir.file("cooked")).find("only Ethernet"), std::string::npos);
+  EXPECT_EQ(PcapReader::open(dir.file("cooked")).error().code, Errc::not_supported);
+  EXPECT_EQ(PcapReader::open(dir.file("text"), {.speed = -1}).error().code, Errc::bad_argument);
+}
+
+TEST(PcapWriter, WritesWhatTsharkReads) {
+  if (!have_tshark()) GTEST_SKIP() << "tshark is not installed";
+  const ScratchDir dir;
+  write_capture(dir.file("a.pcap"), {make_frame(60, 1), make_frame(1514, 2)});
+  const std::string lines =
+      output_of("tshark -r " + dir.file("a.pcap") +
+                " -T fields -e frame.time_epoch -e frame.len -e eth.src 2>&1");
+  EXPECT_NE(lines.find("1700000000.123457790\t60\tb2:a0:c0:ff:ee:01"), std::string::npos) << lines;
+  EXPECT_NE(lines.find("1700000000.123458791\t1514\tb2:a0:c0:ff:ee:01"), std::string::npos)
+      << lines;
+}
+
+TEST(PcapWriter, ASnapLengthCutsFramesAndKeepsTheirTrueLength) {
+  const ScratchDir dir;
+  {
+    auto writer = PcapWriter::create(dir.file("a.pcap"), {.snap_bytes = 96}).value();
+    const std::vector<Bytes> frames{make_frame(1000, 1), make_frame(60, 2)};
+    EXPECT_EQ(writer.send(views(frames)).taken, 2U);
+  }
+  auto reader = PcapReader::open(dir.file("a.pcap")).value();
+  FrameBatch batch;
+  const auto frames = read_all(reader, batch);
+  ASSERT_EQ(frames.size(), 2U);
+  EXPECT_EQ(frames[0].size(), 96U);
+  EXPECT_EQ(frames[0].true_bytes, 1000U);
+  EXPECT_FALSE(frames[1].truncated());
+}
+
+TEST(PcapWriter, ATruncatedFrameKeepsItsTrueLength) {
+  const ScratchDir dir;
+  const Bytes bytes = make_frame(60, 1);
+  FrameView frame(bytes.data(), bytes.size());
+  frame.true_bytes = 9000;
+  ASSERT_EQ(PcapWriter::create(dir.file("a.pcap")).value().send({&frame, 1}).taken, 1U);
+  auto reader = PcapReader::open(dir.file("a.pcap")).value();
+  FrameBatch batch;
+  const auto frames = read_all(reader, batch);
+  ASSERT_EQ(frames.size(), 1U);
+  EXPECT_EQ(frames[0].true_bytes, 9000U);
+}
+
+TEST(PcapWriter, WritesItsHeaderAtOnceAndTheRestWhenItsUserIsAboutToSleep) {
+  const ScratchDir dir;
+  auto writer = PcapWriter::create(dir.file("a.pcap")).value();
+  EXPECT_EQ(std::filesystem::file_size(dir.file("a.pcap")), 24U);
+  const std::vector<Bytes> frames{make_frame(60, 1)};
+  EXPECT_EQ(writer.send(views(frames)).taken, 1U);
+  EXPECT_EQ(std::filesystem::file_size(dir.file("a.pcap")), 24U) << "a write for every frame";
+  EXPECT_EQ(writer.written(), 0U);
+  EXPECT_FALSE(writer.prepare_wait().ready);
+  writer.finish_wait();
+  EXPECT_EQ(std::filesystem::file_size(dir.file("a.pcap")), 24U + 16 + 60);
+  EXPECT_EQ(writer.written(), 1U);
+}
+
+TEST(PcapWriter, AClosedPipeIsReportedOnceAndDoesNotEndTheProcess) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
+  UniqueFd reader(ends[0]);
+  UniqueFd input(ends[1]);
+  auto writer = PcapWriter::create("/proc/self/fd/" + std::to_string(input.get())).value();
+  reader.reset();
+  const std::vector<Bytes> frames{make_frame(60, 1)};
+  EXPECT_EQ(writer.send(views(frames)).taken, 1U) << "buffered";
+  EXPECT_EQ(writer.flush(), std::errc::broken_pipe);
+  EXPECT_EQ(writer.send(views(frames)).error, Errc::link_ended);
+  EXPECT_EQ(writer.flush(), Errc::link_ended);
+  EXPECT_TRUE(writer.prepare_wait().ready) << "a waiter would hang";
+  FrameBatch batch;
+  EXPECT_EQ(writer.receive(batch).error, Errc::link_ended);
+  EXPECT_FALSE(writer.status());
+  EXPECT_EQ(writer.written(), 0U);
+  sigset_t pending;
+  sigpending(&pending);
+  EXPECT_EQ(sigismember(&pending, SIGPIPE), 0) << "the signal was left pending";
+}
+
+TEST(PcapWriter, AFullDiskLeavesAFileOfWholeRecords) {
+  const ScratchDir dir;
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  // A limit on the file's size stands in for a full disk: write() takes a part, then fails.
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit limit{.rlim_cur = 10'000, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  std::uint64_t written = 0;
+  {
+    auto writer = PcapWriter::create(dir.file("a.pcap")).value();
+    const std::vector<Bytes> frames(100, make_frame(1000, 1));
+    EXPECT_EQ(writer.send(views(frames)).taken, 100U);
+    EXPECT_EQ(writer.flush(), std::errc::file_too_large);
+    written = writer.written();
+  }
+  setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+
+  EXPECT_EQ(written, 9U);  // of 1016 bytes each, behind 24 of the header
+  auto reader = PcapReader::open(dir.file("a.pcap")).value();
+  EXPECT_EQ(collect(reader, 100).size(), written);
+  EXPECT_TRUE(reader.status()) << "the file ends within a record";
+}
+
+TEST(PcapWriter, AFullDiskIsAnErrorWhenTheFileIsMade) {
+  const auto writer = PcapWriter::create("/dev/full");
+  ASSERT_FALSE(writer);
+  EXPECT_EQ(writer.error().code, std::errc::no_space_on_device);
+  EXPECT_NE(writer.error().message.find("/dev/full"), std::string::npos);
+}
+
+TEST(PcapWriter, AFileThatCannotBeMadeIsAnErrorThatNamesIt) {
+  const ScratchDir dir;
+  const auto writer = PcapWriter::create(dir.file("no/such/place.pcap"));
+  ASSERT_FALSE(writer);
+  EXPECT_EQ(writer.error().code, std::errc::no_such_file_or_directory);
+  EXPECT_NE(writer.error().message.find("place.pcap"), std::string::npos);
+}
+
+TEST(PcapWriter, KeepsEveryFrameOfMoreThanItsBuffer) {
+  const ScratchDir dir;
+  {
+    auto writer = PcapWriter::create(dir.file("a.pcap"), {.buffer_bytes = 1}).value();
+    const std::vector<Bytes> frames(1000, make_frame(1514, 1));
+    EXPECT_EQ(writer.send(views(frames)).taken, 1000U);
+  }
+  auto reader = PcapReader::open(dir.file("a.pcap")).value();
+  EXPECT_EQ(collect(reader, 1000).size(), 1000U);
+}
+
+}  // namespace
+}  // namespace shmif::test
