@@ -17,7 +17,8 @@ namespace {
 
 // In the order of the alphabet.
 constexpr std::array kCommands = {
-    &kCreateCommand,
+    &kAuditCommand, &kCreateCommand, &kDestroyCommand, &kRepairCommand,
+    &kStatCommand,  &kTopCommand,    &kWaitCommand,
 };
 
 const Command* find_command(std::string_view name) {

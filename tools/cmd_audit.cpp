@@ -1,0 +1,53 @@
+// shmifctl audit: checks every invariant of a bus and changes nothing.
+
+#include <cstdio>
+
+#include "shmif/bus.hpp"
+#include "tools/commands.hpp"
+#include "tools/describe.hpp"
+#include "tools/options.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+std::string as_text(const std::string& path, const AuditReport& report) {
+  std::string out;
+  for (const AuditFinding& finding : report.findings) {
+    out += finding.invariant + ": " + finding.what + '\n';
+  }
+  for (const std::string& note : report.notes) out += "note: " + note + '\n';
+  if (report.clean()) {
+    out += path + ": every invariant holds (" + std::to_string(report.records) + " records, " +
+           std::to_string(report.frames) + " frames, " + std::to_string(report.pads) + " pads)\n";
+  }
+  return out;
+}
+
+int run(const CommandLine& line) {
+  const Arguments args =
+      Options("audit", "PATH")
+          .about(
+              "Checks every invariant of a bus (docs/theory-of-operation.md numbers them) and "
+              "changes "
+              "nothing. Exits 1, with a list, when one does not hold; 'shmifctl repair' mends it.")
+          .flag("json", "print JSON, for scripts")
+          .example("shmifctl audit /dev/shm/bus0 && echo sound", "is the bus sound?")
+          .parse(line);
+  const std::string path = args.positional()[0];
+  const Bus bus = Bus::open(path).value();
+  const AuditReport report = bus.audit();
+  const std::string text = args.flag("json") ? to_json(path, report) : as_text(path, report);
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  if (report.clean()) return kDone;
+  const bool one = report.findings.size() == 1;
+  return fail("bus \"" + path + "\" breaks " + std::to_string(report.findings.size()) +
+              (one ? " invariant" : " invariants") + " (mend it with 'shmifctl repair " + path +
+              "')");
+}
+
+}  // namespace
+
+const Command kAuditCommand{"audit", "check every invariant of a bus", run};
+
+}  // namespace shmif::tools

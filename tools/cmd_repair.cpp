@@ -1,0 +1,50 @@
+// shmifctl repair: frees what the dead hold and rebuilds a corrupt ring.
+
+#include <cstdio>
+
+#include "shmif/bus.hpp"
+#include "tools/commands.hpp"
+#include "tools/options.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+std::string counted(std::uint64_t n, const char* thing) {
+  return std::to_string(n) + ' ' + thing + (n == 1 ? "" : "s");
+}
+
+std::string as_text(const RepairReport& report) {
+  std::string out;
+  const auto add = [&out](const std::string& what) { out += (out.empty() ? "" : ", ") + what; };
+  if (report.ports_freed != 0) add("freed " + counted(report.ports_freed, "dead port"));
+  if (report.claims_cleared != 0) add("cleared " + counted(report.claims_cleared, "claim"));
+  if (report.lock_released) add("released the lock");
+  if (report.ring_rebuilt) {
+    add("rebuilt the ring keeping " + counted(report.frames_kept, "frame") + " (epoch " +
+        std::to_string(report.epoch) + ')');
+  }
+  return out.empty() ? "nothing to repair" : out;
+}
+
+int run(const CommandLine& line) {
+  const Arguments args =
+      Options("repair", "PATH")
+          .about(
+              "Frees what dead ports hold: their slots, their claims, the lock. When an invariant "
+              "is "
+              "broken it also rebuilds the ring, keeping every frame that can still be proven "
+              "whole; attached ports find their place again by themselves.")
+          .example("shmifctl repair /dev/shm/bus0", "mend the bus while others go on using it")
+          .parse(line);
+  Bus bus = Bus::open(args.positional()[0], Access::read_write).value();
+  const RepairReport report = bus.repair().value();
+  std::printf("%s: %s\n", args.positional()[0].c_str(), as_text(report).c_str());
+  return kDone;
+}
+
+}  // namespace
+
+const Command kRepairCommand{"repair", "free what dead ports hold, rebuild a corrupt ring", run};
+
+}  // namespace shmif::tools

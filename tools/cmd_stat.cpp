@@ -1,0 +1,37 @@
+// shmifctl stat: everything a bus knows about itself.
+
+#include <cstdio>
+
+#include "shmif/bus.hpp"
+#include "tools/commands.hpp"
+#include "tools/describe.hpp"
+#include "tools/options.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+int run(const CommandLine& line) {
+  const Arguments args =
+      Options("stat", "PATH")
+          .about(
+              "Shows the geometry of a bus, how far it has come, who holds its lock, and every "
+              "port "
+              "with its counters. Needs only to read the file, and disturbs nobody.")
+          .flag("json", "print JSON, for scripts")
+          .example("shmifctl stat /dev/shm/bus0", "a look at the bus")
+          .example("shmifctl stat /dev/shm/bus0 --json | jq '.ports[] | {name, lost_frames}'",
+                   "what each port has lost")
+          .parse(line);
+  const Bus bus = Bus::open(args.positional()[0]).value();
+  const BusInfo info = bus.info();
+  const std::string text = args.flag("json") ? to_json(info) : to_text(info);
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  return kDone;
+}
+
+}  // namespace
+
+const Command kStatCommand{"stat", "show a bus, its ports and their counters", run};
+
+}  // namespace shmif::tools

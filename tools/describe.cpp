@@ -1,0 +1,216 @@
+#include "tools/describe.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "tools/values.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+// Keeps the fields in the order they are written down.
+using Json = nlohmann::ordered_json;
+
+// A path or a name may hold bytes that are no UTF-8; they must not end the output in an exception.
+std::string dump(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';
+}
+
+std::string signature_text(std::uint32_t signature) {
+  char text[16];
+  std::snprintf(text, sizeof text, "0x%08x", static_cast<unsigned>(signature));
+  return text;
+}
+
+Json port_json(const PortInfo& port) {
+  return {{"slot", port.slot},
+          {"name", port.name},
+          {"state", state_name(port)},
+          {"pid", port.pid},
+          {"mac", port.mac.to_string()},
+          {"link", to_string(port.link)},
+          {"up", port.up},
+          {"mode", mode_name(port)},
+          {"promiscuous", port.promiscuous},
+          {"tx_frames", port.tx_frames},
+          {"tx_bytes", port.tx_bytes},
+          {"rx_frames", port.rx_frames},
+          {"rx_bytes", port.rx_bytes},
+          {"own_frames", port.own_frames},
+          {"filtered_frames", port.filtered_frames},
+          {"skipped_frames", port.skipped_frames},
+          {"overruns", port.overruns},
+          {"lost_frames", port.lost_frames},
+          {"lost_bytes", port.lost_bytes},
+          {"corrupt", port.corrupt},
+          {"wakeups", port.wakeups},
+          {"doorbells", port.doorbells},
+          {"lock_sleeps", port.lock_sleeps},
+          {"claim_bytes", port.claim_bytes ? Json(*port.claim_bytes) : Json(nullptr)}};
+}
+
+std::string local_time(std::uint64_t ns) {
+  const auto seconds = static_cast<std::time_t>(ns / 1'000'000'000);
+  std::tm parts{};
+  localtime_r(&seconds, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts);
+  return text;
+}
+
+std::string name_of_slot(const BusInfo& info, unsigned slot) {
+  const auto it = std::find_if(info.ports.begin(), info.ports.end(),
+                               [&](const PortInfo& port) { return port.slot == slot; });
+  return it == info.ports.end() ? "" : " \"" + it->name + '"';
+}
+
+bool looks_like_a_number(const std::string& cell) {
+  return !cell.empty() && cell.find_first_not_of("0123456789.-") == std::string::npos;
+}
+
+std::string head_text(const BusInfo& info) {
+  const auto live =
+      std::count_if(info.ports.begin(), info.ports.end(), [](const PortInfo& p) { return p.live; });
+  const auto dead = static_cast<std::ptrdiff_t>(info.ports.size()) - live;
+  std::string ports = std::to_string(live) + " live";
+  if (dead != 0) ports += ", " + std::to_string(dead) + " dead";
+  ports += ", " + std::to_string(info.slots) + " slots";
+  std::string lock = "free";
+  if (info.lock_holder) {
+    lock =
+        "held by slot " + std::to_string(*info.lock_holder) + name_of_slot(info, *info.lock_holder);
+  }
+  std::string out;
+  const auto row = [&out](const char* name, const std::string& value) {
+    out += name + std::string(12 - std::string_view(name).size(), ' ') + value + '\n';
+  };
+  row("bus", info.path);
+  row("file", info.file_system + ", inode " + std::to_string(info.inode) + ", created " +
+                  local_time(info.created_ns) + ", layout " +
+                  signature_text(info.layout_signature));
+  row("geometry", "ring " + format_bytes(info.ring_bytes) + ", mtu " + std::to_string(info.mtu) +
+                      ", largest record " + std::to_string(info.max_record_bytes) + " B");
+  row("generation", std::to_string(info.generation));
+  row("first", std::to_string(info.first));
+  row("last",
+      std::to_string(info.last) + " (" + format_bytes(info.last - info.first) + " of history)");
+  row("frames", std::to_string(info.frames));
+  row("epoch", std::to_string(info.epoch));
+  row("lock", lock + ", " + std::to_string(info.lock_acquisitions) + " acquisitions");
+  row("takeovers", std::to_string(info.takeovers_dead) + " from dead holders, " +
+                       std::to_string(info.takeovers_living) + " from living ones");
+  for (const PortInfo& port : info.ports) {
+    if (!port.claim_bytes) continue;
+    row("claim", format_bytes(*port.claim_bytes) + " of slot " + std::to_string(port.slot) + " \"" +
+                     port.name + "\", stepped around by the others");
+  }
+  row("ports", ports);
+  return out;
+}
+
+}  // namespace
+
+const char* state_name(const PortInfo& port) noexcept {
+  return port.live ? "live" : "dead";
+}
+
+const char* mode_name(const PortInfo& port) noexcept {
+  return port.pause ? "pause" : "ethernet";
+}
+
+std::string to_json(const BusInfo& info) {
+  Json claims = Json::array();
+  Json ports = Json::array();
+  for (const PortInfo& port : info.ports) {
+    ports.push_back(port_json(port));
+    if (port.claim_bytes) {
+      claims.push_back({{"slot", port.slot}, {"name", port.name}, {"bytes", *port.claim_bytes}});
+    }
+  }
+  return dump({{"path", info.path},
+               {"file_system", info.file_system},
+               {"inode", info.inode},
+               {"created_ns", info.created_ns},
+               {"layout_signature", signature_text(info.layout_signature)},
+               {"geometry",
+                {{"ring_bytes", info.ring_bytes},
+                 {"mtu", info.mtu},
+                 {"max_record_bytes", info.max_record_bytes},
+                 {"slots", info.slots}}},
+               {"generation", info.generation},
+               {"first", info.first},
+               {"last", info.last},
+               {"frames", info.frames},
+               {"epoch", info.epoch},
+               {"lock_holder", info.lock_holder ? Json(*info.lock_holder) : Json(nullptr)},
+               {"lock_acquisitions", info.lock_acquisitions},
+               {"takeovers", {{"dead", info.takeovers_dead}, {"living", info.takeovers_living}}},
+               {"claims", claims},
+               {"ports", ports}});
+}
+
+std::string to_json(const std::string& path, const AuditReport& report) {
+  Json findings = Json::array();
+  for (const AuditFinding& finding : report.findings) {
+    findings.push_back({{"invariant", finding.invariant}, {"what", finding.what}});
+  }
+  return dump({{"path", path},
+               {"clean", report.clean()},
+               {"records", report.records},
+               {"frames", report.frames},
+               {"pads", report.pads},
+               {"findings", findings},
+               {"notes", report.notes}});
+}
+
+std::string aligned(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::size_t> widths;
+  std::vector<bool> numeric;
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    widths.resize(std::max(widths.size(), rows[r].size()), 0);
+    numeric.resize(widths.size(), rows.size() > 1);
+    for (std::size_t c = 0; c < rows[r].size(); ++c) {
+      widths[c] = std::max(widths[c], rows[r][c].size());
+      if (r > 0 && !looks_like_a_number(rows[r][c])) numeric[c] = false;
+    }
+  }
+  std::string out;
+  for (const std::vector<std::string>& row : rows) {
+    std::string line;
+    for (std::size_t c = 0; c < row.size(); ++c) {
+      const std::string gap(widths[c] - row[c].size(), ' ');
+      line += (c == 0 ? "" : "  ") + (numeric[c] ? gap + row[c] : row[c] + gap);
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    out += line + '\n';
+  }
+  return out;
+}
+
+std::string to_text(const BusInfo& info) {
+  std::string out = head_text(info);
+  if (info.ports.empty()) return out;
+  std::vector<std::vector<std::string>> ports = {
+      {"slot", "name", "state", "pid", "mac", "link", "up", "mode"}};
+  std::vector<std::vector<std::string>> counters = {
+      {"slot", "tx_frames", "tx_bytes", "rx_frames", "rx_bytes", "overruns", "lost_frames",
+       "lost_bytes", "wakeups", "doorbells", "lock_sleeps"}};
+  for (const PortInfo& port : info.ports) {
+    ports.push_back({std::to_string(port.slot), port.name, state_name(port),
+                     std::to_string(port.pid), port.mac.to_string(), to_string(port.link),
+                     port.up ? "up" : "down", mode_name(port)});
+    std::vector<std::string> row = {std::to_string(port.slot)};
+    for (const std::uint64_t number :
+         {port.tx_frames, port.tx_bytes, port.rx_frames, port.rx_bytes, port.overruns,
+          port.lost_frames, port.lost_bytes, port.wakeups, port.doorbells, port.lock_sleeps}) {
+      row.push_back(std::to_string(number));
+    }
+    counters.push_back(std::move(row));
+  }
+  return out + '\n' + aligned(ports) + '\n' + aligned(counters);
+}
+
+}  // namespace shmif::tools
