@@ -196,13 +196,13 @@ std::string to_text(const BusInfo& info) {
   std::vector<std::vector<std::string>> ports = {
       {"slot", "name", "state", "pid", "mac", "link", "up", "mode"}};
   std::vector<std::vector<std::string>> counters = {
-      {"slot", "tx_frames", "tx_bytes", "rx_frames", "rx_bytes", "overruns", "lost_frames",
+      {"slot", "name", "tx_frames", "tx_bytes", "rx_frames", "rx_bytes", "overruns", "lost_frames",
        "lost_bytes", "wakeups", "doorbells", "lock_sleeps"}};
   for (const PortInfo& port : info.ports) {
     ports.push_back({std::to_string(port.slot), port.name, state_name(port),
                      std::to_string(port.pid), port.mac.to_string(), to_string(port.link),
                      port.up ? "up" : "down", mode_name(port)});
-    std::vector<std::string> row = {std::to_string(port.slot)};
+    std::vector<std::string> row = {std::to_string(port.slot), port.name};
     for (const std::uint64_t number :
          {port.tx_frames, port.tx_bytes, port.rx_frames, port.rx_bytes, port.overruns,
           port.lost_frames, port.lost_bytes, port.wakeups, port.doorbells, port.lock_sleeps}) {

@@ -76,15 +76,31 @@ Screen::Size Screen::size() const noexcept {
 }
 
 void Screen::show(const std::string& lines) {
+  const Size room = size();
   std::string out = "\x1b[H";
+  unsigned row = 0;
+  unsigned column = 0;
+  bool in_escape = false;
   for (const char c : lines) {
     if (c == '\n') {
-      out += "\x1b[0m\x1b[K\r\n";  // the rest of the line is empty
-    } else {
+      if (++row == room.rows) break;
+      // The rest of the line is empty. Behind a full one, "erase to the end" would take its last
+      // letter.
+      out += column < room.columns ? "\x1b[0m\x1b[K\r\n" : "\x1b[0m\r\n";
+      column = 0;
+      continue;
+    }
+    if (c == '\x1b') in_escape = true;
+    if (in_escape) {
       out += c;
+      // An escape sequence takes no room; a letter ends it.
+      if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) in_escape = false;
+    } else if (column < room.columns) {
+      out += c;
+      ++column;
     }
   }
-  out += "\x1b[0m\x1b[K\x1b[J";  // and of the screen
+  out += column < room.columns ? "\x1b[0m\x1b[K\x1b[J" : "\x1b[0m";  // and of the screen
   put(out);
 }
 

@@ -22,8 +22,8 @@ class Screen {
   ~Screen();
 
   Size size() const noexcept;
-  /// Shows `lines`, which must fit, in place of what is there; written in one go, so that nothing
-  /// flickers.
+  /// Shows `lines` in place of what is there, cut where they do not fit; written in one go, so that
+  /// nothing flickers. The only escape sequences in them are colours.
   void show(const std::string& lines);
   /// Leaves the screen to the shell, stops the process, and takes the screen again when it goes on.
   void suspend();
