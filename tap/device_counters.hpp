@@ -1,0 +1,50 @@
+#pragma once
+// What a device link has counted.
+
+#include <atomic>
+#include <cstdint>
+
+namespace shmif::tap {
+
+/// Counts of one device link since it was opened. "Sent" is from the program into the interface,
+/// "received" what the interface's host sent.
+struct DeviceCounters {
+  std::uint64_t sent_frames = 0, sent_bytes = 0;
+  std::uint64_t received_frames = 0, received_bytes = 0;
+  std::uint64_t dropped_down = 0;     ///< to send, while the interface was down
+  std::uint64_t dropped_full = 0;     ///< to send, the device's queue was full
+  std::uint64_t dropped_corrupt = 0;  ///< either way: the kernel or we could make no sense of it
+  std::uint64_t missed = 0;           ///< to receive, our queue in the kernel was full
+};
+
+/// A counter with one writer at a time and readers in any thread.
+class Counter {
+ public:
+  void add(std::uint64_t n = 1) noexcept {
+    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+  std::uint64_t get() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+/// DeviceCounters as a link keeps them. dropped_corrupt has a part for each direction, because
+/// sending and receiving may be two threads.
+struct DeviceCounts {
+  Counter sent_frames, sent_bytes, received_frames, received_bytes;
+  Counter dropped_down, dropped_full, corrupt_sent, corrupt_received, missed;
+
+  DeviceCounters snapshot() const noexcept {
+    return {.sent_frames = sent_frames.get(),
+            .sent_bytes = sent_bytes.get(),
+            .received_frames = received_frames.get(),
+            .received_bytes = received_bytes.get(),
+            .dropped_down = dropped_down.get(),
+            .dropped_full = dropped_full.get(),
+            .dropped_corrupt = corrupt_sent.get() + corrupt_received.get(),
+            .missed = missed.get()};
+  }
+};
+
+}  // namespace shmif::tap

@@ -1,0 +1,340 @@
+#include "tap/tap_link.hpp"
+
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "tap/netlink.hpp"
+
+namespace shmif::tap {
+namespace {
+
+constexpr const char* kTunPath = "/dev/net/tun";
+constexpr std::uint32_t kMinMtu = 68;     // RFC 791
+constexpr std::uint32_t kMaxMtu = 65521;  // what a TAP device takes: 65535 less the Ethernet header
+
+Error tun_open_error(int number) {
+  const std::string what = std::string("cannot open ") + kTunPath;
+  switch (number) {
+    case ENOENT:
+    case ENODEV:
+    case ENXIO:
+      return Error::from_errno(
+          number, what +
+                      " (no TUN driver here: 'modprobe tun', or in a container pass the "
+                      "device in; 'shmifctl exec --via veth' needs neither)");
+    case EACCES:
+    case EPERM:
+      return Error::from_errno(
+          number, what + " (the device is closed to this user: become root, or 'chmod 0666 " +
+                      kTunPath + "'; 'shmifctl exec --via veth' needs neither)");
+    default:
+      return Error::from_errno(number, what);
+  }
+}
+
+Result<Descriptor> open_tun() {
+  Descriptor tun(::open(kTunPath, O_RDWR | O_NONBLOCK | O_CLOEXEC));
+  if (!tun) return tun_open_error(errno);
+  return tun;
+}
+
+Error attach_error(int number, const std::string& name) {
+  const std::string what = "cannot create or attach to TAP device \"" + name + "\"";
+  switch (number) {
+    case EPERM:
+    case EACCES:
+      return Error::from_errno(number, what +
+                                           " (needs CAP_NET_ADMIN in this network namespace; try "
+                                           "'shmifctl exec', which needs no privileges)");
+    case EBUSY:
+      return Error::from_errno(number,
+                               what + " (another process is attached to it; choose another name)");
+    case EINVAL:
+      return Error::from_errno(
+          number, what +
+                      " (an interface of that name exists and is no TAP device, or one with "
+                      "another number of queues; choose another name)");
+    default:
+      return Error::from_errno(number, what);
+  }
+}
+
+/// Opens one queue of the device `name`, which may be a pattern. Result: the descriptor; `name`
+/// becomes what the kernel chose.
+Result<Descriptor> attach_queue(std::string& name, bool multi_queue) {
+  auto tun = open_tun();
+  if (!tun) return tun;
+  ifreq request{};
+  const std::string pattern = name.empty() ? "tap%d" : name;
+  std::memcpy(request.ifr_name, pattern.data(), pattern.size());
+  request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | (multi_queue ? IFF_MULTI_QUEUE : 0));
+  if (::ioctl(tun->get(), TUNSETIFF, &request) != 0) return attach_error(errno, pattern);
+  name = request.ifr_name;
+  // A persistent device may have been left with offloads of its last user.
+  if (::ioctl(tun->get(), TUNSETOFFLOAD, 0UL) != 0) {
+    return Error::from_errno(errno,
+                             "cannot switch off the offloads of TAP device \"" + name + "\"");
+  }
+  return tun;
+}
+
+Result<void> configure(const std::string& name, const TapOptions& options) {
+  auto netlink = Netlink::open();
+  if (!netlink) return std::move(netlink).error();
+  // The MAC and the MTU first: addresses and neighbours then see the final ones.
+  if (options.mac) {
+    if (auto r = netlink->set_mac(name, *options.mac); !r) return r;
+  }
+  if (options.mtu) {
+    if (auto r = netlink->set_mtu(name, *options.mtu); !r) return r;
+  }
+  for (const Cidr& address : options.addresses) {
+    auto r = netlink->add_address(name, address);
+    // An attached persistent device may have it from last time.
+    if (!r && r.error().code != std::errc::file_exists) return r;
+  }
+  if (!options.up) return {};
+  if (auto r = netlink->set_up(name); !r) return r;
+  for (const auto& gateway : {options.gateway4, options.gateway6}) {
+    if (!gateway) continue;
+    if (auto r = netlink->add_default_route(name, *gateway); !r) return r;
+  }
+  return {};
+}
+
+/// All that must happen inside the target namespace.
+Result<std::vector<Descriptor>> make_queues(const TapOptions& options, unsigned queues) {
+  std::string name = options.name;
+  std::vector<Descriptor> fds;
+  for (unsigned i = 0; i < queues; ++i) {
+    auto fd = attach_queue(name, options.multi_queue);
+    if (!fd) return std::move(fd).error();
+    fds.push_back(std::move(*fd));
+  }
+  if (auto r = configure(name, options); !r) return std::move(r).error();
+  // Last, so that a device whose configuration failed goes away with its descriptor.
+  if (options.persist && ::ioctl(fds.front().get(), TUNSETPERSIST, 1UL) != 0) {
+    return Error::from_errno(errno, "cannot make TAP device \"" + name + "\" persistent");
+  }
+  return fds;
+}
+
+Result<void> check(const TapOptions& options, unsigned queues) {
+  if (!options.name.empty() && !is_interface_name(options.name)) {
+    return Error(Errc::bad_argument,
+                 "\"" + options.name +
+                     "\" is not a name for a TAP device: 1 to 15 characters without "
+                     "'/', ':' and blanks");
+  }
+  if (options.mtu && (*options.mtu < kMinMtu || *options.mtu > kMaxMtu)) {
+    return Error(Errc::bad_mtu, "a TAP device cannot have an MTU of " +
+                                    std::to_string(*options.mtu) + "; from 68 to 65521 it can");
+  }
+  if (options.mac && (options.mac->is_group() || options.mac->is_zero())) {
+    return Error(
+        Errc::bad_argument,
+        options.mac->to_string() +
+            " is no address for an interface: its first byte must be even, and not all zero");
+  }
+  if (queues < 1 || queues > 16) {
+    return Error(Errc::bad_argument, "a TAP device is opened with 1 to 16 queues");
+  }
+  return {};
+}
+
+}  // namespace
+
+struct TapLink::Impl {
+  Descriptor tun;
+  std::string name;
+  std::atomic<bool> ended{false};
+  DeviceCounts counts;
+  /// Takes what a small room cannot, so that the length of a truncated frame is known.
+  std::unique_ptr<std::byte[]> overflow =
+      std::make_unique_for_overwrite<std::byte[]>(kMaxFrameBytes);
+
+  enum class Fate { sent, dropped, ended, failed };
+  Fate send_one(const FrameView& frame) noexcept;
+};
+
+Result<void> check_tun_device() {
+  auto tun = open_tun();
+  if (!tun) return std::move(tun).error();
+  return {};
+}
+
+TapLink::TapLink(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+TapLink::TapLink(TapLink&&) noexcept = default;
+TapLink& TapLink::operator=(TapLink&&) noexcept = default;
+TapLink::~TapLink() = default;
+
+Result<std::vector<TapLink>> TapLink::open_all(const TapOptions& options, unsigned queues) {
+  if (auto r = check(options, queues); !r) return std::move(r).error();
+  const auto make = [&] { return make_queues(options, queues); };
+  const bool here = options.where == nullptr || options.where->is_current();
+  auto fds = here ? make() : run_in(*options.where, make);
+  if (!fds) return std::move(fds).error();
+  std::vector<TapLink> links;
+  for (Descriptor& fd : *fds) {
+    auto link = adopt(std::move(fd));
+    if (!link) return std::move(link).error();
+    links.push_back(std::move(*link));
+  }
+  return links;
+}
+
+Result<TapLink> TapLink::open(const TapOptions& options) {
+  auto links = open_all(options, 1);
+  if (!links) return std::move(links).error();
+  return std::move(links->front());
+}
+
+Result<std::vector<TapLink>> TapLink::open_queues(TapOptions options, unsigned queues) {
+  options.multi_queue = true;
+  return open_all(options, queues);
+}
+
+Result<TapLink> TapLink::adopt(Descriptor tun) {
+  ifreq request{};
+  if (::ioctl(tun.get(), TUNGETIFF, &request) != 0) {
+    return Error(Errc::bad_argument,
+                 "the descriptor given for a TAP device is not attached to one");
+  }
+  const int flags = static_cast<unsigned short>(request.ifr_flags);
+  if ((flags & IFF_TAP) == 0 || (flags & IFF_NO_PI) == 0 || (flags & IFF_VNET_HDR) != 0) {
+    return Error(Errc::bad_argument,
+                 std::string("the device \"") + request.ifr_name +
+                     "\" must be a TAP device opened with IFF_NO_PI and without IFF_VNET_HDR");
+  }
+  const int status = ::fcntl(tun.get(), F_GETFL);
+  if (status < 0 || ::fcntl(tun.get(), F_SETFL, status | O_NONBLOCK) != 0) {
+    return Error::from_errno(errno, "cannot make the TAP device's descriptor non-blocking");
+  }
+  auto impl = std::make_unique<Impl>();
+  impl->tun = std::move(tun);
+  impl->name = request.ifr_name;
+  return TapLink(std::move(impl));
+}
+
+/// Writes one frame. What the device cannot take now is dropped, as by any network card.
+TapLink::Impl::Fate TapLink::Impl::send_one(const FrameView& frame) noexcept {
+  ssize_t n = 0;
+  do {
+    n = ::write(tun.get(), frame.bytes.data(), frame.size());
+  } while (n < 0 && errno == EINTR);
+  if (n >= 0) {
+    counts.sent_frames.add();
+    counts.sent_bytes.add(frame.size());
+    return Fate::sent;
+  }
+  switch (errno) {
+    case EIO:  // the interface is down
+    case ENETDOWN:
+      counts.dropped_down.add();
+      return Fate::dropped;
+    case EAGAIN:
+    case ENOBUFS:
+    case ENOMEM:
+      counts.dropped_full.add();
+      return Fate::dropped;
+    case EINVAL:
+      counts.corrupt_sent.add();
+      return Fate::dropped;
+    case EBADFD:  // the device was deleted
+      return Fate::ended;
+    default:
+      return Fate::failed;
+  }
+}
+
+SendResult TapLink::send(std::span<const FrameView> frames) noexcept {
+  Impl& self = *impl_;
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    if (self.ended) return {i, Errc::link_ended};
+    if (frames[i].size() < kEthernetHeaderBytes) return {i, Errc::frame_too_short};
+    if (frames[i].size() > kMaxFrameBytes) return {i, Errc::frame_too_long};
+    switch (self.send_one(frames[i])) {
+      case Impl::Fate::ended:
+        self.ended = true;
+        return {i, Errc::link_ended};
+      case Impl::Fate::failed:
+        return {i, std::error_code(errno, std::generic_category())};
+      case Impl::Fate::sent:
+      case Impl::Fate::dropped:
+        break;
+    }
+  }
+  return {frames.size(), {}};
+}
+
+ReceiveResult TapLink::receive(FrameBatch& into) noexcept {
+  Impl& self = *impl_;
+  ReceiveResult result;
+  while (!into.full()) {
+    const std::span<std::byte> room = into.room();
+    // With a small room, only the first frame of an empty batch may be cut short.
+    if (room.empty() || (room.size() < kMaxFrameBytes && !into.empty())) break;
+    const std::array<iovec, 2> parts{
+        {{room.data(), room.size()}, {self.overflow.get(), kMaxFrameBytes}}};
+    const ssize_t n = ::readv(self.tun.get(), parts.data(), room.size() < kMaxFrameBytes ? 2 : 1);
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      // EBADFD: the device was deleted; EFAULT: it is being deleted just now.
+      if (errno == EBADFD || errno == EFAULT) self.ended = true;
+      break;
+    }
+    const auto length = static_cast<std::size_t>(n);
+    if (length < kEthernetHeaderBytes) {
+      self.counts.corrupt_received.add();
+      continue;
+    }
+    FrameView frame(room.data(), std::min(length, room.size()));
+    if (length > room.size()) frame.true_bytes = static_cast<std::uint32_t>(length);
+    into.push(frame);
+    ++result.frames;
+    self.counts.received_frames.add();
+    self.counts.received_bytes.add(length);
+  }
+  if (self.ended && result.frames == 0) result.error = Errc::link_ended;
+  return result;
+}
+
+int TapLink::descriptor() noexcept {
+  return impl_->tun.get();
+}
+
+// A deleted device polls as POLLERR, which every waiter is told of; `ready` covers the time before.
+WaitHint TapLink::prepare_wait() noexcept {
+  return {.ready = impl_->ended};
+}
+
+void TapLink::finish_wait() noexcept {}
+
+std::size_t TapLink::max_frame_bytes() noexcept {
+  return kMaxFrameBytes;
+}
+
+std::string TapLink::address() {
+  return "tap:" + impl_->name;
+}
+
+const std::string& TapLink::name() const noexcept {
+  return impl_->name;
+}
+
+DeviceCounters TapLink::counters() const noexcept {
+  return impl_->counts.snapshot();
+}
+
+}  // namespace shmif::tap

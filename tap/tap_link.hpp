@@ -1,0 +1,85 @@
+#pragma once
+// TapLink: a Linux TAP device as a Link. What the host sends through the interface is received
+// here, what is sent here arrives at the host's interface.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bus/result.hpp"
+#include "shmif/link.hpp"
+#include "shmif/mac.hpp"
+#include "tap/cidr.hpp"
+#include "tap/descriptor.hpp"
+#include "tap/device_counters.hpp"
+#include "tap/netns.hpp"
+
+namespace shmif::tap {
+
+struct TapOptions {
+  /// An existing TAP device of that name is attached to, else one is created; empty: the next free
+  /// "tapN". At most 15 characters.
+  std::string name;
+  std::optional<std::uint32_t> mtu;  ///< 68 to 65521
+  std::optional<MacAddress> mac;
+  std::vector<Cidr> addresses;
+  std::optional<IpAddress> gateway4, gateway6;  ///< default routes; need `up` and an address
+  bool up = true;
+  bool persist = false;      ///< the device stays when this link goes
+  bool multi_queue = false;  ///< further links may be opened on the same device
+  /// Where the device appears; nullptr: in the calling thread's namespace. Only used during open.
+  const NetNamespace* where = nullptr;
+};
+
+/// Whether /dev/net/tun can be opened here, for choosing between a TAP device and other means.
+/// Result: nothing amiss, or the Error that TapLink::open would give.
+Result<void> check_tun_device();
+
+/// One queue of a TAP device.
+///
+/// While the interface is down, frames to send are dropped and counted; it goes on by itself when
+/// the interface is up again. A deleted device ends the link. Tags of 802.1Q and 802.1ad stay in
+/// the frames. Threads: one may send while another receives and waits; counters() from any. Blocks:
+/// never; what finds the device's queue full is dropped and counted.
+class TapLink {
+ public:
+  /// Creates the device or attaches to it and configures it as `options` says. What it created is
+  /// gone again when a later step fails. Errors: bad_argument (name, MTU); ENOENT, EACCES for
+  /// /dev/net/tun; EPERM, EBUSY (attached by another process), EINVAL (an interface of that name is
+  /// something else); each message says what to do.
+  static Result<TapLink> open(const TapOptions& options);
+  /// The same with `queues` links on one device; the kernel spreads flows over them.
+  static Result<std::vector<TapLink>> open_queues(TapOptions options, unsigned queues);
+  /// Takes over a descriptor of /dev/net/tun that is attached to a TAP device without packet
+  /// information header (IFF_TAP | IFF_NO_PI). Errors: bad_argument when it is something else.
+  static Result<TapLink> adopt(Descriptor tun);
+
+  TapLink(TapLink&&) noexcept;
+  TapLink& operator=(TapLink&&) noexcept;
+  ~TapLink();
+
+  /// Errors: frame_too_short, frame_too_long, link_ended.
+  SendResult send(std::span<const FrameView> frames) noexcept;
+  ReceiveResult receive(FrameBatch& into) noexcept;
+  int descriptor() noexcept;
+  WaitHint prepare_wait() noexcept;
+  void finish_wait() noexcept;
+  /// The longest of any bus: like the kernel's stack, a TAP device takes more than its MTU.
+  std::size_t max_frame_bytes() noexcept;
+  std::string address();  ///< "tap:NAME"
+
+  const std::string& name() const noexcept;  ///< the interface's, as it was when opened
+  DeviceCounters counters() const noexcept;
+
+ private:
+  struct Impl;
+  explicit TapLink(std::unique_ptr<Impl> impl);
+  static Result<std::vector<TapLink>> open_all(const TapOptions& options, unsigned queues);
+  std::unique_ptr<Impl> impl_;
+};
+
+static_assert(Link<TapLink>);
+
+}  // namespace shmif::tap

@@ -1,0 +1,95 @@
+#pragma once
+// The host's side of a device under test: a packet socket on its interface, independent of
+// PacketLink.
+
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "tests/shmif/link_conformance.hpp"
+#include "tests/tap/test_namespace.hpp"
+
+namespace shmif::tap::test {
+
+using shmif::test::Bytes;
+
+/// Sends frames out of an interface and hears what arrives at it.
+class PacketPeer {
+ public:
+  PacketPeer(const TestNamespace& where, const std::string& interface) {
+    const Inside inside(where);
+    socket_.reset(::socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    set(SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20);
+    set(SOL_SOCKET, SO_SNDBUFFORCE, 64 << 20);
+    set(SOL_PACKET, PACKET_AUXDATA, 1);
+    set(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
+    sockaddr_ll to{};
+    to.sll_family = AF_PACKET;
+    to.sll_protocol = htons(ETH_P_ALL);
+    to.sll_ifindex = static_cast<int>(::if_nametoindex(interface.c_str()));
+    if (::bind(socket_.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) {
+      throw std::system_error(errno, std::generic_category(), "bind to " + interface);
+    }
+  }
+
+  void send(const Bytes& frame) {
+    for (;;) {
+      if (::send(socket_.get(), frame.data(), frame.size(), 0) >= 0) return;
+      if (errno != EAGAIN && errno != ENOBUFS) {
+        throw std::system_error(errno, std::generic_category(),
+                                "send of " + std::to_string(frame.size()) + " bytes");
+      }
+      pollfd p{.fd = socket_.get(), .events = POLLOUT, .revents = 0};
+      ::poll(&p, 1, 10);
+    }
+  }
+
+  /// All that has arrived, with tags put back where the kernel took them out.
+  std::vector<Bytes> heard() {
+    std::vector<Bytes> frames;
+    for (;;) {
+      Bytes frame(70000);
+      iovec part{frame.data(), frame.size()};
+      alignas(cmsghdr) std::array<char, 256> control{};
+      msghdr header{};
+      header.msg_iov = &part;
+      header.msg_iovlen = 1;
+      header.msg_control = control.data();
+      header.msg_controllen = control.size();
+      const ssize_t n = ::recvmsg(socket_.get(), &header, 0);
+      if (n < 0) return frames;
+      frame.resize(static_cast<std::size_t>(n));
+      for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {
+        if (c->cmsg_level != SOL_PACKET || c->cmsg_type != PACKET_AUXDATA) continue;
+        tpacket_auxdata aux{};
+        std::memcpy(&aux, CMSG_DATA(c), sizeof aux);
+        if ((aux.tp_status & TP_STATUS_VLAN_VALID) == 0) continue;
+        const unsigned type = aux.tp_vlan_tpid;
+        const unsigned tci = aux.tp_vlan_tci;
+        const std::array<unsigned, 4> tag{type >> 8U, type & 255U, tci >> 8U, tci & 255U};
+        auto at = frame.begin() + 12;
+        for (const unsigned b : tag) at = frame.insert(at, static_cast<std::byte>(b)) + 1;
+      }
+      frames.push_back(std::move(frame));
+    }
+  }
+
+ private:
+  void set(int level, int option, int value) {
+    ::setsockopt(socket_.get(), level, option, &value, sizeof value);
+  }
+  Descriptor socket_;
+};
+
+}  // namespace shmif::tap::test

@@ -1,0 +1,276 @@
+#include "tap/tap_link.hpp"
+
+#include <gtest/gtest.h>
+#include <linux/if_tun.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include <string>
+#include <vector>
+
+#include "tap/netlink.hpp"
+#include "tests/shmif/link_conformance.hpp"
+#include "tests/tap/packet_peer.hpp"
+#include "tests/tap/test_namespace.hpp"
+
+namespace shmif::tap::test {
+namespace {
+
+using shmif::test::is_suite_frame;
+using shmif::test::make_frame;
+using shmif::test::wait_for;
+
+std::string no_tap_because() {
+  if (const std::string why = no_namespaces_because(); !why.empty()) return why;
+  const auto tun = check_tun_device();
+  return tun ? "" : tun.error().message;
+}
+
+TapOptions in(const NetNamespace& space, const std::string& name, std::uint32_t mtu = 1500) {
+  TapOptions options;
+  options.name = name;
+  options.mtu = mtu;
+  options.where = &space;
+  return options;
+}
+
+template <std::uint32_t kMtu>
+class TapRig {
+ public:
+  static constexpr bool kSends = true;
+  static constexpr bool kReceives = true;
+  static constexpr bool kLive = true;
+  static constexpr bool kEnds = true;
+  static std::string unavailable() { return no_tap_because(); }
+
+  TapRig()
+      : link_(TapLink::open(in(space_.space(), "tap0", kMtu)).value()), peer_(space_, "tap0") {}
+  TapLink& link() { return link_; }
+  std::size_t largest() const { return kMtu + kEthernetHeaderBytes; }
+  void feed(const std::vector<Bytes>& frames) {
+    for (const Bytes& f : frames) peer_.send(f);
+  }
+  std::vector<Bytes> heard() {
+    std::vector<Bytes> mine;
+    for (Bytes& f : peer_.heard()) {
+      if (is_suite_frame(FrameView(f.data(), f.size()))) mine.push_back(std::move(f));
+    }
+    return mine;
+  }
+  void end() { space_.netlink().remove("tap0").value(); }
+
+ private:
+  TestNamespace space_;
+  TapLink link_;
+  PacketPeer peer_;
+};
+
+}  // namespace
+}  // namespace shmif::tap::test
+
+namespace shmif::test {
+using TapRigs = testing::Types<shmif::tap::test::TapRig<1500>, shmif::tap::test::TapRig<9000>>;
+INSTANTIATE_TYPED_TEST_SUITE_P(Tap, LinkConformance, TapRigs);
+}  // namespace shmif::test
+
+namespace shmif::tap::test {
+namespace {
+
+class TapLinkTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string why = no_tap_because(); !why.empty()) GTEST_SKIP() << why;
+  }
+  TestNamespace space_;
+  NetNamespace where_ = space_.space();
+};
+
+TEST_F(TapLinkTest, AppearsConfiguredInTheNamespaceAskedFor) {
+  TapOptions options = in(where_, "tap7", 9000);
+  options.mac = *MacAddress::parse("b2:a0:00:00:00:07");
+  options.addresses = {*Cidr::parse("198.18.0.7/24"), *Cidr::parse("fd00::7/64")};
+  options.gateway4 = *IpAddress::parse("198.18.0.1");
+  options.gateway6 = *IpAddress::parse("fd00::1");
+  const auto link = TapLink::open(options);
+  ASSERT_TRUE(link) << link.error().message;
+  EXPECT_EQ(link->name(), "tap7");
+  const auto there = space_.netlink().interface("tap7");
+  ASSERT_TRUE(there) << there.error().message;
+  EXPECT_EQ(there->mtu, 9000U);
+  EXPECT_EQ(there->mac, *options.mac);
+  EXPECT_TRUE(there->has_carrier());
+  const std::string addresses = run(space_, {"ip", "addr", "show", "dev", "tap7"}).output;
+  EXPECT_NE(addresses.find("198.18.0.7/24"), std::string::npos) << addresses;
+  EXPECT_NE(addresses.find("fd00::7/64"), std::string::npos) << addresses;
+  EXPECT_NE(run(space_, {"ip", "route"}).output.find("default via 198.18.0.1"), std::string::npos);
+  EXPECT_FALSE(Netlink::open()->interface("tap7")) << "it must not be in the caller's namespace";
+}
+
+TEST_F(TapLinkTest, GoesWithItsLinkUnlessPersistent) {
+  {
+    const auto link = TapLink::open(in(where_, "tap0")).value();
+  }
+  EXPECT_FALSE(space_.netlink().interface("tap0"));
+  TapOptions options = in(where_, "tap1");
+  options.persist = true;
+  options.addresses = {*Cidr::parse("198.18.0.7/24")};
+  {
+    const auto link = TapLink::open(options).value();
+  }
+  const auto left = space_.netlink().interface("tap1");
+  ASSERT_TRUE(left);
+  EXPECT_FALSE(left->has_carrier());
+  const auto again = TapLink::open(options);
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ(space_.netlink().interface("tap1")->index, left->index) << "attached, not made anew";
+}
+
+TEST_F(TapLinkTest, TakesTheNextFreeNameWhenGivenNone) {
+  const auto first = TapLink::open(in(where_, "")).value();
+  const auto second = TapLink::open(in(where_, "")).value();
+  EXPECT_EQ(first.name(), "tap0");
+  EXPECT_EQ(second.name(), "tap1");
+}
+
+TEST_F(TapLinkTest, RefusesWhatCannotBeAndLeavesNothingBehind) {
+  const auto code = [&](const std::string& name, std::uint32_t mtu) {
+    return TapLink::open(in(where_, name, mtu)).error().code;
+  };
+  EXPECT_EQ(code("a-name-too-long-for-it", 1500), Errc::bad_argument);
+  EXPECT_EQ(code("with/slash", 1500), Errc::bad_argument);
+  EXPECT_EQ(code("tap0", 67), Errc::bad_mtu);
+  EXPECT_EQ(code("tap0", 65522), Errc::bad_mtu);
+  EXPECT_EQ(code("lo", 1500), std::errc::invalid_argument);
+
+  TapOptions options = in(where_, "tap0");
+  options.mac = *MacAddress::parse("01:00:00:00:00:01");
+  EXPECT_EQ(TapLink::open(options).error().code, Errc::bad_argument);
+  options.mac.reset();
+  options.gateway4 = *IpAddress::parse("198.18.0.1");  // reachable through no address
+  EXPECT_EQ(TapLink::open(options).error().code, std::errc::host_unreachable);
+  EXPECT_FALSE(space_.netlink().interface("tap0"));
+}
+
+TEST_F(TapLinkTest, NamesADeviceThatAnotherLinkHolds) {
+  const auto first = TapLink::open(in(where_, "tap0")).value();
+  const auto second = TapLink::open(in(where_, "tap0"));
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, std::errc::device_or_resource_busy);
+  EXPECT_NE(second.error().message.find("tap0"), std::string::npos) << second.error().message;
+}
+
+TEST_F(TapLinkTest, SpreadsFlowsOverSeveralQueues) {
+  auto links = TapLink::open_queues(in(where_, "tap0"), 4);
+  ASSERT_TRUE(links) << links.error().message;
+  ASSERT_EQ(links->size(), 4U);
+  PacketPeer peer(space_, "tap0");
+  const Bytes frame = make_frame(60, 1);
+  const FrameView view(frame.data(), frame.size());
+  for (TapLink& link : *links) EXPECT_EQ(link.send({&view, 1}).taken, 1U);
+  std::size_t heard = 0;
+  for (const Bytes& f : peer.heard()) heard += f == frame ? 1U : 0U;
+  EXPECT_EQ(heard, 4U);
+}
+
+TEST_F(TapLinkTest, DropsWhileDownAndGoesOnWhenUp) {
+  auto link = TapLink::open(in(where_, "tap0")).value();
+  Netlink netlink = space_.netlink();
+  const Bytes frame = make_frame(60, 1);
+  const FrameView view(frame.data(), frame.size());
+  ASSERT_TRUE(netlink.set_up("tap0", false));
+  for (int i = 0; i < 3; ++i) {
+    const SendResult r = link.send({&view, 1});
+    EXPECT_EQ(r.taken, 1U);
+    EXPECT_FALSE(r.error) << r.error.message();
+  }
+  FrameBatch batch;
+  while (link.receive(batch).frames > 0) batch.clear();
+  EXPECT_FALSE(link.receive(batch).error);
+  EXPECT_EQ(link.counters().dropped_down, 3U);
+  EXPECT_EQ(link.counters().sent_frames, 0U);
+
+  ASSERT_TRUE(netlink.set_up("tap0"));
+  PacketPeer peer(space_, "tap0");
+  EXPECT_EQ(link.send({&view, 1}).taken, 1U);
+  EXPECT_EQ(link.counters().sent_frames, 1U);
+  EXPECT_EQ(peer.heard(), std::vector<Bytes>{frame});
+  peer.send(frame);
+  EXPECT_EQ(shmif::test::collect(link, 1), std::vector<Bytes>{frame});
+}
+
+TEST_F(TapLinkTest, DeletingTheDeviceWakesTheWaiterAndEndsTheLink) {
+  auto link = TapLink::open(in(where_, "tap0")).value();
+  FrameBatch batch(64, 1 << 20);
+  while (link.receive(batch).frames > 0) batch.clear();
+  std::jthread remover([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    (void)space_.netlink().remove("tap0");
+  });
+  ReceiveResult r;
+  for (int i = 0; i < 1000 && !r.error; ++i) {
+    ASSERT_TRUE(wait_for(link, std::chrono::seconds(10)));
+    batch.clear();
+    r = link.receive(batch);
+  }
+  EXPECT_EQ(r.error, Errc::link_ended);
+}
+
+TEST_F(TapLinkTest, AdoptsADescriptorThatSomebodyElseOpened) {
+  auto fds = run_in(where_, []() -> Result<std::vector<Descriptor>> {
+    std::vector<Descriptor> out;
+    out.emplace_back(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+    ifreq request{};
+    std::memcpy(request.ifr_name, "handed", 6);
+    request.ifr_flags = IFF_TAP | IFF_NO_PI;
+    if (::ioctl(out[0].get(), TUNSETIFF, &request) != 0) return Error::from_errno(errno, "tun");
+    return out;
+  });
+  ASSERT_TRUE(fds) << fds.error().message;
+  auto link = TapLink::adopt(std::move(fds->at(0)));
+  ASSERT_TRUE(link) << link.error().message;
+  EXPECT_EQ(link->address(), "tap:handed");
+  FrameBatch batch;
+  EXPECT_FALSE(link->receive(batch).error) << "and it does not block";
+}
+
+TEST(TapAdopt, RefusesADescriptorThatIsNoTapDevice) {
+  EXPECT_EQ(TapLink::adopt(Descriptor(::open("/dev/null", O_RDWR | O_CLOEXEC))).error().code,
+            Errc::bad_argument);
+  EXPECT_EQ(TapLink::adopt(Descriptor()).error().code, Errc::bad_argument);
+}
+
+/// Runs `body` as an ordinary user in a forked child. Result: what it returned (0 to 100).
+int as_ordinary_user(const std::function<int()>& body) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::setresgid(65534, 65534, 65534) != 0 || ::setresuid(65534, 65534, 65534) != 0)
+      ::_exit(101);
+    ::_exit(body());
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 102;
+}
+
+TEST_F(TapLinkTest, SaysWhatToDoWhenTheDeviceNodeIsClosedOrTheUserMayNot) {
+  struct stat node{};
+  ASSERT_EQ(::stat("/dev/net/tun", &node), 0);
+  const bool closed = (node.st_mode & 0002) == 0;
+  const int verdict = as_ordinary_user([&] {
+    TapOptions options;
+    options.name = "tap9";
+    const auto link = TapLink::open(options);
+    if (link) return 1;
+    const std::string& message = link.error().message;
+    if (closed && link.error().code != std::errc::permission_denied) return 2;
+    if (closed && message.find("/dev/net/tun") == std::string::npos) return 3;
+    if (!closed && link.error().code != std::errc::operation_not_permitted) return 4;
+    if (message.find("shmifctl exec") == std::string::npos) return 5;
+    if (closed == check_tun_device().has_value()) return 6;
+    return 0;
+  });
+  EXPECT_EQ(verdict, 0);
+}
+
+}  // namespace
+}  // namespace shmif::tap::test
