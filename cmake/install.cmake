@@ -21,6 +21,7 @@ set(SHMIF_PUBLIC_HEADERS
   shmif/log.hpp
   shmif/loopback_link.hpp
   shmif/mac.hpp
+  shmif/pcap_link.hpp
   shmif/ping.hpp
   shmif/port.hpp
   shmif/receiver.hpp
@@ -69,7 +70,7 @@ if(TARGET shmif_tap)
   install(FILES ${CMAKE_CURRENT_BINARY_DIR}/shmif-tap.pc DESTINATION ${SHMIF_PKGCONFIG_DIR})
 endif()
 
-if(TARGET shmifctl)
+if(TARGET shmifctl AND EXISTS ${PROJECT_SOURCE_DIR}/shmif/bus.cpp)
   install(TARGETS shmifctl RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 file(GLOB manual_pages CONFIGURE_DEPENDS docs/*.1)

@@ -28,8 +28,8 @@ enum class Resume : std::uint8_t {
 };
 
 struct PortOptions {
-  std::string name;  ///< 1 to 31 printable characters, unique among live ports; empty: next "portN"
-  std::optional<MacAddress> mac;  ///< nothing: random b2:a0:xx:xx:xx:xx
+  std::string name = {};  ///< 1 to 31 printable characters, unique among live ports; empty: next "portN"
+  std::optional<MacAddress> mac = std::nullopt;  ///< nothing: random b2:a0:xx:xx:xx:xx
   LinkKind kind = LinkKind::library;
   Start start = Start::now;
   Resume resume = Resume::first;

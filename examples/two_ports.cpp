@@ -1,0 +1,62 @@
+// A test rig: two ports on one bus, a device that answers every frame on the one, and on the other
+// a rig that asks, waits and verifies. Exit status 0: every answer was right.
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include <shmif/receiver.hpp>
+
+using shmif::FrameView;
+
+/// EtherType 0x88B5 (IEEE 802: local experiments), a number, and zeros up to the least size.
+std::vector<std::byte> make_frame(shmif::MacAddress to, shmif::MacAddress from, unsigned number) {
+  std::vector<std::byte> frame(60);
+  std::memcpy(&frame[0], to.bytes.data(), 6);
+  std::memcpy(&frame[6], from.bytes.data(), 6);
+  frame[12] = std::byte{0x88};
+  frame[13] = std::byte{0xb5};
+  std::memcpy(&frame[14], &number, sizeof number);
+  return frame;
+}
+
+int main() {
+  const std::string path = "/tmp/two_ports." + std::to_string(getpid());
+  shmif::Bus::create(path, {}).value();  // value() throws, with a message, where something failed
+  shmif::Port rig({.name = "rig"}), device({.name = "device"});
+  for (shmif::Port* port : {&rig, &device}) {
+    port->attach(path).value();
+    if (port->up()) return 1;
+  }
+  unlink(path.c_str());  // those who are attached keep the bus; nothing is left behind
+
+  // The device, on a thread of its own: sends each frame back to where it came from.
+  const shmif::Receiver answering(device, [&](std::span<const FrameView> frames) {
+    for (const FrameView& frame : frames) {
+      std::vector<std::byte> answer(frame.bytes.begin(), frame.bytes.end());
+      std::memcpy(&answer[0], frame.source().bytes.data(), 6);
+      std::memcpy(&answer[6], device.mac().bytes.data(), 6);
+      const FrameView view(answer);
+      device.send({&view, 1});
+    }
+  });
+
+  shmif::FrameBatch arrived;
+  for (unsigned round = 0; round < 1000; ++round) {
+    const auto question = make_frame(device.mac(), rig.mac(), round);
+    const auto expected = make_frame(rig.mac(), device.mac(), round);
+    const FrameView view(question);
+    if (rig.send({&view, 1}).taken != 1) return std::puts("the bus refused a frame"), 1;
+    if (!rig.wait(std::chrono::seconds(5))) return std::puts("no answer within 5 s"), 1;
+    arrived.clear();
+    rig.receive(arrived);
+    if (arrived.size() != 1 || !std::ranges::equal(arrived[0].bytes, expected))
+      return std::printf("round %u: a wrong answer\n", round), 1;
+  }
+  std::puts("1000 frames asked, 1000 answers verified");
+}

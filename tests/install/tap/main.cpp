@@ -1,0 +1,6 @@
+#include <tap/netlink.hpp>
+
+int main() {
+  const auto netlink = shmif::tap::Netlink::open().value();
+  return netlink.interface("lo").value().name == "lo" ? 0 : 1;
+}
