@@ -1,0 +1,129 @@
+// What shmifctl makes of its command line, through the program itself.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tests/support/run_tool.hpp"
+
+namespace shmif::test {
+namespace {
+
+const std::vector<std::string> kCommands = {"audit", "bridge", "create", "destroy", "dump",
+                                            "exec",  "inject", "ping",   "repair",  "stat",
+                                            "tap",   "top",    "wait"};
+
+/// A refusal is one line on standard error that begins with the program's name.
+void expect_one_line(const ToolResult& result) {
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  EXPECT_EQ(result.err.rfind("shmifctl: ", 0), 0U) << result.err;
+}
+
+void expect_usage_error(const std::vector<std::string>& arguments, const std::string& names) {
+  const ToolResult result = run_tool(arguments);
+  EXPECT_EQ(result.status, 2) << result.err;
+  EXPECT_EQ(result.out, "");
+  expect_one_line(result);
+  EXPECT_NE(result.err.find(names), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("--help"), std::string::npos) << result.err;
+}
+
+TEST(CommandLine, HelpListsEveryCommand) {
+  const ToolResult result = run_tool({"--help"});
+  EXPECT_EQ(result.status, 0);
+  for (const std::string& command : kCommands) {
+    EXPECT_NE(result.out.find("\n  " + command + ' '), std::string::npos) << command;
+  }
+}
+
+TEST(CommandLine, EveryCommandExplainsItselfWithExamples) {
+  for (const std::string& command : kCommands) {
+    const ToolResult result = run_tool({command, "--help"});
+    EXPECT_EQ(result.status, 0) << command;
+    EXPECT_EQ(result.err, "") << command;
+    EXPECT_EQ(result.out.rfind("usage: shmifctl " + command, 0), 0U) << result.out;
+    EXPECT_NE(result.out.find("\nexamples:\n  shmifctl"), std::string::npos) << result.out;
+    EXPECT_EQ(run_tool({"help", command}).out, result.out);
+  }
+}
+
+TEST(CommandLine, HelpFitsATerminalOfEightyColumns) {
+  for (const std::string& command : kCommands) {
+    const std::string text = run_tool({command, "--help"}).out;
+    const std::string body = text.substr(0, text.find("\nexamples:\n"));
+    std::size_t begin = 0;
+    while (begin < body.size()) {
+      const std::size_t end = std::min(body.find('\n', begin), body.size());
+      EXPECT_LE(end - begin, 80U) << body.substr(begin, end - begin);
+      begin = end + 1;
+    }
+  }
+}
+
+TEST(CommandLine, VersionNamesTheBusFormat) {
+  const ToolResult result = run_tool({"--version"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.out.rfind("shmifctl ", 0), 0U) << result.out;
+  EXPECT_NE(result.out.find("(bus format 0x"), std::string::npos) << result.out;
+}
+
+TEST(CommandLine, AnUnknownCommandSuggestsTheNearest) {
+  expect_usage_error({"creat"}, "did you mean \"create\"?");
+  expect_usage_error({"crate", "x"}, "did you mean \"create\"?");
+  expect_usage_error({"help", "stats"}, "did you mean \"stat\"?");
+  expect_usage_error({"frobnicate"}, "unknown command \"frobnicate\"");
+}
+
+TEST(CommandLine, AnUnknownOptionSuggestsTheNearest) {
+  expect_usage_error({"create", "--sise", "4M", "x"}, "did you mean --size?");
+  expect_usage_error({"create", "-Z", "x"}, "unknown option -Z");
+  expect_usage_error({"--verbose"}, "unknown option --verbose");
+}
+
+TEST(CommandLine, MissingAndSuperfluousArgumentsAreRefused) {
+  expect_usage_error({}, "no command");
+  for (const char* command : {"audit", "create", "destroy", "repair", "stat", "tap", "top"}) {
+    expect_usage_error({command}, "it takes PATH");
+    expect_usage_error({command, "/nonexistent/a", "b"}, "\"b\"");
+  }
+  expect_usage_error({"bridge", "bus:/x"}, "it takes LINK LINK");
+  expect_usage_error({"wait", "/x"}, "--port");
+  expect_usage_error({"create", "/x", "--size"}, "--size needs a value");
+  expect_usage_error({"create", "/x", "--size", "1M", "--size", "2M"}, "more than once");
+}
+
+TEST(CommandLine, ValuesOfTheWrongKindAreRefusedByName) {
+  expect_usage_error({"create", "/nonexistent/x", "--size", "4X"}, "--size \"4X\"");
+  expect_usage_error({"create", "/nonexistent/x", "--size", "99999999999G"}, "--size");
+  expect_usage_error({"create", "/nonexistent/x", "--mtu", "many"}, "--mtu \"many\"");
+  expect_usage_error({"create", "/nonexistent/x", "--mode", "rw"}, "--mode \"rw\"");
+  expect_usage_error({"wait", "/x", "--port", "a", "--timeout", "soon"}, "--timeout \"soon\"");
+  expect_usage_error({"top", "/x", "--interval", "0"}, "--interval \"0\"");
+  expect_usage_error({"--log-level", "loud", "stat", "/x"}, "--log-level \"loud\"");
+  expect_usage_error({"stat", "/x", "--log-level", "loud"}, "--log-level \"loud\"");
+}
+
+TEST(CommandLine, WordsBehindTheDoubleDashAreNoOptions) {
+  TemporaryDirectory directory;
+  const ToolResult made = run_program({"sh", "-c", "cd \"$1\" && \"$2\" create -- -odd,name", "sh",
+                                       directory.path(), shmifctl_path()});
+  EXPECT_EQ(made.status, 0) << made.err;
+  EXPECT_EQ(access(directory.file("-odd,name").c_str(), F_OK), 0);
+}
+
+TEST(CommandLine, APathMayHoldCommasAndSpaces) {
+  TemporaryDirectory directory;
+  const std::string path = directory.file("a,b c");
+  EXPECT_EQ(run_tool({"create", path}).status, 0);
+  EXPECT_EQ(run_tool({"stat", path}).status, 0);
+}
+
+TEST(CommandLine, OutputThatCannotBeWrittenIsAFailure) {
+  const ToolResult result =
+      run_program({"sh", "-c", "\"$1\" --help >/dev/full", "sh", shmifctl_path()});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("standard output"), std::string::npos) << result.err;
+}
+
+}  // namespace
+}  // namespace shmif::test
