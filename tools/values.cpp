@@ -28,19 +28,12 @@ std::optional<std::uint64_t> parse_size(std::string_view text) noexcept {
   unsigned shift = 0;
   switch (text.back()) {
     case 'K':
-    case 'k':
-      shift = 10;
-      break;
+    case 'k': shift = 10; break;
     case 'M':
-    case 'm':
-      shift = 20;
-      break;
+    case 'm': shift = 20; break;
     case 'G':
-    case 'g':
-      shift = 30;
-      break;
-    default:
-      break;
+    case 'g': shift = 30; break;
+    default: break;
   }
   if (shift != 0) text.remove_suffix(1);
   const std::optional<std::uint64_t> number = digits(text, 10);

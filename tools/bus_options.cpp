@@ -1,0 +1,39 @@
+#include "tools/bus_options.hpp"
+
+namespace shmif::tools {
+
+void add_bus_options(Options& options) {
+  options.flag("create", "make the bus unless it exists")
+      .value("size", "BYTES", "with --create: its ring, a power of two from 64K to 1G (default 4M)")
+      .value("mtu", "N", "with --create: its MTU, 68 to 65521 (default 1500)");
+}
+
+BusWish bus_wish(const Arguments& args) {
+  BusWish wish;
+  wish.create = args.flag("create");
+  if (const auto bytes = args.size("size")) {
+    wish.options.ring_bytes = *bytes;
+    wish.ring_bytes_asked = true;
+  }
+  if (const auto mtu = args.count("mtu", 0, UINT32_MAX)) {
+    wish.options.mtu = static_cast<std::uint32_t>(*mtu);
+    wish.mtu_asked = true;
+  }
+  if (!wish.create && (wish.ring_bytes_asked || wish.mtu_asked)) {
+    throw UsageError{"--size and --mtu are for a bus to be made: give --create, too"};
+  }
+  return wish;
+}
+
+Result<BusInfo> provide_bus(const std::string& path, const BusWish& wish) {
+  if (wish.create) {
+    const Result<void> made =
+        Bus::create_if_missing(path, wish.options, wish.ring_bytes_asked, wish.mtu_asked);
+    if (!made) return made.error();
+  }
+  const Result<Bus> bus = Bus::open(path);
+  if (!bus) return bus.error();
+  return bus->info();
+}
+
+}  // namespace shmif::tools

@@ -1,0 +1,30 @@
+#pragma once
+// --create, --size and --mtu, for every command that attaches to a bus (tap, exec, bridge).
+
+#include <string>
+
+#include "shmif/bus.hpp"
+#include "tools/options.hpp"
+
+namespace shmif::tools {
+
+/// Adds the three options to a command's description.
+void add_bus_options(Options& options);
+
+/// What the three options ask for.
+struct BusWish {
+  bool create = false;
+  bool ring_bytes_asked = false;
+  bool mtu_asked = false;
+  BusOptions options;
+};
+
+/// Throws UsageError when a size or an MTU is given without --create.
+BusWish bus_wish(const Arguments& args);
+
+/// Makes the bus at `path` when that is wished and it is missing. Errors: what Bus::open says of a
+/// path that is no bus, a missing bus without --create, another geometry than the one asked for.
+/// Result: the bus as it is now.
+Result<BusInfo> provide_bus(const std::string& path, const BusWish& wish);
+
+}  // namespace shmif::tools
