@@ -38,8 +38,7 @@ Error tun_open_error(int number) {
       return Error::from_errno(
           number, what + " (the device is closed to this user: become root, or 'chmod 0666 " +
                       kTunPath + "'; 'shmifctl exec --via veth' needs neither)");
-    default:
-      return Error::from_errno(number, what);
+    default: return Error::from_errno(number, what);
   }
 }
 
@@ -65,8 +64,7 @@ Error attach_error(int number, const std::string& name) {
           number, what +
                       " (an interface of that name exists and is no TAP device, or one with "
                       "another number of queues; choose another name)");
-    default:
-      return Error::from_errno(number, what);
+    default: return Error::from_errno(number, what);
   }
 }
 
@@ -240,21 +238,14 @@ TapLink::Impl::Fate TapLink::Impl::send_one(const FrameView& frame) noexcept {
   }
   switch (errno) {
     case EIO:  // the interface is down
-    case ENETDOWN:
-      counts.dropped_down.add();
-      return Fate::dropped;
+    case ENETDOWN: counts.dropped_down.add(); return Fate::dropped;
     case EAGAIN:
     case ENOBUFS:
-    case ENOMEM:
-      counts.dropped_full.add();
-      return Fate::dropped;
-    case EINVAL:
-      counts.corrupt_sent.add();
-      return Fate::dropped;
+    case ENOMEM: counts.dropped_full.add(); return Fate::dropped;
+    case EINVAL: counts.corrupt_sent.add(); return Fate::dropped;
     case EBADFD:  // the device was deleted
       return Fate::ended;
-    default:
-      return Fate::failed;
+    default: return Fate::failed;
   }
 }
 
@@ -265,14 +256,10 @@ SendResult TapLink::send(std::span<const FrameView> frames) noexcept {
     if (frames[i].size() < kEthernetHeaderBytes) return {i, Errc::frame_too_short};
     if (frames[i].size() > kMaxFrameBytes) return {i, Errc::frame_too_long};
     switch (self.send_one(frames[i])) {
-      case Impl::Fate::ended:
-        self.ended = true;
-        return {i, Errc::link_ended};
-      case Impl::Fate::failed:
-        return {i, std::error_code(errno, std::generic_category())};
+      case Impl::Fate::ended: self.ended = true; return {i, Errc::link_ended};
+      case Impl::Fate::failed: return {i, std::error_code(errno, std::generic_category())};
       case Impl::Fate::sent:
-      case Impl::Fate::dropped:
-        break;
+      case Impl::Fate::dropped: break;
     }
   }
   return {frames.size(), {}};

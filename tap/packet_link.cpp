@@ -1,0 +1,439 @@
+#include "tap/packet_link.hpp"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "tap/netlink.hpp"
+#include "tap/offload.hpp"
+
+namespace shmif::tap {
+namespace {
+
+constexpr std::size_t kTagBytes = 4;
+constexpr std::size_t kAddressBytes = 12;  // both MACs: a tag stands behind them
+constexpr std::size_t kSlots = 32;         // frames per recvmmsg and per sendmmsg
+/// A super-frame: an IP packet of 64 KiB, the header, a tag in it and room for one before it.
+constexpr std::size_t kSlotBytes = 65536 + 64;
+constexpr int kSocketBufferBytes = 8 << 20;
+constexpr int kMaxRefills =
+    8;  // per receive(), so that frames that are dropped cannot keep it busy
+
+Result<void> set_option(int fd, int level, int option, int value, const char* what) {
+  if (::setsockopt(fd, level, option, &value, sizeof value) == 0) return {};
+  return Error::from_errno(errno, std::string("cannot set ") + what + " on a packet socket");
+}
+
+Result<void> ignore_outgoing(int fd) {
+  return set_option(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1, "PACKET_IGNORE_OUTGOING");
+}
+
+/// Asks for more room than the default, which is a tenth of a second at 20 Mbit/s; the limit of an
+/// ordinary user is what it gets at most.
+void enlarge(int fd, int forced, int plain) {
+  if (::setsockopt(fd, SOL_SOCKET, forced, &kSocketBufferBytes, sizeof kSocketBufferBytes) != 0) {
+    (void)::setsockopt(fd, SOL_SOCKET, plain, &kSocketBufferBytes, sizeof kSocketBufferBytes);
+  }
+}
+
+Result<void> configure(int fd, int index, bool promiscuous) {
+  if (auto r = set_option(fd, SOL_PACKET, PACKET_VNET_HDR, 1, "PACKET_VNET_HDR"); !r) return r;
+  if (auto r = set_option(fd, SOL_PACKET, PACKET_AUXDATA, 1, "PACKET_AUXDATA"); !r) return r;
+  if (auto r = ignore_outgoing(fd); !r) return r;
+  if (auto r = set_option(fd, SOL_SOCKET, SO_RXQ_OVFL, 1, "SO_RXQ_OVFL"); !r) return r;
+  enlarge(fd, SO_RCVBUFFORCE, SO_RCVBUF);
+  enlarge(fd, SO_SNDBUFFORCE, SO_SNDBUF);
+  if (!promiscuous) return {};
+  packet_mreq membership{};
+  membership.mr_ifindex = index;
+  membership.mr_type = PACKET_MR_PROMISC;
+  if (::setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &membership, sizeof membership) != 0) {
+    return Error::from_errno(errno, "cannot set promiscuous mode on a packet socket");
+  }
+  return {};
+}
+
+/// A packet socket bound to the interface, in the calling thread's namespace.
+Result<std::vector<Descriptor>> open_socket(const std::string& interface) {
+  const std::string what = "cannot open a packet socket on interface \"" + interface + "\"";
+  // Protocol 0: nothing is heard before bind names the interface.
+  Descriptor socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+  if (!socket) {
+    const char* hint =
+        errno == EPERM || errno == EACCES
+            ? " (needs CAP_NET_RAW in this network namespace; become root, or own the namespace)"
+            : "";
+    return Error::from_errno(errno, what + hint);
+  }
+  // Before bind, so that nothing the host sends slips in between.
+  if (auto r = ignore_outgoing(socket.get()); !r) return std::move(r).error();
+  const unsigned index = ::if_nametoindex(interface.c_str());
+  if (index == 0) return Error::from_errno(errno, what + " ('ip link' lists those that are here)");
+  sockaddr_ll to{};
+  to.sll_family = AF_PACKET;
+  to.sll_protocol = htons(ETH_P_ALL);
+  to.sll_ifindex = static_cast<int>(index);
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) {
+    return Error::from_errno(errno, what);
+  }
+  std::vector<Descriptor> out;
+  out.push_back(std::move(socket));
+  return out;
+}
+
+}  // namespace
+
+struct PacketLink::Impl {
+  Descriptor socket;
+  std::string name;
+  int index = 0;
+  std::atomic<bool> ended{false};
+  std::atomic<std::size_t> max_frame{0};
+  DeviceCounts counts;
+
+  // Receiving: what one recvmmsg brought, of which slots before `next` are done with.
+  struct alignas(cmsghdr) Control {
+    std::array<char, CMSG_SPACE(sizeof(tpacket_auxdata)) + CMSG_SPACE(sizeof(std::uint32_t))> bytes;
+  };
+  std::unique_ptr<std::byte[]> slots =
+      std::make_unique_for_overwrite<std::byte[]>(kSlots * kSlotBytes);
+  std::array<VnetHeader, kSlots> vnet{};
+  std::array<std::array<iovec, 2>, kSlots> parts{};
+  std::array<Control, kSlots> controls{};
+  std::array<mmsghdr, kSlots> messages{};
+  std::size_t filled = 0;
+  std::size_t next = 0;
+  std::span<const std::byte> current;  // the frame of slot `next`, once it has been looked at
+  Segmenter segments;                  // of `current` when it is a super-frame
+  bool cutting = false;
+  std::uint32_t overflows = 0;  // SO_RXQ_OVFL: frames missed since the socket was made
+
+  // Sending.
+  VnetHeader no_offload{};
+  std::array<std::array<iovec, 2>, kSlots> out_parts{};
+  std::array<mmsghdr, kSlots> out_messages{};
+
+  bool is_gone() const noexcept;
+  bool refresh_mtu() noexcept;
+  bool refill(ReceiveResult& result) noexcept;
+  void look_at_next(ReceiveResult& result) noexcept;
+  std::span<std::byte> put_tag_back(std::span<std::byte> frame,
+                                    const tpacket_auxdata& aux) noexcept;
+  bool deliver(FrameBatch& into, ReceiveResult& result) noexcept;
+  bool interface_trouble() noexcept;
+  std::size_t prepare(std::span<const FrameView> frames, SendResult& result) noexcept;
+};
+
+PacketLink::PacketLink(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+PacketLink::PacketLink(PacketLink&&) noexcept = default;
+PacketLink& PacketLink::operator=(PacketLink&&) noexcept = default;
+PacketLink::~PacketLink() = default;
+
+Result<PacketLink> PacketLink::open(const std::string& interface, const PacketOptions& options) {
+  if (!is_interface_name(interface)) {
+    return Error(Errc::bad_argument,
+                 "\"" + interface + "\" is not the name of an interface; 'ip link' lists them");
+  }
+  const auto make = [&] { return open_socket(interface); };
+  const bool here = options.where == nullptr || options.where->is_current();
+  auto sockets = here ? make() : run_in(*options.where, make);
+  if (!sockets) return std::move(sockets).error();
+  return adopt(std::move(sockets->at(0)), options);
+}
+
+Result<PacketLink> PacketLink::adopt(Descriptor socket, const PacketOptions& options) {
+  sockaddr_ll bound{};
+  socklen_t length = sizeof bound;
+  int type = 0;
+  socklen_t type_length = sizeof type;
+  if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&bound), &length) != 0 ||
+      bound.sll_family != AF_PACKET || bound.sll_ifindex <= 0 ||
+      ::getsockopt(socket.get(), SOL_SOCKET, SO_TYPE, &type, &type_length) != 0 ||
+      type != SOCK_RAW) {
+    return Error(Errc::bad_argument,
+                 "the descriptor given is not a raw packet socket bound to an interface");
+  }
+  ifreq request{};
+  request.ifr_ifindex = bound.sll_ifindex;
+  if (::ioctl(socket.get(), SIOCGIFNAME, &request) != 0) {
+    return Error::from_errno(errno, "the interface of the packet socket is gone");
+  }
+  auto impl = std::make_unique<Impl>();
+  impl->name = request.ifr_name;
+  impl->index = bound.sll_ifindex;
+  if (bound.sll_hatype != ARPHRD_ETHER) {
+    return Error(Errc::not_supported,
+                 "interface \"" + impl->name + "\" is not an Ethernet; only those can be on a bus");
+  }
+  if (auto r = configure(socket.get(), impl->index, options.promiscuous); !r)
+    return std::move(r).error();
+  const int status = ::fcntl(socket.get(), F_GETFL);
+  if (status < 0 || ::fcntl(socket.get(), F_SETFL, status | O_NONBLOCK) != 0) {
+    return Error::from_errno(errno, "cannot make a packet socket non-blocking");
+  }
+  impl->socket = std::move(socket);
+  (void)impl->refresh_mtu();
+  return PacketLink(std::move(impl));
+}
+
+/// True when the interface does not exist any more in the socket's namespace.
+bool PacketLink::Impl::is_gone() const noexcept {
+  ifreq request{};
+  request.ifr_ifindex = index;
+  return ::ioctl(socket.get(), SIOCGIFNAME, &request) != 0 && errno == ENODEV;
+}
+
+/// Asks for the MTU. Result: true when it is another than before.
+bool PacketLink::Impl::refresh_mtu() noexcept {
+  ifreq request{};
+  request.ifr_ifindex = index;  // by its index: somebody may have renamed it
+  if (::ioctl(socket.get(), SIOCGIFNAME, &request) != 0) return false;
+  if (::ioctl(socket.get(), SIOCGIFMTU, &request) != 0) return false;
+  const auto bytes = static_cast<std::size_t>(request.ifr_mtu) + kEthernetHeaderBytes + kTagBytes;
+  return max_frame.exchange(std::min(bytes, kMaxFrameBytes)) != std::min(bytes, kMaxFrameBytes);
+}
+
+/// The interface went down, or away. Result: true when away, which ends the link.
+bool PacketLink::Impl::interface_trouble() noexcept {
+  if (is_gone()) ended = true;
+  return ended;
+}
+
+/// Fetches the next frames from the kernel. Result: false when there are none now.
+bool PacketLink::Impl::refill(ReceiveResult& result) noexcept {
+  for (std::size_t i = 0; i < kSlots; ++i) {
+    // The first bytes of a slot stay free for a tag.
+    parts[i] = {{{&vnet[i], sizeof vnet[i]},
+                 {slots.get() + i * kSlotBytes + kTagBytes, kSlotBytes - kTagBytes}}};
+    msghdr& m = messages[i].msg_hdr;
+    m = {};
+    m.msg_iov = parts[i].data();
+    m.msg_iovlen = parts[i].size();
+    m.msg_control = controls[i].bytes.data();
+    m.msg_controllen = controls[i].bytes.size();
+  }
+  filled = 0;
+  next = 0;
+  const int n = ::recvmmsg(socket.get(), messages.data(), kSlots, MSG_DONTWAIT, nullptr);
+  if (n > 0) {
+    filled = static_cast<std::size_t>(n);
+    return true;
+  }
+  switch (errno) {
+    case EINTR: return true;
+    case EINVAL:  // a frame with an offload that virtio_net_hdr has no word for; the kernel dropped
+                  // it
+      counts.corrupt_received.add();
+      return true;
+    case ENETDOWN:  // told once each time it goes down; and once more when it is deleted
+    case ENXIO: return !interface_trouble();
+    case EAGAIN: return false;
+    default: result.error = std::error_code(errno, std::generic_category()); return false;
+  }
+}
+
+/// Moves both addresses forward and puts the tag behind them. The slot has room in front.
+std::span<std::byte> PacketLink::Impl::put_tag_back(std::span<std::byte> frame,
+                                                    const tpacket_auxdata& aux) noexcept {
+  std::byte* const begin = frame.data() - kTagBytes;
+  std::memmove(begin, frame.data(), kAddressBytes);
+  const bool typed = (aux.tp_status & TP_STATUS_VLAN_TPID_VALID) != 0;
+  const unsigned type = typed ? aux.tp_vlan_tpid : ETH_P_8021Q;
+  const unsigned tci = aux.tp_vlan_tci;
+  begin[kAddressBytes] = static_cast<std::byte>(type >> 8U);
+  begin[kAddressBytes + 1] = static_cast<std::byte>(type);
+  begin[kAddressBytes + 2] = static_cast<std::byte>(tci >> 8U);
+  begin[kAddressBytes + 3] = static_cast<std::byte>(tci);
+  return {begin, frame.size() + kTagBytes};
+}
+
+/// Makes the frame of slot `next` whole and leaves it in `current`; empty when it is no good.
+void PacketLink::Impl::look_at_next(ReceiveResult& result) noexcept {
+  msghdr& m = messages[next].msg_hdr;
+  VnetHeader header = vnet[next];
+  const std::size_t got = messages[next].msg_len;
+  current = {};
+  cutting = false;
+  tpacket_auxdata aux{};
+  for (cmsghdr* c = CMSG_FIRSTHDR(&m); c != nullptr; c = CMSG_NXTHDR(&m, c)) {
+    if (c->cmsg_level == SOL_PACKET && c->cmsg_type == PACKET_AUXDATA) {
+      std::memcpy(&aux, CMSG_DATA(c), sizeof aux);
+    } else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
+      std::uint32_t total = 0;
+      std::memcpy(&total, CMSG_DATA(c), sizeof total);
+      const std::uint32_t more = total - overflows;  // wraps as the kernel's does
+      overflows = total;
+      counts.missed.add(more);
+      result.lost += more;
+    }
+  }
+  bool whole = (m.msg_flags & MSG_TRUNC) == 0 && got >= sizeof header + kEthernetHeaderBytes;
+  if (whole) {
+    std::span<std::byte> frame(slots.get() + next * kSlotBytes + kTagBytes, got - sizeof header);
+    if ((aux.tp_status & TP_STATUS_VLAN_VALID) != 0) {
+      frame = put_tag_back(frame, aux);
+      header.csum_start = static_cast<std::uint16_t>(header.csum_start + kTagBytes);
+    }
+    if (header.is_super_frame()) {
+      whole = cutting = segments.begin(frame, header);
+    } else if (header.needs_checksum()) {
+      whole = finish_checksum(frame, header);
+    }
+    current = frame;
+  }
+  if (whole) return;
+  current = {};
+  counts.corrupt_received.add();
+}
+
+/// Moves `current`, or the next segment of it, into the batch. Result: false when it does not fit.
+bool PacketLink::Impl::deliver(FrameBatch& into, ReceiveResult& result) noexcept {
+  const std::size_t size = cutting ? segments.next_bytes() : current.size();
+  const std::span<std::byte> room = into.room();
+  // Only the first frame of an empty batch may be cut short.
+  if (room.size() < size && (room.empty() || !into.empty())) return false;
+  FrameView frame(room.data(), std::min(size, room.size()));
+  if (room.size() < size) frame.true_bytes = static_cast<std::uint32_t>(size);
+  if (!cutting) {
+    std::memcpy(room.data(), current.data(), frame.size());
+  } else if (room.size() >= size) {
+    (void)segments.next(room);
+  } else {
+    std::array<std::byte, kSlotBytes> whole;  // NOLINT: filled by next()
+    (void)segments.next(whole);
+    std::memcpy(room.data(), whole.data(), frame.size());
+  }
+  into.push(frame);
+  ++result.frames;
+  counts.received_frames.add();
+  counts.received_bytes.add(size);
+  if (!cutting || segments.done()) {
+    current = {};
+    ++next;
+  }
+  return true;
+}
+
+ReceiveResult PacketLink::receive(FrameBatch& into) noexcept {
+  Impl& self = *impl_;
+  ReceiveResult result;
+  int refills = 0;
+  while (!into.full()) {
+    if (self.next == self.filled) {
+      if (self.ended || refills++ == kMaxRefills || !self.refill(result)) break;
+      continue;
+    }
+    if (self.current.empty()) self.look_at_next(result);
+    if (self.current.empty()) {
+      ++self.next;
+    } else if (!self.deliver(into, result)) {
+      break;
+    }
+  }
+  if (self.ended && self.next == self.filled && result.frames == 0) result.error = Errc::link_ended;
+  return result;
+}
+
+/// Readies messages for the frames at the front that may be sent. Result: how many; when not all,
+/// and none of them is the first, `result` says why.
+std::size_t PacketLink::Impl::prepare(std::span<const FrameView> frames,
+                                      SendResult& result) noexcept {
+  std::size_t ready = 0;
+  for (; ready < std::min(frames.size(), kSlots); ++ready) {
+    const FrameView& frame = frames[ready];
+    if (frame.size() < kEthernetHeaderBytes) {
+      result.error = Errc::frame_too_short;
+      break;
+    }
+    if (frame.size() > max_frame && (!refresh_mtu() || frame.size() > max_frame)) {
+      result.error = Errc::frame_too_long;
+      break;
+    }
+    out_parts[ready] = {{{&no_offload, sizeof no_offload},
+                         // sendmmsg only reads, but iovec has no const.
+                         {const_cast<std::byte*>(frame.bytes.data()), frame.size()}}};
+    msghdr& m = out_messages[ready].msg_hdr;
+    m = {};
+    m.msg_iov = out_parts[ready].data();
+    m.msg_iovlen = out_parts[ready].size();
+  }
+  return ready;
+}
+
+SendResult PacketLink::send(std::span<const FrameView> frames) noexcept {
+  Impl& self = *impl_;
+  SendResult result;
+  while (result.taken < frames.size()) {
+    if (self.ended) return {result.taken, Errc::link_ended};
+    const auto rest = frames.subspan(result.taken);
+    SendResult stop;
+    const std::size_t ready = self.prepare(rest, stop);
+    if (ready == 0) return {result.taken, stop.error};
+    const int n = ::sendmmsg(self.socket.get(), self.out_messages.data(),
+                             static_cast<unsigned>(ready), MSG_DONTWAIT);
+    if (n > 0) {
+      for (const FrameView& f : rest.first(static_cast<std::size_t>(n)))
+        self.counts.sent_bytes.add(f.size());
+      self.counts.sent_frames.add(static_cast<std::uint64_t>(n));
+      result.taken += static_cast<std::size_t>(n);
+      continue;
+    }
+    switch (errno) {  // of the first frame
+      case EINTR: continue;
+      case EAGAIN: return result;
+      case EMSGSIZE: return {result.taken, Errc::frame_too_long};
+      case ENOBUFS:
+      case ENOMEM: self.counts.dropped_full.add(); break;
+      case EINVAL: self.counts.corrupt_sent.add(); break;
+      case ENETDOWN:
+      case ENXIO:
+      case ENODEV:
+        if (self.interface_trouble()) return {result.taken, Errc::link_ended};
+        self.counts.dropped_down.add();
+        break;
+      default: return {result.taken, std::error_code(errno, std::generic_category())};
+    }
+    ++result.taken;
+  }
+  return result;
+}
+
+int PacketLink::descriptor() noexcept {
+  return impl_->socket.get();
+}
+
+WaitHint PacketLink::prepare_wait() noexcept {
+  return {.ready = impl_->ended || impl_->next < impl_->filled};
+}
+
+void PacketLink::finish_wait() noexcept {}
+
+std::size_t PacketLink::max_frame_bytes() noexcept {
+  return impl_->max_frame;
+}
+
+std::string PacketLink::address() {
+  return "packet:" + impl_->name;
+}
+
+const std::string& PacketLink::name() const noexcept {
+  return impl_->name;
+}
+
+DeviceCounters PacketLink::counters() const noexcept {
+  return impl_->counts.snapshot();
+}
+
+}  // namespace shmif::tap

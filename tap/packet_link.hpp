@@ -1,0 +1,65 @@
+#pragma once
+// PacketLink: an existing network interface as a Link, through a packet socket. What arrives at the
+// interface from its cable is received here, what is sent here leaves by the cable.
+
+#include <memory>
+#include <string>
+
+#include "bus/result.hpp"
+#include "shmif/link.hpp"
+#include "tap/descriptor.hpp"
+#include "tap/device_counters.hpp"
+#include "tap/netns.hpp"
+
+namespace shmif::tap {
+
+struct PacketOptions {
+  /// Receive also what is addressed to other hosts, as everything that bridges must.
+  bool promiscuous = true;
+  /// Where the interface is; nullptr: in the calling thread's namespace. Only used during open.
+  const NetNamespace* where = nullptr;
+};
+
+/// One interface, heard and spoken to below its host's stack (AF_PACKET).
+///
+/// Every frame received is whole: tags that the kernel took out (802.1Q, 802.1ad) are back in their
+/// place, unfinished checksums are finished, super-frames are cut up (tap/offload.hpp). What the
+/// interface's own host sends is not received, and neither is what was sent here.
+/// While the interface is down, frames to send are dropped and counted; it goes on by itself when
+/// the interface is up again. An interface that is deleted or moved to another namespace ends the
+/// link. Threads: one may send while another receives and waits; counters() from any. Blocks:
+/// never. A full socket takes no more frames for now (SendResult::taken); a full device drops.
+class PacketLink {
+ public:
+  /// Errors: bad_argument (name), ENODEV, EPERM, not_supported (not an Ethernet interface).
+  static Result<PacketLink> open(const std::string& interface, const PacketOptions& options = {});
+  /// Takes over a packet socket (SOCK_RAW) that is bound to an interface, and sets every option
+  /// itself. Errors: bad_argument when it is something else, not_supported.
+  static Result<PacketLink> adopt(Descriptor socket, const PacketOptions& options = {});
+
+  PacketLink(PacketLink&&) noexcept;
+  PacketLink& operator=(PacketLink&&) noexcept;
+  ~PacketLink();
+
+  /// Errors: frame_too_short, frame_too_long, link_ended.
+  SendResult send(std::span<const FrameView> frames) noexcept;
+  ReceiveResult receive(FrameBatch& into) noexcept;
+  int descriptor() noexcept;
+  WaitHint prepare_wait() noexcept;
+  void finish_wait() noexcept;
+  /// The interface's MTU, the header and one 802.1Q tag; follows a change of the MTU.
+  std::size_t max_frame_bytes() noexcept;
+  std::string address();  ///< "packet:IFNAME"
+
+  const std::string& name() const noexcept;  ///< the interface's, as it was when opened
+  DeviceCounters counters() const noexcept;
+
+ private:
+  struct Impl;
+  explicit PacketLink(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+static_assert(Link<PacketLink>);
+
+}  // namespace shmif::tap
