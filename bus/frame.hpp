@@ -73,6 +73,12 @@ class FrameBatch {
     used_ += (offset + size + kAlignBytes - 1) & ~(kAlignBytes - 1);
     if (used_ > arena_bytes_) used_ = arena_bytes_;
   }
+  /// Takes back the frames from index `from` up to, not including, `to`; their bytes stay used until clear().
+  void drop(std::size_t from, std::size_t to) noexcept {
+    using Difference = std::vector<FrameView>::difference_type;
+    frames_.erase(frames_.begin() + static_cast<Difference>(from),
+                  frames_.begin() + static_cast<Difference>(to));
+  }
 
  private:
   static constexpr std::size_t kAlignBytes = 16;

@@ -40,16 +40,6 @@ struct PortOptions {
   bool lock_memory = false;  ///< mlock the mapping; attach fails where RLIMIT_MEMLOCK is too small
 };
 
-struct PortCounters {
-  std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0;
-  std::uint64_t own_frames = 0;       ///< passed by: sent by this port
-  std::uint64_t filtered_frames = 0;  ///< passed by: addressed to somebody else
-  std::uint64_t skipped_frames = 0;   ///< passed by while the port was down
-  std::uint64_t overruns = 0, lost_frames = 0, lost_bytes = 0;
-  std::uint64_t corrupt = 0;  ///< times the shared memory did not hold what it should
-  std::uint64_t wakeups = 0, doorbells = 0, lock_sleeps = 0;
-};
-
 /// A port exists by itself; it is linked to a bus or not, and up or down.
 /// Threads: send from any number of threads; receive and the wait calls from one at a time; attach, detach,
 /// up and down from one at a time, and not while another thread is inside receive or a wait (use

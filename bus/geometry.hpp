@@ -1,0 +1,39 @@
+#pragma once
+// The sizes of a bus and the rules between them.
+
+#include <cstdint>
+#include <string>
+
+#include "bus/layout.hpp"
+#include "bus/result.hpp"
+
+namespace shmif::bus {
+
+/// Largest frame on a bus of this MTU: Ethernet header and two VLAN tags more.
+constexpr std::uint32_t max_frame_bytes(std::uint32_t mtu) noexcept { return mtu + kMtuToFrame; }
+
+/// The least ring, a power of two, that holds eight of the largest record of this MTU.
+constexpr std::uint64_t least_ring_bytes(std::uint32_t mtu) noexcept {
+  const std::uint64_t need = kRecordsPerRing * record_bytes(max_frame_bytes(mtu));
+  std::uint64_t ring = kMinRingBytes;
+  while (ring < need) ring <<= 1U;
+  return ring;
+}
+
+/// Most bytes behind a record header: a super-frame where eight of them fit, else a frame of the MTU.
+constexpr std::uint32_t max_record_of(std::uint64_t ring_bytes, std::uint32_t mtu) noexcept {
+  return kRecordsPerRing * record_bytes(kSuperFrameRecord) <= ring_bytes ? kSuperFrameRecord
+                                                                        : max_frame_bytes(mtu);
+}
+
+constexpr std::uint64_t file_bytes(std::uint64_t ring_bytes) noexcept {
+  return kRingOffset + ring_bytes;
+}
+
+/// Whether a bus may have this geometry. Result: bad_size, bad_mtu or ring_too_small with the remedy.
+Result<void> check_geometry(std::uint64_t ring_bytes, std::uint32_t mtu);
+
+/// 4194304 -> "4M"; what is no whole K, M or G stays a number.
+std::string size_text(std::uint64_t bytes);
+
+}  // namespace shmif::bus

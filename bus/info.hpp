@@ -1,0 +1,85 @@
+#pragma once
+// What can be seen of a bus, free of its layout: ports, counters, geometry, findings of an audit.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bus/mac.hpp"
+
+namespace shmif {
+
+/// What a port is, for whoever looks at the bus; `stat` prints the name.
+enum class LinkKind : std::uint8_t { library, tap, veth, packet, dump, inject, ping, bridge, pcap };
+/// "library", "tap", ...
+const char* to_string(LinkKind kind) noexcept;
+
+/// What a port did and met since it was attached. Always: numbers passed = rx_frames + own_frames + filtered_frames
+/// + skipped_frames + lost_frames, exactly, while every writer follows the protocol.
+struct PortCounters {
+  std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0;
+  std::uint64_t own_frames = 0;       ///< passed by: sent by this port
+  std::uint64_t filtered_frames = 0;  ///< passed by: addressed to somebody else
+  std::uint64_t skipped_frames = 0;   ///< passed by while the port was down
+  std::uint64_t overruns = 0;         ///< times writers lapped this port
+  std::uint64_t lost_frames = 0;      ///< passed by in overruns
+  std::uint64_t lost_bytes = 0;       ///< of the ring, record headers included
+  std::uint64_t corrupt = 0;    ///< times the shared memory did not hold what it should
+  std::uint64_t wakeups = 0;    ///< times it slept and was rung
+  std::uint64_t doorbells = 0;  ///< times it rang, once for a batch however many it woke
+  std::uint64_t lock_sleeps = 0;  ///< cooldowns spent waiting for the lock
+};
+
+/// One row of the port table, with the port's counters.
+struct PortInfo : PortCounters {
+  unsigned slot = 0;
+  std::string name;
+  bool live = false;  ///< false: its process is gone; the next attach or `repair` frees the slot
+  std::int32_t pid = 0;  ///< in the pid namespace of its own process
+  MacAddress mac;
+  LinkKind link = LinkKind::library;
+  bool up = false;
+  bool pause = false;  ///< mode: false "ethernet", true "pause"
+  bool promiscuous = false;
+  std::optional<std::uint64_t> claim_bytes;  ///< a claim that stands: others step around it
+};
+
+/// Everything `stat` shows. Numbers are one moment's, read without stopping anybody.
+struct BusInfo {
+  std::string path;
+  std::uint64_t ring_bytes = 0;
+  std::uint32_t mtu = 0, max_record_bytes = 0, slots = 0;
+  std::uint32_t layout_signature = 0;
+  std::uint64_t inode = 0;
+  std::string file_system;
+  std::uint64_t created_ns = 0;
+  std::uint64_t generation = 0, first = 0, last = 0, frames = 0, epoch = 0;
+  std::optional<unsigned> lock_holder;  ///< slot; nothing: the lock is free
+  std::uint64_t lock_acquisitions = 0, takeovers_dead = 0, takeovers_living = 0;
+  std::vector<PortInfo> ports;
+};
+
+/// One broken invariant: its number in docs/theory-of-operation.md and what was seen.
+struct AuditFinding {
+  std::string invariant;  ///< "I4"
+  std::string what;
+};
+
+struct AuditReport {
+  std::vector<AuditFinding> findings;
+  std::uint64_t records = 0, frames = 0, pads = 0;  ///< walked from first to last
+  std::vector<std::string> notes;  ///< worth knowing, not wrong: claims that stand, dead ports
+  bool clean() const noexcept { return findings.empty(); }
+};
+
+struct RepairReport {
+  unsigned ports_freed = 0;
+  unsigned claims_cleared = 0;
+  bool lock_released = false;
+  bool ring_rebuilt = false;
+  std::uint64_t frames_kept = 0;
+  std::uint64_t epoch = 0;
+};
+
+}  // namespace shmif

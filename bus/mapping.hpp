@@ -1,0 +1,50 @@
+#pragma once
+// The bus in memory: header and port table, then the ring twice in a row.
+//
+//   | header, table | ring | ring again |
+//
+// A record that wraps the ring's edge is so one contiguous span. Plain mmap, because a mirrored mapping needs
+// MAP_FIXED over a reservation (docs/decisions.md says why not Boost.Interprocess).
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "bus/layout.hpp"
+#include "bus/result.hpp"
+
+namespace shmif::bus {
+
+class Mapping {
+ public:
+  Mapping() = default;
+  /// Maps the file behind `fd`, whose geometry was checked. The mapping keeps the open file description
+  /// alive, and with it its F_OFD_SETLK locks, after `fd` is closed. It is not inherited by fork (MADV_DONTFORK) and
+  /// not part of core dumps.
+  /// `writable` also prefaults both views for writing. Blocks: for the page faults.
+  static Result<Mapping> map(int fd, std::uint64_t ring_bytes, bool writable, bool lock_memory);
+
+  Mapping(Mapping&& other) noexcept { *this = std::move(other); }
+  Mapping& operator=(Mapping&& other) noexcept {
+    if (this != &other) {
+      reset();
+      base_ = std::exchange(other.base_, nullptr);
+      ring_bytes_ = std::exchange(other.ring_bytes_, 0);
+    }
+    return *this;
+  }
+  ~Mapping() { reset(); }
+
+  explicit operator bool() const noexcept { return base_ != nullptr; }
+  BusHeader& header() const noexcept { return *reinterpret_cast<BusHeader*>(base_); }
+  PortSlot* slots() const noexcept { return reinterpret_cast<PortSlot*>(base_ + kHeaderBytes); }
+  std::byte* ring() const noexcept { return base_ + kRingOffset; }
+  std::uint64_t ring_bytes() const noexcept { return ring_bytes_; }
+  void reset() noexcept;
+
+ private:
+  std::byte* base_ = nullptr;
+  std::uint64_t ring_bytes_ = 0;
+};
+
+}  // namespace shmif::bus

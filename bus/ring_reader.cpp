@@ -1,0 +1,196 @@
+#include <array>
+#include <bit>
+
+#include "bus/ring.hpp"
+
+namespace shmif::bus {
+namespace {
+
+constexpr std::size_t kChunkRecords = 32;
+constexpr std::uint64_t kGroupBit = 1ULL << 40U;  // I/G bit of an address with its first byte most significant
+
+std::uint64_t address_at(const std::byte* payload) noexcept {
+  std::uint64_t raw = 0;
+  copy_from_shared(reinterpret_cast<std::byte*>(&raw), payload, sizeof raw);
+  return __builtin_bswap64(raw) >> 16U;
+}
+
+}  // namespace
+
+bool AddressFilter::accepts(const PortSlot& slot, std::uint64_t mac) noexcept {
+  if ((mac & kGroupBit) != 0 || mac == load_relaxed(slot.mac)) return true;
+  if ((load_relaxed(slot.flags) & (kFlagPromiscuous | kFlagLearnedTooMany)) != 0) return true;
+  for (const std::uint64_t& learned : slot.learned) {
+    const std::uint64_t known = load_relaxed(learned);
+    if (known == 0) return false;
+    if (known == mac) return true;
+  }
+  return false;
+}
+
+/// What one pass along the chain met, kept until `first` tells how much of it was whole.
+struct RingReader::Chunk {
+  struct Entry {
+    std::uint64_t position;
+    std::uint32_t bytes;
+    Passed how;
+  };
+  std::array<Entry, kChunkRecords> entries;
+  std::size_t count = 0;
+  std::uint64_t end = 0;  // position behind the last entry and its pads
+};
+
+bool RingReader::ready() const noexcept {
+  return load_seq_cst(ring_.record(position_).word) != word::empty(position_) ||
+         load_seq_cst(ring_.header().first) > position_;
+}
+
+ReadStatus RingReader::read(FrameBatch& into, ReadTally& tally) noexcept {
+  Chunk chunk;
+  const std::size_t before = into.size();
+  const std::uint64_t start = position_;
+  const ReadStatus status = follow(into, chunk);
+  fence_loads();  // I6: the copies above were made before this look
+  const std::uint64_t first = load_acquire(ring_.header().first);
+  std::size_t whole_from = 0;
+  if (first > start) {
+    // Lapped. What was copied from `first` on is whole, if the walk came through there.
+    while (whole_from < chunk.count && chunk.entries[whole_from].position < first) ++whole_from;
+    const bool met = whole_from < chunk.count && chunk.entries[whole_from].position == first;
+    if (!met || resume_newest_) {
+      into.drop(before, into.size());
+      return resume_after_overrun(tally);
+    }
+    ++tally.overruns;
+    tally.lost_frames += whole_from;
+    tally.lost_bytes += first - start;
+  }
+  std::size_t torn = 0;
+  for (std::size_t i = 0; i < chunk.count; ++i) {
+    const Chunk::Entry& e = chunk.entries[i];
+    if (i < whole_from) {
+      torn += e.how == Passed::delivered ? 1U : 0U;
+      continue;
+    }
+    if (e.how == Passed::own) {
+      ++tally.own;
+    } else if (e.how == Passed::filtered) {
+      ++tally.filtered;
+    } else {
+      ++tally.frames;
+      tally.bytes += e.bytes;
+    }
+  }
+  if (torn != 0) into.drop(before, before + torn);
+  position_ = chunk.end;
+  next_number_ += chunk.count;
+  return status == ReadStatus::corrupt ? resume_after_corruption(tally) : status;
+}
+
+ReadStatus RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
+  const std::uint64_t limit = position_ + ring_.bytes() / 16;
+  chunk.end = position_;
+  while (chunk.count < kChunkRecords && chunk.end <= limit) {
+    const std::uint64_t p = chunk.end;
+    const std::uint64_t w = ring_.word_at(p);  // SYNC POINT COMMIT, the reader's side (I5)
+    if (w == word::empty(p)) return ReadStatus::empty;
+    const std::uint64_t step = ring_.step(w, p);
+    if (step == 0) return ReadStatus::corrupt;
+    if (word::is_frame_at(w, p)) {
+      if (ring_.number_at(p) != next_number_ + chunk.count) return ReadStatus::corrupt;
+      Passed how = Passed::delivered;
+      const std::uint32_t bytes = word::frame_bytes(w);
+      if (!deliver(p, bytes, into, how)) return ReadStatus::more;
+      chunk.entries[chunk.count++] = {p, bytes, how};
+    }
+    chunk.end = p + step;
+  }
+  return ReadStatus::more;
+}
+
+bool RingReader::deliver(std::uint64_t position, std::uint32_t bytes, FrameBatch& into,
+                         Passed& how) noexcept {
+  const RecordHeader& r = ring_.record(position);
+  const std::byte* payload = ring_.payload(position);
+  FrameView view;
+  view.sender = load_relaxed(r.slot);
+  if (self_ != nullptr) {
+    if (view.sender == slot_ && load_relaxed(r.incarnation) == incarnation_) {
+      how = Passed::own;
+      return true;
+    }
+    if (!AddressFilter::accepts(*self_, address_at(payload))) {
+      how = Passed::filtered;
+      return true;
+    }
+  }
+  if (into.full()) return false;
+  const std::span<std::byte> room = into.room();
+  std::size_t take = bytes;
+  if (room.size() < take) {
+    if (!into.empty()) return false;  // the next call has an empty batch
+    take = room.size();
+    view.true_bytes = bytes;
+  }
+  view.number = load_relaxed(r.number);
+  view.time_ns = load_relaxed(r.time_ns);
+  copy_from_shared(room.data(), payload, take);
+  view.bytes = {room.data(), take};
+  into.push(view);
+  return true;
+}
+
+bool RingReader::adopt(std::uint64_t position) noexcept {
+  if (!ring_.fits_alignment(position)) return false;
+  const std::uint64_t w = ring_.word_at(position);
+  if (w != word::empty(position) && ring_.step(w, position) == 0) return false;
+  const std::uint64_t number = ring_.number_at(position);  // stands before and after a commit (I8)
+  fence_loads();
+  if (load_acquire(ring_.header().first) > position) return false;
+  position_ = position;
+  next_number_ = number;
+  return true;
+}
+
+bool RingReader::seek_end() noexcept {
+  for (unsigned tries = 0; tries < 1000; ++tries) {
+    if (adopt(load_acquire(ring_.header().last))) return true;
+  }
+  return false;
+}
+
+bool RingReader::seek_oldest() noexcept {
+  for (unsigned tries = 0; tries < 1000; ++tries) {
+    if (adopt(load_acquire(ring_.header().first))) return true;
+  }
+  return seek_end();
+}
+
+ReadStatus RingReader::resume_after_overrun(ReadTally& tally) noexcept {
+  const std::uint64_t position = position_;
+  const std::uint64_t number = next_number_;
+  if (!(resume_newest_ ? seek_end() : seek_oldest()) || position_ < position || next_number_ < number) {
+    ++tally.corrupt;
+    return ReadStatus::broken;
+  }
+  ++tally.overruns;
+  tally.lost_frames += next_number_ - number;
+  tally.lost_bytes += position_ - position;
+  return ReadStatus::overrun;
+}
+
+ReadStatus RingReader::resume_after_corruption(ReadTally& tally) noexcept {
+  ++tally.corrupt;
+  const std::uint64_t position = position_;
+  const std::uint64_t number = next_number_;
+  if (!seek_end()) return ReadStatus::broken;
+  // A lower bound from here on: the number may be a scribble too.
+  if (next_number_ > number && position_ > position &&
+      next_number_ - number <= (position_ - position) / kRecordAlign) {
+    tally.lost_frames += next_number_ - number;
+    tally.lost_bytes += position_ - position;
+  }
+  return ReadStatus::corrupt;
+}
+
+}  // namespace shmif::bus

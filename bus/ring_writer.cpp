@@ -1,0 +1,182 @@
+#include "bus/ring.hpp"
+
+namespace shmif::bus {
+namespace {
+
+/// Whether [a, a + a_bytes) and [b, b + b_bytes) meet in a ring of `ring` bytes, a power of two.
+constexpr bool overlap(std::uint64_t a, std::uint64_t a_bytes, std::uint64_t b, std::uint64_t b_bytes,
+                       std::uint64_t ring) noexcept {
+  return ((b - a) & (ring - 1)) < a_bytes || ((a - b) & (ring - 1)) < b_bytes;
+}
+
+constexpr std::uint64_t align_up(std::uint64_t v) noexcept {
+  return (v + kRecordAlign - 1) & ~std::uint64_t{kRecordAlign - 1};
+}
+
+}  // namespace
+
+bool RingWriter::find_end(std::uint64_t& end) noexcept {
+  BusHeader& h = ring_.header();
+  for (unsigned tries = 0; tries < 64; ++tries) {
+    const std::uint64_t start = load_acquire(h.last);
+    if (!ring_.fits_alignment(start)) return false;
+    std::uint64_t p = start;
+    for (std::uint64_t steps = ring_.bytes() / kRecordAlign; steps > 0; --steps) {
+      const std::uint64_t w = ring_.word_at(p);
+      if (w == word::empty(p)) {
+        if (p != start) compare_and_swap(h.last, start, p);  // I7; fails when somebody else helped
+        end = p;
+        return true;
+      }
+      const std::uint64_t step = ring_.step(w, p);
+      if (step == 0) break;
+      p += step;
+    }
+    if (load_acquire(h.last) == start) return false;  // nobody moved on: the chain is broken
+  }
+  return false;
+}
+
+AppendStatus RingWriter::append(std::uint64_t lock, std::span<const FrameView> frames,
+                                std::uint64_t bytes, std::uint64_t time_ns) noexcept {
+  BusHeader& h = ring_.header();
+  PortSlot& self = ring_.slot(slot_);
+  std::uint64_t chain_end = 0;
+  if (!find_end(chain_end)) {
+    return load_seq_cst(h.lock) == lock ? AppendStatus::corrupt : AppendStatus::lost_lock;
+  }
+  const std::uint64_t takeovers = load_seq_cst(h.takeovers);
+  look_for_claims(takeovers);
+  Claim claim{chain_end, 0, 0};
+  if (!place(chain_end, bytes + kTailBytes, claim.begin)) return AppendStatus::no_room;
+  claim.end = claim.begin + bytes + kTailBytes;
+
+  // I3: declare, then look again. Either the next holder of the lock sees the claim, or we see that we lost it.
+  store_relaxed(self.claim_commit, claim.commit);
+  store_relaxed(self.claim_begin, claim.begin);
+  store_relaxed(self.claim_end, claim.end);
+  store_seq_cst(self.claim_owner, lock);
+  AppendStatus status = AppendStatus::lost_lock;
+  if (load_seq_cst(h.lock) == lock) {
+    scanned_takeovers_ = takeovers;  // the lock was held throughout the scan: it stays good
+    if (ring_.word_at(chain_end) == word::empty(chain_end)) {
+      status = fill_claim(lock, chain_end, claim, frames, time_ns);
+    }
+  }
+  store_release(self.claim_owner, std::uint64_t{0});  // I4: no write into the ring comes after this
+  if (status == AppendStatus::done) compare_and_swap(h.last, chain_end, claim.end - kTailBytes);
+  return status;
+}
+
+AppendStatus RingWriter::fill_claim(std::uint64_t lock, std::uint64_t chain_end, const Claim& claim,
+                                    std::span<const FrameView> frames,
+                                    std::uint64_t time_ns) noexcept {
+  const AppendStatus room = make_room(lock, claim.end);
+  if (room != AppendStatus::done) return room;
+  fence_stores();  // I6: `first` is seen to have passed before any byte changes
+  write_records(chain_end, claim.begin, frames, time_ns);
+  // I5: the commit. SYNC POINT COMMIT: everything written above is seen by who reads this word.
+  const std::uint64_t commit = claim.begin == chain_end
+                                   ? word::frame(chain_end, frames.front().size())
+                                   : word::pad(chain_end, claim.begin - chain_end);
+  return compare_and_swap(ring_.record(chain_end).word, word::empty(chain_end), commit)
+             ? AppendStatus::done
+             : AppendStatus::lost_lock;
+}
+
+void RingWriter::write_records(std::uint64_t chain_end, std::uint64_t begin,
+                               std::span<const FrameView> frames, std::uint64_t time_ns) noexcept {
+  std::uint64_t number = ring_.number_at(chain_end);  // I8
+  std::uint64_t p = begin;
+  for (const FrameView& frame : frames) {
+    RecordHeader& r = ring_.record(p);
+    if (p != chain_end) {  // there, the word is for the commit, and the number stands already
+      store_relaxed(r.word, word::frame(p, frame.size()));
+      store_relaxed(r.number, number);
+    }
+    store_relaxed(r.time_ns, time_ns);
+    store_relaxed(r.slot, static_cast<std::uint16_t>(slot_));
+    store_relaxed(r.flags, std::uint16_t{0});
+    store_relaxed(r.incarnation, incarnation_);
+    copy_to_shared(ring_.payload(p), frame.bytes.data(), frame.size());
+    p += record_bytes(frame.size());
+    ++number;
+  }
+  store_relaxed(ring_.record(p).number, number);
+  store_relaxed(ring_.record(p).word, word::empty(p));
+}
+
+AppendStatus RingWriter::make_room(std::uint64_t lock, std::uint64_t end) noexcept {
+  BusHeader& h = ring_.header();
+  if (end <= ring_.bytes()) return AppendStatus::done;
+  const std::uint64_t target = end - ring_.bytes();
+  for (unsigned tries = 0; tries < 64; ++tries) {
+    const std::uint64_t first = load_acquire(h.first);
+    if (first >= target) return AppendStatus::done;
+    // Whole records only, and none beyond the chain: EMPTY has no step.
+    std::uint64_t p = first;
+    std::uint64_t step = ring_.fits_alignment(first) ? 1 : 0;
+    while (p < target && step != 0) {
+      step = ring_.step(ring_.word_at(p), p);
+      p += step;
+    }
+    // One CAS for the whole batch. It succeeds only when `first` stood still, so what was walked was whole.
+    if (step != 0 && compare_and_swap(h.first, first, p)) return AppendStatus::done;
+    if (load_seq_cst(h.lock) != lock) return AppendStatus::lost_lock;
+    if (step == 0 && load_acquire(h.first) == first) return AppendStatus::corrupt;
+  }
+  return AppendStatus::corrupt;
+}
+
+bool RingWriter::place(std::uint64_t chain_end, std::uint64_t need,
+                       std::uint64_t& begin) const noexcept {
+  begin = chain_end;
+  // Steps over claims until none is in the way. The batch and its pad must not reach round to the chain's end.
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (std::size_t i = 0; i < claim_count_; ++i) {
+      const Claim& c = claims_[i];
+      const Claim parts[] = {{0, c.begin, c.end}, {0, c.commit, c.commit + kTailBytes}};
+      for (const Claim& part : parts) {
+        if (!overlap(begin, need, part.begin, part.end - part.begin, ring_.bytes())) continue;
+        const std::uint64_t skip = (part.end - begin) & (ring_.bytes() - 1);
+        begin = align_up(begin + skip);
+        moved = true;
+      }
+    }
+    if (begin + need > chain_end + ring_.bytes()) return false;
+  }
+  return true;
+}
+
+void RingWriter::look_for_claims(std::uint64_t takeovers) noexcept {
+  if (takeovers != scanned_takeovers_) {
+    standing_count_ = 0;
+    const std::uint64_t used = load_acquire(ring_.header().slots_used);
+    for (unsigned i = 0; i < kSlots && i < used; ++i) {
+      if (i != slot_ && load_seq_cst(ring_.slot(i).claim_owner) != 0) {
+        standing_slots_[standing_count_++] = static_cast<std::uint16_t>(i);
+      }
+    }
+  }
+  claim_count_ = 0;
+  for (std::size_t i = 0; i < standing_count_; ++i) {
+    if (read_claim(standing_slots_[i], claims_[claim_count_])) ++claim_count_;
+  }
+}
+
+bool RingWriter::read_claim(unsigned slot, Claim& claim) const noexcept {
+  const PortSlot& s = ring_.slot(slot);
+  for (unsigned tries = 0; tries < 8; ++tries) {
+    const std::uint64_t owner = load_seq_cst(s.claim_owner);
+    if (owner == 0) return false;
+    claim = {load_relaxed(s.claim_commit), load_relaxed(s.claim_begin), load_relaxed(s.claim_end)};
+    fence_loads();
+    if (load_seq_cst(s.claim_owner) != owner) continue;  // it is at work: look again
+    // A claim is never more than a quarter of the ring; anything else is a scribble, which nobody need heed.
+    return claim.begin < claim.end && claim.end - claim.begin <= max_batch_bytes() + kTailBytes;
+  }
+  return false;  // it changes all the time, so its owner runs, and will see that it lost the lock
+}
+
+}  // namespace shmif::bus
