@@ -1,10 +1,11 @@
 #pragma once
-// Every atomic access to shared memory goes through this file, so that a reviewer can read them all.
+// Every atomic access to shared memory goes through this file, so that a reviewer can read them
+// all.
 //
 // The words of the bus are plain integers in structs (bus/layout.hpp); they are accessed through
-// std::atomic_ref. Orders are given by the name of the function. ThreadSanitizer neither understands
-// fences nor sees races through two mappings of one file, so its builds replace the two fences and the
-// bulk copies below by ordered atomic accesses, and race tests share one mapping.
+// std::atomic_ref. Orders are given by the name of the function. ThreadSanitizer neither
+// understands fences nor sees races through two mappings of one file, so its builds replace the two
+// fences and the bulk copies below by ordered atomic accesses, and race tests share one mapping.
 
 #include <atomic>
 #include <cstddef>
@@ -24,7 +25,8 @@ namespace shmif::bus {
 template <class T>
 concept SharedWord = std::atomic_ref<T>::is_always_lock_free;
 
-// A mapping may be read-only, but atomic_ref takes no const object; loads of lock-free words never write.
+// A mapping may be read-only, but atomic_ref takes no const object; loads of lock-free words never
+// write.
 template <SharedWord T>
 T load_relaxed(const T& word) noexcept {
   return std::atomic_ref<T>(const_cast<T&>(word)).load(std::memory_order_relaxed);
@@ -50,7 +52,8 @@ template <SharedWord T>
 void store_seq_cst(T& word, T value) noexcept {
   std::atomic_ref<T>(word).store(value, std::memory_order_seq_cst);
 }
-/// Compare and swap, a full barrier. Result: whether `word` held `expected` and holds `desired` now.
+/// Compare and swap, a full barrier. Result: whether `word` held `expected` and holds `desired`
+/// now.
 template <SharedWord T>
 bool compare_and_swap(T& word, T expected, T desired) noexcept {
   return std::atomic_ref<T>(word).compare_exchange_strong(expected, desired,
@@ -98,10 +101,12 @@ inline void cpu_relax() noexcept {
 }
 
 // The two bulk copies race by design: a reader may copy what a writer overwrites, and finds out
-// afterwards from `first` (docs/theory-of-operation.md, I6). So the bytes may be torn, and only checked bytes are
-// used. In release they are memcpy, which measured 3 times the speed of word-wise atomics at 1514 B.
+// afterwards from `first` (docs/theory-of-operation.md, I6). So the bytes may be torn, and only
+// checked bytes are used. In release they are memcpy, which measured 3 times the speed of word-wise
+// atomics at 1514 B.
 #ifdef SHMIF_TSAN
-inline void copy_words(std::byte* to, const std::byte* from, std::size_t size, bool to_shared) noexcept {
+inline void copy_words(std::byte* to, const std::byte* from, std::size_t size,
+                       bool to_shared) noexcept {
   for (std::size_t i = 0; i < size; ++i) {
     if (to_shared) {
       std::atomic_ref<unsigned char>(reinterpret_cast<unsigned char&>(to[i]))

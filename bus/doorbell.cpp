@@ -20,7 +20,8 @@ namespace {
 void futex_wake(std::uint32_t& word) noexcept {
   syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
-void futex_wait(std::uint32_t& word, std::uint32_t expected, std::chrono::nanoseconds timeout) noexcept {
+void futex_wait(std::uint32_t& word, std::uint32_t expected,
+                std::chrono::nanoseconds timeout) noexcept {
   timespec t{};
   const bool forever = timeout == std::chrono::nanoseconds::max();
   t.tv_sec = static_cast<time_t>(timeout.count() / 1'000'000'000);
@@ -83,7 +84,8 @@ bool Bell::wake_slot(unsigned slot, std::span<const FrameView> frames, bool& wri
 
 /// Turns rings of the futex into an eventfd, for a port that finds no inotify instance.
 struct Sleeper::Helper {
-  explicit Helper(PortSlot& s) : slot(s), thread([this](const std::stop_token& stop) { run(stop); }) {}
+  explicit Helper(PortSlot& s)
+      : slot(s), thread([this](const std::stop_token& stop) { run(stop); }) {}
   ~Helper() {
     thread.request_stop();
     armed.fetch_add(1);
@@ -116,7 +118,15 @@ struct Sleeper::Helper {
   std::jthread thread;
 };
 
+Sleeper::Sleeper() noexcept = default;
+Sleeper::Sleeper(Ring ring, unsigned slot) noexcept : ring_(ring), slot_(slot) {}
+Sleeper::Sleeper(Sleeper&&) noexcept = default;
+Sleeper& Sleeper::operator=(Sleeper&&) noexcept = default;
 Sleeper::~Sleeper() = default;
+
+void Sleeper::forget() noexcept {
+  static_cast<void>(helper_.release());
+}
 
 std::chrono::nanoseconds Sleeper::announce(bool by_descriptor) noexcept {
   BusHeader& h = ring_.header();

@@ -1,18 +1,21 @@
 #pragma once
 // The doorbell: what wakes ports that sleep.
 //
-// A sleeper sets its bit in BusHeader::sleepers, looks at the ring once more, and only then sleeps. A writer
-// commits, and then looks at the bits. All four steps are sequentially consistent, so at least one of the two sees the
-// other (D1). Whoever clears a bit owes the wake; nobody asleep means no system call at all.
+// A sleeper sets its bit in BusHeader::sleepers, looks at the ring once more, and only then sleeps.
+// A writer commits, and then looks at the bits. All four steps are sequentially consistent, so at
+// least one of the two sees the other (D1). Whoever clears a bit owes the wake; nobody asleep means
+// no system call at all.
 //
-// A writer may die between commit and wake. So a sleeper looks up every 50 ms (D2), until the bus was idle for a
-// second. Then it sleeps for as long as it likes, deep; but a writer that finds a deep sleeper its frames are for
-// wakes it *before* it commits (D3), and a sleeper that finds the lock held does not go deep. So an idle bus costs no
-// CPU, and nobody ever waits longer than 50 ms for a bell that its ringer did not live to ring.
+// A writer may die between commit and wake. So a sleeper looks up every 50 ms (D2), until the bus
+// was idle for a second. Then it sleeps for as long as it likes, deep; but a writer that finds a
+// deep sleeper its frames are for wakes it *before* it commits (D3), and a sleeper that finds the
+// lock held does not go deep. So an idle bus costs no CPU, and nobody ever waits longer than 50 ms
+// for a bell that its ringer did not live to ring.
 //
-// How a sleeper is woken is its choice: a futex in its slot wakes a thread, and nobody else. A descriptor for
-// poll or epoll comes from inotify on the file, which a 4-byte pwrite sets off (as NetBSD's shmif does with kqueue), or,
-// where no inotify instance is to be had, from a helper thread that turns the futex into an eventfd.
+// How a sleeper is woken is its choice: a futex in its slot wakes a thread, and nobody else. A
+// descriptor for poll or epoll comes from inotify on the file, which a 4-byte pwrite sets off (as
+// NetBSD's shmif does with kqueue), or, where no inotify instance is to be had, from a helper
+// thread that turns the futex into an eventfd.
 
 #include <atomic>
 #include <chrono>
@@ -55,14 +58,16 @@ class Bell {
 /// Wakes a thread that waits for this slot's futex.
 void wake_futex(PortSlot& slot) noexcept;
 
-/// The sleeper's side. Threads: one at a time, but for poke().
+/// The sleeper's side. Threads: one at a time.
 class Sleeper {
  public:
-  Sleeper() = default;
-  Sleeper(Ring ring, unsigned slot) noexcept : ring_(ring), slot_(slot) {}
-  Sleeper(Sleeper&&) noexcept = default;
-  Sleeper& operator=(Sleeper&&) noexcept = default;
+  Sleeper() noexcept;
+  Sleeper(Ring ring, unsigned slot) noexcept;
+  Sleeper(Sleeper&&) noexcept;
+  Sleeper& operator=(Sleeper&&) noexcept;
   ~Sleeper();
+  /// In the child of a fork: leaves the helper thread, which does not exist there, alone.
+  void forget() noexcept;
 
   /// Says that this port is going to sleep; look at the ring afterwards.
   /// Result: how long it may sleep before it must look up.
@@ -77,7 +82,6 @@ class Sleeper {
   /// The descriptor, made at the first call; `fd` names the file to watch. -1 when none can be had.
   int descriptor(int fd) noexcept;
   std::error_code descriptor_error() const noexcept { return descriptor_error_; }
-  bool uses_helper_thread() const noexcept { return helper_ != nullptr; }
   /// Makes the descriptor quiet again.
   void drain() noexcept;
 

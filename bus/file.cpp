@@ -50,8 +50,9 @@ const FileSystem* find_file_system(std::uint64_t magic) noexcept {
 }
 
 Result<std::uint64_t> file_system_of(int fd, const std::string& path) {
-  struct statfs s {};
-  if (fstatfs(fd, &s) != 0) return Error::from_errno(errno, "cannot query the file system of " + path);
+  struct statfs s{};
+  if (fstatfs(fd, &s) != 0)
+    return Error::from_errno(errno, "cannot query the file system of " + path);
   return static_cast<std::uint64_t>(static_cast<unsigned long>(s.f_type)) & 0xffffffffU;
 }
 
@@ -70,7 +71,8 @@ std::string directory_of(const std::string& path) {
 std::uint64_t wall_clock_ns() noexcept {
   timespec t{};
   clock_gettime(CLOCK_REALTIME, &t);
-  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(t.tv_nsec);
+  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000U +
+         static_cast<std::uint64_t>(t.tv_nsec);
 }
 
 std::string hex(std::uint64_t v) {
@@ -109,12 +111,13 @@ Result<void> fill(int fd, const std::string& path, const CreateOptions& options)
   if (const FileSystem* f = find_file_system(*type); f != nullptr && f->refused) {
     return refuse_file_system(path, *type);
   }
-  struct stat status {};
+  struct stat status{};
   if (fstat(fd, &status) != 0) return Error::from_errno(errno, "cannot query " + path);
   const std::uint64_t bytes = file_bytes(options.ring_bytes);
   if (const int error = reserve(fd, bytes); error != 0) {
-    return Error::from_errno(error, "cannot reserve " + std::to_string(bytes) + " bytes for the bus " +
-                                        path + (error == ENOSPC ? " (free some space or use a smaller --size)" : ""));
+    return Error::from_errno(
+        error, "cannot reserve " + std::to_string(bytes) + " bytes for the bus " + path +
+                   (error == ENOSPC ? " (free some space or use a smaller --size)" : ""));
   }
   BusHeader h{};
   h.magic = kMagic;
@@ -138,9 +141,12 @@ Result<void> fill(int fd, const std::string& path, const CreateOptions& options)
   return {};
 }
 
-std::string proc_path(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
+std::string proc_path(int fd) {
+  return "/proc/self/fd/" + std::to_string(fd);
+}
 
-/// A file in the directory of `path` that has no name, or none that lasts (`temporary` is set then).
+/// A file in the directory of `path` that has no name, or none that lasts (`temporary` is set
+/// then).
 Result<Descriptor> open_unnamed(const std::string& path, std::string& temporary) {
   const std::string directory = directory_of(path);
   // Mode 0 until fchmod: nobody opens it half made, whatever the umask.
@@ -160,8 +166,9 @@ Result<Descriptor> open_unnamed(const std::string& path, std::string& temporary)
 }
 
 Error refuse_existing(const std::string& path) {
-  return {Errc::exists, "cannot create the bus " + path +
-                            ": the path exists already (remove it with 'shmifctl destroy', or choose another)"};
+  return {Errc::exists,
+          "cannot create the bus " + path +
+              ": the path exists already (remove it with 'shmifctl destroy', or choose another)"};
 }
 
 }  // namespace
@@ -173,7 +180,7 @@ std::string file_system_name(std::uint64_t f_type) {
 
 Result<void> create_file(const std::string& path, const CreateOptions& options) {
   if (auto ok = check_geometry(options.ring_bytes, options.mtu); !ok) return ok;
-  struct stat status {};
+  struct stat status{};
   if (lstat(path.c_str(), &status) == 0) return refuse_existing(path);
   std::string temporary;
   auto fd = open_unnamed(path, temporary);
@@ -182,10 +189,9 @@ Result<void> create_file(const std::string& path, const CreateOptions& options) 
   int error = 0;
   if (made && fchmod(fd->get(), options.mode & 07777U) != 0) error = errno;
   if (made && error == 0) {
-    const int linked = temporary.empty()
-                           ? linkat(AT_FDCWD, proc_path(fd->get()).c_str(), AT_FDCWD, path.c_str(),
-                                    AT_SYMLINK_FOLLOW)
-                           : ::link(temporary.c_str(), path.c_str());
+    const int linked = temporary.empty() ? linkat(AT_FDCWD, proc_path(fd->get()).c_str(), AT_FDCWD,
+                                                  path.c_str(), AT_SYMLINK_FOLLOW)
+                                         : ::link(temporary.c_str(), path.c_str());
     if (linked != 0) error = errno;
   }
   if (!temporary.empty()) unlink(temporary.c_str());
@@ -197,7 +203,7 @@ Result<void> create_file(const std::string& path, const CreateOptions& options) 
 
 Result<void> initialise_if_empty(const std::string& path, const CreateOptions& options) {
   Descriptor fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  struct stat status {};
+  struct stat status{};
   // Whatever is wrong with the path, open_file says it better.
   if (!fd || fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode)) return {};
   std::uint32_t ready = 0;
@@ -208,15 +214,17 @@ Result<void> initialise_if_empty(const std::string& path, const CreateOptions& o
   };
   if (status.st_size != 0 && is_ready()) return {};
   if (auto ok = check_geometry(options.ring_bytes, options.mtu); !ok) return ok;
-  // A byte that no port's lock covers serves as the creators' lock; the kernel frees it when one dies.
-  struct flock lock {};
+  // A byte that no port's lock covers serves as the creators' lock; the kernel frees it when one
+  // dies.
+  struct flock lock{};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
   lock.l_start = static_cast<off_t>(1) << 40U;
   lock.l_len = 1;
   for (int tries = 0; fcntl(fd.get(), F_OFD_SETLK, &lock) != 0; ++tries) {
     if ((errno != EAGAIN && errno != EACCES) || tries == 1000) {
-      return Error(Errc::not_ready, "the bus " + path + " was not made ready by its creator in time");
+      return Error(Errc::not_ready,
+                   "the bus " + path + " was not made ready by its creator in time");
     }
     const timespec pause{0, 10'000'000};
     nanosleep(&pause, nullptr);
@@ -237,8 +245,8 @@ Result<void> check_identity(const std::string& path, const BusHeader& h, const s
     problem = refuse_file_system(path, type);
   } else if (h.inode != status.st_ino || h.file_system != type) {
     problem = Error(Errc::copied_file,
-                    path + " is a copy: the bus was made as inode " + std::to_string(h.inode) + " on " +
-                        file_system_name(h.file_system) + ", this is inode " +
+                    path + " is a copy: the bus was made as inode " + std::to_string(h.inode) +
+                        " on " + file_system_name(h.file_system) + ", this is inode " +
                         std::to_string(status.st_ino) + " on " + file_system_name(type) +
                         " (create a bus of its own with 'shmifctl create')");
   }
@@ -258,15 +266,17 @@ Result<void> check_identity(const std::string& path, const BusHeader& h, const s
 
 Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate_copies) {
   OpenFile file;
-  file.fd = Descriptor(::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW |
-                                                O_NONBLOCK));
+  file.fd = Descriptor(
+      ::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!file.fd) {
     if (errno == ELOOP) {
       return Error(Errc::not_a_regular_file,
-                   "cannot open the bus " + path + ": it is a symbolic link, which is never followed (give the file itself)");
+                   "cannot open the bus " + path +
+                       ": it is a symbolic link, which is never followed (give the file itself)");
     }
     if (errno == EISDIR || errno == ENXIO) {
-      return Error(Errc::not_a_regular_file, "cannot open the bus " + path + ": not a regular file");
+      return Error(Errc::not_a_regular_file,
+                   "cannot open the bus " + path + ": not a regular file");
     }
     const char* remedy = errno == ENOENT   ? " (make one with 'shmifctl create')"
                          : errno == EACCES ? " (ask its owner for read and write permission)"
@@ -275,7 +285,7 @@ Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate
     e.message += remedy;
     return e;
   }
-  struct stat status {};
+  struct stat status{};
   if (fstat(file.fd.get(), &status) != 0) return Error::from_errno(errno, "cannot query " + path);
   if (!S_ISREG(status.st_mode)) {
     return Error(Errc::not_a_regular_file, "cannot open the bus " + path + ": not a regular file");
@@ -293,15 +303,18 @@ Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate
                                       " where a bus has " + hex(kMagic));
   }
   if (h.ready != 1) {
-    return Error(Errc::not_ready, "the bus " + path + " was never completed (delete it and create it anew)");
+    return Error(Errc::not_ready,
+                 "the bus " + path + " was never completed (delete it and create it anew)");
   }
   if (h.layout_signature != kLayoutSignature) {
-    return Error(Errc::wrong_layout, "bus " + path + " has layout " + hex(h.layout_signature) +
-                                         ", this build speaks " + hex(kLayoutSignature) +
-                                         " (use the shmif version that made it, or create a new bus)");
+    return Error(Errc::wrong_layout,
+                 "bus " + path + " has layout " + hex(h.layout_signature) + ", this build speaks " +
+                     hex(kLayoutSignature) +
+                     " (use the shmif version that made it, or create a new bus)");
   }
   if (static_cast<std::size_t>(got) < sizeof h || size != file_bytes(h.ring_bytes)) {
-    return Error(Errc::wrong_size, "bus " + path + " has " + std::to_string(size) + " bytes, its header says " +
+    return Error(Errc::wrong_size, "bus " + path + " has " + std::to_string(size) +
+                                       " bytes, its header says " +
                                        std::to_string(file_bytes(h.ring_bytes)) +
                                        " (it was truncated or extended; create a new bus)");
   }
@@ -314,7 +327,8 @@ Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate
   }
   const auto type = file_system_of(file.fd.get(), path);
   if (!type) return type.error();
-  if (auto ok = check_identity(path, h, status, *type, tolerate_copies, file.warning); !ok) return ok.error();
+  if (auto ok = check_identity(path, h, status, *type, tolerate_copies, file.warning); !ok)
+    return ok.error();
   return file;
 }
 
@@ -322,13 +336,14 @@ Result<Descriptor> reopen(int fd, const std::string& path, bool writable) {
   const int flags = (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK;
   Descriptor again(::open(proc_path(fd).c_str(), flags));
   if (!again) again = Descriptor(::open(path.c_str(), flags | O_NOFOLLOW));
-  struct stat a {};
-  struct stat b {};
+  struct stat a{};
+  struct stat b{};
   if (!again || fstat(fd, &a) != 0 || fstat(again.get(), &b) != 0) {
     return Error::from_errno(errno, "cannot open the bus " + path + " a second time");
   }
   if (a.st_ino != b.st_ino || a.st_dev != b.st_dev) {
-    return Error(Errc::copied_file, "the file at " + path + " was replaced while attaching (try again)");
+    return Error(Errc::copied_file,
+                 "the file at " + path + " was replaced while attaching (try again)");
   }
   return again;
 }

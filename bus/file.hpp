@@ -1,5 +1,6 @@
 #pragma once
-// The bus file as a file: made complete before it has a name, opened only after a look at everything.
+// The bus file as a file: made complete before it has a name, opened only after a look at
+// everything.
 
 #include <cstdint>
 #include <string>
@@ -20,8 +21,8 @@ struct CreateOptions {
 /// Errors: exists, those of check_geometry, unsupported_file_system, or the system's.
 Result<void> create_file(const std::string& path, const CreateOptions& options);
 
-/// Fills an existing empty file, whoever comes first; the others wait at most 10 s for it to be ready. A file that
-/// is not empty is left alone.
+/// Fills an existing empty file, whoever comes first; the others wait at most 10 s for it to be
+/// ready. A file that is not empty is left alone.
 Result<void> initialise_if_empty(const std::string& path, const CreateOptions& options);
 
 /// An open bus file whose header was checked.
@@ -31,14 +32,14 @@ struct OpenFile {
   std::string warning;  ///< why this file is a poor place for a bus; empty: it is not
 };
 
-/// Opens a bus, never following a symbolic link. Checks file type, size, ready, magic, signature, geometry, inode
-/// and file system, in this order. `tolerate_copies`: for read-only tools, a copied file or a file system on which
-/// processes see different data becomes a warning.
-/// Errors name both sides of what does not fit.
+/// Opens a bus, never following a symbolic link. Checks file type, size, ready, magic, signature,
+/// geometry, inode and file system, in this order. `tolerate_copies`: for read-only tools, a copied
+/// file or a file system on which processes see different data becomes a warning. Errors name both
+/// sides of what does not fit.
 Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate_copies = false);
 
-/// A further description of the file behind `fd`, which shares no locks with it. Falls back to `path` where /proc is not
-/// mounted, and then makes sure that it is the same file.
+/// A further description of the file behind `fd`, which shares no locks with it. Falls back to
+/// `path` where /proc is not mounted, and then makes sure that it is the same file.
 Result<Descriptor> reopen(int fd, const std::string& path, bool writable);
 
 /// "tmpfs", "overlay", ... or the number in hexadecimal.

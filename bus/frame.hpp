@@ -18,13 +18,15 @@ inline constexpr std::size_t kMaxFrameBytes = 65521 + kEthernetHeaderBytes + 8;
 /// One Ethernet frame, destination MAC first, without FCS. The bytes belong to somebody else.
 struct FrameView {
   std::span<const std::byte> bytes;
-  std::uint64_t time_ns = 0;  ///< wall clock when it was received or sent, since the epoch; 0: unknown
-  std::uint64_t number = 0;   ///< the bus's number of this frame; 0 on links that have none
+  std::uint64_t time_ns =
+      0;  ///< wall clock when it was received or sent, since the epoch; 0: unknown
+  std::uint64_t number = 0;      ///< the bus's number of this frame; 0 on links that have none
   std::uint32_t true_bytes = 0;  ///< length on the wire when `bytes` is cut short; 0: not cut short
   std::uint16_t sender = 0xffff;  ///< slot of the sending port on its bus; 0xffff: not from a bus
 
   FrameView() = default;
-  FrameView(std::span<const std::byte> b) noexcept : bytes(b) {}  // NOLINT(google-explicit-constructor): a span of bytes is a frame
+  FrameView(std::span<const std::byte> b) noexcept
+      : bytes(b) {}  // NOLINT(google-explicit-constructor): a span of bytes is a frame
   FrameView(const void* data, std::size_t size) noexcept
       : bytes(static_cast<const std::byte*>(data), size) {}
 
@@ -42,7 +44,8 @@ class FrameBatch {
  public:
   /// Room for `max_frames` frames, `arena_bytes` in all. A link stops filling when the room left is
   /// smaller than its largest frame, so arena_bytes should be several times that.
-  explicit FrameBatch(std::size_t max_frames = 64, std::size_t arena_bytes = std::size_t{256} * 1024)
+  explicit FrameBatch(std::size_t max_frames = 64,
+                      std::size_t arena_bytes = std::size_t{256} * 1024)
       : arena_(std::make_unique_for_overwrite<std::byte[]>(arena_bytes)),
         arena_bytes_(arena_bytes),
         max_frames_(max_frames) {
@@ -64,8 +67,8 @@ class FrameBatch {
   std::size_t max_frames() const noexcept { return max_frames_; }
   /// The free bytes, where the next frame may be written.
   std::span<std::byte> room() noexcept { return {arena_.get() + used_, arena_bytes_ - used_}; }
-  /// Takes `view.size()` bytes, which begin `offset` bytes into room(), as the next frame; `view` gives
-  /// its time, number, sender and true length. Call only while not full().
+  /// Takes `view.size()` bytes, which begin `offset` bytes into room(), as the next frame; `view`
+  /// gives its time, number, sender and true length. Call only while not full().
   void push(FrameView view, std::size_t offset = 0) noexcept {
     const std::size_t size = view.bytes.size();
     view.bytes = {arena_.get() + used_ + offset, size};
@@ -73,7 +76,8 @@ class FrameBatch {
     used_ += (offset + size + kAlignBytes - 1) & ~(kAlignBytes - 1);
     if (used_ > arena_bytes_) used_ = arena_bytes_;
   }
-  /// Takes back the frames from index `from` up to, not including, `to`; their bytes stay used until clear().
+  /// Takes back the frames from index `from` up to, not including, `to`; their bytes stay used
+  /// until clear().
   void drop(std::size_t from, std::size_t to) noexcept {
     using Difference = std::vector<FrameView>::difference_type;
     frames_.erase(frames_.begin() + static_cast<Difference>(from),

@@ -5,9 +5,11 @@
 namespace shmif::bus {
 
 Result<void> check_geometry(std::uint64_t ring_bytes, std::uint32_t mtu) {
-  if (!std::has_single_bit(ring_bytes) || ring_bytes < kMinRingBytes || ring_bytes > kMaxRingBytes) {
-    return Error(Errc::bad_size, "a ring of " + size_text(ring_bytes) +
-                                     " is not possible: the size must be a power of two from 64K to 1G");
+  if (!std::has_single_bit(ring_bytes) || ring_bytes < kMinRingBytes ||
+      ring_bytes > kMaxRingBytes) {
+    return Error(Errc::bad_size,
+                 "a ring of " + size_text(ring_bytes) +
+                     " is not possible: the size must be a power of two from 64K to 1G");
   }
   if (mtu < kMinMtu || mtu > kMaxMtu) {
     return Error(Errc::bad_mtu, "an MTU of " + std::to_string(mtu) +

@@ -10,7 +10,9 @@
 namespace shmif::bus {
 
 /// Largest frame on a bus of this MTU: Ethernet header and two VLAN tags more.
-constexpr std::uint32_t max_frame_bytes(std::uint32_t mtu) noexcept { return mtu + kMtuToFrame; }
+constexpr std::uint32_t max_frame_bytes(std::uint32_t mtu) noexcept {
+  return mtu + kMtuToFrame;
+}
 
 /// The least ring, a power of two, that holds eight of the largest record of this MTU.
 constexpr std::uint64_t least_ring_bytes(std::uint32_t mtu) noexcept {
@@ -20,17 +22,19 @@ constexpr std::uint64_t least_ring_bytes(std::uint32_t mtu) noexcept {
   return ring;
 }
 
-/// Most bytes behind a record header: a super-frame where eight of them fit, else a frame of the MTU.
+/// Most bytes behind a record header: a super-frame where eight of them fit, else a frame of the
+/// MTU.
 constexpr std::uint32_t max_record_of(std::uint64_t ring_bytes, std::uint32_t mtu) noexcept {
   return kRecordsPerRing * record_bytes(kSuperFrameRecord) <= ring_bytes ? kSuperFrameRecord
-                                                                        : max_frame_bytes(mtu);
+                                                                         : max_frame_bytes(mtu);
 }
 
 constexpr std::uint64_t file_bytes(std::uint64_t ring_bytes) noexcept {
   return kRingOffset + ring_bytes;
 }
 
-/// Whether a bus may have this geometry. Result: bad_size, bad_mtu or ring_too_small with the remedy.
+/// Whether a bus may have this geometry. Result: bad_size, bad_mtu or ring_too_small with the
+/// remedy.
 Result<void> check_geometry(std::uint64_t ring_bytes, std::uint32_t mtu);
 
 /// 4194304 -> "4M"; what is no whole K, M or G stays a number.

@@ -15,7 +15,8 @@ enum class LinkKind : std::uint8_t { library, tap, veth, packet, dump, inject, p
 /// "library", "tap", ...
 const char* to_string(LinkKind kind) noexcept;
 
-/// What a port did and met since it was attached. Always: numbers passed = rx_frames + own_frames + filtered_frames
+/// What a port did and met since it was attached. Always: numbers passed = rx_frames + own_frames +
+/// filtered_frames
 /// + skipped_frames + lost_frames, exactly, while every writer follows the protocol.
 struct PortCounters {
   std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0;
@@ -25,17 +26,17 @@ struct PortCounters {
   std::uint64_t overruns = 0;         ///< times writers lapped this port
   std::uint64_t lost_frames = 0;      ///< passed by in overruns
   std::uint64_t lost_bytes = 0;       ///< of the ring, record headers included
-  std::uint64_t corrupt = 0;    ///< times the shared memory did not hold what it should
-  std::uint64_t wakeups = 0;    ///< times it slept and was rung
-  std::uint64_t doorbells = 0;  ///< times it rang, once for a batch however many it woke
-  std::uint64_t lock_sleeps = 0;  ///< cooldowns spent waiting for the lock
+  std::uint64_t corrupt = 0;          ///< times the shared memory did not hold what it should
+  std::uint64_t wakeups = 0;          ///< times it slept and was rung
+  std::uint64_t doorbells = 0;        ///< times it rang, once for a batch however many it woke
+  std::uint64_t lock_sleeps = 0;      ///< cooldowns spent waiting for the lock
 };
 
 /// One row of the port table, with the port's counters.
 struct PortInfo : PortCounters {
   unsigned slot = 0;
   std::string name;
-  bool live = false;  ///< false: its process is gone; the next attach or `repair` frees the slot
+  bool live = false;     ///< false: its process is gone; the next attach or `repair` frees the slot
   std::int32_t pid = 0;  ///< in the pid namespace of its own process
   MacAddress mac;
   LinkKind link = LinkKind::library;

@@ -1,5 +1,6 @@
 #pragma once
-// The bus file, byte by byte. docs/bus-format.md says the same in prose; a test holds the two together.
+// The bus file, byte by byte. docs/bus-format.md says the same in prose; a test holds the two
+// together.
 //
 //   0 KiB   BusHeader
 //   4 KiB   PortSlot[kSlots]
@@ -29,12 +30,13 @@ inline constexpr std::size_t kBitmapWords = kSlots / 64;
 inline constexpr std::uint64_t kMinRingBytes = 64U << 10U;
 inline constexpr std::uint64_t kMaxRingBytes = 1U << 30U;
 inline constexpr std::uint64_t kDefaultRingBytes = 4U << 20U;
-inline constexpr std::uint32_t kMinMtu = 68;  // RFC 791
-inline constexpr std::uint32_t kMaxMtu = 65521;  // what a TAP device takes
+inline constexpr std::uint32_t kMinMtu = 68;      // RFC 791
+inline constexpr std::uint32_t kMaxMtu = 65521;   // what a TAP device takes
 inline constexpr std::uint32_t kMtuToFrame = 22;  // Ethernet header and two VLAN tags
 inline constexpr std::uint32_t kMinFrameBytes = 14;
 inline constexpr std::uint32_t kSuperFrameRecord = 65562;  // vnet_hdr and a frame of 64 KiB
-inline constexpr unsigned kRecordsPerRing = 8;  // a ring holds at least so many of the largest record
+inline constexpr unsigned kRecordsPerRing =
+    8;  // a ring holds at least so many of the largest record
 
 struct alignas(kLineBytes) BusHeader {
   // Line 0 and 1: geometry, fixed.
@@ -53,22 +55,24 @@ struct alignas(kLineBytes) BusHeader {
   std::uint64_t created_ns;        //   64 (i) wall clock, for display
   std::uint64_t reserved0[7];      //   72
 
-  alignas(kLineBytes) std::uint64_t lock;   //  128 (A) LockWord: free, or holder's slot; counts acquisitions
+  alignas(kLineBytes)
+      std::uint64_t lock;  //  128 (A) LockWord: free, or holder's slot; counts acquisitions
   alignas(kLineBytes) std::uint64_t first;  //  192 (A) position of the oldest record
-  alignas(kLineBytes) std::uint64_t last;   //  256 (A) position past the newest; may lag behind the chain
+  alignas(kLineBytes)
+      std::uint64_t last;  //  256 (A) position past the newest; may lag behind the chain
   /// Ports that sleep, one bit per slot: set by the sleeper, cleared by whoever rings.
   alignas(kLineBytes) std::uint64_t sleepers[kBitmapWords];  //  320 (A)
   /// Those of them that sleep without looking up every 50 ms.
-  std::uint64_t deep_sleepers[kBitmapWords];                 //  352 (A)
+  std::uint64_t deep_sleepers[kBitmapWords];  //  352 (A)
 
   // Line 6: seldom written, read by everyone for every batch.
   alignas(kLineBytes) std::uint64_t epoch;  //  384 (A) grows at every repair that rebuilt the ring
-  std::uint64_t takeovers;          //  392 (A) grows before every attempt to take the lock over
-  std::uint64_t slots_used;         //  400 (A) slots from here on were never used
-  std::uint64_t takeovers_dead;     //  408 (A) the lock was taken from a dead holder
-  std::uint64_t takeovers_living;   //  416 (A) ... from a living one without progress
-  std::uint64_t repairs;            //  424 (A)
-  std::uint64_t reserved1[2];       //  432
+  std::uint64_t takeovers;         //  392 (A) grows before every attempt to take the lock over
+  std::uint64_t slots_used;        //  400 (A) slots from here on were never used
+  std::uint64_t takeovers_dead;    //  408 (A) the lock was taken from a dead holder
+  std::uint64_t takeovers_living;  //  416 (A) ... from a living one without progress
+  std::uint64_t repairs;           //  424 (A)
+  std::uint64_t reserved1[2];      //  432
 
   alignas(kLineBytes) std::uint32_t doorbell;  //  448 (D) its value means nothing; writing it wakes
   std::uint32_t reserved2[15];                 //  452
@@ -88,14 +92,15 @@ inline constexpr std::uint32_t kBellFutex = 0;
 inline constexpr std::uint32_t kBellInotify = 1;
 
 struct alignas(kLineBytes) PortSlot {
-  // Line 0: who it is. The byte at the slot's offset carries the F_OFD_SETLK lock that says "alive".
-  std::uint64_t state;        //   0 (A) SlotState and incarnation
-  std::uint32_t pid;          //   8 (O) in the pid namespace of the port's process
-  std::uint32_t flags;        //  12 (A) kFlag...
-  std::uint64_t mac;          //  16 (A) first byte most significant
-  std::uint32_t link;         //  24 (O) shmif::LinkKind
-  std::uint32_t reserved0;    //  28
-  char name[kNameBytes];      //  32 (O) zero-terminated
+  // Line 0: who it is. The byte at the slot's offset carries the F_OFD_SETLK lock that says
+  // "alive".
+  std::uint64_t state;      //   0 (A) SlotState and incarnation
+  std::uint32_t pid;        //   8 (O) in the pid namespace of the port's process
+  std::uint32_t flags;      //  12 (A) kFlag...
+  std::uint64_t mac;        //  16 (A) first byte most significant
+  std::uint32_t link;       //  24 (O) shmif::LinkKind
+  std::uint32_t reserved0;  //  28
+  char name[kNameBytes];    //  32 (O) zero-terminated
 
   // Line 1: the claim. `owner` is the lock word of the acquisition it belongs to, 0: no claim.
   alignas(kLineBytes) std::uint64_t claim_owner;  //  64 (O) cleared by the owner, or by who reaps
@@ -111,39 +116,40 @@ struct alignas(kLineBytes) PortSlot {
 
   // Line 3: what it sent.
   alignas(kLineBytes) std::uint64_t tx_frames;  // 192 (O)
-  std::uint64_t tx_bytes;      // 200 (O)
+  std::uint64_t tx_bytes;                       // 200 (O)
   std::uint64_t doorbells;     // 208 (O) times it rang, one for a batch however many it woke
   std::uint64_t lock_sleeps;   // 216 (O) cooldowns spent waiting for the lock
   std::uint64_t reserved3[4];  // 224
 
   // Line 4 and 5: what it received.
   alignas(kLineBytes) std::uint64_t position;  // 256 (O) where it reads next
-  std::uint64_t next_number;      // 264 (O) the frame number it expects there
-  std::uint64_t rx_frames;        // 272 (O)
-  std::uint64_t rx_bytes;         // 280 (O)
-  std::uint64_t own_frames;       // 288 (O) passed by: its own
-  std::uint64_t filtered_frames;  // 296 (O) passed by: for others
-  std::uint64_t skipped_frames;   // 304 (O) passed by while it was down
-  std::uint64_t overruns;         // 312 (O)
-  std::uint64_t lost_frames;      // 320 (O)
-  std::uint64_t lost_bytes;       // 328 (O) of the ring, record headers included
-  std::uint64_t corrupt;          // 336 (O)
-  std::uint64_t wakeups;          // 344 (O)
-  std::uint64_t reserved4[4];     // 352
+  std::uint64_t next_number;                   // 264 (O) the frame number it expects there
+  std::uint64_t rx_frames;                     // 272 (O)
+  std::uint64_t rx_bytes;                      // 280 (O)
+  std::uint64_t own_frames;                    // 288 (O) passed by: its own
+  std::uint64_t filtered_frames;               // 296 (O) passed by: for others
+  std::uint64_t skipped_frames;                // 304 (O) passed by while it was down
+  std::uint64_t overruns;                      // 312 (O)
+  std::uint64_t lost_frames;                   // 320 (O)
+  std::uint64_t lost_bytes;                    // 328 (O) of the ring, record headers included
+  std::uint64_t corrupt;                       // 336 (O)
+  std::uint64_t wakeups;                       // 344 (O)
+  std::uint64_t reserved4[4];                  // 352
 
   // Line 6 and 7: source addresses of hosts behind this port, 0: none.
   alignas(kLineBytes) std::uint64_t learned[kLearnedAddresses];  // 384 (O)
 };
 
 /// What stands at the beginning of every record. Behind it: the frame.
-/// A record that ends the chain has only the first two words: EMPTY(position), and the number that the next
-/// frame will have. That number is word 1 of the next record already, so committing a record does not change it.
+/// A record that ends the chain has only the first two words: EMPTY(position), and the number that
+/// the next frame will have. That number is word 1 of the next record already, so committing a
+/// record does not change it.
 struct RecordHeader {
-  std::uint64_t word;      //  0 (A) the commit word, see below
-  std::uint64_t number;    //  8 (L) of this frame, or for EMPTY and pads of the next one; grows by 1
-  std::uint64_t time_ns;   // 16 (L) wall clock of the sender, since the epoch
-  std::uint16_t slot;      // 24 (L) the sender's
-  std::uint16_t flags;     // 26 (L) kRecord...
+  std::uint64_t word;     //  0 (A) the commit word, see below
+  std::uint64_t number;   //  8 (L) of this frame, or for EMPTY and pads of the next one; grows by 1
+  std::uint64_t time_ns;  // 16 (L) wall clock of the sender, since the epoch
+  std::uint16_t slot;     // 24 (L) the sender's
+  std::uint16_t flags;    // 26 (L) kRecord...
   std::uint32_t incarnation;  // 28 (L) the sender's, low 32 bits
 };
 
@@ -157,8 +163,8 @@ inline constexpr std::size_t kHeaderBytes = sizeof(BusHeader);
 inline constexpr std::size_t kTableBytes = kSlots * sizeof(PortSlot);
 inline constexpr std::uint32_t kRingOffset = 192U << 10U;  // a multiple of 64 KiB pages
 
-// The commit word: two bits of kind; what the kind needs; and the low bits of the record's position in
-// units of 16 bytes, so that a word never fits at any other place or lap it could be met at.
+// The commit word: two bits of kind; what the kind needs; and the low bits of the record's position
+// in units of 16 bytes, so that a word never fits at any other place or lap it could be met at.
 //   EMPTY  01 | position / 16, 62 bits
 //   FRAME  10 | frame length, 20 bits | position / 16, 42 bits
 //   PAD    11 | length / 16, 27 bits  | position / 16, 35 bits
@@ -179,15 +185,16 @@ constexpr std::uint64_t empty(std::uint64_t position) noexcept {
   return kEmpty | low_bits(position >> kUnitShift, 62);
 }
 constexpr std::uint64_t frame(std::uint64_t position, std::uint64_t bytes) noexcept {
-  return kFrame | bytes << kFramePositionBits | low_bits(position >> kUnitShift, kFramePositionBits);
+  return kFrame | bytes << kFramePositionBits |
+         low_bits(position >> kUnitShift, kFramePositionBits);
 }
 constexpr std::uint64_t pad(std::uint64_t position, std::uint64_t bytes) noexcept {
   return kPad | (bytes >> kUnitShift) << kPadPositionBits |
          low_bits(position >> kUnitShift, kPadPositionBits);
 }
 constexpr bool is_frame_at(std::uint64_t w, std::uint64_t position) noexcept {
-  return (w & kKindMask) == kFrame && low_bits(w, kFramePositionBits) ==
-                                          low_bits(position >> kUnitShift, kFramePositionBits);
+  return (w & kKindMask) == kFrame &&
+         low_bits(w, kFramePositionBits) == low_bits(position >> kUnitShift, kFramePositionBits);
 }
 constexpr bool is_pad_at(std::uint64_t w, std::uint64_t position) noexcept {
   return (w & kKindMask) == kPad &&
@@ -202,21 +209,29 @@ constexpr std::uint64_t pad_bytes(std::uint64_t w) noexcept {
 
 }  // namespace word
 
-/// The lock word: the holder's slot plus one in the low 10 bits, 0 when free; above it a count that grows at every
-/// acquisition and takeover, so that no value ever comes back.
+/// The lock word: the holder's slot plus one in the low 10 bits, 0 when free; above it a count that
+/// grows at every acquisition and takeover, so that no value ever comes back.
 namespace lock_word {
 
 inline constexpr unsigned kSlotBits = 10;
 inline constexpr std::uint64_t kSlotMask = (1U << kSlotBits) - 1;
 inline constexpr unsigned kRepairSlot = 1000;  // the name under which `repair` holds the lock
 
-constexpr bool is_free(std::uint64_t w) noexcept { return (w & kSlotMask) == 0; }
-constexpr unsigned holder(std::uint64_t w) noexcept { return static_cast<unsigned>(w & kSlotMask) - 1; }
-constexpr std::uint64_t acquisitions(std::uint64_t w) noexcept { return w >> kSlotBits; }
+constexpr bool is_free(std::uint64_t w) noexcept {
+  return (w & kSlotMask) == 0;
+}
+constexpr unsigned holder(std::uint64_t w) noexcept {
+  return static_cast<unsigned>(w & kSlotMask) - 1;
+}
+constexpr std::uint64_t acquisitions(std::uint64_t w) noexcept {
+  return w >> kSlotBits;
+}
 constexpr std::uint64_t next_held_by(std::uint64_t w, unsigned slot) noexcept {
   return (acquisitions(w) + 1) << kSlotBits | (slot + 1);
 }
-constexpr std::uint64_t freed(std::uint64_t w) noexcept { return w & ~kSlotMask; }
+constexpr std::uint64_t freed(std::uint64_t w) noexcept {
+  return w & ~kSlotMask;
+}
 
 }  // namespace lock_word
 
@@ -227,7 +242,9 @@ constexpr std::uint64_t slot_state(SlotState s, std::uint64_t incarnation) noexc
 constexpr SlotState state_of(std::uint64_t word) noexcept {
   return static_cast<SlotState>(word & 0xffU);
 }
-constexpr std::uint64_t incarnation_of(std::uint64_t word) noexcept { return word >> 8U; }
+constexpr std::uint64_t incarnation_of(std::uint64_t word) noexcept {
+  return word >> 8U;
+}
 
 /// Bytes of the ring that a frame of `bytes` takes.
 constexpr std::uint64_t record_bytes(std::uint64_t bytes) noexcept {
@@ -247,19 +264,27 @@ static_assert(kHeaderBytes + kTableBytes <= kRingOffset);
 static_assert(kRecordAlign >= kTailBytes && kRecordAlign % 16 == 0);
 static_assert(kSlots < lock_word::kRepairSlot && lock_word::kRepairSlot < lock_word::kSlotMask);
 
-/// FNV-1a over the version, the sizes and the offsets that matter: forgetting to raise the version still
-/// makes builds of different layout refuse each other.
+/// FNV-1a over the version, the sizes and the offsets that matter: forgetting to raise the version
+/// still makes builds of different layout refuse each other.
 constexpr std::uint32_t fold_layout() noexcept {
-  const std::array<std::uint64_t, 18> facts{
-      sizeof(BusHeader),           sizeof(PortSlot),
-      sizeof(RecordHeader),        kSlots,
-      kRingOffset,                 kRecordAlign,
-      offsetof(BusHeader, lock),   offsetof(BusHeader, first),
-      offsetof(BusHeader, last),   offsetof(BusHeader, sleepers),
-      offsetof(BusHeader, epoch),  offsetof(BusHeader, doorbell),
-      offsetof(PortSlot, name),    offsetof(PortSlot, claim_owner),
-      offsetof(PortSlot, futex),   offsetof(PortSlot, position),
-      word::kFramePositionBits,    word::kPadPositionBits};
+  const std::array<std::uint64_t, 18> facts{sizeof(BusHeader),
+                                            sizeof(PortSlot),
+                                            sizeof(RecordHeader),
+                                            kSlots,
+                                            kRingOffset,
+                                            kRecordAlign,
+                                            offsetof(BusHeader, lock),
+                                            offsetof(BusHeader, first),
+                                            offsetof(BusHeader, last),
+                                            offsetof(BusHeader, sleepers),
+                                            offsetof(BusHeader, epoch),
+                                            offsetof(BusHeader, doorbell),
+                                            offsetof(PortSlot, name),
+                                            offsetof(PortSlot, claim_owner),
+                                            offsetof(PortSlot, futex),
+                                            offsetof(PortSlot, position),
+                                            word::kFramePositionBits,
+                                            word::kPadPositionBits};
   std::uint32_t hash = 2166136261U;
   for (const std::uint64_t fact : facts) {
     for (unsigned shift = 0; shift < 64; shift += 8) {
@@ -270,6 +295,7 @@ constexpr std::uint32_t fold_layout() noexcept {
 }
 
 /// Upper byte: the format's version; below: the folded layout.
-inline constexpr std::uint32_t kLayoutSignature = kFormatVersion << 24U | (fold_layout() & 0xffffffU);
+inline constexpr std::uint32_t kLayoutSignature =
+    kFormatVersion << 24U | (fold_layout() & 0xffffffU);
 
 }  // namespace shmif::bus

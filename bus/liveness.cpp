@@ -7,7 +7,7 @@ namespace shmif::bus {
 namespace {
 
 struct flock byte_of(unsigned slot, short type) noexcept {
-  struct flock lock {};
+  struct flock lock{};
   lock.l_type = type;
   lock.l_whence = SEEK_SET;
   lock.l_start = static_cast<off_t>(kHeaderBytes + slot * sizeof(PortSlot));
@@ -33,7 +33,7 @@ bool is_alive(int fd, unsigned slot) noexcept {
 }
 
 bool same_file(int fd, std::uint64_t inode) noexcept {
-  struct stat status {};
+  struct stat status{};
   return fd >= 0 && fstat(fd, &status) == 0 && status.st_ino == inode;
 }
 

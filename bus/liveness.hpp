@@ -1,7 +1,8 @@
 #pragma once
-// Who is alive. Each port holds an open-file-description lock on the byte at its slot's offset, through a
-// description that only its mapping keeps open. The kernel drops the lock when the process dies or execs,
-// whatever the pid namespace; forked children do not inherit the mapping (MADV_DONTFORK).
+// Who is alive. Each port holds an open-file-description lock on the byte at its slot's offset,
+// through a description that only its mapping keeps open. The kernel drops the lock when the
+// process dies or execs, whatever the pid namespace; forked children do not inherit the mapping
+// (MADV_DONTFORK).
 
 #include <cstdint>
 
@@ -9,20 +10,22 @@
 
 namespace shmif::bus {
 
-/// Takes the lock that says "the port in `slot` lives", on the description behind `fd`. Result: false when
-/// somebody holds it (or holds a read lock there: whoever may read the file can hold up new attaches).
+/// Takes the lock that says "the port in `slot` lives", on the description behind `fd`. Result:
+/// false when somebody holds it (or holds a read lock there: whoever may read the file can hold up
+/// new attaches).
 bool take_liveness(int fd, unsigned slot) noexcept;
 
 /// Gives it back, before the description goes.
 void drop_liveness(int fd, unsigned slot) noexcept;
 
-/// Looks whether a port in `slot` lives, through any description of the file. Asks for a read lock, so that a
-/// stranger who holds a read lock cannot pose as alive. When the question cannot be asked, the answer is true:
-/// a holder taken for living loses the lock 100 ms later, by lack of progress.
+/// Looks whether a port in `slot` lives, through any description of the file. Asks for a read lock,
+/// so that a stranger who holds a read lock cannot pose as alive. When the question cannot be
+/// asked, the answer is true: a holder taken for living loses the lock 100 ms later, by lack of
+/// progress.
 bool is_alive(int fd, unsigned slot) noexcept;
 
-/// True while `fd` still is the file with this inode: a library user may have closed our descriptors
-/// (close_range in a daemon), and the number may name something else by now.
+/// True while `fd` still is the file with this inode: a library user may have closed our
+/// descriptors (close_range in a daemon), and the number may name something else by now.
 bool same_file(int fd, std::uint64_t inode) noexcept;
 
 }  // namespace shmif::bus

@@ -38,7 +38,9 @@ std::uint64_t BusLock::acquire() noexcept {
   }
 }
 
-bool BusLock::holds(std::uint64_t mine) const noexcept { return load_seq_cst(header_->lock) == mine; }
+bool BusLock::holds(std::uint64_t mine) const noexcept {
+  return load_seq_cst(header_->lock) == mine;
+}
 
 void BusLock::release(std::uint64_t mine) noexcept {
   // Fails when the lock was taken over; then it is not ours to free. A full barrier either way.

@@ -11,10 +11,13 @@
 namespace shmif::bus {
 namespace {
 
-std::size_t span_bytes(std::uint64_t ring_bytes) noexcept { return kRingOffset + 2 * ring_bytes; }
+std::size_t span_bytes(std::uint64_t ring_bytes) noexcept {
+  return kRingOffset + 2 * ring_bytes;
+}
 
-/// Write-faults every page: MAP_POPULATE would only read-fault a shared file mapping, and each page would then
-/// fault again at its first write on a disk file system. Older kernels fault at use, which is only slower.
+/// Write-faults every page: MAP_POPULATE would only read-fault a shared file mapping, and each page
+/// would then fault again at its first write on a disk file system. Older kernels fault at use,
+/// which is only slower.
 void prefault(std::byte* base, std::uint64_t ring_bytes) noexcept {
   static_cast<void>(madvise(base, kRingOffset + ring_bytes, MADV_POPULATE_WRITE));
   static_cast<void>(madvise(base + kRingOffset + ring_bytes, ring_bytes, MADV_POPULATE_WRITE));
@@ -24,9 +27,11 @@ void prefault(std::byte* base, std::uint64_t ring_bytes) noexcept {
 
 Result<Mapping> Mapping::map(int fd, std::uint64_t ring_bytes, bool writable, bool lock_memory) {
   const std::size_t span = span_bytes(ring_bytes);
-  void* reserved = mmap(nullptr, span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* reserved =
+      mmap(nullptr, span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (reserved == MAP_FAILED) {
-    return Error::from_errno(errno, "cannot reserve " + std::to_string(span) + " bytes of address space");
+    return Error::from_errno(errno,
+                             "cannot reserve " + std::to_string(span) + " bytes of address space");
   }
   Mapping m;
   m.base_ = static_cast<std::byte*>(reserved);
@@ -43,15 +48,18 @@ Result<Mapping> Mapping::map(int fd, std::uint64_t ring_bytes, bool writable, bo
     return Error::from_errno(errno, "cannot keep the bus from forked children");
   }
   static_cast<void>(madvise(m.base_, span, MADV_DONTDUMP));
+  m.guard_ = std::make_unique<GuardedRange>(m.base_, span);
   if (writable) prefault(m.base_, ring_bytes);
   if (lock_memory && mlock(m.base_, span) != 0) {
-    return Error::from_errno(errno, "cannot lock " + std::to_string(span) +
-                                        " bytes of the bus in memory (raise the limit, see 'ulimit -l')");
+    return Error::from_errno(errno,
+                             "cannot lock " + std::to_string(span) +
+                                 " bytes of the bus in memory (raise the limit, see 'ulimit -l')");
   }
   return m;
 }
 
 void Mapping::reset() noexcept {
+  guard_.reset();
   if (base_ != nullptr) munmap(base_, span_bytes(ring_bytes_));
   base_ = nullptr;
 }

@@ -3,25 +3,27 @@
 //
 //   | header, table | ring | ring again |
 //
-// A record that wraps the ring's edge is so one contiguous span. Plain mmap, because a mirrored mapping needs
-// MAP_FIXED over a reservation (docs/decisions.md says why not Boost.Interprocess).
+// A record that wraps the ring's edge is so one contiguous span. Plain mmap, because a mirrored
+// mapping needs MAP_FIXED over a reservation (docs/decisions.md says why not Boost.Interprocess).
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <utility>
 
 #include "bus/layout.hpp"
 #include "bus/result.hpp"
+#include "bus/sigbus_guard.hpp"
 
 namespace shmif::bus {
 
 class Mapping {
  public:
   Mapping() = default;
-  /// Maps the file behind `fd`, whose geometry was checked. The mapping keeps the open file description
-  /// alive, and with it its F_OFD_SETLK locks, after `fd` is closed. It is not inherited by fork (MADV_DONTFORK) and
-  /// not part of core dumps.
-  /// `writable` also prefaults both views for writing. Blocks: for the page faults.
+  /// Maps the file behind `fd`, whose geometry was checked. The mapping keeps the open file
+  /// description alive, and with it its F_OFD_SETLK locks, after `fd` is closed. It is not
+  /// inherited by fork (MADV_DONTFORK) and not part of core dumps. `writable` also prefaults both
+  /// views for writing. Blocks: for the page faults.
   static Result<Mapping> map(int fd, std::uint64_t ring_bytes, bool writable, bool lock_memory);
 
   Mapping(Mapping&& other) noexcept { *this = std::move(other); }
@@ -29,6 +31,7 @@ class Mapping {
     if (this != &other) {
       reset();
       base_ = std::exchange(other.base_, nullptr);
+      guard_ = std::move(other.guard_);
       ring_bytes_ = std::exchange(other.ring_bytes_, 0);
     }
     return *this;
@@ -40,10 +43,15 @@ class Mapping {
   PortSlot* slots() const noexcept { return reinterpret_cast<PortSlot*>(base_ + kHeaderBytes); }
   std::byte* ring() const noexcept { return base_ + kRingOffset; }
   std::uint64_t ring_bytes() const noexcept { return ring_bytes_; }
+  /// Whether the file was truncated below the mapping (known only with install_sigbus_guard).
+  bool lost() const noexcept { return guard_ && guard_->lost(); }
   void reset() noexcept;
+  /// In the child of a fork: forgets the mapping, which does not exist there.
+  void forget() noexcept { base_ = nullptr; }
 
  private:
   std::byte* base_ = nullptr;
+  std::unique_ptr<GuardedRange> guard_;
   std::uint64_t ring_bytes_ = 0;
 };
 

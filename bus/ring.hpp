@@ -7,21 +7,27 @@
 //   ------+--------+-----+--------+- - - - - - - - - - - - -+-------+-------------
 //
 //   I1  A bus is ready only when everything else in it is written.
-//   I2  Positions never go back. The word at the end e of the chain reads EMPTY(e), which no other word ever does.
-//   I3  A writer writes only inside its claim, except by CAS on the word that commits its batch. It declares the
-//       claim under the lock, and then looks again that the lock is still its own and the end of the chain where it
-//       was; so whoever takes the lock after that sees the claim and keeps out of it.
-//   I4  Only the claim's owner clears it (or who found the owner dead), and only after its last write.
-//   I5  A batch becomes visible by one CAS of the word at the end of the chain. A late writer's CAS fails, since by
-//       I2 the value it expects never comes back: nobody overwrites that word's bytes while the claim stands.
-//   I6  `first` passes a record before a byte of it is overwritten, by a CAS that fails when it moved meanwhile. A reader
+//   I2  Positions never go back. The word at the end e of the chain reads EMPTY(e), which no other
+//   word ever does. I3  A writer writes only inside its claim, except by CAS on the word that
+//   commits its batch. It declares the
+//       claim under the lock, and then looks again that the lock is still its own and the end of
+//       the chain where it was; so whoever takes the lock after that sees the claim and keeps out
+//       of it.
+//   I4  Only the claim's owner clears it (or who found the owner dead), and only after its last
+//   write. I5  A batch becomes visible by one CAS of the word at the end of the chain. A late
+//   writer's CAS fails, since by
+//       I2 the value it expects never comes back: nobody overwrites that word's bytes while the
+//       claim stands.
+//   I6  `first` passes a record before a byte of it is overwritten, by a CAS that fails when it
+//   moved meanwhile. A reader
 //       copies, then looks at `first`: what it copied from there on is whole.
-//   I7  `last` may lag behind the end of the chain, never run ahead; whoever writes next helps it forward.
-//   I8  Frame numbers grow by one along the chain; the number of the next frame stands behind its EMPTY.
+//   I7  `last` may lag behind the end of the chain, never run ahead; whoever writes next helps it
+//   forward. I8  Frame numbers grow by one along the chain; the number of the next frame stands
+//   behind its EMPTY.
 //
-// A process that dies or stops: before its claim, nothing happened. With a claim, before the commit: others pad around the
-// claim until its owner clears it or is found dead; the oldest frames it made room over are gone. After the commit: the
-// batch is sent, the next writer helps `last`.
+// A process that dies or stops: before its claim, nothing happened. With a claim, before the
+// commit: others pad around the claim until its owner clears it or is found dead; the oldest frames
+// it made room over are gone. After the commit: the batch is sent, the next writer helps `last`.
 
 #include <array>
 #include <cstddef>
@@ -66,8 +72,8 @@ class Ring {
   bool fits_alignment(std::uint64_t position) const noexcept {
     return position % kRecordAlign == 0 && position <= UINT64_MAX - 2 * kMaxRingBytes;
   }
-  /// Bytes from the record at `position`, whose word is `w`, to the next one; 0 when `w` is neither a
-  /// frame nor a pad of that position, or does not fit the bus.
+  /// Bytes from the record at `position`, whose word is `w`, to the next one; 0 when `w` is neither
+  /// a frame nor a pad of that position, or does not fit the bus.
   std::uint64_t step(std::uint64_t w, std::uint64_t position) const noexcept {
     if (word::is_frame_at(w, position)) {
       const std::uint32_t bytes = word::frame_bytes(w);
@@ -104,7 +110,8 @@ class RingWriter {
 
   /// Bytes of the ring that one batch may take (a quarter), its tail included.
   std::uint64_t max_batch_bytes() const noexcept { return ring_.bytes() / 4; }
-  /// Appends all of `frames`, whose records take `bytes`, or nothing. `lock` is the word that says the lock is held.
+  /// Appends all of `frames`, whose records take `bytes`, or nothing. `lock` is the word that says
+  /// the lock is held.
   AppendStatus append(std::uint64_t lock, std::span<const FrameView> frames, std::uint64_t bytes,
                       std::uint64_t time_ns) noexcept;
 
@@ -127,8 +134,8 @@ class RingWriter {
   Ring ring_;
   unsigned slot_ = 0;
   std::uint32_t incarnation_ = 0;
-  // Claims can outlive their lock only through a takeover, which grows `takeovers` first (L2). So a scan that
-  // found the lock still held afterwards is good until that count grows.
+  // Claims can outlive their lock only through a takeover, which grows `takeovers` first (L2). So a
+  // scan that found the lock still held afterwards is good until that count grows.
   std::uint64_t scanned_takeovers_ = UINT64_MAX;
   std::array<std::uint16_t, kSlots> standing_slots_{};  // that had a claim at the last scan
   std::size_t standing_count_ = 0;
@@ -160,18 +167,26 @@ struct ReadTally {
 class RingReader {
  public:
   RingReader() = default;
-  /// `self`: the slot whose own frames are not delivered and whose filter holds; nullptr: a follower, hears all.
+  /// `self`: the slot whose own frames are not delivered and whose filter holds; nullptr: a
+  /// follower, hears all.
   RingReader(Ring ring, const PortSlot* self, unsigned slot, std::uint32_t incarnation,
              bool resume_newest) noexcept
-      : ring_(ring), self_(self), slot_(slot), incarnation_(incarnation), resume_newest_(resume_newest) {}
+      : ring_(ring),
+        self_(self),
+        slot_(slot),
+        incarnation_(incarnation),
+        resume_newest_(resume_newest) {}
 
   std::uint64_t position() const noexcept { return position_; }
   std::uint64_t next_number() const noexcept { return next_number_; }
   /// Goes to the end of the chain, or the oldest record. Result: false when neither can be found.
   bool seek_end() noexcept;
   bool seek_oldest() noexcept;
+  /// Goes to a position of before. Result: false when no record, nor the end, is there any more.
+  bool seek_to(std::uint64_t position) noexcept { return adopt(position); }
 
-  /// Whether read() would do more than answer `empty`. Sequentially consistent with a commit, as a sleeper needs.
+  /// Whether read() would do more than answer `empty`. Sequentially consistent with a commit, as a
+  /// sleeper needs.
   bool ready() const noexcept;
   /// Reads one chunk of the chain into `into`.
   ReadStatus read(FrameBatch& into, ReadTally& tally) noexcept;

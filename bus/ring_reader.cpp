@@ -7,7 +7,8 @@ namespace shmif::bus {
 namespace {
 
 constexpr std::size_t kChunkRecords = 32;
-constexpr std::uint64_t kGroupBit = 1ULL << 40U;  // I/G bit of an address with its first byte most significant
+constexpr std::uint64_t kGroupBit =
+    1ULL << 40U;  // I/G bit of an address with its first byte most significant
 
 std::uint64_t address_at(const std::byte* payload) noexcept {
   std::uint64_t raw = 0;
@@ -169,7 +170,8 @@ bool RingReader::seek_oldest() noexcept {
 ReadStatus RingReader::resume_after_overrun(ReadTally& tally) noexcept {
   const std::uint64_t position = position_;
   const std::uint64_t number = next_number_;
-  if (!(resume_newest_ ? seek_end() : seek_oldest()) || position_ < position || next_number_ < number) {
+  if (!(resume_newest_ ? seek_end() : seek_oldest()) || position_ < position ||
+      next_number_ < number) {
     ++tally.corrupt;
     return ReadStatus::broken;
   }

@@ -4,8 +4,8 @@ namespace shmif::bus {
 namespace {
 
 /// Whether [a, a + a_bytes) and [b, b + b_bytes) meet in a ring of `ring` bytes, a power of two.
-constexpr bool overlap(std::uint64_t a, std::uint64_t a_bytes, std::uint64_t b, std::uint64_t b_bytes,
-                       std::uint64_t ring) noexcept {
+constexpr bool overlap(std::uint64_t a, std::uint64_t a_bytes, std::uint64_t b,
+                       std::uint64_t b_bytes, std::uint64_t ring) noexcept {
   return ((b - a) & (ring - 1)) < a_bytes || ((a - b) & (ring - 1)) < b_bytes;
 }
 
@@ -51,7 +51,8 @@ AppendStatus RingWriter::append(std::uint64_t lock, std::span<const FrameView> f
   if (!place(chain_end, bytes + kTailBytes, claim.begin)) return AppendStatus::no_room;
   claim.end = claim.begin + bytes + kTailBytes;
 
-  // I3: declare, then look again. Either the next holder of the lock sees the claim, or we see that we lost it.
+  // I3: declare, then look again. Either the next holder of the lock sees the claim, or we see that
+  // we lost it.
   store_relaxed(self.claim_commit, claim.commit);
   store_relaxed(self.claim_begin, claim.begin);
   store_relaxed(self.claim_end, claim.end);
@@ -120,7 +121,8 @@ AppendStatus RingWriter::make_room(std::uint64_t lock, std::uint64_t end) noexce
       step = ring_.step(ring_.word_at(p), p);
       p += step;
     }
-    // One CAS for the whole batch. It succeeds only when `first` stood still, so what was walked was whole.
+    // One CAS for the whole batch. It succeeds only when `first` stood still, so what was walked
+    // was whole.
     if (step != 0 && compare_and_swap(h.first, first, p)) return AppendStatus::done;
     if (load_seq_cst(h.lock) != lock) return AppendStatus::lost_lock;
     if (step == 0 && load_acquire(h.first) == first) return AppendStatus::corrupt;
@@ -131,7 +133,8 @@ AppendStatus RingWriter::make_room(std::uint64_t lock, std::uint64_t end) noexce
 bool RingWriter::place(std::uint64_t chain_end, std::uint64_t need,
                        std::uint64_t& begin) const noexcept {
   begin = chain_end;
-  // Steps over claims until none is in the way. The batch and its pad must not reach round to the chain's end.
+  // Steps over claims until none is in the way. The batch and its pad must not reach round to the
+  // chain's end.
   for (bool moved = true; moved;) {
     moved = false;
     for (std::size_t i = 0; i < claim_count_; ++i) {
@@ -173,7 +176,8 @@ bool RingWriter::read_claim(unsigned slot, Claim& claim) const noexcept {
     claim = {load_relaxed(s.claim_commit), load_relaxed(s.claim_begin), load_relaxed(s.claim_end)};
     fence_loads();
     if (load_seq_cst(s.claim_owner) != owner) continue;  // it is at work: look again
-    // A claim is never more than a quarter of the ring; anything else is a scribble, which nobody need heed.
+    // A claim is never more than a quarter of the ring; anything else is a scribble, which nobody
+    // need heed.
     return claim.begin < claim.end && claim.end - claim.begin <= max_batch_bytes() + kTailBytes;
   }
   return false;  // it changes all the time, so its owner runs, and will see that it lost the lock

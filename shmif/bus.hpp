@@ -29,9 +29,9 @@ class Bus {
   /// Makes a bus, complete before it has a name. Errors: exists, bad_size, bad_mtu, ring_too_small,
   /// unsupported_file_system, or the system's (a full disk is ENOSPC here, never a SIGBUS later).
   static Result<void> create(const std::string& path, const BusOptions& options);
-  /// Makes the bus unless it exists; of several callers at once one makes it, and the others wait until
-  /// it is ready (at most 10 s). An existing bus is refused (geometry_differs) when `ring_bytes` or `mtu`
-  /// was asked for and differs.
+  /// Makes the bus unless it exists; of several callers at once one makes it, and the others wait
+  /// until it is ready (at most 10 s). An existing bus is refused (geometry_differs) when
+  /// `ring_bytes` or `mtu` was asked for and differs.
   static Result<void> create_if_missing(const std::string& path, const BusOptions& options,
                                         bool ring_bytes_asked, bool mtu_asked);
   /// Opens an existing bus. `read_only` works on a file one may only read.
@@ -46,8 +46,8 @@ class Bus {
   BusInfo info() const;
   /// Checks every invariant, changes nothing.
   AuditReport audit() const;
-  /// Frees what dead ports hold; with broken invariants also rebuilds the ring, keeping every frame that
-  /// can still be proven whole, and starts a new epoch. Errors: read_only.
+  /// Frees what dead ports hold; with broken invariants also rebuilds the ring, keeping every frame
+  /// that can still be proven whole, and starts a new epoch. Errors: read_only.
   Result<RepairReport> repair();
   /// Why this bus deserves a warning ("not on tmpfs: ..."), empty when it does not.
   std::string warning() const;

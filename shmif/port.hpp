@@ -28,23 +28,24 @@ enum class Resume : std::uint8_t {
 };
 
 struct PortOptions {
-  std::string name = {};  ///< 1 to 31 printable characters, unique among live ports; empty: next "portN"
+  std::string name =
+      {};  ///< 1 to 31 printable characters, unique among live ports; empty: next "portN"
   std::optional<MacAddress> mac = std::nullopt;  ///< nothing: random b2:a0:xx:xx:xx:xx
   LinkKind kind = LinkKind::library;
   Start start = Start::now;
   Resume resume = Resume::first;
   bool promiscuous = false;
-  /// Accept also what is addressed to any source MAC this port has sent from (for a link behind which
-  /// other hosts live, as a guest or a bridge).
+  /// Accept also what is addressed to any source MAC this port has sent from (for a link behind
+  /// which other hosts live, as a guest or a bridge).
   bool learn = false;
   bool lock_memory = false;  ///< mlock the mapping; attach fails where RLIMIT_MEMLOCK is too small
 };
 
 /// A port exists by itself; it is linked to a bus or not, and up or down.
-/// Threads: send from any number of threads; receive and the wait calls from one at a time; attach, detach,
-/// up and down from one at a time, and not while another thread is inside receive or a wait (use
-/// Receiver, or interrupt() and join first). Counters and setters from any thread.
-/// After a fork every call in the child answers Errc::forked.
+/// Threads: send from any number of threads; receive and the wait calls from one at a time; attach,
+/// detach, up and down from one at a time, and not while another thread is inside receive or a wait
+/// (use Receiver, or interrupt() and join first). Counters and setters from any thread. After a
+/// fork every call in the child answers Errc::forked.
 class Port {
  public:
   explicit Port(PortOptions options = {});
@@ -52,9 +53,9 @@ class Port {
   Port& operator=(Port&&) noexcept;
   ~Port();  ///< detaches
 
-  /// Attaches to the bus at `path`. Errors: path_empty, path_too_long, already_linked (also when down),
-  /// name_taken, mac_taken, table_full, and all that Bus::open may answer.
-  /// Blocks: while the ring's pages are prefaulted (about 1 ms for 4 MiB).
+  /// Attaches to the bus at `path`. Errors: path_empty, path_too_long, already_linked (also when
+  /// down), name_taken, mac_taken, table_full, and all that Bus::open may answer. Blocks: while the
+  /// ring's pages are prefaulted (about 1 ms for 4 MiB).
   Result<void> attach(const std::string& path);
   /// Leaves the bus; nothing when not linked. Errors: port_up.
   std::error_code detach() noexcept;
@@ -77,21 +78,23 @@ class Port {
   SendResult send(std::span<const FrameView> frames) noexcept;
   /// Appends to `into` what has arrived, until it is full. Blocks: never.
   ReceiveResult receive(FrameBatch& into) noexcept;
-  /// Waits until receive() would bring something, at most `timeout`. Result: false on timeout, after
-  /// interrupt(), when down or not linked.
+  /// Waits until receive() would bring something, at most `timeout`. Result: false on timeout,
+  /// after interrupt(), when down or not linked.
   bool wait(std::chrono::nanoseconds timeout) noexcept;
-  /// Makes a wait() that is going on, or the next one, return false. Threads: any; wakes only this port.
+  /// Makes a wait() that is going on, or the next one, return false. Threads: any; wakes only this
+  /// port.
   void interrupt() noexcept;
 
-  /// For poll and epoll, see Link. The descriptor stays the same while attached; -1 when not linked, or when
-  /// none can be had, with the reason in descriptor_error().
+  /// For poll and epoll, see Link. The descriptor stays the same while attached; -1 when not
+  /// linked, or when none can be had, with the reason in descriptor_error().
   int descriptor() noexcept;
   std::error_code descriptor_error() const noexcept;
   WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
 
-  std::size_t max_frame_bytes() noexcept;  ///< MTU + 22 of the bus; the largest of any bus when unlinked
-  std::string address();                   ///< "bus:PATH"
+  std::size_t
+  max_frame_bytes() noexcept;  ///< MTU + 22 of the bus; the largest of any bus when unlinked
+  std::string address();       ///< "bus:PATH"
 
   std::string name() const;  ///< as given, or as the bus chose it
   MacAddress mac() const noexcept;
@@ -109,9 +112,8 @@ class Port {
 
 static_assert(Link<Port>);
 
-/// Listens without a slot, so also where the file may only be read. It cannot announce that it sleeps;
-/// wait() polls, 1 to 50 ms apart. Hears every frame.
-/// Threads: one at a time.
+/// Listens without a slot, so also where the file may only be read. It cannot announce that it
+/// sleeps; wait() polls, 1 to 50 ms apart. Hears every frame. Threads: one at a time.
 class Follower {
  public:
   static Result<Follower> open(const std::string& path, Start start, Resume resume = Resume::first);

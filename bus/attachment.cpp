@@ -1,0 +1,548 @@
+#include "bus/attachment.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <mutex>
+
+#include "bus/doorbell.hpp"
+#include "bus/file.hpp"
+#include "bus/fork_guard.hpp"
+#include "bus/geometry.hpp"
+#include "bus/lock.hpp"
+#include "bus/mapping.hpp"
+#include "bus/port_table.hpp"
+#include "bus/ring.hpp"
+
+namespace shmif::bus {
+namespace {
+
+using std::chrono::nanoseconds;
+
+constexpr unsigned kWaitSpins = 100;
+constexpr unsigned kChunksPerReceive = 64;
+
+std::uint64_t wall_clock_ns() noexcept {
+  timespec t{};
+  clock_gettime(CLOCK_REALTIME, &t);
+  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000U +
+         static_cast<std::uint64_t>(t.tv_nsec);
+}
+
+/// A counter of this process, shown in the port table too. A peer may scribble over the table, not
+/// over this one. One thread writes; any may read.
+class Count {
+ public:
+  void add(std::uint64_t n, std::uint64_t& shown) noexcept {
+    if (n == 0) return;
+    const std::uint64_t value = own_.load(std::memory_order_relaxed) + n;
+    own_.store(value, std::memory_order_relaxed);
+    store_relaxed(shown, value);
+  }
+  std::uint64_t get() const noexcept { return own_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> own_{0};
+};
+
+struct Counts {
+  Count tx_frames, tx_bytes, doorbells, lock_sleeps;
+  Count rx_frames, rx_bytes, own, filtered, skipped, overruns, lost_frames, lost_bytes, corrupt,
+      wakeups;
+
+  void add(const ReadTally& t, PortSlot& s) noexcept {
+    rx_frames.add(t.frames, s.rx_frames);
+    rx_bytes.add(t.bytes, s.rx_bytes);
+    own.add(t.own, s.own_frames);
+    filtered.add(t.filtered, s.filtered_frames);
+    overruns.add(t.overruns, s.overruns);
+    lost_frames.add(t.lost_frames, s.lost_frames);
+    lost_bytes.add(t.lost_bytes, s.lost_bytes);
+    corrupt.add(t.corrupt, s.corrupt);
+  }
+  PortCounters get() const noexcept {
+    PortCounters c;
+    c.tx_frames = tx_frames.get();
+    c.tx_bytes = tx_bytes.get();
+    c.rx_frames = rx_frames.get();
+    c.rx_bytes = rx_bytes.get();
+    c.own_frames = own.get();
+    c.filtered_frames = filtered.get();
+    c.skipped_frames = skipped.get();
+    c.overruns = overruns.get();
+    c.lost_frames = lost_frames.get();
+    c.lost_bytes = lost_bytes.get();
+    c.corrupt = corrupt.get();
+    c.wakeups = wakeups.get();
+    c.doorbells = doorbells.get();
+    c.lock_sleeps = lock_sleeps.get();
+    return c;
+  }
+};
+
+/// Reads chunks until the batch is full, nothing is left, or enough was filtered out for one call.
+ReadStatus read_chunks(RingReader& reader, FrameBatch& into, ReadTally& tally) noexcept {
+  ReadStatus status = ReadStatus::more;
+  for (unsigned i = 0; i < kChunksPerReceive; ++i) {
+    const std::uint64_t before = reader.position();
+    status = reader.read(into, tally);
+    if (status == ReadStatus::empty || status == ReadStatus::broken) break;
+    if (into.full() || (status == ReadStatus::more && reader.position() == before)) break;
+  }
+  return status;
+}
+
+}  // namespace
+
+struct Attachment::Impl {
+  std::string path;
+  std::string warning;
+  AttachOptions options;
+  std::uint64_t token = process_token();
+  Descriptor fd;  ///< for probes and the inotify doorbell; holds no lock
+  Mapping mapping;
+  Ring ring;
+  OwnedSlot owned;
+  bool attached = false;
+
+  std::mutex send_mutex;  ///< one claim per slot, so one sending thread at a time
+  std::optional<BusLock> lock;
+  RingWriter writer;
+  Bell bell;
+  std::uint64_t last_learned = 0;
+
+  RingReader reader;
+  Sleeper sleeper;
+  std::uint64_t epoch = 0;
+  bool was_up = false;
+  std::atomic<bool> interrupted{false};
+  Counts counts;
+
+  Impl() = default;
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  ~Impl() {
+    if (!is_this_process(token)) {
+      mapping.forget();  // the parent's; the pages are not even here
+      sleeper.forget();
+      return;
+    }
+    if (attached) free_slot(ring, owned.slot);
+    sleeper = Sleeper();  // its helper thread uses the mapping
+  }
+
+  PortSlot& slot() const noexcept { return ring.slot(owned.slot); }
+  bool forked() const noexcept { return !is_this_process(token); }
+  bool up() const noexcept { return (load_relaxed(slot().flags) & kFlagUp) != 0; }
+  void set_flag(std::uint32_t flag, bool on) noexcept {
+    if (on) {
+      fetch_or(slot().flags, flag);
+    } else {
+      fetch_and(slot().flags, ~flag);
+    }
+  }
+  std::error_code broken() const noexcept {
+    return mapping.lost() ? Errc::bus_lost : Errc::corrupt;
+  }
+
+  Appended send_batch(std::span<const FrameView> frames) noexcept;
+  std::error_code append(std::span<const FrameView> frames, std::uint64_t bytes) noexcept;
+  void learn(std::span<const FrameView> frames) noexcept;
+  void publish_position() noexcept {
+    store_relaxed(slot().position, reader.position());
+    store_relaxed(slot().next_number, reader.next_number());
+  }
+  bool find_place_after_repair() noexcept;
+};
+
+Attachment::Attachment(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Attachment::Attachment(Attachment&&) noexcept = default;
+Attachment& Attachment::operator=(Attachment&&) noexcept = default;
+Attachment::~Attachment() = default;
+
+Result<Attachment> Attachment::attach(const std::string& path, const AttachOptions& options) {
+  auto file = open_file(path, true);
+  if (!file) return file.error();
+  auto mapping = Mapping::map(file->fd.get(), file->header.ring_bytes, true, options.lock_memory);
+  if (!mapping)
+    return Error(mapping.error().code,
+                 "cannot attach to the bus " + path + ": " + mapping.error().message);
+  auto probe = reopen(file->fd.get(), path, true);
+  if (!probe) return probe.error();
+
+  auto impl = std::make_unique<Impl>();
+  impl->path = path;
+  impl->warning = std::move(file->warning);
+  impl->options = options;
+  impl->fd = *std::move(probe);
+  impl->mapping = *std::move(mapping);
+  impl->ring = Ring(impl->mapping, max_frame_bytes(file->header.mtu));
+  auto owned = take_slot(impl->ring, file->fd.get(), path, options);
+  if (!owned) return owned.error();
+  impl->owned = *std::move(owned);
+  impl->attached = true;
+  // From here on the mapping alone keeps the description, and with it the lock that says we live.
+  file->fd.reset();
+
+  const unsigned slot = impl->owned.slot;
+  impl->lock.emplace(impl->ring.header(), slot, impl->fd.get());
+  impl->writer = RingWriter(impl->ring, slot, impl->owned.incarnation);
+  impl->bell = Bell(impl->ring, slot, impl->fd.get());
+  impl->sleeper = Sleeper(impl->ring, slot);
+  impl->reader =
+      RingReader(impl->ring, &impl->slot(), slot, impl->owned.incarnation, options.resume_newest);
+  impl->epoch = load_acquire(impl->ring.header().epoch);
+  impl->set_flag(kFlagPromiscuous, options.promiscuous);
+  if (!impl->reader.seek_end()) {
+    return Error(Errc::corrupt, "cannot attach to the bus " + path +
+                                    ": its ring is corrupt (run 'shmifctl repair')");
+  }
+  impl->publish_position();
+  return Attachment(std::move(impl));
+}
+
+std::error_code Attachment::up() noexcept {
+  Impl& a = *impl_;
+  if (a.forked()) return Errc::forked;
+  if (a.up()) return {};
+  const std::uint64_t expected = a.reader.next_number();
+  const std::uint64_t position = a.reader.position();
+  bool found = false;
+  if (a.options.start_oldest) {
+    found = a.reader.seek_oldest();
+    if (found && a.was_up && a.reader.position() < position) {
+      // What was delivered before going down is not delivered again.
+      found = a.reader.seek_to(position);
+    }
+  } else {
+    found = a.reader.seek_end();
+  }
+  if (!found) return a.broken();
+  if (a.reader.next_number() > expected) {
+    a.counts.skipped.add(a.reader.next_number() - expected, a.slot().skipped_frames);
+  }
+  a.was_up = true;
+  a.publish_position();
+  a.set_flag(kFlagUp, true);
+  return {};
+}
+
+std::error_code Attachment::down() noexcept {
+  Impl& a = *impl_;
+  if (a.forked()) return Errc::forked;
+  a.set_flag(kFlagUp, false);
+  interrupt();
+  return {};
+}
+
+bool Attachment::is_up() const noexcept {
+  return !impl_->forked() && impl_->up();
+}
+
+Appended Attachment::send(std::span<const FrameView> frames) noexcept {
+  Impl& a = *impl_;
+  if (a.forked()) return {0, Errc::forked};
+  if (!a.up()) return {0, Errc::port_down};
+  const std::lock_guard guard(a.send_mutex);
+  Appended sent;
+  while (sent.taken < frames.size() && !sent.error) {
+    const Appended batch = a.send_batch(frames.subspan(sent.taken));
+    sent.taken += batch.taken;
+    sent.error = batch.error;
+  }
+  return sent;
+}
+
+/// Sends as many frames from the front as one lock hold may cover.
+Appended Attachment::Impl::send_batch(std::span<const FrameView> frames) noexcept {
+  std::error_code refused;
+  std::uint64_t bytes = 0;
+  std::uint64_t payload = 0;
+  std::size_t count = 0;
+  for (; count < frames.size(); ++count) {
+    const std::size_t size = frames[count].size();
+    if (size < kMinFrameBytes) refused = Errc::frame_too_short;
+    if (size > ring.max_frame()) refused = Errc::frame_too_long;
+    if (refused || bytes + record_bytes(size) + kTailBytes > writer.max_batch_bytes()) break;
+    bytes += record_bytes(size);
+    payload += size;
+  }
+  if (count == 0) return {0, refused};
+  auto batch = frames.first(count);
+  if (options.learn) learn(batch);
+  std::error_code error = append(batch, bytes);
+  if (error == Errc::no_room && count > 1) {
+    // Between the claims of stopped writers, one frame may fit where a batch does not.
+    batch = frames.first(1);
+    payload = batch.front().size();
+    error = append(batch, record_bytes(payload));
+    refused.clear();
+  }
+  if (error) return {0, error};
+  counts.tx_frames.add(batch.size(), slot().tx_frames);
+  counts.tx_bytes.add(payload, slot().tx_bytes);
+  return {batch.size(), refused};
+}
+
+std::error_code Attachment::Impl::append(std::span<const FrameView> frames,
+                                         std::uint64_t bytes) noexcept {
+  const std::uint64_t sleeps = lock->sleeps();
+  AppendStatus status = AppendStatus::lost_lock;
+  bool rang = bell.ring_deep(frames);          // D3
+  while (status == AppendStatus::lost_lock) {  // each time somebody else got on
+    const std::uint64_t mine = lock->acquire();
+    rang |= bell.ring_deep(frames);  // D3: who goes deep from here on sees the lock held
+    status = writer.append(mine, frames, bytes, wall_clock_ns());
+    lock->release(mine);
+  }
+  if (status == AppendStatus::done) rang |= bell.ring(frames);
+  counts.doorbells.add(rang ? 1 : 0, slot().doorbells);
+  counts.lock_sleeps.add(lock->sleeps() - sleeps, slot().lock_sleeps);
+  switch (status) {
+    case AppendStatus::no_room: return Errc::no_room;
+    case AppendStatus::corrupt: counts.corrupt.add(1, slot().corrupt); return broken();
+    default: return {};
+  }
+}
+
+/// Remembers source addresses, so that what is sent to them is let through to this port.
+void Attachment::Impl::learn(std::span<const FrameView> frames) noexcept {
+  for (const FrameView& frame : frames) {
+    const MacAddress source = frame.source();
+    const std::uint64_t mac = source.to_u64();
+    if (mac == last_learned || source.is_group() || mac == load_relaxed(slot().mac)) continue;
+    last_learned = mac;
+    const auto place = std::find_if(std::begin(slot().learned), std::end(slot().learned),
+                                    [&](const std::uint64_t& w) { return w == 0 || w == mac; });
+    if (place == std::end(slot().learned)) {
+      set_flag(kFlagLearnedTooMany, true);
+    } else {
+      store_relaxed(*place, mac);
+    }
+  }
+}
+
+Received Attachment::receive(FrameBatch& into) noexcept {
+  Impl& a = *impl_;
+  if (a.forked()) return {0, 0, Errc::forked};
+  if (!a.up()) return {};
+  if (load_acquire(a.ring.header().epoch) != a.epoch && !a.find_place_after_repair()) {
+    return {0, 0, a.broken()};
+  }
+  ReadTally tally;
+  const std::size_t before = into.size();
+  const ReadStatus status = read_chunks(a.reader, into, tally);
+  a.counts.add(tally, a.slot());
+  a.publish_position();
+  Received result{into.size() - before, tally.lost_frames, {}};
+  if (result.frames != 0) a.sleeper.saw_traffic();
+  if (status == ReadStatus::broken || (a.mapping.lost() && result.frames == 0))
+    result.error = a.broken();
+  return result;
+}
+
+bool Attachment::Impl::find_place_after_repair() noexcept {
+  epoch = load_acquire(ring.header().epoch);
+  const std::uint64_t number = reader.next_number();
+  const std::uint64_t position = reader.position();
+  if (reader.seek_to(position)) return true;
+  if (!reader.seek_oldest()) return false;
+  if (reader.next_number() > number) {
+    counts.overruns.add(1, slot().overruns);
+    counts.lost_frames.add(reader.next_number() - number, slot().lost_frames);
+  }
+  return true;
+}
+
+bool Attachment::wait(nanoseconds timeout) noexcept {
+  Impl& a = *impl_;
+  using Clock = std::chrono::steady_clock;
+  const bool forever = timeout > std::chrono::hours(24 * 365);
+  const Clock::time_point deadline = forever ? Clock::time_point::max() : Clock::now() + timeout;
+  for (;;) {  // runs until frames come, the time is over, or somebody interrupts
+    if (a.forked() || !a.up() || a.mapping.lost()) return false;
+    for (unsigned i = 0; i < kWaitSpins; ++i) {
+      if (a.reader.ready()) return true;
+      cpu_relax();
+    }
+    if (a.interrupted.exchange(false)) return false;
+    nanoseconds longest = a.sleeper.announce(false);
+    if (!forever) longest = std::min<nanoseconds>(longest, deadline - Clock::now());
+    const bool stay =
+        !a.reader.ready() && !a.interrupted.load() && a.up() && longest > nanoseconds(0);
+    if (stay) a.sleeper.sleep(longest);
+    if (a.sleeper.withdraw()) a.counts.wakeups.add(1, a.slot().wakeups);
+    if (!forever && Clock::now() >= deadline)
+      return !a.interrupted.exchange(false) && a.reader.ready();
+  }
+}
+
+void Attachment::interrupt() noexcept {
+  Impl& a = *impl_;
+  if (a.forked()) return;
+  a.interrupted.store(true);
+  wake_futex(a.slot());
+}
+
+int Attachment::descriptor() noexcept {
+  return impl_->forked() ? -1 : impl_->sleeper.descriptor(impl_->fd.get());
+}
+std::error_code Attachment::descriptor_error() const noexcept {
+  return impl_->sleeper.descriptor_error();
+}
+
+std::optional<nanoseconds> Attachment::prepare_wait() noexcept {
+  Impl& a = *impl_;
+  if (a.forked() || a.mapping.lost()) return std::nullopt;  // receive() tells
+  if (!a.up()) return nanoseconds(kLookUp);
+  if (a.reader.ready()) return std::nullopt;
+  const nanoseconds longest = a.sleeper.announce(true);
+  if (!a.reader.ready()) return longest;
+  a.sleeper.withdraw();
+  return std::nullopt;
+}
+
+void Attachment::finish_wait() noexcept {
+  Impl& a = *impl_;
+  if (a.forked() || !a.up()) return;
+  if (a.sleeper.withdraw()) a.counts.wakeups.add(1, a.slot().wakeups);
+  a.sleeper.drain();
+}
+
+const std::string& Attachment::path() const noexcept {
+  return impl_->path;
+}
+const std::string& Attachment::name() const noexcept {
+  return impl_->owned.name;
+}
+const std::string& Attachment::warning() const noexcept {
+  return impl_->warning;
+}
+bool Attachment::path_names_this_file() const noexcept {
+  struct stat status{};
+  return !impl_->forked() && lstat(impl_->path.c_str(), &status) == 0 &&
+         status.st_ino == impl_->ring.header().inode;
+}
+MacAddress Attachment::mac() const noexcept {
+  return impl_->forked() ? impl_->owned.mac : MacAddress::from_u64(load_relaxed(impl_->slot().mac));
+}
+unsigned Attachment::slot() const noexcept {
+  return impl_->owned.slot;
+}
+std::uint32_t Attachment::mtu() const noexcept {
+  return impl_->ring.max_frame() - kMtuToFrame;
+}
+std::size_t Attachment::max_frame() const noexcept {
+  return impl_->ring.max_frame();
+}
+
+std::error_code Attachment::set_mac(MacAddress mac) noexcept {
+  if (impl_->forked()) return Errc::forked;
+  store_seq_cst(impl_->slot().mac, mac.to_u64());
+  return {};
+}
+
+std::error_code Attachment::set_promiscuous(bool on) noexcept {
+  if (impl_->forked()) return Errc::forked;
+  impl_->set_flag(kFlagPromiscuous, on);
+  return {};
+}
+
+PortCounters Attachment::counters() const noexcept {
+  return impl_->counts.get();
+}
+
+struct Listener::Impl {
+  std::uint64_t token = process_token();
+  Mapping mapping;
+  Ring ring;
+  RingReader reader;
+  ReadTally total;
+  std::uint64_t epoch = 0;
+  nanoseconds pause{std::chrono::milliseconds(1)};
+};
+
+Listener::Listener(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Listener::Listener(Listener&&) noexcept = default;
+Listener& Listener::operator=(Listener&&) noexcept = default;
+Listener::~Listener() {
+  if (impl_ && !is_this_process(impl_->token)) impl_->mapping.forget();
+}
+
+Result<Listener> Listener::open(const std::string& path, bool start_oldest, bool resume_newest) {
+  auto file = open_file(path, false, true);
+  if (!file) return file.error();
+  auto mapping = Mapping::map(file->fd.get(), file->header.ring_bytes, false, false);
+  if (!mapping)
+    return Error(mapping.error().code,
+                 "cannot listen to the bus " + path + ": " + mapping.error().message);
+  auto impl = std::make_unique<Impl>();
+  impl->mapping = *std::move(mapping);
+  impl->ring = Ring(impl->mapping, max_frame_bytes(file->header.mtu));
+  impl->reader = RingReader(impl->ring, nullptr, 0, 0, resume_newest);
+  impl->epoch = load_acquire(impl->ring.header().epoch);
+  if (!(start_oldest ? impl->reader.seek_oldest() : impl->reader.seek_end())) {
+    return Error(Errc::corrupt, "cannot listen to the bus " + path +
+                                    ": its ring is corrupt (run 'shmifctl repair')");
+  }
+  return Listener(std::move(impl));
+}
+
+Received Listener::receive(FrameBatch& into) noexcept {
+  Impl& l = *impl_;
+  if (!is_this_process(l.token)) return {0, 0, Errc::forked};
+  if (const std::uint64_t epoch = load_acquire(l.ring.header().epoch); epoch != l.epoch) {
+    l.epoch = epoch;
+    if (!l.reader.seek_to(l.reader.position()) && !l.reader.seek_oldest())
+      return {0, 0, Errc::corrupt};
+  }
+  const std::size_t before = into.size();
+  const std::uint64_t lost = l.total.lost_frames;
+  const ReadStatus status = read_chunks(l.reader, into, l.total);
+  Received result{into.size() - before, l.total.lost_frames - lost, {}};
+  if (l.mapping.lost())
+    result.error = Errc::bus_lost;
+  else if (status == ReadStatus::broken)
+    result.error = Errc::corrupt;
+  return result;
+}
+
+bool Listener::wait(nanoseconds timeout) noexcept {
+  using Clock = std::chrono::steady_clock;
+  Impl& l = *impl_;
+  const Clock::time_point deadline =
+      timeout > std::chrono::hours(24 * 365) ? Clock::time_point::max() : Clock::now() + timeout;
+  l.pause = std::chrono::milliseconds(1);
+  while (is_this_process(l.token) && !l.mapping.lost()) {
+    if (l.reader.ready()) return true;
+    const nanoseconds left = deadline - Clock::now();
+    if (left <= nanoseconds(0)) return false;
+    const nanoseconds nap = std::min(l.pause, left);
+    const timespec t{static_cast<time_t>(nap.count() / 1'000'000'000),
+                     static_cast<long>(nap.count() % 1'000'000'000)};
+    if (nanosleep(&t, nullptr) != 0)
+      return l.reader.ready();  // a signal: the caller wants to look at it
+    l.pause = std::min<nanoseconds>(l.pause * 2, kLookUp);
+  }
+  return false;
+}
+
+PortCounters Listener::counters() const noexcept {
+  PortCounters c;
+  c.rx_frames = impl_->total.frames;
+  c.rx_bytes = impl_->total.bytes;
+  c.overruns = impl_->total.overruns;
+  c.lost_frames = impl_->total.lost_frames;
+  c.lost_bytes = impl_->total.lost_bytes;
+  c.corrupt = impl_->total.corrupt;
+  return c;
+}
+std::size_t Listener::max_frame() const noexcept {
+  return impl_->ring.max_frame();
+}
+
+}  // namespace shmif::bus

@@ -1,0 +1,105 @@
+#pragma once
+// Attachment: a port's hold on a bus. Everything a port does with the bus file goes through here,
+// and nothing in this header tells how the file is laid out: another format can be added behind it.
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <system_error>
+
+#include "bus/frame.hpp"
+#include "bus/info.hpp"
+#include "bus/result.hpp"
+
+namespace shmif::bus {
+
+struct AttachOptions {
+  std::string name;  ///< empty: the next free "portN"
+  std::optional<MacAddress> mac;
+  LinkKind kind = LinkKind::library;
+  bool start_oldest = false;
+  bool resume_newest = false;
+  bool promiscuous = false;
+  bool learn = false;
+  bool lock_memory = false;
+};
+
+struct Appended {
+  std::size_t taken = 0;
+  std::error_code error;
+};
+
+struct Received {
+  std::size_t frames = 0;
+  std::uint64_t lost = 0;
+  std::error_code error;
+};
+
+/// Threads: send, interrupt, counters and the setters from any; the others from one at a time.
+/// After a fork everything answers Errc::forked in the child, and destruction leaves the parent's
+/// bus alone.
+class Attachment {
+ public:
+  static Result<Attachment> attach(const std::string& path, const AttachOptions& options);
+  Attachment(Attachment&&) noexcept;
+  Attachment& operator=(Attachment&&) noexcept;
+  ~Attachment();  ///< frees the slot
+
+  std::error_code up() noexcept;
+  std::error_code down() noexcept;
+  bool is_up() const noexcept;
+
+  Appended send(std::span<const FrameView> frames) noexcept;
+  Received receive(FrameBatch& into) noexcept;
+  bool wait(std::chrono::nanoseconds timeout) noexcept;
+  void interrupt() noexcept;
+
+  int descriptor() noexcept;
+  std::error_code descriptor_error() const noexcept;
+  /// Announces sleep. Result: nothing when frames are there, else how long to sleep at most.
+  std::optional<std::chrono::nanoseconds> prepare_wait() noexcept;
+  void finish_wait() noexcept;
+
+  const std::string& path() const noexcept;
+  const std::string& name() const noexcept;
+  const std::string& warning()
+      const noexcept;  ///< why this file is a poor place for a bus, or empty
+  bool path_names_this_file() const noexcept;
+  MacAddress mac() const noexcept;
+  unsigned slot() const noexcept;
+  std::uint32_t mtu() const noexcept;
+  std::size_t max_frame() const noexcept;
+  std::error_code set_mac(MacAddress mac) noexcept;
+  std::error_code set_promiscuous(bool on) noexcept;
+  PortCounters counters() const noexcept;
+
+ private:
+  struct Impl;
+  explicit Attachment(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Follows a bus without a slot, through a read-only mapping. Threads: one at a time.
+class Listener {
+ public:
+  static Result<Listener> open(const std::string& path, bool start_oldest, bool resume_newest);
+  Listener(Listener&&) noexcept;
+  Listener& operator=(Listener&&) noexcept;
+  ~Listener();
+
+  Received receive(FrameBatch& into) noexcept;
+  /// Polls, 1 to 50 ms apart: who may not write cannot announce that it sleeps.
+  bool wait(std::chrono::nanoseconds timeout) noexcept;
+  PortCounters counters() const noexcept;
+  std::size_t max_frame() const noexcept;
+
+ private:
+  struct Impl;
+  explicit Listener(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace shmif::bus

@@ -1,0 +1,219 @@
+#include "bus/port_table.hpp"
+
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "bus/liveness.hpp"
+
+namespace shmif::bus {
+namespace {
+
+constexpr unsigned kMaxTries = 1000;
+
+unsigned slots_used(const Ring& ring) noexcept {
+  return static_cast<unsigned>(
+      std::min<std::uint64_t>(load_acquire(ring.header().slots_used), kSlots));
+}
+
+SlotState state(const PortSlot& s) noexcept {
+  return state_of(load_seq_cst(s.state));
+}
+
+/// A slot of ours: the one a dead port of the same name left, a free one, or any dead one's.
+std::optional<unsigned> lock_slot(const Ring& ring, int fd, const std::string& name) {
+  const unsigned used = slots_used(ring);
+  const auto try_slots = [&](unsigned end, auto&& suits) -> std::optional<unsigned> {
+    for (unsigned i = 0; i < end; ++i) {
+      if (suits(ring.slot(i)) && take_liveness(fd, i)) return i;
+    }
+    return std::nullopt;
+  };
+  std::optional<unsigned> slot;
+  if (!name.empty()) {
+    slot = try_slots(used, [&](const PortSlot& s) {
+      return state(s) != SlotState::free && slot_name(s) == name;
+    });
+  }
+  if (!slot)
+    slot = try_slots(kSlots, [](const PortSlot& s) { return state(s) == SlotState::free; });
+  if (!slot) slot = try_slots(used, [](const PortSlot&) { return true; });
+  return slot;
+}
+
+void raise_slots_used(const Ring& ring, std::uint64_t count) noexcept {
+  std::uint64_t& used = ring.header().slots_used;
+  for (std::uint64_t seen = load_acquire(used); seen < count; seen = load_acquire(used)) {
+    if (compare_and_swap(used, seen, count)) return;
+  }
+}
+
+void clear_sleeper_bits(const Ring& ring, unsigned slot) noexcept {
+  const std::uint64_t mask = 1ULL << (slot % 64);
+  fetch_and(ring.header().sleepers[slot / 64], ~mask);
+  fetch_and(ring.header().deep_sleepers[slot / 64], ~mask);
+}
+
+/// Empties everything in a slot behind its state word.
+void clear(const Ring& ring, unsigned slot) noexcept {
+  PortSlot& s = ring.slot(slot);
+  clear_sleeper_bits(ring, slot);
+  store_seq_cst(s.claim_owner, std::uint64_t{0});
+  store_relaxed(s.flags, std::uint32_t{0});
+  store_relaxed(s.bell, kBellFutex);
+  for (std::uint64_t* word = &s.tx_frames; word <= &s.lock_sleeps; ++word)
+    store_relaxed(*word, std::uint64_t{0});
+  for (std::uint64_t* word = &s.position; word <= &s.wakeups; ++word)
+    store_relaxed(*word, std::uint64_t{0});
+  for (std::uint64_t& mac : s.learned) store_relaxed(mac, std::uint64_t{0});
+}
+
+void publish(PortSlot& s, const std::string& name, MacAddress mac,
+             std::uint64_t incarnation) noexcept {
+  char padded[kNameBytes] = {};
+  std::memcpy(padded, name.data(), std::min(name.size(), kNameBytes - 1));
+  copy_to_shared(reinterpret_cast<std::byte*>(s.name), reinterpret_cast<const std::byte*>(padded),
+                 sizeof padded);
+  store_relaxed(s.mac, mac.to_u64());
+  store_seq_cst(s.state, slot_state(SlotState::attaching, incarnation));
+}
+
+struct Conflict {
+  unsigned slot;
+  bool same_name;
+};
+
+/// P3. Waits a little for a competitor in a higher slot, who will see us and give way; one that was
+/// stopped in the middle keeps the name.
+std::optional<Conflict> find_conflict(const Ring& ring, int fd, unsigned self,
+                                      const std::string& name, MacAddress mac) {
+  const unsigned used = slots_used(ring);
+  for (unsigned i = 0; i < used; ++i) {
+    const PortSlot& s = ring.slot(i);
+    for (unsigned tries = 0; i != self; ++tries) {
+      const SlotState st = state(s);
+      if (st == SlotState::free) break;
+      const bool same_name = slot_name(s) == name;
+      if (!same_name && load_relaxed(s.mac) != mac.to_u64()) break;
+      if (!is_alive(fd, i)) break;
+      if (st == SlotState::live || i < self || tries == 100) return Conflict{i, same_name};
+      const timespec pause{0, 1'000'000};
+      nanosleep(&pause, nullptr);
+    }
+  }
+  return std::nullopt;
+}
+
+std::string describe(const Ring& ring, unsigned slot) {
+  const PortSlot& s = ring.slot(slot);
+  return "port \"" + slot_name(s) + "\" of process " + std::to_string(load_relaxed(s.pid));
+}
+
+std::string next_default_name(const Ring& ring, int fd, unsigned self, unsigned& number) {
+  const unsigned used = slots_used(ring);
+  for (;; ++number) {  // ends: at most kSlots names are taken
+    const std::string name = "port" + std::to_string(number);
+    bool taken = false;
+    for (unsigned i = 0; i < used && !taken; ++i) {
+      const PortSlot& s = ring.slot(i);
+      taken = i != self && state(s) != SlotState::free && slot_name(s) == name && is_alive(fd, i);
+    }
+    if (!taken) return name;
+  }
+}
+
+}  // namespace
+
+bool is_valid_name(const std::string& name) noexcept {
+  return !name.empty() && name.size() < kNameBytes &&
+         std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c <= '~'; });
+}
+
+std::string slot_name(const PortSlot& slot) {
+  char name[kNameBytes];
+  copy_from_shared(reinterpret_cast<std::byte*>(name),
+                   reinterpret_cast<const std::byte*>(slot.name), sizeof name);
+  std::string text(name, strnlen(name, sizeof name));
+  // A scribbled name must not reach a terminal as control characters.
+  std::replace_if(text.begin(), text.end(), [](char c) { return c <= ' ' || c > '~'; }, '?');
+  return text;
+}
+
+Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
+                            const AttachOptions& options) {
+  if (!options.name.empty() && !is_valid_name(options.name)) {
+    return Error(Errc::bad_name, "\"" + options.name +
+                                     "\" cannot be the name of a port: it takes 1 to 31 printable "
+                                     "characters without spaces");
+  }
+  const auto slot = lock_slot(ring, fd, options.name);
+  if (!slot) {
+    return Error(Errc::table_full, "cannot attach to the bus " + path + ": all " +
+                                       std::to_string(kSlots) +
+                                       " ports are taken, or somebody holds read locks on the file "
+                                       "(see 'shmifctl stat', 'fuser')");
+  }
+  PortSlot& s = ring.slot(*slot);
+  const std::uint64_t incarnation = incarnation_of(load_relaxed(s.state)) + 1;
+  clear(ring, *slot);
+  store_relaxed(s.pid, static_cast<std::uint32_t>(getpid()));
+  store_relaxed(s.link, static_cast<std::uint32_t>(options.kind));
+  raise_slots_used(ring, *slot + 1U);
+  OwnedSlot owned{*slot, static_cast<std::uint32_t>(incarnation), options.name, {}};
+  unsigned number = 0;
+  for (unsigned tries = 0; tries < kMaxTries; ++tries) {
+    if (options.name.empty()) owned.name = next_default_name(ring, fd, *slot, number);
+    owned.mac = options.mac ? *options.mac : MacAddress::random();
+    publish(s, owned.name, owned.mac, incarnation);
+    const auto conflict = find_conflict(ring, fd, *slot, owned.name, owned.mac);
+    if (!conflict) {
+      store_seq_cst(s.state, slot_state(SlotState::live, incarnation));
+      return owned;
+    }
+    const bool chosen = conflict->same_name ? !options.name.empty() : options.mac.has_value();
+    if (!chosen) continue;
+    Error refusal =
+        conflict->same_name
+            ? Error(Errc::name_taken, "cannot attach to the bus " + path + " as \"" + owned.name +
+                                          "\": the name is taken by " +
+                                          describe(ring, conflict->slot) + " (choose another name)")
+            : Error(Errc::mac_taken, "cannot attach to the bus " + path + " with the address " +
+                                         owned.mac.to_string() + ": it is taken by " +
+                                         describe(ring, conflict->slot) +
+                                         " (choose another address)");
+    free_slot(ring, *slot);
+    drop_liveness(fd, *slot);
+    return refusal;
+  }
+  free_slot(ring, *slot);
+  drop_liveness(fd, *slot);
+  return Error(Errc::name_taken, "cannot attach to the bus " + path + ": no free name was found");
+}
+
+void free_slot(const Ring& ring, unsigned slot) noexcept {
+  PortSlot& s = ring.slot(slot);
+  store_relaxed(s.flags, std::uint32_t{0});
+  store_seq_cst(s.claim_owner, std::uint64_t{0});
+  store_seq_cst(s.state, slot_state(SlotState::free, incarnation_of(load_relaxed(s.state))));
+  clear_sleeper_bits(ring, slot);
+}
+
+Reaped reap_if_dead(const Ring& ring, unsigned slot, int fd) noexcept {
+  PortSlot& s = ring.slot(slot);
+  // Both are read before the question, and changed only from these values: a claim's owner word
+  // names one acquisition (L1) and the state one incarnation (P2), so a new owner's are never
+  // touched.
+  const std::uint64_t state = load_seq_cst(s.state);
+  const std::uint64_t claim = load_seq_cst(s.claim_owner);
+  Reaped done;
+  if (state_of(state) == SlotState::free && claim == 0) return done;
+  if (is_alive(fd, slot)) return done;
+  done.claim = claim != 0 && compare_and_swap(s.claim_owner, claim, std::uint64_t{0});
+  done.slot = state_of(state) != SlotState::free &&
+              compare_and_swap(s.state, state, slot_state(SlotState::free, incarnation_of(state)));
+  return done;
+}
+
+}  // namespace shmif::bus

@@ -1,0 +1,50 @@
+#pragma once
+// The port table: one slot per port. Whoever holds the liveness lock of a slot owns it, so
+// attaching needs no other lock:
+//
+//   P1  Only the owner writes a slot, but for what is marked (A) in the layout, and for clearing a
+//   dead owner's claim. P2  The incarnation grows at every attach, so a frame's sender is never
+//   mistaken for the slot's next owner. P3  Names and addresses of live ports are unique: a port
+//   publishes its own as `attaching`, and then looks at all others. Of
+//       two that do so at once at least one sees the other; the one in the lower slot wins.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "bus/attachment.hpp"
+#include "bus/ring.hpp"
+
+namespace shmif::bus {
+
+struct OwnedSlot {
+  unsigned slot = 0;
+  std::uint32_t incarnation = 0;
+  std::string name;
+  MacAddress mac;
+};
+
+/// Takes a slot, with its liveness lock on the description behind `fd`, and publishes name and
+/// address. The slot is live then, and down. Errors: bad_name, table_full, name_taken, mac_taken,
+/// each naming who is in the way.
+Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
+                            const AttachOptions& options);
+
+/// Gives a slot back; to be called by its owner.
+void free_slot(const Ring& ring, unsigned slot) noexcept;
+
+struct Reaped {
+  bool slot = false;   ///< the slot is free now
+  bool claim = false;  ///< a claim was cleared
+};
+/// Takes from a port what it holds if it is dead: its claim, its slot. Never harms a new owner of
+/// the slot. `fd`: any description of the file.
+Reaped reap_if_dead(const Ring& ring, unsigned slot, int fd) noexcept;
+
+/// The name in a slot, bounded whatever it holds.
+std::string slot_name(const PortSlot& slot);
+
+/// Whether a port may have this name: 1 to 31 printable ASCII characters without spaces.
+bool is_valid_name(const std::string& name) noexcept;
+
+}  // namespace shmif::bus

@@ -1,0 +1,30 @@
+#pragma once
+// What happens when somebody truncates the file below a mapping: the next access raises SIGBUS.
+// With the guard installed, the bus is replaced by zero pages and marked lost, and the access goes
+// on.
+
+#include <atomic>
+#include <cstddef>
+
+namespace shmif::bus {
+
+/// Installs the handler, once per process; an older handler is called for faults outside of any
+/// bus. Threads: safe. Result: false when the handler could not be installed.
+bool install_sigbus_guard() noexcept;
+
+/// A mapping that the guard watches. Threads: safe.
+class GuardedRange {
+ public:
+  GuardedRange() = default;
+  GuardedRange(std::byte* base, std::size_t bytes) noexcept;
+  GuardedRange(const GuardedRange&) = delete;
+  GuardedRange& operator=(const GuardedRange&) = delete;
+  ~GuardedRange();
+
+  bool lost() const noexcept;
+
+ private:
+  int entry_ = -1;  // none: the table was full, and such a mapping is not guarded
+};
+
+}  // namespace shmif::bus

@@ -1,0 +1,183 @@
+#include "shmif/port.hpp"
+
+#include <climits>
+
+#include "bus/attachment.hpp"
+#include "bus/geometry.hpp"
+#include "shmif/log.hpp"
+
+namespace shmif {
+
+struct Port::Impl {
+  PortOptions options;
+  MacAddress mac;  ///< kept from one bus to the next
+  std::optional<bus::Attachment> bus;
+};
+
+Port::Port(PortOptions options) : impl_(std::make_unique<Impl>()) {
+  impl_->mac = options.mac ? *options.mac : MacAddress::random();
+  impl_->options = std::move(options);
+}
+Port::Port(Port&&) noexcept = default;
+Port& Port::operator=(Port&&) noexcept = default;
+Port::~Port() = default;
+
+Result<void> Port::attach(const std::string& path) {
+  if (impl_->bus) {
+    return Error(Errc::already_linked, "cannot attach to " + path + ": the port is linked to " +
+                                           impl_->bus->path() + " (detach it first)");
+  }
+  if (path.empty()) return Error(Errc::path_empty, "cannot attach to a bus: the path is empty");
+  if (path.size() >= PATH_MAX) {
+    return Error(Errc::path_too_long, "cannot attach to a bus: the path has " +
+                                          std::to_string(path.size()) + " characters, at most " +
+                                          std::to_string(PATH_MAX - 1) + " are possible");
+  }
+  const PortOptions& o = impl_->options;
+  bus::AttachOptions attach;
+  attach.name = o.name;
+  attach.mac = o.mac;  // a random one is drawn again when it collides
+  attach.kind = o.kind;
+  attach.start_oldest = o.start == Start::oldest;
+  attach.resume_newest = o.resume == Resume::newest;
+  attach.promiscuous = o.promiscuous;
+  attach.learn = o.learn;
+  attach.lock_memory = o.lock_memory;
+  auto attached = bus::Attachment::attach(path, attach);
+  if (!attached) return std::move(attached).error();
+  impl_->bus.emplace(*std::move(attached));
+  if (o.mac) {
+    impl_->mac = *o.mac;
+  } else {
+    impl_->mac = impl_->bus->mac();
+  }
+  if (!impl_->bus->warning().empty()) log_warning(impl_->bus->warning());
+  log_debug("port " + name() + " attached to " + path + " in slot " + std::to_string(slot()));
+  return {};
+}
+
+std::error_code Port::detach() noexcept {
+  if (!impl_->bus) return {};
+  if (impl_->bus->is_up()) return Errc::port_up;
+  impl_->bus.reset();
+  return {};
+}
+
+Result<Port::LinkState> Port::link() const {
+  if (!impl_->bus) return Error(Errc::not_linked, "the port is not linked to a bus");
+  return LinkState{impl_->bus->path(), impl_->bus->path_names_this_file()};
+}
+
+std::error_code Port::up() noexcept {
+  return impl_->bus ? impl_->bus->up() : Errc::not_linked;
+}
+std::error_code Port::down() noexcept {
+  return impl_->bus ? impl_->bus->down() : Errc::not_linked;
+}
+bool Port::is_up() const noexcept {
+  return impl_->bus && impl_->bus->is_up();
+}
+
+SendResult Port::send(std::span<const FrameView> frames) noexcept {
+  if (!impl_->bus) return {0, Errc::not_linked};
+  const bus::Appended sent = impl_->bus->send(frames);
+  return {sent.taken, sent.error};
+}
+
+ReceiveResult Port::receive(FrameBatch& into) noexcept {
+  if (!impl_->bus) return {0, 0, Errc::not_linked};
+  const bus::Received got = impl_->bus->receive(into);
+  return {got.frames, got.lost, got.error};
+}
+
+bool Port::wait(std::chrono::nanoseconds timeout) noexcept {
+  return impl_->bus && impl_->bus->wait(timeout);
+}
+void Port::interrupt() noexcept {
+  if (impl_->bus) impl_->bus->interrupt();
+}
+
+int Port::descriptor() noexcept {
+  if (!impl_->bus) return -1;
+  const bool first = !impl_->bus->descriptor_error();
+  const int fd = impl_->bus->descriptor();
+  if (const std::error_code why = impl_->bus->descriptor_error(); first && why) {
+    log_info("port " + name() + " has no inotify instance (" + why.message() + "); " +
+             (fd >= 0 ? "a helper thread wakes its descriptor" : "it has no descriptor"));
+  }
+  return fd;
+}
+std::error_code Port::descriptor_error() const noexcept {
+  return impl_->bus ? impl_->bus->descriptor_error() : Errc::not_linked;
+}
+
+WaitHint Port::prepare_wait() noexcept {
+  if (!impl_->bus) return {true, {}};
+  const auto longest = impl_->bus->prepare_wait();
+  return longest ? WaitHint{false, *longest} : WaitHint{true, {}};
+}
+void Port::finish_wait() noexcept {
+  if (impl_->bus) impl_->bus->finish_wait();
+}
+
+std::size_t Port::max_frame_bytes() noexcept {
+  return impl_->bus ? impl_->bus->max_frame() : bus::max_frame_bytes(bus::kMaxMtu);
+}
+std::string Port::address() {
+  return "bus:" + (impl_->bus ? impl_->bus->path() : std::string());
+}
+std::string Port::name() const {
+  return impl_->bus ? impl_->bus->name() : impl_->options.name;
+}
+MacAddress Port::mac() const noexcept {
+  return impl_->bus ? impl_->bus->mac() : impl_->mac;
+}
+unsigned Port::slot() const noexcept {
+  return impl_->bus ? impl_->bus->slot() : 0xffffU;
+}
+std::uint32_t Port::mtu() const noexcept {
+  return impl_->bus ? impl_->bus->mtu() : 0;
+}
+
+std::error_code Port::set_mac(MacAddress mac) noexcept {
+  impl_->mac = mac;
+  impl_->options.mac = mac;
+  return impl_->bus ? impl_->bus->set_mac(mac) : std::error_code{};
+}
+std::error_code Port::set_promiscuous(bool on) noexcept {
+  impl_->options.promiscuous = on;
+  return impl_->bus ? impl_->bus->set_promiscuous(on) : std::error_code{};
+}
+PortCounters Port::counters() const noexcept {
+  return impl_->bus ? impl_->bus->counters() : PortCounters{};
+}
+
+struct Follower::Impl {
+  bus::Listener listener;
+};
+Follower::Follower(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Follower::Follower(Follower&&) noexcept = default;
+Follower& Follower::operator=(Follower&&) noexcept = default;
+Follower::~Follower() = default;
+
+Result<Follower> Follower::open(const std::string& path, Start start, Resume resume) {
+  auto listener = bus::Listener::open(path, start == Start::oldest, resume == Resume::newest);
+  if (!listener) return std::move(listener).error();
+  return Follower(std::make_unique<Impl>(Impl{*std::move(listener)}));
+}
+
+ReceiveResult Follower::receive(FrameBatch& into) noexcept {
+  const bus::Received got = impl_->listener.receive(into);
+  return {got.frames, got.lost, got.error};
+}
+bool Follower::wait(std::chrono::nanoseconds timeout) noexcept {
+  return impl_->listener.wait(timeout);
+}
+PortCounters Follower::counters() const noexcept {
+  return impl_->listener.counters();
+}
+std::size_t Follower::max_frame_bytes() const noexcept {
+  return impl_->listener.max_frame();
+}
+
+}  // namespace shmif

@@ -1,0 +1,116 @@
+#include "shmif/receiver.hpp"
+
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "shmif/log.hpp"
+
+namespace shmif {
+namespace {
+
+constexpr std::chrono::milliseconds kPauseAfterFailure{10};
+constexpr unsigned kFailuresInARow = 100;
+
+}  // namespace
+
+struct Receiver::Impl {
+  Impl(Port& p, Callback c) : port(p), callback(std::move(c)) {}
+
+  void run(const std::stop_token& stop) noexcept;
+  bool deliver(std::span<const FrameView> frames) noexcept;
+
+  Port& port;
+  Callback callback;
+  std::atomic<bool> running{true};
+  std::atomic<std::uint64_t> failed_waits{0};
+  mutable std::mutex mutex;         ///< guards error
+  std::mutex join_mutex;            ///< two threads may call stop()
+  std::atomic<std::thread::id> id;  ///< of the thread, set by itself: joining would forget it
+  std::error_code error;
+  std::jthread thread;  ///< last: it uses all of the above
+};
+
+Receiver::Receiver(Port& port, Callback callback)
+    : impl_(std::make_unique<Impl>(port, std::move(callback))) {
+  impl_->thread =
+      std::jthread([impl = impl_.get()](const std::stop_token& stop) { impl->run(stop); });
+}
+
+Receiver::~Receiver() {
+  stop();
+}  // must not run inside the callback
+
+void Receiver::Impl::run(const std::stop_token& stop) noexcept {
+  id = std::this_thread::get_id();
+  const std::stop_callback wake(stop, [this] { port.interrupt(); });  // wakes this port alone
+  FrameBatch batch;
+  unsigned failures = 0;
+  std::error_code why;
+  while (!stop.stop_requested()) {
+    batch.clear();
+    const ReceiveResult got = port.receive(batch);
+    if (!batch.empty() && !deliver(batch.frames())) {
+      why = Errc::link_ended;
+      break;
+    }
+    if (got.error) {
+      // Corruption may be repaired, so it is tried again for a while; the rest will not mend
+      // itself.
+      ++failed_waits;
+      if (got.error != Errc::corrupt || ++failures == kFailuresInARow) {
+        why = got.error;
+        break;
+      }
+      std::this_thread::sleep_for(kPauseAfterFailure);
+      continue;
+    }
+    failures = 0;
+    if (!batch.empty() || stop.stop_requested()) continue;
+    if (!port.is_up()) {
+      std::this_thread::sleep_for(kPauseAfterFailure);  // until it is up again, or stopped
+    } else {
+      port.wait(std::chrono::nanoseconds::max());
+    }
+  }
+  const std::lock_guard guard(mutex);
+  error = why;
+  running = false;
+}
+
+bool Receiver::Impl::deliver(std::span<const FrameView> frames) noexcept {
+  try {
+    callback(frames);
+    return true;
+  } catch (const std::exception& e) {
+    log_error("the callback of a receiver threw: " + std::string(e.what()));
+  } catch (...) {
+    log_error("the callback of a receiver threw something that is no std::exception");
+  }
+  return false;
+}
+
+void Receiver::stop() noexcept {
+  impl_->thread.request_stop();
+  if (impl_->id.load() == std::this_thread::get_id()) return;  // inside the callback: joined later
+  const std::lock_guard guard(impl_->join_mutex);
+  if (impl_->thread.joinable()) impl_->thread.join();
+}
+
+std::stop_token Receiver::stop_token() const noexcept {
+  return impl_->thread.get_stop_token();
+}
+bool Receiver::running() const noexcept {
+  return impl_->running;
+}
+std::error_code Receiver::error() const noexcept {
+  const std::lock_guard guard(impl_->mutex);
+  return impl_->error;
+}
+std::uint64_t Receiver::failed_waits() const noexcept {
+  return impl_->failed_waits;
+}
+
+}  // namespace shmif
