@@ -17,8 +17,8 @@ namespace {
 
 // In the order of the alphabet.
 constexpr std::array kCommands = {
-    &kAuditCommand, &kCreateCommand, &kDestroyCommand, &kRepairCommand,
-    &kStatCommand,  &kTopCommand,    &kWaitCommand,
+    &kAuditCommand, &kCreateCommand, &kDestroyCommand, &kDumpCommand, &kInjectCommand,
+    &kPingCommand,  &kRepairCommand, &kStatCommand,    &kTopCommand,  &kWaitCommand,
 };
 
 const Command* find_command(std::string_view name) {

@@ -1,0 +1,31 @@
+#pragma once
+// Sleeping until a link has something or the program is asked to stop.
+
+#include <algorithm>
+#include <chrono>
+
+#include "shmif/link.hpp"
+#include "tools/signals.hpp"
+
+namespace shmif::tools {
+
+/// Sleeps until `descriptor` is readable, a stopping signal comes, or `at_most` has passed. A
+/// descriptor of -1 is left out.
+void await_descriptor(int descriptor, const StopSignals& stop, std::chrono::nanoseconds at_most);
+
+/// Sleeps until `link` has something to receive, a stopping signal comes, or `at_most` has passed.
+/// Threads: the link's receiving thread.
+template <Link L>
+void await(L& link, const StopSignals& stop, std::chrono::nanoseconds at_most) {
+  const WaitHint hint = link.prepare_wait();
+  if (!hint.ready) {
+    const int descriptor = link.descriptor();
+    // Without a descriptor nothing can wake us but the time.
+    constexpr std::chrono::nanoseconds kBlind = std::chrono::milliseconds(2);
+    const auto longest = descriptor < 0 ? std::min(kBlind, hint.at_most) : hint.at_most;
+    await_descriptor(descriptor, stop, std::min(at_most, longest));
+  }
+  link.finish_wait();
+}
+
+}  // namespace shmif::tools

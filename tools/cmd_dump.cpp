@@ -1,0 +1,283 @@
+// shmifctl dump: shows or records what passes on a bus.
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <limits>
+#include <optional>
+
+#include "shmif/filter.hpp"
+#include "shmif/log.hpp"
+#include "shmif/pcap_link.hpp"
+#include "shmif/port.hpp"
+#include "tools/await.hpp"
+#include "tools/commands.hpp"
+#include "tools/decode.hpp"
+#include "tools/options.hpp"
+#include "tools/progress.hpp"
+#include "tools/values.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Where the frames come from: a port, which the doorbell wakes and `stat` shows; or a follower,
+/// where the bus may only be read or has no slot left.
+class Source {
+ public:
+  Source(const std::string& path, Start start, const std::optional<std::string>& name) {
+    PortOptions options;
+    options.name = name.value_or("");
+    options.kind = LinkKind::dump;
+    options.start = start;
+    options.promiscuous = true;
+    Port port(options);
+    if (const Result<void> attached = port.attach(path); attached) {
+      if (const std::error_code error = port.up()) {
+        throw Exception(Error(error, "cannot listen on " + path + ": " + error.message()));
+      }
+      port_.emplace(std::move(port));
+    } else if (!name && follows(attached.error().code)) {
+      log_info("no port on " + path + ", following without one: " + attached.error().message);
+      follower_.emplace(std::move(Follower::open(path, start)).value());
+    } else {
+      throw Exception(attached.error());
+    }
+  }
+
+  ReceiveResult receive(FrameBatch& into) noexcept {
+    return port_ ? port_->receive(into) : follower_->receive(into);
+  }
+
+  void wait(const StopSignals& stop, std::chrono::nanoseconds at_most) {
+    if (port_) return await(*port_, stop, at_most);
+    // A follower has no descriptor; looking at the signals this often is soon enough for a person.
+    constexpr std::chrono::nanoseconds kLook = std::chrono::milliseconds(100);
+    follower_->wait(std::min(at_most, kLook));
+  }
+
+ private:
+  /// Whether listening may still be possible where attaching was not.
+  static bool follows(const std::error_code& why) {
+    return why == std::errc::permission_denied || why == std::errc::operation_not_permitted ||
+           why == std::errc::read_only_file_system || why == Errc::table_full;
+  }
+
+  std::optional<Port> port_;
+  std::optional<Follower> follower_;
+};
+
+struct Counts {
+  std::uint64_t captured = 0;
+  std::uint64_t filtered = 0;
+  std::uint64_t lost = 0;
+  std::uint64_t bytes = 0;
+};
+
+/// What was asked for on the command line.
+struct Wanted {
+  std::string path;
+  std::string filter;
+  std::optional<std::string> file;
+  std::optional<std::string> name;
+  std::uint64_t frames = std::numeric_limits<std::uint64_t>::max();
+  std::optional<std::chrono::nanoseconds> timeout;
+  bool history = false;
+  DecodeOptions lines;
+};
+
+Wanted parse(const CommandLine& line) {
+  const Arguments args =
+      Options("dump", "PATH [FILTER]...")
+          .about(
+              "Prints what passes on the bus, one line per frame, or records it. FILTER is an "
+              "expression as tcpdump takes it (pcap-filter(7)). Ends with SIGINT, and says how "
+              "many "
+              "frames were captured, filtered out and lost.")
+          .value("w,write", "FILE",
+                 "record into a pcap file (nanoseconds); \"-\" is standard output")
+          .value("c,count", "N", "end after N frames")
+          .value("timeout", "SECONDS", "end after that long")
+          .flag("history", "begin with the oldest frame that is still in the ring")
+          .flag("e,link-header", "print addresses, EtherType and length of each frame, too")
+          .flag("x,hex", "print the bytes of each frame, too")
+          .value("name", "NAME", "the name of the port that listens (default: the next free one)")
+          .words(1, std::numeric_limits<std::size_t>::max())
+          .example("shmifctl dump /dev/shm/bus0 arp or icmp6", "who looks for whom")
+          .example("shmifctl dump /dev/shm/bus0 -w - | wireshark -k -i -",
+                   "watch live in Wireshark")
+          .example("shmifctl dump /dev/shm/bus0 --history --timeout 0 -w last.pcap",
+                   "save what is in the ring now")
+          .parse(line);
+  Wanted wanted;
+  wanted.path = args.positional()[0];
+  for (std::size_t i = 1; i < args.positional().size(); ++i) {
+    wanted.filter += (i > 1 ? " " : "") + args.positional()[i];
+  }
+  wanted.file = args.text("write");
+  wanted.name = args.text("name");
+  wanted.frames = args.count("count", 1).value_or(wanted.frames);
+  wanted.timeout = args.seconds("timeout");
+  wanted.history = args.flag("history");
+  wanted.lines = {.link_header = args.flag("link-header"), .hex_dump = args.flag("hex")};
+  return wanted;
+}
+
+FrameFilter compile(const std::string& expression) {
+  Result<FrameFilter> filter = FrameFilter::compile(expression);
+  if (!filter) throw UsageError{filter.error().message};
+  return std::move(*filter);
+}
+
+/// The file to record into. A bus is never overwritten, be it this one or another.
+PcapWriter create_capture(const std::string& file) {
+  if (file != "-" && Bus::open(file)) {
+    throw Exception(Error(Errc::exists, "cannot record into \"" + file +
+                                            "\": it is a bus, and would be destroyed (name "
+                                            "another file)"));
+  }
+  return std::move(PcapWriter::create(file)).value();
+}
+
+/// Passes frames on to the screen or into a file.
+class Sink {
+ public:
+  explicit Sink(const Wanted& wanted) : lines_(wanted.lines) {
+    if (wanted.file) writer_.emplace(create_capture(*wanted.file));
+  }
+
+  void put(const FrameView& frame) {
+    if (writer_) {
+      (void)writer_->send({&frame, 1});  // a failure shows in failed(), once per batch
+    } else {
+      const std::string line = decode(frame, lines_);
+      std::fwrite(line.data(), 1, line.size(), stdout);
+    }
+  }
+  /// Makes everything visible, before nothing may happen for a while.
+  void flush() {
+    if (writer_) {
+      (void)writer_->flush();
+    } else {
+      std::fflush(stdout);
+    }
+  }
+  bool failed() const { return writer_ ? !writer_->status() : std::ferror(stdout) != 0; }
+  /// Flushes, and complains when anything failed. Result: the exit code.
+  int finish() {
+    flush();
+    if (!writer_ || writer_->status()) return kDone;  // main() complains about standard output
+    return fail(writer_->status().error());
+  }
+  /// How many of `passed` frames have arrived where they should.
+  std::uint64_t arrived(std::uint64_t passed) const {
+    return writer_ ? writer_->written() : passed;
+  }
+  bool records() const { return writer_.has_value(); }
+
+ private:
+  DecodeOptions lines_;
+  std::optional<PcapWriter> writer_;
+};
+
+/// The frames between here and the end: a loop around one batch, with all it needs.
+class Capture {
+ public:
+  explicit Capture(const Wanted& wanted)
+      : wanted_(wanted),
+        filter_(compile(wanted.filter)),
+        history_end_(history_end(wanted)),
+        source_(wanted.path, wanted.history ? Start::oldest : Start::now, wanted.name),
+        sink_(wanted) {}
+
+  int run() {
+    const StopSignals stop;
+    const Clock::time_point begin = Clock::now();
+    FrameBatch batch(kBatchFrames, kBatchBytes);
+    int code = kDone;
+    while (!stop.stopped() && counts_.captured < wanted_.frames && !sink_.failed()) {
+      batch.clear();
+      const ReceiveResult received = source_.receive(batch);
+      counts_.lost += received.lost;
+      for (const FrameView& frame : batch.frames()) take(frame);
+      show_progress();
+      if (received.error) {
+        code = fail("cannot go on listening on " + wanted_.path + ": " + received.error.message());
+        break;
+      }
+      if (received.frames == 0) history_end_ = 0;  // the end of the ring: all of it was seen
+      const auto left = time_left(begin);
+      if (left.count() <= 0 && history_end_ == 0) break;
+      if (received.frames == 0) {
+        sink_.flush();
+        source_.wait(stop, left);
+      }
+    }
+    progress_.clear();
+    const int finished = sink_.finish();
+    std::fflush(stdout);
+    std::fprintf(stderr, "%llu frames captured, %llu filtered out, %llu lost\n",
+                 number(sink_.arrived(counts_.captured)), number(counts_.filtered),
+                 number(counts_.lost));
+    return code != kDone ? code : finished;
+  }
+
+ private:
+  static constexpr std::size_t kBatchFrames = 512;
+  static constexpr std::size_t kBatchBytes = 2U << 20U;
+
+  static unsigned long long number(std::uint64_t n) { return n; }
+
+  /// The number of the newest frame when the command began, where it has to show all of them
+  /// whatever the time; a busy bus would else never let a --timeout end it.
+  static std::uint64_t history_end(const Wanted& wanted) {
+    if (!wanted.history || !wanted.timeout) return 0;
+    return std::move(Bus::open(wanted.path)).value().info().frames;
+  }
+
+  void take(const FrameView& frame) {
+    if (frame.number >= history_end_) history_end_ = 0;
+    if (counts_.captured == wanted_.frames) return;
+    if (!filter_.matches(frame)) {
+      ++counts_.filtered;
+      return;
+    }
+    sink_.put(frame);
+    ++counts_.captured;
+    counts_.bytes += frame.size();
+  }
+
+  std::chrono::nanoseconds time_left(Clock::time_point begin) const {
+    if (!wanted_.timeout) return std::chrono::hours(24);
+    return *wanted_.timeout - (Clock::now() - begin);
+  }
+
+  void show_progress() {
+    if (!sink_.records() || !progress_.due()) return;
+    progress_.show(std::to_string(counts_.captured) + " frames, " + format_bytes(counts_.bytes) +
+                   ", " + std::to_string(counts_.lost) + " lost");
+  }
+
+  const Wanted& wanted_;
+  FrameFilter filter_;
+  std::uint64_t history_end_;
+  Source source_;
+  Sink sink_;
+  Progress progress_;
+  Counts counts_;
+};
+
+int run(const CommandLine& line) {
+  const Wanted wanted = parse(line);
+  return Capture(wanted).run();
+}
+
+}  // namespace
+
+const Command kDumpCommand{"dump", "show or record what passes", run};
+
+}  // namespace shmif::tools

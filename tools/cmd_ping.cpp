@@ -1,0 +1,345 @@
+// shmifctl ping: round trips of frames over a bus, without any IP stack (shmif/ping.hpp).
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <random>
+#include <vector>
+
+#include "shmif/ping.hpp"
+#include "shmif/port.hpp"
+#include "tools/await.hpp"
+#include "tools/commands.hpp"
+#include "tools/options.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::nanoseconds;
+
+constexpr nanoseconds kForEver = std::chrono::hours(24);
+/// Below this interval, a line per answer would be what is measured.
+constexpr nanoseconds kQuietInterval = std::chrono::milliseconds(10);
+
+/// A port on the bus at `path`, up.
+Port open_port(const std::string& path, const std::optional<std::string>& name) {
+  PortOptions options;
+  options.name = name.value_or("");
+  options.kind = LinkKind::ping;
+  Port port(options);
+  port.attach(path).value();
+  if (const std::error_code error = port.up()) {
+    throw Exception(Error(error, "cannot use a port on " + path + ": " + error.message()));
+  }
+  return port;
+}
+
+Error broken(const std::string& path, const std::error_code& error) {
+  return {error, "cannot go on with pings on " + path + ": " + error.message()};
+}
+
+/// Sends one frame; waits out the moments in which others hold the ring.
+std::error_code send_one(Port& port, const FrameView& frame, const StopSignals& stop) {
+  SendResult sent = port.send({&frame, 1});
+  while (sent.error == Errc::no_room && !stop.wait(1)) sent = port.send({&frame, 1});
+  return sent.error;
+}
+
+// ---- Answering ----
+
+int respond(const std::string& path, const std::optional<std::string>& name) {
+  Port port = open_port(path, name);
+  std::printf("answering on %s as %s (%s)\n", path.c_str(), port.name().c_str(),
+              port.mac().to_string().c_str());
+  std::fflush(stdout);
+  const StopSignals stop;
+  FrameBatch batch;
+  std::uint64_t answered = 0;
+  while (!stop.stopped()) {
+    batch.clear();
+    const ReceiveResult received = port.receive(batch);
+    if (received.error) return fail(broken(path, received.error));
+    for (const FrameView& frame : batch.frames()) {
+      std::array<std::byte, kPingFrameBytes> reply;
+      const std::optional<FrameView> answer = answer_ping(frame, port.mac(), reply);
+      if (!answer) continue;
+      if (const std::error_code error = send_one(port, *answer, stop)) {
+        return fail(broken(path, error));
+      }
+      ++answered;
+    }
+    if (received.frames == 0) await(port, stop, kForEver);
+  }
+  std::printf("%llu requests answered\n", static_cast<unsigned long long>(answered));
+  return kDone;
+}
+
+// ---- Asking ----
+
+/// What was asked for on the command line.
+struct Wanted {
+  std::string path;
+  std::optional<std::string> to;
+  std::optional<std::string> name;
+  std::uint64_t count = 5;
+  nanoseconds interval = std::chrono::milliseconds(200);
+  nanoseconds timeout = std::chrono::seconds(1);
+  bool json = false;
+};
+
+/// Whom to ask, and how people call it.
+struct Target {
+  MacAddress mac;
+  std::string text;
+  bool everybody = false;
+};
+
+Target find_target(const Wanted& wanted) {
+  if (!wanted.to) return {MacAddress::from_u64(0xffffffffffff), "everybody", true};
+  if (const auto mac = MacAddress::parse(*wanted.to)) {
+    if (!mac->is_group()) return {*mac, mac->to_string()};
+    if (mac->is_broadcast()) return {*mac, "everybody", true};
+    throw UsageError{"--to \"" + *wanted.to + "\" is a group address (ask everybody without --to)"};
+  }
+  std::string known;
+  for (const PortInfo& port : std::move(Bus::open(wanted.path)).value().info().ports) {
+    if (!port.live) continue;
+    if (port.name == *wanted.to) return {port.mac, port.name + " (" + port.mac.to_string() + ')'};
+    known += (known.empty() ? "" : ", ") + port.name;
+  }
+  throw Exception(Error(Errc::bad_argument, "no port named \"" + *wanted.to + "\" on " +
+                                                wanted.path +
+                                                "; attached: " + (known.empty() ? "none" : known)));
+}
+
+/// One answering port. Round trips are kept one by one, for exact percentiles.
+struct Responder {
+  std::string name;  ///< empty: not in the port table, as a guest's own MAC
+  std::vector<std::uint64_t> round_trips_ns;
+  std::vector<bool> answered;  ///< by sequence number: a second answer does not count
+};
+
+/// The value that `part` (0 to 1) of sorted `values` do not exceed.
+std::uint64_t percentile(const std::vector<std::uint64_t>& values, double part) {
+  const auto rank = static_cast<std::size_t>(part * static_cast<double>(values.size()) + 0.5);
+  return values[std::clamp<std::size_t>(rank, 1, values.size()) - 1];
+}
+
+double microseconds(std::uint64_t ns) {
+  return static_cast<double>(ns) / 1000;
+}
+
+class Asker {
+ public:
+  explicit Asker(const Wanted& wanted)
+      : wanted_(wanted), target_(find_target(wanted)), port_(open_port(wanted.path, wanted.name)) {
+    std::random_device random;
+    id_ = random();
+  }
+
+  int run() {
+    const StopSignals stop;
+    if (!wanted_.json) {
+      std::printf("ping %s on %s from %s\n", target_.text.c_str(), wanted_.path.c_str(),
+                  port_.mac().to_string().c_str());
+    }
+    while (sent_at_.size() < wanted_.count && !stop.stopped()) {
+      if (const std::error_code error = ask(stop)) return fail(broken(wanted_.path, error));
+      const bool last = sent_at_.size() == wanted_.count;
+      const nanoseconds pause =
+          last || wanted_.interval.count() == 0 ? wanted_.timeout : wanted_.interval;
+      // With no interval, and after the last request, an answer ends the wait.
+      const bool until_answered = last || wanted_.interval.count() == 0;
+      if (const std::error_code error = listen(sent_at_.back() + pause, until_answered, stop)) {
+        return fail(broken(wanted_.path, error));
+      }
+    }
+    return report(stop.signal());
+  }
+
+ private:
+  std::error_code ask(const StopSignals& stop) {
+    std::array<std::byte, kPingFrameBytes> bytes;
+    sent_at_.push_back(Clock::now());
+    write_ping({.destination = target_.mac,
+                .source = port_.mac(),
+                .type = PingType::request,
+                .id = id_,
+                .sequence = static_cast<std::uint32_t>(sent_at_.size() - 1),
+                .sent_ns = static_cast<std::uint64_t>(sent_at_.back().time_since_epoch().count())},
+               bytes);
+    return send_one(port_, {bytes.data(), bytes.size()}, stop);
+  }
+
+  /// Takes answers until `end`; with `until_answered`, only until all requests that can be answered
+  /// are.
+  std::error_code listen(Clock::time_point end, bool until_answered, const StopSignals& stop) {
+    FrameBatch batch;
+    while (!stop.stopped()) {
+      batch.clear();
+      const ReceiveResult received = port_.receive(batch);
+      const Clock::time_point now = Clock::now();
+      if (received.error) return received.error;
+      for (const FrameView& frame : batch.frames()) take(frame, now);
+      if ((until_answered && all_answered()) || now >= end) break;
+      if (received.frames == 0) {
+        std::fflush(stdout);
+        await(port_, stop, end - now);
+      }
+    }
+    return {};
+  }
+
+  /// Whether nothing is left to wait for. Of everybody, nobody knows how many will answer.
+  bool all_answered() const {
+    if (target_.everybody || responders_.empty()) return false;
+    return responders_.begin()->second.answered.size() == sent_at_.size();
+  }
+
+  void take(const FrameView& frame, Clock::time_point now) {
+    const std::optional<Ping> ping = read_ping(frame);
+    if (!ping || ping->type != PingType::reply || ping->id != id_ ||
+        ping->destination != port_.mac() || ping->sequence >= sent_at_.size()) {
+      return;
+    }
+    if (!target_.everybody && ping->source != target_.mac) return;
+    const bool known = responders_.contains(ping->source);
+    if (!known && responders_.size() == kMostResponders) return;
+    Responder& from = responders_[ping->source];
+    if (!known) from.name = name_of(ping->source);
+    if (from.answered.size() <= ping->sequence) from.answered.resize(ping->sequence + 1U);
+    if (from.answered[ping->sequence]) return;
+    from.answered[ping->sequence] = true;
+    // Our own record of when it was sent: what the reply says is the peer's word.
+    const auto round_trip = static_cast<std::uint64_t>((now - sent_at_[ping->sequence]).count());
+    from.round_trips_ns.push_back(round_trip);
+    if (!wanted_.json && wanted_.interval >= kQuietInterval) {
+      std::printf("%s: seq %u, %.1f us\n", label(ping->source, from).c_str(), ping->sequence,
+                  microseconds(round_trip));
+    }
+  }
+
+  std::string name_of(const MacAddress& mac) const {
+    const Result<Bus> bus = Bus::open(wanted_.path);
+    if (!bus) return {};
+    for (const PortInfo& port : bus->info().ports) {
+      if (port.live && port.mac == mac) return port.name;
+    }
+    return {};
+  }
+
+  static std::string label(const MacAddress& mac, const Responder& from) {
+    return from.name.empty() ? mac.to_string() : from.name + " (" + mac.to_string() + ')';
+  }
+
+  int report(int signal) {
+    for (auto& [mac, from] : responders_) std::ranges::sort(from.round_trips_ns);
+    if (wanted_.json) {
+      print_json();
+    } else {
+      print_text();
+    }
+    if (!responders_.empty()) return kDone;
+    if (signal != 0) return kEndedBySignal + signal;
+    return fail("no answer from " + target_.text + " to " + std::to_string(sent_at_.size()) +
+                " requests on " + wanted_.path +
+                (target_.everybody
+                     ? " (tap and exec ports answer, and 'shmifctl ping PATH --respond')"
+                     : ""));
+  }
+
+  void print_text() const {
+    for (const auto& [mac, from] : responders_) {
+      const std::vector<std::uint64_t>& times = from.round_trips_ns;
+      const std::size_t lost = sent_at_.size() - times.size();
+      std::printf(
+          "%s: %zu sent, %zu answered, %zu lost (%.1f %%), min/p50/p99/max %.1f/%.1f/%.1f/%.1f "
+          "us\n",
+          label(mac, from).c_str(), sent_at_.size(), times.size(), lost,
+          100.0 * static_cast<double>(lost) / static_cast<double>(sent_at_.size()),
+          microseconds(times.front()), microseconds(percentile(times, 0.5)),
+          microseconds(percentile(times, 0.99)), microseconds(times.back()));
+    }
+  }
+
+  void print_json() const {
+    nlohmann::ordered_json out{{"path", wanted_.path},
+                               {"sent", sent_at_.size()},
+                               {"responders", nlohmann::ordered_json::array()}};
+    for (const auto& [mac, from] : responders_) {
+      const std::vector<std::uint64_t>& times = from.round_trips_ns;
+      out["responders"].push_back({{"name", from.name},
+                                   {"mac", mac.to_string()},
+                                   {"answered", times.size()},
+                                   {"lost", sent_at_.size() - times.size()},
+                                   {"rtt_ns_min", times.front()},
+                                   {"rtt_ns_p50", percentile(times, 0.5)},
+                                   {"rtt_ns_p99", percentile(times, 0.99)},
+                                   {"rtt_ns_max", times.back()}});
+    }
+    const std::string text =
+        out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
+    std::fwrite(text.data(), 1, text.size(), stdout);
+  }
+
+  /// More than a bus has ports; somebody who invents answers fills no memory.
+  static constexpr std::size_t kMostResponders = 4096;
+
+  const Wanted& wanted_;
+  Target target_;
+  Port port_;
+  std::uint32_t id_ = 0;
+  std::vector<Clock::time_point> sent_at_;  ///< by sequence number
+  std::map<MacAddress, Responder> responders_;
+};
+
+int run(const CommandLine& line) {
+  const Arguments args =
+      Options("ping", "PATH")
+          .about(
+              "Measures round trips of frames over the bus (EtherType 0x88b5), without any IP "
+              "stack. Every tap and exec port answers, and whoever runs ping --respond. Without "
+              "--to everybody is asked, and all that answer are listed. Exits 1 when nothing "
+              "answered.")
+          .value("to", "NAME|MAC", "ask this port alone")
+          .value("c,count", "N", "how many requests (default 5)")
+          .value("i,interval", "SECONDS",
+                 "between requests (default 0.2); 0: the next one when the last was answered")
+          .value("timeout", "SECONDS", "how long to wait for the last answers (default 1)")
+          .flag("respond", "answer others, until stopped")
+          .value("name", "NAME",
+                 "the name of the port that asks or answers (default: the next free one)")
+          .flag("json", "print the result as JSON")
+          .example("shmifctl ping /dev/shm/bus0", "who is there, and how far away")
+          .example("shmifctl ping /dev/shm/bus0 --to web -c 10000 -i 0",
+                   "the distribution of round trips to the port \"web\"")
+          .parse(line);
+  constexpr std::uint64_t kMostRequests = 100'000'000;  // each is remembered, in 16 bytes
+  Wanted wanted;
+  wanted.path = args.positional()[0];
+  wanted.to = args.text("to");
+  wanted.name = args.text("name");
+  wanted.count = args.count("count", 1, kMostRequests).value_or(wanted.count);
+  wanted.interval = args.seconds("interval").value_or(wanted.interval);
+  wanted.timeout = args.seconds("timeout").value_or(wanted.timeout);
+  wanted.json = args.flag("json");
+  if (!args.flag("respond")) return Asker(wanted).run();
+  for (const char* const option : {"to", "count", "interval", "timeout", "json"}) {
+    if (args.given(option)) {
+      throw UsageError{std::string("--respond only answers, it takes no --") + option};
+    }
+  }
+  return respond(wanted.path, wanted.name);
+}
+
+}  // namespace
+
+const Command kPingCommand{"ping", "measure round trips over the bus", run};
+
+}  // namespace shmif::tools
