@@ -74,6 +74,8 @@ if(TARGET shmifctl AND EXISTS ${PROJECT_SOURCE_DIR}/shmif/bus.cpp)
   install(TARGETS shmifctl RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
   install(FILES tools/shmifctl.bash RENAME shmifctl
     DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+  install(FILES tools/shmifctl.bash RENAME shmifctl
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
 endif()
 file(GLOB manual_pages CONFIGURE_DEPENDS docs/*.1)
 install(FILES ${manual_pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)

@@ -9,7 +9,7 @@ mkdir -p "$logs"
 say() { printf '%s\n' "$*"; }
 
 die() {
-  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  printf 'tools/%s: %s\n' "${0##*/}" "$*" >&2
   exit 1
 }
 
