@@ -1,0 +1,225 @@
+// create, stat, wait, audit, repair and destroy on sound and unsound buses.
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <array>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "shmif/port.hpp"
+#include "tests/support/run_tool.hpp"
+
+namespace shmif::test {
+namespace {
+
+using nlohmann::json;
+
+class BusCommands : public ::testing::Test {
+ protected:
+  std::string make_bus(std::vector<std::string> more = {"--size", "64K"}) {
+    const std::string path = directory.file("bus");
+    more.insert(more.begin(), {"create", path});
+    const ToolResult made = run_tool(more);
+    EXPECT_EQ(made.status, 0) << made.err;
+    EXPECT_EQ(made.out + made.err, "");
+    return path;
+  }
+  static json stat_of(const std::string& path) {
+    const ToolResult result = run_tool({"stat", path, "--json"});
+    EXPECT_EQ(result.status, 0) << result.err;
+    return json::parse(result.out);
+  }
+  static Port attached(const std::string& path, const std::string& name) {
+    PortOptions options;
+    options.name = name;
+    Port port(options);
+    const Result<void> done = port.attach(path);
+    EXPECT_TRUE(done) << done.error().message;
+    return port;
+  }
+
+  TemporaryDirectory directory;
+};
+
+std::array<std::byte, 60> broadcast_frame() {
+  std::array<std::byte, 60> frame{};
+  std::fill_n(frame.begin(), 6, std::byte{0xff});
+  frame[6] = std::byte{0x02};
+  return frame;
+}
+
+TEST_F(BusCommands, CreateTakesSizeMtuAndModeExactly) {
+  const std::string path = make_bus({"--size", "1M", "--mtu", "9000", "--mode", "0640"});
+  struct stat file{};
+  ASSERT_EQ(stat(path.c_str(), &file), 0);
+  EXPECT_EQ(file.st_mode & 07777U, 0640U);
+  const json bus = stat_of(path);
+  EXPECT_EQ(bus["geometry"]["ring_bytes"], 1U << 20U);
+  EXPECT_EQ(bus["geometry"]["mtu"], 9000);
+}
+
+TEST_F(BusCommands, StatShowsEveryFieldOfBusAndPorts) {
+  const std::string path = make_bus();
+  Port sender = attached(path, "alice");
+  Port listener = attached(path, "bob");
+  ASSERT_FALSE(sender.up());
+  ASSERT_FALSE(listener.up());
+  const auto frame = broadcast_frame();
+  const FrameView view(frame.data(), frame.size());
+  ASSERT_EQ(sender.send({&view, 1}).taken, 1U);
+  FrameBatch batch;
+  ASSERT_EQ(listener.receive(batch).frames, 1U);
+
+  const json bus = stat_of(path);
+  for (const char* field : {"path", "geometry", "generation", "first", "last", "lock_holder",
+                            "takeovers", "claims", "ports"}) {
+    EXPECT_TRUE(bus.contains(field)) << field;
+  }
+  EXPECT_EQ(bus["frames"], 1);
+  EXPECT_LT(bus["first"], bus["last"]);
+  ASSERT_EQ(bus["ports"].size(), 2U);
+  std::set<std::string> fields;
+  for (const auto& [name, value] : bus["ports"][0].items()) fields.insert(name);
+  for (const char* field : {"slot", "name", "state", "pid", "mac", "link", "up", "mode",
+                            "tx_frames", "tx_bytes", "rx_frames", "rx_bytes", "overruns",
+                            "lost_frames", "lost_bytes", "wakeups", "doorbells", "lock_sleeps"}) {
+    EXPECT_TRUE(fields.contains(field)) << field;
+  }
+  const json& alice = bus["ports"][0];
+  EXPECT_EQ(alice["name"], "alice");
+  EXPECT_EQ(alice["state"], "live");
+  EXPECT_EQ(alice["pid"], getpid());
+  EXPECT_EQ(alice["mac"], sender.mac().to_string());
+  EXPECT_EQ(alice["link"], "library");
+  EXPECT_EQ(alice["up"], true);
+  EXPECT_EQ(alice["mode"], "ethernet");
+  EXPECT_EQ(alice["tx_frames"], 1);
+  EXPECT_EQ(alice["tx_bytes"], 60);
+  EXPECT_EQ(bus["ports"][1]["rx_frames"], 1);
+  EXPECT_EQ(bus["ports"][1]["rx_bytes"], 60);
+}
+
+TEST_F(BusCommands, StatForPeopleNamesTheSameFields) {
+  const std::string path = make_bus();
+  const Port port = attached(path, "alice");
+  const ToolResult result = run_tool({"stat", path});
+  EXPECT_EQ(result.status, 0);
+  for (const char* word : {"generation", "first", "last", "lock", "takeovers", "slot", "alice",
+                           "live", "library", "down", "ethernet", "tx_frames", "lock_sleeps"}) {
+    EXPECT_NE(result.out.find(word), std::string::npos) << word << " in:\n" << result.out;
+  }
+}
+
+TEST_F(BusCommands, WaitReturnsWhenThePortComesUp) {
+  const std::string path = make_bus();
+  Port port = attached(path, "alice");
+  Tool wait({shmifctl_path(), "wait", path, "--port", "alice", "--timeout", "20"});
+  EXPECT_TRUE(run_tool({"wait", path, "--port", "alice", "--timeout", "0.2"}).err.find("down") !=
+              std::string::npos);
+  ASSERT_FALSE(port.up());
+  const ToolResult result = wait.finish();
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.out + result.err, "");
+}
+
+TEST_F(BusCommands, WaitWaitsForTheBusToo) {
+  const std::string path = directory.file("bus");
+  Tool wait({shmifctl_path(), "wait", path, "--port", "alice", "--timeout", "20"});
+  const ToolResult early = run_tool({"wait", path, "--port", "alice", "--timeout", "0.1"});
+  EXPECT_EQ(early.status, 1);
+  EXPECT_NE(early.err.find("no such bus"), std::string::npos) << early.err;
+  make_bus();
+  Port port = attached(path, "alice");
+  ASSERT_FALSE(port.up());
+  EXPECT_EQ(wait.finish().status, 0);
+}
+
+TEST_F(BusCommands, WaitNoticesABusMadeAnew) {
+  const std::string path = make_bus();
+  Tool wait({shmifctl_path(), "wait", path, "--port", "alice", "--timeout", "20"});
+  EXPECT_EQ(run_tool({"wait", path, "--port", "alice", "--timeout", "0.1"}).status, 1);
+  ASSERT_EQ(run_tool({"destroy", path}).status, 0);
+  make_bus();
+  Port port = attached(path, "alice");
+  ASSERT_FALSE(port.up());
+  EXPECT_EQ(wait.finish().status, 0);
+}
+
+TEST_F(BusCommands, AnInterruptedWaitEndsBySignal) {
+  const std::string path = make_bus();
+  Tool wait({shmifctl_path(), "wait", path, "--port", "nobody"});
+  EXPECT_FALSE(wait.wait_for("anything", std::chrono::milliseconds(100)));
+  wait.signal(SIGINT);
+  EXPECT_EQ(wait.finish().status, 130);
+}
+
+TEST_F(BusCommands, AKilledPortIsDeadUntilRepairFreesIt) {
+  const std::string path = make_bus();
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    Port port = Port(PortOptions{.name = "mallory"});
+    if (!port.attach(path) || port.up()) _exit(1);
+    raise(SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+
+  json bus = stat_of(path);
+  ASSERT_EQ(bus["ports"].size(), 1U);
+  EXPECT_EQ(bus["ports"][0]["state"], "dead");
+  EXPECT_EQ(run_tool({"wait", path, "--port", "mallory", "--timeout", "0"}).status, 1);
+  EXPECT_EQ(run_tool({"audit", path}).status, 0) << "a dead port breaks no invariant";
+  const ToolResult repair = run_tool({"repair", path});
+  EXPECT_EQ(repair.status, 0) << repair.err;
+  EXPECT_NE(repair.out.find("freed 1 dead port"), std::string::npos) << repair.out;
+  EXPECT_TRUE(stat_of(path)["ports"].empty());
+  EXPECT_NE(run_tool({"repair", path}).out.find("nothing to repair"), std::string::npos);
+}
+
+TEST_F(BusCommands, AuditFindsScribblesAndRepairMendsThem) {
+  const std::string path = make_bus();
+  {
+    Port port = attached(path, "alice");
+    ASSERT_FALSE(port.up());
+    const auto frame = broadcast_frame();
+    const std::vector<FrameView> views(8, FrameView(frame.data(), frame.size()));
+    ASSERT_EQ(port.send(views).taken, views.size());
+  }
+  EXPECT_EQ(run_tool({"audit", path}).status, 0);
+  EXPECT_EQ(json::parse(run_tool({"audit", path, "--json"}).out)["frames"], 8);
+
+  // The ring lies at the end of the file; something in its first bytes is the oldest record's
+  // header.
+  const std::uint64_t ring_begin = std::filesystem::file_size(path) - (64U << 10U);
+  const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_GE(fd, 0);
+  const std::array<unsigned char, 8> junk = {0xde, 0xad, 0xbe, 0xef, 0xde, 0xad, 0xbe, 0xef};
+  ASSERT_EQ(pwrite(fd, junk.data(), junk.size(), static_cast<off_t>(ring_begin)), 8);
+  close(fd);
+
+  const ToolResult audit = run_tool({"audit", path});
+  EXPECT_EQ(audit.status, 1);
+  EXPECT_EQ(audit.out.rfind("I", 0), 0U) << audit.out;
+  EXPECT_NE(audit.err.find("shmifctl repair"), std::string::npos) << audit.err;
+  const ToolResult as_json = run_tool({"audit", path, "--json"});
+  EXPECT_EQ(as_json.status, 1);
+  EXPECT_FALSE(json::parse(as_json.out)["findings"].empty());
+
+  const ToolResult repair = run_tool({"repair", path});
+  EXPECT_EQ(repair.status, 0) << repair.err;
+  EXPECT_NE(repair.out.find("rebuilt the ring"), std::string::npos) << repair.out;
+  EXPECT_EQ(run_tool({"audit", path}).status, 0);
+}
+
+TEST_F(BusCommands, DestroyRemovesTheFile) {
+  const std::string path = make_bus();
+  EXPECT_EQ(run_tool({"destroy", path}).status, 0);
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+}  // namespace
+}  // namespace shmif::test
