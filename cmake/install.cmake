@@ -70,7 +70,7 @@ if(TARGET shmif_tap)
   install(FILES ${CMAKE_CURRENT_BINARY_DIR}/shmif-tap.pc DESTINATION ${SHMIF_PKGCONFIG_DIR})
 endif()
 
-if(TARGET shmifctl AND EXISTS ${PROJECT_SOURCE_DIR}/shmif/bus.cpp)
+if(TARGET shmifctl)
   install(TARGETS shmifctl RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
   install(FILES tools/shmifctl.bash RENAME shmifctl
     DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
