@@ -33,8 +33,14 @@ int run(const CommandLine& line) {
     if (!mode) throw UsageError{"--mode \"" + *text + "\" is not a mode (octal digits, 0 to 0777)"};
     options.mode = *mode;
   }
-  Bus::create(args.positional()[0], options).value();
-  return kDone;
+  const std::string path = args.positional()[0];
+  const Result<void> made = Bus::create(path, options);
+  if (made) return kDone;
+  // A size that is not possible is refused before the path is looked at; the user wants to see
+  // both.
+  const std::string& why = made.error().message;
+  const bool names_path = why.find(path) != std::string::npos;
+  return fail({made.error().code, names_path ? why : "cannot create the bus " + path + ": " + why});
 }
 
 }  // namespace

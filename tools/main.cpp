@@ -7,6 +7,7 @@
 #include <cstring>
 #include <exception>
 
+#include "bus/sigbus_guard.hpp"
 #include "tools/commands.hpp"
 #include "tools/options.hpp"
 #include "tools/version.hpp"
@@ -122,6 +123,8 @@ int finish_output(int code) {
 }
 
 int guarded_main(std::vector<std::string> words) {
+  // A bus that somebody truncates under us is an error then, and not our death.
+  bus::install_sigbus_guard();
   std::string command;
   try {
     return finish_output(run(std::move(words), command));
@@ -133,7 +136,10 @@ int guarded_main(std::vector<std::string> words) {
              " --help'");
     return kWrongUsage;
   } catch (const Exception& error) {
-    complain(error.what());
+    const std::string what = error.what();
+    // Some of the libraries' messages say only what is wrong; what was tried comes before that.
+    const bool says_what_was_tried = what.rfind("cannot ", 0) == 0 || command.empty();
+    complain(says_what_was_tried ? what : "cannot " + command + ": " + what);
     return exit_code_of(error.code());
   } catch (const std::exception& error) {
     return fail((command.empty() ? "" : "cannot finish " + command + ": ") + error.what());
