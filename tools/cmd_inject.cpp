@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <optional>
 #include <vector>
@@ -28,7 +29,7 @@ double parse_timing(const std::string& text) {
   if (text.starts_with('x')) {
     const auto [stop, error] =
         std::from_chars(text.data() + 1, end, speed, std::chars_format::fixed);
-    if (error == std::errc{} && stop == end && speed > 0) return speed;
+    if (error == std::errc{} && stop == end && speed > 0 && std::isfinite(speed)) return speed;
   }
   throw UsageError{"--timing \"" + text +
                    "\" is not a timing (original, flat, or xN for N times as fast, as x10)"};

@@ -2,12 +2,10 @@
 
 #include <fcntl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <csignal>
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -15,35 +13,10 @@
 
 #include "shmif/unique_fd.hpp"
 #include "tests/shmif/link_conformance.hpp"
+#include "tests/support/run_tool.hpp"
 
 namespace shmif::test {
 namespace {
-
-/// A directory for one test's files.
-class ScratchDir {
- public:
-  ScratchDir() {
-    char name[] = "/tmp/shmif-pcap-XXXXXX";
-    if (mkdtemp(name) == nullptr) throw std::runtime_error("mkdtemp");
-    path_ = name;
-  }
-  ~ScratchDir() { std::filesystem::remove_all(path_); }
-  std::string file(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
-
-/// What a command prints on standard output.
-std::string output_of(const std::string& command) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> pipe(popen(command.c_str(), "r"), pclose);
-  std::string out;
-  std::array<char, 4096> part{};
-  while (const std::size_t n = std::fread(part.data(), 1, part.size(), pipe.get())) {
-    out.append(part.data(), n);
-  }
-  return out;
-}
 
 bool have_tshark() {
   return std::system("command -v tshark >/dev/null 2>&1") == 0;
@@ -112,7 +85,7 @@ class PcapReaderRig {
   void end() {}  // the file ends by itself
 
  private:
-  ScratchDir dir_;
+  TemporaryDirectory dir_;
   std::optional<PcapReader> reader_;
 };
 
@@ -147,7 +120,7 @@ class PcapWriterRig {
   void end() {}
 
  private:
-  ScratchDir dir_;
+  TemporaryDirectory dir_;
   PcapWriter writer_;
   std::ifstream file_;
 };
@@ -161,7 +134,7 @@ std::vector<FrameView> read_all(PcapReader& reader, FrameBatch& batch) {
 }
 
 TEST(PcapReader, TakesWhatIsSentToItAndDropsIt) {
-  const ScratchDir dir;
+  const TemporaryDirectory dir;
   write_capture(dir.file("a.pcap"), {});
   auto reader = PcapReader::open(dir.file("a.pcap")).value();
   const std::vector<Bytes> frames(3, make_frame(60, 1));
@@ -171,7 +144,7 @@ TEST(PcapReader, TakesWhatIsSentToItAndDropsIt) {
 }
 
 TEST(PcapReader, KeepsTimesToTheNanosecond) {
-  const ScratchDir dir;
+  const TemporaryDirectory dir;
   write_capture(dir.file("a.pcap"), {make_frame(60, 1), make_frame(60, 2)});
   auto reader = PcapReader::open(dir.file("a.pcap")).value();
   FrameBatch batch;
@@ -182,7 +155,7 @@ TEST(PcapReader, KeepsTimesToTheNanosecond) {
 }
 
 TEST(PcapReader, ReadsMicrosecondFilesToo) {
-  const ScratchDir dir;
+  const TemporaryDirectory dir;
   const Bytes frame = make_frame(60, 1);
   write_file(dir.file("a.pcap"), file_header() + record(5, 7, frame, frame.size()));
   auto reader = PcapReader::open(dir.file("a.pcap")).value();
@@ -194,12 +167,12 @@ TEST(PcapReader, ReadsMicrosecondFilesToo) {
 
 TEST(PcapReader, ReadsPcapngWithItsNanoseconds) {
   if (!have_tshark()) GTEST_SKIP() << "tshark is not installed";
-  const ScratchDir dir;
+  const TemporaryDirectory dir;
   write_capture(dir.file("a.pcap"), {make_frame(60, 1), make_frame(61, 2)});
-  ASSERT_EQ(std::system(("tshark -r " + dir.file("a.pcap") + " -F pcapng -w " +
-                         dir.file("a.pcapng") + " 2>/dev/null")
-                            .c_str()),
-            0);
+  ASSERT_EQ(
+      run_program({"tshark", "-r", dir.file("a.pcap"), "-F", "pcapng", "-w", dir.file("a.pcapng")})
+          .status,
+      0);
   auto reader = PcapReader::open(dir.file("a.pcapng")).value();
   FrameBatch batch;
   const auto frames = read_all(reader, batch);
@@ -209,7 +182,7 @@ TEST(PcapReader, ReadsPcapngWithItsNanoseconds) {
 }
 
 TEST(PcapReader, ARecordCapturedCutShortGivesATruncatedFrame) {
-  const ScratchDir dir;
+  const TemporaryDirectory dir;
   const Bytes frame = make_frame(1514, 1);
   write_file(dir.file("a.pcap"), file_header() + record(1, 0, frame, 96));
   auto reader = PcapReader::open(dir.file("a.pcap")).value();
@@ -222,7 +195,7 @@ TEST(PcapReader, ARecordCapturedCutShortGivesATruncatedFrame) {
 }
 
 TEST(PcapReader, SkipsRecordsWithoutAnEthernetHeaderAndCountsThem) {
-  const ScratchDir dir;
+  const TemporaryDirectory dir;
   const Bytes frame = make_frame(60, 1);
   write_file(dir.file("a.pcap"), file_header() + record(1, 0, frame, 13) + record(1, 0, frame, 0) +
                                      record(1, 0, frame, 14));
@@ -233,7 +206,7 @@ TEST(PcapReader, SkipsRecordsWithoutAnEthernetHeaderAndCountsThem) {
 }
 
 TEST(PcapReader, AFileThatEndsWithinARecordDeliversTheRestAndSaysSo) {
-  const ScratchDir dir;
+  const TemporaryDirectory dir;
   const Bytes frame = make_frame(60, 1);
   write_file(dir.file("a.pcap"),
              file_header() + record(1, 0, frame, 60) + record(2, 0, frame, 60).substr(0, 40));
@@ -246,7 +219,7 @@ TEST(PcapReader, AFileThatEndsWithinARecordDeliversTheRestAndSaysSo) {
 }
 
 TEST(PcapReader, AWholeFileEndsWithoutAComplaint) {
-  const ScratchDir dir;
+  const TemporaryDirectory dir;
   write_capture(dir.file("a.pcap"), {make_frame(60, 1)});
   auto reader = PcapReader::open(dir.file("a.pcap")).value();
   FrameBatch batch;
@@ -256,7 +229,7 @@ TEST(PcapReader, AWholeFileEndsWithoutAComplaint) {
 }
 
 TEST(PcapReader, ReplaysWithTheRecordedGaps) {
-  const ScratchDir dir;
+  const TemporaryDirectory dir;
   // 40 ms apart. Only a lower bound is asserted, which no slow machine can break.
   write_capture(dir.file("a.pcap"), {make_frame(60, 1), make_frame(60, 2)}, 40'000'000);
   auto reader = PcapReader::open(dir.file("a.pcap"), {.speed = 1}).value();
@@ -274,7 +247,7 @@ TEST(PcapReader, ReplaysWithTheRecordedGaps) {
 }
 
 TEST(PcapReader, TimesThatGoBackMeanAtOnce) {
-  const ScratchDir dir;
+  const TemporaryDirectory dir;
   const Bytes frame = make_frame(60, 1);
   write_file(dir.file("a.pcap"), file_header() + record(1000, 0, frame, 60) +
                                      record(1, 0, frame, 60) + record(0, 0, frame, 60));
@@ -283,7 +256,7 @@ TEST(PcapReader, TimesThatGoBackMeanAtOnce) {
 }
 
 TEST(PcapReader, FilesThatCannotBeReplayedAreRefusedWithTheReason) {
-  const ScratchDir dir;
+  const TemporaryDirectory dir;
   const auto message = [](const std::string& path) {
     const auto r = PcapReader::open(path);
     EXPECT_FALSE(r);
@@ -304,18 +277,18 @@ TEST(PcapReader, FilesThatCannotBeReplayedAreRefusedWithTheReason) {
 
 TEST(PcapWriter, WritesWhatTsharkReads) {
   if (!have_tshark()) GTEST_SKIP() << "tshark is not installed";
-  const ScratchDir dir;
+  const TemporaryDirectory dir;
   write_capture(dir.file("a.pcap"), {make_frame(60, 1), make_frame(1514, 2)});
-  const std::string lines =
-      output_of("tshark -r " + dir.file("a.pcap") +
-                " -T fields -e frame.time_epoch -e frame.len -e eth.src 2>&1");
+  const std::string lines = run_program({"tshark", "-r", dir.file("a.pcap"), "-T", "fields", "-e",
+                                         "frame.time_epoch", "-e", "frame.len", "-e", "eth.src"})
+                                .out;
   EXPECT_NE(lines.find("1700000000.123457790\t60\tb2:a0:c0:ff:ee:01"), std::string::npos) << lines;
   EXPECT_NE(lines.find("1700000000.123458791\t1514\tb2:a0:c0:ff:ee:01"), std::string::npos)
       << lines;
 }
 
 TEST(PcapWriter, ASnapLengthCutsFramesAndKeepsTheirTrueLength) {
-  const ScratchDir dir;
+  const TemporaryDirectory dir;
   {
     auto writer = PcapWriter::create(dir.file("a.pcap"), {.snap_bytes = 96}).value();
     const std::vector<Bytes> frames{make_frame(1000, 1), make_frame(60, 2)};
@@ -331,7 +304,7 @@ TEST(PcapWriter, ASnapLengthCutsFramesAndKeepsTheirTrueLength) {
 }
 
 TEST(PcapWriter, ATruncatedFrameKeepsItsTrueLength) {
-  const ScratchDir dir;
+  const TemporaryDirectory dir;
   const Bytes bytes = make_frame(60, 1);
   FrameView frame(bytes.data(), bytes.size());
   frame.true_bytes = 9000;
@@ -344,7 +317,7 @@ TEST(PcapWriter, ATruncatedFrameKeepsItsTrueLength) {
 }
 
 TEST(PcapWriter, WritesItsHeaderAtOnceAndTheRestWhenItsUserIsAboutToSleep) {
-  const ScratchDir dir;
+  const TemporaryDirectory dir;
   auto writer = PcapWriter::create(dir.file("a.pcap")).value();
   EXPECT_EQ(std::filesystem::file_size(dir.file("a.pcap")), 24U);
   const std::vector<Bytes> frames{make_frame(60, 1)};
@@ -380,7 +353,7 @@ TEST(PcapWriter, AClosedPipeIsReportedOnceAndDoesNotEndTheProcess) {
 }
 
 TEST(PcapWriter, AFullDiskLeavesAFileOfWholeRecords) {
-  const ScratchDir dir;
+  const TemporaryDirectory dir;
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
   // A limit on the file's size stands in for a full disk: write() takes a part, then fails.
@@ -412,7 +385,7 @@ TEST(PcapWriter, AFullDiskIsAnErrorWhenTheFileIsMade) {
 }
 
 TEST(PcapWriter, AFileThatCannotBeMadeIsAnErrorThatNamesIt) {
-  const ScratchDir dir;
+  const TemporaryDirectory dir;
   const auto writer = PcapWriter::create(dir.file("no/such/place.pcap"));
   ASSERT_FALSE(writer);
   EXPECT_EQ(writer.error().code, std::errc::no_such_file_or_directory);
@@ -420,7 +393,7 @@ TEST(PcapWriter, AFileThatCannotBeMadeIsAnErrorThatNamesIt) {
 }
 
 TEST(PcapWriter, KeepsEveryFrameOfMoreThanItsBuffer) {
-  const ScratchDir dir;
+  const TemporaryDirectory dir;
   {
     auto writer = PcapWriter::create(dir.file("a.pcap"), {.buffer_bytes = 1}).value();
     const std::vector<Bytes> frames(1000, make_frame(1514, 1));

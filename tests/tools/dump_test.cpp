@@ -1,0 +1,256 @@
+// shmifctl dump, through the program.
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+
+#include "tests/tools/bus_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+std::vector<std::string> dump(const BusRig& rig, const std::vector<std::string>& more) {
+  std::vector<std::string> argv{shmifctl_path(), "dump", rig.path()};
+  argv.insert(argv.end(), more.begin(), more.end());
+  return argv;
+}
+
+std::int64_t lines(const std::string& text) {
+  return std::ranges::count(text, '\n');
+}
+
+TEST(Dump, PrintsALinePerFrameAndTheCountsAtTheEnd) {
+  const BusRig rig;
+  Port port = rig.port();
+  Tool tool(dump(rig, {"--name", "ear", "-c", "2"}));
+  ASSERT_TRUE(rig.wait_for_port("ear"));
+  send(port, {arp_request(), make_frame(60, 1), make_frame(60, 2)});
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 0);
+  EXPECT_EQ(lines(r.out), 2);
+  EXPECT_TRUE(contains(r.out, "ARP, Request who-has 198.18.0.2 tell 198.18.0.1, length 46\n"));
+  EXPECT_TRUE(contains(r.out, "ethertype Local Experimental 2 (0x88b6)"));
+  EXPECT_EQ(r.err, "2 frames captured, 0 filtered out, 0 lost\n");
+}
+
+TEST(Dump, IsSeenInThePortTableAsWhatItIs) {
+  const BusRig rig;
+  const Tool tool(dump(rig, {"--name", "ear"}));
+  ASSERT_TRUE(rig.wait_for_port("ear"));
+  const auto ports = Bus::open(rig.path()).value().info().ports;
+  ASSERT_EQ(ports.size(), 1U);
+  EXPECT_EQ(ports[0].link, LinkKind::dump);
+  EXPECT_TRUE(ports[0].promiscuous);
+}
+
+TEST(Dump, HearsWhatIsAddressedToOthers) {
+  const BusRig rig;
+  Port port = rig.port();
+  Tool tool(dump(rig, {"--name", "ear", "-c", "1", "-e"}));
+  ASSERT_TRUE(rig.wait_for_port("ear"));
+  Bytes frame = make_frame(60, 1);
+  for (std::size_t i = 0; i < 6; ++i) frame[i] = std::byte{0x02};
+  send(port, {frame});
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 0);
+  EXPECT_TRUE(contains(r.out, " > 02:02:02:02:02:02, ethertype ")) << r.out;
+}
+
+TEST(Dump, HistoryShowsWhatIsStillInTheRing) {
+  const BusRig rig;
+  Port port = rig.port();
+  send(port, {arp_request(), make_frame(60, 1), make_frame(60, 2)});
+  const ToolResult r = run_program(dump(rig, {"--history", "--timeout", "0"}));
+  EXPECT_EQ(r.status, 0);
+  EXPECT_EQ(lines(r.out), 3);
+  EXPECT_EQ(r.err, "3 frames captured, 0 filtered out, 0 lost\n");
+  EXPECT_EQ(lines(run_program(dump(rig, {"--timeout", "0"})).out), 0) << "only when asked for";
+}
+
+TEST(Dump, HistoryIsFollowedByWhatComes) {
+  const BusRig rig;
+  Port port = rig.port();
+  send(port, {arp_request()});
+  Tool tool(dump(rig, {"--history", "--name", "ear", "-c", "2"}));
+  ASSERT_TRUE(rig.wait_for_port("ear"));
+  ASSERT_TRUE(tool.wait_for("ARP")) << "lines must not wait in a buffer";
+  send(port, {make_frame(60, 1)});
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 0);
+  EXPECT_EQ(lines(r.out), 2);
+}
+
+TEST(Dump, TheFilterCountsWhatItLeavesOut) {
+  const BusRig rig;
+  Port port = rig.port();
+  send(port, {arp_request(), make_frame(60, 1), make_frame(60, 2), arp_request()});
+  const ToolResult r =
+      run_program(dump(rig, {"--history", "--timeout", "0", "arp", "and", "less 100"}));
+  EXPECT_EQ(r.status, 0);
+  EXPECT_EQ(lines(r.out), 2);
+  EXPECT_EQ(r.err, "2 frames captured, 2 filtered out, 0 lost\n");
+}
+
+TEST(Dump, ABadFilterIsWrongUsageInOneLine) {
+  const BusRig rig;
+  const ToolResult r = run_program(dump(rig, {"-w", rig.file("x.pcap"), "tcp", "prot", "80"}));
+  EXPECT_EQ(r.status, 2);
+  EXPECT_EQ(lines(r.err), 1) << r.err;
+  EXPECT_TRUE(contains(r.err, "\"tcp prot 80\"")) << r.err;
+  EXPECT_FALSE(std::filesystem::exists(rig.file("x.pcap"))) << "left half made";
+}
+
+TEST(Dump, AMissingBusIsAnErrorAndLeavesNoFile) {
+  const TemporaryDirectory directory;
+  const ToolResult r =
+      run_tool({"dump", directory.file("none"), "-w", directory.file("x.pcap"), "-c", "1"});
+  EXPECT_EQ(r.status, 1);
+  EXPECT_EQ(lines(r.err), 1) << r.err;
+  EXPECT_TRUE(contains(r.err, directory.file("none"))) << r.err;
+  EXPECT_FALSE(std::filesystem::exists(directory.file("x.pcap")));
+}
+
+TEST(Dump, WritesACaptureWithTheTimesOfTheBus) {
+  const BusRig rig;
+  Port port = rig.port();
+  const std::vector<Bytes> frames{arp_request(), make_frame(1514, 1)};
+  send(port, frames);
+  const ToolResult r = run_program(dump(rig, {"--history", "-c", "2", "-w", rig.file("out.pcap")}));
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_EQ(r.out, "");
+  EXPECT_EQ(r.err, "2 frames captured, 0 filtered out, 0 lost\n");
+  EXPECT_TRUE(same_frames(frames, read_capture(rig.file("out.pcap"))));
+}
+
+TEST(Dump, TsharkReadsWhatItWrote) {
+  if (std::system("command -v tshark >/dev/null 2>&1") != 0)
+    GTEST_SKIP() << "tshark is not installed";
+  const BusRig rig;
+  Port port = rig.port();
+  send(port, {arp_request(), make_frame(60, 1)});
+  run_program(dump(rig, {"--history", "-c", "2", "-w", rig.file("out.pcap")}));
+  const ToolResult r = run_program({"tshark", "-r", rig.file("out.pcap"), "-T", "fields", "-e",
+                                    "frame.len", "-e", "arp.dst.proto_ipv4"});
+  EXPECT_EQ(r.out, "60\t198.18.0.2\n60\t\n") << r.err;
+}
+
+TEST(Dump, StandardOutputCarriesALiveCapture) {
+  const BusRig rig;
+  Port port = rig.port();
+  Tool tool(dump(rig, {"--name", "ear", "-w", "-"}));
+  ASSERT_TRUE(rig.wait_for_port("ear"));
+  Bytes frame = make_frame(60, 1);
+  const std::string mark = "a mark inside a frame";
+  std::ranges::transform(mark, frame.begin() + 20,
+                         [](char c) { return static_cast<std::byte>(c); });
+  send(port, {frame});
+  EXPECT_TRUE(tool.wait_for(mark)) << "a live reader waits for what is in a buffer";
+  tool.signal(SIGINT);
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 0);
+  EXPECT_EQ(r.out.size(), 24U + 16 + 60);
+  EXPECT_EQ(r.err, "1 frames captured, 0 filtered out, 0 lost\n");
+}
+
+TEST(Dump, AReaderThatGoesAwayIsOneErrorAndNoSignal) {
+  const BusRig rig;
+  Port port = rig.port();
+  send(port, std::vector<Bytes>(100, make_frame(1514, 1)));
+  // The reader takes the file's header and goes; the rest is more than the pipe holds.
+  const ToolResult r = run_program({"bash", "-c",
+                                    shmifctl_path() + " dump " + rig.path() +
+                                        " --history -w - | head -c 24 >/dev/null; "
+                                        "echo ${PIPESTATUS[0]}"});
+  EXPECT_FALSE(r.timed_out);
+  EXPECT_EQ(r.out, "1\n");
+  EXPECT_TRUE(contains(r.err, "cannot write to standard output: Broken pipe\n")) << r.err;
+  EXPECT_EQ(lines(r.err), 2) << r.err;
+}
+
+TEST(Dump, StoppingSignalsEndItWithTheCountsAndZero) {
+  for (const int number : {SIGINT, SIGTERM}) {
+    const BusRig rig;
+    Tool tool(dump(rig, {"--name", "ear"}));
+    ASSERT_TRUE(rig.wait_for_port("ear"));
+    tool.signal(number);
+    const ToolResult r = tool.finish();
+    EXPECT_EQ(r.status, 0) << number;
+    EXPECT_EQ(r.err, "0 frames captured, 0 filtered out, 0 lost\n");
+  }
+}
+
+TEST(Dump, NeverOverwritesABus) {
+  const BusRig rig;
+  const ToolResult r = run_program(dump(rig, {"-w", rig.path()}));
+  EXPECT_EQ(r.status, 1);
+  EXPECT_TRUE(contains(r.err, "it is a bus")) << r.err;
+  EXPECT_TRUE(Bus::open(rig.path()));
+}
+
+TEST(Dump, AFullDiskEndsItWithAnError) {
+  const BusRig rig;
+  Port port = rig.port();
+  send(port, std::vector<Bytes>(100, make_frame(1514, 1)));
+  // A limit on file sizes stands in for the disk.
+  const ToolResult r =
+      run_program({"bash", "-c",
+                   "trap '' XFSZ; ulimit -f 8; exec " + shmifctl_path() + " dump " + rig.path() +
+                       " --history --timeout 0 -w " + rig.file("out.pcap")});
+  EXPECT_EQ(r.status, 1);
+  EXPECT_TRUE(contains(r.err, "cannot write \"" + rig.file("out.pcap") + "\": File too large"))
+      << r.err;
+  const std::size_t whole = read_capture(rig.file("out.pcap")).size();
+  EXPECT_GT(whole, 0U);
+  EXPECT_TRUE(contains(r.err, std::to_string(whole) + " frames captured")) << r.err;
+}
+
+TEST(Dump, AccountsForEveryFrameWhenFlooded) {
+  const BusRig rig;
+  Port port = rig.port();
+  Tool tool(dump(rig, {"--name", "ear", "-w", rig.file("out.pcap")}));
+  ASSERT_TRUE(rig.wait_for_port("ear"));
+  constexpr std::size_t kBatches = 2000;
+  const std::vector<Bytes> frames(100, make_frame(1000, 1));
+  for (std::size_t i = 0; i < kBatches; ++i) send(port, frames);
+  // The counts are read when it has heard the last one.
+  const Bytes last = arp_request();
+  send(port, {last});
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  tool.signal(SIGINT);
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 0);
+  unsigned long long captured = 0, filtered = 0, lost = 0;
+  ASSERT_EQ(std::sscanf(r.err.c_str(), "%llu frames captured, %llu filtered out, %llu lost",
+                        &captured, &filtered, &lost),
+            3)
+      << r.err;
+  EXPECT_EQ(captured + lost, kBatches * frames.size() + 1) << r.err;
+  const std::vector<Bytes> written = read_capture(rig.file("out.pcap"));
+  EXPECT_EQ(written.size(), captured);
+  ASSERT_FALSE(written.empty());
+  EXPECT_EQ(written.back(), last);
+}
+
+TEST(Dump, FollowsABusThatMayOnlyBeRead) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to become somebody else";
+  const BusRig rig({.mode = 0644});
+  ASSERT_EQ(chmod(rig.directory().c_str(), 0755), 0);
+  Port port = rig.port();
+  send(port, {arp_request()});
+  Tool tool({"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", shmifctl_path(),
+             "dump", rig.path(), "--history", "-c", "2"});
+  ASSERT_TRUE(tool.wait_for("ARP")) << tool.finish(std::chrono::milliseconds(1)).err;
+  EXPECT_EQ(Bus::open(rig.path()).value().info().ports.size(), 1U) << "it has no slot";
+  send(port, {make_frame(60, 1)});
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 0);
+  EXPECT_EQ(r.err, "2 frames captured, 0 filtered out, 0 lost\n");
+}
+
+}  // namespace
+}  // namespace shmif::test

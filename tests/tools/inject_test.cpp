@@ -1,0 +1,149 @@
+// shmifctl inject, through the program.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "tests/tools/bus_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+ToolResult inject(const BusRig& rig, const std::vector<std::string>& more, std::string input = {}) {
+  std::vector<std::string> argv{"inject", rig.path()};
+  argv.insert(argv.end(), more.begin(), more.end());
+  return run_tool(argv, std::move(input));
+}
+
+std::int64_t lines(const std::string& text) {
+  return std::ranges::count(text, '\n');
+}
+
+std::vector<Bytes> some_frames(std::size_t count) {
+  std::vector<Bytes> frames;
+  for (std::size_t i = 0; i < count; ++i) frames.push_back(make_frame(60 + i, i));
+  return frames;
+}
+
+TEST(Inject, ReplaysAFileInOrderAndUnchanged) {
+  for (const char* const timing : {"original", "flat", "x10", "x0.5"}) {
+    const BusRig rig;
+    Port port = rig.port();
+    const std::vector<Bytes> frames = some_frames(100);
+    write_capture(rig.file("in.pcap"), frames);
+    const ToolResult r = inject(rig, {rig.file("in.pcap"), "--timing", timing});
+    EXPECT_EQ(r.status, 0) << r.err;
+    EXPECT_EQ(r.out, "100 frames sent, 10.7 KiB\n");
+    EXPECT_EQ(r.err, "");
+    EXPECT_TRUE(same_frames(frames, collect(port, 100))) << timing;
+  }
+}
+
+TEST(Inject, FramesCarryTheTimeOfTheirReplay) {
+  const BusRig rig;
+  Port port = rig.port();
+  write_capture(rig.file("in.pcap"), some_frames(1));
+  EXPECT_EQ(inject(rig, {rig.file("in.pcap")}).status, 0);
+  FrameBatch batch;
+  ASSERT_EQ(port.receive(batch).frames, 1U);
+  EXPECT_GT(batch[0].time_ns, 1'750'000'000'000'000'000U) << "the time of the recording, 2023";
+}
+
+TEST(Inject, LoopsAsOftenAsAsked) {
+  const BusRig rig;
+  Port port = rig.port();
+  write_capture(rig.file("in.pcap"), some_frames(10));
+  EXPECT_EQ(inject(rig, {rig.file("in.pcap"), "--timing", "flat", "--loop", "3"}).status, 0);
+  EXPECT_EQ(collect(port, 30).size(), 30U);
+}
+
+TEST(Inject, ReadsStandardInput) {
+  const BusRig rig;
+  Port port = rig.port();
+  write_capture(rig.file("in.pcap"), some_frames(10));
+  std::ifstream file(rig.file("in.pcap"), std::ios::binary);
+  std::ostringstream bytes;
+  bytes << file.rdbuf();
+  EXPECT_EQ(inject(rig, {"-", "--timing", "flat"}, bytes.str()).status, 0);
+  EXPECT_EQ(collect(port, 10).size(), 10U);
+}
+
+TEST(Inject, CountsAndReportsFramesThatAreTooLong) {
+  const BusRig rig;
+  Port port = rig.port();
+  write_capture(rig.file("in.pcap"),
+                {make_frame(60, 1), make_frame(4000, 2), make_frame(61, 3), make_frame(9000, 4)});
+  const ToolResult r = inject(rig, {rig.file("in.pcap"), "--timing", "flat"});
+  EXPECT_EQ(r.status, 1);
+  EXPECT_EQ(r.out, "2 frames sent, 121 B\n");
+  EXPECT_EQ(lines(r.err), 1);
+  EXPECT_TRUE(contains(r.err, "2 frames")) << r.err;
+  EXPECT_TRUE(contains(r.err, "9000 bytes, the bus takes 1522")) << r.err;
+  EXPECT_TRUE(same_frames({make_frame(60, 1), make_frame(61, 3)}, collect(port, 2)));
+}
+
+TEST(Inject, SendsWhatIsWholeOfADamagedFileAndFails) {
+  const BusRig rig;
+  Port port = rig.port();
+  write_capture(rig.file("in.pcap"), some_frames(3));
+  std::filesystem::resize_file(rig.file("in.pcap"),
+                               std::filesystem::file_size(rig.file("in.pcap")) - 5);
+  const ToolResult r = inject(rig, {rig.file("in.pcap"), "--timing", "flat"});
+  EXPECT_EQ(r.status, 1);
+  EXPECT_TRUE(contains(r.err, "in.pcap\" is damaged")) << r.err;
+  EXPECT_EQ(collect(port, 2).size(), 2U);
+}
+
+TEST(Inject, WhatCannotBeReplayedIsAnErrorOfOneLine) {
+  const BusRig rig;
+  std::ofstream(rig.file("text")) << "this is no capture at all, only a text";
+  for (const std::string name : {"none", "text", "."}) {
+    const ToolResult r = inject(rig, {rig.file(name)});
+    EXPECT_EQ(r.status, 1) << name;
+    EXPECT_EQ(lines(r.err), 1) << r.err;
+    EXPECT_TRUE(contains(r.err, rig.file(name))) << r.err;
+  }
+  write_capture(rig.file("in.pcap"), some_frames(1));
+  const ToolResult r = run_tool({"inject", rig.file("nobus"), rig.file("in.pcap")});
+  EXPECT_EQ(r.status, 1);
+  EXPECT_TRUE(contains(r.err, rig.file("nobus"))) << r.err;
+}
+
+TEST(Inject, WrongTimingsAreWrongUsage) {
+  const BusRig rig;
+  for (const char* const timing : {"fast", "x", "x0", "x-1", "xfast", "10", "x1e3", "xinf", ""}) {
+    const ToolResult r = inject(rig, {rig.file("in.pcap"), "--timing", timing});
+    EXPECT_EQ(r.status, 2) << timing;
+    EXPECT_EQ(lines(r.err), 1) << r.err;
+  }
+  EXPECT_EQ(inject(rig, {"-", "--loop", "2"}).status, 2);
+  EXPECT_EQ(run_tool({"inject", rig.path()}).status, 2);
+}
+
+TEST(Inject, ASignalEndsItBeforeTheNextFrame) {
+  const BusRig rig;
+  Port port = rig.port();
+  write_capture(rig.file("in.pcap"), some_frames(2), 3'600'000'000'000);  // an hour apart
+  Tool tool({shmifctl_path(), "inject", rig.path(), rig.file("in.pcap")});
+  ASSERT_EQ(collect(port, 1).size(), 1U);
+  tool.signal(SIGINT);
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 130);
+  EXPECT_EQ(r.out, "1 frame sent, 60 B\n");
+}
+
+TEST(Inject, AnEmptyFileDoesNotLoopForEver) {
+  const BusRig rig;
+  write_capture(rig.file("in.pcap"), {});
+  const ToolResult r = inject(rig, {rig.file("in.pcap"), "--loop", "0"});
+  EXPECT_FALSE(r.timed_out);
+  EXPECT_EQ(r.status, 0);
+  EXPECT_EQ(r.out, "0 frames sent, 0 B\n");
+}
+
+}  // namespace
+}  // namespace shmif::test

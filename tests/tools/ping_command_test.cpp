@@ -1,0 +1,165 @@
+// shmifctl ping, through the program.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <csignal>
+#include <nlohmann/json.hpp>
+
+#include "shmif/ping.hpp"
+#include "tests/tools/bus_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+using Json = nlohmann::json;
+
+std::vector<std::string> ping(const BusRig& rig, const std::vector<std::string>& more) {
+  std::vector<std::string> argv{shmifctl_path(), "ping", rig.path()};
+  argv.insert(argv.end(), more.begin(), more.end());
+  return argv;
+}
+
+std::int64_t lines(const std::string& text) {
+  return std::ranges::count(text, '\n');
+}
+
+TEST(PingCommand, ListsEverybodyWhoAnswers) {
+  const BusRig rig;
+  Tool first(ping(rig, {"--respond", "--name", "one"}));
+  Tool second(ping(rig, {"--respond", "--name", "two"}));
+  ASSERT_TRUE(rig.wait_for_port("one") && rig.wait_for_port("two"));
+  const ToolResult r =
+      run_program(ping(rig, {"-c", "3", "-i", "0.02", "--timeout", "0.5", "--json"}));
+  EXPECT_EQ(r.status, 0) << r.err;
+  const Json out = Json::parse(r.out);
+  EXPECT_EQ(out["sent"], 3);
+  EXPECT_EQ(out["path"], rig.path());
+  ASSERT_EQ(out["responders"].size(), 2U);
+  std::vector<std::string> names;
+  for (const Json& from : out["responders"]) {
+    names.push_back(from["name"]);
+    EXPECT_EQ(from["answered"], 3);
+    EXPECT_EQ(from["lost"], 0);
+    EXPECT_GT(from["rtt_ns_min"], 0);
+    EXPECT_LE(from["rtt_ns_min"], from["rtt_ns_p50"]);
+    EXPECT_LE(from["rtt_ns_p50"], from["rtt_ns_p99"]);
+    EXPECT_LE(from["rtt_ns_p99"], from["rtt_ns_max"]);
+  }
+  std::ranges::sort(names);
+  EXPECT_EQ(names, (std::vector<std::string>{"one", "two"}));
+}
+
+TEST(PingCommand, AsksOnePortByNameOrByMac) {
+  const BusRig rig;
+  Tool other(ping(rig, {"--respond", "--name", "other"}));
+  Tool one(ping(rig, {"--respond", "--name", "one"}));
+  ASSERT_TRUE(rig.wait_for_port("one") && rig.wait_for_port("other"));
+  std::string mac;
+  const BusInfo info = Bus::open(rig.path()).value().info();
+  for (const PortInfo& port : info.ports) {
+    if (port.name == "one") mac = port.mac.to_string();
+  }
+  for (const std::string& to : {std::string("one"), mac}) {
+    const ToolResult r = run_program(ping(rig, {"--to", to, "-c", "2", "-i", "0.02"}));
+    EXPECT_EQ(r.status, 0) << r.err;
+    EXPECT_EQ(lines(r.out), 4) << r.out;  // a head, two answers, a summary
+    EXPECT_TRUE(contains(r.out, "one (" + mac +
+                                    "): 2 sent, 2 answered, 0 lost (0.0 %), "
+                                    "min/p50/p99/max "))
+        << r.out;
+    EXPECT_FALSE(contains(r.out, "other"));
+  }
+}
+
+TEST(PingCommand, WithNoIntervalTheAnswersSetThePace) {
+  const BusRig rig;
+  Tool one(ping(rig, {"--respond", "--name", "one"}));
+  ASSERT_TRUE(rig.wait_for_port("one"));
+  const ToolResult r = run_program(ping(rig, {"--to", "one", "-c", "500", "-i", "0", "--json"}));
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_EQ(Json::parse(r.out)["responders"][0]["answered"], 500);
+}
+
+TEST(PingCommand, ExitsWithOneWhenNothingAnswers) {
+  const BusRig rig;
+  Port silent = rig.port("silent");
+  ToolResult r = run_program(ping(rig, {"-c", "1", "--timeout", "0.05"}));
+  EXPECT_EQ(r.status, 1);
+  EXPECT_EQ(lines(r.err), 1) << r.err;
+  EXPECT_TRUE(contains(r.err, "no answer from everybody to 1 requests")) << r.err;
+  r = run_program(ping(rig, {"--to", "silent", "-c", "2", "-i", "0.01", "--timeout", "0.05"}));
+  EXPECT_EQ(r.status, 1);
+  EXPECT_TRUE(contains(r.err, "no answer from silent (" + silent.mac().to_string() + ")")) << r.err;
+}
+
+TEST(PingCommand, AnUnknownNameIsAnErrorThatNamesWhoIsThere) {
+  const BusRig rig;
+  Port port = rig.port("web");
+  const ToolResult r = run_program(ping(rig, {"--to", "wbe"}));
+  EXPECT_EQ(r.status, 1);
+  EXPECT_EQ(lines(r.err), 1) << r.err;
+  EXPECT_TRUE(contains(r.err, "no port named \"wbe\"")) << r.err;
+  EXPECT_TRUE(contains(r.err, "attached: web")) << r.err;
+}
+
+TEST(PingCommand, RespondSaysWhoItIsAndEndsWithZeroWhenStopped) {
+  const BusRig rig;
+  Tool tool(ping(rig, {"--respond", "--name", "one"}));
+  ASSERT_TRUE(tool.wait_for("answering on " + rig.path() + " as one ("));
+  EXPECT_EQ(run_program(ping(rig, {"--to", "one", "-c", "3", "-i", "0"})).status, 0);
+  tool.signal(SIGTERM);
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 0);
+  EXPECT_TRUE(contains(r.out, "\n3 requests answered\n")) << r.out;
+}
+
+TEST(PingCommand, LiesInRepliesAreNotBelieved) {
+  const BusRig rig;
+  Port liar = rig.port("liar");
+  Tool tool(ping(rig, {"--to", "liar", "--name", "asker", "-c", "1", "--timeout", "0.5"}));
+  std::optional<Ping> request;
+  while (!request) {
+    FrameBatch batch;
+    ASSERT_TRUE(wait_for(liar, std::chrono::seconds(10)));
+    (void)liar.receive(batch);
+    for (const FrameView& frame : batch.frames()) {
+      if (!request) request = read_ping(frame);
+    }
+  }
+  const auto reply = [&](Ping lie) {
+    std::array<std::byte, kPingFrameBytes> bytes;
+    lie.type = PingType::reply;
+    write_ping(lie, bytes);
+    const FrameView frame(bytes.data(), bytes.size());
+    EXPECT_EQ(liar.send({&frame, 1}).taken, 1U);
+  };
+  const Ping honest{.destination = request->source,
+                    .source = liar.mac(),
+                    .id = request->id,
+                    .sequence = 0,
+                    .sent_ns = 0};
+  Ping lie = honest;
+  lie.sequence = 0xffffffff;  // never asked
+  reply(lie);
+  lie = honest;
+  lie.id ^= 1U;  // another asker's
+  reply(lie);
+  lie = honest;
+  lie.source = *MacAddress::parse("b2:a0:00:00:00:99");  // not who was asked
+  reply(lie);
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 1) << r.out;
+  EXPECT_TRUE(contains(r.err, "no answer")) << r.err;
+}
+
+TEST(PingCommand, WrongUsageIsRefused) {
+  const BusRig rig;
+  EXPECT_EQ(run_program(ping(rig, {"--respond", "--to", "one"})).status, 2);
+  EXPECT_EQ(run_program(ping(rig, {"-c", "0"})).status, 2);
+  EXPECT_EQ(run_program(ping(rig, {"--to", "01:00:5e:00:00:01"})).status, 2);
+  EXPECT_EQ(run_program(ping(rig, {"-i", "soon"})).status, 2);
+}
+
+}  // namespace
+}  // namespace shmif::test
