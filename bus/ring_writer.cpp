@@ -3,6 +3,10 @@
 namespace shmif::bus {
 namespace {
 
+/// The part of the ring that is freed beyond what a batch needs: 1/64 of the history for a CAS
+/// saved nearly every time.
+constexpr std::uint64_t kRoomShare = 64;
+
 /// Whether [a, a + a_bytes) and [b, b + b_bytes) meet in a ring of `ring` bytes, a power of two.
 constexpr bool overlap(std::uint64_t a, std::uint64_t a_bytes, std::uint64_t b,
                        std::uint64_t b_bytes, std::uint64_t ring) noexcept {
@@ -114,18 +118,21 @@ AppendStatus RingWriter::make_room(std::uint64_t lock, std::uint64_t end) noexce
   for (unsigned tries = 0; tries < 64; ++tries) {
     const std::uint64_t first = load_acquire(h.first);
     if (first >= target) return AppendStatus::done;
+    // Further than needed, so that the line of `first`, which every reader looks at, changes
+    // seldom.
+    const std::uint64_t generous = target + ring_.bytes() / kRoomShare;
     // Whole records only, and none beyond the chain: EMPTY has no step.
     std::uint64_t p = first;
     std::uint64_t step = ring_.fits_alignment(first) ? 1 : 0;
-    while (p < target && step != 0) {
+    while (p < generous && step != 0) {
       step = ring_.step(ring_.word_at(p), p);
       p += step;
     }
     // One CAS for the whole batch. It succeeds only when `first` stood still, so what was walked
     // was whole.
-    if (step != 0 && compare_and_swap(h.first, first, p)) return AppendStatus::done;
+    if (p >= target && compare_and_swap(h.first, first, p)) return AppendStatus::done;
     if (load_seq_cst(h.lock) != lock) return AppendStatus::lost_lock;
-    if (step == 0 && load_acquire(h.first) == first) return AppendStatus::corrupt;
+    if (p < target && load_acquire(h.first) == first) return AppendStatus::corrupt;
   }
   return AppendStatus::corrupt;
 }

@@ -2,6 +2,7 @@
 
 #include "bus/file.hpp"
 #include "bus/inspect.hpp"
+#include "bus/sigbus_guard.hpp"
 
 #include <sys/stat.h>
 
@@ -93,6 +94,10 @@ Result<RepairReport> Bus::repair() {
 }
 std::string Bus::warning() const {
   return impl_->inspector.warning();
+}
+
+bool install_sigbus_guard() noexcept {
+  return bus::install_sigbus_guard();
 }
 
 }  // namespace shmif
