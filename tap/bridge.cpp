@@ -1,0 +1,415 @@
+#include "tap/bridge.hpp"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <deque>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "tap/descriptor.hpp"
+#include "tap/device_counters.hpp"
+
+// How the loop turns
+//
+// Each link is an Endpoint: the source of one direction, the sink of the other. A round pumps every
+// endpoint that may have something (`look`): receive one batch, send it to the peer. A batch that
+// came back full leaves `look` set, so that round follows round without a system call for waiting.
+// When no endpoint has `look` set, the loop prepares all links to wait, sleeps in epoll
+// (level-triggered), and looks at those that epoll named.
+//
+// While a sink refuses, its source is not received from and its descriptor is taken out of epoll,
+// because a level-triggered descriptor that nobody reads would make the loop spin. The loop then
+// wakes each millisecond to try again.
+
+namespace shmif::tap {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+
+constexpr milliseconds kRetry{1};
+/// A link whose receive fails without having ended (a bus that is corrupt until somebody repairs
+/// it) is asked again this much later.
+constexpr milliseconds kErrorPause{50};
+/// Rounds without waiting after which the loop looks at its control descriptors all the same.
+constexpr unsigned kBusyRounds = 16;
+constexpr std::size_t kArenaBytesPerFrame = 2048;
+constexpr std::size_t kMinArenaBytes = 4 * 65536;
+constexpr int kMaxEvents = 32;
+
+/// True for errors after which a link can never work again.
+bool is_final(std::error_code error) {
+  return error == Errc::link_ended || error == Errc::bus_lost || error == Errc::forked ||
+         error == Errc::not_linked;
+}
+
+struct DirectionCounts {
+  Counter frames, bytes, batches, consumed, lost, dropped_full, dropped_too_long, dropped_error;
+  DirectionCounters snapshot() const noexcept {
+    return {.frames = frames.get(),
+            .bytes = bytes.get(),
+            .batches = batches.get(),
+            .consumed = consumed.get(),
+            .lost = lost.get(),
+            .dropped_full = dropped_full.get(),
+            .dropped_too_long = dropped_too_long.get(),
+            .dropped_error = dropped_error.get()};
+  }
+};
+
+/// One link, as the source of its direction.
+struct Endpoint {
+  Endpoint(std::size_t pair_number, AnyLink& l, Interceptor i, std::size_t frames)
+      : pair(pair_number),
+        link(&l),
+        interceptor(std::move(i)),
+        batch(frames, std::max(kMinArenaBytes, frames * kArenaBytesPerFrame)) {}
+
+  std::size_t pair;
+  AnyLink* link;
+  Endpoint* peer = nullptr;
+  Interceptor interceptor;
+  FrameBatch batch;
+  std::vector<FrameView> kept;         // of the batch, what the interceptor left
+  std::span<const FrameView> pending;  // received, not yet taken by the peer's link
+  Clock::time_point give_up{};      // when `pending` is dropped; meaningful while it is not empty
+  Clock::time_point quiet_until{};  // no receive before that, after an error
+  int descriptor = -1;              // in epoll; -1: the link has none that can be polled
+  bool watched = false;             // in epoll at present
+  bool look = true;
+  bool prepared = false;
+  DirectionCounts counts;
+
+  bool stalled() const noexcept { return !pending.empty(); }
+};
+
+struct Watch {
+  int descriptor;
+  std::function<bool()> on_ready;
+};
+
+}  // namespace
+
+struct Bridge::Impl {
+  BridgeOptions options;
+  Descriptor epoll;
+  Descriptor stop_event;
+  std::deque<Endpoint>
+      endpoints;  // left, right, left, right; a deque, because epoll points to them
+  std::deque<Watch> watches;
+  std::optional<BridgeEnd> end;
+  char stop_marker = 0;  // its address stands for run()'s stop descriptor in epoll
+
+  std::error_code watch_endpoint(Endpoint& e) noexcept;
+  void unwatch(Endpoint& e) noexcept;
+  void finish(const Endpoint& e, std::error_code error);
+  bool retry(Endpoint& source);
+  bool pump(Endpoint& source);
+  void flush(Endpoint& source);
+  void intercept(Endpoint& source);
+  bool round();
+  int prepare_waits();
+  void wait(int timeout_ms);
+  void settle();
+  void drain_stop_event() noexcept;
+};
+
+Bridge::Bridge(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Bridge::Bridge(Bridge&&) noexcept = default;
+Bridge& Bridge::operator=(Bridge&&) noexcept = default;
+Bridge::~Bridge() = default;
+
+Result<Bridge> Bridge::create(const BridgeOptions& options) {
+  if (options.batch_frames == 0 || options.patience.count() < 0) {
+    return Error(Errc::bad_argument,
+                 "a bridge needs batches of at least one frame, and patience that is not negative");
+  }
+  auto impl = std::make_unique<Impl>();
+  impl->options = options;
+  impl->epoll.reset(::epoll_create1(EPOLL_CLOEXEC));
+  impl->stop_event.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!impl->epoll || !impl->stop_event) {
+    return Error::from_errno(errno, "cannot make the descriptors of a bridge");
+  }
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.ptr = &impl->stop_event;
+  if (::epoll_ctl(impl->epoll.get(), EPOLL_CTL_ADD, impl->stop_event.get(), &event) != 0) {
+    return Error::from_errno(errno, "cannot watch the stop event of a bridge");
+  }
+  return Bridge(std::move(impl));
+}
+
+Result<std::size_t> Bridge::add(AnyLink& left, AnyLink& right, Interceptor on_to_right,
+                                Interceptor on_to_left) {
+  Impl& self = *impl_;
+  const std::size_t pair = self.endpoints.size() / 2;
+  Endpoint& l =
+      self.endpoints.emplace_back(pair, left, std::move(on_to_right), self.options.batch_frames);
+  Endpoint& r =
+      self.endpoints.emplace_back(pair, right, std::move(on_to_left), self.options.batch_frames);
+  l.peer = &r;
+  r.peer = &l;
+  for (Endpoint* e : {&l, &r}) {
+    if (const std::error_code error = self.watch_endpoint(*e)) {
+      Error failed(error, "cannot wait for " + e->link->address() + ": " + error.message());
+      self.unwatch(l);
+      self.unwatch(r);
+      self.endpoints.pop_back();
+      self.endpoints.pop_back();
+      return failed;
+    }
+  }
+  return pair;
+}
+
+Result<void> Bridge::watch(int descriptor, std::function<bool()> on_ready) {
+  Watch& w = impl_->watches.emplace_back(Watch{descriptor, std::move(on_ready)});
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.ptr = &w;
+  if (::epoll_ctl(impl_->epoll.get(), EPOLL_CTL_ADD, descriptor, &event) == 0) return {};
+  const int number = errno;
+  impl_->watches.pop_back();
+  return Error::from_errno(number, "cannot watch descriptor " + std::to_string(descriptor));
+}
+
+void Bridge::stop() noexcept {
+  const std::uint64_t one = 1;
+  (void)!::write(impl_->stop_event.get(), &one, sizeof one);
+}
+
+PairCounters Bridge::counters(std::size_t pair) const noexcept {
+  return {.to_right = impl_->endpoints[2 * pair].counts.snapshot(),
+          .to_left = impl_->endpoints[2 * pair + 1].counts.snapshot()};
+}
+
+std::error_code Bridge::Impl::watch_endpoint(Endpoint& e) noexcept {
+  if (e.watched) return {};
+  e.descriptor = e.link->descriptor();
+  if (e.descriptor < 0) return {};
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.ptr = &e;
+  if (::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, e.descriptor, &event) != 0) {
+    if (errno == EPERM) return {};  // a regular file: always ready, as its link says
+    return {errno, std::generic_category()};
+  }
+  e.watched = true;
+  return {};
+}
+
+void Bridge::Impl::unwatch(Endpoint& e) noexcept {
+  if (!e.watched) return;
+  (void)::epoll_ctl(epoll.get(), EPOLL_CTL_DEL, e.descriptor, nullptr);
+  e.watched = false;
+}
+
+/// Notes the first link that ended.
+void Bridge::Impl::finish(const Endpoint& e, std::error_code error) {
+  if (end) return;
+  end = BridgeEnd{BridgeEnd::Why::link_ended, e.pair, e.link->address(), error};
+}
+
+/// Offers `pending` to the peer's link, and drops what it refuses for good.
+void Bridge::Impl::flush(Endpoint& source) {
+  while (source.stalled()) {
+    const SendResult sent = source.peer->link->send(source.pending);
+    const auto taken = source.pending.first(sent.taken);
+    for (const FrameView& f : taken) source.counts.bytes.add(f.size());
+    source.counts.frames.add(taken.size());
+    source.pending = source.pending.subspan(sent.taken);
+    if (!sent.error) {
+      if (sent.taken == 0) break;  // full for now
+      continue;
+    }
+    if (is_final(sent.error)) {
+      source.pending = {};
+      finish(*source.peer, sent.error);
+      return;
+    }
+    // The link names the frame at the front: that one cannot go, the others may.
+    Counter& dropped = sent.error == Errc::frame_too_long ? source.counts.dropped_too_long
+                                                          : source.counts.dropped_error;
+    dropped.add();
+    source.pending = source.pending.subspan(1);
+  }
+}
+
+/// Offers again what the peer refused; drops it when patience is over. Result: true when nothing
+/// waits any more.
+bool Bridge::Impl::retry(Endpoint& source) {
+  flush(source);
+  if (source.stalled() && Clock::now() >= source.give_up) {
+    source.counts.dropped_full.add(source.pending.size());
+    source.pending = {};
+  }
+  return !source.stalled();
+}
+
+/// Shows the batch to the interceptor; what it leaves is pending.
+void Bridge::Impl::intercept(Endpoint& source) {
+  source.pending = source.batch.frames();
+  if (!source.interceptor) return;
+  source.kept.clear();
+  for (const FrameView& f : source.batch.frames()) {
+    if (source.interceptor(f, *source.link)) {
+      source.counts.consumed.add();
+    } else {
+      source.kept.push_back(f);
+    }
+  }
+  source.pending = source.kept;
+}
+
+/// Carries one batch from `source` to its peer. Result: true when there is likely more.
+bool Bridge::Impl::pump(Endpoint& source) {
+  if (source.stalled() && !retry(source)) return false;
+  if (source.quiet_until != Clock::time_point{}) {
+    if (Clock::now() < source.quiet_until) return false;
+    source.quiet_until = {};
+  }
+  source.batch.clear();
+  const ReceiveResult got = source.link->receive(source.batch);
+  if (got.lost > 0) source.counts.lost.add(got.lost);
+  if (got.frames > 0) {
+    source.counts.batches.add();
+    intercept(source);
+    flush(source);
+  }
+  if (source.stalled()) {
+    source.give_up = Clock::now() + options.patience;
+    unwatch(source);
+  }
+  if (got.error) {
+    if (is_final(got.error)) {
+      finish(source, got.error);
+    } else {
+      source.quiet_until = Clock::now() + kErrorPause;
+      unwatch(source);
+    }
+    return false;
+  }
+  // A link stops when the batch is full, or has no room for its largest frame; else it is empty,
+  // and epoll or prepare_wait tell of what comes next.
+  const bool filled = source.batch.full() || source.batch.room().size() < kMaxFrameBytes;
+  return filled && !source.stalled();
+}
+
+/// Pumps every endpoint that may have something. Result: true when one likely has more.
+bool Bridge::Impl::round() {
+  bool more = false;
+  for (Endpoint& e : endpoints) {
+    if (!e.look) continue;
+    e.look = pump(e);
+    more = more || e.look;
+    if (end) break;
+  }
+  return more;
+}
+
+/// Prepares all links to wait. Result: how many milliseconds epoll may sleep; 0: do not; -1: for
+/// ever.
+int Bridge::Impl::prepare_waits() {
+  nanoseconds at_most = nanoseconds::max();
+  const Clock::time_point now = Clock::now();
+  for (Endpoint& e : endpoints) {
+    if (e.stalled() || e.quiet_until > now) {
+      at_most = std::min<nanoseconds>(at_most, e.stalled() ? kRetry : e.quiet_until - now);
+      continue;
+    }
+    (void)watch_endpoint(e);
+    const WaitHint hint = e.link->prepare_wait();
+    e.prepared = true;
+    if (hint.ready) {
+      e.look = true;
+      return 0;
+    }
+    at_most = std::min(at_most, hint.at_most);
+  }
+  if (at_most == nanoseconds::max()) return -1;
+  // Rounded up: rounding down would turn the last millisecond into a busy loop.
+  const auto ms = std::chrono::ceil<milliseconds>(std::max(at_most, nanoseconds(0))).count();
+  return static_cast<int>(std::min<long>(ms, 60'000));
+}
+
+/// Sleeps, and notes which endpoints to look at.
+void Bridge::Impl::wait(int timeout_ms) {
+  std::array<epoll_event, kMaxEvents> events{};
+  const int n = ::epoll_wait(epoll.get(), events.data(), kMaxEvents, timeout_ms);
+  for (Endpoint& e : endpoints) {
+    if (std::exchange(e.prepared, false)) e.link->finish_wait();
+    if (n == 0 && timeout_ms > 0) e.look = true;  // somebody asked to be looked at by now
+  }
+  for (int i = 0; i < n; ++i) {
+    void* const who = events[static_cast<std::size_t>(i)].data.ptr;
+    const auto watch =
+        std::find_if(watches.begin(), watches.end(), [&](const Watch& w) { return &w == who; });
+    bool stop = false;
+    if (who == &stop_event || who == &stop_marker) {
+      if (who == &stop_event) drain_stop_event();
+      stop = true;
+    } else if (watch != watches.end()) {
+      stop = !watch->on_ready();
+    } else {
+      static_cast<Endpoint*>(who)->look = true;
+    }
+    if (stop && !end) end = BridgeEnd{};
+  }
+}
+
+/// A link has ended: what was received before goes on to where it was going, within its patience.
+void Bridge::Impl::settle() {
+  const auto waits = [](const Endpoint& e) { return e.stalled(); };
+  while (std::any_of(endpoints.begin(), endpoints.end(), waits)) {
+    for (Endpoint& e : endpoints) (void)retry(e);
+    ::poll(nullptr, 0, static_cast<int>(kRetry.count()));
+  }
+}
+
+void Bridge::Impl::drain_stop_event() noexcept {
+  std::uint64_t count = 0;
+  (void)!::read(stop_event.get(), &count, sizeof count);
+}
+
+BridgeEnd Bridge::run(int stop_descriptor) {
+  Impl& self = *impl_;
+  self.end.reset();
+  if (stop_descriptor >= 0) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.ptr = &self.stop_marker;
+    if (::epoll_ctl(self.epoll.get(), EPOLL_CTL_ADD, stop_descriptor, &event) != 0) {
+      BridgeEnd failed;
+      failed.error = std::error_code(errno, std::generic_category());
+      return failed;
+    }
+  }
+  for (Endpoint& e : self.endpoints) e.look = true;
+  unsigned busy_rounds = 0;
+  while (!self.end) {  // runs until stopped
+    const bool more = self.round();
+    if (self.end) break;
+    if (more && ++busy_rounds % kBusyRounds != 0) {
+      // The others may have got something meanwhile, and looking is cheaper than asking epoll.
+      for (Endpoint& e : self.endpoints) e.look = true;
+    } else {
+      self.wait(more ? 0 : self.prepare_waits());
+    }
+  }
+  if (self.end->why == BridgeEnd::Why::link_ended) self.settle();
+  if (stop_descriptor >= 0) {
+    (void)::epoll_ctl(self.epoll.get(), EPOLL_CTL_DEL, stop_descriptor, nullptr);
+  }
+  return *self.end;
+}
+
+}  // namespace shmif::tap

@@ -1,0 +1,358 @@
+#include "tap/bridge.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/eventfd.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "shmif/loopback_link.hpp"
+#include "tap/descriptor.hpp"
+#include "tests/shmif/link_conformance.hpp"
+
+namespace shmif::test {
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(LinkConformance);  // only its helpers are used here
+}  // namespace shmif::test
+
+namespace shmif::tap {
+namespace {
+
+using shmif::test::Bytes;
+using shmif::test::collect;
+using shmif::test::make_frame;
+using shmif::test::views;
+using std::chrono::milliseconds;
+
+/// A cable whose far end the test holds; the near end is for the bridge.
+struct Cable {
+  explicit Cable(const LoopbackOptions& options = {})
+      : Cable(LoopbackLink::pair(options).value()) {}
+  AnyLink near;
+  LoopbackLink far;
+
+ private:
+  explicit Cable(std::pair<LoopbackLink, LoopbackLink> ends)
+      : near(std::make_unique<LoopbackLink>(std::move(ends.first))), far(std::move(ends.second)) {}
+};
+
+/// Runs a bridge in a thread until it goes.
+class Running {
+ public:
+  explicit Running(Bridge& bridge, int stop_descriptor = -1)
+      : bridge_(bridge),
+        thread_([this, stop_descriptor] { end_ = bridge_.run(stop_descriptor); }) {}
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+  ~Running() { stop(); }
+  BridgeEnd stop() {
+    if (thread_.joinable()) bridge_.stop();
+    return wait();
+  }
+  BridgeEnd wait() {
+    if (thread_.joinable()) thread_.join();
+    return end_;
+  }
+
+ private:
+  Bridge& bridge_;
+  BridgeEnd end_;
+  std::thread thread_;
+};
+
+void send_all(LoopbackLink& link, const std::vector<Bytes>& frames) {
+  const auto out = views(frames);
+  ASSERT_EQ(link.send(out).taken, out.size());
+}
+
+TEST(Bridge, CarriesBothWaysInOrderAndEchoesNothing) {
+  Cable a;
+  Cable b;
+  Bridge bridge = Bridge::create().value();
+  ASSERT_TRUE(bridge.add(a.near, b.near));
+  Running running(bridge);
+  std::vector<Bytes> there;
+  std::vector<Bytes> back;
+  for (std::uint64_t i = 0; i < 500; ++i) there.push_back(make_frame(60 + i, i));
+  for (std::uint64_t i = 0; i < 300; ++i) back.push_back(make_frame(1000 + i, 1000 + i));
+  send_all(a.far, there);
+  send_all(b.far, back);
+  EXPECT_TRUE(shmif::test::same_frames(there, collect(b.far, there.size())));
+  EXPECT_TRUE(shmif::test::same_frames(back, collect(a.far, back.size())));
+  running.stop();
+  FrameBatch batch;
+  EXPECT_EQ(a.far.receive(batch).frames, 0U);
+  EXPECT_EQ(b.far.receive(batch).frames, 0U);
+  const PairCounters c = bridge.counters(0);
+  EXPECT_EQ(c.to_right.frames, there.size());
+  EXPECT_EQ(c.to_left.frames, back.size());
+  std::uint64_t bytes = 0;
+  for (const Bytes& f : there) bytes += f.size();
+  EXPECT_EQ(c.to_right.bytes, bytes);
+}
+
+TEST(Bridge, KeepsManyPairsApart) {
+  constexpr std::size_t kPairs = 20;
+  std::vector<std::unique_ptr<Cable>> left;
+  std::vector<std::unique_ptr<Cable>> right;
+  Bridge bridge = Bridge::create().value();
+  for (std::size_t i = 0; i < kPairs; ++i) {
+    left.push_back(std::make_unique<Cable>());
+    right.push_back(std::make_unique<Cable>());
+    const auto number = bridge.add(left[i]->near, right[i]->near);
+    ASSERT_TRUE(number);
+    EXPECT_EQ(*number, i);
+  }
+  Running running(bridge);
+  for (std::size_t i = 0; i < kPairs; ++i) {
+    send_all(left[i]->far, {make_frame(60, i)});
+    send_all(right[i]->far, {make_frame(60, 100 + i)});
+  }
+  for (std::size_t i = 0; i < kPairs; ++i) {
+    EXPECT_EQ(collect(right[i]->far, 1), std::vector<Bytes>{make_frame(60, i)});
+    EXPECT_EQ(collect(left[i]->far, 1), std::vector<Bytes>{make_frame(60, 100 + i)});
+  }
+}
+
+TEST(Bridge, DropsAndCountsOnlyTheFramesTheOtherSideIsTooSmallFor) {
+  Cable jumbo({.max_frame_bytes = 9022});
+  Cable small;
+  Bridge bridge = Bridge::create().value();
+  ASSERT_TRUE(bridge.add(jumbo.near, small.near));
+  Running running(bridge);
+  send_all(jumbo.far, {make_frame(60, 1), make_frame(9000, 2), make_frame(61, 3),
+                       make_frame(2000, 4), make_frame(62, 5)});
+  EXPECT_TRUE(shmif::test::same_frames({make_frame(60, 1), make_frame(61, 3), make_frame(62, 5)},
+                                       collect(small.far, 3)));
+  running.stop();
+  EXPECT_EQ(bridge.counters(0).to_right.dropped_too_long, 2U);
+  EXPECT_EQ(bridge.counters(0).to_right.frames, 3U);
+}
+
+TEST(Bridge, InterceptorConsumesAndAnswersInItsDirectionOnly) {
+  Cable device;
+  Cable bus;
+  Bridge bridge = Bridge::create().value();
+  const Bytes answer = make_frame(77, 7);
+  // Toward the device (left), frames of 100 bytes are questions.
+  const Interceptor answering = [&](const FrameView& frame, AnyLink& back) {
+    if (frame.size() != 100) return false;
+    const FrameView view(answer.data(), answer.size());
+    EXPECT_EQ(back.send({&view, 1}).taken, 1U);
+    return true;
+  };
+  ASSERT_TRUE(bridge.add(device.near, bus.near, {}, answering));
+  Running running(bridge);
+  send_all(bus.far, {make_frame(60, 1), make_frame(100, 2), make_frame(61, 3)});
+  EXPECT_TRUE(
+      shmif::test::same_frames({make_frame(60, 1), make_frame(61, 3)}, collect(device.far, 2)));
+  EXPECT_EQ(collect(bus.far, 1), std::vector<Bytes>{answer});
+  send_all(device.far, {make_frame(100, 4)});
+  EXPECT_EQ(collect(bus.far, 1), std::vector<Bytes>{make_frame(100, 4)});
+  running.stop();
+  EXPECT_EQ(bridge.counters(0).to_left.consumed, 1U);
+  EXPECT_EQ(bridge.counters(0).to_right.consumed, 0U);
+}
+
+TEST(Bridge, SaysWhichLinkEndedAfterPassingOnWhatItHadSent) {
+  Cable a;
+  Cable b;
+  Cable c;
+  Cable d;
+  Bridge bridge = Bridge::create().value();
+  ASSERT_TRUE(bridge.add(a.near, b.near));
+  ASSERT_TRUE(bridge.add(c.near, d.near));
+  std::vector<Bytes> last;
+  for (std::uint64_t i = 0; i < 200; ++i) last.push_back(make_frame(60, i));
+  send_all(d.far, last);
+  d.far.close();
+  const BridgeEnd end = bridge.run();
+  EXPECT_EQ(end.why, BridgeEnd::Why::link_ended);
+  EXPECT_EQ(end.pair, 1U);
+  EXPECT_EQ(end.address, "loopback:");
+  EXPECT_EQ(end.error, Errc::link_ended);
+  EXPECT_TRUE(shmif::test::same_frames(last, collect(c.far, last.size())));
+}
+
+TEST(Bridge, StopsOnItsStopDescriptorOnStopAndOnAWatchThatSaysSo) {
+  Cable a;
+  Cable b;
+  Bridge bridge = Bridge::create().value();
+  ASSERT_TRUE(bridge.add(a.near, b.near));
+  const Descriptor event(::eventfd(0, EFD_CLOEXEC));
+  {
+    Running running(bridge, event.get());
+    std::this_thread::sleep_for(milliseconds(5));
+    ASSERT_EQ(::eventfd_write(event.get(), 1), 0);
+    EXPECT_EQ(running.wait().why, BridgeEnd::Why::stopped);
+  }
+  eventfd_t count = 0;
+  ASSERT_EQ(::eventfd_read(event.get(), &count), 0);
+  {
+    Running running(bridge, event.get());
+    EXPECT_EQ(running.stop().why, BridgeEnd::Why::stopped);
+  }
+  bridge.stop();  // before run: counts for the next
+  EXPECT_EQ(bridge.run().why, BridgeEnd::Why::stopped);
+  int calls = 0;
+  ASSERT_TRUE(bridge.watch(event.get(), [&] {
+    eventfd_t n = 0;
+    (void)::eventfd_read(event.get(), &n);
+    return ++calls < 3;
+  }));
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(::eventfd_write(event.get(), 1), 0);
+    Running running(bridge);
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+  ASSERT_EQ(::eventfd_write(event.get(), 1), 0);
+  EXPECT_EQ(bridge.run().why, BridgeEnd::Why::stopped);
+  EXPECT_EQ(calls, 3);
+  EXPECT_FALSE(bridge.watch(-1, [] { return true; }));
+}
+
+TEST(Bridge, StopsWhileTrafficNeverPauses) {
+  Cable a;
+  Cable b;
+  Bridge bridge = Bridge::create().value();
+  ASSERT_TRUE(bridge.add(a.near, b.near));
+  Running running(bridge);
+  std::atomic<bool> go_on{true};
+  std::thread flood([&] {
+    const Bytes frame = make_frame(60, 1);
+    const std::vector<FrameView> many(64, FrameView(frame.data(), frame.size()));
+    while (go_on) (void)a.far.send(many);
+  });
+  (void)collect(b.far, 1000);
+  EXPECT_EQ(running.stop().why, BridgeEnd::Why::stopped);
+  go_on = false;
+  flood.join();
+}
+
+/// A link for tests of the loop itself: what it answers is set by the test, calls are counted.
+struct Puppet {
+  std::atomic<bool> refuse{false};
+  std::atomic<int> receive_errno{0};
+  std::atomic<int> sends{0}, receives{0}, waits{0}, finishes{0};
+  Descriptor event{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+};
+class PuppetLink {
+ public:
+  explicit PuppetLink(Puppet& p) : p_(p) {}
+  SendResult send(std::span<const FrameView> frames) noexcept {
+    ++p_.sends;
+    return {p_.refuse ? 0 : frames.size(), {}};
+  }
+  ReceiveResult receive(FrameBatch&) noexcept {
+    ++p_.receives;
+    ReceiveResult r;
+    if (p_.receive_errno != 0)
+      r.error = make_error_code(static_cast<Errc>(p_.receive_errno.load()));
+    return r;
+  }
+  int descriptor() noexcept { return p_.event.get(); }
+  WaitHint prepare_wait() noexcept {
+    ++p_.waits;
+    return {.ready = p_.receive_errno != 0};
+  }
+  void finish_wait() noexcept { ++p_.finishes; }
+  std::size_t max_frame_bytes() noexcept { return kMaxFrameBytes; }
+  std::string address() { return "puppet:"; }
+
+ private:
+  Puppet& p_;
+};
+static_assert(Link<PuppetLink>);
+
+AnyLink puppet_link(Puppet& p) {
+  return AnyLink(std::make_unique<PuppetLink>(p));
+}
+
+TEST(Bridge, SleepsWhenIdleAndPairsEveryPrepareWithAFinish) {
+  Puppet a;
+  Puppet b;
+  AnyLink left = puppet_link(a);
+  AnyLink right = puppet_link(b);
+  Bridge bridge = Bridge::create().value();
+  ASSERT_TRUE(bridge.add(left, right));
+  Running running(bridge);
+  std::this_thread::sleep_for(milliseconds(100));
+  running.stop();
+  EXPECT_LE(a.waits, 2);
+  EXPECT_LE(a.receives, 2);
+  EXPECT_GE(a.waits, 1);
+  EXPECT_EQ(a.waits, a.finishes);
+  EXPECT_EQ(b.waits, b.finishes);
+}
+
+TEST(Bridge, ASideThatTakesNothingHoldsUpOnlyItsOwnDirection) {
+  Cable a;
+  Puppet b;
+  b.refuse = true;
+  AnyLink right = puppet_link(b);
+  Cable c;
+  Cable d;
+  Bridge bridge = Bridge::create({.patience = std::chrono::hours(1)}).value();
+  ASSERT_TRUE(bridge.add(a.near, right));
+  ASSERT_TRUE(bridge.add(c.near, d.near));
+  Running running(bridge);
+  for (std::uint64_t i = 0; i < 100; ++i) send_all(a.far, {make_frame(60, i)});
+  while (b.sends < 3) std::this_thread::yield();  // it is offered again
+  send_all(c.far, {make_frame(60, 1)});
+  EXPECT_EQ(collect(d.far, 1), std::vector<Bytes>{make_frame(60, 1)});
+  const int before = b.sends;
+  std::this_thread::sleep_for(milliseconds(100));
+  EXPECT_LE(b.sends - before, 200)
+      << "refused frames are offered again in measure, not in a busy loop";
+  EXPECT_EQ(bridge.counters(0).to_right.dropped_full, 0U);
+  b.refuse = false;
+  while (bridge.counters(0).to_right.frames < 100) std::this_thread::yield();
+  running.stop();
+}
+
+TEST(Bridge, DropsWhatIsRefusedForTooLong) {
+  Cable a;
+  Puppet b;
+  b.refuse = true;
+  AnyLink right = puppet_link(b);
+  Bridge bridge = Bridge::create({.patience = milliseconds(5)}).value();
+  ASSERT_TRUE(bridge.add(a.near, right));
+  Running running(bridge);
+  send_all(a.far, {make_frame(60, 1), make_frame(60, 2)});
+  while (bridge.counters(0).to_right.dropped_full < 2) std::this_thread::yield();
+  b.refuse = false;
+  send_all(a.far, {make_frame(60, 3)});
+  while (bridge.counters(0).to_right.frames < 1) std::this_thread::yield();
+  running.stop();
+  EXPECT_EQ(bridge.counters(0).to_right.dropped_full, 2U);
+}
+
+TEST(Bridge, ALinkInPassingTroubleIsAskedAgainInMeasure) {
+  Cable a;
+  Puppet b;
+  b.receive_errno = static_cast<int>(Errc::corrupt);
+  ASSERT_EQ(::eventfd_write(b.event.get(), 1), 0);  // readable all the time
+  AnyLink right = puppet_link(b);
+  Bridge bridge = Bridge::create().value();
+  ASSERT_TRUE(bridge.add(a.near, right));
+  Running running(bridge);
+  std::this_thread::sleep_for(milliseconds(200));
+  EXPECT_LE(b.receives, 10);
+  send_all(a.far, {make_frame(60, 3)});
+  while (b.sends < 1) std::this_thread::yield();
+  b.receive_errno = static_cast<int>(Errc::bus_lost);
+  const BridgeEnd end = running.wait();
+  EXPECT_EQ(end.error, Errc::bus_lost);
+  EXPECT_EQ(end.address, "puppet:");
+}
+
+TEST(Bridge, RefusesOptionsThatMeanNothing) {
+  EXPECT_EQ(Bridge::create({.batch_frames = 0}).error().code, Errc::bad_argument);
+  EXPECT_EQ(Bridge::create({.patience = milliseconds(-1)}).error().code, Errc::bad_argument);
+}
+
+}  // namespace
+}  // namespace shmif::tap
