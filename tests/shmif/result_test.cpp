@@ -1,0 +1,80 @@
+#include "bus/result.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <memory>
+#include <set>
+#include <string>
+
+namespace shmif {
+namespace {
+
+Result<int> answer(bool good) {
+  if (good) return 42;
+  return Error(Errc::busy, "cannot answer");
+}
+
+TEST(Result, HoldsTheValue) {
+  const Result<int> r = answer(true);
+  ASSERT_TRUE(r);
+  EXPECT_EQ(*r, 42);
+  EXPECT_EQ(r.value(), 42);
+}
+
+TEST(Result, HoldsTheErrorWithItsMessage) {
+  const Result<int> r = answer(false);
+  ASSERT_FALSE(r);
+  EXPECT_EQ(r.error().code, Errc::busy);
+  EXPECT_EQ(r.error().message, "cannot answer");
+}
+
+TEST(Result, ValueThrowsTheErrorWithItsMessageAsItIs) {
+  try {
+    (void)answer(false).value();
+    FAIL() << "it did not throw";
+  } catch (const Exception& e) {
+    EXPECT_EQ(e.code(), Errc::busy);
+    EXPECT_STREQ(e.what(), "cannot answer");
+  }
+}
+
+TEST(Result, CarriesWhatCanOnlyBeMoved) {
+  Result<std::unique_ptr<std::string>> r(std::make_unique<std::string>("x"));
+  const std::unique_ptr<std::string> taken = *std::move(r);
+  EXPECT_EQ(*taken, "x");
+}
+
+TEST(Result, OfNothingIsDoneOrAnError) {
+  Result<void> r;
+  EXPECT_TRUE(r);
+  EXPECT_NO_THROW(r.value());
+  r = Error(Errc::corrupt, "broken");
+  EXPECT_FALSE(r);
+  EXPECT_THROW(r.value(), Exception);
+}
+
+TEST(Error, FromErrnoEndsWithItsText) {
+  const Error e = Error::from_errno(ENOSPC, "cannot write");
+  EXPECT_EQ(e.message, "cannot write: No space left on device");
+  EXPECT_EQ(e.code, std::errc::no_space_on_device);
+}
+
+TEST(Errc, EveryValueHasATextOfItsOwn) {
+  std::set<std::string> texts;
+  for (int i = 1; i <= static_cast<int>(Errc::bad_argument); ++i) {
+    const std::string text = make_error_code(static_cast<Errc>(i)).message();
+    EXPECT_NE(text, "unknown shmif error") << i;
+    EXPECT_TRUE(texts.insert(text).second) << text;
+  }
+}
+
+TEST(Errc, ComparesWithTheErrnoOfTheAncestor) {
+  EXPECT_EQ(make_error_code(Errc::already_linked), std::errc::device_or_resource_busy);
+  EXPECT_EQ(make_error_code(Errc::path_too_long), std::errc::argument_list_too_long);
+  EXPECT_EQ(make_error_code(Errc::not_linked), std::errc::no_such_device_or_address);
+  EXPECT_EQ(make_error_code(Errc::path_empty), std::errc::invalid_argument);
+}
+
+}  // namespace
+}  // namespace shmif
