@@ -157,6 +157,8 @@ struct Attachment::Impl {
     store_relaxed(slot().next_number, reader.next_number());
   }
   bool find_place_after_repair() noexcept;
+  bool frame_waits() noexcept;
+  FrameBatch nothing{0, 0};  ///< always full
 };
 
 Attachment::Attachment(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -358,6 +360,22 @@ bool Attachment::Impl::find_place_after_repair() noexcept {
   return true;
 }
 
+/// Whether receive() would bring something. Passes over what is not for this port, so that a wait
+/// neither ends for it nor spins on it.
+bool Attachment::Impl::frame_waits() noexcept {
+  if (load_acquire(ring.header().epoch) != epoch) return true;
+  while (reader.ready()) {  // ends: every round passes over records, or answers
+    const std::uint64_t before = reader.position();
+    ReadTally tally;
+    const ReadStatus status = reader.read(nothing, tally);
+    counts.add(tally, slot());
+    publish_position();
+    const bool stopped_at_ours = status == ReadStatus::more && reader.position() == before;
+    if (stopped_at_ours || (status != ReadStatus::more && status != ReadStatus::empty)) return true;
+  }
+  return false;
+}
+
 bool Attachment::wait(nanoseconds timeout) noexcept {
   Impl& a = *impl_;
   using Clock = std::chrono::steady_clock;
@@ -366,18 +384,18 @@ bool Attachment::wait(nanoseconds timeout) noexcept {
   for (;;) {  // runs until frames come, the time is over, or somebody interrupts
     if (a.forked() || !a.up() || a.mapping.lost()) return false;
     for (unsigned i = 0; i < kWaitSpins; ++i) {
-      if (a.reader.ready()) return true;
+      if (a.reader.ready() && a.frame_waits()) return true;
       cpu_relax();
     }
     if (a.interrupted.exchange(false)) return false;
     nanoseconds longest = a.sleeper.announce(false);
     if (!forever) longest = std::min<nanoseconds>(longest, deadline - Clock::now());
     const bool stay =
-        !a.reader.ready() && !a.interrupted.load() && a.up() && longest > nanoseconds(0);
+        !a.frame_waits() && !a.interrupted.load() && a.up() && longest > nanoseconds(0);
     if (stay) a.sleeper.sleep(longest);
     if (a.sleeper.withdraw()) a.counts.wakeups.add(1, a.slot().wakeups);
     if (!forever && Clock::now() >= deadline)
-      return !a.interrupted.exchange(false) && a.reader.ready();
+      return !a.interrupted.exchange(false) && a.frame_waits();
   }
 }
 
@@ -399,9 +417,9 @@ std::optional<nanoseconds> Attachment::prepare_wait() noexcept {
   Impl& a = *impl_;
   if (a.forked() || a.mapping.lost()) return std::nullopt;  // receive() tells
   if (!a.up()) return nanoseconds(kLookUp);
-  if (a.reader.ready()) return std::nullopt;
+  if (a.frame_waits()) return std::nullopt;
   const nanoseconds longest = a.sleeper.announce(true);
-  if (!a.reader.ready()) return longest;
+  if (!a.frame_waits()) return longest;
   a.sleeper.withdraw();
   return std::nullopt;
 }

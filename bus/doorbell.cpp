@@ -53,7 +53,7 @@ bool Bell::wake(std::span<const FrameView> frames, bool deep_only) noexcept {
       const auto bit = static_cast<unsigned>(__builtin_ctzll(bits));
       bits &= bits - 1;
       const unsigned slot = w * 64 + bit;
-      if (slot != slot_) woke |= wake_slot(slot, frames, write_file);
+      if (slot != slot_) woke |= wake_slot(slot, frames, deep_only, write_file);
     }
   }
   if (write_file && same_file(fd_, h.inode)) {
@@ -64,15 +64,22 @@ bool Bell::wake(std::span<const FrameView> frames, bool deep_only) noexcept {
   return woke;
 }
 
-bool Bell::wake_slot(unsigned slot, std::span<const FrameView> frames, bool& write_file) noexcept {
+bool Bell::wake_slot(unsigned slot, std::span<const FrameView> frames, bool deep_only,
+                     bool& write_file) noexcept {
   BusHeader& h = ring_.header();
   PortSlot& s = ring_.slot(slot);
   const bool gone = state_of(load_relaxed(s.state)) != SlotState::live;
   if (!gone && !wanted(s, frames)) return false;
   const std::uint64_t mask = 1ULL << (slot % 64);
-  fetch_and(h.deep_sleepers[slot / 64], ~mask);
-  // Who clears the bit owes the wake.
-  if ((fetch_and(h.sleepers[slot / 64], ~mask) & mask) == 0 || gone) return false;
+  if (gone) {
+    fetch_and(h.deep_sleepers[slot / 64], ~mask);
+    fetch_and(h.sleepers[slot / 64], ~mask);
+    return false;
+  }
+  // A deep sleeper's bits stay until it clears them itself: were we to die before the wake, the
+  // next ringer must still find it, since it does not look up. After the commit, who clears the bit
+  // owes the wake, and the sleeper looks up (D2).
+  if (!deep_only && (fetch_and(h.sleepers[slot / 64], ~mask) & mask) == 0) return false;
   if (load_relaxed(s.bell) == kBellInotify) {
     fetch_add(s.futex, std::uint32_t{1});
     write_file = true;

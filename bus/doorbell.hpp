@@ -48,7 +48,8 @@ class Bell {
 
  private:
   bool wake(std::span<const FrameView> frames, bool deep_only) noexcept;
-  bool wake_slot(unsigned slot, std::span<const FrameView> frames, bool& write_file) noexcept;
+  bool wake_slot(unsigned slot, std::span<const FrameView> frames, bool deep_only,
+                 bool& write_file) noexcept;
 
   Ring ring_;
   unsigned slot_ = 0;

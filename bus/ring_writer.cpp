@@ -28,7 +28,8 @@ bool RingWriter::find_end(std::uint64_t& end) noexcept {
     for (std::uint64_t steps = ring_.bytes() / kRecordAlign; steps > 0; --steps) {
       const std::uint64_t w = ring_.word_at(p);
       if (w == word::empty(p)) {
-        if (p != start) compare_and_swap(h.last, start, p);  // I7; fails when somebody else helped
+        // I7. It fails when somebody else helped, perhaps to a nearer place: then from there again.
+        if (p != start && !compare_and_swap(h.last, start, p)) break;
         end = p;
         return true;
       }
@@ -52,7 +53,10 @@ AppendStatus RingWriter::append(std::uint64_t lock, std::span<const FrameView> f
   const std::uint64_t takeovers = load_seq_cst(h.takeovers);
   look_for_claims(takeovers);
   Claim claim{chain_end, 0, 0};
-  if (!place(chain_end, bytes + kTailBytes, claim.begin)) return AppendStatus::no_room;
+  if (!place(chain_end, bytes + kTailBytes, claim.begin)) {
+    // Without the lock, the claims were read at different moments and say nothing.
+    return load_seq_cst(h.lock) == lock ? AppendStatus::no_room : AppendStatus::lost_lock;
+  }
   claim.end = claim.begin + bytes + kTailBytes;
 
   // I3: declare, then look again. Either the next holder of the lock sees the claim, or we see that
