@@ -1,0 +1,429 @@
+#include "tap/guest.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <set>
+#include <utility>
+
+#include "tap/guest_ids.hpp"
+#include "tap/guest_init.hpp"
+#include "tap/guest_watch.hpp"
+#include "tap/guest_wire.hpp"
+#include "tap/netlink.hpp"
+
+#if defined(__SANITIZE_THREAD__)
+#define SHMIF_GUEST_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define SHMIF_GUEST_TSAN 1
+#endif
+#endif
+
+namespace shmif::tap {
+namespace {
+
+constexpr std::chrono::milliseconds kStartTime{30000};
+
+Error wrong(const std::string& what) {
+  return {Errc::bad_argument, what};
+}
+
+/// ThreadSanitizer has a thread of its own in every process.
+bool has_threads() {
+#ifdef SHMIF_GUEST_TSAN
+  return false;
+#else
+  int threads = 0;
+  DIR* const directory = ::opendir("/proc/self/task");
+  if (directory == nullptr) return false;
+  while (const dirent* entry = ::readdir(directory)) {
+    if (entry->d_name[0] != '.') ++threads;
+  }
+  ::closedir(directory);
+  return threads > 1;
+#endif
+}
+
+/// Whether `gateway` can be reached in one of the networks of `addresses`.
+bool is_on_link(const IpAddress& gateway, const std::vector<Cidr>& addresses) {
+  const bool link_local =
+      gateway.is_v6() && gateway.bytes[0] == 0xfe && (gateway.bytes[1] & 0xc0U) == 0x80;
+  return link_local || std::any_of(addresses.begin(), addresses.end(), [&](const Cidr& cidr) {
+           if (cidr.address.family != gateway.family) return false;
+           for (unsigned bit = 0; bit < cidr.prefix; ++bit) {
+             const unsigned differs = static_cast<unsigned>(cidr.address.bytes[bit / 8]) ^
+                                      static_cast<unsigned>(gateway.bytes[bit / 8]);
+             if ((differs & (0x80U >> bit % 8)) != 0) return false;
+           }
+           return true;
+         });
+}
+
+Result<void> check(const GuestOptions& options) {
+  if (options.command.empty()) return wrong("a guest needs a command to run");
+  std::set<std::string> names;
+  for (const GuestInterface& i : options.interfaces) {
+    if (!is_interface_name(i.name)) {
+      return wrong("\"" + i.name +
+                   "\" is not a name for an interface: 1 to 15 characters without '/', ':' and "
+                   "blanks");
+    }
+    if (i.name == "lo" || !names.insert(i.name).second) {
+      return wrong("the guest cannot have two interfaces named \"" + i.name + '"');
+    }
+    if (i.mac && (i.mac->is_group() || i.mac->is_zero())) {
+      return wrong("interface \"" + i.name + "\" cannot have the MAC address " +
+                   i.mac->to_string() + " (zero, or a group's)");
+    }
+    for (const IpAddress& gateway : i.gateways) {
+      if (is_on_link(gateway, i.addresses)) continue;
+      return wrong("gateway " + gateway.to_string() +
+                   " is in none of the networks of interface \"" + i.name +
+                   "\" (give the interface an address in its network)");
+    }
+  }
+  if (has_threads()) return wrong("a guest must be started before the process has threads");
+  return {};
+}
+
+/// Every signal that can be taken and sent on. The faults of a process are its own, as are its
+/// children and its profiling clocks.
+sigset_t forwarded_signals() {
+  sigset_t set;
+  ::sigfillset(&set);
+  for (const int number : {SIGKILL, SIGSTOP, SIGCHLD, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP,
+                           SIGABRT, SIGSYS, SIGPROF, SIGVTALRM}) {
+    ::sigdelset(&set, number);
+  }
+  return set;
+}
+
+/// The terminal that the guest shares with us. A shell in the guest makes a process group of its
+/// own the foreground one, and nobody gives the terminal back when that is gone.
+class Terminal {
+ public:
+  Terminal() : file_(::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)) {
+    if (!is_ours()) file_.reset();
+  }
+  bool is_ours() const { return file_ && ::tcgetpgrp(file_.get()) == ::getpgrp(); }
+  void take_back() const {
+    if (!file_) return;
+    const pid_t group = ::tcgetpgrp(file_.get());
+    // A group that lives has it by right: the shell that put us into the background.
+    if (group <= 0 || group == ::getpgrp() || ::kill(-group, 0) == 0 || errno != ESRCH) return;
+    sigset_t output;
+    sigset_t before;
+    ::sigemptyset(&output);
+    ::sigaddset(&output, SIGTTOU);
+    ::pthread_sigmask(SIG_BLOCK, &output, &before);
+    ::tcsetpgrp(file_.get(), ::getpgrp());
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+
+ private:
+  Descriptor file_;
+};
+
+std::string namespaces_forbidden(int number) {
+  std::string why = std::strerror(number);
+  switch (number) {
+    case EPERM:
+    case EACCES:
+      why += " (a container's seccomp profile, or kernel.unprivileged_userns_clone = 0?)";
+      break;
+    case ENOSPC: why += " (the limits of /proc/sys/user/max_*_namespaces are reached)"; break;
+    case EUSERS: why += " (user namespaces are nested too deeply)"; break;
+    default: why += " (the kernel was built without them)";
+  }
+  return "cannot make the guest's namespaces: " + why;
+}
+
+}  // namespace
+
+struct Guest::Impl {
+  GuestOptions options;
+  Descriptor socket;
+  Descriptor signals;
+  Descriptor events;  ///< an epoll of all that dispatch() reads
+  std::optional<GuestWatch> watch;
+  std::vector<GuestLink> links;
+  std::vector<unsigned> indices;
+  std::vector<std::string> notes;
+  Terminal terminal;
+  sigset_t mask_before{};
+  bool masked = false;
+  pid_t init = -1;
+  bool released = false;
+  std::optional<GuestExit> exit;
+  std::vector<int> early;  ///< signals that came before the command could get them
+
+  ~Impl() {
+    end();
+    if (masked) ::pthread_sigmask(SIG_SETMASK, &mask_before, nullptr);
+  }
+
+  Result<void> take_signals() {
+    if (!options.forward_signals) return {};
+    const sigset_t set = forwarded_signals();
+    signals.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!signals) return Error::from_errno(errno, "cannot make a signalfd");
+    ::pthread_sigmask(SIG_BLOCK, &set, &mask_before);
+    masked = true;
+    return {};
+  }
+
+  /// Clones init into the guest's namespaces.
+  Result<void> spawn() {
+    std::array<int, 2> pair{};
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) {
+      return Error::from_errno(errno, "cannot make a pair of sockets");
+    }
+    socket.reset(pair[0]);
+    const Descriptor theirs(pair[1]);
+    GuestPlan plan{options, {}, {}, ::geteuid()};
+    ::pthread_sigmask(SIG_SETMASK, nullptr, &plan.command_mask);
+    if (masked) plan.command_mask = mask_before;
+    ::sigaction(SIGCHLD, nullptr, &plan.command_child);
+    // All at once, and without a user namespace of our own for a moment: so this works in any
+    // process, and a death at any time leaves nothing.
+    constexpr unsigned long kFlags = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWNS |
+                                     CLONE_NEWIPC | CLONE_NEWUTS | SIGCHLD;
+    const long pid = ::syscall(SYS_clone, kFlags, nullptr, nullptr, nullptr, nullptr);
+    if (pid < 0) return Error(Errc::not_supported, namespaces_forbidden(errno));
+    if (pid == 0) run_guest_init(plan, theirs.get());
+    init = static_cast<pid_t>(pid);
+    return {};
+  }
+
+  /// Listens to init until it says that all is ready.
+  Result<void> hear_of_setup() {
+    const auto deadline = std::chrono::steady_clock::now() + kStartTime;
+    for (;;) {  // until ready, failed, gone or late
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+      pollfd entry{socket.get(), POLLIN, 0};
+      const int ready = ::poll(&entry, 1, static_cast<int>(std::max<long>(left.count(), 0)));
+      if (ready == 0) {
+        return Error(Errc::timed_out, "the guest was not set up after " +
+                                          std::to_string(kStartTime.count() / 1000) + " s");
+      }
+      if (ready < 0) continue;
+      GuestMessage m;
+      Descriptor fd;
+      switch (hear(socket.get(), m, fd, false)) {
+        case Heard::nothing: continue;
+        case Heard::end:
+          return Error::from_errno(ECHILD, "the guest's init died while it set up the guest");
+        case Heard::message: break;
+      }
+      if (m.what == GuestSays::failed) return told_error(m);
+      if (m.what == GuestSays::note) notes.emplace_back(m.text.data());
+      if (m.what == GuestSays::interface) add_link(m, std::move(fd));
+      if (m.what == GuestSays::ready) return open_watch(std::move(fd));
+    }
+  }
+
+  static Error told_error(const GuestMessage& m) {
+    return {std::error_code(m.a, m.b == 1 ? error_category() : std::generic_category()),
+            m.text.data()};
+  }
+
+  void add_link(const GuestMessage& m, Descriptor fd) {
+    const auto number = static_cast<std::size_t>(m.a);
+    if (number >= options.interfaces.size()) return;
+    const GuestInterface& wanted = options.interfaces[number];
+    links.push_back({wanted.name, static_cast<LinkKind>(m.c), std::move(fd), m.mac, wanted.mtu});
+    indices.push_back(static_cast<unsigned>(m.b));
+  }
+
+  Result<void> open_watch(Descriptor fd) {
+    auto opened = GuestWatch::open(std::move(fd), indices);
+    if (!opened) return std::move(opened).error();
+    watch.emplace(*std::move(opened));
+    events.reset(::epoll_create1(EPOLL_CLOEXEC));
+    if (!events) return Error::from_errno(errno, "cannot make an epoll descriptor");
+    for (const int each : {socket.get(), watch->descriptor(), signals.get()}) {
+      epoll_event event{};
+      event.events = EPOLLIN;
+      if (each >= 0 && ::epoll_ctl(events.get(), EPOLL_CTL_ADD, each, &event) != 0) {
+        return Error::from_errno(errno, "cannot watch the guest");
+      }
+    }
+    return {};
+  }
+
+  void send_signal(int number) const {
+    GuestMessage m;
+    m.what = GuestSays::signal;
+    m.a = number;
+    (void)say(socket.get(), m, -1, false);
+  }
+
+  /// Sends on what other processes sent us. What the kernel sent (the terminal) went to the whole
+  /// process group, and so to the command too.
+  void forward_signals() {
+    if (!signals) return;
+    signalfd_siginfo info{};
+    while (::read(signals.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
+      if (info.ssi_code == SI_KERNEL) continue;
+      const auto number = static_cast<int>(info.ssi_signo);
+      if (released) {
+        send_signal(number);
+      } else {
+        early.push_back(number);
+      }
+    }
+  }
+
+  /// The command stopped: stop too, as a shell expects of its job. SIGTSTP does nothing in a
+  /// process group that no shell looks after. A SIGSTOP comes from a person with a purpose; it
+  /// stops us only where a terminal would hang otherwise.
+  void stop_too(int number) {
+    if (!masked || (number == SIGSTOP && !terminal.is_ours())) return;
+    sigset_t stop;
+    ::sigemptyset(&stop);
+    ::sigaddset(&stop, SIGTSTP);
+    struct sigaction plain{};
+    struct sigaction before{};
+    plain.sa_handler = SIG_DFL;
+    ::sigaction(SIGTSTP, &plain, &before);
+    ::raise(SIGTSTP);
+    ::pthread_sigmask(SIG_UNBLOCK, &stop, nullptr);  // stops here
+    ::pthread_sigmask(SIG_BLOCK, &stop, nullptr);
+    ::sigaction(SIGTSTP, &before, nullptr);
+    // A command in a process group of its own did not get the shell's SIGCONT.
+    send_signal(SIGCONT);
+  }
+
+  void obey_init() {
+    for (;;) {  // until nothing more is there
+      GuestMessage m;
+      Descriptor none;
+      switch (hear(socket.get(), m, none, false)) {
+        case Heard::nothing: return;
+        case Heard::end: end(); return;
+        case Heard::message: break;
+      }
+      if (m.what == GuestSays::stopped) stop_too(m.a);
+      if (m.what == GuestSays::exited) exit = exit_of(m.a);
+      if (m.what == GuestSays::not_run) exit = not_run(m.a);
+      if (m.what == GuestSays::failed) exit = GuestExit{125, m.text.data()};
+    }
+  }
+
+  static GuestExit exit_of(int status) {
+    return {WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status), {}};
+  }
+
+  GuestExit not_run(int number) const {
+    const std::string& name = options.command[0];
+    std::string why = "cannot run \"" + name + "\": " + std::strerror(number);
+    if (number == ENOENT && name.find('/') == std::string::npos) {
+      why += " (no such program in PATH)";
+    } else if (number == ENOENT) {
+      why += " (the file, or the interpreter that it names)";
+    } else if (number == EACCES) {
+      why += " (is it a program that you may execute?)";
+    }
+    return {number == ENOENT ? 127 : 126, why};
+  }
+
+  /// Kills init, and with it every process of the guest, and waits until the kernel is through.
+  void end() {
+    if (init <= 0) return;
+    ::kill(init, SIGKILL);
+    while (::waitpid(init, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    init = -1;
+    if (!exit) exit = GuestExit{128 + SIGKILL, "the guest's init was killed"};
+    terminal.take_back();
+  }
+};
+
+Guest::Guest(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Guest::Guest(Guest&&) noexcept = default;
+Guest& Guest::operator=(Guest&&) noexcept = default;
+Guest::~Guest() = default;
+
+Result<Guest> Guest::start(GuestOptions options) {
+  if (auto done = check(options); !done) return std::move(done).error();
+  auto impl = std::make_unique<Impl>();
+  impl->options = std::move(options);
+  if (auto done = impl->take_signals(); !done) return std::move(done).error();
+  if (auto done = impl->spawn(); !done) return std::move(done).error();
+  auto ids = map_guest_ids(impl->init);
+  if (!ids) return std::move(ids).error();
+  impl->notes = std::move(ids->notes);
+  GuestMessage mapped;
+  mapped.what = GuestSays::mapped;
+  mapped.a = ids->single ? 1 : 0;
+  (void)say(impl->socket.get(), mapped);
+  if (auto done = impl->hear_of_setup(); !done) return std::move(done).error();
+  return Guest(std::move(impl));
+}
+
+std::span<GuestLink> Guest::links() noexcept {
+  return impl_->links;
+}
+
+const std::vector<std::string>& Guest::notes() const noexcept {
+  return impl_->notes;
+}
+
+pid_t Guest::pid() const noexcept {
+  return impl_->init;
+}
+
+Result<void> Guest::release() {
+  impl_->forward_signals();
+  GuestMessage run;
+  run.what = GuestSays::run;
+  if (!say(impl_->socket.get(), run)) {
+    return Error::from_errno(ECHILD, "the guest's init died before the command was started");
+  }
+  impl_->released = true;
+  for (const int number : impl_->early) impl_->send_signal(number);
+  return {};
+}
+
+int Guest::descriptor() const noexcept {
+  return impl_->events.get();
+}
+
+GuestNews Guest::dispatch() {
+  GuestNews news;
+  impl_->forward_signals();
+  impl_->watch->read(news.promiscuity);
+  if (impl_->init > 0) impl_->obey_init();
+  if (impl_->init <= 0) news.exit = impl_->exit;
+  return news;
+}
+
+GuestExit Guest::wait() {
+  for (;;) {  // until the command ended
+    GuestNews news = dispatch();
+    if (news.exit) return *std::move(news.exit);
+    pollfd entry{descriptor(), POLLIN, 0};
+    (void)::poll(&entry, 1, -1);
+  }
+}
+
+void Guest::signal(int number) noexcept {
+  impl_->send_signal(number);
+}
+
+}  // namespace shmif::tap

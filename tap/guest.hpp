@@ -1,0 +1,157 @@
+#pragma once
+// Guest: a program that runs as a host of its own, with interfaces whose far ends are handed out.
+// The engine of `shmifctl exec`.
+//
+//   supervisor (the caller)  --clone-->  init, pid 1 of the guest  --fork-->  the command
+//        ^   bridges link <-> bus             sets everything up,
+//        |   forwards signals                 reaps, reports
+//        +------- one socket: links and news up, orders down ------+
+//
+// The guest has user, network, pid, mount, IPC and UTS namespaces of its own. The command is root
+// in them, with every capability over them, and outside it is its caller and nothing more
+// (no_new_privs). What it finds:
+//
+// - The interfaces that were asked for, up, with carrier and addresses, before it starts; loopback
+//   up. A TAP device where /dev/net/tun may be opened and used, else a veth pair whose far end is
+//   in a second network namespace, where the guest does not see it.
+// - Ids. Called by root: every id means itself. Called by an ordinary user: the user is root; the
+//   ranges of /etc/subuid and /etc/subgid are there as ids from 1 on, by newuidmap and newgidmap.
+//   Without such a range there is one id only, and a seccomp filter answers 0 to setgroups and to
+//   the set*id calls without doing anything, so that daemons which drop their privileges start;
+//   there is nothing to drop, because that root is only the caller.
+// - A fresh /proc and /sys. Where the outer world forbids them (a container with a masked /proc),
+//   the outer ones stay and notes() says so.
+// - A private, empty /run with the directories of the outer one (and /run/user/UID itself), and
+//   private, empty /var/lib/misc, /var/lib/dhcp and the like: pid files, sockets and leases of
+//   hosts on one machine do not meet, and can be written by an ordinary user too.
+// - A private layer over /etc: what a DHCP client does to /etc/resolv.conf stays in the guest.
+// Where
+//   overlay is missing, only /etc/resolv.conf is private.
+// - net.ipv4.ping_group_range open, and no IPv6 duplicate address detection, so that an address can
+//   be used at once.
+// - The caller's environment, working directory, terminal, standard streams, other inherited
+//   descriptors, signal mask and ignored signals. No descriptor of ours.
+//
+// Processes: init dies with the supervisor by PDEATHSIG, whatever killed it, and the kernel then
+// kills everything in the pid namespace; so does the end of the command, after a SIGTERM and 100 ms
+// for whatever it left behind. Nothing has to be cleaned up: interfaces, namespaces and mounts go
+// with the last process.
+//
+// Signals: the guest's processes stay in the supervisor's process group, so the terminal's signals
+// reach them from the terminal. What other processes send to the supervisor is forwarded to the
+// command; what the kernel sent it is not, so nothing arrives twice. A command that stops (Ctrl-Z)
+// stops the supervisor too where a shell waits for it, and SIGCONT continues both.
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bus/result.hpp"
+#include "shmif/bus.hpp"
+#include "shmif/mac.hpp"
+#include "tap/cidr.hpp"
+#include "tap/descriptor.hpp"
+
+namespace shmif::tap {
+
+enum class Via : std::uint8_t {
+  any,   ///< tap where it can be had, else veth
+  tap,   ///< a TAP device, or not_supported
+  veth,  ///< a veth pair, or not_supported
+};
+
+struct GuestInterface {
+  std::string name = "tap0";
+  std::vector<Cidr> addresses;      ///< none: up, for other protocols or a DHCP client
+  std::vector<IpAddress> gateways;  ///< default routes, at most one per family
+  std::optional<MacAddress> mac;    ///< nothing: random b2:a0:xx:xx:xx:xx
+  std::uint32_t mtu = 1500;
+};
+
+struct GuestOptions {
+  std::vector<std::string> command;  ///< searched for in PATH
+  std::vector<GuestInterface> interfaces;
+  Via via = Via::any;
+  std::string hostname;  ///< empty: the outer one
+  /// Take the signals that are sent to this process and forward them: they are blocked in the
+  /// calling thread, and in the threads it starts, as long as the guest lives.
+  bool forward_signals = true;
+  std::string tun_device = "/dev/net/tun";
+};
+
+/// Our end of one of the guest's interfaces.
+struct GuestLink {
+  std::string interface;  ///< its name in the guest
+  LinkKind kind = LinkKind::tap;
+  Descriptor descriptor;  ///< tap: the TAP's file; veth: a packet socket bound to our end
+  MacAddress mac;         ///< the guest's
+  std::uint32_t mtu = 0;
+};
+
+/// How the command ended.
+struct GuestExit {
+  /// Its exit status; 128 + n when signal n ended it; 127 when it was not found, 126 when it could
+  /// not be executed.
+  int status = 0;
+  /// Why it could not be executed, for a person; else empty.
+  std::string failure;
+};
+
+/// The guest's interface number `interface` began or ceased to be promiscuous (tcpdump does that).
+struct GuestPromiscuity {
+  std::size_t interface = 0;
+  bool on = false;
+};
+
+/// What happened since the last dispatch().
+struct GuestNews {
+  std::optional<GuestExit> exit;
+  std::vector<GuestPromiscuity> promiscuity;
+};
+
+/// Threads: one at a time, and always the one that called start(): the guest dies with that thread.
+class Guest {
+ public:
+  /// Makes the guest, all but the command's start. Call while the process has a single thread; the
+  /// guest's init is a copy of it and does not exec. Later the process may start threads.
+  /// Blocks: until the interfaces are up (some 10 ms; at most 30 s). Errors: bad_argument,
+  /// not_supported (this machine has no user namespaces, or not the device asked for), or the
+  /// system's. Nothing is left behind then.
+  static Result<Guest> start(GuestOptions options);
+  Guest(Guest&&) noexcept;
+  Guest& operator=(Guest&&) noexcept;
+  ~Guest();  ///< kills every process of the guest, waits until they are gone
+
+  /// One per interface, in the order of the options. Move the descriptors out.
+  std::span<GuestLink> links() noexcept;
+  /// What could not be had and what is there instead, one sentence each, for a person.
+  const std::vector<std::string>& notes() const noexcept;
+  /// Init, as seen from here.
+  pid_t pid() const noexcept;
+
+  /// Starts the command. Call when the links are served.
+  Result<void> release();
+
+  /// Readable when dispatch() has something to do. For poll and epoll.
+  int descriptor() const noexcept;
+  /// Does what is due: forwards signals, stops with a command that stopped, gathers news. After an
+  /// exit was reported, every process of the guest is gone.
+  /// Blocks: while stopped; at the guest's end, until the kernel has killed what was left.
+  GuestNews dispatch();
+  /// Dispatches until the command ended, passing over other news.
+  GuestExit wait();
+  /// Sends the command a signal.
+  void signal(int number) noexcept;
+
+ private:
+  struct Impl;
+  explicit Guest(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace shmif::tap

@@ -1,0 +1,193 @@
+#include "tap/guest_ids.hpp"
+
+#include <fcntl.h>
+#include <pwd.h>
+#include <seccomp.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <sstream>
+
+#include "tap/descriptor.hpp"
+
+namespace shmif::tap {
+namespace {
+
+enum class Kind { user, group };
+
+std::string map_path(pid_t init, Kind kind) {
+  return "/proc/" + std::to_string(init) + (kind == Kind::user ? "/uid_map" : "/gid_map");
+}
+
+/// Writes a file of /proc in one write, as id maps must be. Result: errno, 0 when done.
+int write_once(const std::string& path, const std::string& text) {
+  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!file) return errno;
+  const ssize_t n = ::write(file.get(), text.data(), text.size());
+  if (n == static_cast<ssize_t>(text.size())) return 0;
+  return n < 0 ? errno : EIO;
+}
+
+/// A map in which every id that exists here means itself.
+std::string identity_map(Kind kind) {
+  std::ifstream ours(kind == Kind::user ? "/proc/self/uid_map" : "/proc/self/gid_map");
+  std::string map;
+  std::uint64_t inside = 0;
+  std::uint64_t outside = 0;
+  std::uint64_t count = 0;
+  while (ours >> inside >> outside >> count) {
+    const std::string first = std::to_string(inside);
+    map += first + ' ' + first + ' ' + std::to_string(count) + '\n';
+  }
+  return map;
+}
+
+struct Range {
+  std::uint64_t first;
+  std::uint64_t count;
+};
+
+/// What /etc/subuid or /etc/subgid (lines NAME:FIRST:COUNT, see subuid(5)) give the caller, which
+/// both files name as a user.
+std::vector<Range> subordinate_ranges(Kind kind) {
+  const passwd* const entry = ::getpwuid(::geteuid());
+  const std::string name = entry != nullptr ? entry->pw_name : "";
+  const std::string number = std::to_string(::geteuid());
+  std::vector<Range> ranges;
+  std::ifstream file(kind == Kind::user ? "/etc/subuid" : "/etc/subgid");
+  for (std::string line; std::getline(file, line);) {
+    std::replace(line.begin(), line.end(), ':', ' ');
+    std::istringstream fields(line);
+    std::string who;
+    Range range{};
+    if (fields >> who >> range.first >> range.count && range.count > 0 &&
+        (who == name || who == number)) {
+      ranges.push_back(range);
+    }
+  }
+  return ranges;
+}
+
+/// Runs a helper of shadow-utils. Result: whether it is there and did it.
+bool run_helper(const std::vector<std::string>& words) {
+  std::vector<char*> argv;
+  for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  // What it complains about, a note says in our words.
+  ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  // SIGCHLD may be ignored, which would hide the status; the helper's own one is of no account.
+  struct sigaction plain{};
+  struct sigaction before{};
+  plain.sa_handler = SIG_DFL;
+  ::sigaction(SIGCHLD, &plain, &before);
+  pid_t child = -1;
+  int status = -1;
+  const bool started =
+      ::posix_spawnp(&child, argv[0], &actions, nullptr, argv.data(), environ) == 0;
+  ::posix_spawn_file_actions_destroy(&actions);
+  if (started) {
+    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+  }
+  ::sigaction(SIGCHLD, &before, nullptr);
+  return started && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/// Maps 0 to the caller and its subordinate ranges behind it.
+bool map_ranges(pid_t init, Kind kind, const std::vector<Range>& ranges) {
+  if (ranges.empty()) return false;
+  const bool user = kind == Kind::user;
+  std::vector<std::string> words{user ? "newuidmap" : "newgidmap", std::to_string(init), "0",
+                                 std::to_string(user ? ::geteuid() : ::getegid()), "1"};
+  std::uint64_t inside = 1;
+  for (const Range& range : ranges) {
+    for (const std::uint64_t n : {inside, range.first, range.count}) {
+      words.push_back(std::to_string(n));
+    }
+    inside += range.count;
+  }
+  return run_helper(words);
+}
+
+/// Maps 0 to the caller and nothing else.
+Result<void> map_single(pid_t init, Kind kind) {
+  if (kind == Kind::group) {
+    // Without it an ordinary user may not map a group. It is missing before Linux 3.19 only.
+    (void)write_once("/proc/" + std::to_string(init) + "/setgroups", "deny");
+  }
+  const unsigned id = kind == Kind::user ? ::geteuid() : ::getegid();
+  const int number = write_once(map_path(init, kind), "0 " + std::to_string(id) + " 1\n");
+  if (number == 0) return {};
+  const std::string what = "cannot map the ids of a user namespace";
+  if (number != EPERM && number != EACCES) return Error::from_errno(number, what);
+  return Error(Errc::not_supported,
+               what + ": " + std::strerror(number) +
+                   " (this machine restricts user namespaces; AppArmor does so by "
+                   "kernel.apparmor_restrict_unprivileged_userns)");
+}
+
+}  // namespace
+
+Result<GuestIds> map_guest_ids(pid_t init) {
+  GuestIds ids;
+  const bool root = ::geteuid() == 0;
+  const std::vector<Range> users = root ? std::vector<Range>{} : subordinate_ranges(Kind::user);
+  const std::vector<Range> groups = root ? std::vector<Range>{} : subordinate_ranges(Kind::group);
+  const bool ranged = !users.empty() && !groups.empty();
+  for (const Kind kind : {Kind::user, Kind::group}) {
+    const bool all = root ? write_once(map_path(init, kind), identity_map(kind)) == 0
+                          : ranged && map_ranges(init, kind, kind == Kind::user ? users : groups);
+    if (all) continue;
+    ids.single = true;
+    if (auto mapped = map_single(init, kind); !mapped) return std::move(mapped).error();
+  }
+  if (ids.single && ranged) {
+    ids.notes.push_back(
+        "the ranges of /etc/subuid and /etc/subgid cannot be used (newuidmap and newgidmap failed "
+        "or are missing; Debian has them in the package uidmap): the guest has root only");
+  }
+  return ids;
+}
+
+Result<void> pretend_to_change_ids() {
+  struct Release {
+    void operator()(scmp_filter_ctx context) const noexcept { ::seccomp_release(context); }
+  };
+  const std::unique_ptr<void, Release> filter(::seccomp_init(SCMP_ACT_ALLOW));
+  if (!filter) return Error::from_errno(ENOMEM, "cannot make a seccomp filter");
+  // A program of another architecture runs unfiltered rather than not at all; the usual companions
+  // of x86-64 are filtered too.
+  (void)::seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW);
+  if (::seccomp_arch_native() == SCMP_ARCH_X86_64) {
+    (void)::seccomp_arch_add(filter.get(), SCMP_ARCH_X86);
+    (void)::seccomp_arch_add(filter.get(), SCMP_ARCH_X32);
+  }
+  static constexpr std::array<int, 18> kCalls{
+      SCMP_SYS(setgroups),  SCMP_SYS(setuid),      SCMP_SYS(setgid),      SCMP_SYS(setreuid),
+      SCMP_SYS(setregid),   SCMP_SYS(setresuid),   SCMP_SYS(setresgid),   SCMP_SYS(setfsuid),
+      SCMP_SYS(setfsgid),   SCMP_SYS(setgroups32), SCMP_SYS(setuid32),    SCMP_SYS(setgid32),
+      SCMP_SYS(setreuid32), SCMP_SYS(setregid32),  SCMP_SYS(setresuid32), SCMP_SYS(setresgid32),
+      SCMP_SYS(setfsuid32), SCMP_SYS(setfsgid32)};
+  for (const int call : kCalls) {
+    if (const int e = ::seccomp_rule_add(filter.get(), SCMP_ACT_ERRNO(0), call, 0); e < 0) {
+      return Error::from_errno(-e, "cannot make a seccomp filter");
+    }
+  }
+  if (const int e = ::seccomp_load(filter.get()); e < 0) {
+    return Error::from_errno(-e, "cannot load a seccomp filter (the guest has a single user id)");
+  }
+  return {};
+}
+
+}  // namespace shmif::tap

@@ -1,0 +1,296 @@
+#include "tap/guest_init.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "tap/guest_ids.hpp"
+#include "tap/guest_mounts.hpp"
+#include "tap/guest_net.hpp"
+#include "tap/guest_wire.hpp"
+
+namespace shmif::tap {
+namespace {
+
+/// How long the processes that a command left behind have to end after a SIGTERM.
+constexpr std::chrono::milliseconds kGrace{100};
+
+GuestMessage message(GuestSays what, std::int32_t a = 0) {
+  GuestMessage m;
+  m.what = what;
+  m.a = a;
+  return m;
+}
+
+/// Closes what the supervisor has open for itself. init does not exec, so close-on-exec alone does
+/// not do it, and a socket of another guest kept open here would keep that guest from hearing the
+/// end. What was inherited on purpose is not marked, and goes on to the command.
+void close_foreign(int ours) {
+  std::vector<int> open;
+  if (DIR* directory = ::opendir("/proc/self/fd"); directory != nullptr) {
+    while (const dirent* entry = ::readdir(directory)) {
+      int fd = -1;
+      const char* const name = &entry->d_name[0];
+      std::from_chars(name, name + std::strlen(name), fd);
+      if (fd > STDERR_FILENO && fd != ours && fd != ::dirfd(directory)) open.push_back(fd);
+    }
+    ::closedir(directory);
+  } else {
+    for (int fd = STDERR_FILENO + 1; fd < 4096; ++fd) {
+      if (fd != ours) open.push_back(fd);
+    }
+  }
+  for (const int fd : open) {
+    const int flags = ::fcntl(fd, F_GETFD);
+    if (flags >= 0 && (flags & FD_CLOEXEC) != 0) ::close(fd);
+  }
+}
+
+/// Whether a file by this name is where execvp looks for it.
+bool exists_in_path(const std::string& name) {
+  if (name.find('/') != std::string::npos) return true;
+  const char* const path = std::getenv("PATH");
+  std::istringstream directories(path != nullptr ? path : "/bin:/usr/bin");
+  for (std::string directory; std::getline(directories, directory, ':');) {
+    if (::access((directory + '/' + name).c_str(), F_OK) == 0) return true;
+  }
+  return false;
+}
+
+class Init {
+ public:
+  Init(const GuestPlan& plan, int socket) : plan_(plan), socket_(socket) {}
+
+  [[noreturn]] void run() {
+    set_up_process();
+    await(GuestSays::mapped);
+    become_root();
+    if (auto done = set_up_world(); !done) give_up(done.error());
+    await(GuestSays::run);
+    start_command();
+    serve();  // runs until the command has ended or the supervisor has
+  }
+
+ private:
+  void set_up_process() {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    ::prctl(PR_SET_NAME, "shmif-init");
+    sigset_t all;
+    ::sigfillset(&all);
+    ::sigprocmask(SIG_SETMASK, &all, nullptr);
+    // Ignored, it would take the children's statuses away.
+    ::signal(SIGCHLD, SIG_DFL);
+    close_foreign(socket_);
+  }
+
+  /// Waits for an order. The supervisor's end is the end of this process too, so nothing is left
+  /// when it died before PDEATHSIG was in force.
+  void await(GuestSays what) {
+    GuestMessage order;
+    Descriptor none;
+    if (hear(socket_, order, none, true) != Heard::message || order.what != what) ::_exit(0);
+    if (what == GuestSays::mapped) single_id_ = order.a == 1;
+  }
+
+  void become_root() {
+    // An id that is not mapped has become 0 already for an ordinary user; for root, and for a
+    // caller whose real and effective ids differ, this makes them agree.
+    (void)!::setresgid(0, 0, 0);
+    (void)!::setresuid(0, 0, 0);
+    // A change of credentials clears it. Whoever died in between is noticed at the next await().
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  }
+
+  Result<void> set_up_world() {
+    const GuestOptions& options = plan_.options;
+    if (!options.hostname.empty() &&
+        ::sethostname(options.hostname.data(), options.hostname.size()) != 0) {
+      return Error::from_errno(errno, "cannot set the host name \"" + options.hostname + '"');
+    }
+    if (single_id_) {
+      // Here, so that a failure can be told; init itself changes no ids any more.
+      if (auto done = pretend_to_change_ids(); !done) return done;
+    }
+    auto notes = arrange_guest_mounts(plan_.outer_uid);
+    if (!notes) return std::move(notes).error();
+    for (const std::string& note : *notes) {
+      GuestMessage m = message(GuestSays::note);
+      m.set_text(note);
+      say(socket_, m);
+    }
+    auto ends = make_guest_interfaces(options);
+    if (!ends) return std::move(ends).error();
+    auto watch = open_interface_watch();
+    if (!watch) return std::move(watch).error();
+    for (std::size_t i = 0; i < ends->size(); ++i) {
+      const GuestEnd& end = (*ends)[i];
+      GuestMessage m = message(GuestSays::interface, static_cast<std::int32_t>(i));
+      m.b = static_cast<std::int32_t>(end.index);
+      m.c = static_cast<std::int32_t>(end.kind);
+      m.mac = end.mac;
+      say(socket_, m, end.descriptor.get());
+    }
+    say(socket_, message(GuestSays::ready), watch->get());
+    return {};
+  }
+
+  [[noreturn]] void give_up(const Error& error) {
+    GuestMessage m = message(GuestSays::failed, error.code.value());
+    m.b = error.code.category() == error_category() ? 1 : 0;
+    m.set_text(error.message);
+    say(socket_, m);
+    ::_exit(0);
+  }
+
+  /// Forks the command. What the terminal sent before it existed, init got in its place.
+  void start_command() {
+    std::vector<int> early;
+    sigset_t all;
+    ::sigfillset(&all);
+    siginfo_t info;
+    const timespec now{};
+    while (::sigtimedwait(&all, &info, &now) > 0) {
+      if (info.si_code == SI_KERNEL && info.si_signo != SIGCHLD) early.push_back(info.si_signo);
+    }
+    std::array<int, 2> pipe{};
+    if (::pipe2(pipe.data(), O_CLOEXEC) != 0) {
+      give_up(Error::from_errno(errno, "cannot start the command"));
+    }
+    Descriptor read_end(pipe[0]);
+    Descriptor write_end(pipe[1]);
+    command_ = ::fork();
+    if (command_ < 0) give_up(Error::from_errno(errno, "cannot start the command"));
+    if (command_ == 0) exec_command(write_end.get());
+    for (const int number : early) ::kill(command_, number);
+    write_end.reset();
+    int number = 0;
+    if (::read(read_end.get(), &number, sizeof number) == static_cast<ssize_t>(sizeof number)) {
+      say(socket_, message(GuestSays::not_run, number));
+      ::_exit(0);
+    }
+    // A reader of the command's output must see its end when the command closes it. What is not
+    // ours to close is the socket.
+    read_end.reset();
+    const auto socket = static_cast<unsigned>(socket_);
+    if (socket > 0) ::close_range(0, socket - 1, 0);
+    ::close_range(socket + 1, ~0U, 0);
+  }
+
+  [[noreturn]] void exec_command(int failure_pipe) {
+    std::vector<char*> argv;
+    for (const std::string& word : plan_.options.command) {
+      argv.push_back(const_cast<char*>(word.c_str()));
+    }
+    argv.push_back(nullptr);
+    ::sigaction(SIGCHLD, &plan_.command_child, nullptr);
+    ::sigprocmask(SIG_SETMASK, &plan_.command_mask, nullptr);
+    ::execvp(argv[0], argv.data());
+    int number = errno;
+    // A directory of PATH that the caller may not look into is no reason to call a program that is
+    // nowhere forbidden.
+    if (number == EACCES && !exists_in_path(plan_.options.command[0])) number = ENOENT;
+    (void)!::write(failure_pipe, &number, sizeof number);
+    ::_exit(125);
+  }
+
+  /// Reaps, reports and forwards until the end.
+  [[noreturn]] void serve() {
+    sigset_t child;
+    ::sigemptyset(&child);
+    ::sigaddset(&child, SIGCHLD);
+    const Descriptor children(::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
+    for (;;) {  // runs until the command has ended or the supervisor has
+      reap();
+      std::array<pollfd, 2> ready{{{socket_, POLLIN, 0}, {children.get(), POLLIN, 0}}};
+      if (::poll(ready.data(), ready.size(), -1) < 0) continue;
+      if (ready[0].revents != 0) obey();
+      signalfd_siginfo info{};
+      while (::read(children.get(), &info, sizeof info) > 0) {
+      }
+    }
+  }
+
+  void obey() {
+    GuestMessage order;
+    Descriptor none;
+    switch (hear(socket_, order, none, false)) {
+      case Heard::nothing: return;
+      case Heard::end: ::_exit(0);  // and the kernel kills everything in the namespace
+      case Heard::message:
+        if (order.what == GuestSays::signal) ::kill(command_, order.a);
+        return;
+    }
+  }
+
+  void reap() {
+    for (;;) {  // until no child has anything to tell
+      int status = 0;
+      const pid_t pid = ::waitpid(-1, &status, WNOHANG | WUNTRACED);
+      if (pid <= 0) return;
+      if (pid != command_) continue;
+      if (WIFSTOPPED(status)) {
+        say(socket_, message(GuestSays::stopped, WSTOPSIG(status)), -1, false);
+        continue;
+      }
+      say(socket_, message(GuestSays::exited, status));
+      end_the_rest();
+      ::_exit(0);
+    }
+  }
+
+  /// Lets what the command left behind end in its own way, for a moment.
+  static void end_the_rest() {
+    if (::kill(-1, SIGTERM) != 0) return;  // nobody
+    ::kill(-1, SIGCONT);
+    const auto deadline = std::chrono::steady_clock::now() + kGrace;
+    sigset_t child;
+    ::sigemptyset(&child);
+    ::sigaddset(&child, SIGCHLD);
+    for (;;) {
+      while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+      }
+      const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(
+          deadline - std::chrono::steady_clock::now());
+      if (::kill(-1, 0) != 0 || left.count() <= 0) return;
+      const timespec bound{0, static_cast<long>(left.count())};
+      ::sigtimedwait(&child, nullptr, &bound);
+    }
+  }
+
+  const GuestPlan& plan_;
+  const int socket_;
+  bool single_id_ = false;
+  pid_t command_ = -1;
+};
+
+}  // namespace
+
+void run_guest_init(const GuestPlan& plan, int socket) noexcept {
+  try {
+    Init(plan, socket).run();
+  } catch (const std::exception& error) {
+    GuestMessage m = message(GuestSays::failed, EIO);
+    m.set_text(error.what());
+    say(socket, m);
+  }
+  ::_exit(0);
+}
+
+}  // namespace shmif::tap

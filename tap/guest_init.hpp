@@ -1,0 +1,22 @@
+#pragma once
+// Init of a guest: pid 1 of its namespaces. Internal to tap/guest.
+
+#include <signal.h>
+#include <sys/types.h>
+
+#include "tap/guest.hpp"
+
+namespace shmif::tap {
+
+struct GuestPlan {
+  const GuestOptions& options;
+  sigset_t command_mask;           ///< the caller's signal mask, which the command gets
+  struct sigaction command_child;  ///< the caller's disposition of SIGCHLD, likewise
+  uid_t outer_uid;
+};
+
+/// What the process does that clone made with the guest's namespaces. Speaks with the supervisor
+/// over `socket` and closes every other descriptor that is marked close-on-exec.
+[[noreturn]] void run_guest_init(const GuestPlan& plan, int socket) noexcept;
+
+}  // namespace shmif::tap

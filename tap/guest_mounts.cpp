@@ -1,0 +1,190 @@
+#include "tap/guest_mounts.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "tap/descriptor.hpp"
+
+namespace shmif::tap {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kResolvConf = "/etc/resolv.conf";
+
+/// Where daemons that belong into a guest keep state, beside /run.
+constexpr std::array kStateDirectories = {
+    "/var/lib/misc",  // dnsmasq's leases
+    "/var/lib/dhcp",  // dhclient's, dhcpd's
+    "/var/lib/dhcpcd", "/var/lib/frr", "/var/log/frr", "/var/tmp/frr",
+};
+
+std::string because() {
+  return std::string(": ") + std::strerror(errno);
+}
+
+bool mount_tmpfs(const std::string& path, const char* options = "mode=755") {
+  return ::mount("tmpfs", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options) == 0;
+}
+
+/// A directory or symbolic link to be made again.
+struct Entry {
+  std::string path;
+  std::string target;  ///< of a symbolic link; empty: a directory
+  struct stat attributes;
+};
+
+/// The directories and symbolic links directly in `directory`.
+std::vector<Entry> skeleton_of(const std::string& directory) {
+  std::vector<Entry> entries;
+  std::error_code ignored;
+  for (const fs::directory_entry& found : fs::directory_iterator(directory, ignored)) {
+    Entry entry{found.path().string(), {}, {}};
+    if (::lstat(entry.path.c_str(), &entry.attributes) != 0) continue;
+    if (S_ISLNK(entry.attributes.st_mode)) {
+      entry.target = fs::read_symlink(entry.path, ignored).string();
+      if (!entry.target.empty()) entries.push_back(std::move(entry));
+    } else if (S_ISDIR(entry.attributes.st_mode)) {
+      entries.push_back(std::move(entry));
+    }
+  }
+  return entries;
+}
+
+/// Gives `path` the owner and mode it had. An owner that does not exist in this user namespace
+/// becomes root, whose directory it then is.
+void restore(const std::string& path, const struct stat& before) {
+  if (::chown(path.c_str(), before.st_uid, before.st_gid) != 0) (void)!::chown(path.c_str(), 0, 0);
+  (void)::chmod(path.c_str(), before.st_mode & 07777U);
+}
+
+/// Puts a tmpfs over `path`, with the same owner, mode, directories and links, all of them empty.
+/// Result: false when that is forbidden.
+bool make_private(const std::string& path) {
+  struct stat before{};
+  if (::lstat(path.c_str(), &before) != 0 || !S_ISDIR(before.st_mode)) return true;  // not here
+  const std::vector<Entry> entries = skeleton_of(path);
+  if (!mount_tmpfs(path)) return false;
+  restore(path, before);
+  for (const Entry& entry : entries) {
+    if (!entry.target.empty()) {
+      (void)!::symlink(entry.target.c_str(), entry.path.c_str());
+    } else if (::mkdir(entry.path.c_str(), 0755) == 0) {
+      restore(entry.path, entry.attributes);
+    }
+  }
+  return true;
+}
+
+/// A private /run that still has the caller's /run/user/UID, where programs of its session live.
+bool make_run_private(uid_t outer_uid) {
+  const std::string session = "/run/user/" + std::to_string(outer_uid);
+  const Descriptor kept(::open(session.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!make_private("/run")) return false;
+  if (kept) {
+    (void)::mkdir("/run/user", 0755);
+    (void)::mkdir(session.c_str(), 0700);
+    const std::string from = "/proc/self/fd/" + std::to_string(kept.get());
+    (void)::mount(from.c_str(), session.c_str(), nullptr, MS_BIND | MS_REC, nullptr);
+  }
+  return true;
+}
+
+bool write_file(const std::string& path, const std::string& text) {
+  std::ofstream file(path, std::ios::trunc);
+  file << text;
+  file.close();
+  return !file.fail() && ::chmod(path.c_str(), 0644) == 0;
+}
+
+/// Mounts an overlay over /etc whose upper layer begins with `resolv_conf` alone. The upper layer's
+/// root belongs to the guest's root, so that files can be made in /etc by an ordinary user too.
+bool overlay_etc(const std::string& resolv_conf) {
+  const std::string base = "/run/.shmif-etc";
+  if (::mkdir(base.c_str(), 0700) != 0 || !mount_tmpfs(base)) return false;
+  bool done = false;
+  if (::mkdir((base + "/upper").c_str(), 0755) == 0 &&
+      ::mkdir((base + "/work").c_str(), 0755) == 0 &&
+      write_file(base + "/upper/resolv.conf", resolv_conf)) {
+    const std::string layers =
+        "lowerdir=/etc,upperdir=" + base + "/upper,workdir=" + base + "/work";
+    // A tmpfs has user.* attributes from Linux 6.6 on; without them only the renaming of old
+    // directories is missing.
+    for (const char* more : {",userxattr", ""}) {
+      done =
+          ::mount("overlay", "/etc", "overlay", MS_NOSUID | MS_NODEV, (layers + more).c_str()) == 0;
+      if (done) break;
+    }
+  }
+  // The overlay holds on to its layers by itself.
+  (void)::umount2(base.c_str(), MNT_DETACH);
+  (void)::rmdir(base.c_str());
+  return done;
+}
+
+/// Puts a private copy over /etc/resolv.conf, or over what it points to.
+bool bind_resolv_conf(const std::string& resolv_conf) {
+  const std::string copy = "/run/.shmif-resolv.conf";
+  std::error_code failed;
+  const fs::path target = fs::weakly_canonical(kResolvConf, failed);
+  if (failed) return false;
+  if (!fs::exists(target, failed)) {
+    // A link into /run, which is empty now: the file it names can simply be made.
+    fs::create_directories(target.parent_path(), failed);
+    return write_file(target.string(), resolv_conf);
+  }
+  const bool done = write_file(copy, resolv_conf) &&
+                    ::mount(copy.c_str(), target.c_str(), nullptr, MS_BIND, nullptr) == 0;
+  (void)::unlink(copy.c_str());
+  return done;
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> arrange_guest_mounts(uid_t outer_uid) {
+  std::vector<std::string> notes;
+  // Slave, not private: what is unmounted outside does not stay busy because of a guest.
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) {
+    const Errc code = errno == EPERM || errno == EACCES ? Errc::not_supported : Errc::bad_argument;
+    return Error(code, "cannot arrange a mount namespace" + because() +
+                           " (this machine restricts what user namespaces may do)");
+  }
+  std::ostringstream resolv_conf;
+  if (std::ifstream file(kResolvConf); file) resolv_conf << file.rdbuf();
+
+  if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) {
+    notes.push_back("cannot mount a /proc of its own" + because() +
+                    " (a container hides parts of it?): the guest sees the outer processes there");
+  }
+  if (::mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) {
+    notes.push_back("cannot mount a /sys of its own" + because() +
+                    ": the guest sees the outer interfaces in /sys/class/net");
+  }
+  if (!make_run_private(outer_uid)) {
+    notes.push_back("cannot make /run private" + because() + ": the guest shares the outer one");
+  }
+  for (const char* path : {"/var/run", "/var/lock"}) {
+    // Links into /run nearly everywhere, and then left alone.
+    if (!make_private(path)) notes.push_back(std::string("cannot make ") + path + " private");
+  }
+  for (const char* path : kStateDirectories) {
+    if (!make_private(path)) notes.push_back(std::string("cannot make ") + path + " private");
+  }
+  if (!overlay_etc(resolv_conf.str()) && !bind_resolv_conf(resolv_conf.str())) {
+    notes.push_back("cannot make /etc/resolv.conf private" + because() +
+                    ": a DHCP client in the guest may change the outer one");
+  }
+  return notes;
+}
+
+}  // namespace shmif::tap

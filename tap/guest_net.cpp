@@ -1,0 +1,224 @@
+#include "tap/guest_net.hpp"
+
+#include <fcntl.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <arpa/inet.h>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "tap/netlink.hpp"
+#include "tap/netns.hpp"
+
+namespace shmif::tap {
+namespace {
+
+constexpr std::chrono::milliseconds kCarrierTime{5000};
+
+/// Writes a setting of /proc/sys; what is missing or read-only stays as it is.
+bool write_setting(const char* path, const char* value) {
+  const Descriptor file(::open(path, O_WRONLY | O_CLOEXEC));
+  const auto size = static_cast<ssize_t>(std::strlen(value));
+  return file && ::write(file.get(), value, std::strlen(value)) == size;
+}
+
+void tune_namespace() {
+  // Every group may open ping sockets. The kernel takes a range only when both its ends exist in
+  // the user namespace: all, a 16-bit range behind newgidmap, or the only one.
+  for (const char* range : {"0 2147483647", "0 65535", "0 0"}) {
+    if (write_setting("/proc/sys/net/ipv4/ping_group_range", range)) break;
+  }
+  // Duplicate address detection would keep link-local addresses unusable for more than a second.
+  write_setting("/proc/sys/net/ipv6/conf/all/accept_dad", "0");
+  write_setting("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
+}
+
+/// Creates a TAP device here and opens it.
+Result<Descriptor> open_tap(const std::string& device, const std::string& name) {
+  const std::string what = "cannot make a TAP device by " + device;
+  Descriptor file(::open(device.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  if (!file) {
+    return Error(Errc::not_supported,
+                 what + ": " + std::strerror(errno) + " (a veth pair needs no device node)");
+  }
+  ifreq request{};
+  name.copy(request.ifr_name, IFNAMSIZ - 1);
+  request.ifr_flags = IFF_TAP | IFF_NO_PI;
+  if (::ioctl(file.get(), TUNSETIFF, &request) != 0) {
+    return Error(Errc::not_supported,
+                 what + ": " + std::strerror(errno) + " (a veth pair needs no device node)");
+  }
+  return file;
+}
+
+/// A socket that hears and says whole frames on an interface of the calling process's namespace.
+Result<Descriptor> open_packet_socket(unsigned index) {
+  Descriptor s(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  sockaddr_ll where{};
+  where.sll_family = AF_PACKET;
+  where.sll_protocol = htons(ETH_P_ALL);
+  where.sll_ifindex = static_cast<int>(index);
+  if (!s || ::bind(s.get(), reinterpret_cast<const sockaddr*>(&where), sizeof where) != 0) {
+    return Error::from_errno(errno, "cannot open a packet socket on the far end of a veth pair");
+  }
+  return s;
+}
+
+/// The second network namespace, where the far ends of veth pairs are. It lives as long as the
+/// packet sockets do.
+class FarSide {
+ public:
+  /// Makes the namespace and comes back from it.
+  static Result<FarSide> open(const NetNamespace& guest) {
+    if (::unshare(CLONE_NEWNET) != 0) {
+      return Error::from_errno(errno, "cannot make a network namespace for veth pairs");
+    }
+    auto there = NetNamespace::current();
+    auto netlink = Netlink::open();
+    if (::setns(guest.descriptor(), CLONE_NEWNET) != 0) {
+      return Error::from_errno(errno, "cannot return to the guest's network namespace");
+    }
+    if (!there) return std::move(there).error();
+    if (!netlink) return std::move(netlink).error();
+    return FarSide(*std::move(there), *std::move(netlink));
+  }
+
+  /// Makes a pair, `name` on both sides, the guest's end not yet up. Result: the packet socket.
+  Result<Descriptor> add(const NetNamespace& guest, const std::string& name, std::uint32_t mtu) {
+    if (::setns(space_.descriptor(), CLONE_NEWNET) != 0) {
+      return Error::from_errno(errno, "cannot enter the network namespace for veth pairs");
+    }
+    auto made = add_here(guest, name, mtu);
+    if (::setns(guest.descriptor(), CLONE_NEWNET) != 0) {
+      return Error::from_errno(errno, "cannot return to the guest's network namespace");
+    }
+    return made;
+  }
+
+  Result<void> wait_for_carrier(const std::string& name) {
+    return netlink_.wait_for_carrier(name, kCarrierTime);
+  }
+
+ private:
+  FarSide(NetNamespace space, Netlink netlink)
+      : space_(std::move(space)), netlink_(std::move(netlink)) {}
+
+  Result<Descriptor> add_here(const NetNamespace& guest, const std::string& name,
+                              std::uint32_t mtu) {
+    if (auto done = netlink_.add_veth(name, name, &guest); !done) {
+      if (done.error().code == std::errc::operation_not_supported) {
+        return Error(Errc::not_supported, done.error().message + " (the kernel has no veth)");
+      }
+      return std::move(done).error();
+    }
+    auto end = netlink_.interface(name);
+    if (!end) return std::move(end).error();
+    if (auto done = netlink_.disable_ipv6(name); !done) return std::move(done).error();
+    if (auto done = netlink_.set_mtu(name, mtu); !done) return std::move(done).error();
+    // Bound before it is up: no frame of the guest passes unheard.
+    auto heard = open_packet_socket(end->index);
+    if (!heard) return heard;
+    if (auto done = netlink_.set_up(name); !done) return std::move(done).error();
+    return heard;
+  }
+
+  NetNamespace space_;
+  Netlink netlink_;
+};
+
+/// Makes one device, not yet up, by what `options.via` allows.
+Result<GuestEnd> make_device(const GuestOptions& options, const GuestInterface& wanted,
+                             const NetNamespace& guest, std::optional<FarSide>& far) {
+  GuestEnd end;
+  std::string no_tap;
+  if (options.via != Via::veth) {
+    auto tap = open_tap(options.tun_device, wanted.name);
+    if (tap) {
+      end.descriptor = *std::move(tap);
+      return end;
+    }
+    if (options.via == Via::tap) return std::move(tap).error();
+    no_tap = "; " + tap.error().message;
+  }
+  end.kind = LinkKind::veth;
+  if (!far) {
+    auto opened = FarSide::open(guest);
+    if (!opened) return std::move(opened).error();
+    far.emplace(*std::move(opened));
+  }
+  auto socket = far->add(guest, wanted.name, wanted.mtu);
+  if (!socket) return Error(socket.error().code, socket.error().message + no_tap);
+  end.descriptor = *std::move(socket);
+  return end;
+}
+
+/// Gives a device its properties, sets it up, and gives it its addresses and routes.
+Result<void> configure(Netlink& netlink, const GuestInterface& wanted, GuestEnd& end) {
+  const std::string& name = wanted.name;
+  if (end.kind == LinkKind::veth) {
+    if (auto done = netlink.disable_offloads(name); !done) return done;
+  }
+  end.mac = wanted.mac.value_or(MacAddress::random());
+  if (auto done = netlink.set_mac(name, end.mac); !done) return done;
+  if (auto done = netlink.set_mtu(name, wanted.mtu); !done) return done;
+  if (auto done = netlink.set_up(name); !done) return done;
+  for (const Cidr& address : wanted.addresses) {
+    if (auto done = netlink.add_address(name, address); !done) return done;
+  }
+  if (auto done = netlink.wait_for_carrier(name, kCarrierTime); !done) return done;
+  for (const IpAddress& gateway : wanted.gateways) {
+    if (auto done = netlink.add_default_route(name, gateway); !done) return done;
+  }
+  auto made = netlink.interface(name);
+  if (!made) return std::move(made).error();
+  end.index = made->index;
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<GuestEnd>> make_guest_interfaces(const GuestOptions& options) {
+  tune_namespace();
+  auto guest = NetNamespace::current();
+  if (!guest) return std::move(guest).error();
+  auto netlink = Netlink::open();
+  if (!netlink) return std::move(netlink).error();
+  if (auto done = netlink->set_up("lo"); !done) return std::move(done).error();
+  std::vector<GuestEnd> ends;
+  std::optional<FarSide> far;
+  for (const GuestInterface& wanted : options.interfaces) {
+    auto end = make_device(options, wanted, *guest, far);
+    if (!end) return std::move(end).error();
+    if (auto done = configure(*netlink, wanted, *end); !done) return std::move(done).error();
+    if (end->kind == LinkKind::veth) {
+      if (auto done = far->wait_for_carrier(wanted.name); !done) return std::move(done).error();
+    }
+    ends.push_back(*std::move(end));
+  }
+  return ends;
+}
+
+Result<Descriptor> open_interface_watch() {
+  Descriptor s(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
+  sockaddr_nl address{};
+  address.nl_family = AF_NETLINK;
+  address.nl_groups = RTMGRP_LINK;
+  if (!s || ::bind(s.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    return Error::from_errno(errno, "cannot watch the guest's interfaces");
+  }
+  return s;
+}
+
+}  // namespace shmif::tap

@@ -1,0 +1,26 @@
+#pragma once
+// The interfaces of a guest, made from inside its network namespace. Internal to tap/guest.
+
+#include <vector>
+
+#include "bus/result.hpp"
+#include "tap/guest.hpp"
+
+namespace shmif::tap {
+
+struct GuestEnd {
+  LinkKind kind = LinkKind::tap;
+  Descriptor descriptor;  ///< for whoever serves the far end
+  MacAddress mac;
+  unsigned index = 0;
+};
+
+/// Makes every interface of the options in the calling process's network namespace, which is left
+/// and entered again where a veth pair needs a second one. On return they are up, have carrier,
+/// addresses and routes, and loopback is up. Errors: not_supported, or the system's.
+Result<std::vector<GuestEnd>> make_guest_interfaces(const GuestOptions& options);
+
+/// A netlink socket that hears of every change of the calling process's interfaces.
+Result<Descriptor> open_interface_watch();
+
+}  // namespace shmif::tap

@@ -1,0 +1,33 @@
+#pragma once
+// Which interfaces of a guest are promiscuous. Internal to tap/guest.
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "tap/descriptor.hpp"
+#include "tap/guest.hpp"
+
+namespace shmif::tap {
+
+/// Listens on a socket of open_interface_watch() (tap/guest_net.hpp), from any namespace.
+/// Threads: one at a time. Blocks: never.
+class GuestWatch {
+ public:
+  /// `indices`: of the guest's interfaces, in their order. None is promiscuous so far.
+  static Result<GuestWatch> open(Descriptor socket, std::vector<unsigned> indices);
+  GuestWatch(GuestWatch&&) noexcept;
+  GuestWatch& operator=(GuestWatch&&) noexcept;
+  ~GuestWatch();
+
+  int descriptor() const noexcept;
+  /// Reads what has come and appends what changed.
+  void read(std::vector<GuestPromiscuity>& changes);
+
+ private:
+  struct Impl;
+  explicit GuestWatch(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace shmif::tap

@@ -1,0 +1,57 @@
+#pragma once
+// What a guest's supervisor and its init say to each other, over one SOCK_SEQPACKET pair. Both are
+// copies of one program, so a struct is format enough.
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "bus/result.hpp"
+#include "shmif/mac.hpp"
+#include "tap/descriptor.hpp"
+
+namespace shmif::tap {
+
+enum class GuestSays : std::uint32_t {
+  // supervisor to init
+  mapped,  ///< the ids are mapped; a: 1 when there is only one of them
+  run,     ///< start the command
+  signal,  ///< send the command signal a
+  // init to supervisor
+  note,       ///< text
+  interface,  ///< a: its number, b: its index, c: LinkKind; mac; one descriptor
+  ready,      ///< all set up; one descriptor: the watch on the guest's interfaces
+  failed,     ///< a: code, b: 1 when the category is shmif's, else generic; text; init ends
+  not_run,    ///< a: errno of execvp
+  stopped,    ///< the command was stopped by signal a
+  exited,     ///< a: wait status of the command; init ends
+};
+
+struct GuestMessage {
+  GuestSays what = GuestSays::note;
+  std::int32_t a = 0;
+  std::int32_t b = 0;
+  std::int32_t c = 0;
+  MacAddress mac;
+  std::array<char, 1000> text{};
+
+  void set_text(std::string_view s) noexcept {
+    s.copy(text.data(), text.size() - 1);  // the rest stays zero
+  }
+};
+static_assert(std::is_trivially_copyable_v<GuestMessage>);
+
+/// Sends a message, and a descriptor with it unless it is -1. `patient`: waits for room.
+/// Result: false when the other side is gone, or has no room.
+bool say(int socket, const GuestMessage& message, int descriptor = -1,
+         bool patient = true) noexcept;
+
+enum class Heard : std::uint8_t { message, nothing, end };
+
+/// Receives a message. `patient`: waits for one. Result: `end` when the other side is gone.
+Heard hear(int socket, GuestMessage& message, Descriptor& descriptor, bool patient) noexcept;
+
+}  // namespace shmif::tap

@@ -1,0 +1,378 @@
+// The guest's processes: exit status, signals, descriptors, ids, and that nothing outlives it.
+
+#include "tap/guest.hpp"
+
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "tests/tap/guest_rig.hpp"
+
+namespace shmif::tap::test {
+namespace {
+
+class Guests : public ::testing::TestWithParam<Setting> {
+ protected:
+  void SetUp() override {
+    if (GetParam().via == Via::tap && !tun_.works()) GTEST_SKIP() << "no TUN device here";
+    const Supervised::Options probe = options({"true"});
+    Supervised guest(probe);
+    if (guest.finish() == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+  }
+
+  Supervised::Options options(std::vector<std::string> command, std::string input = {}) const {
+    Supervised::Options o;
+    o.guest = guest_running(std::move(command), GetParam().via);
+    if (tun_.works()) o.guest.tun_device = tun_.path();
+    o.caller = GetParam().caller;
+    o.input = std::move(input);
+    return o;
+  }
+
+  /// Runs a shell script in a guest to its end. Result: what it printed.
+  std::string print(const std::string& script, int expected_status = 0) const {
+    Supervised guest(options(shell(script)));
+    EXPECT_EQ(guest.finish(), expected_status) << script << '\n' << guest.output();
+    return guest.output();
+  }
+
+ private:
+  OpenTunDevice tun_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Each, Guests, ::testing::ValuesIn(settings()),
+                         [](const auto& each) { return each.param.name; });
+
+TEST_P(Guests, ExitStatusIsTheCommands) {
+  print("exit 0", 0);
+  print("exit 7", 7);
+  print("kill -TERM $$", 128 + SIGTERM);
+  print("kill -KILL $$", 128 + SIGKILL);
+}
+
+TEST_P(Guests, CommandThatIsMissingIs127AndOneThatCannotBeExecuted126) {
+  Supervised missing(options({"no-such-program-anywhere"}));
+  EXPECT_EQ(missing.finish(), 127);
+  EXPECT_NE(missing.output().find("no-such-program-anywhere"), std::string::npos);
+  Supervised directory(options({"/etc"}));
+  EXPECT_EQ(directory.finish(), 126);
+  EXPECT_NE(directory.output().find("/etc"), std::string::npos);
+}
+
+TEST_P(Guests, StandardInputAndOutputPassThrough) {
+  std::string text;
+  for (int i = 0; i < 5000; ++i) text += std::to_string(i) + '\n';  // less than a pipe holds
+  Supervised guest(options({"cat"}, text));
+  EXPECT_EQ(guest.finish(), 0);
+  EXPECT_EQ(guest.output(), text);
+}
+
+TEST_P(Guests, OutputThatTheCommandClosesIsClosed) {
+  // Who reads what the command writes must see the end when the command closes it. The supervisor
+  // keeps its own copies, for its caller to close; init must not.
+  const std::string said = print(
+      "i=0; while ls -l /proc/1/fd | grep -q pipe: && test $i -lt 500; do i=$((i+1)); sleep 0.01; "
+      "done; ls -l /proc/1/fd | grep -c pipe:; true");
+  EXPECT_EQ(said, "0\n");
+}
+
+TEST_P(Guests, CommandIsRootWithEveryCapabilityAndGainsNoPrivileges) {
+  EXPECT_EQ(print("id -u; id -g"), "0\n0\n");
+  const std::string status = print("cat /proc/self/status");
+  const std::string all = contents("/proc/sys/kernel/cap_last_cap");
+  char mask[17];
+  (void)std::snprintf(&mask[0], sizeof mask, "%016llx", (2ULL << std::stoi(all)) - 1);
+  EXPECT_NE(status.find(std::string("CapEff:\t") + &mask[0]), std::string::npos) << status;
+  EXPECT_NE(status.find("NoNewPrivs:\t1"), std::string::npos) << status;
+}
+
+TEST_P(Guests, OutsideItsNamespacesTheCommandIsOnlyItsCaller) {
+  // A capability over the outer world would set the outer clock, host name or load modules.
+  print("date -s '2001-01-01' > /dev/null 2>&1", 1);
+  const std::string before = contents("/proc/sys/kernel/hostname");
+  print("echo shmif-guest > /proc/sys/kernel/hostname; cat /proc/sys/kernel/hostname");
+  EXPECT_EQ(contents("/proc/sys/kernel/hostname"), before);
+  if (!GetParam().caller.is_root()) {
+    const std::string denied = print("cat /etc/shadow 2>&1; true");
+    EXPECT_NE(denied.find("ermission denied"), std::string::npos) << denied;
+  }
+}
+
+TEST_P(Guests, CommandHasNoDescriptorOfOurs) {
+  auto o = options(shell("ls -l /proc/self/fd"));
+  Descriptor deliberate(::open("/dev/null", O_RDONLY));
+  const Descriptor marked(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
+  Supervised guest(o);
+  EXPECT_EQ(guest.finish(), 0);
+  EXPECT_NE(guest.output().find("/dev/null"), std::string::npos) << "what was inherited stays";
+  EXPECT_EQ(guest.output().find("/dev/zero"), std::string::npos) << guest.output();
+  EXPECT_EQ(guest.output().find("socket:"), std::string::npos) << guest.output();
+  EXPECT_EQ(guest.output().find("/tun"), std::string::npos) << guest.output();
+  EXPECT_EQ(guest.output().find("anon_inode"), std::string::npos) << guest.output();
+}
+
+TEST_P(Guests, CommandInheritsSignalMaskAndIgnoredSignals) {
+  auto o = options({"grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"});
+  o.before = [] {
+    ::signal(SIGHUP, SIG_IGN);
+    ::signal(SIGCHLD, SIG_IGN);
+    sigset_t blocked;
+    ::sigemptyset(&blocked);
+    ::sigaddset(&blocked, SIGUSR1);
+    ::sigprocmask(SIG_SETMASK, &blocked, nullptr);
+  };
+  Supervised guest(o);
+  EXPECT_EQ(guest.finish(), 0);
+  EXPECT_NE(guest.output().find("SigBlk:\t0000000000000200"), std::string::npos) << guest.output();
+  EXPECT_NE(guest.output().find("SigIgn:\t0000000000010001"), std::string::npos) << guest.output();
+}
+
+TEST_P(Guests, SignalToTheSupervisorReachesTheCommandOnce) {
+  Supervised guest(
+      options(shell("n=0; trap 'n=$((n+1))' USR1; trap 'echo got $n; exit 9' TERM; echo ready; "
+                    "while :; do sleep 0.01; done")));
+  ASSERT_TRUE(guest.says("ready")) << guest.output();
+  guest.signal(SIGUSR1);
+  ::usleep(50000);  // let the trap run: a pending signal swallows the second one
+  guest.signal(SIGTERM);
+  EXPECT_EQ(guest.finish(), 9);
+  EXPECT_NE(guest.output().find("got 1"), std::string::npos) << guest.output();
+}
+
+TEST_P(Guests, SignalThatEndsTheCommandIsTold) {
+  Supervised guest(options(shell("echo ready; exec sleep 60")));
+  ASSERT_TRUE(guest.says("ready")) << guest.output();
+  guest.signal(SIGINT);
+  EXPECT_EQ(guest.finish(), 128 + SIGINT);
+}
+
+TEST_P(Guests, SignalBeforeTheCommandStartsIsNotLost) {
+  auto o = options({"sleep", "60"});
+  o.serve = [](Guest&) { ::kill(::getpid(), SIGTERM); };
+  Supervised guest(o);
+  EXPECT_EQ(guest.finish(), 128 + SIGTERM);
+}
+
+TEST_P(Guests, DaemonLeftBehindEndsWithTheCommand) {
+  Supervised guest(
+      options(shell("setsid sleep 60 & setsid sh -c \"trap '' TERM; sleep 60\" & "
+                    "sleep 0.1; exit 3")));
+  EXPECT_EQ(guest.finish(), 3);
+  EXPECT_TRUE(guest.all_gone());
+}
+
+TEST_P(Guests, DaemonLeftBehindMayEndInItsOwnWay) {
+  const std::string said = print(
+      "(trap 'echo tidy; exit' TERM; echo ready > /run/ready; while :; do sleep 0.01; done) 2> "
+      "/dev/null & "
+      "while ! test -s /run/ready; do sleep 0.01; done");
+  EXPECT_EQ(said, "tidy\n");
+}
+
+TEST_P(Guests, NothingIsLeftWhenTheSupervisorIsKilled) {
+  Supervised guest(
+      options(shell("setsid sleep 60 & setsid sh -c \"trap '' TERM INT HUP; echo "
+                    "ready; sleep 60; sleep 60\" & wait")));
+  ASSERT_TRUE(guest.says("ready")) << guest.output();
+  const std::vector<pid_t> init = guest.children();
+  ASSERT_EQ(init.size(), 1U);
+  guest.signal(SIGKILL);
+  EXPECT_TRUE(guest.all_gone());
+  EXPECT_TRUE(eventually([&] { return is_dead(init[0]); }));
+  EXPECT_EQ(guest.finish(), 128 + SIGKILL);
+}
+
+TEST_P(Guests, NothingIsLeftWhenTheSupervisorIsKilledAtAnyStageOfTheStart) {
+  for (int delay_us = 0; delay_us < 40000; delay_us += 1500) {
+    Supervised guest(options({"sleep", "60"}));
+    ::usleep(static_cast<useconds_t>(delay_us));
+    const std::vector<pid_t> init = guest.children();
+    guest.signal(SIGKILL);
+    EXPECT_TRUE(guest.all_gone()) << delay_us;
+    for (const pid_t each : init) {
+      EXPECT_TRUE(eventually([&] { return is_dead(each); })) << delay_us;
+    }
+  }
+}
+
+TEST_P(Guests, EndOfInitIsTheEndOfTheGuest) {
+  Supervised guest(options(shell("echo ready; exec sleep 60")));
+  ASSERT_TRUE(guest.says("ready")) << guest.output();
+  const std::vector<pid_t> init = guest.children();
+  ASSERT_EQ(init.size(), 1U);
+  ::kill(init[0], SIGKILL);
+  EXPECT_EQ(guest.finish(), 128 + SIGKILL);
+  EXPECT_TRUE(guest.all_gone());
+}
+
+TEST_P(Guests, InitReapsOrphans) {
+  const std::string left = print(
+      "for i in 1 2 3 4 5; do (true & ) ; done; i=0; "
+      "while grep -q 'State:.Z' /proc/[0-9]*/status 2> /dev/null && test $i -lt 200; do "
+      "i=$((i+1)); sleep 0.02; done; grep -l 'State:.Z' /proc/[0-9]*/status 2> /dev/null; true");
+  EXPECT_EQ(left, "");
+}
+
+TEST_P(Guests, GuestSeesItsOwnProcessesOnly) {
+  const std::string seen = print("cat /proc/1/comm; ls -d /proc/[0-9]* | wc -l");
+  EXPECT_TRUE(seen.starts_with("shmif-init\n")) << seen;
+  EXPECT_LE(std::stoi(seen.substr(seen.find('\n'))), 6) << seen;
+}
+
+TEST_P(Guests, ProgramsThatDropPrivilegesStart) {
+  const std::string said = print(
+      "setpriv --reuid 1 --regid 1 --clear-groups echo as user; "
+      "setpriv --regid 1 --groups 1,2,3 echo with groups");
+  EXPECT_EQ(said, "as user\nwith groups\n");
+}
+
+TEST_P(Guests, StateOfDaemonsIsPrivate) {
+  const std::string before = contents("/etc/resolv.conf");
+  print(
+      "echo nameserver 198.18.0.53 > /etc/resolv.conf.new && mv /etc/resolv.conf.new "
+      "/etc/resolv.conf && grep -q 198.18.0.53 /etc/resolv.conf && "
+      "echo 1 > /run/shmif-guest-test.pid && echo 1 > /var/run/shmif-guest-test2.pid && "
+      "{ test ! -d /var/lib/misc || echo 1 > /var/lib/misc/shmif-guest-test; }");
+  EXPECT_EQ(contents("/etc/resolv.conf"), before);
+  for (const char* path : {"/run/shmif-guest-test.pid", "/run/shmif-guest-test2.pid",
+                           "/var/lib/misc/shmif-guest-test"}) {
+    EXPECT_NE(::access(path, F_OK), 0) << path;
+  }
+}
+
+TEST_P(Guests, MountsInsideStayInside) {
+  print("mount -t tmpfs none /mnt && touch /mnt/shmif-guest-test");
+  EXPECT_NE(::access("/mnt/shmif-guest-test", F_OK), 0);
+}
+
+TEST_P(Guests, MachineWithoutUserNamespacesIsNotSupported) {
+  auto o = options({"true"});
+  o.before = [caller = o.caller] {
+    // A user namespace that may have no further ones below it.
+    become(caller);
+    const uid_t uid = ::geteuid();
+    if (::unshare(CLONE_NEWUSER) != 0) ::_exit(98);
+    std::ofstream("/proc/self/setgroups") << "deny";
+    std::ofstream("/proc/self/uid_map") << uid << ' ' << uid << " 1";
+    std::ofstream("/proc/sys/user/max_user_namespaces") << 0;
+  };
+  Supervised guest(o);
+  EXPECT_EQ(guest.finish(), 77) << guest.output();
+  EXPECT_NE(guest.output().find("namespaces"), std::string::npos) << guest.output();
+}
+
+TEST(Guest, MaskedProcIsToldAndTheGuestRunsAllTheSame) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: masks a part of /proc, as containers do";
+  for (const uid_t uid : {uid_t{0}, kStranger}) {
+    Supervised::Options o;
+    o.guest = guest_running(shell("cat /proc/self/comm; echo ok"));
+    o.caller = {uid};
+    o.before = [] {
+      if (::unshare(CLONE_NEWNS) != 0 ||
+          ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+          ::mount("none", "/proc/tty", "tmpfs", 0, nullptr) != 0) {
+        ::_exit(98);
+      }
+    };
+    Supervised guest(o);
+    EXPECT_EQ(guest.finish(), 0) << guest.output();
+    EXPECT_NE(guest.output().find("note: cannot mount a /proc of its own"), std::string::npos)
+        << guest.output();
+    EXPECT_NE(guest.output().find("cat\nok\n"), std::string::npos) << guest.output();
+  }
+}
+
+TEST(Guest, SubordinateIdsAreMappedBehindRoot) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: gives a user a range of its own";
+  if (::access("/usr/bin/newuidmap", X_OK) != 0) GTEST_SKIP() << "no newuidmap here";
+  Supervised::Options o;
+  o.guest =
+      guest_running(shell("cat /proc/self/uid_map; setpriv --reuid 33 --regid 33 --groups 34 id"));
+  o.caller = {kStranger};
+  o.before = [] {
+    const auto replace = [](const char* path, const std::string& text) {
+      std::string copy = "/tmp/shmif-subid-XXXXXX";
+      const Descriptor file(::mkstemp(copy.data()));
+      (void)!::write(file.get(), text.data(), text.size());
+      (void)::fchmod(file.get(), 0644);
+      const bool done = ::mount(copy.c_str(), path, nullptr, MS_BIND, nullptr) == 0;
+      ::unlink(copy.c_str());
+      return done;
+    };
+    const std::string uid = std::to_string(kStranger);
+    if (::unshare(CLONE_NEWNS) != 0 ||
+        ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        !replace("/etc/passwd",
+                 contents("/etc/passwd") + "stranger:x:" + uid + ':' + uid + "::/:/bin/sh\n") ||
+        !replace("/etc/subuid", "stranger:3000000:65536\n") ||
+        !replace("/etc/subgid", uid + ":4000000:65536\n")) {
+      ::_exit(98);
+    }
+  };
+  Supervised guest(o);
+  EXPECT_EQ(guest.finish(), 0) << guest.output();
+  EXPECT_NE(guest.output().find("3000000      65536"), std::string::npos) << guest.output();
+  EXPECT_NE(guest.output().find("uid=33"), std::string::npos) << guest.output();
+  EXPECT_EQ(guest.output().find("note:"), std::string::npos) << guest.output();
+}
+
+TEST(Guest, TapThatWasAskedForAndCannotBeHadIsNotSupported) {
+  auto o = guest_running({"true"}, Via::tap);
+  o.tun_device = "/nonexistent/tun";
+  auto guest = Guest::start(o);
+  ASSERT_FALSE(guest);
+  EXPECT_EQ(guest.error().code, make_error_code(Errc::not_supported));
+  EXPECT_NE(guest.error().message.find("/nonexistent/tun"), std::string::npos);
+}
+
+TEST(Guest, WithoutATunDeviceAVethPairIsUsed) {
+  auto o = guest_running({"true"}, Via::any);
+  o.tun_device = "/nonexistent/tun";
+  o.forward_signals = false;
+  auto guest = Guest::start(o);
+  if (!guest && guest.error().code == make_error_code(Errc::not_supported)) {
+    GTEST_SKIP() << guest.error().message;
+  }
+  ASSERT_TRUE(guest) << guest.error().message;
+  ASSERT_EQ(guest->links().size(), 1U);
+  EXPECT_EQ(guest->links()[0].kind, LinkKind::veth);
+  ASSERT_TRUE(guest->release());
+  EXPECT_EQ(guest->wait().status, 0);
+}
+
+TEST(Guest, WrongOptionsAreRefusedByName) {
+  const auto refusal = [](const GuestOptions& o) {
+    auto guest = Guest::start(o);
+    if (guest) return std::string("started");
+    EXPECT_EQ(guest.error().code, make_error_code(Errc::bad_argument));
+    return guest.error().message;
+  };
+  EXPECT_NE(refusal(guest_running({})).find("command"), std::string::npos);
+  auto o = guest_running({"true"});
+  o.interfaces[0].name = "a/b";
+  EXPECT_NE(refusal(o).find("a/b"), std::string::npos);
+  o.interfaces[0].name = "lo";
+  EXPECT_NE(refusal(o).find("lo"), std::string::npos);
+  o = guest_running({"true"});
+  o.interfaces.push_back(o.interfaces[0]);
+  EXPECT_NE(refusal(o).find("tap0"), std::string::npos);
+  o = guest_running({"true"});
+  o.interfaces[0].mac = MacAddress::parse("01:00:5e:00:00:01");
+  EXPECT_NE(refusal(o).find("01:00:5e:00:00:01"), std::string::npos);
+  o = guest_running({"true"});
+  o.interfaces[0].addresses = {Cidr::parse("198.18.0.2/24").value()};
+  o.interfaces[0].gateways = {IpAddress::parse("198.18.1.1").value()};
+  EXPECT_NE(refusal(o).find("198.18.1.1"), std::string::npos);
+}
+
+TEST(Guest, ProcessWithThreadsIsRefused) {
+  std::thread other([] { std::this_thread::sleep_for(std::chrono::milliseconds(200)); });
+  auto guest = Guest::start(guest_running({"true"}));
+  other.join();
+  ASSERT_FALSE(guest);
+  EXPECT_NE(guest.error().message.find("threads"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace shmif::tap::test
