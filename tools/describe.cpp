@@ -21,7 +21,7 @@ std::string dump(const Json& json) {
 
 std::string signature_text(std::uint32_t signature) {
   char text[16];
-  std::snprintf(text, sizeof text, "0x%08x", static_cast<unsigned>(signature));
+  std::snprintf(text, sizeof text, "0x%x", static_cast<unsigned>(signature));
   return text;
 }
 

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <exception>
 
-#include "bus/sigbus_guard.hpp"
+#include "shmif/bus.hpp"
 #include "tools/commands.hpp"
 #include "tools/options.hpp"
 #include "tools/version.hpp"
@@ -18,8 +18,9 @@ namespace {
 
 // In the order of the alphabet.
 constexpr std::array kCommands = {
-    &kAuditCommand, &kCreateCommand, &kDestroyCommand, &kDumpCommand, &kInjectCommand,
-    &kPingCommand,  &kRepairCommand, &kStatCommand,    &kTopCommand,  &kWaitCommand,
+    &kAuditCommand, &kBridgeCommand, &kCreateCommand, &kDestroyCommand,
+    &kDumpCommand,  &kInjectCommand, &kPingCommand,   &kRepairCommand,
+    &kStatCommand,  &kTapCommand,    &kTopCommand,    &kWaitCommand,
 };
 
 const Command* find_command(std::string_view name) {
@@ -124,22 +125,23 @@ int finish_output(int code) {
 
 int guarded_main(std::vector<std::string> words) {
   // A bus that somebody truncates under us is an error then, and not our death.
-  bus::install_sigbus_guard();
+  install_sigbus_guard();
   std::string command;
   try {
     return finish_output(run(std::move(words), command));
   } catch (const Exit& exit) {
     return finish_output(exit.code);
   } catch (const UsageError& error) {
-    const std::string subject = command.empty() ? "" : ' ' + command;
-    complain((command.empty() ? "" : command + ": ") + error.what + "; see 'shmifctl" + subject +
-             " --help'");
+    const std::string where = command.empty() ? "" : ' ' + command;
+    const std::string prefix = command.empty() ? "" : command + ": ";
+    const char* const joint = error.what.ends_with('?') ? " See" : "; see";
+    complain(prefix + error.what + joint + " 'shmifctl" + where + " --help'");
     return kWrongUsage;
   } catch (const Exception& error) {
     const std::string what = error.what();
     // Some of the libraries' messages say only what is wrong; what was tried comes before that.
     const bool says_what_was_tried = what.rfind("cannot ", 0) == 0 || command.empty();
-    complain(says_what_was_tried ? what : "cannot " + command + ": " + what);
+    complain(says_what_was_tried ? what : "cannot run " + command + ": " + what);
     return exit_code_of(error.code());
   } catch (const std::exception& error) {
     return fail((command.empty() ? "" : "cannot finish " + command + ": ") + error.what());

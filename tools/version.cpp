@@ -8,7 +8,7 @@ namespace shmif::tools {
 
 std::string version_text() {
   char signature[16];
-  std::snprintf(signature, sizeof signature, "0x%08x", unsigned{bus::kLayoutSignature});
+  std::snprintf(signature, sizeof signature, "0x%x", unsigned{bus::kLayoutSignature});
   return std::string(SHMIF_VERSION) + " (bus format " + signature + ')';
 }
 

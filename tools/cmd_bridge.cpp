@@ -1,0 +1,174 @@
+// shmifctl bridge: carries frames between any two links.
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <memory>
+#include <optional>
+
+#include "shmif/pcap_link.hpp"
+#include "shmif/port.hpp"
+#include "tap/bridge.hpp"
+#include "tap/packet_link.hpp"
+#include "tap/tap_link.hpp"
+#include "tools/bus_options.hpp"
+#include "tools/commands.hpp"
+#include "tools/link_address.hpp"
+#include "tools/options.hpp"
+#include "tools/ping_answerer.hpp"
+#include "tools/signals.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+using Kind = LinkAddress::Kind;
+
+/// One end of the bridge. What kind of link it is matters for opening it and for its last words
+/// only.
+struct End {
+  LinkAddress address;
+  std::optional<AnyLink> link;
+  Port* port = nullptr;          ///< the link, if it is one
+  PcapReader* reader = nullptr;  ///< the link, if it is one
+  PcapWriter* writer = nullptr;  ///< the link, if it is one
+
+  template <class L>
+  L* hold(L made) {
+    auto owned = std::make_unique<L>(std::move(made));
+    L* const raw = owned.get();
+    link.emplace(std::move(owned));
+    return raw;
+  }
+};
+
+Options describe() {
+  Options options("bridge", "LINK LINK");
+  options.words(2, 2).about(
+      "Carries frames between two links, both ways, until one of them ends or a signal comes; "
+      "prints then what passed. A link is bus:PATH (a port on a bus), tap:NAME (a TAP device), "
+      "packet:IFNAME (an existing interface) or pcap:FILE (as the first link a capture to replay, "
+      "as the second one to write).");
+  add_bus_options(options);
+  options
+      .value("port-name", "NAME", "the name of the ports on buses (default: the next free portN)")
+      .example("shmifctl bridge bus:/dev/shm/bus0 bus:/dev/shm/bus1", "make one segment of two")
+      .example("shmifctl bridge bus:/dev/shm/bus0 packet:eth1",
+               "put a real interface on the bus (as root)")
+      .example("shmifctl bridge bus:/dev/shm/bus0 pcap:all.pcap", "record everything");
+  return options;
+}
+
+LinkAddress link_address(const std::string& text) {
+  if (auto address = parse_link(text)) return *address;
+  throw UsageError{"\"" + text + "\" is no link (bus:PATH, tap:NAME, packet:IFNAME or pcap:FILE)"};
+}
+
+void attach(End& end, const BusWish& wish, const std::string& port_name) {
+  provide_bus(end.address.target, wish).value();
+  PortOptions options;
+  options.name = port_name;
+  options.kind = LinkKind::bridge;
+  options.promiscuous = true;  // what is for the other side may be for anybody
+  end.port = end.hold(Port(options));
+  end.port->attach(end.address.target).value();
+}
+
+/// The MTU of a TAP device that is to be made: that of the bus at the other end.
+std::optional<std::uint32_t> mtu_beside(const End& other, const BusWish& wish) {
+  if (other.address.kind != Kind::bus) return std::nullopt;
+  if (wish.create && access(other.address.target.c_str(), F_OK) != 0) return wish.options.mtu;
+  return provide_bus(other.address.target, wish).value().mtu;
+}
+
+void open_device(End& end, const End& other, const BusWish& wish) {
+  if (end.address.kind == Kind::tap) {
+    tap::TapOptions options;
+    options.name = end.address.target;
+    options.mtu = mtu_beside(other, wish);
+    end.hold(tap::TapLink::open(options).value());
+  } else if (end.address.kind == Kind::packet) {
+    end.hold(tap::PacketLink::open(end.address.target).value());
+  }
+}
+
+/// Opens both ends, what leaves nothing behind first: devices and captures that are read, then
+/// buses, which may be made, then captures that are written.
+void open_ends(std::array<End, 2>& ends, const BusWish& wish, const std::string& port_name) {
+  if (ends[0].address.kind == Kind::pcap) {
+    ends[0].reader = ends[0].hold(PcapReader::open(ends[0].address.target, {.speed = 1}).value());
+  }
+  open_device(ends[0], ends[1], wish);
+  open_device(ends[1], ends[0], wish);
+  for (End& end : ends) {
+    if (end.address.kind == Kind::bus) attach(end, wish, port_name);
+  }
+  if (ends[1].address.kind == Kind::pcap) {
+    ends[1].writer = ends[1].hold(PcapWriter::create(ends[1].address.target).value());
+  }
+  for (const End& end : ends) {
+    if (end.port == nullptr) continue;
+    if (const std::error_code error = end.port->up()) {
+      throw Exception(Error(
+          error, "cannot bring the port up on bus " + end.address.target + ": " + error.message()));
+    }
+  }
+}
+
+void print_direction(const std::string& from, const std::string& to,
+                     const tap::DirectionCounters& counters) {
+  std::printf("%s -> %s: %llu frames, %llu bytes, %llu lost, %llu dropped\n", from.c_str(),
+              to.c_str(), static_cast<unsigned long long>(counters.frames),
+              static_cast<unsigned long long>(counters.bytes),
+              static_cast<unsigned long long>(counters.lost),
+              static_cast<unsigned long long>(counters.dropped_full + counters.dropped_too_long +
+                                              counters.dropped_error));
+}
+
+/// What a capture file has to say at the end, or why a link ended that should not have.
+int last_words(const std::array<End, 2>& ends, const tap::BridgeEnd& end) {
+  if (ends[1].writer != nullptr) {
+    static_cast<void>(ends[1].writer->flush());
+    if (const Result<void> status = ends[1].writer->status(); !status) return fail(status.error());
+  }
+  if (ends[0].reader != nullptr) {
+    if (const Result<void> status = ends[0].reader->status(); !status) return fail(status.error());
+  }
+  if (end.error && end.error != make_error_code(Errc::link_ended)) {
+    return fail("cannot go on with " + end.address + ": " + end.error.message());
+  }
+  return kDone;
+}
+
+int run(const CommandLine& line) {
+  const Arguments args = describe().parse(line);
+  const BusWish wish = bus_wish(args);
+  std::array<End, 2> ends;
+  for (std::size_t i = 0; i < ends.size(); ++i) {
+    ends[i].address = link_address(args.positional()[i]);
+  }
+  const StopSignals stop;
+  open_ends(ends, wish, args.text("port-name").value_or(""));
+  tap::Bridge bridge = tap::Bridge::create().value();
+  const auto answerer = [](const End& end) {
+    return end.port != nullptr ? tap::Interceptor(PingAnswerer(*end.port)) : tap::Interceptor();
+  };
+  const std::size_t pair =
+      bridge.add(*ends[0].link, *ends[1].link, answerer(ends[0]), answerer(ends[1])).value();
+  const tap::BridgeEnd end = bridge.run(stop.descriptor());
+  const int code = last_words(ends, end);
+  const tap::PairCounters counters = bridge.counters(pair);
+  const std::string& left = args.positional()[0];
+  const std::string& right = args.positional()[1];
+  print_direction(left, right, counters.to_right);
+  print_direction(right, left, counters.to_left);
+  return code;
+}
+
+}  // namespace
+
+const Command kBridgeCommand{"bridge", "carry frames between two links", run};
+
+}  // namespace shmif::tools

@@ -1,0 +1,168 @@
+// shmifctl tap: a TAP device of this machine, or of another network namespace, on a bus.
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+#include <optional>
+
+#include "shmif/port.hpp"
+#include "tap/bridge.hpp"
+#include "tap/netlink.hpp"
+#include "tap/tap_link.hpp"
+#include "tools/bus_options.hpp"
+#include "tools/commands.hpp"
+#include "tools/options.hpp"
+#include "tools/ping_answerer.hpp"
+#include "tools/signals.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+struct Wish {
+  std::string path;
+  BusWish bus;
+  tap::TapOptions device;
+  std::optional<tap::NetNamespace> where;
+  PortOptions port;
+};
+
+Options describe() {
+  Options options("tap", "PATH");
+  options
+      .about(
+          "Attaches a TAP device to the bus until stopped: what this machine sends through the "
+          "device "
+          "goes to the bus, and what is on the bus for it arrives there. Needs CAP_NET_ADMIN and "
+          "/dev/net/tun; 'shmifctl exec' needs neither.")
+      .value("name", "NAME", "the device; made unless it exists (default: the next free tapN)")
+      .repeatable("ip", "CIDR", "an address for it, as 198.18.0.1/24 or fd00::1/64")
+      .value("mac", "MAC", "its MAC address (default: random, b2:a0:...)")
+      .value("netns", "NAME|PID", "make it in that network namespace, or in that process's")
+      .flag("persist", "leave the device behind at the end")
+      .flag("promisc", "hear every frame, not only those for the device and what lies behind it")
+      .value("port-name", "NAME", "the port's name on the bus (default: that of the device)");
+  add_bus_options(options);
+  options
+      .example("shmifctl tap /dev/shm/bus0 --name lab0 --ip 198.18.0.254/24",
+               "put this machine on the bus")
+      .example("shmifctl tap /dev/shm/bus0 --create --netns 4711 --ip fd00::7/64",
+               "put the container of process 4711 on the bus");
+  return options;
+}
+
+Wish read_wish(const Arguments& args) {
+  Wish wish;
+  wish.path = args.positional()[0];
+  wish.bus = bus_wish(args);
+  wish.device.name = args.text("name").value_or("");
+  wish.device.mac = args.mac("mac");
+  wish.device.persist = args.flag("persist");
+  for (const std::string& text : args.all("ip")) {
+    const Result<tap::Cidr> address = tap::Cidr::parse(text);
+    if (!address) throw UsageError{"--ip: " + address.error().message};
+    wish.device.addresses.push_back(*address);
+  }
+  if (const auto text = args.text("netns")) {
+    wish.where.emplace(tap::NetNamespace::parse(*text).value());
+  }
+  wish.port.name = args.text("port-name").value_or("");
+  wish.port.kind = LinkKind::tap;
+  wish.port.promiscuous = args.flag("promisc");
+  wish.port.learn = true;
+  return wish;
+}
+
+/// The device as the kernel knows it; nothing when there is none of that name.
+std::optional<tap::Interface> find_device(const Wish& wish, const std::string& name) {
+  if (name.empty()) return std::nullopt;
+  Result<tap::Netlink> session =
+      wish.where ? tap::Netlink::open(*wish.where) : tap::Netlink::open();
+  if (!session) throw Exception(session.error());
+  const Result<tap::Interface> found = session->interface(name);
+  if (!found) return std::nullopt;
+  return *found;
+}
+
+/// Attaches under the name of the device, or, where a host elsewhere has it already, the next free
+/// one.
+void attach(Port& port, PortOptions options, const std::string& path,
+            const std::string& device_name) {
+  const bool named = !options.name.empty();
+  if (!named) options.name = device_name;
+  port = Port(options);
+  Result<void> attached = port.attach(path);
+  if (!attached && !named && attached.error().code == make_error_code(Errc::name_taken)) {
+    options.name.clear();
+    port = Port(options);
+    attached = port.attach(path);
+  }
+  attached.value();
+}
+
+/// Carries frames until asked to stop, or the device or the bus is gone.
+int carry(std::unique_ptr<Port> port, std::unique_ptr<tap::TapLink> device,
+          const std::string& path) {
+  const StopSignals stop;
+  Port& on_bus = *port;
+  const std::string name = device->name();
+  AnyLink left(std::move(port));
+  AnyLink right(std::move(device));
+  tap::Bridge bridge = tap::Bridge::create().value();
+  bridge.add(left, right, PingAnswerer(on_bus)).value();
+  if (const std::error_code error = on_bus.up()) {
+    throw Exception(
+        Error(error, "cannot bring the port up on bus " + path + ": " + error.message()));
+  }
+  std::printf("%s is on %s as port %s, %s\n", name.c_str(), path.c_str(), on_bus.name().c_str(),
+              on_bus.mac().to_string().c_str());
+  std::fflush(stdout);
+  const tap::BridgeEnd end = bridge.run(stop.descriptor());
+  if (end.why == tap::BridgeEnd::Why::stopped && !end.error) return kDone;
+  return fail("cannot go on with " + (end.address.empty() ? name : end.address) + ": " +
+              end.error.message());
+}
+
+/// 77 where there is no such device node, 1 where it may not be opened.
+int refuse(const Error& error) {
+  complain(error.message);
+  const bool absent = error.code == std::errc::no_such_file_or_directory ||
+                      error.code == std::errc::no_such_device ||
+                      error.code == std::errc::no_such_device_or_address;
+  return absent ? kNotSupported : kFailed;
+}
+
+/// The MTU that the bus has or, not yet made, is to have.
+std::uint32_t mtu_of_bus(const Wish& wish, bool exists) {
+  if (!exists) return wish.bus.options.mtu;
+  return provide_bus(wish.path, wish.bus).value().mtu;
+}
+
+int run(const CommandLine& line) {
+  Wish wish = read_wish(describe().parse(line));
+  if (const Result<void> tun = tap::check_tun_device(); !tun) return refuse(tun.error());
+  // What can fail comes first, and what would stay behind last: a bus is made when all else is
+  // there.
+  const bool exists = !wish.bus.create || access(wish.path.c_str(), F_OK) == 0;
+  wish.device.mtu = mtu_of_bus(wish, exists);
+  if (wish.where) wish.device.where = &*wish.where;
+  const std::optional<tap::Interface> old = find_device(wish, wish.device.name);
+  if (!old && !wish.device.mac) wish.device.mac = MacAddress::random();
+  wish.port.mac = wish.device.mac ? wish.device.mac : old->mac;
+
+  auto port = std::make_unique<Port>();
+  if (exists) attach(*port, wish.port, wish.path, wish.device.name);
+  auto device = std::make_unique<tap::TapLink>(tap::TapLink::open(wish.device).value());
+  if (!exists) {
+    provide_bus(wish.path, wish.bus).value();
+    attach(*port, wish.port, wish.path, device->name());
+  }
+  return carry(std::move(port), std::move(device), wish.path);
+}
+
+}  // namespace
+
+const Command kTapCommand{"tap", "attach a TAP device to a bus until stopped", run};
+
+}  // namespace shmif::tools
