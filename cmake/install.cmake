@@ -12,6 +12,7 @@ set(SHMIF_PKGCONFIG_DIR ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 set(SHMIF_PUBLIC_HEADERS
   bus/error.hpp
   bus/frame.hpp
+  bus/info.hpp
   bus/mac.hpp
   bus/result.hpp
   shmif/bus.hpp
@@ -25,6 +26,7 @@ set(SHMIF_PUBLIC_HEADERS
   shmif/ping.hpp
   shmif/port.hpp
   shmif/receiver.hpp
+  shmif/unique_fd.hpp
   shmif/shmif.h)
 
 set(SHMIF_INSTALLED_TARGETS shmif)
@@ -34,8 +36,11 @@ if(TARGET shmif_tap)
   list(APPEND SHMIF_PUBLIC_HEADERS
     tap/cidr.hpp
     tap/descriptor.hpp
+    tap/device_counters.hpp
     tap/netlink.hpp
-    tap/netns.hpp)
+    tap/netns.hpp
+    tap/packet_link.hpp
+    tap/tap_link.hpp)
 endif()
 
 target_include_directories(shmif INTERFACE $<INSTALL_INTERFACE:${SHMIF_HEADER_DIR}>)

@@ -178,6 +178,26 @@ static void a_descriptor_wakes_poll(void) {
   shmif_close(receiver);
 }
 
+static void a_wait_passes_by_what_receive_would_not_bring(void) {
+  shmif_port* rig = open_port_up("rig");
+  shmif_port* other = open_port_up("other");
+  unsigned char frame[kFrameBytes];
+  fill_frame(frame, 5);
+  CHECK(shmif_send(rig, frame, sizeof frame) == 0); /* its own */
+  frame[0] = 0x02;                                  /* now to a unicast address of nobody */
+  for (int i = 0; i < 100; ++i) CHECK(shmif_send(other, frame, sizeof frame) == 0);
+  CHECK(shmif_wait(rig, 0) == 0);
+  struct shmif_counters heard = {.size = sizeof heard};
+  CHECK(shmif_get_counters(rig, &heard) == 0);
+  CHECK(heard.own_frames == 1 && heard.filtered_frames == 100 && heard.rx_frames == 0);
+  shmif_mac(rig, frame);
+  CHECK(shmif_send(other, frame, sizeof frame) == 0);
+  CHECK(shmif_wait(rig, 10000) == 1);
+  CHECK(shmif_receive(rig, frame, sizeof frame, NULL) == kFrameBytes);
+  shmif_close(rig);
+  shmif_close(other);
+}
+
 static void* wait_without_end(void* port) {
   return (void*)(intptr_t)shmif_wait(port, -1);
 }
@@ -228,6 +248,7 @@ static const struct {
      a_small_buffer_truncates_and_says_the_true_length},
     {"EveryRefusalIsANegativeErrnoWithAMessage", every_refusal_is_a_negative_errno_with_a_message},
     {"ADescriptorWakesPoll", a_descriptor_wakes_poll},
+    {"AWaitPassesByWhatReceiveWouldNotBring", a_wait_passes_by_what_receive_would_not_bring},
     {"AnInterruptEndsAWaitWithoutEnd", an_interrupt_ends_a_wait_without_end},
     {"AnOlderCallerGetsTheMembersItKnows", an_older_caller_gets_the_members_it_knows},
 };
