@@ -34,9 +34,11 @@ if(TARGET shmif_tap)
   list(APPEND SHMIF_INSTALLED_TARGETS shmif_tap)
   set_target_properties(shmif_tap PROPERTIES EXPORT_NAME tap)
   list(APPEND SHMIF_PUBLIC_HEADERS
+    tap/bridge.hpp
     tap/cidr.hpp
     tap/descriptor.hpp
     tap/device_counters.hpp
+    tap/guest.hpp
     tap/netlink.hpp
     tap/netns.hpp
     tap/packet_link.hpp

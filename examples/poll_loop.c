@@ -32,7 +32,7 @@ int main(void) {
   char path[64];
   shmif_port* ports[2]; /* 0 asks, 1 answers */
   struct pollfd entries[2];
-  snprintf(path, sizeof path, "/tmp/poll_loop.%ld", (long)getpid());
+  snprintf(path, sizeof path, "/dev/shm/poll_loop.%ld", (long)getpid());
   if (shmif_create(path, NULL) < 0) return fail();
   for (int i = 0; i < 2; ++i) {
     if (shmif_open(path, NULL, &ports[i]) < 0 || shmif_up(ports[i]) < 0) return fail();

@@ -26,7 +26,7 @@ std::vector<std::byte> make_frame(shmif::MacAddress to, shmif::MacAddress from, 
 }
 
 int main() {
-  const std::string path = "/tmp/two_ports." + std::to_string(getpid());
+  const std::string path = "/dev/shm/two_ports." + std::to_string(getpid());
   shmif::Bus::create(path, {}).value();  // value() throws, with a message, where something failed
   shmif::Port rig({.name = "rig"}), device({.name = "device"});
   for (shmif::Port* port : {&rig, &device}) {
