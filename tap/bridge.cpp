@@ -298,10 +298,10 @@ bool Bridge::Impl::pump(Endpoint& source) {
     }
     return false;
   }
-  // A link stops when the batch is full, or has no room for its largest frame; else it is empty,
-  // and epoll or prepare_wait tell of what comes next.
-  const bool filled = source.batch.full() || source.batch.room().size() < kMaxFrameBytes;
-  return filled && !source.stalled();
+  // Where frames came, more are likely: asking once more costs less than a sleep and a wakeup
+  // (measured between two hosts on a bus, on a busy machine: TCP 1.8-2.0 Gbit/s instead of 1.2-1.7,
+  // ping no slower). One empty answer ends it, so the loop does not spin.
+  return got.frames > 0 && !source.stalled();
 }
 
 /// Pumps every endpoint that may have something. Result: true when one likely has more.

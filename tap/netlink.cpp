@@ -207,6 +207,7 @@ Result<Interface> Netlink::interface(const std::string& name) const {
   i.name = rtnl_link_get_name(link->get());
   i.flags = rtnl_link_get_flags(link->get());
   i.mtu = rtnl_link_get_mtu(link->get());
+  i.promiscuity = rtnl_link_get_promiscuity(link->get());
   if (nl_addr* mac = rtnl_link_get_addr(link->get()); mac != nullptr && nl_addr_get_len(mac) == 6) {
     i.mac = MacAddress::read(nl_addr_get_binary_addr(mac));
   }

@@ -22,9 +22,11 @@ struct Interface {
   unsigned flags = 0;  ///< IFF_*
   std::uint32_t mtu = 0;
   MacAddress mac;  ///< zero where the interface has none
+  /// How many want everything that arrives: the administrator, tcpdump, a bridge it belongs to.
+  unsigned promiscuity = 0;
 
   bool is_up() const noexcept { return (flags & IFF_UP) != 0; }
-  bool is_promiscuous() const noexcept { return (flags & IFF_PROMISC) != 0; }
+  bool is_promiscuous() const noexcept { return promiscuity > 0; }
   /// Up, and its other end is there: frames pass.
   bool has_carrier() const noexcept { return is_up() && (flags & IFF_RUNNING) != 0; }
 };

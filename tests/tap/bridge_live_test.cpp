@@ -16,9 +16,13 @@
 #include <thread>
 #include <vector>
 
+#include "shmif/bus.hpp"
+#include "shmif/ping.hpp"
+#include "shmif/port.hpp"
 #include "tap/bridge.hpp"
 #include "tap/netlink.hpp"
 #include "tap/packet_link.hpp"
+#include "tap/ping_responder.hpp"
 #include "tap/tap_link.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/tap/packet_peer.hpp"
@@ -229,6 +233,70 @@ INSTANTIATE_TEST_SUITE_P(Links, BridgeLive,
                                            Kind{true, false, "TapPacket"},
                                            Kind{false, false, "PacketPacket"}),
                          [](const auto& kind) { return kind.param.name; });
+
+/// Two hosts on one bus, each with a bridge of its own, as two `exec` processes have.
+TEST_P(BridgeLive, TwoBridgesShareABus) {
+  std::string directory = "/dev/shm/shmif-bridge-XXXXXX";
+  ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+  const std::string path = directory + "/bus";
+  Bus::create(path, {}).value();
+  Host left(1, GetParam().left_tap, 1500);
+  Host right(2, GetParam().right_tap, 1500);
+  std::vector<std::unique_ptr<AnyLink>> ports;
+  std::vector<Bridge> bridges;
+  for (Host* host : {&left, &right}) {
+    auto port = std::make_unique<Port>(PortOptions{.kind = LinkKind::tap, .learn = true});
+    port->attach(path).value();
+    ASSERT_FALSE(port->up());
+    const MacAddress mac = port->mac();
+    ports.push_back(std::make_unique<AnyLink>(std::move(port)));
+    bridges.push_back(Bridge::create().value());
+    ASSERT_TRUE(bridges.back().add(host->link(), *ports.back(), {}, ping_responder(mac)));
+  }
+  {
+    std::thread first([&] { bridges[0].run(); });
+    std::thread second([&] { bridges[1].run(); });
+    for (const char* to : {"198.18.0.2", "fd00::2"}) {
+      const Outcome ping = run(left.space(), {"ping", "-c3", "-i0.05", "-W5", "-q", to});
+      EXPECT_NE(ping.output.find("3 received"), std::string::npos) << ping.output;
+    }
+    transfer(left.space(), right.space(), std::size_t{4} << 20U);
+    bridges[0].stop();
+    bridges[1].stop();
+    first.join();
+    second.join();
+  }
+  // A port that asks both hosts, below any IP stack: each bridge answers for its host.
+  Port asker;
+  asker.attach(path).value();
+  ASSERT_FALSE(asker.up());
+  Ping question{
+      .destination = MacAddress::from_u64(0xffffffffffffU), .source = asker.mac(), .id = 7};
+  std::array<std::byte, kPingFrameBytes> bytes{};
+  write_ping(question, bytes);
+  const FrameView view(bytes.data(), bytes.size());
+  ASSERT_EQ(asker.send({&view, 1}).taken, 1U);
+  std::thread first([&] { bridges[0].run(); });
+  std::thread second([&] { bridges[1].run(); });
+  std::size_t answers = 0;
+  FrameBatch batch;
+  while (answers < 2 && asker.wait(std::chrono::seconds(5))) {
+    batch.clear();
+    (void)asker.receive(batch);
+    for (const FrameView& f : batch.frames()) {
+      const auto ping = read_ping(f);
+      if (ping && ping->type == PingType::reply && ping->id == 7) ++answers;
+    }
+  }
+  EXPECT_EQ(answers, 2U);
+  bridges[0].stop();
+  bridges[1].stop();
+  first.join();
+  second.join();
+  ports.clear();
+  ASSERT_EQ(::unlink(path.c_str()), 0);
+  ASSERT_EQ(::rmdir(directory.c_str()), 0);
+}
 
 TEST(BridgeUnprivileged, PacketLinkWorksInANamespaceThatAnOrdinaryUserMade) {
   const pid_t child = ::fork();
