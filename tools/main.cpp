@@ -18,9 +18,9 @@ namespace {
 
 // In the order of the alphabet.
 constexpr std::array kCommands = {
-    &kAuditCommand, &kBridgeCommand, &kCreateCommand, &kDestroyCommand,
-    &kDumpCommand,  &kInjectCommand, &kPingCommand,   &kRepairCommand,
-    &kStatCommand,  &kTapCommand,    &kTopCommand,    &kWaitCommand,
+    &kAuditCommand, &kBridgeCommand, &kCreateCommand, &kDestroyCommand, &kDumpCommand,
+    &kExecCommand,  &kInjectCommand, &kPingCommand,   &kRepairCommand,  &kStatCommand,
+    &kTapCommand,   &kTopCommand,    &kWaitCommand,
 };
 
 const Command* find_command(std::string_view name) {

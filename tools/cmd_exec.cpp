@@ -1,0 +1,323 @@
+// shmifctl exec: a program as a host on one or more buses.
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "shmif/log.hpp"
+#include "shmif/port.hpp"
+#include "tap/bridge.hpp"
+#include "tap/guest.hpp"
+#include "tap/packet_link.hpp"
+#include "tap/tap_link.hpp"
+#include "tools/bus_options.hpp"
+#include "tools/commands.hpp"
+#include "tools/options.hpp"
+#include "tools/ping_answerer.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+constexpr int kOwnFailure = 125;  // as env, nohup and containers have it
+
+// ---- The command line ----
+
+/// One interface of the host, and the bus it is on.
+struct Attachment {
+  std::string path;
+  tap::GuestInterface interface;
+  PortOptions port;
+  bool exists = true;  ///< false: the bus is still to be made
+};
+
+struct Wish {
+  std::vector<Attachment> attachments;
+  BusWish bus;
+  tap::Via via = tap::Via::any;
+  std::vector<std::string> program;
+};
+
+Options describe() {
+  Options options("exec", "PATH -- PROGRAM [ARGUMENT]...");
+  options
+      .about(
+          "Runs a program as a host on the bus, in a network namespace of its own. Needs no "
+          "privileges. The program is root in there, and nothing more than you outside; standard "
+          "input and output, signals and the exit status pass through, and whatever it leaves "
+          "behind ends with it.")
+      .repeatable("ip", "CIDR",
+                  "an address, as 198.18.0.1/24 or fd00::1/64; without one the host has a bare "
+                  "layer 2")
+      .repeatable("gateway", "ADDRESS", "the default route")
+      .repeatable("mac", "MAC", "the MAC address (default: random, b2:a0:...)")
+      .repeatable("name", "NAME", "the port's name on the bus (default: the next free portN)")
+      .repeatable("ifname", "NAME", "the interface's name (default: tap0, then tap1, ...)")
+      .repeatable("promisc", "", "hear every frame, not only those for this host")
+      .repeatable("bus", "PATH", "a further interface, on that bus; the options behind it are its")
+      .value("via", "tap|veth",
+             "how interfaces are made (default: TAP where /dev/net/tun can be used, else veth)");
+  add_bus_options(options);
+  options.takes_program()
+      .example("shmifctl exec /dev/shm/bus0 --create --ip 198.18.0.1/24 -- bash",
+               "a shell on a host of its own")
+      .example("shmifctl exec /dev/shm/bus0 --ip 198.18.0.2/24 -- ping -c 3 198.18.0.1",
+               "another host pings it")
+      .example(
+          "shmifctl exec /dev/shm/bus0 --ip 198.18.0.254/24 --bus /dev/shm/bus1 --ip "
+          "198.18.1.254/24 -- sh -c 'sysctl -w net.ipv4.ip_forward=1; sleep infinity'",
+          "a router between two buses");
+  return options;
+}
+
+/// The attachments, in the order of the command line: each option belongs to the bus before it.
+class AttachmentReader {
+ public:
+  explicit AttachmentReader(const std::string& first_path) { begin(first_path); }
+
+  void take(const std::string& option, const std::string& value) {
+    Attachment& last = all_.back();
+    if (option == "bus") {
+      begin(value);
+    } else if (option == "ip") {
+      last.interface.addresses.push_back(parsed<tap::Cidr>(option, value));
+    } else if (option == "gateway") {
+      last.interface.gateways.push_back(parsed<tap::IpAddress>(option, value));
+    } else if (option == "promisc") {
+      last.port.promiscuous = true;
+    } else if (option == "mac") {
+      once(option, last.interface.mac.has_value());
+      const auto mac = MacAddress::parse(value);
+      if (!mac || mac->is_group() || mac->is_zero()) {
+        throw UsageError{"--mac \"" + value +
+                         "\" is no address of one host (as b2:a0:00:00:00:01)"};
+      }
+      last.interface.mac = mac;
+    } else if (option == "name") {
+      once(option, !last.port.name.empty());
+      if (value.empty()) throw UsageError{"--name needs a name behind it"};
+      last.port.name = value;
+    } else if (option == "ifname") {
+      once(option, !last.interface.name.empty());
+      if (value.empty()) throw UsageError{"--ifname needs a name behind it"};
+      last.interface.name = value;
+    }
+  }
+
+  std::vector<Attachment> finish() && {
+    for (std::size_t i = 0; i < all_.size(); ++i) {
+      if (all_[i].interface.name.empty()) all_[i].interface.name = "tap" + std::to_string(i);
+      // Chosen here, so that port and interface have the same one, and the bus refuses a double.
+      if (!all_[i].interface.mac) all_[i].interface.mac = MacAddress::random();
+      all_[i].port.mac = all_[i].interface.mac;
+    }
+    return std::move(all_);
+  }
+
+ private:
+  void begin(const std::string& path) {
+    Attachment next;
+    next.path = path;
+    next.interface.name.clear();
+    next.port.learn = true;
+    all_.push_back(std::move(next));
+  }
+
+  template <class T>
+  static T parsed(const std::string& option, const std::string& value) {
+    const Result<T> result = T::parse(value);
+    if (!result) throw UsageError{"--" + option + ": " + result.error().message};
+    return *result;
+  }
+
+  static void once(const std::string& option, bool given_before) {
+    if (given_before) throw UsageError{"--" + option + " is given more than once for one bus"};
+  }
+
+  std::vector<Attachment> all_;
+};
+
+Wish read_wish(const Arguments& args) {
+  Wish wish;
+  wish.bus = bus_wish(args);
+  wish.program = args.program();
+  if (const auto via = args.text("via")) {
+    if (*via != "tap" && *via != "veth" && *via != "any") {
+      throw UsageError{"--via \"" + *via + "\" is neither tap nor veth"};
+    }
+    wish.via = *via == "tap" ? tap::Via::tap : *via == "veth" ? tap::Via::veth : tap::Via::any;
+  }
+  AttachmentReader reader(args.positional()[0]);
+  for (const auto& [option, value] : args.in_order()) reader.take(option, value);
+  wish.attachments = std::move(reader).finish();
+  return wish;
+}
+
+// ---- The host ----
+
+/// One interface and its port, while both are well.
+struct Wire {
+  Port* port = nullptr;  // inside `bus`
+  bool always_promiscuous = false;
+  bool broken = false;
+  std::unique_ptr<AnyLink> bus;
+  std::unique_ptr<AnyLink> device;
+};
+
+std::unique_ptr<AnyLink> adopt(tap::GuestLink& link) {
+  if (link.kind == LinkKind::tap) {
+    return std::make_unique<AnyLink>(
+        std::make_unique<tap::TapLink>(tap::TapLink::adopt(std::move(link.descriptor)).value()));
+  }
+  return std::make_unique<AnyLink>(std::make_unique<tap::PacketLink>(
+      tap::PacketLink::adopt(std::move(link.descriptor)).value()));
+}
+
+/// A program on its buses.
+class Host {
+ public:
+  Host(tap::Guest guest, std::vector<Attachment>& attachments) : guest_(std::move(guest)) {
+    for (std::size_t i = 0; i < attachments.size(); ++i) attach(attachments[i], guest_.links()[i]);
+  }
+
+  /// Runs the program. Result: the exit code.
+  int run() {
+    for (const Wire& wire : wires_) {
+      if (const std::error_code error = wire.port->up()) {
+        throw Exception(Error(
+            error, "cannot bring the port up on " + wire.bus->address() + ": " + error.message()));
+      }
+    }
+    guest_.release().value();
+    let_go_of_streams();
+    while (!exit_ && carry()) {  // until the program ends, or no interface is left
+    }
+    const tap::GuestExit end = exit_ ? *exit_ : guest_.wait();
+    if (!end.failure.empty()) complain(end.failure);
+    return end.status;
+  }
+
+ private:
+  void attach(Attachment& attachment, tap::GuestLink& link) {
+    attachment.port.kind = link.kind;
+    auto port = std::make_unique<Port>(attachment.port);
+    port->attach(attachment.path).value();
+    Wire wire;
+    wire.port = port.get();
+    wire.always_promiscuous = attachment.port.promiscuous;
+    wire.bus = std::make_unique<AnyLink>(std::move(port));
+    wire.device = adopt(link);
+    wires_.push_back(std::move(wire));
+  }
+
+  /// The program has the streams now: who reads its output sees the end when it closes it, not when
+  /// we end.
+  static void let_go_of_streams() {
+    const int nothing = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (nothing < 0) return;
+    (void)::dup2(nothing, STDIN_FILENO);
+    (void)::dup2(nothing, STDOUT_FILENO);
+    if (nothing > STDERR_FILENO) ::close(nothing);
+  }
+
+  /// Carries frames until the program ends or a link does, which is then left out. Result: false
+  /// when there is nothing to carry any more.
+  bool carry() {
+    tap::Bridge bridge = tap::Bridge::create().value();
+    std::vector<Wire*> pairs;
+    for (Wire& wire : wires_) {
+      if (wire.broken) continue;
+      bridge.add(*wire.bus, *wire.device, PingAnswerer(*wire.port)).value();
+      pairs.push_back(&wire);
+    }
+    if (pairs.empty()) return false;
+    bridge.watch(guest_.descriptor(), [this] { return take_news(); }).value();
+    const tap::BridgeEnd end = bridge.run();
+    if (end.why == tap::BridgeEnd::Why::link_ended && end.pair < pairs.size()) {
+      Wire& lost = *pairs[end.pair];
+      lost.broken = true;
+      (void)lost.port->down();
+      log_warning("exec: " + end.address + " is gone: " + end.error.message() +
+                  "; the program goes on without it");
+    } else if (end.error) {
+      throw Exception(Error(end.error, "cannot carry frames: " + end.error.message()));
+    }
+    return true;
+  }
+
+  /// Result: false when the program has ended.
+  bool take_news() {
+    tap::GuestNews news = guest_.dispatch();
+    for (const tap::GuestPromiscuity& change : news.promiscuity) {
+      const Wire& wire = wires_[change.interface];
+      if (wire.broken) continue;
+      (void)wire.port->set_promiscuous(wire.always_promiscuous || change.on);
+    }
+    exit_ = std::move(news.exit);
+    return !exit_;
+  }
+
+  tap::Guest guest_;
+  std::vector<Wire> wires_;
+  std::optional<tap::GuestExit> exit_;
+};
+
+/// Finds out the MTU of every bus. One that is to be made is made only when all else is there.
+void look_at_buses(Wish& wish) {
+  for (Attachment& each : wish.attachments) {
+    each.exists = !wish.bus.create || ::access(each.path.c_str(), F_OK) == 0;
+    each.interface.mtu =
+        each.exists ? provide_bus(each.path, wish.bus).value().mtu : wish.bus.options.mtu;
+  }
+}
+
+void make_missing_buses(const Wish& wish) {
+  for (const Attachment& each : wish.attachments) {
+    if (each.exists) continue;
+    const BusInfo made = provide_bus(each.path, wish.bus).value();
+    if (made.mtu == each.interface.mtu) continue;
+    throw Exception(Error(Errc::geometry_differs,
+                          "bus " + each.path + " was made by somebody else meanwhile, with MTU " +
+                              std::to_string(made.mtu) + " (try again)"));
+  }
+}
+
+int run_host(Wish& wish) {
+  look_at_buses(wish);
+  tap::GuestOptions options;
+  options.command = wish.program;
+  options.via = wish.via;
+  for (const Attachment& each : wish.attachments) options.interfaces.push_back(each.interface);
+  Result<tap::Guest> guest = tap::Guest::start(std::move(options));
+  if (!guest && guest.error().code == make_error_code(Errc::bad_argument)) {
+    throw UsageError{guest.error().message};
+  }
+  if (!guest) throw Exception(std::move(guest).error());
+  for (const std::string& note : guest->notes()) log_warning("exec: " + note);
+  make_missing_buses(wish);
+  return Host(*std::move(guest), wish.attachments).run();
+}
+
+int run(const CommandLine& line) {
+  Wish wish = read_wish(describe().parse(line));
+  try {
+    return run_host(wish);
+  } catch (const Exception& error) {
+    complain(error.what());
+    return exit_code_of(error.code()) == kNotSupported ? kNotSupported : kOwnFailure;
+  } catch (const std::exception& error) {
+    complain(std::string("exec: ") + error.what());
+    return kOwnFailure;
+  }
+}
+
+}  // namespace
+
+const Command kExecCommand{"exec", "run a program as a host on a bus", run};
+
+}  // namespace shmif::tools
