@@ -8,11 +8,13 @@
 #include <array>
 #include <atomic>
 #include <mutex>
+#include <utility>
 
 #include "bus/doorbell.hpp"
 #include "bus/file.hpp"
 #include "bus/fork_guard.hpp"
 #include "bus/geometry.hpp"
+#include "bus/liveness.hpp"
 #include "bus/lock.hpp"
 #include "bus/mapping.hpp"
 #include "bus/port_table.hpp"
@@ -115,7 +117,11 @@ struct Attachment::Impl {
   Bell bell;
   std::uint64_t last_learned = 0;
 
+  /// Held inside receive and the wait calls, so that down() knows when they are over and up() may
+  /// move the reader.
+  std::mutex receive_mutex;
   RingReader reader;
+  std::uint64_t unreported_lost = 0;  ///< met by a wait, for the next receive to tell
   Sleeper sleeper;
   std::uint64_t epoch = 0;
   bool was_up = false;
@@ -151,6 +157,7 @@ struct Attachment::Impl {
 
   Appended send_batch(std::span<const FrameView> frames) noexcept;
   std::error_code append(std::span<const FrameView> frames, std::uint64_t bytes) noexcept;
+  bool bury_dead_claims() noexcept;
   void learn(std::span<const FrameView> frames) noexcept;
   void publish_position() noexcept {
     store_relaxed(slot().position, reader.position());
@@ -211,6 +218,7 @@ std::error_code Attachment::up() noexcept {
   Impl& a = *impl_;
   if (a.forked()) return Errc::forked;
   if (a.up()) return {};
+  const std::lock_guard guard(a.receive_mutex);
   const std::uint64_t expected = a.reader.next_number();
   const std::uint64_t position = a.reader.position();
   bool found = false;
@@ -237,7 +245,8 @@ std::error_code Attachment::down() noexcept {
   Impl& a = *impl_;
   if (a.forked()) return Errc::forked;
   a.set_flag(kFlagUp, false);
-  interrupt();
+  wake_futex(a.slot());  // no interrupt(): that would end a wait after the next up()
+  const std::lock_guard until_they_left(a.receive_mutex);
   return {};
 }
 
@@ -294,14 +303,19 @@ std::error_code Attachment::Impl::append(std::span<const FrameView> frames,
                                          std::uint64_t bytes) noexcept {
   const std::uint64_t sleeps = lock->sleeps();
   AppendStatus status = AppendStatus::lost_lock;
-  bool rang = bell.ring_deep(frames);          // D3
-  while (status == AppendStatus::lost_lock) {  // each time somebody else got on
+  bool rang = bell.ring_deep(frames);  // D3
+  // Each time round somebody else got on, or a dead port's claim is gone.
+  while (status == AppendStatus::lost_lock ||
+         (status == AppendStatus::no_room && bury_dead_claims())) {
     const std::uint64_t mine = lock->acquire();
     rang |= bell.ring_deep(frames);  // D3: who goes deep from here on sees the lock held
     status = writer.append(mine, frames, bytes, wall_clock_ns());
     lock->release(mine);
   }
-  if (status == AppendStatus::done) rang |= bell.ring(frames);
+  if (status == AppendStatus::done) {
+    rang |= bell.ring(frames);
+    if (writer.met_claims()) bury_dead_claims();
+  }
   counts.doorbells.add(rang ? 1 : 0, slot().doorbells);
   counts.lock_sleeps.add(lock->sleeps() - sleeps, slot().lock_sleeps);
   switch (status) {
@@ -309,6 +323,17 @@ std::error_code Attachment::Impl::append(std::span<const FrameView> frames,
     case AppendStatus::corrupt: counts.corrupt.add(1, slot().corrupt); return broken();
     default: return {};
   }
+}
+
+/// Frees the room of writers that were killed in the middle of a batch. Asked only when a claim was
+/// in the way, so at most once per claim and lap. Result: whether there was one.
+bool Attachment::Impl::bury_dead_claims() noexcept {
+  if (!same_file(fd.get(), ring.header().inode)) return false;
+  bool any = false;
+  for (const std::uint16_t slot : writer.standing_slots()) {
+    any |= reap_if_dead(ring, slot, fd.get()).claim;
+  }
+  return any;
 }
 
 /// Remembers source addresses, so that what is sent to them is let through to this port.
@@ -331,6 +356,7 @@ void Attachment::Impl::learn(std::span<const FrameView> frames) noexcept {
 Received Attachment::receive(FrameBatch& into) noexcept {
   Impl& a = *impl_;
   if (a.forked()) return {0, 0, Errc::forked};
+  const std::lock_guard guard(a.receive_mutex);
   if (!a.up()) return {};
   if (load_acquire(a.ring.header().epoch) != a.epoch && !a.find_place_after_repair()) {
     return {0, 0, a.broken()};
@@ -340,7 +366,8 @@ Received Attachment::receive(FrameBatch& into) noexcept {
   const ReadStatus status = read_chunks(a.reader, into, tally);
   a.counts.add(tally, a.slot());
   a.publish_position();
-  Received result{into.size() - before, tally.lost_frames, {}};
+  Received result{
+      into.size() - before, tally.lost_frames + std::exchange(a.unreported_lost, 0), {}};
   if (result.frames != 0) a.sleeper.saw_traffic();
   if (status == ReadStatus::broken || (a.mapping.lost() && result.frames == 0))
     result.error = a.broken();
@@ -369,6 +396,7 @@ bool Attachment::Impl::frame_waits() noexcept {
     ReadTally tally;
     const ReadStatus status = reader.read(nothing, tally);
     counts.add(tally, slot());
+    unreported_lost += tally.lost_frames;
     publish_position();
     const bool stopped_at_ours = status == ReadStatus::more && reader.position() == before;
     if (stopped_at_ours || (status != ReadStatus::more && status != ReadStatus::empty)) return true;
@@ -378,11 +406,13 @@ bool Attachment::Impl::frame_waits() noexcept {
 
 bool Attachment::wait(nanoseconds timeout) noexcept {
   Impl& a = *impl_;
+  if (a.forked()) return false;
+  const std::lock_guard guard(a.receive_mutex);
   using Clock = std::chrono::steady_clock;
   const bool forever = timeout > std::chrono::hours(24 * 365);
   const Clock::time_point deadline = forever ? Clock::time_point::max() : Clock::now() + timeout;
   for (;;) {  // runs until frames come, the time is over, or somebody interrupts
-    if (a.forked() || !a.up() || a.mapping.lost()) return false;
+    if (!a.up() || a.mapping.lost()) return false;
     for (unsigned i = 0; i < kWaitSpins; ++i) {
       if (a.reader.ready() && a.frame_waits()) return true;
       cpu_relax();
@@ -416,6 +446,7 @@ std::error_code Attachment::descriptor_error() const noexcept {
 std::optional<nanoseconds> Attachment::prepare_wait() noexcept {
   Impl& a = *impl_;
   if (a.forked() || a.mapping.lost()) return std::nullopt;  // receive() tells
+  const std::lock_guard guard(a.receive_mutex);
   if (!a.up()) return nanoseconds(kLookUp);
   if (a.frame_waits()) return std::nullopt;
   const nanoseconds longest = a.sleeper.announce(true);
@@ -427,6 +458,7 @@ std::optional<nanoseconds> Attachment::prepare_wait() noexcept {
 void Attachment::finish_wait() noexcept {
   Impl& a = *impl_;
   if (a.forked() || !a.up()) return;
+  const std::lock_guard guard(a.receive_mutex);
   if (a.sleeper.withdraw()) a.counts.wakeups.add(1, a.slot().wakeups);
   a.sleeper.drain();
 }

@@ -115,6 +115,13 @@ class RingWriter {
   AppendStatus append(std::uint64_t lock, std::span<const FrameView> frames, std::uint64_t bytes,
                       std::uint64_t time_ns) noexcept;
 
+  /// Whether the last append met claims in its way, and the slots that may hold them. Their owners
+  /// are stopped or dead.
+  bool met_claims() const noexcept { return met_claims_; }
+  std::span<const std::uint16_t> standing_slots() const noexcept {
+    return {standing_slots_.data(), standing_count_};
+  }
+
   /// The end of the chain, helping `last` forward (I7). Result: false when the chain is broken.
   bool find_end(std::uint64_t& end) noexcept;
 
@@ -141,6 +148,7 @@ class RingWriter {
   std::size_t standing_count_ = 0;
   std::array<Claim, kSlots> claims_{};  // of those, now
   std::size_t claim_count_ = 0;
+  bool met_claims_ = false;
 };
 
 /// What a port lets through. Read by the port itself, and by senders that wonder whom to wake.

@@ -155,7 +155,15 @@ bool RingReader::adopt(std::uint64_t position) noexcept {
 
 bool RingReader::seek_end() noexcept {
   for (unsigned tries = 0; tries < 1000; ++tries) {
-    if (adopt(load_acquire(ring_.header().last))) return true;
+    // `last` may lag (I7): from there along the chain, else a reader that knew more would go back.
+    std::uint64_t p = load_acquire(ring_.header().last);
+    if (!ring_.fits_alignment(p)) continue;
+    for (std::uint64_t steps = ring_.bytes() / kRecordAlign; steps > 0; --steps) {
+      const std::uint64_t step = ring_.step(ring_.word_at(p), p);
+      if (step == 0) break;  // EMPTY, or no record at all: adopt() tells
+      p += step;
+    }
+    if (adopt(p)) return true;
   }
   return false;
 }

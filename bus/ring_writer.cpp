@@ -53,7 +53,9 @@ AppendStatus RingWriter::append(std::uint64_t lock, std::span<const FrameView> f
   const std::uint64_t takeovers = load_seq_cst(h.takeovers);
   look_for_claims(takeovers);
   Claim claim{chain_end, 0, 0};
-  if (!place(chain_end, bytes + kTailBytes, claim.begin)) {
+  const bool placed = place(chain_end, bytes + kTailBytes, claim.begin);
+  met_claims_ = claim.begin != chain_end;
+  if (!placed) {
     // Without the lock, the claims were read at different moments and say nothing.
     return load_seq_cst(h.lock) == lock ? AppendStatus::no_room : AppendStatus::lost_lock;
   }

@@ -43,9 +43,9 @@ struct PortOptions {
 
 /// A port exists by itself; it is linked to a bus or not, and up or down.
 /// Threads: send from any number of threads; receive and the wait calls from one at a time; attach,
-/// detach, up and down from one at a time, and not while another thread is inside receive or a wait
-/// (use Receiver, or interrupt() and join first). Counters and setters from any thread. After a
-/// fork every call in the child answers Errc::forked.
+/// detach, up and down from one at a time; attach and detach not while another thread is inside
+/// receive or a wait (stop the Receiver first). Counters and setters from any thread. After a fork
+/// every call in the child answers Errc::forked.
 class Port {
  public:
   explicit Port(PortOptions options = {});
@@ -67,7 +67,8 @@ class Port {
   /// The bus this port is linked to. Errors: not_linked.
   Result<LinkState> link() const;
 
-  /// Errors: not_linked. Does nothing when already so.
+  /// Errors: not_linked, forked. Do nothing when already so. down() ends a wait() of another thread
+  /// and returns when no other thread is inside receive or a wait, so a Receiver may go on running.
   std::error_code up() noexcept;
   std::error_code down() noexcept;
   bool is_up() const noexcept;
