@@ -1,0 +1,217 @@
+// A guest on a terminal: what a person types reaches the command once, and jobs can be suspended.
+
+#include <sys/ioctl.h>
+#include <termios.h>
+
+#include "tests/tap/guest_rig.hpp"
+
+namespace shmif::tap::test {
+namespace {
+
+/// A terminal, and on it a small shell that runs one guest's supervisor as its foreground job.
+class TerminalSession {
+ public:
+  explicit TerminalSession(const Supervised::Options& options)
+      : master_(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)) {
+    EXPECT_EQ(::grantpt(master_.get()), 0);
+    EXPECT_EQ(::unlockpt(master_.get()), 0);
+    const std::string name = ::ptsname(master_.get());
+    std::array<int, 2> news{};
+    std::array<int, 2> orders{};
+    EXPECT_EQ(::pipe2(news.data(), O_CLOEXEC), 0);
+    EXPECT_EQ(::pipe2(orders.data(), O_CLOEXEC), 0);
+    shell_ = ::fork();
+    if (shell_ == 0) {
+      ::setsid();
+      const int terminal = ::open(name.c_str(), O_RDWR);
+      for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(terminal, fd);
+      ::close(master_.get());
+      if (terminal > STDERR_FILENO) ::close(terminal);
+      ::signal(SIGTTOU, SIG_IGN);
+      run_shell(options, news[1], orders[0]);
+    }
+    ::close(news[1]);
+    ::close(orders[0]);
+    news_.reset(news[0]);
+    orders_.reset(orders[1]);
+  }
+  TerminalSession(const TerminalSession&) = delete;
+  TerminalSession& operator=(const TerminalSession&) = delete;
+  ~TerminalSession() {
+    ::kill(shell_, SIGKILL);
+    ::waitpid(shell_, nullptr, 0);
+  }
+
+  void type(const std::string& keys) const {
+    (void)!::write(master_.get(), keys.data(), keys.size());
+  }
+  void bring_to_foreground() const { (void)!::write(orders_.get(), "f", 1); }
+
+  /// Waits for `text` on the screen, and forgets the screen up to its end.
+  bool shows(const std::string& text) {
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    for (;;) {
+      const std::size_t at = screen_.find(text);
+      if (at != std::string::npos) {
+        screen_.erase(0, at + text.size());
+        return true;
+      }
+      if (std::chrono::steady_clock::now() >= deadline || !read_screen(50)) return false;
+    }
+  }
+  /// What the screen shows beyond what shows() took, after a moment without anything new.
+  std::string rest() {
+    while (read_screen(200) && fresh_) {
+    }
+    return screen_;
+  }
+
+  /// Waits until the shell tells of its job. Result: "stopped", "exit N", or nothing.
+  std::string news() const {
+    pollfd entry{news_.get(), POLLIN, 0};
+    if (::poll(&entry, 1, static_cast<int>(kPatience.count())) <= 0) return {};
+    std::array<char, 64> text{};
+    const ssize_t n = ::read(news_.get(), text.data(), text.size());
+    return n > 0 ? std::string(text.data(), static_cast<std::size_t>(n)) : std::string();
+  }
+  /// Whether the job's process group has the terminal.
+  bool job_has_terminal() const { return ::tcgetpgrp(master_.get()) != shell_; }
+
+ private:
+  [[noreturn]] static void run_shell(const Supervised::Options& options, int news, int orders) {
+    const pid_t job = ::fork();
+    if (job == 0) {
+      ::setpgid(0, 0);
+      ::tcsetpgrp(STDIN_FILENO, ::getpid());
+      ::signal(SIGTTOU, SIG_DFL);
+      ::_exit(Supervised::supervise(options));
+    }
+    ::setpgid(job, job);
+    for (;;) {  // until the job ends
+      int status = 0;
+      if (::waitpid(job, &status, WUNTRACED) != job) ::_exit(1);
+      if (!WIFSTOPPED(status)) {
+        const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+        (void)::dprintf(news, "exit %d%s", code,
+                        ::tcgetpgrp(STDIN_FILENO) == job ? "" : ", terminal lost");
+        ::_exit(0);
+      }
+      ::tcsetpgrp(STDIN_FILENO, ::getpgrp());
+      (void)::dprintf(news, "stopped");
+      char order = 0;
+      if (::read(orders, &order, 1) != 1) ::_exit(1);
+      ::tcsetpgrp(STDIN_FILENO, job);
+      ::kill(-job, SIGCONT);
+    }
+  }
+
+  bool read_screen(int milliseconds) {
+    fresh_ = false;
+    pollfd entry{master_.get(), POLLIN, 0};
+    if (::poll(&entry, 1, milliseconds) <= 0) return true;
+    std::array<char, 4096> chunk{};
+    const ssize_t n = ::read(master_.get(), chunk.data(), chunk.size());
+    if (n <= 0) return false;
+    screen_.append(chunk.data(), static_cast<std::size_t>(n));
+    fresh_ = true;
+    return true;
+  }
+
+  Descriptor master_;
+  Descriptor news_;
+  Descriptor orders_;
+  pid_t shell_ = -1;
+  std::string screen_;
+  bool fresh_ = false;
+};
+
+class GuestTerminal : public ::testing::TestWithParam<Setting> {
+ protected:
+  void SetUp() override {
+    Supervised guest(options({"true"}));
+    if (guest.finish() == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+  }
+  static Supervised::Options options(std::vector<std::string> command) {
+    Supervised::Options o;
+    o.guest = guest_running(std::move(command));
+    o.caller = GetParam().caller;
+    return o;
+  }
+};
+
+/// Terminals do not care about the device.
+std::vector<Setting> veth_settings() {
+  std::vector<Setting> chosen;
+  for (const Setting& each : settings()) {
+    if (each.via == Via::veth) chosen.push_back(each);
+  }
+  return chosen;
+}
+
+INSTANTIATE_TEST_SUITE_P(Each, GuestTerminal, ::testing::ValuesIn(veth_settings()),
+                         [](const auto& each) { return each.param.name; });
+
+TEST_P(GuestTerminal, CommandHasTheTerminal) {
+  TerminalSession session(options(shell("test -t 0 && read line && echo \"got <$line>\"")));
+  session.type("hello\n");
+  EXPECT_TRUE(session.shows("got <hello>"));
+  EXPECT_EQ(session.news(), "exit 0");
+}
+
+TEST_P(GuestTerminal, InterruptKeyReachesTheCommandExactlyOnce) {
+  TerminalSession session(
+      options(shell("trap 'echo interrupted' INT; echo ready; while :; do sleep 0.02; done")));
+  ASSERT_TRUE(session.shows("ready"));
+  session.type("\x03");
+  EXPECT_TRUE(session.shows("interrupted"));
+  EXPECT_EQ(session.rest().find("interrupted"), std::string::npos) << "a second time";
+}
+
+TEST_P(GuestTerminal, InterruptKeyEndsACommandThatDoesNotCare) {
+  TerminalSession session(options(shell("echo ready; exec sleep 60")));
+  ASSERT_TRUE(session.shows("ready"));
+  session.type("\x03");
+  EXPECT_EQ(session.news(), "exit 130");
+}
+
+TEST_P(GuestTerminal, SuspendKeyStopsTheJobAndForegroundContinuesIt) {
+  // A trap makes the shell's read fail.
+  TerminalSession session(
+      options(shell("trap 'echo continued' CONT; echo ready; line=; "
+                    "while test -z \"$line\"; do read line; done; echo \"got <$line>\"")));
+  for (int round = 0; round < 3; ++round) {
+    ASSERT_TRUE(session.shows(round == 0 ? "ready" : "continued"));
+    session.type("\x1a");
+    ASSERT_EQ(session.news(), "stopped");
+    session.bring_to_foreground();
+  }
+  ASSERT_TRUE(session.shows("continued"));
+  session.type("on\n");
+  EXPECT_TRUE(session.shows("got <on>"));
+  EXPECT_EQ(session.news(), "exit 0");
+}
+
+TEST_P(GuestTerminal, CommandThatStopsItselfStopsTheJob) {
+  TerminalSession session(options(shell("echo ready; kill -TSTP $$; echo back; exit 4")));
+  ASSERT_TRUE(session.shows("ready"));
+  EXPECT_EQ(session.news(), "stopped");
+  session.bring_to_foreground();
+  EXPECT_TRUE(session.shows("back"));
+  EXPECT_EQ(session.news(), "exit 4");
+}
+
+TEST_P(GuestTerminal, TerminalComesBackFromAShellInTheGuest) {
+  if (::access("/bin/bash", X_OK) != 0) GTEST_SKIP() << "no bash here";
+  TerminalSession session(options({"bash", "--norc", "-i"}));
+  session.type("echo $((6*7))\n");
+  EXPECT_TRUE(session.shows("42"));
+  session.type("sleep 60\n");
+  ::usleep(100000);
+  session.type("\x1a");
+  EXPECT_TRUE(session.shows("Stopped")) << session.rest();
+  session.type("exit 5\nexit 5\n");
+  EXPECT_EQ(session.news(), "exit 5");
+}
+
+}  // namespace
+}  // namespace shmif::tap::test
