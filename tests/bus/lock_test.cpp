@@ -1,0 +1,152 @@
+// The lock: nobody can keep it, whatever stands in its word.
+
+#include "bus/lock.hpp"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/close_range.h>
+
+#include "bus/liveness.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/numbered_frames.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+using bus::BusLock;
+namespace lock_word = bus::lock_word;
+
+TEST(Lock, IsFreeAgainAfterReleaseAndItsWordNeverComesBack) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  BusLock lock(raw.header(), 3, raw.fd());
+  const std::uint64_t first = lock.acquire();
+  EXPECT_EQ(lock_word::holder(first), 3U);
+  EXPECT_TRUE(lock.holds(first));
+  lock.release(first);
+  EXPECT_TRUE(lock_word::is_free(raw.header().lock));
+  const std::uint64_t second = lock.acquire();
+  EXPECT_NE(first, second);
+  EXPECT_FALSE(lock.holds(first));
+  lock.release(first);  // late: not ours any more
+  EXPECT_TRUE(lock.holds(second));
+}
+
+TEST(Lock, AnyStrayValueInTheWordIsTakenOver) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  Port sender = port_on(file.path());
+  Port other = port_on(file.path());
+  NumberedBatch batch(60);
+  std::uint64_t count = 0;
+  for (const unsigned name : {0U, 1U, 5U, 255U, 256U, 999U, 1000U, 1022U}) {
+    raw.lock_as(name);
+    SCOPED_TRACE("holder " + std::to_string(name));
+    EXPECT_FALSE(sender.send(batch.make(0, static_cast<std::uint32_t>(count), 1)).error);
+    EXPECT_EQ(file.info().frames, ++count);
+    EXPECT_TRUE(lock_word::is_free(raw.header().lock));
+  }
+  bus::store_seq_cst(raw.header().lock, UINT64_MAX);
+  EXPECT_FALSE(sender.send(batch.make(0, 99, 1)).error);
+}
+
+TEST(Lock, ItsOwnNameInTheWordDoesNotStopAPortNorCountAsTakeover) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  Port sender = port_on(file.path());
+  raw.lock_as(sender.slot());
+  NumberedBatch batch(60);
+  EXPECT_FALSE(sender.send(batch.make(0, 0, 1)).error);
+  EXPECT_EQ(file.info().takeovers_dead + file.info().takeovers_living, 0U);
+}
+
+TEST(Lock, ADeadHolderLosesItAtOnceAndALivingOneAfterPatience) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  Port sender = port_on(file.path());
+  Port idle = port_on(file.path());
+  NumberedBatch batch(60);
+  raw.lock_as(77);  // no such port
+  EXPECT_FALSE(sender.send(batch.make(0, 0, 1)).error);
+  EXPECT_EQ(file.info().takeovers_dead, 1U);
+  EXPECT_EQ(file.info().takeovers_living, 0U);
+  raw.lock_as(idle.slot());  // attached, but never lets go
+  EXPECT_FALSE(sender.send(batch.make(0, 1, 1)).error);
+  EXPECT_EQ(file.info().takeovers_dead, 1U);
+  EXPECT_EQ(file.info().takeovers_living, 1U);
+  EXPECT_GT(sender.counters().lock_sleeps, 0U);
+}
+
+TEST(Lock, TheOneItWasTakenFromStillSendsAfterwards) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  Port a = port_on(file.path());
+  Port b = port_on(file.path());
+  NumberedBatch batch(60);
+  raw.lock_as(a.slot());
+  EXPECT_FALSE(b.send(batch.make(0, 0, 1)).error);
+  EXPECT_FALSE(a.send(batch.make(1, 0, 1)).error);
+  EXPECT_EQ(file.info().frames, 2U);
+  EXPECT_TRUE(is_clean(file.audit()));
+}
+
+TEST(Liveness, AReadLockOfAStrangerDoesNotPoseAsAPort) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  const bus::Descriptor stranger(open(file.path().c_str(), O_RDONLY | O_CLOEXEC));
+  struct flock lock{};
+  lock.l_type = F_RDLCK;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = 4096;
+  lock.l_len = 512 * 256;
+  ASSERT_EQ(fcntl(stranger.get(), F_OFD_SETLK, &lock), 0);
+  EXPECT_FALSE(bus::is_alive(raw.fd(), 0));
+  raw.lock_as(0);
+  EXPECT_EQ(Port().attach(file.path()).error().code, Errc::table_full)
+      << "documented: whoever may read the file may hold up new attaches";
+}
+
+TEST(Liveness, APortLivesOnAfterItsProcessClosedEveryDescriptor) {
+  const TempBus file(small_ring());
+  const Shared<std::atomic<int>> step;
+  Child daemon([&] {
+    Port port = port_on(file.path(), {.name = "daemon"});
+    if (close_range(3, ~0U, 0) != 0) return 1;
+    *step = 1;
+    while (*step == 1) std::this_thread::yield();
+    NumberedBatch batch(60);
+    return port.send(batch.make(0, 0, 1)).error ? 2 : 0;
+  });
+  ASSERT_TRUE(eventually([&] { return *step == 1; }));
+  ASSERT_EQ(file.info().ports.size(), 1U);
+  EXPECT_TRUE(file.info().ports[0].live);
+  *step = 2;
+  EXPECT_EQ(daemon.wait(), 0);
+  EXPECT_EQ(file.info().frames, 1U);
+}
+
+TEST(Liveness, APortDiesWithItsProcessAlsoWhenAForkedChildOfItLivesOn) {
+  const TempBus file(small_ring());
+  const Shared<std::atomic<int>> grandchild;
+  Child parent([&] {
+    Port port = port_on(file.path(), {.name = "parent"});
+    const pid_t pid = fork();
+    if (pid == 0) {
+      *grandchild = getpid();
+      for (;;) pause();
+    }
+    for (;;) pause();
+    return 0;
+  });
+  ASSERT_TRUE(eventually([&] { return *grandchild != 0; }));
+  EXPECT_TRUE(file.info().ports.at(0).live);
+  parent.kill_and_wait();
+  EXPECT_TRUE(eventually([&] { return !file.info().ports.at(0).live; }));
+  EXPECT_EQ(kill(*grandchild, 0), 0) << "it still runs";
+  kill(*grandchild, SIGKILL);
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,136 @@
+// Writers and readers as threads over one mapping, which ThreadSanitizer sees through. (Two
+// mappings of one file would hide every race from it.)
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <thread>
+#include <vector>
+
+#include "bus/liveness.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/numbered_frames.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+constexpr unsigned kWriters = 2;
+constexpr unsigned kReaders = 2;
+constexpr std::uint32_t kFrames = kSanitized ? 20'000 : 300'000;
+
+struct Race {
+  Race()
+      : file(small_ring()), raw(file.path()), life(open(file.path().c_str(), O_RDWR | O_CLOEXEC)) {
+    raw.header().slots_used = kWriters;
+    for (unsigned w = 0; w < kWriters; ++w) {
+      raw.slot(w).name[0] = static_cast<char>('a' + w);
+      raw.slot(w).state = bus::slot_state(bus::SlotState::live, 1);
+      EXPECT_TRUE(bus::take_liveness(life.get(), w));
+    }
+  }
+
+  void write(unsigned sender) {
+    bus::BusLock lock(raw.header(), sender, raw.fd());
+    bus::RingWriter writer(raw.ring(), sender, 1);
+    NumberedBatch frames(raw.ring().max_frame());
+    for (std::uint32_t sequence = 0; sequence < kFrames;) {
+      const std::size_t count = std::min<std::size_t>(1 + sequence % 9, kFrames - sequence);
+      const auto batch = frames.make(sender, sequence, count);
+      std::uint64_t bytes = 0;
+      for (const FrameView& f : batch) bytes += bus::record_bytes(f.size());
+      auto status = bus::AppendStatus::lost_lock;
+      while (status == bus::AppendStatus::lost_lock) {
+        const std::uint64_t mine = lock.acquire();
+        status = writer.append(mine, batch, bytes, 1);
+        lock.release(mine);
+      }
+      if (status != bus::AppendStatus::done) ++failures;
+      sequence += static_cast<std::uint32_t>(count);
+    }
+    --writing;
+  }
+
+  void read() {
+    bus::RingReader reader(raw.ring(), nullptr, 0, 0, false);
+    if (!reader.seek_end()) ++failures;
+    bus::ReadTally tally;
+    std::array<std::int64_t, kWriters> latest{};
+    latest.fill(-1);
+    FrameBatch batch(64);
+    ++reading;
+    for (bool last_look = false;;) {
+      batch.clear();
+      const auto status = reader.read(batch, tally);
+      for (const FrameView& f : batch.frames()) {
+        const auto n = check_numbered(f);
+        if (!n || n->sender >= kWriters || n->sequence <= latest.at(n->sender)) {
+          ++failures;
+        } else {
+          latest.at(n->sender) = n->sequence;
+        }
+      }
+      if (status != bus::ReadStatus::empty) continue;
+      if (last_look) break;
+      last_look = writing == 0;
+      std::this_thread::yield();
+    }
+    if (tally.frames + tally.lost_frames != kWriters * kFrames || tally.corrupt != 0) ++failures;
+    heard += tally.frames;
+  }
+
+  TempBus file;
+  RawBus raw;
+  bus::Descriptor life;  // another description, through which the writers are seen to live
+  std::atomic<unsigned> writing{kWriters};
+  std::atomic<unsigned> reading{0};
+  std::atomic<unsigned> failures{0};
+  std::atomic<std::uint64_t> heard{0};
+};
+
+TEST(RingRace, ThreadsOnOneMappingReadWhatOthersWriteWholeInOrderAndWithoutDataRaces) {
+  Race race;
+  std::vector<std::jthread> threads;
+  for (unsigned r = 0; r < kReaders; ++r) threads.emplace_back([&] { race.read(); });
+  while (race.reading < kReaders) std::this_thread::yield();
+  for (unsigned w = 0; w < kWriters; ++w) threads.emplace_back([&, w] { race.write(w); });
+  threads.clear();
+  EXPECT_EQ(race.failures, 0U);
+  EXPECT_GT(race.heard, 0U);
+  EXPECT_TRUE(is_clean(race.file.audit()));
+}
+
+TEST(RingRace, TakingTheLockAtAnyMomentTearsNothingAndLosesNothing) {
+  // A thread that takes the lock away all the time, as from holders that stand still.
+  Race race;
+  std::jthread thief([&](const std::stop_token& stop) {
+    std::uint64_t taken = 0;
+    while (!stop.stop_requested()) {
+      const std::uint64_t seen = bus::load_seq_cst(race.raw.header().lock);
+      if (!bus::lock_word::is_free(seen)) {
+        bus::fetch_add(race.raw.header().takeovers, std::uint64_t{1});
+        const std::uint64_t mine = bus::lock_word::next_held_by(seen, 100);
+        if (bus::compare_and_swap(race.raw.header().lock, seen, mine)) {
+          bus::compare_and_swap(race.raw.header().lock, mine, bus::lock_word::freed(mine));
+          ++taken;
+        }
+      }
+      for (unsigned i = 0; i < 200 + taken % 500; ++i) bus::cpu_relax();
+    }
+    EXPECT_GT(taken, 0U);
+  });
+  std::vector<std::jthread> threads;
+  for (unsigned r = 0; r < kReaders; ++r) threads.emplace_back([&] { race.read(); });
+  while (race.reading < kReaders) std::this_thread::yield();
+  for (unsigned w = 0; w < kWriters; ++w) threads.emplace_back([&, w] { race.write(w); });
+  threads.clear();
+  thief.request_stop();
+  thief.join();
+  EXPECT_EQ(race.failures, 0U);
+  EXPECT_TRUE(is_clean(race.file.audit()));
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,402 @@
+// The ring by itself: one mapping, a writer and readers in one thread, so that every state can be
+// reached on purpose.
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "tests/support/numbered_frames.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+using bus::AppendStatus;
+using bus::ReadStatus;
+using bus::ReadTally;
+
+constexpr unsigned kSender = 7;
+
+/// A bus with a writer in slot 7 and a reader of everything.
+struct RingRig {
+  explicit RingRig(const BusOptions& options = small_ring(), std::uint64_t position = 0,
+                   std::uint64_t number = 0)
+      : file(options),
+        raw(file.path()),
+        lock(raw.header(), kSender, raw.fd()),
+        writer(raw.ring(), kSender, 1),
+        reader(raw.ring(), nullptr, 0, 0, false),
+        frames(raw.ring().max_frame()) {
+    if (position != 0 || number != 0) raw.begin_at(position, number);
+    raw.slot(kSender).state = bus::slot_state(bus::SlotState::live, 1);
+    raw.header().slots_used = kSender + 1;
+    EXPECT_TRUE(reader.seek_end());
+  }
+
+  AppendStatus append(std::span<const FrameView> batch) {
+    std::uint64_t bytes = 0;
+    for (const FrameView& f : batch) bytes += bus::record_bytes(f.size());
+    const std::uint64_t mine = lock.acquire();
+    const AppendStatus status = writer.append(mine, batch, bytes, 1);
+    lock.release(mine);
+    return status;
+  }
+  AppendStatus append_one(std::size_t size) {
+    frames.fix_size(size);
+    return append(frames.make(1, next++, 1));
+  }
+  /// Reads what is there, expecting the frames from `sequence` on, whole.
+  std::uint32_t read_all(std::uint32_t sequence) {
+    ReadStatus status = ReadStatus::more;
+    while (status == ReadStatus::more) {
+      FrameBatch batch(64);
+      status = reader.read(batch, tally);
+      for (const FrameView& f : batch.frames()) {
+        const auto n = check_numbered(f);
+        EXPECT_TRUE(n) << "frame " << sequence << " is torn";
+        if (n) {
+          EXPECT_EQ(n->sequence, sequence);
+        }
+        ++sequence;
+      }
+    }
+    EXPECT_EQ(status, ReadStatus::empty);
+    return sequence;
+  }
+  bool clean() const { return file.audit().clean(); }
+
+  TempBus file;
+  RawBus raw;
+  bus::BusLock lock;
+  bus::RingWriter writer;
+  bus::RingReader reader;
+  ReadTally tally;
+  NumberedBatch frames;
+  std::uint32_t next = 0;
+};
+
+class RingStart : public testing::TestWithParam<std::uint64_t> {};
+
+TEST_P(RingStart, EveryFrameSizeCrossesTheSmallestRingInOrderAndWhole) {
+  RingRig rig(small_ring(), GetParam(), GetParam() / 32);
+  std::uint32_t read = 0;
+  for (std::size_t size = 14; size <= rig.raw.ring().max_frame(); ++size) {
+    ASSERT_EQ(rig.append_one(size), AppendStatus::done);
+    read = rig.read_all(read);
+  }
+  EXPECT_EQ(read, rig.next);
+  EXPECT_EQ(rig.tally.frames, rig.next);
+  EXPECT_EQ(rig.tally.lost_frames + rig.tally.corrupt, 0U);
+  EXPECT_GE(rig.raw.header().last - GetParam(), 15 * rig.raw.ring().bytes()) << "it wrapped";
+  EXPECT_TRUE(is_clean(rig.file.audit()));
+}
+
+TEST_P(RingStart, BatchesOfManySizesCrossInOrderAndWhole) {
+  RingRig rig(small_ring(), GetParam(), 5);
+  std::uint32_t read = 0;
+  for (unsigned round = 0; round < 500; ++round) {
+    const std::size_t count = 1 + round % 8;
+    ASSERT_EQ(rig.append(rig.frames.make(1, rig.next, count)), AppendStatus::done);
+    rig.next += static_cast<std::uint32_t>(count);
+    read = rig.read_all(read);
+  }
+  EXPECT_EQ(read, rig.next);
+  EXPECT_EQ(rig.reader.next_number(), 5U + rig.next);
+  EXPECT_TRUE(is_clean(rig.file.audit()));
+}
+
+// Each just below a power of two at which a narrower counter would wrap: 32 bits, a signed 32-bit
+// count of 16-byte units, the 39 bits that a pad knows of its position, the 46 of a frame, 62 bits.
+INSTANTIATE_TEST_SUITE_P(Positions, RingStart,
+                         testing::Values(0, (1ULL << 32U) - 4096, (1ULL << 35U) - 4096,
+                                         (1ULL << 39U) - 4096, (1ULL << 46U) - 4096,
+                                         (1ULL << 62U) - 4096));
+
+TEST(Ring, AJumboFrameOfTheLargestSizeCrosses) {
+  RingRig rig({.ring_bytes = 1U << 20U, .mtu = 65521});
+  for (std::uint32_t i = 0; i < 40; ++i) {
+    ASSERT_EQ(rig.append_one(kMaxFrameBytes), AppendStatus::done);
+    ASSERT_EQ(rig.read_all(i), i + 1);
+  }
+}
+
+TEST(Ring, AReaderThatWasLappedGoesOnAtTheOldestWholeFrameAndKnowsHowManyItLost) {
+  RingRig rig;
+  for (unsigned i = 0; i < 500; ++i) ASSERT_EQ(rig.append_one(1000), AppendStatus::done);
+  FrameBatch batch;
+  EXPECT_EQ(rig.reader.read(batch, rig.tally), ReadStatus::overrun);
+  EXPECT_TRUE(batch.empty());
+  EXPECT_EQ(rig.tally.overruns, 1U);
+  EXPECT_EQ(rig.tally.lost_bytes, rig.raw.header().first);
+  const auto oldest = static_cast<std::uint32_t>(rig.tally.lost_frames);
+  EXPECT_GT(oldest, 0U);
+  EXPECT_EQ(rig.read_all(oldest), 500U);
+  EXPECT_EQ(rig.tally.frames + rig.tally.lost_frames, 500U);
+}
+
+TEST(Ring, AReaderThatResumesAtTheNewestIsAtTheEndAfterAnOverrun) {
+  RingRig rig;
+  bus::RingReader newest(rig.raw.ring(), nullptr, 0, 0, true);
+  ASSERT_TRUE(newest.seek_end());
+  for (unsigned i = 0; i < 500; ++i) ASSERT_EQ(rig.append_one(1000), AppendStatus::done);
+  FrameBatch batch;
+  ReadTally tally;
+  EXPECT_EQ(newest.read(batch, tally), ReadStatus::overrun);
+  EXPECT_EQ(tally.lost_frames, 500U);
+  EXPECT_EQ(newest.read(batch, tally), ReadStatus::empty);
+  ASSERT_EQ(rig.append_one(60), AppendStatus::done);
+  EXPECT_NE(newest.read(batch, tally), ReadStatus::overrun);
+  EXPECT_EQ(tally.frames, 1U);
+}
+
+TEST(Ring, AReaderOneLapBehindIsNotFooledByTheOldEndOfChainAtItsPlace) {
+  RingRig rig;
+  // The reader stands at position 0, where EMPTY(0) is. A lap later the same word must not mean
+  // "nothing new": fill the ring so that `first` passes 0 while the word there is a payload's.
+  const std::uint64_t word = bus::word::empty(0);
+  std::vector<std::byte> imitation(1000);
+  for (std::size_t i = 14; i + 8 <= imitation.size(); ++i) {
+    if (i % 8 == 0) std::memcpy(imitation.data() + i, &word, 8);
+  }
+  const FrameView frame(imitation);
+  for (unsigned i = 0; i < 70; ++i) ASSERT_EQ(rig.append({&frame, 1}), AppendStatus::done);
+  EXPECT_TRUE(rig.reader.ready());
+  FrameBatch batch;
+  EXPECT_EQ(rig.reader.read(batch, rig.tally), ReadStatus::overrun);
+}
+
+TEST(Ring, OnePassDeliversWholeWhatALapLeftOfIt) {
+  // Half of what the reader is about to read is overwritten: the rest comes, the half is lost.
+  RingRig rig;
+  for (unsigned i = 0; i < 55; ++i) ASSERT_EQ(rig.append_one(1000), AppendStatus::done);
+  const std::uint64_t third = 2 * bus::record_bytes(1000);
+  rig.raw.header().first = third;
+  FrameBatch batch;
+  rig.reader.read(batch, rig.tally);
+  if (batch.empty()) rig.reader.read(batch, rig.tally);
+  EXPECT_EQ(rig.tally.lost_frames, 2U);
+  EXPECT_EQ(rig.tally.lost_bytes, third);
+  ASSERT_FALSE(batch.empty());
+  EXPECT_EQ(check_numbered(batch[0]).value().sequence, 2U);
+  EXPECT_EQ(batch[0].number, 2U);
+}
+
+TEST(Ring, ABatchBufferThatIsTooSmallYieldsATruncatedFrameAndItsTrueLength) {
+  RingRig rig;
+  ASSERT_EQ(rig.append_one(1000), AppendStatus::done);
+  ASSERT_EQ(rig.append_one(60), AppendStatus::done);
+  FrameBatch batch(8, 100);
+  EXPECT_EQ(rig.reader.read(batch, rig.tally), ReadStatus::more);
+  ASSERT_EQ(batch.size(), 1U);
+  EXPECT_TRUE(batch[0].truncated());
+  EXPECT_EQ(batch[0].true_bytes, 1000U);
+  EXPECT_EQ(batch[0].size(), 100U);
+  batch.clear();
+  rig.reader.read(batch, rig.tally);
+  ASSERT_EQ(batch.size(), 1U);
+  EXPECT_FALSE(batch[0].truncated());
+}
+
+TEST(Ring, ARecordThatIsNoFrameIsCountedAsCorruptAndTheReaderGoesOnAtTheEnd) {
+  RingRig rig;
+  ASSERT_EQ(rig.append_one(200), AppendStatus::done);
+  ASSERT_EQ(rig.append_one(200), AppendStatus::done);
+  rig.raw.ring().record(0).word = bus::word::frame(0, 13);  // shorter than any frame
+  FrameBatch batch;
+  EXPECT_EQ(rig.reader.read(batch, rig.tally), ReadStatus::corrupt);
+  EXPECT_EQ(rig.tally.corrupt, 1U);
+  EXPECT_EQ(rig.tally.lost_frames, 2U);
+  ASSERT_EQ(rig.append_one(200), AppendStatus::done);
+  EXPECT_EQ(rig.read_all(2), 3U);
+}
+
+TEST(Ring, AFrameNumberThatSkipsIsCorrupt) {
+  RingRig rig;
+  ASSERT_EQ(rig.append_one(200), AppendStatus::done);
+  rig.raw.ring().record(0).number = 41;
+  FrameBatch batch;
+  EXPECT_EQ(rig.reader.read(batch, rig.tally), ReadStatus::corrupt);
+  EXPECT_TRUE(batch.empty());
+}
+
+TEST(Ring, ALaggingLastIsHelpedForwardByTheNextWriter) {
+  RingRig rig;
+  ASSERT_EQ(rig.append_one(300), AppendStatus::done);
+  const std::uint64_t end = rig.raw.header().last;
+  rig.raw.header().last = 0;  // as by a writer killed right after its commit
+  ASSERT_EQ(rig.append_one(300), AppendStatus::done);
+  EXPECT_EQ(rig.raw.header().last, 2 * end);
+  EXPECT_EQ(rig.read_all(0), 2U);
+}
+
+TEST(Ring, SeekingTheEndFindsItBehindALaggingLast) {
+  RingRig rig;
+  ASSERT_EQ(rig.append_one(300), AppendStatus::done);
+  const std::uint64_t end = rig.raw.header().last;
+  rig.raw.header().last = 0;
+  ASSERT_TRUE(rig.reader.seek_end());
+  EXPECT_EQ(rig.reader.position(), end);
+  EXPECT_EQ(rig.reader.next_number(), 1U);
+}
+
+TEST(Ring, ABrokenChainIsReportedToTheWriterAndNothingIsWritten) {
+  RingRig rig;
+  ASSERT_EQ(rig.append_one(300), AppendStatus::done);
+  rig.raw.ring().record(rig.raw.header().last).word = 0x1234;
+  EXPECT_EQ(rig.append_one(300), AppendStatus::corrupt);
+  EXPECT_EQ(rig.raw.slot(kSender).claim_owner, 0U);
+}
+
+// Claims of writers that were stopped in the middle.
+
+TEST(Claims, WritersStepAroundAStandingClaimForLapsAndItsBytesStayUntouched) {
+  RingRig rig;
+  const std::uint64_t begin = 10'016 & ~31ULL;
+  const std::uint64_t end = begin + 9'000;
+  rig.raw.claim(3, begin, begin, end);
+  // What the stopped writer has written so far. It must find it again.
+  for (std::uint64_t p = begin; p < end; ++p) {
+    rig.raw.ring().payload(p - bus::kRecordHeaderBytes)[0] = std::byte{0xcc};
+  }
+  std::uint32_t read = 0;
+  for (unsigned i = 0; i < 1000; ++i) {
+    ASSERT_EQ(rig.append(rig.frames.make(1, rig.next, 3)), AppendStatus::done);
+    rig.next += 3;
+    read = rig.read_all(read);
+  }
+  EXPECT_EQ(read, rig.next);
+  for (std::uint64_t p = begin; p < end; ++p) {
+    ASSERT_EQ(rig.raw.ring().payload(p - bus::kRecordHeaderBytes)[0], std::byte{0xcc}) << p;
+  }
+  EXPECT_TRUE(is_clean(rig.file.audit()));
+}
+
+TEST(Claims, AClaimAcrossTheRingsEdgeIsSteppedAround) {
+  RingRig rig(small_ring(), 16'384);
+  const std::uint64_t bytes = rig.raw.ring().bytes();
+  const std::uint64_t begin = bytes - 4096;
+  rig.raw.claim(3, begin, begin, begin + 8192);
+  std::byte* edge = rig.raw.ring().payload(begin - bus::kRecordHeaderBytes);
+  std::memset(edge, 0xcc, 8192);  // through the mirror
+  std::uint32_t read = 0;
+  for (unsigned i = 0; i < 1000; ++i) {
+    ASSERT_EQ(rig.append(rig.frames.make(1, rig.next, 3)), AppendStatus::done);
+    rig.next += 3;
+    read = rig.read_all(read);
+  }
+  EXPECT_EQ(read, rig.next);
+  for (unsigned i = 0; i < 8192; ++i) ASSERT_EQ(edge[i], std::byte{0xcc}) << i;
+}
+
+TEST(Claims, TheWordThatAStoppedWriterWillCommitByIsNeverOverwrittenByAFrame) {
+  RingRig rig;
+  ASSERT_EQ(rig.append_one(500), AppendStatus::done);
+  const std::uint64_t commit = rig.raw.header().last;
+  // Its batch begins further on, since another claim was in its way.
+  rig.raw.claim(3, commit, commit + 20'000 / 32 * 32, commit + 20'000 / 32 * 32 + 2'000);
+  std::uint32_t read = rig.read_all(0);
+  const std::uint64_t word = bus::word::empty(commit);
+  std::vector<std::byte> imitation(1400, std::byte{0});
+  for (std::size_t i = 16; i + 8 <= imitation.size(); i += 8) {
+    std::memcpy(imitation.data() + i, &word, 8);
+  }
+  for (unsigned i = 0; i < 300; ++i) {
+    const FrameView frame(std::span<const std::byte>(imitation).first(600 + i));
+    ASSERT_EQ(rig.append({&frame, 1}), AppendStatus::done);
+    // The late commit: a CAS that must fail for ever.
+    ASSERT_FALSE(bus::compare_and_swap(rig.raw.ring().record(commit).word, word, std::uint64_t{1}));
+    FrameBatch batch;
+    while (rig.reader.read(batch, rig.tally) == ReadStatus::more) batch.clear();
+    ++read;
+  }
+  EXPECT_EQ(rig.tally.frames, read);
+  EXPECT_EQ(rig.tally.corrupt + rig.tally.lost_frames, 0U);
+}
+
+TEST(Claims, ABatchThatNoStretchFitsIsRefusedAndFitsAgainWhenAClaimIsGone) {
+  RingRig rig;
+  const std::uint64_t step = rig.raw.ring().bytes() / 8;
+  // Claims of 7 KiB every 8 KiB leave stretches of 1 KiB.
+  for (unsigned i = 0; i < 8; ++i) {
+    rig.raw.claim(10 + i, i * step, i * step + 1024, (i + 1) * step);
+  }
+  EXPECT_EQ(rig.append_one(1500), AppendStatus::no_room);
+  bus::store_seq_cst(rig.raw.slot(12).claim_owner, std::uint64_t{0});
+  EXPECT_EQ(rig.append_one(1500), AppendStatus::done);
+}
+
+TEST(Claims, AScribbledClaimLongerThanAnyWriterMakesIsNotHeeded) {
+  RingRig rig;
+  rig.raw.claim(3, 0, 0, rig.raw.ring().bytes());
+  rig.raw.claim(4, 0, 5000, 100);
+  EXPECT_EQ(rig.append_one(1500), AppendStatus::done);
+}
+
+TEST(Claims, AWriterThatLostTheLockBeforeItsCommitWritesNothingAnybodySees) {
+  RingRig rig;
+  const std::uint64_t mine = rig.lock.acquire();
+  rig.raw.lock_as(9);  // taken over
+  const auto batch = rig.frames.make(1, 0, 1);
+  EXPECT_EQ(rig.writer.append(mine, batch, bus::record_bytes(batch[0].size()), 1),
+            AppendStatus::lost_lock);
+  EXPECT_EQ(rig.raw.header().last, 0U);
+  EXPECT_EQ(rig.raw.ring().word_at(0), bus::word::empty(0));
+  EXPECT_EQ(rig.raw.slot(kSender).claim_owner, 0U);
+}
+
+// Accounting, over random schedules: every number is delivered, own, filtered or lost, once.
+TEST(Accounting, NumbersPassedAreDeliveredOwnFilteredOrLostForRandomSchedules) {
+  for (unsigned seed = 1; seed <= 40; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937 random(seed);
+    RingRig rig(small_ring(), (1ULL << 32U) - 64 * 1024, 1000);
+    bus::PortSlot& me = rig.raw.slot(20);
+    me.mac = 0x02'00'00'00'00'14;
+    const bool newest = seed % 2 == 0;
+    bus::RingReader listener(rig.raw.ring(), &me, kSender, 1, newest);
+    bus::RingReader stranger(rig.raw.ring(), &me, 20, 1, newest);
+    ASSERT_TRUE(listener.seek_end());
+    ASSERT_TRUE(stranger.seek_end());
+    ReadTally own;
+    ReadTally tally;
+    FrameBatch batch(16);
+    std::uint64_t sent = 0;
+    for (unsigned step = 0; step < 400; ++step) {
+      const std::size_t count = 1 + random() % 8;
+      const MacAddress to = random() % 3 == 0   ? MacAddress::from_u64(me.mac)
+                            : random() % 2 == 0 ? MacAddress::from_u64(0x02'00'00'00'00'15)
+                                                : kBroadcast;
+      if (random() % 4 != 0) {
+        ASSERT_EQ(rig.append(rig.frames.make(1, rig.next, count, to)), AppendStatus::done);
+        rig.next += static_cast<std::uint32_t>(count);
+        sent += count;
+      } else {
+        for (auto reads = random() % 6; reads > 0; --reads) {
+          batch.clear();
+          stranger.read(batch, tally);
+        }
+        batch.clear();
+        listener.read(batch, own);
+      }
+    }
+    const auto drain = [&](bus::RingReader& r, ReadTally& t) {
+      for (ReadStatus s = ReadStatus::more; s != ReadStatus::empty;) {
+        batch.clear();
+        s = r.read(batch, t);
+      }
+    };
+    drain(stranger, tally);
+    drain(listener, own);
+    EXPECT_EQ(tally.frames + tally.own + tally.filtered + tally.lost_frames, sent);
+    EXPECT_EQ(tally.own, 0U);
+    EXPECT_GT(tally.filtered, 0U);
+    EXPECT_GT(tally.lost_frames, 0U);
+    EXPECT_EQ(own.own + own.lost_frames, sent);
+    EXPECT_EQ(own.frames + own.filtered, 0U);
+    EXPECT_EQ(tally.corrupt + own.corrupt, 0U);
+  }
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,59 @@
+#pragma once
+// A bus file seen through its layout, for tests that put it into states that are rare or that only
+// a broken process leaves behind.
+
+#include <string>
+
+#include "bus/file.hpp"
+#include "bus/geometry.hpp"
+#include "bus/lock.hpp"
+#include "bus/mapping.hpp"
+#include "bus/ring.hpp"
+
+namespace shmif::test {
+
+/// A writable mapping without a port. Threads: one mapping may be used by many.
+class RawBus {
+ public:
+  explicit RawBus(const std::string& path) : file_(bus::open_file(path, true).value()) {
+    mapping_ = bus::Mapping::map(file_.fd.get(), file_.header.ring_bytes, true, false).value();
+    ring_ = bus::Ring(mapping_, bus::max_frame_bytes(file_.header.mtu));
+  }
+
+  bus::BusHeader& header() const { return mapping_.header(); }
+  bus::PortSlot& slot(unsigned i) const { return mapping_.slots()[i]; }
+  const bus::Ring& ring() const { return ring_; }
+  int fd() const { return file_.fd.get(); }
+
+  /// Makes an unused bus begin at `position`, with frame `number` next.
+  void begin_at(std::uint64_t position, std::uint64_t number) const {
+    ring_.record(position).number = number;
+    ring_.record(position).word = bus::word::empty(position);
+    header().first = position;
+    header().last = position;
+  }
+  /// Declares a claim for a slot, as a writer that was stopped in the middle leaves it.
+  void claim(unsigned slot_number, std::uint64_t commit, std::uint64_t begin,
+             std::uint64_t end) const {
+    bus::PortSlot& s = slot(slot_number);
+    if (header().slots_used <= slot_number) header().slots_used = slot_number + 1;
+    s.claim_commit = commit;
+    s.claim_begin = begin;
+    s.claim_end = end;
+    bus::store_seq_cst(s.claim_owner, bus::lock_word::next_held_by(header().lock, slot_number));
+    bus::fetch_add(header().takeovers, std::uint64_t{1});  // as by whom it lost the lock to
+  }
+  /// A lock value that says that `slot_number` holds the lock.
+  std::uint64_t lock_as(unsigned slot_number) const {
+    const std::uint64_t word = bus::lock_word::next_held_by(header().lock, slot_number);
+    bus::store_seq_cst(header().lock, word);
+    return word;
+  }
+
+ private:
+  bus::OpenFile file_;
+  bus::Mapping mapping_;
+  bus::Ring ring_;
+};
+
+}  // namespace shmif::test
