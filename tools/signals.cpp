@@ -43,8 +43,9 @@ StopSignals::StopSignals(std::initializer_list<int> signals) {
   for (const int number : signals) {
     struct sigaction before{};
     sigaction(number, nullptr, &before);
-    // Who started us with a signal ignored (nohup, a shell's background job) wants it ignored.
-    if (before.sa_handler == SIG_IGN && number != SIGTERM) continue;
+    // nohup wants SIGHUP ignored. An ignored SIGINT only says that a script's shell put us in the
+    // background; the script's own `kill -INT` is still to end us.
+    if (before.sa_handler == SIG_IGN && number == SIGHUP) continue;
     sigaction(number, &action, &before);
     replaced.emplace_back(number, before);
   }
