@@ -2,9 +2,18 @@
 
 #include <gtest/gtest.h>
 #include <linux/if_tun.h>
+#include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <initializer_list>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -239,36 +248,118 @@ TEST(TapAdopt, RefusesADescriptorThatIsNoTapDevice) {
   EXPECT_EQ(TapLink::adopt(Descriptor()).error().code, Errc::bad_argument);
 }
 
-/// Runs `body` as an ordinary user in a forked child. Result: what it returned (0 to 100).
-int as_ordinary_user(const std::function<int()>& body) {
+constexpr int kForbidden = 77;
+constexpr const char* kForbiddenBecause =
+    "may not mount, make device nodes or make user namespaces here";
+
+/// Runs `body` in a forked child, which may change what it likes about itself.
+/// Result: what it returned, 0 to 100; 102 when it died.
+int in_child(const std::function<int()>& body) {
   const pid_t child = ::fork();
-  if (child == 0) {
-    if (::setresgid(65534, 65534, 65534) != 0 || ::setresuid(65534, 65534, 65534) != 0)
-      ::_exit(101);
-    ::_exit(body());
-  }
+  if (child == 0) ::_exit(body());
   int status = 0;
   ::waitpid(child, &status, 0);
   return WIFEXITED(status) ? WEXITSTATUS(status) : 102;
 }
 
-TEST_F(TapLinkTest, SaysWhatToDoWhenTheDeviceNodeIsClosedOrTheUserMayNot) {
-  struct stat node{};
-  ASSERT_EQ(::stat("/dev/net/tun", &node), 0);
-  const bool closed = (node.st_mode & 0002) == 0;
-  const int verdict = as_ordinary_user([&] {
-    TapOptions options;
-    options.name = "tap9";
-    const auto link = TapLink::open(options);
-    if (link) return 1;
-    const std::string& message = link.error().message;
-    if (closed && link.error().code != std::errc::permission_denied) return 2;
-    if (closed && message.find("/dev/net/tun") == std::string::npos) return 3;
-    if (!closed && link.error().code != std::errc::operation_not_permitted) return 4;
-    if (message.find("shmifctl exec") == std::string::npos) return 5;
-    if (closed == check_tun_device().has_value()) return 6;
-    return 0;
+/// Gives the calling process a /dev/net of its own: with a tun node of that mode, or without one.
+bool own_dev_net(std::optional<mode_t> tun_mode) {
+  if (::unshare(CLONE_NEWNS) != 0 ||
+      ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      ::mount("tmpfs", "/dev/net", "tmpfs", 0, "mode=0755") != 0) {
+    return false;
+  }
+  if (!tun_mode) return true;
+  return ::mknod("/dev/net/tun", S_IFCHR, ::makedev(10, 200)) == 0 &&
+         ::chmod("/dev/net/tun", *tun_mode) == 0;
+}
+
+bool become_ordinary() {
+  return ::setresgid(65534, 65534, 65534) == 0 && ::setresuid(65534, 65534, 65534) == 0 &&
+         ::prctl(PR_SET_DUMPABLE, 1) == 0;
+}
+
+/// True when opening fails with `code` and the message holds every one of `words`.
+bool fails_with(std::errc code, std::initializer_list<const char*> words) {
+  TapOptions options;
+  options.name = "tap9";
+  const auto link = TapLink::open(options);
+  if (link || link.error().code != code) return false;
+  return std::all_of(words.begin(), words.end(), [&](const char* word) {
+    return link.error().message.find(word) != std::string::npos;
   });
+}
+
+TEST_F(TapLinkTest, SaysWhatToDoWhenTheDeviceNodeIsMissing) {
+  const int verdict = in_child([] {
+    if (!own_dev_net(std::nullopt)) return kForbidden;
+    if (check_tun_device()) return 2;
+    return fails_with(std::errc::no_such_file_or_directory,
+                      {"/dev/net/tun", "modprobe tun", "shmifctl exec"})
+               ? 0
+               : 3;
+  });
+  if (verdict == kForbidden) GTEST_SKIP() << kForbiddenBecause;
+  EXPECT_EQ(verdict, 0);
+}
+
+TEST_F(TapLinkTest, SaysWhatToDoWhenTheDeviceNodeIsClosed) {
+  const int verdict = in_child([] {
+    if (!own_dev_net(0600) || !become_ordinary()) return kForbidden;
+    if (check_tun_device()) return 2;
+    return fails_with(std::errc::permission_denied,
+                      {"/dev/net/tun", "become root", "shmifctl exec"})
+               ? 0
+               : 3;
+  });
+  if (verdict == kForbidden) GTEST_SKIP() << kForbiddenBecause;
+  EXPECT_EQ(verdict, 0);
+}
+
+TEST_F(TapLinkTest, SaysWhatToDoWhenTheUserMayNotMakeInterfaces) {
+  const int verdict = in_child([] {
+    if (!own_dev_net(0666) || !become_ordinary()) return kForbidden;
+    if (!check_tun_device()) return 2;
+    return fails_with(std::errc::operation_not_permitted,
+                      {"tap9", "CAP_NET_ADMIN", "shmifctl exec"})
+               ? 0
+               : 3;
+  });
+  if (verdict == kForbidden) GTEST_SKIP() << kForbiddenBecause;
+  EXPECT_EQ(verdict, 0);
+}
+
+TEST_F(TapLinkTest, AnOrdinaryUserPutsADeviceIntoAContainerOfTheirsThatAlreadyRuns) {
+  const int verdict = in_child([] {
+    if (!own_dev_net(0666) || !become_ordinary()) return kForbidden;
+    std::array<int, 2> ready{};
+    if (::pipe(ready.data()) != 0) return 2;
+    const pid_t container = ::fork();
+    if (container == 0) {
+      char answer = ::unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0 ? 'y' : 'n';
+      (void)!::write(ready[1], &answer, 1);
+      for (;;) ::pause();  // runs until killed
+    }
+    char answer = 'n';
+    (void)!::read(ready[0], &answer, 1);
+    const int outcome = [&] {
+      if (answer != 'y') return kForbidden;
+      const auto where = NetNamespace::parse(std::to_string(container));
+      if (!where) return 3;
+      TapOptions options = in(*where, "tap0");
+      options.addresses = {*Cidr::parse("198.18.0.7/24")};
+      const auto link = TapLink::open(options);
+      if (!link) return 4;
+      const auto netlink = Netlink::open(*where);
+      if (!netlink) return 5;
+      const auto there = netlink->interface("tap0");
+      return there && there->has_carrier() ? 0 : 6;
+    }();
+    ::kill(container, SIGKILL);
+    ::waitpid(container, nullptr, 0);
+    return outcome;
+  });
+  if (verdict == kForbidden) GTEST_SKIP() << kForbiddenBecause;
   EXPECT_EQ(verdict, 0);
 }
 
