@@ -42,7 +42,7 @@ constexpr milliseconds kErrorPause{50};
 /// Rounds without waiting after which the loop looks at its control descriptors all the same.
 constexpr unsigned kBusyRounds = 16;
 constexpr std::size_t kArenaBytesPerFrame = 2048;
-constexpr std::size_t kMinArenaBytes = 4 * 65536;
+constexpr std::size_t kMinArenaBytes = std::size_t{4} * 65536;
 constexpr int kMaxEvents = 32;
 
 /// True for errors after which a link can never work again.
@@ -102,8 +102,8 @@ struct Bridge::Impl {
   BridgeOptions options;
   Descriptor epoll;
   Descriptor stop_event;
-  std::deque<Endpoint>
-      endpoints;  // left, right, left, right; a deque, because epoll points to them
+  // Left, right, left, right. A deque, because epoll points to them.
+  std::deque<Endpoint> endpoints;
   std::deque<Watch> watches;
   std::optional<BridgeEnd> end;
   char stop_marker = 0;  // its address stands for run()'s stop descriptor in epoll
@@ -326,7 +326,7 @@ int Bridge::Impl::prepare_waits() {
       at_most = std::min<nanoseconds>(at_most, e.stalled() ? kRetry : e.quiet_until - now);
       continue;
     }
-    (void)watch_endpoint(e);
+    if (watch_endpoint(e)) at_most = std::min<nanoseconds>(at_most, kErrorPause);  // poll it then
     const WaitHint hint = e.link->prepare_wait();
     e.prepared = true;
     if (hint.ready) {

@@ -71,7 +71,7 @@ class Netlink {
 
   /// IPv4 with the network's broadcast address; IPv6 without duplicate address detection
   /// (IFA_F_NODAD), so that it can be used at once.
-  Result<void> add_address(const std::string& name, const Cidr& address);
+  Result<void> add_address(const std::string& name, const Cidr& cidr);
   /// The interface must be up and the gateway in one of its networks.
   Result<void> add_default_route(const std::string& name, const IpAddress& gateway);
 

@@ -66,7 +66,7 @@ void find_transport6(std::span<const std::byte> f, Headers& h) {
     if (h.l4 + 8 > f.size()) return;
     if (h.protocol == IPPROTO_ROUTING && get8(f, h.l4 + 3) != 0) return;
     h.protocol = get8(f, h.l4);
-    h.l4 += 8U * (1U + get8(f, h.l4 + 1));
+    h.l4 += std::size_t{8} * (1U + get8(f, h.l4 + 1));
   }
   h.ok = h.l4 <= f.size();
 }
@@ -83,7 +83,7 @@ Headers find_headers(std::span<const std::byte> f) {
   const std::uint16_t type = get16(f, type_at);
   h.l3 = type_at + 2;
   if (type == 0x0800 && h.l3 + kIpv4MinBytes <= f.size() && get8(f, h.l3) >> 4U == 4) {
-    const std::size_t header_bytes = 4U * (get8(f, h.l3) & 15U);
+    const std::size_t header_bytes = std::size_t{4} * (get8(f, h.l3) & 15U);
     h.protocol = get8(f, h.l3 + 9);
     h.l4 = h.l3 + header_bytes;
     h.ok = header_bytes >= kIpv4MinBytes && h.l4 <= f.size();
@@ -179,7 +179,7 @@ bool Segmenter::begin(std::span<const std::byte> frame, const VnetHeader& header
   std::size_t l4_bytes = kUdpBytes;
   if (tcp_) {
     if (h.l4 + kTcpMinBytes > frame.size()) return false;
-    l4_bytes = 4U * (get8(frame, h.l4 + 12) >> 4U);
+    l4_bytes = std::size_t{4} * (get8(frame, h.l4 + 12) >> 4U);
     if (l4_bytes < kTcpMinBytes) return false;
   }
   payload_ = h.l4 + l4_bytes;
