@@ -168,6 +168,7 @@ struct Guest::Impl {
   bool masked = false;
   pid_t init = -1;
   bool released = false;
+  std::int32_t stops = 0;  ///< how often the command was stopped, as far as we know
   std::optional<GuestExit> exit;
   std::vector<int> early;  ///< signals that came before the command could get them
 
@@ -266,11 +267,19 @@ struct Guest::Impl {
     return {};
   }
 
-  void send_signal(int number) const {
+  void order(GuestSays what, std::int32_t a) const {
     GuestMessage m;
-    m.what = GuestSays::signal;
-    m.a = number;
+    m.what = what;
+    m.a = a;
     (void)say(socket.get(), m, -1, false);
+  }
+
+  void send_signal(int number) const {
+    if (number == SIGCONT) {
+      order(GuestSays::resume, stops);
+    } else {
+      order(GuestSays::signal, number);
+    }
   }
 
   /// Sends on what other processes sent us. What the kernel sent (the terminal) went to the whole
@@ -318,7 +327,11 @@ struct Guest::Impl {
         case Heard::end: end(); return;
         case Heard::message: break;
       }
-      if (m.what == GuestSays::stopped) stop_too(m.a);
+      if (m.what == GuestSays::stopped) {
+        stops = m.a;
+        order(GuestSays::confirm, stops);
+      }
+      if (m.what == GuestSays::still_stopped) stop_too(m.a);
       if (m.what == GuestSays::exited) exit = exit_of(m.a);
       if (m.what == GuestSays::not_run) exit = not_run(m.a);
       if (m.what == GuestSays::failed) exit = GuestExit{125, m.text.data()};
@@ -406,9 +419,9 @@ int Guest::descriptor() const noexcept {
 
 GuestNews Guest::dispatch() {
   GuestNews news;
-  impl_->forward_signals();
+  if (impl_->init > 0) impl_->obey_init();  // first: which stop a SIGCONT is about
+  if (impl_->init > 0) impl_->forward_signals();
   impl_->watch->read(news.promiscuity);
-  if (impl_->init > 0) impl_->obey_init();
   if (impl_->init <= 0) news.exit = impl_->exit;
   return news;
 }

@@ -235,18 +235,32 @@ class Init {
       case Heard::end: ::_exit(0);  // and the kernel kills everything in the namespace
       case Heard::message:
         if (order.what == GuestSays::signal) ::kill(command_, order.a);
+        if (order.what == GuestSays::resume && is_in_stop(order.a)) ::kill(command_, SIGCONT);
+        if (order.what == GuestSays::confirm && is_in_stop(order.a)) {
+          say(socket_, message(GuestSays::still_stopped, stop_signal_), -1, false);
+        }
         return;
     }
+  }
+
+  /// Stops are numbered because news of them may be old: a shell's SIGCONT reaches the supervisor
+  /// and the command at once, and neither must then act on what was before.
+  bool is_in_stop(std::int32_t number) {
+    reap();
+    return is_stopped_ && number == stops_;
   }
 
   void reap() {
     for (;;) {  // until no child has anything to tell
       int status = 0;
-      const pid_t pid = ::waitpid(-1, &status, WNOHANG | WUNTRACED);
+      const pid_t pid = ::waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED);
       if (pid <= 0) return;
       if (pid != command_) continue;
-      if (WIFSTOPPED(status)) {
-        say(socket_, message(GuestSays::stopped, WSTOPSIG(status)), -1, false);
+      is_stopped_ = WIFSTOPPED(status);
+      if (WIFCONTINUED(status)) continue;
+      if (is_stopped_) {
+        stop_signal_ = WSTOPSIG(status);
+        say(socket_, message(GuestSays::stopped, ++stops_), -1, false);
         continue;
       }
       say(socket_, message(GuestSays::exited, status));
@@ -278,6 +292,9 @@ class Init {
   const int socket_;
   bool single_id_ = false;
   pid_t command_ = -1;
+  bool is_stopped_ = false;
+  std::int32_t stops_ = 0;
+  int stop_signal_ = 0;
 };
 
 }  // namespace

@@ -17,17 +17,20 @@ namespace shmif::tap {
 
 enum class GuestSays : std::uint32_t {
   // supervisor to init
-  mapped,  ///< the ids are mapped; a: 1 when there is only one of them
-  run,     ///< start the command
-  signal,  ///< send the command signal a
+  mapped,   ///< the ids are mapped; a: 1 when there is only one of them
+  run,      ///< start the command
+  signal,   ///< send the command signal a
+  resume,   ///< continue the command if it is still in stop number a
+  confirm,  ///< is the command still in stop number a?
   // init to supervisor
-  note,       ///< text
-  interface,  ///< a: its number, b: its index, c: LinkKind; mac; one descriptor
-  ready,      ///< all set up; one descriptor: the watch on the guest's interfaces
-  failed,     ///< a: code, b: 1 when the category is shmif's, else generic; text; init ends
-  not_run,    ///< a: errno of execvp
-  stopped,    ///< the command was stopped by signal a
-  exited,     ///< a: wait status of the command; init ends
+  note,           ///< text
+  interface,      ///< a: its number, b: its index, c: LinkKind; mac; one descriptor
+  ready,          ///< all set up; one descriptor: the watch on the guest's interfaces
+  failed,         ///< a: code, b: 1 when the category is shmif's, else generic; text; init ends
+  not_run,        ///< a: errno of execvp
+  stopped,        ///< the command was stopped; a: the number of this stop, from 1
+  still_stopped,  ///< confirmed; a: by which signal
+  exited,         ///< a: wait status of the command; init ends
 };
 
 struct GuestMessage {
