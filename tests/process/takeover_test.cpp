@@ -1,0 +1,186 @@
+// Senders that are killed or stopped at any moment, mostly in the middle of a batch.
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <random>
+
+#include "tests/support/child_process.hpp"
+#include "tests/support/numbered_frames.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+/// Sends as fast as it can, as long as it lives.
+int send_flat_out(const std::string& path, unsigned sender, std::atomic<std::uint64_t>& sent,
+                  const std::atomic<bool>& stop) {
+  Port port = port_on(path, {.name = "flatout" + std::to_string(sender)});
+  NumberedBatch frames(port.max_frame_bytes());
+  for (std::uint32_t sequence = 0; !stop;) {
+    const SendResult result = port.send(frames.make(sender, sequence, 16));
+    if (result.error || result.taken != 16) return 1;
+    sequence += 16;
+    sent = sequence;
+  }
+  return 0;
+}
+
+/// A port that checks all it hears.
+class Checker {
+ public:
+  explicit Checker(const std::string& path) : port_(port_on(path, {.name = "checker"})) {
+    latest_.fill(-1);
+  }
+  void read() {
+    for (;;) {
+      batch_.clear();
+      ASSERT_FALSE(port_.receive(batch_).error);
+      if (batch_.empty()) return;
+      for (const FrameView& frame : batch_.frames()) {
+        const auto n = check_numbered(frame);
+        ASSERT_TRUE(n) << "frame " << frame.number << " is torn";
+        ASSERT_GT(n->sequence, latest_.at(n->sender)) << "sender " << n->sender;
+        latest_.at(n->sender) = n->sequence;
+      }
+    }
+  }
+  Port& port() { return port_; }
+  std::int64_t latest(unsigned sender) const { return latest_.at(sender); }
+
+ private:
+  Port port_;
+  FrameBatch batch_{64};
+  std::array<std::int64_t, 256> latest_{};
+};
+
+struct Senders {
+  std::atomic<bool> stop{false};
+  std::array<std::atomic<std::uint64_t>, 256> sent{};
+};
+
+TEST(Kill, SendersKilledAtAnyMomentCostTheOthersNothing) {
+  constexpr unsigned kRounds = kSanitized ? 20 : 120;
+  std::mt19937 random(4711);
+  const TempBus bus(small_ring());
+  const Shared<Senders> senders;
+  Checker checker(bus.path());
+  Port steady = port_on(bus.path(), {.name = "steady"});
+  NumberedBatch frames(steady.max_frame_bytes());
+  std::uint32_t sequence = 0;
+  for (unsigned round = 1; round <= kRounds; ++round) {
+    SCOPED_TRACE("round " + std::to_string(round));
+    Child sender(
+        [&] { return send_flat_out(bus.path(), round, senders->sent.at(round), senders->stop); });
+    ASSERT_TRUE(eventually([&] { return senders->sent.at(round) > 0; }));
+    for (auto spins = random() % 20; spins > 0; --spins) {
+      ASSERT_FALSE(steady.send(frames.make(0, sequence, 4)).error);
+      sequence += 4;
+      checker.read();
+    }
+    sender.kill_and_wait();
+    for (unsigned i = 0; i < 40; ++i) {  // a lap or more
+      const SendResult result = steady.send(frames.make(0, sequence, 4));
+      ASSERT_FALSE(result.error) << result.error.message();
+      sequence += 4;
+      checker.read();
+    }
+    ASSERT_EQ(checker.latest(0), sequence - 1);
+  }
+  const BusInfo info = bus.info();
+  EXPECT_GT(info.takeovers_dead + info.takeovers_living, 0U) << "none was killed in a batch";
+  for (const PortInfo& p : info.ports) EXPECT_FALSE(p.claim_bytes) << p.name;
+  EXPECT_TRUE(is_clean(bus.audit()));
+  EXPECT_EQ(passed(checker.port().counters()), info.frames);
+}
+
+TEST(Stop, ASenderStoppedWhileItSendsFlatOutDoesNotHoldUpTheOthersAndTearsNothingWhenItGoesOn) {
+  constexpr unsigned kRounds = kSanitized ? 10 : 40;
+  std::mt19937 random(815);
+  const TempBus bus(small_ring());
+  const Shared<Senders> senders;
+  Checker checker(bus.path());
+  Port steady = port_on(bus.path(), {.name = "steady"});
+  NumberedBatch frames(steady.max_frame_bytes());
+  std::uint32_t sequence = 0;
+  unsigned held_the_lock = 0;
+  Child sender([&] { return send_flat_out(bus.path(), 1, senders->sent.at(1), senders->stop); });
+  for (unsigned round = 0; round < kRounds; ++round) {
+    SCOPED_TRACE("round " + std::to_string(round));
+    const std::uint64_t before = senders->sent.at(1);
+    ASSERT_TRUE(eventually([&] { return senders->sent.at(1) > before + random() % 500; }));
+    sender.stop();
+    held_the_lock += bus.info().lock_holder ? 1U : 0U;
+    for (unsigned i = 0; i < 200; ++i) {  // several laps
+      ASSERT_FALSE(steady.send(frames.make(0, sequence, 4)).error);
+      sequence += 4;
+      checker.read();
+    }
+    ASSERT_EQ(checker.latest(0), sequence - 1) << "heard while the other was stopped";
+    ASSERT_TRUE(is_clean(bus.audit()));
+    sender.resume();
+  }
+  senders->stop = true;
+  EXPECT_EQ(sender.wait(), 0);
+  checker.read();
+  const BusInfo info = bus.info();
+  EXPECT_GT(held_the_lock, 0U) << "never stopped in the middle of a batch";
+  EXPECT_GT(info.takeovers_living, 0U);
+  EXPECT_EQ(info.frames, sequence + senders->sent.at(1)) << "each was sent exactly once";
+  EXPECT_EQ(passed(checker.port().counters()), info.frames);
+  EXPECT_TRUE(is_clean(bus.audit()));
+}
+
+TEST(Stop, TheClaimOfAStoppedSenderIsShownAndGoesAwayWhenItGoesOn) {
+  const TempBus bus(small_ring());
+  const Shared<Senders> senders;
+  Port steady = port_on(bus.path(), {.name = "steady"});
+  NumberedBatch frames(steady.max_frame_bytes());
+  Child sender([&] { return send_flat_out(bus.path(), 1, senders->sent.at(1), senders->stop); });
+  const auto claims = [&] {
+    std::uint64_t bytes = 0;
+    for (const PortInfo& p : bus.info().ports) bytes += p.claim_bytes.value_or(0);
+    return bytes;
+  };
+  bool caught = false;
+  for (unsigned tries = 0; tries < 2000 && !caught; ++tries) {
+    const std::uint64_t before = senders->sent.at(1);
+    ASSERT_TRUE(eventually([&] { return senders->sent.at(1) > before; }));
+    sender.stop();
+    if (bus.info().lock_holder) {
+      ASSERT_FALSE(steady.send(frames.make(0, tries, 1)).error);  // takes the lock over
+      caught = claims() != 0;
+    }
+    if (!caught) sender.resume();
+  }
+  ASSERT_TRUE(caught) << "never stopped with a claim";
+  EXPECT_LE(claims(), (64U << 10U) / 4);
+  sender.resume();
+  senders->stop = true;
+  EXPECT_EQ(sender.wait(), 0);
+  EXPECT_EQ(claims(), 0U);
+  EXPECT_TRUE(is_clean(bus.audit()));
+}
+
+TEST(Kill, AStoppedSenderThatIsThenKilledLeavesNoClaim) {
+  const TempBus bus(small_ring());
+  const Shared<Senders> senders;
+  Port steady = port_on(bus.path(), {.name = "steady"});
+  NumberedBatch frames(steady.max_frame_bytes());
+  for (unsigned round = 1; round <= 10; ++round) {
+    Child sender(
+        [&] { return send_flat_out(bus.path(), round, senders->sent.at(round), senders->stop); });
+    ASSERT_TRUE(eventually([&] { return senders->sent.at(round) > 0; }));
+    sender.stop();
+    ASSERT_FALSE(steady.send(frames.make(0, round, 1)).error);
+    sender.kill_and_wait();
+    for (std::uint32_t i = 0; i < 100; ++i) {
+      ASSERT_FALSE(steady.send(frames.make(0, i, 8)).error);
+    }
+  }
+  for (const PortInfo& p : bus.info().ports) EXPECT_FALSE(p.claim_bytes) << p.name;
+  EXPECT_TRUE(is_clean(bus.audit()));
+}
+
+}  // namespace
+}  // namespace shmif::test

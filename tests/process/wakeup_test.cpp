@@ -1,0 +1,429 @@
+// Wakeups: none is lost, nobody is woken in vain, and who has nothing to do uses no CPU.
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <thread>
+
+#include "bus/doorbell.hpp"
+#include "bus/liveness.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/numbered_frames.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+using std::chrono::milliseconds;
+constexpr auto kForEver = std::chrono::nanoseconds::max();
+
+struct Progress {
+  std::array<std::atomic<std::uint64_t>, 2> rounds{};
+  std::atomic<int> ready{0};
+};
+
+/// Waits until both sides are done, as long as they get on. Result: false when they stand still.
+bool finish(const Progress& progress, std::uint64_t rounds) {
+  for (std::uint64_t seen = 0;;) {
+    const auto sum = [&] { return progress.rounds[0] + progress.rounds[1]; };
+    if (!eventually([&] { return sum() == 2 * rounds || sum() > seen; })) return false;
+    if (sum() == 2 * rounds) return true;
+    seen = sum();
+  }
+}
+
+/// One side of a ping-pong that sleeps without ever looking up by itself, so that a single lost
+/// wakeup stops both.
+int play_on_futex(const std::string& path, Progress& progress, unsigned side,
+                  std::uint64_t rounds) {
+  RawBus raw(path);
+  if (!bus::take_liveness(raw.fd(), side)) return 1;
+  raw.slot(side).state = bus::slot_state(bus::SlotState::live, 1);
+  bus::BusLock lock(raw.header(), side, -1);
+  bus::RingWriter writer(raw.ring(), side, 1);
+  bus::RingReader reader(raw.ring(), &raw.slot(side), side, 1, false);
+  bus::Bell bell(raw.ring(), side, -1);
+  bus::Sleeper sleeper(raw.ring(), side);
+  NumberedBatch frames(60);
+  FrameBatch in;
+  bus::ReadTally tally;
+  if (!reader.seek_oldest()) return 2;
+  for (std::uint64_t round = 0; round < rounds; ++round) {
+    if (round % 2 == side) {
+      const auto batch = frames.make(side, static_cast<std::uint32_t>(round), 1);
+      const std::uint64_t mine = lock.acquire();
+      writer.append(mine, batch, bus::record_bytes(batch[0].size()), 1);
+      lock.release(mine);
+      bell.ring(batch);
+    } else {
+      while (tally.frames < (round + 1 + side) / 2) {
+        for (std::uint64_t i = 0; i < round % 64; ++i) bus::cpu_relax();  // vary who is first
+        sleeper.announce(false);
+        if (!reader.ready()) sleeper.sleep(kForEver);
+        sleeper.withdraw();
+        in.clear();
+        reader.read(in, tally);
+      }
+    }
+    ++progress.rounds.at(side);
+  }
+  return 0;
+}
+
+TEST(Wakeup, NoneIsLostInManyRoundsOfPingPongBetweenProcessesThatSleepOnTheFutex) {
+  const std::uint64_t rounds = kSanitized ? 10'000 : 200'000;
+  const TempBus bus(small_ring());
+  RawBus(bus.path()).header().slots_used = 2;
+  const Shared<Progress> progress;
+  Child a([&] { return play_on_futex(bus.path(), *progress, 0, rounds); });
+  Child b([&] { return play_on_futex(bus.path(), *progress, 1, rounds); });
+  EXPECT_TRUE(finish(*progress, rounds)) << progress->rounds[0] << " " << progress->rounds[1];
+}
+
+/// The same through a descriptor, polled without the time-out that prepare_wait() gives.
+int play_on_descriptor(const std::string& path, Progress& progress, unsigned side,
+                       std::uint64_t rounds, bool expect_fallback) {
+  Port port = port_on(path, {.name = "side" + std::to_string(side)});
+  const int fd = port.descriptor();
+  if (fd < 0) return 1;
+  if (expect_fallback != static_cast<bool>(port.descriptor_error())) return 2;
+  NumberedBatch frames(60);
+  FrameBatch in;
+  std::uint64_t heard = 0;
+  ++progress.ready;
+  while (progress.ready < 2) std::this_thread::yield();
+  for (std::uint64_t round = 0; round < rounds; ++round) {
+    if (round % 2 == side) {
+      if (port.send(frames.make(side, static_cast<std::uint32_t>(round), 1)).error) return 3;
+    } else {
+      while (heard < (round + 1 + side) / 2) {
+        if (!port.prepare_wait().ready) {
+          pollfd p{.fd = fd, .events = POLLIN, .revents = 0};
+          poll(&p, 1, -1);
+        }
+        port.finish_wait();
+        in.clear();
+        if (port.receive(in).error) return 4;
+        heard += in.size();
+      }
+    }
+    ++progress.rounds.at(side);
+  }
+  return 0;
+}
+
+TEST(Wakeup, NoneIsLostBetweenProcessesThatPollAnInotifyDescriptor) {
+  const std::uint64_t rounds = kSanitized ? 500 : 20'000;
+  const TempBus bus(small_ring());
+  const Shared<Progress> progress;
+  Child a([&] { return play_on_descriptor(bus.path(), *progress, 0, rounds, false); });
+  Child b([&] { return play_on_descriptor(bus.path(), *progress, 1, rounds, false); });
+  EXPECT_TRUE(finish(*progress, rounds)) << progress->rounds[0] << " " << progress->rounds[1];
+  EXPECT_EQ(a.wait(), 0);
+  EXPECT_EQ(b.wait(), 0);
+}
+
+/// Enters a user namespace in which no inotify instance is to be had.
+bool exhaust_inotify() {
+  const std::string uid_map = "0 " + std::to_string(geteuid()) + " 1";
+  if (unshare(CLONE_NEWUSER) != 0) return false;
+  std::ofstream("/proc/self/setgroups") << "deny";
+  std::ofstream("/proc/self/uid_map") << uid_map;
+  std::ofstream limit("/proc/sys/user/max_inotify_instances");
+  limit << "0" << std::flush;
+  return limit.good();
+}
+
+TEST(Wakeup, WithoutAnInotifyInstanceAHelperThreadWakesTheDescriptorAndNoWakeupIsLost) {
+  if (Child([] { return exhaust_inotify() ? 0 : 1; }).wait() != 0) {
+    GTEST_SKIP() << "user namespaces cannot be made here";
+  }
+  const std::uint64_t rounds = kSanitized ? 500 : 20'000;
+  const TempBus bus(small_ring());
+  const Shared<Progress> progress;
+  const auto play = [&](unsigned side) {
+    if (!exhaust_inotify()) return 9;
+    return play_on_descriptor(bus.path(), *progress, side, rounds, true);
+  };
+  Child a([&] { return play(0); });
+  Child b([&] { return play(1); });
+  EXPECT_TRUE(finish(*progress, rounds)) << progress->rounds[0] << " " << progress->rounds[1];
+  EXPECT_EQ(a.wait(), 0);
+  EXPECT_EQ(b.wait(), 0);
+}
+
+bool bit(const std::uint64_t* bits, unsigned slot) {
+  return (bus::load_seq_cst(bits[slot / 64]) >> (slot % 64) & 1U) != 0;
+}
+
+TEST(Wakeup, APortThatHasSleptDeeplyForALongTimeIsWokenByTheFirstFrame) {
+  const TempBus bus(small_ring());
+  const RawBus raw(bus.path());
+  Port sender = port_on(bus.path());
+  Port sleeper = port_on(bus.path());
+  NumberedBatch frames(60);
+  for (std::uint32_t round = 0; round < 2; ++round) {
+    std::atomic<bool> woken{false};
+    std::jthread thread([&] { woken = sleeper.wait(kForEver); });
+    ASSERT_TRUE(eventually([&] { return bit(raw.header().deep_sleepers, sleeper.slot()); }));
+    EXPECT_FALSE(sender.send(frames.make(0, round, 1)).error);
+    thread.join();
+    EXPECT_TRUE(woken);
+    FrameBatch in;
+    EXPECT_EQ(sleeper.receive(in).frames, 1U);
+    EXPECT_FALSE(bit(raw.header().deep_sleepers, sleeper.slot()));
+    EXPECT_FALSE(bit(raw.header().sleepers, sleeper.slot()));
+  }
+  EXPECT_GE(sleeper.counters().wakeups, 2U);
+  EXPECT_EQ(sender.counters().doorbells, 2U);
+}
+
+TEST(Wakeup, APollingPortThatHasSleptDeeplyIsWokenByTheFirstFrame) {
+  const TempBus bus(small_ring());
+  const RawBus raw(bus.path());
+  Port sender = port_on(bus.path());
+  Port sleeper = port_on(bus.path());
+  const int fd = sleeper.descriptor();
+  ASSERT_GE(fd, 0);
+  std::atomic<bool> ready{false};
+  std::jthread thread([&] {
+    for (;;) {
+      const WaitHint hint = sleeper.prepare_wait();
+      if (hint.ready) break;
+      pollfd p{.fd = fd, .events = POLLIN, .revents = 0};
+      const bool deep = hint.at_most == kForEver;
+      poll(&p, 1, deep ? -1 : 50);
+      sleeper.finish_wait();
+    }
+    ready = true;
+  });
+  ASSERT_TRUE(eventually([&] { return bit(raw.header().deep_sleepers, sleeper.slot()); }));
+  NumberedBatch frames(60);
+  EXPECT_FALSE(sender.send(frames.make(0, 0, 1)).error);
+  thread.join();
+  EXPECT_TRUE(ready);
+}
+
+TEST(Wakeup, AFrameWhoseSenderDiedBeforeItRangIsNoticedAllTheSame) {
+  const TempBus bus(small_ring());
+  const RawBus raw(bus.path());
+  Port sleeper = port_on(bus.path());
+  std::atomic<bool> woken{false};
+  std::jthread thread([&] { woken = sleeper.wait(kForEver); });
+  ASSERT_TRUE(eventually([&] { return bit(raw.header().sleepers, sleeper.slot()); }));
+  // A commit, and no bell. The sleeper was idle for less than a second, so it looks up.
+  bus::BusLock lock(raw.header(), 200, raw.fd());
+  bus::RingWriter writer(raw.ring(), 200, 1);
+  NumberedBatch frames(60);
+  const auto batch = frames.make(0, 0, 1);
+  const std::uint64_t mine = lock.acquire();
+  EXPECT_EQ(writer.append(mine, batch, bus::record_bytes(batch[0].size()), 1),
+            bus::AppendStatus::done);
+  lock.release(mine);
+  thread.join();
+  EXPECT_TRUE(woken);
+  EXPECT_EQ(sleeper.counters().wakeups, 0U) << "nobody rang";
+}
+
+TEST(Wakeup, NobodySleepsDeeplyWhileTheLockIsHeld) {
+  // Its holder may have looked for deep sleepers already, and die between commit and bell.
+  const TempBus bus(small_ring());
+  const RawBus raw(bus.path());
+  Port sleeper = port_on(bus.path());
+  const std::uint64_t held = raw.lock_as(sleeper.slot());
+  std::jthread thread([&] { sleeper.wait(kForEver); });
+  std::this_thread::sleep_for(milliseconds(1300));  // idle for more than a second
+  EXPECT_FALSE(bit(raw.header().deep_sleepers, sleeper.slot()));
+  bus::compare_and_swap(raw.header().lock, held, bus::lock_word::freed(held));
+  EXPECT_TRUE(eventually([&] { return bit(raw.header().deep_sleepers, sleeper.slot()); }));
+  sleeper.interrupt();
+}
+
+TEST(Wakeup, AFrameForOneOfManySleepersWakesThatOneAlone) {
+  constexpr unsigned kPorts = 5;
+  const TempBus bus(small_ring());
+  const RawBus raw(bus.path());
+  Port sender = port_on(bus.path());
+  std::vector<Port> ports;
+  for (unsigned i = 0; i < kPorts; ++i) ports.push_back(port_on(bus.path()));
+  std::vector<std::jthread> threads;
+  for (Port& p : ports) threads.emplace_back([&p] { p.wait(kForEver); });
+  ASSERT_TRUE(eventually([&] {
+    return std::ranges::all_of(
+        ports, [&](const Port& p) { return bit(raw.header().deep_sleepers, p.slot()); });
+  }));
+  NumberedBatch frames(60);
+  EXPECT_FALSE(sender.send(frames.make(0, 0, 1, ports[3].mac())).error);
+  threads[3].join();
+  for (unsigned i = 0; i < kPorts; ++i) {
+    if (i == 3) continue;
+    EXPECT_EQ(bus::load_seq_cst(raw.slot(ports[i].slot()).futex), 0U) << "port " << i;
+    EXPECT_TRUE(bit(raw.header().sleepers, ports[i].slot())) << "port " << i << " was woken";
+    ports[i].interrupt();
+  }
+  threads.clear();
+  EXPECT_GE(ports[3].counters().wakeups, 1U);
+}
+
+TEST(Wakeup, NobodyAsleepMeansThatNoDoorbellIsRung) {
+  const TempBus bus;
+  Port sender = port_on(bus.path());
+  Port awake = port_on(bus.path());
+  NumberedBatch frames(60);
+  for (std::uint32_t i = 0; i < 1000; ++i) sender.send(frames.make(0, i, 1));
+  EXPECT_EQ(sender.counters().doorbells, 0U);
+  FrameBatch in(2000, 1U << 20U);
+  EXPECT_EQ(awake.receive(in).frames, 1000U);
+}
+
+TEST(Wakeup, OneBatchRingsOnceHoweverManyItWakes) {
+  const TempBus bus;
+  const RawBus raw(bus.path());
+  Port sender = port_on(bus.path());
+  Port a = port_on(bus.path());
+  Port b = port_on(bus.path());
+  {
+    std::jthread ta([&] { a.wait(kForEver); });
+    std::jthread tb([&] { b.wait(kForEver); });
+    ASSERT_TRUE(eventually([&] {
+      return bit(raw.header().sleepers, a.slot()) && bit(raw.header().sleepers, b.slot());
+    }));
+    NumberedBatch frames(60);
+    EXPECT_FALSE(sender.send(frames.make(0, 0, 30)).error);
+  }
+  EXPECT_EQ(sender.counters().doorbells, 1U);
+}
+
+TEST(Wakeup, InterruptEndsTheWaitOfThisPortOnly) {
+  const TempBus bus;
+  const RawBus raw(bus.path());
+  Port a = port_on(bus.path());
+  Port b = port_on(bus.path());
+  std::atomic<int> returned{0};
+  std::jthread ta([&] {
+    EXPECT_FALSE(a.wait(kForEver));
+    ++returned;
+  });
+  std::jthread tb([&] {
+    EXPECT_FALSE(b.wait(kForEver));
+    ++returned;
+  });
+  ASSERT_TRUE(eventually([&] {
+    return bit(raw.header().sleepers, a.slot()) && bit(raw.header().sleepers, b.slot());
+  }));
+  a.interrupt();
+  ta.join();
+  EXPECT_EQ(returned, 1);
+  b.interrupt();
+}
+
+TEST(Wakeup, AnInterruptBeforeTheWaitEndsTheWaitToo) {
+  const TempBus bus;
+  Port port = port_on(bus.path());
+  port.interrupt();
+  EXPECT_FALSE(port.wait(kForEver));
+}
+
+TEST(Wakeup, GoingDownEndsAWaitAndTheNextWaitAfterUpIsAWholeOne) {
+  const TempBus bus;
+  const RawBus raw(bus.path());
+  Port sender = port_on(bus.path());
+  Port port = port_on(bus.path());
+  std::jthread thread([&] { EXPECT_FALSE(port.wait(kForEver)); });
+  ASSERT_TRUE(eventually([&] { return bit(raw.header().sleepers, port.slot()); }));
+  EXPECT_FALSE(port.down());
+  thread.join();
+  EXPECT_FALSE(port.wait(kForEver)) << "down: no wait at all";
+  EXPECT_FALSE(port.up());
+  thread = std::jthread([&] { EXPECT_TRUE(port.wait(kForEver)) << "ended by the old down()"; });
+  ASSERT_TRUE(eventually([&] { return bit(raw.header().sleepers, port.slot()); }));
+  NumberedBatch frames(60);
+  EXPECT_FALSE(sender.send(frames.make(0, 0, 1)).error);
+}
+
+TEST(Wakeup, AWaitPassesOverFramesForOthersAndCountsThem) {
+  const TempBus bus;
+  Port sender = port_on(bus.path());
+  Port port = port_on(bus.path());
+  NumberedBatch frames(60);
+  for (std::uint32_t i = 0; i < 100; ++i) {
+    sender.send(frames.make(0, i, 1, *MacAddress::parse("02:00:00:00:99:99")));
+  }
+  EXPECT_FALSE(port.wait(milliseconds(1)));
+  EXPECT_EQ(port.counters().filtered_frames, 100U);
+}
+
+TEST(Wakeup, AnOverrunThatAWaitMetIsToldByTheNextReceive) {
+  const TempBus bus(small_ring());
+  Port sender = port_on(bus.path());
+  Port port = port_on(bus.path());
+  NumberedBatch frames(1500);
+  for (std::uint32_t i = 0; i < 500; ++i) sender.send(frames.make(0, i, 1));
+  EXPECT_TRUE(port.wait(kForEver));
+  std::uint64_t lost = 0;
+  std::uint64_t heard = 0;
+  FrameBatch in;
+  for (ReceiveResult r{1, 0, {}}; r.frames != 0;) {
+    in.clear();
+    r = port.receive(in);
+    lost += r.lost;
+    heard += r.frames;
+  }
+  EXPECT_GT(lost, 0U);
+  EXPECT_EQ(heard + lost, 500U);
+  EXPECT_EQ(port.counters().lost_frames, lost);
+}
+
+TEST(Idle, APortThatWaitsOnAnIdleBusDoesNotRun) {
+  const TempBus bus;
+  const RawBus raw(bus.path());
+  const Shared<std::atomic<int>> slot;
+  *slot = -1;
+  for (const bool by_descriptor : {false, true}) {
+    *slot = -1;
+    Child idle([&] {
+      Port port = port_on(bus.path());
+      const int fd = by_descriptor ? port.descriptor() : -1;
+      *slot = static_cast<int>(port.slot());
+      if (!by_descriptor) return port.wait(kForEver) ? 0 : 1;
+      for (;;) {
+        const WaitHint hint = port.prepare_wait();
+        if (hint.ready) return 0;
+        pollfd p{.fd = fd, .events = POLLIN, .revents = 0};
+        poll(&p, 1, hint.at_most == kForEver ? -1 : 50);
+        port.finish_wait();
+      }
+    });
+    ASSERT_TRUE(eventually([&] {
+      return *slot >= 0 && bit(raw.header().deep_sleepers, static_cast<unsigned>(slot->load()));
+    }));
+    const auto switches = [&] {
+      std::ifstream status("/proc/" + std::to_string(idle.pid()) + "/status");
+      std::string word;
+      while (status >> word && word != "voluntary_ctxt_switches:") {
+      }
+      long count = -1;
+      status >> count;
+      return count;
+    };
+    std::this_thread::sleep_for(milliseconds(50));
+    const long before = switches();
+    ASSERT_GE(before, 0);
+    std::this_thread::sleep_for(milliseconds(1500));
+    EXPECT_EQ(switches(), before) << (by_descriptor ? "by descriptor" : "by futex");
+    Port sender = port_on(bus.path());
+    NumberedBatch frames(60);
+    EXPECT_FALSE(sender.send(frames.make(0, 0, 1)).error);
+    EXPECT_EQ(idle.wait(), 0);
+  }
+}
+
+}  // namespace
+}  // namespace shmif::test
