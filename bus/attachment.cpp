@@ -165,6 +165,7 @@ struct Attachment::Impl {
   }
   bool find_place_after_repair() noexcept;
   bool frame_waits() noexcept;
+  void wake_up() noexcept;
   FrameBatch nothing{0, 0};  ///< always full
 };
 
@@ -303,19 +304,22 @@ std::error_code Attachment::Impl::append(std::span<const FrameView> frames,
                                          std::uint64_t bytes) noexcept {
   const std::uint64_t sleeps = lock->sleeps();
   AppendStatus status = AppendStatus::lost_lock;
-  bool rang = bell.ring_deep(frames);  // D3
+  bool rang = bell.wake_deep(frames);  // D3
+  Wanted wanted;
   // Each time round somebody else got on, or a dead port's claim is gone.
   while (status == AppendStatus::lost_lock ||
          (status == AppendStatus::no_room && bury_dead_claims())) {
     const std::uint64_t mine = lock->acquire();
-    rang |= bell.ring_deep(frames);  // D3: who goes deep from here on sees the lock held
+    rang |= bell.wake_deep(frames);  // D3: who goes deep from here on sees the lock held
     status = writer.append(mine, frames, bytes, wall_clock_ns());
+    if (status == AppendStatus::done) {
+      wanted = bell.collect(frames, writer.batch_position(), writer.batch_number());  // D4
+    }
     lock->release(mine);
   }
-  if (status == AppendStatus::done) {
-    rang |= bell.ring(frames);
-    if (writer.met_claims()) bury_dead_claims();
-  }
+  bell.wake(wanted);
+  rang |= wanted.any;
+  if (status == AppendStatus::done && writer.met_claims()) bury_dead_claims();
   counts.doorbells.add(rang ? 1 : 0, slot().doorbells);
   counts.lock_sleeps.add(lock->sleeps() - sleeps, slot().lock_sleeps);
   switch (status) {
@@ -404,6 +408,15 @@ bool Attachment::Impl::frame_waits() noexcept {
   return false;
 }
 
+/// Takes back an announcement, and learns from it.
+void Attachment::Impl::wake_up() noexcept {
+  const Woken woken = sleeper.withdraw();
+  if (woken.rung) counts.wakeups.add(1, slot().wakeups);
+  ReadTally tally;
+  reader.pass_over(woken.position, woken.number, tally);
+  counts.add(tally, slot());
+}
+
 bool Attachment::wait(nanoseconds timeout) noexcept {
   Impl& a = *impl_;
   if (a.forked()) return false;
@@ -423,7 +436,7 @@ bool Attachment::wait(nanoseconds timeout) noexcept {
     const bool stay =
         !a.frame_waits() && !a.interrupted.load() && a.up() && longest > nanoseconds(0);
     if (stay) a.sleeper.sleep(longest);
-    if (a.sleeper.withdraw()) a.counts.wakeups.add(1, a.slot().wakeups);
+    a.wake_up();
     if (!forever && Clock::now() >= deadline)
       return !a.interrupted.exchange(false) && a.frame_waits();
   }
@@ -451,7 +464,7 @@ std::optional<nanoseconds> Attachment::prepare_wait() noexcept {
   if (a.frame_waits()) return std::nullopt;
   const nanoseconds longest = a.sleeper.announce(true);
   if (!a.frame_waits()) return longest;
-  a.sleeper.withdraw();
+  a.wake_up();
   return std::nullopt;
 }
 
@@ -459,7 +472,7 @@ void Attachment::finish_wait() noexcept {
   Impl& a = *impl_;
   if (a.forked() || !a.up()) return;
   const std::lock_guard guard(a.receive_mutex);
-  if (a.sleeper.withdraw()) a.counts.wakeups.add(1, a.slot().wakeups);
+  a.wake_up();
   a.sleeper.drain();
 }
 
@@ -491,9 +504,14 @@ std::size_t Attachment::max_frame() const noexcept {
 }
 
 std::error_code Attachment::set_mac(MacAddress mac) noexcept {
-  if (impl_->forked()) return Errc::forked;
-  store_seq_cst(impl_->slot().mac, mac.to_u64());
-  return {};
+  Impl& a = *impl_;
+  if (a.forked()) return Errc::forked;
+  if (mac.is_group() || mac.is_zero()) return Errc::bad_argument;
+  const std::uint64_t before = load_relaxed(a.slot().mac);
+  store_seq_cst(a.slot().mac, mac.to_u64());  // P3: publish, then look
+  if (!address_is_taken(a.ring, a.owned.slot, a.fd.get(), mac)) return {};
+  store_seq_cst(a.slot().mac, before);
+  return Errc::mac_taken;
 }
 
 std::error_code Attachment::set_promiscuous(bool on) noexcept {

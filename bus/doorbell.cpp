@@ -29,7 +29,7 @@ void futex_wait(std::uint32_t& word, std::uint32_t expected,
   syscall(SYS_futex, &word, FUTEX_WAIT, expected, forever ? nullptr : &t, nullptr, 0);
 }
 
-bool wanted(const PortSlot& slot, std::span<const FrameView> frames) noexcept {
+bool is_wanted(const PortSlot& slot, std::span<const FrameView> frames) noexcept {
   for (const FrameView& f : frames) {
     if (AddressFilter::accepts(slot, f.destination().to_u64())) return true;
   }
@@ -43,50 +43,75 @@ void wake_futex(PortSlot& slot) noexcept {
   futex_wake(slot.futex);
 }
 
-bool Bell::wake(std::span<const FrameView> frames, bool deep_only) noexcept {
+/// Calls `visitor(slot)` for each sleeper in `bitmap` but ourselves that wants one of the frames,
+/// and tidies up after dead ones.
+template <class Visitor>
+void Bell::visit(const std::uint64_t (&bitmap)[kBitmapWords], std::span<const FrameView> frames,
+                 Visitor&& visitor) noexcept {
   BusHeader& h = ring_.header();
-  bool woke = false;
-  bool write_file = false;
   for (unsigned w = 0; w < kBitmapWords; ++w) {
-    std::uint64_t bits = load_seq_cst(deep_only ? h.deep_sleepers[w] : h.sleepers[w]);  // D1
+    std::uint64_t bits = load_seq_cst(bitmap[w]);  // D1
     while (bits != 0) {
-      const auto bit = static_cast<unsigned>(__builtin_ctzll(bits));
+      const unsigned slot = w * 64 + static_cast<unsigned>(__builtin_ctzll(bits));
+      const std::uint64_t mask = bits & (~bits + 1);
       bits &= bits - 1;
-      const unsigned slot = w * 64 + bit;
-      if (slot != slot_) woke |= wake_slot(slot, frames, deep_only, write_file);
+      if (slot == slot_) continue;
+      if (state_of(load_relaxed(ring_.slot(slot).state)) != SlotState::live) {
+        fetch_and(h.deep_sleepers[w], ~mask);
+        fetch_and(h.sleepers[w], ~mask);
+      } else if (is_wanted(ring_.slot(slot), frames)) {
+        visitor(slot);
+      }
     }
   }
-  if (write_file && same_file(fd_, h.inode)) {
+}
+
+Wanted Bell::collect(std::span<const FrameView> frames, std::uint64_t position,
+                     std::uint64_t number) noexcept {
+  BusHeader& h = ring_.header();
+  Wanted found;
+  visit(h.sleepers, frames, [&](unsigned slot) {
+    PortSlot& s = ring_.slot(slot);
+    store_relaxed(s.rung_position, position);  // D4: before the bit goes
+    store_relaxed(s.rung_number, number);
+    // Who clears the bit owes the wake; were it to die before that, the sleeper looks up (D2).
+    const std::uint64_t mask = 1ULL << (slot % 64);
+    if ((fetch_and(h.sleepers[slot / 64], ~mask) & mask) == 0) return;
+    found.slots[slot / 64] |= mask;
+    found.any = true;
+  });
+  return found;
+}
+
+void Bell::wake(const Wanted& wanted) noexcept {
+  bool write_file = false;
+  for (unsigned slot = 0; wanted.any && slot < kSlots; ++slot) {
+    if ((wanted.slots[slot / 64] >> (slot % 64) & 1U) == 0) continue;
+    PortSlot& s = ring_.slot(slot);
+    if (load_relaxed(s.bell) == kBellInotify) {
+      fetch_add(s.futex, std::uint32_t{1});
+      write_file = true;
+    } else {
+      wake_futex(s);
+    }
+  }
+  if (write_file && same_file(fd_, ring_.header().inode)) {
     // The value means nothing; every watcher of the file wakes.
     const std::uint32_t value = slot_;
     static_cast<void>(pwrite(fd_, &value, sizeof value, offsetof(BusHeader, doorbell)));
   }
-  return woke;
 }
 
-bool Bell::wake_slot(unsigned slot, std::span<const FrameView> frames, bool deep_only,
-                     bool& write_file) noexcept {
-  BusHeader& h = ring_.header();
-  PortSlot& s = ring_.slot(slot);
-  const bool gone = state_of(load_relaxed(s.state)) != SlotState::live;
-  if (!gone && !wanted(s, frames)) return false;
-  const std::uint64_t mask = 1ULL << (slot % 64);
-  if (gone) {
-    fetch_and(h.deep_sleepers[slot / 64], ~mask);
-    fetch_and(h.sleepers[slot / 64], ~mask);
-    return false;
-  }
-  // A deep sleeper's bits stay until it clears them itself: were we to die before the wake, the
-  // next ringer must still find it, since it does not look up. After the commit, who clears the bit
-  // owes the wake, and the sleeper looks up (D2).
-  if (!deep_only && (fetch_and(h.sleepers[slot / 64], ~mask) & mask) == 0) return false;
-  if (load_relaxed(s.bell) == kBellInotify) {
-    fetch_add(s.futex, std::uint32_t{1});
-    write_file = true;
-  } else {
-    wake_futex(s);
-  }
-  return true;
+bool Bell::wake_deep(std::span<const FrameView> frames) noexcept {
+  // The bits stay until the sleeper clears them itself: were we to die before the wake, the next
+  // writer must still find it, since it does not look up.
+  Wanted found;
+  visit(ring_.header().deep_sleepers, frames, [&](unsigned slot) {
+    found.slots[slot / 64] |= 1ULL << (slot % 64);
+    found.any = true;
+  });
+  wake(found);
+  return found.any;
 }
 
 /// Turns rings of the futex into an eventfd, for a port that finds no inotify instance.
@@ -151,18 +176,30 @@ std::chrono::nanoseconds Sleeper::announce(bool by_descriptor) noexcept {
     fetch_and(h.deep_sleepers[slot_ / 64], ~mask);
     deep = false;
   }
+  announced_ = true;
   if (by_descriptor && helper_) helper_->arm(futex_seen_);
   return deep ? std::chrono::nanoseconds::max() : std::chrono::nanoseconds(kLookUp);
 }
 
-bool Sleeper::withdraw() noexcept {
+Woken Sleeper::withdraw() noexcept {
   BusHeader& h = ring_.header();
   const std::uint64_t mask = 1ULL << (slot_ % 64);
-  if ((load_relaxed(h.deep_sleepers[slot_ / 64]) & mask) != 0) {
-    fetch_and(h.deep_sleepers[slot_ / 64], ~mask);
+  Woken woken;
+  if (!announced_) return woken;
+  announced_ = false;
+  // D4: read while the bit stands.
+  woken.position = load_seq_cst(h.first);
+  woken.number = ring_.number_at(woken.position);
+  fence_loads();
+  if (load_acquire(h.first) != woken.position)
+    woken.position = 0;  // moved on: the number may be torn
+  fetch_and(h.deep_sleepers[slot_ / 64], ~mask);
+  if ((fetch_and(h.sleepers[slot_ / 64], ~mask) & mask) == 0) {
+    woken.position = load_relaxed(self().rung_position);
+    woken.number = load_relaxed(self().rung_number);
   }
-  if ((load_relaxed(h.sleepers[slot_ / 64]) & mask) != 0) fetch_and(h.sleepers[slot_ / 64], ~mask);
-  return load_relaxed(self().futex) != futex_seen_;
+  woken.rung = load_relaxed(self().futex) != futex_seen_;
+  return woken;
 }
 
 void Sleeper::sleep(std::chrono::nanoseconds timeout) noexcept {

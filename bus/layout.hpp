@@ -112,7 +112,10 @@ struct alignas(kLineBytes) PortSlot {
   // Line 2: how it is woken.
   alignas(kLineBytes) std::uint32_t futex;  // 128 (A) grows at every ring
   std::uint32_t bell;                       // 132 (O) kBell...
-  std::uint64_t reserved2[7];               // 136
+  std::uint64_t
+      rung_position;  // 136 (A) of the batch that rang: nothing before it was for the sleeper
+  std::uint64_t rung_number;   // 144 (A) of the first frame there
+  std::uint64_t reserved2[5];  // 152
 
   // Line 3: what it sent.
   alignas(kLineBytes) std::uint64_t tx_frames;  // 192 (O)
@@ -281,7 +284,7 @@ constexpr std::uint32_t fold_layout() noexcept {
                                             offsetof(BusHeader, doorbell),
                                             offsetof(PortSlot, name),
                                             offsetof(PortSlot, claim_owner),
-                                            offsetof(PortSlot, futex),
+                                            offsetof(PortSlot, rung_number),
                                             offsetof(PortSlot, position),
                                             word::kFramePositionBits,
                                             word::kPadPositionBits};

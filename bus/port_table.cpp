@@ -192,6 +192,18 @@ Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
   return Error(Errc::name_taken, "cannot attach to the bus " + path + ": no free name was found");
 }
 
+bool address_is_taken(const Ring& ring, unsigned self, int fd, MacAddress mac) noexcept {
+  const unsigned used = slots_used(ring);
+  for (unsigned i = 0; i < used; ++i) {
+    const PortSlot& s = ring.slot(i);
+    if (i != self && state(s) != SlotState::free && load_seq_cst(s.mac) == mac.to_u64() &&
+        is_alive(fd, i)) {
+      return true;
+    }
+  }
+  return false;
+}
+
 void free_slot(const Ring& ring, unsigned slot) noexcept {
   PortSlot& s = ring.slot(slot);
   store_relaxed(s.flags, std::uint32_t{0});

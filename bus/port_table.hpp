@@ -30,6 +30,9 @@ struct OwnedSlot {
 Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
                             const AttachOptions& options);
 
+/// Whether a live port in another slot has this address.
+bool address_is_taken(const Ring& ring, unsigned self, int fd, MacAddress mac) noexcept;
+
 /// Gives a slot back; to be called by its owner.
 void free_slot(const Ring& ring, unsigned slot) noexcept;
 

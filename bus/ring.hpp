@@ -115,6 +115,9 @@ class RingWriter {
   AppendStatus append(std::uint64_t lock, std::span<const FrameView> frames, std::uint64_t bytes,
                       std::uint64_t time_ns) noexcept;
 
+  /// Where the batch that was appended last begins in the chain, and the number of its first frame.
+  std::uint64_t batch_position() const noexcept { return batch_position_; }
+  std::uint64_t batch_number() const noexcept { return batch_number_; }
   /// Whether the last append met claims in its way, and the slots that may hold them. Their owners
   /// are stopped or dead.
   bool met_claims() const noexcept { return met_claims_; }
@@ -149,6 +152,8 @@ class RingWriter {
   std::array<Claim, kSlots> claims_{};  // of those, now
   std::size_t claim_count_ = 0;
   bool met_claims_ = false;
+  std::uint64_t batch_position_ = 0;
+  std::uint64_t batch_number_ = 0;
 };
 
 /// What a port lets through. Read by the port itself, and by senders that wonder whom to wake.
@@ -192,6 +197,11 @@ class RingReader {
   bool seek_oldest() noexcept;
   /// Goes to a position of before. Result: false when no record, nor the end, is there any more.
   bool seek_to(std::uint64_t position) noexcept { return adopt(position); }
+
+  /// Tells that no frame before `position`, where the frame `number` is, was for this port: its
+  /// senders would have rung. Of those, what was lapped while the port slept counts as filtered,
+  /// not as lost.
+  void pass_over(std::uint64_t position, std::uint64_t number, ReadTally& tally) noexcept;
 
   /// Whether read() would do more than answer `empty`. Sequentially consistent with a commit, as a
   /// sleeper needs.

@@ -141,6 +141,20 @@ bool RingReader::deliver(std::uint64_t position, std::uint32_t bytes, FrameBatch
   return true;
 }
 
+void RingReader::pass_over(std::uint64_t position, std::uint64_t number,
+                           ReadTally& tally) noexcept {
+  if (load_acquire(ring_.header().first) <= position_)
+    return;  // nothing was lapped: read() sees each frame
+  if (position <= position_ || number <= next_number_) return;
+  // The numbers come from shared memory: no more frames than fit between the positions.
+  if (!ring_.fits_alignment(position) ||
+      number - next_number_ > (position - position_) / kRecordAlign)
+    return;
+  tally.filtered += number - next_number_;
+  position_ = position;
+  next_number_ = number;
+}
+
 bool RingReader::adopt(std::uint64_t position) noexcept {
   if (!ring_.fits_alignment(position)) return false;
   const std::uint64_t w = ring_.word_at(position);

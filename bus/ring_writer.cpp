@@ -74,6 +74,8 @@ AppendStatus RingWriter::append(std::uint64_t lock, std::span<const FrameView> f
       status = fill_claim(lock, chain_end, claim, frames, time_ns);
     }
   }
+  batch_position_ = chain_end;
+  batch_number_ = ring_.number_at(chain_end);
   store_release(self.claim_owner, std::uint64_t{0});  // I4: no write into the ring comes after this
   if (status == AppendStatus::done) compare_and_swap(h.last, chain_end, claim.end - kTailBytes);
   return status;

@@ -140,9 +140,13 @@ std::uint32_t Port::mtu() const noexcept {
 }
 
 std::error_code Port::set_mac(MacAddress mac) noexcept {
+  if (mac.is_group() || mac.is_zero()) return Errc::bad_argument;
+  if (impl_->bus) {
+    if (const std::error_code refused = impl_->bus->set_mac(mac)) return refused;
+  }
   impl_->mac = mac;
   impl_->options.mac = mac;
-  return impl_->bus ? impl_->bus->set_mac(mac) : std::error_code{};
+  return {};
 }
 std::error_code Port::set_promiscuous(bool on) noexcept {
   impl_->options.promiscuous = on;

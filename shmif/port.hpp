@@ -101,7 +101,8 @@ class Port {
   MacAddress mac() const noexcept;
   unsigned slot() const noexcept;  ///< 0xffff when not linked
   std::uint32_t mtu() const noexcept;
-  /// In force before the call returns, also while up.
+  /// In force before the call returns, also while up. Errors: bad_argument for a group address,
+  /// mac_taken.
   std::error_code set_mac(MacAddress mac) noexcept;
   std::error_code set_promiscuous(bool on) noexcept;
   PortCounters counters() const noexcept;
