@@ -5,9 +5,12 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
+#include "tap/guest_net.hpp"
+#include "tap/guest_watch.hpp"
 #include "tap/netlink.hpp"
 #include "tap/tap_link.hpp"
 #include "tools/bus_options.hpp"
@@ -101,16 +104,57 @@ void attach(Port& port, PortOptions options, const std::string& path,
   attached.value();
 }
 
+/// Lets the port hear everything while somebody listens in on the device, as tcpdump does.
+class Promiscuity {
+ public:
+  Promiscuity(const Wish& wish, const std::string& device, Port& port)
+      : asked_(wish.port.promiscuous), port_(port), watch_(open(wish, device)) {
+    const std::optional<tap::Interface> now = find_device(wish, device);
+    if (now && now->promiscuity > 0) follow(true);
+  }
+
+  Result<void> join(tap::Bridge& bridge) {
+    return bridge.watch(watch_.descriptor(), [this] {
+      std::vector<tap::GuestPromiscuity> changes;
+      watch_.read(changes);
+      for (const tap::GuestPromiscuity& change : changes) follow(change.on);
+      return true;
+    });
+  }
+
+ private:
+  static tap::GuestWatch open(const Wish& wish, const std::string& device) {
+    const auto listen = []() -> Result<std::vector<tap::Descriptor>> {
+      Result<tap::Descriptor> socket = tap::open_interface_watch();
+      if (!socket) return socket.error();
+      std::vector<tap::Descriptor> one;
+      one.push_back(std::move(*socket));
+      return one;
+    };
+    std::vector<tap::Descriptor> sockets =
+        (wish.where ? tap::run_in(*wish.where, listen) : listen()).value();
+    const std::optional<tap::Interface> found = find_device(wish, device);
+    return tap::GuestWatch::open(std::move(sockets.at(0)), {found ? found->index : 0}).value();
+  }
+  void follow(bool listened_to) { static_cast<void>(port_.set_promiscuous(asked_ || listened_to)); }
+
+  bool asked_;
+  Port& port_;
+  tap::GuestWatch watch_;
+};
+
 /// Carries frames until asked to stop, or the device or the bus is gone.
-int carry(std::unique_ptr<Port> port, std::unique_ptr<tap::TapLink> device,
-          const std::string& path) {
+int carry(const Wish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::TapLink> device) {
   const StopSignals stop;
   Port& on_bus = *port;
+  const std::string& path = wish.path;
   const std::string name = device->name();
+  Promiscuity promiscuity(wish, name, on_bus);
   AnyLink left(std::move(port));
   AnyLink right(std::move(device));
   tap::Bridge bridge = tap::Bridge::create().value();
   bridge.add(left, right, PingAnswerer(on_bus)).value();
+  promiscuity.join(bridge).value();
   if (const std::error_code error = on_bus.up()) {
     throw Exception(
         Error(error, "cannot bring the port up on bus " + path + ": " + error.message()));
@@ -158,7 +202,7 @@ int run(const CommandLine& line) {
     provide_bus(wish.path, wish.bus).value();
     attach(*port, wish.port, wish.path, device->name());
   }
-  return carry(std::move(port), std::move(device), wish.path);
+  return carry(wish, std::move(port), std::move(device));
 }
 
 }  // namespace

@@ -9,9 +9,9 @@
 namespace shmif::test {
 namespace {
 
-const std::vector<std::string> kCommands = {"audit", "bridge", "create", "destroy",
-                                            "dump",  "inject", "ping",   "repair",
-                                            "stat",  "tap",    "top",    "wait"};
+const std::vector<std::string> kCommands = {"audit", "bridge", "create", "destroy", "dump",
+                                            "exec",  "inject", "ping",   "repair",  "stat",
+                                            "tap",   "top",    "wait"};
 
 /// A refusal is one line on standard error that begins with the program's name.
 void expect_one_line(const ToolResult& result) {

@@ -1,0 +1,164 @@
+// bridge: any two links, until one ends or a signal comes.
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "shmif/pcap_link.hpp"
+#include "shmif/port.hpp"
+#include "tests/support/run_tool.hpp"
+
+namespace shmif::test {
+namespace {
+
+constexpr std::size_t kFrameBytes = 60;
+using Frame = std::array<std::byte, kFrameBytes>;
+
+Frame frame_number(unsigned number) {
+  Frame frame{};
+  std::fill_n(frame.begin(), 6, std::byte{0xff});
+  frame[6] = std::byte{0x02};
+  frame[12] = std::byte{0x88};
+  frame[13] = std::byte{0xb6};
+  frame[14] = static_cast<std::byte>(number);
+  return frame;
+}
+
+/// The numbers of the frames that arrive at a port, until `count` have come or ten seconds passed.
+std::vector<unsigned> numbers_from(Port& port, std::size_t count) {
+  std::vector<unsigned> numbers;
+  FrameBatch batch;
+  for (int i = 0; i < 100 && numbers.size() < count; ++i) {
+    port.wait(std::chrono::milliseconds(100));
+    batch.clear();
+    port.receive(batch);
+    for (const FrameView& frame : batch.frames()) {
+      numbers.push_back(std::to_integer<unsigned>(frame.bytes[14]));
+    }
+  }
+  return numbers;
+}
+
+void send_numbers(Port& port, unsigned first, unsigned count) {
+  for (unsigned i = first; i < first + count; ++i) {
+    const Frame frame = frame_number(i);
+    const FrameView view(frame.data(), frame.size());
+    ASSERT_EQ(port.send({&view, 1}).taken, 1U);
+  }
+}
+
+class BridgeCommand : public ::testing::Test {
+ protected:
+  std::string make_bus(const std::string& name) const {
+    const std::string path = directory.file(name);
+    EXPECT_EQ(run_tool({"create", path, "--size", "64K"}).status, 0);
+    return path;
+  }
+  static Port port_on(const std::string& path) {
+    Port port;
+    EXPECT_TRUE(port.attach(path));
+    EXPECT_FALSE(port.up());
+    return port;
+  }
+  static std::vector<std::string> bridge(const std::string& left, const std::string& right,
+                                         std::vector<std::string> more = {}) {
+    std::vector<std::string> words = {shmifctl_path(), "bridge",      left,
+                                      right,           "--port-name", "bridge"};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+  static void wait_for_bridge(const std::string& bus) {
+    const ToolResult waited = run_tool({"wait", bus, "--port", "bridge", "--timeout", "10"});
+    ASSERT_EQ(waited.status, 0) << waited.err;
+  }
+  TemporaryDirectory directory;
+};
+
+TEST_F(BridgeCommand, MakesOneSegmentOfTwoBusesWithoutEcho) {
+  const std::string one = make_bus("one");
+  const std::string two = make_bus("two");
+  Tool tool(bridge("bus:" + one, "bus:" + two));
+  wait_for_bridge(one);
+  wait_for_bridge(two);
+  Port left = port_on(one);
+  Port right = port_on(two);
+  send_numbers(left, 1, 5);
+  EXPECT_EQ(numbers_from(right, 5), (std::vector<unsigned>{1, 2, 3, 4, 5}));
+  send_numbers(right, 11, 3);
+  EXPECT_EQ(numbers_from(left, 3), (std::vector<unsigned>{11, 12, 13})) << "and none of its own";
+  tool.signal(SIGTERM);
+  const ToolResult result = tool.finish();
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("bus:" + one + " -> bus:" + two + ": 5 frames, 300 bytes, 0 lost"),
+            std::string::npos)
+      << result.out;
+  EXPECT_NE(result.out.find("bus:" + two + " -> bus:" + one + ": 3 frames, 180 bytes"),
+            std::string::npos)
+      << result.out;
+}
+
+TEST_F(BridgeCommand, RecordsABusAndReplaysTheCapture) {
+  const std::string bus = make_bus("bus");
+  const std::string capture = directory.file("all.pcap");
+  {
+    Tool tool(bridge("bus:" + bus, "pcap:" + capture));
+    wait_for_bridge(bus);
+    Port port = port_on(bus);
+    send_numbers(port, 1, 20);
+    tool.signal(SIGINT);
+    EXPECT_EQ(tool.finish().status, 0);
+  }
+  Port port = port_on(bus);
+  const ToolResult replayed = run_program(bridge("pcap:" + capture, "bus:" + bus));
+  EXPECT_EQ(replayed.status, 0) << replayed.err;
+  std::vector<unsigned> expected(20);
+  for (unsigned i = 0; i < 20; ++i) expected[i] = i + 1;
+  EXPECT_EQ(numbers_from(port, 20), expected);
+}
+
+TEST_F(BridgeCommand, MakesMissingBusesWhenAsked) {
+  const std::string one = directory.file("one");
+  const std::string two = directory.file("two");
+  Tool tool(bridge("bus:" + one, "bus:" + two, {"--create", "--size", "1M", "--mtu", "9000"}));
+  wait_for_bridge(two);
+  const std::string text = run_tool({"stat", two}).out;
+  EXPECT_NE(text.find("ring 1 MiB, mtu 9000"), std::string::npos) << text;
+  tool.signal(SIGTERM);
+  EXPECT_EQ(tool.finish().status, 0);
+}
+
+TEST_F(BridgeCommand, ADamagedCaptureIsReportedAfterItsSoundFrames) {
+  const std::string bus = make_bus("bus");
+  const std::string capture = directory.file("cut.pcap");
+  {
+    PcapWriter writer = PcapWriter::create(capture).value();
+    for (unsigned i = 1; i <= 3; ++i) {
+      const Frame frame = frame_number(i);
+      const FrameView view(frame.data(), frame.size());
+      ASSERT_EQ(writer.send({&view, 1}).taken, 1U);
+    }
+  }
+  std::filesystem::resize_file(capture, std::filesystem::file_size(capture) - 10);
+  Port port = port_on(bus);
+  const ToolResult result = run_program(bridge("pcap:" + capture, "bus:" + bus));
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find(capture), std::string::npos) << result.err;
+  EXPECT_EQ(numbers_from(port, 2), (std::vector<unsigned>{1, 2}));
+}
+
+TEST_F(BridgeCommand, ABusThatIsTruncatedEndsItWithAnError) {
+  const std::string one = make_bus("one");
+  const std::string two = make_bus("two");
+  Tool tool(bridge("bus:" + one, "bus:" + two));
+  wait_for_bridge(two);
+  Port port = port_on(two);
+  std::filesystem::resize_file(one, 0);
+  send_numbers(port, 1, 1);  // gives the bridge a reason to look at its other side
+  const ToolResult result = tool.finish();
+  EXPECT_EQ(result.status, 1) << result.err;
+  EXPECT_NE(result.err.find(one), std::string::npos) << result.err;
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,153 @@
+// tap: devices of other network namespaces on one bus, with unmodified programs talking over it.
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "tap/tap_link.hpp"
+#include "tests/support/run_tool.hpp"
+#include "tests/tap/test_namespace.hpp"
+
+namespace shmif::test {
+namespace {
+
+using tap::test::TestNamespace;
+
+class TapCommand : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string why = tap::test::no_namespaces_because(); !why.empty()) {
+      GTEST_SKIP() << why;
+    }
+    if (const auto tun = tap::check_tun_device(); !tun) GTEST_SKIP() << tun.error().message;
+  }
+  static std::string path_of(const TestNamespace& space) {
+    return "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(space.descriptor());
+  }
+  std::vector<std::string> tap_in(const TestNamespace& space, std::vector<std::string> more) const {
+    std::vector<std::string> words = {shmifctl_path(), "tap", bus, "--netns", path_of(space)};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+  static ToolResult run_inside(const TestNamespace& space, std::vector<std::string> words) {
+    words.insert(words.begin(), {"nsenter", "--net=" + path_of(space)});
+    return run_program(words);
+  }
+  void wait_for_port(const std::string& name) const {
+    const ToolResult waited = run_tool({"wait", bus, "--port", name, "--timeout", "10"});
+    ASSERT_EQ(waited.status, 0) << waited.err;
+  }
+
+  TemporaryDirectory directory;
+  std::string bus = directory.file("bus");
+};
+
+TEST_F(TapCommand, TwoNamespacesPingEachOtherOverIpv4AndIpv6) {
+  const TestNamespace left;
+  const TestNamespace right;
+  Tool a(tap_in(left,
+                {"--create", "--ip", "198.18.0.1/24", "--ip", "fd00::1/64", "--port-name", "a"}));
+  wait_for_port("a");
+  Tool b(tap_in(right, {"--ip", "198.18.0.2/24", "--ip", "fd00::2/64", "--port-name", "b"}));
+  wait_for_port("b");
+  for (const char* address : {"198.18.0.2", "fd00::2"}) {
+    const ToolResult ping = run_inside(left, {"ping", "-c", "2", "-i", "0.2", "-W", "5", address});
+    EXPECT_EQ(ping.status, 0) << ping.out << ping.err;
+  }
+  const ToolResult answered = run_tool({"ping", bus, "--to", "b", "-c", "1"});
+  EXPECT_EQ(answered.status, 0) << answered.err;
+}
+
+TEST_F(TapCommand, SigtermAndSigintEndItWithZeroAndTakeTheDeviceAway) {
+  for (const int number : {SIGTERM, SIGINT}) {
+    const TestNamespace space;
+    Tool tap(tap_in(space, {"--create", "--name", "lab0"}));
+    wait_for_port("lab0");
+    EXPECT_TRUE(space.netlink().interface("lab0"));
+    tap.signal(number);
+    const ToolResult result = tap.finish();
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(result.err, "");
+    EXPECT_NE(result.out.find("lab0 is on " + bus + " as port lab0"), std::string::npos)
+        << result.out;
+    EXPECT_FALSE(space.netlink().interface("lab0"));
+    EXPECT_EQ(run_tool({"destroy", bus}).status, 0) << "the port is gone, too";
+  }
+}
+
+TEST_F(TapCommand, APersistentDeviceStaysAndIsUsedAgainWithItsAddress) {
+  const TestNamespace space;
+  MacAddress mac;
+  for (int round = 0; round < 2; ++round) {
+    Tool tap(tap_in(space, {"--create", "--name", "lab0", "--persist"}));
+    wait_for_port("lab0");
+    const tap::Interface device = space.netlink().interface("lab0").value();
+    if (round == 1) {
+      EXPECT_EQ(device.mac, mac);
+    }
+    mac = device.mac;
+    EXPECT_NE(run_tool({"stat", bus, "--json"}).out.find(mac.to_string()), std::string::npos)
+        << "the port has the device's address";
+    tap.signal(SIGTERM);
+    EXPECT_EQ(tap.finish().status, 0);
+  }
+  EXPECT_TRUE(space.netlink().interface("lab0"));
+}
+
+TEST_F(TapCommand, TheDeviceGetsTheMtuOfTheBusAndTheMacAsked) {
+  const TestNamespace space;
+  Tool tap(tap_in(space, {"--create", "--mtu", "9000", "--mac", "02:00:00:00:00:07"}));
+  wait_for_port("tap0");
+  const tap::Interface device = space.netlink().interface("tap0").value();
+  EXPECT_EQ(device.mtu, 9000U);
+  EXPECT_EQ(device.mac.to_string(), "02:00:00:00:00:07");
+}
+
+TEST_F(TapCommand, ASecondDeviceOfTheSameNameElsewhereTakesTheNextFreePortName) {
+  const TestNamespace left;
+  const TestNamespace right;
+  Tool a(tap_in(left, {"--create", "--name", "eth0"}));
+  wait_for_port("eth0");
+  Tool b(tap_in(right, {"--name", "eth0"}));
+  EXPECT_TRUE(b.wait_for("as port port0"));
+  const ToolResult refused = run_program(tap_in(right, {"--name", "eth1", "--port-name", "eth0"}));
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_NE(refused.err.find(std::to_string(a.pid())), std::string::npos)
+      << "names the process that has it: " << refused.err;
+  EXPECT_FALSE(right.netlink().interface("eth1"));
+}
+
+TEST_F(TapCommand, HearsWhatIsForOthersOnlyWhileSomebodyListensInOnTheDevice) {
+  const TestNamespace space;
+  Tool tap(tap_in(space, {"--create", "--name", "lab0"}));
+  wait_for_port("lab0");
+  const auto promiscuous = [&] {
+    const std::string text = run_tool({"stat", bus, "--json"}).out;
+    return text.find("\"promiscuous\": true") != std::string::npos;
+  };
+  const auto becomes = [&](bool wanted) {
+    for (int i = 0; i < 200; ++i) {
+      if (promiscuous() == wanted) return true;
+      usleep(20'000);
+    }
+    return false;
+  };
+  EXPECT_FALSE(promiscuous());
+  ASSERT_TRUE(space.netlink().set_promiscuous("lab0", true));
+  EXPECT_TRUE(becomes(true));
+  ASSERT_TRUE(space.netlink().set_promiscuous("lab0", false));
+  EXPECT_TRUE(becomes(false));
+}
+
+TEST_F(TapCommand, ADeviceThatIsDeletedEndsItWithAnError) {
+  const TestNamespace space;
+  Tool tap(tap_in(space, {"--create", "--name", "lab0"}));
+  wait_for_port("lab0");
+  ASSERT_TRUE(space.netlink().remove("lab0"));
+  const ToolResult result = tap.finish();
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("lab0"), std::string::npos) << result.err;
+}
+
+}  // namespace
+}  // namespace shmif::test
