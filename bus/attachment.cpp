@@ -258,7 +258,7 @@ bool Attachment::is_up() const noexcept {
 Appended Attachment::send(std::span<const FrameView> frames) noexcept {
   Impl& a = *impl_;
   if (a.forked()) return {0, Errc::forked};
-  if (!a.up()) return {0, Errc::port_down};
+  if (!a.up()) return {0, a.mapping.lost() ? Errc::bus_lost : Errc::port_down};
   const std::lock_guard guard(a.send_mutex);
   Appended sent;
   while (sent.taken < frames.size() && !sent.error) {
@@ -361,7 +361,9 @@ Received Attachment::receive(FrameBatch& into) noexcept {
   Impl& a = *impl_;
   if (a.forked()) return {0, 0, Errc::forked};
   const std::lock_guard guard(a.receive_mutex);
-  if (!a.up()) return {};
+  // A lost bus reads as zeros, so its ports as down: that must not look like quiet.
+  if (!a.up())
+    return {0, 0, a.mapping.lost() ? make_error_code(Errc::bus_lost) : std::error_code{}};
   if (load_acquire(a.ring.header().epoch) != a.epoch && !a.find_place_after_repair()) {
     return {0, 0, a.broken()};
   }
