@@ -160,6 +160,22 @@ void Sleeper::forget() noexcept {
   static_cast<void>(helper_.release());
 }
 
+namespace {
+
+/// Whether a writer may have looked for deep sleepers already and commit later: the lock's holder,
+/// or one that lost the lock to a takeover and still has a claim.
+bool writer_may_be_past_its_look(const Ring& ring) noexcept {
+  const BusHeader& h = ring.header();
+  if (!lock_word::is_free(load_seq_cst(h.lock))) return true;
+  const std::uint64_t used = load_acquire(h.slots_used);
+  for (unsigned i = 0; i < kSlots && i < used; ++i) {
+    if (load_seq_cst(ring.slot(i).claim_owner) != 0) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 std::chrono::nanoseconds Sleeper::announce(bool by_descriptor) noexcept {
   BusHeader& h = ring_.header();
   const std::uint64_t mask = 1ULL << (slot_ % 64);
@@ -171,8 +187,8 @@ std::chrono::nanoseconds Sleeper::announce(bool by_descriptor) noexcept {
   bool deep = now - idle_since_ >= kIdleUntilDeep;
   if (deep) fetch_or(h.deep_sleepers[slot_ / 64], mask);
   fetch_or(h.sleepers[slot_ / 64], mask);  // D1: before the last look at the ring
-  if (deep && !lock_word::is_free(load_seq_cst(h.lock))) {
-    // D3: that writer may have looked for deep sleepers already.
+  if (deep && writer_may_be_past_its_look(ring_)) {
+    // D3: it may commit without having seen that we sleep deep.
     fetch_and(h.deep_sleepers[slot_ / 64], ~mask);
     deep = false;
   }
