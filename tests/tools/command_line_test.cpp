@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <fstream>
 
 #include "tests/support/run_tool.hpp"
 
@@ -56,6 +57,24 @@ TEST(CommandLine, HelpFitsATerminalOfEightyColumns) {
       const std::size_t end = std::min(body.find('\n', begin), body.size());
       EXPECT_LE(end - begin, 80U) << body.substr(begin, end - begin);
       begin = end + 1;
+    }
+  }
+}
+
+TEST(CommandLine, TheManualPageDescribesEveryCommandAndOption) {
+  std::ifstream file(SHMIF_MANUAL_PAGE);
+  const std::string page{std::istreambuf_iterator<char>(file), {}};
+  constexpr const char* kLetters = "abcdefghijklmnopqrstuvwxyz-";
+  ASSERT_FALSE(page.empty());
+  for (const std::string& command : kCommands) {
+    EXPECT_NE(page.find("\n.It Cm " + command + ' '), std::string::npos) << command;
+    const std::string help = run_tool({command, "--help"}).out;
+    std::size_t at = help.find("\noptions:\n");
+    const std::size_t end = help.find("\nexamples:\n");
+    while ((at = help.find(" --", at)) < end) {
+      at += 3;
+      const std::string option = help.substr(at, help.find_first_not_of(kLetters, at) - at);
+      EXPECT_NE(page.find("Fl Fl " + option), std::string::npos) << command << " --" << option;
     }
   }
 }
