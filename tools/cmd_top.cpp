@@ -240,16 +240,28 @@ std::string plain_lines(const BusInfo& info, const BusRates& rates) {
 /// Looks at a bus again and again.
 class Watcher {
  public:
-  explicit Watcher(const std::string& path) : bus_(Bus::open(path).value()) {}
+  explicit Watcher(std::string path) : path_(std::move(path)), bus_(Bus::open(path_).value()) {}
 
+  /// Throws when the file is no sound bus any more: truncated, or another file by now.
   View look() {
+    // Opened anew each time, so that a bus made anew is shown and a truncated one is noticed.
+    Result<Bus> again = Bus::open(path_);
+    const bool removed = !again && again.error().code == std::errc::no_such_file_or_directory;
+    if (again) {
+      bus_ = std::move(*again);
+    } else if (!removed) {
+      throw Exception(std::move(again).error());
+    }
     Sample now{Clock::now(), bus_.info()};
+    if (before_ && before_->info.inode != now.info.inode) before_.reset();
     View view{now.info, rates_between(before_, now)};
+    if (removed) view.info.path += " (removed)";  // those attached go on using it
     before_ = std::move(now);
     return view;
   }
 
  private:
+  std::string path_;
   Bus bus_;
   std::optional<Sample> before_;
 };

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 
 #include "shmif/port.hpp"
 #include "tests/support/run_tool.hpp"
@@ -150,6 +151,22 @@ TEST_F(Top, EndsWithZeroOnSigtermWhenPrintingLines) {
   ASSERT_TRUE(top.wait_for(" bus "));
   top.signal(SIGTERM);
   EXPECT_EQ(top.finish().status, 0);
+}
+
+TEST_F(Top, ABusThatIsTruncatedIsAnErrorAndOneThatIsRemovedIsNot) {
+  OnTerminal removed(command(), 80, 24);
+  ASSERT_TRUE(removed.wait_for("SLOT NAME"));
+  ASSERT_EQ(run_tool({"destroy", path}).status, 0);
+  EXPECT_TRUE(removed.wait_for("(removed)"));
+  ASSERT_EQ(run_tool({"create", path, "--size", "64K"}).status, 0);
+  Tool truncated(command());
+  ASSERT_TRUE(truncated.wait_for(" bus "));
+  std::filesystem::resize_file(path, 1000);
+  const ToolResult result = truncated.finish();
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("truncated"), std::string::npos) << result.err;
+  EXPECT_EQ(removed.status(), 1) << "it shows the new bus of that path";
+  EXPECT_TRUE(removed.reads_whole_lines());
 }
 
 TEST_F(Top, QQuitsAndGivesTheTerminalBack) {
