@@ -189,26 +189,17 @@ TEST_F(PacketLinkTest, ReportsWhatItsSocketMissed) {
   std::uint64_t got = 0;
   std::uint64_t lost = 0;
   FrameBatch batch;
-  // What was missed is known from the next frame that was not.
-  for (int more = 0; got + lost < kSent + 1; ++more) {
-    batch.clear();
-    const ReceiveResult r = link.receive(batch);
-    lost += r.lost;
-    for (const FrameView& f : batch.frames()) got += is_suite_frame(f) ? 1U : 0U;
-    if (r.frames == 0) {
-      if (more > 100000) break;
-      peer.send(frame);
-      break;
+  const auto drain = [&] {
+    for (batch.clear(); wait_for(link, std::chrono::milliseconds(200)); batch.clear()) {
+      lost += link.receive(batch).lost;
+      for (const FrameView& f : batch.frames()) got += is_suite_frame(f) ? 1U : 0U;
     }
-  }
-  while (wait_for(link, std::chrono::milliseconds(100))) {
-    batch.clear();
-    const ReceiveResult r = link.receive(batch);
-    lost += r.lost;
-    for (const FrameView& f : batch.frames()) got += is_suite_frame(f) ? 1U : 0U;
-  }
+  };
+  drain();
+  peer.send(frame);  // what was missed is told with the next frame that was not
+  drain();
   EXPECT_GT(lost, 0U) << "the test must overflow the socket";
-  EXPECT_GE(got + lost, kSent + 1);
+  EXPECT_GE(got + lost, kSent + 1);  // more: the neighbour's own traffic may be among the lost
   EXPECT_EQ(link.counters().missed, lost);
 }
 
