@@ -251,6 +251,10 @@ std::error_code Attachment::down() noexcept {
   return {};
 }
 
+bool Attachment::forked() const noexcept {
+  return impl_->forked();
+}
+
 bool Attachment::is_up() const noexcept {
   return !impl_->forked() && impl_->up();
 }

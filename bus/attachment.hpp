@@ -51,6 +51,8 @@ class Attachment {
   std::error_code up() noexcept;
   std::error_code down() noexcept;
   bool is_up() const noexcept;
+  /// Whether this is the child of a fork, where nothing can be done but destroy the object.
+  bool forked() const noexcept;
 
   Appended send(std::span<const FrameView> frames) noexcept;
   Received receive(FrameBatch& into) noexcept;

@@ -23,6 +23,11 @@ Port& Port::operator=(Port&&) noexcept = default;
 Port::~Port() = default;
 
 Result<void> Port::attach(const std::string& path) {
+  if (impl_->bus && impl_->bus->forked()) {
+    return Error(Errc::forked, "cannot attach to " + path +
+                                   ": the port belongs to the process that forked this one (make a "
+                                   "port of your own)");
+  }
   if (impl_->bus) {
     return Error(Errc::already_linked, "cannot attach to " + path + ": the port is linked to " +
                                            impl_->bus->path() + " (detach it first)");
@@ -58,6 +63,7 @@ Result<void> Port::attach(const std::string& path) {
 
 std::error_code Port::detach() noexcept {
   if (!impl_->bus) return {};
+  if (impl_->bus->forked()) return Errc::forked;
   if (impl_->bus->is_up()) return Errc::port_up;
   impl_->bus.reset();
   return {};
@@ -65,6 +71,9 @@ std::error_code Port::detach() noexcept {
 
 Result<Port::LinkState> Port::link() const {
   if (!impl_->bus) return Error(Errc::not_linked, "the port is not linked to a bus");
+  if (impl_->bus->forked()) {
+    return Error(Errc::forked, "the link belongs to the process that forked this one");
+  }
   return LinkState{impl_->bus->path(), impl_->bus->path_names_this_file()};
 }
 

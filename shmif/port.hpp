@@ -57,14 +57,14 @@ class Port {
   /// down), name_taken, mac_taken, table_full, and all that Bus::open may answer. Blocks: while the
   /// ring's pages are prefaulted (about 1 ms for 4 MiB).
   Result<void> attach(const std::string& path);
-  /// Leaves the bus; nothing when not linked. Errors: port_up.
+  /// Leaves the bus; nothing when not linked. Errors: port_up, forked.
   std::error_code detach() noexcept;
 
   struct LinkState {
     std::string path;  ///< as given to attach
     bool still_named;  ///< false: the path no longer names the mapped file
   };
-  /// The bus this port is linked to. Errors: not_linked.
+  /// The bus this port is linked to. Errors: not_linked, forked.
   Result<LinkState> link() const;
 
   /// Errors: not_linked, forked. Do nothing when already so. down() ends a wait() of another thread

@@ -1,0 +1,438 @@
+// Creating, opening and removing a bus: what is refused, and what the refusal says.
+
+#include "shmif/bus.hpp"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <filesystem>
+#include <fstream>
+
+#include "bus/layout.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+using testing::HasSubstr;
+
+/// Expects a failure with this code, and each of the words in its message.
+template <class T>
+void expect_refused(const Result<T>& result, std::error_code code,
+                    const std::vector<std::string>& words) {
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, code) << result.error().message;
+  for (const std::string& word : words) EXPECT_THAT(result.error().message, HasSubstr(word));
+  EXPECT_THAT(result.error().message, testing::Not(HasSubstr("\n")));
+}
+
+std::size_t files_in(const TempDir& dir) {
+  return static_cast<std::size_t>(
+      std::distance(std::filesystem::directory_iterator(dir.path()), {}));
+}
+
+template <class T>
+void patch(const std::string& path, std::size_t offset, T value) {
+  const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_EQ(pwrite(fd, &value, sizeof value, static_cast<off_t>(offset)),
+            static_cast<ssize_t>(sizeof value));
+  close(fd);
+}
+
+TEST(Create, MakesAnEmptyBusOfTheGeometryAskedFor) {
+  const TempDir dir;
+  ASSERT_TRUE(Bus::create(dir.file("b"), {.ring_bytes = 1U << 20U, .mtu = 9000}));
+  const Bus bus = Bus::open(dir.file("b")).value();
+  const BusInfo info = bus.info();
+  EXPECT_EQ(info.ring_bytes, 1U << 20U);
+  EXPECT_EQ(info.mtu, 9000U);
+  EXPECT_EQ(info.frames, 0U);
+  EXPECT_EQ(info.first, info.last);
+  EXPECT_FALSE(info.lock_holder);
+  EXPECT_TRUE(info.ports.empty());
+  EXPECT_TRUE(is_clean(bus.audit()));
+  EXPECT_EQ(files_in(dir), 1U) << "nothing else is left behind";
+}
+
+TEST(Create, ReservesEveryBlockSoThatAFullDiskNeverShowsLater) {
+  const TempDir dir;
+  ASSERT_TRUE(Bus::create(dir.file("b"), {}));
+  struct stat status{};
+  ASSERT_EQ(stat(dir.file("b").c_str(), &status), 0);
+  EXPECT_GE(status.st_blocks * 512, status.st_size);
+}
+
+TEST(Create, GivesTheFileExactlyTheModeAskedForUnderAnyUmask) {
+  const TempDir dir;
+  for (const mode_t mask : {0000U, 0022U, 0077U, 0777U}) {
+    const mode_t before = umask(mask);
+    for (const std::uint32_t mode : {0600U, 0660U, 0666U, 0640U}) {
+      const std::string path = dir.file("b" + std::to_string(mask) + "-" + std::to_string(mode));
+      EXPECT_TRUE(Bus::create(path, {.ring_bytes = 64U << 10U, .mode = mode}));
+      struct stat status{};
+      EXPECT_EQ(stat(path.c_str(), &status), 0);
+      EXPECT_EQ(status.st_mode & 07777U, mode);
+    }
+    umask(before);
+  }
+}
+
+TEST(Create, RefusesAPathThatNamesAnythingAndLeavesItAlone) {
+  const TempDir dir;
+  std::ofstream(dir.file("file")) << "keep me";
+  std::filesystem::create_directory(dir.file("dir"));
+  std::filesystem::create_symlink("nowhere", dir.file("dangling"));
+  ASSERT_EQ(mkfifo(dir.file("fifo").c_str(), 0600), 0);
+  ASSERT_TRUE(Bus::create(dir.file("bus"), {}));
+  for (const char* name : {"file", "dir", "dangling", "fifo", "bus"}) {
+    expect_refused(Bus::create(dir.file(name), {}), Errc::exists, {dir.file(name), "exists"});
+  }
+  EXPECT_EQ(files_in(dir), 5U);
+  EXPECT_EQ(std::filesystem::file_size(dir.file("file")), 7U);
+  EXPECT_FALSE(std::filesystem::exists(dir.file("nowhere")));
+}
+
+TEST(Create, RefusesSizesThatAreNoPowerOfTwoInRange) {
+  const TempDir dir;
+  for (const std::uint64_t size :
+       {0ULL, 1ULL, 32ULL << 10U, 100'000ULL, 3ULL << 20U, 2ULL << 30U}) {
+    expect_refused(Bus::create(dir.file("b"), {.ring_bytes = size}), Errc::bad_size,
+                   {"power of two", "64K", "1G"});
+  }
+  EXPECT_EQ(files_in(dir), 0U);
+}
+
+TEST(Create, RefusesAnMtuOutOfRange) {
+  const TempDir dir;
+  for (const std::uint32_t mtu : {0U, 67U, 65522U, 1'000'000U}) {
+    expect_refused(Bus::create(dir.file("b"), {.mtu = mtu}), Errc::bad_mtu,
+                   {std::to_string(mtu), "68", "65521"});
+  }
+  EXPECT_TRUE(Bus::create(dir.file("least"), {.mtu = 68}));
+  EXPECT_TRUE(Bus::create(dir.file("most"), {.mtu = 65521}));
+}
+
+TEST(Create, RefusesARingTooSmallForItsMtuAndNamesTheLeastSizeWhichThenWorks) {
+  const TempDir dir;
+  expect_refused(Bus::create(dir.file("b"), {.ring_bytes = 64U << 10U, .mtu = 9000}),
+                 Errc::ring_too_small, {"9000", "64K", "128K"});
+  EXPECT_TRUE(Bus::create(dir.file("b"), {.ring_bytes = 128U << 10U, .mtu = 9000}));
+}
+
+TEST(Create, NamesDirectoryAndReasonWhereItMayNotWrite) {
+  const TempDir dir;
+  expect_refused(Bus::create(dir.file("no/such/dir/bus"), {}), {ENOENT, std::generic_category()},
+                 {"no/such/dir", "No such file"});
+  EXPECT_EQ(Child([&] {
+              std::filesystem::permissions(dir.path(), std::filesystem::perms(0755));
+              if (setuid(65534) != 0) return 77;
+              const auto made = Bus::create(dir.file("b"), {});
+              return made.error().code == std::errc::permission_denied ? 0 : 1;
+            }).wait(),
+            geteuid() == 0 ? 0 : 77);
+}
+
+/// Runs `body` in a mount namespace of its own with a tmpfs of `bytes` on `where`.
+int on_small_tmpfs(const std::string& where, const std::string& bytes,
+                   const std::function<int()>& body) {
+  const bool root = geteuid() == 0;
+  if (unshare(root ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER) != 0) return 77;
+  if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return 77;
+  if (mount("small", where.c_str(), "tmpfs", 0, ("size=" + bytes).c_str()) != 0) return 77;
+  return body();
+}
+
+TEST(Create, AFullDiskIsAnErrorAtCreateAndLeavesNothing) {
+  const TempDir dir;
+  const int code = Child([&] {
+                     return on_small_tmpfs(dir.path(), "1M", [&] {
+                       const auto made = Bus::create(dir.file("b"), {.ring_bytes = 4U << 20U});
+                       if (made || made.error().code != std::errc::no_space_on_device) return 1;
+                       if (made.error().message.find("reserve") == std::string::npos) return 2;
+                       if (files_in(dir) != 0) return 3;
+                       // An empty file is empty again afterwards, and a smaller bus fits.
+                       std::ofstream(dir.file("empty")).flush();
+                       if (Bus::create_if_missing(dir.file("empty"), {}, false, false)) return 4;
+                       if (std::filesystem::file_size(dir.file("empty")) != 0) return 5;
+                       return Bus::create(dir.file("c"), {.ring_bytes = 256U << 10U}) ? 0 : 6;
+                     });
+                   }).wait();
+  if (code == 77) GTEST_SKIP() << "user namespaces cannot be made here";
+  EXPECT_EQ(code, 0);
+}
+
+TEST(Create, RefusesAnOverlayFileSystemByName) {
+  const TempDir dir;
+  const int code =
+      Child([&] {
+        return on_small_tmpfs(dir.path(), "8M", [&] {
+          for (const char* d : {"lower", "upper", "work", "merged"}) {
+            std::filesystem::create_directory(dir.file(d));
+          }
+          const std::string options = "lowerdir=" + dir.file("lower") +
+                                      ",upperdir=" + dir.file("upper") +
+                                      ",workdir=" + dir.file("work");
+          if (mount("overlay", dir.file("merged").c_str(), "overlay", 0, options.c_str()) != 0) {
+            return 78;
+          }
+          const auto made = Bus::create(dir.file("merged/b"), {});
+          if (made || made.error().code != Errc::unsupported_file_system) return 1;
+          if (made.error().message.find("overlay") == std::string::npos) return 2;
+          if (std::filesystem::exists(dir.file("merged/b"))) return 3;
+          // A bus that is seen through an overlay is refused as well, but may be
+          // looked at.
+          if (!Bus::create(dir.file("upper/c"), {.ring_bytes = 64U << 10U})) return 4;
+          Port port;
+          const auto attached = port.attach(dir.file("merged/c"));
+          if (attached) return 5;
+          if (attached.error().code != Errc::unsupported_file_system) return 6;
+          const auto seen = Bus::open(dir.file("merged/c"));
+          return seen && !seen->warning().empty() ? 0 : 7;
+        });
+      }).wait();
+  if (code == 77) GTEST_SKIP() << "user namespaces cannot be made here";
+  if (code == 78) GTEST_SKIP() << "no overlay file system";
+  EXPECT_EQ(code, 0);
+}
+
+// create_if_missing: what tap, exec and bridge do with --create.
+
+TEST(CreateIfMissing, OfManyProcessesAtOnceOneCreatesAndAllAttachToTheSameBus) {
+  for (const bool empty_file : {false, true}) {
+    for (unsigned round = 0; round < 10; ++round) {
+      const TempDir dir;
+      if (empty_file) std::ofstream(dir.file("b")).flush();
+      const Shared<std::atomic<bool>> go;
+      const Shared<std::array<std::atomic<std::uint64_t>, 8>> inodes;
+      const Shared<std::atomic<int>> attached;
+      std::vector<Child> children;
+      for (unsigned i = 0; i < 8; ++i) {
+        children.emplace_back([&, i] {
+          while (!*go) std::this_thread::yield();
+          const BusOptions options{.ring_bytes = 64U << 10U};
+          if (!Bus::create_if_missing(dir.file("b"), options, true, true)) return 1;
+          Port port = port_on(dir.file("b"));
+          inodes->at(i) = Bus::open(dir.file("b")).value().info().inode;
+          ++*attached;
+          while (*attached < 8) std::this_thread::yield();
+          return 0;
+        });
+      }
+      *go = true;
+      for (Child& c : children) ASSERT_EQ(c.wait(), 0);
+      for (const auto& inode : *inodes) EXPECT_EQ(inode, inodes->at(0));
+      EXPECT_EQ(files_in(dir), 1U);
+    }
+  }
+}
+
+TEST(CreateIfMissing, TakesAnExistingBusAsItIsWhenNothingParticularWasAskedFor) {
+  const TempBus bus({.ring_bytes = 128U << 10U, .mtu = 2000});
+  EXPECT_TRUE(Bus::create_if_missing(bus.path(), {}, false, false));
+  EXPECT_TRUE(
+      Bus::create_if_missing(bus.path(), {.ring_bytes = 128U << 10U, .mtu = 2000}, true, true));
+  EXPECT_EQ(bus.info().mtu, 2000U);
+}
+
+TEST(CreateIfMissing, RefusesAnExistingBusOfAnotherSizeOrMtuNamingBoth) {
+  const TempBus bus({.ring_bytes = 128U << 10U, .mtu = 2000});
+  expect_refused(Bus::create_if_missing(bus.path(), {.ring_bytes = 64U << 10U}, true, false),
+                 Errc::geometry_differs, {bus.path(), "131072", "65536"});
+  expect_refused(Bus::create_if_missing(bus.path(), {.mtu = 1500}, false, true),
+                 Errc::geometry_differs, {bus.path(), "2000", "1500"});
+}
+
+TEST(CreateIfMissing, NeverInitialisesAFileThatIsNotEmpty) {
+  const TempDir dir;
+  std::ofstream(dir.file("notes")) << "my notes";
+  expect_refused(Bus::create_if_missing(dir.file("notes"), {}, false, false), Errc::not_a_bus,
+                 {dir.file("notes")});
+  std::ofstream(dir.file("zeros")) << std::string(8192, '\0');
+  EXPECT_FALSE(Bus::create_if_missing(dir.file("zeros"), {}, false, false));
+  EXPECT_EQ(std::filesystem::file_size(dir.file("notes")), 8U);
+  EXPECT_EQ(std::filesystem::file_size(dir.file("zeros")), 8192U);
+}
+
+TEST(CreateIfMissing, DoesNotFollowADanglingSymbolicLink) {
+  const TempDir dir;
+  std::filesystem::create_symlink(dir.file("target"), dir.file("link"));
+  expect_refused(Bus::create_if_missing(dir.file("link"), {}, false, false),
+                 Errc::not_a_regular_file, {"symbolic link"});
+  EXPECT_FALSE(std::filesystem::exists(dir.file("target")));
+}
+
+// Opening: each refusal names what it is about.
+
+TEST(Open, ANameThatIsNotThereIsRefusedWithTheRemedy) {
+  const TempDir dir;
+  expect_refused(Bus::open(dir.file("none")), {ENOENT, std::generic_category()},
+                 {dir.file("none"), "No such file", "shmifctl create"});
+}
+
+TEST(Open, DirectoriesFifosDevicesAndSymbolicLinksAreRefusedAndNeverWaitedFor) {
+  const TempBus bus;
+  std::filesystem::create_directory(bus.file("dir"));
+  std::filesystem::create_symlink(bus.path(), bus.file("link"));
+  ASSERT_EQ(mkfifo(bus.file("fifo").c_str(), 0600), 0);
+  for (const Access access : {Access::read_only, Access::read_write}) {
+    for (const std::string& path :
+         {bus.file("dir"), bus.file("link"), bus.file("fifo"), std::string("/dev/null")}) {
+      expect_refused(Bus::open(path, access), Errc::not_a_regular_file, {path});
+    }
+  }
+}
+
+TEST(Open, AForeignFileIsRefusedNamingBothMagics) {
+  const TempDir dir;
+  std::ofstream(dir.file("text")) << "hello, world, I am not a bus at all";
+  expect_refused(Bus::open(dir.file("text")), Errc::not_a_bus,
+                 {"0x77202c6f6c6c6568", "0x73756266696d6873"});
+  std::ofstream(dir.file("short")) << "abc";
+  expect_refused(Bus::open(dir.file("short")), Errc::not_a_bus, {dir.file("short")});
+  std::ofstream(dir.file("empty")).flush();
+  expect_refused(Bus::open(dir.file("empty")), Errc::not_ready, {"empty", "--create"});
+}
+
+TEST(Open, AnotherLayoutIsRefusedNamingBoth) {
+  const TempBus bus;
+  patch(bus.path(), offsetof(bus::BusHeader, layout_signature), std::uint32_t{0x51c20003});
+  char ours[16];
+  std::snprintf(ours, sizeof ours, "0x%x", bus::kLayoutSignature);
+  expect_refused(Bus::open(bus.path()), Errc::wrong_layout, {bus.path(), "0x51c20003", ours});
+}
+
+TEST(Open, ABusWhoseCreatorDiedHalfWayIsRefused) {
+  const TempBus bus;
+  patch(bus.path(), offsetof(bus::BusHeader, ready), std::uint32_t{0});
+  expect_refused(Bus::open(bus.path()), Errc::not_ready, {bus.path(), "never completed"});
+}
+
+TEST(Open, ATruncatedOrExtendedFileIsRefusedNamingBothSizes) {
+  const TempBus bus(small_ring());
+  const auto size = std::filesystem::file_size(bus.path());
+  for (const auto other :
+       {size - 1, size + 1, size / 2, std::uintmax_t{4096}, std::uintmax_t{100}}) {
+    std::filesystem::resize_file(bus.path(), other);
+    expect_refused(Bus::open(bus.path()), other < 4096 ? Errc::not_ready : Errc::wrong_size, {});
+    std::filesystem::resize_file(bus.path(), size);
+    if (other < size) break;
+  }
+  const TempBus longer(small_ring());
+  std::filesystem::resize_file(longer.path(), size + 4096);
+  expect_refused(Bus::open(longer.path()), Errc::wrong_size,
+                 {std::to_string(size), std::to_string(size + 4096)});
+}
+
+TEST(Open, ADamagedGeometryIsRefused) {
+  const auto refused = [](std::size_t offset, auto value) {
+    const TempBus bus(small_ring());
+    patch(bus.path(), offset, value);
+    EXPECT_FALSE(Bus::open(bus.path())) << "offset " << offset;
+    EXPECT_FALSE(Port().attach(bus.path())) << "offset " << offset;
+  };
+  refused(offsetof(bus::BusHeader, ring_bytes), std::uint64_t{0});
+  refused(offsetof(bus::BusHeader, ring_bytes), std::uint64_t{1} << 63U);
+  refused(offsetof(bus::BusHeader, ring_bytes), std::uint64_t{65537});
+  refused(offsetof(bus::BusHeader, ring_offset), std::uint32_t{4096});
+  refused(offsetof(bus::BusHeader, slot_count), std::uint32_t{100'000});
+  refused(offsetof(bus::BusHeader, mtu), std::uint32_t{0xffffffff});
+  refused(offsetof(bus::BusHeader, max_record), std::uint32_t{0xffffffff});
+  refused(offsetof(bus::BusHeader, record_align), std::uint32_t{0});
+  refused(offsetof(bus::BusHeader, flow), std::uint32_t{7});
+}
+
+TEST(Open, ACopyIsRefusedForUseAndShownWithAWarning) {
+  const TempBus bus;
+  std::filesystem::copy_file(bus.path(), bus.file("copy"));
+  Port port;
+  expect_refused(port.attach(bus.file("copy")), Errc::copied_file, {bus.file("copy"), "inode"});
+  expect_refused(Bus::open(bus.file("copy"), Access::read_write), Errc::copied_file, {});
+  const auto seen = Bus::open(bus.file("copy"));
+  ASSERT_TRUE(seen);
+  EXPECT_THAT(seen->warning(), HasSubstr("copy"));
+}
+
+TEST(Open, ARenamedBusIsTheSameBus) {
+  const TempBus bus;
+  Port port = port_on(bus.path());
+  std::filesystem::rename(bus.path(), bus.file("moved"));
+  EXPECT_EQ(Bus::open(bus.file("moved")).value().info().ports.size(), 1U);
+  EXPECT_FALSE(port.link().value().still_named);
+}
+
+TEST(Open, AFileThatMayOnlyBeReadCanBeLookedAtButNotRepairedOrAttachedTo) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to become somebody else";
+  const TempBus bus({.ring_bytes = 64U << 10U, .mode = 0644});
+  std::filesystem::permissions(std::filesystem::path(bus.path()).parent_path(),
+                               std::filesystem::perms(0755));
+  EXPECT_EQ(Child([&] {
+              if (setuid(65534) != 0) return 9;
+              const auto seen = Bus::open(bus.path());
+              if (!seen || !seen->audit().clean()) return 1;
+              if (Bus::open(bus.path(), Access::read_write)) return 2;
+              const auto attached = Port().attach(bus.path());
+              if (attached || attached.error().code != std::errc::permission_denied) return 3;
+              return attached.error().message.find("permission") != std::string::npos ? 0 : 4;
+            }).wait(),
+            0);
+}
+
+TEST(Open, TwoUsersShareABusWhereItsModeAllows) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to become somebody else";
+  const TempBus bus({.ring_bytes = 64U << 10U, .mode = 0666});
+  std::filesystem::permissions(std::filesystem::path(bus.path()).parent_path(),
+                               std::filesystem::perms(0755));
+  Port mine = port_on(bus.path());
+  EXPECT_EQ(Child([&] {
+              if (setuid(65534) != 0) return 9;
+              Port theirs = port_on(bus.path());
+              const std::vector<std::byte> frame(60, std::byte{0xff});
+              const FrameView view(frame);
+              return theirs.send({&view, 1}).error ? 1 : 0;
+            }).wait(),
+            0);
+  FrameBatch in;
+  EXPECT_EQ(mine.receive(in).frames, 1U);
+}
+
+// destroy
+
+TEST(Destroy, RefusesWhileLivePortsAreAttachedNamingOneUnlessForced) {
+  const TempBus bus;
+  Port port;
+  ASSERT_TRUE(port.attach(bus.path()));
+  expect_refused(Bus::destroy(bus.path(), false), Errc::busy,
+                 {port.name(), std::to_string(getpid()), "--force"});
+  EXPECT_TRUE(Bus::destroy(bus.path(), true));
+  EXPECT_FALSE(std::filesystem::exists(bus.path()));
+  EXPECT_FALSE(port.up()) << "who is attached goes on";
+}
+
+TEST(Destroy, DeadPortsAreNoHindrance) {
+  const TempBus bus;
+  Child([&] {
+    Port port = port_on(bus.path());
+    raise(SIGKILL);
+    return 0;
+  }).wait();
+  ASSERT_TRUE(eventually([&] { return !bus.info().ports.at(0).live; }));
+  EXPECT_TRUE(Bus::destroy(bus.path(), false));
+}
+
+TEST(Destroy, NeverRemovesWhatIsNoBus) {
+  const TempDir dir;
+  std::ofstream(dir.file("notes")) << "my notes";
+  EXPECT_FALSE(Bus::destroy(dir.file("notes"), false));
+  EXPECT_FALSE(Bus::destroy(dir.file("notes"), true));
+  EXPECT_TRUE(std::filesystem::exists(dir.file("notes")));
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,117 @@
+// Follower: listens where the file may only be read, and disturbs nothing.
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <iterator>
+
+#include "tests/support/child_process.hpp"
+#include "tests/support/numbered_frames.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+std::string content(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+void send(Port& port, std::uint32_t first, std::size_t count, std::size_t size = 60) {
+  NumberedBatch frames(1522);
+  frames.fix_size(size);
+  ASSERT_FALSE(port.send(frames.make(1, first, count)).error);
+}
+
+TEST(Follower, HearsEveryFrameWhoeverItIsFor) {
+  const TempBus bus;
+  Port port = port_on(bus.path());
+  Follower follower = Follower::open(bus.path(), Start::now).value();
+  NumberedBatch frames(60);
+  port.send(frames.make(1, 0, 1, *MacAddress::parse("02:00:00:00:99:99")));
+  FrameBatch in;
+  EXPECT_EQ(follower.receive(in).frames, 1U);
+}
+
+TEST(Follower, StartsWithTheNextFrameOrTheOldestAsAsked) {
+  const TempBus bus;
+  Port port = port_on(bus.path());
+  send(port, 0, 5);
+  Follower now = Follower::open(bus.path(), Start::now).value();
+  Follower oldest = Follower::open(bus.path(), Start::oldest).value();
+  FrameBatch in;
+  EXPECT_EQ(now.receive(in).frames, 0U);
+  EXPECT_EQ(oldest.receive(in).frames, 5U);
+}
+
+TEST(Follower, WaitEndsWhenAFrameComesAndAtTheTimeOut) {
+  const TempBus bus;
+  Port port = port_on(bus.path());
+  Follower follower = Follower::open(bus.path(), Start::now).value();
+  EXPECT_FALSE(follower.wait(std::chrono::milliseconds(1)));
+  std::jthread sender([&] { send(port, 0, 1); });
+  EXPECT_TRUE(follower.wait(std::chrono::nanoseconds::max()));
+}
+
+TEST(Follower, AnOverrunIsToldAndCounted) {
+  const TempBus bus(small_ring());
+  Port port = port_on(bus.path());
+  Follower follower = Follower::open(bus.path(), Start::now).value();
+  for (std::uint32_t i = 0; i < 300; ++i) send(port, i, 1, 1000);
+  FrameBatch in(256);
+  const ReceiveResult got = follower.receive(in);
+  EXPECT_GT(got.lost, 0U);
+  EXPECT_EQ(got.frames + got.lost, 300U);
+  EXPECT_EQ(follower.counters().lost_frames, got.lost);
+  EXPECT_EQ(follower.counters().overruns, 1U);
+}
+
+TEST(Follower, AnUnprivilegedUserMayFollowAFileThatHeMayOnlyReadAndChangesNothing) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to become somebody else";
+  const TempBus bus({.ring_bytes = 64U << 10U, .mode = 0444});
+  ASSERT_EQ(chmod(bus.path().substr(0, bus.path().rfind('/')).c_str(), 0755), 0);
+  Port port = port_on(bus.path());
+  send(port, 0, 10);
+  const std::string before = content(bus.path());
+  struct stat then{};
+  ASSERT_EQ(stat(bus.path().c_str(), &then), 0);
+  EXPECT_EQ(Child([&] {
+              if (setgid(65534) != 0 || setuid(65534) != 0) return 9;
+              Follower follower = Follower::open(bus.path(), Start::oldest).value();
+              FrameBatch in;
+              if (follower.receive(in).frames != 10) return 1;
+              for (const FrameView& f : in.frames()) {
+                if (!check_numbered(f)) return 2;
+              }
+              return follower.wait(std::chrono::milliseconds(20)) ? 3 : 0;
+            }).wait(),
+            0);
+  EXPECT_TRUE(before == content(bus.path())) << "a byte of the file changed";
+  struct stat now{};
+  ASSERT_EQ(stat(bus.path().c_str(), &now), 0);
+  EXPECT_EQ(now.st_mtim.tv_nsec, then.st_mtim.tv_nsec);
+  EXPECT_EQ(now.st_mtim.tv_sec, then.st_mtim.tv_sec);
+}
+
+TEST(Follower, InTheChildOfAForkAnswersForked) {
+  const TempBus bus;
+  Follower follower = Follower::open(bus.path(), Start::now).value();
+  EXPECT_EQ(Child([&] {
+              FrameBatch in;
+              if (follower.wait(std::chrono::nanoseconds::max())) return 1;
+              return follower.receive(in).error == Errc::forked ? 0 : 2;
+            }).wait(),
+            0);
+}
+
+TEST(Follower, RefusesWhatIsNoBus) {
+  EXPECT_EQ(Follower::open("/dev/null", Start::now).error().code, Errc::not_a_regular_file);
+  EXPECT_TRUE(Follower::open("/dev/shm/no/such/bus", Start::now).error().code ==
+              std::errc::no_such_file_or_directory);
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,228 @@
+// Receiver: a thread that hands frames to a callback, and how it ends.
+
+#include "shmif/receiver.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <memory>
+#include <stdexcept>
+
+#include "shmif/log.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/numbered_frames.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+struct ReceiverRig {
+  std::error_code send(std::uint32_t sequence, std::size_t count = 1) {
+    return sender.send(frames.make(1, sequence, count)).error;
+  }
+  TempBus bus;
+  Port sender = port_on(bus.path(), {.name = "sender"});
+  Port port = port_on(bus.path(), {.name = "port"});
+  NumberedBatch frames{60};
+};
+
+TEST(Receiver, HandsEveryFrameToTheCallbackInOrder) {
+  ReceiverRig rig;
+  std::atomic<std::uint32_t> next{0};
+  Receiver receiver(rig.port, [&](std::span<const FrameView> frames) {
+    for (const FrameView& f : frames) EXPECT_EQ(check_numbered(f).value().sequence, next++);
+  });
+  for (std::uint32_t i = 0; i < 1000; i += 10) {
+    ASSERT_FALSE(rig.send(i, 10));
+    if (i % 100 == 0) {
+      EXPECT_TRUE(eventually([&] { return next == i + 10; }));  // let it fall asleep
+    }
+  }
+  EXPECT_TRUE(eventually([&] { return next == 1000; }));
+  EXPECT_TRUE(receiver.running());
+  receiver.stop();
+  EXPECT_FALSE(receiver.running());
+  EXPECT_FALSE(receiver.error());
+}
+
+TEST(Receiver, NoCallbackRunsAfterStopHasReturned) {
+  for (unsigned round = 0; round < 50; ++round) {
+    ReceiverRig rig;
+    std::atomic<bool> stopped{false};
+    std::atomic<bool> late{false};
+    std::atomic<std::uint64_t> calls{0};
+    Receiver receiver(rig.port, [&](auto) {
+      ++calls;
+      if (stopped) late = true;
+    });
+    std::jthread flood([&](const std::stop_token& stop) {
+      NumberedBatch frames(60);
+      for (std::uint32_t i = 0; !stop.stop_requested(); ++i) rig.sender.send(frames.make(1, i, 1));
+    });
+    ASSERT_TRUE(eventually([&] { return calls > round % 5; }));
+    receiver.stop();
+    stopped = true;
+    const std::uint64_t after = calls;
+    for (unsigned i = 0; i < 1000; ++i) std::this_thread::yield();
+    EXPECT_FALSE(late);
+    EXPECT_EQ(calls, after);
+  }
+}
+
+TEST(Receiver, StopWakesItFromADeepSleepAndMayComeFromSeveralThreads) {
+  ReceiverRig rig;
+  const RawBus raw(rig.bus.path());
+  Receiver receiver(rig.port, [](auto) {});
+  const unsigned slot = rig.port.slot();
+  ASSERT_TRUE(eventually(
+      [&] { return (bus::load_seq_cst(raw.header().deep_sleepers[0]) >> slot & 1U) != 0; }));
+  {
+    std::jthread other([&] { receiver.stop(); });
+    receiver.stop();
+  }
+  EXPECT_FALSE(receiver.running());
+  receiver.stop();  // again: nothing
+}
+
+TEST(Receiver, StopInsideTheCallbackDoesNotDeadlockAndIsTheLastCall) {
+  ReceiverRig rig;
+  std::unique_ptr<Receiver> receiver;
+  std::atomic<bool> made{false};
+  std::atomic<unsigned> calls{0};
+  receiver = std::make_unique<Receiver>(rig.port, [&](auto) {
+    while (!made) std::this_thread::yield();
+    ++calls;
+    receiver->stop();
+  });
+  made = true;
+  ASSERT_FALSE(rig.send(0));
+  EXPECT_TRUE(eventually([&] { return !receiver->running(); }));
+  ASSERT_FALSE(rig.send(1));
+  receiver.reset();
+  EXPECT_EQ(calls, 1U);
+}
+
+TEST(Receiver, ACallbackThatThrowsEndsItWithAReportedError) {
+  set_log_level("off");
+  for (const bool standard : {true, false}) {
+    ReceiverRig rig;
+    std::atomic<unsigned> calls{0};
+    Receiver receiver(rig.port, [&](auto) {
+      ++calls;
+      if (standard) throw std::runtime_error("enough");
+      throw 42;
+    });
+    ASSERT_FALSE(rig.send(0));
+    EXPECT_TRUE(eventually([&] { return !receiver.running(); }));
+    EXPECT_EQ(receiver.error(), Errc::link_ended);
+    ASSERT_FALSE(rig.send(1));
+    receiver.stop();
+    EXPECT_EQ(calls, 1U);
+    EXPECT_EQ(receiver.error(), Errc::link_ended) << "still known after stop()";
+  }
+  set_log_level("warning");
+}
+
+TEST(Receiver, ThePortCanGoDownAndBeDetachedAfterStop) {
+  ReceiverRig rig;
+  std::atomic<unsigned> heard{0};
+  {
+    Receiver receiver(rig.port,
+                      [&](auto frames) { heard += static_cast<unsigned>(frames.size()); });
+    ASSERT_FALSE(rig.send(0));
+    EXPECT_TRUE(eventually([&] { return heard == 1; }));
+    receiver.stop();
+    EXPECT_FALSE(rig.port.down());
+    EXPECT_FALSE(rig.port.detach());
+  }
+  EXPECT_EQ(rig.bus.info().ports.size(), 1U);
+  ASSERT_TRUE(rig.port.attach(rig.bus.path())) << "and serve another receiver";
+  EXPECT_FALSE(rig.port.up());
+  Receiver again(rig.port, [&](auto frames) { heard += static_cast<unsigned>(frames.size()); });
+  ASSERT_FALSE(rig.send(1));
+  EXPECT_TRUE(eventually([&] { return heard == 2; }));
+}
+
+TEST(Receiver, WaitsWhileThePortIsDownAndGoesOnWhenItIsUp) {
+  ReceiverRig rig;
+  ASSERT_FALSE(rig.port.down());
+  std::atomic<unsigned> heard{0};
+  Receiver receiver(rig.port, [&](auto frames) { heard += static_cast<unsigned>(frames.size()); });
+  ASSERT_FALSE(rig.send(0));
+  ASSERT_FALSE(rig.port.up());
+  ASSERT_FALSE(rig.send(1));
+  EXPECT_TRUE(eventually([&] { return heard == 1; })) << "not what passed while it was down";
+  EXPECT_TRUE(receiver.running());
+}
+
+TEST(Receiver, ThePortMayGoDownAndUpWhileItRunsAndNothingIsHeardTwiceOrUncounted) {
+  ReceiverRig rig;
+  std::atomic<std::int64_t> latest{-1};
+  std::atomic<std::uint64_t> heard{0};
+  std::atomic<unsigned> disorder{0};
+  Receiver receiver(rig.port, [&](std::span<const FrameView> frames) {
+    for (const FrameView& f : frames) {
+      const auto n = check_numbered(f);
+      if (!n || n->sequence <= latest) ++disorder;
+      if (n) latest = n->sequence;
+      ++heard;
+    }
+  });
+  constexpr std::uint32_t kFrames = kSanitized ? 5'000 : 100'000;
+  std::jthread flood([&] {
+    NumberedBatch frames(60);
+    for (std::uint32_t i = 0; i < kFrames; i += 5) rig.sender.send(frames.make(1, i, 5));
+  });
+  for (unsigned i = 0; i < 300; ++i) {
+    EXPECT_FALSE(rig.port.down());
+    EXPECT_FALSE(rig.port.up());
+    std::this_thread::yield();
+  }
+  flood.join();
+  EXPECT_TRUE(eventually([&] { return passed(rig.port.counters()) == kFrames; }));
+  receiver.stop();
+  EXPECT_EQ(disorder, 0U);
+  EXPECT_EQ(rig.port.counters().rx_frames, heard);
+  EXPECT_EQ(passed(rig.port.counters()), kFrames);
+}
+
+TEST(Receiver, APortWithoutABusEndsItWithTheError) {
+  Port port;
+  Receiver receiver(port, [](auto) {});
+  EXPECT_TRUE(eventually([&] { return !receiver.running(); }));
+  EXPECT_EQ(receiver.error(), Errc::not_linked);
+}
+
+TEST(Receiver, ABrokenRingEndsItWithTheErrorAfterSomePatienceInsteadOfLooping) {
+  ReceiverRig rig;
+  const RawBus raw(rig.bus.path());
+  Receiver receiver(rig.port, [](auto) {});
+  raw.ring().record(0).word = 0x1234;
+  rig.sender.send(rig.frames.make(1, 0, 1));
+  rig.port.interrupt();
+  EXPECT_TRUE(eventually([&] { return !receiver.running(); }));
+  EXPECT_EQ(receiver.error(), Errc::corrupt);
+  EXPECT_GT(receiver.failed_waits(), 1U);
+}
+
+TEST(Receiver, ItsStopTokenTellsTheCallbackThatTheEndIsNear) {
+  ReceiverRig rig;
+  std::atomic<bool> inside{false};
+  std::unique_ptr<Receiver> receiver;
+  std::atomic<bool> made{false};
+  receiver = std::make_unique<Receiver>(rig.port, [&](auto) {
+    while (!made) std::this_thread::yield();
+    const std::stop_token token = receiver->stop_token();
+    inside = true;
+    while (!token.stop_requested()) std::this_thread::yield();
+  });
+  made = true;
+  ASSERT_FALSE(rig.send(0));
+  ASSERT_TRUE(eventually([&] { return inside.load(); }));
+  receiver->stop();
+  EXPECT_FALSE(receiver->running());
+}
+
+}  // namespace
+}  // namespace shmif::test
