@@ -39,11 +39,9 @@ if(TARGET shmif_tap)
     tap/descriptor.hpp
     tap/device_counters.hpp
     tap/guest.hpp
-    tap/interface_watch.hpp
     tap/netlink.hpp
     tap/netns.hpp
     tap/packet_link.hpp
-    tap/ping_responder.hpp
     tap/tap_link.hpp)
 endif()
 

@@ -22,7 +22,6 @@
 #include "tap/bridge.hpp"
 #include "tap/netlink.hpp"
 #include "tap/packet_link.hpp"
-#include "tap/ping_responder.hpp"
 #include "tap/tap_link.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/tap/packet_peer.hpp"
@@ -233,6 +232,14 @@ INSTANTIATE_TEST_SUITE_P(Links, BridgeLive,
                                            Kind{true, false, "TapPacket"},
                                            Kind{false, false, "PacketPacket"}),
                          [](const auto& kind) { return kind.param.name; });
+
+Interceptor ping_responder(MacAddress self) {
+  return [self](const FrameView& frame, AnyLink& back) {
+    std::array<std::byte, kPingFrameBytes> bytes{};
+    const auto reply = answer_ping(frame, self, bytes);
+    return reply && back.send({&*reply, 1}).taken == 1;
+  };
+}
 
 /// Two hosts on one bus, each with a bridge of its own, as two `exec` processes have.
 TEST_P(BridgeLive, TwoBridgesShareABus) {
