@@ -60,8 +60,10 @@ int play_on_futex(const std::string& path, Progress& progress, unsigned side,
       const auto batch = frames.make(side, static_cast<std::uint32_t>(round), 1);
       const std::uint64_t mine = lock.acquire();
       writer.append(mine, batch, bus::record_bytes(batch[0].size()), 1);
+      const bus::Wanted sleepers =
+          bell.collect(batch, writer.batch_position(), writer.batch_number());
       lock.release(mine);
-      bell.ring(batch);
+      bell.wake(sleepers);
     } else {
       while (tally.frames < (round + 1 + side) / 2) {
         for (std::uint64_t i = 0; i < round % 64; ++i) bus::cpu_relax();  // vary who is first
