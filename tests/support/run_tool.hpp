@@ -228,6 +228,13 @@ inline ToolResult run_tool(std::vector<std::string> arguments, std::string input
   return run_program(std::move(arguments), std::move(input), at_most);
 }
 
+/// Whether an ordinary user may execute the program at all (a build tree below /root is closed).
+inline bool others_can_run_tool() {
+  return run_program({"setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups",
+                      shmifctl_path(), "--version"})
+             .status == 0;
+}
+
 /// A directory of its own for one test, removed with everything in it.
 class TemporaryDirectory {
  public:

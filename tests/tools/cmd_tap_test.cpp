@@ -1,6 +1,7 @@
 // tap: devices of other network namespaces on one bus, with unmodified programs talking over it.
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 
@@ -137,6 +138,29 @@ TEST_F(TapCommand, HearsWhatIsForOthersOnlyWhileSomebodyListensInOnTheDevice) {
   EXPECT_TRUE(becomes(true));
   ASSERT_TRUE(space.netlink().set_promiscuous("lab0", false));
   EXPECT_TRUE(becomes(false));
+}
+
+TEST_F(TapCommand, AnOrdinaryUserPutsARootlessContainerOnTheBus) {
+  if (!others_can_run_tool()) GTEST_SKIP() << "another user cannot run " << shmifctl_path();
+  ASSERT_EQ(chmod(directory.path().c_str(), 0777), 0);
+  // In a mount namespace of its own /dev/net/tun is open to everybody, as on most distributions.
+  const std::string script =
+      "mount -t tmpfs none /mnt && mknod /mnt/tun c 10 200 && chmod 666 /mnt/tun &&\n"
+      "mount --bind /mnt/tun /dev/net/tun || exit 99\n"
+      "exec setpriv --reuid 1000 --regid 1000 --clear-groups sh -c '\n"
+      "  unshare -rn sleep 30 & container=$!\n"
+      "  while [ \"$(readlink /proc/$container/ns/net)\" = \"$(readlink /proc/self/ns/net)\" ]; "
+      "do\n"
+      "    kill -0 $container || exit 99; sleep 0.02\n"
+      "  done\n"
+      "  \"$1\" tap \"$2\" --create --netns $container --ip 198.18.0.9/24 & host=$!\n"
+      "  \"$1\" wait \"$2\" --port tap0 --timeout 10; status=$?\n"
+      "  kill $host && wait $host && kill $container; exit $status' sh \"$1\" \"$2\"";
+  const ToolResult result =
+      run_program({"unshare", "--mount", "sh", "-c", script, "sh", shmifctl_path(), bus});
+  if (result.status == 99) GTEST_SKIP() << "no user namespaces for ordinary users: " << result.err;
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("tap0 is on"), std::string::npos) << result.out;
 }
 
 TEST_F(TapCommand, ADeviceThatIsDeletedEndsItWithAnError) {
