@@ -36,9 +36,9 @@ byte claims;              /* that stand, of processes that may still commit */
 
 #define WAKE atomic { asleep = false; asleep_deep = false }
 
-/* Bell::ring_deep, before a commit: wakes, and leaves the deep bit to the sleeper. A ringer that dies
+/* Bell::wake_deep, before a commit: wakes, and leaves the deep bit to the sleeper. A ringer that dies
  * before the wake has so taken nothing away. */
-inline ring_deep() {
+inline wake_deep() {
   if
   :: deep ->
 #ifdef SKIP_KEEPING_DEEP
@@ -50,42 +50,38 @@ inline ring_deep() {
   fi
 }
 
-/* Bell::ring, after a commit: who clears the bit owes the wake. */
-inline ring() {
+/* Bell::collect, after a commit and before the unlock: who clears the bit owes the wake. */
+inline collect() {
   if
-  :: atomic { sleeping -> sleeping = false }
+  :: atomic { sleeping -> sleeping = false; owed = true }
 #ifdef SKIP_KEEPING_DEEP
-     deep = false;
+     deep = false
 #endif
-     futex++;
-     WAKE
   :: !sleeping
   fi
 }
 
 proctype Ringer(byte me) {
   byte mine, seen;
-  bool claimed, done;
+  bool claimed, done, owed;
 
   {
     do
     :: !done ->
 #ifndef SKIP_RING_BEFORE_COMMIT
-       ring_deep(); /* most of it outside of the lock */
+       wake_deep(); /* most of it outside of the lock */
 #endif
        if
        :: atomic { lock == 0 -> acquisitions++; lock = acquisitions; mine = lock }
        :: atomic { lock != 0 && taken < TAKEOVERS -> taken++; acquisitions++; lock = acquisitions; mine = lock }
        fi;
 #ifndef SKIP_RING_BEFORE_COMMIT
-       ring_deep(); /* D3 */
+       wake_deep(); /* D3 */
 #endif
        seen = committed;
        if
        :: true
-#ifdef NO_ROOM_TOO
        :: claims > 0 -> goto unlock /* the claims of others leave no room */
-#endif
        fi;
        claims++;
        claimed = true;
@@ -100,6 +96,10 @@ proctype Ringer(byte me) {
        :: else
        fi;
        atomic { claims--; claimed = false }
+       if
+       :: done -> collect()
+       :: else
+       fi;
 unlock:
        atomic {
          if
@@ -109,13 +109,12 @@ unlock:
          mine = 0; seen = 0
        }
        if
-       :: done -> ring()
-       :: !done ->
-#ifdef NO_ROOM_TOO
-          break
-#else
-          skip
-#endif
+       :: owed -> futex++; WAKE; owed = false /* Bell::wake */
+       :: !owed
+       fi;
+       if
+       :: done || claims == 0
+       :: !done -> break /* no room: the sender is told */
        fi
     :: done -> break
     od
@@ -162,7 +161,7 @@ proctype Port() {
      :: else
      fi;
 #endif
-#ifdef LOOK_AT_CLAIMS
+#ifndef SKIP_LOOK_AT_CLAIMS
      if
      :: go_deep && (claims != 0) -> deep = false; go_deep = false
      :: else
