@@ -195,11 +195,10 @@ class Capture {
         sink_(wanted) {}
 
   int run() {
-    const StopSignals stop;
     const Clock::time_point begin = Clock::now();
     FrameBatch batch(kBatchFrames, kBatchBytes);
     int code = kDone;
-    while (!stop.stopped() && counts_.captured < wanted_.frames && !sink_.failed()) {
+    while (!stop_.stopped() && counts_.captured < wanted_.frames && !sink_.failed()) {
       batch.clear();
       const ReceiveResult received = source_.receive(batch);
       counts_.lost += received.lost;
@@ -214,7 +213,7 @@ class Capture {
       if (left.count() <= 0 && history_end_ == 0) break;
       if (received.frames == 0) {
         sink_.flush();
-        source_.wait(stop, left);
+        source_.wait(stop_, left);
       }
     }
     progress_.clear();
@@ -265,6 +264,7 @@ class Capture {
   const Wanted& wanted_;
   FrameFilter filter_;
   std::uint64_t history_end_;
+  StopSignals stop_;  // before the port is seen on the bus: who sees it may signal
   Source source_;
   Sink sink_;
   Progress progress_;

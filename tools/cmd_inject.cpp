@@ -56,6 +56,7 @@ class Replay {
   int run() {
     // The file first: it would be wrong to appear on the bus with nothing to send.
     PcapReader reader = open();
+    const StopSignals stop;
     PortOptions options;
     options.kind = LinkKind::inject;
     port_ = Port(options);
@@ -63,7 +64,6 @@ class Replay {
     if (const std::error_code error = port_.up()) {
       throw Exception(Error(error, "cannot send on " + path_ + ": " + error.message()));
     }
-    const StopSignals stop;
     int code = kDone;
     for (std::uint64_t round = 1; code == kDone && !stop.stopped(); ++round) {
       if (round > 1) reader = open();

@@ -54,11 +54,11 @@ std::error_code send_one(Port& port, const FrameView& frame, const StopSignals& 
 // ---- Answering ----
 
 int respond(const std::string& path, const std::optional<std::string>& name) {
+  const StopSignals stop;  // before the port is seen on the bus: who sees it may signal
   Port port = open_port(path, name);
   std::printf("answering on %s as %s (%s)\n", path.c_str(), port.name().c_str(),
               port.mac().to_string().c_str());
   std::fflush(stdout);
-  const StopSignals stop;
   FrameBatch batch;
   std::uint64_t answered = 0;
   while (!stop.stopped()) {
@@ -144,27 +144,26 @@ class Asker {
   }
 
   int run() {
-    const StopSignals stop;
     if (!wanted_.json) {
       std::printf("ping %s on %s from %s\n", target_.text.c_str(), wanted_.path.c_str(),
                   port_.mac().to_string().c_str());
     }
-    while (sent_at_.size() < wanted_.count && !stop.stopped()) {
-      if (const std::error_code error = ask(stop)) return fail(broken(wanted_.path, error));
+    while (sent_at_.size() < wanted_.count && !stop_.stopped()) {
+      if (const std::error_code error = ask()) return fail(broken(wanted_.path, error));
       const bool last = sent_at_.size() == wanted_.count;
       const nanoseconds pause =
           last || wanted_.interval.count() == 0 ? wanted_.timeout : wanted_.interval;
       // With no interval, and after the last request, an answer ends the wait.
       const bool until_answered = last || wanted_.interval.count() == 0;
-      if (const std::error_code error = listen(sent_at_.back() + pause, until_answered, stop)) {
+      if (const std::error_code error = listen(sent_at_.back() + pause, until_answered)) {
         return fail(broken(wanted_.path, error));
       }
     }
-    return report(stop.signal());
+    return report(stop_.signal());
   }
 
  private:
-  std::error_code ask(const StopSignals& stop) {
+  std::error_code ask() {
     std::array<std::byte, kPingFrameBytes> bytes;
     sent_at_.push_back(Clock::now());
     write_ping({.destination = target_.mac,
@@ -174,14 +173,14 @@ class Asker {
                 .sequence = static_cast<std::uint32_t>(sent_at_.size() - 1),
                 .sent_ns = static_cast<std::uint64_t>(sent_at_.back().time_since_epoch().count())},
                bytes);
-    return send_one(port_, {bytes.data(), bytes.size()}, stop);
+    return send_one(port_, {bytes.data(), bytes.size()}, stop_);
   }
 
   /// Takes answers until `end`; with `until_answered`, only until all requests that can be answered
   /// are.
-  std::error_code listen(Clock::time_point end, bool until_answered, const StopSignals& stop) {
+  std::error_code listen(Clock::time_point end, bool until_answered) {
     FrameBatch batch;
-    while (!stop.stopped()) {
+    while (!stop_.stopped()) {
       batch.clear();
       const ReceiveResult received = port_.receive(batch);
       const Clock::time_point now = Clock::now();
@@ -190,7 +189,7 @@ class Asker {
       if ((until_answered && all_answered()) || now >= end) break;
       if (received.frames == 0) {
         std::fflush(stdout);
-        await(port_, stop, end - now);
+        await(port_, stop_, end - now);
       }
     }
     return {};
@@ -293,6 +292,7 @@ class Asker {
 
   const Wanted& wanted_;
   Target target_;
+  StopSignals stop_;  // before the port is seen on the bus
   Port port_;
   std::uint32_t id_ = 0;
   std::vector<Clock::time_point> sent_at_;  ///< by sequence number

@@ -184,6 +184,23 @@ TEST(Dump, StoppingSignalsEndItWithTheCountsAndZero) {
   }
 }
 
+TEST(Dump, AScriptThatRunsItInTheBackgroundEndsItWithSigint) {
+  const BusRig rig;
+  // The shell starts its background jobs with SIGINT ignored.
+  Tool tool({"sh", "-c",
+             shmifctl_path() + " dump " + rig.path() + " --name ear & echo $! >" + rig.file("pid") +
+                 "; wait $!; echo exit $?"});
+  ASSERT_TRUE(rig.wait_for_port("ear"));
+  pid_t pid = 0;
+  std::ifstream(rig.file("pid")) >> pid;
+  ASSERT_GT(pid, 0);
+  kill(pid, SIGINT);
+  const ToolResult r = tool.finish();
+  EXPECT_FALSE(r.timed_out);
+  EXPECT_EQ(r.out, "exit 0\n") << r.err;
+  if (r.timed_out) kill(pid, SIGKILL);
+}
+
 TEST(Dump, NeverOverwritesABus) {
   const BusRig rig;
   const ToolResult r = run_program(dump(rig, {"-w", rig.path()}));
