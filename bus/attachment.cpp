@@ -105,7 +105,7 @@ struct Attachment::Impl {
   std::string warning;
   AttachOptions options;
   std::uint64_t token = process_token();
-  Descriptor fd;  ///< for probes and the inotify doorbell; holds no lock
+  UniqueFd fd;  ///< for probes and the inotify doorbell; holds no lock
   Mapping mapping;
   Ring ring;
   OwnedSlot owned;

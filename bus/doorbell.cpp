@@ -144,7 +144,7 @@ struct Sleeper::Helper {
   }
 
   PortSlot& slot;
-  Descriptor event{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  UniqueFd event{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   std::atomic<unsigned> armed{0};
   std::atomic<std::uint32_t> expected{0};
   std::jthread thread;
@@ -225,7 +225,7 @@ void Sleeper::sleep(std::chrono::nanoseconds timeout) noexcept {
 int Sleeper::descriptor(int fd) noexcept {
   if (inotify_) return inotify_.get();
   if (helper_) return helper_->event.get();
-  inotify_ = Descriptor(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  inotify_ = UniqueFd(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   if (inotify_) {
     const std::string path = "/proc/self/fd/" + std::to_string(fd);
     if (inotify_add_watch(inotify_.get(), path.c_str(), IN_MODIFY) >= 0) return inotify_.get();

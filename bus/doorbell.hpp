@@ -32,9 +32,9 @@
 #include <system_error>
 #include <thread>
 
-#include "bus/descriptor.hpp"
 #include "bus/frame.hpp"
 #include "bus/ring.hpp"
+#include "bus/unique_fd.hpp"
 
 namespace shmif::bus {
 
@@ -123,7 +123,7 @@ class Sleeper {
   std::uint32_t futex_seen_ = 0;
   bool announced_ = false;
   std::chrono::steady_clock::time_point idle_since_{};
-  Descriptor inotify_;
+  UniqueFd inotify_;
   std::unique_ptr<Helper> helper_;
   std::error_code descriptor_error_;
 };

@@ -147,16 +147,16 @@ std::string proc_path(int fd) {
 
 /// A file in the directory of `path` that has no name, or none that lasts (`temporary` is set
 /// then).
-Result<Descriptor> open_unnamed(const std::string& path, std::string& temporary) {
+Result<UniqueFd> open_unnamed(const std::string& path, std::string& temporary) {
   const std::string directory = directory_of(path);
   // Mode 0 until fchmod: nobody opens it half made, whatever the umask.
-  Descriptor fd(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  UniqueFd fd(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   if (fd && access(proc_path(fd.get()).c_str(), F_OK) == 0) return fd;
   if (!fd && errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL) {
     return Error::from_errno(errno, "cannot create the bus " + path + " in directory " + directory);
   }
   temporary = path + ".XXXXXX";
-  fd = Descriptor(mkostemp(temporary.data(), O_CLOEXEC));
+  fd = UniqueFd(mkostemp(temporary.data(), O_CLOEXEC));
   if (!fd) {
     const int error = errno;
     temporary.clear();
@@ -202,7 +202,7 @@ Result<void> create_file(const std::string& path, const CreateOptions& options) 
 }
 
 Result<void> initialise_if_empty(const std::string& path, const CreateOptions& options) {
-  Descriptor fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   struct stat status{};
   // Whatever is wrong with the path, open_file says it better.
   if (!fd || fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode)) return {};
@@ -266,7 +266,7 @@ Result<void> check_identity(const std::string& path, const BusHeader& h, const s
 
 Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate_copies) {
   OpenFile file;
-  file.fd = Descriptor(
+  file.fd = UniqueFd(
       ::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!file.fd) {
     if (errno == ELOOP) {
@@ -332,10 +332,10 @@ Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate
   return file;
 }
 
-Result<Descriptor> reopen(int fd, const std::string& path, bool writable) {
+Result<UniqueFd> reopen(int fd, const std::string& path, bool writable) {
   const int flags = (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK;
-  Descriptor again(::open(proc_path(fd).c_str(), flags));
-  if (!again) again = Descriptor(::open(path.c_str(), flags | O_NOFOLLOW));
+  UniqueFd again(::open(proc_path(fd).c_str(), flags));
+  if (!again) again = UniqueFd(::open(path.c_str(), flags | O_NOFOLLOW));
   struct stat a{};
   struct stat b{};
   if (!again || fstat(fd, &a) != 0 || fstat(again.get(), &b) != 0) {

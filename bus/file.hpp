@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <string>
 
-#include "bus/descriptor.hpp"
 #include "bus/layout.hpp"
 #include "bus/result.hpp"
+#include "bus/unique_fd.hpp"
 
 namespace shmif::bus {
 
@@ -27,7 +27,7 @@ Result<void> initialise_if_empty(const std::string& path, const CreateOptions& o
 
 /// An open bus file whose header was checked.
 struct OpenFile {
-  Descriptor fd;
+  UniqueFd fd;
   BusHeader header;     ///< a private copy; only its (i) fields mean something
   std::string warning;  ///< why this file is a poor place for a bus; empty: it is not
 };
@@ -40,7 +40,7 @@ Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate
 
 /// A further description of the file behind `fd`, which shares no locks with it. Falls back to
 /// `path` where /proc is not mounted, and then makes sure that it is the same file.
-Result<Descriptor> reopen(int fd, const std::string& path, bool writable);
+Result<UniqueFd> reopen(int fd, const std::string& path, bool writable);
 
 /// "tmpfs", "overlay", ... or the number in hexadecimal.
 std::string file_system_name(std::uint64_t f_type);

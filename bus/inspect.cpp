@@ -137,7 +137,7 @@ Result<void> remove_file(const std::string& path) {
 
 /// With force, anything that begins like a bus.
 bool begins_like_a_bus(const std::string& path) {
-  const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   std::uint64_t magic = 0;
   return fd && pread(fd.get(), &magic, sizeof magic, 0) == static_cast<ssize_t>(sizeof magic) &&
          magic == kMagic;

@@ -26,7 +26,7 @@ set(SHMIF_PUBLIC_HEADERS
   shmif/ping.hpp
   shmif/port.hpp
   shmif/receiver.hpp
-  shmif/unique_fd.hpp
+  bus/unique_fd.hpp
   shmif/shmif.h)
 
 set(SHMIF_INSTALLED_TARGETS shmif)
@@ -36,7 +36,6 @@ if(TARGET shmif_tap)
   list(APPEND SHMIF_PUBLIC_HEADERS
     tap/bridge.hpp
     tap/cidr.hpp
-    tap/descriptor.hpp
     tap/device_counters.hpp
     tap/guest.hpp
     tap/netlink.hpp

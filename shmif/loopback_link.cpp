@@ -9,7 +9,7 @@
 #include <mutex>
 #include <vector>
 
-#include "shmif/unique_fd.hpp"
+#include "bus/unique_fd.hpp"
 
 namespace shmif {
 namespace {

@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "shmif/pcap_link.hpp"
-#include "shmif/unique_fd.hpp"
+#include "bus/unique_fd.hpp"
 
 namespace shmif {
 namespace {

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "shmif/pcap_link.hpp"
-#include "shmif/unique_fd.hpp"
+#include "bus/unique_fd.hpp"
 
 namespace shmif {
 namespace {

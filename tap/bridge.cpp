@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "tap/descriptor.hpp"
+#include "bus/unique_fd.hpp"
 #include "tap/device_counters.hpp"
 
 // How the loop turns
@@ -100,8 +100,8 @@ struct Watch {
 
 struct Bridge::Impl {
   BridgeOptions options;
-  Descriptor epoll;
-  Descriptor stop_event;
+  UniqueFd epoll;
+  UniqueFd stop_event;
   // Left, right, left, right. A deque, because epoll points to them.
   std::deque<Endpoint> endpoints;
   std::deque<Watch> watches;

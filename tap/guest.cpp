@@ -135,7 +135,7 @@ class Terminal {
   }
 
  private:
-  Descriptor file_;
+  UniqueFd file_;
 };
 
 std::string namespaces_forbidden(int number) {
@@ -156,9 +156,9 @@ std::string namespaces_forbidden(int number) {
 
 struct Guest::Impl {
   GuestOptions options;
-  Descriptor socket;
-  Descriptor signals;
-  Descriptor events;  ///< an epoll of all that dispatch() reads
+  UniqueFd socket;
+  UniqueFd signals;
+  UniqueFd events;  ///< an epoll of all that dispatch() reads
   std::optional<GuestWatch> watch;
   std::vector<GuestLink> links;
   std::vector<unsigned> indices;
@@ -194,7 +194,7 @@ struct Guest::Impl {
       return Error::from_errno(errno, "cannot make a pair of sockets");
     }
     socket.reset(pair[0]);
-    const Descriptor theirs(pair[1]);
+    const UniqueFd theirs(pair[1]);
     GuestPlan plan{options, {}, {}, ::geteuid()};
     ::pthread_sigmask(SIG_SETMASK, nullptr, &plan.command_mask);
     if (masked) plan.command_mask = mask_before;
@@ -224,7 +224,7 @@ struct Guest::Impl {
       }
       if (ready < 0) continue;
       GuestMessage m;
-      Descriptor fd;
+      UniqueFd fd;
       switch (hear(socket.get(), m, fd, false)) {
         case Heard::nothing: continue;
         case Heard::end:
@@ -243,7 +243,7 @@ struct Guest::Impl {
             m.text.data()};
   }
 
-  void add_link(const GuestMessage& m, Descriptor fd) {
+  void add_link(const GuestMessage& m, UniqueFd fd) {
     const auto number = static_cast<std::size_t>(m.a);
     if (number >= options.interfaces.size()) return;
     const GuestInterface& wanted = options.interfaces[number];
@@ -251,7 +251,7 @@ struct Guest::Impl {
     indices.push_back(static_cast<unsigned>(m.b));
   }
 
-  Result<void> open_watch(Descriptor fd) {
+  Result<void> open_watch(UniqueFd fd) {
     auto opened = GuestWatch::open(std::move(fd), indices);
     if (!opened) return std::move(opened).error();
     watch.emplace(*std::move(opened));
@@ -321,7 +321,7 @@ struct Guest::Impl {
   void obey_init() {
     for (;;) {  // until nothing more is there
       GuestMessage m;
-      Descriptor none;
+      UniqueFd none;
       switch (hear(socket.get(), m, none, false)) {
         case Heard::nothing: return;
         case Heard::end: end(); return;

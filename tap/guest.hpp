@@ -52,10 +52,10 @@
 #include <vector>
 
 #include "bus/result.hpp"
+#include "bus/unique_fd.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/mac.hpp"
 #include "tap/cidr.hpp"
-#include "tap/descriptor.hpp"
 
 namespace shmif::tap {
 
@@ -88,8 +88,8 @@ struct GuestOptions {
 struct GuestLink {
   std::string interface;  ///< its name in the guest
   LinkKind kind = LinkKind::tap;
-  Descriptor descriptor;  ///< tap: the TAP's file; veth: a packet socket bound to our end
-  MacAddress mac;         ///< the guest's
+  UniqueFd descriptor;  ///< tap: the TAP's file; veth: a packet socket bound to our end
+  MacAddress mac;       ///< the guest's
   std::uint32_t mtu = 0;
 };
 

@@ -17,7 +17,7 @@
 #include <optional>
 #include <sstream>
 
-#include "tap/descriptor.hpp"
+#include "bus/unique_fd.hpp"
 
 namespace shmif::tap {
 namespace {
@@ -30,7 +30,7 @@ std::string map_path(pid_t init, Kind kind) {
 
 /// Writes a file of /proc in one write, as id maps must be. Result: errno, 0 when done.
 int write_once(const std::string& path, const std::string& text) {
-  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (!file) return errno;
   const ssize_t n = ::write(file.get(), text.data(), text.size());
   if (n == static_cast<ssize_t>(text.size())) return 0;

@@ -103,7 +103,7 @@ class Init {
   /// when it died before PDEATHSIG was in force.
   void await(GuestSays what) {
     GuestMessage order;
-    Descriptor none;
+    UniqueFd none;
     if (hear(socket_, order, none, true) != Heard::message || order.what != what) ::_exit(0);
     if (what == GuestSays::mapped) single_id_ = order.a == 1;
   }
@@ -173,8 +173,8 @@ class Init {
     if (::pipe2(pipe.data(), O_CLOEXEC) != 0) {
       give_up(Error::from_errno(errno, "cannot start the command"));
     }
-    Descriptor read_end(pipe[0]);
-    Descriptor write_end(pipe[1]);
+    UniqueFd read_end(pipe[0]);
+    UniqueFd write_end(pipe[1]);
     command_ = ::fork();
     if (command_ < 0) give_up(Error::from_errno(errno, "cannot start the command"));
     if (command_ == 0) exec_command(write_end.get());
@@ -215,7 +215,7 @@ class Init {
     sigset_t child;
     ::sigemptyset(&child);
     ::sigaddset(&child, SIGCHLD);
-    const Descriptor children(::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
+    const UniqueFd children(::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
     for (;;) {  // runs until the command has ended or the supervisor has
       reap();
       std::array<pollfd, 2> ready{{{socket_, POLLIN, 0}, {children.get(), POLLIN, 0}}};
@@ -229,7 +229,7 @@ class Init {
 
   void obey() {
     GuestMessage order;
-    Descriptor none;
+    UniqueFd none;
     switch (hear(socket_, order, none, false)) {
       case Heard::nothing: return;
       case Heard::end: ::_exit(0);  // and the kernel kills everything in the namespace

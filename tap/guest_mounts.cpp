@@ -13,7 +13,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "tap/descriptor.hpp"
+#include "bus/unique_fd.hpp"
 
 namespace shmif::tap {
 namespace {
@@ -89,7 +89,7 @@ bool make_private(const std::string& path) {
 /// A private /run that still has the caller's /run/user/UID, where programs of its session live.
 bool make_run_private(uid_t outer_uid) {
   const std::string session = "/run/user/" + std::to_string(outer_uid);
-  const Descriptor kept(::open(session.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  const UniqueFd kept(::open(session.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!make_private("/run")) return false;
   if (kept) {
     (void)::mkdir("/run/user", 0755);

@@ -29,7 +29,7 @@ constexpr std::chrono::milliseconds kCarrierTime{5000};
 
 /// Writes a setting of /proc/sys; what is missing or read-only stays as it is.
 bool write_setting(const char* path, const char* value) {
-  const Descriptor file(::open(path, O_WRONLY | O_CLOEXEC));
+  const UniqueFd file(::open(path, O_WRONLY | O_CLOEXEC));
   const auto size = static_cast<ssize_t>(std::strlen(value));
   return file && ::write(file.get(), value, std::strlen(value)) == size;
 }
@@ -46,9 +46,9 @@ void tune_namespace() {
 }
 
 /// Creates a TAP device here and opens it.
-Result<Descriptor> open_tap(const std::string& device, const std::string& name) {
+Result<UniqueFd> open_tap(const std::string& device, const std::string& name) {
   const std::string what = "cannot make a TAP device by " + device;
-  Descriptor file(::open(device.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  UniqueFd file(::open(device.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
   if (!file) {
     return Error(Errc::not_supported,
                  what + ": " + std::strerror(errno) + " (a veth pair needs no device node)");
@@ -64,8 +64,8 @@ Result<Descriptor> open_tap(const std::string& device, const std::string& name) 
 }
 
 /// A socket that hears and says whole frames on an interface of the calling process's namespace.
-Result<Descriptor> open_packet_socket(unsigned index) {
-  Descriptor s(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+Result<UniqueFd> open_packet_socket(unsigned index) {
+  UniqueFd s(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   sockaddr_ll where{};
   where.sll_family = AF_PACKET;
   where.sll_protocol = htons(ETH_P_ALL);
@@ -96,7 +96,7 @@ class FarSide {
   }
 
   /// Makes a pair, `name` on both sides, the guest's end not yet up. Result: the packet socket.
-  Result<Descriptor> add(const NetNamespace& guest, const std::string& name, std::uint32_t mtu) {
+  Result<UniqueFd> add(const NetNamespace& guest, const std::string& name, std::uint32_t mtu) {
     if (::setns(space_.descriptor(), CLONE_NEWNET) != 0) {
       return Error::from_errno(errno, "cannot enter the network namespace for veth pairs");
     }
@@ -115,8 +115,7 @@ class FarSide {
   FarSide(NetNamespace space, Netlink netlink)
       : space_(std::move(space)), netlink_(std::move(netlink)) {}
 
-  Result<Descriptor> add_here(const NetNamespace& guest, const std::string& name,
-                              std::uint32_t mtu) {
+  Result<UniqueFd> add_here(const NetNamespace& guest, const std::string& name, std::uint32_t mtu) {
     if (auto done = netlink_.add_veth(name, name, &guest); !done) {
       if (done.error().code == std::errc::operation_not_supported) {
         return Error(Errc::not_supported, done.error().message + " (the kernel has no veth)");
@@ -210,8 +209,8 @@ Result<std::vector<GuestEnd>> make_guest_interfaces(const GuestOptions& options)
   return ends;
 }
 
-Result<Descriptor> open_interface_watch() {
-  Descriptor s(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
+Result<UniqueFd> open_interface_watch() {
+  UniqueFd s(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE));
   sockaddr_nl address{};
   address.nl_family = AF_NETLINK;
   address.nl_groups = RTMGRP_LINK;

@@ -10,7 +10,7 @@ namespace shmif::tap {
 
 struct GuestEnd {
   LinkKind kind = LinkKind::tap;
-  Descriptor descriptor;  ///< for whoever serves the far end
+  UniqueFd descriptor;  ///< for whoever serves the far end
   MacAddress mac;
   unsigned index = 0;
 };
@@ -21,6 +21,6 @@ struct GuestEnd {
 Result<std::vector<GuestEnd>> make_guest_interfaces(const GuestOptions& options);
 
 /// A netlink socket that hears of every change of the calling process's interfaces.
-Result<Descriptor> open_interface_watch();
+Result<UniqueFd> open_interface_watch();
 
 }  // namespace shmif::tap

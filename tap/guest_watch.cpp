@@ -48,7 +48,7 @@ GuestWatch::GuestWatch(GuestWatch&&) noexcept = default;
 GuestWatch& GuestWatch::operator=(GuestWatch&&) noexcept = default;
 GuestWatch::~GuestWatch() = default;
 
-Result<GuestWatch> GuestWatch::open(Descriptor socket, std::vector<unsigned> indices) {
+Result<GuestWatch> GuestWatch::open(UniqueFd socket, std::vector<unsigned> indices) {
   auto impl = std::make_unique<Impl>();
   impl->socket = ::nl_socket_alloc();
   if (impl->socket == nullptr) return Error::from_errno(ENOMEM, "netlink");

@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "tap/descriptor.hpp"
+#include "bus/unique_fd.hpp"
 #include "tap/guest.hpp"
 
 namespace shmif::tap {
@@ -15,7 +15,7 @@ namespace shmif::tap {
 class GuestWatch {
  public:
   /// `indices`: of the guest's interfaces, in their order. None is promiscuous so far.
-  static Result<GuestWatch> open(Descriptor socket, std::vector<unsigned> indices);
+  static Result<GuestWatch> open(UniqueFd socket, std::vector<unsigned> indices);
   GuestWatch(GuestWatch&&) noexcept;
   GuestWatch& operator=(GuestWatch&&) noexcept;
   ~GuestWatch();

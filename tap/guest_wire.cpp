@@ -30,7 +30,7 @@ bool say(int socket, const GuestMessage& message, int descriptor, bool patient) 
   return sent == static_cast<ssize_t>(sizeof copy);
 }
 
-Heard hear(int socket, GuestMessage& message, Descriptor& descriptor, bool patient) noexcept {
+Heard hear(int socket, GuestMessage& message, UniqueFd& descriptor, bool patient) noexcept {
   iovec part{&message, sizeof message};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
   msghdr header{};

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "bus/result.hpp"
+#include "bus/unique_fd.hpp"
 #include "shmif/mac.hpp"
-#include "tap/descriptor.hpp"
 
 namespace shmif::tap {
 
@@ -55,6 +55,6 @@ bool say(int socket, const GuestMessage& message, int descriptor = -1,
 enum class Heard : std::uint8_t { message, nothing, end };
 
 /// Receives a message. `patient`: waits for one. Result: `end` when the other side is gone.
-Heard hear(int socket, GuestMessage& message, Descriptor& descriptor, bool patient) noexcept;
+Heard hear(int socket, GuestMessage& message, UniqueFd& descriptor, bool patient) noexcept;
 
 }  // namespace shmif::tap

@@ -103,16 +103,16 @@ IpAddress broadcast_of(const Cidr& c) {
 }
 
 /// Opens the two sockets that a session lives on: rtnetlink, and one for ioctl.
-Result<std::vector<Descriptor>> open_sockets() {
-  Descriptor route(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+Result<std::vector<UniqueFd>> open_sockets() {
+  UniqueFd route(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
   sockaddr_nl any{};
   any.nl_family = AF_NETLINK;
   if (!route || ::bind(route.get(), reinterpret_cast<const sockaddr*>(&any), sizeof any) != 0) {
     return Error::from_errno(errno, "cannot open a netlink socket");
   }
-  Descriptor control(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  UniqueFd control(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!control) return Error::from_errno(errno, "cannot open a socket for interface requests");
-  std::vector<Descriptor> sockets;
+  std::vector<UniqueFd> sockets;
   sockets.push_back(std::move(route));
   sockets.push_back(std::move(control));
   return sockets;
@@ -131,8 +131,8 @@ bool is_interface_name(std::string_view name) noexcept {
 
 struct Netlink::Impl {
   SocketPtr socket;
-  Descriptor control;
-  Descriptor own_namespace;  ///< to know whether /proc/sys/net shows this session's namespace
+  UniqueFd control;
+  UniqueFd own_namespace;  ///< to know whether /proc/sys/net shows this session's namespace
 
   /// Asks the kernel for one interface.
   Result<LinkPtr> get(const std::string& name) const {
@@ -368,7 +368,7 @@ Result<void> Netlink::disable_ipv6(const std::string& name) {
   if (here && ::fstat(here->descriptor(), &ours) == 0 &&
       ::fstat(impl_->own_namespace.get(), &theirs) == 0 && ours.st_ino == theirs.st_ino) {
     const std::string path = "/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6";
-    const Descriptor file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
     if (file) (void)!::write(file.get(), "1", 1);  // a read-only /proc leaves the setting above
   }
   return {};

@@ -30,7 +30,7 @@ bool same_file(const struct stat& a, const struct stat& b) {
 /// process.
 Result<void> enter(const NetNamespace& where) {
   const std::string what = "cannot enter the network namespace of " + where.name();
-  const Descriptor owner(::ioctl(where.descriptor(), NS_GET_USERNS));
+  const UniqueFd owner(::ioctl(where.descriptor(), NS_GET_USERNS));
   struct stat theirs{};
   struct stat ours{};
   // EPERM here: it belongs to a user namespace outside ours. setns below then says so.
@@ -52,13 +52,13 @@ struct Answer {
   int code;
 };
 
-void send_answer(int socket, const Result<std::vector<Descriptor>>& result) {
+void send_answer(int socket, const Result<std::vector<UniqueFd>>& result) {
   Answer answer{!result.has_value(), false, 0};
   std::string message;
   std::array<int, kMaxDescriptors> fds{};
   std::size_t count = 0;
   if (result) {
-    for (const Descriptor& d : *result) {
+    for (const UniqueFd& d : *result) {
       if (count < fds.size()) fds[count++] = d.get();
     }
   } else {
@@ -83,7 +83,7 @@ void send_answer(int socket, const Result<std::vector<Descriptor>>& result) {
   (void)!::sendmsg(socket, &header, MSG_NOSIGNAL);
 }
 
-Result<std::vector<Descriptor>> receive_answer(int socket) {
+Result<std::vector<UniqueFd>> receive_answer(int socket) {
   Answer answer{};
   std::array<char, 4096> message{};
   std::array<iovec, 2> parts{{{&answer, sizeof answer}, {message.data(), message.size()}}};
@@ -101,7 +101,7 @@ Result<std::vector<Descriptor>> receive_answer(int socket) {
     return Error(std::error_code(ECHILD, std::generic_category()),
                  "the helper process in the network namespace died without an answer");
   }
-  std::vector<Descriptor> fds;
+  std::vector<UniqueFd> fds;
   for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {
     if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
     const std::size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -135,7 +135,7 @@ Result<std::vector<Descriptor>> receive_answer(int socket) {
 }  // namespace
 
 Result<NetNamespace> NetNamespace::open(const std::string& path, std::string name) {
-  Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd) {
     const int number = errno;
     const char* hint = number == ENOENT   ? " (there is no such namespace or process)"
@@ -195,13 +195,13 @@ bool NetNamespace::is_current() const noexcept {
          same_file(theirs, ours);
 }
 
-Result<std::vector<Descriptor>> run_in(const NetNamespace& where, const NamespaceTask& task) {
+Result<std::vector<UniqueFd>> run_in(const NetNamespace& where, const NamespaceTask& task) {
   std::array<int, 2> pair{-1, -1};
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) {
     return Error::from_errno(errno, "cannot make a socket pair");
   }
-  const Descriptor mine(pair[0]);
-  Descriptor theirs(pair[1]);
+  const UniqueFd mine(pair[0]);
+  UniqueFd theirs(pair[1]);
   const pid_t child = ::fork();
   if (child < 0) return Error::from_errno(errno, "cannot fork a helper process");
   if (child == 0) run_child(theirs.get(), where, task);

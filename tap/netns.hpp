@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "bus/result.hpp"
-#include "tap/descriptor.hpp"
+#include "bus/unique_fd.hpp"
 
 namespace shmif::tap {
 
@@ -33,14 +33,14 @@ class NetNamespace {
   bool is_current() const noexcept;
 
  private:
-  NetNamespace(Descriptor fd, std::string name) : fd_(std::move(fd)), name_(std::move(name)) {}
+  NetNamespace(UniqueFd fd, std::string name) : fd_(std::move(fd)), name_(std::move(name)) {}
   static Result<NetNamespace> open(const std::string& path, std::string name);
-  Descriptor fd_;
+  UniqueFd fd_;
   std::string name_;
 };
 
 /// What runs inside a namespace: answers with descriptors to hand out, in an order of its own.
-using NamespaceTask = std::function<Result<std::vector<Descriptor>>()>;
+using NamespaceTask = std::function<Result<std::vector<UniqueFd>>()>;
 
 /// Runs `task` inside `where` and hands back the descriptors that it answered with (at most 16).
 ///
@@ -50,6 +50,6 @@ using NamespaceTask = std::function<Result<std::vector<Descriptor>>()>;
 /// is gone afterwards; it must not touch locks that other threads may hold (no logging), and a Port
 /// answers `forked` in it. Threads: safe. Blocks: until the task is done. Errors: the task's own;
 /// EPERM when the namespace may not be entered.
-Result<std::vector<Descriptor>> run_in(const NetNamespace& where, const NamespaceTask& task);
+Result<std::vector<UniqueFd>> run_in(const NetNamespace& where, const NamespaceTask& task);
 
 }  // namespace shmif::tap

@@ -66,10 +66,10 @@ Result<void> configure(int fd, int index, bool promiscuous) {
 }
 
 /// A packet socket bound to the interface, in the calling thread's namespace.
-Result<std::vector<Descriptor>> open_socket(const std::string& interface) {
+Result<std::vector<UniqueFd>> open_socket(const std::string& interface) {
   const std::string what = "cannot open a packet socket on interface \"" + interface + "\"";
   // Protocol 0: nothing is heard before bind names the interface.
-  Descriptor socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+  UniqueFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
   if (!socket) {
     const char* hint =
         errno == EPERM || errno == EACCES
@@ -88,7 +88,7 @@ Result<std::vector<Descriptor>> open_socket(const std::string& interface) {
   if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) {
     return Error::from_errno(errno, what);
   }
-  std::vector<Descriptor> out;
+  std::vector<UniqueFd> out;
   out.push_back(std::move(socket));
   return out;
 }
@@ -96,7 +96,7 @@ Result<std::vector<Descriptor>> open_socket(const std::string& interface) {
 }  // namespace
 
 struct PacketLink::Impl {
-  Descriptor socket;
+  UniqueFd socket;
   std::string name;
   int index = 0;
   std::atomic<bool> ended{false};
@@ -153,7 +153,7 @@ Result<PacketLink> PacketLink::open(const std::string& interface, const PacketOp
   return adopt(std::move(sockets->at(0)), options);
 }
 
-Result<PacketLink> PacketLink::adopt(Descriptor socket, const PacketOptions& options) {
+Result<PacketLink> PacketLink::adopt(UniqueFd socket, const PacketOptions& options) {
   sockaddr_ll bound{};
   socklen_t length = sizeof bound;
   int type = 0;

@@ -6,8 +6,8 @@
 #include <string>
 
 #include "bus/result.hpp"
+#include "bus/unique_fd.hpp"
 #include "shmif/link.hpp"
-#include "tap/descriptor.hpp"
 #include "tap/device_counters.hpp"
 #include "tap/netns.hpp"
 
@@ -35,7 +35,7 @@ class PacketLink {
   static Result<PacketLink> open(const std::string& interface, const PacketOptions& options = {});
   /// Takes over a packet socket (SOCK_RAW) that is bound to an interface, and sets every option
   /// itself. Errors: bad_argument when it is something else, not_supported.
-  static Result<PacketLink> adopt(Descriptor socket, const PacketOptions& options = {});
+  static Result<PacketLink> adopt(UniqueFd socket, const PacketOptions& options = {});
 
   PacketLink(PacketLink&&) noexcept;
   PacketLink& operator=(PacketLink&&) noexcept;

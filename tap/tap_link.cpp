@@ -42,8 +42,8 @@ Error tun_open_error(int number) {
   }
 }
 
-Result<Descriptor> open_tun() {
-  Descriptor tun(::open(kTunPath, O_RDWR | O_NONBLOCK | O_CLOEXEC));
+Result<UniqueFd> open_tun() {
+  UniqueFd tun(::open(kTunPath, O_RDWR | O_NONBLOCK | O_CLOEXEC));
   if (!tun) return tun_open_error(errno);
   return tun;
 }
@@ -70,7 +70,7 @@ Error attach_error(int number, const std::string& name) {
 
 /// Opens one queue of the device `name`, which may be a pattern. Result: the descriptor; `name`
 /// becomes what the kernel chose.
-Result<Descriptor> attach_queue(std::string& name, bool multi_queue) {
+Result<UniqueFd> attach_queue(std::string& name, bool multi_queue) {
   auto tun = open_tun();
   if (!tun) return tun;
   ifreq request{};
@@ -112,9 +112,9 @@ Result<void> configure(const std::string& name, const TapOptions& options) {
 }
 
 /// All that must happen inside the target namespace.
-Result<std::vector<Descriptor>> make_queues(const TapOptions& options, unsigned queues) {
+Result<std::vector<UniqueFd>> make_queues(const TapOptions& options, unsigned queues) {
   std::string name = options.name;
-  std::vector<Descriptor> fds;
+  std::vector<UniqueFd> fds;
   for (unsigned i = 0; i < queues; ++i) {
     auto fd = attach_queue(name, options.multi_queue);
     if (!fd) return std::move(fd).error();
@@ -154,7 +154,7 @@ Result<void> check(const TapOptions& options, unsigned queues) {
 }  // namespace
 
 struct TapLink::Impl {
-  Descriptor tun;
+  UniqueFd tun;
   std::string name;
   std::atomic<bool> ended{false};
   DeviceCounts counts;
@@ -184,7 +184,7 @@ Result<std::vector<TapLink>> TapLink::open_all(const TapOptions& options, unsign
   auto fds = here ? make() : run_in(*options.where, make);
   if (!fds) return std::move(fds).error();
   std::vector<TapLink> links;
-  for (Descriptor& fd : *fds) {
+  for (UniqueFd& fd : *fds) {
     auto link = adopt(std::move(fd));
     if (!link) return std::move(link).error();
     links.push_back(std::move(*link));
@@ -203,7 +203,7 @@ Result<std::vector<TapLink>> TapLink::open_queues(TapOptions options, unsigned q
   return open_all(options, queues);
 }
 
-Result<TapLink> TapLink::adopt(Descriptor tun) {
+Result<TapLink> TapLink::adopt(UniqueFd tun) {
   ifreq request{};
   if (::ioctl(tun.get(), TUNGETIFF, &request) != 0) {
     return Error(Errc::bad_argument,

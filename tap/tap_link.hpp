@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "bus/result.hpp"
+#include "bus/unique_fd.hpp"
 #include "shmif/link.hpp"
 #include "shmif/mac.hpp"
 #include "tap/cidr.hpp"
-#include "tap/descriptor.hpp"
 #include "tap/device_counters.hpp"
 #include "tap/netns.hpp"
 
@@ -54,7 +54,7 @@ class TapLink {
   static Result<std::vector<TapLink>> open_queues(TapOptions options, unsigned queues);
   /// Takes over a descriptor of /dev/net/tun that is attached to a TAP device without packet
   /// information header (IFF_TAP | IFF_NO_PI). Errors: bad_argument when it is something else.
-  static Result<TapLink> adopt(Descriptor tun);
+  static Result<TapLink> adopt(UniqueFd tun);
 
   TapLink(TapLink&&) noexcept;
   TapLink& operator=(TapLink&&) noexcept;

@@ -124,14 +124,14 @@ class Promiscuity {
 
  private:
   static tap::GuestWatch open(const Wish& wish, const std::string& device) {
-    const auto listen = []() -> Result<std::vector<tap::Descriptor>> {
-      Result<tap::Descriptor> socket = tap::open_interface_watch();
+    const auto listen = []() -> Result<std::vector<UniqueFd>> {
+      Result<UniqueFd> socket = tap::open_interface_watch();
       if (!socket) return socket.error();
-      std::vector<tap::Descriptor> one;
+      std::vector<UniqueFd> one;
       one.push_back(std::move(*socket));
       return one;
     };
-    std::vector<tap::Descriptor> sockets =
+    std::vector<UniqueFd> sockets =
         (wish.where ? tap::run_in(*wish.where, listen) : listen()).value();
     const std::optional<tap::Interface> found = find_device(wish, device);
     return tap::GuestWatch::open(std::move(sockets.at(0)), {found ? found->index : 0}).value();

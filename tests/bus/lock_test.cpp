@@ -95,7 +95,7 @@ TEST(Lock, TheOneItWasTakenFromStillSendsAfterwards) {
 TEST(Liveness, AReadLockOfAStrangerDoesNotPoseAsAPort) {
   const TempBus file(small_ring());
   const RawBus raw(file.path());
-  const bus::Descriptor stranger(open(file.path().c_str(), O_RDONLY | O_CLOEXEC));
+  const UniqueFd stranger(open(file.path().c_str(), O_RDONLY | O_CLOEXEC));
   struct flock lock{};
   lock.l_type = F_RDLCK;
   lock.l_whence = SEEK_SET;

@@ -83,7 +83,7 @@ struct Race {
 
   TempBus file;
   RawBus raw;
-  bus::Descriptor life;  // another description, through which the writers are seen to live
+  UniqueFd life;  // another description, through which the writers are seen to live
   std::atomic<unsigned> writing{kWriters};
   std::atomic<unsigned> reading{0};
   std::atomic<unsigned> failures{0};

@@ -11,7 +11,7 @@
 #include <fstream>
 #include <optional>
 
-#include "shmif/unique_fd.hpp"
+#include "bus/unique_fd.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/support/run_tool.hpp"
 

@@ -163,7 +163,7 @@ void transfer(const TestNamespace& from, const TestNamespace& to, std::size_t si
   address.sin_port = htons(5001);
   address.sin_addr.s_addr = htonl(0xc6120002);
   const auto* generic = reinterpret_cast<const sockaddr*>(&address);
-  Descriptor listener;
+  UniqueFd listener;
   {
     const Inside inside(to);
     listener.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -172,7 +172,7 @@ void transfer(const TestNamespace& from, const TestNamespace& to, std::size_t si
   }
   std::thread sender([&] {
     const Inside inside(from);
-    const Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     ASSERT_EQ(::connect(socket.get(), generic, sizeof address), 0);
     std::mt19937_64 random(42);
     std::vector<std::uint64_t> chunk(8192);
@@ -182,7 +182,7 @@ void transfer(const TestNamespace& from, const TestNamespace& to, std::size_t si
                 static_cast<ssize_t>(chunk.size() * 8));
     }
   });
-  const Descriptor socket(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  const UniqueFd socket(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
   std::mt19937_64 random(42);
   std::vector<std::uint64_t> chunk(8192);
   std::size_t got = 0;

@@ -10,8 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "bus/unique_fd.hpp"
 #include "shmif/loopback_link.hpp"
-#include "tap/descriptor.hpp"
 #include "tests/shmif/link_conformance.hpp"
 
 namespace shmif::test {
@@ -182,7 +182,7 @@ TEST(Bridge, StopsOnItsStopDescriptorOnStopAndOnAWatchThatSaysSo) {
   Cable b;
   Bridge bridge = Bridge::create().value();
   ASSERT_TRUE(bridge.add(a.near, b.near));
-  const Descriptor event(::eventfd(0, EFD_CLOEXEC));
+  const UniqueFd event(::eventfd(0, EFD_CLOEXEC));
   {
     Running running(bridge, event.get());
     std::this_thread::sleep_for(milliseconds(5));
@@ -238,7 +238,7 @@ struct Puppet {
   std::atomic<int> receive_errno{0};
   std::atomic<int> offer{0};  // frames still to be received from it
   std::atomic<int> sends{0}, receives{0}, waits{0}, finishes{0};
-  Descriptor event{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  UniqueFd event{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
 };
 class PuppetLink {
  public:

@@ -104,7 +104,7 @@ class OpenTunDevice {
     const mode_t mask = ::umask(0);
     made_ = ::mknod(node.c_str(), S_IFCHR | 0666, makedev(10, 200)) == 0;
     ::umask(mask);
-    const Descriptor opened(::open(node.c_str(), O_RDWR | O_CLOEXEC));
+    const UniqueFd opened(::open(node.c_str(), O_RDWR | O_CLOEXEC));
     made_ = made_ && static_cast<bool>(opened);
   }
   OpenTunDevice(const OpenTunDevice&) = delete;
@@ -248,8 +248,8 @@ class Supervised {
   }
 
   pid_t pid_ = -1;
-  Descriptor out_;
-  Descriptor life_;
+  UniqueFd out_;
+  UniqueFd life_;
   std::string output_;
 };
 

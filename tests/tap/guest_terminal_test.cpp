@@ -120,9 +120,9 @@ class TerminalSession {
     return true;
   }
 
-  Descriptor master_;
-  Descriptor news_;
-  Descriptor orders_;
+  UniqueFd master_;
+  UniqueFd news_;
+  UniqueFd orders_;
   pid_t shell_ = -1;
   std::string screen_;
   bool fresh_ = false;

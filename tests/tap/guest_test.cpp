@@ -101,8 +101,8 @@ TEST_P(Guests, OutsideItsNamespacesTheCommandIsOnlyItsCaller) {
 
 TEST_P(Guests, CommandHasNoDescriptorOfOurs) {
   auto o = options(shell("ls -l /proc/self/fd"));
-  Descriptor deliberate(::open("/dev/null", O_RDONLY));
-  const Descriptor marked(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
+  UniqueFd deliberate(::open("/dev/null", O_RDONLY));
+  const UniqueFd marked(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
   Supervised guest(o);
   EXPECT_EQ(guest.finish(), 0);
   EXPECT_NE(guest.output().find("/dev/null"), std::string::npos) << "what was inherited stays";
@@ -293,7 +293,7 @@ TEST(Guest, SubordinateIdsAreMappedBehindRoot) {
   o.before = [] {
     const auto replace = [](const char* path, const std::string& text) {
       std::string copy = "/tmp/shmif-subid-XXXXXX";
-      const Descriptor file(::mkstemp(copy.data()));
+      const UniqueFd file(::mkstemp(copy.data()));
       (void)!::write(file.get(), text.data(), text.size());
       (void)::fchmod(file.get(), 0644);
       const bool done = ::mount(copy.c_str(), path, nullptr, MS_BIND, nullptr) == 0;

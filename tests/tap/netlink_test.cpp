@@ -178,7 +178,7 @@ TEST(NetNamespace, RefusesWhatIsNone) {
 TEST(NetNamespace, TaskErrorsComeBackWhole) {
   const auto here = NetNamespace::current();
   const auto r = run_in(
-      *here, []() -> Result<std::vector<Descriptor>> { return Error(Errc::bad_mtu, "just so"); });
+      *here, []() -> Result<std::vector<UniqueFd>> { return Error(Errc::bad_mtu, "just so"); });
   // Entering one's own namespace needs CAP_SYS_ADMIN too, which an ordinary user has not.
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: enters a namespace";
   ASSERT_FALSE(r);
@@ -189,7 +189,7 @@ TEST(NetNamespace, TaskErrorsComeBackWhole) {
 TEST(NetNamespace, HelperThatDiesIsAnErrorNotAHang) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: enters a namespace";
   const auto here = NetNamespace::current();
-  const auto r = run_in(*here, []() -> Result<std::vector<Descriptor>> { ::_exit(3); });
+  const auto r = run_in(*here, []() -> Result<std::vector<UniqueFd>> { ::_exit(3); });
   ASSERT_FALSE(r);
   EXPECT_EQ(r.error().code, std::errc::no_child_process);
 }
@@ -200,8 +200,8 @@ class Foreigner {
   Foreigner() {
     std::array<int, 2> up{};
     EXPECT_EQ(::pipe2(up.data(), O_CLOEXEC), 0);
-    const Descriptor read_end(up[0]);
-    Descriptor write_end(up[1]);
+    const UniqueFd read_end(up[0]);
+    UniqueFd write_end(up[1]);
     pid_ = ::fork();
     if (pid_ == 0) {
       const char answer = ::unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0 ? 'y' : 'n';

@@ -210,10 +210,10 @@ TEST_F(PacketLinkTest, RefusesWhatCannotBeOnABus) {
   EXPECT_EQ(PacketLink::open("nosuch0", options).error().code, std::errc::no_such_device);
   EXPECT_EQ(PacketLink::open("", options).error().code, Errc::bad_argument);
   EXPECT_EQ(PacketLink::open("lo", options).error().code, Errc::not_supported);
-  EXPECT_EQ(PacketLink::adopt(Descriptor()).error().code, Errc::bad_argument);
-  EXPECT_EQ(PacketLink::adopt(Descriptor(::socket(AF_INET, SOCK_DGRAM, 0))).error().code,
+  EXPECT_EQ(PacketLink::adopt(UniqueFd()).error().code, Errc::bad_argument);
+  EXPECT_EQ(PacketLink::adopt(UniqueFd(::socket(AF_INET, SOCK_DGRAM, 0))).error().code,
             Errc::bad_argument);
-  EXPECT_EQ(PacketLink::adopt(Descriptor(::socket(AF_PACKET, SOCK_RAW, 0))).error().code,
+  EXPECT_EQ(PacketLink::adopt(UniqueFd(::socket(AF_PACKET, SOCK_RAW, 0))).error().code,
             Errc::bad_argument);
 }
 
@@ -247,7 +247,7 @@ TEST_F(PacketLinkTest, CutsTheSuperFramesOfARealHostIntoValidFrames) {
   constexpr int kSegment = 1400;
   {
     const Inside inside(cable.there);
-    const Descriptor udp(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    const UniqueFd udp(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     ASSERT_EQ(::setsockopt(udp.get(), 17, 103 /* UDP_SEGMENT */, &kSegment, sizeof kSegment), 0);
     sockaddr_in to{};
     to.sin_family = AF_INET;

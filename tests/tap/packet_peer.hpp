@@ -89,7 +89,7 @@ class PacketPeer {
   void set(int level, int option, int value) {
     ::setsockopt(socket_.get(), level, option, &value, sizeof value);
   }
-  Descriptor socket_;
+  UniqueFd socket_;
 };
 
 }  // namespace shmif::tap::test

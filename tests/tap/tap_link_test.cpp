@@ -225,8 +225,8 @@ TEST_F(TapLinkTest, DeletingTheDeviceWakesTheWaiterAndEndsTheLink) {
 }
 
 TEST_F(TapLinkTest, AdoptsADescriptorThatSomebodyElseOpened) {
-  auto fds = run_in(where_, []() -> Result<std::vector<Descriptor>> {
-    std::vector<Descriptor> out;
+  auto fds = run_in(where_, []() -> Result<std::vector<UniqueFd>> {
+    std::vector<UniqueFd> out;
     out.emplace_back(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
     ifreq request{};
     std::memcpy(request.ifr_name, "handed", 6);
@@ -243,9 +243,9 @@ TEST_F(TapLinkTest, AdoptsADescriptorThatSomebodyElseOpened) {
 }
 
 TEST(TapAdopt, RefusesADescriptorThatIsNoTapDevice) {
-  EXPECT_EQ(TapLink::adopt(Descriptor(::open("/dev/null", O_RDWR | O_CLOEXEC))).error().code,
+  EXPECT_EQ(TapLink::adopt(UniqueFd(::open("/dev/null", O_RDWR | O_CLOEXEC))).error().code,
             Errc::bad_argument);
-  EXPECT_EQ(TapLink::adopt(Descriptor()).error().code, Errc::bad_argument);
+  EXPECT_EQ(TapLink::adopt(UniqueFd()).error().code, Errc::bad_argument);
 }
 
 constexpr int kForbidden = 77;

@@ -46,7 +46,7 @@ class TestNamespace {
   Netlink netlink() const { return Netlink::open(space()).value(); }
 
  private:
-  Descriptor fd_;
+  UniqueFd fd_;
 };
 
 /// Moves the calling thread into a namespace, and back when it ends.
@@ -61,7 +61,7 @@ class Inside {
   ~Inside() { (void)::setns(before_.get(), CLONE_NEWNET); }
 
  private:
-  Descriptor before_;
+  UniqueFd before_;
 };
 
 /// What a program left behind.
@@ -74,8 +74,8 @@ struct Outcome {
 inline Outcome run(const TestNamespace& where, std::vector<std::string> command) {
   std::array<int, 2> ends{};
   EXPECT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
-  const Descriptor read_end(ends[0]);
-  Descriptor write_end(ends[1]);
+  const UniqueFd read_end(ends[0]);
+  UniqueFd write_end(ends[1]);
   std::vector<char*> argv;
   for (std::string& word : command) argv.push_back(word.data());
   argv.push_back(nullptr);
