@@ -60,17 +60,19 @@ inline Bytes to_bytes(const FrameView& frame) {
   return {frame.bytes.begin(), frame.bytes.end()};
 }
 
-/// Waits as Link prescribes. Result: false when `timeout` passed.
+/// Waits as Link prescribes, and no better: what the descriptor (or the hint's time) does not
+/// announce is not seen. Result: false when `timeout` passed.
 template <Link L>
 bool wait_for(L& link, std::chrono::milliseconds timeout) {
   using namespace std::chrono;
   const auto deadline = steady_clock::now() + timeout;
   for (;;) {
-    const WaitHint hint = link.prepare_wait();
     const auto left = duration_cast<nanoseconds>(deadline - steady_clock::now());
-    if (hint.ready || left.count() <= 0) {
+    if (left.count() <= 0) return false;
+    const WaitHint hint = link.prepare_wait();
+    if (hint.ready) {
       link.finish_wait();
-      return hint.ready;
+      return true;
     }
     // Rounded up, else the last millisecond of a wait would be a busy loop.
     const auto ms = duration_cast<milliseconds>(std::min(left, hint.at_most)).count() + 1;
