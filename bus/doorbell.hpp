@@ -9,8 +9,8 @@
 // A writer may die between commit and wake. So a sleeper looks up every 50 ms (D2), until the bus
 // was idle for a second. Then it sleeps for as long as it likes, deep; but a writer that finds a
 // deep sleeper its frames are for wakes it *before* it commits (D3), and a sleeper that finds the
-// lock held does not go deep. So an idle bus costs no CPU, and nobody ever waits longer than 50 ms
-// for a bell that its ringer did not live to ring.
+// lock held, or a claim standing, does not go deep. So an idle bus costs no CPU, and nobody ever
+// waits longer than 50 ms for a bell that its ringer did not live to ring.
 //
 // A sleeper that is not woken may be lapped by frames for others, and they must not count as lost.
 // Since writers look at the sleepers under the lock, in the order of their batches, who rings can

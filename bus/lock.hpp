@@ -2,12 +2,15 @@
 // The lock of the bus. It only keeps writers out of each other's way; what decides is the commit
 // (bus/ring.hpp), so it may be taken from its holder at any moment, dead, stopped or slow.
 //
-//   L1  The word names its owner and a count that grows at every acquisition and takeover, so no
-//   value comes back. L2  A takeover is one CAS from the exact value seen, and `takeovers` grows
-//   before it. L3  A waiter takes over from a dead holder at once (it asks after each cooldown),
-//   from a living one after
-//       it has seen the same value for kPatience by its own clock.
-//   L4  Nothing else depends on who holds the lock: see I3 to I5 in bus/ring.hpp.
+// L1  The word names its owner and a count that grows at every acquisition and takeover, so no
+// value comes back.
+//
+// L2  A takeover is one CAS from the exact value seen, and `takeovers` grows before it.
+//
+// L3  A waiter takes over from a dead holder at once (it asks after each cooldown), from a living
+// one after it has seen the same value for kPatience by its own clock.
+//
+// L4  Nothing else depends on who holds the lock: see I3 to I5 in bus/ring.hpp.
 
 #include <chrono>
 #include <cstdint>

@@ -2,11 +2,15 @@
 // The port table: one slot per port. Whoever holds the liveness lock of a slot owns it, so
 // attaching needs no other lock:
 //
-//   P1  Only the owner writes a slot, but for what is marked (A) in the layout, and for clearing a
-//   dead owner's claim. P2  The incarnation grows at every attach, so a frame's sender is never
-//   mistaken for the slot's next owner. P3  Names and addresses of live ports are unique: a port
-//   publishes its own as `attaching`, and then looks at all others. Of
-//       two that do so at once at least one sees the other; the one in the lower slot wins.
+// P1  Only the owner writes a slot, but for what is marked (A) in the layout, and for clearing a
+// dead owner's claim.
+//
+// P2  The incarnation grows at every attach, so a frame's sender is never mistaken for the slot's
+// next owner.
+//
+// P3  Names and addresses of live ports are unique: a port publishes its own as `attaching`, and
+// then looks at all others. Of two that do so at once at least one sees the other; the one in the
+// lower slot wins.
 
 #include <cstdint>
 #include <optional>

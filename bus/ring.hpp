@@ -6,24 +6,31 @@
 //         | FRAME  | PAD>|  ...   |                          | FRAME | EMPTY(last)
 //   ------+--------+-----+--------+- - - - - - - - - - - - -+-------+-------------
 //
-//   I1  A bus is ready only when everything else in it is written.
-//   I2  Positions never go back. The word at the end e of the chain reads EMPTY(e), which no other
-//   word ever does. I3  A writer writes only inside its claim, except by CAS on the word that
-//   commits its batch. It declares the
-//       claim under the lock, and then looks again that the lock is still its own and the end of
-//       the chain where it was; so whoever takes the lock after that sees the claim and keeps out
-//       of it.
-//   I4  Only the claim's owner clears it (or who found the owner dead), and only after its last
-//   write. I5  A batch becomes visible by one CAS of the word at the end of the chain. A late
-//   writer's CAS fails, since by
-//       I2 the value it expects never comes back: nobody overwrites that word's bytes while the
-//       claim stands.
-//   I6  `first` passes a record before a byte of it is overwritten, by a CAS that fails when it
-//   moved meanwhile. A reader
-//       copies, then looks at `first`: what it copied from there on is whole.
-//   I7  `last` may lag behind the end of the chain, never run ahead; whoever writes next helps it
-//   forward. I8  Frame numbers grow by one along the chain; the number of the next frame stands
-//   behind its EMPTY.
+// I1  A bus is ready only when everything else in it is written.
+//
+// I2  Positions never go back. The word at the end e of the chain reads EMPTY(e), which no other
+// word ever does.
+//
+// I3  A writer writes only inside its claim, except by CAS on the word that commits its batch. It
+// declares the claim under the lock, and then looks again that the lock is still its own and the
+// end of the chain where it was; so whoever takes the lock after that sees the claim and keeps out
+// of it.
+//
+// I4  Only the claim's owner clears it (or who found the owner dead), and only after its last
+// write.
+//
+// I5  A batch becomes visible by one CAS of the word at the end of the chain. A late writer's CAS
+// fails, since by I2 the value it expects never comes back: nobody overwrites that word's bytes
+// while the claim stands.
+//
+// I6  `first` passes a record before a byte of it is overwritten, by a CAS that fails when it moved
+// meanwhile. A reader copies, then looks at `first`: what it copied from there on is whole.
+//
+// I7  `last` may lag behind the end of the chain, never run ahead; whoever writes next helps it
+// forward.
+//
+// I8  Frame numbers grow by one along the chain; the number of the next frame stands behind its
+// EMPTY.
 //
 // A process that dies or stops: before its claim, nothing happened. With a claim, before the
 // commit: others pad around the claim until its owner clears it or is found dead; the oldest frames

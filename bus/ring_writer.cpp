@@ -195,7 +195,7 @@ bool RingWriter::read_claim(unsigned slot, Claim& claim) const noexcept {
     // need heed.
     return claim.begin < claim.end && claim.end - claim.begin <= max_batch_bytes() + kTailBytes;
   }
-  return false;  // it changes all the time, so its owner runs, and will see that it lost the lock
+  return false;  // each change took an acquisition, so we lost the lock, and shall see that (I3)
 }
 
 }  // namespace shmif::bus
