@@ -100,6 +100,16 @@ Result<void> check(const GuestOptions& options) {
   return {};
 }
 
+/// Keeps our own descriptors off the numbers of standard streams that the caller closed. What holds
+/// them is close-on-exec, so the command finds them closed too.
+void occupy_standard_streams() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (::fcntl(fd, F_GETFD) < 0 && errno == EBADF) {
+      (void)::open("/dev/null", O_RDWR | O_CLOEXEC);  // takes the lowest free number: this one
+    }
+  }
+}
+
 /// Every signal that can be taken and sent on. The faults of a process are its own, as are its
 /// children and its profiling clocks.
 sigset_t forwarded_signals() {
@@ -374,6 +384,7 @@ Guest::~Guest() = default;
 
 Result<Guest> Guest::start(GuestOptions options) {
   if (auto done = check(options); !done) return std::move(done).error();
+  occupy_standard_streams();
   auto impl = std::make_unique<Impl>();
   impl->options = std::move(options);
   if (auto done = impl->take_signals(); !done) return std::move(done).error();

@@ -112,6 +112,14 @@ TEST_P(Guests, CommandHasNoDescriptorOfOurs) {
   EXPECT_EQ(guest.output().find("anon_inode"), std::string::npos) << guest.output();
 }
 
+TEST_P(Guests, StreamsThatTheCallerClosedStayClosed) {
+  auto o = options(
+      shell("n=0; for i in 0 1 2; do test -e /proc/$$/fd/$i && n=$((n+1)); done; exit $((40+n))"));
+  o.before = [] { ::close_range(0, 255, 0); };
+  Supervised guest(o);
+  EXPECT_EQ(guest.finish(), 40) << "streams are open";
+}
+
 TEST_P(Guests, CommandInheritsSignalMaskAndIgnoredSignals) {
   auto o = options({"grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"});
   o.before = [] {
