@@ -53,6 +53,14 @@ inline bool is_dead(pid_t pid) {
   return status.empty() || status.find("State:\tZ") != std::string::npos;
 }
 
+inline std::vector<pid_t> children_of(pid_t parent) {
+  const std::string number = std::to_string(parent);
+  std::istringstream words(contents("/proc/" + number + "/task/" + number + "/children"));
+  std::vector<pid_t> pids;
+  for (pid_t each = 0; words >> each;) pids.push_back(each);
+  return pids;
+}
+
 /// Who runs the supervisor.
 struct Caller {
   uid_t uid = ::geteuid();
@@ -228,13 +236,7 @@ class Supervised {
   }
 
   /// The processes whose parent the supervisor is.
-  std::vector<pid_t> children() const {
-    const std::string task = "/proc/" + std::to_string(pid_) + "/task/" + std::to_string(pid_);
-    std::istringstream words(contents(task + "/children"));
-    std::vector<pid_t> pids;
-    for (pid_t each = 0; words >> each;) pids.push_back(each);
-    return pids;
-  }
+  std::vector<pid_t> children() const { return children_of(pid_); }
 
  private:
   /// Result: false at the end of the output.
