@@ -1,8 +1,8 @@
 #pragma once
 // The Link concept: anything frames can be sent to and received from, with a descriptor to wait on.
 //
-// The bus port, the TAP device, the packet socket, capture files and the wrappers around any of them
-// are Links. tests/shmif/link_conformance.hpp is the suite that each of them passes.
+// The bus port, the TAP device, the packet socket, capture files and the wrappers around any of
+// them are Links. tests/shmif/link_conformance.hpp is the suite that each of them passes.
 
 #include <chrono>
 #include <concepts>
@@ -39,8 +39,8 @@ struct WaitHint {
 
 /// To wait: prepare_wait(); unless ready, poll descriptor() for POLLIN at most `at_most`;
 /// finish_wait(). A descriptor of -1 cannot be polled: the link is always ready, or ended.
-/// Threads: one thread may send while another receives and waits; more than that where a link says so.
-/// Blocks: none of these calls blocks for a peer; send may wait for a device's queue.
+/// Threads: one thread may send while another receives and waits; more than that where a link says
+/// so. Blocks: none of these calls blocks for a peer; send may wait for a device's queue.
 template <class L>
 concept Link = requires(L& link, std::span<const FrameView> out, FrameBatch& in) {
   { link.send(out) } noexcept -> std::same_as<SendResult>;

@@ -44,9 +44,17 @@ bool set_log_level(std::string_view level) {
   return false;
 }
 
-void log_debug(std::string_view message) { logger().debug(message); }
-void log_info(std::string_view message) { logger().info(message); }
-void log_warning(std::string_view message) { logger().warn(message); }
-void log_error(std::string_view message) { logger().error(message); }
+void log_debug(std::string_view message) {
+  logger().debug(message);
+}
+void log_info(std::string_view message) {
+  logger().info(message);
+}
+void log_warning(std::string_view message) {
+  logger().warn(message);
+}
+void log_error(std::string_view message) {
+  logger().error(message);
+}
 
 }  // namespace shmif

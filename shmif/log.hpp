@@ -1,6 +1,6 @@
 #pragma once
-// Diagnostics of the library, through spdlog, off the hot path. By default warnings and errors go to
-// standard error.
+// Diagnostics of the library, through spdlog, off the hot path. By default warnings and errors go
+// to standard error.
 
 #include <string_view>
 

@@ -11,8 +11,8 @@
 #include <cstring>
 #include <utility>
 
-#include "shmif/pcap_link.hpp"
 #include "bus/unique_fd.hpp"
+#include "shmif/pcap_link.hpp"
 
 namespace shmif {
 namespace {

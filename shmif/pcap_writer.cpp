@@ -13,8 +13,8 @@
 #include <utility>
 #include <vector>
 
-#include "shmif/pcap_link.hpp"
 #include "bus/unique_fd.hpp"
+#include "shmif/pcap_link.hpp"
 
 namespace shmif {
 namespace {
