@@ -205,7 +205,9 @@ std::vector<Survivor> newest_lap(const Ring& ring, const std::vector<Survivor>& 
       const Survivor& newest = kept.front();
       if (it->position + it->bytes > next.position || it->number >= next.number) continue;
       // Room for the tail behind the newest, one alignment further on than its end.
-      if (it->position + ring.bytes() < newest.position + newest.bytes + 2 * kRecordAlign) break;
+      if (it->position + ring.bytes() <
+          newest.position + newest.bytes + std::uint64_t{2} * kRecordAlign)
+        break;
     }
     kept.push_back(*it);
   }
@@ -284,7 +286,7 @@ Result<RepairReport> repair_bus(const Ring& ring, const BusHeader& fixed, int fd
                      (lock_word::holder(lock) >= kSlots || !is_alive(fd, lock_word::holder(lock)));
   if (broken || stale) {
     // L2: the count grows first, then the lock is taken from whoever has it.
-    std::uint64_t seen = lock;
+    std::uint64_t seen = 0;
     do {
       fetch_add(h.takeovers, std::uint64_t{1});
       seen = load_acquire(h.lock);

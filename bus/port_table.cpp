@@ -73,6 +73,7 @@ void clear(const Ring& ring, unsigned slot) noexcept {
 void publish(PortSlot& s, const std::string& name, MacAddress mac,
              std::uint64_t incarnation) noexcept {
   char padded[kNameBytes] = {};
+  // NOLINTNEXTLINE(bugprone-not-null-terminated-result): the zeros that it does not reach end it
   std::memcpy(padded, name.data(), std::min(name.size(), kNameBytes - 1));
   copy_to_shared(reinterpret_cast<std::byte*>(s.name), reinterpret_cast<const std::byte*>(padded),
                  sizeof padded);
