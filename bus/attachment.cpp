@@ -468,6 +468,9 @@ std::optional<nanoseconds> Attachment::prepare_wait() noexcept {
   const std::lock_guard guard(a.receive_mutex);
   if (!a.up()) return nanoseconds(kLookUp);
   if (a.frame_waits()) return std::nullopt;
+  // Announced as a sleeper on a futex, a caller that asks for its descriptor only now would not
+  // hear.
+  static_cast<void>(a.sleeper.descriptor(a.fd.get()));
   const nanoseconds longest = a.sleeper.announce(true);
   if (!a.frame_waits()) return longest;
   a.wake_up();

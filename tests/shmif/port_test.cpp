@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include <climits>
 #include <cstring>
@@ -546,6 +547,18 @@ TEST(PortReceive, AJumboBusCarriesFramesOfItsMtuAndTwoVlanTags) {
   EXPECT_EQ(port.receive(in).frames, 1U);
   EXPECT_EQ(in[0].size(), kMaxFrameBytes);
   EXPECT_TRUE(check_numbered(in[0]));
+}
+
+TEST(PortWait, ADescriptorAskedForOnlyAfterTheFirstPrepareWaitIsRungToo) {
+  const TempBus bus;
+  Port sender = port_on(bus.path());
+  Port port = port_on(bus.path());
+  ASSERT_FALSE(port.prepare_wait().ready);
+  pollfd descriptor{.fd = port.descriptor(), .events = POLLIN, .revents = 0};
+  ASSERT_FALSE(send_one(sender));
+  EXPECT_EQ(poll(&descriptor, 1, 10'000), 1);
+  port.finish_wait();
+  EXPECT_EQ(heard(port), 1U);
 }
 
 // A fork: the child may touch nothing, and its end disturbs nothing.
