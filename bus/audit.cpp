@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "bus/liveness.hpp"
@@ -180,9 +181,68 @@ std::uint64_t full_position(std::uint64_t w, std::uint64_t reference) noexcept {
   return p;
 }
 
-std::vector<Survivor> find_survivors(const Ring& ring, std::uint64_t reference) {
+/// Holds the lock in the name of `repair`, and shows progress so that nobody loses patience.
+class RepairLock {
+ public:
+  explicit RepairLock(BusHeader& header) noexcept : header_(header) {
+    std::uint64_t seen = 0;
+    do {  // L2: the count grows first, then the lock is taken from whoever has it
+      fetch_add(header_.takeovers, std::uint64_t{1});
+      seen = load_acquire(header_.lock);
+      mine_ = lock_word::next_held_by(seen, lock_word::kRepairSlot);
+    } while (!compare_and_swap(header_.lock, seen, mine_));
+  }
+  RepairLock(const RepairLock&) = delete;
+  RepairLock& operator=(const RepairLock&) = delete;
+  ~RepairLock() { compare_and_swap(header_.lock, mine_, lock_word::freed(mine_)); }
+
+  /// Result: false when somebody took the lock over all the same.
+  bool keep() noexcept {
+    const std::uint64_t next = lock_word::next_held_by(mine_, lock_word::kRepairSlot);
+    if (!compare_and_swap(header_.lock, mine_, next)) return false;
+    mine_ = next;
+    return true;
+  }
+
+ private:
+  BusHeader& header_;
+  std::uint64_t mine_ = 0;
+};
+
+/// What writers that may still go on may write, as offsets in the ring.
+struct Stretch {
+  std::uint64_t begin, bytes;
+};
+
+std::vector<Stretch> standing_claims(const Ring& ring) {
+  std::vector<Stretch> claims;
+  for (unsigned i = 0; i < kSlots; ++i) {
+    const PortSlot& s = ring.slot(i);
+    if (load_seq_cst(s.claim_owner) == 0) continue;
+    const std::uint64_t begin = load_relaxed(s.claim_begin);
+    const std::uint64_t end = load_relaxed(s.claim_end);
+    if (begin < end && end - begin <= ring.bytes() / 4 + kTailBytes)
+      claims.push_back({begin, end - begin});
+    claims.push_back({load_relaxed(s.claim_commit), kTailBytes});
+  }
+  return claims;
+}
+
+/// The claim that [position, position + bytes) meets in the ring, if any.
+const Stretch* claim_in(const Ring& ring, const std::vector<Stretch>& claims,
+                        std::uint64_t position, std::uint64_t bytes) noexcept {
+  const std::uint64_t mask = ring.bytes() - 1;
+  for (const Stretch& c : claims) {
+    if (((c.begin - position) & mask) < bytes || ((position - c.begin) & mask) < c.bytes) return &c;
+  }
+  return nullptr;
+}
+
+std::vector<Survivor> find_survivors(const Ring& ring, std::uint64_t reference, RepairLock& lock) {
+  constexpr std::uint64_t kProgressBytes = 1U << 20U;
   std::vector<Survivor> found;
   for (std::uint64_t offset = 0; offset < ring.bytes(); offset += kRecordAlign) {
+    if (offset % kProgressBytes == 0 && !lock.keep()) return {};
     const std::uint64_t w = ring.word_at(offset);
     if ((w & word::kKindMask) != word::kFrame) continue;
     const std::uint64_t p = full_position(w, reference);
@@ -222,32 +282,51 @@ void write_pad(const Ring& ring, std::uint64_t from, std::uint64_t to,
   store_release(ring.record(from).word, word::pad(from, to - from));
 }
 
-std::uint64_t rebuild_chain(const Ring& ring) {
+/// The end of the new chain: at a fresh place, so that whoever was about to commit at the old one
+/// fails (I5), and where no late writer writes.
+std::uint64_t new_end(const Ring& ring, const std::vector<Stretch>& claims,
+                      std::uint64_t at_least) noexcept {
+  std::uint64_t end = at_least + kRecordAlign;
+  for (std::size_t tries = 0; tries <= claims.size(); ++tries) {
+    const Stretch* claim = claim_in(ring, claims, end, kRecordAlign);
+    if (claim == nullptr) break;
+    end += (claim->begin + claim->bytes - end) & (ring.bytes() - 1);
+    end = (end + kRecordAlign - 1) & ~std::uint64_t{kRecordAlign - 1};
+  }
+  return end;
+}
+
+/// Joins what survived into a chain. Result: how many frames, nothing when the lock was lost.
+std::optional<std::uint64_t> rebuild_chain(const Ring& ring, RepairLock& lock) {
   BusHeader& h = ring.header();
   const std::uint64_t first = load_acquire(h.first);
   const std::uint64_t last = load_acquire(h.last);
   const std::uint64_t reference = ring.fits_alignment(last)    ? last
                                   : ring.fits_alignment(first) ? first
                                                                : 0;
-  const std::vector<Survivor> kept = newest_lap(ring, find_survivors(ring, reference));
-  std::uint64_t end = reference + kRecordAlign;
-  std::uint64_t number = 0;
-  std::uint64_t start = end;
-  if (!kept.empty()) {
-    start = kept.front().position;
-    // A fresh place for EMPTY, so that whoever was about to commit at the old one fails (I5).
-    end = std::max(kept.back().position + kept.back().bytes, reference) + kRecordAlign;
-    if (end - start + kTailBytes > ring.bytes())
-      end = kept.back().position + kept.back().bytes + kRecordAlign;
-    number = kept.back().number + 1;
-    for (std::size_t i = 0; i + 1 < kept.size(); ++i) {
-      write_pad(ring, kept[i].position + kept[i].bytes, kept[i + 1].position, kept[i + 1].number);
-    }
-    write_pad(ring, kept.back().position + kept.back().bytes, end, number);
+  const std::vector<Stretch> claims = standing_claims(ring);
+  std::vector<Survivor> found = find_survivors(ring, reference, lock);
+  std::erase_if(found, [&](const Survivor& s) {
+    return claim_in(ring, claims, s.position, s.bytes + kTailBytes) !=
+           nullptr;  // with the pad behind
+  });
+  std::vector<Survivor> kept = newest_lap(ring, found);
+  const std::uint64_t newest = kept.empty() ? reference : kept.back().position + kept.back().bytes;
+  // Positions do not go back (I2), unless `last` is a scribble far from any frame.
+  const bool near = kept.empty() || (reference >= newest && reference - newest < ring.bytes() / 2);
+  const std::uint64_t end = new_end(ring, claims, near ? reference : newest);
+  std::erase_if(kept,
+                [&](const Survivor& s) { return end + kTailBytes > s.position + ring.bytes(); });
+  if (!lock.keep()) return std::nullopt;
+
+  const std::uint64_t number = kept.empty() ? 0 : kept.back().number + 1;
+  for (std::size_t i = 0; i + 1 < kept.size(); ++i) {
+    write_pad(ring, kept[i].position + kept[i].bytes, kept[i + 1].position, kept[i + 1].number);
   }
+  if (!kept.empty()) write_pad(ring, kept.back().position + kept.back().bytes, end, number);
   store_relaxed(ring.record(end).number, number);
   store_seq_cst(ring.record(end).word, word::empty(end));
-  store_seq_cst(h.first, start);
+  store_seq_cst(h.first, kept.empty() ? end : kept.front().position);
   store_seq_cst(h.last, end);
   return kept.size();
 }
@@ -284,22 +363,16 @@ Result<RepairReport> repair_bus(const Ring& ring, const BusHeader& fixed, int fd
   const bool broken = audit_chain(ring).broken;
   const bool stale = !lock_word::is_free(lock) &&
                      (lock_word::holder(lock) >= kSlots || !is_alive(fd, lock_word::holder(lock)));
-  if (broken || stale) {
-    // L2: the count grows first, then the lock is taken from whoever has it.
-    std::uint64_t seen = 0;
-    do {
-      fetch_add(h.takeovers, std::uint64_t{1});
-      seen = load_acquire(h.lock);
-    } while (
-        !compare_and_swap(h.lock, seen, lock_word::next_held_by(seen, lock_word::kRepairSlot)));
+  for (unsigned tries = 0; (broken || stale) && tries < 10; ++tries) {
+    RepairLock mine(h);
     done.lock_released = stale;
-    const std::uint64_t mine = lock_word::next_held_by(seen, lock_word::kRepairSlot);
-    if (broken) {
-      done.frames_kept = rebuild_chain(ring);
-      done.ring_rebuilt = true;
-      fetch_add(h.epoch, std::uint64_t{1});
-    }
-    compare_and_swap(h.lock, mine, lock_word::freed(mine));
+    if (!broken) break;
+    const auto kept = rebuild_chain(ring, mine);
+    if (!kept) continue;
+    done.frames_kept = *kept;
+    done.ring_rebuilt = true;
+    fetch_add(h.epoch, std::uint64_t{1});
+    break;
   }
   fetch_add(h.repairs, std::uint64_t{1});
   done.epoch = load_acquire(h.epoch);

@@ -104,9 +104,13 @@ void Bell::wake(const Wanted& wanted) noexcept {
 
 bool Bell::wake_deep(std::span<const FrameView> frames) noexcept {
   // The bits stay until the sleeper clears them itself: were we to die before the wake, the next
-  // writer must still find it, since it does not look up.
+  // writer must still find it, since it does not look up. One that cannot, stopped or dead, is
+  // woken once by each writer, known by its ticket.
   Wanted found;
   visit(ring_.header().deep_sleepers, frames, [&](unsigned slot) {
+    const std::uint64_t ticket = std::uint64_t{load_relaxed(ring_.slot(slot).deep_ticket)} + 1;
+    if (tickets_served_[slot] == ticket) return;
+    tickets_served_[slot] = ticket;
     found.slots[slot / 64] |= 1ULL << (slot % 64);
     found.any = true;
   });
@@ -185,7 +189,10 @@ std::chrono::nanoseconds Sleeper::announce(bool by_descriptor) noexcept {
   const auto now = std::chrono::steady_clock::now();
   if (idle_since_ == std::chrono::steady_clock::time_point{}) idle_since_ = now;
   bool deep = now - idle_since_ >= kIdleUntilDeep;
-  if (deep) fetch_or(h.deep_sleepers[slot_ / 64], mask);
+  if (deep) {
+    store_relaxed(self().deep_ticket, futex_seen_);  // the next ring makes the next ticket another
+    fetch_or(h.deep_sleepers[slot_ / 64], mask);
+  }
   fetch_or(h.sleepers[slot_ / 64], mask);  // D1: before the last look at the ring
   if (deep && writer_may_be_past_its_look(ring_)) {
     // D3: it may commit without having seen that we sleep deep.
@@ -197,22 +204,44 @@ std::chrono::nanoseconds Sleeper::announce(bool by_descriptor) noexcept {
   return deep ? std::chrono::nanoseconds::max() : std::chrono::nanoseconds(kLookUp);
 }
 
+namespace {
+
+struct Place {
+  std::uint64_t position = 0;
+  std::uint64_t number = 0;
+};
+
+/// Where `first` is, and the number of the frame there; zeros when it moves too fast to tell.
+Place oldest_record(const Ring& ring) noexcept {
+  const std::uint64_t& first = ring.header().first;
+  for (unsigned tries = 0; tries < 8; ++tries) {
+    const std::uint64_t position = load_seq_cst(first);
+    const std::uint64_t number = ring.number_at(position);
+    fence_loads();
+    if (load_acquire(first) == position) return {position, number};
+  }
+  return {};
+}
+
+}  // namespace
+
 Woken Sleeper::withdraw() noexcept {
   BusHeader& h = ring_.header();
   const std::uint64_t mask = 1ULL << (slot_ % 64);
   Woken woken;
   if (!announced_) return woken;
   announced_ = false;
-  // D4: read while the bit stands.
-  woken.position = load_seq_cst(h.first);
-  woken.number = ring_.number_at(woken.position);
-  fence_loads();
-  if (load_acquire(h.first) != woken.position)
-    woken.position = 0;  // moved on: the number may be torn
+  const Place oldest = oldest_record(ring_);  // D4: read while the bit stands
   fetch_and(h.deep_sleepers[slot_ / 64], ~mask);
-  if ((fetch_and(h.sleepers[slot_ / 64], ~mask) & mask) == 0) {
-    woken.position = load_relaxed(self().rung_position);
-    woken.number = load_relaxed(self().rung_number);
+  const bool collected = (fetch_and(h.sleepers[slot_ / 64], ~mask) & mask) == 0;
+  woken.position = oldest.position;
+  woken.number = oldest.number;
+  // What is still in the ring read() sees for itself, so never further than to `first`: a writer
+  // that died between its commit and its look at us has rung nobody.
+  const Place rung{load_relaxed(self().rung_position), load_relaxed(self().rung_number)};
+  if (collected && rung.position < oldest.position && rung.number <= oldest.number) {
+    woken.position = rung.position;
+    woken.number = rung.number;
   }
   woken.rung = load_relaxed(self().futex) != futex_seen_;
   return woken;

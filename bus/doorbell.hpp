@@ -73,6 +73,7 @@ class Bell {
   Ring ring_;
   unsigned slot_ = 0;
   int fd_ = -1;
+  std::array<std::uint64_t, kSlots> tickets_served_{};  // one more than the ticket; 0: none
 };
 
 /// Wakes a thread that waits for this slot's futex.

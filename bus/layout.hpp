@@ -115,7 +115,9 @@ struct alignas(kLineBytes) PortSlot {
   std::uint64_t
       rung_position;  // 136 (A) of the batch that rang: nothing before it was for the sleeper
   std::uint64_t rung_number;   // 144 (A) of the first frame there
-  std::uint64_t reserved2[5];  // 152
+  std::uint32_t deep_ticket;   // 152 (O) the value of `futex` when it went to sleep deep
+  std::uint32_t reserved5;     // 156
+  std::uint64_t reserved2[4];  // 160
 
   // Line 3: what it sent.
   alignas(kLineBytes) std::uint64_t tx_frames;  // 192 (O)

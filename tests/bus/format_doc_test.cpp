@@ -136,6 +136,7 @@ Fields slot_fields() {
           FIELD(PortSlot, claim_end),      FIELD(PortSlot, reserved1),
           FIELD(PortSlot, futex),          FIELD(PortSlot, bell),
           FIELD(PortSlot, rung_position),  FIELD(PortSlot, rung_number),
+          FIELD(PortSlot, deep_ticket),    FIELD(PortSlot, reserved5),
           FIELD(PortSlot, reserved2),      FIELD(PortSlot, tx_frames),
           FIELD(PortSlot, tx_bytes),       FIELD(PortSlot, doorbells),
           FIELD(PortSlot, lock_sleeps),    FIELD(PortSlot, reserved3),
