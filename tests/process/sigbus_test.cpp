@@ -89,6 +89,7 @@ TEST(Truncation, FaultsOutsideOfAnyBusStillReachTheHandlerThatWasThereBefore) {
 TEST(Truncation, WithoutAnOlderHandlerAFaultOutsideOfAnyBusEndsTheProcessAsEver) {
   Child child([&] {
     no_core();
+    signal(SIGBUS, SIG_DFL);  // sanitizers have a handler
     install_sigbus_guard();
     char path[] = "/dev/shm/shmif-test-fault-XXXXXX";
     const int fd = mkstemp(path);

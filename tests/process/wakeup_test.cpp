@@ -89,6 +89,62 @@ TEST(Wakeup, NoneIsLostInManyRoundsOfPingPongBetweenProcessesThatSleepOnTheFutex
   EXPECT_TRUE(finish(*progress, rounds)) << progress->rounds[0] << " " << progress->rounds[1];
 }
 
+/// Reads frame after frame, falling asleep before each without ever looking up by itself.
+int fall_asleep(const std::string& path, Progress& progress, std::uint64_t rounds) {
+  RawBus raw(path);
+  raw.slot(1).state = bus::slot_state(bus::SlotState::live, 1);
+  bus::RingReader reader(raw.ring(), &raw.slot(1), 1, 1, false);
+  bus::Sleeper sleeper(raw.ring(), 1);
+  FrameBatch in;
+  bus::ReadTally tally;
+  if (!reader.seek_oldest()) return 1;
+  while (tally.frames < rounds) {
+    progress.rounds[1] = tally.frames;  // now the next may come
+    while (tally.frames == progress.rounds[1]) {
+      sleeper.announce(false);
+      if (!reader.ready()) sleeper.sleep(kForEver);
+      sleeper.withdraw();
+      in.clear();
+      reader.read(in, tally);
+    }
+  }
+  progress.rounds[1] = rounds;
+  return 0;
+}
+
+/// Sends each frame just when the other is about to fall asleep.
+int send_as_it_falls_asleep(const std::string& path, Progress& progress, std::uint64_t rounds) {
+  RawBus raw(path);
+  raw.slot(0).state = bus::slot_state(bus::SlotState::live, 1);
+  bus::BusLock lock(raw.header(), 0, -1);
+  bus::RingWriter writer(raw.ring(), 0, 1);
+  bus::Bell bell(raw.ring(), 0, -1);
+  NumberedBatch frames(60);
+  for (std::uint64_t round = 0; round < rounds; ++round) {
+    const auto batch = frames.make(0, static_cast<std::uint32_t>(round), 1);
+    while (progress.rounds[1] < round) bus::cpu_relax();
+    for (std::uint64_t i = 0; i < round % 8; ++i) bus::cpu_relax();
+    const std::uint64_t mine = lock.acquire();
+    writer.append(mine, batch, bus::record_bytes(batch[0].size()), 1);
+    const bus::Wanted sleepers =
+        bell.collect(batch, writer.batch_position(), writer.batch_number());
+    lock.release(mine);
+    bell.wake(sleepers);
+    progress.rounds[0] = round + 1;
+  }
+  return 0;
+}
+
+TEST(Wakeup, NoneIsLostWhenAFrameComesJustWhileThePortFallsAsleep) {
+  const std::uint64_t rounds = kSanitized ? 10'000 : 1'000'000;
+  const TempBus bus(small_ring());
+  RawBus(bus.path()).header().slots_used = 2;
+  const Shared<Progress> progress;
+  Child sleeper([&] { return fall_asleep(bus.path(), *progress, rounds); });
+  Child sender([&] { return send_as_it_falls_asleep(bus.path(), *progress, rounds); });
+  EXPECT_TRUE(finish(*progress, rounds)) << progress->rounds[0] << " " << progress->rounds[1];
+}
+
 /// The same through a descriptor, polled without the time-out that prepare_wait() gives.
 int play_on_descriptor(const std::string& path, Progress& progress, unsigned side,
                        std::uint64_t rounds, bool expect_fallback) {
