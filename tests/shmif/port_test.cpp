@@ -262,7 +262,6 @@ TEST(PortTable, ManyProcessesThatAttachAtOnceGetSlotsNamesAndAddressesOfTheirOwn
 }
 
 TEST(PortTable, TheTableTakes256PortsAndRefusesTheNext) {
-  if (kSanitized) GTEST_SKIP() << "needs root of the machine's memory: too much under sanitizers";
   const TempBus bus(small_ring());
   std::vector<Port> ports;
   for (unsigned i = 0; i < 256; ++i) ports.push_back(port_on(bus.path()));
