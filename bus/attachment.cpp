@@ -417,7 +417,11 @@ bool Attachment::Impl::frame_waits() noexcept {
 /// Takes back an announcement, and learns from it.
 void Attachment::Impl::wake_up() noexcept {
   const Woken woken = sleeper.withdraw();
-  if (woken.rung) counts.wakeups.add(1, slot().wakeups);
+  if (woken.rung) {
+    counts.wakeups.add(1, slot().wakeups);
+  } else {
+    mapping.look_whether_lost();  // inotify tells of a truncation as of a bell
+  }
   ReadTally tally;
   reader.pass_over(woken.position, woken.number, tally);
   counts.add(tally, slot());
@@ -603,6 +607,7 @@ bool Listener::wait(nanoseconds timeout) noexcept {
                      static_cast<long>(nap.count() % 1'000'000'000)};
     if (nanosleep(&t, nullptr) != 0)
       return l.reader.ready();  // a signal: the caller wants to look at it
+    l.mapping.look_whether_lost();
     l.pause = std::min<nanoseconds>(l.pause * 2, kLookUp);
   }
   return false;

@@ -64,4 +64,9 @@ void Mapping::reset() noexcept {
   base_ = nullptr;
 }
 
+void Mapping::look_whether_lost() const noexcept {
+  if (base_ == nullptr || lost() || !sigbus_guard_is_installed()) return;
+  static_cast<void>(*static_cast<volatile std::byte*>(ring() + ring_bytes_ - 1));
+}
+
 }  // namespace shmif::bus

@@ -45,6 +45,9 @@ class Mapping {
   std::uint64_t ring_bytes() const noexcept { return ring_bytes_; }
   /// Whether the file was truncated below the mapping (known only with install_sigbus_guard).
   bool lost() const noexcept { return guard_ && guard_->lost(); }
+  /// Finds out whether it was, where the mapping would not be used for a while: reads the file's
+  /// last byte, if there is a guard to survive that.
+  void look_whether_lost() const noexcept;
   void reset() noexcept;
   /// In the child of a fork: forgets the mapping, which does not exist there.
   void forget() noexcept { base_ = nullptr; }

@@ -67,6 +67,10 @@ bool install_sigbus_guard() noexcept {
   return false;
 }
 
+bool sigbus_guard_is_installed() noexcept {
+  return installed.load();
+}
+
 GuardedRange::GuardedRange(std::byte* base, std::size_t bytes) noexcept {
   for (std::size_t i = 0; i < entries.size(); ++i) {
     Entry& e = entries[i];

@@ -253,6 +253,29 @@ TEST(Dump, AccountsForEveryFrameWhenFlooded) {
   EXPECT_EQ(written.back(), last);
 }
 
+TEST(Dump, ATruncationEndsItWithAnErrorEvenWhereItDoesNotLook) {
+  for (const bool reads_only : {false, true}) {
+    if (reads_only && geteuid() != 0) continue;  // nobody else to be
+    const BusRig rig({.mode = 0644});
+    ASSERT_EQ(chmod(rig.directory().c_str(), 0755), 0);
+    Port port = rig.port();
+    send(port, {arp_request()});
+    std::vector<std::string> command;
+    if (reads_only) {
+      command = {"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"};
+    }
+    for (const std::string& word : dump(rig, {"--history"})) command.push_back(word);
+    Tool tool(command);
+    ASSERT_TRUE(tool.wait_for("ARP")) << tool.finish(std::chrono::milliseconds(1)).err;
+    // Into the middle of the ring, so that the header and the place where dump waits stay.
+    std::filesystem::resize_file(rig.path(), std::filesystem::file_size(rig.path()) - 16384);
+    const ToolResult r = tool.finish();
+    EXPECT_EQ(r.status, 1) << r.err;
+    EXPECT_TRUE(contains(r.err, "truncated")) << r.err;
+    EXPECT_TRUE(contains(r.err, "1 frames captured")) << r.err;
+  }
+}
+
 TEST(Dump, FollowsABusThatMayOnlyBeRead) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root, to become somebody else";
   const BusRig rig({.mode = 0644});
