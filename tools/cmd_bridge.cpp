@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <optional>
 
@@ -14,6 +15,7 @@
 #include "tap/packet_link.hpp"
 #include "tap/tap_link.hpp"
 #include "tools/bus_options.hpp"
+#include "tools/capture_file.hpp"
 #include "tools/commands.hpp"
 #include "tools/link_address.hpp"
 #include "tools/options.hpp"
@@ -66,6 +68,17 @@ LinkAddress link_address(const std::string& text) {
   throw UsageError{"\"" + text + "\" is no link (bus:PATH, tap:NAME, packet:IFNAME or pcap:FILE)"};
 }
 
+/// Between a link and itself every frame would go round for ever.
+void refuse_loop(const LinkAddress& left, const LinkAddress& right) {
+  if (left.kind != right.kind) return;
+  std::error_code none;
+  const bool file = left.kind == Kind::bus || left.kind == Kind::pcap;
+  if (left.target == right.target ||
+      (file && std::filesystem::equivalent(left.target, right.target, none))) {
+    throw UsageError{"both links are \"" + right.target + "\" (a bridge joins two)"};
+  }
+}
+
 void attach(End& end, const BusWish& wish, const std::string& port_name) {
   provide_bus(end.address.target, wish).value();
   PortOptions options;
@@ -85,6 +98,7 @@ std::optional<std::uint32_t> mtu_beside(const End& other, const BusWish& wish) {
 
 void open_device(End& end, const End& other, const BusWish& wish) {
   if (end.address.kind == Kind::tap) {
+    need_tun_device();
     tap::TapOptions options;
     options.name = end.address.target;
     options.mtu = mtu_beside(other, wish);
@@ -106,7 +120,7 @@ void open_ends(std::array<End, 2>& ends, const BusWish& wish, const std::string&
     if (end.address.kind == Kind::bus) attach(end, wish, port_name);
   }
   if (ends[1].address.kind == Kind::pcap) {
-    ends[1].writer = ends[1].hold(PcapWriter::create(ends[1].address.target).value());
+    ends[1].writer = ends[1].hold(create_capture(ends[1].address.target));
   }
   for (const End& end : ends) {
     if (end.port == nullptr) continue;
@@ -149,6 +163,7 @@ int run(const CommandLine& line) {
   for (std::size_t i = 0; i < ends.size(); ++i) {
     ends[i].address = link_address(args.positional()[i]);
   }
+  refuse_loop(ends[0].address, ends[1].address);
   const StopSignals stop;
   open_ends(ends, wish, args.text("port-name").value_or(""));
   tap::Bridge bridge = tap::Bridge::create().value();

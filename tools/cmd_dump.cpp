@@ -13,6 +13,7 @@
 #include "shmif/pcap_link.hpp"
 #include "shmif/port.hpp"
 #include "tools/await.hpp"
+#include "tools/capture_file.hpp"
 #include "tools/commands.hpp"
 #include "tools/decode.hpp"
 #include "tools/options.hpp"
@@ -131,16 +132,6 @@ FrameFilter compile(const std::string& expression) {
   Result<FrameFilter> filter = FrameFilter::compile(expression);
   if (!filter) throw UsageError{filter.error().message};
   return std::move(*filter);
-}
-
-/// The file to record into. A bus is never overwritten, be it this one or another.
-PcapWriter create_capture(const std::string& file) {
-  if (file != "-" && Bus::open(file)) {
-    throw Exception(Error(Errc::exists, "cannot record into \"" + file +
-                                            "\": it is a bus, and would be destroyed (name "
-                                            "another file)"));
-  }
-  return std::move(PcapWriter::create(file)).value();
 }
 
 /// Passes frames on to the screen or into a file.

@@ -15,6 +15,7 @@
 #include "tap/tap_link.hpp"
 #include "tools/bus_options.hpp"
 #include "tools/commands.hpp"
+#include "tools/link_address.hpp"
 #include "tools/options.hpp"
 #include "tools/ping_answerer.hpp"
 #include "tools/signals.hpp"
@@ -168,15 +169,6 @@ int carry(const Wish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::Tap
               end.error.message());
 }
 
-/// 77 where there is no such device node, 1 where it may not be opened.
-int refuse(const Error& error) {
-  complain(error.message);
-  const bool absent = error.code == std::errc::no_such_file_or_directory ||
-                      error.code == std::errc::no_such_device ||
-                      error.code == std::errc::no_such_device_or_address;
-  return absent ? kNotSupported : kFailed;
-}
-
 /// The MTU that the bus has or, not yet made, is to have.
 std::uint32_t mtu_of_bus(const Wish& wish, bool exists) {
   if (!exists) return wish.bus.options.mtu;
@@ -185,7 +177,7 @@ std::uint32_t mtu_of_bus(const Wish& wish, bool exists) {
 
 int run(const CommandLine& line) {
   Wish wish = read_wish(describe().parse(line));
-  if (const Result<void> tun = tap::check_tun_device(); !tun) return refuse(tun.error());
+  need_tun_device();
   // What can fail comes first, and what would stay behind last: a bus is made when all else is
   // there.
   const bool exists = !wish.bus.create || access(wish.path.c_str(), F_OK) == 0;

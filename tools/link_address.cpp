@@ -3,6 +3,9 @@
 #include <array>
 #include <utility>
 
+#include "bus/result.hpp"
+#include "tap/tap_link.hpp"
+
 namespace shmif::tools {
 
 std::optional<LinkAddress> parse_link(std::string_view text) {
@@ -17,6 +20,17 @@ std::optional<LinkAddress> parse_link(std::string_view text) {
     }
   }
   return std::nullopt;
+}
+
+void need_tun_device() {
+  Result<void> tun = tap::check_tun_device();
+  if (tun) return;
+  Error error = std::move(tun).error();
+  const bool absent = error.code == std::errc::no_such_file_or_directory ||
+                      error.code == std::errc::no_such_device ||
+                      error.code == std::errc::no_such_device_or_address;
+  if (absent) error.code = Errc::not_supported;
+  throw Exception(std::move(error));
 }
 
 }  // namespace shmif::tools

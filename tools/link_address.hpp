@@ -16,4 +16,8 @@ struct LinkAddress {
 /// Result: nothing when the text names no link.
 std::optional<LinkAddress> parse_link(std::string_view text);
 
+/// Throws where a TAP device cannot be had: not_supported (exit code 77) where there is no device
+/// node, the errno where it may not be opened.
+void need_tun_device();
+
 }  // namespace shmif::tools

@@ -117,6 +117,32 @@ TEST_F(BridgeCommand, RecordsABusAndReplaysTheCapture) {
   EXPECT_EQ(numbers_from(port, 20), expected);
 }
 
+TEST_F(BridgeCommand, RefusesTwoLinksThatAreOneUnderWhateverName) {
+  const std::string bus = make_bus("one");
+  const std::string other_name = directory.path() + "/../" +
+                                 std::filesystem::path(directory.path()).filename().string() +
+                                 "/one";
+  for (const auto& [left, right] :
+       std::vector<std::pair<std::string, std::string>>{{"bus:" + bus, "bus:" + bus},
+                                                        {"bus:" + bus, "bus:" + other_name},
+                                                        {"pcap:" + bus, "pcap:" + other_name},
+                                                        {"tap:tap0", "tap:tap0"}}) {
+    const ToolResult result = run_program(bridge(left, right));
+    EXPECT_EQ(result.status, 2) << left << ' ' << right << '\n' << result.err;
+    EXPECT_NE(result.err.find("both links are"), std::string::npos) << result.err;
+  }
+}
+
+TEST_F(BridgeCommand, NeverRecordsOverABus) {
+  const std::string bus = make_bus("one");
+  for (const std::string& left : {bus, make_bus("two")}) {
+    const ToolResult result = run_program(bridge("bus:" + left, "pcap:" + bus));
+    EXPECT_EQ(result.status, 1) << result.err;
+    EXPECT_NE(result.err.find("it is a bus"), std::string::npos) << result.err;
+  }
+  EXPECT_EQ(run_tool({"stat", bus}).status, 0);
+}
+
 TEST_F(BridgeCommand, MakesMissingBusesWhenAsked) {
   const std::string one = directory.file("one");
   const std::string two = directory.file("two");
