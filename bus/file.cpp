@@ -168,7 +168,7 @@ Result<UniqueFd> open_unnamed(const std::string& path, std::string& temporary) {
 Error refuse_existing(const std::string& path) {
   return {Errc::exists,
           "cannot create the bus " + path +
-              ": the path exists already (remove it with 'shmifctl destroy', or choose another)"};
+              ": the path exists already (choose another; 'shmifctl destroy' removes a bus)"};
 }
 
 }  // namespace
@@ -180,6 +180,7 @@ std::string file_system_name(std::uint64_t f_type) {
 
 Result<void> create_file(const std::string& path, const CreateOptions& options) {
   if (auto ok = check_geometry(options.ring_bytes, options.mtu); !ok) return ok;
+  if (path.empty()) return Error(Errc::path_empty, "cannot create a bus: the path is empty");
   struct stat status{};
   if (lstat(path.c_str(), &status) == 0) return refuse_existing(path);
   std::string temporary;
@@ -251,7 +252,7 @@ Result<void> check_identity(const std::string& path, const BusHeader& h, const s
                         " (create a bus of its own with 'shmifctl create')");
   }
   if (!problem.code) {
-    if (type != TMPFS_MAGIC) {
+    if (type != TMPFS_MAGIC && !tolerate) {  // who only looks makes no page dirty
       warning = "the bus " + path + " is on " + file_system_name(type) +
                 ", not on tmpfs: the kernel will write its pages to disk (better under /dev/shm)";
     }
@@ -276,11 +277,13 @@ Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate
     }
     if (errno == EISDIR || errno == ENXIO) {
       return Error(Errc::not_a_regular_file,
-                   "cannot open the bus " + path + ": not a regular file");
+                   "cannot open the bus " + path + ": not a regular file (give the file of a bus)");
     }
-    const char* remedy = errno == ENOENT   ? " (make one with 'shmifctl create')"
-                         : errno == EACCES ? " (ask its owner for read and write permission)"
-                                           : "";
+    const char* remedy = errno == ENOENT  ? " (make one with 'shmifctl create')"
+                         : errno == EROFS ? " (who attaches must write; 'stat' and 'dump' need not)"
+                         : errno != EACCES ? ""
+                         : writable        ? " (ask its owner for read and write permission)"
+                                           : " (ask its owner for read permission)";
     auto e = Error::from_errno(errno, "cannot open the bus " + path);
     e.message += remedy;
     return e;
@@ -288,7 +291,8 @@ Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate
   struct stat status{};
   if (fstat(file.fd.get(), &status) != 0) return Error::from_errno(errno, "cannot query " + path);
   if (!S_ISREG(status.st_mode)) {
-    return Error(Errc::not_a_regular_file, "cannot open the bus " + path + ": not a regular file");
+    return Error(Errc::not_a_regular_file,
+                 "cannot open the bus " + path + ": not a regular file (give the file of a bus)");
   }
   const auto size = static_cast<std::uint64_t>(status.st_size);
   BusHeader& h = file.header;
@@ -300,7 +304,8 @@ Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate
   if (got < 0) return Error::from_errno(errno, "cannot read the bus " + path);
   if (static_cast<std::size_t>(got) < sizeof h.magic || h.magic != kMagic) {
     return Error(Errc::not_a_bus, path + " is not a shmif bus: it begins with " + hex(h.magic) +
-                                      " where a bus has " + hex(kMagic));
+                                      " where a bus has " + hex(kMagic) +
+                                      " (give the file of a bus; 'shmifctl create' makes one)");
   }
   if (h.ready != 1) {
     return Error(Errc::not_ready,
@@ -310,20 +315,21 @@ Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate
     return Error(Errc::wrong_layout,
                  "bus " + path + " has layout " + hex(h.layout_signature) + ", this build speaks " +
                      hex(kLayoutSignature) +
-                     " (use the shmif version that made it, or create a new bus)");
+                     " (use the shmif version that made it, or delete it and create a new bus)");
   }
   if (static_cast<std::size_t>(got) < sizeof h || size != file_bytes(h.ring_bytes)) {
-    return Error(Errc::wrong_size, "bus " + path + " has " + std::to_string(size) +
-                                       " bytes, its header says " +
-                                       std::to_string(file_bytes(h.ring_bytes)) +
-                                       " (it was truncated or extended; create a new bus)");
+    return Error(Errc::wrong_size,
+                 "bus " + path + " has " + std::to_string(size) + " bytes, its header says " +
+                     std::to_string(file_bytes(h.ring_bytes)) +
+                     " (it was truncated or extended; delete it and create a new bus)");
   }
   if (auto ok = check_geometry(h.ring_bytes, h.mtu); !ok) {
     return Error(Errc::corrupt, "bus " + path + " has a damaged header: " + ok.error().message);
   }
   if (h.ring_offset != kRingOffset || h.slot_count != kSlots || h.record_align != kRecordAlign ||
       h.max_record != max_record_of(h.ring_bytes, h.mtu) || h.flow > 1) {
-    return Error(Errc::corrupt, "bus " + path + " has a damaged header (create a new bus)");
+    return Error(Errc::corrupt,
+                 "bus " + path + " has a damaged header (delete it and create a new bus)");
   }
   const auto type = file_system_of(file.fd.get(), path);
   if (!type) return type.error();

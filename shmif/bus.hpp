@@ -49,7 +49,9 @@ class Bus {
   /// Frees what dead ports hold; with broken invariants also rebuilds the ring, keeping every frame
   /// that can still be proven whole, and starts a new epoch. Errors: read_only.
   Result<RepairReport> repair();
-  /// Why this bus deserves a warning ("not on tmpfs: ..."), empty when it does not.
+  /// Why what is seen may not be what the ports see: a copy, a file system that shows processes
+  /// different data. Opened for writing: why the bus may be slow, as not on a tmpfs. Empty when all
+  /// is well.
   std::string warning() const;
 
  private:

@@ -145,10 +145,9 @@ Result<PcapReader> PcapReader::open(const std::string& path, const PcapReadOptio
   }
   if (const int type = pcap_datalink(impl->file.get()); type != DLT_EN10MB) {
     const char* const name = pcap_datalink_val_to_description_or_dlt(type);
-    return Error(Errc::not_supported, "cannot replay " + quoted(path) + ": its link type is \"" +
-                                          name +
-                                          "\", a bus carries Ethernet only (capture on one " +
-                                          "interface, not on \"any\")");
+    return Error(Errc::bad_argument, "cannot replay " + quoted(path) + ": its link type is \"" +
+                                         name + "\", a bus carries Ethernet only (capture on one " +
+                                         "interface, not on \"any\")");
   }
   if (options.speed > 0) {
     impl->timer.reset(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));

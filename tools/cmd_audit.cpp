@@ -35,7 +35,7 @@ int run(const CommandLine& line) {
           .example("shmifctl audit /dev/shm/bus0 && echo sound", "is the bus sound?")
           .parse(line);
   const std::string path = args.positional()[0];
-  const Bus bus = Bus::open(path).value();
+  const Bus bus = look_at(path);
   const AuditReport report = bus.audit();
   const std::string text = args.flag("json") ? to_json(path, report) : as_text(path, report);
   std::fwrite(text.data(), 1, text.size(), stdout);

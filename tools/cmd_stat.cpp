@@ -23,7 +23,7 @@ int run(const CommandLine& line) {
           .example("shmifctl stat /dev/shm/bus0 --json | jq '.ports[] | {name, lost_frames}'",
                    "what each port has lost")
           .parse(line);
-  const Bus bus = Bus::open(args.positional()[0]).value();
+  const Bus bus = look_at(args.positional()[0]);
   const BusInfo info = bus.info();
   const std::string text = args.flag("json") ? to_json(info) : to_text(info);
   std::fwrite(text.data(), 1, text.size(), stdout);

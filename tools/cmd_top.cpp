@@ -240,7 +240,7 @@ std::string plain_lines(const BusInfo& info, const BusRates& rates) {
 /// Looks at a bus again and again.
 class Watcher {
  public:
-  explicit Watcher(std::string path) : path_(std::move(path)), bus_(Bus::open(path_).value()) {}
+  explicit Watcher(std::string path) : path_(std::move(path)), bus_(look_at(path_)) {}
 
   /// Throws when the file is no sound bus any more: truncated, or another file by now.
   View look() {

@@ -75,7 +75,7 @@ int run(const CommandLine& line) {
           .parse(line);
   const std::string path = args.positional()[0];
   const std::optional<std::string> name = args.text("port");
-  if (!name) throw UsageError{"--port NAME is missing, the port to wait for"};
+  if (!name || name->empty()) throw UsageError{"--port NAME is missing, the port to wait for"};
   const auto timeout = args.seconds("timeout");
   std::optional<Clock::time_point> deadline;
   if (timeout) deadline = Clock::now() + *timeout;

@@ -5,6 +5,7 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "shmif/log.hpp"
 #include "tools/values.hpp"
 
 namespace shmif::tools {
@@ -112,6 +113,12 @@ std::string head_text(const BusInfo& info) {
 }
 
 }  // namespace
+
+Bus look_at(const std::string& path) {
+  Bus bus = std::move(Bus::open(path)).value();
+  if (!bus.warning().empty()) log_warning(bus.warning());
+  return bus;
+}
 
 const char* state_name(const PortInfo& port) noexcept {
   return port.live ? "live" : "dead";

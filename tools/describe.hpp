@@ -8,6 +8,10 @@
 
 namespace shmif::tools {
 
+/// Opens a bus to look at it only. Throws what keeps the file from being one; warns where what is
+/// seen may not be what the ports see: a copy, a file system that shows processes different data.
+Bus look_at(const std::string& path);
+
 /// Every field of the bus and of its ports; the names are described in the man page and stay.
 std::string to_json(const BusInfo& info);
 std::string to_json(const std::string& path, const AuditReport& report);

@@ -291,6 +291,12 @@ TEST_F(BadInput, ACopiedBusIsRefused) {
                  {copy, "copy"});
   EXPECT_FALSE(std::filesystem::exists(directory.file("p")));
   EXPECT_EQ(run_tool({"audit", path}).status, 0) << "the original is not touched";
+  for (const char* const command : {"stat", "audit"}) {
+    const ToolResult looked = run_tool({command, copy});
+    EXPECT_EQ(looked.status, 0) << looked.err;
+    EXPECT_NE(looked.err.find(copy + " is a copy"), std::string::npos) << command << looked.err;
+    EXPECT_EQ(run_tool({command, path}).err, "") << command;
+  }
 }
 
 TEST_F(BadInput, ADifferentGeometryIsRefusedNamingBothSides) {
