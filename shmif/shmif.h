@@ -4,9 +4,11 @@
  * The library for C programs: make a bus, put a port on it, send and receive Ethernet frames.
  *
  *     struct shmif_port_options options = {.size = sizeof options, .name = "rig"};
- *     shmif_port* port;
- *     if (shmif_create("/dev/shm/bus0", NULL) < 0 || shmif_open("/dev/shm/bus0", &options, &port) <
- * 0 || shmif_up(port) < 0) errx(1, "%s", shmif_message()); shmif_send(port, frame, frame_bytes);
+ *     shmif_port* port = NULL;
+ *     if (shmif_create("/dev/shm/bus0", NULL) < 0) errx(1, "%s", shmif_message());
+ *     if (shmif_open("/dev/shm/bus0", &options, &port) < 0) errx(1, "%s", shmif_message());
+ *     shmif_up(port);
+ *     shmif_send(port, frame, frame_bytes);
  *     shmif_close(port);
  *
  * Results: a call that can fail answers a negative errno value; shmif_strerror() says what the
