@@ -5,6 +5,9 @@
 #include <array>
 #include <ctime>
 
+#include "bus/error.hpp"
+#include "tools/command.hpp"
+
 namespace shmif::tools {
 
 void await_descriptor(int descriptor, const StopSignals& stop, std::chrono::nanoseconds at_most) {
@@ -13,6 +16,18 @@ void await_descriptor(int descriptor, const StopSignals& stop, std::chrono::nano
   const timespec timeout{.tv_sec = ns / 1'000'000'000, .tv_nsec = ns % 1'000'000'000};
   ppoll(entries.data(), entries.size(), &timeout,
         nullptr);  // the caller looks at everything anyway
+}
+
+bool Corruption::met(const std::error_code& error, const StopSignals& stop) {
+  const bool lasted = lasts_;
+  lasts_ = error == Errc::corrupt;
+  if (!lasts_) return false;
+  if (!lasted) {
+    complain("cannot go on with " + path_ +
+             ": the bus is corrupt (waiting until 'shmifctl repair " + path_ + "' has mended it)");
+  }
+  stop.wait(50);
+  return true;
 }
 
 }  // namespace shmif::tools

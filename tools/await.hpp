@@ -3,6 +3,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <string>
+#include <system_error>
+#include <utility>
 
 #include "shmif/link.hpp"
 #include "tools/signals.hpp"
@@ -12,6 +15,22 @@ namespace shmif::tools {
 /// Sleeps until `descriptor` is readable, a stopping signal comes, or `at_most` has passed. A
 /// descriptor of -1 is left out.
 void await_descriptor(int descriptor, const StopSignals& stop, std::chrono::nanoseconds at_most);
+
+/// For who listens on a bus: a corrupt one is told once and waited out, since repair mends it below
+/// those attached.
+class Corruption {
+ public:
+  explicit Corruption(std::string path) : path_(std::move(path)) {}
+
+  /// To be asked after each receive. Result: whether the bus is corrupt now; then it has slept a
+  /// while, less when a stopping signal came.
+  bool met(const std::error_code& error, const StopSignals& stop);
+  bool lasts() const noexcept { return lasts_; }
+
+ private:
+  std::string path_;
+  bool lasts_ = false;
+};
 
 /// Sleeps until `link` has something to receive, a stopping signal comes, or `at_most` has passed.
 /// Threads: the link's receiving thread.

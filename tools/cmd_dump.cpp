@@ -183,7 +183,8 @@ class Capture {
         filter_(compile(wanted.filter)),
         history_end_(history_end(wanted)),
         source_(wanted.path, wanted.history ? Start::oldest : Start::now, wanted.name),
-        sink_(wanted) {}
+        sink_(wanted),
+        corruption_(wanted.path) {}
 
   int run() {
     const Clock::time_point begin = Clock::now();
@@ -195,12 +196,16 @@ class Capture {
       counts_.lost += received.lost;
       for (const FrameView& frame : batch.frames()) take(frame);
       show_progress();
+      const auto left = time_left(begin);
+      if (corruption_.met(received.error, stop_)) {
+        if (left.count() <= 0) break;
+        continue;
+      }
       if (received.error) {
         code = fail("cannot go on listening on " + wanted_.path + ": " + received.error.message());
         break;
       }
       if (received.frames == 0) history_end_ = 0;  // the end of the ring: all of it was seen
-      const auto left = time_left(begin);
       if (left.count() <= 0 && history_end_ == 0) break;
       if (received.frames == 0) {
         sink_.flush();
@@ -213,6 +218,7 @@ class Capture {
     std::fprintf(stderr, "%llu frames captured, %llu filtered out, %llu lost\n",
                  number(sink_.arrived(counts_.captured)), number(counts_.filtered),
                  number(counts_.lost));
+    if (corruption_.lasts()) return kFailed;
     return code != kDone ? code : finished;
   }
 
@@ -258,6 +264,7 @@ class Capture {
   StopSignals stop_;  // before the port is seen on the bus: who sees it may signal
   Source source_;
   Sink sink_;
+  Corruption corruption_;
   Progress progress_;
   Counts counts_;
 };

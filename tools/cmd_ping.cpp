@@ -60,10 +60,12 @@ int respond(const std::string& path, const std::optional<std::string>& name) {
               port.mac().to_string().c_str());
   std::fflush(stdout);
   FrameBatch batch;
+  Corruption corruption(path);
   std::uint64_t answered = 0;
   while (!stop.stopped()) {
     batch.clear();
     const ReceiveResult received = port.receive(batch);
+    if (corruption.met(received.error, stop)) continue;
     if (received.error) return fail(broken(path, received.error));
     for (const FrameView& frame : batch.frames()) {
       std::array<std::byte, kPingFrameBytes> reply;

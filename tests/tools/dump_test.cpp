@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "bus/layout.hpp"
 #include "tests/tools/bus_rig.hpp"
 
 namespace shmif::test {
@@ -274,6 +275,25 @@ TEST(Dump, ATruncationEndsItWithAnErrorEvenWhereItDoesNotLook) {
     EXPECT_TRUE(contains(r.err, "truncated")) << r.err;
     EXPECT_TRUE(contains(r.err, "1 frames captured")) << r.err;
   }
+}
+
+TEST(Dump, GoesOnWhereACorruptBusWasRepaired) {
+  const BusRig rig;
+  Port port = rig.port();
+  send(port, {arp_request()});
+  Tool tool(dump(rig, {"--history", "-c", "2"}));
+  ASSERT_TRUE(tool.wait_for("ARP")) << tool.finish(std::chrono::milliseconds(1)).err;
+  {
+    std::fstream file(rig.path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(bus::kRingOffset));
+    file << std::string(4096, 'x');
+  }
+  ASSERT_TRUE(tool.wait_for("corrupt")) << tool.finish(std::chrono::milliseconds(1)).err;
+  EXPECT_EQ(run_tool({"repair", rig.path()}).status, 0);
+  send(port, {arp_request()});
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_TRUE(contains(r.err, "2 frames captured")) << r.err;
 }
 
 TEST(Dump, FollowsABusThatMayOnlyBeRead) {
