@@ -266,6 +266,7 @@ Result<void> check_identity(const std::string& path, const BusHeader& h, const s
 }  // namespace
 
 Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate_copies) {
+  if (path.empty()) return Error(Errc::path_empty, "cannot open a bus: the path is empty");
   OpenFile file;
   file.fd = UniqueFd(
       ::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));

@@ -308,7 +308,7 @@ int run(const CommandLine& line) {
   try {
     return run_host(wish);
   } catch (const Exception& error) {
-    complain(error.what());
+    complain_of("exec", error.what());
     return exit_code_of(error.code()) == kNotSupported ? kNotSupported : kOwnFailure;
   } catch (const std::exception& error) {
     complain(std::string("exec: ") + error.what());

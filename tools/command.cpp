@@ -19,6 +19,11 @@ void complain(std::string_view message) {
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
+void complain_of(const std::string& command, const std::string& what) {
+  const bool says_what_was_tried = what.starts_with("cannot ") || command.empty();
+  complain(says_what_was_tried ? what : "cannot run " + command + ": " + what);
+}
+
 int fail(std::string_view message) {
   complain(message);
   return kFailed;

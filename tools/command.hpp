@@ -53,6 +53,10 @@ int exit_code_of(std::error_code code) noexcept;
 /// Prints "shmifctl: MESSAGE" as one line on standard error.
 void complain(std::string_view message);
 
+/// complain() of what went wrong with `command`. Some of the libraries' messages say only what is
+/// wrong; then what was tried comes before that.
+void complain_of(const std::string& command, const std::string& what);
+
 /// complain(), and the exit code to return. "cannot ... : why (remedy)".
 int fail(std::string_view message);
 int fail(const Error& error);

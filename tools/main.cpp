@@ -138,10 +138,7 @@ int guarded_main(std::vector<std::string> words) {
     complain(prefix + error.what + joint + " 'shmifctl" + where + " --help'");
     return kWrongUsage;
   } catch (const Exception& error) {
-    const std::string what = error.what();
-    // Some of the libraries' messages say only what is wrong; what was tried comes before that.
-    const bool says_what_was_tried = what.rfind("cannot ", 0) == 0 || command.empty();
-    complain(says_what_was_tried ? what : "cannot run " + command + ": " + what);
+    complain_of(command, error.what());
     return exit_code_of(error.code());
   } catch (const std::exception& error) {
     return fail((command.empty() ? "" : "cannot finish " + command + ": ") + error.what());

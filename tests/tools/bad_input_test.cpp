@@ -81,6 +81,7 @@ class BadInput : public ::testing::Test {
       SCOPED_TRACE(arguments[0]);
       expect_refusal(run_tool(arguments), all);
     }
+    expect_refusal(run_tool({"exec", path, "--", "true"}), all, 125);
     EXPECT_EQ(names_in(directory.path()), before);
   }
 
@@ -123,6 +124,13 @@ TEST_F(BadInput, AFileOfTheWrongSizeIsRefused) {
 
 TEST_F(BadInput, ADirectoryIsRefused) {
   expect_every_command_to_refuse(directory.path(), {"not a regular file"});
+}
+
+TEST_F(BadInput, AnEmptyPathIsRefusedAsSuch) {
+  expect_refusal(run_tool({"create", ""}), {"path is empty"});
+  expect_refusal(run_tool({"stat", ""}), {"path is empty"});
+  expect_refusal(run_tool({"dump", ""}), {"path is empty"});
+  expect_refusal(run_tool({"exec", "", "--", "true"}), {"path is empty"}, 125);
 }
 
 TEST_F(BadInput, ADanglingSymbolicLinkIsRefusedAndNotFollowed) {
