@@ -1,0 +1,147 @@
+// What crosses between hosts, what a stopped host costs the others, and what idle hosts cost.
+
+#include <signal.h>
+
+#include <algorithm>
+#include <fstream>
+#include <string>
+
+#include "shmif/pcap_link.hpp"
+#include "tests/support/frames.hpp"
+#include "tests/tools/exec_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+using ExecTraffic = ExecRig;
+INSTANTIATE_TEST_SUITE_P(Each, ExecTraffic, ::testing::ValuesIn(exec_settings()),
+                         [](const auto& each) { return each.param.name; });
+
+Bytes frame_to(const char* destination, std::size_t size, std::uint64_t seed, unsigned tags = 0) {
+  Bytes frame = make_frame(size, seed, tags);
+  std::memcpy(frame.data(), MacAddress::parse(destination)->bytes.data(), 6);
+  return frame;
+}
+
+/// One of every kind that an Ethernet carries, up to the largest that `mtu` allows with one tag.
+std::vector<Bytes> frames_of_every_kind(const char* receiver, std::uint32_t mtu) {
+  std::vector<Bytes> frames;
+  std::uint64_t seed = 1;
+  for (const char* to : {receiver, "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:fb", "33:33:00:00:00:01",
+                         "01:80:c2:00:00:0e", "b2:a0:00:00:00:77"}) {
+    for (const std::size_t size : {std::size_t{60}, std::size_t{61}, std::size_t{mtu} + 14}) {
+      frames.push_back(frame_to(to, size, ++seed));
+    }
+    frames.push_back(frame_to(to, 64, ++seed, 1));
+    frames.push_back(frame_to(to, mtu + 18, ++seed, 1));
+    frames.push_back(frame_to(to, 68, ++seed, 2));
+  }
+  return frames;
+}
+
+std::vector<Bytes> recorded(const std::string& path) {
+  std::vector<Bytes> frames;
+  Result<PcapReader> reader = PcapReader::open(path);
+  if (!reader) return frames;  // not yet
+  FrameBatch batch(64, std::size_t{1} << 20U);
+  for (ReceiveResult got; !got.error;) {
+    batch.clear();
+    got = reader->receive(batch);
+    for (const FrameView& f : batch.frames()) {
+      if (is_suite_frame(f)) frames.push_back(to_bytes(f));
+    }
+  }
+  return frames;
+}
+
+TEST_P(ExecTraffic, FramesOfEveryKindCrossUnchangedInOrder) {
+  for (const std::uint32_t mtu : {1500U, 9000U}) {
+    SCOPED_TRACE("MTU " + std::to_string(mtu));
+    const std::string wire = bus("wire" + std::to_string(mtu), mtu);
+    const std::string sent = file("sent" + std::to_string(mtu));
+    const std::string heard = file("heard" + std::to_string(mtu));
+    const std::vector<Bytes> frames = frames_of_every_kind("b2:a0:00:00:00:0b", mtu);
+    {
+      PcapWriter writer = PcapWriter::open(sent).value();
+      ASSERT_EQ(writer.send(views(frames)).taken, frames.size());
+    }
+    ::chmod(sent.c_str(), 0644);
+    const auto on_wire = [&](const std::string& mac, const std::string& script) {
+      return by_caller({shmifctl_path(), "exec", wire, "--via", GetParam().via, "--mac", mac, "--",
+                        "sh", "-c", script});
+    };
+    Tool listener(on_wire("b2:a0:00:00:00:0b", std::string("exec ") + shmifctl_path() +
+                                                   " bridge packet:tap0 pcap:" + heard));
+    ASSERT_TRUE(eventually([&] {
+      const BusInfo info = Bus::open(wire).value().info();
+      return std::any_of(info.ports.begin(), info.ports.end(),
+                         [](const PortInfo& p) { return p.up && p.promiscuous; });
+    })) << "the listener's interface never became promiscuous";
+    const std::string replay =
+        std::string(shmifctl_path()) + " bridge pcap:" + sent + " packet:tap0";
+    const ToolResult replayed = run_program(on_wire("b2:a0:00:00:00:0a", replay));
+    ASSERT_EQ(replayed.status, 0) << replayed.err;
+    EXPECT_TRUE(eventually([&] { return recorded(heard).size() >= frames.size(); }))
+        << recorded(heard).size() << " of " << frames.size();
+    listener.signal(SIGTERM);
+    listener.finish();
+    EXPECT_EQ(recorded(heard), frames);
+  }
+}
+
+TEST_P(ExecTraffic, HostStoppedWhileItSendsFlatOutDoesNotHoldUpTheOthers) {
+  const auto flooded = start("flooded", "sleep 60", {"--ip", "198.18.0.1/24"});
+  const auto flooder =
+      start("flooder", "exec ping -f -q -s 1400 198.18.0.1", {"--ip", "198.18.0.2/24"});
+  for (int round = 0; round < 5; ++round) {
+    const std::uint64_t before = port("flooder")->tx_frames;
+    ASSERT_TRUE(eventually([&] { return port("flooder")->tx_frames > before + 100; }));
+    flooder->signal(SIGSTOP);
+    const ToolResult pinged =
+        run_shell("ping -q -c 3 -i 0.2 -W 5 198.18.0.1", {"--ip", "198.18.0.3/24"});
+    EXPECT_EQ(pinged.status, 0) << pinged.out;
+    EXPECT_NE(pinged.out.find(" 0% packet loss"), std::string::npos) << pinged.out;
+    flooder->signal(SIGCONT);
+  }
+  EXPECT_EQ(run_program({shmifctl_path(), "audit", bus()}).status, 0);
+}
+
+/// How often a process was given a CPU, all its threads counted: nothing that runs escapes it.
+std::uint64_t times_run(pid_t pid) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  std::uint64_t total = 0;
+  for (std::string word; status >> word;) {
+    std::uint64_t count = 0;
+    if (word.find("ctxt_switches:") != std::string::npos && status >> count) total += count;
+  }
+  return total;
+}
+
+using ExecIdle = ExecRig;
+INSTANTIATE_TEST_SUITE_P(Each, ExecIdle, ::testing::Values(exec_settings().back()),
+                         [](const auto& each) { return each.param.name; });
+
+// The kernels of fresh hosts solicit routers and report groups for some seconds, so the hosts are
+// watched until they are quiet. Hosts that looked at their bus every 50 ms would run 40 times each
+// in a window of two seconds, for ever.
+TEST_P(ExecIdle, FiftyIdleHostsDoNotRun) {
+  constexpr unsigned kHosts = 50;
+  std::vector<std::unique_ptr<Tool>> hosts;
+  for (unsigned i = 0; i < kHosts; ++i)
+    hosts.push_back(start("h" + std::to_string(i), "sleep 100"));
+  std::uint64_t runs = 0;
+  for (int window = 0; window < 20; ++window) {
+    std::uint64_t before = 0;
+    for (const auto& host : hosts) before += times_run(host->pid());
+    std::this_thread::sleep_for(std::chrono::seconds(2));
+    runs = 0;
+    for (const auto& host : hosts) runs += times_run(host->pid());
+    ASSERT_GT(runs, 0U);
+    runs -= before;
+    if (runs < kHosts) break;
+  }
+  EXPECT_LT(runs, kHosts) << "in two seconds";
+}
+
+}  // namespace
+}  // namespace shmif::test
