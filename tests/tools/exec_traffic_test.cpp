@@ -62,7 +62,7 @@ TEST_P(ExecTraffic, FramesOfEveryKindCrossUnchangedInOrder) {
     const std::string heard = file("heard" + std::to_string(mtu));
     const std::vector<Bytes> frames = frames_of_every_kind("b2:a0:00:00:00:0b", mtu);
     {
-      PcapWriter writer = PcapWriter::open(sent).value();
+      PcapWriter writer = PcapWriter::create(sent).value();
       ASSERT_EQ(writer.send(views(frames)).taken, frames.size());
     }
     ::chmod(sent.c_str(), 0644);
