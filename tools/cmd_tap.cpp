@@ -177,11 +177,11 @@ std::uint32_t mtu_of_bus(const Wish& wish, bool exists) {
 
 int run(const CommandLine& line) {
   Wish wish = read_wish(describe().parse(line));
-  need_tun_device();
   // What can fail comes first, and what would stay behind last: a bus is made when all else is
   // there.
   const bool exists = !wish.bus.create || access(wish.path.c_str(), F_OK) == 0;
   wish.device.mtu = mtu_of_bus(wish, exists);
+  need_tun_device();
   if (wish.where) wish.device.where = &*wish.where;
   const std::optional<tap::Interface> old = find_device(wish, wish.device.name);
   if (!old && !wish.device.mac) wish.device.mac = MacAddress::random();

@@ -143,7 +143,14 @@ TEST(Create, NamesDirectoryAndReasonWhereItMayNotWrite) {
 int on_small_tmpfs(const std::string& where, const std::string& bytes,
                    const std::function<int()>& body) {
   const bool root = geteuid() == 0;
+  const gid_t gid = getegid();  // asked before: in the new namespace we are nobody
+  const std::string ids = "0 " + std::to_string(geteuid()) + " 1";
   if (unshare(root ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER) != 0) return 77;
+  if (!root) {
+    std::ofstream("/proc/self/uid_map") << ids;
+    std::ofstream("/proc/self/setgroups") << "deny";
+    std::ofstream("/proc/self/gid_map") << "0 " + std::to_string(gid) + " 1";
+  }
   if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return 77;
   if (mount("small", where.c_str(), "tmpfs", 0, ("size=" + bytes).c_str()) != 0) return 77;
   return body();
