@@ -7,7 +7,11 @@
 namespace shmif::tools {
 
 int exit_code_of(std::error_code code) noexcept {
-  return code == make_error_code(Errc::not_supported) ? kNotSupported : kFailed;
+  if (code == Errc::not_supported) return kNotSupported;
+  // A bus of that shape is possible nowhere: the command line is wrong, not the machine.
+  const bool impossible =
+      code == Errc::bad_size || code == Errc::bad_mtu || code == Errc::ring_too_small;
+  return impossible ? kWrongUsage : kFailed;
 }
 
 void complain(std::string_view message) {
