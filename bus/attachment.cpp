@@ -5,11 +5,11 @@
 #include <time.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <mutex>
 #include <utility>
 
+#include "bus/counts.hpp"
 #include "bus/doorbell.hpp"
 #include "bus/file.hpp"
 #include "bus/fork_guard.hpp"
@@ -26,76 +26,12 @@ namespace {
 using std::chrono::nanoseconds;
 
 constexpr unsigned kWaitSpins = 100;
-constexpr unsigned kChunksPerReceive = 64;
 
 std::uint64_t wall_clock_ns() noexcept {
   timespec t{};
   clock_gettime(CLOCK_REALTIME, &t);
   return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000U +
          static_cast<std::uint64_t>(t.tv_nsec);
-}
-
-/// A counter of this process, shown in the port table too. A peer may scribble over the table, not
-/// over this one. One thread writes; any may read.
-class Count {
- public:
-  void add(std::uint64_t n, std::uint64_t& shown) noexcept {
-    if (n == 0) return;
-    const std::uint64_t value = own_.load(std::memory_order_relaxed) + n;
-    own_.store(value, std::memory_order_relaxed);
-    store_relaxed(shown, value);
-  }
-  std::uint64_t get() const noexcept { return own_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<std::uint64_t> own_{0};
-};
-
-struct Counts {
-  Count tx_frames, tx_bytes, doorbells, lock_sleeps;
-  Count rx_frames, rx_bytes, own, filtered, skipped, overruns, lost_frames, lost_bytes, corrupt,
-      wakeups;
-
-  void add(const ReadTally& t, PortSlot& s) noexcept {
-    rx_frames.add(t.frames, s.rx_frames);
-    rx_bytes.add(t.bytes, s.rx_bytes);
-    own.add(t.own, s.own_frames);
-    filtered.add(t.filtered, s.filtered_frames);
-    overruns.add(t.overruns, s.overruns);
-    lost_frames.add(t.lost_frames, s.lost_frames);
-    lost_bytes.add(t.lost_bytes, s.lost_bytes);
-    corrupt.add(t.corrupt, s.corrupt);
-  }
-  PortCounters get() const noexcept {
-    PortCounters c;
-    c.tx_frames = tx_frames.get();
-    c.tx_bytes = tx_bytes.get();
-    c.rx_frames = rx_frames.get();
-    c.rx_bytes = rx_bytes.get();
-    c.own_frames = own.get();
-    c.filtered_frames = filtered.get();
-    c.skipped_frames = skipped.get();
-    c.overruns = overruns.get();
-    c.lost_frames = lost_frames.get();
-    c.lost_bytes = lost_bytes.get();
-    c.corrupt = corrupt.get();
-    c.wakeups = wakeups.get();
-    c.doorbells = doorbells.get();
-    c.lock_sleeps = lock_sleeps.get();
-    return c;
-  }
-};
-
-/// Reads chunks until the batch is full, nothing is left, or enough was filtered out for one call.
-ReadStatus read_chunks(RingReader& reader, FrameBatch& into, ReadTally& tally) noexcept {
-  ReadStatus status = ReadStatus::more;
-  for (unsigned i = 0; i < kChunksPerReceive; ++i) {
-    const std::uint64_t before = reader.position();
-    status = reader.read(into, tally);
-    if (status == ReadStatus::empty || status == ReadStatus::broken) break;
-    if (into.full() || (status == ReadStatus::more && reader.position() == before)) break;
-  }
-  return status;
 }
 
 }  // namespace
@@ -373,7 +309,7 @@ Received Attachment::receive(FrameBatch& into) noexcept {
   }
   ReadTally tally;
   const std::size_t before = into.size();
-  const ReadStatus status = read_chunks(a.reader, into, tally);
+  const ReadStatus status = a.reader.read_all(into, tally);
   a.counts.add(tally, a.slot());
   a.publish_position();
   Received result{
@@ -535,96 +471,6 @@ std::error_code Attachment::set_promiscuous(bool on) noexcept {
 
 PortCounters Attachment::counters() const noexcept {
   return impl_->counts.get();
-}
-
-struct Listener::Impl {
-  std::uint64_t token = process_token();
-  Mapping mapping;
-  Ring ring;
-  RingReader reader;
-  ReadTally total;
-  std::uint64_t epoch = 0;
-  nanoseconds pause{std::chrono::milliseconds(1)};
-};
-
-Listener::Listener(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Listener::Listener(Listener&&) noexcept = default;
-Listener& Listener::operator=(Listener&&) noexcept = default;
-Listener::~Listener() {
-  if (impl_ && !is_this_process(impl_->token)) impl_->mapping.forget();
-}
-
-Result<Listener> Listener::open(const std::string& path, bool start_oldest, bool resume_newest) {
-  auto file = open_file(path, false, true);
-  if (!file) return file.error();
-  auto mapping = Mapping::map(file->fd.get(), file->header.ring_bytes, false, false);
-  if (!mapping)
-    return Error(mapping.error().code,
-                 "cannot listen to the bus " + path + ": " + mapping.error().message);
-  auto impl = std::make_unique<Impl>();
-  impl->mapping = *std::move(mapping);
-  impl->ring = Ring(impl->mapping, max_frame_bytes(file->header.mtu));
-  impl->reader = RingReader(impl->ring, nullptr, 0, 0, resume_newest);
-  impl->epoch = load_acquire(impl->ring.header().epoch);
-  if (!(start_oldest ? impl->reader.seek_oldest() : impl->reader.seek_end())) {
-    return Error(Errc::corrupt, "cannot listen to the bus " + path +
-                                    ": its ring is corrupt (run 'shmifctl repair')");
-  }
-  return Listener(std::move(impl));
-}
-
-Received Listener::receive(FrameBatch& into) noexcept {
-  Impl& l = *impl_;
-  if (!is_this_process(l.token)) return {0, 0, Errc::forked};
-  if (const std::uint64_t epoch = load_acquire(l.ring.header().epoch); epoch != l.epoch) {
-    l.epoch = epoch;
-    if (!l.reader.seek_to(l.reader.position()) && !l.reader.seek_oldest())
-      return {0, 0, Errc::corrupt};
-  }
-  const std::size_t before = into.size();
-  const std::uint64_t lost = l.total.lost_frames;
-  const ReadStatus status = read_chunks(l.reader, into, l.total);
-  Received result{into.size() - before, l.total.lost_frames - lost, {}};
-  if (l.mapping.lost())
-    result.error = Errc::bus_lost;
-  else if (status == ReadStatus::broken)
-    result.error = Errc::corrupt;
-  return result;
-}
-
-bool Listener::wait(nanoseconds timeout) noexcept {
-  using Clock = std::chrono::steady_clock;
-  Impl& l = *impl_;
-  const Clock::time_point deadline =
-      timeout > std::chrono::hours(24 * 365) ? Clock::time_point::max() : Clock::now() + timeout;
-  l.pause = std::chrono::milliseconds(1);
-  while (is_this_process(l.token) && !l.mapping.lost()) {
-    if (l.reader.ready()) return true;
-    const nanoseconds left = deadline - Clock::now();
-    if (left <= nanoseconds(0)) return false;
-    const nanoseconds nap = std::min(l.pause, left);
-    const timespec t{static_cast<time_t>(nap.count() / 1'000'000'000),
-                     static_cast<long>(nap.count() % 1'000'000'000)};
-    if (nanosleep(&t, nullptr) != 0)
-      return l.reader.ready();  // a signal: the caller wants to look at it
-    l.mapping.look_whether_lost();
-    l.pause = std::min<nanoseconds>(l.pause * 2, kLookUp);
-  }
-  return false;
-}
-
-PortCounters Listener::counters() const noexcept {
-  PortCounters c;
-  c.rx_frames = impl_->total.frames;
-  c.rx_bytes = impl_->total.bytes;
-  c.overruns = impl_->total.overruns;
-  c.lost_frames = impl_->total.lost_frames;
-  c.lost_bytes = impl_->total.lost_bytes;
-  c.corrupt = impl_->total.corrupt;
-  return c;
-}
-std::size_t Listener::max_frame() const noexcept {
-  return impl_->ring.max_frame();
 }
 
 }  // namespace shmif::bus

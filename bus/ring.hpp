@@ -215,6 +215,8 @@ class RingReader {
   bool ready() const noexcept;
   /// Reads one chunk of the chain into `into`.
   ReadStatus read(FrameBatch& into, ReadTally& tally) noexcept;
+  /// Reads chunks until the batch is full, nothing is left, or enough passed by for one call.
+  ReadStatus read_all(FrameBatch& into, ReadTally& tally) noexcept;
 
  private:
   struct Chunk;

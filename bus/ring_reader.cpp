@@ -7,6 +7,7 @@ namespace shmif::bus {
 namespace {
 
 constexpr std::size_t kChunkRecords = 32;
+constexpr unsigned kChunksPerCall = 64;
 constexpr std::uint64_t kGroupBit =
     1ULL << 40U;  // I/G bit of an address with its first byte most significant
 
@@ -86,6 +87,17 @@ ReadStatus RingReader::read(FrameBatch& into, ReadTally& tally) noexcept {
   position_ = chunk.end;
   next_number_ += chunk.count;
   return status == ReadStatus::corrupt ? resume_after_corruption(tally) : status;
+}
+
+ReadStatus RingReader::read_all(FrameBatch& into, ReadTally& tally) noexcept {
+  ReadStatus status = ReadStatus::more;
+  for (unsigned i = 0; i < kChunksPerCall; ++i) {
+    const std::uint64_t before = position_;
+    status = read(into, tally);
+    if (status == ReadStatus::empty || status == ReadStatus::broken) break;
+    if (into.full() || (status == ReadStatus::more && position_ == before)) break;
+  }
+  return status;
 }
 
 ReadStatus RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {

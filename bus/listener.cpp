@@ -1,0 +1,109 @@
+// Listener: a reader without a slot, for who may only read the file.
+
+#include <time.h>
+
+#include <algorithm>
+
+#include "bus/attachment.hpp"
+#include "bus/doorbell.hpp"
+#include "bus/file.hpp"
+#include "bus/fork_guard.hpp"
+#include "bus/geometry.hpp"
+#include "bus/mapping.hpp"
+#include "bus/ring.hpp"
+
+namespace shmif::bus {
+
+using std::chrono::nanoseconds;
+
+struct Listener::Impl {
+  std::uint64_t token = process_token();
+  Mapping mapping;
+  Ring ring;
+  RingReader reader;
+  ReadTally total;
+  std::uint64_t epoch = 0;
+  nanoseconds pause{std::chrono::milliseconds(1)};
+};
+
+Listener::Listener(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Listener::Listener(Listener&&) noexcept = default;
+Listener& Listener::operator=(Listener&&) noexcept = default;
+Listener::~Listener() {
+  if (impl_ && !is_this_process(impl_->token)) impl_->mapping.forget();
+}
+
+Result<Listener> Listener::open(const std::string& path, bool start_oldest, bool resume_newest) {
+  auto file = open_file(path, false, true);
+  if (!file) return file.error();
+  auto mapping = Mapping::map(file->fd.get(), file->header.ring_bytes, false, false);
+  if (!mapping)
+    return Error(mapping.error().code,
+                 "cannot listen to the bus " + path + ": " + mapping.error().message);
+  auto impl = std::make_unique<Impl>();
+  impl->mapping = *std::move(mapping);
+  impl->ring = Ring(impl->mapping, max_frame_bytes(file->header.mtu));
+  impl->reader = RingReader(impl->ring, nullptr, 0, 0, resume_newest);
+  impl->epoch = load_acquire(impl->ring.header().epoch);
+  if (!(start_oldest ? impl->reader.seek_oldest() : impl->reader.seek_end())) {
+    return Error(Errc::corrupt, "cannot listen to the bus " + path +
+                                    ": its ring is corrupt (run 'shmifctl repair')");
+  }
+  return Listener(std::move(impl));
+}
+
+Received Listener::receive(FrameBatch& into) noexcept {
+  Impl& l = *impl_;
+  if (!is_this_process(l.token)) return {0, 0, Errc::forked};
+  if (const std::uint64_t epoch = load_acquire(l.ring.header().epoch); epoch != l.epoch) {
+    l.epoch = epoch;
+    if (!l.reader.seek_to(l.reader.position()) && !l.reader.seek_oldest())
+      return {0, 0, Errc::corrupt};
+  }
+  const std::size_t before = into.size();
+  const std::uint64_t lost = l.total.lost_frames;
+  const ReadStatus status = l.reader.read_all(into, l.total);
+  Received result{into.size() - before, l.total.lost_frames - lost, {}};
+  if (l.mapping.lost())
+    result.error = Errc::bus_lost;
+  else if (status == ReadStatus::broken)
+    result.error = Errc::corrupt;
+  return result;
+}
+
+bool Listener::wait(nanoseconds timeout) noexcept {
+  using Clock = std::chrono::steady_clock;
+  Impl& l = *impl_;
+  const Clock::time_point deadline =
+      timeout > std::chrono::hours(24 * 365) ? Clock::time_point::max() : Clock::now() + timeout;
+  l.pause = std::chrono::milliseconds(1);
+  while (is_this_process(l.token) && !l.mapping.lost()) {
+    if (l.reader.ready()) return true;
+    const nanoseconds left = deadline - Clock::now();
+    if (left <= nanoseconds(0)) return false;
+    const nanoseconds nap = std::min(l.pause, left);
+    const timespec t{static_cast<time_t>(nap.count() / 1'000'000'000),
+                     static_cast<long>(nap.count() % 1'000'000'000)};
+    if (nanosleep(&t, nullptr) != 0)
+      return l.reader.ready();  // a signal: the caller wants to look at it
+    l.mapping.look_whether_lost();
+    l.pause = std::min<nanoseconds>(l.pause * 2, kLookUp);
+  }
+  return false;
+}
+
+PortCounters Listener::counters() const noexcept {
+  PortCounters c;
+  c.rx_frames = impl_->total.frames;
+  c.rx_bytes = impl_->total.bytes;
+  c.overruns = impl_->total.overruns;
+  c.lost_frames = impl_->total.lost_frames;
+  c.lost_bytes = impl_->total.lost_bytes;
+  c.corrupt = impl_->total.corrupt;
+  return c;
+}
+std::size_t Listener::max_frame() const noexcept {
+  return impl_->ring.max_frame();
+}
+
+}  // namespace shmif::bus
