@@ -41,10 +41,12 @@ Walk walk_chain(const Ring& ring, std::uint64_t first, std::uint64_t last) {
   };
   std::uint64_t p = first;
   std::uint64_t number = ring.number_at(p);
+  bool behind_pad = false;
   for (;;) {  // bounded: every step moves on, and a chain is no longer than the ring
     if (p == last) w.met_last = true;
     w.end = p;
     const std::uint64_t word = ring.word_at(p);
+    if (behind_pad && ring.number_at(p) > number) number = ring.number_at(p);
     if (ring.number_at(p) != number) {
       return fail("I8", "at " + at(p) + " the frame number is " +
                             std::to_string(ring.number_at(p)) + ", expected " +
@@ -64,6 +66,7 @@ Walk walk_chain(const Ring& ring, std::uint64_t first, std::uint64_t last) {
     } else {
       ++w.pads;
     }
+    behind_pad = !word::is_frame_at(word, p);
     p += step;
   }
   if (last > w.end)
@@ -212,6 +215,7 @@ class RepairLock {
 /// What writers that may still go on may write, as offsets in the ring.
 struct Stretch {
   std::uint64_t begin, bytes;
+  std::uint64_t commit;  // of the claim it belongs to
 };
 
 std::vector<Stretch> standing_claims(const Ring& ring) {
@@ -219,11 +223,12 @@ std::vector<Stretch> standing_claims(const Ring& ring) {
   for (unsigned i = 0; i < kSlots; ++i) {
     const PortSlot& s = ring.slot(i);
     if (load_seq_cst(s.claim_owner) == 0) continue;
+    const std::uint64_t commit = load_relaxed(s.claim_commit);
     const std::uint64_t begin = load_relaxed(s.claim_begin);
     const std::uint64_t end = load_relaxed(s.claim_end);
     if (begin < end && end - begin <= ring.bytes() / 4 + kTailBytes)
-      claims.push_back({begin, end - begin});
-    claims.push_back({load_relaxed(s.claim_commit), kTailBytes});
+      claims.push_back({begin, end - begin, commit});
+    claims.push_back({commit, kTailBytes, commit});
   }
   return claims;
 }
@@ -236,6 +241,19 @@ const Stretch* claim_in(const Ring& ring, const std::vector<Stretch>& claims,
     if (((c.begin - position) & mask) < bytes || ((position - c.begin) & mask) < c.bytes) return &c;
   }
   return nullptr;
+}
+
+/// Whether a late writer may still write over a survivor, or over the pad behind it. Not so where
+/// that pad is the word that would commit the writer's own batch: it changes that by CAS alone, and
+/// fails (I5).
+bool may_be_overwritten(const Ring& ring, const std::vector<Stretch>& claims,
+                        const Survivor& s) noexcept {
+  if (claim_in(ring, claims, s.position, s.bytes) != nullptr) return true;
+  const std::uint64_t behind = s.position + s.bytes;
+  const bool commits = std::any_of(claims.begin(), claims.end(), [&](const Stretch& c) {
+    return ((c.commit - behind) & (ring.bytes() - 1)) == 0;
+  });
+  return !commits && claim_in(ring, claims, behind, kTailBytes) != nullptr;
 }
 
 std::vector<Survivor> find_survivors(const Ring& ring, std::uint64_t reference, RepairLock& lock) {
@@ -296,6 +314,19 @@ std::uint64_t new_end(const Ring& ring, const std::vector<Stretch>& claims,
   return end;
 }
 
+/// The highest number that a living port expects: where no frame is left to tell, numbers go on
+/// from there.
+std::uint64_t next_number_of_ports(const Ring& ring) noexcept {
+  std::uint64_t next = 0;
+  for (unsigned i = 0; i < kSlots; ++i) {
+    const PortSlot& s = ring.slot(i);
+    if (state_of(load_acquire(s.state)) == SlotState::live) {
+      next = std::max(next, load_relaxed(s.next_number));
+    }
+  }
+  return next;
+}
+
 /// Joins what survived into a chain. Result: how many frames, nothing when the lock was lost.
 std::optional<std::uint64_t> rebuild_chain(const Ring& ring, RepairLock& lock) {
   BusHeader& h = ring.header();
@@ -304,12 +335,12 @@ std::optional<std::uint64_t> rebuild_chain(const Ring& ring, RepairLock& lock) {
   const std::uint64_t reference = ring.fits_alignment(last)    ? last
                                   : ring.fits_alignment(first) ? first
                                                                : 0;
+  // Where the end of the chain still stands, what lies behind it was never sent.
+  const bool end_stands = ring.word_at(reference) == word::empty(reference);
   const std::vector<Stretch> claims = standing_claims(ring);
   std::vector<Survivor> found = find_survivors(ring, reference, lock);
-  std::erase_if(found, [&](const Survivor& s) {
-    return claim_in(ring, claims, s.position, s.bytes + kTailBytes) !=
-           nullptr;  // with the pad behind
-  });
+  if (end_stands) std::erase_if(found, [&](const Survivor& s) { return s.position >= reference; });
+  std::erase_if(found, [&](const Survivor& s) { return may_be_overwritten(ring, claims, s); });
   std::vector<Survivor> kept = newest_lap(ring, found);
   const std::uint64_t newest = kept.empty() ? reference : kept.back().position + kept.back().bytes;
   // Positions do not go back (I2), unless `last` is a scribble far from any frame.
@@ -319,11 +350,14 @@ std::optional<std::uint64_t> rebuild_chain(const Ring& ring, RepairLock& lock) {
                 [&](const Survivor& s) { return end + kTailBytes > s.position + ring.bytes(); });
   if (!lock.keep()) return std::nullopt;
 
-  const std::uint64_t number = kept.empty() ? 0 : kept.back().number + 1;
-  for (std::size_t i = 0; i + 1 < kept.size(); ++i) {
-    write_pad(ring, kept[i].position + kept[i].bytes, kept[i + 1].position, kept[i + 1].number);
+  std::uint64_t number = kept.empty() ? next_number_of_ports(ring) : kept.back().number + 1;
+  if (end_stands) number = std::max(number, ring.number_at(reference));
+  for (std::size_t i = 0; i + 1 < kept.size(); ++i) {  // numbers jump behind these pads (I8)
+    write_pad(ring, kept[i].position + kept[i].bytes, kept[i + 1].position, kept[i].number + 1);
   }
-  if (!kept.empty()) write_pad(ring, kept.back().position + kept.back().bytes, end, number);
+  if (!kept.empty()) {
+    write_pad(ring, kept.back().position + kept.back().bytes, end, kept.back().number + 1);
+  }
   store_relaxed(ring.record(end).number, number);
   store_seq_cst(ring.record(end).word, word::empty(end));
   store_seq_cst(h.first, kept.empty() ? end : kept.front().position);

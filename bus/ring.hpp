@@ -30,7 +30,7 @@
 // forward.
 //
 // I8  Frame numbers grow by one along the chain; the number of the next frame stands behind its
-// EMPTY.
+//     EMPTY. Behind a pad they may grow by more: there repair left out what it could not save.
 //
 // A process that dies or stops: before its claim, nothing happened. With a claim, before the
 // commit: others pad around the claim until its owner clears it or is found dead; the oldest frames
@@ -234,6 +234,7 @@ class RingReader {
   bool resume_newest_ = false;
   std::uint64_t position_ = 0;
   std::uint64_t next_number_ = 0;
+  bool behind_pad_ = false;  // the record before position_ was a pad
 };
 
 }  // namespace shmif::bus

@@ -34,12 +34,15 @@ bool AddressFilter::accepts(const PortSlot& slot, std::uint64_t mac) noexcept {
 struct RingReader::Chunk {
   struct Entry {
     std::uint64_t position;
+    std::uint64_t number;
     std::uint32_t bytes;
     Passed how;
   };
   std::array<Entry, kChunkRecords> entries;
   std::size_t count = 0;
-  std::uint64_t end = 0;  // position behind the last entry and its pads
+  std::uint64_t end = 0;   // position behind the last entry and its pads
+  std::uint64_t next = 0;  // number expected there
+  bool behind_pad = false;
 };
 
 bool RingReader::ready() const noexcept {
@@ -64,7 +67,6 @@ ReadStatus RingReader::read(FrameBatch& into, ReadTally& tally) noexcept {
       return resume_after_overrun(tally);
     }
     ++tally.overruns;
-    tally.lost_frames += whole_from;
     tally.lost_bytes += first - start;
   }
   std::size_t torn = 0;
@@ -84,8 +86,11 @@ ReadStatus RingReader::read(FrameBatch& into, ReadTally& tally) noexcept {
     }
   }
   if (torn != 0) into.drop(before, before + torn);
+  // Lapped, or behind a pad where repair could not save them (I8).
+  tally.lost_frames += chunk.next - next_number_ - (chunk.count - whole_from);
   position_ = chunk.end;
-  next_number_ += chunk.count;
+  next_number_ = chunk.next;
+  behind_pad_ = chunk.behind_pad;
   return status == ReadStatus::corrupt ? resume_after_corruption(tally) : status;
 }
 
@@ -103,6 +108,8 @@ ReadStatus RingReader::read_all(FrameBatch& into, ReadTally& tally) noexcept {
 ReadStatus RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
   const std::uint64_t limit = position_ + ring_.bytes() / 16;
   chunk.end = position_;
+  chunk.next = next_number_;
+  chunk.behind_pad = behind_pad_;
   while (chunk.count < kChunkRecords && chunk.end <= limit) {
     const std::uint64_t p = chunk.end;
     const std::uint64_t w = ring_.word_at(p);  // SYNC POINT COMMIT, the reader's side (I5)
@@ -110,11 +117,17 @@ ReadStatus RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
     const std::uint64_t step = ring_.step(w, p);
     if (step == 0) return ReadStatus::corrupt;
     if (word::is_frame_at(w, p)) {
-      if (ring_.number_at(p) != next_number_ + chunk.count) return ReadStatus::corrupt;
+      const std::uint64_t number = ring_.number_at(p);
+      const std::uint64_t most = chunk.behind_pad ? ring_.bytes() / kRecordAlign : 0;
+      if (number - chunk.next > most) return ReadStatus::corrupt;  // also when it is less
       Passed how = Passed::delivered;
       const std::uint32_t bytes = word::frame_bytes(w);
       if (!deliver(p, bytes, into, how)) return ReadStatus::more;
-      chunk.entries[chunk.count++] = {p, bytes, how};
+      chunk.entries[chunk.count++] = {p, number, bytes, how};
+      chunk.next = number + 1;
+      chunk.behind_pad = false;
+    } else {
+      chunk.behind_pad = true;
     }
     chunk.end = p + step;
   }
@@ -165,6 +178,7 @@ void RingReader::pass_over(std::uint64_t position, std::uint64_t number,
   tally.filtered += number - next_number_;
   position_ = position;
   next_number_ = number;
+  behind_pad_ = false;
 }
 
 bool RingReader::adopt(std::uint64_t position) noexcept {
@@ -176,6 +190,7 @@ bool RingReader::adopt(std::uint64_t position) noexcept {
   if (load_acquire(ring_.header().first) > position) return false;
   position_ = position;
   next_number_ = number;
+  behind_pad_ = false;
   return true;
 }
 
