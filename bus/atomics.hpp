@@ -22,6 +22,13 @@
 
 namespace shmif::bus {
 
+#ifdef SHMIF_FUZZ
+/// Defined by the fuzz targets (tests/fuzz): what a hostile process does between two accesses.
+void on_shared_access() noexcept;
+#else
+inline void on_shared_access() noexcept {}
+#endif
+
 template <class T>
 concept SharedWord = std::atomic_ref<T>::is_always_lock_free;
 
@@ -29,47 +36,57 @@ concept SharedWord = std::atomic_ref<T>::is_always_lock_free;
 // write.
 template <SharedWord T>
 T load_relaxed(const T& word) noexcept {
+  on_shared_access();
   return std::atomic_ref<T>(const_cast<T&>(word)).load(std::memory_order_relaxed);
 }
 template <SharedWord T>
 T load_acquire(const T& word) noexcept {
+  on_shared_access();
   return std::atomic_ref<T>(const_cast<T&>(word)).load(std::memory_order_acquire);
 }
 template <SharedWord T>
 T load_seq_cst(const T& word) noexcept {
+  on_shared_access();
   return std::atomic_ref<T>(const_cast<T&>(word)).load(std::memory_order_seq_cst);
 }
 template <SharedWord T>
 void store_relaxed(T& word, T value) noexcept {
+  on_shared_access();
   std::atomic_ref<T>(word).store(value, std::memory_order_relaxed);
 }
 template <SharedWord T>
 void store_release(T& word, T value) noexcept {
+  on_shared_access();
   std::atomic_ref<T>(word).store(value, std::memory_order_release);
 }
 /// A store and a full barrier.
 template <SharedWord T>
 void store_seq_cst(T& word, T value) noexcept {
+  on_shared_access();
   std::atomic_ref<T>(word).store(value, std::memory_order_seq_cst);
 }
 /// Compare and swap, a full barrier. Result: whether `word` held `expected` and holds `desired`
 /// now.
 template <SharedWord T>
 bool compare_and_swap(T& word, T expected, T desired) noexcept {
+  on_shared_access();
   return std::atomic_ref<T>(word).compare_exchange_strong(expected, desired,
                                                           std::memory_order_seq_cst);
 }
 /// These three return the value before. Full barriers.
 template <SharedWord T>
 T fetch_add(T& word, T value) noexcept {
+  on_shared_access();
   return std::atomic_ref<T>(word).fetch_add(value, std::memory_order_seq_cst);
 }
 template <SharedWord T>
 T fetch_or(T& word, T bits) noexcept {
+  on_shared_access();
   return std::atomic_ref<T>(word).fetch_or(bits, std::memory_order_seq_cst);
 }
 template <SharedWord T>
 T fetch_and(T& word, T bits) noexcept {
+  on_shared_access();
   return std::atomic_ref<T>(word).fetch_and(bits, std::memory_order_seq_cst);
 }
 /// Adds to a counter that only one thread writes and others read: no locked instruction.
@@ -91,9 +108,23 @@ inline void fence_loads() noexcept {
 #endif
 }
 
+/// Asks for the cache line of `word` for this CPU alone, and does not wait for it.
+template <SharedWord T>
+void prefetch_to_write(const T& word) noexcept {
+#if defined(__x86_64__)
+  // g++ makes this instruction only for newer CPUs than it builds for; the older have it too, or
+  // do nothing.
+  asm volatile("prefetchw %0" : : "m"(word));
+#else
+  __builtin_prefetch(&word, 1);
+#endif
+}
+
 /// Tells the CPU that this is a spin loop.
 inline void cpu_relax() noexcept {
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(SHMIF_FUZZ)
+  // Nobody else runs there, and a virtual machine may make a pause a long one.
+#elif defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
   asm volatile("yield");
@@ -131,20 +162,36 @@ inline void copy_words(std::byte* to, const std::byte* from, std::size_t size,
 }
 #endif
 
+/// memcpy, with what is short copied in place: for a frame of 64 bytes the call costs as much.
+inline void copy_bytes(std::byte* to, const std::byte* from, std::size_t size) noexcept {
+  constexpr std::size_t kStep = 16;
+  constexpr std::size_t kShort = 128;
+  if (size < kStep || size > kShort) {
+    std::memcpy(to, from, size);
+    return;
+  }
+  for (std::size_t at = 0; at + kStep < size; at += kStep) {
+    std::memcpy(to + at, from + at, kStep);
+  }
+  std::memcpy(to + size - kStep, from + size - kStep, kStep);  // overlaps the one before
+}
+
 /// Copies private bytes into the ring.
 inline void copy_to_shared(std::byte* to, const std::byte* from, std::size_t size) noexcept {
+  on_shared_access();
 #ifdef SHMIF_TSAN
   copy_words(to, from, size, true);
 #else
-  std::memcpy(to, from, size);
+  copy_bytes(to, from, size);
 #endif
 }
 /// Copies bytes of the ring, which others may be overwriting, into private memory.
 inline void copy_from_shared(std::byte* to, const std::byte* from, std::size_t size) noexcept {
+  on_shared_access();
 #ifdef SHMIF_TSAN
   copy_words(to, from, size, false);
 #else
-  std::memcpy(to, from, size);
+  copy_bytes(to, from, size);
 #endif
 }
 

@@ -24,7 +24,16 @@ struct AttachOptions {
   bool resume_newest = false;
   bool promiscuous = false;
   bool learn = false;
+  bool take_offloads = false;
   bool lock_memory = false;
+  /// How long to wait for a name or an address that another port has.
+  std::chrono::milliseconds name_patience{0};
+};
+
+/// What a sender does where a port that is waited for would be overrun, on a bus that pauses.
+enum class WhenFull : std::uint8_t {
+  wait,     ///< until there is room, or patience is over
+  give_up,  ///< for now: fewer frames are taken, none perhaps
 };
 
 struct Appended {
@@ -38,9 +47,9 @@ struct Received {
   std::error_code error;
 };
 
-/// Threads: send, interrupt, counters and the setters from any; the others from one at a time.
-/// After a fork everything answers Errc::forked in the child, and destruction leaves the parent's
-/// bus alone.
+/// Threads: send, interrupt, counters and the setters from any; wait_until_up beside up and down;
+/// the others from one at a time. After a fork everything answers Errc::forked in the child, and
+/// destruction leaves the parent's bus alone.
 class Attachment {
  public:
   static Result<Attachment> attach(const std::string& path, const AttachOptions& options);
@@ -54,9 +63,11 @@ class Attachment {
   /// Whether this is the child of a fork, where nothing can be done but destroy the object.
   bool forked() const noexcept;
 
-  Appended send(std::span<const FrameView> frames) noexcept;
+  Appended send(std::span<const FrameView> frames, WhenFull when_full) noexcept;
+  std::chrono::nanoseconds patience() const noexcept;  ///< of a sender; 0: it never waits
   Received receive(FrameBatch& into) noexcept;
   bool wait(std::chrono::nanoseconds timeout) noexcept;
+  bool wait_until_up() noexcept;
   void interrupt() noexcept;
 
   int descriptor() noexcept;
@@ -73,6 +84,7 @@ class Attachment {
   MacAddress mac() const noexcept;
   unsigned slot() const noexcept;
   std::uint32_t mtu() const noexcept;
+  bool carries_offloads() const noexcept;  ///< whether frames may leave work to their receivers
   std::size_t max_frame() const noexcept;
   std::error_code set_mac(MacAddress mac) noexcept;
   std::error_code set_promiscuous(bool on) noexcept;
@@ -87,10 +99,14 @@ class Attachment {
 /// Follows a bus without a slot, through a read-only mapping. Threads: one at a time.
 class Listener {
  public:
-  static Result<Listener> open(const std::string& path, bool start_oldest, bool resume_newest);
+  static Result<Listener> open(const std::string& path, bool start_oldest, bool resume_newest,
+                               bool take_offloads);
   Listener(Listener&&) noexcept;
   Listener& operator=(Listener&&) noexcept;
   ~Listener();
+
+  /// Why what is heard may not be what the ports hear, or empty.
+  const std::string& warning() const noexcept;
 
   Received receive(FrameBatch& into) noexcept;
   /// Polls, 1 to 50 ms apart: who may not write cannot announce that it sleeps.

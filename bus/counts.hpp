@@ -29,7 +29,7 @@ class Count {
 
 /// All of them, one for each field of PortCounters.
 struct Counts {
-  Count tx_frames, tx_bytes, doorbells, lock_sleeps;
+  Count tx_frames, tx_bytes, doorbells, lock_sleeps, pauses, paused_ns;
   Count rx_frames, rx_bytes, own, filtered, skipped, overruns, lost_frames, lost_bytes, corrupt,
       wakeups;
 
@@ -59,6 +59,8 @@ struct Counts {
     c.wakeups = wakeups.get();
     c.doorbells = doorbells.get();
     c.lock_sleeps = lock_sleeps.get();
+    c.pauses = pauses.get();
+    c.paused_ns = paused_ns.get();
     return c;
   }
 };

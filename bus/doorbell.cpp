@@ -3,15 +3,18 @@
 #include <linux/futex.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <climits>
-#include <string>
+#include <cstdio>
 
 #include "bus/liveness.hpp"
+#include "bus/signal_guard.hpp"
 
 namespace shmif::bus {
 namespace {
@@ -29,11 +32,35 @@ void futex_wait(std::uint32_t& word, std::uint32_t expected,
   syscall(SYS_futex, &word, FUTEX_WAIT, expected, forever ? nullptr : &t, nullptr, 0);
 }
 
-bool is_wanted(const PortSlot& slot, std::span<const FrameView> frames) noexcept {
-  for (const FrameView& f : frames) {
-    if (AddressFilter::accepts(slot, f.destination().to_u64())) return true;
+/// Calls `visitor(slot)` for each bit.
+template <class Visitor>
+void for_each(const SlotSet& slots, Visitor&& visitor) noexcept {
+  for (unsigned w = 0; w < kBitmapWords; ++w) {
+    for (std::uint64_t bits = slots[w]; bits != 0; bits &= bits - 1) {
+      visitor(w * 64 + static_cast<unsigned>(__builtin_ctzll(bits)));
+    }
   }
-  return false;
+}
+
+bool nobody_in(const std::uint64_t (&bitmap)[kBitmapWords]) noexcept {
+  std::uint64_t bits = 0;
+  for (const std::uint64_t& word : bitmap) bits |= load_seq_cst(word);  // D1
+  return bits == 0;
+}
+
+/// Wakes every watcher of the file. `value` means nothing.
+void set_off_watches(int fd, std::uint32_t value) noexcept {
+  constexpr std::uint64_t kEnd = offsetof(BusHeader, doorbell) + sizeof value;
+  rlimit limit{};
+  if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= kEnd) {
+    static_cast<void>(pwrite(fd, &value, sizeof value, offsetof(BusHeader, doorbell)));
+    return;
+  }
+  // In a sandbox that may write no file, pwrite would end the process. Setting the size that the
+  // file has sets off the watches too, and nothing grows.
+  const SignalGuard guard(SIGXFSZ);
+  struct stat status{};
+  if (fstat(fd, &status) == 0) static_cast<void>(ftruncate(fd, status.st_size) == 0);
 }
 
 }  // namespace
@@ -43,33 +70,27 @@ void wake_futex(PortSlot& slot) noexcept {
   futex_wake(slot.futex);
 }
 
-/// Calls `visitor(slot)` for each sleeper in `bitmap` but ourselves that wants one of the frames,
-/// and tidies up after dead ones.
+/// Calls `visitor(slot)` for each sleeper in `bitmap` but ourselves that wants one of the frames.
+/// What a dead port left there stays until the slot's next owner clears it: were we to do that, and
+/// to be stopped first, we could put out the bits of that next owner in its sleep.
 template <class Visitor>
 void Bell::visit(const std::uint64_t (&bitmap)[kBitmapWords], std::span<const FrameView> frames,
                  Visitor&& visitor) noexcept {
-  BusHeader& h = ring_.header();
-  for (unsigned w = 0; w < kBitmapWords; ++w) {
-    std::uint64_t bits = load_seq_cst(bitmap[w]);  // D1
-    while (bits != 0) {
-      const unsigned slot = w * 64 + static_cast<unsigned>(__builtin_ctzll(bits));
-      const std::uint64_t mask = bits & (~bits + 1);
-      bits &= bits - 1;
-      if (slot == slot_) continue;
-      if (state_of(load_relaxed(ring_.slot(slot).state)) != SlotState::live) {
-        fetch_and(h.deep_sleepers[w], ~mask);
-        fetch_and(h.sleepers[w], ~mask);
-      } else if (is_wanted(ring_.slot(slot), frames)) {
-        visitor(slot);
-      }
-    }
-  }
+  SlotSet asleep;
+  for (unsigned w = 0; w < kBitmapWords; ++w) asleep[w] = load_seq_cst(bitmap[w]);  // D1
+  const SlotSet wanting = audience_.of(frames);  // D5: asked after the look
+  for (unsigned w = 0; w < kBitmapWords; ++w) asleep[w] &= wanting[w];
+  for_each(asleep, [&](unsigned slot) {
+    const bool live = state_of(load_relaxed(ring_.slot(slot).state)) == SlotState::live;
+    if (live && slot != slot_) visitor(slot);
+  });
 }
 
 Wanted Bell::collect(std::span<const FrameView> frames, std::uint64_t position,
                      std::uint64_t number) noexcept {
   BusHeader& h = ring_.header();
   Wanted found;
+  if (nobody_in(h.sleepers)) return found;
   visit(h.sleepers, frames, [&](unsigned slot) {
     PortSlot& s = ring_.slot(slot);
     store_relaxed(s.rung_position, position);  // D4: before the bit goes
@@ -83,10 +104,15 @@ Wanted Bell::collect(std::span<const FrameView> frames, std::uint64_t position,
   return found;
 }
 
+void wake_everybody(const Ring& ring, int fd) noexcept {
+  for (unsigned slot = 0; slot < kSlots; ++slot) wake_futex(ring.slot(slot));
+  set_off_watches(fd, 0);
+}
+
 void Bell::wake(const Wanted& wanted) noexcept {
+  if (!wanted.any) return;
   bool write_file = false;
-  for (unsigned slot = 0; wanted.any && slot < kSlots; ++slot) {
-    if ((wanted.slots[slot / 64] >> (slot % 64) & 1U) == 0) continue;
+  for_each(wanted.slots, [&](unsigned slot) {
     PortSlot& s = ring_.slot(slot);
     if (load_relaxed(s.bell) == kBellInotify) {
       fetch_add(s.futex, std::uint32_t{1});
@@ -94,15 +120,12 @@ void Bell::wake(const Wanted& wanted) noexcept {
     } else {
       wake_futex(s);
     }
-  }
-  if (write_file && same_file(fd_, ring_.header().inode)) {
-    // The value means nothing; every watcher of the file wakes.
-    const std::uint32_t value = slot_;
-    static_cast<void>(pwrite(fd_, &value, sizeof value, offsetof(BusHeader, doorbell)));
-  }
+  });
+  if (write_file && same_file(fd_, ring_.inode())) set_off_watches(fd_, slot_);
 }
 
 bool Bell::wake_deep(std::span<const FrameView> frames) noexcept {
+  if (nobody_in(ring_.header().deep_sleepers)) return false;
   // The bits stay until the sleeper clears them itself: were we to die before the wake, the next
   // writer must still find it, since it does not look up. One that cannot, stopped or dead, is
   // woken once by each writer, known by its ticket.
@@ -118,7 +141,7 @@ bool Bell::wake_deep(std::span<const FrameView> frames) noexcept {
   return found.any;
 }
 
-/// Turns rings of the futex into an eventfd, for a port that finds no inotify instance.
+/// Turns rings of the futex into an eventfd, for a port that finds nothing else.
 struct Sleeper::Helper {
   explicit Helper(PortSlot& s)
       : slot(s), thread([this](const std::stop_token& stop) { run(stop); }) {}
@@ -140,7 +163,9 @@ struct Sleeper::Helper {
       armed.wait(served);
       served = armed.load();
       while (!stop.stop_requested() && load_seq_cst(slot.futex) == expected.load()) {
-        futex_wait(slot.futex, expected.load(), std::chrono::nanoseconds::max());
+        // Not for ever: when the file is truncated, the guard puts other memory in the futex's
+        // place, and a wake there, by our destructor, does not reach who waits on the file.
+        futex_wait(slot.futex, expected.load(), std::chrono::seconds(10));
       }
       const std::uint64_t one = 1;
       static_cast<void>(write(event.get(), &one, sizeof one) == sizeof one);
@@ -186,22 +211,37 @@ std::chrono::nanoseconds Sleeper::announce(bool by_descriptor) noexcept {
   const bool inotify = by_descriptor && inotify_;
   store_relaxed(self().bell, inotify ? kBellInotify : kBellFutex);
   futex_seen_ = load_seq_cst(self().futex);
+  const bool will_hear = !by_descriptor || arm_descriptor();
   const auto now = std::chrono::steady_clock::now();
   if (idle_since_ == std::chrono::steady_clock::time_point{}) idle_since_ = now;
-  bool deep = now - idle_since_ >= kIdleUntilDeep;
+  bool deep = will_hear && now - idle_since_ >= kIdleUntilDeep;
   if (deep) {
     store_relaxed(self().deep_ticket, futex_seen_);  // the next ring makes the next ticket another
     fetch_or(h.deep_sleepers[slot_ / 64], mask);
   }
-  fetch_or(h.sleepers[slot_ / 64], mask);  // D1: before the last look at the ring
+  store_relaxed(self().rung_position, kLooksForFrames);  // before who sees the bit stores another
+  fetch_or(h.sleepers[slot_ / 64], mask);                // D1: before the last look at the ring
+  // D4: before the last look at the ring, too. The count comes first: where the lock is free after
+  // that, the takeovers that it counted are over, and who lost it and may still commit has a claim.
+  const std::uint64_t takeovers = load_seq_cst(h.takeovers);
+  if (takeovers != settled_takeovers_ && !writer_may_be_past_its_look(ring_)) {
+    settled_takeovers_ = takeovers;
+  }
   if (deep && writer_may_be_past_its_look(ring_)) {
     // D3: it may commit without having seen that we sleep deep.
     fetch_and(h.deep_sleepers[slot_ / 64], ~mask);
     deep = false;
   }
   announced_ = true;
-  if (by_descriptor && helper_) helper_->arm(futex_seen_);
   return deep ? std::chrono::nanoseconds::max() : std::chrono::nanoseconds(kLookUp);
+}
+
+/// Makes the descriptor readable when the futex moves on from `futex_seen_`, or has. Result: false
+/// when it cannot.
+bool Sleeper::arm_descriptor() noexcept {
+  if (futex_poll_.is_open()) return futex_poll_.arm(self().futex, futex_seen_);
+  if (helper_) helper_->arm(futex_seen_);
+  return inotify_ || helper_;
 }
 
 namespace {
@@ -216,6 +256,7 @@ Place oldest_record(const Ring& ring) noexcept {
   const std::uint64_t& first = ring.header().first;
   for (unsigned tries = 0; tries < 8; ++tries) {
     const std::uint64_t position = load_seq_cst(first);
+    if (!ring.fits_alignment(position)) return {};  // overwritten: receive() tells
     const std::uint64_t number = ring.number_at(position);
     fence_loads();
     if (load_acquire(first) == position) return {position, number};
@@ -225,25 +266,34 @@ Place oldest_record(const Ring& ring) noexcept {
 
 }  // namespace
 
+void Sleeper::found_nothing() noexcept {
+  // Fails when somebody rang: then there is something to read, from there on (W2).
+  compare_and_swap(self().rung_position, kLooksForFrames, kAsleep);
+}
+
 Woken Sleeper::withdraw() noexcept {
   BusHeader& h = ring_.header();
   const std::uint64_t mask = 1ULL << (slot_ % 64);
   Woken woken;
   if (!announced_) return woken;
   announced_ = false;
+  compare_and_swap(self().rung_position, kAsleep, kLooksForFrames);  // W2: before it reads on
   const Place oldest = oldest_record(ring_);  // D4: read while the bit stands
   fetch_and(h.deep_sleepers[slot_ / 64], ~mask);
   const bool collected = (fetch_and(h.sleepers[slot_ / 64], ~mask) & mask) == 0;
-  woken.position = oldest.position;
-  woken.number = oldest.number;
+  woken.rung = load_relaxed(self().futex) != futex_seen_;
+  Place known = oldest;
   // What is still in the ring read() sees for itself, so never further than to `first`: a writer
   // that died between its commit and its look at us has rung nobody.
   const Place rung{load_relaxed(self().rung_position), load_relaxed(self().rung_number)};
   if (collected && rung.position < oldest.position && rung.number <= oldest.number) {
-    woken.position = rung.position;
-    woken.number = rung.number;
+    known = rung;
   }
-  woken.rung = load_relaxed(self().futex) != futex_seen_;
+  // D4. Read last: who wrote any of the above in a lock that it took over grew the count before.
+  if (load_seq_cst(h.takeovers) == settled_takeovers_) {
+    woken.position = known.position;
+    woken.number = known.number;
+  }
   return woken;
 }
 
@@ -252,12 +302,15 @@ void Sleeper::sleep(std::chrono::nanoseconds timeout) noexcept {
 }
 
 int Sleeper::descriptor(int fd) noexcept {
+  if (futex_poll_.is_open()) return futex_poll_.descriptor();
   if (inotify_) return inotify_.get();
   if (helper_) return helper_->event.get();
+  if (futex_poll_.open()) return futex_poll_.descriptor();
   inotify_ = UniqueFd(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   if (inotify_) {
-    const std::string path = "/proc/self/fd/" + std::to_string(fd);
-    if (inotify_add_watch(inotify_.get(), path.c_str(), IN_MODIFY) >= 0) return inotify_.get();
+    char path[32];  // no string, which would need memory
+    std::snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if (inotify_add_watch(inotify_.get(), path, IN_MODIFY) >= 0) return inotify_.get();
   }
   descriptor_error_ = {errno, std::generic_category()};
   inotify_.reset();
@@ -272,7 +325,9 @@ int Sleeper::descriptor(int fd) noexcept {
 }
 
 void Sleeper::drain() noexcept {
-  if (inotify_) {
+  if (futex_poll_.is_open()) {
+    futex_poll_.drain();
+  } else if (inotify_) {
     alignas(inotify_event) char events[512];
     while (read(inotify_.get(), events, sizeof events) == static_cast<ssize_t>(sizeof events)) {
     }

@@ -17,6 +17,8 @@ const char* text(Errc e) noexcept {
     case Errc::not_a_regular_file: return "not a regular file";
     case Errc::bad_size: return "the ring size must be a power of two from 64K to 1G";
     case Errc::bad_mtu: return "the MTU must lie between 68 and 65521";
+    case Errc::bad_patience:
+      return "the patience must lie between 1 ms and 1 s, on a bus that pauses";
     case Errc::ring_too_small: return "the ring is too small for the MTU";
     case Errc::geometry_differs: return "the existing bus has another geometry";
     case Errc::table_full: return "the port table is full";

@@ -19,6 +19,7 @@ enum class Errc {
   not_a_regular_file,       ///< a directory, a device, a FIFO, a symbolic link
   bad_size,                 ///< ring size not a power of two between 64 KiB and 1 GiB
   bad_mtu,                  ///< MTU outside 68..65521
+  bad_patience,             ///< a patience with slow ports outside 1 ms..1 s, or on a bus of none
   ring_too_small,           ///< the ring does not hold eight records of the MTU
   geometry_differs,         ///< attach with a size or MTU that an existing bus does not have
   table_full,               ///< all port slots are taken by live ports

@@ -1,65 +1,41 @@
 #include "bus/file.hpp"
 
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 
+#include "bus/file_system.hpp"
 #include "bus/geometry.hpp"
+#include "bus/huge_pages.hpp"
+#include "bus/signal_guard.hpp"
 
 namespace shmif::bus {
 namespace {
 
-struct FileSystem {
-  std::uint64_t magic;
-  const char* name;
-  bool refused;  ///< measured on overlay: two views of a file see different locks, watches and data
-};
-
-constexpr std::array kFileSystems{
-    FileSystem{TMPFS_MAGIC, "tmpfs", false},
-    FileSystem{0x858458f6, "ramfs", false},
-    FileSystem{EXT4_SUPER_MAGIC, "ext4", false},
-    FileSystem{XFS_SUPER_MAGIC, "xfs", false},
-    FileSystem{BTRFS_SUPER_MAGIC, "btrfs", false},
-    FileSystem{F2FS_SUPER_MAGIC, "f2fs", false},
-    FileSystem{OVERLAYFS_SUPER_MAGIC, "overlay", true},
-    FileSystem{NFS_SUPER_MAGIC, "nfs", true},
-    FileSystem{FUSE_SUPER_MAGIC, "fuse", true},
-    FileSystem{V9FS_MAGIC, "9p", true},
-    FileSystem{0xff534d42, "cifs", true},
-    FileSystem{0xfe534d42, "smb2", true},
-    FileSystem{CEPH_SUPER_MAGIC, "ceph", true},
-    FileSystem{AFS_SUPER_MAGIC, "afs", true},
-    FileSystem{HUGETLBFS_MAGIC, "hugetlbfs", true},
-};
-
-const FileSystem* find_file_system(std::uint64_t magic) noexcept {
-  const auto* it = std::find_if(kFileSystems.begin(), kFileSystems.end(),
-                                [&](const FileSystem& f) { return f.magic == magic; });
-  return it == kFileSystems.end() ? nullptr : it;
+/// `doing`: "create", "open".
+Error refuse_file_system(const char* doing, const std::string& path, std::uint64_t type) {
+  return {Errc::unsupported_file_system, std::string("cannot ") + doing + " the bus " + path +
+                                             " on " + file_system_name(type) + ": " +
+                                             harm_on_file_system(type) +
+                                             " (use a tmpfs such as /dev/shm, or a local disk)"};
 }
 
-Result<std::uint64_t> file_system_of(int fd, const std::string& path) {
-  struct statfs s{};
-  if (fstatfs(fd, &s) != 0)
-    return Error::from_errno(errno, "cannot query the file system of " + path);
-  return static_cast<std::uint64_t>(static_cast<unsigned long>(s.f_type)) & 0xffffffffU;
-}
-
-Error refuse_file_system(const std::string& path, std::uint64_t magic) {
-  return {Errc::unsupported_file_system,
-          "cannot put a bus at " + path + ": on " + file_system_name(magic) +
-              ", processes may see different data (use a tmpfs such as /dev/shm, or a local disk)"};
+/// Refuses a file system by the file's path alone: to open for writing is enough for an overlay to
+/// put a copy of the file into its upper layer, which hides the bus for good. What else is wrong
+/// with the path, opening it tells.
+Result<void> check_home(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_PATH | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd) return {};
+  const auto type = file_system_of(fd.get(), path);
+  if (!type || harm_on_file_system(*type) == nullptr) return {};
+  return refuse_file_system("open", path, *type);
 }
 
 std::string directory_of(const std::string& path) {
@@ -81,6 +57,13 @@ std::string hex(std::uint64_t v) {
   return text;
 }
 
+/// `size` bytes, the first of a file, in quotation marks; '.' for what cannot be printed.
+std::string quoted_bytes(const void* bytes, std::size_t size) {
+  std::string text(static_cast<const char*>(bytes), size);
+  std::replace_if(text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, '.');
+  return '"' + text + '"';
+}
+
 bool write_at(int fd, const void* data, std::size_t size, std::uint64_t offset) noexcept {
   const auto* p = static_cast<const char*>(data);
   while (size > 0) {
@@ -94,8 +77,28 @@ bool write_at(int fd, const void* data, std::size_t size, std::uint64_t offset) 
   return true;
 }
 
+/// What to do about a bus that could not be made; nothing where that is not known.
+const char* remedy_for(const std::error_code& why) noexcept {
+  if (why.category() != std::generic_category()) return "";
+  switch (why.value()) {
+    case ENOENT: return " (make the directory first)";
+    case EACCES: return " (ask for write permission in the directory, or choose another)";
+    case EROFS: return " (choose a place that may be written to, such as /dev/shm)";
+    case ENOSPC: return " (free some space, or use a smaller --size)";
+    case EDQUOT: return " (ask for a larger quota, or use a smaller --size)";
+    case EFBIG: return " (raise the limit, see 'ulimit -f', or use a smaller --size)";
+    default: return "";
+  }
+}
+
+Error with_remedy(Error error) {
+  error.message += remedy_for(error.code);
+  return error;
+}
+
 /// Reserves every block, so that a full disk is an error here and never a SIGBUS later.
 int reserve(int fd, std::uint64_t bytes) noexcept {
+  const SignalGuard guard(SIGXFSZ);  // above RLIMIT_FSIZE: EFBIG, and no signal
   if (ftruncate(fd, static_cast<off_t>(bytes)) != 0) return errno;
   int error = 0;
   do {
@@ -108,17 +111,16 @@ int reserve(int fd, std::uint64_t bytes) noexcept {
 Result<void> fill(int fd, const std::string& path, const CreateOptions& options) {
   const auto type = file_system_of(fd, path);
   if (!type) return type.error();
-  if (const FileSystem* f = find_file_system(*type); f != nullptr && f->refused) {
-    return refuse_file_system(path, *type);
-  }
+  if (harm_on_file_system(*type) != nullptr) return refuse_file_system("create", path, *type);
   struct stat status{};
   if (fstat(fd, &status) != 0) return Error::from_errno(errno, "cannot query " + path);
   const std::uint64_t bytes = file_bytes(options.ring_bytes);
   if (const int error = reserve(fd, bytes); error != 0) {
-    return Error::from_errno(
-        error, "cannot reserve " + std::to_string(bytes) + " bytes for the bus " + path +
-                   (error == ENOSPC ? " (free some space or use a smaller --size)" : ""));
+    const std::string what =
+        "cannot reserve " + std::to_string(bytes) + " bytes for the bus " + path;
+    return with_remedy(Error::from_errno(error, what));
   }
+  gather_in_huge_pages(fd, bytes);
   BusHeader h{};
   h.magic = kMagic;
   h.layout_signature = kLayoutSignature;
@@ -128,6 +130,8 @@ Result<void> fill(int fd, const std::string& path, const CreateOptions& options)
   h.mtu = options.mtu;
   h.max_record = max_record_of(options.ring_bytes, options.mtu);
   h.record_align = kRecordAlign;
+  h.flow = options.flow;
+  h.patience_ns = options.patience_ns;
   h.inode = status.st_ino;
   h.file_system = *type;
   h.created_ns = wall_clock_ns();
@@ -149,18 +153,19 @@ std::string proc_path(int fd) {
 /// then).
 Result<UniqueFd> open_unnamed(const std::string& path, std::string& temporary) {
   const std::string directory = directory_of(path);
-  // Mode 0 until fchmod: nobody opens it half made, whatever the umask.
+  // Nobody else opens it half made, whatever the umask: its mode comes when it is whole.
   UniqueFd fd(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   if (fd && access(proc_path(fd.get()).c_str(), F_OK) == 0) return fd;
   if (!fd && errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL) {
-    return Error::from_errno(errno, "cannot create the bus " + path + " in directory " + directory);
+    return with_remedy(
+        Error::from_errno(errno, "cannot create the bus " + path + " in directory " + directory));
   }
   temporary = path + ".XXXXXX";
   fd = UniqueFd(mkostemp(temporary.data(), O_CLOEXEC));
   if (!fd) {
     const int error = errno;
     temporary.clear();
-    return Error::from_errno(error, "cannot create the bus " + path);
+    return with_remedy(Error::from_errno(error, "cannot create the bus " + path));
   }
   return fd;
 }
@@ -173,13 +178,9 @@ Error refuse_existing(const std::string& path) {
 
 }  // namespace
 
-std::string file_system_name(std::uint64_t f_type) {
-  const FileSystem* f = find_file_system(f_type);
-  return f != nullptr ? f->name : "file system " + hex(f_type);
-}
-
 Result<void> create_file(const std::string& path, const CreateOptions& options) {
   if (auto ok = check_geometry(options.ring_bytes, options.mtu); !ok) return ok;
+  if (auto ok = check_flow(options.flow, options.patience_ns); !ok) return ok;
   if (path.empty()) return Error(Errc::path_empty, "cannot create a bus: the path is empty");
   struct stat status{};
   if (lstat(path.c_str(), &status) == 0) return refuse_existing(path);
@@ -198,11 +199,27 @@ Result<void> create_file(const std::string& path, const CreateOptions& options) 
   if (!temporary.empty()) unlink(temporary.c_str());
   if (!made) return made;
   if (error == EEXIST) return refuse_existing(path);
-  if (error != 0) return Error::from_errno(error, "cannot create the bus " + path);
+  if (error != 0) return with_remedy(Error::from_errno(error, "cannot create the bus " + path));
   return {};
 }
 
+Result<void> check_owner(const std::string& path) {
+  struct stat file{};
+  struct stat directory{};
+  // Whatever is wrong with the path, open_file says it better.
+  if (lstat(path.c_str(), &file) != 0 || !S_ISREG(file.st_mode)) return {};
+  if (stat(directory_of(path).c_str(), &directory) != 0) return {};
+  constexpr mode_t kOpenToAll = S_ISVTX | S_IWOTH;
+  if ((directory.st_mode & kOpenToAll) != kOpenToAll) return {};
+  if (file.st_uid == geteuid() || file.st_uid == directory.st_uid) return {};
+  return Error(std::error_code(EACCES, std::generic_category()),
+               "cannot take " + path + " for the bus: it belongs to user " +
+                   std::to_string(file.st_uid) + ", in a directory where everybody may put files" +
+                   " (to use theirs all the same, do without --create)");
+}
+
 Result<void> initialise_if_empty(const std::string& path, const CreateOptions& options) {
+  if (auto ok = check_home(path); !ok) return ok;
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   struct stat status{};
   // Whatever is wrong with the path, open_file says it better.
@@ -215,6 +232,7 @@ Result<void> initialise_if_empty(const std::string& path, const CreateOptions& o
   };
   if (status.st_size != 0 && is_ready()) return {};
   if (auto ok = check_geometry(options.ring_bytes, options.mtu); !ok) return ok;
+  if (auto ok = check_flow(options.flow, options.patience_ns); !ok) return ok;
   // A byte that no port's lock covers serves as the creators' lock; the kernel frees it when one
   // dies.
   struct flock lock{};
@@ -239,34 +257,43 @@ Result<void> initialise_if_empty(const std::string& path, const CreateOptions& o
 
 namespace {
 
-Result<void> check_identity(const std::string& path, const BusHeader& h, const struct stat& status,
-                            std::uint64_t type, bool tolerate, std::string& warning) {
-  Error problem{std::error_code{}, {}};
-  if (const FileSystem* f = find_file_system(type); f != nullptr && f->refused) {
-    problem = refuse_file_system(path, type);
+constexpr const char* kMendHeader =
+    " ('shmifctl repair' restores it; or delete it and create a new bus)";
+
+/// Whether the file is where a bus can live, and the one that was made. `tolerate`: what is wrong
+/// becomes a warning.
+Result<void> check_place(const std::string& path, const struct stat& status, bool tolerate,
+                         OpenFile& file) {
+  const std::uint64_t type = file.file_system;
+  const BusHeader& h = file.header;
+  const std::string on = file_system_name(type);
+  if (const char* harm = harm_on_file_system(type); harm != nullptr) {
+    if (!tolerate) return refuse_file_system("open", path, type);
+    file.warning = "the bus " + path + " is on " + on + ": " + harm +
+                   ", so what is shown may be old, and live ports may look dead";
   } else if (h.inode != status.st_ino || h.file_system != type) {
-    problem = Error(Errc::copied_file,
-                    path + " is a copy: the bus was made as inode " + std::to_string(h.inode) +
-                        " on " + file_system_name(h.file_system) + ", this is inode " +
-                        std::to_string(status.st_ino) + " on " + file_system_name(type) +
-                        " (create a bus of its own with 'shmifctl create')");
+    Error copied(Errc::copied_file, path + " is a copy: the bus was made as inode " +
+                                        std::to_string(h.inode) + " on " +
+                                        file_system_name(h.file_system) + ", this is inode " +
+                                        std::to_string(status.st_ino) + " on " + on +
+                                        " (create a bus of its own with 'shmifctl create')");
+    if (!tolerate) return copied;
+    file.warning = std::move(copied.message);
+  } else if (writes_to_disk(type) && !tolerate) {  // who only looks makes no page dirty
+    file.warning =
+        "the bus " + path + " is on " + on +
+        ", not on tmpfs: the kernel will write its pages to disk (better under /dev/shm)";
   }
-  if (!problem.code) {
-    if (type != TMPFS_MAGIC && !tolerate) {  // who only looks makes no page dirty
-      warning = "the bus " + path + " is on " + file_system_name(type) +
-                ", not on tmpfs: the kernel will write its pages to disk (better under /dev/shm)";
-    }
-    return {};
-  }
-  if (!tolerate) return problem;
-  warning = problem.message;
   return {};
 }
 
 }  // namespace
 
-Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate_copies) {
+Result<OpenFile> open_unchecked(const std::string& path, bool writable, struct stat& status) {
   if (path.empty()) return Error(Errc::path_empty, "cannot open a bus: the path is empty");
+  if (writable) {
+    if (auto ok = check_home(path); !ok) return ok.error();
+  }
   OpenFile file;
   file.fd = UniqueFd(
       ::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
@@ -289,23 +316,37 @@ Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate
     e.message += remedy;
     return e;
   }
-  struct stat status{};
   if (fstat(file.fd.get(), &status) != 0) return Error::from_errno(errno, "cannot query " + path);
   if (!S_ISREG(status.st_mode)) {
     return Error(Errc::not_a_regular_file,
                  "cannot open the bus " + path + ": not a regular file (give the file of a bus)");
   }
+  std::memset(&file.header, 0, sizeof file.header);
+  const auto type = file_system_of(file.fd.get(), path);
+  if (!type) return type.error();
+  file.file_system = *type;
+  return file;
+}
+
+Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate_copies) {
+  struct stat status{};
+  auto opened = open_unchecked(path, writable, status);
+  if (!opened) return opened.error();
+  OpenFile file = *std::move(opened);
   const auto size = static_cast<std::uint64_t>(status.st_size);
   BusHeader& h = file.header;
-  std::memset(&h, 0, sizeof h);
   if (size == 0) {
-    return Error(Errc::not_ready, path + " is an empty file (attach with --create, or delete it)");
+    return Error(Errc::not_ready, "cannot open the bus " + path +
+                                      ": it is an empty file (attach with --create, or delete it)");
   }
   const ssize_t got = pread(file.fd.get(), &h, sizeof h, 0);
   if (got < 0) return Error::from_errno(errno, "cannot read the bus " + path);
   if (static_cast<std::size_t>(got) < sizeof h.magic || h.magic != kMagic) {
-    return Error(Errc::not_a_bus, path + " is not a shmif bus: it begins with " + hex(h.magic) +
-                                      " where a bus has " + hex(kMagic) +
+    const auto length = std::min<std::size_t>(static_cast<std::size_t>(got), sizeof h.magic);
+    return Error(Errc::not_a_bus, "cannot open the bus " + path +
+                                      ": it is not a shmif bus: it begins with " +
+                                      quoted_bytes(&h.magic, length) + " where a bus has " +
+                                      quoted_bytes(&kMagic, sizeof kMagic) +
                                       " (give the file of a bus; 'shmifctl create' makes one)");
   }
   if (h.ready != 1) {
@@ -325,17 +366,14 @@ Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate
                      " (it was truncated or extended; delete it and create a new bus)");
   }
   if (auto ok = check_geometry(h.ring_bytes, h.mtu); !ok) {
-    return Error(Errc::corrupt, "bus " + path + " has a damaged header: " + ok.error().message);
+    return Error(Errc::corrupt,
+                 "bus " + path + " has a damaged header: " + ok.error().message + kMendHeader);
   }
   if (h.ring_offset != kRingOffset || h.slot_count != kSlots || h.record_align != kRecordAlign ||
-      h.max_record != max_record_of(h.ring_bytes, h.mtu) || h.flow > 1) {
-    return Error(Errc::corrupt,
-                 "bus " + path + " has a damaged header (delete it and create a new bus)");
+      h.max_record != max_record_of(h.ring_bytes, h.mtu) || !check_flow(h.flow, h.patience_ns)) {
+    return Error(Errc::corrupt, "bus " + path + " has a damaged header" + kMendHeader);
   }
-  const auto type = file_system_of(file.fd.get(), path);
-  if (!type) return type.error();
-  if (auto ok = check_identity(path, h, status, *type, tolerate_copies, file.warning); !ok)
-    return ok.error();
+  if (auto ok = check_place(path, status, tolerate_copies, file); !ok) return ok.error();
   return file;
 }
 

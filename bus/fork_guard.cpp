@@ -4,21 +4,30 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 
 namespace shmif::bus {
 namespace {
 
+using Token = std::atomic<std::uint64_t>;
+std::atomic<Token*> known_page{nullptr};
+
 // A page that the kernel wipes in every child, however it was cloned; pthread_atfork would miss raw
-// clones.
-std::atomic<std::uint64_t>* wiped_page() noexcept {
-  static std::atomic<std::uint64_t>* const page = [] {
-    const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-    void* p = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) return static_cast<std::atomic<std::uint64_t>*>(nullptr);
-    static_cast<void>(madvise(p, size, MADV_WIPEONFORK));
-    return static_cast<std::atomic<std::uint64_t>*>(p);
-  }();
-  return page;
+// clones. Nothing when there is no memory for it: then it is asked for again.
+Token* wiped_page() noexcept {
+  Token* page = known_page.load(std::memory_order_acquire);
+  if (page != nullptr) return page;
+  const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  void* p = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED) return nullptr;
+  if (madvise(p, size, MADV_WIPEONFORK) == 0 &&
+      known_page.compare_exchange_strong(page, static_cast<Token*>(p))) {
+    return static_cast<Token*>(p);
+  }
+  const int error = errno;
+  munmap(p, size);
+  errno = error;
+  return page;  // another thread's, or nothing
 }
 
 std::atomic<std::uint64_t> tokens_drawn{0};  // inherited by children, so their tokens differ
@@ -26,7 +35,7 @@ std::atomic<std::uint64_t> tokens_drawn{0};  // inherited by children, so their 
 }  // namespace
 
 std::uint64_t process_token() noexcept {
-  std::atomic<std::uint64_t>* page = wiped_page();
+  Token* page = wiped_page();
   if (page == nullptr) return 0;
   std::uint64_t token = page->load();
   if (token != 0) return token;
@@ -35,7 +44,7 @@ std::uint64_t process_token() noexcept {
 }
 
 bool is_this_process(std::uint64_t token) noexcept {
-  const std::atomic<std::uint64_t>* page = wiped_page();
+  const Token* page = wiped_page();
   return page == nullptr || page->load(std::memory_order_relaxed) == token;
 }
 

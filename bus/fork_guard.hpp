@@ -6,7 +6,8 @@
 
 namespace shmif::bus {
 
-/// A token of this process, to be kept in an object. Threads: safe.
+/// A token of this process, to be kept in an object. Threads: safe. Result: 0, and errno, when
+/// there is no memory for the page that tells processes apart; then nothing may be attached.
 std::uint64_t process_token() noexcept;
 
 /// Whether the token was drawn in this very process. Costs one load. Threads: safe.

@@ -1,11 +1,11 @@
 #pragma once
 // Frames as links hand them on: views, and the buffer that a batch is received into.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <vector>
 
 #include "bus/mac.hpp"
 
@@ -15,6 +15,37 @@ inline constexpr std::size_t kEthernetHeaderBytes = 14;
 /// Largest frame of any bus: MTU 65521, the header, and two 802.1Q/802.1ad tags.
 inline constexpr std::size_t kMaxFrameBytes = 65521 + kEthernetHeaderBytes + 8;
 
+/// Longest super-frame: an IP packet of 64 KiB less one byte, the header, and two tags.
+inline constexpr std::size_t kMaxSuperFrameBytes = 65535 + kEthernetHeaderBytes + 8;
+
+/// What the sender of a frame left to whoever takes it, as a kernel leaves it to a network card:
+/// struct virtio_net_hdr (virtio 1.2, section 5.1.6) as Linux uses it, in the machine's byte order.
+///
+///   - A checksum is *unfinished*: its field holds the sum of the pseudo header only; what is
+///     missing is the sum from csum_start to the end of the frame.
+///   - A *super-frame* (GSO) of up to 64 KiB holds one TCP or UDP header and payload for many
+///     frames, each to carry gso_size bytes of it.
+struct Offload {
+  static constexpr std::uint8_t kNeedsChecksum = 1;  // flags
+  static constexpr std::uint8_t kGsoNone = 0;        // gso_type
+  static constexpr std::uint8_t kGsoTcp4 = 1;
+  static constexpr std::uint8_t kGsoTcp6 = 4;
+  static constexpr std::uint8_t kGsoUdp = 5;     // UDP_SEGMENT: each piece a datagram of its own
+  static constexpr std::uint8_t kGsoEcn = 0x80;  // together with one of the above
+
+  std::uint8_t flags = 0;
+  std::uint8_t gso_type = 0;
+  std::uint16_t header_bytes = 0;  ///< a hint only
+  std::uint16_t gso_size = 0;      ///< payload bytes of each frame to make
+  std::uint16_t csum_start = 0;    ///< from the beginning of the frame
+  std::uint16_t csum_offset = 0;   ///< of the field, from csum_start
+
+  bool needs_checksum() const noexcept { return (flags & kNeedsChecksum) != 0; }
+  bool is_super_frame() const noexcept { return gso_type != kGsoNone; }
+  bool pending() const noexcept { return ((flags & kNeedsChecksum) | gso_type) != 0; }
+};
+static_assert(sizeof(Offload) == 10);
+
 /// One Ethernet frame, destination MAC first, without FCS. The bytes belong to somebody else.
 struct FrameView {
   std::span<const std::byte> bytes;
@@ -23,6 +54,7 @@ struct FrameView {
   std::uint64_t number = 0;      ///< the bus's number of this frame; 0 on links that have none
   std::uint32_t true_bytes = 0;  ///< length on the wire when `bytes` is cut short; 0: not cut short
   std::uint16_t sender = 0xffff;  ///< slot of the sending port on its bus; 0xffff: not from a bus
+  Offload offload{};              ///< nothing is left to do, unless both sides asked for that
 
   FrameView() = default;
   FrameView(std::span<const std::byte> b) noexcept
@@ -38,7 +70,7 @@ struct FrameView {
 };
 
 /// The buffer a batch of frames is received into, packed one behind the other, reused batch by
-/// batch without allocating.
+/// batch without allocating. One that was moved from may be assigned to or destroyed, no more.
 /// Threads: one at a time. Blocks: never.
 class FrameBatch {
  public:
@@ -48,22 +80,21 @@ class FrameBatch {
                       std::size_t arena_bytes = std::size_t{256} * 1024)
       : arena_(std::make_unique_for_overwrite<std::byte[]>(arena_bytes)),
         arena_bytes_(arena_bytes),
-        max_frames_(max_frames) {
-    frames_.reserve(max_frames);
-  }
+        frames_(std::make_unique<FrameView[]>(max_frames)),
+        max_frames_(max_frames) {}
 
-  std::span<const FrameView> frames() const noexcept { return frames_; }
-  std::size_t size() const noexcept { return frames_.size(); }
-  bool empty() const noexcept { return frames_.empty(); }
+  std::span<const FrameView> frames() const noexcept { return {frames_.get(), size_}; }
+  std::size_t size() const noexcept { return size_; }
+  bool empty() const noexcept { return size_ == 0; }
   const FrameView& operator[](std::size_t i) const noexcept { return frames_[i]; }
   void clear() noexcept {
-    frames_.clear();
+    size_ = 0;
     used_ = 0;
   }
 
   // For links that fill the batch:
 
-  bool full() const noexcept { return frames_.size() == max_frames_; }
+  bool full() const noexcept { return size_ == max_frames_; }
   std::size_t max_frames() const noexcept { return max_frames_; }
   /// The free bytes, where the next frame may be written.
   std::span<std::byte> room() noexcept { return {arena_.get() + used_, arena_bytes_ - used_}; }
@@ -72,25 +103,25 @@ class FrameBatch {
   void push(FrameView view, std::size_t offset = 0) noexcept {
     const std::size_t size = view.bytes.size();
     view.bytes = {arena_.get() + used_ + offset, size};
-    frames_.push_back(view);  // never allocates: reserved, and not full
+    frames_[size_++] = view;
     used_ += (offset + size + kAlignBytes - 1) & ~(kAlignBytes - 1);
     if (used_ > arena_bytes_) used_ = arena_bytes_;
   }
   /// Takes back the frames from index `from` up to, not including, `to`; their bytes stay used
   /// until clear().
   void drop(std::size_t from, std::size_t to) noexcept {
-    using Difference = std::vector<FrameView>::difference_type;
-    frames_.erase(frames_.begin() + static_cast<Difference>(from),
-                  frames_.begin() + static_cast<Difference>(to));
+    size_ = static_cast<std::size_t>(
+        std::move(frames_.get() + to, frames_.get() + size_, frames_.get() + from) - frames_.get());
   }
 
  private:
   static constexpr std::size_t kAlignBytes = 16;
   std::unique_ptr<std::byte[]> arena_;
   std::size_t arena_bytes_;
+  std::unique_ptr<FrameView[]> frames_;
   std::size_t max_frames_;
+  std::size_t size_ = 0;
   std::size_t used_ = 0;
-  std::vector<FrameView> frames_;
 };
 
 }  // namespace shmif

@@ -24,6 +24,17 @@ Result<void> check_geometry(std::uint64_t ring_bytes, std::uint32_t mtu) {
   return {};
 }
 
+Result<void> check_flow(std::uint32_t flow, std::uint64_t patience_ns) {
+  constexpr std::uint64_t kLeast = 1'000'000;
+  constexpr std::uint64_t kMost = 1'000'000'000;
+  if (flow == kFlowEthernet && patience_ns == 0) return {};
+  if (flow == kFlowPause && patience_ns >= kLeast && patience_ns <= kMost) return {};
+  return Error(Errc::bad_patience,
+               "a patience of " + std::to_string(patience_ns / 1000) +
+                   " us is not possible: it must lie between 1 ms and 1 s on a bus that pauses, "
+                   "and be 0 on others");
+}
+
 std::string size_text(std::uint64_t bytes) {
   constexpr char kUnits[] = {'G', 'M', 'K'};
   for (unsigned i = 0; i < 3; ++i) {

@@ -22,6 +22,13 @@ constexpr std::uint64_t least_ring_bytes(std::uint32_t mtu) noexcept {
   return ring;
 }
 
+/// The largest MTU that a ring has room for.
+constexpr std::uint32_t most_mtu(std::uint64_t ring_bytes) noexcept {
+  const std::uint64_t record = ring_bytes / kRecordsPerRing;
+  const std::uint64_t most = record - kRecordHeaderBytes - kMtuToFrame;
+  return most < kMaxMtu ? static_cast<std::uint32_t>(most) : kMaxMtu;
+}
+
 /// Most bytes behind a record header: a super-frame where eight of them fit, else a frame of the
 /// MTU.
 constexpr std::uint32_t max_record_of(std::uint64_t ring_bytes, std::uint32_t mtu) noexcept {
@@ -36,6 +43,10 @@ constexpr std::uint64_t file_bytes(std::uint64_t ring_bytes) noexcept {
 /// Whether a bus may have this geometry. Result: bad_size, bad_mtu or ring_too_small with the
 /// remedy.
 Result<void> check_geometry(std::uint64_t ring_bytes, std::uint32_t mtu);
+
+/// Whether a bus may have this flow, and a sender this patience with a slow port: from 1 ms to 1 s
+/// where it pauses, else 0. Result: bad_patience with the remedy.
+Result<void> check_flow(std::uint32_t flow, std::uint64_t patience_ns);
 
 /// 4194304 -> "4M"; what is no whole K, M or G stays a number.
 std::string size_text(std::uint64_t bytes);

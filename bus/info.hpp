@@ -15,6 +15,12 @@ enum class LinkKind : std::uint8_t { library, tap, veth, packet, dump, inject, p
 /// "library", "tap", ...
 const char* to_string(LinkKind kind) noexcept;
 
+/// What senders do about slow ports.
+enum class Flow : std::uint8_t {
+  ethernet,  ///< nothing: a port that is too slow loses the oldest frames
+  pause,     ///< wait for it, for a bounded time
+};
+
 /// What a port did and met since it was attached. Always: numbers passed = rx_frames + own_frames +
 /// filtered_frames
 /// + skipped_frames + lost_frames, exactly, while every writer follows the protocol.
@@ -30,6 +36,11 @@ struct PortCounters {
   std::uint64_t wakeups = 0;          ///< times it slept and was rung
   std::uint64_t doorbells = 0;        ///< times it rang, once for a batch however many it woke
   std::uint64_t lock_sleeps = 0;      ///< cooldowns spent waiting for the lock
+  std::uint64_t pauses = 0;           ///< times it waited for a slow port (flow *pause* only)
+  std::uint64_t paused_ns = 0;        ///< how long, altogether
+  /// Whether more frames may have been lost than lost_frames says: numbers met in corrupt memory
+  /// tell nothing.
+  bool lost_is_lower_bound() const noexcept { return corrupt != 0; }
 };
 
 /// One row of the port table, with the port's counters.
@@ -41,8 +52,10 @@ struct PortInfo : PortCounters {
   MacAddress mac;
   LinkKind link = LinkKind::library;
   bool up = false;
-  bool pause = false;  ///< mode: false "ethernet", true "pause"
+  bool pause = false;  ///< mode: true "pause": senders wait for it; false "ethernet"
   bool promiscuous = false;
+  std::uint64_t stalls = 0;           ///< times that senders lost patience with it, and overran it
+  std::optional<unsigned> waits_for;  ///< slot of the port that it is waiting for
   std::optional<std::uint64_t> claim_bytes;  ///< a claim that stands: others step around it
 };
 
@@ -51,6 +64,9 @@ struct BusInfo {
   std::string path;
   std::uint64_t ring_bytes = 0;
   std::uint32_t mtu = 0, max_record_bytes = 0, slots = 0;
+  bool carries_offloads = false;  ///< whether frames may leave work to do (FrameView::offload)
+  Flow flow = Flow::ethernet;
+  std::uint64_t patience_ns = 0;  ///< how long a sender waits for a port; 0: not at all
   std::uint32_t layout_signature = 0;
   std::uint64_t inode = 0;
   std::string file_system;
@@ -58,6 +74,11 @@ struct BusInfo {
   std::uint64_t generation = 0, first = 0, last = 0, frames = 0, epoch = 0;
   std::optional<unsigned> lock_holder;  ///< slot; nothing: the lock is free
   std::uint64_t lock_acquisitions = 0, takeovers_dead = 0, takeovers_living = 0;
+  /// The longest that a waiter saw one holder keep the lock; nothing: nobody had to wait so long
+  /// that it would show.
+  std::optional<std::uint64_t> longest_hold_ns;
+  std::uint64_t claims_freed = 0;  ///< room that dead writers held and others took back
+  std::uint64_t repairs = 0;
   std::vector<PortInfo> ports;
 };
 
@@ -74,7 +95,17 @@ struct AuditReport {
   bool clean() const noexcept { return findings.empty(); }
 };
 
+struct RepairOptions {
+  /// Of a bus whose header does not tell it any more. Nothing: what header and frames say; where
+  /// they do not, and no port lives, 1500 or what the largest frame in the ring takes.
+  std::optional<std::uint32_t> mtu{};
+  /// Restore the header where only half of what it takes shows that the file is a bus, or where it
+  /// seems a copy, a bus of another format or of another size.
+  bool force = false;
+};
+
 struct RepairReport {
+  std::vector<std::string> header_restored;  ///< fields, for the user: "magic", "mtu to 1500"
   unsigned ports_freed = 0;
   unsigned claims_cleared = 0;
   bool lock_released = false;

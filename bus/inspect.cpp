@@ -1,14 +1,10 @@
 #include "bus/inspect.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 
 #include "bus/audit.hpp"
 #include "bus/file.hpp"
+#include "bus/file_system.hpp"
 #include "bus/geometry.hpp"
 #include "bus/liveness.hpp"
 #include "bus/mapping.hpp"
@@ -47,6 +43,11 @@ PortInfo port_info(const PortSlot& s, unsigned slot, int fd) {
   p.wakeups = load_relaxed(s.wakeups);
   p.doorbells = load_relaxed(s.doorbells);
   p.lock_sleeps = load_relaxed(s.lock_sleeps);
+  p.pauses = load_relaxed(s.pauses);
+  p.paused_ns = load_relaxed(s.paused_ns);
+  p.stalls = load_relaxed(s.stalls);
+  if (const std::uint32_t other = load_relaxed(s.waits_for); other != 0 && other <= kSlots)
+    p.waits_for = other - 1;
   return p;
 }
 
@@ -88,6 +89,9 @@ BusInfo Inspector::info() const {
   b.mtu = fixed.mtu;
   b.max_record_bytes = fixed.max_record;
   b.slots = kSlots;
+  b.carries_offloads = impl_->ring.carries_offloads();
+  b.flow = fixed.flow == kFlowPause ? Flow::pause : Flow::ethernet;
+  b.patience_ns = fixed.patience_ns;
   b.layout_signature = fixed.layout_signature;
   b.inode = fixed.inode;
   b.file_system = file_system_name(fixed.file_system);
@@ -95,13 +99,17 @@ BusInfo Inspector::info() const {
   b.first = load_acquire(h.first);
   b.last = load_acquire(h.last);
   b.generation = b.last / fixed.ring_bytes;
-  b.frames = impl_->ring.number_at(b.last);
+  b.frames = impl_->ring.fits_alignment(b.last) ? impl_->ring.number_at(b.last) : 0;
   b.epoch = load_relaxed(h.epoch);
   const std::uint64_t lock = load_relaxed(h.lock);
   if (!lock_word::is_free(lock)) b.lock_holder = lock_word::holder(lock);
   b.lock_acquisitions = lock_word::acquisitions(lock);
   b.takeovers_dead = load_relaxed(h.takeovers_dead);
   b.takeovers_living = load_relaxed(h.takeovers_living);
+  if (const std::uint64_t hold = load_relaxed(h.longest_hold_ns); hold != 0)
+    b.longest_hold_ns = hold;
+  b.claims_freed = load_relaxed(h.claims_freed);
+  b.repairs = load_relaxed(h.repairs);
   const std::uint64_t used = std::min<std::uint64_t>(load_acquire(h.slots_used), kSlots);
   for (unsigned i = 0; i < used; ++i) {
     const PortSlot& s = impl_->ring.slot(i);
@@ -124,45 +132,17 @@ Result<RepairReport> Inspector::repair() {
   return repair_bus(impl_->ring, impl_->file.header, impl_->file.fd.get());
 }
 
+int Inspector::descriptor() const noexcept {
+  return impl_->file.fd.get();
+}
+
 const std::string& Inspector::warning() const noexcept {
   return impl_->file.warning;
 }
 
-namespace {
-
-Result<void> remove_file(const std::string& path) {
-  if (unlink(path.c_str()) == 0) return {};
-  return Error::from_errno(errno, "cannot remove the bus " + path);
-}
-
-/// With force, anything that begins like a bus.
-bool begins_like_a_bus(const std::string& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  std::uint64_t magic = 0;
-  return fd && pread(fd.get(), &magic, sizeof magic, 0) == static_cast<ssize_t>(sizeof magic) &&
-         magic == kMagic;
-}
-
-}  // namespace
-
-Result<void> destroy(const std::string& path, bool force) {
-  auto bus = Inspector::open(path, false);
-  if (!bus) {
-    if (force && begins_like_a_bus(path)) return remove_file(path);
-    return bus.error();
-  }
-  const BusInfo info = bus->info();
-  const auto live =
-      std::count_if(info.ports.begin(), info.ports.end(), [](const PortInfo& p) { return p.live; });
-  if (live > 0 && !force) {
-    const auto port = std::find_if(info.ports.begin(), info.ports.end(),
-                                   [](const PortInfo& p) { return p.live; });
-    return Error(Errc::busy, "cannot remove the bus " + path + ": " + std::to_string(live) +
-                                 (live == 1 ? " live port is" : " live ports are") +
-                                 " attached, such as \"" + port->name + "\" of process " +
-                                 std::to_string(port->pid) + " (stop them, or use --force)");
-  }
-  return remove_file(path);
+std::string Inspector::hidden_by() const {
+  const std::uint64_t where = impl_->file.file_system;
+  return harm_on_file_system(where) != nullptr ? file_system_name(where) : std::string();
 }
 
 }  // namespace shmif::bus

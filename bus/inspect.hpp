@@ -22,16 +22,17 @@ class Inspector {
   BusInfo info() const;
   AuditReport audit() const;
   Result<RepairReport> repair();
+  /// Of the open file, for the life of the inspector.
+  int descriptor() const noexcept;
   const std::string& warning() const noexcept;
+  /// Where the file is now, which may not be where it was made: the name of a file system that
+  /// hides live ports; empty on others.
+  std::string hidden_by() const;
 
  private:
   struct Impl;
   explicit Inspector(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
-
-/// Removes the file at `path`, which must be a bus. Errors: busy while live ports are attached,
-/// unless `force`; `force` also removes a bus that is damaged or of another format.
-Result<void> destroy(const std::string& path, bool force);
 
 }  // namespace shmif::bus

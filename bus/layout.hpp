@@ -10,7 +10,6 @@
 //   (i) fixed before `ready`;  (L) the lock's holder;  (A) anyone, atomically;
 //   (O) the process that owns the slot;  (D) by pwrite only, so that inotify sees it.
 
-#include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -20,7 +19,7 @@ namespace shmif::bus {
 
 static_assert(std::endian::native == std::endian::little, "the format is little-endian");
 
-inline constexpr std::uint32_t kFormatVersion = 1;
+inline constexpr std::uint32_t kFormatVersion = 3;
 inline constexpr std::uint64_t kMagic = 0x737562'66696d6873ULL;  // "shmifbus" in memory
 inline constexpr std::size_t kLineBytes = 64;  // named here: -mtune must never shape a file format
 inline constexpr unsigned kSlots = 256;
@@ -34,7 +33,8 @@ inline constexpr std::uint32_t kMinMtu = 68;      // RFC 791
 inline constexpr std::uint32_t kMaxMtu = 65521;   // what a TAP device takes
 inline constexpr std::uint32_t kMtuToFrame = 22;  // Ethernet header and two VLAN tags
 inline constexpr std::uint32_t kMinFrameBytes = 14;
-inline constexpr std::uint32_t kSuperFrameRecord = 65562;  // vnet_hdr and a frame of 64 KiB
+inline constexpr std::uint32_t kVnetBytes = 12;  // struct virtio_net_hdr_v1, before a super-frame
+inline constexpr std::uint32_t kSuperFrameRecord = kVnetBytes + 65535 + kMtuToFrame;
 inline constexpr unsigned kRecordsPerRing =
     8;  // a ring holds at least so many of the largest record
 
@@ -53,39 +53,53 @@ struct alignas(kLineBytes) BusHeader {
   std::uint64_t inode;             //   48 (i) of this file; another one betrays a copy
   std::uint64_t file_system;       //   56 (i) statfs f_type
   std::uint64_t created_ns;        //   64 (i) wall clock, for display
-  std::uint64_t reserved0[7];      //   72
+  std::uint64_t patience_ns;       //   72 (i) how long a pause may be; 0 where flow is ethernet
+  std::uint64_t reserved0[6];      //   80
 
   alignas(kLineBytes)
       std::uint64_t lock;  //  128 (A) LockWord: free, or holder's slot; counts acquisitions
+  std::uint64_t wish;      //  136 (A) slot plus one of a waiter that should be next, 0: nobody
+  // Beside the lock, as only its holder needs it: one line that goes from writer to writer, not
+  // two.
+  std::uint64_t last;             //  144 (A) position past the newest; may lag behind the chain
+  std::uint64_t longest_hold_ns;  //  152 (A) the longest that a waiter saw one holder keep the lock
   alignas(kLineBytes) std::uint64_t first;  //  192 (A) position of the oldest record
-  alignas(kLineBytes)
-      std::uint64_t last;  //  256 (A) position past the newest; may lag behind the chain
   /// Ports that sleep, one bit per slot: set by the sleeper, cleared by whoever rings.
-  alignas(kLineBytes) std::uint64_t sleepers[kBitmapWords];  //  320 (A)
+  alignas(kLineBytes) std::uint64_t sleepers[kBitmapWords];  //  256 (A)
   /// Those of them that sleep without looking up every 50 ms.
-  std::uint64_t deep_sleepers[kBitmapWords];  //  352 (A)
+  std::uint64_t deep_sleepers[kBitmapWords];  //  288 (A)
 
-  // Line 6: seldom written, read by everyone for every batch.
-  alignas(kLineBytes) std::uint64_t epoch;  //  384 (A) grows at every repair that rebuilt the ring
-  std::uint64_t takeovers;         //  392 (A) grows before every attempt to take the lock over
-  std::uint64_t slots_used;        //  400 (A) slots from here on were never used
-  std::uint64_t takeovers_dead;    //  408 (A) the lock was taken from a dead holder
-  std::uint64_t takeovers_living;  //  416 (A) ... from a living one without progress
-  std::uint64_t repairs;           //  424 (A)
-  std::uint64_t reserved1[2];      //  432
+  // Line 5: seldom written, read by everyone for every batch.
+  alignas(kLineBytes) std::uint64_t epoch;  //  320 (A) grows at every repair that rebuilt the ring
+  std::uint64_t takeovers;         //  328 (A) grows before every attempt to take the lock over
+  std::uint64_t slots_used;        //  336 (A) slots from here on were never used
+  std::uint64_t filter_changes;    //  344 (A) grows after every change of what a port accepts
+  std::uint64_t takeovers_dead;    //  352 (A) the lock was taken from a dead holder
+  std::uint64_t takeovers_living;  //  360 (A) ... from a living one without progress
+  std::uint64_t repairs;           //  368 (A)
+  std::uint64_t claims_freed;      //  376 (A) claims of dead writers that others took back
 
-  alignas(kLineBytes) std::uint32_t doorbell;  //  448 (D) its value means nothing; writing it wakes
-  std::uint32_t reserved2[15];                 //  452
-  std::byte reserved3[4096 - 512];             //  512
+  alignas(kLineBytes) std::uint32_t doorbell;  //  384 (D) its value means nothing; writing it wakes
+  std::uint32_t reserved2[15];                 //  388
+  std::byte reserved3[4096 - 448];             //  448
 };
 
 /// What a slot is, in the low byte of PortSlot::state; the incarnation is above.
 enum class SlotState : std::uint8_t { free = 0, attaching = 1, live = 2 };
 
+/// What BusHeader::flow may be.
+inline constexpr std::uint32_t kFlowEthernet = 0;
+inline constexpr std::uint32_t kFlowPause = 1;
+
 inline constexpr std::uint32_t kFlagUp = 1U << 0U;
 inline constexpr std::uint32_t kFlagPromiscuous = 1U << 1U;
 inline constexpr std::uint32_t kFlagLearnedTooMany = 1U << 2U;  // as good as promiscuous
-inline constexpr std::uint32_t kFlagPause = 1U << 3U;
+inline constexpr std::uint32_t kFlagPause = 1U << 3U;  // senders wait for it (bus/flow.hpp)
+
+/// What PortSlot::rung_position is while nobody has rung since the port announced sleep; no record
+/// begins at either.
+inline constexpr std::uint64_t kLooksForFrames = 1;   // it may have yet to read some
+inline constexpr std::uint64_t kAsleep = UINT64_MAX;  // its look found none
 
 /// How a sleeping port is woken.
 inline constexpr std::uint32_t kBellFutex = 0;
@@ -112,19 +126,24 @@ struct alignas(kLineBytes) PortSlot {
   // Line 2: how it is woken.
   alignas(kLineBytes) std::uint32_t futex;  // 128 (A) grows at every ring
   std::uint32_t bell;                       // 132 (O) kBell...
-  std::uint64_t
-      rung_position;  // 136 (A) of the batch that rang: nothing before it was for the sleeper
-  std::uint64_t rung_number;   // 144 (A) of the first frame there
-  std::uint32_t deep_ticket;   // 152 (O) the value of `futex` when it went to sleep deep
-  std::uint32_t reserved5;     // 156
-  std::uint64_t reserved2[4];  // 160
+  std::uint64_t rung_position;  // 136 (A) of the batch that rang: nothing before it was for the
+                                //         sleeper; or one of the two values above
+  std::uint64_t rung_number;    // 144 (A) of the first frame there
+  std::uint32_t deep_ticket;    // 152 (O) the value of `futex` when it went to sleep deep
+  std::uint32_t reserved5;      // 156
+  std::uint64_t stalls;         // 160 (A) times that senders lost patience with it
+  std::uint64_t reserved2[3];   // 168
 
   // Line 3: what it sent.
   alignas(kLineBytes) std::uint64_t tx_frames;  // 192 (O)
   std::uint64_t tx_bytes;                       // 200 (O)
   std::uint64_t doorbells;     // 208 (O) times it rang, one for a batch however many it woke
   std::uint64_t lock_sleeps;   // 216 (O) cooldowns spent waiting for the lock
-  std::uint64_t reserved3[4];  // 224
+  std::uint64_t pauses;        // 224 (O) times it waited for a slow port
+  std::uint64_t paused_ns;     // 232 (O) how long, altogether
+  std::uint32_t waits_for;     // 240 (O) slot plus one of the port it is waiting for, 0: none
+  std::uint32_t reserved6;     // 244
+  std::uint64_t reserved3[1];  // 248
 
   // Line 4 and 5: what it received.
   alignas(kLineBytes) std::uint64_t position;  // 256 (O) where it reads next
@@ -145,7 +164,8 @@ struct alignas(kLineBytes) PortSlot {
   alignas(kLineBytes) std::uint64_t learned[kLearnedAddresses];  // 384 (O)
 };
 
-/// What stands at the beginning of every record. Behind it: the frame.
+/// What stands at the beginning of every record. Behind it: the frame, or what its receiver has
+/// still to do (an Offload and two zero bytes) and the frame.
 /// A record that ends the chain has only the first two words: EMPTY(position), and the number that
 /// the next frame will have. That number is word 1 of the next record already, so committing a
 /// record does not change it.
@@ -154,12 +174,9 @@ struct RecordHeader {
   std::uint64_t number;   //  8 (L) of this frame, or for EMPTY and pads of the next one; grows by 1
   std::uint64_t time_ns;  // 16 (L) wall clock of the sender, since the epoch
   std::uint16_t slot;     // 24 (L) the sender's
-  std::uint16_t flags;    // 26 (L) kRecord...
+  std::uint16_t flags;    // 26 (L) 0
   std::uint32_t incarnation;  // 28 (L) the sender's, low 32 bits
 };
-
-/// The record carries a virtio_net_hdr (12 bytes, padded to 16) between header and frame.
-inline constexpr std::uint16_t kRecordVnetHdr = 1U << 0U;
 
 inline constexpr std::size_t kRecordHeaderBytes = sizeof(RecordHeader);
 inline constexpr std::size_t kTailBytes = 16;      // an EMPTY word and its number
@@ -171,7 +188,8 @@ inline constexpr std::uint32_t kRingOffset = 192U << 10U;  // a multiple of 64 K
 // The commit word: two bits of kind; what the kind needs; and the low bits of the record's position
 // in units of 16 bytes, so that a word never fits at any other place or lap it could be met at.
 //   EMPTY  01 | position / 16, 62 bits
-//   FRAME  10 | frame length, 20 bits | position / 16, 42 bits
+//   FRAME  10 | length of all behind the header, 20 bits | position / 16, 42 bits
+//             (the top bit of the length: a virtio_net_hdr of 12 bytes stands before the frame)
 //   PAD    11 | length / 16, 27 bits  | position / 16, 35 bits
 namespace word {
 
@@ -182,6 +200,7 @@ inline constexpr std::uint64_t kFrame = 2ULL << 62U;
 inline constexpr std::uint64_t kPad = 3ULL << 62U;
 inline constexpr unsigned kFramePositionBits = 42;
 inline constexpr unsigned kPadPositionBits = 35;
+inline constexpr std::uint64_t kVnet = 1ULL << 61U;
 
 constexpr std::uint64_t low_bits(std::uint64_t v, unsigned bits) noexcept {
   return v & ((1ULL << bits) - 1);
@@ -189,8 +208,9 @@ constexpr std::uint64_t low_bits(std::uint64_t v, unsigned bits) noexcept {
 constexpr std::uint64_t empty(std::uint64_t position) noexcept {
   return kEmpty | low_bits(position >> kUnitShift, 62);
 }
-constexpr std::uint64_t frame(std::uint64_t position, std::uint64_t bytes) noexcept {
-  return kFrame | bytes << kFramePositionBits |
+constexpr std::uint64_t frame(std::uint64_t position, std::uint64_t bytes,
+                              bool with_vnet = false) noexcept {
+  return kFrame | (with_vnet ? kVnet : 0) | bytes << kFramePositionBits |
          low_bits(position >> kUnitShift, kFramePositionBits);
 }
 constexpr std::uint64_t pad(std::uint64_t position, std::uint64_t bytes) noexcept {
@@ -205,8 +225,16 @@ constexpr bool is_pad_at(std::uint64_t w, std::uint64_t position) noexcept {
   return (w & kKindMask) == kPad &&
          low_bits(w, kPadPositionBits) == low_bits(position >> kUnitShift, kPadPositionBits);
 }
-constexpr std::uint32_t frame_bytes(std::uint64_t w) noexcept {
+constexpr bool has_vnet(std::uint64_t w) noexcept {
+  return (w & kVnet) != 0;
+}
+/// The whole field: the length, and above it the mark of has_vnet().
+constexpr std::uint32_t length_and_mark(std::uint64_t w) noexcept {
   return static_cast<std::uint32_t>((w & ~kKindMask) >> kFramePositionBits);
+}
+/// All that stands behind the record's header.
+constexpr std::uint32_t frame_bytes(std::uint64_t w) noexcept {
+  return static_cast<std::uint32_t>((w & ~kKindMask & ~kVnet) >> kFramePositionBits);
 }
 constexpr std::uint64_t pad_bytes(std::uint64_t w) noexcept {
   return ((w & ~kKindMask) >> kPadPositionBits) << kUnitShift;
@@ -256,12 +284,16 @@ constexpr std::uint64_t record_bytes(std::uint64_t bytes) noexcept {
   return (kRecordHeaderBytes + bytes + kRecordAlign - 1) & ~std::uint64_t{kRecordAlign - 1};
 }
 
+/// The part of the header that never changes once `ready` is set.
+inline constexpr std::size_t kFixedBytes = offsetof(BusHeader, reserved0);
+
 static_assert(sizeof(BusHeader) == 4096 && sizeof(PortSlot) == 512 && sizeof(RecordHeader) == 32);
 static_assert(std::is_trivially_copyable_v<BusHeader> && std::is_standard_layout_v<BusHeader>);
 static_assert(std::is_trivially_copyable_v<PortSlot> && std::is_standard_layout_v<PortSlot>);
-static_assert(offsetof(BusHeader, lock) == 128 && offsetof(BusHeader, first) == 192 &&
-              offsetof(BusHeader, last) == 256 && offsetof(BusHeader, sleepers) == 320 &&
-              offsetof(BusHeader, epoch) == 384 && offsetof(BusHeader, doorbell) == 448);
+static_assert(offsetof(BusHeader, lock) == 128 && offsetof(BusHeader, wish) == 136 &&
+              offsetof(BusHeader, last) == 144 && offsetof(BusHeader, first) == 192 &&
+              offsetof(BusHeader, sleepers) == 256 && offsetof(BusHeader, epoch) == 320 &&
+              offsetof(BusHeader, doorbell) == 384);
 static_assert(offsetof(PortSlot, claim_owner) == 64 && offsetof(PortSlot, futex) == 128 &&
               offsetof(PortSlot, tx_frames) == 192 && offsetof(PortSlot, position) == 256 &&
               offsetof(PortSlot, learned) == 384);
@@ -269,27 +301,46 @@ static_assert(kHeaderBytes + kTableBytes <= kRingOffset);
 static_assert(kRecordAlign >= kTailBytes && kRecordAlign % 16 == 0);
 static_assert(kSlots < lock_word::kRepairSlot && lock_word::kRepairSlot < lock_word::kSlotMask);
 
-/// FNV-1a over the version, the sizes and the offsets that matter: forgetting to raise the version
-/// still makes builds of different layout refuse each other.
+/// FNV-1a over sizes, offsets and the widths of bit fields: who changes the layout and forgets to
+/// raise the version makes a build that the others refuse all the same. A test holds this list
+/// against the structs.
 constexpr std::uint32_t fold_layout() noexcept {
-  const std::array<std::uint64_t, 18> facts{sizeof(BusHeader),
-                                            sizeof(PortSlot),
-                                            sizeof(RecordHeader),
-                                            kSlots,
-                                            kRingOffset,
-                                            kRecordAlign,
-                                            offsetof(BusHeader, lock),
-                                            offsetof(BusHeader, first),
-                                            offsetof(BusHeader, last),
-                                            offsetof(BusHeader, sleepers),
-                                            offsetof(BusHeader, epoch),
-                                            offsetof(BusHeader, doorbell),
-                                            offsetof(PortSlot, name),
-                                            offsetof(PortSlot, claim_owner),
-                                            offsetof(PortSlot, rung_number),
-                                            offsetof(PortSlot, position),
-                                            word::kFramePositionBits,
-                                            word::kPadPositionBits};
+  // clang-format off: it would put each on a line of its own
+  const std::uint64_t facts[] = {
+      sizeof(BusHeader), sizeof(PortSlot), sizeof(RecordHeader), kSlots, kNameBytes,
+      kLearnedAddresses, kRingOffset, kRecordAlign, word::kFramePositionBits,
+      word::kPadPositionBits, word::kVnet, lock_word::kSlotBits, kVnetBytes, kSuperFrameRecord,
+      offsetof(BusHeader, magic), offsetof(BusHeader, layout_signature), offsetof(BusHeader, ready),
+      offsetof(BusHeader, ring_bytes), offsetof(BusHeader, ring_offset),
+      offsetof(BusHeader, slot_count), offsetof(BusHeader, mtu), offsetof(BusHeader, max_record),
+      offsetof(BusHeader, record_align), offsetof(BusHeader, flow), offsetof(BusHeader, inode),
+      offsetof(BusHeader, file_system), offsetof(BusHeader, created_ns),
+      offsetof(BusHeader, patience_ns), offsetof(BusHeader, lock),
+      offsetof(BusHeader, wish), offsetof(BusHeader, first), offsetof(BusHeader, last),
+      offsetof(BusHeader, sleepers), offsetof(BusHeader, deep_sleepers), offsetof(BusHeader, epoch),
+      offsetof(BusHeader, takeovers), offsetof(BusHeader, slots_used),
+      offsetof(BusHeader, filter_changes),
+      offsetof(BusHeader, takeovers_dead), offsetof(BusHeader, takeovers_living),
+      offsetof(BusHeader, repairs), offsetof(BusHeader, claims_freed),
+      offsetof(BusHeader, longest_hold_ns), offsetof(BusHeader, doorbell),
+      offsetof(PortSlot, state), offsetof(PortSlot, pid), offsetof(PortSlot, flags),
+      offsetof(PortSlot, mac), offsetof(PortSlot, link), offsetof(PortSlot, name),
+      offsetof(PortSlot, claim_owner), offsetof(PortSlot, claim_commit),
+      offsetof(PortSlot, claim_begin), offsetof(PortSlot, claim_end), offsetof(PortSlot, futex),
+      offsetof(PortSlot, bell), offsetof(PortSlot, rung_position), offsetof(PortSlot, rung_number),
+      offsetof(PortSlot, deep_ticket), offsetof(PortSlot, stalls), offsetof(PortSlot, tx_frames),
+      offsetof(PortSlot, tx_bytes),
+      offsetof(PortSlot, doorbells), offsetof(PortSlot, lock_sleeps), offsetof(PortSlot, pauses),
+      offsetof(PortSlot, paused_ns), offsetof(PortSlot, waits_for), offsetof(PortSlot, position),
+      offsetof(PortSlot, next_number), offsetof(PortSlot, rx_frames), offsetof(PortSlot, rx_bytes),
+      offsetof(PortSlot, own_frames), offsetof(PortSlot, filtered_frames),
+      offsetof(PortSlot, skipped_frames), offsetof(PortSlot, overruns),
+      offsetof(PortSlot, lost_frames), offsetof(PortSlot, lost_bytes), offsetof(PortSlot, corrupt),
+      offsetof(PortSlot, wakeups), offsetof(PortSlot, learned),
+      offsetof(RecordHeader, word), offsetof(RecordHeader, number), offsetof(RecordHeader, time_ns),
+      offsetof(RecordHeader, slot), offsetof(RecordHeader, flags),
+      offsetof(RecordHeader, incarnation)};
+  // clang-format on
   std::uint32_t hash = 2166136261U;
   for (const std::uint64_t fact : facts) {
     for (unsigned shift = 0; shift < 64; shift += 8) {

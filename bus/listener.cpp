@@ -18,6 +18,7 @@ using std::chrono::nanoseconds;
 
 struct Listener::Impl {
   std::uint64_t token = process_token();
+  std::string warning;
   Mapping mapping;
   Ring ring;
   RingReader reader;
@@ -33,7 +34,8 @@ Listener::~Listener() {
   if (impl_ && !is_this_process(impl_->token)) impl_->mapping.forget();
 }
 
-Result<Listener> Listener::open(const std::string& path, bool start_oldest, bool resume_newest) {
+Result<Listener> Listener::open(const std::string& path, bool start_oldest, bool resume_newest,
+                                bool take_offloads) {
   auto file = open_file(path, false, true);
   if (!file) return file.error();
   auto mapping = Mapping::map(file->fd.get(), file->header.ring_bytes, false, false);
@@ -41,15 +43,20 @@ Result<Listener> Listener::open(const std::string& path, bool start_oldest, bool
     return Error(mapping.error().code,
                  "cannot listen to the bus " + path + ": " + mapping.error().message);
   auto impl = std::make_unique<Impl>();
+  impl->warning = std::move(file->warning);
   impl->mapping = *std::move(mapping);
   impl->ring = Ring(impl->mapping, max_frame_bytes(file->header.mtu));
-  impl->reader = RingReader(impl->ring, nullptr, 0, 0, resume_newest);
+  impl->reader = RingReader(impl->ring, nullptr, 0, 0, resume_newest, take_offloads);
   impl->epoch = load_acquire(impl->ring.header().epoch);
   if (!(start_oldest ? impl->reader.seek_oldest() : impl->reader.seek_end())) {
     return Error(Errc::corrupt, "cannot listen to the bus " + path +
                                     ": its ring is corrupt (run 'shmifctl repair')");
   }
   return Listener(std::move(impl));
+}
+
+const std::string& Listener::warning() const noexcept {
+  return impl_->warning;
 }
 
 Received Listener::receive(FrameBatch& into) noexcept {

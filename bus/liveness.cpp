@@ -32,9 +32,13 @@ bool is_alive(int fd, unsigned slot) noexcept {
   return fcntl(fd, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;
 }
 
-bool same_file(int fd, std::uint64_t inode) noexcept {
+std::uint64_t inode_of(int fd) noexcept {
   struct stat status{};
-  return fd >= 0 && fstat(fd, &status) == 0 && status.st_ino == inode;
+  return fd >= 0 && fstat(fd, &status) == 0 ? status.st_ino : 0;
+}
+
+bool same_file(int fd, std::uint64_t inode) noexcept {
+  return inode_of(fd) == inode && inode != 0;
 }
 
 }  // namespace shmif::bus

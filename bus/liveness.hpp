@@ -24,6 +24,9 @@ void drop_liveness(int fd, unsigned slot) noexcept;
 /// progress.
 bool is_alive(int fd, unsigned slot) noexcept;
 
+/// The inode number of an open file, 0 when there is none behind `fd`.
+std::uint64_t inode_of(int fd) noexcept;
+
 /// True while `fd` still is the file with this inode: a library user may have closed our
 /// descriptors (close_range in a daemon), and the number may name something else by now.
 bool same_file(int fd, std::uint64_t inode) noexcept;

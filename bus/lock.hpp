@@ -11,10 +11,16 @@
 // one after it has seen the same value for kPatience by its own clock.
 //
 // L4  Nothing else depends on who holds the lock: see I3 to I5 in bus/ring.hpp.
+//
+// L5  A waiter that was unlucky for kUnlucky writes its wish to be next; others then step back from
+// a free lock until it has had its turn, but for a few cooldowns at most, and then strike the wish
+// out. So a sender that leaves no gap between its batches starves nobody, and a wish whose owner
+// died or sleeps holds everybody up once.
 
 #include <chrono>
 #include <cstdint>
 
+#include "bus/atomics.hpp"
 #include "bus/layout.hpp"
 
 namespace shmif::bus {
@@ -22,9 +28,8 @@ namespace shmif::bus {
 class BusLock {
  public:
   /// `slot`: in whose name. `probe_fd`: a description of the file, or -1, for the question who
-  /// lives; `inode` of the file.
-  BusLock(BusHeader& header, unsigned slot, int probe_fd) noexcept
-      : header_(&header), slot_(slot), probe_fd_(probe_fd) {}
+  /// lives.
+  BusLock(BusHeader& header, unsigned slot, int probe_fd) noexcept;
 
   /// Takes the lock. Result: the word that says so. Threads: one at a time per slot (the caller
   /// serialises). Blocks: for other holders; at most kPatience for one without progress.
@@ -34,20 +39,44 @@ class BusLock {
   /// before the look at the sleepers that follows.
   void release(std::uint64_t mine) noexcept;
 
+  /// Asks for the lock's cache line, to be there when acquire() needs it.
+  void prefetch() const noexcept { prefetch_to_write(header_->lock); }
+  /// Whether the last acquire() did not get the lock at once.
+  bool waited() const noexcept { return waited_; }
   std::uint64_t sleeps() const noexcept { return sleeps_; }
-  void set_probe(int fd) noexcept { probe_fd_ = fd; }
 
-  static constexpr unsigned kSpins = 1001;  // NetBSD if_shmem.c
+  /// Looks at a lock that is taken before it sleeps: about a microsecond, which is a large batch.
+  /// (By measurement, docs/decisions.md; NetBSD if_shmem.c has 1001.)
+  static constexpr unsigned kSpins = 50;
   static constexpr std::chrono::microseconds kCooldown{50};
+  /// To which the cooldown grows, by doubling, before a holder that makes no progress.
+  static constexpr std::chrono::microseconds kLongestCooldown{800};
   static constexpr std::chrono::milliseconds kPatience{100};
+  /// After which a waiter takes the lock from whoever has it. No wait takes so long (L5) unless a
+  /// peer writes over the lock again and again, so that it never looks as if its holder stood
+  /// still.
+  static constexpr std::chrono::seconds kLongestWait{2};
+  /// The same before `repair`, which looks at all of a ring in one hold.
+  static constexpr std::chrono::seconds kLongestRepair{20};
+  static constexpr std::chrono::milliseconds kUnlucky{1};
+  static constexpr unsigned kStepBackCooldowns = 4;
 
  private:
+  bool try_acquire(std::uint64_t& mine) noexcept;
+  bool spin(unsigned times, std::uint64_t& mine) noexcept;
+  std::uint64_t wait_for_turn() noexcept;
+  std::uint64_t own_wish() const noexcept { return std::uint64_t{slot_} + 1; }
+  bool somebody_else_wishes() const noexcept;
+  void step_back() noexcept;
   bool holder_is_dead(unsigned holder) const noexcept;
   bool take_over(std::uint64_t seen, bool dead) noexcept;
+  void note_hold(std::chrono::nanoseconds time) noexcept;
 
   BusHeader* header_;
   unsigned slot_;
   int probe_fd_;
+  std::uint64_t inode_;  // behind probe_fd_ when it was given
+  bool waited_ = false;
   std::uint64_t sleeps_ = 0;
 };
 

@@ -1,8 +1,12 @@
 #include "bus/mapping.hpp"
 
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <cerrno>
+
+#include "bus/fork_guard.hpp"
+#include "bus/huge_pages.hpp"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23  // Linux 5.14
@@ -11,8 +15,26 @@
 namespace shmif::bus {
 namespace {
 
+constexpr std::size_t kGuardBytes = 128U << 10U;  // more than a record; a multiple of every page
+static_assert(kGuardBytes > kRecordHeaderBytes + kSuperFrameRecord);
+
 std::size_t span_bytes(std::uint64_t ring_bytes) noexcept {
   return kRingOffset + 2 * ring_bytes;
+}
+
+/// Reserves address space with guards on both sides of `span` bytes, which begin where huge pages
+/// may. Result: where they begin; nullptr: errno says why not.
+std::byte* reserve(std::size_t span) noexcept {
+  const std::size_t size = span + 2 * kGuardBytes + kHugePageBytes;
+  void* const reserved =
+      mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (reserved == MAP_FAILED) return nullptr;
+  auto* const begin = static_cast<std::byte*>(reserved);
+  std::byte* const base = align_for_huge_pages(begin + kGuardBytes);
+  const auto spare = static_cast<std::size_t>(base - kGuardBytes - begin);
+  if (spare > 0) munmap(begin, spare);
+  munmap(base + span + kGuardBytes, kHugePageBytes - spare);
+  return base;
 }
 
 /// Write-faults every page: MAP_POPULATE would only read-fault a shared file mapping, and each page
@@ -26,15 +48,19 @@ void prefault(std::byte* base, std::uint64_t ring_bytes) noexcept {
 }  // namespace
 
 Result<Mapping> Mapping::map(int fd, std::uint64_t ring_bytes, bool writable, bool lock_memory) {
+  if (process_token() == 0) {
+    return Error::from_errno(errno, "cannot tell forked children from their parent");
+  }
+  struct stat status{};
+  if (fstat(fd, &status) != 0) return Error::from_errno(errno, "cannot query the file");
   const std::size_t span = span_bytes(ring_bytes);
-  void* reserved =
-      mmap(nullptr, span, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (reserved == MAP_FAILED) {
+  Mapping m;
+  m.base_ = reserve(span);
+  if (m.base_ == nullptr) {
     return Error::from_errno(errno,
                              "cannot reserve " + std::to_string(span) + " bytes of address space");
   }
-  Mapping m;
-  m.base_ = static_cast<std::byte*>(reserved);
+  m.inode_ = status.st_ino;
   m.ring_bytes_ = ring_bytes;
   const int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
   const std::size_t once = kRingOffset + ring_bytes;
@@ -52,15 +78,15 @@ Result<Mapping> Mapping::map(int fd, std::uint64_t ring_bytes, bool writable, bo
   if (writable) prefault(m.base_, ring_bytes);
   if (lock_memory && mlock(m.base_, span) != 0) {
     return Error::from_errno(errno,
-                             "cannot lock " + std::to_string(span) +
-                                 " bytes of the bus in memory (raise the limit, see 'ulimit -l')");
+                             "cannot lock " + std::to_string(span) + " bytes of the bus in memory",
+                             "raise the limit, see 'ulimit -l'");
   }
   return m;
 }
 
 void Mapping::reset() noexcept {
   guard_.reset();
-  if (base_ != nullptr) munmap(base_, span_bytes(ring_bytes_));
+  if (base_ != nullptr) munmap(base_ - kGuardBytes, span_bytes(ring_bytes_) + 2 * kGuardBytes);
   base_ = nullptr;
 }
 

@@ -1,7 +1,10 @@
 #pragma once
 // The bus in memory: header and port table, then the ring twice in a row.
 //
-//   | header, table | ring | ring again |
+//   | guard | header, table | ring | ring again | guard |
+//
+// The guards are address space that nobody may touch, and wider than the largest record: what runs
+// out of the bus ends there, and not in somebody's memory.
 //
 // A record that wraps the ring's edge is so one contiguous span. Plain mmap, because a mirrored
 // mapping needs MAP_FIXED over a reservation (docs/decisions.md says why not Boost.Interprocess).
@@ -33,6 +36,7 @@ class Mapping {
       base_ = std::exchange(other.base_, nullptr);
       guard_ = std::move(other.guard_);
       ring_bytes_ = std::exchange(other.ring_bytes_, 0);
+      inode_ = other.inode_;
     }
     return *this;
   }
@@ -43,6 +47,8 @@ class Mapping {
   PortSlot* slots() const noexcept { return reinterpret_cast<PortSlot*>(base_ + kHeaderBytes); }
   std::byte* ring() const noexcept { return base_ + kRingOffset; }
   std::uint64_t ring_bytes() const noexcept { return ring_bytes_; }
+  /// Of the mapped file, as the kernel says: a peer may scribble over the header's.
+  std::uint64_t inode() const noexcept { return inode_; }
   /// Whether the file was truncated below the mapping (known only with install_sigbus_guard).
   bool lost() const noexcept { return guard_ && guard_->lost(); }
   /// Finds out whether it was, where the mapping would not be used for a while: reads the file's
@@ -56,6 +62,7 @@ class Mapping {
   std::byte* base_ = nullptr;
   std::unique_ptr<GuardedRange> guard_;
   std::uint64_t ring_bytes_ = 0;
+  std::uint64_t inode_ = 0;
 };
 
 }  // namespace shmif::bus

@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
+#include "bus/audience.hpp"
 #include "bus/liveness.hpp"
 
 namespace shmif::bus {
@@ -56,29 +58,52 @@ void clear_sleeper_bits(const Ring& ring, unsigned slot) noexcept {
   fetch_and(ring.header().deep_sleepers[slot / 64], ~mask);
 }
 
+/// Frees the lock if the slot's dead owner held it. From now on the slot is alive, and others would
+/// wait for a holder that lives (L3).
+void free_lock_of_the_dead(const Ring& ring, unsigned slot) noexcept {
+  std::uint64_t& lock = ring.header().lock;
+  const std::uint64_t seen = load_seq_cst(lock);
+  if (!lock_word::is_free(seen) && lock_word::holder(seen) == slot) {
+    fetch_add(ring.header().takeovers, std::uint64_t{1});  // L2: before; D4 too
+    compare_and_swap(lock, seen, lock_word::freed(seen));
+  }
+}
+
 /// Empties everything in a slot behind its state word.
 void clear(const Ring& ring, unsigned slot) noexcept {
   PortSlot& s = ring.slot(slot);
   clear_sleeper_bits(ring, slot);
   store_seq_cst(s.claim_owner, std::uint64_t{0});
+  free_lock_of_the_dead(ring, slot);  // after the claim: a free lock means that none stands (L2)
   store_relaxed(s.flags, std::uint32_t{0});
   store_relaxed(s.bell, kBellFutex);
+  store_relaxed(s.rung_position, std::uint64_t{0});  // or senders think that we read so far (W2)
+  store_relaxed(s.rung_number, std::uint64_t{0});
   for (std::uint64_t* word = &s.tx_frames; word <= &s.lock_sleeps; ++word)
     store_relaxed(*word, std::uint64_t{0});
+  store_relaxed(s.stalls, std::uint64_t{0});
+  store_relaxed(s.pauses, std::uint64_t{0});
+  store_relaxed(s.paused_ns, std::uint64_t{0});
+  store_relaxed(s.waits_for, std::uint32_t{0});
   for (std::uint64_t* word = &s.position; word <= &s.wakeups; ++word)
     store_relaxed(*word, std::uint64_t{0});
   for (std::uint64_t& mac : s.learned) store_relaxed(mac, std::uint64_t{0});
 }
 
-void publish(PortSlot& s, const std::string& name, MacAddress mac,
-             std::uint64_t incarnation) noexcept {
+/// `state` is written last: whoever sees it sees the rest.
+void publish(PortSlot& s, const std::string& name, MacAddress mac, std::uint64_t state) noexcept {
   char padded[kNameBytes] = {};
   // NOLINTNEXTLINE(bugprone-not-null-terminated-result): the zeros that it does not reach end it
   std::memcpy(padded, name.data(), std::min(name.size(), kNameBytes - 1));
   copy_to_shared(reinterpret_cast<std::byte*>(s.name), reinterpret_cast<const std::byte*>(padded),
                  sizeof padded);
   store_relaxed(s.mac, mac.to_u64());
-  store_seq_cst(s.state, slot_state(SlotState::attaching, incarnation));
+  store_seq_cst(s.state, state);
+}
+
+void describe_owner(PortSlot& s, LinkKind kind) noexcept {
+  store_relaxed(s.pid, static_cast<std::uint32_t>(getpid()));
+  store_relaxed(s.link, static_cast<std::uint32_t>(kind));
 }
 
 struct Conflict {
@@ -107,6 +132,21 @@ std::optional<Conflict> find_conflict(const Ring& ring, int fd, unsigned self,
   return std::nullopt;
 }
 
+/// Waits until the port in the way is dead, or has another name and address, and takes from a dead
+/// one what it holds. Result: false when it is still in the way at `deadline`.
+bool outlast(const Ring& ring, int fd, unsigned slot, const std::string& name, MacAddress mac,
+             std::chrono::steady_clock::time_point deadline) {
+  const PortSlot& s = ring.slot(slot);
+  while (state(s) != SlotState::free && is_alive(fd, slot) &&
+         (slot_name(s) == name || load_relaxed(s.mac) == mac.to_u64())) {
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    const timespec pause{0, 2'000'000};
+    nanosleep(&pause, nullptr);
+  }
+  reap_if_dead(ring, slot, fd);
+  return true;
+}
+
 std::string describe(const Ring& ring, unsigned slot) {
   const PortSlot& s = ring.slot(slot);
   return "port \"" + slot_name(s) + "\" of process " + std::to_string(load_relaxed(s.pid));
@@ -124,6 +164,26 @@ std::string next_default_name(const Ring& ring, int fd, unsigned self, unsigned&
     if (!taken) return name;
   }
 }
+
+/// Gives a slot back that was not taken in the end, also when memory ran out in the middle.
+class SlotHold {
+ public:
+  SlotHold(const Ring& ring, unsigned slot, int fd) noexcept : ring_(ring), slot_(slot), fd_(fd) {}
+  SlotHold(const SlotHold&) = delete;
+  SlotHold& operator=(const SlotHold&) = delete;
+  ~SlotHold() {
+    if (taken_) return;
+    free_slot(ring_, slot_);
+    drop_liveness(fd_, slot_);
+  }
+  void keep() noexcept { taken_ = true; }
+
+ private:
+  const Ring& ring_;
+  unsigned slot_;
+  int fd_;
+  bool taken_ = false;
+};
 
 }  // namespace
 
@@ -156,41 +216,55 @@ Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
                                        " ports are taken, or somebody holds read locks on the file "
                                        "(see 'shmifctl stat', 'fuser')");
   }
+  SlotHold hold(ring, *slot, fd);
   PortSlot& s = ring.slot(*slot);
   const std::uint64_t incarnation = incarnation_of(load_relaxed(s.state)) + 1;
   clear(ring, *slot);
-  store_relaxed(s.pid, static_cast<std::uint32_t>(getpid()));
-  store_relaxed(s.link, static_cast<std::uint32_t>(options.kind));
+  describe_owner(s, options.kind);
   raise_slots_used(ring, *slot + 1U);
-  OwnedSlot owned{*slot, static_cast<std::uint32_t>(incarnation), options.name, {}};
+  OwnedSlot owned{*slot,
+                  static_cast<std::uint32_t>(incarnation),
+                  slot_state(SlotState::live, incarnation),
+                  options.name,
+                  {}};
   unsigned number = 0;
+  const auto deadline = std::chrono::steady_clock::now() + options.name_patience;
   for (unsigned tries = 0; tries < kMaxTries; ++tries) {
     if (options.name.empty()) owned.name = next_default_name(ring, fd, *slot, number);
     owned.mac = options.mac ? *options.mac : MacAddress::random();
-    publish(s, owned.name, owned.mac, incarnation);
+    publish(s, owned.name, owned.mac, slot_state(SlotState::attaching, incarnation));
     const auto conflict = find_conflict(ring, fd, *slot, owned.name, owned.mac);
     if (!conflict) {
-      store_seq_cst(s.state, slot_state(SlotState::live, incarnation));
+      tell_filter_change(ring);
+      store_seq_cst(s.state, owned.state);
+      hold.keep();
       return owned;
     }
     const bool chosen = conflict->same_name ? !options.name.empty() : options.mac.has_value();
     if (!chosen) continue;
-    Error refusal =
-        conflict->same_name
-            ? Error(Errc::name_taken, "cannot attach to the bus " + path + " as \"" + owned.name +
-                                          "\": the name is taken by " +
-                                          describe(ring, conflict->slot) + " (choose another name)")
-            : Error(Errc::mac_taken, "cannot attach to the bus " + path + " with the address " +
-                                         owned.mac.to_string() + ": it is taken by " +
-                                         describe(ring, conflict->slot) +
-                                         " (choose another address)");
-    free_slot(ring, *slot);
-    drop_liveness(fd, *slot);
-    return refusal;
+    // Not published meanwhile: of several that wait, each would stand in the others' way (P3).
+    store_seq_cst(s.state, slot_state(SlotState::free, incarnation));
+    if (outlast(ring, fd, conflict->slot, owned.name, owned.mac, deadline)) continue;
+    return conflict->same_name
+               ? Error(Errc::name_taken, "cannot attach to the bus " + path + " as \"" +
+                                             owned.name + "\": the name is taken by " +
+                                             describe(ring, conflict->slot) +
+                                             " (choose another name)")
+               : Error(Errc::mac_taken, "cannot attach to the bus " + path + " with the address " +
+                                            owned.mac.to_string() + ": it is taken by " +
+                                            describe(ring, conflict->slot) +
+                                            " (choose another address)");
   }
-  free_slot(ring, *slot);
-  drop_liveness(fd, *slot);
   return Error(Errc::name_taken, "cannot attach to the bus " + path + ": no free name was found");
+}
+
+void restore_slot(const Ring& ring, const OwnedSlot& owned, MacAddress mac,
+                  LinkKind kind) noexcept {
+  PortSlot& s = ring.slot(owned.slot);
+  describe_owner(s, kind);
+  raise_slots_used(ring, owned.slot + 1U);
+  publish(s, owned.name, mac, owned.state);
+  tell_filter_change(ring);
 }
 
 bool address_is_taken(const Ring& ring, unsigned self, int fd, MacAddress mac) noexcept {
@@ -224,6 +298,7 @@ Reaped reap_if_dead(const Ring& ring, unsigned slot, int fd) noexcept {
   if (state_of(state) == SlotState::free && claim == 0) return done;
   if (is_alive(fd, slot)) return done;
   done.claim = claim != 0 && compare_and_swap(s.claim_owner, claim, std::uint64_t{0});
+  if (done.claim) fetch_add(ring.header().claims_freed, std::uint64_t{1});
   done.slot = state_of(state) != SlotState::free &&
               compare_and_swap(s.state, state, slot_state(SlotState::free, incarnation_of(state)));
   return done;

@@ -23,16 +23,21 @@ namespace shmif::bus {
 
 struct OwnedSlot {
   unsigned slot = 0;
-  std::uint32_t incarnation = 0;
+  std::uint32_t incarnation = 0;  ///< low bits of that in the state word
+  std::uint64_t state = 0;        ///< the state word of the live slot
   std::string name;
   MacAddress mac;
 };
 
 /// Takes a slot, with its liveness lock on the description behind `fd`, and publishes name and
-/// address. The slot is live then, and down. Errors: bad_name, table_full, name_taken, mac_taken,
+/// address. The slot is live then, and down. Blocks: for the name_patience of the options, while
+/// another port has the name or the address. Errors: bad_name, table_full, name_taken, mac_taken,
 /// each naming who is in the way.
 Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
                             const AttachOptions& options);
+
+/// Writes over a live slot what its owner knows to be true, but for flags, counters and claim.
+void restore_slot(const Ring& ring, const OwnedSlot& owned, MacAddress mac, LinkKind kind) noexcept;
 
 /// Whether a live port in another slot has this address.
 bool address_is_taken(const Ring& ring, unsigned self, int fd, MacAddress mac) noexcept;

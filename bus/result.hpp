@@ -19,10 +19,11 @@ struct Error {
 
   Error(std::error_code c, std::string what) : code(c), message(std::move(what)) {}
   Error(Errc c, std::string what) : code(make_error_code(c)), message(std::move(what)) {}
-  /// `what` followed by the text of errno value `number`.
-  static Error from_errno(int number, const std::string& what) {
+  /// `what`, then the text of errno value `number`, then `advice`, where there is any, in
+  /// parentheses: what failed, why, and what to do.
+  static Error from_errno(int number, const std::string& what, const std::string& advice = {}) {
     const std::error_code c(number, std::generic_category());
-    return {c, what + ": " + c.message()};
+    return {c, what + ": " + c.message() + (advice.empty() ? "" : " (" + advice + ')')};
   }
 };
 

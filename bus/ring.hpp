@@ -39,12 +39,14 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "bus/atomics.hpp"
 #include "bus/frame.hpp"
 #include "bus/layout.hpp"
 #include "bus/mapping.hpp"
+#include "bus/offload.hpp"
 
 namespace shmif::bus {
 
@@ -57,13 +59,24 @@ class Ring {
         slots_(mapping.slots()),
         ring_(mapping.ring()),
         ring_bytes_(mapping.ring_bytes()),
-        max_frame_(max_frame) {}
+        inode_(mapping.inode()),
+        max_frame_(max_frame),
+        max_super_(kRecordsPerRing * record_bytes(kSuperFrameRecord) <= ring_bytes_
+                       ? kSuperFrameRecord
+                       : 0) {}
 
   BusHeader& header() const noexcept { return *header_; }
   PortSlot& slot(unsigned i) const noexcept { return slots_[i]; }
   std::uint64_t bytes() const noexcept { return ring_bytes_; }
   std::uint32_t max_frame() const noexcept { return max_frame_; }
-  /// The record at a position, of which at least ring_bytes() lie contiguous.
+  /// Whether records may leave work to their receivers (bus/frame.hpp, Offload).
+  bool carries_offloads() const noexcept { return max_super_ != 0; }
+  std::uint64_t inode() const noexcept { return inode_; }  ///< of the file, not of its header
+  /// A bound for walks: more records than one call has to follow. (The smallest frames take twice
+  /// the alignment, a pad stands between two of them.) So a peer that writes over the chain can
+  /// make a call slow, by the ring's size, but not endless.
+  std::uint64_t walk_limit() const noexcept { return ring_bytes_ / kRecordAlign; }
+  /// The record at a position that fits_alignment(), of which at least ring_bytes() lie contiguous.
   RecordHeader& record(std::uint64_t position) const noexcept {
     return *reinterpret_cast<RecordHeader*>(ring_ + (position & (ring_bytes_ - 1)));
   }
@@ -83,8 +96,13 @@ class Ring {
   /// a frame nor a pad of that position, or does not fit the bus.
   std::uint64_t step(std::uint64_t w, std::uint64_t position) const noexcept {
     if (word::is_frame_at(w, position)) {
+      // With the mark of something left to do a length looks longer than any frame.
+      const std::uint32_t length = word::length_and_mark(w);
+      if (length <= max_frame_) return length >= kMinFrameBytes ? record_bytes(length) : 0;
       const std::uint32_t bytes = word::frame_bytes(w);
-      return bytes >= kMinFrameBytes && bytes <= max_frame_ ? record_bytes(bytes) : 0;
+      return word::has_vnet(w) && bytes >= kMinFrameBytes + kVnetBytes && bytes <= max_super_
+                 ? record_bytes(bytes)
+                 : 0;
     }
     if (word::is_pad_at(w, position)) {
       const std::uint64_t bytes = word::pad_bytes(w);
@@ -98,13 +116,21 @@ class Ring {
   PortSlot* slots_ = nullptr;
   std::byte* ring_ = nullptr;
   std::uint64_t ring_bytes_ = 0;
+  std::uint64_t inode_ = 0;
   std::uint32_t max_frame_ = 0;
+  std::uint32_t max_super_ = 0;
 };
+
+/// What stands behind the header of a frame's record.
+inline std::uint64_t body_bytes(const FrameView& frame) noexcept {
+  return frame.size() + (frame.offload.pending() ? kVnetBytes : 0);
+}
 
 enum class AppendStatus : std::uint8_t {
   done,
   lost_lock,  ///< somebody took the lock over: nothing was sent, send again
   no_room,    ///< claims stand everywhere the batch would fit
+  full,       ///< the batch would overrun a port that is waited for (W1)
   corrupt,    ///< the chain does not hold what it should
 };
 
@@ -115,16 +141,21 @@ class RingWriter {
   RingWriter(Ring ring, unsigned slot, std::uint32_t incarnation) noexcept
       : ring_(ring), slot_(slot), incarnation_(incarnation) {}
 
+  /// Where no port is waited for.
+  static constexpr std::uint64_t kNoLimit = UINT64_MAX;
+
   /// Bytes of the ring that one batch may take (a quarter), its tail included.
   std::uint64_t max_batch_bytes() const noexcept { return ring_.bytes() / 4; }
   /// Appends all of `frames`, whose records take `bytes`, or nothing. `lock` is the word that says
-  /// the lock is held.
+  /// the lock is held; `limit` is how far `first` may be moved (W1).
   AppendStatus append(std::uint64_t lock, std::span<const FrameView> frames, std::uint64_t bytes,
-                      std::uint64_t time_ns) noexcept;
+                      std::uint64_t time_ns, std::uint64_t limit = kNoLimit) noexcept;
 
   /// Where the batch that was appended last begins in the chain, and the number of its first frame.
   std::uint64_t batch_position() const noexcept { return batch_position_; }
   std::uint64_t batch_number() const noexcept { return batch_number_; }
+  /// Bytes of the ring that the last append needed: the batch, its tail, and the claims before it.
+  std::uint64_t needed_bytes() const noexcept { return needed_bytes_; }
   /// Whether the last append met claims in its way, and the slots that may hold them. Their owners
   /// are stopped or dead.
   bool met_claims() const noexcept { return met_claims_; }
@@ -142,11 +173,12 @@ class RingWriter {
   void look_for_claims(std::uint64_t takeovers) noexcept;
   bool read_claim(unsigned slot, Claim& claim) const noexcept;
   bool place(std::uint64_t chain_end, std::uint64_t need, std::uint64_t& begin) const noexcept;
-  AppendStatus make_room(std::uint64_t lock, std::uint64_t end) noexcept;
+  AppendStatus make_room(std::uint64_t lock, std::uint64_t end, std::uint64_t limit) noexcept;
   void write_records(std::uint64_t chain_end, std::uint64_t begin,
                      std::span<const FrameView> frames, std::uint64_t time_ns) noexcept;
   AppendStatus fill_claim(std::uint64_t lock, std::uint64_t chain_end, const Claim& claim,
-                          std::span<const FrameView> frames, std::uint64_t time_ns) noexcept;
+                          std::span<const FrameView> frames, std::uint64_t time_ns,
+                          std::uint64_t limit) noexcept;
 
   Ring ring_;
   unsigned slot_ = 0;
@@ -159,6 +191,7 @@ class RingWriter {
   std::array<Claim, kSlots> claims_{};  // of those, now
   std::size_t claim_count_ = 0;
   bool met_claims_ = false;
+  std::uint64_t needed_bytes_ = 0;
   std::uint64_t batch_position_ = 0;
   std::uint64_t batch_number_ = 0;
 };
@@ -188,14 +221,10 @@ class RingReader {
  public:
   RingReader() = default;
   /// `self`: the slot whose own frames are not delivered and whose filter holds; nullptr: a
-  /// follower, hears all.
+  /// follower, hears all. `take_offloads`: deliver super-frames and unfinished checksums as they
+  /// are; else they are made whole.
   RingReader(Ring ring, const PortSlot* self, unsigned slot, std::uint32_t incarnation,
-             bool resume_newest) noexcept
-      : ring_(ring),
-        self_(self),
-        slot_(slot),
-        incarnation_(incarnation),
-        resume_newest_(resume_newest) {}
+             bool resume_newest, bool take_offloads = false);
 
   std::uint64_t position() const noexcept { return position_; }
   std::uint64_t next_number() const noexcept { return next_number_; }
@@ -203,7 +232,7 @@ class RingReader {
   bool seek_end() noexcept;
   bool seek_oldest() noexcept;
   /// Goes to a position of before. Result: false when no record, nor the end, is there any more.
-  bool seek_to(std::uint64_t position) noexcept { return adopt(position); }
+  bool seek_to(std::uint64_t position) noexcept;
 
   /// Tells that no frame before `position`, where the frame `number` is, was for this port: its
   /// senders would have rung. Of those, what was lapped while the port slept counts as filtered,
@@ -223,7 +252,14 @@ class RingReader {
   enum class Passed : std::uint8_t { delivered, own, filtered };
   bool adopt(std::uint64_t position) noexcept;
   ReadStatus follow(FrameBatch& into, Chunk& chunk) noexcept;
-  bool deliver(std::uint64_t position, std::uint32_t bytes, FrameBatch& into, Passed& how) noexcept;
+  enum class Took : std::uint8_t { yes, no_room, super_frame };
+  struct ChunkEntry;
+  Took deliver(std::uint64_t position, std::uint64_t w, std::uint64_t number, FrameBatch& into,
+               ChunkEntry& entry) noexcept;
+  static void drop_torn(Chunk& chunk, std::size_t torn, FrameBatch& into,
+                        std::size_t before) noexcept;
+  ReadStatus take_super_frame(FrameBatch& into, ReadTally& tally) noexcept;
+  void deliver_segments(FrameBatch& into) noexcept;
   ReadStatus resume_after_overrun(ReadTally& tally) noexcept;
   ReadStatus resume_after_corruption(ReadTally& tally) noexcept;
 
@@ -232,9 +268,20 @@ class RingReader {
   unsigned slot_ = 0;
   std::uint32_t incarnation_ = 0;
   bool resume_newest_ = false;
+  bool take_offloads_ = false;
   std::uint64_t position_ = 0;
   std::uint64_t next_number_ = 0;
   bool behind_pad_ = false;  // the record before position_ was a pad
+
+  /// A super-frame that is being cut up for a reader that takes none: a private copy, which goes
+  /// out as room comes.
+  struct Cutting {
+    Segmenter segments;
+    FrameView like;  // number, time and sender of each
+    std::array<std::byte, kMaxSuperFrameBytes> frame;
+    std::array<std::byte, kMaxSuperFrameBytes> segment;  // one that is to be cut short
+  };
+  std::unique_ptr<Cutting> cutting_;  // nothing where no record is a super-frame, or all are taken
 };
 
 }  // namespace shmif::bus

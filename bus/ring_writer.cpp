@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <cstring>
+
 #include "bus/ring.hpp"
 
 namespace shmif::bus {
@@ -17,18 +20,24 @@ constexpr std::uint64_t align_up(std::uint64_t v) noexcept {
   return (v + kRecordAlign - 1) & ~std::uint64_t{kRecordAlign - 1};
 }
 
+std::uint64_t commit_word(std::uint64_t position, const FrameView& frame) noexcept {
+  return word::frame(position, body_bytes(frame), frame.offload.pending());
+}
+
 }  // namespace
 
 bool RingWriter::find_end(std::uint64_t& end) noexcept {
   BusHeader& h = ring_.header();
+  std::uint64_t steps = ring_.walk_limit();  // for all tries together
   for (unsigned tries = 0; tries < 64; ++tries) {
     const std::uint64_t start = load_acquire(h.last);
     if (!ring_.fits_alignment(start)) return false;
     std::uint64_t p = start;
-    for (std::uint64_t steps = ring_.bytes() / kRecordAlign; steps > 0; --steps) {
+    for (; steps > 0; --steps) {
       const std::uint64_t w = ring_.word_at(p);
       if (w == word::empty(p)) {
         // I7. It fails when somebody else helped, perhaps to a nearer place: then from there again.
+        if (!ring_.fits_alignment(p)) return false;  // pads led it to where positions end
         if (p != start && !compare_and_swap(h.last, start, p)) break;
         end = p;
         return true;
@@ -43,7 +52,8 @@ bool RingWriter::find_end(std::uint64_t& end) noexcept {
 }
 
 AppendStatus RingWriter::append(std::uint64_t lock, std::span<const FrameView> frames,
-                                std::uint64_t bytes, std::uint64_t time_ns) noexcept {
+                                std::uint64_t bytes, std::uint64_t time_ns,
+                                std::uint64_t limit) noexcept {
   BusHeader& h = ring_.header();
   PortSlot& self = ring_.slot(slot_);
   std::uint64_t chain_end = 0;
@@ -60,6 +70,7 @@ AppendStatus RingWriter::append(std::uint64_t lock, std::span<const FrameView> f
     return load_seq_cst(h.lock) == lock ? AppendStatus::no_room : AppendStatus::lost_lock;
   }
   claim.end = claim.begin + bytes + kTailBytes;
+  needed_bytes_ = claim.end - chain_end;
 
   // I3: declare, then look again. Either the next holder of the lock sees the claim, or we see that
   // we lost it.
@@ -71,7 +82,7 @@ AppendStatus RingWriter::append(std::uint64_t lock, std::span<const FrameView> f
   if (load_seq_cst(h.lock) == lock) {
     scanned_takeovers_ = takeovers;  // the lock was held throughout the scan: it stays good
     if (ring_.word_at(chain_end) == word::empty(chain_end)) {
-      status = fill_claim(lock, chain_end, claim, frames, time_ns);
+      status = fill_claim(lock, chain_end, claim, frames, time_ns, limit);
     }
   }
   batch_position_ = chain_end;
@@ -82,15 +93,15 @@ AppendStatus RingWriter::append(std::uint64_t lock, std::span<const FrameView> f
 }
 
 AppendStatus RingWriter::fill_claim(std::uint64_t lock, std::uint64_t chain_end, const Claim& claim,
-                                    std::span<const FrameView> frames,
-                                    std::uint64_t time_ns) noexcept {
-  const AppendStatus room = make_room(lock, claim.end);
+                                    std::span<const FrameView> frames, std::uint64_t time_ns,
+                                    std::uint64_t limit) noexcept {
+  const AppendStatus room = make_room(lock, claim.end, limit);
   if (room != AppendStatus::done) return room;
   fence_stores();  // I6: `first` is seen to have passed before any byte changes
   write_records(chain_end, claim.begin, frames, time_ns);
   // I5: the commit. SYNC POINT COMMIT: everything written above is seen by who reads this word.
   const std::uint64_t commit = claim.begin == chain_end
-                                   ? word::frame(chain_end, frames.front().size())
+                                   ? commit_word(chain_end, frames.front())
                                    : word::pad(chain_end, claim.begin - chain_end);
   return compare_and_swap(ring_.record(chain_end).word, word::empty(chain_end), commit)
              ? AppendStatus::done
@@ -103,36 +114,49 @@ void RingWriter::write_records(std::uint64_t chain_end, std::uint64_t begin,
   std::uint64_t p = begin;
   for (const FrameView& frame : frames) {
     RecordHeader& r = ring_.record(p);
+    const bool vnet = frame.offload.pending();
+    const std::uint64_t bytes = frame.size() + (vnet ? kVnetBytes : 0);
     if (p != chain_end) {  // there, the word is for the commit, and the number stands already
-      store_relaxed(r.word, word::frame(p, frame.size()));
+      store_relaxed(r.word, word::frame(p, bytes, vnet));
       store_relaxed(r.number, number);
     }
     store_relaxed(r.time_ns, time_ns);
     store_relaxed(r.slot, static_cast<std::uint16_t>(slot_));
     store_relaxed(r.flags, std::uint16_t{0});
     store_relaxed(r.incarnation, incarnation_);
-    copy_to_shared(ring_.payload(p), frame.bytes.data(), frame.size());
-    p += record_bytes(frame.size());
+    std::byte* body = ring_.payload(p);
+    if (vnet) [[unlikely]] {
+      std::byte header[kVnetBytes] = {};
+      std::memcpy(header, &frame.offload, sizeof frame.offload);
+      copy_to_shared(body, header, sizeof header);
+      body += sizeof header;
+    }
+    copy_to_shared(body, frame.bytes.data(), frame.size());
+    p += record_bytes(bytes);
     ++number;
   }
   store_relaxed(ring_.record(p).number, number);
   store_relaxed(ring_.record(p).word, word::empty(p));
 }
 
-AppendStatus RingWriter::make_room(std::uint64_t lock, std::uint64_t end) noexcept {
+AppendStatus RingWriter::make_room(std::uint64_t lock, std::uint64_t end,
+                                   std::uint64_t limit) noexcept {
   BusHeader& h = ring_.header();
   if (end <= ring_.bytes()) return AppendStatus::done;
   const std::uint64_t target = end - ring_.bytes();
+  std::uint64_t steps = 2 * ring_.walk_limit();  // for all tries together
   for (unsigned tries = 0; tries < 64; ++tries) {
     const std::uint64_t first = load_acquire(h.first);
     if (first >= target) return AppendStatus::done;
+    if (target > limit) return AppendStatus::full;
     // Further than needed, so that the line of `first`, which every reader looks at, changes
     // seldom.
-    const std::uint64_t generous = target + ring_.bytes() / kRoomShare;
+    const std::uint64_t generous = std::min(target + ring_.bytes() / kRoomShare, limit);
     // Whole records only, and none beyond the chain: EMPTY has no step.
     std::uint64_t p = first;
     std::uint64_t step = ring_.fits_alignment(first) ? 1 : 0;
-    while (p < generous && step != 0) {
+    while (p < generous && step != 0 && steps > 0) {
+      --steps;
       step = ring_.step(ring_.word_at(p), p);
       p += step;
     }

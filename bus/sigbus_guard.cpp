@@ -2,9 +2,13 @@
 
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
+
+#include "bus/fork_guard.hpp"
 
 namespace shmif::bus {
 namespace {
@@ -15,22 +19,31 @@ struct Entry {
   std::atomic<std::size_t> bytes{0};
   std::atomic<bool> used{false};
   std::atomic<bool> lost{false};
+  /// Of the process that has the mapping; in its children, something else may be at that place.
+  std::atomic<std::uint64_t> token{0};
 };
 std::array<Entry, 1024> entries;
 struct sigaction older{};
 std::atomic<bool> installed{false};
+
+/// Result: whether it did. By the bare system call: a sanitizer's own mmap() may take the very lock
+/// that the faulting access holds.
+bool map_zeros(std::byte* base, std::size_t bytes) noexcept {
+  return syscall(SYS_mmap, base, bytes, long{PROT_READ | PROT_WRITE},
+                 long{MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED}, -1L, 0L) != -1;
+}
 
 bool replace_by_zeros(const std::byte* fault) noexcept {
   for (Entry& e : entries) {
     std::byte* base = e.base.load(std::memory_order_acquire);
     const std::size_t bytes = e.bytes.load(std::memory_order_relaxed);
     if (base == nullptr || fault < base || fault >= base + bytes) continue;
-    if (mmap(base, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
-        MAP_FAILED) {
-      return false;
+    if (!is_this_process(e.token.load(std::memory_order_relaxed))) continue;
+    if (map_zeros(base, bytes)) {
+      e.lost.store(true, std::memory_order_release);
+      return true;
     }
-    e.lost.store(true, std::memory_order_release);
-    return true;
+    return false;
   }
   return false;
 }
@@ -77,6 +90,7 @@ GuardedRange::GuardedRange(std::byte* base, std::size_t bytes) noexcept {
     if (e.used.exchange(true)) continue;
     e.lost.store(false);
     e.bytes.store(bytes);
+    e.token.store(process_token());
     e.base.store(base, std::memory_order_release);
     entry_ = static_cast<int>(i);
     return;

@@ -1,6 +1,9 @@
 #include "shmif/bus.hpp"
 
+#include "bus/destroy.hpp"
 #include "bus/file.hpp"
+#include "bus/geometry.hpp"
+#include "bus/header_repair.hpp"
 #include "bus/inspect.hpp"
 #include "bus/sigbus_guard.hpp"
 
@@ -10,7 +13,9 @@ namespace shmif {
 namespace {
 
 bus::CreateOptions to_create(const BusOptions& o) noexcept {
-  return {o.ring_bytes, o.mtu, o.mode};
+  const bool pauses = o.flow == Flow::pause;
+  return {o.ring_bytes, o.mtu, o.mode, pauses ? bus::kFlowPause : bus::kFlowEthernet,
+          pauses ? static_cast<std::uint64_t>(o.patience.count()) : 0};
 }
 
 /// B1: what was asked for must be what is there.
@@ -48,6 +53,10 @@ const char* to_string(LinkKind kind) noexcept {
   return "unknown";
 }
 
+bool BusOptions::carries_offloads() const noexcept {
+  return bus::max_record_of(ring_bytes, mtu) == bus::kSuperFrameRecord;
+}
+
 struct Bus::Impl {
   bus::Inspector inspector;
 };
@@ -69,6 +78,7 @@ Result<void> Bus::create_if_missing(const std::string& path, const BusOptions& o
     if (made || made.error().code != Errc::exists) return made;
     // Somebody else was first. Its file was complete before it had this name.
   }
+  if (auto ok = bus::check_owner(path); !ok) return ok;
   if (auto filled = bus::initialise_if_empty(path, to_create(options)); !filled) return filled;
   return compare(path, options, ring_bytes_asked, mtu_asked);
 }
@@ -91,6 +101,15 @@ AuditReport Bus::audit() const {
 }
 Result<RepairReport> Bus::repair() {
   return impl_->inspector.repair();
+}
+Result<RepairReport> Bus::repair(const std::string& path, const RepairOptions& options) {
+  auto restored = bus::restore_header(path, options);
+  if (!restored) return restored.error();
+  auto inspector = bus::Inspector::open(path, true);
+  if (!inspector) return inspector.error();
+  auto report = inspector->repair();
+  if (report) report->header_restored = *std::move(restored);
+  return report;
 }
 std::string Bus::warning() const {
   return impl_->inspector.warning();

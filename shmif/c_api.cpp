@@ -114,16 +114,17 @@ shmif::PortOptions to_port_options(const shmif_port_options& given) {
   return options;
 }
 
-/// Sends `count` frames made by `frame(i)`. Result: as shmif_send_batch().
+/// Sends `count` frames made by `frame(i)` by `send`. Result: as shmif_send_batch().
 template <class Frame>
-int send_frames(shmif_port& port, std::size_t count, Frame frame) {
+int send_frames(shmif_port& port, std::size_t count, Frame frame,
+                decltype(&shmif::Port::send) send = &shmif::Port::send) {
   std::array<FrameView, 64> views;
   std::size_t sent = 0;
   count = std::min<std::size_t>(count, INT_MAX);
   while (sent < count) {
     const std::size_t n = std::min(count - sent, views.size());
     for (std::size_t i = 0; i < n; ++i) views[i] = frame(sent + i);
-    const shmif::SendResult result = port.port.send({views.data(), n});
+    const shmif::SendResult result = (port.port.*send)({views.data(), n});
     sent += result.taken;
     if (result.error && sent == 0) return fail(result.error, "send", port);
     if (result.taken < n) break;
@@ -160,6 +161,10 @@ int shmif_create(const char* path, const shmif_bus_options* options) {
     if (given.ring_bytes != 0) bus.ring_bytes = given.ring_bytes;
     if (given.mtu != 0) bus.mtu = given.mtu;
     if (given.mode != 0) bus.mode = given.mode;
+    if (given.patience_ns != 0) {
+      bus.flow = shmif::Flow::pause;
+      bus.patience = std::chrono::nanoseconds(given.patience_ns);
+    }
     const shmif::Result<void> made = shmif::Bus::create(path, bus);
     return made ? 0 : fail(made.error());
   });
@@ -210,6 +215,15 @@ int shmif_send_batch(shmif_port* port, const iovec* frames, size_t count) {
     return send_frames(*port, count, [=](std::size_t i) {
       return FrameView(frames[i].iov_base, frames[i].iov_len);
     });
+  });
+}
+
+int shmif_try_send_batch(shmif_port* port, const iovec* frames, size_t count) {
+  return guarded([=] {
+    const auto frame = [=](std::size_t i) {
+      return FrameView(frames[i].iov_base, frames[i].iov_len);
+    };
+    return send_frames(*port, count, frame, &shmif::Port::try_send);
   });
 }
 

@@ -40,7 +40,8 @@ struct WaitHint {
 /// To wait: prepare_wait(); unless ready, poll descriptor() for POLLIN at most `at_most`;
 /// finish_wait(). A descriptor of -1 cannot be polled: the link is always ready, or ended.
 /// Threads: one thread may send while another receives and waits; more than that where a link says
-/// so. Blocks: none of these calls blocks for a peer; send may wait for a device's queue.
+/// so. Blocks: none of these calls blocks for a peer, but send where a link says so (a port on a
+/// bus that pauses, which has try_send() too); it may wait for a device's queue.
 template <class L>
 concept Link = requires(L& link, std::span<const FrameView> out, FrameBatch& in) {
   { link.send(out) } noexcept -> std::same_as<SendResult>;
@@ -53,7 +54,8 @@ concept Link = requires(L& link, std::span<const FrameView> out, FrameBatch& in)
 };
 
 /// Any Link behind one type, for code that learns at run time which link it has (the bridge).
-/// One virtual call per batch. Itself a Link.
+/// One virtual call per batch. Itself a Link. Never blocks for a peer: it sends by try_send() where
+/// the link has that.
 class AnyLink {
  public:
   template <Link L>
@@ -64,6 +66,11 @@ class AnyLink {
   int descriptor() noexcept { return self_->descriptor(); }
   WaitHint prepare_wait() noexcept { return self_->prepare_wait(); }
   void finish_wait() noexcept { self_->finish_wait(); }
+  /// How long the link may refuse frames before it takes them at somebody else's expense; 0 for
+  /// links that do no such thing.
+  std::chrono::nanoseconds patience() noexcept { return self_->patience(); }
+  /// Whether it takes frames that leave work to their receiver (FrameView::offload).
+  bool takes_offloads() noexcept { return self_->takes_offloads(); }
   std::size_t max_frame_bytes() noexcept { return self_->max_frame_bytes(); }
   std::string address() { return self_->address(); }
 
@@ -78,17 +85,33 @@ class AnyLink {
     virtual int descriptor() noexcept = 0;
     virtual WaitHint prepare_wait() noexcept = 0;
     virtual void finish_wait() noexcept = 0;
+    virtual std::chrono::nanoseconds patience() noexcept = 0;
+    virtual bool takes_offloads() noexcept = 0;
     virtual std::size_t max_frame_bytes() noexcept = 0;
     virtual std::string address() = 0;
   };
   template <Link L>
   struct Model final : Interface {
     explicit Model(std::unique_ptr<L> l) : link(std::move(l)) {}
-    SendResult send(std::span<const FrameView> f) noexcept override { return link->send(f); }
+    SendResult send(std::span<const FrameView> f) noexcept override {
+      if constexpr (requires { link->try_send(f); }) {
+        return link->try_send(f);  // a loop that carries both ways must not wait for one of them
+      } else {
+        return link->send(f);
+      }
+    }
     ReceiveResult receive(FrameBatch& b) noexcept override { return link->receive(b); }
     int descriptor() noexcept override { return link->descriptor(); }
     WaitHint prepare_wait() noexcept override { return link->prepare_wait(); }
     void finish_wait() noexcept override { link->finish_wait(); }
+    std::chrono::nanoseconds patience() noexcept override {
+      if constexpr (requires { link->patience(); }) return link->patience();
+      return {};
+    }
+    bool takes_offloads() noexcept override {
+      if constexpr (requires { link->takes_offloads(); }) return link->takes_offloads();
+      return false;
+    }
     std::size_t max_frame_bytes() noexcept override { return link->max_frame_bytes(); }
     std::string address() override { return link->address(); }
     std::unique_ptr<L> link;

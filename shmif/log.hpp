@@ -2,6 +2,7 @@
 // Diagnostics of the library, through spdlog, off the hot path. By default warnings and errors go
 // to standard error.
 
+#include <exception>
 #include <string_view>
 
 namespace shmif {
@@ -15,5 +16,15 @@ void log_debug(std::string_view message);
 void log_info(std::string_view message);
 void log_warning(std::string_view message);
 void log_error(std::string_view message);
+
+/// Runs `log`, which makes a message and logs it, where a failure to do so must change nothing:
+/// with no memory for the message, there is none.
+template <class Log>
+void log_if_possible(Log&& log) noexcept {
+  try {
+    log();
+  } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): goes on without, as promised
+  }
+}
 
 }  // namespace shmif

@@ -76,8 +76,9 @@ class PcapWriter {
   ~PcapWriter();  ///< flush()
 
   /// Frames without a time are stamped now. Errors: frame_too_short, frame_too_long; once, the
-  /// system's when the file can take no more (a full disk, a closed pipe; never SIGPIPE), and
-  /// link_ended from then on. A regular file is then cut back to its last whole record.
+  /// system's when the file can take no more (a full disk, a closed pipe; never SIGPIPE or
+  /// SIGXFSZ), and link_ended from then on. A regular file is then cut back to its last whole
+  /// record.
   SendResult send(std::span<const FrameView> frames) noexcept;
   ReceiveResult receive(FrameBatch& into) noexcept;
   int descriptor() noexcept;

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "bus/signal_guard.hpp"
 #include "bus/unique_fd.hpp"
 #include "shmif/pcap_link.hpp"
 
@@ -49,34 +50,6 @@ std::uint64_t wall_clock_ns() noexcept {
   return static_cast<std::uint64_t>(
       duration_cast<nanoseconds>(system_clock::now().time_since_epoch()).count());
 }
-
-/// Keeps a write to a closed pipe from ending the process, without changing what the process does
-/// about SIGPIPE: blocks the signal in this thread, and takes back the one the write raised.
-class SigpipeGuard {
- public:
-  SigpipeGuard() noexcept {
-    sigemptyset(&pipe_);
-    sigaddset(&pipe_, SIGPIPE);
-    sigset_t pending;
-    sigpending(&pending);
-    was_pending_ = sigismember(&pending, SIGPIPE) == 1;
-    pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
-  }
-  SigpipeGuard(const SigpipeGuard&) = delete;
-  SigpipeGuard& operator=(const SigpipeGuard&) = delete;
-  ~SigpipeGuard() {
-    if (!was_pending_) {
-      const timespec at_once{};
-      while (sigtimedwait(&pipe_, nullptr, &at_once) < 0 && errno == EINTR) {
-      }
-    }
-    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-  }
-
- private:
-  sigset_t pipe_{}, before_{};
-  bool was_pending_ = false;
-};
 
 /// Writes all of `bytes`, also to a descriptor that does not block. Result: 0 or errno; `done`
 /// counts what was written either way.
@@ -124,7 +97,7 @@ struct PcapWriter::Impl {
     if (failure != 0 || used == 0) return;
     std::size_t done = 0;
     {
-      const SigpipeGuard guard;
+      const bus::SignalGuard guard(SIGPIPE, SIGXFSZ);
       failure = write_all(fd.get(), {buffer.data(), used}, done);
     }
     if (failure == 0) {
@@ -169,6 +142,18 @@ struct PcapWriter::Impl {
   }
 };
 
+namespace {
+
+Error cannot_open(int number, const std::string& what) {
+  const char* advice = number == ENOENT || number == ENOTDIR ? "make its directory first"
+                       : number == EACCES                    ? "choose a place where you may write"
+                       : number == EISDIR                    ? "it is a directory; name a file"
+                                                             : "";
+  return Error::from_errno(number, "cannot write " + what, advice);
+}
+
+}  // namespace
+
 Result<PcapWriter> PcapWriter::create(const std::string& path, const PcapWriteOptions& options) {
   const bool standard_output = path == "-";
   const std::string what =
@@ -185,7 +170,8 @@ Result<PcapWriter> PcapWriter::create(const std::string& path, const PcapWriteOp
                      ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0)
                      : open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
   impl->never.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!impl->fd || !impl->never) return Error::from_errno(errno, "cannot write " + what);
+  if (!impl->fd) return cannot_open(errno, what);
+  if (!impl->never) return Error::from_errno(errno, "cannot write " + what);
   struct stat status{};
   impl->regular = fstat(impl->fd.get(), &status) == 0 && S_ISREG(status.st_mode);
   impl->buffer.resize(std::max(options.buffer_bytes, kLeastBufferBytes));
@@ -193,7 +179,7 @@ Result<PcapWriter> PcapWriter::create(const std::string& path, const PcapWriteOp
   FileHeader header;
   if (options.snap_bytes != 0) header.snap_bytes = options.snap_bytes;
   std::size_t done = 0;
-  const SigpipeGuard guard;
+  const bus::SignalGuard guard(SIGPIPE, SIGXFSZ);
   if (const int failure = write_all(impl->fd.get(), std::as_bytes(std::span(&header, 1)), done)) {
     return Error::from_errno(failure, "cannot write " + what);
   }

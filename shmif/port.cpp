@@ -47,7 +47,9 @@ Result<void> Port::attach(const std::string& path) {
   attach.resume_newest = o.resume == Resume::newest;
   attach.promiscuous = o.promiscuous;
   attach.learn = o.learn;
+  attach.take_offloads = o.take_offloads;
   attach.lock_memory = o.lock_memory;
+  attach.name_patience = o.name_patience;
   auto attached = bus::Attachment::attach(path, attach);
   if (!attached) return std::move(attached).error();
   impl_->bus.emplace(*std::move(attached));
@@ -56,8 +58,10 @@ Result<void> Port::attach(const std::string& path) {
   } else {
     impl_->mac = impl_->bus->mac();
   }
-  if (!impl_->bus->warning().empty()) log_warning(impl_->bus->warning());
-  log_debug("port " + name() + " attached to " + path + " in slot " + std::to_string(slot()));
+  log_if_possible([&] {
+    if (!impl_->bus->warning().empty()) log_warning(impl_->bus->warning());
+    log_debug("port " + name() + " attached to " + path + " in slot " + std::to_string(slot()));
+  });
   return {};
 }
 
@@ -89,8 +93,18 @@ bool Port::is_up() const noexcept {
 
 SendResult Port::send(std::span<const FrameView> frames) noexcept {
   if (!impl_->bus) return {0, Errc::not_linked};
-  const bus::Appended sent = impl_->bus->send(frames);
+  const bus::Appended sent = impl_->bus->send(frames, bus::WhenFull::wait);
   return {sent.taken, sent.error};
+}
+
+SendResult Port::try_send(std::span<const FrameView> frames) noexcept {
+  if (!impl_->bus) return {0, Errc::not_linked};
+  const bus::Appended sent = impl_->bus->send(frames, bus::WhenFull::give_up);
+  return {sent.taken, sent.error};
+}
+
+std::chrono::nanoseconds Port::patience() const noexcept {
+  return impl_->bus ? impl_->bus->patience() : std::chrono::nanoseconds(0);
 }
 
 ReceiveResult Port::receive(FrameBatch& into) noexcept {
@@ -102,6 +116,9 @@ ReceiveResult Port::receive(FrameBatch& into) noexcept {
 bool Port::wait(std::chrono::nanoseconds timeout) noexcept {
   return impl_->bus && impl_->bus->wait(timeout);
 }
+bool Port::wait_until_up() noexcept {
+  return impl_->bus && impl_->bus->wait_until_up();
+}
 void Port::interrupt() noexcept {
   if (impl_->bus) impl_->bus->interrupt();
 }
@@ -111,8 +128,10 @@ int Port::descriptor() noexcept {
   const bool first = !impl_->bus->descriptor_error();
   const int fd = impl_->bus->descriptor();
   if (const std::error_code why = impl_->bus->descriptor_error(); first && why) {
-    log_info("port " + name() + " has no inotify instance (" + why.message() + "); " +
-             (fd >= 0 ? "a helper thread wakes its descriptor" : "it has no descriptor"));
+    log_if_possible([&] {
+      log_warning("port " + name() + " has neither io_uring nor inotify (" + why.message() + "); " +
+                  (fd >= 0 ? "a helper thread wakes its descriptor" : "it has no descriptor"));
+    });
   }
   return fd;
 }
@@ -148,6 +167,10 @@ std::uint32_t Port::mtu() const noexcept {
   return impl_->bus ? impl_->bus->mtu() : 0;
 }
 
+bool Port::takes_offloads() const noexcept {
+  return impl_->bus && impl_->bus->carries_offloads();
+}
+
 std::error_code Port::set_mac(MacAddress mac) noexcept {
   if (mac.is_group() || mac.is_zero()) return Errc::bad_argument;
   if (impl_->bus) {
@@ -173,9 +196,12 @@ Follower::Follower(Follower&&) noexcept = default;
 Follower& Follower::operator=(Follower&&) noexcept = default;
 Follower::~Follower() = default;
 
-Result<Follower> Follower::open(const std::string& path, Start start, Resume resume) {
-  auto listener = bus::Listener::open(path, start == Start::oldest, resume == Resume::newest);
+Result<Follower> Follower::open(const std::string& path, Start start, Resume resume,
+                                bool take_offloads) {
+  auto listener =
+      bus::Listener::open(path, start == Start::oldest, resume == Resume::newest, take_offloads);
   if (!listener) return std::move(listener).error();
+  if (!listener->warning().empty()) log_warning(listener->warning());
   return Follower(std::make_unique<Impl>(Impl{*std::move(listener)}));
 }
 

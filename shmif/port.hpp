@@ -38,14 +38,25 @@ struct PortOptions {
   /// Accept also what is addressed to any source MAC this port has sent from (for a link behind
   /// which other hosts live, as a guest or a bridge).
   bool learn = false;
+  /// Take frames with work left to do as they are (FrameView::offload), for a link that can pass
+  /// them on; else each arrives whole, a super-frame as the frames it stands for. In the counters a
+  /// super-frame is one frame, however it arrives.
+  bool take_offloads = false;
   bool lock_memory = false;  ///< mlock the mapping; attach fails where RLIMIT_MEMLOCK is too small
+  /// How long attach waits for a name or a MAC address that another port has. The kernel takes a
+  /// while to bury a killed process (half a second was seen), and till then its port has both.
+  std::chrono::milliseconds name_patience{0};
 };
 
 /// A port exists by itself; it is linked to a bus or not, and up or down.
 /// Threads: send from any number of threads; receive and the wait calls from one at a time; attach,
 /// detach, up and down from one at a time; attach and detach not while another thread is inside
-/// receive or a wait (stop the Receiver first). Counters and setters from any thread. After a fork
-/// every call in the child answers Errc::forked.
+/// receive or a wait (stop the Receiver first). Counters and setters from any thread.
+/// Fork: every call in the child answers Errc::forked, and the child's copy may be destroyed; it
+/// makes ports of its own. A daemon attaches after its last fork. Signals: a handler may call
+/// interrupt(), and nothing else. A signal ends no wait by itself. A process may end in a handler,
+/// also in the middle of a call. Memory: a call that is not noexcept may throw std::bad_alloc, and
+/// has changed nothing then.
 class Port {
  public:
   explicit Port(PortOptions options = {});
@@ -55,7 +66,8 @@ class Port {
 
   /// Attaches to the bus at `path`. Errors: path_empty, path_too_long, already_linked (also when
   /// down), name_taken, mac_taken, table_full, and all that Bus::open may answer. Blocks: while the
-  /// ring's pages are prefaulted (about 1 ms for 4 MiB).
+  /// ring's pages are prefaulted (about 1 ms for 4 MiB); and for the `name_patience` of the
+  /// options, where the name or the MAC address is taken.
   Result<void> attach(const std::string& path);
   /// Leaves the bus; nothing when not linked. Errors: port_up, forked.
   std::error_code detach() noexcept;
@@ -74,16 +86,28 @@ class Port {
   bool is_up() const noexcept;
 
   /// Sends frames in order, in batches of one lock hold and one doorbell each. Errors: not_linked,
-  /// port_down, frame_too_short, frame_too_long, no_room, corrupt, forked.
-  /// Blocks: for the lock only, which no holder can keep (docs/theory-of-operation.md).
+  /// port_down, frame_too_short, frame_too_long, no_room, corrupt, forked; not_supported for a
+  /// frame that leaves work to others where the bus takes_offloads() says false, bad_argument where
+  /// what it leaves makes no sense. Blocks: for the lock, which no holder can keep
+  /// (docs/theory-of-operation.md); and on a bus whose flow is Flow::pause for ports that are slow
+  /// to read, each time until there is room, but not longer than the bus's patience for one that
+  /// reads nothing: that one is overrun.
   SendResult send(std::span<const FrameView> frames) noexcept;
+  /// The same, but takes fewer frames, and answers no error, where send() would wait for a slow
+  /// port. Blocks: for the lock only.
+  SendResult try_send(std::span<const FrameView> frames) noexcept;
+  /// How long it would wait for a port that reads nothing; 0 where senders do not wait.
+  std::chrono::nanoseconds patience() const noexcept;
   /// Appends to `into` what has arrived, until it is full. Blocks: never.
   ReceiveResult receive(FrameBatch& into) noexcept;
   /// Waits until receive() would bring something, at most `timeout`. Result: false on timeout,
   /// after interrupt(), when down or not linked.
   bool wait(std::chrono::nanoseconds timeout) noexcept;
-  /// Makes a wait() that is going on, or the next one, return false. Threads: any; wakes only this
-  /// port.
+  /// Waits while the port is down, until up() or interrupt(). Result: whether it is up; false at
+  /// once when not linked, when the bus is lost, and when a peer has overwritten what up() said.
+  bool wait_until_up() noexcept;
+  /// Makes a wait() or wait_until_up() that is going on, or the next one, return false. Threads:
+  /// any, and signal handlers; wakes only this port.
   void interrupt() noexcept;
 
   /// For poll and epoll, see Link. The descriptor stays the same while attached; -1 when not
@@ -101,6 +125,9 @@ class Port {
   MacAddress mac() const noexcept;
   unsigned slot() const noexcept;  ///< 0xffff when not linked
   std::uint32_t mtu() const noexcept;
+  /// Whether frames on this bus may leave work to their receivers: its ring holds eight
+  /// super-frames. False when not linked.
+  bool takes_offloads() const noexcept;
   /// In force before the call returns, also while up. Errors: bad_argument for a group address,
   /// mac_taken.
   std::error_code set_mac(MacAddress mac) noexcept;
@@ -118,7 +145,11 @@ static_assert(Link<Port>);
 /// sleeps; wait() polls, 1 to 50 ms apart. Hears every frame. Threads: one at a time.
 class Follower {
  public:
-  static Result<Follower> open(const std::string& path, Start start, Resume resume = Resume::first);
+  /// A copy of a bus, and one on a file system where processes may see different data, can be
+  /// followed too; that is logged as a warning.
+  /// `take_offloads`: as in PortOptions.
+  static Result<Follower> open(const std::string& path, Start start, Resume resume = Resume::first,
+                               bool take_offloads = false);
   Follower(Follower&&) noexcept;
   Follower& operator=(Follower&&) noexcept;
   ~Follower();

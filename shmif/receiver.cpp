@@ -24,6 +24,7 @@ struct Receiver::Impl {
 
   Port& port;
   Callback callback;
+  FrameBatch batch;  ///< here, so that who starts a receiver learns that there is no memory
   std::atomic<bool> running{true};
   std::atomic<std::uint64_t> failed_waits{0};
   mutable std::mutex mutex;         ///< guards error
@@ -46,7 +47,6 @@ Receiver::~Receiver() {
 void Receiver::Impl::run(const std::stop_token& stop) noexcept {
   id = std::this_thread::get_id();
   const std::stop_callback wake(stop, [this] { port.interrupt(); });  // wakes this port alone
-  FrameBatch batch;
   unsigned failures = 0;
   std::error_code why;
   while (!stop.stop_requested()) {
@@ -69,10 +69,11 @@ void Receiver::Impl::run(const std::stop_token& stop) noexcept {
     }
     failures = 0;
     if (!batch.empty() || stop.stop_requested()) continue;
-    if (!port.is_up()) {
-      std::this_thread::sleep_for(kPauseAfterFailure);  // until it is up again, or stopped
-    } else {
+    if (port.is_up()) {
       port.wait(std::chrono::nanoseconds::max());
+    } else if (!port.wait_until_up() && !stop.stop_requested()) {
+      // Only overwritten, so it may come back at any time.
+      std::this_thread::sleep_for(kPauseAfterFailure);
     }
   }
   const std::lock_guard guard(mutex);
@@ -85,9 +86,11 @@ bool Receiver::Impl::deliver(std::span<const FrameView> frames) noexcept {
     callback(frames);
     return true;
   } catch (const std::exception& e) {
-    log_error("the callback of a receiver threw: " + std::string(e.what()));
+    log_if_possible(
+        [&] { log_error("the callback of a receiver threw: " + std::string(e.what())); });
   } catch (...) {
-    log_error("the callback of a receiver threw something that is no std::exception");
+    log_if_possible(
+        [] { log_error("the callback of a receiver threw something that is no std::exception"); });
   }
   return false;
 }

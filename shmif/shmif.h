@@ -21,6 +21,9 @@
  * Threads: send on one port from any number of threads; receive and the wait calls from one at a
  * time; open, close, up and down of one port from one at a time, and not during a receive or a wait
  * of it. Different ports need no care. In the child of a fork every call on a port answers -EPERM.
+ *
+ * Signals: a handler may call shmif_interrupt(), and nothing else. A signal ends no wait by itself.
+ * A process may end in a handler, also in the middle of a call.
  */
 
 #include <stddef.h>
@@ -40,6 +43,9 @@ struct shmif_bus_options {
   uint64_t ring_bytes; /**< a power of two, 64 KiB to 1 GiB; default 4 MiB */
   uint32_t mtu;        /**< layer 3, 68 to 65521; default 1500 */
   uint32_t mode;       /**< permission bits of the file; default 0600 */
+  /** How long senders wait for a port that reads nothing, in ns: 1 ms to 1 s; default 0: they do
+   * not wait for slow ports at all, as on Ethernet. */
+  uint64_t patience_ns;
 };
 
 /** Flags of shmif_port_options. */
@@ -129,6 +135,14 @@ int shmif_send(shmif_port* port, const void* frame, size_t bytes);
 int shmif_send_batch(shmif_port* port, const struct iovec* frames, size_t count);
 
 /**
+ * As shmif_send_batch(), on a bus with patience, too, without waiting for slow ports.
+ * Threads: safe. Blocks: for the lock only.
+ * Result: how many were sent, from the front, 0 when there is no room now; why none could be, as
+ * shmif_send().
+ */
+int shmif_try_send_batch(shmif_port* port, const struct iovec* frames, size_t count);
+
+/**
  * Copies the next frame to `buffer`, as much as fits in `room`, and tells about it in `info` (may
  * be NULL). Threads: one at a time. Blocks: never. Result: bytes copied, at least 1; 0 when nothing
  * is there now; -EIO (the bus is corrupt).
@@ -142,7 +156,8 @@ int shmif_receive(shmif_port* port, void* buffer, size_t room, struct shmif_fram
  */
 int shmif_wait(shmif_port* port, int timeout_ms);
 
-/** Makes the shmif_wait() that is going on, or the next one, answer 0. Threads: any. Blocks: never.
+/** Makes the shmif_wait() that is going on, or the next one, answer 0.
+ * Threads: any, and signal handlers. Blocks: never.
  */
 void shmif_interrupt(shmif_port* port);
 
@@ -156,7 +171,7 @@ void shmif_interrupt(shmif_port* port);
  *     while (shmif_receive(port, ...) > 0) ...
  *
  * Threads: one at a time. Blocks: never. Result: the descriptor, which stays the library's; -errno
- * when none can be had (-EMFILE: a user has a bounded number of inotify instances), then use
+ * when none can be had (-EMFILE: a process has a bounded number of descriptors), then use
  * shmif_wait().
  */
 int shmif_descriptor(shmif_port* port);

@@ -15,6 +15,7 @@
 
 #include "bus/unique_fd.hpp"
 #include "tap/device_counters.hpp"
+#include "tap/expectation.hpp"
 
 // How the loop turns
 //
@@ -42,8 +43,13 @@ constexpr milliseconds kErrorPause{50};
 /// Rounds without waiting after which the loop looks at its control descriptors all the same.
 constexpr unsigned kBusyRounds = 16;
 constexpr std::size_t kArenaBytesPerFrame = 2048;
-constexpr std::size_t kMinArenaBytes = std::size_t{4} * 65536;
+/// Sixteen super-frames; pages that nothing is received into cost nothing.
+constexpr std::size_t kMinArenaBytes = std::size_t{16} * 65600;
 constexpr int kMaxEvents = 32;
+/// How long to look for an answer: twice what a round trip takes when neither host sleeps.
+constexpr std::chrono::microseconds kLookForAnswer{50};
+/// A longer frame, or more than one at a time, is no question and no answer, but a stream.
+constexpr std::size_t kLongestQuestion = 1600;
 
 /// True for errors after which a link can never work again.
 bool is_final(std::error_code error) {
@@ -86,9 +92,16 @@ struct Endpoint {
   bool watched = false;             // in epoll at present
   bool look = true;
   bool prepared = false;
+  bool is_bus = false;      // to look there costs no system call
+  bool may_answer = false;  // it was sent a question since the loop last slept
+  Expectation answers;
   DirectionCounts counts;
 
   bool stalled() const noexcept { return !pending.empty(); }
+  /// Whether the last batch was one frame of a conversation.
+  bool brought_one_small() const noexcept {
+    return batch.size() == 1 && batch[0].size() <= kLongestQuestion;
+  }
 };
 
 struct Watch {
@@ -116,6 +129,7 @@ struct Bridge::Impl {
   void flush(Endpoint& source);
   void intercept(Endpoint& source);
   bool round();
+  bool look_for_answers();
   int prepare_waits();
   void wait(int timeout_ms);
   void settle();
@@ -158,6 +172,8 @@ Result<std::size_t> Bridge::add(AnyLink& left, AnyLink& right, Interceptor on_to
       self.endpoints.emplace_back(pair, right, std::move(on_to_left), self.options.batch_frames);
   l.peer = &r;
   r.peer = &l;
+  l.is_bus = left.address().starts_with("bus:");
+  r.is_bus = right.address().starts_with("bus:");
   for (Endpoint* e : {&l, &r}) {
     if (const std::error_code error = self.watch_endpoint(*e)) {
       Error failed(error, "cannot wait for " + e->link->address() + ": " + error.message());
@@ -284,9 +300,12 @@ bool Bridge::Impl::pump(Endpoint& source) {
     source.counts.batches.add();
     intercept(source);
     flush(source);
+    source.peer->may_answer = source.peer->is_bus && source.brought_one_small();
   }
   if (source.stalled()) {
-    source.give_up = Clock::now() + options.patience;
+    // Longer than the sink's own patience: what it ends with is better than a drop.
+    source.give_up =
+        Clock::now() + std::max<nanoseconds>(options.patience, 2 * source.peer->link->patience());
     unwatch(source);
   }
   if (got.error) {
@@ -312,6 +331,22 @@ bool Bridge::Impl::round() {
     e.look = pump(e);
     more = more || e.look;
     if (end) break;
+  }
+  return more;
+}
+
+/// Looks for the answers to what was sent last, where that is likely to save a sleep. Result: true
+/// when one came.
+bool Bridge::Impl::look_for_answers() {
+  bool more = false;
+  for (Endpoint& e : endpoints) {
+    if (!std::exchange(e.may_answer, false) || e.stalled() || !e.answers.is_worth_a_look())
+      continue;
+    const Clock::time_point until = Clock::now() + kLookForAnswer;
+    bool came = false;
+    while (!came && !end && Clock::now() < until) came = pump(e);
+    e.answers.learn(came && e.brought_one_small());
+    more = more || came;
   }
   return more;
 }
@@ -396,7 +431,7 @@ BridgeEnd Bridge::run(int stop_descriptor) {
   for (Endpoint& e : self.endpoints) e.look = true;
   unsigned busy_rounds = 0;
   while (!self.end) {  // runs until stopped
-    const bool more = self.round();
+    const bool more = self.round() || self.look_for_answers();
     if (self.end) break;
     if (more && ++busy_rounds % kBusyRounds != 0) {
       // The others may have got something meanwhile, and looking is cheaper than asking epoll.

@@ -5,7 +5,9 @@
 //                   <--- to_left ---
 //
 // One loop rather than a thread per direction: a ping then crosses with one wakeup instead of two
-// (measured: 2 to 3 times faster). The loop never spins; with nothing to carry it sleeps in epoll.
+// (measured: 2 to 3 times faster). With nothing to carry it sleeps in epoll; after a lone small
+// frame to a bus it first looks on for 50 us, as long as answers come within that time
+// (tap/expectation.hpp).
 //
 // A frame only ever goes to the other link of its pair, so nothing comes back to where it came
 // from.
@@ -34,7 +36,7 @@ using Interceptor = std::function<bool(const FrameView& frame, AnyLink& back)>;
 
 struct BridgeOptions {
   std::size_t batch_frames = 64;
-  /// How long a side may refuse frames before they are dropped.
+  /// How long a side may refuse frames before they are dropped; twice its own patience if longer.
   std::chrono::milliseconds patience{10};
 };
 

@@ -8,6 +8,7 @@
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -58,19 +59,22 @@ bool has_threads() {
 #endif
 }
 
+bool is_in(const IpAddress& address, const Cidr& network) {
+  if (network.address.family != address.family) return false;
+  for (unsigned bit = 0; bit < network.prefix; ++bit) {
+    const unsigned differs = static_cast<unsigned>(network.address.bytes[bit / 8]) ^
+                             static_cast<unsigned>(address.bytes[bit / 8]);
+    if ((differs & (0x80U >> bit % 8)) != 0) return false;
+  }
+  return true;
+}
+
 /// Whether `gateway` can be reached in one of the networks of `addresses`.
 bool is_on_link(const IpAddress& gateway, const std::vector<Cidr>& addresses) {
   const bool link_local =
       gateway.is_v6() && gateway.bytes[0] == 0xfe && (gateway.bytes[1] & 0xc0U) == 0x80;
-  return link_local || std::any_of(addresses.begin(), addresses.end(), [&](const Cidr& cidr) {
-           if (cidr.address.family != gateway.family) return false;
-           for (unsigned bit = 0; bit < cidr.prefix; ++bit) {
-             const unsigned differs = static_cast<unsigned>(cidr.address.bytes[bit / 8]) ^
-                                      static_cast<unsigned>(gateway.bytes[bit / 8]);
-             if ((differs & (0x80U >> bit % 8)) != 0) return false;
-           }
-           return true;
-         });
+  return link_local || std::any_of(addresses.begin(), addresses.end(),
+                                   [&](const Cidr& network) { return is_in(gateway, network); });
 }
 
 Result<void> check(const GuestOptions& options) {
@@ -79,8 +83,8 @@ Result<void> check(const GuestOptions& options) {
   for (const GuestInterface& i : options.interfaces) {
     if (!is_interface_name(i.name)) {
       return wrong("\"" + i.name +
-                   "\" is not a name for an interface: 1 to 15 characters without '/', ':' and "
-                   "blanks");
+                   "\" is not a name for an interface: 1 to 15 characters without '/', ':', '%' "
+                   "and blanks");
     }
     if (i.name == "lo" || !names.insert(i.name).second) {
       return wrong("the guest cannot have two interfaces named \"" + i.name + '"');
@@ -88,6 +92,12 @@ Result<void> check(const GuestOptions& options) {
     if (i.mac && (i.mac->is_group() || i.mac->is_zero())) {
       return wrong("interface \"" + i.name + "\" cannot have the MAC address " +
                    i.mac->to_string() + " (zero, or a group's)");
+    }
+    for (auto each = i.addresses.begin(); each != i.addresses.end(); ++each) {
+      if (std::find(i.addresses.begin(), each, *each) != each) {
+        return wrong("interface \"" + i.name + "\" cannot have the address " + each->to_string() +
+                     " twice");
+      }
     }
     for (const IpAddress& gateway : i.gateways) {
       if (is_on_link(gateway, i.addresses)) continue;
@@ -123,43 +133,69 @@ sigset_t forwarded_signals() {
 }
 
 /// The terminal that the guest shares with us. A shell in the guest makes a process group of its
-/// own the foreground one, and nobody gives the terminal back when that is gone.
+/// own the foreground one, an editor changes the modes, and when they are killed nobody gives back
+/// what they took.
 class Terminal {
  public:
   Terminal() : file_(::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)) {
     if (!is_ours()) file_.reset();
+    has_modes_ = file_ && ::tcgetattr(file_.get(), &modes_) == 0;
   }
   bool is_ours() const { return file_ && ::tcgetpgrp(file_.get()) == ::getpgrp(); }
+  /// Whether the caller's standard streams are all this terminal, and nothing else.
+  bool is_all_streams() const {
+    if (!file_) return false;
+    for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+      if (::tcgetsid(fd) != ::getsid(0)) return false;
+    }
+    return true;
+  }
+  /// Makes us the foreground again, with the modes that we found.
   void take_back() const {
     if (!file_) return;
     const pid_t group = ::tcgetpgrp(file_.get());
-    // A group that lives has it by right: the shell that put us into the background.
-    if (group <= 0 || group == ::getpgrp() || ::kill(-group, 0) == 0 || errno != ESRCH) return;
+    if (group <= 0) return;
+    // Another group that lives has it by right: the shell that put us into the background.
+    const bool ours = group == ::getpgrp();
+    if (!ours && (::kill(-group, 0) == 0 || errno != ESRCH)) return;
     sigset_t output;
     sigset_t before;
     ::sigemptyset(&output);
     ::sigaddset(&output, SIGTTOU);
     ::pthread_sigmask(SIG_BLOCK, &output, &before);
-    ::tcsetpgrp(file_.get(), ::getpgrp());
+    if (!ours) ::tcsetpgrp(file_.get(), ::getpgrp());
+    // Now, because output that somebody holds back (Ctrl-S) would make us wait.
+    if (has_modes_) ::tcsetattr(file_.get(), TCSANOW, &modes_);
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
  private:
   UniqueFd file_;
+  bool has_modes_ = false;
+  termios modes_{};
 };
 
-std::string namespaces_forbidden(int number) {
-  std::string why = std::strerror(number);
+/// Why the clone that makes the guest failed: this machine forbids namespaces, or just now there is
+/// no room for one more process.
+Error cannot_clone(int number) {
+  const std::string what = "cannot make the guest's namespaces";
+  if (number == EAGAIN) {
+    return Error::from_errno(number, what,
+                             "this user has as many processes as it may, see 'ulimit -u', or the "
+                             "machine has");
+  }
+  if (number == ENOMEM) return Error::from_errno(number, what);
+  const char* hint = "the kernel was built without them";
   switch (number) {
     case EPERM:
     case EACCES:
-      why += " (a container's seccomp profile, or kernel.unprivileged_userns_clone = 0?)";
+      hint = "a container's seccomp profile, or kernel.unprivileged_userns_clone = 0?";
       break;
-    case ENOSPC: why += " (the limits of /proc/sys/user/max_*_namespaces are reached)"; break;
-    case EUSERS: why += " (user namespaces are nested too deeply)"; break;
-    default: why += " (the kernel was built without them)";
+    case ENOSPC: hint = "the limits of /proc/sys/user/max_*_namespaces are reached"; break;
+    case EUSERS: hint = "user namespaces are nested too deeply"; break;
+    default: break;
   }
-  return "cannot make the guest's namespaces: " + why;
+  return Error(Errc::not_supported, Error::from_errno(number, what, hint).message);
 }
 
 }  // namespace
@@ -176,9 +212,12 @@ struct Guest::Impl {
   Terminal terminal;
   sigset_t mask_before{};
   bool masked = false;
+  bool own_group = false;  ///< the command is in a process group of the guest's own
   pid_t init = -1;
+  UniqueFd init_file;  ///< a pidfd
   bool released = false;
-  std::int32_t stops = 0;  ///< how often the command was stopped, as far as we know
+  std::int32_t stops = 0;    ///< how often the command was stopped, as far as we know
+  std::int32_t resumed = 0;  ///< the last stop that we have ordered to end
   std::optional<GuestExit> exit;
   std::vector<int> early;  ///< signals that came before the command could get them
 
@@ -212,11 +251,13 @@ struct Guest::Impl {
     // All at once, and without a user namespace of our own for a moment: so this works in any
     // process, and a death at any time leaves nothing.
     constexpr unsigned long kFlags = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWNS |
-                                     CLONE_NEWIPC | CLONE_NEWUTS | SIGCHLD;
-    const long pid = ::syscall(SYS_clone, kFlags, nullptr, nullptr, nullptr, nullptr);
-    if (pid < 0) return Error(Errc::not_supported, namespaces_forbidden(errno));
+                                     CLONE_NEWIPC | CLONE_NEWUTS | CLONE_PIDFD | SIGCHLD;
+    int file = -1;
+    const long pid = ::syscall(SYS_clone, kFlags, nullptr, &file, nullptr, nullptr);
+    if (pid < 0) return cannot_clone(errno);
     if (pid == 0) run_guest_init(plan, theirs.get());
     init = static_cast<pid_t>(pid);
+    init_file.reset(file);
     return {};
   }
 
@@ -243,8 +284,8 @@ struct Guest::Impl {
       }
       if (m.what == GuestSays::failed) return told_error(m);
       if (m.what == GuestSays::note) notes.emplace_back(m.text.data());
-      if (m.what == GuestSays::interface) add_link(m, std::move(fd));
       if (m.what == GuestSays::ready) return open_watch(std::move(fd));
+      if (m.what == GuestSays::interface) add_link(m, std::move(fd));
     }
   }
 
@@ -277,28 +318,53 @@ struct Guest::Impl {
     return {};
   }
 
-  void order(GuestSays what, std::int32_t a) const {
+  void order(GuestSays what, std::int32_t a, bool b = false) const {
     GuestMessage m;
     m.what = what;
     m.a = a;
+    m.b = b ? 1 : 0;
     (void)say(socket.get(), m, -1, false);
   }
 
-  void send_signal(int number) const {
+  void send_signal(int number) {
     if (number == SIGCONT) {
-      order(GuestSays::resume, stops);
+      resumed = stops;
+      order(GuestSays::resume, stops, has_terminal_to_give());
     } else {
       order(GuestSays::signal, number);
     }
   }
 
-  /// Sends on what other processes sent us. What the kernel sent (the terminal) went to the whole
-  /// process group, and so to the command too.
+  /// Whether we are the whole job of a shell with job control, as far as that can be seen: where
+  /// others are in our process group (a script's shell, the pager at the end of a pipeline), keys
+  /// are for them, too, and so may the terminal be.
+  bool is_whole_job() const {
+    return masked && ::getpid() == ::getpgrp() && terminal.is_all_streams();
+  }
+
+  /// A shell that continues its job gives the terminal to our process group.
+  bool has_terminal_to_give() const { return own_group && terminal.is_ours(); }
+
+  /// Whether the command must hear of a signal from us. Not of what the kernel sent (the terminal)
+  /// to our process group, if the command is in it. But the hang-up of a terminal whose session we
+  /// lead is for us to pass on, wherever the command has gone meanwhile.
+  bool is_for_command(const signalfd_siginfo& info) const {
+    if (info.ssi_code != SI_KERNEL) return true;
+    switch (info.ssi_signo) {
+      case SIGHUP: return own_group || ::getsid(0) == ::getpid();
+      case SIGINT:
+      case SIGQUIT:
+      case SIGTSTP:
+      case SIGWINCH: return own_group;
+      default: return false;
+    }
+  }
+
   void forward_signals() {
     if (!signals) return;
     signalfd_siginfo info{};
     while (::read(signals.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
-      if (info.ssi_code == SI_KERNEL) continue;
+      if (!is_for_command(info)) continue;
       const auto number = static_cast<int>(info.ssi_signo);
       if (released) {
         send_signal(number);
@@ -311,8 +377,13 @@ struct Guest::Impl {
   /// The command stopped: stop too, as a shell expects of its job. SIGTSTP does nothing in a
   /// process group that no shell looks after. A SIGSTOP comes from a person with a purpose; it
   /// stops us only where a terminal would hang otherwise.
-  void stop_too(int number) {
-    if (!masked || (number == SIGSTOP && !terminal.is_ours())) return;
+  void stop_too(int number, bool guest_has_terminal) {
+    if (!masked || (number == SIGSTOP && !guest_has_terminal && !terminal.is_ours())) return;
+    if ((number == SIGTTIN || number == SIGTTOU) && has_terminal_to_give()) {
+      // A shell takes a job that runs into the foreground without a SIGCONT.
+      send_signal(SIGCONT);
+      return;
+    }
     sigset_t stop;
     ::sigemptyset(&stop);
     ::sigaddset(&stop, SIGTSTP);
@@ -324,7 +395,7 @@ struct Guest::Impl {
     ::pthread_sigmask(SIG_UNBLOCK, &stop, nullptr);  // stops here
     ::pthread_sigmask(SIG_BLOCK, &stop, nullptr);
     ::sigaction(SIGTSTP, &before, nullptr);
-    // A command in a process group of its own did not get the shell's SIGCONT.
+    // A command in another process group did not get the shell's SIGCONT.
     send_signal(SIGCONT);
   }
 
@@ -341,7 +412,7 @@ struct Guest::Impl {
         stops = m.a;
         order(GuestSays::confirm, stops);
       }
-      if (m.what == GuestSays::still_stopped) stop_too(m.a);
+      if (m.what == GuestSays::still_stopped && resumed != stops) stop_too(m.a, m.b == 1);
       if (m.what == GuestSays::exited) exit = exit_of(m.a);
       if (m.what == GuestSays::not_run) exit = not_run(m.a);
       if (m.what == GuestSays::failed) exit = GuestExit{125, m.text.data()};
@@ -368,7 +439,8 @@ struct Guest::Impl {
   /// Kills init, and with it every process of the guest, and waits until the kernel is through.
   void end() {
     if (init <= 0) return;
-    ::kill(init, SIGKILL);
+    // By descriptor: where SIGCHLD is ignored, init's number may be another process's by now.
+    ::syscall(SYS_pidfd_send_signal, init_file.get(), SIGKILL, nullptr, 0U);
     while (::waitpid(init, nullptr, 0) < 0 && errno == EINTR) {
     }
     init = -1;
@@ -388,6 +460,7 @@ Result<Guest> Guest::start(GuestOptions options) {
   auto impl = std::make_unique<Impl>();
   impl->options = std::move(options);
   if (auto done = impl->take_signals(); !done) return std::move(done).error();
+  impl->own_group = impl->is_whole_job();
   if (auto done = impl->spawn(); !done) return std::move(done).error();
   auto ids = map_guest_ids(impl->init);
   if (!ids) return std::move(ids).error();
@@ -416,6 +489,8 @@ Result<void> Guest::release() {
   impl_->forward_signals();
   GuestMessage run;
   run.what = GuestSays::run;
+  run.a = impl_->own_group ? 1 : 0;
+  run.b = impl_->has_terminal_to_give() ? 1 : 0;
   if (!say(impl_->socket.get(), run)) {
     return Error::from_errno(ECHILD, "the guest's init died before the command was started");
   }

@@ -25,8 +25,7 @@
 //   private, empty /var/lib/misc, /var/lib/dhcp and the like: pid files, sockets and leases of
 //   hosts on one machine do not meet, and can be written by an ordinary user too.
 // - A private layer over /etc: what a DHCP client does to /etc/resolv.conf stays in the guest.
-// Where
-//   overlay is missing, only /etc/resolv.conf is private.
+//   Where overlay is missing, only /etc/resolv.conf is private.
 // - net.ipv4.ping_group_range open, and no IPv6 duplicate address detection, so that an address can
 //   be used at once.
 // - The caller's environment, working directory, terminal, standard streams, other inherited
@@ -37,10 +36,20 @@
 // for whatever it left behind. Nothing has to be cleaned up: interfaces, namespaces and mounts go
 // with the last process.
 //
-// Signals: the guest's processes stay in the supervisor's process group, so the terminal's signals
-// reach them from the terminal. What other processes send to the supervisor is forwarded to the
-// command; what the kernel sent it is not, so nothing arrives twice. A command that stops (Ctrl-Z)
-// stops the supervisor too where a shell waits for it, and SIGCONT continues both.
+// Signals: the terminal's reach the command from the terminal. What other processes send to the
+// supervisor is forwarded to the command; what the kernel sent it is not, so nothing arrives twice
+// (but the hang-up of a terminal whose session the supervisor leads: nobody else would pass it on).
+// A command that stops (Ctrl-Z) stops the supervisor too where a shell waits for it, and SIGCONT
+// continues both. At the end the terminal has the modes and the foreground process group that it
+// had before; a supervisor that is itself killed by SIGKILL leaves that to the shell.
+//
+// Process groups: shells with job control need to see the number of their process group, and that
+// of the outer one is nobody's in the guest's pid namespace (getpgrp() is 0 there). So where the
+// supervisor is the whole job of a shell (it leads its process group, and the standard streams are
+// all the terminal), the command is in a group of the guest's, number 1, and that has the terminal
+// while the job is in the foreground; signals then go to the group. Elsewhere, in a script or a
+// pipeline, the guest's processes stay in the supervisor's group: keys and the terminal are for
+// others in there, too.
 
 #include <sys/types.h>
 
@@ -71,6 +80,8 @@ struct GuestInterface {
   std::vector<IpAddress> gateways;  ///< default routes, at most one per family
   std::optional<MacAddress> mac;    ///< nothing: random b2:a0:xx:xx:xx:xx
   std::uint32_t mtu = 1500;
+  /// Let the guest leave segmentation and checksums to whoever serves our end.
+  bool offload = false;
 };
 
 struct GuestOptions {

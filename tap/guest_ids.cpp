@@ -46,7 +46,8 @@ std::string identity_map(Kind kind) {
   std::uint64_t count = 0;
   while (ours >> inside >> outside >> count) {
     const std::string first = std::to_string(inside);
-    map += first + ' ' + first + ' ' + std::to_string(count) + '\n';
+    map.append(first).append(" ").append(first).append(" ");
+    map.append(std::to_string(count)).append("\n");
   }
   return map;
 }
@@ -80,6 +81,7 @@ std::vector<Range> subordinate_ranges(Kind kind) {
 /// Runs a helper of shadow-utils. Result: whether it is there and did it.
 bool run_helper(const std::vector<std::string>& words) {
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
   posix_spawn_file_actions_t actions;
@@ -130,6 +132,9 @@ Result<void> map_single(pid_t init, Kind kind) {
   const int number = write_once(map_path(init, kind), "0 " + std::to_string(id) + " 1\n");
   if (number == 0) return {};
   const std::string what = "cannot map the ids of a user namespace";
+  if (number == ENOENT && ::access("/proc/self/uid_map", F_OK) != 0) {
+    return Error::from_errno(number, what, "/proc is not mounted here, and the ids go through it");
+  }
   if (number != EPERM && number != EACCES) return Error::from_errno(number, what);
   return Error(Errc::not_supported,
                what + ": " + std::strerror(number) +
@@ -153,7 +158,7 @@ Result<GuestIds> map_guest_ids(pid_t init) {
     if (auto mapped = map_single(init, kind); !mapped) return std::move(mapped).error();
   }
   if (ids.single && ranged) {
-    ids.notes.push_back(
+    ids.notes.emplace_back(
         "the ranges of /etc/subuid and /etc/subgid cannot be used (newuidmap and newgidmap failed "
         "or are missing; Debian has them in the package uidmap): the guest has root only");
   }

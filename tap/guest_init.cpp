@@ -68,7 +68,8 @@ bool exists_in_path(const std::string& name) {
   const char* const path = std::getenv("PATH");
   std::istringstream directories(path != nullptr ? path : "/bin:/usr/bin");
   for (std::string directory; std::getline(directories, directory, ':');) {
-    if (::access((directory + '/' + name).c_str(), F_OK) == 0) return true;
+    directory.append("/").append(name);
+    if (::access(directory.c_str(), F_OK) == 0) return true;
   }
   return false;
 }
@@ -78,6 +79,7 @@ class Init {
   Init(const GuestPlan& plan, int socket) : plan_(plan), socket_(socket) {}
 
   [[noreturn]] void run() {
+    if (::getpid() != 1) ::_exit(1);  // what it kills must be the guest's: kill(-1) further down
     set_up_process();
     await(GuestSays::mapped);
     become_root();
@@ -106,6 +108,57 @@ class Init {
     UniqueFd none;
     if (hear(socket_, order, none, true) != Heard::message || order.what != what) ::_exit(0);
     if (what == GuestSays::mapped) single_id_ = order.a == 1;
+    if (what == GuestSays::run && order.a == 1) make_own_group(order.b == 1);
+  }
+
+  /// Leads a process group for the command to be in: number 1 here, as in any container. What the
+  /// terminal sent to the supervisor's group until now, the supervisor got and passes on.
+  void make_own_group(bool foreground) {
+    own_group_ = ::setpgid(0, 0) == 0;
+    (void)take_terminal_signals();
+    if (own_group_ && foreground) take_terminal();
+  }
+
+  /// Makes the command's process group the foreground one.
+  void take_terminal() const {
+    const UniqueFd terminal = open_terminal();
+    const pid_t group = command_ > 0 ? ::getpgid(command_) : ::getpgrp();
+    if (terminal && group > 0) ::tcsetpgrp(terminal.get(), group);  // SIGTTOU is blocked
+  }
+
+  /// Whether the foreground process group is one of the guest's. Others have no number here.
+  static bool has_terminal() {
+    const UniqueFd terminal = open_terminal();
+    return terminal && ::tcgetpgrp(terminal.get()) > 0;
+  }
+
+  static UniqueFd open_terminal() {
+    return UniqueFd(::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY));
+  }
+
+  /// The signals that the kernel has sent us on behalf of a terminal.
+  static std::vector<int> take_terminal_signals() {
+    std::vector<int> taken;
+    sigset_t all;
+    ::sigfillset(&all);
+    siginfo_t info;
+    const timespec now{};
+    while (::sigtimedwait(&all, &info, &now) > 0) {
+      if (info.si_code == SI_KERNEL && info.si_signo != SIGCHLD) taken.push_back(info.si_signo);
+    }
+    return taken;
+  }
+
+  /// Sends it to the command and what shares its process group, unless that is the supervisor's.
+  /// Init may be in it, too, and has all signals blocked.
+  void send_on(int number) const {
+    if (!own_group_) {
+      ::kill(command_, number);
+    } else if (const pid_t group = ::getpgid(command_); group > 1) {
+      ::kill(-group, number);
+    } else {
+      ::kill(0, number);
+    }
   }
 
   void become_root() {
@@ -161,14 +214,7 @@ class Init {
 
   /// Forks the command. What the terminal sent before it existed, init got in its place.
   void start_command() {
-    std::vector<int> early;
-    sigset_t all;
-    ::sigfillset(&all);
-    siginfo_t info;
-    const timespec now{};
-    while (::sigtimedwait(&all, &info, &now) > 0) {
-      if (info.si_code == SI_KERNEL && info.si_signo != SIGCHLD) early.push_back(info.si_signo);
-    }
+    const std::vector<int> early = take_terminal_signals();
     std::array<int, 2> pipe{};
     if (::pipe2(pipe.data(), O_CLOEXEC) != 0) {
       give_up(Error::from_errno(errno, "cannot start the command"));
@@ -195,6 +241,7 @@ class Init {
 
   [[noreturn]] void exec_command(int failure_pipe) {
     std::vector<char*> argv;
+    argv.reserve(plan_.options.command.size() + 1);
     for (const std::string& word : plan_.options.command) {
       argv.push_back(const_cast<char*>(word.c_str()));
     }
@@ -234,13 +281,20 @@ class Init {
       case Heard::nothing: return;
       case Heard::end: ::_exit(0);  // and the kernel kills everything in the namespace
       case Heard::message:
-        if (order.what == GuestSays::signal) ::kill(command_, order.a);
-        if (order.what == GuestSays::resume && is_in_stop(order.a)) ::kill(command_, SIGCONT);
+        if (order.what == GuestSays::signal) send_on(order.a);
+        if (order.what == GuestSays::resume) resume(order);
         if (order.what == GuestSays::confirm && is_in_stop(order.a)) {
-          say(socket_, message(GuestSays::still_stopped, stop_signal_), -1, false);
+          GuestMessage m = message(GuestSays::still_stopped, stop_signal_);
+          m.b = has_terminal() ? 1 : 0;
+          say(socket_, m, -1, false);
         }
         return;
     }
+  }
+
+  void resume(const GuestMessage& order) {
+    if (own_group_ && order.b == 1) take_terminal();
+    if (is_in_stop(order.a)) send_on(SIGCONT);
   }
 
   /// Stops are numbered because news of them may be old: a shell's SIGCONT reaches the supervisor
@@ -291,6 +345,7 @@ class Init {
   const GuestPlan& plan_;
   const int socket_;
   bool single_id_ = false;
+  bool own_group_ = false;  ///< we lead a process group, and the command was started in it
   pid_t command_ = -1;
   bool is_stopped_ = false;
   std::int32_t stops_ = 0;

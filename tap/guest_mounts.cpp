@@ -29,6 +29,19 @@ constexpr std::array kStateDirectories = {
     "/var/lib/dhcpcd", "/var/lib/frr", "/var/log/frr", "/var/tmp/frr",
 };
 
+/// What settings in /proc and /sys belong to the guest's own namespaces, and so to the guest.
+constexpr std::array kOwnSettings = {
+    "/proc/sys/net",           "/proc/sys/kernel/hostname", "/proc/sys/kernel/domainname",
+    "/proc/sys/kernel/msgmax", "/proc/sys/kernel/msgmnb",   "/proc/sys/kernel/msgmni",
+    "/proc/sys/kernel/sem",    "/proc/sys/kernel/shmall",   "/proc/sys/kernel/shmmax",
+    "/proc/sys/kernel/shmmni", "/proc/sys/fs/mqueue",       "/sys/devices/virtual/net",
+};
+
+/// What else there is to be written in /proc and /sys belongs to the machine.
+constexpr std::array kSettingsOfTheMachine = {
+    "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/sys",
+};
+
 std::string because() {
   return std::string(": ") + std::strerror(errno);
 }
@@ -59,6 +72,29 @@ std::vector<Entry> skeleton_of(const std::string& directory) {
     }
   }
   return entries;
+}
+
+/// Makes the settings of the machine read-only for a guest of the outer root. The files in /proc
+/// and /sys belong to that user and mostly ask for no capability, so a guest that was started by
+/// root and adjusts "its" machine as it boots (sysctl --system does) would adjust the outer one. It
+/// keeps nobody from undoing this who means to: that takes a capability which the guest has.
+/// Result: false when that is forbidden.
+bool shield_machine() {
+  for (const char* path : kOwnSettings) {
+    if (::access(path, F_OK) != 0) continue;  // not in this kernel
+    if (::mount(path, path, nullptr, MS_BIND, nullptr) != 0) return false;
+  }
+  for (const char* path : kSettingsOfTheMachine) {
+    if (::access(path, F_OK) != 0) continue;
+    constexpr unsigned long kReadOnly =
+        MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
+    // With what was mounted below it just now.
+    if (::mount(path, path, nullptr, MS_BIND | MS_REC, nullptr) != 0 ||
+        ::mount(nullptr, path, nullptr, kReadOnly, nullptr) != 0) {
+      return false;
+    }
+  }
+  return true;
 }
 
 /// Gives `path` the owner and mode it had. An owner that does not exist in this user namespace
@@ -169,6 +205,10 @@ Result<std::vector<std::string>> arrange_guest_mounts(uid_t outer_uid) {
   if (::mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) {
     notes.push_back("cannot mount a /sys of its own" + because() +
                     ": the guest sees the outer interfaces in /sys/class/net");
+  }
+  if (notes.empty() && outer_uid == 0 && !shield_machine()) {
+    notes.push_back("cannot make /proc/sys and /sys read-only" + because() +
+                    ": a program in the guest may change settings of the machine");
   }
   if (!make_run_private(outer_uid)) {
     notes.push_back("cannot make /run private" + because() + ": the guest shares the outer one");

@@ -21,6 +21,7 @@
 
 #include "tap/netlink.hpp"
 #include "tap/netns.hpp"
+#include "tap/tap_link.hpp"
 
 namespace shmif::tap {
 namespace {
@@ -46,19 +47,21 @@ void tune_namespace() {
 }
 
 /// Creates a TAP device here and opens it.
-Result<UniqueFd> open_tap(const std::string& device, const std::string& name) {
+Result<UniqueFd> open_tap(const std::string& device, const GuestInterface& wanted) {
   const std::string what = "cannot make a TAP device by " + device;
   UniqueFd file(::open(device.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  constexpr const char* kAdvice = "a veth pair needs no device node";
   if (!file) {
-    return Error(Errc::not_supported,
-                 what + ": " + std::strerror(errno) + " (a veth pair needs no device node)");
+    return Error(Errc::not_supported, Error::from_errno(errno, what, kAdvice).message);
   }
   ifreq request{};
-  name.copy(request.ifr_name, IFNAMSIZ - 1);
-  request.ifr_flags = IFF_TAP | IFF_NO_PI;
+  wanted.name.copy(request.ifr_name, IFNAMSIZ - 1);
+  request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | (wanted.offload ? IFF_VNET_HDR : 0));
   if (::ioctl(file.get(), TUNSETIFF, &request) != 0) {
-    return Error(Errc::not_supported,
-                 what + ": " + std::strerror(errno) + " (a veth pair needs no device node)");
+    return Error(Errc::not_supported, Error::from_errno(errno, what, kAdvice).message);
+  }
+  if (auto set = set_tap_offloads(file.get(), wanted.name, wanted.offload); !set) {
+    return std::move(set).error();
   }
   return file;
 }
@@ -143,7 +146,7 @@ Result<GuestEnd> make_device(const GuestOptions& options, const GuestInterface& 
   GuestEnd end;
   std::string no_tap;
   if (options.via != Via::veth) {
-    auto tap = open_tap(options.tun_device, wanted.name);
+    auto tap = open_tap(options.tun_device, wanted);
     if (tap) {
       end.descriptor = *std::move(tap);
       return end;
@@ -167,7 +170,9 @@ Result<GuestEnd> make_device(const GuestOptions& options, const GuestInterface& 
 Result<void> configure(Netlink& netlink, const GuestInterface& wanted, GuestEnd& end) {
   const std::string& name = wanted.name;
   if (end.kind == LinkKind::veth) {
-    if (auto done = netlink.disable_offloads(name); !done) return done;
+    auto done = wanted.offload ? netlink.disable_unspeakable_offloads(name)
+                               : netlink.disable_offloads(name);
+    if (!done) return done;
   }
   end.mac = wanted.mac.value_or(MacAddress::random());
   if (auto done = netlink.set_mac(name, end.mac); !done) return done;

@@ -18,9 +18,9 @@ namespace shmif::tap {
 enum class GuestSays : std::uint32_t {
   // supervisor to init
   mapped,   ///< the ids are mapped; a: 1 when there is only one of them
-  run,      ///< start the command
-  signal,   ///< send the command signal a
-  resume,   ///< continue the command if it is still in stop number a
+  run,      ///< start the command; a: 1 in a process group of its own, b: 1 that has the terminal
+  signal,   ///< send the command, or its process group if it has one of its own, signal a
+  resume,   ///< continue it if it is still in stop number a; b: 1 when it gets the terminal, too
   confirm,  ///< is the command still in stop number a?
   // init to supervisor
   note,           ///< text
@@ -29,7 +29,8 @@ enum class GuestSays : std::uint32_t {
   failed,         ///< a: code, b: 1 when the category is shmif's, else generic; text; init ends
   not_run,        ///< a: errno of execvp
   stopped,        ///< the command was stopped; a: the number of this stop, from 1
-  still_stopped,  ///< confirmed; a: by which signal
+  still_stopped,  ///< confirmed; a: by which signal, b: 1 when a group of the guest has the
+                  ///< terminal
   exited,         ///< a: wait status of the command; init ends
 };
 

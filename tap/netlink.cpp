@@ -25,7 +25,9 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 namespace shmif::tap {
 namespace {
@@ -42,6 +44,8 @@ using LinkPtr = std::unique_ptr<rtnl_link, Deleter<rtnl_link_put>>;
 using AddrPtr = std::unique_ptr<rtnl_addr, Deleter<rtnl_addr_put>>;
 using RoutePtr = std::unique_ptr<rtnl_route, Deleter<rtnl_route_put>>;
 using NlAddrPtr = std::unique_ptr<nl_addr, Deleter<nl_addr_put>>;
+
+constexpr unsigned kMinIpv6Mtu = 1280;  // RFC 8200; the kernel takes no IPv6 address below
 
 /// libnl turns the kernel's errno into numbers of its own; this turns them back.
 int errno_of(int nl_error) {
@@ -81,7 +85,7 @@ Error failure(int nl_error, const std::string& what) {
 Error bad_name(std::string_view name) {
   return {Errc::bad_argument, "\"" + std::string(name) +
                                   "\" is not a name for an interface: 1 to 15 characters without "
-                                  "'/', ':' and blanks"};
+                                  "'/', ':', '%' and blanks"};
 }
 
 NlAddrPtr to_nl(const IpAddress& a, unsigned prefix) {
@@ -118,6 +122,17 @@ Result<std::vector<UniqueFd>> open_sockets() {
   return sockets;
 }
 
+/// Whether a feature of an interface, as `ethtool -k` calls it, makes frames that an Offload cannot
+/// describe.
+bool is_unspeakable(std::string_view feature) {
+  constexpr std::array<std::string_view, 5> kSpeakable{
+      "tx-generic-segmentation", "tx-tcp-segmentation", "tx-tcp6-segmentation",
+      "tx-tcp-ecn-segmentation", "tx-udp-segmentation"};
+  if (feature == "tx-gso-partial" || feature == "tx-gso-list") return true;
+  return feature.starts_with("tx-") && feature.ends_with("-segmentation") &&
+         std::find(kSpeakable.begin(), kSpeakable.end(), feature) == kSpeakable.end();
+}
+
 }  // namespace
 
 bool is_interface_name(std::string_view name) noexcept {
@@ -125,7 +140,9 @@ bool is_interface_name(std::string_view name) noexcept {
          std::all_of(
              name.begin(), name.end(),
              [](char c) {
-               return c != '/' && c != ':' && static_cast<unsigned char>(c) > ' ' && c != '\x7f';
+               // The kernel takes a '%' for a pattern, which it fills in.
+               return c != '/' && c != ':' && c != '%' && static_cast<unsigned char>(c) > ' ' &&
+                      c != '\x7f';
              });
 }
 
@@ -299,6 +316,12 @@ Result<void> Netlink::add_address(const std::string& name, const Cidr& cidr) {
     if (broadcast) rtnl_addr_set_broadcast(address.get(), broadcast.get());
   }
   if (const int e = rtnl_addr_add(impl_->socket.get(), address.get(), 0); e < 0) {
+    const unsigned mtu = rtnl_link_get_mtu(link->get());
+    if (cidr.address.is_v6() && mtu < kMinIpv6Mtu) {
+      return Error::from_errno(errno_of(e), what,
+                               "IPv6 needs an MTU of " + std::to_string(kMinIpv6Mtu) +
+                                   ", the interface has " + std::to_string(mtu));
+    }
     return failure(e, what);
   }
   return {};
@@ -330,8 +353,8 @@ Result<void> Netlink::add_default_route(const std::string& name, const IpAddress
     // down, "network is down"; libnl has one number for all of them.
     if (errno_of(e) == EIO || errno_of(e) == EINVAL) {
       return Error::from_errno(
-          EHOSTUNREACH,
-          what + " (the interface must be up and have an address in the gateway's network)");
+          EHOSTUNREACH, what,
+          "the interface must be up and have an address in the gateway's network");
     }
     return failure(e, what);
   }
@@ -389,6 +412,49 @@ Result<void> Netlink::disable_offloads(const std::string& name) {
                                "cannot switch off the offloads of interface \"" + name + "\"");
     }
   }
+  return {};
+}
+
+Result<void> Netlink::disable_unspeakable_offloads(const std::string& name) {
+  if (!is_interface_name(name)) return bad_name(name);
+  ifreq request{};
+  std::memcpy(request.ifr_name, name.data(), name.size());
+  const auto ask = [&](void* command) {
+    request.ifr_data = static_cast<char*>(command);
+    return ::ioctl(impl_->control.get(), SIOCETHTOOL, &request) >= 0;
+  };
+  const auto failed = [&] {
+    return Error::from_errno(
+        errno, "cannot switch off the offloads of tunnels on interface \"" + name + "\"");
+  };
+  // The features have no fixed numbers, only names.
+  std::vector<std::uint32_t> room((sizeof(ethtool_sset_info) + sizeof(std::uint32_t)) / 4);
+  auto* const info = reinterpret_cast<ethtool_sset_info*>(room.data());
+  info->cmd = ETHTOOL_GSSET_INFO;
+  info->sset_mask = 1ULL << ETH_SS_FEATURES;
+  if (!ask(info)) return failed();
+  const std::uint32_t count = info->sset_mask == 0 ? 0 : info->data[0];
+  std::vector<char> strings(sizeof(ethtool_gstrings) + std::size_t{count} * ETH_GSTRING_LEN);
+  ethtool_gstrings header{};
+  header.cmd = ETHTOOL_GSTRINGS;
+  header.string_set = ETH_SS_FEATURES;
+  header.len = count;
+  std::memcpy(strings.data(), &header, sizeof header);
+  if (!ask(strings.data())) return failed();
+
+  const std::size_t blocks = (std::size_t{count} + 31) / 32;
+  room.assign(sizeof(ethtool_sfeatures) / 4 + blocks * sizeof(ethtool_set_features_block) / 4, 0);
+  auto* const wanted = reinterpret_cast<ethtool_sfeatures*>(room.data());
+  wanted->cmd = ETHTOOL_SFEATURES;
+  wanted->size = static_cast<std::uint32_t>(blocks);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const char* const text =
+        strings.data() + sizeof(ethtool_gstrings) + std::size_t{i} * ETH_GSTRING_LEN;
+    const std::string_view feature(text, ::strnlen(text, ETH_GSTRING_LEN));
+    if (is_unspeakable(feature)) wanted->features[i / 32].valid |= 1U << i % 32;
+  }
+  // A positive answer says that it has some of them for ever: nothing can be done about that.
+  if (!ask(wanted) && errno != EOPNOTSUPP) return failed();
   return {};
 }
 

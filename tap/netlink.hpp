@@ -84,6 +84,10 @@ class Netlink {
   /// Switches checksum, segmentation and receive offloads off, so that every frame that leaves the
   /// interface is whole. What a driver does not have is passed over.
   Result<void> disable_offloads(const std::string& name);
+  /// Switches off what an Offload has no words for: segmentation inside of tunnels, and of what is
+  /// neither TCP nor UDP. The kernel then cuts those up itself; of a frame that it leaves whole, a
+  /// packet socket gets no description, or a wrong one.
+  Result<void> disable_unspeakable_offloads(const std::string& name);
 
  private:
   struct Impl;

@@ -36,11 +36,11 @@ Result<void> enter(const NetNamespace& where) {
   // EPERM here: it belongs to a user namespace outside ours. setns below then says so.
   if (owner && ::fstat(owner.get(), &theirs) == 0 && ::stat("/proc/self/ns/user", &ours) == 0 &&
       !same_file(theirs, ours) && ::setns(owner.get(), CLONE_NEWUSER) != 0) {
-    return Error::from_errno(errno, what + " (its user namespace must be one that you created)");
+    return Error::from_errno(errno, what, "its user namespace must be one that you created");
   }
   if (::setns(where.descriptor(), CLONE_NEWNET) != 0) {
-    return Error::from_errno(errno,
-                             what + " (needs CAP_SYS_ADMIN, or a user namespace that you created)");
+    return Error::from_errno(errno, what,
+                             "needs CAP_SYS_ADMIN, or a user namespace that you created");
   }
   return {};
 }
@@ -138,11 +138,11 @@ Result<NetNamespace> NetNamespace::open(const std::string& path, std::string nam
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd) {
     const int number = errno;
-    const char* hint = number == ENOENT   ? " (there is no such namespace or process)"
-                       : number == EACCES ? " (it belongs to another user; become root)"
+    const char* hint = number == ENOENT   ? "there is no such namespace or process"
+                       : number == EACCES ? "it belongs to another user; become root"
                                           : "";
-    return Error::from_errno(number,
-                             "cannot open the network namespace of " + name + " at " + path + hint);
+    return Error::from_errno(number, "cannot open the network namespace of " + name + " at " + path,
+                             hint);
   }
   struct statfs fs{};
   if (::fstatfs(fd.get(), &fs) != 0 || fs.f_type != NSFS_MAGIC ||

@@ -16,8 +16,8 @@
 #include <cstring>
 #include <utility>
 
+#include "bus/offload.hpp"
 #include "tap/netlink.hpp"
-#include "tap/offload.hpp"
 
 namespace shmif::tap {
 namespace {
@@ -73,14 +73,14 @@ Result<std::vector<UniqueFd>> open_socket(const std::string& interface) {
   if (!socket) {
     const char* hint =
         errno == EPERM || errno == EACCES
-            ? " (needs CAP_NET_RAW in this network namespace; become root, or own the namespace)"
+            ? "needs CAP_NET_RAW in this network namespace; become root, or own the namespace"
             : "";
-    return Error::from_errno(errno, what + hint);
+    return Error::from_errno(errno, what, hint);
   }
   // Before bind, so that nothing the host sends slips in between.
   if (auto r = ignore_outgoing(socket.get()); !r) return std::move(r).error();
   const unsigned index = ::if_nametoindex(interface.c_str());
-  if (index == 0) return Error::from_errno(errno, what + " ('ip link' lists those that are here)");
+  if (index == 0) return Error::from_errno(errno, what, "'ip link' lists those that are here");
   sockaddr_ll to{};
   to.sll_family = AF_PACKET;
   to.sll_protocol = htons(ETH_P_ALL);
@@ -99,6 +99,7 @@ struct PacketLink::Impl {
   UniqueFd socket;
   std::string name;
   int index = 0;
+  bool offload = false;
   std::atomic<bool> ended{false};
   std::atomic<std::size_t> max_frame{0};
   DeviceCounts counts;
@@ -109,19 +110,19 @@ struct PacketLink::Impl {
   };
   std::unique_ptr<std::byte[]> slots =
       std::make_unique_for_overwrite<std::byte[]>(kSlots * kSlotBytes);
-  std::array<VnetHeader, kSlots> vnet{};
+  std::array<Offload, kSlots> vnet{};
   std::array<std::array<iovec, 2>, kSlots> parts{};
   std::array<Control, kSlots> controls{};
   std::array<mmsghdr, kSlots> messages{};
   std::size_t filled = 0;
   std::size_t next = 0;
   std::span<const std::byte> current;  // the frame of slot `next`, once it has been looked at
-  Segmenter segments;                  // of `current` when it is a super-frame
+  Offload current_offload;             // what it leaves to do
+  bus::Segmenter segments;             // of `current` when it is a super-frame
   bool cutting = false;
   std::uint32_t overflows = 0;  // SO_RXQ_OVFL: frames missed since the socket was made
 
   // Sending.
-  VnetHeader no_offload{};
   std::array<std::array<iovec, 2>, kSlots> out_parts{};
   std::array<mmsghdr, kSlots> out_messages{};
 
@@ -172,6 +173,7 @@ Result<PacketLink> PacketLink::adopt(UniqueFd socket, const PacketOptions& optio
   }
   auto impl = std::make_unique<Impl>();
   impl->name = request.ifr_name;
+  impl->offload = options.offload;
   impl->index = bound.sll_ifindex;
   if (bound.sll_hatype != ARPHRD_ETHER) {
     return Error(Errc::not_supported,
@@ -262,9 +264,10 @@ std::span<std::byte> PacketLink::Impl::put_tag_back(std::span<std::byte> frame,
 /// Makes the frame of slot `next` whole and leaves it in `current`; empty when it is no good.
 void PacketLink::Impl::look_at_next(ReceiveResult& result) noexcept {
   msghdr& m = messages[next].msg_hdr;
-  VnetHeader header = vnet[next];
+  Offload header = vnet[next];
   const std::size_t got = messages[next].msg_len;
   current = {};
+  current_offload = {};
   cutting = false;
   tpacket_auxdata aux{};
   for (cmsghdr* c = CMSG_FIRSTHDR(&m); c != nullptr; c = CMSG_NXTHDR(&m, c)) {
@@ -286,10 +289,12 @@ void PacketLink::Impl::look_at_next(ReceiveResult& result) noexcept {
       frame = put_tag_back(frame, aux);
       header.csum_start = static_cast<std::uint16_t>(header.csum_start + kTagBytes);
     }
-    if (header.is_super_frame()) {
+    if (offload) {
+      if (header.pending()) current_offload = header;
+    } else if (header.is_super_frame()) {
       whole = cutting = segments.begin(frame, header);
     } else if (header.needs_checksum()) {
-      whole = finish_checksum(frame, header);
+      whole = bus::finish_checksum(frame, header);
     }
     current = frame;
   }
@@ -306,6 +311,7 @@ bool PacketLink::Impl::deliver(FrameBatch& into, ReceiveResult& result) noexcept
   if (room.size() < size && (room.empty() || !into.empty())) return false;
   FrameView frame(room.data(), std::min(size, room.size()));
   if (room.size() < size) frame.true_bytes = static_cast<std::uint32_t>(size);
+  frame.offload = current_offload;
   if (!cutting) {
     std::memcpy(room.data(), current.data(), frame.size());
   } else if (room.size() >= size) {
@@ -357,12 +363,13 @@ std::size_t PacketLink::Impl::prepare(std::span<const FrameView> frames,
       result.error = Errc::frame_too_short;
       break;
     }
-    if (frame.size() > max_frame && (!refresh_mtu() || frame.size() > max_frame)) {
+    const bool super = frame.offload.is_super_frame() && frame.size() <= kMaxSuperFrameBytes;
+    if (!super && frame.size() > max_frame && (!refresh_mtu() || frame.size() > max_frame)) {
       result.error = Errc::frame_too_long;
       break;
     }
-    out_parts[ready] = {{{&no_offload, sizeof no_offload},
-                         // sendmmsg only reads, but iovec has no const.
+    // sendmmsg only reads, but iovec has no const.
+    out_parts[ready] = {{{const_cast<Offload*>(&frame.offload), sizeof frame.offload},
                          {const_cast<std::byte*>(frame.bytes.data()), frame.size()}}};
     msghdr& m = out_messages[ready].msg_hdr;
     m = {};

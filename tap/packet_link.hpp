@@ -18,12 +18,16 @@ struct PacketOptions {
   bool promiscuous = true;
   /// Where the interface is; nullptr: in the calling thread's namespace. Only used during open.
   const NetNamespace* where = nullptr;
+  /// Deliver frames that leave work to do as they are (FrameView::offload), for a link at the other
+  /// end that carries such frames.
+  bool offload = false;
 };
 
 /// One interface, heard and spoken to below its host's stack (AF_PACKET).
 ///
 /// Every frame received is whole: tags that the kernel took out (802.1Q, 802.1ad) are back in their
-/// place, unfinished checksums are finished, super-frames are cut up (tap/offload.hpp). What the
+/// place; unfinished checksums are finished and super-frames are cut up (bus/offload.hpp), unless
+/// PacketOptions::offload asks for them as they are. What the
 /// interface's own host sends is not received, and neither is what was sent here.
 /// While the interface is down, frames to send are dropped and counted; it goes on by itself when
 /// the interface is up again. An interface that is deleted or moved to another namespace ends the
@@ -41,7 +45,8 @@ class PacketLink {
   PacketLink& operator=(PacketLink&&) noexcept;
   ~PacketLink();
 
-  /// Errors: frame_too_short, frame_too_long, link_ended.
+  /// Frames may leave work to the interface, or its driver. Errors: frame_too_short,
+  /// frame_too_long, link_ended.
   SendResult send(std::span<const FrameView> frames) noexcept;
   ReceiveResult receive(FrameBatch& into) noexcept;
   int descriptor() noexcept;
@@ -51,6 +56,7 @@ class PacketLink {
   std::size_t max_frame_bytes() noexcept;
   std::string address();  ///< "packet:IFNAME"
 
+  bool takes_offloads() const noexcept { return true; }
   const std::string& name() const noexcept;  ///< the interface's, as it was when opened
   DeviceCounters counters() const noexcept;
 

@@ -14,13 +14,15 @@
 #include <cstring>
 #include <utility>
 
+#include "tap/batch_writer.hpp"
 #include "tap/netlink.hpp"
 
 namespace shmif::tap {
 namespace {
 
 constexpr const char* kTunPath = "/dev/net/tun";
-constexpr std::uint32_t kMinMtu = 68;     // RFC 791
+constexpr const char* kAnyName = "tap%d";  // the kernel puts the next free number there
+constexpr std::uint32_t kMinMtu = 68;      // RFC 791
 constexpr std::uint32_t kMaxMtu = 65521;  // what a TAP device takes: 65535 less the Ethernet header
 
 Error tun_open_error(int number) {
@@ -30,14 +32,15 @@ Error tun_open_error(int number) {
     case ENODEV:
     case ENXIO:
       return Error::from_errno(
-          number, what +
-                      " (no TUN driver here: 'modprobe tun', or in a container pass the "
-                      "device in; 'shmifctl exec --via veth' needs neither)");
+          number, what,
+          "no TUN driver here: 'modprobe tun', or in a container pass the device in; 'shmifctl "
+          "exec --via veth' needs neither");
     case EACCES:
     case EPERM:
       return Error::from_errno(
-          number, what + " (the device is closed to this user: become root, or 'chmod 0666 " +
-                      kTunPath + "'; 'shmifctl exec --via veth' needs neither)");
+          number, what,
+          std::string("the device is closed to this user: become root, or 'chmod 0666 ") +
+              kTunPath + "'; 'shmifctl exec --via veth' needs neither");
     default: return Error::from_errno(number, what);
   }
 }
@@ -49,41 +52,41 @@ Result<UniqueFd> open_tun() {
 }
 
 Error attach_error(int number, const std::string& name) {
-  const std::string what = "cannot create or attach to TAP device \"" + name + "\"";
+  const std::string what = name == kAnyName
+                               ? "cannot create a TAP device"
+                               : "cannot create or attach to TAP device \"" + name + "\"";
   switch (number) {
     case EPERM:
     case EACCES:
-      return Error::from_errno(number, what +
-                                           " (needs CAP_NET_ADMIN in this network namespace; try "
-                                           "'shmifctl exec', which needs no privileges)");
+      return Error::from_errno(number, what,
+                               "needs CAP_NET_ADMIN in this network namespace; try 'shmifctl "
+                               "exec', which needs no privileges");
     case EBUSY:
-      return Error::from_errno(number,
-                               what + " (another process is attached to it; choose another name)");
+      return Error::from_errno(number, what,
+                               "another process is attached to it; choose another name");
     case EINVAL:
       return Error::from_errno(
-          number, what +
-                      " (an interface of that name exists and is no TAP device, or one with "
-                      "another number of queues; choose another name)");
+          number, what,
+          "an interface of that name exists and is no TAP device, or one with another number of "
+          "queues; choose another name");
     default: return Error::from_errno(number, what);
   }
 }
 
 /// Opens one queue of the device `name`, which may be a pattern. Result: the descriptor; `name`
 /// becomes what the kernel chose.
-Result<UniqueFd> attach_queue(std::string& name, bool multi_queue) {
+Result<UniqueFd> attach_queue(std::string& name, const TapOptions& options) {
   auto tun = open_tun();
   if (!tun) return tun;
   ifreq request{};
-  const std::string pattern = name.empty() ? "tap%d" : name;
+  const std::string pattern = name.empty() ? kAnyName : name;
   std::memcpy(request.ifr_name, pattern.data(), pattern.size());
-  request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | (multi_queue ? IFF_MULTI_QUEUE : 0));
+  request.ifr_flags =
+      static_cast<short>(IFF_TAP | IFF_NO_PI | (options.multi_queue ? IFF_MULTI_QUEUE : 0) |
+                         (options.offload ? IFF_VNET_HDR : 0));
   if (::ioctl(tun->get(), TUNSETIFF, &request) != 0) return attach_error(errno, pattern);
   name = request.ifr_name;
-  // A persistent device may have been left with offloads of its last user.
-  if (::ioctl(tun->get(), TUNSETOFFLOAD, 0UL) != 0) {
-    return Error::from_errno(errno,
-                             "cannot switch off the offloads of TAP device \"" + name + "\"");
-  }
+  if (auto set = set_tap_offloads(tun->get(), name, options.offload); !set) return set.error();
   return tun;
 }
 
@@ -116,7 +119,7 @@ Result<std::vector<UniqueFd>> make_queues(const TapOptions& options, unsigned qu
   std::string name = options.name;
   std::vector<UniqueFd> fds;
   for (unsigned i = 0; i < queues; ++i) {
-    auto fd = attach_queue(name, options.multi_queue);
+    auto fd = attach_queue(name, options);
     if (!fd) return std::move(fd).error();
     fds.push_back(std::move(*fd));
   }
@@ -133,7 +136,7 @@ Result<void> check(const TapOptions& options, unsigned queues) {
     return Error(Errc::bad_argument,
                  "\"" + options.name +
                      "\" is not a name for a TAP device: 1 to 15 characters without "
-                     "'/', ':' and blanks");
+                     "'/', ':', '%' and blanks");
   }
   if (options.mtu && (*options.mtu < kMinMtu || *options.mtu > kMaxMtu)) {
     return Error(Errc::bad_mtu, "a TAP device cannot have an MTU of " +
@@ -158,13 +161,29 @@ struct TapLink::Impl {
   std::string name;
   std::atomic<bool> ended{false};
   DeviceCounts counts;
+  bool vnet = false;  ///< an Offload comes before each frame, both ways
+  std::size_t largest = kMaxFrameBytes;
   /// Takes what a small room cannot, so that the length of a truncated frame is known.
   std::unique_ptr<std::byte[]> overflow =
-      std::make_unique_for_overwrite<std::byte[]>(kMaxFrameBytes);
+      std::make_unique_for_overwrite<std::byte[]>(kMaxSuperFrameBytes);
 
-  enum class Fate { sent, dropped, ended, failed };
-  Fate send_one(const FrameView& frame) noexcept;
+  BatchWriter writer;
+
+  std::error_code refusal_of(const FrameView& frame) const noexcept;
+  std::size_t write(std::span<const FrameView> frames) noexcept;
+  void note(std::int32_t result, const FrameView& frame) noexcept;
 };
+
+// Also to be called where it is to be none: a persistent device may have been left with what its
+// last user wanted.
+Result<void> set_tap_offloads(int tun, const std::string& name, bool on) {
+  // Cutting up UDP came with Linux 6.2; names for it came with the headers of that version.
+  constexpr unsigned long kUso = 0x20 | 0x40;
+  constexpr unsigned long kBasic = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+  if (on && ::ioctl(tun, TUNSETOFFLOAD, kBasic | kUso) == 0) return {};
+  if (::ioctl(tun, TUNSETOFFLOAD, on ? kBasic : 0UL) == 0) return {};
+  return Error::from_errno(errno, "cannot set the offloads of TAP device \"" + name + "\"");
+}
 
 Result<void> check_tun_device() {
   auto tun = open_tun();
@@ -210,10 +229,13 @@ Result<TapLink> TapLink::adopt(UniqueFd tun) {
                  "the descriptor given for a TAP device is not attached to one");
   }
   const int flags = static_cast<unsigned short>(request.ifr_flags);
-  if ((flags & IFF_TAP) == 0 || (flags & IFF_NO_PI) == 0 || (flags & IFF_VNET_HDR) != 0) {
-    return Error(Errc::bad_argument,
-                 std::string("the device \"") + request.ifr_name +
-                     "\" must be a TAP device opened with IFF_NO_PI and without IFF_VNET_HDR");
+  if ((flags & IFF_TAP) == 0 || (flags & IFF_NO_PI) == 0) {
+    return Error(Errc::bad_argument, std::string("the device \"") + request.ifr_name +
+                                         "\" must be a TAP device opened with IFF_NO_PI");
+  }
+  int header_bytes = sizeof(Offload);
+  if ((flags & IFF_VNET_HDR) != 0 && ::ioctl(tun.get(), TUNSETVNETHDRSZ, &header_bytes) != 0) {
+    return Error::from_errno(errno, "cannot set the header size of the TAP device");
   }
   const int status = ::fcntl(tun.get(), F_GETFL);
   if (status < 0 || ::fcntl(tun.get(), F_SETFL, status | O_NONBLOCK) != 0) {
@@ -222,47 +244,80 @@ Result<TapLink> TapLink::adopt(UniqueFd tun) {
   auto impl = std::make_unique<Impl>();
   impl->tun = std::move(tun);
   impl->name = request.ifr_name;
+  impl->vnet = (flags & IFF_VNET_HDR) != 0;
+  if (impl->vnet) impl->largest = kMaxSuperFrameBytes;
+  (void)impl->writer.open();  // without it frames are written one by one
   return TapLink(std::move(impl));
 }
 
-/// Writes one frame. What the device cannot take now is dropped, as by any network card.
-TapLink::Impl::Fate TapLink::Impl::send_one(const FrameView& frame) noexcept {
-  ssize_t n = 0;
-  do {
-    n = ::write(tun.get(), frame.bytes.data(), frame.size());
-  } while (n < 0 && errno == EINTR);
-  if (n >= 0) {
+std::error_code TapLink::Impl::refusal_of(const FrameView& frame) const noexcept {
+  if (frame.size() < kEthernetHeaderBytes) return Errc::frame_too_short;
+  if (frame.size() > largest) return Errc::frame_too_long;
+  if (frame.offload.pending() && !vnet) return Errc::not_supported;
+  return {};
+}
+
+/// Writes some frames, together where that can be. What the device cannot take now is dropped, as
+/// by any network card. Result: how many of them are written or dropped, none when the link has
+/// ended.
+std::size_t TapLink::Impl::write(std::span<const FrameView> frames) noexcept {
+  constexpr std::size_t kMost = BatchWriter::kMostFrames;
+  std::array<Offload, kMost> offloads;
+  std::array<std::array<iovec, 2>, kMost> parts;
+  std::array<std::span<const iovec>, kMost> buffers;
+  std::array<std::int32_t, kMost> results;
+  frames = frames.first(std::min(frames.size(), kMost));
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    offloads[i] = frames[i].offload;
+    // writev only reads, but iovec has no const.
+    parts[i] = {{{&offloads[i], sizeof(Offload)},
+                 {const_cast<std::byte*>(frames[i].bytes.data()), frames[i].size()}}};
+    buffers[i] = std::span(parts[i]).subspan(vnet ? 0 : 1);
+  }
+  std::size_t written = 0;
+  if (frames.size() > 1)
+    written = writer.write(tun.get(), {buffers.data(), frames.size()}, results);
+  if (written == 0) {
+    ssize_t n = 0;
+    do {
+      n = ::writev(tun.get(), buffers[0].data(), static_cast<int>(buffers[0].size()));
+    } while (n < 0 && errno == EINTR);
+    results[0] = n < 0 ? -errno : static_cast<std::int32_t>(n);
+    written = 1;
+  }
+  for (std::size_t i = 0; i < written; ++i) {
+    note(results[i], frames[i]);
+    if (ended) return i;
+  }
+  return written;
+}
+
+void TapLink::Impl::note(std::int32_t result, const FrameView& frame) noexcept {
+  if (result >= 0) {
     counts.sent_frames.add();
     counts.sent_bytes.add(frame.size());
-    return Fate::sent;
+    return;
   }
-  switch (errno) {
+  switch (-result) {
     case EIO:  // the interface is down
-    case ENETDOWN: counts.dropped_down.add(); return Fate::dropped;
+    case ENETDOWN: counts.dropped_down.add(); break;
     case EAGAIN:
     case ENOBUFS:
-    case ENOMEM: counts.dropped_full.add(); return Fate::dropped;
-    case EINVAL: counts.corrupt_sent.add(); return Fate::dropped;
-    case EBADFD:  // the device was deleted
-      return Fate::ended;
-    default: return Fate::failed;
+    case ENOMEM: counts.dropped_full.add(); break;
+    case EBADFD: ended = true; break;           // the device was deleted
+    default: counts.corrupt_sent.add(); break;  // EINVAL: the offload does not fit the frame
   }
 }
 
 SendResult TapLink::send(std::span<const FrameView> frames) noexcept {
   Impl& self = *impl_;
-  for (std::size_t i = 0; i < frames.size(); ++i) {
-    if (self.ended) return {i, Errc::link_ended};
-    if (frames[i].size() < kEthernetHeaderBytes) return {i, Errc::frame_too_short};
-    if (frames[i].size() > kMaxFrameBytes) return {i, Errc::frame_too_long};
-    switch (self.send_one(frames[i])) {
-      case Impl::Fate::ended: self.ended = true; return {i, Errc::link_ended};
-      case Impl::Fate::failed: return {i, std::error_code(errno, std::generic_category())};
-      case Impl::Fate::sent:
-      case Impl::Fate::dropped: break;
-    }
-  }
-  return {frames.size(), {}};
+  std::error_code refused;
+  std::size_t good = 0;
+  while (good < frames.size() && !(refused = self.refusal_of(frames[good]))) ++good;
+  std::size_t taken = 0;
+  while (taken < good && !self.ended) taken += self.write(frames.subspan(taken, good - taken));
+  if (self.ended && taken < frames.size()) return {taken, Errc::link_ended};
+  return {taken, refused};
 }
 
 ReceiveResult TapLink::receive(FrameBatch& into) noexcept {
@@ -271,23 +326,30 @@ ReceiveResult TapLink::receive(FrameBatch& into) noexcept {
   while (!into.full()) {
     const std::span<std::byte> room = into.room();
     // With a small room, only the first frame of an empty batch may be cut short.
-    if (room.empty() || (room.size() < kMaxFrameBytes && !into.empty())) break;
-    const std::array<iovec, 2> parts{
-        {{room.data(), room.size()}, {self.overflow.get(), kMaxFrameBytes}}};
-    const ssize_t n = ::readv(self.tun.get(), parts.data(), room.size() < kMaxFrameBytes ? 2 : 1);
+    if (room.empty() || (room.size() < self.largest && !into.empty())) break;
+    Offload offload;
+    const std::array<iovec, 3> parts{{{&offload, sizeof offload},
+                                      {room.data(), room.size()},
+                                      {self.overflow.get(), self.largest}}};
+    const int skip = self.vnet ? 0 : 1;
+    const int count = room.size() < self.largest ? 3 : 2;
+    const ssize_t n = ::readv(self.tun.get(), parts.data() + skip, count - skip);
     if (n < 0) {
       if (errno == EINTR) continue;
       // EBADFD: the device was deleted; EFAULT: it is being deleted just now.
       if (errno == EBADFD || errno == EFAULT) self.ended = true;
       break;
     }
-    const auto length = static_cast<std::size_t>(n);
+    const std::size_t header_bytes = self.vnet ? sizeof offload : 0;
+    const auto length = static_cast<std::size_t>(n) -
+                        std::min<std::size_t>(static_cast<std::size_t>(n), header_bytes);
     if (length < kEthernetHeaderBytes) {
       self.counts.corrupt_received.add();
       continue;
     }
     FrameView frame(room.data(), std::min(length, room.size()));
     if (length > room.size()) frame.true_bytes = static_cast<std::uint32_t>(length);
+    if (offload.pending()) frame.offload = offload;
     into.push(frame);
     ++result.frames;
     self.counts.received_frames.add();
@@ -309,11 +371,15 @@ WaitHint TapLink::prepare_wait() noexcept {
 void TapLink::finish_wait() noexcept {}
 
 std::size_t TapLink::max_frame_bytes() noexcept {
-  return kMaxFrameBytes;
+  return impl_->largest;
 }
 
 std::string TapLink::address() {
   return "tap:" + impl_->name;
+}
+
+bool TapLink::takes_offloads() const noexcept {
+  return impl_->vnet;
 }
 
 const std::string& TapLink::name() const noexcept {

@@ -29,9 +29,16 @@ struct TapOptions {
   bool up = true;
   bool persist = false;      ///< the device stays when this link goes
   bool multi_queue = false;  ///< further links may be opened on the same device
+  /// Let the host leave segmentation and checksums to us (FrameView::offload), and take frames that
+  /// leave them to the host: for a link at the other end that carries such frames.
+  bool offload = false;
   /// Where the device appears; nullptr: in the calling thread's namespace. Only used during open.
   const NetNamespace* where = nullptr;
 };
+
+/// Says which work the host may leave to whoever reads a TAP device: segmentation of TCP and UDP,
+/// and checksums, or nothing. Errors: the system's.
+Result<void> set_tap_offloads(int tun, const std::string& name, bool on);
 
 /// Whether /dev/net/tun can be opened here, for choosing between a TAP device and other means.
 /// Result: nothing amiss, or the Error that TapLink::open would give.
@@ -53,14 +60,16 @@ class TapLink {
   /// The same with `queues` links on one device; the kernel spreads flows over them.
   static Result<std::vector<TapLink>> open_queues(TapOptions options, unsigned queues);
   /// Takes over a descriptor of /dev/net/tun that is attached to a TAP device without packet
-  /// information header (IFF_TAP | IFF_NO_PI). Errors: bad_argument when it is something else.
+  /// information header (IFF_TAP | IFF_NO_PI); with IFF_VNET_HDR frames may leave work to do, as
+  /// with TapOptions::offload. Errors: bad_argument when it is something else.
   static Result<TapLink> adopt(UniqueFd tun);
 
   TapLink(TapLink&&) noexcept;
   TapLink& operator=(TapLink&&) noexcept;
   ~TapLink();
 
-  /// Errors: frame_too_short, frame_too_long, link_ended.
+  /// Errors: frame_too_short, frame_too_long, link_ended; not_supported for a frame with work left
+  /// to do where takes_offloads() is false.
   SendResult send(std::span<const FrameView> frames) noexcept;
   ReceiveResult receive(FrameBatch& into) noexcept;
   int descriptor() noexcept;
@@ -70,6 +79,7 @@ class TapLink {
   std::size_t max_frame_bytes() noexcept;
   std::string address();  ///< "tap:NAME"
 
+  bool takes_offloads() const noexcept;
   const std::string& name() const noexcept;  ///< the interface's, as it was when opened
   DeviceCounters counters() const noexcept;
 

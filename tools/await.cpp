@@ -10,12 +10,19 @@
 
 namespace shmif::tools {
 
-void await_descriptor(int descriptor, const StopSignals& stop, std::chrono::nanoseconds at_most) {
-  std::array<pollfd, 2> entries{{{descriptor, POLLIN, 0}, {stop.descriptor(), POLLIN, 0}}};
+void await_descriptor(int descriptor, const StopSignals& stop, std::chrono::nanoseconds at_most,
+                      int output) {
+  std::array<pollfd, 3> entries{
+      {{descriptor, POLLIN, 0}, {stop.descriptor(), POLLIN, 0}, {output, 0, 0}}};
   const auto ns = std::max<std::int64_t>(at_most.count(), 0);
   const timespec timeout{.tv_sec = ns / 1'000'000'000, .tv_nsec = ns % 1'000'000'000};
   ppoll(entries.data(), entries.size(), &timeout,
         nullptr);  // the caller looks at everything anyway
+}
+
+bool is_abandoned(int output) {
+  pollfd entry{output, 0, 0};
+  return poll(&entry, 1, 0) > 0 && (entry.revents & POLLERR) != 0;
 }
 
 bool Corruption::met(const std::error_code& error, const StopSignals& stop) {

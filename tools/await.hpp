@@ -12,9 +12,13 @@
 
 namespace shmif::tools {
 
-/// Sleeps until `descriptor` is readable, a stopping signal comes, or `at_most` has passed. A
-/// descriptor of -1 is left out.
-void await_descriptor(int descriptor, const StopSignals& stop, std::chrono::nanoseconds at_most);
+/// Sleeps until `descriptor` is readable, a stopping signal comes, nobody reads `output` any more,
+/// or `at_most` has passed. A descriptor of -1 is left out.
+void await_descriptor(int descriptor, const StopSignals& stop, std::chrono::nanoseconds at_most,
+                      int output = -1);
+
+/// Whether `output` is a pipe whose reader has gone: what is written there nobody will see.
+bool is_abandoned(int output);
 
 /// For who listens on a bus: a corrupt one is told once and waited out, since repair mends it below
 /// those attached.
@@ -32,17 +36,17 @@ class Corruption {
   bool lasts_ = false;
 };
 
-/// Sleeps until `link` has something to receive, a stopping signal comes, or `at_most` has passed.
-/// Threads: the link's receiving thread.
+/// Sleeps until `link` has something to receive, a stopping signal comes, nobody reads `output` any
+/// more, or `at_most` has passed. Threads: the link's receiving thread.
 template <Link L>
-void await(L& link, const StopSignals& stop, std::chrono::nanoseconds at_most) {
+void await(L& link, const StopSignals& stop, std::chrono::nanoseconds at_most, int output = -1) {
   const WaitHint hint = link.prepare_wait();
   if (!hint.ready) {
     const int descriptor = link.descriptor();
     // Without a descriptor nothing can wake us but the time.
     constexpr std::chrono::nanoseconds kBlind = std::chrono::milliseconds(2);
     const auto longest = descriptor < 0 ? std::min(kBlind, hint.at_most) : hint.at_most;
-    await_descriptor(descriptor, stop, std::min(at_most, longest));
+    await_descriptor(descriptor, stop, std::min(at_most, longest), output);
   }
   link.finish_wait();
 }

@@ -8,6 +8,12 @@ void add_bus_options(Options& options) {
       .value("mtu", "N", "with --create: its MTU, 68 to 65521 (default 1500)");
 }
 
+void add_offload_option(Options& options) {
+  options.flag("no-offload",
+               "have the host's kernel cut up and checksum each frame itself; without it frames of "
+               "up to 64 KiB cross the bus, and are cut up for those that take none");
+}
+
 BusWish bus_wish(const Arguments& args) {
   BusWish wish;
   wish.create = args.flag("create");

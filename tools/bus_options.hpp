@@ -1,6 +1,7 @@
 #pragma once
 // --create, --size and --mtu, for every command that attaches to a bus (tap, exec, bridge).
 
+#include <chrono>
 #include <string>
 
 #include "shmif/bus.hpp"
@@ -8,8 +9,15 @@
 
 namespace shmif::tools {
 
+/// How long a command waits for a port's name that is taken: whoever ends a host by SIGKILL and
+/// starts it again at once meets the name of a process that the kernel is still burying.
+inline constexpr std::chrono::milliseconds kNamePatience{2000};
+
 /// Adds the three options to a command's description.
 void add_bus_options(Options& options);
+
+/// Adds --no-offload, for commands whose devices could leave work to others.
+void add_offload_option(Options& options);
 
 /// What the three options ask for.
 struct BusWish {

@@ -54,6 +54,7 @@ Options describe() {
       "packet:IFNAME (an existing interface) or pcap:FILE (as the first link a capture to replay, "
       "as the second one to write).");
   add_bus_options(options);
+  add_offload_option(options);
   options
       .value("port-name", "NAME", "the name of the ports on buses (default: the next free portN)")
       .example("shmifctl bridge bus:/dev/shm/bus0 bus:/dev/shm/bus1", "make one segment of two")
@@ -79,45 +80,61 @@ void refuse_loop(const LinkAddress& left, const LinkAddress& right) {
   }
 }
 
-void attach(End& end, const BusWish& wish, const std::string& port_name) {
+/// What a device, or another bus, must fit: the bus at the other end, as it is or is to be made.
+struct BusBeside {
+  std::optional<std::uint32_t> mtu;
+  bool carries_offloads = false;
+};
+
+BusBeside bus_beside(const End& other, const BusWish& wish) {
+  if (other.address.kind != Kind::bus) return {};
+  if (wish.create && access(other.address.target.c_str(), F_OK) != 0)
+    return {wish.options.mtu, wish.options.carries_offloads()};
+  const BusInfo bus = provide_bus(other.address.target, wish).value();
+  return {bus.mtu, bus.carries_offloads};
+}
+
+void attach(End& end, End& other, const BusWish& wish, const std::string& port_name, bool offload) {
   provide_bus(end.address.target, wish).value();
   PortOptions options;
+  options.take_offloads = offload && (other.link ? other.link->takes_offloads()
+                                                 : bus_beside(other, wish).carries_offloads);
   options.name = port_name;
   options.kind = LinkKind::bridge;
+  options.name_patience = kNamePatience;
   options.promiscuous = true;  // what is for the other side may be for anybody
   end.port = end.hold(Port(options));
   end.port->attach(end.address.target).value();
 }
 
-/// The MTU of a TAP device that is to be made: that of the bus at the other end.
-std::optional<std::uint32_t> mtu_beside(const End& other, const BusWish& wish) {
-  if (other.address.kind != Kind::bus) return std::nullopt;
-  if (wish.create && access(other.address.target.c_str(), F_OK) != 0) return wish.options.mtu;
-  return provide_bus(other.address.target, wish).value().mtu;
-}
-
-void open_device(End& end, const End& other, const BusWish& wish) {
+void open_device(End& end, const End& other, const BusWish& wish, bool offload) {
+  const BusBeside bus = bus_beside(other, wish);
+  offload = offload && bus.carries_offloads;
   if (end.address.kind == Kind::tap) {
     need_tun_device();
     tap::TapOptions options;
     options.name = end.address.target;
-    options.mtu = mtu_beside(other, wish);
+    options.mtu = bus.mtu;
+    options.offload = offload;
     end.hold(tap::TapLink::open(options).value());
   } else if (end.address.kind == Kind::packet) {
-    end.hold(tap::PacketLink::open(end.address.target).value());
+    tap::PacketOptions options;
+    options.offload = offload;
+    end.hold(tap::PacketLink::open(end.address.target, options).value());
   }
 }
 
 /// Opens both ends, what leaves nothing behind first: devices and captures that are read, then
 /// buses, which may be made, then captures that are written.
-void open_ends(std::array<End, 2>& ends, const BusWish& wish, const std::string& port_name) {
+void open_ends(std::array<End, 2>& ends, const BusWish& wish, const std::string& port_name,
+               bool offload) {
   if (ends[0].address.kind == Kind::pcap) {
     ends[0].reader = ends[0].hold(PcapReader::open(ends[0].address.target, {.speed = 1}).value());
   }
-  open_device(ends[0], ends[1], wish);
-  open_device(ends[1], ends[0], wish);
-  for (End& end : ends) {
-    if (end.address.kind == Kind::bus) attach(end, wish, port_name);
+  open_device(ends[0], ends[1], wish, offload);
+  open_device(ends[1], ends[0], wish, offload);
+  for (std::size_t i = 0; i < ends.size(); ++i) {
+    if (ends[i].address.kind == Kind::bus) attach(ends[i], ends[1 - i], wish, port_name, offload);
   }
   if (ends[1].address.kind == Kind::pcap) {
     ends[1].writer = ends[1].hold(create_capture(ends[1].address.target));
@@ -165,7 +182,7 @@ int run(const CommandLine& line) {
   }
   refuse_loop(ends[0].address, ends[1].address);
   const StopSignals stop;
-  open_ends(ends, wish, args.text("port-name").value_or(""));
+  open_ends(ends, wish, args.text("port-name").value_or(""), !args.flag("no-offload"));
   tap::Bridge bridge = tap::Bridge::create().value();
   const auto answerer = [](const End& end) {
     return end.port != nullptr ? tap::Interceptor(PingAnswerer(*end.port)) : tap::Interceptor();
@@ -177,8 +194,11 @@ int run(const CommandLine& line) {
   const tap::PairCounters counters = bridge.counters(pair);
   const std::string& left = args.positional()[0];
   const std::string& right = args.positional()[1];
+  // A capture that is replayed takes nothing, one that is written gives nothing.
   print_direction(left, right, counters.to_right);
-  print_direction(right, left, counters.to_left);
+  if (ends[0].reader == nullptr && ends[1].writer == nullptr) {
+    print_direction(right, left, counters.to_left);
+  }
   return code;
 }
 

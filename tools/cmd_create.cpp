@@ -18,9 +18,17 @@ int run(const CommandLine& line) {
           .value("size", "BYTES", "ring size: a power of two from 64K to 1G (default 4M)")
           .value("mtu", "N", "largest layer-3 packet: 68 to 65521 (default 1500)")
           .value("mode", "OCTAL", "permission bits of the file, exactly (default 0600)")
+          .value("flow", "KIND",
+                 "what senders do about a port that is slow to read: \"ethernet\", overrun it "
+                 "(default); \"pause\", wait for it")
+          .value("patience", "SECONDS",
+                 "with --flow pause: how long for a port that reads nothing, 0.001 to 1 (default "
+                 "0.01)")
           .example("shmifctl create /dev/shm/bus0", "a bus of 4 MiB, for its owner alone")
           .example("shmifctl create /dev/shm/big --size 64M --mtu 9000 --mode 0660",
                    "jumbo frames, room for bursts, and the file's group may attach too")
+          .example("shmifctl create /dev/shm/lab --flow pause",
+                   "no frame is lost while every port goes on reading")
           .parse(line);
 
   BusOptions options;
@@ -32,6 +40,16 @@ int run(const CommandLine& line) {
     const auto mode = parse_mode(*text);
     if (!mode) throw UsageError{"--mode \"" + *text + "\" is not a mode (octal digits, 0 to 0777)"};
     options.mode = *mode;
+  }
+  if (const auto kind = args.text("flow")) {
+    if (*kind != "ethernet" && *kind != "pause")
+      throw UsageError{"--flow \"" + *kind + "\" is not known (ethernet or pause)"};
+    if (*kind == "pause") options.flow = Flow::pause;
+  }
+  if (const auto patience = args.seconds("patience")) {
+    if (options.flow != Flow::pause)
+      throw UsageError{"--patience is for buses that pause: give --flow pause, too"};
+    options.patience = *patience;
   }
   const std::string path = args.positional()[0];
   const Result<void> made = Bus::create(path, options);

@@ -1,5 +1,7 @@
 // shmifctl dump: shows or records what passes on a bus.
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
@@ -13,6 +15,7 @@
 #include "shmif/pcap_link.hpp"
 #include "shmif/port.hpp"
 #include "tools/await.hpp"
+#include "tools/bus_options.hpp"
 #include "tools/capture_file.hpp"
 #include "tools/commands.hpp"
 #include "tools/decode.hpp"
@@ -27,15 +30,18 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 /// Where the frames come from: a port, which the doorbell wakes and `stat` shows; or a follower,
-/// where the bus may only be read or has no slot left.
+/// where the bus may only be read, has no slot left, or is no place for a port.
 class Source {
  public:
-  Source(const std::string& path, Start start, const std::optional<std::string>& name) {
+  Source(const std::string& path, Start start, const std::optional<std::string>& name,
+         bool super_frames) {
     PortOptions options;
     options.name = name.value_or("");
     options.kind = LinkKind::dump;
+    options.name_patience = kNamePatience;
     options.start = start;
     options.promiscuous = true;
+    options.take_offloads = super_frames;
     Port port(options);
     if (const Result<void> attached = port.attach(path); attached) {
       if (const std::error_code error = port.up()) {
@@ -44,7 +50,8 @@ class Source {
       port_.emplace(std::move(port));
     } else if (!name && follows(attached.error().code)) {
       log_info("no port on " + path + ", following without one: " + attached.error().message);
-      follower_.emplace(std::move(Follower::open(path, start)).value());
+      follower_.emplace(
+          std::move(Follower::open(path, start, Resume::first, super_frames)).value());
     } else {
       throw Exception(attached.error());
     }
@@ -54,8 +61,13 @@ class Source {
     return port_ ? port_->receive(into) : follower_->receive(into);
   }
 
-  void wait(const StopSignals& stop, std::chrono::nanoseconds at_most) {
-    if (port_) return await(*port_, stop, at_most);
+  PortCounters counters() const noexcept {
+    return port_ ? port_->counters() : follower_->counters();
+  }
+
+  /// Waits for frames, a signal, or for nobody to read `output` any more.
+  void wait(const StopSignals& stop, std::chrono::nanoseconds at_most, int output) {
+    if (port_) return await(*port_, stop, at_most, output);
     // A follower has no descriptor; looking at the signals this often is soon enough for a person.
     constexpr std::chrono::nanoseconds kLook = std::chrono::milliseconds(100);
     follower_->wait(std::min(at_most, kLook));
@@ -65,7 +77,8 @@ class Source {
   /// Whether listening may still be possible where attaching was not.
   static bool follows(const std::error_code& why) {
     return why == std::errc::permission_denied || why == std::errc::operation_not_permitted ||
-           why == std::errc::read_only_file_system || why == Errc::table_full;
+           why == std::errc::read_only_file_system || why == Errc::table_full ||
+           why == Errc::copied_file || why == Errc::unsupported_file_system;
   }
 
   std::optional<Port> port_;
@@ -88,6 +101,7 @@ struct Wanted {
   std::uint64_t frames = std::numeric_limits<std::uint64_t>::max();
   std::optional<std::chrono::nanoseconds> timeout;
   bool history = false;
+  bool super_frames = false;
   DecodeOptions lines;
 };
 
@@ -104,6 +118,10 @@ Wanted parse(const CommandLine& line) {
           .value("c,count", "N", "end after N frames")
           .value("timeout", "SECONDS", "end after that long")
           .flag("history", "begin with the oldest frame that is still in the ring")
+          .flag(
+              "super-frames",
+              "show what hosts leave others to cut up and checksum as it crosses the bus, not the "
+              "frames it stands for")
           .flag("e,link-header", "print addresses, EtherType and length of each frame, too")
           .flag("x,hex", "print the bytes of each frame, too")
           .value("name", "NAME", "the name of the port that listens (default: the next free one)")
@@ -124,6 +142,7 @@ Wanted parse(const CommandLine& line) {
   wanted.frames = args.count("count", 1).value_or(wanted.frames);
   wanted.timeout = args.seconds("timeout");
   wanted.history = args.flag("history");
+  wanted.super_frames = args.flag("super-frames");
   wanted.lines = {.link_header = args.flag("link-header"), .hex_dump = args.flag("hex")};
   return wanted;
 }
@@ -137,7 +156,8 @@ FrameFilter compile(const std::string& expression) {
 /// Passes frames on to the screen or into a file.
 class Sink {
  public:
-  explicit Sink(const Wanted& wanted) : lines_(wanted.lines) {
+  explicit Sink(const Wanted& wanted)
+      : lines_(wanted.lines), output_(wanted.file.value_or("-") == "-" ? STDOUT_FILENO : -1) {
     if (wanted.file) writer_.emplace(create_capture(*wanted.file));
   }
 
@@ -169,9 +189,12 @@ class Sink {
     return writer_ ? writer_->written() : passed;
   }
   bool records() const { return writer_.has_value(); }
+  /// Where frames go when somebody may read them as they come, else -1.
+  int output() const { return output_; }
 
  private:
   DecodeOptions lines_;
+  int output_;
   std::optional<PcapWriter> writer_;
 };
 
@@ -182,7 +205,8 @@ class Capture {
       : wanted_(wanted),
         filter_(compile(wanted.filter)),
         history_end_(history_end(wanted)),
-        source_(wanted.path, wanted.history ? Start::oldest : Start::now, wanted.name),
+        source_(wanted.path, wanted.history ? Start::oldest : Start::now, wanted.name,
+                wanted.super_frames),
         sink_(wanted),
         corruption_(wanted.path) {}
 
@@ -209,15 +233,17 @@ class Capture {
       if (left.count() <= 0 && history_end_ == 0) break;
       if (received.frames == 0) {
         sink_.flush();
-        source_.wait(stop_, left);
+        source_.wait(stop_, left, sink_.output());
+        if (is_abandoned(sink_.output())) break;  // as with `dump | head`
       }
     }
     progress_.clear();
     const int finished = sink_.finish();
     std::fflush(stdout);
-    std::fprintf(stderr, "%llu frames captured, %llu filtered out, %llu lost\n",
+    const bool at_least = source_.counters().lost_is_lower_bound();
+    std::fprintf(stderr, "%llu frames captured, %llu filtered out, %s%llu lost\n",
                  number(sink_.arrived(counts_.captured)), number(counts_.filtered),
-                 number(counts_.lost));
+                 at_least ? "at least " : "", number(counts_.lost));
     if (corruption_.lasts()) return kFailed;
     return code != kDone ? code : finished;
   }

@@ -40,6 +40,7 @@ struct Wish {
   std::vector<Attachment> attachments;
   BusWish bus;
   tap::Via via = tap::Via::any;
+  bool offload = true;
   std::vector<std::string> program;
 };
 
@@ -55,22 +56,24 @@ Options describe() {
                   "an address, as 198.18.0.1/24 or fd00::1/64; without one the host has a bare "
                   "layer 2")
       .repeatable("gateway", "ADDRESS", "the default route")
-      .repeatable("mac", "MAC", "the MAC address (default: random, b2:a0:...)")
-      .repeatable("name", "NAME", "the port's name on the bus (default: the next free portN)")
-      .repeatable("ifname", "NAME", "the interface's name (default: tap0, then tap1, ...)")
-      .repeatable("promisc", "", "hear every frame, not only those for this host")
+      .once_per_bus("mac", "MAC", "the MAC address (default: random, b2:a0:...)")
+      .once_per_bus("name", "NAME", "the port's name on the bus (default: the next free portN)")
+      .once_per_bus("ifname", "NAME", "the interface's name (default: tap0, then tap1, ...)")
+      .once_per_bus("promisc", "", "hear every frame, not only those for this host")
       .repeatable("bus", "PATH", "a further interface, on that bus; the options behind it are its")
       .value("via", "tap|veth",
              "how interfaces are made (default: TAP where /dev/net/tun can be used, else veth)");
   add_bus_options(options);
+  add_offload_option(options);
   options.takes_program()
       .example("shmifctl exec /dev/shm/bus0 --create --ip 198.18.0.1/24 -- bash",
                "a shell on a host of its own")
       .example("shmifctl exec /dev/shm/bus0 --ip 198.18.0.2/24 -- ping -c 3 198.18.0.1",
                "another host pings it")
       .example(
-          "shmifctl exec /dev/shm/bus0 --ip 198.18.0.254/24 --bus /dev/shm/bus1 --ip "
-          "198.18.1.254/24 -- sh -c 'sysctl -w net.ipv4.ip_forward=1; sleep infinity'",
+          "shmifctl exec /dev/shm/bus0 --ip 198.18.0.254/24 \\\n"
+          "      --bus /dev/shm/bus1 --ip 198.18.1.254/24 \\\n"
+          "      -- sh -c 'sysctl -w net.ipv4.ip_forward=1; sleep infinity'",
           "a router between two buses");
   return options;
 }
@@ -125,6 +128,7 @@ class AttachmentReader {
     next.path = path;
     next.interface.name.clear();
     next.port.learn = true;
+    next.port.name_patience = kNamePatience;
     all_.push_back(std::move(next));
   }
 
@@ -146,6 +150,7 @@ Wish read_wish(const Arguments& args) {
   Wish wish;
   wish.bus = bus_wish(args);
   wish.program = args.program();
+  wish.offload = !args.flag("no-offload");
   if (const auto via = args.text("via")) {
     if (*via != "tap" && *via != "veth" && *via != "any") {
       throw UsageError{"--via \"" + *via + "\" is neither tap nor veth"};
@@ -169,13 +174,13 @@ struct Wire {
   std::unique_ptr<AnyLink> device;
 };
 
-std::unique_ptr<AnyLink> adopt(tap::GuestLink& link) {
+std::unique_ptr<AnyLink> adopt(tap::GuestLink& link, bool offload) {
   if (link.kind == LinkKind::tap) {
     return std::make_unique<AnyLink>(
         std::make_unique<tap::TapLink>(tap::TapLink::adopt(std::move(link.descriptor)).value()));
   }
   return std::make_unique<AnyLink>(std::make_unique<tap::PacketLink>(
-      tap::PacketLink::adopt(std::move(link.descriptor)).value()));
+      tap::PacketLink::adopt(std::move(link.descriptor), {.offload = offload}).value()));
 }
 
 /// A program on its buses.
@@ -211,7 +216,7 @@ class Host {
     wire.port = port.get();
     wire.always_promiscuous = attachment.port.promiscuous;
     wire.bus = std::make_unique<AnyLink>(std::move(port));
-    wire.device = adopt(link);
+    wire.device = adopt(link, attachment.interface.offload);
     wires_.push_back(std::move(wire));
   }
 
@@ -271,8 +276,14 @@ class Host {
 void look_at_buses(Wish& wish) {
   for (Attachment& each : wish.attachments) {
     each.exists = !wish.bus.create || ::access(each.path.c_str(), F_OK) == 0;
-    each.interface.mtu =
-        each.exists ? provide_bus(each.path, wish.bus).value().mtu : wish.bus.options.mtu;
+    bool carries = wish.bus.options.carries_offloads();
+    each.interface.mtu = wish.bus.options.mtu;
+    if (each.exists) {
+      const BusInfo bus = provide_bus(each.path, wish.bus).value();
+      carries = bus.carries_offloads;
+      each.interface.mtu = bus.mtu;
+    }
+    each.interface.offload = each.port.take_offloads = wish.offload && carries;
   }
 }
 
@@ -309,7 +320,8 @@ int run(const CommandLine& line) {
     return run_host(wish);
   } catch (const Exception& error) {
     complain_of("exec", error.what());
-    return exit_code_of(error.code()) == kNotSupported ? kNotSupported : kOwnFailure;
+    const int code = exit_code_of(error.code());
+    return code == kFailed ? kOwnFailure : code;
   } catch (const std::exception& error) {
     complain(std::string("exec: ") + error.what());
     return kOwnFailure;

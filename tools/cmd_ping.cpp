@@ -13,6 +13,7 @@
 #include "shmif/ping.hpp"
 #include "shmif/port.hpp"
 #include "tools/await.hpp"
+#include "tools/bus_options.hpp"
 #include "tools/commands.hpp"
 #include "tools/options.hpp"
 
@@ -32,6 +33,7 @@ Port open_port(const std::string& path, const std::optional<std::string>& name) 
   PortOptions options;
   options.name = name.value_or("");
   options.kind = LinkKind::ping;
+  options.name_patience = kNamePatience;
   Port port(options);
   port.attach(path).value();
   if (const std::error_code error = port.up()) {
@@ -248,11 +250,13 @@ class Asker {
     }
     if (!responders_.empty()) return kDone;
     if (signal != 0) return kEndedBySignal + signal;
-    return fail("no answer from " + target_.text + " to " + std::to_string(sent_at_.size()) +
-                " requests on " + wanted_.path +
-                (target_.everybody
-                     ? " (tap and exec ports answer, and 'shmifctl ping PATH --respond')"
-                     : ""));
+    const std::string requests =
+        std::to_string(sent_at_.size()) + (sent_at_.size() == 1 ? " request" : " requests");
+    if (target_.everybody) {
+      return fail("nobody answered " + requests + " on " + wanted_.path +
+                  " (tap and exec ports answer, and 'shmifctl ping PATH --respond')");
+    }
+    return fail("no answer from " + target_.text + " to " + requests + " on " + wanted_.path);
   }
 
   void print_text() const {

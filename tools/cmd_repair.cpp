@@ -17,6 +17,13 @@ std::string counted(std::uint64_t n, const char* thing) {
 std::string as_text(const RepairReport& report) {
   std::string out;
   const auto add = [&out](const std::string& what) { out += (out.empty() ? "" : ", ") + what; };
+  if (!report.header_restored.empty()) {
+    std::string fields;
+    for (const std::string& field : report.header_restored) {
+      fields += (fields.empty() ? "" : ", ") + field;
+    }
+    add("restored the header (" + fields + ')');
+  }
   if (report.ports_freed != 0) add("freed " + counted(report.ports_freed, "dead port"));
   if (report.claims_cleared != 0) add("cleared " + counted(report.claims_cleared, "claim"));
   if (report.lock_released) add("released the lock");
@@ -32,13 +39,21 @@ int run(const CommandLine& line) {
       Options("repair", "PATH")
           .about(
               "Frees what dead ports hold: their slots, their claims, the lock. When an invariant "
-              "is "
-              "broken it also rebuilds the ring, keeping every frame that can still be proven "
-              "whole; attached ports find their place again by themselves.")
+              "is broken it also rebuilds the ring, keeping every frame that can still be proven "
+              "whole; attached ports find their place again by themselves. Where the bus does not "
+              "open any more, because its header was written over, it restores that first.")
+          .value("mtu", "N", "the MTU of a bus whose header does not tell it any more")
+          .flag("force",
+                "restore the header of a file of which only header or only ring shows that it is a "
+                "bus, or that seems a copy, of another version, or of another size")
           .example("shmifctl repair /dev/shm/bus0", "mend the bus while others go on using it")
           .parse(line);
-  Bus bus = Bus::open(args.positional()[0], Access::read_write).value();
-  const RepairReport report = bus.repair().value();
+  RepairOptions options;
+  if (const auto mtu = args.count("mtu", 0, UINT32_MAX)) {
+    options.mtu = static_cast<std::uint32_t>(*mtu);
+  }
+  options.force = args.flag("force");
+  const RepairReport report = Bus::repair(args.positional()[0], options).value();
   std::printf("%s: %s\n", args.positional()[0].c_str(), as_text(report).c_str());
   return kDone;
 }

@@ -48,6 +48,7 @@ Options describe() {
       .flag("promisc", "hear every frame, not only those for the device and what lies behind it")
       .value("port-name", "NAME", "the port's name on the bus (default: that of the device)");
   add_bus_options(options);
+  add_offload_option(options);
   options
       .example("shmifctl tap /dev/shm/bus0 --name lab0 --ip 198.18.0.254/24",
                "put this machine on the bus")
@@ -63,6 +64,7 @@ Wish read_wish(const Arguments& args) {
   wish.device.name = args.text("name").value_or("");
   wish.device.mac = args.mac("mac");
   wish.device.persist = args.flag("persist");
+  wish.device.offload = !args.flag("no-offload");
   for (const std::string& text : args.all("ip")) {
     const Result<tap::Cidr> address = tap::Cidr::parse(text);
     if (!address) throw UsageError{"--ip: " + address.error().message};
@@ -95,10 +97,14 @@ void attach(Port& port, PortOptions options, const std::string& path,
             const std::string& device_name) {
   const bool named = !options.name.empty();
   if (!named) options.name = device_name;
+  options.name_patience = named ? kNamePatience : std::chrono::milliseconds(0);
   port = Port(options);
   Result<void> attached = port.attach(path);
-  if (!attached && !named && attached.error().code == make_error_code(Errc::name_taken)) {
-    options.name.clear();
+  const std::error_code refused = attached ? std::error_code{} : attached.error().code;
+  if (!named && (refused == Errc::name_taken || refused == Errc::mac_taken)) {
+    // The address of a device that stayed is that of a `tap` which was killed a moment ago.
+    if (refused == Errc::name_taken) options.name.clear();
+    options.name_patience = kNamePatience;
     port = Port(options);
     attached = port.attach(path);
   }
@@ -169,10 +175,17 @@ int carry(const Wish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::Tap
               end.error.message());
 }
 
-/// The MTU that the bus has or, not yet made, is to have.
-std::uint32_t mtu_of_bus(const Wish& wish, bool exists) {
-  if (!exists) return wish.bus.options.mtu;
-  return provide_bus(wish.path, wish.bus).value().mtu;
+/// Gives the device what the bus has or, not yet made, is to have.
+void fit_device_to_bus(Wish& wish, bool exists) {
+  if (exists) {
+    const BusInfo bus = provide_bus(wish.path, wish.bus).value();
+    wish.device.mtu = bus.mtu;
+    wish.device.offload &= bus.carries_offloads;
+  } else {
+    wish.device.mtu = wish.bus.options.mtu;
+    wish.device.offload &= wish.bus.options.carries_offloads();
+  }
+  wish.port.take_offloads = wish.device.offload;
 }
 
 int run(const CommandLine& line) {
@@ -180,7 +193,7 @@ int run(const CommandLine& line) {
   // What can fail comes first, and what would stay behind last: a bus is made when all else is
   // there.
   const bool exists = !wish.bus.create || access(wish.path.c_str(), F_OK) == 0;
-  wish.device.mtu = mtu_of_bus(wish, exists);
+  fit_device_to_bus(wish, exists);
   need_tun_device();
   if (wish.where) wish.device.where = &*wish.where;
   const std::optional<tap::Interface> old = find_device(wish, wish.device.name);

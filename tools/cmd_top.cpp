@@ -139,7 +139,8 @@ std::string head(const View& view, std::size_t width) {
                            width) +
                     kPlain + '\n';
   const auto field = [](const char* name, const std::string& value, std::size_t room) {
-    return fitted(fitted(name, 11, false) + value, room, false);
+    if (room == 0) return std::string();
+    return fitted(fitted(name, 11, false) + value, room - 1, false) + ' ';  // never touching
   };
   const std::size_t half = width / 2;
   out += field("frames/s", shown(rates.frames), half) +
@@ -253,7 +254,11 @@ class Watcher {
       throw Exception(std::move(again).error());
     }
     Sample now{Clock::now(), bus_.info()};
-    if (before_ && before_->info.inode != now.info.inode) before_.reset();
+    // Another bus by the same name; a file system may use the inode number again.
+    if (before_ && (before_->info.inode != now.info.inode ||
+                    before_->info.created_ns != now.info.created_ns)) {
+      before_.reset();
+    }
     View view{now.info, rates_between(before_, now)};
     if (removed) view.info.path += " (removed)";  // those attached go on using it
     before_ = std::move(now);
@@ -276,7 +281,9 @@ int run_plain(Watcher& watcher, nanoseconds interval, std::uint64_t looks) {
     const View view = watcher.look();
     const std::string text = plain_lines(view.info, view.rates);
     std::fwrite(text.data(), 1, text.size(), stdout);
-    if (std::fflush(stdout) != 0) return kFailed;  // main() says why
+    if (std::fflush(stdout) != 0) {
+      throw Exception(Error::from_errno(errno, "cannot write to standard output"));
+    }
   }
   return kDone;
 }
@@ -304,7 +311,10 @@ Wish read_keys(std::size_t page) {
                                    {"\x1b[5~", -far},
                                    {"\x1b[6~", far},
                                    {" ", far}}) {
-    if (text.find(key) != std::string_view::npos) wish.scroll += lines;
+    // A key that is held down comes several times in one read.
+    for (std::size_t at = 0; (at = text.find(key, at)) != std::string_view::npos; ++at) {
+      wish.scroll += lines;
+    }
   }
   return wish;
 }

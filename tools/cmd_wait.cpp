@@ -4,8 +4,10 @@
 #include <chrono>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "shmif/bus.hpp"
+#include "shmif/log.hpp"
 #include "tools/commands.hpp"
 #include "tools/options.hpp"
 
@@ -36,6 +38,7 @@ Sight look(const Bus& bus, const std::string& name) {
 Sight look_until(const std::string& path, const std::string& name,
                  const std::optional<Clock::time_point>& deadline) {
   std::optional<Bus> bus;
+  bool warned = false;
   Sight sight;
   std::chrono::milliseconds pause(1);
   for (unsigned looks = 1;; ++looks) {
@@ -45,9 +48,11 @@ Sight look_until(const std::string& path, const std::string& name,
       Result<Bus> opened = Bus::open(path);
       if (opened) {
         bus.emplace(std::move(*opened));
-      } else if (opened.error().code == std::errc::no_such_file_or_directory ||
-                 opened.error().code == make_error_code(Errc::not_ready)) {
+        if (!bus->warning().empty() && !std::exchange(warned, true)) log_warning(bus->warning());
+      } else if (opened.error().code == std::errc::no_such_file_or_directory) {
         sight.why = "there is no such bus";
+      } else if (opened.error().code == make_error_code(Errc::not_ready)) {
+        sight.why = "the file is there, but no bus has been made in it";
       } else {
         throw Exception(std::move(opened).error());
       }

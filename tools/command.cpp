@@ -8,9 +8,10 @@ namespace shmif::tools {
 
 int exit_code_of(std::error_code code) noexcept {
   if (code == Errc::not_supported) return kNotSupported;
-  // A bus of that shape is possible nowhere: the command line is wrong, not the machine.
-  const bool impossible =
-      code == Errc::bad_size || code == Errc::bad_mtu || code == Errc::ring_too_small;
+  // No bus can have that shape, no port that name: the command line is wrong, not the machine.
+  const bool impossible = code == Errc::bad_size || code == Errc::bad_mtu ||
+                          code == Errc::bad_patience || code == Errc::ring_too_small ||
+                          code == Errc::bad_name;
   return impossible ? kWrongUsage : kFailed;
 }
 

@@ -46,10 +46,15 @@ Json port_json(const PortInfo& port) {
           {"overruns", port.overruns},
           {"lost_frames", port.lost_frames},
           {"lost_bytes", port.lost_bytes},
+          {"lost_is_lower_bound", port.lost_is_lower_bound()},
           {"corrupt", port.corrupt},
           {"wakeups", port.wakeups},
           {"doorbells", port.doorbells},
           {"lock_sleeps", port.lock_sleeps},
+          {"pauses", port.pauses},
+          {"paused_ns", port.paused_ns},
+          {"stalls", port.stalls},
+          {"waits_for", port.waits_for ? Json(*port.waits_for) : Json(nullptr)},
           {"claim_bytes", port.claim_bytes ? Json(*port.claim_bytes) : Json(nullptr)}};
 }
 
@@ -59,6 +64,12 @@ std::string local_time(std::uint64_t ns) {
   localtime_r(&seconds, &parts);
   char text[32];
   std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts);
+  return text;
+}
+
+std::string format_milliseconds(std::uint64_t ns) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f ms", static_cast<double>(ns) * 1e-6);
   return text;
 }
 
@@ -94,6 +105,10 @@ std::string head_text(const BusInfo& info) {
                   signature_text(info.layout_signature));
   row("geometry", "ring " + format_bytes(info.ring_bytes) + ", mtu " + std::to_string(info.mtu) +
                       ", largest record " + std::to_string(info.max_record_bytes) + " B");
+  if (info.flow == Flow::pause) {
+    row("flow", "pause: senders wait for slow ports, " + format_milliseconds(info.patience_ns) +
+                    " at most for one that reads nothing");
+  }
   row("generation", std::to_string(info.generation));
   row("first", std::to_string(info.first));
   row("last",
@@ -101,14 +116,34 @@ std::string head_text(const BusInfo& info) {
   row("frames", std::to_string(info.frames));
   row("epoch", std::to_string(info.epoch));
   row("lock", lock + ", " + std::to_string(info.lock_acquisitions) + " acquisitions");
+  if (info.longest_hold_ns) {
+    row("longest", format_milliseconds(*info.longest_hold_ns) + " that one holder kept the lock");
+  }
   row("takeovers", std::to_string(info.takeovers_dead) + " from dead holders, " +
                        std::to_string(info.takeovers_living) + " from living ones");
+  row("recovered", std::to_string(info.claims_freed) + " claims of dead writers freed, " +
+                       std::to_string(info.repairs) + " repairs");
+  for (const PortInfo& port : info.ports) {
+    if (port.waits_for) {
+      row("waiting", "slot " + std::to_string(port.slot) + " \"" + port.name + "\" for slot " +
+                         std::to_string(*port.waits_for) + name_of_slot(info, *port.waits_for) +
+                         " to read");
+    }
+    if (port.stalls != 0) {
+      row("stalled", "slot " + std::to_string(port.slot) + " \"" + port.name + "\" " +
+                         std::to_string(port.stalls) + (port.stalls == 1 ? " time" : " times") +
+                         ": senders lost patience with it and overran it");
+    }
+  }
   for (const PortInfo& port : info.ports) {
     if (!port.claim_bytes) continue;
     row("claim", format_bytes(*port.claim_bytes) + " of slot " + std::to_string(port.slot) + " \"" +
                      port.name + "\", stepped around by the others");
   }
   row("ports", ports);
+  if (std::ranges::any_of(info.ports, &PortInfo::lost_is_lower_bound)) {
+    row("note", "a port that met corrupt memory lost at least what lost_frames says");
+  }
   return out;
 }
 
@@ -137,26 +172,32 @@ std::string to_json(const BusInfo& info) {
       claims.push_back({{"slot", port.slot}, {"name", port.name}, {"bytes", *port.claim_bytes}});
     }
   }
-  return dump({{"path", info.path},
-               {"file_system", info.file_system},
-               {"inode", info.inode},
-               {"created_ns", info.created_ns},
-               {"layout_signature", signature_text(info.layout_signature)},
-               {"geometry",
-                {{"ring_bytes", info.ring_bytes},
-                 {"mtu", info.mtu},
-                 {"max_record_bytes", info.max_record_bytes},
-                 {"slots", info.slots}}},
-               {"generation", info.generation},
-               {"first", info.first},
-               {"last", info.last},
-               {"frames", info.frames},
-               {"epoch", info.epoch},
-               {"lock_holder", info.lock_holder ? Json(*info.lock_holder) : Json(nullptr)},
-               {"lock_acquisitions", info.lock_acquisitions},
-               {"takeovers", {{"dead", info.takeovers_dead}, {"living", info.takeovers_living}}},
-               {"claims", claims},
-               {"ports", ports}});
+  return dump(
+      {{"path", info.path},
+       {"file_system", info.file_system},
+       {"inode", info.inode},
+       {"created_ns", info.created_ns},
+       {"layout_signature", signature_text(info.layout_signature)},
+       {"geometry",
+        {{"ring_bytes", info.ring_bytes},
+         {"mtu", info.mtu},
+         {"flow", info.flow == Flow::pause ? "pause" : "ethernet"},
+         {"patience_ns", info.patience_ns},
+         {"max_record_bytes", info.max_record_bytes},
+         {"slots", info.slots}}},
+       {"generation", info.generation},
+       {"first", info.first},
+       {"last", info.last},
+       {"frames", info.frames},
+       {"epoch", info.epoch},
+       {"lock_holder", info.lock_holder ? Json(*info.lock_holder) : Json(nullptr)},
+       {"lock_acquisitions", info.lock_acquisitions},
+       {"takeovers", {{"dead", info.takeovers_dead}, {"living", info.takeovers_living}}},
+       {"longest_hold_ns", info.longest_hold_ns ? Json(*info.longest_hold_ns) : Json(nullptr)},
+       {"claims", claims},
+       {"claims_freed", info.claims_freed},
+       {"repairs", info.repairs},
+       {"ports", ports}});
 }
 
 std::string to_json(const std::string& path, const AuditReport& report) {
@@ -204,7 +245,7 @@ std::string to_text(const BusInfo& info) {
       {"slot", "name", "state", "pid", "mac", "link", "up", "mode"}};
   std::vector<std::vector<std::string>> counters = {
       {"slot", "name", "tx_frames", "tx_bytes", "rx_frames", "rx_bytes", "overruns", "lost_frames",
-       "lost_bytes", "wakeups", "doorbells", "lock_sleeps"}};
+       "lost_bytes", "corrupt", "wakeups", "doorbells", "lock_sleeps"}};
   for (const PortInfo& port : info.ports) {
     ports.push_back({std::to_string(port.slot), port.name, state_name(port),
                      std::to_string(port.pid), port.mac.to_string(), to_string(port.link),
@@ -212,7 +253,8 @@ std::string to_text(const BusInfo& info) {
     std::vector<std::string> row = {std::to_string(port.slot), port.name};
     for (const std::uint64_t number :
          {port.tx_frames, port.tx_bytes, port.rx_frames, port.rx_bytes, port.overruns,
-          port.lost_frames, port.lost_bytes, port.wakeups, port.doorbells, port.lock_sleeps}) {
+          port.lost_frames, port.lost_bytes, port.corrupt, port.wakeups, port.doorbells,
+          port.lock_sleeps}) {
       row.push_back(std::to_string(number));
     }
     counters.push_back(std::move(row));

@@ -134,7 +134,7 @@ Options& Options::about(std::string text) {
 }
 
 Options& Options::add(const std::string& names, std::string placeholder, std::string text,
-                      bool repeatable) {
+                      std::string often) {
   Option option;
   option.name = names;
   if (names.size() > 2 && names[1] == ',') {
@@ -145,21 +145,26 @@ Options& Options::add(const std::string& names, std::string placeholder, std::st
   }
   option.placeholder = std::move(placeholder);
   option.text = std::move(text);
-  option.repeatable = repeatable;
+  option.often = std::move(often);
   options_.push_back(std::move(option));
   return *this;
 }
 
 Options& Options::flag(const std::string& names, std::string text) {
-  return add(names, "", std::move(text), false);
+  return add(names, "", std::move(text), "");
 }
 
 Options& Options::value(const std::string& names, std::string placeholder, std::string text) {
-  return add(names, std::move(placeholder), std::move(text), false);
+  return add(names, std::move(placeholder), std::move(text), "");
 }
 
 Options& Options::repeatable(const std::string& names, std::string placeholder, std::string text) {
-  return add(names, std::move(placeholder), std::move(text), true);
+  return add(names, std::move(placeholder), std::move(text), "repeatable");
+}
+
+Options& Options::once_per_bus(const std::string& names, std::string placeholder,
+                               std::string text) {
+  return add(names, std::move(placeholder), std::move(text), "once per bus");
 }
 
 Options& Options::example(std::string command_line, std::string text) {
@@ -197,14 +202,20 @@ std::string Options::help() const {
   out += "options:\n";
   for (std::size_t i = 0; i < rows.size(); ++i) {
     out += left[i] + std::string(width + 2 - left[i].size(), ' ');
-    out +=
-        wrapped(rows[i].text + (rows[i].repeatable ? " (repeatable)" : ""), width + 2, width + 2);
+    out += wrapped(rows[i].text + (rows[i].often.empty() ? "" : " (" + rows[i].often + ')'),
+                   width + 2, width + 2);
   }
   if (!examples_.empty()) out += "\nexamples:\n";
   for (const auto& [line, text] : examples_) {
     out += "  " + line + '\n' + "      " + wrapped(text, 6, 6);
   }
   return out;
+}
+
+bool Options::takes_no_value(const std::string& name) const {
+  const auto it = std::find_if(options_.begin(), options_.end(),
+                               [&](const Option& option) { return option.name == name; });
+  return it != options_.end() && it->placeholder.empty();
 }
 
 void Options::refuse_unknown(const std::string& name) const {
@@ -238,6 +249,9 @@ Arguments Options::parse(const CommandLine& line) const {
   try {
     const cxxopts::ParseResult parsed = parser.parse(static_cast<int>(argv.size()), argv.data());
     for (const auto& entry : parsed.arguments()) {
+      if (takes_no_value(entry.key()) && entry.value() != "true") {
+        throw UsageError{dashed(entry.key()) + " takes no value"};
+      }
       result.options_.emplace_back(entry.key(), entry.value());
     }
     result.positional_ = parsed.unmatched();
@@ -261,7 +275,7 @@ Arguments Options::parse(const CommandLine& line) const {
     throw Exit{kDone};
   }
   for (const Option& option : options_) {
-    if (!option.repeatable && result.all(option.name).size() > 1) {
+    if (option.often.empty() && result.all(option.name).size() > 1) {
       throw UsageError{dashed(option.name) + " is given more than once"};
     }
   }

@@ -63,6 +63,8 @@ class Options {
   Options& flag(const std::string& names, std::string text);
   Options& value(const std::string& names, std::string placeholder, std::string text);
   Options& repeatable(const std::string& names, std::string placeholder, std::string text);
+  /// Parsed as repeatable; the command sees to it that each bus gets one at most.
+  Options& once_per_bus(const std::string& names, std::string placeholder, std::string text);
   Options& example(std::string command_line, std::string text);
   /// How many words without an option the command takes. Default: exactly one.
   Options& words(std::size_t least, std::size_t most);
@@ -80,10 +82,11 @@ class Options {
     std::string name;
     std::string placeholder;  ///< empty: a flag
     std::string text;
-    bool repeatable = false;
+    std::string often{};  ///< how often, for --help; empty: once
   };
   Options& add(const std::string& names, std::string placeholder, std::string text,
-               bool repeatable);
+               std::string often);
+  bool takes_no_value(const std::string& name) const;
   [[noreturn]] void refuse_unknown(const std::string& name) const;
 
   std::string command_;

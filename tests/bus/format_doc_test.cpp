@@ -109,44 +109,72 @@ Fields header_fields() {
           FIELD(BusHeader, inode),
           FIELD(BusHeader, file_system),
           FIELD(BusHeader, created_ns),
+          FIELD(BusHeader, patience_ns),
           FIELD(BusHeader, reserved0),
           FIELD(BusHeader, lock),
-          FIELD(BusHeader, first),
+          FIELD(BusHeader, wish),
           FIELD(BusHeader, last),
+          FIELD(BusHeader, longest_hold_ns),
+          FIELD(BusHeader, first),
           FIELD(BusHeader, sleepers),
           FIELD(BusHeader, deep_sleepers),
           FIELD(BusHeader, epoch),
           FIELD(BusHeader, takeovers),
           FIELD(BusHeader, slots_used),
+          FIELD(BusHeader, filter_changes),
           FIELD(BusHeader, takeovers_dead),
           FIELD(BusHeader, takeovers_living),
           FIELD(BusHeader, repairs),
-          FIELD(BusHeader, reserved1),
+          FIELD(BusHeader, claims_freed),
           FIELD(BusHeader, doorbell),
           FIELD(BusHeader, reserved2),
           FIELD(BusHeader, reserved3)};
 }
 
 Fields slot_fields() {
-  return {FIELD(PortSlot, state),          FIELD(PortSlot, pid),
-          FIELD(PortSlot, flags),          FIELD(PortSlot, mac),
-          FIELD(PortSlot, link),           FIELD(PortSlot, reserved0),
-          FIELD(PortSlot, name),           FIELD(PortSlot, claim_owner),
-          FIELD(PortSlot, claim_commit),   FIELD(PortSlot, claim_begin),
-          FIELD(PortSlot, claim_end),      FIELD(PortSlot, reserved1),
-          FIELD(PortSlot, futex),          FIELD(PortSlot, bell),
-          FIELD(PortSlot, rung_position),  FIELD(PortSlot, rung_number),
-          FIELD(PortSlot, deep_ticket),    FIELD(PortSlot, reserved5),
-          FIELD(PortSlot, reserved2),      FIELD(PortSlot, tx_frames),
-          FIELD(PortSlot, tx_bytes),       FIELD(PortSlot, doorbells),
-          FIELD(PortSlot, lock_sleeps),    FIELD(PortSlot, reserved3),
-          FIELD(PortSlot, position),       FIELD(PortSlot, next_number),
-          FIELD(PortSlot, rx_frames),      FIELD(PortSlot, rx_bytes),
-          FIELD(PortSlot, own_frames),     FIELD(PortSlot, filtered_frames),
-          FIELD(PortSlot, skipped_frames), FIELD(PortSlot, overruns),
-          FIELD(PortSlot, lost_frames),    FIELD(PortSlot, lost_bytes),
-          FIELD(PortSlot, corrupt),        FIELD(PortSlot, wakeups),
-          FIELD(PortSlot, reserved4),      FIELD(PortSlot, learned)};
+  return {FIELD(PortSlot, state),
+          FIELD(PortSlot, pid),
+          FIELD(PortSlot, flags),
+          FIELD(PortSlot, mac),
+          FIELD(PortSlot, link),
+          FIELD(PortSlot, reserved0),
+          FIELD(PortSlot, name),
+          FIELD(PortSlot, claim_owner),
+          FIELD(PortSlot, claim_commit),
+          FIELD(PortSlot, claim_begin),
+          FIELD(PortSlot, claim_end),
+          FIELD(PortSlot, reserved1),
+          FIELD(PortSlot, futex),
+          FIELD(PortSlot, bell),
+          FIELD(PortSlot, rung_position),
+          FIELD(PortSlot, rung_number),
+          FIELD(PortSlot, deep_ticket),
+          FIELD(PortSlot, reserved5),
+          FIELD(PortSlot, stalls),
+          FIELD(PortSlot, reserved2),
+          FIELD(PortSlot, tx_frames),
+          FIELD(PortSlot, tx_bytes),
+          FIELD(PortSlot, doorbells),
+          FIELD(PortSlot, lock_sleeps),
+          FIELD(PortSlot, pauses),
+          FIELD(PortSlot, paused_ns),
+          FIELD(PortSlot, waits_for),
+          FIELD(PortSlot, reserved6),
+          FIELD(PortSlot, reserved3),
+          FIELD(PortSlot, position),
+          FIELD(PortSlot, next_number),
+          FIELD(PortSlot, rx_frames),
+          FIELD(PortSlot, rx_bytes),
+          FIELD(PortSlot, own_frames),
+          FIELD(PortSlot, filtered_frames),
+          FIELD(PortSlot, skipped_frames),
+          FIELD(PortSlot, overruns),
+          FIELD(PortSlot, lost_frames),
+          FIELD(PortSlot, lost_bytes),
+          FIELD(PortSlot, corrupt),
+          FIELD(PortSlot, wakeups),
+          FIELD(PortSlot, reserved4),
+          FIELD(PortSlot, learned)};
 }
 
 Fields record_fields() {
@@ -181,17 +209,22 @@ std::map<std::string, std::uint64_t> constants() {
           CONSTANT(kMinFrameBytes),
           CONSTANT(kSuperFrameRecord),
           CONSTANT(kRecordsPerRing),
+          CONSTANT(kFlowEthernet),
+          CONSTANT(kFlowPause),
           CONSTANT(kFlagUp),
           CONSTANT(kFlagPromiscuous),
           CONSTANT(kFlagLearnedTooMany),
           CONSTANT(kFlagPause),
+          CONSTANT(kLooksForFrames),
+          CONSTANT(kAsleep),
           CONSTANT(kBellFutex),
           CONSTANT(kBellInotify),
-          CONSTANT(kRecordVnetHdr),
+          CONSTANT(kVnetBytes),
           CONSTANT(kRecordHeaderBytes),
           CONSTANT(kTailBytes),
           CONSTANT(kRecordAlign),
           CONSTANT(kHeaderBytes),
+          CONSTANT(kFixedBytes),
           CONSTANT(kTableBytes),
           CONSTANT(kRingOffset),
           CONSTANT(word::kUnitShift),
@@ -201,6 +234,7 @@ std::map<std::string, std::uint64_t> constants() {
           CONSTANT(word::kPad),
           CONSTANT(word::kFramePositionBits),
           CONSTANT(word::kPadPositionBits),
+          CONSTANT(word::kVnet),
           CONSTANT(lock_word::kSlotBits),
           CONSTANT(lock_word::kSlotMask),
           CONSTANT(lock_word::kRepairSlot)};
@@ -307,11 +341,28 @@ TEST(FormatDocument, NamesEveryConstantWithItsValue) {
   EXPECT_EQ(documented, constants());
 }
 
+TEST(FormatDocument, SignatureIsFoldedFromThePlaceOfEveryField) {
+  const std::string& text = layout_text();
+  const auto begin = text.find("facts[] = {");
+  ASSERT_NE(begin, std::string::npos);
+  const std::string facts = text.substr(begin, text.find("};", begin) - begin);
+  for (const std::string type : {"BusHeader", "PortSlot", "RecordHeader"}) {
+    EXPECT_NE(facts.find("sizeof(" + type + ")"), std::string::npos) << type;
+    for (const std::string& name : declared_members(type)) {
+      if (name.rfind("reserved", 0) == 0) continue;
+      EXPECT_NE(facts.find("offsetof(" + type + ", " + name + ")"), std::string::npos)
+          << type << "::" << name
+          << " may move, and builds that differ would not refuse each other";
+    }
+  }
+}
+
 TEST(FormatDocument, GivesExamplesThatTheCodeComputesToo) {
   const std::uint64_t held = lock_word::next_held_by(std::uint64_t{6} << lock_word::kSlotBits, 3);
   const std::map<std::string, std::uint64_t> computed{
       {"EMPTY at position 4096", word::empty(4096)},
       {"FRAME of 60 bytes at position 4096", word::frame(4096, 60)},
+      {"FRAME of 60 bytes and what is left to do, at position 4096", word::frame(4096, 72, true)},
       {"PAD of 128 bytes at position 4096", word::pad(4096, 128)},
       {"lock held by slot 3, seventh acquisition", held},
       {"lock free again", lock_word::freed(held)},

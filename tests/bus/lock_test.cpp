@@ -6,6 +6,9 @@
 #include <gtest/gtest.h>
 #include <linux/close_range.h>
 
+#include <atomic>
+#include <thread>
+
 #include "bus/liveness.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
@@ -76,6 +79,8 @@ TEST(Lock, ADeadHolderLosesItAtOnceAndALivingOneAfterPatience) {
   EXPECT_FALSE(sender.send(batch.make(0, 1, 1)).error);
   EXPECT_EQ(file.info().takeovers_dead, 1U);
   EXPECT_EQ(file.info().takeovers_living, 1U);
+  EXPECT_GE(file.info().longest_hold_ns.value_or(0),
+            std::chrono::nanoseconds(BusLock::kPatience - BusLock::kLongestCooldown).count());
   EXPECT_GT(sender.counters().lock_sleeps, 0U);
 }
 
@@ -90,6 +95,65 @@ TEST(Lock, TheOneItWasTakenFromStillSendsAfterwards) {
   EXPECT_FALSE(a.send(batch.make(1, 0, 1)).error);
   EXPECT_EQ(file.info().frames, 2U);
   EXPECT_TRUE(is_clean(file.audit()));
+}
+
+TEST(Lock, AWishNobodyComesForIsStruckOut) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  BusLock lock(raw.header(), 3, raw.fd());
+  for (const std::uint64_t wish : {std::uint64_t{78}, std::uint64_t{257}, UINT64_MAX}) {
+    SCOPED_TRACE("wish " + std::to_string(wish));
+    bus::store_seq_cst(raw.header().wish, wish);
+    lock.release(lock.acquire());
+    EXPECT_EQ(bus::load_seq_cst(raw.header().wish), 0U);
+  }
+}
+
+TEST(Lock, AnUnluckyWaiterWishesAndTakesTheWishBackWhenItHasTheLock) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  const Port idle = port_on(file.path());
+  const std::uint64_t held = raw.lock_as(idle.slot());  // attached, but never lets go
+  BusLock lock(raw.header(), 9, raw.fd());
+  std::uint64_t mine = 0;
+  std::jthread waiter([&] { mine = lock.acquire(); });
+  EXPECT_TRUE(eventually([&] { return bus::load_seq_cst(raw.header().wish) == 10; }));
+  bus::compare_and_swap(raw.header().lock, held, lock_word::freed(held));
+  waiter.join();
+  EXPECT_TRUE(lock.holds(mine));
+  EXPECT_EQ(bus::load_seq_cst(raw.header().wish), 0U);
+}
+
+TEST(Lock, AFreeLockIsLeftToWhoWishesIt) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  BusLock hurried(raw.header(), 3, raw.fd());
+  BusLock unlucky(raw.header(), 4, raw.fd());
+  // Each round the wish stands before either of them starts, so only a hurried one that did not
+  // step back is first. One whose rival was kept from running for long may be, now and then.
+  constexpr unsigned kRounds = 50;
+  unsigned went_first = 0;
+  for (unsigned round = 0; round < kRounds; ++round) {
+    bus::store_seq_cst(raw.header().wish, std::uint64_t{5});
+    std::atomic<unsigned> turn{0};
+    std::atomic<bool> rival_runs{false};
+    unsigned turn_of_unlucky = 0;
+    std::jthread rival([&] {
+      rival_runs = true;
+      std::this_thread::sleep_for(std::chrono::microseconds(50));  // the hurried one is there first
+      const std::uint64_t mine = unlucky.acquire();
+      turn_of_unlucky = turn++;
+      bus::store_seq_cst(raw.header().wish, std::uint64_t{0});
+      unlucky.release(mine);
+    });
+    while (!rival_runs) std::this_thread::yield();
+    const std::uint64_t mine = hurried.acquire();
+    ++turn;
+    hurried.release(mine);
+    rival.join();
+    went_first += turn_of_unlucky == 0 ? 1 : 0;
+  }
+  EXPECT_GT(went_first, kRounds / 2);
 }
 
 TEST(Liveness, AReadLockOfAStrangerDoesNotPoseAsAPort) {

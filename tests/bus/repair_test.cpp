@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
+#include <thread>
+
+#include "bus/salvage.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
@@ -115,6 +120,61 @@ TEST_F(Repair, DeliversNothingThatWasNeverSent) {
   expect_traffic();
 }
 
+TEST_F(Repair, DeliversNothingThatWasNeverSentAlsoWhenLastWasSpoiled) {
+  // As above, and the dead writer got as far as the end of its batch. Its records may be torn.
+  const std::uint64_t end = raw_.header().last;
+  const std::uint64_t behind = end + bus::record_bytes(100);
+  const std::uint64_t end_of_batch = behind + bus::record_bytes(100);
+  raw_.ring().record(behind).word = bus::word::frame(behind, 100);
+  raw_.ring().record(behind).number = kFrames + 1;
+  raw_.ring().record(end_of_batch).word = bus::word::empty(end_of_batch);
+  raw_.ring().record(end_of_batch).number = kFrames + 2;
+  raw_.header().last = std::uint64_t{1} << 40U;
+  EXPECT_EQ(repair().frames_kept, kFrames);
+  EXPECT_EQ(read_all(), all_but(kFrames));
+  expect_traffic();
+}
+
+TEST_F(Repair, LeavesOutWhatADeadWriterHadNotCommittedWhereTheEndIsGone) {
+  const std::uint64_t end = raw_.header().last;
+  const std::uint64_t behind = end + bus::record_bytes(100);
+  raw_.ring().record(end).word = 0;  // neither the end
+  raw_.ring().record(behind).word = bus::word::frame(behind, 100);
+  raw_.ring().record(behind).number = kFrames + 1;
+  raw_.header().last = std::uint64_t{1} << 40U;  // nor `last` tells
+  raw_.claim(77, end, end, behind + bus::record_bytes(100) + bus::kTailBytes);
+  EXPECT_EQ(repair().frames_kept, kFrames);
+  EXPECT_EQ(read_all(), all_but(kFrames));
+  expect_traffic();
+}
+
+TEST_F(Repair, TakesNoPayloadForARecord) {
+  // A frame that carries, where a record could begin, what a record of that place begins with.
+  NumberedBatch frames(200);
+  const std::uint64_t end = raw_.header().last;
+  std::vector<std::byte> bytes(200, std::byte{0xff});
+  for (std::size_t offset = bus::kRecordAlign; offset + 16 <= bytes.size();
+       offset += bus::kRecordAlign) {
+    const std::uint64_t fake[2] = {bus::word::frame(end + bus::kRecordHeaderBytes + offset, 64),
+                                   kFrames};
+    std::memcpy(bytes.data() + offset, fake, sizeof fake);
+  }
+  const FrameView disguised(bytes);
+  ASSERT_FALSE(sender_.send({&disguised, 1}).error);
+  ASSERT_FALSE(sender_.send(frames.make(1, kFrames, 1)).error);
+  raw_.ring().record(position_of(50)).word = 0;
+  EXPECT_EQ(repair().frames_kept, kFrames + 1);
+  FrameBatch all(256, 64U << 10U);
+  EXPECT_FALSE(reader_.receive(all).error);
+  std::size_t disguised_seen = 0;
+  for (const FrameView& f : all.frames()) {
+    disguised_seen += std::ranges::equal(f.bytes, disguised.bytes) ? 1U : 0U;
+  }
+  EXPECT_EQ(all.size(), kFrames + 1);
+  EXPECT_EQ(disguised_seen, 1U);
+  EXPECT_TRUE(audit().clean());
+}
+
 TEST_F(Repair, KeepsOutOfTheClaimsOfLivingWriters) {
   const std::uint64_t end = raw_.header().last;
   raw_.claim(sender_.slot(), end, end, end + 4096);
@@ -135,6 +195,162 @@ TEST_F(Repair, GoesOnAfterTheLastNumberWhenNothingSurvived) {
   NumberedBatch frames(200);
   ASSERT_FALSE(sender_.send(frames.make(2, 7, 1)).error);
   EXPECT_EQ(read_all(), std::vector<std::uint32_t>{7});
+}
+
+TEST_F(Repair, FindsTheEndAgainWhenLastIsBeforeFirst) {
+  NumberedBatch frames(200);
+  for (std::uint32_t n = 0; n < 1000; n += 10) {
+    ASSERT_FALSE(sender_.send(frames.make(1, n, 10)).error);
+  }
+  ASSERT_GT(raw_.header().first, 64U);
+  raw_.header().last = raw_.header().first - 64;
+  ASSERT_FALSE(audit().clean());
+  EXPECT_EQ(audit().findings.front().invariant, "I7");
+  EXPECT_TRUE(repair().ring_rebuilt);
+  read_all();
+  expect_traffic();
+}
+
+TEST_F(Repair, BringsTheHeaderBackThroughWhoHadItOpen) {
+  Bus before = Bus::open(bus_.path(), Access::read_write).value();
+  raw_.header().magic = 0;
+  raw_.header().ring_bytes = 1U << 30U;
+  raw_.header().mtu = 9000;
+  raw_.header().inode = 0;
+  EXPECT_FALSE(Bus::open(bus_.path()));
+  EXPECT_TRUE(before.repair());
+  EXPECT_EQ(read_all(), all_but(kFrames));
+  expect_traffic();
+}
+
+TEST_F(Repair, PortsShowAgainWhoTheyAreAndDropClaimsThatAreNotTheirs) {
+  const MacAddress mac = reader_.mac();
+  for (unsigned slot = 0; slot < 2; ++slot) {
+    bus::PortSlot& s = raw_.slot(slot);
+    std::memset(s.name, 'x', sizeof s.name);
+    s.state = 0x77;
+    s.mac = 1;
+    s.flags = 0;
+    raw_.claim(slot, 32, 32, 8000);
+  }
+  EXPECT_TRUE(sender_.is_up()) << "what a peer writes takes no port down";
+  EXPECT_EQ(reader_.mac(), mac) << "nor does it change its address";
+  EXPECT_FALSE(audit().clean());
+  repair();
+  EXPECT_EQ(sender_.send({}).taken, 0U);  // any call does
+  EXPECT_EQ(read_all(), all_but(kFrames));
+  expect_traffic();
+  const BusInfo info = bus_.info();
+  ASSERT_EQ(info.ports.size(), 2U);
+  EXPECT_EQ(info.ports[0].name, "sender");
+  EXPECT_EQ(info.ports[1].name, "reader");
+  EXPECT_EQ(info.ports[1].mac, mac);
+  for (const PortInfo& port : info.ports) {
+    EXPECT_TRUE(port.up);
+    EXPECT_FALSE(port.claim_bytes) << port.name;
+  }
+}
+
+/// The last position at which anything may stand (Ring::fits_alignment).
+constexpr std::uint64_t kEndOfPositions =
+    (UINT64_MAX - 2 * bus::kMaxRingBytes) & ~std::uint64_t{bus::kRecordAlign - 1};
+
+TEST_F(Repair, KeepsTheFramesWhereTheyAreWhenLastPointsToWherePositionsEnd) {
+  const std::uint64_t last = raw_.header().last;
+  for (const std::uint64_t scribble :
+       {kEndOfPositions, kEndOfPositions - 4096, std::uint64_t{1} << 63U}) {
+    raw_.header().last = scribble;
+    EXPECT_EQ(repair().frames_kept, kFrames);
+    EXPECT_LT(raw_.header().last, last + 4096);
+  }
+  EXPECT_EQ(read_all(), all_but(kFrames));
+  expect_traffic();
+}
+
+TEST_F(Repair, BeginsWherePositionsAreNotUsedUpWhenNothingSurvivedAndLastPointsToTheirEnd) {
+  std::memset(raw_.ring().payload(0) - bus::kRecordHeaderBytes, 0x5a, raw_.ring().bytes());
+  for (std::uint64_t* word : {&raw_.header().first, &raw_.header().last}) *word = kEndOfPositions;
+  repair();
+  EXPECT_LT(raw_.header().last, 1ULL << 40U);
+  EXPECT_TRUE(read_all().empty());
+  NumberedBatch frames(200);
+  for (std::uint32_t n = 0; n < 10'000; n += 10) {  // many laps
+    ASSERT_FALSE(sender_.send(frames.make(1, n, 10)).error) << n;
+    ASSERT_EQ(read_all().size(), 10U);
+  }
+  EXPECT_TRUE(audit().clean());
+}
+
+TEST_F(Repair, FindsTheFramesAlsoWhenFirstAndLastAreOffByMoreThanAFramesWordKnows) {
+  raw_.header().first += 5ULL << 50U;  // its word still names it
+  raw_.header().last = 12345;
+  EXPECT_EQ(repair().frames_kept, kFrames);
+  EXPECT_LT(raw_.header().last, 1ULL << 40U);
+  EXPECT_EQ(read_all(), all_but(kFrames));
+  expect_traffic();
+}
+
+/// A ring full of frames of 64 bytes; every `spoiled`th has no header any more, and `last` is lost.
+class LargeRepair : public testing::Test {
+ protected:
+  static constexpr std::size_t kFrameBytes = 64;
+  LargeRepair() : frames_(kFrameBytes) { frames_.fix_size(kFrameBytes); }
+  void fill_and_spoil(std::uint64_t spoiled) {
+    const std::uint64_t count = raw_.ring().bytes() / bus::record_bytes(kFrameBytes) + 1000;
+    for (; sent_ < count; sent_ += 16) {
+      ASSERT_FALSE(sender_.send(frames_.make(1, sent_, 16)).error);
+    }
+    std::uint64_t p = raw_.header().first;
+    for (std::uint64_t n = 1, step = 1; step != 0; p += step, ++n) {
+      step = raw_.ring().step(raw_.ring().word_at(p), p);
+      if (step != 0 && n % spoiled == 0) raw_.ring().record(p).word = 0;
+    }
+    raw_.header().last = 12345;
+  }
+  Result<RepairReport> repair() {
+    return Bus::open(bus_.path(), Access::read_write).value().repair();
+  }
+
+  TempBus bus_{BusOptions{.ring_bytes = 128U << 20U}};
+  RawBus raw_{bus_.path()};
+  Port sender_ = port_on(bus_.path(), {.name = "sender"});
+  NumberedBatch frames_;
+  std::uint32_t sent_ = 0;
+};
+
+TEST_F(LargeRepair, KeepsTheLockFromASenderThatWaitsAllTheTime) {
+  fill_and_spoil(1000);
+  std::atomic<bool> done = false;
+  std::jthread waits([&] {
+    while (!done) static_cast<void>(sender_.send(frames_.make(1, sent_, 1)));
+  });
+  const auto report = repair();
+  done = true;
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_TRUE(report->ring_rebuilt);
+  waits.join();
+  EXPECT_GT(report->frames_kept, raw_.ring().bytes() / bus::record_bytes(kFrameBytes) * 99 / 100);
+  EXPECT_FALSE(sender_.send(frames_.make(1, sent_, 1)).error);
+  EXPECT_TRUE(is_clean(bus_.audit()));
+}
+
+TEST_F(LargeRepair, OfARingInMorePiecesThanItCountsKeepsTheNewest) {
+  fill_and_spoil(2);
+  const auto report = repair();
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_GE(report->frames_kept, bus::kMostRuns / 2);
+  EXPECT_LE(report->frames_kept, bus::kMostRuns);
+  Port late = port_on(bus_.path(), {.start = Start::oldest});
+  FrameBatch batch;
+  std::uint32_t newest = 0;
+  do {
+    batch.clear();
+    ASSERT_FALSE(late.receive(batch).error);
+    for (const FrameView& f : batch.frames()) newest = check_numbered(f)->sequence;
+  } while (!batch.empty());
+  EXPECT_GE(newest + 2, sent_);
+  EXPECT_FALSE(sender_.send(frames_.make(1, sent_, 1)).error);
+  EXPECT_TRUE(is_clean(bus_.audit()));
 }
 
 TEST_F(Repair, LeavesASoundBusAlone) {

@@ -211,6 +211,27 @@ TEST(Ring, ARecordThatIsNoFrameIsCountedAsCorruptAndTheReaderGoesOnAtTheEnd) {
   EXPECT_EQ(rig.read_all(2), 3U);
 }
 
+TEST(Ring, ARecordWhoseLengthDoesNotFitTheBusIsCorruptToReadersAndToTheWriter) {
+  const RingRig any;
+  const std::uint64_t ring = any.raw.ring().bytes();
+  const std::uint32_t most = any.raw.ring().max_frame();
+  for (const std::uint64_t word :
+       {bus::word::frame(0, bus::kMinFrameBytes - 1), bus::word::frame(0, most + 1),
+        bus::word::frame(0, 65562), bus::word::pad(0, 16), bus::word::pad(0, 0),
+        bus::word::pad(0, ring), bus::word::pad(0, 2 * ring)}) {
+    RingRig rig;
+    EXPECT_EQ(rig.raw.ring().step(word, 0), 0U) << std::hex << word;
+    ASSERT_EQ(rig.append_one(200), AppendStatus::done);
+    rig.raw.ring().record(0).word = word;
+    FrameBatch batch;
+    EXPECT_EQ(rig.reader.read(batch, rig.tally), ReadStatus::corrupt) << std::hex << word;
+    EXPECT_TRUE(batch.empty()) << std::hex << word;
+    EXPECT_FALSE(rig.clean()) << std::hex << word;
+    rig.raw.header().last = 0;  // then the way to the end of the chain leads over it
+    EXPECT_EQ(rig.append_one(200), AppendStatus::corrupt) << std::hex << word;
+  }
+}
+
 TEST(Ring, AFrameNumberThatSkipsIsCorrupt) {
   RingRig rig;
   ASSERT_EQ(rig.append_one(200), AppendStatus::done);

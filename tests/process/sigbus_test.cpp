@@ -1,8 +1,11 @@
 // A bus that is truncated below those who have it mapped.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+#include <optional>
 
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
@@ -66,6 +69,34 @@ TEST(Truncation, AReceiverSaysBusLostToItsCallerInsteadOfLooping) {
   EXPECT_EQ(child.wait(), 0);
 }
 
+/// Which bus a fault was in must not depend on the order in which they were mapped, nor on where.
+TEST(Truncation, OfOneBusOfSeveralInAProcessLeavesTheOthersAlone) {
+  const TempBus gone(small_ring());
+  const TempBus above(small_ring());
+  const TempBus lost(small_ring());
+  const TempBus large({.ring_bytes = 1U << 20U});
+  Child child([&] {
+    no_core();
+    alarm(30);  // zeros in the wrong place would let it fault for ever
+    if (!install_sigbus_guard()) return 1;
+    Port port_above = port_on(above.path());
+    auto port_gone = std::make_optional(port_on(gone.path()));
+    Port port_lost = port_on(lost.path());
+    port_gone.reset();
+    // It does not fit where that was, and so is below, but takes its place in the list.
+    Port port_below = port_on(large.path());
+    if (truncate(lost.path().c_str(), 0) != 0) return 2;
+    NumberedBatch frames(60);
+    if (port_lost.send(frames.make(0, 0, 1)).error != Errc::bus_lost) return 3;
+    for (Port* port : {&port_above, &port_below}) {
+      FrameBatch in;
+      if (port->send(frames.make(0, 0, 1)).error || port->receive(in).error) return 4;
+    }
+    return 0;
+  });
+  EXPECT_EQ(child.wait(), 0) << "3 the truncated bus was not lost, 4 another one was";
+}
+
 volatile sig_atomic_t older_ran = 0;
 
 TEST(Truncation, FaultsOutsideOfAnyBusStillReachTheHandlerThatWasThereBefore) {
@@ -84,6 +115,24 @@ TEST(Truncation, FaultsOutsideOfAnyBusStillReachTheHandlerThatWasThereBefore) {
     return 1;
   });
   EXPECT_EQ(child.wait(), 42);
+}
+
+TEST(Truncation, AnOlderHandlerThatAsksForTheAddressGetsIt) {
+  static const void* volatile fault = nullptr;
+  const TempDir dir;
+  Child child([&] {
+    const int fd = ::open(dir.file("plain").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    auto* page = static_cast<char*>(mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd, 0));
+    struct sigaction older{};
+    older.sa_flags = SA_SIGINFO;
+    older.sa_sigaction = [](int, siginfo_t* info, void*) { _exit(info->si_addr == fault ? 7 : 8); };
+    sigaction(SIGBUS, &older, nullptr);
+    install_sigbus_guard();
+    fault = page + 100;
+    return static_cast<int>(
+        *static_cast<volatile char*>(page + 100));  // behind the end of the file
+  });
+  EXPECT_EQ(child.wait(), 7);
 }
 
 TEST(Truncation, WithoutAnOlderHandlerAFaultOutsideOfAnyBusEndsTheProcessAsEver) {

@@ -1,11 +1,17 @@
 // Several writers and readers on a tiny ring: every listener hears every frame that it does not
 // count as lost, whole, once, in the order of the bus and of its sender.
+//
+// A long run: SHMIF_SOAK_FRAMES=10000000000 SHMIF_SOAK_LARGEST=150 soak_test. It prints how far it
+// is once a minute. With SHMIF_SOAK_RING=4194304 the ring is larger, and less is lost.
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
-#include <limits>
+#include <cstdlib>
+#include <string>
 
+#include "bus/layout.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/temp_bus.hpp"
@@ -15,6 +21,20 @@ namespace {
 
 constexpr unsigned kWriters = 3;
 constexpr unsigned kReaders = 2;
+
+/// How much, from the environment or as CI does it.
+std::uint64_t setting(const char* name, std::uint64_t otherwise) {
+  const char* given = std::getenv(name);
+  return given != nullptr ? std::strtoull(given, nullptr, 0) : otherwise;
+}
+struct Plan {
+  /// Frames that are sent, and frames that are heard in all, before the writers stop.
+  std::uint64_t frames = setting("SHMIF_SOAK_FRAMES", kSanitized ? 500'000 : 10'000'000);
+  std::chrono::seconds at_least{setting("SHMIF_SOAK_SECONDS", kSanitized ? 0 : 30)};
+  std::chrono::seconds at_most{std::getenv("SHMIF_SOAK_FRAMES") != nullptr ? 24 * 3600 : 120};
+  std::uint64_t ring_bytes = setting("SHMIF_SOAK_RING", bus::kMinRingBytes);
+  std::size_t largest_frame = setting("SHMIF_SOAK_LARGEST", 1522);
+};
 
 struct ReaderReport {
   std::atomic<std::uint64_t> heard{0};
@@ -34,22 +54,27 @@ struct Rig {
   std::array<ReaderReport, kReaders> readers;
 };
 
-/// Sends until the readers have heard enough, at least `least` frames and at most `most`.
-int write_frames(const std::string& path, Rig& rig, unsigned sender, std::uint32_t least,
-                 std::uint32_t most) {
+/// Sends until the readers have heard enough.
+int write_frames(const std::string& path, Rig& rig, unsigned sender, const Plan& plan) {
   Port port = port_on(path, {.name = "writer" + std::to_string(sender)});
-  NumberedBatch batch(port.max_frame_bytes());
+  NumberedBatch batch(plan.largest_frame);
   ++rig.ready;
   while (!rig.go) std::this_thread::yield();
-  std::uint32_t sequence = 0;
-  while (sequence < least || (!rig.enough && sequence < most)) {
+  std::uint64_t sequence = 0;  // a frame carries its low 32 bits
+  while (!rig.enough) {
     const std::size_t count = 1 + (sequence * 7 + sender) % NumberedBatch::kMax;
-    const SendResult sent = port.send(batch.make(sender, sequence, count));
+    const SendResult sent =
+        port.send(batch.make(sender, static_cast<std::uint32_t>(sequence), count));
     if (sent.error || sent.taken != count) return 1;
-    sequence += static_cast<std::uint32_t>(count);
+    sequence += count;
   }
   rig.sent += sequence;
   return 0;
+}
+
+/// The sequence number nearest behind `latest` whose low bits a frame carries.
+std::int64_t unfold(std::uint32_t low, std::int64_t latest) {
+  return latest + static_cast<std::int32_t>(low - static_cast<std::uint32_t>(latest));
 }
 
 int read_frames(const std::string& path, Rig& rig, ReaderReport& report, bool by_newest) {
@@ -78,8 +103,10 @@ int read_frames(const std::string& path, Rig& rig, ReaderReport& report, bool by
         ++report.torn;
         continue;
       }
-      if (n->sequence <= latest.at(n->sender)) ++report.out_of_order;
-      latest.at(n->sender) = n->sequence;
+      std::int64_t& before = latest.at(n->sender);
+      const std::int64_t sequence = unfold(n->sequence, before);
+      if (sequence <= before) ++report.out_of_order;
+      before = sequence;
     }
   }
   const PortCounters c = port.counters();
@@ -96,11 +123,27 @@ std::uint64_t heard_by_all(const Rig& rig) {
   return sum;
 }
 
+/// Waits until the plan is fulfilled, and tells how far it is once a minute.
+void watch(const TempBus& bus, const Rig& rig, const Plan& plan) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point begin = Clock::now();
+  Clock::time_point told = begin;
+  for (Clock::time_point now = begin; now - begin < plan.at_most; now = Clock::now()) {
+    const std::uint64_t heard = std::min(heard_by_all(rig), bus.info().frames);
+    if (heard >= plan.frames && now - begin >= plan.at_least) return;
+    if (now - told >= std::chrono::minutes(1)) {
+      told = now;
+      std::printf("%.3f of %.3f G frames\n", static_cast<double>(heard) * 1e-9,
+                  static_cast<double>(plan.frames) * 1e-9);
+      std::fflush(stdout);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+}
+
 TEST(Soak, TenMillionFramesOfEverySizeReachEveryListenerInOrderWholeAndOnceOrAreCountedAsLost) {
-  constexpr std::uint64_t kTarget = kSanitized ? 500'000 : 10'000'000;
-  constexpr std::uint32_t kLeast = kTarget / kWriters + 1;
-  constexpr std::uint32_t kMost = 15 * kLeast;  // about a minute
-  const TempBus bus(small_ring());
+  const Plan plan;
+  const TempBus bus(BusOptions{.ring_bytes = plan.ring_bytes});
   const Shared<Rig> rig;
   std::vector<Child> readers;
   std::vector<Child> writers;
@@ -108,18 +151,19 @@ TEST(Soak, TenMillionFramesOfEverySizeReachEveryListenerInOrderWholeAndOnceOrAre
     readers.emplace_back([&] { return read_frames(bus.path(), *rig, rig->readers.at(r), r == 1); });
   }
   for (unsigned w = 0; w < kWriters; ++w) {
-    writers.emplace_back([&] { return write_frames(bus.path(), *rig, w, kLeast, kMost); });
+    writers.emplace_back([&] { return write_frames(bus.path(), *rig, w, plan); });
   }
   ASSERT_TRUE(eventually([&] { return rig->ready == kReaders + kWriters; }));
   rig->go = true;
-  eventually([&] { return heard_by_all(*rig) >= kTarget; }, std::chrono::seconds(45));
+  watch(bus, *rig, plan);
   rig->enough = true;
   for (Child& w : writers) EXPECT_EQ(w.wait(), 0);
   rig->done = true;
   for (Child& r : readers) EXPECT_EQ(r.wait(), 0);
 
   const std::uint64_t total = rig->sent;
-  EXPECT_GE(total, kTarget);
+  EXPECT_GE(total, plan.frames);
+  EXPECT_GE(heard_by_all(*rig), plan.frames);
   EXPECT_EQ(bus.info().frames, total);
   EXPECT_TRUE(is_clean(bus.audit()));
   for (const ReaderReport& report : rig->readers) {

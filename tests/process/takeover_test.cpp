@@ -64,93 +64,109 @@ class Checker {
   std::array<std::int64_t, 256> latest_{};
 };
 
-struct Senders {
-  std::atomic<bool> stop{false};
-  std::array<std::atomic<std::uint64_t>, 256> sent{};
-};
+/// A bus of the least size, senders in processes of their own, and one in this process that keeps
+/// on sending whatever becomes of them. Its frames are of sender 0.
+class FlatOut : public testing::Test {
+ protected:
+  Child start_sender(unsigned number) const {
+    return Child([this, number] {
+      return send_flat_out(bus.path(), number, shared->sent.at(number), shared->stop);
+    });
+  }
+  std::uint64_t sent_by(unsigned number) const { return shared->sent.at(number); }
+  /// Result: the exit code of `sender`, which goes on and is asked to end.
+  int let_end(Child& sender) const {
+    sender.resume();
+    shared->stop = true;
+    return sender.wait();
+  }
+  void send_steadily(std::uint32_t count) {
+    const SendResult result = steady.send(frames.make(0, sequence, count));
+    ASSERT_FALSE(result.error) << result.error.message();
+    sequence += count;
+  }
+  void expect_clean_without_claims() const {
+    for (const PortInfo& p : bus.info().ports) EXPECT_FALSE(p.claim_bytes) << p.name;
+    EXPECT_TRUE(is_clean(bus.audit()));
+  }
 
-TEST(Kill, SendersKilledAtAnyMomentCostTheOthersNothing) {
+  const TempBus bus{small_ring()};
+  Port steady = port_on(bus.path(), {.name = "steady"});
+  std::uint32_t sequence = 0;  ///< of the next steady frame
+
+ private:
+  struct Senders {
+    std::atomic<bool> stop{false};
+    std::array<std::atomic<std::uint64_t>, 256> sent{};
+  };
+  const Shared<Senders> shared;
+  NumberedBatch frames{steady.max_frame_bytes()};
+};
+using Kill = FlatOut;
+using Stop = FlatOut;
+
+TEST_F(Kill, SendersKilledAtAnyMomentCostTheOthersNothing) {
   constexpr unsigned kRounds = kSanitized ? 20 : 120;
   constexpr unsigned kMostRounds = 240;  // until one was killed in the middle of a batch
   std::mt19937 random(4711);
-  const TempBus bus(small_ring());
-  const Shared<Senders> senders;
   Checker checker(bus.path());
-  Port steady = port_on(bus.path(), {.name = "steady"});
-  NumberedBatch frames(steady.max_frame_bytes());
-  std::uint32_t sequence = 0;
   const auto none_yet = [&] {
     const BusInfo info = bus.info();
     return info.takeovers_dead + info.takeovers_living == 0;
   };
   for (unsigned round = 1; round <= kRounds || (round <= kMostRounds && none_yet()); ++round) {
     SCOPED_TRACE("round " + std::to_string(round));
-    Child sender(
-        [&] { return send_flat_out(bus.path(), round, senders->sent.at(round), senders->stop); });
-    ASSERT_TRUE(eventually([&] { return senders->sent.at(round) > 0; }));
+    Child sender = start_sender(round);
+    ASSERT_TRUE(eventually([&] { return sent_by(round) > 0; }));
     for (auto spins = random() % 10000; spins > 0; --spins) bus::cpu_relax();
     sender.kill_and_wait();
     checker.read();
     for (unsigned i = 0; i < 40; ++i) {  // a lap or more
-      const SendResult result = steady.send(frames.make(0, sequence, 4));
-      ASSERT_FALSE(result.error) << result.error.message();
-      sequence += 4;
+      ASSERT_NO_FATAL_FAILURE(send_steadily(4));
       checker.read();
     }
     ASSERT_EQ(checker.latest(0), sequence - 1);
   }
   const BusInfo info = bus.info();
   EXPECT_GT(info.takeovers_dead + info.takeovers_living, 0U) << "none was killed in a batch";
-  for (const PortInfo& p : info.ports) EXPECT_FALSE(p.claim_bytes) << p.name;
-  EXPECT_TRUE(is_clean(bus.audit()));
+  expect_clean_without_claims();
   EXPECT_EQ(passed(checker.port().counters()), info.frames);
 }
 
-TEST(Stop, ASenderStoppedWhileItSendsFlatOutDoesNotHoldUpTheOthersAndTearsNothingWhenItGoesOn) {
+TEST_F(Stop, ASenderStoppedWhileItSendsFlatOutDoesNotHoldUpTheOthersAndTearsNothingWhenItGoesOn) {
   constexpr unsigned kRounds = kSanitized ? 10 : 40;
   constexpr unsigned kMostRounds = 1000;  // until it was stopped in the middle of a batch
   std::mt19937 random(815);
-  const TempBus bus(small_ring());
-  const Shared<Senders> senders;
   Checker checker(bus.path());
-  Port steady = port_on(bus.path(), {.name = "steady"});
-  NumberedBatch frames(steady.max_frame_bytes());
-  std::uint32_t sequence = 0;
   unsigned held_the_lock = 0;
-  Child sender([&] { return send_flat_out(bus.path(), 1, senders->sent.at(1), senders->stop); });
+  Child sender = start_sender(1);
   for (unsigned round = 0; round < kRounds || (round < kMostRounds && held_the_lock == 0);
        ++round) {
     SCOPED_TRACE("round " + std::to_string(round));
-    const std::uint64_t before = senders->sent.at(1);
-    ASSERT_TRUE(eventually([&] { return senders->sent.at(1) > before + random() % 500; }));
+    const std::uint64_t before = sent_by(1);
+    ASSERT_TRUE(eventually([&] { return sent_by(1) > before + random() % 500; }));
     sender.stop();
     held_the_lock += bus.info().lock_holder ? 1U : 0U;
     for (unsigned i = 0; i < 200; ++i) {  // several laps
-      ASSERT_FALSE(steady.send(frames.make(0, sequence, 4)).error);
-      sequence += 4;
+      ASSERT_NO_FATAL_FAILURE(send_steadily(4));
       checker.read();
     }
     ASSERT_EQ(checker.latest(0), sequence - 1) << "heard while the other was stopped";
     ASSERT_TRUE(is_clean(bus.audit()));
     sender.resume();
   }
-  senders->stop = true;
-  EXPECT_EQ(sender.wait(), 0);
+  EXPECT_EQ(let_end(sender), 0);
   checker.read();
   const BusInfo info = bus.info();
   EXPECT_GT(held_the_lock, 0U) << "never stopped in the middle of a batch";
   EXPECT_GT(info.takeovers_living, 0U);
-  EXPECT_EQ(info.frames, sequence + senders->sent.at(1)) << "each was sent exactly once";
+  EXPECT_EQ(info.frames, sequence + sent_by(1)) << "each was sent exactly once";
   EXPECT_EQ(passed(checker.port().counters()), info.frames);
   EXPECT_TRUE(is_clean(bus.audit()));
 }
 
-TEST(Stop, TheClaimOfAStoppedSenderIsShownAndGoesAwayWhenItGoesOn) {
-  const TempBus bus(small_ring());
-  const Shared<Senders> senders;
-  Port steady = port_on(bus.path(), {.name = "steady"});
-  NumberedBatch frames(steady.max_frame_bytes());
-  Child sender([&] { return send_flat_out(bus.path(), 1, senders->sent.at(1), senders->stop); });
+TEST_F(Stop, TheClaimOfAStoppedSenderIsShownAndGoesAwayWhenItGoesOn) {
+  Child sender = start_sender(1);
   const auto claims = [&] {
     std::uint64_t bytes = 0;
     for (const PortInfo& p : bus.info().ports) bytes += p.claim_bytes.value_or(0);
@@ -158,42 +174,32 @@ TEST(Stop, TheClaimOfAStoppedSenderIsShownAndGoesAwayWhenItGoesOn) {
   };
   bool caught = false;
   for (unsigned tries = 0; tries < 2000 && !caught; ++tries) {
-    const std::uint64_t before = senders->sent.at(1);
-    ASSERT_TRUE(eventually([&] { return senders->sent.at(1) > before; }));
+    const std::uint64_t before = sent_by(1);
+    ASSERT_TRUE(eventually([&] { return sent_by(1) > before; }));
     sender.stop();
     if (bus.info().lock_holder) {
-      ASSERT_FALSE(steady.send(frames.make(0, tries, 1)).error);  // takes the lock over
+      ASSERT_NO_FATAL_FAILURE(send_steadily(1));  // takes the lock over
       caught = claims() != 0;
     }
     if (!caught) sender.resume();
   }
   ASSERT_TRUE(caught) << "never stopped with a claim";
   EXPECT_LE(claims(), (64U << 10U) / 4);
-  sender.resume();
-  senders->stop = true;
-  EXPECT_EQ(sender.wait(), 0);
+  EXPECT_EQ(let_end(sender), 0);
   EXPECT_EQ(claims(), 0U);
   EXPECT_TRUE(is_clean(bus.audit()));
 }
 
-TEST(Kill, AStoppedSenderThatIsThenKilledLeavesNoClaim) {
-  const TempBus bus(small_ring());
-  const Shared<Senders> senders;
-  Port steady = port_on(bus.path(), {.name = "steady"});
-  NumberedBatch frames(steady.max_frame_bytes());
+TEST_F(Kill, AStoppedSenderThatIsThenKilledLeavesNoClaim) {
   for (unsigned round = 1; round <= 10; ++round) {
-    Child sender(
-        [&] { return send_flat_out(bus.path(), round, senders->sent.at(round), senders->stop); });
-    ASSERT_TRUE(eventually([&] { return senders->sent.at(round) > 0; }));
+    Child sender = start_sender(round);
+    ASSERT_TRUE(eventually([&] { return sent_by(round) > 0; }));
     sender.stop();
-    ASSERT_FALSE(steady.send(frames.make(0, round, 1)).error);
+    ASSERT_NO_FATAL_FAILURE(send_steadily(1));
     sender.kill_and_wait();
-    for (std::uint32_t i = 0; i < 100; ++i) {
-      ASSERT_FALSE(steady.send(frames.make(0, i, 8)).error);
-    }
+    for (unsigned i = 0; i < 100; ++i) ASSERT_NO_FATAL_FAILURE(send_steadily(8));
   }
-  for (const PortInfo& p : bus.info().ports) EXPECT_FALSE(p.claim_bytes) << p.name;
-  EXPECT_TRUE(is_clean(bus.audit()));
+  expect_clean_without_claims();
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -26,7 +25,6 @@ constexpr auto kForEver = std::chrono::nanoseconds::max();
 
 struct Progress {
   std::array<std::atomic<std::uint64_t>, 2> rounds{};
-  std::atomic<int> ready{0};
 };
 
 /// Waits until both sides are done, as long as they get on. Result: false when they stand still.
@@ -77,6 +75,18 @@ int play_on_futex(const std::string& path, Progress& progress, unsigned side,
     ++progress.rounds.at(side);
   }
   return 0;
+}
+
+TEST(Wakeup, ANewEpochEndsAWaitAlthoughNoFrameCame) {
+  const TempBus bus(small_ring());
+  const RawBus raw(bus.path());
+  Port port = port_on(bus.path());
+  bus::fetch_add(raw.header().epoch, std::uint64_t{1});  // as by a repair
+  // It would else look for a frame again and again, for as long as it may wait.
+  EXPECT_TRUE(port.wait(std::chrono::hours(1)));
+  FrameBatch batch;
+  EXPECT_FALSE(port.receive(batch).error);
+  EXPECT_FALSE(port.wait(std::chrono::milliseconds(1))) << "it is new once";
 }
 
 TEST(Wakeup, NoneIsLostInManyRoundsOfPingPongBetweenProcessesThatSleepOnTheFutex) {
@@ -145,83 +155,6 @@ TEST(Wakeup, NoneIsLostWhenAFrameComesJustWhileThePortFallsAsleep) {
   EXPECT_TRUE(finish(*progress, rounds)) << progress->rounds[0] << " " << progress->rounds[1];
 }
 
-/// The same through a descriptor, polled without the time-out that prepare_wait() gives.
-int play_on_descriptor(const std::string& path, Progress& progress, unsigned side,
-                       std::uint64_t rounds, bool expect_fallback) {
-  Port port = port_on(path, {.name = "side" + std::to_string(side)});
-  const int fd = port.descriptor();
-  if (fd < 0) return 1;
-  if (expect_fallback != static_cast<bool>(port.descriptor_error())) return 2;
-  NumberedBatch frames(60);
-  FrameBatch in;
-  std::uint64_t heard = 0;
-  ++progress.ready;
-  while (progress.ready < 2) std::this_thread::yield();
-  for (std::uint64_t round = 0; round < rounds; ++round) {
-    if (round % 2 == side) {
-      if (port.send(frames.make(side, static_cast<std::uint32_t>(round), 1)).error) return 3;
-    } else {
-      while (heard < (round + 1 + side) / 2) {
-        if (!port.prepare_wait().ready) {
-          pollfd p{.fd = fd, .events = POLLIN, .revents = 0};
-          poll(&p, 1, -1);
-        }
-        port.finish_wait();
-        in.clear();
-        if (port.receive(in).error) return 4;
-        heard += in.size();
-      }
-    }
-    ++progress.rounds.at(side);
-  }
-  return 0;
-}
-
-TEST(Wakeup, NoneIsLostBetweenProcessesThatPollAnInotifyDescriptor) {
-  const std::uint64_t rounds = kSanitized ? 500 : 20'000;
-  const TempBus bus(small_ring());
-  const Shared<Progress> progress;
-  Child a([&] { return play_on_descriptor(bus.path(), *progress, 0, rounds, false); });
-  Child b([&] { return play_on_descriptor(bus.path(), *progress, 1, rounds, false); });
-  EXPECT_TRUE(finish(*progress, rounds)) << progress->rounds[0] << " " << progress->rounds[1];
-  EXPECT_EQ(a.wait(), 0);
-  EXPECT_EQ(b.wait(), 0);
-}
-
-/// Enters a user namespace in which no inotify instance is to be had.
-bool exhaust_inotify() {
-  const std::string uid_map = "0 " + std::to_string(geteuid()) + " 1";
-  if (unshare(CLONE_NEWUSER) != 0) return false;
-  std::ofstream("/proc/self/setgroups") << "deny";
-  std::ofstream("/proc/self/uid_map") << uid_map;
-  std::ofstream limit("/proc/sys/user/max_inotify_instances");
-  limit << "0" << std::flush;
-  return limit.good();
-}
-
-TEST(Wakeup, WithoutAnInotifyInstanceAHelperThreadWakesTheDescriptorAndNoWakeupIsLost) {
-  if (Child([] { return exhaust_inotify() ? 0 : 1; }).wait() != 0) {
-    GTEST_SKIP() << (kSanitized ? "no user namespaces under sanitizers that keep a thread"
-                                : "user namespaces cannot be made here");
-  }
-  const std::uint64_t rounds = kSanitized ? 500 : 20'000;
-  const TempBus bus(small_ring());
-  const Shared<Progress> progress;
-  const auto play = [&](unsigned side) {
-    if (!exhaust_inotify()) return 9;
-    return play_on_descriptor(bus.path(), *progress, side, rounds, true);
-  };
-  Child a([&] { return play(0); });
-  Child b([&] { return play(1); });
-  EXPECT_TRUE(finish(*progress, rounds)) << progress->rounds[0] << " " << progress->rounds[1];
-  EXPECT_EQ(a.wait(), 0);
-  EXPECT_EQ(b.wait(), 0);
-}
-
-bool bit(const std::uint64_t* bits, unsigned slot) {
-  return (bus::load_seq_cst(bits[slot / 64]) >> (slot % 64) & 1U) != 0;
-}
-
 TEST(Wakeup, APortThatHasSleptDeeplyForALongTimeIsWokenByTheFirstFrame) {
   const TempBus bus(small_ring());
   const RawBus raw(bus.path());
@@ -231,43 +164,17 @@ TEST(Wakeup, APortThatHasSleptDeeplyForALongTimeIsWokenByTheFirstFrame) {
   for (std::uint32_t round = 0; round < 2; ++round) {
     std::atomic<bool> woken{false};
     std::jthread thread([&] { woken = sleeper.wait(kForEver); });
-    ASSERT_TRUE(eventually([&] { return bit(raw.header().deep_sleepers, sleeper.slot()); }));
+    ASSERT_TRUE(eventually([&] { return is_set(raw.header().deep_sleepers, sleeper.slot()); }));
     EXPECT_FALSE(sender.send(frames.make(0, round, 1)).error);
     thread.join();
     EXPECT_TRUE(woken);
     FrameBatch in;
     EXPECT_EQ(sleeper.receive(in).frames, 1U);
-    EXPECT_FALSE(bit(raw.header().deep_sleepers, sleeper.slot()));
-    EXPECT_FALSE(bit(raw.header().sleepers, sleeper.slot()));
+    EXPECT_FALSE(is_set(raw.header().deep_sleepers, sleeper.slot()));
+    EXPECT_FALSE(is_set(raw.header().sleepers, sleeper.slot()));
   }
   EXPECT_GE(sleeper.counters().wakeups, 2U);
   EXPECT_EQ(sender.counters().doorbells, 2U);
-}
-
-TEST(Wakeup, APollingPortThatHasSleptDeeplyIsWokenByTheFirstFrame) {
-  const TempBus bus(small_ring());
-  const RawBus raw(bus.path());
-  Port sender = port_on(bus.path());
-  Port sleeper = port_on(bus.path());
-  const int fd = sleeper.descriptor();
-  ASSERT_GE(fd, 0);
-  std::atomic<bool> ready{false};
-  std::jthread thread([&] {
-    for (;;) {
-      const WaitHint hint = sleeper.prepare_wait();
-      if (hint.ready) break;
-      pollfd p{.fd = fd, .events = POLLIN, .revents = 0};
-      const bool deep = hint.at_most == kForEver;
-      poll(&p, 1, deep ? -1 : 50);
-      sleeper.finish_wait();
-    }
-    ready = true;
-  });
-  ASSERT_TRUE(eventually([&] { return bit(raw.header().deep_sleepers, sleeper.slot()); }));
-  NumberedBatch frames(60);
-  EXPECT_FALSE(sender.send(frames.make(0, 0, 1)).error);
-  thread.join();
-  EXPECT_TRUE(ready);
 }
 
 TEST(Wakeup, AFrameWhoseSenderDiedBeforeItRangIsNoticedAllTheSame) {
@@ -276,7 +183,7 @@ TEST(Wakeup, AFrameWhoseSenderDiedBeforeItRangIsNoticedAllTheSame) {
   Port sleeper = port_on(bus.path());
   std::atomic<bool> woken{false};
   std::jthread thread([&] { woken = sleeper.wait(kForEver); });
-  ASSERT_TRUE(eventually([&] { return bit(raw.header().sleepers, sleeper.slot()); }));
+  ASSERT_TRUE(eventually([&] { return is_set(raw.header().sleepers, sleeper.slot()); }));
   // A commit, and no bell. The sleeper was idle for less than a second, so it looks up.
   bus::BusLock lock(raw.header(), 200, raw.fd());
   bus::RingWriter writer(raw.ring(), 200, 1);
@@ -299,9 +206,9 @@ TEST(Wakeup, NobodySleepsDeeplyWhileTheLockIsHeld) {
   const std::uint64_t held = raw.lock_as(sleeper.slot());
   std::jthread thread([&] { sleeper.wait(kForEver); });
   std::this_thread::sleep_for(milliseconds(1300));  // idle for more than a second
-  EXPECT_FALSE(bit(raw.header().deep_sleepers, sleeper.slot()));
+  EXPECT_FALSE(is_set(raw.header().deep_sleepers, sleeper.slot()));
   bus::compare_and_swap(raw.header().lock, held, bus::lock_word::freed(held));
-  EXPECT_TRUE(eventually([&] { return bit(raw.header().deep_sleepers, sleeper.slot()); }));
+  EXPECT_TRUE(eventually([&] { return is_set(raw.header().deep_sleepers, sleeper.slot()); }));
   sleeper.interrupt();
 }
 
@@ -316,7 +223,7 @@ TEST(Wakeup, AFrameForOneOfManySleepersWakesThatOneAlone) {
   for (Port& p : ports) threads.emplace_back([&p] { p.wait(kForEver); });
   ASSERT_TRUE(eventually([&] {
     return std::ranges::all_of(
-        ports, [&](const Port& p) { return bit(raw.header().deep_sleepers, p.slot()); });
+        ports, [&](const Port& p) { return is_set(raw.header().deep_sleepers, p.slot()); });
   }));
   NumberedBatch frames(60);
   EXPECT_FALSE(sender.send(frames.make(0, 0, 1, ports[3].mac())).error);
@@ -324,7 +231,7 @@ TEST(Wakeup, AFrameForOneOfManySleepersWakesThatOneAlone) {
   for (unsigned i = 0; i < kPorts; ++i) {
     if (i == 3) continue;
     EXPECT_EQ(bus::load_seq_cst(raw.slot(ports[i].slot()).futex), 0U) << "port " << i;
-    EXPECT_TRUE(bit(raw.header().sleepers, ports[i].slot())) << "port " << i << " was woken";
+    EXPECT_TRUE(is_set(raw.header().sleepers, ports[i].slot())) << "port " << i << " was woken";
     ports[i].interrupt();
   }
   threads.clear();
@@ -352,7 +259,7 @@ TEST(Wakeup, OneBatchRingsOnceHoweverManyItWakes) {
     std::jthread ta([&] { a.wait(kForEver); });
     std::jthread tb([&] { b.wait(kForEver); });
     ASSERT_TRUE(eventually([&] {
-      return bit(raw.header().sleepers, a.slot()) && bit(raw.header().sleepers, b.slot());
+      return is_set(raw.header().sleepers, a.slot()) && is_set(raw.header().sleepers, b.slot());
     }));
     NumberedBatch frames(60);
     EXPECT_FALSE(sender.send(frames.make(0, 0, 30)).error);
@@ -375,7 +282,7 @@ TEST(Wakeup, InterruptEndsTheWaitOfThisPortOnly) {
     ++returned;
   });
   ASSERT_TRUE(eventually([&] {
-    return bit(raw.header().sleepers, a.slot()) && bit(raw.header().sleepers, b.slot());
+    return is_set(raw.header().sleepers, a.slot()) && is_set(raw.header().sleepers, b.slot());
   }));
   a.interrupt();
   ta.join();
@@ -396,13 +303,13 @@ TEST(Wakeup, GoingDownEndsAWaitAndTheNextWaitAfterUpIsAWholeOne) {
   Port sender = port_on(bus.path());
   Port port = port_on(bus.path());
   std::jthread thread([&] { EXPECT_FALSE(port.wait(kForEver)); });
-  ASSERT_TRUE(eventually([&] { return bit(raw.header().sleepers, port.slot()); }));
+  ASSERT_TRUE(eventually([&] { return is_set(raw.header().sleepers, port.slot()); }));
   EXPECT_FALSE(port.down());
   thread.join();
   EXPECT_FALSE(port.wait(kForEver)) << "down: no wait at all";
   EXPECT_FALSE(port.up());
   thread = std::jthread([&] { EXPECT_TRUE(port.wait(kForEver)) << "ended by the old down()"; });
-  ASSERT_TRUE(eventually([&] { return bit(raw.header().sleepers, port.slot()); }));
+  ASSERT_TRUE(eventually([&] { return is_set(raw.header().sleepers, port.slot()); }));
   NumberedBatch frames(60);
   EXPECT_FALSE(sender.send(frames.make(0, 0, 1)).error);
 }
@@ -461,7 +368,7 @@ TEST(Idle, APortThatWaitsOnAnIdleBusDoesNotRun) {
       }
     });
     ASSERT_TRUE(eventually([&] {
-      return *slot >= 0 && bit(raw.header().deep_sleepers, static_cast<unsigned>(slot->load()));
+      return *slot >= 0 && is_set(raw.header().deep_sleepers, static_cast<unsigned>(slot->load()));
     }));
     const auto switches = [&] {
       std::ifstream status("/proc/" + std::to_string(idle.pid()) + "/status");

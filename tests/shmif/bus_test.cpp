@@ -6,7 +6,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -209,6 +211,46 @@ TEST(Create, RefusesAnOverlayFileSystemByName) {
   EXPECT_EQ(code, 0);
 }
 
+TEST(Create, AFileSizeLimitIsAnErrorAndLeavesSignalsAsTheyWere) {
+  const TempDir dir;
+  EXPECT_EQ(Child([&] {
+              const rlimit limit{.rlim_cur = 100'000, .rlim_max = RLIM_INFINITY};
+              if (setrlimit(RLIMIT_FSIZE, &limit) != 0) return 1;
+              signal(SIGXFSZ, SIG_DFL);  // ends the process
+              const auto made = Bus::create(dir.file("b"), {});
+              if (made.error().code != std::errc::file_too_large) return 2;
+              sigset_t set;
+              sigpending(&set);
+              if (sigismember(&set, SIGXFSZ) != 0) return 3;
+              pthread_sigmask(SIG_BLOCK, nullptr, &set);
+              return sigismember(&set, SIGXFSZ) != 0 ? 4 : 0;
+            }).wait(),
+            0);
+  EXPECT_EQ(files_in(dir), 0U);
+}
+
+TEST(Link, AnotherBusOfTheSameInodeNumberOnAnotherFileSystemIsNotTaken) {
+  const TempDir dir;
+  const int code = Child([&] {
+                     return on_small_tmpfs(dir.path(), "1M", [&] {
+                       const auto inode_of_new_bus = [&] {
+                         Bus::create(dir.file("b"), {.ring_bytes = 64U << 10U}).value();
+                         return Bus::open(dir.file("b")).value().info().inode;
+                       };
+                       const std::uint64_t inode = inode_of_new_bus();
+                       Port port;
+                       port.attach(dir.file("b")).value();
+                       if (!port.link().value().still_named) return 1;
+                       // A second tmpfs over the first one counts its inodes from the beginning.
+                       if (mount("again", dir.path().c_str(), "tmpfs", 0, "size=1M") != 0) return 2;
+                       if (inode_of_new_bus() != inode) return 3;
+                       return port.link().value().still_named ? 4 : 0;
+                     });
+                   }).wait();
+  if (code == 77) GTEST_SKIP() << "user namespaces cannot be made here";
+  EXPECT_EQ(code, 0);
+}
+
 // create_if_missing: what tap, exec and bridge do with --create.
 
 TEST(CreateIfMissing, OfManyProcessesAtOnceOneCreatesAndAllAttachToTheSameBus) {
@@ -275,6 +317,15 @@ TEST(CreateIfMissing, DoesNotFollowADanglingSymbolicLink) {
   EXPECT_FALSE(std::filesystem::exists(dir.file("target")));
 }
 
+TEST(CreateIfMissing, DoesNotFillAnEmptyFileBehindASymbolicLink) {
+  const TempDir dir;
+  std::ofstream(dir.file("target")).flush();
+  std::filesystem::create_symlink(dir.file("target"), dir.file("link"));
+  expect_refused(Bus::create_if_missing(dir.file("link"), {}, false, false),
+                 Errc::not_a_regular_file, {"symbolic link"});
+  EXPECT_EQ(std::filesystem::file_size(dir.file("target")), 0U);
+}
+
 // Opening: each refusal names what it is about.
 
 TEST(Open, ANameThatIsNotThereIsRefusedWithTheRemedy) {
@@ -296,11 +347,11 @@ TEST(Open, DirectoriesFifosDevicesAndSymbolicLinksAreRefusedAndNeverWaitedFor) {
   }
 }
 
-TEST(Open, AForeignFileIsRefusedNamingBothMagics) {
+TEST(Open, AForeignFileIsRefusedShowingHowBothBegin) {
   const TempDir dir;
   std::ofstream(dir.file("text")) << "hello, world, I am not a bus at all";
   expect_refused(Bus::open(dir.file("text")), Errc::not_a_bus,
-                 {"0x77202c6f6c6c6568", "0x73756266696d6873"});
+                 {"begins with \"hello, w\"", "\"shmifbus\""});
   std::ofstream(dir.file("short")) << "abc";
   expect_refused(Bus::open(dir.file("short")), Errc::not_a_bus, {dir.file("short")});
   std::ofstream(dir.file("empty")).flush();

@@ -238,10 +238,36 @@ static void an_older_caller_gets_the_members_it_knows(void) {
   shmif_close(port);
 }
 
+static void try_send_takes_what_fits_where_senders_have_patience(void) {
+  enum { kFull = 10000 };
+  unlink(g_path);
+  const struct shmif_bus_options options = {
+      .size = sizeof options, .ring_bytes = 1 << 16, .patience_ns = 1000000000};
+  CHECK(shmif_create(g_path, &options) == 0);
+  shmif_port* sender = open_port_up("sender");
+  shmif_port* receiver = open_port_up("receiver");
+  unsigned char out[kFrameBytes];
+  unsigned char in[kFrameBytes];
+  fill_frame(out, 1);
+  struct iovec batch = {out, sizeof out};
+  int sent = 0;
+  while (sent < kFull && shmif_try_send_batch(sender, &batch, 1) == 1) ++sent;
+  CHECK(sent > 0 && sent < kFull);
+  CHECK(shmif_receive(sender, in, sizeof in, NULL) == 0); /* it is waited for, too */
+  int heard = 0;
+  while (shmif_receive(receiver, in, sizeof in, NULL) > 0) ++heard;
+  CHECK(heard == sent);
+  CHECK(shmif_try_send_batch(sender, &batch, 1) == 1);
+  shmif_close(sender);
+  shmif_close(receiver);
+}
+
 static const struct {
   const char* name;
   void (*run)(void);
 } kCases[] = {
+    {"TrySendTakesWhatFitsWhereSendersHavePatience",
+     try_send_takes_what_fits_where_senders_have_patience},
     {"AFrameCrossesUnchanged", a_frame_crosses_unchanged},
     {"ABatchArrivesInOrder", a_batch_arrives_in_order},
     {"ASmallBufferTruncatesAndSaysTheTrueLength",

@@ -14,6 +14,7 @@
 #include "bus/unique_fd.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/support/run_tool.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {
 namespace {
@@ -85,7 +86,7 @@ class PcapReaderRig {
   void end() {}  // the file ends by itself
 
  private:
-  TemporaryDirectory dir_;
+  TempDir dir_;
   std::optional<PcapReader> reader_;
 };
 
@@ -120,7 +121,7 @@ class PcapWriterRig {
   void end() {}
 
  private:
-  TemporaryDirectory dir_;
+  TempDir dir_;
   PcapWriter writer_;
   std::ifstream file_;
 };
@@ -134,7 +135,7 @@ std::vector<FrameView> read_all(PcapReader& reader, FrameBatch& batch) {
 }
 
 TEST(PcapReader, TakesWhatIsSentToItAndDropsIt) {
-  const TemporaryDirectory dir;
+  const TempDir dir;
   write_capture(dir.file("a.pcap"), {});
   auto reader = PcapReader::open(dir.file("a.pcap")).value();
   const std::vector<Bytes> frames(3, make_frame(60, 1));
@@ -144,7 +145,7 @@ TEST(PcapReader, TakesWhatIsSentToItAndDropsIt) {
 }
 
 TEST(PcapReader, KeepsTimesToTheNanosecond) {
-  const TemporaryDirectory dir;
+  const TempDir dir;
   write_capture(dir.file("a.pcap"), {make_frame(60, 1), make_frame(60, 2)});
   auto reader = PcapReader::open(dir.file("a.pcap")).value();
   FrameBatch batch;
@@ -155,7 +156,7 @@ TEST(PcapReader, KeepsTimesToTheNanosecond) {
 }
 
 TEST(PcapReader, ReadsMicrosecondFilesToo) {
-  const TemporaryDirectory dir;
+  const TempDir dir;
   const Bytes frame = make_frame(60, 1);
   write_file(dir.file("a.pcap"), file_header() + record(5, 7, frame, frame.size()));
   auto reader = PcapReader::open(dir.file("a.pcap")).value();
@@ -167,7 +168,7 @@ TEST(PcapReader, ReadsMicrosecondFilesToo) {
 
 TEST(PcapReader, ReadsPcapngWithItsNanoseconds) {
   if (!have_tshark()) GTEST_SKIP() << "tshark is not installed";
-  const TemporaryDirectory dir;
+  const TempDir dir;
   write_capture(dir.file("a.pcap"), {make_frame(60, 1), make_frame(61, 2)});
   ASSERT_EQ(
       run_program({"tshark", "-r", dir.file("a.pcap"), "-F", "pcapng", "-w", dir.file("a.pcapng")})
@@ -182,7 +183,7 @@ TEST(PcapReader, ReadsPcapngWithItsNanoseconds) {
 }
 
 TEST(PcapReader, ARecordCapturedCutShortGivesATruncatedFrame) {
-  const TemporaryDirectory dir;
+  const TempDir dir;
   const Bytes frame = make_frame(1514, 1);
   write_file(dir.file("a.pcap"), file_header() + record(1, 0, frame, 96));
   auto reader = PcapReader::open(dir.file("a.pcap")).value();
@@ -195,7 +196,7 @@ TEST(PcapReader, ARecordCapturedCutShortGivesATruncatedFrame) {
 }
 
 TEST(PcapReader, SkipsRecordsWithoutAnEthernetHeaderAndCountsThem) {
-  const TemporaryDirectory dir;
+  const TempDir dir;
   const Bytes frame = make_frame(60, 1);
   write_file(dir.file("a.pcap"), file_header() + record(1, 0, frame, 13) + record(1, 0, frame, 0) +
                                      record(1, 0, frame, 14));
@@ -206,7 +207,7 @@ TEST(PcapReader, SkipsRecordsWithoutAnEthernetHeaderAndCountsThem) {
 }
 
 TEST(PcapReader, AFileThatEndsWithinARecordDeliversTheRestAndSaysSo) {
-  const TemporaryDirectory dir;
+  const TempDir dir;
   const Bytes frame = make_frame(60, 1);
   write_file(dir.file("a.pcap"),
              file_header() + record(1, 0, frame, 60) + record(2, 0, frame, 60).substr(0, 40));
@@ -219,7 +220,7 @@ TEST(PcapReader, AFileThatEndsWithinARecordDeliversTheRestAndSaysSo) {
 }
 
 TEST(PcapReader, AWholeFileEndsWithoutAComplaint) {
-  const TemporaryDirectory dir;
+  const TempDir dir;
   write_capture(dir.file("a.pcap"), {make_frame(60, 1)});
   auto reader = PcapReader::open(dir.file("a.pcap")).value();
   FrameBatch batch;
@@ -229,7 +230,7 @@ TEST(PcapReader, AWholeFileEndsWithoutAComplaint) {
 }
 
 TEST(PcapReader, ReplaysWithTheRecordedGaps) {
-  const TemporaryDirectory dir;
+  const TempDir dir;
   // 40 ms apart. Only a lower bound is asserted, which no slow machine can break.
   write_capture(dir.file("a.pcap"), {make_frame(60, 1), make_frame(60, 2)}, 40'000'000);
   auto reader = PcapReader::open(dir.file("a.pcap"), {.speed = 1}).value();
@@ -247,7 +248,7 @@ TEST(PcapReader, ReplaysWithTheRecordedGaps) {
 }
 
 TEST(PcapReader, TimesThatGoBackMeanAtOnce) {
-  const TemporaryDirectory dir;
+  const TempDir dir;
   const Bytes frame = make_frame(60, 1);
   write_file(dir.file("a.pcap"), file_header() + record(1000, 0, frame, 60) +
                                      record(1, 0, frame, 60) + record(0, 0, frame, 60));
@@ -256,7 +257,7 @@ TEST(PcapReader, TimesThatGoBackMeanAtOnce) {
 }
 
 TEST(PcapReader, FilesThatCannotBeReplayedAreRefusedWithTheReason) {
-  const TemporaryDirectory dir;
+  const TempDir dir;
   const auto message = [](const std::string& path) {
     const auto r = PcapReader::open(path);
     EXPECT_FALSE(r);
@@ -277,7 +278,7 @@ TEST(PcapReader, FilesThatCannotBeReplayedAreRefusedWithTheReason) {
 
 TEST(PcapWriter, WritesWhatTsharkReads) {
   if (!have_tshark()) GTEST_SKIP() << "tshark is not installed";
-  const TemporaryDirectory dir;
+  const TempDir dir;
   write_capture(dir.file("a.pcap"), {make_frame(60, 1), make_frame(1514, 2)});
   const std::string lines = run_program({"tshark", "-r", dir.file("a.pcap"), "-T", "fields", "-e",
                                          "frame.time_epoch", "-e", "frame.len", "-e", "eth.src"})
@@ -288,7 +289,7 @@ TEST(PcapWriter, WritesWhatTsharkReads) {
 }
 
 TEST(PcapWriter, ASnapLengthCutsFramesAndKeepsTheirTrueLength) {
-  const TemporaryDirectory dir;
+  const TempDir dir;
   {
     auto writer = PcapWriter::create(dir.file("a.pcap"), {.snap_bytes = 96}).value();
     const std::vector<Bytes> frames{make_frame(1000, 1), make_frame(60, 2)};
@@ -304,7 +305,7 @@ TEST(PcapWriter, ASnapLengthCutsFramesAndKeepsTheirTrueLength) {
 }
 
 TEST(PcapWriter, ATruncatedFrameKeepsItsTrueLength) {
-  const TemporaryDirectory dir;
+  const TempDir dir;
   const Bytes bytes = make_frame(60, 1);
   FrameView frame(bytes.data(), bytes.size());
   frame.true_bytes = 9000;
@@ -317,7 +318,7 @@ TEST(PcapWriter, ATruncatedFrameKeepsItsTrueLength) {
 }
 
 TEST(PcapWriter, WritesItsHeaderAtOnceAndTheRestWhenItsUserIsAboutToSleep) {
-  const TemporaryDirectory dir;
+  const TempDir dir;
   auto writer = PcapWriter::create(dir.file("a.pcap")).value();
   EXPECT_EQ(std::filesystem::file_size(dir.file("a.pcap")), 24U);
   const std::vector<Bytes> frames{make_frame(60, 1)};
@@ -354,7 +355,7 @@ TEST(PcapWriter, AClosedPipeIsReportedOnceAndDoesNotEndTheProcess) {
 }
 
 TEST(PcapWriter, AFullDiskLeavesAFileOfWholeRecords) {
-  const TemporaryDirectory dir;
+  const TempDir dir;
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
   // A limit on the file's size stands in for a full disk: write() takes a part, then fails.
@@ -386,7 +387,7 @@ TEST(PcapWriter, AFullDiskIsAnErrorWhenTheFileIsMade) {
 }
 
 TEST(PcapWriter, AFileThatCannotBeMadeIsAnErrorThatNamesIt) {
-  const TemporaryDirectory dir;
+  const TempDir dir;
   const auto writer = PcapWriter::create(dir.file("no/such/place.pcap"));
   ASSERT_FALSE(writer);
   EXPECT_EQ(writer.error().code, std::errc::no_such_file_or_directory);
@@ -394,7 +395,7 @@ TEST(PcapWriter, AFileThatCannotBeMadeIsAnErrorThatNamesIt) {
 }
 
 TEST(PcapWriter, KeepsEveryFrameOfMoreThanItsBuffer) {
-  const TemporaryDirectory dir;
+  const TempDir dir;
   {
     auto writer = PcapWriter::create(dir.file("a.pcap"), {.buffer_bytes = 1}).value();
     const std::vector<Bytes> frames(1000, make_frame(1514, 1));

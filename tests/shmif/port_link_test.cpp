@@ -5,6 +5,7 @@
 #include "shmif/port.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/support/run_tool.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {
 namespace {
@@ -42,7 +43,7 @@ class PortRig {
   void end() {}
 
  private:
-  TemporaryDirectory directory_;
+  TempDir directory_;
   Port near_, far_;
 };
 

@@ -3,10 +3,13 @@
 #include "shmif/receiver.hpp"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <atomic>
+#include <fstream>
 #include <memory>
 #include <stdexcept>
+#include <string>
 
 #include "shmif/log.hpp"
 #include "tests/support/child_process.hpp"
@@ -154,6 +157,96 @@ TEST(Receiver, WaitsWhileThePortIsDownAndGoesOnWhenItIsUp) {
   ASSERT_FALSE(rig.send(1));
   EXPECT_TRUE(eventually([&] { return heard == 1; })) << "not what passed while it was down";
   EXPECT_TRUE(receiver.running());
+}
+
+/// How often a thread of this process has gone to sleep.
+std::uint64_t sleeps_of(pid_t thread) {
+  std::ifstream status("/proc/self/task/" + std::to_string(thread) + "/status");
+  const std::string key = "voluntary_ctxt_switches:";
+  for (std::string line; std::getline(status, line);) {
+    if (line.rfind(key, 0) == 0) return std::stoull(line.substr(key.size()));
+  }
+  throw std::runtime_error("no count of voluntary context switches");
+}
+
+/// Waits until a thread has not gone to sleep anew, nor woken, for `quiet`.
+bool sleeps_for(pid_t thread, std::chrono::milliseconds quiet) {
+  std::uint64_t before = sleeps_of(thread);
+  return eventually(
+      [&] {
+        std::this_thread::sleep_for(quiet);
+        return std::exchange(before, sleeps_of(thread)) == before;
+      },
+      std::chrono::seconds(10));
+}
+
+TEST(Receiver, SleepsWithoutLookingUpWhileThePortIsDownAndWakesForUpAndStop) {
+  ReceiverRig rig;
+  std::atomic<pid_t> thread{0};
+  std::atomic<unsigned> heard{0};
+  Receiver receiver(rig.port, [&](auto frames) {
+    thread = gettid();
+    heard += static_cast<unsigned>(frames.size());
+  });
+  for (unsigned round = 1; round <= 3; ++round) {
+    ASSERT_FALSE(rig.send(round));
+    ASSERT_TRUE(eventually([&] { return heard == round; }));
+    ASSERT_FALSE(rig.port.down());
+    EXPECT_TRUE(sleeps_for(thread, std::chrono::milliseconds(200)));
+    ASSERT_FALSE(rig.send(0)) << "for a port that is down nobody rings";
+    EXPECT_TRUE(sleeps_for(thread, std::chrono::milliseconds(50)));
+    ASSERT_FALSE(rig.port.up());
+  }
+  ASSERT_FALSE(rig.port.down());
+  EXPECT_TRUE(sleeps_for(thread, std::chrono::milliseconds(50)));
+  receiver.stop();
+  EXPECT_FALSE(receiver.running());
+  EXPECT_FALSE(receiver.error());
+}
+
+TEST(Receiver, StopsWhateverThePortDoesAtThatMoment) {
+  for (unsigned round = 0; round < 60; ++round) {
+    ReceiverRig rig;
+    Receiver receiver(rig.port, [](auto) {});
+    std::jthread toggle([&](const std::stop_token& stop) {
+      while (!stop.stop_requested()) {
+        rig.port.down();
+        if (round % 2 == 0) rig.port.up();
+      }
+    });
+    std::this_thread::sleep_for(std::chrono::microseconds(round * 30));
+    receiver.stop();
+    EXPECT_FALSE(receiver.running());
+  }
+}
+
+TEST(Receiver, GoesOnWhenAPeerOverwritesThatThePortIsUp) {
+  ReceiverRig rig;
+  const RawBus raw(rig.bus.path());
+  std::atomic<unsigned> heard{0};
+  Receiver receiver(rig.port, [&](auto frames) { heard += static_cast<unsigned>(frames.size()); });
+  bus::fetch_and(raw.slot(rig.port.slot()).flags, ~bus::kFlagUp);
+  rig.port.interrupt();
+  EXPECT_TRUE(eventually([&] {
+    rig.send(1);
+    return heard > 0;
+  }));
+}
+
+TEST(PortWaitUntilUp, AnswersAtOnceWhereThereIsNothingToWaitForAndEndsWithAnInterrupt) {
+  EXPECT_FALSE(Port().wait_until_up()) << "not linked";
+  ReceiverRig rig;
+  EXPECT_TRUE(rig.port.wait_until_up()) << "up already";
+  ASSERT_FALSE(rig.port.down());
+  rig.port.interrupt();
+  EXPECT_FALSE(rig.port.wait_until_up()) << "interrupted before";
+  std::atomic<int> answer{-1};
+  std::jthread waiter([&] { answer = rig.port.wait_until_up() ? 1 : 0; });
+  while (answer < 0) {
+    rig.port.interrupt();  // during, whenever that begins
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(answer, 0);
 }
 
 TEST(Receiver, ThePortMayGoDownAndUpWhileItRunsAndNothingIsHeardTwiceOrUncounted) {

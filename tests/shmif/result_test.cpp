@@ -6,6 +6,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 
 namespace shmif {
 namespace {
@@ -74,6 +75,32 @@ TEST(Errc, ComparesWithTheErrnoOfTheAncestor) {
   EXPECT_EQ(make_error_code(Errc::path_too_long), std::errc::argument_list_too_long);
   EXPECT_EQ(make_error_code(Errc::not_linked), std::errc::no_such_device_or_address);
   EXPECT_EQ(make_error_code(Errc::path_empty), std::errc::invalid_argument);
+}
+
+// As shmif.h says of the negative results of its functions.
+TEST(Errc, GivesCProgramsTheErrnoThatIsDocumented) {
+  const std::pair<Errc, std::errc> documented[] = {
+      {Errc::exists, std::errc::file_exists},
+      {Errc::name_taken, std::errc::file_exists},
+      {Errc::not_a_bus, std::errc::invalid_argument},
+      {Errc::wrong_layout, std::errc::invalid_argument},
+      {Errc::not_ready, std::errc::resource_unavailable_try_again},
+      {Errc::unsupported_file_system, std::errc::operation_not_supported},
+      {Errc::table_full, std::errc::no_space_on_device},
+      {Errc::no_room, std::errc::no_space_on_device},
+      {Errc::port_down, std::errc::network_down},
+      {Errc::frame_too_short, std::errc::invalid_argument},
+      {Errc::frame_too_long, std::errc::message_size},
+      {Errc::corrupt, std::errc::io_error},
+      {Errc::bus_lost, std::errc::io_error},
+      {Errc::forked, std::errc::operation_not_permitted},
+      {Errc::read_only, std::errc::read_only_file_system},
+      {Errc::timed_out, std::errc::timed_out},
+      {Errc::link_ended, std::errc::broken_pipe},
+  };
+  for (const auto& [code, number] : documented) {
+    EXPECT_EQ(make_error_code(code), number) << make_error_code(code).message();
+  }
 }
 
 }  // namespace

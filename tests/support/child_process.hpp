@@ -27,6 +27,10 @@
 #endif
 #endif
 
+#ifdef SHMIF_COVERAGE
+extern "C" void __gcov_dump();  // NOLINT(bugprone-reserved-identifier): libgcov's own name
+#endif
+
 namespace shmif::test {
 
 /// Sanitizers cost a factor of 10 to 50, so tests of volume do less there.
@@ -73,6 +77,9 @@ class Child {
       std::fprintf(stderr, "child: %s\n", e.what());
     }
     std::fflush(nullptr);
+#ifdef SHMIF_COVERAGE
+    __gcov_dump();  // _exit() would lose what the child counted
+#endif
     _exit(code);
   }
   Child(Child&& other) noexcept : pid_(std::exchange(other.pid_, -1)) {}

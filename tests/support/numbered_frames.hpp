@@ -23,11 +23,19 @@ namespace shmif::test {
 inline constexpr MacAddress kBroadcast{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
 
 /// CRC-16/CCITT of the header and the length; the pattern is compared byte by byte instead.
-constexpr std::uint16_t header_crc(std::span<const std::byte> bytes, std::size_t size) {
-  std::uint32_t crc = 0xffff;
-  const auto add = [&](unsigned byte) {
-    crc ^= byte << 8U;
+constexpr auto kCrcOfByte = [] {
+  std::array<std::uint16_t, 256> table{};
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    unsigned crc = byte << 8U;
     for (int bit = 0; bit < 8; ++bit) crc = (crc & 0x8000U) != 0 ? crc << 1U ^ 0x1021U : crc << 1U;
+    table[byte] = static_cast<std::uint16_t>(crc);
+  }
+  return table;
+}();
+constexpr std::uint16_t header_crc(std::span<const std::byte> bytes, std::size_t size) {
+  unsigned crc = 0xffff;
+  const auto add = [&](unsigned byte) {
+    crc = (crc << 8U ^ kCrcOfByte[(crc >> 8U ^ byte) & 0xffU]) & 0xffffU;
   };
   for (std::size_t i = 0; i < 12; ++i) add(std::to_integer<unsigned>(bytes[i]));
   add(static_cast<unsigned>(size) & 0xffU);

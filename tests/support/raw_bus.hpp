@@ -56,4 +56,9 @@ class RawBus {
   bus::Ring ring_;
 };
 
+/// Whether the bit of `slot` is set in one of the header's bitmaps.
+inline bool is_set(const std::uint64_t* bits, unsigned slot) {
+  return (bus::load_seq_cst(bits[slot / 64]) >> (slot % 64) & 1U) != 0;
+}
+
 }  // namespace shmif::test

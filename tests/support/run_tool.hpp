@@ -15,10 +15,8 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
-#include <filesystem>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -234,26 +232,5 @@ inline bool others_can_run_tool() {
                       shmifctl_path(), "--version"})
              .status == 0;
 }
-
-/// A directory of its own for one test, removed with everything in it.
-class TemporaryDirectory {
- public:
-  /// Made in `parent`; by default in /dev/shm, where a bus is at home.
-  explicit TemporaryDirectory(const std::string& parent = "/dev/shm") {
-    path_ = parent + "/shmif-test-XXXXXX";
-    if (mkdtemp(path_.data()) == nullptr) throw std::runtime_error("mkdtemp in " + parent);
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  ~TemporaryDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  const std::string& path() const { return path_; }
-  std::string file(const std::string& name) const { return path_ + '/' + name; }
-
- private:
-  std::string path_;
-};
 
 }  // namespace shmif::test

@@ -1,39 +1,16 @@
 #pragma once
-// A directory on tmpfs that goes away with the test, and buses in it.
+// A bus that goes away with the test, and ports on it.
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
-#include <filesystem>
-#include <stdexcept>
 #include <string>
 #include <system_error>
 
 #include "shmif/bus.hpp"
 #include "shmif/port.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {
-
-/// A fresh directory. The destructor removes it and all that is in it.
-class TempDir {
- public:
-  explicit TempDir(std::string parent = "/dev/shm")
-      : path_(std::move(parent) + "/shmif-test-XXXXXX") {
-    if (mkdtemp(path_.data()) == nullptr) throw std::runtime_error("cannot make " + path_);
-  }
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-  ~TempDir() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-
-  const std::string& path() const { return path_; }
-  std::string file(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
 
 /// A bus in a directory of its own.
 class TempBus {

@@ -74,8 +74,18 @@ class TerminalSession {
     const ssize_t n = ::read(news_.get(), text.data(), text.size());
     return n > 0 ? std::string(text.data(), static_cast<std::size_t>(n)) : std::string();
   }
-  /// The process group that has the terminal: the supervisor's.
+  /// Canonical input, echo and keys that are signals, as a number.
+  std::string modes() const {
+    termios now{};
+    ::tcgetattr(master_.get(), &now);
+    return std::to_string(now.c_lflag);
+  }
+  /// The process group that has the terminal.
   pid_t foreground() const { return ::tcgetpgrp(master_.get()); }
+  pid_t supervisor() const {
+    const std::vector<pid_t> jobs = children_of(shell_);
+    return jobs.size() == 1 ? jobs[0] : -1;
+  }
 
  private:
   [[noreturn]] static void run_shell(const Supervised::Options& options, int news, int orders) {
@@ -167,7 +177,7 @@ TEST_P(GuestTerminal, InterruptKeyReachesTheCommandExactlyOnce) {
   ASSERT_TRUE(session.shows("ready"));
   // Init is held up meanwhile: were the key forwarded, too, that would come apart from the first
   // time, and not be one pending signal with it.
-  const std::vector<pid_t> init = children_of(session.foreground());
+  const std::vector<pid_t> init = children_of(session.supervisor());
   ASSERT_EQ(init.size(), 1U);
   ::kill(init[0], SIGSTOP);
   session.type("\x03");
@@ -216,6 +226,58 @@ TEST_P(GuestTerminal, TerminalComesBackFromAShellInTheGuest) {
   EXPECT_TRUE(session.shows("Stopped")) << session.rest();
   session.type("exit 5\nexit 5\n");
   EXPECT_EQ(session.news(), "exit 5");
+}
+
+TEST_P(GuestTerminal, TerminalComesBackFromAShellThatIsKilled) {
+  if (::access("/bin/bash", X_OK) != 0) GTEST_SKIP() << "no bash here";
+  TerminalSession session(options({"bash", "--norc", "-i"}));
+  const std::string before = session.modes();
+  session.type("stty -icanon -isig; echo $((6*7))\n");
+  ASSERT_TRUE(session.shows("42\r")) << session.rest();
+  ASSERT_NE(session.modes(), before);
+  ::kill(-session.foreground(), SIGKILL);  // the shell made a group of its own
+  EXPECT_EQ(session.news(), "exit 137");
+  EXPECT_EQ(session.modes(), before);
+}
+
+TEST_P(GuestTerminal, ScriptsWithJobControlRun) {
+  if (::access("/bin/bash", X_OK) != 0) GTEST_SKIP() << "no bash here";
+  const std::vector<std::vector<std::string>> scripts = {
+      {"bash", "-mc", "sleep 0.01; echo done"},
+      {"bash", "-c", "set -m; sleep 0.01; echo done"},
+      shell("bash -mc 'sleep 0.01; echo done'; exit 0"),
+      {"sh", "-mc", "sleep 0.01; echo done"},
+  };
+  for (const auto& script : scripts) {
+    TerminalSession session(options(script));
+    EXPECT_TRUE(session.shows("done")) << script[0] << ' ' << script[2] << session.rest();
+    EXPECT_EQ(session.news(), "exit 0") << script[0] << ' ' << script[2];
+  }
+}
+
+TEST_P(GuestTerminal, ScriptWithJobControlIsSuspendedAndHasTheTerminalAgainWhenContinued) {
+  if (::access("/bin/bash", X_OK) != 0) GTEST_SKIP() << "no bash here";
+  TerminalSession session(options({"bash", "-mc", "echo ready; read line; echo \"got <$line>\""}));
+  ASSERT_TRUE(session.shows("ready"));
+  session.type("\x1a");
+  ASSERT_EQ(session.news(), "stopped");
+  session.bring_to_foreground();
+  session.type("hello\n");
+  EXPECT_TRUE(session.shows("got <hello>")) << session.rest();
+  EXPECT_EQ(session.news(), "exit 0");
+}
+
+TEST_P(GuestTerminal, WholeJobHasAProcessGroupOfTheGuest) {
+  TerminalSession session(options(shell("echo group $(ps -o pgid= -p $$)")));
+  EXPECT_TRUE(session.shows("group 1\r")) << session.rest();
+}
+
+TEST_P(GuestTerminal, PartOfAPipelineStaysInItsProcessGroup) {
+  // Keys are for the others in there, too. The outer group has no number in the guest.
+  Supervised::Options part = options(shell("echo group $(ps -o pgid= -p $$)"));
+  part.before = [] { ::dup2(::open("/dev/null", O_RDWR | O_CLOEXEC), STDIN_FILENO); };
+  TerminalSession session(part);
+  EXPECT_TRUE(session.shows("group 0\r")) << session.rest();
 }
 
 }  // namespace

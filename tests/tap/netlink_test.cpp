@@ -139,6 +139,21 @@ TEST_F(NetlinkTest, KeepsIpv6AndOffloadsOffAnInterface) {
   }
 }
 
+TEST_F(NetlinkTest, KeepsOffloadsOfTunnelsOffAnInterfaceAndLeavesThoseOfTcpAndUdp) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  ok(netlink.add_veth("v0", "v1"));
+  ok(netlink.disable_unspeakable_offloads("v0"));
+  const std::string features = run(space, {"ethtool", "-k", "v0"}).output;
+  for (const char* each :
+       {"tx-udp_tnl-segmentation: off", "tx-udp_tnl-csum-segmentation: off",
+        "tx-gre-segmentation: off", "tx-ipxip4-segmentation: off", "tx-sctp-segmentation: off",
+        "tx-tcp-segmentation: on", "tx-tcp6-segmentation: on", "tx-udp-segmentation: on",
+        "tx-checksumming: on", "generic-segmentation-offload: on"}) {
+    EXPECT_NE(features.find(each), std::string::npos) << each << " in\n" << features;
+  }
+}
+
 TEST_F(NetlinkTest, SeesThatAPacketSocketMadeAnInterfacePromiscuous) {
   const TestNamespace space;
   Netlink netlink = space.netlink();

@@ -45,34 +45,21 @@ struct Cable {
   }
 };
 
-std::vector<Bytes> own(std::vector<Bytes> frames) {
-  std::erase_if(frames,
-                [](const Bytes& f) { return !is_suite_frame(FrameView(f.data(), f.size())); });
-  return frames;
-}
+/// The cable and the link, made before the peer at the other end.
+struct CableAndLink {
+  explicit CableAndLink(std::uint32_t mtu) : cable(mtu), link_to(cable.open()) {}
+  Cable cable;
+  PacketLink link_to;
+};
 
 template <std::uint32_t kMtu>
-class PacketRig {
+class PacketRig : CableAndLink, public DeviceRig<kMtu> {
  public:
-  static constexpr bool kSends = true;
-  static constexpr bool kReceives = true;
-  static constexpr bool kLive = true;
-  static constexpr bool kEnds = true;
   static std::string unavailable() { return no_namespaces_because(); }
 
-  PacketRig() : cable_(kMtu), link_(cable_.open()), peer_(cable_.there, "v1") {}
-  PacketLink& link() { return link_; }
-  std::size_t largest() const { return kMtu + kEthernetHeaderBytes; }
-  void feed(const std::vector<Bytes>& frames) {
-    for (const Bytes& f : frames) peer_.send(f);
-  }
-  std::vector<Bytes> heard() { return own(peer_.heard()); }
-  void end() { cable_.here.netlink().remove("v0").value(); }
-
- private:
-  Cable cable_;
-  PacketLink link_;
-  PacketPeer peer_;
+  PacketRig() : CableAndLink(kMtu), DeviceRig<kMtu>(cable.there, "v1") {}
+  PacketLink& link() { return link_to; }
+  void end() { cable.here.netlink().remove("v0").value(); }
 };
 
 }  // namespace

@@ -92,4 +92,32 @@ class PacketPeer {
   UniqueFd socket_;
 };
 
+/// The frames that the conformance suite made: the kernel has something to say on a device as well.
+inline std::vector<Bytes> own(std::vector<Bytes> frames) {
+  std::erase_if(frames, [](const Bytes& f) {
+    return !shmif::test::is_suite_frame(FrameView(f.data(), f.size()));
+  });
+  return frames;
+}
+
+/// What LinkConformance asks of a live link to a device with this MTU at whose other end a peer is.
+template <std::uint32_t kMtu>
+class DeviceRig {
+ public:
+  static constexpr bool kSends = true;
+  static constexpr bool kReceives = true;
+  static constexpr bool kLive = true;
+  static constexpr bool kEnds = true;
+
+  DeviceRig(const TestNamespace& where, const std::string& interface) : peer_(where, interface) {}
+  std::size_t largest() const { return kMtu + kEthernetHeaderBytes; }
+  void feed(const std::vector<Bytes>& frames) {
+    for (const Bytes& f : frames) peer_.send(f);
+  }
+  std::vector<Bytes> heard() { return own(peer_.heard()); }
+
+ private:
+  PacketPeer peer_;
+};
+
 }  // namespace shmif::tap::test

@@ -25,7 +25,6 @@
 namespace shmif::tap::test {
 namespace {
 
-using shmif::test::is_suite_frame;
 using shmif::test::make_frame;
 using shmif::test::wait_for;
 
@@ -43,35 +42,22 @@ TapOptions in(const NetNamespace& space, const std::string& name, std::uint32_t 
   return options;
 }
 
+/// The device in its namespace, made before the peer on it.
+struct TapInSpace {
+  explicit TapInSpace(std::uint32_t mtu)
+      : tap(TapLink::open(in(space.space(), "tap0", mtu)).value()) {}
+  TestNamespace space;
+  TapLink tap;
+};
+
 template <std::uint32_t kMtu>
-class TapRig {
+class TapRig : TapInSpace, public DeviceRig<kMtu> {
  public:
-  static constexpr bool kSends = true;
-  static constexpr bool kReceives = true;
-  static constexpr bool kLive = true;
-  static constexpr bool kEnds = true;
   static std::string unavailable() { return no_tap_because(); }
 
-  TapRig()
-      : link_(TapLink::open(in(space_.space(), "tap0", kMtu)).value()), peer_(space_, "tap0") {}
-  TapLink& link() { return link_; }
-  std::size_t largest() const { return kMtu + kEthernetHeaderBytes; }
-  void feed(const std::vector<Bytes>& frames) {
-    for (const Bytes& f : frames) peer_.send(f);
-  }
-  std::vector<Bytes> heard() {
-    std::vector<Bytes> mine;
-    for (Bytes& f : peer_.heard()) {
-      if (is_suite_frame(FrameView(f.data(), f.size()))) mine.push_back(std::move(f));
-    }
-    return mine;
-  }
-  void end() { space_.netlink().remove("tap0").value(); }
-
- private:
-  TestNamespace space_;
-  TapLink link_;
-  PacketPeer peer_;
+  TapRig() : TapInSpace(kMtu), DeviceRig<kMtu>(space, "tap0") {}
+  TapLink& link() { return tap; }
+  void end() { space.netlink().remove("tap0").value(); }
 };
 
 }  // namespace
@@ -197,6 +183,8 @@ TEST_F(TapLinkTest, DropsWhileDownAndGoesOnWhenUp) {
   while (link.receive(batch).frames > 0) batch.clear();
   EXPECT_FALSE(link.receive(batch).error);
   EXPECT_EQ(link.counters().dropped_down, 3U);
+  EXPECT_EQ(link.send(std::array{view, view}).taken, 2U);
+  EXPECT_EQ(link.counters().dropped_down, 5U);
   EXPECT_EQ(link.counters().sent_frames, 0U);
 
   ASSERT_TRUE(netlink.set_up("tap0"));
@@ -206,6 +194,16 @@ TEST_F(TapLinkTest, DropsWhileDownAndGoesOnWhenUp) {
   EXPECT_EQ(peer.heard(), std::vector<Bytes>{frame});
   peer.send(frame);
   EXPECT_EQ(shmif::test::collect(link, 1), std::vector<Bytes>{frame});
+}
+
+TEST_F(TapLinkTest, ABatchForADeletedDeviceEndsTheLinkAtItsFirstFrame) {
+  auto link = TapLink::open(in(where_, "tap0")).value();
+  ASSERT_TRUE(space_.netlink().remove("tap0"));
+  const Bytes frame = make_frame(60, 1);
+  const FrameView view(frame.data(), frame.size());
+  const SendResult r = link.send(std::array{view, view, view});
+  EXPECT_EQ(r.taken, 0U);
+  EXPECT_EQ(r.error, Errc::link_ended);
 }
 
 TEST_F(TapLinkTest, DeletingTheDeviceWakesTheWaiterAndEndsTheLink) {

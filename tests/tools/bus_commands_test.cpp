@@ -5,11 +5,13 @@
 
 #include <array>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "shmif/port.hpp"
 #include "tests/support/run_tool.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {
 namespace {
@@ -40,7 +42,7 @@ class BusCommands : public ::testing::Test {
     return port;
   }
 
-  TemporaryDirectory directory;
+  TempDir directory;
 };
 
 std::array<std::byte, 60> broadcast_frame() {
@@ -73,8 +75,9 @@ TEST_F(BusCommands, StatShowsEveryFieldOfBusAndPorts) {
   ASSERT_EQ(listener.receive(batch).frames, 1U);
 
   const json bus = stat_of(path);
-  for (const char* field : {"path", "geometry", "generation", "first", "last", "lock_holder",
-                            "takeovers", "claims", "ports"}) {
+  for (const char* field :
+       {"path", "geometry", "generation", "first", "last", "lock_holder", "takeovers",
+        "longest_hold_ns", "claims", "claims_freed", "repairs", "ports"}) {
     EXPECT_TRUE(bus.contains(field)) << field;
   }
   EXPECT_EQ(bus["frames"], 1);
@@ -82,9 +85,11 @@ TEST_F(BusCommands, StatShowsEveryFieldOfBusAndPorts) {
   ASSERT_EQ(bus["ports"].size(), 2U);
   std::set<std::string> fields;
   for (const auto& [name, value] : bus["ports"][0].items()) fields.insert(name);
-  for (const char* field : {"slot", "name", "state", "pid", "mac", "link", "up", "mode",
-                            "tx_frames", "tx_bytes", "rx_frames", "rx_bytes", "overruns",
-                            "lost_frames", "lost_bytes", "wakeups", "doorbells", "lock_sleeps"}) {
+  for (const char* field : {"slot",      "name",        "state",      "pid",
+                            "mac",       "link",        "up",         "mode",
+                            "tx_frames", "tx_bytes",    "rx_frames",  "rx_bytes",
+                            "overruns",  "lost_frames", "lost_bytes", "lost_is_lower_bound",
+                            "corrupt",   "wakeups",     "doorbells",  "lock_sleeps"}) {
     EXPECT_TRUE(fields.contains(field)) << field;
   }
   const json& alice = bus["ports"][0];
@@ -101,13 +106,53 @@ TEST_F(BusCommands, StatShowsEveryFieldOfBusAndPorts) {
   EXPECT_EQ(bus["ports"][1]["rx_bytes"], 60);
 }
 
+TEST_F(BusCommands, StatTellsOfABusThatPausesAndWhoHoldsItUp) {
+  const std::string path = make_bus({"--size", "64K", "--flow", "pause", "--patience", "0.02"});
+  Port sender = attached(path, "alice");
+  Port idler = attached(path, "bob");
+  ASSERT_FALSE(sender.up());
+  ASSERT_FALSE(idler.up());
+  const auto frame = broadcast_frame();
+  const std::vector<FrameView> frames(2000, FrameView(frame.data(), frame.size()));
+  ASSERT_EQ(sender.send(frames).taken, frames.size()) << "bob was waited for, but not for ever";
+  const json bus = stat_of(path);
+  EXPECT_EQ(bus["geometry"]["flow"], "pause");
+  EXPECT_EQ(bus["geometry"]["patience_ns"], 20'000'000);
+  EXPECT_GE(bus["ports"][0]["pauses"], 1);
+  EXPECT_GT(bus["ports"][0]["paused_ns"], 0);
+  EXPECT_EQ(bus["ports"][0]["waits_for"], nullptr);
+  EXPECT_EQ(bus["ports"][1]["stalls"], 1);
+  EXPECT_EQ(bus["ports"][1]["mode"], "ethernet") << "until it has caught up";
+  const std::string text = run_tool({"stat", path}).out;
+  EXPECT_NE(text.find("flow        pause: senders wait for slow ports, 20.0 ms at most"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("stalled     slot 1 \"bob\" 1 time"), std::string::npos) << text;
+}
+
+TEST_F(BusCommands, AFlowThatIsNoneIsRefused) {
+  const std::string path = directory.file("bus");
+  const auto refused = [&](std::vector<std::string> more, const std::string& why) {
+    more.insert(more.begin(), {"create", path});
+    const ToolResult result = run_tool(more);
+    EXPECT_EQ(result.status, 2) << result.err;
+    EXPECT_NE(result.err.find(why), std::string::npos) << result.err;
+    EXPECT_FALSE(std::filesystem::exists(path));
+  };
+  refused({"--flow", "token-ring"}, "ethernet or pause");
+  refused({"--patience", "0.02"}, "--flow pause");
+  refused({"--flow", "pause", "--patience", "soon"}, "time in seconds");
+  refused({"--flow", "pause", "--patience", "5"}, "between 1 ms and 1 s on a bus that pauses");
+}
+
 TEST_F(BusCommands, StatForPeopleNamesTheSameFields) {
   const std::string path = make_bus();
   const Port port = attached(path, "alice");
   const ToolResult result = run_tool({"stat", path});
   EXPECT_EQ(result.status, 0);
-  for (const char* word : {"generation", "first", "last", "lock", "takeovers", "slot", "alice",
-                           "live", "library", "down", "ethernet", "tx_frames", "lock_sleeps"}) {
+  for (const char* word :
+       {"generation", "first", "last", "lock", "takeovers", "slot", "alice", "live", "library",
+        "down", "ethernet", "tx_frames", "corrupt", "recovered", "lock_sleeps"}) {
     EXPECT_NE(result.out.find(word), std::string::npos) << word << " in:\n" << result.out;
   }
 }
@@ -130,6 +175,11 @@ TEST_F(BusCommands, WaitWaitsForTheBusToo) {
   const ToolResult early = run_tool({"wait", path, "--port", "alice", "--timeout", "0.1"});
   EXPECT_EQ(early.status, 1);
   EXPECT_NE(early.err.find("no such bus"), std::string::npos) << early.err;
+  std::ofstream(directory.file("empty")).close();
+  const ToolResult empty =
+      run_tool({"wait", directory.file("empty"), "--port", "alice", "--timeout", "0.1"});
+  EXPECT_EQ(empty.status, 1);
+  EXPECT_NE(empty.err.find("no bus has been made in it"), std::string::npos) << empty.err;
   make_bus();
   Port port = attached(path, "alice");
   ASSERT_FALSE(port.up());
@@ -213,6 +263,32 @@ TEST_F(BusCommands, AuditFindsScribblesAndRepairMendsThem) {
   EXPECT_EQ(repair.status, 0) << repair.err;
   EXPECT_NE(repair.out.find("rebuilt the ring"), std::string::npos) << repair.out;
   EXPECT_EQ(run_tool({"audit", path}).status, 0);
+}
+
+TEST_F(BusCommands, RepairRestoresAHeaderThatNobodyHasOpenAndSaysWhat) {
+  const std::string path = make_bus();
+  const auto overwrite = [&](off_t offset, std::size_t size) {
+    const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
+    ASSERT_GE(fd, 0);
+    const std::vector<char> zeros(size);
+    ASSERT_EQ(pwrite(fd, zeros.data(), size, offset), static_cast<ssize_t>(size));
+    close(fd);
+  };
+  overwrite(0, 8);
+  EXPECT_EQ(run_tool({"stat", path}).status, 1);
+  const ToolResult repair = run_tool({"repair", path});
+  EXPECT_EQ(repair.status, 0) << repair.err;
+  EXPECT_EQ(repair.out, path + ": restored the header (magic)\n");
+  EXPECT_EQ(run_tool({"audit", path}).status, 0);
+
+  overwrite(0, 64);
+  const ToolResult refused = run_tool({"repair", path});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_NE(refused.err.find("--force"), std::string::npos) << refused.err;
+  const ToolResult forced = run_tool({"repair", path, "--force", "--mtu", "1400"});
+  EXPECT_EQ(forced.status, 0) << forced.err;
+  EXPECT_NE(forced.out.find("mtu to 1400"), std::string::npos) << forced.out;
+  EXPECT_EQ(stat_of(path)["geometry"]["mtu"], 1400);
 }
 
 TEST_F(BusCommands, DestroyRemovesTheFile) {

@@ -13,6 +13,7 @@
 #include "shmif/port.hpp"
 #include "tests/support/frames.hpp"
 #include "tests/support/run_tool.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {
 
@@ -46,7 +47,7 @@ class BusRig {
   }
 
  private:
-  TemporaryDirectory directory_;
+  TempDir directory_;
 };
 
 inline void send(Port& port, const std::vector<Bytes>& frames) {

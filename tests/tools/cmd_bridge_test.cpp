@@ -2,12 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
 #include "shmif/pcap_link.hpp"
 #include "shmif/port.hpp"
 #include "tests/support/run_tool.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {
 namespace {
@@ -72,7 +74,7 @@ class BridgeCommand : public ::testing::Test {
     const ToolResult waited = run_tool({"wait", bus, "--port", "bridge", "--timeout", "10"});
     ASSERT_EQ(waited.status, 0) << waited.err;
   }
-  TemporaryDirectory directory;
+  TempDir directory;
 };
 
 TEST_F(BridgeCommand, MakesOneSegmentOfTwoBusesWithoutEcho) {
@@ -112,6 +114,8 @@ TEST_F(BridgeCommand, RecordsABusAndReplaysTheCapture) {
   Port port = port_on(bus);
   const ToolResult replayed = run_program(bridge("pcap:" + capture, "bus:" + bus));
   EXPECT_EQ(replayed.status, 0) << replayed.err;
+  EXPECT_EQ(std::count(replayed.out.begin(), replayed.out.end(), '\n'), 1)
+      << "nothing is ever sent to a capture that is replayed: " << replayed.out;
   std::vector<unsigned> expected(20);
   for (unsigned i = 0; i < 20; ++i) expected[i] = i + 1;
   EXPECT_EQ(numbers_from(port, 20), expected);

@@ -7,6 +7,7 @@
 
 #include "tap/tap_link.hpp"
 #include "tests/support/run_tool.hpp"
+#include "tests/support/temp_dir.hpp"
 #include "tests/tap/test_namespace.hpp"
 
 namespace shmif::test {
@@ -39,7 +40,7 @@ class TapCommand : public ::testing::Test {
     ASSERT_EQ(waited.status, 0) << waited.err;
   }
 
-  TemporaryDirectory directory;
+  TempDir directory;
   std::string bus = directory.file("bus");
 };
 

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "tests/support/run_tool.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {
 namespace {
@@ -122,8 +123,13 @@ TEST(CommandLine, ValuesOfTheWrongKindAreRefusedByName) {
   expect_usage_error({"stat", "/x", "--log-level", "loud"}, "--log-level \"loud\"");
 }
 
+TEST(CommandLine, AFlagTakesNoValue) {
+  expect_usage_error({"stat", "--json=false", "/x"}, "--json takes no value");
+  expect_usage_error({"exec", "/x", "--promisc=0", "--", "true"}, "--promisc takes no value");
+}
+
 TEST(CommandLine, WordsBehindTheDoubleDashAreNoOptions) {
-  TemporaryDirectory directory;
+  TempDir directory;
   const ToolResult made = run_program({"sh", "-c", "cd \"$1\" && \"$2\" create -- -odd,name", "sh",
                                        directory.path(), shmifctl_path()});
   EXPECT_EQ(made.status, 0) << made.err;
@@ -131,7 +137,7 @@ TEST(CommandLine, WordsBehindTheDoubleDashAreNoOptions) {
 }
 
 TEST(CommandLine, APathMayHoldCommasAndSpaces) {
-  TemporaryDirectory directory;
+  TempDir directory;
   const std::string path = directory.file("a,b c");
   EXPECT_EQ(run_tool({"create", path}).status, 0);
   EXPECT_EQ(run_tool({"stat", path}).status, 0);

@@ -10,6 +10,8 @@
 #include <fstream>
 
 #include "bus/layout.hpp"
+#include "tests/support/super_frames.hpp"
+#include "tests/support/temp_bus.hpp"
 #include "tests/tools/bus_rig.hpp"
 
 namespace shmif::test {
@@ -37,6 +39,28 @@ TEST(Dump, PrintsALinePerFrameAndTheCountsAtTheEnd) {
   EXPECT_TRUE(contains(r.out, "ARP, Request who-has 198.18.0.2 tell 198.18.0.1, length 46\n"));
   EXPECT_TRUE(contains(r.out, "ethertype Local Experimental 2 (0x88b6)"));
   EXPECT_EQ(r.err, "2 frames captured, 0 filtered out, 0 lost\n");
+}
+
+TEST(Dump, ShowsTheFramesOfASuperFrameOrTheSuperFrameItself) {
+  const TempBus bus;
+  Port port = port_on(bus.path());
+  Bytes bytes = build({}, 14'000, 1);
+  std::fill_n(bytes.begin(), 6, std::byte{0xff});
+  FrameView frame(bytes.data(), bytes.size());
+  frame.offload = header_for({}, 1'400);
+  ASSERT_FALSE(port.send({&frame, 1}).error);
+  const auto shown = [&](std::vector<std::string> more) {
+    std::vector<std::string> argv{shmifctl_path(), "dump", bus.path(), "--history",
+                                  "--timeout",     "0.2",  "-e"};
+    argv.insert(argv.end(), more.begin(), more.end());
+    return run_program(argv).out;
+  };
+  const std::string cut = shown({});
+  EXPECT_EQ(lines(cut), 10) << cut;
+  EXPECT_TRUE(contains(cut, "length 1454")) << cut;
+  const std::string whole = shown({"--super-frames"});
+  EXPECT_EQ(lines(whole), 1) << whole;
+  EXPECT_TRUE(contains(whole, "length 14054")) << whole;
 }
 
 TEST(Dump, IsSeenInThePortTableAsWhatItIs) {
@@ -107,7 +131,7 @@ TEST(Dump, ABadFilterIsWrongUsageInOneLine) {
 }
 
 TEST(Dump, AMissingBusIsAnErrorAndLeavesNoFile) {
-  const TemporaryDirectory directory;
+  const TempDir directory;
   const ToolResult r =
       run_tool({"dump", directory.file("none"), "-w", directory.file("x.pcap"), "-c", "1"});
   EXPECT_EQ(r.status, 1);
@@ -171,6 +195,19 @@ TEST(Dump, AReaderThatGoesAwayIsOneErrorAndNoSignal) {
   EXPECT_EQ(r.out, "1\n");
   EXPECT_TRUE(contains(r.err, "cannot write to standard output: Broken pipe\n")) << r.err;
   EXPECT_EQ(lines(r.err), 2) << r.err;
+}
+
+TEST(Dump, EndsWhenItsReaderHasGoneThoughNothingPasses) {
+  const BusRig rig;
+  Port port = rig.port();
+  send(port, std::vector<Bytes>(3, make_frame(60, 1)));
+  const ToolResult r = run_program({"bash", "-c",
+                                    shmifctl_path() + " dump " + rig.path() +
+                                        " --history | head -n 1 >/dev/null; "
+                                        "echo ${PIPESTATUS[0]}"});
+  EXPECT_FALSE(r.timed_out);
+  EXPECT_EQ(r.out, "0\n");
+  EXPECT_EQ(r.err, "3 frames captured, 0 filtered out, 0 lost\n");
 }
 
 TEST(Dump, StoppingSignalsEndItWithTheCountsAndZero) {
@@ -294,6 +331,7 @@ TEST(Dump, GoesOnWhereACorruptBusWasRepaired) {
   const ToolResult r = tool.finish();
   EXPECT_EQ(r.status, 0) << r.err;
   EXPECT_TRUE(contains(r.err, "2 frames captured")) << r.err;
+  EXPECT_TRUE(contains(r.err, "at least ")) << "no exact count after corruption: " << r.err;
 }
 
 TEST(Dump, FollowsABusThatMayOnlyBeRead) {

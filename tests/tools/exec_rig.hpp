@@ -16,6 +16,7 @@
 
 #include "shmif/bus.hpp"
 #include "tests/support/run_tool.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {
 
@@ -25,6 +26,9 @@ struct ExecSetting {
   std::string via;
   std::string name;
 };
+inline void PrintTo(const ExecSetting& setting, std::ostream* out) {
+  *out << setting.name;
+}
 
 inline std::vector<ExecSetting> exec_settings() {
   if (::geteuid() != 0) return {{false, "veth", "CallerViaVeth"}};
@@ -108,7 +112,7 @@ class ExecRig : public ::testing::TestWithParam<ExecSetting> {
   }
 
  private:
-  TemporaryDirectory directory_;
+  TempDir directory_;
 };
 
 /// Whether a program is there, also where an ordinary user's PATH does not lead.

@@ -87,7 +87,7 @@ TEST(PingCommand, ExitsWithOneWhenNothingAnswers) {
   ToolResult r = run_program(ping(rig, {"-c", "1", "--timeout", "0.05"}));
   EXPECT_EQ(r.status, 1);
   EXPECT_EQ(lines(r.err), 1) << r.err;
-  EXPECT_TRUE(contains(r.err, "no answer from everybody to 1 requests")) << r.err;
+  EXPECT_TRUE(contains(r.err, "nobody answered 1 request on ")) << r.err;
   r = run_program(ping(rig, {"--to", "silent", "-c", "2", "-i", "0.01", "--timeout", "0.05"}));
   EXPECT_EQ(r.status, 1);
   EXPECT_TRUE(contains(r.err, "no answer from silent (" + silent.mac().to_string() + ")")) << r.err;

@@ -13,6 +13,7 @@
 
 #include "shmif/port.hpp"
 #include "tests/support/run_tool.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {
 namespace {
@@ -129,7 +130,7 @@ class Top : public ::testing::Test {
   std::vector<std::string> command() const {
     return {shmifctl_path(), "top", path, "--interval", "0.1"};
   }
-  TemporaryDirectory directory;
+  TempDir directory;
   std::string path;
 };
 
@@ -218,6 +219,28 @@ TEST_F(Top, FollowsTheSizeOfTheTerminal) {
   top.forget();
   top.resize(30, 5);
   EXPECT_TRUE(top.wait_for_screen_of(5)) << top.seen;
+}
+
+TEST_F(Top, AKeyThatComesTwiceInOneReadCountsTwice) {
+  Port first, second, third;
+  for (Port* port : {&first, &second, &third}) ASSERT_TRUE(port->attach(path));
+  OnTerminal top({shmifctl_path(), "top", path, "--interval", "3600"}, 80, 8);
+  ASSERT_TRUE(top.wait_for("ports 1-1 of 3")) << top.seen;
+  top.type("jj");
+  EXPECT_TRUE(top.wait_for("ports 3-3 of 3")) << top.seen;
+}
+
+TEST_F(Top, FieldsThatAreCutStillStandApart) {
+  OnTerminal top({shmifctl_path(), "top", path, "--interval", "3600"}, 40, 24);
+  EXPECT_TRUE(top.wait_for("0 live ( takeovers")) << top.seen;
+}
+
+TEST_F(Top, AFullDiskIsNamedAsTheReason) {
+  const ToolResult result =
+      run_program({"sh", "-c", "\"$1\" top \"$2\" --count 1 --interval 0.1 >/dev/full", "sh",
+                   shmifctl_path(), path});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_EQ(result.err, "shmifctl: cannot write to standard output: No space left on device\n");
 }
 
 }  // namespace

@@ -2,46 +2,18 @@
 // What a network card's offloads do, done in software: finishing checksums and cutting
 // super-frames.
 //
-// The kernel leaves this work to the device when it may. A packet socket with PACKET_VNET_HDR then
-// shows a frame as it is, with a header (virtio 1.2, section 5.1.6) that says what is left to do:
-//
-//   - a checksum is *unfinished*: its field holds the sum of the pseudo header only; what is
-//   missing is
-//     the sum from csum_start to the end of the frame;
-//   - a *super-frame* (GSO) of up to 64 KiB holds one TCP or UDP header and payload for many
-//   frames,
-//     each to carry gso_size bytes of it.
-//
-// Frames on a bus are whole: every receiver, capture file and other machine must be able to read
-// them. The headers come from the kernel, but describe bytes that a guest wrote, so nothing here
-// trusts them.
+// The kernel leaves this work to the device when it may, and says in an Offload what is left to do
+// (bus/frame.hpp). Between ports that ask for it, frames cross the bus as they are; for every other
+// receiver, capture file and machine they are made whole here. The headers come from the kernel,
+// or from a neighbour on the bus, and describe bytes that a guest wrote; nothing here trusts them.
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
-namespace shmif::tap {
+#include "bus/frame.hpp"
 
-/// struct virtio_net_hdr as Linux uses it, in the machine's byte order.
-struct VnetHeader {
-  static constexpr std::uint8_t kNeedsChecksum = 1;  // flags
-  static constexpr std::uint8_t kGsoNone = 0;        // gso_type
-  static constexpr std::uint8_t kGsoTcp4 = 1;
-  static constexpr std::uint8_t kGsoTcp6 = 4;
-  static constexpr std::uint8_t kGsoUdp = 5;     // UDP_SEGMENT: each piece a datagram of its own
-  static constexpr std::uint8_t kGsoEcn = 0x80;  // together with one of the above
-
-  std::uint8_t flags = 0;
-  std::uint8_t gso_type = 0;
-  std::uint16_t header_bytes = 0;  ///< a hint only
-  std::uint16_t gso_size = 0;      ///< payload bytes of each frame to make
-  std::uint16_t csum_start = 0;    ///< from the beginning of the frame
-  std::uint16_t csum_offset = 0;   ///< of the field, from csum_start
-
-  bool needs_checksum() const noexcept { return (flags & kNeedsChecksum) != 0; }
-  bool is_super_frame() const noexcept { return gso_type != kGsoNone; }
-};
-static_assert(sizeof(VnetHeader) == 10);
+namespace shmif::bus {
 
 /// The Internet checksum's sum (RFC 1071) of `bytes`, folded to 16 bits, not complemented.
 /// Threads: safe. Blocks: never. Units: in the machine's byte order, as memcpy puts it into a
@@ -51,7 +23,7 @@ std::uint16_t internet_sum(std::span<const std::byte> bytes, std::uint32_t start
 /// Finishes the checksum of one frame: the Internet checksum, or CRC32c where the frame is SCTP.
 /// Threads: safe. Blocks: never. Result: false when the header does not fit the frame, which is
 /// then unchanged.
-bool finish_checksum(std::span<std::byte> frame, const VnetHeader& header) noexcept;
+bool finish_checksum(std::span<std::byte> frame, const Offload& offload) noexcept;
 
 /// Cuts one super-frame into the frames that it stands for, one at a time, so that the caller may
 /// stop when its buffer is full and go on later.
@@ -63,7 +35,7 @@ class Segmenter {
  public:
   /// Begins with a super-frame, which must stay until the last segment is out.
   /// Result: false when it is not what its header says; nothing can be made of it then.
-  bool begin(std::span<const std::byte> frame, const VnetHeader& header) noexcept;
+  bool begin(std::span<const std::byte> frame, const Offload& offload) noexcept;
 
   bool done() const noexcept { return next_ >= frame_.size(); }
   /// The size of the next segment; 0 when done.
@@ -83,4 +55,4 @@ class Segmenter {
   bool tcp_ = false;
 };
 
-}  // namespace shmif::tap
+}  // namespace shmif::bus

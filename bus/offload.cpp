@@ -1,4 +1,4 @@
-#include "tap/offload.hpp"
+#include "bus/offload.hpp"
 
 #include <netinet/in.h>
 
@@ -7,9 +7,7 @@
 #include <bit>
 #include <cstring>
 
-#include "shmif/frame.hpp"
-
-namespace shmif::tap {
+namespace shmif::bus {
 namespace {
 
 static_assert(std::endian::native == std::endian::little,
@@ -19,6 +17,7 @@ constexpr std::size_t kIpv4MinBytes = 20;
 constexpr std::size_t kIpv6Bytes = 40;
 constexpr std::size_t kTcpMinBytes = 20;
 constexpr std::size_t kUdpBytes = 8;
+constexpr std::size_t kUdpChecksumOffset = 6;
 constexpr std::size_t kSctpChecksumOffset = 8;
 constexpr std::uint8_t kTcpFin = 0x01;
 constexpr std::uint8_t kTcpPush = 0x08;
@@ -44,6 +43,13 @@ void put32(std::span<std::byte> b, std::size_t at, std::uint32_t v) {
 /// A folded sum is in the machine's byte order already: it goes into the frame as it is.
 void put_sum(std::span<std::byte> b, std::size_t at, std::uint16_t v) {
   std::memcpy(b.data() + at, &v, sizeof v);
+}
+
+/// The checksum that makes `sum` complete. In UDP 0 means that there is none, so 0 is written as
+/// the other zero of one's complement (RFC 768); in TCP that would look wrong to some receivers.
+void put_checksum(std::span<std::byte> b, std::size_t at, bool udp, std::uint16_t sum) {
+  const auto checksum = static_cast<std::uint16_t>(~sum);
+  put_sum(b, at, udp && checksum == 0 ? 0xffff : checksum);
 }
 
 /// Where the headers of an IP frame are.
@@ -146,11 +152,11 @@ std::uint16_t internet_sum(std::span<const std::byte> bytes, std::uint32_t start
   return static_cast<std::uint16_t>(sum);
 }
 
-bool finish_checksum(std::span<std::byte> frame, const VnetHeader& header) noexcept {
-  const std::size_t start = header.csum_start;
-  const std::size_t field = start + header.csum_offset;
+bool finish_checksum(std::span<std::byte> frame, const Offload& offload) noexcept {
+  const std::size_t start = offload.csum_start;
+  const std::size_t field = start + offload.csum_offset;
   if (field + 2 > frame.size()) return false;
-  if (header.csum_offset == kSctpChecksumOffset && field + 4 <= frame.size()) {
+  if (offload.csum_offset == kSctpChecksumOffset && field + 4 <= frame.size()) {
     const Headers h = find_headers(frame);
     if (h.ok && h.l4 == start && h.protocol == IPPROTO_SCTP) {
       std::memset(frame.data() + field, 0, 4);
@@ -159,21 +165,21 @@ bool finish_checksum(std::span<std::byte> frame, const VnetHeader& header) noexc
       return true;
     }
   }
-  const auto sum = static_cast<std::uint16_t>(~internet_sum(frame.subspan(start)));
-  put_sum(frame, field, sum == 0 ? 0xffff : sum);  // 0 would mean "none" in UDP; both are zero
+  put_checksum(frame, field, offload.csum_offset == kUdpChecksumOffset,
+               internet_sum(frame.subspan(start)));
   return true;
 }
 
-bool Segmenter::begin(std::span<const std::byte> frame, const VnetHeader& header) noexcept {
+bool Segmenter::begin(std::span<const std::byte> frame, const Offload& offload) noexcept {
   frame_ = {};
   next_ = 0;
-  const std::uint8_t type = header.gso_type & static_cast<std::uint8_t>(~VnetHeader::kGsoEcn);
+  const std::uint8_t type = offload.gso_type & static_cast<std::uint8_t>(~Offload::kGsoEcn);
   const Headers h = find_headers(frame);
-  if (!h.ok || header.gso_size == 0) return false;
-  if (header.needs_checksum() && header.csum_start != h.l4) return false;
-  tcp_ = type == VnetHeader::kGsoTcp4 || type == VnetHeader::kGsoTcp6;
-  if (!tcp_ && type != VnetHeader::kGsoUdp) return false;
-  if (tcp_ && h.v6 != (type == VnetHeader::kGsoTcp6)) return false;
+  if (!h.ok || offload.gso_size == 0) return false;
+  if (offload.needs_checksum() && offload.csum_start != h.l4) return false;
+  tcp_ = type == Offload::kGsoTcp4 || type == Offload::kGsoTcp6;
+  if (!tcp_ && type != Offload::kGsoUdp) return false;
+  if (tcp_ && h.v6 != (type == Offload::kGsoTcp6)) return false;
   if (h.protocol != (tcp_ ? IPPROTO_TCP : IPPROTO_UDP)) return false;
 
   std::size_t l4_bytes = kUdpBytes;
@@ -184,7 +190,7 @@ bool Segmenter::begin(std::span<const std::byte> frame, const VnetHeader& header
   }
   payload_ = h.l4 + l4_bytes;
   if (payload_ >= frame.size()) return false;  // also: no payload to cut
-  gso_size_ = std::min<std::size_t>(header.gso_size, frame.size() - payload_);
+  gso_size_ = std::min<std::size_t>(offload.gso_size, frame.size() - payload_);
   // The lengths that next() writes must fit 16 bits.
   if (payload_ - h.l3 + gso_size_ > 0xffff) return false;
   frame_ = frame;
@@ -234,12 +240,11 @@ std::size_t Segmenter::next(std::span<std::byte> into) noexcept {
   put_sum(out, checksum_at, 0);
   const std::uint8_t protocol = tcp_ ? IPPROTO_TCP : IPPROTO_UDP;
   const std::uint32_t pseudo = pseudo_header_sum(frame_, l3_, v6_, protocol, size - l4_);
-  const auto sum = static_cast<std::uint16_t>(~internet_sum(out.subspan(l4_), pseudo));
-  put_sum(out, checksum_at, sum == 0 ? 0xffff : sum);
+  put_checksum(out, checksum_at, !tcp_, internet_sum(out.subspan(l4_), pseudo));
 
   next_ += payload_bytes;
   ++index_;
   return size;
 }
 
-}  // namespace shmif::tap
+}  // namespace shmif::bus

@@ -1,0 +1,128 @@
+#pragma once
+// What an attachment is made of. Internal to bus/attachment*.cpp: a port's life and properties,
+// what it sends, and what it receives and waits for.
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <chrono>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "bus/attachment.hpp"
+#include "bus/counts.hpp"
+#include "bus/doorbell.hpp"
+#include "bus/flow.hpp"
+#include "bus/fork_guard.hpp"
+#include "bus/lock.hpp"
+#include "bus/mapping.hpp"
+#include "bus/port_table.hpp"
+#include "bus/ring.hpp"
+#include "bus/spin_budget.hpp"
+#include "bus/unique_fd.hpp"
+
+namespace shmif::bus {
+
+struct Attachment::Impl {
+  std::string path;
+  std::string warning;
+  AttachOptions options;
+  std::uint64_t token = process_token();
+  UniqueFd fd;  ///< for probes and the inotify doorbell; holds no lock
+  dev_t device = 0;
+  ino_t inode = 0;
+  Mapping mapping;
+  Ring ring;
+  OwnedSlot owned;
+  bool attached = false;
+  // The slot shows these too, for others to see: a bus that somebody overwrote must not look quiet.
+  std::atomic<std::uint32_t> own_flags{0};
+  std::atomic<std::uint64_t> own_mac{0};
+
+  std::mutex send_mutex;  ///< one claim per slot, so one sending thread at a time
+  std::optional<BusLock> lock;
+  std::optional<FlowControl> flow;  ///< nothing where senders never wait for ports
+  RingWriter writer;
+  Bell bell;
+  std::uint64_t last_learned = 0;
+  std::uint64_t epoch_sent_in = 0;
+
+  /// Held inside receive and the wait calls, so that down() knows when they are over and up() may
+  /// move the reader.
+  std::mutex receive_mutex;
+  RingReader reader;
+  std::uint64_t unreported_lost = 0;     ///< met by a wait, for the next receive to tell
+  std::chrono::nanoseconds patience{0};  ///< of senders with this port; 0: none, they never wait
+  std::optional<std::chrono::steady_clock::time_point> unheeded_since;  ///< they lost it
+  Sleeper sleeper;
+  SpinBudget spin_budget;
+  std::uint64_t epoch = 0;
+  bool was_up = false;
+  std::atomic<bool> interrupted{false};
+  /// Something was sent and nothing received since: what comes may be the answer, to be answered.
+  std::atomic<bool> awaits_answer{false};
+  /// Grows when there is news for wait_until_up(). Not in the file, so that no peer can hold it up.
+  std::atomic<std::uint32_t> news{0};
+  Counts counts;
+
+  Impl() = default;
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  ~Impl() {
+    if (!is_this_process(token)) {
+      mapping.forget();  // the parent's; the pages are not even here
+      sleeper.forget();
+      return;
+    }
+    if (attached) free_slot(ring, owned.slot);
+    sleeper = Sleeper();  // its helper thread uses the mapping
+  }
+
+  PortSlot& slot() const noexcept { return ring.slot(owned.slot); }
+  bool forked() const noexcept { return !is_this_process(token); }
+  bool up() const noexcept { return (own_flags.load(std::memory_order_relaxed) & kFlagUp) != 0; }
+  void set_flag(std::uint32_t flag, bool on) noexcept {
+    if (on) {
+      own_flags.fetch_or(flag);
+      fetch_or(slot().flags, flag);
+    } else {
+      own_flags.fetch_and(~flag);
+      fetch_and(slot().flags, ~flag);
+    }
+    if ((flag & (kFlagPromiscuous | kFlagLearnedTooMany)) != 0) tell_filter_change(ring);
+  }
+  void show_slot() noexcept {
+    restore_slot(ring, owned, MacAddress::from_u64(own_mac.load()), options.kind);
+    store_seq_cst(slot().flags, own_flags.load());
+    tell_filter_change(ring);
+  }
+  std::error_code broken() const noexcept {
+    return mapping.lost() ? Errc::bus_lost : Errc::corrupt;
+  }
+
+  Appended send_batch(std::span<const FrameView> frames, WhenFull when_full) noexcept;
+  AppendStatus append(std::span<const FrameView> frames, std::uint64_t bytes) noexcept;
+  void show_pauses() noexcept;
+  bool bury_dead_claims() noexcept;
+  void tidy_up_after_repair() noexcept;
+  void learn(std::span<const FrameView> frames) noexcept;
+  void publish_position() noexcept {
+    store_relaxed(slot().position, reader.position());
+    store_relaxed(slot().next_number, reader.next_number());
+  }
+  std::error_code go_up() noexcept;
+  void tell_news() noexcept {
+    news.fetch_add(1);
+    news.notify_all();
+  }
+  bool find_place_after_repair() noexcept;
+  void ask_to_be_heeded(bool caught_up) noexcept;
+  bool frame_waits() noexcept;
+  bool spin() noexcept;
+  std::chrono::nanoseconds longest_sleep(std::chrono::nanoseconds announced) const noexcept;
+  void wake_up(bool saw_nothing) noexcept;
+  FrameBatch nothing{0, 0};  ///< always full
+};
+
+}  // namespace shmif::bus

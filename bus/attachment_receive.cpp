@@ -1,0 +1,228 @@
+// What a port receives, and how it waits for that.
+
+#include <algorithm>
+#include <utility>
+
+#include "bus/attachment_impl.hpp"
+#include "bus/sigbus_guard.hpp"
+
+namespace shmif::bus {
+namespace {
+
+using std::chrono::nanoseconds;
+
+constexpr unsigned kPassesPerLook = 1000;  // chunks of the ring
+
+/// How long a sleeper on a futex, or on its descriptor, sleeps at most where a truncation is
+/// survived: that wakes watchers of the file, and no futex.
+constexpr std::chrono::seconds kLookWhetherLost{10};
+
+}  // namespace
+
+Received Attachment::receive(FrameBatch& into) noexcept {
+  Impl& a = *impl_;
+  if (a.forked()) return {0, 0, Errc::forked};
+  const std::lock_guard guard(a.receive_mutex);
+  if (!a.up())
+    return {0, 0, a.mapping.lost() ? make_error_code(Errc::bus_lost) : std::error_code{}};
+  if (load_acquire(a.ring.header().epoch) != a.epoch && !a.find_place_after_repair()) {
+    return {0, 0, a.broken()};
+  }
+  ReadTally tally;
+  const std::size_t before = into.size();
+  // Who answers will need the lock next: its line comes while the frame is copied. Asked for once
+  // per batch sent, so a port that only listens takes nothing from the senders.
+  if (a.awaits_answer.load(std::memory_order_relaxed) && a.reader.ready()) {
+    a.awaits_answer.store(false, std::memory_order_relaxed);
+    a.lock->prefetch();
+  }
+  const ReadStatus status = a.reader.read_all(into, tally);
+  a.counts.add(tally, a.slot());
+  a.publish_position();
+  if (a.patience > nanoseconds(0)) a.ask_to_be_heeded(status == ReadStatus::empty);
+  Received result{
+      into.size() - before, tally.lost_frames + std::exchange(a.unreported_lost, 0), {}};
+  if (result.frames != 0) a.sleeper.saw_traffic();
+  if (status == ReadStatus::broken || (a.mapping.lost() && result.frames == 0))
+    result.error = a.broken();
+  return result;
+}
+
+bool Attachment::Impl::find_place_after_repair() noexcept {
+  epoch = load_acquire(ring.header().epoch);
+  if (const std::unique_lock nobody_sends(send_mutex, std::try_to_lock); nobody_sends) {
+    tidy_up_after_repair();  // else the sender does so, at the latest at its next call
+  }
+  const std::uint64_t number = reader.next_number();
+  const std::uint64_t position = reader.position();
+  if (reader.seek_to(position)) return true;
+  if (!reader.seek_oldest()) return false;
+  // No more frames than fit between the positions, or, where these began anew, in the ring: a
+  // number may still be a scribble.
+  const std::uint64_t lost = reader.next_number() - number;
+  const std::uint64_t between =
+      reader.position() > position ? reader.position() - position : ring.bytes();
+  if (lost != 0 && lost <= between / kRecordAlign) {
+    counts.overruns.add(1, slot().overruns);
+    counts.lost_frames.add(lost, slot().lost_frames);
+  } else if (lost != 0) {
+    counts.corrupt.add(1, slot().corrupt);  // what is counted as lost is a lower bound now
+  }
+  return true;
+}
+
+/// Has senders wait for this port again after they lost patience with it, once it has caught up and
+/// some time has passed (W3).
+void Attachment::Impl::ask_to_be_heeded(bool caught_up) noexcept {
+  if (!up()) return;
+  if ((load_relaxed(slot().flags) & kFlagPause) != 0) {
+    unheeded_since.reset();
+    return;
+  }
+  const auto now = std::chrono::steady_clock::now();
+  if (!unheeded_since) {
+    unheeded_since = now;
+  } else if (caught_up && now - *unheeded_since >= FlowControl::kRest * patience) {
+    unheeded_since.reset();
+    set_flag(kFlagPause, true);
+  }
+}
+
+/// Whether receive() would bring something. Passes over what is not for this port, so that a wait
+/// neither ends for it nor spins on it.
+bool Attachment::Impl::frame_waits() noexcept {
+  if (load_acquire(ring.header().epoch) != epoch) return true;
+  for (unsigned rounds = 0; reader.ready(); ++rounds) {
+    if (rounds == kPassesPerLook) return true;  // a flood: time to look at clock and interruptions
+    const std::uint64_t before = reader.position();
+    ReadTally tally;
+    const ReadStatus status = reader.read(nothing, tally);
+    counts.add(tally, slot());
+    unreported_lost += tally.lost_frames;
+    publish_position();
+    const bool stopped_at_ours = status == ReadStatus::more && reader.position() == before;
+    if (stopped_at_ours || (status != ReadStatus::more && status != ReadStatus::empty)) return true;
+  }
+  return false;
+}
+
+nanoseconds Attachment::Impl::longest_sleep(nanoseconds announced) const noexcept {
+  return sigbus_guard_is_installed() ? std::min<nanoseconds>(announced, kLookWhetherLost)
+                                     : announced;
+}
+
+/// Takes back an announcement, and learns from it. `saw_nothing`: the look after the announcement
+/// found no frame. Else some were sent before it, whose senders did not ring: then the position of
+/// who rang says nothing of them (D4).
+void Attachment::Impl::wake_up(bool saw_nothing) noexcept {
+  const Woken woken = sleeper.withdraw();
+  if (woken.rung) {
+    counts.wakeups.add(1, slot().wakeups);
+  } else {
+    mapping.look_whether_lost();  // for a truncation nobody rings
+  }
+  if (!saw_nothing) return;
+  ReadTally tally;
+  reader.pass_over(woken.position, woken.number, tally);
+  counts.add(tally, slot());
+}
+
+/// Looks for a frame for as long as that has paid lately. Result: whether one is there.
+bool Attachment::Impl::spin() noexcept {
+  const unsigned looks = spin_budget.looks();
+  for (unsigned look = 1; look <= looks; ++look) {
+    if (reader.ready() && frame_waits()) {
+      spin_budget.paid(look);
+      return true;
+    }
+    cpu_relax();
+  }
+  spin_budget.was_in_vain();
+  return false;
+}
+
+bool Attachment::wait(nanoseconds timeout) noexcept {
+  Impl& a = *impl_;
+  if (a.forked()) return false;
+  const std::lock_guard guard(a.receive_mutex);
+  if (!a.up() || a.mapping.lost()) return false;
+  if (a.spin()) return true;
+  using Clock = std::chrono::steady_clock;
+  const bool forever = timeout > std::chrono::hours(24 * 365);
+  const Clock::time_point deadline = forever ? Clock::time_point::max() : Clock::now() + timeout;
+  nanoseconds left = timeout;
+  for (;;) {  // runs until frames come, the time is over, or somebody interrupts
+    if (a.interrupted.exchange(false)) return false;
+    if (a.patience > nanoseconds(0)) a.ask_to_be_heeded(true);
+    const nanoseconds longest = std::min(a.longest_sleep(a.sleeper.announce(false)), left);
+    const bool news = a.frame_waits();
+    if (!news) a.sleeper.found_nothing();
+    const bool stay = !news && !a.interrupted.load() && a.up() && longest > nanoseconds(0);
+    if (stay) a.sleeper.sleep(longest);
+    a.wake_up(!news);
+    if (news) return true;
+    if (!a.up() || a.mapping.lost()) return false;
+    if (a.frame_waits()) return true;
+    if (!forever) left = deadline - Clock::now();
+    if (left <= nanoseconds(0)) return false;
+  }
+}
+
+/// Sleeps without looking up: whoever ends the wait tells so. Holds no mutex, since up() needs
+/// receive_mutex. A bus that is lost meanwhile shows at up().
+bool Attachment::wait_until_up() noexcept {
+  Impl& a = *impl_;
+  while (!a.forked()) {
+    const std::uint32_t seen = a.news.load();
+    if (a.up()) return true;
+    if (a.mapping.lost() || a.interrupted.exchange(false)) return false;
+    a.news.wait(seen);
+  }
+  return false;
+}
+
+void Attachment::interrupt() noexcept {
+  Impl& a = *impl_;
+  if (a.forked()) return;
+  a.interrupted.store(true);
+  a.tell_news();
+  wake_futex(a.slot());
+}
+
+int Attachment::descriptor() noexcept {
+  return impl_->forked() ? -1 : impl_->sleeper.descriptor(impl_->fd.get());
+}
+std::error_code Attachment::descriptor_error() const noexcept {
+  return impl_->sleeper.descriptor_error();
+}
+
+std::optional<nanoseconds> Attachment::prepare_wait() noexcept {
+  Impl& a = *impl_;
+  if (a.forked() || a.mapping.lost()) return std::nullopt;  // receive() tells
+  const std::lock_guard guard(a.receive_mutex);
+  if (!a.up()) return nanoseconds(kLookUp);
+  if (a.frame_waits()) return std::nullopt;
+  if (a.patience > nanoseconds(0)) a.ask_to_be_heeded(true);
+  // Announced as a sleeper on a futex, a caller that asks for its descriptor only now would not
+  // hear.
+  static_cast<void>(a.sleeper.descriptor(a.fd.get()));
+  const nanoseconds longest = a.sleeper.announce(true);
+  if (a.frame_waits()) {
+    a.wake_up(false);
+    return std::nullopt;
+  }
+  a.sleeper.found_nothing();
+  return a.sleeper.watches_file() ? longest : a.longest_sleep(longest);
+}
+
+void Attachment::finish_wait() noexcept {
+  Impl& a = *impl_;
+  if (a.forked()) return;
+  const std::lock_guard guard(a.receive_mutex);
+  // Also when it went down meanwhile, or its bit stays, and the descriptor that down() made
+  // readable keeps whoever polls it from sleeping. What passes then is for up() to count.
+  a.wake_up(a.up());
+  a.sleeper.drain();
+}
+
+}  // namespace shmif::bus

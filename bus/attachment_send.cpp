@@ -1,0 +1,228 @@
+// What a port sends: batches under the lock, one doorbell each, waiting for slow ports where the
+// bus pauses.
+
+#include <time.h>
+
+#include <algorithm>
+
+#include "bus/attachment_impl.hpp"
+#include "bus/liveness.hpp"
+
+namespace shmif::bus {
+namespace {
+
+/// With a lock that is lost again and again, which takes a peer that follows no rules: a takeover
+/// from a sender that only was stopped happens once per stop.
+class Patience {
+ public:
+  bool is_over() noexcept {
+    using Clock = std::chrono::steady_clock;
+    if (++rounds_ == 2) since_ = Clock::now();
+    return rounds_ > kRounds && Clock::now() - since_ > kTime;
+  }
+
+ private:
+  static constexpr unsigned kRounds = 16;
+  static constexpr std::chrono::seconds kTime{5};
+  unsigned rounds_ = 0;
+  std::chrono::steady_clock::time_point since_;
+};
+
+std::uint64_t wall_clock_ns() noexcept {
+  timespec t{};
+  clock_gettime(CLOCK_REALTIME, &t);
+  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000U +
+         static_cast<std::uint64_t>(t.tv_nsec);
+}
+
+/// The front part of what is to be sent that one lock hold covers.
+struct Batch {
+  std::size_t count = 0;
+  std::uint64_t bytes = 0;    // of the ring, without the tail
+  std::uint64_t payload = 0;  // of the frames
+  std::error_code refused;    // why the frame behind it cannot be sent at all
+};
+
+/// Whether each receiver can do what a frame leaves to it, and gets none that is too long then.
+std::error_code check_offload(const FrameView& frame, const Ring& ring) noexcept {
+  const Offload& o = frame.offload;
+  if (!ring.carries_offloads()) return Errc::not_supported;
+  if (!o.is_super_frame()) {
+    if (frame.size() > ring.max_frame()) return Errc::frame_too_long;
+    const bool fits = std::size_t{o.csum_start} + o.csum_offset + 2 <= frame.size();
+    return fits ? std::error_code{} : Errc::bad_argument;
+  }
+  if (frame.size() > kMaxSuperFrameBytes) return Errc::frame_too_long;
+  Segmenter segments;
+  if (!segments.begin(frame.bytes, o)) return Errc::bad_argument;
+  return segments.next_bytes() <= ring.max_frame() ? std::error_code{} : Errc::frame_too_long;
+}
+
+/// `most`: bytes of the ring, the tail included.
+Batch front_of(std::span<const FrameView> frames, const Ring& ring, std::uint64_t most) noexcept {
+  Batch batch;
+  for (const FrameView& frame : frames) {
+    const std::size_t size = frame.size();
+    const std::uint64_t bytes = record_bytes(body_bytes(frame));
+    if (size < kMinFrameBytes) {
+      batch.refused = Errc::frame_too_short;
+    } else if (frame.offload.pending()) {
+      batch.refused = check_offload(frame, ring);
+    } else if (size > ring.max_frame()) {
+      batch.refused = Errc::frame_too_long;
+    }
+    if (batch.refused || batch.bytes + bytes + kTailBytes > most) break;
+    batch.bytes += bytes;
+    batch.payload += size;
+    ++batch.count;
+  }
+  return batch;
+}
+
+}  // namespace
+
+Appended Attachment::send(std::span<const FrameView> frames, WhenFull when_full) noexcept {
+  Impl& a = *impl_;
+  if (a.forked()) return {0, Errc::forked};
+  if (!a.up()) return {0, a.mapping.lost() ? Errc::bus_lost : Errc::port_down};
+  const std::lock_guard guard(a.send_mutex);
+  if (const std::uint64_t now = load_acquire(a.ring.header().epoch); now != a.epoch_sent_in) {
+    a.epoch_sent_in = now;
+    a.bell.forget();
+    a.tidy_up_after_repair();
+  }
+  Appended sent;
+  while (sent.taken < frames.size() && !sent.error) {
+    const Appended batch = a.send_batch(frames.subspan(sent.taken), when_full);
+    sent.taken += batch.taken;
+    sent.error = batch.error;
+    if (batch.taken == 0 && !batch.error && when_full == WhenFull::give_up) break;
+  }
+  return sent;
+}
+
+/// Sends as many frames from the front as one lock hold may cover; none, and no error, when other
+/// senders took the room.
+Appended Attachment::Impl::send_batch(std::span<const FrameView> frames,
+                                      WhenFull when_full) noexcept {
+  Batch batch = front_of(frames, ring, writer.max_batch_bytes());
+  if (batch.count == 0) return {0, batch.refused};
+  if (flow) {
+    const std::uint64_t wanted = batch.bytes + kTailBytes;
+    const std::uint64_t least = record_bytes(body_bytes(frames.front())) + kTailBytes;
+    if (flow->room(wanted) < wanted) {
+      if (when_full == WhenFull::wait) flow->wait_for_room(least, wanted);
+      const bool admitted = when_full == WhenFull::wait || flow->admits(least);
+      show_pauses();
+      if (!admitted) return {};
+      batch = front_of(frames, ring, std::min(wanted, flow->room(least)));
+      if (batch.count == 0) return {};
+    }
+  }
+  if (options.learn) learn(frames.first(batch.count));
+  AppendStatus status = append(frames.first(batch.count), batch.bytes);
+  if (status == AppendStatus::no_room && batch.count > 1) {
+    // Between the claims of stopped writers, one frame may fit where a batch does not.
+    batch = front_of(frames.first(1), ring, writer.max_batch_bytes());
+    status = append(frames.first(1), batch.bytes);
+  }
+  switch (status) {
+    case AppendStatus::done: break;
+    case AppendStatus::full:
+      // It has to step around claims, and needs more room than it takes. This wait too ends (W3).
+      if (when_full == WhenFull::wait) {
+        flow->wait_for_room(writer.needed_bytes(), writer.needed_bytes());
+      } else {
+        static_cast<void>(flow->admits(writer.needed_bytes()));
+      }
+      show_pauses();
+      return {};
+    case AppendStatus::no_room: return {0, Errc::no_room};
+    case AppendStatus::lost_lock:
+    case AppendStatus::corrupt: counts.corrupt.add(1, slot().corrupt); return {0, broken()};
+  }
+  awaits_answer.store(true, std::memory_order_relaxed);
+  counts.tx_frames.add(batch.count, slot().tx_frames);
+  counts.tx_bytes.add(batch.payload, slot().tx_bytes);
+  return {batch.count, batch.refused};
+}
+
+/// What the flow control counted, into the port's counters.
+void Attachment::Impl::show_pauses() noexcept {
+  const auto paused = static_cast<std::uint64_t>(flow->paused().count());
+  counts.pauses.add(flow->pauses() - counts.pauses.get(), slot().pauses);
+  counts.paused_ns.add(paused - counts.paused_ns.get(), slot().paused_ns);
+}
+
+AppendStatus Attachment::Impl::append(std::span<const FrameView> frames,
+                                      std::uint64_t bytes) noexcept {
+  const std::uint64_t limit = flow ? flow->limit() : RingWriter::kNoLimit;
+  const std::uint64_t sleeps = lock->sleeps();
+  lock->prefetch();
+  // Not under the lock: there the clock, before which a CPU finishes all it has begun, would keep
+  // it from asking for the next lines meanwhile.
+  std::uint64_t time_ns = wall_clock_ns();
+  AppendStatus status = AppendStatus::lost_lock;
+  bool rang = bell.wake_deep(frames);  // D3
+  Wanted wanted;
+  // Each time round somebody else got on, or a dead port's claim is gone; unless a peer keeps
+  // taking the lock from everybody.
+  Patience patience_with_peers;
+  while (
+      (status == AppendStatus::lost_lock && !patience_with_peers.is_over()) ||
+      ((status == AppendStatus::no_room || (status == AppendStatus::full && writer.met_claims())) &&
+       bury_dead_claims())) {
+    const std::uint64_t mine = lock->acquire();
+    if (lock->waited()) time_ns = wall_clock_ns();
+    rang |= bell.wake_deep(frames);  // D3: who goes deep from here on sees the lock held
+    status = writer.append(mine, frames, bytes, time_ns, limit);
+    if (status == AppendStatus::done) {
+      wanted = bell.collect(frames, writer.batch_position(), writer.batch_number());  // D4
+    }
+    lock->release(mine);
+  }
+  bell.wake(wanted);
+  rang |= wanted.any;
+  if (status == AppendStatus::done && writer.met_claims()) bury_dead_claims();
+  counts.doorbells.add(rang ? 1 : 0, slot().doorbells);
+  counts.lock_sleeps.add(lock->sleeps() - sleeps, slot().lock_sleeps);
+  return status;
+}
+
+/// Frees the room of writers that were killed in the middle of a batch. Asked only when a claim was
+/// in the way, so at most once per claim and lap. Result: whether there was one.
+bool Attachment::Impl::bury_dead_claims() noexcept {
+  if (!same_file(fd.get(), ring.inode())) return false;
+  bool any = false;
+  for (const std::uint16_t slot : writer.standing_slots()) {
+    any |= reap_if_dead(ring, slot, fd.get()).claim;
+  }
+  return any;
+}
+
+/// A repair was needed, so the slot may be scribbled over: shows again who we are. To be called
+/// while nothing is sent, so that what stands there as our claim is none (I4).
+void Attachment::Impl::tidy_up_after_repair() noexcept {
+  show_slot();
+  store_release(slot().claim_owner, std::uint64_t{0});
+}
+
+/// Remembers source addresses, so that what is sent to them is let through to this port.
+void Attachment::Impl::learn(std::span<const FrameView> frames) noexcept {
+  for (const FrameView& frame : frames) {
+    const MacAddress source = frame.source();
+    const std::uint64_t mac = source.to_u64();
+    if (mac == last_learned || source.is_group() || mac == own_mac) continue;
+    last_learned = mac;
+    const auto place = std::find_if(std::begin(slot().learned), std::end(slot().learned),
+                                    [&](const std::uint64_t& w) { return w == 0 || w == mac; });
+    if (place == std::end(slot().learned)) {
+      if ((own_flags & kFlagLearnedTooMany) == 0) set_flag(kFlagLearnedTooMany, true);
+    } else if (load_relaxed(*place) == 0) {
+      store_relaxed(*place, mac);
+      tell_filter_change(ring);
+    }
+  }
+}
+
+}  // namespace shmif::bus

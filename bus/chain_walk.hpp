@@ -1,0 +1,28 @@
+#pragma once
+// Walks the chain of records from outside, as audit and repair do.
+
+#include <cstdint>
+#include <string>
+
+#include "bus/info.hpp"
+#include "bus/ring.hpp"
+
+namespace shmif::bus {
+
+/// For findings: "position 4096", "0x1000".
+std::string at(std::uint64_t position);
+std::string hex(std::uint64_t v);
+
+struct Walk {
+  bool broken = false;
+  AuditFinding finding;   ///< when it is broken: which invariant
+  std::uint64_t end = 0;  ///< where the chain ends, or broke
+  std::uint64_t records = 0, frames = 0, pads = 0;
+  bool met_last = false;
+};
+
+/// Follows the chain from `first` to its end. On a bus in use, looks again until a walk was not
+/// overtaken by writers.
+Walk walk_chain(const Ring& ring);
+
+}  // namespace shmif::bus

@@ -1,0 +1,143 @@
+#include "bus/destroy.hpp"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <random>
+
+#include "bus/file.hpp"
+#include "bus/inspect.hpp"
+#include "bus/layout.hpp"
+#include "bus/unique_fd.hpp"
+
+namespace shmif::bus {
+namespace {
+
+/// A name in a directory that stays the same directory, whatever becomes of the path to it.
+class Name {
+ public:
+  explicit Name(const std::string& path) {
+    const auto slash = path.find_last_of('/');
+    base_ = path.substr(slash == std::string::npos ? 0 : slash + 1);
+    const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+    directory_.reset(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  }
+
+  const std::string& base() const noexcept { return base_; }
+  /// Whether `base` in this directory is the file behind `fd`.
+  bool is(const std::string& base, int fd) const noexcept {
+    struct stat named{};
+    struct stat open{};
+    return fstatat(directory_.get(), base.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+           fstat(fd, &open) == 0 && named.st_dev == open.st_dev && named.st_ino == open.st_ino;
+  }
+  /// Never replaces a file. Result: errno, 0 when done.
+  int move(const std::string& from, const std::string& to) const noexcept {
+    return syscall(SYS_renameat2, directory_.get(), from.c_str(), directory_.get(), to.c_str(),
+                   RENAME_NOREPLACE) == 0
+               ? 0
+               : errno;
+  }
+  int remove(const std::string& base) const noexcept {
+    return unlinkat(directory_.get(), base.c_str(), 0) == 0 ? 0 : errno;
+  }
+
+ private:
+  UniqueFd directory_;
+  std::string base_;
+};
+
+Error cannot_remove(const std::string& path, int number) {
+  auto error = Error::from_errno(number, "cannot remove the bus " + path);
+  if (number == EACCES || number == EPERM)
+    error.message += " (ask its owner, or for write permission in the directory)";
+  return error;
+}
+
+Error was_replaced(const std::string& path, const std::string& where = {}) {
+  return {Errc::copied_file, "cannot remove the bus " + path +
+                                 ": another file took its name meanwhile, and is left alone" +
+                                 (where.empty() ? "" : ", now as " + where) +
+                                 " (look what it is, and try again)"};
+}
+
+/// A name that nobody expects.
+std::string name_aside() {
+  std::random_device random;
+  char name[48];
+  std::snprintf(name, sizeof name, ".shmif-destroy-%08x%08x", random(), random());
+  return name;
+}
+
+/// Removes `path` if it is the file behind `fd`. No system call removes a file on condition that it
+/// is a certain one, and between a look at a name and its removal somebody may put another file
+/// there. So the name is taken away first: what was moved aside nobody finds by chance, and if it
+/// is not our file, it goes back.
+Result<void> remove_file(const std::string& path, int fd) {
+  const Name name(path);
+  if (!name.is(name.base(), fd)) return was_replaced(path);
+  const std::string aside = name_aside();
+  const int number = name.move(name.base(), aside);
+  if (number == EINVAL || number == ENOSYS || number == ENOSPC || number == EDQUOT) {
+    // No such rename on this file system, or no room for a longer name: what remains is to be
+    // quick.
+    if (!name.is(name.base(), fd)) return was_replaced(path);
+    if (const int failed = name.remove(name.base()); failed != 0)
+      return cannot_remove(path, failed);
+    return {};
+  }
+  if (number != 0) return cannot_remove(path, number);
+  if (!name.is(aside, fd)) {
+    if (name.move(aside, name.base()) == 0) return was_replaced(path);
+    return was_replaced(path, aside + " beside it");
+  }
+  if (const int failed = name.remove(aside); failed != 0) return cannot_remove(path, failed);
+  return {};
+}
+
+/// With force, anything that begins like a bus is removed.
+Result<void> remove_if_it_begins_like_a_bus(const std::string& path, const Error& otherwise) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  std::uint64_t magic = 0;
+  if (!fd || pread(fd.get(), &magic, sizeof magic, 0) != static_cast<ssize_t>(sizeof magic) ||
+      magic != kMagic) {
+    return otherwise;
+  }
+  return remove_file(path, fd.get());
+}
+
+}  // namespace
+
+Result<void> destroy(const std::string& path, bool force) {
+  auto bus = Inspector::open(path, false);
+  if (!bus) {
+    if (force) return remove_if_it_begins_like_a_bus(path, bus.error());
+    return bus.error();
+  }
+  const BusInfo info = bus->info();
+  const auto live =
+      std::count_if(info.ports.begin(), info.ports.end(), [](const PortInfo& p) { return p.live; });
+  if (live > 0 && !force) {
+    const auto port = std::find_if(info.ports.begin(), info.ports.end(),
+                                   [](const PortInfo& p) { return p.live; });
+    return Error(Errc::busy, "cannot remove the bus " + path + ": " + std::to_string(live) +
+                                 (live == 1 ? " live port is" : " live ports are") +
+                                 " attached, such as \"" + port->name + "\" of process " +
+                                 std::to_string(port->pid) + " (stop them, or use --force)");
+  }
+  if (const std::string hider = bus->hidden_by(); !hider.empty() && !force) {
+    return Error(Errc::unsupported_file_system,
+                 "cannot remove the bus " + path + " on " + hider +
+                     ": live ports may look dead there (remove it where it was made, or use "
+                     "--force)");
+  }
+  return remove_file(path, bus->descriptor());
+}
+
+}  // namespace shmif::bus

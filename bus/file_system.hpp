@@ -1,0 +1,24 @@
+#pragma once
+// The file system that a bus is on: what it is called, and whether a bus can live there.
+
+#include <cstdint>
+#include <string>
+
+#include "bus/result.hpp"
+
+namespace shmif::bus {
+
+/// `f_type` of statfs(2) for the file behind `fd`, 32 bits.
+Result<std::uint64_t> file_system_of(int fd, const std::string& path);
+
+/// "tmpfs", "overlay", ... or the number in hexadecimal.
+std::string file_system_name(std::uint64_t f_type);
+
+/// What keeps a bus from living there, to follow "on overlay: "; nullptr where one can.
+const char* harm_on_file_system(std::uint64_t f_type) noexcept;
+
+/// Whether the kernel writes pages that change to some disk, as it does unless the name says
+/// otherwise.
+bool writes_to_disk(std::uint64_t f_type) noexcept;
+
+}  // namespace shmif::bus

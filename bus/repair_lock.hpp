@@ -1,0 +1,39 @@
+#pragma once
+// The lock as `repair` holds it: taken from whoever has it, and kept in sight of those who wait.
+
+#include "bus/atomics.hpp"
+#include "bus/layout.hpp"
+
+namespace shmif::bus {
+
+/// Holds the lock in the name of `repair`. Whoever holds it for long must keep() it several times
+/// in BusLock::kPatience, or a sender that waits takes the holder for stopped.
+class RepairLock {
+ public:
+  explicit RepairLock(BusHeader& header) noexcept : header_(header) {
+    std::uint64_t seen = 0;
+    do {  // L2: the count grows first, then the lock is taken from whoever has it
+      fetch_add(header_.takeovers, std::uint64_t{1});
+      seen = load_acquire(header_.lock);
+      mine_ = lock_word::next_held_by(seen, lock_word::kRepairSlot);
+    } while (!compare_and_swap(header_.lock, seen, mine_));
+  }
+  RepairLock(const RepairLock&) = delete;
+  RepairLock& operator=(const RepairLock&) = delete;
+  ~RepairLock() { compare_and_swap(header_.lock, mine_, lock_word::freed(mine_)); }
+
+  /// Shows progress, so that nobody loses patience. Result: false when somebody took the lock over
+  /// all the same.
+  bool keep() noexcept {
+    const std::uint64_t next = lock_word::next_held_by(mine_, lock_word::kRepairSlot);
+    if (!compare_and_swap(header_.lock, mine_, next)) return false;
+    mine_ = next;
+    return true;
+  }
+
+ private:
+  BusHeader& header_;
+  std::uint64_t mine_ = 0;
+};
+
+}  // namespace shmif::bus

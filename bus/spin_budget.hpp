@@ -1,0 +1,53 @@
+#pragma once
+// SpinBudget: how often a wait looks at the ring before it sleeps.
+//
+// Looking answers in a fraction of a microsecond, sleeping in two to fifty. But while nothing
+// comes, or the sender needs this very CPU, every look is lost. Which it is cannot be known, only
+// learned from the waits before: a wait that ended while it looked pays for as many looks again,
+// and some; one that looked in vain halves them, until none are left. Now and then a wait tries the
+// most again, seldomer each time that it was in vain.
+//
+// The most is about as long as the kernel takes to wake a halted CPU. With less, two ports that
+// answer each other at once and have both come to sleep would never find out that they need not:
+// each sees the other's answer only after the other woke.
+
+#include <algorithm>
+
+namespace shmif::bus {
+
+/// Threads: one at a time.
+class SpinBudget {
+ public:
+  static constexpr unsigned kMost = 2000;   // looks of 30 ns each, docs/performance.md
+  static constexpr unsigned kUseful = 100;  // as long as it pays at all
+  static constexpr unsigned kFirstGap = 16;
+  static constexpr unsigned kLongestGap = 4096;
+
+  /// How often to look in the wait that begins. Tell its outcome by paid() or was_in_vain().
+  unsigned looks() noexcept {
+    if (looks_ == 0 && ++waits_ >= gap_) looks_ = kMost;
+    return looks_;
+  }
+  /// Something came at the look with this number, from 1 on.
+  void paid(unsigned look) noexcept {
+    gap_ = kFirstGap;
+    waits_ = 0;
+    looks_ = std::clamp(4 * look, kUseful, kMost);
+  }
+  /// Nothing came while it looked.
+  void was_in_vain() noexcept {
+    if (waits_ >= gap_) {  // a trial
+      gap_ = std::min(2 * gap_, kLongestGap);
+      waits_ = 0;
+      looks_ = 0;
+    }
+    looks_ /= 2;
+  }
+
+ private:
+  unsigned looks_ = kUseful;
+  unsigned gap_ = kFirstGap;  // waits without a look until the next trial
+  unsigned waits_ = 0;        // of them
+};
+
+}  // namespace shmif::bus

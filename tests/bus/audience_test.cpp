@@ -1,0 +1,149 @@
+// Whom a frame is for, as a sender remembers it.
+
+#include "bus/audience.hpp"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstring>
+#include <vector>
+
+#include "shmif/port.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+const MacAddress kFirst = *MacAddress::parse("b2:a0:00:00:00:01");
+const MacAddress kSecond = *MacAddress::parse("b2:a0:00:00:00:02");
+const MacAddress kBehind = *MacAddress::parse("b2:a0:00:00:00:03");
+const MacAddress kGroup = *MacAddress::parse("01:00:5e:00:00:01");
+
+/// A frame without content.
+class Frame {
+ public:
+  explicit Frame(MacAddress to, MacAddress from = kFirst) {
+    std::memcpy(bytes_.data(), to.bytes.data(), to.bytes.size());
+    std::memcpy(bytes_.data() + 6, from.bytes.data(), from.bytes.size());
+  }
+  FrameView view() const { return FrameView(bytes_); }
+
+ private:
+  std::array<std::byte, 60> bytes_{};
+};
+
+class AudienceTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    PortOptions first;
+    first.mac = kFirst;
+    first.learn = true;
+    first_ = Port(first);
+    PortOptions second;
+    second.mac = kSecond;
+    second_ = Port(second);
+    for (Port* port : {&first_, &second_}) {
+      port->attach(bus_.path()).value();
+      ASSERT_FALSE(port->up());
+    }
+  }
+  bool hears(const Port& port, MacAddress mac) {
+    const Frame frame(mac);
+    const FrameView view = frame.view();
+    return is_set(audience_.of({&view, 1}).data(), port.slot());
+  }
+
+  TempBus bus_;
+  RawBus raw_{bus_.path()};
+  Port first_;
+  Port second_;
+  bus::Audience audience_{raw_.ring()};
+};
+
+TEST_F(AudienceTest, OnlyThePortWithTheAddressIsMeant) {
+  for (int again = 0; again < 2; ++again) {
+    EXPECT_TRUE(hears(first_, kFirst));
+    EXPECT_FALSE(hears(second_, kFirst));
+    EXPECT_TRUE(hears(second_, kSecond));
+    EXPECT_FALSE(hears(first_, kSecond));
+    EXPECT_FALSE(hears(first_, kBehind));
+  }
+}
+
+TEST_F(AudienceTest, GroupsAreForAll) {
+  EXPECT_TRUE(hears(first_, kGroup));
+  EXPECT_TRUE(hears(second_, kGroup));
+}
+
+TEST_F(AudienceTest, ABatchIsForWhomeverOneOfItsFramesIsFor) {
+  const std::array frames{Frame(kBehind), Frame(kSecond), Frame(kBehind)};
+  const std::array views{frames[0].view(), frames[1].view(), frames[2].view()};
+  const bus::SlotSet slots = audience_.of(views);
+  EXPECT_TRUE(is_set(slots.data(), second_.slot()));
+  EXPECT_FALSE(is_set(slots.data(), first_.slot()));
+}
+
+TEST_F(AudienceTest, AnswersChangeWithAPortsAddress) {
+  EXPECT_FALSE(hears(second_, kBehind));
+  ASSERT_FALSE(second_.set_mac(kBehind));
+  EXPECT_TRUE(hears(second_, kBehind));
+  EXPECT_FALSE(hears(second_, kSecond));
+}
+
+TEST_F(AudienceTest, AnAddressThatWasRefusedIsNotHeardAfterwards) {
+  EXPECT_TRUE(hears(second_, kSecond));
+  EXPECT_EQ(second_.set_mac(kFirst), Errc::mac_taken);
+  EXPECT_TRUE(hears(second_, kSecond));
+  EXPECT_FALSE(hears(second_, kFirst));
+}
+
+TEST_F(AudienceTest, AnswersChangeWhenAPortIsPromiscuousAndWhenItIsNoMore) {
+  EXPECT_FALSE(hears(second_, kBehind));
+  ASSERT_FALSE(second_.set_promiscuous(true));
+  EXPECT_TRUE(hears(second_, kBehind));
+  ASSERT_FALSE(second_.set_promiscuous(false));
+  EXPECT_FALSE(hears(second_, kBehind));
+}
+
+TEST_F(AudienceTest, AnswersChangeWithWhatAPortLearned) {
+  EXPECT_FALSE(hears(first_, kBehind));
+  const Frame frame(kSecond, kBehind);
+  const FrameView view = frame.view();
+  ASSERT_EQ(first_.send({&view, 1}).taken, 1U);
+  EXPECT_TRUE(hears(first_, kBehind));
+}
+
+TEST_F(AudienceTest, APortThatLearnedTooManyIsMeantByAll) {
+  EXPECT_FALSE(hears(first_, kBehind));
+  for (std::uint64_t i = 0; i <= bus::kLearnedAddresses; ++i) {
+    const Frame frame(kSecond, MacAddress::from_u64(0x020000000000U + i));
+    const FrameView view = frame.view();
+    ASSERT_EQ(first_.send({&view, 1}).taken, 1U);
+  }
+  EXPECT_TRUE(hears(first_, kBehind));
+}
+
+TEST_F(AudienceTest, APortThatAttachesLaterIsFound) {
+  EXPECT_FALSE(hears(second_, kBehind));
+  PortOptions options;
+  options.mac = kBehind;
+  Port late(options);
+  late.attach(bus_.path()).value();
+  EXPECT_TRUE(hears(late, kBehind));
+}
+
+TEST_F(AudienceTest, APortThatShowsItselfAgainAfterARepairIsFound) {
+  bus::PortSlot& slot = raw_.slot(second_.slot());
+  slot.mac = 0;
+  audience_.forget();
+  EXPECT_FALSE(hears(second_, kSecond));
+  bus::fetch_add(raw_.header().epoch, std::uint64_t{1});  // as by a repair
+  const Frame frame(kBehind, kSecond);
+  const FrameView view = frame.view();
+  ASSERT_EQ(second_.send({&view, 1}).taken, 1U);
+  EXPECT_TRUE(hears(second_, kSecond));
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,162 @@
+// The audit says exactly what it found, and the rarer answers of ports and repair.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "tests/support/child_process.hpp"
+#include "tests/support/numbered_frames.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+class Audit : public testing::Test {
+ protected:
+  Audit() {
+    NumberedBatch frames(200);
+    EXPECT_FALSE(sender_.send(frames.make(1, 0, 10)).error);
+    EXPECT_TRUE(is_clean(bus_.audit()));
+  }
+
+  /// Expects this finding and no other.
+  void expect(const std::string& invariant, const std::string& text) const {
+    const AuditReport report = bus_.audit();
+    ASSERT_EQ(report.findings.size(), 1U);
+    EXPECT_EQ(report.findings[0].invariant, invariant);
+    EXPECT_NE(report.findings[0].what.find(text), std::string::npos) << report.findings[0].what;
+  }
+  void expect_note(const std::string& text) const {
+    const AuditReport report = bus_.audit();
+    EXPECT_TRUE(is_clean(report));
+    ASSERT_EQ(report.notes.size(), 1U);
+    EXPECT_NE(report.notes[0].find(text), std::string::npos) << report.notes[0];
+  }
+
+  TempBus bus_{BusOptions{.ring_bytes = 64U << 10U}};
+  RawBus raw_{bus_.path()};
+  Port sender_ = port_on(bus_.path(), {.name = "sender"});
+  Port idle_ = port_on(bus_.path(), {.name = "idle"});
+};
+
+TEST_F(Audit, FindsAHolderOfTheLockThatCannotBe) {
+  raw_.lock_as(999);
+  expect("L1", "held by slot 999");
+}
+TEST_F(Audit, NotesADeadHolderOfTheLock) {
+  raw_.lock_as(77);
+  expect_note("slot 77, whose process is dead");
+}
+TEST_F(Audit, FindsAClaimThatNoWriterMakes) {
+  raw_.claim(idle_.slot(), 64, 64, 64 + raw_.ring().bytes() / 2);
+  expect("I3", "the claim of slot 1 from 64 to");
+}
+TEST_F(Audit, NotesAClaimThatStands) {
+  raw_.claim(idle_.slot(), 64, 64, 64 + 512);
+  expect_note("slot 1 (stopped or slow) claims 512 bytes");
+}
+TEST_F(Audit, FindsAStateThatIsNone) {
+  raw_.slot(9).state = 7;
+  expect("P1", "slot 9 has the state 0x7");
+}
+TEST_F(Audit, FindsALiveSlotBehindThoseThatWereEverUsed) {
+  raw_.header().slots_used = 1;
+  expect("P1", "slot 1 is in use, but only 1 slots were ever");
+}
+TEST_F(Audit, FindsTwoLivePortsOfOneName) {
+  std::ranges::copy("sender", raw_.slot(idle_.slot()).name);
+  expect("P3", "both have the name \"sender\"");
+}
+TEST_F(Audit, FindsAReaderPastTheEnd) {
+  raw_.slot(idle_.slot()).position = raw_.header().last + 4096;
+  expect("I2", "past the end of the chain");
+}
+TEST_F(Audit, FindsAChainLongerThanTheRing) {
+  // A ring's worth of pads, the last of which leads once more round.
+  const std::uint64_t end = raw_.header().last;
+  const std::uint64_t step = raw_.ring().bytes() - 32;
+  raw_.ring().record(end).word = bus::word::pad(end, step);
+  expect("I6", "is longer than the ring");
+}
+TEST_F(Audit, FindsALastThatIsPastTheEndOrWithinARecord) {
+  const std::uint64_t last = raw_.header().last;
+  bus::store_seq_cst(raw_.header().last, last + 4096);
+  expect("I7", "is past the end of the chain");
+  bus::store_seq_cst(raw_.header().last, last - 32);
+  expect("I7", "is not the beginning of a record");
+}
+
+// Repair.
+
+TEST_F(Audit, RepairReleasesALockThatNobodyHolds) {
+  raw_.lock_as(77);
+  const RepairReport done = Bus::open(bus_.path(), Access::read_write).value().repair().value();
+  EXPECT_TRUE(done.lock_released);
+  EXPECT_FALSE(done.ring_rebuilt);
+  EXPECT_TRUE(bus::lock_word::is_free(raw_.header().lock));
+}
+
+TEST_F(Audit, RepairSaysSoWhenSomebodyGoesOnScribbling) {
+  std::jthread scribbler([&](const std::stop_token& stop) {
+    while (!stop.stop_requested()) bus::store_seq_cst(raw_.header().first, std::uint64_t{12345});
+  });
+  const bool told = eventually([&] {  // it may pause for a whole repair
+    const auto done = Bus::open(bus_.path(), Access::read_write).value().repair();
+    return !done && done.error().code == Errc::corrupt &&
+           done.error().message.find("somebody goes on writing") != std::string::npos;
+  });
+  EXPECT_TRUE(told);
+}
+
+TEST_F(Audit, APortThatRepairLeftBehindCountsWhatItMissed) {
+  // Nothing of what it had still to read survives but the newest frames.
+  NumberedBatch frames(200);
+  for (std::uint64_t p = raw_.header().first, n = 0; n < 5; ++n) {
+    const std::uint64_t step = raw_.ring().step(raw_.ring().word_at(p), p);
+    raw_.ring().record(p).word = 0;
+    p += step;
+  }
+  ASSERT_TRUE(Bus::open(bus_.path(), Access::read_write).value().repair());
+  FrameBatch batch;
+  idle_.receive(batch);
+  EXPECT_EQ(batch.size(), 5U);
+  EXPECT_EQ(idle_.counters().lost_frames, 5U);
+}
+
+// Ports.
+
+TEST_F(Audit, BetweenStandingClaimsASingleFrameGoesWhereABatchDoesNotAndElseItIsRefused) {
+  const std::uint64_t step = raw_.ring().bytes() / 8;
+  std::vector<Port> stopped;
+  for (unsigned i = 0; i < 8; ++i) {  // stretches of 2 KiB between claims of 6 KiB
+    stopped.push_back(port_on(bus_.path()));
+    raw_.claim(stopped.back().slot(), i * step + 4096, i * step + 2048, (i + 1) * step);
+  }
+  NumberedBatch frames(1000);
+  frames.fix_size(1000);
+  EXPECT_EQ(sender_.send(frames.make(2, 0, 8)).taken, 8U) << "one by one";
+  for (unsigned i = 0; i < 8; ++i) {
+    raw_.slot(stopped[i].slot()).claim_begin = i * step + 512;
+  }
+  bus::fetch_add(raw_.header().takeovers, std::uint64_t{1});
+  const SendResult refused = sender_.send(frames.make(2, 8, 1));
+  EXPECT_EQ(refused.error, Errc::no_room);
+  EXPECT_EQ(refused.taken, 0U);
+}
+
+TEST_F(Audit, AnAddressThatAnotherPortHasIsRefusedAndTheOldOneStays) {
+  const MacAddress mine = idle_.mac();
+  EXPECT_EQ(idle_.set_mac(sender_.mac()), Errc::mac_taken);
+  EXPECT_EQ(idle_.mac(), mine);
+}
+
+TEST_F(Audit, APortAndAFollowerKnowWhatTheBusCarries) {
+  EXPECT_EQ(sender_.mtu(), 1500U);
+  EXPECT_EQ(Port().mtu(), 0U);
+  EXPECT_EQ(Follower::open(bus_.path(), Start::now).value().max_frame_bytes(), 1522U);
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,124 @@
+// What lies around a mapped bus. Nothing else would notice a guard that is gone: what runs out of
+// the bus would only sometimes meet something that it harms.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "bus/huge_pages.hpp"
+#include "bus/unique_fd.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+/// One line of /proc/self/maps.
+struct Area {
+  std::uintptr_t begin = 0, end = 0;
+  std::string permissions, file;
+};
+
+std::vector<Area> areas() {
+  std::vector<Area> all;
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    std::istringstream fields(line);
+    Area a;
+    char dash = 0;
+    std::string offset;
+    std::string device;
+    std::string inode;
+    fields >> std::hex >> a.begin >> dash >> a.end >> a.permissions >> offset >> device >> inode;
+    std::getline(fields >> std::ws, a.file);
+    all.push_back(std::move(a));
+  }
+  return all;
+}
+
+/// Bytes from `address` on that nobody may read, write or execute.
+std::size_t forbidden_from(std::uintptr_t address) {
+  const std::uintptr_t begin = address;
+  for (const Area& a : areas()) {
+    if (a.begin <= address && address < a.end && a.permissions.rfind("---", 0) == 0)
+      address = a.end;
+  }
+  return address - begin;
+}
+
+TEST(Mapping, HasGuardsOnBothSidesThatAreWiderThanTheLargestRecord) {
+  const TempBus file(small_ring());
+  const RawBus bus(file.path());
+  const auto header = reinterpret_cast<std::uintptr_t>(&bus.header());
+  const std::uintptr_t end = header + bus::kRingOffset + 2 * bus.ring().bytes();
+  const std::size_t largest = bus::kRecordHeaderBytes + bus::kSuperFrameRecord;
+  EXPECT_GT(forbidden_from(end), largest) << "behind the second view of the ring";
+  EXPECT_GE(forbidden_from(header - largest), largest) << "in front of the header";
+}
+
+TEST(Mapping, HasTheRingTwiceInARow) {
+  const TempBus file(small_ring());
+  const RawBus bus(file.path());
+  std::byte* const ring = reinterpret_cast<std::byte*>(&bus.header()) + bus::kRingOffset;
+  const std::uint64_t bytes = bus.ring().bytes();
+  for (const std::uint64_t at : {std::uint64_t{64}, bytes / 2, bytes - 1}) {
+    ring[at] = std::byte{0x5a};
+    EXPECT_EQ(ring[bytes + at], std::byte{0x5a}) << at;
+    ring[bytes + at] = std::byte{0xa5};
+    EXPECT_EQ(ring[at], std::byte{0xa5}) << at;
+  }
+}
+
+/// Of the mapping that begins at `address`, the bytes that are mapped by huge pages.
+std::size_t bytes_in_huge_pages(const void* address) {
+  std::ostringstream begin;
+  begin << std::hex << reinterpret_cast<std::uintptr_t>(address) << '-';
+  std::ifstream smaps("/proc/self/smaps");
+  bool here = false;
+  for (std::string line; std::getline(smaps, line);) {
+    if (line.find(':') > line.find('-')) here = line.rfind(begin.str(), 0) == 0;
+    if (here && line.rfind("ShmemPmdMapped:", 0) == 0) return std::stoul(line.substr(15)) * 1024;
+  }
+  return 0;
+}
+
+/// Whether the kernel puts a file of this directory into huge pages when asked to.
+bool has_huge_pages(const std::string& path) {
+  constexpr std::size_t kBytes = 2 * bus::kHugePageBytes;
+  const UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!fd || posix_fallocate(fd.get(), 0, bus::kHugePageBytes) != 0) return false;
+  constexpr int kCollapse = 25;  // MADV_COLLAPSE, from Linux 6.1
+  void* const reserved = mmap(nullptr, kBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (reserved == MAP_FAILED) return false;
+  void* const view = bus::align_for_huge_pages(static_cast<std::byte*>(reserved));
+  const bool has = mmap(view, bus::kHugePageBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+                        fd.get(), 0) == view &&
+                   madvise(view, bus::kHugePageBytes, kCollapse) == 0;
+  munmap(reserved, kBytes);
+  return has;
+}
+
+TEST(Mapping, BeginsWhereHugePagesMay) {
+  const TempBus file(small_ring());
+  const RawBus first(file.path());
+  const RawBus second(file.path());
+  for (const RawBus* bus : {&first, &second}) {
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(&bus->header()) % bus::kHugePageBytes, 0U);
+  }
+}
+
+TEST(Mapping, OfABusOfFourMebibytesUsesHugePages) {
+  const TempBus file;
+  if (!has_huge_pages(file.file("probe"))) GTEST_SKIP() << "no huge pages for files here";
+  const RawBus bus(file.path());
+  EXPECT_EQ(bytes_in_huge_pages(&bus.header()), 2 * bus::kHugePageBytes);
+}
+
+}  // namespace
+}  // namespace shmif::test

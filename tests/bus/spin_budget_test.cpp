@@ -1,0 +1,103 @@
+// How often a wait looks before it sleeps: what it learns from the waits before.
+
+#include "bus/spin_budget.hpp"
+
+#include <gtest/gtest.h>
+
+namespace shmif::bus {
+namespace {
+
+/// Waits that look in vain until none looks any more. Result: how many there were.
+unsigned wait_in_vain_until_it_stops(SpinBudget& budget) {
+  for (unsigned waits = 0; waits < 100; ++waits) {
+    if (budget.looks() == 0) return waits;
+    budget.was_in_vain();
+  }
+  return 100;
+}
+
+/// Waits that come to nothing. Result: how many did not look until one did.
+unsigned waits_until_it_tries(SpinBudget& budget) {
+  for (unsigned waits = 0; waits < 100'000; ++waits) {
+    if (budget.looks() != 0) return waits;
+    budget.was_in_vain();
+  }
+  return 100'000;
+}
+
+TEST(SpinBudget, LooksAtFirst) {
+  SpinBudget budget;
+  EXPECT_GT(budget.looks(), 0U);
+}
+
+TEST(SpinBudget, LooksLessEachTimeItWasInVain) {
+  SpinBudget budget;
+  const unsigned at_first = budget.looks();
+  budget.was_in_vain();
+  EXPECT_LT(budget.looks(), at_first);
+  EXPECT_GT(budget.looks(), 0U) << "once is no reason to stop";
+}
+
+TEST(SpinBudget, StopsLookingAfterAFewTimesInARow) {
+  SpinBudget budget;
+  EXPECT_LE(wait_in_vain_until_it_stops(budget), 8U);
+  EXPECT_EQ(budget.looks(), 0U);
+}
+
+TEST(SpinBudget, TriesTheMostNowAndThen) {
+  SpinBudget budget;
+  wait_in_vain_until_it_stops(budget);
+  EXPECT_LE(waits_until_it_tries(budget), SpinBudget::kFirstGap);
+  EXPECT_EQ(budget.looks(), SpinBudget::kMost);
+}
+
+TEST(SpinBudget, TriesSeldomerEachTimeItWasInVainButNeverGivesUp) {
+  SpinBudget budget;
+  wait_in_vain_until_it_stops(budget);
+  unsigned before = waits_until_it_tries(budget);
+  for (unsigned trials = 0; trials < 20; ++trials) {
+    budget.was_in_vain();
+    const unsigned gap = waits_until_it_tries(budget);
+    EXPECT_GE(gap, before);
+    EXPECT_LE(gap, SpinBudget::kLongestGap);
+    before = gap;
+  }
+  EXPECT_GE(before, SpinBudget::kLongestGap - 1);
+}
+
+TEST(SpinBudget, ATrialThatPaidBringsTheLooksBack) {
+  SpinBudget budget;
+  wait_in_vain_until_it_stops(budget);
+  waits_until_it_tries(budget);
+  budget.paid(1200);
+  EXPECT_EQ(budget.looks(), SpinBudget::kMost);
+  budget.was_in_vain();
+  EXPECT_GT(budget.looks(), 0U) << "a trial that paid is over";
+}
+
+TEST(SpinBudget, LooksAsLongAsPaysAndNotMuchLonger) {
+  SpinBudget budget;
+  budget.paid(1);
+  EXPECT_EQ(budget.looks(), SpinBudget::kUseful);
+  budget.paid(200);
+  EXPECT_GT(budget.looks(), 200U);
+  EXPECT_LT(budget.looks(), SpinBudget::kMost);
+  budget.paid(SpinBudget::kMost);
+  EXPECT_EQ(budget.looks(), SpinBudget::kMost);
+}
+
+TEST(SpinBudget, AfterASuccessTrialsAreFrequentAgain) {
+  SpinBudget budget;
+  wait_in_vain_until_it_stops(budget);
+  for (unsigned trials = 0; trials < 20; ++trials) {
+    waits_until_it_tries(budget);
+    budget.was_in_vain();
+  }
+  waits_until_it_tries(budget);
+  budget.paid(1);
+  wait_in_vain_until_it_stops(budget);
+  EXPECT_LE(waits_until_it_tries(budget), SpinBudget::kFirstGap);
+}
+
+}  // namespace
+}  // namespace shmif::bus

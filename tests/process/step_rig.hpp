@@ -1,0 +1,259 @@
+#pragma once
+// A bus with two sleeping witnesses and a sender, on which a victim is moved along by single steps,
+// and what must hold whenever it is killed or stopped.
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <random>
+#include <vector>
+
+#include "bus/liveness.hpp"
+#include "tests/process/figures.hpp"
+#include "tests/process/witness.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/tracee.hpp"
+
+namespace shmif::test {
+
+/// What the victim tells before it dies.
+struct VictimPage {
+  std::atomic<unsigned> slot{0};
+  std::atomic<bool> failed{false};
+};
+
+class StepRig {
+ public:
+  static constexpr unsigned kSteady = 0;  ///< sender numbers
+  static constexpr unsigned kVictim = 1;
+  static constexpr unsigned kSecondVictim = 2;
+  static constexpr std::uint32_t kVictimBatch = 3;
+
+  StepRig() : steady_(port_on_bus()), frames_(steady_->max_frame_bytes()) {
+    raw_ = std::make_unique<RawBus>(bus_.path());
+  }
+  StepRig(const StepRig&) = delete;
+  StepRig& operator=(const StepRig&) = delete;
+
+  const TempBus& bus() const { return bus_; }
+  RawBus& raw() { return *raw_; }
+  SenderLedger& victim_ledger(unsigned sender = kVictim) { return ledger_->senders.at(sender); }
+  VictimPage& victim(unsigned sender = kVictim) { return victims_->at(sender); }
+  Figures& first_send() { return first_send_; }
+
+  /// The body of a victim that sends one batch between the marks. One was sent before, so that what
+  /// is resolved and allocated at the first call only is not part of the steps.
+  int send_once(unsigned sender = kVictim) {
+    Port port = port_on(bus_.path(), {.name = sender == kVictim ? "victim" : "second-victim"});
+    victim(sender).slot = port.slot();
+    NumberedBatch frames(kLargest);
+    send_numbered(port, frames, sender, 1, false);
+    return send_numbered(port, frames, sender, kVictimBatch, true);
+  }
+
+  /// So that what is resolved and allocated at the first call only is not part of the steps.
+  void attach_and_leave() {
+    Port port = port_on(bus_.path(), {.name = "victim"});
+    victim().slot = port.slot();
+    port.down();
+    port.detach();
+  }
+
+  /// Makes the lock that of a dead process, which left a claim where the next batch would go.
+  void let_a_dead_process_hold_the_lock() {
+    constexpr unsigned kDeadSlot = 5;
+    const std::uint64_t end = raw_->header().last;
+    raw_->claim(kDeadSlot, end, end, end + 2048 + bus::kTailBytes);
+    raw_->lock_as(kDeadSlot);
+  }
+
+  /// Waits until both witnesses sleep, so that there is somebody to ring.
+  bool witnesses_sleep() {
+    return soon([&] {
+      return std::ranges::all_of(pages_, [&](const Shared<WitnessPage>& page) {
+        const unsigned slot = page->slot;
+        return (bus::load_seq_cst(raw_->header().sleepers[slot / 64]) >> (slot % 64) & 1U) != 0;
+      });
+    });
+  }
+
+  /// Sends for `laps` laps of the ring, no faster than the witnesses read. The first send is timed.
+  testing::AssertionResult traffic(unsigned laps) {
+    const std::uint64_t goal = raw_->header().last + laps * raw_->header().ring_bytes;
+    for (bool first = true; raw_->header().last < goal; first = false) {
+      const auto began = std::chrono::steady_clock::now();
+      const double cpu_began = cpu_ms();
+      const SendResult sent = steady_->send(frames_.make(kSteady, sequence_, 8));
+      const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - began;
+      if (sent.error || sent.taken != 8) {
+        return testing::AssertionFailure() << "cannot send: " << sent.error.message();
+      }
+      if (first) {
+        first_send_.add(milliseconds(took));
+        if (took > std::chrono::milliseconds(50)) {
+          cpu_share_.add(100 * (cpu_ms() - cpu_began) / milliseconds(took));
+        }
+      }
+      sequence_ += 8;
+      if (auto heard = witnesses_heard(); !heard) return heard;
+    }
+    return testing::AssertionSuccess();
+  }
+  Figures& cpu_share() { return cpu_share_; }
+
+  /// That the witnesses heard all of the steady sender and of the victim (whose life is over), and
+  /// agree on it.
+  testing::AssertionResult witnesses_agree() {
+    for (const Shared<WitnessPage>& page : pages_) {
+      if (auto fine = saw_nothing_wrong(*page); !fine) return fine;
+      if (page->lost != 0) return testing::AssertionFailure() << "a witness was overrun";
+      for (const unsigned sender : {kVictim, kSecondVictim}) {
+        if (!heard_all(*page, *ledger_, sender)) {
+          return testing::AssertionFailure()
+                 << "heard a victim up to " << page->next.at(sender)
+                 << ", its sends had returned up to " << ledger_->senders.at(sender).returned;
+        }
+        if (page->heard.at(sender) != pages_[0]->heard.at(sender)) {
+          return testing::AssertionFailure() << "the witnesses heard different things";
+        }
+      }
+    }
+    return testing::AssertionSuccess();
+  }
+  std::uint64_t heard_of(unsigned sender) const { return pages_[0]->heard.at(sender); }
+
+  /// That who comes now and begins with the oldest record finds all frames whole and in order.
+  testing::AssertionResult newcomer_hears_whole_frames() {
+    Port port = port_on(bus_.path(), {.name = "newcomer", .start = Start::oldest});
+    std::array<std::int64_t, kSenders> latest{};
+    latest.fill(-1);
+    FrameBatch batch(64);
+    for (;;) {
+      batch.clear();
+      if (port.receive(batch).error) return testing::AssertionFailure() << "the chain is broken";
+      if (batch.empty()) break;
+      for (const FrameView& frame : batch.frames()) {
+        const auto n = check_numbered(frame);
+        if (!n || n->sender >= kSenders) {
+          return testing::AssertionFailure() << "frame " << frame.number << " is torn";
+        }
+        if (n->sequence <= latest.at(n->sender)) {
+          return testing::AssertionFailure() << "frame " << frame.number << " is out of order";
+        }
+        latest.at(n->sender) = n->sequence;
+      }
+    }
+    if (port.counters().corrupt == 0) return testing::AssertionSuccess();
+    return testing::AssertionFailure() << "a newcomer met corruption";
+  }
+
+  testing::AssertionResult no_claims() {
+    for (unsigned i = 0; i < bus::kSlots; ++i) {
+      if (bus::load_seq_cst(raw_->slot(i).claim_owner) != 0) {
+        return testing::AssertionFailure() << "slot " << i << " still has a claim";
+      }
+    }
+    return testing::AssertionSuccess();
+  }
+  /// That nobody but the witnesses and the steady sender is alive on the bus.
+  testing::AssertionResult only_survivors_live() {
+    unsigned alive = 0;
+    for (unsigned i = 0; i < bus::kSlots; ++i) alive += bus::is_alive(raw_->fd(), i) ? 1U : 0U;
+    if (alive == 3) return testing::AssertionSuccess();
+    return testing::AssertionFailure() << alive << " ports are alive";
+  }
+  /// A new port of the victim's name gets its slot.
+  testing::AssertionResult take_over_name(std::optional<unsigned> slot, Port& again) {
+    const auto attached = again.attach(bus_.path());
+    if (!attached) return testing::AssertionFailure() << attached.error().message;
+    if (slot && again.slot() != *slot) {
+      return testing::AssertionFailure() << "the slot was not reused";
+    }
+    return testing::AssertionSuccess();
+  }
+
+  /// Ends the witnesses. Result: whether they heard everything that passed.
+  testing::AssertionResult finish() {
+    for (const Shared<WitnessPage>& page : pages_) page->done = true;
+    wake_witnesses(bus_.path());
+    const std::uint64_t frames = bus_.info().frames;
+    for (Child& witness : witnesses_) {
+      if (witness.wait() != 0) return testing::AssertionFailure() << "a witness failed";
+    }
+    for (const Shared<WitnessPage>& page : pages_) {
+      if (page->passed != frames) {
+        return testing::AssertionFailure() << page->passed << " of " << frames << " passed";
+      }
+    }
+    return is_clean(bus_.audit());
+  }
+
+  static constexpr std::size_t kLargest = 300;
+
+ private:
+  /// Forks the witnesses first: their processes then have nothing of the test's ports.
+  Port port_on_bus() {
+    for (unsigned i = 0; i < pages_.size(); ++i) {
+      witnesses_.emplace_back([this, i] {
+        return Witness(bus_.path(), *ledger_, *pages_.at(i),
+                       i == 0 ? WaitBy::futex : WaitBy::descriptor)
+            .run();
+      });
+      if (!soon([&] { return pages_.at(i)->ready.load(); })) {
+        throw std::runtime_error("no witness");
+      }
+    }
+    return port_on(bus_.path(), {.name = "steady"});
+  }
+
+  int send_numbered(Port& port, NumberedBatch& frames, unsigned sender, std::uint32_t count,
+                    bool marked) {
+    SenderLedger& ledger = victim_ledger(sender);
+    const std::uint32_t first = ledger.attempted;
+    const auto batch = frames.make(sender, first, count);
+    ledger.attempted = first + count;
+    if (marked) Tracee::begin();
+    const SendResult sent = port.send(batch);
+    if (marked) Tracee::end();
+    victim(sender).failed = bool(sent.error);
+    const auto taken = static_cast<std::uint32_t>(sent.taken);
+    if (taken != count) ledger.may_miss(first + taken, first + count);
+    ledger.returned = first + count;
+    return 0;
+  }
+
+  testing::AssertionResult witnesses_heard() {
+    const bool heard = soon([&] {
+      return std::ranges::all_of(pages_, [&](const Shared<WitnessPage>& page) {
+        return page->next.at(kSteady) == sequence_;
+      });
+    });
+    if (heard) return testing::AssertionSuccess();
+    return testing::AssertionFailure() << "a witness did not hear frame " << sequence_ - 1;
+  }
+  static double cpu_ms() {
+    rusage usage{};
+    getrusage(RUSAGE_THREAD, &usage);
+    const auto ms = [](const timeval& t) {
+      return static_cast<double>(t.tv_sec) * 1e3 + static_cast<double>(t.tv_usec) / 1e3;
+    };
+    return ms(usage.ru_utime) + ms(usage.ru_stime);
+  }
+
+  TempBus bus_{small_ring()};
+  Shared<Ledger> ledger_;
+  Shared<std::array<VictimPage, kSenders>> victims_;
+  std::array<Shared<WitnessPage>, 2> pages_;
+  std::vector<Child> witnesses_;
+  std::optional<Port> steady_;
+  NumberedBatch frames_;
+  std::unique_ptr<RawBus> raw_;
+  std::uint32_t sequence_ = 0;
+  Figures first_send_;
+  Figures cpu_share_;
+};
+
+}  // namespace shmif::test

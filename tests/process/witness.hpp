@@ -1,0 +1,225 @@
+#pragma once
+// Witnesses: surviving readers that check everything they hear, while other processes are killed
+// and stopped. And the ledger, by which they know what may be missing.
+//
+// Every sender numbers its frames without gaps. A victim notes in the ledger, in memory shared with
+// the test, how far it is about to send and how far its sends had returned. When it is dead, the
+// test notes the difference as *open*: that one batch may be in the stream or not, whole or not at
+// all. Every other number must be there, once, in order, unless the witness itself was overrun.
+
+#include <poll.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "bus/atomics.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/numbered_frames.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+
+/// What one sender, through all its lives, has sent. Zero-initialised.
+struct SenderLedger {
+  static constexpr std::uint32_t kMost = 1U << 14U;
+  struct Open {
+    std::uint32_t from, to;
+  };
+  std::atomic<std::uint32_t> attempted{0};   ///< by the victim, before it sends up to here
+  std::atomic<std::uint32_t> returned{0};    ///< by the victim, when send() returned
+  std::atomic<std::uint32_t> life_begin{0};  ///< by the test
+  std::atomic<std::uint32_t> open_count{0};
+  std::array<Open, kMost> open{};  ///< by the test, before the sender's next life
+
+  /// Notes what the sender left open. Its next life begins behind that.
+  void close_life() {
+    const std::uint32_t from = returned, to = attempted;
+    if (from != to) may_miss(from, to);
+    returned = to;
+    life_begin = to;
+  }
+  void may_miss(std::uint32_t from, std::uint32_t to) {
+    const std::uint32_t n = open_count;
+    if (n == kMost) throw std::runtime_error("the ledger is full");
+    open.at(n) = {from, to};
+    open_count = n + 1;
+  }
+};
+
+inline constexpr unsigned kSenders = 8;  ///< numbers of senders that keep a ledger
+inline constexpr unsigned kRecorded =
+    200;  ///< sender of frames that come from a file, over and over
+struct Ledger {
+  std::array<SenderLedger, kSenders> senders;
+};
+
+/// Where a witness says what it has seen.
+struct WitnessPage {
+  std::atomic<bool> ready{false};
+  std::atomic<bool> done{false};
+  std::atomic<unsigned> slot{0};
+  std::array<std::atomic<std::uint32_t>, kSenders> next{};  ///< number expected of each sender
+  std::array<std::atomic<std::uint64_t>, kSenders> heard{};
+  std::atomic<std::uint64_t> all{0};
+  std::atomic<std::uint64_t> recorded{0};
+  std::atomic<std::uint64_t> foreign{0};  ///< what guests say by themselves
+  std::atomic<std::uint64_t> torn{0};
+  std::atomic<std::uint64_t> out_of_order{0};  ///< or twice
+  std::atomic<std::uint64_t> missing{0};       ///< not open, and not lost in an overrun
+  std::atomic<std::uint64_t> overruns{0};
+  std::atomic<std::uint64_t> lost{0};
+  std::atomic<std::uint64_t> passed{0};  ///< at the end, by its counters
+  std::atomic<std::uint64_t> corrupt{0};
+};
+
+enum class WaitBy : std::uint8_t { futex, descriptor };
+
+/// Waits as WaitBy says, so long that a bell that nobody rang is missed.
+inline void wait_for_frames(Port& port, WaitBy by) {
+  constexpr std::chrono::nanoseconds kLong = std::chrono::seconds(60);
+  if (by == WaitBy::futex) {
+    port.wait(kLong);
+    return;
+  }
+  const WaitHint hint = port.prepare_wait();
+  if (!hint.ready) {
+    pollfd p{.fd = port.descriptor(), .events = POLLIN, .revents = 0};
+    poll(&p, 1, static_cast<int>(std::min(hint.at_most, kLong) / std::chrono::milliseconds(1)) + 1);
+  }
+  port.finish_wait();
+}
+
+/// Sends a frame that ends the waiting of witnesses that are to see that they are done.
+inline void wake_witnesses(const std::string& path) {
+  Port port = port_on(path, {.name = "waker"});
+  NumberedBatch frames(100);
+  if (port.send(frames.make(kRecorded, 0, 1)).error) throw std::runtime_error("cannot send");
+}
+
+/// The body of a witness process; runs until `done`, and then until nothing is left.
+class Witness {
+ public:
+  Witness(const std::string& path, const Ledger& ledger, WitnessPage& page, WaitBy by)
+      : ledger_(ledger),
+        page_(page),
+        by_(by),
+        port_(port_on(path, {.name = by == WaitBy::futex ? "by-futex" : "by-descriptor",
+                             .promiscuous = true})) {
+    page_.slot = port_.slot();
+    page_.ready = true;
+  }
+
+  int run() {
+    for (;;) {
+      const bool was_done = page_.done;
+      batch_.clear();
+      const ReceiveResult got = port_.receive(batch_);
+      if (got.error) return 1;
+      note_loss(got.lost);
+      for (const FrameView& frame : batch_.frames()) check(frame);
+      if (got.frames != 0) continue;
+      if (was_done) break;
+      wait_for_frames(port_, by_);
+    }
+    page_.passed = passed(port_.counters());
+    page_.corrupt = port_.counters().corrupt;
+    return 0;
+  }
+
+ private:
+  void note_loss(std::uint64_t lost) {
+    if (lost == 0) return;
+    ++page_.overruns;
+    page_.lost += lost;
+    lost_some_.fill(true);
+  }
+
+  void check(const FrameView& frame) {
+    ++page_.all;
+    if (frame.bytes[6] != std::byte{0x02}) {
+      ++page_.foreign;
+      return;
+    }
+    const auto n = check_numbered(frame);
+    if (n && n->sender == kRecorded) {
+      ++page_.recorded;
+    } else if (!n || n->sender >= kSenders) {
+      ++page_.torn;
+    } else {
+      follow(n->sender, n->sequence);
+    }
+  }
+
+  void follow(unsigned sender, std::uint32_t sequence) {
+    std::uint32_t expected = page_.next.at(sender);
+    ++page_.heard.at(sender);
+    if (sequence < expected) {
+      ++page_.out_of_order;
+      return;
+    }
+    skip_open(sender, sequence, expected);
+    if (sequence != expected && !lost_some_.at(sender)) page_.missing += sequence - expected;
+    lost_some_.at(sender) = false;
+    page_.next.at(sender) = sequence + 1;
+  }
+
+  /// Moves `expected` towards `sequence` over batches that may be missing.
+  void skip_open(unsigned sender, std::uint32_t sequence, std::uint32_t& expected) {
+    const SenderLedger& s = ledger_.senders.at(sender);
+    std::uint32_t& at = open_at_.at(sender);
+    for (; at < s.open_count && s.open.at(at).from < sequence; ++at) {
+      if (s.open.at(at).from == expected) expected = s.open.at(at).to;
+    }
+  }
+
+  const Ledger& ledger_;
+  WitnessPage& page_;
+  WaitBy by_;
+  Port port_;
+  FrameBatch batch_{256};
+  std::array<std::uint32_t, kSenders> open_at_{};
+  std::array<bool, kSenders> lost_some_{};
+};
+
+/// Waits as eventually() does, but looks often: for what takes microseconds.
+template <class Condition>
+bool soon(Condition done, std::chrono::seconds patience = std::chrono::seconds(30)) {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  for (unsigned i = 0; !done(); ++i) {
+    if (i < 100) {
+      sched_yield();
+    } else {
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
+    }
+    if (i % 256 == 255 && std::chrono::steady_clock::now() > deadline) return false;
+  }
+  return true;
+}
+
+/// Whether a witness heard all that `sender` sent, but for batches that may be missing. After
+/// close_life(), as long as the sender is dead or silent.
+inline bool heard_all(const WitnessPage& page, const Ledger& ledger, unsigned sender) {
+  const SenderLedger& s = ledger.senders.at(sender);
+  std::uint32_t next = page.next.at(sender);
+  const std::uint32_t end = s.returned;
+  for (std::uint32_t i = 0; i < s.open_count && next < end; ++i) {
+    if (s.open.at(i).from == next) next = s.open.at(i).to;
+  }
+  return next == end;
+}
+
+/// Passes when a witness heard every frame whole, once and in order.
+inline testing::AssertionResult saw_nothing_wrong(const WitnessPage& page) {
+  if (page.torn + page.out_of_order + page.missing + page.corrupt == 0) {
+    return testing::AssertionSuccess();
+  }
+  return testing::AssertionFailure()
+         << "torn " << page.torn << ", out of order or twice " << page.out_of_order << ", missing "
+         << page.missing << ", corrupt " << page.corrupt;
+}
+
+}  // namespace shmif::test

@@ -1,0 +1,211 @@
+// What is lost is known: every frame number that passes a port is exactly one of received, own,
+// filtered, skipped and lost, whatever happens in whatever order. Schedules are drawn at random
+// from a seed, which a failure names.
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "tests/support/child_process.hpp"
+#include "tests/support/numbered_frames.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+constexpr unsigned kPorts = 4;
+constexpr unsigned kStoppedWriter = 200;  // a slot that no port of the test gets
+constexpr unsigned kDeadWriter = 201;
+
+/// A port, and what the test knows that it must count.
+struct Station {
+  Port port;
+  unsigned sender = 0;     ///< in the frames it sends: another one for each attachment
+  std::uint64_t base = 0;  ///< the first number that passes it
+  std::uint64_t next = 0;  ///< delivered numbers are no less
+  bool sleeps = false;
+};
+
+struct Sent {
+  unsigned sender;
+  std::uint32_t sequence;
+  MacAddress to;
+};
+
+class Schedule {
+ public:
+  explicit Schedule(std::uint64_t seed) : random_(seed) {
+    for (unsigned i = 0; i < kPorts; ++i) stations_.push_back(attach());
+  }
+
+  void step() {
+    Station& s = stations_[below(kPorts)];
+    switch (below(16)) {
+      case 0: return toggle(s);
+      case 1: return static_cast<void>(s.port.set_promiscuous(below(2) == 0));
+      case 2: return replace(s);
+      case 3: return toggle_claim();
+      case 4: raw_.lock_as(kDeadWriter); return;  // whoever sends next takes the lock over
+      case 5:
+      case 6: return fall_asleep(s);
+      case 7:
+      case 8:
+      case 9: return receive(s, 1 + below(64));
+      default: return send(s);
+    }
+  }
+
+  /// Every port hears out what there is, and then every number is accounted for.
+  void finish() {
+    for (Station& s : stations_) settle(s);
+    EXPECT_TRUE(is_clean(bus_.audit()));
+  }
+
+ private:
+  unsigned below(unsigned n) { return static_cast<unsigned>(random_() % n); }
+  std::uint64_t oldest_number() const { return raw_.ring().number_at(raw_.header().first); }
+
+  Station attach() {
+    Station s;
+    PortOptions options;
+    options.start = below(2) == 0 ? Start::oldest : Start::now;
+    options.resume = below(2) == 0 ? Resume::newest : Resume::first;
+    s.port = Port(options);
+    s.port.attach(bus_.path()).value();
+    s.sender = attachments_++ % 250;
+    s.base = options.start == Start::oldest ? oldest_number() : sent_.size();
+    s.next = s.base;
+    EXPECT_FALSE(s.port.up());
+    return s;
+  }
+
+  void send(Station& s) {
+    if (!s.port.is_up()) {
+      EXPECT_EQ(s.port.send(frames_.make(s.sender, 0, 1)).error, Errc::port_down);
+      return;
+    }
+    const MacAddress to = below(3) == 0   ? kBroadcast
+                          : below(3) == 0 ? *MacAddress::parse("02:00:00:00:99:99")
+                                          : stations_[below(kPorts)].port.mac();
+    const auto first = static_cast<std::uint32_t>(sent_.size());
+    const SendResult sent = s.port.send(frames_.make(s.sender, first, 1 + below(32), to));
+    EXPECT_TRUE(!sent.error || (claim_stands_ && sent.error == Errc::no_room))
+        << sent.error.message();
+    for (std::uint32_t i = 0; i < sent.taken; ++i) sent_.push_back({s.sender, first + i, to});
+  }
+
+  void receive(Station& s, std::size_t most) {
+    if (!s.port.is_up()) return;
+    wake(s);
+    FrameBatch in(most, 1U << 17U);
+    EXPECT_FALSE(s.port.receive(in).error);
+    for (const FrameView& frame : in.frames()) {
+      ASSERT_GE(frame.number, s.next) << "delivered twice, or out of order";
+      ASSERT_LT(frame.number, sent_.size());
+      s.next = frame.number + 1;
+      const Sent& expected = sent_[frame.number];
+      const auto n = check_numbered(frame);
+      ASSERT_TRUE(n) << "torn";
+      EXPECT_EQ(n->sender, expected.sender);
+      EXPECT_EQ(n->sequence, expected.sequence);
+      EXPECT_NE(n->sender, s.sender) << "its own frame";
+    }
+  }
+
+  void toggle(Station& s) {
+    wake(s);
+    EXPECT_FALSE(s.port.is_up() ? s.port.down() : s.port.up());
+  }
+
+  void replace(Station& s) {
+    settle(s);
+    s = attach();
+  }
+
+  /// A writer was stopped in the middle of a batch: its claim stands. Or it goes on.
+  void toggle_claim() {
+    if (claim_stands_) {
+      bus::store_seq_cst(raw_.slot(kStoppedWriter).claim_owner, std::uint64_t{0});
+    } else {
+      const std::uint64_t last = raw_.header().last;
+      raw_.claim(kStoppedWriter, last, last, last + 64 * (1 + below(200)));
+    }
+    claim_stands_ = !claim_stands_;
+  }
+
+  /// Announces sleep. Frames that come until it wakes ring it, or pass it over.
+  void fall_asleep(Station& s) {
+    if (!s.port.is_up() || s.sleeps) return;
+    s.sleeps = !s.port.prepare_wait().ready;
+  }
+  static void wake(Station& s) {
+    if (std::exchange(s.sleeps, false)) s.port.finish_wait();
+  }
+
+  void settle(Station& s) {
+    if (!s.port.is_up()) toggle(s);
+    const std::uint64_t before = sent_.size();
+    do {
+      receive(s, 64);
+    } while (passed(s.port.counters()) < before - s.base && raw_reader_behind(s));
+    const PortCounters c = s.port.counters();
+    EXPECT_EQ(passed(c), sent_.size() - s.base)
+        << c.rx_frames << " received, " << c.own_frames << " own, " << c.filtered_frames
+        << " filtered, " << c.skipped_frames << " skipped, " << c.lost_frames << " lost";
+    EXPECT_EQ(c.corrupt, 0U);
+    EXPECT_FALSE(c.lost_is_lower_bound());
+  }
+  bool raw_reader_behind(const Station& s) const {
+    return raw_.slot(s.port.slot()).next_number < sent_.size();
+  }
+
+  std::mt19937_64 random_;
+  TempBus bus_{small_ring()};
+  RawBus raw_{bus_.path()};
+  NumberedBatch frames_{1522};
+  std::vector<Sent> sent_;
+  std::vector<Station> stations_;
+  unsigned attachments_ = 0;
+  bool claim_stands_ = false;
+};
+
+/// From the environment, for a schedule that failed, or for many.
+std::uint64_t number_from(const char* name, std::uint64_t otherwise) {
+  const char* given = std::getenv(name);
+  return given != nullptr ? std::strtoull(given, nullptr, 0) : otherwise;
+}
+
+TEST(Accounting, EveryNumberThatPassesAPortIsExactlyOneThingInAnySchedule) {
+  const std::uint64_t first = number_from("SHMIF_SEED", 1);
+  const std::uint64_t seeds = number_from("SHMIF_SEEDS", kSanitized ? 20 : 60);
+  for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
+    SCOPED_TRACE("SHMIF_SEED=" + std::to_string(seed));
+    Schedule schedule(seed);
+    for (unsigned i = 0; i < 400 && !HasFailure(); ++i) schedule.step();
+    schedule.finish();
+    if (HasFailure()) return;
+  }
+}
+
+TEST(Accounting, AfterCorruptionTheCountOfLostFramesIsALowerBound) {
+  const TempBus bus(small_ring());
+  const RawBus raw(bus.path());
+  Port sender = port_on(bus.path());
+  Port reader = port_on(bus.path());
+  NumberedBatch frames(60);
+  ASSERT_FALSE(sender.send(frames.make(0, 0, 10)).error);
+  raw.ring().record(raw.header().first).word = 0x5a5a5a5a;
+  FrameBatch in(64);
+  reader.receive(in);
+  EXPECT_GT(reader.counters().corrupt, 0U);
+  EXPECT_TRUE(reader.counters().lost_is_lower_bound());
+  EXPECT_FALSE(sender.counters().lost_is_lower_bound());
+}
+
+}  // namespace
+}  // namespace shmif::test

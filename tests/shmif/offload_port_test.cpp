@@ -1,0 +1,277 @@
+// Frames that leave work to their receivers: they cross the bus as they are between ports that ask
+// for that, and every other port hears the frames they stand for.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <random>
+#include <vector>
+
+#include "bus/offload.hpp"
+#include "shmif/port.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/super_frames.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+constexpr std::uint16_t kMss = 1400;
+
+/// A frame with what it leaves to do, and the bytes it is made of.
+struct Made {
+  Bytes bytes;
+  Offload offload;
+  FrameView view() const {
+    FrameView v(bytes.data(), bytes.size());
+    v.offload = offload;
+    return v;
+  }
+};
+
+/// To everybody; `gso` 0: only the checksum is unfinished.
+Made make(std::size_t payload, std::uint16_t gso, unsigned seed, const Shape& shape = {}) {
+  Made made{build(shape, payload, seed), header_for(shape, gso)};
+  std::fill_n(made.bytes.begin(), 6, std::byte{0xff});
+  return made;
+}
+
+/// What a super-frame stands for, cut by the code that offload_test proves.
+std::vector<Bytes> whole_frames(const Made& made) {
+  std::vector<Bytes> out;
+  if (!made.offload.is_super_frame()) {
+    out.push_back(made.bytes);
+    EXPECT_TRUE(bus::finish_checksum(out.back(), made.offload));
+    return out;
+  }
+  bus::Segmenter segments;
+  EXPECT_TRUE(segments.begin(made.bytes, made.offload));
+  while (!segments.done()) {
+    out.emplace_back(segments.next_bytes());
+    segments.next(out.back());
+  }
+  return out;
+}
+
+Bytes to_bytes(const FrameView& frame) {
+  return {frame.bytes.begin(), frame.bytes.end()};
+}
+
+std::vector<Bytes> drain(Port& port, FrameBatch& batch) {
+  std::vector<Bytes> out;
+  for (;;) {
+    batch.clear();
+    if (port.receive(batch).frames == 0) return out;
+    for (const FrameView& frame : batch.frames()) {
+      EXPECT_FALSE(frame.offload.pending());
+      EXPECT_FALSE(frame.truncated());
+      out.push_back(to_bytes(frame));
+    }
+  }
+}
+
+class OffloadPort : public ::testing::Test {
+ protected:
+  TempBus bus;
+  Port sender = port_on(bus.path(), {.name = "sender"});
+  Port taker = port_on(bus.path(), {.name = "taker", .take_offloads = true});
+  Port plain = port_on(bus.path(), {.name = "plain"});
+
+  void send(const Made& made) {
+    const FrameView view = made.view();
+    const SendResult sent = sender.send({&view, 1});
+    ASSERT_FALSE(sent.error) << sent.error.message();
+  }
+  void expect_all_passed() {
+    for (const PortInfo& p : bus.info().ports) EXPECT_EQ(passed(p), bus.info().frames) << p.name;
+    EXPECT_TRUE(is_clean(bus.audit()));
+  }
+};
+
+TEST_F(OffloadPort, WhoTakesThemGetsThemAsTheyAreAndTheOthersWhole) {
+  FrameBatch batch(64, 1U << 20U);
+  std::mt19937 random(1);
+  for (unsigned round = 0; round < 200; ++round) {
+    const Shape shape{.v6 = round % 2 != 0,
+                      .tcp = round % 3 != 0,
+                      .tags = round % 5 % 3,
+                      .l4_options = round % 3 != 0 ? 12U : 0U};
+    const bool super = round % 4 != 0;
+    const std::size_t payload = super ? 1 + random() % 60'000 : random() % 1400;
+    const Made made = make(payload, super ? kMss : std::uint16_t{0}, round, shape);
+    send(made);
+    batch.clear();
+    ASSERT_EQ(taker.receive(batch).frames, 1U);
+    EXPECT_EQ(to_bytes(batch[0]), made.bytes);
+    EXPECT_EQ(batch[0].offload.gso_size, made.offload.gso_size);
+    EXPECT_EQ(batch[0].offload.gso_type, made.offload.gso_type);
+    EXPECT_EQ(batch[0].offload.csum_start, made.offload.csum_start);
+    EXPECT_TRUE(batch[0].offload.needs_checksum());
+    EXPECT_EQ(drain(plain, batch), whole_frames(made)) << round;
+  }
+  EXPECT_EQ(plain.counters().rx_frames, 200U) << "a super-frame counts as one";
+  EXPECT_EQ(taker.counters().rx_bytes, sender.counters().tx_bytes);
+  EXPECT_EQ(plain.counters().rx_bytes, sender.counters().tx_bytes);
+  static_cast<void>(sender.receive(batch));
+  expect_all_passed();
+}
+
+TEST_F(OffloadPort, SegmentsThatFindNoRoomComeWithTheNextCall) {
+  const Made made = make(60'000, kMss, 7);
+  const std::vector<Bytes> expected = whole_frames(made);
+  send(made);
+  send(make(100, 0, 8));
+  FrameBatch batch(5, 1U << 20U);
+  std::vector<Bytes> heard;
+  while (heard.size() < expected.size() + 1) {
+    ASSERT_TRUE(plain.wait(std::chrono::seconds(10))) << "it slept over segments";
+    batch.clear();
+    const ReceiveResult got = plain.receive(batch);
+    ASSERT_GT(got.frames, 0U);
+    EXPECT_EQ(got.lost, 0U);
+    for (const FrameView& frame : batch.frames()) {
+      EXPECT_EQ(frame.number, heard.size() < expected.size() ? 0U : 1U);
+      EXPECT_EQ(frame.sender, sender.slot());
+      heard.push_back(to_bytes(frame));
+    }
+  }
+  heard.pop_back();
+  EXPECT_EQ(heard, expected);
+}
+
+TEST_F(OffloadPort, SegmentsThatWaitEndAWait) {
+  send(make(20'000, kMss, 7));
+  FrameBatch batch(5, 1U << 20U);
+  EXPECT_EQ(plain.receive(batch).frames, 5U);
+  EXPECT_TRUE(plain.prepare_wait().ready) << "nothing else will come";
+}
+
+TEST_F(OffloadPort, ARecordLongerThanASuperFrameIsNone) {
+  const RawBus raw(bus.path());
+  EXPECT_NE(raw.ring().step(shmif::bus::word::frame(0, shmif::bus::kSuperFrameRecord, true), 0),
+            0U);
+  EXPECT_EQ(raw.ring().step(shmif::bus::word::frame(0, shmif::bus::kSuperFrameRecord + 1, true), 0),
+            0U);
+  EXPECT_EQ(raw.ring().step(shmif::bus::word::frame(0, shmif::bus::kSuperFrameRecord, false), 0),
+            0U);
+}
+
+TEST_F(OffloadPort, ASegmentThatNoRoomCanHoldIsCutShortAndSaysSo) {
+  const Made made = make(3'000, kMss, 7);
+  const std::vector<Bytes> expected = whole_frames(made);
+  send(made);
+  FrameBatch batch(4, 128);
+  for (const Bytes& whole : expected) {
+    batch.clear();
+    ASSERT_EQ(plain.receive(batch).frames, 1U);
+    EXPECT_EQ(batch[0].true_bytes == 0 ? batch[0].size() : batch[0].true_bytes, whole.size());
+    EXPECT_TRUE(std::equal(batch[0].bytes.begin(), batch[0].bytes.end(), whole.begin()));
+  }
+}
+
+TEST_F(OffloadPort, OwnAndFilteredOnesPassAsOneFrame) {
+  Made to_nobody = make(20'000, kMss, 3);
+  to_nobody.bytes[0] = std::byte{0x02};
+  send(to_nobody);
+  FrameBatch batch(64, 1U << 20U);
+  for (Port* port : {&sender, &taker, &plain}) EXPECT_EQ(port->receive(batch).frames, 0U);
+  EXPECT_EQ(sender.counters().own_frames, 1U);
+  EXPECT_EQ(plain.counters().filtered_frames, 1U);
+  EXPECT_EQ(taker.counters().filtered_frames, 1U);
+  expect_all_passed();
+}
+
+TEST_F(OffloadPort, AFollowerHearsEither) {
+  auto whole = Follower::open(bus.path(), Start::now).value();
+  auto as_they_are = Follower::open(bus.path(), Start::now, Resume::first, true).value();
+  const Made made = make(10'000, kMss, 3);
+  send(made);
+  FrameBatch batch(64, 1U << 20U);
+  EXPECT_EQ(whole.receive(batch).frames, whole_frames(made).size());
+  batch.clear();
+  EXPECT_EQ(as_they_are.receive(batch).frames, 1U);
+  EXPECT_TRUE(batch[0].offload.is_super_frame());
+}
+
+TEST_F(OffloadPort, GoingDownEndsASuperFrameInTheMiddle) {
+  send(make(60'000, kMss, 7));
+  FrameBatch batch(5, 1U << 20U);
+  EXPECT_EQ(plain.receive(batch).frames, 5U);
+  plain.down();
+  plain.up();
+  EXPECT_EQ(drain(plain, batch).size(), 0U);
+  for (Port* port : {&sender, &taker}) {
+    batch.clear();
+    static_cast<void>(port->receive(batch));
+  }
+  expect_all_passed();
+}
+
+TEST_F(OffloadPort, WhatMakesNoSenseIsRefused) {
+  const auto error_of = [&](const Made& made) {
+    const FrameView view = made.view();
+    return sender.send({&view, 1}).error;
+  };
+  Made wrong = make(3'000, kMss, 1);
+  wrong.offload.gso_size = 0;
+  EXPECT_EQ(error_of(wrong), make_error_code(Errc::bad_argument));
+  wrong = make(3'000, kMss, 1);
+  wrong.offload.gso_type = 77;
+  EXPECT_EQ(error_of(wrong), make_error_code(Errc::bad_argument));
+  wrong = make(100, 0, 1);
+  wrong.offload.csum_start = 150;
+  EXPECT_EQ(error_of(wrong), make_error_code(Errc::bad_argument));
+  EXPECT_EQ(error_of(make(3'000, 1600, 1)), make_error_code(Errc::frame_too_long))
+      << "its pieces are longer than the bus carries";
+  EXPECT_EQ(error_of(make(1'600, 0, 1)), make_error_code(Errc::frame_too_long));
+  EXPECT_EQ(bus.info().frames, 0U);
+}
+
+TEST(OffloadOnASmallRing, IsRefusedByName) {
+  const TempBus bus(small_ring());
+  Port port = port_on(bus.path());
+  EXPECT_FALSE(port.takes_offloads());
+  const Made made = make(3'000, kMss, 1);
+  const FrameView view = made.view();
+  EXPECT_EQ(port.send({&view, 1}).error, make_error_code(Errc::not_supported));
+}
+
+TEST_F(OffloadPort, ALappedReaderLosesWholeSuperFramesAndCountsThem) {
+  std::mt19937 random(5);
+  FrameBatch batch(3, 1U << 18U);
+  std::size_t heard = 0;
+  for (unsigned i = 0; i < 2'000; ++i) {  // some 15 laps
+    send(make(1 + random() % 60'000, kMss, i));
+    if (i % 400 > 300) {
+      batch.clear();
+      heard += plain.receive(batch).frames;
+    }
+  }
+  EXPECT_GT(heard, 0U);
+  EXPECT_GT(plain.counters().lost_frames, 0U);
+  drain(plain, batch);
+  EXPECT_EQ(passed(plain.counters()), 2'000U);
+}
+
+TEST_F(OffloadPort, AHeaderThatSomebodyScribbledOverHarmsNobody) {
+  const RawBus raw(bus.path());
+  FrameBatch batch(64, 1U << 20U);
+  std::mt19937 random(9);
+  for (unsigned round = 0; round < 2'000; ++round) {
+    const std::uint64_t at = bus.info().last;
+    send(make(1 + random() % 6'000, kMss, round));
+    std::byte* body = raw.ring().payload(at);
+    body[random() % 80] = static_cast<std::byte>(random());  // the offload, or the headers
+    batch.clear();
+    static_cast<void>(plain.receive(batch));
+    for (const FrameView& frame : batch.frames()) EXPECT_LE(frame.size(), 1522U);
+    batch.clear();
+    static_cast<void>(taker.receive(batch));
+  }
+  EXPECT_GT(plain.counters().corrupt, 0U);
+  EXPECT_EQ(passed(plain.counters()), 2'000U);
+}
+
+}  // namespace
+}  // namespace shmif::test

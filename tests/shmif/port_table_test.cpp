@@ -1,0 +1,219 @@
+// The port table: names, addresses and slots, which live ports have for themselves.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "shmif/port.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/one_frame.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(PortTable, DefaultNamesTakeTheNextFreeNumber) {
+  const TempBus bus;
+  Port a = port_on(bus.path());
+  auto b = std::make_unique<Port>(port_on(bus.path()));
+  Port c = port_on(bus.path());
+  EXPECT_EQ(a.name(), "port0");
+  EXPECT_EQ(b->name(), "port1");
+  EXPECT_EQ(c.name(), "port2");
+  b.reset();
+  EXPECT_EQ(port_on(bus.path()).name(), "port1");
+}
+
+TEST(PortTable, ATakenNameIsRefusedNamingItsProcess) {
+  const TempBus bus;
+  const Port first = port_on(bus.path(), {.name = "alpha"});
+  Port second({.name = "alpha"});
+  const auto refused = second.attach(bus.path());
+  EXPECT_EQ(refused.error().code, Errc::name_taken);
+  EXPECT_THAT(refused.error().message, HasSubstr("alpha"));
+  EXPECT_THAT(refused.error().message, HasSubstr(std::to_string(getpid())));
+}
+
+TEST(PortTable, WhoHasPatienceGetsANameAndAnAddressThatBecomeFree) {
+  const TempBus bus;
+  const MacAddress mac = MacAddress::random();
+  auto first = std::make_unique<Port>(port_on(bus.path(), {.name = "alpha", .mac = mac}));
+  Port second({.name = "alpha", .mac = mac, .name_patience = std::chrono::minutes(1)});
+  std::thread ends([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    first.reset();
+  });
+  EXPECT_TRUE(second.attach(bus.path()));
+  ends.join();
+  EXPECT_EQ(second.name(), "alpha");
+  EXPECT_EQ(second.mac(), mac);
+}
+
+TEST(PortTable, PatienceWithALivingPortEnds) {
+  const TempBus bus;
+  const MacAddress mac = MacAddress::random();
+  const Port first = port_on(bus.path(), {.name = "alpha", .mac = mac});
+  constexpr std::chrono::milliseconds kPatience{20};
+  EXPECT_EQ(Port({.name = "alpha", .name_patience = kPatience}).attach(bus.path()).error().code,
+            Errc::name_taken);
+  EXPECT_EQ(Port({.mac = mac, .name_patience = kPatience}).attach(bus.path()).error().code,
+            Errc::mac_taken);
+  EXPECT_EQ(port_on(bus.path()).slot(), 1U) << "who was refused has left its slot";
+}
+
+TEST(PortTable, OneOfManyThatWaitGetsTheName) {
+  const TempBus bus;
+  auto first = std::make_unique<Port>(port_on(bus.path(), {.name = "alpha"}));
+  std::vector<Port> ports;
+  for (int i = 0; i < 4; ++i) {
+    ports.push_back(Port({.name = "alpha", .name_patience = std::chrono::seconds(3)}));
+  }
+  std::atomic<int> attached{0};
+  std::vector<std::thread> waiting;
+  for (Port& port : ports) {
+    waiting.emplace_back([&] { attached += port.attach(bus.path()) ? 1 : 0; });
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  first.reset();
+  for (std::thread& each : waiting) each.join();
+  EXPECT_EQ(attached, 1);
+}
+
+TEST(PortTable, NamesThatCannotBeShownAreRefused) {
+  const TempBus bus;
+  for (const std::string& name : {std::string("two words"), std::string("tab\t"),
+                                  std::string(32, 'x'), std::string("caf\xc3\xa9")}) {
+    EXPECT_EQ(Port({.name = name}).attach(bus.path()).error().code, Errc::bad_name) << name;
+  }
+  EXPECT_TRUE(Port({.name = std::string(31, 'x')}).attach(bus.path()));
+}
+
+TEST(PortTable, AChosenAddressThatALivePortHasIsRefused) {
+  const TempBus bus;
+  const Port first = port_on(bus.path(), {.name = "first"});
+  Port second({.mac = first.mac()});
+  const auto refused = second.attach(bus.path());
+  EXPECT_EQ(refused.error().code, Errc::mac_taken);
+  EXPECT_THAT(refused.error().message, HasSubstr(first.mac().to_string()));
+  EXPECT_THAT(refused.error().message, HasSubstr("first"));
+}
+
+TEST(PortTable, OfManyProcessesThatWantOneNameAtOnceExactlyOneGetsIt) {
+  const TempBus bus;
+  for (unsigned round = 0; round < 10; ++round) {
+    const Shared<std::atomic<int>> tried;
+    const Shared<std::atomic<int>> got;
+    std::vector<Child> children;
+    for (unsigned i = 0; i < 6; ++i) {
+      children.emplace_back([&] {
+        Port port({.name = "wanted"});
+        const auto attached = port.attach(bus.path());
+        if (attached) ++*got;
+        ++*tried;
+        while (*tried < 6) std::this_thread::yield();
+        return attached || attached.error().code == Errc::name_taken ? 0 : 1;
+      });
+    }
+    for (Child& c : children) EXPECT_EQ(c.wait(), 0);
+    EXPECT_EQ(*got, 1);
+  }
+}
+
+TEST(PortTable, ManyProcessesThatAttachAtOnceGetSlotsNamesAndAddressesOfTheirOwn) {
+  constexpr unsigned kProcesses = 8;
+  constexpr unsigned kEach = 8;
+  const TempBus bus;
+  const Shared<std::atomic<unsigned>> attached;
+  const Shared<std::atomic<bool>> done;
+  std::vector<Child> children;
+  for (unsigned i = 0; i < kProcesses; ++i) {
+    children.emplace_back([&] {
+      std::vector<Port> ports;
+      for (unsigned k = 0; k < kEach; ++k) ports.push_back(port_on(bus.path()));
+      *attached += kEach;
+      while (!*done) std::this_thread::yield();
+      return 0;
+    });
+  }
+  ASSERT_TRUE(eventually([&] { return *attached == kProcesses * kEach; }));
+  EXPECT_TRUE(is_clean(bus.audit()));
+  std::set<std::string> names;
+  std::set<MacAddress> macs;
+  for (const PortInfo& p : bus.info().ports) {
+    EXPECT_TRUE(p.live);
+    names.insert(p.name);
+    macs.insert(p.mac);
+  }
+  EXPECT_EQ(names.size(), kProcesses * kEach);
+  EXPECT_EQ(macs.size(), kProcesses * kEach);
+  *done = true;
+  for (Child& c : children) EXPECT_EQ(c.wait(), 0);
+  EXPECT_TRUE(bus.info().ports.empty());
+}
+
+TEST(PortTable, TheTableTakes256PortsAndRefusesTheNext) {
+  const TempBus bus(small_ring());
+  std::vector<Port> ports;
+  for (unsigned i = 0; i < 256; ++i) ports.push_back(port_on(bus.path()));
+  const auto refused = Port().attach(bus.path());
+  EXPECT_EQ(refused.error().code, Errc::table_full);
+  EXPECT_THAT(refused.error().message, HasSubstr("256"));
+  EXPECT_FALSE(send_one(ports[0]));
+  for (unsigned i = 1; i < 256; ++i) EXPECT_EQ(heard(ports[i]), 1U) << i;
+  ports.pop_back();
+  EXPECT_TRUE(Port().attach(bus.path()));
+}
+
+TEST(PortTable, TheNameAndSlotOfADeadPortAreFreeToBeTaken) {
+  const TempBus bus;
+  for (unsigned round = 0; round < 3; ++round) {
+    EXPECT_EQ(Child([&] {
+                Port port = port_on(bus.path(), {.name = "mortal"});
+                raise(SIGKILL);
+                return 0;
+              }).wait(),
+              128 + SIGKILL);
+    ASSERT_TRUE(eventually([&] { return !bus.info().ports.at(0).live; }));
+  }
+  EXPECT_EQ(bus.info().ports.size(), 1U) << "a port of the same name takes its old slot";
+  Port port = port_on(bus.path(), {.name = "mortal"});
+  EXPECT_TRUE(bus.info().ports.at(0).live);
+  EXPECT_EQ(bus.info().ports.at(0).tx_frames, 0U);
+}
+
+TEST(PortTable, StatShowsWhatAPortIsAndDid) {
+  const TempBus bus;
+  Port a = port_on(bus.path(), {.name = "a", .kind = LinkKind::ping});
+  Port b = port_on(bus.path(), {.name = "b", .promiscuous = true});
+  EXPECT_FALSE(send_one(a));
+  EXPECT_EQ(heard(b), 1U);
+  const BusInfo info = bus.info();
+  const PortInfo& shown_a = info.ports.at(0);
+  const PortInfo& shown_b = info.ports.at(1);
+  EXPECT_EQ(shown_a.name, "a");
+  EXPECT_EQ(shown_a.pid, getpid());
+  EXPECT_EQ(shown_a.mac, a.mac());
+  EXPECT_EQ(shown_a.link, LinkKind::ping);
+  EXPECT_TRUE(shown_a.up);
+  EXPECT_EQ(shown_a.tx_frames, 1U);
+  EXPECT_EQ(shown_a.tx_bytes, 60U);
+  EXPECT_TRUE(shown_b.promiscuous);
+  EXPECT_EQ(shown_b.rx_frames, 1U);
+  EXPECT_EQ(shown_b.rx_bytes, 60U);
+  EXPECT_FALSE(b.down());
+  EXPECT_FALSE(bus.info().ports.at(1).up);
+}
+
+}  // namespace
+}  // namespace shmif::test

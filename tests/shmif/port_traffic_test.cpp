@@ -1,0 +1,269 @@
+// What a port sends, hears and waits for, and what it counts.
+
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include <array>
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "shmif/port.hpp"
+#include "tests/support/numbered_frames.hpp"
+#include "tests/support/one_frame.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+const MacAddress kOther = *MacAddress::parse("02:00:00:00:99:99");
+
+// What is sent.
+
+TEST(PortSend, FramesShorterThanAnEthernetHeaderOrLongerThanTheMtuAllowsAreRefused) {
+  const TempBus bus;
+  Port port = port_on(bus.path());
+  Port peer = port_on(bus.path());
+  const std::vector<std::byte> bytes(2000, std::byte{0xff});
+  const auto send = [&](std::size_t size) {
+    const FrameView frame(bytes.data(), size);
+    return port.send({&frame, 1});
+  };
+  EXPECT_EQ(port.max_frame_bytes(), 1522U);
+  EXPECT_EQ(send(0).error, Errc::frame_too_short);
+  EXPECT_EQ(send(13).error, Errc::frame_too_short);
+  EXPECT_EQ(send(13).taken, 0U);
+  EXPECT_FALSE(send(14).error);
+  EXPECT_FALSE(send(1522).error);
+  EXPECT_EQ(send(1523).error, Errc::frame_too_long);
+  EXPECT_EQ(heard(peer), 2U);
+}
+
+TEST(PortSend, ABadFrameInTheMiddleIsNamedByTheCountBeforeIt) {
+  const TempBus bus;
+  Port port = port_on(bus.path());
+  Port peer = port_on(bus.path());
+  const std::vector<std::byte> bytes(2000, std::byte{0xff});
+  const std::vector<FrameView> frames{FrameView(bytes.data(), 60), FrameView(bytes.data(), 60),
+                                      FrameView(bytes.data(), 5), FrameView(bytes.data(), 60)};
+  const SendResult sent = port.send(frames);
+  EXPECT_EQ(sent.taken, 2U);
+  EXPECT_EQ(sent.error, Errc::frame_too_short);
+  EXPECT_EQ(heard(peer), 2U);
+}
+
+TEST(PortSend, AnEmptyBatchIsNothing) {
+  const TempBus bus;
+  Port port = port_on(bus.path());
+  EXPECT_FALSE(port.send({}).error);
+  EXPECT_EQ(bus.info().frames, 0U);
+}
+
+TEST(PortSend, ABatchLargerThanAQuarterOfTheRingIsSplitAndNothingOfItMissing) {
+  const TempBus bus(small_ring());
+  Port port = port_on(bus.path());
+  const std::vector<std::byte> bytes(1500, std::byte{0xff});
+  const std::vector<FrameView> frames(35, FrameView(bytes));  // 52 of 64 KiB
+  const std::uint64_t before = bus.info().lock_acquisitions;
+  EXPECT_EQ(port.send(frames).taken, 35U);
+  const BusInfo info = bus.info();
+  EXPECT_EQ(info.frames, 35U);
+  // 10 records of 1536 bytes and the tail fit a quarter.
+  EXPECT_EQ(info.lock_acquisitions - before, 4U);
+}
+
+TEST(PortSend, ManyThreadsMaySendThroughOnePort) {
+  const TempBus bus;
+  Port port = port_on(bus.path());
+  Port peer = port_on(bus.path());
+  {
+    std::vector<std::jthread> threads;
+    for (unsigned t = 0; t < 4; ++t) {
+      threads.emplace_back([&, t] {
+        NumberedBatch frames(60);
+        for (std::uint32_t i = 0; i < 500; ++i)
+          EXPECT_EQ(port.send(frames.make(t, i, 1)).taken, 1U);
+      });
+    }
+  }
+  std::array<std::int64_t, 4> latest{-1, -1, -1, -1};
+  FrameBatch in(4096, 1U << 20U);
+  EXPECT_EQ(peer.receive(in).frames, 2000U);
+  for (const FrameView& f : in.frames()) {
+    const auto n = check_numbered(f).value();
+    EXPECT_EQ(n.sequence, latest.at(n.sender) + 1);
+    latest.at(n.sender) = n.sequence;
+  }
+  EXPECT_EQ(port.counters().tx_frames, 2000U);
+}
+
+// What is heard.
+
+TEST(PortReceive, OwnFramesDoNotComeBackWhateverTheirSourceAddress) {
+  const TempBus bus;
+  Port bridging = port_on(bus.path(), {.promiscuous = true});
+  Port peer = port_on(bus.path());
+  NumberedBatch frames(60);
+  for (unsigned sender = 0; sender < 5; ++sender) {  // as many source addresses
+    EXPECT_FALSE(bridging.send(frames.make(sender, 0, 1)).error);
+  }
+  EXPECT_EQ(heard(peer), 5U);
+  EXPECT_EQ(heard(bridging), 0U);
+  EXPECT_EQ(bridging.counters().own_frames, 5U);
+}
+
+TEST(PortReceive, FramesOfTheSlotsPreviousOwnerAreNotTakenForOwn) {
+  const TempBus bus;
+  auto first = std::make_unique<Port>(port_on(bus.path(), {.name = "first"}));
+  const unsigned slot = first->slot();
+  EXPECT_FALSE(send_one(*first));
+  first.reset();
+  Port second = port_on(bus.path(), {.name = "second", .start = Start::oldest});
+  ASSERT_EQ(second.slot(), slot);
+  EXPECT_EQ(heard(second), 1U);
+  EXPECT_EQ(second.counters().own_frames, 0U);
+}
+
+TEST(PortReceive, ItsOwnAddressBroadcastAndMulticastAreHeardAndFramesForOthersFiltered) {
+  const TempBus bus;
+  Port peer = port_on(bus.path());
+  Port port = port_on(bus.path());
+  EXPECT_FALSE(send_one(peer, port.mac()));
+  EXPECT_FALSE(send_one(peer, kBroadcast));
+  EXPECT_FALSE(send_one(peer, *MacAddress::parse("33:33:00:00:00:01")));
+  EXPECT_FALSE(send_one(peer, kOther));
+  EXPECT_EQ(heard(port), 3U);
+  EXPECT_EQ(port.counters().filtered_frames, 1U);
+}
+
+TEST(PortReceive, PromiscuousModeAndAddressAreInForceWhenTheCallReturns) {
+  const TempBus bus;
+  Port peer = port_on(bus.path());
+  Port port = port_on(bus.path());
+  EXPECT_FALSE(port.set_promiscuous(true));
+  EXPECT_FALSE(send_one(peer, kOther));
+  EXPECT_EQ(heard(port), 1U);
+  EXPECT_FALSE(port.set_promiscuous(false));
+  EXPECT_FALSE(send_one(peer, kOther));
+  EXPECT_EQ(heard(port), 0U);
+  const MacAddress old = port.mac();
+  EXPECT_FALSE(port.set_mac(kOther));
+  EXPECT_EQ(port.mac(), kOther);
+  EXPECT_EQ(bus.info().ports.at(1).mac, kOther);
+  EXPECT_FALSE(send_one(peer, kOther));
+  EXPECT_FALSE(send_one(peer, old));
+  EXPECT_EQ(heard(port), 1U);
+}
+
+TEST(PortReceive, ALearningPortHearsWhatIsSentToAddressesItSentFrom) {
+  const TempBus bus;
+  Port peer = port_on(bus.path());
+  Port bridge = port_on(bus.path(), {.learn = true});
+  const auto source = [](unsigned i) {
+    return MacAddress::from_u64(0x02'00'00'00'00'00ULL + i);  // any unicast
+  };
+  const auto frame_from = [&](MacAddress from) {
+    std::vector<std::byte> bytes(60, std::byte{0xff});
+    std::memcpy(bytes.data() + 6, from.bytes.data(), 6);
+    const FrameView view(bytes);
+    EXPECT_FALSE(bridge.send({&view, 1}).error);
+  };
+  EXPECT_FALSE(send_one(peer, source(1)));
+  EXPECT_EQ(heard(bridge), 0U);
+  for (unsigned i = 1; i <= 16; ++i) frame_from(source(i));
+  for (unsigned i = 1; i <= 16; ++i) EXPECT_FALSE(send_one(peer, source(i)));
+  EXPECT_FALSE(send_one(peer, source(17)));
+  EXPECT_EQ(heard(bridge), 16U);
+  // More hosts than it can remember: it hears all rather than miss one.
+  for (unsigned i = 17; i <= 40; ++i) frame_from(source(i));
+  for (unsigned i = 1; i <= 40; ++i) EXPECT_FALSE(send_one(peer, source(i)));
+  EXPECT_EQ(heard(bridge), 40U);
+}
+
+TEST(PortReceive, EveryListenerHearsTheSameFramesInTheSameOrderWithTheSameNumbers) {
+  const TempBus bus;
+  Port a = port_on(bus.path());
+  Port b = port_on(bus.path());
+  Port x = port_on(bus.path());
+  Port y = port_on(bus.path());
+  for (unsigned i = 0; i < 50; ++i) EXPECT_FALSE(send_one(i % 3 == 0 ? a : b));
+  FrameBatch from_x(100);
+  FrameBatch from_y(100);
+  x.receive(from_x);
+  y.receive(from_y);
+  ASSERT_EQ(from_x.size(), 50U);
+  ASSERT_EQ(from_y.size(), 50U);
+  for (unsigned i = 0; i < 50; ++i) {
+    EXPECT_EQ(from_x[i].number, i);
+    EXPECT_EQ(from_y[i].number, i);
+    EXPECT_EQ(from_x[i].sender, i % 3 == 0 ? a.slot() : b.slot());
+    EXPECT_EQ(from_x[i].sender, from_y[i].sender);
+    EXPECT_GT(from_x[i].time_ns, 1'600'000'000'000'000'000U) << "wall clock";
+  }
+}
+
+TEST(PortReceive, AnOverrunIsToldAndCountedAndResumesAsAsked) {
+  for (const Resume resume : {Resume::first, Resume::newest}) {
+    const TempBus bus(small_ring());
+    Port sender = port_on(bus.path());
+    Port port = port_on(bus.path(), {.resume = resume});
+    for (unsigned i = 0; i < 300; ++i) EXPECT_FALSE(send_one(sender, kBroadcast, 1000));
+    FrameBatch in(256);
+    const ReceiveResult got = port.receive(in);
+    EXPECT_FALSE(got.error) << "an overrun is no error";
+    EXPECT_EQ(got.frames + got.lost, 300U);
+    EXPECT_EQ(port.counters().overruns, 1U);
+    EXPECT_EQ(port.counters().lost_frames, got.lost);
+    EXPECT_GT(port.counters().lost_bytes, got.lost * 1000);
+    if (resume == Resume::first) {
+      EXPECT_GT(got.frames, 50U) << "the ring holds more than 50 of them";
+    } else {
+      EXPECT_EQ(got.frames, 0U);
+    }
+  }
+}
+
+TEST(PortReceive, ASmallBufferYieldsTheTrueLengthAndTheNextFrameComesWhole) {
+  const TempBus bus;
+  Port sender = port_on(bus.path());
+  Port port = port_on(bus.path());
+  EXPECT_FALSE(send_one(sender, kBroadcast, 1000));
+  EXPECT_FALSE(send_one(sender, kBroadcast, 60));
+  FrameBatch in(1, 64);
+  EXPECT_EQ(port.receive(in).frames, 1U);
+  EXPECT_TRUE(in[0].truncated());
+  EXPECT_EQ(in[0].true_bytes, 1000U);
+  EXPECT_EQ(port.counters().rx_bytes, 1000U) << "counted as on the wire";
+  in.clear();
+  EXPECT_EQ(port.receive(in).frames, 1U);
+  EXPECT_FALSE(in[0].truncated());
+}
+
+TEST(PortReceive, AJumboBusCarriesFramesOfItsMtuAndTwoVlanTags) {
+  const TempBus bus({.ring_bytes = 1U << 20U, .mtu = 65521});
+  Port sender = port_on(bus.path());
+  Port port = port_on(bus.path());
+  NumberedBatch frames(kMaxFrameBytes);
+  frames.fix_size(kMaxFrameBytes);
+  EXPECT_FALSE(sender.send(frames.make(3, 0, 1)).error);
+  FrameBatch in;
+  EXPECT_EQ(port.receive(in).frames, 1U);
+  EXPECT_EQ(in[0].size(), kMaxFrameBytes);
+  EXPECT_TRUE(check_numbered(in[0]));
+}
+
+TEST(PortWait, ADescriptorAskedForOnlyAfterTheFirstPrepareWaitIsRungToo) {
+  const TempBus bus;
+  Port sender = port_on(bus.path());
+  Port port = port_on(bus.path());
+  ASSERT_FALSE(port.prepare_wait().ready);
+  pollfd descriptor{.fd = port.descriptor(), .events = POLLIN, .revents = 0};
+  ASSERT_FALSE(send_one(sender));
+  EXPECT_EQ(poll(&descriptor, 1, 10'000), 1);
+  port.finish_wait();
+  EXPECT_EQ(heard(port), 1U);
+}
+
+}  // namespace
+}  // namespace shmif::test
