@@ -1,0 +1,35 @@
+// Every target over its corpus, without a fuzzer: what was found once is not found again.
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <vector>
+
+#include "tests/fuzz/targets.hpp"
+
+namespace shmif::fuzz {
+namespace {
+
+class Corpus : public testing::TestWithParam<Target> {};
+
+TEST_P(Corpus, HarmsNobody) {
+  const std::filesystem::path folder = std::filesystem::path(SHMIF_CORPUS) / GetParam().name;
+  std::size_t files = 0;
+  GetParam().run({});
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    std::ifstream file(entry.path(), std::ios::binary);
+    const std::vector<std::uint8_t> bytes{std::istreambuf_iterator<char>(file), {}};
+    SCOPED_TRACE(entry.path().string());
+    GetParam().run(bytes);
+    ++files;
+  }
+  EXPECT_GT(files, 0U) << "no corpus in " << folder;
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, Corpus, testing::ValuesIn(kTargets),
+                         [](const auto& test) { return std::string(test.param.name); });
+
+}  // namespace
+}  // namespace shmif::fuzz

@@ -1,0 +1,103 @@
+#include <algorithm>
+#include <chrono>
+#include <optional>
+
+#include "bus/doorbell.hpp"
+#include "bus/flow.hpp"
+#include "bus/lock.hpp"
+#include "bus/port_table.hpp"
+#include "tests/fuzz/bus_image.hpp"
+#include "tests/fuzz/targets.hpp"
+
+namespace shmif::fuzz {
+namespace {
+
+constexpr std::uint64_t kMost = 200'000;  // spinning for the lock is a good part of it
+constexpr std::uint64_t kMostWhilePausing = 4'000'000;
+
+/// A sender as bus/attachment_send.cpp has it, step by step; `slot` is whose name it writes.
+struct Sender {
+  Sender(BusImage& image, unsigned slot)
+      : lock(image.ring().header(), slot, image.fd()),
+        writer(image.ring(), slot, 1),
+        bell(image.ring(), slot, image.fd()),
+        flow(image.ring(), slot, image.fd(), std::chrono::milliseconds(1)),
+        sleeper(image.ring(), slot) {}
+  bus::BusLock lock;
+  bus::RingWriter writer;
+  bus::Bell bell;
+  bus::FlowControl flow;
+  bus::Sleeper sleeper;
+  std::uint64_t held = 0;
+};
+
+void append(Sender& s, Input& in, const bus::Ring& ring, std::uint64_t limit) {
+  static const std::array<std::byte, 1522> payload{};
+  std::array<FrameView, 16> frames;
+  const std::size_t count = in.below(frames.size()) + 1;
+  const std::size_t size = 14 + in.below(ring.max_frame() - 13);
+  std::uint64_t bytes = 0;
+  std::size_t taken = 0;
+  for (; taken < count; ++taken) {
+    const std::size_t each = taken % 2 == 0 ? size : 14;
+    frames[taken] = FrameView(payload.data(), each);
+    if (ring.carries_offloads() && taken % 3 == 1)
+      frames[taken].offload.flags = Offload::kNeedsChecksum;
+    const std::uint64_t record = bus::record_bytes(bus::body_bytes(frames[taken]));
+    if (bytes + record + bus::kTailBytes > s.writer.max_batch_bytes()) break;
+    bytes += record;
+  }
+  const std::span<const FrameView> batch = std::span(frames).first(taken);
+  s.bell.wake_deep(batch);
+  if (s.writer.append(s.held, batch, bytes, 1, limit) != bus::AppendStatus::done) return;
+  s.bell.wake(s.bell.collect(batch, s.writer.batch_position(), s.writer.batch_number()));
+}
+
+}  // namespace
+
+void append(Bytes bytes) {
+  Input in(bytes);
+  const std::uint8_t options = in.byte();
+  const bool pauses = (options & 2U) != 0;
+  BusImage& image = pauses ? BusImage::get_offloads() : BusImage::get();
+  image.reset();
+  std::array<Sender, 2> senders{Sender(image, 0), Sender(image, 1)};
+  if ((options & 1U) != 0) image.ambush(in);
+  while (!in.empty()) {
+    const AccessLimit most(pauses ? kMostWhilePausing : kMost);
+    const std::uint8_t what = in.byte();
+    Sender& s = senders[what >> 7U];
+    const std::uint64_t limit = pauses ? s.flow.limit() : bus::RingWriter::kNoLimit;
+    if (pauses && (what & 64U) != 0) {
+      const std::uint64_t least = in.word(2) % s.writer.max_batch_bytes();
+      if ((what & 32U) != 0) {
+        s.flow.wait_for_room(least, s.writer.max_batch_bytes());
+      } else {
+        static_cast<void>(s.flow.admits(least));
+      }
+    }
+    switch (what % 8) {
+      case 0: s.held = s.lock.acquire(); break;
+      case 1: append(s, in, image.ring(), limit); break;
+      case 2: s.lock.release(s.held); break;
+      case 3:
+        s.held = s.lock.acquire();
+        append(s, in, image.ring(), limit);
+        s.lock.release(s.held);
+        break;
+      case 4:
+        s.sleeper.sleep(
+            std::min<std::chrono::nanoseconds>(s.sleeper.announce(false), std::chrono::seconds(1)));
+        break;
+      case 5: static_cast<void>(s.sleeper.withdraw()); break;
+      case 6:
+        for (const std::uint16_t slot : s.writer.standing_slots()) {
+          bus::reap_if_dead(image.ring(), slot, image.fd());
+        }
+        break;
+      default: image.scribble(in); break;
+    }
+  }
+}
+
+}  // namespace shmif::fuzz

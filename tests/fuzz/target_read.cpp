@@ -1,0 +1,67 @@
+#include "tests/fuzz/bus_image.hpp"
+#include "tests/fuzz/targets.hpp"
+
+namespace shmif::fuzz {
+namespace {
+
+/// What one call may touch: a walk over the whole ring a few times, and no more.
+constexpr std::uint64_t kWalks = 40;
+
+void look_at(const FrameBatch& batch, std::size_t max_frame, bool takes_offloads) {
+  for (const FrameView& f : batch.frames()) {
+    require(f.size() >= 14 || f.truncated(), "a frame without an Ethernet header");
+    const std::size_t most = takes_offloads ? kMaxSuperFrameBytes : max_frame;
+    require(f.size() <= most && f.true_bytes <= most, "a frame that is too long");
+    require(takes_offloads || !f.offload.pending(), "work that is left to who takes none");
+    unsigned sum = 0;
+    for (const std::byte b : f.bytes) sum += std::to_integer<unsigned>(b);
+    require(sum < 256U << 20U, "never");  // the bytes are there, says AddressSanitizer
+  }
+}
+
+}  // namespace
+
+void read(Bytes bytes) {
+  Input in(bytes);
+  const std::uint8_t options = in.byte();
+  const bool takes_offloads = (options & 32U) != 0;
+  BusImage& image = (options & 16U) != 0 ? BusImage::get_offloads() : BusImage::get();
+  image.reset();
+  const bus::Ring& ring = image.ring();
+  bus::RingReader reader(ring, (options & 1U) != 0 ? &ring.slot(1) : nullptr, 1, 1,
+                         (options & 2U) != 0, takes_offloads);
+  if ((options & 4U) != 0) image.ambush(in);
+  FrameBatch wide;
+  FrameBatch narrow(3, 400);
+  while (!in.empty()) {
+    const AccessLimit limit(kWalks * image.records());
+    bus::ReadTally tally;
+    FrameBatch& batch = (options & 8U) != 0 ? narrow : wide;
+    bool placed = true;
+    switch (in.byte() % 8) {
+      case 0: placed = reader.seek_end(); break;
+      case 1: placed = reader.seek_oldest(); break;
+      case 2: placed = reader.seek_to(image.place(in)); break;
+      case 3: static_cast<void>(reader.ready()); break;
+      case 4: {
+        const std::uint64_t position = image.place(in);
+        reader.pass_over(position, in.word(3), tally);
+        break;
+      }
+      case 5:
+        batch.clear();
+        reader.read_all(batch, tally);
+        // Of a super-frame that is counted as one, the pieces come when there is room.
+        require(tally.frames == batch.size() || (ring.carries_offloads() && !takes_offloads),
+                "frames delivered are not the frames counted");
+        look_at(batch, ring.max_frame(), takes_offloads);
+        break;
+      default: image.scribble(in); break;
+    }
+    static_cast<void>(placed);
+    require(ring.fits_alignment(reader.position()) || reader.position() > UINT64_MAX / 2,
+            "a position where no record can begin");
+  }
+}
+
+}  // namespace shmif::fuzz

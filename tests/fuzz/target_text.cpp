@@ -1,0 +1,39 @@
+#include <string>
+
+#include "bus/geometry.hpp"
+#include "bus/port_table.hpp"
+#include "shmif/mac.hpp"
+#include "tap/cidr.hpp"
+#include "tests/fuzz/bus_image.hpp"
+#include "tests/fuzz/targets.hpp"
+#include "tools/command.hpp"
+#include "tools/values.hpp"
+
+namespace shmif::fuzz {
+
+void text(Bytes bytes) {
+  const std::string words(bytes.begin(), bytes.end());
+  if (const auto mac = MacAddress::parse(words)) {
+    require(MacAddress::parse(mac->to_string()) == mac, "an address that does not come back");
+  }
+  if (const auto cidr = tap::Cidr::parse(words)) {
+    require(*tap::Cidr::parse(cidr->to_string()) == *cidr, "a network that does not come back");
+  }
+  if (const auto ip = tap::IpAddress::parse(words)) {
+    require(*tap::IpAddress::parse(ip->to_string()) == *ip, "an address that does not come back");
+  }
+  if (const auto size = tools::parse_size(words)) {
+    require(!tools::format_bytes(*size).empty(), "a size without a text");
+    require(tools::parse_size(bus::size_text(*size)) == size, "a size that does not come back");
+  }
+  if (const auto seconds = tools::parse_seconds(words)) {
+    require(seconds->count() >= 0, "less than no time");
+  }
+  if (const auto mode = tools::parse_mode(words)) require(*mode <= 0777, "no such mode");
+  static_cast<void>(tools::parse_count(words));
+  if (bus::is_valid_name(words)) require(words.size() < bus::kNameBytes, "a name that is too long");
+  static const std::array<std::string, 3> known{"interval", "timeout", "count"};
+  static_cast<void>(tools::nearest(words, known));
+}
+
+}  // namespace shmif::fuzz

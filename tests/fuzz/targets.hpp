@@ -1,0 +1,36 @@
+#pragma once
+// The fuzz targets. Each takes any bytes, and comes back, or the program ends with a report: of a
+// sanitizer, of fuzz::require, or of libFuzzer's clock.
+
+#include <array>
+#include <cstdint>
+#include <span>
+
+namespace shmif::fuzz {
+
+using Bytes = std::span<const std::uint8_t>;
+
+void open(Bytes bytes);      ///< the header and the size of a file that somebody opens
+void read(Bytes bytes);      ///< following the chain
+void append(Bytes bytes);    ///< lock, claims, batches, and whom to wake
+void port(Bytes bytes);      ///< a port's whole life, and a follower's
+void audit(Bytes bytes);     ///< audit and info
+void repair(Bytes bytes);    ///< repair; afterwards there is traffic again
+void commands(Bytes bytes);  ///< every command of shmifctl that reads a bus
+void pcap(Bytes bytes);      ///< capture files
+void frame(Bytes bytes);     ///< the decoder of dump, ping frames, filters applied
+void filter(Bytes bytes);    ///< filter expressions
+void text(Bytes bytes);      ///< addresses, sizes, times and names as people write them
+
+struct Target {
+  const char* name;
+  void (*run)(Bytes);
+};
+inline constexpr std::array kTargets{
+    Target{"open", open},     Target{"read", read},         Target{"append", append},
+    Target{"port", port},     Target{"audit", audit},       Target{"repair", repair},
+    Target{"pcap", pcap},     Target{"commands", commands}, Target{"frame", frame},
+    Target{"filter", filter}, Target{"text", text},
+};
+
+}  // namespace shmif::fuzz
