@@ -2,7 +2,8 @@
 //
 // Sent frames per second is what Google Benchmark prints as items_per_second. The counters tell
 // what the reader got of them: `read` frames per second, and the `lost` share, which a reader of a
-// lossy bus may have. Compare ratios of interleaved runs only
+// lossy bus may have. With pause=1 the sender waits for the reader instead. Compare ratios of
+// interleaved runs only
 // (--benchmark_enable_random_interleaving=true --benchmark_repetitions=N).
 
 #include <benchmark/benchmark.h>
@@ -73,7 +74,9 @@ void append_and_read(benchmark::State& state) {
   const auto batch = static_cast<std::size_t>(state.range(1));
   const std::string path = "/dev/shm/shmif-bench-" + std::to_string(getpid());
   unlink(path.c_str());
-  Bus::create(path, {}).value();
+  BusOptions options;
+  options.flow = state.range(2) != 0 ? Flow::pause : Flow::ethernet;
+  Bus::create(path, options).value();
   SharedPage shared;
   const pid_t child = fork();
   if (child == 0) read_until_stopped(path, shared);
@@ -102,12 +105,13 @@ void append_and_read(benchmark::State& state) {
   state.counters["lost%"] = received + lost > 0 ? 100 * lost / (received + lost) : 0;
   state.counters["Gbit/s"] = received * static_cast<double>(frame_bytes) * 8e-9 / seconds.count();
   state.counters["lock_sleeps"] = static_cast<double>(port.counters().lock_sleeps);
+  state.counters["pauses"] = static_cast<double>(port.counters().pauses);
   state.counters["doorbells"] = static_cast<double>(port.counters().doorbells);
 }
 
 BENCHMARK(append_and_read)
-    ->ArgNames({"bytes", "batch"})
-    ->ArgsProduct({{64, 1514}, {1, 8, 32}})
+    ->ArgNames({"bytes", "batch", "pause"})
+    ->ArgsProduct({{64, 1514}, {1, 8, 32}, {0, 1}})
     ->UseRealTime()
     ->Unit(benchmark::kNanosecond);
 

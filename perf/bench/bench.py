@@ -1,0 +1,192 @@
+#!/usr/bin/env python3
+"""Compares shmif with its peers, in turns, and prints one table. Started by tools/bench, which builds what is needed.
+
+Every row is a piece of work that shmif and some peers do. In each round all of them take their turn, the next round in
+the reverse order; a ratio is made within a round, and the table shows the median of the ratios with the least and the
+most. So a machine that is faster or slower from one minute to the next changes the figures, and hardly the ratios.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import peers
+import report
+import rows as all_of_them
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+HEADLINE_ROUNDS, OTHER_ROUNDS = 7, 3
+DOCUMENT = os.path.join(ROOT, "docs", "performance.md")
+FIGURES = os.path.join(ROOT, "docs", "figures")
+BEGIN, END = "<!-- tools/bench --write-docs: begin -->", "<!-- tools/bench --write-docs: end -->"
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog="tools/bench", description=__doc__.split("\n", maxsplit=1)[0],
+                                     epilog="Rows are in perf/bench/rows.py; how to read the table is in docs/performance.md.")
+    parser.add_argument("--row", action="append", metavar="NAME", help="only this row, or those that begin so; repeatable")
+    parser.add_argument("--list", action="store_true", help="name the rows and stop")
+    parser.add_argument("--quick", action="store_true", help="a minute: one short round of some rows, and no failure")
+    parser.add_argument("--install", action="store_true", help="install the packages of the peers first (tools/packages.txt)")
+    parser.add_argument("--rounds", type=int, help=f"instead of {HEADLINE_ROUNDS} for rows with a * and {OTHER_ROUNDS} for others")
+    parser.add_argument("--out", default=os.path.join(ROOT, "build", "bench"), metavar="DIR", help="for the results")
+    parser.add_argument("--write-docs", action="store_true", help="of all rows: also put them into docs/performance.md and docs/figures")
+    parser.add_argument("--build", default=os.path.join(ROOT, "build", "release"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.write_docs and (options.row or options.quick):
+        parser.error("--write-docs replaces the whole table, so it goes with every row: leave out --row and --quick")
+    return options
+
+
+def chosen(rows, options):
+    if options.quick and not options.row:
+        return [row for row in rows if row.quick]
+    if not options.row:
+        return rows
+    for name in options.row:
+        if not any(row.name.startswith(name) for row in rows):
+            sys.exit(f"tools/bench: there is no row {name}; --list names them")
+    return [row for row in rows if any(row.name.startswith(name) for name in options.row)]
+
+
+def beside(row):
+    others = [name for name in row.subjects if name != all_of_them.OURS]
+    return "; beside " + ", ".join(others) if others else ""
+
+
+def say(text):
+    """Progress goes to standard error, the table to standard output."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def play_round(measured, number):
+    figures = {}
+    subjects = list(measured.row.subjects.items())
+    for name, subject in subjects if number % 2 == 0 else reversed(subjects):
+        if measured.has_given_up(name):
+            continue
+        try:
+            figures[name] = subject()
+        except peers.Missing as reason:
+            measured.failures.setdefault(name, []).append(str(reason))
+            say(f"  {name}: {reason}")
+    measured.rounds.append(figures)
+
+
+def measure(row, rounds):
+    began = time.monotonic()
+    measured = report.Measured(row)
+    for number in range(rounds):
+        play_round(measured, number)
+    say(f"  {time.monotonic() - began:.0f} s, {rounds} rounds")
+    for cells in report.lines_of(measured):
+        say("  " + "  ".join(cell for cell in cells[1:] if cell))
+    return measured
+
+
+def busy_share(seconds=2.0):
+    """What others do to the CPUs while nothing is measured, in percent."""
+    def look():
+        with open("/proc/stat", encoding="ascii") as file:
+            times = [int(word) for word in file.readline().split()[1:9]]
+        return sum(times), times[3] + times[4]  # idle, and waiting for a disk
+
+    all_before, idle_before = look()
+    time.sleep(seconds)
+    all_after, idle_after = look()
+    return round(100 * (1 - (idle_after - idle_before) / max(all_after - all_before, 1)))
+
+
+def machine():
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+        model = re.search(r"model name\s*: (.*)", file.read())
+    commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return {"cpus": os.cpu_count(), "model": model.group(1) if model else platform.processor(), "kernel": platform.release(),
+            "busy_percent_before": busy_share(), "commit": commit.stdout.strip() or "unknown", "date": time.strftime("%Y-%m-%d")}
+
+
+def summary(facts):
+    busy = facts["busy_percent_before"]
+    warning = " The machine had other work: these figures show that the table can be made, and no more." if busy > 10 else ""
+    return (f"{facts['cpus']} CPUs ({facts['model']}), Linux {facts['kernel']}, {facts['date']}, commit {facts['commit']}; "
+            f"CPUs {busy} % busy before.{warning}")
+
+
+def write_results(options, facts, measured):
+    os.makedirs(options.out, exist_ok=True)
+    raw = {"machine": facts, "rows": [{"name": m.row.name, "rounds": m.rounds, "failures": m.failures} for m in measured]}
+    with open(os.path.join(options.out, "results.json"), "w", encoding="utf-8") as file:
+        json.dump(raw, file, indent=1)
+    with open(os.path.join(options.out, "table.md"), "w", encoding="utf-8") as file:
+        file.write(summary(facts) + "\n\n" + report.markdown(measured) + "\n")
+    return write_figures(options.out, measured)
+
+
+def write_figures(folder, measured):
+    """Result: the names of the pictures, one for each row."""
+    os.makedirs(folder, exist_ok=True)
+    names = []
+    for one in measured:
+        picture = report.picture(one)
+        if picture:
+            names.append(one.row.name + ".svg")
+            with open(os.path.join(folder, names[-1]), "w", encoding="utf-8") as file:
+                file.write(picture)
+    return names
+
+
+def write_docs(facts, measured):
+    with open(DOCUMENT, encoding="utf-8") as file:
+        text = file.read()
+    if BEGIN not in text or END not in text:
+        sys.exit(f"tools/bench: {DOCUMENT} has no section between {BEGIN} and {END}")
+    pictures = "\n".join(f"![{name[:-4]}](figures/{name})" for name in write_figures(FIGURES, measured))
+    section = "\n\n".join([BEGIN, summary(facts), report.markdown(measured), pictures, END])
+    with open(DOCUMENT, "w", encoding="utf-8") as file:
+        file.write(text[:text.index(BEGIN)] + section + text[text.index(END) + len(END):])
+
+
+def main():
+    options = parse()
+    setup = peers.Setup(options.build, options.quick)
+    rows = all_of_them.all_rows(setup)
+    if options.list:
+        for row in rows:
+            print(f"{'*' if row.headline else ' '} {row.name:18} {row.work}{'' if row.curve else beside(row)}")
+        return
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    with peers.session():
+        compare(chosen(rows, options), options)
+
+
+def stop(number, _frame):
+    say("tools/bench: stopped")
+    sys.exit(128 + number)  # and all that runs ends with its block
+
+
+def compare(rows, options):
+    facts = machine()
+    say(summary(facts))
+    measured = []
+    for i, row in enumerate(rows):
+        say(f"[{i + 1}/{len(rows)}] {row.name}: {row.work}")
+        rounds = options.rounds or (1 if options.quick else HEADLINE_ROUNDS if row.headline else OTHER_ROUNDS)
+        measured.append(measure(row, rounds))
+    print(report.plain(measured))
+    write_results(options, facts, measured)
+    if options.write_docs:
+        write_docs(facts, measured)
+    say(f"results: {options.out}/table.md, results.json and pictures")
+    verdicts = [line[-1] for line in report.lines(measured)]
+    print("targets: " + ", ".join(f"{verdicts.count(v)} {v}" for v in ("met", "missed", "not measured")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""What came of the rows: ratios, verdicts, the table, and pictures of it."""
+
+import html
+import statistics
+
+from rows import OURS
+
+
+def number(value):
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.3g}"
+
+
+def spread(values):
+    return f"{number(statistics.median(values))} ({number(min(values))}-{number(max(values))})" if len(values) > 1 \
+        else number(values[0])
+
+
+MOST_FAILURES = 2  # after these a subject has no more turns
+
+
+class Measured:
+    """All rounds of a row: for each subject its figures, or why there are none."""
+
+    def __init__(self, row):
+        self.row = row
+        self.rounds = []  # of {subject: {figure: value}}
+        self.failures = {}  # subject: reasons
+
+    def values(self, subject, figure):
+        return [r[subject][figure.key] * figure.scale for r in self.rounds if figure.key in r.get(subject, {})]
+
+    def has_given_up(self, subject):
+        return len(self.failures.get(subject, [])) >= MOST_FAILURES
+
+    def text(self, subject, figure):
+        """The figure with its spread; or why there is none, or not in every round."""
+        values, reasons = self.values(subject, figure), self.failures.get(subject, [])
+        if not values:
+            return reasons[-1] if reasons else "not measured"
+        return spread(values) + (f"; failed {len(reasons)} x: {reasons[-1]}" if reasons else "")
+
+    def ratios(self, goal, figure):
+        """One for each round in which both sides were measured."""
+        best = max if figure.more_is_better else min
+        found = []
+        for one in self.rounds:
+            theirs = [one[peer][figure.key] for peer in goal.peers if figure.key in one.get(peer, {})]
+            if not theirs or figure.key not in one.get(goal.numerator, {}) or best(theirs) <= 0:
+                continue
+            found.append(one[goal.numerator][figure.key] / best(theirs))
+        return found
+
+
+def verdict(goal, value):
+    if goal.limit is None:
+        return ""
+    met = value <= goal.limit if goal.at_most else value >= goal.limit
+    return "met" if met else "missed"
+
+
+def target(goal):
+    if goal.limit is None:
+        return ""
+    return ("<= " if goal.at_most else ">= ") + number(goal.limit) + (" " + goal.text if not goal.peers else " x")
+
+
+def goal_lines(measured, goal):
+    """(row, figure, ours, peer, theirs, ratio, target, verdict) of one goal."""
+    figure = next(f for f in measured.row.figures if f.key == goal.figure)
+    title = figure.title + (f", {figure.unit}" if figure.unit else "")
+    if goal.numerator != OURS:
+        title += f" ({goal.numerator})"
+    ours = measured.values(goal.numerator, figure)
+    ours_text = measured.text(goal.numerator, figure)
+    star = "* " if measured.row.headline else ""
+    if not goal.peers:
+        judged = verdict(goal, statistics.median(ours)) if ours else "not measured" if goal.limit is not None else ""
+        return (star + measured.row.name, title, ours_text, "", "", "", target(goal), judged)
+    ratios = measured.ratios(goal, figure)
+    theirs = measured.text(goal.peers[0], figure) if len(goal.peers) == 1 else ""
+    judged = verdict(goal, statistics.median(ratios)) if ratios else "not measured" if goal.limit is not None else ""
+    return (star + measured.row.name, title, ours_text, goal.text or goal.peers[0], theirs, spread(ratios) if ratios else "",
+            target(goal), judged)
+
+
+HEADINGS = ("row", "figure", OURS, "peer", "its", "ratio", "target", "verdict")
+
+
+def curve_line(measured):
+    """The line of a row without goals: the figure at each step of what grows."""
+    figure = measured.row.figures[0]
+    steps = [f"{step}: {number(statistics.median(values))}" for step, values in found_values(measured, figure)]
+    return (measured.row.name, f"{figure.title}, {figure.unit}", ", ".join(steps), "", "", "", "", "")
+
+
+def lines_of(measured):
+    return [goal_lines(measured, goal) for goal in measured.row.goals] or [curve_line(measured)]
+
+
+def lines(all_measured):
+    return [line for measured in all_measured for line in lines_of(measured)]
+
+
+def plain(all_measured):
+    table = [HEADINGS, *lines(all_measured)]
+    widths = [min(max(len(line[i]) for line in table), 48) for i in range(len(HEADINGS))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in table)
+
+
+def markdown(all_measured):
+    def cells(line):
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
+    text = [cells(HEADINGS), "|" + "---|" * len(HEADINGS)]
+    text += [cells(line) for line in lines(all_measured)]
+    works = {measured.row.name: measured.row.work for measured in all_measured}
+    text += ["", *(f"- `{name}`: {work}" for name, work in works.items())]
+    return "\n".join(text)
+
+
+def found_values(measured, figure):
+    found = [(subject, measured.values(subject, figure)) for subject in measured.row.subjects]
+    return [(subject, values) for subject, values in found if values]
+
+
+BAR, GAP, LABEL, WIDTH = 18, 8, 220, 720
+OURS_COLOUR, THEIR_COLOUR = "#1f6feb", "#9aa4b2"
+
+
+def svg(measured, figure, height, shapes):
+    title = f"{measured.row.work}: {figure.title}" + (f", {figure.unit}" if figure.unit else "")
+    head = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12">',
+            f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
+            f'<text x="8" y="18" font-weight="bold">{html.escape(title)}</text>']
+    return "\n".join([*head, *shapes, "</svg>", ""])
+
+
+def bars(measured, figure):
+    """The subjects' medians as bars, with the spread as a line."""
+    found = found_values(measured, figure)
+    scale = (WIDTH - LABEL - 90) / (max(max(values) for _, values in found) or 1)
+    out = []
+    for i, (subject, values) in enumerate(found):
+        y = 30 + i * (BAR + GAP)
+        least, median, most = (LABEL + scale * f(values) for f in (min, statistics.median, max))
+        colour = OURS_COLOUR if subject == OURS else THEIR_COLOUR
+        out += [f'<text x="{LABEL - 8}" y="{y + 13}" text-anchor="end">{html.escape(subject)}</text>',
+                f'<rect x="{LABEL}" y="{y}" width="{median - LABEL:.1f}" height="{BAR}" fill="{colour}"/>',
+                f'<path d="M{least:.1f} {y + BAR / 2}H{most:.1f}" stroke="#000" stroke-width="2"/>',
+                f'<text x="{most + 6:.1f}" y="{y + 13}">{number(statistics.median(values))}</text>']
+    return svg(measured, figure, 34 + len(found) * (BAR + GAP), out)
+
+
+def curve(measured, figure):
+    """The medians over what grows, whose steps are evenly spaced, with the spread of each as a line."""
+    found = found_values(measured, figure)
+    left, top, bottom, step = 60, 40, 220, (WIDTH - 120) / max(len(found) - 1, 1)
+    scale = (bottom - top) / (max(max(values) for _, values in found) or 1)
+    out, points = [f'<path d="M{left} {top}V{bottom}H{WIDTH - 40}" stroke="#000" fill="none"/>'], []
+    for i, (label, values) in enumerate(found):
+        x = left + i * step
+        most, median, least = (bottom - scale * f(values) for f in (max, statistics.median, min))
+        points.append(f"{x:.1f},{median:.1f}")
+        out += [f'<path d="M{x:.1f} {most:.1f}V{least:.1f}" stroke="#000" stroke-width="2"/>',
+                f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{html.escape(label)}</text>',
+                f'<text x="{x:.1f}" y="{most - 6:.1f}" text-anchor="middle">{number(statistics.median(values))}</text>']
+    out += [f'<polyline points="{" ".join(points)}" stroke="{OURS_COLOUR}" stroke-width="2" fill="none"/>',
+            f'<text x="{WIDTH / 2:.0f}" y="{bottom + 34}" text-anchor="middle">{html.escape(measured.row.curve)}</text>']
+    return svg(measured, figure, bottom + 44, out)
+
+
+def picture(measured):
+    """SVG of the row's first figure, or "" when nothing was measured."""
+    figure = measured.row.figures[0]
+    if not found_values(measured, figure):
+        return ""
+    return curve(measured, figure) if measured.row.curve else bars(measured, figure)

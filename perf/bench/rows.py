@@ -1,0 +1,295 @@
+"""The rows of the table: what is done, by whom, and what shall come of it.
+
+A subject does the work once and answers with figures. In each round all subjects of a row take their turns, and a ratio
+is made of figures of the same round. A goal compares shmif with one peer, or with the best of several.
+"""
+
+import dataclasses
+import typing
+
+import hosts
+import peers
+from peers import Missing
+
+OURS = "shmif"
+
+
+@dataclasses.dataclass
+class Figure:
+    key: str
+    title: str
+    unit: str
+    scale: float = 1.0  # what is measured, times this, is in the unit
+    more_is_better: bool = True
+
+
+@dataclasses.dataclass
+class Goal:
+    """`numerator` of `figure` against the best of `peers` shall be at least, or at most, `limit` times that."""
+    figure: str
+    peers: typing.Sequence[str]
+    limit: float | None = None  # None: a comparison without a goal
+    at_most: bool = False
+    numerator: str = OURS
+    text: str = ""
+
+
+@dataclasses.dataclass
+class Row:
+    name: str
+    work: str
+    subjects: dict[str, typing.Callable[[], dict[str, float]]]
+    figures: list[Figure]
+    goals: list[Goal]
+    headline: bool = False
+    quick: bool = False
+    curve: str = ""  # what grows from subject to subject, which are numbers then; such a row has no goals
+
+
+def mega(key, title, unit="M frames/s"):
+    return Figure(key, title, unit, 1e-6)
+
+
+def micro(key, title):
+    return Figure(key, title, "us", more_is_better=False)
+
+
+def heard(result):
+    return {"heard": result["heard_per_s"]}
+
+
+def memif_rows(setup):
+    for on_the_wire, limit in ((64, 2.5), (1514, 1.8)):
+        frame = on_the_wire - 4
+
+        def ours(frame=frame):
+            result = peers.throughput(setup, "shmif", bytes=frame)
+            return {"heard": result["heard_per_s"], "sent": result["sent_per_s"]}
+
+        def memif(zero_copy, sender, frame=frame):
+            return lambda: {"heard": peers.memif(setup, frame, zero_copy, sender)}
+
+        subjects = {OURS: ours, "memif": memif(False, "client"), "memif, zero-copy client sends": memif(True, "client"),
+                    "memif, zero-copy client receives": memif(True, "server")}
+        names = list(subjects)[1:]
+        yield Row(f"memif-{on_the_wire}", f"{on_the_wire} B frames, one sender, one receiver, two processes", subjects,
+                  [mega("heard", "received")],
+                  [*(Goal("heard", [name]) for name in names), Goal("heard", names, limit, text="the best memif")],
+                  headline=True, quick=on_the_wire == 64)
+
+
+def round_trip_rows(setup):
+    def kind(name, turns, one_cpu=0, means="", pause_us=0):
+        turns = turns // 5 if setup.quick else turns
+        extra = {"means": means} if means else {}
+        if pause_us:
+            extra["pause_us"] = pause_us
+        return lambda: peers.trial(setup, "round_trip", kind=name, turns=turns, one_cpu=one_cpu, **extra)
+
+    time = [micro("us", "round trip")]
+    yield Row("spin", "round trip of a 64 B frame, both spinning, a CPU each",
+              {OURS: kind("port_spin", 200_000), "cache line": kind("line", 1_000_000)}, time,
+              [Goal("us", ["cache line"], 1.5, at_most=True)], headline=True, quick=True)
+    yield Row("wait-asleep", "both ways of a frame, each 0.2 ms after the other went to sleep in wait(), a CPU each",
+              {OURS: kind("port_wait", 2_000, pause_us=200), "futex": kind("futex", 2_000, pause_us=200)}, time,
+              [Goal("us", ["futex"], 1.2, at_most=True)], quick=True)
+    for name, where, one_cpu in (("", "a CPU each", 0), ("-one-cpu", "both on one CPU", 1)):
+        yield Row("wait" + name, f"round trip, both in wait(), {where}",
+                  {OURS: kind("port_wait", 20_000, one_cpu), "futex": kind("futex", 20_000, one_cpu)}, time,
+                  [Goal("us", ["futex"], 1.2, at_most=True)], quick=True)
+        yield Row("epoll" + name, f"round trip, both asleep in epoll, {where}",
+                  {OURS: kind("port_epoll", 20_000, one_cpu), "eventfd": kind("eventfd", 20_000, one_cpu),
+                   "inotify": kind("inotify", 20_000, one_cpu),
+                   "shmif without io_uring": kind("port_epoll", 20_000, one_cpu, "inotify"),
+                   "shmif, helper thread": kind("port_epoll", 20_000, one_cpu, "thread")}, time,
+                  [Goal("us", ["eventfd"], 1.2, at_most=True), Goal("us", ["inotify"]),
+                   Goal("us", ["eventfd"], numerator="shmif without io_uring"),
+                   Goal("us", ["eventfd"], numerator="shmif, helper thread")], headline=True, quick=True)
+
+
+def socket_rows(setup):
+    for on_the_wire in (64, 1514):
+        frame = on_the_wire - 4
+        subjects = {
+            OURS: lambda frame=frame: heard(peers.throughput(setup, "shmif", bytes=frame)),
+            "AF_UNIX": lambda frame=frame: heard(peers.throughput(setup, "unix", bytes=frame)),
+            "AF_PACKET on veth": lambda frame=frame: heard(peers.packet_throughput(setup, "packet", bytes=frame)),
+            "AF_PACKET ring on veth": lambda frame=frame: heard(peers.packet_throughput(setup, "packet_ring", bytes=frame)),
+            "VDE hub": lambda frame=frame: heard(peers.vde_throughput(setup, bytes=frame)),
+        }
+        names = list(subjects)[1:]
+        yield Row(f"sockets-{on_the_wire}", f"{on_the_wire} B frames, one sender, one receiver", subjects,
+                  [mega("heard", "received")],
+                  [*(Goal("heard", [name]) for name in names),
+                   Goal("heard", names, 20 if on_the_wire == 64 else None, text="the best of them")], quick=on_the_wire == 64)
+
+
+def per_cpu(result):
+    cpus = max(result["cpus"], 0.01)
+    return {"per_cpu": result["heard_per_s"] / cpus, "sent_per_cpu": result["sent_per_s"] / cpus, "heard": result["heard_per_s"]}
+
+
+def crowd_rows(setup):
+    figures = [mega("per_cpu", "delivered for a second of CPU"), mega("sent_per_cpu", "sent for a second of CPU")]
+    for what in ("listeners", "senders"):
+        for count in (1, 2, 4, 8):
+            others = {"listeners": 1, "senders": 1, what: count}
+
+            def flat_out(wire, others=others):
+                return lambda: per_cpu(peers.throughput(setup, wire, sleep=1, pin=0, **others))
+
+            def alone():
+                return per_cpu(peers.throughput(setup, OURS, sleep=1, pin=0))
+
+            subjects = {OURS: flat_out("shmif"), "locking readers": flat_out("locking"), "shmif, 1 and 1": alone}
+            if count == 1:
+                del subjects["shmif, 1 and 1"]
+            yield Row(f"{what}-{count}", f"64 B, {others['senders']} to {others['listeners']}, all flat out", subjects, figures,
+                      [Goal(figure, [name], 1.0 if figure == "per_cpu" and name.startswith("shmif") else None)
+                       for figure in (["per_cpu"] if what == "listeners" else ["per_cpu", "sent_per_cpu"])
+                       for name in subjects if name != OURS],
+                      quick=what == "listeners" and count == 4)
+        yield paced_row(setup, what)
+
+
+def paced_row(setup, what):
+    """Four listeners, or senders, at half the rate at which four listeners took frames when they came as fast as could be."""
+    others = {"listeners": 4, "senders": 1 if what == "listeners" else 4}
+
+    def ours():
+        fast = peers.throughput(setup, OURS, sleep=1, pin=0, **others)
+        rate = fast["heard_per_s"] / 4 / others["senders"] / 2
+        result = peers.throughput(setup, OURS, sleep=1, pin=0, rate=rate, **others)
+        return {"lost": 100 * result["lost_share"], "heard": result["heard_per_s"]}
+
+    return Row(f"{what}-paced", f"64 B, {others['senders']} to 4, at half the rate that four listeners can read", {OURS: ours},
+               [Figure("lost", "lost", "%", more_is_better=False), mega("heard", "delivered")],
+               [Goal("lost", [], 1.0, at_most=True, text="%")])
+
+
+def capture_rows(setup):
+    heard_by_tcpdump = {}
+
+    def tcpdump():
+        sent, share = peers.veth_capture(setup)
+        heard_by_tcpdump["rate"] = sent * share
+        return {"captured": sent * share, "lost": 100 * (1 - share)}
+
+    def dump():
+        alone = peers.throughput(setup, OURS, listeners=0)["sent_per_s"]
+        listener = peers.throughput(setup, OURS)["sent_per_s"]
+        with_dump, share = peers.bus_capture(setup)
+        return {"captured": with_dump * share, "slowed": 100 * (1 - with_dump / alone), "lost": 100 * (1 - share),
+                "slowed_more": 100 * (1 - with_dump / listener)}
+
+    def dump_at_five_times():
+        if "rate" not in heard_by_tcpdump:
+            raise Missing("tcpdump, whose rate this needs, was not measured")
+        sent, share = peers.bus_capture(setup, rate=5 * heard_by_tcpdump["rate"])
+        return {"captured": sent * share, "lost": 100 * (1 - share)}
+
+    paced = "dump -w at 5 x tcpdump's rate"
+    yield Row("capture", "a capture to /dev/null beside a sender of 64 B frames, flat out",
+              {"tcpdump on veth": tcpdump, OURS: dump, paced: dump_at_five_times},
+              [mega("captured", "captured"), Figure("slowed", "sender slower than with nobody", "%", more_is_better=False),
+               Figure("slowed_more", "sender slower than with a listener that polls", "%", more_is_better=False),
+               Figure("lost", "lost", "%", more_is_better=False)],
+              [Goal("captured", ["tcpdump on veth"], 5), Goal("captured", ["tcpdump on veth"], numerator=paced),
+               Goal("lost", [], 0.0, at_most=True, numerator=paced, text="%"), Goal("lost", []),
+               Goal("slowed", [], 20, at_most=True, text="%"), Goal("slowed_more", [])])
+
+
+def port_rows(setup):
+    def ports(count):
+        return lambda: peers.trial(setup, "many_ports", ports=count, frames=50 if setup.quick else 500)
+
+    yield Row("ports", "100 ports attached, all asleep, frames to one of them", {OURS: ports(100), "shmif, 1 port": ports(1)},
+              [Figure("send_us", "time of a send", "us", more_is_better=False),
+               Figure("wakes", "wakeups of that port for a frame", "", more_is_better=False),
+               Figure("wakes_of_others", "wakeups of the others for a frame", "", more_is_better=False),
+               Figure("attach_ms", "attach, ring of 4 MiB", "ms", more_is_better=False),
+               Figure("private_kib", "most private memory of a process", "MiB", 1 / 1024, more_is_better=False)],
+              [Goal("send_us", ["shmif, 1 port"], 1.1, at_most=True), Goal("wakes", [], 1.05, at_most=True),
+               Goal("wakes_of_others", [], 0.01, at_most=True), Goal("attach_ms", [], 2, at_most=True, text="ms"),
+               Goal("private_kib", [], 3, at_most=True, text="MiB")], quick=True)
+
+
+def pause_rows(setup):
+    for count in (1, 4):
+        def flow(pause, count=count):
+            def once():
+                pin = 1 if count == 1 else 0
+                result = peers.throughput(setup, OURS, sleep=1, pin=pin, pause=pause, listeners=count)
+                return {"heard": result["heard_per_s"], "lost": 100 * result["lost_share"]}
+            return once
+
+        yield Row(f"pause-{count}", f"64 B, 1 to {count}, on a bus that pauses", {OURS: flow(1), "shmif, lossy": flow(0)},
+                  [mega("heard", "delivered"), Figure("lost", "lost", "%", more_is_better=False)],
+                  [Goal("heard", ["shmif, lossy"], 0.7), Goal("lost", [], 0.0, at_most=True, text="%")], quick=count == 4)
+
+
+def host_rows(setup):
+    def between(wire, work, amount, **options):
+        def once():
+            with wire(setup, **options) as pids:
+                return work(pids, amount)
+        return once
+
+    def everyone(work, amount):
+        return {OURS: between(hosts.shmif, work, amount), "veth": between(hosts.veth, work, amount),
+                "copying process": between(hosts.copying, work, amount), "VDE": between(hosts.vde, work, amount),
+                "veth without offloads": between(hosts.veth, work, amount, offloads=False)}
+
+    seconds = 1 if setup.quick else 2
+    ways = [Figure(f"{way}{streams}", f"{streams} {'stream' if streams == 1 else 'streams'} {way} the server", "Gbit/s", 1e-9)
+            for streams in (1, 4) for way in ("to", "from")]
+    limits = {"veth": 0.8, "copying process": 1.0, "VDE": 15, "veth without offloads": None}
+    yield Row("tcp", "TCP between two exec hosts, iperf3", everyone(hosts.tcp, seconds), ways,
+              [Goal(way.key, [peer], limit) for way in ways for peer, limit in limits.items()], headline=True)
+    sizes = [mega(f"udp{size}", f"received, frames of {size} B", "M datagrams/s") for size in (64, 1400)]
+    subjects = everyone(hosts.udp, seconds)
+    yield Row("udp", "UDP between two exec hosts, iperf3 as fast as it can", subjects, sizes,
+              [Goal(size.key, [peer], 0.6 if peer == "veth" else None) for size in sizes for peer in list(subjects)[1:]])
+    subjects = everyone(hosts.ping, 500 if setup.quick else 3000)
+    times = [Figure("p50", "median round trip", "us", more_is_better=False), Figure("p99", "99th percentile", "us", more_is_better=False)]
+    yield Row("ping", "ping between two exec hosts, each when the last was answered", subjects, times,
+              [Goal(figure.key, [peer], 1.1 if (figure.key, peer) == ("p50", "copying process") else None, at_most=True)
+               for figure in times for peer in list(subjects)[1:]], headline=True, quick=True)
+
+
+def curve_rows(setup):
+    """How shmif's own throughput grows: one sender, one listener, a CPU each."""
+    def curve(name, grows, option, values, **rest):
+        def at(value):
+            return lambda: heard(peers.throughput(setup, OURS, **{option: value}, **rest))
+        return Row("growth-" + name, f"one sender, one receiver, growing with {grows}",
+                   {label: at(value) for label, value in values.items()}, [mega("heard", "received")], [], curve=grows)
+
+    yield curve("batch", "frames in a batch, 64 B each", "batch", {str(n): n for n in (1, 2, 4, 8, 16, 32, 64, 128, 256)})
+    yield curve("frame", "bytes of a frame", "bytes", {str(n): n - 4 for n in (64, 128, 256, 512, 1024, 1514, 4096, 9018, 16384)})
+    rings = {str(n): n * 1024 for n in (64, 256, 1024, 4096, 16384, 65536)}
+    yield curve("ring-64", "KiB of ring, frames of 64 B", "ring", rings)
+    yield Row("growth-ports", "a frame to one of many sleeping ports, growing with their number",
+              {str(n): lambda n=n: peers.trial(setup, "many_ports", ports=n, frames=200) for n in (1, 10, 30, 100, 200)},
+              [Figure("send_us", "time of a send", "us", more_is_better=False)], [], curve="ports")
+    yield curve("ring-1514", "KiB of ring, frames of 1514 B", "ring", rings, bytes=1510)
+
+
+def stage_rows(setup):
+    """Where the nanoseconds go, all on one CPU: no line moves from one CPU's cache to another's."""
+    stages = {"clock": "clock_ns", "lock": "lock_ns", "append": "append_ns", "bell": "bell_ns", "all of send()": "send_ns",
+              "read": "read_ns", "all of receive()": "receive_ns"}
+
+    def stage(key, frame, batch):
+        return lambda: {"ns": peers.trial(setup, "stages", bytes=frame, batch=batch, rounds=500)[key]}
+
+    for on_the_wire, batch in ((64, 1), (64, 32), (1514, 32)):
+        yield Row(f"stages-{on_the_wire}-{batch}", f"a frame of {on_the_wire} B by stages, {batch} to a batch, both ends on one CPU",
+                  {name: stage(key, on_the_wire - 4, batch) for name, key in stages.items()},
+                  [Figure("ns", "time for a frame", "ns", more_is_better=False)], [], quick=on_the_wire == 64 and batch == 32)
+
+
+def all_rows(setup):
+    """Most important first."""
+    makers = (memif_rows, round_trip_rows, host_rows, socket_rows, crowd_rows, capture_rows, port_rows, pause_rows, stage_rows, curve_rows)
+    return [row for maker in makers for row in maker(setup)]

@@ -1,0 +1,156 @@
+// Where a frame's nanoseconds go, stage by stage, from send() to delivered.
+//
+//   shmif_bench_stages --bytes 60 --batch 32 --rounds 2000
+//
+// One thread does all of it, so nothing of this is a cache line's way from one CPU to another: that
+// is what two processes pay on top (shmif_bench_throughput). A figure is the least of many short
+// rounds, each of as many batches as make about 256 frames: whatever disturbs a round makes it
+// longer.
+
+#include <time.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <limits>
+#include <vector>
+
+#include "bus/doorbell.hpp"
+#include "bus/file.hpp"
+#include "bus/geometry.hpp"
+#include "bus/lock.hpp"
+#include "bus/mapping.hpp"
+#include "bus/ring.hpp"
+#include "frame.hpp"
+#include "shmif/port.hpp"
+#include "trial.hpp"
+
+namespace {
+
+using namespace shmif;
+using namespace shmif::bench;
+
+struct Shape {
+  std::size_t batch;
+  unsigned batches;  // of a round
+  unsigned rounds;
+};
+
+/// Least nanoseconds for a frame. `before` prepares a round, untimed.
+template <class Before, class Work>
+double least_ns(const Shape& shape, Before&& before, Work&& work) {
+  using Clock = std::chrono::steady_clock;
+  double least = std::numeric_limits<double>::max();
+  for (unsigned round = 0; round < shape.rounds; ++round) {
+    before();
+    const Clock::time_point begin = Clock::now();
+    for (unsigned i = 0; i < shape.batches; ++i) work();
+    const std::chrono::duration<double, std::nano> time = Clock::now() - begin;
+    least = std::min(least, time.count());
+  }
+  return least / static_cast<double>(shape.batches * shape.batch);
+}
+
+/// A bus of which each part can be worked by itself.
+class Parts {
+ public:
+  explicit Parts(const std::string& path)
+      : file_(bus::open_file(path, true).value()),
+        mapping_(bus::Mapping::map(file_.fd.get(), file_.header.ring_bytes, true, false).value()),
+        ring_(mapping_, bus::max_frame_bytes(file_.header.mtu)),
+        lock(mapping_.header(), kSlot, file_.fd.get()),
+        writer(ring_, kSlot, 1),
+        bell(ring_, kSlot, file_.fd.get()),
+        reader(ring_, nullptr, 0, 0, false) {
+    if (!reader.seek_end()) give_up("the bus has no end");
+  }
+
+ private:
+  static constexpr unsigned kSlot = 200;  // that no port has
+  bus::OpenFile file_;
+  bus::Mapping mapping_;
+  bus::Ring ring_;
+
+ public:
+  bus::BusLock lock;
+  bus::RingWriter writer;
+  bus::Bell bell;
+  bus::RingReader reader;
+};
+
+Port port_on(const std::string& path) {
+  Port port(PortOptions{.promiscuous = true});
+  port.attach(path).value();
+  if (port.up()) give_up("a port does not come up");
+  return port;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Arguments arguments(argc, argv);
+  const std::size_t bytes = arguments.count("bytes", 60);
+  const std::size_t batch = std::clamp(arguments.count("batch", 32), 1U, 256U);
+  const Shape shape{batch, std::max(1U, 256U / static_cast<unsigned>(batch)),
+                    arguments.count("rounds", 2000)};
+  pin(static_cast<int>(arguments.number("cpu", -1)));
+  const OwnFile file("stages");
+  Bus::create(file.path(), {}).value();
+  const std::vector<std::byte> frame = make_frame(bytes);
+  const std::vector<FrameView> frames(batch, FrameView(frame));
+  const std::uint64_t records = batch * bus::record_bytes(bytes);
+  const auto nothing = [] {};
+  FrameBatch heard(256, std::size_t{1} << 20U);
+
+  Parts parts(file.path());
+  const double clock = least_ns(shape, nothing, [] {
+    timespec now{};
+    clock_gettime(CLOCK_REALTIME, &now);
+    asm volatile("" : : "r"(&now) : "memory");
+  });
+  const double lock = least_ns(shape, nothing, [&] { parts.lock.release(parts.lock.acquire()); });
+  const double append = least_ns(shape, nothing, [&] {
+    const std::uint64_t mine = parts.lock.acquire();
+    if (parts.writer.append(mine, frames, records, 1) != bus::AppendStatus::done)
+      give_up("not appended");
+    parts.lock.release(mine);
+  });
+  const double bell = least_ns(shape, nothing, [&] {
+    parts.bell.wake_deep(frames);
+    parts.bell.wake_deep(frames);
+    parts.bell.wake(parts.bell.collect(frames, 0, 0));
+  });
+  bus::ReadTally tally;
+  const auto one_more_round = [&] {
+    static_cast<void>(parts.reader.seek_end());
+    for (unsigned i = 0; i < shape.batches; ++i) {
+      const std::uint64_t mine = parts.lock.acquire();
+      static_cast<void>(parts.writer.append(mine, frames, records, 1));
+      parts.lock.release(mine);
+    }
+  };
+  // All of a round at once, as a reader does that is behind.
+  const Shape at_once{batch * shape.batches, 1, shape.rounds};
+  const double read = least_ns(at_once, one_more_round, [&] {
+    heard.clear();
+    parts.reader.read_all(heard, tally);
+  });
+
+  Port from = port_on(file.path());
+  const double send = least_ns(shape, nothing, [&] { from.send(frames); });
+  Port to = port_on(file.path());
+  const double receive = least_ns(
+      at_once,
+      [&] {
+        for (unsigned i = 0; i < shape.batches; ++i) from.send(frames);
+      },
+      [&] {
+        heard.clear();
+        to.receive(heard);
+      });
+  std::printf(
+      "{\"clock_ns\": %.2f, \"lock_ns\": %.2f, \"append_ns\": %.2f, \"bell_ns\": %.2f, "
+      "\"send_ns\": %.2f, "
+      "\"read_ns\": %.2f, \"receive_ns\": %.2f}\n",
+      clock, lock, append - lock, bell, send, read, receive);
+}

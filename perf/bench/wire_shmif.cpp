@@ -1,0 +1,93 @@
+// The wire that all this is about.
+
+#include <algorithm>
+#include <cstring>
+
+#include "frame.hpp"
+#include "shmif/port.hpp"
+#include "trial.hpp"
+#include "wire.hpp"
+
+namespace shmif::bench {
+
+namespace {
+
+Port attached(const std::string& path, bool promiscuous) {
+  PortOptions options;
+  options.promiscuous = promiscuous;
+  Port port(options);
+  port.attach(path).value();
+  if (const std::error_code error = port.up()) give_up(error.message());
+  return port;
+}
+
+class ShmifSender final : public Sender {
+ public:
+  ShmifSender(const std::string& path, const Work& work)
+      : port_(attached(path, false)),
+        bytes_(make_frame(work.frame_bytes)),
+        frames_(work.batch, FrameView(bytes_)) {}
+  std::size_t send() override {
+    const SendResult sent = port_.send(frames_);
+    if (sent.error) give_up(sent.error.message());
+    return sent.taken;
+  }
+
+ private:
+  Port port_;
+  std::vector<std::byte> bytes_;
+  std::vector<FrameView> frames_;
+};
+
+class ShmifListener final : public Listener {
+ public:
+  ShmifListener(const std::string& path, const Work& work)
+      : port_(attached(path, true)), sleeps_(work.sleep) {}
+  Heard hear() override {
+    batch_.clear();
+    const ReceiveResult got = port_.receive(batch_);
+    if (got.error) give_up(got.error.message());
+    if (got.frames == 0 && sleeps_) port_.wait(std::chrono::milliseconds(50));
+    return {got.frames, got.lost};
+  }
+
+ private:
+  Port port_;
+  FrameBatch batch_{256, 1U << 20U};
+  bool sleeps_;
+};
+
+/// A bus of its own, or the one that `place` names.
+class ShmifWire final : public Wire {
+ public:
+  explicit ShmifWire(const Work& work) : work_(work) {
+    if (!work.place.empty()) return;
+    BusOptions options;
+    options.flow = work.pause ? Flow::pause : Flow::ethernet;
+    if (work.ring_bytes != 0) options.ring_bytes = work.ring_bytes;
+    options.mtu =
+        std::max(options.mtu, static_cast<std::uint32_t>(work.frame_bytes - kEthernetHeaderBytes));
+    Bus::create(own_.path(), options).value();
+  }
+  std::unique_ptr<Listener> listener(unsigned) override {
+    return std::make_unique<ShmifListener>(path(), work_);
+  }
+  std::unique_ptr<Sender> sender(unsigned) override {
+    return std::make_unique<ShmifSender>(path(), work_);
+  }
+
+ private:
+  const std::string& path() const noexcept {
+    return work_.place.empty() ? own_.path() : work_.place;
+  }
+  OwnFile own_{"bus"};
+  Work work_;
+};
+
+}  // namespace
+
+std::unique_ptr<Wire> make_shmif_wire(const Work& work) {
+  return std::make_unique<ShmifWire>(work);
+}
+
+}  // namespace shmif::bench
