@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -61,9 +62,8 @@ class Peer {
         by_descriptor_(by_descriptor),
         port_(port_on(path, "peer" + std::to_string(index))),
         next_(peers, 0) {
-    while (shmif::Bus::open(path_).value().info().ports.size() < peers) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
+    // A port in the table need not be up yet, and a port that is down misses frames.
+    while (ports_up() < peers) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
 
   void exchange() {
@@ -90,6 +90,10 @@ class Peer {
   }
 
  private:
+  std::size_t ports_up() const {
+    const std::vector<shmif::PortInfo> ports = shmif::Bus::open(path_).value().info().ports;
+    return static_cast<std::size_t>(std::ranges::count_if(ports, &shmif::PortInfo::up));
+  }
   void send(unsigned count) {
     const shmif::SendResult sent = port_.send(frames_.make(index_, sent_, count));
     require(!sent.error && sent.taken == count, "cannot send: " + sent.error.message());
