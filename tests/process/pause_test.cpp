@@ -144,8 +144,7 @@ TEST(Pause, TwoThatSendBeforeTheyReadDoNotLockUpAndLoseNothing) {
   const auto chat = [&bus](unsigned me) {
     return [&bus, me] {
       Port port = port_on(bus.path(), {.name = "host" + std::to_string(me)});
-      if (!eventually([&] { return bus.info().ports.size() == 2 && bus.info().ports[1].up; }))
-        return 1;
+      if (!eventually([&] { return ports_up(bus.info()) == 2; })) return 1;
       NumberedBatch out(kLargest);
       FrameBatch in(64, 256U << 10U);
       std::uint32_t sent = 0;

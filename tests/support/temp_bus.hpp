@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <system_error>
 
@@ -39,6 +40,11 @@ inline Port port_on(const std::string& path, PortOptions options = {}) {
   port.attach(path).value();
   if (const std::error_code error = port.up()) throw std::system_error(error, "up");
   return port;
+}
+
+/// How many ports hear what is sent from now on: one in the table need not be up yet.
+inline std::size_t ports_up(const BusInfo& info) {
+  return static_cast<std::size_t>(std::ranges::count_if(info.ports, &PortInfo::up));
 }
 
 /// Passes when the audit found nothing, else prints what it found.
