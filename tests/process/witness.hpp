@@ -212,6 +212,13 @@ inline bool heard_all(const WitnessPage& page, const Ledger& ledger, unsigned se
   return next == end;
 }
 
+/// Passes when each of `frames` is accounted for by a witness that has ended. It may have heard the
+/// frame of wake_witnesses() besides; one that was awake does not stay for that.
+inline testing::AssertionResult all_passed(const WitnessPage& page, std::uint64_t frames) {
+  if (page.passed == frames || page.passed == frames + 1) return testing::AssertionSuccess();
+  return testing::AssertionFailure() << page.passed << " of " << frames << " frames passed";
+}
+
 /// Passes when a witness heard every frame whole, once and in order.
 inline testing::AssertionResult saw_nothing_wrong(const WitnessPage& page) {
   if (page.torn + page.out_of_order + page.missing + page.corrupt == 0) {
