@@ -111,6 +111,7 @@ std::error_code Attachment::down() noexcept {
   a.set_flag(kFlagUp | kFlagPause, false);
   wake_futex(a.slot());  // no interrupt(): that would end a wait after the next up()
   const std::lock_guard until_they_left(a.receive_mutex);
+  static_cast<void>(a.end_loan());
   return {};
 }
 

@@ -66,6 +66,8 @@ class Attachment {
   Appended send(std::span<const FrameView> frames, WhenFull when_full) noexcept;
   std::chrono::nanoseconds patience() const noexcept;  ///< of a sender; 0: it never waits
   Received receive(FrameBatch& into) noexcept;
+  Received receive_in_place(FrameBatch& into) noexcept;
+  std::size_t release() noexcept;
   bool wait(std::chrono::nanoseconds timeout) noexcept;
   bool wait_until_up() noexcept;
   void interrupt() noexcept;

@@ -116,6 +116,9 @@ struct Attachment::Impl {
     news.fetch_add(1);
     news.notify_all();
   }
+  template <typename Read>
+  Received take(FrameBatch& into, const Read& read) noexcept;
+  std::size_t end_loan() noexcept;
   bool find_place_after_repair() noexcept;
   void ask_to_be_heeded(bool caught_up) noexcept;
   bool frame_waits() noexcept;

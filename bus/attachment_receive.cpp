@@ -20,9 +20,44 @@ constexpr std::chrono::seconds kLookWhetherLost{10};
 }  // namespace
 
 Received Attachment::receive(FrameBatch& into) noexcept {
-  Impl& a = *impl_;
+  return impl_->take(into, [&](ReadTally& tally) { return impl_->reader.read_all(into, tally); });
+}
+
+Received Attachment::receive_in_place(FrameBatch& into) noexcept {
+  return impl_->take(into, [&](ReadTally& tally) { return impl_->reader.lend(into, tally); });
+}
+
+std::size_t Attachment::release() noexcept {
+  if (impl_->forked()) return 0;
+  const std::lock_guard guard(impl_->receive_mutex);
+  return impl_->end_loan();
+}
+
+/// Result: how many of the frames that were lent are worthless.
+std::size_t Attachment::Impl::end_loan() noexcept {
+  if (const std::size_t lent = reader.lent(); lent == 0) {
+    return 0;
+  } else if (load_acquire(ring.header().epoch) != epoch || mapping.lost()) {
+    reader.forget_lent();  // after a repair, `first` says nothing of them
+    return lent;
+  }
+  ReadTally tally;
+  std::size_t torn = 0;
+  // What it met behind them, the next receive meets again.
+  static_cast<void>(reader.release(tally, torn));
+  counts.add(tally, slot());
+  unreported_lost += tally.lost_frames;
+  publish_position();
+  return torn;
+}
+
+/// What all ways to receive have in common; `read` reads.
+template <typename Read>
+Received Attachment::Impl::take(FrameBatch& into, const Read& read) noexcept {
+  Impl& a = *this;
   if (a.forked()) return {0, 0, Errc::forked};
   const std::lock_guard guard(a.receive_mutex);
+  static_cast<void>(a.end_loan());
   if (!a.up())
     return {0, 0, a.mapping.lost() ? make_error_code(Errc::bus_lost) : std::error_code{}};
   if (load_acquire(a.ring.header().epoch) != a.epoch && !a.find_place_after_repair()) {
@@ -36,7 +71,7 @@ Received Attachment::receive(FrameBatch& into) noexcept {
     a.awaits_answer.store(false, std::memory_order_relaxed);
     a.lock->prefetch();
   }
-  const ReadStatus status = a.reader.read_all(into, tally);
+  const ReadStatus status = read(tally);
   a.counts.add(tally, a.slot());
   a.publish_position();
   if (a.patience > nanoseconds(0)) a.ask_to_be_heeded(status == ReadStatus::empty);
@@ -145,6 +180,7 @@ bool Attachment::wait(nanoseconds timeout) noexcept {
   Impl& a = *impl_;
   if (a.forked()) return false;
   const std::lock_guard guard(a.receive_mutex);
+  static_cast<void>(a.end_loan());
   if (!a.up() || a.mapping.lost()) return false;
   if (a.spin()) return true;
   using Clock = std::chrono::steady_clock;
@@ -200,6 +236,7 @@ std::optional<nanoseconds> Attachment::prepare_wait() noexcept {
   Impl& a = *impl_;
   if (a.forked() || a.mapping.lost()) return std::nullopt;  // receive() tells
   const std::lock_guard guard(a.receive_mutex);
+  static_cast<void>(a.end_loan());
   if (!a.up()) return nanoseconds(kLookUp);
   if (a.frame_waits()) return std::nullopt;
   if (a.patience > nanoseconds(0)) a.ask_to_be_heeded(true);

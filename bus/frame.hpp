@@ -107,6 +107,8 @@ class FrameBatch {
     used_ += (offset + size + kAlignBytes - 1) & ~(kAlignBytes - 1);
     if (used_ > arena_bytes_) used_ = arena_bytes_;
   }
+  /// Takes a frame that stays where it is as the next one. Call only while not full().
+  void push_lent(const FrameView& view) noexcept { frames_[size_++] = view; }
   /// Takes back the frames from index `from` up to, not including, `to`; their bytes stay used
   /// until clear().
   void drop(std::size_t from, std::size_t to) noexcept {

@@ -244,20 +244,57 @@ class RingReader {
   bool ready() const noexcept;
   /// Reads one chunk of the chain into `into`.
   ReadStatus read(FrameBatch& into, ReadTally& tally) noexcept;
+  /// Passes the frames that were lent. `torn`: so many, from the first on, were overwritten
+  /// meanwhile.
+  ReadStatus release(ReadTally& tally, std::size_t& torn) noexcept;
+  /// Forgets that any were lent: they come again, if they are still there.
+  void forget_lent() noexcept { has_lent_ = false; }
   /// Reads chunks until the batch is full, nothing is left, or enough passed by for one call.
   ReadStatus read_all(FrameBatch& into, ReadTally& tally) noexcept;
+  /// Lends the frames of one chunk instead: they stay where they are, and `into` has views of them.
+  /// Until release(), position() stays before them. What must be finished or cut up is copied.
+  ReadStatus lend(FrameBatch& into, ReadTally& tally) noexcept;
+  /// How many are lent.
+  std::size_t lent() const noexcept { return has_lent_ ? lent_.delivered() : 0; }
 
  private:
-  struct Chunk;
+  static constexpr std::size_t kChunkRecords = 32;
   enum class Passed : std::uint8_t { delivered, own, filtered };
+  struct ChunkEntry {
+    std::uint64_t position;
+    std::uint32_t bytes;  // of the frame, without what it leaves to do
+    Passed how;
+  };
+  /// What one pass along the chain met, kept until `first` tells how much of it was whole.
+  struct Chunk {
+    std::array<ChunkEntry, kChunkRecords> entries;
+    std::size_t count = 0;
+    // Of the entries:
+    std::uint64_t own = 0;
+    std::uint64_t filtered = 0;
+    std::uint64_t bytes = 0;  // of those delivered
+    std::uint64_t end = 0;    // position behind the last entry and its pads
+    std::uint64_t next = 0;   // number expected there
+    bool behind_pad = false;
+    bool super_frame = false;  // it ended in front of one that is to be cut up
+    ReadStatus status = ReadStatus::more;
+
+    std::size_t delivered() const noexcept { return count - own - filtered; }
+    std::size_t forget_front(std::size_t torn) noexcept;
+  };
+  enum class Place : bool { copied, in_ring };
+  template <Place place>
+  ReadStatus read_chunks(FrameBatch& into, ReadTally& tally) noexcept;
+  ReadStatus lend_chunk(FrameBatch& into, ReadTally& tally) noexcept;
+
   bool adopt(std::uint64_t position) noexcept;
-  ReadStatus follow(FrameBatch& into, Chunk& chunk) noexcept;
+  template <Place place>
+  void follow(FrameBatch& into, Chunk& chunk) noexcept;
   enum class Took : std::uint8_t { yes, no_room, super_frame };
-  struct ChunkEntry;
+  template <Place place>
   Took deliver(std::uint64_t position, std::uint64_t w, std::uint64_t number, FrameBatch& into,
                ChunkEntry& entry) noexcept;
-  static void drop_torn(Chunk& chunk, std::size_t torn, FrameBatch& into,
-                        std::size_t before) noexcept;
+  ReadStatus pass(Chunk& chunk, ReadTally& tally, std::size_t& torn) noexcept;
   ReadStatus take_super_frame(FrameBatch& into, ReadTally& tally) noexcept;
   void deliver_segments(FrameBatch& into) noexcept;
   ReadStatus resume_after_overrun(ReadTally& tally) noexcept;
@@ -272,6 +309,8 @@ class RingReader {
   std::uint64_t position_ = 0;
   std::uint64_t next_number_ = 0;
   bool behind_pad_ = false;  // the record before position_ was a pad
+  bool has_lent_ = false;
+  Chunk lent_;  // meaningful while has_lent_
 
   /// A super-frame that is being cut up for a reader that takes none: a private copy, which goes
   /// out as room comes.

@@ -8,7 +8,6 @@
 namespace shmif::bus {
 namespace {
 
-constexpr std::size_t kChunkRecords = 32;
 constexpr unsigned kChunksPerCall = 64;
 constexpr unsigned kOverrunsPerCall = 4;
 constexpr unsigned kTries = 1000;      // against writers that move on meanwhile
@@ -43,26 +42,6 @@ bool AddressFilter::accepts(const PortSlot& slot, std::uint64_t mac) noexcept {
   return false;
 }
 
-struct RingReader::ChunkEntry {
-  std::uint64_t position;
-  std::uint32_t bytes;  // of the frame, without what it leaves to do
-  Passed how;
-};
-
-/// What one pass along the chain met, kept until `first` tells how much of it was whole.
-struct RingReader::Chunk {
-  std::array<ChunkEntry, kChunkRecords> entries;
-  std::size_t count = 0;
-  // Of the entries:
-  std::uint64_t own = 0;
-  std::uint64_t filtered = 0;
-  std::uint64_t bytes = 0;  // of those delivered
-  std::uint64_t end = 0;    // position behind the last entry and its pads
-  std::uint64_t next = 0;   // number expected there
-  bool behind_pad = false;
-  bool super_frame = false;  // it ended in front of one that is to be cut up
-};
-
 RingReader::RingReader(Ring ring, const PortSlot* self, unsigned slot, std::uint32_t incarnation,
                        bool resume_newest, bool take_offloads)
     : ring_(ring),
@@ -89,68 +68,109 @@ ReadStatus RingReader::read(FrameBatch& into, ReadTally& tally) noexcept {
   }
   Chunk chunk;
   const std::size_t before = into.size();
-  const std::uint64_t start = position_;
-  const ReadStatus status = follow(into, chunk);
-  fence_loads();  // I6: the copies above were made before this look
+  follow<Place::copied>(into, chunk);
+  std::size_t torn = 0;
+  const ReadStatus status = pass(chunk, tally, torn);
+  if (torn != 0) into.drop(before, before + torn);
+  const bool passed = status == ReadStatus::more || status == ReadStatus::empty;
+  return passed && chunk.super_frame ? take_super_frame(into, tally) : status;
+}
+
+ReadStatus RingReader::lend_chunk(FrameBatch& into, ReadTally& tally) noexcept {
+  if (cutting_ && !cutting_->segments.done()) return read(into, tally);
+  lent_.own = lent_.filtered = 0;
+  lent_.super_frame = false;
+  follow<Place::in_ring>(into, lent_);
+  if (lent_.delivered() != 0) {
+    has_lent_ = true;
+    return ReadStatus::more;
+  }
+  std::size_t torn = 0;
+  const ReadStatus status = pass(lent_, tally, torn);
+  const bool passed = status == ReadStatus::more || status == ReadStatus::empty;
+  return passed && lent_.super_frame ? take_super_frame(into, tally) : status;
+}
+
+ReadStatus RingReader::release(ReadTally& tally, std::size_t& torn) noexcept {
+  torn = 0;
+  if (!has_lent_) return ReadStatus::more;
+  has_lent_ = false;
+  return pass(lent_, tally, torn);
+}
+
+/// Moves on behind a chunk, as far as it was whole to the end. `torn`: so many of the frames
+/// delivered, from the first on, were not.
+ReadStatus RingReader::pass(Chunk& chunk, ReadTally& tally, std::size_t& torn) noexcept {
+  fence_loads();  // I6: the copies, or whatever was made of the frames, came before this look
   const std::uint64_t first = load_acquire(ring_.header().first);
   std::size_t whole_from = 0;
-  if (first > start) {
+  if (first > position_) {
     // Lapped. What was copied from `first` on is whole, if the walk came through there.
     while (whole_from < chunk.count && chunk.entries[whole_from].position < first) ++whole_from;
     const bool met = whole_from < chunk.count && chunk.entries[whole_from].position == first;
     if (!met || resume_newest_) {
-      into.drop(before, into.size());
+      torn = chunk.delivered();
       return resume_after_overrun(tally);
     }
     ++tally.overruns;
-    tally.lost_bytes += first - start;
+    tally.lost_bytes += first - position_;
+    torn = chunk.forget_front(whole_from);
   }
-  if (whole_from != 0) drop_torn(chunk, whole_from, into, before);
   tally.own += chunk.own;
   tally.filtered += chunk.filtered;
-  tally.frames += into.size() - before;
+  tally.frames += chunk.delivered();
   tally.bytes += chunk.bytes;
   // Lapped, or behind a pad where repair could not save them (I8).
-  tally.lost_frames += chunk.next - next_number_ - (chunk.count - whole_from);
+  tally.lost_frames += chunk.next - next_number_ - chunk.count;
   position_ = chunk.end;
   next_number_ = chunk.next;
   behind_pad_ = chunk.behind_pad;
-  if (status == ReadStatus::corrupt) return resume_after_corruption(tally);
-  return chunk.super_frame ? take_super_frame(into, tally) : status;
+  return chunk.status == ReadStatus::corrupt ? resume_after_corruption(tally) : chunk.status;
 }
 
-/// Takes back what was copied of the first `torn` records of a chunk.
-void RingReader::drop_torn(Chunk& chunk, std::size_t torn, FrameBatch& into,
-                           std::size_t before) noexcept {
+/// Takes the first `torn` records out of the count. Result: how many of them had been delivered.
+std::size_t RingReader::Chunk::forget_front(std::size_t torn) noexcept {
   std::size_t frames = 0;
-  for (const ChunkEntry& e : std::span(chunk.entries).first(torn)) {
+  for (const ChunkEntry& e : std::span(entries).first(torn)) {
     switch (e.how) {
-      case Passed::own: --chunk.own; break;
-      case Passed::filtered: --chunk.filtered; break;
+      case Passed::own: --own; break;
+      case Passed::filtered: --filtered; break;
       case Passed::delivered:
         ++frames;
-        chunk.bytes -= e.bytes;
+        bytes -= e.bytes;
         break;
     }
   }
-  into.drop(before, before + frames);
+  count -= torn;
+  return frames;
 }
 
 ReadStatus RingReader::read_all(FrameBatch& into, ReadTally& tally) noexcept {
+  return read_chunks<Place::copied>(into, tally);
+}
+
+ReadStatus RingReader::lend(FrameBatch& into, ReadTally& tally) noexcept {
+  return read_chunks<Place::in_ring>(into, tally);
+}
+
+template <RingReader::Place place>
+ReadStatus RingReader::read_chunks(FrameBatch& into, ReadTally& tally) noexcept {
   ReadStatus status = ReadStatus::more;
   unsigned overruns = 0;
   for (unsigned i = 0; i < kChunksPerCall; ++i) {
     const std::uint64_t before = position_;
-    status = read(into, tally);
+    status = place == Place::in_ring ? lend_chunk(into, tally) : read(into, tally);
     // After corruption it stands at the end of the chain.
     if (status != ReadStatus::more && status != ReadStatus::overrun) break;
     if (status == ReadStatus::overrun && ++overruns == kOverrunsPerCall) break;
+    // Where some were lent, too, it has not moved.
     if (into.full() || (status == ReadStatus::more && position_ == before)) break;
   }
   return status;
 }
 
-ReadStatus RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
+template <RingReader::Place place>
+void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
   const std::uint64_t limit = position_ + ring_.bytes() / 16;
   std::uint64_t p = position_;
   std::uint64_t next = next_number_;
@@ -173,7 +193,7 @@ ReadStatus RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
         break;
       }
       ChunkEntry& entry = chunk.entries[count];
-      const Took took = deliver(p, w, number, into, entry);
+      const Took took = deliver<place>(p, w, number, into, entry);
       if (took != Took::yes) {
         chunk.super_frame = took == Took::super_frame;
         break;
@@ -196,10 +216,11 @@ ReadStatus RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
   chunk.end = p;
   chunk.next = next;
   chunk.behind_pad = behind_pad;
-  return status;
+  chunk.status = status;
 }
 
 // In the loop above for every frame: the call alone was a fifth of a 64-byte frame's time.
+template <RingReader::Place place>
 [[gnu::always_inline]] inline RingReader::Took RingReader::deliver(std::uint64_t position,
                                                                    std::uint64_t w,
                                                                    std::uint64_t number,
@@ -232,21 +253,29 @@ ReadStatus RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
   if (into.full()) return Took::no_room;
   if (vnet && offload.is_super_frame() && !take_offloads_) [[unlikely]]
     return Took::super_frame;
+  FrameView view;
+  view.number = number;
+  view.time_ns = load_relaxed(r.time_ns);
+  view.sender = sender;
+  const bool finish = vnet && offload.needs_checksum() && !take_offloads_;
+  if (place == Place::in_ring && !finish) {
+    view.bytes = {payload, bytes};
+    view.offload = offload;
+    into.push_lent(view);
+    return Took::yes;
+  }
   const std::span<std::byte> room = into.room();
   if (room.size() < bytes && !into.empty())
     return Took::no_room;  // the next call has an empty batch
   const std::size_t take = std::min<std::size_t>(room.size(), bytes);
   copy_from_shared(room.data(), payload, take);
-  if (vnet && offload.needs_checksum() && !take_offloads_) [[unlikely]] {
+  if (finish) [[unlikely]] {
     // One that does not fit its frame, or a frame cut short, goes out as it came.
     if (take == bytes) static_cast<void>(finish_checksum(room.first(take), offload));
     offload = {};
   }
-  FrameView view(room.data(), take);
-  view.number = number;
-  view.time_ns = load_relaxed(r.time_ns);
+  view.bytes = room.first(take);
   view.true_bytes = take < bytes ? bytes : 0;
-  view.sender = sender;
   view.offload = offload;
   into.push(view);
   return Took::yes;

@@ -113,6 +113,15 @@ ReceiveResult Port::receive(FrameBatch& into) noexcept {
   return {got.frames, got.lost, got.error};
 }
 
+ReceiveResult Port::receive_in_place(FrameBatch& into) noexcept {
+  if (!impl_->bus) return {0, 0, Errc::not_linked};
+  const bus::Received got = impl_->bus->receive_in_place(into);
+  return {got.frames, got.lost, got.error};
+}
+std::size_t Port::release() noexcept {
+  return impl_->bus ? impl_->bus->release() : 0;
+}
+
 bool Port::wait(std::chrono::nanoseconds timeout) noexcept {
   return impl_->bus && impl_->bus->wait(timeout);
 }

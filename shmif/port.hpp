@@ -100,6 +100,17 @@ class Port {
   std::chrono::nanoseconds patience() const noexcept;
   /// Appends to `into` what has arrived, until it is full. Blocks: never.
   ReceiveResult receive(FrameBatch& into) noexcept;
+  /// The same without a copy: appends views of frames where they lie in the bus, up to 32 for a
+  /// call, until release(). For who reads little of each frame. A sender that has gone once round
+  /// the ring overwrites them even while they are looked at, so what was made of them counts only
+  /// when release() has said that they were whole; a pausing bus (Flow::pause) waits for them
+  /// instead, within its patience. The next receive, wait or down() releases them too; a detached
+  /// port has none. Blocks: never.
+  ReceiveResult receive_in_place(FrameBatch& into) noexcept;
+  /// Gives back what receive_in_place() lent. Result: how many of these frames, from the first on,
+  /// were overwritten meanwhile: they count as lost. After a repair of the bus it is all of them,
+  /// and those that are still there come again. Blocks: never.
+  std::size_t release() noexcept;
   /// Waits until receive() would bring something, at most `timeout`. Result: false on timeout,
   /// after interrupt(), when down or not linked.
   bool wait(std::chrono::nanoseconds timeout) noexcept;

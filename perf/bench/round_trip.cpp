@@ -3,8 +3,9 @@
 //   shmif_bench_round_trip --kind port_epoll --turns 5000 [--one-cpu 1] [--means inotify]
 //                          [--pause-us 200]
 //
-// Three yardsticks, and the library beside each:
+// Yardsticks, and the library beside each:
 //   line     a number in a cache line that both poll             port_spin    ports that poll
+//   ring     the least that a ring with a lock does, unchecked
 //   futex    a number, and a futex on it for who waits           port_wait    ports in Port::wait
 //   eventfd, inotify    what makes an epoll return               port_epoll   ports in an epoll
 // The ports send frames of 64 B. `--means` leaves port_epoll only inotify, or the helper thread
@@ -46,7 +47,22 @@ struct alignas(128) Word {
   std::atomic<std::uint32_t> value{0};
 };
 
+/// Records of a header and 60 bytes behind each other, of which the word says how many came before
+/// it, plus one. Enough of them that a round ago is long ago.
+struct BareRing {
+  struct alignas(32) Record {
+    std::atomic<std::uint64_t> word{0};
+    std::array<std::uint64_t, 3> rest{};
+    std::array<std::byte, 60> frame{};
+  };
+  static constexpr std::size_t kRecords = 8192;
+  alignas(128) std::atomic<std::uint64_t> lock{0};
+  std::atomic<std::uint64_t> last{0};  // as of the lock's holder
+  std::array<Record, kRecords> records;
+};
+
 struct Shared {
+  BareRing ring;
   Word ready;
   std::array<Word, 2> turn;  // the number of the turn that each side was told
   std::array<std::atomic<Clock::rep>, 2> spoke_at{};      // one clock, for both
@@ -159,6 +175,35 @@ void play_line(const Setting& s, int side) {
       });
 }
 
+void play_ring(const Setting& s, int side) {
+  BareRing& ring = s.shared->ring;
+  const std::array<std::byte, 60> out{};
+  std::array<std::byte, 60> in{};
+  std::uint64_t next = 0;  // what this side has not seen yet
+  play(
+      s, side,
+      [&](std::uint32_t) {
+        std::uint64_t free = 0;
+        while (!ring.lock.compare_exchange_weak(free, 1)) free = 0;
+        const std::uint64_t at = ring.last.load(std::memory_order_relaxed);
+        BareRing::Record& record = ring.records.at(at % BareRing::kRecords);
+        record.frame = out;
+        record.rest = {};
+        std::uint64_t before = record.word.load(std::memory_order_relaxed);
+        record.word.compare_exchange_strong(before, at + 1);
+        ring.last.store(at + 1, std::memory_order_relaxed);
+        ring.lock.exchange(0);
+        next = at + 1;
+      },
+      [&](std::uint32_t) {
+        const BareRing::Record& record = ring.records.at(next % BareRing::kRecords);
+        while (record.word.load(std::memory_order_acquire) != next + 1) {
+        }
+        in = record.frame;
+        ++next;
+      });
+}
+
 void play_futex(const Setting& s, int side) {
   const Sides sides(s, side);
   play(
@@ -249,13 +294,10 @@ void play_port_epoll(const Setting& s, int side) {
 }
 
 const std::map<std::string, void (*)(const Setting&, int)> kKinds{
-    {"line", play_line},
-    {"futex", play_futex},
-    {"eventfd", play_eventfd},
-    {"inotify", play_inotify},
-    {"port_spin", play_port_spin},
-    {"port_wait", play_port_wait},
-    {"port_epoll", play_port_epoll},
+    {"line", play_line},           {"ring", play_ring},
+    {"futex", play_futex},         {"eventfd", play_eventfd},
+    {"inotify", play_inotify},     {"port_spin", play_port_spin},
+    {"port_wait", play_port_wait}, {"port_epoll", play_port_epoll},
 };
 
 }  // namespace

@@ -176,6 +176,7 @@ int main(int argc, char** argv) {
   s.work.frame_bytes = arguments.count("bytes", 60);
   s.work.batch = arguments.count("batch", 32);
   s.work.pause = arguments.count("pause", 0) != 0;
+  s.work.in_place = arguments.count("in-place", 0) != 0;
   s.work.sleep = arguments.count("sleep", 0) != 0;
   s.work.ring_bytes = static_cast<std::uint64_t>(arguments.number("ring", 0));
   s.work.place = arguments.text("place", "");

@@ -14,6 +14,7 @@ struct Work {
   std::size_t batch = 32;
   bool pause = false;            ///< senders wait for listeners, where the wire can do that
   bool sleep = false;            ///< listeners sleep when there is nothing, and do not poll
+  bool in_place = false;         ///< they copy nothing, where the wire can do that
   std::uint64_t ring_bytes = 0;  ///< of a bus; 0: as usual
   std::string place;             ///< a path, or two interfaces as "a,b", as the wire needs it
 };
@@ -34,7 +35,8 @@ struct Heard {
 class Listener {
  public:
   virtual ~Listener() = default;
-  /// Takes what is there, every byte of it into memory of its own. Blocks: 50 ms at most.
+  /// Takes what is there, every byte of it into memory of its own, unless `in_place`. Blocks: 50 ms
+  /// at most.
   virtual Heard hear() = 0;
 };
 

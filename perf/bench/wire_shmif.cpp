@@ -42,19 +42,20 @@ class ShmifSender final : public Sender {
 class ShmifListener final : public Listener {
  public:
   ShmifListener(const std::string& path, const Work& work)
-      : port_(attached(path, true)), sleeps_(work.sleep) {}
+      : port_(attached(path, true)), sleeps_(work.sleep), in_place_(work.in_place) {}
   Heard hear() override {
     batch_.clear();
-    const ReceiveResult got = port_.receive(batch_);
+    const ReceiveResult got = in_place_ ? port_.receive_in_place(batch_) : port_.receive(batch_);
     if (got.error) give_up(got.error.message());
     if (got.frames == 0 && sleeps_) port_.wait(std::chrono::milliseconds(50));
-    return {got.frames, got.lost};
+    return {got.frames - (in_place_ ? port_.release() : 0), got.lost};
   }
 
  private:
   Port port_;
   FrameBatch batch_{256, 1U << 20U};
   bool sleeps_;
+  bool in_place_;
 };
 
 /// A bus of its own, or the one that `place` names.

@@ -104,7 +104,13 @@ void port(Bytes bytes) {
         port.detach();
         static_cast<void>(port.attach(image.path()));
         break;
-      case 11: static_cast<void>(port.link()); break;
+      case 11:
+        static_cast<void>(port.link());
+        batch.clear();
+        require(port.receive_in_place(batch).frames == batch.size(), "lent and not shown");
+        if ((in.byte() & 1U) != 0) image.scribble(in);
+        if ((in.byte() & 1U) != 0) require(port.release() <= batch.size(), "torn and not shown");
+        break;
       case 12:
         if (auto f = Follower::open(image.path(), Start::oldest)) follower.emplace(*std::move(f));
         break;

@@ -56,6 +56,18 @@ void read(Bytes bytes) {
                 "frames delivered are not the frames counted");
         look_at(batch, ring.max_frame(), takes_offloads);
         break;
+      case 6: {
+        batch.clear();
+        reader.lend(batch, tally);
+        look_at(batch, ring.max_frame(), takes_offloads);
+        const std::size_t lent = reader.lent();
+        require(lent <= batch.size(), "more is lent than was shown");
+        if (in.byte() % 2 != 0) image.scribble(in);
+        std::size_t torn = 0;
+        reader.release(tally, torn);
+        require(torn <= lent && reader.lent() == 0, "more is torn than was lent");
+        break;
+      }
       default: image.scribble(in); break;
     }
     static_cast<void>(placed);

@@ -29,6 +29,7 @@ struct Station {
   std::uint64_t base = 0;  ///< the first number that passes it
   std::uint64_t next = 0;  ///< delivered numbers are no less
   bool sleeps = false;
+  FrameBatch lent{64, 1U << 17U};  ///< in place, until they are released
 };
 
 struct Sent {
@@ -45,7 +46,7 @@ class Schedule {
 
   void step() {
     Station& s = stations_[below(kPorts)];
-    switch (below(16)) {
+    switch (below(18)) {
       case 0: return toggle(s);
       case 1: return static_cast<void>(s.port.set_promiscuous(below(2) == 0));
       case 2: return replace(s);
@@ -56,6 +57,8 @@ class Schedule {
       case 7:
       case 8:
       case 9: return receive(s, 1 + below(64));
+      case 10: return borrow(s);
+      case 11: return release(s);
       default: return send(s);
     }
   }
@@ -102,23 +105,43 @@ class Schedule {
   void receive(Station& s, std::size_t most) {
     if (!s.port.is_up()) return;
     wake(s);
+    release(s);
     FrameBatch in(most, 1U << 17U);
     EXPECT_FALSE(s.port.receive(in).error);
-    for (const FrameView& frame : in.frames()) {
-      ASSERT_GE(frame.number, s.next) << "delivered twice, or out of order";
-      ASSERT_LT(frame.number, sent_.size());
-      s.next = frame.number + 1;
-      const Sent& expected = sent_[frame.number];
-      const auto n = check_numbered(frame);
-      ASSERT_TRUE(n) << "torn";
-      EXPECT_EQ(n->sender, expected.sender);
-      EXPECT_EQ(n->sequence, expected.sequence);
-      EXPECT_NE(n->sender, s.sender) << "its own frame";
-    }
+    for (const FrameView& frame : in.frames()) deliver(s, frame.number, check_numbered(frame));
+  }
+
+  void deliver(Station& s, std::uint64_t number, const std::optional<Numbered>& what) {
+    ASSERT_GE(number, s.next) << "delivered twice, or out of order";
+    ASSERT_LT(number, sent_.size());
+    s.next = number + 1;
+    const Sent& expected = sent_[number];
+    ASSERT_TRUE(what) << "torn";
+    EXPECT_EQ(what->sender, expected.sender);
+    EXPECT_EQ(what->sequence, expected.sequence);
+    EXPECT_NE(what->sender, s.sender) << "its own frame";
+  }
+
+  void borrow(Station& s) {
+    if (!s.port.is_up()) return;
+    wake(s);
+    release(s);
+    EXPECT_FALSE(s.port.receive_in_place(s.lent).error);
+  }
+
+  /// What was made of the lent frames before they were released counts as far as they were whole.
+  void release(Station& s) {
+    std::vector<std::optional<Numbered>> made;
+    for (const FrameView& frame : s.lent.frames()) made.push_back(check_numbered(frame));
+    const std::size_t torn = s.port.release();
+    ASSERT_LE(torn, made.size());
+    for (std::size_t i = torn; i < made.size(); ++i) deliver(s, s.lent[i].number, made[i]);
+    s.lent.clear();
   }
 
   void toggle(Station& s) {
     wake(s);
+    release(s);
     EXPECT_FALSE(s.port.is_up() ? s.port.down() : s.port.up());
   }
 
@@ -141,6 +164,7 @@ class Schedule {
   /// Announces sleep. Frames that come until it wakes ring it, or pass it over.
   void fall_asleep(Station& s) {
     if (!s.port.is_up() || s.sleeps) return;
+    release(s);
     s.sleeps = !s.port.prepare_wait().ready;
   }
   static void wake(Station& s) {

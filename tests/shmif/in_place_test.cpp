@@ -1,0 +1,289 @@
+// Frames that are looked at where they lie: lent until they are released, and then known to have
+// been whole or not.
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstring>
+#include <vector>
+
+#include "shmif/port.hpp"
+#include "tests/support/numbered_frames.hpp"
+#include "tests/support/one_frame.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/super_frames.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+constexpr std::uint32_t kFew = 10;
+/// As many as are lent at once.
+constexpr std::uint32_t kLoan = 32;
+
+std::vector<std::uint32_t> sequences(const FrameBatch& batch) {
+  std::vector<std::uint32_t> out;
+  for (const FrameView& frame : batch.frames()) {
+    const auto n = check_numbered(frame);
+    EXPECT_TRUE(n) << "torn";
+    if (n) out.push_back(n->sequence);
+  }
+  return out;
+}
+
+class InPlace : public ::testing::Test {
+ protected:
+  explicit InPlace(Flow flow = Flow::ethernet, Resume resume = Resume::first)
+      : bus(options(flow)),
+        sender(port_on(bus.path(), {.name = "sender"})),
+        reader(port_on(bus.path(), {.name = "reader", .resume = resume})) {
+    frames.fix_size(60);
+  }
+  static BusOptions options(Flow flow) {
+    BusOptions o = small_ring();
+    o.flow = flow;
+    return o;
+  }
+  void send(std::uint32_t count) {
+    const SendResult sent = sender.send(frames.make(1, sent_, count));
+    ASSERT_FALSE(sent.error);
+    ASSERT_EQ(sent.taken, count);
+    sent_ += count;
+  }
+  /// As many as push out everything that was there.
+  void send_a_lap() {
+    const std::uint64_t lap = Bus::open(bus.path()).value().info().ring_bytes / 64;
+    for (std::uint64_t i = 0; i < lap; i += kFew) send(kFew);
+  }
+
+  std::uint64_t oldest_number() const { return raw.ring().number_at(raw.header().first); }
+
+  TempBus bus;
+  RawBus raw{bus.path()};
+  Port sender;
+  Port reader;
+  NumberedBatch frames{60};
+  FrameBatch in;
+  std::uint32_t sent_ = 0;
+};
+
+TEST_F(InPlace, FramesAreSeenWhereTheyLieAndCountOnceTheyAreReleased) {
+  send(kFew);
+  const ReceiveResult got = reader.receive_in_place(in);
+  EXPECT_EQ(got.frames, kFew);
+  EXPECT_EQ(sequences(in), (std::vector<std::uint32_t>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    EXPECT_EQ(in[i].number, i);
+    EXPECT_EQ(in[i].sender, sender.slot());
+    EXPECT_NE(in[i].time_ns, 0U);
+  }
+  EXPECT_EQ(in.room().size(), FrameBatch().room().size()) << "copied into the batch";
+  EXPECT_EQ(reader.counters().rx_frames, 0U);
+  EXPECT_EQ(reader.release(), 0U);
+  EXPECT_EQ(reader.counters().rx_frames, kFew);
+  EXPECT_EQ(reader.counters().rx_bytes, kFew * 60U);
+  EXPECT_EQ(reader.release(), 0U) << "a second release has nothing to give back";
+  EXPECT_EQ(reader.counters().rx_frames, kFew);
+  in.clear();
+  EXPECT_EQ(reader.receive_in_place(in).frames, 0U) << "they came twice";
+}
+
+TEST_F(InPlace, ManyFramesComeInSeveralLoans) {
+  for (int i = 0; i < 10; ++i) send(kFew);
+  std::vector<std::uint32_t> all;
+  for (;;) {
+    in.clear();
+    if (reader.receive_in_place(in).frames == 0) break;
+    EXPECT_LE(in.size(), kLoan);
+    for (const std::uint32_t s : sequences(in)) all.push_back(s);
+    EXPECT_EQ(reader.release(), 0U);
+  }
+  ASSERT_EQ(all.size(), 100U);
+  for (std::uint32_t i = 0; i < all.size(); ++i) EXPECT_EQ(all[i], i);
+}
+
+TEST_F(InPlace, TheBatchHasTheLastWordOnHowMany) {
+  send(kFew);
+  FrameBatch three(3, 64);
+  EXPECT_EQ(reader.receive_in_place(three).frames, 3U);
+  EXPECT_EQ(reader.release(), 0U);
+  EXPECT_EQ(reader.counters().rx_frames, 3U);
+  in.clear();
+  EXPECT_EQ(reader.receive_in_place(in).frames, kFew - 3);
+  EXPECT_EQ(sequences(in).front(), 3U);
+}
+
+TEST_F(InPlace, WhatIsOverwrittenMeanwhileIsReportedAndCountsAsLost) {
+  send(kFew);
+  ASSERT_EQ(reader.receive_in_place(in).frames, kFew);
+  send_a_lap();
+  EXPECT_EQ(reader.release(), kFew);
+  EXPECT_EQ(reader.counters().rx_frames, 0U);
+  EXPECT_EQ(reader.counters().overruns, 1U);
+  const std::uint64_t lost = reader.counters().lost_frames;
+  EXPECT_GE(lost, kFew);
+  in.clear();
+  EXPECT_EQ(reader.receive(in).lost, lost) << "the next receive tells";
+  EXPECT_EQ(sequences(in).front(), lost);
+}
+
+TEST_F(InPlace, WhatIsStillWholeOfALoanCounts) {
+  send(kLoan);
+  ASSERT_EQ(reader.receive_in_place(in).frames, kLoan);
+  while (oldest_number() == 0) send(1);
+  const std::uint64_t torn = oldest_number();
+  ASSERT_LT(torn, kLoan) << "the test overwrote all of them";
+  EXPECT_EQ(check_numbered(in[torn]).value().sequence, torn);
+  EXPECT_EQ(reader.release(), torn);
+  EXPECT_EQ(reader.counters().rx_frames, kLoan - torn);
+  EXPECT_EQ(reader.counters().lost_frames, torn);
+}
+
+TEST_F(InPlace, WhateverIsCalledNextReleasesThem) {
+  const std::vector<void (*)(Port&)> calls{
+      [](Port& p) {
+        FrameBatch more;
+        EXPECT_EQ(p.receive(more).frames, 0U);
+      },
+      [](Port& p) {
+        FrameBatch more;
+        EXPECT_EQ(p.receive_in_place(more).frames, 0U);
+      },
+      [](Port& p) { EXPECT_FALSE(p.wait(std::chrono::milliseconds(1))); },
+      [](Port& p) {
+        EXPECT_FALSE(p.prepare_wait().ready);
+        p.finish_wait();
+      },
+      [](Port& p) {
+        EXPECT_FALSE(p.down());
+        EXPECT_FALSE(p.up());
+      },
+  };
+  std::uint64_t received = 0;
+  for (const auto& call : calls) {
+    send(kFew);
+    in.clear();
+    ASSERT_EQ(reader.receive_in_place(in).frames, kFew);
+    call(reader);
+    received += kFew;
+    EXPECT_EQ(reader.counters().rx_frames, received);
+    EXPECT_EQ(reader.release(), 0U);
+  }
+}
+
+TEST_F(InPlace, OwnAndFilteredFramesAreNotLent) {
+  send(1);
+  ASSERT_FALSE(send_one(reader));
+  ASSERT_FALSE(send_one(sender, *MacAddress::parse("02:00:00:00:99:99")));
+  send(1);
+  ASSERT_EQ(reader.receive_in_place(in).frames, 2U);
+  EXPECT_EQ(in[0].number, 0U);
+  EXPECT_EQ(in[1].number, 3U);
+  EXPECT_EQ(reader.release(), 0U);
+  EXPECT_EQ(reader.counters().own_frames, 1U);
+  EXPECT_EQ(reader.counters().filtered_frames, 1U);
+}
+
+TEST_F(InPlace, APortThatIsDownOrNotLinkedLendsNothing) {
+  send(1);
+  ASSERT_FALSE(reader.down());
+  EXPECT_EQ(reader.receive_in_place(in).frames, 0U);
+  EXPECT_EQ(reader.release(), 0U);
+  Port alone;
+  EXPECT_EQ(alone.receive_in_place(in).error, Errc::not_linked);
+  EXPECT_EQ(alone.release(), 0U);
+}
+
+TEST_F(InPlace, AfterARepairNoneOfThemCountsAndThoseThatAreThereComeAgain) {
+  send(kFew);
+  ASSERT_EQ(reader.receive_in_place(in).frames, kFew);
+  raw.header().last = 1;  // where no record can be
+  ASSERT_TRUE(Bus::open(bus.path(), Access::read_write).value().repair());
+  EXPECT_EQ(reader.release(), kFew);
+  EXPECT_EQ(reader.counters().rx_frames, 0U);
+  EXPECT_EQ(reader.counters().lost_frames, 0U);
+  in.clear();
+  EXPECT_EQ(reader.receive_in_place(in).frames, kFew);
+  EXPECT_EQ(reader.release(), 0U);
+}
+
+class InPlaceToNewest : public InPlace {
+ protected:
+  InPlaceToNewest() : InPlace(Flow::ethernet, Resume::newest) {}
+};
+TEST_F(InPlaceToNewest, APortThatGoesOnWithTheNewestLosesTheWholeLoan) {
+  send(kLoan);
+  ASSERT_EQ(reader.receive_in_place(in).frames, kLoan);
+  while (oldest_number() == 0) send(1);
+  ASSERT_LT(oldest_number(), kLoan);
+  EXPECT_EQ(reader.release(), kLoan);
+  EXPECT_EQ(reader.counters().lost_frames, sent_);
+}
+
+class InPlaceOnAPausingBus : public InPlace {
+ protected:
+  InPlaceOnAPausingBus() : InPlace(Flow::pause) {}
+};
+TEST_F(InPlaceOnAPausingBus, SendersWaitForWhatIsLent) {
+  send(kLoan);
+  ASSERT_EQ(reader.receive_in_place(in).frames, kLoan);
+  std::uint32_t more = 0;
+  for (;;) {
+    const SendResult sent = sender.try_send(frames.make(1, sent_ + more, kFew));
+    ASSERT_FALSE(sent.error);
+    more += static_cast<std::uint32_t>(sent.taken);
+    if (sent.taken < kFew) break;
+    ASSERT_LT(more, 1'000'000U) << "nobody waits";
+  }
+  EXPECT_EQ(sequences(in).size(), kLoan) << "whole, however much the sender wants to send";
+  EXPECT_EQ(heard(sender), 0U);  // itself, it has passed all
+  EXPECT_EQ(sender.try_send(frames.make(1, sent_ + more, 1)).taken, 0U);
+  EXPECT_EQ(reader.release(), 0U);
+  EXPECT_GT(sender.try_send(frames.make(1, sent_ + more, 1)).taken, 0U) << "released, it goes on";
+  EXPECT_EQ(reader.counters().lost_frames, 0U);
+}
+
+/// Work that was left to the receiver is done in a copy.
+TEST(InPlaceOffloads, WhoTakesNoneGetsCopiesOfTheFramesThatAreToBeMade) {
+  const TempBus bus;
+  Port sender = port_on(bus.path());
+  Port plain = port_on(bus.path());
+  Port taker = port_on(bus.path(), {.take_offloads = true});
+  const Shape shape;
+  Bytes bytes = build(shape, 5000, 7);
+  std::fill_n(bytes.begin(), 6, std::byte{0xff});
+  FrameView super(bytes.data(), bytes.size());
+  super.offload = header_for(shape, 1400);
+  Bytes small = build(shape, 300, 8);
+  std::fill_n(small.begin(), 6, std::byte{0xff});
+  FrameView unfinished(small.data(), small.size());
+  unfinished.offload = header_for(shape, 0);
+  const std::vector<FrameView> both{unfinished, super, unfinished};
+  ASSERT_EQ(sender.send(both).taken, 3U);
+
+  std::vector<std::size_t> sizes;
+  FrameBatch in;
+  for (;;) {
+    in.clear();
+    if (plain.receive_in_place(in).frames == 0) break;
+    for (const FrameView& frame : in.frames()) {
+      EXPECT_FALSE(frame.offload.pending());
+      sizes.push_back(frame.size());
+    }
+    EXPECT_EQ(plain.release(), 0U);
+  }
+  const std::size_t headers = shape.payload();
+  EXPECT_EQ(sizes, (std::vector<std::size_t>{small.size(), headers + 1400, headers + 1400,
+                                             headers + 1400, headers + 800, small.size()}));
+  EXPECT_EQ(plain.counters().rx_frames, 3U);
+
+  in.clear();
+  ASSERT_EQ(taker.receive_in_place(in).frames, 3U);
+  EXPECT_TRUE(in[1].offload.is_super_frame());
+  EXPECT_EQ(in[1].size(), bytes.size());
+  EXPECT_EQ(std::memcmp(in[1].bytes.data(), bytes.data(), bytes.size()), 0);
+  EXPECT_TRUE(in[2].offload.needs_checksum());
+}
+
+}  // namespace
+}  // namespace shmif::test
