@@ -252,7 +252,9 @@ class RingReader {
   /// Reads chunks until the batch is full, nothing is left, or enough passed by for one call.
   ReadStatus read_all(FrameBatch& into, ReadTally& tally) noexcept;
   /// Lends the frames of one chunk instead: they stay where they are, and `into` has views of them.
-  /// Until release(), position() stays before them. What must be finished or cut up is copied.
+  /// Until release(), position() stays before them, and nothing else is to be read or sought. What
+  /// must be finished is copied, and lent as the others are; what must be cut up comes by itself,
+  /// and is not lent.
   ReadStatus lend(FrameBatch& into, ReadTally& tally) noexcept;
   /// How many are lent.
   std::size_t lent() const noexcept { return has_lent_ ? lent_.delivered() : 0; }

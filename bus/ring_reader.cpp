@@ -77,7 +77,10 @@ ReadStatus RingReader::read(FrameBatch& into, ReadTally& tally) noexcept {
 }
 
 ReadStatus RingReader::lend_chunk(FrameBatch& into, ReadTally& tally) noexcept {
-  if (cutting_ && !cutting_->segments.done()) return read(into, tally);
+  if (cutting_ && !cutting_->segments.done()) {
+    deliver_segments(into);
+    return ReadStatus::more;
+  }
   lent_.own = lent_.filtered = 0;
   lent_.super_frame = false;
   follow<Place::in_ring>(into, lent_);
@@ -157,13 +160,15 @@ template <RingReader::Place place>
 ReadStatus RingReader::read_chunks(FrameBatch& into, ReadTally& tally) noexcept {
   ReadStatus status = ReadStatus::more;
   unsigned overruns = 0;
+  const std::size_t had = into.size();
   for (unsigned i = 0; i < kChunksPerCall; ++i) {
     const std::uint64_t before = position_;
     status = place == Place::in_ring ? lend_chunk(into, tally) : read(into, tally);
     // After corruption it stands at the end of the chain.
     if (status != ReadStatus::more && status != ReadStatus::overrun) break;
     if (status == ReadStatus::overrun && ++overruns == kOverrunsPerCall) break;
-    // Where some were lent, too, it has not moved.
+    // Segments do not come together with what is lent: release() counts from the first one on.
+    if (place == Place::in_ring && into.size() != had) break;
     if (into.full() || (status == ReadStatus::more && position_ == before)) break;
   }
   return status;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "shmif/port.hpp"
+#include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/one_frame.hpp"
 #include "tests/support/raw_bus.hpp"
@@ -283,6 +284,49 @@ TEST(InPlaceOffloads, WhoTakesNoneGetsCopiesOfTheFramesThatAreToBeMade) {
   EXPECT_EQ(in[1].size(), bytes.size());
   EXPECT_EQ(std::memcmp(in[1].bytes.data(), bytes.data(), bytes.size()), 0);
   EXPECT_TRUE(in[2].offload.needs_checksum());
+}
+
+/// Which of a batch were overwritten is told by their number from the first on, so copies do not
+/// come in one batch with what is lent.
+TEST(InPlaceOffloads, TheSegmentsOfASuperFrameAreNotAmongThoseThatAreOverwritten) {
+  const TempBus bus({.ring_bytes = 1U << 20U});
+  const RawBus raw(bus.path());
+  Port sender = port_on(bus.path());
+  for (const std::size_t room : {64, 3}) {  // for all of the segments, or for some
+    SCOPED_TRACE(room);
+    Port plain = port_on(bus.path());
+    const std::uint64_t base = raw.ring().number_at(raw.header().last);
+    const Shape shape;
+    Bytes bytes = build(shape, 5000, 7);
+    std::fill_n(bytes.begin(), 6, std::byte{0xff});
+    FrameView super(bytes.data(), bytes.size());
+    super.offload = header_for(shape, 1400);
+    ASSERT_EQ(sender.send({&super, 1}).taken, 1U);
+    NumberedBatch frames(60);
+    ASSERT_EQ(sender.send(frames.make(1, 0, 20)).taken, 20U);
+
+    FrameBatch in(room);
+    std::size_t segments = 0;
+    for (;;) {
+      in.clear();
+      ASSERT_GT(plain.receive_in_place(in).frames, 0U);
+      if (segments == 4) break;
+      for (const FrameView& frame : in.frames()) EXPECT_EQ(frame.number, base);
+      segments += in.size();
+      ASSERT_LE(segments, 4U);
+      EXPECT_EQ(plain.release(), 0U);
+    }
+    const std::size_t lent = in.size();
+    EXPECT_EQ(in[0].number, base + 1);
+    while (raw.ring().number_at(raw.header().first) < base + 3) {
+      ASSERT_FALSE(send_one(sender));
+    }
+    const std::uint64_t oldest = raw.ring().number_at(raw.header().first);
+    const std::size_t torn = plain.release();
+    EXPECT_EQ(torn, std::min<std::uint64_t>(oldest - base - 1, lent));
+    for (std::size_t i = torn; i < lent; ++i) EXPECT_GE(in[i].number, oldest);
+    EXPECT_EQ(plain.counters().rx_frames, 1 + lent - torn);
+  }
 }
 
 }  // namespace
