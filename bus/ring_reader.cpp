@@ -348,6 +348,7 @@ void RingReader::deliver_segments(FrameBatch& into) noexcept {
 
 void RingReader::pass_over(std::uint64_t position, std::uint64_t number,
                            ReadTally& tally) noexcept {
+  if (has_lent_) return;  // release() tells
   if (load_acquire(ring_.header().first) <= position_)
     return;  // nothing was lapped: read() sees each frame
   if (position <= position_ || number <= next_number_) return;

@@ -172,6 +172,26 @@ TEST_F(InPlace, WhateverIsCalledNextReleasesThem) {
   }
 }
 
+/// What the ringer of an announced wait says of the frames before it is not for those that are
+/// lent.
+TEST_F(InPlace, TheEndOfAnAnnouncedWaitLeavesThemAlone) {
+  ASSERT_FALSE(reader.prepare_wait().ready);
+  constexpr std::uint32_t kPassed = 12;  // one of the numbers that are the oldest at some time
+  for (std::uint32_t i = 0; i < kPassed; ++i) {  // for another, so nobody rings
+    ASSERT_FALSE(send_one(sender, *MacAddress::parse("02:00:00:00:99:99")));
+  }
+  ASSERT_FALSE(reader.set_promiscuous(true));
+  ASSERT_EQ(reader.receive_in_place(in).frames, kPassed);
+  while (oldest_number() < kPassed) send(1);
+  ASSERT_EQ(oldest_number(), kPassed) << "the ringer's is to be the oldest now";
+  reader.finish_wait();
+  EXPECT_EQ(reader.release(), kPassed);
+  in.clear();
+  reader.receive(in);
+  EXPECT_EQ(reader.counters().rx_frames, in.size());
+  EXPECT_EQ(reader.counters().lost_frames, kPassed);
+}
+
 TEST_F(InPlace, OwnAndFilteredFramesAreNotLent) {
   send(1);
   ASSERT_FALSE(send_one(reader));
