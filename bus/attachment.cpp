@@ -81,6 +81,8 @@ std::error_code Attachment::up() noexcept {
 /// Takes the reader to where it begins to read, and raises the flag.
 std::error_code Attachment::Impl::go_up() noexcept {
   const std::lock_guard guard(receive_mutex);
+  taken_back += reader.lent();
+  reader.forget_lent();
   const std::uint64_t expected = reader.next_number();
   const std::uint64_t position = reader.position();
   bool found = false;
@@ -111,8 +113,7 @@ std::error_code Attachment::down() noexcept {
   a.set_flag(kFlagUp | kFlagPause, false);
   wake_futex(a.slot());  // no interrupt(): that would end a wait after the next up()
   const std::lock_guard until_they_left(a.receive_mutex);
-  static_cast<void>(a.end_loan());
-  return {};
+  return {};  // what is lent stays so: its borrower may be reading it
 }
 
 bool Attachment::forked() const noexcept {

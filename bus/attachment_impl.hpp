@@ -53,6 +53,7 @@ struct Attachment::Impl {
   std::mutex receive_mutex;
   RingReader reader;
   std::uint64_t unreported_lost = 0;     ///< met by a wait, for the next receive to tell
+  std::size_t taken_back = 0;            ///< lent, and not released when it went up again
   std::chrono::nanoseconds patience{0};  ///< of senders with this port; 0: none, they never wait
   std::optional<std::chrono::steady_clock::time_point> unheeded_since;  ///< they lost it
   Sleeper sleeper;

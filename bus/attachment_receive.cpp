@@ -36,7 +36,7 @@ std::size_t Attachment::release() noexcept {
 /// Result: how many of the frames that were lent are worthless.
 std::size_t Attachment::Impl::end_loan() noexcept {
   if (const std::size_t lent = reader.lent(); lent == 0) {
-    return 0;
+    return std::exchange(taken_back, 0);
   } else if (load_acquire(ring.header().epoch) != epoch || mapping.lost()) {
     reader.forget_lent();  // after a repair, `first` says nothing of them
     return lent;

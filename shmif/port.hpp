@@ -104,12 +104,17 @@ class Port {
   /// call, until release(). For who reads little of each frame. A sender that has gone once round
   /// the ring overwrites them even while they are looked at, so what was made of them counts only
   /// when release() has said that they were whole; a pausing bus (Flow::pause) waits for them
-  /// instead, within its patience. The next receive, wait or down() releases them too; a detached
-  /// port has none. Blocks: never.
+  /// instead, within its patience. Work that was left to the receiver is done in copies, and the
+  /// segments of a super-frame come by themselves, as many as there is room for. The counters count
+  /// what is lent when it is released. The next receive, wait() or prepare_wait() releases it too,
+  /// but does not tell. down() does not, and up() takes it back. After detach() nothing is there
+  /// for a view to show. Threads: as receive(). Blocks: never.
   ReceiveResult receive_in_place(FrameBatch& into) noexcept;
   /// Gives back what receive_in_place() lent. Result: how many of these frames, from the first on,
-  /// were overwritten meanwhile: they count as lost. After a repair of the bus it is all of them,
-  /// and those that are still there come again. Blocks: never.
+  /// do not count, since they were overwritten meanwhile: they are lost. It is all of them, whole
+  /// or not, after an overrun where the port goes on with the newest, a repair, a bus that is lost,
+  /// or up(); then those that the port has not passed come again. 0 when none are lent. Threads: as
+  /// receive(). Blocks: never.
   std::size_t release() noexcept;
   /// Waits until receive() would bring something, at most `timeout`. Result: false on timeout,
   /// after interrupt(), when down or not linked.

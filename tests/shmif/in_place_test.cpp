@@ -155,10 +155,6 @@ TEST_F(InPlace, WhateverIsCalledNextReleasesThem) {
         EXPECT_FALSE(p.prepare_wait().ready);
         p.finish_wait();
       },
-      [](Port& p) {
-        EXPECT_FALSE(p.down());
-        EXPECT_FALSE(p.up());
-      },
   };
   std::uint64_t received = 0;
   for (const auto& call : calls) {
@@ -170,6 +166,64 @@ TEST_F(InPlace, WhateverIsCalledNextReleasesThem) {
     EXPECT_EQ(reader.counters().rx_frames, received);
     EXPECT_EQ(reader.release(), 0U);
   }
+}
+
+/// down() may be called while another thread looks at them. Then senders of a pausing bus do not
+/// wait for them either, and only release() can say what has become of them.
+TEST_F(InPlace, DownLeavesThemToBeReleased) {
+  send(kFew);
+  ASSERT_EQ(reader.receive_in_place(in).frames, kFew);
+  ASSERT_FALSE(reader.down());
+  EXPECT_EQ(reader.release(), 0U);
+  EXPECT_EQ(reader.counters().rx_frames, kFew);
+
+  ASSERT_FALSE(reader.up());
+  send(kFew);
+  in.clear();
+  ASSERT_EQ(reader.receive_in_place(in).frames, kFew);
+  ASSERT_FALSE(reader.down());
+  send_a_lap();
+  EXPECT_EQ(reader.release(), kFew) << "overwritten while it was down";
+  ASSERT_FALSE(reader.up());
+  EXPECT_EQ(reader.counters().rx_frames, kFew);
+  EXPECT_EQ(passed(reader.counters()), sent_);
+}
+
+TEST_F(InPlace, OnceItIsUpAgainNoneOfThemCountsAsReceived) {
+  send(kFew);
+  ASSERT_EQ(reader.receive_in_place(in).frames, kFew);
+  ASSERT_FALSE(reader.down());
+  ASSERT_FALSE(reader.up());
+  EXPECT_EQ(reader.release(), kFew);
+  EXPECT_EQ(reader.release(), 0U) << "said once";
+  EXPECT_EQ(reader.counters().rx_frames, 0U);
+  EXPECT_EQ(reader.counters().skipped_frames, kFew);
+  send(1);
+  in.clear();
+  ASSERT_EQ(reader.receive_in_place(in).frames, 1U);
+  EXPECT_EQ(reader.release(), 0U) << "of the loan before";
+  EXPECT_EQ(passed(reader.counters()), sent_);
+}
+
+TEST_F(InPlace, HoweverOftenItGoesUpReleaseSaysThatNoneOfThemCounts) {
+  send(kFew);
+  ASSERT_EQ(reader.receive_in_place(in).frames, kFew);
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_FALSE(reader.down());
+    ASSERT_FALSE(reader.up());
+  }
+  EXPECT_EQ(reader.release(), kFew);
+}
+
+TEST_F(InPlace, ALoanThatAnUpTookBackIsForgottenWithTheNextOne) {
+  send(kFew);
+  ASSERT_EQ(reader.receive_in_place(in).frames, kFew);
+  ASSERT_FALSE(reader.down());
+  ASSERT_FALSE(reader.up());
+  send(1);
+  in.clear();
+  ASSERT_EQ(reader.receive_in_place(in).frames, 1U);
+  EXPECT_EQ(reader.release(), 0U);
 }
 
 /// What the ringer of an announced wait says of the frames before it is not for those that are
