@@ -43,11 +43,12 @@ std::size_t Attachment::Impl::end_loan() noexcept {
   }
   ReadTally tally;
   std::size_t torn = 0;
-  // What it met behind them, the next receive meets again.
-  static_cast<void>(reader.release(tally, torn));
+  // Where it met broken memory behind them, the next receive meets that again.
+  const ReadStatus status = reader.release(tally, torn);
   counts.add(tally, slot());
   unreported_lost += tally.lost_frames;
   publish_position();
+  if (patience > nanoseconds(0)) ask_to_be_heeded(status == ReadStatus::empty);
   return torn;
 }
 

@@ -318,6 +318,24 @@ TEST_F(InPlaceOnAPausingBus, SendersWaitForWhatIsLent) {
   EXPECT_EQ(reader.counters().lost_frames, 0U);
 }
 
+/// A port that always finds a frame, and so never an empty bus, keeps up all the same (W3).
+TEST_F(InPlaceOnAPausingBus, WhoKeepsUpIsWaitedForAgain) {
+  const bus::PortSlot& slot = raw.slot(reader.slot());
+  send(1);
+  ASSERT_EQ(reader.receive_in_place(in).frames, 1U);
+  bus::fetch_and(raw.slot(reader.slot()).flags, ~bus::kFlagPause);  // as by a sender
+  EXPECT_TRUE(eventually(
+      [&] {
+        send(1);
+        EXPECT_EQ(reader.release(), 0U);
+        in.clear();
+        EXPECT_EQ(reader.receive_in_place(in).frames, 1U);
+        heard(sender);
+        return (bus::load_relaxed(slot.flags) & bus::kFlagPause) != 0;
+      },
+      std::chrono::seconds(5)));
+}
+
 /// Work that was left to the receiver is done in a copy.
 TEST(InPlaceOffloads, WhoTakesNoneGetsCopiesOfTheFramesThatAreToBeMade) {
   const TempBus bus;
