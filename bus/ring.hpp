@@ -245,7 +245,7 @@ class RingReader {
   /// Reads one chunk of the chain into `into`.
   ReadStatus read(FrameBatch& into, ReadTally& tally) noexcept;
   /// Passes the frames that were lent. `torn`: so many, from the first on, were overwritten
-  /// meanwhile.
+  /// meanwhile; all of them where the chain went on elsewhere. Result: as of a read that copies.
   ReadStatus release(ReadTally& tally, std::size_t& torn) noexcept;
   /// Forgets that any were lent: they come again, if they are still there.
   void forget_lent() noexcept { has_lent_ = false; }

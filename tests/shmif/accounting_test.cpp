@@ -105,7 +105,7 @@ class Schedule {
   void receive(Station& s, std::size_t most) {
     if (!s.port.is_up()) return;
     wake(s);
-    release(s);
+    give_back(s);
     FrameBatch in(most, 1U << 17U);
     EXPECT_FALSE(s.port.receive(in).error);
     for (const FrameView& frame : in.frames()) deliver(s, frame.number, check_numbered(frame));
@@ -124,8 +124,8 @@ class Schedule {
 
   void borrow(Station& s) {
     if (!s.port.is_up()) return;
-    wake(s);
-    release(s);
+    if (below(4) != 0) wake(s);  // else it ends its wait with what is lent
+    give_back(s);
     EXPECT_FALSE(s.port.receive_in_place(s.lent).error);
   }
 
@@ -139,9 +139,14 @@ class Schedule {
     s.lent.clear();
   }
 
+  /// Releases what is lent, or leaves that to what the port does next.
+  void give_back(Station& s) {
+    if (below(2) == 0) return release(s);
+    s.lent.clear();
+  }
+
   void toggle(Station& s) {
     wake(s);
-    release(s);
     EXPECT_FALSE(s.port.is_up() ? s.port.down() : s.port.up());
   }
 
@@ -164,7 +169,7 @@ class Schedule {
   /// Announces sleep. Frames that come until it wakes ring it, or pass it over.
   void fall_asleep(Station& s) {
     if (!s.port.is_up() || s.sleeps) return;
-    release(s);
+    give_back(s);
     s.sleeps = !s.port.prepare_wait().ready;
   }
   static void wake(Station& s) {
