@@ -7,6 +7,7 @@
 
 #include <optional>
 
+#include "bus/layout.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/temp_bus.hpp"
@@ -67,6 +68,40 @@ TEST(Truncation, AReceiverSaysBusLostToItsCallerInsteadOfLooping) {
   ASSERT_EQ(truncate(bus.path().c_str(), 4096), 0);
   *step = 2;
   EXPECT_EQ(child.wait(), 0);
+}
+
+/// Who reads frames in place meets the fault itself, and then finds zeros. Or the port meets it.
+TEST(Truncation, OfFramesThatAreLentNoneCountsThen) {
+  for (const bool looks : {true, false}) {
+    SCOPED_TRACE(looks ? "the borrower looks" : "the port looks");
+    const TempBus bus(small_ring());
+    const Shared<std::atomic<int>> step;
+    Child child([&] {
+      no_core();
+      if (!install_sigbus_guard()) return 1;
+      Port sender = port_on(bus.path());
+      Port port = port_on(bus.path());
+      NumberedBatch frames(60);
+      FrameBatch in;
+      if (sender.send(frames.make(0, 0, 10)).taken != 10) return 2;
+      if (port.receive_in_place(in).frames != 10) return 3;
+      *step = 1;
+      while (*step == 1) std::this_thread::yield();
+      if (looks && check_numbered(in[0])) return 4;
+      if (port.release() != 10) return 5;
+      if (port.counters().rx_frames != 0 || port.counters().lost_frames != 0) return 6;
+      in.clear();
+      if (port.receive_in_place(in).error != Errc::bus_lost || !in.empty()) return 7;
+      if (port.release() != 0) return 8;
+      return 0;
+    });
+    ASSERT_TRUE(eventually([&] { return *step == 1; }));
+    // The header stays, where the port would look.
+    const off_t left = looks ? bus::kRingOffset : 0;
+    ASSERT_EQ(truncate(bus.path().c_str(), left), 0);
+    *step = 2;
+    EXPECT_EQ(child.wait(), 0);
+  }
 }
 
 /// Which bus a fault was in must not depend on the order in which they were mapped, nor on where.
