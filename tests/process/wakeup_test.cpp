@@ -181,15 +181,16 @@ TEST(Wakeup, AFrameWhoseSenderDiedBeforeItRangIsNoticedAllTheSame) {
   const TempBus bus(small_ring());
   const RawBus raw(bus.path());
   Port sleeper = port_on(bus.path());
+  bus::BusLock lock(raw.header(), 200, raw.fd());
+  // Held from the start, as nobody sleeps deeply meanwhile, however long this test is kept waiting.
+  const std::uint64_t mine = lock.acquire();
   std::atomic<bool> woken{false};
   std::jthread thread([&] { woken = sleeper.wait(kForEver); });
   ASSERT_TRUE(eventually([&] { return is_set(raw.header().sleepers, sleeper.slot()); }));
-  // A commit, and no bell. The sleeper was idle for less than a second, so it looks up.
-  bus::BusLock lock(raw.header(), 200, raw.fd());
+  // A commit, and no bell. The sleeper does not sleep deeply, so it looks up.
   bus::RingWriter writer(raw.ring(), 200, 1);
   NumberedBatch frames(60);
   const auto batch = frames.make(0, 0, 1);
-  const std::uint64_t mine = lock.acquire();
   EXPECT_EQ(writer.append(mine, batch, bus::record_bytes(batch[0].size()), 1),
             bus::AppendStatus::done);
   lock.release(mine);
@@ -222,8 +223,7 @@ TEST(Wakeup, AFrameForOneOfManySleepersWakesThatOneAlone) {
   std::vector<std::jthread> threads;
   for (Port& p : ports) threads.emplace_back([&p] { p.wait(kForEver); });
   ASSERT_TRUE(eventually([&] {
-    return std::ranges::all_of(
-        ports, [&](const Port& p) { return is_set(raw.header().deep_sleepers, p.slot()); });
+    return std::ranges::all_of(ports, [&](const Port& p) { return sleeps_deeply(raw, p.slot()); });
   }));
   NumberedBatch frames(60);
   EXPECT_FALSE(sender.send(frames.make(0, 0, 1, ports[3].mac())).error);
@@ -258,9 +258,9 @@ TEST(Wakeup, OneBatchRingsOnceHoweverManyItWakes) {
   {
     std::jthread ta([&] { a.wait(kForEver); });
     std::jthread tb([&] { b.wait(kForEver); });
-    ASSERT_TRUE(eventually([&] {
-      return is_set(raw.header().sleepers, a.slot()) && is_set(raw.header().sleepers, b.slot());
-    }));
+    // Deeply: both could be looking up just now, and then nobody would have to be rung.
+    ASSERT_TRUE(
+        eventually([&] { return sleeps_deeply(raw, a.slot()) && sleeps_deeply(raw, b.slot()); }));
     NumberedBatch frames(60);
     EXPECT_FALSE(sender.send(frames.make(0, 0, 30)).error);
   }
@@ -367,21 +367,22 @@ TEST(Idle, APortThatWaitsOnAnIdleBusDoesNotRun) {
         port.finish_wait();
       }
     });
-    ASSERT_TRUE(eventually([&] {
-      return *slot >= 0 && is_set(raw.header().deep_sleepers, static_cast<unsigned>(slot->load()));
-    }));
-    const auto switches = [&] {
-      std::ifstream status("/proc/" + std::to_string(idle.pid()) + "/status");
+    const auto status = [&](const std::string& name) {
+      std::ifstream file("/proc/" + std::to_string(idle.pid()) + "/status");
       std::string word;
-      while (status >> word && word != "voluntary_ctxt_switches:") {
+      while (file >> word && word != name) {
       }
-      long count = -1;
-      status >> count;
-      return count;
+      file >> word;
+      return word;
     };
-    std::this_thread::sleep_for(milliseconds(50));
-    const long before = switches();
-    ASSERT_GE(before, 0);
+    const auto switches = [&] { return status("voluntary_ctxt_switches:"); };
+    // Not only about to sleep: it may have to wait for a CPU before it does.
+    ASSERT_TRUE(eventually([&] {
+      return *slot >= 0 && sleeps_deeply(raw, static_cast<unsigned>(slot->load())) &&
+             status("State:") == "S";
+    }));
+    const std::string before = switches();
+    ASSERT_GT(std::stol(before), 0);
     std::this_thread::sleep_for(milliseconds(1500));
     EXPECT_EQ(switches(), before) << (by_descriptor ? "by descriptor" : "by futex");
     Port sender = port_on(bus.path());

@@ -61,4 +61,13 @@ inline bool is_set(const std::uint64_t* bits, unsigned slot) {
   return (bus::load_seq_cst(bits[slot / 64]) >> (slot % 64) & 1U) != 0;
 }
 
+/// Whether a port has gone to sleep deeply, and all it does before that is done: it neither looks
+/// up nor changes its mind. The bit of the deep sleepers alone comes before its last looks at lock
+/// and ring.
+inline bool sleeps_deeply(const RawBus& raw, unsigned slot) {
+  const auto bit = [&] { return is_set(raw.header().deep_sleepers, slot); };
+  // Asked again: the last look may have been that of a sleep before this one.
+  return bit() && bus::load_seq_cst(raw.slot(slot).rung_position) == bus::kAsleep && bit();
+}
+
 }  // namespace shmif::test
