@@ -390,7 +390,9 @@ TEST(LongRun, TheFutexWordWrapsUnderAWaitingThread) {
   const auto asleep = [&] {
     return bus::load_seq_cst(raw.header().sleepers[0]) >> sleeper.slot() & 1U;
   };
-  for (std::uint32_t n = 0; n < 8; ++n) {
+  // A sleeper that looks up just when the frame comes need not be rung. Eight times it was.
+  for (std::uint32_t n = 0; sleeper.counters().wakeups < 8; ++n) {
+    ASSERT_LT(n, 200U) << "nobody rings";
     std::jthread rings([&, n] {
       EXPECT_TRUE(eventually(asleep));
       EXPECT_FALSE(sender.send(frames.make(1, n, 1)).error);
@@ -400,7 +402,6 @@ TEST(LongRun, TheFutexWordWrapsUnderAWaitingThread) {
     batch.clear();
     EXPECT_EQ(sleeper.receive(batch).frames, 1U);
   }
-  EXPECT_EQ(sleeper.counters().wakeups, 8U);
   EXPECT_LT(bus::load_seq_cst(raw.slot(sleeper.slot()).futex), 100U) << "it wrapped";
 }
 
