@@ -53,7 +53,7 @@ TEST_F(FlowTest, APortThatRaisesItsFlagAgainIsNotWaitedForBeforeItsRestIsOver) {
   Port idler = port_on(bus.path(), {.name = "idler"});
   while (raw.header().last < 3 * kRing) try_send(1);
   bus::PortSlot& slot = raw.slot(idler.slot());
-  FlowControl flow(raw.ring(), sender.slot(), raw.fd(), milliseconds(200));
+  FlowControl flow(raw.ring(), sender.slot(), raw.fd(), milliseconds(1000));  // rests for 9 s
   bus::fetch_or(slot.flags, kListens);
   const std::uint64_t stalls = slot.stalls;
   flow.wait_for_room(16'000, 16'000);
@@ -71,23 +71,33 @@ TEST_F(FlowTest, APortThatGoesBackHasReadNothing) {
   Port idler = port_on(bus.path(), {.name = "idler"});
   while (raw.header().last < 3 * kRing) try_send(1);
   bus::PortSlot& slot = raw.slot(idler.slot());
-  FlowControl flow(raw.ring(), sender.slot(), raw.fd(), kPatience);
   const std::uint64_t first = raw.header().first;
-  bus::fetch_or(slot.flags, kListens);
-  bus::store_relaxed(slot.position, first + 4096);
-  const std::uint64_t stalls = slot.stalls;
-  for (unsigned waits = 0; waits < 8 && slot.stalls == stalls; ++waits) {
-    for (unsigned looks = 0; looks < 3; ++looks) {  // less than patience is, altogether
-      if (flow.admits(16'000)) break;
+  // Within one window of ten times the patience. Where this machine was so slow that another began,
+  // nothing is shown.
+  bool in_time = false;
+  for (unsigned tries = 0; tries < 50 && !in_time; ++tries) {
+    FlowControl flow(raw.ring(), sender.slot(), raw.fd(), kPatience);
+    const auto began = FlowControl::Clock::now();
+    bus::fetch_or(slot.flags, kListens);
+    bus::store_relaxed(slot.position, first + 4096);
+    const std::uint64_t stalls = slot.stalls;
+    for (unsigned waits = 0; waits < 8 && slot.stalls == stalls; ++waits) {
+      for (unsigned looks = 0; looks < 3; ++looks) {  // less than patience is, altogether
+        if (flow.admits(16'000)) break;
+        bus::store_relaxed(slot.position, first);
+        std::this_thread::sleep_for(kPatience / 4);
+      }
+      bus::store_relaxed(slot.position, raw.header().last);
+      EXPECT_TRUE(flow.admits(16'000)) << "nobody is behind";
       bus::store_relaxed(slot.position, first);
-      std::this_thread::sleep_for(kPatience / 4);
+      raw.header().last += kRing / 2;  // used up
+      bus::store_relaxed(raw.slot(sender.slot()).position, raw.header().last);
     }
-    bus::store_relaxed(slot.position, raw.header().last);
-    EXPECT_TRUE(flow.admits(16'000)) << "nobody is behind";
-    bus::store_relaxed(slot.position, first);
-    raw.header().last += kRing / 2;  // used up
+    in_time = FlowControl::Clock::now() - began < (FlowControl::kRest + 1) * kPatience;
+    if (!in_time) continue;
+    EXPECT_GT(slot.stalls, stalls) << "it was waited for again and again, and read nothing";
   }
-  EXPECT_GT(slot.stalls, stalls) << "it was waited for again and again, and read nothing";
+  EXPECT_TRUE(in_time) << "this machine is too slow to tell";
 }
 
 TEST_F(FlowTest, ALimitFromBeforeARepairThatBeganThePositionsAnewIsNone) {
