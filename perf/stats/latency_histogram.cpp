@@ -1,0 +1,64 @@
+#include "perf/stats/latency_histogram.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace shmif::perf {
+
+void LatencyHistogram::record(std::uint64_t ns, std::uint64_t times) noexcept {
+  if (times == 0) return;
+  counts_[bucket_of(ns)] += times;
+  count_ += times;
+  sum_ += static_cast<long double>(ns) * static_cast<long double>(times);
+  min_ = std::min(min_, ns);
+  max_ = std::max(max_, ns);
+}
+
+void LatencyHistogram::merge(const LatencyHistogram& other) noexcept {
+  for (std::size_t i = 0; i < kBuckets; ++i) counts_[i] += other.counts_[i];
+  count_ += other.count_;
+  sum_ += other.sum_;
+  min_ = std::min(min_, other.min_);
+  max_ = std::max(max_, other.max_);
+}
+
+double LatencyHistogram::mean() const noexcept {
+  return count_ == 0 ? 0 : static_cast<double>(sum_ / static_cast<long double>(count_));
+}
+
+double LatencyHistogram::deviation() const noexcept {
+  if (count_ == 0) return 0;
+  const double middle = mean();
+  double squares = 0;
+  for (std::size_t i = 0; i < kBuckets; ++i) {
+    if (counts_[i] == 0) continue;
+    const double off =
+        std::midpoint(static_cast<double>(least_of(i)), static_cast<double>(greatest_of(i))) -
+        middle;
+    squares += off * off * static_cast<double>(counts_[i]);
+  }
+  return std::sqrt(squares / static_cast<double>(count_));
+}
+
+std::uint64_t LatencyHistogram::percentile(double per_cent) const noexcept {
+  if (count_ == 0) return 0;
+  const double share = std::clamp(per_cent, 0.0, 100.0) / 100;
+  // 99.9 % of 1000 is 999, whatever binary fractions make of it.
+  const double exact = share * static_cast<double>(count_);
+  const double rank = std::clamp(std::ceil(exact - 1e-9 * exact), 1.0, static_cast<double>(count_));
+  std::uint64_t seen = 0;
+  for (std::size_t i = bucket_of(min_); i < kBuckets; ++i) {
+    seen += counts_[i];
+    if (static_cast<double>(seen) >= rank) return std::clamp(greatest_of(i), min_, max_);
+  }
+  return max_;
+}
+
+std::uint64_t LatencyHistogram::count_above(std::uint64_t ns) const noexcept {
+  std::uint64_t above = 0;
+  for (std::size_t i = bucket_of(ns) + 1; i < kBuckets; ++i) above += counts_[i];
+  return above;
+}
+
+}  // namespace shmif::perf

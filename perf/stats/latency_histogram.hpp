@@ -1,0 +1,78 @@
+#pragma once
+// LatencyHistogram: how often each duration was seen.
+//
+// Executive summary: durations from 0 to 2^64-1 ns, each counted in a bucket no wider than 1/128 of
+// its lower end, so a percentile is at most 0.8 % too high, and below 256 ns exact; 58 KiB;
+// record() is a few instructions; merging loses nothing. The least, the greatest and the mean are
+// exact.
+//
+// Buckets are linear within a power of two (log-linear, as HdrHistogram's): 128 to 255 ns has 128
+// buckets of 1 ns, 256 to 511 ns 128 of 2 ns, and so on; below 128 ns each value has its own.
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+namespace shmif::perf {
+
+/// Trivially copyable, so that it may lie in memory that processes share; all zeros is not an empty
+/// one. Threads: one at a time.
+class LatencyHistogram {
+ public:
+  static constexpr unsigned kSubBits = 7;
+  static constexpr std::size_t kSubBuckets = std::size_t{1} << kSubBits;
+  static constexpr std::size_t kBuckets = (64 - kSubBits + 1) * kSubBuckets;
+  /// Of a percentile: never too low, and too high by no more than this share.
+  static constexpr double kMaxError = 1.0 / kSubBuckets;
+
+  /// The bucket that counts `ns`.
+  static constexpr std::size_t bucket_of(std::uint64_t ns) noexcept {
+    if (ns < kSubBuckets) return ns;
+    const auto shift = static_cast<unsigned>(std::bit_width(ns)) - 1 - kSubBits;
+    return shift * kSubBuckets + (ns >> shift);
+  }
+  /// The least and the greatest duration that a bucket counts, ns.
+  static constexpr std::uint64_t least_of(std::size_t bucket) noexcept {
+    if (bucket < 2 * kSubBuckets) return bucket;
+    const std::size_t shift = bucket / kSubBuckets - 1;
+    return std::uint64_t{bucket - shift * kSubBuckets} << shift;
+  }
+  static constexpr std::uint64_t greatest_of(std::size_t bucket) noexcept {
+    return bucket + 1 == kBuckets ? std::numeric_limits<std::uint64_t>::max()
+                                  : least_of(bucket + 1) - 1;
+  }
+
+  void record(std::uint64_t ns) noexcept { record(ns, 1); }
+  /// As if record(ns) were called `times` times.
+  void record(std::uint64_t ns, std::uint64_t times) noexcept;
+  /// Adds what `other` has counted. Exact: as if all had been recorded in one.
+  void merge(const LatencyHistogram& other) noexcept;
+  void clear() noexcept { *this = LatencyHistogram(); }
+
+  std::uint64_t count() const noexcept { return count_; }
+  bool empty() const noexcept { return count_ == 0; }
+  std::uint64_t count_in(std::size_t bucket) const noexcept { return counts_[bucket]; }
+
+  // Of an empty histogram, all of these are 0: ask empty() first, and show no figure then.
+
+  std::uint64_t min() const noexcept { return count_ == 0 ? 0 : min_; }
+  std::uint64_t max() const noexcept { return max_; }
+  double mean() const noexcept;
+  /// Standard deviation, from the middles of the buckets.
+  double deviation() const noexcept;
+  /// The least duration, in ns, that `per_cent` of all do not exceed (nearest rank); 0 to 100.
+  std::uint64_t percentile(double per_cent) const noexcept;
+  /// How many are longer than `ns`, as far as the buckets tell: those of the same bucket are not.
+  std::uint64_t count_above(std::uint64_t ns) const noexcept;
+
+ private:
+  std::uint64_t count_ = 0;
+  std::uint64_t min_ = std::numeric_limits<std::uint64_t>::max();
+  std::uint64_t max_ = 0;
+  long double sum_ = 0;  // of 64 bits of mantissa: exact below 2^64 ns, 584 years together
+  std::array<std::uint64_t, kBuckets> counts_{};
+};
+
+}  // namespace shmif::perf

@@ -1,0 +1,113 @@
+#include "perf/verify/sequence_ledger.hpp"
+
+#include <algorithm>
+#include <bit>
+
+namespace shmif::perf {
+
+/// The chunk, made if need be. Result: nothing when it is complete.
+SequenceLedger::Chunk* SequenceLedger::chunk_for(std::uint64_t index) {
+  if (index == last_index_) return last_chunk_;
+  const auto [place, is_new] = chunks_.try_emplace(index);
+  if (is_new) place->second = std::make_unique<Chunk>();
+  last_index_ = index;
+  last_chunk_ = place->second.get();
+  return last_chunk_;
+}
+
+SequenceLedger::Verdict SequenceLedger::note(std::uint64_t number) {
+  const std::uint64_t index = number >> kChunkBits;
+  Chunk* const chunk = chunk_for(index);
+  const std::uint64_t at = number & (kChunkNumbers - 1);
+  const std::uint64_t bit = std::uint64_t{1} << (at % 64);
+  if (chunk == nullptr || (chunk->bits[at / 64] & bit) != 0) {
+    ++duplicates_;
+    return Verdict::duplicate;
+  }
+  chunk->bits[at / 64] |= bit;
+  ++received_;
+  if (++chunk->set == kChunkNumbers) {
+    chunks_[index].reset();
+    last_chunk_ = nullptr;
+  }
+  if (number < end_) {
+    ++reordered_;
+    return Verdict::reordered;
+  }
+  end_ = number + 1;
+  return Verdict::in_order;
+}
+
+bool SequenceLedger::has(std::uint64_t number) const noexcept {
+  const auto found = chunks_.find(number >> kChunkBits);
+  if (found == chunks_.end()) return false;
+  const std::uint64_t at = number & (kChunkNumbers - 1);
+  return !found->second || (found->second->bits[at / 64] >> (at % 64) & 1U) != 0;
+}
+
+std::uint64_t SequenceLedger::received_below(std::uint64_t end) const noexcept {
+  if (end >= end_) return received_;
+  const std::uint64_t last = end >> kChunkBits;
+  std::uint64_t sum = 0;
+  for (const auto& [index, chunk] : chunks_) {
+    if (index > last) break;
+    if (index < last) {
+      sum += chunk ? chunk->set : kChunkNumbers;
+      continue;
+    }
+    const std::uint64_t numbers = end & (kChunkNumbers - 1);
+    if (!chunk) {
+      sum += numbers;
+      continue;
+    }
+    for (std::uint64_t word = 0; word < numbers / 64; ++word) {
+      sum += static_cast<unsigned>(std::popcount(chunk->bits[word]));
+    }
+    if (numbers % 64 != 0) {
+      const std::uint64_t low = (std::uint64_t{1} << (numbers % 64)) - 1;
+      sum += static_cast<unsigned>(std::popcount(chunk->bits[numbers / 64] & low));
+    }
+  }
+  return sum;
+}
+
+std::uint64_t SequenceLedger::missing(std::uint64_t sent) const noexcept {
+  return sent - received_below(sent);
+}
+
+std::vector<SequenceLedger::Gap> SequenceLedger::gaps(std::uint64_t sent, std::size_t most) const {
+  std::vector<Gap> found;
+  const auto add = [&](std::uint64_t from, std::uint64_t to) {
+    to = std::min(to, sent);
+    if (from >= to) return;
+    if (!found.empty() && found.back().to == from) {
+      found.back().to = to;
+    } else {
+      found.push_back({from, to});
+    }
+  };
+  std::uint64_t next = 0;  // where the chunk before ended
+  for (const auto& [index, chunk] : chunks_) {
+    const std::uint64_t begin = index << kChunkBits;
+    if (begin >= sent || found.size() > most) break;
+    add(next, begin);
+    next = begin + kChunkNumbers;
+    if (!chunk) continue;
+    // From each run of ones to the next: a word at a time is as fast as gaps are rare.
+    for (std::uint64_t word = 0; word < kChunkNumbers / 64 && found.size() <= most; ++word) {
+      std::uint64_t missing = ~chunk->bits[word];
+      const std::uint64_t base = begin + word * 64;
+      while (missing != 0) {
+        const auto from = static_cast<unsigned>(std::countr_zero(missing));
+        const auto run = static_cast<unsigned>(std::countr_one(missing >> from));
+        add(base + from, base + from + run);
+        missing = from + run == 64 ? 0 : missing >> (from + run) << (from + run);
+      }
+    }
+  }
+  if (found.size() <= most) add(next, sent);
+  if (found.size() > most) found.resize(most);
+  return found;
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,84 @@
+#include "perf/frame/crc32c.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+#include <string_view>
+#include <vector>
+
+namespace shmif::perf {
+namespace {
+
+std::vector<std::byte> random_bytes(std::size_t size) {
+  std::mt19937_64 random(size);
+  std::vector<std::byte> bytes(size);
+  for (std::byte& b : bytes) b = static_cast<std::byte>(random());
+  return bytes;
+}
+
+/// By the definition, a bit at a time.
+std::uint32_t plain(std::span<const std::byte> bytes) {
+  std::uint32_t crc = ~0U;
+  for (const std::byte b : bytes) {
+    crc ^= std::to_integer<std::uint32_t>(b);
+    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1U ^ ((crc & 1U) != 0 ? 0x82f63b78U : 0U);
+  }
+  return ~crc;
+}
+
+struct Way {
+  const char* name;
+  std::uint32_t (*crc)(std::span<const std::byte>, std::uint32_t);
+};
+class Crc32c : public ::testing::TestWithParam<Way> {};
+
+TEST_P(Crc32c, IsThatOfRfc3720) {
+  const auto crc_of = [&](std::span<const std::byte> bytes) { return GetParam().crc(bytes, 0); };
+  std::vector<std::byte> bytes(32, std::byte{0});
+  EXPECT_EQ(crc_of(bytes), 0x8a9136aaU);
+  bytes.assign(32, std::byte{0xff});
+  EXPECT_EQ(crc_of(bytes), 0x62a8ab43U);
+  for (std::size_t i = 0; i < 32; ++i) bytes[i] = static_cast<std::byte>(i);
+  EXPECT_EQ(crc_of(bytes), 0x46dd794eU);
+  for (std::size_t i = 0; i < 32; ++i) bytes[i] = static_cast<std::byte>(31 - i);
+  EXPECT_EQ(crc_of(bytes), 0x113fdb5cU);
+  EXPECT_EQ(crc_of(std::as_bytes(std::span(std::string_view("123456789")))), 0xe3069283U);
+  EXPECT_EQ(crc_of({}), 0U);
+}
+
+TEST_P(Crc32c, IsThatOfItsDefinitionForEveryLengthOfAFrameAtEveryAlignment) {
+  const std::vector<std::byte> bytes = random_bytes(9100);
+  for (std::size_t size = 0; size <= 1600; ++size) {
+    const auto part = std::span(bytes).subspan(size % 9, size);
+    ASSERT_EQ(GetParam().crc(part, 0), plain(part)) << size;
+  }
+  for (const std::size_t size : {4095U, 4096U, 6143U, 6144U, 6145U, 9018U}) {
+    const auto part = std::span(bytes).first(size);
+    ASSERT_EQ(GetParam().crc(part, 0), plain(part)) << size;
+  }
+}
+
+TEST_P(Crc32c, GoesOnFromWhatCameBefore) {
+  const std::vector<std::byte> bytes = random_bytes(2000);
+  const std::uint32_t whole = GetParam().crc(bytes, 0);
+  for (std::size_t cut = 0; cut <= bytes.size(); cut += 13) {
+    const std::uint32_t front = GetParam().crc(std::span(bytes).first(cut), 0);
+    ASSERT_EQ(GetParam().crc(std::span(bytes).subspan(cut), front), whole) << cut;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(By, Crc32c,
+                         ::testing::Values(Way{"TheCpu", crc32c}, Way{"Tables", crc32c_portable}),
+                         [](const auto& way) { return way.param.name; });
+
+TEST(Crc32cMeans, NamesTheInstructionOfThisCpu) {
+#if defined(__x86_64__)
+  EXPECT_STREQ(crc32c_means(), __builtin_cpu_supports("sse4.2") ? "SSE 4.2" : "tables");
+#else
+  EXPECT_STRNE(crc32c_means(), "");
+#endif
+}
+
+}  // namespace
+}  // namespace shmif::perf

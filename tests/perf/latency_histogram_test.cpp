@@ -1,0 +1,134 @@
+#include "perf/stats/latency_histogram.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <type_traits>
+#include <vector>
+
+namespace shmif::perf {
+namespace {
+
+static_assert(std::is_trivially_copyable_v<LatencyHistogram>);
+
+/// Durations as a run has them: most short, few long, over many powers of two.
+std::vector<std::uint64_t> durations(std::size_t count, unsigned seed) {
+  std::mt19937_64 random(seed);
+  std::lognormal_distribution<double> spread(9, 3);
+  std::vector<std::uint64_t> out;
+  for (std::size_t i = 0; i < count; ++i) out.push_back(static_cast<std::uint64_t>(spread(random)));
+  return out;
+}
+
+LatencyHistogram histogram_of(const std::vector<std::uint64_t>& values) {
+  LatencyHistogram h;
+  for (const std::uint64_t v : values) h.record(v);
+  return h;
+}
+
+TEST(LatencyHistogram, BucketsFollowEachOtherWithoutGapAndNoneIsWiderThanPromised) {
+  EXPECT_EQ(LatencyHistogram::least_of(0), 0U);
+  for (std::size_t i = 0; i < LatencyHistogram::kBuckets; ++i) {
+    const std::uint64_t least = LatencyHistogram::least_of(i);
+    const std::uint64_t greatest = LatencyHistogram::greatest_of(i);
+    ASSERT_EQ(LatencyHistogram::bucket_of(least), i);
+    ASSERT_EQ(LatencyHistogram::bucket_of(greatest), i);
+    if (i > 0) {
+      ASSERT_EQ(LatencyHistogram::greatest_of(i - 1) + 1, least);
+    }
+    ASSERT_LE(static_cast<double>(greatest - least),
+              LatencyHistogram::kMaxError * static_cast<double>(least));
+  }
+  EXPECT_EQ(LatencyHistogram::bucket_of(UINT64_MAX), LatencyHistogram::kBuckets - 1);
+  EXPECT_EQ(LatencyHistogram::greatest_of(LatencyHistogram::kBuckets - 1), UINT64_MAX);
+  EXPECT_LE(LatencyHistogram::kMaxError, 0.01);
+}
+
+TEST(LatencyHistogram, PercentilesAreThoseOfTheValuesWithinTheStatedError) {
+  std::vector<std::uint64_t> values = durations(100'000, 7);
+  const LatencyHistogram h = histogram_of(values);
+  std::sort(values.begin(), values.end());
+  for (const double p : {0.0, 0.001, 1.0, 25.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999, 100.0}) {
+    const auto rank =
+        std::max<std::size_t>(1, static_cast<std::size_t>(std::ceil(p * 1000 - 1e-6)));
+    const std::uint64_t exact = values.at(rank - 1);
+    EXPECT_GE(h.percentile(p), exact) << p;
+    EXPECT_LE(static_cast<double>(h.percentile(p)),
+              static_cast<double>(exact) * (1 + LatencyHistogram::kMaxError))
+        << p;
+  }
+  EXPECT_EQ(h.percentile(100), values.back());
+  EXPECT_EQ(h.min(), values.front());
+  EXPECT_EQ(h.max(), values.back());
+  EXPECT_EQ(h.count(), values.size());
+}
+
+TEST(LatencyHistogram, ThePercentileOfFewIsOneOfThem) {
+  const LatencyHistogram one = histogram_of({77});
+  for (const double p : {0.0, 50.0, 99.999, 100.0}) EXPECT_EQ(one.percentile(p), 77U);
+  const LatencyHistogram two = histogram_of({10, 200});
+  EXPECT_EQ(two.percentile(50), 10U) << "half of them do not exceed it";
+  EXPECT_EQ(two.percentile(50.1), 200U);
+  LatencyHistogram thousand;
+  for (std::uint64_t i = 1; i <= 100; ++i) thousand.record(i, 10);
+  EXPECT_EQ(thousand.percentile(99), 99U);
+  EXPECT_EQ(thousand.percentile(99.9), 100U);
+  EXPECT_EQ(thousand.percentile(1), 1U);
+}
+
+TEST(LatencyHistogram, MergingIsAsIfAllHadBeenRecordedInOne) {
+  const auto a = durations(5000, 1);
+  const auto b = durations(3000, 2);
+  LatencyHistogram merged = histogram_of(a);
+  merged.merge(histogram_of(b));
+  merged.merge(LatencyHistogram());
+  auto both = a;
+  both.insert(both.end(), b.begin(), b.end());
+  const LatencyHistogram expected = histogram_of(both);
+  EXPECT_EQ(merged.count(), expected.count());
+  EXPECT_EQ(merged.min(), expected.min());
+  EXPECT_EQ(merged.max(), expected.max());
+  EXPECT_DOUBLE_EQ(merged.mean(), expected.mean());
+  for (std::size_t i = 0; i < LatencyHistogram::kBuckets; ++i) {
+    ASSERT_EQ(merged.count_in(i), expected.count_in(i)) << i;
+  }
+}
+
+TEST(LatencyHistogram, MeanIsExactAndDeviationIsOfTheBuckets) {
+  LatencyHistogram h;
+  h.record(1'000'000, 3);
+  h.record(3'000'001);
+  EXPECT_DOUBLE_EQ(h.mean(), 1'500'000.25);
+  EXPECT_NEAR(h.deviation(), 866'025, 0.01 * 866'025);
+  LatencyHistogram longest;
+  longest.record(UINT64_MAX - 1);
+  EXPECT_EQ(longest.percentile(50), UINT64_MAX - 1);
+}
+
+TEST(LatencyHistogram, CountsWhatIsAboveABound) {
+  LatencyHistogram h;
+  for (std::uint64_t i = 0; i < 200; ++i) h.record(i);
+  EXPECT_EQ(h.count_above(99), 100U);
+  EXPECT_EQ(h.count_above(199), 0U);
+  EXPECT_EQ(h.count_above(UINT64_MAX), 0U);
+}
+
+TEST(LatencyHistogram, OfNothingKnowsThatItIsEmpty) {
+  LatencyHistogram h;
+  EXPECT_TRUE(h.empty());
+  h.record(5, 0);
+  EXPECT_TRUE(h.empty());
+  EXPECT_EQ(h.percentile(99), 0U);
+  EXPECT_EQ(h.min(), 0U);
+  EXPECT_EQ(h.mean(), 0.0);
+  EXPECT_EQ(h.deviation(), 0.0);
+  h.record(5);
+  EXPECT_FALSE(h.empty());
+  h.clear();
+  EXPECT_TRUE(h.empty());
+}
+
+}  // namespace
+}  // namespace shmif::perf

@@ -1,0 +1,110 @@
+#include "perf/verify/sequence_ledger.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+#include <set>
+
+namespace shmif::perf {
+namespace {
+
+using Gap = SequenceLedger::Gap;
+using Verdict = SequenceLedger::Verdict;
+
+TEST(SequenceLedger, AFlowInOrderMissesNothing) {
+  SequenceLedger ledger;
+  constexpr std::uint64_t kSent = 200'000;  // over several chunks
+  for (std::uint64_t n = 0; n < kSent; ++n) ASSERT_EQ(ledger.note(n), Verdict::in_order);
+  EXPECT_EQ(ledger.received(), kSent);
+  EXPECT_EQ(ledger.missing(kSent), 0U);
+  EXPECT_EQ(ledger.missing(kSent + 3), 3U);
+  EXPECT_EQ(ledger.end(), kSent);
+  EXPECT_TRUE(ledger.gaps(kSent, 10).empty());
+  EXPECT_EQ(ledger.gaps(kSent + 3, 10), (std::vector<Gap>{{kSent, kSent + 3}}));
+}
+
+TEST(SequenceLedger, TellsReorderedFromTwiceAlsoInAChunkThatIsComplete) {
+  SequenceLedger ledger;
+  EXPECT_EQ(ledger.note(0), Verdict::in_order);
+  EXPECT_EQ(ledger.note(2), Verdict::in_order);
+  EXPECT_EQ(ledger.note(1), Verdict::reordered);
+  EXPECT_EQ(ledger.note(1), Verdict::duplicate);
+  EXPECT_EQ(ledger.note(2), Verdict::duplicate);
+  for (std::uint64_t n = 3; n < 70'000; ++n) ledger.note(n);
+  EXPECT_EQ(ledger.note(65'535), Verdict::duplicate);
+  EXPECT_EQ(ledger.note(0), Verdict::duplicate);
+  EXPECT_EQ(ledger.note(69'999), Verdict::duplicate);
+  EXPECT_EQ(ledger.reordered(), 1U);
+  EXPECT_EQ(ledger.duplicates(), 5U);
+  EXPECT_EQ(ledger.received(), 70'000U);
+}
+
+TEST(SequenceLedger, NamesTheGaps) {
+  SequenceLedger ledger;
+  for (const std::uint64_t n : {3U, 4U, 63U, 64U, 200'000U}) ledger.note(n);
+  const std::vector<Gap> all{{0, 3}, {5, 63}, {65, 200'000}, {200'001, 200'010}};
+  EXPECT_EQ(ledger.gaps(200'010, 10), all);
+  EXPECT_EQ(ledger.gaps(200'010, 2), (std::vector<Gap>{{0, 3}, {5, 63}}));
+  EXPECT_EQ(ledger.gaps(64, 10), (std::vector<Gap>{{0, 3}, {5, 63}}));
+  EXPECT_EQ(ledger.missing(64), 61U);
+  EXPECT_EQ(SequenceLedger().gaps(5, 10), (std::vector<Gap>{{0, 5}}));
+  EXPECT_TRUE(SequenceLedger().gaps(0, 10).empty());
+}
+
+TEST(SequenceLedger, NumbersBeyondWhatWasSentDoNotMakeUpForMissingOnes) {
+  SequenceLedger ledger;
+  ledger.note(0);
+  ledger.note(100'000);
+  EXPECT_EQ(ledger.missing(10), 9U);
+  EXPECT_EQ(ledger.received(), 2U);
+}
+
+TEST(SequenceLedger, AgreesWithASetInAnyOrderOfLossesRepeatsAndDelays) {
+  for (unsigned seed = 1; seed <= 5; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937_64 random(seed);
+    constexpr std::uint64_t kSent = 150'000;
+    std::vector<std::uint64_t> stream;
+    for (std::uint64_t n = 0; n < kSent; ++n) {
+      if (random() % 50 == 0) continue;
+      stream.push_back(n);
+      if (random() % 100 == 0) stream.push_back(n);
+    }
+    for (std::size_t i = 0; i + 1000 < stream.size(); ++i) {
+      if (random() % 200 == 0) std::swap(stream[i], stream[i + random() % 1000]);
+    }
+    SequenceLedger ledger;
+    std::set<std::uint64_t> seen;
+    std::uint64_t greatest = 0;
+    std::uint64_t reordered = 0;
+    for (const std::uint64_t n : stream) {
+      const bool is_new = seen.insert(n).second;
+      const bool late = is_new && seen.size() > 1 && n < greatest;
+      reordered += late ? 1 : 0;
+      greatest = std::max(greatest, n);
+      ASSERT_EQ(ledger.note(n), !is_new ? Verdict::duplicate
+                                : late  ? Verdict::reordered
+                                        : Verdict::in_order);
+    }
+    EXPECT_EQ(ledger.received(), seen.size());
+    EXPECT_EQ(ledger.duplicates(), stream.size() - seen.size());
+    EXPECT_EQ(ledger.reordered(), reordered);
+    EXPECT_EQ(ledger.missing(kSent), kSent - seen.size());
+    for (const std::uint64_t part : {1ULL, 65'535ULL, 65'536ULL, 65'537ULL, 131'100ULL}) {
+      const auto below =
+          static_cast<std::uint64_t>(std::distance(seen.begin(), seen.lower_bound(part)));
+      EXPECT_EQ(ledger.missing(part), part - below);
+    }
+    std::uint64_t in_gaps = 0;
+    for (const Gap& gap : ledger.gaps(kSent, kSent)) {
+      in_gaps += gap.to - gap.from;
+      for (std::uint64_t n = gap.from; n < gap.to; ++n) ASSERT_FALSE(seen.contains(n)) << n;
+    }
+    EXPECT_EQ(in_gaps, ledger.missing(kSent));
+    for (std::uint64_t n = 0; n < kSent; n += 97) ASSERT_EQ(ledger.has(n), seen.contains(n)) << n;
+  }
+}
+
+}  // namespace
+}  // namespace shmif::perf
