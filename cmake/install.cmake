@@ -16,6 +16,8 @@ set(SHMIF_PUBLIC_HEADERS
   bus/mac.hpp
   bus/result.hpp
   shmif/bus.hpp
+  shmif/fault_link.hpp
+  shmif/faults.hpp
   shmif/filter.hpp
   shmif/frame.hpp
   shmif/link.hpp

@@ -12,6 +12,7 @@
 #include <string>
 #include <system_error>
 
+#include "bus/error.hpp"
 #include "shmif/frame.hpp"
 
 namespace shmif {
@@ -29,6 +30,12 @@ struct ReceiveResult {
   std::uint64_t lost = 0;  ///< frames that an overrun cost since the last call
   std::error_code error;   ///< Errc::link_ended: nothing will ever come again (device gone, EOF)
 };
+
+/// Whether a link that answered this can never work again.
+inline bool is_final(std::error_code error) noexcept {
+  return error == Errc::link_ended || error == Errc::bus_lost || error == Errc::forked ||
+         error == Errc::not_linked;
+}
 
 /// What prepare_wait() answers.
 struct WaitHint {

@@ -51,12 +51,6 @@ constexpr std::chrono::microseconds kLookForAnswer{50};
 /// A longer frame, or more than one at a time, is no question and no answer, but a stream.
 constexpr std::size_t kLongestQuestion = 1600;
 
-/// True for errors after which a link can never work again.
-bool is_final(std::error_code error) {
-  return error == Errc::link_ended || error == Errc::bus_lost || error == Errc::forked ||
-         error == Errc::not_linked;
-}
-
 struct DirectionCounts {
   Counter frames, bytes, batches, consumed, lost, dropped_full, dropped_too_long, dropped_error;
   DirectionCounters snapshot() const noexcept {

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 
+#include "shmif/fault_link.hpp"
 #include "shmif/pcap_link.hpp"
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
@@ -36,6 +37,7 @@ struct End {
   Port* port = nullptr;          ///< the link, if it is one
   PcapReader* reader = nullptr;  ///< the link, if it is one
   PcapWriter* writer = nullptr;  ///< the link, if it is one
+  FaultLink* faults = nullptr;   ///< around the link, where frames from it meet faults
 
   template <class L>
   L* hold(L made) {
@@ -57,7 +59,16 @@ Options describe() {
   add_offload_option(options);
   options
       .value("port-name", "NAME", "the name of the ports on buses (default: the next free portN)")
+      .value("fault", "FAULTS",
+             "let things go wrong on the way, in both directions: parts such as loss=1%, "
+             "delay=5ms±1ms, rate=10Mbit, duplicate=1%, reorder=1%, corrupt=0.1%, truncate=0.1%, "
+             "burst=1%:20%, queue=1000, seed=1, with commas between them")
+      .value("fault-right", "FAULTS", "the same from the first link to the second only")
+      .value("fault-left", "FAULTS", "the same from the second link to the first only")
       .example("shmifctl bridge bus:/dev/shm/bus0 bus:/dev/shm/bus1", "make one segment of two")
+      .example(
+          "shmifctl bridge --fault 'loss=1%,delay=5ms±1ms' bus:/dev/shm/bus0 bus:/dev/shm/bus1",
+          "join them by a bad line")
       .example("shmifctl bridge bus:/dev/shm/bus0 packet:eth1",
                "put a real interface on the bus (as root)")
       .example("shmifctl bridge bus:/dev/shm/bus0 pcap:all.pcap", "record everything");
@@ -148,6 +159,53 @@ void open_ends(std::array<End, 2>& ends, const BusWish& wish, const std::string&
   }
 }
 
+struct Directions {
+  FaultOptions right, left;
+  bool any() const { return right.any() || left.any(); }
+};
+
+FaultOptions faults_from(const std::string& option, const std::string& text) {
+  auto parsed = parse_faults(text);
+  if (!parsed) throw UsageError{"--" + option + ": " + parsed.error().message};
+  return *std::move(parsed);
+}
+
+/// The faults of each direction; what is given for one alone goes before what is given for both.
+Directions faults_from(const Arguments& args) {
+  Directions faults;
+  if (const auto both = args.text("fault")) {
+    faults.right = faults.left = faults_from("fault", *both);
+    ++faults.left.seed;  // or the same frames would meet the same faults both ways
+  }
+  if (const auto right = args.text("fault-right")) {
+    faults.right = faults_from("fault-right", *right);
+  }
+  if (const auto left = args.text("fault-left")) faults.left = faults_from("fault-left", *left);
+  return faults;
+}
+
+/// Faults meet a frame as it comes from a link: what is under way when the link ends still arrives.
+void wrap(End& end, const FaultOptions& faults) {
+  if (!faults.any()) return;
+  AnyLink inner = *std::move(end.link);
+  end.faults = end.hold(FaultLink::wrap(std::move(inner), faults, {}).value());
+}
+
+void print_faults(const std::string& from, const std::string& to, const FaultLink& link,
+                  const FaultOptions& options) {
+  const FaultCounters& c = link.received();
+  std::printf(
+      "%s -> %s: faults %s,seed=%llu: %llu frames came, %llu lost, %llu duplicated, %llu "
+      "reordered, "
+      "%llu corrupted, %llu truncated, %llu found the queue full, %llu still under way\n",
+      from.c_str(), to.c_str(), to_string(options).c_str(),
+      static_cast<unsigned long long>(options.seed), static_cast<unsigned long long>(c.frames),
+      static_cast<unsigned long long>(c.lost), static_cast<unsigned long long>(c.duplicated),
+      static_cast<unsigned long long>(c.reordered), static_cast<unsigned long long>(c.corrupted),
+      static_cast<unsigned long long>(c.truncated), static_cast<unsigned long long>(c.queue_full),
+      static_cast<unsigned long long>(link.under_way()));
+}
+
 void print_direction(const std::string& from, const std::string& to,
                      const tap::DirectionCounters& counters) {
   std::printf("%s -> %s: %llu frames, %llu bytes, %llu lost, %llu dropped\n", from.c_str(),
@@ -176,13 +234,17 @@ int last_words(const std::array<End, 2>& ends, const tap::BridgeEnd& end) {
 int run(const CommandLine& line) {
   const Arguments args = describe().parse(line);
   const BusWish wish = bus_wish(args);
+  const Directions faults = faults_from(args);
   std::array<End, 2> ends;
   for (std::size_t i = 0; i < ends.size(); ++i) {
     ends[i].address = link_address(args.positional()[i]);
   }
   refuse_loop(ends[0].address, ends[1].address);
   const StopSignals stop;
-  open_ends(ends, wish, args.text("port-name").value_or(""), !args.flag("no-offload"));
+  open_ends(ends, wish, args.text("port-name").value_or(""),
+            !args.flag("no-offload") && !faults.any());
+  wrap(ends[0], faults.right);
+  wrap(ends[1], faults.left);
   tap::Bridge bridge = tap::Bridge::create().value();
   const auto answerer = [](const End& end) {
     return end.port != nullptr ? tap::Interceptor(PingAnswerer(*end.port)) : tap::Interceptor();
@@ -198,7 +260,9 @@ int run(const CommandLine& line) {
   print_direction(left, right, counters.to_right);
   if (ends[0].reader == nullptr && ends[1].writer == nullptr) {
     print_direction(right, left, counters.to_left);
+    if (ends[1].faults != nullptr) print_faults(right, left, *ends[1].faults, faults.left);
   }
+  if (ends[0].faults != nullptr) print_faults(left, right, *ends[0].faults, faults.right);
   return code;
 }
 

@@ -100,6 +100,64 @@ TEST_F(BridgeCommand, MakesOneSegmentOfTwoBusesWithoutEcho) {
       << result.out;
 }
 
+TEST_F(BridgeCommand, FaultsAreOfTheDirectionTheyWereAskedForAndCountedAtTheEnd) {
+  const std::string one = make_bus("one");
+  const std::string two = make_bus("two");
+  Tool tool(bridge("bus:" + one, "bus:" + two,
+                   {"--fault-right", "loss=100%,seed=7", "--fault-left", "duplicate=100%"}));
+  wait_for_bridge(one);
+  wait_for_bridge(two);
+  Port left = port_on(one);
+  Port right = port_on(two);
+  send_numbers(left, 1, 5);
+  send_numbers(right, 11, 3);
+  EXPECT_EQ(numbers_from(left, 6), (std::vector<unsigned>{11, 11, 12, 12, 13, 13}));
+  tool.signal(SIGTERM);
+  const ToolResult result = tool.finish();
+  EXPECT_EQ(result.status, 0) << result.err;
+  const std::string right_way = "bus:" + one + " -> bus:" + two;
+  const std::string left_way = "bus:" + two + " -> bus:" + one;
+  for (const std::string& line :
+       {right_way + ": 0 frames, 0 bytes, 0 lost", left_way + ": 6 frames, 360 bytes, 0 lost",
+        right_way + ": faults loss=100%,seed=7: 5 frames came, 5 lost, 0 duplicated, 0 reordered, "
+                    "0 corrupted, 0 truncated, 0 found the queue full, 0 still under way\n",
+        left_way + ": faults duplicate=100%,seed=1: 3 frames came, 0 lost, 3 duplicated"}) {
+    EXPECT_NE(result.out.find(line), std::string::npos) << line << "\nnot in\n" << result.out;
+  }
+}
+
+TEST_F(BridgeCommand, DelayedFramesOfACaptureThatHasEndedStillArrive) {
+  const std::string bus = make_bus("bus");
+  const std::string capture = directory.file("some.pcap");
+  {
+    PcapWriter writer = PcapWriter::create(capture).value();
+    for (unsigned i = 0; i < 5; ++i) {
+      const Frame frame = frame_number(i);
+      const FrameView view(frame.data(), frame.size());
+      ASSERT_EQ(writer.send({&view, 1}).taken, 1U);
+    }
+  }
+  Port port = port_on(bus);
+  const ToolResult result =
+      run_program(bridge("pcap:" + capture, "bus:" + bus, {"--fault", "delay=100ms±20ms"}));
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(numbers_from(port, 5), (std::vector<unsigned>{0, 1, 2, 3, 4}));
+  EXPECT_NE(result.out.find("faults delay=100000us±20000us,seed=1: 5 frames came, 0 lost"),
+            std::string::npos)
+      << result.out;
+}
+
+TEST_F(BridgeCommand, AFaultThatDoesNotExistIsWrongUsageAndNamesThoseThatDo) {
+  const std::string one = make_bus("one");
+  const std::string two = make_bus("two");
+  const ToolResult result =
+      run_program(bridge("bus:" + one, "bus:" + two, {"--fault-left", "loss=1%,dealy=5ms"}));
+  EXPECT_EQ(result.status, 2);
+  EXPECT_NE(result.err.find("--fault-left: fault \"dealy=5ms\": there is no such fault (loss, "),
+            std::string::npos)
+      << result.err;
+}
+
 TEST_F(BridgeCommand, RecordsABusAndReplaysTheCapture) {
   const std::string bus = make_bus("bus");
   const std::string capture = directory.file("all.pcap");

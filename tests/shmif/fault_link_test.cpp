@@ -1,0 +1,158 @@
+#include "shmif/fault_link.hpp"
+
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include <chrono>
+#include <optional>
+
+#include "shmif/loopback_link.hpp"
+#include "shmif/port.hpp"
+#include "tests/shmif/link_conformance.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+FaultLink wrap(LoopbackLink link, const FaultOptions& received, const FaultOptions& sent) {
+  return FaultLink::wrap(AnyLink(std::make_unique<LoopbackLink>(std::move(link))), received, sent)
+      .value();
+}
+
+/// The far end of a loopback, on which the suite feeds and listens.
+template <int kDelayMs>
+class FaultRig {
+ public:
+  static constexpr bool kSends = true, kReceives = true, kLive = true, kEnds = true;
+  static std::string unavailable() { return {}; }
+
+  FaultRig() {
+    auto [near, far] = LoopbackLink::pair({.queue_frames = 64, .max_frame_bytes = 9022}).value();
+    const FaultOptions faults{.delay = std::chrono::milliseconds(kDelayMs)};
+    link_.emplace(wrap(std::move(near), faults, faults));
+    far_.emplace(std::move(far));
+  }
+  FaultLink& link() { return *link_; }
+  std::size_t largest() { return link_->max_frame_bytes(); }
+  void feed(const std::vector<Bytes>& frames) {
+    const SendResult r = far_->send(views(frames));
+    if (r.error || r.taken != frames.size()) throw std::runtime_error("cannot feed the link");
+  }
+  std::vector<Bytes> heard() {
+    std::vector<Bytes> out;
+    FrameBatch batch;
+    static_cast<void>(link_->prepare_wait());  // what is due goes out
+    link_->finish_wait();
+    while (far_->receive(batch).frames > 0) {
+      for (const FrameView& f : batch.frames()) out.push_back(to_bytes(f));
+      batch.clear();
+    }
+    return out;
+  }
+  void end() { far_.reset(); }
+
+ private:
+  std::optional<FaultLink> link_;
+  std::optional<LoopbackLink> far_;
+};
+
+INSTANTIATE_TYPED_TEST_SUITE_P(WithoutFaults, LinkConformance, testing::Types<FaultRig<0>>);
+INSTANTIATE_TYPED_TEST_SUITE_P(WithDelay, LinkConformance, testing::Types<FaultRig<2>>);
+
+struct Cable {
+  explicit Cable(const FaultOptions& received, const FaultOptions& sent = {}) {
+    auto [a, b] = LoopbackLink::pair().value();
+    near.emplace(wrap(std::move(a), received, sent));
+    far.emplace(std::move(b));
+  }
+  std::optional<FaultLink> near;
+  std::optional<LoopbackLink> far;
+};
+
+TEST(FaultLink, EachDirectionHasItsOwnFaultsAndCounts) {
+  Cable cable({.loss = 1}, {.duplicate = 1});
+  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(61, 2)};
+  EXPECT_EQ(cable.near->send(views(frames)).taken, 2U);
+  EXPECT_TRUE(same_frames({frames[0], frames[0], frames[1], frames[1]}, collect(*cable.far, 4)));
+  EXPECT_EQ(cable.far->send(views(frames)).taken, 2U);
+  FrameBatch batch;
+  EXPECT_EQ(cable.near->receive(batch).frames, 0U);
+  EXPECT_EQ(cable.near->sent().duplicated, 2U);
+  EXPECT_EQ(cable.near->sent().lost, 0U);
+  EXPECT_EQ(cable.near->received().lost, 2U);
+  EXPECT_EQ(cable.near->received().frames, 2U);
+  EXPECT_EQ(cable.near->under_way(), 0U);
+}
+
+TEST(FaultLink, ItsDescriptorWakesWhenAFrameIsDueAndNotBefore) {
+  Cable cable({.delay = 50ms});
+  const std::vector<Bytes> frames{make_frame(60, 1)};
+  ASSERT_EQ(cable.far->send(views(frames)).taken, 1U);
+  FrameBatch batch;
+  const auto sent = std::chrono::steady_clock::now();
+  EXPECT_EQ(cable.near->receive(batch).frames, 0U);
+  EXPECT_EQ(cable.near->under_way(), 1U);
+  for (int looks = 0; batch.empty(); ++looks) {
+    ASSERT_LT(looks, 10) << "the descriptor wakes for nothing";
+    const WaitHint hint = cable.near->prepare_wait();
+    pollfd p{.fd = cable.near->descriptor(), .events = POLLIN, .revents = 0};
+    if (!hint.ready) {
+      EXPECT_EQ(poll(&p, 1, 30'000), 1) << "nothing woke it";
+    }
+    cable.near->finish_wait();
+    cable.near->receive(batch);
+  }
+  EXPECT_GE(std::chrono::steady_clock::now() - sent, 50ms);
+}
+
+TEST(FaultLink, WhatIsUnderWayWhenTheLinkEndsIsReceivedFirst) {
+  Cable cable({.delay = 30ms});
+  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(70, 2)};
+  ASSERT_EQ(cable.far->send(views(frames)).taken, 2U);
+  FrameBatch batch;
+  EXPECT_EQ(cable.near->receive(batch).frames, 0U);
+  cable.far.reset();
+  EXPECT_FALSE(cable.near->receive(batch).error) << "frames are still under way";
+  EXPECT_TRUE(same_frames(frames, collect(*cable.near, 2)));
+  EXPECT_EQ(cable.near->receive(batch).error, Errc::link_ended);
+  EXPECT_EQ(cable.near->send(views(frames)).error, Errc::link_ended);
+}
+
+TEST(FaultLink, WhatIsUnderWayToTheLinkGoesOutWhenItIsDue) {
+  Cable cable({}, {.delay = 20ms});
+  const std::vector<Bytes> frames{make_frame(60, 1)};
+  ASSERT_EQ(cable.near->send(views(frames)).taken, 1U);
+  FrameBatch batch;
+  EXPECT_EQ(cable.far->receive(batch).frames, 0U);
+  while (cable.near->under_way() > 0) {
+    const WaitHint hint = cable.near->prepare_wait();
+    pollfd p{.fd = cable.near->descriptor(), .events = POLLIN, .revents = 0};
+    if (!hint.ready && cable.near->under_way() > 0) {
+      EXPECT_EQ(poll(&p, 1, 30'000), 1) << "nothing woke it";
+    }
+    cable.near->finish_wait();
+  }
+  EXPECT_TRUE(same_frames(frames, collect(*cable.far, 1)));
+}
+
+TEST(FaultLink, WhatTheLinkRefusesIsCountedAndTheRestGoesOn) {
+  const TempBus bus;
+  Port listener = port_on(bus.path());
+  auto port = std::make_unique<Port>(port_on(bus.path()));
+  Port* const raw = port.get();
+  FaultLink link = FaultLink::wrap(AnyLink(std::move(port)), {}, {}).value();
+  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(61, 2)};
+  ASSERT_FALSE(raw->down());
+  EXPECT_EQ(link.send(views(frames)).taken, 2U) << "they are lost on the way";
+  EXPECT_EQ(link.refused(), 2U);
+  ASSERT_FALSE(raw->up());
+  EXPECT_EQ(link.send(views(frames)).taken, 2U);
+  EXPECT_EQ(link.refused(), 2U);
+  EXPECT_TRUE(same_frames(frames, collect(listener, 2)));
+  EXPECT_EQ(link.address(), "bus:" + bus.path());
+}
+
+}  // namespace
+}  // namespace shmif::test

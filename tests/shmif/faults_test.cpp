@@ -1,0 +1,397 @@
+// Faults by the number: what is drawn, when each frame is due, and that every frame is accounted
+// for.
+
+#include "shmif/faults.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "tests/support/frames.hpp"
+
+namespace shmif::test {
+namespace {
+
+using namespace std::chrono_literals;
+using Time = Faults::Time;
+
+/// Steps through time with frames of one size, and notes what goes out when.
+class Way {
+ public:
+  explicit Way(const FaultOptions& options) : faults(options) {}
+
+  void put(const Bytes& bytes) {
+    faults.put(FrameView(bytes.data(), bytes.size()), now);
+    drain();
+  }
+  /// `count` frames, the first with number `from` in it, each `gap` after the one before.
+  void put_many(std::uint32_t from, std::uint32_t count, std::chrono::nanoseconds gap = 0ns,
+                std::size_t size = 100) {
+    for (std::uint32_t i = 0; i < count; ++i) {
+      put(make_frame(size, from + i));
+      now += gap;
+      drain();
+    }
+  }
+  void wait(std::chrono::nanoseconds time) {
+    now += time;
+    drain();
+  }
+  void drain() {
+    FrameView view;
+    while (faults.ready({&view, 1}, now) == 1) {
+      out.push_back(to_bytes(view));
+      at.push_back(now);
+      faults.pop(1);
+    }
+  }
+
+  Faults faults;
+  Time now{1h};
+  std::vector<Bytes> out;
+  std::vector<Time> at;
+};
+
+std::vector<Bytes> made(std::uint32_t from, std::uint32_t count, std::size_t size = 100) {
+  std::vector<Bytes> frames;
+  for (std::uint32_t i = 0; i < count; ++i) frames.push_back(make_frame(size, from + i));
+  return frames;
+}
+
+TEST(Faults, NoneLetEveryFramePassAtOnce) {
+  EXPECT_FALSE(FaultOptions().any());
+  Way way({});
+  way.put_many(0, 50);
+  EXPECT_EQ(way.out, made(0, 50));
+  EXPECT_EQ(way.faults.waiting(), 0U);
+  EXPECT_EQ(way.faults.counters().frames, 50U);
+}
+
+TEST(Faults, LossIsOfItsShareAndCountedToTheFrame) {
+  for (const double share : {0.01, 0.3, 1.0}) {
+    Way way({.loss = share, .seed = 5});
+    way.put_many(0, 20'000);
+    const FaultCounters& c = way.faults.counters();
+    EXPECT_EQ(way.out.size() + c.lost, 20'000U);
+    const double deviation = std::sqrt(20'000 * share * (1 - share));
+    EXPECT_NEAR(static_cast<double>(c.lost), 20'000 * share, 5 * deviation);
+    // What arrives is a part of what was sent, in order and unchanged.
+    const std::vector<Bytes> sent = made(0, 20'000);
+    auto from = sent.begin();
+    for (const Bytes& frame : way.out) {
+      from = std::find(from, sent.end(), frame);
+      ASSERT_NE(from, sent.end());
+      ++from;
+    }
+  }
+}
+
+TEST(Faults, TheSameSeedMakesTheSameFaultsAndAnotherOthers) {
+  const FaultOptions options{.loss = 0.1, .duplicate = 0.1, .reorder = 0.1, .corrupt = 0.1};
+  const auto heard = [&](std::uint64_t seed) {
+    FaultOptions o = options;
+    o.seed = seed;
+    Way way(o);
+    way.put_many(0, 500);
+    return way.out;
+  };
+  EXPECT_EQ(heard(7), heard(7));
+  EXPECT_NE(heard(7), heard(8));
+  EXPECT_NE(heard(7), heard(std::uint64_t{7} << 32U)) << "half of the seed is not heeded";
+}
+
+TEST(Faults, AKindOfFaultChangesNoneOfTheOthers) {
+  Way loss({.loss = 0.2, .seed = 3});
+  Way more({.loss = 0.2,
+            .duplicate = 0.5,
+            .corrupt = 0.5,
+            .truncate = 0.5,
+            .delay = 1ms,
+            .jitter = 1ms,
+            .seed = 3});
+  for (std::uint32_t i = 0; i < 300; ++i) {
+    loss.put_many(i, 1);
+    more.put_many(i, 1, 5ms);
+    ASSERT_EQ(loss.faults.counters().lost, more.faults.counters().lost) << i;
+  }
+}
+
+TEST(Faults, BurstsLoseRunsOfFrames) {
+  FaultOptions options;
+  options.bursts = FaultOptions::Bursts{.to_bad = 0.01, .to_good = 0.1};
+  Way way(options);
+  way.put_many(0, 50'000);
+  const double lost = static_cast<double>(way.faults.counters().lost);
+  EXPECT_NEAR(lost / 50'000, 0.01 / 0.11, 0.02);
+  // Runs: as many as there are bad spells, ten frames long on average.
+  const std::vector<Bytes> sent = made(0, 50'000);
+  std::size_t runs = 0;
+  std::size_t at = 0;
+  bool gone = false;
+  for (const Bytes& frame : sent) {
+    const bool arrived = at < way.out.size() && way.out[at] == frame;
+    at += arrived ? 1 : 0;
+    if (!arrived && !gone) ++runs;
+    gone = !arrived;
+  }
+  EXPECT_NEAR(lost / static_cast<double>(runs), 10, 2);
+}
+
+TEST(Faults, BurstsMayLoseAPartInEachState) {
+  FaultOptions options;
+  options.bursts =
+      FaultOptions::Bursts{.to_bad = 0.5, .to_good = 0.5, .loss_in_bad = 0.4, .loss_in_good = 0.2};
+  Way way(options);
+  way.put_many(0, 20'000);
+  EXPECT_NEAR(static_cast<double>(way.faults.counters().lost) / 20'000, 0.3, 0.02);
+}
+
+TEST(Faults, ADuplicateFollowsItsFrameAtOnce) {
+  Way way({.duplicate = 0.3});
+  way.put_many(0, 1000);
+  const std::uint64_t twice = way.faults.counters().duplicated;
+  EXPECT_NEAR(static_cast<double>(twice), 300, 75);
+  EXPECT_EQ(way.out.size(), 1000 + twice);
+  std::vector<Bytes> once = way.out;
+  once.erase(std::unique(once.begin(), once.end()), once.end());
+  EXPECT_EQ(once, made(0, 1000));
+}
+
+TEST(Faults, AReorderedFrameLetsTheNextOnePassAndNoMore) {
+  Way way({.reorder = 0.2});
+  way.put_many(0, 1000);
+  way.wait(1s);
+  ASSERT_EQ(way.out.size(), 1000U);
+  const std::vector<Bytes> sent = made(0, 1000);
+  std::uint64_t swapped = 0;
+  for (std::size_t i = 0; i < 1000; ++i) {
+    if (way.out[i] == sent[i]) continue;
+    ASSERT_EQ(way.out[i], sent[i + 1]) << i;
+    ASSERT_EQ(way.out[i + 1], sent[i]) << i;
+    ++swapped;
+    ++i;
+  }
+  EXPECT_EQ(way.faults.counters().reordered, swapped);
+  EXPECT_GT(swapped, 100U);
+}
+
+TEST(Faults, AReorderedFrameThatNobodyFollowsGoesOnByItself) {
+  Way way({.reorder = 1});
+  way.put_many(0, 1);
+  EXPECT_TRUE(way.out.empty());
+  EXPECT_EQ(way.faults.waiting(), 1U);
+  ASSERT_TRUE(way.faults.due());
+  EXPECT_EQ(*way.faults.due(), way.now + 10ms);
+  way.wait(10ms - 1ns);
+  EXPECT_TRUE(way.out.empty());
+  way.wait(1ns);
+  EXPECT_EQ(way.out, made(0, 1));
+  EXPECT_EQ(way.faults.counters().reordered, 0U) << "nobody overtook it";
+}
+
+TEST(Faults, CorruptionChangesOneBitBehindTheAddresses) {
+  Way way({.corrupt = 1, .seed = 9});
+  way.put_many(0, 2000, 0ns, 60);
+  way.put(make_frame(14, 1));
+  ASSERT_EQ(way.out.size(), 2001U);
+  EXPECT_EQ(way.faults.counters().corrupted, 2001U);
+  std::vector<unsigned> hits(60);
+  for (std::uint32_t i = 0; i < 2001; ++i) {
+    const Bytes sent = i < 2000 ? make_frame(60, i) : make_frame(14, 1);
+    unsigned changed = 0;
+    for (std::size_t b = 0; b < sent.size(); ++b) {
+      const auto bits =
+          static_cast<unsigned>(std::popcount(std::to_integer<unsigned>(sent[b] ^ way.out[i][b])));
+      changed += bits;
+      hits[b] += bits;
+    }
+    ASSERT_EQ(changed, 1U);
+  }
+  EXPECT_EQ(std::count(hits.begin(), hits.begin() + 12, 0U), 12) << "an address was changed";
+  EXPECT_EQ(std::count(hits.begin() + 12, hits.end(), 0U), 0) << "a byte that is never hit";
+}
+
+TEST(Faults, TruncationTakesTheEndAndLeavesAHeader) {
+  Way way({.truncate = 1});
+  way.put_many(0, 500, 0ns, 60);
+  way.put(make_frame(14, 1));
+  ASSERT_EQ(way.out.size(), 501U);
+  EXPECT_EQ(way.faults.counters().truncated, 500U) << "of 14 bytes nothing can go";
+  std::size_t shortest = 60;
+  std::size_t longest = 0;
+  for (std::uint32_t i = 0; i < 500; ++i) {
+    const Bytes sent = make_frame(60, i);
+    ASSERT_LT(way.out[i].size(), 60U);
+    ASSERT_TRUE(std::equal(way.out[i].begin(), way.out[i].end(), sent.begin()));
+    shortest = std::min(shortest, way.out[i].size());
+    longest = std::max(longest, way.out[i].size());
+  }
+  EXPECT_EQ(shortest, 14U);
+  EXPECT_EQ(longest, 59U);
+}
+
+TEST(Faults, DelayHoldsEachFrameForItsTime) {
+  Way way({.delay = 5ms});
+  const Time begin = way.now;
+  way.put_many(0, 1);
+  way.wait(1ms);
+  way.put_many(1, 1);
+  EXPECT_EQ(way.faults.due(), begin + 5ms);
+  way.wait(4ms - 1ns);
+  EXPECT_TRUE(way.out.empty());
+  way.wait(1ns);
+  EXPECT_EQ(way.out, made(0, 1));
+  way.wait(1ms);
+  EXPECT_EQ(way.out, made(0, 2));
+  EXPECT_FALSE(way.faults.due());
+}
+
+TEST(Faults, JitterSpreadsTheDelayEvenlyAndReordersNothing) {
+  Way way({.delay = 5ms, .jitter = 1ms});
+  for (std::uint32_t i = 0; i < 400; ++i) {
+    way.put_many(i, 1);
+    const auto due = *way.faults.due() - way.now;
+    EXPECT_GE(due, 4ms);
+    EXPECT_LE(due, 6ms);
+    way.wait(10ms);
+  }
+  EXPECT_EQ(way.out, made(0, 400));
+  Way crowd({.delay = 5ms, .jitter = 5ms, .queue_frames = 10'000});
+  crowd.put_many(0, 5000, 1us);
+  crowd.wait(1s);
+  EXPECT_EQ(crowd.out, made(0, 5000)) << "a frame overtook another";
+}
+
+TEST(Faults, ABottleneckSendsAtItsRateToTheBit) {
+  // 3 Gbit/s and 100 bytes: 266 2/3 ns for a frame.
+  Way way({.rate_bps = 3'000'000'000, .queue_frames = 10'000});
+  const Time begin = way.now;
+  for (std::uint32_t i = 0; i < 3000; ++i) way.put_many(i, 1);
+  way.wait(800us - 1ns);
+  EXPECT_EQ(way.out.size(), 2999U);
+  way.wait(1ns);
+  EXPECT_EQ(way.out, made(0, 3000));
+  EXPECT_EQ(way.at.back(), begin + 800us);
+  way.wait(1s);
+  way.put_many(3000, 1);
+  EXPECT_EQ(way.faults.due(), way.now + 266ns) << "an idle line has saved nothing up";
+}
+
+TEST(Faults, WhatFindsTheQueueFullIsDroppedAndCounted) {
+  Way way({.delay = 1ms, .queue_frames = 10});
+  way.put_many(0, 15);
+  way.wait(1ms);
+  EXPECT_EQ(way.out, made(0, 10));
+  EXPECT_EQ(way.faults.counters().queue_full, 5U);
+}
+
+TEST(Faults, EveryFrameIsAccountedForInAnyMixture) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    FaultOptions options{.loss = 0.1,
+                         .duplicate = 0.1,
+                         .reorder = 0.2,
+                         .corrupt = 0.1,
+                         .truncate = 0.1,
+                         .bursts = FaultOptions::Bursts{0.05, 0.3, 0.9, 0.01},
+                         .delay = 1ms,
+                         .jitter = 1ms,
+                         .rate_bps = 100'000'000,
+                         .queue_frames = 60,
+                         .seed = seed};
+    Way way(options);
+    for (std::uint32_t i = 0; i < 2000; ++i) way.put_many(i, 1, std::chrono::microseconds(i % 20));
+    way.wait(1s);
+    const FaultCounters& c = way.faults.counters();
+    EXPECT_EQ(c.frames, 2000U);
+    EXPECT_EQ(way.out.size(), c.frames - c.lost - c.queue_full + c.duplicated);
+    EXPECT_EQ(way.faults.waiting(), 0U);
+    EXPECT_GT(c.queue_full, 0U) << "the test never filled the queue";
+    const auto shorter =
+        std::ranges::count_if(way.out, [](const Bytes& b) { return b.size() < 100; });
+    EXPECT_EQ(static_cast<std::uint64_t>(shorter), c.truncated);
+  }
+}
+
+TEST(Faults, TheTimeOfAFrameIsWhenItComesOut) {
+  Faults faults({.delay = 3ms});
+  const Bytes bytes = make_frame(60, 1);
+  FrameView frame(bytes.data(), bytes.size());
+  frame.time_ns = 1'000'000'000;
+  faults.put(frame, Time{1h});
+  frame.time_ns = 0;
+  faults.put(frame, Time{1h});
+  std::array<FrameView, 2> out;
+  ASSERT_EQ(faults.ready(out, Time{1h + 3ms}), 2U);
+  EXPECT_EQ(out[0].time_ns, 1'003'000'000U);
+  EXPECT_EQ(out[1].time_ns, 0U) << "unknown stays unknown";
+}
+
+TEST(ParseFaults, UnderstandsEachKindAndItsUnits) {
+  const FaultOptions o =
+      parse_faults(
+          "loss=1%,duplicate=0.02,reorder=3%,corrupt=0.5%,truncate=100%,burst=1%:20%,"
+          "delay=5ms±1ms,rate=2.5Gbit,queue=77,seed=12345678901234567890")
+          .value();
+  EXPECT_DOUBLE_EQ(o.loss, 0.01);
+  EXPECT_DOUBLE_EQ(o.duplicate, 0.02);
+  EXPECT_DOUBLE_EQ(o.reorder, 0.03);
+  EXPECT_DOUBLE_EQ(o.corrupt, 0.005);
+  EXPECT_DOUBLE_EQ(o.truncate, 1);
+  ASSERT_TRUE(o.bursts);
+  EXPECT_DOUBLE_EQ(o.bursts->to_bad, 0.01);
+  EXPECT_DOUBLE_EQ(o.bursts->to_good, 0.2);
+  EXPECT_DOUBLE_EQ(o.bursts->loss_in_bad, 1);
+  EXPECT_DOUBLE_EQ(o.bursts->loss_in_good, 0);
+  EXPECT_EQ(o.delay, 5ms);
+  EXPECT_EQ(o.jitter, 1ms);
+  EXPECT_EQ(o.rate_bps, 2'500'000'000U);
+  EXPECT_EQ(o.queue_frames, 77U);
+  EXPECT_EQ(o.seed, 12345678901234567890U);
+  EXPECT_TRUE(o.any());
+  EXPECT_EQ(parse_faults("delay=1.5us+-250ns").value().jitter, 250ns);
+  EXPECT_EQ(parse_faults("delay=2s").value().delay, 2s);
+  EXPECT_EQ(parse_faults("rate=64kbit").value().rate_bps, 64'000U);
+  EXPECT_DOUBLE_EQ(parse_faults("burst=1%:2%:3%:4%").value().bursts->loss_in_good, 0.04);
+}
+
+TEST(ParseFaults, RefusesWhatMeansNothingNamingThePartAndWhatItCouldBe) {
+  for (const char* text :
+       {"",           "loss",           "loss=",      "loss=101%",     "loss=1.01",
+        "loss=-1%",   "loss=1%%",       "loss=x",     "loss= 1%",      "loss=nan",
+        "loss=inf",   "loss=1e-2",      "los=1%",     "loss=1%,",      "delay=5",
+        "delay=5min", "delay=1ms±2ms",  "delay=ms",   "delay=2h",      "delay=3601s",
+        "rate=10",    "rate=0bit",      "rate=1mbit", "rate=1001Gbit", "queue=0",
+        "queue=1.5",  "queue=10000001", "seed=x",     "burst=1%",      "burst=1%:2%:3%:4%:5%",
+        "burst=1%:"}) {
+    const auto parsed = parse_faults(text);
+    ASSERT_FALSE(parsed) << text;
+    EXPECT_EQ(parsed.error().code, Errc::bad_argument) << text;
+  }
+  EXPECT_EQ(
+      parse_faults("loss=1%,los=2%").error().message,
+      "fault \"los=2%\": there is no such fault (loss, duplicate, reorder, corrupt, truncate, "
+      "burst, delay, rate, queue, seed)");
+  EXPECT_EQ(parse_faults("loss=200%").error().message,
+            "fault \"loss=200%\": loss takes a share of the frames, as 1% or 0.01");
+}
+
+TEST(ParseFaults, ReadsWhatToStringWrites) {
+  EXPECT_EQ(to_string(FaultOptions()), "none");
+  for (const char* plain : {"loss=7%", "loss=0.3%", "corrupt=0.0001%"}) {
+    EXPECT_EQ(to_string(parse_faults(plain).value()), plain);
+  }
+  EXPECT_EQ(to_string(parse_faults("loss=1%,delay=5ms±1ms,rate=10Mbit").value()),
+            "loss=1%,delay=5000us±1000us,rate=10000kbit");
+  const std::string all =
+      "loss=0.5%,burst=0.01:0.2:1:0,duplicate=2%,reorder=3%,corrupt=4%,truncate=5%,delay=7us±"
+      "0.5us,rate=64kbit,queue=5";
+  EXPECT_EQ(to_string(parse_faults(all).value()), all);
+}
+
+}  // namespace
+}  // namespace shmif::test
