@@ -289,7 +289,9 @@ void Faults::put(const FrameView& frame, Time now) noexcept {
   const bool twice = happens(kDuplicate, options_.duplicate);
   const bool held = happens(kReorder, options_.reorder);
   const bool cut = happens(kTruncate, options_.truncate);
+  const std::uint64_t where_cut = random_[kTruncate]();
   const bool flip = happens(kCorrupt, options_.corrupt);
+  const std::uint64_t which_bit = random_[kCorrupt]();
   const nanoseconds jitter = draw_jitter();
   if (lost) {
     ++counters_.lost;
@@ -299,8 +301,8 @@ void Faults::put(const FrameView& frame, Time now) noexcept {
     ++counters_.queue_full;
     return;
   }
-  if (cut) cut_short(queue_.back());
-  if (flip) flip_a_bit(queue_.back());
+  if (cut) cut_short(queue_.back(), where_cut);
+  if (flip) flip_a_bit(queue_.back(), which_bit);
   if (held && !held_) {
     held_ = std::move(queue_.back());
     queue_.pop_back();
@@ -333,25 +335,23 @@ bool Faults::enter(const FrameView& frame, Time due, Time now) noexcept {
   }
 }
 
-void Faults::cut_short(Frame& frame) noexcept {
+void Faults::cut_short(Frame& frame, std::uint64_t where) noexcept {
   const std::size_t size = frame.view.size();
   if (size <= kEthernetHeaderBytes) return;
   const std::size_t most = size - kEthernetHeaderBytes;
-  frame.view.bytes = frame.view.bytes.first(kEthernetHeaderBytes + random_[kTruncate]() % most);
+  frame.view.bytes = frame.view.bytes.first(kEthernetHeaderBytes + where % most);
   ++counters_.truncated;
 }
 
-void Faults::flip_a_bit(Frame& frame) noexcept {
-  const std::uint64_t drawn = random_[kCorrupt]();
+void Faults::flip_a_bit(Frame& frame, std::uint64_t which) noexcept {
   const std::size_t bits = (frame.view.size() - kAddressBytes) * 8;
-  const std::size_t bit = drawn % bits;
+  const std::size_t bit = which % bits;
   frame.bytes[kAddressBytes + bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
   ++counters_.corrupted;
 }
 
 /// The frame that was held goes behind all others.
 void Faults::let_go() noexcept {
-  if (!queue_.empty()) held_->due = std::max(held_->due, queue_.back().due);
   try {
     queue_.push_back(std::move(*held_));
   } catch (const std::bad_alloc&) {

@@ -110,8 +110,8 @@ class Faults {
   std::chrono::nanoseconds draw_jitter() noexcept;
   Time due_of(std::size_t bytes, std::chrono::nanoseconds jitter, Time now) noexcept;
   bool enter(const FrameView& frame, Time due, Time now) noexcept;
-  void cut_short(Frame& frame) noexcept;
-  void flip_a_bit(Frame& frame) noexcept;
+  void cut_short(Frame& frame, std::uint64_t where) noexcept;
+  void flip_a_bit(Frame& frame, std::uint64_t which) noexcept;
   void let_go() noexcept;
 
   FaultOptions options_;
