@@ -61,11 +61,14 @@ void read(Bytes bytes) {
         reader.lend(batch, tally);
         look_at(batch, ring.max_frame(), takes_offloads);
         const std::size_t lent = reader.lent();
-        require(lent <= batch.size(), "more is lent than was shown");
+        require(lent == 0 || lent == batch.size(), "copies came with what is lent");
+        const std::uint64_t copied = tally.frames;
         if (in.byte() % 2 != 0) image.scribble(in);
         std::size_t torn = 0;
         reader.release(tally, torn);
         require(torn <= lent && reader.lent() == 0, "more is torn than was lent");
+        require(tally.frames - copied == lent - torn,
+                "frames that are whole are not those counted");
         break;
       }
       default: image.scribble(in); break;

@@ -140,6 +140,81 @@ TEST_F(InPlace, WhatIsStillWholeOfALoanCounts) {
   EXPECT_EQ(reader.counters().lost_frames, torn);
 }
 
+TEST_F(InPlace, OfALoanThatIsTornInPartEachCounterCountsWhatIsWhole) {
+  const auto for_nobody = *MacAddress::parse("02:00:00:00:99:99");
+  for (int part = 0; part < 2; ++part) {
+    ASSERT_FALSE(send_one(reader));
+    ASSERT_FALSE(send_one(sender, for_nobody));
+    for (std::size_t size = 60; size < 70; ++size) ASSERT_FALSE(send_one(sender, kBroadcast, size));
+  }
+  ASSERT_EQ(reader.receive_in_place(in).frames, 20U);
+  while (oldest_number() < 4) ASSERT_FALSE(send_one(sender));
+  const std::uint64_t oldest = oldest_number();
+  ASSERT_LT(oldest, 12U) << "the second part is to be whole";
+  const std::size_t torn = reader.release();
+  EXPECT_EQ(torn, oldest - 2);
+  std::uint64_t bytes = 0;
+  for (std::size_t i = torn; i < in.size(); ++i) bytes += in[i].size();
+  const PortCounters c = reader.counters();
+  EXPECT_EQ(c.rx_frames, 20 - torn);
+  EXPECT_EQ(c.rx_bytes, bytes);
+  EXPECT_EQ(c.own_frames, 1U);
+  EXPECT_EQ(c.filtered_frames, 1U);
+  EXPECT_EQ(c.lost_frames, oldest);
+  EXPECT_EQ(c.lost_bytes, raw.header().first);
+  EXPECT_EQ(c.overruns, 1U);
+}
+
+TEST_F(InPlace, ABatchThatIsFullGetsNone) {
+  send(1);
+  FrameBatch full(0, 0);
+  EXPECT_EQ(reader.receive_in_place(full).frames, 0U);
+  EXPECT_EQ(reader.release(), 0U);
+  EXPECT_EQ(reader.receive_in_place(in).frames, 1U);
+}
+
+/// Views of the batch before are not the ones that release() tells of.
+TEST_F(InPlace, ABatchThatIsNotClearedKeepsWhatItHas) {
+  send(1);
+  ASSERT_EQ(reader.receive(in).frames, 1U);
+  send(2);
+  ASSERT_EQ(reader.receive_in_place(in).frames, 2U);
+  EXPECT_EQ(sequences(in), (std::vector<std::uint32_t>{0, 1, 2}));
+  send_a_lap();
+  EXPECT_EQ(reader.release(), 2U);
+  EXPECT_EQ(check_numbered(in[0]).value().sequence, 0U);
+}
+
+TEST_F(InPlace, AChildOfAForkBorrowsNothingAndReleasesNothing) {
+  send(kFew);
+  ASSERT_EQ(reader.receive_in_place(in).frames, kFew);
+  Child child([&] {
+    FrameBatch more;
+    if (reader.receive_in_place(more).error != Errc::forked || !more.empty()) return 1;
+    return reader.release() == 0 ? 0 : 2;
+  });
+  EXPECT_EQ(child.wait(), 0);
+  EXPECT_EQ(reader.release(), 0U);
+  EXPECT_EQ(reader.counters().rx_frames, kFew);
+}
+
+/// A record that is none ends a loan, and is met when that is released.
+TEST_F(InPlace, BrokenMemoryBehindALoanIsCounted) {
+  send(kFew);
+  const std::uint64_t end = raw.header().last;
+  send(kFew);
+  raw.ring().record(end).word = 0x5a5a5a5a;
+  ASSERT_EQ(reader.receive_in_place(in).frames, kFew);
+  EXPECT_EQ(reader.counters().corrupt, 0U);
+  EXPECT_EQ(reader.release(), 0U);
+  EXPECT_EQ(reader.counters().rx_frames, kFew);
+  EXPECT_EQ(reader.counters().corrupt, 1U);
+  EXPECT_EQ(reader.counters().lost_frames, kFew);
+  in.clear();
+  EXPECT_EQ(reader.receive_in_place(in).lost, kFew) << "the next receive tells";
+  EXPECT_TRUE(in.empty());
+}
+
 TEST_F(InPlace, WhateverIsCalledNextReleasesThem) {
   const std::vector<void (*)(Port&)> calls{
       [](Port& p) {
@@ -376,6 +451,32 @@ TEST(InPlaceOffloads, WhoTakesNoneGetsCopiesOfTheFramesThatAreToBeMade) {
   EXPECT_EQ(in[1].size(), bytes.size());
   EXPECT_EQ(std::memcmp(in[1].bytes.data(), bytes.data(), bytes.size()), 0);
   EXPECT_TRUE(in[2].offload.needs_checksum());
+}
+
+/// A loan that ended at a super-frame says nothing of what ends the next one.
+TEST(InPlaceOffloads, AFrameBehindASuperFrameThatFindsNoRoomIsNotCutUp) {
+  const TempBus bus({.ring_bytes = 1U << 20U});
+  Port sender = port_on(bus.path());
+  Port plain = port_on(bus.path());
+  const Shape shape;
+  const auto send = [&](std::size_t payload, std::uint16_t segment) {
+    Bytes bytes = build(shape, payload, 7);
+    std::fill_n(bytes.begin(), 6, std::byte{0xff});
+    FrameView frame(bytes.data(), bytes.size());
+    frame.offload = header_for(shape, segment);
+    ASSERT_EQ(sender.send({&frame, 1}).taken, 1U);
+  };
+  send(5000, 1400);
+  FrameBatch in;
+  ASSERT_EQ(plain.receive_in_place(in).frames, 4U);
+  send(300, 0);
+  FrameBatch full(0, 0);
+  EXPECT_EQ(plain.receive_in_place(full).frames, 0U);
+  in.clear();
+  EXPECT_EQ(plain.receive_in_place(in).frames, 1U);
+  EXPECT_EQ(plain.release(), 0U);
+  EXPECT_EQ(plain.counters().corrupt, 0U);
+  EXPECT_EQ(plain.counters().rx_frames, 2U);
 }
 
 /// Which of a batch were overwritten is told by their number from the first on, so copies do not
