@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstring>
+#include <thread>
 #include <vector>
 
 #include "shmif/port.hpp"
@@ -395,10 +396,10 @@ TEST_F(InPlaceOnAPausingBus, SendersWaitForWhatIsLent) {
 
 /// A port that always finds a frame, and so never an empty bus, keeps up all the same (W3).
 TEST_F(InPlaceOnAPausingBus, WhoKeepsUpIsWaitedForAgain) {
-  const bus::PortSlot& slot = raw.slot(reader.slot());
+  bus::PortSlot& slot = raw.slot(reader.slot());
   send(1);
   ASSERT_EQ(reader.receive_in_place(in).frames, 1U);
-  bus::fetch_and(raw.slot(reader.slot()).flags, ~bus::kFlagPause);  // as by a sender
+  bus::fetch_and(slot.flags, ~bus::kFlagPause);  // as by a sender
   EXPECT_TRUE(eventually(
       [&] {
         send(1);
@@ -409,6 +410,23 @@ TEST_F(InPlaceOnAPausingBus, WhoKeepsUpIsWaitedForAgain) {
         return (bus::load_relaxed(slot.flags) & bus::kFlagPause) != 0;
       },
       std::chrono::seconds(5)));
+}
+
+TEST_F(InPlaceOnAPausingBus, WhoIsBehindIsNotWaitedForAgain) {
+  bus::PortSlot& slot = raw.slot(reader.slot());
+  send(kFew);
+  bus::fetch_and(slot.flags, ~bus::kFlagPause);  // as by a sender
+  FrameBatch one(1, 64);
+  for (int i = 0; i < 3; ++i) {
+    one.clear();
+    ASSERT_EQ(reader.receive_in_place(one).frames, 1U);
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));  // more than its rest
+    EXPECT_EQ(reader.release(), 0U);
+    EXPECT_EQ(bus::load_relaxed(slot.flags) & bus::kFlagPause, 0U);
+  }
+  ASSERT_EQ(reader.receive_in_place(in).frames, kFew - 3);
+  EXPECT_EQ(reader.release(), 0U);
+  EXPECT_NE(bus::load_relaxed(slot.flags) & bus::kFlagPause, 0U) << "it has caught up";
 }
 
 /// Work that was left to the receiver is done in a copy.
