@@ -166,6 +166,27 @@ TEST_F(InPlace, OfALoanThatIsTornInPartEachCounterCountsWhatIsWhole) {
   EXPECT_EQ(c.overruns, 1U);
 }
 
+/// The end of a chain that repair left: behind a pad, where the numbers may grow by more (I8).
+TEST_F(InPlace, ALoanMayEndBehindAPad) {
+  constexpr std::uint64_t kMissing = 5;
+  send(kFew);
+  const std::uint64_t from = raw.header().last;
+  const std::uint64_t end = from + bus::kRecordAlign;
+  raw.ring().record(end).number = kFew + kMissing;
+  raw.ring().record(end).word = bus::word::empty(end);
+  raw.ring().record(from).word = bus::word::pad(from, end - from);
+  raw.header().last = end;
+  ASSERT_EQ(reader.receive_in_place(in).frames, kFew);
+  send(1);
+  EXPECT_EQ(reader.release(), 0U);
+  in.clear();
+  ASSERT_EQ(reader.receive_in_place(in).frames, 1U);
+  EXPECT_EQ(in[0].number, kFew + kMissing);
+  EXPECT_EQ(reader.release(), 0U);
+  EXPECT_EQ(reader.counters().lost_frames, kMissing);
+  EXPECT_EQ(reader.counters().corrupt, 0U);
+}
+
 TEST_F(InPlace, ABatchThatIsFullGetsNone) {
   send(1);
   FrameBatch full(0, 0);
@@ -471,8 +492,8 @@ TEST(InPlaceOffloads, WhoTakesNoneGetsCopiesOfTheFramesThatAreToBeMade) {
   EXPECT_TRUE(in[2].offload.needs_checksum());
 }
 
-/// A loan that ended at a super-frame says nothing of what ends the next one.
-TEST(InPlaceOffloads, AFrameBehindASuperFrameThatFindsNoRoomIsNotCutUp) {
+/// A chunk that ended at a super-frame says nothing of what ends the next one.
+TEST(InPlaceOffloads, AFrameBehindManyThatAreForOthersIsNotCutUp) {
   const TempBus bus({.ring_bytes = 1U << 20U});
   Port sender = port_on(bus.path());
   Port plain = port_on(bus.path());
@@ -487,14 +508,16 @@ TEST(InPlaceOffloads, AFrameBehindASuperFrameThatFindsNoRoomIsNotCutUp) {
   send(5000, 1400);
   FrameBatch in;
   ASSERT_EQ(plain.receive_in_place(in).frames, 4U);
+  NumberedBatch others(60);
+  const auto for_nobody = *MacAddress::parse("02:00:00:00:99:99");
+  ASSERT_EQ(sender.send(others.make(1, 0, kLoan, for_nobody)).taken, kLoan);
   send(300, 0);
-  FrameBatch full(0, 0);
-  EXPECT_EQ(plain.receive_in_place(full).frames, 0U);
   in.clear();
   EXPECT_EQ(plain.receive_in_place(in).frames, 1U);
   EXPECT_EQ(plain.release(), 0U);
   EXPECT_EQ(plain.counters().corrupt, 0U);
   EXPECT_EQ(plain.counters().rx_frames, 2U);
+  EXPECT_EQ(plain.counters().filtered_frames, kLoan);
 }
 
 /// Which of a batch were overwritten is told by their number from the first on, so copies do not
