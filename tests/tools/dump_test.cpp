@@ -272,10 +272,18 @@ TEST(Dump, AccountsForEveryFrameWhenFlooded) {
   constexpr std::size_t kBatches = 2000;
   const std::vector<Bytes> frames(100, make_frame(1000, 1));
   for (std::size_t i = 0; i < kBatches; ++i) send(port, frames);
-  // The counts are read when it has heard the last one.
+  // The counts are read when it has heard the last one, however long that takes.
   const Bytes last = arp_request();
   send(port, {last});
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  const auto all_passed = [&] {
+    const BusInfo info = Bus::open(rig.path()).value().info();
+    return std::ranges::any_of(info.ports, [&](const PortInfo& p) {
+      return p.name == "ear" && p.rx_frames + p.lost_frames == info.frames;
+    });
+  };
+  for (int i = 0; i < 6000 && !all_passed(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
   tool.signal(SIGINT);
   const ToolResult r = tool.finish();
   EXPECT_EQ(r.status, 0);
