@@ -27,11 +27,12 @@ Frame frame_number(unsigned number) {
   return frame;
 }
 
-/// The numbers of the frames that arrive at a port, until `count` have come or ten seconds passed.
+/// The numbers of the frames that arrive at a port, until `count` have come or half a minute
+/// passed.
 std::vector<unsigned> numbers_from(Port& port, std::size_t count) {
   std::vector<unsigned> numbers;
   FrameBatch batch;
-  for (int i = 0; i < 100 && numbers.size() < count; ++i) {
+  for (int i = 0; i < 300 && numbers.size() < count; ++i) {
     port.wait(std::chrono::milliseconds(100));
     batch.clear();
     port.receive(batch);
@@ -71,8 +72,18 @@ class BridgeCommand : public ::testing::Test {
     return words;
   }
   static void wait_for_bridge(const std::string& bus) {
-    const ToolResult waited = run_tool({"wait", bus, "--port", "bridge", "--timeout", "10"});
+    const ToolResult waited = run_tool({"wait", bus, "--port", "bridge", "--timeout", "20"});
     ASSERT_EQ(waited.status, 0) << waited.err;
+  }
+  /// Waits until the bridge has taken so many frames from the bus.
+  static void wait_until_heard(const std::string& bus, std::uint64_t frames) {
+    for (int i = 0; i < 6000; ++i) {
+      for (const PortInfo& p : Bus::open(bus).value().info().ports) {
+        if (p.name == "bridge" && p.rx_frames >= frames) return;
+      }
+      usleep(5000);
+    }
+    FAIL() << "the bridge has not heard " << frames << " frames";
   }
   TempDir directory;
 };
@@ -166,6 +177,7 @@ TEST_F(BridgeCommand, RecordsABusAndReplaysTheCapture) {
     wait_for_bridge(bus);
     Port port = port_on(bus);
     send_numbers(port, 1, 20);
+    wait_until_heard(bus, 20);  // a signal ends the bridge at once
     tool.signal(SIGINT);
     EXPECT_EQ(tool.finish().status, 0);
   }
