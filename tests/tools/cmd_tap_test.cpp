@@ -36,7 +36,7 @@ class TapCommand : public ::testing::Test {
     return run_program(words);
   }
   void wait_for_port(const std::string& name) const {
-    const ToolResult waited = run_tool({"wait", bus, "--port", name, "--timeout", "10"});
+    const ToolResult waited = run_tool({"wait", bus, "--port", name, "--timeout", "20"});
     ASSERT_EQ(waited.status, 0) << waited.err;
   }
 
@@ -56,7 +56,7 @@ TEST_F(TapCommand, TwoNamespacesPingEachOtherOverIpv4AndIpv6) {
     const ToolResult ping = run_inside(left, {"ping", "-c", "2", "-i", "0.2", "-W", "5", address});
     EXPECT_EQ(ping.status, 0) << ping.out << ping.err;
   }
-  const ToolResult answered = run_tool({"ping", bus, "--to", "b", "-c", "1"});
+  const ToolResult answered = run_tool({"ping", bus, "--to", "b", "-c", "1", "--timeout", "15"});
   EXPECT_EQ(answered.status, 0) << answered.err;
 }
 
@@ -128,7 +128,7 @@ TEST_F(TapCommand, HearsWhatIsForOthersOnlyWhileSomebodyListensInOnTheDevice) {
     return text.find("\"promiscuous\": true") != std::string::npos;
   };
   const auto becomes = [&](bool wanted) {
-    for (int i = 0; i < 200; ++i) {
+    for (int i = 0; i < 1000; ++i) {
       if (promiscuous() == wanted) return true;
       usleep(20'000);
     }

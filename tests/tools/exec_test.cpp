@@ -89,7 +89,7 @@ TEST_P(Exec, PortSaysWhatItIs) {
 
 TEST_P(Exec, PortAnswersPings) {
   const auto host = start("a", "sleep 60");
-  const ToolResult answered = run_tool({"ping", bus(), "--to", "a", "-c", "2"});
+  const ToolResult answered = run_tool({"ping", bus(), "--to", "a", "-c", "2", "--timeout", "15"});
   EXPECT_EQ(answered.status, 0) << answered.out << answered.err;
 }
 
