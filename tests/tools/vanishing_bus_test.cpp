@@ -133,6 +133,8 @@ class VanishingBus : public ::testing::TestWithParam<Event> {
     start("ping --respond", {"ping", bus(), "--respond", "--name", "responder"});
     start("ping", {"ping", bus(), "-c", "10000", "-i", "0.02", "--name", "asker"});
     start("top", {"top", bus(), "--interval", "0.05"})->looks = true;
+    // Who has no port shows in no table: the first line tells that it has seen the bus.
+    EXPECT_TRUE(all.back().tool->wait_for(" bus ")) << "top";
     start("bridge", {"bridge", "bus:" + bus(), "bus:" + tmpfs.file("far")});
     for (const char* name : {"exec", "dump", "dumpw", "responder", "asker"}) {
       EXPECT_TRUE(is_up(name)) << name;
@@ -249,7 +251,7 @@ TEST_F(FullDisk, WhoNeedsRoomSaysSoAndTheRestWorks) {
 
   Tool respond({shmifctl_path(), "ping", bus, "--respond", "--name", "r"});
   ASSERT_EQ(run_tool({"wait", bus, "--port", "r", "--timeout", "20"}).status, 0);
-  const ToolResult asked = run_tool({"ping", bus, "--to", "r", "-c", "3"});
+  const ToolResult asked = run_tool({"ping", bus, "--to", "r", "-c", "3", "--timeout", "15"});
   EXPECT_EQ(asked.status, 0) << asked.err;
   EXPECT_EQ(run_tool({"inject", bus, tmpfs.file("capture")}).status, 0);
   EXPECT_EQ(run_tool({"exec", bus, "--ip", "198.18.0.1/24", "--", "ip", "addr"}).status, 0);
