@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <atomic>
+
 #include "tests/tap/guest_rig.hpp"
 
 namespace shmif::tap::test {
@@ -391,8 +393,11 @@ TEST(Guest, WrongOptionsAreRefusedByName) {
 }
 
 TEST(Guest, ProcessWithThreadsIsRefused) {
-  std::thread other([] { std::this_thread::sleep_for(std::chrono::milliseconds(200)); });
+  std::atomic<bool> over{false};
+  std::thread other([&] { over.wait(false); });
   auto guest = Guest::start(guest_running({"true"}));
+  over = true;
+  over.notify_all();
   other.join();
   ASSERT_FALSE(guest);
   EXPECT_NE(guest.error().message.find("threads"), std::string::npos);
