@@ -86,7 +86,7 @@ bool wait_for(L& link, std::chrono::milliseconds timeout) {
 /// Receives until `count` frames made here came, or none for a while.
 template <Link L>
 std::vector<Bytes> collect(L& link, std::size_t count) {
-  constexpr std::chrono::seconds kPatience{5};
+  constexpr std::chrono::seconds kPatience{20};
   std::vector<Bytes> out;
   FrameBatch batch(64, 1U << 20U);
   while (out.size() < count) {

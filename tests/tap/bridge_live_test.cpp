@@ -70,9 +70,9 @@ class Host {
   }
   /// The kernel lets frames out of a veth some time after its carrier came back, up to a second.
   void wait_until_ready() {
-    space_.netlink().wait_for_carrier("eth0", std::chrono::seconds(5)).value();
+    space_.netlink().wait_for_carrier("eth0", std::chrono::seconds(30)).value();
     if (Netlink far = far_.netlink(); far.interface("far0")) {
-      far.wait_for_carrier("far0", std::chrono::seconds(5)).value();
+      far.wait_for_carrier("far0", std::chrono::seconds(30)).value();
     }
   }
   AnyLink& link() { return *link_; }
@@ -284,7 +284,7 @@ TEST_P(BridgeLive, TwoBridgesShareABus) {
   std::thread second([&] { bridges[1].run(); });
   std::size_t answers = 0;
   FrameBatch batch;
-  while (answers < 2 && asker.wait(std::chrono::seconds(5))) {
+  while (answers < 2 && asker.wait(std::chrono::seconds(20))) {
     batch.clear();
     (void)asker.receive(batch);
     for (const FrameView& f : batch.frames()) {
@@ -316,7 +316,7 @@ TEST(BridgeUnprivileged, PacketLinkWorksInANamespaceThatAnOrdinaryUserMade) {
       if (!netlink->disable_ipv6("v0") || !netlink->disable_ipv6("v1")) return 2;
       if (!netlink->disable_offloads("v1")) return 3;
       if (!netlink->set_up("v0") || !netlink->set_up("v1")) return 4;
-      if (!netlink->wait_for_carrier("v0", std::chrono::seconds(5))) return 5;
+      if (!netlink->wait_for_carrier("v0", std::chrono::seconds(30))) return 5;
       auto a = PacketLink::open("v0");
       auto b = PacketLink::open("v1");
       if (!a || !b) return 6;

@@ -58,7 +58,7 @@ TEST_F(NetlinkTest, ConfiguresBothEndsOfAPairAcrossNamespaces) {
   EXPECT_FALSE(netlink.interface("v0")->has_carrier());
   EXPECT_EQ(netlink.wait_for_carrier("v0", milliseconds(0)).error().code, Errc::timed_out);
   ok(peer.set_up("eth0"));
-  ok(netlink.wait_for_carrier("v0", milliseconds(5000)));
+  ok(netlink.wait_for_carrier("v0", milliseconds(30000)));
   const auto v0 = netlink.interface("v0");
   EXPECT_EQ(v0->mac, mac);
   EXPECT_EQ(v0->mtu, 9000U);
@@ -83,7 +83,7 @@ TEST_F(NetlinkTest, AddressesAndRoutesAreUsableAtOnce) {
   ok(peer.add_address("v1", *Cidr::parse("fd00::2/64")));
   ok(netlink.set_up("v0"));
   ok(peer.set_up("v1"));
-  ok(netlink.wait_for_carrier("v0", milliseconds(5000)));
+  ok(netlink.wait_for_carrier("v0", milliseconds(30000)));
   ok(netlink.add_default_route("v0", *IpAddress::parse("198.18.0.2")));
   ok(netlink.add_default_route("v0", *IpAddress::parse("fd00::2")));
   EXPECT_NE(run(left, {"ip", "addr"}).output.find("brd 198.18.0.255"), std::string::npos);
@@ -126,7 +126,7 @@ TEST_F(NetlinkTest, KeepsIpv6AndOffloadsOffAnInterface) {
   ok(netlink.disable_offloads("v0"));
   ok(netlink.set_up("v0"));
   ok(netlink.set_up("v1"));
-  ok(netlink.wait_for_carrier("v0", milliseconds(5000)));
+  ok(netlink.wait_for_carrier("v0", milliseconds(30000)));
   EXPECT_EQ(run(space, {"ip", "-6", "addr", "show", "dev", "v0"}).output, "");
   EXPECT_NE(run(space, {"ip", "-6", "addr", "show", "dev", "v1"}).output, "");
   EXPECT_NE(run(space, {"ip", "-d", "link", "show", "dev", "v0"}).output.find("addrgenmode none"),

@@ -100,6 +100,18 @@ inline std::vector<Bytes> own(std::vector<Bytes> frames) {
   return frames;
 }
 
+/// Waits until `count` of them have arrived at `peer`: a busy kernel passes frames on when it finds
+/// the time, not before the sender's call returns.
+inline std::vector<Bytes> await_own(PacketPeer& peer, std::size_t count) {
+  std::vector<Bytes> all;
+  for (int looks = 0; looks < 10'000; ++looks) {
+    for (Bytes& frame : own(peer.heard())) all.push_back(std::move(frame));
+    if (all.size() >= count) break;
+    ::usleep(2000);
+  }
+  return all;
+}
+
 /// What LinkConformance asks of a live link to a device with this MTU at whose other end a peer is.
 template <std::uint32_t kMtu>
 class DeviceRig {

@@ -164,7 +164,7 @@ TEST_F(TapLinkTest, SpreadsFlowsOverSeveralQueues) {
   const FrameView view(frame.data(), frame.size());
   for (TapLink& link : *links) EXPECT_EQ(link.send({&view, 1}).taken, 1U);
   std::size_t heard = 0;
-  for (const Bytes& f : peer.heard()) heard += f == frame ? 1U : 0U;
+  for (const Bytes& f : await_own(peer, 4)) heard += f == frame ? 1U : 0U;
   EXPECT_EQ(heard, 4U);
 }
 
@@ -191,7 +191,7 @@ TEST_F(TapLinkTest, DropsWhileDownAndGoesOnWhenUp) {
   PacketPeer peer(space_, "tap0");
   EXPECT_EQ(link.send({&view, 1}).taken, 1U);
   EXPECT_EQ(link.counters().sent_frames, 1U);
-  EXPECT_EQ(peer.heard(), std::vector<Bytes>{frame});
+  EXPECT_EQ(await_own(peer, 1), std::vector<Bytes>{frame});
   peer.send(frame);
   EXPECT_EQ(shmif::test::collect(link, 1), std::vector<Bytes>{frame});
 }
