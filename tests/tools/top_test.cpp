@@ -63,7 +63,7 @@ class OnTerminal {
   }
   /// Reads until `text` has come since the last forget().
   bool wait_for(const std::string& text) {
-    for (int quiet = 0; quiet < 100;) {
+    for (int quiet = 0; quiet < 300;) {
       if (seen.find(text) != std::string::npos) return true;
       quiet += read_some() ? 0 : 1;
     }
@@ -72,7 +72,7 @@ class OnTerminal {
   /// Reads until the newest screen has exactly that many lines (one more would scroll the
   /// terminal).
   bool wait_for_screen_of(std::ptrdiff_t lines) {
-    for (int quiet = 0; quiet < 20; quiet += read_some() ? 0 : 1) {
+    for (int quiet = 0; quiet < 300; quiet += read_some() ? 0 : 1) {
       const std::size_t begin = seen.rfind("\x1b[H");
       if (begin == std::string::npos) continue;
       const auto from = seen.begin() + static_cast<std::ptrdiff_t>(begin);
@@ -88,7 +88,7 @@ class OnTerminal {
   /// The exit code, or 128 plus the signal; negative when it does not end, or only stops.
   int status(int flags = 0) {
     int status = 0;
-    for (int i = 0; i < 500; ++i) {
+    for (int i = 0; i < 3000; ++i) {
       read_some(10);
       const pid_t done = waitpid(pid_, &status, WNOHANG | flags);
       if (done != pid_) continue;
