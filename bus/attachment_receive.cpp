@@ -35,15 +35,15 @@ std::size_t Attachment::release() noexcept {
 
 /// Result: how many of the frames that were lent are worthless.
 std::size_t Attachment::Impl::end_loan() noexcept {
-  if (const std::size_t lent = reader.lent(); lent == 0) {
-    return std::exchange(taken_back, 0);
-  } else if (load_acquire(ring.header().epoch) != epoch || mapping.lost()) {
+  const std::size_t lent = reader.lent();
+  if (lent == 0) return std::exchange(taken_back, 0);
+  if (load_acquire(ring.header().epoch) != epoch || mapping.lost()) {
     reader.forget_lent();  // after a repair, `first` says nothing of them
     return lent;
   }
   ReadTally tally;
   std::size_t torn = 0;
-  // Where it met broken memory behind them, the next receive meets that again.
+  // A chain whose end is not to be found the next receive meets again.
   const ReadStatus status = reader.release(tally, torn);
   counts.add(tally, slot());
   unreported_lost += tally.lost_frames;
