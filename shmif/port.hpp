@@ -107,8 +107,9 @@ class Port {
   /// instead, within its patience. Work that was left to the receiver is done in copies, and the
   /// segments of a super-frame come by themselves, as many as there is room for. The counters count
   /// what is lent when it is released. The next receive, wait() or prepare_wait() releases it too,
-  /// but does not tell. down() does not, and up() takes it back. After detach() nothing is there
-  /// for a view to show. Threads: as receive(). Blocks: never.
+  /// but does not tell. down() leaves it lent, though senders do not wait for a port that is down;
+  /// up() takes it back. After detach() nothing is there for a view to show. Threads: as receive().
+  /// Blocks: never.
   ReceiveResult receive_in_place(FrameBatch& into) noexcept;
   /// Gives back what receive_in_place() lent. Result: how many of these frames, from the first on,
   /// do not count, since they were overwritten meanwhile: they are lost. It is all of them, whole
