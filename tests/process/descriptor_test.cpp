@@ -19,6 +19,7 @@
 
 #include "bus/liveness.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/holdings.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
@@ -353,9 +354,6 @@ TEST_P(Descriptor, LeavesNoDescriptorsAndNoThreadsBehindWhenAPortComesAndGoes) {
   const TempBus bus;
   const auto in_child = [&] {
     if (!leave_only(GetParam())) return 1;
-    const auto threads = [] {
-      return std::distance(std::filesystem::directory_iterator("/proc/self/task"), {});
-    };
     const auto come_and_go = [&] {
       Port port = port_on(bus.path());
       port.prepare_wait();
@@ -364,9 +362,9 @@ TEST_P(Descriptor, LeavesNoDescriptorsAndNoThreadsBehindWhenAPortComesAndGoes) {
     };
     come_and_go();
     const auto descriptors = open_descriptors();
-    const auto running = threads();
+    const auto running = living_threads();
     for (unsigned i = 0; i < 100; ++i) come_and_go();
-    return open_descriptors() == descriptors && threads() == running ? 0 : 2;
+    return open_descriptors() == descriptors && living_threads() == running ? 0 : 2;
   };
   EXPECT_EQ(Child(in_child).wait(), 0);
 }

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <ostream>
+#include <sstream>
 #include <string>
 
 namespace shmif::test {
@@ -22,11 +23,29 @@ inline std::ostream& operator<<(std::ostream& out, const Holdings& h) {
              << " mappings of the bus of " << h.mappings << " in all";
 }
 
+/// The threads of this process but those that are ending: the kernel lists a thread that was joined
+/// for some moments more.
+inline std::ptrdiff_t living_threads() {
+  constexpr unsigned long kExiting = 4;  // PF_EXITING of the kernel; set before a join returns
+  std::ptrdiff_t count = 0;
+  for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream file(thread.path() / "stat");
+    std::string text;
+    if (!std::getline(file, text)) continue;  // gone meanwhile
+    std::istringstream behind_name(text.substr(text.rfind(')') + 1));
+    std::string word;
+    for (int i = 0; i < 6; ++i) behind_name >> word;
+    unsigned long flags = 0;
+    if (behind_name >> flags && (flags & kExiting) == 0) ++count;
+  }
+  return count;
+}
+
 inline Holdings holdings(const std::string& path) {
   using Entries = std::filesystem::directory_iterator;
   Holdings h;
   h.descriptors = std::distance(Entries("/proc/self/fd"), Entries());
-  h.threads = std::distance(Entries("/proc/self/task"), Entries());
+  h.threads = living_threads();
   std::ifstream maps("/proc/self/maps");
   for (std::string line; std::getline(maps, line); ++h.mappings) {
     if (line.find(path) != std::string::npos) ++h.bus_mappings;
