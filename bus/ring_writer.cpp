@@ -10,6 +10,9 @@ namespace {
 /// saved nearly every time.
 constexpr std::uint64_t kRoomShare = 64;
 
+/// How far ahead of the walk over the oldest records their cache lines are asked for.
+constexpr std::uint64_t kRecordsAhead = 16;
+
 /// Whether [a, a + a_bytes) and [b, b + b_bytes) meet in a ring of `ring` bytes, a power of two.
 constexpr bool overlap(std::uint64_t a, std::uint64_t a_bytes, std::uint64_t b,
                        std::uint64_t b_bytes, std::uint64_t ring) noexcept {
@@ -158,6 +161,9 @@ AppendStatus RingWriter::make_room(std::uint64_t lock, std::uint64_t end,
     while (p < generous && step != 0 && steps > 0) {
       --steps;
       step = ring_.step(ring_.word_at(p), p);
+      // Where readers have its line, it comes while others are walked. Records of a stream are
+      // alike.
+      prefetch_to_write(ring_.record(p + kRecordsAhead * step).word);
       p += step;
     }
     // One CAS for the whole batch. It succeeds only when `first` stood still, so what was walked
