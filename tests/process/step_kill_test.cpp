@@ -38,7 +38,7 @@ void expect_others_go_on(StepRig& rig, std::uint64_t round, bool ended) {
     ASSERT_TRUE(repaired) << repaired.error().message;
     ASSERT_FALSE(repaired->ring_rebuilt);
   }
-  Port again({.name = "victim"});
+  Port again({.name = "victim", .name_patience = std::chrono::seconds(10)});
   if (round % 4 == 2) {
     ASSERT_TRUE(rig.take_over_name(slot, again));
   }
@@ -83,7 +83,7 @@ TEST_F(StepKill, ASenderKilledAtAnyInstructionOfATakeoverIsTakenOverFromInItsTur
 void expect_slot_is_free(StepRig& rig, std::uint64_t round) {
   ASSERT_TRUE(is_clean(rig.bus().audit()));
   ASSERT_TRUE(rig.only_survivors_live());
-  Port again({.name = "victim"});
+  Port again({.name = "victim", .name_patience = std::chrono::seconds(10)});
   if (round % 2 == 0) {
     ASSERT_TRUE(rig.take_over_name(rig.victim().slot, again));
   }

@@ -158,11 +158,16 @@ class StepRig {
     }
     return testing::AssertionSuccess();
   }
-  /// That nobody but the witnesses and the steady sender is alive on the bus.
+  /// That nobody but the witnesses and the steady sender is alive on the bus; soon, for whoever
+  /// looks into the victim's /proc at that moment keeps its memory, and so its lock.
   testing::AssertionResult only_survivors_live() {
     unsigned alive = 0;
-    for (unsigned i = 0; i < bus::kSlots; ++i) alive += bus::is_alive(raw_->fd(), i) ? 1U : 0U;
-    if (alive == 3) return testing::AssertionSuccess();
+    const auto look = [&] {
+      alive = 0;
+      for (unsigned i = 0; i < bus::kSlots; ++i) alive += bus::is_alive(raw_->fd(), i) ? 1U : 0U;
+      return alive == 3;
+    };
+    if (soon(look)) return testing::AssertionSuccess();
     return testing::AssertionFailure() << alive << " ports are alive";
   }
   /// A new port of the victim's name gets its slot.
