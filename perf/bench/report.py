@@ -130,6 +130,11 @@ BAR, GAP, LABEL, WIDTH = 18, 8, 220, 720
 OURS_COLOUR, THEIR_COLOUR = "#1f6feb", "#9aa4b2"
 
 
+def is_ours(subject):
+    """A way to use shmif, as "shmif, in place"; not what stands beside it for comparison, as "shmif, lossy"."""
+    return subject == OURS or subject.startswith((OURS + ", in place", "dump -w"))
+
+
 def svg(measured, figure, height, shapes):
     title = f"{measured.row.work}: {figure.title}" + (f", {figure.unit}" if figure.unit else "")
     head = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12">',
@@ -146,7 +151,7 @@ def bars(measured, figure):
     for i, (subject, values) in enumerate(found):
         y = 30 + i * (BAR + GAP)
         least, median, most = (LABEL + scale * f(values) for f in (min, statistics.median, max))
-        colour = OURS_COLOUR if subject == OURS else THEIR_COLOUR
+        colour = OURS_COLOUR if is_ours(subject) else THEIR_COLOUR
         out += [f'<text x="{LABEL - 8}" y="{y + 13}" text-anchor="end">{html.escape(subject)}</text>',
                 f'<rect x="{LABEL}" y="{y}" width="{median - LABEL:.1f}" height="{BAR}" fill="{colour}"/>',
                 f'<path d="M{least:.1f} {y + BAR / 2}H{most:.1f}" stroke="#000" stroke-width="2"/>',
