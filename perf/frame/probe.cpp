@@ -1,0 +1,88 @@
+#include "perf/frame/probe.hpp"
+
+#include <bit>
+#include <cstring>
+
+#include "perf/frame/crc32c.hpp"
+
+namespace shmif::perf {
+namespace {
+
+constexpr std::uint16_t kMagic = 'p' << 8U | 's';
+constexpr std::uint8_t kVersion = 1;
+constexpr std::size_t kCrcAt = 40;
+
+static_assert(std::endian::native == std::endian::little, "the numbers of a probe are");
+
+template <class T>
+void put(std::byte* to, T value) noexcept {
+  std::memcpy(to, &value, sizeof value);
+}
+template <class T>
+T get(const std::byte* from) noexcept {
+  T value{};
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+std::uint32_t crc_of(std::span<const std::byte> frame, std::size_t at) noexcept {
+  const std::uint32_t front = crc32c(frame.first(at + kCrcAt));
+  return crc32c(frame.subspan(at + kCrcAt + sizeof front), front);
+}
+
+/// Whether a frame is one of ours, even when a bit of one of the two marks has changed.
+bool looks_like_a_probe(std::span<const std::byte> frame, std::size_t at) noexcept {
+  if (at == 0) return true;
+  if (frame.size() >= at && at >= 2) {
+    const auto high = std::to_integer<unsigned>(frame[at - 2]);
+    if ((high << 8U | std::to_integer<unsigned>(frame[at - 1])) == kProbeEtherType) return true;
+  }
+  return frame.size() >= at + 2 && get<std::uint16_t>(frame.data() + at) == kMagic;
+}
+
+}  // namespace
+
+void write_probe(std::span<std::byte> frame, std::size_t at, const Probe& probe) noexcept {
+  std::byte* const p = frame.data() + at;
+  const auto length = static_cast<std::uint16_t>(frame.size());
+  put(p, kMagic);
+  put(p + 2, kVersion);
+  put(p + 3, static_cast<std::uint8_t>(probe.kind));
+  put(p + 4, length);
+  put(p + 6, static_cast<std::uint16_t>(~length));
+  put(p + 8, probe.flow);
+  put(p + 12, probe.nonce);
+  put(p + 16, probe.sequence);
+  put(p + 24, probe.intended_ns);
+  put(p + 32, probe.sent_ns);
+  put(p + 44, std::uint16_t{0});
+  put(p + kCrcAt, crc_of(frame, at));
+}
+
+ProbeReading read_probe(std::span<const std::byte> frame, std::size_t at) noexcept {
+  if (!looks_like_a_probe(frame, at)) return {Finding::foreign, {}};
+  if (frame.size() < at + kProbeBytes) return {Finding::truncated, {}};
+  const std::byte* const p = frame.data() + at;
+  const auto length = get<std::uint16_t>(p + 4);
+  if (length != static_cast<std::uint16_t>(~get<std::uint16_t>(p + 6)) ||
+      length < at + kProbeBytes) {
+    return {Finding::corrupt, {}};
+  }
+  if (frame.size() < length) return {Finding::truncated, {}};
+  frame = frame.first(length);
+  if (get<std::uint32_t>(p + kCrcAt) != crc_of(frame, at)) return {Finding::corrupt, {}};
+  // Whole: so what it says is what was written.
+  if (get<std::uint16_t>(p) != kMagic || get<std::uint8_t>(p + 2) != kVersion ||
+      get<std::uint8_t>(p + 3) > static_cast<std::uint8_t>(Probe::Kind::reply)) {
+    return {Finding::foreign, {}};
+  }
+  return {Finding::whole,
+          {.kind = static_cast<Probe::Kind>(get<std::uint8_t>(p + 3)),
+           .flow = get<std::uint32_t>(p + 8),
+           .nonce = get<std::uint32_t>(p + 12),
+           .sequence = get<std::uint64_t>(p + 16),
+           .intended_ns = get<std::uint64_t>(p + 24),
+           .sent_ns = get<std::uint64_t>(p + 32)}};
+}
+
+}  // namespace shmif::perf

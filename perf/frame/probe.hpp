@@ -1,0 +1,65 @@
+#pragma once
+// Probe: what the harness writes into each frame, so that the receiver can tell which one it is,
+// how late it is, and whether a bit of it has changed.
+//
+// It stands behind the Ethernet header, or is the payload of a datagram. All numbers are little
+// endian; the smallest Ethernet frame (60 bytes without FCS) holds just the header and a probe:
+//
+//    0  2  magic "sp"
+//    2  1  version, 1
+//    3  1  kind
+//    4  2  length of the whole frame or datagram
+//    6  2  its complement, so that a changed length is not taken for a truncated frame
+//    8  4  flow
+//   12  4  nonce of the run
+//   16  8  sequence number, from 0 in each flow
+//   24  8  intended time to send it, ns of CLOCK_MONOTONIC
+//   32  8  time when it was handed to the engine
+//   40  4  CRC-32C of the whole frame without these four bytes
+//   44  2  0
+//
+// The rest of the frame is payload, which the CRC covers as well as the Ethernet header.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace shmif::perf {
+
+inline constexpr std::size_t kProbeBytes = 46;
+/// The EtherType of probes: local experimental 1 (IEEE 802, clause 9.2.4).
+inline constexpr std::uint16_t kProbeEtherType = 0x88b5;
+
+struct Probe {
+  enum class Kind : std::uint8_t { data = 0, request = 1, reply = 2 };
+  Kind kind = Kind::data;
+  std::uint32_t flow = 0;
+  std::uint32_t nonce = 0;
+  std::uint64_t sequence = 0;
+  std::uint64_t intended_ns = 0;
+  std::uint64_t sent_ns = 0;
+  bool operator==(const Probe&) const = default;
+};
+
+/// Writes a probe at `at` into a frame that is otherwise complete, at least `at` + kProbeBytes and
+/// at most 65535 bytes. Threads: any. Blocks: never.
+void write_probe(std::span<std::byte> frame, std::size_t at, const Probe& probe) noexcept;
+
+/// What a frame turned out to be.
+enum class Finding : std::uint8_t {
+  whole,
+  foreign,    ///< no probe, or one of another version
+  truncated,  ///< its end is missing
+  corrupt,    ///< what is there is not what was sent
+};
+struct ProbeReading {
+  Finding finding = Finding::foreign;
+  Probe probe;  ///< only of a whole one
+};
+
+/// Reads the probe at `at`. What a link has added at the end, as padding, is overlooked. With `at`
+/// 0 everything is taken for a probe, for it came to where only probes are sent; else what has
+/// neither the EtherType before it nor the magic is foreign.
+ProbeReading read_probe(std::span<const std::byte> frame, std::size_t at) noexcept;
+
+}  // namespace shmif::perf

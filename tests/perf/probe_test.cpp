@@ -1,0 +1,130 @@
+#include "perf/frame/probe.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "perf/frame/crc32c.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using Bytes = std::vector<std::byte>;
+
+constexpr std::size_t kHeader = 14;
+
+const Probe kProbe{.kind = Probe::Kind::request,
+                   .flow = 0x01020304,
+                   .nonce = 0xa0b0c0d0,
+                   .sequence = 0x1122334455667788,
+                   .intended_ns = 0x0fedcba987654321,
+                   .sent_ns = 0x0fedcba987654333};
+
+/// An Ethernet frame with a probe and random payload.
+Bytes frame_with(const Probe& probe, std::size_t size) {
+  std::mt19937_64 random(size);
+  Bytes frame(size);
+  for (std::byte& b : frame) b = static_cast<std::byte>(random());
+  frame[12] = std::byte{kProbeEtherType >> 8U};
+  frame[13] = std::byte{kProbeEtherType & 0xffU};
+  write_probe(frame, kHeader, probe);
+  return frame;
+}
+
+TEST(Probe, IsReadAsItWasWrittenInFramesOfEverySize) {
+  for (std::size_t size = kHeader + kProbeBytes; size <= 1600; ++size) {
+    const ProbeReading reading = read_probe(frame_with(kProbe, size), kHeader);
+    ASSERT_EQ(reading.finding, Finding::whole) << size;
+    ASSERT_EQ(reading.probe, kProbe) << size;
+  }
+  EXPECT_EQ(read_probe(frame_with(kProbe, 65535), kHeader).probe, kProbe);
+  Bytes datagram(kProbeBytes);
+  write_probe(datagram, 0, kProbe);
+  EXPECT_EQ(read_probe(datagram, 0).probe, kProbe);
+}
+
+TEST(Probe, StandsInTheFrameAsDocumented) {
+  const Bytes frame = frame_with(kProbe, 60);
+  const unsigned expected[] = {'s',  'p',  1,    1,    60,   0,    0xc3, 0xff, 4,    3,
+                               2,    1,    0xd0, 0xc0, 0xb0, 0xa0, 0x88, 0x77, 0x66, 0x55,
+                               0x44, 0x33, 0x22, 0x11, 0x21, 0x43, 0x65, 0x87, 0xa9, 0xcb,
+                               0xed, 0x0f, 0x33, 0x43, 0x65, 0x87, 0xa9, 0xcb, 0xed, 0x0f};
+  for (std::size_t i = 0; i < std::size(expected); ++i) {
+    EXPECT_EQ(std::to_integer<unsigned>(frame[kHeader + i]), expected[i]) << "byte " << i;
+  }
+  EXPECT_EQ(frame[kHeader + 44], std::byte{0});
+  EXPECT_EQ(frame[kHeader + 45], std::byte{0});
+  Bytes without_crc = frame;
+  without_crc.erase(without_crc.begin() + kHeader + 40, without_crc.begin() + kHeader + 44);
+  std::uint32_t crc = 0;
+  std::memcpy(&crc, frame.data() + kHeader + 40, sizeof crc);
+  EXPECT_EQ(crc, crc32c_portable(without_crc));
+}
+
+TEST(Probe, EveryBitThatChangesIsFoundAndNothingElseIsSuspected) {
+  for (const std::size_t size : {60U, 61U, 300U}) {
+    Bytes frame = frame_with(kProbe, size);
+    for (std::size_t bit = 0; bit < size * 8; ++bit) {
+      const auto flip = static_cast<std::byte>(1U << bit % 8);
+      frame[bit / 8] ^= flip;
+      ASSERT_EQ(read_probe(frame, kHeader).finding, Finding::corrupt) << size << ", bit " << bit;
+      frame[bit / 8] ^= flip;
+    }
+    EXPECT_EQ(read_probe(frame, kHeader).finding, Finding::whole);
+  }
+}
+
+TEST(Probe, EveryTruncationIsFound) {
+  const Bytes frame = frame_with(kProbe, 200);
+  for (std::size_t size = kHeader; size < frame.size(); ++size) {
+    ASSERT_EQ(read_probe(std::span(frame).first(size), kHeader).finding, Finding::truncated)
+        << size;
+  }
+}
+
+TEST(Probe, PaddingBehindItIsOverlooked) {
+  Bytes frame = frame_with(kProbe, 60);
+  frame.resize(64, std::byte{0xee});
+  EXPECT_EQ(read_probe(frame, kHeader).finding, Finding::whole);
+}
+
+TEST(Probe, OtherFramesAreForeign) {
+  Bytes arp(60);
+  arp[12] = std::byte{0x08};
+  arp[13] = std::byte{0x06};
+  EXPECT_EQ(read_probe(arp, kHeader).finding, Finding::foreign);
+  EXPECT_EQ(read_probe(std::span(arp).first(14), kHeader).finding, Finding::foreign);
+  EXPECT_EQ(read_probe(std::span(arp).first(3), kHeader).finding, Finding::foreign);
+  EXPECT_EQ(read_probe({}, kHeader).finding, Finding::foreign);
+  EXPECT_EQ(read_probe({}, 0).finding, Finding::truncated) << "where only probes are sent";
+}
+
+TEST(Probe, AWholeOneOfAnotherVersionOrKindIsForeign) {
+  for (const std::size_t at : {kHeader + 2, kHeader + 3}) {
+    Bytes frame = frame_with(kProbe, 60);
+    frame[at] = std::byte{9};
+    const std::uint32_t front = crc32c(std::span(frame).first(kHeader + 40));
+    const std::uint32_t crc = crc32c(std::span(frame).subspan(kHeader + 44), front);
+    std::memcpy(frame.data() + kHeader + 40, &crc, sizeof crc);
+    EXPECT_EQ(read_probe(frame, kHeader).finding, Finding::foreign);
+  }
+}
+
+TEST(Probe, NoBytesMakeItReadPastTheEnd) {
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 100'000; ++i) {
+    Bytes frame(random() % 80);
+    for (std::byte& b : frame) b = static_cast<std::byte>(random());
+    if (frame.size() > kHeader && i % 2 == 0) {
+      frame[12] = std::byte{kProbeEtherType >> 8U};
+      frame[13] = std::byte{kProbeEtherType & 0xffU};
+    }
+    EXPECT_NE(read_probe(frame, kHeader).finding, Finding::whole);
+    EXPECT_NE(read_probe(frame, 0).finding, Finding::whole);
+  }
+}
+
+}  // namespace
+}  // namespace shmif::perf
