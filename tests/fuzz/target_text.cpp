@@ -2,6 +2,7 @@
 
 #include "bus/geometry.hpp"
 #include "bus/port_table.hpp"
+#include "shmif/faults.hpp"
 #include "shmif/mac.hpp"
 #include "tap/cidr.hpp"
 #include "tests/fuzz/bus_image.hpp"
@@ -31,6 +32,11 @@ void text(Bytes bytes) {
   }
   if (const auto mode = tools::parse_mode(words)) require(*mode <= 0777, "no such mode");
   static_cast<void>(tools::parse_count(words));
+  if (const auto faults = parse_faults(words)) {
+    const std::string again = to_string(*faults);
+    require(again == "none" || parse_faults(again).has_value(), "faults that do not come back");
+    require(faults->jitter <= faults->delay, "a frame that arrives before it was sent");
+  }
   if (bus::is_valid_name(words)) require(words.size() < bus::kNameBytes, "a name that is too long");
   static const std::array<std::string, 3> known{"interval", "timeout", "count"};
   static_cast<void>(tools::nearest(words, known));
