@@ -39,6 +39,12 @@ inline constexpr bool kSanitized = true;
 #else
 inline constexpr bool kSanitized = false;
 #endif
+/// Slow for any reason: also where each branch is counted, which the numbers change nothing of.
+#ifdef SHMIF_COVERAGE
+inline constexpr bool kSlow = true;
+#else
+inline constexpr bool kSlow = kSanitized;
+#endif
 
 /// An object in memory that forked children share. T must work between processes: atomics do.
 template <class T>
