@@ -182,9 +182,9 @@ class Crowd {
     for (unsigned i = 2; i < children_.size(); ++i) {
       if (children_[i].wait() != 0) return testing::AssertionFailure() << "a sender failed";
     }
-    const std::uint64_t frames = bus_.info().frames;
     for (WitnessPage& page : pages_->witnesses) page.done = true;
-    wake_witnesses(bus_.path());
+    say_farewell(bus_.path());
+    const std::uint64_t frames = bus_.info().frames;
     for (unsigned i = 0; i < 2; ++i) {
       const WitnessPage& page = pages_->witnesses.at(i);
       if (children_[i].wait() != 0) return testing::AssertionFailure() << "a witness failed";

@@ -182,9 +182,9 @@ class StepRig {
 
   /// Ends the witnesses. Result: whether they heard everything that passed.
   testing::AssertionResult finish() {
-    const std::uint64_t frames = bus_.info().frames;
     for (const Shared<WitnessPage>& page : pages_) page->done = true;
-    wake_witnesses(bus_.path());
+    say_farewell(bus_.path());
+    const std::uint64_t frames = bus_.info().frames;
     for (Child& witness : witnesses_) {
       if (witness.wait() != 0) return testing::AssertionFailure() << "a witness failed";
     }

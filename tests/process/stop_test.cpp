@@ -119,10 +119,10 @@ class Stop : public ::testing::Test {
       std::printf("a witness heard %llu frames, lost %llu\n",
                   static_cast<unsigned long long>(page.all.load()),
                   static_cast<unsigned long long>(page.lost.load()));
-      EXPECT_LT(page.lost, page.all / 2) << "the check of what is missing was empty";
+      EXPECT_LT(page.lost, page.all / 100) << "the check of what is missing was empty";
     }
     // On a busy machine one that merely waits for a CPU may look stopped, too.
-    EXPECT_LE(more_than_once_, 2 + held_up_ / 10);
+    EXPECT_LE(more_than_once_, 1 + held_up_ / 10);
     EXPECT_LT(longest_.max(), 10'000);
     EXPECT_LT(cpu_share_.max(), 50);
   }
