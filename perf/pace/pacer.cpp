@@ -19,9 +19,18 @@ Pacer::Pacer(const PaceOptions& options) : options_(options), random_(options.se
 /// As much time as `amount` takes at the rate.
 void Pacer::Clock::advance(std::uint64_t amount) noexcept {
   if (rate == 0) return;
-  const auto work = static_cast<Wide>(amount) * kNsPerSecond + rest;
-  ns += static_cast<std::uint64_t>(work / rate);
-  rest = static_cast<std::uint64_t>(work % rate);
+  if (amount != amount_before) {
+    const Wide work = static_cast<Wide>(amount) * kNsPerSecond;
+    step_ns = static_cast<std::uint64_t>(work / rate);
+    step_rest = static_cast<std::uint64_t>(work % rate);
+    amount_before = amount;
+  }
+  ns += step_ns;
+  rest += step_rest;
+  if (rest >= rate) {
+    rest -= rate;
+    ++ns;
+  }
 }
 
 /// How many steps of `amount` certainly end before `now_ns`: all but the last one or two.

@@ -14,7 +14,8 @@
 namespace shmif::perf {
 
 struct PaceOptions {
-  /// Both at once: whichever lets the frame go later. Neither: all frames are due at once.
+  /// Each less than 2^63. Both at once: whichever lets the frame go later. Neither: all frames are
+  /// due at once.
   std::uint64_t frames_per_s = 0;
   std::uint64_t bits_per_s = 0;
   /// What a frame takes of `bits_per_s` besides its own bytes: on a real Ethernet 24, of preamble,
@@ -52,6 +53,10 @@ class Pacer {
     std::uint64_t rate = 0;  // 0: no limit
     std::uint64_t ns = 0;
     std::uint64_t rest = 0;
+    // What the last amount took: streams repeat it, and a division costs more than all the rest.
+    std::uint64_t amount_before = 0;
+    std::uint64_t step_ns = 0;
+    std::uint64_t step_rest = 0;
     void advance(std::uint64_t amount) noexcept;
     std::uint64_t steps_before(std::uint64_t now_ns, std::uint64_t amount) const noexcept;
   };

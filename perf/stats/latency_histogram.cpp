@@ -10,7 +10,7 @@ void LatencyHistogram::record(std::uint64_t ns, std::uint64_t times) noexcept {
   if (times == 0) return;
   counts_[bucket_of(ns)] += times;
   count_ += times;
-  sum_ += static_cast<long double>(ns) * static_cast<long double>(times);
+  sum_ += __extension__ static_cast<unsigned __int128>(ns) * times;
   min_ = std::min(min_, ns);
   max_ = std::max(max_, ns);
 }
@@ -24,7 +24,7 @@ void LatencyHistogram::merge(const LatencyHistogram& other) noexcept {
 }
 
 double LatencyHistogram::mean() const noexcept {
-  return count_ == 0 ? 0 : static_cast<double>(sum_ / static_cast<long double>(count_));
+  return count_ == 0 ? 0 : static_cast<double>(sum_) / static_cast<double>(count_);
 }
 
 double LatencyHistogram::deviation() const noexcept {

@@ -71,7 +71,7 @@ class LatencyHistogram {
   std::uint64_t count_ = 0;
   std::uint64_t min_ = std::numeric_limits<std::uint64_t>::max();
   std::uint64_t max_ = 0;
-  long double sum_ = 0;  // of 64 bits of mantissa: exact below 2^64 ns, 584 years together
+  __extension__ unsigned __int128 sum_ = 0;
   std::array<std::uint64_t, kBuckets> counts_{};
 };
 
