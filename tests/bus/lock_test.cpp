@@ -79,6 +79,7 @@ TEST(Lock, ADeadHolderLosesItAtOnceAndALivingOneAfterPatience) {
   EXPECT_FALSE(sender.send(batch.make(0, 1, 1)).error);
   EXPECT_EQ(file.info().takeovers_dead, 1U);
   EXPECT_EQ(file.info().takeovers_living, 1U);
+  // What the bus reports of it: no takeover from a living holder comes before the patience is over.
   EXPECT_GE(file.info().longest_hold_ns.value_or(0),
             std::chrono::nanoseconds(BusLock::kPatience - BusLock::kLongestCooldown).count());
   EXPECT_GT(sender.counters().lock_sleeps, 0U);

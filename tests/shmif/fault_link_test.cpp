@@ -5,9 +5,11 @@
 
 #include <chrono>
 #include <optional>
+#include <utility>
 
 #include "shmif/loopback_link.hpp"
 #include "shmif/port.hpp"
+#include "tests/shmif/far_end.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/support/temp_bus.hpp"
 
@@ -28,34 +30,24 @@ class FaultRig {
   static constexpr bool kSends = true, kReceives = true, kLive = true, kEnds = true;
   static std::string unavailable() { return {}; }
 
-  FaultRig() {
-    auto [near, far] = LoopbackLink::pair({.queue_frames = 64, .max_frame_bytes = 9022}).value();
-    const FaultOptions faults{.delay = std::chrono::milliseconds(kDelayMs)};
-    link_.emplace(wrap(std::move(near), faults, faults));
-    far_.emplace(std::move(far));
-  }
-  FaultLink& link() { return *link_; }
-  std::size_t largest() { return link_->max_frame_bytes(); }
-  void feed(const std::vector<Bytes>& frames) {
-    const SendResult r = far_->send(views(frames));
-    if (r.error || r.taken != frames.size()) throw std::runtime_error("cannot feed the link");
-  }
+  FaultRig()
+      : FaultRig(LoopbackLink::pair({.queue_frames = 64, .max_frame_bytes = 9022}).value()) {}
+  FaultLink& link() { return link_; }
+  std::size_t largest() { return link_.max_frame_bytes(); }
+  void feed(const std::vector<Bytes>& frames) { far_.feed(frames); }
   std::vector<Bytes> heard() {
-    std::vector<Bytes> out;
-    FrameBatch batch;
-    static_cast<void>(link_->prepare_wait());  // what is due goes out
-    link_->finish_wait();
-    while (far_->receive(batch).frames > 0) {
-      for (const FrameView& f : batch.frames()) out.push_back(to_bytes(f));
-      batch.clear();
-    }
-    return out;
+    static_cast<void>(link_.prepare_wait());  // what is due goes out
+    link_.finish_wait();
+    return far_.heard();
   }
-  void end() { far_.reset(); }
+  void end() { far_.end(); }
 
  private:
-  std::optional<FaultLink> link_;
-  std::optional<LoopbackLink> far_;
+  explicit FaultRig(std::pair<LoopbackLink, LoopbackLink> ends)
+      : link_(wrap(std::move(ends.first), faults(), faults())), far_(std::move(ends.second)) {}
+  static FaultOptions faults() { return {.delay = std::chrono::milliseconds(kDelayMs)}; }
+  FaultLink link_;
+  FarEnd far_;
 };
 
 INSTANTIATE_TYPED_TEST_SUITE_P(WithoutFaults, LinkConformance, testing::Types<FaultRig<0>>);

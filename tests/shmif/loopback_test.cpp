@@ -1,7 +1,8 @@
 #include "shmif/loopback_link.hpp"
 
-#include <optional>
+#include <utility>
 
+#include "tests/shmif/far_end.hpp"
 #include "tests/shmif/link_conformance.hpp"
 
 namespace shmif::test {
@@ -13,30 +14,19 @@ class LoopbackRig {
   static constexpr bool kSends = true, kReceives = true, kLive = true, kEnds = true;
   static std::string unavailable() { return {}; }
 
-  LoopbackRig() {
-    auto [near, far] = LoopbackLink::pair({.queue_frames = 32, .max_frame_bytes = 9022}).value();
-    near_.emplace(std::move(near));
-    far_.emplace(std::move(far));
-  }
-  LoopbackLink& link() { return *near_; }
-  std::size_t largest() { return near_->max_frame_bytes(); }
-  void feed(const std::vector<Bytes>& frames) {
-    const SendResult r = far_->send(views(frames));
-    if (r.error || r.taken != frames.size()) throw std::runtime_error("cannot feed the link");
-  }
-  std::vector<Bytes> heard() {
-    std::vector<Bytes> out;
-    FrameBatch batch;
-    while (far_->receive(batch).frames > 0) {
-      for (const FrameView& f : batch.frames()) out.push_back(to_bytes(f));
-      batch.clear();
-    }
-    return out;
-  }
-  void end() { far_.reset(); }
+  LoopbackRig()
+      : LoopbackRig(LoopbackLink::pair({.queue_frames = 32, .max_frame_bytes = 9022}).value()) {}
+  LoopbackLink& link() { return near_; }
+  std::size_t largest() { return near_.max_frame_bytes(); }
+  void feed(const std::vector<Bytes>& frames) { far_.feed(frames); }
+  std::vector<Bytes> heard() { return far_.heard(); }
+  void end() { far_.end(); }
 
  private:
-  std::optional<LoopbackLink> near_, far_;
+  explicit LoopbackRig(std::pair<LoopbackLink, LoopbackLink> ends)
+      : near_(std::move(ends.first)), far_(std::move(ends.second)) {}
+  LoopbackLink near_;
+  FarEnd far_;
 };
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Loopback, LinkConformance, testing::Types<LoopbackRig>);
