@@ -1,0 +1,233 @@
+#pragma once
+// JobOptions and RunOptions: what a user asks for, as values. perf/job/option_table.hpp has the
+// names, units, defaults and ranges that a job file and the command line know them by.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "shmif/faults.hpp"
+
+namespace shmif::perf {
+
+/// What a job does with frames (`rw`).
+enum class Role : std::uint8_t {
+  tx,        ///< sends; without `to`, a sink of its own receives and verifies
+  rx,        ///< receives and verifies what the jobs send that name it in `to`
+  txrx,      ///< sends, and so does its peer
+  echo,      ///< returns each request to its sender
+  pingpong,  ///< sends requests, at most `iodepth` without their reply; times the round trip
+};
+
+enum class EngineKind : std::uint8_t { bus, tap, packet, unix_pair, udp, pcap, null, host };
+
+/// One value for each direction: of the job, and for rw=txrx of its peer.
+template <class T>
+struct PerDirection {
+  T tx{};
+  T rx{};
+};
+
+/// How long frames are, without FCS.
+struct FrameSizes {
+  /// Sizes from `least` to `most` bytes, evenly, in steps of one; `weight` of all frames.
+  struct Part {
+    std::uint32_t least = 64;
+    std::uint32_t most = 64;
+    std::uint32_t weight = 1;
+    bool operator==(const Part&) const = default;
+  };
+  std::vector<Part> parts{Part{}};
+  bool operator==(const FrameSizes&) const = default;
+};
+/// The mix of the Internet as testers have it: 7 of 64, 4 of 594, 1 of 1518 bytes on the wire, here
+/// without their FCS (RFC 6985, section 4, "IMIX").
+FrameSizes imix_sizes();
+
+enum class RateProcess : std::uint8_t { linear, poisson };
+/// After a stall (`rate_catchup`).
+enum class CatchUp : std::uint8_t {
+  burst,    ///< all at once: the offered load is kept
+  limited,  ///< at twice the rate until the stream is on time
+  skip,     ///< what should have gone meanwhile is given up, and counted as offered, not sent
+};
+enum class Payload : std::uint8_t { random, pattern, zero };
+enum class IoSubmit : std::uint8_t { inline_, offload };
+enum class CpuPolicy : std::uint8_t { shared, split };
+enum class HostProtocol : std::uint8_t { udp, tcp };
+/// The highest rate that ... (`search`).
+enum class Search : std::uint8_t {
+  none,
+  ndr,             ///< loses nothing (RFC 2544, section 26.1)
+  pdr,             ///< loses no more than `search_loss`
+  latency_target,  ///< keeps `latency_percentile` of its frames within `latency_target`
+};
+/// Classes of errors that a job may go on after (`continue_on_error`).
+struct ErrorClasses {
+  bool tx = false, rx = false, verify = false, overrun = false, lock = false;
+};
+
+/// A job. Durations not given are nothing; limits not given are 0 and do not limit.
+struct JobOptions {
+  using Nanoseconds = std::chrono::nanoseconds;
+
+  // ---- The job itself ----
+  std::string name;
+  std::string description;
+  std::uint32_t numjobs = 1;
+  bool thread = false;     ///< else a process
+  std::string wait_for;    ///< starts when every clone of that job has ended
+  bool stonewall = false;  ///< starts when every job before it has ended
+  Nanoseconds start_delay{0};
+  bool new_group = false;  ///< begins a new reporting group
+  bool group_reporting = false;
+  bool exitall = false;           ///< when it ends, all jobs of its group do
+  bool exitall_on_error = false;  ///< the same when it fails
+  bool background = false;        ///< never keeps a run alive
+  Nanoseconds startup_timeout = std::chrono::seconds(10);
+
+  // ---- Traffic ----
+  Role rw = Role::tx;
+  std::string to;  ///< the job that receives; empty: a peer made for this one
+  PerDirection<FrameSizes> bs;
+  PerDirection<std::uint64_t> rate_bps;
+  PerDirection<std::uint64_t> rate_fps;
+  std::uint32_t rwmixtx = 50;  ///< of rw=txrx with one rate for both, in per cent
+  std::uint32_t rate_overhead_bytes = 0;
+  RateProcess rate_process = RateProcess::linear;
+  CatchUp rate_catchup = CatchUp::burst;
+  PerDirection<std::uint64_t> rate_min_bps;
+  PerDirection<std::uint64_t> rate_min_fps;
+  Nanoseconds rate_cycle = std::chrono::seconds(1);
+  Nanoseconds rate_settle = std::chrono::seconds(1);  ///< before the minimum counts
+  Nanoseconds thinktime{0};
+  Nanoseconds thinktime_spin{0};
+  std::uint64_t thinktime_blocks = 1;  ///< frames of a burst
+  std::uint32_t iodepth = 1;           ///< requests without a reply
+  std::uint32_t iodepth_batch = 32;    ///< most frames handed to the engine at once
+  std::uint32_t iodepth_batch_complete_min = 1;
+  std::uint32_t iodepth_low = 0;  ///< the window opens again at so many; 0: at iodepth - 1
+  std::uint32_t flow = 0;         ///< weight among the jobs that have one; 0: none
+  IoSubmit io_submit_mode = IoSubmit::inline_;
+
+  // ---- How long ----
+  Nanoseconds runtime{0};
+  bool time_based = false;
+  Nanoseconds ramp_time{0};
+  Nanoseconds drain_time = std::chrono::seconds(1);
+  std::uint64_t loops = 1;
+  std::uint64_t number_ios = 0;      ///< frames
+  std::uint64_t size_bytes = 0;      ///< of one loop
+  std::uint64_t io_limit_bytes = 0;  ///< of all
+
+  // ---- Frames ----
+  Payload payload = Payload::random;
+  std::vector<std::byte> buffer_pattern;
+  std::uint32_t buffer_compress_percentage = 0;
+  std::uint64_t randseed = 1;
+  std::optional<std::uint16_t> vlan;
+
+  // ---- Engine ----
+  EngineKind engine = EngineKind::bus;
+  std::string bus;   ///< empty: one made for the run
+  std::string wire;  ///< jobs of one engine with the same name are on one wire
+  std::uint64_t bus_size_bytes = 4U << 20U;
+  std::uint32_t mtu = 1500;
+  bool bus_pause = false;
+  std::string netdev;    ///< of engine=packet, tap: an existing interface, else one is made
+  std::string netns;     ///< where that is
+  std::string filename;  ///< of engine=pcap
+  std::string hostname = "127.0.0.1";  ///< of engine=udp
+  std::uint16_t port = 0;
+  bool allow_live = false;
+  FaultOptions fault;     ///< on the way from this job
+  FaultOptions fault_rx;  ///< on the way to it
+  // engine=host: a host with an interface and an IP address of its own, on the bus.
+  HostProtocol proto = HostProtocol::udp;
+  std::string ip;                 ///< CIDR; empty: the next of 198.18.0.0/15
+  std::vector<std::string> exec;  ///< a program to run on it instead of the traffic
+
+  // ---- Verification ----
+  bool verify = true;
+  bool do_verify = true;
+  std::uint64_t verify_backlog = 0;  ///< check after so many frames; 0: at once
+  std::uint32_t verify_async = 0;    ///< threads that check
+  bool verify_only = false;          ///< nothing is sent; what comes is checked
+  bool verify_state_save = false;
+  std::string verify_state_load;
+  ErrorClasses continue_on_error;
+  bool end_on_overrun = false;
+
+  // ---- Latency and search ----
+  bool disable_lat = false;
+  Search search = Search::none;
+  double search_loss = 0;            ///< share, of Search::pdr
+  double search_resolution = 0.005;  ///< share of the highest rate
+  std::uint64_t search_max_fps = 0;  ///< 0: found by a trial flat out
+  Nanoseconds search_trial = std::chrono::seconds(2);
+  Nanoseconds latency_target{0};
+  double latency_percentile = 99;
+  std::string steadystate;  ///< "iops:0.3%", "bw_slope:0.1%", ...
+  Nanoseconds ss_dur{0};
+  Nanoseconds ss_ramp{0};
+
+  // ---- Replay and records ----
+  std::string replay;            ///< a capture file to send
+  double replay_time_scale = 1;  ///< 2: half as fast; 0: flat out
+  std::string write_pcap;
+  std::string write_bw_log, write_iops_log, write_lat_log;
+  Nanoseconds log_avg = std::chrono::milliseconds(500);
+
+  // ---- Privileges and place ----
+  std::vector<int> cpus_allowed;
+  CpuPolicy cpus_allowed_policy = CpuPolicy::shared;
+  std::vector<int> peer_cpus_allowed;  ///< of the peer that is made for it
+  std::optional<int> numa_node;
+  std::optional<int> nice;
+  std::optional<int> ioprio_class, ioprio;
+  std::optional<int> rtprio;  ///< SCHED_FIFO
+  bool lockmem = false;
+  bool hugepages = false;
+  std::string uid, gid;  ///< numbers or names, taken after the devices are open
+  std::string cgroup;
+  std::vector<std::string> exec_prerun, exec_postrun;
+
+  // Where it was written, for messages: "voip.job:12", "command line".
+  std::string where;
+};
+
+enum class OutputFormat : std::uint8_t { normal, json, json_plus, terse };
+
+/// What concerns a run as a whole.
+struct RunOptions {
+  using Nanoseconds = std::chrono::nanoseconds;
+  std::string output;  ///< empty: standard output
+  std::vector<OutputFormat> output_format{OutputFormat::normal};
+  std::string metrics_format;   ///< "influx": lines of the intervals on standard output
+  std::string metrics_address;  ///< Prometheus, "127.0.0.1:9400"
+  bool json_stream = false;
+  Nanoseconds status_interval{0};
+  enum class Eta : std::uint8_t { automatic, always, never } eta = Eta::automatic;
+  std::uint32_t repeat = 1;
+  bool continue_on_start_error = false;
+  Nanoseconds startup_batch_timeout = std::chrono::seconds(5);
+  Nanoseconds stuck_timeout = std::chrono::seconds(300);
+  bool allow_exec = true;  ///< false on a server that was not told otherwise
+  std::string aux_path;    ///< where logs and states go; empty: the current directory
+  // The trigger: whichever comes first, once.
+  std::string trigger_file;
+  Nanoseconds trigger_timeout{0};
+  std::string trigger_match;  ///< a filter (pcap-filter(7)) that a received frame passes
+  std::vector<std::string> trigger_command;
+};
+
+/// All of it: the jobs in their order, not yet multiplied by numjobs.
+struct JobSet {
+  RunOptions run;
+  std::vector<JobOptions> jobs;
+};
+
+}  // namespace shmif::perf

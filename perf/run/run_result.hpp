@@ -1,0 +1,201 @@
+#pragma once
+// RunResult: everything a run found out. perf/run/ makes it, perf/report/ turns it into JSON, and
+// every other output is made from that JSON.
+//
+// A figure that was not measured is nothing (std::nullopt, an empty histogram), never 0.
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "perf/engine/engine.hpp"
+#include "perf/job/job_options.hpp"
+#include "perf/stats/latency_histogram.hpp"
+
+namespace shmif::perf {
+
+/// In the order in which a job passes them.
+enum class JobState : std::uint8_t {
+  not_created,
+  created,
+  initialised,
+  ramp,
+  running,
+  draining,
+  verifying,
+  finishing,
+  exited,
+  reaped,
+};
+/// "running", and the letter that the progress line shows.
+const char* name_of(JobState state) noexcept;
+char letter_of(JobState state) noexcept;
+
+/// One direction of a job over the measured window: ramp excluded, by intended send time.
+struct TrafficResult {
+  std::uint64_t frames = 0;
+  std::uint64_t bytes = 0;
+  double seconds = 0;                ///< what rates are divided by; 0: no window
+  std::uint64_t offered_frames = 0;  ///< of tx: by the pace, sent or not
+  std::uint64_t offered_bytes = 0;
+  std::uint64_t skipped_frames = 0;  ///< given up by rate_catchup=skip
+  std::uint64_t refused_frames = 0;  ///< times the engine took one only later
+  std::uint64_t batches = 0;
+  std::uint64_t errors = 0;
+  std::string first_error;
+  std::uint64_t ramp_frames = 0;     ///< before the window
+  std::uint64_t foreign_frames = 0;  ///< of rx: no probes
+  std::uint64_t stale_frames = 0;    ///< of rx: probes of another run
+};
+
+/// What became of the frames of one flow, from one sender to one receiver.
+struct FlowResult {
+  std::uint32_t flow = 0;
+  std::string from, to;  ///< job names
+  std::uint64_t sent = 0;
+  std::uint64_t received = 0;  ///< each once
+  std::uint64_t lost = 0;      ///< sent - received - late - cancelled
+  std::uint64_t duplicates = 0, reordered = 0, corrupt = 0, truncated = 0, late = 0, cancelled = 0;
+  std::uint64_t unverified = 0;  ///< arrived, and not checked when time ran out
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> gaps;  ///< first ones, [from, to)
+  std::optional<double> jitter_ns;                            ///< RFC 3550, section 6.4.1
+  bool verification_complete = true;
+};
+
+/// The three counts of a claim, side by side. All frames, ramp and foreign ones too.
+struct CountsResult {
+  std::uint64_t generator_tx = 0, receiver_rx = 0;
+  WireCounters wire;
+  std::uint64_t receiver_foreign = 0;
+  std::optional<bool> agree;  ///< nothing: the engine keeps no counts
+};
+
+struct CpuResult {
+  double user_seconds = 0, system_seconds = 0;
+  std::uint64_t voluntary_switches = 0, involuntary_switches = 0;
+  std::uint64_t minor_faults = 0, major_faults = 0;
+};
+
+/// One interval of a job, for curves.
+struct IntervalResult {
+  double at_seconds = 0;  ///< its end, from the common start
+  double seconds = 0;
+  std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0;
+  std::uint64_t lost_frames = 0;  ///< overruns that were noticed, and gaps
+  std::uint64_t overruns = 0;
+  std::optional<double> latency_mean_ns, latency_p50_ns, latency_p99_ns, latency_max_ns;
+};
+
+struct JobResult {
+  std::string name;
+  std::string group;
+  std::string peer_of;  ///< of a peer that was made for another job: its name
+  Role role = Role::tx;
+  EngineKind engine = EngineKind::null;
+  std::string address;  ///< of its end
+  JobState state = JobState::not_created;
+  bool passed = false;
+  std::vector<std::string> errors;  ///< for a person; empty when passed
+  std::optional<int> exit_status;   ///< of a process job
+  std::optional<int> exit_signal;
+  std::int64_t pid = 0;  ///< 0: a thread
+  bool thread = false;
+  std::map<std::string, std::string> options;  ///< those that were given
+
+  double runtime_seconds = 0;
+  TrafficResult tx, rx;
+  std::vector<FlowResult> flows;  ///< of which it is the receiver
+  CountsResult counts;
+  std::optional<std::uint64_t> overruns, overrun_frames;
+  CpuResult cpu;
+  // Shared, for they are large; never null in a result that is whole.
+  std::shared_ptr<LatencyHistogram> latency;  ///< from the intended time (round trip: pingpong)
+  std::shared_ptr<LatencyHistogram> service;  ///< from the real time
+  std::shared_ptr<LatencyHistogram> spacing_error;  ///< real less intended time
+  std::vector<IntervalResult> intervals;
+  std::optional<std::uint64_t> start_skew_ns;  ///< when it began, after the common start
+  std::optional<double>
+      rate_ci_share;                ///< half width of the 95 % interval of the rate, of its mean
+  std::optional<double> limit_fps;  ///< the harness's own limit for such frames, measured
+};
+
+struct GroupResult {
+  std::string name;
+  std::vector<std::string> jobs;
+  TrafficResult tx, rx;
+  FlowResult loss;  ///< sums
+  std::shared_ptr<LatencyHistogram> latency, service;
+  std::optional<std::uint64_t> start_skew_ns;
+};
+
+struct LinkResult {
+  std::string wire;  ///< "bus:/tmp/bus0"
+  std::string job;
+  std::string direction;  ///< "sent", "received"
+  FaultCounters faults;
+  std::string options;  ///< as parse_faults() reads them
+};
+
+/// A trial of a search.
+struct TrialResult {
+  std::string job;
+  std::uint32_t frame_bytes = 0;  ///< 0: a mix
+  double offered_fps = 0, achieved_fps = 0;
+  double loss_share = 0;
+  std::optional<double> latency_percentile_ns;
+  bool passed = false;
+};
+struct SearchResult {
+  std::string job;
+  Search kind = Search::ndr;
+  std::uint32_t frame_bytes = 0;
+  std::optional<double> found_fps, found_bps;
+  std::string why_none;
+  std::vector<TrialResult> trials;
+};
+
+struct CpuShare {
+  int cpu = 0;
+  double user = 0, system = 0, idle = 0, steal = 0, irq = 0;  ///< shares of the window, sum 1
+};
+
+struct MachineResult {
+  std::string hostname, kernel, cpu_model, clock_source, virtualization;
+  int cpus = 0;
+  std::uint64_t memory_bytes = 0;
+  std::vector<CpuShare> window;  ///< over the measured window
+  std::optional<double> frequency_mhz;
+};
+
+/// `--repeat`: one figure over the repetitions.
+struct RepeatFigure {
+  std::string job, figure;  ///< "rx_fps"
+  std::vector<double> values;
+  double median = 0, least = 0, most = 0;
+};
+
+struct RunResult {
+  std::string version;
+  std::vector<std::string> command;
+  std::chrono::system_clock::time_point began, ended;
+  std::map<std::string, std::string> options;
+  MachineResult machine;
+  std::vector<JobResult> jobs;
+  std::vector<GroupResult> groups;
+  std::vector<LinkResult> links;
+  std::vector<SearchResult> searches;
+  std::vector<RepeatFigure> repeats;
+  std::optional<std::string> steady_state;  ///< "reached at 12 s: iops slope 0.1 %"
+  std::vector<std::string> warnings;
+  std::vector<std::string> failures;  ///< empty: passed
+  int exit_code = 0;
+  std::optional<int> stopped_by_signal;
+};
+
+}  // namespace shmif::perf
