@@ -7,7 +7,7 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
-#elif defined(__aarch64__)
+#elif defined(__AARCH64EL__)
 #include <arm_acle.h>
 #include <sys/auxv.h>
 #endif
@@ -42,9 +42,14 @@ constexpr auto kTables = [] {
   return tables;
 }();
 
+template <class T>
+T load(const std::byte* from) noexcept {
+  T value{};
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
 std::uint64_t load_word(const std::byte* from) noexcept {
-  std::uint64_t word = 0;
-  std::memcpy(&word, from, sizeof word);
+  auto word = load<std::uint64_t>(from);
   if constexpr (std::endian::native == std::endian::big) word = __builtin_bswap64(word);
   return word;
 }
@@ -112,8 +117,17 @@ __attribute__((target("sse4.2,pclmul"))) std::uint32_t by_instruction(const std:
     size -= kLanes * lane;
   }
   for (; size >= kWord; at += kWord, size -= kWord) a = _mm_crc32_u64(a, load_word(at));
+  // Less than a word: each step takes as long as one of a whole word, so no more than three.
   auto rest = static_cast<std::uint32_t>(a);
-  for (; size > 0; ++at, --size) rest = _mm_crc32_u8(rest, std::to_integer<unsigned char>(*at));
+  if ((size & 4U) != 0) {
+    rest = _mm_crc32_u32(rest, load<std::uint32_t>(at));
+    at += 4;
+  }
+  if ((size & 2U) != 0) {
+    rest = _mm_crc32_u16(rest, load<std::uint16_t>(at));
+    at += 2;
+  }
+  if ((size & 1U) != 0) rest = _mm_crc32_u8(rest, std::to_integer<unsigned char>(*at));
   return rest;
 }
 
@@ -122,12 +136,20 @@ bool has_instruction() noexcept {
 }
 constexpr const char* kInstruction = "SSE 4.2";
 
-#elif defined(__aarch64__)
+#elif defined(__AARCH64EL__)
 
 __attribute__((target("+crc"))) std::uint32_t by_instruction(const std::byte* at, std::size_t size,
                                                              std::uint32_t crc) noexcept {
   for (; size >= kWord; at += kWord, size -= kWord) crc = __crc32cd(crc, load_word(at));
-  for (; size > 0; ++at, --size) crc = __crc32cb(crc, std::to_integer<unsigned char>(*at));
+  if ((size & 4U) != 0) {
+    crc = __crc32cw(crc, load<std::uint32_t>(at));
+    at += 4;
+  }
+  if ((size & 2U) != 0) {
+    crc = __crc32ch(crc, load<std::uint16_t>(at));
+    at += 2;
+  }
+  if ((size & 1U) != 0) crc = __crc32cb(crc, std::to_integer<unsigned char>(*at));
   return crc;
 }
 

@@ -1,5 +1,6 @@
 #include "perf/frame/probe.hpp"
 
+#include <array>
 #include <bit>
 #include <cstring>
 
@@ -11,6 +12,8 @@ namespace {
 constexpr std::uint16_t kMagic = 'p' << 8U | 's';
 constexpr std::uint8_t kVersion = 1;
 constexpr std::size_t kCrcAt = 40;
+constexpr std::size_t kNoCrcAt = 44;
+constexpr std::uint16_t kNoCrc = 'c' << 8U | 'n';
 
 static_assert(std::endian::native == std::endian::little, "the numbers of a probe are");
 
@@ -27,7 +30,7 @@ T get(const std::byte* from) noexcept {
 
 std::uint32_t crc_of(std::span<const std::byte> frame, std::size_t at) noexcept {
   const std::uint32_t front = crc32c(frame.first(at + kCrcAt));
-  return crc32c(frame.subspan(at + kCrcAt + sizeof front), front);
+  return crc32c(frame.subspan(at + kNoCrcAt), front);
 }
 
 /// Whether a frame is one of ours, even when a bit of one of the two marks has changed.
@@ -42,21 +45,26 @@ bool looks_like_a_probe(std::span<const std::byte> frame, std::size_t at) noexce
 
 }  // namespace
 
-void write_probe(std::span<std::byte> frame, std::size_t at, const Probe& probe) noexcept {
+void write_probe(std::span<std::byte> frame, std::size_t at, const Probe& probe,
+                 Checksum checksum) noexcept {
   std::byte* const p = frame.data() + at;
   const auto length = static_cast<std::uint16_t>(frame.size());
-  put(p, kMagic);
-  put(p + 2, kVersion);
-  put(p + 3, static_cast<std::uint8_t>(probe.kind));
-  put(p + 4, length);
-  put(p + 6, static_cast<std::uint16_t>(~length));
-  put(p + 8, probe.flow);
-  put(p + 12, probe.nonce);
-  put(p + 16, probe.sequence);
-  put(p + 24, probe.intended_ns);
-  put(p + 32, probe.sent_ns);
-  put(p + 44, std::uint16_t{0});
-  put(p + kCrcAt, crc_of(frame, at));
+  const std::array<std::uint64_t, kCrcAt / 8> front{
+      kMagic | std::uint64_t{kVersion} << 16U | std::uint64_t(probe.kind) << 24U |
+          std::uint64_t{length} << 32U | std::uint64_t{static_cast<std::uint16_t>(~length)} << 48U,
+      probe.flow | std::uint64_t{probe.nonce} << 32U, probe.sequence, probe.intended_ns,
+      probe.sent_ns};
+  std::memcpy(p, front.data(), sizeof front);
+  if (checksum == Checksum::none) {
+    put(p + kCrcAt, std::uint32_t{0});
+    put(p + kNoCrcAt, kNoCrc);
+    return;
+  }
+  put(p + kNoCrcAt, std::uint16_t{0});
+  // Not from the frame: a word that spans two that were just written waits for both to arrive.
+  std::uint32_t crc = crc32c(frame.first(at));
+  crc = crc32c(std::as_bytes(std::span(front)), crc);
+  put(p + kCrcAt, crc32c(frame.subspan(at + kNoCrcAt), crc));
 }
 
 ProbeReading read_probe(std::span<const std::byte> frame, std::size_t at) noexcept {
@@ -70,7 +78,9 @@ ProbeReading read_probe(std::span<const std::byte> frame, std::size_t at) noexce
   }
   if (frame.size() < length) return {Finding::truncated, {}};
   frame = frame.first(length);
-  if (get<std::uint32_t>(p + kCrcAt) != crc_of(frame, at)) return {Finding::corrupt, {}};
+  const auto crc = get<std::uint32_t>(p + kCrcAt);
+  const bool unchecked = crc == 0 && get<std::uint16_t>(p + kNoCrcAt) == kNoCrc;
+  if (!unchecked && crc != crc_of(frame, at)) return {Finding::corrupt, {}};
   // Whole: so what it says is what was written.
   if (get<std::uint16_t>(p) != kMagic || get<std::uint8_t>(p + 2) != kVersion ||
       get<std::uint8_t>(p + 3) > static_cast<std::uint8_t>(Probe::Kind::reply)) {
@@ -82,7 +92,16 @@ ProbeReading read_probe(std::span<const std::byte> frame, std::size_t at) noexce
            .nonce = get<std::uint32_t>(p + 12),
            .sequence = get<std::uint64_t>(p + 16),
            .intended_ns = get<std::uint64_t>(p + 24),
-           .sent_ns = get<std::uint64_t>(p + 32)}};
+           .sent_ns = get<std::uint64_t>(p + 32)},
+          unchecked ? Checksum::none : Checksum::crc};
+}
+
+std::size_t probe_offset(std::span<const std::byte> frame) noexcept {
+  constexpr std::size_t kHeader = 14;
+  constexpr std::size_t kTag = 4;
+  constexpr std::uint16_t kTagged = 0x0081;  // 0x8100 as it stands in the frame
+  const bool tagged = frame.size() >= kHeader && get<std::uint16_t>(frame.data() + 12) == kTagged;
+  return tagged ? kHeader + kTag : kHeader;
 }
 
 }  // namespace shmif::perf

@@ -15,10 +15,11 @@
 //   16  8  sequence number, from 0 in each flow
 //   24  8  intended time to send it, ns of CLOCK_MONOTONIC
 //   32  8  time when it was handed to the engine
-//   40  4  CRC-32C of the whole frame without these four bytes
-//   44  2  0
+//   40  4  CRC-32C of the whole frame without these four bytes; 0 where there is none
+//   44  2  0; "nc" where there is no CRC
 //
-// The rest of the frame is payload, which the CRC covers as well as the Ethernet header.
+// The rest of the frame is payload, which the CRC covers as well as the Ethernet header. No single
+// changed bit makes a frame with a CRC look like one without.
 
 #include <cstddef>
 #include <cstdint>
@@ -41,9 +42,14 @@ struct Probe {
   bool operator==(const Probe&) const = default;
 };
 
+/// Whether a frame can be checked. Without a CRC a receiver still finds out what is lost, and what
+/// has lost its end.
+enum class Checksum : std::uint8_t { crc, none };
+
 /// Writes a probe at `at` into a frame that is otherwise complete, at least `at` + kProbeBytes and
 /// at most 65535 bytes. Threads: any. Blocks: never.
-void write_probe(std::span<std::byte> frame, std::size_t at, const Probe& probe) noexcept;
+void write_probe(std::span<std::byte> frame, std::size_t at, const Probe& probe,
+                 Checksum checksum = Checksum::crc) noexcept;
 
 /// What a frame turned out to be.
 enum class Finding : std::uint8_t {
@@ -54,12 +60,16 @@ enum class Finding : std::uint8_t {
 };
 struct ProbeReading {
   Finding finding = Finding::foreign;
-  Probe probe;  ///< only of a whole one
+  Probe probe;                         ///< only of a whole one
+  Checksum checksum = Checksum::none;  ///< of a whole one: whether a CRC says that it is
 };
 
 /// Reads the probe at `at`. What a link has added at the end, as padding, is overlooked. With `at`
 /// 0 everything is taken for a probe, for it came to where only probes are sent; else what has
 /// neither the EtherType before it nor the magic is foreign.
 ProbeReading read_probe(std::span<const std::byte> frame, std::size_t at) noexcept;
+
+/// Where the probe of an Ethernet frame is: behind the header, and the 802.1Q tag if there is one.
+std::size_t probe_offset(std::span<const std::byte> frame) noexcept;
 
 }  // namespace shmif::perf

@@ -23,13 +23,13 @@ const Probe kProbe{.kind = Probe::Kind::request,
                    .sent_ns = 0x0fedcba987654333};
 
 /// An Ethernet frame with a probe and random payload.
-Bytes frame_with(const Probe& probe, std::size_t size) {
+Bytes frame_with(const Probe& probe, std::size_t size, Checksum checksum = Checksum::crc) {
   std::mt19937_64 random(size);
   Bytes frame(size);
   for (std::byte& b : frame) b = static_cast<std::byte>(random());
   frame[12] = std::byte{kProbeEtherType >> 8U};
   frame[13] = std::byte{kProbeEtherType & 0xffU};
-  write_probe(frame, kHeader, probe);
+  write_probe(frame, kHeader, probe, checksum);
   return frame;
 }
 
@@ -74,6 +74,47 @@ TEST(Probe, EveryBitThatChangesIsFoundAndNothingElseIsSuspected) {
     }
     EXPECT_EQ(read_probe(frame, kHeader).finding, Finding::whole);
   }
+}
+
+TEST(Probe, WithoutACrcItIsReadTooAndSaysSo) {
+  for (const std::size_t size : {60U, 64U, 1514U}) {
+    Bytes frame = frame_with(kProbe, size, Checksum::none);
+    const ProbeReading reading = read_probe(frame, kHeader);
+    EXPECT_EQ(reading.finding, Finding::whole);
+    EXPECT_EQ(reading.probe, kProbe);
+    EXPECT_EQ(reading.checksum, Checksum::none);
+    frame.back() ^= std::byte{1};
+    EXPECT_EQ(read_probe(frame, kHeader).finding, size == 60 ? Finding::corrupt : Finding::whole)
+        << "payload is not covered; the two bytes that say so are";
+    EXPECT_EQ(read_probe(std::span(frame).first(size - 1), kHeader).finding, Finding::truncated);
+  }
+  EXPECT_EQ(read_probe(frame_with(kProbe, 60), kHeader).checksum, Checksum::crc);
+}
+
+TEST(Probe, NoTwoChangedBitsMakeACheckedFrameAnUncheckedOne) {
+  Bytes frame = frame_with(kProbe, 60);
+  const auto flip = [&](std::size_t bit) {
+    frame[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
+  };
+  for (std::size_t one = 0; one < frame.size() * 8; ++one) {
+    flip(one);
+    for (std::size_t two = one + 1; two < frame.size() * 8; ++two) {
+      flip(two);
+      const ProbeReading reading = read_probe(frame, kHeader);
+      ASSERT_FALSE(reading.finding == Finding::whole && reading.checksum == Checksum::none)
+          << one << " and " << two;
+      flip(two);
+    }
+    flip(one);
+  }
+}
+
+TEST(Probe, StandsBehindTheTagOfATaggedFrame) {
+  Bytes frame(64);
+  EXPECT_EQ(probe_offset(frame), 14U);
+  frame[12] = std::byte{0x81};
+  EXPECT_EQ(probe_offset(frame), 18U);
+  EXPECT_EQ(probe_offset(std::span(frame).first(13)), 14U);
 }
 
 TEST(Probe, EveryTruncationIsFound) {

@@ -1,0 +1,115 @@
+#include "perf/frame/frame_maker.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "perf/frame/random.hpp"
+
+namespace shmif::perf {
+namespace {
+
+constexpr std::size_t kTagBytes = 4;
+constexpr std::size_t kLeastSlots = 64;
+constexpr std::size_t kLineBytes = 64;
+
+std::size_t probe_at(const FrameMakerOptions& options) noexcept {
+  if (!options.ethernet) return 0;
+  return kEthernetHeaderBytes + (options.vlan ? kTagBytes : 0);
+}
+
+void put_big_endian(std::byte* to, std::uint16_t value) noexcept {
+  to[0] = static_cast<std::byte>(value >> 8U);
+  to[1] = static_cast<std::byte>(value & 0xffU);
+}
+
+void fill_random(std::span<std::byte> bytes, std::uint64_t seed) noexcept {
+  Random random(seed);
+  for (std::size_t at = 0; at < bytes.size(); at += sizeof(std::uint64_t)) {
+    const std::uint64_t word = random();
+    std::memcpy(&bytes[at], &word, std::min(sizeof word, bytes.size() - at));
+  }
+}
+
+void fill_pattern(std::span<std::byte> bytes, std::span<const std::byte> pattern) noexcept {
+  for (std::size_t at = 0; at < bytes.size(); ++at) {
+    bytes[at] = pattern.empty() ? static_cast<std::byte>(at & 0xffU) : pattern[at % pattern.size()];
+  }
+}
+
+/// The end of each hundred bytes becomes zeros, so that long and short frames compress alike (fio
+/// does that to each `buffer_compress_chunk`).
+void put_zeros(std::span<std::byte> bytes, std::size_t per_cent) noexcept {
+  constexpr std::size_t kChunk = 100;
+  const std::size_t kept = kChunk - std::min(per_cent, kChunk);
+  for (std::size_t at = kept; at < bytes.size(); at += kChunk) {
+    const std::size_t zeros = std::min(kChunk - kept, bytes.size() - at);
+    std::fill_n(&bytes[at], zeros, std::byte{0});
+  }
+}
+
+}  // namespace
+
+FrameMakerOptions frame_maker_options(const JobOptions& job, std::uint32_t flow,
+                                      std::uint32_t most_bytes) {
+  FrameMakerOptions options;
+  options.vlan = job.vlan;
+  options.flow = flow;
+  options.seed = job.randseed;
+  options.payload = job.payload;
+  options.pattern = job.buffer_pattern;
+  options.zeros_per_cent = job.buffer_compress_percentage;
+  options.most_bytes = most_bytes;
+  options.batch = job.iodepth_batch;
+  options.checksum = job.verify ? Checksum::crc : Checksum::none;
+  return options;
+}
+
+FrameMaker::FrameMaker(const FrameMakerOptions& options)
+    : flow_(options.flow),
+      checksum_(options.checksum),
+      probe_at_(perf::probe_at(options)),
+      most_bytes_(std::max(options.most_bytes, least_bytes())),
+      // Not a power of two: the fronts of all buffers would compete for a few places in the cache.
+      stride_(((most_bytes_ + kLineBytes - 1) / kLineBytes | 1U) * kLineBytes),
+      slot_mask_(std::bit_ceil(std::max(kLeastSlots, options.batch)) - 1),
+      buffers_(slots() * stride_) {
+  for (std::size_t number = 0; number < slots(); ++number) {
+    std::byte* const slot = slot_of(number);
+    const std::span payload(slot + least_bytes(), most_bytes_ - least_bytes());
+    if (options.ethernet) write_header(options, slot);
+    if (options.payload == Payload::zero) continue;
+    if (options.payload == Payload::pattern) {
+      fill_pattern(payload, options.pattern);
+    } else {
+      fill_random(payload, Random::derive(Random::derive(options.seed, flow_), number));
+    }
+    put_zeros(payload, options.zeros_per_cent);
+  }
+}
+
+void FrameMaker::write_header(const FrameMakerOptions& options, std::byte* slot) noexcept {
+  constexpr std::uint16_t kTagged = 0x8100;
+  std::memcpy(slot, options.destination.bytes.data(), options.destination.bytes.size());
+  std::memcpy(slot + 6, options.source.bytes.data(), options.source.bytes.size());
+  if (options.vlan) {
+    put_big_endian(slot + 12, kTagged);
+    put_big_endian(slot + 14, *options.vlan & 0xfffU);
+  }
+  put_big_endian(slot + probe_at_ - 2, kProbeEtherType);
+}
+
+bool FrameMaker::payload_is_as_made(std::span<const std::byte> frame) const noexcept {
+  if (frame.size() < least_bytes()) return false;
+  std::uint16_t length = 0;
+  std::uint64_t sequence = 0;
+  std::memcpy(&length, &frame[probe_at_ + 4], sizeof length);
+  std::memcpy(&sequence, &frame[probe_at_ + 16], sizeof sequence);
+  if (length < least_bytes() || length > std::min(frame.size(), most_bytes_)) return false;
+  const std::byte* const made = buffers_.data() + (sequence & slot_mask_) * stride_;
+  return std::equal(made, made + probe_at_, frame.begin()) &&
+         std::memcmp(made + least_bytes(), frame.data() + least_bytes(), length - least_bytes()) ==
+             0;
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,49 @@
+#pragma once
+// SizeChooser: how long the next frame of a stream is.
+
+#include <cstdint>
+#include <vector>
+
+#include "perf/frame/random.hpp"
+#include "perf/job/job_options.hpp"
+
+namespace shmif::perf {
+
+/// The sizes of a stream's frames, one after the other. Where all are the same, no random number is
+/// drawn. Else each size of a part comes as often as any other of it, and each part as its weight
+/// says, without the small bias of a remainder. Threads: one at a time. Blocks: never.
+class SizeChooser {
+ public:
+  /// `position` numbers have been drawn already, by one whose stream is taken up again. Parts of
+  /// weight 0 do not count; one whose `most` is less than its `least` has the size `least`.
+  SizeChooser(const FrameSizes& sizes, std::uint64_t seed, std::uint64_t position = 0);
+
+  /// Bytes without FCS.
+  std::uint32_t next() noexcept { return fixed_ != 0 ? fixed_ : draw(); }
+
+  /// Whether all sizes are the same.
+  bool is_fixed() const noexcept { return fixed_ != 0; }
+  /// Of infinitely many frames, in bytes.
+  double mean() const noexcept { return mean_; }
+  std::uint32_t least() const noexcept { return least_; }
+  std::uint32_t most() const noexcept { return most_; }
+  /// How many random numbers have been drawn.
+  std::uint64_t position() const noexcept { return random_.position(); }
+
+ private:
+  struct Part {
+    std::uint64_t end = 0;  // of the weights up to this part
+    std::uint32_t least = 0;
+    std::uint64_t sizes = 1;
+  };
+  std::uint32_t draw() noexcept;
+
+  std::vector<Part> parts_;
+  Random random_;
+  std::uint32_t fixed_ = 0;  // 0: not fixed
+  std::uint32_t least_ = 0;
+  std::uint32_t most_ = 0;
+  double mean_ = 0;
+};
+
+}  // namespace shmif::perf

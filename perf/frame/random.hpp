@@ -1,0 +1,55 @@
+#pragma once
+// Random: random numbers that can be taken up again where they were left, from two numbers.
+
+#include <cstdint>
+#include <limits>
+
+namespace shmif::perf {
+
+/// SplitMix64 (Steele, Lea, Flood 2014): number i of a stream follows from the seed and i alone, so
+/// a stream resumes at any position at once. Threads: one at a time.
+class Random {
+ public:
+  using result_type = std::uint64_t;
+  static constexpr result_type min() noexcept { return 0; }
+  static constexpr result_type max() noexcept { return std::numeric_limits<result_type>::max(); }
+
+  explicit constexpr Random(std::uint64_t seed, std::uint64_t position = 0) noexcept
+      : seed_(seed), position_(position) {}
+
+  constexpr std::uint64_t operator()() noexcept { return mix(seed_ + ++position_ * kStep); }
+
+  /// A number below `end`, which is not 0; each as often as any other (Lemire 2019).
+  std::uint64_t below(std::uint64_t end) noexcept {
+    __extension__ using Wide = unsigned __int128;
+    Wide product = Wide{(*this)()} * end;
+    if (static_cast<std::uint64_t>(product) < end) {
+      // One of the 2^64 mod `end` numbers that are too many for an even distribution?
+      const std::uint64_t too_many = (0 - end) % end;
+      while (static_cast<std::uint64_t>(product) < too_many) product = Wide{(*this)()} * end;
+    }
+    return static_cast<std::uint64_t>(product >> 64U);
+  }
+
+  /// How many numbers have been drawn.
+  std::uint64_t position() const noexcept { return position_; }
+
+  /// The seed of something that belongs to `seed` and has a number of its own.
+  static constexpr std::uint64_t derive(std::uint64_t seed, std::uint64_t number) noexcept {
+    return mix(seed ^ mix(number + kStep));
+  }
+
+ private:
+  static constexpr std::uint64_t kStep = 0x9e3779b97f4a7c15;
+
+  static constexpr std::uint64_t mix(std::uint64_t z) noexcept {
+    z = (z ^ z >> 30U) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27U) * 0x94d049bb133111eb;
+    return z ^ z >> 31U;
+  }
+
+  std::uint64_t seed_;
+  std::uint64_t position_;
+};
+
+}  // namespace shmif::perf

@@ -1,0 +1,185 @@
+#include "perf/frame/frame_maker.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+#include <vector>
+
+namespace shmif::perf {
+namespace {
+
+using Bytes = std::vector<std::byte>;
+
+constexpr Probe kProbe{.nonce = 77, .intended_ns = 1000, .sent_ns = 2000};
+
+FrameMakerOptions some_options() {
+  FrameMakerOptions options;
+  options.destination = MacAddress::from_u64(0xb2a000000001);
+  options.source = MacAddress::from_u64(0xb2a000000002);
+  options.flow = 5;
+  options.seed = 42;
+  return options;
+}
+
+Bytes copy(const FrameView& frame) {
+  return {frame.bytes.begin(), frame.bytes.end()};
+}
+Bytes payload(const FrameMaker& maker, const FrameView& frame) {
+  const auto behind = frame.bytes.subspan(maker.least_bytes());
+  return {behind.begin(), behind.end()};
+}
+
+TEST(FrameMaker, MakesFramesWithHeaderAndProbe) {
+  FrameMaker maker(some_options());
+  for (const std::size_t size : {60U, 64U, 999U, 1514U}) {
+    const FrameView frame = maker.make(1'000'003, size, kProbe);
+    ASSERT_EQ(frame.size(), size);
+    EXPECT_EQ(frame.destination().to_string(), "b2:a0:00:00:00:01");
+    EXPECT_EQ(frame.source().to_string(), "b2:a0:00:00:00:02");
+    const ProbeReading reading = read_probe(frame.bytes, probe_offset(frame.bytes));
+    ASSERT_EQ(reading.finding, Finding::whole);
+    EXPECT_EQ(reading.checksum, Checksum::crc);
+    EXPECT_EQ(reading.probe.flow, 5U);
+    EXPECT_EQ(reading.probe.sequence, 1'000'003U);
+    EXPECT_EQ(reading.probe.nonce, 77U);
+    EXPECT_EQ(reading.probe.intended_ns, 1000U);
+    EXPECT_EQ(reading.probe.sent_ns, 2000U);
+  }
+}
+
+TEST(FrameMaker, TagsFramesOfAVlan) {
+  FrameMakerOptions options = some_options();
+  options.vlan = 0x123;
+  FrameMaker maker(options);
+  EXPECT_EQ(maker.least_bytes(), 64U);
+  const FrameView frame = maker.make(0, 64, kProbe);
+  const Bytes tag(frame.bytes.begin() + 12, frame.bytes.begin() + 18);
+  EXPECT_EQ(tag, (Bytes{std::byte{0x81}, std::byte{0}, std::byte{1}, std::byte{0x23},
+                        std::byte{0x88}, std::byte{0xb5}}));
+  EXPECT_EQ(probe_offset(frame.bytes), 18U);
+  EXPECT_EQ(read_probe(frame.bytes, 18).finding, Finding::whole);
+}
+
+TEST(FrameMaker, ADatagramBeginsWithItsProbe) {
+  FrameMakerOptions options = some_options();
+  options.ethernet = false;
+  options.checksum = Checksum::none;
+  FrameMaker maker(options);
+  EXPECT_EQ(maker.least_bytes(), kProbeBytes);
+  const FrameView datagram = maker.make(9, 100, kProbe);
+  const ProbeReading reading = read_probe(datagram.bytes, 0);
+  EXPECT_EQ(reading.finding, Finding::whole);
+  EXPECT_EQ(reading.checksum, Checksum::none);
+  EXPECT_EQ(reading.probe.sequence, 9U);
+}
+
+TEST(FrameMaker, FramesOfABatchStayAsTheyAre) {
+  for (const std::size_t batch : {1U, 32U, 64U, 65U, 200U}) {
+    FrameMakerOptions options = some_options();
+    options.batch = batch;
+    FrameMaker maker(options);
+    EXPECT_GE(maker.slots(), std::max<std::size_t>(64, batch));
+    std::vector<FrameView> views;
+    std::vector<Bytes> copies;
+    for (std::uint64_t n = 0; n < maker.slots(); ++n) {
+      views.push_back(maker.make(1000 + n, 60 + n, kProbe));
+      copies.push_back(copy(views.back()));
+    }
+    for (std::size_t i = 0; i < views.size(); ++i) ASSERT_EQ(copy(views[i]), copies[i]) << i;
+  }
+}
+
+TEST(FrameMaker, PayloadComesFromSeedFlowAndSlot) {
+  FrameMaker maker(some_options());
+  FrameMaker same(some_options());
+  std::set<Bytes> different;
+  for (std::uint64_t n = 0; n < maker.slots(); ++n) {
+    const Bytes made = payload(maker, maker.make(n, 1514, kProbe));
+    EXPECT_EQ(made, payload(same, same.make(n, 1514, kProbe)));
+    different.insert(made);
+  }
+  EXPECT_EQ(different.size(), maker.slots());
+  FrameMakerOptions options = some_options();
+  options.flow = 6;
+  FrameMaker other_flow(options);
+  options = some_options();
+  options.seed = 43;
+  FrameMaker other_seed(options);
+  EXPECT_FALSE(different.contains(payload(other_flow, other_flow.make(0, 1514, kProbe))));
+  EXPECT_FALSE(different.contains(payload(other_seed, other_seed.make(0, 1514, kProbe))));
+}
+
+TEST(FrameMaker, PayloadIsAPatternOrZerosWhereAskedFor) {
+  FrameMakerOptions options = some_options();
+  options.payload = Payload::pattern;
+  options.pattern = {std::byte{0xca}, std::byte{0xfe}, std::byte{0x01}};
+  FrameMaker pattern(options);
+  const Bytes made = payload(pattern, pattern.make(3, 400, kProbe));
+  for (std::size_t i = 0; i < made.size(); ++i) ASSERT_EQ(made[i], options.pattern[i % 3]);
+  options.pattern.clear();
+  FrameMaker counting(options);
+  EXPECT_EQ(payload(counting, counting.make(0, 600, kProbe))[0x1ff], std::byte{0xff});
+  options.payload = Payload::zero;
+  FrameMaker zero(options);
+  EXPECT_EQ(payload(zero, zero.make(3, 400, kProbe)), Bytes(340));
+}
+
+TEST(FrameMaker, AShareOfThePayloadIsZeros) {
+  for (const std::uint32_t share : {0U, 1U, 30U, 99U, 100U}) {
+    FrameMakerOptions options = some_options();
+    options.payload = Payload::pattern;
+    options.pattern = {std::byte{1}};
+    options.zeros_per_cent = share;
+    FrameMaker maker(options);
+    const Bytes made = payload(maker, maker.make(0, 60 + 1200, kProbe));
+    EXPECT_EQ(std::ranges::count(made, std::byte{0}), 12 * share);
+    EXPECT_EQ(std::ranges::count(std::span(made).first(100), std::byte{0}), share)
+        << "of short frames as of long ones";
+  }
+}
+
+TEST(FrameMaker, KnowsEveryByteOfAFrameWithoutARecord) {
+  FrameMaker sender(some_options());
+  const FrameMaker receiver(some_options());
+  for (const std::size_t size : {60U, 61U, 200U, 1514U}) {
+    Bytes frame = copy(sender.make(70'000 + size, size, kProbe));
+    EXPECT_TRUE(receiver.payload_is_as_made(frame));
+    for (std::size_t at = 0; at < size; ++at) {
+      if (at >= 14 && at < 60) continue;  // the probe, which the CRC is for
+      frame[at] ^= std::byte{4};
+      ASSERT_FALSE(receiver.payload_is_as_made(frame)) << size << ", byte " << at;
+      frame[at] ^= std::byte{4};
+    }
+    frame.resize(size + 20);
+    EXPECT_TRUE(receiver.payload_is_as_made(frame)) << "padding";
+    EXPECT_FALSE(receiver.payload_is_as_made(std::span(frame).first(size - 1)));
+  }
+  EXPECT_FALSE(receiver.payload_is_as_made({}));
+  // A frame with a right CRC over a wrong payload: only making it again finds that.
+  FrameMakerOptions options = some_options();
+  options.seed = 1;
+  FrameMaker other(options);
+  const FrameView frame = other.make(1, 100, kProbe);
+  EXPECT_EQ(read_probe(frame.bytes, 14).finding, Finding::whole);
+  EXPECT_FALSE(receiver.payload_is_as_made(frame.bytes));
+}
+
+TEST(FrameMaker, TakesWhatAJobAsksFor) {
+  JobOptions job;
+  job.vlan = 7;
+  job.verify = false;
+  job.randseed = 99;
+  job.payload = Payload::zero;
+  job.iodepth_batch = 100;
+  const FrameMakerOptions options = frame_maker_options(job, 3, 1000);
+  FrameMaker maker(options);
+  EXPECT_EQ(maker.slots(), 128U);
+  EXPECT_EQ(options.seed, 99U);
+  const FrameView frame = maker.make(0, 1000, kProbe);
+  EXPECT_EQ(read_probe(frame.bytes, 18).checksum, Checksum::none);
+  EXPECT_EQ(read_probe(frame.bytes, 18).probe.flow, 3U);
+}
+
+}  // namespace
+}  // namespace shmif::perf
