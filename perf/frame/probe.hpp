@@ -60,7 +60,7 @@ enum class Finding : std::uint8_t {
 };
 struct ProbeReading {
   Finding finding = Finding::foreign;
-  Probe probe;                         ///< only of a whole one
+  Probe probe{};                       ///< only of a whole one
   Checksum checksum = Checksum::none;  ///< of a whole one: whether a CRC says that it is
 };
 

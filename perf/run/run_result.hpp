@@ -63,6 +63,9 @@ struct FlowResult {
   std::uint64_t lost = 0;      ///< sent - received - late - cancelled
   std::uint64_t duplicates = 0, reordered = 0, corrupt = 0, truncated = 0, late = 0, cancelled = 0;
   std::uint64_t unverified = 0;  ///< arrived, and not checked when time ran out
+  /// Received more often than sent, by the sender's count: it was killed before it could tell of
+  /// its last batch, or a count is wrong. Then nothing is known of losses.
+  std::uint64_t unexplained = 0;
   std::vector<std::pair<std::uint64_t, std::uint64_t>> gaps;  ///< first ones, [from, to)
   std::optional<double> jitter_ns;                            ///< RFC 3550, section 6.4.1
   bool verification_complete = true;

@@ -75,10 +75,12 @@ std::uint64_t SequenceLedger::missing(std::uint64_t sent) const noexcept {
   return sent - received_below(sent);
 }
 
-std::vector<SequenceLedger::Gap> SequenceLedger::gaps(std::uint64_t sent, std::size_t most) const {
+std::vector<SequenceLedger::Gap> SequenceLedger::gaps(std::uint64_t begin, std::uint64_t end,
+                                                      std::size_t most) const {
   std::vector<Gap> found;
   const auto add = [&](std::uint64_t from, std::uint64_t to) {
-    to = std::min(to, sent);
+    from = std::max(from, begin);
+    to = std::min(to, end);
     if (from >= to) return;
     if (!found.empty() && found.back().to == from) {
       found.back().to = to;
@@ -86,17 +88,19 @@ std::vector<SequenceLedger::Gap> SequenceLedger::gaps(std::uint64_t sent, std::s
       found.push_back({from, to});
     }
   };
-  std::uint64_t next = 0;  // where the chunk before ended
-  for (const auto& [index, chunk] : chunks_) {
-    const std::uint64_t begin = index << kChunkBits;
-    if (begin >= sent || found.size() > most) break;
-    add(next, begin);
-    next = begin + kChunkNumbers;
+  const std::uint64_t first_chunk = begin >> kChunkBits;
+  std::uint64_t next = first_chunk << kChunkBits;  // where the chunk before ended
+  for (auto at = chunks_.lower_bound(first_chunk); at != chunks_.end(); ++at) {
+    const auto& [index, chunk] = *at;
+    const std::uint64_t chunk_begin = index << kChunkBits;
+    if (chunk_begin >= end || found.size() > most) break;
+    add(next, chunk_begin);
+    next = chunk_begin + kChunkNumbers;
     if (!chunk) continue;
     // From each run of ones to the next: a word at a time is as fast as gaps are rare.
     for (std::uint64_t word = 0; word < kChunkNumbers / 64 && found.size() <= most; ++word) {
       std::uint64_t missing = ~chunk->bits[word];
-      const std::uint64_t base = begin + word * 64;
+      const std::uint64_t base = chunk_begin + word * 64;
       while (missing != 0) {
         const auto from = static_cast<unsigned>(std::countr_zero(missing));
         const auto run = static_cast<unsigned>(std::countr_one(missing >> from));
@@ -105,7 +109,7 @@ std::vector<SequenceLedger::Gap> SequenceLedger::gaps(std::uint64_t sent, std::s
       }
     }
   }
-  if (found.size() <= most) add(next, sent);
+  if (found.size() <= most) add(next, end);
   if (found.size() > most) found.resize(most);
   return found;
 }

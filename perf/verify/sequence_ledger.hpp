@@ -31,6 +31,10 @@ class SequenceLedger {
 
   /// How many of the numbers below `sent` have not come.
   std::uint64_t missing(std::uint64_t sent) const noexcept;
+  /// How many of those from `begin` up to, not including, `end`.
+  std::uint64_t missing(std::uint64_t begin, std::uint64_t end) const noexcept {
+    return begin >= end ? 0 : missing(end) - missing(begin);
+  }
   /// Whether this one has come.
   bool has(std::uint64_t number) const noexcept;
 
@@ -40,7 +44,9 @@ class SequenceLedger {
     bool operator==(const Gap&) const = default;
   };
   /// The first `most` gaps below `sent`, in order.
-  std::vector<Gap> gaps(std::uint64_t sent, std::size_t most) const;
+  std::vector<Gap> gaps(std::uint64_t sent, std::size_t most) const { return gaps(0, sent, most); }
+  /// Those from `begin`, which may be within one, to `end`.
+  std::vector<Gap> gaps(std::uint64_t begin, std::uint64_t end, std::size_t most) const;
 
   void clear() { *this = SequenceLedger(); }
 

@@ -52,6 +52,18 @@ TEST(SequenceLedger, NamesTheGaps) {
   EXPECT_TRUE(SequenceLedger().gaps(0, 10).empty());
 }
 
+TEST(SequenceLedger, NamesAndCountsTheGapsOfAStretch) {
+  SequenceLedger ledger;
+  for (const std::uint64_t n : {3U, 4U, 63U, 64U, 200'000U}) ledger.note(n);
+  EXPECT_EQ(ledger.gaps(6, 100, 10), (std::vector<Gap>{{6, 63}, {65, 100}}));
+  EXPECT_EQ(ledger.gaps(131'072, 200'003, 10),
+            (std::vector<Gap>{{131'072, 200'000}, {200'001, 200'003}}));
+  EXPECT_EQ(ledger.gaps(300'000, 300'001, 10), (std::vector<Gap>{{300'000, 300'001}}));
+  EXPECT_TRUE(ledger.gaps(63, 65, 10).empty());
+  EXPECT_EQ(ledger.missing(6, 100), 57U + 35);
+  EXPECT_EQ(ledger.missing(100, 6), 0U);
+}
+
 TEST(SequenceLedger, NumbersBeyondWhatWasSentDoNotMakeUpForMissingOnes) {
   SequenceLedger ledger;
   ledger.note(0);

@@ -1,0 +1,114 @@
+#pragma once
+// FlowReceiver: what a receiver knows of one flow.
+//
+// Frames fall into two windows by the time that they were to be sent at, which each carries: the
+// ramp before `measure_from_ns`, and what is measured. The sender splits by the same time, so both
+// agree frame for frame. Each frame is noted in the ledger, but those of the ramp enter no figure.
+
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <utility>
+
+#include "perf/frame/probe.hpp"
+#include "perf/run/run_result.hpp"
+#include "perf/stats/latency_histogram.hpp"
+#include "perf/verify/sequence_ledger.hpp"
+
+namespace shmif::perf {
+
+/// What a frame is to a receiver of the run with `nonce`.
+enum class Arrival : std::uint8_t {
+  ours,
+  stale,  ///< a probe of another run
+  foreign,
+  corrupt,
+  truncated,
+};
+Arrival classify(const ProbeReading& reading, std::uint32_t nonce) noexcept;
+
+/// The flow that a damaged frame says it is of; kNoFlow where it does not bear the nonce of this
+/// run. A guess: those very bytes may be the damaged ones.
+inline constexpr std::uint32_t kNoFlow = std::numeric_limits<std::uint32_t>::max();
+std::uint32_t likely_flow(std::span<const std::byte> frame, std::size_t at,
+                          std::uint32_t nonce) noexcept;
+
+/// What its sender knows of a flow.
+struct FlowSent {
+  std::uint64_t first = 0;        ///< the first number; not 0 where an earlier run was resumed
+  std::uint64_t ramp_frames = 0;  ///< before the measured window: the numbers from `first`
+  std::uint64_t frames = 0;       ///< after those
+  std::uint64_t cancelled = 0;    ///< of `frames`: nobody waits for them any more
+};
+
+/// Plain numbers, to be shown to another process after each batch. Of the measured window, each
+/// frame once, but where said otherwise.
+struct FlowCounts {
+  std::uint64_t received = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t reordered = 0;
+  std::uint64_t duplicates = 0;
+  std::uint64_t late = 0;  ///< came after the drain, and are not among `received`
+  std::uint64_t corrupt = 0, truncated = 0;
+  std::uint64_t unverified = 0;
+  std::uint64_t ramp_received = 0;
+  std::uint64_t ramp_bytes = 0;
+  std::uint64_t ramp_duplicates = 0;
+  std::uint64_t ramp_reordered = 0;
+  std::uint64_t begin = std::numeric_limits<std::uint64_t>::max();  ///< least number that came
+  std::uint64_t end = 0;  ///< one more than the greatest number that came
+
+  /// As far as can be told now: those that are overtaken seem lost until they come.
+  std::uint64_t lost_so_far() const noexcept {
+    return end <= begin || end - begin <= received + late ? 0 : end - begin - received - late;
+  }
+};
+
+/// Threads: one at a time. Blocks: never.
+class FlowReceiver {
+ public:
+  struct Options {
+    std::uint32_t flow = 0;
+    std::uint64_t measure_from_ns = 0;    ///< CLOCK_MONOTONIC
+    LatencyHistogram* latency = nullptr;  ///< from the intended time; shared among flows
+    LatencyHistogram* service = nullptr;  ///< from the real time
+    bool jitter = true;
+  };
+  explicit FlowReceiver(const Options& options) noexcept : options_(options) {}
+  /// Goes on from what an earlier run has received.
+  FlowReceiver(const Options& options, SequenceLedger before) noexcept
+      : options_(options), ledger_(std::move(before)) {}
+
+  void measure_from(std::uint64_t time_ns) noexcept { options_.measure_from_ns = time_ns; }
+
+  /// A whole frame of this flow has come, of `bytes`, at `now_ns` of CLOCK_MONOTONIC.
+  void note(const Probe& probe, std::size_t bytes, std::uint64_t now_ns);
+  /// A damaged one, that is probably of this flow. It counts as lost, too, for nobody can tell
+  /// which number it had.
+  void note_damaged(Finding finding) noexcept;
+  /// One of this flow has come and will not be checked any more.
+  void note_unverified() noexcept { ++counts_.unverified; }
+  /// What comes from now on is late.
+  void end_drain() noexcept { drained_ = true; }
+
+  const FlowCounts& counts() const noexcept { return counts_; }
+  const SequenceLedger& ledger() const noexcept { return ledger_; }
+  double jitter_ns() const noexcept { return jitter_ns_; }
+
+  /// All but the names of the jobs. Of several gaps the first `most_gaps`; they are those of the
+  /// window, without late frames.
+  FlowResult result(const FlowSent& sent, std::size_t most_gaps = 16) const;
+
+ private:
+  void note_times(const Probe& probe, std::uint64_t now_ns) noexcept;
+
+  Options options_;
+  SequenceLedger ledger_;
+  FlowCounts counts_;
+  bool drained_ = false;
+  double jitter_ns_ = 0;
+  std::int64_t transit_before_ns_ = 0;
+  bool has_transit_ = false;
+};
+
+}  // namespace shmif::perf

@@ -1,0 +1,255 @@
+#include "perf/verify/flow_receiver.hpp"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cmath>
+#include <memory>
+#include <random>
+#include <vector>
+
+namespace shmif::perf {
+namespace {
+
+using Gaps = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
+
+constexpr std::uint64_t kStart = 1'000'000;
+constexpr std::uint64_t kStep = 1000;  // ns from one frame to the next
+
+Probe probe(std::uint64_t sequence) {
+  return {.flow = 3,
+          .sequence = sequence,
+          .intended_ns = kStart + sequence * kStep,
+          .sent_ns = kStart + sequence * kStep + 10};
+}
+
+void receive(FlowReceiver& receiver, std::uint64_t sequence, std::uint64_t latency_ns = 500) {
+  const Probe p = probe(sequence);
+  receiver.note(p, 64, p.intended_ns + latency_ns);
+}
+
+TEST(FlowReceiver, AFlowInOrderLosesNothing) {
+  FlowReceiver receiver({.flow = 3});
+  for (std::uint64_t n = 0; n < 1000; ++n) receive(receiver, n);
+  const FlowResult result = receiver.result({.frames = 1000});
+  EXPECT_EQ(result.flow, 3U);
+  EXPECT_EQ(result.sent, 1000U);
+  EXPECT_EQ(result.received, 1000U);
+  EXPECT_EQ(result.lost, 0U);
+  EXPECT_EQ(result.duplicates + result.reordered + result.late + result.cancelled, 0U);
+  EXPECT_TRUE(result.gaps.empty());
+  EXPECT_TRUE(result.verification_complete);
+  EXPECT_EQ(receiver.counts().bytes, 64'000U);
+  EXPECT_EQ(receiver.counts().lost_so_far(), 0U);
+}
+
+TEST(FlowReceiver, CountsLossesRepeatsAndOvertakingExactly) {
+  FlowReceiver receiver({});
+  for (const std::uint64_t n : {0U, 1U, 1U, 3U, 2U, 7U, 7U, 7U}) receive(receiver, n);
+  EXPECT_EQ(receiver.counts().lost_so_far(), 3U) << "4, 5 and 6, as far as is known";
+  const FlowResult result = receiver.result({.frames = 10});
+  EXPECT_EQ(result.received, 5U);
+  EXPECT_EQ(result.lost, 5U);
+  EXPECT_EQ(result.duplicates, 3U);
+  EXPECT_EQ(result.reordered, 1U);
+  EXPECT_EQ(result.gaps, (Gaps{{4, 7}, {8, 10}}));
+  EXPECT_EQ(receiver.result({.frames = 10}, 1).gaps, (Gaps{{4, 7}}));
+}
+
+TEST(FlowReceiver, TheRampEntersNoFigureAndIsSplitFrameForFrame) {
+  LatencyHistogram latency;
+  FlowReceiver receiver({.measure_from_ns = kStart + 10 * kStep, .latency = &latency});
+  // 10 frames of the ramp, of which 2 are lost, one comes twice and one after the first measured.
+  for (const std::uint64_t n : {0U, 1U, 3U, 3U, 5U, 6U, 7U, 8U, 10U, 9U, 11U, 12U, 14U, 11U}) {
+    receive(receiver, n);
+  }
+  const FlowCounts& counts = receiver.counts();
+  EXPECT_EQ(counts.ramp_received, 8U);
+  EXPECT_EQ(counts.ramp_bytes, 8U * 64);
+  EXPECT_EQ(counts.ramp_duplicates, 1U);
+  EXPECT_EQ(counts.ramp_reordered, 1U);
+  EXPECT_EQ(counts.lost_so_far(), 1U);
+  const FlowResult result = receiver.result({.ramp_frames = 10, .frames = 6});
+  EXPECT_EQ(result.received, 4U);
+  EXPECT_EQ(result.lost, 2U);
+  EXPECT_EQ(result.duplicates, 1U);
+  EXPECT_EQ(result.reordered, 0U);
+  EXPECT_EQ(result.gaps, (Gaps{{13, 14}, {15, 16}}));
+  EXPECT_EQ(latency.count(), 4U);
+  EXPECT_EQ(receiver.ledger().received(), 12U) << "the ledger knows all of them";
+}
+
+TEST(FlowReceiver, AFrameOfTheVeryBeginningOfTheWindowIsMeasured) {
+  FlowReceiver receiver({});
+  receiver.measure_from(kStart + 5 * kStep);
+  receive(receiver, 4);
+  EXPECT_EQ(receiver.counts().received, 0U);
+  receive(receiver, 5);
+  EXPECT_EQ(receiver.counts().received, 1U);
+}
+
+TEST(FlowReceiver, AfterTheDrainFramesAreLateNeitherReceivedNorLost) {
+  LatencyHistogram latency;
+  FlowReceiver receiver({.latency = &latency});
+  for (const std::uint64_t n : {0U, 1U, 4U}) receive(receiver, n);
+  receiver.end_drain();
+  receive(receiver, 2);
+  receive(receiver, 2);
+  receive(receiver, 1);
+  const FlowResult result = receiver.result({.frames = 6});
+  EXPECT_EQ(result.received, 3U);
+  EXPECT_EQ(result.late, 1U);
+  EXPECT_EQ(result.lost, 2U);
+  EXPECT_EQ(result.duplicates, 2U);
+  EXPECT_EQ(result.gaps, (Gaps{{3, 4}, {5, 6}}));
+  EXPECT_EQ(latency.count(), 3U) << "a late one enters no figure";
+  EXPECT_EQ(receiver.counts().lost_so_far(), 1U);
+}
+
+TEST(FlowReceiver, GivenUpProbesAreCancelledUnlessTheyCameAllTheSame) {
+  FlowReceiver receiver({});
+  for (std::uint64_t n = 0; n < 8; ++n) receive(receiver, n);
+  FlowResult result = receiver.result({.frames = 10, .cancelled = 2});
+  EXPECT_EQ(result.cancelled, 2U);
+  EXPECT_EQ(result.lost, 0U);
+  receiver.end_drain();
+  receive(receiver, 8);
+  result = receiver.result({.frames = 10, .cancelled = 2});
+  EXPECT_EQ(result.late, 1U);
+  EXPECT_EQ(result.cancelled, 1U);
+  EXPECT_EQ(result.lost, 0U);
+}
+
+TEST(FlowReceiver, MoreThanWasSentIsNeverANegativeLoss) {
+  FlowReceiver receiver({});
+  for (std::uint64_t n = 0; n < 8; ++n) receive(receiver, n);
+  const FlowResult result = receiver.result({.frames = 6, .cancelled = 1});
+  EXPECT_EQ(result.lost, 0U);
+  EXPECT_EQ(result.cancelled, 0U);
+  EXPECT_EQ(result.unexplained, 2U);
+}
+
+TEST(FlowReceiver, LatencyIsFromTheIntendedTimeAndServiceFromTheRealOne) {
+  LatencyHistogram latency;
+  LatencyHistogram service;
+  FlowReceiver receiver({.latency = &latency, .service = &service});
+  receive(receiver, 0, 100);
+  receive(receiver, 1, 200);
+  receive(receiver, 1, 9000);
+  EXPECT_EQ(latency.count(), 2U) << "a duplicate enters no figure";
+  EXPECT_EQ(latency.min(), 100U);
+  EXPECT_EQ(latency.max(), 200U);
+  EXPECT_EQ(service.min(), 90U);
+  EXPECT_EQ(service.max(), 190U);
+  const Probe ahead = probe(2);
+  receiver.note(ahead, 64, ahead.intended_ns - 5);  // a clock of another machine
+  EXPECT_EQ(latency.min(), 0U);
+}
+
+TEST(FlowReceiver, JitterIsThatOfRfc3550) {
+  FlowReceiver receiver({});
+  EXPECT_FALSE(receiver.result({}).jitter_ns.has_value());
+  const std::array<std::uint64_t, 5> latencies{1000, 1160, 1160, 1000, 5000};
+  double expected = 0;
+  for (std::uint64_t n = 0; n < latencies.size(); ++n) {
+    receive(receiver, n, latencies[n]);
+    if (n == 0) continue;
+    const double change =
+        std::abs(static_cast<double>(latencies[n]) - static_cast<double>(latencies[n - 1]));
+    expected += (change - expected) / 16;
+  }
+  ASSERT_TRUE(receiver.result({}).jitter_ns.has_value());
+  EXPECT_DOUBLE_EQ(*receiver.result({}).jitter_ns, expected);
+  FlowReceiver constant({});
+  for (std::uint64_t n = 0; n < 100; ++n) receive(constant, n, 700);
+  EXPECT_EQ(*constant.result({}).jitter_ns, 0);
+}
+
+TEST(FlowReceiver, GoesOnFromWhatAnEarlierRunReceived) {
+  SequenceLedger before;
+  for (std::uint64_t n = 0; n < 100; ++n) before.note(n);
+  FlowReceiver receiver({}, std::move(before));
+  receive(receiver, 99);
+  for (std::uint64_t n = 100; n < 110; ++n) {
+    if (n != 105) receive(receiver, n);
+  }
+  const FlowResult result = receiver.result({.first = 100, .frames = 10});
+  EXPECT_EQ(result.received, 9U);
+  EXPECT_EQ(result.lost, 1U);
+  EXPECT_EQ(result.duplicates, 1U);
+  EXPECT_EQ(result.gaps, (Gaps{{105, 106}}));
+}
+
+TEST(FlowReceiver, DamagedAndUncheckedFramesAreCounted) {
+  FlowReceiver receiver({});
+  receive(receiver, 0);
+  receiver.note_damaged(Finding::corrupt);
+  receiver.note_damaged(Finding::truncated);
+  receiver.note_damaged(Finding::truncated);
+  receive(receiver, 4);
+  receiver.note_unverified();
+  const FlowResult result = receiver.result({.frames = 5});
+  EXPECT_EQ(result.corrupt, 1U);
+  EXPECT_EQ(result.truncated, 2U);
+  EXPECT_EQ(result.lost, 3U) << "nobody knows which number a damaged frame had";
+  EXPECT_EQ(result.unverified, 1U);
+  EXPECT_FALSE(result.verification_complete);
+}
+
+TEST(FlowReceiver, WhatWasSentIsReceivedLateCancelledOrLostWhateverTheWireDoes) {
+  for (unsigned seed = 1; seed <= 20; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937_64 random(seed);
+    const std::uint64_t ramp = random() % 500;
+    const std::uint64_t measured = 1 + random() % 100'000;
+    FlowReceiver receiver({.measure_from_ns = kStart + ramp * kStep});
+    std::vector<std::uint64_t> stream;
+    std::uint64_t lost = 0;
+    std::uint64_t twice = 0;
+    for (std::uint64_t n = 0; n < ramp + measured; ++n) {
+      const std::uint64_t fate = random() % 100;
+      const bool counts = n >= ramp;
+      if (fate < 3) lost += counts ? 1 : 0;
+      if (fate < 3) continue;
+      stream.push_back(n);
+      if (fate > 95) stream.push_back(n);
+      if (fate > 95) twice += counts ? 1 : 0;
+    }
+    for (std::size_t i = 0; i + 50 < stream.size(); i += 7) {
+      std::swap(stream[i], stream[i + random() % 50]);
+    }
+    const std::size_t drained = stream.size() - random() % (stream.size() / 2 + 1);
+    for (std::size_t i = 0; i < stream.size(); ++i) {
+      if (i == drained) receiver.end_drain();
+      receive(receiver, stream[i]);
+    }
+    const FlowResult result = receiver.result({.ramp_frames = ramp, .frames = measured});
+    EXPECT_EQ(result.lost, lost);
+    EXPECT_EQ(result.duplicates, twice);
+    EXPECT_EQ(result.received + result.late + result.lost, measured);
+    EXPECT_EQ(receiver.ledger().missing(ramp, ramp + measured), lost);
+    EXPECT_EQ(result.unexplained, 0U);
+  }
+}
+
+TEST(Classify, TellsOursFromStaleForeignAndDamaged) {
+  const ProbeReading ours{.finding = Finding::whole, .probe = {.nonce = 7}};
+  EXPECT_EQ(classify(ours, 7), Arrival::ours);
+  EXPECT_EQ(classify(ours, 8), Arrival::stale);
+  EXPECT_EQ(classify({.finding = Finding::foreign}, 7), Arrival::foreign);
+  EXPECT_EQ(classify({.finding = Finding::corrupt}, 7), Arrival::corrupt);
+  EXPECT_EQ(classify({.finding = Finding::truncated}, 7), Arrival::truncated);
+}
+
+TEST(Classify, GuessesTheFlowOfADamagedFrameByItsNonce) {
+  std::vector<std::byte> frame(100);
+  write_probe(frame, 14, {.flow = 12, .nonce = 7});
+  frame[80] ^= std::byte{1};
+  EXPECT_EQ(likely_flow(frame, 14, 7), 12U);
+  EXPECT_EQ(likely_flow(frame, 14, 8), kNoFlow);
+  EXPECT_EQ(likely_flow(std::span(frame).first(30), 14, 7), 12U);
+  EXPECT_EQ(likely_flow(std::span(frame).first(29), 14, 7), kNoFlow);
+}
+
+}  // namespace
+}  // namespace shmif::perf
