@@ -7,12 +7,12 @@
 // it: main() prints one line and turns them into an exit code, after the stack is unwound.
 
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "bus/result.hpp"
+#include "shmif/nearest.hpp"
 
 namespace shmif::tools {
 
@@ -61,7 +61,6 @@ void complain_of(const std::string& command, const std::string& what);
 int fail(std::string_view message);
 int fail(const Error& error);
 
-/// The word of `known` that was most likely meant, nothing when none is near.
-std::optional<std::string> nearest(std::string_view word, std::span<const std::string> known);
+using shmif::nearest;
 
 }  // namespace shmif::tools

@@ -1,0 +1,99 @@
+// Command lines without a shell.
+
+#include <optional>
+
+#include "perf/job/values.hpp"
+
+namespace shmif::perf {
+namespace {
+
+constexpr std::size_t kMostWords = 1024;
+
+/// Takes words off the front of a command line.
+class Splitter {
+ public:
+  explicit Splitter(std::string_view text) : rest_(text) {}
+
+  /// The next word; nothing at the end, or when a quote does not end.
+  std::optional<std::string> next() {
+    while (!rest_.empty() && is_space(rest_[0])) rest_.remove_prefix(1);
+    if (rest_.empty()) return std::nullopt;
+    std::string word;
+    while (!rest_.empty() && !is_space(rest_[0])) {
+      const char c = take();
+      if (c == '\'' || c == '"') {
+        if (!take_quoted(c, word)) return std::nullopt;
+      } else if (c == '\\') {
+        if (!take_escaped(word)) return std::nullopt;
+      } else {
+        word += c;
+      }
+    }
+    return word;
+  }
+  /// What a word that did not end lacks; null: nothing.
+  const char* missing() const noexcept { return missing_; }
+
+ private:
+  static bool is_space(char c) noexcept { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+  char take() noexcept {
+    const char c = rest_[0];
+    rest_.remove_prefix(1);
+    return c;
+  }
+  bool take_escaped(std::string& word) {
+    if (rest_.empty()) {
+      missing_ = "nothing follows the backslash at its end";
+      return false;
+    }
+    word += take();
+    return true;
+  }
+  bool take_quoted(char quote, std::string& word) {
+    while (!rest_.empty()) {
+      const char c = take();
+      if (c == quote) return true;
+      // Within "..." a backslash is one unless it stands before what it could keep from its
+      // meaning; within '...' always.
+      const bool escapes = quote == '"' && c == '\\' && !rest_.empty() &&
+                           (rest_[0] == '"' || rest_[0] == '\\' || rest_[0] == '$');
+      word += escapes ? take() : c;
+    }
+    missing_ = quote == '"' ? "a quotation mark (\") is not closed" : "a quote (') is not closed";
+    return false;
+  }
+
+  std::string_view rest_;
+  const char* missing_ = nullptr;
+};
+
+}  // namespace
+
+Result<std::vector<std::string>> split_words(std::string_view text) {
+  const auto refuse = [&](const std::string& why) {
+    return Error(Errc::bad_argument, '"' + std::string(text) + "\" is no command: " + why);
+  };
+  std::vector<std::string> words;
+  Splitter splitter(text);
+  while (auto word = splitter.next()) {
+    if (word->find('\0') != std::string::npos) return refuse("it holds a NUL byte");
+    words.push_back(std::move(*word));
+    if (words.size() > kMostWords) return refuse("it has more than 1024 words");
+  }
+  if (splitter.missing() != nullptr) return refuse(splitter.missing());
+  if (words.empty() || words[0].empty()) return refuse("it names no program");
+  return words;
+}
+
+std::string quote_word(std::string_view word) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=.,:/%@^";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string_view::npos) {
+    return std::string(word);
+  }
+  std::string text = "'";
+  for (const char c : word) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return text + '\'';
+}
+
+}  // namespace shmif::perf

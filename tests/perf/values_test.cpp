@@ -1,0 +1,242 @@
+#include "perf/job/values.hpp"
+
+#include <gtest/gtest.h>
+
+namespace shmif::perf {
+namespace {
+
+using namespace std::chrono_literals;
+
+template <class T>
+std::optional<T> value_of(const Result<T>& result) {
+  return result ? std::optional<T>(*result) : std::nullopt;
+}
+
+/// Every one of `texts` is refused, and the message shows it.
+template <class Read>
+void expect_refused(Read read, const std::vector<std::string>& texts) {
+  for (const std::string& text : texts) {
+    const auto result = read(text);
+    ASSERT_FALSE(result) << text;
+    EXPECT_EQ(result.error().code, Errc::bad_argument) << text;
+    EXPECT_EQ(result.error().message.rfind('"' + text + '"', 0), 0U) << result.error().message;
+  }
+}
+
+TEST(JobValues, SizesTakeFiosSuffixes) {
+  EXPECT_EQ(value_of(parse_bytes("0")), 0U);
+  EXPECT_EQ(value_of(parse_bytes("1514")), 1514U);
+  EXPECT_EQ(value_of(parse_bytes("64k")), 65536U);
+  EXPECT_EQ(value_of(parse_bytes("64Ki")), 65536U);
+  EXPECT_EQ(value_of(parse_bytes("64KiB")), 65536U);
+  EXPECT_EQ(value_of(parse_bytes("4m")), 4194304U);
+  EXPECT_EQ(value_of(parse_bytes("1G")), 1073741824U);
+  EXPECT_EQ(value_of(parse_bytes("2t")), 2199023255552U);
+  EXPECT_EQ(value_of(parse_bytes("1.5k")), 1536U);
+  EXPECT_EQ(value_of(parse_bytes("0.0009765625k")), 1U);
+  EXPECT_EQ(value_of(parse_bytes("18446744073709551615")), UINT64_MAX);
+}
+
+TEST(JobValues, SizesThatAreNotExactlyThatAreRefused) {
+  expect_refused(parse_bytes, {"",
+                               "k",
+                               ".",
+                               "4 m",
+                               " 4m",
+                               "-1",
+                               "+1",
+                               "1.",
+                               ".k",
+                               "1.5",
+                               "1.0001k",
+                               "0x10",
+                               "4x",
+                               "4kk",
+                               "18446744073709551616",
+                               "17179869184g",
+                               "1e3",
+                               "1,5k",
+                               "99999999999999999999",
+                               "0.0000000000000000001g"});
+}
+
+TEST(JobValues, CountsAreInPowersOfAThousand) {
+  EXPECT_EQ(value_of(parse_count("1000")), 1000U);
+  EXPECT_EQ(value_of(parse_count("1k")), 1000U);
+  EXPECT_EQ(value_of(parse_count("2.5M")), 2'500'000U);
+  EXPECT_EQ(value_of(parse_count("14.880952M")), 14'880'952U);
+  expect_refused(parse_count, {"", "1ki", "0.5", "1/s", "18446744073709551616", "20000000000g"});
+}
+
+TEST(JobValues, RatesAreBitsPerSecond) {
+  EXPECT_EQ(value_of(parse_rate("2Gbit")), 2'000'000'000U);
+  EXPECT_EQ(value_of(parse_rate("2.5gbit")), 2'500'000'000U);
+  EXPECT_EQ(value_of(parse_rate("10Mbit")), 10'000'000U);
+  EXPECT_EQ(value_of(parse_rate("64kbit")), 64'000U);
+  EXPECT_EQ(value_of(parse_rate("800")), 800U);
+  EXPECT_EQ(value_of(parse_rate("0")), 0U);
+  // fio's bytes per second would be eight times of what was meant, or an eighth.
+  expect_refused(parse_rate, {"10m", "1k", "10MB", "", "bit", "0.5bit", "-1Mbit"});
+}
+
+TEST(JobValues, TimesHaveTheUnitThatTheOptionHasInFio) {
+  EXPECT_EQ(value_of(parse_time("30")), 30'000'000'000ns);
+  EXPECT_EQ(value_of(parse_time("0.25")), 250'000'000ns);
+  EXPECT_EQ(value_of(parse_time("30", TimeUnit::microseconds)), 30'000ns);
+  EXPECT_EQ(value_of(parse_time("500", TimeUnit::milliseconds)), 500'000'000ns);
+  EXPECT_EQ(value_of(parse_time("1ns")), 1ns);
+  EXPECT_EQ(value_of(parse_time("1.5us", TimeUnit::milliseconds)), 1'500ns);
+  EXPECT_EQ(value_of(parse_time("2m")), 120s);
+  EXPECT_EQ(value_of(parse_time("1h")), 3600s);
+  EXPECT_EQ(value_of(parse_time("1d")), 86400s);
+  expect_refused([](std::string_view t) { return parse_time(t); },
+                 {"", "s", "-1", "1 s", "0.5ns", "1e9", "1w", "101y", "40000d", "soon"});
+}
+
+TEST(JobValues, TextsOfTimesSizesAndRatesComeBack) {
+  for (const auto time : {0ns, 1ns, 1'000ns, 1'500ns, 2'000'000ns, 30'000'000'000ns}) {
+    EXPECT_EQ(value_of(parse_time(time_text(time), TimeUnit::milliseconds)), time);
+  }
+  for (const std::uint64_t n :
+       {0ULL, 1ULL, 1536ULL, 65536ULL, 4194304ULL, 1073741825ULL, 1000000ULL}) {
+    EXPECT_EQ(value_of(parse_bytes(bytes_text(n))), n);
+    EXPECT_EQ(value_of(parse_rate(rate_text(n))), n);
+  }
+  EXPECT_EQ(time_text(1'500'000ns), "1500us");
+  EXPECT_EQ(bytes_text(4U << 20U), "4m");
+  EXPECT_EQ(rate_text(10'000'000), "10Mbit");
+}
+
+TEST(JobValues, SharesArePerCentOrFractions) {
+  EXPECT_EQ(value_of(parse_share("1%")), 0.01);
+  EXPECT_EQ(value_of(parse_share("0.01")), 0.01);
+  EXPECT_EQ(value_of(parse_share("100%")), 1);
+  EXPECT_EQ(value_of(parse_per_cent("99.9")), 99.9);
+  EXPECT_EQ(value_of(parse_per_cent("50%")), 50);
+  EXPECT_EQ(value_of(parse_decimal("2.5")), 2.5);
+  expect_refused(parse_share, {"", "%", "2", "101%", "-1%", "nan", "inf", "1e-3", "0x1"});
+  expect_refused(parse_per_cent, {"", "100.1", "-1", "nan", "5%%"});
+  expect_refused(parse_decimal, {"", "-1", "inf", "1e3", "1.5x"});
+}
+
+TEST(JobValues, BooleansAreOneOrZero) {
+  for (const char* yes : {"1", "true", "yes", "on", "TRUE"}) {
+    EXPECT_EQ(value_of(parse_boolean(yes)), true);
+  }
+  for (const char* no : {"0", "false", "no", "off"}) EXPECT_EQ(value_of(parse_boolean(no)), false);
+  expect_refused(parse_boolean, {"", "2", "y", "-1", "maybe"});
+}
+
+TEST(JobValues, FrameSizesAreNumbersRangesOrTheMixOfTheInternet) {
+  using Part = FrameSizes::Part;
+  EXPECT_EQ(value_of(parse_frame_sizes("64")), (FrameSizes{{Part{64, 64, 1}}}));
+  EXPECT_EQ(value_of(parse_frame_sizes("64-1514")), (FrameSizes{{Part{64, 1514, 1}}}));
+  EXPECT_EQ(value_of(parse_frame_sizes("1k")), (FrameSizes{{Part{1024, 1024, 1}}}));
+  EXPECT_EQ(value_of(parse_frame_sizes("imix")),
+            (FrameSizes{{Part{60, 60, 7}, Part{590, 590, 4}, Part{1514, 1514, 1}}}));
+  expect_refused(parse_frame_sizes, {"", "59", "65536", "1514-64", "64-", "-64", "64-100-200",
+                                     "64/10", "imixx", "4294967360"});
+}
+
+TEST(JobValues, WeightsOfASplitAreFiosPercentagesOrSharesOfTheirSum) {
+  using Part = FrameSizes::Part;
+  EXPECT_EQ(value_of(parse_frame_split("64/70:1514/30")),
+            (FrameSizes{{Part{64, 64, 70}, Part{1514, 1514, 30}}}));
+  EXPECT_EQ(value_of(parse_frame_split("64/7:590-600/4:1514/1")),
+            (FrameSizes{{Part{64, 64, 7}, Part{590, 600, 4}, Part{1514, 1514, 1}}}));
+  // Those without share what the percentages leave: 20 % each.
+  EXPECT_EQ(value_of(parse_frame_split("64/60:590:1514/")),
+            (FrameSizes{{Part{64, 64, 120}, Part{590, 590, 40}, Part{1514, 1514, 40}}}));
+  EXPECT_EQ(value_of(parse_frame_split("100:200")),
+            (FrameSizes{{Part{100, 100, 100}, Part{200, 200, 100}}}));
+  expect_refused(parse_frame_split, {"", "64/0:1514/0", "64/70:1514/30:", "64/60:590/60:1514",
+                                     "64/x", "64/-1", "64/1.5", "64/9999999", "64//1", "/30"});
+}
+
+TEST(JobValues, TextsOfFrameSizesComeBack) {
+  for (const char* text : {"64", "64-1514", "imix", "64/70:1514/30", "64-100/1:200/2"}) {
+    const FrameSizes sizes = parse_frame_split(text).value();
+    EXPECT_EQ(parse_frame_split(to_string(sizes)).value(), sizes) << text;
+    EXPECT_EQ(to_string(sizes), text);
+  }
+}
+
+TEST(JobValues, ListsOfCpusAreSortedAndHoldEachOnce) {
+  EXPECT_EQ(value_of(parse_cpus("0-3,7")), (std::vector<int>{0, 1, 2, 3, 7}));
+  EXPECT_EQ(value_of(parse_cpus("7,0,3-1023")).value().size(), 1022U);
+  EXPECT_EQ(value_of(parse_cpus("1,1,0-1")), (std::vector<int>{0, 1}));
+  EXPECT_EQ(to_string_of_cpus({0, 1, 2, 3, 7}), "0-3,7");
+  expect_refused(parse_cpus,
+                 {"", ",", "1,", "3-1", "1024", "-1", "0-", "a", "0-99999999999", "1 2"});
+}
+
+std::string text_of(const std::vector<std::byte>& bytes) {
+  std::string text;
+  for (const std::byte b : bytes) text += static_cast<char>(b);
+  return text;
+}
+
+TEST(JobValues, PatternsAreHexadecimalOrQuoted) {
+  EXPECT_EQ(text_of(parse_pattern("0x414243").value()), "ABC");
+  EXPECT_EQ(text_of(parse_pattern("\"abc\"").value()), "abc");
+  EXPECT_EQ(text_of(parse_pattern("0x41\"b\\\"\\\\\"0x43").value()), "Ab\"\\C");
+  expect_refused(parse_pattern, {"", "0x", "0x4", "0xzz", "abc", "\"abc", "\"\"", "\"a\\",
+                                 "0x41,0x42", '"' + std::string(513, 'x') + '"'});
+}
+
+TEST(JobValues, CommandsAreSplitAsAShellDoesAndNothingIsExpanded) {
+  using Words = std::vector<std::string>;
+  EXPECT_EQ(value_of(split_words("echo a  b")), (Words{"echo", "a", "b"}));
+  EXPECT_EQ(value_of(split_words("  sh -c 'a \"b\" \\c' ")), (Words{"sh", "-c", "a \"b\" \\c"}));
+  EXPECT_EQ(value_of(split_words("p \"a \\\" \\\\ \\x\" c\\ d e''f \"\"")),
+            (Words{"p", "a \" \\ \\x", "c d", "ef", ""}));
+  EXPECT_EQ(value_of(split_words("p $HOME *|;")), (Words{"p", "$HOME", "*|;"}));
+  expect_refused(split_words, {"", "   ", "a 'b", "a \"b", "a \\", "'' x"});
+}
+
+TEST(JobValues, QuotedWordsComeBack) {
+  for (const std::string word :
+       {"plain", "", "a b", "it's", "\"", "\\", "$x", "a'b'c", "--rate=1k"}) {
+    EXPECT_EQ(split_words("p " + quote_word(word)).value(), (std::vector<std::string>{"p", word}));
+  }
+}
+
+TEST(JobValues, ClassesOfErrorsHaveFiosNamesToo) {
+  EXPECT_TRUE(parse_error_classes("tx,verify")->tx);
+  EXPECT_TRUE(parse_error_classes("tx,verify")->verify);
+  EXPECT_FALSE(parse_error_classes("tx,verify")->rx);
+  EXPECT_TRUE(parse_error_classes("write")->tx);
+  EXPECT_TRUE(parse_error_classes("read")->rx);
+  EXPECT_FALSE(parse_error_classes("io")->verify);
+  EXPECT_TRUE(parse_error_classes("io")->rx);
+  EXPECT_TRUE(parse_error_classes("all")->lock);
+  EXPECT_TRUE(parse_error_classes("all")->overrun);
+  EXPECT_FALSE(parse_error_classes("none")->tx);
+  expect_refused(parse_error_classes, {"", "tx,", "some", "tx none", "none,tx"});
+}
+
+TEST(JobValues, SteadyStatesNameAFigureAndALimit) {
+  const SteadyState slope = parse_steady_state("bw_slope:0.1%").value();
+  EXPECT_TRUE(slope.bandwidth && slope.slope && slope.relative);
+  EXPECT_DOUBLE_EQ(slope.limit, 0.001);
+  const SteadyState flat = parse_steady_state("iops:250").value();
+  EXPECT_FALSE(flat.bandwidth || flat.slope || flat.relative);
+  EXPECT_EQ(flat.limit, 250);
+  expect_refused(parse_steady_state,
+                 {"", "iops", "iops:", "lat:1%", "iops:101%", "iops:x", "bwslope:1", "iops:1%%"});
+}
+
+TEST(JobValues, APairMayLeaveOneDirectionOut) {
+  const auto pair = [](const char* text) {
+    const PairText both = split_pair(text).value();
+    return std::string(both.tx) + '|' + std::string(both.rx);
+  };
+  EXPECT_EQ(pair("1k"), "1k|1k");
+  EXPECT_EQ(pair("1k,2k"), "1k|2k");
+  EXPECT_EQ(pair("1k,"), "1k|");
+  EXPECT_EQ(pair(",2k"), "|2k");
+  expect_refused(split_pair, {",", "1,2,3"});
+}
+
+}  // namespace
+}  // namespace shmif::perf
