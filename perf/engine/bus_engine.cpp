@@ -1,0 +1,158 @@
+// engine=bus: a bus file, the one named or one made for the run, and a port for each end.
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <random>
+#include <utility>
+
+#include "perf/engine/link_end.hpp"
+#include "perf/engine/wires.hpp"
+#include "shmif/bus.hpp"
+#include "shmif/port.hpp"
+
+namespace shmif::perf {
+namespace {
+
+/// The kernel takes a while to bury the job before, which had the same name.
+constexpr std::chrono::milliseconds kNamePatience{2000};
+constexpr std::size_t kLongestName = 31;
+
+/// What a port is called: the job's name, as far as that is one for a port.
+std::string port_name(const EndOptions& options) {
+  std::string name = options.name;
+  std::replace_if(
+      name.begin(), name.end(), [](unsigned char c) { return c <= ' ' || c > '~'; }, '_');
+  if (name.size() <= kLongestName) return name;
+  const std::string tail = '~' + std::to_string(options.index);
+  return name.substr(0, kLongestName - tail.size()) + tail;
+}
+
+/// A port counts for itself what the table shows to others, who might write over it there.
+///
+/// What was received are frames that came whole to the end; those that an overrun passed by are
+/// lost, whoever they were for, as nobody can tell any more.
+WireCounters counters_of(const Port& port) noexcept {
+  const PortCounters c = port.counters();
+  return {.tx_frames = c.tx_frames,
+          .tx_bytes = c.tx_bytes,
+          .rx_frames = c.rx_frames,
+          .rx_bytes = c.rx_bytes,
+          .lost_frames = c.lost_frames,
+          .overruns = c.overruns,
+          .dropped_frames = std::nullopt};
+}
+
+/// The hot path: a port and nothing between. A port that is slow to read holds up nobody here, so
+/// that a job goes on looking at its clock.
+class BusEnd final : public End {
+ public:
+  explicit BusEnd(Port port) : port_(std::move(port)) {}
+
+  SendResult send(std::span<const FrameView> frames) noexcept override {
+    return port_.try_send(frames);
+  }
+  ReceiveResult receive(FrameBatch& into) noexcept override { return port_.receive(into); }
+  void wait(std::chrono::nanoseconds at_most) noexcept override { (void)port_.wait(at_most); }
+  void wait_to_send(std::chrono::nanoseconds at_most) noexcept override {
+    sleep_for(std::min<std::chrono::nanoseconds>(at_most, kShortWhile));
+  }
+  std::size_t max_frame_bytes() noexcept override { return port_.max_frame_bytes(); }
+  MacAddress mac() const noexcept override { return port_.mac(); }
+  std::string address() override { return port_.address(); }
+  WireCounters counters() noexcept override { return counters_of(port_); }
+
+ private:
+  Port port_;
+};
+
+class BusWire final : public Wire {
+ public:
+  BusWire(std::string path, bool ours) : path_(std::move(path)), maker_(ours ? ::getpid() : 0) {}
+  ~BusWire() override {
+    // Not in a job that was forked: others still use it.
+    if (maker_ == ::getpid()) (void)Bus::destroy(path_, true);
+  }
+
+  Capabilities capabilities() const noexcept override { return capabilities_of(EngineKind::bus); }
+  std::string address() const override { return "bus:" + path_; }
+
+  Result<std::unique_ptr<End>> open_end(const EndOptions& options) override {
+    Port port({.name = port_name(options), .mac = mac_of(options), .name_patience = kNamePatience});
+    if (auto attached = port.attach(path_); !attached) return std::move(attached).error();
+    if (const std::error_code error = port.up()) {
+      return Error(error, "cannot bring port \"" + port.name() + "\" on " + path_ +
+                              " up: " + error.message());
+    }
+    if (!wants_faults(options))
+      return std::unique_ptr<End>(std::make_unique<BusEnd>(std::move(port)));
+    EndOptions with_mac = options;
+    with_mac.mac = port.mac();
+    return make_end(std::move(port), with_mac, WhenFull::sleep, counters_of);
+  }
+
+ private:
+  std::string path_;
+  pid_t maker_;
+};
+
+/// Refuses a bus on which the run would meet others' ports.
+Result<void> check_bus(const JobOptions& job, std::size_t ends) {
+  auto bus = Bus::open(job.bus);
+  if (!bus) {
+    if (bus.error().code != std::errc::no_such_file_or_directory) return std::move(bus).error();
+    return Error(bus.error().code, bus.error().message + " (make it by 'shmifctl create " +
+                                       job.bus +
+                                       "', or leave 'bus' out, and the run makes its own)");
+  }
+  const BusInfo info = bus->info();
+  const auto live = static_cast<std::size_t>(std::ranges::count_if(info.ports, &PortInfo::live));
+  if (live > 0 && !job.allow_live) {
+    const auto port = std::ranges::find_if(info.ports, &PortInfo::live);
+    return Error(Errc::busy, "the bus " + job.bus + " has " + std::to_string(live) + " live port" +
+                                 (live == 1 ? "" : "s") + ", such as \"" + port->name +
+                                 "\" of process " + std::to_string(port->pid) +
+                                 ", and the traffic would reach it (set allow_live=1 if it may)");
+  }
+  if (ends > info.slots - live) {
+    return Error(Errc::table_full, "the bus " + job.bus + " has room for " +
+                                       std::to_string(info.slots - live) + " ports, and " +
+                                       std::to_string(ends) + " jobs are to be on it");
+  }
+  return {};
+}
+
+/// A name where a bus is at home.
+std::string fresh_path() {
+  std::error_code none;
+  const std::filesystem::path shm = "/dev/shm";
+  const bool usable = ::access(shm.c_str(), W_OK | X_OK) == 0;
+  std::random_device random;
+  std::array<char, 48> name{};
+  (void)std::snprintf(name.data(), name.size(), "shmifperf-%d-%08x", ::getpid(), random());
+  return ((usable ? shm : std::filesystem::temp_directory_path(none)) / name.data()).string();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Wire>> make_bus_wire(const JobOptions& job, std::size_t ends) {
+  if (!job.bus.empty()) {
+    if (auto fit = check_bus(job, ends); !fit) return std::move(fit).error();
+    return std::unique_ptr<Wire>(std::make_unique<BusWire>(job.bus, false));
+  }
+  const std::string path = fresh_path();
+  auto made = Bus::create(path, {.ring_bytes = job.bus_size_bytes,
+                                 .mtu = job.mtu,
+                                 .flow = job.bus_pause ? Flow::pause : Flow::ethernet});
+  if (!made) return std::move(made).error();
+  auto wire = std::make_unique<BusWire>(path, true);
+  JobOptions own = job;
+  own.bus = path;
+  if (auto fit = check_bus(own, ends); !fit) return std::move(fit).error();
+  return std::unique_ptr<Wire>(std::move(wire));
+}
+
+}  // namespace shmif::perf

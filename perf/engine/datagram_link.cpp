@@ -1,0 +1,192 @@
+#include "perf/engine/datagram_link.hpp"
+
+#include <linux/sock_diag.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <utility>
+
+namespace shmif::perf {
+namespace {
+
+constexpr std::size_t kSlots = 64;       // datagrams per system call
+constexpr std::size_t kAlignBytes = 16;  // of frames in a batch
+constexpr unsigned kMostRefusals = 2;    // of a peer that may come yet, without a frame between
+
+bool is_full(int number) noexcept {
+  return number == EAGAIN || number == ENOBUFS || number == ENOMEM;
+}
+
+}  // namespace
+
+std::optional<std::uint32_t> drops_of(int socket) noexcept {
+  std::array<std::uint32_t, SK_MEMINFO_VARS> info{};
+  socklen_t size = sizeof info;
+  if (::getsockopt(socket, SOL_SOCKET, SO_MEMINFO, info.data(), &size) != 0 ||
+      size < (SK_MEMINFO_DROPS + 1) * sizeof info[0]) {
+    return std::nullopt;
+  }
+  return info[SK_MEMINFO_DROPS];
+}
+
+void enlarge_buffers(int socket, int bytes) noexcept {
+  for (const auto& [forced, plain] :
+       {std::pair{SO_RCVBUFFORCE, SO_RCVBUF}, std::pair{SO_SNDBUFFORCE, SO_SNDBUF}}) {
+    if (::setsockopt(socket, SOL_SOCKET, forced, &bytes, sizeof bytes) != 0) {
+      (void)::setsockopt(socket, SOL_SOCKET, plain, &bytes, sizeof bytes);
+    }
+  }
+}
+
+struct DatagramLink::Impl {
+  UniqueFd socket;
+  DatagramOptions options;
+  std::size_t stride;  ///< room that a frame needs in a batch
+  std::uint32_t drops_before;
+  bool ended = false;
+  std::array<iovec, kSlots> in_parts{}, out_parts{};
+  std::array<mmsghdr, kSlots> in{}, out{};
+
+  Impl(UniqueFd s, DatagramOptions o)
+      : socket(std::move(s)),
+        options(std::move(o)),
+        stride((options.max_frame_bytes + kAlignBytes - 1) & ~(kAlignBytes - 1)),
+        drops_before(drops_of(socket.get()).value_or(0)) {
+    for (std::size_t i = 0; i < kSlots; ++i) {
+      in[i].msg_hdr.msg_iov = &in_parts[i];
+      in[i].msg_hdr.msg_iovlen = 1;
+      out[i].msg_hdr.msg_iov = &out_parts[i];
+      out[i].msg_hdr.msg_iovlen = 1;
+    }
+  }
+
+  std::size_t prepare(std::span<const FrameView> frames, std::error_code& refused) noexcept;
+  std::size_t fetch(std::span<std::byte> room, std::size_t most, bool small) noexcept;
+};
+
+DatagramLink::DatagramLink(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+DatagramLink::DatagramLink(DatagramLink&&) noexcept = default;
+DatagramLink& DatagramLink::operator=(DatagramLink&&) noexcept = default;
+DatagramLink::~DatagramLink() = default;
+
+DatagramLink DatagramLink::adopt(UniqueFd socket, DatagramOptions options) {
+  return DatagramLink(std::make_unique<Impl>(std::move(socket), std::move(options)));
+}
+
+/// Readies messages for the frames at the front that may be sent. Result: how many; `refused` says
+/// why it is not all that fit.
+std::size_t DatagramLink::Impl::prepare(std::span<const FrameView> frames,
+                                        std::error_code& refused) noexcept {
+  std::size_t ready = 0;
+  for (; ready < std::min(frames.size(), kSlots); ++ready) {
+    const FrameView& frame = frames[ready];
+    if (frame.size() < kEthernetHeaderBytes) refused = Errc::frame_too_short;
+    if (frame.size() > options.max_frame_bytes) refused = Errc::frame_too_long;
+    if (refused) break;
+    // sendmmsg only reads, but iovec has no const.
+    out_parts[ready] = {const_cast<std::byte*>(frame.bytes.data()), frame.size()};
+  }
+  return ready;
+}
+
+SendResult DatagramLink::send(std::span<const FrameView> frames) noexcept {
+  Impl& self = *impl_;
+  std::size_t taken = 0;
+  unsigned refusals = 0;
+  while (taken < frames.size()) {
+    if (self.ended) return {taken, Errc::link_ended};
+    std::error_code refused;
+    const std::size_t ready = self.prepare(frames.subspan(taken), refused);
+    if (ready == 0) return {taken, refused};
+    const int n = ::sendmmsg(self.socket.get(), self.out.data(), static_cast<unsigned>(ready),
+                             MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n > 0) {
+      taken += static_cast<std::size_t>(n);
+      refusals = 0;
+      continue;
+    }
+    const int number = errno;
+    if (is_full(number)) return {taken, {}};
+    if (number == EINTR) continue;
+    if (number == EMSGSIZE) return {taken, Errc::frame_too_long};
+    if (number == ECONNREFUSED && self.options.peer_may_come) {
+      // Told once for each frame that went before, and the next one goes.
+      if (++refusals <= kMostRefusals) continue;
+      return {taken, {}};
+    }
+    if (number == ECONNREFUSED || number == ECONNRESET || number == EPIPE || number == ENOTCONN) {
+      self.ended = true;
+      continue;
+    }
+    return {taken, std::error_code(number, std::generic_category())};
+  }
+  return {taken, {}};
+}
+
+/// Has the kernel fill the room with at most so many datagrams. Result: how many came.
+std::size_t DatagramLink::Impl::fetch(std::span<std::byte> room, std::size_t most,
+                                      bool small) noexcept {
+  for (std::size_t i = 0; i < most; ++i) {
+    in_parts[i] = {room.data() + i * stride, small ? room.size() : stride};
+  }
+  for (unsigned refusals = 0;;) {  // ends: a socket has one error at a time
+    // MSG_TRUNC: a datagram that is too long for its room tells how long it was.
+    const int n = ::recvmmsg(socket.get(), in.data(), static_cast<unsigned>(most),
+                             MSG_DONTWAIT | MSG_TRUNC, nullptr);
+    if (n >= 0) return static_cast<std::size_t>(n);
+    if (errno == EINTR) continue;
+    if (errno == ECONNREFUSED && ++refusals <= kMostRefusals) continue;
+    if (errno == ECONNRESET || errno == ENOTCONN) ended = true;
+    return 0;
+  }
+}
+
+ReceiveResult DatagramLink::receive(FrameBatch& into) noexcept {
+  Impl& self = *impl_;
+  ReceiveResult result;
+  while (!into.full()) {
+    const std::span<std::byte> room = into.room();
+    const bool small = room.size() < self.stride;
+    // With a small room, only the first frame of an empty batch may be cut short.
+    if (small && (room.empty() || !into.empty())) break;
+    const std::size_t most =
+        small ? 1 : std::min({room.size() / self.stride, into.max_frames() - into.size(), kSlots});
+    const std::size_t got = self.fetch(room, most, small);
+    for (std::size_t i = 0; i < got; ++i) {
+      const auto* const at = static_cast<const std::byte*>(self.in_parts[i].iov_base);
+      const std::size_t length = self.in[i].msg_len;
+      if (length < kEthernetHeaderBytes) continue;
+      FrameView frame(at, std::min(length, self.in_parts[i].iov_len));
+      if (length > frame.size()) frame.true_bytes = static_cast<std::uint32_t>(length);
+      into.push(frame, static_cast<std::size_t>(at - into.room().data()));
+      ++result.frames;
+    }
+    if (got < most || small) break;
+  }
+  if (self.ended && result.frames == 0) result.error = Errc::link_ended;
+  return result;
+}
+
+int DatagramLink::descriptor() noexcept {
+  return impl_->socket.get();
+}
+WaitHint DatagramLink::prepare_wait() noexcept {
+  return {.ready = impl_->ended};
+}
+void DatagramLink::finish_wait() noexcept {}
+std::size_t DatagramLink::max_frame_bytes() noexcept {
+  return impl_->options.max_frame_bytes;
+}
+std::string DatagramLink::address() {
+  return impl_->options.address;
+}
+
+std::optional<std::uint64_t> DatagramLink::dropped() const noexcept {
+  const auto now = drops_of(impl_->socket.get());
+  if (!now) return std::nullopt;
+  return *now - impl_->drops_before;  // wraps as the kernel's does
+}
+
+}  // namespace shmif::perf

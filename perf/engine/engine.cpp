@@ -1,0 +1,96 @@
+#include "perf/engine/engine.hpp"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "perf/engine/wires.hpp"
+
+namespace shmif::perf {
+
+const char* name_of(EngineKind kind) noexcept {
+  switch (kind) {
+    case EngineKind::bus: return "bus";
+    case EngineKind::tap: return "tap";
+    case EngineKind::packet: return "packet";
+    case EngineKind::unix_pair: return "unix";
+    case EngineKind::udp: return "udp";
+    case EngineKind::pcap: return "pcap";
+    case EngineKind::null: return "null";
+    case EngineKind::host: return "host";
+  }
+  return "?";
+}
+
+Capabilities capabilities_of(EngineKind kind) noexcept {
+  switch (kind) {
+    case EngineKind::bus:
+    case EngineKind::tap:
+    case EngineKind::packet: return {.counts = true, .batches = true};
+    case EngineKind::unix_pair: return {.addresses = false, .batches = true, .most_ends = 2};
+    case EngineKind::udp:
+      return {.addresses = false, .counts = true, .batches = true, .most_ends = 2};
+    case EngineKind::pcap: return {.addresses = false, .counts = true, .most_ends = 1};
+    case EngineKind::null:
+      return {.addresses = false, .counts = true, .batches = true, .most_ends = 1};
+    case EngineKind::host: return {};
+  }
+  return {};
+}
+
+std::size_t max_frame_bytes_of(const JobOptions& job) noexcept {
+  constexpr std::size_t kTags = 8;
+  return std::min(job.mtu + kEthernetHeaderBytes + kTags, kMaxFrameBytes);
+}
+
+MacAddress mac_of(const EndOptions& options) noexcept {
+  return options.mac.is_zero() ? MacAddress::random() : options.mac;
+}
+
+Result<void> check_index(const EndOptions& options, std::size_t ends, const std::string& address) {
+  if (options.index < ends) return {};
+  return Error(Errc::bad_argument, "cannot open end " + std::to_string(options.index + 1) + " of " +
+                                       address + " for job \"" + options.name + "\": it has " +
+                                       std::to_string(ends));
+}
+
+namespace {
+
+/// "cannot make a wire for job "a" (voip.job:12)"
+std::string what_for(const JobOptions& job) {
+  return "cannot make a wire for job \"" + job.name + '"' +
+         (job.where.empty() ? "" : " (" + job.where + ')');
+}
+
+Result<std::unique_ptr<Wire>> choose(const JobOptions& job, std::size_t ends) {
+  switch (job.engine) {
+    case EngineKind::bus: return make_bus_wire(job, ends);
+    case EngineKind::unix_pair: return make_unix_wire(job);
+    case EngineKind::udp: return make_udp_wire(job, ends);
+    case EngineKind::null: return make_null_wire(job);
+    default: break;
+  }
+  return Error(Errc::not_supported,
+               std::string("engine=") + name_of(job.engine) + " has no wire (choose another)");
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Wire>> make_wire(const JobOptions& job, std::size_t ends) {
+  const std::size_t most = capabilities_of(job.engine).most_ends;
+  if (ends == 0 || (most != 0 && ends > most)) {
+    return Error(Errc::bad_argument,
+                 what_for(job) + ": engine=" + name_of(job.engine) + " has 1" +
+                     (most == 1   ? " end"
+                      : most == 0 ? " end or more"
+                                  : " to " + std::to_string(most) + " ends") +
+                     ", and " + std::to_string(ends) +
+                     " are to be on it (give jobs wires of their own by 'wire', or use engine=bus, "
+                     "tap or packet, which have any number)");
+  }
+  auto made = choose(job, ends);
+  if (made) return made;
+  return Error(made.error().code, what_for(job) + ": " + made.error().message);
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,130 @@
+#pragma once
+// LinkEnd: any Link as an end of a wire, with faults on the way where they are asked for.
+
+#include <poll.h>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "perf/engine/engine.hpp"
+#include "perf/engine/wires.hpp"
+#include "shmif/fault_link.hpp"
+#include "shmif/link.hpp"
+
+namespace shmif::perf {
+
+/// How the sender of a link that is full waits for it.
+enum class WhenFull : std::uint8_t {
+  sleep,  ///< a short while: its descriptor cannot tell
+  poll,   ///< until its descriptor, a socket, is ready to write
+};
+
+/// What a sender waits for a medium that cannot tell when it has room.
+inline constexpr std::chrono::microseconds kShortWhile{50};
+
+/// Sleeps at most `at_most`, less when a signal comes.
+inline void sleep_for(std::chrono::nanoseconds at_most) noexcept {
+  const auto ns = at_most.count();
+  const timespec time{ns / 1'000'000'000, ns % 1'000'000'000};
+  (void)::nanosleep(&time, nullptr);
+}
+
+/// Sleeps until the descriptor is ready for `events`, at most `at_most`; less when a signal comes.
+inline void poll_for(int descriptor, short events, std::chrono::nanoseconds at_most) noexcept {
+  pollfd asked{.fd = descriptor, .events = events, .revents = 0};
+  const auto ns = at_most.count();
+  const timespec time{ns / 1'000'000'000, ns % 1'000'000'000};
+  (void)::ppoll(&asked, 1, &time, nullptr);
+}
+
+template <Link L>
+class LinkEnd final : public End {
+ public:
+  struct Traits {
+    MacAddress mac;
+    WhenFull when_full = WhenFull::sleep;
+    std::function<WireCounters()> counters;  ///< may be empty
+    bool faults_sent = false;                ///< which of its faults a FaultLink was asked for
+    bool faults_received = false;
+  };
+  LinkEnd(std::unique_ptr<L> link, Traits traits)
+      : link_(std::move(link)), traits_(std::move(traits)) {}
+
+  SendResult send(std::span<const FrameView> frames) noexcept override {
+    return link_->send(frames);
+  }
+  ReceiveResult receive(FrameBatch& into) noexcept override { return link_->receive(into); }
+  void wait(std::chrono::nanoseconds at_most) noexcept override {
+    const WaitHint hint = link_->prepare_wait();
+    if (!hint.ready) poll_for(link_->descriptor(), POLLIN, std::min(at_most, hint.at_most));
+    link_->finish_wait();
+  }
+  void wait_to_send(std::chrono::nanoseconds at_most) noexcept override {
+    if (traits_.when_full == WhenFull::poll) {
+      poll_for(link_->descriptor(), POLLOUT, at_most);
+    } else {
+      sleep_for(std::min<std::chrono::nanoseconds>(at_most, kShortWhile));
+    }
+  }
+  std::size_t max_frame_bytes() noexcept override { return link_->max_frame_bytes(); }
+  MacAddress mac() const noexcept override { return traits_.mac; }
+  std::string address() override { return link_->address(); }
+  WireCounters counters() noexcept override {
+    return traits_.counters ? traits_.counters() : WireCounters{};
+  }
+  std::optional<FaultCounters> faults_sent() const noexcept override {
+    if constexpr (requires { link_->sent(); }) {
+      if (traits_.faults_sent) return link_->sent();
+    }
+    return std::nullopt;
+  }
+  std::optional<FaultCounters> faults_received() const noexcept override {
+    if constexpr (requires { link_->received(); }) {
+      if (traits_.faults_received) return link_->received();
+    }
+    return std::nullopt;
+  }
+
+ private:
+  std::unique_ptr<L> link_;
+  Traits traits_;
+};
+
+inline bool wants_faults(const EndOptions& options) noexcept {
+  return options.sent.any() || options.received.any();
+}
+
+/// An end of `link`, in a FaultLink where the options ask for faults. `count` reads what the medium
+/// counted; it gets the link itself. Errors: the system's.
+template <Link L, class Count>
+Result<std::unique_ptr<End>> make_end(L link, const EndOptions& options, WhenFull when_full,
+                                      Count count) {
+  auto owned = std::make_unique<L>(std::move(link));
+  // Whoever owns the link from now on leaves it where it is.
+  std::function<WireCounters()> counters = [at = owned.get(), count] { return count(*at); };
+  const MacAddress mac = mac_of(options);
+  if (!wants_faults(options)) {
+    return std::unique_ptr<End>(std::make_unique<LinkEnd<L>>(
+        std::move(owned),
+        typename LinkEnd<L>::Traits{
+            .mac = mac, .when_full = when_full, .counters = std::move(counters)}));
+  }
+  auto faulty = FaultLink::wrap(AnyLink(std::move(owned)), options.received, options.sent);
+  if (!faulty) return std::move(faulty).error();
+  using Faulty = LinkEnd<FaultLink>;
+  return std::unique_ptr<End>(
+      std::make_unique<Faulty>(std::make_unique<FaultLink>(*std::move(faulty)),
+                               Faulty::Traits{.mac = mac,
+                                              .when_full = WhenFull::sleep,
+                                              .counters = std::move(counters),
+                                              .faults_sent = options.sent.any(),
+                                              .faults_received = options.received.any()}));
+}
+
+}  // namespace shmif::perf

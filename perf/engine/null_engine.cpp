@@ -1,0 +1,95 @@
+// engine=null: an end receives what it has sent itself, where it lies. What this costs is what the
+// harness itself costs.
+
+#include <utility>
+#include <vector>
+
+#include "perf/engine/link_end.hpp"
+#include "perf/engine/wires.hpp"
+#include "shmif/loopback_link.hpp"
+
+namespace shmif::perf {
+namespace {
+
+/// Keeps views of what was sent last, and hands those out: the bytes stay the sender's, who leaves
+/// them alone until it has received them. What it sends over those is dropped.
+class NullEnd final : public End {
+ public:
+  NullEnd(MacAddress mac, std::size_t largest) : mac_(mac), largest_(largest) {}
+
+  SendResult send(std::span<const FrameView> frames) noexcept override {
+    std::size_t good = 0;
+    std::error_code refused;
+    for (; good < frames.size(); ++good) {
+      if (frames[good].size() < kEthernetHeaderBytes) refused = Errc::frame_too_short;
+      if (frames[good].size() > largest_) refused = Errc::frame_too_long;
+      if (refused) break;
+    }
+    if (good == 0) return {0, refused};
+    dropped_ += sent_.size() - next_;
+    sent_.assign(frames.begin(), frames.begin() + static_cast<std::ptrdiff_t>(good));
+    next_ = 0;
+    return {good, refused};
+  }
+
+  ReceiveResult receive(FrameBatch& into) noexcept override {
+    ReceiveResult result;
+    for (; next_ < sent_.size() && !into.full(); ++next_) {
+      into.push_lent(sent_[next_]);
+      ++result.frames;
+    }
+    return result;
+  }
+
+  void wait(std::chrono::nanoseconds at_most) noexcept override {
+    if (next_ == sent_.size()) sleep_for(at_most);  // nobody else could send anything
+  }
+  void wait_to_send(std::chrono::nanoseconds) noexcept override {}
+  std::size_t max_frame_bytes() noexcept override { return largest_; }
+  MacAddress mac() const noexcept override { return mac_; }
+  std::string address() override { return "null:"; }
+  WireCounters counters() noexcept override {
+    WireCounters counted;
+    counted.dropped_frames = dropped_;
+    return counted;
+  }
+
+ private:
+  MacAddress mac_;
+  std::size_t largest_;
+  std::vector<FrameView> sent_;
+  std::size_t next_ = 0;  // of sent_, the first not yet received
+  std::uint64_t dropped_ = 0;
+};
+
+class NullWire final : public Wire {
+ public:
+  explicit NullWire(std::size_t largest) : largest_(largest) {}
+  Capabilities capabilities() const noexcept override { return capabilities_of(EngineKind::null); }
+  std::string address() const override { return "null:"; }
+  Result<std::unique_ptr<End>> open_end(const EndOptions& options) override {
+    if (auto fits = check_index(options, 1, address()); !fits) return std::move(fits).error();
+    if (!wants_faults(options)) {
+      return std::unique_ptr<End>(std::make_unique<NullEnd>(mac_of(options), largest_));
+    }
+    // Faults keep frames for a while, and then views would show what the sender made of them since.
+    auto link = LoopbackLink::self({.max_frame_bytes = largest_});
+    if (!link) return std::move(link).error();
+    return make_end(*std::move(link), options, WhenFull::sleep, [](const LoopbackLink& l) {
+      WireCounters counted;
+      counted.dropped_frames = l.dropped();
+      return counted;
+    });
+  }
+
+ private:
+  std::size_t largest_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Wire>> make_null_wire(const JobOptions& job) {
+  return std::unique_ptr<Wire>(std::make_unique<NullWire>(max_frame_bytes_of(job)));
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,175 @@
+#include "perf/engine/socket_address.hpp"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <memory>
+
+namespace shmif::perf {
+namespace {
+
+constexpr std::size_t kUdpHeaderBytes = 8;
+constexpr std::size_t kMostUdpBytes = 65507;  // an IPv4 packet of 65535 less both headers
+
+sockaddr_in v4(const SocketAddress& a) noexcept {
+  sockaddr_in out{};
+  std::memcpy(&out, &a.storage, sizeof out);
+  return out;
+}
+sockaddr_in6 v6(const SocketAddress& a) noexcept {
+  sockaddr_in6 out{};
+  std::memcpy(&out, &a.storage, sizeof out);
+  return out;
+}
+template <class T>
+SocketAddress from(const T& address) noexcept {
+  SocketAddress out;
+  std::memcpy(&out.storage, &address, sizeof address);
+  out.size = sizeof address;
+  return out;
+}
+
+Error not_an_address(std::string_view text) {
+  return {Errc::bad_argument,
+          '"' + std::string(text) +
+              "\" is no address of a socket (it has a number and a port, \"198.18.0.1:7000\" or "
+              "\"[fd00::1]:7000\")"};
+}
+
+}  // namespace
+
+std::uint16_t SocketAddress::port() const noexcept {
+  return ntohs(family() == AF_INET6 ? v6(*this).sin6_port : v4(*this).sin_port);
+}
+
+SocketAddress SocketAddress::with_port(std::uint16_t port) const noexcept {
+  if (family() == AF_INET6) {
+    sockaddr_in6 a = v6(*this);
+    a.sin6_port = htons(port);
+    return from(a);
+  }
+  sockaddr_in a = v4(*this);
+  a.sin_port = htons(port);
+  return from(a);
+}
+
+SocketAddress SocketAddress::any() const noexcept {
+  if (family() == AF_INET6) {
+    sockaddr_in6 a = v6(*this);
+    a.sin6_addr = in6addr_any;
+    return from(a);
+  }
+  sockaddr_in a = v4(*this);
+  a.sin_addr.s_addr = htonl(INADDR_ANY);
+  return from(a);
+}
+
+std::string SocketAddress::to_string() const {
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  const std::string port_text = ':' + std::to_string(port());
+  if (family() == AF_INET6) {
+    const sockaddr_in6 a = v6(*this);
+    (void)::inet_ntop(AF_INET6, &a.sin6_addr, text.data(), text.size());
+    return '[' + std::string(text.data()) + ']' + port_text;
+  }
+  const sockaddr_in a = v4(*this);
+  (void)::inet_ntop(AF_INET, &a.sin_addr, text.data(), text.size());
+  return text.data() + port_text;
+}
+
+Result<SocketAddress> parse_socket_address(std::string_view text) {
+  const std::size_t colon = text.rfind(':');
+  if (colon == std::string_view::npos) return not_an_address(text);
+  std::string host(text.substr(0, colon));
+  const std::string_view digits = text.substr(colon + 1);
+  std::uint16_t port = 0;
+  const auto [end, problem] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+  if (problem != std::errc{} || end != digits.data() + digits.size()) return not_an_address(text);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+    sockaddr_in6 a{};
+    a.sin6_family = AF_INET6;
+    a.sin6_port = htons(port);
+    host = host.substr(1, host.size() - 2);
+    if (::inet_pton(AF_INET6, host.c_str(), &a.sin6_addr) == 1) return from(a);
+    return not_an_address(text);
+  }
+  sockaddr_in a{};
+  a.sin_family = AF_INET;
+  a.sin_port = htons(port);
+  if (::inet_pton(AF_INET, host.c_str(), &a.sin_addr) == 1) return from(a);
+  return not_an_address(text);
+}
+
+Result<SocketAddress> resolve(const std::string& host, std::uint16_t port) {
+  addrinfo hints{};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_DGRAM;
+  addrinfo* found = nullptr;
+  const int problem = ::getaddrinfo(host.c_str(), nullptr, &hints, &found);
+  if (problem != 0) {
+    return Error(Errc::bad_argument, "cannot find the host \"" + host +
+                                         "\": " + ::gai_strerror(problem) +
+                                         " (give hostname a number, as 127.0.0.1)");
+  }
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owned(found, &::freeaddrinfo);
+  SocketAddress address;
+  std::memcpy(&address.storage, found->ai_addr, found->ai_addrlen);
+  address.size = found->ai_addrlen;
+  return address.with_port(port);
+}
+
+Result<SocketAddress> address_of(int socket) {
+  SocketAddress address;
+  address.size = sizeof address.storage;
+  if (::getsockname(socket, reinterpret_cast<sockaddr*>(&address.storage), &address.size) != 0) {
+    return Error::from_errno(errno, "cannot tell the address of a socket");
+  }
+  return address;
+}
+
+Result<UniqueFd> bound_socket(int type, const SocketAddress& local) {
+  const std::string what = "cannot bind a socket to " + local.to_string();
+  UniqueFd socket(::socket(local.family(), type | SOCK_CLOEXEC, 0));
+  if (!socket) return Error::from_errno(errno, what);
+  const int on = 1;
+  if (type == SOCK_STREAM) {
+    (void)::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  }
+  if (::bind(socket.get(), local.get(), local.size) != 0) {
+    return Error::from_errno(errno, what,
+                             errno == EADDRINUSE      ? "another program has that port; choose one"
+                             : errno == EADDRNOTAVAIL ? "it is no address of this machine"
+                                                      : "");
+  }
+  return socket;
+}
+
+Result<void> connect_to(int socket, const SocketAddress& remote) {
+  while (::connect(socket, remote.get(), remote.size) != 0) {
+    if (errno == EINTR) continue;
+    return Error::from_errno(errno, "cannot connect a socket to " + remote.to_string());
+  }
+  return {};
+}
+
+std::size_t max_datagram_bytes(int socket, const SocketAddress& remote) noexcept {
+  const bool six = remote.family() == AF_INET6;
+  const int level = six ? IPPROTO_IPV6 : IPPROTO_IP;
+  const int never = six ? IPV6_PMTUDISC_DO : IP_PMTUDISC_DO;
+  (void)::setsockopt(socket, level, six ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, &never,
+                     sizeof never);
+  int mtu = 0;
+  socklen_t size = sizeof mtu;
+  if (::getsockopt(socket, level, six ? IPV6_MTU : IP_MTU, &mtu, &size) != 0) return kMostUdpBytes;
+  const std::size_t headers = (six ? 40 : 20) + kUdpHeaderBytes;
+  const std::size_t room = static_cast<std::size_t>(mtu) - headers;
+  return std::min(room, kMostUdpBytes);
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,28 @@
+#pragma once
+// The wires that make_wire() chooses from, one function for each engine. Internal to perf/engine.
+
+#include <cstddef>
+#include <memory>
+
+#include "bus/result.hpp"
+#include "perf/engine/engine.hpp"
+#include "perf/job/job_options.hpp"
+
+namespace shmif::perf {
+
+// All of them as make_wire(), which has checked that `ends` is one at least and no more than
+// capabilities_of() allows.
+Result<std::unique_ptr<Wire>> make_bus_wire(const JobOptions& job, std::size_t ends);
+Result<std::unique_ptr<Wire>> make_null_wire(const JobOptions& job);
+Result<std::unique_ptr<Wire>> make_unix_wire(const JobOptions& job);
+Result<std::unique_ptr<Wire>> make_udp_wire(const JobOptions& job, std::size_t ends);
+
+/// The longest frame that a bus of this MTU takes: the header and two tags more. Engines whose
+/// medium has no MTU of its own keep to the same, so that a job means the same over each.
+std::size_t max_frame_bytes_of(const JobOptions& job) noexcept;
+/// The address of the options, or a random one where they have none.
+MacAddress mac_of(const EndOptions& options) noexcept;
+/// Errors: bad_argument for an end that this wire does not have.
+Result<void> check_index(const EndOptions& options, std::size_t ends, const std::string& address);
+
+}  // namespace shmif::perf
