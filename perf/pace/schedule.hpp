@@ -1,0 +1,100 @@
+#pragma once
+// Schedule: which frames of a stream are to go now.
+//
+// The pacer says when each frame is due, and that stays its intended time however late it goes. The
+// schedule adds what a stream does besides: where it begins and ends, pauses between bursts, and
+// what becomes of frames whose time has passed in a stall, of the sender or of what it sends into:
+//
+//   burst    they go at once, so the offered load is kept
+//   limited  they go at twice the rate until the stream is on time
+//   skip     they are given up, and counted
+//
+// Frames that are a little late are no stall: a loop that looks every few microseconds finds some
+// each time.
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+
+#include "perf/frame/frame_sizes.hpp"
+#include "perf/job/job_options.hpp"
+#include "perf/pace/pacer.hpp"
+#include "perf/pace/think_time.hpp"
+
+namespace shmif::perf {
+
+struct ScheduleOptions {
+  PaceOptions pace{};
+  CatchUp catch_up = CatchUp::burst;
+  ThinkTime::Options think{};
+  /// Who is later than that has been stalled.
+  std::chrono::nanoseconds stall = std::chrono::microseconds(100);
+};
+/// What `job` asks of the stream that it sends, or that its peer does. The random numbers of the
+/// two directions differ.
+ScheduleOptions schedule_options(const JobOptions& job, bool of_peer = false);
+
+/// Times are CLOCK_MONOTONIC, ns. Threads: one at a time. Blocks: never; nobody waits in here.
+class Schedule {
+ public:
+  static constexpr std::uint64_t kNever = std::numeric_limits<std::uint64_t>::max();
+
+  /// The first frame is due at `start_ns`, and no frame at `end_ns` or later.
+  explicit Schedule(const ScheduleOptions& options, std::uint64_t start_ns = 0,
+                    std::uint64_t end_ns = kNever);
+
+  struct Slot {
+    std::uint64_t intended_ns = 0;
+    std::uint32_t bytes = 0;
+  };
+  /// Fills `into` with the frames that are to go now, from the front. They are dealt with: the
+  /// caller sends them, in this order, before it takes more. A stream without a rate intends each
+  /// frame for now. Result: how many.
+  std::size_t take(std::uint64_t now_ns, SizeChooser& sizes, std::span<Slot> into) noexcept;
+
+  /// When take() is worth the next call; kNever after the last frame.
+  std::uint64_t next_ns() const noexcept;
+
+  /// Whether a burst is over, and nothing goes until its frames have left and a pause was made.
+  bool pause_is_due() const noexcept { return think_.is_due(); }
+  /// All that was taken has left, now: when to go on.
+  ThinkTime::Pause pause(std::uint64_t now_ns) noexcept;
+
+  /// Given up by CatchUp::skip.
+  std::uint64_t skipped_frames() const noexcept { return skipped_; }
+  std::uint64_t skipped_bytes() const noexcept { return skipped_bytes_; }
+  /// Gives up every frame that was due before `now_ns` and not taken, at the end of a job.
+  /// Result: how many, of the mean size. Those were offered, and not sent.
+  std::uint64_t give_up(std::uint64_t now_ns, const SizeChooser& sizes) noexcept;
+
+ private:
+  /// By the pacer, whatever came between.
+  std::uint64_t due_ns() const noexcept {
+    return start_ns_ + static_cast<std::uint64_t>(pacer_.due().count());
+  }
+  /// When a frame due then may go while the stream catches up.
+  std::uint64_t release_ns(std::uint64_t due_ns) const noexcept {
+    return caught_from_ns_ + (due_ns - caught_due_ns_) / 2;
+  }
+  bool is_held_back(std::uint64_t due_ns, std::uint64_t now_ns) noexcept;
+  void skip(std::uint64_t now_ns, const SizeChooser& sizes) noexcept;
+  std::size_t take_unpaced(std::uint64_t now_ns, SizeChooser& sizes, std::span<Slot> into) noexcept;
+
+  Pacer pacer_;
+  ThinkTime think_;
+  CatchUp catch_up_;
+  bool paced_;
+  bool catching_up_ = false;
+  std::uint64_t stall_ns_;
+  std::uint64_t start_ns_;
+  std::uint64_t end_ns_;
+  std::uint64_t resume_ns_ = 0;       // the end of the last pause
+  std::uint64_t caught_from_ns_ = 0;  // when catching up began,
+  std::uint64_t caught_due_ns_ = 0;   // and when the first frame of that was due
+  std::uint64_t skipped_ = 0;
+  std::uint64_t skipped_bytes_ = 0;
+};
+
+}  // namespace shmif::perf
