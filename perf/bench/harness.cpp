@@ -1,0 +1,134 @@
+// What the harness itself costs for each frame: making it, and accounting for it. No medium: this
+// is the limit of any of its figures. One iteration is a batch of 32 frames; items are frames.
+//
+// `make` chooses sizes and times and makes frames, `read` only reads them, `account` notes probes
+// that were read before, `whole` does all of it, as a sender and a receiver do. Arguments: bytes of
+// a frame without FCS, and whether there are a CRC and latency histograms.
+
+#include <benchmark/benchmark.h>
+
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "perf/frame/frame_maker.hpp"
+#include "perf/frame/frame_sizes.hpp"
+#include "perf/pace/schedule.hpp"
+#include "perf/verify/flow_receiver.hpp"
+
+namespace {
+
+using namespace shmif;
+using namespace shmif::perf;
+
+constexpr std::size_t kBatch = 32;
+constexpr std::uint64_t kStep = 200;  // ns: 5 million frames a second
+
+struct Sender {
+  explicit Sender(const benchmark::State& state)
+      : bytes(static_cast<std::uint32_t>(state.range(0))),
+        sizes({{{.least = bytes, .most = bytes}}}, 1),
+        schedule({.pace = {.frames_per_s = 1'000'000'000 / kStep}}),
+        maker(options(state)) {}
+
+  static FrameMakerOptions options(const benchmark::State& state) {
+    FrameMakerOptions options;
+    options.most_bytes = static_cast<std::size_t>(state.range(0));
+    options.checksum = state.range(1) != 0 ? Checksum::crc : Checksum::none;
+    return options;
+  }
+
+  std::array<FrameView, kBatch>& batch() {
+    now_ns += kBatch * kStep;
+    const std::size_t taken = schedule.take(now_ns, sizes, slots);
+    for (std::size_t i = 0; i < taken; ++i) {
+      frames[i] = maker.make(sequence++, slots[i].bytes,
+                             {.nonce = 7, .intended_ns = slots[i].intended_ns, .sent_ns = now_ns});
+    }
+    return frames;
+  }
+
+  std::uint32_t bytes;
+  SizeChooser sizes;
+  Schedule schedule;
+  FrameMaker maker;
+  std::array<Schedule::Slot, kBatch> slots;
+  std::array<FrameView, kBatch> frames;
+  std::uint64_t sequence = 0;
+  std::uint64_t now_ns = 0;
+};
+
+struct Receiver {
+  explicit Receiver(bool times)
+      : flow({.latency = times ? latency.get() : nullptr,
+              .service = times ? service.get() : nullptr}) {}
+  std::unique_ptr<LatencyHistogram> latency = std::make_unique<LatencyHistogram>();
+  std::unique_ptr<LatencyHistogram> service = std::make_unique<LatencyHistogram>();
+  FlowReceiver flow;
+};
+
+void count(benchmark::State& state) {
+  state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(kBatch));
+  state.counters["frame"] =
+      benchmark::Counter(static_cast<double>(state.iterations()) * static_cast<double>(kBatch),
+                         benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+}
+
+void make(benchmark::State& state) {
+  Sender sender(state);
+  for (auto _ : state) benchmark::DoNotOptimize(sender.batch());
+  count(state);
+}
+
+void read(benchmark::State& state) {
+  Sender sender(state);
+  const auto& frames = sender.batch();
+  for (auto _ : state) {
+    for (const FrameView& frame : frames) {
+      benchmark::DoNotOptimize(read_probe(frame.bytes, kEthernetHeaderBytes));
+    }
+  }
+  count(state);
+}
+
+void account(benchmark::State& state) {
+  Receiver receiver(state.range(1) != 0);
+  Probe probe;
+  for (auto _ : state) {
+    for (std::size_t i = 0; i < kBatch; ++i) {
+      ++probe.sequence;
+      probe.intended_ns += kStep;
+      probe.sent_ns = probe.intended_ns + 17;
+      receiver.flow.note(probe, 64, probe.intended_ns + 5000 + i * 40);
+    }
+  }
+  count(state);
+}
+
+void whole(benchmark::State& state) {
+  Sender sender(state);
+  Receiver receiver(state.range(1) != 0);
+  for (auto _ : state) {
+    for (const FrameView& frame : sender.batch()) {
+      const ProbeReading reading = read_probe(frame.bytes, probe_offset(frame.bytes));
+      if (classify(reading, 7) != Arrival::ours) state.SkipWithError("not what was made");
+      receiver.flow.note(reading.probe, frame.size(), sender.now_ns + 500);
+    }
+  }
+  count(state);
+}
+
+constexpr std::int64_t kSizes[] = {60, 64, 1514};
+
+void arguments(benchmark::internal::Benchmark* b) {
+  b->ArgNames({"bytes", "full"});
+  for (const std::int64_t bytes : kSizes) b->Args({bytes, 0})->Args({bytes, 1});
+}
+BENCHMARK(make)->Apply(arguments);
+BENCHMARK(read)->Apply(arguments);
+BENCHMARK(account)->ArgNames({"bytes", "full"})->Args({64, 0})->Args({64, 1});
+BENCHMARK(whole)->Apply(arguments);
+
+}  // namespace
+
+BENCHMARK_MAIN();
