@@ -1,0 +1,133 @@
+#include "perf/stats/confidence.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+namespace shmif::perf {
+namespace {
+
+/// The continued fraction of the incomplete beta function (Abramowitz and Stegun 26.5.8), evaluated
+/// from the front (Lentz 1976): each step multiplies by the ratio of two neighbouring convergents.
+double beta_fraction(double x, double a, double b) noexcept {
+  constexpr double kTiny = 1e-300;
+  constexpr int kMostSteps = 500;
+  const auto not_zero = [](double v) { return std::abs(v) < kTiny ? kTiny : v; };
+  double above = 1;  // C of Lentz
+  double below = 1 / not_zero(1 - (a + b) / (a + 1) * x);
+  double value = below;
+  for (int m = 1; m <= kMostSteps; ++m) {
+    const double even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m));
+    const double odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1));
+    double change = 1;
+    for (const double term : {even, odd}) {
+      below = 1 / not_zero(1 + term * below);
+      above = not_zero(1 + term / above);
+      change = above * below;
+      value *= change;
+    }
+    if (std::abs(change - 1) < std::numeric_limits<double>::epsilon()) break;
+  }
+  return value;
+}
+
+/// The regularised incomplete beta function I_x(a, b).
+double beta_share(double x, double a, double b) noexcept {
+  if (x <= 0) return 0;
+  if (x >= 1) return 1;
+  const double front = std::exp(std::lgamma(a + b) - std::lgamma(a) - std::lgamma(b) +
+                                a * std::log(x) + b * std::log1p(-x));
+  // The fraction converges fast up to about the mean; beyond it, by symmetry.
+  if (x < (a + 1) / (a + b + 2)) return front * beta_fraction(x, a, b) / a;
+  return 1 - front * beta_fraction(1 - x, b, a) / b;
+}
+
+double mean_of(std::span<const double> values) noexcept {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+/// Of at least two values, by n - 1.
+double variance_of(std::span<const double> values, double mean) noexcept {
+  double squares = 0;
+  for (const double v : values) squares += (v - mean) * (v - mean);
+  return squares / (static_cast<double>(values.size()) - 1);
+}
+
+/// The t that is exceeded, on either side, with probability 1 - confidence.
+double two_sided(double confidence, double freedom) noexcept {
+  return student_quantile((1 + confidence) / 2, freedom);
+}
+
+}  // namespace
+
+double student_share(double t, double freedom) noexcept {
+  const double both_tails = beta_share(freedom / (freedom + t * t), freedom / 2, 0.5);
+  return t > 0 ? 1 - both_tails / 2 : both_tails / 2;
+}
+
+double student_quantile(double p, double freedom) noexcept {
+  if (p == 0.5) return 0;
+  if (p < 0.5) return -student_quantile(1 - p, freedom);
+  double low = 0;
+  double high = 1;
+  while (student_share(high, freedom) < p && high < 1e15) high *= 2;
+  // Halving: 100 times is more than the bits of a double.
+  for (int i = 0; i < 100 && high - low > 1e-13 * high; ++i) {
+    const double middle = std::midpoint(low, high);
+    (student_share(middle, freedom) < p ? low : high) = middle;
+  }
+  return std::midpoint(low, high);
+}
+
+std::optional<double> Estimate::half_width_share() const noexcept {
+  if (!half_width || mean == 0) return std::nullopt;
+  return *half_width / std::abs(mean);
+}
+
+std::optional<Estimate> estimate(std::span<const double> values, double confidence) {
+  if (values.empty()) return std::nullopt;
+  std::vector<double> sorted(values.begin(), values.end());
+  std::ranges::sort(sorted);
+  const std::size_t half = sorted.size() / 2;
+  Estimate out;
+  out.count = values.size();
+  out.mean = mean_of(values);
+  out.least = sorted.front();
+  out.most = sorted.back();
+  out.median =
+      sorted.size() % 2 == 1 ? sorted[half] : std::midpoint(sorted[half - 1], sorted[half]);
+  if (values.size() > 1) {
+    const auto n = static_cast<double>(values.size());
+    out.deviation = std::sqrt(variance_of(values, out.mean));
+    out.half_width = two_sided(confidence, n - 1) * *out.deviation / std::sqrt(n);
+  }
+  return out;
+}
+
+std::optional<Difference> difference(std::span<const double> before, std::span<const double> after,
+                                     double confidence) {
+  if (before.size() < 2 || after.size() < 2) return std::nullopt;
+  const auto n1 = static_cast<double>(before.size());
+  const auto n2 = static_cast<double>(after.size());
+  const double mean1 = mean_of(before);
+  const double mean2 = mean_of(after);
+  const double part1 = variance_of(before, mean1) / n1;
+  const double part2 = variance_of(after, mean2) / n2;
+  const double error = std::sqrt(part1 + part2);
+  Difference out{.of_means = mean2 - mean1};
+  if (error == 0) {  // figures without any spread differ for certain, or not at all
+    out.significant = out.of_means != 0;
+    out.p = out.significant ? 0 : 1;
+    return out;
+  }
+  const double freedom =
+      (part1 + part2) * (part1 + part2) / (part1 * part1 / (n1 - 1) + part2 * part2 / (n2 - 1));
+  out.half_width = two_sided(confidence, freedom) * error;
+  out.p = 2 * student_share(-std::abs(out.of_means) / error, freedom);
+  out.significant = out.p < 1 - confidence;
+  return out;
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,138 @@
+#include "perf/stats/confidence.hpp"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cmath>
+#include <numbers>
+#include <random>
+#include <vector>
+
+namespace shmif::perf {
+namespace {
+
+TEST(Student, QuantilesAreThoseOfTheTables) {
+  struct Row {
+    double freedom, p, t;
+  };
+  // NIST/SEMATECH e-Handbook of Statistical Methods, section 1.3.6.7.2.
+  constexpr std::array rows{Row{1, 0.975, 12.706}, Row{2, 0.975, 4.303},  Row{4, 0.975, 2.776},
+                            Row{9, 0.975, 2.262},  Row{29, 0.975, 2.045}, Row{100, 0.975, 1.984},
+                            Row{1, 0.9, 3.078},    Row{5, 0.95, 2.015},   Row{10, 0.99, 2.764},
+                            Row{3, 0.995, 5.841},  Row{60, 0.995, 2.660}};
+  for (const Row& row : rows) {
+    EXPECT_NEAR(student_quantile(row.p, row.freedom), row.t, 0.0006) << row.freedom << " " << row.p;
+  }
+}
+
+TEST(Student, WithOneAndTwoDegreesItIsKnownInClosedForm) {
+  for (const double t : {-50.0, -3.0, -0.1, 0.0, 0.4, 2.0, 1000.0}) {
+    EXPECT_NEAR(student_share(t, 1), 0.5 + std::atan(t) / std::numbers::pi, 1e-12) << t;
+    EXPECT_NEAR(student_share(t, 2), 0.5 + t / (2 * std::sqrt(2 + t * t)), 1e-12) << t;
+  }
+  EXPECT_NEAR(student_share(1.959963984540054, 1e7), 0.975, 1e-7) << "of many it is the normal one";
+}
+
+TEST(Student, QuantileAndShareAreInverse) {
+  for (const double freedom : {1.0, 1.7, 5.3, 40.0, 3000.0}) {
+    for (const double p : {0.0001, 0.2, 0.5, 0.6, 0.999}) {
+      EXPECT_NEAR(student_share(student_quantile(p, freedom), freedom), p, 1e-9);
+    }
+  }
+}
+
+TEST(Confidence, AnEstimateOfSeveralValues) {
+  const std::vector<double> values{4, 2, 8, 6, 10};
+  const auto found = estimate(values);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->count, 5U);
+  EXPECT_EQ(found->mean, 6);
+  EXPECT_EQ(found->median, 6);
+  EXPECT_EQ(found->least, 2);
+  EXPECT_EQ(found->most, 10);
+  EXPECT_NEAR(*found->deviation, std::sqrt(10.0), 1e-12);
+  EXPECT_NEAR(*found->half_width, 2.7764451052 * std::sqrt(10.0 / 5), 1e-6);
+  EXPECT_NEAR(*found->half_width_share(), *found->half_width / 6, 1e-12);
+  EXPECT_EQ(estimate(std::vector<double>{1, 2, 3, 10})->median, 2.5);
+}
+
+TEST(Confidence, OfOneValueNoSpreadIsKnownAndOfNoneNothing) {
+  const auto one = estimate(std::vector<double>{5});
+  ASSERT_TRUE(one);
+  EXPECT_EQ(one->mean, 5);
+  EXPECT_FALSE(one->deviation);
+  EXPECT_FALSE(one->half_width);
+  EXPECT_FALSE(one->half_width_share());
+  EXPECT_FALSE(estimate({}));
+  EXPECT_FALSE(estimate(std::vector<double>{-1, 1})->half_width_share()) << "a share of 0";
+}
+
+TEST(Confidence, NinetyFiveOfAHundredIntervalsHoldTheTruth) {
+  std::mt19937_64 random(1);
+  std::normal_distribution<double> draw(100, 15);
+  constexpr int kTrials = 4000;
+  int held = 0;
+  for (int i = 0; i < kTrials; ++i) {
+    std::vector<double> values(6);
+    for (double& v : values) v = draw(random);
+    const auto found = estimate(values);
+    held += std::abs(found->mean - 100) <= *found->half_width ? 1 : 0;
+  }
+  EXPECT_NEAR(held, kTrials * 0.95, 5 * std::sqrt(kTrials * 0.95 * 0.05));
+}
+
+TEST(Welch, FindsDifferencesAndTheirSize) {
+  const std::vector<double> a{27.5, 21.0, 19.0, 23.6, 17.0, 17.9, 16.9, 20.1,
+                              21.9, 22.6, 23.1, 19.6, 19.0, 21.7, 21.4};
+  const std::vector<double> b{27.1, 22.0, 20.8, 23.4, 23.4, 23.5, 25.8, 22.0,
+                              24.8, 20.2, 21.9, 22.1, 22.9, 30.5, 24.5};
+  const auto found = difference(a, b);
+  ASSERT_TRUE(found);
+  // t = 2.8586 with 27.89 degrees of freedom; p by integrating the density in 200,000 steps.
+  EXPECT_NEAR(found->p, 0.00796224324646, 1e-11);
+  EXPECT_NEAR(found->of_means, 2.84, 1e-9);
+  EXPECT_TRUE(found->significant);
+  EXPECT_LT(found->half_width, found->of_means);
+  EXPECT_FALSE(difference(a, b, 0.999)->significant);
+  EXPECT_GT(difference(a, b, 0.999)->half_width, found->of_means);
+  EXPECT_EQ(difference(b, a)->of_means, -found->of_means);
+  EXPECT_EQ(difference(b, a)->p, found->p);
+}
+
+TEST(Welch, DoesNotTakeUnequalSpreadsForOne) {
+  const std::vector<double> wide{17.2, 20.9, 22.6, 18.1, 21.7, 21.4, 23.5, 24.2, 14.7, 21.8};
+  const std::vector<double> narrow{21.5, 22.8, 21.0, 23.0, 21.6, 23.6, 22.5, 20.7, 23.4, 21.8,
+                                   20.7, 21.7, 21.5, 22.5, 23.6, 21.5, 22.5, 23.5, 21.5, 21.8};
+  const auto found = difference(wide, narrow);  // 9.90 degrees of freedom, not 28
+  EXPECT_NEAR(found->p, 0.148841696606974, 1e-11);
+  EXPECT_FALSE(found->significant);
+}
+
+TEST(Welch, FindsNoneWhereThereIsNoneBeyondChance) {
+  std::mt19937_64 random(2);
+  std::normal_distribution<double> draw(100, 15);
+  constexpr int kTrials = 4000;
+  int found = 0;
+  for (int i = 0; i < kTrials; ++i) {
+    std::vector<double> a(5);
+    std::vector<double> b(9);
+    for (double& v : a) v = draw(random);
+    for (double& v : b) v = draw(random);
+    found += difference(a, b)->significant ? 1 : 0;
+  }
+  EXPECT_NEAR(found, kTrials * 0.05, 5 * std::sqrt(kTrials * 0.95 * 0.05));
+}
+
+TEST(Welch, KnowsNothingOfSingleValuesAndAllOfConstants) {
+  const std::vector<double> one{1};
+  const std::vector<double> ones{1, 1, 1};
+  const std::vector<double> twos{2, 2};
+  EXPECT_FALSE(difference(one, ones));
+  EXPECT_FALSE(difference(ones, one));
+  EXPECT_TRUE(difference(ones, twos)->significant);
+  EXPECT_EQ(difference(ones, twos)->of_means, 1);
+  EXPECT_FALSE(difference(ones, ones)->significant);
+}
+
+}  // namespace
+}  // namespace shmif::perf
