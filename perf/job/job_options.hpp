@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "shmif/faults.hpp"
@@ -132,6 +133,8 @@ struct JobOptions {
 
   // ---- Engine ----
   EngineKind engine = EngineKind::bus;
+  /// `engine` was a list: expand() makes a job for each, which has that in `engine`.
+  std::vector<EngineKind> engines;
   std::string bus;   ///< empty: one made for the run
   std::string wire;  ///< jobs of one engine with the same name are on one wire
   std::uint64_t bus_size_bytes = 4U << 20U;
@@ -197,6 +200,8 @@ struct JobOptions {
 
   // Where it was written, for messages: "voip.job:12", "command line".
   std::string where;
+  /// The options that were given, by their full names and as they were written, in their order.
+  std::vector<std::pair<std::string, std::string>> given;
 };
 
 enum class OutputFormat : std::uint8_t { normal, json, json_plus, terse };
@@ -222,6 +227,8 @@ struct RunOptions {
   Nanoseconds trigger_timeout{0};
   std::string trigger_match;  ///< a filter (pcap-filter(7)) that a received frame passes
   std::vector<std::string> trigger_command;
+  /// The options that were given, as in a job.
+  std::vector<std::pair<std::string, std::string>> given;
 };
 
 /// All of it: the jobs in their order, not yet multiplied by numjobs.

@@ -145,10 +145,6 @@ std::optional<double> real(std::string_view text) noexcept {
 
 }  // namespace
 
-FrameSizes imix_sizes() {
-  return {{{60, 60, 7}, {590, 590, 4}, {1514, 1514, 1}}};
-}
-
 Result<std::uint64_t> parse_bytes(std::string_view text) {
   constexpr std::uint64_t k = 1024;
   static constexpr std::array<Unit, 17> kUnits{{{"", 1},

@@ -1,0 +1,165 @@
+#include "perf/job/option_table.hpp"
+
+#include <algorithm>
+
+#include "perf/job/option_kinds.hpp"
+#include "shmif/nearest.hpp"
+
+namespace shmif::perf {
+namespace {
+
+constexpr std::size_t kMostNameBytes = 64;
+
+/// Names are compared as fio's command line and job files would both have them.
+std::string with_underscores(std::string_view name) {
+  std::string plain(name);
+  std::replace(plain.begin(), plain.end(), '-', '_');
+  return plain;
+}
+
+bool has_name(const OptionRow& row, const std::string& plain) {
+  return with_underscores(row.name) == plain ||
+         std::any_of(row.aliases.begin(), row.aliases.end(),
+                     [&](const std::string& alias) { return with_underscores(alias) == plain; });
+}
+
+template <class Options>
+Result<void> set(const OptionRow& row,
+                 const std::function<Result<void>(std::string_view, Options&)>& setter,
+                 std::optional<std::string_view> value, Options& options) {
+  const auto refuse = [&](const std::string& why) {
+    return Error(Errc::bad_argument, row.name + ": " + why);
+  };
+  if (!setter) {
+    return refuse(row.of_run() ? "concerns the whole run, not one job (write it in [global], or on "
+                                 "the command line)"
+                               : "concerns one job, not the whole run");
+  }
+  if (!value && !row.flag) {
+    return refuse("needs a value (" + row.name + '=' + row.placeholder + ")");
+  }
+  const std::string_view text = value.value_or("1");
+  const Result<void> done = setter(text, options);
+  if (!done) return refuse(done.error().message);
+  options.given.emplace_back(row.name, std::string(text));
+  return {};
+}
+
+}  // namespace
+
+const std::vector<CategoryInfo>& option_categories() {
+  static const std::vector<CategoryInfo> all{
+      {OptionCategory::job, "job", "The job itself",
+       "A job is an emulated host, or so many alike (numjobs). Jobs start together, except where "
+       "stonewall, wait_for or start_delay say otherwise."},
+      {OptionCategory::traffic, "traffic", "Traffic",
+       "What a job sends, to whom, and how fast. Values that differ by direction are written A,B: "
+       "A for what the job sends, B for what it receives, which is what its peer sends. Rates are "
+       "of bits per second on the job's frames without FCS; fio's bytes per second are not meant."},
+      {OptionCategory::length, "length", "How long a job runs",
+       "A job that sends ends at the first limit it reaches, and exceeds none: a frame that would "
+       "is not sent, and frames on their way count. Every job that sends needs a limit, or a "
+       "search, which ends by itself. A job that only receives ends when those have ended that "
+       "send to it.\n"
+       "  given                   the job ends\n"
+       "  runtime                 when that time has passed, counted from the end of ramp_time\n"
+       "  size, loops             after loops times so many bytes (loops is 1 unless given)\n"
+       "  replay, loops           after loops times the frames of the capture\n"
+       "  number_ios              after so many frames, however many loops that is\n"
+       "  io_limit                after so many bytes, however many loops that is\n"
+       "  time_based, runtime     at runtime: size, replay and loops begin again until then;\n"
+       "                          number_ios and io_limit still end it\n"
+       "  several of these        at the first that is reached\n"
+       "Frames of ramp_time count towards the limits in frames and in bytes, and towards no "
+       "figure. "
+       "Behind the last frame comes drain_time, in which what is on its way may still arrive."},
+      {OptionCategory::frames, "frames", "Frames", "What is in the frames."},
+      {OptionCategory::engine, "engine", "Engines and wires",
+       "An engine is where the frames go; a wire is one medium of it, to which jobs are connected. "
+       "The generator and the statistics are the same over each, so engines can be compared.\n"
+       "  engine   a wire is                                             jobs on it\n"
+       "  bus      a bus file: the one named, or one made for the run    any number\n"
+       "  tap      a network namespace with a bridge and a TAP each      any number\n"
+       "  packet   the same with veth pairs and packet sockets           any number\n"
+       "  unix     a pair of datagram sockets                            2\n"
+       "  udp      two UDP sockets, with the frames as their payload     2\n"
+       "  pcap     a file, to which frames are written or read from      1\n"
+       "  null     nothing: a job receives what it sends itself          1\n"
+       "  host     a bus, with an interface and an IP address per job    any number"},
+      {OptionCategory::verification, "verification", "Verification",
+       "Each frame carries its flow, its number, its times and a CRC-32C. The receiver accounts "
+       "for "
+       "frames lost, duplicated, reordered, corrupt, truncated and late, exactly."},
+      {OptionCategory::measurement, "measurement", "Latency, searches and steady state",
+       "Latency counts from the time at which a frame was to be sent, so that a stall is seen in "
+       "every frame that it held up."},
+      {OptionCategory::records, "records", "Replay and records",
+       "Capture files as the source, and files that are written beside the results."},
+      {OptionCategory::place, "place", "Privileges and place",
+       "Where a job runs, and as whom. Privileges are dropped after the devices are open."},
+      {OptionCategory::run, "run", "The run as a whole",
+       "Given once, on the command line or in [global]."},
+  };
+  return all;
+}
+
+const std::vector<OptionRow>& option_table() {
+  static const std::vector<OptionRow> all = [] {
+    std::vector<OptionRow> rows;
+    add_job_rows(rows);
+    add_traffic_rows(rows);
+    add_length_rows(rows);
+    add_frame_rows(rows);
+    add_engine_rows(rows);
+    add_verification_rows(rows);
+    add_measurement_rows(rows);
+    add_record_rows(rows);
+    add_place_rows(rows);
+    add_run_rows(rows);
+    return rows;
+  }();
+  return all;
+}
+
+const OptionRow* find_option(std::string_view name) {
+  const std::string plain = with_underscores(name);
+  const std::vector<OptionRow>& rows = option_table();
+  const auto it = std::find_if(rows.begin(), rows.end(),
+                               [&](const OptionRow& row) { return has_name(row, plain); });
+  return it == rows.end() ? nullptr : &*it;
+}
+
+Error unknown_option(std::string_view name) {
+  std::vector<std::string> known;
+  for (const OptionRow& row : option_table()) {
+    known.push_back(row.name);
+    known.insert(known.end(), row.aliases.begin(), row.aliases.end());
+  }
+  std::string what = "unknown option \"" + std::string(name) + '"';
+  auto meant = nearest(name, known);
+  if (!meant) meant = nearest(with_underscores(name), known);
+  if (meant) what += ", did you mean \"" + *meant + "\"?";
+  return {Errc::bad_argument, what};
+}
+
+Result<void> set_option(const OptionRow& row, std::optional<std::string_view> value,
+                        JobOptions& job) {
+  return set(row, row.set_job, value, job);
+}
+
+Result<void> set_option(const OptionRow& row, std::optional<std::string_view> value,
+                        RunOptions& run) {
+  return set(row, row.set_run, value, run);
+}
+
+bool is_job_name(std::string_view name) noexcept {
+  // Names become parts of file names and of lines: nothing that would change those.
+  return !name.empty() && name.size() <= kMostNameBytes && name != "global" && name != "." &&
+         name != ".." && name.front() != ' ' && name.back() != ' ' &&
+         std::all_of(name.begin(), name.end(), [](char c) {
+           const auto byte = static_cast<unsigned char>(c);
+           return byte >= 0x20 && byte != 0x7f && c != '/' && c != ']' && c != '[';
+         });
+}
+
+}  // namespace shmif::perf

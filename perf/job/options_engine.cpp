@@ -1,0 +1,144 @@
+// The rows about where the frames go, and about where the job runs.
+
+#include <set>
+
+#include "perf/job/option_kinds.hpp"
+
+namespace shmif::perf {
+
+using J = JobOptions;
+
+namespace {
+
+const std::vector<Word<EngineKind>>& engine_words() {
+  static const std::vector<Word<EngineKind>> words{
+      {"bus", EngineKind::bus},        {"tap", EngineKind::tap},   {"packet", EngineKind::packet},
+      {"unix", EngineKind::unix_pair}, {"udp", EngineKind::udp},   {"pcap", EngineKind::pcap},
+      {"null", EngineKind::null},      {"host", EngineKind::host},
+  };
+  return words;
+}
+
+/// One engine, or several: then `engines` has them all.
+Kind<J> engines() {
+  const std::span<const Word<EngineKind>> words = engine_words();
+  Kind<J> kind{.placeholder = "ENGINE[,...]", .range = listed(words)};
+  kind.set = [words, range = kind.range](std::string_view value, J& job) -> Result<void> {
+    std::vector<EngineKind> read;
+    std::string_view rest = value;
+    for (;;) {
+      const std::size_t comma = rest.find(',');
+      const Word<EngineKind>* const word = find_word(words, rest.substr(0, comma));
+      if (word == nullptr)
+        return refused(value, "is not known (" + range + ", or several by commas)");
+      if (std::find(read.begin(), read.end(), word->value) != read.end()) {
+        return refused(value, std::string("has ") + word->name + " twice");
+      }
+      read.push_back(word->value);
+      if (comma == std::string_view::npos) break;
+      rest.remove_prefix(comma + 1);
+    }
+    job.engine = read[0];
+    job.engines = read.size() > 1 ? std::move(read) : std::vector<EngineKind>();
+    return {};
+  };
+  kind.show = [](const J&) { return std::string("bus"); };
+  return kind;
+}
+
+Kind<J> faults(FaultOptions J::* member) {
+  return parsed(
+      member, parse_faults, +[](const FaultOptions& f) { return to_string(f); }, "FAULTS",
+      "loss, duplicate, reorder, corrupt, truncate, burst, delay, rate, queue, seed, by commas");
+}
+
+Kind<J> cpus(std::vector<int> J::* member) {
+  return parsed(
+      member, parse_cpus,
+      +[](const std::vector<int>& list) { return list.empty() ? "all" : to_string_of_cpus(list); },
+      "CPUS", "numbers and ranges up to 1023, by commas");
+}
+
+}  // namespace
+
+void add_engine_rows(std::vector<OptionRow>& into) {
+  Rows rows(into, OptionCategory::engine);
+  rows.add("engine ioengine", engines(),
+           "Where the frames go. With several, the job is run once over each, one after the other, "
+           "as NAME-ENGINE.");
+  rows.add("bus", text(&J::bus, "PATH", "the path of a bus file"),
+           "Of engine=bus and host: the bus to attach to.", "one made for the run");
+  rows.add("wire", text(&J::wire, "NAME", "any text"),
+           "Jobs of one engine that name the same wire are on one wire.", "all on one wire");
+  rows.add("bus_size", bytes(&J::bus_size_bytes, 64U << 10U, 1ULL << 32U),
+           "The ring of a bus made for the run.");
+  rows.add("mtu", number(&J::mtu, 68, 65535, "bytes"),
+           "Of the wire that is made for the run; frames are longer by their Ethernet header.");
+  rows.add("bus_pause", yes_or_no(&J::bus_pause),
+           "A bus made for the run lets its senders wait for slow receivers, which else lose the "
+           "oldest frames.");
+  rows.add("netdev", text(&J::netdev, "NAME", "the name of an interface"),
+           "Of engine=tap and packet: an interface there is already. Its peer needs one, too.",
+           "one made for the run");
+  rows.add("netns", text(&J::netns, "NAME", "a name of ip-netns(8), or a path"),
+           "The network namespace that netdev is in.", "that of the program");
+  rows.add("filename", text(&J::filename, "PATH", "the path of a capture file"),
+           "Of engine=pcap: the file to write, or with rw=rx to read.");
+  rows.add("hostname", text(&J::hostname, "ADDRESS", "an IPv4 or IPv6 address", 256),
+           "Of engine=udp: the address that frames are sent to and received at.");
+  rows.add("port", number(&J::port, 0, 65535), "Of engine=udp: the port of the receiver.",
+           "0, a free one");
+  rows.add("allow_live", yes_or_no(&J::allow_live),
+           "Sends even onto a bus with ports of others, or an interface with addresses or routes "
+           "outside of what was made for the run. Without it that is refused.");
+  rows.add("fault", faults(&J::fault),
+           "What goes wrong with frames that this job sends, as loss=1%,delay=5ms+-1ms: see "
+           "shmifctl bridge --fault.");
+  rows.add("fault_rx", faults(&J::fault_rx),
+           "What goes wrong with frames on their way to this job.");
+  rows.add("proto protocol",
+           one_of(&J::proto, {{"udp", HostProtocol::udp}, {"tcp", HostProtocol::tcp}}, "PROTOCOL"),
+           "Of engine=host: what carries the traffic between the hosts' kernels.");
+  rows.add("ip", text(&J::ip, "ADDRESS/BITS", "an IPv4 or IPv6 address with its prefix", 64),
+           "Of engine=host: the address of the host.", "the next of 198.18.0.0/15");
+  rows.add("exec", command(&J::exec),
+           "Of engine=host: a program to run on the host, in place of the traffic. The job fails "
+           "when it does not exit 0.");
+}
+
+void add_place_rows(std::vector<OptionRow>& into) {
+  Rows rows(into, OptionCategory::place);
+  rows.add("cpus_allowed", cpus(&J::cpus_allowed), "The CPUs that the job may run on.");
+  rows.add("cpus_allowed_policy",
+           one_of(&J::cpus_allowed_policy,
+                  {{"shared", CpuPolicy::shared}, {"split", CpuPolicy::split}}, "POLICY"),
+           "Whether all clones share the CPUs, or each has one for itself; too few are an error.");
+  rows.add("peer_cpus_allowed", cpus(&J::peer_cpus_allowed),
+           "The CPUs that the peer made for the job may run on.");
+  rows.add("numa_node numa_cpu_nodes", number(&J::numa_node, 0, 1023),
+           "The node whose CPUs and memory the job uses.");
+  rows.add("nice", integer(&J::nice, -20, 19), "See nice(2).");
+  rows.add("prioclass ioprio_class", integer(&J::ioprio_class, 0, 3),
+           "The class of I/O priority: 1 real-time, 2 best effort, 3 idle; see ioprio_set(2).");
+  rows.add("prio ioprio", integer(&J::ioprio, 0, 7),
+           "The I/O priority within its class, 0 being the highest.");
+  rows.add("rtprio", integer(&J::rtprio, 1, 99),
+           "Runs the job under SCHED_FIFO with that priority. A job that spins then keeps all "
+           "others off its CPU.");
+  rows.add("lockmem", yes_or_no(&J::lockmem), "Keeps the job's memory from being swapped out.");
+  rows.add("hugepages", yes_or_no(&J::hugepages), "Asks for huge pages for the job's buffers.");
+  rows.add("uid", text(&J::uid, "USER", "a name or a number", 64),
+           "The user to become after the devices are open.", "as the program was started");
+  rows.add("gid", text(&J::gid, "GROUP", "a name or a number", 64),
+           "The group to become, before uid; supplementary groups are given up.",
+           "as the program was started");
+  rows.add("cgroup", text(&J::cgroup, "PATH", "a path below /sys/fs/cgroup"),
+           "The control group to run the job in, which must be there.");
+  rows.add("exec_prerun", command(&J::exec_prerun),
+           "A program to run before the job is ready; the job fails when it does not exit 0. Its "
+           "output goes to NAME.prerun.txt.");
+  rows.add("exec_postrun", command(&J::exec_postrun),
+           "The same after the job has ended, with NAME.postrun.txt.");
+}
+
+}  // namespace shmif::perf

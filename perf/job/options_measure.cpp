@@ -1,0 +1,187 @@
+// The rows about verification, latency, searches and records.
+
+#include "perf/job/option_kinds.hpp"
+
+namespace shmif::perf {
+
+using J = JobOptions;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// 1, 0, or fio's names for the check there is and for none.
+Kind<J> verify() {
+  Kind<J> kind = yes_or_no(&J::verify);
+  kind.range = "1 or crc32c, 0 or none";
+  kind.placeholder = "0|1";
+  kind.set = [set = kind.set](std::string_view value, J& job) -> Result<void> {
+    if (value == "crc32c") value = "1";
+    if (value == "none" || value == "null") value = "0";
+    return set(value, job);
+  };
+  return kind;
+}
+
+Kind<J> end_on() {
+  return one_of(&J::end_on_overrun, {{"none", false}, {"overrun", true}}, "EVENT");
+}
+
+Kind<J> steady_state() {
+  Kind<J> kind = text(&J::steadystate, "WHAT:LIMIT",
+                      "iops, iops_slope, bw or bw_slope, and a number or a percentage");
+  kind.set = [](std::string_view value, J& job) -> Result<void> {
+    const auto read = parse_steady_state(value);
+    if (!read) return read.error();
+    job.steadystate = std::string(value);
+    return {};
+  };
+  return kind;
+}
+
+/// As with fio, a bound is what is searched for, unless another search is asked for.
+Kind<J> latency_target() {
+  Kind<J> kind = time(&J::latency_target, TimeUnit::microseconds, 0ns, 1h);
+  kind.set = [set = kind.set](std::string_view value, J& job) -> Result<void> {
+    const Result<void> done = set(value, job);
+    if (done && job.search == Search::none && job.latency_target.count() > 0) {
+      job.search = Search::latency_target;
+    }
+    return done;
+  };
+  return kind;
+}
+
+/// fio's per cent of the original speed; the member is what times are multiplied by.
+Kind<J> replay_time_scale() {
+  Kind<J> kind{.placeholder = "N", .range = "1 to 100000", .unit = "per cent"};
+  kind.set = [](std::string_view value, J& job) -> Result<void> {
+    const auto read = parse_count(value);
+    if (!read) return read.error();
+    if (*read < 1 || *read > 100'000) return refused(value, "is out of range (1 to 100000)");
+    job.replay_time_scale = 100.0 / static_cast<double>(*read);
+    return {};
+  };
+  kind.show = [](const J&) { return std::string("100"); };
+  return kind;
+}
+
+/// What is 0 to its member when there are to be no pauses.
+Kind<J> replay_no_stall() {
+  Kind<J> kind{.placeholder = "0|1", .range = "0 or 1", .flag = true};
+  kind.set = [](std::string_view value, J& job) -> Result<void> {
+    const auto read = parse_boolean(value);
+    if (!read) return read.error();
+    if (*read) {
+      job.replay_time_scale = 0;
+    } else if (job.replay_time_scale == 0) {
+      job.replay_time_scale = 1;
+    }
+    return {};
+  };
+  kind.show = [](const J&) { return std::string("0"); };
+  return kind;
+}
+
+Kind<J> above_zero_share(double J::* member) {
+  Kind<J> kind = real(member, parse_share, "SHARE", "above 0, to 1 or 100%");
+  kind.set = [set = kind.set](std::string_view value, J& job) -> Result<void> {
+    if (const auto read = parse_share(value); read && *read <= 0) {
+      return refused(value, "is out of range (above 0)");
+    }
+    return set(value, job);
+  };
+  return kind;
+}
+
+}  // namespace
+
+void add_verification_rows(std::vector<OptionRow>& into) {
+  Rows rows(into, OptionCategory::verification);
+  rows.add("verify", verify(),
+           "Each frame carries a CRC-32C over all of it, which the receiver checks. Without it "
+           "frames are still numbered and accounted for.");
+  rows.add("do_verify", yes_or_no(&J::do_verify),
+           "0 writes what verification needs and leaves checking to a later run.");
+  rows.add("verify_backlog", number(&J::verify_backlog, 0, 1'000'000'000, "frames"),
+           "Checks frames in lots of so many, not each as it comes; 0 is at once.");
+  rows.add("verify_async", number(&J::verify_async, 0, 64, "threads"),
+           "Leaves checking to so many threads of their own; 0 is the job itself.");
+  rows.add("verify_only", yes_or_no(&J::verify_only),
+           "Sends nothing: what is received is compared with what the seed says should come.");
+  rows.add("verify_state_save", yes_or_no(&J::verify_state_save),
+           "Writes what is needed to go on verifying later, at the end, on a signal and on a "
+           "trigger, to NAME.verify.state.");
+  rows.add("verify_state_load", text(&J::verify_state_load, "PATH", "the path of such a file"),
+           "Goes on from a state that was saved. A state of another version or job is refused.");
+  rows.add("continue_on_error",
+           parsed(
+               &J::continue_on_error, parse_error_classes,
+               +[](const ErrorClasses&) { return std::string("none"); }, "CLASSES",
+               "none, all, or some of tx, rx, io, verify, overrun, lock, by commas"),
+           "Goes on after errors of these classes, counting them; a run with any still exits 1. "
+           "A bus or link that is gone or corrupt always ends the job.");
+  rows.add("end_on", end_on(), "Ends the job, as done, when this happens.");
+}
+
+void add_measurement_rows(std::vector<OptionRow>& into) {
+  Rows rows(into, OptionCategory::measurement);
+  rows.add("disable_lat", yes_or_no(&J::disable_lat),
+           "Takes no times, for the highest rate of the smallest frames.");
+  rows.add("search",
+           one_of(&J::search,
+                  {{"none", Search::none},
+                   {"ndr", Search::ndr},
+                   {"pdr", Search::pdr},
+                   {"latency_target", Search::latency_target}},
+                  "WHAT"),
+           "Searches for the highest rate that loses nothing (ndr, RFC 2544), loses no more than "
+           "search_loss (pdr), or keeps latency_percentile of its frames within latency_target.");
+  rows.add("search_loss", real(&J::search_loss, parse_share, "SHARE", "0 to 1, or 0% to 100%"),
+           "Of search=pdr: the share of frames that may be lost.");
+  rows.add("search_resolution", above_zero_share(&J::search_resolution),
+           "The search ends when it has the rate to within this share of the highest rate.");
+  rows.add("search_max_iops search_max_fps",
+           number(&J::search_max_fps, 0, 1'000'000'000, "frames per second"),
+           "Where the search begins from above; 0 is what a trial flat out reaches.");
+  rows.add("search_trial", time(&J::search_trial, TimeUnit::seconds, 1ms, 24h),
+           "How long each trial sends. RFC 2544 wants 60 s.");
+  rows.add("latency_target", latency_target(),
+           "The bound that latency_percentile of the frames keep, in a search for the highest rate "
+           "that allows it.",
+           "0, none");
+  rows.add("latency_percentile",
+           real(&J::latency_percentile, parse_per_cent, "PERCENTAGE", "0 to 100"),
+           "The share of frames that must keep latency_target.");
+  rows.add("steadystate ss", steady_state(),
+           "Ends the job when over ss_dur its rate deviates from the mean, or slopes, by no more "
+           "than the limit: frames per second with iops, bits per second with bw, as iops:0.3%.");
+  rows.add("ss_dur steadystate_duration", time(&J::ss_dur, TimeUnit::seconds, 0ns, 24h),
+           "Over what time steadystate looks back.");
+  rows.add("ss_ramp steadystate_ramp_time", time(&J::ss_ramp, TimeUnit::seconds, 0ns, 24h),
+           "How long steadystate waits before it begins to look.");
+}
+
+void add_record_rows(std::vector<OptionRow>& into) {
+  Rows rows(into, OptionCategory::records);
+  rows.add("replay read_iolog", text(&J::replay, "PATH", "the path of a capture file"),
+           "Sends the frames of a capture, at their times. They carry no probes, so they are "
+           "counted and not verified.");
+  rows.add("replay_time_scale", replay_time_scale(),
+           "The speed of replay, in per cent: 200 is twice as fast as the capture.");
+  rows.add("replay_no_stall", replay_no_stall(),
+           "Replays without the pauses of the capture, as fast as rate lets it.");
+  rows.add(
+      "write_pcap", text(&J::write_pcap, "PATH", "the path of a file"),
+      "Writes each frame that is sent to a capture file, which replay can read; the times when "
+      "it was to be sent and when it was are in it.");
+  rows.add("write_bw_log", text(&J::write_bw_log, "PREFIX", "the beginning of a path"),
+           "Writes the bits per second of each log_avg_msec to PREFIX_bw.NAME.log, as fio does.");
+  rows.add("write_iops_log", text(&J::write_iops_log, "PREFIX", "the beginning of a path"),
+           "The same for frames per second, PREFIX_iops.NAME.log.");
+  rows.add("write_lat_log", text(&J::write_lat_log, "PREFIX", "the beginning of a path"),
+           "The same for the mean latency, PREFIX_lat.NAME.log.");
+  rows.add("log_avg_msec", time(&J::log_avg, TimeUnit::milliseconds, 10ms, 1h),
+           "The interval of the logs.");
+}
+
+}  // namespace shmif::perf

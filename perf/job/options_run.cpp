@@ -1,0 +1,124 @@
+// The rows about the run as a whole.
+
+#include "perf/job/option_kinds.hpp"
+
+namespace shmif::perf {
+
+using R = RunOptions;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// One format or several, as fio has it.
+Kind<R> output_formats() {
+  static constexpr Word<OutputFormat> kWords[] = {
+      {"normal", OutputFormat::normal},
+      {"json", OutputFormat::json},
+      {"json+", OutputFormat::json_plus},
+      {"terse", OutputFormat::terse},
+  };
+  const std::span<const Word<OutputFormat>> words = kWords;
+  Kind<R> kind{.placeholder = "FORMAT[,...]", .range = listed(words)};
+  kind.set = [words, range = kind.range](std::string_view value, R& run) -> Result<void> {
+    std::vector<OutputFormat> read;
+    std::string_view rest = value;
+    for (;;) {
+      const std::size_t comma = rest.find(',');
+      const Word<OutputFormat>* const word = find_word(words, rest.substr(0, comma));
+      if (word == nullptr) {
+        return refused(value, "is not known (" + range + ", or several by commas)");
+      }
+      if (std::find(read.begin(), read.end(), word->value) == read.end()) {
+        read.push_back(word->value);
+      }
+      if (comma == std::string_view::npos) break;
+      rest.remove_prefix(comma + 1);
+    }
+    run.output_format = std::move(read);
+    return {};
+  };
+  kind.show = [](const R&) { return std::string("normal"); };
+  return kind;
+}
+
+Kind<R> metrics_format() {
+  Kind<R> kind = text(&R::metrics_format, "FORMAT", "influx");
+  kind.set = [](std::string_view value, R& run) -> Result<void> {
+    if (value != "influx") return refused(value, "is not known (influx)");
+    run.metrics_format = std::string(value);
+    return {};
+  };
+  return kind;
+}
+
+/// ADDRESS:PORT, [ADDRESS]:PORT or PORT, which is one of this host alone.
+Kind<R> metrics_address() {
+  Kind<R> kind = text(&R::metrics_address, "ADDRESS", "ADDRESS:PORT, or a port of the loopback");
+  kind.set = [](std::string_view value, R& run) -> Result<void> {
+    const std::size_t colon = value.rfind(':');
+    const std::string_view host =
+        colon == std::string_view::npos ? "127.0.0.1" : value.substr(0, colon);
+    const auto port =
+        parse_count(colon == std::string_view::npos ? value : value.substr(colon + 1));
+    if (!port || *port > 65535 || host.empty() || host.find(' ') != std::string_view::npos) {
+      return refused(value, "is no address (as 127.0.0.1:9400, or 9400 alone)");
+    }
+    run.metrics_address = std::string(host) + ':' + std::to_string(*port);
+    return {};
+  };
+  return kind;
+}
+
+void add_output_rows(Rows& rows) {
+  rows.add("output", text(&R::output, "PATH", "the path of a file"), "Writes the results there.",
+           "standard output");
+  rows.add("output-format", output_formats(),
+           "How results are written: normal for people; json; json+, which has the bins of the "
+           "histograms, too; terse, a line for each job. Several are written one after the other.");
+  rows.add("status-interval", time(&R::status_interval, TimeUnit::seconds, 0ns, 24h),
+           "Prints the results so far, so often; 0 is only at the end.", "0, at the end");
+  rows.add(
+      "eta",
+      one_of(&R::eta,
+             {{"auto", R::Eta::automatic}, {"always", R::Eta::always}, {"never", R::Eta::never}},
+             "WHEN"),
+      "When to show the line of progress: on a terminal only, always or never.");
+  rows.add("json-stream", yes_or_no(&R::json_stream),
+           "Prints a JSON object for each interval, one a line.");
+  rows.add("format", metrics_format(),
+           "Prints each interval as lines that a time-series database reads.");
+  rows.add("metrics", metrics_address(),
+           "Answers there with the figures as Prometheus scrapes them, while the run lasts.");
+  rows.add("aux-path", text(&R::aux_path, "PATH", "a directory"),
+           "Where logs, states and the output of commands go.", "the current directory");
+}
+
+void add_trigger_rows(Rows& rows) {
+  rows.add("trigger-file", text(&R::trigger_file, "PATH", "the path of a file"),
+           "Fires the trigger when that file appears, which is then removed. A trigger fires "
+           "once: states are saved, all jobs stop, and the command of --trigger runs.");
+  rows.add("trigger-timeout", time(&R::trigger_timeout, TimeUnit::seconds, 0ns, 365 * 24h),
+           "Fires the trigger after that time; 0 is never.", "0, never");
+  rows.add("trigger-match", text(&R::trigger_match, "FILTER", "a filter of pcap-filter(7)"),
+           "Fires the trigger when a job receives a frame that passes the filter.");
+  rows.add("trigger trigger-command", command(&R::trigger_command),
+           "The program that a trigger runs.");
+}
+
+}  // namespace
+
+void add_run_rows(std::vector<OptionRow>& into) {
+  Rows rows(into, OptionCategory::run);
+  add_output_rows(rows);
+  rows.add("repeat", number(&R::repeat, 1, 1000, "times"),
+           "Runs all of it so often, and reports median and spread of each figure.");
+  rows.add("continue_on_start_error", yes_or_no(&R::continue_on_start_error),
+           "Goes on without jobs that cannot start; the run still exits 1.");
+  rows.add("startup_batch_timeout", time(&R::startup_batch_timeout, TimeUnit::seconds, 1ms, 1h),
+           "How long jobs that start together wait for the slowest of them.");
+  rows.add("stuck_timeout", time(&R::stuck_timeout, TimeUnit::seconds, 1ms, 24h),
+           "A job that has not ended so long after it was stopped is killed, and has failed.");
+  add_trigger_rows(rows);
+}
+
+}  // namespace shmif::perf
