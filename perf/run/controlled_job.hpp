@@ -1,0 +1,48 @@
+#pragma once
+// ControlledJob: a job as its controller sees it. Internal to perf/run.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "perf/job/plan.hpp"
+#include "perf/run/job_thread.hpp"
+#include "perf/run/progress.hpp"
+#include "perf/run/run_memory.hpp"
+
+namespace shmif::perf {
+
+struct ControlledJob {
+  enum class Phase : std::uint8_t {
+    waiting,   ///< for others to end
+    starting,  ///< ordered to initialise
+    going,
+    over,
+  };
+  const PlannedJob& plan;
+  JobBlock* block = nullptr;
+  FlowBlock* flow = nullptr;  ///< of what it sends
+  std::unique_ptr<JobRunner> runner = {};
+  Phase phase = Phase::waiting;
+  std::vector<std::string> errors = {};
+  bool never_started = false;
+  bool ended_by_us = false;     ///< killed: stuck, or stopped hard
+  std::uint64_t stop_ns = 0;    ///< when it was told to stop; 0: not yet
+  std::uint64_t killed_ns = 0;  ///< when it was sent SIGTERM, being stuck
+
+  std::vector<IntervalResult> intervals = {};
+  std::uint64_t intervals_read = 0;
+
+  bool over() const noexcept { return phase == Phase::over; }
+  JobState state() const noexcept {
+    return over() && !never_started ? JobState::reaped
+                                    : block->state.load(std::memory_order_acquire);
+  }
+  void fail(std::string why) { errors.push_back(std::move(why)); }
+};
+
+/// When a job of limited runtime should have ended at the latest, on CLOCK_MONOTONIC; 0: not known.
+std::uint64_t latest_end_ns(const ControlledJob& job) noexcept;
+
+}  // namespace shmif::perf

@@ -1,0 +1,323 @@
+#include "perf/run/gather.hpp"
+
+#include <algorithm>
+#include <map>
+
+#include "perf/run/job_verdict.hpp"
+// CONF
+
+namespace shmif::perf {
+namespace {
+
+double seconds(std::uint64_t from_ns, std::uint64_t to_ns) {
+  return to_ns > from_ns ? static_cast<double>(to_ns - from_ns) * 1e-9 : 0;
+}
+
+std::optional<std::uint64_t> known(const JobBlock::OptionalCount& count) {
+  if (!count.known.load(std::memory_order_acquire)) return std::nullopt;
+  return count.value.get();
+}
+
+TrafficResult tx_of(const JobBlock& b) {
+  TrafficResult tx;
+  tx.frames = b.tx_frames.get();
+  tx.bytes = b.tx_bytes.get();
+  tx.offered_frames = b.offered_frames.get();
+  tx.offered_bytes = b.offered_bytes.get();
+  tx.skipped_frames = b.skipped.get();
+  tx.refused_frames = b.refused.get();
+  tx.batches = b.batches.get();
+  tx.errors = b.tx_errors.get();
+  tx.first_error = b.first_tx_error.get();
+  tx.ramp_frames = b.ramp_tx_frames.get();
+  tx.seconds = seconds(b.window_begin_ns.load(), b.window_end_ns.load());
+  return tx;
+}
+
+TrafficResult rx_of(const JobBlock& b) {
+  TrafficResult rx;
+  rx.frames = b.rx_frames.get();
+  rx.bytes = b.rx_bytes.get();
+  rx.errors = b.rx_errors.get();
+  rx.first_error = b.first_rx_error.get();
+  rx.ramp_frames = b.ramp_rx_frames.get();
+  rx.foreign_frames = b.foreign.get();
+  rx.stale_frames = b.stale.get();
+  return rx;
+}
+
+/// What is divided by: from the beginning of the first window that was received to the end of the
+/// last one, or the last frame of it, whichever came later.
+double rx_seconds(const std::vector<std::size_t>& flows, RunMemory& memory) {
+  std::uint64_t from = UINT64_MAX;
+  std::uint64_t to = 0;
+  for (const std::size_t i : flows) {
+    const FlowBlock& flow = memory.flow(i);
+    if (flow.measure_from_ns.load() == 0) continue;
+    from = std::min(from, flow.measure_from_ns.load());
+    to = std::max({to, flow.window_end_ns.load(), flow.last_arrival_ns.get()});
+  }
+  return from == UINT64_MAX ? 0 : seconds(from, to);
+}
+
+FlowResult flow_result(const ControlledJob& from, const ControlledJob& to, std::size_t number) {
+  const FlowBlock& f = *from.flow;
+  FlowResult r;
+  r.flow = static_cast<std::uint32_t>(number);
+  r.from = from.plan.options.name;
+  r.to = to.plan.options.name;
+  r.sent = f.all_sent.get() - f.ramp_sent.get();
+  r.received = f.received.get();
+  r.duplicates = f.duplicates.get();
+  r.reordered = f.reordered.get();
+  r.corrupt = f.corrupt.get();
+  r.truncated = f.truncated.get();
+  r.late = f.late.get();
+  r.cancelled = f.cancelled.get();
+  r.verification_complete = f.complete.load(std::memory_order_acquire);
+  const std::uint64_t missing = r.verification_complete
+                                    ? f.missing.get()
+                                    : r.sent - std::min(r.sent, r.received + r.late + r.cancelled);
+  // A damaged frame is not lost: it came, though not as it was sent.
+  const std::uint64_t damaged = std::min(missing, r.corrupt + r.truncated);
+  r.lost = missing - damaged;
+  for (std::size_t i = 0; i < f.gap_count.get(); ++i) {
+    r.gaps.emplace_back(f.gaps[i][0], f.gaps[i][1]);
+  }
+  if (f.jitter_ps.get() != 0) r.jitter_ns = static_cast<double>(f.jitter_ps.get() - 1) / 1000;
+  return r;
+}
+
+/// The flows that end at job number `to`: those that are sent to it, and the replies to its own
+/// requests.
+std::vector<std::size_t> flows_to(std::span<const ControlledJob> jobs, std::size_t to) {
+  std::vector<std::size_t> flows;
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    const Role role = jobs[i].plan.options.rw;
+    if (role == Role::pingpong
+            ? i == to
+            : (role == Role::tx || role == Role::txrx) && jobs[i].plan.to == to) {
+      flows.push_back(i);
+    }
+  }
+  return flows;
+}
+
+CountsResult counts_of(const JobBlock& b) {
+  CountsResult c;
+  c.generator_tx = b.all_tx_frames.get();
+  c.receiver_rx = b.all_rx_frames.get();
+  c.receiver_foreign = b.foreign.get() + b.stale.get();
+  c.wire.tx_frames = known(b.wire_tx_frames);
+  c.wire.tx_bytes = known(b.wire_tx_bytes);
+  c.wire.rx_frames = known(b.wire_rx_frames);
+  c.wire.rx_bytes = known(b.wire_rx_bytes);
+  c.wire.lost_frames = known(b.wire_lost_frames);
+  c.wire.overruns = known(b.wire_overruns);
+  c.wire.dropped_frames = known(b.wire_dropped_frames);
+  // With faults on the way, an end sees other frames than the medium does.
+  if (b.has_faults_sent.load() || b.has_faults_received.load()) return c;
+  if (c.wire.tx_frames) c.agree = *c.wire.tx_frames == c.generator_tx;
+  if (c.wire.rx_frames) {
+    c.agree = c.agree.value_or(true) && *c.wire.rx_frames == c.receiver_rx;
+  }
+  return c;
+}
+
+std::optional<double> rate_interval(const std::vector<IntervalResult>& intervals) {
+  std::vector<double> rates;
+  for (const IntervalResult& i : intervals) {
+    const std::uint64_t frames = std::max(i.tx_frames, i.rx_frames);
+    if (i.seconds > 0.05 && frames != 0) rates.push_back(static_cast<double>(frames) / i.seconds);
+  }
+  if (rates.size() < 3) return std::nullopt;
+  return std::nullopt;  // CONF
+}
+
+std::shared_ptr<LatencyHistogram> copy_of(const LatencyHistogram& histogram) {
+  return std::make_shared<LatencyHistogram>(histogram);
+}
+
+JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, RunMemory& memory) {
+  const ControlledJob& job = jobs[number];
+  const JobBlock& b = *job.block;
+  JobResult r;
+  r.name = job.plan.options.name;
+  r.group = job.plan.group;
+  r.peer_of = job.plan.peer_of;
+  r.role = job.plan.options.rw;
+  r.engine = job.plan.options.engine;
+  r.address = b.address.get();
+  r.state = job.never_started ? job.block->state.load() : JobState::reaped;
+  r.thread = job.plan.options.thread;
+  r.options = job.plan.given;
+  if (job.runner) {
+    r.pid = job.runner->pid();
+    r.exit_status = job.runner->exit().status;
+    r.exit_signal = job.runner->exit().signal;
+  }
+  r.tx = tx_of(b);
+  r.rx = rx_of(b);
+  const std::vector<std::size_t> flows = flows_to(jobs, number);
+  r.rx.seconds = rx_seconds(flows, memory);
+  r.runtime_seconds = std::max(r.tx.seconds, r.rx.seconds);
+  for (const std::size_t i : flows) {
+    const std::size_t from = jobs[i].plan.options.rw == Role::pingpong ? jobs[i].plan.to : i;
+    FlowResult flow = flow_result(jobs[i], job, i);
+    if (from != kNoJob) flow.from = jobs[from].plan.options.name;
+    r.flows.push_back(std::move(flow));
+  }
+  r.counts = counts_of(b);
+  r.overruns = b.overruns.get();
+  r.overrun_frames = b.overrun_frames.get();
+  r.cpu = b.cpu_known.load(std::memory_order_acquire) ? b.cpu : CpuResult{};
+  // The histograms of a thread that is stuck may change under us.
+  const bool ended = !job.runner || job.runner->ended_already();
+  r.latency = ended ? copy_of(b.latency) : std::make_shared<LatencyHistogram>();
+  r.service = ended ? copy_of(b.service) : std::make_shared<LatencyHistogram>();
+  r.spacing_error = ended ? copy_of(b.spacing_error) : std::make_shared<LatencyHistogram>();
+  r.intervals = job.intervals;
+  if (b.start_skew_ns.load() != UINT64_MAX) r.start_skew_ns = b.start_skew_ns.load();
+  r.rate_ci_share = rate_interval(r.intervals);
+  r.errors = job.errors;
+  return r;
+}
+
+void add(TrafficResult& sum, const TrafficResult& one) {
+  sum.frames += one.frames;
+  sum.bytes += one.bytes;
+  sum.seconds = std::max(sum.seconds, one.seconds);
+  sum.offered_frames += one.offered_frames;
+  sum.offered_bytes += one.offered_bytes;
+  sum.skipped_frames += one.skipped_frames;
+  sum.refused_frames += one.refused_frames;
+  sum.batches += one.batches;
+  sum.errors += one.errors;
+  sum.ramp_frames += one.ramp_frames;
+  sum.foreign_frames += one.foreign_frames;
+  sum.stale_frames += one.stale_frames;
+  if (sum.first_error.empty()) sum.first_error = one.first_error;
+}
+
+void add(FlowResult& sum, const FlowResult& one) {
+  sum.sent += one.sent;
+  sum.received += one.received;
+  sum.lost += one.lost;
+  sum.duplicates += one.duplicates;
+  sum.reordered += one.reordered;
+  sum.corrupt += one.corrupt;
+  sum.truncated += one.truncated;
+  sum.late += one.late;
+  sum.cancelled += one.cancelled;
+  sum.unverified += one.unverified;
+  sum.verification_complete &= one.verification_complete;
+}
+
+void add(GroupResult& group, const JobResult& job) {
+  group.jobs.push_back(job.name);
+  add(group.tx, job.tx);
+  add(group.rx, job.rx);
+  for (const FlowResult& flow : job.flows) add(group.loss, flow);
+  group.latency->merge(*job.latency);
+  group.service->merge(*job.service);
+  if (job.start_skew_ns) {
+    group.start_skew_ns = std::max(group.start_skew_ns.value_or(0), *job.start_skew_ns);
+  }
+}
+
+void add_links(const ControlledJob& job, RunResult& result) {
+  const JobBlock& b = *job.block;
+  const JobOptions& o = job.plan.options;
+  if (b.has_faults_sent.load(std::memory_order_acquire)) {
+    result.links.push_back({b.address.get(), o.name, "sent", b.faults_sent, to_string(o.fault)});
+  }
+  if (b.has_faults_received.load(std::memory_order_acquire)) {
+    result.links.push_back(
+        {b.address.get(), o.name, "received", b.faults_received, to_string(o.fault_rx)});
+  }
+}
+
+}  // namespace
+
+void gather(std::span<const ControlledJob> jobs, RunMemory& memory, RunResult& result) {
+  std::map<std::string, std::size_t> group_of;
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    result.jobs.push_back(job_result(jobs, i, memory));
+    JobResult& job = result.jobs.back();
+    judge(jobs[i], job);
+    add_links(jobs[i], result);
+    const auto [at, is_new] = group_of.try_emplace(job.group, result.groups.size());
+    if (is_new) {
+      GroupResult group;
+      group.name = job.group;
+      group.latency = std::make_shared<LatencyHistogram>();
+      group.service = std::make_shared<LatencyHistogram>();
+      result.groups.push_back(std::move(group));
+    }
+    add(result.groups[at->second], job);
+    for (const std::string& error : job.errors) {
+      result.failures.push_back("job \"" + job.name + "\": " + error);
+    }
+  }
+}
+
+IntervalResult read_interval(const IntervalBlock& b) {
+  IntervalResult r;
+  r.at_seconds = static_cast<double>(b.end_ns.get()) * 1e-9;
+  r.seconds = seconds(b.begin_ns.get(), b.end_ns.get());
+  r.tx_frames = b.tx_frames.get();
+  r.tx_bytes = b.tx_bytes.get();
+  r.rx_frames = b.rx_frames.get();
+  r.rx_bytes = b.rx_bytes.get();
+  r.lost_frames = b.lost_frames.get();
+  r.overruns = b.overruns.get();
+  if (const std::uint64_t n = b.latency_count.get(); n != 0) {
+    r.latency_mean_ns = static_cast<double>(b.latency_sum_ns.get()) / static_cast<double>(n);
+    r.latency_p50_ns = static_cast<double>(b.latency_p50_ns.get());
+    r.latency_p99_ns = static_cast<double>(b.latency_p99_ns.get());
+    r.latency_max_ns = static_cast<double>(b.latency_max_ns.get());
+  }
+  return r;
+}
+
+JobProgress progress_of(const ControlledJob& job, RunMemory&) {
+  JobProgress p;
+  p.name = job.plan.options.name;
+  p.group = job.plan.group;
+  p.state = job.state();
+  p.failed = !job.errors.empty() || job.block->failed.load();
+  if (!job.intervals.empty()) p.last = job.intervals.back();
+  p.tx_frames = job.block->all_tx_frames.get();
+  p.tx_bytes = job.block->all_tx_bytes.get();
+  p.rx_frames = job.block->all_rx_frames.get();
+  p.rx_bytes = job.block->all_rx_bytes.get();
+  p.lost_frames = job.block->overrun_frames.get();
+  return p;
+}
+
+void estimate_end(std::span<const ControlledJob> jobs, std::uint64_t now, RunProgress& progress) {
+  double total = 0;
+  double left = 0;
+  for (const ControlledJob& job : jobs) {
+    const JobOptions& o = job.plan.options;
+    if (o.runtime.count() == 0 || o.background) continue;
+    const auto length =
+        std::chrono::duration<double>(o.start_delay + o.ramp_time + o.runtime).count();
+    const std::uint64_t start = job.block->start_ns.load(std::memory_order_acquire);
+    const double gone = job.over() ? length : start == 0 ? 0 : seconds(start, now);
+    // Jobs beside each other take as long as the longest of them.
+    total = std::max(total, length);
+    left = std::max(left, length - std::min(gone, length));
+  }
+  if (total == 0) return;
+  progress.share = 1 - left / total;
+  progress.left_seconds = left;
+}
+
+std::uint64_t status_interval_ns(const RunOptions& options) noexcept {
+  return options.status_interval.count() > 0
+             ? static_cast<std::uint64_t>(options.status_interval.count())
+             : 1'000'000'000;
+}
+
+}  // namespace shmif::perf

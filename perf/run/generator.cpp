@@ -1,0 +1,240 @@
+#include "perf/run/generator.hpp"
+
+#include <algorithm>
+
+namespace shmif::perf {
+namespace {
+
+/// An engine that has taken nothing for so long never will.
+constexpr std::uint64_t kNoProgressNs = 10'000'000'000;
+
+std::uint64_t ns(std::chrono::nanoseconds time) {
+  return static_cast<std::uint64_t>(std::max<std::int64_t>(time.count(), 0));
+}
+
+/// 0 stands for "no limit" in the options.
+std::uint64_t limit(std::uint64_t value) {
+  return value == 0 ? UINT64_MAX : value;
+}
+
+FrameMakerOptions maker_options(const Generator::Setup& setup, std::uint32_t most) {
+  FrameMakerOptions options = frame_maker_options(setup.options, setup.flow, most);
+  options.destination = setup.to;
+  options.source = setup.from;
+  return options;
+}
+
+}  // namespace
+
+Generator::Generator(const Setup& setup, End& end, JobBlock& job, FlowBlock& flow)
+    : options_(setup.options),
+      end_(end),
+      job_(job),
+      flow_(flow),
+      sizes_(setup.options.bs.tx, setup.options.randseed),
+      maker_(maker_options(setup, sizes_.most())),
+      window_(setup.asks ? setup.options.iodepth : 1, setup.options.iodepth_low,
+              ns(setup.options.drain_time)),
+      kind_(setup.asks ? Probe::Kind::request : Probe::Kind::data),
+      nonce_(setup.nonce),
+      asks_(setup.asks),
+      times_((setup.options.rate_bps.tx != 0 || setup.options.rate_fps.tx != 0) &&
+             !setup.options.disable_lat) {
+  const std::size_t most =
+      std::min<std::size_t>(std::max(options_.iodepth_batch, 1U), maker_.slots());
+  slots_.resize(most);
+  pending_.reserve(most);
+  views_.reserve(most);
+  frames_left_ = limit(options_.number_ios);
+  // Loops that are bounded by time have no end by bytes.
+  const bool sized = options_.size_bytes != 0 && !options_.time_based;
+  bytes_left_ = std::min(
+      limit(options_.io_limit_bytes),
+      sized ? options_.size_bytes * std::max<std::uint64_t>(options_.loops, 1) : UINT64_MAX);
+}
+
+void Generator::begin(std::uint64_t begin_ns, IntervalRecorder& recorder) {
+  recorder_ = &recorder;
+  begin_ns_ = begin_ns;
+  progress_ns_ = begin_ns;
+  measure_from_ns_ = begin_ns + ns(options_.ramp_time);
+  if (options_.runtime.count() > 0) end_ns_ = measure_from_ns_ + ns(options_.runtime);
+  schedule_.emplace(schedule_options(options_), begin_ns_, end_ns_);
+  flow_.measure_from_ns.store(measure_from_ns_, std::memory_order_release);
+  job_.window_begin_ns.store(measure_from_ns_, std::memory_order_release);
+}
+
+/// How many frames may go, whatever the pace says.
+std::size_t Generator::most_now(std::uint64_t now) {
+  std::uint64_t most = std::min<std::uint64_t>(slots_.size(), frames_left_);
+  if (asks_) {
+    window_.expire(now);
+    most = std::min<std::uint64_t>(most, window_.room());
+  }
+  return static_cast<std::size_t>(most);
+}
+
+/// Takes from the schedule what is to go now, as far as the limits allow.
+void Generator::fill(std::uint64_t now) {
+  if (schedule_->pause_is_due()) {
+    const ThinkTime::Pause pause = schedule_->pause(now);
+    pause_until_ns_ = pause.until_ns;
+    spin_until_ns_ = pause.spin_until_ns;
+  }
+  if (now < pause_until_ns_) return;
+  const std::size_t count = schedule_->take(now, sizes_, std::span(slots_).first(most_now(now)));
+  for (std::size_t i = 0; i < count; ++i) {
+    if (slots_[i].bytes > bytes_left_) {
+      no_more_ = true;
+      break;
+    }
+    pending_.push_back(slots_[i]);
+    if (bytes_left_ != UINT64_MAX) bytes_left_ -= slots_[i].bytes;
+    if (frames_left_ != UINT64_MAX) --frames_left_;
+  }
+  if (frames_left_ == 0 || bytes_left_ == 0) no_more_ = true;
+  make(now);
+}
+
+/// Frames that were refused go again as what they were, but say when they really went.
+void Generator::make(std::uint64_t now) {
+  views_.clear();
+  for (std::size_t i = 0; i < pending_.size(); ++i) {
+    views_.push_back(maker_.make(
+        sequence_ + i, pending_[i].bytes,
+        {.kind = kind_, .nonce = nonce_, .intended_ns = pending_[i].intended_ns, .sent_ns = now}));
+  }
+}
+
+bool Generator::step(std::uint64_t now) {
+  if (done_ || now < begin_ns_) return false;
+  // What is still refused at the end of the runtime was offered, and is not sent.
+  if (now >= end_ns_) {
+    finish(now);
+    return false;
+  }
+  if (refused_) {
+    make(now);
+  } else if (!no_more_) {
+    fill(now);
+  }
+  if (!pending_.empty()) return submit(now);
+  if (no_more_) finish(now);
+  return false;
+}
+
+bool Generator::submit(std::uint64_t now) {
+  const SendResult result = end_.send(views_);
+  const std::size_t taken = std::min(result.taken, pending_.size());
+  if (taken != 0) account(taken, now);
+  if (pending_.empty()) {
+    refused_ = false;
+    refused_known_ = 0;
+    if (no_more_) finish(now);
+  } else {
+    refused(result, now);
+  }
+  return taken != 0;
+}
+
+void Generator::account(std::size_t taken, std::uint64_t now) {
+  std::uint64_t frames = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t ramp_frames = 0;
+  std::uint64_t ramp_bytes = 0;
+  for (std::size_t i = 0; i < taken; ++i) {
+    const Schedule::Slot& p = pending_[i];
+    if (p.intended_ns >= measure_from_ns_) {
+      ++frames;
+      bytes += p.bytes;
+      if (times_) job_.spacing_error.record(now - p.intended_ns);
+    } else {
+      ++ramp_frames;
+      ramp_bytes += p.bytes;
+    }
+    if (asks_) window_.sent(sequence_ + i, now);
+  }
+  const auto count = static_cast<std::ptrdiff_t>(taken);
+  pending_.erase(pending_.begin(), pending_.begin() + count);
+  views_.erase(views_.begin(), views_.begin() + count);
+  sequence_ += taken;
+  refused_known_ -= std::min(refused_known_, taken);
+  progress_ns_ = now;
+
+  job_.tx_frames.add(frames);
+  job_.tx_bytes.add(bytes);
+  job_.offered_frames.add(frames);
+  job_.offered_bytes.add(bytes);
+  job_.batches.add(1);
+  if (ramp_frames != 0) {
+    job_.ramp_tx_frames.add(ramp_frames);
+    flow_.ramp_sent.add(ramp_frames);
+  }
+  job_.all_tx_frames.add(taken);
+  job_.all_tx_bytes.add(bytes + ramp_bytes);
+  flow_.all_sent.set(sequence_);
+  recorder_->sent(taken, bytes + ramp_bytes);
+}
+
+void Generator::refused(const SendResult& result, std::uint64_t now) {
+  refused_ = true;
+  job_.refused.add(pending_.size() - refused_known_);
+  refused_known_ = pending_.size();
+  if (!result.error) {
+    if (now < progress_ns_ + kNoProgressNs) return;
+    error_ = "the engine has taken no frame for 10 s";
+    finish(now);
+    return;
+  }
+  job_.tx_errors.add(1);
+  job_.first_tx_error.set(result.error.message());
+  if (is_final(result.error) || !options_.continue_on_error.tx) {
+    error_ = "cannot send on " + end_.address() + ": " + result.error.message();
+    finish(now);
+  }
+}
+
+std::uint64_t Generator::next_look_ns(std::uint64_t now) noexcept {
+  if (done_) return Schedule::kNever;
+  if (refused_) return 0;
+  std::uint64_t next = std::max(schedule_->next_ns(), pause_until_ns_);
+  if (asks_ && window_.room() == 0) next = window_.expire(now);
+  return std::min(next, end_ns_);
+}
+
+void Generator::stop(std::uint64_t now) {
+  if (done_) return;
+  end_ns_ = std::min(end_ns_, now);
+  finish(now);
+}
+
+/// Accounts for what the pace asked for and did not go: refused to the end, or due and never made.
+void Generator::finish(std::uint64_t now) {
+  done_ = true;
+  std::uint64_t frames = 0;
+  std::uint64_t bytes = 0;
+  for (const Schedule::Slot& p : pending_) {
+    if (p.intended_ns < measure_from_ns_) continue;
+    ++frames;
+    bytes += p.bytes;
+  }
+  const std::uint64_t end = std::min(now, end_ns_);
+  if (schedule_) {
+    // A job that has reached a limit was asked for no more.
+    if (!no_more_ && end > begin_ns_) {
+      const std::uint64_t unmade = schedule_->give_up(end, sizes_);
+      frames += unmade;
+      bytes += static_cast<std::uint64_t>(static_cast<double>(unmade) * sizes_.mean());
+    }
+    job_.skipped.set(schedule_->skipped_frames());
+    frames += schedule_->skipped_frames();
+    bytes += schedule_->skipped_bytes();
+  }
+  job_.offered_frames.add(frames);
+  job_.offered_bytes.add(bytes);
+  flow_.window_end_ns.store(end, std::memory_order_release);
+  job_.window_end_ns.store(end, std::memory_order_release);
+  flow_.tx_done.store(true, std::memory_order_release);
+}
+
+}  // namespace shmif::perf

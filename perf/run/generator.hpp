@@ -1,0 +1,100 @@
+#pragma once
+// Generator: the sending half of a job. Makes frames when they are due, hands them to the engine in
+// batches, and counts what was offered and what was taken.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "perf/engine/engine.hpp"
+#include "perf/frame/frame_maker.hpp"
+#include "perf/frame/frame_sizes.hpp"
+#include "perf/job/job_options.hpp"
+#include "perf/pace/schedule.hpp"
+#include "perf/run/interval_recorder.hpp"
+#include "perf/run/run_memory.hpp"
+#include "perf/run/window.hpp"
+
+namespace shmif::perf {
+
+/// Threads: one at a time. Blocks: never, but as the engine's send() does.
+class Generator {
+ public:
+  struct Setup {
+    const JobOptions& options;
+    MacAddress to, from;
+    std::uint32_t flow = 0;
+    std::uint32_t nonce = 0;
+    bool asks = false;  ///< requests, with a window, instead of data
+  };
+  Generator(const Setup& setup, End& end, JobBlock& job, FlowBlock& flow);
+
+  /// The stream begins at `begin_ns`: nothing is due before.
+  void begin(std::uint64_t begin_ns, IntervalRecorder& recorder);
+  /// Sends what is due and may go. Result: whether a frame went.
+  bool step(std::uint64_t now);
+  /// When step() will have something to do, as far as that is known; 0: at once, UINT64_MAX: when a
+  /// reply has come.
+  std::uint64_t next_look_ns(std::uint64_t now) noexcept;
+  /// Whether the time until then is to be spun: of think time, the part that is.
+  bool spins(std::uint64_t now) const noexcept { return now < spin_until_ns_; }
+  /// Whether the engine refused the next frame, so that it is the engine that must be waited for.
+  bool is_refused() const noexcept { return refused_; }
+  /// Offers nothing more.
+  void stop(std::uint64_t now);
+  bool done() const noexcept { return done_; }
+  /// Why it ended before its time; empty: it did not.
+  const std::string& error() const noexcept { return error_; }
+
+  Window& window() noexcept { return window_; }
+  /// A frame of this intended time is measured, not of the ramp.
+  std::uint64_t measure_from_ns() const noexcept { return measure_from_ns_; }
+  std::uint64_t sequence() const noexcept { return sequence_; }
+  std::span<std::byte> memory() noexcept { return maker_.memory(); }
+  /// What the frames need of the medium, bytes.
+  std::uint32_t most_bytes() const noexcept { return sizes_.most(); }
+
+ private:
+  std::size_t most_now(std::uint64_t now);
+  void fill(std::uint64_t now);
+  void make(std::uint64_t now);
+  bool submit(std::uint64_t now);
+  void account(std::size_t taken, std::uint64_t now);
+  void refused(const SendResult& result, std::uint64_t now);
+  void finish(std::uint64_t now);
+
+  const JobOptions& options_;
+  End& end_;
+  JobBlock& job_;
+  FlowBlock& flow_;
+  IntervalRecorder* recorder_ = nullptr;
+  SizeChooser sizes_;
+  FrameMaker maker_;
+  std::optional<Schedule> schedule_;  // from begin() on
+  Window window_;
+  Probe::Kind kind_;
+  std::uint32_t nonce_;
+  bool asks_;
+  bool times_;  // spacing errors are recorded
+
+  std::uint64_t begin_ns_ = 0, measure_from_ns_ = 0;
+  std::uint64_t end_ns_ = Schedule::kNever;  // of the runtime
+  std::uint64_t pause_until_ns_ = 0;         // of think time
+  std::uint64_t spin_until_ns_ = 0;
+  std::uint64_t frames_left_ = UINT64_MAX;
+  std::uint64_t bytes_left_ = UINT64_MAX;
+
+  std::uint64_t sequence_ = 0;           // of the first frame that has not been taken
+  std::vector<Schedule::Slot> slots_;    // room for a batch
+  std::vector<Schedule::Slot> pending_;  // dealt with by the schedule and not taken by the engine
+  std::vector<FrameView> views_;         // of these
+  bool refused_ = false;
+  std::size_t refused_known_ = 0;  // of the pending ones, those counted as refused
+  std::uint64_t progress_ns_ = 0;
+  bool no_more_ = false;  // a limit is reached: what is pending goes yet
+  bool done_ = false;
+  std::string error_;
+};
+
+}  // namespace shmif::perf

@@ -1,0 +1,42 @@
+#pragma once
+// RateWatch: rate_min and rate_iops_min. Looked after by the controller, for a job that hangs
+// cannot notice that it does.
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "perf/run/controlled_job.hpp"
+
+namespace shmif::perf {
+
+/// Threads: one at a time. Blocks: never.
+class RateWatch {
+ public:
+  explicit RateWatch(std::span<const ControlledJob> jobs);
+
+  struct Trip {
+    std::size_t job;
+    std::string message;  ///< direction, wanted and got
+  };
+  /// Who fell below its minimum over the cycle that has just ended, each once.
+  std::vector<Trip> check(std::uint64_t now_ns);
+
+ private:
+  struct Line {
+    std::size_t job;
+    bool tx;
+    bool bits;  // else frames
+    std::uint64_t least_per_s;
+    std::uint64_t since_ns = 0;  // the cycle's begin; 0: not begun
+    std::uint64_t at_begin = 0;
+    bool tripped = false;
+  };
+  std::uint64_t count_of(const Line& line) const noexcept;
+
+  std::span<const ControlledJob> jobs_;
+  std::vector<Line> lines_;
+};
+
+}  // namespace shmif::perf

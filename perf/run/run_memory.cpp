@@ -1,0 +1,45 @@
+#include "perf/run/run_memory.hpp"
+
+#include <sys/mman.h>
+#include <time.h>
+
+#include <cerrno>
+#include <new>
+
+namespace shmif::perf {
+
+std::uint64_t now_ns() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U +
+         static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+Result<std::unique_ptr<RunMemory>> RunMemory::create(std::size_t jobs) {
+  const std::size_t bytes = jobs * (sizeof(JobBlock) + sizeof(FlowBlock)) + alignof(JobBlock);
+  void* const memory =
+      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) {
+    return Error::from_errno(errno, "cannot get " + std::to_string(bytes) +
+                                        " bytes of memory for " + std::to_string(jobs) + " jobs");
+  }
+  return std::unique_ptr<RunMemory>(new RunMemory(memory, bytes, jobs));
+}
+
+RunMemory::RunMemory(void* memory, std::size_t bytes, std::size_t jobs)
+    : memory_(memory), bytes_(bytes) {
+  auto* const blocks = static_cast<JobBlock*>(memory);
+  for (std::size_t i = 0; i < jobs; ++i) new (blocks + i) JobBlock();
+  jobs_ = {blocks, jobs};
+  auto* const flows = reinterpret_cast<FlowBlock*>(blocks + jobs);  // aligned alike
+  for (std::size_t i = 0; i < jobs; ++i) new (flows + i) FlowBlock();
+  flows_ = {flows, jobs};
+  static_assert(alignof(FlowBlock) <= alignof(JobBlock));
+}
+
+// Its objects need no destructors.
+RunMemory::~RunMemory() {
+  ::munmap(memory_, bytes_);
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,161 @@
+#pragma once
+// RunMemory: what a run's controller and its jobs see of each other.
+//
+// Memory that is shared across fork, so a job that was killed leaves behind all it had counted.
+// Every number has one writer: (J) the job whose block it is, (R) the job that receives the flow,
+// (C) the controller. Others read it at any time, and find each number whole, though not all of one
+// moment; what is final is announced by a store with release order (`state`, `tx_done`).
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "bus/result.hpp"
+#include "perf/run/run_result.hpp"
+#include "perf/stats/latency_histogram.hpp"
+
+namespace shmif::perf {
+
+/// Nanoseconds of CLOCK_MONOTONIC, the clock of all times in here.
+std::uint64_t now_ns() noexcept;
+
+/// A number with one writer.
+class Tally {
+ public:
+  void add(std::uint64_t n) noexcept {
+    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+  void set(std::uint64_t n) noexcept { value_.store(n, std::memory_order_relaxed); }
+  std::uint64_t get() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+/// A short text with one writer, who writes it once.
+template <std::size_t N>
+class SharedText {
+ public:
+  /// Only the first text stays.
+  void set(std::string_view text) noexcept {
+    if (length_.load(std::memory_order_relaxed) != 0 || text.empty()) return;
+    const std::size_t length = text.copy(text_.data(), N);
+    length_.store(static_cast<std::uint32_t>(length), std::memory_order_release);
+  }
+  std::string get() const { return {text_.data(), length_.load(std::memory_order_acquire)}; }
+  bool empty() const noexcept { return length_.load(std::memory_order_acquire) == 0; }
+
+ private:
+  std::atomic<std::uint32_t> length_{0};
+  std::array<char, N> text_;
+};
+
+/// What the controller wants of a job.
+enum class Order : std::uint32_t {
+  wait,        ///< do nothing yet
+  initialise,  ///< open devices, fill buffers
+  go,          ///< begin at `start_ns`
+  stop,        ///< send no more, drain, finish
+  abandon,     ///< end at once
+};
+
+/// Counts of one flow, from job number `flow` to its receiver. Frames of the measured window, but
+/// for `all`.
+struct FlowBlock {
+  // (J) of the sender.
+  std::atomic<std::uint64_t> measure_from_ns{0};  ///< intended times from here on are measured
+  std::atomic<std::uint64_t> window_end_ns{0};    ///< when the last frame had gone; 0: not yet
+  std::atomic<bool> tx_done{false};               ///< release: the counts of the sender are final
+  Tally all_sent;   ///< numbers used so far: sequence numbers are 0 to this
+  Tally ramp_sent;  ///< of these, before the window
+
+  // (R)
+  Tally received;  ///< each once
+  Tally all_received;
+  Tally lost_so_far;
+  Tally missing;  ///< of the window, when complete: numbers that did not come whole, nor late
+  Tally duplicates, reordered, corrupt, truncated, late, cancelled;
+  Tally last_arrival_ns;
+  std::atomic<bool> drained{false};   ///< nothing more is waited for
+  std::atomic<bool> complete{false};  ///< release: the receiver has said all it knows
+  Tally jitter_ps;                    ///< and one more; 0: not known
+  std::array<std::array<std::uint64_t, 2>, 16> gaps;
+  Tally gap_count;
+};
+
+/// What a job did in one interval. Written by it, read by the controller once `written` counts it.
+struct IntervalBlock {
+  Tally begin_ns, end_ns;  // from the common start
+  Tally tx_frames, tx_bytes, rx_frames, rx_bytes, lost_frames, overruns;
+  Tally latency_count, latency_sum_ns, latency_p50_ns, latency_p99_ns, latency_max_ns;
+};
+inline constexpr std::size_t kIntervalBlocks = 256;
+
+struct JobBlock {
+  std::atomic<Order> order{Order::wait};                 // (C)
+  std::atomic<JobState> state{JobState::not_created};    // (J) release
+  std::atomic<std::uint64_t> start_ns{0};                // (C) before Order::go
+  std::atomic<bool> failed{false};                       // (J)
+  SharedText<480> error;                                 // (J) the first
+  SharedText<128> address;                               // (J)
+  std::atomic<std::uint64_t> start_skew_ns{UINT64_MAX};  // (J) UINT64_MAX: not begun
+
+  // Sent (J). The first four of the measured window.
+  Tally tx_frames, tx_bytes, offered_frames, offered_bytes;
+  Tally skipped, refused, batches, tx_errors, ramp_tx_frames, all_tx_frames, all_tx_bytes;
+  Tally cancelled;
+  SharedText<160> first_tx_error;
+  // Received (J). The first two of the measured window.
+  Tally rx_frames, rx_bytes;
+  Tally foreign, stale, corrupt, truncated, ramp_rx_frames, all_rx_frames, all_rx_bytes;
+  Tally overruns, overrun_frames, rx_errors, unverified, mismatched;
+  SharedText<160> first_rx_error;
+  std::atomic<std::uint64_t> window_begin_ns{0}, window_end_ns{0};
+  std::atomic<bool> trigger_hit{false};
+
+  // Written at the end (J).
+  struct OptionalCount {
+    Tally value;
+    std::atomic<bool> known{false};
+  };
+  OptionalCount wire_tx_frames, wire_tx_bytes, wire_rx_frames, wire_rx_bytes, wire_lost_frames,
+      wire_overruns, wire_dropped_frames;
+  CpuResult cpu;
+  std::atomic<bool> cpu_known{false};
+  FaultCounters faults_sent, faults_received;
+  std::atomic<bool> has_faults_sent{false}, has_faults_received{false};
+
+  // (J) The newest intervals; of each, number % kIntervalBlocks is its place.
+  std::atomic<std::uint64_t> intervals_written{0};  // release
+  std::array<IntervalBlock, kIntervalBlocks> intervals;
+
+  // (J) Times of measured frames; see LatencyHistogram for who may read when.
+  LatencyHistogram latency, service, spacing_error;
+};
+
+/// Threads: any. Blocks: never.
+class RunMemory {
+ public:
+  /// Errors: the system's, when there is no memory.
+  static Result<std::unique_ptr<RunMemory>> create(std::size_t jobs);
+  RunMemory(const RunMemory&) = delete;
+  RunMemory& operator=(const RunMemory&) = delete;
+  ~RunMemory();
+
+  std::size_t size() const noexcept { return jobs_.size(); }
+  JobBlock& job(std::size_t i) noexcept { return jobs_[i]; }
+  FlowBlock& flow(std::size_t i) noexcept { return flows_[i]; }
+
+ private:
+  RunMemory(void* memory, std::size_t bytes, std::size_t jobs);
+  void* memory_;
+  std::size_t bytes_;
+  std::span<JobBlock> jobs_;
+  std::span<FlowBlock> flows_;
+};
+
+}  // namespace shmif::perf

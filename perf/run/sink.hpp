@@ -1,0 +1,84 @@
+#pragma once
+// Sink: the receiving half of a job. Checks every frame, tells its flow, and keeps the accounts;
+// for a job that asks, the replies; for one that echoes, it sends requests back.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "perf/engine/engine.hpp"
+#include "perf/frame/frame_maker.hpp"
+#include "perf/job/plan.hpp"
+#include "perf/run/interval_recorder.hpp"
+#include "perf/run/run_memory.hpp"
+#include "perf/run/window.hpp"
+#include "perf/verify/flow_receiver.hpp"
+
+namespace shmif::perf {
+
+/// A flow that a sink expects.
+struct ExpectedFlow {
+  std::uint32_t flow = 0;  ///< number of its sender
+  MacAddress from;         ///< whom damaged frames are recognised by
+  FlowBlock* block = nullptr;
+  std::uint64_t drain_ns = 0;
+};
+
+/// Threads: one at a time. Blocks: as the engine's send() does, when it echoes.
+class Sink {
+ public:
+  struct Setup {
+    const JobOptions& options;
+    std::vector<ExpectedFlow> flows;
+    std::uint32_t nonce = 0;
+    Window* window = nullptr;  ///< of a job that asks: replies close it
+    bool echoes = false;
+  };
+  Sink(const Setup& setup, End& end, JobBlock& job);
+  ~Sink();
+
+  void begin(IntervalRecorder& recorder) { recorder_ = &recorder; }
+  /// Takes what has come. Result: whether anything had.
+  bool step();
+  /// Looks which flows have ended and drained. Result: whether all have.
+  bool drained(std::uint64_t now);
+  /// Whether all senders have ended, and only their last frames are waited for.
+  bool is_draining() const noexcept;
+  /// Puts what was found out into the flows' blocks. `cancelled`: requests nobody waits for.
+  void finish(std::uint64_t cancelled);
+  bool has_flows() const noexcept { return !flows_.empty(); }
+  /// Why it can or should not go on; empty: it can.
+  const std::string& error() const noexcept { return error_; }
+  /// Of an error(): whether that was an end to be expected (end_on=overrun).
+  bool ended_normally() const noexcept { return ended_normally_; }
+
+ private:
+  struct Flow;
+  struct Totals;
+  void take(const FrameView& frame, std::uint64_t now, Totals& totals);
+  void take_probe(const FrameView& frame, std::size_t at, const Probe& probe, std::uint64_t now,
+                  Totals& totals);
+  void take_damaged(const FrameView& frame, Finding finding, Totals& totals);
+  void echo(const FrameView& frame, std::size_t at, Probe probe);
+  void flush_echoes();
+  void publish(const Totals& totals);
+  Flow* flow_of(std::uint32_t number) noexcept;
+  void fail_verification(const std::string& what);
+
+  Setup setup_;
+  End& end_;
+  JobBlock& job_;
+  IntervalRecorder* recorder_ = nullptr;
+  FrameBatch batch_;
+  std::vector<std::unique_ptr<Flow>> flows_;
+  std::vector<std::vector<std::byte>> echo_bytes_;
+  std::vector<FrameView> echoes_;
+  std::uint64_t lost_before_ = 0;
+  bool times_;
+  std::string error_;
+  bool ended_normally_ = false;
+};
+
+}  // namespace shmif::perf

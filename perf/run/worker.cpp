@@ -1,0 +1,375 @@
+#include "perf/run/worker.hpp"
+
+#include <sys/resource.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+
+#include "perf/run/command.hpp"
+#include "perf/run/generator.hpp"
+#include "perf/run/interval_recorder.hpp"
+#include "perf/run/placement.hpp"
+#include "perf/run/sink.hpp"
+
+namespace shmif::perf {
+namespace {
+
+/// The longest sleep of a job that is at work, so that a stop reaches it.
+constexpr std::uint64_t kLongestSleepNs = 50'000'000;
+/// What is due so soon is waited for awake: a sleep may take that much longer than asked for.
+constexpr std::uint64_t kSpinNs = 60'000;
+
+std::uint64_t ns(std::chrono::nanoseconds time) {
+  return static_cast<std::uint64_t>(std::max<std::int64_t>(time.count(), 0));
+}
+
+void sleep_until(std::uint64_t time_ns) {
+  const timespec until{static_cast<time_t>(time_ns / 1'000'000'000),
+                       static_cast<long>(time_ns % 1'000'000'000)};
+  while (::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, nullptr) == EINTR) {
+  }
+}
+
+double seconds(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+}
+
+rusage usage_of(bool thread) {
+  rusage usage{};
+  ::getrusage(thread ? RUSAGE_THREAD : RUSAGE_SELF, &usage);
+  return usage;
+}
+
+CpuResult difference(const rusage& before, const rusage& after) {
+  const auto count = [](long a, long b) { return static_cast<std::uint64_t>(b - a); };
+  return {.user_seconds = seconds(after.ru_utime) - seconds(before.ru_utime),
+          .system_seconds = seconds(after.ru_stime) - seconds(before.ru_stime),
+          .voluntary_switches = count(before.ru_nvcsw, after.ru_nvcsw),
+          .involuntary_switches = count(before.ru_nivcsw, after.ru_nivcsw),
+          .minor_faults = count(before.ru_minflt, after.ru_minflt),
+          .major_faults = count(before.ru_majflt, after.ru_majflt)};
+}
+
+bool sends(Role role) {
+  return role == Role::tx || role == Role::txrx || role == Role::pingpong;
+}
+
+class Worker {
+ public:
+  Worker(const WorkerContext& context, std::size_t index)
+      : context_(context),
+        index_(index),
+        plan_(context.plan[index]),
+        options_(plan_.options),
+        setup_(context.setups[index]),
+        job_(context.memory.job(index)),
+        flow_(context.memory.flow(index)) {}
+
+  int run() {
+    state(JobState::created);
+    if (!await(Order::initialise, 5'000'000)) return leave();
+    if (auto done = initialise(); !done) return fail(done.error().message);
+    state(JobState::initialised);
+    if (!await(Order::go, 500'000)) return leave();
+    start();
+    loop();
+    finish();
+    return error_.empty() ? 0 : 1;
+  }
+
+  int fail(const std::string& why) {
+    if (error_.empty()) error_ = why;
+    job_.error.set(error_);
+    job_.failed.store(true, std::memory_order_relaxed);
+    flow_.tx_done.store(true, std::memory_order_release);
+    state(JobState::exited);
+    return 1;
+  }
+
+ private:
+  void state(JobState next) { job_.state.store(next, std::memory_order_release); }
+  Order order() const { return job_.order.load(std::memory_order_acquire); }
+
+  /// Result: false when it is to end instead.
+  bool await(Order wanted, std::uint64_t look_every_ns) const {
+    for (;;) {  // runs until ordered
+      const Order now = order();
+      if (now == wanted) return true;
+      if (now == Order::stop || now == Order::abandon) return false;
+      sleep_until(now_ns() + look_every_ns);
+    }
+  }
+
+  /// It was never told to go.
+  int leave() {
+    flow_.tx_done.store(true, std::memory_order_release);
+    state(JobState::exited);
+    return 0;
+  }
+
+  // ---- Before the start ----
+
+  Result<void> initialise() {
+    if (!options_.exec_prerun.empty()) {
+      const std::string output = file_name("prerun.txt");
+      if (auto done = run_command(options_.exec_prerun, output); !done) {
+        return Error(done.error().code, "exec_prerun: " + done.error().message);
+      }
+    }
+    if (auto done = take_place(options_, plan_.clone); !done) return done;
+    auto end = setup_.wire->open_end(setup_.end);
+    if (!end) return std::move(end).error();
+    end_ = *std::move(end);
+    job_.address.set(end_->address());
+    if (auto done = make_generator(); !done) return done;
+    make_sink();
+    if (options_.lockmem && generator_) {
+      if (auto done = pin(generator_->memory()); !done) return done;
+    }
+    return drop_privileges(options_);
+  }
+
+  Result<void> make_generator() {
+    if (!sends(options_.rw)) return {};
+    const MacAddress to = plan_.to == kNoJob ? setup_.end.mac : context_.setups[plan_.to].end.mac;
+    generator_.emplace(Generator::Setup{.options = options_,
+                                        .to = to,
+                                        .from = setup_.end.mac,
+                                        .flow = static_cast<std::uint32_t>(index_),
+                                        .nonce = setup_.nonce,
+                                        .asks = options_.rw == Role::pingpong},
+                       *end_, job_, flow_);
+    if (generator_->most_bytes() > end_->max_frame_bytes()) {
+      return Error(Errc::frame_too_long, "frames of " + std::to_string(generator_->most_bytes()) +
+                                             " bytes (bs) do not fit " + end_->address() +
+                                             ", which carries " +
+                                             std::to_string(end_->max_frame_bytes()) + " (mtu=)");
+    }
+    return {};
+  }
+
+  void make_sink() {
+    const bool echoes = options_.rw == Role::echo;
+    const bool asks = options_.rw == Role::pingpong;
+    std::vector<ExpectedFlow> flows;
+    for (std::size_t i = 0; i < context_.plan.size(); ++i) {
+      const PlannedJob& other = context_.plan[i];
+      const bool to_us = asks ? i == index_ : sends(other.options.rw) && other.to == index_;
+      if (!to_us) continue;
+      const std::size_t from = asks ? plan_.to : i;
+      flows.push_back({.flow = static_cast<std::uint32_t>(i),
+                       .from = context_.setups[from].end.mac,
+                       .block = &context_.memory.flow(i),
+                       .drain_ns = ns(other.options.drain_time)});
+    }
+    const bool listens = options_.rw == Role::rx || options_.rw == Role::txrx || echoes || asks;
+    if (!listens) return;
+    sink_.emplace(Sink::Setup{.options = options_,
+                              .flows = std::move(flows),
+                              .nonce = setup_.nonce,
+                              .window = asks ? &generator_->window() : nullptr,
+                              .echoes = echoes},
+                  *end_, job_);
+  }
+
+  std::string file_name(const std::string& what) const {
+    const std::string& folder = context_.run.aux_path;
+    return (folder.empty() ? "" : folder + '/') + options_.name + '.' + what;
+  }
+
+  // ---- At work ----
+
+  void start() {
+    const std::uint64_t start = job_.start_ns.load(std::memory_order_acquire);
+    sleep_until(start);
+    const std::uint64_t now = now_ns();
+    job_.start_skew_ns.store(now - start, std::memory_order_relaxed);
+    recorder_.emplace(job_, start, setup_.interval_ns);
+    begin_ns_ = start + ns(options_.start_delay);
+    measure_from_ns_ = begin_ns_ + ns(options_.ramp_time);
+    if (generator_) generator_->begin(begin_ns_, *recorder_);
+    if (sink_) sink_->begin(*recorder_);
+    usage_before_ = usage_of(options_.thread);
+    state(options_.ramp_time.count() > 0 ? JobState::ramp : JobState::running);
+  }
+
+  void loop() {
+    for (;;) {  // runs until finished() or an order
+      const std::uint64_t now = now_ns();
+      recorder_->tick(now);
+      if (!obey(now)) return;
+      bool moved = false;
+      if (generator_) moved = generator_->step(now);
+      if (sink_ && sink_->step()) moved = true;
+      if (finished(now)) return;
+      if (!moved) idle(now);
+    }
+  }
+
+  /// Result: false when it is to end at once.
+  bool obey(std::uint64_t now) {
+    const Order now_wanted = order();
+    if (now_wanted == Order::go) return true;
+    if (now_wanted == Order::abandon) return false;
+    if (now_wanted == Order::stop && !stopped_) {
+      stopped_ = true;
+      if (generator_) generator_->stop(now);
+    }
+    return true;
+  }
+
+  bool finished(std::uint64_t now) {
+    if (in_ramp_ && now >= measure_from_ns_) {
+      in_ramp_ = false;
+      usage_before_ = usage_of(options_.thread);
+      state(JobState::running);
+    }
+    if (generator_ && !generator_->error().empty()) return fails(generator_->error());
+    if (sink_ && !sink_->error().empty()) {
+      return sink_->ended_normally() ? true : fails(sink_->error());
+    }
+    if (generator_ && !generator_->done()) return false;
+    if (sink_ && sink_->has_flows()) {
+      if (!sink_->is_draining()) return false;
+      note_draining(now);
+      return sink_->drained(now);
+    }
+    if (generator_) {
+      note_draining(now);
+      // The receiver says when it has all; till then, faults on the way may have some of it.
+      return plan_.to == kNoJob || flow_.drained.load(std::memory_order_acquire);
+    }
+    // Listens to whatever comes.
+    const std::uint64_t runtime = ns(options_.runtime);
+    return stopped_ || (runtime != 0 && now >= measure_from_ns_ + runtime);
+  }
+
+  bool fails(const std::string& why) {
+    if (error_.empty()) error_ = why;
+    return true;
+  }
+
+  void note_draining(std::uint64_t now) {
+    if (draining_) return;
+    draining_ = true;
+    usage_after_ = usage_of(options_.thread);
+    (void)now;
+    state(JobState::draining);
+  }
+
+  /// Sleeps until there is something to do, as far as that is known.
+  void idle(std::uint64_t now) {
+    if (generator_ && generator_->is_refused()) {
+      end_->wait_to_send(std::chrono::milliseconds(sink_ ? 1 : 50));
+      return;
+    }
+    std::uint64_t until = now + kLongestSleepNs;
+    if (generator_ && !generator_->done()) {
+      const std::uint64_t next = generator_->next_look_ns(now);
+      if (next <= now + kSpinNs || generator_->spins(now)) return;
+      until = std::min(until, next - kSpinNs);
+    } else if (draining_) {
+      until = now + 1'000'000;  // the end is near, and others wait for it
+    }
+    const std::uint64_t began = now_ns();
+    if (until <= began) return;
+    if (sink_ || draining_) {
+      end_->wait(std::chrono::nanoseconds(until - began));
+    } else {
+      sleep_until(until);
+    }
+  }
+
+  // ---- The end ----
+
+  void finish() {
+    if (!draining_) usage_after_ = usage_of(options_.thread);
+    if (generator_) generator_->stop(now_ns());
+    state(JobState::verifying);
+    const std::uint64_t cancelled =
+        generator_ && options_.rw == Role::pingpong ? generator_->window().open() : 0;
+    if (sink_) sink_->finish(cancelled);
+    state(JobState::finishing);
+    recorder_->close(now_ns());
+    job_.cpu = difference(usage_before_, usage_after_);
+    job_.cpu_known.store(true, std::memory_order_release);
+    keep_counters();
+    end_.reset();
+    if (!options_.exec_postrun.empty()) {
+      if (auto done = run_command(options_.exec_postrun, file_name("postrun.txt")); !done) {
+        fails("exec_postrun: " + done.error().message);
+      }
+    }
+    if (!error_.empty()) {
+      job_.error.set(error_);
+      job_.failed.store(true, std::memory_order_relaxed);
+    }
+    state(JobState::exited);
+  }
+
+  void keep_counters() {
+    const auto keep = [](JobBlock::OptionalCount& to, const std::optional<std::uint64_t>& from) {
+      if (!from) return;
+      to.value.set(*from);
+      to.known.store(true, std::memory_order_release);
+    };
+    const WireCounters c = end_->counters();
+    keep(job_.wire_tx_frames, c.tx_frames);
+    keep(job_.wire_tx_bytes, c.tx_bytes);
+    keep(job_.wire_rx_frames, c.rx_frames);
+    keep(job_.wire_rx_bytes, c.rx_bytes);
+    keep(job_.wire_lost_frames, c.lost_frames);
+    keep(job_.wire_overruns, c.overruns);
+    keep(job_.wire_dropped_frames, c.dropped_frames);
+    if (const auto faults = end_->faults_sent()) {
+      job_.faults_sent = *faults;
+      job_.has_faults_sent.store(true, std::memory_order_release);
+    }
+    if (const auto faults = end_->faults_received()) {
+      job_.faults_received = *faults;
+      job_.has_faults_received.store(true, std::memory_order_release);
+    }
+  }
+
+  const WorkerContext& context_;
+  std::size_t index_;
+  const PlannedJob& plan_;
+  const JobOptions& options_;
+  const WorkerSetup& setup_;
+  JobBlock& job_;
+  FlowBlock& flow_;
+
+  std::unique_ptr<End> end_;
+  std::optional<Generator> generator_;
+  std::optional<Sink> sink_;
+  std::optional<IntervalRecorder> recorder_;
+  std::uint64_t begin_ns_ = 0, measure_from_ns_ = 0;
+  bool in_ramp_ = true;
+  bool stopped_ = false;
+  bool draining_ = false;
+  rusage usage_before_{}, usage_after_{};
+  std::string error_;
+};
+
+}  // namespace
+
+int run_worker(const WorkerContext& context, std::size_t index) noexcept {
+  Worker worker(context, index);
+  try {
+    return worker.run();
+  } catch (const std::exception& error) {
+    return worker.fail(error.what());
+  }
+}
+
+std::uint32_t make_nonce() {
+  return std::random_device()();
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,78 @@
+// Whole runs: what they find out is what happened.
+
+#include "perf/run/runner.hpp"
+
+#include <gtest/gtest.h>
+
+#include "tests/perf/run_rig.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using test::pair;
+using test::run;
+
+/// Prints what failed.
+testing::AssertionResult passed(const RunResult& result) {
+  if (result.failures.empty()) return testing::AssertionSuccess();
+  auto failure = testing::AssertionFailure();
+  for (const std::string& text : result.failures) failure << text << '\n';
+  return failure;
+}
+
+class RunOver : public testing::TestWithParam<EngineKind> {};
+
+TEST_P(RunOver, SenderReceiverAndWireCountTheSame) {
+  auto plan = pair(Role::tx, GetParam());
+  plan[0].options.rate_fps.tx = 10000;
+  const RunResult result = run(plan);
+  EXPECT_TRUE(passed(result));
+  const JobResult& tx = result.jobs[0];
+  const JobResult& rx = result.jobs[1];
+  EXPECT_GT(tx.tx.frames, 0U);
+  ASSERT_EQ(rx.flows.size(), 1U);
+  EXPECT_EQ(rx.flows[0].sent, tx.tx.frames);
+  EXPECT_EQ(rx.flows[0].received + rx.flows[0].lost, tx.tx.frames);
+  EXPECT_EQ(rx.rx.frames, rx.flows[0].received);
+  EXPECT_EQ(tx.tx.offered_frames, 2000U);
+  EXPECT_EQ(rx.latency->count(), rx.rx.frames);
+}
+
+TEST_P(RunOver, FlatOutEveryFrameIsReceivedOrLost) {
+  const RunResult result = run(pair(Role::tx, GetParam()));
+  EXPECT_TRUE(passed(result));
+  const FlowResult& flow = result.jobs[1].flows[0];
+  EXPECT_GT(flow.sent, 1000U);
+  EXPECT_EQ(flow.received + flow.lost, flow.sent);
+}
+
+TEST_P(RunOver, PingPongTimesEveryRoundTrip) {
+  auto plan = pair(Role::pingpong, GetParam());
+  plan[0].options.runtime = {};
+  plan[0].options.number_ios = 100;
+  const RunResult result = run(plan);
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(result.jobs[0].tx.frames, 100U);
+  EXPECT_EQ(result.jobs[0].rx.frames, 100U);
+  EXPECT_EQ(result.jobs[0].latency->count(), 100U);
+  EXPECT_EQ(result.jobs[1].tx.frames, 100U);
+}
+
+TEST_P(RunOver, BothWaysAtOnce) {
+  auto plan = pair(Role::txrx, GetParam());
+  for (auto& job : plan) job.options.rate_fps.tx = 1000;
+  const RunResult result = run(plan);
+  EXPECT_TRUE(passed(result));
+  for (const JobResult& job : result.jobs) {
+    EXPECT_EQ(job.tx.offered_frames, 200U);
+    ASSERT_EQ(job.flows.size(), 1U);
+    EXPECT_EQ(job.flows[0].received, 200U);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Engines, RunOver,
+                         testing::Values(EngineKind::bus, EngineKind::unix_pair, EngineKind::udp),
+                         [](const auto& engine) { return std::string(name_of(engine.param)); });
+
+}  // namespace
+}  // namespace shmif::perf
