@@ -1,0 +1,142 @@
+#include "perf/report/text.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "perf/job/values.hpp"
+#include "perf/report/table.hpp"
+#include "perf/report/text_parts.hpp"
+#include "perf/report/units.hpp"
+
+namespace shmif::perf {
+
+std::vector<Unit> units_of(const ReportJson& report) {
+  std::vector<Unit> units;
+  const ReportJson& jobs = report.at("jobs");
+  for (const ReportJson& job : jobs) {
+    const std::string of = name_in(job, "peer_of");
+    const auto owner = std::find_if(units.begin(), units.end(), [&](const Unit& u) {
+      return !of.empty() && name_in(*u.job, "jobname") == of;
+    });
+    if (owner != units.end()) {
+      owner->peers.push_back(&job);
+    } else {
+      units.push_back({&job, {}});
+    }
+  }
+  return units;
+}
+
+namespace {
+
+/// "12 lost (0.0200 %)", "3 duplicate": what should not have happened; empty when nothing did.
+std::string bad_fates(const ReportJson& flow) {
+  std::string out;
+  const auto add = [&](const char* key, const char* word, const std::string& more) {
+    const auto n = count(flow, key);
+    if (n.value_or(0) == 0) return;
+    out += (out.empty() ? "" : ", ") + format_count(n) + ' ' + word + more;
+  };
+  add("lost_frames", "lost", " (" + format_share(figure(flow, "lost_share")) + ')');
+  add("duplicate_frames", "duplicate", "");
+  add("reordered_frames", "reordered", "");
+  add("corrupt_frames", "corrupt", "");
+  add("truncated_frames", "truncated", "");
+  add("unverified_frames", "unverified", "");
+  return out;
+}
+
+void add_job_problems(const ReportJson& job, bool said, Table& table) {
+  const std::string name = words(job, "jobname");
+  const auto add = [&](const std::string& kind, const std::string& what) {
+    table.add({kind + "  " + name + ": " + what});
+  };
+  // What made the run fail has been said.
+  if (!job.at("passed").get<bool>() && !said) {
+    const std::string why = words(job, "error");
+    add("failed  ", why.empty() ? "ended in state " + words(job, "state") : why);
+  }
+  if (!job.at("loss").is_null()) {
+    for (const ReportJson& flow : job.at("loss").at("flows")) {
+      const std::string bad = bad_fates(flow);
+      if (bad.empty()) continue;
+      add("loss    ", bad + ", of " + format_count(count(flow, "sent_frames")) + " sent by " +
+                          words(flow, "from"));
+    }
+  }
+  if (count(job, "overruns").value_or(0) > 0) {
+    add("overrun ", format_count(count(job, "overruns")) + " times, " +
+                        format_count(count(job, "overrun_frames")) + " frames");
+  }
+  const ReportJson& agree = job.at("counts").at("agree");
+  if (agree.is_boolean() && !agree.get<bool>()) {
+    add("counts  ", "generator, wire and receiver do not agree");
+  }
+  for (const char* direction : {"tx", "rx"}) {
+    const ReportJson& traffic = job.at(direction);
+    if (traffic.is_null() || count(traffic, "errors").value_or(0) == 0) continue;
+    add("errors  ", format_count(count(traffic, "errors")) + " of " + direction +
+                        ", the first: " + words(traffic, "first_error"));
+  }
+}
+
+std::string problems_text(const ReportJson& report) {
+  Table table;
+  for (const ReportJson& failure : report.at("failures")) {
+    table.add({"FAILED    " + printable(failure.get<std::string>())});
+  }
+  for (const ReportJson& job : report.at("jobs")) {
+    const auto names_it = [&](const ReportJson& failure) {
+      const auto text = failure.get<std::string>();
+      const std::string error = name_in(job, "error");
+      return !error.empty() && text.find(error) != std::string::npos;
+    };
+    const ReportJson& failures = report.at("failures");
+    add_job_problems(job, std::any_of(failures.begin(), failures.end(), names_it), table);
+  }
+  for (const ReportJson& warning : report.at("warnings")) {
+    table.add({"warning   " + printable(warning.get<std::string>())});
+  }
+  return table.empty() ? "" : table.text() + '\n';
+}
+
+/// As a shell reads it.
+std::string command_text(const ReportJson& command) {
+  std::string out;
+  for (const ReportJson& argument : command) {
+    out += (out.empty() ? "" : " ") + quote_word(printable(argument.get<std::string>()));
+  }
+  return out;
+}
+
+std::string head_text(const ReportJson& report) {
+  const ReportJson& time = report.at("time");
+  const bool passed = report.at("passed").get<bool>();
+  std::string out = "shmifperf " + words(report, "shmifperf_version") + ": " +
+                    (passed ? "passed" : "FAILED") + " (exit code " +
+                    report.at("exit_code").dump() + "), began " + words(time, "began") + ", took " +
+                    format_seconds(figure(time, "seconds"));
+  if (!report.at("stopped_by_signal").is_null()) {
+    out += ", stopped by signal " + report.at("stopped_by_signal").dump();
+  }
+  out += '\n';
+  const std::string command = command_text(report.at("command"));
+  if (!command.empty()) out += "  " + command + '\n';
+  if (!report.at("steady_state").is_null()) {
+    out += "  steady state " + words(report, "steady_state") + '\n';
+  }
+  return out + '\n';
+}
+
+}  // namespace
+
+std::string to_text(const Report& report) {
+  const ReportJson& json = report.json();
+  std::string out = head_text(json) + problems_text(json) + engines_text(json) +
+                    searches_text(json) + repeats_text(json);
+  for (const Unit& unit : units_of(json)) out += unit_text(unit);
+  for (const ReportJson& group : json.at("groups")) out += group_text(group);
+  return out + links_text(json) + machine_text(json);
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,252 @@
+// The block of one job, with the peers made for it, and that of a group.
+
+#include <nlohmann/json.hpp>
+
+#include "perf/report/table.hpp"
+#include "perf/report/text_parts.hpp"
+#include "perf/report/units.hpp"
+
+namespace shmif::perf {
+
+namespace {
+
+/// The name in front of a row, where a block has several jobs.
+std::string label(const Unit& unit, const ReportJson& job, const std::string& what) {
+  return unit.peers.empty() ? what : words(job, "jobname") + ' ' + what;
+}
+
+/// A table with nothing below its head is none.
+std::string unless_bare(const Table& table) {
+  return table.rows() > 1 ? table.text() : "";
+}
+
+template <class Do>
+void for_each_job(const Unit& unit, const Do& act) {
+  act(*unit.job);
+  for (const ReportJson* peer : unit.peers) act(*peer);
+}
+
+Table::Row traffic_row(const std::string& name, const ReportJson& t) {
+  const bool sent = t.contains("offered_fps");
+  return {name,
+          format_count(count(t, "frames")),
+          format_bytes(count(t, "bytes")),
+          format_fps(figure(t, "rate_fps")),
+          format_bps(figure(t, "rate_bps")),
+          sent ? format_fps(figure(t, "offered_fps")) : "-",
+          sent ? format_bps(figure(t, "offered_bps")) : "-",
+          format_seconds(figure(t, "seconds")),
+          format_count(count(t, "batches")),
+          sent ? format_count(count(t, "refused_frames")) : "-",
+          sent ? format_count(count(t, "skipped_frames")) : "-"};
+}
+
+const Table::Row kTrafficHead = {"traffic", "frames", "bytes",   "rate",    "",       "offered",
+                                 "",        "over",   "batches", "refused", "skipped"};
+
+Table::Row histogram_row(const std::string& name, const ReportJson& h) {
+  Table::Row row = {name, format_count(count(h, "count"))};
+  for (const char* key :
+       {"min", "mean", "p50", "p90", "p99", "p99_9", "p99_99", "p99_999", "max"}) {
+    row.push_back(format_ns(figure(h, key)));
+  }
+  return row;
+}
+
+const Table::Row kHistogramHead = {"time", "count", "min",    "mean",    "p50", "p90",
+                                   "p99",  "p99.9", "p99.99", "p99.999", "max"};
+
+std::string traffic_table(const Unit& unit) {
+  Table table;
+  table.add(kTrafficHead);
+  for_each_job(unit, [&](const ReportJson& job) {
+    if (!job.at("tx").is_null()) table.add(traffic_row(label(unit, job, "sent"), job.at("tx")));
+    if (!job.at("rx").is_null()) {
+      table.add(traffic_row(label(unit, job, "received"), job.at("rx")));
+    }
+  });
+  return table.text();
+}
+
+std::string histogram_table(const Unit& unit) {
+  Table table;
+  table.add(kHistogramHead);
+  std::string without;
+  for_each_job(unit, [&](const ReportJson& job) {
+    const auto add = [&](const char* key, const char* what) {
+      if (!job.at(key).is_null()) table.add(histogram_row(label(unit, job, what), job.at(key)));
+    };
+    add("latency_ns", "latency");
+    add("service_ns", "service");
+    add("spacing_error_ns", "spacing error");
+    if (job.at("latency_ns").is_null() && !job.at("rx").is_null()) {
+      without +=
+          "  " + label(unit, job, "latency") + "  -  (" + words(job, "latency_ns_reason") + ")\n";
+    }
+  });
+  return unless_bare(table) + without;
+}
+
+const Table::Row kFatesHead = {"frames",    "sent",      "received", "lost",      "",
+                               "duplicate", "reordered", "corrupt",  "truncated", "late",
+                               "cancelled", "unchecked", "jitter"};
+
+Table::Row fates_row(const std::string& name, const ReportJson& f) {
+  Table::Row row = {name, format_count(count(f, "sent_frames")),
+                    format_count(count(f, "received_frames")),
+                    format_count(count(f, "lost_frames")), format_share(figure(f, "lost_share"))};
+  for (const char* key :
+       {"duplicate_frames", "reordered_frames", "corrupt_frames", "truncated_frames", "late_frames",
+        "cancelled_frames", "unverified_frames"}) {
+    row.push_back(format_count(count(f, key)));
+  }
+  row.push_back(format_ns(figure(f, "jitter_ns")));
+  return row;
+}
+
+/// Numbers that did not come: "17, 20-29".
+std::string gaps_text(const ReportJson& gaps) {
+  constexpr std::size_t kMost = 8;
+  std::string out;
+  for (std::size_t i = 0; i < gaps.size() && i < kMost; ++i) {
+    const auto from = gaps[i][0].get<std::uint64_t>();
+    const auto to = gaps[i][1].get<std::uint64_t>();
+    out += (out.empty() ? "" : ", ") + format_count(from);
+    if (to > from + 1) out += " to " + format_count(to - 1);
+  }
+  return gaps.size() > kMost ? out + ", ..." : out;
+}
+
+std::string loss_table(const Unit& unit) {
+  Table table;
+  table.add(kFatesHead);
+  std::string notes;
+  for_each_job(unit, [&](const ReportJson& job) {
+    if (job.at("loss").is_null()) return;
+    for (const ReportJson& flow : job.at("loss").at("flows")) {
+      const std::string name = words(flow, "from") + " -> " + words(flow, "to");
+      table.add(fates_row(name, flow));
+      if (!flow.at("gaps").empty()) {
+        notes += "  " + name + " missed numbers " + gaps_text(flow.at("gaps")) + '\n';
+      }
+      if (!flow.at("verification_complete").get<bool>()) {
+        notes += "  " + name + ": verification is incomplete\n";
+      }
+    }
+  });
+  return unless_bare(table) + notes;
+}
+
+std::string arrivals_table(const Unit& unit) {
+  Table table;
+  table.add({"arrivals", "overruns", "frames under them", "foreign", "stale"});
+  for_each_job(unit, [&](const ReportJson& job) {
+    if (job.at("rx").is_null()) return;
+    table.add({label(unit, job, "received"), format_count(count(job, "overruns")),
+               format_count(count(job, "overrun_frames")),
+               format_count(count(job.at("rx"), "foreign_frames")),
+               format_count(count(job.at("rx"), "stale_frames"))});
+  });
+  return unless_bare(table);
+}
+
+std::string counts_table(const Unit& unit) {
+  Table table;
+  table.add(
+      {"counts", "generator", "wire", "receiver", "foreign", "wire lost", "wire dropped", "agree"});
+  for_each_job(unit, [&](const ReportJson& job) {
+    const ReportJson& c = job.at("counts");
+    const std::string agree = c.at("agree").is_null() ? "-" : c.at("agree") == true ? "yes" : "NO";
+    if (!job.at("tx").is_null()) {
+      table.add({label(unit, job, "sent"), format_count(count(c, "generator_tx_frames")),
+                 format_count(count(c, "wire_tx_frames")), "-", "-", "-", "-", agree});
+    }
+    if (!job.at("rx").is_null()) {
+      table.add({label(unit, job, "received"), "-", format_count(count(c, "wire_rx_frames")),
+                 format_count(count(c, "receiver_rx_frames")),
+                 format_count(count(c, "receiver_foreign_frames")),
+                 format_count(count(c, "wire_lost_frames")),
+                 format_count(count(c, "wire_dropped_frames")), agree});
+    }
+  });
+  return table.text();
+}
+
+const Table::Row kCpuHead = {"CPU",   "user",        "system", "frames/CPU-s",
+                             "slept", "interrupted", "faults", "major faults"};
+
+Table::Row cpu_cells(const std::string& name, const ReportJson& c) {
+  return {name,
+          format_seconds(figure(c, "user_seconds")),
+          format_seconds(figure(c, "system_seconds")),
+          format_fps(figure(c, "frames_per_busy_second")),
+          format_count(count(c, "voluntary_switches")),
+          format_count(count(c, "involuntary_switches")),
+          format_count(count(c, "minor_faults")),
+          format_count(count(c, "major_faults"))};
+}
+
+std::string cpu_table(const Unit& unit) {
+  Table table;
+  table.add(kCpuHead);
+  for_each_job(unit, [&](const ReportJson& job) {
+    table.add(cpu_cells(label(unit, job, "used"), job.at("cpu")));
+  });
+  return table.text();
+}
+
+/// What the figures above are to be measured by.
+std::string limits_table(const Unit& unit) {
+  Table table;
+  table.add({"trust", "start skew", "rate +- (95 %)", "harness's own limit", "used of it"});
+  for_each_job(unit, [&](const ReportJson& job) {
+    table.add({label(unit, job, "job"), format_ns(figure(job, "start_skew_ns")),
+               format_share(figure(job, "rate_ci95_share")), format_fps(figure(job, "limit_fps")),
+               format_share(figure(job, "limit_share"))});
+  });
+  return table.text();
+}
+
+}  // namespace
+
+std::string unit_text(const Unit& unit) {
+  const ReportJson& job = *unit.job;
+  const std::string address = words(job, "address");
+  std::string out =
+      words(job, "jobname") + ": rw=" + words(job, "rw") + " engine=" + words(job, "engine") +
+      (address.empty() ? "" : " (" + address + ')') + ", group " + words(job, "groupname") + ", " +
+      format_seconds(figure(job, "runtime_seconds")) + ", " +
+      (job.at("passed").get<bool>() ? "passed" : "FAILED") + '\n';
+  if (job.at("tx").is_null() && job.at("rx").is_null() && unit.peers.empty()) {
+    return out + "  nothing was sent or received; it ended in state " + words(job, "state") +
+           "\n\n";
+  }
+  return out + traffic_table(unit) + histogram_table(unit) + loss_table(unit) +
+         arrivals_table(unit) + counts_table(unit) + cpu_table(unit) + limits_table(unit) + '\n';
+}
+
+std::string group_text(const ReportJson& group) {
+  const std::size_t jobs = group.at("jobnames").size();
+  std::string out = "group " + words(group, "groupname") + ": " + format_count(jobs) +
+                    (jobs == 1 ? " job" : " jobs") + ", start skew " +
+                    format_ns(figure(group, "start_skew_ns")) + '\n';
+  Table traffic;
+  traffic.add(kTrafficHead);
+  if (!group.at("tx").is_null()) traffic.add(traffic_row("sent", group.at("tx")));
+  if (!group.at("rx").is_null()) traffic.add(traffic_row("received", group.at("rx")));
+  Table times;
+  times.add(kHistogramHead);
+  for (const auto& [key, name] : {std::pair{"latency_ns", "latency"}, {"service_ns", "service"}}) {
+    if (!group.at(key).is_null()) times.add(histogram_row(name, group.at(key)));
+  }
+  Table loss;
+  loss.add(kFatesHead);
+  if (!group.at("loss").is_null()) loss.add(fates_row("all flows", group.at("loss")));
+  if (traffic.rows() == 1) return out + '\n';
+  Table cpu;
+  cpu.add(kCpuHead);
+  cpu.add(cpu_cells("used", group.at("cpu")));
+  return out + unless_bare(traffic) + unless_bare(times) + unless_bare(loss) + cpu.text() + '\n';
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,29 @@
+#pragma once
+// The parts of to_text(), each its own page of code. Internal to perf/report.
+
+#include <string>
+#include <vector>
+
+#include "perf/report/fields.hpp"
+
+namespace shmif::perf {
+
+/// A job with the peers that were made for it, which people think of as one.
+struct Unit {
+  const ReportJson* job;
+  std::vector<const ReportJson*> peers;
+};
+std::vector<Unit> units_of(const ReportJson& report);
+
+std::string unit_text(const Unit& unit);
+std::string group_text(const ReportJson& group);
+
+/// Jobs that differ by their engine alone, one under the other; empty when there are none.
+std::string engines_text(const ReportJson& report);
+/// A table per search, a line for each frame size (RFC 2544, section 26.1).
+std::string searches_text(const ReportJson& report);
+std::string repeats_text(const ReportJson& report);
+std::string links_text(const ReportJson& report);
+std::string machine_text(const ReportJson& report);
+
+}  // namespace shmif::perf

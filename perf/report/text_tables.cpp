@@ -1,0 +1,207 @@
+// The tables of a whole run.
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "perf/report/table.hpp"
+#include "perf/report/text_parts.hpp"
+#include "perf/report/units.hpp"
+
+namespace shmif::perf {
+
+namespace {
+
+/// Options that go with the engine, or name the job: two jobs that differ in nothing else have the
+/// same load.
+bool is_of_the_engine(const std::string& option) {
+  static const std::set<std::string> kOptions = {
+      "allow_live", "bus",      "bus_pause", "bus_size", "description", "engine", "filename",
+      "hostname",   "ioengine", "name",      "netdev",   "netns",       "port",   "wire"};
+  return kOptions.contains(option);
+}
+
+std::string load_of(const ReportJson& job) {
+  ReportJson load = ReportJson::array({job.at("rw")});
+  for (const auto& [option, value] : job.at("options").items()) {
+    if (!is_of_the_engine(option)) load.push_back(ReportJson::array({option, value}));
+  }
+  return load.dump(-1, ' ', false, ReportJson::error_handler_t::replace);
+}
+
+/// Where frames of this unit arrive: at its peer, or at the job itself.
+const ReportJson& receiver_of(const Unit& unit) {
+  for (const ReportJson* peer : unit.peers) {
+    if (!peer->at("latency_ns").is_null()) return *peer;
+  }
+  return unit.peers.empty() || !unit.job->at("rx").is_null() ? *unit.job : *unit.peers[0];
+}
+
+Table::Row engine_row(const Unit& unit) {
+  const ReportJson& job = *unit.job;
+  const ReportJson& at = receiver_of(unit);
+  const auto of = [](const ReportJson& object, const char* key) {
+    return object.is_null() ? std::optional<double>() : figure(object, key);
+  };
+  const ReportJson& loss = at.at("loss");
+  const ReportJson& latency = at.at("latency_ns");
+  return {words(job, "engine"),
+          words(job, "jobname"),
+          format_fps(of(job.at("tx"), "offered_fps")),
+          format_fps(of(job.at("tx"), "rate_fps")),
+          format_fps(of(at.at("rx"), "rate_fps")),
+          format_bps(of(at.at("rx"), "rate_bps")),
+          loss.is_null() ? "-" : format_count(count(loss, "lost_frames")),
+          format_ns(of(latency, "p50")),
+          format_ns(of(latency, "p99")),
+          format_ns(of(latency, "p99_9")),
+          format_ns(of(latency, "max")),
+          format_fps(figure(job.at("cpu"), "frames_per_busy_second")),
+          format_share(figure(job, "limit_share"))};
+}
+
+}  // namespace
+
+std::string engines_text(const ReportJson& report) {
+  const std::vector<Unit> units = units_of(report);
+  std::map<std::string, std::vector<const Unit*>> loads;
+  std::vector<std::string> order;
+  for (const Unit& unit : units) {
+    const std::string load = load_of(*unit.job);
+    if (!loads.contains(load)) order.push_back(load);
+    loads[load].push_back(&unit);
+  }
+  std::string out;
+  for (const std::string& load : order) {
+    std::set<std::string> engines;
+    for (const Unit* unit : loads[load]) engines.insert(name_in(*unit->job, "engine"));
+    if (engines.size() < 2) continue;
+    Table table;
+    table.add({"engine", "job", "offered", "sent", "received", "", "lost", "p50", "p99", "p99.9",
+               "max", "frames/CPU-s", "of own limit"});
+    for (const Unit* unit : loads[load]) table.add(engine_row(*unit));
+    out +=
+        "the same load over " + format_count(engines.size()) + " engines\n" + table.text() + '\n';
+  }
+  return out;
+}
+
+namespace {
+
+const char* search_title(const std::string& kind) {
+  if (kind == "ndr") return "highest rate that loses nothing (RFC 2544)";
+  if (kind == "pdr") return "highest rate within the permitted loss";
+  if (kind == "latency_target") return "highest rate within the latency target";
+  return "search";
+}
+
+/// The lowest rate that was tried in vain, so that the found one stands between two.
+std::optional<double> lowest_failed(const ReportJson& search) {
+  std::optional<double> least;
+  for (const ReportJson& trial : search.at("trials")) {
+    const auto offered = figure(trial, "offered_fps");
+    if (trial.at("passed").get<bool>() || !offered) continue;
+    least = std::min(least.value_or(*offered), *offered);
+  }
+  return least;
+}
+
+}  // namespace
+
+std::string searches_text(const ReportJson& report) {
+  std::map<std::string, Table> tables;
+  std::vector<std::string> order;
+  for (const ReportJson& search : report.at("searches")) {
+    const std::string title =
+        words(search, "jobname") + ": " + search_title(name_in(search, "kind"));
+    Table& table = tables[title];
+    if (table.empty()) {
+      order.push_back(title);
+      table.add({"frame", "found", "", "first too high", "trials", ""});
+    }
+    const auto bytes = count(search, "frame_bytes");
+    table.add({bytes ? format_count(bytes) + " B" : "mix", format_fps(figure(search, "found_fps")),
+               format_bps(figure(search, "found_bps")), format_fps(lowest_failed(search)),
+               format_count(search.at("trials").size()), words(search, "why_none")});
+  }
+  std::string out;
+  for (const std::string& title : order) out += title + '\n' + tables[title].text() + '\n';
+  return out;
+}
+
+namespace {
+
+/// In the unit that the last part of the figure's name says.
+std::string repeated(const std::string& figure_name, std::optional<double> value) {
+  if (figure_name.ends_with("_fps")) return format_fps(value);
+  if (figure_name.ends_with("_bps")) return format_bps(value);
+  if (figure_name.ends_with("_share")) return format_share(value);
+  if (figure_name.ends_with("_seconds")) return format_seconds(value);
+  if (figure_name.ends_with("_ns") || figure_name.find("_ns_") != std::string::npos ||
+      figure_name.find("_ns.") != std::string::npos) {
+    return format_ns(value);
+  }
+  if (!value) return "-";
+  return *value >= 0 && *value < 1e18 ? format_count(static_cast<std::uint64_t>(*value + 0.5))
+                                      : std::to_string(*value);
+}
+
+}  // namespace
+
+std::string repeats_text(const ReportJson& report) {
+  if (report.at("repeats").empty()) return "";
+  Table table;
+  table.add({"repetitions", "times", "median", "least", "most", "spread"});
+  for (const ReportJson& r : report.at("repeats")) {
+    const std::string name = words(r, "figure");
+    const auto least = figure(r, "min");
+    const auto most = figure(r, "max");
+    const auto median = figure(r, "median");
+    const bool divides = least && most && median && *median > 0;
+    table.add({words(r, "jobname") + ' ' + name, format_count(r.at("values").size()),
+               repeated(name, median), repeated(name, least), repeated(name, most),
+               divides ? format_share((*most - *least) / *median) : "-"});
+  }
+  return table.text() + '\n';
+}
+
+std::string links_text(const ReportJson& report) {
+  if (report.at("links").empty()) return "";
+  Table table;
+  table.add({"faults on purpose", "frames", "lost", "duplicated", "reordered", "corrupted",
+             "truncated", "queue full"});
+  for (const ReportJson& l : report.at("links")) {
+    Table::Row row = {words(l, "jobname") + ' ' + words(l, "direction") + ' ' +
+                      words(l, "options")};
+    for (const char* key : {"frames", "lost_frames", "duplicated_frames", "reordered_frames",
+                            "corrupted_frames", "truncated_frames", "queue_full_frames"}) {
+      row.push_back(format_count(count(l, key)));
+    }
+    table.add(row);
+  }
+  return table.text() + '\n';
+}
+
+std::string machine_text(const ReportJson& report) {
+  const ReportJson& m = report.at("machine");
+  const auto known = [](const std::string& text) { return text.empty() ? "-" : text; };
+  const auto mhz = figure(m, "frequency_mhz");
+  std::string out = "machine " + known(words(m, "hostname")) + ": " +
+                    format_count(count(m, "cpus")) + " x " + known(words(m, "cpu_model")) +
+                    (mhz ? " at " + std::to_string(static_cast<long>(*mhz + 0.5)) + " MHz" : "") +
+                    ", " + format_memory(count(m, "memory_bytes")) + ", " +
+                    known(words(m, "kernel")) + ", clock " + known(words(m, "clock_source")) +
+                    ", virtualization " + known(words(m, "virtualization")) + '\n';
+  if (m.at("cpu_window").empty()) return out;
+  Table table;
+  table.add({"measured window", "user", "system", "irq", "steal", "idle"});
+  for (const ReportJson& c : m.at("cpu_window")) {
+    table.add({"CPU " + format_count(count(c, "cpu")), format_share(figure(c, "user_share")),
+               format_share(figure(c, "system_share")), format_share(figure(c, "irq_share")),
+               format_share(figure(c, "steal_share")), format_share(figure(c, "idle_share"))});
+  }
+  return out + table.text();
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,66 @@
+#include "perf/report/warnings.hpp"
+
+#include <algorithm>
+
+#include "perf/report/units.hpp"
+
+namespace shmif::perf {
+
+namespace {
+
+// Where others took that much of a CPU, tails are theirs.
+constexpr double kMuchSteal = 0.01;
+// A job that has its CPU to itself is interrupted a few times per second by the kernel's own work.
+constexpr double kManySwitchesPerSecond = 20;
+
+std::optional<double> fps(const TrafficResult& traffic) noexcept {
+  if (!(traffic.seconds > 0)) return std::nullopt;
+  return static_cast<double>(traffic.frames) / traffic.seconds;
+}
+
+}  // namespace
+
+std::optional<double> rate_fps_of(const JobResult& job) noexcept {
+  const auto tx = fps(job.tx);
+  const auto rx = fps(job.rx);
+  if (tx && rx) return std::max(*tx, *rx);
+  return tx ? tx : rx;
+}
+
+std::optional<double> limit_share_of(const JobResult& job) noexcept {
+  const auto rate = rate_fps_of(job);
+  if (!rate || !job.limit_fps || !(*job.limit_fps > 0)) return std::nullopt;
+  return *rate / *job.limit_fps;
+}
+
+std::vector<std::string> warnings_from(const RunResult& result) {
+  std::vector<std::string> warnings;
+  for (const JobResult& job : result.jobs) {
+    const auto share = limit_share_of(job);
+    if (share && *share >= kNearLimit) {
+      warnings.push_back(job.name + ": " + format_fps(rate_fps_of(job)) + " is " +
+                         format_share(share) + " of what the harness itself can do here (" +
+                         format_fps(job.limit_fps) + "); the medium may be faster than this");
+    }
+  }
+  for (const CpuShare& cpu : result.machine.window) {
+    if (cpu.steal >= kMuchSteal) {
+      warnings.push_back("CPU " + std::to_string(cpu.cpu) + ": the hypervisor gave " +
+                         format_share(cpu.steal) +
+                         " of the measured time to others (steal); expect tails that are not the "
+                         "medium's");
+    }
+  }
+  for (const JobResult& job : result.jobs) {
+    if (!(job.runtime_seconds > 0)) continue;
+    const auto switches = static_cast<double>(job.cpu.involuntary_switches);
+    if (switches / job.runtime_seconds < kManySwitchesPerSecond) continue;
+    warnings.push_back(job.name + ": was taken off its CPU " +
+                       format_count(job.cpu.involuntary_switches) + " times in " +
+                       format_seconds(job.runtime_seconds) +
+                       "; give it one of its own (cpus_allowed) for figures that repeat");
+  }
+  return warnings;
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,14 @@
+#pragma once
+// The words that reports have for enumerations: those of job files, so that what a report says can
+// be given back to `shmifperf run`.
+
+#include "perf/run/run_result.hpp"
+
+namespace shmif::perf {
+
+const char* word_of(Role role) noexcept;          ///< "tx", as rw= has it
+const char* word_of(EngineKind engine) noexcept;  ///< "unix", as engine= has it
+const char* word_of(JobState state) noexcept;     ///< "running"
+const char* word_of(Search search) noexcept;      ///< "ndr", as search= has it
+
+}  // namespace shmif::perf

@@ -1,0 +1,24 @@
+// print_sample NAME [json|json+|normal|terse]: a result of sample_results.hpp, for tests that are
+// no C++ and for people who want to look at a report.
+
+#include <cstdio>
+#include <string>
+
+#include "perf/report/json.hpp"
+#include "perf/report/text.hpp"
+#include "sample_results.hpp"
+
+int main(int argc, char** argv) {
+  using namespace shmif::perf;  // NOLINT(google-build-using-namespace): a short program
+  const std::string name = argc > 1 ? argv[1] : "failed";
+  const std::string format = argc > 2 ? argv[2] : "json+";
+  const std::string json =
+      to_json(shmif::test::sample_named(name), format == "json" ? Bins::without : Bins::with);
+  std::string out = json;
+  if (format == "normal" || format == "terse") {
+    const auto report = Report::parse(json, name);
+    out = format == "normal" ? to_text(report.value()) : to_terse(report.value());
+  }
+  std::fwrite(out.data(), 1, out.size(), stdout);
+  return 0;
+}

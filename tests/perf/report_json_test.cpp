@@ -1,0 +1,239 @@
+// A result as JSON: as the schema has it, and nothing that was not measured.
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "perf/report/json.hpp"
+#include "perf/report/report.hpp"
+#include "sample_results.hpp"
+#include "tests/support/run_tool.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using Json = nlohmann::json;
+using test::sample_named;
+
+/// What an implementation of JSON Schema that is not ours says of a document; empty: it is valid.
+std::string judged_elsewhere(const std::string& document) {
+  const test::TempDir dir("/tmp");
+  std::ofstream(dir.file("result.json")) << document;
+  const char* const program =
+      "import json, sys, jsonschema\n"
+      "schema = json.load(open(sys.argv[1]))\n"
+      "jsonschema.Draft7Validator.check_schema(schema)\n"
+      "errors = jsonschema.Draft7Validator(schema).iter_errors(json.load(open(sys.argv[2])))\n"
+      "print('\\n'.join('/'.join(map(str, e.path)) + ': ' + e.message[:200] for e in errors),"
+      " end='')\n";
+  const auto judged =
+      test::run_program({SHMIF_PYTHON, "-c", program, SHMIF_SCHEMA, dir.file("result.json")}, {},
+                        std::chrono::seconds(50));
+  return judged.out + (judged.status == 0 ? "" : "python failed: " + judged.err);
+}
+
+class EachSample : public testing::TestWithParam<std::string> {};
+
+TEST_P(EachSample, IsAsTheSchemaHasItForTwoValidators) {
+  for (const Bins bins : {Bins::without, Bins::with}) {
+    const std::string json = to_json(sample_named(GetParam()), bins);
+    EXPECT_EQ(judged_elsewhere(json), "");
+    const auto report = Report::parse(json, "sample");
+    EXPECT_TRUE(report) << report.error().message;
+  }
+}
+
+TEST_P(EachSample, IsTheSameAfterReadingAndWriting) {
+  const std::string text = to_json(sample_named(GetParam()), Bins::with);
+  const Json read = Json::parse(text);
+  EXPECT_EQ(Json::parse(read.dump()), read);
+  EXPECT_EQ(Report::parse(text, "sample").value().json(), read);
+}
+
+INSTANTIATE_TEST_SUITE_P(Report, EachSample, testing::ValuesIn(test::sample_names()),
+                         [](const auto& of) { return of.param; });
+
+Json sample(const std::string& name) {
+  return Json::parse(to_json(sample_named(name), Bins::without));
+}
+
+TEST(ReportSchema, RefusesWhatIsBrokenAnywhere) {
+  const auto refused = [](const char* what, const std::function<void(Json&)>& change) {
+    Json json = sample("failed");
+    change(json);
+    EXPECT_NE(judged_elsewhere(json.dump()), "") << what;
+    EXPECT_FALSE(Report::parse(json.dump(), "changed")) << what;
+  };
+  refused("an unknown key", [](Json& j) { j["surprise"] = 1; });
+  refused("an unknown key of a job", [](Json& j) { j["jobs"][0]["surprise"] = 1; });
+  refused("a missing key", [](Json& j) { j.erase("machine"); });
+  refused("a missing key of a flow",
+          [](Json& j) { j["jobs"][1]["loss"]["flows"][0].erase("lost_frames"); });
+  refused("text for a number", [](Json& j) { j["jobs"][0]["tx"]["frames"] = "many"; });
+  refused("a negative count", [](Json& j) { j["jobs"][0]["tx"]["frames"] = -1; });
+  refused("a fraction for a count", [](Json& j) { j["jobs"][0]["tx"]["frames"] = 1.5; });
+  refused("null for a count", [](Json& j) { j["jobs"][0]["tx"]["frames"] = nullptr; });
+  refused("an engine that is none", [](Json& j) { j["jobs"][0]["engine"] = "warp"; });
+  refused("a list for an object", [](Json& j) { j["time"] = Json::array(); });
+  refused("a gap of three numbers",
+          [](Json& j) { j["jobs"][1]["loss"]["flows"][0]["gaps"][0] = {1, 2, 3}; });
+}
+
+TEST(ReportJson, WhatWasNotMeasuredIsNullWithAReason) {
+  const Json job = sample("unstarted")["jobs"][0];
+  for (const char* key : {"tx", "rx", "loss", "latency_ns", "service_ns", "spacing_error_ns",
+                          "overruns", "start_skew_ns", "rate_ci95_share", "limit_fps"}) {
+    EXPECT_TRUE(job.at(key).is_null()) << key;
+    EXPECT_TRUE(job.at(std::string(key) + "_reason").is_string()) << key;
+  }
+  for (const char* key : {"wire_tx_frames", "wire_rx_frames", "wire_lost_frames", "agree"}) {
+    EXPECT_TRUE(job.at("counts").at(key).is_null()) << key;
+  }
+}
+
+TEST(ReportJson, WhatWasMeasuredHasNoReason) {
+  const Json job = sample("failed")["jobs"][1];
+  for (const char* key : {"rx", "loss", "latency_ns", "overruns", "start_skew_ns"}) {
+    EXPECT_FALSE(job.at(key).is_null()) << key;
+    EXPECT_TRUE(job.at(std::string(key) + "_reason").is_null()) << key;
+  }
+}
+
+TEST(ReportJson, RatesAreDividedByTheWindowAndByNoneWhenThereIsNone) {
+  RunResult run = sample_named("quiet");
+  run.jobs[0].tx.frames = 3000;
+  run.jobs[0].tx.bytes = 192000;
+  run.jobs[0].tx.seconds = 1.5;
+  run.jobs[1].rx.seconds = 0;
+  const Json json = Json::parse(to_json(run, Bins::without));
+  EXPECT_EQ(json["jobs"][0]["tx"]["rate_fps"], 2000);
+  EXPECT_EQ(json["jobs"][0]["tx"]["rate_bps"], 1024000);
+  EXPECT_TRUE(json["jobs"][1]["rx"]["rate_fps"].is_null());
+}
+
+TEST(ReportJson, FiguresThatAreNoNumbersAreNull) {
+  RunResult run = sample_named("search");
+  run.machine.frequency_mhz = std::numeric_limits<double>::quiet_NaN();
+  run.searches[0].trials[0].loss_share = std::numeric_limits<double>::infinity();
+  const std::string text = to_json(run, Bins::without);
+  const Json json = Json::parse(text);
+  EXPECT_TRUE(json["machine"]["frequency_mhz"].is_null());
+  EXPECT_TRUE(json["searches"][0]["trials"][0]["lost_share"].is_null());
+  EXPECT_TRUE(Report::parse(text, "sample"));
+}
+
+TEST(ReportJson, BinsAreThereWhenAskedForAndAddUpToTheCount) {
+  const RunResult run = sample_named("quiet");
+  EXPECT_FALSE(Json::parse(to_json(run, Bins::without))["jobs"][1]["latency_ns"].contains("bins"));
+  const Json latency = Json::parse(to_json(run, Bins::with))["jobs"][1]["latency_ns"];
+  std::uint64_t sum = 0;
+  for (const Json& bin : latency["bins"]) {
+    EXPECT_LE(bin[0], bin[1]);
+    sum += bin[2].get<std::uint64_t>();
+  }
+  EXPECT_EQ(sum, latency["count"]);
+}
+
+TEST(ReportJson, TheLongestDurationThereIsCanBeRead) {
+  RunResult run = sample_named("quiet");
+  run.jobs[1].latency->record(std::numeric_limits<std::uint64_t>::max());
+  const auto report = Report::parse(to_json(run, Bins::with), "sample");
+  EXPECT_TRUE(report) << report.error().message;
+}
+
+TEST(ReportJson, BytesThatAreNoTextDoNotBreakIt) {
+  const Json json = sample("hostile");
+  const auto name = json["jobs"][1]["jobname"].get<std::string>();
+  EXPECT_NE(name.find("\xEF\xBF\xBD"), std::string::npos) << name;
+}
+
+TEST(ReportJson, AResultNearTheHarnesssOwnLimitCarriesAWarning) {
+  RunResult run = sample_named("quiet");
+  const auto warned = [&](double limit) {
+    run.jobs[0].limit_fps = limit;
+    const Json json = Json::parse(to_json(run, Bins::without));
+    for (const auto& warning : json["warnings"]) {
+      if (warning.get<std::string>().starts_with("bulk: ")) return true;
+    }
+    return false;
+  };
+  const double rate = static_cast<double>(run.jobs[0].tx.frames) / run.jobs[0].tx.seconds;
+  EXPECT_FALSE(warned(rate / 0.79));
+  EXPECT_TRUE(warned(rate / 0.81));
+}
+
+TEST(ReportJson, StolenTimeAndInterruptionsCarryWarnings) {
+  RunResult run = sample_named("quiet");
+  EXPECT_EQ(Json::parse(to_json(run, Bins::without))["warnings"].size(), 0U);
+  run.machine.window[0].steal = 0.05;
+  run.jobs[0].cpu.involuntary_switches = 100000;
+  EXPECT_EQ(Json::parse(to_json(run, Bins::without))["warnings"].size(), 2U);
+}
+
+TEST(ReportJson, ALineOfTheStreamIsOneLine) {
+  RunProgress progress = test::sample_progress(12);
+  progress.jobs[0].name = "two\nlines";
+  progress.share = std::nullopt;
+  const std::string line = to_json_line(progress);
+  EXPECT_EQ(line.find('\n'), line.size() - 1);
+  const Json json = Json::parse(line);
+  EXPECT_TRUE(json["share"].is_null());
+  EXPECT_EQ(json["jobs"].size(), 4U);
+  EXPECT_EQ(json["jobs"][1]["interval"]["at_seconds"], 12);
+}
+
+std::string refusal(const std::string& text) {
+  const auto report = Report::parse(text, "some.json");
+  return report ? "accepted" : report.error().message;
+}
+
+TEST(ReportFile, WhatIsNoResultIsRefusedByName) {
+  for (const char* text : {"", "{", "nothing", "[]", "{}", "null", "\"text\"", "\xff\xfe\x00",
+                           "{\"format_version\":1}", "{\"format_version\":null}"}) {
+    EXPECT_TRUE(refusal(text).starts_with("cannot read result some.json: ")) << text;
+  }
+}
+
+TEST(ReportFile, OfAnotherVersionIsRefusedByBothNames) {
+  Json json = sample("quiet");
+  json["format_version"] = 7;
+  json["shmifperf_version"] = "9.9";
+  const std::string message = refusal(json.dump());
+  EXPECT_NE(message.find("format_version 7 of shmifperf 9.9"), std::string::npos) << message;
+  EXPECT_NE(message.find("reads 1"), std::string::npos) << message;
+}
+
+TEST(ReportFile, NestedWithoutEndIsRefused) {
+  const std::string deep(2000000, '[');
+  EXPECT_TRUE(refusal(deep).starts_with("cannot read result"));
+  EXPECT_TRUE(refusal(deep + std::string(2000000, ']')).starts_with("cannot read result"));
+  const std::string closed = std::string(100, '[') + std::string(100, ']');
+  EXPECT_NE(refusal("{\"options\":" + closed + "}").find("deeper"), std::string::npos);
+}
+
+TEST(ReportFile, AHugeOneIsReadInLinearTime) {
+  // A hundred thousand keys: whoever looks for each among all takes minutes.
+  Json json = sample("quiet");
+  for (int i = 0; i < 100000; ++i) json["options"]["key" + std::to_string(i)] = "value";
+  EXPECT_EQ(refusal(json.dump()), "accepted");
+}
+
+TEST(ReportFile, ThatIsNotThereOrADirectoryIsAnErrorWithItsReason) {
+  const test::TempDir dir("/tmp");
+  EXPECT_NE(Report::load(dir.file("none")).error().message.find("No such file"), std::string::npos);
+  EXPECT_NE(Report::load(dir.path()).error().message.find("directory"), std::string::npos);
+}
+
+TEST(ReportFile, IsReadAsItWasWritten) {
+  const test::TempDir dir("/tmp");
+  const std::string text = to_json(sample_named("failed"), Bins::with);
+  std::ofstream(dir.file("result.json")) << text;
+  EXPECT_EQ(Report::load(dir.file("result.json")).value().json(), Json::parse(text));
+}
+
+}  // namespace
+}  // namespace shmif::perf

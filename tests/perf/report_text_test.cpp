@@ -1,0 +1,283 @@
+// Reports for people and the lines for scripts: that what they say is what the JSON says.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <sstream>
+
+#include "perf/report/json.hpp"
+#include "perf/report/table.hpp"
+#include "perf/report/text.hpp"
+#include "perf/report/units.hpp"
+#include "sample_results.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using Json = nlohmann::json;
+
+Report report_of(const RunResult& run) {
+  return Report::parse(to_json(run, Bins::without), "sample").value();
+}
+std::string text_of(const RunResult& run) {
+  return to_text(report_of(run));
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+/// The first line that begins so, blanks in front not counted; empty when there is none.
+std::string line_with(const std::string& text, const std::string& begin) {
+  for (const std::string& line : lines_of(text)) {
+    const auto at = line.find_first_not_of(' ');
+    if (at != std::string::npos && line.substr(at).starts_with(begin)) return line;
+  }
+  return {};
+}
+
+// ---- Units ----
+
+TEST(Units, HaveThreeDigitsAndStepAtPowersOfTheirUnit) {
+  EXPECT_EQ(format_ns(0), "0 ns");
+  EXPECT_EQ(format_ns(850), "850 ns");
+  EXPECT_EQ(format_ns(999.4), "999 ns");
+  EXPECT_EQ(format_ns(999.6), "1.00 us");
+  EXPECT_EQ(format_ns(12345), "12.3 us");
+  EXPECT_EQ(format_ns(9.996e6), "10.0 ms");
+  EXPECT_EQ(format_ns(1.2e9), "1.20 s");
+  EXPECT_EQ(format_bps(3.2e9), "3.20 Gbit/s");
+  EXPECT_EQ(format_fps(0.25), "0.250 /s");
+  EXPECT_EQ(format_fps(1543210), "1.54 M/s");
+  EXPECT_EQ(format_share(0.000385), "0.0385 %");
+  EXPECT_EQ(format_share(0), "0 %");
+  EXPECT_EQ(format_share(1), "100 %");
+  EXPECT_EQ(format_count(1234567), "1,234,567");
+  EXPECT_EQ(format_count(123), "123");
+  EXPECT_EQ(format_bytes(1500), "1.50 kB");
+  EXPECT_EQ(format_memory(std::uint64_t{16} << 30U), "16.0 GiB");
+  EXPECT_EQ(format_seconds(0.5), "0.500 s");
+  EXPECT_EQ(format_seconds(0.02), "20.0 ms");
+}
+
+TEST(Units, ShowADashForWhatIsNotKnown) {
+  EXPECT_EQ(format_ns(std::nullopt), "-");
+  EXPECT_EQ(format_fps(std::nullopt), "-");
+  EXPECT_EQ(format_count(std::nullopt), "-");
+  EXPECT_EQ(format_share(std::nan("")), "-");
+}
+
+TEST(TextTable, ColumnsAreAlignedAlsoForLettersOfSeveralBytes) {
+  Table table(0);
+  table.add({"a", "1"});
+  table.add({"Zürich", "1,000"});
+  EXPECT_EQ(table.text(), "a           1\nZürich  1,000\n");
+}
+
+TEST(TextTable, ControlCharactersDoNotReachATerminal) {
+  EXPECT_EQ(printable("a\x1b[2Jb\nc\x7f\xc2\x9b."), "a?[2Jb?c??.");
+  EXPECT_EQ(printable("Zürich"), "Zürich");
+}
+
+// ---- Provenance ----
+
+/// A number of a text in base units, and half of its last digit.
+struct Shown {
+  std::string text;
+  double value;
+  double error;
+};
+
+double size_of_unit(const std::string& unit) {
+  static const std::map<std::string, double> kUnits = {
+      {"us", 1e3},     {"ms", 1e6},  {"ns", 1},       {"kbit/s", 1e3}, {"Mbit/s", 1e6},
+      {"Gbit/s", 1e9}, {"k/s", 1e3}, {"M/s", 1e6},    {"kB", 1e3},     {"MB", 1e6},
+      {"GB", 1e9},     {"%", 0.01},  {"GiB", 1 << 30}};
+  const auto it = kUnits.find(unit);
+  return it == kUnits.end() ? 1 : it->second;
+}
+
+/// Every number of the tables: of lines that begin with two blanks, behind the name of the row.
+std::vector<Shown> numbers_in(const std::string& text) {
+  static const std::regex kNumber(
+      R"(  ([0-9][0-9,]*)(\.[0-9]+)?( (us|ms|ns|s|[kMG]?bit/s|[kM]?/s|[kMG]?B|GiB|%))?(?= |$))");
+  std::vector<Shown> numbers;
+  for (const std::string& line : lines_of(text)) {
+    if (!line.starts_with("  ")) continue;
+    for (std::sregex_iterator it(line.begin(), line.end(), kNumber), end; it != end; ++it) {
+      std::string digits = (*it)[1].str();
+      digits.erase(std::remove(digits.begin(), digits.end(), ','), digits.end());
+      const double unit = size_of_unit((*it)[4].str());
+      const auto decimals = (*it)[2].matched ? (*it)[2].length() - 1 : 0;
+      numbers.push_back({it->str(), std::stod(digits + (*it)[2].str()) * unit,
+                         0.5000001 * std::pow(10.0, -static_cast<double>(decimals)) * unit});
+    }
+  }
+  return numbers;
+}
+
+void collect(const Json& json, std::vector<double>& into) {
+  if (json.is_number()) {
+    into.push_back(json.get<double>());
+  } else if (json.is_structured()) {
+    for (const Json& item : json) collect(item, into);
+    into.push_back(static_cast<double>(json.size()));  // how many trials, jobs, repetitions
+  }
+}
+
+TEST(Text, EveryNumberIsOneOfTheJson) {
+  for (const char* name : {"failed", "quiet", "engines", "search", "unstarted"}) {
+    const Report report = report_of(test::sample_named(name));
+    std::vector<double> known;
+    collect(report.json(), known);
+    for (const Json& r : report.json()["repeats"]) {
+      // The one figure that is computed for the text: the spread.
+      known.push_back((r["max"].get<double>() - r["min"].get<double>()) /
+                      r["median"].get<double>());
+    }
+    // Seconds stay seconds, and what is shown in ns may be nanoseconds or seconds.
+    const auto shown = numbers_in(to_text(report));
+    for (const Shown& n : shown) {
+      const bool found = std::any_of(known.begin(), known.end(), [&](double k) {
+        return std::fabs(k - n.value) <= n.error || std::fabs(k * 1e9 - n.value) <= n.error;
+      });
+      EXPECT_TRUE(found) << name << ": \"" << n.text << "\" is nowhere in the JSON";
+    }
+    EXPECT_GE(shown.size(), std::string(name) == "unstarted" ? 0U : 100U) << name;
+  }
+}
+
+TEST(Text, ColumnsHoldTheFiguresTheyAreNamedFor) {
+  const RunResult run = test::failed_sample();
+  const std::string text = text_of(run);
+  const JobResult& peer = run.jobs[1];
+  const auto cell = [&](double ns) { return "  " + format_ns(ns); };
+  const std::string latency = line_with(text, "voip.peer latency");
+  std::string::size_type at = 0;
+  for (const double per_cent : {50.0, 90.0, 99.0, 99.9, 99.99, 99.999, 100.0}) {
+    const std::string wanted = cell(static_cast<double>(peer.latency->percentile(per_cent)));
+    at = latency.find(wanted, at);
+    ASSERT_NE(at, std::string::npos) << per_cent << " in " << latency;
+    at += wanted.size();
+  }
+  EXPECT_NE(line_with(text, "voip -> voip.peer ").find(format_count(peer.flows[0].lost)),
+            std::string::npos);
+  EXPECT_NE(line_with(text, "bulk job").find("160 k/s"), std::string::npos);
+}
+
+TEST(Text, WhatWentWrongComesBeforeAnyTable) {
+  const std::string text = text_of(test::failed_sample());
+  const auto table = text.find("traffic");
+  ASSERT_NE(table, std::string::npos);
+  for (const char* problem : {"FAILED    voip.peer: lost", "loss      bulk.peer",
+                              "overrun   voip.peer", "warning   bulk: 148 k/s is 92.4 % of"}) {
+    EXPECT_LT(text.find(problem), table) << problem;
+  }
+  const std::string quiet = text_of(test::engines_sample());
+  EXPECT_EQ(quiet.find("FAILED"), std::string::npos);
+}
+
+TEST(Text, ACountThatDoesNotAgreeIsAProblem) {
+  RunResult run = test::quiet_sample();
+  EXPECT_EQ(line_with(text_of(run), "counts    bulk"), "");
+  run.jobs[1].counts.agree = false;
+  EXPECT_NE(line_with(text_of(run), "counts    bulk.peer: generator, wire and receiver"), "");
+}
+
+TEST(Text, WhatWasNotMeasuredIsADash) {
+  const std::string text = text_of(test::engines_sample());
+  const std::string counts = line_with(text, "load.unix.peer received        ");
+  ASSERT_NE(counts, "") << text;
+  RunResult run = test::quiet_sample();
+  run.jobs[0].limit_fps = run.jobs[0].rate_ci_share = std::nullopt;
+  run.jobs[0].start_skew_ns = std::nullopt;
+  EXPECT_TRUE(std::regex_match(line_with(text_of(run), "bulk job"),
+                               std::regex(R"(  bulk job +- +- +- +-)")));
+  run.jobs[1].latency->clear();
+  EXPECT_NE(line_with(text_of(run), "bulk.peer latency  -  ("), "");
+  EXPECT_NE(text_of(test::unstarted_sample()).find("machine -: - x -"), std::string::npos);
+}
+
+TEST(Text, EnginesUnderTheSameLoadStandInOneTable) {
+  const std::string text = text_of(test::engines_sample());
+  EXPECT_NE(text.find("the same load over 4 engines\n"), std::string::npos);
+  const std::string row = line_with(text, "tap  ");
+  EXPECT_NE(row.find("2,700"), std::string::npos) << text;
+  RunResult run = test::engines_sample();
+  for (JobResult& job : run.jobs) job.options["bs"] = job.name;
+  EXPECT_EQ(text_of(run).find("the same load"), std::string::npos);
+}
+
+TEST(Text, ASearchIsATableWithALineForEachFrameSize) {
+  const RunResult run = test::search_sample();
+  const std::string text = text_of(run);
+  for (const SearchResult& search : run.searches) {
+    const std::string row = line_with(text, format_count(search.frame_bytes) + " B");
+    const std::string wanted = search.found_fps ? format_fps(search.found_fps) : search.why_none;
+    EXPECT_NE(row.find(wanted), std::string::npos) << row;
+  }
+}
+
+TEST(Text, NoByteOfANameReachesTheTerminalAsACommand) {
+  const std::string text = text_of(test::hostile_sample());
+  EXPECT_EQ(std::count_if(text.begin(), text.end(),
+                          [](char c) { return (c >= 0 && c < 0x20 && c != '\n') || c == 0x7f; }),
+            0);
+}
+
+// ---- Terse ----
+
+std::vector<std::string> fields_of(const std::string& line) {
+  std::vector<std::string> fields(1);
+  for (const char c : line) {
+    if (c == ';') {
+      fields.emplace_back();
+    } else {
+      fields.back() += c;
+    }
+  }
+  return fields;
+}
+
+TEST(Terse, EachLineHasTheFieldsThatTheDocumentNames) {
+  std::ifstream document(SHMIF_TERSE_DOCUMENT);
+  std::vector<std::string> names;
+  const std::regex row(R"(\| [0-9]+ \| `?([a-z0-9_.]+)?.*)");
+  std::smatch match;
+  for (std::string line; std::getline(document, line);) {
+    if (std::regex_match(line, match, row)) names.push_back(match[1]);
+  }
+  for (const std::string& name : test::sample_names()) {
+    const Report report = report_of(test::sample_named(name));
+    const auto lines = lines_of(to_terse(report));
+    ASSERT_EQ(lines.size(), report.json()["jobs"].size());
+    for (std::size_t job = 0; job < lines.size(); ++job) {
+      const auto fields = fields_of(lines[job]);
+      ASSERT_EQ(fields.size(), names.size()) << lines[job];
+      EXPECT_EQ(fields[0], std::to_string(kTerseVersion));
+      for (std::size_t i = 2; i < names.size(); ++i) {
+        const auto dot = names[i].find('.');
+        const Json& all = report.json()["jobs"][job];
+        const Json& object = dot == std::string::npos ? all : all.at(names[i].substr(0, dot));
+        const Json value = object.is_null() ? Json() : object.at(names[i].substr(dot + 1));
+        if (value.is_string()) continue;
+        EXPECT_EQ(fields[i], value.is_null() ? "" : value.dump()) << names[i];
+      }
+    }
+  }
+}
+
+TEST(Terse, ASemicolonInANameIsNone) {
+  const auto lines = lines_of(to_terse(report_of(test::hostile_sample())));
+  EXPECT_EQ(fields_of(lines[1])[2].substr(0, 22), "?]0_owned??[2J_semi_co");
+}
+
+}  // namespace
+}  // namespace shmif::perf
