@@ -119,17 +119,60 @@ Result<std::vector<UniqueFd>> receive_answer(int socket) {
 }
 
 /// The child's whole life.
-[[noreturn]] void run_child(int socket, const NetNamespace& where, const NamespaceTask& task) {
+[[noreturn]] void run_child(int socket, const NamespaceTask& task) {
   try {
-    if (auto entered = enter(where); !entered) {
-      send_answer(socket, std::move(entered).error());
-    } else {
-      send_answer(socket, task());
-    }
+    send_answer(socket, task());
   } catch (const std::exception& e) {
     send_answer(socket, Error(Errc::not_supported, e.what()));
   }
   ::_exit(0);  // no destructors of the parent's objects, no flushing of its streams
+}
+
+/// Runs `task` in a forked child.
+Result<std::vector<UniqueFd>> run_forked(const NamespaceTask& task) {
+  std::array<int, 2> pair{-1, -1};
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) {
+    return Error::from_errno(errno, "cannot make a socket pair");
+  }
+  const UniqueFd mine(pair[0]);
+  UniqueFd theirs(pair[1]);
+  const pid_t child = ::fork();
+  if (child < 0) return Error::from_errno(errno, "cannot fork a helper process");
+  if (child == 0) run_child(theirs.get(), task);
+  theirs.reset();
+  auto result = receive_answer(mine.get());
+  while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  return result;
+}
+
+bool write_file(const char* path, const std::string& text) {
+  const UniqueFd file(::open(path, O_WRONLY | O_CLOEXEC));
+  return file && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
+}
+
+/// Moves the calling process, which has one thread, into a new network namespace, and where it may
+/// not make one by itself, into a user namespace first, in which it may.
+Result<void> leave_for_a_new_one() {
+  if (::unshare(CLONE_NEWNET) == 0) return {};
+  const std::string uid_map = "0 " + std::to_string(::geteuid()) + " 1\n";
+  const std::string gid_map = "0 " + std::to_string(::getegid()) + " 1\n";
+  if (::unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) {
+    return Error(Errc::not_supported,
+                 Error::from_errno(errno, "no namespaces here: cannot make a network namespace",
+                                   "become root, or allow user namespaces: "
+                                   "kernel.unprivileged_userns_clone, /proc/sys/user, seccomp")
+                     .message);
+  }
+  (void)write_file("/proc/self/setgroups", "deny");  // else no group may be mapped
+  if (!write_file("/proc/self/uid_map", uid_map) || !write_file("/proc/self/gid_map", gid_map)) {
+    return Error(Errc::not_supported,
+                 Error::from_errno(errno, "no namespaces here: cannot map the ids of one",
+                                   "AppArmor restricts user namespaces by "
+                                   "kernel.apparmor_restrict_unprivileged_userns")
+                     .message);
+  }
+  return {};
 }
 
 }  // namespace
@@ -151,6 +194,18 @@ Result<NetNamespace> NetNamespace::open(const std::string& path, std::string nam
                  path + " is not a network namespace; 'ip netns' lists those with a name");
   }
   return NetNamespace(std::move(fd), std::move(name));
+}
+
+Result<NetNamespace> NetNamespace::create() {
+  auto made = run_forked([]() -> Result<std::vector<UniqueFd>> {
+    if (auto left = leave_for_a_new_one(); !left) return std::move(left).error();
+    std::vector<UniqueFd> fds;
+    fds.emplace_back(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
+    if (!fds.front()) return Error::from_errno(errno, "cannot open a new network namespace");
+    return fds;
+  });
+  if (!made) return std::move(made).error();
+  return NetNamespace(std::move(made->at(0)), "a new one");
 }
 
 Result<NetNamespace> NetNamespace::current() {
@@ -196,20 +251,10 @@ bool NetNamespace::is_current() const noexcept {
 }
 
 Result<std::vector<UniqueFd>> run_in(const NetNamespace& where, const NamespaceTask& task) {
-  std::array<int, 2> pair{-1, -1};
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) {
-    return Error::from_errno(errno, "cannot make a socket pair");
-  }
-  const UniqueFd mine(pair[0]);
-  UniqueFd theirs(pair[1]);
-  const pid_t child = ::fork();
-  if (child < 0) return Error::from_errno(errno, "cannot fork a helper process");
-  if (child == 0) run_child(theirs.get(), where, task);
-  theirs.reset();
-  auto result = receive_answer(mine.get());
-  while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
-  }
-  return result;
+  return run_forked([&]() -> Result<std::vector<UniqueFd>> {
+    if (auto entered = enter(where); !entered) return std::move(entered).error();
+    return task();
+  });
 }
 
 }  // namespace shmif::tap

@@ -27,6 +27,11 @@ class NetNamespace {
   /// What a person writes: a pid when all digits, a path when there is a '/', else a name.
   static Result<NetNamespace> parse(std::string_view text);
 
+  /// A new one, empty, which nothing but this holds. Where the caller may make none, it belongs to
+  /// a user namespace of its own, which run_in() enters. Blocks: some milliseconds. Errors:
+  /// not_supported, with the reason.
+  static Result<NetNamespace> create();
+
   int descriptor() const noexcept { return fd_.get(); }
   const std::string& name() const noexcept { return name_; }  ///< for messages: "process 4711"
   /// True when the calling thread is in it.

@@ -67,11 +67,13 @@ Result<std::unique_ptr<Wire>> choose(const JobOptions& job, std::size_t ends) {
     case EngineKind::bus: return make_bus_wire(job, ends);
     case EngineKind::unix_pair: return make_unix_wire(job);
     case EngineKind::udp: return make_udp_wire(job, ends);
+    case EngineKind::pcap: return make_pcap_wire(job);
     case EngineKind::null: return make_null_wire(job);
-    default: break;
+    case EngineKind::tap: return make_tap_wire(job, ends);
+    case EngineKind::packet: return make_packet_wire(job, ends);
+    case EngineKind::host: break;
   }
-  return Error(Errc::not_supported,
-               std::string("engine=") + name_of(job.engine) + " has no wire (choose another)");
+  return Error(Errc::bad_argument, "engine=host has hosts of its own, and no wire");
 }
 
 }  // namespace

@@ -16,6 +16,9 @@ Result<std::unique_ptr<Wire>> make_bus_wire(const JobOptions& job, std::size_t e
 Result<std::unique_ptr<Wire>> make_null_wire(const JobOptions& job);
 Result<std::unique_ptr<Wire>> make_unix_wire(const JobOptions& job);
 Result<std::unique_ptr<Wire>> make_udp_wire(const JobOptions& job, std::size_t ends);
+Result<std::unique_ptr<Wire>> make_pcap_wire(const JobOptions& job);
+Result<std::unique_ptr<Wire>> make_tap_wire(const JobOptions& job, std::size_t ends);
+Result<std::unique_ptr<Wire>> make_packet_wire(const JobOptions& job, std::size_t ends);
 
 /// The longest frame that a bus of this MTU takes: the header and two tags more. Engines whose
 /// medium has no MTU of its own keep to the same, so that a job means the same over each.

@@ -1,0 +1,86 @@
+#pragma once
+// What the engines tap and packet have in common: the quiet namespace that a run has for itself,
+// and interfaces that somebody named. Internal to perf/engine.
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bus/result.hpp"
+#include "perf/engine/engine.hpp"
+#include "perf/engine/route_session.hpp"
+#include "shmif/link.hpp"
+#include "tap/device_counters.hpp"
+#include "tap/netns.hpp"
+
+namespace shmif::perf {
+
+/// The MTU of the devices that are made for a wire: room for two tags more than the job's, so that
+/// its frames may be as long as on a bus.
+std::uint32_t device_mtu(const JobOptions& job) noexcept;
+
+/// A link that takes more than what is behind it passes on, as a TAP device does. This one does
+/// not.
+template <Link L>
+class CappedLink {
+ public:
+  CappedLink(L link, std::size_t largest) : link_(std::move(link)), largest_(largest) {}
+
+  SendResult send(std::span<const FrameView> frames) noexcept {
+    std::size_t good = 0;
+    while (good < frames.size() && frames[good].size() <= largest_) ++good;
+    SendResult result = link_.send(frames.first(good));
+    if (!result.error && result.taken == good && good < frames.size()) {
+      result.error = Errc::frame_too_long;
+    }
+    return result;
+  }
+  ReceiveResult receive(FrameBatch& into) noexcept { return link_.receive(into); }
+  int descriptor() noexcept { return link_.descriptor(); }
+  WaitHint prepare_wait() noexcept { return link_.prepare_wait(); }
+  void finish_wait() noexcept { link_.finish_wait(); }
+  std::size_t max_frame_bytes() noexcept { return std::min(largest_, link_.max_frame_bytes()); }
+  std::string address() { return link_.address(); }
+  const L& link() const noexcept { return link_; }
+
+ private:
+  L link_;
+  std::size_t largest_;
+};
+
+/// A network namespace in which nothing is ever sent but by the run: IPv6 is off. It goes with the
+/// last descriptor of it. Errors: not_supported, with the reason.
+Result<tap::NetNamespace> make_quiet_namespace();
+
+/// The interfaces that a job names (`netdev`, several separated by commas: one for each end) and
+/// where they are.
+struct NamedInterfaces {
+  tap::NetNamespace where;
+  std::vector<std::string> names;
+};
+/// Errors: bad_argument for less names than ends, ENODEV; busy for an interface that is in use,
+/// where the job does not allow that.
+Result<NamedInterfaces> find_interfaces(const JobOptions& job, std::size_t ends);
+
+/// What a device link counted itself.
+WireCounters from_link(const tap::DeviceCounters& counts) noexcept;
+
+/// What the kernel counts of an interface, from now on. Copies count from the same moment.
+class CountsSince {
+ public:
+  CountsSince(std::shared_ptr<RouteSession> session, unsigned index)
+      : session_(std::move(session)), index_(index), before_(session_->counts(index)) {}
+  std::optional<InterfaceCounts> operator()() const noexcept;
+
+ private:
+  std::shared_ptr<RouteSession> session_;
+  unsigned index_;
+  std::optional<InterfaceCounts> before_;
+};
+
+}  // namespace shmif::perf

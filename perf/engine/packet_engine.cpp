@@ -1,0 +1,166 @@
+// engine=packet: veth pairs and a packet socket for each end: one pair between two ends, or a
+// bridge with a pair for each of more; or interfaces that somebody has named.
+
+#include <memory>
+#include <utility>
+
+#include "perf/engine/datagram_link.hpp"
+#include "perf/engine/device_wires.hpp"
+#include "perf/engine/link_end.hpp"
+#include "perf/engine/wires.hpp"
+#include "tap/netlink.hpp"
+#include "tap/packet_link.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using tap::PacketLink;
+
+constexpr const char* kBridge = "br0";
+using PacketEndLink = CappedLink<PacketLink>;
+
+std::string near_name(std::size_t index) {
+  return "veth" + std::to_string(index);
+}
+/// The other end of the pair, at the bridge.
+std::string port_name(std::size_t index) {
+  return "port" + std::to_string(index);
+}
+
+class PacketWire final : public Wire {
+ public:
+  PacketWire(tap::NetNamespace where, const JobOptions& job, std::size_t ends, bool bridged)
+      : where_(std::move(where)),
+        largest_(device_mtu(job) + kEthernetHeaderBytes),
+        ends_(ends),
+        bridged_(bridged) {}
+
+  Capabilities capabilities() const noexcept override {
+    return capabilities_of(EngineKind::packet);
+  }
+  std::string address() const override { return "packet:"; }
+
+  Result<std::unique_ptr<End>> open_end(const EndOptions& options) override {
+    if (auto fits = check_index(options, ends_, address()); !fits) return std::move(fits).error();
+    EndOptions with_mac = options;
+    with_mac.mac = mac_of(options);
+    auto opened = RouteSession::open(where_);
+    if (!opened) return std::move(opened).error();
+    const auto session = std::make_shared<RouteSession>(*std::move(opened));
+    auto index = session->index_of(near_name(options.index));
+    if (!index) return std::move(index).error();
+    std::optional<CountsSince> at_port;
+    if (bridged_) {
+      const std::string port = port_name(options.index);
+      if (auto done = session->add_port(port, kBridge, with_mac.mac); !done) {
+        return std::move(done).error();
+      }
+      auto port_index = session->index_of(port);
+      if (!port_index) return std::move(port_index).error();
+      at_port.emplace(session, *port_index);
+    }
+    auto link = PacketLink::open(near_name(options.index), {.where = &where_});
+    if (!link) return std::move(link).error();
+    return make_end(PacketEndLink(*std::move(link), largest_), with_mac, WhenFull::poll,
+                    [counts = CountsSince(session, *index), at_port](PacketEndLink& l) {
+                      return from_interfaces(counts(), at_port ? (*at_port)() : std::nullopt, l);
+                    });
+  }
+
+ private:
+  /// A frame gets lost where the other side of a pair has no room for it, which the side that sent
+  /// it counts, or where nobody empties the packet socket.
+  static WireCounters from_interfaces(const std::optional<InterfaceCounts>& near,
+                                      const std::optional<InterfaceCounts>& port,
+                                      PacketEndLink& link) {
+    if (!near) return {};
+    const std::uint64_t missed = drops_of(link.descriptor()).value_or(0);
+    WireCounters counted;
+    counted.tx_frames = near->tx_frames + near->tx_dropped;
+    if (near->tx_dropped == 0) counted.tx_bytes = near->tx_bytes;
+    counted.rx_frames = near->rx_frames - missed;
+    if (missed == 0) counted.rx_bytes = near->rx_bytes;
+    counted.dropped_frames = near->tx_dropped + missed + (port ? port->tx_dropped : 0);
+    return counted;
+  }
+
+  tap::NetNamespace where_;
+  std::size_t largest_;
+  std::size_t ends_;
+  bool bridged_;
+};
+
+/// Interfaces that are there, and whatever is at the other end of their cables.
+class NamedPacketWire final : public Wire {
+ public:
+  explicit NamedPacketWire(NamedInterfaces interfaces) : interfaces_(std::move(interfaces)) {}
+
+  Capabilities capabilities() const noexcept override {
+    Capabilities can = capabilities_of(EngineKind::packet);
+    can.most_ends = interfaces_.names.size();
+    return can;
+  }
+  std::string address() const override { return "packet:" + interfaces_.names.front(); }
+
+  Result<std::unique_ptr<End>> open_end(const EndOptions& options) override {
+    if (auto fits = check_index(options, interfaces_.names.size(), address()); !fits) {
+      return std::move(fits).error();
+    }
+    auto link = PacketLink::open(interfaces_.names[options.index], {.where = &interfaces_.where});
+    if (!link) return std::move(link).error();
+    return make_end(*std::move(link), options, WhenFull::poll,
+                    [](const PacketLink& l) { return from_link(l.counters()); });
+  }
+
+ private:
+  NamedInterfaces interfaces_;
+};
+
+/// Gives both sides of a pair their MTU and sets them up.
+Result<void> bring_up(tap::Netlink& netlink, const std::string& name, std::uint32_t mtu) {
+  if (auto done = netlink.disable_ipv6(name); !done) return done;
+  if (auto done = netlink.set_mtu(name, mtu); !done) return done;
+  return netlink.set_up(name);
+}
+
+Result<void> make_pairs(const tap::NetNamespace& space, std::size_t ends, std::uint32_t mtu,
+                        bool bridged) {
+  auto netlink = tap::Netlink::open(space);
+  if (!netlink) return std::move(netlink).error();
+  for (std::size_t i = 0; i < (bridged ? ends : 1); ++i) {
+    const std::string near = near_name(i);
+    const std::string other = bridged ? port_name(i) : near_name(1);
+    if (auto made = netlink->add_veth(near, other); !made) {
+      if (made.error().code != std::errc::operation_not_supported) return made;
+      return Error(Errc::not_supported, made.error().message + " (the kernel has no veth)");
+    }
+    for (const std::string& name : {near, other}) {
+      if (auto up = bring_up(*netlink, name, mtu); !up) return up;
+    }
+    if (auto up = netlink->wait_for_carrier(near, std::chrono::seconds(5)); !up) return up;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Wire>> make_packet_wire(const JobOptions& job, std::size_t ends) {
+  if (!job.netdev.empty()) {
+    auto found = find_interfaces(job, ends);
+    if (!found) return std::move(found).error();
+    return std::unique_ptr<Wire>(std::make_unique<NamedPacketWire>(*std::move(found)));
+  }
+  auto space = make_quiet_namespace();
+  if (!space) return std::move(space).error();
+  const bool bridged = ends > 2;
+  if (auto made = make_pairs(*space, ends, device_mtu(job), bridged); !made)
+    return std::move(made).error();
+  if (bridged) {
+    auto session = RouteSession::open(*space);
+    if (!session) return std::move(session).error();
+    if (auto made = session->add_bridge(kBridge); !made) return std::move(made).error();
+  }
+  return std::unique_ptr<Wire>(std::make_unique<PacketWire>(*std::move(space), job, ends, bridged));
+}
+
+}  // namespace shmif::perf
