@@ -4,7 +4,7 @@
 #include <map>
 
 #include "perf/run/job_verdict.hpp"
-// CONF
+#include "perf/stats/confidence.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -131,7 +131,8 @@ std::optional<double> rate_interval(const std::vector<IntervalResult>& intervals
     if (i.seconds > 0.05 && frames != 0) rates.push_back(static_cast<double>(frames) / i.seconds);
   }
   if (rates.size() < 3) return std::nullopt;
-  return std::nullopt;  // CONF
+  const auto rate = estimate(rates);
+  return rate ? rate->half_width_share() : std::nullopt;
 }
 
 std::shared_ptr<LatencyHistogram> copy_of(const LatencyHistogram& histogram) {
@@ -285,6 +286,7 @@ JobProgress progress_of(const ControlledJob& job, RunMemory&) {
   p.name = job.plan.options.name;
   p.group = job.plan.group;
   p.state = job.state();
+  if (job.runner && !job.over()) p.pid = job.runner->pid();
   p.failed = !job.errors.empty() || job.block->failed.load();
   if (!job.intervals.empty()) p.last = job.intervals.back();
   p.tx_frames = job.block->all_tx_frames.get();

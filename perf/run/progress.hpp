@@ -15,6 +15,7 @@ struct JobProgress {
   std::string name;
   std::string group;
   JobState state = JobState::not_created;
+  std::int64_t pid = 0;  ///< 0: a thread, or not there
   bool failed = false;
   IntervalResult last;  ///< the newest interval
   std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0, lost_frames = 0;

@@ -1,7 +1,10 @@
 #pragma once
 // Runs of a few jobs, for tests: a pair on a wire, and what became of it.
 
+#include <gtest/gtest.h>
+
 #include <chrono>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,10 +39,42 @@ inline std::vector<perf::PlannedJob> pair(perf::Role role, perf::EngineKind engi
   return plan;
 }
 
+/// Does something to a run at every look at it.
+class Meddler final : public perf::RunObserver {
+ public:
+  using Deed = std::function<void(const perf::RunProgress&)>;
+  explicit Meddler(Deed deed) : deed_(std::move(deed)) {}
+  void on_progress(const perf::RunProgress& progress) override { deed_(progress); }
+  void on_interval(const perf::RunProgress&) override {}
+
+ private:
+  Deed deed_;
+};
+
 inline perf::RunResult run(std::vector<perf::PlannedJob> plan,
-                           const perf::RunOptions& options = {}) {
+                           const perf::RunOptions& options = {},
+                           const Meddler::Deed& deed = [](const auto&) {}) {
   perf::RunControl control;
-  return perf::Runner::create(options, std::move(plan)).value()->run(nullptr, control);
+  Meddler meddler(deed);
+  return perf::Runner::create(options, std::move(plan)).value()->run(&meddler, control);
+}
+
+/// Passes when the run did; else prints why it did not.
+inline testing::AssertionResult passed(const perf::RunResult& result) {
+  if (result.failures.empty()) return testing::AssertionSuccess();
+  auto failure = testing::AssertionFailure();
+  for (const std::string& text : result.failures) failure << text << '\n';
+  return failure;
+}
+
+/// Passes when the run failed, and one of the reasons contains `text`.
+inline testing::AssertionResult failed(const perf::RunResult& result, const std::string& text) {
+  auto failure = testing::AssertionFailure() << "no failure says \"" << text << "\":\n";
+  for (const std::string& each : result.failures) {
+    if (each.find(text) != std::string::npos) return testing::AssertionSuccess();
+    failure << each << '\n';
+  }
+  return failure;
 }
 
 }  // namespace shmif::test

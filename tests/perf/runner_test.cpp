@@ -10,15 +10,8 @@ namespace shmif::perf {
 namespace {
 
 using test::pair;
+using test::passed;
 using test::run;
-
-/// Prints what failed.
-testing::AssertionResult passed(const RunResult& result) {
-  if (result.failures.empty()) return testing::AssertionSuccess();
-  auto failure = testing::AssertionFailure();
-  for (const std::string& text : result.failures) failure << text << '\n';
-  return failure;
-}
 
 class RunOver : public testing::TestWithParam<EngineKind> {};
 

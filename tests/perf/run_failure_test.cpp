@@ -1,0 +1,218 @@
+// What must fail a run does, and says so; and what did run is told all the same.
+
+#include <gtest/gtest.h>
+#include <sys/types.h>
+
+#include <chrono>
+#include <csignal>
+#include <string>
+
+#include "perf/run/runner.hpp"
+#include "tests/perf/run_rig.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using namespace std::chrono_literals;
+using test::failed;
+using test::pair;
+using test::passed;
+using test::run;
+
+/// A pair over a bus that would run for long.
+std::vector<PlannedJob> long_pair(Role role = Role::tx) {
+  auto plan = pair(role, EngineKind::bus);
+  plan[0].options.rate_fps.tx = 1000;
+  plan[0].options.runtime = 30s;
+  plan[0].options.drain_time = 100ms;
+  return plan;
+}
+
+RunOptions stuck_after(std::chrono::nanoseconds time) {
+  RunOptions options;
+  options.stuck_timeout = time;
+  return options;
+}
+
+RunOptions starting_within(std::chrono::nanoseconds time) {
+  RunOptions options;
+  options.startup_batch_timeout = time;
+  return options;
+}
+
+RunOptions going_on() {
+  RunOptions options;
+  options.continue_on_start_error = true;
+  return options;
+}
+
+/// Sends a job a signal, once, when it has moved frames.
+test::Meddler::Deed signal_to(std::size_t job, int number) {
+  return [job, number, done = false](const RunProgress& progress) mutable {
+    const JobProgress& p = progress.jobs[job];
+    if (done || p.pid == 0 || p.tx_frames + p.rx_frames == 0) return;
+    done = true;
+    ::kill(static_cast<pid_t>(p.pid), number);
+  };
+}
+
+TEST(RunFailure, AKilledSenderFailsTheRunAndItsFramesAreStillCounted) {
+  const RunResult result = run(long_pair(), {}, signal_to(0, SIGKILL));
+  EXPECT_TRUE(failed(result, "job \"first\": was killed by signal 9"));
+  EXPECT_EQ(result.jobs[0].exit_signal, SIGKILL);
+  const FlowResult& flow = result.jobs[1].flows[0];
+  EXPECT_GT(flow.received, 0U);
+  EXPECT_EQ(flow.received, flow.sent);
+  EXPECT_TRUE(result.jobs[1].passed);
+}
+
+TEST(RunFailure, AKilledReceiverFailsTheRunAndItsFramesAreStillCounted) {
+  auto plan = long_pair();
+  plan[0].options.runtime = 1s;
+  const RunResult result = run(plan, {}, signal_to(1, SIGKILL));
+  EXPECT_TRUE(failed(result, "job \"second\": was killed by signal 9"));
+  EXPECT_GT(result.jobs[1].flows[0].received, 0U);
+  EXPECT_GT(result.jobs[1].flows[0].lost, 0U);
+}
+
+TEST(RunFailure, AJobThatIsStuckIsKilledAndNamed) {
+  auto plan = long_pair();
+  plan[0].options.runtime = 300ms;
+  const RunResult result = run(plan, stuck_after(200ms), signal_to(1, SIGSTOP));
+  EXPECT_TRUE(failed(result, "job \"second\": is stuck"));
+  EXPECT_EQ(result.jobs[1].exit_signal, SIGKILL);
+}
+
+TEST(RunFailure, AJobThatCannotStartStopsTheRunAndIsNamed) {
+  auto plan = long_pair();
+  plan[1].options.exec_prerun = {"false"};
+  const RunResult result = run(plan);
+  EXPECT_TRUE(failed(result, "job \"second\": did not start: exec_prerun: false ended with status 1"));
+  EXPECT_EQ(result.jobs[0].tx.frames, 0U);
+}
+
+TEST(RunFailure, WithContinueOnStartErrorTheOthersRun) {
+  auto plan = long_pair();
+  plan[0].options.number_ios = 100;
+  plan.push_back(test::job("third", Role::tx, EngineKind::bus));
+  plan[2].options.exec_prerun = {"false"};
+  plan[2].to = 1;
+  const RunResult result = run(plan, going_on());
+  EXPECT_TRUE(failed(result, "job \"third\": did not start"));
+  EXPECT_EQ(result.jobs[1].flows[0].received, 100U);
+}
+
+TEST(RunFailure, AJobThatHangsAtItsStartIsGivenUp) {
+  auto plan = long_pair();
+  plan[1].options.exec_prerun = {"sleep", "20"};
+  const RunResult result = run(plan, starting_within(200ms));
+  EXPECT_TRUE(failed(result, "job \"second\": did not start: was not initialised after 0.2 s"));
+}
+
+TEST(RunFailure, AJobThatMovedNothingFailsWithAHint) {
+  auto plan = long_pair();
+  plan[0].options.rate_fps.tx = 1;
+  plan[0].options.start_delay = 0s;
+  plan[0].options.runtime = 100ms;
+  plan[0].options.number_ios = 0;
+  plan[0].options.size_bytes = 10;  // less than a frame
+  const RunResult result = run(plan);
+  EXPECT_TRUE(failed(result, "job \"first\": moved no frame"));
+}
+
+TEST(RunFailure, ASenderBelowItsMinimumRateIsStoppedAndNamed) {
+  auto plan = long_pair();
+  plan[0].options.rate_min_fps.tx = 2000;
+  plan[0].options.rate_settle = 100ms;
+  plan[0].options.rate_cycle = 200ms;
+  const RunResult result = run(plan);
+  EXPECT_TRUE(failed(result, "job \"first\": tx: wanted at least 2000 frames/s (rate_iops_min), got "));
+}
+
+TEST(RunFailure, AStalledReceiverTripsItsMinimum) {
+  auto plan = long_pair();
+  plan[1].options.rate_min_bps.rx = 1000;
+  plan[1].options.exitall_on_error = true;
+  plan[1].options.rate_settle = 100ms;
+  plan[1].options.rate_cycle = 200ms;
+  const RunResult result = run(plan, stuck_after(200ms), signal_to(1, SIGSTOP));
+  EXPECT_TRUE(failed(result, "job \"second\": rx: wanted at least 1000 bit/s (rate_min), got 0"));
+}
+
+TEST(RunFailure, AFailedPostrunFailsTheJob) {
+  auto plan = long_pair();
+  plan[0].options.number_ios = 10;
+  plan[0].options.exec_postrun = {"sh", "-c", "exit 3"};
+  EXPECT_TRUE(failed(run(plan), "job \"first\": exec_postrun: sh ended with status 3"));
+}
+
+TEST(RunStop, AStopDrainsAndReports) {
+  RunControl control;
+  test::Meddler meddler([&](const RunProgress& progress) {
+    if (progress.jobs[1].rx_frames < 100) return;
+    control.signal = SIGINT;
+    control.stops = 1;
+  });
+  const RunResult result = Runner::create({}, long_pair()).value()->run(&meddler, control);
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(result.stopped_by_signal, SIGINT);
+  const FlowResult& flow = result.jobs[1].flows[0];
+  EXPECT_GE(flow.sent, 100U);
+  EXPECT_EQ(flow.received, flow.sent);
+}
+
+TEST(RunStop, ASecondStopEndsAJobThatDoesNotListen) {
+  RunControl control;
+  auto stop = signal_to(1, SIGSTOP);
+  test::Meddler meddler([&](const RunProgress& progress) {
+    stop(progress);
+    if (progress.jobs[0].tx_frames < 300) return;
+    control.signal = SIGINT;
+    control.stops = 2;
+  });
+  const RunResult result = Runner::create({}, long_pair()).value()->run(&meddler, control);
+  EXPECT_TRUE(failed(result, "job \"second\": did not end within a second of a hard stop"));
+}
+
+TEST(RunOrder, AJobWaitsForAnother) {
+  auto plan = pair(Role::tx, EngineKind::bus);
+  plan[0].options.number_ios = 10;
+  auto later = pair(Role::tx, EngineKind::bus);
+  later[0].options.number_ios = 10;
+  for (auto& job : later) {
+    job.options.name += " later";
+    job.waits_for = {0, 1};
+    plan.push_back(job);
+  }
+  plan[2].to = 3;
+  const RunResult result = run(plan);
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(result.jobs[3].flows[0].received, 10U);
+}
+
+TEST(RunOrder, ABackgroundJobEndsWithTheOthers) {
+  auto plan = long_pair();
+  plan[0].options.background = true;
+  plan.push_back(test::job("third", Role::tx, EngineKind::unix_pair));
+  plan.push_back(test::job("fourth", Role::rx, EngineKind::unix_pair));
+  plan[1].options.background = true;
+  plan[2].to = 3;
+  plan[2].options.number_ios = 10;
+  const RunResult result = run(plan);
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(result.jobs[3].flows[0].received, 10U);
+}
+
+TEST(RunOrder, ExitallEndsTheGroup) {
+  auto plan = long_pair();
+  plan.push_back(test::job("third", Role::tx, EngineKind::unix_pair));
+  plan.push_back(test::job("fourth", Role::rx, EngineKind::unix_pair));
+  plan[2].to = 3;
+  plan[2].options.number_ios = 10;
+  plan[2].options.exitall = true;
+  const RunResult result = run(plan);
+  EXPECT_TRUE(passed(result));
+}
+
+}  // namespace
+}  // namespace shmif::perf

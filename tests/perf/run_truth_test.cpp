@@ -1,0 +1,142 @@
+// What a run says of frames that were lost, damaged or late is what happened to them.
+
+#include <gtest/gtest.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <string>
+
+#include "perf/run/runner.hpp"
+#include "tests/perf/run_rig.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using namespace std::chrono_literals;
+using test::pair;
+using test::passed;
+using test::run;
+
+/// So many frames over a line with faults, on which the receiver goes on after bad ones.
+std::vector<PlannedJob> over_faults(const std::string& faults, std::uint64_t frames = 20000) {
+  auto plan = pair(Role::tx, EngineKind::unix_pair);
+  plan[0].options.runtime = {};
+  plan[0].options.number_ios = frames;
+  plan[0].options.rate_fps.tx = 100000;
+  plan[0].options.drain_time = 200ms;
+  plan[0].options.fault = parse_faults(faults).value();
+  plan[1].options.continue_on_error.verify = true;
+  return plan;
+}
+
+TEST(RunTruth, EveryFrameThatALinkLosesIsFoundAndNoOther) {
+  const RunResult result = run(over_faults("loss=2%,burst=0.1%:20%,seed=7"));
+  EXPECT_TRUE(passed(result));
+  ASSERT_EQ(result.links.size(), 1U);
+  EXPECT_GT(result.links[0].faults.lost, 100U);
+  EXPECT_EQ(result.jobs[1].flows[0].lost, result.links[0].faults.lost);
+  EXPECT_EQ(result.jobs[1].flows[0].duplicates, 0U);
+}
+
+TEST(RunTruth, EveryDuplicateIsFoundAndNoOther) {
+  const RunResult result = run(over_faults("duplicate=2%,seed=7"));
+  EXPECT_TRUE(passed(result));
+  EXPECT_GT(result.links.at(0).faults.duplicated, 100U);
+  EXPECT_EQ(result.jobs[1].flows[0].duplicates, result.links[0].faults.duplicated);
+  EXPECT_EQ(result.jobs[1].flows[0].lost, 0U);
+}
+
+TEST(RunTruth, EveryReorderedFrameIsFoundAndNoOther) {
+  const RunResult result = run(over_faults("reorder=2%,seed=7"));
+  EXPECT_TRUE(passed(result));
+  EXPECT_GT(result.links.at(0).faults.reordered, 100U);
+  EXPECT_EQ(result.jobs[1].flows[0].reordered, result.links[0].faults.reordered);
+  EXPECT_EQ(result.jobs[1].flows[0].lost, 0U);
+}
+
+TEST(RunTruth, EveryCorruptFrameIsFoundAndNoOther) {
+  const RunResult result = run(over_faults("corrupt=2%,seed=7"));
+  EXPECT_TRUE(passed(result));
+  EXPECT_GT(result.links.at(0).faults.corrupted, 100U);
+  EXPECT_EQ(result.jobs[1].flows[0].corrupt, result.links[0].faults.corrupted);
+  EXPECT_EQ(result.jobs[1].flows[0].lost, 0U);
+}
+
+TEST(RunTruth, EveryTruncatedFrameIsFoundAndNoOther) {
+  const RunResult result = run(over_faults("truncate=2%,seed=7"));
+  EXPECT_TRUE(passed(result));
+  EXPECT_GT(result.links.at(0).faults.truncated, 100U);
+  EXPECT_EQ(result.jobs[1].flows[0].truncated, result.links[0].faults.truncated);
+  EXPECT_EQ(result.jobs[1].flows[0].lost, 0U);
+}
+
+TEST(RunTruth, ACorruptFrameFailsTheRunUnlessToldOtherwise) {
+  auto plan = over_faults("corrupt=2%,seed=7");
+  plan[1].options.continue_on_error.verify = false;
+  EXPECT_TRUE(test::failed(run(plan), "job \"second\": a corrupt frame was received"));
+}
+
+TEST(RunTruth, FramesAfterTheDrainAreLateAndNotLost) {
+  auto plan = over_faults("delay=300ms", 100);
+  const RunResult result = run(plan);
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(result.jobs[1].flows[0].late, 100U);
+  EXPECT_EQ(result.jobs[1].flows[0].lost, 0U);
+}
+
+TEST(RunTruth, TheRampIsInNoFigure) {
+  auto plan = pair(Role::tx, EngineKind::bus);
+  plan[0].options.rate_fps.tx = 10000;
+  plan[0].options.ramp_time = 100ms;
+  plan[0].options.runtime = 200ms;
+  const RunResult result = run(plan);
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(result.jobs[0].tx.offered_frames, 2000U);
+  EXPECT_EQ(result.jobs[0].tx.ramp_frames, 1000U);
+  EXPECT_EQ(result.jobs[1].rx.ramp_frames, 1000U);
+  EXPECT_EQ(result.jobs[1].flows[0].received, 2000U);
+  EXPECT_EQ(result.jobs[1].latency->count(), 2000U);
+}
+
+TEST(RunTruth, AReceiverThatIsFrozenIsSeenWholeInTheLatency) {
+  auto plan = pair(Role::tx, EngineKind::bus);
+  plan[0].options.rate_fps.tx = 1000;
+  plan[0].options.runtime = 1s;
+  bool frozen = false;
+  const RunResult result = run(plan, {}, [&](const RunProgress& progress) {
+    const JobProgress& receiver = progress.jobs[1];
+    if (frozen || receiver.rx_frames < 100 || receiver.pid == 0) return;
+    frozen = true;
+    ::kill(static_cast<pid_t>(receiver.pid), SIGSTOP);
+    ::usleep(100'000);
+    ::kill(static_cast<pid_t>(receiver.pid), SIGCONT);
+  });
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(result.jobs[1].flows[0].received, 1000U);
+  // Whoever came while it stood waited for the rest of it: the first one for all.
+  EXPECT_GE(result.jobs[1].latency->percentile(99.9), 95'000'000U);
+  EXPECT_GE(result.jobs[1].latency->percentile(95), 40'000'000U);
+}
+
+TEST(RunTruth, SixteenProcessesStartTogether) {
+  std::vector<PlannedJob> plan;
+  for (std::size_t i = 0; i < 8; ++i) {
+    auto two = pair(Role::tx, EngineKind::bus);
+    two[0].options.name += std::to_string(i);
+    two[1].options.name += std::to_string(i);
+    two[0].options.rate_fps.tx = 100;
+    two[0].to = plan.size() + 1;
+    plan.push_back(two[0]);
+    plan.push_back(two[1]);
+  }
+  const RunResult result = run(plan);
+  EXPECT_TRUE(passed(result));
+  for (const JobResult& job : result.jobs) EXPECT_TRUE(job.start_skew_ns.has_value());
+  ASSERT_TRUE(result.groups.at(0).start_skew_ns.has_value());
+  RecordProperty("start_skew_ns", std::to_string(*result.groups[0].start_skew_ns));
+}
+
+}  // namespace
+}  // namespace shmif::perf
