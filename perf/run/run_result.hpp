@@ -160,6 +160,8 @@ struct SearchResult {
   std::uint32_t frame_bytes = 0;
   std::optional<double> found_fps, found_bps;
   std::string why_none;
+  /// The highest rate that was tried passed: the true one may be higher.
+  bool limited_by_maximum = false;
   std::vector<TrialResult> trials;
 };
 

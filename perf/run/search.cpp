@@ -1,0 +1,132 @@
+#include "perf/run/search.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <utility>
+
+namespace shmif::perf {
+namespace {
+
+// By how much a trial may fail and still be repeated: noise of the machine, not of the link.
+constexpr double kNearLoss = 0.001;
+constexpr double kNearLatency = 1.2;
+// A sender that is slower than it should be has not tried the rate. One frame more or less a second
+// is the rounding of a short trial.
+constexpr double kShortfall = 0.01;
+constexpr double kShortfallFps = 1;
+
+template <class... Values>
+std::string format(const char* pattern, Values... values) {
+  std::array<char, 300> text{};
+  std::snprintf(text.data(), text.size(), pattern, values...);
+  return text.data();
+}
+
+}  // namespace
+
+RateSearchOptions rate_search_options(const JobOptions& job, double max_fps) {
+  RateSearchOptions options;
+  options.kind = job.search;
+  options.max_fps = max_fps;
+  options.resolution = job.search_resolution;
+  options.allowed_loss = job.search_loss;
+  options.latency_bound_ns = static_cast<double>(job.latency_target.count());
+  options.latency_percentile = job.latency_percentile;
+  options.job = job.name;
+  return options;
+}
+
+RateSearch::RateSearch(const RateSearchOptions& options) : options_(options) {
+  // So many halvings leave a gap of less than a millionth; more would never end.
+  options_.resolution = std::clamp(options_.resolution, 1e-6, 1.0);
+  result_.job = options.job;
+  result_.kind = options.kind;
+  result_.frame_bytes = options.frame_bytes;
+}
+
+std::optional<double> RateSearch::next_fps() const noexcept {
+  if (!(options_.max_fps > 0)) return std::nullopt;
+  if (repeat_fps_) return repeat_fps_;
+  if (!failed_fps_) {
+    if (passed_fps_) return std::nullopt;  // the maximum
+    return options_.max_fps;
+  }
+  const double low = passed_fps_.value_or(0);
+  if (*failed_fps_ - low <= options_.resolution * options_.max_fps) return std::nullopt;
+  return std::midpoint(low, *failed_fps_);
+}
+
+std::string RateSearch::why_failed(const TrialResult& trial, bool& near) const {
+  near = false;
+  const double shortfall = trial.offered_fps - trial.achieved_fps;
+  if (shortfall > kShortfall * trial.offered_fps + kShortfallFps) {
+    return format("the sender itself reached only %.6g frames/s of %.6g", trial.achieved_fps,
+                  trial.offered_fps);
+  }
+  if (options_.kind == Search::latency_target) {
+    const auto& latency = trial.latency_percentile_ns;
+    if (latency && *latency <= options_.latency_bound_ns) return {};
+    near = latency && *latency <= options_.latency_bound_ns * kNearLatency;
+    if (!latency) {
+      return format("less than %.6g %% of the frames came at all", options_.latency_percentile);
+    }
+    return format("%.6g %% of the frames took up to %.6g us, and %.6g us was allowed",
+                  options_.latency_percentile, *latency / 1000, options_.latency_bound_ns / 1000);
+  }
+  const double allowed = options_.kind == Search::pdr ? options_.allowed_loss : 0;
+  if (trial.loss_share <= allowed) return {};
+  near = trial.loss_share <= allowed + kNearLoss;
+  return format("%.3g %% of the frames were lost, and %.3g %% was allowed", trial.loss_share * 100,
+                allowed * 100);
+}
+
+void RateSearch::note(TrialResult trial) {
+  bool near = false;
+  const std::string why = why_failed(trial, near);
+  trial.passed = why.empty();
+  trial.job = options_.job;
+  trial.frame_bytes = options_.frame_bytes;
+  const bool repeated = std::exchange(repeat_fps_, std::nullopt).has_value();
+  if (trial.passed) {
+    passed_fps_ = trial.offered_fps;
+  } else if (near && options_.repeat_near && !repeated) {
+    repeat_fps_ = trial.offered_fps;
+  } else {
+    failed_fps_ = trial.offered_fps;
+    why_lowest_failed_ = why;
+  }
+  result_.trials.push_back(std::move(trial));
+}
+
+SearchResult RateSearch::result() const {
+  SearchResult result = result_;
+  if (passed_fps_) {
+    result.found_fps = passed_fps_;
+    if (options_.mean_frame_bytes > 0) {
+      result.found_bps = *passed_fps_ * options_.mean_frame_bytes * 8;
+    }
+    result.limited_by_maximum = !failed_fps_ && !repeat_fps_;
+  } else if (!(options_.max_fps > 0)) {
+    result.why_none = "nothing could be sent at all, so there is no rate to begin with";
+  } else if (next_fps()) {
+    result.why_none = "the search was stopped before any rate had passed";
+  } else {
+    result.why_none =
+        format("no rate passed, down to %.6g frames/s: there, ", *failed_fps_) + why_lowest_failed_;
+  }
+  return result;
+}
+
+std::optional<double> percentile_of_sent(const LatencyHistogram& latency, std::uint64_t lost,
+                                         double per_cent) noexcept {
+  const auto came = static_cast<double>(latency.count());
+  const double sent = came + static_cast<double>(lost);
+  const double rank = std::clamp(per_cent, 0.0, 100.0) / 100 * sent;
+  // 99 % of 200 is 198, whatever binary fractions make of it.
+  if (came == 0 || rank * (1 - 1e-9) > came) return std::nullopt;
+  return static_cast<double>(latency.percentile(rank / came * 100));
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,66 @@
+#pragma once
+// RateSearch: which rates to try, to find the highest one that passes (RFC 2544, section 26.1; NDR
+// and PDR of RFC 9411's terms; or a bound of latency).
+//
+// Logic alone: somebody else makes the trials. The highest rate is tried first; then the gap
+// between the highest that passed and the lowest that failed is halved until it is no wider than
+// the resolution. A rate counts as passed only when a trial of it passed, and every trial is kept
+// in the result. On a machine that does other things too, a trial may fail by a hair for no fault
+// of the link: such a one is repeated, once, where that is asked for.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "perf/job/job_options.hpp"
+#include "perf/run/run_result.hpp"
+#include "perf/stats/latency_histogram.hpp"
+
+namespace shmif::perf {
+
+struct RateSearchOptions {
+  Search kind = Search::ndr;
+  double max_fps = 0;
+  double resolution = 0.005;    ///< share of max_fps
+  double allowed_loss = 0;      ///< share, of Search::pdr
+  double latency_bound_ns = 0;  ///< of Search::latency_target
+  double latency_percentile = 99;
+  bool repeat_near = true;        ///< one more trial where one failed by a hair
+  std::string job{};              ///< for the result
+  std::uint32_t frame_bytes = 0;  ///< 0: a mix
+  double mean_frame_bytes = 0;    ///< without FCS, for bits per second; 0: unknown
+};
+/// What `job` asks for, up to `max_fps`.
+RateSearchOptions rate_search_options(const JobOptions& job, double max_fps);
+
+/// Threads: one at a time. Blocks: never.
+class RateSearch {
+ public:
+  explicit RateSearch(const RateSearchOptions& options);
+
+  /// The rate of the next trial; nothing when the search is over.
+  std::optional<double> next_fps() const noexcept;
+  /// How the trial of next_fps() went. `offered_fps` is that rate, `achieved_fps` what was really
+  /// sent; `latency_percentile_ns` counts lost frames as endlessly late (percentile_of_sent()).
+  /// `passed` is set here.
+  void note(TrialResult trial);
+  SearchResult result() const;
+
+ private:
+  /// Why a trial failed, for a person; empty: it passed. `near`: by a hair.
+  std::string why_failed(const TrialResult& trial, bool& near) const;
+
+  RateSearchOptions options_;
+  SearchResult result_;
+  std::optional<double> passed_fps_;  // the highest
+  std::optional<double> failed_fps_;  // the lowest
+  std::string why_lowest_failed_;
+  std::optional<double> repeat_fps_;
+};
+
+/// The latency that `per_cent` of the frames sent did not exceed, of which `lost` never came;
+/// nothing where that many did not come, or nothing was sent.
+std::optional<double> percentile_of_sent(const LatencyHistogram& latency, std::uint64_t lost,
+                                         double per_cent) noexcept;
+
+}  // namespace shmif::perf

@@ -1,0 +1,215 @@
+#include "perf/run/search.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <random>
+
+namespace shmif::perf {
+namespace {
+
+using Link = std::function<TrialResult(double fps)>;
+
+TrialResult trial(double offered, double loss, std::optional<double> latency_ns = {}) {
+  TrialResult result;
+  result.offered_fps = offered;
+  result.achieved_fps = offered;
+  result.loss_share = loss;
+  result.latency_percentile_ns = latency_ns;
+  return result;
+}
+
+/// Drops what is more than it carries.
+Link link_of(double capacity_fps) {
+  return [=](double fps) { return trial(fps, fps <= capacity_fps ? 0 : 1 - capacity_fps / fps); };
+}
+
+SearchResult run(const RateSearchOptions& options, const Link& link, unsigned most_trials = 60) {
+  RateSearch search(options);
+  for (unsigned trials = 0; const auto fps = search.next_fps(); ++trials) {
+    EXPECT_LT(trials, most_trials) << "a search without end";
+    if (trials >= most_trials) break;
+    search.note(link(*fps));
+  }
+  return search.result();
+}
+
+TEST(RateSearch, FindsTheRateOfALinkWithinItsResolutionFromBelow) {
+  for (const double capacity : {12'345.0, 499'999.0, 500'000.0, 987'654.0, 6'000.0}) {
+    for (const double resolution : {0.005, 0.001}) {
+      const SearchResult found = run(
+          {.max_fps = 1e6, .resolution = resolution, .mean_frame_bytes = 100}, link_of(capacity));
+      ASSERT_TRUE(found.found_fps) << capacity;
+      EXPECT_LE(*found.found_fps, capacity) << "only what has passed counts";
+      EXPECT_GE(*found.found_fps, capacity - resolution * 1e6);
+      EXPECT_EQ(*found.found_bps, *found.found_fps * 800);
+      EXPECT_FALSE(found.limited_by_maximum);
+      EXPECT_EQ(found.why_none, "");
+    }
+  }
+}
+
+TEST(RateSearch, FindsARateWithinOnePerCentOfItself) {
+  const SearchResult found = run({.max_fps = 1e6, .repeat_near = false}, link_of(730'000));
+  EXPECT_NEAR(*found.found_fps, 730'000, 7'300);
+  EXPECT_LE(found.trials.size(), 9U) << "the maximum, and eight halvings to half a per cent";
+}
+
+TEST(RateSearch, TriesTheMaximumFirstAndIsContentWithIt) {
+  const SearchResult found = run({.max_fps = 5000, .job = "a", .frame_bytes = 64}, link_of(1e9));
+  ASSERT_EQ(found.trials.size(), 1U);
+  EXPECT_EQ(found.found_fps, 5000);
+  EXPECT_TRUE(found.limited_by_maximum) << "the link may carry more";
+  EXPECT_FALSE(found.found_bps) << "nobody said how long frames are";
+  EXPECT_EQ(found.trials[0].job, "a");
+  EXPECT_EQ(found.trials[0].frame_bytes, 64U);
+  EXPECT_TRUE(found.trials[0].passed);
+}
+
+TEST(RateSearch, ALinkThatAlwaysLosesHasNoRateAndTheResultSaysWhy) {
+  const SearchResult found = run({.max_fps = 1e6}, [](double fps) { return trial(fps, 0.02); });
+  EXPECT_FALSE(found.found_fps);
+  EXPECT_EQ(found.why_none,
+            "no rate passed, down to 3906.25 frames/s: there, 2 % of the frames were lost, and 0 % "
+            "was allowed");
+  for (const TrialResult& one : found.trials) EXPECT_FALSE(one.passed);
+}
+
+TEST(RateSearch, SomeLossMayBeAllowed) {
+  const Link lossy = [](double fps) { return trial(fps, fps > 300'000 ? 0.011 : 0.009); };
+  const SearchResult pdr =
+      run({.kind = Search::pdr, .max_fps = 1e6, .allowed_loss = 0.01, .repeat_near = false}, lossy);
+  ASSERT_TRUE(pdr.found_fps);
+  EXPECT_NEAR(*pdr.found_fps, 300'000, 5'000);
+  EXPECT_FALSE(run({.kind = Search::ndr, .max_fps = 1e6, .allowed_loss = 0.01}, lossy).found_fps)
+      << "no loss is no loss";
+}
+
+TEST(RateSearch, KeepsAPercentileOfLatencyUnderItsBound) {
+  // A queue: latency grows beyond all bounds at the capacity.
+  const Link queue = [](double fps) { return trial(fps, 0, 10'000 / (1 - fps / 1.1e6)); };
+  const SearchResult found = run({.kind = Search::latency_target,
+                                  .max_fps = 1e6,
+                                  .latency_bound_ns = 50'000,
+                                  .repeat_near = false},
+                                 queue);
+  EXPECT_NEAR(*found.found_fps, 1.1e6 * 0.8, 5'000);
+  const SearchResult none =
+      run({.kind = Search::latency_target, .max_fps = 1e6, .latency_bound_ns = 9'000}, queue);
+  EXPECT_FALSE(none.found_fps);
+  EXPECT_NE(none.why_none.find("99 % of the frames took up to 10.0"), std::string::npos)
+      << none.why_none;
+}
+
+TEST(RateSearch, WhatNobodyMeasuredHasNotPassed) {
+  const SearchResult found =
+      run({.kind = Search::latency_target, .max_fps = 1e6, .latency_bound_ns = 1e12},
+          [](double fps) { return trial(fps, 0.5); });
+  EXPECT_FALSE(found.found_fps);
+  EXPECT_NE(found.why_none.find("less than 99 % of the frames came at all"), std::string::npos);
+}
+
+TEST(RateSearch, ARateThatTheSenderDidNotReachWasNotTried) {
+  const SearchResult found = run({.max_fps = 1e6}, [](double fps) {
+    TrialResult result = trial(fps, 0);
+    result.achieved_fps = std::min(fps, 400'000.0);
+    return result;
+  });
+  ASSERT_TRUE(found.found_fps);
+  EXPECT_NEAR(*found.found_fps, 400'000, 5'000);
+  const SearchResult slow = run({.max_fps = 10}, [](double fps) {
+    TrialResult result = trial(fps, 0);
+    result.achieved_fps = fps - 0.5;  // 19 frames in two seconds
+    return result;
+  });
+  EXPECT_EQ(slow.found_fps, 10);
+}
+
+TEST(RateSearch, ATrialThatFailsByAHairIsRepeatedOnce) {
+  // Every other trial loses one frame in ten thousand, whatever the rate.
+  const auto noisy = [](double capacity, unsigned& trials) {
+    return [capacity, &trials](double fps) {
+      if (fps > capacity) return trial(fps, 1 - capacity / fps);
+      return trial(fps, ++trials % 2 == 1 ? 0.0001 : 0);
+    };
+  };
+  unsigned trials = 0;
+  const SearchResult found = run({.max_fps = 1e6}, noisy(640'000, trials));
+  ASSERT_TRUE(found.found_fps);
+  EXPECT_NEAR(*found.found_fps, 640'000, 5'000);
+  std::size_t failed_and_passed = 0;
+  for (std::size_t i = 1; i < found.trials.size(); ++i) {
+    failed_and_passed += !found.trials[i - 1].passed && found.trials[i].passed &&
+                                 found.trials[i - 1].offered_fps == found.trials[i].offered_fps
+                             ? 1
+                             : 0;
+  }
+  EXPECT_GT(failed_and_passed, 0U) << "both trials are told of";
+  trials = 0;
+  const SearchResult strict = run({.max_fps = 1e6, .repeat_near = false}, noisy(640'000, trials));
+  EXPECT_LT(strict.found_fps.value_or(0), 600'000);
+}
+
+TEST(RateSearch, ATrialThatFailsTwiceHasFailed) {
+  unsigned trials = 0;
+  const SearchResult found = run({.max_fps = 1000, .resolution = 0.1}, [&](double fps) {
+    ++trials;
+    return trial(fps, 0.0001);
+  });
+  EXPECT_FALSE(found.found_fps);
+  EXPECT_EQ(trials, 10U) << "1000, 500, 250, 125 and 62.5, each twice";
+}
+
+TEST(RateSearch, NoNoiseMakesARatePassWithoutAPassedTrial) {
+  std::mt19937_64 random(7);
+  for (int i = 0; i < 200; ++i) {
+    RateSearch search({.max_fps = 1e6, .resolution = 0.01});
+    double best = 0;
+    while (const auto fps = search.next_fps()) {
+      const double loss = random() % 2 == 0 ? 0 : static_cast<double>(random() % 100) / 20'000;
+      if (loss == 0) best = std::max(best, *fps);
+      search.note(trial(*fps, loss));
+    }
+    EXPECT_EQ(search.result().found_fps.value_or(0), best);
+  }
+}
+
+TEST(RateSearch, WithoutAnythingToBeginWithItSaysSo) {
+  const SearchResult none = run({}, link_of(1));
+  EXPECT_TRUE(none.trials.empty());
+  EXPECT_NE(none.why_none.find("nothing could be sent"), std::string::npos);
+  RateSearch stopped({.max_fps = 1000});
+  EXPECT_NE(stopped.result().why_none.find("stopped"), std::string::npos);
+  stopped.note(trial(1000, 0.5));
+  EXPECT_NE(stopped.result().why_none.find("stopped"), std::string::npos);
+}
+
+TEST(PercentileOfSent, CountsLostFramesAsEndlesslyLate) {
+  LatencyHistogram latency;
+  for (std::uint64_t ns = 1; ns <= 100; ++ns) latency.record(ns);
+  EXPECT_EQ(percentile_of_sent(latency, 0, 99), 99);
+  EXPECT_EQ(percentile_of_sent(latency, 100, 50), 100);
+  EXPECT_EQ(percentile_of_sent(latency, 100, 25), 50);
+  EXPECT_FALSE(percentile_of_sent(latency, 100, 51));
+  EXPECT_FALSE(percentile_of_sent(LatencyHistogram(), 0, 99));
+}
+
+TEST(RateSearch, TakesWhatAJobAsksFor) {
+  JobOptions job;
+  job.name = "voip";
+  job.search = Search::latency_target;
+  job.latency_target = std::chrono::microseconds(70);
+  job.latency_percentile = 99.9;
+  job.search_resolution = 0.02;
+  const RateSearchOptions options = rate_search_options(job, 5);
+  EXPECT_EQ(options.kind, Search::latency_target);
+  EXPECT_EQ(options.latency_bound_ns, 70'000);
+  EXPECT_EQ(options.latency_percentile, 99.9);
+  EXPECT_EQ(options.resolution, 0.02);
+  EXPECT_EQ(options.max_fps, 5);
+  EXPECT_EQ(RateSearch(options).result().job, "voip");
+}
+
+}  // namespace
+}  // namespace shmif::perf
