@@ -138,7 +138,7 @@ Result<UniqueFd> bound_socket(int type, const SocketAddress& local) {
   UniqueFd socket(::socket(local.family(), type | SOCK_CLOEXEC, 0));
   if (!socket) return Error::from_errno(errno, what);
   const int on = 1;
-  if (type == SOCK_STREAM) {
+  if ((type & SOCK_STREAM) == SOCK_STREAM) {
     (void)::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   }
   if (::bind(socket.get(), local.get(), local.size) != 0) {

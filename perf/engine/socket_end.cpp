@@ -1,0 +1,132 @@
+#include "perf/engine/socket_end.hpp"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "perf/engine/datagram_link.hpp"
+#include "perf/engine/link_end.hpp"
+#include "perf/engine/socket_address.hpp"
+#include "perf/engine/stream_link.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kUdpBufferBytes = 8 << 20;
+constexpr std::chrono::milliseconds kConnectAgain{10};
+
+Result<std::unique_ptr<End>> make_stream_end(UniqueFd socket, const HostEndOptions& options,
+                                             const std::string& peer) {
+  const int on = 1;  // a frame is not kept back until the one before has been acknowledged
+  if (::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0) {
+    return Error::from_errno(errno, "cannot set TCP_NODELAY on a connection with " + peer);
+  }
+  auto link = StreamLink::adopt(
+      std::move(socket), {.max_frame_bytes = options.max_frame_bytes, .address = "tcp:" + peer});
+  return make_end(std::move(link), options.end, WhenFull::poll,
+                  [](const StreamLink&) { return WireCounters{}; });
+}
+
+/// One attempt. Result: errno, 0 when it is connected.
+int try_connect(int socket, const SocketAddress& remote, Clock::time_point deadline) {
+  if (::connect(socket, remote.get(), remote.size) == 0) return 0;
+  if (errno != EINPROGRESS) return errno;
+  const auto left = std::max(deadline - Clock::now(), Clock::duration::zero());
+  pollfd asked{.fd = socket, .events = POLLOUT, .revents = 0};
+  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
+  if (::poll(&asked, 1, static_cast<int>(ms)) <= 0) return ETIMEDOUT;
+  int number = 0;
+  socklen_t size = sizeof number;
+  if (::getsockopt(socket, SOL_SOCKET, SO_ERROR, &number, &size) != 0) return errno;
+  return number;
+}
+
+/// Whether a peer that answers this may listen yet.
+bool may_come(int number) {
+  return number == ECONNREFUSED || number == EHOSTUNREACH || number == ENETUNREACH ||
+         number == ECONNRESET || number == EINTR;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<End>> open_udp_host_end(const HostEndOptions& options) {
+  auto local = parse_socket_address(options.local);
+  if (!local) return std::move(local).error();
+  auto socket = bound_socket(SOCK_DGRAM, *local);
+  if (!socket) return std::move(socket).error();
+  std::size_t largest = options.max_frame_bytes;
+  if (!options.remote.empty()) {
+    auto remote = parse_socket_address(options.remote);
+    if (!remote) return std::move(remote).error();
+    if (auto done = connect_to(socket->get(), *remote); !done) return std::move(done).error();
+    largest = std::min(largest, max_datagram_bytes(socket->get(), *remote));
+  }
+  enlarge_buffers(socket->get(), kUdpBufferBytes);
+  auto bound = address_of(socket->get());
+  if (!bound) return std::move(bound).error();
+  auto link = DatagramLink::adopt(
+      *std::move(socket),
+      {.max_frame_bytes = largest, .address = "udp:" + bound->to_string(), .peer_may_come = true});
+  return make_end(std::move(link), options.end, WhenFull::poll, [](const DatagramLink& l) {
+    WireCounters counted;
+    counted.dropped_frames = l.dropped();
+    return counted;
+  });
+}
+
+Result<std::unique_ptr<End>> listen_tcp_host_end(const HostEndOptions& options) {
+  auto local = parse_socket_address(options.local);
+  if (!local) return std::move(local).error();
+  auto socket = bound_socket(SOCK_STREAM, *local);
+  if (!socket) return std::move(socket).error();
+  const std::string what = "cannot listen at " + local->to_string();
+  if (::listen(socket->get(), 1) != 0) return Error::from_errno(errno, what);
+  const auto deadline = Clock::now() + options.patience;
+  for (;;) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    pollfd asked{.fd = socket->get(), .events = POLLIN, .revents = 0};
+    const int ready = left > 0 ? ::poll(&asked, 1, static_cast<int>(left)) : 0;
+    if (ready == 0) {
+      return Error(Errc::timed_out, "nobody connected to " + local->to_string() + " within " +
+                                        std::to_string(options.patience.count()) + " ms");
+    }
+    UniqueFd peer(::accept4(socket->get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (peer) return make_stream_end(std::move(peer), options, local->to_string());
+    if (errno != EINTR && errno != ECONNABORTED && errno != EAGAIN) {
+      return Error::from_errno(errno, what);
+    }
+  }
+}
+
+Result<std::unique_ptr<End>> connect_tcp_host_end(const HostEndOptions& options) {
+  auto remote = parse_socket_address(options.remote);
+  if (!remote) return std::move(remote).error();
+  auto local = options.local.empty() ? Result<SocketAddress>(remote->any().with_port(0))
+                                     : parse_socket_address(options.local);
+  if (!local) return std::move(local).error();
+  const auto deadline = Clock::now() + options.patience;
+  for (;;) {  // until connected, refused for good, or late
+    // Of a socket whose attempt has failed nothing is certain.
+    auto socket = bound_socket(SOCK_STREAM | SOCK_NONBLOCK, *local);
+    if (!socket) return std::move(socket).error();
+    const int number = try_connect(socket->get(), *remote, deadline);
+    if (number == 0) return make_stream_end(*std::move(socket), options, remote->to_string());
+    const std::string what = "cannot connect to " + remote->to_string();
+    if (!may_come(number) && number != ETIMEDOUT) return Error::from_errno(number, what);
+    if (Clock::now() >= deadline) {
+      return Error(Errc::timed_out, Error::from_errno(number, what).message + ", for " +
+                                        std::to_string(options.patience.count()) +
+                                        " ms (does the peer run, and listen there?)");
+    }
+    sleep_for(kConnectAgain);
+  }
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,224 @@
+#include "perf/engine/stream_link.hpp"
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+namespace shmif::perf {
+namespace {
+
+using std::byte;
+
+static_assert(std::endian::native == std::endian::little);
+using Length = std::uint32_t;
+
+constexpr std::size_t kRecords = 64;  // per system call
+constexpr std::size_t kBufferBytes = std::size_t{256} * 1024;
+/// A rest that the socket has not taken is offered again so much later.
+constexpr std::chrono::milliseconds kRetry{1};
+
+}  // namespace
+
+struct StreamLink::Impl {
+  UniqueFd socket;
+  StreamOptions options;
+  bool ended = false;    ///< nothing goes out any more
+  bool no_more = false;  ///< nothing comes in any more, but what is in the buffer
+  bool corrupt = false;  ///< to be told
+
+  std::vector<byte> rest;  ///< of a record that the socket took in part
+  std::size_t rest_at = 0;
+  std::array<Length, kRecords> lengths{};
+  std::array<iovec, 2 * kRecords> parts{};
+
+  std::vector<byte> buffer;  ///< what was read: from `begin` to `end` not yet received
+  std::size_t begin = 0, end = 0;
+
+  Impl(UniqueFd s, StreamOptions o)
+      : socket(std::move(s)),
+        options(std::move(o)),
+        buffer(std::max(kBufferBytes, 2 * (options.max_frame_bytes + sizeof(Length)))) {
+    rest.reserve(options.max_frame_bytes + sizeof(Length));
+  }
+
+  bool flush() noexcept;
+  ssize_t write(iovec* what, std::size_t count) noexcept;
+  std::size_t prepare(std::span<const FrameView> frames, std::error_code& refused) noexcept;
+  std::size_t settle(std::size_t records, std::size_t bytes) noexcept;
+  bool refill() noexcept;
+  bool whole_record() noexcept;
+};
+
+StreamLink::StreamLink(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+StreamLink::StreamLink(StreamLink&&) noexcept = default;
+StreamLink& StreamLink::operator=(StreamLink&&) noexcept = default;
+StreamLink::~StreamLink() = default;
+
+StreamLink StreamLink::adopt(UniqueFd connected, StreamOptions options) {
+  return StreamLink(std::make_unique<Impl>(std::move(connected), std::move(options)));
+}
+
+/// Result: how many bytes the socket took; 0 when it takes none now, or never again.
+ssize_t StreamLink::Impl::write(iovec* what, std::size_t count) noexcept {
+  msghdr message{};
+  message.msg_iov = what;
+  message.msg_iovlen = count;
+  for (;;) {  // ends: signals do not come without end
+    const ssize_t n = ::sendmsg(socket.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n >= 0) return n;
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM) ended = true;
+    return 0;
+  }
+}
+
+/// Sends the rest of a record, if there is one. Result: whether there is none now.
+bool StreamLink::Impl::flush() noexcept {
+  if (rest_at < rest.size() && !ended) {
+    iovec part{rest.data() + rest_at, rest.size() - rest_at};
+    rest_at += static_cast<std::size_t>(write(&part, 1));
+  }
+  return rest_at == rest.size();
+}
+
+/// Readies records of the frames at the front that may be sent. Result: how many; `refused` says
+/// why it is not all that fit.
+std::size_t StreamLink::Impl::prepare(std::span<const FrameView> frames,
+                                      std::error_code& refused) noexcept {
+  std::size_t ready = 0;
+  for (; ready < std::min(frames.size(), kRecords); ++ready) {
+    const FrameView& frame = frames[ready];
+    if (frame.size() < kEthernetHeaderBytes) refused = Errc::frame_too_short;
+    if (frame.size() > options.max_frame_bytes) refused = Errc::frame_too_long;
+    if (refused) break;
+    lengths[ready] = static_cast<Length>(frame.size());
+    parts[2 * ready] = {&lengths[ready], sizeof(Length)};
+    // sendmsg only reads, but iovec has no const.
+    parts[2 * ready + 1] = {const_cast<byte*>(frame.bytes.data()), frame.size()};
+  }
+  return ready;
+}
+
+/// The socket took so many bytes of so many records; of one that it took in part the rest is kept.
+/// Result: how many records are taken.
+std::size_t StreamLink::Impl::settle(std::size_t records, std::size_t bytes) noexcept {
+  std::size_t taken = 0;
+  while (taken < records && bytes >= sizeof(Length) + lengths[taken]) {
+    bytes -= sizeof(Length) + lengths[taken++];
+  }
+  if (bytes == 0) return taken;
+  rest.clear();
+  rest_at = bytes;
+  for (const iovec& part : {parts[2 * taken], parts[2 * taken + 1]}) {
+    const auto* const from = static_cast<const byte*>(part.iov_base);
+    rest.insert(rest.end(), from, from + part.iov_len);
+  }
+  return taken + 1;
+}
+
+SendResult StreamLink::send(std::span<const FrameView> frames) noexcept {
+  Impl& self = *impl_;
+  std::size_t taken = 0;
+  while (taken < frames.size()) {
+    if (!self.flush() && !self.ended) return {taken, {}};
+    if (self.ended) return {taken, Errc::link_ended};
+    std::error_code refused;
+    const std::size_t ready = self.prepare(frames.subspan(taken), refused);
+    if (ready == 0) return {taken, refused};
+    const auto bytes = static_cast<std::size_t>(self.write(self.parts.data(), 2 * ready));
+    if (bytes == 0 && !self.ended) return {taken, {}};
+    taken += self.settle(ready, bytes);
+  }
+  return {taken, {}};
+}
+
+/// Whether the buffer begins with a whole record.
+bool StreamLink::Impl::whole_record() noexcept {
+  if (end - begin < sizeof(Length)) return false;
+  Length length = 0;
+  std::memcpy(&length, buffer.data() + begin, sizeof length);
+  if (length < kEthernetHeaderBytes || length > options.max_frame_bytes) {
+    corrupt = no_more = ended = true;  // where the next record begins nobody knows
+    begin = end = 0;
+    return false;
+  }
+  return end - begin >= sizeof length + length;
+}
+
+/// Reads what has come. Result: whether anything has.
+bool StreamLink::Impl::refill() noexcept {
+  if (no_more) return false;
+  if (begin == end) {
+    begin = end = 0;
+  } else if (buffer.size() - begin < options.max_frame_bytes + sizeof(Length)) {
+    std::copy(buffer.begin() + static_cast<std::ptrdiff_t>(begin),
+              buffer.begin() + static_cast<std::ptrdiff_t>(end), buffer.begin());
+    end -= std::exchange(begin, 0);
+  }
+  for (;;) {  // ends: signals do not come without end
+    const ssize_t n = ::recv(socket.get(), buffer.data() + end, buffer.size() - end, MSG_DONTWAIT);
+    if (n > 0) {
+      end += static_cast<std::size_t>(n);
+      return true;
+    }
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN) return false;
+    no_more = ended = true;
+    return false;
+  }
+}
+
+ReceiveResult StreamLink::receive(FrameBatch& into) noexcept {
+  Impl& self = *impl_;
+  (void)self.flush();
+  ReceiveResult result;
+  while (!into.full()) {
+    if (!self.whole_record()) {
+      if (self.refill()) continue;
+      break;
+    }
+    const byte* const record = self.buffer.data() + self.begin;
+    Length length = 0;
+    std::memcpy(&length, record, sizeof length);
+    const std::span<byte> room = into.room();
+    // With a small room, only the first frame of an empty batch may be cut short.
+    if (room.size() < length && (room.empty() || !into.empty())) break;
+    FrameView frame(room.data(), std::min<std::size_t>(length, room.size()));
+    if (length > frame.size()) frame.true_bytes = length;
+    std::memcpy(room.data(), record + sizeof length, frame.size());
+    into.push(frame);
+    ++result.frames;
+    self.begin += sizeof length + length;
+  }
+  if (self.no_more && result.frames == 0 && !into.full()) {
+    result.error = std::exchange(self.corrupt, false) ? Errc::corrupt : Errc::link_ended;
+  }
+  return result;
+}
+
+int StreamLink::descriptor() noexcept {
+  return impl_->socket.get();
+}
+WaitHint StreamLink::prepare_wait() noexcept {
+  const bool sent = impl_->flush();
+  WaitHint hint{.ready = impl_->no_more || impl_->corrupt || impl_->whole_record()};
+  if (!sent && !impl_->ended) hint.at_most = kRetry;
+  return hint;
+}
+void StreamLink::finish_wait() noexcept {}
+std::size_t StreamLink::max_frame_bytes() noexcept {
+  return impl_->options.max_frame_bytes;
+}
+std::string StreamLink::address() {
+  return impl_->options.address;
+}
+
+}  // namespace shmif::perf
