@@ -77,11 +77,12 @@ void add_engine_rows(std::vector<OptionRow>& into) {
   rows.add("bus_pause", yes_or_no(&J::bus_pause),
            "A bus made for the run lets its senders wait for slow receivers, which else lose the "
            "oldest frames.");
-  rows.add("netdev", text(&J::netdev, "NAME", "the name of an interface"),
-           "Of engine=tap and packet: an interface there is already. Its peer needs one, too.",
-           "one made for the run");
+  rows.add("netdev", text(&J::netdev, "NAME[,...]", "names of interfaces, by commas"),
+           "Of engine=tap and packet: interfaces there are already, one for each job on the wire, "
+           "in the order of the jobs.",
+           "made for the run");
   rows.add("netns", text(&J::netns, "NAME", "a name of ip-netns(8), or a path"),
-           "The network namespace that netdev is in.", "that of the program");
+           "The network namespace that the interfaces of netdev are in.", "that of the program");
   rows.add("filename", text(&J::filename, "PATH", "the path of a capture file"),
            "Of engine=pcap: the file to write, or with rw=rx to read.");
   rows.add("hostname", text(&J::hostname, "ADDRESS", "an IPv4 or IPv6 address", 256),

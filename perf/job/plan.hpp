@@ -27,4 +27,28 @@ struct PlannedJob {
   std::map<std::string, std::string> given;  ///< the options that were written, as text
 };
 
+/// The plan of a set of jobs:
+///
+///   engine=A,B     jobs with the same list, one behind the other, become a block for each engine,
+///                  as NAME-A and NAME-B; each block but the first waits for the one before
+///   numjobs=3      becomes NAME.0, NAME.1 and NAME.2, each with random numbers of its own
+///   rw=tx          without `to` gets NAME.sink (rw=rx); rw=txrx gets NAME.peer (rw=txrx) and
+///                  rw=pingpong gets NAME.echo (rw=echo), on the same wire; on engine=null and pcap
+///                  a sender stays alone
+///   to=OTHER       clone i sends to clone i of OTHER, or where that has fewer, begins again
+///   stonewall      waits for all jobs before it but those that receive from later ones
+///   two-ended wires (unix, udp) become one for each pair, by the name of who sends first
+///
+/// A peer is a job like the one that it is made for, on peer_cpus_allowed, without faults, records,
+/// commands and limits of its own; it takes over what concerns the other direction: of rw=txrx the
+/// second values of bs, rate and rate_min, of rw=tx the second value of rate_min. Of rw=txrx with
+/// one rate for both, rwmixtx divides the sum of both. Errors: bad_argument, the first of
+/// problems_of().
+Result<std::vector<PlannedJob>> expand(const JobSet& set);
+
+/// What is wrong with a set of jobs as a whole, each with the job, where it was written, and what
+/// to do, at most 20: names that occur twice or are missing, jobs that wait for themselves or send
+/// to who cannot receive, options that contradict each other. Empty: nothing is.
+std::vector<std::string> problems_of(const JobSet& set);
+
 }  // namespace shmif::perf

@@ -1,0 +1,205 @@
+#include "perf/job/plan_checks.hpp"
+
+#include <algorithm>
+
+#include "perf/engine/engine.hpp"
+#include "perf/job/values.hpp"
+
+namespace shmif::perf {
+namespace {
+
+/// Collects what is wrong with one job.
+class Checker {
+ public:
+  Checker(const JobOptions& job, std::vector<std::string>& problems)
+      : job_(job), problems_(problems) {}
+
+  void all() {
+    role();
+    length();
+    traffic();
+    frames();
+    engine();
+    searches();
+    records();
+    place();
+  }
+
+ private:
+  void require(bool fine, const std::string& what) {
+    if (!fine) problems_.push_back(what);
+  }
+  bool sends_traffic() const { return sends(job_.rw) && job_.exec.empty(); }
+  bool has_rate() const { return job_.rate_bps.tx != 0 || job_.rate_fps.tx != 0; }
+
+  void role();
+  void length();
+  void traffic();
+  void frames();
+  void engine();
+  void searches();
+  void records();
+  void place();
+
+  const JobOptions& job_;
+  std::vector<std::string>& problems_;
+};
+
+void Checker::role() {
+  if (!sends(job_.rw)) {
+    const std::string role = job_.rw == Role::rx ? "rw=rx" : "rw=echo";
+    require(job_.to.empty(),
+            "to: a job with " + role + " sends to nobody by itself (leave it out)");
+    require(job_.thinktime.count() == 0,
+            "thinktime: a job with " + role + " sends nothing by itself (leave it out)");
+    require(job_.search == Search::none,
+            "search: a job with " + role + " has no rate to search for (write it at the sender)");
+    require(job_.replay.empty(),
+            "replay: a job with " + role + " sends nothing by itself (use rw=tx)");
+  }
+  require(job_.rw != Role::pingpong || job_.replay.empty(),
+          "replay: nobody answers the frames of a capture (use rw=tx)");
+  require(!job_.verify_only || job_.rw == Role::rx,
+          "verify_only: such a job sends nothing (use rw=rx)");
+  require(!job_.verify_only || (job_.verify && job_.do_verify),
+          "verify_only: verify=0 and do_verify=0 leave nothing to do");
+}
+
+void Checker::length() {
+  require(!job_.time_based || job_.runtime.count() > 0,
+          "time_based: needs runtime, which says for how long");
+  const bool limited = job_.runtime.count() > 0 || job_.number_ios != 0 || job_.size_bytes != 0 ||
+                       job_.io_limit_bytes != 0 || !job_.replay.empty();
+  require(!sends_traffic() || limited || job_.search != Search::none || job_.background,
+          "runtime: nothing says when the job ends (give runtime, number_ios, size or io_limit)");
+  require(job_.loops == 1 || job_.size_bytes != 0 || !job_.replay.empty(),
+          "loops: needs size or replay, which say what a loop is");
+}
+
+void Checker::traffic() {
+  if (!sends_traffic()) return;
+  require(job_.thinktime_spin <= job_.thinktime,
+          "thinktime_spin: is longer than thinktime, of which it is a part");
+  require(job_.rate_process == RateProcess::linear || has_rate() || job_.search != Search::none,
+          "rate_process: poisson needs rate or rate_iops, which says how many on average");
+  const auto reachable = [&](const char* name, std::uint64_t least, std::uint64_t rate) {
+    require(rate == 0 || least <= rate,
+            std::string(name) + ": is more than the rate, so it can never be reached");
+  };
+  reachable("rate_min", job_.rate_min_bps.tx, job_.rate_bps.tx);
+  reachable("rate_min", job_.rate_min_bps.rx, job_.rate_bps.rx);
+  reachable("rate_iops_min", job_.rate_min_fps.tx, job_.rate_fps.tx);
+  reachable("rate_iops_min", job_.rate_min_fps.rx, job_.rate_fps.rx);
+  if (job_.rw == Role::pingpong) {
+    require(job_.iodepth_low < job_.iodepth || job_.iodepth_low == 0,
+            "iodepth_low: is not below iodepth, so it can never be reached again");
+    require(job_.iodepth_batch_complete_min <= job_.iodepth,
+            "iodepth_batch_complete_min: is more than iodepth lets be on their way");
+  }
+  if (job_.rw == Role::txrx && job_.to.empty() && job_.rwmixtx != 50) {
+    require(has_rate(), "rwmixtx: needs rate or rate_iops, which it divides");
+    require(job_.rate_bps.tx == job_.rate_bps.rx && job_.rate_fps.tx == job_.rate_fps.rx,
+            "rwmixtx: the directions have rates of their own already (give one rate for both)");
+  }
+}
+
+void Checker::frames() {
+  require(job_.payload != Payload::pattern || !job_.buffer_pattern.empty(),
+          "payload: pattern needs buffer_pattern");
+  require(job_.buffer_compress_percentage == 0 || job_.payload == Payload::random,
+          "buffer_compress_percentage: is of payload=random");
+  if (!sends_traffic() || !job_.replay.empty()) return;
+  constexpr std::uint32_t kHeaderBytes = 14;
+  constexpr std::uint32_t kTagBytes = 4;
+  const std::uint32_t tag = job_.vlan ? kTagBytes : 0;
+  std::vector<FrameSizes::Part> parts = job_.bs.tx.parts;
+  if (job_.rw == Role::txrx && job_.to.empty()) {
+    parts.insert(parts.end(), job_.bs.rx.parts.begin(), job_.bs.rx.parts.end());
+  }
+  for (const FrameSizes::Part& part : parts) {
+    require(part.least >= 60 + tag,
+            "bs: with a vlan tag a frame has 64 bytes at least, not " + std::to_string(part.least));
+    // What a bus that is there already takes is seen when it is opened.
+    const bool fits = !job_.bus.empty() || part.most <= job_.mtu + kHeaderBytes + tag;
+    require(fits, "bs: frames of " + std::to_string(part.most) +
+                      " bytes do not fit a wire with mtu=" + std::to_string(job_.mtu) +
+                      " (give it mtu=" + std::to_string(part.most - kHeaderBytes - tag) + ')');
+    if (part.least < 60 + tag || !fits) break;
+  }
+}
+
+void Checker::engine() {
+  const Capabilities can = capabilities_of(job_.engine);
+  const std::string name = std::string("engine=") + name_of(job_.engine);
+  const bool receives = job_.rw != Role::tx;
+  const bool transmits = job_.rw != Role::rx;
+  require(!receives || can.receives, "rw: " + name + " cannot receive");
+  require(!transmits || can.sends, "rw: " + name + " cannot send");
+  if (job_.engine == EngineKind::pcap) {
+    require(job_.rw == Role::tx || job_.rw == Role::rx,
+            "rw: a capture file is written (rw=tx) or read (rw=rx)");
+    require(!job_.filename.empty(), "filename: engine=pcap needs the file's path");
+  }
+  if (job_.engine == EngineKind::null) {
+    require(job_.rw == Role::tx || job_.rw == Role::txrx,
+            "rw: nobody else is on engine=null (use rw=tx, or rw=txrx to receive what it sends)");
+    require(job_.to.empty(), "to: nobody else is on engine=null (leave it out)");
+  }
+  if (job_.engine != EngineKind::host) {
+    require(job_.exec.empty(), "exec: only engine=host has a host to run it on");
+    require(job_.ip.empty(), "ip: only engine=host has addresses");
+  }
+  require(job_.ip.empty() || job_.numjobs == 1,
+          "ip: " + std::to_string(job_.numjobs) + " jobs cannot have one address (leave it out)");
+}
+
+void Checker::searches() {
+  if (job_.search == Search::none) return;
+  require(!has_rate(), "search: is for the rate, so none can be given (search_max_iops bounds it)");
+  require(job_.number_ios == 0 && job_.size_bytes == 0 && job_.io_limit_bytes == 0 &&
+              !job_.time_based && job_.loops == 1,
+          "search: its trials are of search_trial each, so size, loops, number_ios, io_limit and "
+          "time_based cannot be given (runtime bounds them all together)");
+  require(job_.replay.empty(), "search: replay has a rate already");
+  require(job_.numjobs == 1, "search: clones would disturb each other (use numjobs=1)");
+  require(job_.thinktime.count() == 0, "search: thinktime would be part of the rate");
+  require(job_.steadystate.empty(), "search: steadystate would end its trials");
+  require(job_.engine != EngineKind::null && job_.engine != EngineKind::pcap,
+          std::string("search: nothing is lost on engine=") + name_of(job_.engine));
+  const bool bound = job_.latency_target.count() > 0;
+  require(job_.search != Search::latency_target || bound,
+          "search: latency_target needs the option latency_target, the bound to keep");
+  require(job_.search == Search::latency_target || !bound,
+          "latency_target: is of search=latency_target");
+  require(job_.search != Search::latency_target || !job_.disable_lat,
+          "disable_lat: leaves latency_target nothing to look at");
+  require((job_.search == Search::pdr) == (job_.search_loss > 0),
+          "search_loss: belongs to search=pdr, and that needs it");
+}
+
+void Checker::records() {
+  require(!job_.disable_lat || job_.write_lat_log.empty(),
+          "disable_lat: leaves write_lat_log nothing to write");
+  require(job_.verify_state_load.empty() || job_.numjobs == 1,
+          "verify_state_load: a state is of one job (use numjobs=1)");
+}
+
+void Checker::place() {
+  if (job_.cpus_allowed_policy != CpuPolicy::split) return;
+  require(job_.cpus_allowed.size() >= job_.numjobs,
+          "cpus_allowed: " + std::to_string(job_.cpus_allowed.size()) +
+              " CPUs cannot be split between " + std::to_string(job_.numjobs) +
+              " jobs, one for each");
+  require(job_.peer_cpus_allowed.empty() || job_.peer_cpus_allowed.size() >= job_.numjobs,
+          "peer_cpus_allowed: " + std::to_string(job_.peer_cpus_allowed.size()) +
+              " CPUs cannot be split between the peers of " + std::to_string(job_.numjobs) +
+              " jobs");
+}
+
+}  // namespace
+
+void check_alone(const JobOptions& job, std::vector<std::string>& problems) {
+  Checker(job, problems).all();
+}
+
+}  // namespace shmif::perf

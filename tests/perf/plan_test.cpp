@@ -1,0 +1,318 @@
+#include "perf/job/plan.hpp"
+
+#include <gtest/gtest.h>
+
+#include "perf/job/job_file.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using Places = std::vector<std::size_t>;
+
+JobSet set_of(const std::string& text) {
+  JobSet set;
+  for (const std::string& error : read_job_text("x.job", text, set)) ADD_FAILURE() << error;
+  return set;
+}
+
+std::vector<PlannedJob> plan_of(const std::string& text) {
+  auto plan = expand(set_of(text));
+  EXPECT_TRUE(plan) << plan.error().message;
+  return plan ? *plan : std::vector<PlannedJob>();
+}
+
+std::vector<std::string> names(const std::vector<PlannedJob>& plan) {
+  std::vector<std::string> all;
+  for (const PlannedJob& job : plan) all.push_back(job.options.name);
+  return all;
+}
+
+/// One of the problems of `text` holds `words`, and expand() refuses it.
+void expect_problem(const std::string& text, const std::string& words) {
+  const JobSet set = set_of(text);
+  std::string all;
+  for (const std::string& problem : problems_of(set)) all += problem + '\n';
+  EXPECT_NE(all.find(words), std::string::npos) << "of:\n" << text << "problems:\n" << all;
+  EXPECT_FALSE(expand(set)) << text;
+}
+
+/// A job that lacks nothing but `lines`.
+std::string sender(const std::string& lines) {
+  return "[a]\nruntime=1\n" + lines + '\n';
+}
+
+using Words = std::vector<std::string>;
+
+TEST(Plan, ASenderWithoutReceiverGetsAPeerForItsRole) {
+  const auto plan = plan_of(
+      "[global]\nruntime=1\npeer_cpus_allowed=1\nfault=loss=1%\nwrite_pcap=x\n"
+      "[a]\nrw=tx\nnumber_ios=9\n[b]\nrw=txrx\nbs=64,128\nrate=1Mbit,2Mbit\nwrite_pcap=y\n"
+      "[c]\nrw=pingpong\niodepth=4\nwrite_pcap=z\n");
+  ASSERT_EQ(names(plan), (Words{"a", "a.sink", "b", "b.peer", "c", "c.echo"}));
+  EXPECT_EQ(plan[1].options.rw, Role::rx);
+  EXPECT_EQ(plan[1].peer_of, "a");
+  EXPECT_EQ(plan[1].options.number_ios, 0U);
+  EXPECT_EQ(plan[1].options.cpus_allowed, std::vector{1});
+  EXPECT_TRUE(plan[0].options.fault.any());
+  EXPECT_FALSE(plan[1].options.fault.any());
+  EXPECT_TRUE(plan[1].options.write_pcap.empty());
+  EXPECT_EQ(plan[0].to, 1U);
+  EXPECT_EQ(plan[1].to, kNoJob);
+  EXPECT_EQ(plan[2].to, 3U);
+  EXPECT_EQ(plan[3].to, 2U);
+  EXPECT_EQ(plan[3].options.rw, Role::txrx);
+  EXPECT_EQ(plan[3].options.bs.tx.parts[0].least, 128U);
+  EXPECT_EQ(plan[3].options.rate_bps.tx, 2'000'000U);
+  EXPECT_NE(plan[3].options.randseed, plan[2].options.randseed);
+  EXPECT_EQ(plan[5].options.rw, Role::echo);
+  EXPECT_EQ(plan[4].to, 5U);
+  EXPECT_EQ(plan[0].given.at("number_ios"), "9");
+  EXPECT_EQ(plan[0].given.at("runtime"), "1");
+  EXPECT_TRUE(plan[1].given.empty());
+}
+
+TEST(Plan, ClonesHaveNamesSeedsFilesAndPeersOfTheirOwn) {
+  const auto plan = plan_of(sender("numjobs=3\nrandseed=7\nwrite_pcap=o"));
+  ASSERT_EQ(names(plan), (Words{"a.0", "a.0.sink", "a.1", "a.1.sink", "a.2", "a.2.sink"}));
+  EXPECT_EQ(plan[0].options.randseed, 7U);
+  EXPECT_NE(plan[2].options.randseed, plan[0].options.randseed);
+  EXPECT_NE(plan[4].options.randseed, plan[2].options.randseed);
+  EXPECT_EQ(plan[1].options.randseed, plan[0].options.randseed);  // what it regenerates from
+  EXPECT_EQ(plan[2].options.write_pcap, "o.1");
+  EXPECT_EQ(plan[4].clone, 2U);
+  EXPECT_EQ(plan[4].options.numjobs, 1U);
+  EXPECT_EQ(plan[4].to, 5U);
+}
+
+TEST(Plan, ANamedReceiverIsSharedAndClonesGoRound) {
+  const auto plan = plan_of(
+      "[sink]\nrw=rx\nnumjobs=2\n[a]\nruntime=1\nnumjobs=3\nto=sink\n[b]\nruntime=1\nto=sink\n");
+  ASSERT_EQ(names(plan), (Words{"sink.0", "sink.1", "a.0", "a.1", "a.2", "b"}));
+  EXPECT_EQ(plan[2].to, 0U);
+  EXPECT_EQ(plan[3].to, 1U);
+  EXPECT_EQ(plan[4].to, 0U);
+  EXPECT_EQ(plan[5].to, 0U);
+}
+
+TEST(Plan, PartnersThatSendToEachOtherNeedOneNameOnly) {
+  const auto plan = plan_of("[global]\nruntime=1\nrw=txrx\n[a]\nto=b\n[b]\n");
+  ASSERT_EQ(names(plan), (Words{"a", "b"}));
+  EXPECT_EQ(plan[0].to, 1U);
+  EXPECT_EQ(plan[1].to, 0U);
+}
+
+TEST(Plan, OnOneEndedEnginesNobodyElseIsMade) {
+  auto plan = plan_of(sender("engine=null"));
+  ASSERT_EQ(names(plan), Words{"a"});
+  EXPECT_EQ(plan[0].to, kNoJob);
+  plan = plan_of(sender("engine=null\nrw=txrx\nnumjobs=2"));
+  ASSERT_EQ(names(plan), (Words{"a.0", "a.1"}));
+  EXPECT_EQ(plan[1].to, 1U);
+  EXPECT_NE(plan[0].options.wire, plan[1].options.wire);
+  EXPECT_EQ(names(plan_of(sender("engine=pcap\nfilename=f"))), Words{"a"});
+  EXPECT_EQ(names(plan_of("[a]\nrw=rx\nengine=pcap\nfilename=f\n")), Words{"a"});
+}
+
+TEST(Plan, PairsOnTwoEndedEnginesHaveAWireEach) {
+  const auto plan = plan_of(sender("engine=unix\nnumjobs=2\nwire=w"));
+  ASSERT_EQ(plan.size(), 4U);
+  EXPECT_EQ(plan[0].options.wire, "w/a.0");
+  EXPECT_EQ(plan[1].options.wire, "w/a.0");
+  EXPECT_EQ(plan[2].options.wire, "w/a.1");
+  EXPECT_EQ(plan[3].options.wire, "w/a.1");
+  const auto named = plan_of("[r]\nrw=rx\nengine=udp\n" + sender("engine=udp\nto=r"));
+  EXPECT_EQ(named[0].options.wire, named[1].options.wire);
+  EXPECT_FALSE(named[0].options.wire.empty());
+  expect_problem("[r]\nrw=rx\nengine=udp\n" + sender("engine=udp\nto=r\nnumjobs=2"),
+                 "\"r\" has another already");
+  // A bus has room for all.
+  EXPECT_EQ(plan_of(sender("numjobs=2"))[2].options.wire, "");
+}
+
+TEST(Plan, AListOfEnginesRunsTheSameLoadOverEachOneAfterTheOther) {
+  const auto plan =
+      plan_of("[global]\nengine=bus,unix\nruntime=1\n[r]\nrw=rx\n[a]\nto=r\n[after]\nwait_for=a\n");
+  ASSERT_EQ(names(plan), (Words{"r-bus", "a-bus", "after-bus", "after-bus.sink", "r-unix", "a-unix",
+                                "after-unix", "after-unix.sink"}));
+  EXPECT_EQ(plan[1].to, 0U);
+  EXPECT_EQ(plan[5].to, 4U);
+  EXPECT_EQ(plan[5].options.engine, EngineKind::unix_pair);
+  EXPECT_EQ(plan[2].waits_for, Places{1});
+  EXPECT_EQ(plan[4].waits_for, (Places{0, 1, 2, 3}));
+  EXPECT_EQ(plan[6].waits_for, (Places{0, 1, 2, 3, 5}));
+  EXPECT_EQ(plan[1].group, "r-bus");
+  EXPECT_EQ(plan[5].group, "r-unix");
+}
+
+TEST(Plan, AStonewallHoldsThoseBehindItTooAndBeginsAGroup) {
+  const auto plan =
+      plan_of("[global]\nruntime=1\nengine=null\n[a]\n[b]\n[c]\nstonewall\n[d]\n[e]\nnew_group\n");
+  EXPECT_EQ(plan[0].waits_for, Places{});
+  EXPECT_EQ(plan[1].waits_for, Places{});
+  EXPECT_EQ(plan[2].waits_for, (Places{0, 1}));
+  EXPECT_EQ(plan[3].waits_for, (Places{0, 1}));
+  std::vector<std::string> groups;
+  for (const PlannedJob& job : plan) groups.push_back(job.group);
+  EXPECT_EQ(groups, (Words{"a", "a", "c", "c", "e"}));
+}
+
+TEST(Plan, AStonewallDoesNotWaitForWhoReceivesFromLaterJobsOrForBackgroundJobs) {
+  const auto plan = plan_of(
+      "[global]\nruntime=1\n[sink]\nrw=rx\n[noise]\nengine=null\nbackground\n[a]\nto=sink\n[b]"
+      "\nstonewall\nto=sink\n");
+  ASSERT_EQ(names(plan), (Words{"sink", "noise", "a", "b"}));
+  EXPECT_EQ(plan[3].waits_for, Places{2});
+}
+
+TEST(Plan, WaitForMeansEveryCloneAndItsPeer) {
+  const auto plan = plan_of("[global]\nruntime=1\n[a]\nnumjobs=2\n[b]\nengine=null\nwait_for=a\n");
+  EXPECT_EQ(plan[4].waits_for, (Places{0, 1, 2, 3}));
+}
+
+TEST(Plan, NamesThatAreMissingSuggestTheNearest) {
+  expect_problem(sender("to=sinc") + "[sink]\nrw=rx\n",
+                 "x.job:1: job \"a\": to: there is no job \"sinc\", did you mean \"sink\"?");
+  expect_problem(sender("wait_for=web1") + "[web]\nruntime=1\n",
+                 "wait_for: there is no job \"web1\", did you mean \"web\"?");
+}
+
+TEST(Plan, NoJobWaitsForItselfByAnyWay) {
+  expect_problem(sender("wait_for=a"), "cannot wait for itself");
+  expect_problem(
+      "[global]\nruntime=1\nengine=null\n[a]\nwait_for=b\n[b]\nwait_for=c\n[c]\nwait_for=a\n",
+      "jobs wait for each other, \"a\" for \"b\" for \"c\" for \"a\"");
+  expect_problem("[global]\nruntime=1\nengine=null\n[a]\nwait_for=b\n[b]\nstonewall\n",
+                 "jobs wait for each other");
+  // The sink ends only when its sender has, which waits for it.
+  expect_problem("[sink]\nrw=rx\n" + sender("to=sink\nwait_for=sink"), "jobs wait for each other");
+  expect_problem("[n]\nruntime=1\nengine=null\nbackground\n" + sender("wait_for=n"),
+                 "background=1");
+}
+
+TEST(Plan, ReceiversMustBeAbleToReceiveAndBeThereInTime) {
+  expect_problem(sender("to=a"), "cannot send to itself");
+  expect_problem(sender("to=b") + "[b]\nrw=echo\n", "does not receive");
+  expect_problem(sender("rw=pingpong\nto=b") + "[b]\nrw=rx\n", "does not answer");
+  expect_problem(sender("to=b") + "[b]\nrw=rx\nengine=udp\n", "engine=udp");
+  expect_problem(sender("to=b") + "[b]\nrw=rx\nwire=w\n", "another wire");
+  expect_problem(sender("to=b") + "[b]\nrw=rx\nbus=/tmp/x\n", "another wire");
+  expect_problem(sender("to=b") + "[b]\nrw=rx\nstonewall\n", "starts later");
+  expect_problem(sender("to=b") + "[b]\nrw=rx\nstart_delay=1\n", "starts later");
+  expect_problem("[b]\nrw=rx\n", "nobody sends to this job");
+  expect_problem("[b]\nrw=echo\n", "nobody sends to this job");
+  expect_problem("[b]\nrw=rx\nto=a\n" + sender("to=b"), "sends to nobody by itself");
+}
+
+TEST(Plan, NamesOccurOnce) {
+  expect_problem(sender("") + sender(""), "another job has that name");
+  expect_problem(sender("") + "[a.sink]\nruntime=1\n", "clone or peer");
+  expect_problem(sender("numjobs=2") + "[a.1]\nruntime=1\n", "clone or peer");
+}
+
+TEST(Plan, ASetNeedsAJobThatKeepsItAlive) {
+  EXPECT_EQ(problems_of({}).size(), 1U);
+  EXPECT_FALSE(expand({}));
+  expect_problem(sender("background"), "keeps the run alive");
+  std::string many = "[global]\nruntime=1\nnumjobs=256\n";
+  for (const char* name : {"a", "b", "c", "d", "e"}) many += std::string("[") + name + "]\n";
+  expect_problem(many, "more than 1024 jobs");
+}
+
+TEST(Plan, CpusAreSplitOneForEachOrRefused) {
+  const auto plan = plan_of(
+      sender("numjobs=2\ncpus_allowed=2,4,6\ncpus_allowed_policy=split\npeer_cpus_allowed=1,3"));
+  EXPECT_EQ(plan[0].options.cpus_allowed, std::vector{2});
+  EXPECT_EQ(plan[1].options.cpus_allowed, std::vector{1});
+  EXPECT_EQ(plan[2].options.cpus_allowed, std::vector{4});
+  EXPECT_EQ(plan[3].options.cpus_allowed, std::vector{3});
+  expect_problem(sender("numjobs=3\ncpus_allowed=0-1\ncpus_allowed_policy=split"),
+                 "2 CPUs cannot be split between 3 jobs");
+  expect_problem(
+      sender("numjobs=2\ncpus_allowed=0-1\ncpus_allowed_policy=split\npeer_cpus_allowed=1"),
+      "peers of 2 jobs");
+  expect_problem(sender("cpus_allowed_policy=split"), "0 CPUs");
+}
+
+TEST(Plan, AMixDividesTheSumOfBothRates) {
+  const auto plan = plan_of(sender("rw=txrx\nrate=10Mbit\nrate_iops=1001\nrwmixtx=70"));
+  EXPECT_EQ(plan[0].options.rate_bps.tx, 14'000'000U);
+  EXPECT_EQ(plan[1].options.rate_bps.tx, 6'000'000U);
+  EXPECT_EQ(plan[0].options.rate_fps.tx + plan[1].options.rate_fps.tx, 2002U);
+  expect_problem(sender("rw=txrx\nrwmixtx=70"), "needs rate");
+  expect_problem(sender("rw=txrx\nrwmixtx=70\nrate=1Mbit,2Mbit"), "rates of their own");
+}
+
+TEST(Plan, MinimumsStayWithTheDirectionThatHasTraffic) {
+  const auto plan = plan_of(sender("rate_iops_min=10,20"));
+  EXPECT_EQ(plan[0].options.rate_min_fps.tx, 10U);
+  EXPECT_EQ(plan[0].options.rate_min_fps.rx, 0U);
+  EXPECT_EQ(plan[1].options.rate_min_fps.tx, 0U);
+  EXPECT_EQ(plan[1].options.rate_min_fps.rx, 20U);
+}
+
+struct Contradiction {
+  const char* lines;
+  const char* words;
+};
+
+TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
+  for (const auto& [lines, words] : std::initializer_list<Contradiction>{
+           {"runtime=0", "runtime: nothing says when"},
+           {"runtime=0\nnumber_ios=1\ntime_based", "time_based: needs runtime"},
+           {"loops=2", "loops: needs size"},
+           {"rw=echo\nthinktime=1", "thinktime: a job with rw=echo"},
+           {"rw=rx\nsearch=ndr", "search: a job with rw=rx"},
+           {"rw=pingpong\nreplay=x", "replay: nobody answers"},
+           {"verify_only", "verify_only: such a job sends nothing"},
+           {"rw=rx\nverify_only\nverify=0", "verify_only: verify=0"},
+           {"thinktime=1ms\nthinktime_spin=2ms", "thinktime_spin: is longer"},
+           {"rate_process=poisson", "rate_process: poisson needs rate"},
+           {"rate=1Mbit\nrate_min=2Mbit", "rate_min: is more"},
+           {"rate_iops=1k\nrate_iops_min=2k", "rate_iops_min: is more"},
+           {"rw=pingpong\niodepth=4\niodepth_low=4", "iodepth_low: is not below"},
+           {"rw=pingpong\niodepth=4\niodepth_batch_complete_min=5", "complete_min: is more"},
+           {"payload=pattern", "payload: pattern needs"},
+           {"payload=zero\nbuffer_compress_percentage=5", "buffer_compress_percentage: is of"},
+           {"vlan=5\nbs=60", "bs: with a vlan tag"},
+           {"bs=1515", "give it mtu=1501"},
+           {"rw=txrx\nbs=64,1515", "give it mtu=1501"},
+           {"engine=pcap", "filename: engine=pcap needs"},
+           {"engine=pcap\nfilename=x\nrw=pingpong", "rw: a capture file"},
+           {"engine=null\nrw=pingpong", "rw: nobody else is on engine=null"},
+           {"engine=null\nto=b", "to: nobody else is on engine=null"},
+           {"exec=true", "exec: only engine=host"},
+           {"ip=198.18.0.1/24", "ip: only engine=host"},
+           {"engine=host\nip=198.18.0.1/24\nnumjobs=2", "ip: 2 jobs cannot"},
+           {"search=ndr\nrate=1Mbit", "search: is for the rate"},
+           {"search=ndr\nnumber_ios=1", "search: its trials"},
+           {"search=ndr\nnumjobs=2", "search: clones"},
+           {"search=ndr\nengine=null", "search: nothing is lost"},
+           {"search=latency_target", "search: latency_target needs"},
+           {"latency_target=1ms\nsearch=ndr", "latency_target: is of"},
+           {"latency_target=1ms\ndisable_lat", "disable_lat: leaves latency_target"},
+           {"search=pdr", "search_loss: belongs"},
+           {"search=ndr\nsearch_loss=1%", "search_loss: belongs"},
+           {"disable_lat\nwrite_lat_log=x", "disable_lat: leaves write_lat_log"},
+           {"verify_state_load=x\nnumjobs=2", "verify_state_load: a state"},
+       }) {
+    expect_problem(sender(lines), words);
+  }
+}
+
+TEST(Plan, WhatDoesNotContradictIsLeftAlone) {
+  for (const char* lines :
+       {"search=ndr", "search=pdr\nsearch_loss=1%", "latency_target=1ms", "bs=9014\nmtu=9000",
+        "bs=1518\nvlan=5", "runtime=0\nsize=1m\nloops=3", "bus=/tmp/x\nbs=9000",
+        "runtime=0\nreplay=x\nloops=2", "rate=1Mbit\nrate_min=1Mbit", "engine=host\nproto=tcp",
+        "engine=host\nexec=true\nruntime=0", "rw=pingpong\niodepth=4\niodepth_low=3"}) {
+    EXPECT_EQ(problems_of(set_of(sender(lines))), Words()) << lines;
+  }
+}
+
+TEST(Plan, SeveralProblemsAreToldAtOnce) {
+  EXPECT_EQ(problems_of(set_of(sender("loops=2\npayload=pattern") + "[b]\ntime_based\n")).size(),
+            4U);
+}
+
+}  // namespace
+}  // namespace shmif::perf
