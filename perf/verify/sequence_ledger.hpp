@@ -5,9 +5,12 @@
 // complete take no memory. A flow that loses nothing has one or two chunks at a time, 8 KiB each.
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
+#include <span>
 #include <vector>
 
 namespace shmif::perf {
@@ -49,6 +52,13 @@ class SequenceLedger {
   std::vector<Gap> gaps(std::uint64_t begin, std::uint64_t end, std::size_t most) const;
 
   void clear() { *this = SequenceLedger(); }
+
+  SequenceLedger copy() const;
+  /// Appends all of it to `out`: chunks that are complete take 9 bytes, others 8 KiB.
+  void append_to(std::vector<std::byte>& out) const;
+  /// Reads what append_to() wrote from the front of `in`, which is moved on; nothing when it is
+  /// not that. Takes no more memory than a few times the size of `in`.
+  static std::optional<SequenceLedger> read_from(std::span<const std::byte>& in);
 
  private:
   static constexpr unsigned kChunkBits = 16;

@@ -1,0 +1,50 @@
+#pragma once
+// Numbers and text as files have them: little endian, one behind the other.
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace shmif::perf {
+
+static_assert(std::endian::native == std::endian::little, "so are the numbers of a file");
+
+template <class T>
+void append_number(std::vector<std::byte>& out, T value) {
+  static_assert(std::is_unsigned_v<T>);
+  const auto bytes = std::as_bytes(std::span(&value, 1));
+  out.insert(out.end(), bytes.begin(), bytes.end());
+}
+
+inline void append_text(std::vector<std::byte>& out, const std::string& text) {
+  append_number(out, std::uint64_t{text.size()});
+  const auto bytes = std::as_bytes(std::span(text));
+  out.insert(out.end(), bytes.begin(), bytes.end());
+}
+
+/// Takes a number from the front; nothing when there are too few bytes.
+template <class T>
+std::optional<T> take_number(std::span<const std::byte>& in) noexcept {
+  static_assert(std::is_unsigned_v<T>);
+  if (in.size() < sizeof(T)) return std::nullopt;
+  T value{};
+  std::memcpy(&value, in.data(), sizeof value);
+  in = in.subspan(sizeof value);
+  return value;
+}
+
+inline std::optional<std::string> take_text(std::span<const std::byte>& in) {
+  const auto size = take_number<std::uint64_t>(in);
+  if (!size || *size > in.size()) return std::nullopt;
+  std::string text(reinterpret_cast<const char*>(in.data()), *size);
+  in = in.subspan(*size);
+  return text;
+}
+
+}  // namespace shmif::perf

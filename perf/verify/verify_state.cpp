@@ -1,0 +1,201 @@
+#include "perf/verify/verify_state.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "bus/unique_fd.hpp"
+#include "perf/frame/crc32c.hpp"
+#include "perf/frame/random.hpp"
+#include "perf/verify/bytes.hpp"
+
+namespace shmif::perf {
+namespace {
+
+constexpr std::array<char, 8> kMagic{'s', 'h', 'm', 'i', 'f', 'v', 's', 't'};
+constexpr std::uint32_t kVersion = 1;
+constexpr std::size_t kHeaderBytes = 16;
+/// Far more than a state ever takes: 2^37 frames that lose one in each chunk.
+constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 30U;
+
+Error damaged(const std::string& name, const char* why) {
+  return {Errc::bad_argument, "cannot load verify state " + name + ": " + why +
+                                  " (begin anew without verify_state_load)"};
+}
+
+Result<void> write_all(int fd, std::span<const std::byte> bytes, const std::string& what) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Error::from_errno(errno, what);
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+  }
+  return {};
+}
+
+Result<std::vector<std::byte>> read_all(const std::string& path) {
+  const std::string what = "cannot load verify state \"" + path + "\"";
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) return Error::from_errno(errno, what, errno == ENOENT ? "was it saved at all?" : "");
+  struct stat status{};
+  if (fstat(fd.get(), &status) != 0) return Error::from_errno(errno, what);
+  if (!S_ISREG(status.st_mode)) return Error(Errc::bad_argument, what + ": it is no regular file");
+  if (static_cast<std::uint64_t>(status.st_size) > kMostBytes) {
+    return Error(Errc::bad_argument, what + ": it is too long to be one");
+  }
+  std::vector<std::byte> bytes(static_cast<std::size_t>(status.st_size));
+  std::size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t n = ::read(fd.get(), bytes.data() + done, bytes.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Error::from_errno(errno, what);
+    if (n == 0) break;
+    done += static_cast<std::size_t>(n);
+  }
+  bytes.resize(done);
+  return bytes;
+}
+
+}  // namespace
+
+std::uint64_t options_hash(const JobOptions& job) noexcept {
+  std::uint64_t hash = kVersion;
+  const auto add = [&hash](std::uint64_t value) { hash = Random::derive(hash, value); };
+  for (const FrameSizes* sizes : {&job.bs.tx, &job.bs.rx}) {
+    add(sizes->parts.size());
+    for (const FrameSizes::Part& part : sizes->parts) {
+      add(part.least);
+      add(part.most);
+      add(part.weight);
+    }
+  }
+  add(static_cast<std::uint64_t>(job.rw));
+  add(static_cast<std::uint64_t>(job.payload));
+  add(job.buffer_pattern.size());
+  add(crc32c(job.buffer_pattern));
+  add(job.buffer_compress_percentage);
+  add(job.randseed);
+  add(job.vlan ? *job.vlan + 1U : 0U);
+  add(job.iodepth_batch);  // decides how many different frames there are
+  return hash;
+}
+
+std::string verify_state_path(const std::string& directory, const std::string& job) {
+  std::string file = job;
+  std::ranges::replace(file, '/', '_');
+  return (directory.empty() ? "" : directory + '/') + file + "-verify.state";
+}
+
+std::vector<std::byte> encode_verify_state(const VerifyState& state) {
+  std::vector<std::byte> out(kHeaderBytes);
+  append_number(out, state.options_hash);
+  append_text(out, state.job);
+  append_number(out, std::uint64_t{state.flows.size()});
+  for (const FlowState& flow : state.flows) {
+    append_number(out, flow.flow);
+    append_number(out, flow.seed);
+    append_number(out, flow.next_sequence);
+    append_number(out, flow.random_position);
+    flow.received.append_to(out);
+  }
+  const std::uint32_t crc = crc32c(std::span(out).subspan(kHeaderBytes));
+  std::memcpy(out.data(), kMagic.data(), kMagic.size());
+  std::memcpy(&out[8], &kVersion, sizeof kVersion);
+  std::memcpy(&out[12], &crc, sizeof crc);
+  return out;
+}
+
+Result<VerifyState> decode_verify_state(std::span<const std::byte> in, const std::string& name) {
+  if (in.size() < kHeaderBytes || std::memcmp(in.data(), kMagic.data(), kMagic.size()) != 0) {
+    return damaged(name, "it is no such file");
+  }
+  in = in.subspan(kMagic.size());
+  const auto version = take_number<std::uint32_t>(in).value_or(0);
+  if (version != kVersion) {
+    return Error(Errc::wrong_layout, "cannot load verify state " + name + ": it has version " +
+                                         std::to_string(version) + ", and this program reads " +
+                                         std::to_string(kVersion) +
+                                         " (use the program that saved it)");
+  }
+  const auto crc = take_number<std::uint32_t>(in);
+  if (crc != crc32c(in))
+    return damaged(name, "it is damaged, its checksum is not that of its content");
+  VerifyState state;
+  const auto hash = take_number<std::uint64_t>(in);
+  auto job = take_text(in);
+  const auto flows = take_number<std::uint64_t>(in);
+  if (!hash || !job || !flows) return damaged(name, "it ends too early");
+  state.options_hash = *hash;
+  state.job = std::move(*job);
+  for (std::uint64_t i = 0; i < *flows; ++i) {
+    const auto flow = take_number<std::uint32_t>(in);
+    const auto seed = take_number<std::uint64_t>(in);
+    const auto sequence = take_number<std::uint64_t>(in);
+    const auto position = take_number<std::uint64_t>(in);
+    if (!position) return damaged(name, "it ends too early");
+    auto ledger = SequenceLedger::read_from(in);
+    if (!ledger) return damaged(name, "one of its ledgers is none");
+    state.flows.push_back({.flow = *flow,
+                           .seed = *seed,
+                           .next_sequence = *sequence,
+                           .random_position = *position,
+                           .received = std::move(*ledger)});
+  }
+  if (!in.empty()) return damaged(name, "it goes on behind its end");
+  return state;
+}
+
+Result<void> save_verify_state(const std::string& path, const VerifyState& state) {
+  const std::string what = "cannot save verify state \"" + path + "\"";
+  std::string other = path + ".XXXXXX";
+  UniqueFd fd(mkostemp(other.data(), O_CLOEXEC));
+  if (!fd) {
+    return Error::from_errno(errno, what, errno == ENOENT ? "make its directory first" : "");
+  }
+  auto written = write_all(fd.get(), encode_verify_state(state), what);
+  if (written && fsync(fd.get()) != 0) written = Error::from_errno(errno, what);
+  if (!written) {
+    unlink(other.c_str());
+    return written;
+  }
+  if (rename(other.c_str(), path.c_str()) != 0) {
+    const int number = errno;
+    unlink(other.c_str());
+    return Error::from_errno(number, what);
+  }
+  // The name, too, is to be on the disk. Where the directory cannot be opened, it will get there.
+  const std::size_t slash = path.rfind('/');
+  const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  fd.reset(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd) static_cast<void>(fsync(fd.get()));
+  return {};
+}
+
+Result<VerifyState> load_verify_state(const std::string& path, const std::string& job,
+                                      std::uint64_t options_hash) {
+  const auto bytes = read_all(path);
+  if (!bytes) return bytes.error();
+  auto state = decode_verify_state(*bytes, '"' + path + '"');
+  if (!state) return state;
+  const std::string what = "cannot load verify state \"" + path + "\": ";
+  if (state->job != job) {
+    return Error(Errc::bad_argument,
+                 what + "it is of job \"" + state->job + "\", and this is job \"" + job + '"');
+  }
+  if (state->options_hash != options_hash) {
+    return Error(Errc::bad_argument,
+                 what + "job \"" + job +
+                     "\" had other frames then (give it the same rw, bs, payload, buffer_pattern, "
+                     "buffer_compress_percentage, randseed, vlan and iodepth_batch)");
+  }
+  return state;
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,230 @@
+#include "perf/verify/verify_state.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <random>
+
+#include "perf/frame/crc32c.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using Bytes = std::vector<std::byte>;
+
+/// A flow of some chunks: complete ones, gaps, and a beginning that is missing.
+SequenceLedger some_ledger(std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  SequenceLedger ledger;
+  for (std::uint64_t n = 0; n < 65'536; ++n) ledger.note(n);
+  for (std::uint64_t n = 70'000; n < 300'000; ++n) {
+    if (random() % 1000 != 0) ledger.note(n);
+    if (random() % 1000 == 0) ledger.note(n - random() % 2000);
+  }
+  return ledger;
+}
+
+VerifyState some_state() {
+  VerifyState state;
+  state.job = "voip";
+  state.options_hash = 0x1234;
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    state.flows.push_back({.flow = 10 + i,
+                           .seed = 100 + i,
+                           .next_sequence = 300'000 + i,
+                           .random_position = 7 * i,
+                           .received = i == 2 ? SequenceLedger() : some_ledger(i)});
+  }
+  return state;
+}
+
+void expect_equal(const SequenceLedger& a, const SequenceLedger& b) {
+  EXPECT_EQ(a.received(), b.received());
+  EXPECT_EQ(a.reordered(), b.reordered());
+  EXPECT_EQ(a.duplicates(), b.duplicates());
+  EXPECT_EQ(a.end(), b.end());
+  EXPECT_EQ(a.gaps(310'000, 10'000), b.gaps(310'000, 10'000));
+}
+
+void expect_equal(const VerifyState& a, const VerifyState& b) {
+  EXPECT_EQ(a.job, b.job);
+  EXPECT_EQ(a.options_hash, b.options_hash);
+  ASSERT_EQ(a.flows.size(), b.flows.size());
+  for (std::size_t i = 0; i < a.flows.size(); ++i) {
+    EXPECT_EQ(a.flows[i].flow, b.flows[i].flow);
+    EXPECT_EQ(a.flows[i].seed, b.flows[i].seed);
+    EXPECT_EQ(a.flows[i].next_sequence, b.flows[i].next_sequence);
+    EXPECT_EQ(a.flows[i].random_position, b.flows[i].random_position);
+    expect_equal(a.flows[i].received, b.flows[i].received);
+  }
+}
+
+std::size_t files_in(const std::string& directory) {
+  std::size_t count = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(directory)) ++count;
+  return count;
+}
+
+TEST(VerifyState, IsLoadedAsItWasSaved) {
+  const test::TempDir dir;
+  const std::string path = verify_state_path(dir.path(), "voip");
+  EXPECT_EQ(path, dir.path() + "/voip-verify.state");
+  const VerifyState saved = some_state();
+  save_verify_state(path, saved).value();
+  expect_equal(load_verify_state(path, "voip", 0x1234).value(), saved);
+  save_verify_state(path, {.job = "voip"}).value();
+  EXPECT_TRUE(load_verify_state(path, "voip", 0).value().flows.empty()) << "a new one replaces it";
+  EXPECT_EQ(files_in(dir.path()), 1U) << "nothing else is left";
+}
+
+TEST(VerifyState, ALoadedLedgerGoesOnCounting) {
+  const Bytes bytes = encode_verify_state(some_state());
+  VerifyState loaded = decode_verify_state(bytes, "state").value();
+  SequenceLedger& ledger = loaded.flows[0].received;
+  SequenceLedger original = some_ledger(0);
+  for (const std::uint64_t n : {5U, 65'535U, 66'000U, 70'000U, 299'999U, 300'000U, 300'000U}) {
+    EXPECT_EQ(ledger.note(n), original.note(n)) << n;
+  }
+  expect_equal(ledger, original);
+}
+
+TEST(VerifyState, ACopyOfALedgerIsItsOwn) {
+  SequenceLedger original = some_ledger(1);
+  const SequenceLedger copy = original.copy();
+  expect_equal(copy, original);
+  original.note(66'000);
+  EXPECT_FALSE(copy.has(66'000));
+}
+
+TEST(VerifyState, OfAnotherJobOrOtherOptionsIsRefusedByName) {
+  const test::TempDir dir;
+  const std::string path = dir.file("state");
+  save_verify_state(path, some_state()).value();
+  const auto other_job = load_verify_state(path, "bulk", 0x1234);
+  ASSERT_FALSE(other_job);
+  EXPECT_EQ(other_job.error().code, Errc::bad_argument);
+  EXPECT_NE(other_job.error().message.find("of job \"voip\", and this is job \"bulk\""),
+            std::string::npos);
+  const auto other_options = load_verify_state(path, "voip", 0x1235);
+  ASSERT_FALSE(other_options);
+  EXPECT_NE(other_options.error().message.find("other frames"), std::string::npos);
+}
+
+TEST(VerifyState, OfAnotherVersionIsRefusedByNumber) {
+  Bytes bytes = encode_verify_state(some_state());
+  bytes[8] = std::byte{9};
+  const auto loaded = decode_verify_state(bytes, "\"x\"");
+  ASSERT_FALSE(loaded);
+  EXPECT_EQ(loaded.error().code, Errc::wrong_layout);
+  EXPECT_EQ(loaded.error().message,
+            "cannot load verify state \"x\": it has version 9, and this program reads 1 (use the "
+            "program that saved it)");
+}
+
+TEST(VerifyState, CutShortOrDamagedItIsRefused) {
+  VerifyState state = some_state();
+  state.flows.resize(1);
+  const Bytes bytes = encode_verify_state(state);
+  for (std::size_t size = 0; size < bytes.size(); size += size < 200 ? 1 : 997) {
+    ASSERT_FALSE(decode_verify_state(std::span(bytes).first(size), "state")) << size;
+  }
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 500; ++i) {
+    Bytes other = bytes;
+    const std::size_t bit = i < 300 ? static_cast<std::size_t>(i) : random() % (bytes.size() * 8);
+    other[bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
+    ASSERT_FALSE(decode_verify_state(other, "state")) << "bit " << bit;
+  }
+  Bytes longer = bytes;
+  longer.push_back({});
+  EXPECT_FALSE(decode_verify_state(longer, "state"));
+}
+
+TEST(VerifyState, ALedgerThatNoLedgerWritesIsRefused) {
+  const auto refused = [](auto change) {
+    VerifyState state{.job = "a"};
+    state.flows.emplace_back();
+    state.flows[0].received.note(5);
+    Bytes bytes = encode_verify_state(state);
+    constexpr std::size_t kChunks = 16 + 8 + 9 + 8 + 28 + 16;  // where their number stands
+    change(std::span(bytes).subspan(kChunks));
+    const std::uint32_t crc = crc32c(std::span(bytes).subspan(16));
+    std::memcpy(&bytes[12], &crc, sizeof crc);
+    return !decode_verify_state(bytes, "state");
+  };
+  EXPECT_FALSE(refused([](std::span<std::byte>) {}));
+  EXPECT_TRUE(refused([](auto at) { at[7] = std::byte{0x7f}; })) << "more chunks than bytes";
+  EXPECT_TRUE(refused([](auto at) { at[15] = std::byte{0xff}; })) << "an index beyond all numbers";
+  EXPECT_TRUE(refused([](auto at) { at[16] = std::byte{2}; })) << "neither complete nor not";
+  EXPECT_TRUE(refused([](auto at) { at[17] = std::byte{0}; })) << "a chunk of nothing";
+}
+
+TEST(VerifyState, WhatCannotBeReadOrWrittenIsToldOf) {
+  const test::TempDir dir;
+  const auto absent = load_verify_state(dir.file("absent"), "a", 0);
+  ASSERT_FALSE(absent);
+  EXPECT_EQ(absent.error().code, std::errc::no_such_file_or_directory);
+  EXPECT_NE(absent.error().message.find("was it saved at all?"), std::string::npos);
+  EXPECT_FALSE(load_verify_state(dir.path(), "a", 0)) << "a directory";
+  ASSERT_EQ(mkfifo(dir.file("pipe").c_str(), 0600), 0);
+  EXPECT_FALSE(load_verify_state(dir.file("pipe"), "a", 0)) << "a pipe without a writer";
+  const auto nowhere = save_verify_state(dir.file("no/such/state"), some_state());
+  ASSERT_FALSE(nowhere);
+  EXPECT_NE(nowhere.error().message.find("make its directory first"), std::string::npos);
+  ASSERT_EQ(mkdir(dir.file("taken").c_str(), 0700), 0);
+  EXPECT_FALSE(save_verify_state(dir.file("taken"), some_state()));
+  EXPECT_EQ(files_in(dir.path()), 2U) << "what was begun is taken away";
+}
+
+TEST(VerifyState, AFullDiskLeavesTheOneBefore) {
+  const test::TempDir dir;
+  const std::string path = dir.file("state");
+  save_verify_state(path, {.job = "before"}).value();
+  // No file may grow beyond 1000 bytes: what a full disk looks like, for this process alone.
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit usual{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &usual), 0);
+  const rlimit small{.rlim_cur = 1000, .rlim_max = usual.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const auto saved = save_verify_state(path, some_state());
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &usual), 0);
+  ASSERT_FALSE(saved);
+  EXPECT_EQ(saved.error().code, std::errc::file_too_large);
+  EXPECT_EQ(load_verify_state(path, "before", 0).value().job, "before");
+  EXPECT_EQ(files_in(dir.path()), 1U);
+}
+
+TEST(VerifyState, AJobNameWithASlashStaysInTheDirectory) {
+  EXPECT_EQ(verify_state_path("", "a/../b"), "a_.._b-verify.state");
+}
+
+TEST(OptionsHash, ChangesWithWhateverChangesFrames) {
+  const JobOptions job;
+  const std::uint64_t hash = options_hash(job);
+  EXPECT_EQ(options_hash(job), hash);
+  const auto differs = [&](auto change) {
+    JobOptions other;
+    change(other);
+    return options_hash(other) != hash;
+  };
+  EXPECT_TRUE(differs([](JobOptions& j) { j.bs.tx.parts[0].most = 65; }));
+  EXPECT_TRUE(differs([](JobOptions& j) { j.bs.rx.parts[0].weight = 2; }));
+  EXPECT_TRUE(differs([](JobOptions& j) { j.bs.tx = imix_sizes(); }));
+  EXPECT_TRUE(differs([](JobOptions& j) { j.randseed = 2; }));
+  EXPECT_TRUE(differs([](JobOptions& j) { j.payload = Payload::zero; }));
+  EXPECT_TRUE(differs([](JobOptions& j) { j.buffer_pattern = {std::byte{1}}; }));
+  EXPECT_TRUE(differs([](JobOptions& j) { j.buffer_compress_percentage = 3; }));
+  EXPECT_TRUE(differs([](JobOptions& j) { j.vlan = 0; }));
+  EXPECT_TRUE(differs([](JobOptions& j) { j.iodepth_batch = 128; }));
+  EXPECT_TRUE(differs([](JobOptions& j) { j.rw = Role::txrx; }));
+  EXPECT_FALSE(differs([](JobOptions& j) { j.rate_fps.tx = 7; })) << "no frame looks different";
+}
+
+}  // namespace
+}  // namespace shmif::perf
