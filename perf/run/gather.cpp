@@ -151,7 +151,7 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
   r.address = b.address.get();
   r.state = job.never_started ? job.block->state.load() : JobState::reaped;
   r.thread = job.plan.options.thread;
-  r.options = job.plan.given;
+  for (const auto& [name, value] : job.plan.options.given) r.options[name] = value;
   if (job.runner) {
     r.pid = job.runner->pid();
     r.exit_status = job.runner->exit().status;

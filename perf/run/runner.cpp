@@ -16,7 +16,7 @@
 #include "perf/run/run_memory.hpp"
 #include "perf/run/trigger.hpp"
 #include "perf/run/worker.hpp"
-// MACHINE
+#include "perf/stats/machine.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -83,8 +83,9 @@ struct Runner::Impl {
   bool hard = false;
   std::uint64_t hard_ns = 0;
   bool stuck_thread = false;
+  std::optional<CpuWindow> window;  // from the first start
   std::vector<std::string> failures;  // of the run as a whole
-                                      // MACHINE
+
   RunResult result;
 
   Result<void> prepare();
@@ -243,7 +244,7 @@ void Runner::Impl::begin(Batch& batch) {
   if (first_start_ns == 0) {
     first_start_ns = start;
     next_status_ns = start + status_interval_ns(options);
-    // MACHINE
+    window.emplace();
   }
   for (const std::size_t i : batch.jobs) {
     jobs[i].block->start_ns.store(start, std::memory_order_release);
@@ -318,6 +319,9 @@ void Runner::Impl::nobody_listens_to(std::size_t i) {
 void Runner::Impl::after_the_end_of(std::size_t i) {
   const JobOptions& o = jobs[i].plan.options;
   const bool failed = !jobs[i].errors.empty();
+  for (std::size_t other = 0; failed && other < jobs.size(); ++other) {
+    if (plan[other].to == i) stop(other);  // nothing more of it can be verified
+  }
   if (o.exitall || (failed && o.exitall_on_error)) {
     for (std::size_t other = 0; other < jobs.size(); ++other) {
       if (jobs[other].plan.group == jobs[i].plan.group) stop(other);
@@ -491,7 +495,7 @@ RunResult Runner::run(RunObserver* observer, RunControl& control) {
   }
   run.collect_intervals();
   run.result.ended = std::chrono::system_clock::now();
-  // MACHINE if (run.window) run.result.machine.window = run.window->end();
+  if (run.window) run.result.machine.window = run.window->shares();
   if (const int signal = control.signal.load(); signal != 0) run.result.stopped_by_signal = signal;
   gather(run.jobs, *run.memory, run.result);
   for (std::string& failure : run.failures) run.result.failures.push_back(std::move(failure));

@@ -1,6 +1,6 @@
 #include "perf/run/worker.hpp"
 
-#include <sys/resource.h>
+#include <sched.h>
 #include <time.h>
 
 #include <algorithm>
@@ -16,6 +16,7 @@
 #include "perf/run/interval_recorder.hpp"
 #include "perf/run/placement.hpp"
 #include "perf/run/sink.hpp"
+#include "perf/stats/machine.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -34,26 +35,6 @@ void sleep_until(std::uint64_t time_ns) {
                        static_cast<long>(time_ns % 1'000'000'000)};
   while (::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, nullptr) == EINTR) {
   }
-}
-
-double seconds(const timeval& time) {
-  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
-}
-
-rusage usage_of(bool thread) {
-  rusage usage{};
-  ::getrusage(thread ? RUSAGE_THREAD : RUSAGE_SELF, &usage);
-  return usage;
-}
-
-CpuResult difference(const rusage& before, const rusage& after) {
-  const auto count = [](long a, long b) { return static_cast<std::uint64_t>(b - a); };
-  return {.user_seconds = seconds(after.ru_utime) - seconds(before.ru_utime),
-          .system_seconds = seconds(after.ru_stime) - seconds(before.ru_stime),
-          .voluntary_switches = count(before.ru_nvcsw, after.ru_nvcsw),
-          .involuntary_switches = count(before.ru_nivcsw, after.ru_nivcsw),
-          .minor_faults = count(before.ru_minflt, after.ru_minflt),
-          .major_faults = count(before.ru_majflt, after.ru_majflt)};
 }
 
 bool sends(Role role) {
@@ -187,16 +168,19 @@ class Worker {
 
   void start() {
     const std::uint64_t start = job_.start_ns.load(std::memory_order_acquire);
-    sleep_until(start);
-    const std::uint64_t now = now_ns();
-    job_.start_skew_ns.store(now - start, std::memory_order_relaxed);
     recorder_.emplace(job_, start, setup_.interval_ns);
     begin_ns_ = start + ns(options_.start_delay);
     measure_from_ns_ = begin_ns_ + ns(options_.ramp_time);
     if (generator_) generator_->begin(begin_ns_, *recorder_);
     if (sink_) sink_->begin(*recorder_);
-    usage_before_ = usage_of(options_.thread);
-    state(options_.ramp_time.count() > 0 ? JobState::ramp : JobState::running);
+    usage_.emplace(options_.thread ? Usage::Of::thread : Usage::Of::process);
+    in_ramp_ = options_.ramp_time.count() > 0;
+    state(in_ramp_ ? JobState::ramp : JobState::running);
+    // All is made: what is measured as skew is nothing but how late it woke.
+    sleep_until(start);
+    job_.start_skew_ns.store(now_ns() - start, std::memory_order_relaxed);
+    // Jobs that share a CPU have all been woken by now: each begins before any of them is far.
+    ::sched_yield();
   }
 
   void loop() {
@@ -227,7 +211,7 @@ class Worker {
   bool finished(std::uint64_t now) {
     if (in_ramp_ && now >= measure_from_ns_) {
       in_ramp_ = false;
-      usage_before_ = usage_of(options_.thread);
+      usage_.emplace(options_.thread ? Usage::Of::thread : Usage::Of::process);
       state(JobState::running);
     }
     if (generator_ && !generator_->error().empty()) return fails(generator_->error());
@@ -237,11 +221,11 @@ class Worker {
     if (generator_ && !generator_->done()) return false;
     if (sink_ && sink_->has_flows()) {
       if (!sink_->is_draining()) return false;
-      note_draining(now);
+      note_draining();
       return sink_->drained(now);
     }
     if (generator_) {
-      note_draining(now);
+      note_draining();
       // The receiver says when it has all; till then, faults on the way may have some of it.
       return plan_.to == kNoJob || flow_.drained.load(std::memory_order_acquire);
     }
@@ -255,12 +239,16 @@ class Worker {
     return true;
   }
 
-  void note_draining(std::uint64_t now) {
+  void note_draining() {
     if (draining_) return;
     draining_ = true;
-    usage_after_ = usage_of(options_.thread);
-    (void)now;
+    keep_usage();
     state(JobState::draining);
+  }
+
+  void keep_usage() {
+    job_.cpu = usage_->so_far();
+    job_.cpu_known.store(true, std::memory_order_release);
   }
 
   /// Sleeps until there is something to do, as far as that is known.
@@ -289,7 +277,7 @@ class Worker {
   // ---- The end ----
 
   void finish() {
-    if (!draining_) usage_after_ = usage_of(options_.thread);
+    if (!draining_) keep_usage();
     if (generator_) generator_->stop(now_ns());
     state(JobState::verifying);
     const std::uint64_t cancelled =
@@ -297,8 +285,6 @@ class Worker {
     if (sink_) sink_->finish(cancelled);
     state(JobState::finishing);
     recorder_->close(now_ns());
-    job_.cpu = difference(usage_before_, usage_after_);
-    job_.cpu_known.store(true, std::memory_order_release);
     keep_counters();
     end_.reset();
     if (!options_.exec_postrun.empty()) {
@@ -350,10 +336,10 @@ class Worker {
   std::optional<Sink> sink_;
   std::optional<IntervalRecorder> recorder_;
   std::uint64_t begin_ns_ = 0, measure_from_ns_ = 0;
-  bool in_ramp_ = true;
+  bool in_ramp_ = false;
   bool stopped_ = false;
   bool draining_ = false;
-  rusage usage_before_{}, usage_after_{};
+  std::optional<Usage> usage_;  // over the measured window
   std::string error_;
 };
 

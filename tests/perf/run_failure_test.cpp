@@ -67,12 +67,12 @@ TEST(RunFailure, AKilledSenderFailsTheRunAndItsFramesAreStillCounted) {
 }
 
 TEST(RunFailure, AKilledReceiverFailsTheRunAndItsFramesAreStillCounted) {
-  auto plan = long_pair();
-  plan[0].options.runtime = 1s;
-  const RunResult result = run(plan, {}, signal_to(1, SIGKILL));
+  const RunResult result = run(long_pair(), {}, signal_to(1, SIGKILL));
   EXPECT_TRUE(failed(result, "job \"second\": was killed by signal 9"));
   EXPECT_GT(result.jobs[1].flows[0].received, 0U);
-  EXPECT_GT(result.jobs[1].flows[0].lost, 0U);
+  // Whoever sent to it is stopped: nothing of it can be verified any more.
+  EXPECT_TRUE(result.jobs[0].passed);
+  EXPECT_LT(result.jobs[0].tx.frames, 30000U);
 }
 
 TEST(RunFailure, AJobThatIsStuckIsKilledAndNamed) {

@@ -1,0 +1,31 @@
+#pragma once
+// A campaign: all the runs that one set of jobs asks for. Most often that is one; a search is a run
+// for each rate that it tries, and `--repeat` runs all of it several times.
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "bus/result.hpp"
+#include "perf/job/job_options.hpp"
+#include "perf/job/plan.hpp"
+#include "perf/run/progress.hpp"
+#include "perf/run/run_result.hpp"
+#include "perf/run/runner.hpp"
+
+namespace shmif::perf {
+
+/// Runs what `plan` (expand() of the set) asks for. Result: of several runs that with the median
+/// rate, and figures over all of them. Threads: as Runner. Errors: those before any job started.
+/// `stuck`: set when a thread could not be ended (Runner::stuck).
+Result<RunResult> run_campaign(const RunOptions& options, const std::vector<PlannedJob>& plan,
+                               RunObserver* observer, RunControl& control, bool& stuck);
+
+/// What the harness alone can do with the frames of a job on this machine, frames per second: a
+/// short run on engine=null. Nothing when that did not work. Blocks: 50 ms or so.
+struct HarnessLimit {
+  std::optional<double> tx_fps, rx_fps;
+};
+HarnessLimit measure_limit(const JobOptions& job);
+
+}  // namespace shmif::perf
