@@ -20,6 +20,7 @@ void commands(Bytes bytes);  ///< every command of shmifctl that reads a bus
 void pcap(Bytes bytes);      ///< capture files
 void frame(Bytes bytes);     ///< the decoder of dump, ping frames, filters applied
 void filter(Bytes bytes);    ///< filter expressions
+void state(Bytes bytes);     ///< what a job of shmifperf saves for a later run
 void text(Bytes bytes);      ///< addresses, sizes, times and names as people write them
 
 struct Target {
@@ -30,7 +31,7 @@ inline constexpr std::array kTargets{
     Target{"open", open},     Target{"read", read},         Target{"append", append},
     Target{"port", port},     Target{"audit", audit},       Target{"repair", repair},
     Target{"pcap", pcap},     Target{"commands", commands}, Target{"frame", frame},
-    Target{"filter", filter}, Target{"text", text},
+    Target{"filter", filter}, Target{"state", state},       Target{"text", text},
 };
 
 }  // namespace shmif::fuzz
