@@ -38,6 +38,8 @@ packages_for() {
 missing_packages() {
   local package
   for package in $(packages_for "$@"); do
+    # Node's own packages bring npm with them, and stand in the way of Debian's.
+    [[ $package == npm ]] && command -v npm >/dev/null && continue
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || echo "$package"
   done
 }

@@ -1,9 +1,10 @@
-// print_sample NAME [json|json+|normal|terse]: a result of sample_results.hpp, for tests that are
-// no C++ and for people who want to look at a report.
+// print_sample NAME [json|json+|normal|terse|html]: a result of sample_results.hpp, for tests that
+// are no C++ and for people who want to look at a report.
 
 #include <cstdio>
 #include <string>
 
+#include "perf/report/html.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/text.hpp"
 #include "sample_results.hpp"
@@ -15,10 +16,10 @@ int main(int argc, char** argv) {
   const std::string json =
       to_json(shmif::test::sample_named(name), format == "json" ? Bins::without : Bins::with);
   std::string out = json;
-  if (format == "normal" || format == "terse") {
-    const auto report = Report::parse(json, name);
-    out = format == "normal" ? to_text(report.value()) : to_terse(report.value());
-  }
+  const auto report = Report::parse(json, name);
+  if (format == "normal") out = to_text(report.value());
+  if (format == "terse") out = to_terse(report.value());
+  if (format == "html") out = to_html(report.value()).value();
   std::fwrite(out.data(), 1, out.size(), stdout);
   return 0;
 }

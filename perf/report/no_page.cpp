@@ -1,0 +1,9 @@
+#include "perf/report/page.hpp"
+
+namespace shmif::perf {
+
+std::span<const std::string_view> page_pieces() noexcept {
+  return {};
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,256 @@
+// Charts, by uPlot. Each is made anew when the colours change: for the dark scheme, for paper.
+const charts = (() => {
+  const made = [];  // {box, make, plot}
+  let paper = false;
+
+  // Okabe and Ito's colours, which colour-blind people tell apart, less the one that marks losses; each with
+  // a pattern of its own for paper without colours.
+  const kLight = ['#0072B2', '#009E73', '#B8780A', '#AA4499', '#3B9FD6', '#4D4D4D', '#6A51A3', '#7A7A00'];
+  const kDark = ['#56B4E9', '#2FD0A4', '#F0B63A', '#E58BC4', '#8FC7FF', '#C9C9C9', '#B9A5F0', '#E3DF5A'];
+  const kDashes = [[], [8, 4], [2, 3], [10, 3, 2, 3], [5, 5], [12, 4], [3, 6], [6, 2, 2, 2]];
+  const kMostShown = 8;
+
+  const dark = () => !paper && matchMedia('(prefers-color-scheme: dark)').matches;
+  const theme = () => dark()
+    ? { text: '#b6c0ca', grid: '#2b323a', lost: '#FF8A5C', series: kDark, ground: '#161b22' }
+    : { text: '#4a525b', grid: '#e4e8ec', lost: '#C84A00', series: kLight, ground: '#ffffff' };
+
+  const kFont = '12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
+  // To the right, half of a text that stands below the end of an axis.
+  const kPadding = [10, 34, 0, 4];
+  const kBelow = 30;
+  const kBeside = 76;
+  /// Marks are round numbers: "1 ms", not "1.00 ms".
+  const short = (text) => text.replace(/(\.\d*?)0+ /, '$1 ').replace('. ', ' ');
+  const axis = (colours, label, more) => ({
+    stroke: colours.text, font: kFont, labelFont: 'bold ' + kFont, label, labelSize: 22, labelGap: 6,
+    grid: { stroke: colours.grid, width: 1 }, ticks: { stroke: colours.grid, width: 1, size: 5 }, ...more,
+  });
+
+  /// A series with the i-th colour; `values` formats what is hovered.
+  const line = (colours, i, label, values, more) => ({
+    label, stroke: colours.series[i % colours.series.length], width: 2, dash: kDashes[i % kDashes.length],
+    spanGaps: true, show: i < kMostShown, points: { show: false },
+    value: (u, v) => (v === null || v === undefined ? '-' : values(v)), ...more,
+  });
+
+  const widthOf = (box) => Math.max(240, Math.floor(box.clientWidth));
+  const heightOf = (box) => (box.clientWidth < 480 ? 230 : 290);
+
+  /// Only marks that have room: the axis of "nines" and logarithmic ones bring their own.
+  const spaced = (u, splits, axisIndex, room) => {
+    const scale = u.axes[axisIndex].scale;
+    let last = -Infinity;
+    return splits.map((v) => {
+      const at = u.valToPos(v, scale);
+      if (Math.abs(at - last) < room) return null;
+      last = at;
+      return v;
+    });
+  };
+
+  // ---- What the axes of logarithms show ----
+  const decades = (min, max) => {
+    const list = [];
+    for (let e = Math.floor(Math.log10(min)); 10 ** e <= max * 1.0001; ++e) {
+      if (10 ** e >= min * 0.9999) list.push(10 ** e);
+    }
+    return list;
+  };
+  const logScale = { distr: 3, range: (u, min, max) => (min > 0 && max > 0
+    ? [10 ** Math.floor(Math.log10(min)), 10 ** Math.ceil(Math.log10(max * 1.0001))] : [1, 10]) };
+  const logAxis = (colours, label, format, more) => axis(colours, label, {
+    splits: (u, i, min, max) => decades(min, max),
+    filter: (u, splits) => splits,
+    values: (u, splits, i) => spaced(u, splits, i, i === 0 ? 58 : 18).map((v) => (v === null ? '' : short(format(v)))), ...more,
+  });
+
+  // A chart is as wide as its place, which the window and the charts beside it decide.
+  const sizes = new ResizeObserver((places) => requestAnimationFrame(() => {
+    for (const { target } of places) {
+      const entry = made.find((e) => e.box === target);
+      if (entry && entry.plot.width !== widthOf(target)) entry.plot.setSize({ width: widthOf(target), height: heightOf(target) });
+    }
+  }));
+
+  function show(box, make) {
+    const entry = { box, make, plot: null };
+    made.push(entry);
+    draw(entry);
+    sizes.observe(box);
+  }
+
+  function draw(entry) {
+    if (entry.plot) entry.plot.destroy();
+    const { options, data } = entry.make(theme(), entry.box);
+    entry.plot = new uPlot({ width: widthOf(entry.box), height: heightOf(entry.box), padding: kPadding, cursor: { points: { size: 7 } }, ...options }, data, entry.box);
+    entry.box.dataset.chart = 'drawn';
+    // The legend switches lines on and off; for the keyboard, too.
+    for (const head of entry.box.querySelectorAll('.u-legend .u-series:not(:first-child) th')) {
+      head.tabIndex = 0;
+      head.setAttribute('role', 'button');
+      head.addEventListener('keydown', (event) => {
+        if (event.key !== 'Enter' && event.key !== ' ') return;
+        event.preventDefault();
+        head.click();
+      });
+    }
+  }
+
+  const drawAll = () => made.forEach(draw);
+
+  function watch() {
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawAll);
+    // Paper is white.
+    const onPaper = (is) => {
+      if (paper === is) return;
+      paper = is;
+      drawAll();
+    };
+    addEventListener('beforeprint', () => onPaper(true));
+    addEventListener('afterprint', () => onPaper(false));
+  }
+
+  // ---- Over time ----
+
+  /// Lines over the time of all intervals; `marks` has [at, lost, overruns] where there were any.
+  function overTime(box, lines, format, label, marks, more = {}) {
+    show(box, (colours) => {
+      const tables = lines.map((l) => [l.at, l.values]);
+      if (marks.length) tables.push([marks.map((m) => m[0]), marks.map((m) => m[1])], [marks.map((m) => m[0]), marks.map((m) => m[2])]);
+      const data = uPlot.join(tables);
+      const series = [{ label: 'time', value: (u, v) => (v === null || v === undefined ? '-' : v.toFixed(1) + ' s') }];
+      lines.forEach((l) => series.push(line(colours, l.colour, l.label, format, l.faint ? { width: 1, dash: [2, 4] } : {})));
+      const hooks = {};
+      if (marks.length) {
+        // Their numbers are for the legend; where they lie on the axis is drawn below.
+        const silent = { scale: 'marks', stroke: colours.lost, width: 0, paths: () => null, points: { show: false } };
+        series.push({ ...silent, label: '▲ lost frames', value: (u, v) => units.count(v) });
+        series.push({ ...silent, label: '┆ overruns', value: (u, v) => units.count(v) });
+        hooks.draw = [(u) => drawMarks(u, marks, colours)];
+      }
+      return { data, options: {
+        scales: { x: { time: false }, y: more.scale || { range: (u, min, max) => [0, (max || 1) * 1.08] }, marks: { auto: false, range: [0, 1] } },
+        axes: [axis(colours, 'time since the start (s)', { space: 60, size: kBelow }),
+               more.scale ? logAxis(colours, label, format, { size: kBeside })
+                          : axis(colours, label, { size: kBeside, values: (u, list) => list.map((v) => (v === 0 ? '0' : short(format(v)))) })],
+        series, hooks, cursor: { points: { size: 7 }, focus: { prox: -1 } },
+      } };
+    });
+  }
+
+  function drawMarks(u, marks, colours) {
+    const c = u.ctx;
+    const r = uPlot.pxRatio;
+    const { top, height } = u.bbox;
+    c.save();
+    c.fillStyle = c.strokeStyle = colours.lost;
+    c.lineWidth = r;
+    for (const [at, lost, overruns] of marks) {
+      const x = u.valToPos(at, 'x', true);
+      if (overruns) {
+        c.setLineDash([3 * r, 3 * r]);
+        c.beginPath();
+        c.moveTo(x, top);
+        c.lineTo(x, top + height);
+        c.stroke();
+      }
+      if (lost) {
+        c.beginPath();
+        c.moveTo(x - 6 * r, top + height);
+        c.lineTo(x + 6 * r, top + height);
+        c.lineTo(x, top + height - 10 * r);
+        c.fill();
+      }
+    }
+    c.restore();
+  }
+
+  // ---- Percentiles, on an axis of nines: 90 %, 99 %, 99.9 % are equally far apart ----
+
+  const nines = (per_cent) => -Math.log10(1 - per_cent / 100);
+  const kMarks = [[0, '0 %'], [nines(50), '50 %'], [1, '90 %'], [2, '99 %'], [3, '99.9 %'], [4, '99.99 %'], [5, '99.999 %'], [6, '99.9999 %']];
+  const kNamed = [['p1', 1], ['p10', 10], ['p50', 50], ['p90', 90], ['p95', 95], ['p99', 99], ['p99_9', 99.9], ['p99_99', 99.99], ['p99_999', 99.999]];
+
+  /// [nines, ns] of one histogram: of its buckets, or of the percentiles that have names.
+  function curve(h) {
+    const end = Math.min(6, Math.log10(Math.max(h.count, 2)));
+    if (!h.bins) return kNamed.filter(([, p]) => nines(p) <= end).map(([key, p]) => [nines(p), h[key]]).concat([[end, h.max]]);
+    const points = [];
+    let below = 0;
+    let bin = 0;
+    for (let x = 0; x <= end; x += 0.02) {
+      const rank = Math.max(1, Math.ceil((1 - 10 ** -x) * h.count - 1e-6));
+      while (bin < h.bins.length && below + h.bins[bin][2] < rank) below += h.bins[bin++][2];
+      points.push([Math.round(x * 100) / 100, Math.min(h.bins[Math.min(bin, h.bins.length - 1)][1], h.max)]);
+    }
+    return points.concat([[end, h.max]]);
+  }
+
+  function percentiles(box, lines) {
+    show(box, (colours) => {
+      const tables = lines.map((l) => { const c = curve(l.histogram); return [c.map((p) => p[0]), c.map((p) => Math.max(p[1], 1))]; });
+      const data = uPlot.join(tables);
+      const last = Math.max(...data[0]);
+      return { data, options: {
+        scales: { x: { time: false, range: () => [0, last] }, y: logScale },
+        axes: [axis(colours, 'share of frames that were not later', {
+          splits: () => kMarks.map((m) => m[0]).filter((v) => v <= last + 1e-9),
+          filter: (u, splits) => splits,
+          size: kBelow,
+          values: (u, splits) => spaced(u, splits, 0, 62).map((v) => (v === null ? '' : kMarks.find((m) => m[0] === v)[1])),
+        }), logAxis(colours, 'latency', units.ns, { size: kBeside })],
+        series: [{ label: 'share', value: (u, v) => (v === null || v === undefined ? '-' : Number((100 - 10 ** (2 - v)).toPrecision(2 + Math.ceil(v + 0.3))) + ' %') },
+                 ...lines.map((l) => line(colours, l.colour, l.label, units.ns))],
+      } };
+    });
+  }
+
+  // ---- Histogram: how many frames took how long, both logarithmic, 24 columns for a power of ten ----
+
+  const kPerDecade = 24;
+  function columns(h) {
+    const sums = new Map();
+    for (const [least, greatest, count] of h.bins) {
+      const column = Math.floor(Math.log10(Math.max((least + greatest) / 2, 1)) * kPerDecade);
+      sums.set(column, (sums.get(column) || 0) + count);
+    }
+    return sums;
+  }
+
+  function histogram(box, lines) {
+    show(box, (colours) => {
+      const all = lines.map((l) => columns(l.histogram));
+      const keys = all.flatMap((sums) => [...sums.keys()]);
+      // A column more, so that the last has a width.
+      const from = Math.min(...keys);
+      const to = Math.max(...keys) + 1;
+      const xs = [];
+      for (let c = from; c <= to; ++c) xs.push(10 ** (c / kPerDecade));
+      const data = [xs, ...all.map((sums, i) => xs.map((x, n) => {
+        const count = sums.get(from + n);
+        return count ? count / lines[i].histogram.count : null;
+      }))];
+      const fill = (i) => colours.series[i % colours.series.length] + (dark() ? '38' : '2b');
+      return { data, options: {
+        scales: { x: { time: false, distr: 3, range: () => [xs[0], xs[xs.length - 1]] }, y: logScale },
+        axes: [logAxis(colours, 'latency', units.ns, { size: kBelow }), logAxis(colours, 'share of frames', units.share, { size: kBeside })],
+        series: [{ label: 'from', value: (u, v) => units.ns(v) },
+                 ...lines.map((l) => line(colours, l.colour, l.label, units.share,
+                   { fill: fill(l.colour), width: 1.5, spanGaps: false, paths: uPlot.paths.stepped({ align: 1 }) }))],
+      } };
+    });
+  }
+
+  /// Draws another chart into `box` in place of the one that is there.
+  function replace(box, drawAnother) {
+    const old = made.findIndex((e) => e.box === box);
+    if (old >= 0) {
+      made[old].plot.destroy();
+      made.splice(old, 1);
+    }
+    drawAnother();
+  }
+
+  return { overTime, percentiles, histogram, replace, watch, logScale };
+})();

@@ -1,0 +1,180 @@
+// The page: what the result says, as tables and charts. Text goes into the page as text, never as markup.
+const result = JSON.parse(document.getElementById('result').textContent);
+
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+const main = document.getElementById('main');
+function section(title, note, ...children) {
+  const made = element('section', {}, element('h2', {}, title), note ? element('p', { class: 'note' }, note) : null, ...children);
+  main.append(made);
+  return made;
+}
+
+/// `head` names the columns; a cell is a text, or [text, class].
+function table(caption, head, rows) {
+  const cell = (content, i) => {
+    const [text, kind] = Array.isArray(content) ? content : [content, ''];
+    const plain = text === '-' ? (kind + ' none').trim() : kind;
+    return element(i === 0 ? 'th' : 'td', i === 0 ? { scope: 'row' } : plain ? { class: plain } : {}, text);
+  };
+  const wordy = (i) => rows.some((row) => Array.isArray(row[i]) && row[i][1] === 'words');
+  const made = element('table', { class: 'data' },
+    element('thead', {}, element('tr', {}, ...head.map((name, i) => element('th', { scope: 'col', ...(wordy(i) ? { class: 'words' } : {}) }, name)))),
+    element('tbody', {}, ...rows.map((row) => element('tr', {}, ...row.map(cell)))));
+  return element('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption }, made);
+}
+
+// ---- Jobs, and the peers that were made for them ----
+
+const owners = new Map();
+const members = [];  // {job, peers}
+for (const job of result.jobs) {
+  const owner = job.peer_of !== null ? owners.get(job.peer_of) : undefined;
+  if (owner) {
+    owner.peers.push(job);
+  } else {
+    const unit = { job, peers: [] };
+    owners.set(job.jobname, unit);
+    members.push(unit);
+  }
+}
+const receiverOf = (unit) => unit.peers.find((p) => p.latency_ns) || (unit.job.rx ? unit.job : unit.peers[0] || unit.job);
+const colourOf = new Map(members.map((unit, i) => [unit, i]));
+const known = (value) => (value === null || value === '' ? '-' : value);
+const bad = (n) => [units.count(n), n > 0 ? 'bad' : ''];
+
+// ---- Head ----
+
+function head() {
+  document.title = (result.passed ? 'passed' : 'FAILED') + ' · shmifperf report';
+  const time = result.time;
+  document.getElementById('head').append(
+    element('h1', {}, 'shmifperf report', element('span', { class: 'badge ' + (result.passed ? 'passed' : 'failed') }, result.passed ? 'PASSED' : 'FAILED')),
+    element('p', {}, `${time.began.replace('T', ' ').replace(/\.\d+Z$/, ' UTC')} · took ${units.seconds(time.seconds)} · on ${known(result.machine.hostname)} · shmifperf ${result.shmifperf_version} · exit code ${result.exit_code}`
+      + (result.stopped_by_signal === null ? '' : ` · stopped by signal ${result.stopped_by_signal}`)
+      + (result.steady_state === null ? '' : ` · steady state ${result.steady_state}`)),
+    element('pre', { class: 'command wrap', tabindex: '0', 'aria-label': 'command' }, result.command.map(quote).join(' ')));
+}
+const quote = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : "'" + word.replaceAll("'", "'\\''") + "'");
+
+function problems() {
+  const list = element('ul', { class: 'problems' });
+  const add = (kind, title, text) => list.append(element('li', { class: kind }, element('b', {}, title), text));
+  for (const failure of result.failures) add('bad', 'failed', failure);
+  for (const job of result.jobs) {
+    if (job.error && !result.failures.some((f) => f.includes(job.error))) add('bad', 'failed', `${job.jobname}: ${job.error}`);
+    for (const flow of job.loss ? job.loss.flows : []) {
+      const fates = [['lost_frames', 'lost'], ['duplicate_frames', 'duplicate'], ['reordered_frames', 'reordered'], ['corrupt_frames', 'corrupt'],
+        ['truncated_frames', 'truncated'], ['unverified_frames', 'unverified']].filter(([key]) => flow[key] > 0)
+        .map(([key, word]) => `${units.count(flow[key])} ${word}` + (key === 'lost_frames' ? ` (${units.share(flow.lost_share)})` : ''));
+      if (fates.length) add('bad', 'loss', `${flow.from} to ${flow.to}: ${fates.join(', ')}, of ${units.count(flow.sent_frames)} sent`);
+    }
+    if (job.overruns > 0) add('bad', 'overrun', `${job.jobname}: ${units.count(job.overruns)} times, ${units.count(job.overrun_frames)} frames`);
+    if (job.counts.agree === false) add('bad', 'counts', `${job.jobname}: generator, wire and receiver do not agree`);
+    for (const direction of ['tx', 'rx']) {
+      const traffic = job[direction];
+      if (traffic && traffic.errors > 0) add('bad', 'errors', `${job.jobname}: ${units.count(traffic.errors)} of ${direction}, the first: ${traffic.first_error}`);
+    }
+  }
+  for (const warning of result.warnings) add('care', 'warning', warning);
+  if (list.children.length) main.append(list);
+}
+
+function glance() {
+  const rows = members.map((unit) => {
+    const { job } = unit;
+    const at = receiverOf(unit);
+    const h = at.latency_ns || {};
+    return [job.jobname, job.engine, units.fps(job.tx && job.tx.offered_fps), units.fps(job.tx && job.tx.rate_fps), units.fps(at.rx && at.rx.rate_fps),
+      units.bps(at.rx && at.rx.rate_bps), at.loss ? bad(at.loss.lost_frames) : '-', units.share(at.loss && at.loss.lost_share),
+      units.ns(h.p50), units.ns(h.p99), units.ns(h.p99_9), units.ns(h.max), units.share(job.limit_share)];
+  });
+  section('At a glance', 'Latency from the intended send time. Own limit: how much of what the harness itself can do on this machine was used.',
+    table('At a glance', ['job', 'engine', 'offered', 'sent', 'received', '', 'lost', '', 'p50', 'p99', 'p99.9', 'max', 'own limit'], rows));
+}
+
+// ---- Charts ----
+
+const timesOf = (list) => list.map((i) => Math.round(i.at_seconds * 100) / 100);
+const rate = (i, key, factor) => (i.seconds > 0 ? i[key] * factor / i.seconds : null);
+
+function throughput() {
+  const marks = new Map();
+  for (const job of result.jobs) {
+    for (const i of job.intervals) {
+      if (!i.lost_frames && !i.overruns) continue;
+      const at = Math.round(i.at_seconds * 100) / 100;
+      const old = marks.get(at) || [at, 0, 0];
+      marks.set(at, [at, old[1] + i.lost_frames, old[2] + i.overruns]);
+    }
+  }
+  const sorted = [...marks.values()].sort((a, b) => a[0] - b[0]);
+  const lines = (bits) => members.flatMap((unit) => {
+    const at = receiverOf(unit);
+    const receives = at.rx !== null;
+    const key = (receives ? 'rx_' : 'tx_') + (bits ? 'bytes' : 'frames');
+    const one = { colour: colourOf.get(unit), label: unit.job.jobname, at: timesOf(at.intervals), values: at.intervals.map((i) => rate(i, key, bits ? 8 : 1)) };
+    return at.intervals.length ? [one] : [];
+  });
+  if (!lines(true).length) return;
+  const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'throughput over time' });
+  const buttons = [];
+  const made = section('Throughput over time', 'What arrived in each interval. ▲ on the time axis: frames were lost then; a dashed line: a receiver was overrun.');
+  const choose = (bits) => {
+    buttons.forEach(([b, its]) => b.setAttribute('aria-pressed', String(its === bits)));
+    charts.replace(box, () => charts.overTime(box, lines(bits), bits ? units.bps : units.fps, bits ? 'received (bit/s)' : 'received (frames/s)', sorted));
+  };
+  const choice = element('div', { class: 'choice', role: 'group', 'aria-label': 'unit' });
+  for (const [name, bits] of [['bits', true], ['frames', false]]) {
+    const button = element('button', { type: 'button' }, name);
+    button.addEventListener('click', () => choose(bits));
+    buttons.push([button, bits]);
+    choice.append(button);
+  }
+  made.append(choice, box);
+  choose(true);
+}
+
+function latencies() {
+  const measured = members.filter((unit) => receiverOf(unit).latency_ns);
+  if (!measured.length) return;
+  const lines = measured.map((unit) => ({ colour: colourOf.get(unit), label: unit.job.jobname, histogram: receiverOf(unit).latency_ns }));
+  const pair = element('div', { class: 'pair' });
+  main.append(pair);
+  const chart = (title, note, label) => {
+    const box = element('div', { class: 'chart', role: 'img', 'aria-label': label });
+    pair.append(section(title, note, box));
+    return box;
+  };
+  charts.percentiles(chart('Latency percentiles', 'From the intended send time, so that a stall counts for every frame it kept waiting.', 'latency percentiles'), lines);
+  const binned = lines.filter((l) => l.histogram.bins);
+  if (binned.length) {
+    charts.histogram(chart('Latency histogram', 'How many frames took how long; both axes are logarithmic.', 'latency histogram'), binned);
+  } else {
+    pair.append(section('Latency histogram', 'Not in this file: --output-format=json+ writes the histogram, json does not.'));
+  }
+  const overTime = measured.map((unit) => {
+    const list = receiverOf(unit).intervals.filter((i) => i.latency_p99_ns > 0);
+    return { colour: colourOf.get(unit), label: unit.job.jobname, at: timesOf(list), values: list.map((i) => i.latency_p99_ns) };
+  }).filter((l) => l.at.length);
+  if (overTime.length) {
+    const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'latency over time' });
+    section('Latency over time', '99 of 100 frames of an interval were no later than this.', box);
+    charts.overTime(box, overTime, units.ns, 'p99 latency', [], { scale: charts.logScale });
+  }
+}
+
+head();
+problems();
+glance();
+searches();
+throughput();
+latencies();
+jobTables();
+machine();
+charts.watch();

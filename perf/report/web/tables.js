@@ -1,0 +1,106 @@
+// The tables below the charts, for who wants every figure.
+const kTimes = ['p50', 'p90', 'p99', 'p99_9', 'p99_99', 'p99_999', 'max'];
+const kFates = ['duplicate_frames', 'reordered_frames', 'corrupt_frames', 'truncated_frames'];
+
+function trafficRow(name, t) {
+  const sent = 'offered_fps' in t;
+  return [name, units.count(t.frames), units.bytes(t.bytes), units.fps(t.rate_fps), units.bps(t.rate_bps), sent ? units.fps(t.offered_fps) : '-',
+    sent ? units.bps(t.offered_bps) : '-', units.seconds(t.seconds), sent ? units.count(t.refused_frames) : '-', sent ? units.count(t.skipped_frames) : '-',
+    t.errors === undefined ? '-' : bad(t.errors), sent ? '-' : units.count(t.foreign_frames)];
+}
+const timeRow = (name, h) => [name, units.count(h.count), units.ns(h.min), units.ns(h.mean), ...kTimes.map((key) => units.ns(h[key]))];
+const fatesRow = (name, f) => [name, units.count(f.sent_frames), units.count(f.received_frames), bad(f.lost_frames), units.share(f.lost_share),
+  ...kFates.map((key) => bad(f[key])), units.count(f.late_frames), units.count(f.cancelled_frames), bad(f.unverified_frames), units.ns(f.jitter_ns)];
+
+function jobTables() {
+  const each = (make) => result.jobs.flatMap(make).concat();
+  const groups = (make) => result.groups.flatMap(make);
+  const title = (g) => 'group ' + g.groupname;
+  const traffic = each((j) => [j.tx && trafficRow(j.jobname + ' sent', j.tx), j.rx && trafficRow(j.jobname + ' received', j.rx)].filter(Boolean))
+    .concat(groups((g) => [g.tx && trafficRow(title(g) + ' sent', g.tx), g.rx && trafficRow(title(g) + ' received', g.rx)].filter(Boolean)));
+  if (traffic.length) {
+    section('Traffic', 'In the measured window, without the ramp; rates are divided by the time under "over".',
+      table('Traffic', ['', 'frames', 'bytes', 'rate', '', 'offered', '', 'over', 'refused', 'skipped', 'errors', 'foreign'], traffic));
+  }
+  const times = each((j) => [['latency_ns', 'latency'], ['service_ns', 'service'], ['spacing_error_ns', 'spacing error']]
+    .filter(([key]) => j[key]).map(([key, name]) => timeRow(`${j.jobname} ${name}`, j[key])))
+    .concat(groups((g) => (g.latency_ns ? [timeRow(title(g) + ' latency', g.latency_ns)] : [])));
+  if (times.length) {
+    section('Times', 'Latency: from the intended send time. Service: from the real one. Spacing error: how late frames left.',
+      table('Times', ['', 'count', 'min', 'mean', 'p50', 'p90', 'p99', 'p99.9', 'p99.99', 'p99.999', 'max'], times));
+  }
+  const flows = each((j) => (j.loss ? j.loss.flows.map((f) => fatesRow(`${f.from} → ${f.to}`, f)) : []))
+    .concat(groups((g) => (g.loss ? [fatesRow(title(g), g.loss)] : [])));
+  if (flows.length) {
+    section('What became of the frames', 'Late: came while the run drained. Cancelled: given up by the sender. Neither is lost.',
+      table('What became of the frames', ['', 'sent', 'received', 'lost', '', 'duplicate', 'reordered', 'corrupt', 'truncated', 'late', 'cancelled', 'unchecked', 'jitter'], flows));
+  }
+  const agree = (c) => [units.yes(c.agree), c.agree === false ? 'bad' : ''];
+  section('Counts side by side', 'All frames, ramp and foreign ones too. "-": that medium does not count it.',
+    table('Counts', ['', 'generator sent', 'wire took', 'wire delivered', 'receiver got', 'of them foreign', 'wire lost', 'wire dropped', 'agree'],
+      each((j) => [[j.jobname, j.tx ? units.count(j.counts.generator_tx_frames) : '-', units.count(j.counts.wire_tx_frames), units.count(j.counts.wire_rx_frames),
+        j.rx ? units.count(j.counts.receiver_rx_frames) : '-', j.rx ? units.count(j.counts.receiver_foreign_frames) : '-',
+        units.count(j.counts.wire_lost_frames), units.count(j.counts.wire_dropped_frames), agree(j.counts)]])));
+  const cpu = (name, c) => [name, units.seconds(c.user_seconds), units.seconds(c.system_seconds), units.fps(c.frames_per_busy_second),
+    units.count(c.voluntary_switches), units.count(c.involuntary_switches), units.count(c.minor_faults + c.major_faults)];
+  section('CPU and trust', 'Start skew: after the common start. Rate ±: half the 95 % confidence interval. Limit: the harness’s own, with such frames, here.',
+    table('CPU and trust', ['', 'user', 'system', 'frames per CPU-s', 'slept', 'interrupted', 'faults', 'start skew', 'rate ±', 'limit', 'used of it'],
+      each((j) => [[...cpu(j.jobname, j.cpu), units.ns(j.start_skew_ns), units.share(j.rate_ci95_share), units.fps(j.limit_fps),
+        [units.share(j.limit_share), j.limit_share >= 0.8 ? 'bad' : '']]])
+        .concat(groups((g) => [[...cpu(title(g), g.cpu), units.ns(g.start_skew_ns), '-', '-', '-']]))));
+  links();
+  jobList();
+}
+
+function links() {
+  if (!result.links.length) return;
+  section('Faults on purpose', null, table('Faults on purpose', ['', 'options', 'frames', 'lost', 'duplicated', 'reordered', 'corrupted', 'truncated', 'queue full'],
+    result.links.map((l) => [`${l.jobname} ${l.direction}`, [l.options, 'words'], ...['frames', 'lost_frames', 'duplicated_frames', 'reordered_frames',
+      'corrupted_frames', 'truncated_frames', 'queue_full_frames'].map((key) => units.count(l[key]))])));
+}
+
+function jobList() {
+  section('Jobs', null, table('Jobs', ['job', 'rw', 'engine', 'ended as', 'passed', 'address', 'options'], result.jobs.map((j) => [j.jobname, j.rw, j.engine,
+    j.exit_signal === null ? j.state : 'signal ' + j.exit_signal, [units.yes(j.passed), j.passed ? '' : 'bad'], [known(j.address), 'words'],
+    [Object.entries(j.options).map(([k, v]) => `${k}=${v}`).join(' ') || '-', 'words']])));
+}
+
+function searches() {
+  const kTitles = { ndr: 'Highest rate that loses nothing (RFC 2544)', pdr: 'Highest rate within the permitted loss', latency_target: 'Highest rate within the latency target', none: 'Search' };
+  const byTitle = new Map();
+  for (const s of result.searches) {
+    const title = `${kTitles[s.kind]}: ${s.jobname}`;
+    if (!byTitle.has(title)) byTitle.set(title, []);
+    byTitle.get(title).push(s);
+  }
+  for (const [title, list] of byTitle) {
+    section(title, null, table(title, ['frame', 'found', '', 'first too high', 'trials', ''], list.map((s) => {
+      const failed = s.trials.filter((t) => !t.passed).map((t) => t.offered_fps);
+      return [s.frame_bytes === null ? 'mix' : units.count(s.frame_bytes) + ' B', units.fps(s.found_fps), units.bps(s.found_bps),
+        failed.length ? units.fps(Math.min(...failed)) : '-', units.count(s.trials.length), [s.why_none || '', 'words']];
+    })));
+  }
+  if (!result.repeats.length) return;
+  section('Repetitions', null, table('Repetitions', ['', 'times', 'median', 'least', 'most', 'spread'], result.repeats.map((r) => {
+    const format = r.figure.endsWith('_fps') ? units.fps : r.figure.endsWith('_bps') ? units.bps : /_ns($|[_.])/.test(r.figure) ? units.ns
+      : r.figure.endsWith('_share') ? units.share : r.figure.endsWith('_seconds') ? units.seconds : units.count;
+    return [`${r.jobname} ${r.figure}`, units.count(r.values.length), format(r.median), format(r.min), format(r.max), r.median > 0 ? units.share((r.max - r.min) / r.median) : '-'];
+  })));
+}
+
+function machine() {
+  const m = result.machine;
+  const list = element('dl');
+  const add = (name, value) => list.append(element('dt', {}, name), element('dd', {}, value));
+  add('host', known(m.hostname));
+  add('CPUs', `${units.count(m.cpus)} × ${known(m.cpu_model)}` + (m.frequency_mhz === null ? '' : ` at ${Math.round(m.frequency_mhz)} MHz`));
+  add('memory', units.memory(m.memory_bytes));
+  add('kernel', known(m.kernel));
+  add('clock', known(m.clock_source));
+  add('virtualization', known(m.virtualization));
+  const made = section('Machine', null, list);
+  if (m.cpu_window.length) {
+    made.append(table('CPUs over the measured window', ['over the window', 'user', 'system', 'irq', 'steal', 'idle'], m.cpu_window.map((c) =>
+      ['CPU ' + c.cpu, units.share(c.user_share), units.share(c.system_share), units.share(c.irq_share), [units.share(c.steal_share), c.steal_share >= 0.01 ? 'bad' : ''], units.share(c.idle_share)])));
+  }
+}

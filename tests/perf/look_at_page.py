@@ -1,0 +1,206 @@
+#!/usr/bin/python3
+"""look_at_page.py PAGE.html OUTPUT_DIRECTORY: opens a page of shmifperf report in headless Chromium, as a person
+would: light, dark, on a phone, on paper. Prints what is wrong with it, a line each, and exits 1; leaves the pictures
+in the directory. "skipped: reason" and exit code 77 where there is no browser."""
+
+import base64
+import json
+import os
+import shutil
+import sys
+
+# Notes each text that is drawn on a canvas, with the box it takes, and each policy violation.
+WATCH = r"""
+window.seen = {texts: [], violations: []};
+addEventListener('securitypolicyviolation', (e) => seen.violations.push(e.violatedDirective + ' ' + e.blockedURI));
+const draw = CanvasRenderingContext2D.prototype.fillText;
+const clear = CanvasRenderingContext2D.prototype.clearRect;
+CanvasRenderingContext2D.prototype.clearRect = function (...a) {
+  seen.texts = seen.texts.filter((t) => t.canvas !== this.canvas);
+  return clear.apply(this, a);
+};
+CanvasRenderingContext2D.prototype.fillText = function (text, x, y, ...rest) {
+  const m = this.measureText(text);
+  const t = this.getTransform();
+  // Corners through the transformation, for axes' names are turned.
+  const xs = [x - m.actualBoundingBoxLeft, x + m.actualBoundingBoxRight];
+  const ys = [y - m.actualBoundingBoxAscent, y + m.actualBoundingBoxDescent];
+  const points = xs.flatMap((px) => ys.map((py) => [t.a * px + t.c * py + t.e, t.b * px + t.d * py + t.f]));
+  if (String(text).trim() !== '') {
+    seen.texts.push({canvas: this.canvas, text: String(text), width: this.canvas.width, height: this.canvas.height,
+      left: Math.min(...points.map((p) => p[0])), right: Math.max(...points.map((p) => p[0])),
+      top: Math.min(...points.map((p) => p[1])), bottom: Math.max(...points.map((p) => p[1]))});
+  }
+  return draw.call(this, text, x, y, ...rest);
+};
+"""
+
+# Boxes of texts that cross each other, in the page and on each canvas, and texts that a canvas cuts off.
+OVERLAPS = r"""
+const crossing = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1.5 &&
+                           Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1.5;
+const wrong = [];
+const boxes = [];
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+  const parent = node.parentElement;
+  if (!node.data.trim() || ['SCRIPT', 'STYLE', 'NOSCRIPT'].includes(parent.tagName)) continue;
+  if (!parent.checkVisibility() || parent.closest('noscript, .u-off')) continue;
+  // A column that stays in place lies over what scrolls under it.
+  if (parent.closest('.scroll') && getComputedStyle(parent.closest('td, th')).position === 'sticky') continue;
+  const scroller = parent.closest('.scroll, pre');
+  const range = document.createRange();
+  range.selectNodeContents(node);
+  for (const r of range.getClientRects()) {
+    const s = scroller && scroller.getBoundingClientRect();
+    if (s && (r.left > s.right || r.right < s.left)) continue;
+    boxes.push({text: node.data.trim(), node, left: r.left, right: r.right, top: r.top, bottom: r.bottom});
+  }
+}
+boxes.sort((a, b) => a.top - b.top);
+for (let i = 0; i < boxes.length; ++i) {
+  for (let k = i + 1; k < boxes.length && boxes[k].top < boxes[i].bottom; ++k) {
+    if (boxes[i].node !== boxes[k].node && crossing(boxes[i], boxes[k])) wrong.push('"' + boxes[i].text + '" lies over "' + boxes[k].text + '"');
+  }
+}
+for (const canvas of document.querySelectorAll('canvas')) {
+  const texts = seen.texts.filter((t) => t.canvas === canvas);
+  if (texts.length < 4) wrong.push('a chart has ' + texts.length + ' labels');
+  texts.forEach((a, i) => {
+    if (a.left < -1 || a.right > a.width + 1 || a.top < -1 || a.bottom > a.height + 1) wrong.push('the chart cuts off "' + a.text + '"');
+    for (const b of texts.slice(i + 1)) if (crossing(a, b)) wrong.push('in a chart "' + a.text + '" lies over "' + b.text + '"');
+  });
+}
+return wrong;
+"""
+
+# How many of its points each canvas has in a colour that is not grey: axes and grids are, lines are not.
+INK = r"""
+return [...document.querySelectorAll('.chart')].map((box) => {
+  const canvas = box.querySelector('canvas');
+  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  let ink = 0;
+  for (let i = 0; i < data.length; i += 4) {
+    if (data[i + 3] > 40 && Math.max(data[i], data[i + 1], data[i + 2]) - Math.min(data[i], data[i + 1], data[i + 2]) > 60) ++ink;
+  }
+  return [box.getAttribute('aria-label'), ink];
+});
+"""
+
+
+class Visit:
+    """One page in one browser, and what is wrong with it."""
+
+    def __init__(self, browser, page, folder):
+        self.browser, self.page, self.folder, self.wrong = browser, page, folder, []
+
+    def blame(self, view, complaints):
+        self.wrong += [f"{view}: {c}" for c in complaints]
+
+    def command(self, name, **parameters):
+        return self.browser.execute_cdp_cmd(name, parameters)
+
+    def save(self, name, data):
+        with open(os.path.join(self.folder, name), "wb") as file:
+            file.write(base64.b64decode(data))
+
+    def open(self, view, width, height, scheme):
+        self.command("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if width < 500 else 1, mobile=False)
+        self.command("Emulation.setEmulatedMedia", media="screen", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.browser.get("file://" + os.path.abspath(self.page))
+        # A frame later everything is laid out and drawn.
+        self.browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+        self.look(view)
+        size = self.command("Page.getLayoutMetrics")["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": width, "height": min(size["height"], 8000), "scale": 1}
+        self.save(f"{view}.png", self.command("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)["data"])
+
+    def look(self, view):
+        run = self.browser.execute_script
+        self.blame(view, run(OVERLAPS))
+        self.blame(view, [f"the chart of {name} is empty ({ink} points of colour)" for name, ink in run(INK) if ink < 150])
+        wide = run("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        self.blame(view, [f"the page is {wide} pixels wider than the window"] if wide > 0 else [])
+        self.blame(view, [f"against its own policy: {v}" for v in run("return seen.violations")])
+        self.blame(view, [f"console: {e['message']}" for e in self.browser.get_log("browser")])
+        for entry in self.browser.get_log("performance"):
+            event = json.loads(entry["message"])["message"]
+            url = event["params"].get("request", {}).get("url", "") if event["method"] == "Network.requestWillBeSent" else ""
+            if url and not url.startswith("file://" + os.path.abspath(self.page)):
+                self.blame(view, [f"it asked for {url}"])
+
+    def keyboard(self):
+        """Every table, button and line of a legend is reached by Tab."""
+        reached = self.browser.execute_script(
+            "return [...document.querySelectorAll('.scroll, .choice button, .u-legend .u-series:not(:first-child) th')].filter((e) => e.tabIndex < 0).length")
+        self.blame("keyboard", [f"{reached} places are out of reach"] if reached else [])
+
+    def hover(self):
+        """What is under the pointer is told below the chart."""
+        said = self.browser.execute_script("""
+          const box = document.querySelector('.chart');
+          if (!box) return 'nothing to hover';
+          const over = box.querySelector('.u-over');
+          const r = over.getBoundingClientRect();
+          const at = {clientX: r.left + r.width / 2, clientY: r.top + r.height / 2, bubbles: true};
+          over.dispatchEvent(new MouseEvent('mouseenter', at));
+          over.dispatchEvent(new MouseEvent('mousemove', at));
+          return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() =>
+            done([...box.querySelectorAll('.u-value')].map((e) => e.textContent).join(' ')))));
+        """)
+        self.blame("hover", [] if any(c.isdigit() for c in said) or said == "nothing to hover" else [f"no value is shown ({said!r})"])
+
+    def paper(self):
+        self.command("Emulation.setEmulatedMedia", media="", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+        pdf = self.command("Page.printToPDF", printBackground=True, preferCSSPageSize=True)["data"]
+        self.save("paper.pdf", pdf)
+        self.blame("paper", [f"console: {e['message']}" for e in self.browser.get_log("browser")])
+
+
+def start():
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
+                     "--disable-background-networking", "--no-first-run", "--disable-component-update"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(service=Service(shutil.which("chromedriver")), options=options)
+    browser.set_script_timeout(30)
+    browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
+    return browser
+
+
+def main():
+    page, folder = sys.argv[1:3]
+    for program in ("chromium", "chromedriver"):
+        if not shutil.which(program):
+            print(f"skipped: {program} is not installed")
+            return 77
+    try:
+        import selenium  # noqa: F401
+    except ImportError:
+        print("skipped: python3-selenium is not installed")
+        return 77
+    browser = start()
+    try:
+        visit = Visit(browser, page, folder)
+        visit.open("dark", 1200, 900, "dark")
+        visit.open("phone", 360, 740, "light")
+        visit.open("light", 1200, 900, "light")
+        visit.keyboard()
+        visit.hover()
+        visit.paper()
+        facts = browser.execute_script("return {title: document.title, cells: [...document.querySelectorAll('td')].map((e) => e.textContent)}")
+    finally:
+        browser.quit()
+    with open(os.path.join(folder, "facts.json"), "w", encoding="utf-8") as file:
+        json.dump(facts, file)
+    for complaint in dict.fromkeys(visit.wrong):
+        print(complaint)
+    return 1 if visit.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

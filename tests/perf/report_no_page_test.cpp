@@ -1,0 +1,21 @@
+// A build without npm: this program brings perf/report/no_page.cpp.
+
+#include <gtest/gtest.h>
+
+#include "perf/report/html.hpp"
+#include "perf/report/json.hpp"
+#include "sample_results.hpp"
+
+namespace shmif::perf {
+namespace {
+
+TEST(ReportWithoutPage, SaysWhatToInstall) {
+  const auto report = Report::parse(to_json(test::quiet_sample(), Bins::without), "sample");
+  const auto page = to_html(report.value());
+  ASSERT_FALSE(page);
+  EXPECT_EQ(page.error().code, Errc::not_supported);
+  EXPECT_NE(page.error().message.find("npm"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace shmif::perf
