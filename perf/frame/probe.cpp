@@ -43,6 +43,36 @@ bool looks_like_a_probe(std::span<const std::byte> frame, std::size_t at) noexce
   return frame.size() >= at + 2 && get<std::uint16_t>(frame.data() + at) == kMagic;
 }
 
+template <bool kCheck>
+ProbeReading read(std::span<const std::byte> frame, std::size_t at) noexcept {
+  if (!looks_like_a_probe(frame, at)) return {Finding::foreign};
+  if (frame.size() < at + kProbeBytes) return {Finding::truncated};
+  const std::byte* const p = frame.data() + at;
+  const auto length = get<std::uint16_t>(p + 4);
+  if (length != static_cast<std::uint16_t>(~get<std::uint16_t>(p + 6)) ||
+      length < at + kProbeBytes) {
+    return {Finding::corrupt};
+  }
+  if (frame.size() < length) return {Finding::truncated};
+  frame = frame.first(length);
+  const auto crc = get<std::uint32_t>(p + kCrcAt);
+  const bool unchecked = crc == 0 && get<std::uint16_t>(p + kNoCrcAt) == kNoCrc;
+  if (kCheck && !unchecked && crc != crc_of(frame, at)) return {Finding::corrupt};
+  // Whole: so what it says is what was written.
+  if (get<std::uint16_t>(p) != kMagic || get<std::uint8_t>(p + 2) != kVersion ||
+      get<std::uint8_t>(p + 3) > static_cast<std::uint8_t>(Probe::Kind::reply)) {
+    return {Finding::foreign};
+  }
+  return {Finding::whole,
+          {.kind = static_cast<Probe::Kind>(get<std::uint8_t>(p + 3)),
+           .flow = get<std::uint32_t>(p + 8),
+           .nonce = get<std::uint32_t>(p + 12),
+           .sequence = get<std::uint64_t>(p + 16),
+           .intended_ns = get<std::uint64_t>(p + 24),
+           .sent_ns = get<std::uint64_t>(p + 32)},
+          kCheck && !unchecked ? Checksum::crc : Checksum::none};
+}
+
 }  // namespace
 
 void write_probe(std::span<std::byte> frame, std::size_t at, const Probe& probe,
@@ -68,32 +98,11 @@ void write_probe(std::span<std::byte> frame, std::size_t at, const Probe& probe,
 }
 
 ProbeReading read_probe(std::span<const std::byte> frame, std::size_t at) noexcept {
-  if (!looks_like_a_probe(frame, at)) return {Finding::foreign};
-  if (frame.size() < at + kProbeBytes) return {Finding::truncated};
-  const std::byte* const p = frame.data() + at;
-  const auto length = get<std::uint16_t>(p + 4);
-  if (length != static_cast<std::uint16_t>(~get<std::uint16_t>(p + 6)) ||
-      length < at + kProbeBytes) {
-    return {Finding::corrupt};
-  }
-  if (frame.size() < length) return {Finding::truncated};
-  frame = frame.first(length);
-  const auto crc = get<std::uint32_t>(p + kCrcAt);
-  const bool unchecked = crc == 0 && get<std::uint16_t>(p + kNoCrcAt) == kNoCrc;
-  if (!unchecked && crc != crc_of(frame, at)) return {Finding::corrupt};
-  // Whole: so what it says is what was written.
-  if (get<std::uint16_t>(p) != kMagic || get<std::uint8_t>(p + 2) != kVersion ||
-      get<std::uint8_t>(p + 3) > static_cast<std::uint8_t>(Probe::Kind::reply)) {
-    return {Finding::foreign};
-  }
-  return {Finding::whole,
-          {.kind = static_cast<Probe::Kind>(get<std::uint8_t>(p + 3)),
-           .flow = get<std::uint32_t>(p + 8),
-           .nonce = get<std::uint32_t>(p + 12),
-           .sequence = get<std::uint64_t>(p + 16),
-           .intended_ns = get<std::uint64_t>(p + 24),
-           .sent_ns = get<std::uint64_t>(p + 32)},
-          unchecked ? Checksum::none : Checksum::crc};
+  return read<true>(frame, at);
+}
+
+ProbeReading peek_probe(std::span<const std::byte> frame, std::size_t at) noexcept {
+  return read<false>(frame, at);
 }
 
 std::size_t probe_offset(std::span<const std::byte> frame) noexcept {

@@ -69,6 +69,10 @@ struct ProbeReading {
 /// neither the EtherType before it nor the magic is foreign.
 ProbeReading read_probe(std::span<const std::byte> frame, std::size_t at) noexcept;
 
+/// The same without a look at the CRC: what a frame says that nobody has time to check. Its
+/// `checksum` is none.
+ProbeReading peek_probe(std::span<const std::byte> frame, std::size_t at) noexcept;
+
 /// Where the probe of an Ethernet frame is: behind the header, and the 802.1Q tag if there is one.
 std::size_t probe_offset(std::span<const std::byte> frame) noexcept;
 

@@ -109,6 +109,17 @@ TEST(Probe, NoTwoChangedBitsMakeACheckedFrameAnUncheckedOne) {
   }
 }
 
+TEST(Probe, ALookIsNoCheck) {
+  Bytes frame = frame_with(kProbe, 100);
+  frame.back() ^= std::byte{1};
+  EXPECT_EQ(read_probe(frame, kHeader).finding, Finding::corrupt);
+  const ProbeReading seen = peek_probe(frame, kHeader);
+  EXPECT_EQ(seen.finding, Finding::whole);
+  EXPECT_EQ(seen.probe, kProbe);
+  EXPECT_EQ(seen.checksum, Checksum::none);
+  EXPECT_EQ(peek_probe(std::span(frame).first(99), kHeader).finding, Finding::truncated);
+}
+
 TEST(Probe, StandsBehindTheTagOfATaggedFrame) {
   Bytes frame(64);
   EXPECT_EQ(probe_offset(frame), 14U);
