@@ -78,7 +78,7 @@ bool is_on_link(const IpAddress& gateway, const std::vector<Cidr>& addresses) {
 }
 
 Result<void> check(const GuestOptions& options) {
-  if (options.command.empty()) return wrong("a guest needs a command to run");
+  if (options.command.empty() && !options.body) return wrong("a guest needs a command to run");
   std::set<std::string> names;
   for (const GuestInterface& i : options.interfaces) {
     if (!is_interface_name(i.name)) {
@@ -424,7 +424,7 @@ struct Guest::Impl {
   }
 
   GuestExit not_run(int number) const {
-    const std::string& name = options.command[0];
+    const std::string& name = options.command.at(0);  // a body does not fail to be executed
     std::string why = "cannot run \"" + name + "\": " + std::strerror(number);
     if (number == ENOENT && name.find('/') == std::string::npos) {
       why += " (no such program in PATH)";

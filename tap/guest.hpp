@@ -54,6 +54,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -86,6 +87,10 @@ struct GuestInterface {
 
 struct GuestOptions {
   std::vector<std::string> command;  ///< searched for in PATH
+  /// Runs in the command's place, when there is no command, and its result is the exit status. It
+  /// sees a copy of the caller's memory, and what that shares; descriptors that are close-on-exec
+  /// are closed.
+  std::function<int()> body;
   std::vector<GuestInterface> interfaces;
   Via via = Via::any;
   std::string hostname;  ///< empty: the outer one

@@ -223,6 +223,7 @@ class Init {
     UniqueFd write_end(pipe[1]);
     command_ = ::fork();
     if (command_ < 0) give_up(Error::from_errno(errno, "cannot start the command"));
+    if (command_ == 0 && plan_.options.command.empty()) run_body();
     if (command_ == 0) exec_command(write_end.get());
     for (const int number : early) ::kill(command_, number);
     write_end.reset();
@@ -237,6 +238,19 @@ class Init {
     const auto socket = static_cast<unsigned>(socket_);
     if (socket > 0) ::close_range(0, socket - 1, 0);
     ::close_range(socket + 1, ~0U, 0);
+  }
+
+  /// What runs in a command's place has its signals, and none of our descriptors.
+  [[noreturn]] void run_body() {
+    ::sigaction(SIGCHLD, &plan_.command_child, nullptr);
+    ::sigprocmask(SIG_SETMASK, &plan_.command_mask, nullptr);
+    close_foreign(-1);
+    int status = 125;
+    try {
+      status = plan_.options.body();
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): the status says so
+    }
+    ::_exit(status);
   }
 
   [[noreturn]] void exec_command(int failure_pipe) {

@@ -13,7 +13,9 @@
 namespace shmif::perf {
 namespace {
 
-bool stopped(const RunControl& control) { return control.stops.load() != 0; }
+bool stopped(const RunControl& control) {
+  return control.stops.load() != 0;
+}
 
 Result<RunResult> run_once(const RunOptions& options, std::vector<PlannedJob> plan,
                            RunObserver* observer, RunControl& control, bool& stuck) {
@@ -205,8 +207,8 @@ RunResult median_of(std::vector<RunResult> runs) {
   std::vector<RepeatFigure> repeats;
   for (auto& [figure, series] : values) {
     const auto spread = estimate(series);
-    repeats.push_back({figure.first, figure.second, series, spread->median, spread->least,
-                       spread->most});
+    repeats.push_back(
+        {figure.first, figure.second, series, spread->median, spread->least, spread->most});
   }
   std::ranges::sort(runs, {}, main_figure);
   RunResult result = std::move(runs[runs.size() / 2]);
@@ -238,7 +240,7 @@ Result<RunResult> run_campaign(const RunOptions& options, const std::vector<Plan
   result.machine = describe_machine();
   result.machine.window = std::move(window);
   for (const auto& [name, value] : options.given) result.options[name] = value;
-  result.exit_code = result.stopped_by_signal ? 128 + *result.stopped_by_signal
+  result.exit_code = result.stopped_by_signal  ? 128 + *result.stopped_by_signal
                      : result.failures.empty() ? 0
                                                : 1;
   return result;

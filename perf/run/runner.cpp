@@ -83,13 +83,14 @@ struct Runner::Impl {
   bool hard = false;
   std::uint64_t hard_ns = 0;
   bool stuck_thread = false;
-  std::optional<CpuWindow> window;  // from the first start
+  std::optional<CpuWindow> window;    // from the first start
   std::vector<std::string> failures;  // of the run as a whole
 
   RunResult result;
 
   Result<void> prepare();
   Result<void> make_wires();
+  Result<void> place_hosts(const std::vector<std::size_t>& hosts, const Wire& bus);
   Result<void> create_job(std::size_t i);
   void start_batches();
   void order_batch(std::vector<std::size_t> ready);
@@ -156,7 +157,10 @@ Result<void> Runner::Impl::make_wires() {
     setup.end.received = jobs[i].plan.options.fault_rx;
   }
   for (const auto& [key, group] : members) {
-    auto wire = make_wire(jobs[group.front()].plan.options, group.size());
+    JobOptions medium = plan[group.front()].options;
+    const bool hosts = medium.engine == EngineKind::host;
+    if (hosts) medium.engine = EngineKind::bus;
+    auto wire = make_wire(medium, group.size());
     if (!wire) {
       return Error(wire.error().code, "job \"" + jobs[group.front()].plan.options.name +
                                           "\": " + wire.error().message);
@@ -165,7 +169,37 @@ Result<void> Runner::Impl::make_wires() {
       setups[group[n]].wire = wire->get();
       setups[group[n]].end.index = n;
     }
+    if (hosts) {
+      if (auto done = place_hosts(group, **wire); !done) return done;
+    }
     wires.push_back(*std::move(wire));
+  }
+  return {};
+}
+
+/// Gives the hosts on a bus their addresses, and tells each that of its peer.
+Result<void> Runner::Impl::place_hosts(const std::vector<std::size_t>& hosts, const Wire& bus) {
+  constexpr std::size_t kFirstPort = 40000;
+  for (const std::size_t i : hosts) {
+    auto address = host_address(plan[i].options, i);
+    if (!address) {
+      return Error(address.error().code,
+                   "job \"" + plan[i].options.name + "\": " + address.error().message);
+    }
+    HostSetup& host = setups[i].host;
+    host.bus = bus.address().substr(bus.address().find(':') + 1);
+    host.address = *std::move(address);
+    host.local = socket_address(host.address, static_cast<std::uint16_t>(kFirstPort + i % 20000));
+  }
+  for (const std::size_t i : hosts) {
+    const std::size_t to = plan[i].to;
+    if (to == kNoJob || std::ranges::find(hosts, to) == hosts.end()) continue;
+    setups[i].host.remote = setups[to].host.local;
+    const bool answers = plan[to].options.rw != Role::rx;
+    if (answers) setups[to].host.remote = setups[i].host.local;
+    // Of two that send to each other, the first listens.
+    const bool mutual = plan[to].to == i;
+    setups[to].host.listens = !mutual || to < i;
   }
   return {};
 }

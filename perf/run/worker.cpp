@@ -55,6 +55,18 @@ class Worker {
   int run() {
     state(JobState::created);
     if (!await(Order::initialise, 5'000'000)) return leave();
+    if (options_.engine != EngineKind::host) return work();
+    return run_host(options_, setup_.host, setup_.end, job_, [this] {
+      try {
+        return work();
+      } catch (const std::exception& error) {
+        return fail(error.what());
+      }
+    });
+  }
+
+  /// All but the creation: what an emulated host does inside.
+  int work() {
     if (auto done = initialise(); !done) return fail(done.error().message);
     state(JobState::initialised);
     if (!await(Order::go, 500'000)) return leave();
@@ -104,7 +116,9 @@ class Worker {
       }
     }
     if (auto done = take_place(options_, plan_.clone); !done) return done;
-    auto end = setup_.wire->open_end(setup_.end);
+    auto end = options_.engine == EngineKind::host
+                   ? open_host_end(options_, setup_.host, setup_.end)
+                   : setup_.wire->open_end(setup_.end);
     if (!end) return std::move(end).error();
     end_ = *std::move(end);
     job_.address.set(end_->address());
@@ -300,6 +314,8 @@ class Worker {
   }
 
   void keep_counters() {
+    keep_faults();
+    if (options_.engine == EngineKind::host) return;  // the port has them
     const auto keep = [](JobBlock::OptionalCount& to, const std::optional<std::uint64_t>& from) {
       if (!from) return;
       to.value.set(*from);
@@ -313,6 +329,9 @@ class Worker {
     keep(job_.wire_lost_frames, c.lost_frames);
     keep(job_.wire_overruns, c.overruns);
     keep(job_.wire_dropped_frames, c.dropped_frames);
+  }
+
+  void keep_faults() {
     if (const auto faults = end_->faults_sent()) {
       job_.faults_sent = *faults;
       job_.has_faults_sent.store(true, std::memory_order_release);

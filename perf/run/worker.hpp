@@ -7,6 +7,7 @@
 
 #include "perf/engine/engine.hpp"
 #include "perf/job/plan.hpp"
+#include "perf/run/host.hpp"
 #include "perf/run/run_memory.hpp"
 
 namespace shmif::perf {
@@ -14,8 +15,9 @@ namespace shmif::perf {
 /// What the controller has made for one job.
 struct WorkerSetup {
   std::size_t index = 0;  ///< of the job
-  Wire* wire = nullptr;
+  Wire* wire = nullptr;   ///< of engine=host: the bus
   EndOptions end;
+  HostSetup host;           ///< of engine=host
   std::uint32_t nonce = 0;  ///< of the run
   std::uint64_t interval_ns = 0;
 };

@@ -87,7 +87,8 @@ TEST(RunFailure, AJobThatCannotStartStopsTheRunAndIsNamed) {
   auto plan = long_pair();
   plan[1].options.exec_prerun = {"false"};
   const RunResult result = run(plan);
-  EXPECT_TRUE(failed(result, "job \"second\": did not start: exec_prerun: false ended with status 1"));
+  EXPECT_TRUE(
+      failed(result, "job \"second\": did not start: exec_prerun: false ended with status 1"));
   EXPECT_EQ(result.jobs[0].tx.frames, 0U);
 }
 
@@ -126,7 +127,8 @@ TEST(RunFailure, ASenderBelowItsMinimumRateIsStoppedAndNamed) {
   plan[0].options.rate_settle = 100ms;
   plan[0].options.rate_cycle = 200ms;
   const RunResult result = run(plan);
-  EXPECT_TRUE(failed(result, "job \"first\": tx: wanted at least 2000 frames/s (rate_iops_min), got "));
+  EXPECT_TRUE(
+      failed(result, "job \"first\": tx: wanted at least 2000 frames/s (rate_iops_min), got "));
 }
 
 TEST(RunFailure, AStalledReceiverTripsItsMinimum) {

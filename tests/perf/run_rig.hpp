@@ -51,9 +51,9 @@ class Meddler final : public perf::RunObserver {
   Deed deed_;
 };
 
-inline perf::RunResult run(std::vector<perf::PlannedJob> plan,
-                           const perf::RunOptions& options = {},
-                           const Meddler::Deed& deed = [](const auto&) {}) {
+inline perf::RunResult run(
+    std::vector<perf::PlannedJob> plan, const perf::RunOptions& options = {},
+    const Meddler::Deed& deed = [](const auto&) {}) {
   perf::RunControl control;
   Meddler meddler(deed);
   return perf::Runner::create(options, std::move(plan)).value()->run(&meddler, control);
