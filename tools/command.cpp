@@ -4,6 +4,18 @@
 
 namespace shmif::tools {
 
+namespace {
+const char* g_program_name = "shmifctl";
+}
+
+const char* program_name() noexcept {
+  return g_program_name;
+}
+
+void set_program_name(const char* name) noexcept {
+  g_program_name = name;
+}
+
 int exit_code_of(std::error_code code) noexcept {
   if (code == Errc::not_supported) return kNotSupported;
   // No bus can have that shape, no port that name: the command line is wrong, not the machine.
@@ -15,7 +27,7 @@ int exit_code_of(std::error_code code) noexcept {
 
 void complain(std::string_view message) {
   std::fflush(stdout);  // what was printed before comes before
-  std::string line = "shmifctl: ";
+  std::string line = std::string(program_name()) + ": ";
   // A path or a name may hold anything; the message stays one line all the same.
   for (const char c : message) line += c == '\n' || c == '\r' ? ' ' : c;
   line += '\n';

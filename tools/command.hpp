@@ -1,10 +1,11 @@
 #pragma once
-// What a command of shmifctl is made of: its row in the table, its exit codes, its errors.
+// What a command of shmifctl or shmifperf is made of: its row in the table, its exit codes, its
+// errors.
 //
-// A command lives in tools/cmd_NAME.cpp and defines one `const Command`, which tools/main.cpp
-// lists. It describes its command line with Options (tools/options.hpp), does its work through the
-// libraries, and returns an exit code. UsageError, Exit and shmif::Exception may be thrown out of
-// it: main() prints one line and turns them into an exit code, after the stack is unwound.
+// A command lives in a file cmd_NAME.cpp and defines one `const Command`, which the main.cpp beside
+// it lists. It describes its command line with Options (tools/options.hpp), does its work through
+// the libraries, and returns an exit code. UsageError, Exit and shmif::Exception may be thrown out
+// of it: main() prints one line and turns them into an exit code, after the stack is unwound.
 
 #include <optional>
 #include <string>
@@ -32,7 +33,7 @@ struct CommandLine {
 /// A row of the table of commands.
 struct Command {
   const char* name;
-  const char* summary;  ///< one line for `shmifctl --help`, no full stop
+  const char* summary;  ///< one line for --help, no full stop
   int (*run)(const CommandLine& line);
 };
 
@@ -50,7 +51,11 @@ struct Exit {
 /// else 1.
 int exit_code_of(std::error_code code) noexcept;
 
-/// Prints "shmifctl: MESSAGE" as one line on standard error.
+/// What messages and help call this program; "shmifctl" until main() says otherwise.
+const char* program_name() noexcept;
+void set_program_name(const char* name) noexcept;
+
+/// Prints "PROGRAM: MESSAGE" as one line on standard error.
 void complain(std::string_view message);
 
 /// complain() of what went wrong with `command`. Some of the libraries' messages say only what is

@@ -12,12 +12,28 @@ namespace shmif::tools {
 namespace {
 
 constexpr std::size_t kHelpColumns = 80;
+/// In Option::often, of one that may occur any number of times and does not say so.
+constexpr const char* kOpen = "open";
 
 [[noreturn]] void refuse(std::string_view option, const std::string& value, const char* why) {
   throw UsageError{"--" + std::string(option) + " \"" + value + "\" " + why};
 }
 
-/// `text` in lines of at most kHelpColumns, all but the first indented.
+/// The name between cxxopts' quotation marks.
+std::string quoted_name(const std::string& message) {
+  const std::string open = cxxopts::LQUOTE;
+  const std::size_t begin = message.find(open);
+  const std::size_t end = message.find(cxxopts::RQUOTE, begin + open.size());
+  if (begin == std::string::npos || end == std::string::npos) return message;
+  return message.substr(begin + open.size(), end - begin - open.size());
+}
+
+std::string dashed(const std::string& name) {
+  return (name.size() == 1 ? "-" : "--") + name;
+}
+
+}  // namespace
+
 std::string wrapped(const std::string& text, std::size_t indent, std::size_t column) {
   std::string out;
   std::size_t begin = 0;
@@ -40,21 +56,6 @@ std::string wrapped(const std::string& text, std::size_t indent, std::size_t col
   }
   return out + '\n';
 }
-
-/// The name between cxxopts' quotation marks.
-std::string quoted_name(const std::string& message) {
-  const std::string open = cxxopts::LQUOTE;
-  const std::size_t begin = message.find(open);
-  const std::size_t end = message.find(cxxopts::RQUOTE, begin + open.size());
-  if (begin == std::string::npos || end == std::string::npos) return message;
-  return message.substr(begin + open.size(), end - begin - open.size());
-}
-
-std::string dashed(const std::string& name) {
-  return (name.size() == 1 ? "-" : "--") + name;
-}
-
-}  // namespace
 
 void apply_log_level(const std::string& level) {
   if (!set_log_level(level)) {
@@ -167,6 +168,18 @@ Options& Options::once_per_bus(const std::string& names, std::string placeholder
   return add(names, std::move(placeholder), std::move(text), "once per bus");
 }
 
+Options& Options::open(const std::string& name, std::string placeholder, std::string text,
+                       std::optional<std::string> alone) {
+  Option option;
+  option.name = name;
+  option.placeholder = std::move(placeholder);
+  option.text = std::move(text);
+  option.often = kOpen;
+  option.alone = std::move(alone);
+  options_.push_back(std::move(option));
+  return *this;
+}
+
 Options& Options::example(std::string command_line, std::string text) {
   examples_.emplace_back(std::move(command_line), std::move(text));
   return *this;
@@ -185,9 +198,13 @@ Options& Options::takes_program() {
 
 std::string Options::help() const {
   const std::string before = options_.empty() ? "" : " [OPTION]...";
-  std::string out = "usage: shmifctl " + command_ + before + ' ' + synopsis_ + "\n\n";
+  std::string out =
+      std::string("usage: ") + program_name() + ' ' + command_ + before + ' ' + synopsis_ + "\n\n";
   out += wrapped(about_, 0, 0) + '\n';
-  std::vector<Option> rows = options_;
+  std::vector<Option> rows;
+  for (const Option& option : options_) {
+    if (!option.text.empty()) rows.push_back(option);
+  }
   rows.push_back({0, "log-level", "LEVEL", "what to report: debug, info, warning, error, off"});
   rows.push_back({'h', "help", "", "print this and exit"});
   std::vector<std::string> left;
@@ -195,15 +212,21 @@ std::string Options::help() const {
   for (const Option& row : rows) {
     std::string text = row.letter != 0 ? std::string("  -") + row.letter : "    ";
     if (row.name.size() > 1) text += (row.letter != 0 ? ", --" : "  --") + row.name;
-    if (!row.placeholder.empty()) text += ' ' + row.placeholder;
+    if (row.alone) {
+      text += "[=" + row.placeholder + ']';
+    } else if (!row.placeholder.empty()) {
+      text += ' ' + row.placeholder;
+    }
     width = std::max(width, text.size());
     left.push_back(std::move(text));
   }
   out += "options:\n";
   for (std::size_t i = 0; i < rows.size(); ++i) {
     out += left[i] + std::string(width + 2 - left[i].size(), ' ');
-    out += wrapped(rows[i].text + (rows[i].often.empty() ? "" : " (" + rows[i].often + ')'),
-                   width + 2, width + 2);
+    out += wrapped(
+        rows[i].text +
+            (rows[i].often.empty() || rows[i].often == kOpen ? "" : " (" + rows[i].often + ')'),
+        width + 2, width + 2);
   }
   if (!examples_.empty()) out += "\nexamples:\n";
   for (const auto& [line, text] : examples_) {
@@ -229,13 +252,15 @@ void Options::refuse_unknown(const std::string& name) const {
 }
 
 Arguments Options::parse(const CommandLine& line) const {
-  cxxopts::Options parser("shmifctl " + command_);
+  cxxopts::Options parser(program_name() + (' ' + command_));
   auto add = parser.add_options();
   for (const Option& option : options_) {
     std::string names = option.name;
     if (option.letter != 0 && option.name.size() > 1) names.insert(0, {option.letter, ','});
     if (option.placeholder.empty()) {
       add(names, "");
+    } else if (option.alone) {
+      add(names, "", cxxopts::value<std::string>()->implicit_value(*option.alone));
     } else {
       add(names, "", cxxopts::value<std::string>());
     }
@@ -243,7 +268,7 @@ Arguments Options::parse(const CommandLine& line) const {
   add("h,help", "");
   add("log-level", "", cxxopts::value<std::string>());
 
-  std::vector<const char*> argv = {"shmifctl"};
+  std::vector<const char*> argv = {program_name()};
   for (const std::string& word : line.words) argv.push_back(word.c_str());
   Arguments result;
   try {

@@ -65,6 +65,10 @@ class Options {
   Options& repeatable(const std::string& names, std::string placeholder, std::string text);
   /// Parsed as repeatable; the command sees to it that each bus gets one at most.
   Options& once_per_bus(const std::string& names, std::string placeholder, std::string text);
+  /// An option whose meaning the command looks up itself, any number of times. Without `text`
+  /// --help does not list it. `alone` is its value when it stands alone; nothing: it needs one.
+  Options& open(const std::string& name, std::string placeholder, std::string text,
+                std::optional<std::string> alone);
   Options& example(std::string command_line, std::string text);
   /// How many words without an option the command takes. Default: exactly one.
   Options& words(std::size_t least, std::size_t most);
@@ -83,6 +87,7 @@ class Options {
     std::string placeholder;  ///< empty: a flag
     std::string text;
     std::string often{};  ///< how often, for --help; empty: once
+    std::optional<std::string> alone{};
   };
   Options& add(const std::string& names, std::string placeholder, std::string text,
                std::string often);
@@ -98,6 +103,10 @@ class Options {
   std::size_t most_ = 1;
   bool takes_program_ = false;
 };
+
+/// `text` in lines of 80 columns, with a line end. It begins in `column`; further lines are
+/// indented.
+std::string wrapped(const std::string& text, std::size_t indent, std::size_t column);
 
 /// Sets the level of the log. Throws UsageError for a word that is none.
 void apply_log_level(const std::string& level);

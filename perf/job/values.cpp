@@ -421,8 +421,13 @@ Result<PairText> split_pair(std::string_view text) {
 std::string time_text(nanoseconds time) {
   // "0", not "0ns": zero needs no unit.
   if (time.count() == 0) return "0";
-  constexpr std::array<std::pair<const char*, std::int64_t>, 3> kUnits{
-      {{"s", 1'000'000'000}, {"ms", 1'000'000}, {"us", 1'000}}};
+  constexpr std::int64_t s = 1'000'000'000;
+  constexpr std::array<std::pair<const char*, std::int64_t>, 6> kUnits{{{"d", 86400 * s},
+                                                                        {"h", 3600 * s},
+                                                                        {"m", 60 * s},
+                                                                        {"s", s},
+                                                                        {"ms", 1'000'000},
+                                                                        {"us", 1'000}}};
   for (const auto& [name, factor] : kUnits) {
     if (time.count() % factor == 0) return std::to_string(time.count() / factor) + name;
   }

@@ -1,0 +1,139 @@
+#include "tools/program.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+
+#include "shmif/bus.hpp"
+#include "tools/options.hpp"
+#include "tools/version.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+const Command* find_command(const Program& program, std::string_view name) {
+  const auto it = std::find_if(program.commands.begin(), program.commands.end(),
+                               [&](const Command* c) { return c->name == name; });
+  return it == program.commands.end() ? nullptr : *it;
+}
+
+void print_overview(const Program& program) {
+  std::printf("usage: %s [--log-level LEVEL] COMMAND [OPTION]... ARGUMENT...\n\n%s\n\ncommands:\n",
+              program.name, program.about);
+  for (const Command* command : program.commands) {
+    std::printf("  %-8s  %s\n", command->name, command->summary);
+  }
+  std::printf(
+      "  help      explain a command, as COMMAND --help does\n\n"
+      "options:\n"
+      "      --log-level LEVEL  what to report: debug, info, warning, error, off\n"
+      "      --version          print the version and the signature of the bus format\n"
+      "  -h, --help             print this and exit\n\n"
+      "examples:\n%s\n"
+      "Exit codes: 0 done, 1 failed, 2 wrong usage, 77 not supported on this machine,\n"
+      "128+n ended by signal n. More: man %s, %s COMMAND --help.\n",
+      program.examples, program.name, program.name);
+}
+
+[[noreturn]] void refuse_unknown_command(const Program& program, const std::string& name) {
+  std::vector<std::string> known = {"help"};
+  for (const Command* command : program.commands) known.emplace_back(command->name);
+  std::string what = "unknown command \"" + name + '"';
+  if (const auto meant = nearest(name, known)) what += ", did you mean \"" + *meant + "\"?";
+  throw UsageError{what};
+}
+
+int help_command(const Program& program, const std::vector<std::string>& words) {
+  if (words.empty() || words[0].starts_with('-')) {
+    print_overview(program);
+    return kDone;
+  }
+  const Command* const command = find_command(program, words[0]);
+  if (command == nullptr) refuse_unknown_command(program, words[0]);
+  return command->run({{"--help"}, std::nullopt});
+}
+
+/// Cuts the words at the first "--".
+CommandLine cut(std::vector<std::string> words) {
+  CommandLine line;
+  const auto dashes = std::find(words.begin(), words.end(), "--");
+  if (dashes != words.end()) line.tail.emplace(dashes + 1, words.end());
+  words.erase(dashes, words.end());
+  line.words = std::move(words);
+  return line;
+}
+
+/// Runs what `words` ask for; `command` becomes the name of the command as soon as it is known.
+int run(const Program& program, std::vector<std::string> words, std::string& command) {
+  while (!words.empty() && words[0].starts_with('-') && words[0] != "--") {
+    const std::string option = words[0];
+    words.erase(words.begin());
+    if (option == "-h" || option == "--help") {
+      print_overview(program);
+      return kDone;
+    }
+    if (option == "--version" || option == "-V") {
+      std::printf("%s %s\n", program.name, version_text().c_str());
+      return kDone;
+    }
+    if (option.starts_with("--log-level=")) {
+      apply_log_level(option.substr(std::strlen("--log-level=")));
+    } else if (option == "--log-level") {
+      if (words.empty()) throw UsageError{"--log-level needs a value behind it"};
+      apply_log_level(words[0]);
+      words.erase(words.begin());
+    } else {
+      throw UsageError{"unknown option " + option};
+    }
+  }
+  if (words.empty() || words[0] == "--") throw UsageError{"no command given"};
+  const std::string name = words[0];
+  words.erase(words.begin());
+  if (name == "help") return help_command(program, words);
+  const Command* const found = find_command(program, name);
+  if (found == nullptr) refuse_unknown_command(program, name);
+  command = name;
+  return found->run(cut(std::move(words)));
+}
+
+/// What was printed must have arrived: a full disk or a closed pipe is a failure, not silence.
+int finish_output(int code) {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  const int number = errno;
+  complain(std::string("cannot write to standard output: ") + std::strerror(number));
+  return code == kDone ? kFailed : code;
+}
+
+int guarded_main(const Program& program, std::vector<std::string> words) {
+  // A bus that somebody truncates under us is an error then, and not our death.
+  install_sigbus_guard();
+  std::string command;
+  try {
+    return finish_output(run(program, std::move(words), command));
+  } catch (const Exit& exit) {
+    return finish_output(exit.code);
+  } catch (const UsageError& error) {
+    const std::string where = command.empty() ? "" : ' ' + command;
+    const std::string prefix = command.empty() ? "" : command + ": ";
+    const char* const joint = error.what.ends_with('?') ? " See" : "; see";
+    complain(prefix + error.what + joint + " '" + program.name + where + " --help'");
+    return kWrongUsage;
+  } catch (const Exception& error) {
+    complain_of(command, error.what());
+    return exit_code_of(error.code());
+  } catch (const std::exception& error) {
+    return fail((command.empty() ? "" : "cannot finish " + command + ": ") + error.what());
+  }
+}
+
+}  // namespace
+
+int run_program(const Program& program, int argc, char** argv) {
+  set_program_name(program.name);
+  return guarded_main(program, std::vector<std::string>(argv + 1, argv + argc));
+}
+
+}  // namespace shmif::tools

@@ -1,0 +1,183 @@
+#include <algorithm>
+#include <cstdio>
+
+#include "perf/job/option_table.hpp"
+#include "perf/job/profiles.hpp"
+#include "shmif/nearest.hpp"
+#include "tools/options.hpp"
+#include "tools/shmifperf/commands.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+using perf::CategoryInfo;
+using perf::OptionRow;
+
+void print(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
+std::vector<std::string> lines_of(std::string_view text) {
+  std::vector<std::string> lines;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    lines.emplace_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return lines;
+}
+
+/// "0 to 100 (per cent); default: 50": what it may be, in what unit, and what it is.
+std::string values_of(const OptionRow& row) {
+  const bool has_units = row.placeholder.starts_with("TIME") ||
+                         row.placeholder.starts_with("RATE") || row.placeholder.starts_with("SIZE");
+  std::string text = row.range;
+  if (!row.unit.empty()) {
+    text += has_units ? "; without a unit in " + row.unit : " (" + row.unit + ')';
+  }
+  return text + "; default: " + row.standard;
+}
+
+std::string other_names(const OptionRow& row) {
+  std::string text;
+  for (const std::string& alias : row.aliases) text += (text.empty() ? "" : ", ") + alias;
+  return text;
+}
+
+std::string heading(const OptionRow& row) {
+  return row.flag ? row.name + "[=" + row.placeholder + ']' : row.name + '=' + row.placeholder;
+}
+
+std::string described(const OptionRow& row) {
+  std::string text = "  " + heading(row) + '\n';
+  text += "      " + wrapped(row.text, 6, 6);
+  text += "      " + wrapped("Values: " + values_of(row), 6, 6);
+  if (!row.aliases.empty()) text += "      " + wrapped("Also: " + other_names(row), 6, 6);
+  return text;
+}
+
+std::string described(const CategoryInfo& info) {
+  std::string text = std::string(info.title) + " (" + info.name + ")\n\n";
+  for (const std::string& line : lines_of(info.intro)) {
+    text += line.starts_with("  ") ? line + '\n' : wrapped(line, 0, 0);
+  }
+  for (const OptionRow& row : perf::option_table()) {
+    if (row.category == info.category) text += '\n' + described(row);
+  }
+  return text;
+}
+
+/// Text that mdoc takes for nothing else.
+std::string escaped(const std::string& text) {
+  std::string out = text.starts_with('.') || text.starts_with('\'') ? "\\&" : "";
+  for (const char c : text) out += c == '\\' ? std::string("\\e") : std::string(1, c);
+  return out;
+}
+
+/// An argument of a macro, of one word.
+std::string argument(const std::string& text) {
+  std::string out = "\"\\&";
+  for (const char c : text) {
+    out += c == '\\' ? std::string("\\e") : c == '"' ? std::string("\\(dq") : std::string(1, c);
+  }
+  return out + '"';
+}
+
+std::string as_mdoc(const OptionRow& row) {
+  std::string text = ".It Fl Fl " + row.name;
+  text += row.flag ? " Ns Op Ns = Ns Ar " : " Ns = Ns Ar ";
+  text += argument(row.placeholder) + '\n' + escaped(row.text) + '\n';
+  text += ".br\nValues: " + escaped(values_of(row)) + ".\n";
+  if (!row.aliases.empty()) text += ".br\nAlso: " + escaped(other_names(row)) + ".\n";
+  return text;
+}
+
+std::string as_mdoc(const CategoryInfo& info) {
+  std::string text = ".Ss " + std::string(info.title) + '\n';
+  bool literal = false;
+  for (const std::string& line : lines_of(info.intro)) {
+    const bool table = line.starts_with("  ");
+    if (table != literal) text += table ? ".Bd -literal\n" : ".Ed\n.Pp\n";
+    literal = table;
+    text += escaped(table ? line.substr(2) : line) + '\n';
+  }
+  if (literal) text += ".Ed\n";
+  text += ".Bl -tag -width Ds\n";
+  for (const OptionRow& row : perf::option_table()) {
+    if (row.category == info.category) text += as_mdoc(row);
+  }
+  return text + ".El\n";
+}
+
+std::string everything(bool man) {
+  std::string text = man ? ".Sh JOB OPTIONS\n" : "";
+  for (const CategoryInfo& info : perf::option_categories()) {
+    if (!man && !text.empty()) text += '\n';
+    text += man ? as_mdoc(info) : described(info);
+  }
+  return text;
+}
+
+[[noreturn]] void refuse_unknown(const std::string& name) {
+  std::vector<std::string> known;
+  for (const CategoryInfo& info : perf::option_categories()) known.emplace_back(info.name);
+  for (const OptionRow& row : perf::option_table()) {
+    known.push_back(row.name);
+    known.insert(known.end(), row.aliases.begin(), row.aliases.end());
+  }
+  std::string what = "there is no option or category \"" + name + '"';
+  if (const auto meant = nearest(name, known)) what += ", did you mean \"" + *meant + "\"?";
+  throw UsageError{what};
+}
+
+/// An option by any of its names, or a category; what is both, as engine, is shown as both.
+std::string named(const std::string& name) {
+  const auto& categories = perf::option_categories();
+  const auto it = std::find_if(categories.begin(), categories.end(),
+                               [&](const CategoryInfo& info) { return info.name == name; });
+  if (it != categories.end()) return described(*it);
+  const OptionRow* const row = perf::find_option(name);
+  if (row == nullptr) refuse_unknown(name);
+  return described(*row);
+}
+
+int run(const CommandLine& line) {
+  const Arguments args =
+      Options("options", "[NAME|CATEGORY]")
+          .about(
+              "Explains the options of jobs and runs: all of them, one, or those of a category "
+              "(job, "
+              "traffic, length, frames, engine, verification, measurement, records, place, run). "
+              "They are written NAME=VALUE in a job file and --NAME=VALUE on the command line.")
+          .words(0, 1)
+          .value("profile", "NAME", "print the job file of a profile of 'shmifperf run'")
+          .flag("profiles", "list the profiles")
+          .flag("man", "print all options as a section of a manual page, in mdoc")
+          .example("shmifperf options rate", "what an option means")
+          .example("shmifperf options length", "what ends a job, and how limits combine")
+          .example("shmifperf options --profile voip >voip.job", "a job file to begin with")
+          .parse(line);
+  const bool named_one = !args.positional().empty();
+  const int kinds = int{args.given("profile")} + int{args.flag("profiles")} +
+                    int{args.flag("man")} + int{named_one};
+  if (kinds > 1) throw UsageError{"a name, --profile, --profiles and --man exclude each other"};
+  if (const auto name = args.text("profile")) {
+    const perf::Profile* const profile = perf::find_profile(*name);
+    if (profile == nullptr) throw UsageError{perf::unknown_profile(*name)};
+    print(profile->text);
+  } else if (args.flag("profiles")) {
+    for (const perf::Profile& profile : perf::profiles()) {
+      std::printf("%-8s  %s\n", profile.name, profile.summary);
+    }
+  } else {
+    print(named_one ? named(args.positional()[0]) : everything(args.flag("man")));
+  }
+  return kDone;
+}
+
+}  // namespace
+
+const Command kOptionsCommand{"options", "explain the options of jobs and runs", run};
+
+}  // namespace shmif::tools

@@ -1,0 +1,31 @@
+#include <cstdio>
+
+#include "tools/shmifperf/commands.hpp"
+#include "tools/shmifperf/job_line.hpp"
+#include "tools/shmifperf/run_jobs.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+int run(const CommandLine& line) {
+  const RunLine wanted = read_run_line(line);
+  if (wanted.show_command) {
+    const std::string text = command_line_of(wanted.set);
+    std::fwrite(text.data(), 1, text.size(), stdout);
+  }
+  if (wanted.show_command || wanted.parse_only) return kDone;
+  std::vector<std::string> argv{program_name(), "run"};
+  argv.insert(argv.end(), line.words.begin(), line.words.end());
+  if (line.tail) {
+    argv.emplace_back("--");
+    argv.insert(argv.end(), line.tail->begin(), line.tail->end());
+  }
+  return run_jobs(wanted.set, argv);
+}
+
+}  // namespace
+
+const Command kRunCommand{"run", "run jobs and report what they found out", run};
+
+}  // namespace shmif::tools

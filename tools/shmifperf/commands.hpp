@@ -1,0 +1,11 @@
+#pragma once
+// Every command of shmifperf that there is; tools/shmifperf/main.cpp makes a table of them.
+
+#include "tools/command.hpp"
+
+namespace shmif::tools {
+
+extern const Command kOptionsCommand;
+extern const Command kRunCommand;
+
+}  // namespace shmif::tools

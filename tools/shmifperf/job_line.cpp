@@ -1,0 +1,219 @@
+#include "tools/shmifperf/job_line.hpp"
+
+#include <algorithm>
+#include <cctype>
+
+#include "perf/job/job_file.hpp"
+#include "perf/job/option_table.hpp"
+#include "perf/job/plan.hpp"
+#include "perf/job/profiles.hpp"
+#include "perf/job/values.hpp"
+#include "tools/options.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+using perf::JobOptions;
+using perf::OptionRow;
+
+constexpr std::size_t kMostErrors = 20;
+constexpr std::size_t kMostFiles = 256;
+constexpr const char* kWhere = "command line";
+
+/// The name as it is written, and with '-' and '_' exchanged.
+std::vector<std::string> spellings(const std::string& name) {
+  std::string dashes = name;
+  std::string underscores = name;
+  std::replace(dashes.begin(), dashes.end(), '_', '-');
+  std::replace(underscores.begin(), underscores.end(), '-', '_');
+  std::vector<std::string> all{name};
+  if (dashes != name) all.push_back(dashes);
+  if (underscores != name) all.push_back(underscores);
+  return all;
+}
+
+/// The first sentence, as --help has them.
+std::string brief(const std::string& text) {
+  std::string sentence = text.substr(0, std::min(text.find(". "), text.size() - 1));
+  sentence[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(sentence[0])));
+  return sentence;
+}
+
+/// Every row of the table; --help lists those of the run as a whole.
+void add_rows(Options& options) {
+  for (const OptionRow& row : perf::option_table()) {
+    const std::optional<std::string> alone =
+        row.flag ? std::optional<std::string>("1") : std::nullopt;
+    std::vector<std::string> names = row.aliases;
+    names.insert(names.begin(), row.name);
+    for (const std::string& name : names) {
+      for (const std::string& spelling : spellings(name)) {
+        const bool listed = row.of_run() && spelling == row.name;
+        options.open(spelling, row.placeholder, listed ? brief(row.text) : "", alone);
+      }
+    }
+  }
+}
+
+Options options_of_run() {
+  std::string names;
+  for (const perf::Profile& profile : perf::profiles()) {
+    names += (names.empty() ? "" : ", ") + std::string(profile.name);
+  }
+  Options options("run", "[JOBFILE]...");
+  options
+      .about(
+          "Runs jobs, which send, receive, echo and verify frames, and reports what they found "
+          "out. "
+          "Jobs are described by files in fio's syntax, by a profile, or on the command line, "
+          "where "
+          "every option of 'shmifperf options' works, as --NAME=VALUE. Options there hold for "
+          "every "
+          "job of the files, whatever those say; --name=NAME begins a job of its own, for which "
+          "what "
+          "stands before the first --name holds, too.")
+      .words(0, kMostFiles)
+      .value("profile", "NAME", "run a job file that is part of the program: " + names)
+      .repeatable("section", "NAME", "only this section of the job files")
+      .flag("showcmd", "print the jobs as a command line, and exit")
+      .flag("parse-only", "check everything, and exit");
+  add_rows(options);
+  options
+      .example("shmifperf run --profile rfc2544 --bus /dev/shm/bus0",
+               "the highest rate without loss of each frame size")
+      .example(
+          "shmifperf run --rw=tx --bs=imix --rate=2Gbit --runtime=30 --engine=bus,tap,packet,unix",
+          "the same load over four engines, side by side")
+      .example(
+          "shmifperf run --runtime=10 --name=calls --bs=200 --rate_iops=50 --numjobs=20 "
+          "--name=noise --rate=1Gbit --rate_process=poisson",
+          "two kinds of jobs at once")
+      .example("shmifperf run voip.job --section=calls --output-format=json --output=voip.json",
+               "one section of a job file, with its results as JSON");
+  return options;
+}
+
+/// Reads what is wrong, too, so that all of it can be said at once.
+class Reader {
+ public:
+  explicit Reader(const Arguments& args) : args_(args) {}
+
+  RunLine read() {
+    read_files();
+    read_options();
+    if (errors_.empty()) errors_ = perf::problems_of(line_.set);
+    refuse_errors();
+    line_.show_command = args_.flag("showcmd");
+    line_.parse_only = args_.flag("parse-only");
+    return std::move(line_);
+  }
+
+ private:
+  void read_files();
+  void keep_sections();
+  void read_options();
+  void set(const OptionRow& row, const std::string& value, JobOptions& job);
+  void refuse_errors() const;
+
+  const Arguments& args_;
+  RunLine line_;
+  std::vector<std::string> errors_;
+};
+
+void Reader::read_files() {
+  const auto add = [this](std::vector<std::string> errors) {
+    errors_.insert(errors_.end(), errors.begin(), errors.end());
+  };
+  if (const auto name = args_.text("profile")) {
+    const perf::Profile* const profile = perf::find_profile(*name);
+    if (profile == nullptr) throw UsageError{perf::unknown_profile(*name)};
+    add(perf::read_job_text("profile " + *name, profile->text, line_.set));
+  }
+  for (const std::string& path : args_.positional()) add(perf::read_job_file(path, line_.set));
+  if (args_.given("section")) keep_sections();
+}
+
+void Reader::keep_sections() {
+  const std::vector<std::string> wanted = args_.all("section");
+  std::vector<std::string> known;
+  for (const JobOptions& job : line_.set.jobs) known.push_back(job.name);
+  for (const std::string& name : wanted) {
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    std::string what = "--section: there is no section \"" + name + '"';
+    if (const auto meant = nearest(name, known)) what += ", did you mean \"" + *meant + "\"?";
+    errors_.push_back(what);
+  }
+  std::erase_if(line_.set.jobs, [&](const JobOptions& job) {
+    return std::find(wanted.begin(), wanted.end(), job.name) == wanted.end();
+  });
+}
+
+void Reader::read_options() {
+  const bool files = args_.given("profile") || !args_.positional().empty();
+  const std::size_t of_files = line_.set.jobs.size();
+  JobOptions common;  // what stands before the first --name
+  common.where = kWhere;
+  bool any = false;
+  JobOptions* job = &common;
+  for (const auto& [name, value] : args_.in_order()) {
+    const OptionRow* const row = perf::find_option(name);
+    if (row == nullptr) continue;  // --profile and its like
+    if (row->name == "name") {
+      line_.set.jobs.push_back(common);
+      job = &line_.set.jobs.back();
+    }
+    any = any || !row->of_run();
+    set(*row, value, *job);
+    if (job != &common || row->of_run()) continue;
+    for (std::size_t i = 0; i < of_files; ++i) {
+      if (!set_option(*row, value, line_.set.jobs[i])) break;
+    }
+  }
+  if (!files && any && line_.set.jobs.empty()) {
+    common.name = "job";
+    line_.set.jobs.push_back(common);
+  }
+}
+
+void Reader::set(const OptionRow& row, const std::string& value, JobOptions& job) {
+  const Result<void> done =
+      row.of_run() ? set_option(row, value, line_.set.run) : set_option(row, value, job);
+  if (!done) errors_.push_back("--" + done.error().message);
+}
+
+void Reader::refuse_errors() const {
+  if (errors_.empty()) return;
+  const std::size_t shown = std::min(errors_.size(), kMostErrors);
+  for (std::size_t i = 0; i + 1 < shown; ++i) complain("run: " + errors_[i]);
+  throw UsageError{errors_[shown - 1]};
+}
+
+/// " --NAME=VALUE" of each, as it was given last.
+std::string written(const std::vector<std::pair<std::string, std::string>>& given) {
+  std::string text;
+  for (auto it = given.begin(); it != given.end(); ++it) {
+    const bool again = std::any_of(it + 1, given.end(),
+                                   [&](const auto& later) { return later.first == it->first; });
+    if (again || it->first == "name") continue;
+    text += " --" + it->first + '=' + perf::quote_word(it->second);
+  }
+  return text;
+}
+
+}  // namespace
+
+RunLine read_run_line(const CommandLine& line) {
+  const Arguments args = options_of_run().parse(line);
+  return Reader(args).read();
+}
+
+std::string command_line_of(const perf::JobSet& set) {
+  std::string text = "shmifperf run" + written(set.run.given);
+  for (const JobOptions& job : set.jobs) {
+    text += " \\\n  --name=" + perf::quote_word(job.name) + written(job.given);
+  }
+  return text + '\n';
+}
+
+}  // namespace shmif::tools
