@@ -1,0 +1,232 @@
+#include "perf/report/compare.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "perf/report/fields.hpp"
+#include "perf/report/units.hpp"
+#include "perf/stats/confidence.hpp"
+
+namespace shmif::perf {
+
+namespace {
+
+using Verdict = ComparedFigure::Verdict;
+using Samples = std::vector<double>;
+
+/// A figure of a job: where it stands, and what an interval says of it.
+struct Kind {
+  const char* name;
+  bool more_is_better;
+  bool decides;
+  std::optional<double> (*whole)(const ReportJson& job);
+  std::optional<double> (*of_interval)(const ReportJson& interval);
+};
+
+std::optional<double> nested(const ReportJson& job, const char* object, const char* key) {
+  const ReportJson& inner = job.at(object);
+  return inner.is_null() ? std::nullopt : figure(inner, key);
+}
+
+template <bool kSent>
+std::optional<double> rate_of_interval(const ReportJson& interval) {
+  const auto seconds = figure(interval, "seconds");
+  const auto frames = figure(interval, kSent ? "tx_frames" : "rx_frames");
+  if (!seconds || !frames || !(*seconds > 0)) return std::nullopt;
+  return *frames / *seconds;
+}
+
+std::optional<double> loss_of_interval(const ReportJson& interval) {
+  const double lost = figure(interval, "lost_frames").value_or(0);
+  const double all = lost + figure(interval, "rx_frames").value_or(0);
+  return all > 0 ? std::optional(lost / all) : std::nullopt;
+}
+
+std::optional<double> no_interval(const ReportJson& /*interval*/) {
+  return std::nullopt;
+}
+
+using Of = const ReportJson&;
+const Kind kKinds[] = {
+    {"tx_fps", true, true, [](Of j) { return nested(j, "tx", "rate_fps"); },
+     rate_of_interval<true>},
+    {"rx_fps", true, true, [](Of j) { return nested(j, "rx", "rate_fps"); },
+     rate_of_interval<false>},
+    {"lost_share", false, true, [](Of j) { return nested(j, "loss", "lost_share"); },
+     loss_of_interval},
+    {"latency_ns_mean", false, true, [](Of j) { return nested(j, "latency_ns", "mean"); },
+     [](Of i) { return figure(i, "latency_mean_ns"); }},
+    {"latency_ns_p50", false, true, [](Of j) { return nested(j, "latency_ns", "p50"); },
+     [](Of i) { return figure(i, "latency_p50_ns"); }},
+    {"latency_ns_p99", false, true, [](Of j) { return nested(j, "latency_ns", "p99"); },
+     [](Of i) { return figure(i, "latency_p99_ns"); }},
+    {"latency_ns_p99_9", false, false, [](Of j) { return nested(j, "latency_ns", "p99_9"); },
+     no_interval},
+    {"latency_ns_p99_99", false, false, [](Of j) { return nested(j, "latency_ns", "p99_99"); },
+     no_interval},
+    {"latency_ns_max", false, false, [](Of j) { return nested(j, "latency_ns", "max"); },
+     no_interval},
+};
+
+Samples repetitions(const ReportJson& report, const std::string& job, const char* name) {
+  Samples values;
+  for (const ReportJson& repeat : report.at("repeats")) {
+    if (name_in(repeat, "jobname") != job || name_in(repeat, "figure") != name) continue;
+    for (const ReportJson& value : repeat.at("values")) {
+      if (value.is_number()) values.push_back(value.get<double>());
+    }
+  }
+  return values;
+}
+
+Samples intervals(const ReportJson& job, const Kind& kind) {
+  Samples values;
+  for (const ReportJson& interval : job.at("intervals")) {
+    const auto value = kind.of_interval(interval);
+    if (value) values.push_back(*value);
+  }
+  return values;
+}
+
+/// What both files have at least two values of.
+std::optional<std::pair<Samples, Samples>> samples(const ReportJson& before,
+                                                   const ReportJson& before_job,
+                                                   const ReportJson& after,
+                                                   const ReportJson& after_job, const Kind& kind,
+                                                   std::string& from) {
+  const std::string name = name_in(before_job, "jobname");
+  const auto enough = [](const auto& pair) {
+    return pair.first.size() >= 2 && pair.second.size() >= 2;
+  };
+  std::pair<Samples, Samples> pair{repetitions(before, name, kind.name),
+                                   repetitions(after, name, kind.name)};
+  from = "repeats";
+  if (enough(pair)) return pair;
+  pair = {intervals(before_job, kind), intervals(after_job, kind)};
+  from = "intervals";
+  if (enough(pair)) return pair;
+  from = {};
+  return std::nullopt;
+}
+
+/// Losses are shares already, and often 0 before; all else is taken as a share of what it was.
+double size_of_change(const ComparedFigure& f) {
+  if (f.figure == "lost_share") return f.after - f.before;
+  if (f.change_share) return *f.change_share;
+  if (f.after == f.before) return 0;
+  return f.after > f.before ? HUGE_VAL : -HUGE_VAL;
+}
+
+Verdict judge(const ComparedFigure& f, const Kind& kind, bool significant, double threshold) {
+  const double change = size_of_change(f);
+  if (!significant || !(std::fabs(change) > threshold)) return Verdict::same;
+  return (change > 0) == kind.more_is_better ? Verdict::better : Verdict::worse;
+}
+
+class Comparer {
+ public:
+  Comparer(const Report& before, const Report& after, Comparison& into)
+      : before_(before.json()), after_(after.json()), into_(into) {}
+
+  void compare_jobs(const ReportJson& before_job, const ReportJson& after_job) {
+    for (const Kind& kind : kKinds) {
+      const auto before = kind.whole(before_job);
+      const auto after = kind.whole(after_job);
+      if (!before || !after) continue;
+      ComparedFigure f;
+      f.job = name_in(before_job, "jobname");
+      f.figure = kind.name;
+      f.before = *before;
+      f.after = *after;
+      f.decides = kind.decides;
+      if (*before != 0) f.change_share = (*after - *before) / *before;
+      // Without anything to estimate chance from, the size of the difference alone decides.
+      bool significant = true;
+      const auto values = samples(before_, before_job, after_, after_job, kind, f.from);
+      if (values) {
+        const auto test = difference(values->first, values->second, into_.options.confidence);
+        const auto mean = estimate(values->first);
+        if (test) {
+          f.p = test->p;
+          significant = test->significant;
+          if (mean && mean->mean != 0) {
+            f.half_width_share = test->half_width / std::fabs(mean->mean);
+          }
+        }
+      }
+      f.verdict = judge(f, kind, significant, into_.options.threshold);
+      into_.figures.push_back(std::move(f));
+    }
+  }
+
+  void note_differences() {
+    const auto note = [&](const char* what, const std::string& b, const std::string& a) {
+      if (b != a) into_.notes.push_back(std::string(what) + ": " + b + " before, " + a + " after");
+    };
+    note("shmifperf", words(before_, "shmifperf_version"), words(after_, "shmifperf_version"));
+    for (const char* key : {"hostname", "cpu_model", "kernel", "clock_source"}) {
+      note(key, words(before_.at("machine"), key), words(after_.at("machine"), key));
+    }
+  }
+
+ private:
+  const ReportJson& before_;
+  const ReportJson& after_;
+  Comparison& into_;
+};
+
+const ReportJson* job_named(const ReportJson& report, const std::string& name) {
+  for (const ReportJson& job : report.at("jobs")) {
+    if (name_in(job, "jobname") == name) return &job;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+bool Comparison::worse() const noexcept {
+  return !failures.empty() ||
+         std::any_of(figures.begin(), figures.end(), [](const ComparedFigure& f) {
+           return f.decides && f.verdict == Verdict::worse;
+         });
+}
+
+Result<Comparison> compare(const Report& before, const Report& after,
+                           const CompareOptions& options) {
+  Comparison result;
+  result.before = before.name();
+  result.after = after.name();
+  result.options = options;
+  Comparer comparer(before, after, result);
+  comparer.note_differences();
+  bool common = false;
+  for (const ReportJson& job : before.json().at("jobs")) {
+    const std::string name = name_in(job, "jobname");
+    const ReportJson* const other = job_named(after.json(), name);
+    if (other == nullptr) {
+      result.failures.push_back("job " + words(job, "jobname") + " is only in " + before.name());
+      continue;
+    }
+    common = true;
+    comparer.compare_jobs(job, *other);
+    if (job.at("options") != other->at("options") || job.at("rw") != other->at("rw")) {
+      result.notes.push_back("job " + words(job, "jobname") + " had other options");
+    }
+    if (job.at("passed") == true && other->at("passed") == false) {
+      result.failures.push_back("job " + words(job, "jobname") + " passed before and failed after");
+    }
+  }
+  if (!common) {
+    return Error(Errc::bad_argument, "cannot compare " + before.name() + " with " + after.name() +
+                                         ": no job has the same name in both");
+  }
+  for (const ReportJson& job : after.json().at("jobs")) {
+    if (job_named(before.json(), name_in(job, "jobname")) == nullptr) {
+      result.notes.push_back("job " + words(job, "jobname") + " is only in " + after.name());
+    }
+  }
+  return result;
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,106 @@
+// A comparison for people, and as JSON.
+
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "perf/report/compare.hpp"
+#include "perf/report/table.hpp"
+#include "perf/report/units.hpp"
+
+namespace shmif::perf {
+
+namespace {
+
+using Verdict = ComparedFigure::Verdict;
+
+const char* word_of(Verdict verdict) noexcept {
+  switch (verdict) {
+    case Verdict::same: return "same";
+    case Verdict::better: return "better";
+    case Verdict::worse: return "worse";
+  }
+  return "unknown";
+}
+
+std::string value_text(const ComparedFigure& f, double value) {
+  if (f.figure.ends_with("_fps")) return format_fps(value);
+  if (f.figure.ends_with("_share")) return format_share(value);
+  return format_ns(value);
+}
+
+std::string change_text(std::optional<double> share) {
+  if (!share) return "-";
+  std::array<char, 64> text{};
+  std::snprintf(text.data(), text.size(), "%+.2f %%", *share * 100);
+  return text.data();
+}
+
+std::string p_text(std::optional<double> p) {
+  if (!p) return "-";
+  std::array<char, 64> text{};
+  std::snprintf(text.data(), text.size(), *p < 0.001 ? "< %.3f" : "%.3f", *p < 0.001 ? 0.001 : *p);
+  return text.data();
+}
+
+std::string verdict_text(const ComparedFigure& f) {
+  const bool moved = f.verdict != Verdict::same;
+  // Between the rates and the tails, the eye looks for what decides.
+  if (!f.decides) return moved ? std::string("(") + word_of(f.verdict) + ")" : "";
+  return f.verdict == Verdict::worse ? "WORSE" : moved ? word_of(f.verdict) : "";
+}
+
+}  // namespace
+
+std::string to_text(const Comparison& c) {
+  std::string out = "before " + printable(c.before) + ", after " + printable(c.after) + '\n';
+  for (const std::string& note : c.notes) out += "  note: " + printable(note) + '\n';
+  for (const std::string& failure : c.failures) out += "  WORSE: " + printable(failure) + '\n';
+  Table table;
+  table.add({"figure", "before", "after", "change", "+-", "p", "from", ""});
+  std::size_t worse = 0;
+  for (const ComparedFigure& f : c.figures) {
+    worse += f.decides && f.verdict == Verdict::worse ? 1U : 0U;
+    table.add({printable(f.job) + ' ' + f.figure, value_text(f, f.before), value_text(f, f.after),
+               change_text(f.change_share), format_share(f.half_width_share), p_text(f.p),
+               f.from.empty() ? "-" : f.from, verdict_text(f)});
+  }
+  out += table.text();
+  const std::string by = "by more than " + format_share(c.options.threshold) +
+                         " (Welch's t-test, " + format_share(c.options.confidence) +
+                         " confidence)\n";
+  if (!c.worse()) return out + "nothing became worse " + by;
+  return out + format_count(worse + c.failures.size()) + " became worse " + by;
+}
+
+std::string to_json(const Comparison& c) {
+  using Json = nlohmann::ordered_json;
+  const auto number = [](std::optional<double> value) {
+    return value && std::isfinite(*value) ? Json(*value) : Json(nullptr);
+  };
+  Json json = {{"before", c.before},
+               {"after", c.after},
+               {"threshold", c.options.threshold},
+               {"confidence", c.options.confidence},
+               {"test", "Welch's t-test"},
+               {"worse", c.worse()},
+               {"failures", c.failures},
+               {"notes", c.notes}};
+  Json& figures = json["figures"] = Json::array();
+  for (const ComparedFigure& f : c.figures) {
+    figures.push_back({{"jobname", f.job},
+                       {"figure", f.figure},
+                       {"before", number(f.before)},
+                       {"after", number(f.after)},
+                       {"change_share", number(f.change_share)},
+                       {"half_width_share", number(f.half_width_share)},
+                       {"p", number(f.p)},
+                       {"from", f.from.empty() ? Json(nullptr) : Json(f.from)},
+                       {"decides", f.decides},
+                       {"verdict", word_of(f.verdict)}});
+  }
+  return json.dump(1, ' ', false, Json::error_handler_t::replace) + '\n';
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,173 @@
+// Two runs beside each other.
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "perf/report/compare.hpp"
+#include "perf/report/json.hpp"
+#include "sample_results.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using Json = nlohmann::json;
+using Verdict = ComparedFigure::Verdict;
+
+Report report_of(const RunResult& run, const std::string& name) {
+  return Report::parse(to_json(run, Bins::without), name).value();
+}
+
+Comparison compared(const RunResult& before, const RunResult& after, double threshold = 0.05) {
+  return compare(report_of(before, "before.json"), report_of(after, "after.json"),
+                 {.threshold = threshold})
+      .value();
+}
+
+const ComparedFigure& figure_of(const Comparison& c, const std::string& job,
+                                const std::string& name) {
+  for (const ComparedFigure& f : c.figures) {
+    if (f.job == job && f.figure == name) return f;
+  }
+  throw std::runtime_error("no figure " + name + " of " + job);
+}
+
+TEST(Compare, FindsNothingInTwoRunsOfTheSame) {
+  for (std::uint64_t seed = 2; seed < 12; ++seed) {
+    const Comparison c = compared(test::quiet_sample(1), test::quiet_sample(seed));
+    EXPECT_FALSE(c.worse()) << to_text(c);
+  }
+}
+
+TEST(Compare, FindsARunThatIsSlower) {
+  const Comparison c = compared(test::quiet_sample(1), test::quiet_sample(2, 0.1));
+  EXPECT_TRUE(c.worse());
+  EXPECT_EQ(figure_of(c, "bulk.peer", "rx_fps").verdict, Verdict::worse);
+  EXPECT_EQ(figure_of(c, "bulk.peer", "latency_ns_p50").verdict, Verdict::worse);
+  EXPECT_NEAR(*figure_of(c, "bulk", "tx_fps").change_share, -0.1, 0.01);
+  EXPECT_LT(*figure_of(c, "bulk", "tx_fps").p, 0.001);
+  EXPECT_NE(to_text(c).find("WORSE"), std::string::npos);
+}
+
+TEST(Compare, ARunThatIsFasterIsNotWorse) {
+  const Comparison c = compared(test::quiet_sample(1), test::quiet_sample(2, -0.1));
+  EXPECT_FALSE(c.worse());
+  EXPECT_EQ(figure_of(c, "bulk.peer", "rx_fps").verdict, Verdict::better);
+}
+
+TEST(Compare, WhatIsWithinTheThresholdIsTheSame) {
+  EXPECT_FALSE(compared(test::quiet_sample(1), test::quiet_sample(2, 0.1), 0.2).worse());
+  EXPECT_TRUE(compared(test::quiet_sample(1), test::quiet_sample(2, 0.1), 0.02).worse());
+}
+
+TEST(Compare, ADifferenceThatChanceCanMakeIsNone) {
+  // A tenth slower, but intervals that are all over the place.
+  RunResult before = test::quiet_sample(1);
+  RunResult after = test::quiet_sample(2, 0.1);
+  for (RunResult* run : {&before, &after}) {
+    auto& intervals = run->jobs[0].intervals;
+    for (std::size_t i = 0; i < intervals.size(); ++i) {
+      intervals[i].tx_frames = i % 2 == 0 ? 0 : intervals[i].tx_frames * 2;
+    }
+  }
+  const Comparison c = compared(before, after);
+  EXPECT_EQ(figure_of(c, "bulk", "tx_fps").verdict, Verdict::same);
+  EXPECT_GT(*figure_of(c, "bulk", "tx_fps").p, 0.05);
+}
+
+TEST(Compare, RepetitionsSpeakLouderThanIntervals) {
+  RunResult before = test::quiet_sample(1);
+  RunResult after = test::quiet_sample(2, 0.1);
+  const auto repeat = [](RunResult& run, std::vector<double> values) {
+    RepeatFigure figure;
+    figure.job = "bulk";
+    figure.figure = "tx_fps";
+    figure.values = std::move(values);
+    run.repeats = {figure};
+  };
+  repeat(before, {100000, 60000, 140000});
+  repeat(after, {90000, 50000, 130000});
+  const Comparison c = compared(before, after);
+  EXPECT_EQ(figure_of(c, "bulk", "tx_fps").from, "repeats");
+  EXPECT_EQ(figure_of(c, "bulk", "tx_fps").verdict, Verdict::same);
+  EXPECT_EQ(figure_of(c, "bulk.peer", "rx_fps").from, "intervals");
+}
+
+TEST(Compare, WithoutIntervalsTheSizeAloneDecides) {
+  RunResult before = test::quiet_sample(1);
+  RunResult after = test::quiet_sample(2, 0.1);
+  for (RunResult* run : {&before, &after}) {
+    for (JobResult& job : run->jobs) job.intervals.clear();
+  }
+  const Comparison c = compared(before, after);
+  EXPECT_FALSE(figure_of(c, "bulk", "tx_fps").p.has_value());
+  EXPECT_TRUE(c.worse());
+}
+
+TEST(Compare, LossThatBeginsIsFound) {
+  const RunResult before = test::quiet_sample(1);
+  RunResult after = test::quiet_sample(1);
+  JobResult& peer = after.jobs[1];
+  for (IntervalResult& i : peer.intervals) {
+    i.lost_frames = i.rx_frames / 10;
+    i.rx_frames -= i.lost_frames;
+    peer.flows[0].lost += i.lost_frames;
+    peer.flows[0].received -= i.lost_frames;
+  }
+  const Comparison c = compared(before, after);
+  EXPECT_EQ(figure_of(c, "bulk.peer", "lost_share").verdict, Verdict::worse);
+  EXPECT_FALSE(figure_of(c, "bulk.peer", "lost_share").change_share.has_value());
+}
+
+TEST(Compare, TailsAreShownAndDecideNothing) {
+  const RunResult before = test::quiet_sample(1);
+  RunResult after = test::quiet_sample(1);
+  after.jobs[1].latency->record(3'000'000'000);
+  const Comparison c = compared(before, after);
+  EXPECT_EQ(figure_of(c, "bulk.peer", "latency_ns_max").verdict, Verdict::worse);
+  EXPECT_FALSE(figure_of(c, "bulk.peer", "latency_ns_max").decides);
+  EXPECT_FALSE(c.worse());
+}
+
+TEST(Compare, AJobThatIsGoneOrFailsNowIsWorse) {
+  const RunResult before = test::failed_sample();
+  RunResult after = test::failed_sample();
+  EXPECT_FALSE(compared(before, after).worse());
+  after.jobs[0].passed = false;
+  EXPECT_EQ(compared(before, after).failures.size(), 1U);
+  after = test::failed_sample();
+  after.jobs.pop_back();
+  EXPECT_TRUE(compared(before, after).worse());
+  // One more than before is worth a note only.
+  const Comparison more = compared(after, before);
+  EXPECT_FALSE(more.worse());
+  EXPECT_EQ(more.notes.size(), 1U);
+}
+
+TEST(Compare, AnotherMachineIsNoted) {
+  RunResult after = test::quiet_sample(2);
+  after.machine.cpu_model = "Another";
+  const Comparison c = compared(test::quiet_sample(1), after);
+  ASSERT_EQ(c.notes.size(), 1U);
+  EXPECT_NE(c.notes[0].find("Another"), std::string::npos);
+}
+
+TEST(Compare, RefusesRunsThatHaveNoJobInCommon) {
+  const auto refused = compare(report_of(test::quiet_sample(), "a.json"),
+                               report_of(test::engines_sample(), "b.json"), {});
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("a.json with b.json"), std::string::npos);
+}
+
+TEST(Compare, AsJsonHasWhatTheTableHas) {
+  const Comparison c = compared(test::quiet_sample(1), test::quiet_sample(2, 0.1));
+  const Json json = Json::parse(to_json(c));
+  EXPECT_EQ(json["worse"], true);
+  EXPECT_EQ(json["threshold"], 0.05);
+  ASSERT_EQ(json["figures"].size(), c.figures.size());
+  EXPECT_EQ(json["figures"][0]["verdict"], "worse");
+  EXPECT_EQ(json["figures"][0]["from"], "intervals");
+}
+
+}  // namespace
+}  // namespace shmif::perf
