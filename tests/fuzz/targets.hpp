@@ -21,6 +21,7 @@ void pcap(Bytes bytes);      ///< capture files
 void frame(Bytes bytes);     ///< the decoder of dump, ping frames, filters applied
 void filter(Bytes bytes);    ///< filter expressions
 void state(Bytes bytes);     ///< what a job of shmifperf saves for a later run
+void jobs(Bytes bytes);      ///< job files, the options in them, and plans of those
 void text(Bytes bytes);      ///< addresses, sizes, times and names as people write them
 
 struct Target {
@@ -32,6 +33,7 @@ inline constexpr std::array kTargets{
     Target{"port", port},     Target{"audit", audit},       Target{"repair", repair},
     Target{"pcap", pcap},     Target{"commands", commands}, Target{"frame", frame},
     Target{"filter", filter}, Target{"state", state},       Target{"text", text},
+    Target{"jobs", jobs},
 };
 
 }  // namespace shmif::fuzz

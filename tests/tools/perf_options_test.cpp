@@ -1,0 +1,185 @@
+// What shmifperf makes of its command line, through the program itself.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "perf/job/option_table.hpp"
+#include "perf/job/profiles.hpp"
+#include "tests/support/run_tool.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::test {
+namespace {
+
+using Words = std::vector<std::string>;
+
+ToolResult shmifperf(Words arguments) {
+  arguments.insert(arguments.begin(), SHMIFPERF_PATH);
+  return run_program(std::move(arguments));
+}
+
+void expect_usage_error(const Words& arguments, const std::vector<std::string>& names) {
+  const ToolResult result = shmifperf(arguments);
+  EXPECT_EQ(result.status, 2) << result.err;
+  EXPECT_EQ(result.out, "");
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'),
+            static_cast<std::ptrdiff_t>(names.size()))
+      << result.err;
+  EXPECT_EQ(result.err.rfind("shmifperf: ", 0), 0U) << result.err;
+  for (const std::string& name : names) {
+    EXPECT_NE(result.err.find(name), std::string::npos) << result.err;
+  }
+  EXPECT_NE(result.err.find("--help'"), std::string::npos) << result.err;
+}
+
+/// `shmifperf run ARGUMENTS --showcmd`.
+std::string shown(Words arguments) {
+  arguments.insert(arguments.begin(), "run");
+  arguments.emplace_back("--showcmd");
+  const ToolResult result = shmifperf(arguments);
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.err, "");
+  return result.out;
+}
+
+TEST(Shmifperf, HelpNamesItAndItsCommands) {
+  const ToolResult help = shmifperf({"--help"});
+  EXPECT_EQ(help.status, 0);
+  EXPECT_EQ(help.out.rfind("usage: shmifperf ", 0), 0U) << help.out;
+  EXPECT_EQ(help.out.find("shmifctl"), std::string::npos) << help.out;
+  for (const char* command : {"run", "options"}) {
+    EXPECT_NE(help.out.find("\n  " + std::string(command) + ' '), std::string::npos);
+    const ToolResult one = shmifperf({command, "--help"});
+    EXPECT_EQ(one.status, 0);
+    EXPECT_EQ(one.out.rfind("usage: shmifperf " + std::string(command), 0), 0U) << one.out;
+    EXPECT_NE(one.out.find("\nexamples:\n  shmifperf"), std::string::npos) << one.out;
+  }
+  EXPECT_EQ(shmifperf({"--version"}).out.rfind("shmifperf ", 0), 0U);
+  expect_usage_error({"rum"}, {"did you mean \"run\"?"});
+}
+
+TEST(Shmifperf, EveryOptionIsExplainedByAnyOfItsNames) {
+  const std::string all = shmifperf({"options"}).out;
+  for (const perf::OptionRow& row : perf::option_table()) {
+    const std::string heading = "\n  " + row.name + (row.flag ? "[=" : "=");
+    EXPECT_NE(all.find(heading), std::string::npos) << row.name;
+  }
+  const std::string rate = shmifperf({"options", "rate-fps"}).out;
+  EXPECT_EQ(rate.rfind("  rate_iops=", 0), 0U) << rate;
+  EXPECT_NE(rate.find("frames per second"), std::string::npos) << rate;
+  EXPECT_NE(rate.find("default: 0, as fast as it goes"), std::string::npos) << rate;
+}
+
+TEST(Shmifperf, ExplanationsFitATerminalOfEightyColumns) {
+  const std::string text = shmifperf({"options"}).out;
+  std::size_t begin = 0;
+  while (begin < text.size()) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    EXPECT_LE(end - begin, 80U) << text.substr(begin, end - begin);
+    begin = end + 1;
+  }
+}
+
+TEST(Shmifperf, ACategoryIsExplainedAsAWhole) {
+  for (const perf::CategoryInfo& info : perf::option_categories()) {
+    const ToolResult result = shmifperf({"options", info.name});
+    EXPECT_EQ(result.status, 0);
+    EXPECT_EQ(result.out.rfind(info.title, 0), 0U) << result.out;
+  }
+  // How limits combine is one table.
+  const std::string length = shmifperf({"options", "length"}).out;
+  for (const char* name : {"runtime", "time_based", "loops", "number_ios", "size", "io_limit"}) {
+    EXPECT_NE(length.find(name), std::string::npos) << name;
+  }
+  EXPECT_NE(length.find("first limit it reaches"), std::string::npos);
+  expect_usage_error({"options", "trafic"}, {"did you mean \"traffic\"?"});
+  expect_usage_error({"options", "--man", "rate"}, {"exclude each other"});
+}
+
+TEST(Shmifperf, TheManualHasEveryOptionToo) {
+  const std::string man = shmifperf({"options", "--man"}).out;
+  EXPECT_EQ(man.rfind(".Sh ", 0), 0U);
+  for (const perf::OptionRow& row : perf::option_table()) {
+    EXPECT_NE(man.find("\n.It Fl Fl " + row.name + " Ns "), std::string::npos) << row.name;
+  }
+  const auto count = [&](const std::string& macro) {
+    std::size_t n = 0;
+    for (std::size_t at = 0; (at = man.find('\n' + macro, at)) != std::string::npos; ++at) ++n;
+    return n;
+  };
+  EXPECT_EQ(count(".Bl "), count(".El"));
+  EXPECT_EQ(count(".Bd "), count(".Ed"));
+}
+
+TEST(Shmifperf, OptionsWithoutAFileMakeAJob) {
+  EXPECT_EQ(shown({"--rw=pingpong", "--runtime", "5", "--stonewall"}),
+            "shmifperf run \\\n  --name=job --rw=pingpong --runtime=5 --stonewall=1\n");
+}
+
+TEST(Shmifperf, EachNameBeginsAJobAndWhatStandsBeforeIsForAll) {
+  EXPECT_EQ(shown({"--runtime=5", "--output-format=json", "--name=a", "--bs=128", "--name=b",
+                   "--group-reporting"}),
+            "shmifperf run --output-format=json \\\n  --name=a --runtime=5 --bs=128 \\\n"
+            "  --name=b --runtime=5 --group_reporting=1\n");
+}
+
+TEST(Shmifperf, OptionsOverrideThoseOfEveryJobOfTheFiles) {
+  TempDir directory;
+  std::ofstream(directory.file("x.job"))
+      << "[global]\nruntime=5\nrate=1Mbit\n[a]\n[b]\nrate=2Mbit\n";
+  EXPECT_EQ(shown({directory.file("x.job"), "--rate=9Mbit"}),
+            "shmifperf run \\\n  --name=a --runtime=5 --rate=9Mbit \\\n"
+            "  --name=b --runtime=5 --rate=9Mbit\n");
+  EXPECT_EQ(shown({directory.file("x.job"), "--section=b"}),
+            "shmifperf run \\\n  --name=b --runtime=5 --rate=2Mbit\n");
+  expect_usage_error({"run", directory.file("x.job"), "--section=c", "--parse-only"},
+                     {"no section \"c\""});
+}
+
+TEST(Shmifperf, WhatShowcmdPrintsMeansTheSame) {
+  for (const perf::Profile& profile : perf::profiles()) {
+    const std::string line = shown({"--profile", profile.name, "--description=it's \"$HOME\""});
+    std::string again = line;
+    again.replace(0, std::string("shmifperf").size(), SHMIFPERF_PATH);
+    again.back() = ' ';
+    const ToolResult result = run_program({"sh", "-c", again + "--showcmd"});
+    EXPECT_EQ(result.out, line) << result.err;
+  }
+}
+
+TEST(Shmifperf, ProfilesAreJobFilesToBeginWith) {
+  TempDir directory;
+  for (const perf::Profile& profile : perf::profiles()) {
+    EXPECT_NE(shmifperf({"options", "--profiles"}).out.find(profile.name), std::string::npos);
+    const std::string path = directory.file(profile.name);
+    std::ofstream(path) << shmifperf({"options", "--profile", profile.name}).out;
+    EXPECT_EQ(shown({path}), shown({"--profile", profile.name}));
+    EXPECT_EQ(shmifperf({"run", path, "--parse-only"}).status, 0);
+  }
+  expect_usage_error({"run", "--profile=pong"}, {"did you mean \"ping\"?"});
+}
+
+TEST(Shmifperf, EveryErrorOfALineAndOfItsFilesIsSaidAtOnce) {
+  TempDir directory;
+  std::ofstream(directory.file("x.job")) << "[a]\nrat=1\n\nbs=1\n";
+  expect_usage_error({"run", directory.file("x.job"), "--numjobs=0"},
+                     {"x.job:2: unknown option \"rat\", did you mean \"rate\"?",
+                      "x.job:4: bs: \"1\"", "--numjobs: \"0\""});
+  expect_usage_error({"run", directory.file("none.job")}, {"No such file"});
+  expect_usage_error({"run", "--rat=1"}, {"unknown option --rat, did you mean --rate?"});
+  expect_usage_error({"run", "--rate=10m"}, {"--rate: \"10m\" is no rate"});
+  expect_usage_error({"run"}, {"there are no jobs"});
+}
+
+TEST(Shmifperf, ASetThatCannotRunIsRefusedWithItsJobs) {
+  expect_usage_error({"run", "--name=a", "--runtime=1", "--wait_for=c", "--parse-only"},
+                     {"command line: job \"a\": wait_for: there is no job \"c\""});
+  expect_usage_error(
+      {"run", "--loops=2", "--name=a", "--name=b", "--parse-only"},
+      {"job \"a\": runtime: ", "job \"a\": loops: ", "job \"b\": runtime: ", "job \"b\": loops: "});
+}
+
+}  // namespace
+}  // namespace shmif::test
