@@ -6,6 +6,10 @@
 
 namespace shmif::tools {
 
+std::string version_number() {
+  return SHMIF_VERSION;
+}
+
 std::string version_text() {
   char signature[16];
   std::snprintf(signature, sizeof signature, "0x%x", unsigned{bus::kLayoutSignature});
