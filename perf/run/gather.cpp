@@ -66,7 +66,7 @@ FlowResult flow_result(const ControlledJob& from, const ControlledJob& to, std::
   r.flow = static_cast<std::uint32_t>(number);
   r.from = from.plan.options.name;
   r.to = to.plan.options.name;
-  r.sent = f.all_sent.get() - f.ramp_sent.get();
+  r.sent = f.all_sent.get() - f.first.get() - f.ramp_sent.get();
   r.received = f.received.get();
   r.duplicates = f.duplicates.get();
   r.reordered = f.reordered.get();
@@ -74,7 +74,8 @@ FlowResult flow_result(const ControlledJob& from, const ControlledJob& to, std::
   r.truncated = f.truncated.get();
   r.late = f.late.get();
   r.cancelled = f.cancelled.get();
-  r.verification_complete = f.complete.load(std::memory_order_acquire);
+  r.unverified = f.unverified.get();
+  r.verification_complete = f.complete.load(std::memory_order_acquire) && r.unverified == 0;
   const std::uint64_t missing = r.verification_complete
                                     ? f.missing.get()
                                     : r.sent - std::min(r.sent, r.received + r.late + r.cancelled);

@@ -17,31 +17,28 @@ std::uint64_t limit(std::uint64_t value) {
   return value == 0 ? UINT64_MAX : value;
 }
 
-FrameMakerOptions maker_options(const Generator::Setup& setup, std::uint32_t most) {
-  FrameMakerOptions options = frame_maker_options(setup.options, setup.flow, most);
-  options.destination = setup.to;
-  options.source = setup.from;
-  return options;
-}
-
 }  // namespace
 
-Generator::Generator(const Setup& setup, End& end, JobBlock& job, FlowBlock& flow)
+Generator::Generator(Setup setup, End& end, JobBlock& job, FlowBlock& flow)
     : options_(setup.options),
       end_(end),
       job_(job),
       flow_(flow),
-      sizes_(setup.options.bs.tx, setup.options.randseed),
-      maker_(maker_options(setup, sizes_.most())),
-      window_(setup.asks ? setup.options.iodepth : 1, setup.options.iodepth_low,
-              ns(setup.options.drain_time)),
-      kind_(setup.asks ? Probe::Kind::request : Probe::Kind::data),
-      nonce_(setup.nonce),
-      asks_(setup.asks),
-      times_((setup.options.rate_bps.tx != 0 || setup.options.rate_fps.tx != 0) &&
-             !setup.options.disable_lat) {
+      source_(std::move(setup.source)),
+      record_(std::move(setup.record)),
+      share_(std::move(setup.share)),
+      window_(setup.options.rw == Role::pingpong ? setup.options.iodepth : 1,
+              setup.options.iodepth_low, ns(setup.options.drain_time)),
+      asks_(setup.options.rw == Role::pingpong),
+      times_((setup.options.rate_bps.tx != 0 || setup.options.rate_fps.tx != 0 ||
+              !setup.options.replay.empty()) &&
+             !setup.options.disable_lat),
+      first_sequence_(setup.first_sequence),
+      sequence_(setup.first_sequence) {
+  flow.first.set(first_sequence_);
+  flow.all_sent.set(sequence_);
   const std::size_t most =
-      std::min<std::size_t>(std::max(options_.iodepth_batch, 1U), maker_.slots());
+      std::min<std::size_t>(std::max(options_.iodepth_batch, 1U), source_->most_frames());
   slots_.resize(most);
   pending_.reserve(most);
   views_.reserve(most);
@@ -59,7 +56,7 @@ void Generator::begin(std::uint64_t begin_ns, IntervalRecorder& recorder) {
   progress_ns_ = begin_ns;
   measure_from_ns_ = begin_ns + ns(options_.ramp_time);
   if (options_.runtime.count() > 0) end_ns_ = measure_from_ns_ + ns(options_.runtime);
-  schedule_.emplace(schedule_options(options_), begin_ns_, end_ns_);
+  source_->begin(begin_ns_, end_ns_);
   flow_.measure_from_ns.store(measure_from_ns_, std::memory_order_release);
   job_.window_begin_ns.store(measure_from_ns_, std::memory_order_release);
 }
@@ -71,18 +68,16 @@ std::size_t Generator::most_now(std::uint64_t now) {
     window_.expire(now);
     most = std::min<std::uint64_t>(most, window_.room());
   }
+  if (share_) most = std::min(most, share_->room(sequence_ - first_sequence_));
   return static_cast<std::size_t>(most);
 }
 
 /// Takes from the schedule what is to go now, as far as the limits allow.
 void Generator::fill(std::uint64_t now) {
-  if (schedule_->pause_is_due()) {
-    const ThinkTime::Pause pause = schedule_->pause(now);
-    pause_until_ns_ = pause.until_ns;
-    spin_until_ns_ = pause.spin_until_ns;
-  }
-  if (now < pause_until_ns_) return;
-  const std::size_t count = schedule_->take(now, sizes_, std::span(slots_).first(most_now(now)));
+  // All that was taken before has left: a pause may begin.
+  if (const std::uint64_t until = source_->all_left(now); until != 0) spin_until_ns_ = until;
+  const std::size_t count = source_->take(now, std::span(slots_).first(most_now(now)));
+  if (source_->ended()) no_more_ = true;
   for (std::size_t i = 0; i < count; ++i) {
     if (slots_[i].bytes > bytes_left_) {
       no_more_ = true;
@@ -99,11 +94,7 @@ void Generator::fill(std::uint64_t now) {
 /// Frames that were refused go again as what they were, but say when they really went.
 void Generator::make(std::uint64_t now) {
   views_.clear();
-  for (std::size_t i = 0; i < pending_.size(); ++i) {
-    views_.push_back(maker_.make(
-        sequence_ + i, pending_[i].bytes,
-        {.kind = kind_, .nonce = nonce_, .intended_ns = pending_[i].intended_ns, .sent_ns = now}));
-  }
+  source_->make(sequence_, pending_, now, views_);
 }
 
 bool Generator::step(std::uint64_t now) {
@@ -143,7 +134,7 @@ void Generator::account(std::size_t taken, std::uint64_t now) {
   std::uint64_t ramp_frames = 0;
   std::uint64_t ramp_bytes = 0;
   for (std::size_t i = 0; i < taken; ++i) {
-    const Schedule::Slot& p = pending_[i];
+    const FrameSource::Slot& p = pending_[i];
     if (p.intended_ns >= measure_from_ns_) {
       ++frames;
       bytes += p.bytes;
@@ -153,6 +144,7 @@ void Generator::account(std::size_t taken, std::uint64_t now) {
       ramp_bytes += p.bytes;
     }
     if (asks_) window_.sent(sequence_ + i, now);
+    if (record_) record_->put(views_[i], now, p.intended_ns);
   }
   const auto count = static_cast<std::ptrdiff_t>(taken);
   pending_.erase(pending_.begin(), pending_.begin() + count);
@@ -195,10 +187,12 @@ void Generator::refused(const SendResult& result, std::uint64_t now) {
 }
 
 std::uint64_t Generator::next_look_ns(std::uint64_t now) noexcept {
-  if (done_) return Schedule::kNever;
+  constexpr std::uint64_t kOthersNs = 100'000;
+  if (done_) return FrameSource::kNever;
   if (refused_) return 0;
-  std::uint64_t next = std::max(schedule_->next_ns(), pause_until_ns_);
+  std::uint64_t next = source_->next_ns();
   if (asks_ && window_.room() == 0) next = window_.expire(now);
+  if (is_held_by_others()) next = std::max(next, now + kOthersNs);
   return std::min(next, end_ns_);
 }
 
@@ -213,23 +207,25 @@ void Generator::finish(std::uint64_t now) {
   done_ = true;
   std::uint64_t frames = 0;
   std::uint64_t bytes = 0;
-  for (const Schedule::Slot& p : pending_) {
+  for (const FrameSource::Slot& p : pending_) {
     if (p.intended_ns < measure_from_ns_) continue;
     ++frames;
     bytes += p.bytes;
   }
-  const std::uint64_t end = std::min(now, end_ns_);
-  if (schedule_) {
-    // A job that has reached a limit was asked for no more.
-    if (!no_more_ && end > begin_ns_) {
-      const std::uint64_t unmade = schedule_->give_up(end, sizes_);
-      frames += unmade;
-      bytes += static_cast<std::uint64_t>(static_cast<double>(unmade) * sizes_.mean());
-    }
-    job_.skipped.set(schedule_->skipped_frames());
-    frames += schedule_->skipped_frames();
-    bytes += schedule_->skipped_bytes();
+  // The time of the last frame of a stream with a pace lasts until the next one would be due.
+  const std::uint64_t next = times_ ? source_->next_ns() : now;
+  const bool by_limit = no_more_ && next != FrameSource::kNever && pending_.empty();
+  const std::uint64_t end = std::min(by_limit ? std::max(now, next) : now, end_ns_);
+  // A job that has reached a limit was asked for no more.
+  if (!no_more_ && end > begin_ns_) {
+    const FrameSource::Unsent unmade = source_->give_up(end);
+    frames += unmade.frames;
+    bytes += unmade.bytes;
   }
+  const FrameSource::Unsent skipped = source_->skipped();
+  job_.skipped.set(skipped.frames);
+  frames += skipped.frames;
+  bytes += skipped.bytes;
   job_.offered_frames.add(frames);
   job_.offered_bytes.add(bytes);
   flow_.window_end_ns.store(end, std::memory_order_release);

@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "perf/engine/engine.hpp"
-#include "perf/frame/frame_maker.hpp"
-#include "perf/frame/frame_sizes.hpp"
 #include "perf/job/job_options.hpp"
-#include "perf/pace/schedule.hpp"
+#include "perf/run/flow_share.hpp"
+#include "perf/run/frame_source.hpp"
 #include "perf/run/interval_recorder.hpp"
+#include "perf/run/record_writer.hpp"
 #include "perf/run/run_memory.hpp"
 #include "perf/run/window.hpp"
 
@@ -23,12 +23,12 @@ class Generator {
  public:
   struct Setup {
     const JobOptions& options;
-    MacAddress to, from;
-    std::uint32_t flow = 0;
-    std::uint32_t nonce = 0;
-    bool asks = false;  ///< requests, with a window, instead of data
+    std::unique_ptr<FrameSource> source;
+    std::unique_ptr<RecordWriter> record;  ///< may be null
+    std::optional<FlowShare> share;
+    std::uint64_t first_sequence = 0;  ///< of a run that an earlier one is gone on with
   };
-  Generator(const Setup& setup, End& end, JobBlock& job, FlowBlock& flow);
+  Generator(Setup setup, End& end, JobBlock& job, FlowBlock& flow);
 
   /// The stream begins at `begin_ns`: nothing is due before.
   void begin(std::uint64_t begin_ns, IntervalRecorder& recorder);
@@ -51,14 +51,17 @@ class Generator {
   /// A frame of this intended time is measured, not of the ramp.
   std::uint64_t measure_from_ns() const noexcept { return measure_from_ns_; }
   std::uint64_t sequence() const noexcept { return sequence_; }
-  std::span<std::byte> memory() noexcept { return maker_.memory(); }
-  /// What the frames need of the medium, bytes.
-  std::uint32_t most_bytes() const noexcept { return sizes_.most(); }
+  FrameSource& source() noexcept { return *source_; }
+  /// Completes the record of what was sent, if there is one. Errors: why it is not whole.
+  Result<void> finish_record() { return record_ ? record_->finish() : Result<void>(); }
 
  private:
   std::size_t most_now(std::uint64_t now);
   void fill(std::uint64_t now);
   void make(std::uint64_t now);
+  bool is_held_by_others() const noexcept {
+    return share_ && share_->room(sequence_ - first_sequence_) == 0;
+  }
   bool submit(std::uint64_t now);
   void account(std::size_t taken, std::uint64_t now);
   void refused(const SendResult& result, std::uint64_t now);
@@ -69,26 +72,25 @@ class Generator {
   JobBlock& job_;
   FlowBlock& flow_;
   IntervalRecorder* recorder_ = nullptr;
-  SizeChooser sizes_;
-  FrameMaker maker_;
-  std::optional<Schedule> schedule_;  // from begin() on
+  std::unique_ptr<FrameSource> source_;
+  std::unique_ptr<RecordWriter> record_;
+  std::optional<FlowShare> share_;
   Window window_;
-  Probe::Kind kind_;
-  std::uint32_t nonce_;
   bool asks_;
   bool times_;  // spacing errors are recorded
 
   std::uint64_t begin_ns_ = 0, measure_from_ns_ = 0;
-  std::uint64_t end_ns_ = Schedule::kNever;  // of the runtime
-  std::uint64_t pause_until_ns_ = 0;         // of think time
+  std::uint64_t end_ns_ = FrameSource::kNever;  // of the runtime
   std::uint64_t spin_until_ns_ = 0;
   std::uint64_t frames_left_ = UINT64_MAX;
   std::uint64_t bytes_left_ = UINT64_MAX;
 
-  std::uint64_t sequence_ = 0;           // of the first frame that has not been taken
-  std::vector<Schedule::Slot> slots_;    // room for a batch
-  std::vector<Schedule::Slot> pending_;  // dealt with by the schedule and not taken by the engine
-  std::vector<FrameView> views_;         // of these
+  std::uint64_t first_sequence_ = 0;
+  std::uint64_t sequence_ = 0;            // of the first frame that has not been taken
+  std::vector<FrameSource::Slot> slots_;  // room for a batch
+  std::vector<FrameSource::Slot>
+      pending_;                   // dealt with by the schedule and not taken by the engine
+  std::vector<FrameView> views_;  // of these
   bool refused_ = false;
   std::size_t refused_known_ = 0;  // of the pending ones, those counted as refused
   std::uint64_t progress_ns_ = 0;

@@ -70,7 +70,8 @@ struct FlowBlock {
   std::atomic<std::uint64_t> measure_from_ns{0};  ///< intended times from here on are measured
   std::atomic<std::uint64_t> window_end_ns{0};    ///< when the last frame had gone; 0: not yet
   std::atomic<bool> tx_done{false};               ///< release: the counts of the sender are final
-  Tally all_sent;   ///< numbers used so far: sequence numbers are 0 to this
+  Tally first;      ///< the first number; not 0 where an earlier run is gone on with
+  Tally all_sent;   ///< one more than the last number used
   Tally ramp_sent;  ///< of these, before the window
 
   // (R)
@@ -78,7 +79,7 @@ struct FlowBlock {
   Tally all_received;
   Tally lost_so_far;
   Tally missing;  ///< of the window, when complete: numbers that did not come whole, nor late
-  Tally duplicates, reordered, corrupt, truncated, late, cancelled;
+  Tally duplicates, reordered, corrupt, truncated, late, cancelled, unverified;
   Tally last_arrival_ns;
   std::atomic<bool> drained{false};   ///< nothing more is waited for
   std::atomic<bool> complete{false};  ///< release: the receiver has said all it knows

@@ -8,6 +8,8 @@ namespace {
 constexpr std::size_t kBatchFrames = 64;
 /// What cannot be sent back after so long is given up.
 constexpr std::uint64_t kEchoPatienceNs = 1'000'000'000;
+/// What has not been checked so long after the last frame stays unchecked.
+constexpr std::uint64_t kVerifyPatienceNs = 10'000'000'000;
 
 }  // namespace
 
@@ -17,7 +19,8 @@ struct Sink::Flow {
   std::uint64_t last_arrival_ns = 0;
   bool measured_from = false;  // its sender has said when its window begins
   bool drained = false;
-  bool touched = false;  // in this batch
+  bool touched = false;        // in this batch
+  std::uint64_t replayed = 0;  // frames, of one that is
 };
 
 /// Of one batch.
@@ -26,20 +29,34 @@ struct Sink::Totals {
   std::uint64_t foreign = 0, stale = 0, corrupt = 0, truncated = 0, mismatched = 0;
 };
 
-Sink::Sink(const Setup& setup, End& end, JobBlock& job)
-    : setup_(setup),
+Sink::Sink(Setup setup, End& end, JobBlock& job)
+    : setup_(std::move(setup)),
       end_(end),
       job_(job),
-      batch_(kBatchFrames, std::max<std::size_t>(256 << 10, 4 * end.max_frame_bytes())),
-      times_(!setup.options.disable_lat) {
-  for (const ExpectedFlow& expected : setup.flows) {
-    flows_.push_back(std::make_unique<Flow>(
-        Flow{expected, FlowReceiver({.flow = expected.flow,
-                                     .measure_from_ns = UINT64_MAX,
-                                     .latency = times_ ? &job.latency : nullptr,
-                                     .service = times_ ? &job.service : nullptr,
-                                     .jitter = times_})}));
+      batch_(kBatchFrames, std::max<std::size_t>(256U << 10U, 4 * end.max_frame_bytes())),
+      times_(!setup_.options.disable_lat) {
+  for (ExpectedFlow& expected : setup_.flows) {
+    const FlowReceiver::Options options{.flow = expected.flow,
+                                        .measure_from_ns = UINT64_MAX,
+                                        .latency = times_ ? &job.latency : nullptr,
+                                        .service = times_ ? &job.service : nullptr,
+                                        .jitter = times_};
+    FlowReceiver receiver(options, std::move(expected.before));
+    flows_.push_back(std::make_unique<Flow>(Flow{std::move(expected), std::move(receiver)}));
+    if (flows_.back()->expected.replayed) replayed_ = flows_.back().get();
   }
+}
+
+Result<void> Sink::prepare() {
+  const JobOptions& o = setup_.options;
+  if (setup_.echoes || (o.verify_async == 0 && o.verify_backlog == 0)) return {};
+  auto queue = VerifyQueue::start(
+      {.threads = o.verify_async, .backlog = o.verify_backlog},
+      [this](const FrameView& frame) { return read(frame); },
+      [this](const CheckedFrame& frame) { take_checked(frame); });
+  if (!queue) return std::move(queue).error();
+  queue_ = *std::move(queue);
+  return {};
 }
 
 Sink::~Sink() = default;
@@ -75,24 +92,67 @@ bool Sink::step() {
   if (batch_.frames().empty()) return false;
   const std::uint64_t now = now_ns();
   Totals totals;
-  for (const FrameView& frame : batch_.frames()) take(frame, now, totals);
+  queued_totals_ = &totals;
+  for (const FrameView& frame : batch_.frames()) {
+    ++totals.all_frames;
+    totals.all_bytes += frame.size();
+    if (setup_.trigger != nullptr && setup_.trigger->matches(frame)) {
+      job_.trigger_hit.store(true, std::memory_order_release);
+    }
+    if (queue_) {
+      queue_->put(frame, now);
+    } else {
+      take(frame, read(frame), now, totals);
+    }
+  }
+  if (queue_) queue_->flush();
   flush_echoes();
   publish(totals);
   return true;
 }
 
-void Sink::take(const FrameView& frame, std::uint64_t now, Totals& totals) {
-  ++totals.all_frames;
-  totals.all_bytes += frame.size();
+ProbeReading Sink::read(const FrameView& frame) const noexcept {
   const std::size_t at = probe_offset(frame.bytes);
-  const ProbeReading reading = read_probe(frame.bytes, at);
+  return setup_.options.do_verify ? read_probe(frame.bytes, at) : peek_probe(frame.bytes, at);
+}
+
+void Sink::take_checked(const CheckedFrame& frame) {
+  Totals& totals = *queued_totals_;
+  if (!frame.checked) {
+    if (Flow* const flow = flow_of(frame.reading.probe.flow); flow != nullptr) {
+      flow->receiver.note_unverified();
+      flow->touched = true;
+    }
+    return;
+  }
+  take(frame.frame, frame.reading, frame.arrived_ns, totals);
+}
+
+void Sink::take(const FrameView& frame, const ProbeReading& reading, std::uint64_t now,
+                Totals& totals) {
   switch (classify(reading, setup_.nonce)) {
-    case Arrival::ours: take_probe(frame, at, reading.probe, now, totals); break;
+    case Arrival::ours:
+      take_probe(frame, probe_offset(frame.bytes), reading.probe, now, totals);
+      break;
     case Arrival::stale: ++totals.stale; break;
-    case Arrival::foreign: ++totals.foreign; break;
+    case Arrival::foreign:
+      if (replayed_ != nullptr) {
+        take_replayed(frame, now, totals);
+      } else {
+        ++totals.foreign;
+      }
+      break;
     case Arrival::corrupt:
     case Arrival::truncated: take_damaged(frame, reading.finding, totals); break;
   }
+}
+
+void Sink::take_replayed(const FrameView& frame, std::uint64_t now, Totals& totals) {
+  ++totals.frames;
+  totals.bytes += frame.size();
+  replayed_->last_arrival_ns = now;
+  replayed_->touched = true;
+  ++replayed_->replayed;
 }
 
 void Sink::take_probe(const FrameView& frame, std::size_t at, const Probe& probe, std::uint64_t now,
@@ -211,7 +271,7 @@ void Sink::publish(const Totals& t) {
     if (!flow->touched || setup_.echoes) continue;
     flow->touched = false;
     FlowBlock& block = *flow->expected.block;
-    block.received.set(counts.received);
+    block.received.set(counts.received + flow->replayed);
     block.all_received.set(counts.received + counts.ramp_received + counts.late);
     block.duplicates.set(counts.duplicates);
     block.reordered.set(counts.reordered);
@@ -247,8 +307,9 @@ bool Sink::drained(std::uint64_t now) {
       continue;
     }
     const FlowCounts& counts = flow->receiver.counts();
-    const bool complete =
-        counts.received + counts.ramp_received + counts.late >= block.all_sent.get();
+    const std::uint64_t came =
+        counts.received + counts.ramp_received + counts.late + flow->replayed;
+    const bool complete = came >= block.all_sent.get() - block.first.get();
     const std::uint64_t drain_end = end + flow->expected.drain_ns;
     if (!complete && now >= drain_end && !flow->drained) {
       flow->drained = true;
@@ -264,31 +325,55 @@ bool Sink::drained(std::uint64_t now) {
   return all;
 }
 
+std::vector<FlowState> Sink::state() const {
+  std::vector<FlowState> states;
+  for (const auto& flow : flows_) {
+    states.push_back({.flow = flow->expected.flow, .received = flow->receiver.ledger().copy()});
+  }
+  return states;
+}
+
 void Sink::finish(std::uint64_t cancelled) {
   if (setup_.echoes) return;
-  for (const auto& flow : flows_) {
-    FlowBlock& block = *flow->expected.block;
-    const std::uint64_t ramp = block.ramp_sent.get();
-    const std::uint64_t all = block.all_sent.get();
-    const FlowResult result = flow->receiver.result(
-        {.first = 0, .ramp_frames = ramp, .frames = all - ramp, .cancelled = cancelled});
-    block.received.set(result.received);
-    block.missing.set(result.lost);
-    block.duplicates.set(result.duplicates);
-    block.reordered.set(result.reordered);
-    block.late.set(result.late);
-    block.cancelled.set(result.cancelled);
-    block.jitter_ps.set(result.jitter_ns ? static_cast<std::uint64_t>(*result.jitter_ns * 1000) + 1
-                                         : 0);
-    std::size_t n = 0;
-    for (const auto& [from, to] : result.gaps) {
-      if (n == block.gaps.size()) break;
-      block.gaps[n++] = {from, to};
-    }
-    block.gap_count.set(n);
-    block.complete.store(true, std::memory_order_release);
-    block.drained.store(true, std::memory_order_release);
+  if (queue_) {
+    Totals totals;
+    queued_totals_ = &totals;
+    job_.unverified.set(queue_->finish(now_ns() + kVerifyPatienceNs));
+    publish(totals);
   }
+  for (const auto& flow : flows_) {
+    finish(*flow, cancelled);
+    flow->expected.block->complete.store(true, std::memory_order_release);
+    flow->expected.block->drained.store(true, std::memory_order_release);
+  }
+}
+
+void Sink::finish(Flow& flow, std::uint64_t cancelled) {
+  FlowBlock& block = *flow.expected.block;
+  const std::uint64_t first = block.first.get();
+  const std::uint64_t ramp = block.ramp_sent.get();
+  const std::uint64_t all = block.all_sent.get() - first;
+  if (flow.expected.replayed) {
+    block.missing.set(all - std::min(all, flow.replayed));
+    return;
+  }
+  const FlowResult result = flow.receiver.result(
+      {.first = first, .ramp_frames = ramp, .frames = all - ramp, .cancelled = cancelled});
+  block.received.set(result.received);
+  block.missing.set(result.lost);
+  block.duplicates.set(result.duplicates);
+  block.reordered.set(result.reordered);
+  block.late.set(result.late);
+  block.cancelled.set(result.cancelled);
+  block.unverified.set(result.unverified);
+  block.jitter_ps.set(result.jitter_ns ? static_cast<std::uint64_t>(*result.jitter_ns * 1000) + 1
+                                       : 0);
+  std::size_t n = 0;
+  for (const auto& [from, to] : result.gaps) {
+    if (n == block.gaps.size()) break;
+    block.gaps[n++] = {from, to};
+  }
+  block.gap_count.set(n);
 }
 
 }  // namespace shmif::perf

@@ -15,6 +15,9 @@
 #include "perf/run/run_memory.hpp"
 #include "perf/run/window.hpp"
 #include "perf/verify/flow_receiver.hpp"
+#include "perf/verify/verify_queue.hpp"
+#include "perf/verify/verify_state.hpp"
+#include "shmif/filter.hpp"
 
 namespace shmif::perf {
 
@@ -24,6 +27,9 @@ struct ExpectedFlow {
   MacAddress from;         ///< whom damaged frames are recognised by
   FlowBlock* block = nullptr;
   std::uint64_t drain_ns = 0;
+  bool replayed =
+      false;  ///< frames of a capture, without probes: they are counted, and that is all
+  SequenceLedger before{};  ///< what an earlier run that is gone on with has received
 };
 
 /// Threads: one at a time. Blocks: as the engine's send() does, when it echoes.
@@ -33,11 +39,14 @@ class Sink {
     const JobOptions& options;
     std::vector<ExpectedFlow> flows;
     std::uint32_t nonce = 0;
-    Window* window = nullptr;  ///< of a job that asks: replies close it
+    const FrameFilter* trigger = nullptr;  ///< a frame that it matches is told to the controller
+    Window* window = nullptr;              ///< of a job that asks: replies close it
     bool echoes = false;
   };
-  Sink(const Setup& setup, End& end, JobBlock& job);
+  Sink(Setup setup, End& end, JobBlock& job);
   ~Sink();
+  /// Before the start: threads that check frames. Errors: the system's.
+  Result<void> prepare();
 
   void begin(IntervalRecorder& recorder) { recorder_ = &recorder; }
   /// Takes what has come. Result: whether anything had.
@@ -46,6 +55,8 @@ class Sink {
   bool drained(std::uint64_t now);
   /// Whether all senders have ended, and only their last frames are waited for.
   bool is_draining() const noexcept;
+  /// What has been received of each flow, for a later run to go on from.
+  std::vector<FlowState> state() const;
   /// Puts what was found out into the flows' blocks. `cancelled`: requests nobody waits for.
   void finish(std::uint64_t cancelled);
   bool has_flows() const noexcept { return !flows_.empty(); }
@@ -57,13 +68,17 @@ class Sink {
  private:
   struct Flow;
   struct Totals;
-  void take(const FrameView& frame, std::uint64_t now, Totals& totals);
+  ProbeReading read(const FrameView& frame) const noexcept;
+  void take(const FrameView& frame, const ProbeReading& reading, std::uint64_t now, Totals& totals);
+  void take_replayed(const FrameView& frame, std::uint64_t now, Totals& totals);
+  void take_checked(const CheckedFrame& frame);
   void take_probe(const FrameView& frame, std::size_t at, const Probe& probe, std::uint64_t now,
                   Totals& totals);
   void take_damaged(const FrameView& frame, Finding finding, Totals& totals);
   void echo(const FrameView& frame, std::size_t at, Probe probe);
   void flush_echoes();
   void publish(const Totals& totals);
+  void finish(Flow& flow, std::uint64_t cancelled);
   Flow* flow_of(std::uint32_t number) noexcept;
   void fail_verification(const std::string& what);
 
@@ -73,6 +88,9 @@ class Sink {
   IntervalRecorder* recorder_ = nullptr;
   FrameBatch batch_;
   std::vector<std::unique_ptr<Flow>> flows_;
+  Flow* replayed_ = nullptr;  // of these, the one without probes
+  std::unique_ptr<VerifyQueue> queue_;
+  Totals* queued_totals_ = nullptr;  // where what the queue delivers is counted
   std::vector<std::vector<std::byte>> echo_bytes_;
   std::vector<FrameView> echoes_;
   std::uint64_t lost_before_ = 0;

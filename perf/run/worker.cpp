@@ -14,6 +14,7 @@
 #include "perf/run/command.hpp"
 #include "perf/run/generator.hpp"
 #include "perf/run/interval_recorder.hpp"
+#include "perf/run/offload_end.hpp"
 #include "perf/run/placement.hpp"
 #include "perf/run/sink.hpp"
 #include "perf/stats/machine.hpp"
@@ -121,35 +122,89 @@ class Worker {
                    : setup_.wire->open_end(setup_.end);
     if (!end) return std::move(end).error();
     end_ = *std::move(end);
+    if (options_.io_submit_mode == IoSubmit::offload) {
+      end_ = make_offload_end(std::move(end_), options_.iodepth_batch);
+    }
     job_.address.set(end_->address());
+    if (auto done = load_state(); !done) return done;
     if (auto done = make_generator(); !done) return done;
-    make_sink();
+    if (auto done = make_sink(); !done) return done;
     if (options_.lockmem && generator_) {
-      if (auto done = pin(generator_->memory()); !done) return done;
+      if (auto done = pin(generator_->source().memory()); !done) return done;
     }
     return drop_privileges(options_);
   }
 
-  Result<void> make_generator() {
-    if (!sends(options_.rw)) return {};
-    const MacAddress to = plan_.to == kNoJob ? setup_.end.mac : context_.setups[plan_.to].end.mac;
-    generator_.emplace(Generator::Setup{.options = options_,
-                                        .to = to,
-                                        .from = setup_.end.mac,
-                                        .flow = static_cast<std::uint32_t>(index_),
-                                        .nonce = setup_.nonce,
-                                        .asks = options_.rw == Role::pingpong},
-                       *end_, job_, flow_);
-    if (generator_->most_bytes() > end_->max_frame_bytes()) {
-      return Error(Errc::frame_too_long, "frames of " + std::to_string(generator_->most_bytes()) +
-                                             " bytes (bs) do not fit " + end_->address() +
-                                             ", which carries " +
-                                             std::to_string(end_->max_frame_bytes()) + " (mtu=)");
-    }
+  Result<void> load_state() {
+    if (options_.verify_state_load.empty()) return {};
+    auto state =
+        load_verify_state(options_.verify_state_load, options_.name, options_hash(options_));
+    if (!state) return std::move(state).error();
+    state_ = *std::move(state);
     return {};
   }
 
-  void make_sink() {
+  FlowState* loaded(std::size_t flow) {
+    for (FlowState& each : state_.flows) {
+      if (each.flow == flow) return &each;
+    }
+    return nullptr;
+  }
+
+  Result<std::unique_ptr<FrameSource>> make_source() {
+    if (!options_.replay.empty()) return make_replay_source(options_);
+    const FlowState* const before = loaded(index_);
+    const bool asks = options_.rw == Role::pingpong;
+    return make_probe_source(
+        {.job = options_,
+         .to = plan_.to == kNoJob ? setup_.end.mac : context_.setups[plan_.to].end.mac,
+         .from = setup_.end.mac,
+         .flow = static_cast<std::uint32_t>(index_),
+         .nonce = setup_.nonce,
+         .kind = asks ? Probe::Kind::request : Probe::Kind::data,
+         .random_position = before != nullptr ? before->random_position : 0});
+  }
+
+  std::optional<FlowShare> make_share() const {
+    if (options_.flow == 0) return std::nullopt;
+    std::vector<FlowShare::Other> others;
+    for (std::size_t i = 0; i < context_.plan.size(); ++i) {
+      const std::uint32_t weight = context_.plan[i].options.flow;
+      if (i == index_ || weight == 0 || !context_.plan[i].peer_of.empty()) continue;
+      others.push_back({&context_.memory.job(i), &context_.memory.flow(i), weight});
+    }
+    return FlowShare(options_.flow, std::move(others));
+  }
+
+  Result<void> make_generator() {
+    if (!sends(options_.rw)) return {};
+    auto source = make_source();
+    if (!source) return std::move(source).error();
+    const std::size_t most = (*source)->most_bytes();
+    if (most > end_->max_frame_bytes()) {
+      return Error(Errc::frame_too_long,
+                   "frames of " + std::to_string(most) + " bytes do not fit " + end_->address() +
+                       ", which carries " + std::to_string(end_->max_frame_bytes()) +
+                       " (see bs and mtu)");
+    }
+    std::unique_ptr<RecordWriter> record;
+    if (!options_.write_pcap.empty()) {
+      auto made = RecordWriter::create(options_.write_pcap);
+      if (!made) return std::move(made).error();
+      record = std::make_unique<RecordWriter>(*std::move(made));
+    }
+    const FlowState* const before = loaded(index_);
+    generator_.emplace(
+        Generator::Setup{.options = options_,
+                         .source = *std::move(source),
+                         .record = std::move(record),
+                         .share = make_share(),
+                         .first_sequence = before != nullptr ? before->next_sequence : 0},
+        *end_, job_, flow_);
+    return {};
+  }
+
+  Result<void> make_sink() {
     const bool echoes = options_.rw == Role::echo;
     const bool asks = options_.rw == Role::pingpong;
     std::vector<ExpectedFlow> flows;
@@ -158,19 +213,30 @@ class Worker {
       const bool to_us = asks ? i == index_ : sends(other.options.rw) && other.to == index_;
       if (!to_us) continue;
       const std::size_t from = asks ? plan_.to : i;
-      flows.push_back({.flow = static_cast<std::uint32_t>(i),
-                       .from = context_.setups[from].end.mac,
-                       .block = &context_.memory.flow(i),
-                       .drain_ns = ns(other.options.drain_time)});
+      FlowState* const before = loaded(i);
+      flows.push_back(
+          {.flow = static_cast<std::uint32_t>(i),
+           .from = context_.setups[from].end.mac,
+           .block = &context_.memory.flow(i),
+           .drain_ns = ns(other.options.drain_time),
+           .replayed = !other.options.replay.empty(),
+           .before = before != nullptr ? std::move(before->received) : SequenceLedger()});
     }
     const bool listens = options_.rw == Role::rx || options_.rw == Role::txrx || echoes || asks;
-    if (!listens) return;
+    if (!listens) return {};
+    if (!context_.run.trigger_match.empty()) {
+      auto filter = FrameFilter::compile(context_.run.trigger_match);
+      if (!filter) return std::move(filter).error();
+      trigger_.emplace(*std::move(filter));
+    }
     sink_.emplace(Sink::Setup{.options = options_,
                               .flows = std::move(flows),
                               .nonce = setup_.nonce,
+                              .trigger = trigger_ ? &*trigger_ : nullptr,
                               .window = asks ? &generator_->window() : nullptr,
                               .echoes = echoes},
                   *end_, job_);
+    return sink_->prepare();
   }
 
   std::string file_name(const std::string& what) const {
@@ -301,6 +367,10 @@ class Worker {
     recorder_->close(now_ns());
     keep_counters();
     end_.reset();
+    if (generator_) {
+      if (auto done = generator_->finish_record(); !done) fails(done.error().message);
+    }
+    if (options_.verify_state_save) save_state();
     if (!options_.exec_postrun.empty()) {
       if (auto done = run_command(options_.exec_postrun, file_name("postrun.txt")); !done) {
         fails("exec_postrun: " + done.error().message);
@@ -311,6 +381,25 @@ class Worker {
       job_.failed.store(true, std::memory_order_relaxed);
     }
     state(JobState::exited);
+  }
+
+  void save_state() {
+    VerifyState state{.job = options_.name, .options_hash = options_hash(options_)};
+    if (sink_) state.flows = sink_->state();
+    if (generator_) {
+      auto at = std::ranges::find(state.flows, index_, &FlowState::flow);
+      if (at == state.flows.end()) {
+        state.flows.push_back({.flow = static_cast<std::uint32_t>(index_)});
+        at = state.flows.end() - 1;
+      }
+      at->seed = options_.randseed;
+      at->next_sequence = generator_->sequence();
+      at->random_position = generator_->source().random_position();
+    }
+    const std::string folder = context_.run.aux_path.empty() ? "." : context_.run.aux_path;
+    if (auto done = save_verify_state(verify_state_path(folder, options_.name), state); !done) {
+      fails(done.error().message);
+    }
   }
 
   void keep_counters() {
@@ -351,6 +440,8 @@ class Worker {
   FlowBlock& flow_;
 
   std::unique_ptr<End> end_;
+  VerifyState state_;  // of an earlier run
+  std::optional<FrameFilter> trigger_;
   std::optional<Generator> generator_;
   std::optional<Sink> sink_;
   std::optional<IntervalRecorder> recorder_;

@@ -23,6 +23,9 @@ class SequenceLedger {
     reordered,  ///< for the first time, but after a greater one (RFC 4737, section 3.3)
     duplicate,  ///< it has come before
   };
+  SequenceLedger() = default;
+  SequenceLedger(SequenceLedger&&) noexcept = default;
+  SequenceLedger& operator=(SequenceLedger&&) noexcept = default;
   /// Notes that a frame has come.
   Verdict note(std::uint64_t number);
 

@@ -1,0 +1,136 @@
+#include "perf/run/frame_source.hpp"
+
+#include <algorithm>
+#include <optional>
+
+#include "perf/frame/frame_maker.hpp"
+#include "perf/frame/frame_sizes.hpp"
+#include "perf/run/replay.hpp"
+
+namespace shmif::perf {
+namespace {
+
+FrameMakerOptions maker_options(const ProbeSourceOptions& options, std::uint32_t most) {
+  FrameMakerOptions maker = frame_maker_options(options.job, options.flow, most);
+  maker.destination = options.to;
+  maker.source = options.from;
+  return maker;
+}
+
+class ProbeSource final : public FrameSource {
+ public:
+  explicit ProbeSource(const ProbeSourceOptions& options)
+      : options_(options),
+        sizes_(options.job.bs.tx, options.job.randseed, options.random_position),
+        maker_(maker_options(options, sizes_.most())),
+        schedule_(schedule_options(options.job)) {}
+
+  void begin(std::uint64_t begin_ns, std::uint64_t end_ns) override {
+    schedule_ = Schedule(schedule_options(options_.job), begin_ns, end_ns);
+  }
+
+  std::size_t take(std::uint64_t now_ns, std::span<Slot> into) override {
+    return schedule_.take(now_ns, sizes_, into);
+  }
+
+  void make(std::uint64_t first, std::span<const Slot> slots, std::uint64_t now_ns,
+            std::vector<FrameView>& into) override {
+    for (const Slot& slot : slots) {
+      into.push_back(maker_.make(first++, slot.bytes,
+                                 {.kind = options_.kind,
+                                  .nonce = options_.nonce,
+                                  .intended_ns = slot.intended_ns,
+                                  .sent_ns = now_ns}));
+    }
+  }
+
+  std::uint64_t next_ns() const noexcept override { return schedule_.next_ns(); }
+
+  std::uint64_t all_left(std::uint64_t now_ns) noexcept override {
+    return schedule_.pause_is_due() ? schedule_.pause(now_ns).spin_until_ns : 0;
+  }
+
+  Unsent give_up(std::uint64_t now_ns) noexcept override {
+    const std::uint64_t frames = schedule_.give_up(now_ns, sizes_);
+    return {frames, static_cast<std::uint64_t>(static_cast<double>(frames) * sizes_.mean())};
+  }
+  Unsent skipped() const noexcept override {
+    return {schedule_.skipped_frames(), schedule_.skipped_bytes()};
+  }
+  std::size_t most_bytes() const noexcept override { return sizes_.most(); }
+  std::size_t most_frames() const noexcept override { return maker_.slots(); }
+  std::span<std::byte> memory() noexcept override { return maker_.memory(); }
+  std::uint64_t random_position() const noexcept override { return sizes_.position(); }
+
+ private:
+  ProbeSourceOptions options_;
+  SizeChooser sizes_;
+  FrameMaker maker_;
+  Schedule schedule_;
+};
+
+/// Frames as they were recorded. They carry no probe: whoever receives them counts them, and knows
+/// nothing else of them.
+class ReplaySource final : public FrameSource {
+ public:
+  explicit ReplaySource(Replay replay) : replay_(std::move(replay)) {}
+
+  void begin(std::uint64_t begin_ns, std::uint64_t end_ns) override {
+    replay_.start(begin_ns, end_ns);
+  }
+
+  std::size_t take(std::uint64_t now_ns, std::span<Slot> into) override {
+    slots_.resize(into.size());
+    const std::size_t count = replay_.take(now_ns, slots_);
+    for (std::size_t i = 0; i < count; ++i) {
+      into[i] = {.intended_ns = slots_[i].intended_ns,
+                 .bytes = static_cast<std::uint32_t>(slots_[i].frame.size())};
+    }
+    taken_ = count;
+    return count;
+  }
+
+  /// The frames that were not sent yet are the last ones of those that were taken.
+  void make(std::uint64_t, std::span<const Slot> slots, std::uint64_t,
+            std::vector<FrameView>& into) override {
+    for (std::size_t i = taken_ - slots.size(); i < taken_; ++i) {
+      into.emplace_back(slots_[i].frame.bytes);
+    }
+  }
+
+  std::uint64_t next_ns() const noexcept override { return replay_.next_ns(); }
+  bool ended() const noexcept override { return replay_.next_ns() == kNever; }
+  Unsent give_up(std::uint64_t now_ns) noexcept override {
+    Unsent unsent;
+    std::vector<Replay::Slot> late(64);
+    for (std::size_t n = 0; replay_.next_ns() < now_ns && (n = replay_.take(now_ns, late)) != 0;) {
+      unsent.frames += n;
+      for (std::size_t i = 0; i < n; ++i) unsent.bytes += late[i].frame.size();
+    }
+    return unsent;
+  }
+  std::size_t most_bytes() const noexcept override { return replay_.longest(); }
+  std::size_t most_frames() const noexcept override { return SIZE_MAX; }
+
+ private:
+  Replay replay_;
+  std::vector<Replay::Slot> slots_;  // taken last
+  std::size_t taken_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<FrameSource> make_probe_source(const ProbeSourceOptions& options) {
+  return std::make_unique<ProbeSource>(options);
+}
+
+Result<std::unique_ptr<FrameSource>> make_replay_source(const JobOptions& job) {
+  // Who is to send for a time replays as often as that takes.
+  const bool endless = job.time_based && job.runtime.count() > 0;
+  auto replay = Replay::open(
+      job.replay, {.time_scale = job.replay_time_scale, .loops = endless ? 0 : job.loops});
+  if (!replay) return std::move(replay).error();
+  return std::unique_ptr<FrameSource>(std::make_unique<ReplaySource>(*std::move(replay)));
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,116 @@
+#include "perf/run/offload_end.hpp"
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstring>
+#include <mutex>
+#include <thread>
+
+namespace shmif::perf {
+namespace {
+
+/// The longest a thread sleeps that is to end.
+constexpr std::chrono::milliseconds kLook{20};
+
+class OffloadEnd final : public End {
+ public:
+  OffloadEnd(std::unique_ptr<End> end, std::size_t batch)
+      : end_(std::move(end)),
+        filling_(batch, batch * room_of(*end_)),
+        sending_(batch, batch * room_of(*end_)),
+        thread_([this] { submit(); }) {}
+
+  ~OffloadEnd() override {
+    {
+      const std::lock_guard lock(mutex_);
+      ending_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+
+  SendResult send(std::span<const FrameView> frames) noexcept override {
+    SendResult result;
+    {
+      const std::lock_guard lock(mutex_);
+      result.error = error_;
+      if (error_) return result;
+      for (; result.taken < frames.size() && !filling_.full(); ++result.taken) {
+        const FrameView& frame = frames[result.taken];
+        if (frame.size() > filling_.room().size()) break;
+        std::memcpy(filling_.room().data(), frame.bytes.data(), frame.size());
+        filling_.push(frame);
+      }
+    }
+    if (result.taken != 0) changed_.notify_all();
+    return result;
+  }
+
+  ReceiveResult receive(FrameBatch& into) noexcept override { return end_->receive(into); }
+  void wait(std::chrono::nanoseconds at_most) noexcept override { end_->wait(at_most); }
+  void wait_to_send(std::chrono::nanoseconds at_most) noexcept override {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, at_most, [this] { return !filling_.full() || error_; });
+  }
+  std::size_t max_frame_bytes() noexcept override { return end_->max_frame_bytes(); }
+  MacAddress mac() const noexcept override { return end_->mac(); }
+  std::string address() override { return end_->address(); }
+  /// Waits until all has gone, for counts that are to be final.
+  WireCounters counters() noexcept override {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return (filling_.empty() && idle_) || error_; });
+    return end_->counters();
+  }
+
+ private:
+  static std::size_t room_of(End& end) { return end.max_frame_bytes() + 64; }
+
+  void submit() {
+    for (;;) {  // runs until it is to end, and all has gone
+      {
+        std::unique_lock lock(mutex_);
+        idle_ = true;
+        changed_.notify_all();
+        changed_.wait(lock, [this] { return !filling_.empty() || ending_; });
+        if (filling_.empty()) return;
+        std::swap(filling_, sending_);
+        idle_ = false;
+      }
+      changed_.notify_all();
+      send_all();
+      sending_.clear();
+    }
+  }
+
+  void send_all() {
+    std::span<const FrameView> left = sending_.frames();
+    while (!left.empty()) {
+      const SendResult result = end_->send(left);
+      left = left.subspan(std::min(result.taken, left.size()));
+      {
+        const std::lock_guard lock(mutex_);
+        error_ = result.error;
+        // Nobody waits for frames that an engine will not take at the end.
+        if (error_ || (result.taken == 0 && ending_)) return;
+      }
+      if (result.taken == 0) end_->wait_to_send(kLook);
+    }
+  }
+
+  std::unique_ptr<End> end_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  FrameBatch filling_, sending_;  // the second is the thread's
+  bool ending_ = false;
+  bool idle_ = true;
+  std::error_code error_;
+  std::thread thread_;
+};
+
+}  // namespace
+
+std::unique_ptr<End> make_offload_end(std::unique_ptr<End> end, std::size_t batch) {
+  return std::make_unique<OffloadEnd>(std::move(end), std::max<std::size_t>(batch, 1) * 4);
+}
+
+}  // namespace shmif::perf
