@@ -52,7 +52,7 @@ Result<std::string> to_html(const Report& report) {
     return Error(Errc::not_supported,
                  "cannot make a page of " + report.name() +
                      ": this shmifperf was built without it (install npm and configure with "
-                     "-DSHMIF_REPORT_HTML=ON; without -o the report is text)");
+                     "-DSHMIF_REPORT_HTML=ON; with --text the report is text)");
   }
   // The later mark first: what goes in for the earlier one may hold anything.
   const bool whole = fill(page, "@RESULT@", json_for_page(report.json())) &&

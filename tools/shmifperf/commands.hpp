@@ -5,7 +5,9 @@
 
 namespace shmif::tools {
 
+extern const Command kCompareCommand;
 extern const Command kOptionsCommand;
+extern const Command kReportCommand;
 extern const Command kRunCommand;
 
 }  // namespace shmif::tools

@@ -11,7 +11,9 @@ namespace {
 
 // In the order of the alphabet.
 constexpr std::array kCommands = {
+    &kCompareCommand,
     &kOptionsCommand,
+    &kReportCommand,
     &kRunCommand,
 };
 
@@ -24,6 +26,8 @@ constexpr Program kProgram{
     "      TCP, UDP and round trips between emulated hosts, for 15 s\n"
     "  shmifperf run voip.job\n"
     "      what a job file says\n"
+    "  shmifperf report voip.json\n"
+    "      a page to look at, of a result that was kept\n"
     "  shmifperf options rate\n"
     "      what an option means\n",
     kCommands,

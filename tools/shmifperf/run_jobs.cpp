@@ -3,11 +3,8 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cerrno>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
-#include <fstream>
 #include <memory>
 
 #include "perf/job/plan.hpp"
@@ -16,6 +13,7 @@
 #include "perf/report/text.hpp"
 #include "perf/run/campaign.hpp"
 #include "tools/command.hpp"
+#include "tools/shmifperf/write_file.hpp"
 #include "tools/version.hpp"
 
 namespace shmif::tools {
@@ -74,14 +72,9 @@ std::string rendered(const perf::RunResult& result, OutputFormat format) {
 bool print(const perf::RunResult& result, const perf::RunOptions& options) {
   std::string text;
   for (const OutputFormat format : options.output_format) text += rendered(result, format);
-  if (options.output.empty())
-    return std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
-  std::ofstream file(options.output, std::ios::trunc);
-  file << text << std::flush;
-  if (file) return true;
-  const int number = errno;
-  complain("cannot write " + options.output + ": " + std::strerror(number) +
-           " (the result follows on standard output)");
+  const auto done = write_file(options.output.empty() ? "-" : options.output, text);
+  if (done) return true;
+  complain(done.error().message + " (the result follows on standard output)");
   std::fwrite(text.data(), 1, text.size(), stdout);
   return false;
 }

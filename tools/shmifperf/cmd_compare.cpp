@@ -1,0 +1,69 @@
+// shmifperf compare: what became better between two results, what worse, and what is only noise.
+
+#include "perf/job/values.hpp"
+#include "perf/report/compare.hpp"
+#include "tools/options.hpp"
+#include "tools/shmifperf/commands.hpp"
+#include "tools/shmifperf/write_file.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+double share_of(const Arguments& args, const char* option, double standard) {
+  const auto given = args.text(option);
+  if (!given) return standard;
+  const auto share = perf::parse_share(*given);
+  if (!share) throw UsageError{std::string("--") + option + ": " + share.error().message};
+  return *share;
+}
+
+perf::CompareOptions options_of(const Arguments& args) {
+  perf::CompareOptions options;
+  options.threshold = share_of(args, "threshold", options.threshold);
+  options.confidence = share_of(args, "confidence", options.confidence);
+  if (options.confidence <= 0 || options.confidence >= 1) {
+    throw UsageError{"--confidence: it is above 0 and below 100%, as 95%"};
+  }
+  return options;
+}
+
+int run(const CommandLine& line) {
+  const Arguments args =
+      Options("compare", "BEFORE AFTER")
+          .about(
+              "Compares two results that 'shmifperf run' wrote with --output-format=json or json+: "
+              "rates, losses and latencies of each job that both have, by Welch's t-test on their "
+              "repetitions (--repeat) or intervals. Exits 1 when anything became worse by more "
+              "than the threshold, and not only by chance. One of the files may be -, standard "
+              "input.")
+          .words(2, 2)
+          .value("threshold", "SHARE", "how much worse is too much (default: 5%)")
+          .value("confidence", "SHARE", "that a difference is none by chance (default: 95%)")
+          .flag("json", "print JSON, for scripts")
+          .example("shmifperf compare before.json after.json", "a table, and exit code 1 if worse")
+          .example("shmifperf compare before.json after.json --threshold 2%", "stricter")
+          .example(
+              "shmifperf compare a.json b.json --json | jq '.figures[] | select(.verdict != "
+              "\"same\")'",
+              "what is not the same")
+          .parse(line);
+  const std::string& before = args.positional()[0];
+  const std::string& after = args.positional()[1];
+  const perf::CompareOptions options = options_of(args);
+  if (before == "-" && after == "-") {
+    throw UsageError{"only one of the results can come from standard input"};
+  }
+  const perf::Report first = perf::Report::load(before).value();
+  const perf::Report second = perf::Report::load(after).value();
+  const perf::Comparison comparison = perf::compare(first, second, options).value();
+  write_file("-", args.flag("json") ? perf::to_json(comparison) : perf::to_text(comparison))
+      .value();
+  return comparison.worse() ? kFailed : kDone;
+}
+
+}  // namespace
+
+const Command kCompareCommand{"compare", "compare two results, and fail if one became worse", run};
+
+}  // namespace shmif::tools

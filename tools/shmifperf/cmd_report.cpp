@@ -1,0 +1,69 @@
+// shmifperf report: a page to look at and to mail, of a result that was kept.
+
+#include <cstdio>
+#include <filesystem>
+
+#include "perf/report/html.hpp"
+#include "perf/report/report.hpp"
+#include "perf/report/text.hpp"
+#include "tools/options.hpp"
+#include "tools/shmifperf/commands.hpp"
+#include "tools/shmifperf/write_file.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+/// Where the page of `file` goes unless told: beside it, "voip.json" as "voip.html". What came from
+/// standard input has no place of its own.
+std::string page_beside(const std::string& file) {
+  if (file == "-") return "-";
+  std::filesystem::path page(file);
+  if (page.extension() == ".json") page.replace_extension();
+  page += ".html";
+  return page;
+}
+
+/// The result itself is not to be lost to its page.
+void refuse_same_file(const std::string& file, const std::string& page) {
+  std::error_code not_there;
+  if (file != "-" && page != "-" && std::filesystem::equivalent(file, page, not_there)) {
+    throw UsageError{"-o " + page + " is the result itself, which the page would overwrite"};
+  }
+}
+
+int run(const CommandLine& line) {
+  const Arguments args =
+      Options("report", "FILE")
+          .about(
+              "Makes a page of a result that 'shmifperf run' wrote with --output-format=json or "
+              "json+: throughput over time, latencies, losses, and every figure as a table. It is "
+              "one file that needs nothing but a browser. json+ has the curves of latency. FILE - "
+              "is standard input, whose page goes to standard output.")
+          .value("o,output", "PATH", "write the page there (default: beside FILE; -: stdout)")
+          .flag("text", "print the report as text instead, as run does")
+          .example("shmifperf report voip.json", "the page voip.html beside it")
+          .example("shmifperf report voip.json -o /tmp/report.html", "the page where you want it")
+          .example("shmifperf report voip.json --text | less", "a look at it in the terminal")
+          .parse(line);
+  const std::string& file = args.positional()[0];
+  const std::string page = args.text("output").value_or(page_beside(file));
+  if (args.flag("text") && args.given("output")) {
+    throw UsageError{"--text prints, -o writes a page: they exclude each other"};
+  }
+  const perf::Report report = perf::Report::load(file).value();
+  if (args.flag("text")) {
+    write_file("-", perf::to_text(report)).value();
+    return kDone;
+  }
+  refuse_same_file(file, page);
+  write_file(page, perf::to_html(report).value()).value();
+  if (page != "-") std::printf("wrote %s\n", page.c_str());
+  return kDone;
+}
+
+}  // namespace
+
+const Command kReportCommand{"report", "make a page to look at and to mail of a result", run};
+
+}  // namespace shmif::tools
