@@ -83,6 +83,7 @@ Samples repetitions(const ReportJson& report, const std::string& job, const char
 Samples intervals(const ReportJson& job, const Kind& kind) {
   Samples values;
   for (const ReportJson& interval : job.at("intervals")) {
+    if (interval.at("measured") == false) continue;
     const auto value = kind.of_interval(interval);
     if (value) values.push_back(*value);
   }

@@ -294,7 +294,10 @@ Json job_json(const JobResult& job, Bins bins) {
   put(json, "limit_fps", number(job.limit_fps), "the harness's own limit was not measured");
   json["limit_share"] = number(limit_share_of(job));
   Json& list = json["intervals"] = Json::array();
-  for (const IntervalResult& i : job.intervals) list.push_back(interval(i));
+  for (const IntervalResult& i : job.intervals) {
+    list.push_back(interval(i));
+    list.back()["measured"] = i.measured;
+  }
   return json;
 }
 

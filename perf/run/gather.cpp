@@ -129,11 +129,40 @@ std::optional<double> rate_interval(const std::vector<IntervalResult>& intervals
   std::vector<double> rates;
   for (const IntervalResult& i : intervals) {
     const std::uint64_t frames = std::max(i.tx_frames, i.rx_frames);
-    if (i.seconds > 0.05 && frames != 0) rates.push_back(static_cast<double>(frames) / i.seconds);
+    if (i.measured && frames != 0) rates.push_back(static_cast<double>(frames) / i.seconds);
   }
   if (rates.size() < 3) return std::nullopt;
   const auto rate = estimate(rates);
   return rate ? rate->half_width_share() : std::nullopt;
+}
+
+/// Those of its own frames, and those that were sent to it, from first to last; {0, 0}: none.
+std::pair<std::uint64_t, std::uint64_t> measured_window(const JobBlock& b,
+                                                        const std::vector<std::size_t>& flows,
+                                                        RunMemory& memory) {
+  std::uint64_t from = b.window_begin_ns.load();
+  std::uint64_t to = b.window_end_ns.load();
+  for (const std::size_t i : flows) {
+    const FlowBlock& flow = memory.flow(i);
+    const std::uint64_t begin = flow.measure_from_ns.load();
+    if (begin == 0) continue;
+    from = from == 0 ? begin : std::min(from, begin);
+    to = std::max(to, flow.window_end_ns.load());
+  }
+  return {from, to};
+}
+
+/// Says of each interval whether it lies in the window. A job closes them a little after their
+/// time.
+void mark_measured(std::vector<IntervalResult>& intervals, std::uint64_t start_ns,
+                   std::pair<std::uint64_t, std::uint64_t> window) {
+  const double from = seconds(start_ns, window.first);
+  const double to = seconds(start_ns, window.second);
+  for (IntervalResult& i : intervals) {
+    const double slack = 0.02 * i.seconds;
+    i.measured = i.at_seconds - i.seconds >= from - slack && i.at_seconds <= to + slack &&
+                 i.at_seconds > from;
+  }
 }
 
 std::shared_ptr<LatencyHistogram> copy_of(const LatencyHistogram& histogram) {
@@ -179,6 +208,7 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
   r.service = ended ? copy_of(b.service) : std::make_shared<LatencyHistogram>();
   r.spacing_error = ended ? copy_of(b.spacing_error) : std::make_shared<LatencyHistogram>();
   r.intervals = job.intervals;
+  mark_measured(r.intervals, b.start_ns.load(), measured_window(b, flows, memory));
   if (b.start_skew_ns.load() != UINT64_MAX) r.start_skew_ns = b.start_skew_ns.load();
   r.rate_ci_share = rate_interval(r.intervals);
   r.errors = job.errors;

@@ -93,6 +93,8 @@ struct IntervalResult {
   std::uint64_t lost_frames = 0;  ///< overruns that were noticed, and gaps
   std::uint64_t overruns = 0;
   std::optional<double> latency_mean_ns, latency_p50_ns, latency_p99_ns, latency_max_ns;
+  /// All of it lies in the measured window: ramp, drain and what crosses their borders do not.
+  bool measured = true;
 };
 
 struct JobResult {
