@@ -86,15 +86,18 @@ class ReplaySource final : public FrameSource {
       into[i] = {.intended_ns = slots_[i].intended_ns,
                  .bytes = static_cast<std::uint32_t>(slots_[i].frame.size())};
     }
-    taken_ = count;
+    first_taken_.reset();
     return count;
   }
 
-  /// The frames that were not sent yet are the last ones of those that were taken.
-  void make(std::uint64_t, std::span<const Slot> slots, std::uint64_t,
+  /// Of those that were taken, the first ones may have been sent already, and the last ones may be
+  /// beyond a limit of the job.
+  void make(std::uint64_t first, std::span<const Slot> slots, std::uint64_t,
             std::vector<FrameView>& into) override {
-    for (std::size_t i = taken_ - slots.size(); i < taken_; ++i) {
-      into.emplace_back(slots_[i].frame.bytes);
+    if (!first_taken_) first_taken_ = first;
+    const auto sent = static_cast<std::size_t>(first - *first_taken_);
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      into.emplace_back(slots_[sent + i].frame.bytes);
     }
   }
 
@@ -114,8 +117,8 @@ class ReplaySource final : public FrameSource {
 
  private:
   Replay replay_;
-  std::vector<Replay::Slot> slots_;  // taken last
-  std::size_t taken_ = 0;
+  std::vector<Replay::Slot> slots_;           // taken last
+  std::optional<std::uint64_t> first_taken_;  // the number of the first of these
 };
 
 }  // namespace
