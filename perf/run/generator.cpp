@@ -28,7 +28,8 @@ Generator::Generator(Setup setup, End& end, JobBlock& job, FlowBlock& flow)
       record_(std::move(setup.record)),
       share_(std::move(setup.share)),
       window_(setup.options.rw == Role::pingpong ? setup.options.iodepth : 1,
-              setup.options.iodepth_low, ns(setup.options.drain_time)),
+              setup.options.iodepth_low, setup.options.iodepth_batch_complete_min,
+              ns(setup.options.drain_time)),
       asks_(setup.options.rw == Role::pingpong),
       times_((setup.options.rate_bps.tx != 0 || setup.options.rate_fps.tx != 0 ||
               !setup.options.replay.empty()) &&

@@ -1,6 +1,7 @@
 #pragma once
 // Window: the requests that have no reply yet, at most `iodepth` of them.
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <unordered_set>
@@ -11,10 +12,12 @@ namespace shmif::perf {
 /// window for good. Threads: one at a time. Blocks: never.
 class Window {
  public:
-  /// At most `depth` open; once full, it opens again at `low` (depth - 1 when 0).
-  Window(std::uint32_t depth, std::uint32_t low, std::uint64_t patience_ns)
+  /// At most `depth` open; once full, it opens again at `low` (depth - 1 when 0), and not before
+  /// so many `replies` have come.
+  Window(std::uint32_t depth, std::uint32_t low, std::uint32_t replies, std::uint64_t patience_ns)
       : depth_(depth == 0 ? 1 : depth),
-        low_(low == 0 || low >= depth_ ? depth_ - 1 : low),
+        low_(std::min(low == 0 || low >= depth_ ? depth_ - 1 : low,
+                      depth_ - std::clamp<std::uint64_t>(replies, 1, depth_))),
         patience_ns_(patience_ns) {}
 
   /// How many may be sent now.

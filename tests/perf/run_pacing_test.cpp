@@ -1,0 +1,197 @@
+// Each frame leaves at its time and not before, at any rate: as an independent capture shows.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <ostream>
+
+#include "tests/perf/run_plan.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using test::job_of;
+using test::passed;
+using test::run_text;
+using test::witnessed;
+using test::Witnessed;
+
+std::vector<Witnessed> of_flow(const std::vector<Witnessed>& all, std::uint32_t flow) {
+  std::vector<Witnessed> some;
+  std::ranges::copy_if(all, std::back_inserter(some),
+                       [&](const Witnessed& w) { return w.probe().flow == flow; });
+  return some;
+}
+
+/// How late each frame was on the bus, by the capture's clock. That is the wall clock: the frame
+/// that was handed over soonest tells how far it is from the other one.
+std::vector<double> lateness_of(const std::vector<Witnessed>& frames) {
+  std::uint64_t between = UINT64_MAX;
+  for (const Witnessed& w : frames) between = std::min(between, w.time_ns - w.probe().sent_ns);
+  std::vector<double> late;
+  for (const Witnessed& w : frames) {
+    late.push_back(static_cast<double>(w.time_ns - between) -
+                   static_cast<double>(w.probe().intended_ns));
+  }
+  return late;
+}
+
+std::vector<std::uint64_t> gaps_of(const std::vector<Witnessed>& frames) {
+  std::vector<std::uint64_t> gaps;
+  for (std::size_t n = 1; n < frames.size(); ++n) {
+    gaps.push_back(frames[n].probe().intended_ns - frames[n - 1].probe().intended_ns);
+  }
+  return gaps;
+}
+
+/// A rate, and so many frames at it.
+struct Pace {
+  const char* options;
+  double per_s;
+  std::uint64_t frames;
+};
+void PrintTo(const Pace& pace, std::ostream* out) {
+  *out << pace.options;
+}
+
+class RunPacing : public testing::TestWithParam<Pace> {};
+
+TEST_P(RunPacing, ACaptureShowsTheRate) {
+  const Pace& pace = GetParam();
+  const test::TempBus bus(test::roomy(pace.frames > 10'000 ? 64 : 8));
+  const RunResult result = run_text("[j]\nbs=100\nbus=" + bus.path() + "\nbus_pause\nnumber_ios=" +
+                                    std::to_string(pace.frames) + '\n' + pace.options + '\n');
+  EXPECT_TRUE(passed(result));
+  const auto frames = witnessed(bus.path());
+  ASSERT_EQ(frames.size(), pace.frames);
+  const std::uint64_t start = frames.front().probe().intended_ns;
+  for (std::size_t n = 0; n < frames.size(); ++n) {
+    const double due = static_cast<double>(n) * 1e9 / pace.per_s;
+    ASSERT_NEAR(static_cast<double>(frames[n].probe().intended_ns - start), due, 1.001) << n;
+    ASSERT_GE(frames[n].probe().sent_ns, frames[n].probe().intended_ns) << n;
+  }
+  // Frames that nothing held up are as late at the end as at the beginning: the rate is true to
+  // half a per cent, whatever else the machine does meanwhile.
+  const std::vector<double> late = lateness_of(frames);
+  const auto tenth = static_cast<std::ptrdiff_t>((late.size() + 9) / 10);
+  const double begin = *std::min_element(late.begin(), late.begin() + tenth);
+  const double end = *std::min_element(late.end() - tenth, late.end());
+  const double took = static_cast<double>(pace.frames) * 1e9 / pace.per_s;
+  EXPECT_LE(std::abs(end - begin), std::max(took * 0.005, 5e6));
+  EXPECT_EQ(job_of(result, "j").tx.offered_frames, pace.frames);
+  EXPECT_EQ(job_of(result, "j").spacing_error->count(), pace.frames);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    At, RunPacing,
+    testing::Values(Pace{"rate_iops=1", 1, 2}, Pace{"rate_iops=30", 30, 25},
+                    Pace{"rate_iops=1000", 1000, 400}, Pace{"rate_iops=30k", 30e3, 6000},
+                    Pace{"rate_iops=300k", 300e3, 60'000}, Pace{"rate_iops=1M", 1e6, 200'000},
+                    Pace{"rate=800kbit", 1000, 300},
+                    // The time of a frame is no whole number of ns, and what is over is carried on.
+                    Pace{"rate=7Mbit", 7e6 / 800, 3000},
+                    Pace{"rate=8Mbit\nrate_overhead=24", 8e6 / 992, 2000},
+                    Pace{"rate=80Mbit\nrate_iops=700", 700, 200}));
+
+TEST(RunPace, ARateIsOfferedWhateverIsSent) {
+  const RunResult result = run_text(
+      "[j]\nengine=null\nrate_iops=1M\nruntime=200ms\n[k]\nengine=null\nrate=3Mbit\n"
+      "bs=500\nruntime=400ms\n");
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(job_of(result, "j").tx.offered_frames, 200'000U);
+  EXPECT_LE(job_of(result, "j").tx.frames, 200'000U);
+  EXPECT_EQ(job_of(result, "k").tx.offered_frames, 300U);
+  EXPECT_NEAR(job_of(result, "k").tx.seconds, 0.4, 0.02);
+}
+
+TEST(RunPace, PoissonHasTheRateOnAverageAndGapsLikeItsName) {
+  const test::TempBus bus(test::roomy(8));
+  EXPECT_TRUE(passed(run_text("[j]\nbus=" + bus.path() +
+                              "\nrate_iops=20k\nrate_process=poisson\nnumber_ios=8000\n")));
+  const auto gaps = gaps_of(witnessed(bus.path()));
+  ASSERT_EQ(gaps.size(), 7999U);
+  const double mean = std::accumulate(gaps.begin(), gaps.end(), 0.0) / 7999;
+  EXPECT_NEAR(mean, 50'000, 2'500);
+  const auto longer = std::ranges::count_if(gaps, [&](std::uint64_t g) { return g > 50'000; });
+  EXPECT_NEAR(static_cast<double>(longer) / 7999, std::exp(-1), 0.03);
+}
+
+TEST(RunPace, EachDirectionHasRandomNumbersOfItsOwn) {
+  const test::TempBus bus(test::roomy(8));
+  EXPECT_TRUE(passed(run_text("[j]\nrw=txrx\nbus=" + bus.path() +
+                              "\nrate_iops=5k,5k\nrate_process=poisson\nbs=60-1000\n"
+                              "number_ios=200\n")));
+  const auto all = witnessed(bus.path());
+  const auto there = of_flow(all, 0);
+  const auto back = of_flow(all, 1);
+  ASSERT_EQ(there.size(), 200U);
+  ASSERT_EQ(back.size(), 200U);
+  EXPECT_NE(gaps_of(there), gaps_of(back));
+  EXPECT_FALSE(std::ranges::equal(
+      there, back, {}, [](const Witnessed& w) { return w.bytes.size(); },
+      [](const Witnessed& w) { return w.bytes.size(); }));
+}
+
+TEST(RunPace, DirectionsHaveRatesOfTheirOwn) {
+  const RunResult result = run_text(
+      "[j]\nrw=txrx\nengine=unix\nrate_iops=1000,100\nruntime=300ms\n"
+      "[k]\nrw=txrx\nengine=unix\nrate_iops=1000\nrwmixtx=80\nruntime=300ms\n");
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(job_of(result, "j").tx.offered_frames, 300U);
+  EXPECT_EQ(job_of(result, "j.peer").tx.offered_frames, 30U);
+  EXPECT_EQ(job_of(result, "k").tx.offered_frames, 480U);
+  EXPECT_EQ(job_of(result, "k.peer").tx.offered_frames, 120U);
+}
+
+TEST(RunPace, AMixOfSizesComesByItsWeights) {
+  const test::TempBus bus(test::roomy(16));
+  EXPECT_TRUE(
+      passed(run_text("[j]\nbus=" + bus.path() + "\nbus_pause\nbs=imix\nnumber_ios=6000\n")));
+  std::map<std::size_t, double> count;
+  for (const Witnessed& w : witnessed(bus.path())) count[w.bytes.size()] += 1.0 / 6000;
+  ASSERT_EQ(count.size(), 3U);
+  auto at = count.begin();
+  for (const double share : {7.0 / 12, 4.0 / 12, 1.0 / 12}) {
+    EXPECT_NEAR((at++)->second, share, 0.03);
+  }
+}
+
+TEST(RunPace, ThinkTimeSeparatesBurstsOfExactlySoManyFrames) {
+  const test::TempBus bus(test::roomy(4));
+  // Batches that do not divide the burst change nothing of it.
+  const RunResult result =
+      run_text("[j]\nbus=" + bus.path() +
+               "\nthinktime=20ms\nthinktime_blocks=10\niodepth_batch=4\nnumber_ios=75\n");
+  EXPECT_TRUE(passed(result));
+  const auto frames = witnessed(bus.path());
+  ASSERT_EQ(frames.size(), 75U);
+  for (std::size_t n = 10; n < frames.size(); n += 10) {
+    EXPECT_GE(frames[n].probe().sent_ns - frames[n - 1].probe().sent_ns, 20'000'000U) << n;
+    EXPECT_EQ(frames[n].probe().intended_ns - frames[n - 1].probe().intended_ns >= 20'000'000,
+              true);
+  }
+  for (std::size_t n = 1; n < frames.size(); ++n) {
+    if (n % 10 == 0) continue;
+    EXPECT_LT(frames[n].probe().intended_ns - frames[n - 1].probe().intended_ns, 15'000'000U);
+  }
+}
+
+TEST(RunPace, ThinkTimeDoesNotOutlastTheRuntimeAndIsSpunAsFarAsToldTo) {
+  const RunResult result = run_text(
+      "[global]\nengine=null\nruntime=200ms\n[sleeps]\nthinktime=30s\nthinktime_blocks=3\n"
+      "[spins]\nstonewall\nthinktime=30s\nthinktime_spin=30s\nthinktime_blocks=3\n");
+  EXPECT_TRUE(passed(result));
+  for (const char* name : {"sleeps", "spins"}) {
+    EXPECT_EQ(job_of(result, name).tx.frames, 3U);
+    EXPECT_LT(job_of(result, name).tx.seconds, 5);
+  }
+  const auto busy = [&](const char* name) {
+    return job_of(result, name).cpu.user_seconds + job_of(result, name).cpu.system_seconds;
+  };
+  EXPECT_GT(busy("spins"), 3 * busy("sleeps"));
+}
+
+}  // namespace
+}  // namespace shmif::perf
