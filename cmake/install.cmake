@@ -79,14 +79,18 @@ if(TARGET shmif_tap)
 endif()
 
 if(TARGET shmifctl)
-  install(TARGETS shmifctl RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-  install(FILES tools/shmifctl.bash RENAME shmifctl
-    DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
-  install(FILES tools/shmifctl.bash RENAME shmifctl
-    DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
-endif()
-if(TARGET shmifperf)
-  install(TARGETS shmifperf RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  install(TARGETS shmifctl shmifperf RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  foreach(program shmifctl shmifperf)
+    install(FILES tools/${program}.bash RENAME ${program}
+      DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+  endforeach()
+  if(TARGET shmifperf_manual)
+    install(FILES ${PROJECT_BINARY_DIR}/tools/shmifperf.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+  endif()
+  # What a user of shmifperf reads, and begins with.
+  install(FILES docs/shmifperf.md docs/shmifperf-terse.md docs/shmifperf.schema.json
+    DESTINATION ${CMAKE_INSTALL_DOCDIR})
+  install(DIRECTORY docs/examples DESTINATION ${CMAKE_INSTALL_DOCDIR})
 endif()
 file(GLOB manual_pages CONFIGURE_DEPENDS docs/*.1)
 install(FILES ${manual_pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
