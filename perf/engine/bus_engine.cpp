@@ -71,17 +71,25 @@ class BusEnd final : public End {
 
 class BusWire final : public Wire {
  public:
-  BusWire(std::string path, bool ours) : path_(std::move(path)), maker_(ours ? ::getpid() : 0) {}
+  BusWire(std::string path, bool ours, bool pauses)
+      : path_(std::move(path)), maker_(ours ? ::getpid() : 0), pauses_(pauses) {}
   ~BusWire() override {
     // Not in a job that was forked: others still use it.
     if (maker_ == ::getpid()) (void)Bus::destroy(path_, true);
   }
 
-  Capabilities capabilities() const noexcept override { return capabilities_of(EngineKind::bus); }
+  Capabilities capabilities() const noexcept override {
+    Capabilities can = capabilities_of(EngineKind::bus);
+    can.pauses = pauses_;
+    return can;
+  }
   std::string address() const override { return "bus:" + path_; }
 
   Result<std::unique_ptr<End>> open_end(const EndOptions& options) override {
-    Port port({.name = port_name(options), .mac = mac_of(options), .name_patience = kNamePatience});
+    Port port({.name = port_name(options),
+               .mac = mac_of(options),
+               .promiscuous = options.promiscuous,
+               .name_patience = kNamePatience});
     if (auto attached = port.attach(path_); !attached) return std::move(attached).error();
     if (const std::error_code error = port.up()) {
       return Error(error, "cannot bring port \"" + port.name() + "\" on " + path_ +
@@ -97,10 +105,11 @@ class BusWire final : public Wire {
  private:
   std::string path_;
   pid_t maker_;
+  bool pauses_;
 };
 
-/// Refuses a bus on which the run would meet others' ports.
-Result<void> check_bus(const JobOptions& job, std::size_t ends) {
+/// Refuses a bus on which the run would meet others' ports. Result: whether it pauses senders.
+Result<bool> check_bus(const JobOptions& job, std::size_t ends) {
   auto bus = Bus::open(job.bus);
   if (!bus) {
     if (bus.error().code != std::errc::no_such_file_or_directory) return std::move(bus).error();
@@ -122,7 +131,7 @@ Result<void> check_bus(const JobOptions& job, std::size_t ends) {
                                        std::to_string(info.slots - live) + " ports, and " +
                                        std::to_string(ends) + " jobs are to be on it");
   }
-  return {};
+  return info.flow == Flow::pause;
 }
 
 /// A name where a bus is at home.
@@ -140,15 +149,16 @@ std::string fresh_path() {
 
 Result<std::unique_ptr<Wire>> make_bus_wire(const JobOptions& job, std::size_t ends) {
   if (!job.bus.empty()) {
-    if (auto fit = check_bus(job, ends); !fit) return std::move(fit).error();
-    return std::unique_ptr<Wire>(std::make_unique<BusWire>(job.bus, false));
+    const auto pauses = check_bus(job, ends);
+    if (!pauses) return pauses.error();
+    return std::unique_ptr<Wire>(std::make_unique<BusWire>(job.bus, false, *pauses));
   }
   const std::string path = fresh_path();
   auto made = Bus::create(path, {.ring_bytes = job.bus_size_bytes,
                                  .mtu = job.mtu,
                                  .flow = job.bus_pause ? Flow::pause : Flow::ethernet});
   if (!made) return std::move(made).error();
-  auto wire = std::make_unique<BusWire>(path, true);
+  auto wire = std::make_unique<BusWire>(path, true, job.bus_pause);
   JobOptions own = job;
   own.bus = path;
   if (auto fit = check_bus(own, ends); !fit) return std::move(fit).error();

@@ -18,6 +18,7 @@
 #include <optional>
 #include <string>
 
+#include "bus/error.hpp"
 #include "bus/result.hpp"
 #include "perf/job/job_options.hpp"
 #include "shmif/link.hpp"
@@ -32,6 +33,7 @@ struct Capabilities {
   bool addresses = true;      ///< frames reach the end with their destination's MAC, of several
   bool counts = false;        ///< the medium keeps counts of its own: End::counters()
   bool batches = false;       ///< many frames in one call cost less than one by one
+  bool pauses = false;        ///< slow receivers hold up senders: an overrun is an error
   std::size_t most_ends = 0;  ///< 0: any number
 };
 
@@ -43,6 +45,11 @@ struct WireCounters {
   std::optional<std::uint64_t> overruns;
   std::optional<std::uint64_t> dropped_frames;  ///< by a full device or socket
 };
+
+/// Whether a job cannot go on after this error, whatever it was told to go on after.
+inline bool ends_the_medium(std::error_code error) noexcept {
+  return is_final(error) || error == Errc::corrupt;
+}
 
 /// A job's access to a wire. Threads: one at a time, that which opened it. Blocks: wait() alone.
 class End {
@@ -74,6 +81,8 @@ struct EndOptions {
   std::string name;     ///< of the job, for the port table and messages
   std::size_t index{};  ///< which end of the wire, from 0
   MacAddress mac;       ///< that others send to
+  /// Hears what is for others, too, as far as the medium can tell (bus).
+  bool promiscuous = false;
   FaultOptions sent, received;
 };
 

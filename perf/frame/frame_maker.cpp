@@ -62,6 +62,7 @@ FrameMakerOptions frame_maker_options(const JobOptions& job, std::uint32_t flow,
   options.most_bytes = most_bytes;
   options.batch = job.iodepth_batch;
   options.checksum = job.verify ? Checksum::crc : Checksum::none;
+  options.hugepages = job.hugepages;
   return options;
 }
 
@@ -73,7 +74,7 @@ FrameMaker::FrameMaker(const FrameMakerOptions& options)
       // Not a power of two: the fronts of all buffers would compete for a few places in the cache.
       stride_(((most_bytes_ + kLineBytes - 1) / kLineBytes | 1U) * kLineBytes),
       slot_mask_(std::bit_ceil(std::max(kLeastSlots, options.batch)) - 1),
-      buffers_(slots() * stride_) {
+      buffers_(slots() * stride_, options.hugepages) {
   for (std::size_t number = 0; number < slots(); ++number) {
     std::byte* const slot = slot_of(number);
     const std::span payload(slot + least_bytes(), most_bytes_ - least_bytes());

@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "perf/frame/frame_buffers.hpp"
 #include "perf/frame/probe.hpp"
 #include "perf/job/job_options.hpp"
 #include "shmif/frame.hpp"
@@ -31,6 +32,7 @@ struct FrameMakerOptions {
   std::size_t most_bytes = 1514;     ///< of a frame, at least those of header and probe
   std::size_t batch = 32;            ///< most frames whose bytes are in use at once
   Checksum checksum = Checksum::crc;
+  bool hugepages = false;
 };
 
 /// What `job` asks of the frames of `flow`, whose addresses are still to be filled in.
@@ -40,6 +42,7 @@ FrameMakerOptions frame_maker_options(const JobOptions& job, std::uint32_t flow,
 /// Threads: one at a time. Blocks: never.
 class FrameMaker {
  public:
+  /// Throws what FrameBuffers does.
   explicit FrameMaker(const FrameMakerOptions& options);
 
   /// Frame number `sequence` with `probe`, whose flow and number are written as those of the frame;
@@ -61,7 +64,7 @@ class FrameMaker {
   std::size_t slots() const noexcept { return slot_mask_ + 1; }
   std::size_t probe_at() const noexcept { return probe_at_; }
   /// All the buffers, to be locked into memory.
-  std::span<std::byte> memory() noexcept { return buffers_; }
+  std::span<std::byte> memory() noexcept { return buffers_.bytes(); }
 
  private:
   std::byte* slot_of(std::uint64_t sequence) noexcept {
@@ -75,7 +78,7 @@ class FrameMaker {
   std::size_t most_bytes_;
   std::size_t stride_;
   std::size_t slot_mask_;
-  std::vector<std::byte> buffers_;
+  FrameBuffers buffers_;
 };
 
 }  // namespace shmif::perf

@@ -154,11 +154,12 @@ struct JobOptions {
   std::vector<std::string> exec;  ///< a program to run on it instead of the traffic
 
   // ---- Verification ----
-  bool verify = true;
+  bool verify = true;              ///< frames carry a CRC
+  bool verify_regenerate = false;  ///< and are compared with what their seed makes
   bool do_verify = true;
   std::uint64_t verify_backlog = 0;  ///< check after so many frames; 0: at once
   std::uint32_t verify_async = 0;    ///< threads that check
-  bool verify_only = false;          ///< nothing is sent; what comes is checked
+  bool verify_only = false;          ///< frames of any earlier run are checked
   bool verify_state_save = false;
   std::string verify_state_load;
   ErrorClasses continue_on_error;

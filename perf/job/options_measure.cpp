@@ -12,10 +12,11 @@ namespace {
 /// 1, 0, or fio's names for the check there is and for none.
 Kind<J> verify() {
   Kind<J> kind = yes_or_no(&J::verify);
-  kind.range = "1 or crc32c, 0 or none";
-  kind.placeholder = "0|1";
+  kind.range = "1 or crc32c, 0 or none, regenerate";
+  kind.placeholder = "0|1|regenerate";
   kind.set = [set = kind.set](std::string_view value, J& job) -> Result<void> {
-    if (value == "crc32c") value = "1";
+    job.verify_regenerate = value == "regenerate";
+    if (value == "crc32c" || value == "regenerate") value = "1";
     if (value == "none" || value == "null") value = "0";
     return set(value, job);
   };
@@ -97,17 +98,23 @@ Kind<J> above_zero_share(double J::* member) {
 
 void add_verification_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::verification);
-  rows.add("verify", verify(),
-           "Each frame carries a CRC-32C over all of it, which the receiver checks. Without it "
-           "frames are still numbered and accounted for.");
+  rows.add(
+      "verify", verify(),
+      "Each frame carries a CRC-32C over all of it, which the receiver checks. With regenerate "
+      "it also makes each frame again, from the seed, and compares all of it: what a sender "
+      "wrote wrong and summed up right is found, too. Without any, frames are still numbered "
+      "and accounted for.");
   rows.add("do_verify", yes_or_no(&J::do_verify),
            "0 writes what verification needs and leaves checking to a later run.");
   rows.add("verify_backlog", number(&J::verify_backlog, 0, 1'000'000'000, "frames"),
            "Checks frames in lots of so many, not each as it comes; 0 is at once.");
   rows.add("verify_async", number(&J::verify_async, 0, 64, "threads"),
            "Leaves checking to so many threads of their own; 0 is the job itself.");
-  rows.add("verify_only", yes_or_no(&J::verify_only),
-           "Sends nothing: what is received is compared with what the seed says should come.");
+  rows.add(
+      "verify_only", yes_or_no(&J::verify_only),
+      "Of rw=rx: checks frames that any earlier run sent, of a capture (engine=pcap) or a bus: "
+      "which are missing, came twice or are damaged; with verify=regenerate, also whether they "
+      "are what randseed makes.");
   rows.add("verify_state_save", yes_or_no(&J::verify_state_save),
            "Writes what is needed to go on verifying later, at the end, on a signal and on a "
            "trigger, to NAME.verify.state.");
@@ -118,8 +125,10 @@ void add_verification_rows(std::vector<OptionRow>& into) {
                &J::continue_on_error, parse_error_classes,
                +[](const ErrorClasses&) { return std::string("none"); }, "CLASSES",
                "none, all, or some of tx, rx, io, verify, overrun, lock, by commas"),
-           "Goes on after errors of these classes, counting them; a run with any still exits 1. "
-           "A bus or link that is gone or corrupt always ends the job.");
+           "Goes on after errors of these classes. They are counted, with the first of them, and "
+           "fail neither job nor run: exit 0 where nothing else is wrong. overrun is an error on a "
+           "bus that pauses its senders only; lock is a ring that others hold. A bus or link that "
+           "is gone or corrupt always ends the job.");
   rows.add("end_on", end_on(), "Ends the job, as done, when this happens.");
 }
 

@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "perf/run/harness_limit.hpp"
 #include "perf/run/search.hpp"
 #include "perf/stats/confidence.hpp"
 #include "perf/stats/machine.hpp"
@@ -240,46 +241,11 @@ Result<RunResult> run_campaign(const RunOptions& options, const std::vector<Plan
   result.machine = describe_machine();
   result.machine.window = std::move(window);
   for (const auto& [name, value] : options.given) result.options[name] = value;
+  if (!stuck) add_limits(plan, result);
   result.exit_code = result.stopped_by_signal  ? 128 + *result.stopped_by_signal
                      : result.failures.empty() ? 0
                                                : 1;
   return result;
-}
-
-HarnessLimit measure_limit(const JobOptions& job) {
-  PlannedJob planned;
-  JobOptions& o = planned.options;
-  o = job;
-  o.name = "limit";
-  o.engine = EngineKind::null;
-  o.rw = Role::txrx;
-  o.thread = true;
-  o.rate_bps = o.rate_fps = o.rate_min_bps = o.rate_min_fps = {};
-  o.fault = o.fault_rx = {};
-  o.runtime = std::chrono::milliseconds(40);
-  o.ramp_time = std::chrono::milliseconds(5);
-  o.start_delay = o.thinktime = {};
-  o.number_ios = o.size_bytes = o.io_limit_bytes = 0;
-  o.exec_prerun.clear();
-  o.exec_postrun.clear();
-  o.to.clear();
-  planned.to = 0;
-  RunControl control;
-  bool stuck = false;
-  HarnessLimit limit;
-  for (const Role role : {Role::tx, Role::txrx}) {
-    o.rw = role;
-    planned.to = role == Role::tx ? kNoJob : 0;
-    auto run = run_once({}, {planned}, nullptr, control, stuck);
-    if (!run || !run->failures.empty() || run->jobs[0].tx.seconds <= 0) continue;
-    const double fps = static_cast<double>(run->jobs[0].tx.frames) / run->jobs[0].tx.seconds;
-    (role == Role::tx ? limit.tx_fps : limit.rx_fps) = fps;
-  }
-  // Both together take a frame's time in each direction: what is left is the receiver's.
-  if (limit.tx_fps && limit.rx_fps && *limit.rx_fps < *limit.tx_fps) {
-    limit.rx_fps = 1 / (1 / *limit.rx_fps - 1 / *limit.tx_fps);
-  }
-  return limit;
 }
 
 }  // namespace shmif::perf

@@ -21,11 +21,4 @@ namespace shmif::perf {
 Result<RunResult> run_campaign(const RunOptions& options, const std::vector<PlannedJob>& plan,
                                RunObserver* observer, RunControl& control, bool& stuck);
 
-/// What the harness alone can do with the frames of a job on this machine, frames per second: a
-/// short run on engine=null. Nothing when that did not work. Blocks: 50 ms or so.
-struct HarnessLimit {
-  std::optional<double> tx_fps, rx_fps;
-};
-HarnessLimit measure_limit(const JobOptions& job);
-
 }  // namespace shmif::perf

@@ -95,13 +95,20 @@ std::vector<std::size_t> flows_to(std::span<const ControlledJob> jobs, std::size
   std::vector<std::size_t> flows;
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     const Role role = jobs[i].plan.options.rw;
-    if (role == Role::pingpong
+    if (role == Role::pingpong || jobs[i].plan.options.verify_only
             ? i == to
             : (role == Role::tx || role == Role::txrx) && jobs[i].plan.to == to) {
       flows.push_back(i);
     }
   }
   return flows;
+}
+
+/// What comes out of a fault link that `frames` went into, once none is on its way any more.
+std::uint64_t behind_faults(std::uint64_t frames, const std::atomic<bool>& has_faults,
+                            const FaultCounters& faults) {
+  if (!has_faults.load(std::memory_order_acquire)) return frames;
+  return frames + faults.duplicated - faults.lost - faults.queue_full;
 }
 
 CountsResult counts_of(const JobBlock& b) {
@@ -116,11 +123,15 @@ CountsResult counts_of(const JobBlock& b) {
   c.wire.lost_frames = known(b.wire_lost_frames);
   c.wire.overruns = known(b.wire_overruns);
   c.wire.dropped_frames = known(b.wire_dropped_frames);
-  // With faults on the way, an end sees other frames than the medium does.
-  if (b.has_faults_sent.load() || b.has_faults_received.load()) return c;
-  if (c.wire.tx_frames) c.agree = *c.wire.tx_frames == c.generator_tx;
+  // With faults on the way, an end sees other frames than the medium does, by a known number.
+  if (c.wire.tx_frames) {
+    const std::uint64_t left = behind_faults(c.generator_tx, b.has_faults_sent, b.faults_sent);
+    c.agree = *c.wire.tx_frames == left;
+  }
   if (c.wire.rx_frames) {
-    c.agree = c.agree.value_or(true) && *c.wire.rx_frames == c.receiver_rx;
+    const std::uint64_t come =
+        behind_faults(*c.wire.rx_frames, b.has_faults_received, b.faults_received);
+    c.agree = c.agree.value_or(true) && come == c.receiver_rx;
   }
   return c;
 }
@@ -196,6 +207,7 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
     const std::size_t from = jobs[i].plan.options.rw == Role::pingpong ? jobs[i].plan.to : i;
     FlowResult flow = flow_result(jobs[i], job, i);
     if (from != kNoJob) flow.from = jobs[from].plan.options.name;
+    if (job.plan.options.verify_only) flow.from = "an earlier run";
     r.flows.push_back(std::move(flow));
   }
   r.counts = counts_of(b);
@@ -312,7 +324,8 @@ IntervalResult read_interval(const IntervalBlock& b) {
   return r;
 }
 
-JobProgress progress_of(const ControlledJob& job, RunMemory&) {
+JobProgress progress_of(std::span<const ControlledJob> jobs, std::size_t number) {
+  const ControlledJob& job = jobs[number];
   JobProgress p;
   p.name = job.plan.options.name;
   p.group = job.plan.group;
@@ -324,24 +337,60 @@ JobProgress progress_of(const ControlledJob& job, RunMemory&) {
   p.tx_bytes = job.block->all_tx_bytes.get();
   p.rx_frames = job.block->all_rx_frames.get();
   p.rx_bytes = job.block->all_rx_bytes.get();
-  p.lost_frames = job.block->overrun_frames.get();
+  for (const std::size_t i : flows_to(jobs, number)) {
+    p.lost_frames += jobs[i].flow->lost_so_far.get();
+  }
   return p;
 }
 
-void estimate_end(std::span<const ControlledJob> jobs, std::uint64_t now, RunProgress& progress) {
-  double total = 0;
-  double left = 0;
-  for (const ControlledJob& job : jobs) {
-    const JobOptions& o = job.plan.options;
-    if (o.runtime.count() == 0 || o.background) continue;
-    const auto length =
-        std::chrono::duration<double>(o.start_delay + o.ramp_time + o.runtime).count();
-    const std::uint64_t start = job.block->start_ns.load(std::memory_order_acquire);
-    const double gone = job.over() ? length : start == 0 ? 0 : seconds(start, now);
-    // Jobs beside each other take as long as the longest of them.
-    total = std::max(total, length);
-    left = std::max(left, length - std::min(gone, length));
+namespace {
+
+double length_of(const ControlledJob& job) {
+  const JobOptions& o = job.plan.options;
+  if (o.runtime.count() == 0 || o.background) return 0;
+  return std::chrono::duration<double>(o.start_delay + o.ramp_time + o.runtime).count();
+}
+
+/// When jobs end, by their runtimes: one that waits for others begins when they end. The plan has
+/// no cycles.
+class EndEstimate {
+ public:
+  /// From the start of all, or, with `now`, from now on.
+  EndEstimate(std::span<const ControlledJob> jobs, std::optional<std::uint64_t> now)
+      : jobs_(jobs), now_(now), ends_(jobs.size()) {}
+
+  double last() {
+    double end = 0;
+    for (std::size_t i = 0; i < jobs_.size(); ++i) end = std::max(end, of(i));
+    return end;
   }
+
+ private:
+  double of(std::size_t i) {
+    if (!ends_[i]) ends_[i] = estimate(i);
+    return *ends_[i];
+  }
+
+  double estimate(std::size_t i) {
+    const ControlledJob& job = jobs_[i];
+    if (now_ && job.over()) return 0;
+    const std::uint64_t start = job.block->start_ns.load(std::memory_order_acquire);
+    if (now_ && start != 0) return std::max(0.0, length_of(job) - seconds(start, *now_));
+    double begin = 0;
+    for (const std::size_t before : job.plan.waits_for) begin = std::max(begin, of(before));
+    return begin + length_of(job);
+  }
+
+  std::span<const ControlledJob> jobs_;
+  std::optional<std::uint64_t> now_;
+  std::vector<std::optional<double>> ends_;
+};
+
+}  // namespace
+
+void estimate_end(std::span<const ControlledJob> jobs, std::uint64_t now, RunProgress& progress) {
+  const double total = EndEstimate(jobs, std::nullopt).last();
+  const double left = EndEstimate(jobs, now).last();
   if (total == 0) return;
   progress.share = 1 - left / total;
   progress.left_seconds = left;

@@ -16,7 +16,7 @@ void gather(std::span<const ControlledJob> jobs, RunMemory& memory, RunResult& r
 
 /// Of a run that goes on.
 IntervalResult read_interval(const IntervalBlock& block);
-JobProgress progress_of(const ControlledJob& job, RunMemory& memory);
+JobProgress progress_of(std::span<const ControlledJob> jobs, std::size_t number);
 /// How much is done, and how long it will take, where jobs have a runtime.
 void estimate_end(std::span<const ControlledJob> jobs, std::uint64_t now_ns, RunProgress& progress);
 std::uint64_t status_interval_ns(const RunOptions& options) noexcept;

@@ -173,18 +173,25 @@ void Generator::refused(const SendResult& result, std::uint64_t now) {
   refused_ = true;
   job_.refused.add(pending_.size() - refused_known_);
   refused_known_ = pending_.size();
-  if (!result.error) {
-    if (now < progress_ns_ + kNoProgressNs) return;
-    error_ = "the engine has taken no frame for 10 s";
-    finish(now);
-    return;
+  if (result.error) {
+    job_.tx_errors.add(1);
+    job_.first_tx_error.set(result.error.message());
+    if (!may_go_on_after(result.error)) {
+      error_ = "cannot send on " + end_.address() + ": " + result.error.message();
+      finish(now);
+      return;
+    }
   }
-  job_.tx_errors.add(1);
-  job_.first_tx_error.set(result.error.message());
-  if (is_final(result.error) || !options_.continue_on_error.tx) {
-    error_ = "cannot send on " + end_.address() + ": " + result.error.message();
-    finish(now);
-  }
+  if (now < progress_ns_ + kNoProgressNs) return;
+  error_ = "the engine has taken no frame for 10 s";
+  finish(now);
+}
+
+bool Generator::may_go_on_after(std::error_code error) const noexcept {
+  if (ends_the_medium(error)) return false;
+  // Others who hold the ring, and do not let go.
+  const bool lock = error == Errc::no_room || error == Errc::timed_out || error == Errc::busy;
+  return lock ? options_.continue_on_error.lock : options_.continue_on_error.tx;
 }
 
 std::uint64_t Generator::next_look_ns(std::uint64_t now) noexcept {

@@ -65,6 +65,7 @@ class Generator {
   bool submit(std::uint64_t now);
   void account(std::size_t taken, std::uint64_t now);
   void refused(const SendResult& result, std::uint64_t now);
+  bool may_go_on_after(std::error_code error) const noexcept;
   void finish(std::uint64_t now);
 
   const JobOptions& options_;

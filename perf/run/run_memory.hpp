@@ -100,6 +100,7 @@ struct JobBlock {
   std::atomic<Order> order{Order::wait};                 // (C)
   std::atomic<JobState> state{JobState::not_created};    // (J) release
   std::atomic<std::uint64_t> start_ns{0};                // (C) before Order::go
+  std::atomic<bool> save_state{false};                   // (C) before Order::stop: of a trigger
   std::atomic<bool> failed{false};                       // (J)
   SharedText<480> error;                                 // (J) the first
   SharedText<128> address;                               // (J)

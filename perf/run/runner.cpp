@@ -11,9 +11,11 @@
 
 #include "perf/run/controlled_job.hpp"
 #include "perf/run/gather.hpp"
+#include "perf/run/job_parts.hpp"
 #include "perf/run/job_thread.hpp"
 #include "perf/run/rate_watch.hpp"
 #include "perf/run/run_memory.hpp"
+#include "perf/run/steady_watch.hpp"
 #include "perf/run/trigger.hpp"
 #include "perf/run/worker.hpp"
 #include "perf/stats/machine.hpp"
@@ -67,6 +69,7 @@ struct Runner::Impl {
   std::vector<std::unique_ptr<Wire>> wires;
   std::vector<WorkerSetup> setups;  // as the jobs
   std::unique_ptr<RateWatch> rates;
+  std::unique_ptr<SteadyWatch> steady;
   std::unique_ptr<Trigger> trigger;
 
   struct Batch {
@@ -132,6 +135,7 @@ Result<void> Runner::Impl::prepare() {
       longest > std::chrono::seconds(60) || longest.count() == 0 ? 1'000'000'000 : 100'000'000;
   if (auto done = make_wires(); !done) return done;
   rates = std::make_unique<RateWatch>(jobs);
+  steady = std::make_unique<SteadyWatch>(jobs);
   trigger = std::make_unique<Trigger>(options);
   // Processes first, all of them: a fork copies no threads.
   for (std::size_t i = 0; i < jobs.size(); ++i) {
@@ -155,6 +159,7 @@ Result<void> Runner::Impl::make_wires() {
     setup.end.mac = MacAddress::random();
     setup.end.sent = jobs[i].plan.options.fault;
     setup.end.received = jobs[i].plan.options.fault_rx;
+    setup.end.promiscuous = hears_everything(plan, i);
   }
   for (const auto& [key, group] : members) {
     JobOptions medium = plan[group.front()].options;
@@ -441,6 +446,7 @@ void Runner::Impl::watch_rates(std::uint64_t now) {
     jobs[trip.job].fail(trip.message);
     stop(trip.job);
   }
+  for (const std::size_t i : steady->check(now)) stop(i);
 }
 
 void Runner::Impl::listen(RunControl& control, RunObserver* observer) {
@@ -457,6 +463,7 @@ void Runner::Impl::listen(RunControl& control, RunObserver* observer) {
   }
   if (auto why = trigger->check(now_ns() - std::min(now_ns(), first_start_ns), hit)) {
     result.warnings.push_back("the trigger fired: " + *why);
+    for (ControlledJob& job : jobs) job.block->save_state.store(true, std::memory_order_relaxed);
     stop_all();
   }
 }
@@ -480,7 +487,7 @@ RunProgress Runner::Impl::progress(std::uint64_t now) const {
   if (first_start_ns != 0 && now > first_start_ns) {
     p.at_seconds = static_cast<double>(now - first_start_ns) * 1e-9;
   }
-  for (const ControlledJob& job : jobs) p.jobs.push_back(progress_of(job, *memory));
+  for (std::size_t i = 0; i < jobs.size(); ++i) p.jobs.push_back(progress_of(jobs, i));
   estimate_end(jobs, now, p);
   return p;
 }
@@ -532,6 +539,7 @@ RunResult Runner::run(RunObserver* observer, RunControl& control) {
   if (run.window) run.result.machine.window = run.window->shares();
   if (const int signal = control.signal.load(); signal != 0) run.result.stopped_by_signal = signal;
   gather(run.jobs, *run.memory, run.result);
+  run.result.steady_state = run.steady->describe();
   for (std::string& failure : run.failures) run.result.failures.push_back(std::move(failure));
   if (auto error = run.trigger->run_command()) run.result.failures.push_back(*error);
   return std::move(run.result);

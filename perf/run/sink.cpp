@@ -6,8 +6,6 @@ namespace shmif::perf {
 namespace {
 
 constexpr std::size_t kBatchFrames = 64;
-/// What cannot be sent back after so long is given up.
-constexpr std::uint64_t kEchoPatienceNs = 1'000'000'000;
 /// What has not been checked so long after the last frame stays unchecked.
 constexpr std::uint64_t kVerifyPatienceNs = 10'000'000'000;
 
@@ -16,6 +14,7 @@ constexpr std::uint64_t kVerifyPatienceNs = 10'000'000'000;
 struct Sink::Flow {
   ExpectedFlow expected;
   FlowReceiver receiver;
+  std::optional<FrameMaker> maker{};  // of what it should be, byte by byte
   std::uint64_t last_arrival_ns = 0;
   bool measured_from = false;  // its sender has said when its window begins
   bool drained = false;
@@ -34,17 +33,23 @@ Sink::Sink(Setup setup, End& end, JobBlock& job)
       end_(end),
       job_(job),
       batch_(kBatchFrames, std::max<std::size_t>(256U << 10U, 4 * end.max_frame_bytes())),
-      times_(!setup_.options.disable_lat) {
-  for (ExpectedFlow& expected : setup_.flows) {
-    const FlowReceiver::Options options{.flow = expected.flow,
-                                        .measure_from_ns = UINT64_MAX,
-                                        .latency = times_ ? &job.latency : nullptr,
-                                        .service = times_ ? &job.service : nullptr,
-                                        .jitter = times_};
-    FlowReceiver receiver(options, std::move(expected.before));
-    flows_.push_back(std::make_unique<Flow>(Flow{std::move(expected), std::move(receiver)}));
-    if (flows_.back()->expected.replayed) replayed_ = flows_.back().get();
-  }
+      echoer_(end, job),
+      // What was recorded was sent long ago.
+      times_(!setup_.options.disable_lat && setup_.recorded == nullptr) {
+  for (ExpectedFlow& expected : setup_.flows) add_flow(std::move(expected));
+}
+
+void Sink::add_flow(ExpectedFlow expected) {
+  const FlowReceiver::Options options{.flow = expected.flow,
+                                      .measure_from_ns = UINT64_MAX,
+                                      .latency = times_ ? &job_.latency : nullptr,
+                                      .service = times_ ? &job_.service : nullptr,
+                                      .jitter = times_};
+  FlowReceiver receiver(options, std::move(expected.before));
+  auto flow = std::make_unique<Flow>(Flow{std::move(expected), std::move(receiver)});
+  if (flow->expected.remade) flow->maker.emplace(*flow->expected.remade);
+  if (flow->expected.replayed) replayed_ = flow.get();
+  flows_.push_back(std::move(flow));
 }
 
 Result<void> Sink::prepare() {
@@ -61,35 +66,43 @@ Result<void> Sink::prepare() {
 
 Sink::~Sink() = default;
 
-Sink::Flow* Sink::flow_of(std::uint32_t number) noexcept {
+Sink::Flow* Sink::flow_of(const Probe& probe) noexcept {
   // Few jobs receive more than one flow, and hardly any more than ten.
   for (const auto& flow : flows_) {
-    if (flow->expected.flow == number) return flow.get();
+    if (flow->expected.flow == probe.flow && flow->expected.nonce == probe.nonce) return flow.get();
   }
   return nullptr;
+}
+
+/// The same, and a flow of an earlier run is a new one when its first frame comes.
+Sink::Flow* Sink::flow_of(const FrameView& frame, const Probe& probe) {
+  Flow* const known = flow_of(probe);
+  if (known != nullptr || setup_.recorded == nullptr) return known;
+  ExpectedFlow expected{.flow = probe.flow, .from = frame.source(), .block = setup_.recorded};
+  expected.nonce = probe.nonce;
+  if (setup_.options.verify_regenerate) {
+    expected.remade = setup_.recorded_frames;
+    expected.remade->flow = probe.flow;
+    expected.remade->destination = frame.destination();
+    expected.remade->source = frame.source();
+  }
+  add_flow(std::move(expected));
+  Flow& flow = *flows_.back();
+  flow.receiver.measure_from(0);
+  flow.measured_from = true;
+  return &flow;
 }
 
 bool Sink::step() {
   batch_.clear();
   const ReceiveResult got = end_.receive(batch_);
-  if (got.lost != 0) {
-    job_.overruns.add(1);
-    job_.overrun_frames.add(got.lost);
-    recorder_->overrun();
-    recorder_->lost(got.lost);
-    if (setup_.options.end_on_overrun && error_.empty()) {
-      error_ = "an overrun";
-      ended_normally_ = true;
-    }
-  }
-  if (got.error) {
-    job_.rx_errors.add(1);
-    job_.first_rx_error.set(got.error.message());
-    if (is_final(got.error)) {
-      error_ = "cannot receive on " + end_.address() + ": " + got.error.message();
-    }
-  }
-  if (batch_.frames().empty()) return false;
+  if (got.lost != 0) overrun(got.lost);
+  if (!batch_.frames().empty()) take_batch();
+  if (got.error) receive_failed(got.error);
+  return !batch_.frames().empty();
+}
+
+void Sink::take_batch() {
   const std::uint64_t now = now_ns();
   Totals totals;
   queued_totals_ = &totals;
@@ -106,9 +119,39 @@ bool Sink::step() {
     }
   }
   if (queue_) queue_->flush();
-  flush_echoes();
+  echoer_.flush(*recorder_);
   publish(totals);
-  return true;
+}
+
+void Sink::overrun(std::uint64_t lost) {
+  job_.overruns.add(1);
+  job_.overrun_frames.add(lost);
+  recorder_->overrun();
+  recorder_->lost(lost);
+  if (!error_.empty()) return;
+  if (setup_.options.end_on_overrun) {
+    error_ = "an overrun";
+    ended_normally_ = true;
+  } else if (setup_.pauses && !setup_.options.continue_on_error.overrun) {
+    error_ = "an overrun, although senders wait for slow receivers on " + end_.address() +
+             ": it was off its CPU for too long (continue_on_error=overrun goes on)";
+  }
+}
+
+void Sink::receive_failed(std::error_code error) {
+  if (error == Errc::link_ended && setup_.options.engine == EngineKind::pcap) {
+    if (!error_.empty()) return;
+    ended_normally_ = true;
+    error_ = "the end of the capture";
+    return;
+  }
+  job_.rx_errors.add(1);
+  job_.first_rx_error.set(error.message());
+  const bool fatal = ends_the_medium(error);
+  if (fatal || !setup_.options.continue_on_error.rx) {
+    error_ = "cannot receive on " + end_.address() + ": " + error.message() +
+             (fatal ? "" : " (continue_on_error=rx goes on)");
+  }
 }
 
 ProbeReading Sink::read(const FrameView& frame) const noexcept {
@@ -119,7 +162,7 @@ ProbeReading Sink::read(const FrameView& frame) const noexcept {
 void Sink::take_checked(const CheckedFrame& frame) {
   Totals& totals = *queued_totals_;
   if (!frame.checked) {
-    if (Flow* const flow = flow_of(frame.reading.probe.flow); flow != nullptr) {
+    if (Flow* const flow = flow_of(frame.frame, frame.reading.probe); flow != nullptr) {
       flow->receiver.note_unverified();
       flow->touched = true;
     }
@@ -130,7 +173,8 @@ void Sink::take_checked(const CheckedFrame& frame) {
 
 void Sink::take(const FrameView& frame, const ProbeReading& reading, std::uint64_t now,
                 Totals& totals) {
-  switch (classify(reading, setup_.nonce)) {
+  const bool any_run = setup_.recorded != nullptr;
+  switch (classify(reading, any_run ? reading.probe.nonce : setup_.nonce)) {
     case Arrival::ours:
       take_probe(frame, probe_offset(frame.bytes), reading.probe, now, totals);
       break;
@@ -157,12 +201,19 @@ void Sink::take_replayed(const FrameView& frame, std::uint64_t now, Totals& tota
 
 void Sink::take_probe(const FrameView& frame, std::size_t at, const Probe& probe, std::uint64_t now,
                       Totals& totals) {
-  Flow* const flow = flow_of(probe.flow);
-  // A medium that floods shows frames of others; and a request is for who echoes, a reply for who
-  // asked.
-  if (flow == nullptr || (probe.kind == Probe::Kind::request) != setup_.echoes ||
-      (probe.kind == Probe::Kind::reply) != (setup_.window != nullptr)) {
+  // A request is for who echoes, a reply for who asked. A record has both.
+  const bool for_us = setup_.recorded != nullptr
+                          ? probe.kind != Probe::Kind::reply
+                          : (probe.kind == Probe::Kind::request) == setup_.echoes &&
+                                (probe.kind == Probe::Kind::reply) == (setup_.window != nullptr);
+  Flow* const flow = for_us ? flow_of(frame, probe) : nullptr;
+  // A medium that floods shows frames of others, too.
+  if (flow == nullptr) {
     ++totals.foreign;
+    return;
+  }
+  if (flow->maker && !flow->maker->payload_is_as_made(frame.bytes)) {
+    take_damaged(frame, Finding::corrupt, totals);
     return;
   }
   if (!flow->measured_from) {
@@ -175,7 +226,7 @@ void Sink::take_probe(const FrameView& frame, std::size_t at, const Probe& probe
   if (setup_.echoes) {
     ++totals.frames;
     totals.bytes += frame.size();
-    echo(frame, at, probe);
+    echoer_.add(frame, at, probe);
     return;
   }
   if (setup_.window != nullptr) (void)setup_.window->replied(probe.sequence);
@@ -212,47 +263,6 @@ void Sink::fail_verification(const std::string& what) {
   if (error_.empty()) error_ = what + " (continue_on_error=verify goes on, and counts them)";
 }
 
-void Sink::echo(const FrameView& frame, std::size_t at, Probe probe) {
-  if (echoes_.size() == echo_bytes_.size()) echo_bytes_.emplace_back();
-  std::vector<std::byte>& bytes = echo_bytes_[echoes_.size()];
-  bytes.assign(frame.bytes.begin(), frame.bytes.end());
-  std::swap_ranges(bytes.begin(), bytes.begin() + 6, bytes.begin() + 6);
-  probe.kind = Probe::Kind::reply;
-  write_probe(bytes, at, probe);
-  echoes_.emplace_back(bytes.data(), bytes.size());
-}
-
-void Sink::flush_echoes() {
-  std::size_t sent = 0;
-  std::uint64_t bytes = 0;
-  std::uint64_t since = 0;
-  while (sent < echoes_.size()) {
-    const SendResult result = end_.send(std::span(echoes_).subspan(sent));
-    for (std::size_t i = sent; i < sent + result.taken; ++i) bytes += echoes_[i].size();
-    sent += result.taken;
-    if (result.error) {
-      job_.tx_errors.add(1);
-      job_.first_tx_error.set(result.error.message());
-      break;
-    }
-    if (sent == echoes_.size()) break;
-    const std::uint64_t now = now_ns();
-    if (since == 0) since = now;
-    if (now - since > kEchoPatienceNs) break;
-    job_.refused.add(1);
-    end_.wait_to_send(std::chrono::milliseconds(10));
-  }
-  if (sent != 0) {
-    job_.tx_frames.add(sent);
-    job_.tx_bytes.add(bytes);
-    job_.all_tx_frames.add(sent);
-    job_.all_tx_bytes.add(bytes);
-    job_.batches.add(1);
-    recorder_->sent(sent, bytes);
-  }
-  echoes_.clear();
-}
-
 void Sink::publish(const Totals& t) {
   job_.rx_frames.add(t.frames);
   job_.rx_bytes.add(t.bytes);
@@ -268,21 +278,25 @@ void Sink::publish(const Totals& t) {
   for (const auto& flow : flows_) {
     const FlowCounts& counts = flow->receiver.counts();
     lost += counts.lost_so_far();
-    if (!flow->touched || setup_.echoes) continue;
+    if (flow->touched && has_flows() && !setup_.echoes) publish(*flow);
     flow->touched = false;
-    FlowBlock& block = *flow->expected.block;
-    block.received.set(counts.received + flow->replayed);
-    block.all_received.set(counts.received + counts.ramp_received + counts.late);
-    block.duplicates.set(counts.duplicates);
-    block.reordered.set(counts.reordered);
-    block.corrupt.set(counts.corrupt);
-    block.truncated.set(counts.truncated);
-    block.late.set(counts.late);
-    block.lost_so_far.set(counts.lost_so_far());
-    block.last_arrival_ns.set(flow->last_arrival_ns);
   }
   if (lost > lost_before_) recorder_->lost(lost - lost_before_);
   lost_before_ = lost;
+}
+
+void Sink::publish(Flow& flow) {
+  const FlowCounts& counts = flow.receiver.counts();
+  FlowBlock& block = *flow.expected.block;
+  block.received.set(counts.received + flow.replayed);
+  block.all_received.set(counts.received + counts.ramp_received + counts.late);
+  block.duplicates.set(counts.duplicates);
+  block.reordered.set(counts.reordered);
+  block.corrupt.set(counts.corrupt);
+  block.truncated.set(counts.truncated);
+  block.late.set(counts.late);
+  block.lost_so_far.set(counts.lost_so_far());
+  block.last_arrival_ns.set(flow.last_arrival_ns);
 }
 
 bool Sink::is_draining() const noexcept {
@@ -341,6 +355,7 @@ void Sink::finish(std::uint64_t cancelled) {
     job_.unverified.set(queue_->finish(now_ns() + kVerifyPatienceNs));
     publish(totals);
   }
+  if (setup_.recorded != nullptr) return finish_recorded();
   for (const auto& flow : flows_) {
     finish(*flow, cancelled);
     flow->expected.block->complete.store(true, std::memory_order_release);
@@ -374,6 +389,34 @@ void Sink::finish(Flow& flow, std::uint64_t cancelled) {
     block.gaps[n++] = {from, to};
   }
   block.gap_count.set(n);
+}
+
+/// What is missing of a record are the gaps between the first and the last number of each flow: how
+/// many were sent after that, only their sender knew.
+void Sink::finish_recorded() {
+  FlowBlock& block = *setup_.recorded;
+  FlowResult sum;
+  for (const auto& flow : flows_) {
+    const FlowCounts& counts = flow->receiver.counts();
+    const std::uint64_t span = counts.end > counts.begin ? counts.end - counts.begin : 0;
+    const FlowResult one = flow->receiver.result({.first = counts.begin, .frames = span});
+    sum.sent += span;
+    sum.received += one.received;
+    sum.lost += one.lost;
+    sum.duplicates += one.duplicates;
+    sum.reordered += one.reordered;
+    sum.corrupt += one.corrupt;
+    sum.truncated += one.truncated;
+  }
+  block.all_sent.set(sum.sent);
+  block.received.set(sum.received);
+  block.missing.set(sum.lost);
+  block.duplicates.set(sum.duplicates);
+  block.reordered.set(sum.reordered);
+  block.corrupt.set(sum.corrupt);
+  block.truncated.set(sum.truncated);
+  block.window_end_ns.store(now_ns(), std::memory_order_release);
+  block.complete.store(true, std::memory_order_release);
 }
 
 }  // namespace shmif::perf

@@ -11,6 +11,7 @@
 #include "perf/engine/engine.hpp"
 #include "perf/frame/frame_maker.hpp"
 #include "perf/job/plan.hpp"
+#include "perf/run/echoer.hpp"
 #include "perf/run/interval_recorder.hpp"
 #include "perf/run/run_memory.hpp"
 #include "perf/run/window.hpp"
@@ -27,9 +28,12 @@ struct ExpectedFlow {
   MacAddress from;         ///< whom damaged frames are recognised by
   FlowBlock* block = nullptr;
   std::uint64_t drain_ns = 0;
-  bool replayed =
-      false;  ///< frames of a capture, without probes: they are counted, and that is all
+  /// Frames of a capture, without probes: they are counted, and that is all.
+  bool replayed = false;
   SequenceLedger before{};  ///< what an earlier run that is gone on with has received
+  /// verify=regenerate: how the sender makes its frames, to compare each byte with.
+  std::optional<FrameMakerOptions> remade{};
+  std::uint32_t nonce = 0;  ///< of the run that sent it
 };
 
 /// Threads: one at a time. Blocks: as the engine's send() does, when it echoes.
@@ -42,6 +46,10 @@ class Sink {
     const FrameFilter* trigger = nullptr;  ///< a frame that it matches is told to the controller
     Window* window = nullptr;              ///< of a job that asks: replies close it
     bool echoes = false;
+    bool pauses = false;  ///< the medium: an overrun is an error
+    /// Of verify_only: frames of any run are told apart and checked, and this has the sums.
+    FlowBlock* recorded = nullptr;
+    FrameMakerOptions recorded_frames{};  ///< how they were made, but for flow and addresses
   };
   Sink(Setup setup, End& end, JobBlock& job);
   ~Sink();
@@ -59,7 +67,7 @@ class Sink {
   std::vector<FlowState> state() const;
   /// Puts what was found out into the flows' blocks. `cancelled`: requests nobody waits for.
   void finish(std::uint64_t cancelled);
-  bool has_flows() const noexcept { return !flows_.empty(); }
+  bool has_flows() const noexcept { return setup_.recorded == nullptr && !flows_.empty(); }
   /// Why it can or should not go on; empty: it can.
   const std::string& error() const noexcept { return error_; }
   /// Of an error(): whether that was an end to be expected (end_on=overrun).
@@ -75,11 +83,16 @@ class Sink {
   void take_probe(const FrameView& frame, std::size_t at, const Probe& probe, std::uint64_t now,
                   Totals& totals);
   void take_damaged(const FrameView& frame, Finding finding, Totals& totals);
-  void echo(const FrameView& frame, std::size_t at, Probe probe);
-  void flush_echoes();
+  void take_batch();
+  void overrun(std::uint64_t lost);
+  void receive_failed(std::error_code error);
   void publish(const Totals& totals);
+  void publish(Flow& flow);
   void finish(Flow& flow, std::uint64_t cancelled);
-  Flow* flow_of(std::uint32_t number) noexcept;
+  void finish_recorded();
+  void add_flow(ExpectedFlow expected);
+  Flow* flow_of(const Probe& probe) noexcept;
+  Flow* flow_of(const FrameView& frame, const Probe& probe);
   void fail_verification(const std::string& what);
 
   Setup setup_;
@@ -91,8 +104,7 @@ class Sink {
   Flow* replayed_ = nullptr;  // of these, the one without probes
   std::unique_ptr<VerifyQueue> queue_;
   Totals* queued_totals_ = nullptr;  // where what the queue delivers is counted
-  std::vector<std::vector<std::byte>> echo_bytes_;
-  std::vector<FrameView> echoes_;
+  Echoer echoer_;
   std::uint64_t lost_before_ = 0;
   bool times_;
   std::string error_;

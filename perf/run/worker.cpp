@@ -14,6 +14,7 @@
 #include "perf/run/command.hpp"
 #include "perf/run/generator.hpp"
 #include "perf/run/interval_recorder.hpp"
+#include "perf/run/job_parts.hpp"
 #include "perf/run/offload_end.hpp"
 #include "perf/run/placement.hpp"
 #include "perf/run/sink.hpp"
@@ -126,59 +127,19 @@ class Worker {
       end_ = make_offload_end(std::move(end_), options_.iodepth_batch);
     }
     job_.address.set(end_->address());
-    if (auto done = load_state(); !done) return done;
-    if (auto done = make_generator(); !done) return done;
-    if (auto done = make_sink(); !done) return done;
+    auto before = state_before(context_, index_);
+    if (!before) return std::move(before).error();
+    if (auto done = make_generator(*before); !done) return done;
+    if (auto done = make_sink(*before); !done) return done;
     if (options_.lockmem && generator_) {
       if (auto done = pin(generator_->source().memory()); !done) return done;
     }
     return drop_privileges(options_);
   }
 
-  Result<void> load_state() {
-    if (options_.verify_state_load.empty()) return {};
-    auto state =
-        load_verify_state(options_.verify_state_load, options_.name, options_hash(options_));
-    if (!state) return std::move(state).error();
-    state_ = *std::move(state);
-    return {};
-  }
-
-  FlowState* loaded(std::size_t flow) {
-    for (FlowState& each : state_.flows) {
-      if (each.flow == flow) return &each;
-    }
-    return nullptr;
-  }
-
-  Result<std::unique_ptr<FrameSource>> make_source() {
-    if (!options_.replay.empty()) return make_replay_source(options_);
-    const FlowState* const before = loaded(index_);
-    const bool asks = options_.rw == Role::pingpong;
-    return make_probe_source(
-        {.job = options_,
-         .to = plan_.to == kNoJob ? setup_.end.mac : context_.setups[plan_.to].end.mac,
-         .from = setup_.end.mac,
-         .flow = static_cast<std::uint32_t>(index_),
-         .nonce = setup_.nonce,
-         .kind = asks ? Probe::Kind::request : Probe::Kind::data,
-         .random_position = before != nullptr ? before->random_position : 0});
-  }
-
-  std::optional<FlowShare> make_share() const {
-    if (options_.flow == 0) return std::nullopt;
-    std::vector<FlowShare::Other> others;
-    for (std::size_t i = 0; i < context_.plan.size(); ++i) {
-      const std::uint32_t weight = context_.plan[i].options.flow;
-      if (i == index_ || weight == 0 || !context_.plan[i].peer_of.empty()) continue;
-      others.push_back({&context_.memory.job(i), &context_.memory.flow(i), weight});
-    }
-    return FlowShare(options_.flow, std::move(others));
-  }
-
-  Result<void> make_generator() {
+  Result<void> make_generator(const VerifyState& before) {
     if (!sends(options_.rw)) return {};
-    auto source = make_source();
+    auto source = make_source(context_, index_, before);
     if (!source) return std::move(source).error();
     const std::size_t most = (*source)->most_bytes();
     if (most > end_->max_frame_bytes()) {
@@ -187,55 +148,37 @@ class Worker {
                        ", which carries " + std::to_string(end_->max_frame_bytes()) +
                        " (see bs and mtu)");
     }
-    std::unique_ptr<RecordWriter> record;
-    if (!options_.write_pcap.empty()) {
-      auto made = RecordWriter::create(options_.write_pcap);
-      if (!made) return std::move(made).error();
-      record = std::make_unique<RecordWriter>(*std::move(made));
-    }
-    const FlowState* const before = loaded(index_);
+    auto record = make_record(options_);
+    if (!record) return std::move(record).error();
+    const auto state = std::ranges::find(before.flows, index_, &FlowState::flow);
     generator_.emplace(
         Generator::Setup{.options = options_,
                          .source = *std::move(source),
-                         .record = std::move(record),
-                         .share = make_share(),
-                         .first_sequence = before != nullptr ? before->next_sequence : 0},
+                         .record = *std::move(record),
+                         .share = make_share(context_, index_),
+                         .first_sequence = state != before.flows.end() ? state->next_sequence : 0},
         *end_, job_, flow_);
     return {};
   }
 
-  Result<void> make_sink() {
-    const bool echoes = options_.rw == Role::echo;
-    const bool asks = options_.rw == Role::pingpong;
-    std::vector<ExpectedFlow> flows;
-    for (std::size_t i = 0; i < context_.plan.size(); ++i) {
-      const PlannedJob& other = context_.plan[i];
-      const bool to_us = asks ? i == index_ : sends(other.options.rw) && other.to == index_;
-      if (!to_us) continue;
-      const std::size_t from = asks ? plan_.to : i;
-      FlowState* const before = loaded(i);
-      flows.push_back(
-          {.flow = static_cast<std::uint32_t>(i),
-           .from = context_.setups[from].end.mac,
-           .block = &context_.memory.flow(i),
-           .drain_ns = ns(other.options.drain_time),
-           .replayed = !other.options.replay.empty(),
-           .before = before != nullptr ? std::move(before->received) : SequenceLedger()});
-    }
-    const bool listens = options_.rw == Role::rx || options_.rw == Role::txrx || echoes || asks;
-    if (!listens) return {};
+  Result<void> make_sink(VerifyState& before) {
+    if (!receives(options_.rw)) return {};
     if (!context_.run.trigger_match.empty()) {
       auto filter = FrameFilter::compile(context_.run.trigger_match);
       if (!filter) return std::move(filter).error();
       trigger_.emplace(*std::move(filter));
     }
-    sink_.emplace(Sink::Setup{.options = options_,
-                              .flows = std::move(flows),
-                              .nonce = setup_.nonce,
-                              .trigger = trigger_ ? &*trigger_ : nullptr,
-                              .window = asks ? &generator_->window() : nullptr,
-                              .echoes = echoes},
-                  *end_, job_);
+    Sink::Setup sink{.options = options_, .flows = expected_flows(context_, index_, before)};
+    sink.nonce = setup_.nonce;
+    sink.trigger = trigger_ ? &*trigger_ : nullptr;
+    sink.window = options_.rw == Role::pingpong ? &generator_->window() : nullptr;
+    sink.echoes = options_.rw == Role::echo;
+    sink.pauses = setup_.wire != nullptr && setup_.wire->capabilities().pauses;
+    if (options_.verify_only) {
+      sink.recorded = &flow_;
+      sink.recorded_frames = recorded_frames(options_);
+    }
+    sink_.emplace(std::move(sink), *end_, job_);
     return sink_->prepare();
   }
 
@@ -253,6 +196,7 @@ class Worker {
     measure_from_ns_ = begin_ns_ + ns(options_.ramp_time);
     if (generator_) generator_->begin(begin_ns_, *recorder_);
     if (sink_) sink_->begin(*recorder_);
+    if (options_.verify_only) flow_.measure_from_ns.store(start, std::memory_order_release);
     usage_.emplace(options_.thread ? Usage::Of::thread : Usage::Of::process);
     in_ramp_ = options_.ramp_time.count() > 0;
     state(in_ramp_ ? JobState::ramp : JobState::running);
@@ -370,7 +314,7 @@ class Worker {
     if (generator_) {
       if (auto done = generator_->finish_record(); !done) fails(done.error().message);
     }
-    if (options_.verify_state_save) save_state();
+    if (options_.verify_state_save || job_.save_state.load()) save_state();
     if (!options_.exec_postrun.empty()) {
       if (auto done = run_command(options_.exec_postrun, file_name("postrun.txt")); !done) {
         fails("exec_postrun: " + done.error().message);
@@ -440,7 +384,6 @@ class Worker {
   FlowBlock& flow_;
 
   std::unique_ptr<End> end_;
-  VerifyState state_;  // of an earlier run
   std::optional<FrameFilter> trigger_;
   std::optional<Generator> generator_;
   std::optional<Sink> sink_;

@@ -1,6 +1,7 @@
 // Searches and repetitions: what they find is what the link can do.
 
 #include "perf/run/campaign.hpp"
+#include "perf/run/harness_limit.hpp"
 
 #include <gtest/gtest.h>
 

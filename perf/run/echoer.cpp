@@ -1,0 +1,55 @@
+#include "perf/run/echoer.hpp"
+
+#include <algorithm>
+
+namespace shmif::perf {
+
+void Echoer::add(const FrameView& request, std::size_t at, Probe probe) {
+  constexpr std::size_t kAddressBytes = 6;
+  if (replies_.size() == bytes_.size()) bytes_.emplace_back();
+  std::vector<std::byte>& reply = bytes_[replies_.size()];
+  reply.assign(request.bytes.begin(), request.bytes.end());
+  std::swap_ranges(reply.begin(), reply.begin() + kAddressBytes, reply.begin() + kAddressBytes);
+  probe.kind = Probe::Kind::reply;
+  write_probe(reply, at, probe);
+  replies_.emplace_back(reply.data(), reply.size());
+}
+
+void Echoer::flush(IntervalRecorder& recorder) {
+  if (replies_.empty()) return;
+  std::uint64_t bytes = 0;
+  const std::size_t sent = send(bytes);
+  replies_.clear();
+  if (sent == 0) return;
+  job_.tx_frames.add(sent);
+  job_.tx_bytes.add(bytes);
+  job_.all_tx_frames.add(sent);
+  job_.all_tx_bytes.add(bytes);
+  job_.batches.add(1);
+  recorder.sent(sent, bytes);
+}
+
+/// Result: how many went, and their `bytes`.
+std::size_t Echoer::send(std::uint64_t& bytes) {
+  constexpr std::uint64_t kPatienceNs = 1'000'000'000;
+  std::size_t sent = 0;
+  std::uint64_t refused_since_ns = 0;
+  for (;;) {  // runs until all are sent, or given up
+    const SendResult result = end_.send(std::span(replies_).subspan(sent));
+    for (std::size_t i = sent; i < sent + result.taken; ++i) bytes += replies_[i].size();
+    sent += result.taken;
+    if (result.error) {
+      job_.tx_errors.add(1);
+      job_.first_tx_error.set(result.error.message());
+      return sent;
+    }
+    if (sent == replies_.size()) return sent;
+    const std::uint64_t now = now_ns();
+    if (refused_since_ns == 0) refused_since_ns = now;
+    if (now - refused_since_ns > kPatienceNs) return sent;
+    job_.refused.add(1);
+    end_.wait_to_send(std::chrono::milliseconds(10));
+  }
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,124 @@
+#include "perf/run/harness_limit.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <string>
+
+#include "perf/run/runner.hpp"
+#include "perf/verify/verify_state.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// What decides how long the harness is busy with a frame.
+struct Kind {
+  std::uint64_t frames;  // options_hash()
+  bool verify, do_verify, regenerate, times, offload;
+  std::uint32_t verify_async;
+  auto operator<=>(const Kind&) const = default;
+};
+
+Kind kind_of(JobOptions job) {
+  job.rw = Role::tx;
+  job.randseed = 1;
+  return {options_hash(job),     job.verify,       job.do_verify,
+          job.verify_regenerate, !job.disable_lat, job.io_submit_mode == IoSubmit::offload,
+          job.verify_async};
+}
+
+/// The same frames, made and checked alike, as fast as one thread can.
+JobOptions limit_job(const JobOptions& job) {
+  JobOptions o;
+  o.name = "limit";
+  o.engine = EngineKind::null;
+  o.thread = true;
+  o.runtime = 40ms;
+  o.ramp_time = 5ms;
+  o.bs = job.bs;
+  o.payload = job.payload;
+  o.buffer_pattern = job.buffer_pattern;
+  o.buffer_compress_percentage = job.buffer_compress_percentage;
+  o.vlan = job.vlan;
+  o.mtu = job.mtu;
+  o.iodepth_batch = job.iodepth_batch;
+  o.io_submit_mode = job.io_submit_mode;
+  o.verify = job.verify;
+  o.verify_regenerate = job.verify_regenerate;
+  o.do_verify = job.do_verify;
+  o.verify_backlog = job.verify_backlog;
+  o.verify_async = job.verify_async;
+  o.disable_lat = job.disable_lat;
+  return o;
+}
+
+std::optional<double> rate_of(const JobOptions& job) {
+  PlannedJob planned;
+  planned.options = job;
+  planned.to = job.rw == Role::tx ? kNoJob : 0;
+  RunControl control;
+  auto runner = Runner::create({}, {planned});
+  if (!runner) return std::nullopt;
+  const RunResult run = (*runner)->run(nullptr, control);
+  if ((*runner)->stuck()) (void)(*runner).release();
+  if (!run.failures.empty() || !(run.jobs[0].tx.seconds > 0)) return std::nullopt;
+  return static_cast<double>(run.jobs[0].tx.frames) / run.jobs[0].tx.seconds;
+}
+
+/// Whether a job's frames are made and checked as those of limit_job().
+bool has_limit(const JobOptions& job) {
+  return job.replay.empty() && job.exec.empty() && !job.verify_only;
+}
+
+std::optional<double> limit_for(Role role, const HarnessLimit& limit) {
+  switch (role) {
+    case Role::tx: return limit.tx_fps;
+    case Role::rx: return limit.rx_fps;
+    // Each of its frames is sent by one and received by the other, at the same time.
+    case Role::txrx: return limit.both_fps;
+    // A round trip costs two messages: what one thread can do says nothing of it.
+    case Role::echo:
+    case Role::pingpong: return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+HarnessLimit measure_limit(const JobOptions& job) {
+  JobOptions o = limit_job(job);
+  HarnessLimit limit;
+  o.rw = Role::tx;
+  limit.tx_fps = rate_of(o);
+  o.rw = Role::txrx;
+  limit.both_fps = rate_of(o);
+  // Both together take a frame's time in each direction: what is left is the receiver's.
+  if (limit.tx_fps && limit.both_fps && *limit.both_fps < *limit.tx_fps) {
+    limit.rx_fps = 1 / (1 / *limit.both_fps - 1 / *limit.tx_fps);
+  }
+  return limit;
+}
+
+void add_limits(std::span<const PlannedJob> plan, RunResult& result) {
+  // Jobs of many kinds would be waited for too long, for a figure beside the results.
+  constexpr std::size_t kMostKinds = 8;
+  std::map<Kind, HarnessLimit> limits;
+  for (JobResult& job : result.jobs) {
+    const auto planned = std::ranges::find(
+        plan, job.name,
+        [](const PlannedJob& each) -> const std::string& { return each.options.name; });
+    const bool moved = job.tx.frames != 0 || job.rx.frames != 0;
+    if (planned == plan.end() || !moved || !has_limit(planned->options)) continue;
+    const JobOptions& options = planned->options;
+    const Kind kind = kind_of(options);
+    if (limits.find(kind) == limits.end()) {
+      if (limits.size() == kMostKinds) continue;
+      limits[kind] = measure_limit(options);
+    }
+    job.limit_fps = limit_for(options.rw, limits[kind]);
+  }
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,25 @@
+#pragma once
+// What the harness alone can do on this machine, for people to hold a result against.
+
+#include <optional>
+
+#include "perf/job/job_options.hpp"
+#include "perf/job/plan.hpp"
+#include "perf/run/run_result.hpp"
+
+namespace shmif::perf {
+
+/// Frames per second. `both`: by one job that sends and receives each frame.
+struct HarnessLimit {
+  std::optional<double> tx_fps, rx_fps, both_fps;
+};
+
+/// Short runs of the frames of `job` on engine=null. Nothing where that did not work. Blocks: 100
+/// ms or so.
+HarnessLimit measure_limit(const JobOptions& job);
+
+/// Puts into each result what was measured for such a job: for those whose frames were probes and
+/// moved at all. `plan` is what was run.
+void add_limits(std::span<const PlannedJob> plan, RunResult& result);
+
+}  // namespace shmif::perf

@@ -1,0 +1,114 @@
+#include "perf/run/job_parts.hpp"
+
+#include <algorithm>
+
+#include "perf/frame/frame_sizes.hpp"
+#include "perf/job/plan_checks.hpp"
+
+namespace shmif::perf {
+namespace {
+
+FlowState* flow_in(VerifyState& state, std::size_t flow) {
+  const auto at = std::ranges::find(state.flows, flow, &FlowState::flow);
+  return at == state.flows.end() ? nullptr : &*at;
+}
+
+/// Job `to` receives what job `i` sends; of a job that asks, the flow with its own number is that
+/// of the replies.
+bool is_flow_to(const WorkerContext& context, std::size_t i, std::size_t to) {
+  const PlannedJob& sender = context.plan[i];
+  if (context.plan[to].options.rw == Role::pingpong) return i == to;
+  return sends(sender.options.rw) && sender.to == to;
+}
+
+/// The frames of flow `i` as they come in: replies go back to whoever asked.
+FrameMakerOptions made_again(const WorkerContext& context, std::size_t i) {
+  const PlannedJob& sender = context.plan[i];
+  const std::uint32_t most = SizeChooser(sender.options.bs.tx, 0).most();
+  FrameMakerOptions frames =
+      frame_maker_options(sender.options, static_cast<std::uint32_t>(i), most);
+  const std::size_t to = sender.to == kNoJob ? i : sender.to;
+  frames.source = context.setups[i].end.mac;
+  frames.destination = context.setups[to].end.mac;
+  if (sender.options.rw == Role::pingpong) std::swap(frames.source, frames.destination);
+  return frames;
+}
+
+}  // namespace
+
+bool hears_everything(std::span<const PlannedJob> plan, std::size_t index) {
+  if (plan[index].options.verify_only) return true;
+  return std::ranges::any_of(plan, [index](const PlannedJob& job) {
+    return job.to == index && !job.options.replay.empty();
+  });
+}
+
+Result<VerifyState> state_before(const WorkerContext& context, std::size_t index) {
+  const JobOptions& job = context.plan[index].options;
+  if (job.verify_state_load.empty()) return VerifyState{};
+  return load_verify_state(job.verify_state_load, job.name, options_hash(job));
+}
+
+Result<std::unique_ptr<FrameSource>> make_source(const WorkerContext& context, std::size_t index,
+                                                 const VerifyState& before) {
+  const PlannedJob& job = context.plan[index];
+  if (!job.options.replay.empty()) return make_replay_source(job.options);
+  const auto state = std::ranges::find(before.flows, index, &FlowState::flow);
+  const bool asks = job.options.rw == Role::pingpong;
+  return make_probe_source(
+      {.job = job.options,
+       .to = context.setups[job.to == kNoJob ? index : job.to].end.mac,
+       .from = context.setups[index].end.mac,
+       .flow = static_cast<std::uint32_t>(index),
+       .nonce = context.setups[index].nonce,
+       .kind = asks ? Probe::Kind::request : Probe::Kind::data,
+       .random_position = state != before.flows.end() ? state->random_position : 0});
+}
+
+Result<std::unique_ptr<RecordWriter>> make_record(const JobOptions& job) {
+  if (job.write_pcap.empty()) return std::unique_ptr<RecordWriter>();
+  auto made = RecordWriter::create(job.write_pcap);
+  if (!made) return std::move(made).error();
+  return std::make_unique<RecordWriter>(*std::move(made));
+}
+
+std::optional<FlowShare> make_share(const WorkerContext& context, std::size_t index) {
+  const std::uint32_t own = context.plan[index].options.flow;
+  if (own == 0) return std::nullopt;
+  std::vector<FlowShare::Other> others;
+  for (std::size_t i = 0; i < context.plan.size(); ++i) {
+    const std::uint32_t weight = context.plan[i].options.flow;
+    if (i == index || weight == 0 || !context.plan[i].peer_of.empty()) continue;
+    others.push_back({&context.memory.job(i), &context.memory.flow(i), weight});
+  }
+  return FlowShare(own, std::move(others));
+}
+
+std::vector<ExpectedFlow> expected_flows(const WorkerContext& context, std::size_t index,
+                                         VerifyState& before) {
+  const PlannedJob& job = context.plan[index];
+  std::vector<ExpectedFlow> flows;
+  for (std::size_t i = 0; i < context.plan.size(); ++i) {
+    if (!is_flow_to(context, i, index)) continue;
+    const JobOptions& sender = context.plan[i].options;
+    const std::size_t from = job.options.rw == Role::pingpong ? job.to : i;
+    ExpectedFlow flow{.flow = static_cast<std::uint32_t>(i),
+                      .from = context.setups[from].end.mac,
+                      .block = &context.memory.flow(i)};
+    flow.drain_ns = static_cast<std::uint64_t>(sender.drain_time.count());
+    flow.replayed = !sender.replay.empty();
+    flow.nonce = context.setups[index].nonce;
+    if (FlowState* const state = flow_in(before, i)) flow.before = std::move(state->received);
+    if (job.options.verify_regenerate && !flow.replayed) flow.remade = made_again(context, i);
+    flows.push_back(std::move(flow));
+  }
+  return flows;
+}
+
+FrameMakerOptions recorded_frames(const JobOptions& job) {
+  constexpr std::uint32_t kHeaderBytes = 18;
+  const std::uint32_t most = SizeChooser(job.bs.tx, 0).most();
+  return frame_maker_options(job, 0, std::max(most, job.mtu + kHeaderBytes));
+}
+
+}  // namespace shmif::perf

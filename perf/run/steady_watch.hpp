@@ -1,0 +1,37 @@
+#pragma once
+// SteadyWatch: which jobs have reached the steady state that they were to be ended at. Looked after
+// by the controller, once a second, by the counts in the shared memory.
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "perf/run/controlled_job.hpp"
+#include "perf/stats/steady_state.hpp"
+
+namespace shmif::perf {
+
+/// Threads: one at a time. Blocks: never.
+class SteadyWatch {
+ public:
+  explicit SteadyWatch(std::span<const ControlledJob> jobs);
+
+  /// The jobs that have reached it since the last call.
+  std::vector<std::size_t> check(std::uint64_t now_ns);
+  /// What was found of each, for a person; nothing where no job asked.
+  std::optional<std::string> describe() const;
+
+ private:
+  struct Line {
+    std::size_t job;
+    SteadyStateDetector detector;
+    std::uint64_t since_ns = 0;  // of the second that goes on; 0: not begun
+    std::uint64_t frames = 0, bytes = 0;
+  };
+  std::span<const ControlledJob> jobs_;
+  std::vector<Line> lines_;
+};
+
+}  // namespace shmif::perf
