@@ -75,7 +75,10 @@ FlowResult flow_result(const ControlledJob& from, const ControlledJob& to, std::
   r.late = f.late.get();
   r.cancelled = f.cancelled.get();
   r.unverified = f.unverified.get();
-  r.verification_complete = f.complete.load(std::memory_order_acquire) && r.unverified == 0;
+  // Where nothing was sent, as of a job that was stopped before it began, nothing is left to
+  // verify.
+  const bool told = f.complete.load(std::memory_order_acquire) || f.all_sent.get() == f.first.get();
+  r.verification_complete = told && r.unverified == 0;
   const std::uint64_t missing = r.verification_complete
                                     ? f.missing.get()
                                     : r.sent - std::min(r.sent, r.received + r.late + r.cancelled);

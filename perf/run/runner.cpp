@@ -461,7 +461,8 @@ void Runner::Impl::listen(RunControl& control, RunObserver* observer) {
   for (const ControlledJob& job : jobs) {
     hit |= job.block->trigger_hit.load(std::memory_order_acquire);
   }
-  if (auto why = trigger->check(now_ns() - std::min(now_ns(), first_start_ns), hit)) {
+  const std::uint64_t now = now_ns();
+  if (auto why = trigger->check(now - std::min(now, first_start_ns), hit)) {
     result.warnings.push_back("the trigger fired: " + *why);
     for (ControlledJob& job : jobs) job.block->save_state.store(true, std::memory_order_relaxed);
     stop_all();

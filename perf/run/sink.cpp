@@ -305,7 +305,16 @@ bool Sink::is_draining() const noexcept {
   });
 }
 
+void Sink::catch_up() {
+  Totals totals;
+  queued_totals_ = &totals;
+  queue_->catch_up();
+  publish(totals);
+}
+
 bool Sink::drained(std::uint64_t now) {
+  // All has been sent: the beginning of a backlog is not waited with any longer.
+  if (queue_ && queue_->waiting() != 0) catch_up();
   bool all = true;
   for (const auto& flow : flows_) {
     FlowBlock& block = *flow->expected.block;
@@ -327,7 +336,7 @@ bool Sink::drained(std::uint64_t now) {
     const std::uint64_t drain_end = end + flow->expected.drain_ns;
     if (!complete && now >= drain_end && !flow->drained) {
       flow->drained = true;
-      flow->receiver.end_drain();
+      flow->receiver.end_drain(drain_end);
     }
     // What is missing may come late: it is listened for once as long again.
     if (complete || now >= drain_end + flow->expected.drain_ns) {

@@ -77,6 +77,7 @@ class Sink {
   struct Flow;
   struct Totals;
   ProbeReading read(const FrameView& frame) const noexcept;
+  void catch_up();
   void take(const FrameView& frame, const ProbeReading& reading, std::uint64_t now, Totals& totals);
   void take_replayed(const FrameView& frame, std::uint64_t now, Totals& totals);
   void take_checked(const CheckedFrame& frame);

@@ -45,7 +45,7 @@ void FlowReceiver::note(const Probe& probe, std::size_t bytes, std::uint64_t now
   }
   counts_.begin = std::min(counts_.begin, probe.sequence);
   counts_.end = std::max(counts_.end, probe.sequence + 1);
-  if (drained_) {
+  if (now_ns >= drained_ns_) {
     ++counts_.late;
     return;
   }

@@ -88,8 +88,8 @@ class FlowReceiver {
   void note_damaged(Finding finding) noexcept;
   /// One of this flow has come and will not be checked any more.
   void note_unverified() noexcept { ++counts_.unverified; }
-  /// What comes from now on is late.
-  void end_drain() noexcept { drained_ = true; }
+  /// What has come at `time_ns` or later is late; what came before it may be noted yet.
+  void end_drain(std::uint64_t time_ns) noexcept { drained_ns_ = time_ns; }
 
   const FlowCounts& counts() const noexcept { return counts_; }
   const SequenceLedger& ledger() const noexcept { return ledger_; }
@@ -105,7 +105,7 @@ class FlowReceiver {
   Options options_;
   SequenceLedger ledger_;
   FlowCounts counts_;
-  bool drained_ = false;
+  std::uint64_t drained_ns_ = std::numeric_limits<std::uint64_t>::max();
   double jitter_ns_ = 0;
   std::int64_t transit_before_ns_ = 0;
   bool has_transit_ = false;

@@ -240,6 +240,12 @@ void VerifyQueue::flush() {
   }
 }
 
+void VerifyQueue::catch_up() {
+  Impl& impl = *impl_;
+  if (impl.in_use < impl.groups.size() && !impl.filling().entries.empty()) impl.close_group();
+  while (impl.in_use > 0) impl.finish_front(UINT64_MAX);
+}
+
 std::uint64_t VerifyQueue::finish(std::uint64_t deadline_ns) {
   Impl& impl = *impl_;
   if (impl.in_use < impl.groups.size() && !impl.filling().entries.empty()) impl.close_group();

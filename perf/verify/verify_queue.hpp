@@ -55,6 +55,9 @@ class VerifyQueue {
   void put(const FrameView& frame, std::uint64_t arrived_ns);
   /// Nothing more has come for now: without a backlog, what has is checked. Delivers what is done.
   void flush();
+  /// Nothing more will come for long: checks and delivers all that has, the beginning of a backlog
+  /// too. Blocks: for the checks.
+  void catch_up();
   /// Checks all that is left, until the time `deadline_ns` of CLOCK_MONOTONIC; delivers everything,
   /// what was not checked by then as unchecked. Result: how many those were. Nothing can be put any
   /// more.

@@ -92,7 +92,7 @@ TEST(FlowReceiver, AfterTheDrainFramesAreLateNeitherReceivedNorLost) {
   LatencyHistogram latency;
   FlowReceiver receiver({.latency = &latency});
   for (const std::uint64_t n : {0U, 1U, 4U}) receive(receiver, n);
-  receiver.end_drain();
+  receiver.end_drain(0);
   receive(receiver, 2);
   receive(receiver, 2);
   receive(receiver, 1);
@@ -106,13 +106,22 @@ TEST(FlowReceiver, AfterTheDrainFramesAreLateNeitherReceivedNorLost) {
   EXPECT_EQ(receiver.counts().lost_so_far(), 1U);
 }
 
+TEST(FlowReceiver, WhatCameBeforeTheEndOfTheDrainIsNotLateHoweverLateItIsChecked) {
+  FlowReceiver receiver({});
+  receiver.end_drain(5000);
+  receiver.note({.sequence = 0}, 60, 4999);
+  receiver.note({.sequence = 1}, 60, 5000);
+  EXPECT_EQ(receiver.counts().received, 1U);
+  EXPECT_EQ(receiver.counts().late, 1U);
+}
+
 TEST(FlowReceiver, GivenUpProbesAreCancelledUnlessTheyCameAllTheSame) {
   FlowReceiver receiver({});
   for (std::uint64_t n = 0; n < 8; ++n) receive(receiver, n);
   FlowResult result = receiver.result({.frames = 10, .cancelled = 2});
   EXPECT_EQ(result.cancelled, 2U);
   EXPECT_EQ(result.lost, 0U);
-  receiver.end_drain();
+  receiver.end_drain(0);
   receive(receiver, 8);
   result = receiver.result({.frames = 10, .cancelled = 2});
   EXPECT_EQ(result.late, 1U);
@@ -220,7 +229,7 @@ TEST(FlowReceiver, WhatWasSentIsReceivedLateCancelledOrLostWhateverTheWireDoes) 
     }
     const std::size_t drained = stream.size() - random() % (stream.size() / 2 + 1);
     for (std::size_t i = 0; i < stream.size(); ++i) {
-      if (i == drained) receiver.end_drain();
+      if (i == drained) receiver.end_drain(0);
       receive(receiver, stream[i]);
     }
     const FlowResult result = receiver.result({.ramp_frames = ramp, .frames = measured});

@@ -138,10 +138,10 @@ TEST_F(RunPhases, TheRampIsOutsideOfEveryFigure) {
   EXPECT_TRUE(passed(result));
   const JobResult& tx = job_of(result, "a");
   const FlowResult& flow = flow_to(result, "a.sink");
-  EXPECT_EQ(tx.tx.frames, 200U);
+  EXPECT_EQ(tx.tx.offered_frames, 200U);
   EXPECT_EQ(tx.tx.ramp_frames, 200U);
-  EXPECT_EQ(flow.sent, 200U);
-  EXPECT_EQ(flow.received + flow.lost, 200U);
+  EXPECT_EQ(flow.sent, tx.tx.frames);
+  EXPECT_EQ(flow.received + flow.lost, tx.tx.frames);
   EXPECT_NEAR(tx.tx.seconds, 0.2, 0.01);
   EXPECT_LE(job_of(result, "a.sink").latency->count(), 200U);
 }
