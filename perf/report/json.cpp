@@ -396,7 +396,8 @@ Json machine_json(const MachineResult& m) {
 }
 
 Json warnings_json(const RunResult& result) {
-  std::vector<std::string> all = result.warnings;
+  std::vector<std::string> all = result.lost_outputs;
+  all.insert(all.end(), result.warnings.begin(), result.warnings.end());
   for (std::string& found : warnings_from(result)) {
     if (std::find(all.begin(), all.end(), found) == all.end()) all.push_back(std::move(found));
   }
@@ -416,7 +417,7 @@ std::string to_json(const RunResult& result, Bins bins) {
   using Seconds = std::chrono::duration<double>;
   Json json = {{"shmifperf_version", result.version},
                {"format_version", kReportFormat},
-               {"passed", result.failures.empty() && result.exit_code == 0},
+               {"passed", result.failures.empty() && !result.stopped_by_signal},
                {"exit_code", result.exit_code},
                {"stopped_by_signal", integer(result.stopped_by_signal)},
                {"failures", result.failures},

@@ -74,6 +74,11 @@ Result<Trial> make_trial(const RunOptions& options, const std::vector<PlannedJob
     o.time_based = true;
     o.number_ios = o.size_bytes = o.io_limit_bytes = 0;
   }
+  if (observer != nullptr) {
+    const bool flat_out = fps == 0;
+    observer->on_run("search of " + name + ", trial " +
+                     (flat_out ? "flat out" : "at " + std::to_string(std::llround(fps)) + "/s"));
+  }
   auto run = run_once(options, std::move(chosen), observer, control, stuck);
   if (!run) return std::move(run).error();
   Trial trial;
@@ -141,6 +146,7 @@ void append(RunResult& all, RunResult&& one) {
   std::ranges::move(one.links, std::back_inserter(all.links));
   std::ranges::move(one.failures, std::back_inserter(all.failures));
   std::ranges::move(one.warnings, std::back_inserter(all.warnings));
+  std::ranges::move(one.lost_outputs, std::back_inserter(all.lost_outputs));
   all.machine.window = std::move(one.machine.window);
   if (one.stopped_by_signal) all.stopped_by_signal = one.stopped_by_signal;
   if (one.steady_state) all.steady_state = one.steady_state;
@@ -216,7 +222,8 @@ RunResult median_of(std::vector<RunResult> runs) {
   result.repeats = std::move(repeats);
   // One that failed fails them all.
   for (RunResult& run : runs) {
-    for (std::string& failure : run.failures) result.failures.push_back(std::move(failure));
+    std::ranges::move(run.failures, std::back_inserter(result.failures));
+    std::ranges::move(run.lost_outputs, std::back_inserter(result.lost_outputs));
   }
   return result;
 }
@@ -230,6 +237,9 @@ Result<RunResult> run_campaign(const RunOptions& options, const std::vector<Plan
   std::vector<RunResult> runs;
   const std::uint32_t times = std::max<std::uint32_t>(options.repeat, 1);
   for (std::uint32_t i = 0; i < times && (i == 0 || !stopped(control)); ++i) {
+    if (observer != nullptr && times > 1) {
+      observer->on_run("run " + std::to_string(i + 1) + " of " + std::to_string(times));
+    }
     auto run = searches ? run_searches(options, plan, observer, control, stuck)
                         : run_once(options, plan, observer, control, stuck);
     if (!run) return std::move(run).error();
@@ -242,9 +252,8 @@ Result<RunResult> run_campaign(const RunOptions& options, const std::vector<Plan
   result.machine.window = std::move(window);
   for (const auto& [name, value] : options.given) result.options[name] = value;
   if (!stuck) add_limits(plan, result);
-  result.exit_code = result.stopped_by_signal  ? 128 + *result.stopped_by_signal
-                     : result.failures.empty() ? 0
-                                               : 1;
+  const bool all_well = result.failures.empty() && result.lost_outputs.empty();
+  result.exit_code = result.stopped_by_signal ? 128 + *result.stopped_by_signal : all_well ? 0 : 1;
   return result;
 }
 

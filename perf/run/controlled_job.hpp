@@ -33,6 +33,7 @@ struct ControlledJob {
 
   std::vector<IntervalResult> intervals = {};
   std::uint64_t intervals_read = 0;
+  IntervalResult untold = {};  ///< those that no observer has been told of, as one
 
   bool over() const noexcept { return phase == Phase::over; }
   JobState state() const noexcept {

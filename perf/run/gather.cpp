@@ -92,21 +92,6 @@ FlowResult flow_result(const ControlledJob& from, const ControlledJob& to, std::
   return r;
 }
 
-/// The flows that end at job number `to`: those that are sent to it, and the replies to its own
-/// requests.
-std::vector<std::size_t> flows_to(std::span<const ControlledJob> jobs, std::size_t to) {
-  std::vector<std::size_t> flows;
-  for (std::size_t i = 0; i < jobs.size(); ++i) {
-    const Role role = jobs[i].plan.options.rw;
-    if (role == Role::pingpong || jobs[i].plan.options.verify_only
-            ? i == to
-            : (role == Role::tx || role == Role::txrx) && jobs[i].plan.to == to) {
-      flows.push_back(i);
-    }
-  }
-  return flows;
-}
-
 /// What comes out of a fault link that `frames` went into, once none is on its way any more.
 std::uint64_t behind_faults(std::uint64_t frames, const std::atomic<bool>& has_faults,
                             const FaultCounters& faults) {
@@ -308,101 +293,17 @@ void gather(std::span<const ControlledJob> jobs, RunMemory& memory, RunResult& r
   }
 }
 
-IntervalResult read_interval(const IntervalBlock& b) {
-  IntervalResult r;
-  r.at_seconds = static_cast<double>(b.end_ns.get()) * 1e-9;
-  r.seconds = seconds(b.begin_ns.get(), b.end_ns.get());
-  r.tx_frames = b.tx_frames.get();
-  r.tx_bytes = b.tx_bytes.get();
-  r.rx_frames = b.rx_frames.get();
-  r.rx_bytes = b.rx_bytes.get();
-  r.lost_frames = b.lost_frames.get();
-  r.overruns = b.overruns.get();
-  if (const std::uint64_t n = b.latency_count.get(); n != 0) {
-    r.latency_mean_ns = static_cast<double>(b.latency_sum_ns.get()) / static_cast<double>(n);
-    r.latency_p50_ns = static_cast<double>(b.latency_p50_ns.get());
-    r.latency_p99_ns = static_cast<double>(b.latency_p99_ns.get());
-    r.latency_max_ns = static_cast<double>(b.latency_max_ns.get());
+std::vector<std::size_t> flows_to(std::span<const ControlledJob> jobs, std::size_t to) {
+  std::vector<std::size_t> flows;
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    const Role role = jobs[i].plan.options.rw;
+    if (role == Role::pingpong || jobs[i].plan.options.verify_only
+            ? i == to
+            : (role == Role::tx || role == Role::txrx) && jobs[i].plan.to == to) {
+      flows.push_back(i);
+    }
   }
-  return r;
-}
-
-JobProgress progress_of(std::span<const ControlledJob> jobs, std::size_t number) {
-  const ControlledJob& job = jobs[number];
-  JobProgress p;
-  p.name = job.plan.options.name;
-  p.group = job.plan.group;
-  p.state = job.state();
-  if (job.runner && !job.over()) p.pid = job.runner->pid();
-  p.failed = !job.errors.empty() || job.block->failed.load();
-  if (!job.intervals.empty()) p.last = job.intervals.back();
-  p.tx_frames = job.block->all_tx_frames.get();
-  p.tx_bytes = job.block->all_tx_bytes.get();
-  p.rx_frames = job.block->all_rx_frames.get();
-  p.rx_bytes = job.block->all_rx_bytes.get();
-  for (const std::size_t i : flows_to(jobs, number)) {
-    p.lost_frames += jobs[i].flow->lost_so_far.get();
-  }
-  return p;
-}
-
-namespace {
-
-double length_of(const ControlledJob& job) {
-  const JobOptions& o = job.plan.options;
-  if (o.runtime.count() == 0 || o.background) return 0;
-  return std::chrono::duration<double>(o.start_delay + o.ramp_time + o.runtime).count();
-}
-
-/// When jobs end, by their runtimes: one that waits for others begins when they end. The plan has
-/// no cycles.
-class EndEstimate {
- public:
-  /// From the start of all, or, with `now`, from now on.
-  EndEstimate(std::span<const ControlledJob> jobs, std::optional<std::uint64_t> now)
-      : jobs_(jobs), now_(now), ends_(jobs.size()) {}
-
-  double last() {
-    double end = 0;
-    for (std::size_t i = 0; i < jobs_.size(); ++i) end = std::max(end, of(i));
-    return end;
-  }
-
- private:
-  double of(std::size_t i) {
-    if (!ends_[i]) ends_[i] = estimate(i);
-    return *ends_[i];
-  }
-
-  double estimate(std::size_t i) {
-    const ControlledJob& job = jobs_[i];
-    if (now_ && job.over()) return 0;
-    const std::uint64_t start = job.block->start_ns.load(std::memory_order_acquire);
-    if (now_ && start != 0) return std::max(0.0, length_of(job) - seconds(start, *now_));
-    double begin = 0;
-    for (const std::size_t before : job.plan.waits_for) begin = std::max(begin, of(before));
-    return begin + length_of(job);
-  }
-
-  std::span<const ControlledJob> jobs_;
-  std::optional<std::uint64_t> now_;
-  std::vector<std::optional<double>> ends_;
-};
-
-}  // namespace
-
-void estimate_end(std::span<const ControlledJob> jobs, std::uint64_t now, RunProgress& progress) {
-  const double total = EndEstimate(jobs, std::nullopt).last();
-  const double left = EndEstimate(jobs, now).last();
-  if (total == 0) return;
-  progress.share = 1 - left / total;
-  progress.left_seconds = left;
-}
-
-std::uint64_t status_interval_ns(const RunOptions& options) noexcept {
-  return options.status_interval.count() > 0
-             ? static_cast<std::uint64_t>(options.status_interval.count())
-             : 1'000'000'000;
+  return flows;
 }
 
 }  // namespace shmif::perf

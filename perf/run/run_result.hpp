@@ -90,8 +90,9 @@ struct IntervalResult {
   double at_seconds = 0;  ///< its end, from the common start
   double seconds = 0;
   std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0;
-  std::uint64_t lost_frames = 0;  ///< overruns that were noticed, and gaps
+  std::uint64_t lost_frames = 0;  ///< gaps that were noticed; without a flow, under overruns
   std::uint64_t overruns = 0;
+  std::uint64_t latency_count = 0;
   std::optional<double> latency_mean_ns, latency_p50_ns, latency_p99_ns, latency_max_ns;
   /// All of it lies in the measured window: ramp, drain and what crosses their borders do not.
   bool measured = true;
@@ -201,6 +202,9 @@ struct RunResult {
   std::optional<std::string> steady_state;  ///< "reached at 12 s: iops slope 0.1 %"
   std::vector<std::string> warnings;
   std::vector<std::string> failures;  ///< empty: passed
+  /// What was asked for beside the figures and could not be written, logs for one. The run has
+  /// passed or not without them; the exit code is 1 all the same.
+  std::vector<std::string> lost_outputs;
   int exit_code = 0;
   std::optional<int> stopped_by_signal;
 };

@@ -3,15 +3,19 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cmath>
 #include <csignal>
 #include <cstring>
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "perf/run/controlled_job.hpp"
 #include "perf/run/gather.hpp"
+#include "perf/run/interval_log.hpp"
 #include "perf/run/job_parts.hpp"
+#include "perf/run/job_progress.hpp"
 #include "perf/run/job_thread.hpp"
 #include "perf/run/rate_watch.hpp"
 #include "perf/run/run_memory.hpp"
@@ -71,6 +75,7 @@ struct Runner::Impl {
   std::unique_ptr<RateWatch> rates;
   std::unique_ptr<SteadyWatch> steady;
   std::unique_ptr<Trigger> trigger;
+  std::unique_ptr<IntervalLogs> logs;
 
   struct Batch {
     std::vector<std::size_t> jobs;
@@ -109,10 +114,12 @@ struct Runner::Impl {
   void stop_hard();
   void end_background_jobs();
   void check_stuck(std::uint64_t now);
+  void keep(std::vector<IntervalResult>& curve, const IntervalResult& next) const;
   void collect_intervals();
   void watch_rates(std::uint64_t now);
   void listen(RunControl& control, RunObserver* observer);
   void show(RunObserver* observer, std::uint64_t now);
+  void tell_interval(RunObserver* observer, std::uint64_t now);
   RunProgress progress(std::uint64_t now) const;
   bool all_over() const {
     return std::ranges::all_of(jobs, [](const ControlledJob& j) { return j.over(); });
@@ -133,6 +140,9 @@ Result<void> Runner::Impl::prepare() {
   // Curves of some hundred points, at most ten a second.
   interval_ns =
       longest > std::chrono::seconds(60) || longest.count() == 0 ? 1'000'000'000 : 100'000'000;
+  auto opened = IntervalLogs::open(plan, options);
+  if (!opened) return std::move(opened).error();
+  logs = *std::move(opened);
   if (auto done = make_wires(); !done) return done;
   rates = std::make_unique<RateWatch>(jobs);
   steady = std::make_unique<SteadyWatch>(jobs);
@@ -154,7 +164,7 @@ Result<void> Runner::Impl::make_wires() {
     WorkerSetup& setup = setups[i];
     setup.index = i;
     setup.nonce = nonce;
-    setup.interval_ns = interval_ns;
+    setup.interval_ns = logs->interval_ns(i, interval_ns);
     setup.end.name = jobs[i].plan.options.name;
     setup.end.mac = MacAddress::random();
     setup.end.sent = jobs[i].plan.options.fault;
@@ -454,7 +464,7 @@ void Runner::Impl::listen(RunControl& control, RunObserver* observer) {
   if (stops >= 1 && !stopping) stop_all();
   if (stops >= 2) stop_hard();
   if (control.status.exchange(false) && observer != nullptr) {
-    observer->on_interval(progress(now_ns()));
+    observer->on_status(progress(now_ns()));
   }
   if (first_start_ns == 0) return;
   bool hit = false;
@@ -471,36 +481,56 @@ void Runner::Impl::listen(RunControl& control, RunObserver* observer) {
 
 // ---- What is known meanwhile ----
 
+/// Adds an interval to a curve, which has no finer ones than interval_ns.
+void Runner::Impl::keep(std::vector<IntervalResult>& curve, const IntervalResult& next) const {
+  const double length = static_cast<double>(interval_ns) * 1e-9;
+  // Intervals are closed a little after their time.
+  const auto place = [&](double at_seconds) { return std::floor(at_seconds / length + 1e-3); };
+  const double begin = next.at_seconds - next.seconds;
+  if (!curve.empty() && place(curve.back().at_seconds - curve.back().seconds) == place(begin)) {
+    extend(curve.back(), next);
+  } else {
+    curve.push_back(next);
+  }
+}
+
 void Runner::Impl::collect_intervals() {
-  for (ControlledJob& job : jobs) {
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    ControlledJob& job = jobs[i];
     const std::uint64_t written = job.block->intervals_written.load(std::memory_order_acquire);
     // Overwritten ones are lost to the curve, not to the sums.
     const std::uint64_t oldest = written > kIntervalBlocks / 2 ? written - kIntervalBlocks / 2 : 0;
     for (std::uint64_t n = std::max(job.intervals_read, oldest); n < written; ++n) {
-      job.intervals.push_back(read_interval(job.block->intervals[n % kIntervalBlocks]));
+      const IntervalResult next = read_interval(job.block->intervals[n % kIntervalBlocks]);
+      logs->add(i, next);
+      extend(job.untold, next);
+      keep(job.intervals, next);
     }
     job.intervals_read = written;
   }
 }
 
 RunProgress Runner::Impl::progress(std::uint64_t now) const {
-  RunProgress p;
-  if (first_start_ns != 0 && now > first_start_ns) {
-    p.at_seconds = static_cast<double>(now - first_start_ns) * 1e-9;
-  }
-  for (std::size_t i = 0; i < jobs.size(); ++i) p.jobs.push_back(progress_of(jobs, i));
-  estimate_end(jobs, now, p);
-  return p;
+  const bool begun = first_start_ns != 0 && now > first_start_ns;
+  const double at = begun ? static_cast<double>(now - first_start_ns) * 1e-9 : 0;
+  return progress_of(jobs, at, now);
 }
 
 void Runner::Impl::show(RunObserver* observer, std::uint64_t now) {
   if (observer == nullptr || now < next_display_ns) return;
   next_display_ns = now + kDisplayEvery;
-  const RunProgress p = progress(now);
-  observer->on_progress(p);
+  observer->on_progress(progress(now));
   if (first_start_ns == 0 || now < next_status_ns) return;
   const std::uint64_t every = status_interval_ns(options);
   next_status_ns += ((now - next_status_ns) / every + 1) * every;
+  tell_interval(observer, now);
+}
+
+void Runner::Impl::tell_interval(RunObserver* observer, std::uint64_t now) {
+  RunProgress p = progress(now);
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    p.jobs[i].last = std::exchange(jobs[i].untold, {});
+  }
   observer->on_interval(p);
 }
 
@@ -536,6 +566,8 @@ RunResult Runner::run(RunObserver* observer, RunControl& control) {
     if (!run.all_over()) sleep_a_tick();
   }
   run.collect_intervals();
+  if (observer != nullptr && run.first_start_ns != 0) run.tell_interval(observer, now_ns());
+  run.result.lost_outputs = run.logs->finish();
   run.result.ended = std::chrono::system_clock::now();
   if (run.window) run.result.machine.window = run.window->shares();
   if (const int signal = control.signal.load(); signal != 0) run.result.stopped_by_signal = signal;

@@ -127,7 +127,8 @@ void Sink::overrun(std::uint64_t lost) {
   job_.overruns.add(1);
   job_.overrun_frames.add(lost);
   recorder_->overrun();
-  recorder_->lost(lost);
+  // Of a flow the gap in its numbers will tell of them.
+  if (flows_.empty()) recorder_->lost(lost);
   if (!error_.empty()) return;
   if (setup_.options.end_on_overrun) {
     error_ = "an overrun";

@@ -1,0 +1,69 @@
+#pragma once
+// IntervalLogs: write_bw_log, write_iops_log and write_lat_log, files in fio's format:
+//
+//   msec, value, direction, 0, 0      a line each log_avg_msec; direction 0 received, 1 sent
+//
+// The value is KiB/s, frames per second, or the mean latency in ns, as fio has it, so that what
+// plots its logs plots these. A latency of direction 1 is that of the frames which the job sent, as
+// the peer that was made for it measured them.
+
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bus/result.hpp"
+#include "perf/job/plan.hpp"
+#include "perf/run/run_result.hpp"
+
+namespace shmif::perf {
+
+/// Threads: one at a time. Blocks: on the disk.
+class IntervalLogs {
+ public:
+  /// Makes the files, PREFIX_bw.NAME.log and so on, below aux_path. Errors: the system's, with the
+  /// path and what to do.
+  static Result<std::unique_ptr<IntervalLogs>> open(std::span<const PlannedJob> plan,
+                                                    const RunOptions& options);
+
+  /// How long the intervals of that job are to be, at most `longest_ns`: whole numbers of them make
+  /// a line of its logs.
+  std::uint64_t interval_ns(std::size_t job, std::uint64_t longest_ns) const noexcept;
+  /// The next interval of that job.
+  void add(std::size_t job, const IntervalResult& interval);
+  /// Writes what is left. Result: the logs that could not be written, each with the reason.
+  std::vector<std::string> finish();
+
+ private:
+  enum class Value : std::uint8_t { kib_per_s, frames_per_s, latency_ns };
+  struct File {
+    Value value{};
+    std::string path;
+    std::unique_ptr<std::FILE, int (*)(std::FILE*)> file{nullptr, nullptr};
+    int failure = 0;  // errno of the first write that failed; what follows is left out
+
+    void line(const IntervalResult& sum, bool sent, double figure);
+  };
+  /// The logs of a job.
+  struct Log {
+    double every_seconds = 0;
+    bool sends = false, receives = false;
+    std::vector<File> files;
+  };
+  /// What a job did since its last line, and where that goes.
+  struct Source {
+    std::size_t log = SIZE_MAX;  // none
+    bool is_peer = false;
+    IntervalResult sum;
+  };
+
+  IntervalLogs() = default;
+  void write(Source& source);
+
+  std::vector<Log> logs_;
+  std::vector<Source> sources_;  // as the jobs
+};
+
+}  // namespace shmif::perf
