@@ -1,0 +1,51 @@
+# Completion of shmifperf for bash. It asks the program itself what there is, so it cannot grow old.
+
+# The options of a command, as its --help lists them, with "=" where a value may follow.
+_shmifperf_options() {
+  command shmifperf "$1" --help 2>/dev/null |
+    sed -n '/^options:/,/^$/ s/^  \(-.,\|   \) \(--[a-z_-]*\).*/\2/p'
+  [[ $1 != run ]] || command shmifperf options | sed -n 's/^  \([a-z_-]*\)\(=\|\[=\).*/--\1=/p'
+}
+
+# The words that an option of jobs takes, where there are few: "bus, tap or unix".
+_shmifperf_values() {
+  command shmifperf options "${1#--}" 2>/dev/null |
+    sed -n 's/^ *Values: \([a-z0-9_+]*\(, [a-z0-9_+]*\)* or [a-z0-9_+]*\).*/\1/p' | sed 's/, \| or / /g'
+}
+
+_shmifperf() {
+  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+  local command='' words='' i
+  COMPREPLY=()
+  # Readline takes --name=value for three words.
+  if [[ $current == = ]]; then
+    current=''
+  elif [[ $previous == = ]]; then
+    previous=${COMP_WORDS[COMP_CWORD - 2]}
+  fi
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    [[ ${COMP_WORDS[i]} == -* || ${COMP_WORDS[i - 1]} == --log-level ]] && continue
+    command=${COMP_WORDS[i]}
+    break
+  done
+  case $previous in
+    --log-level) words='trace debug info warning error critical off' ;;
+    --profile) words=$(command shmifperf options --profiles | sed 's/ .*//') ;;
+    *)
+      if [[ -z $command || $command == help ]]; then
+        words=$(command shmifperf --help | sed -n '/^commands:/,/^$/ s/^  \([a-z]*\) .*/\1/p')
+        [[ -z $command ]] && words+=' --help --version --log-level'
+      elif [[ $previous == --?* ]] && words=$(_shmifperf_values "$previous") && [[ $words && $words != '0 1' ]]; then
+        : # the words are those of the option; what is 0 or 1 needs none
+      elif [[ $current == -* ]]; then
+        words=$(_shmifperf_options "$command")
+      elif [[ $command == options ]]; then
+        words=$(command shmifperf options | sed -n 's/^  \([a-z_-]*\)\(=\|\[=\).*/\1/p; s/^[^ ].*(\([a-z]*\))$/\1/p')
+      fi
+      ;;
+  esac
+  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+  [[ ${#COMPREPLY[@]} -ne 1 || ${COMPREPLY[0]} != *= ]] || compopt -o nospace 2>/dev/null
+}
+
+complete -o bashdefault -o default -F _shmifperf shmifperf
