@@ -138,7 +138,6 @@ std::size_t Planner::add(const JobOptions& options, std::uint32_t clone) {
   job.options = options;
   job.options.numjobs = 1;
   job.clone = clone;
-  for (const auto& [name, value] : options.given) job.given[name] = value;
   plan_.push_back(std::move(job));
   return plan_.size() - 1;
 }
@@ -229,6 +228,7 @@ void Planner::add_peer(std::size_t job) {
   options.cpus_allowed = options.peer_cpus_allowed;
   options.peer_cpus_allowed.clear();
   options.description.clear();
+  options.given.clear();
   options.fault = none.fault;
   options.fault_rx = none.fault_rx;
   options.search = Search::none;
@@ -253,7 +253,6 @@ void Planner::add_peer(std::size_t job) {
   const std::size_t peer = add(options, plan_[job].clone);
   plan_[peer].group = plan_[job].group;
   plan_[peer].peer_of = name;
-  plan_[peer].given.clear();
   plan_[job].to = peer;
   if (both) plan_[peer].to = job;
 }

@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -24,7 +23,6 @@ struct PlannedJob {
   std::size_t to = kNoJob;             ///< whom it sends to; itself for rw=txrx on engine=null
   std::vector<std::size_t> waits_for;  ///< it starts when all of these have ended
   std::uint32_t clone = 0;             ///< which of its clones it is, from 0
-  std::map<std::string, std::string> given;  ///< the options that were written, as text
 };
 
 /// The plan of a set of jobs:

@@ -21,11 +21,10 @@ namespace {
 
 /// What a forked job is: nobody's child but the controller's, deaf to the terminal.
 void become_job(pid_t controller) {
-  ::setsid();
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != controller) ::_exit(1);  // it died before that was in force
   // The controller's handlers are not for us: it says when to stop.
-  for (const int number : {SIGINT, SIGHUP, SIGUSR1}) ::signal(number, SIG_IGN);
+  for (const int number : {SIGINT, SIGQUIT, SIGHUP, SIGUSR1}) ::signal(number, SIG_IGN);
   ::signal(SIGTERM, SIG_DFL);
 }
 

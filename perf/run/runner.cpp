@@ -29,8 +29,8 @@ namespace {
 
 constexpr std::uint64_t kTick = 5'000'000;
 constexpr std::uint64_t kDisplayEvery = 100'000'000;
-/// Between the word to go and the start, so that every job can be asleep till the same moment.
-constexpr std::uint64_t kStartAhead = 2'000'000;
+/// Between the word to go and the start, so that every job can hear of it and be awake by then.
+constexpr std::uint64_t kStartAhead = 5'000'000;
 /// A job that was sent SIGTERM, or a hard stop, has so long before SIGKILL.
 constexpr std::uint64_t kGrace = 1'000'000'000;
 

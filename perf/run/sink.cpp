@@ -179,12 +179,13 @@ void Sink::take(const FrameView& frame, const ProbeReading& reading, std::uint64
     case Arrival::ours:
       take_probe(frame, probe_offset(frame.bytes), reading.probe, now, totals);
       break;
-    case Arrival::stale: ++totals.stale; break;
+    case Arrival::stale:
     case Arrival::foreign:
+      // A capture has what it has: frames of programs, or the probes of an earlier run.
       if (replayed_ != nullptr) {
         take_replayed(frame, now, totals);
       } else {
-        ++totals.foreign;
+        ++(reading.finding == Finding::whole ? totals.stale : totals.foreign);
       }
       break;
     case Arrival::corrupt:

@@ -94,21 +94,22 @@ std::string verify_state_path(const std::string& directory, const std::string& j
 }
 
 std::vector<std::byte> encode_verify_state(const VerifyState& state) {
-  std::vector<std::byte> out(kHeaderBytes);
-  append_number(out, state.options_hash);
-  append_text(out, state.job);
-  append_number(out, std::uint64_t{state.flows.size()});
+  std::vector<std::byte> body;
+  append_number(body, state.options_hash);
+  append_text(body, state.job);
+  append_number(body, std::uint64_t{state.flows.size()});
   for (const FlowState& flow : state.flows) {
-    append_number(out, flow.flow);
-    append_number(out, flow.seed);
-    append_number(out, flow.next_sequence);
-    append_number(out, flow.random_position);
-    flow.received.append_to(out);
+    append_number(body, flow.flow);
+    append_number(body, flow.seed);
+    append_number(body, flow.next_sequence);
+    append_number(body, flow.random_position);
+    flow.received.append_to(body);
   }
-  const std::uint32_t crc = crc32c(std::span(out).subspan(kHeaderBytes));
-  std::memcpy(out.data(), kMagic.data(), kMagic.size());
-  std::memcpy(&out[8], &kVersion, sizeof kVersion);
-  std::memcpy(&out[12], &crc, sizeof crc);
+  std::vector<std::byte> out;
+  append_bytes(out, std::as_bytes(std::span(kMagic)));
+  append_number(out, kVersion);
+  append_number(out, crc32c(body));
+  append_bytes(out, body);
   return out;
 }
 
