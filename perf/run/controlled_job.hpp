@@ -29,6 +29,7 @@ struct ControlledJob {
   bool never_started = false;
   bool ended_by_us = false;     ///< killed: stuck, or stopped hard
   std::uint64_t stop_ns = 0;    ///< when it was told to stop; 0: not yet
+  std::uint64_t done_ns = 0;    ///< when it was first seen to be finishing
   std::uint64_t killed_ns = 0;  ///< when it was sent SIGTERM, being stuck
 
   std::vector<IntervalResult> intervals = {};

@@ -114,6 +114,7 @@ struct Runner::Impl {
   void stop_hard();
   void end_background_jobs();
   void check_stuck(std::uint64_t now);
+  void leave_threads();
   void keep(std::vector<IntervalResult>& curve, const IntervalResult& next) const;
   void collect_intervals();
   void watch_rates(std::uint64_t now);
@@ -149,7 +150,7 @@ Result<void> Runner::Impl::prepare() {
   trigger = std::make_unique<Trigger>(options);
   // Processes first, all of them: a fork copies no threads.
   for (std::size_t i = 0; i < jobs.size(); ++i) {
-    if (jobs[i].plan.options.thread) continue;
+    if (jobs[i].plan.options.thread || jobs[i].over()) continue;
     if (auto done = create_job(i); !done) fail_start(i, done.error().message);
   }
   return {};
@@ -383,6 +384,10 @@ void Runner::Impl::stop(std::size_t i) {
   ControlledJob& job = jobs[i];
   if (job.over() || job.stop_ns != 0) return;
   job.stop_ns = now_ns();
+  // A receiver ends when its senders have ended, and nobody would verify what they go on sending.
+  for (std::size_t other = 0; other < jobs.size(); ++other) {
+    if (plan[other].to == i) stop(other);
+  }
   if (job.phase == ControlledJob::Phase::going) {
     job.block->order.store(Order::stop, std::memory_order_release);
     return;
@@ -425,7 +430,10 @@ void Runner::Impl::end_background_jobs() {
 void Runner::Impl::check_stuck(std::uint64_t now) {
   for (ControlledJob& job : jobs) {
     if (job.over() || !job.runner) continue;
-    const std::uint64_t expected = job.stop_ns != 0 ? job.stop_ns : latest_end_ns(job);
+    if (job.done_ns == 0 && job.state() > JobState::verifying) job.done_ns = now;
+    const std::uint64_t expected = job.stop_ns != 0   ? job.stop_ns
+                                   : job.done_ns != 0 ? job.done_ns
+                                                      : latest_end_ns(job);
     const bool overdue = expected != 0 && now > expected + ns(options.stuck_timeout);
     if (hard && now > hard_ns + kGrace && job.killed_ns == 0) {
       job.fail("did not end within a second of a hard stop, while " +
@@ -447,6 +455,20 @@ void Runner::Impl::check_stuck(std::uint64_t now) {
     } else {
       job.runner->signal(SIGKILL);
       job.runner->wait();
+    }
+  }
+}
+
+/// Threads that could not start, or were stuck, may end yet. They use what this owns till then.
+void Runner::Impl::leave_threads() {
+  const std::uint64_t deadline = now_ns() + kGrace;
+  for (ControlledJob& job : jobs) {
+    while (job.runner && job.runner->is_thread() && !job.runner->ended()) {
+      if (now_ns() >= deadline) {
+        stuck_thread = true;
+        break;
+      }
+      sleep_a_tick();
     }
   }
 }
@@ -565,6 +587,7 @@ RunResult Runner::run(RunObserver* observer, RunControl& control) {
     run.show(observer, now);
     if (!run.all_over()) sleep_a_tick();
   }
+  run.leave_threads();
   run.collect_intervals();
   if (observer != nullptr && run.first_start_ns != 0) run.tell_interval(observer, now_ns());
   run.result.lost_outputs = run.logs->finish();

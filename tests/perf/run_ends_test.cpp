@@ -1,0 +1,171 @@
+// Ends that no job chose: of processes that hang or are killed, of threads that cannot be, of the
+// controller, of what the system refuses.
+
+#include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <filesystem>
+
+#include "tests/perf/run_plan.hpp"
+#include "tests/support/child_process.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using test::Child;
+using test::failed;
+using test::flow_to;
+using test::job_of;
+using test::passed;
+using test::run_text;
+using test::Shared;
+
+/// Sends a job a signal, once, when it is in that state.
+test::Meddler::Deed signal_in(JobState state, std::size_t job, int number) {
+  return [=, done = false](const RunProgress& progress) mutable {
+    const JobProgress& p = progress.jobs[job];
+    if (done || p.pid == 0 || p.state != state) return;
+    done = true;
+    ::kill(static_cast<pid_t>(p.pid), number);
+  };
+}
+
+const std::string kLong = "[global]\nrate_iops=1000\nruntime=20\ndrain_time=50ms\n";
+
+TEST(RunEnds, AnySignalThatEndsAJobFailsTheRunAndIsNamed) {
+  for (const int number : {SIGSEGV, SIGTERM, SIGABRT}) {
+    const RunResult result = run_text(kLong + "[a]\n", signal_in(JobState::running, 0, number));
+    EXPECT_TRUE(failed(result, "job \"a\": was killed by signal " + std::to_string(number)));
+    EXPECT_EQ(job_of(result, "a").exit_signal, number);
+    EXPECT_GT(job_of(result, "a").tx.frames, 0U) << "its result comes back even so";
+    EXPECT_EQ(job_of(result, "a").state, JobState::reaped);
+  }
+}
+
+TEST(RunEnds, AJobKilledBeforeTheStartFailsTheRun) {
+  const RunResult result =
+      run_text(kLong + "[a]\nexec_prerun=sleep 20\n", signal_in(JobState::created, 0, SIGKILL));
+  EXPECT_TRUE(failed(result, "job \"a\": did not start: was killed by signal 9"));
+  EXPECT_EQ(job_of(result, "a").tx.frames, 0U);
+}
+
+TEST(RunEnds, AJobThatHangsInItsLastCommandIsKilled) {
+  // Nothing but its own work would have ended it: no runtime.
+  const RunResult result =
+      run_text("[global]\nstuck_timeout=200ms\n[a]\nnumber_ios=10\nexec_postrun=sleep 60\n");
+  EXPECT_TRUE(failed(result, "job \"a\": is stuck: still finishing"));
+  EXPECT_EQ(flow_to(result, "a.sink").received, 10U);
+}
+
+TEST(RunEnds, ASenderThatIsStoppedByDebuggersHandIsStuckAndKilled) {
+  const RunResult result = run_text(
+      "[global]\nstuck_timeout=200ms\n[a]\nrate_iops=1000\n"
+      "runtime=300ms\ndrain_time=50ms\n",
+      signal_in(JobState::running, 0, SIGSTOP));
+  EXPECT_TRUE(failed(result, "job \"a\": is stuck: still running"));
+  EXPECT_EQ(job_of(result, "a").exit_signal, SIGKILL);
+}
+
+/// Runs a job as a thread which does not end for a second or so.
+RunResult with_stuck_thread(const std::string& text, bool& stuck) {
+  const JobSet set = test::set_of(text);
+  auto runner = Runner::create(set.run, expand(set).value()).value();
+  RunControl control;
+  const RunResult result = runner->run(nullptr, control);
+  stuck = runner->stuck();
+  // As the program does: the thread still uses what the runner owns.
+  if (stuck) (void)runner.release();
+  return result;
+}
+
+TEST(RunEnds, AThreadThatIsStuckForGoodIsReportedAndLeft) {
+  bool stuck = false;
+  const RunResult result = with_stuck_thread(
+      "[global]\nstuck_timeout=100ms\n[a]\nthread\nnumber_ios=10\nexec_postrun=sleep 3\n", stuck);
+  EXPECT_TRUE(stuck);
+  EXPECT_TRUE(failed(result, "job \"a\": is stuck"));
+  EXPECT_EQ(flow_to(result, "a.sink").received, 10U);
+}
+
+TEST(RunEnds, AThreadThatHangsAtItsStartIsReportedAndLeft) {
+  bool stuck = false;
+  const RunResult result = with_stuck_thread(
+      "[global]\nstartup_batch_timeout=100ms\n[a]\nthread\nnumber_ios=10\nexec_prerun=sleep 3\n",
+      stuck);
+  EXPECT_TRUE(stuck) << "it must not be let use what is gone";
+  EXPECT_TRUE(failed(result, "job \"a\": did not start: was not initialised after 0.1 s"));
+}
+
+TEST(RunEnds, AStopReachesJobsThatWaitForOthersOrForFrames) {
+  RunControl control;
+  test::Meddler meddler([&](const RunProgress& progress) {
+    if (progress.jobs[1].rx_frames < 50) return;
+    control.signal = SIGTERM;
+    control.stops = 1;
+  });
+  const JobSet set = test::set_of(kLong +
+                                  "runtime=300\n[a]\n[slow]\nengine=unix\nrate_iops=1\n"
+                                  "[later]\nwait_for=a\n[thread]\nthread\nengine=udp\n");
+  const RunResult result =
+      Runner::create(set.run, expand(set).value()).value()->run(&meddler, control);
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(result.stopped_by_signal, SIGTERM);
+  EXPECT_EQ(job_of(result, "later").tx.frames, 0U);
+  EXPECT_FALSE(job_of(result, "later").passed) << "it never ran";
+}
+
+TEST(RunEnds, WhatTheSystemRefusesToForkIsAFailedStartThatIsNamed) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: becomes another user";
+  Child user([] {
+    constexpr unsigned kNobodyElse = 64113;
+    const rlimit few{.rlim_cur = 3, .rlim_max = 3};
+    if (::setrlimit(RLIMIT_NPROC, &few) != 0 || ::setgid(kNobodyElse) != 0 ||
+        ::setuid(kNobodyElse) != 0) {
+      return 1;
+    }
+    const RunResult result = run_text(kLong + "[a]\nengine=unix\nnumjobs=4\n");
+    if (!failed(result, "did not start: cannot start a process")) return 2;
+    if (!failed(result, "ulimit -u")) return 3;
+    for (const JobResult& job : result.jobs) {
+      if (job.tx.frames != 0) return 4;
+    }
+    return ::waitpid(-1, nullptr, 0) < 0 && errno == ECHILD ? 0 : 5;
+  });
+  EXPECT_EQ(user.wait(), 0);
+}
+
+TEST(RunEnds, AKilledControllerLeavesNoJobBehind) {
+  // Whoever loses its parent becomes a child of this process, so that none goes unseen.
+  ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
+  const test::TempDir dir;
+  std::string jobs = kLong + "aux-path=" + dir.path() +
+                     "\n[a]\nnumjobs=2\n[thread]\nthread\n[host]\nengine=host\n"
+                     "[waits]\nwait_for=a\n[starts]\nstonewall\n";
+  if (::geteuid() == 0) jobs += "[user]\nengine=unix\nuid=65534\ngid=65534\n";
+  const Shared<std::atomic<bool>> at_work;
+  Child controller([&] {
+    run_text(jobs, [&](const RunProgress& progress) {
+      const auto moves = [](const JobProgress& job) { return job.tx_frames > 10; };
+      if (moves(progress.jobs[0]) && moves(progress.jobs[4]) && moves(progress.jobs[6])) {
+        *at_work = true;
+      }
+    });
+    return 0;
+  });
+  ASSERT_TRUE(test::eventually([&] { return at_work->load(); }));
+  EXPECT_EQ(controller.kill_and_wait(), 128 + SIGKILL);
+  EXPECT_TRUE(test::eventually([] {
+    while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+    }
+    return errno == ECHILD;
+  })) << "a job or something that it started still lives";
+  ::prctl(PR_SET_CHILD_SUBREAPER, 0);
+}
+
+}  // namespace
+}  // namespace shmif::perf
