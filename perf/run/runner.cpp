@@ -93,6 +93,7 @@ struct Runner::Impl {
   bool stuck_thread = false;
   std::optional<CpuWindow> window;    // from the first start
   std::vector<std::string> failures;  // of the run as a whole
+  RunControl* control = nullptr;
 
   RunResult result;
 
@@ -118,7 +119,7 @@ struct Runner::Impl {
   void keep(std::vector<IntervalResult>& curve, const IntervalResult& next) const;
   void collect_intervals();
   void watch_rates(std::uint64_t now);
-  void listen(RunControl& control, RunObserver* observer);
+  void listen(RunObserver* observer);
   void show(RunObserver* observer, std::uint64_t now);
   void tell_interval(RunObserver* observer, std::uint64_t now);
   RunProgress progress(std::uint64_t now) const;
@@ -285,14 +286,18 @@ void Runner::Impl::advance(Batch& batch) {
     }
   }
   std::erase_if(batch.jobs, [&](std::size_t i) { return jobs[i].over(); });
-  if (!batch.jobs.empty() && ready >= batch.jobs.size() && !stopping) begin(batch);
+  if (batch.jobs.empty() || ready < batch.jobs.size() || stopping) return;
+  control->ready.store(true);
+  if (control->start_at_ns.load() != RunControl::kHeld) begin(batch);
 }
 
 /// One start for all of them.
 void Runner::Impl::begin(Batch& batch) {
-  const std::uint64_t start = now_ns() + kStartAhead + batch.jobs.size() * 100'000;
+  const std::uint64_t soon = now_ns() + kStartAhead + batch.jobs.size() * 100'000;
+  const std::uint64_t start = std::max(soon, control->start_at_ns.load());
   if (first_start_ns == 0) {
     first_start_ns = start;
+    control->started_ns.store(start);
     next_status_ns = start + status_interval_ns(options);
     window.emplace();
   }
@@ -481,11 +486,11 @@ void Runner::Impl::watch_rates(std::uint64_t now) {
   for (const std::size_t i : steady->check(now)) stop(i);
 }
 
-void Runner::Impl::listen(RunControl& control, RunObserver* observer) {
-  const int stops = control.stops.load();
+void Runner::Impl::listen(RunObserver* observer) {
+  const int stops = control->stops.load();
   if (stops >= 1 && !stopping) stop_all();
   if (stops >= 2) stop_hard();
-  if (control.status.exchange(false) && observer != nullptr) {
+  if (control->status.exchange(false) && observer != nullptr) {
     observer->on_status(progress(now_ns()));
   }
   if (first_start_ns == 0) return;
@@ -575,6 +580,7 @@ Result<std::unique_ptr<Runner>> Runner::create(const RunOptions& options,
 
 RunResult Runner::run(RunObserver* observer, RunControl& control) {
   Impl& run = *impl_;
+  run.control = &control;
   run.result.began = std::chrono::system_clock::now();
   while (!run.all_over()) {  // runs until every job has ended or was ended
     run.reap();
@@ -582,7 +588,7 @@ RunResult Runner::run(RunObserver* observer, RunControl& control) {
     run.collect_intervals();
     const std::uint64_t now = now_ns();
     run.watch_rates(now);
-    run.listen(control, observer);
+    run.listen(observer);
     run.check_stuck(now);
     run.show(observer, now);
     if (!run.all_over()) sleep_a_tick();

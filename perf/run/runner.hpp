@@ -15,6 +15,7 @@
 // every job with it.
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -31,6 +32,14 @@ struct RunControl {
   std::atomic<int> signal{0};       ///< the first one that asked to stop
   std::atomic<int> stops{0};        ///< how many did: the second stops hard
   std::atomic<bool> status{false};  ///< print the status now
+
+  /// For a start together with runs elsewhere: the first jobs wait, initialised, while this is
+  /// kHeld, and then begin no sooner than at this time of CLOCK_MONOTONIC.
+  static constexpr std::uint64_t kHeld = ~std::uint64_t{0};
+  std::atomic<std::uint64_t> start_at_ns{0};
+  // Told by the run.
+  std::atomic<bool> ready{false};            ///< the first jobs are initialised
+  std::atomic<std::uint64_t> started_ns{0};  ///< when the first jobs began, or will; 0: not yet
 };
 
 /// Threads: one at a time; RunControl from any. A thread job that is stuck for good outlives this:

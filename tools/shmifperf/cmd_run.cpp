@@ -21,7 +21,7 @@ int run(const CommandLine& line) {
     argv.emplace_back("--");
     argv.insert(argv.end(), line.tail->begin(), line.tail->end());
   }
-  return run_jobs(wanted.set, argv);
+  return run_jobs(wanted.set, argv, wanted.servers);
 }
 
 }  // namespace

@@ -9,5 +9,6 @@ extern const Command kCompareCommand;
 extern const Command kOptionsCommand;
 extern const Command kReportCommand;
 extern const Command kRunCommand;
+extern const Command kServerCommand;
 
 }  // namespace shmif::tools

@@ -9,6 +9,7 @@
 #include "perf/job/profiles.hpp"
 #include "perf/job/values.hpp"
 #include "tools/options.hpp"
+#include "tools/shmifperf/run_remote.hpp"
 
 namespace shmif::tools {
 
@@ -75,6 +76,8 @@ Options options_of_run() {
           "stands before the first --name holds, too.")
       .words(0, kMostFiles)
       .value("profile", "NAME", "run a job file that is part of the program: " + names)
+      .repeatable("client", "HOST[:PORT][,...]",
+                  "have 'shmifperf server' on each of these hosts run all of the jobs at once")
       .repeatable("section", "NAME", "only this section of the job files")
       .flag("showcmd", "print the jobs as a command line, and exit")
       .flag("parse-only", "check everything, and exit");
@@ -104,6 +107,7 @@ class Reader {
     read_options();
     if (errors_.empty()) errors_ = perf::problems_of(line_.set);
     refuse_errors();
+    line_.servers = servers_of(args_.all("client"));
     line_.show_command = args_.flag("showcmd");
     line_.parse_only = args_.flag("parse-only");
     return std::move(line_);

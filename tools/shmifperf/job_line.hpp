@@ -18,6 +18,7 @@ namespace shmif::tools {
 
 struct RunLine {
   perf::JobSet set;
+  std::vector<std::string> servers;  ///< of --client; empty: it is run here
   bool show_command = false;
   bool parse_only = false;
 };

@@ -15,6 +15,7 @@ constexpr std::array kCommands = {
     &kOptionsCommand,
     &kReportCommand,
     &kRunCommand,
+    &kServerCommand,
 };
 
 constexpr Program kProgram{

@@ -13,6 +13,7 @@
 #include "perf/report/text.hpp"
 #include "perf/run/campaign.hpp"
 #include "tools/command.hpp"
+#include "tools/shmifperf/run_remote.hpp"
 #include "tools/shmifperf/write_file.hpp"
 #include "tools/version.hpp"
 
@@ -81,10 +82,12 @@ bool print(const perf::RunResult& result, const perf::RunOptions& options) {
 
 }  // namespace
 
-int run_jobs(const perf::JobSet& set, const std::vector<std::string>& argv) {
+int run_jobs(const perf::JobSet& set, const std::vector<std::string>& argv,
+             const std::vector<std::string>& servers) {
   const std::vector<perf::PlannedJob> plan = perf::expand(set).value();
   RunControl control;
   const RunSignals signals(control);
+  if (!servers.empty()) return run_remotely(set, servers, argv, nullptr, control);
   bool stuck = false;
   auto result = perf::run_campaign(set.run, plan, nullptr, control, stuck);
   if (!result) return fail(result.error());

@@ -1,0 +1,34 @@
+#pragma once
+// Where servers are: "lab3", "lab3:7000", "198.18.0.1", "[fd00::1]:7000".
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bus/result.hpp"
+#include "bus/unique_fd.hpp"
+#include "perf/engine/socket_address.hpp"
+
+namespace shmif::perf {
+
+struct ServerAddress {
+  std::string host;
+  std::uint16_t port = 0;
+};
+
+/// Reads one; without a port it is kRemotePort. Errors: bad_argument, with how to write it.
+Result<ServerAddress> parse_server_address(std::string_view text);
+
+/// All that the name stands for. Blocks: for the name server. Errors: bad_argument.
+Result<std::vector<SocketAddress>> addresses_of(const ServerAddress& server);
+
+/// A socket that listens. Errors: the system's, with what to do.
+Result<UniqueFd> listen_at(const SocketAddress& address);
+/// A socket that is being connected: poll() for POLLOUT, then ask connected(). Errors: the
+/// system's.
+Result<UniqueFd> begin_connecting(const SocketAddress& address);
+Result<void> connected(int socket);
+
+bool is_loopback(const SocketAddress& address) noexcept;
+
+}  // namespace shmif::perf

@@ -1,0 +1,193 @@
+#include "perf/remote/client.hpp"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "perf/remote/job_texts.hpp"
+#include "perf/remote/remote_host.hpp"
+#include "perf/run/run_memory.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = RemoteHost::Clock;
+
+constexpr auto kDisplayEvery = 100ms;
+/// How long servers may take for a hard stop; they need 3 s at most, and the way back.
+constexpr auto kHardTime = 10s;
+/// From `go` to the start, so that it reaches everybody before: this, and twice the slowest way.
+constexpr std::uint64_t kStartAhead = 20'000'000;
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (::gethostname(name.data(), name.size() - 1) != 0) return {};
+  return name.data();
+}
+
+class Client {
+ public:
+  Client(const RemoteOptions& options, const JobSet& set, RunObserver* observer,
+         RunControl& control)
+      : observer_(observer), control_(control), jobs_{texts_of(set), options.command} {
+    HelloMessage hello;
+    hello.version = options.version;
+    hello.host = host_name();
+    for (const std::string& server : options.servers) {
+      hosts_.push_back(std::make_unique<RemoteHost>(server, hello, jobs_));
+    }
+  }
+
+  std::vector<HostResult> run() {
+    for (const auto& host : hosts_) host->connect();
+    while (!all_over()) {  // runs until each has its result, or was given up
+      wait();
+      const auto now = Clock::now();
+      for (const auto& host : hosts_) host->look(now);
+      look_for_failures();
+      look_for_stops(now);
+      go_when_all_can();
+      show(now);
+    }
+    return results();
+  }
+
+ private:
+  bool all_over() const {
+    return std::ranges::all_of(hosts_, [](const auto& host) { return host->over(); });
+  }
+  void wait() const;
+  void look_for_failures();
+  void look_for_stops(Clock::time_point now);
+  void go_when_all_can();
+  void show(Clock::time_point now);
+  RunProgress progress() const;
+  std::vector<HostResult> results() const;
+
+  RunObserver* observer_;
+  RunControl& control_;
+  const JobsMessage jobs_;
+  std::vector<std::unique_ptr<RemoteHost>> hosts_;
+  bool gone_ = false;     // all were told to go
+  bool failing_ = false;  // somebody failed, and the others were told
+  int stops_ = 0;         // of those in control_, how many were passed on
+  std::optional<Clock::time_point> hard_;
+  Clock::time_point next_show_{};
+};
+
+void Client::wait() const {
+  std::vector<pollfd> entries;
+  for (const auto& host : hosts_) {
+    if (host->descriptor() >= 0) entries.push_back({host->descriptor(), host->events(), 0});
+  }
+  ::poll(entries.data(), entries.size(), 50);  // a signal is a reason to look
+}
+
+/// Without one of them it is not the run that was asked for.
+void Client::look_for_failures() {
+  if (failing_) return;
+  const bool failed = std::ranges::any_of(hosts_, [&](const auto& host) {
+    // Who has ended before the start has not started its jobs.
+    return !host->failures().empty() || (!gone_ && stops_ == 0 && host->over());
+  });
+  if (!failed) return;
+  failing_ = true;
+  for (const auto& host : hosts_) {
+    if (host->over()) continue;
+    if (gone_) {
+      host->stop(false, 0);
+    } else {
+      host->give_up("");
+    }
+  }
+}
+
+void Client::look_for_stops(Clock::time_point now) {
+  const int stops = control_.stops.load();
+  if (stops > stops_) {
+    stops_ = stops;
+    for (const auto& host : hosts_) host->stop(stops >= 2, control_.signal.load());
+    if (stops >= 2 && !hard_) hard_ = now;
+  }
+  if (!hard_ || now < *hard_ + kHardTime) return;
+  for (const auto& host : hosts_) host->give_up("it did not end within 10 s of a hard stop");
+}
+
+void Client::go_when_all_can() {
+  if (gone_ || failing_ || stops_ != 0) return;
+  if (!std::ranges::all_of(hosts_, [](const auto& host) { return host->can_go(); })) return;
+  gone_ = true;
+  std::uint64_t slowest = 0;
+  for (const auto& host : hosts_) slowest = std::max(slowest, host->clock().error_ns());
+  const std::uint64_t start = now_ns() + kStartAhead + 4 * slowest;
+  for (const auto& host : hosts_) host->go(start);
+}
+
+/// All jobs of all servers, as one run.
+RunProgress Client::progress() const {
+  RunProgress all;
+  for (const auto& host : hosts_) {
+    const RunProgress& one = host->progress();
+    all.at_seconds = std::max(all.at_seconds, one.at_seconds);
+    if (one.share && !host->over()) all.share = std::min(all.share.value_or(1), *one.share);
+    if (one.left_seconds && !host->over()) {
+      all.left_seconds = std::max(all.left_seconds.value_or(0), *one.left_seconds);
+    }
+    for (JobProgress job : one.jobs) {
+      job.name = host->name() + '/' + job.name;
+      job.group = host->name() + '/' + job.group;
+      job.pid = 0;  // of another machine
+      all.jobs.push_back(std::move(job));
+    }
+  }
+  return all;
+}
+
+void Client::show(Clock::time_point now) {
+  if (observer_ == nullptr || !gone_) return;
+  const bool asked = control_.status.exchange(false);
+  const auto has_interval = [](const auto& host) { return host->over() || host->has_interval(); };
+  // One interval of all when each has told one.
+  if (asked || (!all_over() && std::ranges::all_of(hosts_, has_interval))) {
+    for (const auto& host : hosts_) host->take_interval();
+    observer_->on_interval(progress());
+  }
+  if (now < next_show_) return;
+  next_show_ = now + kDisplayEvery;
+  observer_->on_progress(progress());
+}
+
+std::vector<HostResult> Client::results() const {
+  std::optional<std::uint64_t> first;
+  for (const auto& host : hosts_) {
+    if (const auto at = host->started_ns()) first = std::min(first.value_or(*at), *at);
+  }
+  std::vector<HostResult> all;
+  for (const auto& host : hosts_) {
+    HostResult result{.name = host->name(), .report = host->report(), .failures = host->failures()};
+    if (const auto at = host->started_ns()) {
+      result.start_offset_ns = *at - *first;
+      result.clock_error_ns = host->clock().error_ns();
+    }
+    all.push_back(std::move(result));
+  }
+  return all;
+}
+
+}  // namespace
+
+bool HostResult::passed() const {
+  return failures.empty() && report && report->json().at("passed").get<bool>();
+}
+
+std::vector<HostResult> run_on_servers(const RemoteOptions& options, const JobSet& set,
+                                       RunObserver* observer, RunControl& control) {
+  return Client(options, set, observer, control).run();
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,173 @@
+#include "perf/remote/combine.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "perf/report/table.hpp"
+#include "perf/report/text.hpp"
+#include "perf/report/units.hpp"
+#include "perf/stats/machine.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using Json = nlohmann::json;
+
+/// A job or group of a server.
+void rename(Json& of, const char* key, const std::string& host) {
+  const auto it = of.find(key);
+  if (it != of.end() && it->is_string()) *it = host + '/' + it->get<std::string>();
+}
+
+void drop_bins(Json& of) {
+  for (const char* key : {"latency_ns", "service_ns", "spacing_error_ns"}) {
+    const auto it = of.find(key);
+    if (it != of.end() && it->is_object()) it->erase("bins");
+  }
+}
+
+/// A part of a server's result, as a part of the whole.
+Json of_host(Json part, const std::string& host, Bins bins) {
+  for (const char* key : {"jobname", "groupname", "peer_of"}) rename(part, key, host);
+  if (part.contains("jobnames")) {
+    for (Json& name : part["jobnames"]) name = host + '/' + name.get<std::string>();
+  }
+  if (part.contains("trials")) {
+    for (Json& trial : part["trials"]) rename(trial, "jobname", host);
+  }
+  const auto loss = part.find("loss");
+  if (loss != part.end() && loss->is_object() && loss->contains("flows")) {
+    for (Json& flow : (*loss)["flows"]) {
+      rename(flow, "from", host);
+      rename(flow, "to", host);
+    }
+  }
+  if (bins == Bins::without) drop_bins(part);
+  part["hostname"] = host;
+  return part;
+}
+
+Json or_null(const std::optional<std::uint64_t>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+Json host_json(const HostResult& host) {
+  Json json = {{"hostname", host.name},
+               {"passed", host.passed()},
+               {"failures", host.failures},
+               {"exit_code", nullptr},
+               {"shmifperf_version", nullptr},
+               {"time", nullptr},
+               {"machine", nullptr},
+               {"start_offset_ns", or_null(host.start_offset_ns)},
+               {"clock_error_ns", or_null(host.clock_error_ns)}};
+  if (!host.report) return json;
+  for (const char* key : {"exit_code", "shmifperf_version", "time", "machine"}) {
+    json[key] = host.report->json().at(key);
+  }
+  return json;
+}
+
+/// What is said of the whole, with no job in it yet.
+Json frame_of(const std::vector<HostResult>& hosts, const WholeRun& whole) {
+  RunResult result;
+  result.version = whole.version;
+  result.command = whole.command;
+  for (const auto& [name, value] : whole.options) result.options[name] = value;
+  result.began = whole.began;
+  result.ended = whole.ended;
+  result.machine = describe_machine();
+  result.failures = failures_of(hosts);
+  result.exit_code = exit_code_of(hosts, whole);
+  if (whole.signal != 0) result.stopped_by_signal = whole.signal;
+  return Json::parse(to_json(result, Bins::without));
+}
+
+/// "2 servers, 1 failed"
+std::string head_text(const std::vector<HostResult>& hosts) {
+  const auto failed =
+      std::ranges::count_if(hosts, [](const HostResult& host) { return !host.passed(); });
+  std::string text = std::to_string(hosts.size()) + (hosts.size() == 1 ? " server" : " servers");
+  return text + (failed == 0 ? ", passed\n" : ", " + std::to_string(failed) + " FAILED\n");
+}
+
+/// How late, of all jobs of a server, the latest was to its own start.
+std::uint64_t skew_of(const HostResult& host) {
+  std::uint64_t most = 0;
+  if (!host.report) return most;
+  for (const Json& job : host.report->json().at("jobs")) {
+    const Json& skew = job.at("start_skew_ns");
+    if (skew.is_number_unsigned()) most = std::max(most, skew.get<std::uint64_t>());
+  }
+  return most;
+}
+
+std::string start_text(const std::vector<HostResult>& hosts) {
+  std::uint64_t spread = 0;
+  std::uint64_t error = 0;
+  std::size_t started = 0;
+  for (const HostResult& host : hosts) {
+    if (!host.start_offset_ns) continue;
+    ++started;
+    spread = std::max(spread, *host.start_offset_ns + skew_of(host));
+    error = std::max(error, host.clock_error_ns.value_or(0));
+  }
+  if (started < 2) return {};
+  const auto time = [](std::uint64_t ns) { return format_ns(static_cast<double>(ns)); };
+  return "start     " + std::to_string(started) + " servers began within " + time(spread) +
+         " of each other (their clocks are compared to within " + time(2 * error) + ")\n";
+}
+
+}  // namespace
+
+int exit_code_of(const std::vector<HostResult>& hosts, const WholeRun& whole) {
+  if (whole.signal != 0) return 128 + whole.signal;
+  return std::ranges::all_of(hosts, [](const HostResult& host) { return host.passed(); }) ? 0 : 1;
+}
+
+std::vector<std::string> failures_of(const std::vector<HostResult>& hosts) {
+  std::vector<std::string> all;
+  for (const HostResult& host : hosts) {
+    for (const std::string& why : host.failures) all.push_back(host.name + ": " + why);
+    if (host.report) {
+      for (const Json& why : host.report->json().at("failures")) {
+        all.push_back(host.name + ": " + why.get<std::string>());
+      }
+    } else if (host.failures.empty()) {
+      all.push_back(host.name + ": ran nothing, for not every server could");
+    }
+  }
+  return all;
+}
+
+std::string combined_json(const std::vector<HostResult>& hosts, const WholeRun& whole, Bins bins) {
+  Json json = frame_of(hosts, whole);
+  Json list = Json::array();
+  for (const HostResult& host : hosts) {
+    list.push_back(host_json(host));
+    if (!host.report) continue;
+    const Json& of = host.report->json();
+    for (const char* key : {"jobs", "groups", "links", "searches", "repeats"}) {
+      for (const Json& part : of.at(key)) json[key].push_back(of_host(part, host.name, bins));
+    }
+    for (const Json& warning : of.at("warnings")) {
+      json["warnings"].push_back(host.name + ": " + warning.get<std::string>());
+    }
+  }
+  json["hosts"] = std::move(list);
+  return json.dump(1, ' ', false, Json::error_handler_t::replace) + '\n';
+}
+
+std::string combined_text(const std::vector<HostResult>& hosts, const WholeRun& whole) {
+  std::string text = "shmifperf " + whole.version + ": " + head_text(hosts);
+  for (const std::string& failure : failures_of(hosts)) {
+    text += "FAILED    " + printable(failure) + '\n';
+  }
+  text += start_text(hosts);
+  for (const HostResult& host : hosts) {
+    if (host.report) text += "\n==== " + host.name + " ====\n\n" + to_text(*host.report);
+  }
+  return text;
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,185 @@
+#include "perf/remote/limits.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <sstream>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "perf/job/option_table.hpp"
+#include "perf/job/values.hpp"
+#include "perf/remote/job_texts.hpp"
+
+namespace shmif::perf {
+
+namespace {
+
+constexpr std::size_t kMostProblems = 20;
+
+/// The names of each kind, with spaces between.
+constexpr std::pair<OptionKind, std::string_view> kNames[] = {
+    {OptionKind::command, "exec exec_prerun exec_postrun trigger uid gid cgroup rtprio"},
+    {OptionKind::file,
+     "bus filename replay write_pcap write_bw_log write_iops_log write_lat_log verify_state_save "
+     "verify_state_load aux-path trigger-file"},
+    {OptionKind::live, "allow_live netdev netns"},
+    // hostname and port are of engine=udp, both of whose sockets are the job's own.
+    {OptionKind::harmless,
+     "name description numjobs thread wait_for stonewall start_delay new_group group_reporting "
+     "exitall exitall_on_error background startup_timeout runtime time_based ramp_time drain_time "
+     "loops number_ios size io_limit engine wire bus_size mtu bus_pause hostname port fault "
+     "fault_rx proto ip cpus_allowed cpus_allowed_policy peer_cpus_allowed numa_node nice "
+     "prioclass prio lockmem hugepages replay_time_scale replay_no_stall log_avg_msec repeat "
+     "continue_on_start_error startup_batch_timeout stuck_timeout status-interval "
+     "trigger-timeout trigger-match verify do_verify verify_backlog verify_async verify_only "
+     "continue_on_error end_on"},
+};
+
+const std::map<std::string, OptionKind>& kinds() {
+  static const std::map<std::string, OptionKind> all = [] {
+    std::map<std::string, OptionKind> kinds;
+    for (const auto& [kind, names] : kNames) {
+      std::istringstream words{std::string(names)};
+      for (std::string name; words >> name;) kinds[name] = kind;
+    }
+    return kinds;
+  }();
+  return all;
+}
+
+/// All that is in these categories is about frames and figures, and nothing else of a machine.
+bool is_about_frames(const OptionRow& row) noexcept {
+  return row.category == OptionCategory::traffic || row.category == OptionCategory::frames ||
+         row.category == OptionCategory::measurement;
+}
+
+/// The path below `directory`, symbolic links followed; nothing: it is elsewhere.
+std::optional<std::string> path_below(const std::string& directory, const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code failed;
+  const fs::path root = fs::canonical(directory, failed);
+  if (failed) return std::nullopt;
+  const fs::path whole = fs::weakly_canonical(root / path, failed);
+  if (failed) return std::nullopt;
+  const auto [end, rest] = std::mismatch(root.begin(), root.end(), whole.begin(), whole.end());
+  (void)rest;
+  if (end != root.end()) return std::nullopt;
+  return whole.string();
+}
+
+/// Goes through the options of one job, or of the run.
+template <class Options>
+class Check {
+ public:
+  Check(const ServerLimits& limits, std::string who, Options& options,
+        std::vector<std::string>& problems)
+      : limits_(limits), who_(std::move(who)), options_(options), problems_(problems) {}
+
+  void run() {
+    const auto given = options_.given;
+    for (const auto& [name, value] : given) check(name, value);
+  }
+
+ private:
+  void refuse(const std::string& option, const std::string& why) {
+    if (problems_.size() < kMostProblems) problems_.push_back(who_ + option + ": " + why);
+  }
+
+  void check(const std::string& name, const std::string& value) {
+    switch (kind_of(name)) {
+      case OptionKind::harmless: return;
+      case OptionKind::command:
+        if (!limits_.allow_exec) {
+          refuse(name,
+                 "this server runs no commands of clients, nor takes other identities or "
+                 "privileges for them (start it with --allow-exec)");
+        }
+        return;
+      case OptionKind::live:
+        if (!limits_.allow_live && value != "0") {
+          refuse(name,
+                 "this server keeps clients off its own networks (start it with "
+                 "--allow-live)");
+        }
+        return;
+      case OptionKind::file: return check_file(name, value);
+      case OptionKind::of_client:
+        return refuse(name, "concerns the client, and was not for the server");
+      case OptionKind::unknown:
+        return refuse(name, "this server does not know what that may do (update it)");
+    }
+  }
+
+  void check_file(const std::string& name, const std::string& value) {
+    if (name == "verify_state_save" && !parse_boolean(value).value()) return;
+    if (limits_.directory.empty()) {
+      return refuse(name,
+                    "this server keeps clients off its files (start it with --directory "
+                    "DIR, for files in there)");
+    }
+    if (name == "verify_state_save" || value.empty()) return;  // goes to aux-path
+    const auto path = path_below(limits_.directory, value);
+    if (!path) {
+      return refuse(name, '"' + value + "\" is not below the server's --directory");
+    }
+    // It came from a row, so there is one, which takes any path.
+    (void)set_option(*find_option(name), *path, options_);
+  }
+
+  const ServerLimits& limits_;
+  const std::string who_;
+  Options& options_;
+  std::vector<std::string>& problems_;
+};
+
+/// How long a job sends by its options; searches and repetitions are stopped by the clock.
+std::chrono::nanoseconds length_of(const JobOptions& job) {
+  // Each is at most a year, so no sum overflows.
+  return job.start_delay + job.ramp_time + job.runtime;
+}
+
+void check_sizes(const ServerLimits& limits, const JobSet& set,
+                 std::vector<std::string>& problems) {
+  std::size_t jobs = 0;
+  for (const JobOptions& job : set.jobs) {
+    jobs += job.numjobs * std::max<std::size_t>(job.engines.size(), 1);
+    if (length_of(job) <= limits.max_runtime || problems.size() >= kMostProblems) continue;
+    problems.push_back("job \"" + job.name + "\": runtime: with its delays it is " +
+                       time_text(length_of(job)) +
+                       ", and this server runs nothing for longer "
+                       "than " +
+                       time_text(limits.max_runtime) + " (start it with --max-runtime)");
+  }
+  if (jobs > limits.max_jobs && problems.size() < kMostProblems) {
+    problems.push_back("numjobs: these are " + std::to_string(jobs) +
+                       " jobs, and this server takes " + std::to_string(limits.max_jobs) +
+                       " (start it with --max-jobs)");
+  }
+}
+
+}  // namespace
+
+OptionKind kind_of(const std::string& option) noexcept {
+  const auto known = kinds().find(option);
+  if (known != kinds().end()) return known->second;
+  if (is_of_client(option)) return OptionKind::of_client;
+  const OptionRow* const row = find_option(option);
+  return row != nullptr && is_about_frames(*row) ? OptionKind::harmless : OptionKind::unknown;
+}
+
+std::vector<std::string> apply_limits(const ServerLimits& limits, JobSet& set) {
+  std::vector<std::string> problems;
+  Check<RunOptions>(limits, "", set.run, problems).run();
+  for (JobOptions& job : set.jobs) {
+    Check<JobOptions>(limits, "job \"" + job.name + "\": ", job, problems).run();
+  }
+  check_sizes(limits, set, problems);
+  set.run.allow_exec = limits.allow_exec;
+  if (set.run.aux_path.empty()) set.run.aux_path = limits.directory;
+  return problems;
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,121 @@
+#include "perf/remote/progress_json.hpp"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+namespace shmif::perf {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::size_t kMostJobs = 4096;
+constexpr std::size_t kMostNameBytes = 256;
+constexpr int kStates = static_cast<int>(JobState::reaped) + 1;
+
+Json number(const std::optional<double>& value) {
+  return value && std::isfinite(*value) ? Json(*value) : Json(nullptr);
+}
+
+Json interval_json(const IntervalResult& i) {
+  return {{"at", number(i.at_seconds)},
+          {"seconds", number(i.seconds)},
+          {"counts", {i.tx_frames, i.tx_bytes, i.rx_frames, i.rx_bytes, i.lost_frames, i.overruns}},
+          {"latency",
+           {number(i.latency_mean_ns), number(i.latency_p50_ns), number(i.latency_p99_ns),
+            number(i.latency_max_ns)}}};
+}
+
+// at() and get<>() throw what progress_from_json() catches: a key that is missing, another type.
+
+std::optional<double> figure(const Json& value) {
+  if (value.is_null()) return std::nullopt;
+  if (!value.is_number()) throw std::invalid_argument("a figure is no number");
+  return value.get<double>();
+}
+
+std::uint64_t count(const Json& value) {
+  if (!value.is_number_unsigned()) throw std::invalid_argument("a count is none");
+  return value.get<std::uint64_t>();
+}
+
+std::string name(const Json& value) {
+  if (!value.is_string() || value.get_ref<const std::string&>().size() > kMostNameBytes) {
+    throw std::invalid_argument("a name is none");
+  }
+  return value.get<std::string>();
+}
+
+IntervalResult interval_of(const Json& json) {
+  const Json& counts = json.at("counts");
+  const Json& latency = json.at("latency");
+  IntervalResult i;
+  i.at_seconds = figure(json.at("at")).value_or(0);
+  i.seconds = figure(json.at("seconds")).value_or(0);
+  i.tx_frames = count(counts.at(0));
+  i.tx_bytes = count(counts.at(1));
+  i.rx_frames = count(counts.at(2));
+  i.rx_bytes = count(counts.at(3));
+  i.lost_frames = count(counts.at(4));
+  i.overruns = count(counts.at(5));
+  i.latency_mean_ns = figure(latency.at(0));
+  i.latency_p50_ns = figure(latency.at(1));
+  i.latency_p99_ns = figure(latency.at(2));
+  i.latency_max_ns = figure(latency.at(3));
+  return i;
+}
+
+JobProgress job_of(const Json& json) {
+  const Json& sums = json.at("sums");
+  const std::uint64_t state = count(json.at("state"));
+  if (state >= kStates) throw std::invalid_argument("a state is none");
+  JobProgress job;
+  job.name = name(json.at("name"));
+  job.group = name(json.at("group"));
+  job.state = static_cast<JobState>(state);
+  job.pid = static_cast<std::int64_t>(count(json.at("pid")));
+  job.failed = json.at("failed").get<bool>();
+  job.last = interval_of(json.at("last"));
+  job.tx_frames = count(sums.at(0));
+  job.tx_bytes = count(sums.at(1));
+  job.rx_frames = count(sums.at(2));
+  job.rx_bytes = count(sums.at(3));
+  job.lost_frames = count(sums.at(4));
+  return job;
+}
+
+}  // namespace
+
+nlohmann::json progress_to_json(const RunProgress& progress) {
+  Json jobs = Json::array();
+  for (const JobProgress& job : progress.jobs) {
+    jobs.push_back(
+        {{"name", job.name},
+         {"group", job.group},
+         {"state", static_cast<unsigned>(job.state)},
+         {"pid", static_cast<std::uint64_t>(std::max<std::int64_t>(job.pid, 0))},
+         {"failed", job.failed},
+         {"last", interval_json(job.last)},
+         {"sums", {job.tx_frames, job.tx_bytes, job.rx_frames, job.rx_bytes, job.lost_frames}}});
+  }
+  return {{"at", number(progress.at_seconds)},
+          {"share", number(progress.share)},
+          {"left", number(progress.left_seconds)},
+          {"jobs", std::move(jobs)}};
+}
+
+Result<RunProgress> progress_from_json(const nlohmann::json& json) {
+  try {
+    RunProgress progress;
+    progress.at_seconds = figure(json.at("at")).value_or(0);
+    progress.share = figure(json.at("share"));
+    progress.left_seconds = figure(json.at("left"));
+    const Json& jobs = json.at("jobs");
+    if (!jobs.is_array() || jobs.size() > kMostJobs) throw std::invalid_argument("no jobs");
+    for (const Json& job : jobs) progress.jobs.push_back(job_of(job));
+    return progress;
+  } catch (const std::exception& error) {
+    return Error(Errc::bad_argument, std::string("no progress: ") + error.what());
+  }
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,15 @@
+#pragma once
+// RunProgress as JSON and back. Internal to perf/remote.
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "bus/result.hpp"
+#include "perf/run/progress.hpp"
+
+namespace shmif::perf {
+
+nlohmann::json progress_to_json(const RunProgress& progress);
+/// Errors: bad_argument, for a key that is missing or of another type. Blocks: never.
+Result<RunProgress> progress_from_json(const nlohmann::json& json);
+
+}  // namespace shmif::perf

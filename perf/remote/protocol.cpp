@@ -1,0 +1,216 @@
+#include "perf/remote/protocol.hpp"
+
+#include <array>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "perf/remote/progress_json.hpp"
+#include "perf/report/table.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using Json = nlohmann::json;
+
+// The deepest message is progress: object, jobs, job, interval.
+constexpr int kMostDepth = 8;
+// Some thousand options, or the progress of a thousand jobs.
+constexpr std::size_t kMostValues = 100'000;
+constexpr std::size_t kMostTextBytes = 64U << 10U;
+
+constexpr std::array kTypes = {"hello",    "jobs", "prepared", "refused",  "busy", "go",  "started",
+                               "progress", "stop", "notice",   "finished", "ping", "pong"};
+static_assert(kTypes.size() == std::variant_size_v<Message>);
+
+struct Wrong : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// ---- To JSON ----
+
+Json pairs(const OptionTexts& options) {
+  Json list = Json::array();
+  for (const auto& [name, value] : options) list.push_back({name, value});
+  return list;
+}
+
+struct Encoder {
+  Json operator()(const HelloMessage& m) const {
+    return {{"name", m.name}, {"protocol", m.protocol}, {"version", m.version}, {"host", m.host}};
+  }
+  Json operator()(const JobsMessage& m) const {
+    Json jobs = Json::array();
+    for (const JobTexts::Job& job : m.set.jobs) {
+      jobs.push_back({{"name", job.name}, {"where", job.where}, {"options", pairs(job.options)}});
+    }
+    return {{"run", pairs(m.set.run)}, {"jobs", std::move(jobs)}, {"command", m.command}};
+  }
+  Json operator()(const PreparedMessage& m) const { return {{"jobs", m.jobs}}; }
+  Json operator()(const RefusedMessage& m) const { return {{"why", m.why}}; }
+  Json operator()(const BusyMessage& m) const { return {{"by", m.by}, {"since", m.since}}; }
+  Json operator()(const GoMessage& m) const { return {{"start_ns", m.start_ns}}; }
+  Json operator()(const StartedMessage& m) const { return {{"start_ns", m.start_ns}}; }
+  Json operator()(const ProgressMessage& m) const {
+    return {{"interval", m.interval}, {"progress", progress_to_json(m.progress)}};
+  }
+  Json operator()(const StopMessage& m) const { return {{"hard", m.hard}, {"signal", m.signal}}; }
+  Json operator()(const NoticeMessage& m) const { return {{"what", m.what}}; }
+  Json operator()(const FinishedMessage& m) const { return {{"result", m.result}}; }
+  Json operator()(const PingMessage& m) const { return {{"sent_ns", m.sent_ns}}; }
+  Json operator()(const PongMessage& m) const {
+    return {{"sent_ns", m.sent_ns}, {"clock_ns", m.clock_ns}};
+  }
+};
+
+// ---- From JSON ----
+
+const Json& member(const Json& of, const char* key) {
+  const auto it = of.find(key);
+  if (it == of.end()) throw Wrong(std::string("it lacks \"") + key + '"');
+  return *it;
+}
+
+[[noreturn]] void wrong_type(const char* key, const char* what) {
+  throw Wrong(std::string("its \"") + key + "\" is not " + what);
+}
+
+std::string text_of(const Json& value, const char* key, std::size_t most) {
+  if (!value.is_string()) wrong_type(key, "a text");
+  const auto& text = value.get_ref<const std::string&>();
+  if (text.size() > most) wrong_type(key, "of a size that is allowed");
+  return text;
+}
+
+std::string text(const Json& of, const char* key, std::size_t most = kMostTextBytes) {
+  return text_of(member(of, key), key, most);
+}
+
+std::uint64_t count(const Json& of, const char* key) {
+  const Json& value = member(of, key);
+  if (!value.is_number_unsigned()) wrong_type(key, "a count");
+  return value.get<std::uint64_t>();
+}
+
+bool flag(const Json& of, const char* key) {
+  const Json& value = member(of, key);
+  if (!value.is_boolean()) wrong_type(key, "true or false");
+  return value.get<bool>();
+}
+
+const Json& list(const Json& of, const char* key) {
+  const Json& value = member(of, key);
+  if (!value.is_array()) wrong_type(key, "a list");
+  if (value.size() > kMostItems) wrong_type(key, "a list of a length that is allowed");
+  return value;
+}
+
+std::vector<std::string> texts(const Json& of, const char* key) {
+  std::vector<std::string> all;
+  for (const Json& item : list(of, key)) all.push_back(text_of(item, key, kMostTextBytes));
+  return all;
+}
+
+OptionTexts pairs(const Json& of, const char* key) {
+  OptionTexts all;
+  for (const Json& item : list(of, key)) {
+    if (!item.is_array() || item.size() != 2) wrong_type(key, "a list of names and values");
+    all.emplace_back(text_of(item[0], key, 256), text_of(item[1], key, kMostTextBytes));
+  }
+  return all;
+}
+
+JobsMessage jobs_message(const Json& json) {
+  JobsMessage m;
+  m.set.run = pairs(json, "run");
+  for (const Json& job : list(json, "jobs")) {
+    if (!job.is_object()) wrong_type("jobs", "a list of jobs");
+    m.set.jobs.push_back({text(job, "name", 256), text(job, "where"), pairs(job, "options")});
+  }
+  m.command = texts(json, "command");
+  return m;
+}
+
+StopMessage stop_message(const Json& json) {
+  const std::uint64_t signal = count(json, "signal");
+  if (signal > 64) wrong_type("signal", "the number of a signal");
+  return {flag(json, "hard"), static_cast<int>(signal)};
+}
+
+ProgressMessage progress_message(const Json& json) {
+  auto progress = progress_from_json(member(json, "progress"));
+  if (!progress) throw Wrong(progress.error().message);
+  return {*std::move(progress), flag(json, "interval")};
+}
+
+Message message_of(const Json& json) {
+  if (!json.is_object()) throw Wrong("it is no object");
+  const std::string type = text(json, "type", 64);
+  if (type == "hello") {
+    return HelloMessage{text(json, "name", 256), count(json, "protocol"),
+                        text(json, "version", 256), text(json, "host", 256)};
+  }
+  if (type == "jobs") return jobs_message(json);
+  if (type == "prepared") return PreparedMessage{count(json, "jobs")};
+  if (type == "refused") return RefusedMessage{texts(json, "why")};
+  if (type == "busy") return BusyMessage{text(json, "by"), text(json, "since")};
+  if (type == "go") return GoMessage{count(json, "start_ns")};
+  if (type == "started") return StartedMessage{count(json, "start_ns")};
+  if (type == "progress") return progress_message(json);
+  if (type == "stop") return stop_message(json);
+  if (type == "notice") return NoticeMessage{text(json, "what")};
+  if (type == "finished") return FinishedMessage{text(json, "result", kMostResultBytes)};
+  if (type == "ping") return PingMessage{count(json, "sent_ns")};
+  if (type == "pong") return PongMessage{count(json, "sent_ns"), count(json, "clock_ns")};
+  throw Wrong("its type \"" + printable(type) + "\" is unknown");
+}
+
+/// Parses at most kMostValues values, at most kMostDepth deep.
+Json parsed(std::string_view text) {
+  std::size_t values = 0;
+  bool bad = false;
+  // What the callback refuses is dropped at once: a bomb never becomes a tree.
+  const auto bound = [&](int depth, Json::parse_event_t, Json&) {
+    bad = bad || depth > kMostDepth || ++values > kMostValues;
+    return !bad;
+  };
+  Json json = Json::parse(text, bound, false);
+  if (bad) throw Wrong("it is deeper or has more values than any message");
+  if (json.is_discarded()) throw Wrong("it is no JSON");
+  return json;
+}
+
+}  // namespace
+
+const char* type_of(const Message& message) noexcept {
+  return kTypes[message.index()];
+}
+
+std::string encode(const Message& message) {
+  Json json = std::visit(Encoder(), message);
+  json["type"] = type_of(message);
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Result<Message> decode(std::string_view json) {
+  try {
+    return message_of(parsed(json));
+  } catch (const std::exception& error) {
+    return Error(Errc::bad_argument, std::string("a message is not understood: ") + error.what());
+  }
+}
+
+std::string mismatch(const HelloMessage& ours, const std::string& here, const HelloMessage& theirs,
+                     const std::string& there) {
+  if (theirs.name != ours.name) {
+    return there + " is no " + ours.name + ", but \"" + printable(theirs.name) + '"';
+  }
+  if (theirs.protocol == ours.protocol && theirs.version == ours.version) return {};
+  const auto side = [](const std::string& who, const HelloMessage& hello) {
+    return who + " is shmifperf " + printable(hello.version) + " with protocol " +
+           std::to_string(hello.protocol);
+  };
+  return side(here, ours) + ", " + side(there, theirs) +
+         "; figures of different versions cannot be compared (install one version on both)";
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,181 @@
+#include "perf/remote/remote_host.hpp"
+
+#include <poll.h>
+
+#include "perf/report/table.hpp"
+#include "perf/run/run_memory.hpp"
+
+namespace shmif::perf {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kConnectTime = 5s;
+constexpr auto kGreetTime = 5s;
+/// So many questions before the start, one right after the other.
+constexpr int kAnswersWanted = 8;
+constexpr std::size_t kMostReasonsShown = 20;
+
+}  // namespace
+
+int RemoteHost::descriptor() const noexcept {
+  return connection_ ? connection_->descriptor() : -1;
+}
+
+short RemoteHost::events() const noexcept {
+  return stage_ == Stage::connecting ? POLLOUT : connection_->events();
+}
+
+// ---- To the server ----
+
+void RemoteHost::connect() {
+  const auto address = parse_server_address(name_);
+  if (!address) return fail(address.error().message);
+  auto all = addresses_of(*address);
+  if (!all) return fail(all.error().message);
+  addresses_ = *std::move(all);
+  try_next_address("no address");
+}
+
+void RemoteHost::try_next_address(const std::string& why) {
+  connection_.reset();
+  if (addresses_.empty()) {
+    return fail("cannot reach it: " + why +
+                " (is 'shmifperf server' running there, and told to --listen at that address?)");
+  }
+  const SocketAddress address = addresses_.front();
+  addresses_.erase(addresses_.begin());
+  auto socket = begin_connecting(address);
+  if (!socket) return try_next_address(socket.error().message);
+  connection_ = std::make_unique<Connection>(*std::move(socket), kMostResultBytes);
+  deadline_ = Clock::now() + kConnectTime;
+}
+
+void RemoteHost::finish_connecting(Clock::time_point now) {
+  pollfd entry{connection_->descriptor(), POLLOUT, 0};
+  if (::poll(&entry, 1, 0) == 0) {
+    if (now > deadline_) try_next_address("no answer within 5 s");
+    return;
+  }
+  if (const auto done = connected(connection_->descriptor()); !done) {
+    return try_next_address(done.error().message);
+  }
+  stage_ = Stage::greeting;
+  deadline_ = now + kGreetTime;
+  // Its answer says whether it is worth sending more.
+  connection_->send(hello_);
+}
+
+void RemoteHost::go(std::uint64_t start_ns) {
+  if (stage_ != Stage::prepared) return;
+  stage_ = Stage::going;
+  connection_->send(GoMessage{clock_.to_theirs(start_ns)});
+}
+
+void RemoteHost::stop(bool hard, int signal) {
+  const bool has_run =
+      stage_ == Stage::preparing || stage_ == Stage::prepared || stage_ == Stage::going;
+  if (has_run) return connection_->send(StopMessage{hard, signal});
+  if (!over()) give_up("");
+}
+
+void RemoteHost::give_up(const std::string& why) {
+  if (over()) return;
+  gave_up_ = true;
+  if (!why.empty()) return fail(why);
+  connection_.reset();
+  stage_ = Stage::over;
+}
+
+bool RemoteHost::can_go() const noexcept {
+  return stage_ == Stage::prepared && clock_.answers() >= kAnswersWanted;
+}
+
+void RemoteHost::fail(std::string why) {
+  failures_.push_back(std::move(why));
+  connection_.reset();
+  stage_ = Stage::over;
+}
+
+// ---- From the server ----
+
+void RemoteHost::look(Clock::time_point now) {
+  if (over() || !connection_) return;
+  if (stage_ == Stage::connecting) return finish_connecting(now);
+  connection_->pump();
+  const auto messages = connection_->receive();
+  if (!messages) {
+    return fail(stage_ == Stage::greeting
+                    ? "it is no server of shmifperf: " + messages.error().message
+                    : "it vanished: " + messages.error().message);
+  }
+  for (const std::string& text : *messages) {
+    const auto message = decode(text);
+    if (!message) return fail(message.error().message);
+    hear(*message);
+    if (over()) return;
+  }
+  if (stage_ == Stage::greeting && now > deadline_) {
+    return fail("it said nothing for 5 s (is that a server of shmifperf?)");
+  }
+  if (now > connection_->heard() + kSilence) return fail("it has fallen silent");
+  ping(now);
+}
+
+void RemoteHost::ping(Clock::time_point now) {
+  if (stage_ == Stage::greeting) return;
+  const bool in_a_hurry = stage_ == Stage::prepared && clock_.answers() < kAnswersWanted;
+  if ((in_a_hurry && !pong_due_) || now > pinged_ + kPingEvery) {
+    pinged_ = now;
+    pong_due_ = true;
+    connection_->send(PingMessage{now_ns()});
+  }
+}
+
+void RemoteHost::hear_hello(const HelloMessage& hello) {
+  const std::string why = mismatch(hello_, "this client", hello, "the server");
+  if (!why.empty()) return fail("cannot work with it: " + why);
+  stage_ = Stage::preparing;
+  connection_->send(jobs_);
+}
+
+void RemoteHost::hear_result(const std::string& json) {
+  auto report = Report::parse(json, "of " + name_);
+  if (!report) return fail(report.error().message);
+  report_ = *std::move(report);
+  connection_.reset();
+  stage_ = Stage::over;
+}
+
+void RemoteHost::hear(const Message& message) {
+  if (const auto* hello = std::get_if<HelloMessage>(&message)) {
+    if (stage_ == Stage::greeting) hear_hello(*hello);
+  } else if (const auto* pong = std::get_if<PongMessage>(&message)) {
+    pong_due_ = false;
+    clock_.note(pong->sent_ns, now_ns(), pong->clock_ns);
+  } else if (const auto* progress = std::get_if<ProgressMessage>(&message)) {
+    progress_ = progress->progress;
+    has_interval_ = has_interval_ || progress->interval;
+  } else if (std::holds_alternative<PreparedMessage>(message)) {
+    if (stage_ == Stage::preparing) stage_ = Stage::prepared;
+  } else if (const auto* started = std::get_if<StartedMessage>(&message)) {
+    started_ns_ = clock_.to_ours(started->start_ns);
+  } else if (const auto* notice = std::get_if<NoticeMessage>(&message)) {
+    failures_.push_back(printable(notice->what));
+  } else if (const auto* finished = std::get_if<FinishedMessage>(&message)) {
+    hear_result(finished->result);
+  } else if (const auto* busy = std::get_if<BusyMessage>(&message)) {
+    fail("it is busy with a run of " + printable(busy->by) + " since " + printable(busy->since) +
+         " (try again later)");
+  } else if (const auto* refused = std::get_if<RefusedMessage>(&message)) {
+    std::vector<std::string> why = refused->why;
+    if (why.empty()) why.emplace_back("it gave no reason");
+    why.resize(std::min(why.size(), kMostReasonsShown));
+    for (const std::string& reason : why) failures_.push_back("refused: " + printable(reason));
+    connection_.reset();
+    stage_ = Stage::over;
+  }
+}
+
+}  // namespace shmif::perf

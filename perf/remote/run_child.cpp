@@ -1,0 +1,152 @@
+#include "perf/remote/run_child.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <new>
+
+#include "perf/report/json.hpp"
+#include "perf/run/campaign.hpp"
+
+namespace shmif::perf {
+namespace {
+
+/// The server reads whatever the client does; a minute is for machines under great load.
+constexpr std::chrono::seconds kLastWords{60};
+/// More than one progress that waits would be old by the time that it arrives.
+constexpr std::size_t kMostWaiting = 64U << 10U;
+
+/// Passes on what the run shows.
+class Reporter : public RunObserver {
+ public:
+  explicit Reporter(Connection& server) : server_(server) {}
+  void on_progress(const RunProgress& progress) override { report(progress, false); }
+  void on_interval(const RunProgress& progress) override { report(progress, true); }
+
+ private:
+  void report(const RunProgress& progress, bool interval) {
+    server_.pump();
+    if (server_.waiting_bytes() < kMostWaiting) {
+      server_.send(ProgressMessage{.progress = progress, .interval = interval});
+    }
+  }
+  Connection& server_;
+};
+
+/// Nobody's child but the server's, deaf to its terminal, with none of its sockets.
+int become_run(pid_t server, int socket) {
+  ::setsid();
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != server) ::_exit(1);  // it died before that was in force
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) ::signal(number, SIG_DFL);
+  const int nowhere = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (nowhere >= 0) ::dup2(nowhere, STDIN_FILENO);
+  constexpr int kSocket = 3;
+  if (socket != kSocket) ::dup2(socket, kSocket);
+  ::close_range(kSocket + 1, ~0U, 0);
+  ::fcntl(kSocket, F_SETFD, FD_CLOEXEC);
+  return kSocket;
+}
+
+void run_to_the_end(int socket, const RunOptions& options, const std::vector<PlannedJob>& plan,
+                    const RunIdentity& identity, RunControl& control) {
+  Connection server(UniqueFd(socket), kMostHelloBytes);
+  try {
+    Reporter reporter(server);
+    bool stuck = false;
+    auto result = run_campaign(options, plan, &reporter, control, stuck);
+    if (result) {
+      result->version = identity.version;
+      result->command = identity.command;
+      server.send(FinishedMessage{to_json(*result, Bins::with)});
+    } else {
+      server.send(RefusedMessage{{result.error().message}});
+    }
+  } catch (const std::exception& error) {
+    server.send(RefusedMessage{{std::string("the run broke off: ") + error.what()}});
+  }
+  (void)server.flush(kLastWords);
+}
+
+}  // namespace
+
+void RunChild::Unmap::operator()(RunControl* control) const noexcept {
+  ::munmap(control, sizeof *control);
+}
+
+Result<std::unique_ptr<RunChild>> RunChild::start(RunOptions options, std::vector<PlannedJob> plan,
+                                                  const RunIdentity& identity) {
+  std::unique_ptr<RunChild> child(new RunChild());
+  void* const memory = ::mmap(nullptr, sizeof(RunControl), PROT_READ | PROT_WRITE,
+                              MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return Error::from_errno(errno, "cannot get memory for a run");
+  child->control_.reset(new (memory) RunControl());
+  child->control_->start_at_ns.store(RunControl::kHeld);
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+    return Error::from_errno(errno, "cannot make a pair of sockets");
+  }
+  child->messages_ = std::make_unique<Connection>(UniqueFd(ends[0]), kMostResultBytes);
+  const UniqueFd theirs(ends[1]);
+  std::fflush(nullptr);
+  const pid_t server = ::getpid();
+  child->pid_ = ::fork();
+  if (child->pid_ < 0) return Error::from_errno(errno, "cannot start a process for a run");
+  if (child->pid_ == 0) {
+    const int socket = become_run(server, theirs.get());
+    run_to_the_end(socket, options, plan, identity, *child->control_);
+    ::_exit(0);  // what the server owns, and threads that are stuck, are left alone
+  }
+  return child;
+}
+
+RunChild::~RunChild() {
+  if (pid_ <= 0 || ended_) return;
+  kill();
+  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+void RunChild::stop(int signal) noexcept {
+  int none = 0;
+  if (signal != 0) control_->signal.compare_exchange_strong(none, signal);
+  none = 0;
+  control_->stops.compare_exchange_strong(none, 1);
+}
+
+void RunChild::stop_hard(int signal) noexcept {
+  stop(signal);
+  control_->stops.store(2);
+}
+
+void RunChild::kill() noexcept {
+  if (pid_ > 0 && !ended_) ::kill(pid_, SIGKILL);
+}
+
+bool RunChild::ended() {
+  if (ended_) return true;
+  int status = 0;
+  const pid_t pid = ::waitpid(pid_, &status, WNOHANG);
+  if (pid == 0 || (pid < 0 && errno == EINTR)) return false;
+  ended_ = true;
+  if (pid < 0) {
+    how_ = "vanished";
+  } else if (WIFSIGNALED(status)) {
+    how_ = "was killed by signal " + std::to_string(WTERMSIG(status)) + " (" +
+           ::strsignal(WTERMSIG(status)) + ')';
+  } else if (WEXITSTATUS(status) != 0) {
+    how_ = "ended with status " + std::to_string(WEXITSTATUS(status));
+  }
+  return ended_;
+}
+
+}  // namespace shmif::perf

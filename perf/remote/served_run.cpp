@@ -1,0 +1,109 @@
+#include "perf/remote/served_run.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "perf/job/values.hpp"
+#include "perf/run/run_memory.hpp"
+
+namespace shmif::perf {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+/// Jobs of their own deadlines (startup_timeout) are ready or failed before.
+constexpr auto kPrepareTime = 120s;
+/// Between being ready and `go`: the other servers of the client may be slow.
+constexpr auto kHeldTime = 180s;
+/// A run that the server stops may drain for so long; a hard stop may take so long.
+constexpr auto kSoftTime = 5s;
+constexpr auto kHardTime = 3s;
+constexpr int kLastReadings = 16;
+/// A start that is further off is a mistake, or bad will.
+constexpr std::uint64_t kFarthestStart = 10'000'000'000;
+
+}  // namespace
+
+void ServedRun::go(std::uint64_t start_ns) {
+  if (gone_) return;
+  gone_ = Clock::now();
+  child_->go(std::min(start_ns, now_ns() + kFarthestStart));
+}
+
+void ServedRun::stop(int signal, const std::string& why, Clock::time_point now) {
+  child_->stop(signal);
+  if (why.empty()) return;
+  tell(NoticeMessage{why});
+  if (!stopped_) stopped_ = now;
+}
+
+void ServedRun::stop_hard(int signal, Clock::time_point now) {
+  child_->stop_hard(signal);
+  if (!hard_) hard_ = now;
+}
+
+void ServedRun::abandon(Clock::time_point now) {
+  abandoned_ = true;
+  stop_hard(0, now);
+}
+
+void ServedRun::listen() {
+  auto messages = child_->messages().receive();
+  if (!messages) return;  // it has closed, and its end says why
+  for (std::string& text : *messages) {
+    const auto message = decode(text);
+    if (!message) continue;
+    said_last_ = said_last_ || std::holds_alternative<FinishedMessage>(*message) ||
+                 std::holds_alternative<RefusedMessage>(*message);
+    told_.push_back({std::move(text), std::holds_alternative<ProgressMessage>(*message)});
+  }
+}
+
+void ServedRun::watch_the_clock(Clock::time_point now) {
+  if (!prepared_ && child_->ready()) {
+    prepared_ = true;
+    tell(PreparedMessage{jobs_});
+  }
+  if (gone_ && !told_start_ && child_->started_ns() != 0) {
+    told_start_ = true;
+    tell(StartedMessage{child_->started_ns()});
+  }
+  if (hard_ || stopped_) return;
+  if (!prepared_ && now > made_ + kPrepareTime) {
+    stop(0, "the jobs were not ready after " + time_text(kPrepareTime), now);
+  } else if (!gone_ && now > made_ + kPrepareTime + kHeldTime) {
+    stop(0, "the client did not say when to start", now);
+  } else if (gone_ && now > *gone_ + max_runtime_) {
+    stop(0,
+         "the run was stopped, for it took longer than the server's --max-runtime, " +
+             time_text(max_runtime_),
+         now);
+  }
+}
+
+void ServedRun::escalate(Clock::time_point now) {
+  if (stopped_ && !hard_ && now > *stopped_ + kSoftTime) stop_hard(0, now);
+  if (hard_ && !killed_ && now > *hard_ + kHardTime) {
+    killed_ = true;
+    child_->kill();
+  }
+}
+
+std::vector<Told> ServedRun::look(Clock::time_point now) {
+  const bool ended = child_->ended();  // before its last words are read, so that none are missed
+  watch_the_clock(now);
+  escalate(now);
+  // What an ended process has left fits a socket's buffer: a few readings have all of it.
+  for (int i = 0; i == 0 || (ended && !said_last_ && i < kLastReadings); ++i) listen();
+  if (ended) {
+    if (!said_last_) {
+      const std::string how = child_->how().empty() ? "ended without a result" : child_->how();
+      tell(RefusedMessage{{"the process of the run " + how}});
+    }
+    over_ = true;
+  }
+  return std::exchange(told_, {});
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,351 @@
+#include "perf/remote/server.hpp"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <ctime>
+#include <iterator>
+#include <vector>
+
+#include "perf/remote/address.hpp"
+#include "perf/remote/connection.hpp"
+#include "perf/remote/job_texts.hpp"
+#include "perf/remote/served_run.hpp"
+#include "perf/report/table.hpp"
+#include "perf/run/run_memory.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = Connection::Clock;
+
+/// Everything a program needs no time to say.
+constexpr auto kHelloTime = 5s;
+/// From hello to jobs; the user is not in between.
+constexpr auto kJobsTime = 10s;
+/// To read the last that is said, as long as some of it moves.
+constexpr auto kFarewellTime = 5s;
+constexpr std::size_t kMostStrangers = 32;
+/// Progress waits for a slow client up to here, then is dropped.
+constexpr std::size_t kMostWaiting = 1U << 20U;
+/// After a failing accept(), of too many files for one.
+constexpr int kAcceptPause = 100;
+
+std::string time_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  ::gmtime_r(&now, &utc);
+  char text[32];
+  const std::size_t size = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return {text, size};
+}
+
+/// One who has connected.
+struct Visitor {
+  enum class Stage : std::uint8_t {
+    stranger,  ///< has not said hello
+    known,     ///< may say what to run
+    owner,     ///< of the run
+    leaving,   ///< has been told the last
+    gone,
+  };
+  Connection connection;
+  std::string name;  ///< "198.18.0.7:40112 (lab3)"
+  Stage stage = Stage::stranger;
+  Clock::time_point deadline = Clock::now() + kHelloTime;
+};
+
+}  // namespace
+
+struct Server::Impl {
+  ServerOptions options;
+  SocketAddress address;
+  UniqueFd listener;
+  std::vector<std::unique_ptr<Visitor>> visitors;
+  std::unique_ptr<ServedRun> run;
+  Visitor* owner = nullptr;
+  bool ending = false;
+
+  void log(const std::string& line) const { options.log(time_now() + ' ' + line); }
+
+  void serve(int stop_descriptor, const std::function<int()>& stop_signal);
+  void wait(int stop_descriptor);
+  void accept_all();
+  void drop_oldest_stranger();
+  void attend(Visitor& visitor);
+  void hear(Visitor& visitor, const Message& message);
+  void greet(Visitor& visitor, const HelloMessage& hello);
+  void take_jobs(Visitor& visitor, const JobsMessage& jobs);
+  void start_run(Visitor& visitor, JobSet set, const std::vector<std::string>& command);
+  void say_busy(Visitor& visitor);
+  void refuse(Visitor& visitor, std::vector<std::string> why);
+  void leave(Visitor& visitor);
+  void lose(Visitor& visitor, const std::string& why);
+  void look_at_run();
+  void look_at_clock(Visitor& visitor, Clock::time_point now);
+  void end(int signal);
+  void close(const std::string& why);
+};
+
+// ---- Who comes and goes ----
+
+void Server::Impl::accept_all() {
+  if (!listener) return;
+  for (int i = 0; i < 16; ++i) {
+    SocketAddress from;
+    from.size = sizeof from.storage;
+    const int fd = ::accept4(listener.get(), reinterpret_cast<sockaddr*>(&from.storage), &from.size,
+                             SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0) {
+      if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+        drop_oldest_stranger();
+        ::poll(nullptr, 0, kAcceptPause);
+      }
+      return;
+    }
+    visitors.push_back(std::unique_ptr<Visitor>(new Visitor{
+        .connection = Connection(UniqueFd(fd), kMostHelloBytes), .name = from.to_string()}));
+    const auto strangers = std::ranges::count_if(visitors, [](const auto& visitor) {
+      return visitor->stage != Visitor::Stage::owner && visitor->stage != Visitor::Stage::gone;
+    });
+    if (static_cast<std::size_t>(strangers) > kMostStrangers) drop_oldest_stranger();
+  }
+}
+
+void Server::Impl::drop_oldest_stranger() {
+  // In the order in which they came.
+  const auto it = std::ranges::find_if(visitors, [](const auto& visitor) {
+    return visitor->stage != Visitor::Stage::owner && visitor->stage != Visitor::Stage::gone;
+  });
+  if (it != visitors.end()) lose(**it, "others came, and it had said nothing yet");
+}
+
+void Server::Impl::lose(Visitor& visitor, const std::string& why) {
+  if (visitor.stage == Visitor::Stage::owner && run) {
+    log(visitor.name + " is gone (" + why + "), its run is stopped");
+    run->abandon(Clock::now());
+  } else if (visitor.stage != Visitor::Stage::leaving) {
+    log(visitor.name + " was dropped: " + why);
+  }
+  if (owner == &visitor) owner = nullptr;
+  visitor.stage = Visitor::Stage::gone;
+}
+
+/// It is told the last and may read it.
+void Server::Impl::leave(Visitor& visitor) {
+  if (visitor.stage == Visitor::Stage::gone) return;
+  if (owner == &visitor) owner = nullptr;
+  visitor.stage = Visitor::Stage::leaving;
+  visitor.deadline = Clock::now() + kFarewellTime;
+}
+
+void Server::Impl::refuse(Visitor& visitor, std::vector<std::string> why) {
+  log(visitor.name + " was refused: " + printable(why.front()));
+  visitor.connection.send(RefusedMessage{std::move(why)});
+  leave(visitor);
+}
+
+void Server::Impl::say_busy(Visitor& visitor) {
+  log(visitor.name + " was told that the server is busy");
+  visitor.connection.send(BusyMessage{run->client(), run->since()});
+  leave(visitor);
+}
+
+// ---- What they say ----
+
+void Server::Impl::attend(Visitor& visitor) {
+  if (visitor.stage == Visitor::Stage::gone) return;
+  visitor.connection.pump();
+  const auto messages = visitor.connection.receive();
+  if (!messages) {
+    const bool nonsense = messages.error().code == Errc::bad_argument;
+    if (nonsense && visitor.stage == Visitor::Stage::stranger) {
+      return refuse(visitor, {"this is a server of shmifperf, and that was no message of one: " +
+                              messages.error().message});
+    }
+    return lose(visitor, messages.error().message);
+  }
+  for (const std::string& text : *messages) {
+    if (visitor.stage == Visitor::Stage::leaving || visitor.stage == Visitor::Stage::gone) return;
+    const auto message = decode(text);
+    if (!message) {
+      if (visitor.stage == Visitor::Stage::owner) return lose(visitor, message.error().message);
+      return refuse(visitor, {message.error().message});
+    }
+    hear(visitor, *message);
+  }
+}
+
+void Server::Impl::hear(Visitor& visitor, const Message& message) {
+  using Stage = Visitor::Stage;
+  if (const auto* ping = std::get_if<PingMessage>(&message)) {
+    if (visitor.stage == Stage::stranger) return refuse(visitor, {"say hello first"});
+    return visitor.connection.send(PongMessage{ping->sent_ns, now_ns()});
+  }
+  const auto* const hello = std::get_if<HelloMessage>(&message);
+  if (visitor.stage == Stage::stranger && hello != nullptr) return greet(visitor, *hello);
+  const auto* const jobs = std::get_if<JobsMessage>(&message);
+  if (visitor.stage == Stage::known && jobs != nullptr) return take_jobs(visitor, *jobs);
+  if (visitor.stage == Stage::owner && run) {
+    if (const auto* go = std::get_if<GoMessage>(&message)) return run->go(go->start_ns);
+    if (const auto* stop = std::get_if<StopMessage>(&message)) {
+      if (stop->hard) return run->stop_hard(stop->signal, Clock::now());
+      return run->stop(stop->signal, "", Clock::now());
+    }
+  }
+  const std::string why = std::string("\"") + type_of(message) + "\" was not to be said here";
+  if (visitor.stage == Stage::owner) return lose(visitor, why);
+  refuse(visitor, {why});
+}
+
+void Server::Impl::greet(Visitor& visitor, const HelloMessage& hello) {
+  HelloMessage ours;
+  ours.version = options.version;
+  visitor.connection.send(ours);
+  const std::string host = printable(hello.host);
+  if (!host.empty()) visitor.name += " (" + host + ')';
+  const std::string why = mismatch(ours, "this server", hello, "the client");
+  if (!why.empty()) return refuse(visitor, {why});
+  if (run) return say_busy(visitor);
+  visitor.stage = Visitor::Stage::known;
+  visitor.deadline = Clock::now() + kJobsTime;
+  visitor.connection.allow(kMostJobsBytes);
+}
+
+void Server::Impl::take_jobs(Visitor& visitor, const JobsMessage& jobs) {
+  if (run) return say_busy(visitor);
+  std::vector<std::string> problems;
+  JobSet set = job_set_of(jobs.set, problems);
+  if (problems.empty()) problems = apply_limits(options.limits, set);
+  if (problems.empty()) problems = problems_of(set);
+  if (!problems.empty()) return refuse(visitor, std::move(problems));
+  start_run(visitor, std::move(set), jobs.command);
+}
+
+void Server::Impl::start_run(Visitor& visitor, JobSet set,
+                             const std::vector<std::string>& command) {
+  auto plan = expand(set);
+  if (!plan) return refuse(visitor, {plan.error().message});
+  const std::size_t jobs = plan->size();
+  auto child = RunChild::start(set.run, *std::move(plan), {options.version, command});
+  if (!child) return refuse(visitor, {child.error().message});
+  log(visitor.name + " has the server for " + std::to_string(jobs) +
+      (jobs == 1 ? " job" : " jobs"));
+  run = std::make_unique<ServedRun>(*std::move(child), visitor.name, time_now(), jobs,
+                                    options.limits.max_runtime);
+  visitor.stage = Visitor::Stage::owner;
+  owner = &visitor;
+}
+
+// ---- The run and the clock ----
+
+void Server::Impl::look_at_run() {
+  if (!run) return;
+  for (const Told& told : run->look(Clock::now())) {
+    if (owner == nullptr) continue;
+    const bool drop = told.progress && owner->connection.waiting_bytes() > kMostWaiting;
+    if (!drop) owner->connection.send_text(told.json);
+  }
+  if (!run->over()) return;
+  log(run->client() + (run->abandoned() ? ": its run was stopped" : " has its result") +
+      ", the server is free");
+  run.reset();
+  if (owner != nullptr) leave(*owner);
+  if (options.once) close("the server ends after one run");
+}
+
+void Server::Impl::look_at_clock(Visitor& visitor, Clock::time_point now) {
+  switch (visitor.stage) {
+    case Visitor::Stage::stranger:
+    case Visitor::Stage::known:
+      if (now > visitor.deadline) lose(visitor, "it did not say what it wants in time");
+      break;
+    case Visitor::Stage::owner:
+      if (now > visitor.connection.heard() + kSilence) lose(visitor, "it has fallen silent");
+      break;
+    case Visitor::Stage::leaving: {
+      const bool told = visitor.connection.waiting_bytes() == 0;
+      // Who closes first loses what the other has not read: it waits for the client to close.
+      const auto deadline = told ? visitor.deadline : visitor.connection.moved() + kSilence;
+      if (now > std::max(deadline, visitor.deadline)) visitor.stage = Visitor::Stage::gone;
+      break;
+    }
+    case Visitor::Stage::gone: break;
+  }
+}
+
+void Server::Impl::end(int signal) {
+  if (ending) return;
+  const std::string why = std::string("the server is ended by signal ") + std::to_string(signal) +
+                          " (" + ::strsignal(signal) + ')';
+  log(why);
+  if (run) run->stop(signal, why, Clock::now());
+  close(why);
+}
+
+/// Nobody new is let in; who has the run, or is told the last, may stay for it.
+void Server::Impl::close(const std::string& why) {
+  ending = true;
+  listener.reset();
+  for (const auto& visitor : visitors) {
+    if (visitor->stage == Visitor::Stage::known) refuse(*visitor, {why});
+    if (visitor->stage == Visitor::Stage::stranger) visitor->stage = Visitor::Stage::gone;
+  }
+}
+
+void Server::Impl::wait(int stop_descriptor) {
+  std::vector<pollfd> entries{{listener.get(), POLLIN, 0}};
+  // Once it was heard, its bell goes on ringing.
+  if (!ending) entries.push_back({stop_descriptor, POLLIN, 0});
+  if (run) entries.push_back({run->descriptor(), POLLIN, 0});
+  for (const auto& visitor : visitors) {
+    entries.push_back({visitor->connection.descriptor(), visitor->connection.events(), 0});
+  }
+  const bool quiet = !run && visitors.empty() && !ending;
+  const int most = quiet ? -1 : run && run->is_starting() ? 10 : 200;
+  ::poll(entries.data(), entries.size(), most);
+}
+
+void Server::Impl::serve(int stop_descriptor, const std::function<int()>& stop_signal) {
+  while (!ending || run || !visitors.empty()) {  // runs until it is told to end
+    wait(stop_descriptor);
+    if (const int signal = stop_signal(); signal != 0) end(signal);
+    accept_all();
+    for (std::size_t i = 0; i < visitors.size(); ++i) attend(*visitors[i]);
+    look_at_run();
+    const auto now = Clock::now();
+    for (const auto& visitor : visitors) look_at_clock(*visitor, now);
+    std::erase_if(visitors,
+                  [](const auto& visitor) { return visitor->stage == Visitor::Stage::gone; });
+  }
+}
+
+Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Server::~Server() = default;
+
+Result<std::unique_ptr<Server>> Server::create(ServerOptions options) {
+  auto impl = std::make_unique<Impl>();
+  auto listener = listen_at(options.address);
+  if (!listener) return std::move(listener).error();
+  auto address = address_of(listener->get());
+  if (!address) return std::move(address).error();
+  impl->options = std::move(options);
+  impl->listener = *std::move(listener);
+  impl->address = *address;
+  return std::unique_ptr<Server>(new Server(std::move(impl)));
+}
+
+const SocketAddress& Server::address() const noexcept {
+  return impl_->address;
+}
+
+void Server::serve(int stop_descriptor, const std::function<int()>& stop_signal) {
+  impl_->serve(stop_descriptor, stop_signal);
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,111 @@
+#include <cstdio>
+#include <filesystem>
+#include <system_error>
+
+#include "perf/remote/address.hpp"
+#include "perf/remote/protocol.hpp"
+#include "perf/remote/server.hpp"
+#include "tools/options.hpp"
+#include "tools/shmifperf/commands.hpp"
+#include "tools/signals.hpp"
+#include "tools/version.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+constexpr std::uint64_t kMostJobs = 1024;
+
+Options options_of_server() {
+  Options options("server", "");
+  options.words(0, 0)
+      .about(
+          "Runs the jobs of 'shmifperf run --client' from other machines, one client at a time; "
+          "others are told that it is busy. It asks nobody who he is: whoever reaches the port may "
+          "run jobs, so it listens on the loopback alone unless told otherwise (ssh -L 18765:"
+          "localhost:18765 HOST brings that to another machine). Client and server are of the same "
+          "version. SIGINT and SIGTERM stop the run, report it, and end the server.")
+      .value("listen", "ADDRESS[:PORT]",
+             "where to listen; port 0 is a free one, which is printed (default: "
+             "127.0.0.1:18765)")
+      .flag("allow-exec",
+            "clients may run commands (exec, exec_prerun, exec_postrun, trigger) and choose "
+            "identities (uid, gid, cgroup, rtprio)")
+      .flag("allow-live",
+            "clients may send on this machine's own interfaces and buses (allow_live, netdev, "
+            "netns)")
+      .value("directory", "DIR",
+             "clients may name files in there (bus, filename, replay, write_pcap, logs, states); "
+             "without it none")
+      .value("max-runtime", "SECONDS", "stop what takes longer (default: 3600)")
+      .value("max-jobs", "N", "refuse more jobs than that, numjobs counted (default: 64)")
+      .flag("once", "end after one run")
+      .example("shmifperf server", "for clients on this machine, and those that come by ssh")
+      .example("shmifperf server --listen 198.18.0.1 --directory /var/tmp/perf",
+               "for a laboratory network, with files")
+      .example("shmifperf run --client 198.18.0.1,198.18.0.2 voip.job",
+               "the client: the same jobs on two servers at once");
+  return options;
+}
+
+perf::SocketAddress listen_address(const std::string& text) {
+  const auto server = perf::parse_server_address(text);
+  if (!server) throw UsageError{"--listen: " + server.error().message};
+  const auto addresses = perf::addresses_of(*server);
+  if (!addresses) throw UsageError{"--listen: " + addresses.error().message};
+  return addresses->front();
+}
+
+std::string directory_of(const std::string& path) {
+  std::error_code failed;
+  const auto whole = std::filesystem::canonical(path, failed);
+  if (failed || !std::filesystem::is_directory(whole)) {
+    throw UsageError{"--directory: \"" + path + "\" is no directory (make it first)"};
+  }
+  return whole.string();
+}
+
+void print_line(const std::string& line) {
+  std::printf("%s\n", line.c_str());
+  std::fflush(stdout);
+}
+
+perf::ServerOptions server_options(const Arguments& args) {
+  perf::ServerOptions options;
+  options.address = listen_address(args.text("listen").value_or("127.0.0.1"));
+  options.limits.allow_exec = args.flag("allow-exec");
+  options.limits.allow_live = args.flag("allow-live");
+  if (const auto path = args.text("directory")) options.limits.directory = directory_of(*path);
+  if (const auto time = args.seconds("max-runtime")) {
+    if (time->count() <= 0) throw UsageError{"--max-runtime: nothing runs in no time"};
+    options.limits.max_runtime = *time;
+  }
+  options.limits.max_jobs = static_cast<std::size_t>(
+      args.count("max-jobs", 1, kMostJobs).value_or(options.limits.max_jobs));
+  options.once = args.flag("once");
+  options.version = version_number();
+  options.log = print_line;
+  return options;
+}
+
+int run(const CommandLine& line) {
+  const perf::ServerOptions options = server_options(options_of_server().parse(line));
+  const StopSignals stop;
+  auto server = perf::Server::create(options);
+  if (!server) return fail(server.error());
+  const perf::SocketAddress& address = (*server)->address();
+  print_line("shmifperf server " + options.version + " (protocol " +
+             std::to_string(perf::kRemoteProtocol) + ") listens on " + address.to_string());
+  if (!perf::is_loopback(address)) {
+    print_line("whoever reaches " + address.to_string() +
+               " may run jobs here: keep that to a network you trust");
+  }
+  (*server)->serve(stop.descriptor(), [&stop] { return stop.signal(); });
+  return kDone;
+}
+
+}  // namespace
+
+const Command kServerCommand{"server", "run the jobs of clients on other machines", run};
+
+}  // namespace shmif::tools

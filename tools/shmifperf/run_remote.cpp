@@ -1,0 +1,76 @@
+#include "tools/shmifperf/run_remote.hpp"
+
+#include <algorithm>
+#include <chrono>
+
+#include "perf/remote/address.hpp"
+#include "perf/remote/combine.hpp"
+#include "perf/report/text.hpp"
+#include "tools/command.hpp"
+#include "tools/shmifperf/write_file.hpp"
+#include "tools/version.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+using perf::OutputFormat;
+using Results = std::vector<perf::HostResult>;
+
+constexpr std::size_t kMostServers = 256;
+
+void add_servers(std::string_view list, std::vector<std::string>& into) {
+  for (;;) {
+    const std::size_t comma = list.find(',');
+    const std::string name(list.substr(0, comma));
+    const auto address = perf::parse_server_address(name);
+    if (!address) throw UsageError{"--client: " + address.error().message};
+    if (std::find(into.begin(), into.end(), name) != into.end()) {
+      throw UsageError{"--client: \"" + name + "\" is there twice (a server runs one set of jobs)"};
+    }
+    into.push_back(name);
+    if (comma == std::string_view::npos) return;
+    list.remove_prefix(comma + 1);
+  }
+}
+
+std::string rendered(const Results& hosts, const perf::WholeRun& whole, OutputFormat format) {
+  if (format == OutputFormat::normal) return perf::combined_text(hosts, whole);
+  const auto bins = format == OutputFormat::json_plus ? perf::Bins::with : perf::Bins::without;
+  const std::string json = perf::combined_json(hosts, whole, bins);
+  if (format != OutputFormat::terse) return json;
+  return perf::to_terse(perf::Report::parse(json, "of all servers").value());
+}
+
+}  // namespace
+
+std::vector<std::string> servers_of(const std::vector<std::string>& values) {
+  std::vector<std::string> servers;
+  for (const std::string& value : values) add_servers(value, servers);
+  if (servers.size() > kMostServers) throw UsageError{"--client: these are more than 256 servers"};
+  return servers;
+}
+
+int run_remotely(const perf::JobSet& set, const std::vector<std::string>& servers,
+                 const std::vector<std::string>& argv, perf::RunObserver* observer,
+                 perf::RunControl& control) {
+  perf::WholeRun whole{.version = version_number(), .command = argv, .options = set.run.given};
+  whole.began = std::chrono::system_clock::now();
+  const Results hosts =
+      perf::run_on_servers({servers, whole.version, argv}, set, observer, control);
+  whole.ended = std::chrono::system_clock::now();
+  whole.signal = control.signal.load();
+  for (const perf::HostResult& host : hosts) {
+    for (const std::string& why : host.failures) complain("run: " + host.name + ": " + why);
+  }
+  std::string text;
+  for (const OutputFormat format : set.run.output_format) text += rendered(hosts, whole, format);
+  const int code = perf::exit_code_of(hosts, whole);
+  const auto done = write_file(set.run.output.empty() ? "-" : set.run.output, text);
+  if (done) return code;
+  complain(done.error().message + " (the result follows on standard output)");
+  (void)write_file("-", text);
+  return code == kDone ? kFailed : code;
+}
+
+}  // namespace shmif::tools
