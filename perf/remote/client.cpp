@@ -66,7 +66,8 @@ class Client {
   void look_for_stops(Clock::time_point now);
   void go_when_all_can();
   void show(Clock::time_point now);
-  RunProgress progress() const;
+  void show_interval();
+  RunProgress progress(bool of_intervals) const;
   std::vector<HostResult> results() const;
 
   RunObserver* observer_;
@@ -128,10 +129,11 @@ void Client::go_when_all_can() {
   for (const auto& host : hosts_) host->go(start);
 }
 
-/// All jobs of all servers, as one run.
-RunProgress Client::progress() const {
+/// All jobs of all servers, as one run; `of_intervals`: of those which have told one.
+RunProgress Client::progress(bool of_intervals) const {
   RunProgress all;
   for (const auto& host : hosts_) {
+    if (of_intervals && !host->has_interval()) continue;
     const RunProgress& one = host->progress();
     all.at_seconds = std::max(all.at_seconds, one.at_seconds);
     if (one.share && !host->over()) all.share = std::min(all.share.value_or(1), *one.share);
@@ -141,6 +143,7 @@ RunProgress Client::progress() const {
     for (JobProgress job : one.jobs) {
       job.name = host->name() + '/' + job.name;
       job.group = host->name() + '/' + job.group;
+      if (!job.peer_of.empty()) job.peer_of = host->name() + '/' + job.peer_of;
       job.pid = 0;  // of another machine
       all.jobs.push_back(std::move(job));
     }
@@ -150,16 +153,26 @@ RunProgress Client::progress() const {
 
 void Client::show(Clock::time_point now) {
   if (observer_ == nullptr || !gone_) return;
-  const bool asked = control_.status.exchange(false);
-  const auto has_interval = [](const auto& host) { return host->over() || host->has_interval(); };
-  // One interval of all when each has told one.
-  if (asked || (!all_over() && std::ranges::all_of(hosts_, has_interval))) {
-    for (const auto& host : hosts_) host->take_interval();
-    observer_->on_interval(progress());
+  for (const auto& host : hosts_) {
+    if (const std::string run = host->take_run(); !run.empty()) {
+      observer_->on_run(host->name() + ": " + run);
+    }
   }
+  if (control_.status.exchange(false)) observer_->on_status(progress(false));
+  show_interval();
   if (now < next_show_) return;
   next_show_ = now + kDisplayEvery;
-  observer_->on_progress(progress());
+  observer_->on_progress(progress(false));
+}
+
+/// One of all when each has told one; what is left at the end, too.
+void Client::show_interval() {
+  const auto has_interval = [](const auto& host) { return host->has_interval(); };
+  const auto has_or_is_over = [](const auto& host) { return host->over() || host->has_interval(); };
+  if (std::ranges::none_of(hosts_, has_interval)) return;
+  if (!std::ranges::all_of(hosts_, has_or_is_over)) return;
+  observer_->on_interval(progress(true));
+  for (const auto& host : hosts_) host->take_interval();
 }
 
 std::vector<HostResult> Client::results() const {

@@ -19,7 +19,10 @@ Json number(const std::optional<double>& value) {
 Json interval_json(const IntervalResult& i) {
   return {{"at", number(i.at_seconds)},
           {"seconds", number(i.seconds)},
-          {"counts", {i.tx_frames, i.tx_bytes, i.rx_frames, i.rx_bytes, i.lost_frames, i.overruns}},
+          {"counts",
+           {i.tx_frames, i.tx_bytes, i.rx_frames, i.rx_bytes, i.lost_frames, i.overruns,
+            i.latency_count}},
+          {"measured", i.measured},
           {"latency",
            {number(i.latency_mean_ns), number(i.latency_p50_ns), number(i.latency_p99_ns),
             number(i.latency_max_ns)}}};
@@ -57,6 +60,8 @@ IntervalResult interval_of(const Json& json) {
   i.rx_bytes = count(counts.at(3));
   i.lost_frames = count(counts.at(4));
   i.overruns = count(counts.at(5));
+  i.latency_count = count(counts.at(6));
+  i.measured = json.at("measured").get<bool>();
   i.latency_mean_ns = figure(latency.at(0));
   i.latency_p50_ns = figure(latency.at(1));
   i.latency_p99_ns = figure(latency.at(2));
@@ -71,6 +76,9 @@ JobProgress job_of(const Json& json) {
   JobProgress job;
   job.name = name(json.at("name"));
   job.group = name(json.at("group"));
+  job.peer_of = name(json.at("peer_of"));
+  job.share = figure(json.at("share"));
+  job.left_seconds = figure(json.at("left"));
   job.state = static_cast<JobState>(state);
   job.pid = static_cast<std::int64_t>(count(json.at("pid")));
   job.failed = json.at("failed").get<bool>();
@@ -91,6 +99,9 @@ nlohmann::json progress_to_json(const RunProgress& progress) {
     jobs.push_back(
         {{"name", job.name},
          {"group", job.group},
+         {"peer_of", job.peer_of},
+         {"share", number(job.share)},
+         {"left", number(job.left_seconds)},
          {"state", static_cast<unsigned>(job.state)},
          {"pid", static_cast<std::uint64_t>(std::max<std::int64_t>(job.pid, 0))},
          {"failed", job.failed},

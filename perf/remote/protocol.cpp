@@ -18,8 +18,9 @@ constexpr int kMostDepth = 8;
 constexpr std::size_t kMostValues = 100'000;
 constexpr std::size_t kMostTextBytes = 64U << 10U;
 
-constexpr std::array kTypes = {"hello",    "jobs", "prepared", "refused",  "busy", "go",  "started",
-                               "progress", "stop", "notice",   "finished", "ping", "pong"};
+constexpr std::array kTypes = {"hello",  "jobs",     "prepared", "refused", "busy",
+                               "go",     "started",  "progress", "run",     "stop",
+                               "notice", "finished", "ping",     "pong"};
 static_assert(kTypes.size() == std::variant_size_v<Message>);
 
 struct Wrong : std::runtime_error {
@@ -53,6 +54,7 @@ struct Encoder {
   Json operator()(const ProgressMessage& m) const {
     return {{"interval", m.interval}, {"progress", progress_to_json(m.progress)}};
   }
+  Json operator()(const RunMessage& m) const { return {{"what", m.what}}; }
   Json operator()(const StopMessage& m) const { return {{"hard", m.hard}, {"signal", m.signal}}; }
   Json operator()(const NoticeMessage& m) const { return {{"what", m.what}}; }
   Json operator()(const FinishedMessage& m) const { return {{"result", m.result}}; }
@@ -156,6 +158,7 @@ Message message_of(const Json& json) {
   if (type == "go") return GoMessage{count(json, "start_ns")};
   if (type == "started") return StartedMessage{count(json, "start_ns")};
   if (type == "progress") return progress_message(json);
+  if (type == "run") return RunMessage{text(json, "what")};
   if (type == "stop") return stop_message(json);
   if (type == "notice") return NoticeMessage{text(json, "what")};
   if (type == "finished") return FinishedMessage{text(json, "result", kMostResultBytes)};

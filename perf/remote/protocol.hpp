@@ -8,7 +8,7 @@
 //          <-------------------------------   prepared, or `refused`, or `finished` (none started)
 //   ping   <------------------------------>   pong: is the other there, and what is its clock
 //   go     ------------------------------->   the jobs begin at that time of the server's clock
-//          <-------------------------------   started, progress..., finished
+//          <-------------------------------   started, run, progress..., finished
 //   stop   ------------------------------->   at any time; twice is a hard stop
 //
 // A message is four bytes of length, the most significant first, and so many bytes of JSON: an
@@ -90,6 +90,10 @@ struct ProgressMessage {
   RunProgress progress;
   bool interval = false;  ///< RunObserver::on_interval, else on_progress
 };
+/// Of several runs in one campaign, before each (RunObserver::on_run).
+struct RunMessage {
+  std::string what;
+};
 struct StopMessage {
   bool hard = false;
   int signal = 0;  ///< that made the client stop; 0: none did
@@ -110,8 +114,8 @@ struct PongMessage {
 };
 
 using Message = std::variant<HelloMessage, JobsMessage, PreparedMessage, RefusedMessage,
-                             BusyMessage, GoMessage, StartedMessage, ProgressMessage, StopMessage,
-                             NoticeMessage, FinishedMessage, PingMessage, PongMessage>;
+                             BusyMessage, GoMessage, StartedMessage, ProgressMessage, RunMessage,
+                             StopMessage, NoticeMessage, FinishedMessage, PingMessage, PongMessage>;
 
 /// The JSON of a message, without its length. Bytes that are no UTF-8 become U+FFFD.
 std::string encode(const Message& message);

@@ -157,6 +157,8 @@ void RemoteHost::hear(const Message& message) {
   } else if (const auto* progress = std::get_if<ProgressMessage>(&message)) {
     progress_ = progress->progress;
     has_interval_ = has_interval_ || progress->interval;
+  } else if (const auto* run = std::get_if<RunMessage>(&message)) {
+    run_ = printable(run->what);
   } else if (std::holds_alternative<PreparedMessage>(message)) {
     if (stage_ == Stage::preparing) stage_ = Stage::prepared;
   } else if (const auto* started = std::get_if<StartedMessage>(&message)) {

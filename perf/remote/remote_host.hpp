@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "perf/remote/address.hpp"
@@ -57,6 +58,8 @@ class RemoteHost {
   /// Whether an interval came that was not taken.
   bool has_interval() const noexcept { return has_interval_; }
   void take_interval() noexcept { has_interval_ = false; }
+  /// What the newest run of the campaign there is; empty: nothing new.
+  std::string take_run() { return std::exchange(run_, {}); }
 
   const std::optional<Report>& report() const noexcept { return report_; }
   /// What happened to it beside what is in its report.
@@ -84,6 +87,7 @@ class RemoteHost {
   ClockOffset clock_;
   std::optional<std::uint64_t> started_ns_;
   RunProgress progress_;
+  std::string run_;
   bool has_interval_ = false;
   std::optional<Report> report_;
   std::vector<std::string> failures_;

@@ -29,6 +29,7 @@ constexpr std::size_t kMostWaiting = 64U << 10U;
 class Reporter : public RunObserver {
  public:
   explicit Reporter(Connection& server) : server_(server) {}
+  void on_run(const std::string& what) override { server_.send(RunMessage{what}); }
   void on_progress(const RunProgress& progress) override { report(progress, false); }
   void on_interval(const RunProgress& progress) override { report(progress, true); }
 
