@@ -128,13 +128,25 @@ std::string head_text(const ReportJson& report) {
   return out + '\n';
 }
 
+/// Of a job that asked for the sums of its group in its place. One that failed is shown all the
+/// same.
+bool is_left_to_its_group(const ReportJson& job) {
+  const ReportJson& options = job.at("options");
+  const auto wish = options.find("group_reporting");
+  if (wish == options.end() || !job.at("passed").get<bool>()) return false;
+  const auto wanted = parse_boolean(wish->get<std::string>());
+  return wanted && *wanted;
+}
+
 }  // namespace
 
 std::string to_text(const Report& report) {
   const ReportJson& json = report.json();
   std::string out = head_text(json) + problems_text(json) + engines_text(json) +
                     searches_text(json) + repeats_text(json);
-  for (const Unit& unit : units_of(json)) out += unit_text(unit);
+  for (const Unit& unit : units_of(json)) {
+    if (!is_left_to_its_group(*unit.job)) out += unit_text(unit);
+  }
   for (const ReportJson& group : json.at("groups")) out += group_text(group);
   return out + links_text(json) + machine_text(json);
 }

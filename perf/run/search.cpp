@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <utility>
 
+#include "perf/frame/frame_sizes.hpp"
+
 namespace shmif::perf {
 namespace {
 
@@ -35,6 +37,9 @@ RateSearchOptions rate_search_options(const JobOptions& job, double max_fps) {
   options.latency_bound_ns = static_cast<double>(job.latency_target.count());
   options.latency_percentile = job.latency_percentile;
   options.job = job.name;
+  const SizeChooser sizes(job.bs.tx, job.randseed);
+  options.frame_bytes = sizes.is_fixed() ? sizes.least() : 0;
+  options.mean_frame_bytes = sizes.mean();
   return options;
 }
 

@@ -205,6 +205,16 @@ TEST(Text, WhatWasNotMeasuredIsADash) {
   EXPECT_NE(text_of(test::unstarted_sample()).find("machine -: - x -"), std::string::npos);
 }
 
+TEST(Text, OfAGroupThatReportsForItsJobsOnlyThoseThatFailedAreShown) {
+  RunResult run = test::quiet_sample();
+  EXPECT_NE(line_with(text_of(run), "bulk: rw="), "");
+  run.jobs[0].options["group_reporting"] = "yes";
+  EXPECT_EQ(line_with(text_of(run), "bulk: rw="), "");
+  EXPECT_NE(line_with(text_of(run), "group "), "");
+  run.jobs[0].passed = false;
+  EXPECT_NE(line_with(text_of(run), "bulk: rw="), "");
+}
+
 TEST(Text, EnginesUnderTheSameLoadStandInOneTable) {
   const std::string text = text_of(test::engines_sample());
   EXPECT_NE(text.find("the same load over 4 engines\n"), std::string::npos);

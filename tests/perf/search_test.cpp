@@ -203,12 +203,22 @@ TEST(RateSearch, TakesWhatAJobAsksFor) {
   job.latency_percentile = 99.9;
   job.search_resolution = 0.02;
   const RateSearchOptions options = rate_search_options(job, 5);
+  EXPECT_EQ(options.frame_bytes, 64U);
+  EXPECT_EQ(options.mean_frame_bytes, 64);
   EXPECT_EQ(options.kind, Search::latency_target);
   EXPECT_EQ(options.latency_bound_ns, 70'000);
   EXPECT_EQ(options.latency_percentile, 99.9);
   EXPECT_EQ(options.resolution, 0.02);
   EXPECT_EQ(options.max_fps, 5);
   EXPECT_EQ(RateSearch(options).result().job, "voip");
+}
+
+TEST(RateSearch, OfAMixHasBitsByItsMean) {
+  JobOptions job;
+  job.bs.tx = imix_sizes();
+  const RateSearchOptions options = rate_search_options(job, 1000);
+  EXPECT_EQ(options.frame_bytes, 0U);
+  EXPECT_NEAR(options.mean_frame_bytes, (7 * 60 + 4 * 590 + 1514) / 12.0, 1e-9);
 }
 
 }  // namespace
