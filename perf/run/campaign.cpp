@@ -170,6 +170,7 @@ Result<RunResult> run_searches(const RunOptions& options, const std::vector<Plan
 
 // ---- Repetitions ----
 
+/// By the names that comparisons know them by (perf/report/compare.cpp).
 std::map<std::pair<std::string, std::string>, double> figures_of(const RunResult& run) {
   std::map<std::pair<std::string, std::string>, double> figures;
   for (const JobResult& job : run.jobs) {
@@ -186,8 +187,9 @@ std::map<std::pair<std::string, std::string>, double> figures_of(const RunResult
           static_cast<double>(flow.lost) / static_cast<double>(flow.sent);
     }
     if (!job.latency->empty()) {
-      figures[{job.name, "latency_p50_ns"}] = static_cast<double>(job.latency->percentile(50));
-      figures[{job.name, "latency_p99_ns"}] = static_cast<double>(job.latency->percentile(99));
+      figures[{job.name, "latency_ns_mean"}] = job.latency->mean();
+      figures[{job.name, "latency_ns_p50"}] = static_cast<double>(job.latency->percentile(50));
+      figures[{job.name, "latency_ns_p99"}] = static_cast<double>(job.latency->percentile(99));
     }
   }
   for (const SearchResult& search : run.searches) {
