@@ -40,7 +40,7 @@ class Generator {
   /// Whether the time until then is to be spun: of think time, the part that is.
   bool spins(std::uint64_t now) const noexcept { return now < spin_until_ns_; }
   /// Whether the engine refused the next frame, so that it is the engine that must be waited for.
-  bool is_refused() const noexcept { return refused_; }
+  bool is_refused() const noexcept { return refused_ && !done_; }
   /// Offers nothing more.
   void stop(std::uint64_t now);
   bool done() const noexcept { return done_; }

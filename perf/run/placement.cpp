@@ -19,22 +19,15 @@
 namespace shmif::perf {
 namespace {
 
-Result<void> set_cpus(const JobOptions& job, std::uint32_t clone) {
+Result<void> set_cpus(const JobOptions& job) {
   if (job.cpus_allowed.empty()) return {};
   cpu_set_t set;
   CPU_ZERO(&set);
   std::string text;
-  const bool split = job.cpus_allowed_policy == CpuPolicy::split;
-  for (std::size_t i = 0; i < job.cpus_allowed.size(); ++i) {
-    if (split && i != clone) continue;
-    const int cpu = job.cpus_allowed[i];
+  for (const int cpu : job.cpus_allowed) {
     if (cpu < 0 || cpu >= CPU_SETSIZE) return Error(Errc::bad_argument, "there is no such CPU");
     CPU_SET(static_cast<std::size_t>(cpu), &set);
     text += (text.empty() ? "" : ",") + std::to_string(cpu);
-  }
-  if (text.empty()) {
-    return Error(Errc::bad_argument, "cpus_allowed_policy=split: " + std::to_string(clone + 1) +
-                                         " clones need as many CPUs in cpus_allowed");
   }
   if (::sched_setaffinity(0, sizeof set, &set) != 0) {
     return Error::from_errno(errno, "cannot run on CPU " + text + " (cpus_allowed)",
@@ -83,10 +76,10 @@ std::optional<unsigned> id_of(const std::string& text, Lookup lookup) {
 
 }  // namespace
 
-Result<void> take_place(const JobOptions& job, std::uint32_t clone) {
+Result<void> take_place(const JobOptions& job) {
   // Sleeps of a sender end when they should, not up to 50 us later.
   ::prctl(PR_SET_TIMERSLACK, 1UL);
-  if (auto done = set_cpus(job, clone); !done) return done;
+  if (auto done = set_cpus(job); !done) return done;
   if (job.numa_node) {
     if (auto done = set_numa_node(*job.numa_node); !done) return done;
   }

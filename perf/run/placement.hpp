@@ -10,10 +10,9 @@
 namespace shmif::perf {
 
 /// Puts the calling thread (of a process job: the process) where `job` says, before its devices are
-/// opened: CPUs, nice value, I/O priority, SCHED_FIFO, NUMA node, cgroup, locked memory. `clone` is
-/// which of its clones this is, for a split of CPUs. Errors: what could not be had, and why;
-/// not_supported where this kernel has no such thing.
-Result<void> take_place(const JobOptions& job, std::uint32_t clone);
+/// opened: CPUs, nice value, I/O priority, SCHED_FIFO, NUMA node, cgroup, locked memory. Errors:
+/// what could not be had, and why; not_supported where this kernel has no such thing.
+Result<void> take_place(const JobOptions& job);
 
 /// Gives up supplementary groups, then the group, then the user, for those that `job` names. Once
 /// its devices are open. Only of a process. Errors: unknown names, permissions.

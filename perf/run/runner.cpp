@@ -353,7 +353,7 @@ void Runner::Impl::finish(std::size_t i) {
   nobody_listens_to(i);
   if (!was_going) {
     job.never_started = true;
-    if (!job.errors.empty() && !stopping) {
+    if (!job.errors.empty()) {
       job.errors.front().insert(0, "did not start: ");
       if (!options.continue_on_start_error) stop_all();
     }

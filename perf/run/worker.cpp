@@ -122,7 +122,7 @@ class Worker {
         return Error(done.error().code, "exec_prerun: " + done.error().message);
       }
     }
-    if (auto done = take_place(options_, plan_.clone); !done) return done;
+    if (auto done = take_place(options_); !done) return done;
     auto end = options_.engine == EngineKind::host
                    ? open_host_end(options_, setup_.host, setup_.end)
                    : setup_.wire->open_end(setup_.end);
