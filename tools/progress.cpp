@@ -1,10 +1,40 @@
 #include "tools/progress.hpp"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 namespace shmif::tools {
+
+namespace {
+
+struct Room {
+  std::size_t columns = 79;
+  unsigned rows = 23;
+};
+
+/// The last column stays empty, for some terminals begin a new line behind it, and so does a row.
+Room room() {
+  winsize window{};
+  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &window) != 0 || window.ws_col < 2 || window.ws_row < 2) {
+    return {};
+  }
+  return {window.ws_col - std::size_t{1}, window.ws_row - 1U};
+}
+
+/// The beginning of `line` that takes at most `columns`, a character of UTF-8 being one.
+std::string cut(const std::string& line, std::size_t columns) {
+  std::size_t taken = 0;
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    const bool begins = (static_cast<unsigned char>(line[i]) & 0xC0U) != 0x80U;
+    if (begins && taken++ == columns) return line.substr(0, i);
+  }
+  return line;
+}
+
+}  // namespace
 
 Progress::Progress() : terminal_(isatty(STDERR_FILENO) == 1), next_(Clock::now()) {}
 
@@ -12,17 +42,33 @@ bool Progress::due() noexcept {
   return terminal_ && Clock::now() >= next_;
 }
 
+std::string Progress::to_first_line() const {
+  return shown_ > 1 ? "\r\033[" + std::to_string(shown_ - 1) + 'A' : "\r";
+}
+
 void Progress::show(const std::string& text) {
   if (!terminal_) return;
-  const std::string line = "\r\033[K" + text;  // to the first column, and clear what stands there
-  std::fwrite(line.data(), 1, line.size(), stderr);
-  shown_ = true;
+  const Room has = room();
+  std::string out = to_first_line();
+  unsigned rows = 0;
+  for (std::size_t at = 0; at <= text.size() && rows < has.rows; ++rows) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    if (rows > 0) out += '\n';
+    // What stood behind it is erased after it is written: nothing flickers.
+    out += cut(text.substr(at, end - at), has.columns) + "\033[K";
+    at = end + 1;
+  }
+  out += "\033[J";  // and lines below it that are no longer there
+  std::fwrite(out.data(), 1, out.size(), stderr);
+  shown_ = rows;
   next_ = Clock::now() + std::chrono::milliseconds(250);
 }
 
 void Progress::clear() {
-  if (shown_) std::fputs("\r\033[K", stderr);
-  shown_ = false;
+  if (shown_ == 0) return;
+  const std::string out = to_first_line() + "\033[J";
+  std::fwrite(out.data(), 1, out.size(), stderr);
+  shown_ = 0;
 }
 
 }  // namespace shmif::tools

@@ -1,13 +1,13 @@
 #pragma once
-// A line on the terminal that says how far a command is.
+// Lines on the terminal that say how far a command is.
 
 #include <chrono>
 #include <string>
 
 namespace shmif::tools {
 
-/// A line on standard error that replaces itself, where that is a terminal; else nothing at all.
-/// The destructor takes it away. Threads: one.
+/// A line on standard error that replaces itself, or several, where that is a terminal; else
+/// nothing at all. The destructor takes them away. Threads: one.
 class Progress {
  public:
   Progress();
@@ -15,16 +15,21 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
   ~Progress() { clear(); }
 
+  bool on_terminal() const noexcept { return terminal_; }
   /// Whether it is time to show() something new: a few times per second. Cheap.
   bool due() noexcept;
+  /// In place of what stands there. Lines are cut at the width of the terminal, and those that it
+  /// has no room for are left out.
   void show(const std::string& text);
-  /// Takes the line away, before something else is printed.
+  /// Takes it away, before something else is printed.
   void clear();
 
  private:
   using Clock = std::chrono::steady_clock;
+  std::string to_first_line() const;
+
   bool terminal_;
-  bool shown_ = false;
+  unsigned shown_ = 0;  // lines
   Clock::time_point next_;
 };
 

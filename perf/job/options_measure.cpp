@@ -184,11 +184,14 @@ void add_record_rows(std::vector<OptionRow>& into) {
       "Writes each frame that is sent to a capture file, which replay can read; the times when "
       "it was to be sent and when it was are in it.");
   rows.add("write_bw_log", text(&J::write_bw_log, "PREFIX", "the beginning of a path"),
-           "Writes the bits per second of each log_avg_msec to PREFIX_bw.NAME.log, as fio does.");
+           "Writes the KiB per second of each log_avg_msec to PREFIX_bw.NAME.log, in fio's format: "
+           "ms, value, 0 for what was received or 1 for what was sent, 0, 0. A log that cannot be "
+           "written to its end is a warning and exit code 1; the figures stand.");
   rows.add("write_iops_log", text(&J::write_iops_log, "PREFIX", "the beginning of a path"),
            "The same for frames per second, PREFIX_iops.NAME.log.");
   rows.add("write_lat_log", text(&J::write_lat_log, "PREFIX", "the beginning of a path"),
-           "The same for the mean latency, PREFIX_lat.NAME.log.");
+           "The same for the mean latency in ns, PREFIX_lat.NAME.log; with direction 1 that of "
+           "frames which the job sent, as the peer made for it measured them.");
   rows.add("log_avg_msec", time(&J::log_avg, TimeUnit::milliseconds, 10ms, 1h),
            "The interval of the logs.");
 }

@@ -75,20 +75,29 @@ void add_output_rows(Rows& rows) {
   rows.add("output-format", output_formats(),
            "How results are written: normal for people; json; json+, which has the bins of the "
            "histograms, too; terse, a line for each job. Several are written one after the other.");
-  rows.add("status-interval", time(&R::status_interval, TimeUnit::seconds, 0ns, 24h),
-           "Prints the results so far, so often; 0 is only at the end.", "0, at the end");
+  rows.add(
+      "status-interval", time(&R::status_interval, TimeUnit::seconds, 0ns, 24h),
+      "Prints the results so far, so often; 0 is only at the end. With a stream it is how often "
+      "that tells; 0 is each second.",
+      "0, at the end");
   rows.add(
       "eta",
       one_of(&R::eta,
              {{"auto", R::Eta::automatic}, {"always", R::Eta::always}, {"never", R::Eta::never}},
              "WHEN"),
-      "When to show the line of progress: on a terminal only, always or never.");
-  rows.add("json-stream", yes_or_no(&R::json_stream),
-           "Prints a JSON object for each interval, one a line.");
+      "When to show the lines of progress, one for each group: on a terminal only, always (a plain "
+      "line for each interval where there is none) or never.");
+  rows.add(
+      "json-stream", yes_or_no(&R::json_stream),
+      "Prints a JSON object for each interval, one a line. Without --output the result goes to "
+      "standard error then.");
   rows.add("format", metrics_format(),
-           "Prints each interval as lines that a time-series database reads.");
-  rows.add("metrics", metrics_address(),
-           "Answers there with the figures as Prometheus scrapes them, while the run lasts.");
+           "Prints each interval as lines that a time-series database reads. Without --output the "
+           "result goes to standard error then.");
+  rows.add(
+      "metrics", metrics_address(),
+      "Answers http://ADDRESS/metrics with the figures as Prometheus scrapes them, while the run "
+      "lasts; port 0 is any that is free. Whoever reaches that address may read them.");
   rows.add("aux-path", text(&R::aux_path, "PATH", "a directory"),
            "Where logs, states and the output of commands go.", "the current directory");
 }

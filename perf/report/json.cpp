@@ -439,21 +439,4 @@ std::string to_json(const RunResult& result, Bins bins) {
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + '\n';
 }
 
-std::string to_json_line(const RunProgress& progress) {
-  Json json = {{"at_seconds", number(progress.at_seconds)},
-               {"share", number(progress.share)},
-               {"left_seconds", number(progress.left_seconds)}};
-  Json& jobs = json["jobs"] = Json::array();
-  for (const JobProgress& job : progress.jobs) {
-    Json one = {{"jobname", job.name},           {"groupname", job.group},
-                {"state", word_of(job.state)},   {"failed", job.failed},
-                {"tx_frames", job.tx_frames},    {"tx_bytes", job.tx_bytes},
-                {"rx_frames", job.rx_frames},    {"rx_bytes", job.rx_bytes},
-                {"lost_frames", job.lost_frames}};
-    one["interval"] = interval(job.last);
-    jobs.push_back(std::move(one));
-  }
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
-}
-
 }  // namespace shmif::perf

@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <string>
 
-#include "perf/run/progress.hpp"
 #include "perf/run/run_result.hpp"
 
 namespace shmif::perf {
@@ -24,9 +23,5 @@ enum class Bins : std::uint8_t { without, with };
 /// UTF-8 become U+FFFD. To the warnings of the result it adds those that follow from its figures
 /// (perf/report/warnings.hpp).
 std::string to_json(const RunResult& result, Bins bins);
-
-/// The intervals of all jobs of a running run, as one line: an object with `at_seconds`,
-/// `share`, `left_seconds` and `jobs[]`.
-std::string to_json_line(const RunProgress& progress);
 
 }  // namespace shmif::perf

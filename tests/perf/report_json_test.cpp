@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "perf/report/json.hpp"
+#include "perf/report/stream.hpp"
 #include "perf/report/report.hpp"
 #include "sample_results.hpp"
 #include "tests/support/run_tool.hpp"

@@ -3,6 +3,7 @@
 #include "tools/shmifperf/commands.hpp"
 #include "tools/shmifperf/job_line.hpp"
 #include "tools/shmifperf/run_jobs.hpp"
+#include "tools/shmifperf/run_output.hpp"
 
 namespace shmif::tools {
 
@@ -10,6 +11,8 @@ namespace {
 
 int run(const CommandLine& line) {
   const RunLine wanted = read_run_line(line);
+  const std::string problem = problem_of_outputs(wanted.set.run);
+  if (!problem.empty()) throw UsageError{problem};
   if (wanted.show_command) {
     const std::string text = command_line_of(wanted.set);
     std::fwrite(text.data(), 1, text.size(), stdout);

@@ -1,20 +1,25 @@
 #include "tools/shmifperf/run_jobs.hpp"
 
+#include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <iterator>
 #include <memory>
 
+#include "bus/unique_fd.hpp"
 #include "perf/job/plan.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
 #include "perf/run/campaign.hpp"
 #include "tools/command.hpp"
+#include "tools/shmifperf/run_output.hpp"
 #include "tools/shmifperf/run_remote.hpp"
-#include "tools/shmifperf/write_file.hpp"
 #include "tools/version.hpp"
 
 namespace shmif::tools {
@@ -29,7 +34,7 @@ std::atomic<RunControl*> heard{nullptr};
 
 extern "C" void on_signal(int number) {
   RunControl* const control = heard.load();
-  if (control == nullptr) return;
+  if (control == nullptr || number == SIGPIPE) return;
   if (number == SIGUSR1) {
     control->status.store(true);
     return;
@@ -40,11 +45,16 @@ extern "C" void on_signal(int number) {
 }
 
 /// While it lives, SIGINT, SIGTERM and SIGHUP stop the run, twice stop it hard, and SIGUSR1 asks
-/// for its status.
+/// for its status. SIGPIPE does nothing, but in programs that jobs run does what it always does:
+/// who writes is told by an error.
 class RunSignals {
  public:
   explicit RunSignals(RunControl& control) {
     heard.store(&control);
+    install();
+  }
+  /// Again, after a library took them for itself.
+  static void install() {
     struct sigaction action{};
     action.sa_handler = on_signal;
     ::sigemptyset(&action.sa_mask);
@@ -58,7 +68,7 @@ class RunSignals {
   }
 
  private:
-  static constexpr int kNumbers[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
+  static constexpr int kNumbers[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGPIPE};
 };
 
 std::string rendered(const perf::RunResult& result, OutputFormat format) {
@@ -69,15 +79,12 @@ std::string rendered(const perf::RunResult& result, OutputFormat format) {
   return format == OutputFormat::terse ? perf::to_terse(report) : perf::to_text(report);
 }
 
-/// Result: whether all of it arrived.
-bool print(const perf::RunResult& result, const perf::RunOptions& options) {
-  std::string text;
-  for (const OutputFormat format : options.output_format) text += rendered(result, format);
-  const auto done = write_file(options.output.empty() ? "-" : options.output, text);
-  if (done) return true;
-  complain(done.error().message + " (the result follows on standard output)");
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  return false;
+/// What cannot be written is better known before an hour's run than behind it.
+Result<void> check_output(const std::string& path) {
+  if (path.empty() || path == "-") return {};
+  const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
+  if (file) return {};
+  return Error::from_errno(errno, "cannot write " + path);
 }
 
 }  // namespace
@@ -85,16 +92,26 @@ bool print(const perf::RunResult& result, const perf::RunOptions& options) {
 int run_jobs(const perf::JobSet& set, const std::vector<std::string>& argv,
              const std::vector<std::string>& servers) {
   const std::vector<perf::PlannedJob> plan = perf::expand(set).value();
+  if (auto possible = check_output(set.run.output); !possible) return fail(possible.error());
   RunControl control;
   const RunSignals signals(control);
-  if (!servers.empty()) return run_remotely(set, servers, argv, nullptr, control);
+  auto output = RunOutput::open(set.run, control);
+  if (!output) return fail(output.error());
+  RunSignals::install();
+  if (!servers.empty()) return run_remotely(set, servers, argv, **output, control);
   bool stuck = false;
-  auto result = perf::run_campaign(set.run, plan, nullptr, control, stuck);
+  auto result = perf::run_campaign(set.run, plan, output->get(), control, stuck);
+  std::vector<std::string> lost = (*output)->finish();
   if (!result) return fail(result.error());
+  for (const std::string& log : result->lost_outputs) complain(log);
+  std::ranges::move(lost, std::back_inserter(result->lost_outputs));
+  if (!result->lost_outputs.empty() && result->exit_code == kDone) result->exit_code = kFailed;
   result->version = version_number();
   result->command = argv;
+  std::string text;
+  for (const OutputFormat format : set.run.output_format) text += rendered(*result, format);
   int code = result->exit_code;
-  if (!print(*result, set.run) && code == kDone) code = kFailed;
+  if (!(*output)->print_result(text) && code == kDone) code = kFailed;
   if (stuck) {
     // Its thread still uses what destructors would take away.
     std::fflush(nullptr);

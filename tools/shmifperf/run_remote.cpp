@@ -7,7 +7,6 @@
 #include "perf/remote/combine.hpp"
 #include "perf/report/text.hpp"
 #include "tools/command.hpp"
-#include "tools/shmifperf/write_file.hpp"
 #include "tools/version.hpp"
 
 namespace shmif::tools {
@@ -52,12 +51,11 @@ std::vector<std::string> servers_of(const std::vector<std::string>& values) {
 }
 
 int run_remotely(const perf::JobSet& set, const std::vector<std::string>& servers,
-                 const std::vector<std::string>& argv, perf::RunObserver* observer,
+                 const std::vector<std::string>& argv, RunOutput& output,
                  perf::RunControl& control) {
   perf::WholeRun whole{.version = version_number(), .command = argv, .options = set.run.given};
   whole.began = std::chrono::system_clock::now();
-  const Results hosts =
-      perf::run_on_servers({servers, whole.version, argv}, set, observer, control);
+  const Results hosts = perf::run_on_servers({servers, whole.version, argv}, set, &output, control);
   whole.ended = std::chrono::system_clock::now();
   whole.signal = control.signal.load();
   for (const perf::HostResult& host : hosts) {
@@ -66,11 +64,8 @@ int run_remotely(const perf::JobSet& set, const std::vector<std::string>& server
   std::string text;
   for (const OutputFormat format : set.run.output_format) text += rendered(hosts, whole, format);
   const int code = perf::exit_code_of(hosts, whole);
-  const auto done = write_file(set.run.output.empty() ? "-" : set.run.output, text);
-  if (done) return code;
-  complain(done.error().message + " (the result follows on standard output)");
-  (void)write_file("-", text);
-  return code == kDone ? kFailed : code;
+  const bool whole_output = output.finish().empty();
+  return output.print_result(text) && whole_output ? code : code == kDone ? kFailed : code;
 }
 
 }  // namespace shmif::tools

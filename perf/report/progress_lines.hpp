@@ -1,0 +1,38 @@
+#pragma once
+// The lines that say how far a run is: one for each group.
+
+#include <deque>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "perf/run/progress.hpp"
+
+namespace shmif::perf {
+
+/// "45 %": whole ones, 100 only when all is done.
+std::string format_per_cent(double share);
+/// "17s", "2m05s", "1h02m"
+std::string format_eta(double seconds);
+/// The letters of states as fio has them, "R", "RD", and from four alike on "R(20)".
+std::string format_states(const std::vector<JobState>& states);
+
+/// Makes them. Rates are those of the last second or so. Threads: one.
+class ProgressLines {
+ public:
+  /// `voip [R(2)] 45 % eta 17s tx 69.4 k/s 200 Mbit/s rx ... lost 12`, in columns, without line
+  /// ends.
+  std::vector<std::string> lines(const RunProgress& progress);
+
+ private:
+  struct Sums {
+    std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0;
+  };
+  struct Moment {
+    double at_seconds;
+    std::map<std::string, Sums> groups;
+  };
+  std::deque<Moment> moments_;  // of the last second
+};
+
+}  // namespace shmif::perf

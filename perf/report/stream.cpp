@@ -1,0 +1,135 @@
+#include "perf/report/stream.hpp"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "perf/report/progress_lines.hpp"
+#include "perf/report/table.hpp"
+#include "perf/report/units.hpp"
+#include "perf/report/words.hpp"
+
+namespace shmif::perf {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json number(std::optional<double> value) {
+  return value && std::isfinite(*value) ? Json(*value) : Json(nullptr);
+}
+
+/// Every figure of an interval, null where there is none.
+Json figures(const IntervalResult& i) {
+  return {{"at_seconds", number(i.at_seconds)},
+          {"seconds", number(i.seconds)},
+          {"tx_frames", i.tx_frames},
+          {"tx_bytes", i.tx_bytes},
+          {"tx_fps", number(per_second(i.tx_frames, i))},
+          {"tx_bps", number(per_second(i.tx_bytes * 8, i))},
+          {"rx_frames", i.rx_frames},
+          {"rx_bytes", i.rx_bytes},
+          {"rx_fps", number(per_second(i.rx_frames, i))},
+          {"rx_bps", number(per_second(i.rx_bytes * 8, i))},
+          {"lost_frames", i.lost_frames},
+          {"overruns", i.overruns},
+          {"latency_mean_ns", number(i.latency_mean_ns)},
+          {"latency_p50_ns", number(i.latency_p50_ns)},
+          {"latency_p99_ns", number(i.latency_p99_ns)},
+          {"latency_max_ns", number(i.latency_max_ns)}};
+}
+
+Json job_json(const JobProgress& job) {
+  return {{"jobname", job.name},
+          {"groupname", job.group},
+          {"state", word_of(job.state)},
+          {"failed", job.failed},
+          {"tx_frames", job.tx_frames},
+          {"tx_bytes", job.tx_bytes},
+          {"rx_frames", job.rx_frames},
+          {"rx_bytes", job.rx_bytes},
+          {"lost_frames", job.lost_frames},
+          {"interval", figures(job.last)}};
+}
+
+/// A tag's value: what ends it is escaped. A line break would end the line; a backslash before the
+/// end would escape what follows.
+std::string tag(const std::string& value) {
+  std::string out;
+  for (const char c : printable(value)) {
+    if (c == ',' || c == '=' || c == ' ') out += '\\';
+    out += c == '\\' ? '/' : c;
+  }
+  return out.empty() ? "-" : out;
+}
+
+/// ",key=value" of each figure there is; integers end in "i".
+std::string fields(const Json& of) {
+  std::string out;
+  for (const auto& [key, value] : of.items()) {
+    if (value.is_null() || value.is_structured()) continue;
+    out += ',' + key + '=' + value.dump() + (value.is_number_integer() ? "i" : "");
+  }
+  return out;
+}
+
+}  // namespace
+
+std::optional<double> per_second(std::uint64_t count, const IntervalResult& interval) {
+  if (!(interval.seconds > 0)) return std::nullopt;
+  return static_cast<double>(count) / interval.seconds;
+}
+
+std::string to_json_line(const RunProgress& progress) {
+  Json json = {{"at_seconds", number(progress.at_seconds)},
+               {"share", number(progress.share)},
+               {"left_seconds", number(progress.left_seconds)}};
+  Json& jobs = json["jobs"] = Json::array();
+  for (const JobProgress& job : progress.jobs) jobs.push_back(job_json(job));
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
+}
+
+std::string to_influx(const RunProgress& progress, std::chrono::system_clock::time_point when) {
+  const auto ns =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(when.time_since_epoch()).count();
+  std::string out;
+  for (const JobProgress& job : progress.jobs) {
+    std::string text = fields(figures(job.last));
+    text += fields({{"state", word_of(job.state)},
+                    {"failed", job.failed},
+                    {"all_tx_frames", job.tx_frames},
+                    {"all_tx_bytes", job.tx_bytes},
+                    {"all_rx_frames", job.rx_frames},
+                    {"all_rx_bytes", job.rx_bytes},
+                    {"all_lost_frames", job.lost_frames}});
+    text[0] = ' ';  // where the tags end
+    out += "shmifperf,groupname=" + tag(job.group) + ",jobname=" + tag(job.name) + text + ' ' +
+           std::to_string(ns) + '\n';
+  }
+  return out;
+}
+
+std::string to_status(const RunProgress& progress) {
+  std::string out = "status after " + format_seconds(progress.at_seconds);
+  if (progress.share) out += ", " + format_per_cent(*progress.share);
+  if (progress.left_seconds) out += ", eta " + format_eta(*progress.left_seconds);
+  Table table;
+  table.add(
+      {"job", "state", "sent", "now", "", "received", "now", "", "lost", "p50", "p99", "max"});
+  for (const JobProgress& job : progress.jobs) {
+    const IntervalResult& i = job.last;
+    const bool sends = job.tx_frames != 0;
+    const bool receives = job.rx_frames != 0;
+    table.add({printable(job.name), job.failed ? "FAILED" : word_of(job.state),
+               sends ? format_count(job.tx_frames) : "-",
+               format_fps(sends ? per_second(i.tx_frames, i) : std::nullopt),
+               format_bps(sends ? per_second(i.tx_bytes * 8, i) : std::nullopt),
+               receives ? format_count(job.rx_frames) : "-",
+               format_fps(receives ? per_second(i.rx_frames, i) : std::nullopt),
+               format_bps(receives ? per_second(i.rx_bytes * 8, i) : std::nullopt),
+               receives ? format_count(job.lost_frames) : "-", format_ns(i.latency_p50_ns),
+               format_ns(i.latency_p99_ns), format_ns(i.latency_max_ns)});
+  }
+  return out + '\n' + table.text();
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,192 @@
+#include "tools/shmifperf/metrics.hpp"
+
+#include <prometheus/counter.h>
+#include <prometheus/exposer.h>
+#include <prometheus/gauge.h>
+#include <prometheus/registry.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "perf/engine/socket_address.hpp"
+#include "perf/report/stream.hpp"
+#include "perf/report/words.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+using CounterFamily = prometheus::Family<prometheus::Counter>;
+using GaugeFamily = prometheus::Family<prometheus::Gauge>;
+
+/// What was not measured, as Prometheus has it.
+constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+
+/// A counter that follows a count which begins anew with each run of a campaign.
+struct Following {
+  prometheus::Counter& counter;
+  std::uint64_t last = 0;
+
+  void to(std::uint64_t now) {
+    counter.Increment(static_cast<double>(now >= last ? now - last : now));
+    last = now;
+  }
+};
+
+/// Why nothing could be bound there: the server library keeps it to itself.
+Error why_not(const std::string& address) {
+  const std::string what = "cannot serve metrics on " + address;
+  const std::string remedy =
+      " (give --metrics an address of this machine, and a port that is free: 0 is any)";
+  const auto colon = address.rfind(':');
+  std::string host = address.substr(0, colon);
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  const auto port = static_cast<std::uint16_t>(std::stoul(address.substr(colon + 1)));
+  const auto local = perf::resolve(host, port);
+  if (!local) return {local.error().code, what + ": " + local.error().message + remedy};
+  const auto socket = perf::bound_socket(SOCK_STREAM, *local);
+  if (!socket) return {socket.error().code, what + ": " + socket.error().message + remedy};
+  return Error::from_errno(EADDRINUSE, what);
+}
+
+}  // namespace
+
+struct Metrics::Impl {
+  explicit Impl(const std::string& address) : exposer(address, 1) {
+    exposer.RegisterCollectable(registry);
+  }
+
+  CounterFamily& counters(const char* name, const char* help) {
+    return prometheus::BuildCounter().Name(name).Help(help).Register(*registry);
+  }
+  GaugeFamily& gauges(const char* name, const char* help) {
+    return prometheus::BuildGauge().Name(name).Help(help).Register(*registry);
+  }
+
+  struct Job {
+    Following tx_frames, tx_bytes, rx_frames, rx_bytes, lost_frames;
+    prometheus::Gauge &tx_fps, &tx_bps, &rx_fps, &rx_bps;
+    prometheus::Gauge &latency_mean, &latency_p50, &latency_p99, &latency_max;
+    prometheus::Gauge& failed;
+    std::map<perf::JobState, prometheus::Gauge*> states;
+  };
+  Job& job_of(const perf::JobProgress& progress);
+  void set_state(Job& job, const perf::JobProgress& progress);
+
+  std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
+  std::string url;
+  CounterFamily& tx_frames = counters("shmifperf_tx_frames_total", "Frames sent.");
+  CounterFamily& tx_bytes = counters("shmifperf_tx_bytes_total", "Bytes sent, without FCS.");
+  CounterFamily& rx_frames = counters("shmifperf_rx_frames_total", "Frames received.");
+  CounterFamily& rx_bytes = counters("shmifperf_rx_bytes_total", "Bytes received, without FCS.");
+  CounterFamily& lost =
+      counters("shmifperf_lost_frames_total", "Frames missed so far by who receives them.");
+  GaugeFamily& tx_fps = gauges("shmifperf_tx_fps", "Frames per second sent.");
+  GaugeFamily& tx_bps = gauges("shmifperf_tx_bps", "Bits per second sent.");
+  GaugeFamily& rx_fps = gauges("shmifperf_rx_fps", "Frames per second received.");
+  GaugeFamily& rx_bps = gauges("shmifperf_rx_bps", "Bits per second received.");
+  GaugeFamily& latency =
+      gauges("shmifperf_latency_seconds", "Latency from the intended time, of the last interval.");
+  GaugeFamily& state = gauges("shmifperf_job_state", "1 for the state that the job is in.");
+  GaugeFamily& failed = gauges("shmifperf_job_failed", "1 when the job has failed.");
+  prometheus::Gauge& share =
+      gauges("shmifperf_run_done_ratio", "How much of the run is done, 0 to 1.").Add({});
+  prometheus::Gauge& left = gauges("shmifperf_run_left_seconds", "How long it will go on.").Add({});
+  std::map<std::string, Job> jobs;
+  // Last: its thread reads what is above, and ends before that goes.
+  prometheus::Exposer exposer;
+};
+
+Metrics::Impl::Job& Metrics::Impl::job_of(const perf::JobProgress& progress) {
+  const auto known = jobs.find(progress.name);
+  if (known != jobs.end()) return known->second;
+  // Not "job", which Prometheus uses for itself.
+  const prometheus::Labels labels{{"jobname", progress.name}, {"groupname", progress.group}};
+  const auto with = [&](const char* key, const char* value) {
+    prometheus::Labels more = labels;
+    more[key] = value;
+    return more;
+  };
+  Job job{{tx_frames.Add(labels)},
+          {tx_bytes.Add(labels)},
+          {rx_frames.Add(labels)},
+          {rx_bytes.Add(labels)},
+          {lost.Add(labels)},
+          tx_fps.Add(labels, kUnknown),
+          tx_bps.Add(labels, kUnknown),
+          rx_fps.Add(labels, kUnknown),
+          rx_bps.Add(labels, kUnknown),
+          latency.Add(with("figure", "mean"), kUnknown),
+          latency.Add(with("figure", "p50"), kUnknown),
+          latency.Add(with("figure", "p99"), kUnknown),
+          latency.Add(with("figure", "max"), kUnknown),
+          failed.Add(labels),
+          {}};
+  return jobs.emplace(progress.name, std::move(job)).first->second;
+}
+
+void Metrics::Impl::set_state(Job& job, const perf::JobProgress& progress) {
+  for (auto& [each, gauge] : job.states) gauge->Set(0);
+  auto& gauge = job.states[progress.state];
+  if (gauge == nullptr) {
+    gauge = &state.Add({{"jobname", progress.name},
+                        {"groupname", progress.group},
+                        {"state", perf::word_of(progress.state)}});
+  }
+  gauge->Set(1);
+}
+
+Metrics::Metrics(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Metrics::~Metrics() = default;
+
+const std::string& Metrics::url() const noexcept {
+  return impl_->url;
+}
+
+Result<std::unique_ptr<Metrics>> Metrics::serve(const std::string& address) {
+  std::unique_ptr<Impl> impl;
+  try {
+    impl = std::make_unique<Impl>(address);
+  } catch (const std::exception&) {  // CivetException, whose header is not installed
+    return why_not(address);
+  }
+  const std::vector<int> ports = impl->exposer.GetListeningPorts();
+  const std::string host = address.substr(0, address.rfind(':'));
+  impl->url = "http://" + host + ':' + std::to_string(ports.empty() ? 0 : ports[0]) + "/metrics";
+  return std::unique_ptr<Metrics>(new Metrics(std::move(impl)));
+}
+
+void Metrics::count(const perf::RunProgress& progress) {
+  for (const perf::JobProgress& now : progress.jobs) {
+    Impl::Job& job = impl_->job_of(now);
+    job.tx_frames.to(now.tx_frames);
+    job.tx_bytes.to(now.tx_bytes);
+    job.rx_frames.to(now.rx_frames);
+    job.rx_bytes.to(now.rx_bytes);
+    job.lost_frames.to(now.lost_frames);
+    job.failed.Set(now.failed ? 1 : 0);
+    impl_->set_state(job, now);
+  }
+  impl_->share.Set(progress.share.value_or(kUnknown));
+  impl_->left.Set(progress.left_seconds.value_or(kUnknown));
+}
+
+void Metrics::measure(const perf::RunProgress& progress) {
+  const auto seconds = [](const std::optional<double>& ns) { return ns ? *ns * 1e-9 : kUnknown; };
+  for (const perf::JobProgress& now : progress.jobs) {
+    Impl::Job& job = impl_->job_of(now);
+    const perf::IntervalResult& last = now.last;
+    job.tx_fps.Set(perf::per_second(last.tx_frames, last).value_or(kUnknown));
+    job.tx_bps.Set(perf::per_second(last.tx_bytes * 8, last).value_or(kUnknown));
+    job.rx_fps.Set(perf::per_second(last.rx_frames, last).value_or(kUnknown));
+    job.rx_bps.Set(perf::per_second(last.rx_bytes * 8, last).value_or(kUnknown));
+    job.latency_mean.Set(seconds(last.latency_mean_ns));
+    job.latency_p50.Set(seconds(last.latency_p50_ns));
+    job.latency_p99.Set(seconds(last.latency_p99_ns));
+    job.latency_max.Set(seconds(last.latency_max_ns));
+  }
+}
+
+}  // namespace shmif::tools
