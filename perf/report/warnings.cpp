@@ -18,6 +18,37 @@ std::optional<double> fps(const TrafficResult& traffic) noexcept {
   return static_cast<double>(traffic.frames) / traffic.seconds;
 }
 
+double switches_per_second(const JobResult& job) noexcept {
+  if (!(job.runtime_seconds > 0)) return 0;
+  return static_cast<double>(job.cpu.involuntary_switches) / job.runtime_seconds;
+}
+
+std::string interruptions(const JobResult& job) {
+  return format_count(job.cpu.involuntary_switches) + " times in " +
+         format_seconds(job.runtime_seconds);
+}
+
+/// Jobs that did not have a CPU to themselves: each, or of many the one that had it worst.
+void add_interrupted(const RunResult& result, std::vector<std::string>& warnings) {
+  constexpr std::size_t kMostNamed = 4;
+  std::vector<const JobResult*> jobs;
+  for (const JobResult& job : result.jobs) {
+    if (switches_per_second(job) >= kManySwitchesPerSecond) jobs.push_back(&job);
+  }
+  if (jobs.size() > kMostNamed) {
+    const JobResult& worst = **std::ranges::max_element(
+        jobs, {}, [](const JobResult* job) { return switches_per_second(*job); });
+    warnings.push_back(format_count(jobs.size()) + " jobs were taken off their CPUs, " +
+                       worst.name + " most of all (" + interruptions(worst) +
+                       "); give them CPUs of their own (cpus_allowed) for figures that repeat");
+    return;
+  }
+  for (const JobResult* const job : jobs) {
+    warnings.push_back(job->name + ": was taken off its CPU " + interruptions(*job) +
+                       "; give it one of its own (cpus_allowed) for figures that repeat");
+  }
+}
+
 }  // namespace
 
 std::optional<double> rate_fps_of(const JobResult& job) noexcept {
@@ -51,15 +82,7 @@ std::vector<std::string> warnings_from(const RunResult& result) {
                          "medium's");
     }
   }
-  for (const JobResult& job : result.jobs) {
-    if (!(job.runtime_seconds > 0)) continue;
-    const auto switches = static_cast<double>(job.cpu.involuntary_switches);
-    if (switches / job.runtime_seconds < kManySwitchesPerSecond) continue;
-    warnings.push_back(job.name + ": was taken off its CPU " +
-                       format_count(job.cpu.involuntary_switches) + " times in " +
-                       format_seconds(job.runtime_seconds) +
-                       "; give it one of its own (cpus_allowed) for figures that repeat");
-  }
+  add_interrupted(result, warnings);
   return warnings;
 }
 

@@ -175,6 +175,20 @@ TEST(ReportJson, StolenTimeAndInterruptionsCarryWarnings) {
   EXPECT_EQ(Json::parse(to_json(run, Bins::without))["warnings"].size(), 2U);
 }
 
+TEST(ReportJson, ManyJobsThatWereInterruptedAreOneWarning) {
+  RunResult run = sample_named("quiet");
+  run.jobs.resize(1);
+  for (int clone = 1; clone < 20; ++clone) {
+    run.jobs.push_back(run.jobs[0]);
+    run.jobs.back().name = "bulk." + std::to_string(clone);
+    run.jobs.back().cpu.involuntary_switches = 100000 + static_cast<std::uint64_t>(clone);
+  }
+  const Json warnings = Json::parse(to_json(run, Bins::without))["warnings"];
+  ASSERT_EQ(warnings.size(), 1U);
+  EXPECT_TRUE(warnings[0].get<std::string>().starts_with("19 jobs")) << warnings[0];
+  EXPECT_NE(warnings[0].get<std::string>().find("bulk.19 most"), std::string::npos) << warnings[0];
+}
+
 TEST(ReportJson, ALineOfTheStreamIsOneLine) {
   RunProgress progress = test::sample_progress(12);
   progress.jobs[0].name = "two\nlines";
