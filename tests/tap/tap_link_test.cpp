@@ -4,28 +4,26 @@
 #include <linux/if_tun.h>
 #include <signal.h>
 #include <sys/ioctl.h>
-#include <sys/mount.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <array>
 #include <functional>
 #include <initializer_list>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "tap/netlink.hpp"
 #include "tests/shmif/link_conformance.hpp"
+#include "tests/support/own_dev_net.hpp"
 #include "tests/tap/packet_peer.hpp"
 #include "tests/tap/test_namespace.hpp"
 
 namespace shmif::tap::test {
 namespace {
 
+using shmif::test::become_ordinary;
 using shmif::test::make_frame;
+using shmif::test::own_dev_net;
 using shmif::test::wait_for;
 
 std::string no_tap_because() {
@@ -259,23 +257,6 @@ int in_child(const std::function<int()>& body) {
   int status = 0;
   ::waitpid(child, &status, 0);
   return WIFEXITED(status) ? WEXITSTATUS(status) : 102;
-}
-
-/// Gives the calling process a /dev/net of its own: with a tun node of that mode, or without one.
-bool own_dev_net(std::optional<mode_t> tun_mode) {
-  if (::unshare(CLONE_NEWNS) != 0 ||
-      ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-      ::mount("tmpfs", "/dev/net", "tmpfs", 0, "mode=0755") != 0) {
-    return false;
-  }
-  if (!tun_mode) return true;
-  return ::mknod("/dev/net/tun", S_IFCHR, ::makedev(10, 200)) == 0 &&
-         ::chmod("/dev/net/tun", *tun_mode) == 0;
-}
-
-bool become_ordinary() {
-  return ::setresgid(65534, 65534, 65534) == 0 && ::setresuid(65534, 65534, 65534) == 0 &&
-         ::prctl(PR_SET_DUMPABLE, 1) == 0;
 }
 
 /// True when opening fails with `code` and the message holds every one of `words`.
