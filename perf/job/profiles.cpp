@@ -73,6 +73,7 @@ runtime=10
 [global]
 engine=host
 runtime=15
+bus_size=64M
 
 [tcp]
 rw=tx

@@ -99,6 +99,12 @@ std::uint64_t behind_faults(std::uint64_t frames, const std::atomic<bool>& has_f
   return frames + faults.duplicated - faults.lost - faults.queue_full;
 }
 
+/// A frame of an emulated host passes its kernel, which may drop some; what it drops may be
+/// others', too.
+bool agree_but_for(const JobBlock::OptionalCount& drops, std::uint64_t more, std::uint64_t fewer) {
+  return more >= fewer && more - fewer <= known(drops).value_or(0);
+}
+
 CountsResult counts_of(const JobBlock& b) {
   CountsResult c;
   c.generator_tx = b.all_tx_frames.get();
@@ -111,15 +117,20 @@ CountsResult counts_of(const JobBlock& b) {
   c.wire.lost_frames = known(b.wire_lost_frames);
   c.wire.overruns = known(b.wire_overruns);
   c.wire.dropped_frames = known(b.wire_dropped_frames);
+  if (const auto tx = known(b.kernel_tx_drops), rx = known(b.kernel_rx_drops); tx && rx) {
+    c.wire.dropped_frames = c.wire.dropped_frames.value_or(0) + *tx + *rx;
+    // Address resolution and the like. Of TCP all segments are the kernel's own.
+    if (c.wire.tx_frames) c.receiver_foreign += b.wire_foreign.get();
+  }
   // With faults on the way, an end sees other frames than the medium does, by a known number.
   if (c.wire.tx_frames) {
     const std::uint64_t left = behind_faults(c.generator_tx, b.has_faults_sent, b.faults_sent);
-    c.agree = *c.wire.tx_frames == left;
+    c.agree = agree_but_for(b.kernel_tx_drops, left, *c.wire.tx_frames);
   }
   if (c.wire.rx_frames) {
     const std::uint64_t come =
         behind_faults(*c.wire.rx_frames, b.has_faults_received, b.faults_received);
-    c.agree = c.agree.value_or(true) && come == c.receiver_rx;
+    c.agree = c.agree.value_or(true) && agree_but_for(b.kernel_rx_drops, come, c.receiver_rx);
   }
   return c;
 }
@@ -199,8 +210,10 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
     r.flows.push_back(std::move(flow));
   }
   r.counts = counts_of(b);
-  r.overruns = b.overruns.get();
-  r.overrun_frames = b.overrun_frames.get();
+  // Of an emulated host, those of its port; the job itself sees none.
+  const bool host = r.engine == EngineKind::host;
+  r.overruns = host ? known(b.wire_overruns) : b.overruns.get();
+  r.overrun_frames = host ? known(b.wire_lost_frames) : b.overrun_frames.get();
   r.cpu = b.cpu_known.load(std::memory_order_acquire) ? b.cpu : CpuResult{};
   // The histograms of a thread that is stuck may change under us.
   const bool ended = !job.runner || job.runner->ended_already();

@@ -213,6 +213,7 @@ void Generator::stop(std::uint64_t now) {
 /// Accounts for what the pace asked for and did not go: refused to the end, or due and never made.
 void Generator::finish(std::uint64_t now) {
   done_ = true;
+  refused_ = false;  // nobody waits for room any more
   std::uint64_t frames = 0;
   std::uint64_t bytes = 0;
   for (const FrameSource::Slot& p : pending_) {

@@ -6,8 +6,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <csignal>
+#include <fstream>
 #include <optional>
+#include <sstream>
 
 #include "perf/engine/socket_end.hpp"
 #include "perf/stats/machine.hpp"
@@ -268,6 +271,27 @@ Result<std::unique_ptr<End>> open_host_end(const JobOptions& job, const HostSetu
       .patience = std::chrono::duration_cast<std::chrono::milliseconds>(job.startup_timeout)};
   if (job.proto == HostProtocol::udp) return open_udp_host_end(end);
   return host.listens ? listen_tcp_host_end(end) : connect_tcp_host_end(end);
+}
+
+std::optional<InterfaceDrops> interface_drops() {
+  // /proc/net/dev: after the name eight numbers of receiving and eight of sending, each "bytes
+  // packets errs drop ..." (proc_net(5)).
+  std::ifstream file("/proc/thread-self/net/dev");
+  InterfaceDrops drops;
+  bool any = false;
+  for (std::string line; std::getline(file, line);) {
+    const std::size_t colon = line.find(':');
+    if (colon == std::string::npos || line.substr(0, colon).ends_with("lo")) continue;
+    std::istringstream numbers(line.substr(colon + 1));
+    std::array<std::uint64_t, 12> n{};
+    for (std::uint64_t& each : n) numbers >> each;
+    if (!numbers) continue;
+    any = true;
+    drops.received += n[3];
+    drops.sent += n[11];
+  }
+  if (!any) return std::nullopt;
+  return drops;
 }
 
 int run_host(const JobOptions& job, const HostSetup& host, const EndOptions& options,

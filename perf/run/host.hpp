@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "bus/result.hpp"
@@ -33,6 +34,13 @@ struct HostSetup {
 Result<std::string> host_address(const JobOptions& job, std::size_t number);
 /// "198.18.0.1/15" and 40000 make "198.18.0.1:40000".
 std::string socket_address(const std::string& cidr, std::uint16_t port);
+
+/// Frames that the kernel of this network namespace dropped at its interfaces, but the loopback: a
+/// full queue of the device, or of the CPU that receives. Nothing where /proc does not say.
+struct InterfaceDrops {
+  std::uint64_t received = 0, sent = 0;
+};
+std::optional<InterfaceDrops> interface_drops();
 
 /// Inside the guest: the job's end. Blocks: of TCP until the peer is there, at most its
 /// startup_timeout.

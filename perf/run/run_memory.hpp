@@ -126,6 +126,8 @@ struct JobBlock {
   };
   OptionalCount wire_tx_frames, wire_tx_bytes, wire_rx_frames, wire_rx_bytes, wire_lost_frames,
       wire_overruns, wire_dropped_frames;
+  /// Of an emulated host: by its kernel, between the job and its interface.
+  OptionalCount kernel_tx_drops, kernel_rx_drops;
   Tally wire_foreign;  ///< of an emulated host: what passed its port and was not the job's
   CpuResult cpu;
   std::atomic<bool> cpu_known{false};

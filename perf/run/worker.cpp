@@ -358,13 +358,19 @@ class Worker {
 
   void keep_counters() {
     keep_faults();
-    if (options_.engine == EngineKind::host) return;  // the port has them
     const auto keep = [](JobBlock::OptionalCount& to, const std::optional<std::uint64_t>& from) {
       if (!from) return;
       to.value.set(*from);
       to.known.store(true, std::memory_order_release);
     };
     const WireCounters c = end_->counters();
+    if (options_.engine == EngineKind::host) {  // the port has the rest
+      if (const auto drops = interface_drops()) {
+        keep(job_.kernel_tx_drops, drops->sent);
+        keep(job_.kernel_rx_drops, drops->received + c.dropped_frames.value_or(0));
+      }
+      return;
+    }
     keep(job_.wire_tx_frames, c.tx_frames);
     keep(job_.wire_tx_bytes, c.tx_bytes);
     keep(job_.wire_rx_frames, c.rx_frames);
