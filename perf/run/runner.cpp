@@ -178,10 +178,7 @@ Result<void> Runner::Impl::make_wires() {
     const bool hosts = medium.engine == EngineKind::host;
     if (hosts) medium.engine = EngineKind::bus;
     auto wire = make_wire(medium, group.size());
-    if (!wire) {
-      return Error(wire.error().code, "job \"" + jobs[group.front()].plan.options.name +
-                                          "\": " + wire.error().message);
-    }
+    if (!wire) return std::move(wire).error();
     for (std::size_t n = 0; n < group.size(); ++n) {
       setups[group[n]].wire = wire->get();
       setups[group[n]].end.index = n;

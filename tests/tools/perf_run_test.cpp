@@ -1,0 +1,183 @@
+// shmifperf run, through the program itself: how it ends, and what it exits with.
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "tests/support/run_tool.hpp"
+#include "tests/support/temp_bus.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::test {
+namespace {
+
+using Json = nlohmann::json;
+using Words = std::vector<std::string>;
+
+Words run_with(Words options) {
+  options.insert(options.begin(), {SHMIFPERF_PATH, "run"});
+  return options;
+}
+
+/// Runs it to its end with results as JSON.
+struct Outcome {
+  ToolResult tool;
+  Json json;
+};
+Outcome outcome_of(Words options) {
+  options.emplace_back("--output-format=json");
+  Outcome outcome{run_program(run_with(std::move(options))), {}};
+  outcome.json = Json::parse(outcome.tool.out, nullptr, false);
+  return outcome;
+}
+
+/// Whether one of the reasons for the failure contains `text`.
+bool has_failure(const Json& result, const std::string& text) {
+  for (const Json& failure : result.at("failures")) {
+    if (failure.get<std::string>().find(text) != std::string::npos) return true;
+  }
+  return false;
+}
+
+/// A run that would last for long; its result goes to a file.
+class LongRun {
+ public:
+  explicit LongRun(const Words& options)
+      : tool_(run_with([&] {
+          Words all{"--runtime=60",         "--rate_iops=1000",  "--drain_time=100ms",
+                    "--json-stream",        "--eta=never",       "--status-interval=100ms",
+                    "--output-format=json", "--output=" + path()};
+          all.insert(all.end(), options.begin(), options.end());
+          return all;
+        }())) {}
+
+  Tool& tool() { return tool_; }
+  bool is_under_way() { return tool_.wait_for("\"state\":\"running\""); }
+  Json result() const { return Json::parse(std::ifstream(path())); }
+
+ private:
+  std::string path() const { return dir_.file("result.json"); }
+  TempDir dir_;
+  Tool tool_;
+};
+
+TEST(PerfRun, ASignalStopsDrainsAndReports) {
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+    LongRun run({});
+    ASSERT_TRUE(run.is_under_way());
+    run.tool().signal(number);
+    const ToolResult end = run.tool().finish();
+    EXPECT_EQ(end.status, 128 + number) << end.err;
+    EXPECT_FALSE(end.timed_out);
+    const Json result = run.result();
+    EXPECT_EQ(result["exit_code"], 128 + number);
+    EXPECT_EQ(result["stopped_by_signal"], number);
+    EXPECT_TRUE(result["failures"].empty()) << result["failures"];
+    EXPECT_GT(result["jobs"][0]["tx"]["frames"], 0);
+    EXPECT_EQ(result["jobs"][0]["tx"]["frames"], result["jobs"][1]["rx"]["frames"]) << "drained";
+  }
+}
+
+TEST(PerfRun, ASecondSignalStopsHard) {
+  LongRun run({"--exec_postrun=sleep 60"});
+  ASSERT_TRUE(run.is_under_way());
+  run.tool().signal(SIGINT);
+  ASSERT_TRUE(run.tool().wait_for("\"state\":\"finishing\"")) << "and hangs there";
+  run.tool().signal(SIGINT);
+  const ToolResult end = run.tool().finish();
+  EXPECT_FALSE(end.timed_out);
+  EXPECT_EQ(end.status, 128 + SIGINT);
+  EXPECT_TRUE(has_failure(run.result(), "did not end within a second of a hard stop"));
+}
+
+TEST(PerfRun, AThreadThatIsStuckForGoodFailsTheRunWhoseReportIsWritten) {
+  const Outcome outcome = outcome_of(
+      {"--thread", "--number_ios=10", "--exec_postrun=sleep 60", "--stuck_timeout=200ms"});
+  EXPECT_EQ(outcome.tool.status, 1) << outcome.tool.err;
+  EXPECT_FALSE(outcome.tool.timed_out);
+  EXPECT_TRUE(has_failure(outcome.json, "is stuck"));
+  EXPECT_EQ(outcome.json["jobs"][1]["rx"]["frames"], 10);
+}
+
+TEST(PerfRun, ExitsWithZeroWhenAllPassed) {
+  const Outcome outcome = outcome_of({"--number_ios=100", "--engine=bus,unix"});
+  EXPECT_EQ(outcome.tool.status, 0) << outcome.tool.err;
+  EXPECT_EQ(outcome.json["passed"], true);
+  EXPECT_EQ(outcome.json["jobs"].size(), 4U);
+}
+
+TEST(PerfRun, ExitsWithOneWhenNothingMovedAndSaysWhy) {
+  const Outcome outcome = outcome_of({"--size=10"});
+  EXPECT_EQ(outcome.tool.status, 1);
+  EXPECT_TRUE(has_failure(outcome.json, "moved no frame (see runtime, number_ios and size)"));
+}
+
+TEST(PerfRun, PoissonBelowAFrameASecondNeitherCrashesNorPasses) {
+  const Outcome outcome = outcome_of({"--rate_process=poisson", "--rate=1bit", "--runtime=200ms",
+                                      "--start_delay=1ms", "--drain_time=50ms"});
+  // The first frame is due at once, and the next one not for minutes.
+  EXPECT_EQ(outcome.tool.status, 0) << outcome.tool.err;
+  EXPECT_EQ(outcome.json["jobs"][0]["tx"]["frames"], 1);
+}
+
+TEST(PerfRun, ExitsWithOneForAJobThatDidNotStartAndShowsTheOthers) {
+  const Outcome outcome = outcome_of({"--number_ios=10", "--continue_on_start_error", "--name=a",
+                                      "--name=b", "--exec_prerun=false"});
+  EXPECT_EQ(outcome.tool.status, 1);
+  EXPECT_TRUE(has_failure(outcome.json, "job \"b\": did not start"));
+  EXPECT_EQ(outcome.json["jobs"][0]["passed"], true);
+  EXPECT_EQ(outcome.json["jobs"][1]["rx"]["frames"], 10);
+}
+
+TEST(PerfRun, ExitsWithTwoForWrongUsage) {
+  for (const Words& options : {Words{}, Words{"--rate=many"}, Words{"--engine=null", "--rw=rx"},
+                               Words{"--runtime=1", "--name=a", "--wait_for=b"}}) {
+    EXPECT_EQ(run_program(run_with(options)).status, 2);
+  }
+}
+
+TEST(PerfRun, ExitsWithSeventySevenForWhatThisMachineCannotDo) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: becomes another user";
+  const Words as_other{"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"};
+  const auto with = [&](const Words& more) {
+    Words all = as_other;
+    all.insert(all.end(), more.begin(), more.end());
+    return run_program(all);
+  };
+  if (with({SHMIFPERF_PATH, "--version"}).status != 0) {
+    GTEST_SKIP() << "another user cannot run " << SHMIFPERF_PATH;
+  }
+  if (with({"test", "-w", "/dev/net/tun"}).status == 0) {
+    GTEST_SKIP() << "everybody may open /dev/net/tun";
+  }
+  const ToolResult refused = with({SHMIFPERF_PATH, "run", "--engine=tap", "--number_ios=1"});
+  EXPECT_EQ(refused.status, 77);
+  EXPECT_NE(refused.err.find("/dev/net/tun"), std::string::npos) << refused.err;
+}
+
+TEST(PerfRun, ADumpOfTheBusShowsEveryFrameAtItsTime) {
+  const TempBus bus;
+  const Outcome outcome =
+      outcome_of({"--bus=" + bus.path(), "--number_ios=40", "--rate_iops=200", "--bs=100"});
+  ASSERT_EQ(outcome.tool.status, 0) << outcome.tool.err;
+  const ToolResult dump = run_tool({"dump", bus.path(), "--history", "--timeout", "0"});
+  // "03:12:16.726123456 ...": hours, minutes, seconds, ns.
+  std::istringstream lines(dump.out);
+  std::vector<double> times;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.size() < 18 || line[2] != ':') continue;
+    EXPECT_EQ(line.find(' '), 18U) << "to the nanosecond: " << line;
+    times.push_back(std::stod(line.substr(0, 2)) * 3600 + std::stod(line.substr(3, 2)) * 60 +
+                    std::stod(line.substr(6, 12)));
+  }
+  ASSERT_EQ(times.size(), 40U) << dump.out << dump.err;
+  EXPECT_TRUE(std::is_sorted(times.begin(), times.end())) << "unless it is midnight";
+  // 39 gaps of 5 ms; the first frame alone may have been late.
+  EXPECT_GE(times.back() - times.front(), 0.15);
+}
+
+}  // namespace
+}  // namespace shmif::test
