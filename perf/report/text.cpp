@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "perf/job/values.hpp"
 #include "perf/report/table.hpp"
@@ -80,6 +81,27 @@ void add_job_problems(const ReportJson& job, bool said, Table& table) {
   }
 }
 
+/// Frames that a job gave up after stalls: nobody lost them, and yet the load was less.
+void add_skipped(const ReportJson& job, Table& table) {
+  const ReportJson& tx = job.at("tx");
+  if (tx.is_null() || count(tx, "skipped_frames").value_or(0) == 0) return;
+  table.add({"skipped   " + words(job, "jobname") + ": " +
+             format_count(count(tx, "skipped_frames")) + " of " +
+             format_count(count(tx, "offered_frames")) +
+             " frames offered were given up after stalls (rate_catchup=skip)"});
+}
+
+/// The first of them, and how many more there are.
+std::string at_most(const Table& table) {
+  constexpr std::size_t kMost = 50;
+  const std::string text = table.text();
+  if (table.rows() <= kMost) return text;
+  std::size_t end = 0;
+  for (std::size_t i = 0; i < kMost; ++i) end = text.find('\n', end) + 1;
+  return text.substr(0, end) + "  ... and " + format_count(table.rows() - kMost) +
+         " more: --output-format=json\n";
+}
+
 std::string problems_text(const ReportJson& report) {
   Table table;
   for (const ReportJson& failure : report.at("failures")) {
@@ -94,10 +116,12 @@ std::string problems_text(const ReportJson& report) {
     const ReportJson& failures = report.at("failures");
     add_job_problems(job, std::any_of(failures.begin(), failures.end(), names_it), table);
   }
+  for (const ReportJson& job : report.at("jobs")) add_skipped(job, table);
+  Table warnings;
   for (const ReportJson& warning : report.at("warnings")) {
-    table.add({"warning   " + printable(warning.get<std::string>())});
+    warnings.add({"warning   " + printable(warning.get<std::string>())});
   }
-  return table.empty() ? "" : table.text() + '\n';
+  return table.empty() && warnings.empty() ? "" : at_most(table) + at_most(warnings) + '\n';
 }
 
 /// As a shell reads it.
@@ -128,26 +152,67 @@ std::string head_text(const ReportJson& report) {
   return out + '\n';
 }
 
-/// Of a job that asked for the sums of its group in its place. One that failed is shown all the
-/// same.
-bool is_left_to_its_group(const ReportJson& job) {
-  const ReportJson& options = job.at("options");
+/// Of a job that asked for the sums of its group in its place.
+bool is_left_to_its_group(const Unit& unit) {
+  const ReportJson& options = unit.job->at("options");
   const auto wish = options.find("group_reporting");
-  if (wish == options.end() || !job.at("passed").get<bool>()) return false;
-  const auto wanted = parse_boolean(wish->get<std::string>());
+  const auto wanted =
+      wish == options.end() ? Result<bool>(false) : parse_boolean(wish->get<std::string>());
   return wanted && *wanted;
+}
+
+/// Whether something should not have happened to it.
+bool is_troubled(const Unit& unit) {
+  Table problems;
+  add_job_problems(*unit.job, false, problems);
+  for (const ReportJson* peer : unit.peers) add_job_problems(*peer, false, problems);
+  return !problems.empty();
+}
+
+/// Groups of several units, and those that report for theirs. What is said of another group is said
+/// of its one job.
+std::set<std::string> groups_to_show(const std::vector<Unit>& units) {
+  std::set<std::string> seen;
+  std::set<std::string> names;
+  for (const Unit& unit : units) {
+    const std::string name = name_in(*unit.job, "groupname");
+    if (!seen.insert(name).second || is_left_to_its_group(unit)) names.insert(name);
+  }
+  return names;
+}
+
+/// A block for each job of a run of few. Of many a line for each, none where the group alone is
+/// wanted (group_reporting), and blocks for the first that something happened to.
+std::string units_text(const std::vector<Unit>& units, bool listed) {
+  constexpr std::size_t kMostBlocks = 4;
+  std::vector<Unit> single;
+  for (const Unit& unit : units) {
+    if (!is_left_to_its_group(unit)) single.push_back(unit);
+  }
+  const bool many = single.size() > kMostBlocks;
+  std::string out = many && !listed ? jobs_text(single) : "";
+  std::size_t blocks = 0;
+  for (const Unit& unit : units) {
+    const bool wanted = !many && !is_left_to_its_group(unit);
+    if (!wanted && (blocks >= kMostBlocks || !is_troubled(unit))) continue;
+    out += unit_text(unit);
+    ++blocks;
+  }
+  return out;
 }
 
 }  // namespace
 
 std::string to_text(const Report& report) {
   const ReportJson& json = report.json();
-  std::string out = head_text(json) + problems_text(json) + engines_text(json) +
-                    searches_text(json) + repeats_text(json);
-  for (const Unit& unit : units_of(json)) {
-    if (!is_left_to_its_group(*unit.job)) out += unit_text(unit);
+  const std::vector<Unit> units = units_of(json);
+  const std::set<std::string> groups = groups_to_show(units);
+  bool listed = false;
+  std::string out = head_text(json) + problems_text(json) + engines_text(json, listed) +
+                    searches_text(json) + repeats_text(json) + units_text(units, listed);
+  for (const ReportJson& group : json.at("groups")) {
+    if (groups.contains(name_in(group, "groupname"))) out += group_text(group);
   }
-  for (const ReportJson& group : json.at("groups")) out += group_text(group);
   return out + links_text(json) + machine_text(json);
 }
 

@@ -207,6 +207,24 @@ std::string limits_table(const Unit& unit) {
   return table.text();
 }
 
+/// What became of the load after a stall, where somebody chose or frames were given up.
+std::string catchup_text(const Unit& unit) {
+  std::string out;
+  for_each_job(unit, [&](const ReportJson& job) {
+    const ReportJson& options = job.at("options");
+    const ReportJson& tx = job.at("tx");
+    if (tx.is_null()) return;
+    const auto skipped = count(tx, "skipped_frames");
+    const auto chosen = options.find("rate_catchup");
+    if (skipped.value_or(0) == 0 && chosen == options.end()) return;
+    out += "  " + label(unit, job, "after stalls") +
+           ": rate_catchup=" + (chosen == options.end() ? "skip" : words(options, "rate_catchup")) +
+           ", gave up " + format_count(skipped) + " of " +
+           format_count(count(tx, "offered_frames")) + " frames offered\n";
+  });
+  return out;
+}
+
 }  // namespace
 
 std::string unit_text(const Unit& unit) {
@@ -221,7 +239,7 @@ std::string unit_text(const Unit& unit) {
     return out + "  nothing was sent or received; it ended in state " + words(job, "state") +
            "\n\n";
   }
-  return out + traffic_table(unit) + histogram_table(unit) + loss_table(unit) +
+  return out + traffic_table(unit) + catchup_text(unit) + histogram_table(unit) + loss_table(unit) +
          arrivals_table(unit) + counts_table(unit) + cpu_table(unit) + limits_table(unit) + '\n';
 }
 

@@ -17,9 +17,12 @@ std::vector<Unit> units_of(const ReportJson& report);
 
 std::string unit_text(const Unit& unit);
 std::string group_text(const ReportJson& group);
+/// A line for each, for runs of so many that a block for each would bury what matters.
+std::string jobs_text(const std::vector<Unit>& units);
 
-/// Jobs that differ by their engine alone, one under the other; empty when there are none.
-std::string engines_text(const ReportJson& report);
+/// Jobs that differ by their engine alone, one under the other; empty when there are none. `all`
+/// becomes whether there are no other jobs.
+std::string engines_text(const ReportJson& report, bool& all);
 /// A table per search, a line for each frame size (RFC 2544, section 26.1).
 std::string searches_text(const ReportJson& report);
 std::string repeats_text(const ReportJson& report);

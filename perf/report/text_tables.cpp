@@ -38,32 +38,61 @@ const ReportJson& receiver_of(const Unit& unit) {
   return unit.peers.empty() || !unit.job->at("rx").is_null() ? *unit.job : *unit.peers[0];
 }
 
+/// A figure of what may be null as a whole.
+std::optional<double> inner(const ReportJson& object, const char* key) {
+  return object.is_null() ? std::nullopt : figure(object, key);
+}
+
+bool passed(const Unit& unit) {
+  const auto fine = [](const ReportJson* job) { return job->at("passed").get<bool>(); };
+  return fine(unit.job) && std::all_of(unit.peers.begin(), unit.peers.end(), fine);
+}
+
 Table::Row engine_row(const Unit& unit) {
   const ReportJson& job = *unit.job;
   const ReportJson& at = receiver_of(unit);
-  const auto of = [](const ReportJson& object, const char* key) {
-    return object.is_null() ? std::optional<double>() : figure(object, key);
-  };
   const ReportJson& loss = at.at("loss");
   const ReportJson& latency = at.at("latency_ns");
   return {words(job, "engine"),
           words(job, "jobname"),
-          format_fps(of(job.at("tx"), "offered_fps")),
-          format_fps(of(job.at("tx"), "rate_fps")),
-          format_fps(of(at.at("rx"), "rate_fps")),
-          format_bps(of(at.at("rx"), "rate_bps")),
+          format_fps(inner(job.at("tx"), "offered_fps")),
+          format_fps(inner(job.at("tx"), "rate_fps")),
+          format_fps(inner(at.at("rx"), "rate_fps")),
+          format_bps(inner(at.at("rx"), "rate_bps")),
           loss.is_null() ? "-" : format_count(count(loss, "lost_frames")),
-          format_ns(of(latency, "p50")),
-          format_ns(of(latency, "p99")),
-          format_ns(of(latency, "p99_9")),
-          format_ns(of(latency, "max")),
+          format_ns(inner(latency, "p50")),
+          format_ns(inner(latency, "p99")),
+          format_ns(inner(latency, "p99_9")),
+          format_ns(inner(latency, "max")),
           format_fps(figure(job.at("cpu"), "frames_per_busy_second")),
           format_share(figure(job, "limit_share"))};
 }
 
 }  // namespace
 
-std::string engines_text(const ReportJson& report) {
+std::string jobs_text(const std::vector<Unit>& units) {
+  Table table;
+  table.add(
+      {"job", "", "offered", "sent", "received", "", "lost", "", "p50", "p99", "p99.9", "max"});
+  for (const Unit& unit : units) {
+    const ReportJson& job = *unit.job;
+    const ReportJson& at = receiver_of(unit);
+    const ReportJson& loss = at.at("loss");
+    const ReportJson& latency = at.at("latency_ns");
+    table.add({words(job, "jobname"), passed(unit) ? "passed" : "FAILED",
+               format_fps(inner(job.at("tx"), "offered_fps")),
+               format_fps(inner(job.at("tx"), "rate_fps")),
+               format_fps(inner(at.at("rx"), "rate_fps")),
+               format_bps(inner(at.at("rx"), "rate_bps")),
+               loss.is_null() ? "-" : format_count(count(loss, "lost_frames")),
+               format_share(inner(loss, "lost_share")), format_ns(inner(latency, "p50")),
+               format_ns(inner(latency, "p99")), format_ns(inner(latency, "p99_9")),
+               format_ns(inner(latency, "max"))});
+  }
+  return table.text() + "  every figure of each job: --output-format=json\n\n";
+}
+
+std::string engines_text(const ReportJson& report, bool& all) {
   const std::vector<Unit> units = units_of(report);
   std::map<std::string, std::vector<const Unit*>> loads;
   std::vector<std::string> order;
@@ -73,10 +102,12 @@ std::string engines_text(const ReportJson& report) {
     loads[load].push_back(&unit);
   }
   std::string out;
+  std::size_t shown = 0;
   for (const std::string& load : order) {
     std::set<std::string> engines;
     for (const Unit* unit : loads[load]) engines.insert(name_in(*unit->job, "engine"));
     if (engines.size() < 2) continue;
+    shown += loads[load].size();
     Table table;
     table.add({"engine", "job", "offered", "sent", "received", "", "lost", "p50", "p99", "p99.9",
                "max", "frames/CPU-s", "of own limit"});
@@ -84,6 +115,7 @@ std::string engines_text(const ReportJson& report) {
     out +=
         "the same load over " + format_count(engines.size()) + " engines\n" + table.text() + '\n';
   }
+  all = shown == units.size();
   return out;
 }
 

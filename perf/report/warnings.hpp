@@ -18,7 +18,7 @@ std::optional<double> rate_fps_of(const JobResult& job) noexcept;
 std::optional<double> limit_share_of(const JobResult& job) noexcept;
 
 /// A sentence for each job near the harness's own limit, for each CPU whose time somebody else had
-/// (steal), for each job that was often taken off its CPU.
+/// (steal), and one for all jobs that were often taken off their CPUs.
 std::vector<std::string> warnings_from(const RunResult& result);
 
 }  // namespace shmif::perf

@@ -215,6 +215,49 @@ TEST(Text, OfAGroupThatReportsForItsJobsOnlyThoseThatFailedAreShown) {
   EXPECT_NE(line_with(text_of(run), "bulk: rw="), "");
 }
 
+/// The quiet run by `jobs` clones, each with its peer.
+RunResult run_of(std::size_t jobs) {
+  const RunResult one = test::quiet_sample();
+  RunResult run = one;
+  run.jobs.clear();
+  for (std::size_t i = 0; i < jobs; ++i) {
+    for (JobResult job : one.jobs) {
+      job.name += '.' + std::to_string(i);
+      if (!job.peer_of.empty()) job.peer_of = run.jobs.back().name;
+      run.jobs.push_back(job);
+    }
+  }
+  return run;
+}
+
+TEST(Text, AGroupOfOneJobAndItsPeerIsNotToldTwice) {
+  EXPECT_EQ(line_with(text_of(run_of(1)), "group "), "");
+  EXPECT_NE(line_with(text_of(run_of(2)), "group "), "");
+}
+
+TEST(Text, ManyJobsAreALineEachAndABlockOnlyForThoseThatSomethingHappenedTo) {
+  RunResult run = run_of(20);
+  run.jobs[15].flows[0].lost = 3;
+  const std::string text = text_of(run);
+  EXPECT_NE(line_with(text, "bulk.0   passed"), "") << text;
+  EXPECT_EQ(line_with(text, "bulk.0: rw="), "");
+  EXPECT_NE(line_with(text, "bulk.7: rw="), "") << text;
+  EXPECT_NE(line_with(text, "group "), "");
+  EXPECT_LT(lines_of(text).size(), 80U);
+  EXPECT_LT(text.find("loss      bulk.peer.7"), text.find("bulk.0   passed"));
+}
+
+TEST(Text, WhatBecameOfTheLoadAfterStallsIsSaidWhereItWasChosenOrMattered) {
+  RunResult run = test::quiet_sample();
+  EXPECT_EQ(text_of(run).find("rate_catchup"), std::string::npos);
+  run.jobs[0].options["rate_catchup"] = "limited";
+  EXPECT_NE(text_of(run).find("after stalls: rate_catchup=limited, gave up 0 of"),
+            std::string::npos);
+  run.jobs[0].options["rate_catchup"] = "skip";
+  run.jobs[0].tx.skipped_frames = 17;
+  EXPECT_NE(line_with(text_of(run), "skipped   bulk: 17 of "), "");
+}
+
 TEST(Text, EnginesUnderTheSameLoadStandInOneTable) {
   const std::string text = text_of(test::engines_sample());
   EXPECT_NE(text.find("the same load over 4 engines\n"), std::string::npos);

@@ -81,6 +81,9 @@ function problems() {
       if (traffic && traffic.errors > 0) add('bad', 'errors', `${job.jobname}: ${units.count(traffic.errors)} of ${direction}, the first: ${traffic.first_error}`);
     }
   }
+  for (const { jobname, tx } of result.jobs) {
+    if (tx && tx.skipped_frames > 0) add('care', 'skipped', `${jobname}: ${units.count(tx.skipped_frames)} of ${units.count(tx.offered_frames)} frames offered were given up after stalls (rate_catchup=skip)`);
+  }
   for (const warning of result.warnings) add('care', 'warning', warning);
   if (list.children.length) main.append(list);
 }
