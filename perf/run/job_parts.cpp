@@ -21,8 +21,9 @@ bool is_flow_to(const WorkerContext& context, std::size_t i, std::size_t to) {
   return sends(sender.options.rw) && sender.to == to;
 }
 
-/// The frames of flow `i` as they come in: replies go back to whoever asked.
-FrameMakerOptions made_again(const WorkerContext& context, std::size_t i) {
+/// The frames of flow `i` as they come to job `index`: a reply has the addresses of its request,
+/// the other way round.
+FrameMakerOptions made_again(const WorkerContext& context, std::size_t i, std::size_t index) {
   const PlannedJob& sender = context.plan[i];
   const std::uint32_t most = SizeChooser(sender.options.bs.tx, 0).most();
   FrameMakerOptions frames =
@@ -30,7 +31,8 @@ FrameMakerOptions made_again(const WorkerContext& context, std::size_t i) {
   const std::size_t to = sender.to == kNoJob ? i : sender.to;
   frames.source = context.setups[i].end.mac;
   frames.destination = context.setups[to].end.mac;
-  if (sender.options.rw == Role::pingpong) std::swap(frames.source, frames.destination);
+  if (i == index && sender.options.rw == Role::pingpong)
+    std::swap(frames.source, frames.destination);
   return frames;
 }
 
@@ -99,7 +101,8 @@ std::vector<ExpectedFlow> expected_flows(const WorkerContext& context, std::size
     flow.replayed = !sender.replay.empty();
     flow.nonce = context.setups[index].nonce;
     if (FlowState* const state = flow_in(before, i)) flow.before = std::move(state->received);
-    if (job.options.verify_regenerate && !flow.replayed) flow.remade = made_again(context, i);
+    if (job.options.verify_regenerate && !flow.replayed)
+      flow.remade = made_again(context, i, index);
     flows.push_back(std::move(flow));
   }
   return flows;

@@ -1,0 +1,203 @@
+// What a run measures beside its traffic: its own limit, a steady state, when its jobs began; and
+// frames of earlier runs, checked again.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <string>
+
+#include "perf/run/campaign.hpp"
+#include "tests/perf/run_rig.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using namespace std::chrono_literals;
+using test::failed;
+using test::job;
+using test::pair;
+using test::passed;
+using test::run;
+
+RunResult campaign(const std::vector<PlannedJob>& plan) {
+  RunControl control;
+  bool stuck = false;
+  return run_campaign({}, plan, nullptr, control, stuck).value();
+}
+
+TEST(RunMeasure, TheHarnessesOwnLimitStandsBesideEachRate) {
+  auto plan = pair(Role::tx, EngineKind::unix_pair);
+  const RunResult result = campaign(plan);
+  ASSERT_TRUE(passed(result));
+  ASSERT_TRUE(result.jobs[0].limit_fps && result.jobs[1].limit_fps);
+  EXPECT_GT(*result.jobs[0].limit_fps, 100'000);
+  EXPECT_GT(*result.jobs[1].limit_fps, 100'000);
+}
+
+TEST(RunMeasure, RoundTripsHaveNoSuchLimit) {
+  const RunResult result = campaign(pair(Role::pingpong, EngineKind::unix_pair));
+  ASSERT_TRUE(passed(result));
+  EXPECT_FALSE(result.jobs[0].limit_fps);
+  EXPECT_FALSE(result.jobs[1].limit_fps);
+}
+
+TEST(RunMeasure, ASteadyRateEndsTheJobAndTheReportSaysWhen) {
+  auto plan = pair(Role::tx, EngineKind::unix_pair);
+  plan[0].options.rate_fps.tx = 2000;
+  plan[0].options.runtime = 60s;
+  plan[0].options.steadystate = "iops:20%";
+  plan[0].options.ss_dur = 2s;
+  const RunResult result = run(plan);
+  ASSERT_TRUE(passed(result));
+  EXPECT_LT(result.jobs[0].tx.seconds, 30);
+  ASSERT_TRUE(result.steady_state);
+  EXPECT_EQ(result.steady_state->rfind("reached at ", 0), 0U) << *result.steady_state;
+}
+
+TEST(RunMeasure, ARateThatNeverSettlesRunsToItsEnd) {
+  auto plan = pair(Role::tx, EngineKind::unix_pair);
+  plan[0].options.rate_fps.tx = 1000;
+  plan[0].options.runtime = 1500ms;
+  plan[0].options.steadystate = "iops:5%";
+  const RunResult result = run(plan);
+  ASSERT_TRUE(passed(result));
+  EXPECT_EQ(result.jobs[0].tx.frames, 1500U);
+  EXPECT_EQ(result.steady_state.value_or("").rfind("not reached", 0), 0U);
+}
+
+TEST(RunMeasure, SixteenProcessesStartAtOnceAndSayHowFarApart) {
+  std::vector<PlannedJob> plan;
+  for (int i = 0; i < 8; ++i) {
+    auto two = pair(Role::tx, EngineKind::unix_pair);
+    const std::string n = std::to_string(i);
+    two[0].options.wire = two[1].options.wire = n;
+    two[0].options.name = "tx" + n;
+    two[1].options.name = "rx" + n;
+    two[0].options.rate_fps.tx = 100;
+    two[0].options.drain_time = 100ms;
+    two[0].to = plan.size() + 1;
+    plan.insert(plan.end(), two.begin(), two.end());
+  }
+  // How far apart is a matter of the machine's load at that moment: the best of some starts.
+  std::uint64_t best = UINT64_MAX;
+  for (int attempt = 0; attempt < 20 && best >= 100'000; ++attempt) {
+    const RunResult result = run(plan);
+    ASSERT_TRUE(passed(result));
+    std::uint64_t worst = 0;
+    for (const JobResult& each : result.jobs) worst = std::max(worst, each.start_skew_ns.value());
+    best = std::min(best, worst);
+  }
+  EXPECT_LT(best, 100'000U);
+}
+
+/// A run whose frames are recorded.
+std::string record(const test::TempDir& directory, std::uint64_t seed) {
+  auto plan = pair(Role::tx, EngineKind::unix_pair);
+  plan[0].options.runtime = {};
+  plan[0].options.number_ios = 1000;
+  plan[0].options.randseed = seed;
+  plan[0].options.bs.tx = FrameSizes{{{.least = 64, .most = 900}}};
+  plan[0].options.write_pcap = directory.file("sent.pcapng");
+  EXPECT_TRUE(passed(run(plan)));
+  return plan[0].options.write_pcap;
+}
+
+/// A job that checks a capture.
+std::vector<PlannedJob> checker(const std::string& capture) {
+  auto plan = std::vector{job("checker", Role::rx, EngineKind::pcap)};
+  plan[0].options.filename = capture;
+  plan[0].options.verify_only = true;
+  return plan;
+}
+
+TEST(RunMeasure, ARecordIsCheckedLaterFrameByFrame) {
+  const test::TempDir directory;
+  const RunResult result = run(checker(record(directory, 5)));
+  ASSERT_TRUE(passed(result));
+  const FlowResult& flow = result.jobs[0].flows.at(0);
+  EXPECT_EQ(flow.received, 1000U);
+  EXPECT_EQ(flow.lost + flow.duplicates + flow.corrupt + flow.truncated, 0U);
+  EXPECT_TRUE(result.jobs[0].latency->empty());
+}
+
+TEST(RunMeasure, ARecordThatLacksFramesIsFoundOut) {
+  const test::TempDir directory;
+  const std::string whole = record(directory, 5);
+  // What another job receives of a replay over a line with losses, it records by sending it on: the
+  // capture of an independent tool, here the engine that writes captures.
+  auto plan = std::vector{job("copy", Role::tx, EngineKind::pcap)};
+  plan[0].options.replay = whole;
+  plan[0].options.replay_time_scale = 0;
+  plan[0].options.runtime = {};
+  plan[0].options.filename = directory.file("lossy.pcapng");
+  plan[0].options.fault = parse_faults("loss=5%,seed=3").value();
+  const RunResult copied = run(plan);
+  const std::uint64_t lost = copied.links.at(0).faults.lost;
+  ASSERT_GT(lost, 10U);
+  const RunResult result = run(checker(directory.file("lossy.pcapng")));
+  const FlowResult& flow = result.jobs[0].flows.at(0);
+  EXPECT_EQ(flow.received, 1000 - lost);
+  // Of those before the first and after the last that came, the record knows nothing.
+  EXPECT_LE(flow.lost, lost);
+  EXPECT_GE(flow.lost + 20, lost);
+}
+
+TEST(RunMeasure, FramesAreComparedWithWhatTheirSeedMakes) {
+  const test::TempDir directory;
+  auto plan = checker(record(directory, 5));
+  plan[0].options.verify_regenerate = true;
+  plan[0].options.randseed = 5;
+  EXPECT_TRUE(passed(run(plan)));
+  // The checksums are right; but these are not the frames that seed 6 makes.
+  plan[0].options.randseed = 6;
+  EXPECT_TRUE(failed(run(plan), "a corrupt frame was received"));
+}
+
+TEST(RunMeasure, ARunComparesItsOwnFramesWithTheirSeedToo) {
+  for (const Role role : {Role::tx, Role::pingpong, Role::txrx}) {
+    auto plan = pair(role, EngineKind::bus);
+    for (PlannedJob& each : plan) each.options.verify_regenerate = true;
+    plan[1].options.randseed = 77;  // of what it sends itself
+    EXPECT_TRUE(passed(run(plan))) << static_cast<int>(role);
+  }
+}
+
+TEST(RunMeasure, AReplayIsReceivedWhoeverItsFramesWereFor) {
+  const test::TempDir directory;
+  auto plan = pair(Role::tx, EngineKind::bus);
+  plan[0].options.replay = record(directory, 5);
+  plan[0].options.replay_time_scale = 0;
+  plan[0].options.runtime = {};
+  const RunResult result = run(plan);
+  ASSERT_TRUE(passed(result));
+  EXPECT_EQ(result.jobs[1].flows.at(0).received, 1000U);
+  EXPECT_EQ(result.jobs[1].flows.at(0).lost, 0U);
+}
+
+TEST(RunMeasure, ATriggerSavesTheStateOfVerificationUnasked) {
+  const test::TempDir directory;
+  auto plan = pair(Role::tx, EngineKind::unix_pair);
+  plan[0].options.rate_fps.tx = 1000;
+  plan[0].options.runtime = 30s;
+  RunOptions options;
+  options.aux_path = directory.path();
+  options.trigger_timeout = 300ms;
+  const RunResult result = run(plan, options);
+  ASSERT_TRUE(passed(result));
+  EXPECT_LT(result.jobs[0].tx.seconds, 20);
+  EXPECT_TRUE(std::filesystem::exists(directory.file("first-verify.state")));
+  EXPECT_TRUE(std::filesystem::exists(directory.file("second-verify.state")));
+}
+
+TEST(RunMeasure, HugePagesHoldTheFramesWhereThereAreAny) {
+  auto plan = pair(Role::tx, EngineKind::unix_pair);
+  plan[0].options.hugepages = true;
+  plan[0].options.number_ios = 1000;
+  EXPECT_TRUE(passed(run(plan)));
+}
+
+}  // namespace
+}  // namespace shmif::perf
