@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "perf/remote/run_child.hpp"
@@ -50,6 +51,8 @@ class ServedRun {
   /// Whether all is over and said.
   bool over() const noexcept { return over_; }
   bool abandoned() const noexcept { return abandoned_; }
+  /// Whether its first jobs have begun; true only once.
+  bool take_start() noexcept { return told_start_ && !std::exchange(start_taken_, true); }
 
  private:
   void listen();
@@ -69,6 +72,7 @@ class ServedRun {
   std::vector<Told> told_;
   bool prepared_ = false;
   bool told_start_ = false;
+  bool start_taken_ = false;
   bool said_last_ = false;  ///< result or refusal
   bool killed_ = false;
   bool abandoned_ = false;

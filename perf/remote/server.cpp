@@ -251,6 +251,7 @@ void Server::Impl::look_at_run() {
     const bool drop = told.progress && owner->connection.waiting_bytes() > kMostWaiting;
     if (!drop) owner->connection.send_text(told.json);
   }
+  if (run->take_start()) log(run->client() + ": the jobs begin");
   if (!run->over()) return;
   log(run->client() + (run->abandoned() ? ": its run was stopped" : " has its result") +
       ", the server is free");

@@ -130,6 +130,9 @@ class Tool {
     return result_;
   }
 
+  /// What it has said up to the last wait_for().
+  const ToolResult& so_far() const { return result_; }
+
   static constexpr std::chrono::milliseconds kDefaultTime{20000};
 
  private:
