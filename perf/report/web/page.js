@@ -85,7 +85,19 @@ function problems() {
     if (tx && tx.skipped_frames > 0) add('care', 'skipped', `${jobname}: ${units.count(tx.skipped_frames)} of ${units.count(tx.offered_frames)} frames offered were given up after stalls (rate_catchup=skip)`);
   }
   for (const warning of result.warnings) add('care', 'warning', warning);
+  for (const kind of ['bad', 'care']) shorten(list, [...list.children].filter((item) => item.className === kind));
   if (list.children.length) main.append(list);
+}
+
+/// Of many items of a kind the first are seen, the others on demand, and on paper.
+function shorten(list, items) {
+  const kMostShown = 8;
+  if (items.length <= kMostShown + 2) return;
+  const rest = items.slice(kMostShown);
+  const details = element('details', {}, element('summary', {}, `and ${units.count(rest.length)} more`));
+  rest[0].before(element('li', { class: 'more' }, details));
+  details.append(element('ul', { class: 'problems' }, ...rest));
+  addEventListener('beforeprint', () => { details.open = true; });
 }
 
 function glance() {
@@ -102,6 +114,18 @@ function glance() {
 }
 
 // ---- Charts ----
+
+/// The intervals that a curve is made of: without stubs, in which a frame or two make any rate, and
+/// without the drain and the interval that crosses into it, whose rates are of half the time.
+function curveOf(job) {
+  const lengths = job.intervals.map((i) => i.seconds).sort((a, b) => a - b);
+  const usual = lengths[Math.floor(lengths.length / 2)] || 0;
+  const list = job.intervals.filter((i) => i.seconds > usual / 2);
+  if (!list.some((i) => i.measured)) return list;
+  // A long one is a stall, which is to be seen.
+  while (!list.at(-1).measured && list.at(-1).seconds < 2 * usual) list.pop();
+  return list;
+}
 
 const timesOf = (list) => list.map((i) => Math.round(i.at_seconds * 100) / 100);
 const rate = (i, key, factor) => (i.seconds > 0 ? i[key] * factor / i.seconds : null);
@@ -121,13 +145,15 @@ function throughput() {
     const at = receiverOf(unit);
     const receives = at.rx !== null;
     const key = (receives ? 'rx_' : 'tx_') + (bits ? 'bytes' : 'frames');
-    const one = { colour: colourOf.get(unit), label: unit.job.jobname, at: timesOf(at.intervals), values: at.intervals.map((i) => rate(i, key, bits ? 8 : 1)) };
-    return at.intervals.length ? [one] : [];
+    const list = curveOf(at);
+    const one = { colour: colourOf.get(unit), label: unit.job.jobname, at: timesOf(list), values: list.map((i) => rate(i, key, bits ? 8 : 1)) };
+    return list.length ? [one] : [];
   });
   if (!lines(true).length) return;
   const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'throughput over time' });
   const buttons = [];
-  const made = section('Throughput over time', 'What arrived in each interval. ▲ on the time axis: frames were lost then; a dashed line: a receiver was overrun.');
+  const made = section('Throughput over time', 'What arrived in each interval. ▲ on the time axis: frames were lost then; a dashed line: a receiver was overrun.'
+    + (members.length > 8 ? ' Drawn are the first eight jobs; a click on a name shows or hides one.' : ''));
   const choose = (bits) => {
     buttons.forEach(([b, its]) => b.setAttribute('aria-pressed', String(its === bits)));
     charts.replace(box, () => charts.overTime(box, lines(bits), bits ? units.bps : units.fps, bits ? 'received (bit/s)' : 'received (frames/s)', sorted));
@@ -162,7 +188,7 @@ function latencies() {
     pair.append(section('Latency histogram', 'Not in this file: --output-format=json+ writes the histogram, json does not.'));
   }
   const overTime = measured.map((unit) => {
-    const list = receiverOf(unit).intervals.filter((i) => i.latency_p99_ns > 0);
+    const list = curveOf(receiverOf(unit)).filter((i) => i.latency_p99_ns > 0);
     return { colour: colourOf.get(unit), label: unit.job.jobname, at: timesOf(list), values: list.map((i) => i.latency_p99_ns) };
   }).filter((l) => l.at.length);
   if (overTime.length) {

@@ -14,7 +14,10 @@ const fatesRow = (name, f) => [name, units.count(f.sent_frames), units.count(f.r
 
 function jobTables() {
   const each = (make) => result.jobs.flatMap(make).concat();
-  const groups = (make) => result.groups.flatMap(make);
+  // What would be said of a group of one job is said of that.
+  const sizes = new Map();
+  for (const { job } of members) sizes.set(job.groupname, (sizes.get(job.groupname) || 0) + 1);
+  const groups = (make) => result.groups.filter((g) => sizes.get(g.groupname) > 1).flatMap(make);
   const title = (g) => 'group ' + g.groupname;
   const traffic = each((j) => [j.tx && trafficRow(j.jobname + ' sent', j.tx), j.rx && trafficRow(j.jobname + ' received', j.rx)].filter(Boolean))
     .concat(groups((g) => [g.tx && trafficRow(title(g) + ' sent', g.tx), g.rx && trafficRow(title(g) + ' received', g.rx)].filter(Boolean)));
@@ -38,9 +41,9 @@ function jobTables() {
   const agree = (c) => [units.yes(c.agree), c.agree === false ? 'bad' : ''];
   section('Counts side by side', 'All frames, ramp and foreign ones too. "-": that medium does not count it.',
     table('Counts', ['', 'generator sent', 'wire took', 'wire delivered', 'receiver got', 'of them foreign', 'wire lost', 'wire dropped', 'agree'],
-      each((j) => [[j.jobname, j.tx ? units.count(j.counts.generator_tx_frames) : '-', units.count(j.counts.wire_tx_frames), units.count(j.counts.wire_rx_frames),
+      each((j) => [[j.jobname, j.tx ? units.count(j.counts.generator_tx_frames) : '-', j.tx ? units.count(j.counts.wire_tx_frames) : '-', j.rx ? units.count(j.counts.wire_rx_frames) : '-',
         j.rx ? units.count(j.counts.receiver_rx_frames) : '-', j.rx ? units.count(j.counts.receiver_foreign_frames) : '-',
-        units.count(j.counts.wire_lost_frames), units.count(j.counts.wire_dropped_frames), agree(j.counts)]])));
+        j.rx ? units.count(j.counts.wire_lost_frames) : '-', j.rx ? units.count(j.counts.wire_dropped_frames) : '-', agree(j.counts)]])));
   const cpu = (name, c) => [name, units.seconds(c.user_seconds), units.seconds(c.system_seconds), units.fps(c.frames_per_busy_second),
     units.count(c.voluntary_switches), units.count(c.involuntary_switches), units.count(c.minor_faults + c.major_faults)];
   section('CPU and trust', 'Start skew: after the common start. Rate ±: half the 95 % confidence interval. Limit: the harness’s own, with such frames, here.',
