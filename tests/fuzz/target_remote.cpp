@@ -1,0 +1,67 @@
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "perf/job/plan.hpp"
+#include "perf/remote/frames.hpp"
+#include "perf/remote/job_texts.hpp"
+#include "perf/remote/limits.hpp"
+#include "perf/remote/protocol.hpp"
+#include "tests/fuzz/bus_image.hpp"
+#include "tests/fuzz/targets.hpp"
+
+namespace shmif::fuzz {
+namespace {
+
+using namespace perf;
+
+/// What a server makes of jobs, up to where it would run them.
+void take_jobs(const JobsMessage& message) {
+  std::vector<std::string> problems;
+  JobSet set = job_set_of(message.set, problems);
+  require(problems.size() <= 20, "more problems than anybody reads");
+  if (!problems.empty()) return;
+  const ServerLimits limits;
+  if (!apply_limits(limits, set).empty()) return;
+  require(!set.run.allow_exec && set.run.trigger_command.empty(), "a command of a stranger");
+  for (const JobOptions& job : set.jobs) {
+    require(job.exec.empty() && job.exec_prerun.empty() && job.exec_postrun.empty(),
+            "a command of a stranger");
+    require(job.bus.empty() && job.filename.empty() && job.replay.empty() &&
+                job.write_pcap.empty() && job.uid.empty() && !job.allow_live,
+            "a file, a user or a network for a stranger");
+  }
+  if (!problems_of(set).empty()) return;
+  require(expand(set)->size() <= 2 * limits.max_jobs, "more jobs than are allowed");
+}
+
+void check(const std::string& text) {
+  const auto message = decode(text);
+  if (!message) return;
+  const std::string again = encode(*message);
+  const auto back = decode(again);
+  require(back.has_value() && encode(*back) == again, "a message that does not come back");
+  if (const auto* jobs = std::get_if<JobsMessage>(&*message)) take_jobs(*jobs);
+}
+
+}  // namespace
+
+/// The bytes are a message, and a stream of messages that comes in pieces.
+void remote(Bytes bytes) {
+  const std::string text(bytes.begin(), bytes.end());
+  check(text);
+  MessageReader reader(kMostHelloBytes);
+  const std::size_t piece = text.empty() ? 1 : 1 + bytes[0] % 64U;
+  for (std::size_t at = 0; at < text.size(); at += piece) {
+    reader.feed(std::string_view(text).substr(at, piece));
+    for (;;) {
+      const auto next = reader.next();
+      if (!next) return;
+      if (!*next) break;
+      require(!(*next)->empty() && (*next)->size() <= kMostHelloBytes, "a length out of bounds");
+      check(**next);
+    }
+  }
+}
+
+}  // namespace shmif::fuzz

@@ -1,0 +1,251 @@
+// What goes over the network between client and server, and what a server takes from strangers.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "perf/job/job_file.hpp"
+#include "perf/job/option_table.hpp"
+#include "perf/job/plan.hpp"
+#include "perf/job/profiles.hpp"
+#include "perf/remote/address.hpp"
+#include "perf/remote/clock_offset.hpp"
+#include "perf/remote/frames.hpp"
+#include "perf/remote/job_texts.hpp"
+#include "perf/remote/limits.hpp"
+#include "perf/remote/protocol.hpp"
+
+namespace shmif::perf {
+namespace {
+
+std::vector<Message> one_of_each() {
+  RunProgress progress;
+  progress.at_seconds = 1.5;
+  progress.share = 0.25;
+  JobProgress job;
+  job.name = "voip.3";
+  job.group = "voip";
+  job.peer_of = "voip";
+  job.state = JobState::draining;
+  job.pid = 4711;
+  job.failed = true;
+  job.share = 0.5;
+  job.last.tx_frames = 7;
+  job.last.latency_p99_ns = 1234.5;
+  job.last.measured = false;
+  job.rx_bytes = 1ULL << 60U;
+  progress.jobs = {job, job};
+  JobsMessage jobs;
+  jobs.set.run = {{"repeat", "3"}};
+  jobs.set.jobs = {{"a", "x.job:3", {{"rw", "tx"}, {"bs", "64-1518"}}}, {"b", "", {}}};
+  jobs.command = {"shmifperf", "run"};
+  return {HelloMessage{.version = "1.2.3", .host = "lab"},
+          jobs,
+          PreparedMessage{12},
+          RefusedMessage{{"one", "two"}},
+          BusyMessage{"198.18.0.1:7 (lab)", "2026-11-21T02:37:32Z"},
+          GoMessage{~0ULL},
+          StartedMessage{1},
+          ProgressMessage{progress, true},
+          RunMessage{"run 2 of 5"},
+          StopMessage{true, 15},
+          NoticeMessage{"why"},
+          FinishedMessage{"{\"jobs\": []}\n"},
+          PingMessage{3},
+          PongMessage{4, 5}};
+}
+
+TEST(RemoteProtocol, EveryMessageComesBackAsItWas) {
+  const std::vector<Message> all = one_of_each();
+  ASSERT_EQ(all.size(), std::variant_size_v<Message>);
+  for (const Message& message : all) {
+    const std::string text = encode(message);
+    const auto back = decode(text);
+    ASSERT_TRUE(back) << text << ": " << back.error().message;
+    EXPECT_EQ(back->index(), message.index());
+    EXPECT_EQ(encode(*back), text);
+  }
+  const auto progress = std::get<ProgressMessage>(*decode(encode(all[7]))).progress;
+  EXPECT_EQ(progress.share, 0.25);
+  EXPECT_EQ(progress.left_seconds, std::nullopt);
+  EXPECT_EQ(progress.jobs[1].state, JobState::draining);
+  EXPECT_EQ(progress.jobs[1].last.latency_p99_ns, 1234.5);
+  EXPECT_FALSE(progress.jobs[1].last.measured);
+}
+
+TEST(RemoteProtocol, WhatIsNotWholeOrOfAnotherTypeIsRefused) {
+  for (const Message& message : one_of_each()) {
+    const std::string text = encode(message);
+    for (std::size_t size = 0; size < text.size(); ++size) {
+      EXPECT_FALSE(decode(text.substr(0, size))) << text.substr(0, size);
+    }
+  }
+  for (const char* text :
+       {"", "null", "[]", "{}", "1", R"({"type":"dance"})", R"({"type":1})", R"({"type":"go"})",
+        R"({"type":"go","start_ns":-1})", R"({"type":"go","start_ns":1.5})",
+        R"({"type":"go","start_ns":"1"})", R"({"type":"stop","hard":1,"signal":2})",
+        R"({"type":"stop","hard":true,"signal":65})", R"({"type":"refused","why":[1]})",
+        R"({"type":"jobs","run":[["a"]],"jobs":[],"command":[]})",
+        R"({"type":"jobs","run":[],"jobs":[1],"command":[]})", R"({"type":"ping","sent_ns":1} {})",
+        "{\"type\":\"busy\",\"by\":\"\xff\",\"since\":\"\"}"}) {
+    EXPECT_FALSE(decode(text)) << text;
+  }
+}
+
+TEST(RemoteProtocol, BombsAreRefusedBeforeTheyGoOff) {
+  EXPECT_FALSE(decode(std::string(1U << 20U, '[')));
+  EXPECT_FALSE(
+      decode(R"({"type":"refused","why":)" + std::string(20, '[') + std::string(20, ']') + '}'));
+  std::string many = R"({"type":"refused","why":[""])";
+  many.pop_back();
+  for (std::size_t i = 0; i < kMostItems; ++i) many += ",\"\"";
+  EXPECT_FALSE(decode(many + "]}"));
+  EXPECT_FALSE(decode(R"({"type":"busy","since":"","by":")" + std::string(1U << 20U, 'x') + "\"}"));
+}
+
+TEST(RemoteProtocol, MessagesAreCutFromAStreamWhateverPiecesItComesIn) {
+  const std::string stream = with_length("one") + with_length("two and more") + with_length("3");
+  for (std::size_t piece = 1; piece <= stream.size(); ++piece) {
+    MessageReader reader(64);
+    std::vector<std::string> read;
+    for (std::size_t at = 0; at < stream.size(); at += piece) {
+      reader.feed(std::string_view(stream).substr(at, piece));
+      for (auto next = reader.next(); *next; next = reader.next()) read.push_back(**next);
+    }
+    EXPECT_EQ(read, (std::vector<std::string>{"one", "two and more", "3"}));
+  }
+}
+
+TEST(RemoteProtocol, ALengthIsBelievedOnlyWithinItsBound) {
+  for (const std::string& length :
+       {std::string(4, '\0'), std::string("\0\0\0\x41", 4), std::string("\xff\xff\xff\xff", 4)}) {
+    MessageReader reader(64);
+    reader.feed(length);
+    EXPECT_FALSE(reader.next());
+  }
+  MessageReader reader(64);
+  reader.feed(std::string("\0\0\0\x40", 4));
+  EXPECT_TRUE(reader.next());
+}
+
+TEST(RemoteProtocol, AMismatchNamesBothSides) {
+  const HelloMessage ours{.version = "1.0", .host = ""};
+  EXPECT_EQ(mismatch(ours, "this client", ours, "the server"), "");
+  HelloMessage theirs = ours;
+  theirs.protocol = 7;
+  const std::string why = mismatch(ours, "this client", theirs, "the server");
+  EXPECT_NE(why.find("this client is shmifperf 1.0 with protocol 1"), std::string::npos) << why;
+  EXPECT_NE(why.find("the server is shmifperf 1.0 with protocol 7"), std::string::npos) << why;
+  theirs = ours;
+  theirs.version = "1.1";
+  EXPECT_NE(mismatch(ours, "a", theirs, "b").find("b is shmifperf 1.1"), std::string::npos);
+  theirs.name = "fio";
+  EXPECT_NE(mismatch(ours, "a", theirs, "b").find("b is no shmifperf"), std::string::npos);
+}
+
+TEST(RemoteJobs, EveryProfileMeansTheSameOnTheOtherSide) {
+  for (const Profile& profile : profiles()) {
+    JobSet set;
+    ASSERT_TRUE(read_job_text(profile.name, profile.text, set).empty());
+    std::vector<std::string> problems;
+    const JobSet again = job_set_of(texts_of(set), problems);
+    EXPECT_TRUE(problems.empty()) << problems.front();
+    const auto plan = expand(set).value();
+    const auto plan_again = expand(again).value();
+    ASSERT_EQ(plan.size(), plan_again.size()) << profile.name;
+    for (std::size_t i = 0; i < plan.size(); ++i) {
+      EXPECT_EQ(plan[i].options.name, plan_again[i].options.name);
+      EXPECT_EQ(plan[i].options.bs.tx, plan_again[i].options.bs.tx);
+      EXPECT_EQ(plan[i].options.runtime, plan_again[i].options.runtime);
+      EXPECT_EQ(plan[i].options.given, plan_again[i].options.given);
+      EXPECT_EQ(plan[i].waits_for, plan_again[i].waits_for);
+    }
+  }
+}
+
+TEST(RemoteJobs, WhatConcernsTheClientStaysThere) {
+  JobSet set;
+  ASSERT_TRUE(read_job_text("x.job",
+                            "[global]\noutput=/tmp/x\noutput-format=json\nrepeat=2\n[a]\nsize=1k\n",
+                            set)
+                  .empty());
+  EXPECT_EQ(texts_of(set).run, (OptionTexts{{"repeat", "2"}}));
+  ServerLimits limits;
+  EXPECT_EQ(apply_limits(limits, set).size(), 2U) << "and is refused if it comes all the same";
+}
+
+TEST(RemoteJobs, UnknownOptionsBadValuesAndBadNamesAreRefusedByName) {
+  JobTexts texts;
+  texts.run = {{"repeat", "0"}, {"bs", "64"}};
+  texts.jobs = {{"a", "", {{"rat", "1"}, {"rate", "x"}}}, {"a/b", "", {}}};
+  std::vector<std::string> problems;
+  (void)job_set_of(texts, problems);
+  ASSERT_EQ(problems.size(), 5U);
+  EXPECT_NE(problems[2].find("job \"a\": unknown option \"rat\""), std::string::npos);
+  EXPECT_NE(problems[4].find("\"a/b\" is no name of a job"), std::string::npos);
+}
+
+TEST(ServerLimits, KnowOfEveryOptionWhatItMayDo) {
+  for (const OptionRow& row : option_table()) {
+    EXPECT_NE(kind_of(row.name), OptionKind::unknown)
+        << row.name << " is new: may a stranger use it? (perf/remote/limits.cpp)";
+  }
+  // Whatever runs a program or names a file.
+  for (const OptionRow& row : option_table()) {
+    if (row.placeholder == "COMMAND") {
+      EXPECT_EQ(kind_of(row.name), OptionKind::command) << row.name;
+    }
+    const bool path = row.range.find("path") != std::string::npos ||
+                      row.range.find("directory") != std::string::npos;
+    if (path && !is_of_client(row.name) && row.name != "netns" && row.name != "cgroup") {
+      EXPECT_EQ(kind_of(row.name), OptionKind::file) << row.name << ": " << row.range;
+    }
+  }
+  EXPECT_EQ(kind_of("no_such_option"), OptionKind::unknown);
+}
+
+TEST(ServerLimits, LeaveTheProfilesAlone) {
+  for (const Profile& profile : profiles()) {
+    JobSet set;
+    ASSERT_TRUE(read_job_text(profile.name, profile.text, set).empty());
+    const auto problems = apply_limits(ServerLimits{}, set);
+    EXPECT_TRUE(problems.empty()) << profile.name << ": " << problems.front();
+  }
+}
+
+TEST(ServerAddress, IsReadAsPeopleWriteIt) {
+  const auto read = [](const char* text) {
+    const auto address = parse_server_address(text);
+    return address ? address->host + '|' + std::to_string(address->port) : "refused";
+  };
+  EXPECT_EQ(read("lab3"), "lab3|18765");
+  EXPECT_EQ(read("lab3:7000"), "lab3|7000");
+  EXPECT_EQ(read("198.18.0.1:0"), "198.18.0.1|0");
+  EXPECT_EQ(read("[fd00::1]:7000"), "fd00::1|7000");
+  EXPECT_EQ(read("[fd00::1]"), "fd00::1|18765");
+  EXPECT_EQ(read("fd00::1"), "fd00::1|18765");
+  for (const char* text : {"", ":", ":7000", "lab3:", "lab3:x", "lab3:65536", "lab3:-1", "[fd00::1",
+                           "[fd00::1]x", "[fd00::1]:", "[]:1", "a b", "me@lab3", "http://lab3"}) {
+    EXPECT_EQ(read(text), "refused") << text;
+  }
+}
+
+TEST(ClockOffset, TheQuickestAnswerSaysMost) {
+  ClockOffset clock;
+  clock.note(1000, 3000, 500'000);  // read at 2000, give or take 1000
+  EXPECT_EQ(clock.error_ns(), 1000U);
+  EXPECT_EQ(clock.to_theirs(2000), 500'000U);
+  clock.note(5000, 5100, 503'100);
+  EXPECT_EQ(clock.error_ns(), 50U);
+  clock.note(6000, 9000, 1);
+  EXPECT_EQ(clock.error_ns(), 50U);
+  EXPECT_EQ(clock.answers(), 3);
+  EXPECT_EQ(clock.to_ours(clock.to_theirs(7777)), 7777U);
+  ClockOffset behind;  // a machine that was started later
+  behind.note(1'000'000, 1'000'100, 50);
+  EXPECT_EQ(behind.to_theirs(1'000'050), 50U);
+  EXPECT_EQ(behind.to_ours(0), 1'000'000U);
+}
+
+}  // namespace
+}  // namespace shmif::perf
