@@ -1,0 +1,41 @@
+#pragma once
+// shmifperf run, started by tests that look at what it says.
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "tests/support/run_tool.hpp"
+
+namespace shmif::test {
+
+using Json = nlohmann::json;
+using Words = std::vector<std::string>;
+
+/// `shmifperf run OPTION...`, of a light load for a second unless told otherwise.
+inline Words run_with(Words options) {
+  const Words first{SHMIFPERF_PATH, "run", "--runtime=1", "--rate_iops=500", "--drain_time=200ms"};
+  options.insert(options.begin(), first.begin(), first.end());
+  return options;
+}
+
+inline std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+inline std::string text_of_file(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+inline Json json_of_file(const std::string& path) {
+  return Json::parse(text_of_file(path), nullptr, false);
+}
+
+}  // namespace shmif::test

@@ -1,0 +1,285 @@
+// What a run tells programs while it lasts: JSON, InfluxDB's lines, Prometheus, logs.
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <map>
+#include <regex>
+
+#include "tests/support/temp_dir.hpp"
+#include "tests/tools/perf_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+/// Of one job of a result.
+const Json& job_of(const Json& result, const std::string& name) {
+  for (const Json& job : result.at("jobs")) {
+    if (job.at("jobname") == name) return job;
+  }
+  throw std::runtime_error("no job " + name);
+}
+
+class PerfStream : public ::testing::Test {
+ protected:
+  TempDir dir;
+  std::string result = dir.file("result.json");
+  Words to_file() const { return {"--output-format=json", "--output=" + result}; }
+  Words with(Words options) const {
+    const Words file = to_file();
+    options.insert(options.end(), file.begin(), file.end());
+    return run_with(std::move(options));
+  }
+};
+
+// ---- JSON and InfluxDB ----
+
+TEST_F(PerfStream, EachIntervalIsALineOfJsonAndTogetherTheyAreTheResult) {
+  const ToolResult ran = run_program(with({"--json-stream", "--status-interval=200ms"}));
+  ASSERT_EQ(ran.status, 0) << ran.err;
+  std::map<std::string, std::uint64_t> sent;
+  std::uint64_t received = 0;
+  const auto lines = lines_of(ran.out);
+  EXPECT_GE(lines.size(), 4U) << ran.out;
+  for (const std::string& line : lines) {
+    const Json json = Json::parse(line);
+    EXPECT_GE(json.at("share"), 0);
+    for (const Json& job : json.at("jobs")) {
+      const Json& interval = job.at("interval");
+      sent[job.at("jobname")] += interval.at("tx_frames").get<std::uint64_t>();
+      received += interval.at("rx_frames").get<std::uint64_t>();
+      const bool arrived = interval.at("rx_frames") > 0;
+      EXPECT_EQ(interval.at("latency_p99_ns").is_null(), !arrived) << line;
+    }
+  }
+  const Json json = json_of_file(result);
+  EXPECT_EQ(sent["job"], job_of(json, "job").at("tx").at("frames"));
+  EXPECT_EQ(received, job_of(json, "job.sink").at("rx").at("frames"));
+  EXPECT_EQ(Json::parse(lines.back()).at("share"), 1);
+}
+
+TEST_F(PerfStream, BehindAStreamTheResultGoesToStandardErrorForTheReaderExpectsNone) {
+  const ToolResult ran = run_program(run_with({"--json-stream", "--runtime=200ms"}));
+  EXPECT_EQ(ran.status, 0);
+  for (const std::string& line : lines_of(ran.out)) EXPECT_FALSE(Json::parse(line).is_null());
+  EXPECT_NE(ran.err.find("shmifperf "), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find("passed (exit code 0)"), std::string::npos) << ran.err;
+}
+
+TEST_F(PerfStream, InfluxLinesAreOfItsProtocol) {
+  const ToolResult ran =
+      run_program(with({"--format=influx", "--name=a job, of=two", "--status-interval=200ms"}));
+  ASSERT_EQ(ran.status, 0) << ran.err;
+  // Blank, comma and equals sign are escaped in tags; integers end in i.
+  const std::regex line(
+      R"(shmifperf,groupname=((?:[^\\ ,=]|\\.)+),jobname=((?:[^\\ ,=]|\\.)+) )"
+      R"(((?:[a-z0-9_]+=(?:-?[0-9]+i|-?[0-9.e+-]+|true|false|"[^"]*")(?:,|(?= )))+) ([0-9]{19}))");
+  std::uint64_t sent = 0;
+  long long last = 0;
+  for (const std::string& text : lines_of(ran.out)) {
+    std::smatch match;
+    ASSERT_TRUE(std::regex_match(text, match, line)) << text;
+    EXPECT_TRUE(match[1] == R"(a\ job\,\ of\=two)") << match[1];
+    EXPECT_GE(std::stoll(match[4]), last) << "time goes on";
+    last = std::stoll(match[4]);
+    std::smatch frames;
+    const std::string fields = ',' + match[3].str();
+    ASSERT_TRUE(std::regex_search(fields, frames, std::regex(",tx_frames=([0-9]+)i"))) << text;
+    sent += std::stoull(frames[1]);
+  }
+  EXPECT_EQ(sent, job_of(json_of_file(result), "a job, of=two").at("tx").at("frames"));
+}
+
+TEST_F(PerfStream, TwoStreamsOnOneOutputAreAnErrorOfUsage) {
+  const ToolResult ran = run_program(run_with({"--json-stream", "--format=influx"}));
+  EXPECT_EQ(ran.status, 2);
+  EXPECT_NE(ran.err.find("exclude each other"), std::string::npos) << ran.err;
+}
+
+TEST_F(PerfStream, AFullDiskUnderAStreamCostsTheStreamAndNotTheRun) {
+  Words words = with({"--json-stream", "--status-interval=100ms", "--runtime=500ms"});
+  words.insert(words.begin(), {"sh", "-c", "exec \"$@\" >/dev/full", "sh"});
+  const ToolResult ran = run_program(words);
+  EXPECT_EQ(ran.status, 1);
+  EXPECT_NE(ran.err.find("standard output: No space left on device (the run goes on"),
+            std::string::npos)
+      << ran.err;
+  const Json json = json_of_file(result);
+  EXPECT_EQ(json.at("passed"), true);
+  EXPECT_EQ(json.at("exit_code"), 1);
+  EXPECT_NE(json.at("warnings").dump().find("No space left"), std::string::npos);
+  EXPECT_EQ(job_of(json, "job.sink").at("rx").at("frames"), 250);
+}
+
+TEST_F(PerfStream, ARunWhoseReaderHasGoneStopsInGoodOrder) {
+  Words words = with({"--json-stream", "--status-interval=100ms", "--runtime=600"});
+  words.insert(words.begin(), {"bash", "-c", "\"$@\" | head -n 1", "bash"});
+  const ToolResult ran = run_program(words);
+  EXPECT_FALSE(ran.timed_out);
+  const Json json = json_of_file(result);
+  EXPECT_EQ(json.at("stopped_by_signal"), SIGPIPE);
+  EXPECT_EQ(job_of(json, "job").at("state"), "reaped");
+}
+
+// ---- Prometheus ----
+
+/// A port of the loopback that somebody listens on.
+class TakenPort {
+ public:
+  TakenPort() : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    auto* const any = reinterpret_cast<sockaddr*>(&address);
+    if (bind(fd_, any, size) != 0 || listen(fd_, 1) != 0 || getsockname(fd_, any, &size) != 0) {
+      throw std::runtime_error("no port");
+    }
+    number_ = ntohs(address.sin_port);
+  }
+  TakenPort(const TakenPort&) = delete;
+  TakenPort& operator=(const TakenPort&) = delete;
+  ~TakenPort() { close(fd_); }
+  std::string number() const { return std::to_string(number_); }
+
+ private:
+  int fd_;
+  int number_ = 0;
+};
+
+/// The value of a sample; nothing when it is not there.
+std::optional<double> sample(const std::string& text, const std::string& name,
+                             const std::string& job) {
+  const std::regex line(name + R"(\{[^}]*jobname=")" + job + R"("[^}]*\} ([^\n]+))");
+  std::smatch match;
+  if (!std::regex_search(text, match, line)) return std::nullopt;
+  return std::stod(match[1]);
+}
+
+std::string scraped(const std::string& url) {
+  return run_program({"curl", "--silent", "--show-error", "--max-time", "5", url}).out;
+}
+
+TEST_F(PerfStream, PrometheusScrapesCountersAndGaugesAsLongAsTheRunLasts) {
+  const std::string port = TakenPort().number();  // free again
+  const std::string url = "http://127.0.0.1:" + port + "/metrics";
+  Tool run(with({"--metrics=" + port, "--status-interval=200ms", "--runtime=60"}));
+  ASSERT_TRUE(run.wait_for("metrics are at " + url + '\n'))
+      << "a bare port is one of this host alone";
+  std::string first;
+  // Until frames have been sent and an interval is over.
+  for (int tries = 0; tries < 200 && first.empty(); ++tries) {
+    const std::string text = scraped(url);
+    if (sample(text, "shmifperf_rx_fps", "job.sink").value_or(0) > 0) first = text;
+    usleep(50000);
+  }
+  ASSERT_NE(first, "");
+  EXPECT_NE(first.find("# TYPE shmifperf_tx_frames_total counter"), std::string::npos);
+  EXPECT_GT(sample(first, "shmifperf_tx_frames_total", "job"), 0);
+  EXPECT_GT(sample(first, "shmifperf_latency_seconds", "job.sink"), 0);
+  EXPECT_EQ(sample(first, "shmifperf_job_failed", "job"), 0);
+  EXPECT_NE(first.find("jobname=\"job\",state=\"running\"} 1"), std::string::npos) << first;
+  const auto before = sample(first, "shmifperf_tx_frames_total", "job");
+  std::optional<double> after;
+  for (int tries = 0; tries < 100 && !(after > before); ++tries) {
+    after = sample(scraped(url), "shmifperf_tx_frames_total", "job");
+  }
+  EXPECT_GT(after, before);
+  run.signal(SIGINT);
+  EXPECT_EQ(run.finish().status, 128 + SIGINT);
+  EXPECT_EQ(scraped(url), "") << "it is gone with the run";
+}
+
+TEST_F(PerfStream, APortInUseFailsTheStartWithARemedy) {
+  const TakenPort taken;
+  const ToolResult ran = run_program(with({"--metrics=" + taken.number()}));
+  EXPECT_EQ(ran.status, 1);
+  EXPECT_NE(ran.err.find("cannot serve metrics on 127.0.0.1:" + taken.number()), std::string::npos)
+      << ran.err;
+  EXPECT_NE(ran.err.find("ddress already in use"), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find("a port that is free"), std::string::npos) << ran.err;
+  EXPECT_EQ(text_of_file(result), "") << "nothing ran";
+}
+
+// ---- Logs ----
+
+struct LogLine {
+  long ms, value;
+  int direction;
+};
+
+std::vector<LogLine> log_of(const std::string& path) {
+  const std::regex format(R"(([0-9]+), ([0-9]+), ([01]), 0, 0)");
+  std::vector<LogLine> lines;
+  for (const std::string& line : lines_of(text_of_file(path))) {
+    std::smatch match;
+    if (!std::regex_match(line, match, format)) throw std::runtime_error("not fio's: " + line);
+    lines.push_back({std::stol(match[1]), std::stol(match[2]), std::stoi(match[3])});
+  }
+  return lines;
+}
+
+Words logs(const TempDir& dir) {
+  return {"--aux-path=" + dir.path(), "--write_bw_log=x",   "--write_iops_log=x",
+          "--write_lat_log=x",        "--log_avg_msec=250", "--bs=1024"};
+}
+
+TEST_F(PerfStream, LogsOfIntervalsAreInFiosFormatAndAddUp) {
+  ASSERT_EQ(run_program(with(logs(dir))).status, 0);
+  const Json json = json_of_file(result);
+  const auto iops = log_of(dir.file("x_iops.job.log"));
+  const auto bw = log_of(dir.file("x_bw.job.log"));
+  const auto lat = log_of(dir.file("x_lat.job.log"));
+  ASSERT_GE(iops.size(), 3U);
+  ASSERT_EQ(iops.size(), bw.size());
+  EXPECT_GE(lat.size(), 3U);
+  double frames = 0;
+  long before = 0;
+  for (std::size_t i = 0; i < iops.size(); ++i) {
+    EXPECT_GT(iops[i].ms, before);
+    EXPECT_EQ(iops[i].direction, 1) << "a sender";
+    EXPECT_NEAR(static_cast<double>(bw[i].value), static_cast<double>(iops[i].value), 2)
+        << "frames of 1 KiB";
+    frames += static_cast<double>(iops[i].value * (iops[i].ms - before)) / 1000;
+    before = iops[i].ms;
+  }
+  const double sent = job_of(json, "job").at("tx").at("frames");
+  EXPECT_NEAR(frames, sent, sent * 0.02);
+  for (const LogLine& line : lat) EXPECT_GT(line.value, 0);
+  // Other intervals for the log than for the curve do not cost the curve its own.
+  EXPECT_GE(job_of(json, "job").at("intervals").size(), 9U);
+}
+
+TEST_F(PerfStream, AFullDiskFailsTheLogAndNotTheFigures) {
+  std::filesystem::create_symlink("/dev/full", dir.file("x_bw.job.log"));
+  const ToolResult ran = run_program(with(logs(dir)));
+  EXPECT_EQ(ran.status, 1) << "what was asked for is not there";
+  EXPECT_NE(ran.err.find("x_bw.job.log is not whole: No space left on device"), std::string::npos)
+      << ran.err;
+  const Json json = json_of_file(result);
+  EXPECT_EQ(json.at("passed"), true);
+  EXPECT_EQ(json.at("exit_code"), 1);
+  EXPECT_NE(json.at("warnings").dump().find("x_bw.job.log is not whole"), std::string::npos);
+  EXPECT_EQ(job_of(json, "job.sink").at("rx").at("frames"), 500);
+  EXPECT_GE(log_of(dir.file("x_iops.job.log")).size(), 3U) << "the others go on";
+}
+
+TEST_F(PerfStream, WhereNothingCanBeWrittenIsSaidBeforeTheRun) {
+  const ToolResult log = run_program(run_with({"--write_bw_log=" + dir.file("none/x")}));
+  EXPECT_EQ(log.status, 1);
+  EXPECT_NE(log.err.find("cannot make the log " + dir.file("none/x_bw.job.log")), std::string::npos)
+      << log.err;
+  EXPECT_NE(log.err.find("--aux-path"), std::string::npos);
+  EXPECT_EQ(log.out, "");
+  const ToolResult output = run_program(run_with({"--output=" + dir.file("none/result")}));
+  EXPECT_EQ(output.status, 1);
+  EXPECT_NE(output.err.find("cannot write " + dir.file("none/result")), std::string::npos);
+  EXPECT_EQ(output.out, "");
+}
+
+}  // namespace
+}  // namespace shmif::test
