@@ -364,6 +364,7 @@ Json search_json(const SearchResult& search) {
                       {"achieved_fps", number(t.achieved_fps)},
                       {"lost_share", number(t.loss_share)},
                       {"latency_percentile_ns", number(t.latency_percentile_ns)},
+                      {"sender_late_ns", number(t.sender_late_ns)},
                       {"passed", t.passed}});
   }
   return json;

@@ -90,6 +90,9 @@ Result<Trial> make_trial(const RunOptions& options, const std::vector<PlannedJob
   for (const JobResult& result : run->jobs) {
     if (result.name == name && result.tx.seconds > 0) {
       trial.figures.achieved_fps = static_cast<double>(result.tx.frames) / result.tx.seconds;
+      if (!result.spacing_error->empty()) {
+        trial.figures.sender_late_ns = static_cast<double>(result.spacing_error->max());
+      }
     }
     for (const FlowResult& flow : result.flows) {
       if (flow.from != name && result.name != name) continue;

@@ -155,6 +155,7 @@ struct TrialResult {
   double offered_fps = 0, achieved_fps = 0;
   double loss_share = 0;
   std::optional<double> latency_percentile_ns;
+  std::optional<double> sender_late_ns;  ///< behind its own pace, at worst
   bool passed = false;
 };
 struct SearchResult {

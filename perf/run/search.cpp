@@ -14,6 +14,10 @@ namespace {
 // By how much a trial may fail and still be repeated: noise of the machine, not of the link.
 constexpr double kNearLoss = 0.001;
 constexpr double kNearLatency = 1.2;
+// A sender that was so late did not send at the rate, but a burst: what is lost then, is not lost
+// at that rate.
+constexpr double kLateNs = 3e6;
+constexpr int kMostRepeatsWhenLate = 3;
 // A sender that is slower than it should be has not tried the rate. One frame more or less a second
 // is the rounding of a short trial.
 constexpr double kShortfall = 0.01;
@@ -24,6 +28,12 @@ std::string format(const char* pattern, Values... values) {
   std::array<char, 300> text{};
   std::snprintf(text.data(), text.size(), pattern, values...);
   return text.data();
+}
+
+/// The sender cannot do it, however long it is given.
+bool fell_short(const TrialResult& trial) {
+  const double shortfall = trial.offered_fps - trial.achieved_fps;
+  return shortfall > kShortfall * trial.offered_fps + kShortfallFps;
 }
 
 }  // namespace
@@ -65,8 +75,7 @@ std::optional<double> RateSearch::next_fps() const noexcept {
 
 std::string RateSearch::why_failed(const TrialResult& trial, bool& near) const {
   near = false;
-  const double shortfall = trial.offered_fps - trial.achieved_fps;
-  if (shortfall > kShortfall * trial.offered_fps + kShortfallFps) {
+  if (fell_short(trial)) {
     return format("the sender itself reached only %.6g frames/s of %.6g", trial.achieved_fps,
                   trial.offered_fps);
   }
@@ -93,10 +102,14 @@ void RateSearch::note(TrialResult trial) {
   trial.passed = why.empty();
   trial.job = options_.job;
   trial.frame_bytes = options_.frame_bytes;
-  const bool repeated = std::exchange(repeat_fps_, std::nullopt).has_value();
+  const bool late = !fell_short(trial) && trial.sender_late_ns.value_or(0) > kLateNs;
+  const int most = late ? kMostRepeatsWhenLate : near ? 1 : 0;
+  const bool again = !trial.passed && options_.repeat_near && repeats_ < most;
+  repeats_ = again ? repeats_ + 1 : 0;
+  repeat_fps_.reset();
   if (trial.passed) {
     passed_fps_ = trial.offered_fps;
-  } else if (near && options_.repeat_near && !repeated) {
+  } else if (again) {
     repeat_fps_ = trial.offered_fps;
   } else {
     failed_fps_ = trial.offered_fps;

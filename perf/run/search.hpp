@@ -25,7 +25,8 @@ struct RateSearchOptions {
   double allowed_loss = 0;      ///< share, of Search::pdr
   double latency_bound_ns = 0;  ///< of Search::latency_target
   double latency_percentile = 99;
-  bool repeat_near = true;        ///< one more trial where one failed by a hair
+  /// One more trial where one failed by a hair, and up to three where the sender was off its CPU.
+  bool repeat_near = true;
   std::string job{};              ///< for the result
   std::uint32_t frame_bytes = 0;  ///< 0: a mix
   double mean_frame_bytes = 0;    ///< without FCS, for bits per second; 0: unknown
@@ -56,6 +57,7 @@ class RateSearch {
   std::optional<double> failed_fps_;  // the lowest
   std::string why_lowest_failed_;
   std::optional<double> repeat_fps_;
+  int repeats_ = 0;  // of this rate, so far
 };
 
 /// The latency that `per_cent` of the frames sent did not exceed, of which `lost` never came;

@@ -27,12 +27,12 @@ TEST(Campaign, ASearchFindsTheRateOfALinkWithinOnePerCent) {
   o.bs.tx.parts = {{.least = 1000, .most = 1000, .weight = 1}};
   o.search = Search::ndr;
   o.search_max_fps = 12000;
-  o.search_resolution = 0.002;
+  o.search_resolution = 0.004;
   o.search_trial = 2s;
   o.drain_time = 50ms;
   // 10,000 frames a second. The queue takes what a sender that was off its CPU for some
   // milliseconds makes up for, and not what half a per cent too much is in a second.
-  o.fault = parse_faults("rate=80Mbit,queue=100").value();
+  o.fault = parse_faults("rate=80Mbit,queue=150").value();
   const RunResult result = campaign(plan);
   ASSERT_EQ(result.searches.size(), 1U);
   const SearchResult& found = result.searches[0];

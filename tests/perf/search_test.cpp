@@ -151,6 +151,24 @@ TEST(RateSearch, ATrialThatFailsByAHairIsRepeatedOnce) {
   EXPECT_LT(strict.found_fps.value_or(0), 600'000);
 }
 
+TEST(RateSearch, ATrialWhoseSenderWasOffItsCpuIsRepeatedThreeTimes) {
+  // It sent a burst, of which much is lost, in three trials of four.
+  const auto disturbed = [](double late_ns, unsigned& trials) {
+    return [late_ns, &trials](double fps) {
+      const bool fine = fps <= 640'000 && ++trials % 4 == 0;
+      TrialResult result = trial(fps, fine ? 0 : 0.05);
+      result.sender_late_ns = fine ? 1e5 : late_ns;
+      return result;
+    };
+  };
+  unsigned trials = 0;
+  const SearchResult found = run({.max_fps = 1e6}, disturbed(2e7, trials));
+  EXPECT_NEAR(found.found_fps.value_or(0), 640'000, 5'000);
+  trials = 0;
+  const SearchResult undisturbed = run({.max_fps = 1e6}, disturbed(1e5, trials));
+  EXPECT_LT(undisturbed.found_fps.value_or(0), 600'000) << "such losses are the link's";
+}
+
 TEST(RateSearch, ATrialThatFailsTwiceHasFailed) {
   unsigned trials = 0;
   const SearchResult found = run({.max_fps = 1000, .resolution = 0.1}, [&](double fps) {
