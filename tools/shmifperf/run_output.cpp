@@ -115,7 +115,6 @@ void RunOutput::print(const std::string& text) {
 std::vector<std::string> RunOutput::finish() {
   terminal_.clear();
   redrawn_lines_ = false;
-  metrics_.reset();
   std::vector<std::string> lost;
   if (failure_ != 0 && failure_ != EPIPE) {
     lost.push_back(std::string("what was printed meanwhile is not whole: ") +

@@ -61,7 +61,7 @@ class RunOutput final : public perf::RunObserver {
   std::string run_;             // which of several
   perf::ProgressLines lines_;
   Progress terminal_;
-  std::unique_ptr<Metrics> metrics_;
+  std::unique_ptr<Metrics> metrics_;  // closed last: its server takes a second or two for that
   int failure_ = 0;  // errno of standard output
 };
 
