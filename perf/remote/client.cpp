@@ -19,7 +19,7 @@ using namespace std::chrono_literals;
 using Clock = RemoteHost::Clock;
 
 constexpr auto kDisplayEvery = 100ms;
-/// How long servers may take for a hard stop; they need 3 s at most, and the way back.
+/// How long servers may take for a hard stop; they need 5 s at most, and the way back.
 constexpr auto kHardTime = 10s;
 /// From `go` to the start, so that it reaches everybody before: this, and twice the slowest way.
 constexpr std::uint64_t kStartAhead = 20'000'000;

@@ -16,9 +16,10 @@ using namespace std::chrono_literals;
 constexpr auto kPrepareTime = 120s;
 /// Between being ready and `go`: the other servers of the client may be slow.
 constexpr auto kHeldTime = 180s;
-/// A run that the server stops may drain for so long; a hard stop may take so long.
+/// A run that the server stops may drain for so long; a hard stop may take so long, of which the
+/// runner gives its jobs one second.
 constexpr auto kSoftTime = 5s;
-constexpr auto kHardTime = 3s;
+constexpr auto kHardTime = 5s;
 constexpr int kLastReadings = 16;
 /// A start that is further off is a mistake, or bad will.
 constexpr std::uint64_t kFarthestStart = 10'000'000'000;

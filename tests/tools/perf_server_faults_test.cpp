@@ -194,22 +194,41 @@ TEST(PerfServerFaults, AnInterruptedClientStopsAllServersAndReports) {
   }
 }
 
+/// What comes behind its jobs takes longer than anybody waits, and heeds no stop.
+const Words kLongEnd = {"--exec_postrun=sleep 600"};
+bool sleeps(const RunningServer& server) {
+  return std::ranges::any_of(descendants(server.pid()), [](pid_t pid) {
+    std::ifstream comm("/proc/" + std::to_string(pid) + "/comm");
+    std::string name;
+    return std::getline(comm, name) && name == "sleep";
+  });
+}
+
 TEST(PerfServerFaults, ASecondInterruptIsAHardStop) {
-  RunningServer server;
-  // A drain of an hour is what the first one would wait for.
-  LongRun run(server.address(), {"--drain_time=1h", "--fault=delay=600s"});
+  TempDir directory;
+  RunningServer server({"--allow-exec", "--directory=" + directory.path()});
+  LongRun run(server.address(), kLongEnd);
   ASSERT_TRUE(is_at_work(server));
   run.tool().signal(SIGINT);
+  ASSERT_TRUE(eventually([&] { return sleeps(server); }));
   run.tool().signal(SIGINT);
-  const auto stopped = [&] { return !server.has_jobs(); };
-  // Signals that are pending become one: until both have been seen.
-  EXPECT_TRUE(eventually([&] {
-    if (stopped()) return true;
-    run.tool().signal(SIGINT);
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    return false;
-  }));
-  EXPECT_EQ(run.tool().finish().status, 128 + SIGINT);
+  EXPECT_TRUE(is_idle(server));
+  const ToolResult result = run.tool().finish();
+  EXPECT_EQ(result.status, 128 + SIGINT);
+  EXPECT_TRUE(has(result.out, "==== " + server.address() + " ====")) << result.out;
+}
+
+TEST(PerfServerFaults, NobodyWaitsForTheEndOfAJobWhoseClientIsGone) {
+  TempDir directory;
+  RunningServer server({"--allow-exec", "--directory=" + directory.path()});
+  LongRun run(server.address(), kLongEnd);
+  ASSERT_TRUE(is_at_work(server));
+  run.tool().signal(SIGINT);
+  ASSERT_TRUE(eventually([&] { return sleeps(server); }));
+  const std::vector<pid_t> all = descendants(server.pid());
+  run.tool().signal(SIGKILL);
+  EXPECT_TRUE(eventually([&] { return std::ranges::all_of(all, is_dead); }));
+  EXPECT_TRUE(can_run(server));
 }
 
 // ---- Nonsense ----

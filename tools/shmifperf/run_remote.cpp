@@ -58,14 +58,16 @@ int run_remotely(const perf::JobSet& set, const std::vector<std::string>& server
   const Results hosts = perf::run_on_servers({servers, whole.version, argv}, set, &output, control);
   whole.ended = std::chrono::system_clock::now();
   whole.signal = control.signal.load();
+  const std::vector<std::string> lost = output.finish();
+  for (const std::string& why : lost) complain(why);
   for (const perf::HostResult& host : hosts) {
     for (const std::string& why : host.failures) complain("run: " + host.name + ": " + why);
   }
   std::string text;
   for (const OutputFormat format : set.run.output_format) text += rendered(hosts, whole, format);
   const int code = perf::exit_code_of(hosts, whole);
-  const bool whole_output = output.finish().empty();
-  return output.print_result(text) && whole_output ? code : code == kDone ? kFailed : code;
+  const bool all_written = output.print_result(text) && lost.empty();
+  return all_written || code != kDone ? code : kFailed;
 }
 
 }  // namespace shmif::tools
