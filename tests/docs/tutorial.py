@@ -40,7 +40,7 @@ def plain(line):
     line = re.sub(r"shmifperf-\d+-[0-9a-f]+|0x[0-9a-f]+", "#", line)
     line = re.sub(r"^machine .*", "machine", line)
     line = re.sub(rf"\d[\d,]*(\.\d+)?(e[+-]?\d+)?( ({UNIT})(?![A-Za-z]))?", "#", line)
-    return " ".join(line.split())
+    return " ".join(line.split()).replace("< #", "#")
 
 
 def run(commands, build):
