@@ -79,6 +79,9 @@ FlowResult flow_result(const ControlledJob& from, const ControlledJob& to, std::
   // verify.
   const bool told = f.complete.load(std::memory_order_acquire) || f.all_sent.get() == f.first.get();
   r.verification_complete = told && r.unverified == 0;
+  // Nobody waits for what was sent after the receiver had ended before its time.
+  const std::uint64_t all = f.all_sent.get();
+  if (r.verification_complete) r.cancelled += all - std::min(all, f.all_judged.get());
   const std::uint64_t missing = r.verification_complete
                                     ? f.missing.get()
                                     : r.sent - std::min(r.sent, r.received + r.late + r.cancelled);

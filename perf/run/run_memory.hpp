@@ -78,7 +78,8 @@ struct FlowBlock {
   Tally received;  ///< each once
   Tally all_received;
   Tally lost_so_far;
-  Tally missing;  ///< of the window, when complete: numbers that did not come whole, nor late
+  Tally all_judged;  ///< `all_sent` when the receiver stopped listening
+  Tally missing;     ///< of the window, when complete: numbers that did not come whole, nor late
   Tally duplicates, reordered, corrupt, truncated, late, cancelled, unverified;
   Tally last_arrival_ns;
   std::atomic<bool> drained{false};   ///< nothing more is waited for

@@ -114,6 +114,8 @@ struct Runner::Impl {
   void stop_all();
   void stop_hard();
   void end_background_jobs();
+  void note_done(std::size_t i, std::uint64_t now);
+  std::uint64_t drain_of(std::size_t i) const;
   void check_stuck(std::uint64_t now);
   void leave_threads();
   void keep(std::vector<IntervalResult>& curve, const IntervalResult& next) const;
@@ -371,8 +373,11 @@ void Runner::Impl::nobody_listens_to(std::size_t i) {
 void Runner::Impl::after_the_end_of(std::size_t i) {
   const JobOptions& o = jobs[i].plan.options;
   const bool failed = !jobs[i].errors.empty();
-  for (std::size_t other = 0; failed && other < jobs.size(); ++other) {
-    if (plan[other].to == i) stop(other);  // nothing more of it can be verified
+  for (std::size_t other = 0; other < jobs.size(); ++other) {
+    // Nothing more of it can be verified.
+    if (plan[other].to == i && !jobs[other].flow->tx_done.load(std::memory_order_acquire)) {
+      stop(other);
+    }
   }
   if (o.exitall || (failed && o.exitall_on_error)) {
     for (std::size_t other = 0; other < jobs.size(); ++other) {
@@ -428,13 +433,39 @@ void Runner::Impl::end_background_jobs() {
   for (std::size_t i = 0; i < jobs.size(); ++i) stop(i);
 }
 
+/// Notes when nothing but its end is left for a job to do: it says so, or it receives, and all that
+/// sent to it have ended and been waited for.
+void Runner::Impl::note_done(std::size_t i, std::uint64_t now) {
+  ControlledJob& job = jobs[i];
+  if (job.done_ns != 0) return;
+  if (job.state() > JobState::verifying) job.done_ns = now;
+  if (plan[i].options.rw != Role::rx && plan[i].options.rw != Role::echo) return;
+  bool any = false;
+  for (std::size_t from = 0; from < jobs.size(); ++from) {
+    if (plan[from].to != i) continue;
+    if (!jobs[from].over()) return;
+    any = true;
+  }
+  if (any) job.done_ns = now + drain_of(i);
+}
+
+/// How long it may take a job to end, of its own frames and of those that are sent to it.
+std::uint64_t Runner::Impl::drain_of(std::size_t i) const {
+  std::chrono::nanoseconds longest = plan[i].options.drain_time;
+  for (const PlannedJob& from : plan) {
+    if (from.to == i) longest = std::max(longest, from.options.drain_time);
+  }
+  return 2 * ns(longest);
+}
+
 /// Ends who does not end by himself.
 void Runner::Impl::check_stuck(std::uint64_t now) {
-  for (ControlledJob& job : jobs) {
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    ControlledJob& job = jobs[i];
     if (job.over() || !job.runner) continue;
-    if (job.done_ns == 0 && job.state() > JobState::verifying) job.done_ns = now;
-    const std::uint64_t expected = job.stop_ns != 0   ? job.stop_ns
-                                   : job.done_ns != 0 ? job.done_ns
+    note_done(i, now);
+    const std::uint64_t expected = job.done_ns != 0   ? job.done_ns
+                                   : job.stop_ns != 0 ? job.stop_ns + drain_of(i)
                                                       : latest_end_ns(job);
     const bool overdue = expected != 0 && now > expected + ns(options.stuck_timeout);
     if (hard && now > hard_ns + kGrace && job.killed_ns == 0) {

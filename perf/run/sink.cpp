@@ -378,7 +378,8 @@ void Sink::finish(Flow& flow, std::uint64_t cancelled) {
   FlowBlock& block = *flow.expected.block;
   const std::uint64_t first = block.first.get();
   const std::uint64_t ramp = block.ramp_sent.get();
-  const std::uint64_t all = block.all_sent.get() - first;
+  block.all_judged.set(block.all_sent.get());
+  const std::uint64_t all = block.all_judged.get() - first;
   if (flow.expected.replayed) {
     block.missing.set(all - std::min(all, flow.replayed));
     return;

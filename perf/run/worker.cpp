@@ -20,6 +20,7 @@
 #include "perf/run/placement.hpp"
 #include "perf/run/sink.hpp"
 #include "perf/stats/machine.hpp"
+#include "shmif/bus.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -28,6 +29,8 @@ namespace {
 constexpr std::uint64_t kLongestSleepNs = 50'000'000;
 /// What is due so soon is waited for awake: a sleep may take that much longer than asked for.
 constexpr std::uint64_t kSpinNs = 60'000;
+/// What a receiver may be late with saying that it waits for nothing more.
+constexpr std::uint64_t kPatienceWithReceiverNs = 200'000'000;
 
 /// So long before the start jobs are awake.
 constexpr std::uint64_t kAwakeBeforeNs = 2'000'000;
@@ -256,16 +259,25 @@ class Worker {
     if (sink_ && sink_->has_flows()) {
       if (!sink_->is_draining()) return false;
       note_draining();
-      return sink_->drained(now);
+      const bool has_all = sink_->drained(now);
+      return all_arrived(now) && has_all;
     }
     if (generator_) {
       note_draining();
-      // The receiver says when it has all; till then, faults on the way may have some of it.
-      return plan_.to == kNoJob || flow_.drained.load(std::memory_order_acquire);
+      return all_arrived(now);
     }
     // Listens to whatever comes.
     const std::uint64_t runtime = ns(options_.runtime);
     return stopped_ || (runtime != 0 && now >= measure_from_ns_ + runtime);
+  }
+
+  /// The receiver says when it has all; till then, faults on the way may have some of it. One that
+  /// says nothing, for it is stuck, would have stopped listening by twice the drain time.
+  bool all_arrived(std::uint64_t now) const {
+    if (!generator_ || plan_.to == kNoJob) return true;
+    if (flow_.drained.load(std::memory_order_acquire)) return true;
+    const std::uint64_t end = job_.window_end_ns.load(std::memory_order_acquire);
+    return now >= end + 2 * ns(options_.drain_time) + kPatienceWithReceiverNs;
   }
 
   bool fails(const std::string& why) {
@@ -415,6 +427,8 @@ class Worker {
 }  // namespace
 
 int run_worker(const WorkerContext& context, std::size_t index) noexcept {
+  // A bus that somebody truncates is an error of the job then, and does not kill it.
+  (void)install_sigbus_guard();
   Worker worker(context, index);
   try {
     return worker.run();

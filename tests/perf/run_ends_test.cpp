@@ -86,7 +86,9 @@ RunResult with_stuck_thread(const std::string& text, bool& stuck) {
 TEST(RunEnds, AThreadThatIsStuckForGoodIsReportedAndLeft) {
   bool stuck = false;
   const RunResult result = with_stuck_thread(
-      "[global]\nstuck_timeout=100ms\n[a]\nthread\nnumber_ios=10\nexec_postrun=sleep 3\n", stuck);
+      "[global]\nstuck_timeout=100ms\ndrain_time=50ms\n[a]\nthread\nnumber_ios=10\nexec_postrun="
+      "sleep 3\n",
+      stuck);
   EXPECT_TRUE(stuck);
   EXPECT_TRUE(failed(result, "job \"a\": is stuck"));
   EXPECT_EQ(flow_to(result, "a.sink").received, 10U);
