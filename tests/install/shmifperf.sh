@@ -8,7 +8,7 @@ documents=$prefix/share/doc/shmif
 
 "$shmifperf" --version
 for file in "$prefix/share/man/man1/shmifperf.1" "$prefix/share/bash-completion/completions/shmifperf" \
-  "$documents"/shmifperf.md "$documents"/shmifperf-terse.md "$documents"/shmifperf.schema.json; do
+  "$documents"/shmifperf.md "$documents"/shmifperf-terse.md "$documents"/shmifperf-streams.md "$documents"/shmifperf.schema.json; do
   [[ -s $file ]] || { echo "was not installed: $file"; exit 1; }
 done
 # The page has what the program says of its options, and not only where that goes.
