@@ -134,18 +134,39 @@ Result<bool> check_bus(const JobOptions& job, std::size_t ends) {
   return info.flow == Flow::pause;
 }
 
-/// A name where a bus is at home.
-std::string fresh_path() {
+/// Where a bus is at home.
+std::filesystem::path home_of_buses() {
   std::error_code none;
   const std::filesystem::path shm = "/dev/shm";
   const bool usable = ::access(shm.c_str(), W_OK | X_OK) == 0;
+  return usable ? shm : std::filesystem::temp_directory_path(none);
+}
+
+/// What the names of all buses begin with that this process makes for runs.
+std::string prefix_of(pid_t process) {
+  return "shmifperf-" + std::to_string(process) + '-';
+}
+
+std::string fresh_path() {
   std::random_device random;
-  std::array<char, 48> name{};
-  (void)std::snprintf(name.data(), name.size(), "shmifperf-%d-%08x", ::getpid(), random());
-  return ((usable ? shm : std::filesystem::temp_directory_path(none)) / name.data()).string();
+  std::array<char, 16> number{};
+  (void)std::snprintf(number.data(), number.size(), "%08x", random());
+  return (home_of_buses() / (prefix_of(::getpid()) + number.data())).string();
 }
 
 }  // namespace
+
+void remove_buses_of(pid_t process) noexcept {
+  std::error_code failed;
+  std::filesystem::directory_iterator entry(home_of_buses(), failed);
+  const std::filesystem::directory_iterator end;
+  const std::string prefix = prefix_of(process);
+  for (; !failed && entry != end; entry.increment(failed)) {
+    if (!entry->path().filename().string().starts_with(prefix)) continue;
+    std::error_code ignored;  // somebody else's, or gone
+    std::filesystem::remove(entry->path(), ignored);
+  }
+}
 
 Result<std::unique_ptr<Wire>> make_bus_wire(const JobOptions& job, std::size_t ends) {
   if (!job.bus.empty()) {

@@ -12,6 +12,8 @@
 //   pcap     a file: sent frames are recorded, or its are received  1
 //   null     nothing: an end receives what it sends itself          1
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -106,6 +108,9 @@ class Wire {
 Result<std::unique_ptr<Wire>> make_wire(const JobOptions& job, std::size_t ends);
 /// The same without making anything, for checks.
 Capabilities capabilities_of(EngineKind kind) noexcept;
+/// Removes the buses that a child of ours made for its run and left behind, being killed. Call when
+/// it has been waited for.
+void remove_buses_of(pid_t process) noexcept;
 const char* name_of(EngineKind kind) noexcept;
 
 }  // namespace shmif::perf

@@ -14,6 +14,7 @@
 #include <exception>
 #include <new>
 
+#include "perf/engine/engine.hpp"
 #include "perf/report/json.hpp"
 #include "perf/run/campaign.hpp"
 
@@ -115,6 +116,7 @@ RunChild::~RunChild() {
   kill();
   while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
   }
+  remove_buses_of(pid_);
 }
 
 void RunChild::stop(int signal) noexcept {
@@ -139,6 +141,7 @@ bool RunChild::ended() {
   const pid_t pid = ::waitpid(pid_, &status, WNOHANG);
   if (pid == 0 || (pid < 0 && errno == EINTR)) return false;
   ended_ = true;
+  remove_buses_of(pid_);
   if (pid < 0) {
     how_ = "vanished";
   } else if (WIFSIGNALED(status)) {

@@ -1,6 +1,7 @@
 // Clients and servers that vanish, and strangers that talk nonsense.
 
 #include <algorithm>
+#include <filesystem>
 #include <random>
 
 #include "tests/tools/perf_server_rig.hpp"
@@ -27,6 +28,14 @@ class LongRun {
 bool is_at_work(RunningServer& server) {
   return server.says("the jobs begin") &&
          eventually([&] { return descendants(server.pid()).size() >= 3; });
+}
+/// How many buses that process has made for its run.
+std::ptrdiff_t buses_of(pid_t process) {
+  const std::string prefix = "shmifperf-" + std::to_string(process) + '-';
+  const std::filesystem::directory_iterator files("/dev/shm");
+  return std::count_if(begin(files), end(files), [&](const auto& file) {
+    return file.path().filename().string().starts_with(prefix);
+  });
 }
 bool is_idle(const RunningServer& server) {
   return eventually([&] { return !server.has_jobs(); });
@@ -159,11 +168,14 @@ TEST(PerfServerFaults, AKilledRunFailsWithItsSignalAndTheServerGoesOn) {
   RunningServer server;
   LongRun run(server.address());
   ASSERT_TRUE(is_at_work(server));
-  ::kill(descendants(server.pid()).front(), SIGKILL);
+  const pid_t process = descendants(server.pid()).front();
+  EXPECT_EQ(buses_of(process), 1);
+  ::kill(process, SIGKILL);
   const ToolResult result = run.tool().finish();
   EXPECT_EQ(result.status, 1);
   EXPECT_TRUE(has(result.err, "the process of the run was killed by signal 9")) << result.err;
   EXPECT_TRUE(is_idle(server));
+  EXPECT_EQ(buses_of(process), 0) << "nothing is left of it";
   EXPECT_TRUE(can_run(server));
 }
 
