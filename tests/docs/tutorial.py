@@ -39,8 +39,8 @@ def plain(line):
     """A line without what changes from run to run."""
     line = re.sub(r"shmifperf-\d+-[0-9a-f]+|0x[0-9a-f]+", "#", line)
     line = re.sub(r"^machine .*", "machine", line)
-    line = re.sub(rf"\d[\d,]*(\.\d+)?(e[+-]?\d+)?( ({UNIT})(?![A-Za-z]))?", "#", line)
-    return " ".join(line.split()).replace("< #", "#")
+    line = re.sub(rf"(< )?[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?( ({UNIT})(?![A-Za-z]))?", "#", line)
+    return " ".join(line.split())
 
 
 def run(commands, build):
