@@ -72,7 +72,8 @@ Result<std::vector<SocketAddress>> addresses_of(const ServerAddress& server) {
   const int problem = ::getaddrinfo(server.host.c_str(), nullptr, &hints, &found);
   if (problem != 0) {
     return Error(Errc::bad_argument,
-                 "cannot find the host \"" + server.host + "\": " + ::gai_strerror(problem));
+                 "cannot find the host \"" + server.host + "\": " + ::gai_strerror(problem) +
+                     " (give its name as this machine knows it, or its number)");
   }
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owned(found, &::freeaddrinfo);
   std::vector<SocketAddress> all;
