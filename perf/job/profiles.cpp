@@ -81,12 +81,14 @@ proto=tcp
 bs=1514
 
 [udp]
+new_group
 rw=tx
 proto=udp
 bs=1000
 rate=50Mbit
 
 [ping]
+new_group
 rw=pingpong
 proto=udp
 bs=128

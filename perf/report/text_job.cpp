@@ -79,7 +79,8 @@ std::string histogram_table(const Unit& unit) {
     add("latency_ns", "latency");
     add("service_ns", "service");
     add("spacing_error_ns", "spacing error");
-    if (job.at("latency_ns").is_null() && !job.at("rx").is_null()) {
+    const bool answers = name_in(job, "rw") == "echo";  // who asked has the times
+    if (job.at("latency_ns").is_null() && !job.at("rx").is_null() && !answers) {
       without +=
           "  " + label(unit, job, "latency") + "  -  (" + words(job, "latency_ns_reason") + ")\n";
     }

@@ -145,17 +145,20 @@ std::string searches_text(const ReportJson& report) {
   std::map<std::string, Table> tables;
   std::vector<std::string> order;
   for (const ReportJson& search : report.at("searches")) {
-    const std::string title =
-        words(search, "jobname") + ": " + search_title(name_in(search, "kind"));
+    const std::string title = search_title(name_in(search, "kind"));
     Table& table = tables[title];
     if (table.empty()) {
       order.push_back(title);
-      table.add({"frame", "found", "", "first too high", "trials", ""});
+      table.add({"frame", "job", "found", "", "first too high", "trials", ""});
     }
     const auto bytes = count(search, "frame_bytes");
-    table.add({bytes ? format_count(bytes) + " B" : "mix", format_fps(figure(search, "found_fps")),
-               format_bps(figure(search, "found_bps")), format_fps(lowest_failed(search)),
-               format_count(search.at("trials").size()), words(search, "why_none")});
+    const auto too_high = lowest_failed(search);
+    // Without a rate that failed the search has found where it began, not where the limit is.
+    const bool open_end = !search.at("found_fps").is_null() && !too_high;
+    table.add({bytes ? format_count(bytes) + " B" : "mix", words(search, "jobname"),
+               format_fps(figure(search, "found_fps")), format_bps(figure(search, "found_bps")),
+               format_fps(too_high), format_count(search.at("trials").size()),
+               open_end ? "the highest rate that was tried" : words(search, "why_none")});
   }
   std::string out;
   for (const std::string& title : order) out += title + '\n' + tables[title].text() + '\n';

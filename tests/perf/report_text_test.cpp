@@ -271,6 +271,7 @@ TEST(Text, EnginesUnderTheSameLoadStandInOneTable) {
 TEST(Text, ASearchIsATableWithALineForEachFrameSize) {
   const RunResult run = test::search_sample();
   const std::string text = text_of(run);
+  EXPECT_EQ(text.find("highest rate that"), text.rfind("highest rate that")) << "one for all sizes";
   for (const SearchResult& search : run.searches) {
     const std::string row = line_with(text, format_count(search.frame_bytes) + " B");
     const std::string wanted = search.found_fps ? format_fps(search.found_fps) : search.why_none;

@@ -120,7 +120,9 @@ const charts = (() => {
       if (marks.length) tables.push([marks.map((m) => m[0]), marks.map((m) => m[1])], [marks.map((m) => m[0]), marks.map((m) => m[2])]);
       const data = uPlot.join(tables);
       const series = [{ label: 'time', value: (u, v) => (v === null || v === undefined ? '-' : v.toFixed(1) + ' s') }];
-      lines.forEach((l) => series.push(line(colours, l.colour, l.label, format, l.faint ? { width: 1, dash: [2, 4] } : {})));
+      lines.forEach((l) => series.push(line(colours, l.colour, l.label, format,
+        // A line of a point or two would not be seen.
+        l.values.length < 3 ? { points: { show: true, size: 7 } } : {})));
       const hooks = {};
       if (marks.length) {
         // Their numbers are for the legend; where they lie on the axis is drawn below.

@@ -72,15 +72,17 @@ function searches() {
   const kTitles = { ndr: 'Highest rate that loses nothing (RFC 2544)', pdr: 'Highest rate within the permitted loss', latency_target: 'Highest rate within the latency target', none: 'Search' };
   const byTitle = new Map();
   for (const s of result.searches) {
-    const title = `${kTitles[s.kind]}: ${s.jobname}`;
+    const title = kTitles[s.kind];
     if (!byTitle.has(title)) byTitle.set(title, []);
     byTitle.get(title).push(s);
   }
   for (const [title, list] of byTitle) {
-    section(title, null, table(title, ['frame', 'found', '', 'first too high', 'trials', ''], list.map((s) => {
+    section(title, null, table(title, ['frame', 'job', 'found', '', 'first too high', 'trials', ''], list.map((s) => {
       const failed = s.trials.filter((t) => !t.passed).map((t) => t.offered_fps);
-      return [s.frame_bytes === null ? 'mix' : units.count(s.frame_bytes) + ' B', units.fps(s.found_fps), units.bps(s.found_bps),
-        failed.length ? units.fps(Math.min(...failed)) : '-', units.count(s.trials.length), [s.why_none || '', 'words']];
+      return [s.frame_bytes === null ? 'mix' : units.count(s.frame_bytes) + ' B', s.jobname, units.fps(s.found_fps), units.bps(s.found_bps),
+        failed.length ? units.fps(Math.min(...failed)) : '-', units.count(s.trials.length),
+        // Without a rate that failed the search has found where it began, not where the limit is.
+        [s.found_fps !== null && !failed.length ? 'the highest rate that was tried' : s.why_none || '', 'words']];
     })));
   }
   if (!result.repeats.length) return;
