@@ -24,7 +24,8 @@ int RemoteHost::descriptor() const noexcept {
 }
 
 short RemoteHost::events() const noexcept {
-  return stage_ == Stage::connecting ? POLLOUT : connection_->events();
+  if (stage_ == Stage::connecting) return POLLOUT;
+  return connection_->events();
 }
 
 // ---- To the server ----

@@ -85,7 +85,8 @@ void RunChild::Unmap::operator()(RunControl* control) const noexcept {
   ::munmap(control, sizeof *control);
 }
 
-Result<std::unique_ptr<RunChild>> RunChild::start(RunOptions options, std::vector<PlannedJob> plan,
+Result<std::unique_ptr<RunChild>> RunChild::start(const RunOptions& options,
+                                                  const std::vector<PlannedJob>& plan,
                                                   const RunIdentity& identity) {
   std::unique_ptr<RunChild> child(new RunChild());
   void* const memory = ::mmap(nullptr, sizeof(RunControl), PROT_READ | PROT_WRITE,

@@ -29,7 +29,8 @@ class RunChild {
  public:
   /// Starts the run; its first jobs wait for go(). Call while the process has no other threads.
   /// Errors: the system's.
-  static Result<std::unique_ptr<RunChild>> start(RunOptions options, std::vector<PlannedJob> plan,
+  static Result<std::unique_ptr<RunChild>> start(const RunOptions& options,
+                                                 const std::vector<PlannedJob>& plan,
                                                  const RunIdentity& identity);
   RunChild(const RunChild&) = delete;
   RunChild& operator=(const RunChild&) = delete;

@@ -54,6 +54,9 @@ struct Visitor {
     leaving,   ///< has been told the last
     gone,
   };
+  Visitor(UniqueFd socket, std::string address)
+      : connection(std::move(socket), kMostHelloBytes), name(std::move(address)) {}
+
   Connection connection;
   std::string name;  ///< "198.18.0.7:40112 (lab3)"
   Stage stage = Stage::stranger;
@@ -81,7 +84,7 @@ struct Server::Impl {
   void hear(Visitor& visitor, const Message& message);
   void greet(Visitor& visitor, const HelloMessage& hello);
   void take_jobs(Visitor& visitor, const JobsMessage& jobs);
-  void start_run(Visitor& visitor, JobSet set, const std::vector<std::string>& command);
+  void start_run(Visitor& visitor, const JobSet& set, const std::vector<std::string>& command);
   void say_busy(Visitor& visitor);
   void refuse(Visitor& visitor, std::vector<std::string> why);
   void leave(Visitor& visitor);
@@ -108,8 +111,7 @@ void Server::Impl::accept_all() {
       }
       return;
     }
-    visitors.push_back(std::unique_ptr<Visitor>(new Visitor{
-        .connection = Connection(UniqueFd(fd), kMostHelloBytes), .name = from.to_string()}));
+    visitors.push_back(std::make_unique<Visitor>(UniqueFd(fd), from.to_string()));
     const auto strangers = std::ranges::count_if(visitors, [](const auto& visitor) {
       return visitor->stage != Visitor::Stage::owner && visitor->stage != Visitor::Stage::gone;
     });
@@ -224,15 +226,15 @@ void Server::Impl::take_jobs(Visitor& visitor, const JobsMessage& jobs) {
   if (problems.empty()) problems = apply_limits(options.limits, set);
   if (problems.empty()) problems = problems_of(set);
   if (!problems.empty()) return refuse(visitor, std::move(problems));
-  start_run(visitor, std::move(set), jobs.command);
+  start_run(visitor, set, jobs.command);
 }
 
-void Server::Impl::start_run(Visitor& visitor, JobSet set,
+void Server::Impl::start_run(Visitor& visitor, const JobSet& set,
                              const std::vector<std::string>& command) {
   auto plan = expand(set);
   if (!plan) return refuse(visitor, {plan.error().message});
   const std::size_t jobs = plan->size();
-  auto child = RunChild::start(set.run, *std::move(plan), {options.version, command});
+  auto child = RunChild::start(set.run, *plan, {options.version, command});
   if (!child) return refuse(visitor, {child.error().message});
   log(visitor.name + " has the server for " + std::to_string(jobs) +
       (jobs == 1 ? " job" : " jobs"));
@@ -317,7 +319,7 @@ void Server::Impl::serve(int stop_descriptor, const std::function<int()>& stop_s
     wait(stop_descriptor);
     if (const int signal = stop_signal(); signal != 0) end(signal);
     accept_all();
-    for (std::size_t i = 0; i < visitors.size(); ++i) attend(*visitors[i]);
+    for (const auto& visitor : visitors) attend(*visitor);
     look_at_run();
     const auto now = Clock::now();
     for (const auto& visitor : visitors) look_at_clock(*visitor, now);
