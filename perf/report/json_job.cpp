@@ -1,0 +1,311 @@
+// A job as JSON.
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "perf/report/json_parts.hpp"
+#include "perf/report/warnings.hpp"
+#include "perf/report/words.hpp"
+
+namespace shmif::perf {
+
+using Json = OrderedJson;
+
+// ---- What may be missing ----
+
+Json json_number(std::optional<double> value) {
+  return value && std::isfinite(*value) ? Json(*value) : Json(nullptr);
+}
+
+Json json_integer(std::optional<std::uint64_t> value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+Json json_integer(std::optional<int> value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+Json json_text(const std::string& value) {
+  return value.empty() ? Json(nullptr) : Json(value);
+}
+
+namespace {
+
+Json per_second(double amount, double seconds) {
+  return seconds > 0 ? json_number(amount / seconds) : Json(nullptr);
+}
+
+// ---- Traffic ----
+
+/// What both directions have.
+Json traffic(const TrafficResult& t) {
+  const auto frames = static_cast<double>(t.frames);
+  const auto bits = static_cast<double>(t.bytes) * 8;
+  return {{"frames", t.frames},
+          {"bytes", t.bytes},
+          {"seconds", json_number(t.seconds)},
+          {"rate_fps", per_second(frames, t.seconds)},
+          {"rate_bps", per_second(bits, t.seconds)},
+          {"batches", t.batches},
+          {"errors", t.errors},
+          {"first_error", json_text(t.first_error)},
+          {"ramp_frames", t.ramp_frames}};
+}
+
+Json sent(const TrafficResult& t) {
+  Json json = traffic(t);
+  json["offered_frames"] = t.offered_frames;
+  json["offered_bytes"] = t.offered_bytes;
+  json["offered_fps"] = per_second(static_cast<double>(t.offered_frames), t.seconds);
+  json["offered_bps"] = per_second(static_cast<double>(t.offered_bytes) * 8, t.seconds);
+  json["skipped_frames"] = t.skipped_frames;
+  json["refused_frames"] = t.refused_frames;
+  return json;
+}
+
+Json received(const TrafficResult& t) {
+  Json json = traffic(t);
+  json["foreign_frames"] = t.foreign_frames;
+  json["stale_frames"] = t.stale_frames;
+  return json;
+}
+
+/// Nothing happened there, and nothing could be divided by any time.
+bool unused(const TrafficResult& t) {
+  return !(t.seconds > 0) && t.frames == 0 && t.offered_frames == 0 && t.errors == 0 &&
+         t.ramp_frames == 0 && t.foreign_frames == 0 && t.stale_frames == 0;
+}
+
+}  // namespace
+
+void put_or_reason(Json& into, const std::string& key, Json value, const char* reason) {
+  const bool missing = value.is_null();
+  into[key] = std::move(value);
+  into[key + "_reason"] = missing ? Json(reason) : Json(nullptr);
+}
+
+void put_directions(Json& into, const TrafficResult& tx, const TrafficResult& rx,
+                    const char* why_no_tx, const char* why_no_rx) {
+  put_or_reason(into, "tx", unused(tx) ? Json(nullptr) : sent(tx), why_no_tx);
+  put_or_reason(into, "rx", unused(rx) ? Json(nullptr) : received(rx), why_no_rx);
+}
+
+namespace {
+
+// ---- Latency ----
+
+struct Percentile {
+  const char* key;
+  double per_cent;
+};
+constexpr std::array<Percentile, 9> kPercentiles{{{"p1", 1},
+                                                  {"p10", 10},
+                                                  {"p50", 50},
+                                                  {"p90", 90},
+                                                  {"p95", 95},
+                                                  {"p99", 99},
+                                                  {"p99_9", 99.9},
+                                                  {"p99_99", 99.99},
+                                                  {"p99_999", 99.999}}};
+
+/// Readers of JSON have signed integers; 292 years are enough.
+std::uint64_t capped(std::uint64_t ns) {
+  return std::min(ns, std::uint64_t{std::numeric_limits<std::int64_t>::max()});
+}
+
+Json histogram(const LatencyHistogram& of, Bins bins) {
+  Json json = {{"count", of.count()},
+               {"min", capped(of.min())},
+               {"mean", json_number(of.mean())},
+               {"deviation", json_number(of.deviation())}};
+  for (const Percentile& p : kPercentiles) json[p.key] = capped(of.percentile(p.per_cent));
+  json["max"] = capped(of.max());
+  if (bins == Bins::without) return json;
+  Json& list = json["bins"] = Json::array();
+  for (std::size_t i = 0; i < LatencyHistogram::kBuckets; ++i) {
+    if (of.count_in(i) == 0) continue;
+    list.push_back({capped(LatencyHistogram::least_of(i)), capped(LatencyHistogram::greatest_of(i)),
+                    of.count_in(i)});
+  }
+  return json;
+}
+
+}  // namespace
+
+void put_histogram(Json& into, const std::string& key, const std::shared_ptr<LatencyHistogram>& of,
+                   Bins bins, const char* reason) {
+  put_or_reason(into, key, of && !of->empty() ? histogram(*of, bins) : Json(nullptr), reason);
+}
+
+namespace {
+
+// ---- Loss ----
+
+}  // namespace
+
+Json fates_json(const FlowResult& f) {
+  const auto sent_frames = static_cast<double>(f.sent);
+  return {{"sent_frames", f.sent},
+          {"received_frames", f.received},
+          {"lost_frames", f.lost},
+          {"lost_share",
+           f.sent == 0 ? Json(nullptr) : json_number(static_cast<double>(f.lost) / sent_frames)},
+          {"duplicate_frames", f.duplicates},
+          {"reordered_frames", f.reordered},
+          {"corrupt_frames", f.corrupt},
+          {"truncated_frames", f.truncated},
+          {"late_frames", f.late},
+          {"cancelled_frames", f.cancelled},
+          {"unverified_frames", f.unverified},
+          {"jitter_ns", json_number(f.jitter_ns)},
+          {"verification_complete", f.verification_complete}};
+}
+
+namespace {
+
+Json flow(const FlowResult& f) {
+  Json json = {{"flow", f.flow}, {"from", f.from}, {"to", f.to}};
+  json.update(fates_json(f));
+  json["gaps"] = f.gaps;  // [[from, to), ...]
+  return json;
+}
+
+/// Of all flows that a job receives. Jitter is a figure of one stream; of several, the greatest.
+FlowResult sum(const std::vector<FlowResult>& flows) {
+  FlowResult all;
+  for (const FlowResult& f : flows) {
+    all.sent += f.sent;
+    all.received += f.received;
+    all.lost += f.lost;
+    all.duplicates += f.duplicates;
+    all.reordered += f.reordered;
+    all.corrupt += f.corrupt;
+    all.truncated += f.truncated;
+    all.late += f.late;
+    all.cancelled += f.cancelled;
+    all.unverified += f.unverified;
+    if (f.jitter_ns) all.jitter_ns = std::max(all.jitter_ns.value_or(0), *f.jitter_ns);
+    all.verification_complete = all.verification_complete && f.verification_complete;
+  }
+  return all;
+}
+
+Json loss(const JobResult& job) {
+  if (job.flows.empty()) return nullptr;
+  Json json = fates_json(sum(job.flows));
+  Json& list = json["flows"] = Json::array();
+  for (const FlowResult& f : job.flows) list.push_back(flow(f));
+  return json;
+}
+
+// ---- The rest of a job ----
+
+Json counts(const CountsResult& c) {
+  Json json = {{"generator_tx_frames", c.generator_tx},
+               {"receiver_rx_frames", c.receiver_rx},
+               {"receiver_foreign_frames", c.receiver_foreign},
+               {"wire_tx_frames", json_integer(c.wire.tx_frames)},
+               {"wire_tx_bytes", json_integer(c.wire.tx_bytes)},
+               {"wire_rx_frames", json_integer(c.wire.rx_frames)},
+               {"wire_rx_bytes", json_integer(c.wire.rx_bytes)},
+               {"wire_lost_frames", json_integer(c.wire.lost_frames)},
+               {"wire_overruns", json_integer(c.wire.overruns)},
+               {"wire_dropped_frames", json_integer(c.wire.dropped_frames)}};
+  put_or_reason(json, "agree", c.agree ? Json(*c.agree) : Json(nullptr),
+                "the engine keeps no counts of its own");
+  return json;
+}
+
+}  // namespace
+
+Json cpu_json(const CpuResult& c, double frames) {
+  const double busy = c.user_seconds + c.system_seconds;
+  return {{"user_seconds", json_number(c.user_seconds)},
+          {"system_seconds", json_number(c.system_seconds)},
+          {"frames_per_busy_second", per_second(frames, busy)},
+          {"voluntary_switches", c.voluntary_switches},
+          {"involuntary_switches", c.involuntary_switches},
+          {"minor_faults", c.minor_faults},
+          {"major_faults", c.major_faults}};
+}
+
+namespace {
+
+Json interval(const IntervalResult& i) {
+  return {{"at_seconds", json_number(i.at_seconds)},
+          {"seconds", json_number(i.seconds)},
+          {"tx_frames", i.tx_frames},
+          {"tx_bytes", i.tx_bytes},
+          {"rx_frames", i.rx_frames},
+          {"rx_bytes", i.rx_bytes},
+          {"lost_frames", i.lost_frames},
+          {"overruns", i.overruns},
+          {"latency_mean_ns", json_number(i.latency_mean_ns)},
+          {"latency_p50_ns", json_number(i.latency_p50_ns)},
+          {"latency_p99_ns", json_number(i.latency_p99_ns)},
+          {"latency_max_ns", json_number(i.latency_max_ns)}};
+}
+
+std::string joined(const std::vector<std::string>& sentences) {
+  std::string all;
+  for (const std::string& s : sentences) all += (all.empty() ? "" : "; ") + s;
+  return all;
+}
+
+const char* why_no_latency(const JobResult& job) {
+  const auto option = job.options.find("disable_lat");
+  if (option != job.options.end() && option->second != "0") return "disable_lat is set";
+  if (job.rx.frames == 0) return "this job received no frame in the measured window";
+  return "no frame that was received had a time in it";
+}
+
+/// Who it is and how it ended.
+Json identity(const JobResult& job) {
+  return {{"jobname", job.name},
+          {"groupname", job.group},
+          {"peer_of", json_text(job.peer_of)},
+          {"rw", word_of(job.role)},
+          {"engine", word_of(job.engine)},
+          {"address", json_text(job.address)},
+          {"state", word_of(job.state)},
+          {"passed", job.passed},
+          {"error", json_text(joined(job.errors))},
+          {"errors", job.errors},
+          {"exit_status", json_integer(job.exit_status)},
+          {"exit_signal", json_integer(job.exit_signal)},
+          {"pid", job.pid == 0 ? Json(nullptr) : Json(job.pid)},
+          {"thread", job.thread},
+          {"options", Json(job.options)}};
+}
+
+}  // namespace
+
+Json job_json(const JobResult& job, Bins bins) {
+  Json json = identity(job);
+  json["runtime_seconds"] = json_number(job.runtime_seconds);
+  put_directions(json, job.tx, job.rx, "this job did not send", "this job did not receive");
+  put_or_reason(json, "loss", loss(job), "this job is the receiver of no flow");
+  put_histogram(json, "latency_ns", job.latency, bins, why_no_latency(job));
+  put_histogram(json, "service_ns", job.service, bins, why_no_latency(job));
+  put_histogram(json, "spacing_error_ns", job.spacing_error, bins,
+                "this job sent nothing by the clock");
+  put_or_reason(json, "overruns", json_integer(job.overruns), "this engine tells of no overruns");
+  json["overrun_frames"] = json_integer(job.overrun_frames);
+  json["counts"] = counts(job.counts);
+  json["cpu"] = cpu_json(job.cpu, static_cast<double>(job.tx.frames + job.rx.frames));
+  put_or_reason(json, "start_skew_ns", json_integer(job.start_skew_ns), "this job did not start");
+  put_or_reason(json, "rate_ci95_share", json_number(job.rate_ci_share), "too few intervals");
+  put_or_reason(json, "limit_fps", json_number(job.limit_fps),
+                "the harness's own limit was not measured");
+  json["limit_share"] = json_number(limit_share_of(job));
+  Json& list = json["intervals"] = Json::array();
+  for (const IntervalResult& i : job.intervals) {
+    list.push_back(interval(i));
+    list.back()["measured"] = i.measured;
+  }
+  return json;
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,35 @@
+#pragma once
+// The parts of to_json() that a run and its jobs share. Internal to perf/report.
+
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+
+#include "perf/report/json.hpp"
+#include "perf/run/run_result.hpp"
+
+namespace shmif::perf {
+
+using OrderedJson = nlohmann::ordered_json;
+
+// Null for what is missing, not finite, or empty.
+OrderedJson json_number(std::optional<double> value);
+OrderedJson json_integer(std::optional<std::uint64_t> value);
+OrderedJson json_integer(std::optional<int> value);
+OrderedJson json_text(const std::string& value);
+
+/// `key` with `value`, and beside it why it is null, or null when it is not.
+void put_or_reason(OrderedJson& into, const std::string& key, OrderedJson value,
+                   const char* reason);
+void put_directions(OrderedJson& into, const TrafficResult& tx, const TrafficResult& rx,
+                    const char* why_no_tx, const char* why_no_rx);
+void put_histogram(OrderedJson& into, const std::string& key,
+                   const std::shared_ptr<LatencyHistogram>& of, Bins bins, const char* reason);
+
+OrderedJson fates_json(const FlowResult& flow);
+OrderedJson cpu_json(const CpuResult& cpu, double frames);
+OrderedJson job_json(const JobResult& job, Bins bins);
+
+}  // namespace shmif::perf
