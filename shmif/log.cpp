@@ -4,7 +4,11 @@
 #include <spdlog/spdlog.h>
 
 #include <array>
+#include <functional>
 #include <memory>
+#include <mutex>
+#include <set>
+#include <string>
 #include <utility>
 
 namespace shmif {
@@ -55,6 +59,16 @@ void log_warning(std::string_view message) {
 }
 void log_error(std::string_view message) {
   logger().error(message);
+}
+
+void log_warning_once(std::string_view message) {
+  static std::mutex mutex;
+  static std::set<std::string, std::less<>> given;
+  {
+    const std::lock_guard lock(mutex);
+    if (!given.emplace(message).second) return;
+  }
+  logger().warn(message);
 }
 
 }  // namespace shmif

@@ -16,6 +16,9 @@ void log_debug(std::string_view message);
 void log_info(std::string_view message);
 void log_warning(std::string_view message);
 void log_error(std::string_view message);
+/// log_warning(), unless this process, or the one it was forked from, has given that warning
+/// before. Threads: safe.
+void log_warning_once(std::string_view message);
 
 /// Runs `log`, which makes a message and logs it, where a failure to do so must change nothing:
 /// with no memory for the message, there is none.

@@ -59,7 +59,7 @@ Result<void> Port::attach(const std::string& path) {
     impl_->mac = impl_->bus->mac();
   }
   log_if_possible([&] {
-    if (!impl_->bus->warning().empty()) log_warning(impl_->bus->warning());
+    if (!impl_->bus->warning().empty()) log_warning_once(impl_->bus->warning());
     log_debug("port " + name() + " attached to " + path + " in slot " + std::to_string(slot()));
   });
   return {};

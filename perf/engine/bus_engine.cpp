@@ -113,8 +113,8 @@ Result<bool> check_bus(const JobOptions& job, std::size_t ends) {
   auto bus = Bus::open(job.bus);
   if (!bus) {
     if (bus.error().code != std::errc::no_such_file_or_directory) return std::move(bus).error();
-    return Error(bus.error().code, bus.error().message + " (make it by 'shmifctl create " +
-                                       job.bus +
+    return Error(bus.error().code, "there is no bus at " + job.bus +
+                                       " (make it by 'shmifctl create " + job.bus +
                                        "', or leave 'bus' out, and the run makes its own)");
   }
   const BusInfo info = bus->info();
@@ -132,6 +132,13 @@ Result<bool> check_bus(const JobOptions& job, std::size_t ends) {
                                        std::to_string(ends) + " jobs are to be on it");
   }
   return info.flow == Flow::pause;
+}
+
+/// What no port could attach to is found out before any job starts, and what is to be said of it,
+/// said once and not by every job.
+Result<void> try_to_attach(const std::string& path) {
+  Port port;
+  return port.attach(path);
 }
 
 /// Where a bus is at home.
@@ -172,6 +179,7 @@ Result<std::unique_ptr<Wire>> make_bus_wire(const JobOptions& job, std::size_t e
   if (!job.bus.empty()) {
     const auto pauses = check_bus(job, ends);
     if (!pauses) return pauses.error();
+    if (auto attached = try_to_attach(job.bus); !attached) return std::move(attached).error();
     return std::unique_ptr<Wire>(std::make_unique<BusWire>(job.bus, false, *pauses));
   }
   const std::string path = fresh_path();

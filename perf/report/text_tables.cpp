@@ -128,12 +128,14 @@ const char* search_title(const std::string& kind) {
   return "search";
 }
 
-/// The lowest rate that was tried in vain, so that the found one stands between two.
+/// The lowest rate above the found one that was tried in vain, so that it stands between two. Some
+/// below may have been tried in vain, and passed when they were tried again.
 std::optional<double> lowest_failed(const ReportJson& search) {
+  const double found = figure(search, "found_fps").value_or(0);
   std::optional<double> least;
   for (const ReportJson& trial : search.at("trials")) {
     const auto offered = figure(trial, "offered_fps");
-    if (trial.at("passed").get<bool>() || !offered) continue;
+    if (trial.at("passed").get<bool>() || !offered || *offered <= found) continue;
     least = std::min(least.value_or(*offered), *offered);
   }
   return least;

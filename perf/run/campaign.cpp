@@ -165,6 +165,10 @@ Result<RunResult> run_searches(const RunOptions& options, const std::vector<Plan
     if (plan[i].options.search == Search::none || !plan[i].peer_of.empty()) continue;
     auto found = search(options, plan, i, observer, control, stuck);
     if (!found) return std::move(found).error();
+    if (!found->first.found_fps && !stopped(control)) {
+      all.failures.push_back("job \"" + plan[i].options.name +
+                             "\": the search found no rate: " + found->first.why_none);
+    }
     all.searches.push_back(std::move(found->first));
     append(all, std::move(found->second));
   }
@@ -258,6 +262,8 @@ Result<RunResult> run_campaign(const RunOptions& options, const std::vector<Plan
   for (const auto& [name, value] : options.given) result.options[name] = value;
   if (!stuck) add_limits(plan, result);
   const bool all_well = result.failures.empty() && result.lost_outputs.empty();
+  // It may have come between two runs.
+  if (const int signal = control.signal.load(); signal != 0) result.stopped_by_signal = signal;
   result.exit_code = result.stopped_by_signal ? 128 + *result.stopped_by_signal : all_well ? 0 : 1;
   return result;
 }

@@ -17,7 +17,7 @@ constexpr double kNearLatency = 1.2;
 // A sender that was so late did not send at the rate, but a burst: what is lost then, is not lost
 // at that rate.
 constexpr double kLateNs = 3e6;
-constexpr int kMostRepeatsWhenLate = 3;
+constexpr int kMostRepeatsWhenLate = 2;
 // A sender that is slower than it should be has not tried the rate. One frame more or less a second
 // is the rounding of a short trial.
 constexpr double kShortfall = 0.01;

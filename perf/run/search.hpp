@@ -25,7 +25,7 @@ struct RateSearchOptions {
   double allowed_loss = 0;      ///< share, of Search::pdr
   double latency_bound_ns = 0;  ///< of Search::latency_target
   double latency_percentile = 99;
-  /// One more trial where one failed by a hair, and up to three where the sender was off its CPU.
+  /// One more trial where one failed by a hair, and up to two where the sender was off its CPU.
   bool repeat_near = true;
   std::string job{};              ///< for the result
   std::uint32_t frame_bytes = 0;  ///< 0: a mix
