@@ -182,7 +182,9 @@ std::vector<HostResult> Client::results() const {
   }
   std::vector<HostResult> all;
   for (const auto& host : hosts_) {
-    HostResult result{.name = host->name(), .report = host->report(), .failures = host->failures()};
+    auto report = host->read_report();
+    HostResult result{
+        .name = host->name(), .report = std::move(report), .failures = host->failures()};
     if (const auto at = host->started_ns()) {
       result.start_offset_ns = *at - *first;
       result.clock_error_ns = host->clock().error_ns();

@@ -141,12 +141,12 @@ void RemoteHost::hear_hello(const HelloMessage& hello) {
   connection_->send(jobs_);
 }
 
-void RemoteHost::hear_result(const std::string& json) {
-  auto report = Report::parse(json, "of " + name_);
-  if (!report) return fail(report.error().message);
-  report_ = *std::move(report);
-  connection_.reset();
-  stage_ = Stage::over;
+std::optional<Report> RemoteHost::read_report() {
+  if (result_.empty()) return std::nullopt;
+  auto report = Report::parse(result_, "of " + name_);
+  if (report) return *std::move(report);
+  failures_.push_back(report.error().message);
+  return std::nullopt;
 }
 
 void RemoteHost::hear(const Message& message) {
@@ -167,7 +167,9 @@ void RemoteHost::hear(const Message& message) {
   } else if (const auto* notice = std::get_if<NoticeMessage>(&message)) {
     failures_.push_back(printable(notice->what));
   } else if (const auto* finished = std::get_if<FinishedMessage>(&message)) {
-    hear_result(finished->result);
+    result_ = finished->result;
+    connection_.reset();
+    stage_ = Stage::over;
   } else if (const auto* busy = std::get_if<BusyMessage>(&message)) {
     fail("it is busy with a run of " + printable(busy->by) + " since " + printable(busy->since) +
          " (try again later)");

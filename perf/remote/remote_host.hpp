@@ -61,7 +61,10 @@ class RemoteHost {
   /// What the newest run of the campaign there is; empty: nothing new.
   std::string take_run() { return std::exchange(run_, {}); }
 
-  const std::optional<Report>& report() const noexcept { return report_; }
+  /// Checks what the server gave as its result. It may be large: call when no other host is
+  /// waited for, which would take the silence for an end. Nothing: there is none, or failures() has
+  /// what is wrong with it.
+  std::optional<Report> read_report();
   /// What happened to it beside what is in its report.
   const std::vector<std::string>& failures() const noexcept { return failures_; }
 
@@ -70,7 +73,6 @@ class RemoteHost {
   void finish_connecting(Clock::time_point now);
   void hear(const Message& message);
   void hear_hello(const HelloMessage& hello);
-  void hear_result(const std::string& json);
   void ping(Clock::time_point now);
   void fail(std::string why);
 
@@ -89,7 +91,7 @@ class RemoteHost {
   RunProgress progress_;
   std::string run_;
   bool has_interval_ = false;
-  std::optional<Report> report_;
+  std::string result_;  ///< JSON; empty: none
   std::vector<std::string> failures_;
 };
 

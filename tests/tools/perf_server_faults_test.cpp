@@ -207,7 +207,7 @@ TEST(PerfServerFaults, AnInterruptedClientStopsAllServersAndReports) {
 }
 
 /// What comes behind its jobs takes longer than anybody waits, and heeds no stop.
-const Words kLongEnd = {"--exec_postrun=sleep 600"};
+const Words kLongEnd = {"--exec_postrun=sleep 600", "--eta=always", "--status-interval=200ms"};
 bool sleeps(const RunningServer& server) {
   return std::ranges::any_of(descendants(server.pid()), [](pid_t pid) {
     std::ifstream comm("/proc/" + std::to_string(pid) + "/comm");
@@ -220,7 +220,7 @@ TEST(PerfServerFaults, ASecondInterruptIsAHardStop) {
   TempDir directory;
   RunningServer server({"--allow-exec", "--directory=" + directory.path()});
   LongRun run(server.address(), kLongEnd);
-  ASSERT_TRUE(is_at_work(server));
+  ASSERT_TRUE(run.tool().wait_for("[RR]"));
   run.tool().signal(SIGINT);
   ASSERT_TRUE(eventually([&] { return sleeps(server); }));
   run.tool().signal(SIGINT);
@@ -234,7 +234,7 @@ TEST(PerfServerFaults, NobodyWaitsForTheEndOfAJobWhoseClientIsGone) {
   TempDir directory;
   RunningServer server({"--allow-exec", "--directory=" + directory.path()});
   LongRun run(server.address(), kLongEnd);
-  ASSERT_TRUE(is_at_work(server));
+  ASSERT_TRUE(run.tool().wait_for("[RR]"));
   run.tool().signal(SIGINT);
   ASSERT_TRUE(eventually([&] { return sleeps(server); }));
   const std::vector<pid_t> all = descendants(server.pid());
