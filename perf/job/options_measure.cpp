@@ -117,7 +117,7 @@ void add_verification_rows(std::vector<OptionRow>& into) {
       "are what randseed makes.");
   rows.add("verify_state_save", yes_or_no(&J::verify_state_save),
            "Writes what is needed to go on verifying later, at the end, on a signal and on a "
-           "trigger, to NAME.verify.state.");
+           "trigger, to NAME-verify.state.");
   rows.add("verify_state_load", text(&J::verify_state_load, "PATH", "the path of such a file"),
            "Goes on from a state that was saved. A state of another version or job is refused.");
   rows.add("continue_on_error",

@@ -94,6 +94,9 @@ class Host {
     }
     carry();
     keep_counters();
+    // Stopped before its program began: there is nothing that could end, and the guest goes with
+    // us.
+    if (!exit_ && !job_.exec.empty() && !released_) exit_.emplace();
     if (!exit_) exit_ = guest_.wait();
     if (!exit_->failure.empty()) block_.error.set(exit_->failure);
     if (!job_.exec.empty()) end_of_program();
@@ -150,6 +153,12 @@ class Host {
     return !exit_;
   }
 
+  /// When the program begins: the common start, and start_delay.
+  std::uint64_t begin_ns() const {
+    return block_.start_ns.load(std::memory_order_acquire) +
+           static_cast<std::uint64_t>(job_.start_delay.count());
+  }
+
   /// What a worker would do by itself: starts the program when all begin, and ends it at the stop
   /// or when its runtime is over.
   bool pass_orders(int clock) {
@@ -157,7 +166,7 @@ class Host {
     (void)!::read(clock, &ticks, sizeof ticks);
     const Order order = block_.order.load(std::memory_order_acquire);
     const std::uint64_t now = now_ns();
-    const std::uint64_t start = block_.start_ns.load(std::memory_order_acquire);
+    const std::uint64_t start = begin_ns();
     if (order == Order::go && !released_ && now >= start) {
       released_ = true;
       block_.start_skew_ns.store(now - start, std::memory_order_relaxed);
@@ -211,7 +220,7 @@ class Host {
     block_.tx_bytes.set(c.tx_bytes);
     block_.rx_frames.set(c.rx_frames);
     block_.rx_bytes.set(c.rx_bytes);
-    block_.window_begin_ns.store(block_.start_ns.load());
+    block_.window_begin_ns.store(std::min(begin_ns(), now_ns()));
     block_.window_end_ns.store(now_ns());
     if (usage_) {
       block_.cpu = usage_->so_far();

@@ -1,0 +1,41 @@
+// Emulated hosts that run a program of their own in place of the traffic.
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <fstream>
+
+#include "tests/perf/run_plan.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(RunPrograms, OneBeginsItsStartDelayAfterTheCommonStart) {
+  const test::TempDir dir;
+  const std::string file = dir.file("began");
+  const RunResult result = test::run_text(
+      "[late]\nengine=host\nstart_delay=300ms\nexec=sh -c 'date +%s%N >" + file + "'\n");
+  EXPECT_TRUE(test::passed(result));
+  std::int64_t began_ns = 0;
+  std::ifstream(file) >> began_ns;
+  const std::chrono::nanoseconds run_began = result.began.time_since_epoch();
+  EXPECT_GE(std::chrono::nanoseconds(began_ns) - run_began, 300ms);
+}
+
+TEST(RunPrograms, OneThatHasNotBegunIsStoppedAtOnce) {
+  const RunResult result = test::run_text(
+      "[global]\ntrigger-timeout=200ms\n[late]\nengine=host\nstart_delay=1h\nexec=true\n");
+  EXPECT_TRUE(test::passed(result));
+  EXPECT_LT(result.ended - result.began, 60s);  // a stuck one takes 300 s
+}
+
+TEST(RunPrograms, OneThatDoesNotExitZeroFailsItsJob) {
+  const RunResult result = test::run_text("[wrong]\nengine=host\nexec=sh -c 'exit 3'\n");
+  EXPECT_TRUE(test::failed(result, "\"wrong\": sh ended with status 3"));
+}
+
+}  // namespace
+}  // namespace shmif::perf
