@@ -102,7 +102,7 @@ struct Runner::Impl {
   Result<void> place_hosts(const std::vector<std::size_t>& hosts, const Wire& bus);
   Result<void> create_job(std::size_t i);
   void start_batches();
-  void order_batch(std::vector<std::size_t> ready);
+  void order_batch(const std::vector<std::size_t>& ready);
   void advance(Batch& batch);
   void begin(Batch& batch);
   void fail_start(std::size_t i, const std::string& why);
@@ -239,13 +239,13 @@ void Runner::Impl::start_batches() {
                                             [&](std::size_t w) { return jobs[w].over(); });
       if (jobs[i].phase == ControlledJob::Phase::waiting && free) ready.push_back(i);
     }
-    if (!ready.empty()) order_batch(std::move(ready));
+    if (!ready.empty()) order_batch(ready);
   }
   for (Batch& batch : starting) advance(batch);
   std::erase_if(starting, [](const Batch& batch) { return batch.jobs.empty(); });
 }
 
-void Runner::Impl::order_batch(std::vector<std::size_t> ready) {
+void Runner::Impl::order_batch(const std::vector<std::size_t>& ready) {
   Batch batch{{}, now_ns(), now_ns()};
   for (const std::size_t i : ready) {
     if (!jobs[i].runner) {
