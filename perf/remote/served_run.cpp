@@ -55,9 +55,13 @@ void ServedRun::listen() {
   for (std::string& text : *messages) {
     const auto message = decode(text);
     if (!message) continue;
-    said_last_ = said_last_ || std::holds_alternative<FinishedMessage>(*message) ||
-                 std::holds_alternative<RefusedMessage>(*message);
-    told_.push_back({std::move(text), std::holds_alternative<ProgressMessage>(*message)});
+    const bool last = std::holds_alternative<FinishedMessage>(*message) ||
+                      std::holds_alternative<RefusedMessage>(*message);
+    if (last) {
+      last_words_ = std::move(text);
+    } else {
+      told_.push_back({std::move(text), std::holds_alternative<ProgressMessage>(*message)});
+    }
   }
 }
 
@@ -96,11 +100,14 @@ std::vector<Told> ServedRun::look(Clock::time_point now) {
   watch_the_clock(now);
   escalate(now);
   // What an ended process has left fits a socket's buffer: a few readings have all of it.
-  for (int i = 0; i == 0 || (ended && !said_last_ && i < kLastReadings); ++i) listen();
+  for (int i = 0; i == 0 || (ended && last_words_.empty() && i < kLastReadings); ++i) listen();
   if (ended) {
-    if (!said_last_) {
+    if (last_words_.empty()) {
       const std::string how = child_->how().empty() ? "ended without a result" : child_->how();
       tell(RefusedMessage{{"the process of the run " + how}});
+    } else {
+      // Who has the result finds the server free.
+      told_.push_back({std::move(last_words_)});
     }
     over_ = true;
   }

@@ -73,7 +73,7 @@ class ServedRun {
   bool prepared_ = false;
   bool told_start_ = false;
   bool start_taken_ = false;
-  bool said_last_ = false;  ///< result or refusal
+  std::string last_words_;  ///< result or refusal, kept until its process has ended
   bool killed_ = false;
   bool abandoned_ = false;
   bool over_ = false;

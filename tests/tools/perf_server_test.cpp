@@ -95,6 +95,14 @@ TEST(PerfServer, TerseHasALineForEachJobOfEachServer) {
   EXPECT_TRUE(has(result.out, server.address() + "/job.sink;")) << result.out;
 }
 
+TEST(PerfServer, WhoHasTheResultFindsTheServerFree) {
+  RunningServer server;
+  for (int i = 0; i < 5; ++i) {
+    const ToolResult result = run_with(server, {"--number_ios=10", "--output-format=terse"});
+    EXPECT_EQ(result.status, 0) << result.err;
+  }
+}
+
 TEST(PerfServer, AJobThatFailsThereFailsTheRunHere) {
   RunningServer good;
   const ToolResult result = run_with(good, {"--fault=corrupt=100%"});
