@@ -73,7 +73,9 @@ TEST(RunEnds, ASenderThatIsStoppedByDebuggersHandIsStuckAndKilled) {
 
 /// Runs a job as a thread which does not end for a second or so.
 RunResult with_stuck_thread(const std::string& text, bool& stuck) {
-  const JobSet set = test::set_of(text);
+  const test::TempDir aux;
+  JobSet set = test::set_of(text);
+  set.run.aux_path = aux.path();
   auto runner = Runner::create(set.run, expand(set).value()).value();
   RunControl control;
   const RunResult result = runner->run(nullptr, control);

@@ -34,7 +34,7 @@ class RunMinimum : public testing::TestWithParam<Minimum> {};
 
 TEST_P(RunMinimum, FailsTheJobThatFallsBelowAndNamesDirectionWantedAndGot) {
   // The other minimum of the same direction is kept: neither hides the other.
-  const RunResult result = run_text(kPair + "rate_iops_min=900,90\nrate_min=700kbit,70kbit\n" +
+  const RunResult result = run_text(kPair + "rate_iops_min=500,50\nrate_min=400kbit,40kbit\n" +
                                     GetParam().option + "\n[b]\nrw=txrx\nrate_iops=100\n");
   EXPECT_TRUE(failed(result, GetParam().message));
   EXPECT_FALSE(job_of(result, "a").passed);
@@ -44,14 +44,14 @@ TEST_P(RunMinimum, FailsTheJobThatFallsBelowAndNamesDirectionWantedAndGot) {
 INSTANTIATE_TEST_SUITE_P(
     Of, RunMinimum,
     testing::Values(
-        Minimum{"rate_iops_min=1000,500\n",
-                "job \"a\": rx: wanted at least 500 frames/s (rate_iops_min), got "},
-        Minimum{"rate_min=800kbit,500kbit\n",
-                "job \"a\": rx: wanted at least 500000 bit/s (rate_min), got "},
-        Minimum{"rate_iops=400\nrate_iops_min=400,90\nrate_iops=400\nrate_min=390kbit,70kbit\n",
+        Minimum{"rate_iops_min=500,300\n",
+                "job \"a\": rx: wanted at least 300 frames/s (rate_iops_min), got "},
+        Minimum{"rate_min=400kbit,300kbit\n",
+                "job \"a\": rx: wanted at least 300000 bit/s (rate_min), got "},
+        Minimum{"rate_iops=400\nrate_iops_min=200,50\nrate_min=390kbit,40kbit\n",
                 "job \"a\": tx: wanted at least 390000 bit/s (rate_min), got "},
-        Minimum{"rate=8kbit,0\nrate_iops=1000\nrate_min=1kbit,1kbit\nrate_iops_min=900,90\n",
-                "job \"a\": tx: wanted at least 900 frames/s (rate_iops_min), got "}));
+        Minimum{"rate=8kbit,0\nrate_iops=1000\nrate_min=1kbit,1kbit\nrate_iops_min=500,50\n",
+                "job \"a\": tx: wanted at least 500 frames/s (rate_iops_min), got "}));
 
 TEST(RunMinimumRate, IsKeptByWhoKeepsIt) {
   const RunResult result = run_text(kPair +

@@ -88,7 +88,7 @@ TEST(RunPlace, BuffersAreLockedIntoMemory) {
 
 TEST(RunPlace, ClonesShareTheirCpusOrSplitThem) {
   const long cpus = ::sysconf(_SC_NPROCESSORS_ONLN);
-  if (cpus < 2) GTEST_SKIP() << "under sanitizers and elsewhere one CPU cannot be split";
+  if (cpus < 2) GTEST_SKIP() << "needs two CPUs to split";
   EXPECT_TRUE(passed(look("cpus_allowed=0-1\n", [](std::int64_t pid) {
     EXPECT_EQ(status_of(pid, "Cpus_allowed_list"), "0-1");
   })));

@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
 #include <ostream>
 
 #include "perf/run/replay.hpp"
@@ -95,6 +99,33 @@ TEST_F(RunReplay, LoopsAndTimeBasedBeginAgain) {
   const RunResult timed = run_text(job + "\ntime_based\nruntime=55ms\n");
   EXPECT_TRUE(passed(timed));
   EXPECT_EQ(job_of(timed, "j").tx.offered_frames, 55U);
+}
+
+TEST_F(RunReplay, FramesThatAreRefusedGoAgainAsThemselves) {
+  const test::TempDir dir;
+  const Frames frames = some_frames(12'000);
+  const RunResult result = run_text("[j]\nengine=unix\nreplay=" + capture_of(dir, frames, 20'000) +
+                                        "\nwrite_pcap=" + dir.file("sent") + '\n',
+                                    [done = false](const RunProgress& progress) mutable {
+                                      const JobProgress& sink = progress.jobs[1];
+                                      if (done || sink.pid == 0 || sink.rx_frames < 100) return;
+                                      done = true;
+                                      ::kill(static_cast<pid_t>(sink.pid), SIGSTOP);
+                                      ::usleep(100'000);
+                                      ::kill(static_cast<pid_t>(sink.pid), SIGCONT);
+                                    });
+  EXPECT_TRUE(passed(result));
+  EXPECT_GT(job_of(result, "j").tx.refused_frames, 0U);
+  auto reader = PcapReader::open(dir.file("sent")).value();
+  FrameBatch batch(64, 1U << 20U);
+  std::size_t n = 0;
+  for (; reader.receive(batch).frames != 0; batch.clear()) {
+    for (const FrameView& frame : batch.frames()) {
+      ASSERT_LT(n, frames.size());
+      ASSERT_TRUE(std::ranges::equal(frame.bytes, frames[n++])) << n;
+    }
+  }
+  EXPECT_EQ(n, frames.size());
 }
 
 TEST_F(RunReplay, ACaptureThatIsNoneIsAnErrorOfTheStart) {

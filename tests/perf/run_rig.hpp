@@ -11,6 +11,7 @@
 
 #include "perf/job/plan.hpp"
 #include "perf/run/runner.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {
 
@@ -51,9 +52,12 @@ class Meddler final : public perf::RunObserver {
   Deed deed_;
 };
 
+/// What a run writes besides its result goes away with the test, unless it was told where to.
 inline perf::RunResult run(
-    std::vector<perf::PlannedJob> plan, const perf::RunOptions& options = {},
+    std::vector<perf::PlannedJob> plan, perf::RunOptions options = {},
     const Meddler::Deed& deed = [](const auto&) {}) {
+  const TempDir aux;
+  if (options.aux_path.empty()) options.aux_path = aux.path();
   perf::RunControl control;
   Meddler meddler(deed);
   return perf::Runner::create(options, std::move(plan)).value()->run(&meddler, control);

@@ -53,10 +53,14 @@ class RunTrigger : public testing::Test {
 
 TEST_F(RunTrigger, FiresWhenAFileAppearsAndTakesItAway) {
   const std::string file = dir_.file("now");
+  bool made = false;
   const RunResult result = run("trigger-file=" + file, [&](const RunProgress& progress) {
-    if (progress.jobs[1].rx_frames > 50 && progress.jobs[1].rx_frames < 200) std::ofstream{file};
+    if (made || progress.jobs[1].rx_frames < 50) return;
+    made = true;
+    std::ofstream{file};
   });
   expect_fired(result, "file " + file + " appeared");
+  EXPECT_FALSE(std::filesystem::exists(file));
 }
 
 TEST_F(RunTrigger, FiresWhenItsTimeHasPassed) {

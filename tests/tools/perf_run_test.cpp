@@ -18,7 +18,8 @@ using Json = nlohmann::json;
 using Words = std::vector<std::string>;
 
 Words run_with(Words options) {
-  options.insert(options.begin(), {SHMIFPERF_PATH, "run"});
+  static const TempDir aux;
+  options.insert(options.begin(), {SHMIFPERF_PATH, "run", "--aux-path=" + aux.path()});
   return options;
 }
 
