@@ -78,7 +78,7 @@ function searches() {
   }
   for (const [title, list] of byTitle) {
     section(title, null, table(title, ['frame', 'job', 'found', '', 'first too high', 'trials', ''], list.map((s) => {
-      const failed = s.trials.filter((t) => !t.passed).map((t) => t.offered_fps);
+      const failed = s.trials.filter((t) => !t.passed && t.offered_fps > (s.found_fps || 0)).map((t) => t.offered_fps);
       return [s.frame_bytes === null ? 'mix' : units.count(s.frame_bytes) + ' B', s.jobname, units.fps(s.found_fps), units.bps(s.found_bps),
         failed.length ? units.fps(Math.min(...failed)) : '-', units.count(s.trials.length),
         // Without a rate that failed the search has found where it began, not where the limit is.
