@@ -11,11 +11,7 @@ namespace {
 
 // In the order of the alphabet.
 constexpr std::array kCommands = {
-    &kCompareCommand,
-    &kOptionsCommand,
-    &kReportCommand,
-    &kRunCommand,
-    &kServerCommand,
+    &kCompareCommand, &kOptionsCommand, &kReportCommand, &kRunCommand, &kServerCommand,
 };
 
 constexpr Program kProgram{

@@ -62,7 +62,7 @@ class RunOutput final : public perf::RunObserver {
   perf::ProgressLines lines_;
   Progress terminal_;
   std::unique_ptr<Metrics> metrics_;  // closed last: its server takes a second or two for that
-  int failure_ = 0;  // errno of standard output
+  int failure_ = 0;                   // errno of standard output
 };
 
 }  // namespace shmif::tools
