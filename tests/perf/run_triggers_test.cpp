@@ -75,7 +75,6 @@ TEST_F(RunTrigger, FiresWhenAFrameMatches) {
 }
 
 TEST_F(RunTrigger, DoesNotFireForOtherFrames) {
-  RunControl control;
   const JobSet set = test::set_of(
       "[global]\ntrigger-match=arp\ntrigger=false\n[a]\nrate_iops=1000\nruntime=200ms\n");
   const RunResult result = test::run(expand(set).value(), set.run);

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <mutex>
+#include <latch>
 #include <set>
 #include <thread>
 #include <vector>
@@ -38,14 +38,13 @@ class Gate {
  public:
   void pass() {
     ++waiting_;
-    const std::lock_guard lock(mutex_);
+    open_.wait();
   }
-  void open() { lock_.unlock(); }
+  void open() { open_.count_down(); }
   int waiting() const { return waiting_; }
 
  private:
-  std::mutex mutex_;
-  std::unique_lock<std::mutex> lock_{mutex_};
+  std::latch open_{1};
   std::atomic<int> waiting_{0};
 };
 
