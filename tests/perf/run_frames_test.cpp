@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "shmif/pcap_link.hpp"
 #include "tests/perf/run_plan.hpp"
 
 namespace shmif::perf {
@@ -57,6 +58,36 @@ TEST(RunFrames, AreTheSameForTheSameSeedAndOthersForAnother) {
   const auto once = content("randseed=7\n");
   EXPECT_EQ(content("randseed=7\n"), once);
   EXPECT_NE(content("randseed=8\n"), once);
+}
+
+/// A receiver that runs only while its sender does not: so the queue between them runs full.
+const std::string kOneCpu = "cpus_allowed=0\npeer_cpus_allowed=0\n";
+
+/// The payloads of what a run recorded.
+std::vector<std::vector<std::byte>> recorded(const std::string& engine, std::uint64_t& refused) {
+  const test::TempDir dir;
+  const RunResult result =
+      run_text("[j]\nbs=60-1500\nnumber_ios=10000\nwrite_pcap=" + dir.file("sent") + '\n' + engine);
+  EXPECT_TRUE(passed(result));
+  refused = job_of(result, "j").tx.refused_frames;
+  std::vector<std::vector<std::byte>> all;
+  auto reader = PcapReader::open(dir.file("sent")).value();
+  FrameBatch batch(256, 1U << 20U);
+  for (; reader.receive(batch).frames != 0; batch.clear()) {
+    for (const FrameView& frame : batch.frames()) {
+      EXPECT_EQ(read_probe(frame.bytes, 14).probe.sequence, all.size());
+      all.emplace_back(frame.bytes.begin() + 14 + kProbeBytes, frame.bytes.end());
+    }
+  }
+  return all;
+}
+
+TEST(RunFrames, AreTheSameWhetherAnEngineRefusesSomeOrNot) {
+  std::uint64_t refused = 0;
+  const auto expected = recorded("engine=null\n", refused);
+  EXPECT_EQ(refused, 0U);
+  EXPECT_TRUE(recorded("engine=unix\n" + kOneCpu, refused) == expected);
+  EXPECT_GT(refused, 0U);
 }
 
 TEST(RunFrames, HaveSizesOfTheirRangeAndTheirTag) {
