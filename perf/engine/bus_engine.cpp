@@ -4,9 +4,15 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <random>
+#include <string_view>
 #include <utility>
 
 #include "perf/engine/link_end.hpp"
@@ -149,9 +155,38 @@ std::filesystem::path home_of_buses() {
   return usable ? shm : std::filesystem::temp_directory_path(none);
 }
 
+constexpr std::string_view kOurs = "shmifperf-";
+
 /// What the names of all buses begin with that this process makes for runs.
 std::string prefix_of(pid_t process) {
-  return "shmifperf-" + std::to_string(process) + '-';
+  return std::string(kOurs) + std::to_string(process) + '-';
+}
+
+/// The process that a bus in `home_of_buses()` was made by; nothing where it is no run's.
+std::optional<pid_t> maker_of(const std::string& name) {
+  if (!name.starts_with(kOurs)) return std::nullopt;
+  pid_t pid = 0;
+  const char* const begin = name.data() + kOurs.size();
+  const auto [end, error] = std::from_chars(begin, name.data() + name.size(), pid);
+  const bool whole = error == std::errc{} && end != name.data() + name.size() && *end == '-';
+  return whole && pid > 0 ? std::optional(pid) : std::nullopt;
+}
+
+/// Takes away the buses of runs that were killed. Not those that are young: a process that is not
+/// seen here may have made one, in another PID namespace, and not attached to it yet.
+void remove_stale_buses() {
+  constexpr std::chrono::minutes kOld{1};
+  std::error_code failed;
+  std::filesystem::directory_iterator entry(home_of_buses(), failed);
+  const std::filesystem::directory_iterator end;
+  for (; !failed && entry != end; entry.increment(failed)) {
+    const auto maker = maker_of(entry->path().filename().string());
+    if (!maker || ::kill(*maker, 0) == 0 || errno != ESRCH) continue;
+    std::error_code unknown;
+    const auto written = entry->last_write_time(unknown);
+    if (unknown || std::filesystem::file_time_type::clock::now() - written < kOld) continue;
+    (void)Bus::destroy(entry->path(), false);  // refuses while anybody is attached
+  }
 }
 
 std::string fresh_path() {
@@ -182,6 +217,7 @@ Result<std::unique_ptr<Wire>> make_bus_wire(const JobOptions& job, std::size_t e
     if (auto attached = try_to_attach(job.bus); !attached) return std::move(attached).error();
     return std::unique_ptr<Wire>(std::make_unique<BusWire>(job.bus, false, *pauses));
   }
+  remove_stale_buses();
   const std::string path = fresh_path();
   auto made = Bus::create(path, {.ring_bytes = job.bus_size_bytes,
                                  .mtu = job.mtu,

@@ -171,5 +171,31 @@ TEST(RunEnds, AKilledControllerLeavesNoJobBehind) {
   ::prctl(PR_SET_CHILD_SUBREAPER, 0);
 }
 
+/// A bus as one that was made for a run of a process that is gone, so long ago.
+std::string bus_of_the_dead(std::chrono::minutes age) {
+  // Greater than any process has (proc(5), pid_max).
+  const std::string path =
+      "/dev/shm/shmifperf-" + std::to_string(1U << 30U) + "-" + std::to_string(age.count());
+  EXPECT_TRUE(Bus::create(path, {}).has_value());
+  std::filesystem::last_write_time(path, std::filesystem::file_time_type::clock::now() - age);
+  return path;
+}
+
+TEST(RunEnds, BusesThatKilledRunsLeftBehindAreTakenAway) {
+  const std::string old = bus_of_the_dead(std::chrono::minutes(5));
+  const std::string young = bus_of_the_dead(std::chrono::minutes(0));
+  const std::string used = bus_of_the_dead(std::chrono::minutes(9));
+  Port port;
+  ASSERT_TRUE(port.attach(used).has_value());
+  auto plan = test::pair(Role::tx, EngineKind::bus);
+  plan[0].options.number_ios = 1;
+  EXPECT_TRUE(test::passed(test::run(plan)));
+  EXPECT_FALSE(std::filesystem::exists(old));
+  EXPECT_TRUE(std::filesystem::exists(young));
+  EXPECT_TRUE(std::filesystem::exists(used)) << "somebody is attached";
+  (void)Bus::destroy(young, true);
+  (void)Bus::destroy(used, true);
+}
+
 }  // namespace
 }  // namespace shmif::perf
