@@ -88,7 +88,8 @@ RunResult with_stuck_thread(const std::string& text, bool& stuck) {
 TEST(RunEnds, AThreadThatIsStuckForGoodIsReportedAndLeft) {
   bool stuck = false;
   const RunResult result = with_stuck_thread(
-      "[global]\nstuck_timeout=100ms\ndrain_time=50ms\n[a]\nthread\nnumber_ios=10\nexec_postrun="
+      "[global]\nstuck_timeout=100ms\ndrain_time=50ms\nengine=unix\n[a]\nthread\nnumber_ios="
+      "10\nexec_postrun="
       "sleep 3\n",
       stuck);
   EXPECT_TRUE(stuck);
@@ -99,7 +100,8 @@ TEST(RunEnds, AThreadThatIsStuckForGoodIsReportedAndLeft) {
 TEST(RunEnds, AThreadThatHangsAtItsStartIsReportedAndLeft) {
   bool stuck = false;
   const RunResult result = with_stuck_thread(
-      "[global]\nstartup_batch_timeout=100ms\n[a]\nthread\nnumber_ios=10\nexec_prerun=sleep 3\n",
+      "[global]\nstartup_batch_timeout=100ms\nengine=unix\n[a]\nthread\nnumber_ios=10\nexec_prerun="
+      "sleep 3\n",
       stuck);
   EXPECT_TRUE(stuck) << "it must not be let use what is gone";
   EXPECT_TRUE(failed(result, "job \"a\": did not start: was not initialised after 0.1 s"));
@@ -147,7 +149,9 @@ TEST(RunEnds, AKilledControllerLeavesNoJobBehind) {
   // Whoever loses its parent becomes a child of this process, so that none goes unseen.
   ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
   const test::TempDir dir;
-  std::string jobs = kLong + "aux-path=" + dir.path() +
+  // Of its own: what a killed run has made, nobody takes away.
+  const test::TempBus bus;
+  std::string jobs = kLong + "aux-path=" + dir.path() + "\nbus=" + bus.path() +
                      "\n[a]\nnumjobs=2\n[thread]\nthread\n[host]\nengine=host\n"
                      "[waits]\nwait_for=a\n[starts]\nstonewall\n";
   if (::geteuid() == 0) jobs += "[user]\nengine=unix\nuid=65534\ngid=65534\n";

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -56,8 +57,8 @@ class Meddler final : public perf::RunObserver {
 inline perf::RunResult run(
     std::vector<perf::PlannedJob> plan, perf::RunOptions options = {},
     const Meddler::Deed& deed = [](const auto&) {}) {
-  const TempDir aux;
-  if (options.aux_path.empty()) options.aux_path = aux.path();
+  std::optional<TempDir> aux;
+  if (options.aux_path.empty()) options.aux_path = aux.emplace().path();
   perf::RunControl control;
   Meddler meddler(deed);
   return perf::Runner::create(options, std::move(plan)).value()->run(&meddler, control);

@@ -95,8 +95,8 @@ TEST(PerfRun, ASecondSignalStopsHard) {
 }
 
 TEST(PerfRun, AThreadThatIsStuckForGoodFailsTheRunWhoseReportIsWritten) {
-  const Outcome outcome = outcome_of(
-      {"--thread", "--number_ios=10", "--exec_postrun=sleep 60", "--stuck_timeout=200ms"});
+  const Outcome outcome = outcome_of({"--thread", "--engine=unix", "--number_ios=10",
+                                      "--exec_postrun=sleep 60", "--stuck_timeout=200ms"});
   EXPECT_EQ(outcome.tool.status, 1) << outcome.tool.err;
   EXPECT_FALSE(outcome.tool.timed_out);
   EXPECT_TRUE(has_failure(outcome.json, "is stuck"));
