@@ -1,4 +1,4 @@
-#include "perf/run/sink.hpp"
+#include "perf/run/sink_flow.hpp"
 
 #include <algorithm>
 
@@ -6,27 +6,8 @@ namespace shmif::perf {
 namespace {
 
 constexpr std::size_t kBatchFrames = 64;
-/// What has not been checked so long after the last frame stays unchecked.
-constexpr std::uint64_t kVerifyPatienceNs = 10'000'000'000;
 
 }  // namespace
-
-struct Sink::Flow {
-  ExpectedFlow expected;
-  FlowReceiver receiver;
-  std::optional<FrameMaker> maker{};  // of what it should be, byte by byte
-  std::uint64_t last_arrival_ns = 0;
-  bool measured_from = false;  // its sender has said when its window begins
-  bool drained = false;
-  bool touched = false;        // in this batch
-  std::uint64_t replayed = 0;  // frames, of one that is
-};
-
-/// Of one batch.
-struct Sink::Totals {
-  std::uint64_t frames = 0, bytes = 0, ramp_frames = 0, all_frames = 0, all_bytes = 0;
-  std::uint64_t foreign = 0, stale = 0, corrupt = 0, truncated = 0, mismatched = 0;
-};
 
 Sink::Sink(Setup setup, End& end, JobBlock& job)
     : setup_(std::move(setup)),
@@ -263,172 +244,6 @@ void Sink::take_damaged(const FrameView& frame, Finding finding, Totals& totals)
 
 void Sink::fail_verification(const std::string& what) {
   if (error_.empty()) error_ = what + " (continue_on_error=verify goes on, and counts them)";
-}
-
-void Sink::publish(const Totals& t) {
-  job_.rx_frames.add(t.frames);
-  job_.rx_bytes.add(t.bytes);
-  job_.all_rx_frames.add(t.all_frames);
-  job_.all_rx_bytes.add(t.all_bytes);
-  if (t.ramp_frames != 0) job_.ramp_rx_frames.add(t.ramp_frames);
-  if (t.foreign != 0) job_.foreign.add(t.foreign);
-  if (t.stale != 0) job_.stale.add(t.stale);
-  if (t.corrupt != 0) job_.corrupt.add(t.corrupt);
-  if (t.truncated != 0) job_.truncated.add(t.truncated);
-  recorder_->received(t.all_frames, t.all_bytes);
-  std::uint64_t lost = 0;
-  for (const auto& flow : flows_) {
-    const FlowCounts& counts = flow->receiver.counts();
-    lost += counts.lost_so_far();
-    if (flow->touched && has_flows() && !setup_.echoes) publish(*flow);
-    flow->touched = false;
-  }
-  if (lost > lost_before_) recorder_->lost(lost - lost_before_);
-  lost_before_ = lost;
-}
-
-void Sink::publish(Flow& flow) {
-  const FlowCounts& counts = flow.receiver.counts();
-  FlowBlock& block = *flow.expected.block;
-  block.received.set(counts.received + flow.replayed);
-  block.all_received.set(counts.received + counts.ramp_received + counts.late);
-  block.duplicates.set(counts.duplicates);
-  block.reordered.set(counts.reordered);
-  block.corrupt.set(counts.corrupt);
-  block.truncated.set(counts.truncated);
-  block.late.set(counts.late);
-  block.lost_so_far.set(counts.lost_so_far());
-  block.last_arrival_ns.set(flow.last_arrival_ns);
-}
-
-bool Sink::is_draining() const noexcept {
-  return std::ranges::all_of(flows_, [](const auto& flow) {
-    return flow->expected.block->tx_done.load(std::memory_order_acquire);
-  });
-}
-
-void Sink::catch_up() {
-  Totals totals;
-  queued_totals_ = &totals;
-  queue_->catch_up();
-  publish(totals);
-}
-
-bool Sink::drained(std::uint64_t now) {
-  // All has been sent: the beginning of a backlog is not waited with any longer.
-  if (queue_ && queue_->waiting() != 0) catch_up();
-  bool all = true;
-  for (const auto& flow : flows_) {
-    FlowBlock& block = *flow->expected.block;
-    if (!block.tx_done.load(std::memory_order_acquire)) return false;
-    std::uint64_t end = block.window_end_ns.load(std::memory_order_acquire);
-    if (end == 0) {
-      // It was killed, and nobody knows when it sent its last: from now on, then.
-      end = now;
-      block.window_end_ns.store(now, std::memory_order_release);
-    }
-    if (setup_.echoes) {
-      all &= block.drained.load(std::memory_order_acquire);  // the asker says so
-      continue;
-    }
-    const FlowCounts& counts = flow->receiver.counts();
-    const std::uint64_t came =
-        counts.received + counts.ramp_received + counts.late + flow->replayed;
-    const bool complete = came >= block.all_sent.get() - block.first.get();
-    const std::uint64_t drain_end = end + flow->expected.drain_ns;
-    if (!complete && now >= drain_end && !flow->drained) {
-      flow->drained = true;
-      flow->receiver.end_drain(drain_end);
-    }
-    // What is missing may come late: it is listened for once as long again.
-    if (complete || now >= drain_end + flow->expected.drain_ns) {
-      block.drained.store(true, std::memory_order_release);
-    } else {
-      all = false;
-    }
-  }
-  return all;
-}
-
-std::vector<FlowState> Sink::state() const {
-  std::vector<FlowState> states;
-  for (const auto& flow : flows_) {
-    states.push_back({.flow = flow->expected.flow, .received = flow->receiver.ledger().copy()});
-  }
-  return states;
-}
-
-void Sink::finish(std::uint64_t cancelled) {
-  if (setup_.echoes) return;
-  if (queue_) {
-    Totals totals;
-    queued_totals_ = &totals;
-    job_.unverified.set(queue_->finish(now_ns() + kVerifyPatienceNs));
-    publish(totals);
-  }
-  if (setup_.recorded != nullptr) return finish_recorded();
-  for (const auto& flow : flows_) {
-    finish(*flow, cancelled);
-    flow->expected.block->complete.store(true, std::memory_order_release);
-    flow->expected.block->drained.store(true, std::memory_order_release);
-  }
-}
-
-void Sink::finish(Flow& flow, std::uint64_t cancelled) {
-  FlowBlock& block = *flow.expected.block;
-  const std::uint64_t first = block.first.get();
-  const std::uint64_t ramp = block.ramp_sent.get();
-  block.all_judged.set(block.all_sent.get());
-  const std::uint64_t all = block.all_judged.get() - first;
-  if (flow.expected.replayed) {
-    block.missing.set(all - std::min(all, flow.replayed));
-    return;
-  }
-  const FlowResult result = flow.receiver.result(
-      {.first = first, .ramp_frames = ramp, .frames = all - ramp, .cancelled = cancelled});
-  block.received.set(result.received);
-  block.missing.set(result.lost);
-  block.duplicates.set(result.duplicates);
-  block.reordered.set(result.reordered);
-  block.late.set(result.late);
-  block.cancelled.set(result.cancelled);
-  block.unverified.set(result.unverified);
-  block.jitter_ps.set(result.jitter_ns ? static_cast<std::uint64_t>(*result.jitter_ns * 1000) + 1
-                                       : 0);
-  std::size_t n = 0;
-  for (const auto& [from, to] : result.gaps) {
-    if (n == block.gaps.size()) break;
-    block.gaps[n++] = {from, to};
-  }
-  block.gap_count.set(n);
-}
-
-/// What is missing of a record are the gaps between the first and the last number of each flow: how
-/// many were sent after that, only their sender knew.
-void Sink::finish_recorded() {
-  FlowBlock& block = *setup_.recorded;
-  FlowResult sum;
-  for (const auto& flow : flows_) {
-    const FlowCounts& counts = flow->receiver.counts();
-    const std::uint64_t span = counts.end > counts.begin ? counts.end - counts.begin : 0;
-    const FlowResult one = flow->receiver.result({.first = counts.begin, .frames = span});
-    sum.sent += span;
-    sum.received += one.received;
-    sum.lost += one.lost;
-    sum.duplicates += one.duplicates;
-    sum.reordered += one.reordered;
-    sum.corrupt += one.corrupt;
-    sum.truncated += one.truncated;
-  }
-  block.all_sent.set(sum.sent);
-  block.received.set(sum.received);
-  block.missing.set(sum.lost);
-  block.duplicates.set(sum.duplicates);
-  block.reordered.set(sum.reordered);
-  block.corrupt.set(sum.corrupt);
-  block.truncated.set(sum.truncated);
-  block.window_end_ns.store(now_ns(), std::memory_order_release);
-  block.complete.store(true, std::memory_order_release);
 }
 
 }  // namespace shmif::perf

@@ -1,0 +1,29 @@
+#pragma once
+// The inside of Sink, in two files: sink.cpp takes frames, sink_accounts.cpp keeps the accounts of
+// their flows and tells them to the others. Internal to perf/run.
+
+#include <cstdint>
+#include <optional>
+
+#include "perf/run/sink.hpp"
+
+namespace shmif::perf {
+
+struct Sink::Flow {
+  ExpectedFlow expected;
+  FlowReceiver receiver;
+  std::optional<FrameMaker> maker{};  // of what it should be, byte by byte
+  std::uint64_t last_arrival_ns = 0;
+  bool measured_from = false;  // its sender has said when its window begins
+  bool drained = false;
+  bool touched = false;        // in this batch
+  std::uint64_t replayed = 0;  // frames, of one that is
+};
+
+/// Of one batch.
+struct Sink::Totals {
+  std::uint64_t frames = 0, bytes = 0, ramp_frames = 0, all_frames = 0, all_bytes = 0;
+  std::uint64_t foreign = 0, stale = 0, corrupt = 0, truncated = 0, mismatched = 0;
+};
+
+}  // namespace shmif::perf
