@@ -135,6 +135,14 @@ void Checker::engine() {
   const bool transmits = job_.rw != Role::rx;
   require(!receives || can.receives, "rw: " + name + " cannot receive");
   require(!transmits || can.sends, "rw: " + name + " cannot send");
+  if (job_.io_submit_mode == IoSubmit::offload) {
+    require(!job_.fault.any() && !job_.fault_rx.any(),
+            "io_submit_mode: a link with faults cannot be used by two threads (use inline)");
+    require(job_.engine != EngineKind::null,
+            "io_submit_mode: engine=null cannot be used by two threads (use inline)");
+    require(job_.engine != EngineKind::host || job_.proto != HostProtocol::tcp,
+            "io_submit_mode: a connection of TCP cannot be used by two threads (use inline)");
+  }
   if (job_.engine == EngineKind::pcap) {
     require(job_.rw == Role::tx || job_.rw == Role::rx,
             "rw: a capture file is written (rw=tx) or read (rw=rx)");
@@ -178,6 +186,8 @@ void Checker::searches() {
 }
 
 void Checker::records() {
+  require(job_.replay.empty() || job_.ramp_time.count() == 0,
+          "ramp_time: the frames of a capture do not say what belongs to it (leave it out)");
   require(!job_.disable_lat || job_.write_lat_log.empty(),
           "disable_lat: leaves write_lat_log nothing to write");
   require(job_.verify_state_load.empty() || job_.numjobs == 1,

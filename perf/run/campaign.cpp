@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "perf/run/harness_limit.hpp"
+#include "perf/run/run_memory.hpp"
 #include "perf/run/search.hpp"
 #include "perf/stats/confidence.hpp"
 #include "perf/stats/machine.hpp"
@@ -69,7 +70,7 @@ Result<Trial> make_trial(const RunOptions& options, const std::vector<PlannedJob
     JobOptions& o = each.options;
     if (o.name != name) continue;
     o.rate_bps.tx = 0;
-    o.rate_fps.tx = static_cast<std::uint64_t>(std::llround(fps));  // 0: flat out
+    o.rate_fps.tx = fps > 0 ? static_cast<std::uint64_t>(std::max(1LL, std::llround(fps))) : 0;
     o.runtime = o.search_trial;
     o.time_based = true;
     o.number_ios = o.size_bytes = o.io_limit_bytes = 0;
@@ -124,8 +125,10 @@ Result<std::pair<SearchResult, RunResult>> search(const RunOptions& options,
   }
   RateSearch rates(rate_search_options(o, most));
   double best_fps = -1;
+  const std::uint64_t begin = now_ns();
+  const auto bound = static_cast<std::uint64_t>(o.runtime.count());
   while (const auto fps = rates.next_fps()) {
-    if (stopped(control)) break;
+    if (stopped(control) || (bound != 0 && now_ns() - begin >= bound)) break;
     auto trial = make_trial(options, plan, job, *fps, observer, control, stuck);
     if (!trial) return std::move(trial).error();
     const bool broken = !trial->run.failures.empty();
@@ -260,7 +263,7 @@ Result<RunResult> run_campaign(const RunOptions& options, const std::vector<Plan
   result.machine = describe_machine();
   result.machine.window = std::move(window);
   for (const auto& [name, value] : options.given) result.options[name] = value;
-  if (!stuck) add_limits(plan, result);
+  if (!stuck && !stopped(control)) add_limits(plan, result);
   const bool all_well = result.failures.empty() && result.lost_outputs.empty();
   // It may have come between two runs.
   if (const int signal = control.signal.load(); signal != 0) result.stopped_by_signal = signal;

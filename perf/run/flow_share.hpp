@@ -27,6 +27,8 @@ class FlowShare {
     constexpr std::uint64_t kAhead = 16;
     std::uint64_t least = UINT64_MAX;  // rounds, of who is furthest behind
     for (const Other& other : others_) {
+      // Who waits for a job to end is not waited for.
+      if (other.job->start_ns.load(std::memory_order_acquire) == 0) continue;
       if (other.flow->tx_done.load(std::memory_order_acquire)) continue;
       least = std::min(least, other.job->all_tx_frames.get() / other.weight);
     }

@@ -73,7 +73,7 @@ class ProbeSource final : public FrameSource {
 /// nothing else of them.
 class ReplaySource final : public FrameSource {
  public:
-  explicit ReplaySource(Replay replay) : replay_(std::move(replay)) {}
+  ReplaySource(Replay replay, bool flat_out) : replay_(std::move(replay)), flat_out_(flat_out) {}
 
   void begin(std::uint64_t begin_ns, std::uint64_t end_ns) override {
     replay_.start(begin_ns, end_ns);
@@ -105,6 +105,7 @@ class ReplaySource final : public FrameSource {
   bool ended() const noexcept override { return replay_.next_ns() == kNever; }
   Unsent give_up(std::uint64_t now_ns) noexcept override {
     Unsent unsent;
+    if (flat_out_) return unsent;  // which asks for nothing at any time
     std::vector<Replay::Slot> late(64);
     for (std::size_t n = 0; replay_.next_ns() < now_ns && (n = replay_.take(now_ns, late)) != 0;) {
       unsent.frames += n;
@@ -117,6 +118,7 @@ class ReplaySource final : public FrameSource {
 
  private:
   Replay replay_;
+  bool flat_out_;
   std::vector<Replay::Slot> slots_;           // taken last
   std::optional<std::uint64_t> first_taken_;  // the number of the first of these
 };
@@ -133,7 +135,8 @@ Result<std::unique_ptr<FrameSource>> make_replay_source(const JobOptions& job) {
   auto replay = Replay::open(
       job.replay, {.time_scale = job.replay_time_scale, .loops = endless ? 0 : job.loops});
   if (!replay) return std::move(replay).error();
-  return std::unique_ptr<FrameSource>(std::make_unique<ReplaySource>(*std::move(replay)));
+  return std::unique_ptr<FrameSource>(
+      std::make_unique<ReplaySource>(*std::move(replay), job.replay_time_scale == 0));
 }
 
 }  // namespace shmif::perf

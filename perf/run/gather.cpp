@@ -55,7 +55,8 @@ double rx_seconds(const std::vector<std::size_t>& flows, RunMemory& memory) {
     const FlowBlock& flow = memory.flow(i);
     if (flow.measure_from_ns.load() == 0) continue;
     from = std::min(from, flow.measure_from_ns.load());
-    to = std::max({to, flow.window_end_ns.load(), flow.last_arrival_ns.get()});
+    to = std::max(
+        {to, flow.window_end_ns.load(), flow.rate_end_ns.get(), flow.last_arrival_ns.get()});
   }
   return from == UINT64_MAX ? 0 : seconds(from, to);
 }
@@ -66,7 +67,9 @@ FlowResult flow_result(const ControlledJob& from, const ControlledJob& to, std::
   r.flow = static_cast<std::uint32_t>(number);
   r.from = from.plan.options.name;
   r.to = to.plan.options.name;
-  r.sent = f.all_sent.get() - f.first.get() - f.ramp_sent.get();
+  const std::uint64_t sent = f.all_sent.get() - f.first.get();
+  // A sender that was killed may have told of one and not yet of the other.
+  r.sent = sent - std::min(sent, f.ramp_sent.get());
   r.received = f.received.get();
   r.duplicates = f.duplicates.get();
   r.reordered = f.reordered.get();
@@ -82,9 +85,10 @@ FlowResult flow_result(const ControlledJob& from, const ControlledJob& to, std::
   // Nobody waits for what was sent after the receiver had ended before its time.
   const std::uint64_t all = f.all_sent.get();
   if (r.verification_complete) r.cancelled += all - std::min(all, f.all_judged.get());
-  const std::uint64_t missing = r.verification_complete
-                                    ? f.missing.get()
-                                    : r.sent - std::min(r.sent, r.received + r.late + r.cancelled);
+  const std::uint64_t missing =
+      r.verification_complete
+          ? f.missing.get()
+          : r.sent - std::min(r.sent, r.received + r.late + r.cancelled + r.unverified);
   // A damaged frame is not lost: it came, though not as it was sent.
   const std::uint64_t damaged = std::min(missing, r.corrupt + r.truncated);
   r.lost = missing - damaged;
@@ -99,7 +103,14 @@ FlowResult flow_result(const ControlledJob& from, const ControlledJob& to, std::
 std::uint64_t behind_faults(std::uint64_t frames, const std::atomic<bool>& has_faults,
                             const FaultCounters& faults) {
   if (!has_faults.load(std::memory_order_acquire)) return frames;
-  return frames + faults.duplicated - faults.lost - faults.queue_full;
+  const std::uint64_t less = faults.lost + faults.queue_full;
+  return frames + faults.duplicated - std::min(frames + faults.duplicated, less);
+}
+
+/// What a fault link still held when its job ended never reached the medium.
+bool agree_behind(const FaultOptions& faults, std::uint64_t sent, std::uint64_t counted) {
+  const bool holds = faults.delay.count() > 0 || faults.rate_bps > 0;
+  return counted == sent || (holds && counted < sent);
 }
 
 /// A frame of an emulated host passes its kernel, which may drop some; what it drops may be
@@ -108,7 +119,7 @@ bool agree_but_for(const JobBlock::OptionalCount& drops, std::uint64_t more, std
   return more >= fewer && more - fewer <= known(drops).value_or(0);
 }
 
-CountsResult counts_of(const JobBlock& b) {
+CountsResult counts_of(const JobBlock& b, const JobOptions& o) {
   CountsResult c;
   c.generator_tx = b.all_tx_frames.get();
   c.receiver_rx = b.all_rx_frames.get();
@@ -128,12 +139,14 @@ CountsResult counts_of(const JobBlock& b) {
   // With faults on the way, an end sees other frames than the medium does, by a known number.
   if (c.wire.tx_frames) {
     const std::uint64_t left = behind_faults(c.generator_tx, b.has_faults_sent, b.faults_sent);
-    c.agree = agree_but_for(b.kernel_tx_drops, left, *c.wire.tx_frames);
+    c.agree = agree_but_for(b.kernel_tx_drops, left, *c.wire.tx_frames) ||
+              agree_behind(o.fault, left, *c.wire.tx_frames);
   }
   if (c.wire.rx_frames) {
     const std::uint64_t come =
         behind_faults(*c.wire.rx_frames, b.has_faults_received, b.faults_received);
-    c.agree = c.agree.value_or(true) && agree_but_for(b.kernel_rx_drops, come, c.receiver_rx);
+    c.agree = c.agree.value_or(true) && (agree_but_for(b.kernel_rx_drops, come, c.receiver_rx) ||
+                                         agree_behind(o.fault_rx, come, c.receiver_rx));
   }
   return c;
 }
@@ -212,7 +225,7 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
     if (job.plan.options.verify_only) flow.from = "an earlier run";
     r.flows.push_back(std::move(flow));
   }
-  r.counts = counts_of(b);
+  r.counts = counts_of(b, job.plan.options);
   // Of an emulated host, those of its port; the job itself sees none.
   const bool host = r.engine == EngineKind::host;
   r.overruns = host ? known(b.wire_overruns) : b.overruns.get();

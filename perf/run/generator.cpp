@@ -154,6 +154,7 @@ void Generator::account(std::size_t taken, std::uint64_t now) {
   refused_known_ -= std::min(refused_known_, taken);
   progress_ns_ = now;
 
+  flow_.all_sent.set(sequence_);  // before those of the ramp, which are among them
   job_.tx_frames.add(frames);
   job_.tx_bytes.add(bytes);
   job_.offered_frames.add(frames);
@@ -165,11 +166,11 @@ void Generator::account(std::size_t taken, std::uint64_t now) {
   }
   job_.all_tx_frames.add(taken);
   job_.all_tx_bytes.add(bytes + ramp_bytes);
-  flow_.all_sent.set(sequence_);
   recorder_->sent(taken, bytes + ramp_bytes);
 }
 
 void Generator::refused(const SendResult& result, std::uint64_t now) {
+  if (!refused_ || now == progress_ns_) refused_since_ns_ = now;
   refused_ = true;
   job_.refused.add(pending_.size() - refused_known_);
   refused_known_ = pending_.size();
@@ -182,7 +183,7 @@ void Generator::refused(const SendResult& result, std::uint64_t now) {
       return;
     }
   }
-  if (now < progress_ns_ + kNoProgressNs) return;
+  if (now < refused_since_ns_ + kNoProgressNs) return;
   error_ = "the engine has taken no frame for 10 s";
   finish(now);
 }
@@ -237,7 +238,8 @@ void Generator::finish(std::uint64_t now) {
   bytes += skipped.bytes;
   job_.offered_frames.add(frames);
   job_.offered_bytes.add(bytes);
-  flow_.window_end_ns.store(end, std::memory_order_release);
+  flow_.rate_end_ns.set(end);
+  flow_.window_end_ns.store(std::min(now, end), std::memory_order_release);
   job_.window_end_ns.store(end, std::memory_order_release);
   flow_.tx_done.store(true, std::memory_order_release);
 }

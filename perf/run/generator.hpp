@@ -93,6 +93,7 @@ class Generator {
       pending_;                   // dealt with by the schedule and not taken by the engine
   std::vector<FrameView> views_;  // of these
   bool refused_ = false;
+  std::uint64_t refused_since_ns_ = 0;
   std::size_t refused_known_ = 0;  // of the pending ones, those counted as refused
   std::uint64_t progress_ns_ = 0;
   bool no_more_ = false;  // a limit is reached: what is pending goes yet

@@ -195,7 +195,9 @@ class Host {
     if (udp) {
       keep(block_.wire_tx_frames, own_sent_);
       keep(block_.wire_rx_frames, own_received_);
-      block_.wire_foreign.set(c.tx_frames + c.rx_frames - own_sent_ - own_received_);
+      // What a full bus dropped was our own, and did not pass.
+      const std::uint64_t passed = c.tx_frames + c.rx_frames;
+      block_.wire_foreign.set(passed - std::min(passed, own_sent_ + own_received_));
     } else {
       // Segments, super-frames and acknowledgements: nothing that the job's frames could be
       // compared with.

@@ -8,6 +8,9 @@ std::string hint_of(const ControlledJob& job, const JobResult& result) {
   const JobOptions& o = job.plan.options;
   if (result.tx.refused_frames != 0) return "the engine took no frame; is it up?";
   if (o.rw == Role::rx || o.rw == Role::echo) {
+    if (result.rx.stale_frames != 0) {
+      return "only frames of earlier runs came, which verify_only checks";
+    }
     return result.rx.foreign_frames != 0 ? "only frames of others came"
                                          : "did its senders reach " + result.address + "?";
   }
@@ -56,7 +59,9 @@ void judge(const ControlledJob& job, JobResult& result) {
   if (!job.never_started && result.errors.empty()) {
     judge_counts(result.counts, result);
     for (const FlowResult& flow : result.flows) judge_flow(flow, result);
-    const bool moved = result.counts.generator_tx + result.counts.receiver_rx != 0;
+    // What others sent it did not move.
+    const std::uint64_t others = result.rx.foreign_frames + result.rx.stale_frames;
+    const bool moved = result.counts.generator_tx != 0 || result.counts.receiver_rx > others;
     // A run that was stopped before it moved anything says that it was stopped.
     if (!moved && job.stop_ns == 0 && !job.plan.options.background) {
       result.errors.push_back("moved no frame (" + hint_of(job, result) + ')');

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 namespace shmif::perf {
 namespace {
@@ -33,8 +34,11 @@ class OffloadEnd final : public End {
     SendResult result;
     {
       const std::lock_guard lock(mutex_);
-      result.error = error_;
-      if (error_) return result;
+      result.error = std::exchange(error_, {});
+      if (result.error) {
+        changed_.notify_all();
+        return result;
+      }
       for (; result.taken < frames.size() && !filling_.full(); ++result.taken) {
         const FrameView& frame = frames[result.taken];
         if (frame.size() > filling_.room().size()) break;
@@ -55,9 +59,12 @@ class OffloadEnd final : public End {
   std::size_t max_frame_bytes() noexcept override { return end_->max_frame_bytes(); }
   MacAddress mac() const noexcept override { return end_->mac(); }
   std::string address() override { return end_->address(); }
-  /// Waits until all has gone, for counts that are to be final.
+  /// Waits until all has gone that the engine takes, for counts that are to be final. Nothing can
+  /// be sent any more.
   WireCounters counters() noexcept override {
     std::unique_lock lock(mutex_);
+    ending_ = true;
+    changed_.notify_all();
     changed_.wait(lock, [this] { return (filling_.empty() && idle_) || error_; });
     return end_->counters();
   }
@@ -88,10 +95,16 @@ class OffloadEnd final : public End {
       const SendResult result = end_->send(left);
       left = left.subspan(std::min(result.taken, left.size()));
       {
-        const std::lock_guard lock(mutex_);
-        error_ = result.error;
+        std::unique_lock lock(mutex_);
         // Nobody waits for frames that an engine will not take at the end.
-        if (error_ || (result.taken == 0 && ending_)) return;
+        if (ending_ && (result.error || result.taken == 0)) return;
+        if (result.error) {
+          // It is told once, and then the frame is tried again, as the job itself would.
+          error_ = result.error;
+          changed_.notify_all();
+          changed_.wait(lock, [this] { return !error_ || ending_; });
+          continue;
+        }
       }
       if (result.taken == 0) end_->wait_to_send(kLook);
     }

@@ -69,7 +69,8 @@ struct FlowBlock {
   // (J) of the sender.
   std::atomic<std::uint64_t> measure_from_ns{0};  ///< intended times from here on are measured
   std::atomic<std::uint64_t> window_end_ns{0};    ///< when the last frame had gone; 0: not yet
-  std::atomic<bool> tx_done{false};               ///< release: the counts of the sender are final
+  Tally rate_end_ns;  ///< up to when rates count: the last frame's time lasts until the next is due
+  std::atomic<bool> tx_done{false};  ///< release: the counts of the sender are final
   Tally first;      ///< the first number; not 0 where an earlier run is gone on with
   Tally all_sent;   ///< one more than the last number used
   Tally ramp_sent;  ///< of these, before the window

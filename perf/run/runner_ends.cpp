@@ -65,6 +65,12 @@ void Runner::Impl::nobody_listens_to(std::size_t i) {
   }
 }
 
+/// What follows the end of a job that did not end by itself.
+void Runner::Impl::gone(std::size_t i) {
+  nobody_listens_to(i);
+  after_the_end_of(i);
+}
+
 void Runner::Impl::after_the_end_of(std::size_t i) {
   const JobOptions& o = jobs[i].plan.options;
   const bool failed = !jobs[i].errors.empty();
@@ -180,6 +186,7 @@ void Runner::Impl::check_stuck(std::uint64_t now) {
       stuck_thread = true;
       job.phase = ControlledJob::Phase::over;
       job.flow->tx_done.store(true, std::memory_order_release);
+      gone(static_cast<std::size_t>(&job - jobs.data()));
     } else {
       job.runner->signal(SIGKILL);
       job.runner->wait();

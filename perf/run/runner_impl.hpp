@@ -82,6 +82,7 @@ struct Runner::Impl {
   void reap();
   void finish(std::size_t i);
   void nobody_listens_to(std::size_t i);
+  void gone(std::size_t i);
   void after_the_end_of(std::size_t i);
   void stop(std::size_t i);
   void stop_all();

@@ -164,6 +164,7 @@ void Runner::Impl::advance(Batch& batch) {
         now - batch.ordered_ns > ns(jobs[i].plan.options.startup_timeout)) {
       fail_start(i, "was not there after " + seconds_text(jobs[i].plan.options.startup_timeout) +
                         " (startup_timeout)");
+      gone(i);
     }
   }
   if (ready != batch.ready) batch.progress_ns = now;
@@ -173,6 +174,7 @@ void Runner::Impl::advance(Batch& batch) {
       if (jobs[i].over() || jobs[i].state() >= JobState::initialised) continue;
       fail_start(i, "was not initialised after " + seconds_text(options.startup_batch_timeout) +
                         " (startup_batch_timeout)");
+      gone(i);
     }
   }
   std::erase_if(batch.jobs, [&](std::size_t i) { return jobs[i].over(); });

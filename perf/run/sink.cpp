@@ -127,6 +127,11 @@ void Sink::receive_failed(std::error_code error) {
     error_ = "the end of the capture";
     return;
   }
+  // A peer that has sent all closes its connection. Whether all came is seen by the numbers.
+  if (error == Errc::link_ended && is_draining()) {
+    no_more_comes_ = true;
+    return;
+  }
   job_.rx_errors.add(1);
   job_.first_rx_error.set(error.message());
   const bool fatal = ends_the_medium(error);
@@ -205,8 +210,8 @@ void Sink::take_probe(const FrameView& frame, std::size_t at, const Probe& probe
     flow->measured_from = true;
   }
   flow->touched = true;
-  flow->last_arrival_ns = now;
   if (setup_.echoes) {
+    flow->last_arrival_ns = now;
     ++totals.frames;
     totals.bytes += frame.size();
     echoer_.add(frame, at, probe);
@@ -218,6 +223,7 @@ void Sink::take_probe(const FrameView& frame, std::size_t at, const Probe& probe
   const std::uint64_t ramp_before = counts.ramp_received;
   flow->receiver.note(probe, frame.size(), now);
   if (counts.received != received_before) {
+    flow->last_arrival_ns = now;
     ++totals.frames;
     totals.bytes += frame.size();
     if (times_) recorder_->latency(now > probe.intended_ns ? now - probe.intended_ns : 0);

@@ -110,6 +110,7 @@ class Sink {
   bool times_;
   std::string error_;
   bool ended_normally_ = false;
+  bool no_more_comes_ = false;  // the peer has closed, after the end of all it sent
 };
 
 }  // namespace shmif::perf

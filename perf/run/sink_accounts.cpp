@@ -73,7 +73,8 @@ bool Sink::drained(std::uint64_t now) {
       block.window_end_ns.store(now, std::memory_order_release);
     }
     if (setup_.echoes) {
-      all &= block.drained.load(std::memory_order_acquire);  // the asker says so
+      // The asker says so, unless it has closed its connection since.
+      all &= no_more_comes_ || block.drained.load(std::memory_order_acquire);
       continue;
     }
     const FlowCounts& counts = flow->receiver.counts();
@@ -86,7 +87,7 @@ bool Sink::drained(std::uint64_t now) {
       flow->receiver.end_drain(drain_end);
     }
     // What is missing may come late: it is listened for once as long again.
-    if (complete || now >= drain_end + flow->expected.drain_ns) {
+    if (complete || no_more_comes_ || now >= drain_end + flow->expected.drain_ns) {
       block.drained.store(true, std::memory_order_release);
     } else {
       all = false;
@@ -122,10 +123,13 @@ void Sink::finish(std::uint64_t cancelled) {
 void Sink::finish(Flow& flow, std::uint64_t cancelled) {
   FlowBlock& block = *flow.expected.block;
   const std::uint64_t first = block.first.get();
-  const std::uint64_t ramp = block.ramp_sent.get();
   block.all_judged.set(block.all_sent.get());
   const std::uint64_t all = block.all_judged.get() - first;
+  const std::uint64_t ramp = std::min(all, block.ramp_sent.get());
   if (flow.expected.replayed) {
+    // Which of them came twice nobody can tell; how many, their number says.
+    block.received.set(std::min(all, flow.replayed));
+    block.duplicates.set(flow.replayed - std::min(all, flow.replayed));
     block.missing.set(all - std::min(all, flow.replayed));
     return;
   }
