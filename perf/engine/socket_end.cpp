@@ -117,7 +117,8 @@ Result<std::unique_ptr<End>> connect_tcp_host_end(const HostEndOptions& options)
     // Of a socket whose attempt has failed nothing is certain.
     auto socket = bound_socket(SOCK_STREAM | SOCK_NONBLOCK, *local);
     if (!socket) return std::move(socket).error();
-    // The kernel sends a lost SYN again after a second (RFC 6298, section 2); a new attempt is sooner.
+    // The kernel sends a lost SYN again after a second (RFC 6298, section 2); a new attempt is
+    // sooner.
     const auto attempt = std::min(deadline, Clock::now() + kConnectAttempt);
     const int number = try_connect(socket->get(), *remote, attempt);
     if (number == 0) return make_stream_end(*std::move(socket), options, remote->to_string());

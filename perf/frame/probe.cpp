@@ -3,6 +3,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <vector>
 
 #include "perf/frame/crc32c.hpp"
 
@@ -43,6 +44,15 @@ bool looks_like_a_probe(std::span<const std::byte> frame, std::size_t at) noexce
   return frame.size() >= at + 2 && get<std::uint16_t>(frame.data() + at) == kMagic;
 }
 
+Probe fields_of(const std::byte* p) noexcept {
+  return {.kind = static_cast<Probe::Kind>(get<std::uint8_t>(p + 3)),
+          .flow = get<std::uint32_t>(p + 8),
+          .nonce = get<std::uint32_t>(p + 12),
+          .sequence = get<std::uint64_t>(p + 16),
+          .intended_ns = get<std::uint64_t>(p + 24),
+          .sent_ns = get<std::uint64_t>(p + 32)};
+}
+
 template <bool kCheck>
 ProbeReading read(std::span<const std::byte> frame, std::size_t at) noexcept {
   if (!looks_like_a_probe(frame, at)) return {Finding::foreign};
@@ -63,14 +73,7 @@ ProbeReading read(std::span<const std::byte> frame, std::size_t at) noexcept {
       get<std::uint8_t>(p + 3) > static_cast<std::uint8_t>(Probe::Kind::reply)) {
     return {Finding::foreign};
   }
-  return {Finding::whole,
-          {.kind = static_cast<Probe::Kind>(get<std::uint8_t>(p + 3)),
-           .flow = get<std::uint32_t>(p + 8),
-           .nonce = get<std::uint32_t>(p + 12),
-           .sequence = get<std::uint64_t>(p + 16),
-           .intended_ns = get<std::uint64_t>(p + 24),
-           .sent_ns = get<std::uint64_t>(p + 32)},
-          kCheck && !unchecked ? Checksum::crc : Checksum::none};
+  return {Finding::whole, fields_of(p), kCheck && !unchecked ? Checksum::crc : Checksum::none};
 }
 
 }  // namespace
@@ -103,6 +106,23 @@ ProbeReading read_probe(std::span<const std::byte> frame, std::size_t at) noexce
 
 ProbeReading peek_probe(std::span<const std::byte> frame, std::size_t at) noexcept {
   return read<false>(frame, at);
+}
+
+std::optional<Probe> mend_probe(std::span<const std::byte> frame, std::size_t at) {
+  if (frame.size() < at + kCrcAt) return std::nullopt;
+  if (read_probe(frame, at).finding == Finding::corrupt && frame.size() >= at + kProbeBytes) {
+    std::vector<std::byte> copy(frame.begin(), frame.end());
+    for (std::size_t bit = 0; bit < kProbeBytes * 8; ++bit) {
+      const std::byte mask{static_cast<std::uint8_t>(1U << bit % 8)};
+      copy[at + bit / 8] ^= mask;
+      const ProbeReading reading = read_probe(copy, at);
+      if (reading.finding == Finding::whole && reading.checksum == Checksum::crc) {
+        return reading.probe;
+      }
+      copy[at + bit / 8] ^= mask;
+    }
+  }
+  return fields_of(frame.data() + at);
 }
 
 std::size_t probe_offset(std::span<const std::byte> frame) noexcept {

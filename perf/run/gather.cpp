@@ -90,7 +90,9 @@ FlowResult flow_result(const ControlledJob& from, const ControlledJob& to, std::
           ? f.missing.get()
           : r.sent - std::min(r.sent, r.received + r.late + r.cancelled + r.unverified);
   // A damaged frame is not lost: it came, though not as it was sent.
-  const std::uint64_t damaged = std::min(missing, r.corrupt + r.truncated);
+  const std::uint64_t damaged = r.verification_complete
+                                    ? f.missing_damaged.get()
+                                    : std::min(missing, r.corrupt + r.truncated);
   r.lost = missing - damaged;
   for (std::size_t i = 0; i < f.gap_count.get(); ++i) {
     r.gaps.emplace_back(f.gaps[i][0], f.gaps[i][1]);

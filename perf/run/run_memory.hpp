@@ -82,6 +82,7 @@ struct FlowBlock {
   Tally all_judged;  ///< `all_sent` when the receiver stopped listening
   Tally missing;     ///< of the window, when complete: numbers that did not come whole, nor late
   Tally duplicates, reordered, corrupt, truncated, late, cancelled, unverified;
+  Tally missing_damaged;  ///< of `missing`: came, but not as they were sent
   Tally last_arrival_ns;
   std::atomic<bool> drained{false};   ///< nothing more is waited for
   std::atomic<bool> complete{false};  ///< release: the receiver has said all it knows

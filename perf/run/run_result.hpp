@@ -61,6 +61,8 @@ struct FlowResult {
   std::uint64_t sent = 0;
   std::uint64_t received = 0;  ///< each once
   std::uint64_t lost = 0;      ///< sent - received - late - cancelled
+  /// Of those whom FlowReceiver takes for lost, how many came, but damaged.
+  std::uint64_t lost_damaged = 0;
   std::uint64_t duplicates = 0, reordered = 0, corrupt = 0, truncated = 0, late = 0, cancelled = 0;
   std::uint64_t unverified = 0;  ///< arrived, and not checked when time ran out
   /// Received more often than sent, by the sender's count: it was killed before it could tell of

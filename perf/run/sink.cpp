@@ -175,7 +175,7 @@ void Sink::take(const FrameView& frame, const ProbeReading& reading, std::uint64
       }
       break;
     case Arrival::corrupt:
-    case Arrival::truncated: take_damaged(frame, reading.finding, totals); break;
+    case Arrival::truncated: take_damaged(frame, reading.finding, now, totals); break;
   }
 }
 
@@ -201,14 +201,10 @@ void Sink::take_probe(const FrameView& frame, std::size_t at, const Probe& probe
     return;
   }
   if (flow->maker && !flow->maker->payload_is_as_made(frame.bytes)) {
-    take_damaged(frame, Finding::corrupt, totals);
+    take_damaged(frame, Finding::corrupt, now, totals);
     return;
   }
-  if (!flow->measured_from) {
-    flow->receiver.measure_from(
-        flow->expected.block->measure_from_ns.load(std::memory_order_acquire));
-    flow->measured_from = true;
-  }
+  learn_window(*flow);
   flow->touched = true;
   if (setup_.echoes) {
     flow->last_arrival_ns = now;
@@ -232,20 +228,39 @@ void Sink::take_probe(const FrameView& frame, std::size_t at, const Probe& probe
   }
 }
 
-void Sink::take_damaged(const FrameView& frame, Finding finding, Totals& totals) {
+void Sink::take_damaged(const FrameView& frame, Finding finding, std::uint64_t now,
+                        Totals& totals) {
   const bool corrupt = finding == Finding::corrupt;
   ++(corrupt ? totals.corrupt : totals.truncated);
-  // By whom it was sent: what damages frames leaves their addresses alone, mostly.
-  const MacAddress from = frame.source();
-  for (const auto& flow : flows_) {
-    if (flow->expected.from != from && flows_.size() > 1) continue;
-    flow->receiver.note_damaged(finding);
+  const std::optional<Probe> said = mend_probe(frame.bytes, probe_offset(frame.bytes));
+  if (Flow* const flow = said ? flow_of(*said) : nullptr) {
+    learn_window(*flow);
+    flow->receiver.note_damaged(finding, said, now);
     flow->touched = true;
-    break;
+  } else if (Flow* const sender = flow_from(frame.source())) {
+    learn_window(*sender);
+    sender->receiver.note_damaged(finding, std::nullopt, now);
+    sender->touched = true;
   }
   if (setup_.options.verify && !setup_.options.continue_on_error.verify) {
     fail_verification(corrupt ? "a corrupt frame was received" : "a truncated frame was received");
   }
+}
+
+/// Of a frame that does not say which flow it is of: that of its sender, for what damages frames
+/// leaves their addresses alone, mostly.
+Sink::Flow* Sink::flow_from(MacAddress sender) noexcept {
+  if (flows_.size() == 1) return flows_.front().get();
+  const auto at =
+      std::ranges::find_if(flows_, [&](const auto& flow) { return flow->expected.from == sender; });
+  return at == flows_.end() ? nullptr : at->get();
+}
+
+/// When the measured window of a flow begins, its sender says as soon as it knows.
+void Sink::learn_window(Flow& flow) {
+  if (flow.measured_from) return;
+  flow.receiver.measure_from(flow.expected.block->measure_from_ns.load(std::memory_order_acquire));
+  flow.measured_from = true;
 }
 
 void Sink::fail_verification(const std::string& what) {

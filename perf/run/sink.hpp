@@ -83,7 +83,7 @@ class Sink {
   void take_checked(const CheckedFrame& frame);
   void take_probe(const FrameView& frame, std::size_t at, const Probe& probe, std::uint64_t now,
                   Totals& totals);
-  void take_damaged(const FrameView& frame, Finding finding, Totals& totals);
+  void take_damaged(const FrameView& frame, Finding finding, std::uint64_t now, Totals& totals);
   void take_batch();
   void overrun(std::uint64_t lost);
   void receive_failed(std::error_code error);
@@ -93,6 +93,8 @@ class Sink {
   void finish_recorded();
   void add_flow(ExpectedFlow expected);
   Flow* flow_of(const Probe& probe) noexcept;
+  Flow* flow_from(MacAddress sender) noexcept;
+  void learn_window(Flow& flow);
   Flow* flow_of(const FrameView& frame, const Probe& probe);
   void fail_verification(const std::string& what);
 

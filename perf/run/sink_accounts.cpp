@@ -137,6 +137,7 @@ void Sink::finish(Flow& flow, std::uint64_t cancelled) {
       {.first = first, .ramp_frames = ramp, .frames = all - ramp, .cancelled = cancelled});
   block.received.set(result.received);
   block.missing.set(result.lost);
+  block.missing_damaged.set(result.lost_damaged);
   block.duplicates.set(result.duplicates);
   block.reordered.set(result.reordered);
   block.late.set(result.late);
@@ -164,6 +165,7 @@ void Sink::finish_recorded() {
     sum.sent += span;
     sum.received += one.received;
     sum.lost += one.lost;
+    sum.lost_damaged += one.lost_damaged;
     sum.duplicates += one.duplicates;
     sum.reordered += one.reordered;
     sum.corrupt += one.corrupt;
@@ -172,6 +174,7 @@ void Sink::finish_recorded() {
   block.all_sent.set(sum.sent);
   block.received.set(sum.received);
   block.missing.set(sum.lost);
+  block.missing_damaged.set(sum.lost_damaged);
   block.duplicates.set(sum.duplicates);
   block.reordered.set(sum.reordered);
   block.corrupt.set(sum.corrupt);

@@ -72,9 +72,28 @@ void FlowReceiver::note_times(const Probe& probe, std::uint64_t now_ns) noexcept
   has_transit_ = true;
 }
 
-void FlowReceiver::note_damaged(Finding finding) noexcept {
+void FlowReceiver::note_damaged(Finding finding, const std::optional<Probe>& said,
+                                std::uint64_t now_ns) {
+  if ((said ? said->intended_ns : now_ns) < options_.measure_from_ns) return;
+  if (said) {
+    damaged_.push_back(said->sequence);
+  } else {
+    ++damaged_unknown_;
+  }
   if (finding == Finding::corrupt) ++counts_.corrupt;
   if (finding == Finding::truncated) ++counts_.truncated;
+}
+
+/// How many of the numbers from `from` to `to` came damaged, and never whole.
+std::uint64_t FlowReceiver::damaged_missing(std::uint64_t from, std::uint64_t to) const {
+  std::vector<std::uint64_t> numbers = damaged_;
+  std::ranges::sort(numbers);
+  const auto twice = std::ranges::unique(numbers);
+  numbers.erase(twice.begin(), twice.end());
+  const auto missing = std::ranges::count_if(numbers, [&](std::uint64_t number) {
+    return number >= from && number < to && !ledger_.has(number);
+  });
+  return static_cast<std::uint64_t>(missing);
 }
 
 FlowResult FlowReceiver::result(const FlowSent& sent, std::size_t most_gaps) const {
@@ -101,6 +120,8 @@ FlowResult FlowReceiver::result(const FlowSent& sent, std::size_t most_gaps) con
     result.lost = sent.frames - came - result.cancelled;
   }
   const std::uint64_t from = sent.first + sent.ramp_frames;
+  result.lost_damaged =
+      std::min(result.lost, damaged_missing(from, from + sent.frames) + damaged_unknown_);
   for (const auto& gap : ledger_.gaps(from, from + sent.frames, most_gaps)) {
     result.gaps.emplace_back(gap.from, gap.to);
   }

@@ -7,8 +7,10 @@
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "perf/frame/probe.hpp"
 #include "perf/run/run_result.hpp"
@@ -83,9 +85,10 @@ class FlowReceiver {
 
   /// A whole frame of this flow has come, of `bytes`, at `now_ns` of CLOCK_MONOTONIC.
   void note(const Probe& probe, std::size_t bytes, std::uint64_t now_ns);
-  /// A damaged one, that is probably of this flow. It counts as lost, too, for nobody can tell
-  /// which number it had.
-  void note_damaged(Finding finding) noexcept;
+  /// A damaged one, that is probably of this flow, and what it said if that is known
+  /// (mend_probe()). Those of the ramp enter no figure; one that does not say when it was to be
+  /// sent is of the ramp if it came in it.
+  void note_damaged(Finding finding, const std::optional<Probe>& said, std::uint64_t now_ns);
   /// One of this flow has come and will not be checked any more.
   void note_unverified() noexcept { ++counts_.unverified; }
   /// What has come at `time_ns` or later is late; what came before it may be noted yet.
@@ -100,11 +103,14 @@ class FlowReceiver {
   FlowResult result(const FlowSent& sent, std::size_t most_gaps = 16) const;
 
  private:
+  std::uint64_t damaged_missing(std::uint64_t from, std::uint64_t to) const;
   void note_times(const Probe& probe, std::uint64_t now_ns) noexcept;
 
   Options options_;
   SequenceLedger ledger_;
   FlowCounts counts_;
+  std::vector<std::uint64_t> damaged_;  // numbers of damaged frames, some of them twice
+  std::uint64_t damaged_unknown_ = 0;   // those that do not say which they are
   std::uint64_t drained_ns_ = std::numeric_limits<std::uint64_t>::max();
   double jitter_ns_ = 0;
   std::int64_t transit_before_ns_ = 0;

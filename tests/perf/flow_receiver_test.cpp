@@ -192,9 +192,9 @@ TEST(FlowReceiver, GoesOnFromWhatAnEarlierRunReceived) {
 TEST(FlowReceiver, DamagedAndUncheckedFramesAreCounted) {
   FlowReceiver receiver({});
   receive(receiver, 0);
-  receiver.note_damaged(Finding::corrupt);
-  receiver.note_damaged(Finding::truncated);
-  receiver.note_damaged(Finding::truncated);
+  receiver.note_damaged(Finding::corrupt, std::nullopt, 0);
+  receiver.note_damaged(Finding::truncated, std::nullopt, 0);
+  receiver.note_damaged(Finding::truncated, std::nullopt, 0);
   receive(receiver, 4);
   receiver.note_unverified();
   const FlowResult result = receiver.result({.frames = 5});

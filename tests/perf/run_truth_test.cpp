@@ -96,8 +96,34 @@ TEST(RunTruth, TheRampIsInNoFigure) {
   EXPECT_EQ(result.jobs[0].tx.offered_frames, 2000U);
   EXPECT_EQ(result.jobs[0].tx.ramp_frames, 1000U);
   EXPECT_EQ(result.jobs[1].rx.ramp_frames, 1000U);
-  EXPECT_EQ(result.jobs[1].flows[0].received, 2000U);
-  EXPECT_EQ(result.jobs[1].latency->count(), 2000U);
+  // What was due in the last moment and did not go any more was offered, not sent.
+  EXPECT_EQ(result.jobs[1].flows[0].received, result.jobs[0].tx.frames);
+  EXPECT_EQ(result.jobs[1].latency->count(), result.jobs[0].tx.frames);
+}
+
+TEST(RunTruth, DamagedFramesHideNoLostOnes) {
+  // Copies are damaged, too, whose originals came whole: they stand for no lost frame.
+  const RunResult result = run(over_faults("duplicate=20%,corrupt=5%,loss=2%,seed=7"));
+  EXPECT_TRUE(passed(result));
+  EXPECT_GT(result.links.at(0).faults.lost, 100U);
+  EXPECT_EQ(result.jobs[1].flows[0].lost, result.links[0].faults.lost);
+  EXPECT_EQ(result.jobs[1].flows[0].corrupt, result.links[0].faults.corrupted);
+}
+
+TEST(RunTruth, DamageInTheRampHidesNoLossInTheWindow) {
+  auto plan = over_faults("loss=10%,corrupt=30%,seed=7");
+  plan[0].options.number_ios = 0;
+  plan[0].options.runtime = 200ms;
+  plan[0].options.ramp_time = 400ms;
+  const RunResult result = run(plan);
+  EXPECT_TRUE(passed(result));
+  const FlowResult& flow = result.jobs[1].flows[0];
+  const auto share = [&](std::uint64_t frames) {
+    return static_cast<double>(frames) / static_cast<double>(flow.sent);
+  };
+  // Twice as many are damaged before the window as in it, which would explain every loss.
+  EXPECT_NEAR(share(flow.lost), 0.10, 0.015);
+  EXPECT_NEAR(share(flow.corrupt), 0.27, 0.025);
 }
 
 TEST(RunTruth, AReceiverThatIsFrozenIsSeenWholeInTheLatency) {
