@@ -4,7 +4,7 @@
 
 namespace shmif::perf {
 
-void Echoer::add(const FrameView& request, std::size_t at, Probe probe) {
+void Echoer::add(const FrameView& request, std::size_t at, Probe probe, bool measured) {
   constexpr std::size_t kAddressBytes = 6;
   if (replies_.size() == bytes_.size()) bytes_.emplace_back();
   std::vector<std::byte>& reply = bytes_[replies_.size()];
@@ -13,30 +13,44 @@ void Echoer::add(const FrameView& request, std::size_t at, Probe probe) {
   probe.kind = Probe::Kind::reply;
   write_probe(reply, at, probe);
   replies_.emplace_back(reply.data(), reply.size());
+  measured_.push_back(measured);
 }
 
 void Echoer::flush(IntervalRecorder& recorder) {
   if (replies_.empty()) return;
-  std::uint64_t bytes = 0;
-  const std::size_t sent = send(bytes);
+  account(send(), recorder);
   replies_.clear();
-  if (sent == 0) return;
-  job_.tx_frames.add(sent);
-  job_.tx_bytes.add(bytes);
-  job_.all_tx_frames.add(sent);
-  job_.all_tx_bytes.add(bytes);
-  job_.batches.add(1);
-  recorder.sent(sent, bytes);
+  measured_.clear();
 }
 
-/// Result: how many went, and their `bytes`.
-std::size_t Echoer::send(std::uint64_t& bytes) {
+void Echoer::account(std::size_t sent, IntervalRecorder& recorder) {
+  std::uint64_t all_bytes = 0;
+  for (std::size_t i = 0; i < replies_.size(); ++i) {
+    const std::uint64_t bytes = replies_[i].size();
+    if (measured_[i]) {
+      // It is asked for as many as come.
+      job_.offered_frames.add(1);
+      job_.offered_bytes.add(bytes);
+    }
+    if (i >= sent) continue;
+    all_bytes += bytes;
+    (measured_[i] ? job_.tx_frames : job_.ramp_tx_frames).add(1);
+    if (measured_[i]) job_.tx_bytes.add(bytes);
+  }
+  if (sent == 0) return;
+  job_.all_tx_frames.add(sent);
+  job_.all_tx_bytes.add(all_bytes);
+  job_.batches.add(1);
+  recorder.sent(sent, all_bytes);
+}
+
+/// Result: how many went.
+std::size_t Echoer::send() {
   constexpr std::uint64_t kPatienceNs = 1'000'000'000;
   std::size_t sent = 0;
   std::uint64_t refused_since_ns = 0;
   for (;;) {  // runs until all are sent, or given up
     const SendResult result = end_.send(std::span(replies_).subspan(sent));
-    for (std::size_t i = sent; i < sent + result.taken; ++i) bytes += replies_[i].size();
     sent += result.taken;
     if (result.error) {
       job_.tx_errors.add(1);

@@ -17,19 +17,22 @@ class Echoer {
  public:
   Echoer(End& end, JobBlock& job) : end_(end), job_(job) {}
 
-  /// Makes the reply to a request whose probe is at `at`; it goes at the next flush().
-  void add(const FrameView& request, std::size_t at, Probe probe);
+  /// Makes the reply to a request whose probe is at `at`; it goes at the next flush(). `measured`:
+  /// the request is not of the ramp.
+  void add(const FrameView& request, std::size_t at, Probe probe, bool measured);
   /// Sends what was added. What cannot be sent within a second is given up: whoever asked counts it
   /// as lost. Blocks: while the engine is full.
   void flush(IntervalRecorder& recorder);
 
  private:
-  std::size_t send(std::uint64_t& bytes);
+  std::size_t send();
+  void account(std::size_t sent, IntervalRecorder& recorder);
 
   End& end_;
   JobBlock& job_;
   std::vector<std::vector<std::byte>> bytes_;  // kept from batch to batch
   std::vector<FrameView> replies_;
+  std::vector<bool> measured_;  // of each
 };
 
 }  // namespace shmif::perf

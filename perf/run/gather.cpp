@@ -101,6 +101,15 @@ FlowResult flow_result(const ControlledJob& from, const ControlledJob& to, std::
   return r;
 }
 
+/// The flows of requests that job number `to` answers.
+std::vector<std::size_t> requests_to(std::span<const ControlledJob> jobs, std::size_t to) {
+  std::vector<std::size_t> flows;
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    if (jobs[i].plan.options.rw == Role::pingpong && jobs[i].plan.to == to) flows.push_back(i);
+  }
+  return flows;
+}
+
 /// What comes out of a fault link that `frames` went into, once none is on its way any more.
 std::uint64_t behind_faults(std::uint64_t frames, const std::atomic<bool>& has_faults,
                             const FaultCounters& faults) {
@@ -218,7 +227,9 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
   r.tx = tx_of(b);
   r.rx = rx_of(b);
   const std::vector<std::size_t> flows = flows_to(jobs, number);
-  r.rx.seconds = rx_seconds(flows, memory);
+  r.rx.seconds = rx_seconds(r.role == Role::echo ? requests_to(jobs, number) : flows, memory);
+  // Replies go out as requests come in.
+  if (r.role == Role::echo) r.tx.seconds = r.rx.seconds;
   r.runtime_seconds = std::max(r.tx.seconds, r.rx.seconds);
   for (const std::size_t i : flows) {
     const std::size_t from = jobs[i].plan.options.rw == Role::pingpong ? jobs[i].plan.to : i;

@@ -207,10 +207,7 @@ void Sink::take_probe(const FrameView& frame, std::size_t at, const Probe& probe
   learn_window(*flow);
   flow->touched = true;
   if (setup_.echoes) {
-    flow->last_arrival_ns = now;
-    ++totals.frames;
-    totals.bytes += frame.size();
-    echoer_.add(frame, at, probe);
+    take_request(*flow, frame, at, probe, now, totals);
     return;
   }
   if (setup_.window != nullptr) (void)setup_.window->replied(probe.sequence);
@@ -226,6 +223,20 @@ void Sink::take_probe(const FrameView& frame, std::size_t at, const Probe& probe
   } else if (counts.ramp_received != ramp_before) {
     ++totals.ramp_frames;
   }
+}
+
+void Sink::take_request(Flow& flow, const FrameView& frame, std::size_t at, const Probe& probe,
+                        std::uint64_t now, Totals& totals) {
+  const bool measured =
+      probe.intended_ns >= flow.expected.block->measure_from_ns.load(std::memory_order_acquire);
+  flow.last_arrival_ns = now;
+  if (measured) {
+    ++totals.frames;
+    totals.bytes += frame.size();
+  } else {
+    ++totals.ramp_frames;
+  }
+  echoer_.add(frame, at, probe, measured);
 }
 
 void Sink::take_damaged(const FrameView& frame, Finding finding, std::uint64_t now,

@@ -83,6 +83,8 @@ class Sink {
   void take_checked(const CheckedFrame& frame);
   void take_probe(const FrameView& frame, std::size_t at, const Probe& probe, std::uint64_t now,
                   Totals& totals);
+  void take_request(Flow& flow, const FrameView& frame, std::size_t at, const Probe& probe,
+                    std::uint64_t now, Totals& totals);
   void take_damaged(const FrameView& frame, Finding finding, std::uint64_t now, Totals& totals);
   void take_batch();
   void overrun(std::uint64_t lost);
