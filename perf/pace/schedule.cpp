@@ -28,14 +28,16 @@ ScheduleOptions schedule_options(const JobOptions& job, bool of_peer) {
   return options;
 }
 
-Schedule::Schedule(const ScheduleOptions& options, std::uint64_t start_ns, std::uint64_t end_ns)
+Schedule::Schedule(const ScheduleOptions& options, std::uint64_t start_ns, std::uint64_t end_ns,
+                   std::uint64_t measure_from_ns)
     : pacer_(options.pace),
       think_(options.think),
       catch_up_(options.catch_up),
       paced_(options.pace.frames_per_s != 0 || options.pace.bits_per_s != 0),
       stall_ns_(static_cast<std::uint64_t>(options.stall.count())),
       start_ns_(start_ns),
-      end_ns_(end_ns) {}
+      end_ns_(end_ns),
+      measure_from_ns_(std::max(measure_from_ns, start_ns)) {}
 
 std::size_t Schedule::take(std::uint64_t now_ns, SizeChooser& sizes,
                            std::span<Slot> into) noexcept {
@@ -114,6 +116,10 @@ ThinkTime::Pause Schedule::pause(std::uint64_t now_ns) noexcept {
 std::uint64_t Schedule::give_up(std::uint64_t now_ns, const SizeChooser& sizes) noexcept {
   const std::uint64_t until = std::min(now_ns, end_ns_);
   if (!paced_ || until <= start_ns_) return 0;
+  const std::uint64_t ramp_end = std::min(until, measure_from_ns_);
+  if (due_ns() < ramp_end) {
+    pacer_.skip_to(Pacer::Nanoseconds(ramp_end - start_ns_), mean_bytes(sizes));
+  }
   return pacer_.skip_to(Pacer::Nanoseconds(until - start_ns_), mean_bytes(sizes));
 }
 

@@ -41,9 +41,10 @@ class Schedule {
  public:
   static constexpr std::uint64_t kNever = std::numeric_limits<std::uint64_t>::max();
 
-  /// The first frame is due at `start_ns`, and no frame at `end_ns` or later.
+  /// The first frame is due at `start_ns`, and no frame at `end_ns` or later. Before
+  /// `measure_from_ns`, what is given up is not counted.
   explicit Schedule(const ScheduleOptions& options, std::uint64_t start_ns = 0,
-                    std::uint64_t end_ns = kNever);
+                    std::uint64_t end_ns = kNever, std::uint64_t measure_from_ns = 0);
 
   struct Slot {
     std::uint64_t intended_ns = 0;
@@ -66,7 +67,7 @@ class Schedule {
   std::uint64_t skipped_frames() const noexcept { return skipped_; }
   std::uint64_t skipped_bytes() const noexcept { return skipped_bytes_; }
   /// Gives up every frame that was due before `now_ns` and not taken, at the end of a job.
-  /// Result: how many, of the mean size. Those were offered, and not sent.
+  /// Result: how many of the measured ones, of the mean size. Those were offered, and not sent.
   std::uint64_t give_up(std::uint64_t now_ns, const SizeChooser& sizes) noexcept;
 
  private:
@@ -90,6 +91,7 @@ class Schedule {
   std::uint64_t stall_ns_;
   std::uint64_t start_ns_;
   std::uint64_t end_ns_;
+  std::uint64_t measure_from_ns_;
   std::uint64_t resume_ns_ = 0;       // the end of the last pause
   std::uint64_t caught_from_ns_ = 0;  // when catching up began,
   std::uint64_t caught_due_ns_ = 0;   // and when the first frame of that was due

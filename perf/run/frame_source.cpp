@@ -25,8 +25,8 @@ class ProbeSource final : public FrameSource {
         maker_(maker_options(options, sizes_.most())),
         schedule_(schedule_options(options.job)) {}
 
-  void begin(std::uint64_t begin_ns, std::uint64_t end_ns) override {
-    schedule_ = Schedule(schedule_options(options_.job), begin_ns, end_ns);
+  void begin(std::uint64_t begin_ns, std::uint64_t end_ns, std::uint64_t measure_from_ns) override {
+    schedule_ = Schedule(schedule_options(options_.job), begin_ns, end_ns, measure_from_ns);
   }
 
   std::size_t take(std::uint64_t now_ns, std::span<Slot> into) override {
@@ -75,7 +75,8 @@ class ReplaySource final : public FrameSource {
  public:
   ReplaySource(Replay replay, bool flat_out) : replay_(std::move(replay)), flat_out_(flat_out) {}
 
-  void begin(std::uint64_t begin_ns, std::uint64_t end_ns) override {
+  // A replay has no ramp.
+  void begin(std::uint64_t begin_ns, std::uint64_t end_ns, std::uint64_t) override {
     replay_.start(begin_ns, end_ns);
   }
 

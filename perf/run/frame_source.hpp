@@ -30,8 +30,10 @@ class FrameSource {
   FrameSource& operator=(const FrameSource&) = delete;
   virtual ~FrameSource() = default;
 
-  /// Nothing is due before `begin_ns`, or at `end_ns` and later.
-  virtual void begin(std::uint64_t begin_ns, std::uint64_t end_ns) = 0;
+  /// Nothing is due before `begin_ns`, or at `end_ns` and later. What is due before
+  /// `measure_from_ns` and does not go is not counted.
+  virtual void begin(std::uint64_t begin_ns, std::uint64_t end_ns,
+                     std::uint64_t measure_from_ns) = 0;
   /// Fills `into` with the frames that are to go now; they are sent, in this order, before more are
   /// taken. Result: how many.
   virtual std::size_t take(std::uint64_t now_ns, std::span<Slot> into) = 0;

@@ -57,7 +57,7 @@ void Generator::begin(std::uint64_t begin_ns, IntervalRecorder& recorder) {
   progress_ns_ = begin_ns;
   measure_from_ns_ = begin_ns + ns(options_.ramp_time);
   if (options_.runtime.count() > 0) end_ns_ = measure_from_ns_ + ns(options_.runtime);
-  source_->begin(begin_ns_, end_ns_);
+  source_->begin(begin_ns_, end_ns_, measure_from_ns_);
   flow_.measure_from_ns.store(measure_from_ns_, std::memory_order_release);
   job_.window_begin_ns.store(measure_from_ns_, std::memory_order_release);
 }

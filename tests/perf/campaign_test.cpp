@@ -25,6 +25,7 @@ TEST(Campaign, ASearchFindsTheRateOfALinkWithinOnePerCent) {
   auto plan = pair(Role::tx, EngineKind::unix_pair);
   JobOptions& o = plan[0].options;
   o.bs.tx.parts = {{.least = 1000, .most = 1000, .weight = 1}};
+  o.runtime = {};  // which would bound all of it
   o.search = Search::ndr;
   o.search_max_fps = 12000;
   o.search_resolution = 0.004;

@@ -1,8 +1,10 @@
 // Runs come to their end, whatever keeps one of their jobs, and what they say then adds up.
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <string>
 
 #include "perf/run/campaign.hpp"
@@ -123,6 +125,25 @@ TEST(RunFinish, WhoEchoesLeavesTheRampOutOfItsFiguresToo) {
   EXPECT_EQ(echo.rx.ramp_frames, asker.tx.ramp_frames);
   EXPECT_EQ(echo.tx.ramp_frames, asker.tx.ramp_frames);
   EXPECT_NEAR(echo.tx.seconds, asker.tx.seconds, 0.2);
+}
+
+TEST(RunFinish, WhatTheRampSkipsWasNotOffered) {
+  bool frozen = false;
+  const RunResult result = run_text(
+      "[j]\nengine=unix\nrate_iops=1000\nrate_catchup=skip\nramp_time=600ms\nruntime=500ms\n"
+      "drain_time=50ms\n",
+      [&](const RunProgress& progress) {
+        const JobProgress& sender = progress.jobs[0];
+        if (frozen || sender.pid == 0 || sender.state != JobState::ramp) return;
+        frozen = true;
+        ::kill(static_cast<pid_t>(sender.pid), SIGSTOP);
+        ::usleep(200'000);
+        ::kill(static_cast<pid_t>(sender.pid), SIGCONT);
+      });
+  EXPECT_TRUE(passed(result));
+  EXPECT_TRUE(frozen);
+  EXPECT_EQ(job_of(result, "j").tx.offered_frames, 500U);
+  EXPECT_LT(job_of(result, "j").tx.ramp_frames, 550U);
 }
 
 }  // namespace
