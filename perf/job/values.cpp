@@ -281,10 +281,9 @@ Result<FrameSizes> parse_frame_split(std::string_view text) {
       return refuse("it has more than " + std::to_string(kMostParts) + " parts");
     }
   }
-  if (open.empty()) {
-    if (sum == 0) return refuse("all weights are 0");
-    return sizes;
-  }
+  if (open.empty() && sum == 0) return refuse("all weights are 0");
+  if (sizes.parts.size() == 1) sizes.parts[0].weight = 1;  // of the whole, whatever was written
+  if (open.empty() || sizes.parts.size() == 1) return sizes;
   if (sum > 100) return refuse("the percentages add up to more than 100");
   // In parts of 100 * open.size(), so that the rest can be divided evenly.
   for (FrameSizes::Part& part : sizes.parts) {

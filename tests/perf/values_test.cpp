@@ -144,6 +144,8 @@ TEST(JobValues, WeightsOfASplitAreFiosPercentagesOrSharesOfTheirSum) {
             (FrameSizes{{Part{64, 64, 70}, Part{1514, 1514, 30}}}));
   EXPECT_EQ(value_of(parse_frame_split("64/7:590-600/4:1514/1")),
             (FrameSizes{{Part{64, 64, 7}, Part{590, 600, 4}, Part{1514, 1514, 1}}}));
+  // Of one size it is the whole, so that it reads the same again.
+  EXPECT_EQ(value_of(parse_frame_split("64/7150")), (FrameSizes{{Part{64, 64, 1}}}));
   // Those without share what the percentages leave: 20 % each.
   EXPECT_EQ(value_of(parse_frame_split("64/60:590:1514/")),
             (FrameSizes{{Part{64, 64, 120}, Part{590, 590, 40}, Part{1514, 1514, 40}}}));
