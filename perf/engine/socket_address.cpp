@@ -161,7 +161,8 @@ Result<void> connect_to(int socket, const SocketAddress& remote) {
 std::size_t max_datagram_bytes(int socket, const SocketAddress& remote) noexcept {
   const bool six = remote.family() == AF_INET6;
   const int level = six ? IPPROTO_IPV6 : IPPROTO_IP;
-  const int never = six ? IPV6_PMTUDISC_DO : IP_PMTUDISC_DO;
+  static_assert(IPV6_PMTUDISC_DO == IP_PMTUDISC_DO);
+  const int never = IP_PMTUDISC_DO;
   (void)::setsockopt(socket, level, six ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, &never,
                      sizeof never);
   int mtu = 0;

@@ -330,15 +330,15 @@ class Rows {
   OptionCategory category_;
 };
 
-void add_job_rows(std::vector<OptionRow>& rows);
-void add_traffic_rows(std::vector<OptionRow>& rows);
-void add_length_rows(std::vector<OptionRow>& rows);
-void add_frame_rows(std::vector<OptionRow>& rows);
-void add_engine_rows(std::vector<OptionRow>& rows);
-void add_verification_rows(std::vector<OptionRow>& rows);
-void add_measurement_rows(std::vector<OptionRow>& rows);
-void add_record_rows(std::vector<OptionRow>& rows);
-void add_place_rows(std::vector<OptionRow>& rows);
-void add_run_rows(std::vector<OptionRow>& rows);
+void add_job_rows(std::vector<OptionRow>& into);
+void add_traffic_rows(std::vector<OptionRow>& into);
+void add_length_rows(std::vector<OptionRow>& into);
+void add_frame_rows(std::vector<OptionRow>& into);
+void add_engine_rows(std::vector<OptionRow>& into);
+void add_verification_rows(std::vector<OptionRow>& into);
+void add_measurement_rows(std::vector<OptionRow>& into);
+void add_record_rows(std::vector<OptionRow>& into);
+void add_place_rows(std::vector<OptionRow>& into);
+void add_run_rows(std::vector<OptionRow>& into);
 
 }  // namespace shmif::perf

@@ -281,6 +281,7 @@ std::vector<std::size_t> Planner::drafts_named(const std::string& name, const Dr
 
 std::string Planner::unknown(const std::string& option, const std::string& name) const {
   std::vector<std::string> known;
+  known.reserve(drafts_.size());
   for (const Draft& draft : drafts_) known.push_back(draft.written_name);
   const auto meant = nearest(name, known);
   return option + ": there is no job \"" + name + '"' +

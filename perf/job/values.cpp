@@ -44,7 +44,7 @@ bool is_digit(char c) noexcept {
 std::optional<std::uint64_t> whole(std::string_view text, int base = 10) noexcept {
   std::uint64_t value = 0;
   const char* const end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, value, base);
+  const auto [stop, error] = std::from_chars(end - text.size(), end, value, base);
   if (error != std::errc{} || stop != end) return std::nullopt;
   return value;
 }
@@ -138,7 +138,8 @@ std::optional<double> real(std::string_view text) noexcept {
   const char* const end = text.data() + text.size();
   // from_chars would take "inf", "-1" and, of std::chars_format::general, "1e3".
   if (text.empty() || (!is_digit(text[0]) && text[0] != '.')) return std::nullopt;
-  const auto [stop, error] = std::from_chars(text.data(), end, value, std::chars_format::fixed);
+  const auto [stop, error] =
+      std::from_chars(end - text.size(), end, value, std::chars_format::fixed);
   if (error != std::errc{} || stop != end || !std::isfinite(value)) return std::nullopt;
   return value;
 }

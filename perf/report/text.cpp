@@ -94,7 +94,7 @@ void add_skipped(const ReportJson& job, Table& table) {
 /// The first of them, and how many more there are.
 std::string at_most(const Table& table) {
   constexpr std::size_t kMost = 50;
-  const std::string text = table.text();
+  std::string text = table.text();
   if (table.rows() <= kMost) return text;
   std::size_t end = 0;
   for (std::size_t i = 0; i < kMost; ++i) end = text.find('\n', end) + 1;

@@ -105,7 +105,7 @@ std::string hypervisor_by_cpuid() {
 }
 
 std::string virtualization_of(const std::string& root, std::string_view cpuinfo) {
-  const std::string type(trimmed(content_of(root + "/sys/hypervisor/type")));
+  std::string type(trimmed(content_of(root + "/sys/hypervisor/type")));
   if (!type.empty()) return type;
   const std::string flags = ' ' + std::string(field(cpuinfo, "flags")) + ' ';
   if (flags.find(" hypervisor ") != std::string::npos) {
@@ -113,7 +113,7 @@ std::string virtualization_of(const std::string& root, std::string_view cpuinfo)
     return name.empty() ? "a hypervisor" : name;
   }
   // Where the CPU does not tell, the vendor of the board may.
-  const std::string vendor(trimmed(content_of(root + "/sys/class/dmi/id/sys_vendor")));
+  std::string vendor(trimmed(content_of(root + "/sys/class/dmi/id/sys_vendor")));
   for (const char* known : {"QEMU", "VMware", "Xen", "Amazon EC2", "Google"}) {
     if (vendor.starts_with(known)) return vendor;
   }
