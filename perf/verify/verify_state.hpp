@@ -55,8 +55,8 @@ Result<void> save_verify_state(const std::string& path, const VerifyState& state
 Result<VerifyState> load_verify_state(const std::string& path, const std::string& job,
                                       std::uint64_t options_hash);
 
-/// The content of such a file, and back; `name` is what messages call it.
+/// The content of such a file, and back from `in`; `name` is what messages call it.
 std::vector<std::byte> encode_verify_state(const VerifyState& state);
-Result<VerifyState> decode_verify_state(std::span<const std::byte> bytes, const std::string& name);
+Result<VerifyState> decode_verify_state(std::span<const std::byte> in, const std::string& name);
 
 }  // namespace shmif::perf
