@@ -29,21 +29,14 @@
 #include <utility>
 #include <vector>
 
+#include "tap/libnl.hpp"
+
 namespace shmif::tap {
 namespace {
 
-template <auto F>
-struct Deleter {
-  template <class T>
-  void operator()(T* p) const noexcept {
-    F(p);
-  }
-};
-using SocketPtr = std::unique_ptr<nl_sock, Deleter<nl_socket_free>>;
-using LinkPtr = std::unique_ptr<rtnl_link, Deleter<rtnl_link_put>>;
-using AddrPtr = std::unique_ptr<rtnl_addr, Deleter<rtnl_addr_put>>;
-using RoutePtr = std::unique_ptr<rtnl_route, Deleter<rtnl_route_put>>;
-using NlAddrPtr = std::unique_ptr<nl_addr, Deleter<nl_addr_put>>;
+using AddrPtr = std::unique_ptr<rtnl_addr, NlDeleter<rtnl_addr_put>>;
+using RoutePtr = std::unique_ptr<rtnl_route, NlDeleter<rtnl_route_put>>;
+using NlAddrPtr = std::unique_ptr<nl_addr, NlDeleter<nl_addr_put>>;
 
 constexpr unsigned kMinIpv6Mtu = 1280;  // RFC 8200; the kernel takes no IPv6 address below
 
@@ -147,12 +140,12 @@ bool is_interface_name(std::string_view name) noexcept {
 }
 
 struct Netlink::Impl {
-  SocketPtr socket;
+  NlSocketPtr socket;
   UniqueFd control;
   UniqueFd own_namespace;  ///< to know whether /proc/sys/net shows this session's namespace
 
   /// Asks the kernel for one interface.
-  Result<LinkPtr> get(const std::string& name) const {
+  Result<NlLinkPtr> get(const std::string& name) const {
     if (!is_interface_name(name)) return bad_name(name);
     rtnl_link* link = nullptr;
     if (const int e = rtnl_link_get_kernel(socket.get(), 0, name.c_str(), &link); e < 0) {
@@ -160,7 +153,7 @@ struct Netlink::Impl {
       const bool unknown = errno_of(e) == ENOENT || errno_of(e) == ENODEV || errno_of(e) == EINVAL;
       return failure(unknown ? NLE_NODEV : e, "no interface \"" + name + "\" here");
     }
-    return LinkPtr(link);
+    return NlLinkPtr(link);
   }
 
   /// Looks the interface up, lets `edit` say what to change, and sends that.
@@ -168,7 +161,7 @@ struct Netlink::Impl {
   Result<void> change(const std::string& name, const std::string& what, Edit edit) {
     auto link = get(name);
     if (!link) return Error(link.error().code, what + ": " + link.error().message);
-    const LinkPtr changes(rtnl_link_alloc());
+    const NlLinkPtr changes(rtnl_link_alloc());
     if (!changes) return out_of_memory();
     rtnl_link_set_ifindex(changes.get(), rtnl_link_get_ifindex(link->get()));
     edit(changes.get());
@@ -286,9 +279,9 @@ Result<void> Netlink::add_veth(const std::string& name, const std::string& peer,
                                const NetNamespace* peer_namespace) {
   if (!is_interface_name(name)) return bad_name(name);
   if (!is_interface_name(peer)) return bad_name(peer);
-  const LinkPtr link(rtnl_link_veth_alloc());
+  const NlLinkPtr link(rtnl_link_veth_alloc());
   if (!link) return out_of_memory();
-  const LinkPtr other(rtnl_link_veth_get_peer(link.get()));
+  const NlLinkPtr other(rtnl_link_veth_get_peer(link.get()));
   rtnl_link_set_name(link.get(), name.c_str());
   rtnl_link_set_name(other.get(), peer.c_str());
   if (peer_namespace != nullptr) rtnl_link_set_ns_fd(other.get(), peer_namespace->descriptor());

@@ -114,4 +114,38 @@ std::optional<InterfaceCounts> CountsSince::operator()() const noexcept {
       now->rx_bytes - before_->rx_bytes,     now->rx_dropped - before_->rx_dropped};
 }
 
+namespace {
+
+class NamedWire final : public Wire {
+ public:
+  NamedWire(EngineKind kind, NamedInterfaces interfaces, OpenNamed open)
+      : kind_(kind), interfaces_(std::move(interfaces)), open_(open) {}
+
+  Capabilities capabilities() const noexcept override {
+    Capabilities can = capabilities_of(kind_);
+    can.most_ends = interfaces_.names.size();
+    return can;
+  }
+  std::string address() const override {
+    return std::string(name_of(kind_)) + ':' + interfaces_.names.front();
+  }
+  Result<std::unique_ptr<End>> open_end(const EndOptions& options) override {
+    if (auto fits = check_index(options, interfaces_.names.size(), address()); !fits) {
+      return std::move(fits).error();
+    }
+    return open_(interfaces_.names[options.index], interfaces_.where, options);
+  }
+
+ private:
+  EngineKind kind_;
+  NamedInterfaces interfaces_;
+  OpenNamed open_;
+};
+
+}  // namespace
+
+std::unique_ptr<Wire> make_named_wire(EngineKind kind, NamedInterfaces interfaces, OpenNamed open) {
+  return std::make_unique<NamedWire>(kind, std::move(interfaces), open);
+}
+
 }  // namespace shmif::perf

@@ -67,6 +67,13 @@ struct NamedInterfaces {
 /// where the job does not allow that.
 Result<NamedInterfaces> find_interfaces(const JobOptions& job, std::size_t ends);
 
+/// Opens an end on the interface `name` in `where`.
+using OpenNamed = Result<std::unique_ptr<End>> (*)(const std::string& name,
+                                                   const tap::NetNamespace& where,
+                                                   const EndOptions& options);
+/// A wire of interfaces that are there, one for each end, and of whatever is behind them.
+std::unique_ptr<Wire> make_named_wire(EngineKind kind, NamedInterfaces interfaces, OpenNamed open);
+
 /// What a device link counted itself.
 WireCounters from_link(const tap::DeviceCounters& counts) noexcept;
 

@@ -90,31 +90,13 @@ class PacketWire final : public Wire {
   bool bridged_;
 };
 
-/// Interfaces that are there, and whatever is at the other end of their cables.
-class NamedPacketWire final : public Wire {
- public:
-  explicit NamedPacketWire(NamedInterfaces interfaces) : interfaces_(std::move(interfaces)) {}
-
-  Capabilities capabilities() const noexcept override {
-    Capabilities can = capabilities_of(EngineKind::packet);
-    can.most_ends = interfaces_.names.size();
-    return can;
-  }
-  std::string address() const override { return "packet:" + interfaces_.names.front(); }
-
-  Result<std::unique_ptr<End>> open_end(const EndOptions& options) override {
-    if (auto fits = check_index(options, interfaces_.names.size(), address()); !fits) {
-      return std::move(fits).error();
-    }
-    auto link = PacketLink::open(interfaces_.names[options.index], {.where = &interfaces_.where});
-    if (!link) return std::move(link).error();
-    return make_end(*std::move(link), options, WhenFull::poll,
-                    [](const PacketLink& l) { return from_link(l.counters()); });
-  }
-
- private:
-  NamedInterfaces interfaces_;
-};
+Result<std::unique_ptr<End>> open_named(const std::string& name, const tap::NetNamespace& where,
+                                        const EndOptions& options) {
+  auto link = PacketLink::open(name, {.where = &where});
+  if (!link) return std::move(link).error();
+  return make_end(*std::move(link), options, WhenFull::poll,
+                  [](const PacketLink& l) { return from_link(l.counters()); });
+}
 
 /// Gives both sides of a pair their MTU and sets them up.
 Result<void> bring_up(tap::Netlink& netlink, const std::string& name, std::uint32_t mtu) {
@@ -148,7 +130,7 @@ Result<std::unique_ptr<Wire>> make_packet_wire(const JobOptions& job, std::size_
   if (!job.netdev.empty()) {
     auto found = find_interfaces(job, ends);
     if (!found) return std::move(found).error();
-    return std::unique_ptr<Wire>(std::make_unique<NamedPacketWire>(*std::move(found)));
+    return make_named_wire(EngineKind::packet, *std::move(found), open_named);
   }
   auto space = make_quiet_namespace();
   if (!space) return std::move(space).error();

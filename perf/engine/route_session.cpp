@@ -27,23 +27,15 @@
 #include <vector>
 
 #include "bus/unique_fd.hpp"
+#include "tap/libnl.hpp"
 
 namespace shmif::perf {
 namespace {
 
 constexpr std::chrono::seconds kForwardingTime{5};
 
-template <auto F>
-struct Deleter {
-  template <class T>
-  void operator()(T* p) const noexcept {
-    F(p);
-  }
-};
-using SocketPtr = std::unique_ptr<nl_sock, Deleter<nl_socket_free>>;
-using MessagePtr = std::unique_ptr<nl_msg, Deleter<nlmsg_free>>;
-using CachePtr = std::unique_ptr<nl_cache, Deleter<nl_cache_free>>;
-using LinkPtr = std::unique_ptr<rtnl_link, Deleter<rtnl_link_put>>;
+using MessagePtr = std::unique_ptr<nl_msg, tap::NlDeleter<nlmsg_free>>;
+using CachePtr = std::unique_ptr<nl_cache, tap::NlDeleter<nl_cache_free>>;
 
 Error failure(int nl_error, const std::string& what) {
   const std::string message = what + ": " + nl_geterror(nl_error);
@@ -143,7 +135,7 @@ std::string text_of(nl_addr* address) {
 }  // namespace
 
 struct RouteSession::Impl {
-  SocketPtr socket;
+  tap::NlSocketPtr socket;
 
   Result<void> ask(MessagePtr message, const std::string& what) const {
     if (!message) return Error::from_errno(ENOMEM, what);
@@ -192,7 +184,7 @@ Result<unsigned> RouteSession::index_of(const std::string& name) {
   if (const int e = rtnl_link_get_kernel(impl_->socket.get(), 0, name.c_str(), &link); e < 0) {
     return failure(e == -NLE_INVAL ? -NLE_NODEV : e, "no interface \"" + name + "\" here");
   }
-  const LinkPtr owned(link);
+  const tap::NlLinkPtr owned(link);
   return static_cast<unsigned>(rtnl_link_get_ifindex(link));
 }
 
@@ -251,7 +243,7 @@ std::optional<LinkNews> RouteSession::Impl::look(unsigned index) const noexcept 
   LinkNews news;
   MessagePtr message = LinkRequest(RTM_GETLINK, 0, index).take();
   nl_cb* const callbacks = nl_cb_alloc(NL_CB_DEFAULT);
-  const std::unique_ptr<nl_cb, Deleter<nl_cb_put>> owned(callbacks);
+  const std::unique_ptr<nl_cb, tap::NlDeleter<nl_cb_put>> owned(callbacks);
   if (!message || callbacks == nullptr) return std::nullopt;
   (void)nl_cb_set(callbacks, NL_CB_VALID, NL_CB_CUSTOM, read_link, &news);
   if (nl_send_auto(socket.get(), message.get()) < 0 || nl_recvmsgs(socket.get(), callbacks) < 0 ||
@@ -316,7 +308,7 @@ Result<std::string> RouteSession::use_of(const std::string& name) {
   if (const int e = rtnl_link_get_kernel(impl_->socket.get(), 0, name.c_str(), &link); e < 0) {
     return failure(e, "cannot look at interface \"" + name + '"');
   }
-  const LinkPtr owned(link);
+  const tap::NlLinkPtr owned(link);
   if (rtnl_link_get_master(link) != 0) return std::string("is part of a bridge or a bond");
   const auto index = static_cast<unsigned>(rtnl_link_get_ifindex(link));
   auto address = impl_->address_of(index);

@@ -83,37 +83,18 @@ class TapWire final : public Wire {
   std::size_t ends_;
 };
 
-/// TAP devices that are there, and whatever is behind them.
-class NamedTapWire final : public Wire {
- public:
-  explicit NamedTapWire(NamedInterfaces interfaces) : interfaces_(std::move(interfaces)) {}
-
-  Capabilities capabilities() const noexcept override {
-    Capabilities can = capabilities_of(EngineKind::tap);
-    can.most_ends = interfaces_.names.size();
-    return can;
-  }
-  std::string address() const override { return "tap:" + interfaces_.names.front(); }
-
-  Result<std::unique_ptr<End>> open_end(const EndOptions& options) override {
-    if (auto fits = check_index(options, interfaces_.names.size(), address()); !fits) {
-      return std::move(fits).error();
-    }
-    const std::string& name = interfaces_.names[options.index];
-    auto link = open_tap(name, interfaces_.where, std::nullopt);
-    if (!link) return std::move(link).error();
-    auto netlink = tap::Netlink::open(interfaces_.where);
-    if (!netlink) return std::move(netlink).error();
-    auto device = netlink->interface(name);
-    if (!device) return std::move(device).error();
-    return make_end(TapEndLink(*std::move(link), device->mtu + kEthernetHeaderBytes), options,
-                    WhenFull::sleep,
-                    [](const TapEndLink& l) { return from_link(l.link().counters()); });
-  }
-
- private:
-  NamedInterfaces interfaces_;
-};
+Result<std::unique_ptr<End>> open_named(const std::string& name, const tap::NetNamespace& where,
+                                        const EndOptions& options) {
+  auto link = open_tap(name, where, std::nullopt);
+  if (!link) return std::move(link).error();
+  auto netlink = tap::Netlink::open(where);
+  if (!netlink) return std::move(netlink).error();
+  auto device = netlink->interface(name);
+  if (!device) return std::move(device).error();
+  return make_end(TapEndLink(*std::move(link), device->mtu + kEthernetHeaderBytes), options,
+                  WhenFull::sleep,
+                  [](const TapEndLink& l) { return from_link(l.link().counters()); });
+}
 
 }  // namespace
 
@@ -124,7 +105,7 @@ Result<std::unique_ptr<Wire>> make_tap_wire(const JobOptions& job, std::size_t e
   if (!job.netdev.empty()) {
     auto found = find_interfaces(job, ends);
     if (!found) return std::move(found).error();
-    return std::unique_ptr<Wire>(std::make_unique<NamedTapWire>(*std::move(found)));
+    return make_named_wire(EngineKind::tap, *std::move(found), open_named);
   }
   auto space = make_quiet_namespace();
   if (!space) return std::move(space).error();

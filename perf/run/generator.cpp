@@ -8,10 +8,6 @@ namespace {
 /// An engine that has taken nothing for so long never will.
 constexpr std::uint64_t kNoProgressNs = 10'000'000'000;
 
-std::uint64_t ns(std::chrono::nanoseconds time) {
-  return static_cast<std::uint64_t>(std::max<std::int64_t>(time.count(), 0));
-}
-
 /// 0 stands for "no limit" in the options.
 std::uint64_t limit(std::uint64_t value) {
   return value == 0 ? UINT64_MAX : value;

@@ -23,6 +23,11 @@ namespace shmif::perf {
 /// Nanoseconds of CLOCK_MONOTONIC, the clock of all times in here.
 std::uint64_t now_ns() noexcept;
 
+/// An option's time in the unit of all times in here; none is negative.
+inline std::uint64_t ns(std::chrono::nanoseconds time) noexcept {
+  return time.count() > 0 ? static_cast<std::uint64_t>(time.count()) : 0;
+}
+
 /// A number with one writer.
 class Tally {
  public:
@@ -112,12 +117,11 @@ struct JobBlock {
   // Sent (J). The first four of the measured window.
   Tally tx_frames, tx_bytes, offered_frames, offered_bytes;
   Tally skipped, refused, batches, tx_errors, ramp_tx_frames, all_tx_frames, all_tx_bytes;
-  Tally cancelled;
   SharedText<160> first_tx_error;
   // Received (J). The first two of the measured window.
   Tally rx_frames, rx_bytes;
   Tally foreign, stale, corrupt, truncated, ramp_rx_frames, all_rx_frames, all_rx_bytes;
-  Tally overruns, overrun_frames, rx_errors, unverified, mismatched;
+  Tally overruns, overrun_frames, rx_errors, unverified;
   SharedText<160> first_rx_error;
   std::atomic<std::uint64_t> window_begin_ns{0}, window_end_ns{0};
   std::atomic<bool> trigger_hit{false};

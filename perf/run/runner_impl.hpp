@@ -26,10 +26,6 @@ namespace shmif::perf {
 /// How often the controller looks at its jobs.
 inline constexpr std::uint64_t kTickNs = 5'000'000;
 
-inline std::uint64_t ns(std::chrono::nanoseconds time) {
-  return static_cast<std::uint64_t>(std::max<std::int64_t>(time.count(), 0));
-}
-
 /// "1.5 s".
 std::string seconds_text(std::chrono::nanoseconds time);
 /// A tick, or less when a signal comes.

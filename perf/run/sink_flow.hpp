@@ -23,7 +23,7 @@ struct Sink::Flow {
 /// Of one batch.
 struct Sink::Totals {
   std::uint64_t frames = 0, bytes = 0, ramp_frames = 0, all_frames = 0, all_bytes = 0;
-  std::uint64_t foreign = 0, stale = 0, corrupt = 0, truncated = 0, mismatched = 0;
+  std::uint64_t foreign = 0, stale = 0, corrupt = 0, truncated = 0;
 };
 
 }  // namespace shmif::perf

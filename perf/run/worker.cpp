@@ -35,10 +35,6 @@ constexpr std::uint64_t kPatienceWithReceiverNs = 200'000'000;
 /// So long before the start jobs are awake.
 constexpr std::uint64_t kAwakeBeforeNs = 2'000'000;
 
-std::uint64_t ns(std::chrono::nanoseconds time) {
-  return static_cast<std::uint64_t>(std::max<std::int64_t>(time.count(), 0));
-}
-
 void sleep_until(std::uint64_t time_ns) {
   const timespec until{static_cast<time_t>(time_ns / 1'000'000'000),
                        static_cast<long>(time_ns % 1'000'000'000)};

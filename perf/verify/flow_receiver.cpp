@@ -16,15 +16,6 @@ Arrival classify(const ProbeReading& reading, std::uint32_t nonce) noexcept {
   return Arrival::corrupt;
 }
 
-std::uint32_t likely_flow(std::span<const std::byte> frame, std::size_t at,
-                          std::uint32_t nonce) noexcept {
-  constexpr std::size_t kFlowAt = 8;
-  std::uint32_t read[2]{};  // the flow and the nonce
-  if (frame.size() < at + kFlowAt + sizeof read) return kNoFlow;
-  std::memcpy(read, frame.data() + at + kFlowAt, sizeof read);
-  return read[1] == nonce ? read[0] : kNoFlow;
-}
-
 void FlowReceiver::note(const Probe& probe, std::size_t bytes, std::uint64_t now_ns) {
   const SequenceLedger::Verdict verdict = ledger_.note(probe.sequence);
   const bool twice = verdict == SequenceLedger::Verdict::duplicate;

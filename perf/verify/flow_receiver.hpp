@@ -29,12 +29,6 @@ enum class Arrival : std::uint8_t {
 };
 Arrival classify(const ProbeReading& reading, std::uint32_t nonce) noexcept;
 
-/// The flow that a damaged frame says it is of; kNoFlow where it does not bear the nonce of this
-/// run. A guess: those very bytes may be the damaged ones.
-inline constexpr std::uint32_t kNoFlow = std::numeric_limits<std::uint32_t>::max();
-std::uint32_t likely_flow(std::span<const std::byte> frame, std::size_t at,
-                          std::uint32_t nonce) noexcept;
-
 /// What its sender knows of a flow.
 struct FlowSent {
   std::uint64_t first = 0;        ///< the first number; not 0 where an earlier run was resumed

@@ -250,15 +250,5 @@ TEST(Classify, TellsOursFromStaleForeignAndDamaged) {
   EXPECT_EQ(classify({.finding = Finding::truncated}, 7), Arrival::truncated);
 }
 
-TEST(Classify, GuessesTheFlowOfADamagedFrameByItsNonce) {
-  std::vector<std::byte> frame(100);
-  write_probe(frame, 14, {.flow = 12, .nonce = 7});
-  frame[80] ^= std::byte{1};
-  EXPECT_EQ(likely_flow(frame, 14, 7), 12U);
-  EXPECT_EQ(likely_flow(frame, 14, 8), kNoFlow);
-  EXPECT_EQ(likely_flow(std::span(frame).first(30), 14, 7), 12U);
-  EXPECT_EQ(likely_flow(std::span(frame).first(29), 14, 7), kNoFlow);
-}
-
 }  // namespace
 }  // namespace shmif::perf

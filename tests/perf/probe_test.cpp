@@ -178,5 +178,41 @@ TEST(Probe, NoBytesMakeItReadPastTheEnd) {
   }
 }
 
+/// A frame with a payload, and what it says.
+std::vector<std::byte> frame_of(const Probe& probe) {
+  std::vector<std::byte> frame(200, std::byte{0x5a});
+  write_probe(frame, 14, probe);
+  return frame;
+}
+
+const Probe kSaid{.flow = 12, .nonce = 7, .sequence = 99, .intended_ns = 1000, .sent_ns = 1500};
+
+TEST(MendProbe, AnyOneBitOfTheProbeIsPutRight) {
+  for (std::size_t bit = 0; bit < kProbeBytes * 8; ++bit) {
+    std::vector<std::byte> frame = frame_of(kSaid);
+    frame[14 + bit / 8] ^= std::byte{static_cast<std::uint8_t>(1U << bit % 8)};
+    ASSERT_NE(read_probe(frame, 14).finding, Finding::whole) << bit;
+    // Which bit it was the checksum tells, but of the mark without which it is no probe.
+    EXPECT_EQ(mend_probe(frame, 14), kSaid) << bit;
+  }
+}
+
+TEST(MendProbe, DamageElsewhereLeavesWhatItSays) {
+  std::vector<std::byte> frame = frame_of(kSaid);
+  frame[120] ^= std::byte{0x10};
+  frame[130] ^= std::byte{0x01};
+  EXPECT_EQ(mend_probe(frame, 14), kSaid);
+  frame = frame_of(kSaid);
+  frame.resize(100);
+  EXPECT_EQ(mend_probe(frame, 14), kSaid) << "cut short";
+}
+
+TEST(MendProbe, TooLittleOfAFrameSaysNothing) {
+  const std::vector<std::byte> frame = frame_of(kSaid);
+  EXPECT_TRUE(mend_probe(std::span(frame).first(54), 14));
+  EXPECT_FALSE(mend_probe(std::span(frame).first(53), 14));
+  EXPECT_FALSE(mend_probe(std::span(frame).first(10), 14));
+}
+
 }  // namespace
 }  // namespace shmif::perf

@@ -31,46 +31,42 @@ std::vector<PlannedJob> over_faults(const std::string& faults, std::uint64_t fra
   return plan;
 }
 
-TEST(RunTruth, EveryFrameThatALinkLosesIsFoundAndNoOther) {
-  const RunResult result = run(over_faults("loss=2%,burst=0.1%:20%,seed=7"));
+/// A fault, what a link counts of it, and what the receiver of a flow does.
+struct Fault {
+  const char* name;
+  const char* options;
+  std::uint64_t FaultCounters::* made;
+  std::uint64_t FlowResult::* found;
+};
+void PrintTo(const Fault& fault, std::ostream* out) {
+  *out << fault.name;
+}
+
+const Fault kFaults[] = {
+    {"Lost", "loss=2%,burst=0.1%:20%,seed=7", &FaultCounters::lost, &FlowResult::lost},
+    {"Duplicate", "duplicate=2%,seed=7", &FaultCounters::duplicated, &FlowResult::duplicates},
+    {"Reordered", "reorder=2%,seed=7", &FaultCounters::reordered, &FlowResult::reordered},
+    {"Corrupt", "corrupt=2%,seed=7", &FaultCounters::corrupted, &FlowResult::corrupt},
+    {"Truncated", "truncate=2%,seed=7", &FaultCounters::truncated, &FlowResult::truncated},
+};
+
+class RunTruthOf : public testing::TestWithParam<Fault> {};
+
+TEST_P(RunTruthOf, EveryFaultyFrameIsFoundAndNoOther) {
+  const RunResult result = run(over_faults(GetParam().options));
   EXPECT_TRUE(passed(result));
   ASSERT_EQ(result.links.size(), 1U);
-  EXPECT_GT(result.links[0].faults.lost, 100U);
-  EXPECT_EQ(result.jobs[1].flows[0].lost, result.links[0].faults.lost);
-  EXPECT_EQ(result.jobs[1].flows[0].duplicates, 0U);
+  const FaultCounters& made = result.links[0].faults;
+  const FlowResult& found = result.jobs[1].flows[0];
+  EXPECT_GT(made.*GetParam().made, 100U);
+  for (const Fault& fault : kFaults) {
+    const bool meant = fault.found == GetParam().found;
+    EXPECT_EQ(found.*fault.found, meant ? made.*GetParam().made : 0) << fault.name;
+  }
 }
 
-TEST(RunTruth, EveryDuplicateIsFoundAndNoOther) {
-  const RunResult result = run(over_faults("duplicate=2%,seed=7"));
-  EXPECT_TRUE(passed(result));
-  EXPECT_GT(result.links.at(0).faults.duplicated, 100U);
-  EXPECT_EQ(result.jobs[1].flows[0].duplicates, result.links[0].faults.duplicated);
-  EXPECT_EQ(result.jobs[1].flows[0].lost, 0U);
-}
-
-TEST(RunTruth, EveryReorderedFrameIsFoundAndNoOther) {
-  const RunResult result = run(over_faults("reorder=2%,seed=7"));
-  EXPECT_TRUE(passed(result));
-  EXPECT_GT(result.links.at(0).faults.reordered, 100U);
-  EXPECT_EQ(result.jobs[1].flows[0].reordered, result.links[0].faults.reordered);
-  EXPECT_EQ(result.jobs[1].flows[0].lost, 0U);
-}
-
-TEST(RunTruth, EveryCorruptFrameIsFoundAndNoOther) {
-  const RunResult result = run(over_faults("corrupt=2%,seed=7"));
-  EXPECT_TRUE(passed(result));
-  EXPECT_GT(result.links.at(0).faults.corrupted, 100U);
-  EXPECT_EQ(result.jobs[1].flows[0].corrupt, result.links[0].faults.corrupted);
-  EXPECT_EQ(result.jobs[1].flows[0].lost, 0U);
-}
-
-TEST(RunTruth, EveryTruncatedFrameIsFoundAndNoOther) {
-  const RunResult result = run(over_faults("truncate=2%,seed=7"));
-  EXPECT_TRUE(passed(result));
-  EXPECT_GT(result.links.at(0).faults.truncated, 100U);
-  EXPECT_EQ(result.jobs[1].flows[0].truncated, result.links[0].faults.truncated);
-  EXPECT_EQ(result.jobs[1].flows[0].lost, 0U);
-}
+INSTANTIATE_TEST_SUITE_P(Each, RunTruthOf, testing::ValuesIn(kFaults),
+                         [](const auto& fault) { return std::string(fault.param.name); });
 
 TEST(RunTruth, ACorruptFrameFailsTheRunUnlessToldOtherwise) {
   auto plan = over_faults("corrupt=2%,seed=7");
