@@ -34,8 +34,8 @@ JobOptions limit_job(const JobOptions& job) {
   o.name = "limit";
   o.engine = EngineKind::null;
   o.thread = true;
-  o.runtime = 40ms;
-  o.ramp_time = 5ms;
+  o.runtime = 15ms;
+  o.ramp_time = 3ms;
   o.bs = job.bs;
   o.payload = job.payload;
   o.buffer_pattern = job.buffer_pattern;
@@ -63,8 +63,14 @@ std::optional<double> rate_of(const JobOptions& job) {
   if (!runner) return std::nullopt;
   const RunResult run = (*runner)->run(nullptr, control);
   if ((*runner)->stuck()) (void)(*runner).release();
-  if (!run.failures.empty() || !(run.jobs[0].tx.seconds > 0)) return std::nullopt;
-  return static_cast<double>(run.jobs[0].tx.frames) / run.jobs[0].tx.seconds;
+  if (!run.failures.empty()) return std::nullopt;
+  const JobResult& result = run.jobs[0];
+  // It never sleeps, so its time is what it had of its CPU: others that had it are no limit of the
+  // harness. With helpers that is more than the time that passed.
+  const double seconds =
+      std::min(result.tx.seconds, result.cpu.user_seconds + result.cpu.system_seconds);
+  if (!(seconds > 0)) return std::nullopt;
+  return static_cast<double>(result.tx.frames) / seconds;
 }
 
 /// Whether a job's frames are made and checked as those of limit_job().
@@ -90,10 +96,13 @@ std::optional<double> limit_for(Role role, const HarnessLimit& limit) {
 HarnessLimit measure_limit(const JobOptions& job) {
   JobOptions o = limit_job(job);
   HarnessLimit limit;
-  o.rw = Role::tx;
-  limit.tx_fps = rate_of(o);
-  o.rw = Role::txrx;
-  limit.both_fps = rate_of(o);
+  // The best of some: what disturbs them makes them slower, nothing makes them faster.
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    o.rw = Role::tx;
+    limit.tx_fps = std::max(limit.tx_fps, rate_of(o));
+    o.rw = Role::txrx;
+    limit.both_fps = std::max(limit.both_fps, rate_of(o));
+  }
   // Both together take a frame's time in each direction: what is left is the receiver's.
   if (limit.tx_fps && limit.both_fps && *limit.both_fps < *limit.tx_fps) {
     limit.rx_fps = 1 / (1 / *limit.both_fps - 1 / *limit.tx_fps);

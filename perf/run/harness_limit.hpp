@@ -14,7 +14,7 @@ struct HarnessLimit {
   std::optional<double> tx_fps, rx_fps, both_fps;
 };
 
-/// Short runs of the frames of `job` on engine=null. Nothing where that did not work. Blocks: 100
+/// Short runs of the frames of `job` on engine=null. Nothing where that did not work. Blocks: 200
 /// ms or so.
 HarnessLimit measure_limit(const JobOptions& job);
 

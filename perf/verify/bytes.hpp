@@ -33,11 +33,15 @@ inline void append_text(std::vector<std::byte>& out, const std::string& text) {
   append_bytes(out, std::as_bytes(std::span(text)));
 }
 
-/// Takes a number from the front; nothing when there are too few bytes.
+/// Takes a number from the front; nothing when there are too few bytes. What is missing ends it:
+/// all that is asked for after that is missing, too, so whoever takes several may look at the last.
 template <class T>
 std::optional<T> take_number(std::span<const std::byte>& in) noexcept {
   static_assert(std::is_unsigned_v<T>);
-  if (in.size() < sizeof(T)) return std::nullopt;
+  if (in.size() < sizeof(T)) {
+    in = {};
+    return std::nullopt;
+  }
   T value{};
   std::memcpy(&value, in.data(), sizeof value);
   in = in.subspan(sizeof value);
@@ -46,7 +50,10 @@ std::optional<T> take_number(std::span<const std::byte>& in) noexcept {
 
 inline std::optional<std::string> take_text(std::span<const std::byte>& in) {
   const auto size = take_number<std::uint64_t>(in);
-  if (!size || *size > in.size()) return std::nullopt;
+  if (!size || *size > in.size()) {
+    in = {};
+    return std::nullopt;
+  }
   std::string text(reinterpret_cast<const char*>(in.data()), *size);
   in = in.subspan(*size);
   return text;

@@ -18,6 +18,12 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 
+/// Makes the checksum of a changed file right again.
+void seal(std::span<std::byte> file) {
+  const std::uint32_t crc = crc32c(file.subspan(16));
+  std::memcpy(&file[12], &crc, sizeof crc);
+}
+
 /// A flow of some chunks: complete ones, gaps, and a beginning that is missing.
 SequenceLedger some_ledger(std::uint64_t seed) {
   std::mt19937_64 random(seed);
@@ -132,7 +138,11 @@ TEST(VerifyState, CutShortOrDamagedItIsRefused) {
   state.flows.resize(1);
   const Bytes bytes = encode_verify_state(state);
   for (std::size_t size = 0; size < bytes.size(); size += size < 200 ? 1 : 997) {
-    ASSERT_FALSE(decode_verify_state(std::span(bytes).first(size), "state")) << size;
+    Bytes cut(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size));
+    ASSERT_FALSE(decode_verify_state(cut, "state")) << size;
+    if (size < 16) continue;
+    seal(cut);  // by someone who means it
+    ASSERT_FALSE(decode_verify_state(cut, "state")) << size;
   }
   std::mt19937_64 random(1);
   for (int i = 0; i < 500; ++i) {
@@ -154,8 +164,7 @@ TEST(VerifyState, ALedgerThatNoLedgerWritesIsRefused) {
     Bytes bytes = encode_verify_state(state);
     constexpr std::size_t kChunks = 16 + 8 + 9 + 8 + 28 + 16;  // where their number stands
     change(std::span(bytes).subspan(kChunks));
-    const std::uint32_t crc = crc32c(std::span(bytes).subspan(16));
-    std::memcpy(&bytes[12], &crc, sizeof crc);
+    seal(bytes);
     return !decode_verify_state(bytes, "state");
   };
   EXPECT_FALSE(refused([](std::span<std::byte>) {}));
@@ -163,6 +172,16 @@ TEST(VerifyState, ALedgerThatNoLedgerWritesIsRefused) {
   EXPECT_TRUE(refused([](auto at) { at[15] = std::byte{0xff}; })) << "an index beyond all numbers";
   EXPECT_TRUE(refused([](auto at) { at[16] = std::byte{2}; })) << "neither complete nor not";
   EXPECT_TRUE(refused([](auto at) { at[17] = std::byte{0}; })) << "a chunk of nothing";
+}
+
+TEST(VerifyState, AChunkWithoutItsIndexIsRefused) {
+  VerifyState state{.job = "a"};
+  state.flows.emplace_back();
+  for (std::uint64_t n = 0; n < 65'536; ++n) state.flows[0].received.note(n);
+  Bytes bytes = encode_verify_state(state);
+  bytes.erase(bytes.end() - 9, bytes.end() - 1);  // what is left says that it is complete
+  seal(bytes);
+  EXPECT_FALSE(decode_verify_state(bytes, "state"));
 }
 
 TEST(VerifyState, WhatCannotBeReadOrWrittenIsToldOf) {
