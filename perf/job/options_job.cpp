@@ -59,7 +59,8 @@ void add_job_rows(std::vector<OptionRow>& into) {
   rows.add("background", yes_or_no(&J::background),
            "The job never keeps a run alive: it is ended when all others have.");
   rows.add("startup_timeout", time(&J::startup_timeout, TimeUnit::seconds, 1ms, 1h),
-           "A job that is not ready to start by then has failed.");
+           "A job whose process or thread is not there by then has failed. How long it may take to "
+           "make itself ready is startup_batch_timeout.");
 }
 
 void add_length_rows(std::vector<OptionRow>& into) {

@@ -124,7 +124,8 @@ void add_run_rows(std::vector<OptionRow>& into) {
   rows.add("continue_on_start_error", yes_or_no(&R::continue_on_start_error),
            "Goes on without jobs that cannot start; the run still exits 1.");
   rows.add("startup_batch_timeout", time(&R::startup_batch_timeout, TimeUnit::seconds, 1ms, 1h),
-           "How long jobs that start together wait for the slowest of them.");
+           "Of jobs that start together, how long none of them may get ready (devices, buffers, "
+           "exec_prerun): those that are not by then have failed.");
   rows.add("stuck_timeout", time(&R::stuck_timeout, TimeUnit::seconds, 1ms, 24h),
            "A job that has not ended so long after it was stopped is killed, and has failed.");
   add_trigger_rows(rows);

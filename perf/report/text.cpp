@@ -43,6 +43,8 @@ std::string bad_fates(const ReportJson& flow) {
   add("reordered_frames", "reordered", "");
   add("corrupt_frames", "corrupt", "");
   add("truncated_frames", "truncated", "");
+  add("late_frames", "late", "");
+  add("cancelled_frames", "given up", "");
   add("unverified_frames", "unverified", "");
   return out;
 }

@@ -1,13 +1,16 @@
 #include "perf/run/command.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <optional>
 
 #include "bus/unique_fd.hpp"
 
@@ -18,6 +21,7 @@ namespace {
 [[noreturn]] void execute(char* const* argv, const char* output, int failure_pipe, pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(125);
+  ::setpgid(0, 0);  // so that what it starts is ended with it
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -35,47 +39,72 @@ namespace {
   ::_exit(125);
 }
 
-/// Result: 0, or why it could not be executed.
-int start(const std::vector<std::string>& argv, const std::string& output, pid_t& pid) {
+/// Result: the child's process id, or errno as a negative number. The other end of `failure_pipe`
+/// says why the program could not be executed.
+pid_t start(const std::vector<std::string>& argv, const std::string& output, int failure_pipe) {
   std::vector<char*> words;
   words.reserve(argv.size() + 1);
   for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
-  std::array<int, 2> pipe{};
-  if (::pipe2(pipe.data(), O_CLOEXEC) != 0) return errno;
-  const UniqueFd read_end(pipe[0]);
-  UniqueFd write_end(pipe[1]);
   const pid_t self = ::getpid();
-  pid = ::fork();
-  if (pid < 0) return errno;
+  const pid_t pid = ::fork();
+  if (pid < 0) return -errno;
   if (pid == 0) {
-    execute(words.data(), output.empty() ? nullptr : output.c_str(), write_end.get(), self);
+    execute(words.data(), output.empty() ? nullptr : output.c_str(), failure_pipe, self);
   }
-  write_end.reset();
-  int number = 0;
-  if (::read(read_end.get(), &number, sizeof number) != static_cast<ssize_t>(sizeof number)) {
-    return 0;
+  ::setpgid(pid, pid);  // whoever is first
+  return pid;
+}
+
+/// Result: its wait status; nothing when it was killed.
+std::optional<int> await_end(pid_t pid, const std::function<bool()>& ended_early) {
+  constexpr int kLookEveryMs = 20;
+  // Without one, as on old kernels, it is looked for every time.
+  const UniqueFd ends(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  bool killed = false;
+  for (;;) {  // runs until it has ended: who is killed has
+    int status = 0;
+    if (::waitpid(pid, &status, killed ? 0 : WNOHANG) == pid) {
+      return killed ? std::nullopt : std::optional(status);
+    }
+    if (!killed && ended_early()) {
+      ::kill(-pid, SIGKILL);
+      ::kill(pid, SIGKILL);  // may not have made its group yet
+      killed = true;
+      continue;
+    }
+    pollfd end{ends.get(), POLLIN, 0};
+    ::poll(&end, 1, kLookEveryMs);
   }
-  ::waitpid(pid, nullptr, 0);
-  return number;
 }
 
 }  // namespace
 
-Result<void> run_command(const std::vector<std::string>& argv, const std::string& output) {
+Result<void> run_command(const std::vector<std::string>& argv, const std::string& output,
+                         const std::function<bool()>& ended_early) {
   if (argv.empty()) return Error(Errc::bad_argument, "a command without words");
-  pid_t pid = 0;
-  if (const int failure = start(argv, output, pid); failure != 0) {
+  const auto not_run = [&](int number) {
     return Error::from_errno(
-        failure, "cannot run " + argv[0] + (output.empty() ? "" : " with its output in " + output));
+        number, "cannot run " + argv[0] + (output.empty() ? "" : " with its output in " + output));
+  };
+  std::array<int, 2> pipe{};
+  if (::pipe2(pipe.data(), O_CLOEXEC) != 0) return not_run(errno);
+  const UniqueFd read_end(pipe[0]);
+  UniqueFd write_end(pipe[1]);
+  const pid_t pid = start(argv, output, write_end.get());
+  if (pid < 0) return not_run(-pid);
+  write_end.reset();
+  const auto status = await_end(pid, ended_early);
+  if (!status) {
+    return Error(Errc::bad_argument, argv[0] + " had not ended when it was to, and was killed");
   }
-  int status = 0;
-  while (::waitpid(pid, &status, 0) < 0) {
-    if (errno != EINTR) return Error::from_errno(errno, "cannot wait for " + argv[0]);
+  int number = 0;
+  if (::read(read_end.get(), &number, sizeof number) == static_cast<ssize_t>(sizeof number)) {
+    return not_run(number);
   }
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
-  const std::string how = WIFEXITED(status) ? "status " + std::to_string(WEXITSTATUS(status))
-                                            : "signal " + std::to_string(WTERMSIG(status));
+  if (WIFEXITED(*status) && WEXITSTATUS(*status) == 0) return {};
+  const std::string how = WIFEXITED(*status) ? "status " + std::to_string(WEXITSTATUS(*status))
+                                             : "signal " + std::to_string(WTERMSIG(*status));
   return Error(Errc::bad_argument,
                argv[0] + " ended with " + how +
                    (output.empty() ? "" : " (its output is in " + output + ')'));

@@ -60,7 +60,8 @@ std::size_t Echoer::send() {
     if (sent == replies_.size()) return sent;
     const std::uint64_t now = now_ns();
     if (refused_since_ns == 0) refused_since_ns = now;
-    if (now - refused_since_ns > kPatienceNs) return sent;
+    const bool stopped = job_.order.load(std::memory_order_relaxed) >= Order::stop;
+    if (stopped || now - refused_since_ns > kPatienceNs) return sent;
     job_.refused.add(1);
     end_.wait_to_send(std::chrono::milliseconds(10));
   }

@@ -20,8 +20,8 @@ class Echoer {
   /// Makes the reply to a request whose probe is at `at`; it goes at the next flush(). `measured`:
   /// the request is not of the ramp.
   void add(const FrameView& request, std::size_t at, Probe probe, bool measured);
-  /// Sends what was added. What cannot be sent within a second is given up: whoever asked counts it
-  /// as lost. Blocks: while the engine is full.
+  /// Sends what was added. What cannot be sent within a second is given up, or at once when the job
+  /// is told to stop: whoever asked gives it up, too. Blocks: while the engine is full.
   void flush(IntervalRecorder& recorder);
 
  private:

@@ -59,6 +59,10 @@ class OffloadEnd final : public End {
   std::size_t max_frame_bytes() noexcept override { return end_->max_frame_bytes(); }
   MacAddress mac() const noexcept override { return end_->mac(); }
   std::string address() override { return end_->address(); }
+  std::optional<FaultCounters> faults_sent() const noexcept override { return end_->faults_sent(); }
+  std::optional<FaultCounters> faults_received() const noexcept override {
+    return end_->faults_received();
+  }
   /// Waits until all has gone that the engine takes, for counts that are to be final. Nothing can
   /// be sent any more.
   WireCounters counters() noexcept override {

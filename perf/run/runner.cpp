@@ -155,7 +155,8 @@ RunResult Runner::run(RunObserver* observer, RunControl& control) {
   gather(run.jobs, *run.memory, run.result);
   run.result.steady_state = run.steady->describe();
   for (std::string& failure : run.failures) run.result.failures.push_back(std::move(failure));
-  if (auto error = run.trigger->run_command()) run.result.failures.push_back(*error);
+  const auto at_once = [&control] { return control.stops.load() > 1; };
+  if (auto error = run.trigger->run_command(at_once)) run.result.failures.push_back(*error);
   return std::move(run.result);
 }
 

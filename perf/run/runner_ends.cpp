@@ -178,6 +178,7 @@ void Runner::Impl::check_stuck(std::uint64_t now) {
                seconds_text(options.stuck_timeout) + " after it should have ended");
       job.killed_ns = now;
       job.ended_by_us = true;
+      job.block->order.store(Order::abandon, std::memory_order_release);
       job.runner->signal(SIGTERM);
     }
     if (job.killed_ns == 0 || now < job.killed_ns + kGrace) continue;

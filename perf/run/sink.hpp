@@ -65,8 +65,8 @@ class Sink {
   bool is_draining() const noexcept;
   /// What has been received of each flow, for a later run to go on from.
   std::vector<FlowState> state() const;
-  /// Puts what was found out into the flows' blocks. `cancelled`: requests nobody waits for.
-  void finish(std::uint64_t cancelled);
+  /// Puts what was found out into the flows' blocks.
+  void finish();
   bool has_flows() const noexcept { return setup_.recorded == nullptr && !flows_.empty(); }
   /// Why it can or should not go on; empty: it can.
   const std::string& error() const noexcept { return error_; }
@@ -91,7 +91,7 @@ class Sink {
   void receive_failed(std::error_code error);
   void publish(const Totals& totals);
   void publish(Flow& flow);
-  void finish(Flow& flow, std::uint64_t cancelled);
+  void finish(Flow& flow);
   void finish_recorded();
   void add_flow(ExpectedFlow expected);
   Flow* flow_of(const Probe& probe) noexcept;

@@ -104,7 +104,7 @@ std::vector<FlowState> Sink::state() const {
   return states;
 }
 
-void Sink::finish(std::uint64_t cancelled) {
+void Sink::finish() {
   if (setup_.echoes) return;
   if (queue_) {
     Totals totals;
@@ -114,13 +114,13 @@ void Sink::finish(std::uint64_t cancelled) {
   }
   if (setup_.recorded != nullptr) return finish_recorded();
   for (const auto& flow : flows_) {
-    finish(*flow, cancelled);
+    finish(*flow);
     flow->expected.block->complete.store(true, std::memory_order_release);
     flow->expected.block->drained.store(true, std::memory_order_release);
   }
 }
 
-void Sink::finish(Flow& flow, std::uint64_t cancelled) {
+void Sink::finish(Flow& flow) {
   FlowBlock& block = *flow.expected.block;
   const std::uint64_t first = block.first.get();
   block.all_judged.set(block.all_sent.get());
@@ -133,6 +133,9 @@ void Sink::finish(Flow& flow, std::uint64_t cancelled) {
     block.missing.set(all - std::min(all, flow.replayed));
     return;
   }
+  // At the end nobody waits for a reply any more. It is one rule for all that had none, whenever
+  // they were given up: who asks cannot tell a reply that is lost from one that is late.
+  const std::uint64_t cancelled = setup_.window != nullptr ? setup_.window->unanswered() : 0;
   const FlowResult result = flow.receiver.result(
       {.first = first, .ramp_frames = ramp, .frames = all - ramp, .cancelled = cancelled});
   block.received.set(result.received);

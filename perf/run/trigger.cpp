@@ -24,13 +24,13 @@ std::optional<std::string> Trigger::check(std::uint64_t since_start_ns, bool mat
   return why;
 }
 
-std::optional<std::string> Trigger::run_command() {
+std::optional<std::string> Trigger::run_command(const std::function<bool()>& ended_early) {
   if (!fired_ || options_.trigger_command.empty()) return std::nullopt;
   if (!options_.allow_exec) {
     return "the trigger's command was not run: this server runs no commands (start it with "
            "--allow-exec)";
   }
-  if (auto done = shmif::perf::run_command(options_.trigger_command, {}); !done) {
+  if (auto done = shmif::perf::run_command(options_.trigger_command, {}, ended_early); !done) {
     return "the trigger's command: " + done.error().message;
   }
   return std::nullopt;

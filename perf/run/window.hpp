@@ -54,7 +54,8 @@ class Window {
     return UINT64_MAX;
   }
 
-  std::uint64_t open() const noexcept { return waiting_.size(); }
+  /// Those without a reply, given up or not yet.
+  std::uint64_t unanswered() const noexcept { return waiting_.size() + given_up_.size(); }
 
  private:
   struct Request {

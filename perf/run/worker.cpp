@@ -73,7 +73,9 @@ class Worker {
 
   /// All but the creation: what an emulated host does inside.
   int work() {
-    if (auto done = initialise(); !done) return fail(done.error().message);
+    if (auto done = initialise(); !done) {
+      return order() >= Order::stop ? leave() : fail(done.error().message);
+    }
     state(JobState::initialised);
     if (!await(Order::go, 500'000)) return leave();
     start();
@@ -117,7 +119,8 @@ class Worker {
   Result<void> initialise() {
     if (!options_.exec_prerun.empty()) {
       const std::string output = file_name("prerun.txt");
-      if (auto done = run_command(options_.exec_prerun, output); !done) {
+      const auto stopped = [this] { return order() >= Order::stop; };
+      if (auto done = run_command(options_.exec_prerun, output, stopped); !done) {
         return Error(done.error().code, "exec_prerun: " + done.error().message);
       }
     }
@@ -322,9 +325,7 @@ class Worker {
     if (!draining_) keep_usage();
     if (generator_) generator_->stop(now_ns());
     state(JobState::verifying);
-    const std::uint64_t cancelled =
-        generator_ && options_.rw == Role::pingpong ? generator_->window().open() : 0;
-    if (sink_) sink_->finish(cancelled);
+    if (sink_) sink_->finish();
     state(JobState::finishing);
     recorder_->close(now_ns());
     keep_counters();
@@ -334,7 +335,9 @@ class Worker {
     }
     if (options_.verify_state_save || job_.save_state.load()) save_state();
     if (!options_.exec_postrun.empty()) {
-      if (auto done = run_command(options_.exec_postrun, file_name("postrun.txt")); !done) {
+      const auto abandoned = [this] { return order() == Order::abandon; };
+      const std::string output = file_name("postrun.txt");
+      if (auto done = run_command(options_.exec_postrun, output, abandoned); !done) {
         fails("exec_postrun: " + done.error().message);
       }
     }

@@ -105,14 +105,14 @@ FlowResult FlowReceiver::result(const FlowSent& sent, std::size_t most_gaps) con
   if (came > sent.frames) {
     // The sender's count is too small: it was killed before it could tell of its last batch.
     result.unexplained = came - sent.frames;
-  } else {
-    // One that was given up may have come all the same.
-    result.cancelled = std::min(sent.cancelled, sent.frames - came);
-    result.lost = sent.frames - came - result.cancelled;
   }
+  const std::uint64_t missing = sent.frames - std::min(came, sent.frames);
   const std::uint64_t from = sent.first + sent.ramp_frames;
   result.lost_damaged =
-      std::min(result.lost, damaged_missing(from, from + sent.frames) + damaged_unknown_);
+      std::min(missing, damaged_missing(from, from + sent.frames) + damaged_unknown_);
+  // One that was given up may have come all the same, or damaged.
+  result.cancelled = std::min(sent.cancelled, missing - result.lost_damaged);
+  result.lost = missing - result.cancelled;
   for (const auto& gap : ledger_.gaps(from, from + sent.frames, most_gaps)) {
     result.gaps.emplace_back(gap.from, gap.to);
   }

@@ -1,22 +1,27 @@
 // Ends that no job chose: of processes that hang or are killed, of threads that cannot be, of the
 // controller, of what the system refuses.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 
+#include "bus/unique_fd.hpp"
 #include "tests/perf/run_plan.hpp"
 #include "tests/support/child_process.hpp"
 
 namespace shmif::perf {
 namespace {
 
+using namespace std::chrono_literals;
 using test::Child;
 using test::failed;
 using test::flow_to;
@@ -71,11 +76,16 @@ TEST(RunEnds, ASenderThatIsStoppedByDebuggersHandIsStuckAndKilled) {
   EXPECT_EQ(job_of(result, "a").exit_signal, SIGKILL);
 }
 
-/// Runs a job as a thread which does not end for a second or so.
-RunResult with_stuck_thread(const std::string& text, bool& stuck) {
-  const test::TempDir aux;
-  JobSet set = test::set_of(text);
-  set.run.aux_path = aux.path();
+/// Runs a job as a thread that records into a pipe which nobody reads, and so does not end.
+RunResult with_stuck_thread(const std::string& text, bool& stuck, bool pipe_is_open) {
+  const test::TempDir folder;
+  const std::string pipe = folder.file("pipe");
+  EXPECT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  // Open, it takes a few frames.
+  UniqueFd reader;
+  if (pipe_is_open) reader.reset(::open(pipe.c_str(), O_RDWR | O_CLOEXEC));
+  if (reader) ::fcntl(reader.get(), F_SETPIPE_SZ, 4096);
+  const JobSet set = test::set_of(text + "write_pcap=" + pipe + '\n');
   auto runner = Runner::create(set.run, expand(set).value()).value();
   RunControl control;
   const RunResult result = runner->run(nullptr, control);
@@ -89,9 +99,8 @@ TEST(RunEnds, AThreadThatIsStuckForGoodIsReportedAndLeft) {
   bool stuck = false;
   const RunResult result = with_stuck_thread(
       "[global]\nstuck_timeout=100ms\ndrain_time=50ms\nengine=unix\n[a]\nthread\nnumber_ios="
-      "10\nexec_postrun="
-      "sleep 3\n",
-      stuck);
+      "10\nbs=1500\n",
+      stuck, true);
   EXPECT_TRUE(stuck);
   EXPECT_TRUE(failed(result, "job \"a\": is stuck"));
   EXPECT_EQ(flow_to(result, "a.sink").received, 10U);
@@ -100,11 +109,38 @@ TEST(RunEnds, AThreadThatIsStuckForGoodIsReportedAndLeft) {
 TEST(RunEnds, AThreadThatHangsAtItsStartIsReportedAndLeft) {
   bool stuck = false;
   const RunResult result = with_stuck_thread(
-      "[global]\nstartup_batch_timeout=100ms\nengine=unix\n[a]\nthread\nnumber_ios=10\nexec_prerun="
-      "sleep 3\n",
-      stuck);
+      "[global]\nstartup_batch_timeout=100ms\nengine=unix\n[a]\nthread\nnumber_ios=10\n", stuck,
+      false);
   EXPECT_TRUE(stuck) << "it must not be let use what is gone";
   EXPECT_TRUE(failed(result, "job \"a\": did not start: was not initialised after 0.1 s"));
+}
+
+/// How long a run goes on that is stopped `stops` times when its first job is in that state.
+std::chrono::nanoseconds stopped_in(JobState state, int stops, const std::string& text,
+                                    RunResult& result) {
+  RunControl control;
+  std::chrono::steady_clock::time_point begin;
+  test::Meddler meddler([&](const RunProgress& progress) {
+    if (control.stops != 0 || progress.jobs[0].state != state) return;
+    begin = std::chrono::steady_clock::now();
+    control.signal = SIGINT;
+    control.stops = stops;
+  });
+  const test::TempDir aux;
+  JobSet set = test::set_of(text);
+  set.run.aux_path = aux.path();
+  result = Runner::create(set.run, expand(set).value()).value()->run(&meddler, control);
+  return std::chrono::steady_clock::now() - begin;
+}
+
+TEST(RunEnds, AStopReachesTheCommandsOfThreadsToo) {
+  const std::string job = "[a]\nengine=unix\nthread\nnumber_ios=10\ndrain_time=50ms\n";
+  RunResult result;
+  EXPECT_LT(stopped_in(JobState::created, 1, job + "exec_prerun=sleep 60\n", result), 10s);
+  EXPECT_TRUE(passed(result)) << "a job that was stopped before it began has not failed";
+  EXPECT_LT(stopped_in(JobState::finishing, 2, job + "exec_postrun=sleep 60\n", result), 10s);
+  EXPECT_TRUE(failed(result, "sleep had not ended when it was to, and was killed"));
+  EXPECT_EQ(flow_to(result, "a.sink").received, 10U);
 }
 
 TEST(RunEnds, AStopReachesJobsThatWaitForOthersOrForFrames) {

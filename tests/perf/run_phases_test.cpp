@@ -162,5 +162,21 @@ TEST_F(RunPhases, LateFramesAndRequestsGivenUpAreNotLost) {
   EXPECT_EQ(flow.lost, 0U);
 }
 
+TEST_F(RunPhases, ARequestWithoutAReplyIsGivenUpWheneverThatIs) {
+  // Most are given up while the run goes on, the last of them at its end.
+  const RunResult result = run_text(
+      "[a]\nrw=pingpong\nto=b\nengine=unix\niodepth=8\nrate_iops=1000\nruntime=500ms\n"
+      "drain_time=50ms\ncontinue_on_error=verify\n"
+      "[b]\nrw=echo\nengine=unix\nfault=loss=20%,corrupt=5%,seed=3\n");
+  EXPECT_TRUE(passed(result));
+  const FlowResult& flow = flow_to(result, "a");
+  const FaultCounters& replies = result.links.at(0).faults;
+  EXPECT_GT(flow.cancelled, 8U) << "more than can be open at the end";
+  EXPECT_EQ(flow.cancelled, replies.lost);
+  EXPECT_EQ(flow.corrupt, replies.corrupted);
+  EXPECT_EQ(flow.lost, 0U);
+  EXPECT_EQ(flow.sent, flow.received + flow.cancelled + flow.corrupt);
+}
+
 }  // namespace
 }  // namespace shmif::perf

@@ -1,0 +1,133 @@
+// Ends that put something between a job and its wire, over a wire that fails as it is told to.
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "perf/run/echoer.hpp"
+#include "perf/run/offload_end.hpp"
+#include "tests/perf/engine_rig.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// What a test tells a wire to do, and what came to it.
+struct Told {
+  std::mutex mutex;
+  std::vector<std::error_code> errors;  // of the next sends, the last first
+  bool full = false;                    // takes nothing
+  std::vector<Bytes> sent;
+
+  std::vector<Bytes> so_far() {
+    const std::lock_guard lock(mutex);
+    return sent;
+  }
+};
+
+class ToldEnd final : public End {
+ public:
+  explicit ToldEnd(Told& told) : told_(told) {}
+  SendResult send(std::span<const FrameView> frames) noexcept override {
+    const std::lock_guard lock(told_.mutex);
+    if (told_.full) return {};
+    // One at a time: an error comes in the middle of a batch.
+    told_.sent.push_back(shmif::test::to_bytes(frames.front()));
+    if (told_.errors.empty()) return {1, {}};
+    const std::error_code error = told_.errors.back();
+    told_.errors.pop_back();
+    return {1, error};
+  }
+  ReceiveResult receive(FrameBatch&) noexcept override { return {}; }
+  void wait(std::chrono::nanoseconds) noexcept override {}
+  void wait_to_send(std::chrono::nanoseconds at_most) noexcept override {
+    std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(at_most, 1ms));
+  }
+  std::size_t max_frame_bytes() noexcept override { return 1514; }
+  MacAddress mac() const noexcept override { return end_mac(0); }
+  std::string address() override { return "told"; }
+  std::optional<FaultCounters> faults_sent() const noexcept override {
+    return FaultCounters{.frames = 7};
+  }
+  std::optional<FaultCounters> faults_received() const noexcept override {
+    return FaultCounters{.frames = 9};
+  }
+
+ private:
+  Told& told_;
+};
+
+TEST(OffloadEnd, TellsOfEachErrorOnceAndGoesOnBehindIt) {
+  Told told;
+  told.errors.resize(40);
+  told.errors[38] = Errc::frame_too_long;  // with the second frame
+  told.errors[30] = Errc::busy;            // and with the tenth
+  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
+  const auto frames = frames_to(1, 0, 20);
+  const auto views = shmif::test::views(frames);
+  std::vector<std::error_code> seen;
+  std::span<const FrameView> left = views;
+  for (int i = 0; i < 1000 && (!left.empty() || told.so_far().size() < frames.size()); ++i) {
+    const SendResult result = end->send(left);
+    left = left.subspan(result.taken);
+    if (result.error) seen.push_back(result.error);
+    if (result.taken == 0) end->wait_to_send(10ms);
+    if (left.empty()) std::this_thread::sleep_for(1ms);
+  }
+  const std::vector<std::error_code> expected{Errc::frame_too_long, Errc::busy};
+  EXPECT_EQ(seen, expected);
+  EXPECT_TRUE(shmif::test::same_frames(frames, told.so_far()));
+}
+
+TEST(OffloadEnd, CountsOnlyWhenAllHasGoneThatTheWireTakes) {
+  Told told;
+  told.full = true;
+  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
+  const auto frames = frames_to(1, 0, 3);
+  EXPECT_EQ(end->send(shmif::test::views(frames)).taken, 3U);
+  std::this_thread::sleep_for(5ms);
+  {
+    const std::lock_guard lock(told.mutex);
+    told.full = false;
+  }
+  (void)end->counters();
+  EXPECT_EQ(told.so_far().size(), 3U);
+}
+
+TEST(OffloadEnd, HasTheFaultsOfItsLink) {
+  Told told;
+  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
+  EXPECT_EQ(end->faults_sent().value_or(FaultCounters{}).frames, 7U);
+  EXPECT_EQ(end->faults_received().value_or(FaultCounters{}).frames, 9U);
+}
+
+TEST(Echoer, GivesUpAtOnceWhenItsJobIsToldToStop) {
+  const auto memory = RunMemory::create(1).value();
+  JobBlock& job = memory->job(0);
+  IntervalRecorder recorder(job, now_ns(), 100'000'000);
+  Told told;
+  told.full = true;
+  ToldEnd end(told);
+  Echoer echoer(end, job);
+  const Bytes request = frame_to(0, 1, 100, 1);
+  const FrameView view(request.data(), request.size());
+  echoer.add(view, 14, Probe{}, true);
+  std::jthread stopper([&job] {
+    std::this_thread::sleep_for(50ms);
+    job.order.store(Order::stop);
+  });
+  const std::uint64_t begin = now_ns();
+  echoer.flush(recorder);
+  EXPECT_LT(now_ns() - begin, 500'000'000U) << "a second is for those that are not stopped";
+  EXPECT_EQ(job.tx_frames.get(), 0U);
+  EXPECT_EQ(job.offered_frames.get(), 1U);
+}
+
+}  // namespace
+}  // namespace shmif::perf::test
