@@ -74,10 +74,8 @@ test::Meddler::Deed once_after(std::uint64_t frames, std::function<void()> deed)
 
 TEST_F(RunDevices, AVethPairThatIsTakenAwayEndsEveryJobWhateverTheyGoOnAfter) {
   add_cable();
-  const RunResult result =
-      run_on("engine=packet\nruntime=60\ncontinue_on_error=all\n", once_after(50, [this] {
-               ip({"link", "del", "one"});
-             }));
+  const RunResult result = run_on("engine=packet\nruntime=60\ncontinue_on_error=all\n",
+                                  once_after(50, [this] { ip({"link", "del", "one"}); }));
   EXPECT_TRUE(failed(result, "job \"j\": cannot send on packet:one"));
   EXPECT_LT(job_of(result, "j").runtime_seconds, 40);
   EXPECT_GT(job_of(result, "j").tx.frames, 49U) << "what was counted till then is told";
@@ -88,10 +86,8 @@ TEST_F(RunDevices, ATapDeviceThatIsTakenAwayEndsEveryJobWhateverTheyGoOnAfter) {
     GTEST_SKIP() << "no TUN device: " << usable.error().message;
   }
   add_taps();
-  const RunResult result =
-      run_on("engine=tap\nallow_live\nruntime=60\ncontinue_on_error=all\n", once_after(50, [this] {
-               ip({"link", "del", "one"});
-             }));
+  const RunResult result = run_on("engine=tap\nallow_live\nruntime=60\ncontinue_on_error=all\n",
+                                  once_after(50, [this] { ip({"link", "del", "one"}); }));
   EXPECT_TRUE(failed(result, "job \"j\": cannot send on tap:one"));
   EXPECT_LT(job_of(result, "j").runtime_seconds, 40);
   EXPECT_GT(job_of(result, "j").tx.frames, 49U);
@@ -99,9 +95,9 @@ TEST_F(RunDevices, ATapDeviceThatIsTakenAwayEndsEveryJobWhateverTheyGoOnAfter) {
 
 TEST_F(RunDevices, AFrameThatAnInterfaceRefusesEndsTheJob) {
   add_cable();
-  const RunResult result = run_on("engine=packet\nbs=1200\nruntime=60\n", once_after(50, [this] {
-                                    ip({"link", "set", "one", "mtu", "1000"});
-                                  }));
+  const RunResult result =
+      run_on("engine=packet\nbs=1200\nruntime=60\n",
+             once_after(50, [this] { ip({"link", "set", "one", "mtu", "1000"}); }));
   EXPECT_TRUE(failed(result, "job \"j\": cannot send on packet:one: "));
   EXPECT_EQ(job_of(result, "j").tx.errors, 1U);
   EXPECT_LT(job_of(result, "j").runtime_seconds, 40);
