@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,8 @@ struct ControlledJob {
   };
   const PlannedJob& plan;
   JobBlock* block = nullptr;
-  FlowBlock* flow = nullptr;  ///< of what it sends
+  FlowBlock* flow = nullptr;              ///< of what it sends
+  std::vector<std::size_t> senders = {};  ///< the jobs that send to it
   std::unique_ptr<JobRunner> runner = {};
   Phase phase = Phase::waiting;
   std::vector<std::string> errors = {};
@@ -44,7 +46,8 @@ struct ControlledJob {
   void fail(std::string why) { errors.push_back(std::move(why)); }
 };
 
-/// When a job of limited runtime should have ended at the latest, on CLOCK_MONOTONIC; 0: not known.
-std::uint64_t latest_end_ns(const ControlledJob& job) noexcept;
+/// When a job should have ended at the latest, by its runtime and those of the jobs that send to
+/// it, on CLOCK_MONOTONIC; 0: not known.
+std::uint64_t latest_end_ns(std::span<const ControlledJob> jobs, std::size_t number) noexcept;
 
 }  // namespace shmif::perf

@@ -23,25 +23,51 @@ std::uint64_t RateWatch::count_of(const Line& line) const noexcept {
   return (line.tx ? block.all_tx_frames : block.all_rx_frames).get();
 }
 
+namespace {
+
+/// Whether a job has been at work for so long, its ramp not counted.
+bool has_settled(const ControlledJob& job, std::chrono::nanoseconds settle,
+                 std::uint64_t now) noexcept {
+  if (job.phase != ControlledJob::Phase::going) return false;
+  const JobOptions& o = job.plan.options;
+  return now >= job.block->start_ns.load(std::memory_order_acquire) + ns(o.start_delay) +
+                    ns(std::max(o.ramp_time, settle));
+}
+
+}  // namespace
+
+/// Whether frames are to be expected on that line. A job is done with its own sending while its
+/// partner is not, and may be there before those who send to it.
+bool RateWatch::is_due(const Line& line, std::uint64_t now) const noexcept {
+  const ControlledJob& job = jobs_[line.job];
+  const std::chrono::nanoseconds settle = job.plan.options.rate_settle;
+  if (job.stop_ns != 0 || job.state() > JobState::running) return false;
+  if (!has_settled(job, settle, now)) return false;
+  const auto sends = [&](const ControlledJob& from) {
+    return has_settled(from, settle, now) && !from.flow->tx_done.load(std::memory_order_acquire);
+  };
+  // Replies come to who asks, and go out as requests come in.
+  const Role role = job.plan.options.rw;
+  if (role == Role::pingpong || (line.tx && role != Role::echo)) return sends(job);
+  if (job.senders.empty()) return true;
+  return std::ranges::any_of(job.senders, [&](std::size_t from) { return sends(jobs_[from]); });
+}
+
 std::vector<RateWatch::Trip> RateWatch::check(std::uint64_t now) {
   std::vector<Trip> trips;
   for (Line& line : lines_) {
-    const ControlledJob& job = jobs_[line.job];
-    if (line.tripped || job.phase != ControlledJob::Phase::going || job.stop_ns != 0) continue;
-    const JobState state = job.state();
-    if (state > JobState::running) continue;
-    const JobOptions& o = job.plan.options;
-    const std::uint64_t settled =
-        job.block->start_ns.load(std::memory_order_acquire) +
-        static_cast<std::uint64_t>((o.start_delay + std::max(o.ramp_time, o.rate_settle)).count());
-    if (now < settled) continue;
+    if (line.tripped) continue;
+    if (!is_due(line, now)) {
+      line.since_ns = 0;
+      continue;
+    }
     if (line.since_ns == 0) {
       line.since_ns = now;
       line.at_begin = count_of(line);
       continue;
     }
     const std::uint64_t took = now - line.since_ns;
-    if (took < static_cast<std::uint64_t>(o.rate_cycle.count())) continue;
+    if (took < ns(jobs_[line.job].plan.options.rate_cycle)) continue;
     const std::uint64_t count = count_of(line);
     const double got = static_cast<double>(count - line.at_begin) * 1e9 / static_cast<double>(took);
     line.since_ns = now;

@@ -29,11 +29,12 @@ class RateWatch {
     bool tx;
     bool bits;  // else frames
     std::uint64_t least_per_s;
-    std::uint64_t since_ns = 0;  // the cycle's begin; 0: not begun
+    std::uint64_t since_ns = 0;  // the cycle's begin; 0: none goes on
     std::uint64_t at_begin = 0;
     bool tripped = false;
   };
   std::uint64_t count_of(const Line& line) const noexcept;
+  bool is_due(const Line& line, std::uint64_t now) const noexcept;
 
   std::span<const ControlledJob> jobs_;
   std::vector<Line> lines_;

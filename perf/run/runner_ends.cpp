@@ -2,6 +2,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "perf/job/plan_checks.hpp"
 #include "perf/run/runner_impl.hpp"
 
 namespace shmif::perf {
@@ -10,13 +11,29 @@ namespace {
 /// A job that was sent SIGTERM, or a hard stop, has so long before SIGKILL.
 constexpr std::uint64_t kGrace = 1'000'000'000;
 
-}  // namespace
-
-std::uint64_t latest_end_ns(const ControlledJob& job) noexcept {
+/// By its own runtime; 0: not known.
+std::uint64_t own_end_ns(const ControlledJob& job) noexcept {
   const JobOptions& o = job.plan.options;
   const std::uint64_t start = job.block->start_ns.load(std::memory_order_acquire);
   if (start == 0 || o.runtime.count() == 0) return 0;
   return start + ns(o.start_delay) + ns(o.ramp_time) + ns(o.runtime) + 2 * ns(o.drain_time);
+}
+
+}  // namespace
+
+std::uint64_t latest_end_ns(std::span<const ControlledJob> jobs, std::size_t number) noexcept {
+  const ControlledJob& job = jobs[number];
+  // Who only receives from others lasts as long as they do, whatever its own runtime is.
+  const bool lasts = job.senders.empty() || sends(job.plan.options.rw);
+  std::uint64_t latest = lasts ? own_end_ns(job) : 0;
+  if (lasts && latest == 0) return 0;
+  for (const std::size_t from : job.senders) {
+    if (jobs[from].over()) continue;
+    const std::uint64_t end = own_end_ns(jobs[from]);
+    if (end == 0) return 0;
+    latest = std::max(latest, end);
+  }
+  return latest;
 }
 
 void Runner::Impl::reap() {
@@ -60,8 +77,8 @@ void Runner::Impl::nobody_listens_to(std::size_t i) {
   if (plan[i].options.rw == Role::pingpong) {
     jobs[i].flow->drained.store(true, std::memory_order_release);
   }
-  for (std::size_t other = 0; other < jobs.size(); ++other) {
-    if (plan[other].to == i) jobs[other].flow->drained.store(true, std::memory_order_release);
+  for (const std::size_t from : jobs[i].senders) {
+    jobs[from].flow->drained.store(true, std::memory_order_release);
   }
 }
 
@@ -74,11 +91,9 @@ void Runner::Impl::gone(std::size_t i) {
 void Runner::Impl::after_the_end_of(std::size_t i) {
   const JobOptions& o = jobs[i].plan.options;
   const bool failed = !jobs[i].errors.empty();
-  for (std::size_t other = 0; other < jobs.size(); ++other) {
+  for (const std::size_t from : jobs[i].senders) {
     // Nothing more of it can be verified.
-    if (plan[other].to == i && !jobs[other].flow->tx_done.load(std::memory_order_acquire)) {
-      stop(other);
-    }
+    if (!jobs[from].flow->tx_done.load(std::memory_order_acquire)) stop(from);
   }
   if (o.exitall || (failed && o.exitall_on_error)) {
     for (std::size_t other = 0; other < jobs.size(); ++other) {
@@ -93,9 +108,7 @@ void Runner::Impl::stop(std::size_t i) {
   if (job.over() || job.stop_ns != 0) return;
   job.stop_ns = now_ns();
   // A receiver ends when its senders have ended, and nobody would verify what they go on sending.
-  for (std::size_t other = 0; other < jobs.size(); ++other) {
-    if (plan[other].to == i) stop(other);
-  }
+  for (const std::size_t from : job.senders) stop(from);
   if (job.phase == ControlledJob::Phase::going) {
     job.block->order.store(Order::stop, std::memory_order_release);
     return;
@@ -141,20 +154,16 @@ void Runner::Impl::note_done(std::size_t i, std::uint64_t now) {
   if (job.done_ns != 0) return;
   if (job.state() > JobState::verifying) job.done_ns = now;
   if (plan[i].options.rw != Role::rx && plan[i].options.rw != Role::echo) return;
-  bool any = false;
-  for (std::size_t from = 0; from < jobs.size(); ++from) {
-    if (plan[from].to != i) continue;
-    if (!jobs[from].over()) return;
-    any = true;
-  }
-  if (any) job.done_ns = now + drain_of(i);
+  const auto ended = [&](std::size_t from) { return jobs[from].over(); };
+  if (job.senders.empty() || !std::ranges::all_of(job.senders, ended)) return;
+  job.done_ns = now + drain_of(i);
 }
 
 /// How long it may take a job to end, of its own frames and of those that are sent to it.
 std::uint64_t Runner::Impl::drain_of(std::size_t i) const {
   std::chrono::nanoseconds longest = plan[i].options.drain_time;
-  for (const PlannedJob& from : plan) {
-    if (from.to == i) longest = std::max(longest, from.options.drain_time);
+  for (const std::size_t from : jobs[i].senders) {
+    longest = std::max(longest, plan[from].options.drain_time);
   }
   return 2 * ns(longest);
 }
@@ -167,7 +176,7 @@ void Runner::Impl::check_stuck(std::uint64_t now) {
     note_done(i, now);
     const std::uint64_t expected = job.done_ns != 0   ? job.done_ns
                                    : job.stop_ns != 0 ? job.stop_ns + drain_of(i)
-                                                      : latest_end_ns(job);
+                                                      : latest_end_ns(jobs, i);
     const bool overdue = expected != 0 && now > expected + ns(options.stuck_timeout);
     if (hard && now > hard_ns + kGrace && job.killed_ns == 0) {
       job.fail("did not end within a second of a hard stop, while " +
@@ -187,7 +196,7 @@ void Runner::Impl::check_stuck(std::uint64_t now) {
       stuck_thread = true;
       job.phase = ControlledJob::Phase::over;
       job.flow->tx_done.store(true, std::memory_order_release);
-      gone(static_cast<std::size_t>(&job - jobs.data()));
+      gone(i);
     } else {
       job.runner->signal(SIGKILL);
       job.runner->wait();

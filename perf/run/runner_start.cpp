@@ -32,6 +32,9 @@ Result<void> Runner::Impl::prepare() {
     jobs.push_back({.plan = plan[i], .block = &memory->job(i), .flow = &memory->flow(i)});
     longest = std::max(longest, plan[i].options.runtime);
   }
+  for (std::size_t i = 0; i < plan.size(); ++i) {
+    if (plan[i].to != kNoJob) jobs[plan[i].to].senders.push_back(i);
+  }
   // Curves of some hundred points, at most ten a second.
   interval_ns =
       longest > std::chrono::seconds(60) || longest.count() == 0 ? 1'000'000'000 : 100'000'000;
@@ -128,7 +131,8 @@ void Runner::Impl::start_batches() {
     for (std::size_t i = 0; i < jobs.size(); ++i) {
       const bool free = std::ranges::all_of(jobs[i].plan.waits_for,
                                             [&](std::size_t w) { return jobs[w].over(); });
-      if (jobs[i].phase == ControlledJob::Phase::waiting && free) ready.push_back(i);
+      const bool waits = jobs[i].phase == ControlledJob::Phase::waiting && jobs[i].stop_ns == 0;
+      if (waits && free) ready.push_back(i);
     }
     if (!ready.empty()) order_batch(ready);
   }
@@ -139,6 +143,7 @@ void Runner::Impl::start_batches() {
 void Runner::Impl::order_batch(const std::vector<std::size_t>& ready) {
   Batch batch{{}, now_ns(), now_ns()};
   for (const std::size_t i : ready) {
+    if (jobs[i].over() || jobs[i].stop_ns != 0) continue;  // one before it could not be made
     if (!jobs[i].runner) {
       if (auto done = create_job(i); !done) {
         fail_start(i, done.error().message);
@@ -164,7 +169,6 @@ void Runner::Impl::advance(Batch& batch) {
         now - batch.ordered_ns > ns(jobs[i].plan.options.startup_timeout)) {
       fail_start(i, "was not there after " + seconds_text(jobs[i].plan.options.startup_timeout) +
                         " (startup_timeout)");
-      gone(i);
     }
   }
   if (ready != batch.ready) batch.progress_ns = now;
@@ -174,7 +178,6 @@ void Runner::Impl::advance(Batch& batch) {
       if (jobs[i].over() || jobs[i].state() >= JobState::initialised) continue;
       fail_start(i, "was not initialised after " + seconds_text(options.startup_batch_timeout) +
                         " (startup_batch_timeout)");
-      gone(i);
     }
   }
   std::erase_if(batch.jobs, [&](std::size_t i) { return jobs[i].over(); });
@@ -212,6 +215,7 @@ void Runner::Impl::fail_start(std::size_t i, const std::string& why) {
   job.ended_by_us = true;
   job.phase = ControlledJob::Phase::over;
   job.flow->tx_done.store(true, std::memory_order_release);
+  gone(i);
   if (!options.continue_on_start_error) stop_all();
 }
 

@@ -76,6 +76,15 @@ TEST(RunEnds, ASenderThatIsStoppedByDebuggersHandIsStuckAndKilled) {
   EXPECT_EQ(job_of(result, "a").exit_signal, SIGKILL);
 }
 
+TEST(RunEnds, AReceiverIsNotStuckAsLongAsSomebodyIsToSendToIt) {
+  // Its own runtime would have ended long before.
+  const RunResult result = run_text(
+      "[global]\nstuck_timeout=1\nruntime=100ms\ndrain_time=50ms\nrate_iops=1000\n"
+      "[rx]\nrw=rx\n[a]\nto=rx\nstart_delay=800ms\n[b]\nstonewall\nto=rx\nstart_delay=800ms\n");
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(job_of(result, "rx").flows.size(), 2U);
+}
+
 /// Runs a job as a thread that records into a pipe which nobody reads, and so does not end.
 RunResult with_stuck_thread(const std::string& text, bool& stuck, bool pipe_is_open) {
   const test::TempDir folder;
@@ -177,6 +186,24 @@ TEST(RunEnds, WhatTheSystemRefusesToForkIsAFailedStartThatIsNamed) {
       if (job.tx.frames != 0) return 4;
     }
     return ::waitpid(-1, nullptr, 0) < 0 && errno == ECHILD ? 0 : 5;
+  });
+  EXPECT_EQ(user.wait(), 0);
+}
+
+TEST(RunEnds, ABackgroundJobEndsThoughTheLastJobCouldNotEvenBeMade) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: becomes another user";
+  Child user([] {
+    constexpr unsigned kNobodyElse = 64114;
+    const rlimit two{.rlim_cur = 2, .rlim_max = 2};
+    if (::setrlimit(RLIMIT_NPROC, &two) != 0 || ::setgid(kNobodyElse) != 0 ||
+        ::setuid(kNobodyElse) != 0) {
+      return 1;
+    }
+    const RunResult result = run_text(
+        "[global]\nengine=null\ncontinue_on_start_error\ndrain_time=50ms\nrate_iops=100\n"
+        "[noise]\nbackground\n[j]\nnumber_ios=10\n");
+    if (!failed(result, "job \"j\": did not start: cannot start a process")) return 2;
+    return job_of(result, "noise").tx.seconds < 30 ? 0 : 3;
   });
   EXPECT_EQ(user.wait(), 0);
 }

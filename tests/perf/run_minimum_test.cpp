@@ -67,6 +67,23 @@ TEST(RunMinimumRate, DoesNotCountBeforeItHasSettled) {
   EXPECT_TRUE(passed(result)) << "nor before start_delay is over, nor in the drain";
 }
 
+TEST(RunMinimumRate, IsNotExpectedOfAJobThatHasSentAllAndStillReceives) {
+  const RunResult result =
+      run_text(kPair +
+               "runtime=400ms\nrate_iops_min=500,50\n[b]\nrw=txrx\nrate_iops=100\n"
+               "runtime=1\n");
+  EXPECT_TRUE(passed(result));
+}
+
+TEST(RunMinimumRate, IsNotExpectedOfAReceiverBeforeAnybodySendsToIt) {
+  const RunResult result = run_text(
+      "[global]\nengine=unix\ndrain_time=50ms\nruntime=300ms\nrate_iops=1000\n"
+      "rate_settle=100ms\nrate_cycle=100ms\n[b]\nrw=rx\nrate_iops_min=0,100\n"
+      "[early]\nwire=other\nruntime=500ms\n[a]\nto=b\nwait_for=early\nstart_delay=300ms\n");
+  EXPECT_TRUE(passed(result));
+  EXPECT_GT(job_of(result, "b").rx.frames, 0U);
+}
+
 TEST(RunMinimumRate, ATotalStallOfTheSenderTripsIt) {
   const RunResult result = run_text(
       "[global]\nstuck_timeout=200ms\n[a]\nrate_iops=1000\nruntime=20\nrate_settle=100ms\n"
