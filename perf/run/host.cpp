@@ -82,6 +82,7 @@ class Host {
     bus_ = std::make_unique<AnyLink>(std::move(port));
     device_ = adopt(guest_.links()[0], offload_);
     if (const std::error_code error = port_->up()) throw Exception(Error(error, "port up"));
+    block_.on_bus.store(true, std::memory_order_release);
   }
 
   /// Result: the exit status of what ran in it.

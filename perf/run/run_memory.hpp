@@ -112,6 +112,7 @@ struct JobBlock {
   std::atomic<bool> failed{false};                       // (J)
   SharedText<480> error;                                 // (J) the first
   SharedText<128> address;                               // (J)
+  std::atomic<bool> on_bus{false};                       // (J) of a host: its port hears others
   std::atomic<std::uint64_t> start_skew_ns{UINT64_MAX};  // (J) UINT64_MAX: not begun
 
   // Sent (J). The first four of the measured window.

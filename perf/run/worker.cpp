@@ -125,6 +125,7 @@ class Worker {
       }
     }
     if (auto done = take_place(options_); !done) return done;
+    if (options_.engine == EngineKind::host) await_peer();
     auto end = options_.engine == EngineKind::host
                    ? open_host_end(options_, setup_.host, setup_.end)
                    : setup_.wire->open_end(setup_.end);
@@ -142,6 +143,18 @@ class Worker {
       if (auto done = pin(generator_->source().memory()); !done) return done;
     }
     return drop_privileges(options_);
+  }
+
+  /// Until the host is on the bus that this one connects to: who asks for an address in vain asks
+  /// again a second later.
+  void await_peer() const {
+    if (options_.proto != HostProtocol::tcp || setup_.host.listens || plan_.to == kNoJob) return;
+    const JobBlock& peer = context_.memory.job(plan_.to);
+    const std::uint64_t deadline = now_ns() + ns(options_.startup_timeout);
+    while (!peer.on_bus.load(std::memory_order_acquire) && order() < Order::stop &&
+           now_ns() < deadline) {
+      sleep_until(now_ns() + 500'000);
+    }
   }
 
   Result<void> make_generator(const VerifyState& before) {
