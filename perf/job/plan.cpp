@@ -501,14 +501,20 @@ void Planner::report_cycle(const std::vector<std::vector<std::size_t>>& needs_of
 
 }  // namespace
 
+Planning plan_of(const JobSet& set) {
+  Planner planner(set);
+  std::vector<std::string> problems = planner.problems();
+  return {std::move(planner).plan(), std::move(problems)};
+}
+
 std::vector<std::string> problems_of(const JobSet& set) {
-  return Planner(set).problems();
+  return plan_of(set).problems;
 }
 
 Result<std::vector<PlannedJob>> expand(const JobSet& set) {
-  Planner planner(set);
-  if (!planner.problems().empty()) return Error(Errc::bad_argument, planner.problems()[0]);
-  return std::move(planner).plan();
+  Planning planning = plan_of(set);
+  if (!planning.problems.empty()) return Error(Errc::bad_argument, planning.problems[0]);
+  return std::move(planning.jobs);
 }
 
 }  // namespace shmif::perf

@@ -49,4 +49,11 @@ Result<std::vector<PlannedJob>> expand(const JobSet& set);
 /// to who cannot receive, options that contradict each other. Empty: nothing is.
 std::vector<std::string> problems_of(const JobSet& set);
 
+/// Both at once; where there are problems, the jobs mean nothing.
+struct Planning {
+  std::vector<PlannedJob> jobs;
+  std::vector<std::string> problems;
+};
+Planning plan_of(const JobSet& set);
+
 }  // namespace shmif::perf

@@ -36,7 +36,7 @@ void Connection::pump() {
         ::send(socket_.get(), out_.data() + sent_, waiting_bytes(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0) {
       if (errno == EINTR) continue;
-      if (errno == EAGAIN) return;
+      if (errno == EAGAIN) return forget_sent();
       broken_ = Error::from_errno(errno, "cannot send");
       break;
     }
@@ -44,6 +44,13 @@ void Connection::pump() {
     moved_ = Clock::now();
   }
   out_.clear();
+  sent_ = 0;
+}
+
+/// Of what waits for a slow reader no more is kept than twice.
+void Connection::forget_sent() {
+  if (sent_ <= out_.size() / 2) return;
+  out_.erase(0, sent_);
   sent_ = 0;
 }
 

@@ -46,6 +46,7 @@ class Connection {
   Result<std::vector<std::string>> receive();
 
  private:
+  void forget_sent();
   void read_some();
 
   UniqueFd socket_;

@@ -7,6 +7,7 @@
 #include <sstream>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 
 #include "perf/job/option_table.hpp"
@@ -23,19 +24,27 @@ constexpr std::size_t kMostProblems = 20;
 constexpr std::pair<OptionKind, std::string_view> kNames[] = {
     {OptionKind::command, "exec exec_prerun exec_postrun trigger uid gid cgroup rtprio"},
     {OptionKind::file,
-     "bus filename replay write_pcap write_bw_log write_iops_log write_lat_log verify_state_save "
-     "verify_state_load aux-path trigger-file"},
+     "bus filename replay write_pcap write_bw_log write_iops_log write_lat_log verify_state_load "
+     "aux-path trigger-file"},
+    {OptionKind::state, "verify_state_save trigger-timeout trigger-match"},
     {OptionKind::live, "allow_live netdev netns"},
-    // hostname and port are of engine=udp, both of whose sockets are the job's own.
+    // hostname and port are of engine=udp, both of whose sockets are the job's own. Of nice and
+    // prioclass some values are no harm (check_privileges()).
     {OptionKind::harmless,
      "name description numjobs thread wait_for stonewall start_delay new_group group_reporting "
      "exitall exitall_on_error background startup_timeout runtime time_based ramp_time drain_time "
      "loops number_ios size io_limit engine wire bus_size mtu bus_pause hostname port fault "
      "fault_rx proto ip cpus_allowed cpus_allowed_policy peer_cpus_allowed numa_node nice "
      "prioclass prio lockmem hugepages replay_time_scale replay_no_stall log_avg_msec repeat "
-     "continue_on_start_error startup_batch_timeout stuck_timeout status-interval "
-     "trigger-timeout trigger-match verify do_verify verify_backlog verify_async verify_only "
-     "continue_on_error end_on"},
+     "continue_on_start_error startup_batch_timeout stuck_timeout status-interval verify do_verify "
+     "verify_backlog verify_async verify_only continue_on_error end_on"},
+    {OptionKind::harmless,  // frames, their rates and their figures
+     "rate rate_iops rwmixtx rate_overhead rate_process rate_catchup rate_min rate_iops_min "
+     "rate_cycle rate_settle thinktime thinktime_spin thinktime_blocks iodepth iodepth_batch "
+     "iodepth_batch_complete_min iodepth_low flow io_submit_mode rw to bs bsrange bssplit payload "
+     "buffer_pattern buffer_compress_percentage randseed vlan disable_lat search search_loss "
+     "search_resolution search_max_iops search_trial latency_target latency_percentile steadystate "
+     "ss_dur ss_ramp"},
 };
 
 const std::map<std::string, OptionKind>& kinds() {
@@ -50,10 +59,10 @@ const std::map<std::string, OptionKind>& kinds() {
   return all;
 }
 
-/// All that is in these categories is about frames and figures, and nothing else of a machine.
-bool is_about_frames(const OptionRow& row) noexcept {
-  return row.category == OptionCategory::traffic || row.category == OptionCategory::frames ||
-         row.category == OptionCategory::measurement;
+/// Whether an option of OptionKind::state, with a value that was read before, has states written.
+bool has_states_written(const std::string& option, const std::string& value) {
+  if (option == "verify_state_save") return parse_boolean(value).value();
+  return option != "trigger-timeout" || parse_time(value).value().count() != 0;
 }
 
 /// The path below `directory`, symbolic links followed; nothing: it is elsewhere.
@@ -81,6 +90,7 @@ class Check {
   void run() {
     const auto given = options_.given;
     for (const auto& [name, value] : given) check(name, value);
+    if constexpr (std::is_same_v<Options, JobOptions>) check_privileges();
   }
 
  private:
@@ -88,16 +98,25 @@ class Check {
     if (problems_.size() < kMostProblems) problems_.push_back(who_ + option + ": " + why);
   }
 
+  void refuse_command(const std::string& option) {
+    if (limits_.allow_exec) return;
+    refuse(option,
+           "this server runs no commands of clients, nor takes other identities or "
+           "privileges for them (start it with --allow-exec)");
+  }
+  /// Result: whether it was refused.
+  bool refuse_file(const std::string& option) {
+    if (!limits_.directory.empty()) return false;
+    refuse(option,
+           "this server keeps clients off its files (start it with --directory DIR, for files in "
+           "there)");
+    return true;
+  }
+
   void check(const std::string& name, const std::string& value) {
     switch (kind_of(name)) {
       case OptionKind::harmless: return;
-      case OptionKind::command:
-        if (!limits_.allow_exec) {
-          refuse(name,
-                 "this server runs no commands of clients, nor takes other identities or "
-                 "privileges for them (start it with --allow-exec)");
-        }
-        return;
+      case OptionKind::command: return refuse_command(name);
       case OptionKind::live:
         if (!limits_.allow_live && value != "0") {
           refuse(name,
@@ -106,6 +125,9 @@ class Check {
         }
         return;
       case OptionKind::file: return check_file(name, value);
+      case OptionKind::state:
+        if (has_states_written(name, value)) (void)refuse_file(name);  // they go to aux-path
+        return;
       case OptionKind::of_client:
         return refuse(name, "concerns the client, and was not for the server");
       case OptionKind::unknown:
@@ -113,14 +135,14 @@ class Check {
     }
   }
 
+  /// What takes the machine from its other users.
+  void check_privileges() {
+    if (options_.nice.value_or(0) < 0) refuse_command("nice");
+    if (options_.ioprio_class == 1) refuse_command("prioclass");
+  }
+
   void check_file(const std::string& name, const std::string& value) {
-    if (name == "verify_state_save" && !parse_boolean(value).value()) return;
-    if (limits_.directory.empty()) {
-      return refuse(name,
-                    "this server keeps clients off its files (start it with --directory "
-                    "DIR, for files in there)");
-    }
-    if (name == "verify_state_save" || value.empty()) return;  // goes to aux-path
+    if (refuse_file(name)) return;
     const auto path = path_below(limits_.directory, value);
     if (!path) {
       return refuse(name, '"' + value + "\" is not below the server's --directory");
@@ -165,9 +187,7 @@ void check_sizes(const ServerLimits& limits, const JobSet& set,
 OptionKind kind_of(const std::string& option) noexcept {
   const auto known = kinds().find(option);
   if (known != kinds().end()) return known->second;
-  if (is_of_client(option)) return OptionKind::of_client;
-  const OptionRow* const row = find_option(option);
-  return row != nullptr && is_about_frames(*row) ? OptionKind::harmless : OptionKind::unknown;
+  return is_of_client(option) ? OptionKind::of_client : OptionKind::unknown;
 }
 
 std::vector<std::string> apply_limits(const ServerLimits& limits, JobSet& set) {

@@ -8,29 +8,21 @@
 #include <csignal>
 #include <cstring>
 #include <ctime>
-#include <iterator>
+#include <optional>
 #include <vector>
 
 #include "perf/remote/address.hpp"
-#include "perf/remote/connection.hpp"
 #include "perf/remote/job_texts.hpp"
 #include "perf/remote/served_run.hpp"
+#include "perf/remote/visitor.hpp"
 #include "perf/report/table.hpp"
 #include "perf/run/run_memory.hpp"
 
 namespace shmif::perf {
 namespace {
 
-using namespace std::chrono_literals;
 using Clock = Connection::Clock;
 
-/// Everything a program needs no time to say.
-constexpr auto kHelloTime = 5s;
-/// From hello to jobs; the user is not in between.
-constexpr auto kJobsTime = 10s;
-/// To read the last that is said, as long as some of it moves.
-constexpr auto kFarewellTime = 5s;
-constexpr std::size_t kMostStrangers = 32;
 /// Progress waits for a slow client up to here, then is dropped.
 constexpr std::size_t kMostWaiting = 1U << 20U;
 /// After a failing accept(), of too many files for one.
@@ -45,52 +37,34 @@ std::string time_now() {
   return {text, size};
 }
 
-/// One who has connected.
-struct Visitor {
-  enum class Stage : std::uint8_t {
-    stranger,  ///< has not said hello
-    known,     ///< may say what to run
-    owner,     ///< of the run
-    leaving,   ///< has been told the last
-    gone,
-  };
-  Visitor(UniqueFd socket, std::string address)
-      : connection(std::move(socket), kMostHelloBytes), name(std::move(address)) {}
-
-  Connection connection;
-  std::string name;  ///< "198.18.0.7:40112 (lab3)"
-  Stage stage = Stage::stranger;
-  Clock::time_point deadline = Clock::now() + kHelloTime;
-};
-
 }  // namespace
 
 struct Server::Impl {
   ServerOptions options;
   SocketAddress address;
   UniqueFd listener;
-  std::vector<std::unique_ptr<Visitor>> visitors;
+  Visitors visitors;
   std::unique_ptr<ServedRun> run;
   Visitor* owner = nullptr;
-  bool ending = false;
+  std::optional<Clock::time_point> ending;  ///< since when
 
   void log(const std::string& line) const { options.log(time_now() + ' ' + line); }
 
   void serve(int stop_descriptor, const std::function<int()>& stop_signal);
   void wait(int stop_descriptor);
   void accept_all();
-  void drop_oldest_stranger();
+  void make_room();
   void attend(Visitor& visitor);
   void hear(Visitor& visitor, const Message& message);
   void greet(Visitor& visitor, const HelloMessage& hello);
   void take_jobs(Visitor& visitor, const JobsMessage& jobs);
-  void start_run(Visitor& visitor, const JobSet& set, const std::vector<std::string>& command);
+  void start_run(Visitor& visitor, const RunOptions& of_run, const std::vector<PlannedJob>& plan,
+                 const std::vector<std::string>& command);
   void say_busy(Visitor& visitor);
   void refuse(Visitor& visitor, std::vector<std::string> why);
-  void leave(Visitor& visitor);
+  void leave(Visitor& visitor, bool with_result = false);
   void lose(Visitor& visitor, const std::string& why);
   void look_at_run();
-  void look_at_clock(Visitor& visitor, Clock::time_point now);
   void end(int signal);
   void close(const std::string& why);
 };
@@ -106,25 +80,22 @@ void Server::Impl::accept_all() {
                              SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) {
       if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-        drop_oldest_stranger();
+        make_room();
         ::poll(nullptr, 0, kAcceptPause);
       }
       return;
     }
+    if (is_crowded(visitors)) make_room();
     visitors.push_back(std::make_unique<Visitor>(UniqueFd(fd), from.to_string()));
-    const auto strangers = std::ranges::count_if(visitors, [](const auto& visitor) {
-      return visitor->stage != Visitor::Stage::owner && visitor->stage != Visitor::Stage::gone;
-    });
-    if (static_cast<std::size_t>(strangers) > kMostStrangers) drop_oldest_stranger();
   }
 }
 
-void Server::Impl::drop_oldest_stranger() {
-  // In the order in which they came.
-  const auto it = std::ranges::find_if(visitors, [](const auto& visitor) {
-    return visitor->stage != Visitor::Stage::owner && visitor->stage != Visitor::Stage::gone;
-  });
-  if (it != visitors.end()) lose(**it, "others came, and it had said nothing yet");
+void Server::Impl::make_room() {
+  Visitor* const visitor = whom_to_drop(visitors);
+  if (visitor == nullptr) return;
+  const bool stranger = visitor->stage == Visitor::Stage::stranger;
+  lose(*visitor, stranger ? "others came, and it had said nothing yet"
+                          : "others came, and it had not said what to run");
 }
 
 void Server::Impl::lose(Visitor& visitor, const std::string& why) {
@@ -139,11 +110,10 @@ void Server::Impl::lose(Visitor& visitor, const std::string& why) {
 }
 
 /// It is told the last and may read it.
-void Server::Impl::leave(Visitor& visitor) {
+void Server::Impl::leave(Visitor& visitor, bool with_result) {
   if (visitor.stage == Visitor::Stage::gone) return;
   if (owner == &visitor) owner = nullptr;
-  visitor.stage = Visitor::Stage::leaving;
-  visitor.deadline = Clock::now() + kFarewellTime;
+  visitor.leave(with_result);
 }
 
 void Server::Impl::refuse(Visitor& visitor, std::vector<std::string> why) {
@@ -214,9 +184,7 @@ void Server::Impl::greet(Visitor& visitor, const HelloMessage& hello) {
   const std::string why = mismatch(ours, "this server", hello, "the client");
   if (!why.empty()) return refuse(visitor, {why});
   if (run) return say_busy(visitor);
-  visitor.stage = Visitor::Stage::known;
-  visitor.deadline = Clock::now() + kJobsTime;
-  visitor.connection.allow(kMostJobsBytes);
+  visitor.welcome();
 }
 
 void Server::Impl::take_jobs(Visitor& visitor, const JobsMessage& jobs) {
@@ -224,17 +192,19 @@ void Server::Impl::take_jobs(Visitor& visitor, const JobsMessage& jobs) {
   std::vector<std::string> problems;
   JobSet set = job_set_of(jobs.set, problems);
   if (problems.empty()) problems = apply_limits(options.limits, set);
-  if (problems.empty()) problems = problems_of(set);
   if (!problems.empty()) return refuse(visitor, std::move(problems));
-  start_run(visitor, set, jobs.command);
+  Planning planning = plan_of(set);
+  if (!planning.problems.empty()) return refuse(visitor, std::move(planning.problems));
+  const std::string why = too_much_memory(options.limits, planning.jobs);
+  if (!why.empty()) return refuse(visitor, {why});
+  start_run(visitor, set.run, planning.jobs, jobs.command);
 }
 
-void Server::Impl::start_run(Visitor& visitor, const JobSet& set,
+void Server::Impl::start_run(Visitor& visitor, const RunOptions& of_run,
+                             const std::vector<PlannedJob>& plan,
                              const std::vector<std::string>& command) {
-  auto plan = expand(set);
-  if (!plan) return refuse(visitor, {plan.error().message});
-  const std::size_t jobs = plan->size();
-  auto child = RunChild::start(set.run, *plan, {options.version, command});
+  const std::size_t jobs = plan.size();
+  auto child = RunChild::start(of_run, plan, {options.version, command});
   if (!child) return refuse(visitor, {child.error().message});
   log(visitor.name + " has the server for " + std::to_string(jobs) +
       (jobs == 1 ? " job" : " jobs"));
@@ -258,28 +228,8 @@ void Server::Impl::look_at_run() {
   log(run->client() + (run->abandoned() ? ": its run was stopped" : " has its result") +
       ", the server is free");
   run.reset();
-  if (owner != nullptr) leave(*owner);
+  if (owner != nullptr) leave(*owner, true);
   if (options.once) close("the server ends after one run");
-}
-
-void Server::Impl::look_at_clock(Visitor& visitor, Clock::time_point now) {
-  switch (visitor.stage) {
-    case Visitor::Stage::stranger:
-    case Visitor::Stage::known:
-      if (now > visitor.deadline) lose(visitor, "it did not say what it wants in time");
-      break;
-    case Visitor::Stage::owner:
-      if (now > visitor.connection.heard() + kSilence) lose(visitor, "it has fallen silent");
-      break;
-    case Visitor::Stage::leaving: {
-      const bool told = visitor.connection.waiting_bytes() == 0;
-      // Who closes first loses what the other has not read: it waits for the client to close.
-      const auto deadline = told ? visitor.deadline : visitor.connection.moved() + kSilence;
-      if (now > std::max(deadline, visitor.deadline)) visitor.stage = Visitor::Stage::gone;
-      break;
-    }
-    case Visitor::Stage::gone: break;
-  }
 }
 
 void Server::Impl::end(int signal) {
@@ -293,7 +243,7 @@ void Server::Impl::end(int signal) {
 
 /// Nobody new is let in; who has the run, or is told the last, may stay for it.
 void Server::Impl::close(const std::string& why) {
-  ending = true;
+  ending = Clock::now();
   listener.reset();
   for (const auto& visitor : visitors) {
     if (visitor->stage == Visitor::Stage::known) refuse(*visitor, {why});
@@ -322,7 +272,9 @@ void Server::Impl::serve(int stop_descriptor, const std::function<int()>& stop_s
     for (const auto& visitor : visitors) attend(*visitor);
     look_at_run();
     const auto now = Clock::now();
-    for (const auto& visitor : visitors) look_at_clock(*visitor, now);
+    for (const auto& visitor : visitors) {
+      if (const auto why = visitor->look(now, ending)) lose(*visitor, *why);
+    }
     std::erase_if(visitors,
                   [](const auto& visitor) { return visitor->stage == Visitor::Stage::gone; });
   }

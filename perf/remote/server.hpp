@@ -6,12 +6,13 @@
 // (perf/remote/run_child.hpp), so that neither can disturb the other.
 //
 //   S1 Whoever has not said who it is by kHelloTime is dropped; of many, the one that waited
-//      longest. What is no message ends the connection that it came on, and nothing else.
+//      longest. What is no message ends the connection that it came on, and nothing else. Who does
+//      not read its answers is dropped, too, before they fill the memory.
 //   S2 The run belongs to one connection, from its `jobs` on. When that closes, is silent for
 //      kSilence, or says what makes no sense, the run is stopped hard and, kHardTime later, killed.
 //   S3 The run ends max_runtime after `go` at the latest: by a stop, then a hard stop, then a kill.
-//   S4 A result is kept until it is sent or its client is gone; progress that a client does not
-//      read is dropped.
+//   S4 A result is kept until it is sent, its client is gone, or kLongestFarewell has passed; of a
+//      server that ends, kEndingTime. Progress that a client does not read is dropped.
 
 #include <functional>
 #include <memory>

@@ -27,12 +27,20 @@ void take_jobs(const JobsMessage& message) {
   for (const JobOptions& job : set.jobs) {
     require(job.exec.empty() && job.exec_prerun.empty() && job.exec_postrun.empty(),
             "a command of a stranger");
+    require(job.nice.value_or(0) >= 0 && job.ioprio_class != 1 && !job.rtprio,
+            "a privilege of a stranger");
     require(job.bus.empty() && job.filename.empty() && job.replay.empty() &&
-                job.write_pcap.empty() && job.uid.empty() && !job.allow_live,
+                job.write_pcap.empty() && job.uid.empty() && !job.verify_state_save &&
+                !job.allow_live,
             "a file, a user or a network for a stranger");
   }
-  if (!problems_of(set).empty()) return;
-  require(expand(set)->size() <= 2 * limits.max_jobs, "more jobs than are allowed");
+  require(set.run.trigger_file.empty() && set.run.trigger_match.empty() &&
+              set.run.trigger_timeout.count() == 0,
+          "states of a stranger");
+  const Planning planning = plan_of(set);
+  if (!planning.problems.empty()) return;
+  require(planning.jobs.size() <= 2 * limits.max_jobs, "more jobs than are allowed");
+  (void)too_much_memory(limits, planning.jobs);
 }
 
 void check(const std::string& text) {

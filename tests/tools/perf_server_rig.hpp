@@ -109,7 +109,8 @@ inline Words short_job() {
 class HandMadeClient {
  public:
   explicit HandMadeClient(std::uint16_t port)
-      : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+      : HandMadeClient(port, UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0))) {}
+  HandMadeClient(std::uint16_t port, UniqueFd fd) : fd_(std::move(fd)) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(port);
@@ -134,6 +135,18 @@ class HandMadeClient {
       if (message && *message) return Json::parse(**message);
       if (!message || !read_more()) return nullptr;
     }
+  }
+  /// Reads up to the next message of that type. Result: false when none came.
+  bool receives(const std::string& type) {
+    for (Json next = receive(); !next.is_null(); next = receive()) {
+      if (next.at("type") == type) return true;
+    }
+    return false;
+  }
+  /// Some bytes, which are forgotten, if there are any.
+  void read_a_little() const {
+    char piece[700];
+    (void)recv(fd_.get(), piece, sizeof piece, MSG_DONTWAIT);
   }
   /// Whether the other side closes, whatever it says before.
   bool is_closed_on() {

@@ -148,12 +148,27 @@ TEST(PerfServer, FilesAreThoseOfOneDirectoryOrNone) {
   EXPECT_TRUE(std::filesystem::is_empty(elsewhere.path()));
 }
 
+TEST(PerfServer, ATriggerSavesStatesInTheDirectoryAndNowhereElse) {
+  RunningServer closed;
+  expect_refused(closed, {"--trigger-timeout=1"}, {"trigger-timeout", "--directory"});
+  expect_refused(closed, {"--trigger-match=udp"}, {"trigger-match", "--directory"});
+  TempDir directory;
+  RunningServer open({"--directory=" + directory.path()});
+  Words words = long_job();
+  words.emplace_back("--trigger-timeout=100ms");
+  const ToolResult result = run_program(client_words(open.address(), words));
+  EXPECT_EQ(result.status, 0) << result.err << result.out;
+  EXPECT_TRUE(std::filesystem::exists(directory.file("job-verify.state")));
+}
+
 TEST(PerfServer, TheMachinesNetworksAndItsTimeAreNotForStrangers) {
   RunningServer server({"--max-jobs=3", "--max-runtime=60"});
   expect_refused(server, {"--allow_live=1"}, {"allow_live", "--allow-live"});
   expect_refused(server, {"--engine=packet", "--netdev=eth0,eth1"}, {"netdev", "--allow-live"});
   expect_refused(server, {"--numjobs=4"}, {"4 jobs", "--max-jobs"});
   expect_refused(server, {"--runtime=2m"}, {"runtime", "--max-runtime"});
+  expect_refused(server, {"--bus_size=4g"}, {"memory", "--max-memory"});
+  expect_refused(server, {"--nice=-20"}, {"nice", "--allow-exec"});
   // All that is wrong is said at once.
   expect_refused(server, {"--allow_live=1", "--runtime=2m"}, {"allow_live", "runtime"});
   EXPECT_EQ(run_with(server, {"--numjobs=3"}).status, 0);

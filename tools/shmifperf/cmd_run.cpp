@@ -24,7 +24,7 @@ int run(const CommandLine& line) {
     argv.emplace_back("--");
     argv.insert(argv.end(), line.tail->begin(), line.tail->end());
   }
-  return run_jobs(wanted.set, argv, wanted.servers);
+  return run_jobs(wanted, argv);
 }
 
 }  // namespace

@@ -30,15 +30,19 @@ Options options_of_server() {
              "127.0.0.1:18765)")
       .flag("allow-exec",
             "clients may run commands (exec, exec_prerun, exec_postrun, trigger) and choose "
-            "identities (uid, gid, cgroup, rtprio)")
+            "identities and privileges (uid, gid, cgroup, rtprio, a negative nice, prioclass=1)")
       .flag("allow-live",
             "clients may send on this machine's own interfaces and buses (allow_live, netdev, "
             "netns)")
-      .value("directory", "DIR",
-             "clients may name files in there (bus, filename, replay, write_pcap, logs, states); "
-             "without it none")
+      .value(
+          "directory", "DIR",
+          "clients may name files in there (bus, filename, replay, write_pcap, logs), and states "
+          "of verification go there; without it none")
       .value("max-runtime", "SECONDS", "stop what takes longer (default: 3600)")
       .value("max-jobs", "N", "refuse more jobs than that, numjobs counted (default: 64)")
+      .value("max-memory", "SIZE",
+             "refuse jobs that may take more memory than that together, with the buses made for "
+             "them (default: 1G)")
       .flag("once", "end after one run")
       .example("shmifperf server", "for clients on this machine, and those that come by ssh")
       .example("shmifperf server --listen 198.18.0.1 --directory /var/tmp/perf",
@@ -82,6 +86,7 @@ perf::ServerOptions server_options(const Arguments& args) {
   }
   options.limits.max_jobs = static_cast<std::size_t>(
       args.count("max-jobs", 1, kMostJobs).value_or(options.limits.max_jobs));
+  options.limits.max_memory = args.size("max-memory").value_or(options.limits.max_memory);
   options.once = args.flag("once");
   options.version = version_number();
   options.log = print_line;

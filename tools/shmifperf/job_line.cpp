@@ -5,7 +5,6 @@
 
 #include "perf/job/job_file.hpp"
 #include "perf/job/option_table.hpp"
-#include "perf/job/plan.hpp"
 #include "perf/job/profiles.hpp"
 #include "perf/job/values.hpp"
 #include "tools/options.hpp"
@@ -105,8 +104,11 @@ class Reader {
   RunLine read() {
     read_files();
     read_options();
-    if (errors_.empty()) errors_ = perf::problems_of(line_.set);
     refuse_errors();
+    perf::Planning planning = perf::plan_of(line_.set);
+    errors_ = std::move(planning.problems);
+    refuse_errors();
+    line_.plan = std::move(planning.jobs);
     line_.servers = servers_of(args_.all("client"));
     line_.show_command = args_.flag("showcmd");
     line_.parse_only = args_.flag("parse-only");

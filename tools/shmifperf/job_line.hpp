@@ -12,13 +12,15 @@
 #include <vector>
 
 #include "perf/job/job_options.hpp"
+#include "perf/job/plan.hpp"
 #include "tools/command.hpp"
 
 namespace shmif::tools {
 
 struct RunLine {
   perf::JobSet set;
-  std::vector<std::string> servers;  ///< of --client; empty: it is run here
+  std::vector<perf::PlannedJob> plan;  ///< of `set`
+  std::vector<std::string> servers;    ///< of --client; empty: it is run here
   bool show_command = false;
   bool parse_only = false;
 };

@@ -12,7 +12,6 @@
 #include <memory>
 
 #include "bus/unique_fd.hpp"
-#include "perf/job/plan.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
@@ -89,18 +88,19 @@ Result<void> check_output(const std::string& path) {
 
 }  // namespace
 
-int run_jobs(const perf::JobSet& set, const std::vector<std::string>& argv,
-             const std::vector<std::string>& servers) {
-  const std::vector<perf::PlannedJob> plan = perf::expand(set).value();
+int run_jobs(const RunLine& wanted, const std::vector<std::string>& argv) {
+  const perf::JobSet& set = wanted.set;
   if (auto possible = check_output(set.run.output); !possible) return fail(possible.error());
   RunControl control;
   const RunSignals signals(control);
   auto output = RunOutput::open(set.run, control);
   if (!output) return fail(output.error());
   RunSignals::install();
-  if (!servers.empty()) return run_remotely(set, servers, argv, **output, control);
+  if (!wanted.servers.empty()) {
+    return run_remotely(set, wanted.servers, argv, **output, control);
+  }
   bool stuck = false;
-  auto result = perf::run_campaign(set.run, plan, output->get(), control, stuck);
+  auto result = perf::run_campaign(set.run, wanted.plan, output->get(), control, stuck);
   std::vector<std::string> lost = (*output)->finish();
   if (!result) return fail(result.error());
   for (const std::string& log : result->lost_outputs) complain(log);

@@ -4,13 +4,12 @@
 #include <string>
 #include <vector>
 
-#include "perf/job/job_options.hpp"
+#include "tools/shmifperf/job_line.hpp"
 
 namespace shmif::tools {
 
-/// Runs the jobs, here or on `servers` where there are some, and prints what they found out. `set`
-/// has no problems_of(); `argv` is the command line, for the report. Result: the exit code.
-int run_jobs(const perf::JobSet& set, const std::vector<std::string>& argv,
-             const std::vector<std::string>& servers);
+/// Runs the jobs, here or on the servers where there are some, and prints what they found out.
+/// `argv` is the command line, for the report. Result: the exit code.
+int run_jobs(const RunLine& wanted, const std::vector<std::string>& argv);
 
 }  // namespace shmif::tools

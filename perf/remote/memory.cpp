@@ -1,0 +1,82 @@
+// What a plan takes of a server's memory (limits.hpp).
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <tuple>
+
+#include "perf/remote/limits.hpp"
+#include "perf/report/units.hpp"
+
+namespace shmif::perf {
+
+namespace {
+
+/// A process with its stack, histograms, counts, and the batch that it receives into.
+constexpr std::uint64_t kJobBytes = 4U << 20U;
+/// What is noted of a frame beside its bytes: of one that waits, and of a request without a reply.
+constexpr std::uint64_t kFrameBytes = 192;
+constexpr std::uint64_t kRequestBytes = 128;
+constexpr std::uint64_t kThreadBytes = 256U << 10U;
+/// Frames are made ahead, in up to twice a batch; io_submit_mode=offload has two queues of four
+/// batches beside them.
+constexpr std::uint64_t kBatches = 2;
+constexpr std::uint64_t kOffloadBatches = 10;
+/// As VerifyQueue::Options has it, and its frames of a group without a backlog.
+constexpr std::uint64_t kGroupBytes = 16U << 20U;
+constexpr std::uint64_t kGroupFrames = 64;
+constexpr std::uint64_t kShortestFrame = 60;
+/// Ethernet's header with its tags.
+constexpr std::uint64_t kHeaderBytes = 22;
+
+std::uint64_t waiting_for(const FaultOptions& fault, std::uint64_t frame) {
+  const bool waits = fault.delay.count() != 0 || fault.jitter.count() != 0 || fault.rate_bps != 0;
+  return waits ? fault.queue_frames * (frame + kFrameBytes) : 0;
+}
+
+/// Of frames that are received and not yet verified: groups, for each thread one and the next.
+std::uint64_t verification_of(const JobOptions& job, std::uint64_t frame) {
+  if (job.verify_async == 0 && job.verify_backlog == 0) return 0;
+  const std::uint64_t most = kGroupBytes / kShortestFrame;
+  const std::uint64_t frames =
+      std::min(job.verify_backlog == 0 ? kGroupFrames : job.verify_backlog, most);
+  const std::uint64_t group = std::min(frames * frame, kGroupBytes + frame) + frames * kFrameBytes;
+  return (2 * job.verify_async + 2) * group + job.verify_async * kThreadBytes;
+}
+
+std::uint64_t memory_of(const JobOptions& job) {
+  const std::uint64_t frame = job.mtu + kHeaderBytes;
+  const bool offload = job.io_submit_mode == IoSubmit::offload;
+  return kJobBytes + job.iodepth_batch * frame * (offload ? kOffloadBatches : kBatches) +
+         job.iodepth * kRequestBytes + waiting_for(job.fault, frame) +
+         waiting_for(job.fault_rx, frame) + verification_of(job, frame);
+}
+
+}  // namespace
+
+std::uint64_t memory_of(const std::vector<PlannedJob>& plan) {
+  // As the runner tells wires apart; of a wire one of its jobs says how large the ring is.
+  std::map<std::tuple<EngineKind, std::string, std::string, std::string>, std::uint64_t> rings;
+  std::uint64_t sum = 0;
+  for (const PlannedJob& planned : plan) {
+    const JobOptions& job = planned.options;
+    sum += memory_of(job);
+    const bool on_bus = job.engine == EngineKind::bus || job.engine == EngineKind::host;
+    if (!on_bus || !job.bus.empty()) continue;
+    std::uint64_t& ring = rings[{job.engine, job.wire, job.netdev, job.filename}];
+    ring = std::max(ring, job.bus_size_bytes);
+  }
+  for (const auto& [wire, bytes] : rings) sum += bytes;
+  return sum;
+}
+
+std::string too_much_memory(const ServerLimits& limits, const std::vector<PlannedJob>& plan) {
+  const std::uint64_t bytes = memory_of(plan);
+  if (bytes <= limits.max_memory) return {};
+  return "the jobs may take " + format_memory(bytes) + " of memory, and this server gives " +
+         format_memory(limits.max_memory) +
+         " (ask for less by numjobs, bus_size, iodepth_batch, verify_async, verify_backlog or the "
+         "queue of fault, or start it with --max-memory)";
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,96 @@
+#include "perf/remote/visitor.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace shmif::perf {
+
+namespace {
+
+using namespace std::chrono_literals;
+using Stage = Visitor::Stage;
+
+/// Everything a program needs no time to say.
+constexpr auto kHelloTime = 5s;
+/// From hello to jobs; the user is not in between.
+constexpr auto kJobsTime = 10s;
+/// To read the last that is said. What is longer may take longer as long as some of it moves, but
+/// not for ever, and a server that is to end waits for no slow reader.
+constexpr auto kFarewellTime = 5s;
+constexpr auto kLongestFarewell = 10min;
+constexpr auto kEndingTime = 10s;
+constexpr std::size_t kMostStrangers = 32;
+/// Answers to one who does not read them; progress, which waits up to 1 MiB, has room in it.
+constexpr std::size_t kMostWaiting = 4U << 20U;
+
+}  // namespace
+
+Visitor::Visitor(UniqueFd socket, std::string address)
+    : connection(std::move(socket), kMostHelloBytes),
+      name(std::move(address)),
+      deadline_(Clock::now() + kHelloTime) {}
+
+void Visitor::welcome() {
+  stage = Stage::known;
+  deadline_ = Clock::now() + kJobsTime;
+  connection.allow(kMostJobsBytes);
+}
+
+void Visitor::leave(bool with_result) {
+  stage = Stage::leaving;
+  has_result_ = with_result;
+  left_ = Clock::now();
+  deadline_ = left_ + kFarewellTime;
+}
+
+bool Visitor::may_be_dropped() const noexcept {
+  return stage != Stage::gone && stage != Stage::owner && !has_result_;
+}
+
+std::optional<std::string> Visitor::look(Clock::time_point now,
+                                         std::optional<Clock::time_point> ending) {
+  if (!has_result_ && connection.waiting_bytes() > kMostWaiting) {
+    return "it does not read what it is told";
+  }
+  switch (stage) {
+    case Stage::stranger:
+    case Stage::known:
+      if (now > deadline_) return "it did not say what it wants in time";
+      break;
+    case Stage::owner:
+      if (now > connection.heard() + kSilence) return "it has fallen silent";
+      break;
+    case Stage::leaving:
+      if (has_left(now, ending)) stage = Stage::gone;
+      break;
+    case Stage::gone: break;
+  }
+  return std::nullopt;
+}
+
+bool Visitor::has_left(Clock::time_point now, std::optional<Clock::time_point> ending) const {
+  const auto longest = ending ? std::max(left_, *ending) + kEndingTime : left_ + kLongestFarewell;
+  // Who closes first loses what the other has not read: it waits for the client to close.
+  const bool told = connection.waiting_bytes() == 0;
+  const auto deadline = told ? deadline_ : std::max(deadline_, connection.moved() + kSilence);
+  return now > std::min(deadline, longest);
+}
+
+bool is_crowded(const Visitors& visitors) {
+  const auto count =
+      std::ranges::count_if(visitors, [](const auto& each) { return each->may_be_dropped(); });
+  return static_cast<std::size_t>(count) >= kMostStrangers;
+}
+
+Visitor* whom_to_drop(const Visitors& visitors) {
+  for (const Stage stage : {Stage::stranger, Stage::known, Stage::leaving}) {
+    // In the order in which they came.
+    const auto it = std::ranges::find_if(visitors, [stage](const auto& each) {
+      return each->stage == stage && each->may_be_dropped();
+    });
+    if (it != visitors.end()) return it->get();
+  }
+  return nullptr;
+}
+
+}  // namespace shmif::perf
