@@ -46,6 +46,7 @@ struct DatagramLink::Impl {
   std::size_t stride;  ///< room that a frame needs in a batch
   std::uint32_t drops_before;
   bool ended = false;
+  std::error_code in_error;  ///< of the socket, to be told by receive()
   std::array<iovec, kSlots> in_parts{}, out_parts{};
   std::array<mmsghdr, kSlots> in{}, out{};
 
@@ -138,7 +139,12 @@ std::size_t DatagramLink::Impl::fetch(std::span<std::byte> room, std::size_t mos
     if (n >= 0) return static_cast<std::size_t>(n);
     if (errno == EINTR) continue;
     if (errno == ECONNREFUSED && ++refusals <= kMostRefusals) continue;
-    if (errno == ECONNRESET || errno == ENOTCONN) ended = true;
+    const int number = errno;
+    if (number == ECONNRESET || number == ENOTCONN) {
+      ended = true;
+    } else if (number != EAGAIN && number != ECONNREFUSED) {
+      in_error = std::error_code(number, std::generic_category());
+    }
     return 0;
   }
 }
@@ -165,7 +171,8 @@ ReceiveResult DatagramLink::receive(FrameBatch& into) noexcept {
     }
     if (got < most || small) break;
   }
-  if (self.ended && result.frames == 0) result.error = Errc::link_ended;
+  if (result.frames != 0) return result;
+  result.error = self.ended ? Errc::link_ended : std::exchange(self.in_error, {});
   return result;
 }
 

@@ -74,13 +74,14 @@ class PacketWire final : public Wire {
                                       const std::optional<InterfaceCounts>& port,
                                       PacketEndLink& link) {
     if (!near) return {};
-    const std::uint64_t missed = drops_of(link.descriptor()).value_or(0);
+    const std::optional<std::uint32_t> missed = drops_of(link.descriptor());
     WireCounters counted;
     counted.tx_frames = near->tx_frames + near->tx_dropped;
     if (near->tx_dropped == 0) counted.tx_bytes = near->tx_bytes;
-    counted.rx_frames = near->rx_frames - missed;
-    if (missed == 0) counted.rx_bytes = near->rx_bytes;
-    counted.dropped_frames = near->tx_dropped + missed + (port ? port->tx_dropped : 0);
+    if (!missed) return counted;
+    counted.rx_frames = near->rx_frames - *missed;
+    if (*missed == 0) counted.rx_bytes = near->rx_bytes;
+    counted.dropped_frames = near->tx_dropped + *missed + (port ? port->tx_dropped : 0);
     return counted;
   }
 

@@ -17,6 +17,28 @@ WireCounters count_written(PcapWriter& file) {
   return counted;
 }
 
+/// A capture that ends where its file does. One that is damaged before that would else be taken for
+/// all that was recorded.
+class WholeCapture {
+ public:
+  explicit WholeCapture(PcapReader file) : file_(std::move(file)) {}
+
+  SendResult send(std::span<const FrameView> frames) noexcept { return file_.send(frames); }
+  ReceiveResult receive(FrameBatch& into) noexcept {
+    ReceiveResult result = file_.receive(into);
+    if (result.error == Errc::link_ended && !file_.status()) result.error = Errc::corrupt;
+    return result;
+  }
+  int descriptor() noexcept { return file_.descriptor(); }
+  WaitHint prepare_wait() noexcept { return file_.prepare_wait(); }
+  void finish_wait() noexcept { file_.finish_wait(); }
+  std::size_t max_frame_bytes() noexcept { return file_.max_frame_bytes(); }
+  std::string address() { return file_.address(); }
+
+ private:
+  PcapReader file_;
+};
+
 class PcapWire final : public Wire {
  public:
   PcapWire(std::string filename, bool records)
@@ -39,8 +61,8 @@ class PcapWire final : public Wire {
     }
     auto file = PcapReader::open(filename_);
     if (!file) return std::move(file).error();
-    return make_end(*std::move(file), options, WhenFull::sleep,
-                    [](const PcapReader&) { return WireCounters{}; });
+    return make_end(WholeCapture(*std::move(file)), options, WhenFull::sleep,
+                    [](const WholeCapture&) { return WireCounters{}; });
   }
 
  private:

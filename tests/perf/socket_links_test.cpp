@@ -1,5 +1,6 @@
 // Datagram and stream sockets as links, and the ends made of them for emulated hosts.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -77,6 +78,15 @@ TEST(DatagramLink, WhoSendsToAPeerThatIsGoneIsTold) {
   const Bytes frame = make_frame(60, 1);
   const FrameView view(frame.data(), frame.size());
   EXPECT_EQ(link.send({&view, 1}).error, Errc::link_ended);
+}
+
+TEST(DatagramLink, AnErrorOfItsSocketIsTold) {
+  std::array<int, 2> ends{-1, -1};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const UniqueFd other(ends[1]);
+  auto link = DatagramLink::adopt(UniqueFd(ends[0]), {.address = "no socket"});
+  FrameBatch batch;
+  EXPECT_EQ(link.receive(batch).error, std::errc::not_a_socket);
 }
 
 TEST(DatagramLink, WhatIsTooShortForAFrameIsPassedOver) {
