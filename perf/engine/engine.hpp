@@ -53,7 +53,8 @@ inline bool ends_the_medium(std::error_code error) noexcept {
   return is_final(error) || error == Errc::corrupt;
 }
 
-/// A job's access to a wire. Threads: one at a time, that which opened it. Blocks: wait() alone.
+/// A job's access to a wire. Threads: one at a time, that which opened it. Blocks: where it says
+/// so.
 class End {
  public:
   End() = default;
@@ -70,6 +71,14 @@ class End {
   /// Sleeps until send() would take something again, at most `at_most`. For an engine that cannot
   /// tell: a short while.
   virtual void wait_to_send(std::chrono::nanoseconds at_most) noexcept = 0;
+  /// What an end had taken to send it later, and then could not.
+  struct Unsent {
+    std::size_t frames = 0;
+    std::error_code error;  ///< why, if the medium said so
+  };
+  /// Sends what is left of that, and waits at most `patience` for a medium that is full. An error
+  /// that came too late for a send() is told here. Nothing can be sent any more. Blocks: yes.
+  virtual Unsent finish_sending(std::chrono::nanoseconds) noexcept { return {}; }
   virtual std::size_t max_frame_bytes() noexcept = 0;
   virtual MacAddress mac() const noexcept = 0;
   virtual std::string address() = 0;  ///< "bus:/tmp/bus0"

@@ -126,7 +126,8 @@ void add_place_rows(std::vector<OptionRow>& into) {
   rows.add("rtprio", integer(&J::rtprio, 1, 99),
            "Runs the job under SCHED_FIFO with that priority. A job that spins then keeps all "
            "others off its CPU.");
-  rows.add("lockmem", yes_or_no(&J::lockmem), "Keeps the job's memory from being swapped out.");
+  rows.add("lockmem", yes_or_no(&J::lockmem),
+           "Keeps the job's frames, sent and received, from being swapped out.");
   rows.add("hugepages", yes_or_no(&J::hugepages), "Asks for huge pages for the job's buffers.");
   rows.add("uid", text(&J::uid, "USER", "a name or a number", 64),
            "The user to become after the devices are open.", "as the program was started");

@@ -73,7 +73,7 @@ void add_length_rows(std::vector<OptionRow>& into) {
            "Sends for so long before runtime begins; none of it shows in any figure.");
   rows.add("drain_time", time(&J::drain_time, TimeUnit::seconds, 0ns, 1h),
            "How long to wait for the last frames after the last was sent. What comes later is "
-           "late, which is not lost.");
+           "late, which is not lost. A ping-pong waits as long for each reply, or 1 s with 0.");
   rows.add("loops", number(&J::loops, 1, kAny, "times"),
            "How many times to send size bytes, or the capture of replay. Sequence numbers run on.");
   rows.add("number_ios", number(&J::number_ios, 0, kAny, "frames"),

@@ -107,9 +107,11 @@ void add_verification_rows(std::vector<OptionRow>& into) {
   rows.add("do_verify", yes_or_no(&J::do_verify),
            "0 writes what verification needs and leaves checking to a later run.");
   rows.add("verify_backlog", number(&J::verify_backlog, 0, 1'000'000'000, "frames"),
-           "Checks frames in lots of so many, not each as it comes; 0 is at once.");
+           "Checks frames in lots of so many, not each as it comes; 0 is at once. Not of "
+           "rw=pingpong and echo.");
   rows.add("verify_async", number(&J::verify_async, 0, 64, "threads"),
-           "Leaves checking to so many threads of their own; 0 is the job itself.");
+           "Leaves checking to so many threads of their own; 0 is the job itself. Not of "
+           "rw=pingpong and echo.");
   rows.add(
       "verify_only", yes_or_no(&J::verify_only),
       "Of rw=rx: checks frames that any earlier run sent, of a capture (engine=pcap) or a bus: "

@@ -59,6 +59,10 @@ void Checker::role() {
   }
   require(job_.rw != Role::pingpong || job_.replay.empty(),
           "replay: nobody answers the frames of a capture (use rw=tx)");
+  const bool later = job_.verify_async != 0 || job_.verify_backlog != 0;
+  require(!later || (job_.rw != Role::pingpong && job_.rw != Role::echo),
+          std::string(job_.verify_async != 0 ? "verify_async" : "verify_backlog") +
+              ": who asks or answers checks each frame before the next one goes (leave it out)");
   require(!job_.verify_only || job_.rw == Role::rx,
           "verify_only: such a job sends nothing (use rw=rx)");
   require(!job_.verify_only || (job_.verify && job_.do_verify),

@@ -103,7 +103,7 @@ class ReplaySource final : public FrameSource {
   }
 
   std::uint64_t next_ns() const noexcept override { return replay_.next_ns(); }
-  bool ended() const noexcept override { return replay_.next_ns() == kNever; }
+  bool ended() const noexcept override { return replay_.ended(); }
   Unsent give_up(std::uint64_t now_ns) noexcept override {
     Unsent unsent;
     if (flat_out_) return unsent;  // which asks for nothing at any time
@@ -116,6 +116,7 @@ class ReplaySource final : public FrameSource {
   }
   std::size_t most_bytes() const noexcept override { return replay_.longest(); }
   std::size_t most_frames() const noexcept override { return SIZE_MAX; }
+  std::span<std::byte> memory() noexcept override { return replay_.memory(); }
 
  private:
   Replay replay_;

@@ -8,6 +8,12 @@ namespace {
 /// An engine that has taken nothing for so long never will.
 constexpr std::uint64_t kNoProgressNs = 10'000'000'000;
 
+/// How long a reply is waited for: as long as frames are at the end, for they are as late.
+std::uint64_t reply_patience_ns(const JobOptions& job) {
+  constexpr std::uint64_t kWithoutDrainNs = 1'000'000'000;
+  return job.drain_time.count() > 0 ? ns(job.drain_time) : kWithoutDrainNs;
+}
+
 /// 0 stands for "no limit" in the options.
 std::uint64_t limit(std::uint64_t value) {
   return value == 0 ? UINT64_MAX : value;
@@ -25,11 +31,11 @@ Generator::Generator(Setup setup, End& end, JobBlock& job, FlowBlock& flow)
       share_(std::move(setup.share)),
       window_(setup.options.rw == Role::pingpong ? setup.options.iodepth : 1,
               setup.options.iodepth_low, setup.options.iodepth_batch_complete_min,
-              ns(setup.options.drain_time)),
+              reply_patience_ns(setup.options)),
       asks_(setup.options.rw == Role::pingpong),
-      times_((setup.options.rate_bps.tx != 0 || setup.options.rate_fps.tx != 0 ||
-              !setup.options.replay.empty()) &&
-             !setup.options.disable_lat),
+      paced_(setup.options.rate_bps.tx != 0 || setup.options.rate_fps.tx != 0 ||
+             !setup.options.replay.empty()),
+      times_(paced_ && !setup.options.disable_lat),
       first_sequence_(setup.first_sequence),
       sequence_(setup.first_sequence) {
   flow.first.set(first_sequence_);
@@ -118,7 +124,7 @@ bool Generator::submit(std::uint64_t now) {
   if (pending_.empty()) {
     refused_ = false;
     refused_known_ = 0;
-    if (no_more_) finish(now);
+    if (no_more_) finish(now_ns());  // the time that the last batch took counts
   } else {
     refused(result, now);
   }
@@ -219,7 +225,7 @@ void Generator::finish(std::uint64_t now) {
     bytes += p.bytes;
   }
   // The time of the last frame of a stream with a pace lasts until the next one would be due.
-  const std::uint64_t next = times_ ? source_->next_ns() : now;
+  const std::uint64_t next = paced_ ? source_->next_ns() : now;
   const bool by_limit = no_more_ && next != FrameSource::kNever && pending_.empty();
   const std::uint64_t end = std::min(by_limit ? std::max(now, next) : now, end_ns_);
   // A job that has reached a limit was asked for no more.

@@ -48,8 +48,6 @@ class Generator {
   const std::string& error() const noexcept { return error_; }
 
   Window& window() noexcept { return window_; }
-  /// A frame of this intended time is measured, not of the ramp.
-  std::uint64_t measure_from_ns() const noexcept { return measure_from_ns_; }
   std::uint64_t sequence() const noexcept { return sequence_; }
   FrameSource& source() noexcept { return *source_; }
   /// Completes the record of what was sent, if there is one. Errors: why it is not whole.
@@ -78,6 +76,7 @@ class Generator {
   std::optional<FlowShare> share_;
   Window window_;
   bool asks_;
+  bool paced_;  // frames are due at times of their own
   bool times_;  // spacing errors are recorded
 
   std::uint64_t begin_ns_ = 0, measure_from_ns_ = 0;

@@ -22,11 +22,7 @@ class OffloadEnd final : public End {
         thread_([this] { submit(); }) {}
 
   ~OffloadEnd() override {
-    {
-      const std::lock_guard lock(mutex_);
-      ending_ = true;
-    }
-    changed_.notify_all();
+    (void)finish_sending({});
     thread_.join();
   }
 
@@ -63,15 +59,15 @@ class OffloadEnd final : public End {
   std::optional<FaultCounters> faults_received() const noexcept override {
     return end_->faults_received();
   }
-  /// Waits until all has gone that the engine takes, for counts that are to be final. Nothing can
-  /// be sent any more.
-  WireCounters counters() noexcept override {
+  Unsent finish_sending(std::chrono::nanoseconds patience) noexcept override {
     std::unique_lock lock(mutex_);
     ending_ = true;
+    give_up_ = std::chrono::steady_clock::now() + patience;
     changed_.notify_all();
-    changed_.wait(lock, [this] { return (filling_.empty() && idle_) || error_; });
-    return end_->counters();
+    changed_.wait(lock, [this] { return filling_.empty() && idle_; });
+    return {unsent_, std::exchange(error_, {})};
   }
+  WireCounters counters() noexcept override { return end_->counters(); }
 
  private:
   static std::size_t room_of(End& end) { return end.max_frame_bytes() + 64; }
@@ -100,25 +96,32 @@ class OffloadEnd final : public End {
       left = left.subspan(std::min(result.taken, left.size()));
       {
         std::unique_lock lock(mutex_);
-        // Nobody waits for frames that an engine will not take at the end.
-        if (ending_ && (result.error || result.taken == 0)) return;
         if (result.error) {
           // It is told once, and then the frame is tried again, as the job itself would.
-          error_ = result.error;
+          if (!error_) error_ = result.error;
           changed_.notify_all();
           changed_.wait(lock, [this] { return !error_ || ending_; });
-          continue;
         }
+        if (ending_ && result.taken == 0 && (result.error || is_too_late())) {
+          unsent_ += left.size();
+          return;
+        }
+        if (result.error) continue;
       }
       if (result.taken == 0) end_->wait_to_send(kLook);
     }
   }
+
+  /// Nobody waits for long for frames that an engine will not take at the end.
+  bool is_too_late() const { return std::chrono::steady_clock::now() >= give_up_; }
 
   std::unique_ptr<End> end_;
   std::mutex mutex_;
   std::condition_variable changed_;
   FrameBatch filling_, sending_;  // the second is the thread's
   bool ending_ = false;
+  std::chrono::steady_clock::time_point give_up_{};  // once it ends, on an engine that is full
+  std::size_t unsent_ = 0;
   bool idle_ = true;
   std::error_code error_;
   std::thread thread_;

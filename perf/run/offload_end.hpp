@@ -10,7 +10,7 @@ namespace shmif::perf {
 
 /// Wraps an end whose frames may be sent by one thread while another receives: any but a fault
 /// link. send() copies frames into a bounded queue; an error of the engine is told at a later
-/// send(). Threads: one at a time. Blocks: as the end does, but for send().
+/// send(), or by finish_sending(). Threads: one at a time. Blocks: as the end does, but for send().
 std::unique_ptr<End> make_offload_end(std::unique_ptr<End> end, std::size_t batch);
 
 }  // namespace shmif::perf

@@ -135,7 +135,7 @@ Result<void> drop_privileges(const JobOptions& job) {
 }
 
 Result<void> pin(std::span<std::byte> memory) {
-  if (::mlock(memory.data(), memory.size()) == 0) return {};
+  if (memory.empty() || ::mlock(memory.data(), memory.size()) == 0) return {};
   return Error::from_errno(
       errno,
       "cannot lock " + std::to_string(memory.size()) + " bytes of buffers into memory (lockmem)",

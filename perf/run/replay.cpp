@@ -74,7 +74,7 @@ void Replay::start(std::uint64_t start_ns, std::uint64_t end_ns) noexcept {
 }
 
 std::uint64_t Replay::next_ns() const noexcept {
-  if (!endless_ && loops_left_ == 0) return kNever;
+  if (ended()) return kNever;
   const std::uint64_t due = loop_start_ns_ + (flat_out_ ? 0 : records_[next_].after_ns);
   return due < end_ns_ ? due : kNever;
 }

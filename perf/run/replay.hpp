@@ -50,8 +50,11 @@ class Replay {
   /// caller sends them, in this order, before it takes more. Flat out each frame is intended for
   /// now. Result: how many.
   std::size_t take(std::uint64_t now_ns, std::span<Slot> into) noexcept;
-  /// When the next frame is due; kNever after the last one.
+  /// When the next frame is due; kNever after the last one, or where that is not before the end.
   std::uint64_t next_ns() const noexcept;
+  /// Whether no frame is left, however late the end may be.
+  bool ended() const noexcept { return !endless_ && loops_left_ == 0; }
+  std::span<std::byte> memory() noexcept { return bytes_; }  ///< of all frames
 
  private:
   struct Record {

@@ -35,7 +35,9 @@ void Sink::add_flow(ExpectedFlow expected) {
 
 Result<void> Sink::prepare() {
   const JobOptions& o = setup_.options;
-  if (setup_.echoes || (o.verify_async == 0 && o.verify_backlog == 0)) return {};
+  // Who asks or answers checks each frame before the next one goes.
+  const bool at_once = setup_.echoes || setup_.window != nullptr;
+  if (at_once || (o.verify_async == 0 && o.verify_backlog == 0)) return {};
   auto queue = VerifyQueue::start(
       {.threads = o.verify_async, .backlog = o.verify_backlog},
       [this](const FrameView& frame) { return read(frame); },
@@ -78,7 +80,11 @@ bool Sink::step() {
   batch_.clear();
   const ReceiveResult got = end_.receive(batch_);
   if (got.lost != 0) overrun(got.lost);
-  if (!batch_.frames().empty()) take_batch();
+  if (!batch_.frames().empty()) {
+    take_batch();
+  } else if (queue_ && queue_->waiting() != 0) {
+    deliver([this] { queue_->flush(); });
+  }
   if (got.error) receive_failed(got.error);
   return !batch_.frames().empty();
 }
@@ -92,6 +98,7 @@ void Sink::take_batch() {
     totals.all_bytes += frame.size();
     if (setup_.trigger != nullptr && setup_.trigger->matches(frame)) {
       job_.trigger_hit.store(true, std::memory_order_release);
+      setup_.trigger = nullptr;  // once is enough
     }
     if (queue_) {
       queue_->put(frame, now);
@@ -128,15 +135,17 @@ void Sink::receive_failed(std::error_code error) {
     return;
   }
   // A peer that has sent all closes its connection. Whether all came is seen by the numbers.
-  if (error == Errc::link_ended && is_draining()) {
+  if (error == Errc::link_ended && has_flows() && is_draining()) {
     no_more_comes_ = true;
     return;
   }
   job_.rx_errors.add(1);
   job_.first_rx_error.set(error.message());
   const bool fatal = ends_the_medium(error);
+  const bool damaged = error == Errc::corrupt && setup_.options.engine == EngineKind::pcap;
   if (fatal || !setup_.options.continue_on_error.rx) {
-    error_ = "cannot receive on " + end_.address() + ": " + error.message() +
+    error_ = "cannot receive on " + end_.address() + ": " +
+             (damaged ? "the capture is damaged, and its rest cannot be read" : error.message()) +
              (fatal ? "" : " (continue_on_error=rx goes on)");
   }
 }
@@ -275,7 +284,9 @@ void Sink::learn_window(Flow& flow) {
 }
 
 void Sink::fail_verification(const std::string& what) {
-  if (error_.empty()) error_ = what + " (continue_on_error=verify goes on, and counts them)";
+  if (!error_.empty() && !ended_normally_) return;
+  error_ = what + " (continue_on_error=verify goes on, and counts them)";
+  ended_normally_ = false;
 }
 
 }  // namespace shmif::perf

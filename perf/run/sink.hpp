@@ -3,7 +3,9 @@
 // for a job that asks, the replies; for one that echoes, it sends requests back.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -67,17 +69,21 @@ class Sink {
   std::vector<FlowState> state() const;
   /// Puts what was found out into the flows' blocks.
   void finish();
+  /// What frames are received into.
+  std::span<std::byte> memory() noexcept { return batch_.room(); }
   bool has_flows() const noexcept { return setup_.recorded == nullptr && !flows_.empty(); }
   /// Why it can or should not go on; empty: it can.
   const std::string& error() const noexcept { return error_; }
-  /// Of an error(): whether that was an end to be expected (end_on=overrun).
+  /// Of an error(): whether that was an end to be expected (end_on=overrun). One that is found
+  /// afterwards, in frames that waited to be checked, takes its place.
   bool ended_normally() const noexcept { return ended_normally_; }
 
  private:
   struct Flow;
   struct Totals;
   ProbeReading read(const FrameView& frame) const noexcept;
-  void catch_up();
+  /// Counts the frames that the queue hands on when it is asked to.
+  void deliver(const std::function<void()>& from_queue);
   void take(const FrameView& frame, const ProbeReading& reading, std::uint64_t now, Totals& totals);
   void take_replayed(const FrameView& frame, std::uint64_t now, Totals& totals);
   void take_checked(const CheckedFrame& frame);

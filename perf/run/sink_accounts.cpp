@@ -52,16 +52,16 @@ bool Sink::is_draining() const noexcept {
   });
 }
 
-void Sink::catch_up() {
+void Sink::deliver(const std::function<void()>& from_queue) {
   Totals totals;
   queued_totals_ = &totals;
-  queue_->catch_up();
+  from_queue();
   publish(totals);
 }
 
 bool Sink::drained(std::uint64_t now) {
   // All has been sent: the beginning of a backlog is not waited with any longer.
-  if (queue_ && queue_->waiting() != 0) catch_up();
+  if (queue_ && queue_->waiting() != 0) deliver([this] { queue_->catch_up(); });
   bool all = true;
   for (const auto& flow : flows_) {
     FlowBlock& block = *flow->expected.block;
@@ -107,10 +107,7 @@ std::vector<FlowState> Sink::state() const {
 void Sink::finish() {
   if (setup_.echoes) return;
   if (queue_) {
-    Totals totals;
-    queued_totals_ = &totals;
-    job_.unverified.set(queue_->finish(now_ns() + kVerifyPatienceNs));
-    publish(totals);
+    deliver([this] { job_.unverified.set(queue_->finish(now_ns() + kVerifyPatienceNs)); });
   }
   if (setup_.recorded != nullptr) return finish_recorded();
   for (const auto& flow : flows_) {

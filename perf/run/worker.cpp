@@ -134,15 +134,22 @@ class Worker {
     if (options_.io_submit_mode == IoSubmit::offload) {
       end_ = make_offload_end(std::move(end_), options_.iodepth_batch);
     }
+    has_faults_ = end_->faults_sent() || end_->faults_received();
     job_.address.set(end_->address());
     auto before = state_before(context_, index_);
     if (!before) return std::move(before).error();
     if (auto done = make_generator(*before); !done) return done;
     if (auto done = make_sink(*before); !done) return done;
-    if (options_.lockmem && generator_) {
+    if (auto done = lock_memory(); !done) return done;
+    return drop_privileges(options_);
+  }
+
+  Result<void> lock_memory() {
+    if (!options_.lockmem) return {};
+    if (generator_) {
       if (auto done = pin(generator_->source().memory()); !done) return done;
     }
-    return drop_privileges(options_);
+    return sink_ ? pin(sink_->memory()) : Result<void>();
   }
 
   /// Until the host is on the bus that this one connects to: who asks for an address in vain asks
@@ -309,23 +316,31 @@ class Worker {
     job_.cpu_known.store(true, std::memory_order_release);
   }
 
-  /// Sleeps until there is something to do, as far as that is known.
+  /// Until when there is nothing to do, as far as that is known; `now`: there is something.
+  std::uint64_t nothing_until(std::uint64_t now) {
+    if (generator_ && !generator_->done()) {
+      const std::uint64_t next = generator_->next_look_ns(now);
+      if (next <= now + kSpinNs || generator_->spins(now)) return now;
+      return std::min(now + kLongestSleepNs, next - kSpinNs);
+    }
+    return now + (draining_ ? 1'000'000 : kLongestSleepNs);  // at the end, others wait for it
+  }
+
+  /// Sleeps until there is something to do.
   void idle(std::uint64_t now) {
     if (generator_ && generator_->is_refused()) {
       end_->wait_to_send(std::chrono::milliseconds(sink_ ? 1 : 50));
       return;
     }
-    std::uint64_t until = now + kLongestSleepNs;
-    if (generator_ && !generator_->done()) {
-      const std::uint64_t next = generator_->next_look_ns(now);
-      if (next <= now + kSpinNs || generator_->spins(now)) return;
-      until = std::min(until, next - kSpinNs);
-    } else if (draining_) {
-      until = now + 1'000'000;  // the end is near, and others wait for it
-    }
+    const std::uint64_t until = nothing_until(now);
     const std::uint64_t began = now_ns();
-    if (until <= began) return;
-    if (sink_ || draining_) {
+    // Frames under way through faults go out while their end is used or waited for, and who only
+    // sends uses it for its own frames alone.
+    if (has_faults_ && !sink_) {
+      end_->wait(std::chrono::nanoseconds(until - std::min(until, began)));
+    } else if (until <= began) {
+      return;
+    } else if (sink_ || draining_) {
       end_->wait(std::chrono::nanoseconds(until - began));
     } else {
       sleep_until(until);
@@ -338,8 +353,13 @@ class Worker {
     if (!draining_) keep_usage();
     if (generator_) generator_->stop(now_ns());
     state(JobState::verifying);
-    if (sink_) sink_->finish();
+    if (sink_) {
+      sink_->finish();
+      // Frames that waited to be checked may have been found damaged only now.
+      if (!sink_->error().empty() && !sink_->ended_normally()) fails(sink_->error());
+    }
     state(JobState::finishing);
+    finish_sending();
     recorder_->close(now_ns());
     keep_counters();
     end_.reset();
@@ -359,6 +379,24 @@ class Worker {
       job_.failed.store(true, std::memory_order_relaxed);
     }
     state(JobState::exited);
+  }
+
+  /// What an engine had taken to send it later may meet an error when nobody sends any more.
+  void finish_sending() {
+    constexpr std::chrono::seconds kPatience{1};
+    const End::Unsent left =
+        end_->finish_sending(order() == Order::abandon ? std::chrono::seconds(0) : kPatience);
+    if (left.error) {
+      job_.tx_errors.add(1);
+      job_.first_tx_error.set(left.error.message());
+      if (ends_the_medium(left.error) || !options_.continue_on_error.tx) {
+        fails("cannot send on " + end_->address() + ": " + left.error.message());
+      }
+    }
+    if (left.frames != 0) {
+      fails(std::to_string(left.frames) + " frames that were counted as sent were never taken by " +
+            end_->address());
+    }
   }
 
   void save_state() {
@@ -424,6 +462,7 @@ class Worker {
   FlowBlock& flow_;
 
   std::unique_ptr<End> end_;
+  bool has_faults_ = false;  // on the way from or to it
   std::optional<FrameFilter> trigger_;
   std::optional<Generator> generator_;
   std::optional<Sink> sink_;

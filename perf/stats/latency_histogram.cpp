@@ -55,10 +55,4 @@ std::uint64_t LatencyHistogram::percentile(double per_cent) const noexcept {
   return max_;
 }
 
-std::uint64_t LatencyHistogram::count_above(std::uint64_t ns) const noexcept {
-  std::uint64_t above = 0;
-  for (std::size_t i = bucket_of(ns) + 1; i < kBuckets; ++i) above += counts_[i];
-  return above;
-}
-
 }  // namespace shmif::perf

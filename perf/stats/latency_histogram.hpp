@@ -9,6 +9,7 @@
 // Buckets are linear within a power of two (log-linear, as HdrHistogram's): 128 to 255 ns has 128
 // buckets of 1 ns, 256 to 511 ns 128 of 2 ns, and so on; below 128 ns each value has its own.
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
@@ -44,7 +45,13 @@ class LatencyHistogram {
                                   : least_of(bucket + 1) - 1;
   }
 
-  void record(std::uint64_t ns) noexcept { record(ns, 1); }
+  void record(std::uint64_t ns) noexcept {
+    ++counts_[bucket_of(ns)];
+    ++count_;
+    sum_ += ns;
+    min_ = std::min(min_, ns);
+    max_ = std::max(max_, ns);
+  }
   /// As if record(ns) were called `times` times.
   void record(std::uint64_t ns, std::uint64_t times) noexcept;
   /// Adds what `other` has counted. Exact: as if all had been recorded in one.
@@ -64,8 +71,6 @@ class LatencyHistogram {
   double deviation() const noexcept;
   /// The least duration, in ns, that `per_cent` of all do not exceed (nearest rank); 0 to 100.
   std::uint64_t percentile(double per_cent) const noexcept;
-  /// How many are longer than `ns`, as far as the buckets tell: those of the same bucket are not.
-  std::uint64_t count_above(std::uint64_t ns) const noexcept;
 
  private:
   std::uint64_t count_ = 0;

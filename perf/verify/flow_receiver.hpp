@@ -90,7 +90,6 @@ class FlowReceiver {
 
   const FlowCounts& counts() const noexcept { return counts_; }
   const SequenceLedger& ledger() const noexcept { return ledger_; }
-  double jitter_ns() const noexcept { return jitter_ns_; }
 
   /// All but the names of the jobs. Of several gaps the first `most_gaps`; they are those of the
   /// window, without late frames.

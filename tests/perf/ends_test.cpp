@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "perf/run/echoer.hpp"
+#include "perf/run/generator.hpp"
 #include "perf/run/offload_end.hpp"
+#include "perf/run/sink.hpp"
 #include "tests/perf/engine_rig.hpp"
 
 namespace shmif::perf::test {
@@ -24,6 +26,9 @@ struct Told {
   std::vector<std::error_code> errors;  // of the next sends, the last first
   bool full = false;                    // takes nothing
   std::vector<Bytes> sent;
+  std::vector<Bytes> to_receive;  // by the next call
+  std::error_code receive_error;
+  std::chrono::nanoseconds slow{0};  // how long each send takes
 
   std::vector<Bytes> so_far() {
     const std::lock_guard lock(mutex);
@@ -36,6 +41,7 @@ class ToldEnd final : public End {
   explicit ToldEnd(Told& told) : told_(told) {}
   SendResult send(std::span<const FrameView> frames) noexcept override {
     const std::lock_guard lock(told_.mutex);
+    std::this_thread::sleep_for(told_.slow);
     if (told_.full) return {};
     // One at a time: an error comes in the middle of a batch.
     told_.sent.push_back(shmif::test::to_bytes(frames.front()));
@@ -44,7 +50,16 @@ class ToldEnd final : public End {
     told_.errors.pop_back();
     return {1, error};
   }
-  ReceiveResult receive(FrameBatch&) noexcept override { return {}; }
+  ReceiveResult receive(FrameBatch& into) noexcept override {
+    const std::lock_guard lock(told_.mutex);
+    ReceiveResult result{.error = told_.receive_error};
+    for (const Bytes& frame : told_.to_receive) {
+      into.push_lent(FrameView(frame.data(), frame.size()));
+      ++result.frames;
+    }
+    lent_ = std::exchange(told_.to_receive, {});
+    return result;
+  }
   void wait(std::chrono::nanoseconds) noexcept override {}
   void wait_to_send(std::chrono::nanoseconds at_most) noexcept override {
     std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(at_most, 1ms));
@@ -61,6 +76,7 @@ class ToldEnd final : public End {
 
  private:
   Told& told_;
+  std::vector<Bytes> lent_;  // until the next call
 };
 
 TEST(OffloadEnd, TellsOfEachErrorOnceAndGoesOnBehindIt) {
@@ -85,7 +101,7 @@ TEST(OffloadEnd, TellsOfEachErrorOnceAndGoesOnBehindIt) {
   EXPECT_TRUE(shmif::test::same_frames(frames, told.so_far()));
 }
 
-TEST(OffloadEnd, CountsOnlyWhenAllHasGoneThatTheWireTakes) {
+TEST(OffloadEnd, FinishesOnlyWhenAllHasGoneThatTheWireTakes) {
   Told told;
   told.full = true;
   const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
@@ -96,8 +112,27 @@ TEST(OffloadEnd, CountsOnlyWhenAllHasGoneThatTheWireTakes) {
     const std::lock_guard lock(told.mutex);
     told.full = false;
   }
-  (void)end->counters();
+  EXPECT_EQ(end->finish_sending(10s).frames, 0U);
   EXPECT_EQ(told.so_far().size(), 3U);
+}
+
+TEST(OffloadEnd, TellsAtItsEndOfAnErrorThatCameAfterTheLastSend) {
+  Told told;
+  told.errors.push_back(Errc::bus_lost);
+  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
+  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 2))).taken, 2U);
+  const End::Unsent left = end->finish_sending(10s);
+  EXPECT_EQ(left.error, Errc::bus_lost);
+  EXPECT_EQ(left.frames, 0U) << "the wire took the frame behind it";
+  EXPECT_FALSE(end->finish_sending(10s).error) << "it is told once";
+}
+
+TEST(OffloadEnd, TellsAtItsEndHowManyFramesTheWireNeverTook) {
+  Told told;
+  told.full = true;
+  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
+  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 3))).taken, 3U);
+  EXPECT_EQ(end->finish_sending(1ms).frames, 3U);
 }
 
 TEST(OffloadEnd, HasTheFaultsOfItsLink) {
@@ -127,6 +162,60 @@ TEST(Echoer, GivesUpAtOnceWhenItsJobIsToldToStop) {
   EXPECT_LT(now_ns() - begin, 500'000'000U) << "a second is for those that are not stopped";
   EXPECT_EQ(job.tx_frames.get(), 0U);
   EXPECT_EQ(job.offered_frames.get(), 1U);
+}
+
+TEST(Sink, WithoutFlowsAnEndThatHasEndedIsAnErrorAndNoEndOfAllFlows) {
+  const auto memory = RunMemory::create(1).value();
+  Told told;
+  told.receive_error = Errc::link_ended;
+  ToldEnd end(told);
+  JobOptions options;
+  options.rw = Role::rx;
+  Sink sink({.options = options, .flows = {}}, end, memory->job(0));
+  (void)sink.step();
+  EXPECT_NE(sink.error().find("cannot receive on told"), std::string::npos) << sink.error();
+}
+
+TEST(Sink, CountsWhatItsThreadsHaveCheckedThoughNothingMoreComes) {
+  const auto memory = RunMemory::create(1).value();
+  JobBlock& job = memory->job(0);
+  IntervalRecorder recorder(job, now_ns(), 100'000'000);
+  Told told;
+  told.to_receive = frames_to(0, 1, 3);
+  ToldEnd end(told);
+  JobOptions options;
+  options.rw = Role::rx;
+  options.verify_async = 1;
+  Sink sink({.options = options, .flows = {}}, end, job);
+  sink.prepare().value();
+  sink.begin(recorder);
+  EXPECT_TRUE(sink.step());
+  for (int i = 0; i < 10'000 && job.foreign.get() < 3; ++i) {
+    std::this_thread::sleep_for(1ms);
+    EXPECT_FALSE(sink.step());
+  }
+  EXPECT_EQ(job.foreign.get(), 3U);
+}
+
+TEST(Generator, TheTimeThatItsLastBatchTakesIsOfItsWindow) {
+  const auto memory = RunMemory::create(1).value();
+  JobBlock& job = memory->job(0);
+  IntervalRecorder recorder(job, now_ns(), 100'000'000);
+  Told told;
+  told.slow = 20ms;
+  ToldEnd end(told);
+  JobOptions options;
+  options.number_ios = 1;
+  Generator generator(
+      {.options = options,
+       .source = make_probe_source({.job = options, .to = end_mac(1), .from = end_mac(0)}),
+       .record = nullptr,
+       .share = std::nullopt},
+      end, job, memory->flow(0));
+  generator.begin(now_ns(), recorder);
+  EXPECT_TRUE(generator.step(now_ns()));
+  EXPECT_TRUE(generator.done());
+  EXPECT_GE(job.window_end_ns.load() - job.window_begin_ns.load(), 20'000'000U);
 }
 
 }  // namespace

@@ -270,6 +270,8 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
            {"rate_iops=1k\nrate_iops_min=2k", "rate_iops_min: is more"},
            {"rw=pingpong\niodepth=4\niodepth_low=4", "iodepth_low: is not below"},
            {"rw=pingpong\niodepth=4\niodepth_batch_complete_min=5", "complete_min: is more"},
+           {"rw=pingpong\nverify_async=2", "verify_async: who asks"},
+           {"rw=pingpong\nverify_backlog=100", "verify_backlog: who asks"},
            {"payload=pattern", "payload: pattern needs"},
            {"payload=zero\nbuffer_compress_percentage=5", "buffer_compress_percentage: is of"},
            {"vlan=5\nbs=60", "bs: with a vlan tag"},

@@ -128,6 +128,15 @@ TEST(RunFaults, DelayAndJitterAreSeenInTheLatency) {
   EXPECT_GT(*flow_to(result, "varies.sink").jitter_ns, 2e6);
 }
 
+TEST(RunFaults, ADelayedFrameLeavesAtItsTimeThoughItsSenderHasNothingElseToSend) {
+  const RunResult result =
+      run_text("[j]\nengine=unix\nrate_iops=2\nnumber_ios=3\ndrain_time=300ms\nfault=delay=5ms\n");
+  EXPECT_TRUE(passed(result));
+  const LatencyHistogram& latency = *job_of(result, "j.sink").latency;
+  EXPECT_GE(latency.min(), 4'500'000U);
+  EXPECT_LT(latency.percentile(50), 250'000'000U) << "the next frame comes after 500 ms";
+}
+
 TEST(RunFaults, EachDirectionHasItsOwnAndTheReportHasBoth) {
   const RunResult result = run_text(
       "[j]\nrw=txrx\nengine=unix\nto=k\nnumber_ios=2000\nrate_iops=20k\ndrain_time=100ms\n"

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <string>
 
 #include "perf/run/campaign.hpp"
@@ -143,6 +145,30 @@ TEST(RunMeasure, ARecordThatLacksFramesIsFoundOut) {
   // Of those before the first and after the last that came, the record knows nothing.
   EXPECT_LE(flow.lost, lost);
   EXPECT_GE(flow.lost + 20, lost);
+}
+
+TEST(RunMeasure, ADamagedFrameFailsTheRunThoughItIsCheckedAfterTheLastOne) {
+  const test::TempDir directory;
+  const std::string capture = record(directory, 5);
+  std::stringstream bytes;
+  bytes << std::ifstream(capture, std::ios::binary).rdbuf();
+  std::string changed = bytes.str();
+  changed.at(changed.rfind("\x88\xb5sp") + 30) ^= 1;  // in the last probe
+  std::ofstream(capture, std::ios::binary) << changed;
+  for (const std::uint64_t backlog : {0U, 100'000U}) {
+    auto plan = checker(capture);
+    plan[0].options.verify_backlog = backlog;
+    EXPECT_TRUE(failed(run(plan), "a corrupt frame was received")) << backlog;
+  }
+}
+
+TEST(RunMeasure, ARecordWithoutItsEndIsNotTakenForAWholeOne) {
+  const test::TempDir directory;
+  const std::string capture = record(directory, 5);
+  std::filesystem::resize_file(capture, std::filesystem::file_size(capture) - 5);
+  const RunResult result = run(checker(capture));
+  EXPECT_TRUE(failed(result, "the capture is damaged"));
+  EXPECT_EQ(result.jobs[0].flows.at(0).received, 999U) << "what was whole is counted";
 }
 
 TEST(RunMeasure, FramesAreComparedWithWhatTheirSeedMakes) {

@@ -178,5 +178,12 @@ TEST_F(RunPhases, ARequestWithoutAReplyIsGivenUpWheneverThatIs) {
   EXPECT_EQ(flow.sent, flow.received + flow.cancelled + flow.corrupt);
 }
 
+TEST_F(RunPhases, WithoutADrainRepliesAreStillWaitedForWhileTheJobGoesOn) {
+  const RunResult result = run_text(
+      "[a]\nrw=pingpong\nto=b\nengine=unix\niodepth=1\nnumber_ios=6\ndrain_time=0\n"
+      "[b]\nrw=echo\nengine=unix\nfault=delay=40ms\n");
+  EXPECT_GE(flow_to(result, "a").received, 5U) << "all but the last one, whom nobody waits for";
+}
+
 }  // namespace
 }  // namespace shmif::perf

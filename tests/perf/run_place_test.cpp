@@ -86,6 +86,20 @@ TEST(RunPlace, BuffersAreLockedIntoMemory) {
       "lockmem\n", [](std::int64_t pid) { EXPECT_GT(std::stol(status_of(pid, "VmLck")), 0); })));
 }
 
+TEST(RunPlace, SoAreThoseOfWhoReceives) {
+  bool looked = false;
+  const RunResult result = run_text(
+      "[global]\nengine=unix\nruntime=300ms\ndrain_time=50ms\n[a]\nto=b\nrate_iops=1000\n"
+      "[b]\nrw=rx\nlockmem\n",
+      [&](const RunProgress& progress) {
+        const JobProgress& job = progress.jobs[1];
+        if (looked || job.state != JobState::running) return;
+        looked = true;
+        EXPECT_GT(std::stol(status_of(job.pid, "VmLck")), 0);
+      });
+  EXPECT_TRUE(passed(result));
+}
+
 TEST(RunPlace, ClonesShareTheirCpusOrSplitThem) {
   const long cpus = ::sysconf(_SC_NPROCESSORS_ONLN);
   if (cpus < 2) GTEST_SKIP() << "needs two CPUs to split";

@@ -97,6 +97,15 @@ TEST_F(RunReplay, LoopsAndTimeBasedBeginAgain) {
   EXPECT_EQ(job_of(timed, "j").tx.offered_frames, 55U);
 }
 
+TEST_F(RunReplay, LastsAsLongAsItsRuntimeThoughTheNextFrameIsDueLater) {
+  const test::TempDir dir;
+  const RunResult result = run_text("[j]\nengine=unix\ndrain_time=50ms\nruntime=200ms\nreplay=" +
+                                    capture_of(dir, some_frames(2), 20'000'000'000) + '\n');
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(job_of(result, "j").tx.frames, 1U);
+  EXPECT_DOUBLE_EQ(job_of(result, "j").tx.seconds, 0.2);
+}
+
 TEST_F(RunReplay, FramesThatAreRefusedGoAgainAsThemselves) {
   const test::TempDir dir;
   const Frames frames = some_frames(12'000);
