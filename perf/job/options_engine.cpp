@@ -116,8 +116,10 @@ void add_place_rows(std::vector<OptionRow>& into) {
            "Whether all clones share the CPUs, or each has one for itself; too few are an error.");
   rows.add("peer_cpus_allowed", cpus(&J::peer_cpus_allowed),
            "The CPUs that the peer made for the job may run on.");
-  rows.add("numa_node numa_cpu_nodes", number(&J::numa_node, 0, 1023),
-           "The node whose CPUs and memory the job uses.");
+  rows.add(
+      "numa_node numa_cpu_nodes", number(&J::numa_node, 0, 1023),
+      "The node whose memory the job uses, and whose CPUs it may run on unless cpus_allowed names "
+      "others.");
   rows.add("nice", integer(&J::nice, -20, 19), "See nice(2).");
   rows.add("prioclass ioprio_class", integer(&J::ioprio_class, 0, 3),
            "The class of I/O priority: 1 real-time, 2 best effort, 3 idle; see ioprio_set(2).");

@@ -161,6 +161,15 @@ void Checker::engine() {
     require(job_.exec.empty(), "exec: only engine=host has a host to run it on");
     require(job_.ip.empty(), "ip: only engine=host has addresses");
   }
+  if (!job_.exec.empty()) {
+    const std::string remedy =
+        ": who runs the program of exec is its user, who is root in there (leave it out; the "
+        "program may become another user by itself, see setpriv(1))";
+    require(job_.uid.empty(), "uid" + remedy);
+    require(job_.gid.empty(), "gid" + remedy);
+  }
+  require(job_.engine != EngineKind::host || !job_.thread,
+          "thread: an emulated host is a process (leave it out)");
   require(job_.ip.empty() || job_.numjobs == 1,
           "ip: " + std::to_string(job_.numjobs) + " jobs cannot have one address (leave it out)");
 }

@@ -17,15 +17,16 @@ using namespace std::chrono_literals;
 struct Kind {
   std::uint64_t frames;  // options_hash()
   bool verify, do_verify, regenerate, times;
-  std::uint32_t verify_async;
+  std::uint64_t verify_backlog;
+  std::uint32_t verify_async, mtu;
   auto operator<=>(const Kind&) const = default;
 };
 
 Kind kind_of(JobOptions job) {
   job.rw = Role::tx;
   job.randseed = 1;
-  return {options_hash(job),     job.verify,       job.do_verify,
-          job.verify_regenerate, !job.disable_lat, job.verify_async};
+  return {options_hash(job), job.verify,         job.do_verify,    job.verify_regenerate,
+          !job.disable_lat,  job.verify_backlog, job.verify_async, job.mtu};
 }
 
 /// The same frames, made and checked alike, as fast as one thread can.
@@ -73,8 +74,10 @@ std::optional<double> rate_of(const JobOptions& job) {
   return static_cast<double>(result.tx.frames) / seconds;
 }
 
-/// Whether a job's frames are made and checked as those of limit_job().
+/// Whether a job's frames are made and checked as those of limit_job(). A round trip costs two
+/// messages: what one thread can do says nothing of it.
 bool has_limit(const JobOptions& job) {
+  if (job.rw == Role::echo || job.rw == Role::pingpong) return false;
   return job.replay.empty() && job.exec.empty() && !job.verify_only;
 }
 
@@ -84,9 +87,8 @@ std::optional<double> limit_for(Role role, const HarnessLimit& limit) {
     case Role::rx: return limit.rx_fps;
     // Each of its frames is sent by one and received by the other, at the same time.
     case Role::txrx: return limit.both_fps;
-    // A round trip costs two messages: what one thread can do says nothing of it.
     case Role::echo:
-    case Role::pingpong: return std::nullopt;
+    case Role::pingpong: break;  // see has_limit()
   }
   return std::nullopt;
 }

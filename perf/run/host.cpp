@@ -172,7 +172,8 @@ class Host {
       released_ = true;
       block_.start_skew_ns.store(now - start, std::memory_order_relaxed);
       block_.state.store(JobState::running, std::memory_order_release);
-      usage_.emplace(Usage::Of::process);
+      own_.emplace(Usage::Of::process);
+      program_.emplace(Usage::Of::children);
       guest_.release().value();
     }
     const std::uint64_t runtime = static_cast<std::uint64_t>(job_.runtime.count());
@@ -225,15 +226,14 @@ class Host {
     block_.rx_bytes.set(c.rx_bytes);
     block_.window_begin_ns.store(std::min(begin_ns(), now_ns()));
     block_.window_end_ns.store(now_ns());
-    if (usage_) {
-      block_.cpu = usage_->so_far();
+    if (own_) {
+      block_.cpu = own_->so_far();
+      block_.cpu += program_->so_far();
       block_.cpu_known.store(true, std::memory_order_release);
     }
     if (exit_->status != 0 && !stopped_ && block_.error.empty()) {
       block_.error.set(job_.exec.front() + " ended with status " + std::to_string(exit_->status));
     }
-    block_.failed.store(!block_.error.empty(), std::memory_order_relaxed);
-    block_.state.store(JobState::exited, std::memory_order_release);
   }
 
   const JobOptions& job_;
@@ -246,7 +246,7 @@ class Host {
   std::uint64_t own_sent_ = 0, own_received_ = 0;
   tap::PairCounters carried_;
   std::optional<tap::GuestExit> exit_;
-  std::optional<Usage> usage_;
+  std::optional<Usage> own_, program_;  // the bridge's, and that of all that ran in the guest
   bool released_ = false;
   bool stopped_ = false;
 };

@@ -20,8 +20,8 @@ struct JobExit {
   std::optional<int> signal;  ///< that ended a process
 };
 
-/// Runs a function as a thread, or as a process: forked, in a session of its own, killed when the
-/// thread that made it ends. Threads: one at a time.
+/// Runs a function as a thread, or as a process: forked, deaf to the terminal's signals, killed
+/// when the thread that made it ends. Threads: one at a time.
 class JobRunner {
  public:
   /// Starts `body`, whose result becomes the exit status of a process. Errors: the system's.

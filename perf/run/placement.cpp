@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
@@ -16,33 +17,45 @@
 #include <string>
 #include <vector>
 
+#include "perf/job/values.hpp"
+
 namespace shmif::perf {
 namespace {
 
-Result<void> set_cpus(const JobOptions& job) {
-  if (job.cpus_allowed.empty()) return {};
+/// `option`: that which names them.
+Result<void> set_cpus(const std::vector<int>& cpus, const std::string& option) {
   cpu_set_t set;
   CPU_ZERO(&set);
-  std::string text;
-  for (const int cpu : job.cpus_allowed) {
+  for (const int cpu : cpus) {
     if (cpu < 0 || cpu >= CPU_SETSIZE) return Error(Errc::bad_argument, "there is no such CPU");
     CPU_SET(static_cast<std::size_t>(cpu), &set);
-    text += (text.empty() ? "" : ",") + std::to_string(cpu);
   }
   if (::sched_setaffinity(0, sizeof set, &set) != 0) {
-    return Error::from_errno(errno, "cannot run on CPU " + text + " (cpus_allowed)",
+    return Error::from_errno(errno,
+                             "cannot run on CPU " + to_string_of_cpus(cpus) + " (" + option + ')',
                              "nproc --all says how many there are");
   }
   return {};
 }
 
+/// Empty where the kernel does not tell, or a node has none, but memory alone.
+std::vector<int> cpus_of_node(int node) {
+  std::ifstream file("/sys/devices/system/node/node" + std::to_string(node) + "/cpulist");
+  std::string list;
+  if (!std::getline(file, list) || list.empty()) return {};
+  auto cpus = parse_cpus(list);
+  return cpus ? *std::move(cpus) : std::vector<int>{};
+}
+
 /// Memory from one node, by the system call itself: libnuma would be a library for one call.
 Result<void> set_numa_node(int node) {
   constexpr int kBind = 2;  // MPOL_BIND
-  if (node < 0 || node >= 64) return Error(Errc::bad_argument, "numa_mem_policy: no such node");
-  const unsigned long mask = 1UL << static_cast<unsigned>(node);
-  if (::syscall(SYS_set_mempolicy, kBind, &mask, 8 * sizeof mask) != 0) {
-    return Error::from_errno(errno, "cannot take memory from NUMA node " + std::to_string(node));
+  constexpr std::size_t kBits = 8 * sizeof(unsigned long);
+  std::array<unsigned long, 1024 / kBits> mask{};  // as many as the option allows
+  mask.at(static_cast<std::size_t>(node) / kBits) = 1UL << static_cast<std::size_t>(node) % kBits;
+  if (::syscall(SYS_set_mempolicy, kBind, mask.data(), 8 * sizeof mask) != 0) {
+    return Error::from_errno(
+        errno, "cannot take memory from NUMA node " + std::to_string(node) + " (numa_node)");
   }
   return {};
 }
@@ -79,11 +92,20 @@ std::optional<unsigned> id_of(const std::string& text, Lookup lookup) {
 Result<void> take_place(const JobOptions& job) {
   // Sleeps of a sender end when they should, not up to 50 us later.
   ::prctl(PR_SET_TIMERSLACK, 1UL);
-  if (auto done = set_cpus(job); !done) return done;
+  const bool named = !job.cpus_allowed.empty();
+  const std::vector<int> cpus =
+      named || !job.numa_node ? job.cpus_allowed : cpus_of_node(*job.numa_node);
+  if (!cpus.empty()) {
+    if (auto done = set_cpus(cpus, named ? "cpus_allowed" : "numa_node"); !done) return done;
+  }
   if (job.numa_node) {
     if (auto done = set_numa_node(*job.numa_node); !done) return done;
   }
   if (!job.cgroup.empty()) {
+    if (job.thread) {
+      return Error(Errc::bad_argument,
+                   "a thread cannot change its control group alone (thread=0 with cgroup)");
+    }
     if (auto done = enter_cgroup(job.cgroup); !done) return done;
   }
   if (job.nice && ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), *job.nice) != 0) {
@@ -119,6 +141,7 @@ Result<void> drop_privileges(const JobOptions& job) {
   });
   if (!job.gid.empty() && !group) return Error(Errc::bad_argument, "no group is called " + job.gid);
   if (!job.uid.empty() && !user) return Error(Errc::bad_argument, "no user is called " + job.uid);
+  const pid_t parent = ::getppid();
   // In this order: who has given up the user may not change groups any more.
   if (::setgroups(0, nullptr) != 0) {
     return Error::from_errno(errno, "cannot give up supplementary groups", "needs CAP_SETGID");
@@ -131,6 +154,7 @@ Result<void> drop_privileges(const JobOptions& job) {
   }
   // The change of user has cleared that: a killed controller must leave no job behind.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(1);  // it died before that was in force again
   return {};
 }
 

@@ -10,8 +10,8 @@
 namespace shmif::perf {
 
 /// Puts the calling thread (of a process job: the process) where `job` says, before its devices are
-/// opened: CPUs, nice value, I/O priority, SCHED_FIFO, NUMA node, cgroup, locked memory. Errors:
-/// what could not be had, and why; not_supported where this kernel has no such thing.
+/// opened: CPUs, nice value, I/O priority, SCHED_FIFO, NUMA node, cgroup. Errors: what could not be
+/// had, and why; not_supported where this kernel has no such thing.
 Result<void> take_place(const JobOptions& job);
 
 /// Gives up supplementary groups, then the group, then the user, for those that `job` names. Once

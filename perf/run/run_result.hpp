@@ -85,6 +85,7 @@ struct CpuResult {
   double user_seconds = 0, system_seconds = 0;
   std::uint64_t voluntary_switches = 0, involuntary_switches = 0;
   std::uint64_t minor_faults = 0, major_faults = 0;
+  CpuResult& operator+=(const CpuResult& other) noexcept;
 };
 
 /// One interval of a job, for curves.

@@ -62,6 +62,7 @@ class Worker {
     if (!await(Order::initialise, 5'000'000)) return leave();
     if (options_.engine != EngineKind::host) return work();
     ::setsid();
+    if (!options_.exec.empty()) return run_program();
     return run_host(options_, setup_.host, setup_.end, job_, [this] {
       try {
         return work();
@@ -69,6 +70,19 @@ class Worker {
         return fail(error.what());
       }
     });
+  }
+
+  /// Of an emulated host with a program of its own: what it inherits is taken outside, before it is
+  /// made.
+  int run_program() {
+    if (auto done = make_ready(); !done) {
+      return order() >= Order::stop ? leave() : fail(done.error().message);
+    }
+    const int status = run_host(options_, setup_.host, setup_.end, job_, {});
+    error_ = job_.error.get();
+    const bool began = job_.start_skew_ns.load(std::memory_order_relaxed) != UINT64_MAX;
+    conclude(began);
+    return error_.empty() ? status : 1;
   }
 
   /// All but the creation: what an emulated host does inside.
@@ -116,7 +130,8 @@ class Worker {
 
   // ---- Before the start ----
 
-  Result<void> initialise() {
+  /// What needs no device.
+  Result<void> make_ready() {
     if (!options_.exec_prerun.empty()) {
       const std::string output = file_name("prerun.txt");
       const auto stopped = [this] { return order() >= Order::stop; };
@@ -124,7 +139,11 @@ class Worker {
         return Error(done.error().code, "exec_prerun: " + done.error().message);
       }
     }
-    if (auto done = take_place(options_); !done) return done;
+    return take_place(options_);
+  }
+
+  Result<void> initialise() {
+    if (auto done = make_ready(); !done) return done;
     if (options_.engine == EngineKind::host) await_peer();
     auto end = options_.engine == EngineKind::host
                    ? open_host_end(options_, setup_.host, setup_.end)
@@ -367,7 +386,12 @@ class Worker {
       if (auto done = generator_->finish_record(); !done) fails(done.error().message);
     }
     if (options_.verify_state_save || job_.save_state.load()) save_state();
-    if (!options_.exec_postrun.empty()) {
+    conclude(true);
+  }
+
+  /// `began`: what it was to do, so that there is something for exec_postrun to look at.
+  void conclude(bool began) {
+    if (began && !options_.exec_postrun.empty()) {
       const auto abandoned = [this] { return order() == Order::abandon; };
       const std::string output = file_name("postrun.txt");
       if (auto done = run_command(options_.exec_postrun, output, abandoned); !done) {

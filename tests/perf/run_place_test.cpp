@@ -130,10 +130,17 @@ TEST(RunPlace, WhatThereIsNotIsAnErrorOfTheStart) {
       failed(run_text("[j]\nuid=no-such-user\nnumber_ios=1\n"), "no user is called no-such-user"));
   EXPECT_TRUE(failed(run_text("[j]\nthread\nuid=65534\nnumber_ios=1\n"),
                      "a thread cannot change its user"));
+  // It would take the whole program along.
+  EXPECT_TRUE(failed(run_text("[j]\nthread\ncgroup=/sys/fs/cgroup\nnumber_ios=1\n"),
+                     "a thread cannot change its control group"));
 }
 
-TEST(RunPlace, MemoryComesFromTheNode) {
+TEST(RunPlace, MemoryComesFromTheNodeAndSoDoTheCpus) {
   EXPECT_TRUE(passed(look("numa_node=0\n", [](std::int64_t pid) {
+    std::string cpus = text_of("/sys/devices/system/node/node0/cpulist");
+    if (!cpus.empty()) {
+      EXPECT_EQ(status_of(pid, "Cpus_allowed_list") + '\n', cpus);
+    }
     const std::string maps = text_of("/proc/" + std::to_string(pid) + "/numa_maps");
     if (maps.empty()) return;  // a kernel without NUMA
     EXPECT_NE(maps.find(" bind:0 "), std::string::npos) << maps;

@@ -37,5 +37,35 @@ TEST(RunPrograms, OneThatDoesNotExitZeroFailsItsJob) {
   EXPECT_TRUE(test::failed(result, "\"wrong\": sh ended with status 3"));
 }
 
+TEST(RunPrograms, OneHasThePlaceAndTheCommandsOfItsJob) {
+  const test::TempDir dir;
+  const std::string nice = dir.file("nice");
+  const RunResult result = test::run_text(
+      "[global]\naux-path=" + dir.path() + "\n[p]\nengine=host\nnice=7\ncpus_allowed=0\n" +
+      "exec=sh -c '(nice; grep Cpus_allowed_list /proc/self/status) >" + nice + "'\n" +
+      "exec_prerun=echo before\nexec_postrun=cat " + nice + "\n");
+  EXPECT_TRUE(test::passed(result));
+  std::ifstream before(dir.file("p.prerun.txt"));
+  std::ifstream after(dir.file("p.postrun.txt"));
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(before), {}), "before\n");
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(after), {}), "7\nCpus_allowed_list:\t0\n");
+}
+
+TEST(RunPrograms, OneWhoseCommandFailsFailsItsJob) {
+  const std::string job = "[p]\nengine=host\nexec=true\n";
+  EXPECT_TRUE(test::failed(test::run_text(job + "exec_prerun=false\n"),
+                           "\"p\": did not start: exec_prerun: false ended with status 1"));
+  EXPECT_TRUE(test::failed(test::run_text(job + "exec_postrun=false\n"),
+                           "\"p\": exec_postrun: false ended with status 1"));
+}
+
+TEST(RunPrograms, TheTimeThatOneUsesIsThatOfItsJob) {
+  const RunResult result = test::run_text(
+      "[p]\nengine=host\nexec=sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done'\n");
+  EXPECT_TRUE(test::passed(result));
+  const CpuResult& cpu = result.jobs.at(0).cpu;
+  EXPECT_GT(cpu.user_seconds + cpu.system_seconds, 0.02);
+}
+
 }  // namespace
 }  // namespace shmif::perf
