@@ -138,7 +138,7 @@ Error unknown_option(std::string_view name) {
   std::string what = "unknown option \"" + std::string(name) + '"';
   auto meant = nearest(name, known);
   if (!meant) meant = nearest(with_underscores(name), known);
-  if (meant) what += ", did you mean \"" + *meant + "\"?";
+  what += meant ? ", did you mean \"" + *meant + "\"?" : " (shmifperf options lists all)";
   return {Errc::bad_argument, what};
 }
 

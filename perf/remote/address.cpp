@@ -85,7 +85,8 @@ Result<std::vector<SocketAddress>> addresses_of(const ServerAddress& server) {
     all.push_back(address.with_port(server.port));
   }
   if (all.empty()) {
-    return Error(Errc::bad_argument, "the host \"" + server.host + "\" has no address");
+    return Error(Errc::bad_argument,
+                 "the host \"" + server.host + "\" has no IPv4 or IPv6 address (give its number)");
   }
   return all;
 }

@@ -183,8 +183,10 @@ std::vector<HostResult> Client::results() const {
   std::vector<HostResult> all;
   for (const auto& host : hosts_) {
     auto report = host->read_report();
-    HostResult result{
-        .name = host->name(), .report = std::move(report), .failures = host->failures()};
+    HostResult result{.name = host->name(),
+                      .report = std::move(report),
+                      .failures = host->failures(),
+                      .refused_with = host->refused_with()};
     if (const auto at = host->started_ns()) {
       result.start_offset_ns = *at - *first;
       result.clock_error_ns = host->clock().error_ns();
@@ -198,6 +200,12 @@ std::vector<HostResult> Client::results() const {
 
 bool HostResult::passed() const {
   return failures.empty() && report && report->json().at("passed").get<bool>();
+}
+
+int HostResult::exit_code() const {
+  if (refused_with) return *refused_with;
+  if (!failures.empty()) return 1;
+  return report ? report->json().at("exit_code").get<int>() : 0;
 }
 
 std::vector<HostResult> run_on_servers(const RemoteOptions& options, const JobSet& set,

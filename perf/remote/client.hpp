@@ -17,6 +17,7 @@ struct HostResult {
   std::string name;  ///< as the user wrote it
   std::optional<Report> report;
   std::vector<std::string> failures;  ///< why there is no report, or what else went wrong
+  std::optional<int> refused_with{};  ///< exit code of the server's refusal; nothing: it has not
   /// When its first jobs were let go, after those of the first server; each job's start_skew_ns
   /// comes on top. Nothing: they were not.
   std::optional<std::uint64_t> start_offset_ns{};
@@ -25,6 +26,8 @@ struct HostResult {
 
   /// Whether all of its jobs passed.
   bool passed() const;
+  /// As if its jobs had been run by themselves; 0, too, when it ran nothing because of others.
+  int exit_code() const;
 };
 
 struct RemoteOptions {

@@ -55,7 +55,7 @@ Json host_json(const HostResult& host) {
   Json json = {{"hostname", host.name},
                {"passed", host.passed()},
                {"failures", host.failures},
-               {"exit_code", nullptr},
+               {"exit_code", host.refused_with ? Json(*host.refused_with) : Json(nullptr)},
                {"shmifperf_version", nullptr},
                {"time", nullptr},
                {"machine", nullptr},
@@ -77,7 +77,7 @@ Json frame_of(const std::vector<HostResult>& hosts, const WholeRun& whole) {
   result.began = whole.began;
   result.ended = whole.ended;
   result.machine = describe_machine();
-  result.failures = failures_of(hosts);
+  result.failures = failures_of(hosts, whole);
   result.exit_code = exit_code_of(hosts, whole);
   if (whole.signal != 0) result.stopped_by_signal = whole.signal;
   return Json::parse(to_json(result, Bins::without));
@@ -122,11 +122,20 @@ std::string start_text(const std::vector<HostResult>& hosts) {
 
 int exit_code_of(const std::vector<HostResult>& hosts, const WholeRun& whole) {
   if (whole.signal != 0) return 128 + whole.signal;
-  return std::ranges::all_of(hosts, [](const HostResult& host) { return host.passed(); }) ? 0 : 1;
+  const auto all = [&](const auto& holds) { return std::ranges::all_of(hosts, holds); };
+  if (all([](const HostResult& host) { return host.passed() && host.exit_code() == 0; })) return 0;
+  const bool unsupported = all([](const HostResult& host) {
+    return host.exit_code() == 0 || host.exit_code() == kNotSupportedCode;
+  });
+  const bool any = !all([](const HostResult& host) { return host.exit_code() == 0; });
+  return any && unsupported ? kNotSupportedCode : 1;
 }
 
-std::vector<std::string> failures_of(const std::vector<HostResult>& hosts) {
+std::vector<std::string> failures_of(const std::vector<HostResult>& hosts, const WholeRun& whole) {
   std::vector<std::string> all;
+  const bool stopped = whole.signal != 0 && std::ranges::all_of(hosts, [](const HostResult& host) {
+                         return host.failures.empty();
+                       });
   for (const HostResult& host : hosts) {
     for (const std::string& why : host.failures) all.push_back(host.name + ": " + why);
     if (host.report) {
@@ -134,7 +143,8 @@ std::vector<std::string> failures_of(const std::vector<HostResult>& hosts) {
         all.push_back(host.name + ": " + why.get<std::string>());
       }
     } else if (host.failures.empty()) {
-      all.push_back(host.name + ": ran nothing, for not every server could");
+      all.push_back(host.name + (stopped ? ": ran nothing, for it was stopped before"
+                                         : ": ran nothing, for not every server could"));
     }
   }
   return all;
@@ -160,7 +170,7 @@ std::string combined_json(const std::vector<HostResult>& hosts, const WholeRun& 
 
 std::string combined_text(const std::vector<HostResult>& hosts, const WholeRun& whole) {
   std::string text = "shmifperf " + whole.version + ": " + head_text(hosts);
-  for (const std::string& failure : failures_of(hosts)) {
+  for (const std::string& failure : failures_of(hosts, whole)) {
     text += "FAILED    " + printable(failure) + '\n';
   }
   text += start_text(hosts);

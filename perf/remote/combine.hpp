@@ -26,11 +26,12 @@ struct WholeRun {
   int signal = 0;  ///< that stopped it; 0: none
 };
 
-/// 0: every server's jobs passed; 128+n: it was stopped by a signal; 1: else.
+/// 0: every server's jobs passed; 128+n: it was stopped by a signal; 77: a machine cannot do what
+/// was asked for, and nothing else failed; 1: else.
 int exit_code_of(const std::vector<HostResult>& hosts, const WholeRun& whole);
 
 /// Every failure, with the server's name before it.
-std::vector<std::string> failures_of(const std::vector<HostResult>& hosts);
+std::vector<std::string> failures_of(const std::vector<HostResult>& hosts, const WholeRun& whole);
 
 /// The JSON of all of it, as to_json() writes one.
 std::string combined_json(const std::vector<HostResult>& hosts, const WholeRun& whole, Bins bins);

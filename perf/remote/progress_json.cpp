@@ -3,12 +3,13 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "perf/remote/protocol.hpp"
+
 namespace shmif::perf {
 namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::size_t kMostJobs = 4096;
 constexpr std::size_t kMostNameBytes = 256;
 constexpr int kStates = static_cast<int>(JobState::reaped) + 1;
 
@@ -121,7 +122,7 @@ Result<RunProgress> progress_from_json(const nlohmann::json& json) {
     progress.share = figure(json.at("share"));
     progress.left_seconds = figure(json.at("left"));
     const Json& jobs = json.at("jobs");
-    if (!jobs.is_array() || jobs.size() > kMostJobs) throw std::invalid_argument("no jobs");
+    if (!jobs.is_array() || jobs.size() > kMostItems) throw std::invalid_argument("no jobs");
     for (const Json& job : jobs) progress.jobs.push_back(job_of(job));
     return progress;
   } catch (const std::exception& error) {

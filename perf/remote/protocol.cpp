@@ -14,8 +14,8 @@ using Json = nlohmann::json;
 
 // The deepest message is progress: object, jobs, job, interval.
 constexpr int kMostDepth = 8;
-// Some thousand options, or the progress of a thousand jobs.
-constexpr std::size_t kMostValues = 100'000;
+// The progress of kMostItems jobs, each of some 55 keys, values, and ends of lists and objects.
+constexpr std::size_t kMostValues = 64 * kMostItems;
 constexpr std::size_t kMostTextBytes = 64U << 10U;
 
 constexpr std::array kTypes = {"hello",  "jobs",     "prepared", "refused", "busy",
@@ -47,7 +47,9 @@ struct Encoder {
     return {{"run", pairs(m.set.run)}, {"jobs", std::move(jobs)}, {"command", m.command}};
   }
   Json operator()(const PreparedMessage& m) const { return {{"jobs", m.jobs}}; }
-  Json operator()(const RefusedMessage& m) const { return {{"why", m.why}}; }
+  Json operator()(const RefusedMessage& m) const {
+    return {{"why", m.why}, {"exit_code", m.exit_code}};
+  }
   Json operator()(const BusyMessage& m) const { return {{"by", m.by}, {"since", m.since}}; }
   Json operator()(const GoMessage& m) const { return {{"start_ns", m.start_ns}}; }
   Json operator()(const StartedMessage& m) const { return {{"start_ns", m.start_ns}}; }
@@ -138,6 +140,12 @@ StopMessage stop_message(const Json& json) {
   return {flag(json, "hard"), static_cast<int>(signal)};
 }
 
+RefusedMessage refused_message(const Json& json) {
+  const std::uint64_t code = count(json, "exit_code");
+  if (code == 0 || code > 255) wrong_type("exit_code", "that of a failure");
+  return {texts(json, "why"), static_cast<int>(code)};
+}
+
 ProgressMessage progress_message(const Json& json) {
   auto progress = progress_from_json(member(json, "progress"));
   if (!progress) throw Wrong(progress.error().message);
@@ -153,7 +161,7 @@ Message message_of(const Json& json) {
   }
   if (type == "jobs") return jobs_message(json);
   if (type == "prepared") return PreparedMessage{count(json, "jobs")};
-  if (type == "refused") return RefusedMessage{texts(json, "why")};
+  if (type == "refused") return refused_message(json);
   if (type == "busy") return BusyMessage{text(json, "by"), text(json, "since")};
   if (type == "go") return GoMessage{count(json, "start_ns")};
   if (type == "started") return StartedMessage{count(json, "start_ns")};

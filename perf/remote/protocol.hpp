@@ -16,7 +16,8 @@
 // gone: so the client pings once a second, and the server answers.
 //
 // Both ends are the same version of the program. Nothing in a message is taken for granted: sizes,
-// depth, counts and types are checked before a value is used.
+// depth, counts and types are checked before a value is used. Whoever changes a message raises
+// kRemoteProtocol.
 
 #include <chrono>
 #include <cstddef>
@@ -32,7 +33,9 @@
 
 namespace shmif::perf {
 
-inline constexpr std::uint64_t kRemoteProtocol = 1;
+inline constexpr std::uint64_t kRemoteProtocol = 2;
+/// What `shmifperf run` exits with where the machine cannot do what it is asked for.
+inline constexpr int kNotSupportedCode = 77;
 inline constexpr const char* kRemoteName = "shmifperf";
 inline constexpr std::uint16_t kRemotePort = 18765;
 
@@ -43,7 +46,8 @@ inline constexpr std::chrono::seconds kPingEvery{1};
 inline constexpr std::size_t kMostHelloBytes = 4U << 10U;
 inline constexpr std::size_t kMostJobsBytes = 4U << 20U;
 inline constexpr std::size_t kMostResultBytes = 256U << 20U;
-/// Of jobs in a message, of options in a job, of anything else in a list.
+/// Of jobs in a message, of options in a job, of anything else in a list. A plan has no more than
+/// half as many jobs, peers counted.
 inline constexpr std::size_t kMostItems = 4096;
 
 using OptionTexts = std::vector<std::pair<std::string, std::string>>;
@@ -75,6 +79,7 @@ struct PreparedMessage {
 /// The server will not run it, or could not: each reason with its remedy.
 struct RefusedMessage {
   std::vector<std::string> why;
+  int exit_code = 1;  ///< of `shmifperf run` in its place: kNotSupportedCode, or 1
 };
 struct BusyMessage {
   std::string by;     ///< "198.18.0.7:40112 (lab3)"

@@ -83,7 +83,6 @@ void RemoteHost::stop(bool hard, int signal) {
 
 void RemoteHost::give_up(const std::string& why) {
   if (over()) return;
-  gave_up_ = true;
   if (!why.empty()) return fail(why);
   connection_.reset();
   stage_ = Stage::over;
@@ -109,7 +108,8 @@ void RemoteHost::look(Clock::time_point now) {
   if (!messages) {
     return fail(stage_ == Stage::greeting
                     ? "it is no server of shmifperf: " + messages.error().message
-                    : "it vanished: " + messages.error().message);
+                    : "it vanished: " + messages.error().message +
+                          " (was the server killed there, or the network cut? start it again)");
   }
   for (const std::string& text : *messages) {
     const auto message = decode(text);
@@ -120,7 +120,11 @@ void RemoteHost::look(Clock::time_point now) {
   if (stage_ == Stage::greeting && now > deadline_) {
     return fail("it said nothing for 5 s (is that a server of shmifperf?)");
   }
-  if (now > connection_->heard() + kSilence) return fail("it has fallen silent");
+  if (now > connection_->heard() + kSilence) {
+    return fail(
+        "it has fallen silent (does its machine hang, or is the network cut? its jobs end "
+        "by themselves)");
+  }
   ping(now);
 }
 
@@ -178,6 +182,7 @@ void RemoteHost::hear(const Message& message) {
     if (why.empty()) why.emplace_back("it gave no reason");
     why.resize(std::min(why.size(), kMostReasonsShown));
     for (const std::string& reason : why) failures_.push_back("refused: " + printable(reason));
+    refused_with_ = refused->exit_code;
     connection_.reset();
     stage_ = Stage::over;
   }

@@ -21,7 +21,7 @@ class RemoteHost {
   using Clock = std::chrono::steady_clock;
   enum class Stage : std::uint8_t {
     connecting,
-    greeting,   ///< has been told hello and jobs
+    greeting,   ///< has been told hello; jobs go when it has answered
     preparing,  ///< has said hello, and makes the jobs ready
     prepared,
     going,  ///< was told to go
@@ -65,6 +65,8 @@ class RemoteHost {
   /// waited for, which would take the silence for an end. Nothing: there is none, or failures() has
   /// what is wrong with it.
   std::optional<Report> read_report();
+  /// The exit code of its refusal; nothing: it has not refused.
+  std::optional<int> refused_with() const noexcept { return refused_with_; }
   /// What happened to it beside what is in its report.
   const std::vector<std::string>& failures() const noexcept { return failures_; }
 
@@ -85,13 +87,13 @@ class RemoteHost {
   Clock::time_point deadline_;  ///< of connecting and greeting
   Clock::time_point pinged_{};
   bool pong_due_ = false;
-  bool gave_up_ = false;
   ClockOffset clock_;
   std::optional<std::uint64_t> started_ns_;
   RunProgress progress_;
   std::string run_;
   bool has_interval_ = false;
   std::string result_;  ///< JSON; empty: none
+  std::optional<int> refused_with_;
   std::vector<std::string> failures_;
 };
 

@@ -71,7 +71,8 @@ void run_to_the_end(int socket, const RunOptions& options, const std::vector<Pla
       result->command = identity.command;
       server.send(FinishedMessage{to_json(*result, Bins::with)});
     } else {
-      server.send(RefusedMessage{{result.error().message}});
+      const bool unsupported = result.error().code == Errc::not_supported;
+      server.send(RefusedMessage{{result.error().message}, unsupported ? kNotSupportedCode : 1});
     }
   } catch (const std::exception& error) {
     server.send(RefusedMessage{{std::string("the run broke off: ") + error.what()}});

@@ -76,9 +76,15 @@ void ServedRun::watch_the_clock(Clock::time_point now) {
   }
   if (hard_ || stopped_) return;
   if (!prepared_ && now > made_ + kPrepareTime) {
-    stop(0, "the jobs were not ready after " + time_text(kPrepareTime), now);
+    stop(0,
+         "the jobs were not ready after " + time_text(kPrepareTime) +
+             " (is there an exec_prerun that waits? else ask for fewer jobs)",
+         now);
   } else if (!gone_ && now > made_ + kPrepareTime + kHeldTime) {
-    stop(0, "the client did not say when to start", now);
+    stop(0,
+         "the client did not say when to start within " + time_text(kHeldTime) +
+             " (another of its servers may be slow: run it again, or without that one)",
+         now);
   } else if (gone_ && now > *gone_ + max_runtime_) {
     stop(0,
          "the run was stopped, for it took longer than the server's --max-runtime, " +

@@ -331,7 +331,8 @@ TEST(OptionTable, AnUnknownNameSuggestsTheNearest) {
   EXPECT_EQ(unknown_option("rat").message, "unknown option \"rat\", did you mean \"rate\"?");
   EXPECT_NE(unknown_option("stonewal").message.find("\"stonewall\"?"), std::string::npos);
   EXPECT_NE(unknown_option("output-fromat").message.find("\"output-format\"?"), std::string::npos);
-  EXPECT_EQ(unknown_option("frobnication").message, "unknown option \"frobnication\"");
+  EXPECT_EQ(unknown_option("frobnication").message,
+            "unknown option \"frobnication\" (shmifperf options lists all)");
 }
 
 TEST(OptionTable, AFlagStandsAloneAndOthersNeedAValue) {

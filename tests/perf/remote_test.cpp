@@ -42,7 +42,7 @@ std::vector<Message> one_of_each() {
   return {HelloMessage{.version = "1.2.3", .host = "lab"},
           jobs,
           PreparedMessage{12},
-          RefusedMessage{{"one", "two"}},
+          RefusedMessage{{"one", "two"}, 77},
           BusyMessage{"198.18.0.1:7 (lab)", "2026-11-21T02:37:32Z"},
           GoMessage{~0ULL},
           StartedMessage{1},
@@ -80,16 +80,36 @@ TEST(RemoteProtocol, WhatIsNotWholeOrOfAnotherTypeIsRefused) {
       EXPECT_FALSE(decode(text.substr(0, size))) << text.substr(0, size);
     }
   }
-  for (const char* text :
-       {"", "null", "[]", "{}", "1", R"({"type":"dance"})", R"({"type":1})", R"({"type":"go"})",
-        R"({"type":"go","start_ns":-1})", R"({"type":"go","start_ns":1.5})",
-        R"({"type":"go","start_ns":"1"})", R"({"type":"stop","hard":1,"signal":2})",
-        R"({"type":"stop","hard":true,"signal":65})", R"({"type":"refused","why":[1]})",
-        R"({"type":"jobs","run":[["a"]],"jobs":[],"command":[]})",
-        R"({"type":"jobs","run":[],"jobs":[1],"command":[]})", R"({"type":"ping","sent_ns":1} {})",
-        "{\"type\":\"busy\",\"by\":\"\xff\",\"since\":\"\"}"}) {
+  for (const char* text : {"",
+                           "null",
+                           "[]",
+                           "{}",
+                           "1",
+                           R"({"type":"dance"})",
+                           R"({"type":1})",
+                           R"({"type":"go"})",
+                           R"({"type":"go","start_ns":-1})",
+                           R"({"type":"go","start_ns":1.5})",
+                           R"({"type":"go","start_ns":"1"})",
+                           R"({"type":"stop","hard":1,"signal":2})",
+                           R"({"type":"stop","hard":true,"signal":65})",
+                           R"({"type":"refused","exit_code":1,"why":[1]})",
+                           R"({"type":"refused","exit_code":0,"why":[]})",
+                           R"({"type":"refused","why":[]})",
+                           R"({"type":"jobs","run":[["a"]],"jobs":[],"command":[]})",
+                           R"({"type":"jobs","run":[],"jobs":[1],"command":[]})",
+                           R"({"type":"ping","sent_ns":1} {})",
+                           "{\"type\":\"busy\",\"by\":\"\xff\",\"since\":\"\"}"}) {
     EXPECT_FALSE(decode(text)) << text;
   }
+}
+
+TEST(RemoteProtocol, TheProgressOfAsManyJobsAsThereCanBeArrives) {
+  ProgressMessage message = std::get<ProgressMessage>(one_of_each()[7]);
+  message.progress.jobs.resize(kMostItems, message.progress.jobs[0]);
+  const auto back = decode(encode(message));
+  ASSERT_TRUE(back) << back.error().message;
+  EXPECT_EQ(std::get<ProgressMessage>(*back).progress.jobs.size(), kMostItems);
 }
 
 TEST(RemoteProtocol, BombsAreRefusedBeforeTheyGoOff) {
@@ -134,7 +154,10 @@ TEST(RemoteProtocol, AMismatchNamesBothSides) {
   HelloMessage theirs = ours;
   theirs.protocol = 7;
   const std::string why = mismatch(ours, "this client", theirs, "the server");
-  EXPECT_NE(why.find("this client is shmifperf 1.0 with protocol 1"), std::string::npos) << why;
+  EXPECT_NE(
+      why.find("this client is shmifperf 1.0 with protocol " + std::to_string(kRemoteProtocol)),
+      std::string::npos)
+      << why;
   EXPECT_NE(why.find("the server is shmifperf 1.0 with protocol 7"), std::string::npos) << why;
   theirs = ours;
   theirs.version = "1.1";

@@ -115,6 +115,17 @@ TEST(PerfServerFaults, TheClientTakesNothingForAServerThatIsNone) {
   EXPECT_TRUE(has(result.err, "it is no server of shmifperf")) << result.err;
 }
 
+TEST(PerfServerFaults, AClientThatIsInterruptedBeforeTheStartSaysSo) {
+  HandMadeServer server;
+  Tool client(client_words(server.address(), short_job()));
+  HandMadeClient connection = server.accept_one();
+  EXPECT_EQ(connection.receive().at("type"), "hello");
+  client.signal(SIGINT);
+  const ToolResult result = client.finish();
+  EXPECT_EQ(result.status, 128 + SIGINT);
+  EXPECT_TRUE(has(result.out, "ran nothing, for it was stopped before")) << result.out;
+}
+
 TEST(PerfServerFaults, ASecondClientIsToldWhoHasTheServerAndSinceWhen) {
   RunningServer server;
   LongRun first(server.address());

@@ -61,7 +61,9 @@ inline bool is_dead(pid_t pid) {
 /// A server on a port that it chose.
 class RunningServer {
  public:
-  explicit RunningServer(Words options = {}) : tool_(words(std::move(options))) {
+  /// `before`: a program that runs the server, with its arguments.
+  explicit RunningServer(Words options = {}, const Words& before = {})
+      : tool_(words(std::move(options), before)) {
     const std::string mark = "listens on ";
     EXPECT_TRUE(tool_.wait_for(mark)) << tool_.so_far().err;
     EXPECT_TRUE(tool_.wait_for("\n"));
@@ -79,10 +81,11 @@ class RunningServer {
   bool has_jobs() const { return !descendants(pid()).empty(); }
 
  private:
-  static Words words(Words options) {
-    Words all{"server", "--listen=127.0.0.1:0"};
+  static Words words(Words options, const Words& before) {
+    Words all = before;
+    all.insert(all.end(), {SHMIFPERF_PATH, "server", "--listen=127.0.0.1:0"});
     all.insert(all.end(), options.begin(), options.end());
-    return shmifperf_words(all);
+    return all;
   }
   Tool tool_;
   std::string address_;

@@ -1,5 +1,7 @@
 // Jobs on servers: what comes back, and what a server does for nobody.
 
+#include <unistd.h>
+
 #include <cstdlib>
 #include <filesystem>
 
@@ -108,6 +110,34 @@ TEST(PerfServer, AJobThatFailsThereFailsTheRunHere) {
   const ToolResult result = run_with(good, {"--fault=corrupt=100%"});
   EXPECT_EQ(result.status, 1) << result.out;
   EXPECT_TRUE(has(result.out, "FAILED    " + good.address() + ": ")) << result.out;
+}
+
+TEST(PerfServer, ALogThatIsNotWholeThereIsExitCodeOneHere) {
+  TempDir directory;
+  std::filesystem::create_symlink("/dev/full", directory.file("x_bw.job.log"));
+  RunningServer server({"--directory=" + directory.path()});
+  const ToolResult result = run_with(server, {"--write_bw_log=x"});
+  EXPECT_EQ(result.status, 1) << result.err << result.out;
+  EXPECT_TRUE(has(result.out, "x_bw.job.log")) << result.out;
+}
+
+TEST(PerfServer, WhatAServersMachineCannotDoIsExitCodeSeventySevenHere) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: becomes another user";
+  const Words as_other{"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"};
+  const auto with = [&](Words more) {
+    more.insert(more.begin(), as_other.begin(), as_other.end());
+    return run_program(more).status;
+  };
+  if (with({SHMIFPERF_PATH, "--version"}) != 0) {
+    GTEST_SKIP() << "another user cannot run " << SHMIFPERF_PATH;
+  }
+  if (with({"test", "-w", "/dev/net/tun"}) == 0) {
+    GTEST_SKIP() << "everybody may open /dev/net/tun";
+  }
+  RunningServer server({}, as_other);
+  const ToolResult result = run_with(server, {"--engine=tap"});
+  EXPECT_EQ(result.status, 77) << result.err;
+  EXPECT_TRUE(has(result.err, "/dev/net/tun")) << result.err;
 }
 
 TEST(PerfServer, CommandsAreRefusedByNameUnlessTheServerAllowsThem) {

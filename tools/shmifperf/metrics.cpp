@@ -66,7 +66,8 @@ struct Metrics::Impl {
   }
 
   struct Job {
-    Following tx_frames, tx_bytes, rx_frames, rx_bytes, lost_frames;
+    Following tx_frames, tx_bytes, rx_frames, rx_bytes;
+    prometheus::Gauge& lost_frames;
     prometheus::Gauge &tx_fps, &tx_bps, &rx_fps, &rx_bps;
     prometheus::Gauge &latency_mean, &latency_p50, &latency_p99, &latency_max;
     prometheus::Gauge& failed;
@@ -81,8 +82,9 @@ struct Metrics::Impl {
   CounterFamily& tx_bytes = counters("shmifperf_tx_bytes_total", "Bytes sent, without FCS.");
   CounterFamily& rx_frames = counters("shmifperf_rx_frames_total", "Frames received.");
   CounterFamily& rx_bytes = counters("shmifperf_rx_bytes_total", "Bytes received, without FCS.");
-  CounterFamily& lost =
-      counters("shmifperf_lost_frames_total", "Frames missed so far by who receives them.");
+  // What is overtaken is missed until it comes, so the count may fall: no counter of Prometheus.
+  GaugeFamily& lost =
+      gauges("shmifperf_lost_frames", "Frames missed so far in this run by who receives them.");
   GaugeFamily& tx_fps = gauges("shmifperf_tx_fps", "Frames per second sent.");
   GaugeFamily& tx_bps = gauges("shmifperf_tx_bps", "Bits per second sent.");
   GaugeFamily& rx_fps = gauges("shmifperf_rx_fps", "Frames per second received.");
@@ -113,7 +115,7 @@ Metrics::Impl::Job& Metrics::Impl::job_of(const perf::JobProgress& progress) {
           {tx_bytes.Add(labels)},
           {rx_frames.Add(labels)},
           {rx_bytes.Add(labels)},
-          {lost.Add(labels)},
+          lost.Add(labels),
           tx_fps.Add(labels, kUnknown),
           tx_bps.Add(labels, kUnknown),
           rx_fps.Add(labels, kUnknown),
@@ -165,7 +167,7 @@ void Metrics::count(const perf::RunProgress& progress) {
     job.tx_bytes.to(now.tx_bytes);
     job.rx_frames.to(now.rx_frames);
     job.rx_bytes.to(now.rx_bytes);
-    job.lost_frames.to(now.lost_frames);
+    job.lost_frames.Set(static_cast<double>(now.lost_frames));
     job.failed.Set(now.failed ? 1 : 0);
     impl_->set_state(job, now);
   }
