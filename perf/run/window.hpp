@@ -22,50 +22,54 @@ class Window {
 
   /// How many may be sent now.
   std::uint32_t room() noexcept {
-    const std::uint64_t open = waiting_.size();
-    if (closed_ && open <= low_) closed_ = false;
-    return closed_ || open >= depth_ ? 0 : static_cast<std::uint32_t>(depth_ - open);
+    if (closed_ && open_ <= low_) closed_ = false;
+    return closed_ || open_ >= depth_ ? 0 : static_cast<std::uint32_t>(depth_ - open_);
   }
+  /// The request with this number, one more than the one before, has gone.
   void sent(std::uint64_t number, std::uint64_t now_ns) {
-    waiting_.insert(number);
-    order_.push_back({number, now_ns});
-    if (waiting_.size() >= depth_) closed_ = true;
+    if (requests_.empty()) first_ = number;
+    requests_.push_back({.sent_ns = now_ns});
+    if (++open_ >= depth_) closed_ = true;
   }
 
   enum class Reply : std::uint8_t { first, again, too_late };
   Reply replied(std::uint64_t number) {
-    if (waiting_.erase(number) != 0) return Reply::first;
-    return given_up_.erase(number) != 0 ? Reply::too_late : Reply::again;
+    if (number < first_ || number - first_ >= requests_.size()) {
+      return given_up_.erase(number) != 0 ? Reply::too_late : Reply::again;
+    }
+    Request& request = requests_[number - first_];
+    if (request.answered) return Reply::again;
+    request.answered = true;
+    --open_;
+    return Reply::first;
   }
 
   /// Gives up what has waited too long. Result: when to look again; UINT64_MAX: nothing waits.
   std::uint64_t expire(std::uint64_t now_ns) {
-    while (!order_.empty()) {
-      const Request& first = order_.front();
-      if (!waiting_.contains(first.number)) {
-        order_.pop_front();
-        continue;
-      }
+    for (; !requests_.empty(); requests_.pop_front(), ++first_) {
+      const Request& first = requests_.front();
+      if (first.answered) continue;
       if (now_ns < first.sent_ns + patience_ns_) return first.sent_ns + patience_ns_;
-      waiting_.erase(first.number);
-      given_up_.insert(first.number);
-      order_.pop_front();
+      given_up_.insert(first_);
+      --open_;
     }
     return UINT64_MAX;
   }
 
   /// Those without a reply, given up or not yet.
-  std::uint64_t unanswered() const noexcept { return waiting_.size() + given_up_.size(); }
+  std::uint64_t unanswered() const noexcept { return open_ + given_up_.size(); }
 
  private:
   struct Request {
-    std::uint64_t number;
-    std::uint64_t sent_ns;
+    std::uint64_t sent_ns = 0;
+    bool answered = false;
   };
   std::uint64_t depth_, low_, patience_ns_;
   bool closed_ = false;
-  std::unordered_set<std::uint64_t> waiting_, given_up_;
-  std::deque<Request> order_;
+  std::deque<Request> requests_;  // from the oldest that waits on: number `first_` and those behind
+  std::uint64_t first_ = 0;
+  std::uint64_t open_ = 0;  // of these, without a reply
+  std::unordered_set<std::uint64_t> given_up_;
 };
 
 }  // namespace shmif::perf
