@@ -121,7 +121,8 @@ void add_verification_rows(std::vector<OptionRow>& into) {
            "Writes what is needed to go on verifying later, at the end, on a signal and on a "
            "trigger, to NAME-verify.state.");
   rows.add("verify_state_load", text(&J::verify_state_load, "PATH", "the path of such a file"),
-           "Goes on from a state that was saved. A state of another version or job is refused.");
+           "Goes on from a state that was saved. A state of another version or job, or with frames "
+           "of a job that sends none to this one now, is refused.");
   rows.add("continue_on_error",
            parsed(
                &J::continue_on_error, parse_error_classes,

@@ -8,11 +8,6 @@
 namespace shmif::perf {
 namespace {
 
-FlowState* flow_in(VerifyState& state, std::size_t flow) {
-  const auto at = std::ranges::find(state.flows, flow, &FlowState::flow);
-  return at == state.flows.end() ? nullptr : &*at;
-}
-
 /// Job `to` receives what job `i` sends; of a job that asks, the flow with its own number is that
 /// of the replies.
 bool is_flow_to(const WorkerContext& context, std::size_t i, std::size_t to) {
@@ -48,23 +43,36 @@ bool hears_everything(std::span<const PlannedJob> plan, std::size_t index) {
 Result<VerifyState> state_before(const WorkerContext& context, std::size_t index) {
   const JobOptions& job = context.plan[index].options;
   if (job.verify_state_load.empty()) return VerifyState{};
-  return load_verify_state(job.verify_state_load, job.name, options_hash(job));
+  auto state = load_verify_state(job.verify_state_load, job.name, options_hash(job));
+  if (!state) return state;
+  for (const FlowState& flow : state->flows) {
+    bool known = flow.from == job.name;
+    for (std::size_t i = 0; i < context.plan.size() && !known; ++i) {
+      known = is_flow_to(context, i, index) && context.plan[i].options.name == flow.from;
+    }
+    if (!known) {
+      return Error(Errc::bad_argument, "cannot load verify state \"" + job.verify_state_load +
+                                           "\": it has frames from job \"" + flow.from +
+                                           "\", which sends none to job \"" + job.name +
+                                           "\" now (jobs are known by their names)");
+    }
+  }
+  return state;
 }
 
 Result<std::unique_ptr<FrameSource>> make_source(const WorkerContext& context, std::size_t index,
                                                  const VerifyState& before) {
   const PlannedJob& job = context.plan[index];
   if (!job.options.replay.empty()) return make_replay_source(job.options);
-  const auto state = std::ranges::find(before.flows, index, &FlowState::flow);
+  const FlowState* const state = flow_from(before, job.options.name);
   const bool asks = job.options.rw == Role::pingpong;
-  return make_probe_source(
-      {.job = job.options,
-       .to = context.setups[job.to == kNoJob ? index : job.to].end.mac,
-       .from = context.setups[index].end.mac,
-       .flow = static_cast<std::uint32_t>(index),
-       .nonce = context.setups[index].nonce,
-       .kind = asks ? Probe::Kind::request : Probe::Kind::data,
-       .random_position = state != before.flows.end() ? state->random_position : 0});
+  return make_probe_source({.job = job.options,
+                            .to = context.setups[job.to == kNoJob ? index : job.to].end.mac,
+                            .from = context.setups[index].end.mac,
+                            .flow = static_cast<std::uint32_t>(index),
+                            .nonce = context.setups[index].nonce,
+                            .kind = asks ? Probe::Kind::request : Probe::Kind::data,
+                            .random_position = state != nullptr ? state->random_position : 0});
 }
 
 Result<std::unique_ptr<RecordWriter>> make_record(const JobOptions& job) {
@@ -95,12 +103,15 @@ std::vector<ExpectedFlow> expected_flows(const WorkerContext& context, std::size
     const JobOptions& sender = context.plan[i].options;
     const std::size_t from = job.options.rw == Role::pingpong ? job.to : i;
     ExpectedFlow flow{.flow = static_cast<std::uint32_t>(i),
+                      .name = sender.name,
                       .from = context.setups[from].end.mac,
                       .block = &context.memory.flow(i)};
     flow.drain_ns = static_cast<std::uint64_t>(sender.drain_time.count());
     flow.replayed = !sender.replay.empty();
     flow.nonce = context.setups[index].nonce;
-    if (FlowState* const state = flow_in(before, i)) flow.before = std::move(state->received);
+    if (FlowState* const state = flow_from(before, sender.name)) {
+      flow.before = std::move(state->received);
+    }
     if (job.options.verify_regenerate && !flow.replayed)
       flow.remade = made_again(context, i, index);
     flows.push_back(std::move(flow));

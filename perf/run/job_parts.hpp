@@ -25,7 +25,7 @@ constexpr bool receives(Role role) noexcept {
 bool hears_everything(std::span<const PlannedJob> plan, std::size_t index);
 
 /// The state of an earlier run that job number `index` goes on from, if it is to; an empty one if
-/// not. Errors: those of load_verify_state().
+/// not. Errors: those of load_verify_state(); bad_argument for one with flows that it has not now.
 Result<VerifyState> state_before(const WorkerContext& context, std::size_t index);
 
 /// Of job number `index`, which sends. Errors: those of Replay::open().

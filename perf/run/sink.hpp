@@ -27,6 +27,7 @@ namespace shmif::perf {
 /// A flow that a sink expects.
 struct ExpectedFlow {
   std::uint32_t flow = 0;  ///< number of its sender
+  std::string name{};      ///< of its sender
   MacAddress from;         ///< whom damaged frames are recognised by
   FlowBlock* block = nullptr;
   std::uint64_t drain_ns = 0;

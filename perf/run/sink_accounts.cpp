@@ -98,8 +98,9 @@ bool Sink::drained(std::uint64_t now) {
 
 std::vector<FlowState> Sink::state() const {
   std::vector<FlowState> states;
+  if (!has_flows()) return states;  // those of any run, whose senders are not known
   for (const auto& flow : flows_) {
-    states.push_back({.flow = flow->expected.flow, .received = flow->receiver.ledger().copy()});
+    states.push_back({.from = flow->expected.name, .received = flow->receiver.ledger().copy()});
   }
   return states;
 }

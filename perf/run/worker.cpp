@@ -196,13 +196,13 @@ class Worker {
     }
     auto record = make_record(options_);
     if (!record) return std::move(record).error();
-    const auto state = std::ranges::find(before.flows, index_, &FlowState::flow);
+    const FlowState* const state = flow_from(before, options_.name);
     generator_.emplace(
         Generator::Setup{.options = options_,
                          .source = *std::move(source),
                          .record = *std::move(record),
                          .share = make_share(context_, index_),
-                         .first_sequence = state != before.flows.end() ? state->next_sequence : 0},
+                         .first_sequence = state != nullptr ? state->next_sequence : 0},
         *end_, job_, flow_);
     return {};
   }
@@ -427,11 +427,8 @@ class Worker {
     VerifyState state{.job = options_.name, .options_hash = options_hash(options_)};
     if (sink_) state.flows = sink_->state();
     if (generator_) {
-      auto at = std::ranges::find(state.flows, index_, &FlowState::flow);
-      if (at == state.flows.end()) {
-        state.flows.push_back({.flow = static_cast<std::uint32_t>(index_)});
-        at = state.flows.end() - 1;
-      }
+      FlowState* at = flow_from(state, options_.name);
+      if (at == nullptr) at = &state.flows.emplace_back(FlowState{.from = options_.name});
       at->seed = options_.randseed;
       at->next_sequence = generator_->sequence();
       at->random_position = generator_->source().random_position();

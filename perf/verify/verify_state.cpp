@@ -20,7 +20,7 @@ namespace shmif::perf {
 namespace {
 
 constexpr std::array<char, 8> kMagic{'s', 'h', 'm', 'i', 'f', 'v', 's', 't'};
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 constexpr std::size_t kHeaderBytes = 16;
 /// Far more than a state ever takes: 2^37 frames that lose one in each chunk.
 constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 30U;
@@ -99,7 +99,7 @@ std::vector<std::byte> encode_verify_state(const VerifyState& state) {
   append_text(body, state.job);
   append_number(body, std::uint64_t{state.flows.size()});
   for (const FlowState& flow : state.flows) {
-    append_number(body, flow.flow);
+    append_text(body, flow.from);
     append_number(body, flow.seed);
     append_number(body, flow.next_sequence);
     append_number(body, flow.random_position);
@@ -136,14 +136,14 @@ Result<VerifyState> decode_verify_state(std::span<const std::byte> in, const std
   state.options_hash = *hash;
   state.job = std::move(*job);
   for (std::uint64_t i = 0; i < *flows; ++i) {
-    const auto flow = take_number<std::uint32_t>(in);
+    auto from = take_text(in);
     const auto seed = take_number<std::uint64_t>(in);
     const auto sequence = take_number<std::uint64_t>(in);
     const auto position = take_number<std::uint64_t>(in);
-    if (!position) return damaged(name, "it ends too early");
+    if (!from || !position) return damaged(name, "it ends too early");
     auto ledger = SequenceLedger::read_from(in);
     if (!ledger) return damaged(name, "one of its ledgers is none");
-    state.flows.push_back({.flow = *flow,
+    state.flows.push_back({.from = *std::move(from),
                            .seed = *seed,
                            .next_sequence = *sequence,
                            .random_position = *position,

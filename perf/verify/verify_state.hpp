@@ -5,14 +5,15 @@
 // name, flushed to the disk and then renamed.
 //
 //    0  8  magic "shmifvst"
-//    8  4  version, 1
+//    8  4  version, 2
 //   12  4  CRC-32C of all that follows
 //   16  8  hash of the options that decide what frames look like
 //   24     name of the job: 8 bytes of length, and the text
 //       8  number of flows; for each:
-//            4 number, 8 seed, 8 next sequence number, 8 random numbers drawn, and the ledger
-//            (perf/verify/sequence_ledger_file.cpp)
+//            the name of its sender, as that of the job, 8 seed, 8 next sequence number, 8 random
+//            numbers drawn, and the ledger (perf/verify/sequence_ledger_file.cpp)
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -26,7 +27,7 @@
 namespace shmif::perf {
 
 struct FlowState {
-  std::uint32_t flow = 0;
+  std::string from;  ///< its sender: numbers change with the order of the jobs, names do not
   std::uint64_t seed = 0;
   std::uint64_t next_sequence = 0;    ///< of its sender
   std::uint64_t random_position = 0;  ///< SizeChooser::position()
@@ -38,6 +39,13 @@ struct VerifyState {
   std::uint64_t options_hash = 0;
   std::vector<FlowState> flows{};
 };
+
+/// The flow of `state` that job `sender` sends; null: there is none.
+template <class State>
+auto* flow_from(State& state, const std::string& sender) noexcept {
+  const auto at = std::ranges::find(state.flows, sender, &FlowState::from);
+  return at == state.flows.end() ? nullptr : &*at;
+}
 
 /// Of the options that decide what the frames of a job look like: only with the same can a later
 /// run know what an earlier one sent.

@@ -193,6 +193,28 @@ TEST_F(RunState, AStateOfAnotherJobOrVersionIsRefusedByName) {
       failed(run_text(global() + "[a]\nverify_state_load=/no/such/file\n"), "/no/such/file"));
 }
 
+TEST_F(RunState, KnowsSendersByTheirNamesWhateverTheirOrder) {
+  const std::string jobs = "[a]\nto=r\n[b]\nto=r\nnumber_ios=40\n[r]\nrw=rx\n";
+  EXPECT_TRUE(passed(run_text(global() + "verify_state_save\n" + jobs)));
+  // All three go on, and the senders have changed places.
+  const RunResult swapped =
+      run_text(global() + "[b]\nto=r\nnumber_ios=40\nverify_state_load=" + state_of("b") +
+               "\n[a]\nto=r\nverify_state_load=" + state_of("a") +
+               "\n[r]\nrw=rx\nverify_state_load=" + state_of("r") + '\n');
+  EXPECT_TRUE(passed(swapped));
+  for (const FlowResult& flow : job_of(swapped, "r").flows) {
+    EXPECT_EQ(flow.received, flow.from == "a" ? 100U : 40U);
+    EXPECT_EQ(flow.duplicates + flow.reordered + flow.lost, 0U) << flow.from;
+  }
+}
+
+TEST_F(RunState, OfASenderThatIsNotThereIsRefusedByName) {
+  EXPECT_TRUE(passed(run_text(global() + "verify_state_save\n[a]\nto=r\n[r]\nrw=rx\n")));
+  EXPECT_TRUE(failed(
+      run_text(global() + "[c]\nto=r\n[r]\nrw=rx\nverify_state_load=" + state_of("r") + '\n'),
+      "frames from job \"a\""));
+}
+
 TEST_F(RunState, IsSavedByARunThatASignalStopped) {
   RunControl control;
   test::Meddler meddler([&](const RunProgress& progress) {

@@ -41,7 +41,7 @@ VerifyState some_state() {
   state.job = "voip";
   state.options_hash = 0x1234;
   for (std::uint32_t i = 0; i < 3; ++i) {
-    state.flows.push_back({.flow = 10 + i,
+    state.flows.push_back({.from = "sender" + std::to_string(i),
                            .seed = 100 + i,
                            .next_sequence = 300'000 + i,
                            .random_position = 7 * i,
@@ -63,7 +63,7 @@ void expect_equal(const VerifyState& a, const VerifyState& b) {
   EXPECT_EQ(a.options_hash, b.options_hash);
   ASSERT_EQ(a.flows.size(), b.flows.size());
   for (std::size_t i = 0; i < a.flows.size(); ++i) {
-    EXPECT_EQ(a.flows[i].flow, b.flows[i].flow);
+    EXPECT_EQ(a.flows[i].from, b.flows[i].from);
     EXPECT_EQ(a.flows[i].seed, b.flows[i].seed);
     EXPECT_EQ(a.flows[i].next_sequence, b.flows[i].next_sequence);
     EXPECT_EQ(a.flows[i].random_position, b.flows[i].random_position);
@@ -129,7 +129,7 @@ TEST(VerifyState, OfAnotherVersionIsRefusedByNumber) {
   ASSERT_FALSE(loaded);
   EXPECT_EQ(loaded.error().code, Errc::wrong_layout);
   EXPECT_EQ(loaded.error().message,
-            "cannot load verify state \"x\": it has version 9, and this program reads 1 (use the "
+            "cannot load verify state \"x\": it has version 9, and this program reads 2 (use the "
             "program that saved it)");
 }
 
@@ -162,7 +162,7 @@ TEST(VerifyState, ALedgerThatNoLedgerWritesIsRefused) {
     state.flows.emplace_back();
     state.flows[0].received.note(5);
     Bytes bytes = encode_verify_state(state);
-    constexpr std::size_t kChunks = 16 + 8 + 9 + 8 + 28 + 16;  // where their number stands
+    constexpr std::size_t kChunks = 16 + 8 + 9 + 8 + 32 + 16;  // where their number stands
     change(std::span(bytes).subspan(kChunks));
     seal(bytes);
     return !decode_verify_state(bytes, "state");
