@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "perf/engine/frame_check.hpp"
+
 namespace shmif::perf {
 namespace {
 
@@ -80,14 +82,11 @@ DatagramLink DatagramLink::adopt(UniqueFd socket, DatagramOptions options) {
 /// why it is not all that fit.
 std::size_t DatagramLink::Impl::prepare(std::span<const FrameView> frames,
                                         std::error_code& refused) noexcept {
-  std::size_t ready = 0;
-  for (; ready < std::min(frames.size(), kSlots); ++ready) {
-    const FrameView& frame = frames[ready];
-    if (frame.size() < kEthernetHeaderBytes) refused = Errc::frame_too_short;
-    if (frame.size() > options.max_frame_bytes) refused = Errc::frame_too_long;
-    if (refused) break;
+  frames = frames.first(std::min(frames.size(), kSlots));
+  const std::size_t ready = count_good(frames, options.max_frame_bytes, refused);
+  for (std::size_t i = 0; i < ready; ++i) {
     // sendmmsg only reads, but iovec has no const.
-    out_parts[ready] = {const_cast<std::byte*>(frame.bytes.data()), frame.size()};
+    out_parts[i] = {const_cast<std::byte*>(frames[i].bytes.data()), frames[i].size()};
   }
   return ready;
 }

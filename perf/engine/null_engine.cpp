@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "perf/engine/frame_check.hpp"
 #include "perf/engine/link_end.hpp"
 #include "perf/engine/wires.hpp"
 #include "shmif/loopback_link.hpp"
@@ -18,13 +19,8 @@ class NullEnd final : public End {
   NullEnd(MacAddress mac, std::size_t largest) : mac_(mac), largest_(largest) {}
 
   SendResult send(std::span<const FrameView> frames) noexcept override {
-    std::size_t good = 0;
     std::error_code refused;
-    for (; good < frames.size(); ++good) {
-      if (frames[good].size() < kEthernetHeaderBytes) refused = Errc::frame_too_short;
-      if (frames[good].size() > largest_) refused = Errc::frame_too_long;
-      if (refused) break;
-    }
+    const std::size_t good = count_good(frames, largest_, refused);
     if (good == 0) return {0, refused};
     dropped_ += sent_.size() - next_;
     sent_.assign(frames.begin(), frames.begin() + static_cast<std::ptrdiff_t>(good));

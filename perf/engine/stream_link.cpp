@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "perf/engine/frame_check.hpp"
+
 namespace shmif::perf {
 namespace {
 
@@ -93,16 +95,13 @@ bool StreamLink::Impl::flush() noexcept {
 /// why it is not all that fit.
 std::size_t StreamLink::Impl::prepare(std::span<const FrameView> frames,
                                       std::error_code& refused) noexcept {
-  std::size_t ready = 0;
-  for (; ready < std::min(frames.size(), kRecords); ++ready) {
-    const FrameView& frame = frames[ready];
-    if (frame.size() < kEthernetHeaderBytes) refused = Errc::frame_too_short;
-    if (frame.size() > options.max_frame_bytes) refused = Errc::frame_too_long;
-    if (refused) break;
-    lengths[ready] = static_cast<Length>(frame.size());
-    parts[2 * ready] = {&lengths[ready], sizeof(Length)};
+  frames = frames.first(std::min(frames.size(), kRecords));
+  const std::size_t ready = count_good(frames, options.max_frame_bytes, refused);
+  for (std::size_t i = 0; i < ready; ++i) {
+    lengths[i] = static_cast<Length>(frames[i].size());
+    parts[2 * i] = {&lengths[i], sizeof(Length)};
     // sendmsg only reads, but iovec has no const.
-    parts[2 * ready + 1] = {const_cast<byte*>(frame.bytes.data()), frame.size()};
+    parts[2 * i + 1] = {const_cast<byte*>(frames[i].bytes.data()), frames[i].size()};
   }
   return ready;
 }

@@ -23,6 +23,14 @@ enum class Role : std::uint8_t {
   pingpong,  ///< sends requests, at most `iodepth` without their reply; times the round trip
 };
 
+/// Whether a job of that role sends on its own account; an echo only answers.
+constexpr bool sends(Role role) noexcept {
+  return role == Role::tx || role == Role::txrx || role == Role::pingpong;
+}
+constexpr bool receives(Role role) noexcept {
+  return role != Role::tx;
+}
+
 enum class EngineKind : std::uint8_t { bus, tap, packet, unix_pair, udp, pcap, null, host };
 
 /// One value for each direction: of the job, and for rw=txrx of its peer.

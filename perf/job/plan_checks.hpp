@@ -8,11 +8,6 @@
 
 namespace shmif::perf {
 
-/// Whether a job of that role sends on its own account; an echo only answers.
-constexpr bool sends(Role role) noexcept {
-  return role == Role::tx || role == Role::txrx || role == Role::pingpong;
-}
-
 /// Adds to `problems` the options of `job` that contradict each other, each as "OPTION: why (what
 /// to do)".
 void check_alone(const JobOptions& job, std::vector<std::string>& problems);

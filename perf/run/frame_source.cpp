@@ -114,6 +114,18 @@ class ReplaySource final : public FrameSource {
     }
     return unsent;
   }
+  std::string warning() const override {
+    std::string what;
+    if (replay_.cut_short() != 0) {
+      what = std::to_string(replay_.cut_short()) +
+             " frames of the capture were cut short when they were recorded, and are sent so";
+    }
+    if (replay_.skipped() != 0) {
+      what += (what.empty() ? "" : "; ") + std::to_string(replay_.skipped()) +
+              " records of the capture are too short for frames, and are left out";
+    }
+    return what;
+  }
   std::size_t most_bytes() const noexcept override { return replay_.longest(); }
   std::size_t most_frames() const noexcept override { return SIZE_MAX; }
   std::span<std::byte> memory() noexcept override { return replay_.memory(); }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "bus/result.hpp"
@@ -50,6 +51,8 @@ class FrameSource {
   /// Gives up what was due before `now_ns` and not taken.
   virtual Unsent give_up(std::uint64_t now_ns) noexcept = 0;
   virtual Unsent skipped() const noexcept { return {}; }
+  /// What to know of them before figures are believed; empty: nothing.
+  virtual std::string warning() const { return {}; }
   virtual std::size_t most_bytes() const noexcept = 0;   ///< of a frame
   virtual std::size_t most_frames() const noexcept = 0;  ///< that may be taken at once
   virtual std::span<std::byte> memory() noexcept { return {}; }

@@ -13,11 +13,6 @@ double seconds(std::uint64_t from_ns, std::uint64_t to_ns) {
   return to_ns > from_ns ? static_cast<double>(to_ns - from_ns) * 1e-9 : 0;
 }
 
-std::optional<std::uint64_t> known(const JobBlock::OptionalCount& count) {
-  if (!count.known.load(std::memory_order_acquire)) return std::nullopt;
-  return count.value.get();
-}
-
 TrafficResult tx_of(const JobBlock& b) {
   TrafficResult tx;
   tx.frames = b.tx_frames.get();
@@ -101,15 +96,6 @@ FlowResult flow_result(const ControlledJob& from, const ControlledJob& to, std::
   return r;
 }
 
-/// The flows of requests that job number `to` answers.
-std::vector<std::size_t> requests_to(std::span<const ControlledJob> jobs, std::size_t to) {
-  std::vector<std::size_t> flows;
-  for (std::size_t i = 0; i < jobs.size(); ++i) {
-    if (jobs[i].plan.options.rw == Role::pingpong && jobs[i].plan.to == to) flows.push_back(i);
-  }
-  return flows;
-}
-
 /// What comes out of a fault link that `frames` went into, once none is on its way any more.
 std::uint64_t behind_faults(std::uint64_t frames, const std::atomic<bool>& has_faults,
                             const FaultCounters& faults) {
@@ -127,7 +113,7 @@ bool agree_behind(const FaultOptions& faults, std::uint64_t sent, std::uint64_t 
 /// A frame of an emulated host passes its kernel, which may drop some; what it drops may be
 /// others', too.
 bool agree_but_for(const JobBlock::OptionalCount& drops, std::uint64_t more, std::uint64_t fewer) {
-  return more >= fewer && more - fewer <= known(drops).value_or(0);
+  return more >= fewer && more - fewer <= drops.get().value_or(0);
 }
 
 CountsResult counts_of(const JobBlock& b, const JobOptions& o) {
@@ -135,14 +121,14 @@ CountsResult counts_of(const JobBlock& b, const JobOptions& o) {
   c.generator_tx = b.all_tx_frames.get();
   c.receiver_rx = b.all_rx_frames.get();
   c.receiver_foreign = b.foreign.get() + b.stale.get();
-  c.wire.tx_frames = known(b.wire_tx_frames);
-  c.wire.tx_bytes = known(b.wire_tx_bytes);
-  c.wire.rx_frames = known(b.wire_rx_frames);
-  c.wire.rx_bytes = known(b.wire_rx_bytes);
-  c.wire.lost_frames = known(b.wire_lost_frames);
-  c.wire.overruns = known(b.wire_overruns);
-  c.wire.dropped_frames = known(b.wire_dropped_frames);
-  if (const auto tx = known(b.kernel_tx_drops), rx = known(b.kernel_rx_drops); tx && rx) {
+  c.wire.tx_frames = b.wire_tx_frames.get();
+  c.wire.tx_bytes = b.wire_tx_bytes.get();
+  c.wire.rx_frames = b.wire_rx_frames.get();
+  c.wire.rx_bytes = b.wire_rx_bytes.get();
+  c.wire.lost_frames = b.wire_lost_frames.get();
+  c.wire.overruns = b.wire_overruns.get();
+  c.wire.dropped_frames = b.wire_dropped_frames.get();
+  if (const auto tx = b.kernel_tx_drops.get(), rx = b.kernel_rx_drops.get(); tx && rx) {
     c.wire.dropped_frames = c.wire.dropped_frames.value_or(0) + *tx + *rx;
     // Address resolution and the like. Of TCP all segments are the kernel's own.
     if (c.wire.tx_frames) c.receiver_foreign += b.wire_foreign.get();
@@ -227,7 +213,7 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
   r.tx = tx_of(b);
   r.rx = rx_of(b);
   const std::vector<std::size_t> flows = flows_to(jobs, number);
-  r.rx.seconds = rx_seconds(r.role == Role::echo ? requests_to(jobs, number) : flows, memory);
+  r.rx.seconds = rx_seconds(r.role == Role::echo ? job.senders : flows, memory);
   // Replies go out as requests come in.
   if (r.role == Role::echo) r.tx.seconds = r.rx.seconds;
   r.runtime_seconds = std::max(r.tx.seconds, r.rx.seconds);
@@ -241,8 +227,8 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
   r.counts = counts_of(b, job.plan.options);
   // Of an emulated host, those of its port; the job itself sees none.
   const bool host = r.engine == EngineKind::host;
-  r.overruns = host ? known(b.wire_overruns) : b.overruns.get();
-  r.overrun_frames = host ? known(b.wire_lost_frames) : b.overrun_frames.get();
+  r.overruns = host ? b.wire_overruns.get() : b.overruns.get();
+  r.overrun_frames = host ? b.wire_lost_frames.get() : b.overrun_frames.get();
   r.cpu = b.cpu_known.load(std::memory_order_acquire) ? b.cpu : CpuResult{};
   // The histograms of a thread that is stuck may change under us.
   const bool ended = !job.runner || job.runner->ended_already();
@@ -320,6 +306,8 @@ void gather(std::span<const ControlledJob> jobs, RunMemory& memory, RunResult& r
     JobResult& job = result.jobs.back();
     judge(jobs[i], job);
     add_links(jobs[i], result);
+    const std::string warning = jobs[i].block->warning.get();
+    if (!warning.empty()) result.warnings.push_back(job.name + ": " + warning);
     const auto [at, is_new] = group_of.try_emplace(job.group, result.groups.size());
     if (is_new) {
       GroupResult group;
@@ -336,16 +324,10 @@ void gather(std::span<const ControlledJob> jobs, RunMemory& memory, RunResult& r
 }
 
 std::vector<std::size_t> flows_to(std::span<const ControlledJob> jobs, std::size_t to) {
-  std::vector<std::size_t> flows;
-  for (std::size_t i = 0; i < jobs.size(); ++i) {
-    const Role role = jobs[i].plan.options.rw;
-    if (role == Role::pingpong || jobs[i].plan.options.verify_only
-            ? i == to
-            : (role == Role::tx || role == Role::txrx) && jobs[i].plan.to == to) {
-      flows.push_back(i);
-    }
-  }
-  return flows;
+  const JobOptions& job = jobs[to].plan.options;
+  if (job.rw == Role::pingpong || job.verify_only) return {to};
+  if (job.rw == Role::echo) return {};  // requests end with their replies, at who asks
+  return jobs[to].senders;
 }
 
 }  // namespace shmif::perf

@@ -189,14 +189,10 @@ class Host {
 
   void keep_counters() {
     const PortCounters c = port_->counters();
-    const auto keep = [](JobBlock::OptionalCount& to, std::uint64_t value) {
-      to.value.set(value);
-      to.known.store(true, std::memory_order_release);
-    };
     const bool udp = job_.proto == HostProtocol::udp && job_.exec.empty();
     if (udp) {
-      keep(block_.wire_tx_frames, own_sent_);
-      keep(block_.wire_rx_frames, own_received_);
+      block_.wire_tx_frames.set(own_sent_);
+      block_.wire_rx_frames.set(own_received_);
       // What a full bus dropped was our own, and did not pass.
       const std::uint64_t passed = c.tx_frames + c.rx_frames;
       block_.wire_foreign.set(passed - std::min(passed, own_sent_ + own_received_));
@@ -205,12 +201,11 @@ class Host {
       // compared with.
       block_.wire_foreign.set(c.tx_frames + c.rx_frames);
     }
-    keep(block_.wire_tx_bytes, c.tx_bytes);
-    keep(block_.wire_rx_bytes, c.rx_bytes);
-    keep(block_.wire_lost_frames, c.lost_frames);
-    keep(block_.wire_overruns, c.overruns);
-    keep(block_.wire_dropped_frames,
-         carried_.to_right.dropped_full + carried_.to_left.dropped_full);
+    block_.wire_tx_bytes.set(c.tx_bytes);
+    block_.wire_rx_bytes.set(c.rx_bytes);
+    block_.wire_lost_frames.set(c.lost_frames);
+    block_.wire_overruns.set(c.overruns);
+    block_.wire_dropped_frames.set(carried_.to_right.dropped_full + carried_.to_left.dropped_full);
   }
 
   /// A program's traffic is what passed the port.

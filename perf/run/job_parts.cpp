@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "perf/frame/frame_sizes.hpp"
-#include "perf/job/plan_checks.hpp"
 
 namespace shmif::perf {
 namespace {

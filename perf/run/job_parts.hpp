@@ -16,10 +16,6 @@
 
 namespace shmif::perf {
 
-constexpr bool receives(Role role) noexcept {
-  return role != Role::tx;
-}
-
 /// Whether a port of this job hears what is for others: a capture's frames have their own
 /// addresses, and so have those of an earlier run.
 bool hears_everything(std::span<const PlannedJob> plan, std::size_t index);

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -111,6 +112,7 @@ struct JobBlock {
   std::atomic<bool> save_state{false};                   // (C) before Order::stop: of a trigger
   std::atomic<bool> failed{false};                       // (J)
   SharedText<480> error;                                 // (J) the first
+  SharedText<240> warning;                               // (J) before Order::go
   SharedText<128> address;                               // (J)
   std::atomic<bool> on_bus{false};                       // (J) of a host: its port hears others
   std::atomic<std::uint64_t> start_skew_ns{UINT64_MAX};  // (J) UINT64_MAX: not begun
@@ -131,6 +133,14 @@ struct JobBlock {
   struct OptionalCount {
     Tally value;
     std::atomic<bool> known{false};
+    void set(std::uint64_t count) noexcept {
+      value.set(count);
+      known.store(true, std::memory_order_release);
+    }
+    std::optional<std::uint64_t> get() const noexcept {
+      if (!known.load(std::memory_order_acquire)) return std::nullopt;
+      return value.get();
+    }
   };
   OptionalCount wire_tx_frames, wire_tx_bytes, wire_rx_frames, wire_rx_bytes, wire_lost_frames,
       wire_overruns, wire_dropped_frames;

@@ -2,7 +2,6 @@
 #include <csignal>
 #include <cstring>
 
-#include "perf/job/plan_checks.hpp"
 #include "perf/run/runner_impl.hpp"
 
 namespace shmif::perf {

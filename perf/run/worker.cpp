@@ -42,10 +42,6 @@ void sleep_until(std::uint64_t time_ns) {
   }
 }
 
-bool sends(Role role) {
-  return role == Role::tx || role == Role::txrx || role == Role::pingpong;
-}
-
 class Worker {
  public:
   Worker(const WorkerContext& context, std::size_t index)
@@ -187,6 +183,7 @@ class Worker {
     if (!sends(options_.rw)) return {};
     auto source = make_source(context_, index_, before);
     if (!source) return std::move(source).error();
+    job_.warning.set((*source)->warning());
     const std::size_t most = (*source)->most_bytes();
     if (most > end_->max_frame_bytes()) {
       return Error(Errc::frame_too_long,
@@ -442,15 +439,13 @@ class Worker {
   void keep_counters() {
     keep_faults();
     const auto keep = [](JobBlock::OptionalCount& to, const std::optional<std::uint64_t>& from) {
-      if (!from) return;
-      to.value.set(*from);
-      to.known.store(true, std::memory_order_release);
+      if (from) to.set(*from);
     };
     const WireCounters c = end_->counters();
     if (options_.engine == EngineKind::host) {  // the port has the rest
       if (const auto drops = interface_drops()) {
-        keep(job_.kernel_tx_drops, drops->sent);
-        keep(job_.kernel_rx_drops, drops->received + c.dropped_frames.value_or(0));
+        job_.kernel_tx_drops.set(drops->sent);
+        job_.kernel_rx_drops.set(drops->received + c.dropped_frames.value_or(0));
       }
       return;
     }

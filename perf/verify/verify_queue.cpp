@@ -10,15 +10,12 @@
 #include <utility>
 #include <vector>
 
+#include "perf/run/run_memory.hpp"
+
 namespace shmif::perf {
 namespace {
 
 constexpr std::size_t kFramesWithoutBacklog = 64;
-
-std::uint64_t now_ns() noexcept {
-  return static_cast<std::uint64_t>(
-      std::chrono::steady_clock::now().time_since_epoch().count());  // CLOCK_MONOTONIC
-}
 
 /// Frames that are checked one after the other by the same thread.
 struct Group {
@@ -79,16 +76,10 @@ struct VerifyQueue::Impl {
   Group& filling() noexcept { return groups[(front + in_use) % groups.size()]; }
 
   /// Checks a group that this thread has taken, until time is over.
-  void check_all(Group& group, std::uint64_t deadline_ns) {
-    for (Group::Entry& entry : group.entries) {
-      if (given_up.load(std::memory_order_relaxed) || now_ns() >= deadline_ns) return;
-      entry.reading = check(entry.frame);
-      entry.checked = true;
-    }
-  }
-  void check_all(Group& group) {
+  void check_all(Group& group, std::uint64_t deadline_ns = UINT64_MAX) {
     for (Group::Entry& entry : group.entries) {
       if (given_up.load(std::memory_order_relaxed)) return;
+      if (deadline_ns != UINT64_MAX && now_ns() >= deadline_ns) return;
       entry.reading = check(entry.frame);
       entry.checked = true;
     }
@@ -137,11 +128,7 @@ struct VerifyQueue::Impl {
     if (group.state == Group::State::waiting) {
       group.state = Group::State::taken;
       lock.unlock();
-      if (deadline_ns == UINT64_MAX) {
-        check_all(group);
-      } else {
-        check_all(group, deadline_ns);
-      }
+      check_all(group, deadline_ns);
       lock.lock();
       group.state = Group::State::done;
     }

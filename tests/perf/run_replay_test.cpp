@@ -126,6 +126,23 @@ TEST_F(RunReplay, FramesThatAreRefusedGoAgainAsThemselves) {
   EXPECT_EQ(n, frames.size());
 }
 
+TEST_F(RunReplay, FramesThatWereRecordedInPartAreToldOf) {
+  const test::TempDir dir;
+  const std::string path = dir.file("snapped.pcap");
+  {
+    auto writer = PcapWriter::create(path, {.snap_bytes = 100}).value();
+    for (const auto& bytes : some_frames(5)) {
+      const FrameView frame{std::span<const std::byte>(bytes)};
+      EXPECT_EQ(writer.send({&frame, 1}).taken, 1U);
+    }
+  }
+  const RunResult result = run_text("[j]\nengine=unix\ndrain_time=50ms\nreplay=" + path + '\n');
+  EXPECT_TRUE(passed(result));
+  ASSERT_EQ(result.warnings.size(), 1U);
+  EXPECT_EQ(result.warnings[0].find("j: 4 frames of the capture were cut short"), 0U)
+      << result.warnings[0];
+}
+
 TEST_F(RunReplay, ACaptureThatIsNoneIsAnErrorOfTheStart) {
   EXPECT_TRUE(failed(run_text("[j]\nreplay=/no/such.pcap\n"), "/no/such.pcap"));
   EXPECT_TRUE(failed(run_text("[j]\nreplay=/proc/self/status\n"), "job \"j\": did not start"));

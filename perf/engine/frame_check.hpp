@@ -1,0 +1,26 @@
+#pragma once
+// Which frames an engine's own links take. Internal to perf/engine.
+
+#include <cstddef>
+#include <span>
+#include <system_error>
+
+#include "bus/error.hpp"
+#include "shmif/frame.hpp"
+
+namespace shmif::perf {
+
+/// How many of the frames at the front are whole ones of at most `largest` bytes; `refused` says
+/// why that is not all of them.
+inline std::size_t count_good(std::span<const FrameView> frames, std::size_t largest,
+                              std::error_code& refused) noexcept {
+  for (std::size_t good = 0; good < frames.size(); ++good) {
+    const std::size_t size = frames[good].size();
+    if (size >= kEthernetHeaderBytes && size <= largest) continue;
+    refused = size < kEthernetHeaderBytes ? Errc::frame_too_short : Errc::frame_too_long;
+    return good;
+  }
+  return frames.size();
+}
+
+}  // namespace shmif::perf
