@@ -6,6 +6,7 @@
 #include "perf/report/table.hpp"
 #include "perf/report/text.hpp"
 #include "perf/report/units.hpp"
+#include "perf/report/words.hpp"
 #include "perf/stats/machine.hpp"
 
 namespace shmif::perf {
@@ -83,12 +84,18 @@ Json frame_of(const std::vector<HostResult>& hosts, const WholeRun& whole) {
   return Json::parse(to_json(result, Bins::without));
 }
 
-/// "2 servers, 1 failed"
-std::string head_text(const std::vector<HostResult>& hosts) {
-  const auto failed =
-      std::ranges::count_if(hosts, [](const HostResult& host) { return !host.passed(); });
+/// "2 servers, 1 FAILED"
+std::string head_text(const std::vector<HostResult>& hosts, const WholeRun& whole) {
+  const auto failed = std::ranges::count_if(hosts, [&](const HostResult& host) {
+    const bool stopped = whole.signal != 0 && host.failures.empty() &&
+                         (!host.report || host.report->json().at("failures").empty());
+    return !host.passed() && !stopped;
+  });
   std::string text = std::to_string(hosts.size()) + (hosts.size() == 1 ? " server" : " servers");
-  return text + (failed == 0 ? ", passed\n" : ", " + std::to_string(failed) + " FAILED\n");
+  if (failed != 0) text += ", " + std::to_string(failed) + " FAILED";
+  if (whole.signal != 0) text += ", stopped by " + word_of_signal(whole.signal);
+  if (failed == 0 && whole.signal == 0) text += ", passed";
+  return text + '\n';
 }
 
 /// How late, of all jobs of a server, the latest was to its own start.
@@ -169,7 +176,7 @@ std::string combined_json(const std::vector<HostResult>& hosts, const WholeRun& 
 }
 
 std::string combined_text(const std::vector<HostResult>& hosts, const WholeRun& whole) {
-  std::string text = "shmifperf " + whole.version + ": " + head_text(hosts);
+  std::string text = "shmifperf " + whole.version + ": " + head_text(hosts, whole);
   for (const std::string& failure : failures_of(hosts, whole)) {
     text += "FAILED    " + printable(failure) + '\n';
   }

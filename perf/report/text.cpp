@@ -8,6 +8,7 @@
 #include "perf/report/table.hpp"
 #include "perf/report/text_parts.hpp"
 #include "perf/report/units.hpp"
+#include "perf/report/words.hpp"
 
 namespace shmif::perf {
 
@@ -137,14 +138,18 @@ std::string command_text(const ReportJson& command) {
 
 std::string head_text(const ReportJson& report) {
   const ReportJson& time = report.at("time");
-  const bool passed = report.at("passed").get<bool>();
-  std::string out = "shmifperf " + words(report, "shmifperf_version") + ": " +
-                    (passed ? "passed" : "FAILED") + " (exit code " +
-                    report.at("exit_code").dump() + "), began " + words(time, "began") + ", took " +
-                    format_seconds(figure(time, "seconds"));
-  if (!report.at("stopped_by_signal").is_null()) {
-    out += ", stopped by signal " + report.at("stopped_by_signal").dump();
-  }
+  const ReportJson& signal = report.at("stopped_by_signal");
+  const std::string stopped =
+      signal.is_null() ? "" : "stopped by " + word_of_signal(signal.get<int>());
+  const bool failed = !report.at("failures").empty();
+  // Who stops a run in which nothing failed is not told that something has.
+  const std::string how = report.at("passed").get<bool>() ? "passed"
+                          : !failed && !stopped.empty()   ? stopped
+                                                          : "FAILED";
+  std::string out = "shmifperf " + words(report, "shmifperf_version") + ": " + how +
+                    " (exit code " + report.at("exit_code").dump() + "), began " +
+                    words(time, "began") + ", took " + format_seconds(figure(time, "seconds"));
+  if (failed && !stopped.empty()) out += ", " + stopped;
   out += '\n';
   const std::string command = command_text(report.at("command"));
   if (!command.empty()) out += "  " + command + '\n';

@@ -27,6 +27,7 @@ std::string engines_text(const ReportJson& report, bool& all);
 std::string searches_text(const ReportJson& report);
 std::string repeats_text(const ReportJson& report);
 std::string links_text(const ReportJson& report);
+/// Of a run on servers: those, and their machines.
 std::string machine_text(const ReportJson& report);
 
 }  // namespace shmif::perf

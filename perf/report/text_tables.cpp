@@ -220,25 +220,4 @@ std::string links_text(const ReportJson& report) {
   return table.text() + '\n';
 }
 
-std::string machine_text(const ReportJson& report) {
-  const ReportJson& m = report.at("machine");
-  const auto known = [](const std::string& text) { return text.empty() ? "-" : text; };
-  const auto mhz = figure(m, "frequency_mhz");
-  std::string out = "machine " + known(words(m, "hostname")) + ": " +
-                    format_count(count(m, "cpus")) + " x " + known(words(m, "cpu_model")) +
-                    (mhz ? " at " + std::to_string(static_cast<long>(*mhz + 0.5)) + " MHz" : "") +
-                    ", " + format_memory(count(m, "memory_bytes")) + ", " +
-                    known(words(m, "kernel")) + ", clock " + known(words(m, "clock_source")) +
-                    ", virtualization " + known(words(m, "virtualization")) + '\n';
-  if (m.at("cpu_window").empty()) return out;
-  Table table;
-  table.add({"measured window", "user", "system", "irq", "steal", "idle"});
-  for (const ReportJson& c : m.at("cpu_window")) {
-    table.add({"CPU " + format_count(count(c, "cpu")), format_share(figure(c, "user_share")),
-               format_share(figure(c, "system_share")), format_share(figure(c, "irq_share")),
-               format_share(figure(c, "steal_share")), format_share(figure(c, "idle_share"))});
-  }
-  return out + table.text();
-}
-
 }  // namespace shmif::perf

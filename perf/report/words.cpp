@@ -1,5 +1,7 @@
 #include "perf/report/words.hpp"
 
+#include <cstring>
+
 namespace shmif::perf {
 
 const char* word_of(Role role) noexcept {
@@ -51,6 +53,11 @@ const char* word_of(Search search) noexcept {
     case Search::latency_target: return "latency_target";
   }
   return "unknown";
+}
+
+std::string word_of_signal(int signal) {
+  const char* const name = ::sigabbrev_np(signal);
+  return name != nullptr ? std::string("SIG") + name : "signal " + std::to_string(signal);
 }
 
 }  // namespace shmif::perf

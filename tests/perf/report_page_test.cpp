@@ -11,6 +11,7 @@
 #include "perf/report/text.hpp"
 #include "perf/report/units.hpp"
 #include "sample_results.hpp"
+#include "served_sample.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -85,6 +86,19 @@ TEST(ReportPage, ShowsTheSameFiguresAsTheText) {
       EXPECT_TRUE(cells.contains(format_bytes(t->bytes)));
     }
   }
+}
+
+TEST(ReportPage, ShowsTheServersOfARunInPlaceOfTheClientsMachine) {
+  const Report report = Report::parse(test::served_sample_json(), "served").value();
+  const Look look = look_at(to_html(report).value());
+  if (look.status == 77) GTEST_SKIP() << look.said;
+  EXPECT_EQ(look.said, "");
+  std::set<std::string> cells;
+  for (const auto& cell : look.facts["cells"]) cells.insert(cell.get<std::string>());
+  for (const char* figure : {"77", "12.3 µs", "4.56 µs", "lab-one", "6.1.0-served"}) {
+    EXPECT_TRUE(cells.contains(figure)) << figure;
+  }
+  EXPECT_FALSE(cells.contains("6.1.0-client"));
 }
 
 TEST(ReportPage, NeedsNothingFromAnywhereAndForbidsItself) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -14,6 +15,7 @@
 #include "perf/report/text.hpp"
 #include "perf/report/units.hpp"
 #include "sample_results.hpp"
+#include "served_sample.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -203,6 +205,42 @@ TEST(Text, WhatWasNotMeasuredIsADash) {
   run.jobs[1].latency->clear();
   EXPECT_NE(line_with(text_of(run), "bulk.peer latency  -  ("), "");
   EXPECT_NE(text_of(test::unstarted_sample()).find("machine -: - x -"), std::string::npos);
+}
+
+TEST(Text, NamesTheMachinesOfTheServersAndNotTheClients) {
+  const std::string text = to_text(Report::parse(test::served_sample_json(), "served").value());
+  const std::string ran = line_with(text, "lab1:7000");
+  for (const char* part : {"passed", " 0 ", "12.3 us", "4.56 us"}) {
+    EXPECT_NE(ran.find(part), std::string::npos) << part << " in: " << ran;
+  }
+  EXPECT_NE(line_with(text, "lab2:7000").find("FAILED         77"), std::string::npos) << text;
+  EXPECT_NE(line_with(text, "machine of lab1:7000, lab-one:").find("6.1.0-served"),
+            std::string::npos);
+  EXPECT_EQ(text.find("6.1.0-client"), std::string::npos) << "no job ran there";
+  EXPECT_NE(text.find("asked for by desk"), std::string::npos);
+}
+
+TEST(Text, WhoStopsARunInWhichNothingFailedIsNotToldThatItHas) {
+  RunResult run = test::quiet_sample();
+  run.stopped_by_signal = SIGINT;
+  run.exit_code = 130;
+  const std::string stopped = lines_of(text_of(run))[0];
+  EXPECT_NE(stopped.find(": stopped by SIGINT (exit code 130)"), std::string::npos) << stopped;
+  EXPECT_EQ(stopped.find("FAILED"), std::string::npos) << stopped;
+  run.failures = {"job \"a\": no"};
+  const std::string failed = lines_of(text_of(run))[0];
+  EXPECT_NE(failed.find(": FAILED (exit code 130)"), std::string::npos) << failed;
+  EXPECT_NE(failed.find("stopped by SIGINT"), std::string::npos) << failed;
+}
+
+TEST(Text, WhatADeviceDroppedOfASendersFramesStandsInItsRow) {
+  RunResult run = test::quiet_sample();
+  run.jobs[0].rx.frames = run.jobs[0].rx.batches = 0;
+  run.jobs[0].counts.wire.dropped_frames = 4711;
+  const std::string text = text_of(run);
+  const std::string counts = text.substr(text.find("wire dropped"));
+  EXPECT_NE(line_with(counts, run.jobs[0].name + " sent").find("4,711"), std::string::npos)
+      << counts;
 }
 
 TEST(Text, OfAGroupThatReportsForItsJobsOnlyThoseThatFailedAreShown) {

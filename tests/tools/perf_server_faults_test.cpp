@@ -211,6 +211,7 @@ TEST(PerfServerFaults, AnInterruptedClientStopsAllServersAndReports) {
   run.tool().signal(SIGINT);
   const ToolResult result = run.tool().finish();
   EXPECT_EQ(result.status, 128 + SIGINT) << result.err;
+  EXPECT_TRUE(has(result.out, ": 2 servers, stopped by SIGINT\n")) << result.out;
   for (RunningServer* server : {&first, &second}) {
     EXPECT_TRUE(has(result.out, "==== " + server->address() + " ====")) << result.out;
     EXPECT_TRUE(is_idle(*server));

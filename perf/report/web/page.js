@@ -50,13 +50,19 @@ const bad = (n) => [units.count(n), n > 0 ? 'bad' : ''];
 
 // ---- Head ----
 
+const kSignals = { 1: 'SIGHUP', 2: 'SIGINT', 13: 'SIGPIPE', 15: 'SIGTERM' };
+const stopped = result.stopped_by_signal === null ? '' : 'stopped by ' + (kSignals[result.stopped_by_signal] || `signal ${result.stopped_by_signal}`);
+// Who stops a run in which nothing failed is not told that something has.
+const verdict = result.passed ? 'passed' : stopped && !result.failures.length ? 'stopped' : 'FAILED';
+const where = result.hosts ? `${units.count(result.hosts.length)} server${result.hosts.length === 1 ? '' : 's'}, asked for by ${known(result.machine.hostname)}` : known(result.machine.hostname);
+
 function head() {
-  document.title = (result.passed ? 'passed' : 'FAILED') + ' · shmifperf report';
+  document.title = verdict + ' · shmifperf report';
   const time = result.time;
   document.getElementById('head').append(
-    element('h1', {}, 'shmifperf report', element('span', { class: 'badge ' + (result.passed ? 'passed' : 'failed') }, result.passed ? 'PASSED' : 'FAILED')),
-    element('p', {}, `${time.began.replace('T', ' ').replace(/\.\d+Z$/, ' UTC')} · took ${units.seconds(time.seconds)} · on ${known(result.machine.hostname)} · shmifperf ${result.shmifperf_version} · exit code ${result.exit_code}`
-      + (result.stopped_by_signal === null ? '' : ` · stopped by signal ${result.stopped_by_signal}`)
+    element('h1', {}, 'shmifperf report', element('span', { class: 'badge ' + verdict.toLowerCase() }, verdict.toUpperCase())),
+    element('p', {}, `${time.began.replace('T', ' ').replace(/\.\d+Z$/, ' UTC')} · took ${units.seconds(time.seconds)} · on ${where} · shmifperf ${result.shmifperf_version} · exit code ${result.exit_code}`
+      + (stopped && ` · ${stopped}`)
       + (result.steady_state === null ? '' : ` · steady state ${result.steady_state}`)),
     element('pre', { class: 'command wrap', tabindex: '0', 'aria-label': 'command' }, result.command.map(quote).join(' ')));
 }

@@ -43,7 +43,7 @@ function jobTables() {
     table('Counts', ['', 'generator sent', 'wire took', 'wire delivered', 'receiver got', 'of them foreign', 'wire lost', 'wire dropped', 'agree'],
       each((j) => [[j.jobname, j.tx ? units.count(j.counts.generator_tx_frames) : '-', j.tx ? units.count(j.counts.wire_tx_frames) : '-', j.rx ? units.count(j.counts.wire_rx_frames) : '-',
         j.rx ? units.count(j.counts.receiver_rx_frames) : '-', j.rx ? units.count(j.counts.receiver_foreign_frames) : '-',
-        j.rx ? units.count(j.counts.wire_lost_frames) : '-', j.rx ? units.count(j.counts.wire_dropped_frames) : '-', agree(j.counts)]])));
+        j.rx ? units.count(j.counts.wire_lost_frames) : '-', units.count(j.counts.wire_dropped_frames), agree(j.counts)]])));
   const cpu = (name, c) => [name, units.seconds(c.user_seconds), units.seconds(c.system_seconds), units.fps(c.frames_per_busy_second),
     units.count(c.voluntary_switches), units.count(c.involuntary_switches), units.count(c.minor_faults + c.major_faults)];
   section('CPU and trust', 'Start skew: after the common start. Rate ±: half the 95 % confidence interval. Limit: the harness’s own, with such frames, here.',
@@ -93,19 +93,35 @@ function searches() {
   })));
 }
 
+const windowOf = (m, name) => m.cpu_window.map((c) => [`${name}CPU ${c.cpu}`, units.share(c.user_share), units.share(c.system_share),
+  units.share(c.irq_share), [units.share(c.steal_share), c.steal_share >= 0.01 ? 'bad' : ''], units.share(c.idle_share)]);
+const cpuOf = (m) => `${units.count(m.cpus)} × ${known(m.cpu_model)}` + (m.frequency_mhz === null ? '' : ` at ${Math.round(m.frequency_mhz)} MHz`);
+function addWindow(made, rows) {
+  if (rows.length) made.append(table('CPUs over the measured window', ['over the window', 'user', 'system', 'irq', 'steal', 'idle'], rows));
+}
+
+/// Where the jobs ran. Of a run on servers that is no machine of the client's.
 function machine() {
+  if (result.hosts) return servers();
   const m = result.machine;
   const list = element('dl');
   const add = (name, value) => list.append(element('dt', {}, name), element('dd', {}, value));
   add('host', known(m.hostname));
-  add('CPUs', `${units.count(m.cpus)} × ${known(m.cpu_model)}` + (m.frequency_mhz === null ? '' : ` at ${Math.round(m.frequency_mhz)} MHz`));
+  add('CPUs', cpuOf(m));
   add('memory', units.memory(m.memory_bytes));
   add('kernel', known(m.kernel));
   add('clock', known(m.clock_source));
   add('virtualization', known(m.virtualization));
-  const made = section('Machine', null, list);
-  if (m.cpu_window.length) {
-    made.append(table('CPUs over the measured window', ['over the window', 'user', 'system', 'irq', 'steal', 'idle'], m.cpu_window.map((c) =>
-      ['CPU ' + c.cpu, units.share(c.user_share), units.share(c.system_share), units.share(c.irq_share), [units.share(c.steal_share), c.steal_share >= 0.01 ? 'bad' : ''], units.share(c.idle_share)])));
-  }
+  addWindow(section('Machine', null, list), windowOf(m, ''));
+}
+
+function servers() {
+  const made = section('Servers', 'Began: after the first server’s jobs, as far as clocks can be compared (±).',
+    table('Servers', ['server', 'passed', 'exit code', 'began', '±', 'host', 'CPUs', 'memory', 'kernel', 'clock', 'virtualization'], result.hosts.map((h) => {
+      const m = h.machine;
+      return [h.hostname, [units.yes(h.passed), h.passed ? '' : 'bad'], units.count(h.exit_code), units.ns(h.start_offset_ns), units.ns(h.clock_error_ns),
+        ...(m ? [[known(m.hostname), 'words'], [cpuOf(m), 'words'], units.memory(m.memory_bytes), [known(m.kernel), 'words'], known(m.clock_source), known(m.virtualization)]
+          : Array(6).fill('-'))];
+    })));
+  addWindow(made, result.hosts.flatMap((h) => (h.machine ? windowOf(h.machine, h.hostname + ' ') : [])));
 }

@@ -1,0 +1,66 @@
+// Where the jobs ran: this machine, or the servers'.
+
+#include <nlohmann/json.hpp>
+
+#include "perf/report/table.hpp"
+#include "perf/report/text_parts.hpp"
+#include "perf/report/units.hpp"
+
+namespace shmif::perf {
+
+namespace {
+
+std::string known(const std::string& text) {
+  return text.empty() ? "-" : text;
+}
+
+/// "lab3: 4 x ..."
+std::string description_of(const ReportJson& m) {
+  const auto mhz = figure(m, "frequency_mhz");
+  return known(words(m, "hostname")) + ": " + format_count(count(m, "cpus")) + " x " +
+         known(words(m, "cpu_model")) +
+         (mhz ? " at " + std::to_string(static_cast<long>(*mhz + 0.5)) + " MHz" : "") + ", " +
+         format_memory(count(m, "memory_bytes")) + ", " + known(words(m, "kernel")) + ", clock " +
+         known(words(m, "clock_source")) + ", virtualization " + known(words(m, "virtualization")) +
+         '\n';
+}
+
+std::string window_of(const ReportJson& m) {
+  if (m.at("cpu_window").empty()) return "";
+  Table table;
+  table.add({"measured window", "user", "system", "irq", "steal", "idle"});
+  for (const ReportJson& c : m.at("cpu_window")) {
+    table.add({"CPU " + format_count(count(c, "cpu")), format_share(figure(c, "user_share")),
+               format_share(figure(c, "system_share")), format_share(figure(c, "irq_share")),
+               format_share(figure(c, "steal_share")), format_share(figure(c, "idle_share"))});
+  }
+  return table.text();
+}
+
+/// Each server, how it ended, when it began, and what it is. No job ran on the client's machine.
+std::string hosts_text(const ReportJson& report) {
+  Table table;
+  table.add({"server", "", "exit code", "began after the first", "+-"});
+  std::string machines;
+  for (const ReportJson& host : report.at("hosts")) {
+    const bool passed = host.at("passed").get<bool>();
+    table.add({words(host, "hostname"), passed ? "passed" : "FAILED",
+               format_count(count(host, "exit_code")), format_ns(figure(host, "start_offset_ns")),
+               format_ns(figure(host, "clock_error_ns"))});
+    if (host.at("machine").is_null()) continue;
+    machines += "machine of " + words(host, "hostname") + ", " +
+                description_of(host.at("machine")) + window_of(host.at("machine"));
+  }
+  const std::string client = known(words(report.at("machine"), "hostname"));
+  return table.text() + machines + "asked for by " + client + ", which ran none of the jobs\n";
+}
+
+}  // namespace
+
+std::string machine_text(const ReportJson& report) {
+  if (report.contains("hosts")) return hosts_text(report);
+  const ReportJson& m = report.at("machine");
+  return "machine " + description_of(m) + window_of(m);
+}
+
+}  // namespace shmif::perf
