@@ -5,6 +5,7 @@
 
 #include "perf/engine/engine.hpp"
 #include "perf/job/plan_checks.hpp"
+#include "perf/job/trial_jobs.hpp"
 #include "perf/job/values.hpp"
 #include "shmif/nearest.hpp"
 
@@ -45,6 +46,7 @@ class Planner {
     check_receivers();
     name_wires();
     drop_idle_minimums();
+    check_searches();
     order();
     if (problems_.empty()) check_order();
   }
@@ -73,6 +75,7 @@ class Planner {
   void check_receivers();
   void name_wires();
   void drop_idle_minimums();
+  void check_searches();
   void order();
   std::vector<std::size_t> before(std::size_t draft) const;
   void check_order();
@@ -391,6 +394,14 @@ void Planner::drop_idle_minimums() {
   for (PlannedJob& job : plan_) {
     if (job.options.rw == Role::tx) job.options.rate_min_bps.rx = job.options.rate_min_fps.rx = 0;
     if (job.options.rw == Role::rx) job.options.rate_min_bps.tx = job.options.rate_min_fps.tx = 0;
+  }
+}
+
+void Planner::check_searches() {
+  for (const std::size_t idle : idle_beside_searches(plan_)) {
+    problem(plan_[idle].options,
+            "background: beside a job with search only background jobs run, and jobs that receive "
+            "(give it background=1)");
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "perf/report/fields.hpp"
 #include "perf/report/units.hpp"
+#include "perf/run/run_result.hpp"
 #include "perf/stats/confidence.hpp"
 
 namespace shmif::perf {
@@ -49,17 +50,17 @@ std::optional<double> no_interval(const ReportJson& /*interval*/) {
 
 using Of = const ReportJson&;
 const Kind kKinds[] = {
-    {"tx_fps", true, true, [](Of j) { return nested(j, "tx", "rate_fps"); },
+    {figure_name::kTxFps, true, true, [](Of j) { return nested(j, "tx", "rate_fps"); },
      rate_of_interval<true>},
-    {"rx_fps", true, true, [](Of j) { return nested(j, "rx", "rate_fps"); },
+    {figure_name::kRxFps, true, true, [](Of j) { return nested(j, "rx", "rate_fps"); },
      rate_of_interval<false>},
-    {"lost_share", false, true, [](Of j) { return nested(j, "loss", "lost_share"); },
+    {figure_name::kLostShare, false, true, [](Of j) { return nested(j, "loss", "lost_share"); },
      loss_of_interval},
-    {"latency_ns_mean", false, true, [](Of j) { return nested(j, "latency_ns", "mean"); },
+    {figure_name::kLatencyMean, false, true, [](Of j) { return nested(j, "latency_ns", "mean"); },
      [](Of i) { return figure(i, "latency_mean_ns"); }},
-    {"latency_ns_p50", false, true, [](Of j) { return nested(j, "latency_ns", "p50"); },
+    {figure_name::kLatencyP50, false, true, [](Of j) { return nested(j, "latency_ns", "p50"); },
      [](Of i) { return figure(i, "latency_p50_ns"); }},
-    {"latency_ns_p99", false, true, [](Of j) { return nested(j, "latency_ns", "p99"); },
+    {figure_name::kLatencyP99, false, true, [](Of j) { return nested(j, "latency_ns", "p99"); },
      [](Of i) { return figure(i, "latency_p99_ns"); }},
     {"latency_ns_p99_9", false, false, [](Of j) { return nested(j, "latency_ns", "p99_9"); },
      no_interval},
@@ -68,6 +69,10 @@ const Kind kKinds[] = {
     {"latency_ns_max", false, false, [](Of j) { return nested(j, "latency_ns", "max"); },
      no_interval},
 };
+
+/// Of a search, not of a job.
+const Kind kFound{figure_name::kFoundFps, true, true, [](Of s) { return figure(s, "found_fps"); },
+                  no_interval};
 
 Samples repetitions(const ReportJson& report, const std::string& job, const char* name) {
   Samples values;
@@ -92,8 +97,8 @@ Samples intervals(const ReportJson& job, const Kind& kind) {
 
 /// What both files have at least two values of.
 std::optional<std::pair<Samples, Samples>> samples(const ReportJson& before,
-                                                   const ReportJson& before_job,
                                                    const ReportJson& after,
+                                                   const ReportJson& before_job,
                                                    const ReportJson& after_job, const Kind& kind,
                                                    std::string& from) {
   const std::string name = name_in(before_job, "jobname");
@@ -104,16 +109,17 @@ std::optional<std::pair<Samples, Samples>> samples(const ReportJson& before,
                                    repetitions(after, name, kind.name)};
   from = "repeats";
   if (enough(pair)) return pair;
-  pair = {intervals(before_job, kind), intervals(after_job, kind)};
-  from = "intervals";
-  if (enough(pair)) return pair;
   from = {};
-  return std::nullopt;
+  if (kind.of_interval == no_interval) return std::nullopt;
+  pair = {intervals(before_job, kind), intervals(after_job, kind)};
+  if (!enough(pair)) return std::nullopt;
+  from = "intervals";
+  return pair;
 }
 
 /// Losses are shares already, and often 0 before; all else is taken as a share of what it was.
 double size_of_change(const ComparedFigure& f) {
-  if (f.figure == "lost_share") return f.after - f.before;
+  if (f.figure == figure_name::kLostShare) return f.after - f.before;
   if (f.change_share) return *f.change_share;
   if (f.after == f.before) return 0;
   return f.after > f.before ? HUGE_VAL : -HUGE_VAL;
@@ -131,33 +137,15 @@ class Comparer {
       : before_(before.json()), after_(after.json()), into_(into) {}
 
   void compare_jobs(const ReportJson& before_job, const ReportJson& after_job) {
-    for (const Kind& kind : kKinds) {
-      const auto before = kind.whole(before_job);
-      const auto after = kind.whole(after_job);
-      if (!before || !after) continue;
-      ComparedFigure f;
-      f.job = name_in(before_job, "jobname");
-      f.figure = kind.name;
-      f.before = *before;
-      f.after = *after;
-      f.decides = kind.decides;
-      if (*before != 0) f.change_share = (*after - *before) / *before;
-      // Without anything to estimate chance from, the size of the difference alone decides.
-      bool significant = true;
-      const auto values = samples(before_, before_job, after_, after_job, kind, f.from);
-      if (values) {
-        const auto test = difference(values->first, values->second, into_.options.confidence);
-        const auto mean = estimate(values->first);
-        if (test) {
-          f.p = test->p;
-          significant = test->significant;
-          if (mean && mean->mean != 0) {
-            f.half_width_share = test->half_width / std::fabs(mean->mean);
-          }
-        }
-      }
-      f.verdict = judge(f, kind, significant, into_.options.threshold);
-      into_.figures.push_back(std::move(f));
+    for (const Kind& kind : kKinds) compare_figure(kind, before_job, after_job);
+  }
+
+  /// The rates that two searches of a job found.
+  void compare_searches(const ReportJson& before, const ReportJson& after) {
+    compare_figure(kFound, before, after);
+    if (!before.at("found_fps").is_null() && after.at("found_fps").is_null()) {
+      into_.failures.push_back("the search of job " + words(before, "jobname") +
+                               " found a rate before and none after");
     }
   }
 
@@ -172,6 +160,36 @@ class Comparer {
   }
 
  private:
+  /// `before_job`, `after_job`: what the figure is of, a job or its search.
+  void compare_figure(const Kind& kind, const ReportJson& before_job, const ReportJson& after_job) {
+    const auto before = kind.whole(before_job);
+    const auto after = kind.whole(after_job);
+    if (!before || !after) return;
+    ComparedFigure f;
+    f.job = name_in(before_job, "jobname");
+    f.figure = kind.name;
+    f.before = *before;
+    f.after = *after;
+    f.decides = kind.decides;
+    if (*before != 0) f.change_share = (*after - *before) / *before;
+    // Without anything to estimate chance from, the size of the difference alone decides.
+    bool significant = true;
+    const auto values = samples(before_, after_, before_job, after_job, kind, f.from);
+    if (values) {
+      const auto test = difference(values->first, values->second, into_.options.confidence);
+      const auto mean = estimate(values->first);
+      if (test) {
+        f.p = test->p;
+        significant = test->significant;
+        if (mean && mean->mean != 0) {
+          f.half_width_share = test->half_width / std::fabs(mean->mean);
+        }
+      }
+    }
+    f.verdict = judge(f, kind, significant, into_.options.threshold);
+    into_.figures.push_back(std::move(f));
+  }
+
   const ReportJson& before_;
   const ReportJson& after_;
   Comparison& into_;
@@ -180,6 +198,17 @@ class Comparer {
 const ReportJson* job_named(const ReportJson& report, const std::string& name) {
   for (const ReportJson& job : report.at("jobs")) {
     if (name_in(job, "jobname") == name) return &job;
+  }
+  return nullptr;
+}
+
+/// The search of the same job for frames of the same size.
+const ReportJson* search_like(const ReportJson& report, const ReportJson& other) {
+  for (const ReportJson& search : report.at("searches")) {
+    if (search.at("jobname") == other.at("jobname") &&
+        search.at("frame_bytes") == other.at("frame_bytes")) {
+      return &search;
+    }
   }
   return nullptr;
 }
@@ -217,6 +246,10 @@ Result<Comparison> compare(const Report& before, const Report& after,
     if (job.at("passed") == true && other->at("passed") == false) {
       result.failures.push_back("job " + words(job, "jobname") + " passed before and failed after");
     }
+  }
+  for (const ReportJson& search : before.json().at("searches")) {
+    const auto* const other = search_like(after.json(), search);
+    if (other != nullptr) comparer.compare_searches(search, *other);
   }
   if (!common) {
     return Error(Errc::bad_argument, "cannot compare " + before.name() + " with " + after.name() +

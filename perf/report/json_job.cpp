@@ -172,23 +172,10 @@ Json flow(const FlowResult& f) {
   return json;
 }
 
-/// Of all flows that a job receives. Jitter is a figure of one stream; of several, the greatest.
+/// Of all flows that a job receives.
 FlowResult sum(const std::vector<FlowResult>& flows) {
   FlowResult all;
-  for (const FlowResult& f : flows) {
-    all.sent += f.sent;
-    all.received += f.received;
-    all.lost += f.lost;
-    all.duplicates += f.duplicates;
-    all.reordered += f.reordered;
-    all.corrupt += f.corrupt;
-    all.truncated += f.truncated;
-    all.late += f.late;
-    all.cancelled += f.cancelled;
-    all.unverified += f.unverified;
-    if (f.jitter_ns) all.jitter_ns = std::max(all.jitter_ns.value_or(0), *f.jitter_ns);
-    all.verification_complete = all.verification_complete && f.verification_complete;
-  }
+  for (const FlowResult& f : flows) all += f;
   return all;
 }
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <set>
 #include <utility>
 
+#include "perf/job/trial_jobs.hpp"
 #include "perf/run/harness_limit.hpp"
 #include "perf/run/run_memory.hpp"
 #include "perf/run/search.hpp"
@@ -15,134 +15,62 @@
 namespace shmif::perf {
 namespace {
 
-bool stopped(const RunControl& control) {
-  return control.stops.load() != 0;
-}
-
-Result<RunResult> run_once(const RunOptions& options, std::vector<PlannedJob> plan,
-                           RunObserver* observer, RunControl& control, bool& stuck) {
-  auto runner = Runner::create(options, std::move(plan));
-  if (!runner) return std::move(runner).error();
-  RunResult result = (*runner)->run(observer, control);
-  stuck |= (*runner)->stuck();
-  // A thread that does not end still uses what the runner owns.
-  if ((*runner)->stuck()) (void)(*runner).release();
-  return result;
-}
-
 // ---- Searches ----
 
-/// The jobs that a trial of `job` needs: itself, whom it sends to, and background jobs; waiting for
-/// nobody.
+/// The jobs that a trial of `job` needs, waiting for nobody.
 std::vector<PlannedJob> trial_plan(const std::vector<PlannedJob>& plan, std::size_t job) {
-  std::set<std::size_t> wanted{job};
-  if (plan[job].to != kNoJob) wanted.insert(plan[job].to);
-  for (std::size_t i = 0; i < plan.size(); ++i) {
-    if (!plan[i].options.background) continue;
-    wanted.insert(i);
-    if (plan[i].to != kNoJob) wanted.insert(plan[i].to);
-  }
   std::map<std::size_t, std::size_t> place;
   std::vector<PlannedJob> chosen;
-  for (const std::size_t i : wanted) {
+  for (const std::size_t i : trial_jobs(plan, job)) {
     place[i] = chosen.size();
     chosen.push_back(plan[i]);
     chosen.back().waits_for.clear();
   }
   for (PlannedJob& each : chosen) {
     if (each.to != kNoJob) each.to = place.at(each.to);
+    // Nobody who sends the other way makes it longer.
+    if (!each.options.background) each.options.runtime = plan[job].options.search_trial;
   }
-  // First the one that searches, for whoever looks at the results.
+  JobOptions& o = chosen[place.at(job)].options;
+  o.rate_bps.tx = 0;
+  o.time_based = true;
+  o.number_ios = o.size_bytes = o.io_limit_bytes = 0;
   return chosen;
 }
 
-struct Trial {
-  TrialResult figures;
-  RunResult run;
-};
-
-Result<Trial> make_trial(const RunOptions& options, const std::vector<PlannedJob>& plan,
-                         std::size_t job, double fps, RunObserver* observer, RunControl& control,
-                         bool& stuck) {
-  std::vector<PlannedJob> chosen = trial_plan(plan, job);
-  const std::string& name = plan[job].options.name;
-  for (PlannedJob& each : chosen) {
-    JobOptions& o = each.options;
-    if (o.name != name) continue;
-    o.rate_bps.tx = 0;
-    o.rate_fps.tx = fps > 0 ? static_cast<std::uint64_t>(std::max(1LL, std::llround(fps))) : 0;
-    o.runtime = o.search_trial;
-    o.time_based = true;
-    o.number_ios = o.size_bytes = o.io_limit_bytes = 0;
-  }
-  if (observer != nullptr) {
-    const bool flat_out = fps == 0;
-    observer->on_run("search of " + name + ", trial " +
-                     (flat_out ? "flat out" : "at " + std::to_string(std::llround(fps)) + "/s"));
-  }
-  auto run = run_once(options, std::move(chosen), observer, control, stuck);
-  if (!run) return std::move(run).error();
-  Trial trial;
-  trial.figures.job = name;
-  trial.figures.offered_fps = fps;
-  std::uint64_t sent = 0;
-  std::uint64_t lost = 0;
-  std::shared_ptr<LatencyHistogram> latency = std::make_shared<LatencyHistogram>();
-  for (const JobResult& result : run->jobs) {
-    if (result.name == name && result.tx.seconds > 0) {
-      trial.figures.achieved_fps = static_cast<double>(result.tx.frames) / result.tx.seconds;
-      if (!result.spacing_error->empty()) {
-        trial.figures.sender_late_ns = static_cast<double>(result.spacing_error->max());
-      }
-    }
-    for (const FlowResult& flow : result.flows) {
-      if (flow.from != name && result.name != name) continue;
-      sent += flow.sent;
-      lost += flow.sent - std::min(flow.sent, flow.received);
-      latency->merge(*result.latency);
-    }
-  }
-  if (sent != 0) trial.figures.loss_share = static_cast<double>(lost) / static_cast<double>(sent);
-  trial.figures.latency_percentile_ns =
-      percentile_of_sent(*latency, lost, plan[job].options.latency_percentile);
-  trial.run = *std::move(run);
-  return trial;
+/// Its figures are not those of a whole run.
+bool is_cut_off(const RunResult& run) {
+  return run.stopped_by_signal || run.trigger_fired;
 }
 
-/// Result: the search, and the run of its best trial, or of its last where none passed.
-Result<std::pair<SearchResult, RunResult>> search(const RunOptions& options,
-                                                  const std::vector<PlannedJob>& plan,
-                                                  std::size_t job, RunObserver* observer,
-                                                  RunControl& control, bool& stuck) {
-  const JobOptions& o = plan[job].options;
-  double most = static_cast<double>(o.search_max_fps);
-  std::optional<RunResult> best;
-  if (most == 0) {
-    auto flat_out = make_trial(options, plan, job, 0, observer, control, stuck);
-    if (!flat_out) return std::move(flat_out).error();
-    most = flat_out->figures.achieved_fps;
-    best = std::move(flat_out->run);
-  }
-  RateSearch rates(rate_search_options(o, most));
-  double best_fps = -1;
-  const std::uint64_t begin = now_ns();
-  const auto bound = static_cast<std::uint64_t>(o.runtime.count());
-  while (const auto fps = rates.next_fps()) {
-    if (stopped(control) || (bound != 0 && now_ns() - begin >= bound)) break;
-    auto trial = make_trial(options, plan, job, *fps, observer, control, stuck);
-    if (!trial) return std::move(trial).error();
-    const bool broken = !trial->run.failures.empty();
-    rates.note(trial->figures);
-    const SearchResult so_far = rates.result();
-    const bool passed = !so_far.trials.empty() && so_far.trials.back().passed;
-    if (!best || broken || (passed && *fps > best_fps)) {
-      if (passed) best_fps = *fps;
-      best = std::move(trial->run);
+/// What a trial of `job` at that rate shows of the link.
+TrialResult figures_of_trial(const RunResult& run, const JobOptions& job, double fps) {
+  TrialResult figures;
+  figures.job = job.name;
+  figures.offered_fps = fps;
+  std::uint64_t sent = 0;
+  std::uint64_t lost = 0;
+  LatencyHistogram latency;
+  for (const JobResult& result : run.jobs) {
+    const bool own = result.name == job.name;
+    if (own && result.tx.seconds > 0) {
+      figures.achieved_fps = static_cast<double>(result.tx.frames) / result.tx.seconds;
+      if (!result.spacing_error->empty()) {
+        figures.sender_late_ns = static_cast<double>(result.spacing_error->max());
+      }
     }
-    if (broken) break;  // what fails a run fails the search
+    bool receives = false;
+    for (const FlowResult& flow : result.flows) {
+      if (flow.from != job.name && !own) continue;
+      receives = true;
+      sent += flow.sent;
+      lost += flow.sent - std::min(flow.sent, flow.received);
+    }
+    if (receives) latency.merge(*result.latency);
   }
-  if (!best) return Error(Errc::bad_argument, "the search of job \"" + o.name + "\" made no trial");
-  return std::pair{rates.result(), *std::move(best)};
+  if (sent != 0) figures.loss_share = static_cast<double>(lost) / static_cast<double>(sent);
+  figures.latency_percentile_ns = percentile_of_sent(latency, lost, job.latency_percentile);
+  return figures;
 }
 
 /// Appends a run's results to those of the whole.
@@ -156,31 +84,11 @@ void append(RunResult& all, RunResult&& one) {
   all.machine.window = std::move(one.machine.window);
   if (one.stopped_by_signal) all.stopped_by_signal = one.stopped_by_signal;
   if (one.steady_state) all.steady_state = one.steady_state;
-  all.ended = one.ended;
-}
-
-/// Each search in the order of its job; the jobs without one only where none searches.
-Result<RunResult> run_searches(const RunOptions& options, const std::vector<PlannedJob>& plan,
-                               RunObserver* observer, RunControl& control, bool& stuck) {
-  RunResult all;
-  all.began = std::chrono::system_clock::now();
-  for (std::size_t i = 0; i < plan.size() && !stopped(control); ++i) {
-    if (plan[i].options.search == Search::none || !plan[i].peer_of.empty()) continue;
-    auto found = search(options, plan, i, observer, control, stuck);
-    if (!found) return std::move(found).error();
-    if (!found->first.found_fps && !stopped(control)) {
-      all.failures.push_back("job \"" + plan[i].options.name +
-                             "\": the search found no rate: " + found->first.why_none);
-    }
-    all.searches.push_back(std::move(found->first));
-    append(all, std::move(found->second));
-  }
-  return all;
+  all.trigger_fired |= one.trigger_fired;
 }
 
 // ---- Repetitions ----
 
-/// By the names that comparisons know them by (perf/report/compare.cpp).
 std::map<std::pair<std::string, std::string>, double> figures_of(const RunResult& run) {
   std::map<std::pair<std::string, std::string>, double> figures;
   for (const JobResult& job : run.jobs) {
@@ -189,21 +97,23 @@ std::map<std::pair<std::string, std::string>, double> figures_of(const RunResult
         figures[{job.name, name}] = static_cast<double>(traffic.frames) / traffic.seconds;
       }
     };
-    rate("tx_fps", job.tx);
-    rate("rx_fps", job.rx);
-    for (const FlowResult& flow : job.flows) {
-      if (flow.sent == 0) continue;
-      figures[{job.name, "loss_share"}] =
-          static_cast<double>(flow.lost) / static_cast<double>(flow.sent);
+    rate(figure_name::kTxFps, job.tx);
+    rate(figure_name::kRxFps, job.rx);
+    FlowResult all;
+    for (const FlowResult& flow : job.flows) all += flow;
+    if (all.sent != 0) {
+      figures[{job.name, figure_name::kLostShare}] =
+          static_cast<double>(all.lost) / static_cast<double>(all.sent);
     }
     if (!job.latency->empty()) {
-      figures[{job.name, "latency_ns_mean"}] = job.latency->mean();
-      figures[{job.name, "latency_ns_p50"}] = static_cast<double>(job.latency->percentile(50));
-      figures[{job.name, "latency_ns_p99"}] = static_cast<double>(job.latency->percentile(99));
+      const LatencyHistogram& latency = *job.latency;
+      figures[{job.name, figure_name::kLatencyMean}] = latency.mean();
+      figures[{job.name, figure_name::kLatencyP50}] = static_cast<double>(latency.percentile(50));
+      figures[{job.name, figure_name::kLatencyP99}] = static_cast<double>(latency.percentile(99));
     }
   }
   for (const SearchResult& search : run.searches) {
-    if (search.found_fps) figures[{search.job, "found_fps"}] = *search.found_fps;
+    if (search.found_fps) figures[{search.job, figure_name::kFoundFps}] = *search.found_fps;
   }
   return figures;
 }
@@ -218,6 +128,18 @@ double main_figure(const RunResult& run) {
   return sum;
 }
 
+/// What is to be known of a run whose figures are left out.
+void keep_messages(RunResult& all, RunResult&& one) {
+  std::ranges::move(one.failures, std::back_inserter(all.failures));
+  std::ranges::move(one.lost_outputs, std::back_inserter(all.lost_outputs));
+  for (std::string& warning : one.warnings) {
+    if (std::ranges::find(all.warnings, warning) == all.warnings.end()) {
+      all.warnings.push_back(std::move(warning));
+    }
+  }
+}
+
+/// The run with the median rate, and figures over all of them. One that failed fails them all.
 RunResult median_of(std::vector<RunResult> runs) {
   std::map<std::pair<std::string, std::string>, std::vector<double>> values;
   for (const RunResult& run : runs) {
@@ -229,14 +151,173 @@ RunResult median_of(std::vector<RunResult> runs) {
     repeats.push_back(
         {figure.first, figure.second, series, spread->median, spread->least, spread->most});
   }
+  const auto began = runs.front().began;
+  const auto ended = runs.back().ended;
   std::ranges::sort(runs, {}, main_figure);
-  RunResult result = std::move(runs[runs.size() / 2]);
+  const std::size_t middle = runs.size() / 2;
+  RunResult result = std::move(runs[middle]);
   result.repeats = std::move(repeats);
-  // One that failed fails them all.
-  for (RunResult& run : runs) {
-    std::ranges::move(run.failures, std::back_inserter(result.failures));
-    std::ranges::move(run.lost_outputs, std::back_inserter(result.lost_outputs));
+  result.began = began;
+  result.ended = ended;
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    if (i != middle) keep_messages(result, std::move(runs[i]));
   }
+  return result;
+}
+
+// ---- The whole ----
+
+/// Threads: one.
+class Campaign {
+ public:
+  Campaign(const RunOptions& options, const std::vector<PlannedJob>& plan, RunObserver* observer,
+           RunControl& control)
+      : options_(options), plan_(plan), observer_(observer), control_(control) {}
+
+  /// Errors: what kept the first run from being set up.
+  Result<RunResult> run();
+  /// Nothing more is to be begun: a signal, a trigger, or a thread that does not end.
+  bool over() const { return control_.stops.load() != 0 || triggered_ || stuck_; }
+  bool stuck() const { return stuck_; }
+
+ private:
+  Result<RunResult> run_once(std::vector<PlannedJob> plan);
+  Result<RunResult> run_trial(std::vector<PlannedJob> plan, const std::string& name, double fps);
+  Result<std::pair<SearchResult, RunResult>> search(std::size_t job);
+  Result<RunResult> run_searches();
+
+  const RunOptions& options_;
+  const std::vector<PlannedJob>& plan_;
+  RunObserver* observer_;
+  RunControl& control_;
+  bool triggered_ = false;
+  bool stuck_ = false;
+};
+
+Result<RunResult> Campaign::run_once(std::vector<PlannedJob> plan) {
+  auto runner = Runner::create(options_, std::move(plan));
+  if (!runner) return std::move(runner).error();
+  RunResult result = (*runner)->run(observer_, control_);
+  triggered_ |= result.trigger_fired;
+  // A thread that does not end still uses what the runner owns.
+  if ((*runner)->stuck()) {
+    stuck_ = true;
+    (void)(*runner).release();
+  }
+  return result;
+}
+
+/// `fps`: 0 is flat out.
+Result<RunResult> Campaign::run_trial(std::vector<PlannedJob> plan, const std::string& name,
+                                      double fps) {
+  const auto rate = static_cast<std::uint64_t>(std::max(1LL, std::llround(fps)));
+  for (PlannedJob& each : plan) {
+    if (each.options.name == name) each.options.rate_fps.tx = fps > 0 ? rate : 0;
+  }
+  if (observer_ != nullptr) {
+    observer_->on_run("search of " + name + ", trial " +
+                      (fps > 0 ? "at " + std::to_string(rate) + "/s" : "flat out"));
+  }
+  return run_once(std::move(plan));
+}
+
+/// Result: the search, and the run of its best trial, or of its last where none passed. Errors:
+/// what kept the first trial from being set up; a later one leaves what was found till then, and
+/// fails.
+Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
+  const JobOptions& o = plan_[job].options;
+  const std::vector<PlannedJob> plan = trial_plan(plan_, job);
+  double most = static_cast<double>(o.search_max_fps);
+  std::optional<RunResult> best;
+  if (most == 0) {
+    auto flat_out = run_trial(plan, o.name, 0);
+    if (!flat_out) return std::move(flat_out).error();
+    most = figures_of_trial(*flat_out, o, 0).achieved_fps;
+    best = *std::move(flat_out);
+  }
+  RateSearch rates(rate_search_options(o, most));
+  double best_fps = -1;
+  const std::uint64_t begin = now_ns();
+  const std::uint64_t bound = ns(o.runtime);
+  while (const auto fps = rates.next_fps()) {
+    if (over() || (bound != 0 && now_ns() - begin >= bound)) break;
+    auto trial = run_trial(plan, o.name, *fps);
+    if (!trial && !best) return std::move(trial).error();
+    if (!trial) {
+      best->failures.push_back("job \"" + o.name +
+                               "\": its search ended early, for a trial could "
+                               "not be set up: " +
+                               trial.error().message);
+      break;
+    }
+    const bool broken = !trial->failures.empty();
+    const bool whole = !is_cut_off(*trial);
+    if (whole) rates.note(figures_of_trial(*trial, o, *fps));
+    const SearchResult so_far = rates.result();
+    const bool passed = whole && so_far.trials.back().passed;
+    if (!best || broken || (passed && *fps > best_fps)) {
+      if (passed) best_fps = *fps;
+      best = *std::move(trial);
+    } else if (!whole) {
+      keep_messages(*best, *std::move(trial));
+    }
+    if (broken) break;  // what fails a run fails the search
+  }
+  if (!best) return Error(Errc::bad_argument, "the search of job \"" + o.name + "\" made no trial");
+  return std::pair{rates.result(), *std::move(best)};
+}
+
+/// Each search in the order of its job.
+Result<RunResult> Campaign::run_searches() {
+  RunResult all;
+  all.began = std::chrono::system_clock::now();
+  for (std::size_t i = 0; i < plan_.size() && !over(); ++i) {
+    if (plan_[i].options.search == Search::none || !plan_[i].peer_of.empty()) continue;
+    const std::string job = "job \"" + plan_[i].options.name + "\": ";
+    auto found = search(i);
+    if (!found && all.searches.empty()) return std::move(found).error();
+    if (!found) {
+      all.failures.push_back(job + "its search could not be set up: " + found.error().message);
+      continue;
+    }
+    if (!found->first.found_fps && !over()) {
+      all.failures.push_back(job + "the search found no rate: " + found->first.why_none);
+    }
+    all.searches.push_back(std::move(found->first));
+    append(all, std::move(found->second));
+  }
+  all.ended = std::chrono::system_clock::now();
+  return all;
+}
+
+Result<RunResult> Campaign::run() {
+  const bool searches = std::ranges::any_of(
+      plan_, [](const PlannedJob& job) { return job.options.search != Search::none; });
+  const std::uint32_t times = std::max<std::uint32_t>(options_.repeat, 1);
+  std::vector<RunResult> runs;
+  std::optional<RunResult> cut_off;
+  std::string failure;
+  for (std::uint32_t i = 0; i < times && (i == 0 || !over()); ++i) {
+    const std::string name = "run " + std::to_string(i + 1) + " of " + std::to_string(times);
+    if (observer_ != nullptr && times > 1) observer_->on_run(name);
+    auto run = searches ? run_searches() : run_once(plan_);
+    if (!run && runs.empty()) return std::move(run).error();
+    if (!run) {
+      failure = name + " could not be set up: " + run.error().message;
+      break;
+    }
+    if (!is_cut_off(*run) || runs.empty()) {
+      runs.push_back(*std::move(run));
+    } else {
+      cut_off = *std::move(run);
+    }
+  }
+  RunResult result = runs.size() == 1 ? std::move(runs.front()) : median_of(std::move(runs));
+  if (cut_off) {
+    result.ended = cut_off->ended;
+    keep_messages(result, *std::move(cut_off));
+  }
+  if (!failure.empty()) result.failures.push_back(std::move(failure));
   return result;
 }
 
@@ -244,26 +325,16 @@ RunResult median_of(std::vector<RunResult> runs) {
 
 Result<RunResult> run_campaign(const RunOptions& options, const std::vector<PlannedJob>& plan,
                                RunObserver* observer, RunControl& control, bool& stuck) {
-  const bool searches = std::ranges::any_of(
-      plan, [](const PlannedJob& job) { return job.options.search != Search::none; });
-  std::vector<RunResult> runs;
-  const std::uint32_t times = std::max<std::uint32_t>(options.repeat, 1);
-  for (std::uint32_t i = 0; i < times && (i == 0 || !stopped(control)); ++i) {
-    if (observer != nullptr && times > 1) {
-      observer->on_run("run " + std::to_string(i + 1) + " of " + std::to_string(times));
-    }
-    auto run = searches ? run_searches(options, plan, observer, control, stuck)
-                        : run_once(options, plan, observer, control, stuck);
-    if (!run) return std::move(run).error();
-    runs.push_back(*std::move(run));
-    if (stuck) break;
-  }
-  RunResult result = runs.size() == 1 ? std::move(runs.front()) : median_of(std::move(runs));
+  Campaign campaign(options, plan, observer, control);
+  auto run = campaign.run();
+  stuck = campaign.stuck();
+  if (!run) return run;
+  RunResult result = *std::move(run);
   std::vector<CpuShare> window = std::move(result.machine.window);
   result.machine = describe_machine();
   result.machine.window = std::move(window);
   for (const auto& [name, value] : options.given) result.options[name] = value;
-  if (!stuck && !stopped(control)) add_limits(plan, result);
+  if (!campaign.over()) add_limits(plan, result);
   const bool all_well = result.failures.empty() && result.lost_outputs.empty();
   // It may have come between two runs.
   if (const int signal = control.signal.load(); signal != 0) result.stopped_by_signal = signal;

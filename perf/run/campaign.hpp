@@ -16,8 +16,10 @@
 namespace shmif::perf {
 
 /// Runs what `plan` (expand() of the set) asks for. Result: of several runs that with the median
-/// rate, and figures over all of them. Threads: as Runner. Errors: those before any job started.
-/// `stuck`: set when a thread could not be ended (Runner::stuck).
+/// rate, and figures over all of them that nothing cut off. A signal or a trigger ends the
+/// campaign. Threads: as Runner. Errors: those before any job started; what keeps a later run from
+/// being set up is a failure of the result. `stuck`: set when a thread could not be ended
+/// (Runner::stuck).
 Result<RunResult> run_campaign(const RunOptions& options, const std::vector<PlannedJob>& plan,
                                RunObserver* observer, RunControl& control, bool& stuck);
 

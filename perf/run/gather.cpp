@@ -259,25 +259,11 @@ void add(TrafficResult& sum, const TrafficResult& one) {
   if (sum.first_error.empty()) sum.first_error = one.first_error;
 }
 
-void add(FlowResult& sum, const FlowResult& one) {
-  sum.sent += one.sent;
-  sum.received += one.received;
-  sum.lost += one.lost;
-  sum.duplicates += one.duplicates;
-  sum.reordered += one.reordered;
-  sum.corrupt += one.corrupt;
-  sum.truncated += one.truncated;
-  sum.late += one.late;
-  sum.cancelled += one.cancelled;
-  sum.unverified += one.unverified;
-  sum.verification_complete &= one.verification_complete;
-}
-
 void add(GroupResult& group, const JobResult& job) {
   group.jobs.push_back(job.name);
   add(group.tx, job.tx);
   add(group.rx, job.rx);
-  for (const FlowResult& flow : job.flows) add(group.loss, flow);
+  for (const FlowResult& flow : job.flows) group.loss += flow;
   group.latency->merge(*job.latency);
   group.service->merge(*job.service);
   if (job.start_skew_ns) {

@@ -71,6 +71,9 @@ struct FlowResult {
   std::vector<std::pair<std::uint64_t, std::uint64_t>> gaps;  ///< first ones, [from, to)
   std::optional<double> jitter_ns;                            ///< RFC 3550, section 6.4.1
   bool verification_complete = true;
+  /// Adds the counts of another; jitter is a figure of one flow, and of several the greatest. Whose
+  /// it is, its gaps and `unexplained` stay as they are.
+  FlowResult& operator+=(const FlowResult& other);
 };
 
 /// The three counts of a claim, side by side. All frames, ramp and foreign ones too.
@@ -185,9 +188,20 @@ struct MachineResult {
   std::optional<double> frequency_mhz;
 };
 
+/// What figures of a job are called, in repetitions and in comparisons alike.
+namespace figure_name {
+inline constexpr const char* kTxFps = "tx_fps";
+inline constexpr const char* kRxFps = "rx_fps";
+inline constexpr const char* kLostShare = "lost_share";
+inline constexpr const char* kLatencyMean = "latency_ns_mean";
+inline constexpr const char* kLatencyP50 = "latency_ns_p50";
+inline constexpr const char* kLatencyP99 = "latency_ns_p99";
+inline constexpr const char* kFoundFps = "found_fps";  ///< of its search
+}  // namespace figure_name
+
 /// `--repeat`: one figure over the repetitions.
 struct RepeatFigure {
-  std::string job, figure;  ///< "rx_fps"
+  std::string job, figure;  ///< one of figure_name
   std::vector<double> values;
   double median = 0, least = 0, most = 0;
 };
@@ -209,6 +223,7 @@ struct RunResult {
   /// What was asked for beside the figures and could not be written, logs for one. The run has
   /// passed or not without them; the exit code is 1 all the same.
   std::vector<std::string> lost_outputs;
+  bool trigger_fired = false;
   int exit_code = 0;
   std::optional<int> stopped_by_signal;
 };

@@ -53,6 +53,7 @@ void Runner::Impl::listen(RunObserver* observer) {
   const std::uint64_t now = now_ns();
   if (auto why = trigger->check(now - std::min(now, first_start_ns), hit)) {
     result.warnings.push_back("the trigger fired: " + *why);
+    result.trigger_fired = true;
     for (ControlledJob& job : jobs) job.block->save_state.store(true, std::memory_order_relaxed);
     stop_all();
   }

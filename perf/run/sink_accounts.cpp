@@ -162,15 +162,9 @@ void Sink::finish_recorded() {
   for (const auto& flow : flows_) {
     const FlowCounts& counts = flow->receiver.counts();
     const std::uint64_t span = counts.end > counts.begin ? counts.end - counts.begin : 0;
-    const FlowResult one = flow->receiver.result({.first = counts.begin, .frames = span});
-    sum.sent += span;
-    sum.received += one.received;
-    sum.lost += one.lost;
-    sum.lost_damaged += one.lost_damaged;
-    sum.duplicates += one.duplicates;
-    sum.reordered += one.reordered;
-    sum.corrupt += one.corrupt;
-    sum.truncated += one.truncated;
+    FlowResult one = flow->receiver.result({.first = counts.begin, .frames = span});
+    one.sent = span;
+    sum += one;
   }
   block.all_sent.set(sum.sent);
   block.received.set(sum.received);

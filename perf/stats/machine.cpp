@@ -235,16 +235,6 @@ std::vector<std::string> noise_warnings(const std::vector<CpuShare>& window) {
   return warnings;
 }
 
-CpuResult& CpuResult::operator+=(const CpuResult& other) noexcept {
-  user_seconds += other.user_seconds;
-  system_seconds += other.system_seconds;
-  voluntary_switches += other.voluntary_switches;
-  involuntary_switches += other.involuntary_switches;
-  minor_faults += other.minor_faults;
-  major_faults += other.major_faults;
-  return *this;
-}
-
 namespace {
 
 CpuResult read_usage(Usage::Of of) noexcept {

@@ -5,7 +5,13 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/perf/run_rig.hpp"
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+
+#include "perf/report/compare.hpp"
+#include "perf/report/json.hpp"
+#include "tests/perf/run_plan.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -57,6 +63,134 @@ TEST(Campaign, RepetitionsGiveMedianAndSpread) {
     seen |= figure.job == "second" && figure.figure == "rx_fps";
   }
   EXPECT_TRUE(seen);
+  EXPECT_GE(result.ended - result.began, 600ms) << "of all three";
+}
+
+/// Does something when run number `at` of a campaign begins, from 1.
+class AtRun final : public RunObserver {
+ public:
+  AtRun(int at, std::function<void()> deed) : at_(at), deed_(std::move(deed)) {}
+  void on_run(const std::string&) override {
+    if (++runs_ == at_) deed_();
+  }
+  void on_progress(const RunProgress&) override {}
+  void on_interval(const RunProgress&) override {}
+
+ private:
+  int at_;
+  int runs_ = 0;
+  std::function<void()> deed_;
+};
+
+/// A campaign by a job file, to which `deed` happens when run number `at` of it begins.
+RunResult campaign_of(
+    const std::string& text, int at = 0,
+    const std::function<void(RunControl&)>& deed = [](RunControl&) {}) {
+  const JobSet set = test::set_of(text);
+  RunControl control;
+  AtRun observer(at, [&] { deed(control); });
+  bool stuck = false;
+  return run_campaign(set.run, expand(set).value(), &observer, control, stuck).value();
+}
+
+void stop(RunControl& control) {
+  control.signal = SIGINT;
+  control.stops = 1;
+}
+
+const std::string kRepeat =
+    "[global]\nrepeat=3\nrate_iops=1000\nruntime=100ms\ndrain_time=50ms\nengine=unix\n";
+/// Of trials that fail, one after the other.
+const std::string kSearch =
+    "[global]\nengine=unix\nsearch_max_iops=1000\nsearch_trial=100ms\ndrain_time=10ms\n"
+    "[s]\nbs=1000\nsearch=ndr\nfault=rate=100kbit,queue=1\n";
+
+TEST(Campaign, EveryFigureOfRepetitionsIsCompared) {
+  const RunResult result = campaign_of(
+      "[global]\nengine=unix\nrepeat=2\ndrain_time=50ms\n[s]\nsearch=ndr\nsearch_max_iops=200\n"
+      "search_trial=200ms\n");
+  ASSERT_TRUE(test::passed(result));
+  const auto report = [&] { return Report::parse(to_json(result, Bins::without), "r").value(); };
+  const Comparison compared = compare(report(), report(), {}).value();
+  std::set<std::string> names;
+  for (const RepeatFigure& figure : result.repeats) {
+    names.insert(figure.figure);
+    EXPECT_EQ(std::ranges::count_if(compared.figures,
+                                    [&](const ComparedFigure& f) {
+                                      return f.job == figure.job && f.figure == figure.figure &&
+                                             f.from == "repeats";
+                                    }),
+              1)
+        << figure.job << ' ' << figure.figure;
+  }
+  EXPECT_TRUE(names.contains("lost_share"));
+  EXPECT_TRUE(names.contains("found_fps"));
+}
+
+TEST(Campaign, TheLossOfAReceiverIsThatOfAllItsFlows) {
+  const RunResult result =
+      campaign_of(kRepeat + "engine=bus\n[rx]\nrw=rx\n[a]\nto=rx\nfault=loss=100%\n[b]\nto=rx\n");
+  const auto loss = std::ranges::find(result.repeats, "lost_share", &RepeatFigure::figure);
+  ASSERT_NE(loss, result.repeats.end());
+  EXPECT_NEAR(loss->median, 0.5, 0.1);
+}
+
+TEST(Campaign, ARepetitionThatIsCutOffIsInNoFigure) {
+  const RunResult result = campaign_of(kRepeat + "[j]\n", 3, stop);
+  ASSERT_FALSE(result.repeats.empty());
+  EXPECT_EQ(result.repeats.front().values.size(), 2U);
+  EXPECT_EQ(result.stopped_by_signal, SIGINT);
+  EXPECT_GE(result.ended - result.began, 200ms) << "it took as long as all of them";
+}
+
+TEST(Campaign, ATrialThatIsCutOffIsInNoSearch) {
+  const RunResult result = campaign_of(kSearch, 2, stop);
+  ASSERT_EQ(result.searches.size(), 1U);
+  EXPECT_EQ(result.searches[0].trials.size(), 1U);
+  EXPECT_FALSE(result.searches[0].found_fps);
+}
+
+TEST(Campaign, ATriggerFiresOnceAndEndsAllOfIt) {
+  const test::TempDir dir;
+  const std::string log = dir.file("fired");
+  const std::string trigger = "[global]\naux-path=" + dir.path() +
+                              "\ntrigger-timeout=50ms\ntrigger=sh -c 'echo fired >>" + log + "'\n";
+  const auto fired = [&] {
+    std::ifstream file(log);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  const RunResult repeated = campaign_of(trigger + kRepeat + "[j]\n");
+  EXPECT_EQ(fired(), "fired\n");
+  EXPECT_TRUE(repeated.repeats.empty());
+  std::filesystem::remove(log);
+  const RunResult searched = campaign_of(trigger + kSearch);
+  EXPECT_EQ(fired(), "fired\n");
+  EXPECT_TRUE(searched.searches.at(0).trials.empty());
+}
+
+TEST(Campaign, WhatWasFoundBeforeARunThatCannotBeSetUpIsKept) {
+  const test::TempDir dir;
+  std::filesystem::create_directory(dir.file("logs"));
+  const std::string log = "write_bw_log=" + dir.file("logs") + "/j\n";
+  const auto spoil = [&](RunControl&) { std::filesystem::remove_all(dir.file("logs")); };
+  const RunResult repeated = campaign_of(kRepeat + "[j]\n" + log, 3, spoil);
+  EXPECT_TRUE(test::failed(repeated, "run 3 of 3 could not be set up: "));
+  ASSERT_FALSE(repeated.repeats.empty());
+  EXPECT_EQ(repeated.repeats.front().values.size(), 2U);
+  EXPECT_EQ(repeated.exit_code, 1);
+  std::filesystem::create_directory(dir.file("logs"));
+  const RunResult searched = campaign_of(kSearch + log, 2, spoil);
+  EXPECT_TRUE(test::failed(searched, "job \"s\": its search ended early"));
+  EXPECT_EQ(searched.searches.at(0).trials.size(), 1U);
+}
+
+TEST(Campaign, WhoIsSentToInATrialHasTheOneItSendsToItself) {
+  const RunResult result = campaign_of(
+      "[global]\nengine=bus\nsearch_trial=200ms\nsearch_max_iops=200\ndrain_time=50ms\n"
+      "[s]\nsearch=ndr\nto=both\n[both]\nrw=txrx\nto=c\nrate_iops=100\nruntime=1\n[c]\nrw=rx\n");
+  EXPECT_TRUE(test::passed(result));
+  EXPECT_EQ(result.jobs.size(), 3U);
+  EXPECT_TRUE(result.searches.at(0).found_fps.has_value());
 }
 
 TEST(Campaign, TheHarnessKnowsItsOwnLimit) {

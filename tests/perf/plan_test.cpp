@@ -313,6 +313,13 @@ TEST(Plan, WhatDoesNotContradictIsLeftAlone) {
   }
 }
 
+TEST(Plan, AJobThatWouldNeverRunBesideASearchIsRefused) {
+  const std::string search = sender("search=ndr\nto=rx") + "[rx]\nrw=rx\n";
+  EXPECT_EQ(problems_of(set_of(search + "[noise]\nruntime=1\nbackground\n")), Words());
+  EXPECT_EQ(problems_of(set_of(search + "[other]\nsearch=ndr\n")), Words());
+  expect_problem(search + "[noise]\nruntime=1\nto=rx\n", "background: beside a job with search");
+}
+
 TEST(Plan, SeveralProblemsAreToldAtOnce) {
   EXPECT_EQ(problems_of(set_of(sender("loops=2\npayload=pattern") + "[b]\ntime_based\n")).size(),
             4U);
