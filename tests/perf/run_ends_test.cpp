@@ -115,6 +115,14 @@ TEST(RunEnds, AThreadThatIsStuckForGoodIsReportedAndLeft) {
   EXPECT_EQ(flow_to(result, "a.sink").received, 10U);
 }
 
+TEST(RunEnds, AJobThatHangsAtItsStartKeepsEvenOthersFromBeginning) {
+  const RunResult result = run_text(
+      "[global]\nengine=null\nrw=txrx\nstartup_batch_timeout=200ms\n[a]\nruntime=20\n"
+      "[b]\nnumber_ios=10\nexec_prerun=sleep 20\n");
+  EXPECT_TRUE(failed(result, "job \"b\": did not start: was not initialised after 0.2 s"));
+  EXPECT_EQ(job_of(result, "a").tx.frames, 0U);
+}
+
 TEST(RunEnds, AThreadThatHangsAtItsStartIsReportedAndLeft) {
   bool stuck = false;
   const RunResult result = with_stuck_thread(
