@@ -188,7 +188,8 @@ struct JobOptions {
 
   // ---- Replay and records ----
   std::string replay;            ///< a capture file to send
-  double replay_time_scale = 1;  ///< 2: half as fast; 0: flat out
+  double replay_time_scale = 1;  ///< 2: half as fast
+  bool replay_no_stall = false;  ///< without any pauses, whatever the scale
   std::string write_pcap;
   std::string write_bw_log, write_iops_log, write_lat_log;
   Nanoseconds log_avg = std::chrono::milliseconds(500);

@@ -25,6 +25,7 @@ struct Kind {
   std::string range;
   std::string unit{};
   bool flag = false;
+  bool pair = false;
   std::function<Result<void>(std::string_view, Options&)> set{};
   std::function<std::string(const Options&)> show{};
 };
@@ -266,7 +267,8 @@ template <class Options, class T>
 Kind<Options> per_direction(PerDirection<T> Options::* member, Result<T> (*read)(std::string_view),
                             std::string (*show)(const T&), std::string placeholder,
                             std::string range) {
-  Kind<Options> kind{.placeholder = std::move(placeholder), .range = std::move(range)};
+  Kind<Options> kind{
+      .placeholder = std::move(placeholder), .range = std::move(range), .pair = true};
   kind.set = [=](std::string_view value, Options& options) -> Result<void> {
     const Result<PairText> both = split_pair(value);
     if (!both) return both.error();
@@ -316,6 +318,7 @@ class Rows {
     row.standard = standard.empty() ? kind.show(Options{}) : std::move(standard);
     row.range = std::move(kind.range);
     row.flag = kind.flag;
+    row.pair = kind.pair;
     row.text = std::move(text);
     if constexpr (std::is_same_v<Options, JobOptions>) {
       row.set_job = std::move(kind.set);

@@ -23,6 +23,19 @@ bool has_name(const OptionRow& row, const std::string& plain) {
                      [&](const std::string& alias) { return with_underscores(alias) == plain; });
 }
 
+/// `text` with the half that it leaves out, when that was given before.
+std::string whole_pair(const std::string& name, std::string_view text,
+                       const std::vector<std::pair<std::string, std::string>>& given) {
+  const auto before = std::find_if(given.rbegin(), given.rend(),
+                                   [&](const auto& option) { return option.first == name; });
+  const Result<PairText> now = split_pair(text);
+  if (before == given.rend() || !now) return std::string(text);
+  const Result<PairText> then = split_pair(before->second);
+  if (!then || (!now->tx.empty() && !now->rx.empty())) return std::string(text);
+  return std::string(now->tx.empty() ? then->tx : now->tx) + ',' +
+         std::string(now->rx.empty() ? then->rx : now->rx);
+}
+
 template <class Options>
 Result<void> set(const OptionRow& row,
                  const std::function<Result<void>(std::string_view, Options&)>& setter,
@@ -41,7 +54,8 @@ Result<void> set(const OptionRow& row,
   const std::string_view text = value.value_or("1");
   const Result<void> done = setter(text, options);
   if (!done) return refuse(done.error().message);
-  options.given.emplace_back(row.name, std::string(text));
+  options.given.emplace_back(
+      row.name, row.pair ? whole_pair(row.name, text, options.given) : std::string(text));
   return {};
 }
 
@@ -54,7 +68,9 @@ const std::vector<CategoryInfo>& option_categories() {
        "stonewall, wait_for or start_delay say otherwise."},
       {OptionCategory::traffic, "traffic", "Traffic",
        "What a job sends, to whom, and how fast. Values that differ by direction are written A,B: "
-       "A for what the job sends, B for what it receives, which is what its peer sends. Rates are "
+       "A for what the job sends, B for what it receives, which is what its peer sends (fio has "
+       "what "
+       "is read first). Rates are "
        "of bits per second on the job's frames without FCS; fio's bytes per second are not meant."},
       {OptionCategory::length, "length", "How long a job runs",
        "A job that sends ends at the first limit it reaches, and exceeds none: a frame that would "

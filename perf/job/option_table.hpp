@@ -48,6 +48,7 @@ struct OptionRow {
   std::string standard;     ///< the value when it is not given, or "none"
   std::string range;        ///< what it may be
   bool flag = false;        ///< may stand alone, which is "1"
+  bool pair = false;        ///< "A,B": a half that is left out stays as it was
   std::string text;         ///< one to three sentences
   std::function<Result<void>(std::string_view value, JobOptions&)> set_job;
   std::function<Result<void>(std::string_view value, RunOptions&)> set_run;
@@ -63,7 +64,8 @@ const OptionRow* find_option(std::string_view name);
 Error unknown_option(std::string_view name);
 
 /// Sets the option `row` to `value`, nothing being the value of a flag that stands alone, and notes
-/// it in `given`. Errors: bad_argument, with the option's name before why.
+/// it in `given`; a half of a pair is noted with the half that was given before. Errors:
+/// bad_argument, with the option's name before why.
 Result<void> set_option(const OptionRow& row, std::optional<std::string_view> value,
                         JobOptions& job);
 Result<void> set_option(const OptionRow& row, std::optional<std::string_view> value,

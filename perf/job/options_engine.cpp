@@ -119,7 +119,7 @@ void add_place_rows(std::vector<OptionRow>& into) {
   rows.add(
       "numa_node numa_cpu_nodes", number(&J::numa_node, 0, 1023),
       "The node whose memory the job uses, and whose CPUs it may run on unless cpus_allowed names "
-      "others.");
+      "others. fio's option is a list of nodes.");
   rows.add("nice", integer(&J::nice, -20, 19), "See nice(2).");
   rows.add("prioclass ioprio_class", integer(&J::ioprio_class, 0, 3),
            "The class of I/O priority: 1 real-time, 2 best effort, 3 idle; see ioprio_set(2).");
@@ -129,14 +129,15 @@ void add_place_rows(std::vector<OptionRow>& into) {
            "Runs the job under SCHED_FIFO with that priority. A job that spins then keeps all "
            "others off its CPU.");
   rows.add("lockmem", yes_or_no(&J::lockmem),
-           "Keeps the job's frames, sent and received, from being swapped out.");
+           "Keeps the job's frames, sent and received, from being swapped out. fio's option is an "
+           "amount to lock.");
   rows.add("hugepages", yes_or_no(&J::hugepages), "Asks for huge pages for the job's buffers.");
   rows.add("uid", text(&J::uid, "USER", "a name or a number", 64),
            "The user to become after the devices are open.", "as the program was started");
   rows.add("gid", text(&J::gid, "GROUP", "a name or a number", 64),
            "The group to become, before uid; supplementary groups are given up.",
            "as the program was started");
-  rows.add("cgroup", text(&J::cgroup, "PATH", "a path below /sys/fs/cgroup"),
+  rows.add("cgroup", text(&J::cgroup, "PATH", "a path below /sys/fs/cgroup, with or without that"),
            "The control group to run the job in, which must be there.");
   rows.add("exec_prerun", command(&J::exec_prerun),
            "A program to run before the job is ready; the job fails when it does not exit 0. Its "

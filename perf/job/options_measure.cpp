@@ -66,23 +66,6 @@ Kind<J> replay_time_scale() {
   return kind;
 }
 
-/// What is 0 to its member when there are to be no pauses.
-Kind<J> replay_no_stall() {
-  Kind<J> kind{.placeholder = "0|1", .range = "0 or 1", .flag = true};
-  kind.set = [](std::string_view value, J& job) -> Result<void> {
-    const auto read = parse_boolean(value);
-    if (!read) return read.error();
-    if (*read) {
-      job.replay_time_scale = 0;
-    } else if (job.replay_time_scale == 0) {
-      job.replay_time_scale = 1;
-    }
-    return {};
-  };
-  kind.show = [](const J&) { return std::string("0"); };
-  return kind;
-}
-
 Kind<J> above_zero_share(double J::* member) {
   Kind<J> kind = real(member, parse_share, "SHARE", "above 0, to 1 or 100%");
   kind.set = [set = kind.set](std::string_view value, J& job) -> Result<void> {
@@ -122,7 +105,9 @@ void add_verification_rows(std::vector<OptionRow>& into) {
            "trigger, to NAME-verify.state.");
   rows.add("verify_state_load", text(&J::verify_state_load, "PATH", "the path of such a file"),
            "Goes on from a state that was saved. A state of another version or job, or with frames "
-           "of a job that sends none to this one now, is refused.");
+           "of a job that sends none to this one now, is refused. fio's option is a yes or no, and "
+           "finds the "
+           "file itself.");
   rows.add("continue_on_error",
            parsed(
                &J::continue_on_error, parse_error_classes,
@@ -163,12 +148,15 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
            "0, none");
   rows.add("latency_percentile",
            real(&J::latency_percentile, parse_per_cent, "PERCENTAGE", "0 to 100"),
-           "The share of frames that must keep latency_target.");
+           "The share of frames that must keep latency_target. fio's default is 100, all of them.");
   rows.add("steadystate ss", steady_state(),
            "Ends the job when over ss_dur its rate deviates from the mean, or slopes, by no more "
            "than the limit: frames per second with iops, bits per second with bw, as iops:0.3%.");
-  rows.add("ss_dur steadystate_duration", time(&J::ss_dur, TimeUnit::seconds, 0ns, 24h),
-           "Over what time steadystate looks back.");
+  rows.add(
+      "ss_dur steadystate_duration", time(&J::ss_dur, TimeUnit::seconds, 0ns, 24h),
+      "Over what time steadystate looks back; 0 is 2 seconds. With fio, 0 switches steadystate "
+      "off.",
+      "0, which is 2 seconds");
   rows.add("ss_ramp steadystate_ramp_time", time(&J::ss_ramp, TimeUnit::seconds, 0ns, 24h),
            "How long steadystate waits before it begins to look.");
 }
@@ -180,12 +168,14 @@ void add_record_rows(std::vector<OptionRow>& into) {
            "counted and not verified.");
   rows.add("replay_time_scale", replay_time_scale(),
            "The speed of replay, in per cent: 200 is twice as fast as the capture.");
-  rows.add("replay_no_stall", replay_no_stall(),
-           "Replays without the pauses of the capture, as fast as rate lets it.");
+  rows.add("replay_no_stall", yes_or_no(&J::replay_no_stall),
+           "Replays without the pauses of the capture, as fast as rate lets it, whatever "
+           "replay_time_scale is.");
   rows.add(
       "write_pcap", text(&J::write_pcap, "PATH", "the path of a file"),
       "Writes each frame that is sent to a capture file, which replay can read; the times when "
-      "it was to be sent and when it was are in it.");
+      "it was to be sent and when it was are in it. Clones add .0, .1 and so on to the path, and a "
+      "list of engines their names.");
   rows.add("write_bw_log", text(&J::write_bw_log, "PREFIX", "the beginning of a path"),
            "Writes the KiB per second of each log_avg_msec to PREFIX_bw.NAME.log, in fio's format: "
            "ms, value, 0 for what was received or 1 for what was sent, 0, 0. A log that cannot be "

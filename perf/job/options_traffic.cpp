@@ -75,7 +75,7 @@ void add_rate_rows(Rows& rows) {
            "0, as fast as it goes");
   rows.add("rwmixtx rwmixwrite", number(&J::rwmixtx, 0, 100, "per cent"),
            "Of rw=txrx with the same rate for both directions: what the job itself sends of the "
-           "sum of both; its peer sends the rest.");
+           "sum of both; the peer made for it sends the rest. Neither share can be nothing.");
   rows.add("rate_overhead", number(&J::rate_overhead_bytes, 0, 1000, "bytes"),
            "Counted for each frame towards rate, besides its own bytes: 24 for preamble, FCS and "
            "gap of an Ethernet.");

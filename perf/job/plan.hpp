@@ -25,6 +25,9 @@ struct PlannedJob {
   std::uint32_t clone = 0;             ///< which of its clones it is, from 0
 };
 
+/// Jobs with the same key are on one wire. Of those in a plan all that makes a wire is the same.
+std::string wire_key(const PlannedJob& job);
+
 /// The plan of a set of jobs:
 ///
 ///   engine=A,B     jobs with the same list, one behind the other, become a block for each engine,

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "perf/engine/engine.hpp"
+#include "perf/job/plan_peers.hpp"
 #include "perf/job/values.hpp"
 
 namespace shmif::perf {
@@ -35,6 +36,7 @@ class Checker {
   void role();
   void length();
   void traffic();
+  void mix();
   void frames();
   void engine();
   void searches();
@@ -100,10 +102,22 @@ void Checker::traffic() {
     require(job_.iodepth_batch_complete_min <= job_.iodepth,
             "iodepth_batch_complete_min: is more than iodepth lets be on their way");
   }
-  if (job_.rw == Role::txrx && job_.to.empty() && job_.rwmixtx != 50) {
-    require(has_rate(), "rwmixtx: needs rate or rate_iops, which it divides");
-    require(job_.rate_bps.tx == job_.rate_bps.rx && job_.rate_fps.tx == job_.rate_fps.rx,
-            "rwmixtx: the directions have rates of their own already (give one rate for both)");
+  if (job_.rw == Role::txrx && job_.rwmixtx != 50) mix();
+}
+
+void Checker::mix() {
+  require(has_rate(), "rwmixtx: needs rate or rate_iops, which it divides");
+  require(job_.rate_bps.tx == job_.rate_bps.rx && job_.rate_fps.tx == job_.rate_fps.rx,
+          "rwmixtx: the directions have rates of their own already (give one rate for both)");
+  // A rate of 0 would be no limit.
+  require(job_.rwmixtx != 0, "rwmixtx: 0 leaves the job nothing to send (use rw=rx)");
+  require(job_.rwmixtx != 100, "rwmixtx: 100 leaves the job nothing to receive (use rw=tx)");
+  if (job_.rwmixtx == 0 || job_.rwmixtx == 100) return;
+  for (const std::uint64_t rate : {job_.rate_bps.tx, job_.rate_fps.tx}) {
+    const PerDirection<std::uint64_t> shares = mixed(rate, job_.rwmixtx);
+    require(rate == 0 || (shares.tx != 0 && shares.rx != 0),
+            "rwmixtx: leaves one direction less than 1 of " + std::to_string(2 * rate) +
+                " per second (give a higher rate)");
   }
 }
 
@@ -175,6 +189,9 @@ void Checker::engine() {
 }
 
 void Checker::searches() {
+  const bool bound = job_.latency_target.count() > 0;
+  require(job_.search == Search::latency_target || !bound,
+          "latency_target: is of search=latency_target (give latency_target=0, or that search)");
   if (job_.search == Search::none) return;
   require(!has_rate(), "search: is for the rate, so none can be given (search_max_iops bounds it)");
   require(job_.number_ios == 0 && job_.size_bytes == 0 && job_.io_limit_bytes == 0 &&
@@ -187,11 +204,8 @@ void Checker::searches() {
   require(job_.steadystate.empty(), "search: steadystate would end its trials");
   require(job_.engine != EngineKind::null && job_.engine != EngineKind::pcap,
           std::string("search: nothing is lost on engine=") + name_of(job_.engine));
-  const bool bound = job_.latency_target.count() > 0;
   require(job_.search != Search::latency_target || bound,
           "search: latency_target needs the option latency_target, the bound to keep");
-  require(job_.search == Search::latency_target || !bound,
-          "latency_target: is of search=latency_target");
   require(job_.search != Search::latency_target || !job_.disable_lat,
           "disable_lat: leaves latency_target nothing to look at");
   require((job_.search == Search::pdr) == (job_.search_loss > 0),

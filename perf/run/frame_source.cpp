@@ -146,11 +146,12 @@ std::unique_ptr<FrameSource> make_probe_source(const ProbeSourceOptions& options
 Result<std::unique_ptr<FrameSource>> make_replay_source(const JobOptions& job) {
   // Who is to send for a time replays as often as that takes.
   const bool endless = job.time_based && job.runtime.count() > 0;
-  auto replay = Replay::open(
-      job.replay, {.time_scale = job.replay_time_scale, .loops = endless ? 0 : job.loops});
+  const double time_scale = job.replay_no_stall ? 0 : job.replay_time_scale;
+  auto replay =
+      Replay::open(job.replay, {.time_scale = time_scale, .loops = endless ? 0 : job.loops});
   if (!replay) return std::move(replay).error();
   return std::unique_ptr<FrameSource>(
-      std::make_unique<ReplaySource>(*std::move(replay), job.replay_time_scale == 0));
+      std::make_unique<ReplaySource>(*std::move(replay), job.replay_no_stall));
 }
 
 }  // namespace shmif::perf

@@ -70,7 +70,10 @@ Result<void> set_io_priority(const JobOptions& job) {
   return {};
 }
 
-Result<void> enter_cgroup(const std::string& path) {
+/// `name` is a path, or one below the mount of the control groups, as cgroup tools write it.
+Result<void> enter_cgroup(const std::string& name) {
+  const bool whole = name.starts_with('/') && std::ifstream(name + "/cgroup.procs");
+  const std::string path = whole ? name : "/sys/fs/cgroup/" + name;
   std::ofstream procs(path + "/cgroup.procs");
   procs << ::getpid() << std::flush;
   if (procs) return {};

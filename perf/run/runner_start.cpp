@@ -13,12 +13,6 @@ namespace {
 /// Between the word to go and the start, so that every job can hear of it and be awake by then.
 constexpr std::uint64_t kStartAhead = 5'000'000;
 
-/// The jobs that are on one wire have the same key.
-std::string wire_key(const PlannedJob& job) {
-  return std::string(name_of(job.options.engine)) + '\0' + job.options.bus + '\0' +
-         job.options.wire + '\0' + job.options.netdev + '\0' + job.options.filename;
-}
-
 }  // namespace
 
 // ---- Before the start ----

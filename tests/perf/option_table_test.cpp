@@ -169,7 +169,7 @@ const std::vector<JobCase>& job_cases() {
       {"ss_ramp", "5", [](J j) { return j.ss_ramp == 5s; }, {"25h"}},
       {"replay", "a.pcap", [](J j) { return j.replay == "a.pcap"; }, {""}},
       {"replay_time_scale", "200", [](J j) { return j.replay_time_scale == 0.5; }, {"0", "100001"}},
-      {"replay_no_stall", "1", [](J j) { return j.replay_time_scale == 0; }, {"x"}},
+      {"replay_no_stall", "1", [](J j) { return j.replay_no_stall; }, {"x"}},
       {"write_pcap", "o.pcap", [](J j) { return j.write_pcap == "o.pcap"; }, {""}},
       {"write_bw_log", "p", [](J j) { return j.write_bw_log == "p"; }, {""}},
       {"write_iops_log", "p", [](J j) { return j.write_iops_log == "p"; }, {""}},
@@ -369,6 +369,27 @@ TEST(OptionTable, ALaterEngineReplacesAList) {
   ASSERT_TRUE(set_option(*find_option("engine"), "unix", job));
   EXPECT_EQ(job.engine, EngineKind::unix_pair);
   EXPECT_TRUE(job.engines.empty());
+}
+
+TEST(OptionTable, HalvesOfAPairAreNotedAsOne) {
+  JobOptions job;
+  for (const char* rate : {"10Mbit", ",5Mbit", "1Mbit,"}) {
+    ASSERT_TRUE(set_option(*find_option("rate"), rate, job));
+  }
+  EXPECT_EQ(job.rate_bps.tx, 1'000'000U);
+  EXPECT_EQ(job.rate_bps.rx, 5'000'000U);
+  EXPECT_EQ(job.given.back().second, "1Mbit,5Mbit");
+  JobOptions again;
+  ASSERT_TRUE(set_option(*find_option("rate"), job.given.back().second, again));
+  EXPECT_EQ(again.rate_bps.tx, job.rate_bps.tx);
+  EXPECT_EQ(again.rate_bps.rx, job.rate_bps.rx);
+}
+
+TEST(OptionTable, ReplayWithoutPausesIsSoWhateverTheScale) {
+  JobOptions job;
+  ASSERT_TRUE(set_option(*find_option("replay_no_stall"), "1", job));
+  ASSERT_TRUE(set_option(*find_option("replay_time_scale"), "200", job));
+  EXPECT_TRUE(job.replay_no_stall);
 }
 
 TEST(OptionTable, ARefusedPairChangesNeitherDirection) {

@@ -43,6 +43,11 @@ std::string sender(const std::string& lines) {
 
 using Words = std::vector<std::string>;
 
+struct Contradiction {
+  const char* lines;
+  const char* words;
+};
+
 TEST(Plan, ASenderWithoutReceiverGetsAPeerForItsRole) {
   const auto plan = plan_of(
       "[global]\nruntime=1\npeer_cpus_allowed=1\nfault=loss=1%\nwrite_pcap=x\n"
@@ -241,6 +246,99 @@ TEST(Plan, AMixDividesTheSumOfBothRates) {
   expect_problem(sender("rw=txrx\nrwmixtx=70\nrate=1Mbit,2Mbit"), "rates of their own");
 }
 
+// A share of 0 would be a rate of 0, which is no limit.
+TEST(Plan, AMixLeavesNoDirectionWithoutARate) {
+  expect_problem(sender("rw=txrx\nrate=10Mbit\nrwmixtx=0"), "use rw=rx");
+  expect_problem(sender("rw=txrx\nrate=10Mbit\nrwmixtx=100"), "use rw=tx");
+  expect_problem(sender("rw=txrx\nrate_iops=1\nrwmixtx=10"), "less than 1 of 2 per second");
+  expect_problem(sender("rw=txrx\nrate=1Mbit\nrate_iops=1\nrwmixtx=30"), "less than 1");
+}
+
+TEST(Plan, AMixIsForAPeerMadeForTheJob) {
+  const std::string mix = "rw=txrx\nrate=1Mbit\nrwmixtx=70\n";
+  expect_problem(sender(mix + "engine=null"), "this one has none");
+  expect_problem(sender(mix + "to=b") + "[b]\nrw=txrx\nruntime=1\n", "this one has none");
+  expect_problem(sender("rw=txrx\nto=b") + "[b]\nruntime=1\n" + mix, "job \"b\": rwmixtx");
+}
+
+TEST(Plan, JobsOfAWireAgreeOnWhatItIs) {
+  const auto plan = plan_of(sender("engine=tap") + "[b]\nruntime=1\nengine=tap\nmtu=9000\n" +
+                            "[c]\nruntime=1\nbus_pause\n[d]\nruntime=1\nwire=w\n");
+  ASSERT_EQ(names(plan), (Words{"a", "a.sink", "b", "b.sink", "c", "c.sink", "d", "d.sink"}));
+  for (const std::size_t i : {0, 1, 2, 3}) EXPECT_EQ(plan[i].options.mtu, 9000U) << i;
+  for (const std::size_t i : {4, 5}) EXPECT_TRUE(plan[i].options.bus_pause) << i;
+  EXPECT_FALSE(plan[6].options.bus_pause);
+  for (const auto& [one, other] :
+       std::initializer_list<std::pair<const char*, const char*>>{{"mtu=9000", "mtu=2000"},
+                                                                  {"bus_size=1m", "bus_size=2m"},
+                                                                  {"bus_pause=1", "bus_pause=0"}}) {
+    const std::string jobs = sender(one) + "[b]\nruntime=1\n" + other + '\n';
+    expect_problem(jobs, "for job \"a\", which is on the same wire");
+    EXPECT_EQ(problems_of(set_of(jobs + "wire=w\n")), Words()) << jobs;
+  }
+}
+
+TEST(Plan, AWireIsLiveOnlyWhereEachOfItsJobsAllowsIt) {
+  auto plan = plan_of(sender("allow_live=1") + "[b]\nruntime=1\n");
+  for (const PlannedJob& job : plan) EXPECT_FALSE(job.options.allow_live) << job.options.name;
+  plan = plan_of(sender("allow_live=1") + "[b]\nruntime=1\nallow_live=1\n");
+  for (const PlannedJob& job : plan) EXPECT_TRUE(job.options.allow_live) << job.options.name;
+}
+
+TEST(Plan, NoTwoJobsWriteOneFile) {
+  const auto plan = plan_of(sender("engine=bus,udp\nwrite_pcap=x"));
+  EXPECT_EQ(plan[0].options.write_pcap, "x.bus");
+  EXPECT_EQ(plan[2].options.write_pcap, "x.udp");
+  expect_problem("[global]\nwrite_pcap=x\nruntime=1\n[a]\n[b]\n",
+                 "write_pcap: \"x\" is written by job \"a\" already");
+  expect_problem("[global]\nengine=pcap\nfilename=x\nruntime=1\n[a]\n[b]\n",
+                 "filename: \"x\" is written by job \"a\" already");
+  const auto clones = plan_of(sender("engine=pcap\nfilename=x\nnumjobs=2"));
+  EXPECT_EQ(clones[1].options.filename, "x.1");
+  // Who only receives records nothing.
+  const auto sent = plan_of("[global]\nwrite_pcap=x\n[r]\nrw=rx\n" + sender("to=r"));
+  EXPECT_TRUE(sent[0].options.write_pcap.empty());
+  EXPECT_EQ(sent[1].options.write_pcap, "x");
+}
+
+TEST(Plan, WhatNoJobMakesUseOfIsRefused) {
+  for (const auto& [lines, words] : std::initializer_list<Contradiction>{
+           {"netdev=eth0", "netdev: is of engine=tap and packet"},
+           {"filename=x", "filename: is of engine=pcap"},
+           {"hostname=::1", "hostname: is of engine=udp"},
+           {"proto=tcp", "proto: is of engine=host"},
+           {"search_trial=1", "search_trial: is of a search"},
+           {"search=ndr\nlatency_percentile=90", "latency_percentile: is of search"},
+           {"latency_target=1ms\nsearch=none", "latency_target: is of search=latency_target"},
+       }) {
+    expect_problem(sender(lines), words);
+  }
+  // What is written for many may be for some of them.
+  EXPECT_EQ(names(plan_of(sender("engine=bus,udp\nhostname=::1"))).size(), 4U);
+  EXPECT_EQ(names(plan_of("[global]\nproto=tcp\nruntime=1\n[a]\n[b]\nengine=host\n")).size(), 4U);
+}
+
+TEST(Plan, APeerHasWhatItSharesWithItsJobAndElseTheDefaults) {
+  const auto plan = plan_of(
+      sender("numjobs=1\ndrain_time=2\nverify_backlog=3\nmtu=9000\nexitall\nwrite_bw_log=x\n"
+             "write_iops_log=x\nwrite_lat_log=x\nsteadystate=iops:1%\nss_dur=3\nflow=2\n"
+             "exec_prerun=true\ndescription=d\nloops=2\nsize=1m"));
+  const JobOptions& peer = plan.at(1).options;
+  EXPECT_EQ(peer.runtime, std::chrono::seconds(1));
+  EXPECT_EQ(peer.drain_time, std::chrono::seconds(2));
+  EXPECT_EQ(peer.verify_backlog, 3U);
+  EXPECT_EQ(peer.mtu, 9000U);
+  EXPECT_FALSE(peer.exitall);
+  EXPECT_EQ(peer.write_bw_log + peer.write_iops_log + peer.write_lat_log, "");
+  EXPECT_EQ(peer.steadystate, "");
+  EXPECT_EQ(peer.ss_dur.count(), 0);
+  EXPECT_EQ(peer.flow, 0U);
+  EXPECT_TRUE(peer.exec_prerun.empty());
+  EXPECT_EQ(peer.description, "");
+  EXPECT_EQ(peer.loops, 1U);
+  EXPECT_EQ(peer.size_bytes, 0U);
+}
+
 TEST(Plan, MinimumsStayWithTheDirectionThatHasTraffic) {
   const auto plan = plan_of(sender("rate_iops_min=10,20"));
   EXPECT_EQ(plan[0].options.rate_min_fps.tx, 10U);
@@ -248,11 +346,6 @@ TEST(Plan, MinimumsStayWithTheDirectionThatHasTraffic) {
   EXPECT_EQ(plan[1].options.rate_min_fps.tx, 0U);
   EXPECT_EQ(plan[1].options.rate_min_fps.rx, 20U);
 }
-
-struct Contradiction {
-  const char* lines;
-  const char* words;
-};
 
 TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
   for (const auto& [lines, words] : std::initializer_list<Contradiction>{

@@ -132,7 +132,7 @@ TEST(RunMeasure, ARecordThatLacksFramesIsFoundOut) {
   // capture of an independent tool, here the engine that writes captures.
   auto plan = std::vector{job("copy", Role::tx, EngineKind::pcap)};
   plan[0].options.replay = whole;
-  plan[0].options.replay_time_scale = 0;
+  plan[0].options.replay_no_stall = true;
   plan[0].options.runtime = {};
   plan[0].options.filename = directory.file("lossy.pcapng");
   plan[0].options.fault = parse_faults("loss=5%,seed=3").value();
@@ -195,7 +195,7 @@ TEST(RunMeasure, AReplayIsReceivedWhoeverItsFramesWereFor) {
   const test::TempDir directory;
   auto plan = pair(Role::tx, EngineKind::bus);
   plan[0].options.replay = record(directory, 5);
-  plan[0].options.replay_time_scale = 0;
+  plan[0].options.replay_no_stall = true;
   plan[0].options.runtime = {};
   const RunResult result = run(plan);
   ASSERT_TRUE(passed(result));

@@ -149,6 +149,14 @@ TEST(Shmifperf, WhatShowcmdPrintsMeansTheSame) {
   }
 }
 
+TEST(Shmifperf, ShowcmdHasBothHalvesOfAPairThatWereGivenApart) {
+  test::TempDir directory;
+  std::ofstream(directory.file("x.job"))
+      << "[global]\nruntime=1\nrw=txrx\nrate=10Mbit\n[a]\nrate=,5Mbit\n";
+  EXPECT_EQ(shown({directory.file("x.job")}),
+            "shmifperf run \\\n  --name=a --runtime=1 --rw=txrx --rate=10Mbit,5Mbit\n");
+}
+
 TEST(Shmifperf, ProfilesAreJobFilesToBeginWith) {
   TempDir directory;
   for (const perf::Profile& profile : perf::profiles()) {

@@ -1,0 +1,66 @@
+#include <algorithm>
+#include <set>
+
+#include "perf/engine/engine.hpp"
+#include "perf/job/plan_checks.hpp"
+
+namespace shmif::perf {
+namespace {
+
+struct Use {
+  const char* option;
+  bool (*used)(const JobOptions&);
+  const char* of;
+};
+
+template <EngineKind... kinds>
+bool on(const JobOptions& job) {
+  return ((job.engine == kinds) || ...);
+}
+bool searches(const JobOptions& job) {
+  return job.search != Search::none;
+}
+bool searches_latency(const JobOptions& job) {
+  return job.search == Search::latency_target;
+}
+
+constexpr Use kUses[] = {
+    {"netdev", on<EngineKind::tap, EngineKind::packet>, "is of engine=tap and packet"},
+    {"netns", on<EngineKind::tap, EngineKind::packet>, "is of engine=tap and packet"},
+    {"filename", on<EngineKind::pcap>, "is of engine=pcap"},
+    {"hostname", on<EngineKind::udp>, "is of engine=udp"},
+    {"port", on<EngineKind::udp>, "is of engine=udp"},
+    {"proto", on<EngineKind::host>, "is of engine=host"},
+    {"search_resolution", searches, "is of a search, and there is none"},
+    {"search_max_iops", searches, "is of a search, and there is none"},
+    {"search_trial", searches, "is of a search, and there is none"},
+    {"latency_percentile", searches_latency, "is of search=latency_target"},
+};
+
+}  // namespace
+
+std::vector<std::pair<std::size_t, std::string>> unused_options(
+    std::span<const JobOptions* const> jobs) {
+  std::vector<std::pair<std::size_t, std::string>> unused;
+  for (const Use& use : kUses) {
+    std::set<std::string> used;
+    const auto given_values = [&](const JobOptions& job, const auto& each) {
+      for (const auto& [name, value] : job.given) {
+        if (name == use.option) each(value);
+      }
+    };
+    for (const JobOptions* const job : jobs) {
+      if (use.used(*job)) given_values(*job, [&](const auto& value) { used.insert(value); });
+    }
+    for (std::size_t i = 0; i < jobs.size(); ++i) {
+      bool idle = false;
+      if (!use.used(*jobs[i])) {
+        given_values(*jobs[i], [&](const auto& value) { idle = idle || !used.contains(value); });
+      }
+      if (idle) unused.emplace_back(i, std::string(use.option) + ": " + use.of + " (leave it out)");
+    }
+  }
+  return unused;
+}
+
+}  // namespace shmif::perf
