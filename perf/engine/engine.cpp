@@ -62,6 +62,13 @@ std::string what_for(const JobOptions& job) {
          (job.where.empty() ? "" : " (" + job.where + ')');
 }
 
+/// What else there is where this machine, or this user, cannot have an engine's devices.
+const char* instead_of(EngineKind engine) noexcept {
+  return engine == EngineKind::tap
+             ? "; engine=packet needs no such device, engine=bus, unix and udp no namespace either"
+             : "; engine=bus, unix and udp need no namespace";
+}
+
 Result<std::unique_ptr<Wire>> choose(const JobOptions& job, std::size_t ends) {
   switch (job.engine) {
     case EngineKind::bus: return make_bus_wire(job, ends);
@@ -92,7 +99,9 @@ Result<std::unique_ptr<Wire>> make_wire(const JobOptions& job, std::size_t ends)
   }
   auto made = choose(job, ends);
   if (made) return made;
-  return Error(made.error().code, what_for(job) + ": " + made.error().message);
+  const bool unsupported = made.error().code == Errc::not_supported;
+  return Error(made.error().code, what_for(job) + ": " + made.error().message +
+                                      (unsupported ? instead_of(job.engine) : ""));
 }
 
 }  // namespace shmif::perf

@@ -6,6 +6,7 @@
 #include "perf/run/job_parts.hpp"
 #include "perf/run/job_progress.hpp"
 #include "perf/run/runner_impl.hpp"
+#include "tap/netns.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -66,7 +67,15 @@ Result<void> Runner::Impl::make_wires() {
   for (const auto& [key, group] : members) {
     JobOptions medium = plan[group.front()].options;
     const bool hosts = medium.engine == EngineKind::host;
-    if (hosts) medium.engine = EngineKind::bus;
+    if (hosts) {
+      // Where there are none, that is known before any job is there.
+      if (auto space = tap::NetNamespace::create(); !space) {
+        return Error(space.error().code, "cannot make a host for job \"" + medium.name +
+                                             "\": " + space.error().message +
+                                             "; engine=bus, unix and udp need no namespace");
+      }
+      medium.engine = EngineKind::bus;
+    }
     auto wire = make_wire(medium, group.size());
     if (!wire) return std::move(wire).error();
     for (std::size_t n = 0; n < group.size(); ++n) {

@@ -157,6 +157,27 @@ TEST(PerfRun, ExitsWithSeventySevenForWhatThisMachineCannotDo) {
   const ToolResult refused = with({SHMIFPERF_PATH, "run", "--engine=tap", "--number_ios=1"});
   EXPECT_EQ(refused.status, 77);
   EXPECT_NE(refused.err.find("/dev/net/tun"), std::string::npos) << refused.err;
+  EXPECT_NE(refused.err.find("engine=packet needs no such device"), std::string::npos);
+}
+
+TEST(PerfRun, WhereThereAreNoNamespacesItNamesTheEnginesThatNeedNone) {
+  const std::string forbid =
+      "for kind in user net; do echo 0 > /proc/sys/user/max_${kind}_namespaces || exit 3; done; "
+      "exec \"$@\"";
+  const auto without = [&](const Words& more) {
+    Words all{"unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh"};
+    all.insert(all.end(), more.begin(), more.end());
+    return run_program(all);
+  };
+  if (without({"true"}).status != 0) GTEST_SKIP() << "no namespaces here to forbid them in";
+  for (const char* engine : {"packet", "host"}) {
+    const ToolResult refused =
+        without({SHMIFPERF_PATH, "run", std::string("--engine=") + engine, "--number_ios=1"});
+    EXPECT_EQ(refused.status, 77) << refused.err << refused.out;
+    EXPECT_NE(refused.err.find("engine=bus, unix and udp need no namespace"), std::string::npos)
+        << refused.err;
+  }
+  EXPECT_EQ(without({SHMIFPERF_PATH, "run", "--engine=bus", "--number_ios=1"}).status, 0);
 }
 
 TEST(PerfRun, ADumpOfTheBusShowsEveryFrameAtItsTime) {
