@@ -103,6 +103,22 @@ TEST_F(RunDevices, AFrameThatAnInterfaceRefusesEndsTheJob) {
   EXPECT_LT(job_of(result, "j").runtime_seconds, 40);
 }
 
+TEST_F(RunDevices, SoDoesOneThatWasLeftToAThreadAndRefusedAfterTheLastSend) {
+  add_cable();
+  // All of them fit the queue of the thread.
+  bool done = false;
+  const RunResult result = run_on(
+      "engine=packet\nbs=1200\nnumber_ios=16\nrate_iops=0\niodepth_batch=16\n"
+      "io_submit_mode=offload\nstart_delay=1\n",
+      [&](const RunProgress& progress) {
+        if (done || progress.jobs[0].state != JobState::running) return;
+        done = true;
+        ip({"link", "set", "one", "mtu", "1000"});
+      });
+  EXPECT_TRUE(failed(result, "job \"j\": cannot send on packet:one: "));
+  EXPECT_EQ(job_of(result, "j").tx.errors, 1U);
+}
+
 TEST_F(RunDevices, OrIsTriedAgainAndNothingIsLostWhereTheJobGoesOn) {
   for (const char* const mode : {"inline", "offload"}) {
     add_cable();
