@@ -83,26 +83,43 @@ std::string SocketAddress::to_string() const {
   return text.data() + port_text;
 }
 
-Result<SocketAddress> parse_socket_address(std::string_view text) {
-  const std::size_t colon = text.rfind(':');
-  if (colon == std::string_view::npos) return not_an_address(text);
-  std::string host(text.substr(0, colon));
-  const std::string_view digits = text.substr(colon + 1);
+std::optional<HostPort> split_host_port(std::string_view text) {
+  std::string_view host = text;
+  std::string_view rest;  // the colon and the port
+  if (text.starts_with('[')) {
+    const std::size_t end = std::min(text.find(']'), text.size());
+    host = text.substr(1, end - 1);
+    rest = text.substr(std::min(end + 1, text.size()));
+    if (end == text.size() || (!rest.empty() && rest[0] != ':')) return std::nullopt;
+  } else if (const std::size_t colon = text.find(':'); colon == text.rfind(':')) {
+    host = text.substr(0, colon);
+    rest = colon == std::string_view::npos ? "" : text.substr(colon);
+  }  // of more than one colon none is before a port: that is IPv6 without its brackets
+  if (host.empty() || host.find_first_of(" \t/@") != std::string_view::npos) return std::nullopt;
+  HostPort split{std::string(host), std::nullopt};
+  if (rest.empty()) return split;
   std::uint16_t port = 0;
-  const auto [end, problem] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-  if (problem != std::errc{} || end != digits.data() + digits.size()) return not_an_address(text);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
+  const char* const end = rest.data() + rest.size();
+  const auto [stop, problem] = std::from_chars(rest.data() + 1, end, port);
+  if (problem != std::errc{} || stop != end) return std::nullopt;
+  split.port = port;
+  return split;
+}
+
+Result<SocketAddress> parse_socket_address(std::string_view text) {
+  const auto split = split_host_port(text);
+  if (!split || !split->port) return not_an_address(text);
+  if (text.starts_with('[')) {
     sockaddr_in6 a{};
     a.sin6_family = AF_INET6;
-    a.sin6_port = htons(port);
-    host = host.substr(1, host.size() - 2);
-    if (::inet_pton(AF_INET6, host.c_str(), &a.sin6_addr) == 1) return from(a);
+    a.sin6_port = htons(*split->port);
+    if (::inet_pton(AF_INET6, split->host.c_str(), &a.sin6_addr) == 1) return from(a);
     return not_an_address(text);
   }
   sockaddr_in a{};
   a.sin_family = AF_INET;
-  a.sin_port = htons(port);
-  if (::inet_pton(AF_INET, host.c_str(), &a.sin_addr) == 1) return from(a);
+  a.sin_port = htons(*split->port);
+  if (::inet_pton(AF_INET, split->host.c_str(), &a.sin_addr) == 1) return from(a);
   return not_an_address(text);
 }
 

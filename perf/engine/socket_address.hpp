@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -25,6 +26,14 @@ struct SocketAddress {
   SocketAddress any() const noexcept;
   std::string to_string() const;
 };
+
+/// HOST, HOST:PORT, or with an IPv6 address ADDRESS or [ADDRESS]:PORT, taken apart.
+struct HostPort {
+  std::string host;  ///< a name or a number, without brackets
+  std::optional<std::uint16_t> port;
+};
+/// Nothing: that is none. Blocks: never, no name is looked up.
+std::optional<HostPort> split_host_port(std::string_view text);
 
 /// Errors: bad_argument, naming what is wrong. Blocks: never, no name is looked up.
 Result<SocketAddress> parse_socket_address(std::string_view text);

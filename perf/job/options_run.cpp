@@ -1,5 +1,6 @@
 // The rows about the run as a whole.
 
+#include "perf/engine/socket_address.hpp"
 #include "perf/job/option_kinds.hpp"
 
 namespace shmif::perf {
@@ -55,15 +56,13 @@ Kind<R> metrics_format() {
 Kind<R> metrics_address() {
   Kind<R> kind = text(&R::metrics_address, "ADDRESS", "ADDRESS:PORT, or a port of the loopback");
   kind.set = [](std::string_view value, R& run) -> Result<void> {
-    const std::size_t colon = value.rfind(':');
-    const std::string_view host =
-        colon == std::string_view::npos ? "127.0.0.1" : value.substr(0, colon);
-    const auto port =
-        parse_count(colon == std::string_view::npos ? value : value.substr(colon + 1));
-    if (!port || *port > 65535 || host.empty() || host.find(' ') != std::string_view::npos) {
-      return refused(value, "is no address (as 127.0.0.1:9400, or 9400 alone)");
+    const bool port_alone = value.find_first_not_of("0123456789") == std::string_view::npos;
+    const std::string address = (port_alone ? "127.0.0.1:" : "") + std::string(value);
+    const auto split = split_host_port(address);
+    if (!split || !split->port) {
+      return refused(value, "is no address (as 127.0.0.1:9400, [::1]:9400, or 9400 alone)");
     }
-    run.metrics_address = std::string(host) + ':' + std::to_string(*port);
+    run.metrics_address = address;
     return {};
   };
   return kind;

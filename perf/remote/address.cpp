@@ -6,9 +6,9 @@
 #include <sys/socket.h>
 
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <memory>
+#include <utility>
 
 #include "perf/remote/protocol.hpp"
 
@@ -33,35 +33,9 @@ void send_at_once(int socket) {
 }  // namespace
 
 Result<ServerAddress> parse_server_address(std::string_view text) {
-  ServerAddress server{"", kRemotePort};
-  std::string_view host = text;
-  std::string_view port;
-  if (text.starts_with('[')) {
-    const std::size_t end = text.find(']');
-    if (end == std::string_view::npos) return no_address(text);
-    host = text.substr(1, end - 1);
-    port = text.substr(end + 1);
-    if (!port.empty() && port[0] != ':') return no_address(text);
-    if (port == ":") return no_address(text);
-    if (!port.empty()) port.remove_prefix(1);
-  } else if (const std::size_t colon = text.find(':'); colon != std::string_view::npos) {
-    // Of more than one colon none is before a port: that is IPv6 without its brackets.
-    if (text.find(':', colon + 1) == std::string_view::npos) {
-      host = text.substr(0, colon);
-      port = text.substr(colon + 1);
-      if (port.empty()) return no_address(text);
-    }
-  }
-  if (host.empty() || host.find_first_of(" \t/@") != std::string_view::npos) {
-    return no_address(text);
-  }
-  if (!port.empty()) {
-    const auto [end, problem] =
-        std::from_chars(port.data(), port.data() + port.size(), server.port);
-    if (problem != std::errc{} || end != port.data() + port.size()) return no_address(text);
-  }
-  server.host = host;
-  return server;
+  auto split = split_host_port(text);
+  if (!split) return no_address(text);
+  return ServerAddress{std::move(split->host), split->port.value_or(kRemotePort)};
 }
 
 Result<std::vector<SocketAddress>> addresses_of(const ServerAddress& server) {

@@ -216,7 +216,7 @@ const std::vector<RunCase>& run_cases() {
       {"metrics",
        "9400",
        [](R r) { return r.metrics_address == "127.0.0.1:9400"; },
-       {"65536", ":1", "host", "a b:1"}},
+       {"65536", ":1", "host", "a b:1", "::1:9400"}},
       {"aux-path", "d", [](R r) { return r.aux_path == "d"; }, {""}},
       {"repeat", "5", [](R r) { return r.repeat == 5; }, {"0", "1001"}},
       {"continue_on_start_error", "1", [](R r) { return r.continue_on_start_error; }, {"x"}},

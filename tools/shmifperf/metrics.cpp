@@ -40,11 +40,8 @@ Error why_not(const std::string& address) {
   const std::string what = "cannot serve metrics on " + address;
   const std::string remedy =
       " (give --metrics an address of this machine, and a port that is free: 0 is any)";
-  const auto colon = address.rfind(':');
-  std::string host = address.substr(0, colon);
-  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-  const auto port = static_cast<std::uint16_t>(std::stoul(address.substr(colon + 1)));
-  const auto local = perf::resolve(host, port);
+  const auto split = perf::split_host_port(address).value_or(perf::HostPort{address, 0});
+  const auto local = perf::resolve(split.host, split.port.value_or(0));
   if (!local) return {local.error().code, what + ": " + local.error().message + remedy};
   const auto socket = perf::bound_socket(SOCK_STREAM, *local);
   if (!socket) return {socket.error().code, what + ": " + socket.error().message + remedy};

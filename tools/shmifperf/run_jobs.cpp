@@ -25,7 +25,6 @@ namespace shmif::tools {
 
 namespace {
 
-using perf::OutputFormat;
 using perf::RunControl;
 
 /// Where the handlers put what they heard. They do nothing else.
@@ -70,14 +69,6 @@ class RunSignals {
   static constexpr int kNumbers[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGPIPE};
 };
 
-std::string rendered(const perf::RunResult& result, OutputFormat format) {
-  const auto bins = format == OutputFormat::json_plus ? perf::Bins::with : perf::Bins::without;
-  std::string json = perf::to_json(result, bins);
-  if (format == OutputFormat::json || format == OutputFormat::json_plus) return json;
-  const perf::Report report = perf::Report::parse(json, "result").value();
-  return format == OutputFormat::terse ? perf::to_terse(report) : perf::to_text(report);
-}
-
 /// What cannot be written is better known before an hour's run than behind it.
 Result<void> check_output(const std::string& path) {
   if (path.empty() || path == "-") return {};
@@ -108,8 +99,10 @@ int run_jobs(const RunLine& wanted, const std::vector<std::string>& argv) {
   if (!result->lost_outputs.empty() && result->exit_code == kDone) result->exit_code = kFailed;
   result->version = version_number();
   result->command = argv;
-  std::string text;
-  for (const OutputFormat format : set.run.output_format) text += rendered(*result, format);
+  const auto json = [&](perf::Bins bins) { return perf::to_json(*result, bins); };
+  const std::string text = rendered(set.run.output_format, json, [&] {
+    return perf::to_text(perf::Report::parse(json(perf::Bins::without), "result").value());
+  });
   int code = result->exit_code;
   if (!(*output)->print_result(text) && code == kDone) code = kFailed;
   if (stuck) {

@@ -7,7 +7,9 @@
 #include <cstdio>
 #include <cstring>
 
+#include "perf/report/report.hpp"
 #include "perf/report/stream.hpp"
+#include "perf/report/text.hpp"
 #include "tools/command.hpp"
 #include "tools/shmifperf/write_file.hpp"
 
@@ -21,6 +23,24 @@ std::string problem_of_outputs(const RunOptions& options) {
     return "--json-stream and --format exclude each other: both are standard output";
   }
   return {};
+}
+
+std::string rendered(const std::vector<perf::OutputFormat>& formats,
+                     const std::function<std::string(perf::Bins)>& json,
+                     const std::function<std::string()>& text) {
+  using perf::Bins;
+  std::string all;
+  for (const perf::OutputFormat format : formats) {
+    switch (format) {
+      case perf::OutputFormat::normal: all += text(); break;
+      case perf::OutputFormat::json: all += json(Bins::without); break;
+      case perf::OutputFormat::json_plus: all += json(Bins::with); break;
+      case perf::OutputFormat::terse:
+        all += perf::to_terse(perf::Report::parse(json(Bins::without), "result").value());
+        break;
+    }
+  }
+  return all;
 }
 
 namespace {

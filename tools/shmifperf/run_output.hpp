@@ -9,6 +9,7 @@
 // The result comes last: to --output, else to standard output; behind a stream, whose reader it
 // would confuse, to standard error.
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +17,7 @@
 
 #include "bus/result.hpp"
 #include "perf/job/job_options.hpp"
+#include "perf/report/json.hpp"
 #include "perf/report/progress_lines.hpp"
 #include "perf/run/progress.hpp"
 #include "perf/run/runner.hpp"
@@ -26,6 +28,12 @@ namespace shmif::tools {
 
 /// What contradicts itself among the outputs that were asked for; empty: nothing.
 std::string problem_of_outputs(const perf::RunOptions& options);
+
+/// A result in each of the formats, one behind the other: `json` makes its JSON, `text` what people
+/// read.
+std::string rendered(const std::vector<perf::OutputFormat>& formats,
+                     const std::function<std::string(perf::Bins)>& json,
+                     const std::function<std::string()>& text);
 
 /// Threads: one. Blocks: where the reader of standard output lets it wait.
 class RunOutput final : public perf::RunObserver {

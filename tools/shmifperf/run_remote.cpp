@@ -5,7 +5,6 @@
 
 #include "perf/remote/address.hpp"
 #include "perf/remote/combine.hpp"
-#include "perf/report/text.hpp"
 #include "tools/command.hpp"
 #include "tools/version.hpp"
 
@@ -13,7 +12,6 @@ namespace shmif::tools {
 
 namespace {
 
-using perf::OutputFormat;
 using Results = std::vector<perf::HostResult>;
 
 constexpr std::size_t kMostServers = 256;
@@ -31,14 +29,6 @@ void add_servers(std::string_view list, std::vector<std::string>& into) {
     if (comma == std::string_view::npos) return;
     list.remove_prefix(comma + 1);
   }
-}
-
-std::string rendered(const Results& hosts, const perf::WholeRun& whole, OutputFormat format) {
-  if (format == OutputFormat::normal) return perf::combined_text(hosts, whole);
-  const auto bins = format == OutputFormat::json_plus ? perf::Bins::with : perf::Bins::without;
-  const std::string json = perf::combined_json(hosts, whole, bins);
-  if (format != OutputFormat::terse) return json;
-  return perf::to_terse(perf::Report::parse(json, "of all servers").value());
 }
 
 }  // namespace
@@ -63,8 +53,10 @@ int run_remotely(const perf::JobSet& set, const std::vector<std::string>& server
   for (const perf::HostResult& host : hosts) {
     for (const std::string& why : host.failures) complain("run: " + host.name + ": " + why);
   }
-  std::string text;
-  for (const OutputFormat format : set.run.output_format) text += rendered(hosts, whole, format);
+  const std::string text = rendered(
+      set.run.output_format,
+      [&](perf::Bins bins) { return perf::combined_json(hosts, whole, bins); },
+      [&] { return perf::combined_text(hosts, whole); });
   const int code = perf::exit_code_of(hosts, whole);
   const bool all_written = output.print_result(text) && lost.empty();
   return all_written || code != kDone ? code : kFailed;
