@@ -125,8 +125,11 @@ double size_of_change(const ComparedFigure& f) {
   return f.after > f.before ? HUGE_VAL : -HUGE_VAL;
 }
 
-Verdict judge(const ComparedFigure& f, const Kind& kind, bool significant, double threshold) {
+Verdict judge(const ComparedFigure& f, const Kind& kind, bool significant,
+              const CompareOptions& options) {
   const double change = size_of_change(f);
+  const double threshold =
+      f.figure == figure_name::kLostShare ? options.loss_threshold : options.threshold;
   if (!significant || !(std::fabs(change) > threshold)) return Verdict::same;
   return (change > 0) == kind.more_is_better ? Verdict::better : Verdict::worse;
 }
@@ -186,7 +189,7 @@ class Comparer {
         }
       }
     }
-    f.verdict = judge(f, kind, significant, into_.options.threshold);
+    f.verdict = judge(f, kind, significant, into_.options);
     into_.figures.push_back(std::move(f));
   }
 
@@ -252,8 +255,10 @@ Result<Comparison> compare(const Report& before, const Report& after,
     if (other != nullptr) comparer.compare_searches(search, *other);
   }
   if (!common) {
-    return Error(Errc::bad_argument, "cannot compare " + before.name() + " with " + after.name() +
-                                         ": no job has the same name in both");
+    return Error(Errc::bad_argument,
+                 "cannot compare " + before.name() + " with " + after.name() +
+                     ": no job has the same name in both (jobs are matched by their names: "
+                     "give both runs the same, by name= or a job file)");
   }
   for (const ReportJson& job : after.json().at("jobs")) {
     if (job_named(before.json(), name_in(job, "jobname")) == nullptr) {

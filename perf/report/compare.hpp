@@ -16,7 +16,10 @@
 namespace shmif::perf {
 
 struct CompareOptions {
-  double threshold = 0.05;   ///< a share of the figure before; of losses, of all frames
+  double threshold = 0.05;  ///< a share of the figure before
+  /// Of lost_share, by which it differs: a share of all frames. A loss of 0.1 % is what a stream of
+  /// video or a bulk transfer begins to suffer from, far below what would matter of a rate.
+  double loss_threshold = 0.001;
   double confidence = 0.95;  ///< that a difference is none by chance
 };
 

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "perf/report/compare.hpp"
+#include "perf/report/json_parts.hpp"
 #include "perf/report/table.hpp"
 #include "perf/report/units.hpp"
 
@@ -67,8 +68,9 @@ std::string to_text(const Comparison& c) {
                f.from.empty() ? "-" : f.from, verdict_text(f)});
   }
   out += table.text();
-  const std::string by = "by more than " + format_share(c.options.threshold) +
-                         " (Welch's t-test, " + format_share(c.options.confidence) +
+  const std::string by = "by more than " + format_share(c.options.threshold) + ", losses " +
+                         format_share(c.options.loss_threshold) +
+                         " of all frames (Welch's t-test, " + format_share(c.options.confidence) +
                          " confidence)\n";
   if (!c.worse()) return out + "nothing became worse " + by;
   return out + format_count(worse + c.failures.size()) + " became worse " + by;
@@ -76,12 +78,10 @@ std::string to_text(const Comparison& c) {
 
 std::string to_json(const Comparison& c) {
   using Json = nlohmann::ordered_json;
-  const auto number = [](std::optional<double> value) {
-    return value && std::isfinite(*value) ? Json(*value) : Json(nullptr);
-  };
   Json json = {{"before", c.before},
                {"after", c.after},
                {"threshold", c.options.threshold},
+               {"loss_threshold", c.options.loss_threshold},
                {"confidence", c.options.confidence},
                {"test", "Welch's t-test"},
                {"worse", c.worse()},
@@ -91,11 +91,11 @@ std::string to_json(const Comparison& c) {
   for (const ComparedFigure& f : c.figures) {
     figures.push_back({{"jobname", f.job},
                        {"figure", f.figure},
-                       {"before", number(f.before)},
-                       {"after", number(f.after)},
-                       {"change_share", number(f.change_share)},
-                       {"half_width_share", number(f.half_width_share)},
-                       {"p", number(f.p)},
+                       {"before", json_number(f.before)},
+                       {"after", json_number(f.after)},
+                       {"change_share", json_number(f.change_share)},
+                       {"half_width_share", json_number(f.half_width_share)},
+                       {"p", json_number(f.p)},
                        {"from", f.from.empty() ? Json(nullptr) : Json(f.from)},
                        {"decides", f.decides},
                        {"verdict", word_of(f.verdict)}});

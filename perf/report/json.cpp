@@ -49,7 +49,7 @@ Json group_json(const RunResult& result, const GroupResult& group, Bins bins) {
   put_directions(json, group.tx, group.rx, "no job of this group sent",
                  "no job of this group received");
   put_or_reason(json, "loss", group.loss.sent == 0 ? Json(nullptr) : fates_json(group.loss),
-                "no flow ends in this group");
+                "no flow ends in this group, or nothing was sent on one");
   put_histogram(json, "latency_ns", group.latency, bins, "no job of this group measured it");
   put_histogram(json, "service_ns", group.service, bins, "no job of this group measured it");
   json["cpu"] = group_cpu(result, group);
@@ -82,7 +82,8 @@ Json search_json(const SearchResult& search) {
                {"frame_bytes", frame_bytes(search.frame_bytes)},
                {"found_fps", json_number(search.found_fps)},
                {"found_bps", json_number(search.found_bps)},
-               {"why_none", json_text(search.why_none)}};
+               {"why_none", json_text(search.why_none)},
+               {"limited_by_maximum", search.limited_by_maximum}};
   Json& trials = json["trials"] = Json::array();
   for (const TrialResult& t : search.trials) {
     trials.push_back({{"jobname", t.job},
@@ -161,7 +162,8 @@ std::string to_json(const RunResult& result, Bins bins) {
                {"command", result.command},
                {"machine", machine_json(result.machine)},
                {"options", Json(result.options)}};
-  json["jobs"] = list_of(result.jobs, [&](const JobResult& j) { return job_json(j, bins); });
+  json["jobs"] =
+      list_of(result.jobs, [&](const JobResult& j) { return job_json(result, j, bins); });
   json["groups"] =
       list_of(result.groups, [&](const GroupResult& g) { return group_json(result, g, bins); });
   json["links"] = list_of(result.links, link_json);

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "perf/report/json_parts.hpp"
+#include "perf/report/problems.hpp"
 #include "perf/report/warnings.hpp"
 #include "perf/report/words.hpp"
 
@@ -139,11 +140,7 @@ void put_histogram(Json& into, const std::string& key, const std::shared_ptr<Lat
   put_or_reason(into, key, of && !of->empty() ? histogram(*of, bins) : Json(nullptr), reason);
 }
 
-namespace {
-
 // ---- Loss ----
-
-}  // namespace
 
 Json fates_json(const FlowResult& f) {
   const auto sent_frames = static_cast<double>(f.sent);
@@ -269,8 +266,9 @@ Json identity(const JobResult& job) {
 
 }  // namespace
 
-Json job_json(const JobResult& job, Bins bins) {
+Json job_json(const RunResult& run, const JobResult& job, Bins bins) {
   Json json = identity(job);
+  json["problems"] = problems_json(run, job, joined(job.errors));
   json["runtime_seconds"] = json_number(job.runtime_seconds);
   put_directions(json, job.tx, job.rx, "this job did not send", "this job did not receive");
   put_or_reason(json, "loss", loss(job), "this job is the receiver of no flow");

@@ -30,6 +30,6 @@ void put_histogram(OrderedJson& into, const std::string& key,
 
 OrderedJson fates_json(const FlowResult& flow);
 OrderedJson cpu_json(const CpuResult& cpu, double frames);
-OrderedJson job_json(const JobResult& job, Bins bins);
+OrderedJson job_json(const RunResult& run, const JobResult& job, Bins bins);
 
 }  // namespace shmif::perf

@@ -10,7 +10,7 @@
 
 namespace shmif::perf {
 
-/// "45 %": whole ones, 100 only when all is done.
+/// "45 %": whole ones, rounded down: 100 is all of it.
 std::string format_per_cent(double share);
 /// "17s", "2m05s", "1h02m"
 std::string format_eta(double seconds);

@@ -1,8 +1,8 @@
 #include "perf/report/stream.hpp"
 
-#include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "perf/report/json_parts.hpp"
 #include "perf/report/progress_lines.hpp"
 #include "perf/report/table.hpp"
 #include "perf/report/units.hpp"
@@ -14,28 +14,24 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json number(std::optional<double> value) {
-  return value && std::isfinite(*value) ? Json(*value) : Json(nullptr);
-}
-
 /// Every figure of an interval, null where there is none.
 Json figures(const IntervalResult& i) {
-  return {{"at_seconds", number(i.at_seconds)},
-          {"seconds", number(i.seconds)},
+  return {{"at_seconds", json_number(i.at_seconds)},
+          {"seconds", json_number(i.seconds)},
           {"tx_frames", i.tx_frames},
           {"tx_bytes", i.tx_bytes},
-          {"tx_fps", number(per_second(i.tx_frames, i))},
-          {"tx_bps", number(per_second(i.tx_bytes * 8, i))},
+          {"tx_fps", json_number(per_second(i.tx_frames, i))},
+          {"tx_bps", json_number(per_second(i.tx_bytes * 8, i))},
           {"rx_frames", i.rx_frames},
           {"rx_bytes", i.rx_bytes},
-          {"rx_fps", number(per_second(i.rx_frames, i))},
-          {"rx_bps", number(per_second(i.rx_bytes * 8, i))},
+          {"rx_fps", json_number(per_second(i.rx_frames, i))},
+          {"rx_bps", json_number(per_second(i.rx_bytes * 8, i))},
           {"lost_frames", i.lost_frames},
           {"overruns", i.overruns},
-          {"latency_mean_ns", number(i.latency_mean_ns)},
-          {"latency_p50_ns", number(i.latency_p50_ns)},
-          {"latency_p99_ns", number(i.latency_p99_ns)},
-          {"latency_max_ns", number(i.latency_max_ns)}};
+          {"latency_mean_ns", json_number(i.latency_mean_ns)},
+          {"latency_p50_ns", json_number(i.latency_p50_ns)},
+          {"latency_p99_ns", json_number(i.latency_p99_ns)},
+          {"latency_max_ns", json_number(i.latency_max_ns)}};
 }
 
 Json job_json(const JobProgress& job) {
@@ -80,9 +76,9 @@ std::optional<double> per_second(std::uint64_t count, const IntervalResult& inte
 }
 
 std::string to_json_line(const RunProgress& progress) {
-  Json json = {{"at_seconds", number(progress.at_seconds)},
-               {"share", number(progress.share)},
-               {"left_seconds", number(progress.left_seconds)}};
+  Json json = {{"at_seconds", json_number(progress.at_seconds)},
+               {"share", json_number(progress.share)},
+               {"left_seconds", json_number(progress.left_seconds)}};
   Json& jobs = json["jobs"] = Json::array();
   for (const JobProgress& job : progress.jobs) jobs.push_back(job_json(job));
   return json.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';

@@ -31,67 +31,14 @@ std::vector<Unit> units_of(const ReportJson& report) {
 
 namespace {
 
-/// "12 lost (0.0200 %)", "3 duplicate": what should not have happened; empty when nothing did.
-std::string bad_fates(const ReportJson& flow) {
-  std::string out;
-  const auto add = [&](const char* key, const char* word, const std::string& more) {
-    const auto n = count(flow, key);
-    if (n.value_or(0) == 0) return;
-    out += (out.empty() ? "" : ", ") + format_count(n) + ' ' + word + more;
-  };
-  add("lost_frames", "lost", " (" + format_share(figure(flow, "lost_share")) + ')');
-  add("duplicate_frames", "duplicate", "");
-  add("reordered_frames", "reordered", "");
-  add("corrupt_frames", "corrupt", "");
-  add("truncated_frames", "truncated", "");
-  add("late_frames", "late", "");
-  add("cancelled_frames", "given up", "");
-  add("unverified_frames", "unverified", "");
-  return out;
-}
-
-void add_job_problems(const ReportJson& job, bool said, Table& table) {
-  const std::string name = words(job, "jobname");
-  const auto add = [&](const std::string& kind, const std::string& what) {
-    table.add({kind + "  " + name + ": " + what});
-  };
-  // What made the run fail has been said.
-  if (!job.at("passed").get<bool>() && !said) {
-    const std::string why = words(job, "error");
-    add("failed  ", why.empty() ? "ended in state " + words(job, "state") : why);
+/// "loss      voip: 12 lost ...": of one kind only, or of all but that.
+void add_problems(const ReportJson& job, const std::string& kind, bool is_kind, Table& table) {
+  for (const ReportJson& problem : job.at("problems")) {
+    std::string of = words(problem, "kind");
+    if ((of == kind) != is_kind) continue;
+    of.resize(std::max<std::size_t>(of.size(), 8), ' ');
+    table.add({of + "  " + words(job, "jobname") + ": " + words(problem, "text")});
   }
-  if (!job.at("loss").is_null()) {
-    for (const ReportJson& flow : job.at("loss").at("flows")) {
-      const std::string bad = bad_fates(flow);
-      if (bad.empty()) continue;
-      add("loss    ", bad + ", of " + format_count(count(flow, "sent_frames")) + " sent by " +
-                          words(flow, "from"));
-    }
-  }
-  if (count(job, "overruns").value_or(0) > 0) {
-    add("overrun ", format_count(count(job, "overruns")) + " times, " +
-                        format_count(count(job, "overrun_frames")) + " frames");
-  }
-  const ReportJson& agree = job.at("counts").at("agree");
-  if (agree.is_boolean() && !agree.get<bool>()) {
-    add("counts  ", "generator, wire and receiver do not agree");
-  }
-  for (const char* direction : {"tx", "rx"}) {
-    const ReportJson& traffic = job.at(direction);
-    if (traffic.is_null() || count(traffic, "errors").value_or(0) == 0) continue;
-    add("errors  ", format_count(count(traffic, "errors")) + " of " + direction +
-                        ", the first: " + words(traffic, "first_error"));
-  }
-}
-
-/// Frames that a job gave up after stalls: nobody lost them, and yet the load was less.
-void add_skipped(const ReportJson& job, Table& table) {
-  const ReportJson& tx = job.at("tx");
-  if (tx.is_null() || count(tx, "skipped_frames").value_or(0) == 0) return;
-  table.add({"skipped   " + words(job, "jobname") + ": " +
-             format_count(count(tx, "skipped_frames")) + " of " +
-             format_count(count(tx, "offered_frames")) +
-             " frames offered were given up after stalls (rate_catchup=skip)"});
 }
 
 /// The first of them, and how many more there are.
@@ -110,16 +57,10 @@ std::string problems_text(const ReportJson& report) {
   for (const ReportJson& failure : report.at("failures")) {
     table.add({"FAILED    " + printable(failure.get<std::string>())});
   }
-  for (const ReportJson& job : report.at("jobs")) {
-    const auto names_it = [&](const ReportJson& failure) {
-      const auto text = failure.get<std::string>();
-      const std::string error = name_in(job, "error");
-      return !error.empty() && text.find(error) != std::string::npos;
-    };
-    const ReportJson& failures = report.at("failures");
-    add_job_problems(job, std::any_of(failures.begin(), failures.end(), names_it), table);
+  // What was not offered was not lost, either: it comes last.
+  for (const bool skipped : {false, true}) {
+    for (const ReportJson& job : report.at("jobs")) add_problems(job, "skipped", skipped, table);
   }
-  for (const ReportJson& job : report.at("jobs")) add_skipped(job, table);
   Table warnings;
   for (const ReportJson& warning : report.at("warnings")) {
     warnings.add({"warning   " + printable(warning.get<std::string>())});
@@ -170,10 +111,12 @@ bool is_left_to_its_group(const Unit& unit) {
 
 /// Whether something should not have happened to it.
 bool is_troubled(const Unit& unit) {
-  Table problems;
-  add_job_problems(*unit.job, false, problems);
-  for (const ReportJson* peer : unit.peers) add_job_problems(*peer, false, problems);
-  return !problems.empty();
+  const auto troubled = [](const ReportJson* job) {
+    Table problems;
+    add_problems(*job, "skipped", false, problems);
+    return !job->at("passed").get<bool>() || !problems.empty();
+  };
+  return troubled(unit.job) || std::any_of(unit.peers.begin(), unit.peers.end(), troubled);
 }
 
 /// Groups of several units, and those that report for theirs. What is said of another group is said

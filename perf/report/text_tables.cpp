@@ -155,8 +155,8 @@ std::string searches_text(const ReportJson& report) {
     }
     const auto bytes = count(search, "frame_bytes");
     const auto too_high = lowest_failed(search);
-    // Without a rate that failed the search has found where it began, not where the limit is.
-    const bool open_end = !search.at("found_fps").is_null() && !too_high;
+    // Where the highest rate passed, the limit was not found.
+    const bool open_end = search.at("limited_by_maximum").get<bool>();
     table.add({bytes ? format_count(bytes) + " B" : "mix", words(search, "jobname"),
                format_fps(figure(search, "found_fps")), format_bps(figure(search, "found_bps")),
                format_fps(too_high), format_count(search.at("trials").size()),

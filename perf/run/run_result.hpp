@@ -60,7 +60,7 @@ struct FlowResult {
   std::string from, to;  ///< job names
   std::uint64_t sent = 0;
   std::uint64_t received = 0;  ///< each once
-  std::uint64_t lost = 0;      ///< sent - received - late - cancelled
+  std::uint64_t lost = 0;      ///< sent - received - late - cancelled - damaged
   /// Of those whom FlowReceiver takes for lost, how many came, but damaged.
   std::uint64_t lost_damaged = 0;
   std::uint64_t duplicates = 0, reordered = 0, corrupt = 0, truncated = 0, late = 0, cancelled = 0;

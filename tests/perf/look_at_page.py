@@ -192,7 +192,7 @@ def main():
         visit.keyboard()
         visit.hover()
         visit.paper()
-        facts = browser.execute_script("return {title: document.title, cells: [...document.querySelectorAll('td')].map((e) => e.textContent)}")
+        facts = browser.execute_script("return {title: document.title, cells: [...document.querySelectorAll('td')].map((e) => e.textContent), notes: [...document.querySelectorAll('.note')].map((e) => e.textContent)}")
     finally:
         browser.quit()
     with open(os.path.join(folder, "facts.json"), "w", encoding="utf-8") as file:

@@ -119,6 +119,22 @@ TEST(Compare, LossThatBeginsIsFound) {
   EXPECT_FALSE(figure_of(c, "bulk.peer", "lost_share").change_share.has_value());
 }
 
+// Losses are far below what would matter of a rate.
+TEST(Compare, LossesHaveAThresholdOfTheirOwn) {
+  const RunResult before = test::quiet_sample(1);
+  RunResult after = test::quiet_sample(1);
+  JobResult& peer = after.jobs[1];
+  for (IntervalResult& i : peer.intervals) {
+    i.lost_frames = i.rx_frames / 100;
+    peer.flows[0].lost += i.lost_frames;
+  }
+  EXPECT_EQ(figure_of(compared(before, after), "bulk.peer", "lost_share").verdict, Verdict::worse);
+  const Comparison lenient =
+      compare(report_of(before, "before"), report_of(after, "after"), {.loss_threshold = 0.02})
+          .value();
+  EXPECT_EQ(figure_of(lenient, "bulk.peer", "lost_share").verdict, Verdict::same);
+}
+
 TEST(Compare, TailsAreShownAndDecideNothing) {
   const RunResult before = test::quiet_sample(1);
   RunResult after = test::quiet_sample(1);
@@ -157,6 +173,7 @@ TEST(Compare, RefusesRunsThatHaveNoJobInCommon) {
                                report_of(test::engines_sample(), "b.json"), {});
   ASSERT_FALSE(refused);
   EXPECT_NE(refused.error().message.find("a.json with b.json"), std::string::npos);
+  EXPECT_NE(refused.error().message.find("give both runs the same"), std::string::npos);
 }
 
 TEST(Compare, AsJsonHasWhatTheTableHas) {

@@ -101,6 +101,32 @@ TEST(ReportPage, ShowsTheServersOfARunInPlaceOfTheClientsMachine) {
   EXPECT_FALSE(cells.contains("6.1.0-client"));
 }
 
+bool notes_say(const Look& look, const std::string& words) {
+  const auto& notes = look.facts["notes"];
+  return std::any_of(notes.begin(), notes.end(), [&](const auto& note) {
+    return note.template get<std::string>().find(words) != std::string::npos;
+  });
+}
+
+TEST(ReportPage, CallsReceivedWhatWasReceivedAndSentWhatNobodyReceives) {
+  RunResult run = test::quiet_sample();
+  const Look both = look_at(page_of(run));
+  if (both.status == 77) GTEST_SKIP() << both.said;
+  EXPECT_TRUE(notes_say(both, "What arrived in each interval"));
+  run.jobs.resize(1);
+  const Look sent = look_at(page_of(run));
+  EXPECT_EQ(sent.said, "");
+  EXPECT_TRUE(notes_say(sent, "What was sent in each interval"));
+  EXPECT_FALSE(notes_say(sent, "What arrived"));
+}
+
+TEST(ReportPage, SaysWhatAResultWithoutBucketsLacks) {
+  const Look look = look_at(page_of(test::quiet_sample(), Bins::without));
+  if (look.status == 77) GTEST_SKIP() << look.said;
+  EXPECT_EQ(look.said, "");
+  EXPECT_TRUE(notes_say(look, "--output-format=json+"));
+}
+
 TEST(ReportPage, NeedsNothingFromAnywhereAndForbidsItself) {
   const std::string page = page_of(test::engines_sample());
   EXPECT_NE(page.find("default-src 'none'; script-src 'sha256-"), std::string::npos);

@@ -186,6 +186,28 @@ TEST(Text, WhatWentWrongComesBeforeAnyTable) {
   EXPECT_EQ(quiet.find("FAILED"), std::string::npos);
 }
 
+// Once for all that is printed: scripts, the page and the text say the same.
+TEST(Text, WhatWentWrongIsWhatTheJsonSays) {
+  RunResult run = test::failed_sample();
+  run.jobs[1].flows.at(0).late = 7;
+  run.jobs[1].flows.at(0).cancelled = 3;
+  run.jobs[0].tx.skipped_frames = 5;
+  const std::string text = text_of(run);
+  const auto json = nlohmann::json::parse(to_json(run, Bins::without));
+  std::size_t problems = 0;
+  for (const auto& job : json["jobs"]) {
+    for (const auto& problem : job["problems"]) {
+      ++problems;
+      const std::string line =
+          job["jobname"].get<std::string>() + ": " + problem["text"].get<std::string>() + '\n';
+      EXPECT_NE(text.find(line), std::string::npos) << line;
+    }
+  }
+  EXPECT_GE(problems, 4U);
+  EXPECT_NE(text.find("7 late, 3 given up"), std::string::npos);
+  EXPECT_NE(line_with(text, "skipped   "), "");
+}
+
 TEST(Text, ACountThatDoesNotAgreeIsAProblem) {
   RunResult run = test::quiet_sample();
   EXPECT_EQ(line_with(text_of(run), "counts    bulk"), "");

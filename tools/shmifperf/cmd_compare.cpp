@@ -21,6 +21,7 @@ double share_of(const Arguments& args, const char* option, double standard) {
 perf::CompareOptions options_of(const Arguments& args) {
   perf::CompareOptions options;
   options.threshold = share_of(args, "threshold", options.threshold);
+  options.loss_threshold = share_of(args, "loss-threshold", options.loss_threshold);
   options.confidence = share_of(args, "confidence", options.confidence);
   if (options.confidence <= 0 || options.confidence >= 1) {
     throw UsageError{"--confidence: it is above 0 and below 100%, as 95%"};
@@ -35,10 +36,12 @@ int run(const CommandLine& line) {
               "Compares two results that 'shmifperf run' wrote with --output-format=json or json+: "
               "rates, losses and latencies of each job that both have, by Welch's t-test on their "
               "repetitions (--repeat) or intervals. Exits 1 when anything became worse by more "
-              "than the threshold, and not only by chance. One of the files may be -, standard "
+              "than its threshold, and not only by chance. One of the files may be -, standard "
               "input.")
           .words(2, 2)
           .value("threshold", "SHARE", "how much worse is too much (default: 5%)")
+          .value("loss-threshold", "SHARE",
+                 "the same of losses, in frames more lost of all (default: 0.1%)")
           .value("confidence", "SHARE", "that a difference is none by chance (default: 95%)")
           .flag("json", "print JSON, for scripts")
           .example("shmifperf compare before.json after.json", "a table, and exit code 1 if worse")

@@ -203,7 +203,7 @@ const charts = (() => {
           values: (u, splits) => spaced(u, splits, 0, 62).map((v) => (v === null ? '' : kMarks.find((m) => m[0] === v)[1])),
         }), logAxis(colours, 'latency', units.ns, { size: kBeside })],
         series: [{ label: 'share', value: (u, v) => (v === null || v === undefined ? '-' : Number((100 - 10 ** (2 - v)).toPrecision(2 + Math.ceil(v + 0.3))) + ' %') },
-                 ...lines.map((l) => line(colours, l.colour, l.label, units.ns))],
+                 ...lines.map((l) => line(colours, l.colour, l.label, units.ns, l.histogram.bins ? {} : { points: { show: true, size: 6 } }))],
       } };
     });
   }

@@ -73,24 +73,10 @@ function problems() {
   const add = (kind, title, text) => list.append(element('li', { class: kind }, element('b', {}, title), text));
   for (const failure of result.failures) add('bad', 'failed', failure);
   for (const job of result.jobs) {
-    if (job.error && !result.failures.some((f) => f.includes(job.error))) add('bad', 'failed', `${job.jobname}: ${job.error}`);
-    for (const flow of job.loss ? job.loss.flows : []) {
-      const fates = [['lost_frames', 'lost'], ['duplicate_frames', 'duplicate'], ['reordered_frames', 'reordered'], ['corrupt_frames', 'corrupt'],
-        ['truncated_frames', 'truncated'], ['unverified_frames', 'unverified']].filter(([key]) => flow[key] > 0)
-        .map(([key, word]) => `${units.count(flow[key])} ${word}` + (key === 'lost_frames' ? ` (${units.share(flow.lost_share)})` : ''));
-      if (fates.length) add('bad', 'loss', `${flow.from} to ${flow.to}: ${fates.join(', ')}, of ${units.count(flow.sent_frames)} sent`);
-    }
-    if (job.overruns > 0) add('bad', 'overrun', `${job.jobname}: ${units.count(job.overruns)} times, ${units.count(job.overrun_frames)} frames`);
-    if (job.counts.agree === false) add('bad', 'counts', `${job.jobname}: generator, wire and receiver do not agree`);
-    for (const direction of ['tx', 'rx']) {
-      const traffic = job[direction];
-      if (traffic && traffic.errors > 0) add('bad', 'errors', `${job.jobname}: ${units.count(traffic.errors)} of ${direction}, the first: ${traffic.first_error}`);
-    }
-  }
-  for (const { jobname, tx } of result.jobs) {
-    if (tx && tx.skipped_frames > 0) add('care', 'skipped', `${jobname}: ${units.count(tx.skipped_frames)} of ${units.count(tx.offered_frames)} frames offered were given up after stalls (rate_catchup=skip)`);
+    for (const { kind, text } of job.problems) add(kind === 'skipped' ? 'care' : 'bad', kind, `${job.jobname}: ${text}`);
   }
   for (const warning of result.warnings) add('care', 'warning', warning);
+  list.append(...list.querySelectorAll('.care'));
   for (const kind of ['bad', 'care']) shorten(list, [...list.children].filter((item) => item.className === kind));
   if (list.children.length) main.append(list);
 }
@@ -147,22 +133,26 @@ function throughput() {
     }
   }
   const sorted = [...marks.values()].sort((a, b) => a[0] - b[0]);
+  // Where nobody receives, a file or engine=null, what was sent is all there is.
+  const receivesOf = (job) => job.rx !== null;
+  const shown = new Set(members.map(receiverOf).filter((job) => curveOf(job).length).map(receivesOf));
+  const whatOf = () => (shown.size > 1 ? 'received or sent' : shown.has(true) ? 'received' : 'sent');
   const lines = (bits) => members.flatMap((unit) => {
     const at = receiverOf(unit);
-    const receives = at.rx !== null;
+    const receives = receivesOf(at);
     const key = (receives ? 'rx_' : 'tx_') + (bits ? 'bytes' : 'frames');
     const list = curveOf(at);
-    const one = { colour: colourOf.get(unit), label: unit.job.jobname, at: timesOf(list), values: list.map((i) => rate(i, key, bits ? 8 : 1)) };
+    const one = { colour: colourOf.get(unit), label: unit.job.jobname + (receives || whatOf() === 'sent' ? '' : ' (sent)'), at: timesOf(list), values: list.map((i) => rate(i, key, bits ? 8 : 1)) };
     return list.length ? [one] : [];
   });
   if (!lines(true).length) return;
   const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'throughput over time' });
   const buttons = [];
-  const made = section('Throughput over time', 'What arrived in each interval. ▲ on the time axis: frames were lost then; a dashed line: a receiver was overrun.'
+  const made = section('Throughput over time', (shown.has(true) ? 'What arrived in each interval' : 'What was sent in each interval') + (shown.size > 1 ? ', or was sent where nobody receives' : '') + '. ▲ on the time axis: frames were lost then; a dashed line: a receiver was overrun.'
     + (members.length > 8 ? ' Drawn are the first eight jobs; a click on a name shows or hides one.' : ''));
   const choose = (bits) => {
     buttons.forEach(([b, its]) => b.setAttribute('aria-pressed', String(its === bits)));
-    charts.replace(box, () => charts.overTime(box, lines(bits), bits ? units.bps : units.fps, bits ? 'received (bit/s)' : 'received (frames/s)', sorted));
+    charts.replace(box, () => charts.overTime(box, lines(bits), bits ? units.bps : units.fps, `${whatOf()} (${bits ? 'bit/s' : 'frames/s'})`, sorted));
   };
   const choice = element('div', { class: 'choice', role: 'group', 'aria-label': 'unit' });
   for (const [name, bits] of [['bits', true], ['frames', false]]) {
@@ -191,7 +181,7 @@ function latencies() {
   if (binned.length) {
     charts.histogram(chart('Latency histogram', 'How many frames took how long; both axes are logarithmic.', 'latency histogram'), binned);
   } else {
-    pair.append(section('Latency histogram', 'Not in this file: --output-format=json+ writes the histogram, json does not.'));
+    pair.append(section('Latency histogram', 'Not in this file, which has percentiles: the curve is drawn through those, marked by dots. A result written with --output-format=json+ has every bucket, for a histogram and a smooth curve.'));
   }
   const overTime = measured.map((unit) => {
     const list = curveOf(receiverOf(unit)).filter((i) => i.latency_p99_ns > 0);

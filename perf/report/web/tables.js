@@ -35,7 +35,7 @@ function jobTables() {
   const flows = each((j) => (j.loss ? j.loss.flows.map((f) => fatesRow(`${f.from} → ${f.to}`, f)) : []))
     .concat(groups((g) => (g.loss ? [fatesRow(title(g), g.loss)] : [])));
   if (flows.length) {
-    section('What became of the frames', 'Late: came while the run drained. Cancelled: given up by the sender. Neither is lost.',
+    section('What became of the frames', 'Late: came after drain_time. Cancelled: given up by the sender. Neither is lost; corrupt and truncated frames came, and are not lost either.',
       table('What became of the frames', ['', 'sent', 'received', 'lost', '', 'duplicate', 'reordered', 'corrupt', 'truncated', 'late', 'cancelled', 'unchecked', 'jitter'], flows));
   }
   const agree = (c) => [units.yes(c.agree), c.agree === false ? 'bad' : ''];
@@ -81,8 +81,8 @@ function searches() {
       const failed = s.trials.filter((t) => !t.passed && t.offered_fps > (s.found_fps || 0)).map((t) => t.offered_fps);
       return [s.frame_bytes === null ? 'mix' : units.count(s.frame_bytes) + ' B', s.jobname, units.fps(s.found_fps), units.bps(s.found_bps),
         failed.length ? units.fps(Math.min(...failed)) : '-', units.count(s.trials.length),
-        // Without a rate that failed the search has found where it began, not where the limit is.
-        [s.found_fps !== null && !failed.length ? 'the highest rate that was tried' : s.why_none || '', 'words']];
+        // Where the highest rate passed, the limit was not found.
+        [s.limited_by_maximum ? 'the highest rate that was tried' : s.why_none || '', 'words']];
     })));
   }
   if (!result.repeats.length) return;

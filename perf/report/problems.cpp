@@ -1,0 +1,78 @@
+#include "perf/report/problems.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "perf/report/units.hpp"
+#include "perf/report/words.hpp"
+
+namespace shmif::perf {
+
+namespace {
+
+/// "12 lost (0.0200 %), 3 duplicate"; empty when nothing happened.
+std::string bad_fates(const FlowResult& flow) {
+  std::string out;
+  const auto add = [&](std::uint64_t n, const char* word, const std::string& more = {}) {
+    if (n == 0) return;
+    out += (out.empty() ? "" : ", ") + format_count(n) + ' ' + word + more;
+  };
+  const double sent = static_cast<double>(flow.sent);
+  const auto share =
+      flow.sent == 0 ? std::nullopt : std::optional(static_cast<double>(flow.lost) / sent);
+  add(flow.lost, "lost", " (" + format_share(share) + ')');
+  add(flow.duplicates, "duplicate");
+  add(flow.reordered, "reordered");
+  add(flow.corrupt, "corrupt");
+  add(flow.truncated, "truncated");
+  add(flow.late, "late");
+  add(flow.cancelled, "given up");
+  add(flow.unverified, "unverified");
+  return out;
+}
+
+/// What made the run fail is said of the run.
+bool is_said(const RunResult& run, const std::string& error) {
+  return !error.empty() &&
+         std::any_of(run.failures.begin(), run.failures.end(), [&](const std::string& failure) {
+           return failure.find(error) != std::string::npos;
+         });
+}
+
+}  // namespace
+
+OrderedJson problems_json(const RunResult& run, const JobResult& job, const std::string& error) {
+  OrderedJson list = OrderedJson::array();
+  const auto add = [&](const char* kind, const std::string& text) {
+    list.push_back({{"kind", kind}, {"text", text}});
+  };
+  if (!job.passed && !is_said(run, error)) {
+    add("failed", error.empty() ? std::string("ended in state ") + word_of(job.state) : error);
+  }
+  for (const FlowResult& flow : job.flows) {
+    const std::string bad = bad_fates(flow);
+    if (bad.empty()) continue;
+    add("loss", bad + ", of " + format_count(flow.sent) + " sent by " + flow.from);
+  }
+  if (job.overruns.value_or(0) > 0) {
+    add("overrun",
+        format_count(job.overruns) + " times, " + format_count(job.overrun_frames) + " frames");
+  }
+  if (job.counts.agree && !*job.counts.agree) {
+    add("counts", "generator, wire and receiver do not agree");
+  }
+  for (const auto& [traffic, direction] : {std::pair(&job.tx, "tx"), std::pair(&job.rx, "rx")}) {
+    if (traffic->errors == 0) continue;
+    add("errors", format_count(traffic->errors) + " of " + direction +
+                      ", the first: " + traffic->first_error);
+  }
+  // Nobody lost them, and yet the load was less.
+  if (job.tx.skipped_frames > 0) {
+    add("skipped", format_count(job.tx.skipped_frames) + " of " +
+                       format_count(job.tx.offered_frames) +
+                       " frames offered were given up after stalls (rate_catchup=skip)");
+  }
+  return list;
+}
+
+}  // namespace shmif::perf
