@@ -46,8 +46,8 @@ OptionKind kind_of(const std::string& option) noexcept;
 std::vector<std::string> apply_limits(const ServerLimits& limits, JobSet& set);
 
 /// The bytes that the jobs of a plan may take by their options: rings of the buses that are made
-/// for the run, batches, and frames that wait for a fault, for verification or for their reply. An
-/// estimate from above. Threads: any. Blocks: never.
+/// for the run, batches, captures, and frames that wait for a fault, for verification or for their
+/// reply. An estimate from above. Threads: any. Blocks: on the file system.
 std::uint64_t memory_of(const std::vector<PlannedJob>& plan);
 /// Why the plan takes more memory than the server gives, with the remedy; empty: it does not.
 std::string too_much_memory(const ServerLimits& limits, const std::vector<PlannedJob>& plan);

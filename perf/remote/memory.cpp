@@ -1,12 +1,15 @@
 // What a plan takes of a server's memory (limits.hpp).
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <string>
+#include <system_error>
 #include <tuple>
 
 #include "perf/remote/limits.hpp"
 #include "perf/report/units.hpp"
+#include "perf/run/replay.hpp"
 
 namespace shmif::perf {
 
@@ -44,12 +47,23 @@ std::uint64_t verification_of(const JobOptions& job, std::uint64_t frame) {
   return (2 * job.verify_async + 2) * group + job.verify_async * kThreadBytes;
 }
 
+/// Its frames are kept, and of what is no plain file nobody knows how many there will be.
+std::uint64_t capture_of(const JobOptions& job) {
+  if (job.replay.empty()) return 0;
+  const std::uint64_t most = ReplayOptions().most_bytes;
+  std::error_code failed;
+  const auto status = std::filesystem::status(job.replay, failed);
+  if (!std::filesystem::exists(status)) return 0;  // the run will say so
+  const auto size = std::filesystem::file_size(job.replay, failed);
+  return failed ? most : std::min<std::uint64_t>(size, most);
+}
+
 std::uint64_t memory_of(const JobOptions& job) {
   const std::uint64_t frame = job.mtu + kHeaderBytes;
   const bool offload = job.io_submit_mode == IoSubmit::offload;
   return kJobBytes + job.iodepth_batch * frame * (offload ? kOffloadBatches : kBatches) +
          job.iodepth * kRequestBytes + waiting_for(job.fault, frame) +
-         waiting_for(job.fault_rx, frame) + verification_of(job, frame);
+         waiting_for(job.fault_rx, frame) + verification_of(job, frame) + capture_of(job);
 }
 
 }  // namespace

@@ -46,7 +46,8 @@ struct Server::Impl {
   Visitors visitors;
   std::unique_ptr<ServedRun> run;
   Visitor* owner = nullptr;
-  std::optional<Clock::time_point> ending;  ///< since when
+  bool closed = false;                      ///< to others than those who are here
+  std::optional<Clock::time_point> ending;  ///< since when a signal has told it to
 
   void log(const std::string& line) const { options.log(time_now() + ' ' + line); }
 
@@ -234,6 +235,7 @@ void Server::Impl::look_at_run() {
 
 void Server::Impl::end(int signal) {
   if (ending) return;
+  ending = Clock::now();
   const std::string why = std::string("the server is ended by signal ") + std::to_string(signal) +
                           " (" + ::strsignal(signal) + ')';
   log(why);
@@ -243,7 +245,7 @@ void Server::Impl::end(int signal) {
 
 /// Nobody new is let in; who has the run, or is told the last, may stay for it.
 void Server::Impl::close(const std::string& why) {
-  ending = Clock::now();
+  closed = true;
   listener.reset();
   for (const auto& visitor : visitors) {
     if (visitor->stage == Visitor::Stage::known) refuse(*visitor, {why});
@@ -259,13 +261,13 @@ void Server::Impl::wait(int stop_descriptor) {
   for (const auto& visitor : visitors) {
     entries.push_back({visitor->connection.descriptor(), visitor->connection.events(), 0});
   }
-  const bool quiet = !run && visitors.empty() && !ending;
+  const bool quiet = !run && visitors.empty() && !closed;
   const int most = quiet ? -1 : run && run->is_starting() ? 10 : 200;
   ::poll(entries.data(), entries.size(), most);
 }
 
 void Server::Impl::serve(int stop_descriptor, const std::function<int()>& stop_signal) {
-  while (!ending || run || !visitors.empty()) {  // runs until it is told to end
+  while (!closed || run || !visitors.empty()) {  // runs until it is told to end
     wait(stop_descriptor);
     if (const int signal = stop_signal(); signal != 0) end(signal);
     accept_all();

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 
 #include "perf/job/job_file.hpp"
 #include "perf/job/option_table.hpp"
@@ -14,6 +16,7 @@
 #include "perf/remote/job_texts.hpp"
 #include "perf/remote/limits.hpp"
 #include "perf/remote/protocol.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -275,6 +278,10 @@ TEST(ServerLimits, MemoryIsThatOfAllJobsAndTheirBusesTogether) {
   EXPECT_GE(memory(one + "verify_async=64\nverify_backlog=1000000000\n") - least, 128 * 16 * kMega);
   EXPECT_GE(memory(one + "mtu=65000\nbs=65000\niodepth_batch=1024\nio_submit_mode=offload\n"),
             9 * 1024 * 65000U);
+  const test::TempDir directory;
+  std::ofstream(directory.file("x.pcap")) << "";
+  std::filesystem::resize_file(directory.file("x.pcap"), 64 * kMega);
+  EXPECT_EQ(memory("[a]\nreplay=" + directory.file("x.pcap") + '\n') - least, 64 * kMega);
   ServerLimits limits;
   const auto plan = expand(set_of(one + "bus_size=2g\n")).value();
   const std::string why = too_much_memory(limits, plan);
