@@ -1,22 +1,17 @@
-// What goes over the network between client and server, and what a server takes from strangers.
+// What goes over the network between client and server.
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <filesystem>
-#include <fstream>
-
 #include "perf/job/job_file.hpp"
-#include "perf/job/option_table.hpp"
 #include "perf/job/plan.hpp"
 #include "perf/job/profiles.hpp"
 #include "perf/remote/address.hpp"
 #include "perf/remote/clock_offset.hpp"
+#include "perf/remote/combine.hpp"
 #include "perf/remote/frames.hpp"
 #include "perf/remote/job_texts.hpp"
 #include "perf/remote/limits.hpp"
 #include "perf/remote/protocol.hpp"
-#include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -211,93 +206,21 @@ TEST(RemoteJobs, UnknownOptionsBadValuesAndBadNamesAreRefusedByName) {
   EXPECT_NE(problems[4].find("\"a/b\" is no name of a job"), std::string::npos);
 }
 
-TEST(ServerLimits, KnowOfEveryOptionWhatItMayDo) {
-  for (const OptionRow& row : option_table()) {
-    EXPECT_NE(kind_of(row.name), OptionKind::unknown)
-        << row.name << " is new: may a stranger use it? (perf/remote/limits.cpp)";
-  }
-  // Whatever runs a program or names a file.
-  for (const OptionRow& row : option_table()) {
-    if (row.placeholder == "COMMAND") {
-      EXPECT_EQ(kind_of(row.name), OptionKind::command) << row.name;
-    }
-    const bool path = row.range.find("path") != std::string::npos ||
-                      row.range.find("directory") != std::string::npos;
-    if (path && !is_of_client(row.name) && row.name != "netns" && row.name != "cgroup") {
-      EXPECT_EQ(kind_of(row.name), OptionKind::file) << row.name << ": " << row.range;
-    }
-  }
-  EXPECT_EQ(kind_of("no_such_option"), OptionKind::unknown);
-}
-
-JobSet set_of(const std::string& text) {
-  JobSet set;
-  const auto problems = read_job_text("x.job", text, set);
-  EXPECT_TRUE(problems.empty()) << problems.front();
-  return set;
-}
-
-TEST(ServerLimits, StatesAndTriggersThatSaveThemNeedADirectory) {
-  for (const char* option : {"trigger-timeout=1", "trigger-match=udp", "trigger-file=x"}) {
-    JobSet set = set_of(std::string("[global]\n") + option + "\n[a]\nsize=1k\n");
-    const auto problems = apply_limits(ServerLimits{}, set);
-    ASSERT_EQ(problems.size(), 1U) << option;
-    EXPECT_NE(problems[0].find("--directory"), std::string::npos) << problems[0];
-  }
-  JobSet saves = set_of("[a]\nsize=1k\nverify_state_save=1\n");
-  EXPECT_EQ(apply_limits(ServerLimits{}, saves).size(), 1U);
-  JobSet none = set_of("[global]\ntrigger-timeout=0\n[a]\nsize=1k\nverify_state_save=0\n");
-  EXPECT_TRUE(apply_limits(ServerLimits{}, none).empty());
-}
-
-TEST(ServerLimits, PrivilegesOverOthersNeedThoseOfCommands) {
-  for (const char* option : {"nice=-1", "prioclass=1", "prioclass=01", "rtprio=1"}) {
-    JobSet set = set_of(std::string("[a]\nsize=1k\n") + option + '\n');
-    const auto problems = apply_limits(ServerLimits{}, set);
-    ASSERT_EQ(problems.size(), 1U) << option;
-    EXPECT_NE(problems[0].find("--allow-exec"), std::string::npos) << problems[0];
-    ServerLimits open;
-    open.allow_exec = true;
-    EXPECT_TRUE(apply_limits(open, set).empty()) << option;
-  }
-  JobSet modest = set_of("[a]\nsize=1k\nnice=10\nprioclass=3\n");
-  EXPECT_TRUE(apply_limits(ServerLimits{}, modest).empty());
-}
-
-TEST(ServerLimits, MemoryIsThatOfAllJobsAndTheirBusesTogether) {
-  const auto memory = [](const std::string& text) {
-    return memory_of(expand(set_of(text)).value());
-  };
-  const std::string one = "[a]\nsize=1k\n";
-  const std::uint64_t least = memory(one);
-  constexpr std::uint64_t kMega = 1U << 20U;
-  EXPECT_EQ(memory(one + "bus_size=64m\n") - least, 60 * kMega);
-  EXPECT_EQ(memory(one + "[b]\nsize=1k\n[c]\nsize=1k\n"), 3 * least - 2 * 4 * kMega) << "one bus";
-  EXPECT_EQ(memory(one + "[b]\nsize=1k\nwire=w\n"), 2 * least) << "two buses";
-  EXPECT_GE(memory(one + "fault=delay=1s,queue=10000000\n") - least, 10'000'000U * 1500);
-  EXPECT_GE(memory(one + "verify_async=64\nverify_backlog=1000000000\n") - least, 128 * 16 * kMega);
-  EXPECT_GE(memory(one + "mtu=65000\nbs=65000\niodepth_batch=1024\nio_submit_mode=offload\n"),
-            9 * 1024 * 65000U);
-  const test::TempDir directory;
-  std::ofstream(directory.file("x.pcap")) << "";
-  std::filesystem::resize_file(directory.file("x.pcap"), 64 * kMega);
-  EXPECT_EQ(memory("[a]\nreplay=" + directory.file("x.pcap") + '\n') - least, 64 * kMega);
-  ServerLimits limits;
-  const auto plan = expand(set_of(one + "bus_size=2g\n")).value();
-  const std::string why = too_much_memory(limits, plan);
-  EXPECT_NE(why.find("--max-memory"), std::string::npos) << why;
-  limits.max_memory = std::uint64_t{4} << 30U;
-  EXPECT_EQ(too_much_memory(limits, plan), "");
-}
-
-TEST(ServerLimits, LeaveTheProfilesAlone) {
-  for (const Profile& profile : profiles()) {
-    JobSet set;
-    ASSERT_TRUE(read_job_text(profile.name, profile.text, set).empty());
-    const auto problems = apply_limits(ServerLimits{}, set);
-    EXPECT_TRUE(problems.empty()) << profile.name << ": " << problems.front();
-    EXPECT_EQ(too_much_memory(ServerLimits{}, expand(set).value()), "") << profile.name;
-  }
+TEST(RemoteExitCode, IsTheOneThatSaysMostOfAllServers) {
+  const HostResult unsupported{
+      .name = "a", .report = {}, .failures = {"refused: no namespaces"}, .refused_with = 77};
+  const HostResult refused{
+      .name = "b", .report = {}, .failures = {"refused: too long"}, .refused_with = 1};
+  const HostResult vanished{.name = "c", .report = {}, .failures = {"it vanished"}};
+  const HostResult waited{.name = "d", .report = {}, .failures = {}};  // for the others
+  const WholeRun whole;
+  EXPECT_EQ(exit_code_of({unsupported, waited}, whole), 77);
+  EXPECT_EQ(exit_code_of({unsupported, refused}, whole), 1);
+  EXPECT_EQ(exit_code_of({vanished, unsupported}, whole), 1);
+  EXPECT_EQ(exit_code_of({waited}, whole), 1) << "nothing ran";
+  WholeRun stopped;
+  stopped.signal = 15;
+  EXPECT_EQ(exit_code_of({unsupported, waited}, stopped), 128 + 15);
 }
 
 TEST(ServerAddress, IsReadAsPeopleWriteIt) {
