@@ -169,19 +169,18 @@ function latencies() {
   const measured = members.filter((unit) => receiverOf(unit).latency_ns);
   if (!measured.length) return;
   const lines = measured.map((unit) => ({ colour: colourOf.get(unit), label: unit.job.jobname, histogram: receiverOf(unit).latency_ns }));
-  const pair = element('div', { class: 'pair' });
+  const binned = lines.filter((l) => l.histogram.bins);
+  const pair = element('div', binned.length ? { class: 'pair' } : {});
   main.append(pair);
   const chart = (title, note, label) => {
     const box = element('div', { class: 'chart', role: 'img', 'aria-label': label });
     pair.append(section(title, note, box));
     return box;
   };
-  charts.percentiles(chart('Latency percentiles', 'From the intended send time, so that a stall counts for every frame it kept waiting.', 'latency percentiles'), lines);
-  const binned = lines.filter((l) => l.histogram.bins);
+  charts.percentiles(chart('Latency percentiles', 'From the intended send time, so that a stall counts for every frame it kept waiting.'
+    + (binned.length ? '' : ' This file has percentiles only, marked by dots, through which the curve is drawn: a result written with --output-format=json+ has every bucket, for a smooth curve and a histogram.'), 'latency percentiles'), lines);
   if (binned.length) {
     charts.histogram(chart('Latency histogram', 'How many frames took how long; both axes are logarithmic.', 'latency histogram'), binned);
-  } else {
-    pair.append(section('Latency histogram', 'Not in this file, which has percentiles: the curve is drawn through those, marked by dots. A result written with --output-format=json+ has every bucket, for a histogram and a smooth curve.'));
   }
   const overTime = measured.map((unit) => {
     const list = curveOf(receiverOf(unit)).filter((i) => i.latency_p99_ns > 0);
