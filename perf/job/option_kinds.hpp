@@ -30,10 +30,6 @@ struct Kind {
   std::function<std::string(const Options&)> show{};
 };
 
-inline Error refused(std::string_view value, const std::string& why) {
-  return {Errc::bad_argument, '"' + std::string(value) + "\" " + why};
-}
-
 template <class T>
 struct IsOptional : std::false_type {};
 template <class T>
@@ -190,6 +186,23 @@ const Word<T>* find_word(std::span<const Word<T>> words, std::string_view name) 
   const auto it =
       std::find_if(words.begin(), words.end(), [&](const Word<T>& w) { return w.name == name; });
   return it == words.end() ? nullptr : &*it;
+}
+
+/// Several of them, by commas. Errors: bad_argument for what is none.
+template <class T>
+Result<std::vector<T>> read_words(std::span<const Word<T>> words, std::string_view value) {
+  std::vector<T> read;
+  std::string_view rest = value;
+  for (;;) {
+    const std::size_t comma = rest.find(',');
+    const Word<T>* const word = find_word(words, rest.substr(0, comma));
+    if (word == nullptr) {
+      return refused(value, "is not known (" + listed(words) + ", or several by commas)");
+    }
+    read.push_back(word->value);
+    if (comma == std::string_view::npos) return read;
+    rest.remove_prefix(comma + 1);
+  }
 }
 
 /// One of a few words.

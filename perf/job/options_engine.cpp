@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "perf/engine/engine.hpp"
 #include "perf/job/option_kinds.hpp"
 
 namespace shmif::perf {
@@ -11,11 +12,15 @@ using J = JobOptions;
 namespace {
 
 const std::vector<Word<EngineKind>>& engine_words() {
-  static const std::vector<Word<EngineKind>> words{
-      {"bus", EngineKind::bus},        {"tap", EngineKind::tap},   {"packet", EngineKind::packet},
-      {"unix", EngineKind::unix_pair}, {"udp", EngineKind::udp},   {"pcap", EngineKind::pcap},
-      {"null", EngineKind::null},      {"host", EngineKind::host},
-  };
+  static const std::vector<Word<EngineKind>> words = [] {
+    std::vector<Word<EngineKind>> all;
+    for (const EngineKind kind :
+         {EngineKind::bus, EngineKind::tap, EngineKind::packet, EngineKind::unix_pair,
+          EngineKind::udp, EngineKind::pcap, EngineKind::null, EngineKind::host}) {
+      all.push_back({name_of(kind), kind});
+    }
+    return all;
+  }();
   return words;
 }
 
@@ -23,23 +28,15 @@ const std::vector<Word<EngineKind>>& engine_words() {
 Kind<J> engines() {
   const std::span<const Word<EngineKind>> words = engine_words();
   Kind<J> kind{.placeholder = "ENGINE[,...]", .range = listed(words)};
-  kind.set = [words, range = kind.range](std::string_view value, J& job) -> Result<void> {
-    std::vector<EngineKind> read;
-    std::string_view rest = value;
-    for (;;) {
-      const std::size_t comma = rest.find(',');
-      const Word<EngineKind>* const word = find_word(words, rest.substr(0, comma));
-      if (word == nullptr)
-        return refused(value, "is not known (" + range + ", or several by commas)");
-      if (std::find(read.begin(), read.end(), word->value) != read.end()) {
-        return refused(value, std::string("has ") + word->name + " twice");
-      }
-      read.push_back(word->value);
-      if (comma == std::string_view::npos) break;
-      rest.remove_prefix(comma + 1);
+  kind.set = [words](std::string_view value, J& job) -> Result<void> {
+    auto read = read_words(words, value);
+    if (!read) return read.error();
+    for (auto it = read->begin(); it != read->end(); ++it) {
+      if (std::find(read->begin(), it, *it) == it) continue;
+      return refused(value, std::string("has ") + name_of(*it) + " twice");
     }
-    job.engine = read[0];
-    job.engines = read.size() > 1 ? std::move(read) : std::vector<EngineKind>();
+    job.engine = read->front();
+    job.engines = read->size() > 1 ? *std::move(read) : std::vector<EngineKind>();
     return {};
   };
   kind.show = [](const J&) { return std::string("bus"); };

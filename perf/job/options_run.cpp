@@ -20,22 +20,16 @@ Kind<R> output_formats() {
   };
   const std::span<const Word<OutputFormat>> words = kWords;
   Kind<R> kind{.placeholder = "FORMAT[,...]", .range = listed(words)};
-  kind.set = [words, range = kind.range](std::string_view value, R& run) -> Result<void> {
-    std::vector<OutputFormat> read;
-    std::string_view rest = value;
-    for (;;) {
-      const std::size_t comma = rest.find(',');
-      const Word<OutputFormat>* const word = find_word(words, rest.substr(0, comma));
-      if (word == nullptr) {
-        return refused(value, "is not known (" + range + ", or several by commas)");
+  kind.set = [words](std::string_view value, R& run) -> Result<void> {
+    const auto read = read_words(words, value);
+    if (!read) return read.error();
+    run.output_format.clear();
+    for (const OutputFormat format : *read) {
+      const auto& known = run.output_format;
+      if (std::find(known.begin(), known.end(), format) == known.end()) {
+        run.output_format.push_back(format);
       }
-      if (std::find(read.begin(), read.end(), word->value) == read.end()) {
-        read.push_back(word->value);
-      }
-      if (comma == std::string_view::npos) break;
-      rest.remove_prefix(comma + 1);
     }
-    run.output_format = std::move(read);
     return {};
   };
   kind.show = [](const R&) { return std::string("normal"); };

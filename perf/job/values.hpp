@@ -20,6 +20,9 @@
 
 namespace shmif::perf {
 
+/// "4X" is no size (...): `text` in quotation marks, and why it is refused.
+Error refused(std::string_view text, const std::string& why);
+
 /// Bytes: "1514", "64k", "1.5M", "4GiB". As with fio the letters k, m, g and t are powers of 1024
 /// in either case; "ki", "kb" and "kib" are the same (fio's reversed meaning of "ki" is not
 /// copied).
@@ -47,8 +50,6 @@ Result<std::chrono::nanoseconds> parse_time(std::string_view text,
 Result<double> parse_share(std::string_view text);
 /// "99.9", "99.9%". Result: 0 to 100.
 Result<double> parse_per_cent(std::string_view text);
-/// A number of zero or more, with a fraction where need be.
-Result<double> parse_decimal(std::string_view text);
 
 /// "1", "true", "yes", "on"; "0", "false", "no", "off".
 Result<bool> parse_boolean(std::string_view text);

@@ -6,6 +6,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "perf/engine/engine.hpp"
 #include "perf/report/json_parts.hpp"
 #include "perf/report/problems.hpp"
 #include "perf/report/warnings.hpp"
@@ -251,9 +252,9 @@ Json identity(const JobResult& job) {
           {"groupname", job.group},
           {"peer_of", json_text(job.peer_of)},
           {"rw", word_of(job.role)},
-          {"engine", word_of(job.engine)},
+          {"engine", name_of(job.engine)},
           {"address", json_text(job.address)},
-          {"state", word_of(job.state)},
+          {"state", name_of(job.state)},
           {"passed", job.passed},
           {"error", json_text(joined(job.errors))},
           {"errors", job.errors},

@@ -4,7 +4,6 @@
 #include <nlohmann/json.hpp>
 
 #include "perf/report/units.hpp"
-#include "perf/report/words.hpp"
 
 namespace shmif::perf {
 
@@ -47,7 +46,7 @@ OrderedJson problems_json(const RunResult& run, const JobResult& job, const std:
     list.push_back({{"kind", kind}, {"text", text}});
   };
   if (!job.passed && !is_said(run, error)) {
-    add("failed", error.empty() ? std::string("ended in state ") + word_of(job.state) : error);
+    add("failed", error.empty() ? std::string("ended in state ") + name_of(job.state) : error);
   }
   for (const FlowResult& flow : job.flows) {
     const std::string bad = bad_fates(flow);

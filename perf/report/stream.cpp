@@ -37,7 +37,7 @@ Json figures(const IntervalResult& i) {
 Json job_json(const JobProgress& job) {
   return {{"jobname", job.name},
           {"groupname", job.group},
-          {"state", word_of(job.state)},
+          {"state", name_of(job.state)},
           {"failed", job.failed},
           {"tx_frames", job.tx_frames},
           {"tx_bytes", job.tx_bytes},
@@ -90,7 +90,7 @@ std::string to_influx(const RunProgress& progress, std::chrono::system_clock::ti
   std::string out;
   for (const JobProgress& job : progress.jobs) {
     std::string text = fields(figures(job.last));
-    text += fields({{"state", word_of(job.state)},
+    text += fields({{"state", name_of(job.state)},
                     {"failed", job.failed},
                     {"all_tx_frames", job.tx_frames},
                     {"all_tx_bytes", job.tx_bytes},
@@ -115,7 +115,7 @@ std::string to_status(const RunProgress& progress) {
     const IntervalResult& i = job.last;
     const bool sends = job.tx_frames != 0;
     const bool receives = job.rx_frames != 0;
-    table.add({printable(job.name), job.failed ? "FAILED" : word_of(job.state),
+    table.add({printable(job.name), job.failed ? "FAILED" : name_of(job.state),
                sends ? format_count(job.tx_frames) : "-",
                format_fps(sends ? per_second(i.tx_frames, i) : std::nullopt),
                format_bps(sends ? per_second(i.tx_bytes * 8, i) : std::nullopt),

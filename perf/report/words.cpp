@@ -15,36 +15,6 @@ const char* word_of(Role role) noexcept {
   return "unknown";
 }
 
-const char* word_of(EngineKind engine) noexcept {
-  switch (engine) {
-    case EngineKind::bus: return "bus";
-    case EngineKind::tap: return "tap";
-    case EngineKind::packet: return "packet";
-    case EngineKind::unix_pair: return "unix";
-    case EngineKind::udp: return "udp";
-    case EngineKind::pcap: return "pcap";
-    case EngineKind::null: return "null";
-    case EngineKind::host: return "host";
-  }
-  return "unknown";
-}
-
-const char* word_of(JobState state) noexcept {
-  switch (state) {
-    case JobState::not_created: return "not-created";
-    case JobState::created: return "created";
-    case JobState::initialised: return "initialised";
-    case JobState::ramp: return "ramp";
-    case JobState::running: return "running";
-    case JobState::draining: return "draining";
-    case JobState::verifying: return "verifying";
-    case JobState::finishing: return "finishing";
-    case JobState::exited: return "exited";
-    case JobState::reaped: return "reaped";
-  }
-  return "unknown";
-}
-
 const char* word_of(Search search) noexcept {
   switch (search) {
     case Search::none: return "none";

@@ -8,10 +8,8 @@
 
 namespace shmif::perf {
 
-const char* word_of(Role role) noexcept;          ///< "tx", as rw= has it
-const char* word_of(EngineKind engine) noexcept;  ///< "unix", as engine= has it
-const char* word_of(JobState state) noexcept;     ///< "running"
-const char* word_of(Search search) noexcept;      ///< "ndr", as search= has it
-std::string word_of_signal(int signal);           ///< "SIGINT"; "signal 99" where it has no name
+const char* word_of(Role role) noexcept;      ///< "tx", as rw= has it
+const char* word_of(Search search) noexcept;  ///< "ndr", as search= has it
+std::string word_of_signal(int signal);       ///< "SIGINT"; "signal 99" where it has no name
 
 }  // namespace shmif::perf

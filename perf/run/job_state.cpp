@@ -9,7 +9,7 @@ struct Name {
   const char* word;
   char letter;
 };
-constexpr std::array<Name, 10> kNames{{{"not created", '_'},
+constexpr std::array<Name, 10> kNames{{{"not-created", '_'},
                                        {"created", 'C'},
                                        {"initialised", 'I'},
                                        {"ramp", '/'},

@@ -113,10 +113,8 @@ TEST(JobValues, SharesArePerCentOrFractions) {
   EXPECT_EQ(value_of(parse_share("100%")), 1);
   EXPECT_EQ(value_of(parse_per_cent("99.9")), 99.9);
   EXPECT_EQ(value_of(parse_per_cent("50%")), 50);
-  EXPECT_EQ(value_of(parse_decimal("2.5")), 2.5);
   expect_refused(parse_share, {"", "%", "2", "101%", "-1%", "nan", "inf", "1e-3", "0x1"});
   expect_refused(parse_per_cent, {"", "100.1", "-1", "nan", "5%%"});
-  expect_refused(parse_decimal, {"", "-1", "inf", "1e3", "1.5x"});
 }
 
 TEST(JobValues, BooleansAreOneOrZero) {

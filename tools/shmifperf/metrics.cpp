@@ -132,7 +132,7 @@ void Metrics::Impl::set_state(Job& job, const perf::JobProgress& progress) {
   if (gauge == nullptr) {
     gauge = &state.Add({{"jobname", progress.name},
                         {"groupname", progress.group},
-                        {"state", perf::word_of(progress.state)}});
+                        {"state", perf::name_of(progress.state)}});
   }
   gauge->Set(1);
 }

@@ -1,0 +1,202 @@
+// Values of several parts: frame sizes, CPUs, patterns, classes of errors, steady states.
+
+#include <sched.h>
+
+#include <algorithm>
+#include <optional>
+#include <set>
+
+#include "perf/job/value_parts.hpp"
+#include "perf/job/values.hpp"
+
+namespace shmif::perf {
+namespace {
+
+/// The longest and the shortest frame, header included and FCS not. The shortest holds a probe.
+constexpr std::uint64_t kLeastFrameBytes = 60;
+constexpr std::uint64_t kMostFrameBytes = 65535;
+constexpr std::uint64_t kMostWeight = 1'000'000;
+constexpr std::size_t kMostParts = 256;
+constexpr std::size_t kMostPatternBytes = 512;
+
+/// "64", "64-1518".
+std::optional<FrameSizes::Part> parse_range(std::string_view text) {
+  const std::size_t dash = text.find('-');
+  const Result<std::uint64_t> least = parse_bytes(text.substr(0, dash));
+  const Result<std::uint64_t> most =
+      dash == std::string_view::npos ? least : parse_bytes(text.substr(dash + 1));
+  if (!least || !most || *least < kLeastFrameBytes || *most > kMostFrameBytes || *least > *most) {
+    return std::nullopt;
+  }
+  return FrameSizes::Part{static_cast<std::uint32_t>(*least), static_cast<std::uint32_t>(*most), 1};
+}
+
+const std::string kSizeForm = "bytes without FCS from " + std::to_string(kLeastFrameBytes) +
+                              " to " + std::to_string(kMostFrameBytes) + ", as 64 or 64-1514";
+
+}  // namespace
+
+Result<FrameSizes> parse_frame_sizes(std::string_view text) {
+  if (same_word(text, "imix")) return imix_sizes();
+  const auto part = parse_range(text);
+  if (!part) return refused(text, "is no frame size (" + kSizeForm + ", or imix)");
+  return FrameSizes{{*part}};
+}
+
+Result<FrameSizes> parse_frame_split(std::string_view text) {
+  if (same_word(text, "imix")) return imix_sizes();
+  const auto refuse = [&](const std::string& why) {
+    return refused(text, "is no split of frame sizes (as 64/70:1514/30): " + why);
+  };
+  FrameSizes sizes{{}};
+  std::vector<std::size_t> open;  // those without a weight
+  std::uint64_t sum = 0;
+  for (const std::string_view item : split(text, ':')) {
+    const std::size_t slash = item.find('/');
+    auto part = parse_range(item.substr(0, slash));
+    if (!part) return refuse('"' + std::string(item) + "\" needs " + kSizeForm);
+    const std::string_view weight_text =
+        slash == std::string_view::npos ? std::string_view() : item.substr(slash + 1);
+    if (weight_text.empty()) {
+      open.push_back(sizes.parts.size());
+    } else {
+      const auto weight = whole(weight_text);
+      if (!weight || *weight > kMostWeight) {
+        return refuse("a weight is a whole number up to " + std::to_string(kMostWeight));
+      }
+      part->weight = static_cast<std::uint32_t>(*weight);
+      sum += *weight;
+    }
+    sizes.parts.push_back(*part);
+    if (sizes.parts.size() > kMostParts) {
+      return refuse("it has more than " + std::to_string(kMostParts) + " parts");
+    }
+  }
+  if (open.empty() && sum == 0) return refuse("all weights are 0");
+  if (sizes.parts.size() == 1) sizes.parts[0].weight = 1;  // of the whole, whatever was written
+  if (open.empty() || sizes.parts.size() == 1) return sizes;
+  if (sum > 100) return refuse("the percentages add up to more than 100");
+  // In parts of 100 * open.size(), so that the rest can be divided evenly.
+  for (FrameSizes::Part& part : sizes.parts) {
+    part.weight *= static_cast<std::uint32_t>(open.size());
+  }
+  for (const std::size_t i : open) sizes.parts[i].weight = static_cast<std::uint32_t>(100 - sum);
+  return sizes;
+}
+
+std::string to_string(const FrameSizes& sizes) {
+  if (sizes == imix_sizes()) return "imix";
+  std::string text;
+  for (const FrameSizes::Part& part : sizes.parts) {
+    if (!text.empty()) text += ':';
+    text += std::to_string(part.least);
+    if (part.most != part.least) text += '-' + std::to_string(part.most);
+    if (sizes.parts.size() > 1) text += '/' + std::to_string(part.weight);
+  }
+  return text;
+}
+
+Result<std::vector<int>> parse_cpus(std::string_view text) {
+  std::set<int> cpus;
+  for (const std::string_view item : split(text, ',')) {
+    const std::size_t dash = item.find('-');
+    const auto first = whole(item.substr(0, dash));
+    const auto last = dash == std::string_view::npos ? first : whole(item.substr(dash + 1));
+    if (!first || !last || *first > *last || *last >= CPU_SETSIZE) {
+      return refused(text, "is no list of CPUs (as 0-3,7, numbers up to " +
+                               std::to_string(CPU_SETSIZE - 1) + ')');
+    }
+    for (std::uint64_t cpu = *first; cpu <= *last; ++cpu) cpus.insert(static_cast<int>(cpu));
+  }
+  return std::vector<int>(cpus.begin(), cpus.end());
+}
+
+std::string to_string_of_cpus(const std::vector<int>& cpus) {
+  std::string text;
+  for (std::size_t i = 0; i < cpus.size();) {
+    std::size_t end = i + 1;
+    while (end < cpus.size() && cpus[end] == cpus[end - 1] + 1) ++end;
+    if (!text.empty()) text += ',';
+    text += std::to_string(cpus[i]);
+    if (end - i > 1) text += '-' + std::to_string(cpus[end - 1]);
+    i = end;
+  }
+  return text;
+}
+
+Result<std::vector<std::byte>> parse_pattern(std::string_view text) {
+  const auto refuse = [&](const char* why) {
+    return refused(text, std::string("is no pattern (as 0xdeadbeef or \"text\"): ") + why);
+  };
+  std::vector<std::byte> bytes;
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    if (rest.starts_with("0x") || rest.starts_with("0X")) {
+      rest.remove_prefix(2);
+      const std::size_t digits =
+          std::min(rest.find_first_not_of("0123456789abcdefABCDEF"), rest.size());
+      if (digits == 0 || digits % 2 != 0) return refuse("two hexadecimal digits make a byte");
+      for (std::size_t i = 0; i < digits; i += 2) {
+        bytes.push_back(static_cast<std::byte>(*whole(rest.substr(i, 2), 16)));
+      }
+      rest.remove_prefix(digits);
+    } else if (rest[0] == '"') {
+      std::size_t at = 1;
+      for (; at < rest.size() && rest[at] != '"'; ++at) {
+        if (rest[at] == '\\' && at + 1 < rest.size()) ++at;
+        bytes.push_back(static_cast<std::byte>(rest[at]));
+      }
+      if (at >= rest.size()) return refuse("the text does not end with a quotation mark");
+      rest.remove_prefix(at + 1);
+    } else {
+      return refuse("it is neither hexadecimal with 0x before it nor a text in quotation marks");
+    }
+  }
+  if (bytes.empty()) return refuse("it is empty");
+  if (bytes.size() > kMostPatternBytes) return refuse("it is longer than 512 bytes");
+  return bytes;
+}
+
+Result<ErrorClasses> parse_error_classes(std::string_view text) {
+  ErrorClasses classes;
+  for (const std::string_view word : split(text, ',')) {
+    if (word == "none" && text == word) continue;
+    const bool all = word == "all";
+    const bool io = all || word == "io";
+    const bool known = io || word == "tx" || word == "write" || word == "rx" || word == "read" ||
+                       word == "verify" || word == "overrun" || word == "lock";
+    if (!known) {
+      return refused(text,
+                     "names no classes of errors (none, all, or some of tx, rx, io, verify, "
+                     "overrun, lock, as tx,verify)");
+    }
+    classes.tx |= io || word == "tx" || word == "write";
+    classes.rx |= io || word == "rx" || word == "read";
+    classes.verify |= all || word == "verify";
+    classes.overrun |= all || word == "overrun";
+    classes.lock |= all || word == "lock";
+  }
+  return classes;
+}
+
+Result<SteadyState> parse_steady_state(std::string_view text) {
+  SteadyState wanted;
+  const std::size_t colon = text.find(':');
+  const std::string_view what = text.substr(0, colon);
+  const std::string_view limit =
+      colon == std::string_view::npos ? std::string_view() : text.substr(colon + 1);
+  wanted.bandwidth = what.starts_with("bw");
+  wanted.slope = what.ends_with("_slope");
+  wanted.relative = limit.ends_with('%');
+  const bool known = what == "iops" || what == "iops_slope" || what == "bw" || what == "bw_slope";
+  const auto number = real(wanted.relative ? limit.substr(0, limit.size() - 1) : limit);
+  if (!known || !number || (wanted.relative && *number > 100)) {
+    return refused(text,
+                   "is no steady state (iops, iops_slope, bw or bw_slope, a colon and a limit, "
+                   "as iops:0.3% or bw_slope:1000)");
+  }
+  wanted.limit = wanted.relative ? *number / 100 : *number;
+  return wanted;
+}
+
+}  // namespace shmif::perf
