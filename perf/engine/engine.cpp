@@ -25,8 +25,8 @@ const char* name_of(EngineKind kind) noexcept {
 Capabilities capabilities_of(EngineKind kind) noexcept {
   switch (kind) {
     case EngineKind::bus:
-    case EngineKind::tap:
-    case EngineKind::packet: return {.counts = true, .batches = true};
+    case EngineKind::packet: return {.counts = true, .batches = true, .overruns = true};
+    case EngineKind::tap: return {.counts = true, .batches = true};
     case EngineKind::unix_pair: return {.addresses = false, .batches = true, .most_ends = 2};
     case EngineKind::udp:
       return {.addresses = false, .counts = true, .batches = true, .most_ends = 2};

@@ -36,6 +36,7 @@ struct Capabilities {
   bool counts = false;        ///< the medium keeps counts of its own: End::counters()
   bool batches = false;       ///< many frames in one call cost less than one by one
   bool pauses = false;        ///< slow receivers hold up senders: an overrun is an error
+  bool overruns = false;      ///< a receiver is told of what an overrun cost it
   std::size_t most_ends = 0;  ///< 0: any number
 };
 

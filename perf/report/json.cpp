@@ -29,17 +29,13 @@ std::string iso_time(std::chrono::system_clock::time_point when) {
   return out.data();
 }
 
-/// What a group's jobs used together.
+/// What a group's jobs used together; nothing where one does not know.
 Json group_cpu(const RunResult& result, const GroupResult& group) {
   CpuResult all;
   for (const JobResult& job : result.jobs) {
     if (job.group != group.name) continue;
-    all.user_seconds += job.cpu.user_seconds;
-    all.system_seconds += job.cpu.system_seconds;
-    all.voluntary_switches += job.cpu.voluntary_switches;
-    all.involuntary_switches += job.cpu.involuntary_switches;
-    all.minor_faults += job.cpu.minor_faults;
-    all.major_faults += job.cpu.major_faults;
+    if (!job.cpu) return nullptr;
+    all += *job.cpu;
   }
   return cpu_json(all, static_cast<double>(group.tx.frames + group.rx.frames));
 }
@@ -52,7 +48,7 @@ Json group_json(const RunResult& result, const GroupResult& group, Bins bins) {
                 "no flow ends in this group, or nothing was sent on one");
   put_histogram(json, "latency_ns", group.latency, bins, "no job of this group measured it");
   put_histogram(json, "service_ns", group.service, bins, "no job of this group measured it");
-  json["cpu"] = group_cpu(result, group);
+  put_or_reason(json, "cpu", group_cpu(result, group), "not known of each of its jobs");
   put_or_reason(json, "start_skew_ns", json_integer(group.start_skew_ns),
                 "no job of this group started");
   return json;

@@ -246,6 +246,13 @@ const char* why_no_latency(const JobResult& job) {
   return "no frame that was received had a time in it";
 }
 
+const char* why_no_cpu(const JobResult& job) {
+  if (job.exit_signal) return "this job was killed before it could say";
+  const bool ended = job.state >= JobState::exited;
+  return job.thread && ended ? "of a thread with threads to help it nobody can tell"
+                             : "this job did not come to its end";
+}
+
 /// Who it is and how it ended.
 Json identity(const JobResult& job) {
   return {{"jobname", job.name},
@@ -280,7 +287,8 @@ Json job_json(const RunResult& run, const JobResult& job, Bins bins) {
   put_or_reason(json, "overruns", json_integer(job.overruns), "this engine tells of no overruns");
   json["overrun_frames"] = json_integer(job.overrun_frames);
   json["counts"] = counts(job.counts);
-  json["cpu"] = cpu_json(job.cpu, static_cast<double>(job.tx.frames + job.rx.frames));
+  const auto frames = static_cast<double>(job.tx.frames + job.rx.frames);
+  put_or_reason(json, "cpu", job.cpu ? cpu_json(*job.cpu, frames) : Json(nullptr), why_no_cpu(job));
   put_or_reason(json, "start_skew_ns", json_integer(job.start_skew_ns), "this job did not start");
   put_or_reason(json, "rate_ci95_share", json_number(job.rate_ci_share), "too few intervals");
   put_or_reason(json, "limit_fps", json_number(job.limit_fps),

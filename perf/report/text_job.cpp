@@ -181,6 +181,7 @@ const Table::Row kCpuHead = {"CPU",   "user",        "system", "frames/CPU-s",
                              "slept", "interrupted", "faults", "major faults"};
 
 Table::Row cpu_cells(const std::string& name, const ReportJson& c) {
+  if (c.is_null()) return {name, "-", "-", "-", "-", "-", "-", "-"};
   return {name,
           format_seconds(figure(c, "user_seconds")),
           format_seconds(figure(c, "system_seconds")),

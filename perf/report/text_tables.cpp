@@ -64,7 +64,7 @@ Table::Row engine_row(const Unit& unit) {
           format_ns(inner(latency, "p99")),
           format_ns(inner(latency, "p99_9")),
           format_ns(inner(latency, "max")),
-          format_fps(figure(job.at("cpu"), "frames_per_busy_second")),
+          format_fps(inner(job.at("cpu"), "frames_per_busy_second")),
           format_share(figure(job, "limit_share"))};
 }
 

@@ -19,12 +19,12 @@ std::optional<double> fps(const TrafficResult& traffic) noexcept {
 }
 
 double switches_per_second(const JobResult& job) noexcept {
-  if (!(job.runtime_seconds > 0)) return 0;
-  return static_cast<double>(job.cpu.involuntary_switches) / job.runtime_seconds;
+  if (!job.cpu || !(job.runtime_seconds.value_or(0) > 0)) return 0;
+  return static_cast<double>(job.cpu->involuntary_switches) / *job.runtime_seconds;
 }
 
 std::string interruptions(const JobResult& job) {
-  return format_count(job.cpu.involuntary_switches) + " times in " +
+  return format_count(job.cpu->involuntary_switches) + " times in " +
          format_seconds(job.runtime_seconds);
 }
 

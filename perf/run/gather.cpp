@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <tuple>
 
 #include "perf/run/job_verdict.hpp"
 #include "perf/stats/confidence.hpp"
@@ -11,6 +12,23 @@ namespace {
 
 double seconds(std::uint64_t from_ns, std::uint64_t to_ns) {
   return to_ns > from_ns ? static_cast<double>(to_ns - from_ns) * 1e-9 : 0;
+}
+
+/// On CLOCK_MONOTONIC; {0, 0}: none.
+using Window = std::pair<std::uint64_t, std::uint64_t>;
+
+/// One that was not told of in whole is none.
+void set_window(TrafficResult& traffic, Window window) {
+  if (window.first == 0 || window.second <= window.first) window = {};
+  std::tie(traffic.begin_ns, traffic.end_ns) = window;
+  traffic.seconds = seconds(window.first, window.second);
+}
+
+/// From the beginning of the earlier to the end of the later.
+Window around(Window a, Window b) {
+  if (a.first == 0) return b;
+  if (b.first == 0) return a;
+  return {std::min(a.first, b.first), std::max(a.second, b.second)};
 }
 
 TrafficResult tx_of(const JobBlock& b) {
@@ -25,7 +43,7 @@ TrafficResult tx_of(const JobBlock& b) {
   tx.errors = b.tx_errors.get();
   tx.first_error = b.first_tx_error.get();
   tx.ramp_frames = b.ramp_tx_frames.get();
-  tx.seconds = seconds(b.window_begin_ns.load(), b.window_end_ns.load());
+  set_window(tx, {b.window_begin_ns.load(), b.window_end_ns.load()});
   return tx;
 }
 
@@ -33,6 +51,7 @@ TrafficResult rx_of(const JobBlock& b) {
   TrafficResult rx;
   rx.frames = b.rx_frames.get();
   rx.bytes = b.rx_bytes.get();
+  rx.batches = b.rx_batches.get();
   rx.errors = b.rx_errors.get();
   rx.first_error = b.first_rx_error.get();
   rx.ramp_frames = b.ramp_rx_frames.get();
@@ -43,7 +62,7 @@ TrafficResult rx_of(const JobBlock& b) {
 
 /// What is divided by: from the beginning of the first window that was received to the end of the
 /// last one, or the last frame of it, whichever came later.
-double rx_seconds(const std::vector<std::size_t>& flows, RunMemory& memory) {
+Window rx_window(const std::vector<std::size_t>& flows, RunMemory& memory) {
   std::uint64_t from = UINT64_MAX;
   std::uint64_t to = 0;
   for (const std::size_t i : flows) {
@@ -53,7 +72,7 @@ double rx_seconds(const std::vector<std::size_t>& flows, RunMemory& memory) {
     to = std::max(
         {to, flow.window_end_ns.load(), flow.rate_end_ns.get(), flow.last_arrival_ns.get()});
   }
-  return from == UINT64_MAX ? 0 : seconds(from, to);
+  return from == UINT64_MAX ? Window{} : Window{from, to};
 }
 
 FlowResult flow_result(const ControlledJob& from, const ControlledJob& to, std::size_t number) {
@@ -160,9 +179,8 @@ std::optional<double> rate_interval(const std::vector<IntervalResult>& intervals
 }
 
 /// Those of its own frames, and those that were sent to it, from first to last; {0, 0}: none.
-std::pair<std::uint64_t, std::uint64_t> measured_window(const JobBlock& b,
-                                                        const std::vector<std::size_t>& flows,
-                                                        RunMemory& memory) {
+Window measured_window(const JobBlock& b, const std::vector<std::size_t>& flows,
+                       RunMemory& memory) {
   std::uint64_t from = b.window_begin_ns.load();
   std::uint64_t to = b.window_end_ns.load();
   for (const std::size_t i : flows) {
@@ -177,8 +195,7 @@ std::pair<std::uint64_t, std::uint64_t> measured_window(const JobBlock& b,
 
 /// Says of each interval whether it lies in the window. A job closes them a little after their
 /// time.
-void mark_measured(std::vector<IntervalResult>& intervals, std::uint64_t start_ns,
-                   std::pair<std::uint64_t, std::uint64_t> window) {
+void mark_measured(std::vector<IntervalResult>& intervals, std::uint64_t start_ns, Window window) {
   const double from = seconds(start_ns, window.first);
   const double to = seconds(start_ns, window.second);
   for (IntervalResult& i : intervals) {
@@ -190,6 +207,16 @@ void mark_measured(std::vector<IntervalResult>& intervals, std::uint64_t start_n
 
 std::shared_ptr<LatencyHistogram> copy_of(const LatencyHistogram& histogram) {
   return std::make_shared<LatencyHistogram>(histogram);
+}
+
+/// When the first jobs began; 0: none did.
+std::uint64_t first_start_ns(std::span<const ControlledJob> jobs) {
+  std::uint64_t first = 0;
+  for (const ControlledJob& job : jobs) {
+    const std::uint64_t start = job.block->start_ns.load();
+    if (start != 0 && (first == 0 || start < first)) first = start;
+  }
+  return first;
 }
 
 JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, RunMemory& memory) {
@@ -213,10 +240,12 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
   r.tx = tx_of(b);
   r.rx = rx_of(b);
   const std::vector<std::size_t> flows = flows_to(jobs, number);
-  r.rx.seconds = rx_seconds(r.role == Role::echo ? job.senders : flows, memory);
+  const bool echoes = r.role == Role::echo;
+  set_window(r.rx, rx_window(echoes ? job.senders : flows, memory));
   // Replies go out as requests come in.
-  if (r.role == Role::echo) r.tx.seconds = r.rx.seconds;
-  r.runtime_seconds = std::max(r.tx.seconds, r.rx.seconds);
+  if (echoes) set_window(r.tx, {r.rx.begin_ns, r.rx.end_ns});
+  const double longest = std::max(r.tx.seconds, r.rx.seconds);
+  if (longest > 0) r.runtime_seconds = longest;
   for (const std::size_t i : flows) {
     const std::size_t from = jobs[i].plan.options.rw == Role::pingpong ? jobs[i].plan.to : i;
     FlowResult flow = flow_result(jobs[i], job, i);
@@ -227,16 +256,21 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
   r.counts = counts_of(b, job.plan.options);
   // Of an emulated host, those of its port; the job itself sees none.
   const bool host = r.engine == EngineKind::host;
-  r.overruns = host ? b.wire_overruns.get() : b.overruns.get();
-  r.overrun_frames = host ? b.wire_lost_frames.get() : b.overrun_frames.get();
-  r.cpu = b.cpu_known.load(std::memory_order_acquire) ? b.cpu : CpuResult{};
+  if (host) {
+    r.overruns = b.wire_overruns.get();
+    r.overrun_frames = b.wire_lost_frames.get();
+  } else if (capabilities_of(r.engine).overruns) {
+    r.overruns = b.overruns.get();
+    r.overrun_frames = b.overrun_frames.get();
+  }
+  if (b.cpu_known.load(std::memory_order_acquire)) r.cpu = b.cpu;
   // The histograms of a thread that is stuck may change under us.
   const bool ended = !job.runner || job.runner->ended_already();
   r.latency = ended ? copy_of(b.latency) : std::make_shared<LatencyHistogram>();
   r.service = ended ? copy_of(b.service) : std::make_shared<LatencyHistogram>();
   r.spacing_error = ended ? copy_of(b.spacing_error) : std::make_shared<LatencyHistogram>();
   r.intervals = job.intervals;
-  mark_measured(r.intervals, b.start_ns.load(), measured_window(b, flows, memory));
+  mark_measured(r.intervals, first_start_ns(jobs), measured_window(b, flows, memory));
   if (b.start_skew_ns.load() != UINT64_MAX) r.start_skew_ns = b.start_skew_ns.load();
   r.rate_ci_share = rate_interval(r.intervals);
   r.errors = job.errors;
@@ -246,7 +280,8 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
 void add(TrafficResult& sum, const TrafficResult& one) {
   sum.frames += one.frames;
   sum.bytes += one.bytes;
-  sum.seconds = std::max(sum.seconds, one.seconds);
+  // One job may begin when another has ended.
+  set_window(sum, around({sum.begin_ns, sum.end_ns}, {one.begin_ns, one.end_ns}));
   sum.offered_frames += one.offered_frames;
   sum.offered_bytes += one.offered_bytes;
   sum.skipped_frames += one.skipped_frames;

@@ -67,9 +67,11 @@ std::optional<double> rate_of(const JobOptions& job) {
   if (!run.failures.empty()) return std::nullopt;
   const JobResult& result = run.jobs[0];
   // It never sleeps, so its time is what it had of its CPU: others that had it are no limit of the
-  // harness. With helpers that is more than the time that passed.
-  const double seconds =
-      std::min(result.tx.seconds, result.cpu.user_seconds + result.cpu.system_seconds);
+  // harness. With helpers nobody knows it.
+  double seconds = result.tx.seconds;
+  if (const auto& cpu = result.cpu) {
+    seconds = std::min(seconds, cpu->user_seconds + cpu->system_seconds);
+  }
   if (!(seconds > 0)) return std::nullopt;
   return static_cast<double>(result.tx.frames) / seconds;
 }

@@ -3,8 +3,11 @@
 //
 // Memory that is shared across fork, so a job that was killed leaves behind all it had counted.
 // Every number has one writer: (J) the job whose block it is, (R) the job that receives the flow,
-// (C) the controller. Others read it at any time, and find each number whole, though not all of one
-// moment; what is final is announced by a store with release order (`state`, `tx_done`).
+// (C) the controller. Where two are named, the second writes for a first that is gone: the
+// controller ends flows of jobs that were killed (what is done stays done, whoever says so), and a
+// receiver the window of such a sender. The error of an emulated host is its supervisor's once what
+// runs in the guest has ended. Others read it at any time, and find each number whole, though not
+// all of one moment; what is final is announced by a store with release order (`state`, `tx_done`).
 
 #include <array>
 #include <atomic>
@@ -74,9 +77,9 @@ enum class Order : std::uint32_t {
 struct FlowBlock {
   // (J) of the sender.
   std::atomic<std::uint64_t> measure_from_ns{0};  ///< intended times from here on are measured
-  std::atomic<std::uint64_t> window_end_ns{0};    ///< when the last frame had gone; 0: not yet
+  std::atomic<std::uint64_t> window_end_ns{0};  ///< (J, R) when the last frame had gone; 0: not yet
   Tally rate_end_ns;  ///< up to when rates count: the last frame's time lasts until the next is due
-  std::atomic<bool> tx_done{false};  ///< release: the counts of the sender are final
+  std::atomic<bool> tx_done{false};  ///< (J, C) release: the counts of the sender are final
   Tally first;      ///< the first number; not 0 where an earlier run is gone on with
   Tally all_sent;   ///< one more than the last number used
   Tally ramp_sent;  ///< of these, before the window
@@ -90,7 +93,7 @@ struct FlowBlock {
   Tally duplicates, reordered, corrupt, truncated, late, cancelled, unverified;
   Tally missing_damaged;  ///< of `missing`: came, but not as they were sent
   Tally last_arrival_ns;
-  std::atomic<bool> drained{false};   ///< nothing more is waited for
+  std::atomic<bool> drained{false};   ///< (R, C) nothing more is waited for
   std::atomic<bool> complete{false};  ///< release: the receiver has said all it knows
   Tally jitter_ps;                    ///< and one more; 0: not known
   std::array<std::array<std::uint64_t, 2>, 16> gaps;
@@ -99,7 +102,7 @@ struct FlowBlock {
 
 /// What a job did in one interval. Written by it, read by the controller once `written` counts it.
 struct IntervalBlock {
-  Tally begin_ns, end_ns;  // from the common start
+  Tally begin_ns, end_ns;  // from the start of those that began with it
   Tally tx_frames, tx_bytes, rx_frames, rx_bytes, lost_frames, overruns;
   Tally latency_count, latency_sum_ns, latency_p50_ns, latency_p99_ns, latency_max_ns;
 };
@@ -124,7 +127,7 @@ struct JobBlock {
   // Received (J). The first two of the measured window.
   Tally rx_frames, rx_bytes;
   Tally foreign, stale, corrupt, truncated, ramp_rx_frames, all_rx_frames, all_rx_bytes;
-  Tally overruns, overrun_frames, rx_errors, unverified;
+  Tally overruns, overrun_frames, rx_errors, rx_batches, unverified;
   SharedText<160> first_rx_error;
   std::atomic<std::uint64_t> window_begin_ns{0}, window_end_ns{0};
   std::atomic<bool> trigger_hit{false};

@@ -49,9 +49,10 @@ struct TrafficResult {
   std::uint64_t batches = 0;
   std::uint64_t errors = 0;
   std::string first_error;
-  std::uint64_t ramp_frames = 0;     ///< before the window
-  std::uint64_t foreign_frames = 0;  ///< of rx: no probes
-  std::uint64_t stale_frames = 0;    ///< of rx: probes of another run
+  std::uint64_t ramp_frames = 0;           ///< before the window
+  std::uint64_t foreign_frames = 0;        ///< of rx: no probes
+  std::uint64_t stale_frames = 0;          ///< of rx: probes of another run
+  std::uint64_t begin_ns = 0, end_ns = 0;  ///< of the window, on CLOCK_MONOTONIC; 0: none
 };
 
 /// What became of the frames of one flow, from one sender to one receiver.
@@ -93,7 +94,7 @@ struct CpuResult {
 
 /// One interval of a job, for curves.
 struct IntervalResult {
-  double at_seconds = 0;  ///< its end, from the common start
+  double at_seconds = 0;  ///< its end, from the start of the run's first jobs
   double seconds = 0;
   std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0;
   std::uint64_t lost_frames = 0;  ///< gaps that were noticed; without a flow, under overruns
@@ -120,12 +121,12 @@ struct JobResult {
   bool thread = false;
   std::map<std::string, std::string> options;  ///< those that were given
 
-  double runtime_seconds = 0;
+  std::optional<double> runtime_seconds;  ///< nothing: it has no window, or did not tell of it
   TrafficResult tx, rx;
   std::vector<FlowResult> flows;  ///< of which it is the receiver
   CountsResult counts;
   std::optional<std::uint64_t> overruns, overrun_frames;
-  CpuResult cpu;
+  std::optional<CpuResult> cpu;  ///< nothing: it was killed before, or has threads to help it
   // Shared, for they are large; never null in a result that is whole.
   std::shared_ptr<LatencyHistogram> latency;  ///< from the intended time (round trip: pingpong)
   std::shared_ptr<LatencyHistogram> service;  ///< from the real time

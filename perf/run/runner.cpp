@@ -30,6 +30,24 @@ void sleep_a_tick() {
 
 // ---- While it runs ----
 
+/// What the CPUs do is of interest while something is measured: not in the first ramp, and not in
+/// the last drain.
+void Runner::Impl::watch_cpus() {
+  bool measures = false;
+  bool generates = false;
+  for (const ControlledJob& job : jobs) {
+    if (job.phase != ControlledJob::Phase::going) continue;
+    const JobState state = job.state();
+    measures |= state >= JobState::running;
+    const bool has_sent = job.flow->tx_done.load(std::memory_order_acquire);
+    const bool only_receives = !job.senders.empty() && !sends(job.plan.options.rw);
+    generates |= state <= JobState::running && !has_sent && !only_receives;
+  }
+  if (measures && !window) window.emplace();
+  if (generating && !generates && window) window_shares = window->shares();
+  generating = generates;
+}
+
 void Runner::Impl::watch_rates(std::uint64_t now) {
   for (const RateWatch::Trip& trip : rates->check(now)) {
     jobs[trip.job].fail(trip.message);
@@ -61,11 +79,15 @@ void Runner::Impl::listen(RunObserver* observer) {
 
 // ---- What is known meanwhile ----
 
-/// Adds an interval to a curve, which has no finer ones than interval_ns.
-void Runner::Impl::keep(std::vector<IntervalResult>& curve, const IntervalResult& next) const {
+/// Adds an interval to the curve of a job that began at `start_seconds`, which has no finer ones
+/// than interval_ns.
+void Runner::Impl::keep(std::vector<IntervalResult>& curve, const IntervalResult& next,
+                        double start_seconds) const {
   const double length = static_cast<double>(interval_ns) * 1e-9;
   // Intervals are closed a little after their time.
-  const auto place = [&](double at_seconds) { return std::floor(at_seconds / length + 1e-3); };
+  const auto place = [&](double at_seconds) {
+    return std::floor((at_seconds - start_seconds) / length + 1e-3);
+  };
   const double begin = next.at_seconds - next.seconds;
   if (!curve.empty() && place(curve.back().at_seconds - curve.back().seconds) == place(begin)) {
     extend(curve.back(), next);
@@ -78,13 +100,17 @@ void Runner::Impl::collect_intervals() {
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     ControlledJob& job = jobs[i];
     const std::uint64_t written = job.block->intervals_written.load(std::memory_order_acquire);
+    // A job counts from its own start, which of a later phase is not that of the run.
+    const std::uint64_t start_ns = job.block->start_ns.load(std::memory_order_acquire);
+    const double start = static_cast<double>(start_ns - std::min(start_ns, first_start_ns)) * 1e-9;
     // Overwritten ones are lost to the curve, not to the sums.
     const std::uint64_t oldest = written > kIntervalBlocks / 2 ? written - kIntervalBlocks / 2 : 0;
     for (std::uint64_t n = std::max(job.intervals_read, oldest); n < written; ++n) {
-      const IntervalResult next = read_interval(job.block->intervals[n % kIntervalBlocks]);
+      IntervalResult next = read_interval(job.block->intervals[n % kIntervalBlocks]);
       logs->add(i, next);
+      next.at_seconds += start;
       extend(job.untold, next);
-      keep(job.intervals, next);
+      keep(job.intervals, next, start);
     }
     job.intervals_read = written;
   }
@@ -140,6 +166,7 @@ RunResult Runner::run(RunObserver* observer, RunControl& control) {
     run.start_batches();
     run.collect_intervals();
     const std::uint64_t now = now_ns();
+    run.watch_cpus();
     run.watch_rates(now);
     run.listen(observer);
     run.check_stuck(now);
@@ -151,7 +178,8 @@ RunResult Runner::run(RunObserver* observer, RunControl& control) {
   if (observer != nullptr && run.first_start_ns != 0) run.tell_interval(observer, now_ns());
   run.result.lost_outputs = run.logs->finish();
   run.result.ended = std::chrono::system_clock::now();
-  if (run.window) run.result.machine.window = run.window->shares();
+  run.watch_cpus();
+  run.result.machine.window = std::move(run.window_shares);
   if (const int signal = control.signal.load(); signal != 0) run.result.stopped_by_signal = signal;
   gather(run.jobs, *run.memory, run.result);
   run.result.steady_state = run.steady->describe();

@@ -57,7 +57,9 @@ struct Runner::Impl {
   bool hard = false;
   std::uint64_t hard_ns = 0;
   bool stuck_thread = false;
-  std::optional<CpuWindow> window;    // from the first start
+  std::optional<CpuWindow> window;      // from when the first job leaves its ramp
+  std::vector<CpuShare> window_shares;  // till the last generator was done
+  bool generating = false;
   std::vector<std::string> failures;  // of the run as a whole
   RunControl* control = nullptr;
 
@@ -90,8 +92,10 @@ struct Runner::Impl {
   void leave_threads();
 
   // runner.cpp
-  void keep(std::vector<IntervalResult>& curve, const IntervalResult& next) const;
+  void keep(std::vector<IntervalResult>& curve, const IntervalResult& next,
+            double start_seconds) const;
   void collect_intervals();
+  void watch_cpus();
   void watch_rates(std::uint64_t now);
   void listen(RunObserver* observer);
   void show(RunObserver* observer, std::uint64_t now);

@@ -197,7 +197,6 @@ void Runner::Impl::begin(Batch& batch) {
     first_start_ns = start;
     control->started_ns.store(start);
     next_status_ns = start + status_interval_ns(options);
-    window.emplace();
   }
   for (const std::size_t i : batch.jobs) {
     jobs[i].block->start_ns.store(start, std::memory_order_release);

@@ -81,6 +81,7 @@ bool Sink::step() {
   const ReceiveResult got = end_.receive(batch_);
   if (got.lost != 0) overrun(got.lost);
   if (!batch_.frames().empty()) {
+    job_.rx_batches.add(1);
     take_batch();
   } else if (queue_ && queue_->waiting() != 0) {
     deliver([this] { queue_->flush(); });

@@ -184,6 +184,9 @@ void Worker::note_draining() {
 }
 
 void Worker::keep_usage() {
+  const bool has_helpers =
+      options_.verify_async != 0 || options_.io_submit_mode == IoSubmit::offload;
+  if (options_.thread && has_helpers) return;
   job_.cpu = usage_->so_far();
   job_.cpu_known.store(true, std::memory_order_release);
 }

@@ -76,6 +76,7 @@ class Worker {
   /// says nothing, for it is stuck, would have stopped listening by twice the drain time.
   bool all_arrived(std::uint64_t now) const;
   void note_draining();
+  /// Of a thread with helpers of its own, nobody can tell what they all use.
   void keep_usage();
   /// Until when there is nothing to do, as far as that is known; `now`: there is something.
   std::uint64_t nothing_until(std::uint64_t now);

@@ -211,30 +211,6 @@ std::vector<CpuShare> CpuWindow::shares() const {
   return shares_between(begin_, parse_cpu_ticks(content_of(path_)));
 }
 
-std::vector<std::string> noise_warnings(const std::vector<CpuShare>& window) {
-  constexpr double kMuchSteal = 0.01;
-  std::vector<std::string> warnings;
-  std::string busy;
-  std::size_t busy_count = 0;
-  for (const CpuShare& share : window) {
-    if (share.steal > kMuchSteal) {
-      std::array<char, 200> text{};
-      std::snprintf(text.data(), text.size(),
-                    "the hypervisor gave %.1f %% of CPU %d's time to others: latencies and highest "
-                    "rates are worse than this machine's own",
-                    share.steal * 100, share.cpu);
-      warnings.emplace_back(text.data());
-    }
-    if (share.idle > 0) continue;
-    busy += (busy_count++ == 0 ? "" : ", ") + std::to_string(share.cpu);
-  }
-  if (busy_count > 0) {
-    warnings.push_back((busy_count == 1 ? "CPU " + busy + " was" : "CPUs " + busy + " were") +
-                       " never idle: jobs may have waited for one another, or for other programs");
-  }
-  return warnings;
-}
-
 namespace {
 
 CpuResult read_usage(Usage::Of of) noexcept {

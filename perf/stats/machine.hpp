@@ -45,10 +45,6 @@ class CpuWindow {
   std::vector<CpuTicks> begin_;
 };
 
-/// What may have spoilt figures that were measured meanwhile, each a sentence: time that the
-/// hypervisor gave to others (more than 1 %), a CPU that was never idle.
-std::vector<std::string> noise_warnings(const std::vector<CpuShare>& window);
-
 /// What a thread or a process has used from when it is made. Threads: for Of::thread, that which
 /// made it.
 class Usage {

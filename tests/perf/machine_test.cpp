@@ -135,18 +135,6 @@ TEST(CpuShares, OfThisMachineAddUpToOne) {
   }
 }
 
-TEST(NoiseWarnings, NameStolenTimeAndCpusThatWereNeverIdle) {
-  EXPECT_TRUE(noise_warnings({}).empty());
-  EXPECT_TRUE(noise_warnings({{.cpu = 0, .user = 0.8, .idle = 0.19, .steal = 0.01}}).empty());
-  const auto steal = noise_warnings({{.cpu = 3, .user = 0.5, .idle = 0.475, .steal = 0.025}});
-  ASSERT_EQ(steal.size(), 1U);
-  EXPECT_NE(steal[0].find("2.5 % of CPU 3's time"), std::string::npos) << steal[0];
-  const auto busy =
-      noise_warnings({{.cpu = 0, .user = 1}, {.cpu = 1, .idle = 1}, {.cpu = 2, .user = 1}});
-  ASSERT_EQ(busy.size(), 1U);
-  EXPECT_EQ(busy[0].rfind("CPUs 0, 2 were never idle", 0), 0U) << busy[0];
-}
-
 TEST(Usage, IsOfTheThreadOrTheProcessFromWhenItWasMade) {
   const Usage process(Usage::Of::process);
   const Usage thread(Usage::Of::thread);

@@ -87,7 +87,7 @@ TEST(ReportSchema, RefusesWhatIsBrokenAnywhere) {
 TEST(ReportJson, WhatWasNotMeasuredIsNullWithAReason) {
   const Json job = sample("unstarted")["jobs"][0];
   for (const char* key : {"tx", "rx", "loss", "latency_ns", "service_ns", "spacing_error_ns",
-                          "overruns", "start_skew_ns", "rate_ci95_share", "limit_fps"}) {
+                          "overruns", "cpu", "start_skew_ns", "rate_ci95_share", "limit_fps"}) {
     EXPECT_TRUE(job.at(key).is_null()) << key;
     EXPECT_TRUE(job.at(std::string(key) + "_reason").is_string()) << key;
   }
@@ -98,7 +98,7 @@ TEST(ReportJson, WhatWasNotMeasuredIsNullWithAReason) {
 
 TEST(ReportJson, WhatWasMeasuredHasNoReason) {
   const Json job = sample("failed")["jobs"][1];
-  for (const char* key : {"rx", "loss", "latency_ns", "overruns", "start_skew_ns"}) {
+  for (const char* key : {"rx", "loss", "latency_ns", "overruns", "cpu", "start_skew_ns"}) {
     EXPECT_FALSE(job.at(key).is_null()) << key;
     EXPECT_TRUE(job.at(std::string(key) + "_reason").is_null()) << key;
   }
@@ -171,7 +171,7 @@ TEST(ReportJson, StolenTimeAndInterruptionsCarryWarnings) {
   RunResult run = sample_named("quiet");
   EXPECT_EQ(Json::parse(to_json(run, Bins::without))["warnings"].size(), 0U);
   run.machine.window[0].steal = 0.05;
-  run.jobs[0].cpu.involuntary_switches = 100000;
+  run.jobs[0].cpu->involuntary_switches = 100000;
   EXPECT_EQ(Json::parse(to_json(run, Bins::without))["warnings"].size(), 2U);
 }
 
@@ -181,7 +181,7 @@ TEST(ReportJson, ManyJobsThatWereInterruptedAreOneWarning) {
   for (int clone = 1; clone < 20; ++clone) {
     run.jobs.push_back(run.jobs[0]);
     run.jobs.back().name = "bulk." + std::to_string(clone);
-    run.jobs.back().cpu.involuntary_switches = 100000 + static_cast<std::uint64_t>(clone);
+    run.jobs.back().cpu->involuntary_switches = 100000 + static_cast<std::uint64_t>(clone);
   }
   const Json warnings = Json::parse(to_json(run, Bins::without))["warnings"];
   ASSERT_EQ(warnings.size(), 1U);

@@ -64,6 +64,9 @@ TEST(RunFailure, AKilledSenderFailsTheRunAndItsFramesAreStillCounted) {
   EXPECT_GT(flow.received, 0U);
   EXPECT_EQ(flow.received, flow.sent);
   EXPECT_TRUE(result.jobs[1].passed);
+  // What it could not tell any more is not known, and not 0.
+  EXPECT_FALSE(result.jobs[0].cpu);
+  EXPECT_FALSE(result.jobs[0].runtime_seconds);
 }
 
 TEST(RunFailure, AKilledReceiverFailsTheRunAndItsFramesAreStillCounted) {

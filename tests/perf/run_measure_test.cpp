@@ -11,7 +11,7 @@
 #include <string>
 
 #include "perf/run/campaign.hpp"
-#include "tests/perf/run_rig.hpp"
+#include "tests/perf/run_plan.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf {
@@ -20,9 +20,11 @@ namespace {
 using namespace std::chrono_literals;
 using test::failed;
 using test::job;
+using test::job_of;
 using test::pair;
 using test::passed;
 using test::run;
+using test::run_text;
 
 RunResult campaign(const std::vector<PlannedJob>& plan) {
   RunControl control;
@@ -223,6 +225,33 @@ TEST(RunMeasure, HugePagesHoldTheFramesWhereThereAreAny) {
   plan[0].options.hugepages = true;
   plan[0].options.number_ios = 1000;
   EXPECT_TRUE(passed(run(plan)));
+}
+
+TEST(RunMeasure, JobsOneBehindTheOtherHaveOneTimeAxisAndTheGroupAllTheirTime) {
+  const RunResult result = run_text(
+      "[global]\nengine=unix\nrate_iops=1000\nruntime=300ms\ndrain_time=50ms\n"
+      "[a]\n[b]\nwait_for=a\n");
+  ASSERT_TRUE(passed(result));
+  const JobResult& a = job_of(result, "a");
+  const JobResult& b = job_of(result, "b");
+  ASSERT_FALSE(a.intervals.empty());
+  ASSERT_FALSE(b.intervals.empty());
+  EXPECT_GT(b.intervals.front().at_seconds, a.intervals.back().at_seconds);
+  EXPECT_TRUE(b.intervals.front().measured);
+  ASSERT_EQ(result.groups.size(), 1U);
+  EXPECT_GE(result.groups[0].tx.seconds, a.tx.seconds + b.tx.seconds);
+  EXPECT_TRUE(result.groups[0].loss.jitter_ns) << "the greatest of its flows";
+}
+
+TEST(RunMeasure, WhatNobodyCountsIsNotZero) {
+  const std::string job = "[j]\nrate_iops=1000\nruntime=100ms\ndrain_time=50ms\n";
+  const RunResult over_bus = run_text(job + "thread\n");
+  EXPECT_TRUE(job_of(over_bus, "j.sink").overruns);
+  EXPECT_GT(job_of(over_bus, "j.sink").rx.batches, 0U);
+  EXPECT_TRUE(job_of(over_bus, "j").cpu);
+  const RunResult over_unix = run_text(job + "engine=unix\nthread\nverify_async=1\n");
+  EXPECT_FALSE(job_of(over_unix, "j.sink").overruns) << "a socket tells of none";
+  EXPECT_FALSE(job_of(over_unix, "j.sink").cpu) << "its helper's time is not the thread's";
 }
 
 }  // namespace

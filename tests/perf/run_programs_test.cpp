@@ -63,7 +63,7 @@ TEST(RunPrograms, TheTimeThatOneUsesIsThatOfItsJob) {
   const RunResult result = test::run_text(
       "[p]\nengine=host\nexec=sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done'\n");
   EXPECT_TRUE(test::passed(result));
-  const CpuResult& cpu = result.jobs.at(0).cpu;
+  const CpuResult cpu = result.jobs.at(0).cpu.value();
   EXPECT_GT(cpu.user_seconds + cpu.system_seconds, 0.02);
 }
 

@@ -98,7 +98,7 @@ JobResult named_job(const Stream& s, Role role) {
   job.start_skew_ns = 18000 + s.seed * 700;
   job.rate_ci_share = 0.0044;
   job.limit_fps = 9.4e6;
-  job.cpu = {s.seconds * 0.21, s.seconds * 0.05, 60000, 9, 312, 0};
+  job.cpu = CpuResult{s.seconds * 0.21, s.seconds * 0.05, 60000, 9, 312, 0};
   return job;
 }
 
@@ -245,7 +245,7 @@ RunResult failed_sample() {
   voip.errors = {"lost " + std::to_string(voip.flows[0].lost) + " of " +
                  std::to_string(voip.flows[0].sent) + " frames (continue_on_error=rx would go on)"};
   run.jobs[2].limit_fps = 160000;
-  run.jobs[2].cpu.involuntary_switches = 1840;
+  run.jobs[2].cpu->involuntary_switches = 1840;
   run.machine.window[1].steal = 0.031;
   run.failures = {"voip.peer: " + voip.errors[0]};
   run.exit_code = 1;

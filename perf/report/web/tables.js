@@ -44,7 +44,7 @@ function jobTables() {
       each((j) => [[j.jobname, j.tx ? units.count(j.counts.generator_tx_frames) : '-', j.tx ? units.count(j.counts.wire_tx_frames) : '-', j.rx ? units.count(j.counts.wire_rx_frames) : '-',
         j.rx ? units.count(j.counts.receiver_rx_frames) : '-', j.rx ? units.count(j.counts.receiver_foreign_frames) : '-',
         j.rx ? units.count(j.counts.wire_lost_frames) : '-', units.count(j.counts.wire_dropped_frames), agree(j.counts)]])));
-  const cpu = (name, c) => [name, units.seconds(c.user_seconds), units.seconds(c.system_seconds), units.fps(c.frames_per_busy_second),
+  const cpu = (name, c) => !c ? [name, '-', '-', '-', '-', '-', '-'] : [name, units.seconds(c.user_seconds), units.seconds(c.system_seconds), units.fps(c.frames_per_busy_second),
     units.count(c.voluntary_switches), units.count(c.involuntary_switches), units.count(c.minor_faults + c.major_faults)];
   section('CPU and trust', 'Start skew: after the common start. Rate ±: half the 95 % confidence interval. Limit: the harness’s own, with such frames, here.',
     table('CPU and trust', ['', 'user', 'system', 'frames per CPU-s', 'slept', 'interrupted', 'faults', 'start skew', 'rate ±', 'limit', 'used of it'],
