@@ -339,6 +339,14 @@ TEST(Text, ASearchIsATableWithALineForEachFrameSize) {
   }
 }
 
+// A trial that lost a frame and passed when it was tried again is no limit, so trials do not tell.
+TEST(Text, ASearchWhoseHighestRatePassedSaysSo) {
+  RunResult run = test::search_sample();
+  EXPECT_EQ(text_of(run).find("the highest rate that was tried"), std::string::npos);
+  run.searches[0].limited_by_maximum = true;
+  EXPECT_NE(text_of(run).find("the highest rate that was tried"), std::string::npos);
+}
+
 TEST(Text, NoByteOfANameReachesTheTerminalAsACommand) {
   const std::string text = text_of(test::hostile_sample());
   EXPECT_EQ(std::count_if(text.begin(), text.end(),
