@@ -1,5 +1,6 @@
 // Where the jobs ran: this machine, or the servers'.
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "perf/report/table.hpp"
@@ -19,7 +20,7 @@ std::string description_of(const ReportJson& m) {
   const auto mhz = figure(m, "frequency_mhz");
   return known(words(m, "hostname")) + ": " + format_count(count(m, "cpus")) + " x " +
          known(words(m, "cpu_model")) +
-         (mhz ? " at " + std::to_string(static_cast<long>(*mhz + 0.5)) + " MHz" : "") + ", " +
+         (mhz ? " at " + std::to_string(std::lround(*mhz)) + " MHz" : "") + ", " +
          format_memory(count(m, "memory_bytes")) + ", " + known(words(m, "kernel")) + ", clock " +
          known(words(m, "clock_source")) + ", virtualization " + known(words(m, "virtualization")) +
          '\n';

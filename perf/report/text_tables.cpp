@@ -1,6 +1,7 @@
 // The tables of a whole run.
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -180,8 +181,9 @@ std::string repeated(const std::string& figure_name, std::optional<double> value
     return format_ns(value);
   }
   if (!value) return "-";
-  return *value >= 0 && *value < 1e18 ? format_count(static_cast<std::uint64_t>(*value + 0.5))
-                                      : std::to_string(*value);
+  return *value >= 0 && *value < 1e18
+             ? format_count(static_cast<std::uint64_t>(std::llround(*value)))
+             : std::to_string(*value);
 }
 
 }  // namespace

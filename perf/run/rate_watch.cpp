@@ -1,6 +1,7 @@
 #include "perf/run/rate_watch.hpp"
 
 #include <algorithm>
+#include <sstream>
 
 namespace shmif::perf {
 
@@ -53,6 +54,16 @@ bool RateWatch::is_due(const Line& line, std::uint64_t now) const noexcept {
   return std::ranges::any_of(job.senders, [&](std::size_t from) { return sends(jobs_[from]); });
 }
 
+/// "tx: wanted at least 1000 frames/s (rate_iops_min), got 0 frames/s".
+std::string RateWatch::text_of(const Line& line, double got) {
+  const char* const unit = line.bits ? " bit/s" : " frames/s";
+  std::ostringstream text;
+  text << (line.tx ? "tx" : "rx") << ": wanted at least " << line.least_per_s << unit << " ("
+       << (line.bits ? "rate_min" : "rate_iops_min") << "), got " << static_cast<std::uint64_t>(got)
+       << unit;
+  return text.str();
+}
+
 std::vector<RateWatch::Trip> RateWatch::check(std::uint64_t now) {
   std::vector<Trip> trips;
   for (Line& line : lines_) {
@@ -74,11 +85,7 @@ std::vector<RateWatch::Trip> RateWatch::check(std::uint64_t now) {
     line.at_begin = count;
     if (got >= static_cast<double>(line.least_per_s)) continue;
     line.tripped = true;
-    const std::string unit = line.bits ? " bit/s" : " frames/s";
-    trips.push_back({line.job, std::string(line.tx ? "tx" : "rx") + ": wanted at least " +
-                                   std::to_string(line.least_per_s) + unit + " (" +
-                                   (line.bits ? "rate_min" : "rate_iops_min") + "), got " +
-                                   std::to_string(static_cast<std::uint64_t>(got)) + unit});
+    trips.push_back({line.job, text_of(line, got)});
   }
   return trips;
 }

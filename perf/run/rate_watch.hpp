@@ -34,6 +34,7 @@ class RateWatch {
     bool tripped = false;
   };
   std::uint64_t count_of(const Line& line) const noexcept;
+  static std::string text_of(const Line& line, double got);
   bool is_due(const Line& line, std::uint64_t now) const noexcept;
 
   std::span<const ControlledJob> jobs_;

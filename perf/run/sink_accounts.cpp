@@ -99,6 +99,7 @@ bool Sink::drained(std::uint64_t now) {
 std::vector<FlowState> Sink::state() const {
   std::vector<FlowState> states;
   if (!has_flows()) return states;  // those of any run, whose senders are not known
+  states.reserve(flows_.size());
   for (const auto& flow : flows_) {
     states.push_back({.from = flow->expected.name, .received = flow->receiver.ledger().copy()});
   }

@@ -72,31 +72,6 @@ TEST(RunMeasure, ARateThatNeverSettlesRunsToItsEnd) {
   EXPECT_EQ(result.steady_state.value_or("").rfind("not reached", 0), 0U);
 }
 
-TEST(RunMeasure, SixteenProcessesStartAtOnceAndSayHowFarApart) {
-  std::vector<PlannedJob> plan;
-  for (int i = 0; i < 8; ++i) {
-    auto two = pair(Role::tx, EngineKind::unix_pair);
-    const std::string n = std::to_string(i);
-    two[0].options.wire = two[1].options.wire = n;
-    two[0].options.name = "tx" + n;
-    two[1].options.name = "rx" + n;
-    two[0].options.rate_fps.tx = 100;
-    two[0].options.drain_time = 100ms;
-    two[0].to = plan.size() + 1;
-    plan.insert(plan.end(), two.begin(), two.end());
-  }
-  // How far apart is a matter of the machine's load at that moment: the best of some starts.
-  std::uint64_t best = UINT64_MAX;
-  for (int attempt = 0; attempt < 20 && best >= 100'000; ++attempt) {
-    const RunResult result = run(plan);
-    ASSERT_TRUE(passed(result));
-    std::uint64_t worst = 0;
-    for (const JobResult& each : result.jobs) worst = std::max(worst, each.start_skew_ns.value());
-    best = std::min(best, worst);
-  }
-  EXPECT_LT(best, 100'000U);
-}
-
 /// A run whose frames are recorded.
 std::string record(const test::TempDir& directory, std::uint64_t seed) {
   auto plan = pair(Role::tx, EngineKind::unix_pair);

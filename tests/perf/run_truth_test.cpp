@@ -142,23 +142,5 @@ TEST(RunTruth, AReceiverThatIsFrozenIsSeenWholeInTheLatency) {
   EXPECT_GE(result.jobs[1].latency->percentile(95), 40'000'000U);
 }
 
-TEST(RunTruth, SixteenProcessesStartTogether) {
-  std::vector<PlannedJob> plan;
-  for (std::size_t i = 0; i < 8; ++i) {
-    auto two = pair(Role::tx, EngineKind::bus);
-    two[0].options.name += std::to_string(i);
-    two[1].options.name += std::to_string(i);
-    two[0].options.rate_fps.tx = 100;
-    two[0].to = plan.size() + 1;
-    plan.push_back(two[0]);
-    plan.push_back(two[1]);
-  }
-  const RunResult result = run(plan);
-  EXPECT_TRUE(passed(result));
-  for (const JobResult& job : result.jobs) EXPECT_TRUE(job.start_skew_ns.has_value());
-  ASSERT_TRUE(result.groups.at(0).start_skew_ns.has_value());
-  RecordProperty("start_skew_ns", std::to_string(*result.groups[0].start_skew_ns));
-}
-
 }  // namespace
 }  // namespace shmif::perf

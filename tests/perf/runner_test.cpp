@@ -53,7 +53,11 @@ TEST_P(RunOver, PingPongTimesEveryRoundTrip) {
 
 TEST_P(RunOver, BothWaysAtOnce) {
   auto plan = pair(Role::txrx, GetParam());
-  for (auto& job : plan) job.options.rate_fps.tx = 1000;
+  for (auto& job : plan) {
+    job.options.rate_fps.tx = 1000;
+    job.options.runtime = {};
+    job.options.number_ios = 200;
+  }
   const RunResult result = run(plan);
   EXPECT_TRUE(passed(result));
   for (const JobResult& job : result.jobs) {
@@ -73,6 +77,8 @@ std::vector<PlannedJob> hosts(Role role, HostProtocol protocol) {
 TEST(RunOverHosts, DatagramsCrossTwoKernelsAndTheBusAndCountTheSame) {
   auto plan = hosts(Role::tx, HostProtocol::udp);
   plan[0].options.rate_fps.tx = 1000;
+  plan[0].options.runtime = {};
+  plan[0].options.number_ios = 200;
   const RunResult result = run(plan);
   EXPECT_TRUE(passed(result));
   EXPECT_EQ(result.jobs[1].flows[0].received, 200U);
