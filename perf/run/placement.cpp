@@ -1,5 +1,6 @@
 #include "perf/run/placement.hpp"
 
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <sched.h>
@@ -17,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "bus/unique_fd.hpp"
 #include "perf/job/values.hpp"
 
 namespace shmif::perf {
@@ -72,12 +74,13 @@ Result<void> set_io_priority(const JobOptions& job) {
 
 /// `name` is a path, or one below the mount of the control groups, as cgroup tools write it.
 Result<void> enter_cgroup(const std::string& name) {
-  const bool whole = name.starts_with('/') && std::ifstream(name + "/cgroup.procs");
+  const bool whole = name.starts_with('/') && ::access((name + "/cgroup.procs").c_str(), F_OK) == 0;
   const std::string path = whole ? name : "/sys/fs/cgroup/" + name;
-  std::ofstream procs(path + "/cgroup.procs");
-  procs << ::getpid() << std::flush;
-  if (procs) return {};
-  return Error::from_errno(errno != 0 ? errno : EACCES, "cannot enter cgroup " + path,
+  // Never made: in a directory that is no group it would be a file like any other.
+  const UniqueFd procs(::open((path + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
+  const std::string self = std::to_string(::getpid());
+  if (procs && ::write(procs.get(), self.data(), self.size()) > 0) return {};
+  return Error::from_errno(errno, "cannot enter cgroup " + path,
                            "it is the path of a directory with a cgroup.procs to write to");
 }
 

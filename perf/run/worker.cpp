@@ -9,6 +9,7 @@
 #include <exception>
 #include <random>
 
+#include "perf/run/placement.hpp"
 #include "perf/run/worker_impl.hpp"
 #include "shmif/bus.hpp"
 
@@ -39,6 +40,8 @@ int Worker::run() {
   if (!await(Order::initialise, 5'000'000)) return leave();
   if (options_.engine != EngineKind::host) return work();
   ::setsid();
+  // Outside of the host, which has no rights for that, and inherits it.
+  if (auto done = take_place(options_); !done) return fail(done.error().message);
   if (!options_.exec.empty()) return run_program();
   return run_host(options_, setup_.host, setup_.end, job_, [this] {
     try {
@@ -50,7 +53,7 @@ int Worker::run() {
 }
 
 int Worker::run_program() {
-  if (auto done = make_ready(); !done) {
+  if (auto done = prepare(); !done) {
     return order() >= Order::stop ? leave() : fail(done.error().message);
   }
   const int status = run_host(options_, setup_.host, setup_.end, job_, {});

@@ -38,8 +38,7 @@ class Worker {
   int fail(const std::string& why);
 
  private:
-  /// Of an emulated host with a program of its own: what it inherits is taken outside, before it is
-  /// made.
+  /// Of an emulated host with a program of its own: what surrounds that is done outside of it.
   int run_program();
   /// All but the creation: what an emulated host does inside.
   int work();
@@ -55,8 +54,8 @@ class Worker {
   }
 
   // Before the start.
-  /// What needs no device.
-  Result<void> make_ready();
+  /// Its exec_prerun.
+  Result<void> prepare();
   Result<void> initialise();
   /// Until the host is on the bus that this one connects to: who asks for an address in vain asks
   /// again a second later.

@@ -6,20 +6,23 @@
 
 namespace shmif::perf {
 
-Result<void> Worker::make_ready() {
-  if (!options_.exec_prerun.empty()) {
-    const std::string output = file_name("prerun.txt");
-    const auto stopped = [this] { return order() >= Order::stop; };
-    if (auto done = run_command(options_.exec_prerun, output, stopped); !done) {
-      return Error(done.error().code, "exec_prerun: " + done.error().message);
-    }
+Result<void> Worker::prepare() {
+  if (options_.exec_prerun.empty()) return {};
+  const std::string output = file_name("prerun.txt");
+  const auto stopped = [this] { return order() >= Order::stop; };
+  if (auto done = run_command(options_.exec_prerun, output, stopped); !done) {
+    return Error(done.error().code, "exec_prerun: " + done.error().message);
   }
-  return take_place(options_);
+  return {};
 }
 
 Result<void> Worker::initialise() {
-  if (auto done = make_ready(); !done) return done;
-  if (options_.engine == EngineKind::host) await_peer();
+  if (auto done = prepare(); !done) return done;
+  if (options_.engine == EngineKind::host) {
+    await_peer();
+  } else if (auto done = take_place(options_); !done) {
+    return done;
+  }
   auto end = options_.engine == EngineKind::host ? open_host_end(options_, setup_.host, setup_.end)
                                                  : setup_.wire->open_end(setup_.end);
   if (!end) return std::move(end).error();

@@ -8,8 +8,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <sstream>
+#include <vector>
 
 #include "tests/perf/run_plan.hpp"
 #include "tests/support/child_process.hpp"
@@ -81,6 +85,34 @@ TEST(RunPlace, AJobMayRunInRealTime) {
   EXPECT_TRUE(passed(result));
 }
 
+/// All processes that it has made, and those that they have.
+std::vector<std::int64_t> descendants(std::int64_t pid) {
+  std::vector<std::int64_t> all;
+  const std::string of_pid = std::to_string(pid);
+  std::istringstream children(text_of("/proc/" + of_pid + "/task/" + of_pid + "/children"));
+  for (std::int64_t child = 0; children >> child;) {
+    all.push_back(child);
+    std::ranges::copy(descendants(child), std::back_inserter(all));
+  }
+  return all;
+}
+
+TEST(RunPlace, AHostIsWhereItsJobIsThoughItHasNoRightsOfItsOwn) {
+  std::size_t seen = 0;
+  const RunResult result =
+      look("engine=host\nnice=-5\nrtprio=3\ncpus_allowed=0\n", [&](std::int64_t pid) {
+        for (const std::int64_t each : descendants(pid)) {
+          ++seen;
+          EXPECT_EQ(stat_of(each, 40), 3);
+          EXPECT_EQ(stat_of(each, 19), -5);
+          EXPECT_EQ(status_of(each, "Cpus_allowed_list"), "0");
+        }
+      });
+  if (failed(result, "CAP_SYS_NICE")) GTEST_SKIP() << "needs root: SCHED_FIFO";
+  EXPECT_TRUE(passed(result));
+  EXPECT_GT(seen, 0U);
+}
+
 TEST(RunPlace, BuffersAreLockedIntoMemory) {
   EXPECT_TRUE(passed(look(
       "lockmem\n", [](std::int64_t pid) { EXPECT_GT(std::stol(status_of(pid, "VmLck")), 0); })));
@@ -126,6 +158,10 @@ TEST(RunPlace, WhatThereIsNotIsAnErrorOfTheStart) {
                      "cannot run on CPU 1023 (cpus_allowed)"));
   EXPECT_TRUE(failed(run_text("[j]\nnuma_node=63\nnumber_ios=1\n"), "NUMA node 63"));
   EXPECT_TRUE(failed(run_text("[j]\ncgroup=/no/such/group\nnumber_ios=1\n"), "/no/such/group"));
+  const test::TempDir no_group;
+  const std::string below = "cgroup=../../.." + no_group.path() + '\n';
+  EXPECT_TRUE(failed(run_text("[j]\nnumber_ios=1\n" + below), "cannot enter cgroup"));
+  EXPECT_TRUE(std::filesystem::is_empty(no_group.path()));
   EXPECT_TRUE(
       failed(run_text("[j]\nuid=no-such-user\nnumber_ios=1\n"), "no user is called no-such-user"));
   EXPECT_TRUE(failed(run_text("[j]\nthread\nuid=65534\nnumber_ios=1\n"),
