@@ -69,9 +69,8 @@ const std::vector<CategoryInfo>& option_categories() {
       {OptionCategory::traffic, "traffic", "Traffic",
        "What a job sends, to whom, and how fast. Values that differ by direction are written A,B: "
        "A for what the job sends, B for what it receives, which is what its peer sends (fio has "
-       "what "
-       "is read first). Rates are "
-       "of bits per second on the job's frames without FCS; fio's bytes per second are not meant."},
+       "what is read first). Rates are of bits per second on the job's frames without FCS; fio's "
+       "bytes per second are not meant."},
       {OptionCategory::length, "length", "How long a job runs",
        "A job that sends ends at the first limit it reaches, and exceeds none: a frame that would "
        "is not sent, and frames on their way count. Every job that sends needs a limit, or a "
@@ -104,8 +103,7 @@ const std::vector<CategoryInfo>& option_categories() {
        "  host     a bus, with an interface and an IP address per job    any number"},
       {OptionCategory::verification, "verification", "Verification",
        "Each frame carries its flow, its number, its times and a CRC-32C. The receiver accounts "
-       "for "
-       "frames lost, duplicated, reordered, corrupt, truncated and late, exactly."},
+       "for frames lost, duplicated, reordered, corrupt, truncated and late, exactly."},
       {OptionCategory::measurement, "measurement", "Latency, searches and steady state",
        "Latency counts from the time at which a frame was to be sent, so that a stall is seen in "
        "every frame that it held up."},

@@ -69,7 +69,8 @@ void Runner::Impl::listen(RunObserver* observer) {
     hit |= job.block->trigger_hit.load(std::memory_order_acquire);
   }
   const std::uint64_t now = now_ns();
-  if (auto why = trigger->check(now - std::min(now, first_start_ns), hit)) {
+  const std::uint64_t begin = control->started_ns.load();  // of several runs, the first one's
+  if (auto why = trigger->check(now - std::min(now, begin), hit)) {
     result.warnings.push_back("the trigger fired: " + *why);
     result.trigger_fired = true;
     for (ControlledJob& job : jobs) job.block->save_state.store(true, std::memory_order_relaxed);

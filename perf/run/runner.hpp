@@ -38,8 +38,9 @@ struct RunControl {
   static constexpr std::uint64_t kHeld = ~std::uint64_t{0};
   std::atomic<std::uint64_t> start_at_ns{0};
   // Told by the run.
-  std::atomic<bool> ready{false};            ///< the first jobs are initialised
-  std::atomic<std::uint64_t> started_ns{0};  ///< when the first jobs began, or will; 0: not yet
+  std::atomic<bool> ready{false};  ///< the first jobs are initialised
+  std::atomic<std::uint64_t> started_ns{
+      0};  ///< when the first jobs of all runs began, or will; 0: not yet
 };
 
 /// Threads: one at a time; RunControl from any. A thread job that is stuck for good outlives this:

@@ -195,7 +195,8 @@ void Runner::Impl::begin(Batch& batch) {
   const std::uint64_t start = std::max(soon, control->start_at_ns.load());
   if (first_start_ns == 0) {
     first_start_ns = start;
-    control->started_ns.store(start);
+    std::uint64_t none = 0;
+    control->started_ns.compare_exchange_strong(none, start);
     next_status_ns = start + status_interval_ns(options);
   }
   for (const std::size_t i : batch.jobs) {

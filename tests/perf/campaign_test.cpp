@@ -168,6 +168,13 @@ TEST(Campaign, ATriggerFiresOnceAndEndsAllOfIt) {
   EXPECT_TRUE(searched.searches.at(0).trials.empty());
 }
 
+TEST(Campaign, ATriggersTimeIsThatOfAllRunsTogether) {
+  const RunResult result =
+      campaign_of(kRepeat + "repeat=1000\ntrigger-timeout=500ms\n[j]\n");  // 100 ms each
+  ASSERT_FALSE(result.repeats.empty());
+  EXPECT_LT(result.repeats.front().values.size(), 900U);
+}
+
 TEST(Campaign, WhatWasFoundBeforeARunThatCannotBeSetUpIsKept) {
   const test::TempDir dir;
   std::filesystem::create_directory(dir.file("logs"));
