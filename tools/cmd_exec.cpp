@@ -12,9 +12,7 @@
 #include "shmif/log.hpp"
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
-#include "tap/guest.hpp"
-#include "tap/packet_link.hpp"
-#include "tap/tap_link.hpp"
+#include "tap/guest_link.hpp"
 #include "tools/bus_options.hpp"
 #include "tools/commands.hpp"
 #include "tools/options.hpp"
@@ -174,15 +172,6 @@ struct Wire {
   std::unique_ptr<AnyLink> device;
 };
 
-std::unique_ptr<AnyLink> adopt(tap::GuestLink& link, bool offload) {
-  if (link.kind == LinkKind::tap) {
-    return std::make_unique<AnyLink>(
-        std::make_unique<tap::TapLink>(tap::TapLink::adopt(std::move(link.descriptor)).value()));
-  }
-  return std::make_unique<AnyLink>(std::make_unique<tap::PacketLink>(
-      tap::PacketLink::adopt(std::move(link.descriptor), {.offload = offload}).value()));
-}
-
 /// A program on its buses.
 class Host {
  public:
@@ -216,7 +205,7 @@ class Host {
     wire.port = port.get();
     wire.always_promiscuous = attachment.port.promiscuous;
     wire.bus = std::make_unique<AnyLink>(std::move(port));
-    wire.device = adopt(link, attachment.interface.offload);
+    wire.device = tap::adopt(link, attachment.interface.offload).value();
     wires_.push_back(std::move(wire));
   }
 

@@ -5,7 +5,6 @@
 #include <map>
 #include <string>
 #include <system_error>
-#include <tuple>
 
 #include "perf/remote/limits.hpp"
 #include "perf/report/units.hpp"
@@ -69,15 +68,14 @@ std::uint64_t memory_of(const JobOptions& job) {
 }  // namespace
 
 std::uint64_t memory_of(const std::vector<PlannedJob>& plan) {
-  // As the runner tells wires apart; of a wire one of its jobs says how large the ring is.
-  std::map<std::tuple<EngineKind, std::string, std::string, std::string>, std::uint64_t> rings;
+  std::map<std::string, std::uint64_t> rings;  // one for each wire
   std::uint64_t sum = 0;
   for (const PlannedJob& planned : plan) {
     const JobOptions& job = planned.options;
     sum += memory_of(job);
     const bool on_bus = job.engine == EngineKind::bus || job.engine == EngineKind::host;
     if (!on_bus || !job.bus.empty()) continue;
-    std::uint64_t& ring = rings[{job.engine, job.wire, job.netdev, job.filename}];
+    std::uint64_t& ring = rings[wire_key(planned)];
     ring = std::max(ring, job.bus_size_bytes);
   }
   for (const auto& [wire, bytes] : rings) sum += bytes;

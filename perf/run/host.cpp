@@ -18,9 +18,7 @@
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
 #include "tap/cidr.hpp"
-#include "tap/guest.hpp"
-#include "tap/packet_link.hpp"
-#include "tap/tap_link.hpp"
+#include "tap/guest_link.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -53,15 +51,6 @@ std::uint16_t port_of(const std::string& socket_address) {
       std::stoul(socket_address.substr(socket_address.rfind(':') + 1)));
 }
 
-std::unique_ptr<AnyLink> adopt(tap::GuestLink& link, bool offload) {
-  if (link.kind == LinkKind::tap) {
-    return std::make_unique<AnyLink>(
-        std::make_unique<tap::TapLink>(tap::TapLink::adopt(std::move(link.descriptor)).value()));
-  }
-  return std::make_unique<AnyLink>(std::make_unique<tap::PacketLink>(
-      tap::PacketLink::adopt(std::move(link.descriptor), {.offload = offload}).value()));
-}
-
 /// The guest of one job, and its place on the bus.
 class Host {
  public:
@@ -80,7 +69,7 @@ class Host {
     port->attach(setup.bus).value();
     port_ = port.get();
     bus_ = std::make_unique<AnyLink>(std::move(port));
-    device_ = adopt(guest_.links()[0], offload_);
+    device_ = tap::adopt(guest_.links()[0], offload_).value();
     if (const std::error_code error = port_->up()) throw Exception(Error(error, "port up"));
     block_.on_bus.store(true, std::memory_order_release);
   }
