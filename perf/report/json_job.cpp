@@ -41,6 +41,11 @@ Json per_second(double amount, double seconds) {
 
 // ---- Traffic ----
 
+/// A count of what a job of the harness does; of a program's it is not known.
+Json known(const TrafficResult& t, std::uint64_t count) {
+  return t.of_program ? Json(nullptr) : Json(count);
+}
+
 /// What both directions have.
 Json traffic(const TrafficResult& t) {
   const auto frames = static_cast<double>(t.frames);
@@ -50,27 +55,28 @@ Json traffic(const TrafficResult& t) {
           {"seconds", json_number(t.seconds)},
           {"rate_fps", per_second(frames, t.seconds)},
           {"rate_bps", per_second(bits, t.seconds)},
-          {"batches", t.batches},
-          {"errors", t.errors},
+          {"batches", known(t, t.batches)},
+          {"errors", known(t, t.errors)},
           {"first_error", json_text(t.first_error)},
-          {"ramp_frames", t.ramp_frames}};
+          {"ramp_frames", known(t, t.ramp_frames)}};
 }
 
 Json sent(const TrafficResult& t) {
   Json json = traffic(t);
-  json["offered_frames"] = t.offered_frames;
-  json["offered_bytes"] = t.offered_bytes;
-  json["offered_fps"] = per_second(static_cast<double>(t.offered_frames), t.seconds);
-  json["offered_bps"] = per_second(static_cast<double>(t.offered_bytes) * 8, t.seconds);
-  json["skipped_frames"] = t.skipped_frames;
-  json["refused_frames"] = t.refused_frames;
+  const double seconds = t.of_program ? 0 : t.seconds;
+  json["offered_frames"] = known(t, t.offered_frames);
+  json["offered_bytes"] = known(t, t.offered_bytes);
+  json["offered_fps"] = per_second(static_cast<double>(t.offered_frames), seconds);
+  json["offered_bps"] = per_second(static_cast<double>(t.offered_bytes) * 8, seconds);
+  json["skipped_frames"] = known(t, t.skipped_frames);
+  json["refused_frames"] = known(t, t.refused_frames);
   return json;
 }
 
 Json received(const TrafficResult& t) {
   Json json = traffic(t);
-  json["foreign_frames"] = t.foreign_frames;
-  json["stale_frames"] = t.stale_frames;
+  json["foreign_frames"] = known(t, t.foreign_frames);
+  json["stale_frames"] = known(t, t.stale_frames);
   return json;
 }
 
@@ -284,7 +290,8 @@ Json job_json(const RunResult& run, const JobResult& job, Bins bins) {
   put_histogram(json, "service_ns", job.service, bins, why_no_latency(job));
   put_histogram(json, "spacing_error_ns", job.spacing_error, bins,
                 "this job sent nothing by the clock");
-  put_or_reason(json, "overruns", json_integer(job.overruns), "this engine tells of no overruns");
+  put_or_reason(json, "overruns", json_integer(job.overruns),
+                receives(job.role) ? "this engine tells of no overruns" : "it receives nothing");
   json["overrun_frames"] = json_integer(job.overrun_frames);
   json["counts"] = counts(job.counts);
   const auto frames = static_cast<double>(job.tx.frames + job.rx.frames);

@@ -239,6 +239,7 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
   }
   r.tx = tx_of(b);
   r.rx = rx_of(b);
+  r.tx.of_program = r.rx.of_program = !job.plan.options.exec.empty();
   const std::vector<std::size_t> flows = flows_to(jobs, number);
   const bool echoes = r.role == Role::echo;
   set_window(r.rx, rx_window(echoes ? job.senders : flows, memory));
@@ -259,7 +260,7 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
   if (host) {
     r.overruns = b.wire_overruns.get();
     r.overrun_frames = b.wire_lost_frames.get();
-  } else if (capabilities_of(r.engine).overruns) {
+  } else if (capabilities_of(r.engine).overruns && receives(r.role)) {
     r.overruns = b.overruns.get();
     r.overrun_frames = b.overrun_frames.get();
   }
@@ -292,6 +293,7 @@ void add(TrafficResult& sum, const TrafficResult& one) {
   sum.foreign_frames += one.foreign_frames;
   sum.stale_frames += one.stale_frames;
   if (sum.first_error.empty()) sum.first_error = one.first_error;
+  sum.of_program |= one.of_program;
 }
 
 void add(GroupResult& group, const JobResult& job) {

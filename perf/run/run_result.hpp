@@ -53,6 +53,8 @@ struct TrafficResult {
   std::uint64_t foreign_frames = 0;        ///< of rx: no probes
   std::uint64_t stale_frames = 0;          ///< of rx: probes of another run
   std::uint64_t begin_ns = 0, end_ns = 0;  ///< of the window, on CLOCK_MONOTONIC; 0: none
+  /// Of a program (exec): frames and bytes are what passed its port, and nobody knows the rest.
+  bool of_program = false;
 };
 
 /// What became of the frames of one flow, from one sender to one receiver.

@@ -96,6 +96,18 @@ TEST(ReportJson, WhatWasNotMeasuredIsNullWithAReason) {
   }
 }
 
+TEST(ReportJson, OfAProgramOnlyWhatItsPortCountedIsKnown) {
+  RunResult run = sample_named("quiet");
+  for (JobResult& job : run.jobs) job.tx.of_program = job.rx.of_program = true;
+  const std::string text = to_json(run, Bins::without);
+  EXPECT_EQ(judged_elsewhere(text), "");
+  const Json job = Json::parse(text).at("jobs").at(0);
+  EXPECT_TRUE(job.at("tx").at("frames").is_number());
+  for (const char* key : {"offered_frames", "offered_fps", "refused_frames", "batches", "errors"}) {
+    EXPECT_TRUE(job.at("tx").at(key).is_null()) << key;
+  }
+}
+
 TEST(ReportJson, WhatWasMeasuredHasNoReason) {
   const Json job = sample("failed")["jobs"][1];
   for (const char* key : {"rx", "loss", "latency_ns", "overruns", "cpu", "start_skew_ns"}) {

@@ -222,6 +222,7 @@ TEST(RunMeasure, WhatNobodyCountsIsNotZero) {
   const std::string job = "[j]\nrate_iops=1000\nruntime=100ms\ndrain_time=50ms\n";
   const RunResult over_bus = run_text(job + "thread\n");
   EXPECT_TRUE(job_of(over_bus, "j.sink").overruns);
+  EXPECT_FALSE(job_of(over_bus, "j").overruns) << "it receives nothing";
   EXPECT_GT(job_of(over_bus, "j.sink").rx.batches, 0U);
   EXPECT_TRUE(job_of(over_bus, "j").cpu);
   const RunResult over_unix = run_text(job + "engine=unix\nthread\nverify_async=1\n");

@@ -111,6 +111,7 @@ TEST(RunOverHosts, AProgramRunsOnAHost) {
   const RunResult result = run(plan);
   EXPECT_TRUE(passed(result));
   EXPECT_GE(result.jobs[0].tx.frames, 4U);
+  EXPECT_TRUE(result.jobs[0].tx.of_program);
 }
 
 INSTANTIATE_TEST_SUITE_P(Engines, RunOver,
