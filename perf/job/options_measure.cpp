@@ -87,8 +87,10 @@ void add_verification_rows(std::vector<OptionRow>& into) {
       "it also makes each frame again, from the seed, and compares all of it: what a sender "
       "wrote wrong and summed up right is found, too. Without any, frames are still numbered "
       "and accounted for.");
-  rows.add("do_verify", yes_or_no(&J::do_verify),
-           "0 writes what verification needs and leaves checking to a later run.");
+  rows.add(
+      "do_verify", yes_or_no(&J::do_verify),
+      "0 writes what verification needs and leaves checking to a later run. Then a damaged frame "
+      "counts as what it says; only a number that was never sent is told.");
   rows.add("verify_backlog", number(&J::verify_backlog, 0, 1'000'000'000, "frames"),
            "Checks frames in lots of so many, not each as it comes; 0 is at once. Not of "
            "rw=pingpong and echo.");

@@ -46,8 +46,4 @@ struct ControlledJob {
   void fail(std::string why) { errors.push_back(std::move(why)); }
 };
 
-/// When a job should have ended at the latest, by its runtime and those of the jobs that send to
-/// it, on CLOCK_MONOTONIC; 0: not known.
-std::uint64_t latest_end_ns(std::span<const ControlledJob> jobs, std::size_t number) noexcept;
-
 }  // namespace shmif::perf

@@ -49,8 +49,8 @@ Result<std::unique_ptr<End>> open_host_end(const JobOptions& job, const HostSetu
 
 /// Makes the guest, attaches it to the bus, runs `work` in it, or the job's program, and carries
 /// frames until that has ended. The guest inherits the place that the caller has taken. Result: the
-/// exit status; what went wrong is in `block`. Blocks:
-/// until then. Threads: of a process that has no others.
+/// exit status; what went wrong is in `block`. Blocks: until then. Threads: of a process that has
+/// no others.
 int run_host(const JobOptions& job, const HostSetup& host, const EndOptions& options,
              JobBlock& block, const std::function<int()>& work);
 

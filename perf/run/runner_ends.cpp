@@ -20,21 +20,6 @@ std::uint64_t own_end_ns(const ControlledJob& job) noexcept {
 
 }  // namespace
 
-std::uint64_t latest_end_ns(std::span<const ControlledJob> jobs, std::size_t number) noexcept {
-  const ControlledJob& job = jobs[number];
-  // Who only receives from others lasts as long as they do, whatever its own runtime is.
-  const bool lasts = job.senders.empty() || sends(job.plan.options.rw);
-  std::uint64_t latest = lasts ? own_end_ns(job) : 0;
-  if (lasts && latest == 0) return 0;
-  for (const std::size_t from : job.senders) {
-    if (jobs[from].over()) continue;
-    const std::uint64_t end = own_end_ns(jobs[from]);
-    if (end == 0) return 0;
-    latest = std::max(latest, end);
-  }
-  return latest;
-}
-
 void Runner::Impl::reap() {
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     if (!jobs[i].over() && jobs[i].runner && jobs[i].runner->ended()) finish(i);
@@ -167,15 +152,25 @@ std::uint64_t Runner::Impl::drain_of(std::size_t i) const {
   return 2 * ns(longest);
 }
 
+/// When a job should have ended at the latest; 0: not known. Who receives from others lasts as long
+/// as they do, whatever its own runtime is: they are looked at first, for it waits for them.
+std::uint64_t Runner::Impl::latest_end_ns(std::size_t i) const {
+  const ControlledJob& job = jobs[i];
+  if (job.done_ns != 0) return job.done_ns;
+  const bool only_receives = !job.senders.empty() && !sends(job.plan.options.rw);
+  const auto goes_on = [&](std::size_t from) { return !jobs[from].over(); };
+  if (only_receives && std::ranges::any_of(job.senders, goes_on)) return 0;
+  if (job.stop_ns != 0) return job.stop_ns + drain_of(i);
+  return only_receives ? 0 : own_end_ns(job);
+}
+
 /// Ends who does not end by himself.
 void Runner::Impl::check_stuck(std::uint64_t now) {
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     ControlledJob& job = jobs[i];
     if (job.over() || !job.runner) continue;
     note_done(i, now);
-    const std::uint64_t expected = job.done_ns != 0   ? job.done_ns
-                                   : job.stop_ns != 0 ? job.stop_ns + drain_of(i)
-                                                      : latest_end_ns(jobs, i);
+    const std::uint64_t expected = latest_end_ns(i);
     const bool overdue = expected != 0 && now > expected + ns(options.stuck_timeout);
     if (hard && now > hard_ns + kGrace && job.killed_ns == 0) {
       job.fail("did not end within a second of a hard stop, while " +

@@ -88,6 +88,7 @@ struct Runner::Impl {
   void end_background_jobs();
   void note_done(std::size_t i, std::uint64_t now);
   std::uint64_t drain_of(std::size_t i) const;
+  std::uint64_t latest_end_ns(std::size_t i) const;
   void check_stuck(std::uint64_t now);
   void leave_threads();
 

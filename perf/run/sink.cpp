@@ -6,6 +6,8 @@ namespace shmif::perf {
 namespace {
 
 constexpr std::size_t kBatchFrames = 64;
+/// A sender tells of a batch when that has gone; the greatest that iodepth_batch may be.
+constexpr std::uint64_t kMostUntold = 1024;
 
 }  // namespace
 
@@ -74,6 +76,15 @@ Sink::Flow* Sink::flow_of(const FrameView& frame, const Probe& probe) {
   flow.receiver.measure_from(0);
   flow.measured_from = true;
   return &flow;
+}
+
+/// Whether the sender of a flow has sent that number, or is just doing it.
+bool Sink::may_have_sent(const Flow& flow, std::uint64_t sequence) const noexcept {
+  if (setup_.recorded != nullptr) return true;  // in a run of which nothing is known
+  const FlowCounts& counts = flow.receiver.counts();
+  if (sequence >= counts.begin && sequence < counts.end + kMostUntold) return true;
+  const FlowBlock& block = *flow.expected.block;
+  return sequence >= block.first.get() && sequence < block.all_sent.get() + kMostUntold;
 }
 
 bool Sink::step() {
@@ -172,9 +183,7 @@ void Sink::take(const FrameView& frame, const ProbeReading& reading, std::uint64
                 Totals& totals) {
   const bool any_run = setup_.recorded != nullptr;
   switch (classify(reading, any_run ? reading.probe.nonce : setup_.nonce)) {
-    case Arrival::ours:
-      take_probe(frame, probe_offset(frame.bytes), reading.probe, now, totals);
-      break;
+    case Arrival::ours: take_probe(frame, reading, now, totals); break;
     case Arrival::stale:
     case Arrival::foreign:
       // A capture has what it has: frames of programs, or the probes of an earlier run.
@@ -197,8 +206,9 @@ void Sink::take_replayed(const FrameView& frame, std::uint64_t now, Totals& tota
   ++replayed_->replayed;
 }
 
-void Sink::take_probe(const FrameView& frame, std::size_t at, const Probe& probe, std::uint64_t now,
+void Sink::take_probe(const FrameView& frame, const ProbeReading& reading, std::uint64_t now,
                       Totals& totals) {
+  const Probe& probe = reading.probe;
   // A request is for who echoes, a reply for who asked. A record has both.
   const bool for_us = setup_.recorded != nullptr
                           ? probe.kind != Probe::Kind::reply
@@ -210,14 +220,16 @@ void Sink::take_probe(const FrameView& frame, std::size_t at, const Probe& probe
     ++totals.foreign;
     return;
   }
-  if (flow->maker && !flow->maker->payload_is_as_made(frame.bytes)) {
+  // Where no CRC tells of a changed number, it is told by one that no frame can have.
+  const bool damaged = reading.checksum == Checksum::none && !may_have_sent(*flow, probe.sequence);
+  if (damaged || (flow->maker && !flow->maker->payload_is_as_made(frame.bytes))) {
     take_damaged(frame, Finding::corrupt, now, totals);
     return;
   }
   learn_window(*flow);
   flow->touched = true;
   if (setup_.echoes) {
-    take_request(*flow, frame, at, probe, now, totals);
+    take_request(*flow, frame, probe, now, totals);
     return;
   }
   if (setup_.window != nullptr) (void)setup_.window->replied(probe.sequence);
@@ -235,8 +247,8 @@ void Sink::take_probe(const FrameView& frame, std::size_t at, const Probe& probe
   }
 }
 
-void Sink::take_request(Flow& flow, const FrameView& frame, std::size_t at, const Probe& probe,
-                        std::uint64_t now, Totals& totals) {
+void Sink::take_request(Flow& flow, const FrameView& frame, const Probe& probe, std::uint64_t now,
+                        Totals& totals) {
   const bool measured =
       probe.intended_ns >= flow.expected.block->measure_from_ns.load(std::memory_order_acquire);
   flow.last_arrival_ns = now;
@@ -246,7 +258,7 @@ void Sink::take_request(Flow& flow, const FrameView& frame, std::size_t at, cons
   } else {
     ++totals.ramp_frames;
   }
-  echoer_.add(frame, at, probe, measured);
+  echoer_.add(frame, probe_offset(frame.bytes), probe, measured);
 }
 
 void Sink::take_damaged(const FrameView& frame, Finding finding, std::uint64_t now,
@@ -256,7 +268,8 @@ void Sink::take_damaged(const FrameView& frame, Finding finding, std::uint64_t n
   const std::optional<Probe> said = mend_probe(frame.bytes, probe_offset(frame.bytes));
   if (Flow* const flow = said ? flow_of(*said) : nullptr) {
     learn_window(*flow);
-    flow->receiver.note_damaged(finding, said, now);
+    flow->receiver.note_damaged(finding, may_have_sent(*flow, said->sequence) ? said : std::nullopt,
+                                now);
     flow->touched = true;
   } else if (Flow* const sender = flow_from(frame.source())) {
     learn_window(*sender);

@@ -88,10 +88,11 @@ class Sink {
   void take(const FrameView& frame, const ProbeReading& reading, std::uint64_t now, Totals& totals);
   void take_replayed(const FrameView& frame, std::uint64_t now, Totals& totals);
   void take_checked(const CheckedFrame& frame);
-  void take_probe(const FrameView& frame, std::size_t at, const Probe& probe, std::uint64_t now,
+  bool may_have_sent(const Flow& flow, std::uint64_t sequence) const noexcept;
+  void take_probe(const FrameView& frame, const ProbeReading& reading, std::uint64_t now,
                   Totals& totals);
-  void take_request(Flow& flow, const FrameView& frame, std::size_t at, const Probe& probe,
-                    std::uint64_t now, Totals& totals);
+  void take_request(Flow& flow, const FrameView& frame, const Probe& probe, std::uint64_t now,
+                    Totals& totals);
   void take_damaged(const FrameView& frame, Finding finding, std::uint64_t now, Totals& totals);
   void take_batch();
   void overrun(std::uint64_t lost);

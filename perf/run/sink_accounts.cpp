@@ -168,6 +168,7 @@ void Sink::finish_recorded() {
     sum += one;
   }
   block.all_sent.set(sum.sent);
+  block.all_judged.set(sum.sent);
   block.received.set(sum.received);
   block.missing.set(sum.lost);
   block.missing_damaged.set(sum.lost_damaged);

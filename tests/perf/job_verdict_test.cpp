@@ -51,6 +51,9 @@ TEST(JobVerdict, FramesThatDoNotAddUpFailTheJob) {
   Judged more;
   more.result.flows[0].received = 11;
   EXPECT_EQ(more.verdict(), "more frames of \"a\" were received than it sent: 11 of 10");
+  Judged twice;
+  twice.result.flows[0].cancelled = 1;
+  EXPECT_EQ(twice.verdict(), "frames from \"a\" do not add up: sent 10, accounted for 11");
 }
 
 TEST(JobVerdict, FramesThatWereNotCheckedFailTheJob) {

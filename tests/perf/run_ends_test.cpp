@@ -74,6 +74,7 @@ TEST(RunEnds, ASenderThatIsStoppedByDebuggersHandIsStuckAndKilled) {
       signal_in(JobState::running, 0, SIGSTOP));
   EXPECT_TRUE(failed(result, "job \"a\": is stuck: still running"));
   EXPECT_EQ(job_of(result, "a").exit_signal, SIGKILL);
+  EXPECT_TRUE(job_of(result, "a.sink").errors.empty()) << "it waited for its sender";
 }
 
 TEST(RunEnds, AReceiverIsNotStuckAsLongAsSomebodyIsToSendToIt) {

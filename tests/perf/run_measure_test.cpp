@@ -99,6 +99,8 @@ TEST(RunMeasure, ARecordIsCheckedLaterFrameByFrame) {
   const FlowResult& flow = result.jobs[0].flows.at(0);
   EXPECT_EQ(flow.received, 1000U);
   EXPECT_EQ(flow.lost + flow.duplicates + flow.corrupt + flow.truncated, 0U);
+  EXPECT_EQ(flow.sent, 1000U);
+  EXPECT_EQ(flow.cancelled, 0U) << "all that is in a record was waited for";
   EXPECT_TRUE(result.jobs[0].latency->empty());
 }
 
