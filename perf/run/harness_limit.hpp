@@ -15,7 +15,7 @@ struct HarnessLimit {
 };
 
 /// Short runs of the frames of `job` on engine=null. Nothing where that did not work. Blocks: 200
-/// ms or so.
+/// ms or so, at most a second.
 HarnessLimit measure_limit(const JobOptions& job);
 
 /// Puts into each result what was measured for such a job: for those whose frames were probes and

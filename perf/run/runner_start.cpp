@@ -165,9 +165,11 @@ void Runner::Impl::advance(Batch& batch) {
   std::erase_if(batch.jobs, [&](std::size_t i) { return jobs[i].over(); });
   const std::uint64_t now = now_ns();
   std::size_t ready = 0;
+  // One that has exited failed, and is to be reaped.
+  const auto is_ready = [&](std::size_t i) { return jobs[i].state() == JobState::initialised; };
   for (const std::size_t i : batch.jobs) {
     const JobState state = jobs[i].state();
-    if (state >= JobState::initialised) ++ready;
+    if (is_ready(i)) ++ready;
     if (state == JobState::not_created &&
         now - batch.ordered_ns > ns(jobs[i].plan.options.startup_timeout)) {
       fail_start(i, "was not there after " + seconds_text(jobs[i].plan.options.startup_timeout) +
@@ -178,7 +180,7 @@ void Runner::Impl::advance(Batch& batch) {
   batch.ready = ready;
   if (ready < batch.jobs.size() && now - batch.progress_ns > ns(options.startup_batch_timeout)) {
     for (const std::size_t i : batch.jobs) {
-      if (jobs[i].over() || jobs[i].state() >= JobState::initialised) continue;
+      if (jobs[i].over() || is_ready(i)) continue;
       fail_start(i, "was not initialised after " + seconds_text(options.startup_batch_timeout) +
                         " (startup_batch_timeout)");
     }
