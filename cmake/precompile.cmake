@@ -1,0 +1,42 @@
+# Headers that nearly every file includes, compiled once for all of them: of most files they are the greater part.
+# For who builds often (SHMIF_PRECOMPILE), and for the tests. In the preset release each file of the libraries and
+# the programs is compiled by itself, with every warning.
+
+# g++ 12 takes templates of a precompiled header for code of ours, and warns of what std::string does.
+set(SHMIF_PRECOMPILED_OPTIONS
+  $<$<AND:$<COMPILE_LANG_AND_ID:CXX,GNU>,$<VERSION_LESS:$<CXX_COMPILER_VERSION>,13>>:-Wno-array-bounds$<SEMICOLON>-Wno-stringop-overflow$<SEMICOLON>-Wno-stringop-overread>)
+
+# shmif_precompiled(NAME [EXECUTABLE] HEADERS header... [LIBS target...]): headers of those libraries, compiled once
+# for all targets that use NAME, which are libraries, or executables.
+function(shmif_precompiled name)
+  if(NOT SHMIF_PRECOMPILE)
+    return()
+  endif()
+  cmake_parse_arguments(ARG EXECUTABLE "" "HEADERS;LIBS" ${ARGN})
+  set(source ${CMAKE_CURRENT_BINARY_DIR}/precompiled.cpp)
+  file(CONFIGURE OUTPUT ${source} CONTENT "int main() { return 0; }\n")
+  if(ARG_EXECUTABLE)
+    add_executable(${name} EXCLUDE_FROM_ALL ${source})
+  else()
+    add_library(${name} STATIC EXCLUDE_FROM_ALL ${source})
+  endif()
+  target_link_libraries(${name} PRIVATE shmif_options ${ARG_LIBS})
+  target_compile_options(${name} PRIVATE ${SHMIF_PRECOMPILED_OPTIONS})
+  target_precompile_headers(${name} PRIVATE ${ARG_HEADERS})
+endfunction()
+
+# shmif_precompile(NAME TARGET...): targets most of whose files include most of them.
+function(shmif_precompile name)
+  if(NOT SHMIF_PRECOMPILE)
+    return()
+  endif()
+  foreach(target ${ARGN})
+    target_compile_options(${target} PRIVATE ${SHMIF_PRECOMPILED_OPTIONS})
+    target_precompile_headers(${target} REUSE_FROM ${name})
+  endforeach()
+endfunction()
+
+set(headers <algorithm> <array> <atomic> <chrono> <functional> <map> <memory> <optional> <set> <span> <string>
+  <string_view> <system_error> <thread> <vector>)
+shmif_precompiled(precompiled_std HEADERS ${headers})
+shmif_precompiled(precompiled_json HEADERS ${headers} <nlohmann/json.hpp>)
