@@ -1,12 +1,11 @@
 // What a port sends: batches under the lock, one doorbell each, waiting for slow ports where the
 // bus pauses.
 
-#include <time.h>
-
 #include <algorithm>
 
 #include "bus/attachment_impl.hpp"
 #include "bus/liveness.hpp"
+#include "bus/wall_clock.hpp"
 
 namespace shmif::bus {
 namespace {
@@ -27,13 +26,6 @@ class Patience {
   unsigned rounds_ = 0;
   std::chrono::steady_clock::time_point since_;
 };
-
-std::uint64_t wall_clock_ns() noexcept {
-  timespec t{};
-  clock_gettime(CLOCK_REALTIME, &t);
-  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000U +
-         static_cast<std::uint64_t>(t.tv_nsec);
-}
 
 /// The front part of what is to be sent that one lock hold covers.
 struct Batch {

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "bus/chain_walk.hpp"
+#include "bus/hex.hpp"
 #include "bus/liveness.hpp"
 #include "bus/port_table.hpp"
 

@@ -1,6 +1,6 @@
 #include "bus/chain_walk.hpp"
 
-#include <cstdio>
+#include "bus/hex.hpp"
 
 namespace shmif::bus {
 namespace {
@@ -65,12 +65,6 @@ Walk walk_once(const Ring& ring, std::uint64_t first, std::uint64_t last) {
 
 std::string at(std::uint64_t position) {
   return "position " + std::to_string(position);
-}
-
-std::string hex(std::uint64_t v) {
-  char text[24];
-  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(v));
-  return text;
 }
 
 Walk walk_chain(const Ring& ring) {

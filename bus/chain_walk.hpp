@@ -9,9 +9,8 @@
 
 namespace shmif::bus {
 
-/// For findings: "position 4096", "0x1000".
+/// For findings: "position 4096".
 std::string at(std::uint64_t position);
-std::string hex(std::uint64_t v);
 
 struct Walk {
   bool broken = false;

@@ -13,8 +13,10 @@
 
 #include "bus/file_system.hpp"
 #include "bus/geometry.hpp"
+#include "bus/hex.hpp"
 #include "bus/huge_pages.hpp"
 #include "bus/signal_guard.hpp"
+#include "bus/wall_clock.hpp"
 
 namespace shmif::bus {
 namespace {
@@ -42,19 +44,6 @@ std::string directory_of(const std::string& path) {
   const auto slash = path.find_last_of('/');
   if (slash == std::string::npos) return ".";
   return slash == 0 ? "/" : path.substr(0, slash);
-}
-
-std::uint64_t wall_clock_ns() noexcept {
-  timespec t{};
-  clock_gettime(CLOCK_REALTIME, &t);
-  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000U +
-         static_cast<std::uint64_t>(t.tv_nsec);
-}
-
-std::string hex(std::uint64_t v) {
-  char text[24];
-  std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(v));
-  return text;
 }
 
 /// `size` bytes, the first of a file, in quotation marks; '.' for what cannot be printed.

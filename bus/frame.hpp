@@ -12,6 +12,7 @@
 namespace shmif {
 
 inline constexpr std::size_t kEthernetHeaderBytes = 14;
+inline constexpr std::size_t kVlanTagBytes = 4;  ///< IEEE 802.1Q
 /// Largest frame of any bus: MTU 65521, the header, and two 802.1Q/802.1ad tags.
 inline constexpr std::size_t kMaxFrameBytes = 65521 + kEthernetHeaderBytes + 8;
 

@@ -13,6 +13,7 @@
 #include "bus/file.hpp"
 #include "bus/file_system.hpp"
 #include "bus/geometry.hpp"
+#include "bus/hex.hpp"
 #include "bus/liveness.hpp"
 #include "bus/mapping.hpp"
 #include "bus/ring.hpp"

@@ -1,6 +1,6 @@
 # Headers that nearly every file includes, compiled once for all of them: of most files they are the greater part.
-# For who builds often (SHMIF_PRECOMPILE), and for the tests. In the preset release each file of the libraries and
-# the programs is compiled by itself, with every warning.
+# For the programs and the harness, which nobody but us compiles (SHMIF_PRECOMPILE), and for the tests. Each file of
+# the library is compiled by itself, with every warning.
 
 # g++ 12 takes templates of a precompiled header for code of ours, and warns of what std::string does.
 set(SHMIF_PRECOMPILED_OPTIONS

@@ -4,23 +4,14 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <mutex>
 #include <vector>
 
 #include "bus/unique_fd.hpp"
+#include "bus/wall_clock.hpp"
 
 namespace shmif {
-namespace {
-
-std::uint64_t wall_clock_ns() noexcept {
-  using namespace std::chrono;
-  return static_cast<std::uint64_t>(
-      duration_cast<nanoseconds>(system_clock::now().time_since_epoch()).count());
-}
-
-}  // namespace
 
 /// Frames on their way to one end: a ring of bytes and a ring of their descriptions, both of fixed
 /// size, so that sending never allocates. The eventfd is rung only for a receiver that announced
@@ -114,7 +105,7 @@ class LoopbackLink::Queue {
     entries_[(head_ + count_) % entries_.size()] = {
         .offset = offset,
         .size = frame.size(),
-        .time_ns = frame.time_ns != 0 ? frame.time_ns : wall_clock_ns(),
+        .time_ns = frame.time_ns != 0 ? frame.time_ns : bus::wall_clock_ns(),
         .true_bytes = frame.truncated() ? frame.true_bytes : 0};
     ++count_;
     used_ += frame.size();

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <mutex>
@@ -15,6 +14,7 @@
 
 #include "bus/signal_guard.hpp"
 #include "bus/unique_fd.hpp"
+#include "bus/wall_clock.hpp"
 #include "shmif/pcap_link.hpp"
 
 namespace shmif {
@@ -44,12 +44,6 @@ static_assert(sizeof(RecordHeader) == 16);
 
 constexpr std::size_t kLeastBufferBytes = 128U << 10U;
 static_assert(kLeastBufferBytes >= sizeof(RecordHeader) + kMaxFrameBytes);
-
-std::uint64_t wall_clock_ns() noexcept {
-  using namespace std::chrono;
-  return static_cast<std::uint64_t>(
-      duration_cast<nanoseconds>(system_clock::now().time_since_epoch()).count());
-}
 
 /// Writes all of `bytes`, also to a descriptor that does not block. Result: 0 or errno; `done`
 /// counts what was written either way.
@@ -127,7 +121,7 @@ struct PcapWriter::Impl {
   }
 
   void put(const FrameView& frame) noexcept {
-    const std::uint64_t time = frame.time_ns != 0 ? frame.time_ns : wall_clock_ns();
+    const std::uint64_t time = frame.time_ns != 0 ? frame.time_ns : bus::wall_clock_ns();
     const std::size_t kept = snap_bytes == 0 ? frame.size() : std::min(snap_bytes, frame.size());
     const RecordHeader record{.seconds = static_cast<std::uint32_t>(time / 1'000'000'000U),
                               .nanoseconds = static_cast<std::uint32_t>(time % 1'000'000'000U),

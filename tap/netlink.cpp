@@ -355,15 +355,15 @@ Result<void> Netlink::add_default_route(const std::string& name, const IpAddress
 }
 
 Result<void> Netlink::wait_for_carrier(const std::string& name, std::chrono::milliseconds timeout) {
-  using Clock = std::chrono::steady_clock;
-  const auto deadline = Clock::now() + timeout;
+  using std::chrono::steady_clock;
+  const auto deadline = steady_clock::now() + timeout;
   // The kernel tells link changes only to sockets of a group of their own; looking again each
   // millisecond does the same for the short time this takes, with nothing to leave behind.
   for (;;) {
     auto now = interface(name);
     if (!now) return std::move(now).error();
     if (now->has_carrier()) return {};
-    if (Clock::now() >= deadline) {
+    if (steady_clock::now() >= deadline) {
       return Error(Errc::timed_out, "interface \"" + name + "\" has no carrier after " +
                                         std::to_string(timeout.count()) +
                                         " ms (is its other end there and up?)");

@@ -22,7 +22,6 @@
 namespace shmif::tap {
 namespace {
 
-constexpr std::size_t kTagBytes = 4;
 constexpr std::size_t kAddressBytes = 12;  // both MACs: a tag stands behind them
 constexpr std::size_t kSlots = 32;         // frames per recvmmsg and per sendmmsg
 /// A super-frame: an IP packet of 64 KiB, the header, a tag in it and room for one before it.
@@ -203,7 +202,8 @@ bool PacketLink::Impl::refresh_mtu() noexcept {
   request.ifr_ifindex = index;  // by its index: somebody may have renamed it
   if (::ioctl(socket.get(), SIOCGIFNAME, &request) != 0) return false;
   if (::ioctl(socket.get(), SIOCGIFMTU, &request) != 0) return false;
-  const auto bytes = static_cast<std::size_t>(request.ifr_mtu) + kEthernetHeaderBytes + kTagBytes;
+  const auto bytes =
+      static_cast<std::size_t>(request.ifr_mtu) + kEthernetHeaderBytes + kVlanTagBytes;
   return max_frame.exchange(std::min(bytes, kMaxFrameBytes)) != std::min(bytes, kMaxFrameBytes);
 }
 
@@ -218,7 +218,7 @@ bool PacketLink::Impl::refill(ReceiveResult& result) noexcept {
   for (std::size_t i = 0; i < kSlots; ++i) {
     // The first bytes of a slot stay free for a tag.
     parts[i] = {{{&vnet[i], sizeof vnet[i]},
-                 {slots.get() + i * kSlotBytes + kTagBytes, kSlotBytes - kTagBytes}}};
+                 {slots.get() + i * kSlotBytes + kVlanTagBytes, kSlotBytes - kVlanTagBytes}}};
     msghdr& m = messages[i].msg_hdr;
     m = {};
     m.msg_iov = parts[i].data();
@@ -249,7 +249,7 @@ bool PacketLink::Impl::refill(ReceiveResult& result) noexcept {
 /// Moves both addresses forward and puts the tag behind them. The slot has room in front.
 std::span<std::byte> PacketLink::Impl::put_tag_back(std::span<std::byte> frame,
                                                     const tpacket_auxdata& aux) noexcept {
-  std::byte* const begin = frame.data() - kTagBytes;
+  std::byte* const begin = frame.data() - kVlanTagBytes;
   std::memmove(begin, frame.data(), kAddressBytes);
   const bool typed = (aux.tp_status & TP_STATUS_VLAN_TPID_VALID) != 0;
   const unsigned type = typed ? aux.tp_vlan_tpid : ETH_P_8021Q;
@@ -258,7 +258,7 @@ std::span<std::byte> PacketLink::Impl::put_tag_back(std::span<std::byte> frame,
   begin[kAddressBytes + 1] = static_cast<std::byte>(type);
   begin[kAddressBytes + 2] = static_cast<std::byte>(tci >> 8U);
   begin[kAddressBytes + 3] = static_cast<std::byte>(tci);
-  return {begin, frame.size() + kTagBytes};
+  return {begin, frame.size() + kVlanTagBytes};
 }
 
 /// Makes the frame of slot `next` whole and leaves it in `current`; empty when it is no good.
@@ -284,10 +284,11 @@ void PacketLink::Impl::look_at_next(ReceiveResult& result) noexcept {
   }
   bool whole = (m.msg_flags & MSG_TRUNC) == 0 && got >= sizeof header + kEthernetHeaderBytes;
   if (whole) {
-    std::span<std::byte> frame(slots.get() + next * kSlotBytes + kTagBytes, got - sizeof header);
+    std::span<std::byte> frame(slots.get() + next * kSlotBytes + kVlanTagBytes,
+                               got - sizeof header);
     if ((aux.tp_status & TP_STATUS_VLAN_VALID) != 0) {
       frame = put_tag_back(frame, aux);
-      header.csum_start = static_cast<std::uint16_t>(header.csum_start + kTagBytes);
+      header.csum_start = static_cast<std::uint16_t>(header.csum_start + kVlanTagBytes);
     }
     if (offload) {
       if (header.pending()) current_offload = header;

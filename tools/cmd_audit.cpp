@@ -24,7 +24,7 @@ std::string as_text(const std::string& path, const AuditReport& report) {
   return out;
 }
 
-int run(const CommandLine& line) {
+int run_audit(const CommandLine& line) {
   const Arguments args =
       Options("audit", "PATH")
           .about(
@@ -48,6 +48,6 @@ int run(const CommandLine& line) {
 
 }  // namespace
 
-const Command kAuditCommand{"audit", "check every invariant of a bus", run};
+const Command kAuditCommand{"audit", "check every invariant of a bus", run_audit};
 
 }  // namespace shmif::tools

@@ -48,7 +48,7 @@ struct End {
   }
 };
 
-Options describe() {
+Options bridge_options() {
   Options options("bridge", "LINK LINK");
   options.words(2, 2).about(
       "Carries frames between two links, both ways, until one of them ends or a signal comes; "
@@ -208,12 +208,13 @@ void print_faults(const std::string& from, const std::string& to, const FaultLin
 
 void print_direction(const std::string& from, const std::string& to,
                      const tap::DirectionCounters& counters) {
+  const std::uint64_t dropped =
+      counters.dropped_full + counters.dropped_too_long + counters.dropped_error;
   std::printf("%s -> %s: %llu frames, %llu bytes, %llu lost, %llu dropped\n", from.c_str(),
               to.c_str(), static_cast<unsigned long long>(counters.frames),
               static_cast<unsigned long long>(counters.bytes),
               static_cast<unsigned long long>(counters.lost),
-              static_cast<unsigned long long>(counters.dropped_full + counters.dropped_too_long +
-                                              counters.dropped_error));
+              static_cast<unsigned long long>(dropped));
 }
 
 /// What a capture file has to say at the end, or why a link ended that should not have.
@@ -231,8 +232,8 @@ int last_words(const std::array<End, 2>& ends, const tap::BridgeEnd& end) {
   return kDone;
 }
 
-int run(const CommandLine& line) {
-  const Arguments args = describe().parse(line);
+int run_bridge(const CommandLine& line) {
+  const Arguments args = bridge_options().parse(line);
   const BusWish wish = bus_wish(args);
   const Directions faults = faults_from(args);
   std::array<End, 2> ends;
@@ -268,6 +269,6 @@ int run(const CommandLine& line) {
 
 }  // namespace
 
-const Command kBridgeCommand{"bridge", "carry frames between two links", run};
+const Command kBridgeCommand{"bridge", "carry frames between two links", run_bridge};
 
 }  // namespace shmif::tools

@@ -9,7 +9,7 @@ namespace shmif::tools {
 
 namespace {
 
-int run(const CommandLine& line) {
+int run_create(const CommandLine& line) {
   const Arguments args =
       Options("create", "PATH")
           .about(
@@ -63,6 +63,6 @@ int run(const CommandLine& line) {
 
 }  // namespace
 
-const Command kCreateCommand{"create", "make a bus", run};
+const Command kCreateCommand{"create", "make a bus", run_create};
 
 }  // namespace shmif::tools

@@ -8,7 +8,7 @@ namespace shmif::tools {
 
 namespace {
 
-int run(const CommandLine& line) {
+int run_destroy(const CommandLine& line) {
   const Arguments args = Options("destroy", "PATH")
                              .about(
                                  "Removes the file of a bus. Refuses while live ports are "
@@ -23,6 +23,6 @@ int run(const CommandLine& line) {
 
 }  // namespace
 
-const Command kDestroyCommand{"destroy", "remove a bus", run};
+const Command kDestroyCommand{"destroy", "remove a bus", run_destroy};
 
 }  // namespace shmif::tools

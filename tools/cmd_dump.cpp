@@ -85,7 +85,7 @@ class Source {
   std::optional<Follower> follower_;
 };
 
-struct Counts {
+struct DumpCounts {
   std::uint64_t captured = 0;
   std::uint64_t filtered = 0;
   std::uint64_t lost = 0;
@@ -93,7 +93,7 @@ struct Counts {
 };
 
 /// What was asked for on the command line.
-struct Wanted {
+struct WantedDump {
   std::string path;
   std::string filter;
   std::optional<std::string> file;
@@ -105,7 +105,7 @@ struct Wanted {
   DecodeOptions lines;
 };
 
-Wanted parse(const CommandLine& line) {
+WantedDump parse(const CommandLine& line) {
   const Arguments args =
       Options("dump", "PATH [FILTER]...")
           .about(
@@ -132,7 +132,7 @@ Wanted parse(const CommandLine& line) {
           .example("shmifctl dump /dev/shm/bus0 --history --timeout 0 -w last.pcap",
                    "save what is in the ring now")
           .parse(line);
-  Wanted wanted;
+  WantedDump wanted;
   wanted.path = args.positional()[0];
   for (std::size_t i = 1; i < args.positional().size(); ++i) {
     wanted.filter += (i > 1 ? " " : "") + args.positional()[i];
@@ -156,7 +156,7 @@ FrameFilter compile(const std::string& expression) {
 /// Passes frames on to the screen or into a file.
 class Sink {
  public:
-  explicit Sink(const Wanted& wanted)
+  explicit Sink(const WantedDump& wanted)
       : lines_(wanted.lines), output_(wanted.file.value_or("-") == "-" ? STDOUT_FILENO : -1) {
     if (wanted.file) writer_.emplace(create_capture(*wanted.file));
   }
@@ -201,7 +201,7 @@ class Sink {
 /// The frames between here and the end: a loop around one batch, with all it needs.
 class Capture {
  public:
-  explicit Capture(const Wanted& wanted)
+  explicit Capture(const WantedDump& wanted)
       : wanted_(wanted),
         filter_(compile(wanted.filter)),
         history_end_(history_end(wanted)),
@@ -256,7 +256,7 @@ class Capture {
 
   /// The number of the newest frame when the command began, where it has to show all of them
   /// whatever the time; a busy bus would else never let a --timeout end it.
-  static std::uint64_t history_end(const Wanted& wanted) {
+  static std::uint64_t history_end(const WantedDump& wanted) {
     if (!wanted.history || !wanted.timeout) return 0;
     return std::move(Bus::open(wanted.path)).value().info().frames;
   }
@@ -284,7 +284,7 @@ class Capture {
                    ", " + std::to_string(counts_.lost) + " lost");
   }
 
-  const Wanted& wanted_;
+  const WantedDump& wanted_;
   FrameFilter filter_;
   std::uint64_t history_end_;
   StopSignals stop_;  // before the port is seen on the bus: who sees it may signal
@@ -292,16 +292,16 @@ class Capture {
   Sink sink_;
   Corruption corruption_;
   Progress progress_;
-  Counts counts_;
+  DumpCounts counts_;
 };
 
-int run(const CommandLine& line) {
-  const Wanted wanted = parse(line);
+int run_dump(const CommandLine& line) {
+  const WantedDump wanted = parse(line);
   return Capture(wanted).run();
 }
 
 }  // namespace
 
-const Command kDumpCommand{"dump", "show or record what passes", run};
+const Command kDumpCommand{"dump", "show or record what passes", run_dump};
 
 }  // namespace shmif::tools

@@ -34,7 +34,7 @@ struct Attachment {
   bool exists = true;  ///< false: the bus is still to be made
 };
 
-struct Wish {
+struct HostWish {
   std::vector<Attachment> attachments;
   BusWish bus;
   tap::Via via = tap::Via::any;
@@ -42,7 +42,7 @@ struct Wish {
   std::vector<std::string> program;
 };
 
-Options describe() {
+Options exec_options() {
   Options options("exec", "PATH -- PROGRAM [ARGUMENT]...");
   options
       .about(
@@ -144,8 +144,8 @@ class AttachmentReader {
   std::vector<Attachment> all_;
 };
 
-Wish read_wish(const Arguments& args) {
-  Wish wish;
+HostWish read_host_wish(const Arguments& args) {
+  HostWish wish;
   wish.bus = bus_wish(args);
   wish.program = args.program();
   wish.offload = !args.flag("no-offload");
@@ -262,7 +262,7 @@ class Host {
 };
 
 /// Finds out the MTU of every bus. One that is to be made is made only when all else is there.
-void look_at_buses(Wish& wish) {
+void look_at_buses(HostWish& wish) {
   for (Attachment& each : wish.attachments) {
     each.exists = !wish.bus.create || ::access(each.path.c_str(), F_OK) == 0;
     bool carries = wish.bus.options.carries_offloads();
@@ -276,7 +276,7 @@ void look_at_buses(Wish& wish) {
   }
 }
 
-void make_missing_buses(const Wish& wish) {
+void make_missing_buses(const HostWish& wish) {
   for (const Attachment& each : wish.attachments) {
     if (each.exists) continue;
     const BusInfo made = provide_bus(each.path, wish.bus).value();
@@ -287,7 +287,7 @@ void make_missing_buses(const Wish& wish) {
   }
 }
 
-int run_host(Wish& wish) {
+int run_host(HostWish& wish) {
   look_at_buses(wish);
   tap::GuestOptions options;
   options.command = wish.program;
@@ -303,8 +303,8 @@ int run_host(Wish& wish) {
   return Host(*std::move(guest), wish.attachments).run();
 }
 
-int run(const CommandLine& line) {
-  Wish wish = read_wish(describe().parse(line));
+int run_exec(const CommandLine& line) {
+  HostWish wish = read_host_wish(exec_options().parse(line));
   try {
     return run_host(wish);
   } catch (const Exception& error) {
@@ -319,6 +319,6 @@ int run(const CommandLine& line) {
 
 }  // namespace
 
-const Command kExecCommand{"exec", "run a program as a host on a bus", run};
+const Command kExecCommand{"exec", "run a program as a host on a bus", run_exec};
 
 }  // namespace shmif::tools

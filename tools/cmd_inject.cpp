@@ -35,7 +35,7 @@ double parse_timing(const std::string& text) {
                    "\" is not a timing (original, flat, or xN for N times as fast, as x10)"};
 }
 
-struct Counts {
+struct Injected {
   std::uint64_t sent = 0;
   std::uint64_t bytes = 0;
   std::uint64_t too_long = 0;
@@ -162,11 +162,11 @@ class Replay {
   std::uint64_t loops_;  ///< 0: until stopped
   Port port_;
   std::vector<FrameView> frames_;
-  Counts counts_;
+  Injected counts_;
   Progress progress_;
 };
 
-int run(const CommandLine& line) {
+int run_inject(const CommandLine& line) {
   const Arguments args =
       Options("inject", "PATH FILE")
           .about(
@@ -192,6 +192,6 @@ int run(const CommandLine& line) {
 
 }  // namespace
 
-const Command kInjectCommand{"inject", "replay a capture file", run};
+const Command kInjectCommand{"inject", "replay a capture file", run_inject};
 
 }  // namespace shmif::tools

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -87,7 +88,7 @@ int respond(const std::string& path, const std::optional<std::string>& name) {
 // ---- Asking ----
 
 /// What was asked for on the command line.
-struct Wanted {
+struct WantedPing {
   std::string path;
   std::optional<std::string> to;
   std::optional<std::string> name;
@@ -104,7 +105,7 @@ struct Target {
   bool everybody = false;
 };
 
-Target find_target(const Wanted& wanted) {
+Target find_target(const WantedPing& wanted) {
   if (!wanted.to) return {MacAddress::from_u64(0xffffffffffff), "everybody", true};
   if (const auto mac = MacAddress::parse(*wanted.to)) {
     if (!mac->is_group()) return {*mac, mac->to_string()};
@@ -131,7 +132,8 @@ struct Responder {
 
 /// The value that `part` (0 to 1) of sorted `values` do not exceed.
 std::uint64_t percentile(const std::vector<std::uint64_t>& values, double part) {
-  const auto rank = static_cast<std::size_t>(part * static_cast<double>(values.size()) + 0.5);
+  const auto rank =
+      static_cast<std::size_t>(std::llround(part * static_cast<double>(values.size())));
   return values[std::clamp<std::size_t>(rank, 1, values.size()) - 1];
 }
 
@@ -141,7 +143,7 @@ double microseconds(std::uint64_t ns) {
 
 class Asker {
  public:
-  explicit Asker(const Wanted& wanted)
+  explicit Asker(const WantedPing& wanted)
       : wanted_(wanted), target_(find_target(wanted)), port_(open_port(wanted.path, wanted.name)) {
     std::random_device random;
     id_ = random();
@@ -296,7 +298,7 @@ class Asker {
   /// More than a bus has ports; somebody who invents answers fills no memory.
   static constexpr std::size_t kMostResponders = 4096;
 
-  const Wanted& wanted_;
+  const WantedPing& wanted_;
   Target target_;
   StopSignals stop_;  // before the port is seen on the bus
   Port port_;
@@ -305,7 +307,7 @@ class Asker {
   std::map<MacAddress, Responder> responders_;
 };
 
-int run(const CommandLine& line) {
+int run_ping(const CommandLine& line) {
   const Arguments args =
       Options("ping", "PATH")
           .about(
@@ -327,7 +329,7 @@ int run(const CommandLine& line) {
                    "the distribution of round trips to the port \"web\"")
           .parse(line);
   constexpr std::uint64_t kMostRequests = 100'000'000;  // each is remembered, in 16 bytes
-  Wanted wanted;
+  WantedPing wanted;
   wanted.path = args.positional()[0];
   wanted.to = args.text("to");
   wanted.name = args.text("name");
@@ -346,6 +348,6 @@ int run(const CommandLine& line) {
 
 }  // namespace
 
-const Command kPingCommand{"ping", "measure round trips over the bus", run};
+const Command kPingCommand{"ping", "measure round trips over the bus", run_ping};
 
 }  // namespace shmif::tools

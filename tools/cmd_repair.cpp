@@ -34,7 +34,7 @@ std::string as_text(const RepairReport& report) {
   return out.empty() ? "nothing to repair" : out;
 }
 
-int run(const CommandLine& line) {
+int run_repair(const CommandLine& line) {
   const Arguments args =
       Options("repair", "PATH")
           .about(
@@ -60,6 +60,7 @@ int run(const CommandLine& line) {
 
 }  // namespace
 
-const Command kRepairCommand{"repair", "free what dead ports hold, rebuild a corrupt ring", run};
+const Command kRepairCommand{"repair", "free what dead ports hold, rebuild a corrupt ring",
+                             run_repair};
 
 }  // namespace shmif::tools

@@ -11,7 +11,7 @@ namespace shmif::tools {
 
 namespace {
 
-int run(const CommandLine& line) {
+int run_stat(const CommandLine& line) {
   const Arguments args =
       Options("stat", "PATH")
           .about(
@@ -32,6 +32,6 @@ int run(const CommandLine& line) {
 
 }  // namespace
 
-const Command kStatCommand{"stat", "show a bus, its ports and their counters", run};
+const Command kStatCommand{"stat", "show a bus, its ports and their counters", run_stat};
 
 }  // namespace shmif::tools

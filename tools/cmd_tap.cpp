@@ -24,7 +24,7 @@ namespace shmif::tools {
 
 namespace {
 
-struct Wish {
+struct TapWish {
   std::string path;
   BusWish bus;
   tap::TapOptions device;
@@ -32,7 +32,7 @@ struct Wish {
   PortOptions port;
 };
 
-Options describe() {
+Options tap_options() {
   Options options("tap", "PATH");
   options
       .about(
@@ -57,8 +57,8 @@ Options describe() {
   return options;
 }
 
-Wish read_wish(const Arguments& args) {
-  Wish wish;
+TapWish read_tap_wish(const Arguments& args) {
+  TapWish wish;
   wish.path = args.positional()[0];
   wish.bus = bus_wish(args);
   wish.device.name = args.text("name").value_or("");
@@ -81,7 +81,7 @@ Wish read_wish(const Arguments& args) {
 }
 
 /// The device as the kernel knows it; nothing when there is none of that name.
-std::optional<tap::Interface> find_device(const Wish& wish, const std::string& name) {
+std::optional<tap::Interface> find_device(const TapWish& wish, const std::string& name) {
   if (name.empty()) return std::nullopt;
   Result<tap::Netlink> session =
       wish.where ? tap::Netlink::open(*wish.where) : tap::Netlink::open();
@@ -114,7 +114,7 @@ void attach(Port& port, PortOptions options, const std::string& path,
 /// Lets the port hear everything while somebody listens in on the device, as tcpdump does.
 class Promiscuity {
  public:
-  Promiscuity(const Wish& wish, const std::string& device, Port& port)
+  Promiscuity(const TapWish& wish, const std::string& device, Port& port)
       : asked_(wish.port.promiscuous), port_(port), watch_(open(wish, device)) {
     const std::optional<tap::Interface> now = find_device(wish, device);
     if (now && now->promiscuity > 0) follow(true);
@@ -130,7 +130,7 @@ class Promiscuity {
   }
 
  private:
-  static tap::GuestWatch open(const Wish& wish, const std::string& device) {
+  static tap::GuestWatch open(const TapWish& wish, const std::string& device) {
     const auto listen = []() -> Result<std::vector<UniqueFd>> {
       Result<UniqueFd> socket = tap::open_interface_watch();
       if (!socket) return socket.error();
@@ -151,7 +151,7 @@ class Promiscuity {
 };
 
 /// Carries frames until asked to stop, or the device or the bus is gone.
-int carry(const Wish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::TapLink> device) {
+int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::TapLink> device) {
   const StopSignals stop;
   Port& on_bus = *port;
   const std::string& path = wish.path;
@@ -176,7 +176,7 @@ int carry(const Wish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::Tap
 }
 
 /// Gives the device what the bus has or, not yet made, is to have.
-void fit_device_to_bus(Wish& wish, bool exists) {
+void fit_device_to_bus(TapWish& wish, bool exists) {
   if (exists) {
     const BusInfo bus = provide_bus(wish.path, wish.bus).value();
     wish.device.mtu = bus.mtu;
@@ -188,8 +188,8 @@ void fit_device_to_bus(Wish& wish, bool exists) {
   wish.port.take_offloads = wish.device.offload;
 }
 
-int run(const CommandLine& line) {
-  Wish wish = read_wish(describe().parse(line));
+int run_tap(const CommandLine& line) {
+  TapWish wish = read_tap_wish(tap_options().parse(line));
   // What can fail comes first, and what would stay behind last: a bus is made when all else is
   // there.
   const bool exists = !wish.bus.create || access(wish.path.c_str(), F_OK) == 0;
@@ -212,6 +212,6 @@ int run(const CommandLine& line) {
 
 }  // namespace
 
-const Command kTapCommand{"tap", "attach a TAP device to a bus until stopped", run};
+const Command kTapCommand{"tap", "attach a TAP device to a bus until stopped", run_tap};
 
 }  // namespace shmif::tools

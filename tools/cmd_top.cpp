@@ -356,7 +356,7 @@ int run_screen(Watcher& watcher, nanoseconds interval, std::uint64_t looks) {
   }
 }
 
-int run(const CommandLine& line) {
+int run_top(const CommandLine& line) {
   const Arguments args =
       Options("top", "PATH")
           .about(
@@ -382,6 +382,6 @@ int run(const CommandLine& line) {
 
 }  // namespace
 
-const Command kTopCommand{"top", "watch a bus live", run};
+const Command kTopCommand{"top", "watch a bus live", run_top};
 
 }  // namespace shmif::tools

@@ -65,7 +65,7 @@ Sight look_until(const std::string& path, const std::string& name,
   }
 }
 
-int run(const CommandLine& line) {
+int run_wait(const CommandLine& line) {
   const Arguments args =
       Options("wait", "PATH --port NAME")
           .about(
@@ -92,6 +92,6 @@ int run(const CommandLine& line) {
 
 }  // namespace
 
-const Command kWaitCommand{"wait", "return when a port is up", run};
+const Command kWaitCommand{"wait", "return when a port is up", run_wait};
 
 }  // namespace shmif::tools

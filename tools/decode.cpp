@@ -157,7 +157,7 @@ std::string tcp_option(const Tins::TCP::option& option) {
 }
 
 std::string describe(const Tins::TCP& tcp, const Addresses& ip) {
-  const std::size_t length = minus(ip.bytes, tcp.data_offset() * 4U);
+  const std::size_t length = minus(ip.bytes, std::size_t{4} * tcp.data_offset());
   std::string out = ip.line(tcp.sport(), tcp.dport()) + "Flags [" + tcp_flags(tcp) + ']';
   out += text(", seq %u", tcp.seq());
   if (length > 0) out += text(":%u", static_cast<std::uint32_t>(tcp.seq() + length));
@@ -259,7 +259,7 @@ std::string describe(const Tins::PDU* inner, unsigned protocol, const Addresses&
 
 std::string describe_ipv4(Octets packet) {
   const Tins::IP ip(packet.data(), header_part(packet));
-  const std::size_t header = ip.head_len() * 4U;
+  const std::size_t header = std::size_t{4} * ip.head_len();
   // A total length of zero is a packet that segmentation offload made (longer than 16 bits can
   // say).
   const std::size_t total = ip.tot_len() == 0 ? packet.size() : ip.tot_len();
@@ -291,8 +291,8 @@ Ipv6Payload find_ipv6_payload(Octets packet, unsigned next_header) {
       case kHopByHop:
       case kRouting:
       case kDestination:
-      case kMobility: bytes = (packet[found.offset + 1] + 1U) * 8; break;
-      case kAuthentication: bytes = (packet[found.offset + 1] + 2U) * 4; break;
+      case kMobility: bytes = (packet[found.offset + 1] + std::size_t{1}) * 8; break;
+      case kAuthentication: bytes = (packet[found.offset + 1] + std::size_t{2}) * 4; break;
       case kFragment:
         bytes = 8;
         found.fragment = get16(packet, found.offset + 2);

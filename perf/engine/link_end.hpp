@@ -104,7 +104,7 @@ inline bool wants_faults(const EndOptions& options) noexcept {
 /// counted; it gets the link itself. Errors: the system's.
 template <Link L, class Count>
 Result<std::unique_ptr<End>> make_end(L link, const EndOptions& options, WhenFull when_full,
-                                      Count count) {
+                                      const Count& count) {
   auto owned = std::make_unique<L>(std::move(link));
   // Whoever owns the link from now on leaves it where it is.
   std::function<WireCounters()> counters = [at = owned.get(), count] { return count(*at); };

@@ -16,7 +16,7 @@ namespace {
 
 using tap::PacketLink;
 
-constexpr const char* kBridge = "br0";
+constexpr const char* kPairBridge = "br0";
 using PacketEndLink = CappedLink<PacketLink>;
 
 std::string near_name(std::size_t index) {
@@ -52,7 +52,7 @@ class PacketWire final : public Wire {
     std::optional<CountsSince> at_port;
     if (bridged_) {
       const std::string port = port_name(options.index);
-      if (auto done = session->add_port(port, kBridge, with_mac.mac); !done) {
+      if (auto done = session->add_port(port, kPairBridge, with_mac.mac); !done) {
         return std::move(done).error();
       }
       auto port_index = session->index_of(port);
@@ -91,8 +91,9 @@ class PacketWire final : public Wire {
   bool bridged_;
 };
 
-Result<std::unique_ptr<End>> open_named(const std::string& name, const tap::NetNamespace& where,
-                                        const EndOptions& options) {
+Result<std::unique_ptr<End>> open_named_interface(const std::string& name,
+                                                  const tap::NetNamespace& where,
+                                                  const EndOptions& options) {
   auto link = PacketLink::open(name, {.where = &where});
   if (!link) return std::move(link).error();
   return make_end(*std::move(link), options, WhenFull::poll,
@@ -131,7 +132,7 @@ Result<std::unique_ptr<Wire>> make_packet_wire(const JobOptions& job, std::size_
   if (!job.netdev.empty()) {
     auto found = find_interfaces(job, ends);
     if (!found) return std::move(found).error();
-    return make_named_wire(EngineKind::packet, *std::move(found), open_named);
+    return make_named_wire(EngineKind::packet, *std::move(found), open_named_interface);
   }
   auto space = make_quiet_namespace();
   if (!space) return std::move(space).error();
@@ -141,7 +142,7 @@ Result<std::unique_ptr<Wire>> make_packet_wire(const JobOptions& job, std::size_
   if (bridged) {
     auto session = RouteSession::open(*space);
     if (!session) return std::move(session).error();
-    if (auto made = session->add_bridge(kBridge); !made) return std::move(made).error();
+    if (auto made = session->add_bridge(kPairBridge); !made) return std::move(made).error();
   }
   return std::unique_ptr<Wire>(std::make_unique<PacketWire>(*std::move(space), job, ends, bridged));
 }

@@ -23,7 +23,7 @@ static_assert(std::endian::native == std::endian::little);
 using Length = std::uint32_t;
 
 constexpr std::size_t kRecords = 64;  // per system call
-constexpr std::size_t kBufferBytes = std::size_t{256} * 1024;
+constexpr std::size_t kStreamBufferBytes = std::size_t{256} * 1024;
 /// A rest that the socket has not taken is offered again so much later.
 constexpr std::chrono::milliseconds kRetry{1};
 
@@ -47,7 +47,7 @@ struct StreamLink::Impl {
   Impl(UniqueFd s, StreamOptions o)
       : socket(std::move(s)),
         options(std::move(o)),
-        buffer(std::max(kBufferBytes, 2 * (options.max_frame_bytes + sizeof(Length)))) {
+        buffer(std::max(kStreamBufferBytes, 2 * (options.max_frame_bytes + sizeof(Length)))) {
     rest.reserve(options.max_frame_bytes + sizeof(Length));
   }
 

@@ -14,7 +14,7 @@
 namespace shmif::perf {
 namespace {
 
-constexpr const char* kBridge = "br0";
+constexpr const char* kTapBridge = "br0";
 using TapEndLink = CappedLink<tap::TapLink>;
 
 /// Neither up nor down by this.
@@ -53,7 +53,7 @@ class TapWire final : public Wire {
     auto opened = RouteSession::open(where_);
     if (!opened) return std::move(opened).error();
     const auto session = std::make_shared<RouteSession>(*std::move(opened));
-    if (auto done = session->add_port(name, kBridge, with_mac.mac); !done) {
+    if (auto done = session->add_port(name, kTapBridge, with_mac.mac); !done) {
       return std::move(done).error();
     }
     auto index = session->index_of(name);
@@ -83,8 +83,8 @@ class TapWire final : public Wire {
   std::size_t ends_;
 };
 
-Result<std::unique_ptr<End>> open_named(const std::string& name, const tap::NetNamespace& where,
-                                        const EndOptions& options) {
+Result<std::unique_ptr<End>> open_named_tap(const std::string& name, const tap::NetNamespace& where,
+                                            const EndOptions& options) {
   auto link = open_tap(name, where, std::nullopt);
   if (!link) return std::move(link).error();
   auto netlink = tap::Netlink::open(where);
@@ -105,13 +105,13 @@ Result<std::unique_ptr<Wire>> make_tap_wire(const JobOptions& job, std::size_t e
   if (!job.netdev.empty()) {
     auto found = find_interfaces(job, ends);
     if (!found) return std::move(found).error();
-    return make_named_wire(EngineKind::tap, *std::move(found), open_named);
+    return make_named_wire(EngineKind::tap, *std::move(found), open_named_tap);
   }
   auto space = make_quiet_namespace();
   if (!space) return std::move(space).error();
   auto session = RouteSession::open(*space);
   if (!session) return std::move(session).error();
-  if (auto made = session->add_bridge(kBridge); !made) return std::move(made).error();
+  if (auto made = session->add_bridge(kTapBridge); !made) return std::move(made).error();
   return std::unique_ptr<Wire>(std::make_unique<TapWire>(*std::move(space), job, ends));
 }
 

@@ -20,7 +20,7 @@ namespace {
 
 /// Frames that arrive at a full socket are lost, so there is room for a receiver that waits for its
 /// turn on the CPU.
-constexpr int kBufferBytes = 8 << 20;
+constexpr int kUdpBufferBytes = 8 << 20;
 
 struct UdpSocket {
   UniqueFd socket;
@@ -67,7 +67,7 @@ Result<UdpSocket> finish(UniqueFd socket, const SocketAddress& remote, const Job
   if (auto connected = connect_to(socket.get(), remote); !connected) {
     return std::move(connected).error();
   }
-  enlarge_buffers(socket.get(), kBufferBytes);
+  enlarge_buffers(socket.get(), kUdpBufferBytes);
   auto local = address_of(socket.get());
   if (!local) return std::move(local).error();
   UdpSocket made;

@@ -21,7 +21,7 @@ namespace {
 constexpr std::size_t kEnds = 2;
 /// Some thousand small frames: enough for two processes that take turns on one CPU, and not a queue
 /// that frames stay in for long.
-constexpr int kBufferBytes = 1 << 20;
+constexpr int kUnixBufferBytes = 1 << 20;
 
 class UnixWire final : public Wire {
  public:
@@ -55,7 +55,7 @@ Result<std::unique_ptr<Wire>> make_unix_wire(const JobOptions& job) {
   if (::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair.data()) != 0) {
     return Error::from_errno(errno, "cannot make a pair of sockets");
   }
-  for (const int socket : pair) enlarge_buffers(socket, kBufferBytes);
+  for (const int socket : pair) enlarge_buffers(socket, kUnixBufferBytes);
   return std::unique_ptr<Wire>(std::make_unique<UnixWire>(
       std::array{UniqueFd(pair[0]), UniqueFd(pair[1])}, max_frame_bytes_of(job)));
 }

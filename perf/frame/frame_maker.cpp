@@ -9,13 +9,12 @@
 namespace shmif::perf {
 namespace {
 
-constexpr std::size_t kTagBytes = 4;
 constexpr std::size_t kLeastSlots = 64;
 constexpr std::size_t kLineBytes = 64;
 
 std::size_t probe_at(const FrameMakerOptions& options) noexcept {
   if (!options.ethernet) return 0;
-  return kEthernetHeaderBytes + (options.vlan ? kTagBytes : 0);
+  return kEthernetHeaderBytes + (options.vlan ? kVlanTagBytes : 0);
 }
 
 void put_big_endian(std::byte* to, std::uint16_t value) noexcept {

@@ -38,12 +38,12 @@ struct IsOptional<std::optional<T>> : std::true_type {};
 /// A whole number.
 template <class Options, class T>
 Kind<Options> number(T Options::* member, std::uint64_t least, std::uint64_t most,
-                     std::string unit = {}) {
+                     std::string_view unit = {}) {
   const bool unbounded = most == std::numeric_limits<std::uint64_t>::max();
   Kind<Options> kind{.placeholder = "N",
                      .range = unbounded ? "from " + std::to_string(least) + " up"
                                         : std::to_string(least) + " to " + std::to_string(most),
-                     .unit = std::move(unit)};
+                     .unit = std::string(unit)};
   kind.set = [=, range = kind.range](std::string_view value, Options& options) -> Result<void> {
     const Result<std::uint64_t> read = parse_count(value);
     if (!read) return read.error();
@@ -72,9 +72,9 @@ Kind<Options> integer(std::optional<int> Options::* member, int least, int most)
                      .range = std::to_string(least) + " to " + std::to_string(most)};
   kind.set = [=, range = kind.range](std::string_view value, Options& options) -> Result<void> {
     int read = 0;
-    const char* const end = value.data() + value.size();
-    const auto [stop, error] = std::from_chars(value.data(), end, read);
-    if (error != std::errc{} || stop != end || read < least || read > most) {
+    const auto [stop, error] = std::from_chars(value.data(), value.data() + value.size(), read);
+    if (error != std::errc{} || stop != value.data() + value.size() || read < least ||
+        read > most) {
       return refused(value, "is no whole number in its range (" + range + ')');
     }
     options.*member = read;
@@ -89,8 +89,8 @@ Kind<Options> integer(std::optional<int> Options::* member, int least, int most)
 /// A number with a fraction, as `read` takes it.
 template <class Options>
 Kind<Options> real(double Options::* member, Result<double> (*read)(std::string_view),
-                   std::string placeholder, std::string range) {
-  Kind<Options> kind{.placeholder = std::move(placeholder), .range = std::move(range)};
+                   std::string_view placeholder, std::string_view range) {
+  Kind<Options> kind{.placeholder = std::string(placeholder), .range = std::string(range)};
   kind.set = [=](std::string_view value, Options& options) -> Result<void> {
     const Result<double> number = read(value);
     if (!number) return number.error();
@@ -207,8 +207,9 @@ Result<std::vector<T>> read_words(std::span<const Word<T>> words, std::string_vi
 
 /// One of a few words.
 template <class Options, class T>
-Kind<Options> one_of(T Options::* member, std::vector<Word<T>> words, std::string placeholder) {
-  Kind<Options> kind{.placeholder = std::move(placeholder),
+Kind<Options> one_of(T Options::* member, std::vector<Word<T>> words,
+                     std::string_view placeholder) {
+  Kind<Options> kind{.placeholder = std::string(placeholder),
                      .range = listed(std::span<const Word<T>>(words))};
   kind.set = [=, range = kind.range](std::string_view value, Options& options) -> Result<void> {
     const Word<T>* const word = find_word(std::span<const Word<T>>(words), value);
@@ -228,9 +229,9 @@ Kind<Options> one_of(T Options::* member, std::vector<Word<T>> words, std::strin
 /// Any text that is not empty, `what` being what it names. Text from `most` characters on is
 /// refused.
 template <class Options>
-Kind<Options> text(std::string Options::* member, std::string placeholder, std::string what,
-                   std::size_t most = 4096) {
-  Kind<Options> kind{.placeholder = std::move(placeholder), .range = std::move(what)};
+Kind<Options> text(std::string Options::* member, std::string_view placeholder,
+                   std::string_view what, std::size_t most = 4096) {
+  Kind<Options> kind{.placeholder = std::string(placeholder), .range = std::string(what)};
   kind.set = [=](std::string_view value, Options& options) -> Result<void> {
     if (value.empty()) return refused(value, "is empty");
     if (value.size() >= most) return refused(value, "is too long");
@@ -263,8 +264,9 @@ Kind<Options> command(std::vector<std::string> Options::* member) {
 /// Whatever `read` makes of the text.
 template <class Options, class T>
 Kind<Options> parsed(T Options::* member, Result<T> (*read)(std::string_view),
-                     std::string (*show)(const T&), std::string placeholder, std::string range) {
-  Kind<Options> kind{.placeholder = std::move(placeholder), .range = std::move(range)};
+                     std::string (*show)(const T&), std::string_view placeholder,
+                     std::string_view range) {
+  Kind<Options> kind{.placeholder = std::string(placeholder), .range = std::string(range)};
   kind.set = [=](std::string_view value, Options& options) -> Result<void> {
     auto result = read(value);
     if (!result) return result.error();
@@ -278,10 +280,10 @@ Kind<Options> parsed(T Options::* member, Result<T> (*read)(std::string_view),
 /// A value for each direction, "A,B", or one for both; with one left out the other alone is set.
 template <class Options, class T>
 Kind<Options> per_direction(PerDirection<T> Options::* member, Result<T> (*read)(std::string_view),
-                            std::string (*show)(const T&), std::string placeholder,
-                            std::string range) {
+                            std::string (*show)(const T&), std::string_view placeholder,
+                            std::string_view range) {
   Kind<Options> kind{
-      .placeholder = std::move(placeholder), .range = std::move(range), .pair = true};
+      .placeholder = std::string(placeholder), .range = std::string(range), .pair = true};
   kind.set = [=](std::string_view value, Options& options) -> Result<void> {
     const Result<PairText> both = split_pair(value);
     if (!both) return both.error();

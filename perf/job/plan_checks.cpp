@@ -127,9 +127,7 @@ void Checker::frames() {
   require(job_.buffer_compress_percentage == 0 || job_.payload == Payload::random,
           "buffer_compress_percentage: is of payload=random");
   if (!sends_traffic() || !job_.replay.empty()) return;
-  constexpr std::uint32_t kHeaderBytes = 14;
-  constexpr std::uint32_t kTagBytes = 4;
-  const std::uint32_t tag = job_.vlan ? kTagBytes : 0;
+  const std::size_t tag = job_.vlan ? kVlanTagBytes : 0;
   std::vector<FrameSizes::Part> parts = job_.bs.tx.parts;
   if (job_.rw == Role::txrx && job_.to.empty()) {
     parts.insert(parts.end(), job_.bs.rx.parts.begin(), job_.bs.rx.parts.end());
@@ -138,10 +136,11 @@ void Checker::frames() {
     require(part.least >= 60 + tag,
             "bs: with a vlan tag a frame has 64 bytes at least, not " + std::to_string(part.least));
     // What a bus that is there already takes is seen when it is opened.
-    const bool fits = !job_.bus.empty() || part.most <= job_.mtu + kHeaderBytes + tag;
+    const bool fits = !job_.bus.empty() || part.most <= job_.mtu + kEthernetHeaderBytes + tag;
     require(fits, "bs: frames of " + std::to_string(part.most) +
                       " bytes do not fit a wire with mtu=" + std::to_string(job_.mtu) +
-                      " (give it mtu=" + std::to_string(part.most - kHeaderBytes - tag) + ')');
+                      " (give it mtu=" + std::to_string(part.most - kEthernetHeaderBytes - tag) +
+                      ')');
     if (part.least < 60 + tag || !fits) break;
   }
 }

@@ -7,7 +7,7 @@ namespace shmif::perf {
 namespace {
 
 constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
-__extension__ using Wide = unsigned __int128;
+__extension__ using Uint128 = unsigned __int128;
 
 }  // namespace
 
@@ -20,7 +20,7 @@ Pacer::Pacer(const PaceOptions& options) : options_(options), random_(options.se
 void Pacer::Clock::advance(std::uint64_t amount) noexcept {
   if (rate == 0) return;
   if (amount != amount_before) {
-    const Wide work = static_cast<Wide>(amount) * kNsPerSecond;
+    const Uint128 work = static_cast<Uint128>(amount) * kNsPerSecond;
     step_ns = static_cast<std::uint64_t>(work / rate);
     step_rest = static_cast<std::uint64_t>(work % rate);
     amount_before = amount;
@@ -38,8 +38,8 @@ std::uint64_t Pacer::Clock::steps_before(std::uint64_t now_ns,
                                          std::uint64_t amount) const noexcept {
   if (rate == 0) return std::numeric_limits<std::uint64_t>::max();
   if (now_ns <= ns) return 0;
-  const Wide steps =
-      static_cast<Wide>(now_ns - ns) * rate / (static_cast<Wide>(amount) * kNsPerSecond);
+  const Uint128 steps =
+      static_cast<Uint128>(now_ns - ns) * rate / (static_cast<Uint128>(amount) * kNsPerSecond);
   return steps < 2 ? 0 : static_cast<std::uint64_t>(steps - 2);
 }
 

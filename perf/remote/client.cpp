@@ -20,7 +20,7 @@ using Clock = RemoteHost::Clock;
 
 constexpr auto kDisplayEvery = 100ms;
 /// How long servers may take for a hard stop; they need 5 s at most, and the way back.
-constexpr auto kHardTime = 10s;
+constexpr auto kServerHardTime = 10s;
 /// From `go` to the start, so that it reaches everybody before: this, and twice the slowest way.
 constexpr std::uint64_t kStartAhead = 20'000'000;
 
@@ -115,7 +115,7 @@ void Client::look_for_stops(Clock::time_point now) {
     for (const auto& host : hosts_) host->stop(stops >= 2, control_.signal.load());
     if (stops >= 2 && !hard_) hard_ = now;
   }
-  if (!hard_ || now < *hard_ + kHardTime) return;
+  if (!hard_ || now < *hard_ + kServerHardTime) return;
   for (const auto& host : hosts_) host->give_up("it did not end within 10 s of a hard stop");
 }
 

@@ -4,13 +4,13 @@
 #include <array>
 
 #include "perf/job/option_table.hpp"
+#include "perf/remote/limits.hpp"
 #include "perf/report/table.hpp"
 
 namespace shmif::perf {
 
 namespace {
 
-constexpr std::size_t kMostProblems = 20;
 constexpr std::array kOfClient = {"output",      "output-format", "eta",
                                   "json-stream", "format",        "metrics"};
 

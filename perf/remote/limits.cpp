@@ -18,8 +18,6 @@ namespace shmif::perf {
 
 namespace {
 
-constexpr std::size_t kMostProblems = 20;
-
 /// The names of each kind, with spaces between.
 constexpr std::pair<OptionKind, std::string_view> kNames[] = {
     {OptionKind::command, "exec exec_prerun exec_postrun trigger uid gid cgroup rtprio"},

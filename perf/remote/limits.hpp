@@ -36,12 +36,16 @@ struct ServerLimits {
   std::uint64_t max_memory = 1U << 30U;  ///< bytes, as memory_of() counts
 };
 
+/// What is told of the problems that a client's jobs have.
+inline constexpr std::size_t kMostProblems = 20;
+
 enum class OptionKind : std::uint8_t { harmless, command, file, state, live, of_client, unknown };
 /// Of an option by its full name.
 OptionKind kind_of(const std::string& option) noexcept;
 
 /// Makes `set` one that the server can run: paths become absolute, `allow_exec` follows the limits.
-/// Result: what is refused, each naming job, option and remedy, at most 20; empty: nothing is.
+/// Result: what is refused, each naming job, option and remedy, at most kMostProblems; empty:
+/// nothing is.
 /// Threads: any. Blocks: on the file system.
 std::vector<std::string> apply_limits(const ServerLimits& limits, JobSet& set);
 

@@ -24,7 +24,7 @@ namespace {
 /// The server reads whatever the client does; a minute is for machines under great load.
 constexpr std::chrono::seconds kLastWords{60};
 /// More than one progress that waits would be old by the time that it arrives.
-constexpr std::size_t kMostWaiting = 64U << 10U;
+constexpr std::size_t kMostWaitingToReport = 64U << 10U;
 
 /// Passes on what the run shows.
 class Reporter : public RunObserver {
@@ -37,7 +37,7 @@ class Reporter : public RunObserver {
  private:
   void report(const RunProgress& progress, bool interval) {
     server_.pump();
-    if (server_.waiting_bytes() < kMostWaiting) {
+    if (server_.waiting_bytes() < kMostWaitingToReport) {
       server_.send(ProgressMessage{.progress = progress, .interval = interval});
     }
   }

@@ -19,7 +19,7 @@ constexpr auto kHeldTime = 180s;
 /// A run that the server stops may drain for so long; a hard stop may take so long, of which the
 /// runner gives its jobs one second.
 constexpr auto kSoftTime = 5s;
-constexpr auto kHardTime = 5s;
+constexpr auto kHardStopTime = 5s;
 constexpr int kLastReadings = 16;
 /// A start that is further off is a mistake, or bad will.
 constexpr std::uint64_t kFarthestStart = 10'000'000'000;
@@ -95,7 +95,7 @@ void ServedRun::watch_the_clock(Clock::time_point now) {
 
 void ServedRun::escalate(Clock::time_point now) {
   if (stopped_ && !hard_ && now > *stopped_ + kSoftTime) stop_hard(0, now);
-  if (hard_ && !killed_ && now > *hard_ + kHardTime) {
+  if (hard_ && !killed_ && now > *hard_ + kHardStopTime) {
     killed_ = true;
     child_->kill();
   }

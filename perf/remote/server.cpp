@@ -24,7 +24,7 @@ namespace {
 using Clock = Connection::Clock;
 
 /// Progress waits for a slow client up to here, then is dropped.
-constexpr std::size_t kMostWaiting = 1U << 20U;
+constexpr std::size_t kMostWaitingProgress = 1U << 20U;
 /// After a failing accept(), of too many files for one.
 constexpr int kAcceptPause = 100;
 
@@ -221,7 +221,7 @@ void Server::Impl::look_at_run() {
   if (!run) return;
   for (const Told& told : run->look(Clock::now())) {
     if (owner == nullptr) continue;
-    const bool drop = told.progress && owner->connection.waiting_bytes() > kMostWaiting;
+    const bool drop = told.progress && owner->connection.waiting_bytes() > kMostWaitingProgress;
     if (!drop) owner->connection.send_text(told.json);
   }
   if (run->take_start()) log(run->client() + ": the jobs begin");

@@ -9,7 +9,8 @@
 //      longest. What is no message ends the connection that it came on, and nothing else. Who does
 //      not read its answers is dropped, too, before they fill the memory.
 //   S2 The run belongs to one connection, from its `jobs` on. When that closes, is silent for
-//      kSilence, or says what makes no sense, the run is stopped hard and, kHardTime later, killed.
+//      kSilence, or says what makes no sense, the run is stopped hard and, kHardStopTime later,
+//      killed.
 //   S3 The run ends max_runtime after `go` at the latest: by a stop, then a hard stop, then a kill.
 //   S4 A result is kept until it is sent, its client is gone, or kLongestFarewell has passed; of a
 //      server that ends, kEndingTime. Progress that a client does not read is dropped.

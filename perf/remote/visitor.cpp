@@ -21,7 +21,7 @@ constexpr auto kLongestFarewell = 10min;
 constexpr auto kEndingTime = 10s;
 constexpr std::size_t kMostStrangers = 32;
 /// Answers to one who does not read them; progress, which waits up to 1 MiB, has room in it.
-constexpr std::size_t kMostWaiting = 4U << 20U;
+constexpr std::size_t kMostWaitingAnswers = 4U << 20U;
 
 }  // namespace
 
@@ -49,7 +49,7 @@ bool Visitor::may_be_dropped() const noexcept {
 
 std::optional<std::string> Visitor::look(Clock::time_point now,
                                          std::optional<Clock::time_point> ending) {
-  if (!has_result_ && connection.waiting_bytes() > kMostWaiting) {
+  if (!has_result_ && connection.waiting_bytes() > kMostWaitingAnswers) {
     return "it does not read what it is told";
   }
   switch (stage) {

@@ -11,9 +11,9 @@
 
 namespace shmif::perf {
 
-namespace {
-
 using Json = OrderedJson;
+
+namespace {
 
 /// "2026-11-21T01:23:09.123Z"
 std::string iso_time(std::chrono::system_clock::time_point when) {

@@ -17,7 +17,7 @@ namespace shmif::perf {
 
 namespace {
 
-using Json = nlohmann::json;
+using PlainJson = nlohmann::json;
 using Adapter = valijson::adapters::NlohmannJsonAdapter;
 
 // An hour of 1,000 jobs with an interval per second is less than a tenth of that.
@@ -32,7 +32,7 @@ Error refused(const std::string& name, const std::string& why) {
 const valijson::Schema& schema() {
   static const auto made = [] {
     auto result = std::make_unique<valijson::Schema>();
-    const Json document = Json::parse(schema_text());
+    const PlainJson document = PlainJson::parse(schema_text());
     valijson::SchemaParser(valijson::SchemaParser::kDraft7)
         .populateSchema(Adapter(document), *result);
     return result;
@@ -42,7 +42,7 @@ const valijson::Schema& schema() {
 
 /// What the schema has against it; empty: nothing. Where one of several forms would do, each is
 /// complained of, and the complaint about the innermost place says most.
-std::string complaint(const Json& json) {
+std::string complaint(const PlainJson& json) {
   valijson::Validator validator(valijson::Validator::kStrongTypes);
   valijson::ValidationResults results;
   if (validator.validate(schema(), Adapter(json), &results)) return {};
@@ -57,7 +57,7 @@ std::string complaint(const Json& json) {
 }
 
 /// Which program wrote it, for messages; empty when it does not say.
-std::string writer_of(const Json& json) {
+std::string writer_of(const PlainJson& json) {
   const auto version = json.find("shmifperf_version");
   if (version == json.end() || !version->is_string()) return {};
   return " of shmifperf " + version->get<std::string>();
@@ -81,14 +81,14 @@ Report::Report(std::shared_ptr<const nlohmann::json> json, std::string name)
 Result<Report> Report::parse(std::string_view text, const std::string& name) {
   if (text.size() > kMostBytes) return refused(name, "it is larger than any result (4 GiB)");
   bool deep = false;
-  const auto limit = [&](int depth, Json::parse_event_t, Json&) {
+  const auto limit = [&](int depth, PlainJson::parse_event_t, PlainJson&) {
     deep = deep || depth > kMostDepth;
     return !deep;  // false: what lies below is dropped, and nothing of it kept
   };
-  auto json = std::make_shared<Json>();
+  auto json = std::make_shared<PlainJson>();
   try {
-    *json = Json::parse(text, limit);
-  } catch (const Json::exception& e) {
+    *json = PlainJson::parse(text, limit);
+  } catch (const PlainJson::exception& e) {
     return refused(name, std::string("it is no JSON (") + e.what() + ')');
   }
   if (deep) return refused(name, "it is nested deeper than any result");

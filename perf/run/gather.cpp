@@ -15,17 +15,17 @@ double seconds(std::uint64_t from_ns, std::uint64_t to_ns) {
 }
 
 /// On CLOCK_MONOTONIC; {0, 0}: none.
-using Window = std::pair<std::uint64_t, std::uint64_t>;
+using Span = std::pair<std::uint64_t, std::uint64_t>;
 
 /// One that was not told of in whole is none.
-void set_window(TrafficResult& traffic, Window window) {
+void set_window(TrafficResult& traffic, Span window) {
   if (window.first == 0 || window.second <= window.first) window = {};
   std::tie(traffic.begin_ns, traffic.end_ns) = window;
   traffic.seconds = seconds(window.first, window.second);
 }
 
 /// From the beginning of the earlier to the end of the later.
-Window around(Window a, Window b) {
+Span around(Span a, Span b) {
   if (a.first == 0) return b;
   if (b.first == 0) return a;
   return {std::min(a.first, b.first), std::max(a.second, b.second)};
@@ -62,7 +62,7 @@ TrafficResult rx_of(const JobBlock& b) {
 
 /// What is divided by: from the beginning of the first window that was received to the end of the
 /// last one, or the last frame of it, whichever came later.
-Window rx_window(const std::vector<std::size_t>& flows, RunMemory& memory) {
+Span rx_window(const std::vector<std::size_t>& flows, RunMemory& memory) {
   std::uint64_t from = UINT64_MAX;
   std::uint64_t to = 0;
   for (const std::size_t i : flows) {
@@ -72,7 +72,7 @@ Window rx_window(const std::vector<std::size_t>& flows, RunMemory& memory) {
     to = std::max(
         {to, flow.window_end_ns.load(), flow.rate_end_ns.get(), flow.last_arrival_ns.get()});
   }
-  return from == UINT64_MAX ? Window{} : Window{from, to};
+  return from == UINT64_MAX ? Span{} : Span{from, to};
 }
 
 FlowResult flow_result(const ControlledJob& from, const ControlledJob& to, std::size_t number) {
@@ -179,8 +179,7 @@ std::optional<double> rate_interval(const std::vector<IntervalResult>& intervals
 }
 
 /// Those of its own frames, and those that were sent to it, from first to last; {0, 0}: none.
-Window measured_window(const JobBlock& b, const std::vector<std::size_t>& flows,
-                       RunMemory& memory) {
+Span measured_window(const JobBlock& b, const std::vector<std::size_t>& flows, RunMemory& memory) {
   std::uint64_t from = b.window_begin_ns.load();
   std::uint64_t to = b.window_end_ns.load();
   for (const std::size_t i : flows) {
@@ -195,7 +194,7 @@ Window measured_window(const JobBlock& b, const std::vector<std::size_t>& flows,
 
 /// Says of each interval whether it lies in the window. A job closes them a little after their
 /// time.
-void mark_measured(std::vector<IntervalResult>& intervals, std::uint64_t start_ns, Window window) {
+void mark_measured(std::vector<IntervalResult>& intervals, std::uint64_t start_ns, Span window) {
   const double from = seconds(start_ns, window.first);
   const double to = seconds(start_ns, window.second);
   for (IntervalResult& i : intervals) {

@@ -211,7 +211,7 @@ TEST(Segmenter, RefusesWhatTheHeaderDoesNotDescribe) {
 TEST(Offload, SurvivesEveryHeaderOverEveryBytes) {
   std::mt19937 random(20240701);
   unsigned cut = 0;
-  for (int round = 0; round < (kSlow ? 20'000 : 200'000); ++round) {
+  for (int round = 0; round < (kSanitized ? 20'000 : 200'000); ++round) {
     const auto all = shapes();
     const Shape& s = all[random() % all.size()];
     Bytes f = build(s, random() % 200, static_cast<unsigned>(random()));

@@ -19,7 +19,7 @@ namespace {
 
 constexpr unsigned kWriters = 2;
 constexpr unsigned kReaders = 2;
-constexpr std::uint32_t kFrames = kSlow ? 20'000 : 300'000;
+constexpr std::uint32_t kFrames = kSanitized ? 20'000 : 300'000;
 
 struct Race {
   Race()

@@ -83,7 +83,7 @@ class RunPacing : public testing::TestWithParam<Pace> {};
 
 TEST_P(RunPacing, ACaptureShowsTheRate) {
   const Pace& pace = GetParam();
-  if (test::kSlow && pace.per_s > 50e3) GTEST_SKIP() << "under sanitizers nothing is so fast";
+  if (test::kSanitized && pace.per_s > 50e3) GTEST_SKIP() << "under sanitizers nothing is so fast";
   const double took = static_cast<double>(pace.frames) * 1e9 / pace.per_s;
   const double allowed = std::max(took * 0.005, 5e6);
   // A CPU that was taken away in the last moments makes any of them late: the best of some.

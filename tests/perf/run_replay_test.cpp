@@ -108,7 +108,7 @@ TEST_F(RunReplay, LastsAsLongAsItsRuntimeThoughTheNextFrameIsDueLater) {
 
 TEST_F(RunReplay, FramesThatAreRefusedGoAgainAsThemselves) {
   const test::TempDir dir;
-  const Frames frames = some_frames(12'000);
+  const Frames frames = some_frames(60'000);
   const RunResult result =
       run_text("[j]\nengine=unix\ncpus_allowed=0\npeer_cpus_allowed=0\nreplay_no_stall\nreplay=" +
                capture_of(dir, frames, 1000) + "\nwrite_pcap=" + dir.file("sent") + '\n');

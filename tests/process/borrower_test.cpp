@@ -97,7 +97,7 @@ TEST_F(Borrower, WhatReleaseCallsWholeWasWholeHoweverFastTheSenderIs) {
   const auto deadline = begin + std::chrono::seconds(20);
   for (auto now = begin; now < deadline && !HasFatalFailure();
        now = std::chrono::steady_clock::now()) {
-    if (have(kSlow ? 5'000 : 50'000, 200)) break;
+    if (have(kSanitized ? 5'000 : 50'000, 200)) break;
     // Those that are torn in part tell most, but need a CPU for each of the two.
     if (now - begin > std::chrono::seconds(2) && have(1000, 0)) break;
     // Some are held until the sender has come about as far as them again.
@@ -128,7 +128,7 @@ TEST_F(Borrower, APausingBusOverwritesNothingThatIsLent) {
   const Shared<Rig> rig;
   reader_ = port_on(bus.path(), {.name = "reader"});
   Child sender([&] { return send_until_enough(bus.path(), *rig); });
-  const std::uint64_t enough = kSlow ? 1'000 : 10'000;
+  const std::uint64_t enough = kSanitized ? 1'000 : 10'000;
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (whole_ < enough && std::chrono::steady_clock::now() < deadline && !HasFatalFailure()) {
     borrow([&] {

@@ -101,7 +101,7 @@ int play(const std::string& path, Progress& progress, unsigned side, std::uint64
 }
 
 TEST_P(Descriptor, NoWakeupIsLostInManyRoundsOfPingPongBetweenProcessesThatPoll) {
-  const std::uint64_t rounds = kSlow ? 500 : 20'000;
+  const std::uint64_t rounds = kSanitized ? 500 : 20'000;
   const TempBus bus(small_ring());
   const Shared<Progress> progress;
   Child a([&] { return play(bus.path(), *progress, 0, rounds, GetParam()); });

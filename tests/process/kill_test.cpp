@@ -232,7 +232,7 @@ class Kill : public ::testing::Test {
 };
 
 TEST_F(Kill, PortsKilledAtRandomLoseNoFrameWhoseSendHadReturnedAndDelayNobody) {
-  kill_at_random(from_environment("SHMIF_KILLS", kSlow ? 60 : 276), [&] {
+  kill_at_random(from_environment("SHMIF_KILLS", kSanitized ? 60 : 276), [&] {
     const std::uint64_t dice = random_() % 100;
     if (dice < 40)
       kill_sender();

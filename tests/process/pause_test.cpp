@@ -21,7 +21,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr std::uint32_t kFrames = kSlow ? 20'000 : 300'000;
+constexpr std::uint32_t kFrames = kSanitized ? 20'000 : 300'000;
 constexpr std::size_t kLargest = 200;
 
 /// A small ring that comes round often. Who asserts that nothing is lost is patient, since a test

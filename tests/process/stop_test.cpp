@@ -134,7 +134,7 @@ class Stop : public ::testing::Test {
 };
 
 TEST_F(Stop, ASenderStoppedAtRandomHoldsUpTheOthersOnceAndTearsNothing) {
-  const std::uint64_t stops = from_environment("SHMIF_STOPS", kSlow ? 10 : 40);
+  const std::uint64_t stops = from_environment("SHMIF_STOPS", kSanitized ? 10 : 40);
   Child sender([&] { return crowd_.send_flat_out(0); });
   ASSERT_TRUE(soon([&] { return crowd_.victim(0).burst_ns != 0; }));
   const auto stop = [&] {
@@ -153,7 +153,7 @@ TEST_F(Stop, ASenderInAFrozenControlGroupHoldsUpTheOthersOnceAndTearsNothing) {
   Child sender([&] { return crowd_.send_flat_out(0); });
   ASSERT_TRUE(freezer.add(sender.pid()));
   stop_at_random(
-      from_environment("SHMIF_STOPS", kSlow ? 10 : 40) / 4, false, sender,
+      from_environment("SHMIF_STOPS", kSanitized ? 10 : 40) / 4, false, sender,
       [&] { return freezer.freeze(); }, [&] { freezer.thaw(); });
   freezer.thaw();
   judge();

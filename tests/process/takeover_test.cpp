@@ -106,7 +106,7 @@ using Kill = FlatOut;
 using Stop = FlatOut;
 
 TEST_F(Kill, SendersKilledAtAnyMomentCostTheOthersNothing) {
-  constexpr unsigned kRounds = kSlow ? 20 : 120;
+  constexpr unsigned kRounds = kSanitized ? 20 : 120;
   constexpr unsigned kMostRounds = 240;  // until one was killed in the middle of a batch
   std::mt19937 random(4711);
   Checker checker(bus.path());
@@ -134,7 +134,7 @@ TEST_F(Kill, SendersKilledAtAnyMomentCostTheOthersNothing) {
 }
 
 TEST_F(Stop, ASenderStoppedWhileItSendsFlatOutDoesNotHoldUpTheOthersAndTearsNothingWhenItGoesOn) {
-  constexpr unsigned kRounds = kSlow ? 10 : 40;
+  constexpr unsigned kRounds = kSanitized ? 10 : 40;
   constexpr unsigned kMostRounds = 1000;  // until it was stopped in the middle of a batch
   std::mt19937 random(815);
   Checker checker(bus.path());

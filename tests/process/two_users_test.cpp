@@ -352,7 +352,7 @@ INSTANTIATE_TEST_SUITE_P(In, Race, ::testing::Values(0777, 01777), [](const auto
 });
 
 TEST_P(Race, CreateAttachAndDestroyTouchNothingButTheBusTheyLookedAt) {
-  constexpr unsigned kRounds = kSlow ? 500 : 5000;
+  constexpr unsigned kRounds = kSanitized ? 500 : 5000;
   Child juggler([&] { return juggle(); });
   ASSERT_TRUE(eventually([&] { return *juggled > 100; }));
   unsigned made = 0;
@@ -374,7 +374,7 @@ TEST_P(Race, CreateAttachAndDestroyTouchNothingButTheBusTheyLookedAt) {
 }
 
 TEST_F(TwoUsers, LinksOfAStrangerInAStickyDirectoryLeadNobodyAstray) {
-  constexpr unsigned kRounds = kSlow ? 300 : 3000;
+  constexpr unsigned kRounds = kSanitized ? 300 : 3000;
   const std::string path = dir.file("bus");
   const std::string treasure = dir.file("treasure");
   alice_makes(treasure, 0600);

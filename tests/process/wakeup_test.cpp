@@ -90,7 +90,7 @@ TEST(Wakeup, ANewEpochEndsAWaitAlthoughNoFrameCame) {
 }
 
 TEST(Wakeup, NoneIsLostInManyRoundsOfPingPongBetweenProcessesThatSleepOnTheFutex) {
-  const std::uint64_t rounds = kSlow ? 10'000 : 200'000;
+  const std::uint64_t rounds = kSanitized ? 10'000 : 200'000;
   const TempBus bus(small_ring());
   RawBus(bus.path()).header().slots_used = 2;
   const Shared<Progress> progress;
@@ -146,7 +146,7 @@ int send_as_it_falls_asleep(const std::string& path, Progress& progress, std::ui
 }
 
 TEST(Wakeup, NoneIsLostWhenAFrameComesJustWhileThePortFallsAsleep) {
-  const std::uint64_t rounds = kSlow ? 10'000 : 1'000'000;
+  const std::uint64_t rounds = kSanitized ? 10'000 : 1'000'000;
   const TempBus bus(small_ring());
   RawBus(bus.path()).header().slots_used = 2;
   const Shared<Progress> progress;

@@ -27,10 +27,6 @@
 #endif
 #endif
 
-#ifdef SHMIF_COVERAGE
-extern "C" void __gcov_dump();  // NOLINT(bugprone-reserved-identifier): libgcov's own name
-#endif
-
 namespace shmif::test {
 
 /// Sanitizers cost a factor of 10 to 50, so tests of volume do less there.
@@ -38,12 +34,6 @@ namespace shmif::test {
 inline constexpr bool kSanitized = true;
 #else
 inline constexpr bool kSanitized = false;
-#endif
-/// Slow for any reason: also where each branch is counted, which the numbers change nothing of.
-#ifdef SHMIF_COVERAGE
-inline constexpr bool kSlow = true;
-#else
-inline constexpr bool kSlow = kSanitized;
 #endif
 
 /// An object in memory that forked children share. T must work between processes: atomics do.
@@ -83,9 +73,6 @@ class Child {
       std::fprintf(stderr, "child: %s\n", e.what());
     }
     std::fflush(nullptr);
-#ifdef SHMIF_COVERAGE
-    __gcov_dump();  // _exit() would lose what the child counted
-#endif
     _exit(code);
   }
   Child(Child&& other) noexcept : pid_(std::exchange(other.pid_, -1)) {}

@@ -29,7 +29,7 @@ perf::CompareOptions options_of(const Arguments& args) {
   return options;
 }
 
-int run(const CommandLine& line) {
+int run_compare(const CommandLine& line) {
   const Arguments args =
       Options("compare", "BEFORE AFTER")
           .about(
@@ -67,6 +67,7 @@ int run(const CommandLine& line) {
 
 }  // namespace
 
-const Command kCompareCommand{"compare", "compare two results, and fail if one became worse", run};
+const Command kCompareCommand{"compare", "compare two results, and fail if one became worse",
+                              run_compare};
 
 }  // namespace shmif::tools

@@ -142,7 +142,7 @@ std::string named(const std::string& name) {
   return described(*row);
 }
 
-int run(const CommandLine& line) {
+int run_options(const CommandLine& line) {
   const Arguments args =
       Options("options", "[NAME|CATEGORY]")
           .about(
@@ -178,6 +178,6 @@ int run(const CommandLine& line) {
 
 }  // namespace
 
-const Command kOptionsCommand{"options", "explain the options of jobs and runs", run};
+const Command kOptionsCommand{"options", "explain the options of jobs and runs", run_options};
 
 }  // namespace shmif::tools

@@ -32,7 +32,7 @@ void refuse_same_file(const std::string& file, const std::string& page) {
   }
 }
 
-int run(const CommandLine& line) {
+int run_report(const CommandLine& line) {
   const Arguments args =
       Options("report", "FILE")
           .about(
@@ -64,6 +64,7 @@ int run(const CommandLine& line) {
 
 }  // namespace
 
-const Command kReportCommand{"report", "make a page to look at and to mail of a result", run};
+const Command kReportCommand{"report", "make a page to look at and to mail of a result",
+                             run_report};
 
 }  // namespace shmif::tools

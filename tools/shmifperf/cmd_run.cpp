@@ -9,7 +9,7 @@ namespace shmif::tools {
 
 namespace {
 
-int run(const CommandLine& line) {
+int run_run(const CommandLine& line) {
   const RunLine wanted = read_run_line(line);
   const std::string problem = problem_of_outputs(wanted.set.run);
   if (!problem.empty()) throw UsageError{problem};
@@ -29,6 +29,6 @@ int run(const CommandLine& line) {
 
 }  // namespace
 
-const Command kRunCommand{"run", "run jobs and report what they found out", run};
+const Command kRunCommand{"run", "run jobs and report what they found out", run_run};
 
 }  // namespace shmif::tools

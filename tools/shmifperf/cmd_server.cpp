@@ -93,7 +93,7 @@ perf::ServerOptions server_options(const Arguments& args) {
   return options;
 }
 
-int run(const CommandLine& line) {
+int run_server(const CommandLine& line) {
   const perf::ServerOptions options = server_options(options_of_server().parse(line));
   const StopSignals stop;
   auto server = perf::Server::create(options);
@@ -111,6 +111,6 @@ int run(const CommandLine& line) {
 
 }  // namespace
 
-const Command kServerCommand{"server", "run the jobs of clients on other machines", run};
+const Command kServerCommand{"server", "run the jobs of clients on other machines", run_server};
 
 }  // namespace shmif::tools

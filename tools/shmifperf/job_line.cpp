@@ -143,6 +143,7 @@ void Reader::read_files() {
 void Reader::keep_sections() {
   const std::vector<std::string> wanted = args_.all("section");
   std::vector<std::string> known;
+  known.reserve(line_.set.jobs.size());
   for (const JobOptions& job : line_.set.jobs) known.push_back(job.name);
   for (const std::string& name : wanted) {
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
