@@ -42,9 +42,9 @@ Kind<J> frame_rate(PerDirection<std::uint64_t> J::* member) {
   return kind;
 }
 
-Kind<J> frame_sizes(Result<FrameSizes> (*read)(std::string_view), std::string placeholder,
-                    std::string range) {
-  Kind<J> kind = per_direction(&J::bs, read, to_string, std::move(placeholder), std::move(range));
+Kind<J> frame_sizes(Result<FrameSizes> (*read)(std::string_view), std::string_view placeholder,
+                    std::string_view range) {
+  Kind<J> kind = per_direction(&J::bs, read, to_string, placeholder, range);
   kind.unit = "bytes";
   return kind;
 }
