@@ -20,6 +20,9 @@
 
 namespace shmif::perf {
 
+/// What joins the devices of a wire with more ends than two, in a namespace of its own.
+inline constexpr const char* kBridge = "br0";
+
 /// The MTU of the devices that are made for a wire: room for two tags more than the job's, so that
 /// its frames may be as long as on a bus.
 std::uint32_t device_mtu(const JobOptions& job) noexcept;

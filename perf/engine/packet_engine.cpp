@@ -16,7 +16,6 @@ namespace {
 
 using tap::PacketLink;
 
-constexpr const char* kPairBridge = "br0";
 using PacketEndLink = CappedLink<PacketLink>;
 
 std::string near_name(std::size_t index) {
@@ -52,7 +51,7 @@ class PacketWire final : public Wire {
     std::optional<CountsSince> at_port;
     if (bridged_) {
       const std::string port = port_name(options.index);
-      if (auto done = session->add_port(port, kPairBridge, with_mac.mac); !done) {
+      if (auto done = session->add_port(port, kBridge, with_mac.mac); !done) {
         return std::move(done).error();
       }
       auto port_index = session->index_of(port);
@@ -142,7 +141,7 @@ Result<std::unique_ptr<Wire>> make_packet_wire(const JobOptions& job, std::size_
   if (bridged) {
     auto session = RouteSession::open(*space);
     if (!session) return std::move(session).error();
-    if (auto made = session->add_bridge(kPairBridge); !made) return std::move(made).error();
+    if (auto made = session->add_bridge(kBridge); !made) return std::move(made).error();
   }
   return std::unique_ptr<Wire>(std::make_unique<PacketWire>(*std::move(space), job, ends, bridged));
 }

@@ -19,7 +19,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kHostBufferBytes = 8 << 20;
 constexpr std::chrono::milliseconds kConnectAgain{10};
 constexpr std::chrono::milliseconds kConnectAttempt{100};
 
@@ -69,7 +68,7 @@ Result<std::unique_ptr<End>> open_udp_host_end(const HostEndOptions& options) {
     if (auto done = connect_to(socket->get(), *remote); !done) return std::move(done).error();
     largest = std::min(largest, max_datagram_bytes(socket->get(), *remote));
   }
-  enlarge_buffers(socket->get(), kHostBufferBytes);
+  enlarge_buffers(socket->get(), kUdpBufferBytes);
   auto bound = address_of(socket->get());
   if (!bound) return std::move(bound).error();
   auto link = DatagramLink::adopt(

@@ -14,7 +14,6 @@
 namespace shmif::perf {
 namespace {
 
-constexpr const char* kTapBridge = "br0";
 using TapEndLink = CappedLink<tap::TapLink>;
 
 /// Neither up nor down by this.
@@ -53,7 +52,7 @@ class TapWire final : public Wire {
     auto opened = RouteSession::open(where_);
     if (!opened) return std::move(opened).error();
     const auto session = std::make_shared<RouteSession>(*std::move(opened));
-    if (auto done = session->add_port(name, kTapBridge, with_mac.mac); !done) {
+    if (auto done = session->add_port(name, kBridge, with_mac.mac); !done) {
       return std::move(done).error();
     }
     auto index = session->index_of(name);
@@ -111,7 +110,7 @@ Result<std::unique_ptr<Wire>> make_tap_wire(const JobOptions& job, std::size_t e
   if (!space) return std::move(space).error();
   auto session = RouteSession::open(*space);
   if (!session) return std::move(session).error();
-  if (auto made = session->add_bridge(kTapBridge); !made) return std::move(made).error();
+  if (auto made = session->add_bridge(kBridge); !made) return std::move(made).error();
   return std::unique_ptr<Wire>(std::make_unique<TapWire>(*std::move(space), job, ends));
 }
 

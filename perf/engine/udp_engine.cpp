@@ -18,10 +18,6 @@
 namespace shmif::perf {
 namespace {
 
-/// Frames that arrive at a full socket are lost, so there is room for a receiver that waits for its
-/// turn on the CPU.
-constexpr int kUdpBufferBytes = 8 << 20;
-
 struct UdpSocket {
   UniqueFd socket;
   std::string address;  ///< what it is bound to

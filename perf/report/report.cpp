@@ -17,7 +17,6 @@ namespace shmif::perf {
 
 namespace {
 
-using PlainJson = nlohmann::json;
 using Adapter = valijson::adapters::NlohmannJsonAdapter;
 
 // An hour of 1,000 jobs with an interval per second is less than a tenth of that.
@@ -32,7 +31,7 @@ Error refused(const std::string& name, const std::string& why) {
 const valijson::Schema& schema() {
   static const auto made = [] {
     auto result = std::make_unique<valijson::Schema>();
-    const PlainJson document = PlainJson::parse(schema_text());
+    const nlohmann::json document = nlohmann::json::parse(schema_text());
     valijson::SchemaParser(valijson::SchemaParser::kDraft7)
         .populateSchema(Adapter(document), *result);
     return result;
@@ -42,7 +41,7 @@ const valijson::Schema& schema() {
 
 /// What the schema has against it; empty: nothing. Where one of several forms would do, each is
 /// complained of, and the complaint about the innermost place says most.
-std::string complaint(const PlainJson& json) {
+std::string complaint(const nlohmann::json& json) {
   valijson::Validator validator(valijson::Validator::kStrongTypes);
   valijson::ValidationResults results;
   if (validator.validate(schema(), Adapter(json), &results)) return {};
@@ -57,7 +56,7 @@ std::string complaint(const PlainJson& json) {
 }
 
 /// Which program wrote it, for messages; empty when it does not say.
-std::string writer_of(const PlainJson& json) {
+std::string writer_of(const nlohmann::json& json) {
   const auto version = json.find("shmifperf_version");
   if (version == json.end() || !version->is_string()) return {};
   return " of shmifperf " + version->get<std::string>();
@@ -81,14 +80,14 @@ Report::Report(std::shared_ptr<const nlohmann::json> json, std::string name)
 Result<Report> Report::parse(std::string_view text, const std::string& name) {
   if (text.size() > kMostBytes) return refused(name, "it is larger than any result (4 GiB)");
   bool deep = false;
-  const auto limit = [&](int depth, PlainJson::parse_event_t, PlainJson&) {
+  const auto limit = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
     deep = deep || depth > kMostDepth;
     return !deep;  // false: what lies below is dropped, and nothing of it kept
   };
-  auto json = std::make_shared<PlainJson>();
+  auto json = std::make_shared<nlohmann::json>();
   try {
-    *json = PlainJson::parse(text, limit);
-  } catch (const PlainJson::exception& e) {
+    *json = nlohmann::json::parse(text, limit);
+  } catch (const nlohmann::json::exception& e) {
     return refused(name, std::string("it is no JSON (") + e.what() + ')');
   }
   if (deep) return refused(name, "it is nested deeper than any result");
