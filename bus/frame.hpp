@@ -56,6 +56,8 @@ struct FrameView {
   std::uint32_t true_bytes = 0;  ///< length on the wire when `bytes` is cut short; 0: not cut short
   std::uint16_t sender = 0xffff;  ///< slot of the sending port on its bus; 0xffff: not from a bus
   Offload offload{};              ///< nothing is left to do, unless both sides asked for that
+  /// Which of the ports that had this slot, one after the other, sent it: PortInfo::incarnation.
+  std::uint32_t sender_incarnation = 0;
 
   FrameView() = default;
   FrameView(std::span<const std::byte> b) noexcept

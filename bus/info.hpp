@@ -46,6 +46,9 @@ struct PortCounters {
 /// One row of the port table, with the port's counters.
 struct PortInfo : PortCounters {
   unsigned slot = 0;
+  /// Which of the ports that had this slot, one after the other: grows at each attach. 0: the slot
+  /// changed hands while it was looked at.
+  std::uint32_t incarnation = 0;
   std::string name;
   bool live = false;     ///< false: its process is gone; the next attach or `repair` frees the slot
   std::int32_t pid = 0;  ///< in the pid namespace of its own process
@@ -57,6 +60,15 @@ struct PortInfo : PortCounters {
   std::uint64_t stalls = 0;           ///< times that senders lost patience with it, and overran it
   std::optional<unsigned> waits_for;  ///< slot of the port that it is waiting for
   std::optional<std::uint64_t> claim_bytes;  ///< a claim that stands: others step around it
+};
+
+/// The last port of a slot that is free now. Its frames may still be in the ring.
+struct FormerPort {
+  unsigned slot = 0;
+  std::uint32_t incarnation = 0;
+  std::string name;
+  MacAddress mac;
+  LinkKind link = LinkKind::library;
 };
 
 /// Everything `stat` shows. Numbers are one moment's, read without stopping anybody.
@@ -80,6 +92,7 @@ struct BusInfo {
   std::uint64_t claims_freed = 0;  ///< room that dead writers held and others took back
   std::uint64_t repairs = 0;
   std::vector<PortInfo> ports;
+  std::vector<FormerPort> former_ports;
 };
 
 /// One broken invariant: its number in docs/theory-of-operation.md and what was seen.

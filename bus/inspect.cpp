@@ -16,16 +16,36 @@ namespace {
 
 constexpr std::uint32_t kLinkKinds = static_cast<std::uint32_t>(LinkKind::pcap) + 1;
 
+LinkKind link_kind(const PortSlot& s) {
+  const std::uint32_t link = load_relaxed(s.link);
+  return static_cast<LinkKind>(link < kLinkKinds ? link : 0);
+}
+
+/// Who was the last to have a free slot. Whoever takes a slot locks it before he describes himself
+/// in it, so what was read while it was not locked was of one owner.
+std::optional<FormerPort> former_port(const PortSlot& s, unsigned slot, int fd) {
+  const std::uint64_t state = load_acquire(s.state);
+  FormerPort p;
+  p.slot = slot;
+  p.incarnation = static_cast<std::uint32_t>(incarnation_of(state));
+  p.name = slot_name(s);
+  p.mac = MacAddress::from_u64(load_relaxed(s.mac));
+  p.link = link_kind(s);
+  if (p.incarnation == 0 || p.name.empty() || is_alive(fd, slot)) return std::nullopt;
+  if (load_acquire(s.state) != state) return std::nullopt;
+  return p;
+}
+
 PortInfo port_info(const PortSlot& s, unsigned slot, int fd) {
   PortInfo p;
+  const std::uint64_t state = load_acquire(s.state);
   const std::uint32_t flags = load_relaxed(s.flags);
-  const std::uint32_t link = load_relaxed(s.link);
   p.slot = slot;
   p.name = slot_name(s);
   p.live = is_alive(fd, slot);
   p.pid = static_cast<std::int32_t>(load_relaxed(s.pid));
   p.mac = MacAddress::from_u64(load_relaxed(s.mac));
-  p.link = static_cast<LinkKind>(link < kLinkKinds ? link : 0);
+  p.link = link_kind(s);
   p.up = p.live && (flags & kFlagUp) != 0;
   p.pause = (flags & kFlagPause) != 0;
   p.promiscuous = (flags & (kFlagPromiscuous | kFlagLearnedTooMany)) != 0;
@@ -48,6 +68,8 @@ PortInfo port_info(const PortSlot& s, unsigned slot, int fd) {
   p.stalls = load_relaxed(s.stalls);
   if (const std::uint32_t other = load_relaxed(s.waits_for); other != 0 && other <= kSlots)
     p.waits_for = other - 1;
+  if (load_acquire(s.state) == state)
+    p.incarnation = static_cast<std::uint32_t>(incarnation_of(state));
   return p;
 }
 
@@ -113,7 +135,11 @@ BusInfo Inspector::info() const {
   const std::uint64_t used = std::min<std::uint64_t>(load_acquire(h.slots_used), kSlots);
   for (unsigned i = 0; i < used; ++i) {
     const PortSlot& s = impl_->ring.slot(i);
-    if (state_of(load_acquire(s.state)) == SlotState::free) continue;
+    if (state_of(load_acquire(s.state)) == SlotState::free) {
+      if (auto former = former_port(s, i, impl_->file.fd.get()))
+        b.former_ports.push_back(*std::move(former));
+      continue;
+    }
     PortInfo p = port_info(s, i, impl_->file.fd.get());
     // A writer at work has a claim too; one that stands is of another acquisition than the lock's.
     const std::uint64_t owner = load_acquire(s.claim_owner);

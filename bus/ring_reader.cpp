@@ -244,8 +244,9 @@ template <RingReader::Place place>
   entry.position = position;
   entry.bytes = bytes;
   const std::uint16_t sender = load_relaxed(r.slot);
+  const std::uint32_t incarnation = load_relaxed(r.incarnation);
   if (self_ != nullptr) {
-    if (sender == slot_ && load_relaxed(r.incarnation) == incarnation_) {
+    if (sender == slot_ && incarnation == incarnation_) {
       entry.how = Passed::own;
       return Took::yes;
     }
@@ -262,6 +263,7 @@ template <RingReader::Place place>
   view.number = number;
   view.time_ns = load_relaxed(r.time_ns);
   view.sender = sender;
+  view.sender_incarnation = incarnation;
   const bool finish = vnet && offload.needs_checksum() && !take_offloads_;
   if (place == Place::in_ring && !finish) {
     view.bytes = {payload, bytes};
@@ -302,6 +304,7 @@ ReadStatus RingReader::take_super_frame(FrameBatch& into, ReadTally& tally) noex
   c.like.number = load_relaxed(r.number);
   c.like.time_ns = load_relaxed(r.time_ns);
   c.like.sender = load_relaxed(r.slot);
+  c.like.sender_incarnation = load_relaxed(r.incarnation);
   copy_from_shared(c.frame.data(), payload + kVnetBytes, bytes);
   fence_loads();  // I6, for this record by itself: what is cut up must be whole
   if (load_acquire(ring_.header().first) > p) return resume_after_overrun(tally);

@@ -35,6 +35,29 @@ TEST(PortTable, DefaultNamesTakeTheNextFreeNumber) {
   EXPECT_EQ(port_on(bus.path()).name(), "port1");
 }
 
+TEST(PortTable, AFrameTellsWhichOfTheOwnersOfItsSlotSentIt) {
+  const TempBus bus;
+  Port ear = port_on(bus.path());
+  std::vector<std::uint32_t> owners;
+  for (int i = 0; i < 2; ++i) {
+    Port port = port_on(bus.path(), {.name = "web"});
+    ASSERT_EQ(port.slot(), 1U);
+    ASSERT_FALSE(send_one(port));
+    owners.push_back(Bus::open(bus.path()).value().info().ports.at(1).incarnation);
+  }
+  FrameBatch batch;
+  ASSERT_EQ(ear.receive(batch).frames, 2U);
+  EXPECT_NE(owners[0], owners[1]);
+  EXPECT_EQ(batch[0].sender_incarnation, owners[0]);
+  EXPECT_EQ(batch[1].sender_incarnation, owners[1]);
+  // The last of them has left, and its name is still known.
+  const BusInfo info = Bus::open(bus.path()).value().info();
+  ASSERT_EQ(info.former_ports.size(), 1U);
+  EXPECT_EQ(info.former_ports[0].slot, 1U);
+  EXPECT_EQ(info.former_ports[0].incarnation, owners[1]);
+  EXPECT_EQ(info.former_ports[0].name, "web");
+}
+
 TEST(PortTable, ATakenNameIsRefusedNamingItsProcess) {
   const TempBus bus;
   const Port first = port_on(bus.path(), {.name = "alpha"});
