@@ -12,6 +12,7 @@
 #include "tap/guest_net.hpp"
 #include "tap/guest_watch.hpp"
 #include "tap/netlink.hpp"
+#include "tap/netns_watch.hpp"
 #include "tap/tap_link.hpp"
 #include "tools/bus_options.hpp"
 #include "tools/commands.hpp"
@@ -28,8 +29,10 @@ struct TapWish {
   std::string path;
   BusWish bus;
   tap::TapOptions device;
-  std::optional<tap::NetNamespace> where;
+  std::optional<tap::NetNamespaceWatch> where;
   PortOptions port;
+
+  const tap::NetNamespace* space() const { return where ? &where->space() : nullptr; }
 };
 
 Options tap_options() {
@@ -43,7 +46,8 @@ Options tap_options() {
       .value("name", "NAME", "the device; made unless it exists (default: the next free tapN)")
       .repeatable("ip", "CIDR", "an address for it, as 198.18.0.1/24 or fd00::1/64")
       .value("mac", "MAC", "its MAC address (default: random, b2:a0:...)")
-      .value("netns", "NAME|PID", "make it in that network namespace, or in that process's")
+      .value("netns", "NAME|PID|PATH",
+             "make it in that network namespace, or in that of a process or a file; ends with it")
       .flag("persist", "leave the device behind at the end")
       .flag("promisc", "hear every frame, not only those for the device and what lies behind it")
       .value("port-name", "NAME", "the port's name on the bus (default: that of the device)");
@@ -71,7 +75,7 @@ TapWish read_tap_wish(const Arguments& args) {
     wish.device.addresses.push_back(*address);
   }
   if (const auto text = args.text("netns")) {
-    wish.where.emplace(tap::NetNamespace::parse(*text).value());
+    wish.where.emplace(tap::NetNamespaceWatch::open(*text).value());
   }
   wish.port.name = args.text("port-name").value_or("");
   wish.port.kind = LinkKind::tap;
@@ -84,7 +88,7 @@ TapWish read_tap_wish(const Arguments& args) {
 std::optional<tap::Interface> find_device(const TapWish& wish, const std::string& name) {
   if (name.empty()) return std::nullopt;
   Result<tap::Netlink> session =
-      wish.where ? tap::Netlink::open(*wish.where) : tap::Netlink::open();
+      wish.where ? tap::Netlink::open(*wish.space()) : tap::Netlink::open();
   if (!session) throw Exception(session.error());
   const Result<tap::Interface> found = session->interface(name);
   if (!found) return std::nullopt;
@@ -139,7 +143,7 @@ class Promiscuity {
       return one;
     };
     std::vector<UniqueFd> sockets =
-        (wish.where ? tap::run_in(*wish.where, listen) : listen()).value();
+        (wish.where ? tap::run_in(*wish.space(), listen) : listen()).value();
     const std::optional<tap::Interface> found = find_device(wish, device);
     return tap::GuestWatch::open(std::move(sockets.at(0)), {found ? found->index : 0}).value();
   }
@@ -162,6 +166,11 @@ int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::
   tap::Bridge bridge = tap::Bridge::create().value();
   bridge.add(left, right, PingAnswerer(on_bus)).value();
   promiscuity.join(bridge).value();
+  std::optional<std::string> over;
+  if (wish.where) {
+    const auto look = [&] { return !(over = wish.where->look()); };
+    bridge.watch(wish.where->descriptor(), look).value();
+  }
   if (const std::error_code error = on_bus.up()) {
     throw Exception(
         Error(error, "cannot bring the port up on bus " + path + ": " + error.message()));
@@ -170,6 +179,7 @@ int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::
               on_bus.mac().to_string().c_str());
   std::fflush(stdout);
   const tap::BridgeEnd end = bridge.run(stop.descriptor());
+  if (over) std::printf("%s: %s leaves %s\n", over->c_str(), name.c_str(), path.c_str());
   if (end.why == tap::BridgeEnd::Why::stopped && !end.error) return kDone;
   return fail("cannot go on with " + (end.address.empty() ? name : end.address) + ": " +
               end.error.message());
@@ -195,7 +205,7 @@ int run_tap(const CommandLine& line) {
   const bool exists = !wish.bus.create || access(wish.path.c_str(), F_OK) == 0;
   fit_device_to_bus(wish, exists);
   need_tun_device();
-  if (wish.where) wish.device.where = &*wish.where;
+  wish.device.where = wish.space();
   const std::optional<tap::Interface> old = find_device(wish, wish.device.name);
   if (!old && !wish.device.mac) wish.device.mac = MacAddress::random();
   wish.port.mac = wish.device.mac ? wish.device.mac : old->mac;

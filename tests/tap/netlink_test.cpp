@@ -5,8 +5,10 @@
 #include <sys/socket.h>
 
 #include <chrono>
+#include <optional>
 #include <string>
 
+#include "tap/netns_watch.hpp"
 #include "tap/packet_link.hpp"
 #include "tests/tap/test_namespace.hpp"
 
@@ -256,6 +258,39 @@ TEST(NetNamespace, EntersAnotherUserNamespaceOfTheSameUserFromAThreadedProcess) 
   EXPECT_TRUE(netlink->interface("inner0"));
   EXPECT_FALSE(Netlink::open()->interface("inner0"));
   other.join();
+}
+
+TEST_F(NetlinkTest, ANamespaceIsOverWhenItHasNeitherItsPathNorAProcess) {
+  std::optional<TestNamespace> space(std::in_place);
+  const auto watch = NetNamespaceWatch::open(space->path());
+  ASSERT_TRUE(watch) << watch.error().message;
+  EXPECT_FALSE(watch->look());
+  const pid_t inhabitant = ::fork();
+  if (inhabitant == 0) {
+    if (::setns(space->descriptor(), CLONE_NEWNET) != 0) ::_exit(1);
+    ::raise(SIGSTOP);
+    ::_exit(0);
+  }
+  ASSERT_EQ(::waitpid(inhabitant, nullptr, WUNTRACED), inhabitant);
+  space.reset();
+  EXPECT_FALSE(watch->look()) << "a process is in it";
+  ::kill(inhabitant, SIGKILL);
+  ::waitpid(inhabitant, nullptr, 0);
+  EXPECT_TRUE(watch->look());
+}
+
+TEST_F(NetlinkTest, ANamespaceGivenByAProcessIsOverWhenThatEnds) {
+  const pid_t process = ::fork();
+  if (process == 0) ::_exit(::pause());
+  const auto watch = NetNamespaceWatch::open(std::to_string(process));
+  ASSERT_TRUE(watch) << watch.error().message;
+  EXPECT_FALSE(watch->look());
+  ::kill(process, SIGKILL);
+  siginfo_t ended{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(process), &ended, WEXITED | WNOWAIT), 0);
+  EXPECT_EQ(watch->look().value_or(""), "process " + std::to_string(process) + " has ended");
+  EXPECT_FALSE(NetNamespaceWatch::open(std::to_string(process))) << "a zombie has no namespace";
+  ::waitpid(process, nullptr, 0);
 }
 
 }  // namespace

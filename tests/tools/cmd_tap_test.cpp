@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <filesystem>
+#include <optional>
 
 #include "tap/tap_link.hpp"
 #include "tests/support/run_tool.hpp"
@@ -162,6 +163,40 @@ TEST_F(TapCommand, AnOrdinaryUserPutsARootlessContainerOnTheBus) {
   if (result.status == 99) GTEST_SKIP() << "no user namespaces for ordinary users: " << result.err;
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_NE(result.out.find("tap0 is on"), std::string::npos) << result.out;
+}
+
+TEST_F(TapCommand, EndsWithTheProcessWhoseNamespaceItWasGiven) {
+  const TestNamespace space;  // which goes on: the process is what counts
+  Tool container({"nsenter", "--net=" + path_of(space), "sh", "-c", "echo inside; exec sleep 60"});
+  ASSERT_TRUE(container.wait_for("inside"));
+  const std::string pid = std::to_string(container.pid());
+  Tool tap({shmifctl_path(), "tap", bus, "--create", "--netns", pid, "--name", "lab0"});
+  wait_for_port("lab0");
+  container.signal(SIGKILL);
+  const ToolResult result = tap.finish();
+  EXPECT_FALSE(result.timed_out);
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("process " + pid + " has ended: lab0 leaves " + bus), std::string::npos)
+      << result.out;
+  EXPECT_FALSE(space.netlink().interface("lab0"));
+  EXPECT_EQ(run_tool({"destroy", bus}).status, 0) << "the port is gone, too";
+}
+
+TEST_F(TapCommand, EndsWhenTheNamespaceHasNoNameAndNoProcessAnyMore) {
+  std::optional<TestNamespace> space(std::in_place);
+  Tool inside({"nsenter", "--net=" + path_of(*space), "sh", "-c", "echo inside; exec sleep 60"});
+  ASSERT_TRUE(inside.wait_for("inside"));
+  Tool tap(tap_in(*space, {"--create", "--name", "lab0"}));
+  wait_for_port("lab0");
+  const std::string path = path_of(*space);
+  space.reset();
+  ASSERT_NE(access(path.c_str(), F_OK), 0);
+  inside.signal(SIGKILL);
+  const ToolResult result = tap.finish();
+  EXPECT_FALSE(result.timed_out);
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("network namespace " + path + " is gone"), std::string::npos)
+      << result.out;
 }
 
 TEST_F(TapCommand, ADeviceThatIsDeletedEndsItWithAnError) {

@@ -1,0 +1,52 @@
+#pragma once
+// Tells when nobody but this process uses a network namespace any more.
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "bus/result.hpp"
+#include "bus/unique_fd.hpp"
+#include "tap/netns.hpp"
+
+namespace shmif::tap {
+
+/// A network namespace, and what its end is tied to.
+///
+/// A device in a namespace keeps that namespace alive as long as its descriptor is open, so the
+/// kernel never tells the owner of the device that all others have gone. This class finds it out:
+///
+/// - A namespace given by a process id is over when that process ends, whoever else is in it.
+/// - A namespace given by a name or a path is over when the path does not lead to it any more
+///   (`ip netns del`, a container runtime that cleans up) and no other process is in it.
+///
+/// Threads: one at a time. Blocks: never.
+class NetNamespaceWatch {
+ public:
+  /// `text` as NetNamespace::parse takes it. Errors: those of parse; ESRCH for a process that has
+  /// just ended.
+  static Result<NetNamespaceWatch> open(std::string_view text);
+
+  const NetNamespace& space() const noexcept { return space_; }
+  /// For poll and epoll: becomes readable when look() is worth a call.
+  int descriptor() const noexcept { return descriptor_.get(); }
+  /// Result: why the namespace is over, as a sentence's beginning ("process 4711 has ended");
+  /// nothing while it is in use.
+  std::optional<std::string> look() const;
+
+ private:
+  NetNamespaceWatch(NetNamespace space, std::string path, UniqueFd descriptor, bool is_process)
+      : space_(std::move(space)),
+        path_(std::move(path)),
+        descriptor_(std::move(descriptor)),
+        is_process_(is_process) {}
+
+  NetNamespace space_;
+  std::string path_;
+  UniqueFd descriptor_;  ///< a pidfd, or a timer that fires now and then
+  bool is_process_;
+};
+
+}  // namespace shmif::tap
