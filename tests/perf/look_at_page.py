@@ -1,8 +1,10 @@
 #!/usr/bin/python3
-"""look_at_page.py PAGE.html OUTPUT_DIRECTORY: opens a page of shmifperf report in headless Chromium, as a person
-would: light, dark, on a phone, on paper. Prints what is wrong with it, a line each, and exits 1; leaves the pictures
-in the directory. "skipped: reason" and exit code 77 where there is no browser."""
+"""look_at_page.py [--pictures] [--light FOLDER]... FOLDER...: opens the page.html of each folder, a page of shmifperf
+report, in one headless Chromium, as a person would: light, dark, on a phone, on paper; those of --light in the light
+only. Leaves in each folder facts.json: what is wrong with the page ("wrong", a text each) and what stands on it. With
+--pictures also a picture of each view. "skipped: reason" and exit code 77 where there is no browser."""
 
+import argparse
 import base64
 import json
 import os
@@ -91,8 +93,9 @@ return [...document.querySelectorAll('.chart')].map((box) => {
 class Visit:
     """One page in one browser, and what is wrong with it."""
 
-    def __init__(self, browser, page, folder):
-        self.browser, self.page, self.folder, self.wrong = browser, page, folder, []
+    def __init__(self, browser, folder, pictures):
+        self.browser, self.folder, self.pictures, self.wrong = browser, folder, pictures, []
+        self.page = os.path.join(os.path.abspath(folder), "page.html")
 
     def blame(self, view, complaints):
         self.wrong += [f"{view}: {c}" for c in complaints]
@@ -107,10 +110,12 @@ class Visit:
     def open(self, view, width, height, scheme):
         self.command("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if width < 500 else 1, mobile=False)
         self.command("Emulation.setEmulatedMedia", media="screen", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        self.browser.get("file://" + os.path.abspath(self.page))
+        self.browser.get("file://" + self.page)
         # A frame later everything is laid out and drawn.
         self.browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
         self.look(view)
+        if not self.pictures:  # they take longer than all the rest
+            return
         size = self.command("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": width, "height": min(size["height"], 8000), "scale": 1}
         self.save(f"{view}.png", self.command("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)["data"])
@@ -126,7 +131,7 @@ class Visit:
         for entry in self.browser.get_log("performance"):
             event = json.loads(entry["message"])["message"]
             url = event["params"].get("request", {}).get("url", "") if event["method"] == "Network.requestWillBeSent" else ""
-            if url and not url.startswith("file://" + os.path.abspath(self.page)):
+            if url and not url.startswith("file://" + self.page):
                 self.blame(view, [f"it asked for {url}"])
 
     def keyboard(self):
@@ -153,7 +158,8 @@ class Visit:
     def paper(self):
         self.command("Emulation.setEmulatedMedia", media="", features=[{"name": "prefers-color-scheme", "value": "dark"}])
         pdf = self.command("Page.printToPDF", printBackground=True, preferCSSPageSize=True)["data"]
-        self.save("paper.pdf", pdf)
+        if self.pictures:
+            self.save("paper.pdf", pdf)
         self.blame("paper", [f"console: {e['message']}" for e in self.browser.get_log("browser")])
 
 
@@ -172,8 +178,32 @@ def start():
     return browser
 
 
+FACTS = """return {title: document.title, cells: [...document.querySelectorAll('td')].map((e) => e.textContent),
+                  notes: [...document.querySelectorAll('.note')].map((e) => e.textContent)}"""
+
+
+def look_at(browser, folder, pictures, thorough):
+    visit = Visit(browser, folder, pictures)
+    if thorough:
+        visit.open("dark", 1200, 900, "dark")
+        visit.open("phone", 360, 740, "light")
+    visit.open("light", 1200, 900, "light")
+    facts = browser.execute_script(FACTS)
+    if thorough:
+        visit.keyboard()
+        visit.hover()
+        visit.paper()
+    facts["wrong"] = list(dict.fromkeys(visit.wrong))
+    with open(os.path.join(folder, "facts.json"), "w", encoding="utf-8") as file:
+        json.dump(facts, file)
+
+
 def main():
-    page, folder = sys.argv[1:3]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pictures", action="store_true")
+    parser.add_argument("--light", action="append", default=[], metavar="FOLDER")
+    parser.add_argument("folders", nargs="*", metavar="FOLDER")
+    options = parser.parse_args()
     for program in ("chromium", "chromedriver"):
         if not shutil.which(program):
             print(f"skipped: {program} is not installed")
@@ -185,21 +215,11 @@ def main():
         return 77
     browser = start()
     try:
-        visit = Visit(browser, page, folder)
-        visit.open("dark", 1200, 900, "dark")
-        visit.open("phone", 360, 740, "light")
-        visit.open("light", 1200, 900, "light")
-        visit.keyboard()
-        visit.hover()
-        visit.paper()
-        facts = browser.execute_script("return {title: document.title, cells: [...document.querySelectorAll('td')].map((e) => e.textContent), notes: [...document.querySelectorAll('.note')].map((e) => e.textContent)}")
+        for folder in options.folders + options.light:
+            look_at(browser, folder, options.pictures, folder in options.folders)
     finally:
         browser.quit()
-    with open(os.path.join(folder, "facts.json"), "w", encoding="utf-8") as file:
-        json.dump(facts, file)
-    for complaint in dict.fromkeys(visit.wrong):
-        print(complaint)
-    return 1 if visit.wrong else 0
+    return 0
 
 
 if __name__ == "__main__":
