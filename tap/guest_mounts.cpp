@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <array>
@@ -11,7 +12,9 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <sstream>
+#include <utility>
 
 #include "bus/unique_fd.hpp"
 
@@ -29,17 +32,22 @@ constexpr std::array kStateDirectories = {
     "/var/lib/dhcpcd", "/var/lib/frr", "/var/log/frr", "/var/tmp/frr",
 };
 
-/// What settings in /proc and /sys belong to the guest's own namespaces, and so to the guest.
+/// What settings in /proc belong to the guest's own namespaces, and so to the guest, whoever
+/// mounted that /proc: the kernel shows each process those of its own namespaces.
 constexpr std::array kOwnSettings = {
     "/proc/sys/net",           "/proc/sys/kernel/hostname", "/proc/sys/kernel/domainname",
     "/proc/sys/kernel/msgmax", "/proc/sys/kernel/msgmnb",   "/proc/sys/kernel/msgmni",
     "/proc/sys/kernel/sem",    "/proc/sys/kernel/shmall",   "/proc/sys/kernel/shmmax",
-    "/proc/sys/kernel/shmmni", "/proc/sys/fs/mqueue",       "/sys/devices/virtual/net",
+    "/proc/sys/kernel/shmmni", "/proc/sys/fs/mqueue",
 };
+/// The same in a /sys that the guest mounted; in the outer one these are the outer interfaces.
+constexpr std::array kOwnDevices = {"/sys/devices/virtual/net"};
 
 /// What else there is to be written in /proc and /sys belongs to the machine.
 constexpr std::array kSettingsOfTheMachine = {
-    "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/sys",
+    "/proc/sys",  "/proc/sysrq-trigger", "/proc/irq",    "/proc/bus",
+    "/proc/fs",   "/proc/acpi",          "/proc/asound", "/proc/driver",
+    "/proc/mtrr", "/proc/dynamic_debug", "/proc/scsi",   "/sys",
 };
 
 std::string because() {
@@ -74,27 +82,76 @@ std::vector<Entry> skeleton_of(const std::string& directory) {
   return entries;
 }
 
+/// Puts `path`, with everything mounted below it, over itself. Result: false when that is
+/// forbidden.
+bool mount_over_itself(const char* path) {
+  // Recursively: a mount without what lies below it would show what others hide there, and the
+  // kernel refuses that.
+  return ::mount(path, path, nullptr, MS_BIND | MS_REC, nullptr) == 0;
+}
+
+/// Makes `path` and everything mounted below it read-only, here and for what is mounted there
+/// later.
+bool make_read_only(const char* path) {
+  if (!mount_over_itself(path)) return false;
+  mount_attr attributes{};
+  attributes.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+  attributes.propagation = MS_PRIVATE;
+  return ::mount_setattr(AT_FDCWD, path, AT_RECURSIVE, &attributes, sizeof attributes) == 0;
+}
+
+/// Whether nothing at `path` can be written anyhow: the outer world has made it read-only.
+bool is_read_only(const char* path) {
+  struct statvfs mounted{};
+  return ::statvfs(path, &mounted) == 0 && (mounted.f_flag & ST_RDONLY) != 0;
+}
+
+/// What a setting is at, taken before its surroundings become read-only.
+struct KeptSetting {
+  const char* path;
+  UniqueFd tree;
+};
+
+/// Takes mounts of `paths` that stay as writable as they are now.
+template <std::size_t N>
+void keep_settings(const std::array<const char*, N>& paths, std::vector<KeptSetting>& kept) {
+  for (const char* path : paths) {
+    UniqueFd tree(::open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
+    if (tree) kept.push_back({path, std::move(tree)});  // else: not in this kernel
+  }
+}
+
 /// Makes the settings of the machine read-only for a guest of the outer root. The files in /proc
 /// and /sys belong to that user and mostly ask for no capability, so a guest that was started by
 /// root and adjusts "its" machine as it boots (sysctl --system does) would adjust the outer one. It
 /// keeps nobody from undoing this who means to: that takes a capability which the guest has.
-/// Result: false when that is forbidden.
-bool shield_machine() {
-  for (const char* path : kOwnSettings) {
-    if (::access(path, F_OK) != 0) continue;  // not in this kernel
-    if (::mount(path, path, nullptr, MS_BIND, nullptr) != 0) return false;
-  }
+///
+/// Each path stands for itself, whether /proc and /sys are the guest's own or, where those cannot
+/// be mounted, the outer ones. Result: a note that names what could not be made read-only, or
+/// nothing.
+std::optional<std::string> shield_machine(bool own_sys) {
+  std::vector<KeptSetting> kept;
+  keep_settings(kOwnSettings, kept);
+  if (own_sys) keep_settings(kOwnDevices, kept);
+  std::string open;
+  std::string why;
   for (const char* path : kSettingsOfTheMachine) {
-    if (::access(path, F_OK) != 0) continue;
-    constexpr unsigned long kReadOnly =
-        MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
-    // With what was mounted below it just now.
-    if (::mount(path, path, nullptr, MS_BIND | MS_REC, nullptr) != 0 ||
-        ::mount(nullptr, path, nullptr, kReadOnly, nullptr) != 0) {
-      return false;
-    }
+    if (::access(path, F_OK) != 0) continue;  // not in this kernel
+    if (make_read_only(path)) continue;
+    const std::string reason = because();
+    if (is_read_only(path)) continue;
+    if (why.empty()) why = reason;
+    open.append(open.empty() ? "" : ", ").append(path);
   }
-  return true;
+  for (const KeptSetting& each : kept) {
+    // A guest whose own settings are read-only is told so by the first program that writes them.
+    (void)::move_mount(each.tree.get(), "", AT_FDCWD, each.path, MOVE_MOUNT_F_EMPTY_PATH);
+  }
+  if (open.empty()) return std::nullopt;
+  return "cannot make read-only: " + open + why +
+         ": programs in the guest may change these settings of the machine (start it as an "
+         "ordinary "
+         "user, or allow mount_setattr in the seccomp profile)";
 }
 
 /// Gives `path` the owner and mode it had. An owner that does not exist in this user namespace
@@ -202,13 +259,14 @@ Result<std::vector<std::string>> arrange_guest_mounts(uid_t outer_uid) {
     notes.push_back("cannot mount a /proc of its own" + because() +
                     " (a container hides parts of it?): the guest sees the outer processes there");
   }
-  if (::mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) {
+  const bool own_sys =
+      ::mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0;
+  if (!own_sys) {
     notes.push_back("cannot mount a /sys of its own" + because() +
                     ": the guest sees the outer interfaces in /sys/class/net");
   }
-  if (notes.empty() && outer_uid == 0 && !shield_machine()) {
-    notes.push_back("cannot make /proc/sys and /sys read-only" + because() +
-                    ": a program in the guest may change settings of the machine");
+  if (outer_uid == 0) {
+    if (auto open = shield_machine(own_sys)) notes.push_back(*std::move(open));
   }
   if (!make_run_private(outer_uid)) {
     notes.push_back("cannot make /run private" + because() + ": the guest shares the outer one");

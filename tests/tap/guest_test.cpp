@@ -309,6 +309,35 @@ TEST(Guest, MaskedProcIsToldAndTheGuestRunsAllTheSame) {
   }
 }
 
+TEST(Guest, MaskedProcOrSysLeavesTheSettingsOfTheMachineReadOnlyForRootsGuest) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: masks a part of /proc, as containers do";
+  for (const char* mask : {"/proc/tty", "/sys/firmware"}) {
+    Supervised::Options o;
+    // Each setting would get the value that it has already. What is mounted below /sys counts, too.
+    o.guest = guest_running(shell(
+        "for s in /proc/sys/vm/swappiness /proc/sys/kernel/panic /proc/sysrq-trigger "
+        "/sys/kernel/profiling; do test -e $s && (: >> $s) 2>/dev/null && echo opened $s; done; "
+        "(: > /sys/kernel/debug/written) 2>/dev/null && echo wrote below; "
+        "for s in net/ipv4/ip_forward kernel/hostname; do "
+        "(: >> /proc/sys/$s) || echo refused $s; done; echo end"));
+    o.before = [mask] {
+      if (::unshare(CLONE_NEWNS) != 0 ||
+          ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+          ::mount("none", "/sys/kernel/debug", "tmpfs", 0, nullptr) != 0 ||
+          ::mount("none", mask, "tmpfs", 0, nullptr) != 0) {
+        ::_exit(98);
+      }
+    };
+    Supervised guest(o);
+    EXPECT_EQ(guest.finish(), 0) << guest.output();
+    EXPECT_NE(guest.output().find("note: cannot mount a /"), std::string::npos) << guest.output();
+    EXPECT_EQ(guest.output().find("opened"), std::string::npos) << guest.output();
+    EXPECT_EQ(guest.output().find("wrote below"), std::string::npos) << guest.output();
+    EXPECT_EQ(guest.output().find("refused"), std::string::npos) << guest.output();
+    EXPECT_NE(guest.output().find("end\n"), std::string::npos) << guest.output();
+  }
+}
+
 TEST(Guest, SubordinateIdsAreMappedBehindRoot) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: gives a user a range of its own";
   if (::access("/usr/bin/newuidmap", X_OK) != 0) GTEST_SKIP() << "no newuidmap here";
