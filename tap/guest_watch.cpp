@@ -9,38 +9,67 @@
 #include <netlink/route/rtnl.h>
 #include <netlink/socket.h>
 
+#include <array>
+#include <cstdlib>
+#include <optional>
 #include <utility>
 
+#include "tap/libnl.hpp"
+
 namespace shmif::tap {
+namespace {
+
+/// What one message says, if it is about an interface. The flag IFF_PROMISC only shows what an
+/// administrator set; the count shows packet sockets too.
+std::optional<LinkNews> read_message(nlmsghdr* header) {
+  if (header->nlmsg_type != RTM_NEWLINK) return std::nullopt;
+  std::array<nla_policy, IFLA_MAX + 1> policy{};
+  policy[IFLA_PROMISCUITY].type = NLA_U32;  // refused when it is shorter
+  std::array<nlattr*, IFLA_MAX + 1> found{};
+  if (::nlmsg_parse(header, sizeof(ifinfomsg), found.data(), IFLA_MAX, policy.data()) < 0 ||
+      found[IFLA_PROMISCUITY] == nullptr) {
+    return std::nullopt;
+  }
+  const auto* const about = static_cast<const ifinfomsg*>(::nlmsg_data(header));
+  return LinkNews{static_cast<unsigned>(about->ifi_index),
+                  ::nla_get_u32(found[IFLA_PROMISCUITY]) > 0};
+}
+
+}  // namespace
+
+LinkNewsBatch read_link_news(std::span<const std::byte> datagram) {
+  LinkNewsBatch batch;
+  // libnl's functions do not write here, but are from before const.
+  auto* header =
+      reinterpret_cast<nlmsghdr*>(const_cast<std::byte*>(datagram.data()));  // NOLINT: see above
+  auto left = static_cast<int>(datagram.size());
+  while (::nlmsg_ok(header, left) != 0) {  // each message is 16 bytes or more
+    batch.incomplete = batch.incomplete || (header->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
+    if (const auto news = read_message(header)) batch.news.push_back(*news);
+    header = ::nlmsg_next(header, &left);
+  }
+  return batch;
+}
 
 struct GuestWatch::Impl {
   ~Impl() { ::nl_socket_free(socket); }
 
-  /// A message about an interface. The flag IFF_PROMISC only shows what an administrator set; the
-  /// count shows packet sockets too.
-  static int on_message(nl_msg* message, void* self) {
-    nlmsghdr* const header = ::nlmsg_hdr(message);
-    if (header->nlmsg_type != RTM_NEWLINK) return NL_OK;
-    const nlattr* const count = ::nlmsg_find_attr(header, sizeof(ifinfomsg), IFLA_PROMISCUITY);
-    if (!::nlmsg_valid_hdr(header, sizeof(ifinfomsg)) || count == nullptr) return NL_OK;
-    const auto* const about = static_cast<const ifinfomsg*>(::nlmsg_data(header));
-    static_cast<Impl*>(self)->note(static_cast<unsigned>(about->ifi_index),
-                                   ::nla_get_u32(count) > 0);
-    return NL_OK;
+  void note(const LinkNews& news, std::vector<GuestPromiscuity>& changes) {
+    for (std::size_t i = 0; i < indices.size(); ++i) {
+      if (indices[i] != news.index || on[i] == news.promiscuous) continue;
+      on[i] = news.promiscuous;
+      changes.push_back({i, news.promiscuous});
+    }
   }
 
-  void note(unsigned index, bool now) {
-    for (std::size_t i = 0; i < indices.size(); ++i) {
-      if (indices[i] != index || on[i] == now) continue;
-      on[i] = now;
-      changes->push_back({i, now});
-    }
+  /// Something was missed.
+  void ask_for_everything() const {
+    (void)::nl_rtgen_request(socket, RTM_GETLINK, AF_UNSPEC, NLM_F_DUMP);
   }
 
   nl_sock* socket = nullptr;
   std::vector<unsigned> indices;
   std::vector<bool> on;
-  std::vector<GuestPromiscuity>* changes = nullptr;  ///< while reading
 };
 
 GuestWatch::GuestWatch(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -59,9 +88,6 @@ Result<GuestWatch> GuestWatch::open(UniqueFd socket, std::vector<unsigned> indic
         EIO, std::string("cannot watch the guest's interfaces: ") + ::nl_geterror(e));
   }
   ::nl_socket_set_nonblocking(impl->socket);
-  // News come without having been asked for.
-  ::nl_socket_disable_seq_check(impl->socket);
-  ::nl_socket_modify_cb(impl->socket, NL_CB_VALID, NL_CB_CUSTOM, Impl::on_message, impl.get());
   impl->on.resize(indices.size());
   impl->indices = std::move(indices);
   return GuestWatch(std::move(impl));
@@ -72,19 +98,23 @@ int GuestWatch::descriptor() const noexcept {
 }
 
 void GuestWatch::read(std::vector<GuestPromiscuity>& changes) {
-  impl_->changes = &changes;
-  // One call reads one datagram, or an answer to the end. Bounded, so that a guest which changes
-  // its interfaces without pause does not keep us here.
+  // One call reads one datagram. Bounded, so that a guest which changes its interfaces without
+  // pause does not keep us here.
   for (int i = 0; i < 64; ++i) {
-    const int e = ::nl_recvmsgs_default(impl_->socket);
-    if (e == -NLE_NOMEM || e == -NLE_DUMP_INTR) {
-      // The socket overflowed, so something was missed: ask for everything.
-      (void)::nl_rtgen_request(impl_->socket, RTM_GETLINK, AF_UNSPEC, NLM_F_DUMP);
+    sockaddr_nl from{};
+    unsigned char* buffer = nullptr;
+    const int size = receive_from_kernel(impl_->socket, &from, &buffer, nullptr);
+    const std::unique_ptr<unsigned char, NlDeleter<std::free>> owned(buffer);
+    if (size == -NLE_NOMEM) {  // the socket overflowed
+      impl_->ask_for_everything();
       continue;
     }
-    if (e < 0) break;
+    if (size <= 0) break;
+    const auto batch =
+        read_link_news(std::as_bytes(std::span(buffer, static_cast<std::size_t>(size))));
+    for (const LinkNews& news : batch.news) impl_->note(news, changes);
+    if (batch.incomplete) impl_->ask_for_everything();
   }
-  impl_->changes = nullptr;
 }
 
 }  // namespace shmif::tap

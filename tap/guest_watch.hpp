@@ -3,12 +3,25 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "bus/unique_fd.hpp"
 #include "tap/guest.hpp"
 
 namespace shmif::tap {
+
+/// What a message of the kernel says about an interface.
+struct LinkNews {
+  unsigned index = 0;
+  bool promiscuous = false;
+};
+struct LinkNewsBatch {
+  std::vector<LinkNews> news;
+  bool incomplete = false;  ///< something was missed: ask for everything
+};
+/// Reads the rtnetlink messages of one datagram. What is malformed says nothing.
+LinkNewsBatch read_link_news(std::span<const std::byte> datagram);
 
 /// Listens on a socket of open_interface_watch() (tap/guest_net.hpp), from any namespace.
 /// Threads: one at a time. Blocks: never.

@@ -1,10 +1,13 @@
 #pragma once
 // Owners of what libnl hands out. Internal to the layers that talk rtnetlink.
 
+#include <netlink/errno.h>
+#include <netlink/handlers.h>
 #include <netlink/netlink.h>
 #include <netlink/route/link.h>
 #include <netlink/socket.h>
 
+#include <cstdlib>
 #include <memory>
 
 namespace shmif::tap {
@@ -19,5 +22,32 @@ struct NlDeleter {
 };
 using NlSocketPtr = std::unique_ptr<nl_sock, NlDeleter<nl_socket_free>>;
 using NlLinkPtr = std::unique_ptr<rtnl_link, NlDeleter<rtnl_link_put>>;
+
+/// nl_recv() that passes over what does not come from the kernel. Root of a network namespace may
+/// send to every netlink socket of that namespace, also to one that a process outside holds.
+inline int receive_from_kernel(nl_sock* socket, sockaddr_nl* from, unsigned char** buffer,
+                               ucred** credentials) {
+  for (int i = 0; i < 4096; ++i) {  // bounded: somebody may forge without pause
+    const int size = ::nl_recv(socket, from, buffer, credentials);
+    if (size <= 0 || from->nl_pid == 0) return size;
+    std::free(*buffer);
+    *buffer = nullptr;
+    if (credentials != nullptr) {
+      std::free(*credentials);
+      *credentials = nullptr;
+    }
+  }
+  return -NLE_AGAIN;
+}
+
+/// Makes the functions of libnl that use these callbacks believe the kernel only.
+inline void believe_kernel_only(nl_cb* callbacks) {
+  ::nl_cb_overwrite_recv(callbacks, receive_from_kernel);
+}
+inline void believe_kernel_only(nl_sock* socket) {
+  nl_cb* const callbacks = ::nl_socket_get_cb(socket);  // a reference of our own
+  believe_kernel_only(callbacks);
+  ::nl_cb_put(callbacks);
+}
 
 }  // namespace shmif::tap

@@ -204,6 +204,7 @@ Result<Netlink> Netlink::open(const NetNamespace& where) {
     ::close(fd);
     return failure(e, "cannot use a netlink socket");
   }
+  believe_kernel_only(impl->socket.get());
   impl->control = std::move(sockets->at(1));
   impl->own_namespace.reset(::fcntl(where.descriptor(), F_DUPFD_CLOEXEC, 0));
   return Netlink(std::move(impl));

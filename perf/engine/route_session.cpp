@@ -176,6 +176,7 @@ Result<RouteSession> RouteSession::open(const tap::NetNamespace& where) {
     ::close(fd);
     return failure(e, "cannot use a netlink socket");
   }
+  tap::believe_kernel_only(impl->socket.get());
   return RouteSession(std::move(impl));
 }
 
@@ -245,6 +246,7 @@ std::optional<LinkNews> RouteSession::Impl::look(unsigned index) const noexcept 
   nl_cb* const callbacks = nl_cb_alloc(NL_CB_DEFAULT);
   const std::unique_ptr<nl_cb, tap::NlDeleter<nl_cb_put>> owned(callbacks);
   if (!message || callbacks == nullptr) return std::nullopt;
+  tap::believe_kernel_only(callbacks);
   (void)nl_cb_set(callbacks, NL_CB_VALID, NL_CB_CUSTOM, read_link, &news);
   if (nl_send_auto(socket.get(), message.get()) < 0 || nl_recvmsgs(socket.get(), callbacks) < 0 ||
       nl_wait_for_ack(socket.get()) < 0) {

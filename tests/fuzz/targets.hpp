@@ -22,6 +22,7 @@ void frame(Bytes bytes);     ///< the decoder of dump, ping frames, filters appl
 void filter(Bytes bytes);    ///< filter expressions
 void state(Bytes bytes);     ///< what a job of shmifperf saves for a later run
 void jobs(Bytes bytes);      ///< job files, the options in them, and plans of those
+void netlink(Bytes bytes);   ///< what is believed to be the kernel's news of interfaces
 void remote(Bytes bytes);    ///< messages between a client and a server of shmifperf
 void text(Bytes bytes);      ///< addresses, sizes, times and names as people write them
 
@@ -34,7 +35,7 @@ inline constexpr std::array kTargets{
     Target{"port", port},     Target{"audit", audit},       Target{"repair", repair},
     Target{"pcap", pcap},     Target{"commands", commands}, Target{"frame", frame},
     Target{"filter", filter}, Target{"state", state},       Target{"text", text},
-    Target{"jobs", jobs},     Target{"remote", remote},
+    Target{"jobs", jobs},     Target{"remote", remote},     Target{"netlink", netlink},
 };
 
 }  // namespace shmif::fuzz

@@ -2,6 +2,9 @@
 
 #include "tap/guest.hpp"
 
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -394,6 +397,68 @@ TEST(Guest, WithoutATunDeviceAVethPairIsUsed) {
   EXPECT_EQ(guest->links()[0].kind, LinkKind::veth);
   ASSERT_TRUE(guest->release());
   EXPECT_EQ(guest->wait().status, 0);
+}
+
+/// Sends every netlink socket of this network namespace a message about interface `index`, with an
+/// attribute IFLA_PROMISCUITY of `size` bytes. Result: how many sockets took one.
+int forge_promiscuity(unsigned index, std::uint16_t size) {
+  struct {
+    nlmsghdr header;
+    ifinfomsg about;
+    rtattr attribute;
+    std::uint32_t count;
+  } message{};
+  message.attribute = {static_cast<std::uint16_t>(sizeof(rtattr) + size), IFLA_PROMISCUITY};
+  message.count = 1;
+  message.about.ifi_index = static_cast<int>(index);
+  message.header.nlmsg_type = RTM_NEWLINK;
+  message.header.nlmsg_len = static_cast<std::uint32_t>(offsetof(decltype(message), count)) + size;
+  const UniqueFd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+  std::ifstream table("/proc/net/netlink");
+  std::string line;
+  std::getline(table, line);
+  int taken = 0;
+  while (std::getline(table, line)) {  // address, protocol, port, groups ...
+    std::istringstream words(line);
+    std::string address;
+    unsigned protocol = 1;
+    sockaddr_nl to{};
+    to.nl_family = AF_NETLINK;
+    words >> address >> protocol >> to.nl_pid;
+    if (protocol != NETLINK_ROUTE || to.nl_pid == 0) continue;
+    if (::sendto(socket.get(), &message, message.header.nlmsg_len, 0,
+                 reinterpret_cast<const sockaddr*>(&to), sizeof to) > 0) {
+      ++taken;
+    }
+  }
+  return taken;
+}
+
+TEST(Guest, WhatAGuestSaysAboutItsInterfacesIsNotTakenForTheKernelsWord) {
+  auto o = guest_running({});
+  o.forward_signals = false;
+  o.body = [] {
+    const unsigned index = ::if_nametoindex("tap0");
+    if (forge_promiscuity(index, 4) == 0 || forge_promiscuity(index, 0) == 0) return 9;
+    return 0;
+  };
+  auto guest = Guest::start(o);
+  if (!guest && guest.error().code == make_error_code(Errc::not_supported)) {
+    GTEST_SKIP() << "no namespaces here: " << guest.error().message;
+  }
+  ASSERT_TRUE(guest) << guest.error().message;
+  ASSERT_TRUE(guest->release());
+  std::optional<GuestExit> exit;
+  std::size_t believed = 0;
+  while (!exit) {
+    const GuestNews news = guest->dispatch();
+    believed += news.promiscuity.size();
+    exit = news.exit;
+    pollfd entry{guest->descriptor(), POLLIN, 0};
+    if (!exit) (void)::poll(&entry, 1, -1);
+  }
+  EXPECT_EQ(exit->status, 0) << "9: nobody took the forged messages";
+  EXPECT_EQ(believed, 0U);
 }
 
 TEST(Guest, WrongOptionsAreRefusedByName) {
