@@ -33,6 +33,23 @@ std::string quoted(const std::string& path) {
   return path == "-" ? "capture from standard input" : "capture file \"" + path + "\"";
 }
 
+/// What libpcap does not read though it is sound, and what its user can do. Empty: it is damaged.
+/// libpcap has no error codes, only these words.
+std::string limit_behind(const std::string& trouble, const std::string& path) {
+  const auto has = [&](const char* words) { return trouble.find(words) != std::string::npos; };
+  const std::string convert = " (convert it: editcap -F nsecpcap " + path + " NEW.pcap)";
+  if (has("snapshot length")) return "its interfaces have several snapshot lengths" + convert;
+  if (has("different from the type")) {
+    return "its interfaces have several link types (a bus carries Ethernet only: capture on one "
+           "interface, not on \"any\")";
+  }
+  if (has("different byte orders") || has("unsupported") || has("too high") ||
+      has("interfaces in the file")) {
+    return "libpcap does not read it" + convert;
+  }
+  return {};
+}
+
 Result<UniqueFd> open_input(const std::string& path) {
   UniqueFd fd(path == "-" ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
                           : open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -58,7 +75,8 @@ struct PcapReader::Impl {
   const pcap_pkthdr* next = nullptr;
   const unsigned char* next_bytes = nullptr;
   bool ended = false;
-  std::string damage;
+  std::string trouble;  // of libpcap with the record that ended it
+  TooLong too_long;
 
   bool started = false;
   Clock::time_point start;
@@ -72,9 +90,14 @@ struct PcapReader::Impl {
       const int n = pcap_next_ex(file.get(), &header, &next_bytes);
       if (n != 1) {
         ended = true;
-        if (n == PCAP_ERROR) damage = pcap_geterr(file.get());
+        if (n == PCAP_ERROR) trouble = pcap_geterr(file.get());
       } else if (header->caplen < kEthernetHeaderBytes) {
         ++skipped;
+      } else if (header->caplen > kMaxFrameBytes) {
+        // Not cut: a frame that nobody sent would go out in its place.
+        ++too_long.records;
+        too_long.longest_bytes =
+            std::max<std::uint64_t>(too_long.longest_bytes, std::max(header->caplen, header->len));
       } else {
         next = header;
       }
@@ -106,7 +129,7 @@ struct PcapReader::Impl {
   /// the next batch.
   bool deliver(FrameBatch& into) noexcept {
     const std::span<std::byte> room = into.room();
-    const std::size_t whole = std::min<std::size_t>(next->caplen, kMaxFrameBytes);
+    const std::size_t whole = next->caplen;
     if (room.size() < whole && (!into.empty() || room.size() < kEthernetHeaderBytes)) return false;
     const std::size_t size = std::min(whole, room.size());
     std::memcpy(room.data(), next_bytes, size);
@@ -207,9 +230,25 @@ std::string PcapReader::address() {
 }
 
 Result<void> PcapReader::status() const {
-  if (impl_->damage.empty()) return {};
-  return Error(std::make_error_code(std::errc::io_error),
-               quoted(impl_->path) + " is damaged: " + impl_->damage);
+  const std::string& trouble = impl_->trouble;
+  if (!trouble.empty()) {
+    if (const std::string limit = limit_behind(trouble, impl_->path); !limit.empty()) {
+      return Error(std::make_error_code(std::errc::not_supported),
+                   "cannot read " + quoted(impl_->path) + " to its end: " + limit);
+    }
+    return Error(std::make_error_code(std::errc::io_error),
+                 quoted(impl_->path) + " is damaged: " + trouble);
+  }
+  const TooLong& passed = impl_->too_long;
+  if (passed.records == 0) return {};
+  return Error(Errc::frame_too_long,
+               std::to_string(passed.records) + " frames of " + quoted(impl_->path) +
+                   " passed over: the longest has " + std::to_string(passed.longest_bytes) +
+                   " bytes, and a bus carries at most " + std::to_string(kMaxFrameBytes));
+}
+
+PcapReader::TooLong PcapReader::too_long() const noexcept {
+  return impl_->too_long;
 }
 
 std::uint64_t PcapReader::skipped() const noexcept {

@@ -7,6 +7,7 @@
 #include <array>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <optional>
@@ -126,7 +127,44 @@ class PcapWriterRig {
   std::ifstream file_;
 };
 
-using Rigs = testing::Types<PcapReaderRig<0>, PcapReaderRig<100>, PcapWriterRig>;
+/// The blocks of a pcapng file as it grows, those of frames alone.
+class PcapngWriterRig {
+ public:
+  static constexpr bool kSends = true, kReceives = false, kLive = true, kEnds = false;
+  static std::string unavailable() { return {}; }
+
+  PcapngWriterRig()
+      : writer_(PcapngWriter::create(dir_.file("out.pcapng")).value()),
+        file_(dir_.file("out.pcapng"), std::ios::binary) {}
+  PcapngWriter& link() { return writer_; }
+  std::size_t largest() { return kMaxFrameBytes; }
+  void feed(const std::vector<Bytes>&) {}
+  std::vector<Bytes> heard() {
+    EXPECT_FALSE(writer_.flush());
+    std::vector<Bytes> out;
+    std::array<std::uint32_t, 2> head{};  // type, length of the block
+    while (file_.peek() != std::ifstream::traits_type::eof()) {
+      file_.read(reinterpret_cast<char*>(head.data()), sizeof head);
+      Bytes block(head[1] - sizeof head);
+      file_.read(reinterpret_cast<char*>(block.data()), static_cast<std::streamsize>(block.size()));
+      EXPECT_TRUE(file_.good());
+      if (head[0] != 6) continue;
+      std::uint32_t captured = 0;
+      std::memcpy(&captured, &block[12], sizeof captured);
+      out.emplace_back(block.begin() + 20, block.begin() + 20 + captured);
+    }
+    file_.clear();
+    return out;
+  }
+  void end() {}
+
+ private:
+  TempDir dir_;
+  PcapngWriter writer_;
+  std::ifstream file_;
+};
+
+using Rigs = testing::Types<PcapReaderRig<0>, PcapReaderRig<100>, PcapWriterRig, PcapngWriterRig>;
 INSTANTIATE_TYPED_TEST_SUITE_P(Pcap, LinkConformance, Rigs);
 
 std::vector<FrameView> read_all(PcapReader& reader, FrameBatch& batch) {
@@ -204,6 +242,84 @@ TEST(PcapReader, SkipsRecordsWithoutAnEthernetHeaderAndCountsThem) {
   FrameBatch batch;
   EXPECT_EQ(read_all(reader, batch).size(), 1U);
   EXPECT_EQ(reader.skipped(), 2U);
+}
+
+TEST(PcapReader, ARecordLongerThanAnyFrameIsPassedOverAndNeverCut) {
+  const TempDir dir;
+  const Bytes frame = make_frame(60, 1);
+  const Bytes giant = make_frame(80'066, 2);
+  write_file(dir.file("a.pcap"), file_header() + record(1, 0, frame, 60) +
+                                     record(2, 0, giant, giant.size()) + record(3, 0, frame, 60));
+  auto reader = PcapReader::open(dir.file("a.pcap")).value();
+  FrameBatch batch;
+  const auto frames = read_all(reader, batch);
+  ASSERT_EQ(frames.size(), 2U);
+  EXPECT_FALSE(frames[0].truncated());
+  EXPECT_FALSE(frames[1].truncated());
+  EXPECT_EQ(reader.too_long().records, 1U);
+  EXPECT_EQ(reader.too_long().longest_bytes, 80'066U);
+  const auto status = reader.status();
+  ASSERT_FALSE(status) << "users that do not look at too_long() would lose it in silence";
+  EXPECT_EQ(status.error().code, Errc::frame_too_long);
+  EXPECT_NE(status.error().message.find("80066"), std::string::npos) << status.error().message;
+}
+
+/// A sound pcapng file with two interfaces, and two frames on the first before the second is told.
+std::string two_interfaces(std::uint32_t second_snap, std::uint32_t second_type) {
+  const auto block = [](std::uint32_t type, const std::string& body) {
+    std::string out;
+    put32(out, type);
+    put32(out, static_cast<std::uint32_t>(body.size() + 12));
+    out += body;
+    put32(out, static_cast<std::uint32_t>(body.size() + 12));
+    return out;
+  };
+  const auto words = [](std::initializer_list<std::uint32_t> values) {
+    std::string out;
+    for (const std::uint32_t v : values) put32(out, v);
+    return out;
+  };
+  const std::string packet = words({0, 0, 1, 60, 60}) + std::string(60, 'x');
+  return block(0x0a0d0d0a, words({0x1a2b3c4d, 1, UINT32_MAX, UINT32_MAX})) +
+         block(1, words({1, 65535})) + block(6, packet) + block(6, packet) +
+         block(1, words({second_type, second_snap})) + block(6, packet);
+}
+
+TEST(PcapReader, ASoundFileThatLibpcapDoesNotReadIsNotCalledDamaged) {
+  const TempDir dir;
+  const auto message = [&](std::uint32_t second_snap, std::uint32_t second_type) {
+    write_file(dir.file("two.pcapng"), two_interfaces(second_snap, second_type));
+    auto reader = PcapReader::open(dir.file("two.pcapng")).value();
+    FrameBatch batch;
+    EXPECT_EQ(read_all(reader, batch).size(), 2U);
+    const auto status = reader.status();
+    EXPECT_FALSE(status);
+    return status ? std::string() : status.error().message;
+  };
+  const std::string lengths = message(96, 1);
+  EXPECT_NE(lengths.find("several snapshot lengths"), std::string::npos) << lengths;
+  EXPECT_NE(lengths.find("editcap -F nsecpcap " + dir.file("two.pcapng")), std::string::npos)
+      << lengths;
+  const std::string types = message(65535, 101);
+  EXPECT_NE(types.find("several link types"), std::string::npos) << types;
+  for (const std::string& text : {lengths, types}) {
+    EXPECT_EQ(text.find("damaged"), std::string::npos) << text;
+  }
+}
+
+TEST(PcapReader, TheAdviceForSeveralSnapshotLengthsHelps) {
+  if (std::system("command -v editcap >/dev/null 2>&1") != 0) {
+    GTEST_SKIP() << "editcap is not installed";
+  }
+  const TempDir dir;
+  write_file(dir.file("two.pcapng"), two_interfaces(96, 1));
+  ASSERT_EQ(run_program({"editcap", "-F", "nsecpcap", dir.file("two.pcapng"), dir.file("new.pcap")})
+                .status,
+            0);
+  auto reader = PcapReader::open(dir.file("new.pcap")).value();
+  FrameBatch batch;
+  EXPECT_EQ(read_all(reader, batch).size(), 3U);
+  EXPECT_TRUE(reader.status());
 }
 
 TEST(PcapReader, AFileThatEndsWithinARecordDeliversTheRestAndSaysSo) {
@@ -403,6 +519,64 @@ TEST(PcapWriter, KeepsEveryFrameOfMoreThanItsBuffer) {
   }
   auto reader = PcapReader::open(dir.file("a.pcap")).value();
   EXPECT_EQ(collect(reader, 1000).size(), 1000U);
+}
+
+TEST(PcapngWriter, WritesNamesCommentsAndLossesThatTsharkReads) {
+  if (!have_tshark()) GTEST_SKIP() << "tshark is not installed";
+  const TempDir dir;
+  {
+    auto writer =
+        PcapngWriter::create(dir.file("a.pcapng"), {.application = "a test", .comment = "of all"})
+            .value();
+    const std::uint32_t bus = writer.add_interface({"bus bus0", "the bus"});
+    const std::uint32_t web = writer.add_interface({"web", "slot 3"});
+    EXPECT_EQ(web, 1U);
+    const Bytes bytes = make_frame(61, 1);
+    FrameView frame(bytes.data(), bytes.size());
+    frame.time_ns = 1'700'000'000'123'456'789;
+    EXPECT_FALSE(writer.put(web, frame));
+    EXPECT_FALSE(writer.put(web, frame, {.lost_before = 7, .comment = "seven lost"}));
+    EXPECT_FALSE(writer.put(bus, frame));
+    writer.put_statistics(bus, {.received = 5, .accepted = 3, .lost = 7});
+    EXPECT_FALSE(writer.flush());
+    EXPECT_EQ(writer.written(), 3U);
+    EXPECT_EQ(writer.bytes(), std::filesystem::file_size(dir.file("a.pcapng")));
+  }
+  const std::string lines =
+      run_program({"tshark", "-r", dir.file("a.pcapng"), "-T", "fields", "-e", "frame.time_epoch",
+                   "-e", "frame.len", "-e", "frame.interface_name", "-e",
+                   "frame.interface_description", "-e", "frame.drop_count", "-e", "frame.comment"})
+          .out;
+  EXPECT_EQ(lines,
+            "1700000000.123456789\t61\tweb\tslot 3\t\t\n"
+            "1700000000.123456789\t61\tweb\tslot 3\t7\tseven lost\n"
+            "1700000000.123456789\t61\tbus bus0\tthe bus\t\t\n");
+  const std::string about = run_program({"capinfos", dir.file("a.pcapng")}).out;
+  for (const char* const part : {"Capture application: a test", "Capture comment:     of all",
+                                 "Number of interfaces in file: 2", "Number of stat entries = 1"}) {
+    EXPECT_NE(about.find(part), std::string::npos) << part << "\n" << about;
+  }
+}
+
+TEST(PcapngWriter, LibpcapReadsWhatItWroteWithEveryLengthOfFrame) {
+  const TempDir dir;
+  std::vector<Bytes> frames;
+  for (std::size_t size = 60; size < 65; ++size) frames.push_back(make_frame(size, size));
+  frames.push_back(make_frame(kMaxFrameBytes, 6));
+  {
+    auto writer = PcapngWriter::create(dir.file("a.pcapng"), {.snap_bytes = 65'000}).value();
+    writer.add_interface({"one"});
+    writer.add_interface({"two"});
+    EXPECT_EQ(writer.send(views(frames)).taken, frames.size());
+  }
+  auto reader = PcapReader::open(dir.file("a.pcapng")).value();
+  FrameBatch batch;
+  const auto read = read_all(reader, batch);
+  ASSERT_EQ(read.size(), frames.size());
+  EXPECT_TRUE(reader.status());
+  for (std::size_t i = 0; i + 1 < frames.size(); ++i) EXPECT_EQ(to_bytes(read[i]), frames[i]);
+  EXPECT_EQ(read.back().size(), 65'000U);
+  EXPECT_EQ(read.back().true_bytes, kMaxFrameBytes);
 }
 
 }  // namespace

@@ -1,0 +1,138 @@
+#include "shmif/capture_file.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <utility>
+
+#include "bus/signal_guard.hpp"
+
+namespace shmif {
+namespace {
+
+constexpr std::size_t kLeastBufferBytes = 128U << 10U;
+constexpr std::size_t kMostBufferBytes = 1U << 30U;  // what Record::end can say
+constexpr std::size_t kLeastRecordBytes = 16;        // of all the formats written here
+
+/// Writes all of `bytes`, also to a descriptor that does not block. Result: 0 or errno; `done`
+/// counts what was written either way.
+int write_all(int fd, std::span<const std::byte> bytes, std::size_t& done) noexcept {
+  done = 0;
+  while (done < bytes.size()) {
+    const ssize_t n = ::write(fd, bytes.data() + done, bytes.size() - done);
+    if (n >= 0) {
+      done += static_cast<std::size_t>(n);
+    } else if (errno == EAGAIN) {
+      pollfd p{.fd = fd, .events = POLLOUT, .revents = 0};
+      poll(&p, 1, -1);
+    } else if (errno != EINTR) {
+      return errno;
+    }
+  }
+  return 0;
+}
+
+Error cannot_open(int number, const std::string& what) {
+  const char* advice = number == ENOENT || number == ENOTDIR ? "make its directory first"
+                       : number == EACCES                    ? "choose a place where you may write"
+                       : number == EISDIR                    ? "it is a directory; name a file"
+                                                             : "";
+  return Error::from_errno(number, "cannot write " + what, advice);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<CaptureFile>> CaptureFile::create(const std::string& path,
+                                                         const Options& options,
+                                                         std::span<const std::byte> header) {
+  const bool standard_output = path == "-";
+  const std::string what =
+      standard_output ? "a capture to standard output" : "capture file \"" + path + "\"";
+  if (standard_output && !options.terminal && isatty(STDOUT_FILENO) == 1) {
+    return Error(
+        Errc::bad_argument,
+        "cannot write " + what + ": it is a terminal (redirect it or pipe it into a program)");
+  }
+  auto file = std::make_unique<CaptureFile>();
+  file->path_ = path;
+  file->fd_.reset(standard_output
+                      ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0)
+                      : open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  if (!file->fd_) return cannot_open(errno, what);
+  file->never_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!file->never_) return Error::from_errno(errno, "cannot write " + what);
+  struct stat status{};
+  file->regular_ = fstat(file->fd_.get(), &status) == 0 && S_ISREG(status.st_mode);
+  file->buffer_.resize(std::clamp(options.buffer_bytes, kLeastBufferBytes, kMostBufferBytes));
+  file->records_.reserve(file->buffer_.size() / kLeastRecordBytes);
+
+  const bus::SignalGuard guard(SIGPIPE, SIGXFSZ);
+  std::size_t done = 0;
+  if (const int failure = write_all(file->fd_.get(), header, done)) {
+    return Error::from_errno(failure, "cannot write " + what);
+  }
+  file->file_bytes_ = done;
+  return file;
+}
+
+std::byte* CaptureFile::reserve(std::size_t bytes) noexcept {
+  if (buffer_.size() - used_ < bytes || records_.size() == records_.capacity()) flush();
+  if (failure_ != 0 || buffer_.size() - used_ < bytes) return nullptr;
+  return &buffer_[used_];
+}
+
+void CaptureFile::commit(std::size_t bytes, bool is_frame) noexcept {
+  used_ += bytes;
+  records_.push_back({.end = static_cast<std::uint32_t>(used_) & 0x7fffffffU,
+                      .is_frame = static_cast<std::uint32_t>(is_frame) & 1U});
+}
+
+void CaptureFile::flush() noexcept {
+  if (failure_ != 0 || used_ == 0) return;
+  std::size_t done = 0;
+  {
+    const bus::SignalGuard guard(SIGPIPE, SIGXFSZ);
+    failure_ = write_all(fd_.get(), {buffer_.data(), used_}, done);
+  }
+  std::size_t whole = 0;
+  for (const Record& record : records_) {
+    if (record.end > done) break;
+    whole = record.end;
+    written_ += record.is_frame;
+  }
+  file_bytes_ += whole;
+  if (failure_ != 0) {
+    cut_back(done - whole);
+    eventfd_write(never_.get(), 1);
+  }
+  used_ = 0;
+  records_.clear();
+}
+
+/// After a write that failed: removes the beginning of the next record, `torn` bytes, from the
+/// file, which readers would call damaged.
+void CaptureFile::cut_back(std::size_t torn) noexcept {
+  const off_t end = regular_ ? lseek(fd_.get(), 0, SEEK_CUR) : -1;
+  // Best effort: where it fails too, the file merely ends within a record.
+  if (end >= 0 && ftruncate(fd_.get(), end - static_cast<off_t>(torn)) != 0) return;
+}
+
+std::error_code CaptureFile::report() noexcept {
+  if (failure_ == 0) return {};
+  if (std::exchange(reported_, true)) return Errc::link_ended;
+  return {failure_, std::generic_category()};
+}
+
+Result<void> CaptureFile::status() const {
+  if (failure_ == 0) return {};
+  return Error::from_errno(failure_, path_ == "-" ? std::string("cannot write to standard output")
+                                                  : "cannot write \"" + path_ + "\"");
+}
+
+}  // namespace shmif
