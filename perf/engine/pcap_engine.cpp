@@ -10,15 +10,16 @@
 namespace shmif::perf {
 namespace {
 
-WireCounters count_written(PcapWriter& file) {
+template <class Writer>
+WireCounters count_written(Writer& file) {
   WireCounters counted;
   (void)file.flush();  // what is still in the buffer is not in the file
   counted.tx_frames = file.written();
   return counted;
 }
 
-/// A capture that ends where its file does. One that is damaged before that would else be taken for
-/// all that was recorded.
+/// A capture that ends where its file does. One of which not all can be read would else be taken
+/// for all that was recorded.
 class WholeCapture {
  public:
   explicit WholeCapture(PcapReader file) : file_(std::move(file)) {}
@@ -26,7 +27,14 @@ class WholeCapture {
   SendResult send(std::span<const FrameView> frames) noexcept { return file_.send(frames); }
   ReceiveResult receive(FrameBatch& into) noexcept {
     ReceiveResult result = file_.receive(into);
-    if (result.error == Errc::link_ended && !file_.status()) result.error = Errc::corrupt;
+    if (result.error == Errc::link_ended && !told_) {
+      told_ = true;
+      if (const Result<void> status = file_.status(); !status) {
+        const std::error_code why = status.error().code;
+        const bool sound = why == Errc::frame_too_long || why == std::errc::not_supported;
+        result.error = sound ? why : Errc::corrupt;
+      }
+    }
     return result;
   }
   int descriptor() noexcept { return file_.descriptor(); }
@@ -37,6 +45,7 @@ class WholeCapture {
 
  private:
   PcapReader file_;
+  bool told_ = false;  // why it is not all of the file
 };
 
 class PcapWire final : public Wire {
@@ -55,9 +64,8 @@ class PcapWire final : public Wire {
   Result<std::unique_ptr<End>> open_end(const EndOptions& options) override {
     if (auto fits = check_index(options, 1, address()); !fits) return std::move(fits).error();
     if (records_) {
-      auto file = PcapWriter::create(filename_);
-      if (!file) return std::move(file).error();
-      return make_end(*std::move(file), options, WhenFull::sleep, count_written);
+      return names_pcapng(filename_) ? open_writer<PcapngWriter>(options)
+                                     : open_writer<PcapWriter>(options);
     }
     auto file = PcapReader::open(filename_);
     if (!file) return std::move(file).error();
@@ -66,6 +74,13 @@ class PcapWire final : public Wire {
   }
 
  private:
+  template <class Writer>
+  Result<std::unique_ptr<End>> open_writer(const EndOptions& options) {
+    auto file = Writer::create(filename_);
+    if (!file) return std::move(file).error();
+    return make_end(*std::move(file), options, WhenFull::sleep, count_written<Writer>);
+  }
+
   std::string filename_;
   bool records_;
 };

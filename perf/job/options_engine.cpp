@@ -81,7 +81,8 @@ void add_engine_rows(std::vector<OptionRow>& into) {
   rows.add("netns", text(&J::netns, "NAME", "a name of ip-netns(8), or a path"),
            "The network namespace that the interfaces of netdev are in.", "that of the program");
   rows.add("filename", text(&J::filename, "PATH", "the path of a capture file"),
-           "Of engine=pcap: the file to write, or with rw=rx to read.");
+           "Of engine=pcap: the file to write (pcapng where the name ends with .pcapng, else "
+           "pcap), or with rw=rx to read.");
   rows.add("hostname", text(&J::hostname, "ADDRESS", "an IPv4 or IPv6 address", 256),
            "Of engine=udp: the address that frames are sent to and received at.");
   rows.add("port", number(&J::port, 0, 65535), "Of engine=udp: the port of the receiver.",

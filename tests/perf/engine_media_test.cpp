@@ -6,8 +6,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <filesystem>
+#include <fstream>
 #include <future>
 #include <set>
 
@@ -214,10 +216,9 @@ TEST(BusEngine, WhatAnOverrunCostIsCounted) {
   EXPECT_EQ(got.size() + lost, frames.size());
 }
 
-TEST(PcapEngine, RecordsWhatIsSentAndReceivesWhatIsRecorded) {
-  const TempDir dir;
+void record_and_receive(const std::string& filename) {
   JobOptions job = job_on(EngineKind::pcap);
-  job.filename = dir.file("run.pcap");
+  job.filename = filename;
   const auto frames = frames_to(1, 0, 100, 300);
   {
     const auto wire = make_wire(job, 1).value();
@@ -243,6 +244,40 @@ TEST(PcapEngine, RecordsWhatIsSentAndReceivesWhatIsRecorded) {
     }
   }
   EXPECT_TRUE(same_frames(frames, got));
+}
+
+TEST(PcapEngine, RecordsWhatIsSentAndReceivesWhatIsRecorded) {
+  const TempDir dir;
+  const auto begins_with = [](const std::string& path, std::uint32_t magic) {
+    std::uint32_t first = 0;
+    std::ifstream(path, std::ios::binary).read(reinterpret_cast<char*>(&first), sizeof first);
+    return first == magic;
+  };
+  record_and_receive(dir.file("run.pcap"));
+  EXPECT_TRUE(begins_with(dir.file("run.pcap"), 0xa1b23c4d));
+  record_and_receive(dir.file("run.pcapng"));
+  EXPECT_TRUE(begins_with(dir.file("run.pcapng"), 0x0a0d0d0a)) << "the name asks for pcapng";
+}
+
+TEST(PcapEngine, AFrameThatIsTooLongForAnyFrameFailsTheReadersOfACapture) {
+  const TempDir dir;
+  JobOptions job = job_on(EngineKind::pcap);
+  job.filename = dir.file("long.pcap");
+  {
+    static_cast<void>(PcapWriter::create(job.filename).value());
+  }
+  {
+    std::ofstream file(job.filename, std::ios::binary | std::ios::app);
+    const std::array<std::uint32_t, 4> head{1'700'000'000, 0, 80'066, 80'066};
+    file.write(reinterpret_cast<const char*>(head.data()), sizeof head);
+    file << std::string(80'066, 'x');
+  }
+  job.rw = Role::rx;
+  const auto end = make_wire(job, 1).value()->open_end(end_options(0)).value();
+  FrameBatch batch;
+  EXPECT_EQ(end->receive(batch).error, Errc::frame_too_long);
+  EXPECT_EQ(end->receive(batch).error, Errc::link_ended);
+  EXPECT_TRUE(batch.empty());
 }
 
 TEST(PcapEngine, RefusesWhatIsNoCaptureAndRolesThatItDoesNotHave) {
