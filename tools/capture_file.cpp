@@ -4,16 +4,26 @@
 
 #include "bus/result.hpp"
 #include "shmif/bus.hpp"
+#include "tools/command.hpp"
+#include "tools/version.hpp"
 
 namespace shmif::tools {
 
-PcapWriter create_capture(const std::string& file) {
+CaptureWriter create_capture(const std::string& file, CaptureFormat format,
+                             std::uint32_t snap_bytes, const std::string& comment) {
   if (file != "-" && Bus::open(file)) {
     throw Exception(Error(Errc::exists, "cannot record into \"" + file +
                                             "\": it is a bus, and would be destroyed (name "
                                             "another file)"));
   }
-  return std::move(PcapWriter::create(file)).value();
+  if (!is_pcapng(file, format)) {
+    return CaptureWriter(std::move(PcapWriter::create(file, {.snap_bytes = snap_bytes})).value());
+  }
+  PcapngWriteOptions options;
+  options.snap_bytes = snap_bytes;
+  options.application = std::string(program_name()) + ' ' + version_number();
+  options.comment = comment;
+  return CaptureWriter(std::move(PcapngWriter::create(file, options)).value());
 }
 
 }  // namespace shmif::tools

@@ -1,14 +1,82 @@
 #pragma once
 // The capture files that commands write.
 
+#include <cstdint>
 #include <string>
+#include <variant>
 
 #include "shmif/pcap_link.hpp"
 
 namespace shmif::tools {
 
+enum class CaptureFormat : std::uint8_t {
+  by_name,  ///< pcapng where the name ends with ".pcapng", else pcap
+  pcap,
+  pcapng,
+};
+
+/// Whether a file of this name is to be pcapng.
+inline bool is_pcapng(const std::string& file, CaptureFormat format) {
+  return format == CaptureFormat::pcapng ||
+         (format == CaptureFormat::by_name && names_pcapng(file));
+}
+
+/// A file that records, pcap or pcapng. A Link. Threads, blocks, errors: as PcapWriter.
+class CaptureWriter {
+ public:
+  explicit CaptureWriter(PcapWriter file) : file_(std::move(file)) {}
+  explicit CaptureWriter(PcapngWriter file) : file_(std::move(file)) {}
+
+  SendResult send(std::span<const FrameView> frames) noexcept {
+    return std::visit([&](auto& file) { return file.send(frames); }, file_);
+  }
+  ReceiveResult receive(FrameBatch& into) noexcept {
+    return std::visit([&](auto& file) { return file.receive(into); }, file_);
+  }
+  int descriptor() noexcept {
+    return std::visit([](auto& file) { return file.descriptor(); }, file_);
+  }
+  WaitHint prepare_wait() noexcept {
+    return std::visit([](auto& file) { return file.prepare_wait(); }, file_);
+  }
+  void finish_wait() noexcept {}
+  std::size_t max_frame_bytes() noexcept {
+    return std::visit([](auto& file) { return file.max_frame_bytes(); }, file_);
+  }
+  std::string address() {
+    return std::visit([](auto& file) { return file.address(); }, file_);
+  }
+
+  std::error_code flush() noexcept {
+    return std::visit([](auto& file) { return file.flush(); }, file_);
+  }
+  Result<void> status() const {
+    return std::visit([](const auto& file) { return file.status(); }, file_);
+  }
+  std::uint64_t written() const noexcept {
+    return std::visit([](const auto& file) { return file.written(); }, file_);
+  }
+  std::uint64_t bytes() const noexcept {
+    return std::visit([](const auto& file) { return file.bytes(); }, file_);
+  }
+  /// The file, when it is pcapng; else nullptr.
+  PcapngWriter* pcapng() noexcept { return std::get_if<PcapngWriter>(&file_); }
+
+ private:
+  std::variant<PcapWriter, PcapngWriter> file_;
+};
+
+static_assert(Link<CaptureWriter>);
+
+/// Whether the reader of what was written has gone, as `head` does; that is no failure.
+inline bool reader_has_gone(const Result<void>& status) {
+  return !status && status.error().code == std::errc::broken_pipe;
+}
+
 /// The file to record into; "-": standard output. A bus is never overwritten: throws, as where the
-/// file cannot be made.
-PcapWriter create_capture(const std::string& file);
+/// file cannot be made. `snap_bytes`: keep at most so much of each frame; 0: all. `comment` goes
+/// into a file that has room for one.
+CaptureWriter create_capture(const std::string& file, CaptureFormat format = CaptureFormat::by_name,
+                             std::uint32_t snap_bytes = 0, const std::string& comment = {});
 
 }  // namespace shmif::tools

@@ -34,10 +34,10 @@ using Kind = LinkAddress::Kind;
 struct End {
   LinkAddress address;
   std::optional<AnyLink> link;
-  Port* port = nullptr;          ///< the link, if it is one
-  PcapReader* reader = nullptr;  ///< the link, if it is one
-  PcapWriter* writer = nullptr;  ///< the link, if it is one
-  FaultLink* faults = nullptr;   ///< around the link, where frames from it meet faults
+  Port* port = nullptr;             ///< the link, if it is one
+  PcapReader* reader = nullptr;     ///< the link, if it is one
+  CaptureWriter* writer = nullptr;  ///< the link, if it is one
+  FaultLink* faults = nullptr;      ///< around the link, where frames from it meet faults
 
   template <class L>
   L* hold(L made) {

@@ -1,24 +1,23 @@
 // shmifctl dump: shows or records what passes on a bus.
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
-#include <cstring>
 #include <limits>
+#include <memory>
 #include <optional>
+#include <utility>
+#include <vector>
 
+#include "bus/signal_guard.hpp"
 #include "shmif/filter.hpp"
 #include "shmif/log.hpp"
-#include "shmif/pcap_link.hpp"
 #include "shmif/port.hpp"
 #include "tools/await.hpp"
 #include "tools/bus_options.hpp"
-#include "tools/capture_file.hpp"
 #include "tools/commands.hpp"
-#include "tools/decode.hpp"
+#include "tools/dump_sink.hpp"
 #include "tools/options.hpp"
 #include "tools/progress.hpp"
 #include "tools/values.hpp"
@@ -85,65 +84,162 @@ class Source {
   std::optional<Follower> follower_;
 };
 
+/// Two units, since a super-frame is one frame of the bus, and its loss is the loss of one, but it
+/// is shown as the frames that it stands for.
 struct DumpCounts {
-  std::uint64_t captured = 0;
-  std::uint64_t filtered = 0;
-  std::uint64_t lost = 0;
-  std::uint64_t bytes = 0;
+  std::uint64_t captured = 0;           // frames of the bus, of which something was shown
+  std::uint64_t filtered = 0;           // of the bus, of which nothing was shown
+  std::uint64_t lost = 0;               // of the bus
+  std::uint64_t captured_segments = 0;  // frames shown
+  std::uint64_t filtered_segments = 0;  // frames not shown
+  std::uint64_t bytes = 0;              // shown
 };
+
+/// "1395 frames captured (44987 after segmentation), 0 filtered out, 60378 lost"
+std::string summary(const DumpCounts& counts, bool lost_is_lower_bound) {
+  const auto number = [](std::uint64_t frames, std::uint64_t segments, const char* what) {
+    std::string text = std::to_string(frames) + what;
+    if (segments != frames) text += " (" + std::to_string(segments) + " after segmentation)";
+    return text;
+  };
+  return number(counts.captured, counts.captured_segments, " frames captured") + ", " +
+         number(counts.filtered, counts.filtered_segments, " filtered out") + ", " +
+         (lost_is_lower_bound ? "at least " : "") + std::to_string(counts.lost) + " lost";
+}
+
+/// Says how it went; to a pipe that nobody reads any more, too.
+void print_summary(const std::string& text) {
+  const bus::SignalGuard guard(SIGPIPE);
+  std::fprintf(stderr, "%s\n", text.c_str());
+}
 
 /// What was asked for on the command line.
 struct WantedDump {
   std::string path;
   std::string filter;
-  std::optional<std::string> file;
+  std::vector<std::string> ports;  ///< that frames must be from; none: any
   std::optional<std::string> name;
   std::uint64_t frames = std::numeric_limits<std::uint64_t>::max();
   std::optional<std::chrono::nanoseconds> timeout;
   bool history = false;
   bool super_frames = false;
-  DecodeOptions lines;
+  WantedOutput output;
 };
 
+Options dump_options() {
+  Options options("dump", "PATH [FILTER]...");
+  options
+      .about(
+          "Prints what passes on the bus, one line per frame, or records it, until a signal comes "
+          "or who reads its output has gone. FILTER is an expression as tcpdump takes it (man "
+          "pcap-filter), in one word or several. At the end, the number of frames captured, "
+          "filtered out and lost goes to standard error.")
+      .value("w,write", "FILE",
+             "record into FILE; \"-\" is standard output. A name that ends with .pcapng makes a "
+             "pcapng file, with the names of ports and with losses; any other a pcap file")
+      .value("format", "KIND", "record as \"pcap\" or \"pcapng\", whatever the name of the file")
+      .value("s,snapshot-length", "BYTES",
+             "keep at most so much of each frame: 14 to 262144; 0: all (default)")
+      .value("C,rotate-size", "SIZE",
+             "with -w: go on in FILE1, FILE2, ... when a file is larger than SIZE: millions of "
+             "bytes, or with K, M, G behind it powers of 1024")
+      .value("G,rotate-seconds", "SECONDS",
+             "with -w: go on in a new file after so long; FILE holds a time as strftime takes it, "
+             "such as x-%H%M%S.pcap")
+      .value("W,rotate-files", "N",
+             "with -C: keep the N newest files; with -G alone: end after N files")
+      .value("c,count", "N", "end after N frames")
+      .value("timeout", "SECONDS", "end after so long")
+      .repeatable("port", "NAME", "only frames that the port NAME sent")
+      .flag("sender", "print the name of the port that sent each frame, too")
+      .flag("history", "begin with the oldest frame still in the ring, not with the next")
+      .flag("super-frames",
+            "show unsegmented (TSO) packets, instead of the frames that they stand for")
+      .flag("e,link-header", "print addresses, EtherType and length of each frame, too")
+      .flag("x,hex", "print the bytes of each frame, too")
+      .flag("n", "for users of tcpdump: addresses are always printed as numbers")
+      .value("name", "NAME", "the name of the port that listens (default: the next free one)")
+      .words(1, std::numeric_limits<std::size_t>::max())
+      .example("shmifctl dump /dev/shm/bus0 arp or icmp6", "ARP and ICMPv6 only")
+      .example("shmifctl dump /dev/shm/bus0 -w - | wireshark -k -i -", "watch live in Wireshark")
+      .example("shmifctl dump /dev/shm/bus0 --history --timeout 0 -w last.pcapng",
+               "save what is in the ring now")
+      .example("shmifctl dump /dev/shm/bus0 -w ring.pcap -C 100 -W 10",
+               "keep the last gigabyte, in ten files");
+  return options;
+}
+
+/// Millions of bytes, as tcpdump takes them, or with a letter behind the number what that says.
+std::uint64_t parse_rotate_size(const std::string& text) {
+  constexpr std::uint64_t kMost = std::uint64_t{1} << 60U;
+  std::optional<std::uint64_t> bytes = parse_count(text);
+  if (bytes) {
+    bytes = *bytes <= kMost / 1'000'000 ? *bytes * 1'000'000 : 0;
+  } else {
+    bytes = parse_size(text);
+  }
+  if (bytes.value_or(0) != 0) return *bytes;
+  throw UsageError{"--rotate-size \"" + text +
+                   "\" is not a size (millions of bytes as 10, or 64K, 10M, 1G)"};
+}
+
+RotationWish rotation(const Arguments& args, const std::optional<std::string>& file) {
+  RotationWish wish;
+  if (const auto size = args.text("rotate-size")) wish.file_bytes = parse_rotate_size(*size);
+  constexpr std::uint64_t kMostSeconds = 1'000'000'000;
+  wish.seconds = std::chrono::seconds(args.count("rotate-seconds", 1, kMostSeconds).value_or(0));
+  wish.files = args.count("rotate-files", 1).value_or(0);
+  if (wish.files != 0 && !wish.any()) {
+    throw UsageError{"--rotate-files counts the files of -C or -G: give one of them, too"};
+  }
+  if (wish.any() && file.value_or("-") == "-") {
+    throw UsageError{"-C and -G need the name of a file: give -w FILE"};
+  }
+  if (wish.seconds.count() != 0 && wish.file_bytes == 0 && file->find('%') == std::string::npos) {
+    throw UsageError{"-G would overwrite \"" + *file +
+                     "\" each time (put a time into its name, as x-%Y%m%d-%H%M%S.pcap)"};
+  }
+  return wish;
+}
+
+WantedOutput output(const Arguments& args) {
+  WantedOutput wanted;
+  wanted.file = args.text("write");
+  if (const auto format = args.text("format")) {
+    if (*format != "pcap" && *format != "pcapng")
+      throw UsageError{"--format \"" + *format + "\" is not known (pcap or pcapng)"};
+    if (!wanted.file) throw UsageError{"--format is for what is recorded: give -w FILE, too"};
+    wanted.format = *format == "pcapng" ? CaptureFormat::pcapng : CaptureFormat::pcap;
+  }
+  wanted.rotation = rotation(args, wanted.file);
+  constexpr std::uint64_t kMostSnap = 262144;
+  const std::uint64_t snap = args.count("snapshot-length", 0, kMostSnap).value_or(0);
+  if (snap != 0 && snap < kEthernetHeaderBytes) {
+    throw UsageError{"--snapshot-length " + std::to_string(snap) +
+                     " is less than the header of a frame (14 or more; 0: all of it)"};
+  }
+  wanted.snap_bytes = static_cast<std::uint32_t>(snap);
+  wanted.senders = args.flag("sender");
+  wanted.lines = {.link_header = args.flag("link-header"), .hex_dump = args.flag("hex")};
+  return wanted;
+}
+
 WantedDump parse(const CommandLine& line) {
-  const Arguments args =
-      Options("dump", "PATH [FILTER]...")
-          .about(
-              "Prints what passes on the bus, one line per frame, or records it. FILTER is an "
-              "expression as tcpdump takes it (pcap-filter(7)). Ends with SIGINT, and says how "
-              "many "
-              "frames were captured, filtered out and lost.")
-          .value("w,write", "FILE",
-                 "record into a pcap file (nanoseconds); \"-\" is standard output")
-          .value("c,count", "N", "end after N frames")
-          .value("timeout", "SECONDS", "end after that long")
-          .flag("history", "begin with the oldest frame that is still in the ring")
-          .flag(
-              "super-frames",
-              "show what hosts leave others to cut up and checksum as it crosses the bus, not the "
-              "frames it stands for")
-          .flag("e,link-header", "print addresses, EtherType and length of each frame, too")
-          .flag("x,hex", "print the bytes of each frame, too")
-          .value("name", "NAME", "the name of the port that listens (default: the next free one)")
-          .words(1, std::numeric_limits<std::size_t>::max())
-          .example("shmifctl dump /dev/shm/bus0 arp or icmp6", "who looks for whom")
-          .example("shmifctl dump /dev/shm/bus0 -w - | wireshark -k -i -",
-                   "watch live in Wireshark")
-          .example("shmifctl dump /dev/shm/bus0 --history --timeout 0 -w last.pcap",
-                   "save what is in the ring now")
-          .parse(line);
+  const Arguments args = dump_options().parse(line);
   WantedDump wanted;
   wanted.path = args.positional()[0];
   for (std::size_t i = 1; i < args.positional().size(); ++i) {
     wanted.filter += (i > 1 ? " " : "") + args.positional()[i];
   }
-  wanted.file = args.text("write");
+  wanted.ports = args.all("port");
   wanted.name = args.text("name");
   wanted.frames = args.count("count", 1).value_or(wanted.frames);
   wanted.timeout = args.seconds("timeout");
   wanted.history = args.flag("history");
   wanted.super_frames = args.flag("super-frames");
-  wanted.lines = {.link_header = args.flag("link-header"), .hex_dump = args.flag("hex")};
+  wanted.output = output(args);
+  wanted.output.bus = wanted.path;
+  wanted.output.filter = wanted.filter;
   return wanted;
 }
 
@@ -153,49 +249,24 @@ FrameFilter compile(const std::string& expression) {
   return std::move(*filter);
 }
 
-/// Passes frames on to the screen or into a file.
-class Sink {
+/// How many frames were lost before each one, from the gaps between their numbers.
+class Gaps {
  public:
-  explicit Sink(const WantedDump& wanted)
-      : lines_(wanted.lines), output_(wanted.file.value_or("-") == "-" ? STDOUT_FILENO : -1) {
-    if (wanted.file) writer_.emplace(create_capture(*wanted.file));
+  /// What a receive reported.
+  void lost(std::uint64_t frames) { unplaced_ += frames; }
+  /// Result: how many of them passed between the frame before and the one of this number. No more
+  /// than were reported: a repair lets numbers jump.
+  std::uint64_t before(std::uint64_t number) {
+    const bool follows = last_ && number > *last_;
+    const std::uint64_t gap = follows ? std::min(number - *last_ - 1, unplaced_) : 0;
+    last_ = number;
+    unplaced_ -= gap;
+    return gap;
   }
-
-  void put(const FrameView& frame) {
-    if (writer_) {
-      (void)writer_->send({&frame, 1});  // a failure shows in failed(), once per batch
-    } else {
-      const std::string line = decode(frame, lines_);
-      std::fwrite(line.data(), 1, line.size(), stdout);
-    }
-  }
-  /// Makes everything visible, before nothing may happen for a while.
-  void flush() {
-    if (writer_) {
-      (void)writer_->flush();
-    } else {
-      std::fflush(stdout);
-    }
-  }
-  bool failed() const { return writer_ ? !writer_->status() : std::ferror(stdout) != 0; }
-  /// Flushes, and complains when anything failed. Result: the exit code.
-  int finish() {
-    flush();
-    if (!writer_ || writer_->status()) return kDone;  // main() complains about standard output
-    return fail(writer_->status().error());
-  }
-  /// How many of `passed` frames have arrived where they should.
-  std::uint64_t arrived(std::uint64_t passed) const {
-    return writer_ ? writer_->written() : passed;
-  }
-  bool records() const { return writer_.has_value(); }
-  /// Where frames go when somebody may read them as they come, else -1.
-  int output() const { return output_; }
 
  private:
-  DecodeOptions lines_;
-  int output_;
-  std::optional<PcapWriter> writer_;
+  std::optional<std::uint64_t> last_;
+  std::uint64_t unplaced_ = 0;
 };
 
 /// The frames between here and the end: a loop around one batch, with all it needs.
@@ -205,19 +276,22 @@ class Capture {
       : wanted_(wanted),
         filter_(compile(wanted.filter)),
         history_end_(history_end(wanted)),
+        names_(make_names(wanted)),
         source_(wanted.path, wanted.history ? Start::oldest : Start::now, wanted.name,
                 wanted.super_frames),
-        sink_(wanted),
+        sink_(wanted.output, names_.get()),
         corruption_(wanted.path) {}
 
   int run() {
     const Clock::time_point begin = Clock::now();
     FrameBatch batch(kBatchFrames, kBatchBytes);
     int code = kDone;
-    while (!stop_.stopped() && counts_.captured < wanted_.frames && !sink_.failed()) {
+    while (!stop_.stopped() && shown() < wanted_.frames && !sink_.failed() &&
+           !sink_.is_complete()) {
       batch.clear();
       const ReceiveResult received = source_.receive(batch);
       counts_.lost += received.lost;
+      gaps_.lost(received.lost);
       for (const FrameView& frame : batch.frames()) take(frame);
       show_progress();
       const auto left = time_left(begin);
@@ -233,26 +307,16 @@ class Capture {
       if (left.count() <= 0 && history_end_ == 0) break;
       if (received.frames == 0) {
         sink_.flush();
-        source_.wait(stop_, left, sink_.output());
+        source_.wait(stop_, std::min(left, sink_.time_left()), sink_.output());
         if (is_abandoned(sink_.output())) break;  // as with `dump | head`
       }
     }
-    progress_.clear();
-    const int finished = sink_.finish();
-    std::fflush(stdout);
-    const bool at_least = source_.counters().lost_is_lower_bound();
-    std::fprintf(stderr, "%llu frames captured, %llu filtered out, %s%llu lost\n",
-                 number(sink_.arrived(counts_.captured)), number(counts_.filtered),
-                 at_least ? "at least " : "", number(counts_.lost));
-    if (corruption_.lasts()) return kFailed;
-    return code != kDone ? code : finished;
+    return finish(code);
   }
 
  private:
   static constexpr std::size_t kBatchFrames = 512;
   static constexpr std::size_t kBatchBytes = 2U << 20U;
-
-  static unsigned long long number(std::uint64_t n) { return n; }
 
   /// The number of the newest frame when the command began, where it has to show all of them
   /// whatever the time; a busy bus would else never let a --timeout end it.
@@ -261,16 +325,68 @@ class Capture {
     return std::move(Bus::open(wanted.path)).value().info().frames;
   }
 
+  static std::unique_ptr<SenderNames> make_names(const WantedDump& wanted) {
+    if (wanted.ports.empty() && !DumpSink::needs_senders(wanted.output)) return nullptr;
+    auto names = std::make_unique<SenderNames>(wanted.path);
+    const std::vector<std::string> live = names->live();
+    for (const std::string& port : wanted.ports) {
+      if (std::ranges::find(live, port) != live.end()) continue;
+      std::string others;
+      for (const std::string& name : live) others += (others.empty() ? "" : ", ") + name;
+      complain("no port \"" + port + "\" on " + wanted.path + " now, waiting for its frames (" +
+               "there are: " + others + ")");
+    }
+    return names;
+  }
+
+  std::uint64_t shown() const { return counts_.captured_segments; }
+
+  /// Whether somebody asked to see it.
+  bool is_wanted(const FrameView& frame) {
+    if (!wanted_.ports.empty()) {
+      const SenderNames::Sender& sender = names_->of(frame);
+      if (!sender.known || std::ranges::find(wanted_.ports, sender.name) == wanted_.ports.end())
+        return false;
+    }
+    return filter_.matches(frame);
+  }
+
   void take(const FrameView& frame) {
     if (frame.number >= history_end_) history_end_ = 0;
-    if (counts_.captured == wanted_.frames) return;
-    if (!filter_.matches(frame)) {
-      ++counts_.filtered;
-      return;
-    }
-    sink_.put(frame);
-    ++counts_.captured;
+    if (shown() == wanted_.frames) return;
+    lost_before_ += gaps_.before(frame.number);
+    const bool wanted = is_wanted(frame);
+    ++(wanted ? counts_.captured_segments : counts_.filtered_segments);
+    count_unit(frame.number, wanted);
+    if (!wanted) return;
     counts_.bytes += frame.size();
+    sink_.put(frame, std::exchange(lost_before_, 0));
+  }
+
+  /// Counts the frame of the bus that a segment belongs to: once, and as captured when any of its
+  /// segments is.
+  void count_unit(std::uint64_t number, bool wanted) {
+    const bool same = unit_ == number;
+    unit_ = number;
+    if (same && (unit_captured_ || !wanted)) return;
+    if (same) --counts_.filtered;
+    ++(wanted ? counts_.captured : counts_.filtered);
+    unit_captured_ = wanted;
+  }
+
+  int finish(int code) {
+    progress_.clear();
+    const Result<void> finished = sink_.finish({.received = counts_.captured + counts_.filtered,
+                                                .accepted = counts_.captured,
+                                                .lost = counts_.lost});
+    if (const std::uint64_t arrived = sink_.arrived(); arrived != shown()) {
+      // The rest was never written. Frames of the bus can be told only where none was segmented.
+      if (counts_.captured == counts_.captured_segments) counts_.captured = arrived;
+      counts_.captured_segments = arrived;
+    }
+    if (!finished) code = std::max(code, fail(finished.error().message));
+    print_summary(summary(counts_, source_.counters().lost_is_lower_bound()));
+    return corruption_.lasts() ? kFailed : code;
   }
 
   std::chrono::nanoseconds time_left(Clock::time_point begin) const {
@@ -288,16 +404,28 @@ class Capture {
   FrameFilter filter_;
   std::uint64_t history_end_;
   StopSignals stop_;  // before the port is seen on the bus: who sees it may signal
+  std::unique_ptr<SenderNames> names_;  // before the own port takes the slot of one that has left
   Source source_;
-  Sink sink_;
+  DumpSink sink_;
   Corruption corruption_;
   Progress progress_;
   DumpCounts counts_;
+  Gaps gaps_;
+  std::uint64_t lost_before_ = 0;  // the next frame that is shown
+  std::optional<std::uint64_t> unit_;
+  bool unit_captured_ = false;
 };
 
 int run_dump(const CommandLine& line) {
   const WantedDump wanted = parse(line);
-  return Capture(wanted).run();
+  try {
+    return Capture(wanted).run();
+  } catch (const Exception& error) {
+    // Its reader was gone before the first byte.
+    if (error.code() != std::errc::broken_pipe) throw;
+    print_summary(summary({}, false));
+    return kDone;
+  }
 }
 
 }  // namespace

@@ -93,8 +93,12 @@ class Replay {
       show_progress(reader);
     }
     counts_.skipped += reader.skipped();
+    const PcapReader::TooLong too_long = reader.too_long();
+    counts_.too_long += too_long.records;
+    counts_.longest = std::max(counts_.longest, too_long.longest_bytes);
     const Result<void> status = reader.status();
-    return status ? kDone : fail(status.error());
+    // What is too long is said at the end, together with what is too long for this bus only.
+    return status || status.error().code == Errc::frame_too_long ? kDone : fail(status.error());
   }
 
   /// Sends a batch, passing over what the bus does not take.
@@ -144,10 +148,12 @@ class Replay {
     }
     std::printf("\n");
     if (counts_.too_long > 0) {
-      code =
-          fail(plural(counts_.too_long, "frame") + " of \"" + file_ + "\" not sent on " + path_ +
-               ": the longest has " + std::to_string(counts_.longest) + " bytes, the bus takes " +
-               std::to_string(port_.max_frame_bytes()) + " (create a bus with a larger --mtu)");
+      code = fail(plural(counts_.too_long, "frame") + " of \"" + file_ + "\" not sent on " + path_ +
+                  ": the longest has " + std::to_string(counts_.longest) +
+                  " bytes, the bus takes " + std::to_string(port_.max_frame_bytes()) +
+                  (counts_.longest > kMaxFrameBytes
+                       ? " (no bus takes more than " + std::to_string(kMaxFrameBytes) + ")"
+                       : " (create a bus with a larger --mtu)"));
     }
     return signal != 0 ? kEndedBySignal + signal : code;
   }

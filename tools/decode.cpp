@@ -446,8 +446,9 @@ std::string describe_frame(const FrameView& frame, Octets bytes, bool link_heade
 
 std::string decode(const FrameView& frame, const DecodeOptions& options) {
   const Octets bytes(reinterpret_cast<const std::uint8_t*>(frame.bytes.data()), frame.size());
-  std::string out =
-      time_of_day(frame.time_ns) + ' ' + describe_frame(frame, bytes, options.link_header);
+  std::string out = time_of_day(frame.time_ns) + ' ';
+  if (!options.sender.empty()) out.append(options.sender).append(": ");
+  out += describe_frame(frame, bytes, options.link_header);
   if (frame.truncated())
     out += text(" [cut short: %zu of %u bytes]", frame.size(), frame.true_bytes);
   out += '\n';

@@ -300,7 +300,9 @@ Arguments Options::parse(const CommandLine& line) const {
     throw Exit{kDone};
   }
   for (const Option& option : options_) {
-    if (option.often.empty() && result.all(option.name).size() > 1) {
+    // A flag says no more when it is given twice, as in -nn.
+    const bool once = option.often.empty() && !option.placeholder.empty();
+    if (once && result.all(option.name).size() > 1) {
       throw UsageError{dashed(option.name) + " is given more than once"};
     }
   }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -84,6 +85,27 @@ TEST(Inject, CountsAndReportsFramesThatAreTooLong) {
   EXPECT_TRUE(contains(r.err, "2 frames")) << r.err;
   EXPECT_TRUE(contains(r.err, "9000 bytes, the bus takes 1522")) << r.err;
   EXPECT_TRUE(same_frames({make_frame(60, 1), make_frame(61, 3)}, collect(port, 2)));
+}
+
+TEST(Inject, AFrameThatNoBusTakesIsNeverCut) {
+  // The largest frame that any bus takes, and one that is larger.
+  const BusRig rig({.mtu = 65521});
+  Port port = rig.port();
+  write_capture(rig.file("in.pcap"), {make_frame(60, 1), make_frame(kMaxFrameBytes, 2)});
+  {
+    std::ofstream file(rig.file("in.pcap"), std::ios::binary | std::ios::app);
+    const std::uint32_t length = 80'066;
+    const std::array<std::uint32_t, 4> head{1'700'000'001, 0, length, length};
+    file.write(reinterpret_cast<const char*>(head.data()), sizeof head);
+    file << std::string(length, 'x');
+  }
+  const ToolResult r = inject(rig, {rig.file("in.pcap"), "--timing", "flat"});
+  EXPECT_EQ(r.status, 1);
+  EXPECT_EQ(r.out, "2 frames sent, 64.1 KiB\n");
+  EXPECT_EQ(lines(r.err), 1) << r.err;
+  EXPECT_TRUE(contains(r.err, "1 frame of")) << r.err;
+  EXPECT_TRUE(contains(r.err, "80066 bytes, the bus takes 65543")) << r.err;
+  EXPECT_TRUE(same_frames({make_frame(60, 1), make_frame(kMaxFrameBytes, 2)}, collect(port, 2)));
 }
 
 TEST(Inject, SendsWhatIsWholeOfADamagedFileAndFails) {
