@@ -179,6 +179,15 @@ std::error_code Attachment::set_promiscuous(bool on) noexcept {
   return {};
 }
 
+std::error_code Attachment::set_carrier(bool on) noexcept {
+  if (impl_->forked()) return Errc::forked;
+  impl_->set_flag(kFlagNoCarrier, !on);
+  return {};
+}
+bool Attachment::has_carrier() const noexcept {
+  return (impl_->own_flags.load(std::memory_order_relaxed) & kFlagNoCarrier) == 0;
+}
+
 PortCounters Attachment::counters() const noexcept {
   return impl_->counts.get();
 }

@@ -90,6 +90,8 @@ class Attachment {
   std::size_t max_frame() const noexcept;
   std::error_code set_mac(MacAddress mac) noexcept;
   std::error_code set_promiscuous(bool on) noexcept;
+  std::error_code set_carrier(bool on) noexcept;
+  bool has_carrier() const noexcept;
   PortCounters counters() const noexcept;
 
  private:

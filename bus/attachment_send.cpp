@@ -30,13 +30,16 @@ class Patience {
 /// The front part of what is to be sent that one lock hold covers.
 struct Batch {
   std::size_t count = 0;
-  std::uint64_t bytes = 0;    // of the ring, without the tail
-  std::uint64_t payload = 0;  // of the frames
-  std::error_code refused;    // why the frame behind it cannot be sent at all
+  std::uint64_t bytes = 0;          // of the ring, without the tail
+  std::uint64_t payload = 0;        // of the frames
+  std::uint64_t more_segments = 0;  // beyond one for each frame
+  std::error_code refused;          // why the frame behind it cannot be sent at all
 };
 
 /// Whether each receiver can do what a frame leaves to it, and gets none that is too long then.
-std::error_code check_offload(const FrameView& frame, const Ring& ring) noexcept {
+/// Adds the segments of a super-frame beyond the first to `more`.
+std::error_code check_offload(const FrameView& frame, const Ring& ring,
+                              std::uint64_t& more) noexcept {
   const Offload& o = frame.offload;
   if (!ring.carries_offloads()) return Errc::not_supported;
   if (!o.is_super_frame()) {
@@ -47,7 +50,9 @@ std::error_code check_offload(const FrameView& frame, const Ring& ring) noexcept
   if (frame.size() > kMaxSuperFrameBytes) return Errc::frame_too_long;
   Segmenter segments;
   if (!segments.begin(frame.bytes, o)) return Errc::bad_argument;
-  return segments.next_bytes() <= ring.max_frame() ? std::error_code{} : Errc::frame_too_long;
+  if (segments.next_bytes() > ring.max_frame()) return Errc::frame_too_long;
+  more += segments.remaining() - 1;
+  return {};
 }
 
 /// `most`: bytes of the ring, the tail included.
@@ -56,16 +61,18 @@ Batch front_of(std::span<const FrameView> frames, const Ring& ring, std::uint64_
   for (const FrameView& frame : frames) {
     const std::size_t size = frame.size();
     const std::uint64_t bytes = record_bytes(body_bytes(frame));
+    std::uint64_t more = 0;
     if (size < kMinFrameBytes) {
       batch.refused = Errc::frame_too_short;
     } else if (frame.offload.pending()) {
-      batch.refused = check_offload(frame, ring);
+      batch.refused = check_offload(frame, ring, more);
     } else if (size > ring.max_frame()) {
       batch.refused = Errc::frame_too_long;
     }
     if (batch.refused || batch.bytes + bytes + kTailBytes > most) break;
     batch.bytes += bytes;
     batch.payload += size;
+    batch.more_segments += more;
     ++batch.count;
   }
   return batch;
@@ -98,7 +105,10 @@ Appended Attachment::send(std::span<const FrameView> frames, WhenFull when_full)
 Appended Attachment::Impl::send_batch(std::span<const FrameView> frames,
                                       WhenFull when_full) noexcept {
   Batch batch = front_of(frames, ring, writer.max_batch_bytes());
-  if (batch.count == 0) return {0, batch.refused};
+  if (batch.count == 0) {
+    if (batch.refused == Errc::frame_too_long) counts.too_long.add(1, slot().too_long_frames);
+    return {0, batch.refused};
+  }
   if (flow) {
     const std::uint64_t wanted = batch.bytes + kTailBytes;
     const std::uint64_t least = record_bytes(body_bytes(frames.front())) + kTailBytes;
@@ -136,6 +146,8 @@ Appended Attachment::Impl::send_batch(std::span<const FrameView> frames,
   awaits_answer.store(true, std::memory_order_relaxed);
   counts.tx_frames.add(batch.count, slot().tx_frames);
   counts.tx_bytes.add(batch.payload, slot().tx_bytes);
+  counts.tx_more_segments.add(batch.more_segments, slot().tx_more_segments);
+  if (batch.refused == Errc::frame_too_long) counts.too_long.add(1, slot().too_long_frames);
   return {batch.count, batch.refused};
 }
 

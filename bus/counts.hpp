@@ -32,6 +32,7 @@ struct Counts {
   Count tx_frames, tx_bytes, doorbells, lock_sleeps, pauses, paused_ns;
   Count rx_frames, rx_bytes, own, filtered, skipped, overruns, lost_frames, lost_bytes, corrupt,
       wakeups;
+  Count tx_more_segments, rx_more_segments, too_long;
 
   void add(const ReadTally& t, PortSlot& s) noexcept {
     rx_frames.add(t.frames, s.rx_frames);
@@ -42,6 +43,7 @@ struct Counts {
     lost_frames.add(t.lost_frames, s.lost_frames);
     lost_bytes.add(t.lost_bytes, s.lost_bytes);
     corrupt.add(t.corrupt, s.corrupt);
+    rx_more_segments.add(t.more_segments, s.rx_more_segments);
   }
   PortCounters get() const noexcept {
     PortCounters c;
@@ -61,6 +63,9 @@ struct Counts {
     c.lock_sleeps = lock_sleeps.get();
     c.pauses = pauses.get();
     c.paused_ns = paused_ns.get();
+    c.tx_segments = c.tx_frames + tx_more_segments.get();
+    c.rx_segments = c.rx_frames + rx_more_segments.get();
+    c.too_long_frames = too_long.get();
     return c;
   }
 };

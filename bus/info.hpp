@@ -38,6 +38,10 @@ struct PortCounters {
   std::uint64_t lock_sleeps = 0;      ///< cooldowns spent waiting for the lock
   std::uint64_t pauses = 0;           ///< times it waited for a slow port (flow *pause* only)
   std::uint64_t paused_ns = 0;        ///< how long, altogether
+  /// Frames as a wire would carry them: a super-frame counts as the segments that it stands for
+  /// (but as one in rx_segments when it was lent uncut by receive_in_place()).
+  std::uint64_t tx_segments = 0, rx_segments = 0;
+  std::uint64_t too_long_frames = 0;  ///< not sent, since the bus carries none so long
   /// Whether more frames may have been lost than lost_frames says: numbers met in corrupt memory
   /// tell nothing.
   bool lost_is_lower_bound() const noexcept { return corrupt != 0; }
@@ -55,6 +59,8 @@ struct PortInfo : PortCounters {
   MacAddress mac;
   LinkKind link = LinkKind::library;
   bool up = false;
+  /// False: the network interface behind the port is down or has no carrier.
+  bool carrier = true;
   bool pause = false;  ///< mode: true "pause": senders wait for it; false "ethernet"
   bool promiscuous = false;
   std::uint64_t stalls = 0;           ///< times that senders lost patience with it, and overran it

@@ -47,6 +47,7 @@ PortInfo port_info(const PortSlot& s, unsigned slot, int fd) {
   p.mac = MacAddress::from_u64(load_relaxed(s.mac));
   p.link = link_kind(s);
   p.up = p.live && (flags & kFlagUp) != 0;
+  p.carrier = (flags & kFlagNoCarrier) == 0;
   p.pause = (flags & kFlagPause) != 0;
   p.promiscuous = (flags & (kFlagPromiscuous | kFlagLearnedTooMany)) != 0;
   p.tx_frames = load_relaxed(s.tx_frames);
@@ -66,6 +67,9 @@ PortInfo port_info(const PortSlot& s, unsigned slot, int fd) {
   p.pauses = load_relaxed(s.pauses);
   p.paused_ns = load_relaxed(s.paused_ns);
   p.stalls = load_relaxed(s.stalls);
+  p.tx_segments = p.tx_frames + load_relaxed(s.tx_more_segments);
+  p.rx_segments = p.rx_frames + load_relaxed(s.rx_more_segments);
+  p.too_long_frames = load_relaxed(s.too_long_frames);
   if (const std::uint32_t other = load_relaxed(s.waits_for); other != 0 && other <= kSlots)
     p.waits_for = other - 1;
   if (load_acquire(s.state) == state)

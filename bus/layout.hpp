@@ -94,7 +94,8 @@ inline constexpr std::uint32_t kFlowPause = 1;
 inline constexpr std::uint32_t kFlagUp = 1U << 0U;
 inline constexpr std::uint32_t kFlagPromiscuous = 1U << 1U;
 inline constexpr std::uint32_t kFlagLearnedTooMany = 1U << 2U;  // as good as promiscuous
-inline constexpr std::uint32_t kFlagPause = 1U << 3U;  // senders wait for it (bus/flow.hpp)
+inline constexpr std::uint32_t kFlagPause = 1U << 3U;      // senders wait for it (bus/flow.hpp)
+inline constexpr std::uint32_t kFlagNoCarrier = 1U << 4U;  // the interface behind it is down
 
 /// What PortSlot::rung_position is while nobody has rung since the port announced sleep; no record
 /// begins at either.
@@ -137,13 +138,13 @@ struct alignas(kLineBytes) PortSlot {
   // Line 3: what it sent.
   alignas(kLineBytes) std::uint64_t tx_frames;  // 192 (O)
   std::uint64_t tx_bytes;                       // 200 (O)
-  std::uint64_t doorbells;     // 208 (O) times it rang, one for a batch however many it woke
-  std::uint64_t lock_sleeps;   // 216 (O) cooldowns spent waiting for the lock
-  std::uint64_t pauses;        // 224 (O) times it waited for a slow port
-  std::uint64_t paused_ns;     // 232 (O) how long, altogether
-  std::uint32_t waits_for;     // 240 (O) slot plus one of the port it is waiting for, 0: none
-  std::uint32_t reserved6;     // 244
-  std::uint64_t reserved3[1];  // 248
+  std::uint64_t doorbells;         // 208 (O) times it rang, one for a batch however many it woke
+  std::uint64_t lock_sleeps;       // 216 (O) cooldowns spent waiting for the lock
+  std::uint64_t pauses;            // 224 (O) times it waited for a slow port
+  std::uint64_t paused_ns;         // 232 (O) how long, altogether
+  std::uint32_t waits_for;         // 240 (O) slot plus one of the port it is waiting for, 0: none
+  std::uint32_t reserved6;         // 244
+  std::uint64_t tx_more_segments;  // 248 (O) beyond tx_frames, where one frame stands for many
 
   // Line 4 and 5: what it received.
   alignas(kLineBytes) std::uint64_t position;  // 256 (O) where it reads next
@@ -158,7 +159,9 @@ struct alignas(kLineBytes) PortSlot {
   std::uint64_t lost_bytes;                    // 328 (O) of the ring, record headers included
   std::uint64_t corrupt;                       // 336 (O)
   std::uint64_t wakeups;                       // 344 (O)
-  std::uint64_t reserved4[4];                  // 352
+  std::uint64_t rx_more_segments;              // 352 (O) beyond rx_frames
+  std::uint64_t too_long_frames;               // 360 (O) not sent: the bus carries none so long
+  std::uint64_t reserved4[2];                  // 368
 
   // Line 6 and 7: source addresses of hosts behind this port, 0: none.
   alignas(kLineBytes) std::uint64_t learned[kLearnedAddresses];  // 384 (O)
@@ -336,7 +339,9 @@ constexpr std::uint32_t fold_layout() noexcept {
       offsetof(PortSlot, own_frames), offsetof(PortSlot, filtered_frames),
       offsetof(PortSlot, skipped_frames), offsetof(PortSlot, overruns),
       offsetof(PortSlot, lost_frames), offsetof(PortSlot, lost_bytes), offsetof(PortSlot, corrupt),
-      offsetof(PortSlot, wakeups), offsetof(PortSlot, learned),
+      offsetof(PortSlot, wakeups),
+      offsetof(PortSlot, tx_more_segments), offsetof(PortSlot, rx_more_segments),
+      offsetof(PortSlot, too_long_frames), offsetof(PortSlot, learned),
       offsetof(RecordHeader, word), offsetof(RecordHeader, number), offsetof(RecordHeader, time_ns),
       offsetof(RecordHeader, slot), offsetof(RecordHeader, flags),
       offsetof(RecordHeader, incarnation)};

@@ -38,6 +38,10 @@ class Segmenter {
   bool begin(std::span<const std::byte> frame, const Offload& offload) noexcept;
 
   bool done() const noexcept { return next_ >= frame_.size(); }
+  /// How many segments are still to come.
+  std::size_t remaining() const noexcept {
+    return done() ? 0 : (frame_.size() - next_ + gso_size_ - 1) / gso_size_;
+  }
   /// The size of the next segment; 0 when done.
   std::size_t next_bytes() const noexcept;
   /// Writes the next segment into `into`, which has room for next_bytes(). Result: its size.
@@ -54,5 +58,9 @@ class Segmenter {
   bool v6_ = false;
   bool tcp_ = false;
 };
+
+/// How many frames a wire would carry for this one: 1 unless it is a super-frame.
+/// Threads: safe. Blocks: never.
+std::size_t segments_of(const FrameView& frame) noexcept;
 
 }  // namespace shmif::bus

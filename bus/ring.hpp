@@ -214,6 +214,7 @@ enum class ReadStatus : std::uint8_t {
 struct ReadTally {
   std::uint64_t frames = 0, bytes = 0, own = 0, filtered = 0;
   std::uint64_t overruns = 0, lost_frames = 0, lost_bytes = 0, corrupt = 0;
+  std::uint64_t more_segments = 0;  // that super-frames stand for, beyond one each
 };
 
 /// Follows the chain without the lock. Threads: one at a time.

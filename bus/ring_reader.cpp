@@ -326,6 +326,7 @@ ReadStatus RingReader::take_super_frame(FrameBatch& into, ReadTally& tally) noex
   }
   ++tally.frames;
   tally.bytes += bytes;
+  tally.more_segments += c.segments.remaining() - 1;
   deliver_segments(into);
   return ReadStatus::more;
 }

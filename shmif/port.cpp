@@ -193,6 +193,12 @@ std::error_code Port::set_promiscuous(bool on) noexcept {
   impl_->options.promiscuous = on;
   return impl_->bus ? impl_->bus->set_promiscuous(on) : std::error_code{};
 }
+std::error_code Port::set_carrier(bool on) noexcept {
+  return impl_->bus ? impl_->bus->set_carrier(on) : make_error_code(Errc::not_linked);
+}
+bool Port::has_carrier() const noexcept {
+  return impl_->bus && impl_->bus->has_carrier();
+}
 PortCounters Port::counters() const noexcept {
   return impl_->bus ? impl_->bus->counters() : PortCounters{};
 }

@@ -149,6 +149,11 @@ class Port {
   /// mac_taken.
   std::error_code set_mac(MacAddress mac) noexcept;
   std::error_code set_promiscuous(bool on) noexcept;
+  /// Shows in the port table whether the network interface behind this port is up and has carrier.
+  /// A port that was just attached has it. It changes nothing of what is sent and received. Errors:
+  /// not_linked, forked.
+  std::error_code set_carrier(bool on) noexcept;
+  bool has_carrier() const noexcept;  ///< false when not linked, too
   PortCounters counters() const noexcept;
 
  private:

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "bus/offload.hpp"
 #include "bus/unique_fd.hpp"
 #include "tap/device_counters.hpp"
 #include "tap/expectation.hpp"
@@ -52,10 +53,13 @@ constexpr std::chrono::microseconds kLookForAnswer{50};
 constexpr std::size_t kLongestQuestion = 1600;
 
 struct DirectionCounts {
-  Counter frames, bytes, batches, consumed, lost, dropped_full, dropped_too_long, dropped_error;
+  Counter received, frames, bytes, segments, batches, consumed, lost, dropped_full,
+      dropped_too_long, dropped_error;
   DirectionCounters snapshot() const noexcept {
-    return {.frames = frames.get(),
+    return {.received = received.get(),
+            .frames = frames.get(),
             .bytes = bytes.get(),
+            .segments = segments.get(),
             .batches = batches.get(),
             .consumed = consumed.get(),
             .lost = lost.get(),
@@ -234,7 +238,10 @@ void Bridge::Impl::flush(Endpoint& source) {
   while (source.stalled()) {
     const SendResult sent = source.peer->link->send(source.pending);
     const auto taken = source.pending.first(sent.taken);
-    for (const FrameView& f : taken) source.counts.bytes.add(f.size());
+    for (const FrameView& f : taken) {
+      source.counts.bytes.add(f.size());
+      source.counts.segments.add(bus::segments_of(f));
+    }
     source.counts.frames.add(taken.size());
     source.pending = source.pending.subspan(sent.taken);
     if (!sent.error) {
@@ -247,9 +254,13 @@ void Bridge::Impl::flush(Endpoint& source) {
       return;
     }
     // The link names the frame at the front: that one cannot go, the others may.
-    Counter& dropped = sent.error == Errc::frame_too_long ? source.counts.dropped_too_long
-                                                          : source.counts.dropped_error;
-    dropped.add();
+    if (sent.error == Errc::frame_too_long) {
+      source.counts.dropped_too_long.add();
+      if (options.on_too_long)
+        options.on_too_long(source.pending.front(), *source.link, *source.peer->link);
+    } else {
+      source.counts.dropped_error.add();
+    }
     source.pending = source.pending.subspan(1);
   }
 }
@@ -292,6 +303,7 @@ bool Bridge::Impl::pump(Endpoint& source) {
   if (got.lost > 0) source.counts.lost.add(got.lost);
   if (got.frames > 0) {
     source.counts.batches.add();
+    source.counts.received.add(got.frames);
     intercept(source);
     flush(source);
     source.peer->may_answer = source.peer->is_bus && source.brought_one_small();

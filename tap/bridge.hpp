@@ -34,15 +34,22 @@ namespace shmif::tap {
 /// block.
 using Interceptor = std::function<bool(const FrameView& frame, AnyLink& back)>;
 
+/// Is told of each frame that is dropped since `to` carries none so long. Runs in the loop's
+/// thread: must not block.
+using TooLongListener = std::function<void(const FrameView& frame, AnyLink& from, AnyLink& to)>;
+
 struct BridgeOptions {
   std::size_t batch_frames = 64;
   /// How long a side may refuse frames before they are dropped; twice its own patience if longer.
   std::chrono::milliseconds patience{10};
+  TooLongListener on_too_long{};  ///< may be empty
 };
 
 /// What one direction of a pair has done.
 struct DirectionCounters {
+  std::uint64_t received = 0;           ///< from the source; what became of them is below
   std::uint64_t frames = 0, bytes = 0;  ///< passed on (a link may still have dropped them)
+  std::uint64_t segments = 0;  ///< the same as a wire would carry them: super-frames cut up
   std::uint64_t batches = 0;
   std::uint64_t consumed = 0;          ///< by the interceptor
   std::uint64_t lost = 0;              ///< the source said that an overrun cost so many

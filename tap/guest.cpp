@@ -507,7 +507,7 @@ GuestNews Guest::dispatch() {
   GuestNews news;
   if (impl_->init > 0) impl_->obey_init();  // first: which stop a SIGCONT is about
   if (impl_->init > 0) impl_->forward_signals();
-  impl_->watch->read(news.promiscuity);
+  impl_->watch->read(news.interfaces);
   if (impl_->init <= 0) news.exit = impl_->exit;
   return news;
 }

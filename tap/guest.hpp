@@ -118,16 +118,20 @@ struct GuestExit {
   std::string failure;
 };
 
-/// The guest's interface number `interface` began or ceased to be promiscuous (tcpdump does that).
-struct GuestPromiscuity {
+/// How the guest's interface number `interface` is now.
+struct GuestInterfaceState {
   std::size_t interface = 0;
-  bool on = false;
+  bool promiscuous = false;  ///< somebody listens in (tcpdump does that)
+  bool carrier = true;       ///< it is up and has carrier: frames reach the guest
+  std::uint32_t mtu = 0;
+
+  bool operator==(const GuestInterfaceState&) const = default;
 };
 
 /// What happened since the last dispatch().
 struct GuestNews {
   std::optional<GuestExit> exit;
-  std::vector<GuestPromiscuity> promiscuity;
+  std::vector<GuestInterfaceState> interfaces;  ///< those that changed
 };
 
 /// Threads: one at a time, and always the one that called start(): the guest dies with that thread.

@@ -2,6 +2,7 @@
 
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <netlink/attr.h>
 #include <netlink/errno.h>
 #include <netlink/msg.h>
@@ -24,15 +25,18 @@ namespace {
 std::optional<LinkNews> read_message(nlmsghdr* header) {
   if (header->nlmsg_type != RTM_NEWLINK) return std::nullopt;
   std::array<nla_policy, IFLA_MAX + 1> policy{};
-  policy[IFLA_PROMISCUITY].type = NLA_U32;  // refused when it is shorter
+  policy[IFLA_PROMISCUITY].type = policy[IFLA_MTU].type = NLA_U32;  // refused when shorter
   std::array<nlattr*, IFLA_MAX + 1> found{};
   if (::nlmsg_parse(header, sizeof(ifinfomsg), found.data(), IFLA_MAX, policy.data()) < 0 ||
       found[IFLA_PROMISCUITY] == nullptr) {
     return std::nullopt;
   }
   const auto* const about = static_cast<const ifinfomsg*>(::nlmsg_data(header));
-  return LinkNews{static_cast<unsigned>(about->ifi_index),
-                  ::nla_get_u32(found[IFLA_PROMISCUITY]) > 0};
+  constexpr unsigned kCarries = IFF_UP | IFF_RUNNING;
+  return LinkNews{.index = static_cast<unsigned>(about->ifi_index),
+                  .promiscuous = ::nla_get_u32(found[IFLA_PROMISCUITY]) > 0,
+                  .carrier = (about->ifi_flags & kCarries) == kCarries,
+                  .mtu = found[IFLA_MTU] != nullptr ? ::nla_get_u32(found[IFLA_MTU]) : 0};
 }
 
 }  // namespace
@@ -54,11 +58,12 @@ LinkNewsBatch read_link_news(std::span<const std::byte> datagram) {
 struct GuestWatch::Impl {
   ~Impl() { ::nl_socket_free(socket); }
 
-  void note(const LinkNews& news, std::vector<GuestPromiscuity>& changes) {
+  void note(const LinkNews& news, std::vector<GuestInterfaceState>& changes) {
     for (std::size_t i = 0; i < indices.size(); ++i) {
-      if (indices[i] != news.index || on[i] == news.promiscuous) continue;
-      on[i] = news.promiscuous;
-      changes.push_back({i, news.promiscuous});
+      const GuestInterfaceState now{i, news.promiscuous, news.carrier, news.mtu};
+      if (indices[i] != news.index || states[i] == now) continue;
+      states[i] = now;
+      changes.push_back(now);
     }
   }
 
@@ -69,7 +74,7 @@ struct GuestWatch::Impl {
 
   nl_sock* socket = nullptr;
   std::vector<unsigned> indices;
-  std::vector<bool> on;
+  std::vector<GuestInterfaceState> states;
 };
 
 GuestWatch::GuestWatch(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -88,7 +93,7 @@ Result<GuestWatch> GuestWatch::open(UniqueFd socket, std::vector<unsigned> indic
         EIO, std::string("cannot watch the guest's interfaces: ") + ::nl_geterror(e));
   }
   ::nl_socket_set_nonblocking(impl->socket);
-  impl->on.resize(indices.size());
+  impl->states.resize(indices.size());
   impl->indices = std::move(indices);
   return GuestWatch(std::move(impl));
 }
@@ -97,7 +102,7 @@ int GuestWatch::descriptor() const noexcept {
   return ::nl_socket_get_fd(impl_->socket);
 }
 
-void GuestWatch::read(std::vector<GuestPromiscuity>& changes) {
+void GuestWatch::read(std::vector<GuestInterfaceState>& changes) {
   // One call reads one datagram. Bounded, so that a guest which changes its interfaces without
   // pause does not keep us here.
   for (int i = 0; i < 64; ++i) {

@@ -1,7 +1,8 @@
 #pragma once
-// Which interfaces of a guest are promiscuous. Internal to tap/guest.
+// Which interfaces of a guest are promiscuous, and which are down. Internal to tap/.
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
@@ -15,6 +16,8 @@ namespace shmif::tap {
 struct LinkNews {
   unsigned index = 0;
   bool promiscuous = false;
+  bool carrier = false;  ///< it is up and has carrier
+  std::uint32_t mtu = 0;
 };
 struct LinkNewsBatch {
   std::vector<LinkNews> news;
@@ -27,7 +30,8 @@ LinkNewsBatch read_link_news(std::span<const std::byte> datagram);
 /// Threads: one at a time. Blocks: never.
 class GuestWatch {
  public:
-  /// `indices`: of the guest's interfaces, in their order. None is promiscuous so far.
+  /// `indices`: of the guest's interfaces, in their order. Taken to be up and not promiscuous so
+  /// far.
   static Result<GuestWatch> open(UniqueFd socket, std::vector<unsigned> indices);
   GuestWatch(GuestWatch&&) noexcept;
   GuestWatch& operator=(GuestWatch&&) noexcept;
@@ -35,7 +39,7 @@ class GuestWatch {
 
   int descriptor() const noexcept;
   /// Reads what has come and appends what changed.
-  void read(std::vector<GuestPromiscuity>& changes);
+  void read(std::vector<GuestInterfaceState>& changes);
 
  private:
   struct Impl;

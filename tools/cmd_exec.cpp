@@ -15,6 +15,7 @@
 #include "tap/guest_link.hpp"
 #include "tools/bus_options.hpp"
 #include "tools/commands.hpp"
+#include "tools/device_watch.hpp"
 #include "tools/options.hpp"
 #include "tools/ping_answerer.hpp"
 
@@ -167,6 +168,7 @@ HostWish read_host_wish(const Arguments& args) {
 struct Wire {
   Port* port = nullptr;  // inside `bus`
   bool always_promiscuous = false;
+  std::uint32_t device_mtu = 0;
   bool broken = false;
   std::unique_ptr<AnyLink> bus;
   std::unique_ptr<AnyLink> device;
@@ -204,6 +206,7 @@ class Host {
     Wire wire;
     wire.port = port.get();
     wire.always_promiscuous = attachment.port.promiscuous;
+    wire.device_mtu = link.mtu;
     wire.bus = std::make_unique<AnyLink>(std::move(port));
     wire.device = tap::adopt(link, attachment.interface.offload).value();
     wires_.push_back(std::move(wire));
@@ -222,7 +225,11 @@ class Host {
   /// Carries frames until the program ends or a link does, which is then left out. Result: false
   /// when there is nothing to carry any more.
   bool carry() {
-    tap::Bridge bridge = tap::Bridge::create().value();
+    tap::BridgeOptions options;
+    options.on_too_long = [this](const FrameView& frame, AnyLink& from, AnyLink& to) {
+      too_long_.say(frame.size(), from.address(), mtu_of(from), to.address(), mtu_of(to));
+    };
+    tap::Bridge bridge = tap::Bridge::create(options).value();
     std::vector<Wire*> pairs;
     for (Wire& wire : wires_) {
       if (wire.broken) continue;
@@ -244,13 +251,23 @@ class Host {
     return true;
   }
 
+  std::optional<std::uint32_t> mtu_of(const AnyLink& side) const {
+    for (const Wire& wire : wires_) {
+      if (&side == wire.bus.get()) return wire.port->mtu();
+      if (&side == wire.device.get()) return wire.device_mtu;
+    }
+    return std::nullopt;
+  }
+
   /// Result: false when the program has ended.
   bool take_news() {
     tap::GuestNews news = guest_.dispatch();
-    for (const tap::GuestPromiscuity& change : news.promiscuity) {
-      const Wire& wire = wires_[change.interface];
+    for (const tap::GuestInterfaceState& now : news.interfaces) {
+      Wire& wire = wires_[now.interface];
       if (wire.broken) continue;
-      (void)wire.port->set_promiscuous(wire.always_promiscuous || change.on);
+      (void)wire.port->set_promiscuous(wire.always_promiscuous || now.promiscuous);
+      (void)wire.port->set_carrier(now.carrier);
+      wire.device_mtu = now.mtu;
     }
     exit_ = std::move(news.exit);
     return !exit_;
@@ -259,6 +276,7 @@ class Host {
   tap::Guest guest_;
   std::vector<Wire> wires_;
   std::optional<tap::GuestExit> exit_;
+  TooLongNotice too_long_;
 };
 
 /// Finds out the MTU of every bus. One that is to be made is made only when all else is there.

@@ -258,7 +258,20 @@ class Asker {
       return fail("nobody answered " + requests + " on " + wanted_.path +
                   " (tap and exec ports answer, and 'shmifctl ping PATH --respond')");
     }
-    return fail("no answer from " + target_.text + " to " + requests + " on " + wanted_.path);
+    return fail("no answer from " + target_.text + " to " + requests + " on " + wanted_.path +
+                why_silent());
+  }
+
+  /// What the port table tells of why the target is silent.
+  std::string why_silent() const {
+    const Result<Bus> bus = Bus::open(wanted_.path);
+    if (!bus) return {};
+    for (const PortInfo& port : bus->info().ports) {
+      if (!port.live || port.mac != target_.mac) continue;
+      if (!port.up) return ": its port is down";
+      if (!port.carrier) return ": the network interface of its host is down";
+    }
+    return {};
   }
 
   void print_text() const {

@@ -6,6 +6,7 @@
 #include "tools/commands.hpp"
 #include "tools/describe.hpp"
 #include "tools/options.hpp"
+#include "tools/terminal.hpp"
 
 namespace shmif::tools {
 
@@ -17,7 +18,9 @@ int run_stat(const CommandLine& line) {
           .about(
               "Shows the geometry of a bus, how far it has come, who holds its lock, and every "
               "port "
-              "with its counters. Needs only to read the file, and disturbs nobody.")
+              "with its counters. On a terminal, tables that are too wide are folded. Needs only "
+              "to "
+              "read the file, and disturbs nobody.")
           .flag("json", "print JSON, for scripts")
           .example("shmifctl stat /dev/shm/bus0", "a look at the bus")
           .example("shmifctl stat /dev/shm/bus0 --json | jq '.ports[] | {name, lost_frames}'",
@@ -25,7 +28,7 @@ int run_stat(const CommandLine& line) {
           .parse(line);
   const Bus bus = look_at(args.positional()[0]);
   const BusInfo info = bus.info();
-  const std::string text = args.flag("json") ? to_json(info) : to_text(info);
+  const std::string text = args.flag("json") ? to_json(info) : to_text(info, terminal_columns());
   std::fwrite(text.data(), 1, text.size(), stdout);
   return kDone;
 }

@@ -9,13 +9,12 @@
 
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
-#include "tap/guest_net.hpp"
-#include "tap/guest_watch.hpp"
 #include "tap/netlink.hpp"
 #include "tap/netns_watch.hpp"
 #include "tap/tap_link.hpp"
 #include "tools/bus_options.hpp"
 #include "tools/commands.hpp"
+#include "tools/device_watch.hpp"
 #include "tools/link_address.hpp"
 #include "tools/options.hpp"
 #include "tools/ping_answerer.hpp"
@@ -84,17 +83,6 @@ TapWish read_tap_wish(const Arguments& args) {
   return wish;
 }
 
-/// The device as the kernel knows it; nothing when there is none of that name.
-std::optional<tap::Interface> find_device(const TapWish& wish, const std::string& name) {
-  if (name.empty()) return std::nullopt;
-  Result<tap::Netlink> session =
-      wish.where ? tap::Netlink::open(*wish.space()) : tap::Netlink::open();
-  if (!session) throw Exception(session.error());
-  const Result<tap::Interface> found = session->interface(name);
-  if (!found) return std::nullopt;
-  return *found;
-}
-
 /// Attaches under the name of the device, or, where a host elsewhere has it already, the next free
 /// one.
 void attach(Port& port, PortOptions options, const std::string& path,
@@ -115,57 +103,26 @@ void attach(Port& port, PortOptions options, const std::string& path,
   attached.value();
 }
 
-/// Lets the port hear everything while somebody listens in on the device, as tcpdump does.
-class Promiscuity {
- public:
-  Promiscuity(const TapWish& wish, const std::string& device, Port& port)
-      : asked_(wish.port.promiscuous), port_(port), watch_(open(wish, device)) {
-    const std::optional<tap::Interface> now = find_device(wish, device);
-    if (now && now->promiscuity > 0) follow(true);
-  }
-
-  Result<void> join(tap::Bridge& bridge) {
-    return bridge.watch(watch_.descriptor(), [this] {
-      std::vector<tap::GuestPromiscuity> changes;
-      watch_.read(changes);
-      for (const tap::GuestPromiscuity& change : changes) follow(change.on);
-      return true;
-    });
-  }
-
- private:
-  static tap::GuestWatch open(const TapWish& wish, const std::string& device) {
-    const auto listen = []() -> Result<std::vector<UniqueFd>> {
-      Result<UniqueFd> socket = tap::open_interface_watch();
-      if (!socket) return socket.error();
-      std::vector<UniqueFd> one;
-      one.push_back(std::move(*socket));
-      return one;
-    };
-    std::vector<UniqueFd> sockets =
-        (wish.where ? tap::run_in(*wish.space(), listen) : listen()).value();
-    const std::optional<tap::Interface> found = find_device(wish, device);
-    return tap::GuestWatch::open(std::move(sockets.at(0)), {found ? found->index : 0}).value();
-  }
-  void follow(bool listened_to) { static_cast<void>(port_.set_promiscuous(asked_ || listened_to)); }
-
-  bool asked_;
-  Port& port_;
-  tap::GuestWatch watch_;
-};
-
 /// Carries frames until asked to stop, or the device or the bus is gone.
 int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::TapLink> device) {
   const StopSignals stop;
   Port& on_bus = *port;
   const std::string& path = wish.path;
   const std::string name = device->name();
-  Promiscuity promiscuity(wish, name, on_bus);
+  DeviceWatch watch(wish.space(), name, on_bus, wish.port.promiscuous);
   AnyLink left(std::move(port));
   AnyLink right(std::move(device));
-  tap::Bridge bridge = tap::Bridge::create().value();
+  TooLongNotice too_long;
+  tap::BridgeOptions options;
+  // Only towards the bus: a TAP device takes the longest frame of any bus.
+  options.on_too_long = [&](const FrameView& frame, AnyLink& from, AnyLink& to) {
+    const std::optional<tap::Interface> now = find_device(wish.space(), name);
+    too_long.say(frame.size(), from.address(), now ? std::optional(now->mtu) : std::nullopt,
+                 to.address(), on_bus.mtu());
+  };
+  tap::Bridge bridge = tap::Bridge::create(options).value();
   bridge.add(left, right, PingAnswerer(on_bus)).value();
-  promiscuity.join(bridge).value();
+  watch.join(bridge).value();
   std::optional<std::string> over;
   if (wish.where) {
     const auto look = [&] { return !(over = wish.where->look()); };
@@ -206,7 +163,7 @@ int run_tap(const CommandLine& line) {
   fit_device_to_bus(wish, exists);
   need_tun_device();
   wish.device.where = wish.space();
-  const std::optional<tap::Interface> old = find_device(wish, wish.device.name);
+  const std::optional<tap::Interface> old = find_device(wish.space(), wish.device.name);
   if (!old && !wish.device.mac) wish.device.mac = MacAddress::random();
   wish.port.mac = wish.device.mac ? wish.device.mac : old->mac;
 

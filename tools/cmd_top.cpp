@@ -39,9 +39,14 @@ std::string rate(const PortRates& row, double value) {
   return row.known ? format_rate(value) : "-";
 }
 
-const char* up_name(const PortInfo& port) {
+/// Down is also a port whose network interface is down: nobody is to be reached there.
+bool is_up(const PortInfo& port) {
+  return port.live && port.up && port.carrier;
+}
+
+const char* short_state(const PortInfo& port) {
   if (!port.live) return "dead";
-  return port.up ? "up" : "down";
+  return is_up(port) ? "up" : "down";
 }
 
 /// `text` in exactly `width` columns; what does not fit is cut.
@@ -77,10 +82,10 @@ const std::vector<Column>& columns() {
        [](const PortRates&) { return kBold; }},
       {"LINK", 7, 0, false, [](const PortRates& r) { return std::string(to_string(r.port.link)); },
        plain},
-      {"UP", 4, 0, false, [](const PortRates& r) { return std::string(up_name(r.port)); },
-       [](const PortRates& r) { return !r.port.live ? kRed
-                                       : r.port.up  ? kGreen
-                                                    : kYellow; }},
+      {"UP", 4, 0, false, [](const PortRates& r) { return std::string(short_state(r.port)); },
+       [](const PortRates& r) { return !r.port.live    ? kRed
+                                       : is_up(r.port) ? kGreen
+                                                       : kYellow; }},
       {"PID", 7, 0, true, [](const PortRates& r) { return std::to_string(r.port.pid); }, plain},
       {"MAC", 17, 100, false, [](const PortRates& r) { return r.port.mac.to_string(); }, plain},
       {"TX/s", 6, 0, true, [](const PortRates& r) { return rate(r, r.tx_frames); }, plain},
@@ -117,7 +122,7 @@ std::string ports_line(const BusInfo& info) {
   std::size_t up = 0;
   for (const PortInfo& port : info.ports) {
     live += port.live ? 1U : 0U;
-    up += port.live && port.up ? 1U : 0U;
+    up += is_up(port) ? 1U : 0U;
   }
   std::string text = std::to_string(live) + " live (" + std::to_string(up) + " up)";
   if (info.ports.size() != live) text += ", " + std::to_string(info.ports.size() - live) + " dead";
@@ -231,9 +236,9 @@ std::string plain_lines(const BusInfo& info, const BusRates& rates) {
   for (const PortRates& row : rates.ports) {
     out += std::string(clock) + " port " + tame(row.port.name) + " slot " +
            std::to_string(row.port.slot) + ' ' + to_string(row.port.link) + ' ' +
-           up_name(row.port) + " tx " + rate(row, row.tx_frames) + "/s " + rate(row, row.tx_bits) +
-           "bit/s rx " + rate(row, row.rx_frames) + "/s " + rate(row, row.rx_bits) + "bit/s lost " +
-           rate(row, row.lost_frames) + "/s\n";
+           short_state(row.port) + " tx " + rate(row, row.tx_frames) + "/s " +
+           rate(row, row.tx_bits) + "bit/s rx " + rate(row, row.rx_frames) + "/s " +
+           rate(row, row.rx_bits) + "bit/s lost " + rate(row, row.lost_frames) + "/s\n";
   }
   return out;
 }

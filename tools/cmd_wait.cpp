@@ -27,8 +27,10 @@ Sight look(const Bus& bus, const std::string& name) {
   Sight sight{false, "no port of that name is attached"};
   for (const PortInfo& port : bus.info().ports) {
     if (port.name != name) continue;
-    if (port.live && port.up) return {true, ""};
-    sight.why = port.live ? "the port is attached but down" : "the port's process is gone";
+    if (port.live && port.up && port.carrier) return {true, ""};
+    sight.why = !port.live ? "the port's process is gone"
+                : port.up  ? "the port is up, but the network interface of its host is down"
+                           : "the port is attached but down";
   }
   return sight;
 }

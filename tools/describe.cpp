@@ -34,12 +34,16 @@ Json port_json(const PortInfo& port) {
           {"mac", port.mac.to_string()},
           {"link", to_string(port.link)},
           {"up", port.up},
+          {"carrier", port.live ? Json(port.carrier) : Json(nullptr)},
           {"mode", mode_name(port)},
           {"promiscuous", port.promiscuous},
           {"tx_frames", port.tx_frames},
           {"tx_bytes", port.tx_bytes},
           {"rx_frames", port.rx_frames},
           {"rx_bytes", port.rx_bytes},
+          {"tx_segments", port.tx_segments},
+          {"rx_segments", port.rx_segments},
+          {"too_long_frames", port.too_long_frames},
           {"own_frames", port.own_frames},
           {"filtered_frames", port.filtered_frames},
           {"skipped_frames", port.skipped_frames},
@@ -159,6 +163,11 @@ const char* state_name(const PortInfo& port) noexcept {
   return port.live ? "live" : "dead";
 }
 
+const char* up_name(const PortInfo& port) noexcept {
+  if (!port.up) return "down";
+  return port.carrier ? "up" : "no-carrier";
+}
+
 const char* mode_name(const PortInfo& port) noexcept {
   return port.pause ? "pause" : "ethernet";
 }
@@ -238,28 +247,60 @@ std::string aligned(const std::vector<std::vector<std::string>>& rows) {
   return out;
 }
 
-std::string to_text(const BusInfo& info) {
+std::string folded(const std::vector<std::vector<std::string>>& rows, std::size_t keys,
+                   std::size_t width) {
+  std::string out;
+  const std::size_t columns = rows.front().size();
+  for (std::size_t from = keys; from < columns;) {
+    std::string block;
+    std::size_t end = from;
+    for (; end < columns; ++end) {  // the widest block that fits, but at least one column
+      std::vector<std::vector<std::string>> part;
+      for (const std::vector<std::string>& row : rows) {
+        std::vector<std::string> cells(row.begin(), row.begin() + static_cast<long>(keys));
+        cells.insert(cells.end(), row.begin() + static_cast<long>(from),
+                     row.begin() + static_cast<long>(end) + 1);
+        part.push_back(std::move(cells));
+      }
+      std::string wider = aligned(part);
+      std::size_t widest = 0;
+      for (std::size_t at = 0; at < wider.size();) {
+        const std::size_t line_end = wider.find('\n', at);
+        widest = std::max(widest, line_end - at);
+        at = line_end + 1;
+      }
+      if (width != 0 && widest > width && end > from) break;
+      block = std::move(wider);
+    }
+    out += (out.empty() ? "" : "\n") + block;
+    from = end;
+  }
+  return out;
+}
+
+std::string to_text(const BusInfo& info, std::size_t width) {
   std::string out = head_text(info);
   if (info.ports.empty()) return out;
   std::vector<std::vector<std::string>> ports = {
-      {"slot", "name", "state", "pid", "mac", "link", "up", "mode"}};
+      {"slot", "name", "state", "up", "link", "pid", "mac", "mode"}};
+  // What matters first: on a narrow terminal it stands in the first block.
   std::vector<std::vector<std::string>> counters = {
-      {"slot", "name", "tx_frames", "tx_bytes", "rx_frames", "rx_bytes", "overruns", "lost_frames",
-       "lost_bytes", "corrupt", "wakeups", "doorbells", "lock_sleeps"}};
+      {"slot", "name", "tx_frames", "tx_bytes", "rx_frames", "rx_bytes", "lost_frames", "too_long",
+       "overruns", "lost_bytes", "corrupt", "wakeups", "doorbells", "lock_sleeps"}};
   for (const PortInfo& port : info.ports) {
-    ports.push_back({std::to_string(port.slot), port.name, state_name(port),
-                     std::to_string(port.pid), port.mac.to_string(), to_string(port.link),
-                     port.up ? "up" : "down", mode_name(port)});
+    ports.push_back({std::to_string(port.slot), port.name, state_name(port), up_name(port),
+                     to_string(port.link), std::to_string(port.pid), port.mac.to_string(),
+                     mode_name(port)});
     std::vector<std::string> row = {std::to_string(port.slot), port.name};
     for (const std::uint64_t number :
-         {port.tx_frames, port.tx_bytes, port.rx_frames, port.rx_bytes, port.overruns,
-          port.lost_frames, port.lost_bytes, port.corrupt, port.wakeups, port.doorbells,
-          port.lock_sleeps}) {
+         {port.tx_frames, port.tx_bytes, port.rx_frames, port.rx_bytes, port.lost_frames,
+          port.too_long_frames, port.overruns, port.lost_bytes, port.corrupt, port.wakeups,
+          port.doorbells, port.lock_sleeps}) {
       row.push_back(std::to_string(number));
     }
     counters.push_back(std::move(row));
   }
-  return out + '\n' + aligned(ports) + '\n' + aligned(counters);
+  return out + '\n' + folded(ports, 2, width) + '\n' + folded(counters, 2, width);
 }
 
 }  // namespace shmif::tools

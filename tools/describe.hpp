@@ -17,11 +17,19 @@ std::string to_json(const BusInfo& info);
 std::string to_json(const std::string& path, const AuditReport& report);
 
 /// The same for people: a head and two tables, "ports" and "counters".
-std::string to_text(const BusInfo& info);
+/// Tables wider than `width` are folded; 0: they are not.
+std::string to_text(const BusInfo& info, std::size_t width = 0);
 
 /// Rows of cells in aligned columns, the first row being the head. Numbers go to the right.
 std::string aligned(const std::vector<std::vector<std::string>>& rows);
 
+/// The same, in as many blocks below each other as it takes for none to be wider than `width`; 0:
+/// in one. The first `keys` columns stand in each block.
+std::string folded(const std::vector<std::vector<std::string>>& rows, std::size_t keys,
+                   std::size_t width);
+
+/// "up", "down", or "no-carrier": the port is up, the network interface behind it is not.
+const char* up_name(const PortInfo& port) noexcept;
 /// "live" or "dead".
 const char* state_name(const PortInfo& port) noexcept;
 /// "ethernet" or "pause".

@@ -10,7 +10,8 @@
 namespace shmif::tools {
 
 /// An interceptor of the bridge (tap/bridge.hpp) for what comes from the port. A request to the
-/// port itself goes no further; one to everybody does. Threads: the bridge's.
+/// port itself goes no further; one to everybody does. A port whose interface is down answers
+/// nothing, since its host could not answer either. Threads: the bridge's.
 class PingAnswerer {
  public:
   /// `port` must outlive the bridge.
@@ -18,6 +19,7 @@ class PingAnswerer {
 
   bool operator()(const FrameView& frame, AnyLink& back) const {
     std::array<std::byte, kPingFrameBytes> buffer;
+    if (!port_->has_carrier()) return false;
     const std::optional<FrameView> answer = answer_ping(frame, port_->mac(), buffer);
     if (!answer) return false;
     back.send({&*answer, 1});

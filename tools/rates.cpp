@@ -36,15 +36,18 @@ BusRates rates_between(const std::optional<Sample>& before, const Sample& now) {
     const PortInfo* const old = rates.known ? same_port(before->info.ports, port) : nullptr;
     if (old != nullptr) {
       row.known = true;
-      row.tx_frames = per_second(old->tx_frames, port.tx_frames, seconds);
+      row.tx_frames = per_second(old->tx_segments, port.tx_segments, seconds);
       row.tx_bits = 8 * per_second(old->tx_bytes, port.tx_bytes, seconds);
-      row.rx_frames = per_second(old->rx_frames, port.rx_frames, seconds);
+      row.rx_frames = per_second(old->rx_segments, port.rx_segments, seconds);
       row.rx_bits = 8 * per_second(old->rx_bytes, port.rx_bytes, seconds);
       row.lost_frames = per_second(old->lost_frames, port.lost_frames, seconds);
       row.wakeups = per_second(old->wakeups, port.wakeups, seconds);
       row.doorbells = per_second(old->doorbells, port.doorbells, seconds);
       row.lock_sleeps = per_second(old->lock_sleeps, port.lock_sleeps, seconds);
       rates.bits += row.tx_bits;
+      // The bus numbers a super-frame as one frame.
+      rates.frames +=
+          per_second(old->tx_segments - old->tx_frames, port.tx_segments - port.tx_frames, seconds);
     }
     rates.ports.push_back(std::move(row));
   }

@@ -17,7 +17,8 @@ struct Sample {
 };
 
 /// A port now, and its rates per second since the look before; none for a port that was not there
-/// then.
+/// then. A super-frame counts as the frames that it stands for, so that frames and bits fit each
+/// other.
 struct PortRates {
   PortInfo port;
   bool known = false;  ///< the rates below mean something

@@ -67,6 +67,12 @@ void Screen::leave() noexcept {
   if (have_keys_) tcsetattr(STDIN_FILENO, TCSANOW, &before_);
 }
 
+unsigned terminal_columns() noexcept {
+  winsize window{};
+  if (isatty(STDOUT_FILENO) == 0 || ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0) return 0;
+  return window.ws_col;
+}
+
 Screen::Size Screen::size() const noexcept {
   winsize window{};
   if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0 || window.ws_col == 0 || window.ws_row == 0) {

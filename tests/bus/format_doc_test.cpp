@@ -160,7 +160,7 @@ Fields slot_fields() {
           FIELD(PortSlot, paused_ns),
           FIELD(PortSlot, waits_for),
           FIELD(PortSlot, reserved6),
-          FIELD(PortSlot, reserved3),
+          FIELD(PortSlot, tx_more_segments),
           FIELD(PortSlot, position),
           FIELD(PortSlot, next_number),
           FIELD(PortSlot, rx_frames),
@@ -173,6 +173,8 @@ Fields slot_fields() {
           FIELD(PortSlot, lost_bytes),
           FIELD(PortSlot, corrupt),
           FIELD(PortSlot, wakeups),
+          FIELD(PortSlot, rx_more_segments),
+          FIELD(PortSlot, too_long_frames),
           FIELD(PortSlot, reserved4),
           FIELD(PortSlot, learned)};
 }
@@ -215,6 +217,7 @@ std::map<std::string, std::uint64_t> constants() {
           CONSTANT(kFlagPromiscuous),
           CONSTANT(kFlagLearnedTooMany),
           CONSTANT(kFlagPause),
+          CONSTANT(kFlagNoCarrier),
           CONSTANT(kLooksForFrames),
           CONSTANT(kAsleep),
           CONSTANT(kBellFutex),

@@ -89,6 +89,22 @@ class OffloadPort : public ::testing::Test {
   }
 };
 
+TEST_F(OffloadPort, CountsASuperFrameAsItsSegmentsToo) {
+  const Made made = make(3 * kMss + 1, kMss, 7);
+  send(made);
+  send(make(100, 0, 8));
+  FrameBatch batch(64, 1U << 20U);
+  EXPECT_EQ(taker.receive(batch).frames, 2U);
+  EXPECT_EQ(drain(plain, batch).size(), 5U);
+  for (const PortInfo& p : bus.info().ports) {
+    const bool sends = p.name == "sender";
+    EXPECT_EQ(p.tx_frames, sends ? 2U : 0U) << p.name;
+    EXPECT_EQ(p.tx_segments, sends ? 5U : 0U) << p.name;
+    EXPECT_EQ(p.rx_frames, sends ? 0U : 2U) << p.name;
+    EXPECT_EQ(p.rx_segments, sends ? 0U : 5U) << p.name;
+  }
+}
+
 TEST_F(OffloadPort, WhoTakesThemGetsThemAsTheyAreAndTheOthersWhole) {
   FrameBatch batch(64, 1U << 20U);
   std::mt19937 random(1);

@@ -38,6 +38,7 @@ TEST(PortSend, FramesShorterThanAnEthernetHeaderOrLongerThanTheMtuAllowsAreRefus
   EXPECT_FALSE(send(1522).error);
   EXPECT_EQ(send(1523).error, Errc::frame_too_long);
   EXPECT_EQ(heard(peer), 2U);
+  EXPECT_EQ(port.counters().too_long_frames, 1U);
 }
 
 TEST(PortSend, ABadFrameInTheMiddleIsNamedByTheCountBeforeIt) {

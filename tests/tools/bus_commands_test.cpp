@@ -85,11 +85,12 @@ TEST_F(BusCommands, StatShowsEveryFieldOfBusAndPorts) {
   ASSERT_EQ(bus["ports"].size(), 2U);
   std::set<std::string> fields;
   for (const auto& [name, value] : bus["ports"][0].items()) fields.insert(name);
-  for (const char* field : {"slot",      "name",        "state",      "pid",
-                            "mac",       "link",        "up",         "mode",
-                            "tx_frames", "tx_bytes",    "rx_frames",  "rx_bytes",
-                            "overruns",  "lost_frames", "lost_bytes", "lost_is_lower_bound",
-                            "corrupt",   "wakeups",     "doorbells",  "lock_sleeps"}) {
+  for (const char* field : {"slot",      "name",        "state",       "pid",
+                            "mac",       "link",        "up",          "mode",
+                            "tx_frames", "tx_bytes",    "rx_frames",   "rx_bytes",
+                            "overruns",  "lost_frames", "lost_bytes",  "lost_is_lower_bound",
+                            "corrupt",   "wakeups",     "doorbells",   "lock_sleeps",
+                            "carrier",   "tx_segments", "rx_segments", "too_long_frames"}) {
     EXPECT_TRUE(fields.contains(field)) << field;
   }
   const json& alice = bus["ports"][0];

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <optional>
 
+#include "tap/packet_link.hpp"
 #include "tap/tap_link.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -163,6 +165,70 @@ TEST_F(TapCommand, AnOrdinaryUserPutsARootlessContainerOnTheBus) {
   if (result.status == 99) GTEST_SKIP() << "no user namespaces for ordinary users: " << result.err;
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_NE(result.out.find("tap0 is on"), std::string::npos) << result.out;
+}
+
+TEST_F(TapCommand, APortWhoseDeviceIsDownHasNoCarrierAndAnswersNoPing) {
+  const TestNamespace space;
+  Tool tap(tap_in(space, {"--create", "--name", "lab0"}));
+  wait_for_port("lab0");
+  const auto carrier_becomes = [&](const std::string& wanted) {
+    for (int i = 0; i < 1000; ++i) {
+      const std::string text = run_tool({"stat", bus, "--json"}).out;
+      if (text.find("\"carrier\": " + wanted) != std::string::npos) return true;
+      usleep(20'000);
+    }
+    return false;
+  };
+  const std::vector<std::string> ping = {"ping", bus, "--to", "lab0", "-c", "1", "--timeout"};
+  const auto ping_within = [&](const char* seconds) {
+    std::vector<std::string> words = ping;
+    words.emplace_back(seconds);
+    return run_tool(words);
+  };
+  EXPECT_EQ(ping_within("15").status, 0);
+  ASSERT_TRUE(space.netlink().set_up("lab0", false));
+  ASSERT_TRUE(carrier_becomes("false"));
+  EXPECT_NE(run_tool({"stat", bus}).out.find("no-carrier"), std::string::npos);
+  const ToolResult silent = ping_within("0.1");
+  EXPECT_EQ(silent.status, 1) << silent.out;
+  EXPECT_NE(silent.err.find("the network interface of its host is down"), std::string::npos)
+      << silent.err;
+  const ToolResult waited = run_tool({"wait", bus, "--port", "lab0", "--timeout", "0"});
+  EXPECT_EQ(waited.status, 1);
+  EXPECT_NE(waited.err.find("the network interface of its host is down"), std::string::npos)
+      << waited.err;
+  ASSERT_TRUE(space.netlink().set_up("lab0"));
+  EXPECT_TRUE(carrier_becomes("true"));
+  EXPECT_EQ(ping_within("15").status, 0);
+}
+
+TEST_F(TapCommand, AFrameLongerThanTheBusCarriesIsCountedAndSaidOnceWithBothMtus) {
+  const TestNamespace space;
+  Tool tap(tap_in(space, {"--create", "--name", "lab0"}));
+  wait_for_port("lab0");
+  ASSERT_TRUE(space.netlink().set_mtu("lab0", 9000));
+  {
+    const tap::test::Inside inside(space);
+    tap::PacketLink packets = tap::PacketLink::open("lab0").value();
+    std::vector<std::byte> bytes(4014, std::byte{0x02});
+    const FrameView frame(bytes.data(), bytes.size());
+    for (int i = 0; i < 2; ++i) ASSERT_EQ(packets.send({&frame, 1}).taken, 1U);
+  }
+  ASSERT_TRUE(tap.wait_for("MTU 1500"));
+  const std::string wanted = "\"too_long_frames\": 2";
+  for (int i = 0; i < 1000; ++i) {
+    if (run_tool({"stat", bus, "--json"}).out.find(wanted) != std::string::npos) break;
+    usleep(20'000);
+  }
+  EXPECT_NE(run_tool({"stat", bus, "--json"}).out.find(wanted), std::string::npos);
+  tap.signal(SIGTERM);
+  const std::string said = tap.finish().err;
+  EXPECT_NE(said.find("cannot pass on a frame of 4014 bytes from tap:lab0 (MTU 9000): it is too "
+                      "long for bus:" +
+                      bus + " (MTU 1500)"),
+            std::string::npos)
+      << said;
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
 }
 
 TEST_F(TapCommand, EndsWithTheProcessWhoseNamespaceItWasGiven) {

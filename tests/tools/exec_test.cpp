@@ -40,6 +40,16 @@ TEST_P(Exec, HostsExchangeABulkOfDataWhole) {
   EXPECT_EQ(run_program({"cmp", file("bulk"), file("fetched")}).status, 0);
 }
 
+TEST_P(Exec, AHostThatSetsItsInterfaceDownHasNoCarrierAndAnswersNoPing) {
+  if (!has_program("ip")) GTEST_SKIP() << "no ip here";
+  const auto host =
+      start("a", "PATH=$PATH:/sbin:/usr/sbin; sleep 0.1; ip link set tap0 down; read line", {});
+  ASSERT_TRUE(eventually([&] { return port("a") && !port("a")->carrier; }));
+  const ToolResult ping =
+      run_program(by_caller({shmifctl_path(), "ping", bus(), "-c", "1", "--timeout", "0.1"}));
+  EXPECT_EQ(ping.status, 1) << ping.out;
+}
+
 TEST_P(Exec, InterfaceHasTheMtuOfTheBus) {
   bus("bus", 9000);
   // The probe of SetUp has made it already, with the default; so a second one.

@@ -12,11 +12,13 @@ Sample sample_at(int seconds, std::uint64_t frames, std::vector<PortInfo> ports)
   return sample;
 }
 
-PortInfo port(unsigned slot, const char* name, std::uint64_t tx_frames) {
+PortInfo port(unsigned slot, const char* name, std::uint64_t tx_frames,
+              std::uint64_t more_segments = 0) {
   PortInfo info;
   info.slot = slot;
   info.name = name;
   info.tx_frames = tx_frames;
+  info.tx_segments = tx_frames + more_segments;
   info.tx_bytes = tx_frames * 100;
   return info;
 }
@@ -30,6 +32,13 @@ TEST(Rates, AreDifferencesPerSecond) {
   EXPECT_DOUBLE_EQ(rates.ports[0].tx_frames, 500);
   EXPECT_DOUBLE_EQ(rates.ports[0].tx_bits, 400000);
   EXPECT_DOUBLE_EQ(rates.bits, 400000);
+}
+
+TEST(Rates, CountASuperFrameAsTheFramesItStandsFor) {
+  const BusRates rates =
+      rates_between(sample_at(0, 0, {port(0, "a", 0)}), sample_at(1, 12, {port(0, "a", 10, 430)}));
+  EXPECT_DOUBLE_EQ(rates.ports.at(0).tx_frames, 440);
+  EXPECT_DOUBLE_EQ(rates.frames, 442) << "two more are of a port that has left";
 }
 
 TEST(Rates, AFirstLookHasNone) {
