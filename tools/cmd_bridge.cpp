@@ -18,7 +18,9 @@
 #include "tools/bus_options.hpp"
 #include "tools/capture_file.hpp"
 #include "tools/commands.hpp"
+#include "tools/device_watch.hpp"
 #include "tools/link_address.hpp"
+#include "tools/loop_guard.hpp"
 #include "tools/options.hpp"
 #include "tools/ping_answerer.hpp"
 #include "tools/signals.hpp"
@@ -206,15 +208,44 @@ void print_faults(const std::string& from, const std::string& to, const FaultLin
       static_cast<unsigned long long>(link.under_way()));
 }
 
+/// `count` and what it is a count of, after a comma where there is text before; nothing for 0.
+void add_part(std::string& text, std::uint64_t count, const char* what) {
+  if (count == 0) return;
+  text += (text.empty() ? "" : ", ") + std::to_string(count) + ' ' + what;
+}
+
+std::string total(std::uint64_t count, const char* what, const std::string& parts) {
+  return ", " + std::to_string(count) + ' ' + what + (parts.empty() ? "" : " (" + parts + ')');
+}
+
+/// One line in which the sum is right: what was passed on, lost, dropped and answered here is what
+/// came. `faults`: the link around the source, if there is one.
 void print_direction(const std::string& from, const std::string& to,
-                     const tap::DirectionCounters& counters) {
-  const std::uint64_t dropped =
-      counters.dropped_full + counters.dropped_too_long + counters.dropped_error;
-  std::printf("%s -> %s: %llu frames, %llu bytes, %llu lost, %llu dropped\n", from.c_str(),
-              to.c_str(), static_cast<unsigned long long>(counters.frames),
-              static_cast<unsigned long long>(counters.bytes),
-              static_cast<unsigned long long>(counters.lost),
-              static_cast<unsigned long long>(dropped));
+                     const tap::DirectionCounters& c, const FaultLink* faults) {
+  const FaultCounters met = faults != nullptr ? faults->received() : FaultCounters{};
+  const std::uint64_t under_way = faults != nullptr ? faults->under_way() : 0;
+  const std::uint64_t lost = met.lost + met.queue_full + c.lost;
+  const std::uint64_t dropped = c.dropped_full + c.dropped_too_long + c.dropped_error;
+  const std::uint64_t waiting = c.received - c.frames - c.consumed - dropped;
+  const std::uint64_t came = (faults != nullptr ? met.frames : c.received) + c.lost;
+  std::string how_lost;
+  add_part(how_lost, met.lost + met.queue_full, "by faults");
+  add_part(how_lost, c.lost, "by overrun");
+  std::string how_dropped;
+  add_part(how_dropped, c.dropped_too_long, "too long");
+  add_part(how_dropped, c.dropped_full, "not taken in time");
+  add_part(how_dropped, c.dropped_error, "refused");
+  std::string text = std::to_string(c.frames) + " frames";
+  if (c.segments != c.frames) text += " (" + std::to_string(c.segments) + " segments)";
+  text += ", " + std::to_string(c.bytes) + " bytes" + total(lost, "lost", how_lost) +
+          total(dropped, "dropped", how_dropped);
+  std::string rest;
+  add_part(rest, c.consumed, "answered or found here");
+  add_part(rest, under_way + waiting, "still under way");
+  if (!rest.empty()) text += ", " + rest;
+  text += " = " + std::to_string(came) + " came";
+  if (met.duplicated != 0) text += " + " + std::to_string(met.duplicated) + " duplicated by faults";
+  std::printf("%s -> %s: %s\n", from.c_str(), to.c_str(), text.c_str());
 }
 
 /// What a capture file has to say at the end, or why a link ended that should not have.
@@ -232,6 +263,71 @@ int last_words(const std::array<End, 2>& ends, const tap::BridgeEnd& end) {
   return kDone;
 }
 
+/// What a person can do about frames that go round.
+std::string loop_text(const std::array<End, 2>& ends, const std::string& left,
+                      const std::string& right) {
+  std::string others;
+  if (ends[0].port != nullptr && ends[1].port != nullptr)
+    others = bridges_between(ends[0].address.target, ends[1].address.target);
+  return "frames from " + left + " come back from " + right +
+         " and the other way round: " + (others.empty() ? "something else" : others) +
+         " joins the two as well, so broadcasts go round without end (stop all bridges between "
+         "them but one)";
+}
+
+/// What stands between the two ends: who answers pings for ports, and who finds loops.
+tap::Interceptor interceptor(const End& end, LoopGuard::Side side, LoopGuard* guard) {
+  const Port* const port = end.port;
+  return [port, side, guard](const FrameView& frame, AnyLink& back) {
+    if (guard != nullptr && guard->look(side, frame, back)) return true;
+    return port != nullptr && PingAnswerer(*port)(frame, back);
+  };
+}
+
+std::optional<std::uint32_t> mtu_of(const End& end) {
+  if (end.port != nullptr) return end.port->mtu();
+  if (end.address.kind == Kind::pcap) return std::nullopt;
+  const std::optional<tap::Interface> device = find_device(nullptr, end.address.target);
+  return device ? std::optional(device->mtu) : std::nullopt;
+}
+
+/// Shows the state of a device on the port at the other end.
+std::optional<DeviceWatch> watch_device(const End& device, const End& other) {
+  const bool is_device = device.address.kind == Kind::tap || device.address.kind == Kind::packet;
+  if (!is_device || other.port == nullptr) return std::nullopt;
+  return std::optional<DeviceWatch>(std::in_place, nullptr, device.address.target, *other.port,
+                                    true);
+}
+
+/// Carries frames until a link ends or a signal comes. Result: how it ended, and the counters.
+std::pair<tap::BridgeEnd, tap::PairCounters> carry(std::array<End, 2>& ends,
+                                                   const StopSignals& stop,
+                                                   const std::vector<std::string>& names) {
+  tap::BridgeOptions options;
+  TooLongNotice too_long;
+  options.on_too_long = [&](const FrameView& frame, AnyLink& from, AnyLink&) {
+    const std::size_t source = &from == &*ends[0].link ? 0 : 1;
+    too_long.say(frame.size(), names[source], mtu_of(ends[source]), names[1 - source],
+                 mtu_of(ends[1 - source]));
+  };
+  LoopGuard guard([&] { complain(loop_text(ends, names[0], names[1])); });
+  const bool both_ways = ends[0].reader == nullptr && ends[1].writer == nullptr;
+  LoopGuard* const watchful = both_ways ? &guard : nullptr;
+  std::array<std::optional<DeviceWatch>, 2> devices{watch_device(ends[0], ends[1]),
+                                                    watch_device(ends[1], ends[0])};
+  tap::Bridge bridge = tap::Bridge::create(options).value();
+  const std::size_t pair =
+      bridge
+          .add(*ends[0].link, *ends[1].link, interceptor(ends[0], LoopGuard::Side::left, watchful),
+               interceptor(ends[1], LoopGuard::Side::right, watchful))
+          .value();
+  for (std::optional<DeviceWatch>& device : devices) {
+    if (device) device->join(bridge).value();
+  }
+  tap::BridgeEnd end = bridge.run(stop.descriptor());
+  return {std::move(end), bridge.counters(pair)};
+}
+
 int run_bridge(const CommandLine& line) {
   const Arguments args = bridge_options().parse(line);
   const BusWish wish = bus_wish(args);
@@ -246,21 +342,14 @@ int run_bridge(const CommandLine& line) {
             !args.flag("no-offload") && !faults.any());
   wrap(ends[0], faults.right);
   wrap(ends[1], faults.left);
-  tap::Bridge bridge = tap::Bridge::create().value();
-  const auto answerer = [](const End& end) {
-    return end.port != nullptr ? tap::Interceptor(PingAnswerer(*end.port)) : tap::Interceptor();
-  };
-  const std::size_t pair =
-      bridge.add(*ends[0].link, *ends[1].link, answerer(ends[0]), answerer(ends[1])).value();
-  const tap::BridgeEnd end = bridge.run(stop.descriptor());
+  const auto [end, counters] = carry(ends, stop, args.positional());
   const int code = last_words(ends, end);
-  const tap::PairCounters counters = bridge.counters(pair);
   const std::string& left = args.positional()[0];
   const std::string& right = args.positional()[1];
   // A capture that is replayed takes nothing, one that is written gives nothing.
-  print_direction(left, right, counters.to_right);
+  print_direction(left, right, counters.to_right, ends[0].faults);
   if (ends[0].reader == nullptr && ends[1].writer == nullptr) {
-    print_direction(right, left, counters.to_left);
+    print_direction(right, left, counters.to_left, ends[1].faults);
     if (ends[1].faults != nullptr) print_faults(right, left, *ends[1].faults, faults.left);
   }
   if (ends[0].faults != nullptr) print_faults(left, right, *ends[0].faults, faults.right);

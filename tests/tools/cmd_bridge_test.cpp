@@ -103,7 +103,8 @@ TEST_F(BridgeCommand, MakesOneSegmentOfTwoBusesWithoutEcho) {
   tool.signal(SIGTERM);
   const ToolResult result = tool.finish();
   EXPECT_EQ(result.status, 0) << result.err;
-  EXPECT_NE(result.out.find("bus:" + one + " -> bus:" + two + ": 5 frames, 300 bytes, 0 lost"),
+  EXPECT_NE(result.out.find("bus:" + one + " -> bus:" + two +
+                            ": 5 frames, 300 bytes, 0 lost, 0 dropped = 5 came\n"),
             std::string::npos)
       << result.out;
   EXPECT_NE(result.out.find("bus:" + two + " -> bus:" + one + ": 3 frames, 180 bytes"),
@@ -129,12 +130,73 @@ TEST_F(BridgeCommand, FaultsAreOfTheDirectionTheyWereAskedForAndCountedAtTheEnd)
   const std::string right_way = "bus:" + one + " -> bus:" + two;
   const std::string left_way = "bus:" + two + " -> bus:" + one;
   for (const std::string& line :
-       {right_way + ": 0 frames, 0 bytes, 0 lost", left_way + ": 6 frames, 360 bytes, 0 lost",
+       {right_way + ": 0 frames, 0 bytes, 5 lost (5 by faults), 0 dropped = 5 came\n",
+        left_way + ": 6 frames, 360 bytes, 0 lost, 0 dropped = 3 came + 3 duplicated by faults\n",
         right_way + ": faults loss=100%,seed=7: 5 frames came, 5 lost, 0 duplicated, 0 reordered, "
                     "0 corrupted, 0 truncated, 0 found the queue full, 0 still under way\n",
         left_way + ": faults duplicate=100%,seed=1: 3 frames came, 0 lost, 3 duplicated"}) {
     EXPECT_NE(result.out.find(line), std::string::npos) << line << "\nnot in\n" << result.out;
   }
+}
+
+TEST_F(BridgeCommand, FramesTooLongForTheOtherSideAreCountedByThatNameAndSaidWithBothMtus) {
+  const std::string one = directory.file("one");
+  ASSERT_EQ(run_tool({"create", one, "--mtu", "9000"}).status, 0);
+  const std::string two = make_bus("two");
+  Tool tool(bridge("bus:" + one, "bus:" + two));
+  wait_for_bridge(two);
+  Port left = port_on(one);
+  const std::vector<std::byte> bytes(4014, std::byte{0xff});
+  const std::vector<FrameView> frames{FrameView(bytes.data(), 60),
+                                      FrameView(bytes.data(), bytes.size()),
+                                      FrameView(bytes.data(), bytes.size())};
+  ASSERT_EQ(left.send(frames).taken, 3U);
+  ASSERT_TRUE(tool.wait_for("MTU"));
+  tool.signal(SIGTERM);
+  const ToolResult result = tool.finish();
+  EXPECT_EQ(result.err, "shmifctl: cannot pass on a frame of 4014 bytes from bus:" + one +
+                            " (MTU 9000): it is too long for bus:" + two +
+                            " (MTU 1500) (such frames are dropped and counted; give both sides "
+                            "the same MTU)\n");
+  EXPECT_NE(result.out.find("1 frames, 60 bytes, 0 lost, 2 dropped (2 too long) = 3 came\n"),
+            std::string::npos)
+      << result.out;
+}
+
+TEST_F(BridgeCommand, ASecondBridgeBetweenTheSameBusesIsFoundAndNamed) {
+  const std::string one = make_bus("one");
+  const std::string two = make_bus("two");
+  Tool first(bridge("bus:" + one, "bus:" + two));
+  wait_for_bridge(two);
+  Tool second({shmifctl_path(), "bridge", "bus:" + two, "bus:" + one, "--port-name", "second"});
+  ASSERT_EQ(run_tool({"wait", one, "--port", "second", "--timeout", "20"}).status, 0);
+  Port port = port_on(one);
+  send_numbers(port, 1, 1);
+  for (const auto& [tool, other] : {std::pair{&first, &second}, {&second, &first}}) {
+    EXPECT_TRUE(tool->wait_for("process " + std::to_string(other->pid()) +
+                               " joins the two as well, so broadcasts go round without end"));
+  }
+  for (Tool* const tool : {&first, &second}) {
+    tool->signal(SIGTERM);
+    const ToolResult result = tool->finish();
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  }
+}
+
+TEST_F(BridgeCommand, TwoHostsWithOneAddressOnBothSidesAreNotTakenForALoop) {
+  const std::string one = make_bus("one");
+  const std::string two = make_bus("two");
+  Tool tool(bridge("bus:" + one, "bus:" + two));
+  wait_for_bridge(two);
+  Port left = port_on(one);
+  Port right = port_on(two);
+  for (unsigned i = 0; i < 100; ++i) {  // each has the same source address
+    send_numbers(left, i, 1);
+    send_numbers(right, i, 1);
+    ASSERT_EQ(numbers_from(right, 1).size() + numbers_from(left, 1).size(), 2U);
+  }
+  tool.signal(SIGTERM);
+  EXPECT_EQ(tool.finish().err, "");
 }
 
 TEST_F(BridgeCommand, DelayedFramesOfACaptureThatHasEndedStillArrive) {

@@ -1,0 +1,55 @@
+#pragma once
+// Finds out that what a bridge passes on comes back to it on the other side.
+//
+// Two bridges between the same two segments carry each broadcast round and round, since Ethernet
+// has no hop count. A bridge sees it as source addresses that come from both sides again and again.
+// That alone proves nothing: two hosts may have one address. So the guard then sends a probe, a
+// frame that only it knows, back to where the last such frame came from. When the probe arrives on
+// the other side, there is a second way between the two.
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "shmif/frame.hpp"
+#include "shmif/link.hpp"
+#include "shmif/mac.hpp"
+
+namespace shmif::tools {
+
+/// Threads: the bridge's.
+class LoopGuard {
+ public:
+  enum class Side : std::uint8_t { left, right };
+
+  /// `say` is called once, when a loop is certain.
+  explicit LoopGuard(std::function<void()> say);
+
+  /// To be shown each frame that came from `side`, whose link is `back`. Result: whether it is a
+  /// probe of this guard, which goes no further.
+  bool look(Side side, const FrameView& frame, AnyLink& back);
+
+ private:
+  void suspect(AnyLink& back);
+
+  struct Seen {
+    std::uint64_t mac = 0;
+    Side side = Side::left;
+  };
+  std::function<void()> say_;
+  bool said_ = false;
+  std::uint32_t id_;
+  MacAddress address_;  ///< of the probes, source and destination: nobody else's
+  std::array<Seen, 256> seen_{};
+  unsigned moves_ = 0;  ///< of addresses from one side to the other, since `since_`
+  std::chrono::steady_clock::time_point since_;
+  std::chrono::steady_clock::time_point probed_;
+};
+
+/// The processes, other than this one, that have ports of bridges on both buses, for people:
+/// "process 4711", "processes 4711 and 4712"; empty when none is seen.
+std::string bridges_between(const std::string& one, const std::string& other);
+
+}  // namespace shmif::tools
