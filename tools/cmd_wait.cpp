@@ -1,15 +1,18 @@
-// shmifctl wait: returns when a port is up, so that scripts need no sleep.
+// shmifctl wait: returns when ports are up and services answer, so that scripts need no sleep.
 
 #include <algorithm>
 #include <chrono>
 #include <optional>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "shmif/bus.hpp"
 #include "shmif/log.hpp"
+#include "shmif/port.hpp"
 #include "tools/commands.hpp"
 #include "tools/options.hpp"
+#include "tools/tcp_probe.hpp"
 
 namespace shmif::tools {
 
@@ -35,6 +38,15 @@ Sight look(const Bus& bus, const std::string& name) {
   return sight;
 }
 
+/// Why there is no bus to look at yet. Throws what keeps a file that is there from being one.
+std::string why_no_bus(Error error) {
+  if (error.code == std::errc::no_such_file_or_directory) return "there is no such bus";
+  if (error.code == make_error_code(Errc::not_ready)) {
+    return "the file is there, but no bus has been made in it";
+  }
+  throw Exception(std::move(error));
+}
+
 /// Looks until the port is up or `deadline` has passed; the bus may come later than we do, too.
 /// Errors: whatever keeps a file that is there from being a bus.
 Sight look_until(const std::string& path, const std::string& name,
@@ -51,12 +63,8 @@ Sight look_until(const std::string& path, const std::string& name,
       if (opened) {
         bus.emplace(std::move(*opened));
         if (!bus->warning().empty() && !std::exchange(warned, true)) log_warning(bus->warning());
-      } else if (opened.error().code == std::errc::no_such_file_or_directory) {
-        sight.why = "there is no such bus";
-      } else if (opened.error().code == make_error_code(Errc::not_ready)) {
-        sight.why = "the file is there, but no bus has been made in it";
       } else {
-        throw Exception(std::move(opened).error());
+        sight.why = why_no_bus(std::move(opened).error());
       }
     }
     if (bus) sight = look(*bus, name);
@@ -67,33 +75,148 @@ Sight look_until(const std::string& path, const std::string& name,
   }
 }
 
+/// What is waited for, and until when.
+struct WaitWish {
+  std::string path;
+  std::vector<std::string> ports;
+  std::vector<TcpService> services;
+  std::optional<tap::IpAddress> from;
+  std::optional<std::string> timeout;  ///< as given, for messages
+  std::optional<Clock::time_point> deadline;
+};
+
+std::string within(const WaitWish& wish) {
+  return wish.timeout ? " within " + *wish.timeout + " s" : "";
+}
+
+/// Waits until the bus is there. Result: why it is not when the time is over.
+std::optional<std::string> wait_for_bus(const WaitWish& wish) {
+  for (;;) {
+    Result<Bus> bus = Bus::open(wish.path);
+    if (bus) return std::nullopt;
+    const std::string why = why_no_bus(std::move(bus).error());
+    if (wish.deadline && Clock::now() >= *wish.deadline) return why;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
+/// A port for the probes, up.
+Port open_probe_port(const std::string& path) {
+  PortOptions options;
+  options.kind = LinkKind::ping;
+  Port port(options);
+  port.attach(path).value();
+  if (const std::error_code error = port.up()) {
+    throw Exception(Error(error, "cannot use a port on " + path + ": " + error.message()));
+  }
+  return port;
+}
+
+/// Asks until the service answers or the time is over. Result: why not; nothing: it answers.
+std::optional<std::string> ask_until(Port& port, const TcpService& service, const WaitWish& wish) {
+  std::optional<tap::IpAddress> from;
+  if (wish.from && wish.from->family == service.address.family) from = wish.from;
+  TcpProbe probe(port, service, from);
+  FrameBatch batch;
+  while (!probe.answered()) {
+    const Clock::time_point now = Clock::now();
+    if (wish.deadline && now >= *wish.deadline) return probe.why();
+    Clock::time_point until = probe.tick(now);
+    if (wish.deadline) until = std::min(until, *wish.deadline);
+    port.wait(std::max<std::chrono::nanoseconds>(until - now, std::chrono::nanoseconds(0)));
+    batch.clear();
+    const ReceiveResult received = port.receive(batch);
+    if (received.error) {
+      throw Exception(Error(received.error,
+                            "cannot go on with " + wish.path + ": " + received.error.message()));
+    }
+    for (const FrameView& frame : batch.frames()) probe.take(frame);
+  }
+  return std::nullopt;
+}
+
+/// Result: what to say where a port did not come up in time; nothing when all did.
+std::optional<std::string> wait_for_ports(const WaitWish& wish) {
+  for (const std::string& name : wish.ports) {
+    const Sight sight = look_until(wish.path, name, wish.deadline);
+    if (sight.up) continue;
+    return "cannot see port \"" + name + "\" up on bus \"" + wish.path + '"' + within(wish) + ": " +
+           sight.why + " (see 'shmifctl stat " + wish.path + "')";
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> wait_for_services(const WaitWish& wish) {
+  if (wish.services.empty()) return std::nullopt;
+  const std::string what = "cannot reach TCP service ";
+  if (const auto why = wait_for_bus(wish)) {
+    return what + wish.services.front().to_string() + " on bus \"" + wish.path + '"' +
+           within(wish) + ": " + *why;
+  }
+  Port port = open_probe_port(wish.path);
+  for (const TcpService& service : wish.services) {
+    if (const auto why = ask_until(port, service, wish)) {
+      return what + service.to_string() + " on bus \"" + wish.path + '"' + within(wish) + ": " +
+             *why;
+    }
+  }
+  return std::nullopt;
+}
+
+WaitWish read_wait_wish(const Arguments& args) {
+  WaitWish wish;
+  wish.path = args.positional()[0];
+  wish.ports = args.all("port");
+  for (const std::string& name : wish.ports) {
+    if (name.empty()) throw UsageError{"--port \"\" names no port"};
+  }
+  for (const std::string& text : args.all("tcp")) {
+    const Result<TcpService> service = TcpService::parse(text);
+    if (!service) throw UsageError{"--tcp: " + service.error().message};
+    wish.services.push_back(*service);
+  }
+  if (wish.ports.empty() && wish.services.empty()) {
+    throw UsageError{"--port NAME is missing, the port to wait for (or --tcp ADDRESS:PORT)"};
+  }
+  if (const auto text = args.text("from")) {
+    const Result<tap::IpAddress> from = tap::IpAddress::parse(*text);
+    if (!from) throw UsageError{"--from: " + from.error().message};
+    if (wish.services.empty()) throw UsageError{"--from is for --tcp"};
+    wish.from = *from;
+  }
+  wish.timeout = args.text("timeout");
+  if (const auto timeout = args.seconds("timeout")) wish.deadline = Clock::now() + *timeout;
+  return wish;
+}
+
 int run_wait(const CommandLine& line) {
   const Arguments args =
-      Options("wait", "PATH --port NAME")
+      Options("wait", "PATH --port NAME... --tcp ADDRESS:PORT...")
           .about(
-              "Returns when the port NAME is attached to the bus and up, so that scripts need no "
-              "sleep. Waits for the bus itself, too, when it is not there yet.")
-          .value("port", "NAME", "the port to wait for")
+              "Returns when all ports NAME are attached to the bus and up, and all TCP services "
+              "answer, so that scripts need no sleep. Waits for the bus itself, too, when it is "
+              "not there yet. A service is asked over the bus by a host of its own, as any "
+              "other host of the bus would; nothing is asked inside of a host.")
+          .repeatable("port", "NAME", "a port to wait for")
+          .repeatable("tcp", "ADDRESS:PORT",
+                      "a service to wait for, as 198.18.0.1:80 or [fd00::1]:80")
+          .value("from", "ADDRESS",
+                 "ask from that address (default: link-local; for IPv4 one of the service's /24 "
+                 "that nobody has)")
           .value("timeout", "SECONDS", "give up after that long, and exit 1 (default: never)")
           .example(
               "shmifctl exec /dev/shm/bus0 --name web --ip 198.18.0.1/24 -- httpd &\n"
-              "  shmifctl wait /dev/shm/bus0 --port web --timeout 5",
-              "go on when the host \"web\" is on the bus")
+              "  shmifctl wait /dev/shm/bus0 --port web --tcp 198.18.0.1:80 --timeout 5",
+              "go on when the host \"web\" is on the bus and its server answers")
           .parse(line);
-  const std::string path = args.positional()[0];
-  const std::optional<std::string> name = args.text("port");
-  if (!name || name->empty()) throw UsageError{"--port NAME is missing, the port to wait for"};
-  const auto timeout = args.seconds("timeout");
-  std::optional<Clock::time_point> deadline;
-  if (timeout) deadline = Clock::now() + *timeout;
-  const Sight sight = look_until(path, *name, deadline);
-  if (sight.up) return kDone;
-  return fail("cannot see port \"" + *name + "\" up on bus \"" + path + "\" within " +
-              *args.text("timeout") + " s: " + sight.why + " (see 'shmifctl stat " + path + "')");
+  const WaitWish wish = read_wait_wish(args);
+  if (const auto late = wait_for_ports(wish)) return fail(*late);
+  if (const auto late = wait_for_services(wish)) return fail(*late);
+  return kDone;
 }
 
 }  // namespace
 
-const Command kWaitCommand{"wait", "return when a port is up", run_wait};
+const Command kWaitCommand{"wait", "return when ports are up and services answer", run_wait};
 
 }  // namespace shmif::tools

@@ -452,7 +452,7 @@ TEST(Guest, WhatAGuestSaysAboutItsInterfacesIsNotTakenForTheKernelsWord) {
   std::size_t believed = 0;
   while (!exit) {
     const GuestNews news = guest->dispatch();
-    believed += news.promiscuity.size();
+    for (const GuestInterfaceState& now : news.interfaces) believed += now.promiscuous ? 1U : 0U;
     exit = news.exit;
     pollfd entry{guest->descriptor(), POLLIN, 0};
     if (!exit) (void)::poll(&entry, 1, -1);

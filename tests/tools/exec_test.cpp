@@ -40,6 +40,42 @@ TEST_P(Exec, HostsExchangeABulkOfDataWhole) {
   EXPECT_EQ(run_program({"cmp", file("bulk"), file("fetched")}).status, 0);
 }
 
+TEST_P(Exec, WaitReturnsWhenPortsAreUpAndTheirServicesAnswerOverBothIps) {
+  if (!has_program("busybox")) GTEST_SKIP() << "no busybox here: its httpd is the server";
+  const auto idle = start("idle", "sleep 60", {"--ip", "198.18.0.9/24"});
+  const auto server = start(
+      "web",
+      "until [ -e " + file("go") + " ]; do sleep 0.02; done; exec busybox httpd -f -p 80 -h /usr",
+      {"--ip", "198.18.0.1/24", "--ip", "fd00::1/64"});
+  const auto wait = [&](std::vector<std::string> more) {
+    std::vector<std::string> words = {shmifctl_path(), "wait", bus()};
+    words.insert(words.end(), more.begin(), more.end());
+    return by_caller(std::move(words));
+  };
+  const auto failure = [&](std::vector<std::string> more) {
+    const ToolResult result = run_program(wait(std::move(more)));
+    EXPECT_EQ(result.status, 1);
+    return result.err;
+  };
+  EXPECT_NE(failure({"--tcp", "[fd00::8]:80", "--timeout", "0.1"})
+                .find("no host on the bus has the address fd00::8"),
+            std::string::npos);
+  if (GetParam().via == "tap") {  // once is enough: it takes its whole time
+    const std::string err =
+        failure({"--tcp", "198.18.0.9:80", "--from", "198.18.0.250", "--timeout", "1"});
+    EXPECT_NE(err.find("nothing listens on port 80"), std::string::npos) << err;
+  }
+  Tool waiting(wait({"--port", "idle", "--port", "web", "--tcp", "198.18.0.1:80", "--tcp",
+                     "[fd00::1]:80", "--timeout", "20"}));
+  Tool from(wait({"--tcp", "198.18.0.1:80", "--from", "198.18.0.250", "--timeout", "20"}));
+  std::ofstream(file("go")).close();
+  for (Tool* const tool : {&waiting, &from}) {
+    const ToolResult result = tool->finish();
+    EXPECT_EQ(result.status, 0) << result.err;
+    EXPECT_EQ(result.out + result.err, "");
+  }
+}
+
 TEST_P(Exec, AHostThatSetsItsInterfaceDownHasNoCarrierAndAnswersNoPing) {
   if (!has_program("ip")) GTEST_SKIP() << "no ip here";
   const auto host =
