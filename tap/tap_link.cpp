@@ -25,8 +25,7 @@ constexpr const char* kAnyName = "tap%d";  // the kernel puts the next free numb
 constexpr std::uint32_t kMinMtu = 68;      // RFC 791
 constexpr std::uint32_t kMaxMtu = 65521;  // what a TAP device takes: 65535 less the Ethernet header
 
-Error tun_open_error(int number) {
-  const std::string what = std::string("cannot open ") + kTunPath;
+Error tun_open_error(int number, const std::string& what = std::string("cannot open ") + kTunPath) {
   switch (number) {
     case ENOENT:
     case ENODEV:
@@ -48,6 +47,12 @@ Error tun_open_error(int number) {
 Result<UniqueFd> open_tun() {
   UniqueFd tun(::open(kTunPath, O_RDWR | O_NONBLOCK | O_CLOEXEC));
   if (!tun) return tun_open_error(errno);
+  // A sandbox may put /dev/null, or a plain file, over the node.
+  unsigned features = 0;
+  if (::ioctl(tun.get(), TUNGETFEATURES, &features) != 0) {
+    return tun_open_error(
+        ENODEV, std::string("cannot use ") + kTunPath + ", which is not the TUN device here");
+  }
   return tun;
 }
 

@@ -391,6 +391,18 @@ TEST_F(BadInput, TapWithoutItsDeviceNodeIsNotSupportedAndMakesNoBus) {
   EXPECT_TRUE(names_in(directory.path()).empty());
 }
 
+TEST_F(BadInput, AnotherDeviceInPlaceOfTheTunDeviceIsSaidWithTheSameHint) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to hide /dev/net/tun";
+  const std::string hide = "mount --bind /dev/null /dev/net/tun || exit 99\n";
+  for (const char* const command :
+       {"exec \"$1\" tap \"$2/bus\" --create", "exec \"$1\" bridge \"bus:$2/bus\" tap:t0 --create",
+        "exec \"$1\" bridge tap:t0 \"bus:$2/bus\" --create"}) {
+    expect_refusal(in_mount_namespace(hide + command, directory),
+                   {"/dev/net/tun, which is not the TUN device here", "modprobe tun", "exec"}, 77);
+  }
+  EXPECT_TRUE(names_in(directory.path()).empty());
+}
+
 TEST_F(BadInput, HostViaTapWithoutTheDeviceNodeIsNotSupportedAndMakesNoBus) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root, to hide /dev/net/tun";
   expect_refusal(in_mount_namespace("mount -t tmpfs none /dev/net || exit 99\n"
