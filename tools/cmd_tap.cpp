@@ -83,10 +83,25 @@ TapWish read_tap_wish(const Arguments& args) {
   return wish;
 }
 
+/// What to say when the bus has the address of the device `name` already: another `tap` serves it.
+Error already_there(const Error& refused, const std::string& path, const std::string& name,
+                    MacAddress mac) {
+  const Result<Bus> bus = Bus::open(path);
+  if (!bus) return refused;
+  for (const PortInfo& port : bus->info().ports) {
+    if (!port.live || port.mac != mac) continue;
+    return {refused.code, "cannot attach TAP device \"" + name + "\" to the bus " + path +
+                              ": process " + std::to_string(port.pid) +
+                              " has attached it there as port \"" + port.name +
+                              "\" (for a second device, choose another --name)"};
+  }
+  return refused;
+}
+
 /// Attaches under the name of the device, or, where a host elsewhere has it already, the next free
-/// one.
+/// one. `is_old`: the device was there before.
 void attach(Port& port, PortOptions options, const std::string& path,
-            const std::string& device_name) {
+            const std::string& device_name, bool is_old) {
   const bool named = !options.name.empty();
   if (!named) options.name = device_name;
   options.name_patience = named ? kNamePatience : std::chrono::milliseconds(0);
@@ -99,6 +114,9 @@ void attach(Port& port, PortOptions options, const std::string& path,
     options.name_patience = kNamePatience;
     port = Port(options);
     attached = port.attach(path);
+  }
+  if (!attached && attached.error().code == Errc::mac_taken && is_old) {
+    throw Exception(already_there(attached.error(), path, device_name, *options.mac));
   }
   attached.value();
 }
@@ -168,11 +186,11 @@ int run_tap(const CommandLine& line) {
   wish.port.mac = wish.device.mac ? wish.device.mac : old->mac;
 
   auto port = std::make_unique<Port>();
-  if (exists) attach(*port, wish.port, wish.path, wish.device.name);
+  if (exists) attach(*port, wish.port, wish.path, wish.device.name, old.has_value());
   auto device = std::make_unique<tap::TapLink>(tap::TapLink::open(wish.device).value());
   if (!exists) {
     provide_bus(wish.path, wish.bus).value();
-    attach(*port, wish.port, wish.path, device->name());
+    attach(*port, wish.port, wish.path, device->name(), old.has_value());
   }
   return carry(wish, std::move(port), std::move(device));
 }

@@ -285,7 +285,7 @@ std::string to_text(const BusInfo& info, std::size_t width) {
       {"slot", "name", "state", "up", "link", "pid", "mac", "mode"}};
   // What matters first: on a narrow terminal it stands in the first block.
   std::vector<std::vector<std::string>> counters = {
-      {"slot", "name", "tx_frames", "tx_bytes", "rx_frames", "rx_bytes", "lost_frames", "too_long",
+      {"slot", "name", "tx_frames", "rx_frames", "lost_frames", "too_long", "tx_bytes", "rx_bytes",
        "overruns", "lost_bytes", "corrupt", "wakeups", "doorbells", "lock_sleeps"}};
   for (const PortInfo& port : info.ports) {
     ports.push_back({std::to_string(port.slot), port.name, state_name(port), up_name(port),
@@ -293,9 +293,9 @@ std::string to_text(const BusInfo& info, std::size_t width) {
                      mode_name(port)});
     std::vector<std::string> row = {std::to_string(port.slot), port.name};
     for (const std::uint64_t number :
-         {port.tx_frames, port.tx_bytes, port.rx_frames, port.rx_bytes, port.lost_frames,
-          port.too_long_frames, port.overruns, port.lost_bytes, port.corrupt, port.wakeups,
-          port.doorbells, port.lock_sleeps}) {
+         {port.tx_frames, port.rx_frames, port.lost_frames, port.too_long_frames, port.tx_bytes,
+          port.rx_bytes, port.overruns, port.lost_bytes, port.corrupt, port.wakeups, port.doorbells,
+          port.lock_sleeps}) {
       row.push_back(std::to_string(number));
     }
     counters.push_back(std::move(row));

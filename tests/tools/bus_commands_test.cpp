@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <sstream>
 
 #include "shmif/port.hpp"
 #include "tests/support/run_tool.hpp"
@@ -105,6 +107,30 @@ TEST_F(BusCommands, StatShowsEveryFieldOfBusAndPorts) {
   EXPECT_EQ(alice["tx_bytes"], 60);
   EXPECT_EQ(bus["ports"][1]["rx_frames"], 1);
   EXPECT_EQ(bus["ports"][1]["rx_bytes"], 60);
+}
+
+TEST_F(BusCommands, StatFoldsItsTablesToTheWidthOfTheTerminal) {
+  const std::string path = make_bus();
+  const Port first = attached(path, "a-port-with-a-rather-long-name");
+  const Port second = attached(path, "bob");
+  const auto lines_of = [&](const std::string& columns) {
+    const ToolResult result = run_program({"env", columns, shmifctl_path(), "stat", path});
+    EXPECT_EQ(result.status, 0) << result.err;
+    std::istringstream in(result.out);
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(in, line);) lines.push_back(line);
+    return lines;
+  };
+  const auto count = [](const std::vector<std::string>& lines, const std::string& text) {
+    return std::ranges::count_if(
+        lines, [&](const std::string& line) { return line.find(text) != std::string::npos; });
+  };
+  const std::vector<std::string> narrow = lines_of("COLUMNS=80");
+  for (const std::string& line : narrow) EXPECT_LE(line.size(), 80U) << line;
+  EXPECT_EQ(count(narrow, "lost_frames"), 1);
+  EXPECT_EQ(count(narrow, "lock_sleeps"), 1) << "nothing is left out";
+  EXPECT_GT(count(narrow, "bob"), 2) << "each block names the ports";
+  EXPECT_EQ(count(lines_of("COLUMNS="), "bob"), 2) << "no terminal: one line in each table";
 }
 
 TEST_F(BusCommands, StatTellsOfABusThatPausesAndWhoHoldsItUp) {

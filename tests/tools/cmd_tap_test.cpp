@@ -122,6 +122,18 @@ TEST_F(TapCommand, ASecondDeviceOfTheSameNameElsewhereTakesTheNextFreePortName) 
   EXPECT_FALSE(right.netlink().interface("eth1"));
 }
 
+TEST_F(TapCommand, ASecondTapOnOneDeviceIsToldWhoHasItAndWhatToDo) {
+  const TestNamespace space;
+  Tool first(tap_in(space, {"--create", "--name", "lab0"}));
+  wait_for_port("lab0");
+  const ToolResult second = run_program(tap_in(space, {"--name", "lab0"}));
+  EXPECT_EQ(second.status, 1);
+  EXPECT_EQ(second.err, "shmifctl: cannot attach TAP device \"lab0\" to the bus " + bus +
+                            ": process " + std::to_string(first.pid()) +
+                            " has attached it there as port \"lab0\" (for a second device, choose "
+                            "another --name)\n");
+}
+
 TEST_F(TapCommand, HearsWhatIsForOthersOnlyWhileSomebodyListensInOnTheDevice) {
   const TestNamespace space;
   Tool tap(tap_in(space, {"--create", "--name", "lab0"}));
