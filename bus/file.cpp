@@ -276,6 +276,18 @@ Result<void> check_place(const std::string& path, const struct stat& status, boo
   return {};
 }
 
+/// What to do about a bus that may not be opened.
+std::string who_may_open(const std::string& path, bool writable) {
+  const std::string permission = writable ? "read and write permission" : "read permission";
+  struct stat status{};
+  if (lstat(path.c_str(), &status) != 0) return "ask for search permission in its directory";
+  char mode[8];
+  std::snprintf(mode, sizeof mode, "%04o", status.st_mode & 07777U);
+  return "it belongs to user " + std::to_string(status.st_uid) + " and group " +
+         std::to_string(status.st_gid) + ", and has mode " + mode + ": its owner gives " +
+         permission + " by chmod, or makes a bus with --mode 0660 for the group";
+}
+
 }  // namespace
 
 Result<OpenFile> open_unchecked(const std::string& path, bool writable, struct stat& status) {
@@ -296,13 +308,11 @@ Result<OpenFile> open_unchecked(const std::string& path, bool writable, struct s
       return Error(Errc::not_a_regular_file,
                    "cannot open the bus " + path + ": not a regular file (give the file of a bus)");
     }
-    const char* remedy = errno == ENOENT  ? " (make one with 'shmifctl create')"
-                         : errno == EROFS ? " (who attaches must write; 'stat' and 'dump' need not)"
-                         : errno != EACCES ? ""
-                         : writable        ? " (ask its owner for read and write permission)"
-                                           : " (ask its owner for read permission)";
-    auto e = Error::from_errno(errno, "cannot open the bus " + path);
-    e.message += remedy;
+    const int number = errno;
+    auto e = Error::from_errno(number, "cannot open the bus " + path);
+    if (number == ENOENT) e.message += " (make one with 'shmifctl create')";
+    if (number == EROFS) e.message += " (who attaches must write; 'stat' and 'dump' need not)";
+    if (number == EACCES) e.message += " (" + who_may_open(path, writable) + ')';
     return e;
   }
   if (fstat(file.fd.get(), &status) != 0) return Error::from_errno(errno, "cannot query " + path);
@@ -350,9 +360,10 @@ Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate
   }
   if (static_cast<std::size_t>(got) < sizeof h || size != file_bytes(h.ring_bytes)) {
     return Error(Errc::wrong_size,
-                 "bus " + path + " has " + std::to_string(size) + " bytes, its header says " +
-                     std::to_string(file_bytes(h.ring_bytes)) +
-                     " (it was truncated or extended; delete it and create a new bus)");
+                 "cannot open the bus " + path + ": it has " + std::to_string(size) +
+                     " bytes, its header says " + std::to_string(file_bytes(h.ring_bytes)) +
+                     " (it was truncated or extended; 'shmifctl destroy --force' removes it, "
+                     "then create a new one)");
   }
   if (auto ok = check_geometry(h.ring_bytes, h.mtu); !ok) {
     return Error(Errc::corrupt,

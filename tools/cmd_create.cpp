@@ -15,8 +15,12 @@ int run_create(const CommandLine& line) {
           .about(
               "Makes a bus. The file is complete before it has its name, and its disk space is "
               "reserved. A path that names something already is refused.")
-          .value("size", "BYTES", "ring size: a power of two from 64K to 1G (default 4M)")
-          .value("mtu", "N", "largest layer-3 packet: 68 to 65521 (default 1500)")
+          .value("size", "BYTES",
+                 "ring size: a power of two from 64K to 1G (default 4M); below 1M, devices cannot "
+                 "leave segmentation and checksums to others")
+          .value("mtu", "N",
+                 "largest layer-3 packet: 68 to 65521 (default 1500). The ring must hold eight of "
+                 "the largest records: 9000 needs 128K, 65521 needs 1M")
           .value("mode", "OCTAL", "permission bits of the file, exactly (default 0600)")
           .value("flow", "KIND",
                  "what senders do about a port that is slow to read: \"ethernet\", overrun it "

@@ -1,24 +1,56 @@
 // shmifctl destroy: removes a bus.
 
+#include <chrono>
+
 #include "shmif/bus.hpp"
 #include "tools/commands.hpp"
 #include "tools/options.hpp"
+#include "tools/progress.hpp"
+#include "tools/signals.hpp"
 
 namespace shmif::tools {
 
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
+/// Removes the bus when its last port has left, which takes a process some time after it was told
+/// to end: a script that has just killed its hosts would else find them there.
+Result<void> destroy_when_left(const std::string& path, bool force,
+                               std::chrono::nanoseconds patience, const StopSignals& stop) {
+  const Clock::time_point begin = Clock::now();
+  Progress progress;
+  for (;;) {
+    Result<void> done = Bus::destroy(path, force);
+    if (done || done.error().code != Errc::busy) return done;
+    if (stop.stopped() || Clock::now() - begin >= patience) return done;
+    if (progress.due()) progress.show("waiting for ports to leave " + path);
+    stop.wait(10);
+  }
+}
+
 int run_destroy(const CommandLine& line) {
-  const Arguments args = Options("destroy", "PATH")
-                             .about(
-                                 "Removes the file of a bus. Refuses while live ports are "
-                                 "attached. With --force those "
-                                 "ports keep the bus they are on, which then has no name any more.")
-                             .flag("force", "remove it although live ports are attached")
-                             .example("shmifctl destroy /dev/shm/bus0", "when everybody has left")
-                             .parse(line);
-  Bus::destroy(args.positional()[0], args.flag("force")).value();
-  return kDone;
+  const Arguments args =
+      Options("destroy", "PATH")
+          .about(
+              "Removes the file of a bus. Waits for ports that are about to leave, and refuses "
+              "while live ports are attached. With --force those ports keep the bus they are on, "
+              "which then has no name any more.")
+          .flag("force", "remove it although live ports are attached")
+          .value("timeout", "SECONDS", "how long to wait for the last port to leave (default 2)")
+          .example("shmifctl destroy /dev/shm/bus0", "when everybody has left")
+          .parse(line);
+  const std::string& path = args.positional()[0];
+  const auto patience = args.seconds("timeout").value_or(std::chrono::seconds(2));
+  const StopSignals stop;
+  Result<void> done = destroy_when_left(path, args.flag("force"), patience, stop);
+  if (done) return kDone;
+  if (stop.stopped()) return kEndedBySignal + stop.signal();
+  if (done.error().code == std::errc::no_such_file_or_directory) {
+    return fail("cannot remove the bus " + path +
+                ": No such file or directory (there is nothing to remove; check the path)");
+  }
+  throw Exception(std::move(done).error());
 }
 
 }  // namespace

@@ -205,7 +205,8 @@ std::string Options::help() const {
   for (const Option& option : options_) {
     if (!option.text.empty()) rows.push_back(option);
   }
-  rows.push_back({0, "log-level", "LEVEL", "what to report: debug, info, warning, error, off"});
+  rows.push_back({0, "log-level", "LEVEL",
+                  "what to report: trace, debug, info, warning (default), error, critical or off"});
   rows.push_back({'h', "help", "", "print this and exit"});
   std::vector<std::string> left;
   std::size_t width = 0;

@@ -29,7 +29,8 @@ void print_overview(const Program& program) {
   std::printf(
       "  help      explain a command, as COMMAND --help does\n\n"
       "options:\n"
-      "      --log-level LEVEL  what to report: debug, info, warning, error, off\n"
+      "      --log-level LEVEL  what to report: trace, debug, info, warning (default),\n"
+      "                         error, critical or off\n"
       "      --version          print the version and the signature of the bus format\n"
       "  -h, --help             print this and exit\n\n"
       "examples:\n%s\n"

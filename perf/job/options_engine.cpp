@@ -67,10 +67,13 @@ void add_engine_rows(std::vector<OptionRow>& into) {
            "Of engine=bus and host: the bus to attach to.", "one made for the run");
   rows.add("wire", text(&J::wire, "NAME", "any text"),
            "Jobs of one engine that name the same wire are on one wire.", "all on one wire");
-  rows.add("bus_size", bytes(&J::bus_size_bytes, 64U << 10U, 1ULL << 32U),
-           "The ring of a bus made for the run.");
-  rows.add("mtu", number(&J::mtu, 68, 65535, "bytes"),
-           "Of the wire that is made for the run; frames are longer by their Ethernet header.");
+  rows.add("bus_size", bytes(&J::bus_size_bytes, 64U << 10U, 1ULL << 30U),
+           "The ring of a bus made for the run: a power of two that holds eight of the largest "
+           "records.");
+  rows.add(
+      "mtu", number(&J::mtu, 68, 65535, "bytes"),
+      "Of the wire that is made for the run; frames are longer by their Ethernet header. A bus "
+      "and a TAP device take at most 65521.");
   rows.add("bus_pause", yes_or_no(&J::bus_pause),
            "A bus made for the run lets its senders wait for slow receivers, which else lose the "
            "oldest frames.");

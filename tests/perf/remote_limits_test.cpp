@@ -88,7 +88,7 @@ TEST(ServerLimits, MemoryIsThatOfAllJobsAndTheirBusesTogether) {
   std::filesystem::resize_file(directory.file("x.pcap"), 64 * kMega);
   EXPECT_EQ(memory("[a]\nreplay=" + directory.file("x.pcap") + '\n') - least, 64 * kMega);
   ServerLimits limits;
-  const auto plan = expand(set_of(one + "bus_size=2g\n")).value();
+  const auto plan = expand(set_of(one + "bus_size=1g\n")).value();
   const std::string why = too_much_memory(limits, plan);
   EXPECT_NE(why.find("--max-memory"), std::string::npos) << why;
   limits.max_memory = std::uint64_t{4} << 30U;

@@ -97,7 +97,7 @@ TEST_F(BadInput, AFileOfTheWrongSizeIsRefused) {
                                  {std::to_string(std::filesystem::file_size(longer)) + " bytes"});
   const std::string shorter = make_bus("shorter");
   std::filesystem::resize_file(shorter, std::filesystem::file_size(shorter) / 2);
-  expect_every_command_to_refuse(shorter, {"truncated"});
+  expect_every_command_to_refuse(shorter, {"truncated", "shmifctl destroy --force"});
   std::filesystem::resize_file(shorter, 100);
   expect_every_command_to_refuse(shorter, {});
 }
@@ -148,7 +148,9 @@ TEST_F(BadInput, AMissingBusIsAnErrorThatTellsHowToMakeOne) {
     SCOPED_TRACE(arguments[0]);
     expect_refusal(run_tool(arguments), {path, "No such file", "create"});
   }
-  expect_refusal(run_tool({"destroy", path}), {path, "No such file"});
+  const ToolResult destroyed = run_tool({"destroy", path});
+  expect_refusal(destroyed, {path, "No such file", "nothing to remove"});
+  EXPECT_EQ(destroyed.err.find("shmifctl create"), std::string::npos) << destroyed.err;
   EXPECT_TRUE(names_in(directory.path()).empty());
 }
 
@@ -169,7 +171,10 @@ TEST_F(BadInput, AnUnreadableFileIsRefusedToAnOrdinaryUser) {
     words.insert(words.begin(),
                  {"setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"});
   }
-  expect_refusal(run_program(words), {path, "Permission denied"});
+  struct stat file{};
+  ASSERT_EQ(stat(path.c_str(), &file), 0);
+  expect_refusal(run_program(words), {path, "Permission denied", "mode 0000",
+                                      "belongs to user " + std::to_string(file.st_uid), "chmod"});
 }
 
 TEST_F(BadInput, AFileThatMayOnlyBeReadIsEnoughToLookAndNotToMend) {
@@ -325,7 +330,7 @@ TEST_F(BadInput, DestroyRefusesWhileALivePortIsAttachedUnlessForced) {
   options.name = "alice";
   Port port(options);
   ASSERT_TRUE(port.attach(path));
-  expect_refusal(run_tool({"destroy", path}), {path, "alice", "--force"});
+  expect_refusal(run_tool({"destroy", path, "--timeout", "0.1"}), {path, "alice", "--force"});
   EXPECT_TRUE(std::filesystem::exists(path));
   EXPECT_EQ(run_tool({"destroy", path, "--force"}).status, 0);
   EXPECT_FALSE(std::filesystem::exists(path));

@@ -318,6 +318,54 @@ TEST_F(BusCommands, RepairRestoresAHeaderThatNobodyHasOpenAndSaysWhat) {
   EXPECT_EQ(stat_of(path)["geometry"]["mtu"], 1400);
 }
 
+TEST_F(BusCommands, DestroyWaitsForPortsThatAreAboutToLeave) {
+  const std::string path = make_bus();
+  Port port = attached(path, "alice");
+  EXPECT_EQ(run_tool({"destroy", path, "--timeout", "0"}).status, 1);
+  Tool destroy({shmifctl_path(), "destroy", path, "--timeout", "20"});
+  EXPECT_FALSE(destroy.wait_for("cannot", std::chrono::milliseconds(100)));
+  EXPECT_TRUE(std::filesystem::exists(path));
+  ASSERT_FALSE(port.detach());
+  const ToolResult r = destroy.finish();
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+/// The words of the first tour of the README, as a reader pastes them: on a bus of the test's own.
+std::string tour(const std::string& bus) {
+  std::ifstream readme(SHMIF_README);
+  std::string script;
+  std::string line;
+  while (std::getline(readme, line) && line != "```console") {
+  }
+  while (std::getline(readme, line) && line != "```") {
+    if (line.starts_with("$ ")) script += line.substr(2) + '\n';
+  }
+  for (const std::string was : {"/dev/shm/bus0", "$PWD/build/release/tools"}) {
+    const std::string now =
+        was.front() == '/' ? bus : shmifctl_path().substr(0, shmifctl_path().rfind('/'));
+    for (std::size_t at = 0; (at = script.find(was, at)) != std::string::npos; at += now.size()) {
+      script.replace(at, was.size(), now);
+    }
+  }
+  return script;
+}
+
+TEST_F(BusCommands, TheTourOfTheReadmeWorksAsItIsPasted) {
+  const std::string path = directory.file("bus");
+  const std::string script = tour(path);
+  ASSERT_NE(script.find("kill %1 %2"), std::string::npos) << script;
+  const ToolResult can = run_tool({"exec", directory.file("other"), "--create", "--", "true"});
+  if (can.status == 77) GTEST_SKIP() << can.err;
+  // Each of its commands must succeed; jobs in the background, as at a prompt.
+  const ToolResult r =
+      run_program({"bash", "-m", "-c", "set -e\n" + script}, {}, std::chrono::seconds(60));
+  EXPECT_EQ(r.status, 0) << script << r.out << r.err;
+  EXPECT_NE(r.out.find("2 received"), std::string::npos) << r.out << r.err;
+  EXPECT_NE(r.out.find("ICMP echo reply"), std::string::npos) << r.out << r.err;
+  EXPECT_FALSE(std::filesystem::exists(path)) << r.err;
+}
+
 TEST_F(BusCommands, DestroyRemovesTheFile) {
   const std::string path = make_bus();
   EXPECT_EQ(run_tool({"destroy", path}).status, 0);
