@@ -19,10 +19,52 @@ quietly() {
   local log=$logs/$1.log status=0
   shift
   "$@" >"$log" 2>&1 </dev/null || status=$?
+  report_failure "$log" "$status"
+}
+
+# report_failure LOG STATUS: shows the end of the log when the status is not 0. Returns the status.
+report_failure() {
+  local log=$1 status=$2
   ((status == 0)) && return 0
   tail -n "${SHMIF_LOG_LINES:-25}" "$log" | sed 's/^/  | /'
   say "  the whole output: $log"
-  return $status
+  return "$status"
+}
+
+# how_far LOG: how far Ninja has come, whose output it is; nothing of any other program.
+how_far() {
+  local steps
+  steps=$(tail -n 50 "$1" | grep -o '^\[[0-9]*/[0-9]*\]' | tail -n 1) || return 0
+  steps=${steps//[][]/}
+  printf ', step %s of %s' "${steps%/*}" "${steps#*/}"
+}
+
+# follow TEXT PID LOG: until this child ends, says how long it has run and how far it is: on a terminal in a line that
+# replaces itself, else in a new line every 15 seconds.
+follow() {
+  local text=$1 pid=$2 log=$3 begin=$SECONDS next=15 line
+  while [[ " $(jobs -rp | paste -sd ' ') " == *" $pid "* ]]; do
+    line="  $text: $((SECONDS - begin)) s$(how_far "$log")"
+    if [[ -t 1 ]]; then
+      printf '\r%s\033[K' "$line"
+    elif ((SECONDS - begin >= next)); then
+      say "$line"
+      next=$((next + 15))
+    fi
+    sleep 0.5
+  done
+  [[ ! -t 1 ]] || printf '\r\033[K'
+}
+
+# watched TEXT LOG COMMAND...: as quietly, for what takes long: says how far it is.
+watched() {
+  local text=$1 log=$logs/$2.log status=0 pid
+  shift 2
+  "$@" >"$log" 2>&1 </dev/null &
+  pid=$!
+  follow "$text" "$pid" "$log"
+  wait "$pid" || status=$?
+  report_failure "$log" "$status"
 }
 
 # packages_for GROUP...: the packages of tools/packages.txt that are for any of the groups.
@@ -59,10 +101,11 @@ need_packages() {
     command -v sudo >/dev/null ||
       die "these packages are missing, and there is neither root nor sudo to install them: $missing"
     as_root=(sudo)
+    sudo -v || die "sudo did not let us install these packages: $missing" # asks now, and not below a line of progress
   fi
   say "packages: installing $(wc -w <<<"$missing") of them: $missing" | fold -s -w 100
   # A list that is older than the mirror makes the install fail, not the update, so only the install counts.
-  quietly packages apt_get "$missing" || die "apt-get could not install: $missing"
+  watched packages packages apt_get "$missing" || die "apt-get could not install: $missing"
 }
 
 apt_get() {
