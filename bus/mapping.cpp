@@ -75,6 +75,8 @@ Result<Mapping> Mapping::map(int fd, std::uint64_t ring_bytes, bool writable, bo
   }
   static_cast<void>(madvise(m.base_, span, MADV_DONTDUMP));
   m.guard_ = std::make_unique<GuardedRange>(m.base_, span);
+  if (!m.guard_->is_watched())
+    return Error::from_errno(ENOMEM, "cannot guard the bus against a truncation of its file");
   if (writable) prefault(m.base_, ring_bytes);
   if (lock_memory && mlock(m.base_, span) != 0) {
     return Error::from_errno(errno,

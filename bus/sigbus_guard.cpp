@@ -7,14 +7,16 @@
 
 #include <array>
 #include <cerrno>
+#include <memory>
+#include <mutex>
+#include <new>
 
 #include "bus/fork_guard.hpp"
 
 namespace shmif::bus {
-namespace {
 
 // Read by the signal handler, so nothing here locks or allocates.
-struct Entry {
+struct GuardedRange::Entry {
   std::atomic<std::byte*> base{nullptr};
   std::atomic<std::size_t> bytes{0};
   std::atomic<bool> used{false};
@@ -22,9 +24,35 @@ struct Entry {
   /// Of the process that has the mapping; in its children, something else may be at that place.
   std::atomic<std::uint64_t> token{0};
 };
-std::array<Entry, 1024> entries;
+
+namespace {
+
+using Entry = GuardedRange::Entry;
+
+/// Entries by the hundred; the blocks are a list that only grows.
+struct Block {
+  std::array<Entry, 256> entries;
+  std::atomic<Block*> next{nullptr};
+};
+Block first_block;
 struct sigaction older{};
 std::atomic<bool> installed{false};
+
+/// Result: nullptr when all entries are in use and there is no memory for more.
+Entry* take_entry() noexcept {
+  for (Block* block = &first_block;;) {
+    for (Entry& e : block->entries) {
+      if (!e.used.exchange(true)) return &e;
+    }
+    Block* next = block->next.load(std::memory_order_acquire);
+    if (next == nullptr) {
+      auto more = std::unique_ptr<Block>(new (std::nothrow) Block);
+      if (!more) return nullptr;
+      if (block->next.compare_exchange_strong(next, more.get())) next = more.release();
+    }
+    block = next;
+  }
+}
 
 /// Result: whether it did. By the bare system call: a sanitizer's own mmap() may take the very lock
 /// that the faulting access holds.
@@ -33,80 +61,90 @@ bool map_zeros(std::byte* base, std::size_t bytes) noexcept {
                  long{MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED}, -1L, 0L) != -1;
 }
 
-bool replace_by_zeros(const std::byte* fault) noexcept {
-  for (Entry& e : entries) {
-    std::byte* base = e.base.load(std::memory_order_acquire);
-    const std::size_t bytes = e.bytes.load(std::memory_order_relaxed);
-    if (base == nullptr || fault < base || fault >= base + bytes) continue;
-    if (!is_this_process(e.token.load(std::memory_order_relaxed))) continue;
-    if (map_zeros(base, bytes)) {
-      e.lost.store(true, std::memory_order_release);
-      return true;
-    }
+/// Whether `fault` was in this mapping, which is zeros now.
+bool replace_by_zeros(Entry& e, const std::byte* fault) noexcept {
+  std::byte* base = e.base.load(std::memory_order_acquire);
+  const std::size_t bytes = e.bytes.load(std::memory_order_relaxed);
+  if (base == nullptr || fault < base || fault >= base + bytes) return false;
+  if (!is_this_process(e.token.load(std::memory_order_relaxed)) || !map_zeros(base, bytes))
     return false;
+  e.lost.store(true, std::memory_order_release);
+  return true;
+}
+
+bool replace_by_zeros(const std::byte* fault) noexcept {
+  for (Block* block = &first_block; block != nullptr;
+       block = block->next.load(std::memory_order_acquire)) {
+    for (Entry& e : block->entries) {
+      if (replace_by_zeros(e, fault)) return true;
+    }
   }
   return false;
 }
 
 void on_sigbus(int number, siginfo_t* info, void* context) noexcept {
   const int saved = errno;
-  if (replace_by_zeros(static_cast<const std::byte*>(info->si_addr))) {
+  const bool sent = info->si_code <= 0;  // by kill(2); then there is no address
+  if (!sent && replace_by_zeros(static_cast<const std::byte*>(info->si_addr))) {
     errno = saved;
     return;
   }
-  if ((older.sa_flags & SA_SIGINFO) != 0) {
-    older.sa_sigaction(number, info, context);
-  } else if (older.sa_handler != SIG_DFL && older.sa_handler != SIG_IGN) {
-    older.sa_handler(number);
-  } else {
+  if (older.sa_handler == SIG_IGN && sent) return;
+  if (older.sa_handler == SIG_DFL || older.sa_handler == SIG_IGN) {
     // Not ours: the access faults again on return, and ends the process as it would have without
-    // us.
+    // us. What was sent is sent again.
     struct sigaction standard{};
     standard.sa_handler = SIG_DFL;
     sigaction(SIGBUS, &standard, nullptr);
+    if (sent) raise(number);
+  } else if ((older.sa_flags & SA_SIGINFO) != 0) {
+    older.sa_sigaction(number, info, context);
+  } else {
+    older.sa_handler(number);
   }
 }
 
 }  // namespace
 
 bool install_sigbus_guard() noexcept {
-  if (installed.exchange(true)) return true;
+  static std::mutex one_at_a_time;
+  const std::lock_guard lock(one_at_a_time);
+  if (installed.load()) return true;
   struct sigaction action{};
   action.sa_sigaction = on_sigbus;
-  action.sa_flags = SA_SIGINFO | SA_NODEFER;
+  // On the alternate stack of a thread that has one: its own stack may be too small for a handler
+  // (Go's are), and the Go runtime ends a program whose handlers do without the flag.
+  action.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
   sigemptyset(&action.sa_mask);
-  if (sigaction(SIGBUS, &action, &older) == 0) return true;
-  installed.store(false);
-  return false;
+  // Known before a fault can need it; and looked at again, for another thread may have set it.
+  struct sigaction before{};
+  if (sigaction(SIGBUS, nullptr, &older) != 0 || sigaction(SIGBUS, &action, &before) != 0)
+    return false;
+  older = before;
+  installed.store(true);
+  return true;
 }
 
 bool sigbus_guard_is_installed() noexcept {
   return installed.load();
 }
 
-GuardedRange::GuardedRange(std::byte* base, std::size_t bytes) noexcept {
-  for (std::size_t i = 0; i < entries.size(); ++i) {
-    Entry& e = entries[i];
-    if (e.used.exchange(true)) continue;
-    e.lost.store(false);
-    e.bytes.store(bytes);
-    e.token.store(process_token());
-    e.base.store(base, std::memory_order_release);
-    entry_ = static_cast<int>(i);
-    return;
-  }
+GuardedRange::GuardedRange(std::byte* base, std::size_t bytes) noexcept : entry_(take_entry()) {
+  if (entry_ == nullptr) return;
+  entry_->lost.store(false);
+  entry_->bytes.store(bytes);
+  entry_->token.store(process_token());
+  entry_->base.store(base, std::memory_order_release);
 }
 
 GuardedRange::~GuardedRange() {
-  if (entry_ < 0) return;
-  Entry& e = entries[static_cast<std::size_t>(entry_)];
-  e.base.store(nullptr);
-  e.used.store(false);
+  if (entry_ == nullptr) return;
+  entry_->base.store(nullptr);
+  entry_->used.store(false);
 }
 
 bool GuardedRange::lost() const noexcept {
-  return entry_ >= 0 &&
-         entries[static_cast<std::size_t>(entry_)].lost.load(std::memory_order_acquire);
+  return entry_ != nullptr && entry_->lost.load(std::memory_order_acquire);
 }
 
 }  // namespace shmif::bus

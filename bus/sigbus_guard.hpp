@@ -17,16 +17,19 @@ bool sigbus_guard_is_installed() noexcept;
 /// A mapping that the guard watches. Threads: safe.
 class GuardedRange {
  public:
-  GuardedRange() = default;
+  /// Where there is no memory to remember one more, it is not watched.
   GuardedRange(std::byte* base, std::size_t bytes) noexcept;
   GuardedRange(const GuardedRange&) = delete;
   GuardedRange& operator=(const GuardedRange&) = delete;
   ~GuardedRange();
 
+  bool is_watched() const noexcept { return entry_ != nullptr; }
   bool lost() const noexcept;
 
+  struct Entry;
+
  private:
-  int entry_ = -1;  // none: the table was full, and such a mapping is not guarded
+  Entry* entry_ = nullptr;
 };
 
 }  // namespace shmif::bus

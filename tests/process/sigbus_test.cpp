@@ -5,7 +5,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <array>
 #include <optional>
+#include <vector>
 
 #include "bus/layout.hpp"
 #include "tests/support/child_process.hpp"
@@ -168,6 +170,62 @@ TEST(Truncation, AnOlderHandlerThatAsksForTheAddressGetsIt) {
         *static_cast<volatile char*>(page + 100));  // behind the end of the file
   });
   EXPECT_EQ(child.wait(), 7);
+}
+
+TEST(Truncation, TheHandlerRunsOnTheAlternateStackOfAThreadThatHasOne) {
+  static std::array<char, 1U << 16U> alternate;
+  Child child([&] {
+    no_core();
+    stack_t stack{};
+    stack.ss_sp = alternate.data();
+    stack.ss_size = alternate.size();
+    if (sigaltstack(&stack, nullptr) != 0) return 1;
+    struct sigaction older{};
+    older.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    older.sa_sigaction = [](int, siginfo_t*, void* context) {
+      const auto* here = reinterpret_cast<const char*>(&context);
+      _exit(here >= alternate.data() && here < alternate.data() + alternate.size() ? 7 : 8);
+    };
+    sigaction(SIGBUS, &older, nullptr);
+    install_sigbus_guard();
+    struct sigaction now{};
+    sigaction(SIGBUS, nullptr, &now);
+    if ((now.sa_flags & SA_ONSTACK) == 0) return 9;  // what the Go runtime looks at
+    return raise(SIGBUS);
+  });
+  EXPECT_EQ(child.wait(), 7) << "8 not on it, 9 the flag is missing";
+}
+
+TEST(Truncation, IsSurvivedByEachOfVeryManyMappings) {
+  constexpr unsigned kMappings = 1100;
+  const TempBus bus(small_ring());
+  Child child([&] {
+    no_core();
+    install_sigbus_guard();
+    std::vector<Follower> followers;
+    for (unsigned i = 0; i < kMappings; ++i)
+      followers.push_back(Follower::open(bus.path(), Start::now).value());
+    if (truncate(bus.path().c_str(), 0) != 0) return 1;
+    FrameBatch in;
+    for (Follower& each : followers) {
+      if (each.receive(in).error != Errc::bus_lost) return 2;
+    }
+    return 0;
+  });
+  EXPECT_EQ(child.wait(), 0);
+}
+
+TEST(Truncation, ASignalThatSomebodySendsDoesWhatItWouldDoWithoutTheGuard) {
+  for (const bool ignored : {false, true}) {
+    Child child([&] {
+      no_core();
+      signal(SIGBUS, ignored ? SIG_IGN : SIG_DFL);
+      install_sigbus_guard();
+      raise(SIGBUS);
+      return 0;
+    });
+    EXPECT_EQ(child.wait(), ignored ? 0 : 128 + SIGBUS);
+  }
 }
 
 TEST(Truncation, WithoutAnOlderHandlerAFaultOutsideOfAnyBusEndsTheProcessAsEver) {
