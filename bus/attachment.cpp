@@ -4,15 +4,28 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <filesystem>
 #include <utility>
 
 #include "bus/attachment_impl.hpp"
 #include "bus/file.hpp"
 #include "bus/geometry.hpp"
+#include "bus/inspect.hpp"
 
 namespace shmif::bus {
 
 using std::chrono::nanoseconds;
+
+namespace {
+
+/// `path`, whatever the working directory will be; as it is where that has no path now.
+std::string absolute(const std::string& path) {
+  std::error_code unknown;
+  const std::filesystem::path whole = std::filesystem::absolute(path, unknown);
+  return unknown ? path : whole.string();
+}
+
+}  // namespace
 
 Attachment::Attachment(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Attachment::Attachment(Attachment&&) noexcept = default;
@@ -22,36 +35,44 @@ Attachment::~Attachment() = default;
 Result<Attachment> Attachment::attach(const std::string& path, const AttachOptions& options) {
   auto file = open_file(path, true);
   if (!file) return file.error();
-  auto mapping = Mapping::map(file->fd.get(), file->header.ring_bytes, true, options.lock_memory);
+  return attach(*std::move(file), path, options);
+}
+
+Result<Attachment> Attachment::attach(const Inspector& bus, const AttachOptions& options) {
+  auto file = reopen_file(bus.descriptor(), bus.path(), true);
+  if (!file) return file.error();
+  return attach(*std::move(file), bus.path(), options);
+}
+
+Result<Attachment> Attachment::attach(OpenFile file, const std::string& path,
+                                      const AttachOptions& options) {
+  auto mapping = Mapping::map(file.fd.get(), file.header.ring_bytes, true, options.lock_memory);
   if (!mapping)
     return Error(mapping.error().code,
                  "cannot attach to the bus " + path + ": " + mapping.error().message);
-  auto probe = reopen(file->fd.get(), path, true);
-  if (!probe) return probe.error();
   struct stat status{};
-  if (fstat(probe->get(), &status) != 0) return Error::from_errno(errno, "cannot query " + path);
+  if (fstat(file.fd.get(), &status) != 0) return Error::from_errno(errno, "cannot query " + path);
 
   auto impl = std::make_unique<Impl>();
   impl->path = path;
+  impl->absolute_path = absolute(path);
   impl->device = status.st_dev;
   impl->inode = status.st_ino;
-  impl->warning = std::move(file->warning);
+  impl->warning = std::move(file.warning);
   impl->options = options;
-  impl->fd = *std::move(probe);
+  impl->fd = std::move(file.fd);
   impl->mapping = *std::move(mapping);
-  impl->ring = Ring(impl->mapping, max_frame_bytes(file->header.mtu));
-  auto owned = take_slot(impl->ring, file->fd.get(), path, options);
+  impl->ring = Ring(impl->mapping, max_frame_bytes(file.header.mtu));
+  auto owned = take_slot(impl->ring, impl->fd.get(), path, options);
   if (!owned) return owned.error();
   impl->owned = *std::move(owned);
   impl->own_mac = impl->owned.mac.to_u64();
   impl->attached = true;
-  // From here on the mapping alone keeps the description, and with it the lock that says we live.
-  file->fd.reset();
 
   const unsigned slot = impl->owned.slot;
   impl->lock.emplace(impl->ring.header(), slot, impl->fd.get());
-  if (file->header.flow == kFlowPause) {
-    impl->patience = nanoseconds(file->header.patience_ns);
+  if (file.header.flow == kFlowPause) {
+    impl->patience = nanoseconds(file.header.patience_ns);
     impl->flow.emplace(impl->ring, slot, impl->fd.get(), impl->patience);
   }
   impl->writer = RingWriter(impl->ring, slot, impl->owned.incarnation);
@@ -135,7 +156,7 @@ const std::string& Attachment::warning() const noexcept {
 }
 bool Attachment::path_names_this_file() const noexcept {
   struct stat status{};
-  return !impl_->forked() && lstat(impl_->path.c_str(), &status) == 0 &&
+  return !impl_->forked() && lstat(impl_->absolute_path.c_str(), &status) == 0 &&
          status.st_dev == impl_->device && status.st_ino == impl_->inode;
 }
 nanoseconds Attachment::patience() const noexcept {
@@ -160,7 +181,7 @@ std::size_t Attachment::max_frame() const noexcept {
 std::error_code Attachment::set_mac(MacAddress mac) noexcept {
   Impl& a = *impl_;
   if (a.forked()) return Errc::forked;
-  if (mac.is_group() || mac.is_zero()) return Errc::bad_argument;
+  if (!mac.is_unicast()) return Errc::bad_argument;
   const std::uint64_t before = a.own_mac;
   store_seq_cst(a.slot().mac, mac.to_u64());  // P3: publish, then look
   a.own_mac = mac.to_u64();

@@ -16,6 +16,9 @@
 
 namespace shmif::bus {
 
+class Inspector;
+struct OpenFile;
+
 struct AttachOptions {
   std::string name;  ///< empty: the next free "portN"
   std::optional<MacAddress> mac;
@@ -53,6 +56,8 @@ struct Received {
 class Attachment {
  public:
   static Result<Attachment> attach(const std::string& path, const AttachOptions& options);
+  /// The same to a bus that is open already, whatever its path names by now.
+  static Result<Attachment> attach(const Inspector& bus, const AttachOptions& options);
   Attachment(Attachment&&) noexcept;
   Attachment& operator=(Attachment&&) noexcept;
   ~Attachment();  ///< frees the slot
@@ -96,6 +101,8 @@ class Attachment {
 
  private:
   struct Impl;
+  static Result<Attachment> attach(OpenFile file, const std::string& path,
+                                   const AttachOptions& options);
   explicit Attachment(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

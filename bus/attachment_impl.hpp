@@ -26,10 +26,11 @@ namespace shmif::bus {
 
 struct Attachment::Impl {
   std::string path;
+  std::string absolute_path;  ///< what `path` named when the port was attached
   std::string warning;
   AttachOptions options;
   std::uint64_t token = process_token();
-  UniqueFd fd;  ///< for probes and the inotify doorbell; holds no lock
+  UniqueFd fd;  ///< for the mapping, probes and the inotify doorbell; holds no lock
   dev_t device = 0;
   ino_t inode = 0;
   Mapping mapping;
@@ -73,6 +74,7 @@ struct Attachment::Impl {
   ~Impl() {
     if (!is_this_process(token)) {
       mapping.forget();  // the parent's; the pages are not even here
+      owned.life.forget();
       sleeper.forget();
       return;
     }

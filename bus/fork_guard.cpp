@@ -1,5 +1,6 @@
 #include "bus/fork_guard.hpp"
 
+#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -32,7 +33,40 @@ Token* wiped_page() noexcept {
 
 std::atomic<std::uint64_t> tokens_drawn{0};  // inherited by children, so their tokens differ
 
+// Held by a ForkHold, or by a thread inside fork(). It lies in the page, too: the kernel frees it
+// in a child whose fork it could not hold up.
+std::atomic<std::uint32_t>* fork_lock() noexcept {
+  Token* page = wiped_page();
+  return page == nullptr ? nullptr : reinterpret_cast<std::atomic<std::uint32_t>*>(page + 1);
+}
+
+void lock_forks() noexcept {
+  std::atomic<std::uint32_t>* lock = fork_lock();
+  while (lock != nullptr && lock->exchange(1, std::memory_order_acquire) != 0) lock->wait(1);
+}
+
+void unlock_forks() noexcept {
+  std::atomic<std::uint32_t>* lock = fork_lock();
+  if (lock == nullptr) return;
+  lock->store(0, std::memory_order_release);
+  lock->notify_all();
+}
+
 }  // namespace
+
+ForkHold::ForkHold() noexcept {
+  static const bool watched = pthread_atfork(lock_forks, unlock_forks, nullptr) == 0;
+  static_cast<void>(watched);  // without memory for it, a fork is not held up
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before_);
+  lock_forks();
+}
+
+ForkHold::~ForkHold() {
+  unlock_forks();
+  pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+}
 
 std::uint64_t process_token() noexcept {
   Token* page = wiped_page();

@@ -324,19 +324,17 @@ std::string restored_as(const Field& field, const Evidence& e, const char* how_m
 
 }  // namespace
 
-Result<std::vector<std::string>> restore_header(const std::string& path,
-                                                const RepairOptions& options) {
-  const auto opened = open_file(path, true);
-  if (opened && (!options.mtu || *options.mtu == opened->header.mtu)) {
-    return std::vector<std::string>();
-  }
-  if (!opened && !is_about_the_header(opened.error().code)) return opened.error();
+Result<RestoredHeader> restore_header(const std::string& path, const RepairOptions& options) {
   struct stat status{};
   auto file = open_unchecked(path, true, status);
   if (!file) return file.error();
+  const Result<void> sound = check_file(*file, path, status, false);
+  if (sound && (!options.mtu || *options.mtu == file->header.mtu))
+    return RestoredHeader{*std::move(file), {}};
+  if (!sound && !is_about_the_header(sound.error().code)) return sound.error();
   const auto ring_bytes = ring_of_file(static_cast<std::uint64_t>(status.st_size));
   if (!ring_bytes)
-    return opened ? Error(Errc::wrong_size, path + " has another size now") : opened.error();
+    return sound ? Error(Errc::wrong_size, path + " has another size now") : sound.error();
   auto evidence = gather(*file, status, *ring_bytes);
   if (!evidence) {
     return Error(evidence.error().code,
@@ -348,15 +346,17 @@ Result<std::vector<std::string>> restore_header(const std::string& path,
     return Error(against->code, "cannot repair the bus " + path + ": " + against->what);
   }
   if (!how_mtu) return how_mtu.error();
-  std::vector<std::string> restored;
+  RestoredHeader done;
   for (const Field& f : compare(*evidence)) {
-    if (!f.right) restored.push_back(restored_as(f, *evidence, *how_mtu));
+    if (!f.right) done.restored.push_back(restored_as(f, *evidence, *how_mtu));
   }
   if (pwrite(file->fd.get(), &evidence->right, kFixedBytes, 0) !=
       static_cast<ssize_t>(kFixedBytes)) {
     return Error::from_errno(errno, "cannot write the header of the bus " + path);
   }
-  return restored;
+  if (auto ok = check_file(*file, path, status, false); !ok) return ok.error();
+  done.file = *std::move(file);
+  return done;
 }
 
 }  // namespace shmif::bus

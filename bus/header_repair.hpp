@@ -13,16 +13,22 @@
 #include <string>
 #include <vector>
 
+#include "bus/file.hpp"
 #include "bus/info.hpp"
 #include "bus/result.hpp"
 
 namespace shmif::bus {
 
-/// Makes the header of the bus at `path` one that can be opened. Result: what was restored, for the
-/// user ("magic", "mtu to 1500, which is assumed"); nothing where it was right, but for an MTU that
-/// was asked for. Errors: those of open_file where the file is no bus, a bus of another format, a
-/// copy, or not what it seems, with what `force` would do; corrupt where the MTU cannot be told.
-Result<std::vector<std::string>> restore_header(const std::string& path,
-                                                const RepairOptions& options);
+struct RestoredHeader {
+  OpenFile file;  ///< the bus, open for writing
+  /// What was restored, for the user ("magic", "mtu to 1500, which is assumed"); nothing where it
+  /// was right, but for an MTU that was asked for.
+  std::vector<std::string> restored;
+};
+
+/// Makes the header of the bus at `path` one that can be opened, and opens it. Errors: those of
+/// open_file where the file is no bus, a bus of another format, a copy, or not what it seems, with
+/// what `force` would do; corrupt where the MTU cannot be told.
+Result<RestoredHeader> restore_header(const std::string& path, const RepairOptions& options);
 
 }  // namespace shmif::bus

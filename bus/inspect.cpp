@@ -94,13 +94,17 @@ Inspector::~Inspector() = default;
 Result<Inspector> Inspector::open(const std::string& path, bool writable) {
   auto file = open_file(path, writable, !writable);
   if (!file) return file.error();
-  auto mapping = Mapping::map(file->fd.get(), file->header.ring_bytes, writable, false);
+  return open(*std::move(file), path, writable);
+}
+
+Result<Inspector> Inspector::open(OpenFile file, const std::string& path, bool writable) {
+  auto mapping = Mapping::map(file.fd.get(), file.header.ring_bytes, writable, false);
   if (!mapping)
     return Error(mapping.error().code,
                  "cannot look into the bus " + path + ": " + mapping.error().message);
   auto impl = std::make_unique<Impl>();
   impl->path = path;
-  impl->file = *std::move(file);
+  impl->file = std::move(file);
   impl->mapping = *std::move(mapping);
   impl->ring = Ring(impl->mapping, max_frame_bytes(impl->file.header.mtu));
   return Inspector(std::move(impl));
@@ -164,6 +168,10 @@ Result<RepairReport> Inspector::repair() {
 
 int Inspector::descriptor() const noexcept {
   return impl_->file.fd.get();
+}
+
+const std::string& Inspector::path() const noexcept {
+  return impl_->path;
 }
 
 const std::string& Inspector::warning() const noexcept {

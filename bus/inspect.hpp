@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "bus/file.hpp"
 #include "bus/info.hpp"
 #include "bus/result.hpp"
 
@@ -15,6 +16,8 @@ class Inspector {
   /// `writable`: for repair. Read-only, a copied file or one on a refused file system is opened
   /// with a warning.
   static Result<Inspector> open(const std::string& path, bool writable);
+  /// The same of a file that is open already. `writable`: the file was opened for writing, too.
+  static Result<Inspector> open(OpenFile file, const std::string& path, bool writable);
   Inspector(Inspector&&) noexcept;
   Inspector& operator=(Inspector&&) noexcept;
   ~Inspector();
@@ -24,6 +27,7 @@ class Inspector {
   Result<RepairReport> repair();
   /// Of the open file, for the life of the inspector.
   int descriptor() const noexcept;
+  const std::string& path() const noexcept;
   const std::string& warning() const noexcept;
   /// Where the file is now, which may not be where it was made: the name of a file system that
   /// hides live ports; empty on others.

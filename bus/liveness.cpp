@@ -22,11 +22,6 @@ bool take_liveness(int fd, unsigned slot) noexcept {
   return fcntl(fd, F_OFD_SETLK, &lock) == 0;
 }
 
-void drop_liveness(int fd, unsigned slot) noexcept {
-  struct flock lock = byte_of(slot, F_UNLCK);
-  static_cast<void>(fcntl(fd, F_OFD_SETLK, &lock));
-}
-
 bool is_alive(int fd, unsigned slot) noexcept {
   struct flock lock = byte_of(slot, F_RDLCK);
   return fcntl(fd, F_OFD_GETLK, &lock) != 0 || lock.l_type != F_UNLCK;

@@ -1,8 +1,8 @@
 #pragma once
 // Who is alive. Each port holds an open-file-description lock on the byte at its slot's offset,
-// through a description that only its mapping keeps open. The kernel drops the lock when the
-// process dies or execs, whatever the pid namespace; forked children do not inherit the mapping
-// (MADV_DONTFORK).
+// through a description that only a page of address space keeps open (bus/lifeline.hpp). The kernel
+// drops the lock when the process dies or execs, whatever the pid namespace; forked children do not
+// inherit the page.
 
 #include <cstdint>
 
@@ -14,9 +14,6 @@ namespace shmif::bus {
 /// false when somebody holds it (or holds a read lock there: whoever may read the file can hold up
 /// new attaches).
 bool take_liveness(int fd, unsigned slot) noexcept;
-
-/// Gives it back, before the description goes.
-void drop_liveness(int fd, unsigned slot) noexcept;
 
 /// Looks whether a port in `slot` lives, through any description of the file. Asks for a read lock,
 /// so that a stranger who holds a read lock cannot pose as alive. When the question cannot be

@@ -21,6 +21,8 @@ struct MacAddress {
   constexpr bool is_group() const noexcept { return (bytes[0] & 1U) != 0; }
   constexpr bool is_broadcast() const noexcept { return to_u64() == 0xffffffffffffU; }
   constexpr bool is_zero() const noexcept { return to_u64() == 0; }
+  /// Whether a port or an interface may have it: neither a group's nor all zeros.
+  constexpr bool is_unicast() const noexcept { return !is_group() && !is_zero(); }
 
   /// The address as a number, first byte most significant.
   constexpr std::uint64_t to_u64() const noexcept {

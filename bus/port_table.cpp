@@ -167,23 +167,21 @@ std::string next_default_name(const Ring& ring, int fd, unsigned self, unsigned&
   }
 }
 
-/// Gives a slot back that was not taken in the end, also when memory ran out in the middle.
+/// Gives a slot back that was not taken in the end, also when memory ran out in the middle. Its
+/// lifeline must live longer.
 class SlotHold {
  public:
-  SlotHold(const Ring& ring, unsigned slot, int fd) noexcept : ring_(ring), slot_(slot), fd_(fd) {}
+  SlotHold(const Ring& ring, unsigned slot) noexcept : ring_(ring), slot_(slot) {}
   SlotHold(const SlotHold&) = delete;
   SlotHold& operator=(const SlotHold&) = delete;
   ~SlotHold() {
-    if (taken_) return;
-    free_slot(ring_, slot_);
-    drop_liveness(fd_, slot_);
+    if (!taken_) free_slot(ring_, slot_);
   }
   void keep() noexcept { taken_ = true; }
 
  private:
   const Ring& ring_;
   unsigned slot_;
-  int fd_;
   bool taken_ = false;
 };
 
@@ -211,14 +209,26 @@ Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
                                      "\" cannot be the name of a port: it takes 1 to 31 printable "
                                      "characters without spaces");
   }
-  const auto slot = lock_slot(ring, fd, options.name);
+  if (options.mac && !options.mac->is_unicast()) {
+    return Error(Errc::bad_argument,
+                 "cannot attach to the bus " + path + " with the address " +
+                     options.mac->to_string() +
+                     ": it is not a unicast MAC address (the first byte must be even, not all "
+                     "zero)");
+  }
+  std::optional<unsigned> slot;
+  auto life = Lifeline::open(fd, path, [&](int description) {
+    slot = lock_slot(ring, description, options.name);
+    return slot.has_value();
+  });
+  if (!life) return life.error();
   if (!slot) {
     return Error(Errc::table_full, "cannot attach to the bus " + path + ": all " +
                                        std::to_string(kSlots) +
                                        " ports are taken, or somebody holds read locks on the file "
                                        "(see 'shmifctl stat', 'fuser')");
   }
-  SlotHold hold(ring, *slot, fd);
+  SlotHold hold(ring, *slot);
   PortSlot& s = ring.slot(*slot);
   const std::uint64_t incarnation = incarnation_of(load_relaxed(s.state)) + 1;
   clear(ring, *slot);
@@ -228,6 +238,7 @@ Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
                   static_cast<std::uint32_t>(incarnation),
                   slot_state(SlotState::live, incarnation),
                   options.name,
+                  {},
                   {}};
   unsigned number = 0;
   const auto deadline = std::chrono::steady_clock::now() + options.name_patience;
@@ -240,6 +251,7 @@ Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
       tell_filter_change(ring);
       store_seq_cst(s.state, owned.state);
       hold.keep();
+      owned.life = *std::move(life);
       return owned;
     }
     const bool chosen = conflict->same_name ? !options.name.empty() : options.mac.has_value();

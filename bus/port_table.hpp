@@ -17,6 +17,7 @@
 #include <string>
 
 #include "bus/attachment.hpp"
+#include "bus/lifeline.hpp"
 #include "bus/ring.hpp"
 
 namespace shmif::bus {
@@ -27,12 +28,14 @@ struct OwnedSlot {
   std::uint64_t state = 0;        ///< the state word of the live slot
   std::string name;
   MacAddress mac;
+  Lifeline life;  ///< as long as it is there, the slot is ours
 };
 
-/// Takes a slot, with its liveness lock on the description behind `fd`, and publishes name and
-/// address. The slot is live then, and down. Blocks: for the name_patience of the options, while
-/// another port has the name or the address. Errors: bad_name, table_full, name_taken, mac_taken,
-/// each naming who is in the way.
+/// Takes a slot, with its liveness lock on a description of its own of the file behind `fd`, and
+/// publishes name and address. The slot is live then, and down. Blocks: for the name_patience of
+/// the options, while another port has the name or the address. Errors: bad_name, bad_argument (a
+/// MAC address that is not a unicast one), table_full, name_taken, mac_taken, each naming who is in
+/// the way.
 Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
                             const AttachOptions& options);
 

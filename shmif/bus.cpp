@@ -6,8 +6,10 @@
 #include "bus/header_repair.hpp"
 #include "bus/inspect.hpp"
 #include "bus/sigbus_guard.hpp"
+#include "shmif/bus_impl.hpp"
+#include "shmif/log.hpp"
 
-#include <sys/stat.h>
+#include <utility>
 
 namespace shmif {
 namespace {
@@ -19,11 +21,8 @@ bus::CreateOptions to_create(const BusOptions& o) noexcept {
 }
 
 /// B1: what was asked for must be what is there.
-Result<void> compare(const std::string& path, const BusOptions& wanted, bool ring_bytes_asked,
-                     bool mtu_asked) {
-  const auto bus = bus::Inspector::open(path, false);
-  if (!bus) return bus.error();
-  const BusInfo is = bus->info();
+Result<void> compare(const std::string& path, const bus::BusHeader& is, const BusOptions& wanted,
+                     bool ring_bytes_asked, bool mtu_asked) {
   const bool size_differs = ring_bytes_asked && is.ring_bytes != wanted.ring_bytes;
   const bool mtu_differs = mtu_asked && is.mtu != wanted.mtu;
   if (!size_differs && !mtu_differs) return {};
@@ -34,6 +33,10 @@ Result<void> compare(const std::string& path, const BusOptions& wanted, bool rin
   return Error(Errc::geometry_differs,
                "the bus " + path + " exists with " + has + ", " + asked +
                    " was asked for (leave the option out, or destroy the bus first)");
+}
+
+void warn(const std::string& warning) {
+  if (!warning.empty()) log_if_possible([&] { log_warning_once(warning); });
 }
 
 }  // namespace
@@ -57,30 +60,28 @@ bool BusOptions::carries_offloads() const noexcept {
   return bus::max_record_of(ring_bytes, mtu) == bus::kSuperFrameRecord;
 }
 
-struct Bus::Impl {
-  bus::Inspector inspector;
-};
-
 Bus::Bus(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Bus::Bus(Bus&&) noexcept = default;
 Bus& Bus::operator=(Bus&&) noexcept = default;
 Bus::~Bus() = default;
 
 Result<void> Bus::create(const std::string& path, const BusOptions& options) {
-  return bus::create_file(path, to_create(options));
+  const auto made = bus::create_file(path, to_create(options));
+  if (!made) return made.error();
+  warn(bus::warning_of_disk(made->get(), path));
+  return {};
 }
 
-Result<void> Bus::create_if_missing(const std::string& path, const BusOptions& options,
-                                    bool ring_bytes_asked, bool mtu_asked) {
-  struct stat status{};
-  if (lstat(path.c_str(), &status) != 0) {
-    auto made = bus::create_file(path, to_create(options));
-    if (made || made.error().code != Errc::exists) return made;
-    // Somebody else was first. Its file was complete before it had this name.
-  }
-  if (auto ok = bus::check_owner(path); !ok) return ok;
-  if (auto filled = bus::initialise_if_empty(path, to_create(options)); !filled) return filled;
-  return compare(path, options, ring_bytes_asked, mtu_asked);
+Result<Bus> Bus::create_if_missing(const std::string& path, const BusOptions& options,
+                                   bool ring_bytes_asked, bool mtu_asked) {
+  auto file = bus::open_or_create_file(path, to_create(options));
+  if (!file) return file.error();
+  if (auto ok = compare(path, file->header, options, ring_bytes_asked, mtu_asked); !ok)
+    return ok.error();
+  warn(std::exchange(file->warning, {}));
+  auto inspector = bus::Inspector::open(*std::move(file), path, false);
+  if (!inspector) return inspector.error();
+  return Bus(std::make_unique<Impl>(Impl{*std::move(inspector)}));
 }
 
 Result<Bus> Bus::open(const std::string& path, Access access) {
@@ -103,12 +104,12 @@ Result<RepairReport> Bus::repair() {
   return impl_->inspector.repair();
 }
 Result<RepairReport> Bus::repair(const std::string& path, const RepairOptions& options) {
-  auto restored = bus::restore_header(path, options);
-  if (!restored) return restored.error();
-  auto inspector = bus::Inspector::open(path, true);
+  auto header = bus::restore_header(path, options);
+  if (!header) return header.error();
+  auto inspector = bus::Inspector::open(std::move(header->file), path, true);
   if (!inspector) return inspector.error();
   auto report = inspector->repair();
-  if (report) report->header_restored = *std::move(restored);
+  if (report) report->header_restored = std::move(header->restored);
   return report;
 }
 std::string Bus::warning() const {

@@ -42,9 +42,10 @@ class Bus {
   /// until it is ready (at most 10 s). An existing bus is refused (geometry_differs) when
   /// `ring_bytes` or `mtu` was asked for and differs; and, in a sticky directory that everybody may
   /// write to, when it is of another user than the caller and the directory's owner
-  /// (permission_denied): it may have been put there for the caller to find.
-  static Result<void> create_if_missing(const std::string& path, const BusOptions& options,
-                                        bool ring_bytes_asked, bool mtu_asked);
+  /// (permission_denied): it may have been put there for the caller to find. Result: that bus, for
+  /// reading. Its path may name another file at the next look, so attach by Port::attach(bus).
+  static Result<Bus> create_if_missing(const std::string& path, const BusOptions& options,
+                                       bool ring_bytes_asked, bool mtu_asked);
   /// Opens an existing bus. `read_only` works on a file one may only read.
   static Result<Bus> open(const std::string& path, Access access = Access::read_only);
   /// Removes the file. Errors, unless `force`: busy while live ports are attached;
@@ -67,11 +68,11 @@ class Bus {
   /// bad_mtu, busy (the MTU of living ports); the message says what `options` can do about it.
   static Result<RepairReport> repair(const std::string& path, const RepairOptions& options);
   /// Why what is seen may not be what the ports see: a copy, a file system that shows processes
-  /// different data. Opened for writing: why the bus may be slow, as not on a tmpfs. Empty when all
-  /// is well.
+  /// different data. Empty when all is well.
   std::string warning() const;
 
  private:
+  friend class Port;
   struct Impl;
   explicit Bus(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;

@@ -4,6 +4,7 @@
 
 #include "bus/attachment.hpp"
 #include "bus/geometry.hpp"
+#include "shmif/bus_impl.hpp"
 #include "shmif/log.hpp"
 
 namespace shmif {
@@ -23,6 +24,21 @@ Port& Port::operator=(Port&&) noexcept = default;
 Port::~Port() = default;
 
 Result<void> Port::attach(const std::string& path) {
+  return link_to(path, [&](const bus::AttachOptions& options) {
+    return bus::Attachment::attach(path, options);
+  });
+}
+
+Result<void> Port::attach(const Bus& bus) {
+  const bus::Inspector& opened = bus.impl_->inspector;
+  return link_to(opened.path(), [&](const bus::AttachOptions& options) {
+    return bus::Attachment::attach(opened, options);
+  });
+}
+
+/// `attach` does it, with the options of the port.
+template <typename Attach>
+Result<void> Port::link_to(const std::string& path, const Attach& attach_with) {
   if (impl_->bus && impl_->bus->forked()) {
     return Error(Errc::forked, "cannot attach to " + path +
                                    ": the port belongs to the process that forked this one (make a "
@@ -50,7 +66,7 @@ Result<void> Port::attach(const std::string& path) {
   attach.take_offloads = o.take_offloads;
   attach.lock_memory = o.lock_memory;
   attach.name_patience = o.name_patience;
-  auto attached = bus::Attachment::attach(path, attach);
+  auto attached = attach_with(attach);
   if (!attached) return std::move(attached).error();
   impl_->bus.emplace(*std::move(attached));
   if (o.mac) {
@@ -181,7 +197,7 @@ bool Port::takes_offloads() const noexcept {
 }
 
 std::error_code Port::set_mac(MacAddress mac) noexcept {
-  if (mac.is_group() || mac.is_zero()) return Errc::bad_argument;
+  if (!mac.is_unicast()) return Errc::bad_argument;
   if (impl_->bus) {
     if (const std::error_code refused = impl_->bus->set_mac(mac)) return refused;
   }

@@ -65,16 +65,22 @@ class Port {
   ~Port();  ///< detaches
 
   /// Attaches to the bus at `path`. Errors: path_empty, path_too_long, already_linked (also when
-  /// down), name_taken, mac_taken, table_full, and all that Bus::open may answer. Blocks: while the
+  /// down), bad_argument for a MAC address that is not a unicast one, name_taken, mac_taken,
+  /// table_full, and all that Bus::open may answer. Blocks: while the
   /// ring's pages are prefaulted (about 1 ms for 4 MiB); and for the `name_patience` of the
   /// options, where the name or the MAC address is taken.
   Result<void> attach(const std::string& path);
+  /// The same to a bus that is open already, whatever its path names by now: for who has looked at
+  /// the bus, or made it, and means that one.
+  Result<void> attach(const Bus& bus);
   /// Leaves the bus; nothing when not linked. Errors: port_up, forked.
   std::error_code detach() noexcept;
 
   struct LinkState {
     std::string path;  ///< as given to attach
-    bool still_named;  ///< false: the path no longer names the mapped file
+    /// False: the path no longer names the mapped file. A relative path is that of the working
+    /// directory at the time of attach().
+    bool still_named;
   };
   /// The bus this port is linked to. Errors: not_linked, forked.
   Result<LinkState> link() const;
@@ -145,8 +151,8 @@ class Port {
   /// Whether frames on this bus may leave work to their receivers: its ring holds eight
   /// super-frames. False when not linked.
   bool takes_offloads() const noexcept;
-  /// In force before the call returns, also while up. Errors: bad_argument for a group address,
-  /// mac_taken.
+  /// In force before the call returns, also while up. Errors: bad_argument for an address that is
+  /// not a unicast one (a group's, or all zeros), mac_taken.
   std::error_code set_mac(MacAddress mac) noexcept;
   std::error_code set_promiscuous(bool on) noexcept;
   /// Shows in the port table whether the network interface behind this port is up and has carrier.
@@ -158,6 +164,8 @@ class Port {
 
  private:
   struct Impl;
+  template <typename Attach>
+  Result<void> link_to(const std::string& path, const Attach& attach_with);
   std::unique_ptr<Impl> impl_;
 };
 

@@ -89,7 +89,7 @@ Result<void> check(const GuestOptions& options) {
     if (i.name == "lo" || !names.insert(i.name).second) {
       return wrong("the guest cannot have two interfaces named \"" + i.name + '"');
     }
-    if (i.mac && (i.mac->is_group() || i.mac->is_zero())) {
+    if (i.mac && !i.mac->is_unicast()) {
       return wrong("interface \"" + i.name + "\" cannot have the MAC address " +
                    i.mac->to_string() + " (zero, or a group's)");
     }

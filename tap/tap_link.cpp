@@ -147,7 +147,7 @@ Result<void> check(const TapOptions& options, unsigned queues) {
     return Error(Errc::bad_mtu, "a TAP device cannot have an MTU of " +
                                     std::to_string(*options.mtu) + "; from 68 to 65521 it can");
   }
-  if (options.mac && (options.mac->is_group() || options.mac->is_zero())) {
+  if (options.mac && !options.mac->is_unicast()) {
     return Error(
         Errc::bad_argument,
         options.mac->to_string() +

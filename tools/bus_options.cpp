@@ -31,15 +31,10 @@ BusWish bus_wish(const Arguments& args) {
   return wish;
 }
 
-Result<BusInfo> provide_bus(const std::string& path, const BusWish& wish) {
-  if (wish.create) {
-    const Result<void> made =
-        Bus::create_if_missing(path, wish.options, wish.ring_bytes_asked, wish.mtu_asked);
-    if (!made) return made.error();
-  }
-  const Result<Bus> bus = Bus::open(path);
-  if (!bus) return bus.error();
-  return bus->info();
+Result<Bus> provide_bus(const std::string& path, const BusWish& wish) {
+  if (wish.create)
+    return Bus::create_if_missing(path, wish.options, wish.ring_bytes_asked, wish.mtu_asked);
+  return Bus::open(path);
 }
 
 }  // namespace shmif::tools

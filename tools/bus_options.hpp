@@ -32,7 +32,8 @@ BusWish bus_wish(const Arguments& args);
 
 /// Makes the bus at `path` when that is wished and it is missing. Errors: what Bus::open says of a
 /// path that is no bus, a missing bus without --create, another geometry than the one asked for.
-/// Result: the bus as it is now.
-Result<BusInfo> provide_bus(const std::string& path, const BusWish& wish);
+/// Result: the bus, to be looked at and attached to (Port::attach(bus)): the path may name another
+/// file by then.
+Result<Bus> provide_bus(const std::string& path, const BusWish& wish);
 
 }  // namespace shmif::tools

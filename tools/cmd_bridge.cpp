@@ -35,6 +35,7 @@ using Kind = LinkAddress::Kind;
 /// only.
 struct End {
   LinkAddress address;
+  std::optional<Bus> bus;  ///< from the first look at it until the port is attached
   std::optional<AnyLink> link;
   Port* port = nullptr;             ///< the link, if it is one
   PcapReader* reader = nullptr;     ///< the link, if it is one
@@ -93,22 +94,28 @@ void refuse_loop(const LinkAddress& left, const LinkAddress& right) {
   }
 }
 
+/// The bus of an end, opened once: what is looked at is what the port is attached to.
+const Bus& bus_of(End& end, const BusWish& wish) {
+  if (!end.bus) end.bus.emplace(provide_bus(end.address.target, wish).value());
+  return *end.bus;
+}
+
 /// What a device, or another bus, must fit: the bus at the other end, as it is or is to be made.
 struct BusBeside {
   std::optional<std::uint32_t> mtu;
   bool carries_offloads = false;
 };
 
-BusBeside bus_beside(const End& other, const BusWish& wish) {
+BusBeside bus_beside(End& other, const BusWish& wish) {
   if (other.address.kind != Kind::bus) return {};
-  if (wish.create && access(other.address.target.c_str(), F_OK) != 0)
+  if (!other.bus && wish.create && access(other.address.target.c_str(), F_OK) != 0)
     return {wish.options.mtu, wish.options.carries_offloads()};
-  const BusInfo bus = provide_bus(other.address.target, wish).value();
+  const BusInfo bus = bus_of(other, wish).info();
   return {bus.mtu, bus.carries_offloads};
 }
 
 void attach(End& end, End& other, const BusWish& wish, const std::string& port_name, bool offload) {
-  provide_bus(end.address.target, wish).value();
+  const Bus& bus = bus_of(end, wish);
   PortOptions options;
   options.take_offloads = offload && (other.link ? other.link->takes_offloads()
                                                  : bus_beside(other, wish).carries_offloads);
@@ -117,10 +124,11 @@ void attach(End& end, End& other, const BusWish& wish, const std::string& port_n
   options.name_patience = kNamePatience;
   options.promiscuous = true;  // what is for the other side may be for anybody
   end.port = end.hold(Port(options));
-  end.port->attach(end.address.target).value();
+  end.port->attach(bus).value();
+  end.bus.reset();
 }
 
-void open_device(End& end, const End& other, const BusWish& wish, bool offload) {
+void open_device(End& end, End& other, const BusWish& wish, bool offload) {
   const BusBeside bus = bus_beside(other, wish);
   offload = offload && bus.carries_offloads;
   if (end.address.kind == Kind::tap) {

@@ -32,7 +32,8 @@ struct Attachment {
   std::string path;
   tap::GuestInterface interface;
   PortOptions port;
-  bool exists = true;  ///< false: the bus is still to be made
+  std::optional<Bus>
+      bus;  ///< from the first look at it until the port is attached; none: to be made
 };
 
 struct HostWish {
@@ -95,9 +96,9 @@ class AttachmentReader {
     } else if (option == "mac") {
       once(option, last.interface.mac.has_value());
       const auto mac = MacAddress::parse(value);
-      if (!mac || mac->is_group() || mac->is_zero()) {
+      if (!mac || !mac->is_unicast()) {
         throw UsageError{"--mac \"" + value +
-                         "\" is no address of one host (as b2:a0:00:00:00:01)"};
+                         "\" is not a unicast MAC address (as b2:a0:00:00:00:01)"};
       }
       last.interface.mac = mac;
     } else if (option == "name") {
@@ -202,7 +203,8 @@ class Host {
   void attach(Attachment& attachment, tap::GuestLink& link) {
     attachment.port.kind = link.kind;
     auto port = std::make_unique<Port>(attachment.port);
-    port->attach(attachment.path).value();
+    port->attach(*attachment.bus).value();
+    attachment.bus.reset();
     Wire wire;
     wire.port = port.get();
     wire.always_promiscuous = attachment.port.promiscuous;
@@ -282,11 +284,11 @@ class Host {
 /// Finds out the MTU of every bus. One that is to be made is made only when all else is there.
 void look_at_buses(HostWish& wish) {
   for (Attachment& each : wish.attachments) {
-    each.exists = !wish.bus.create || ::access(each.path.c_str(), F_OK) == 0;
     bool carries = wish.bus.options.carries_offloads();
     each.interface.mtu = wish.bus.options.mtu;
-    if (each.exists) {
-      const BusInfo bus = provide_bus(each.path, wish.bus).value();
+    if (!wish.bus.create || ::access(each.path.c_str(), F_OK) == 0) {
+      each.bus.emplace(provide_bus(each.path, wish.bus).value());
+      const BusInfo bus = each.bus->info();
       carries = bus.carries_offloads;
       each.interface.mtu = bus.mtu;
     }
@@ -294,10 +296,11 @@ void look_at_buses(HostWish& wish) {
   }
 }
 
-void make_missing_buses(const HostWish& wish) {
-  for (const Attachment& each : wish.attachments) {
-    if (each.exists) continue;
-    const BusInfo made = provide_bus(each.path, wish.bus).value();
+void make_missing_buses(HostWish& wish) {
+  for (Attachment& each : wish.attachments) {
+    if (each.bus) continue;
+    each.bus.emplace(provide_bus(each.path, wish.bus).value());
+    const BusInfo made = each.bus->info();
     if (made.mtu == each.interface.mtu) continue;
     throw Exception(Error(Errc::geometry_differs,
                           "bus " + each.path + " was made by somebody else meanwhile, with MTU " +

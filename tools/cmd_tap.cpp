@@ -84,13 +84,11 @@ TapWish read_tap_wish(const Arguments& args) {
 }
 
 /// What to say when the bus has the address of the device `name` already: another `tap` serves it.
-Error already_there(const Error& refused, const std::string& path, const std::string& name,
-                    MacAddress mac) {
-  const Result<Bus> bus = Bus::open(path);
-  if (!bus) return refused;
-  for (const PortInfo& port : bus->info().ports) {
+Error already_there(const Error& refused, const Bus& bus, const std::string& name, MacAddress mac) {
+  const BusInfo info = bus.info();
+  for (const PortInfo& port : info.ports) {
     if (!port.live || port.mac != mac) continue;
-    return {refused.code, "cannot attach TAP device \"" + name + "\" to the bus " + path +
+    return {refused.code, "cannot attach TAP device \"" + name + "\" to the bus " + info.path +
                               ": process " + std::to_string(port.pid) +
                               " has attached it there as port \"" + port.name +
                               "\" (for a second device, choose another --name)"};
@@ -100,23 +98,23 @@ Error already_there(const Error& refused, const std::string& path, const std::st
 
 /// Attaches under the name of the device, or, where a host elsewhere has it already, the next free
 /// one. `is_old`: the device was there before.
-void attach(Port& port, PortOptions options, const std::string& path,
-            const std::string& device_name, bool is_old) {
+void attach(Port& port, PortOptions options, const Bus& bus, const std::string& device_name,
+            bool is_old) {
   const bool named = !options.name.empty();
   if (!named) options.name = device_name;
   options.name_patience = named ? kNamePatience : std::chrono::milliseconds(0);
   port = Port(options);
-  Result<void> attached = port.attach(path);
+  Result<void> attached = port.attach(bus);
   const std::error_code refused = attached ? std::error_code{} : attached.error().code;
   if (!named && (refused == Errc::name_taken || refused == Errc::mac_taken)) {
     // The address of a device that stayed is that of a `tap` which was killed a moment ago.
     if (refused == Errc::name_taken) options.name.clear();
     options.name_patience = kNamePatience;
     port = Port(options);
-    attached = port.attach(path);
+    attached = port.attach(bus);
   }
   if (!attached && attached.error().code == Errc::mac_taken && is_old) {
-    throw Exception(already_there(attached.error(), path, device_name, *options.mac));
+    throw Exception(already_there(attached.error(), bus, device_name, *options.mac));
   }
   attached.value();
 }
@@ -161,11 +159,11 @@ int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::
 }
 
 /// Gives the device what the bus has or, not yet made, is to have.
-void fit_device_to_bus(TapWish& wish, bool exists) {
-  if (exists) {
-    const BusInfo bus = provide_bus(wish.path, wish.bus).value();
-    wish.device.mtu = bus.mtu;
-    wish.device.offload &= bus.carries_offloads;
+void fit_device_to_bus(TapWish& wish, const std::optional<Bus>& bus) {
+  if (bus) {
+    const BusInfo is = bus->info();
+    wish.device.mtu = is.mtu;
+    wish.device.offload &= is.carries_offloads;
   } else {
     wish.device.mtu = wish.bus.options.mtu;
     wish.device.offload &= wish.bus.options.carries_offloads();
@@ -177,8 +175,10 @@ int run_tap(const CommandLine& line) {
   TapWish wish = read_tap_wish(tap_options().parse(line));
   // What can fail comes first, and what would stay behind last: a bus is made when all else is
   // there.
-  const bool exists = !wish.bus.create || access(wish.path.c_str(), F_OK) == 0;
-  fit_device_to_bus(wish, exists);
+  std::optional<Bus> bus;
+  if (!wish.bus.create || access(wish.path.c_str(), F_OK) == 0)
+    bus.emplace(provide_bus(wish.path, wish.bus).value());
+  fit_device_to_bus(wish, bus);
   need_tun_device();
   wish.device.where = wish.space();
   const std::optional<tap::Interface> old = find_device(wish.space(), wish.device.name);
@@ -186,12 +186,13 @@ int run_tap(const CommandLine& line) {
   wish.port.mac = wish.device.mac ? wish.device.mac : old->mac;
 
   auto port = std::make_unique<Port>();
-  if (exists) attach(*port, wish.port, wish.path, wish.device.name, old.has_value());
+  if (bus) attach(*port, wish.port, *bus, wish.device.name, old.has_value());
   auto device = std::make_unique<tap::TapLink>(tap::TapLink::open(wish.device).value());
-  if (!exists) {
-    provide_bus(wish.path, wish.bus).value();
-    attach(*port, wish.port, wish.path, device->name(), old.has_value());
+  if (!bus) {
+    bus.emplace(provide_bus(wish.path, wish.bus).value());
+    attach(*port, wish.port, *bus, device->name(), old.has_value());
   }
+  bus.reset();
   return carry(wish, std::move(port), std::move(device));
 }
 

@@ -120,8 +120,9 @@ std::optional<MacAddress> Arguments::mac(std::string_view option) const {
   if (!value) return std::nullopt;
   const std::optional<MacAddress> address = MacAddress::parse(*value);
   if (!address) refuse(option, *value, "is not a MAC address (as b2:a0:00:00:00:01)");
-  if (address->is_group() || address->is_zero()) {
-    refuse(option, *value, "is no address of one host (the first byte must be even, not all zero)");
+  if (!address->is_unicast()) {
+    refuse(option, *value,
+           "is not a unicast MAC address (the first byte must be even, not all zero)");
   }
   return address;
 }

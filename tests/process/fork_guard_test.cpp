@@ -6,12 +6,17 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
+#include <functional>
+#include <optional>
+#include <thread>
 
+#include "bus/fork_guard.hpp"
 #include "shmif/port.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
@@ -20,6 +25,9 @@
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK 18
 #endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 namespace {
 
@@ -27,6 +35,8 @@ namespace {
 enum class Missing { nothing, page, advice };
 Missing missing = Missing::nothing;
 int advice_missing = 0;
+/// Runs when the pages of a bus are touched, which is in the middle of an attach.
+void (*when_prefaulting)() = nullptr;
 
 }  // namespace
 
@@ -45,6 +55,7 @@ void* __wrap_mmap(void* at, size_t size, int protection, int flags, int fd, off_
   return MAP_FAILED;
 }
 int __wrap_madvise(void* at, size_t size, int advice) {
+  if (when_prefaulting != nullptr && advice == MADV_POPULATE_WRITE) when_prefaulting();
   if (missing != Missing::advice || advice != advice_missing) {
     return __real_madvise(at, size, advice);
   }
@@ -144,6 +155,121 @@ TEST(ForkGuard, WithAMappingThatChildrenWouldInheritNothingIsAttached) {
             }).wait(),
             0)
       << kCodes;
+}
+
+/// Children of a process that attaches to a bus, which outlive it: what they have inherited must
+/// not keep its port alive.
+class Heirs : public ::testing::Test {
+ public:
+  static constexpr const char* kName = "heir";
+
+  void SetUp() override { ASSERT_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1), 0); }
+  void TearDown() override {
+    *over = true;
+    while (waitpid(-1, nullptr, 0) > 0) {
+    }
+    prctl(PR_SET_CHILD_SUBREAPER, 0);
+  }
+  /// Forks a child that lives until the test is over.
+  void fork_an_heir() const {
+    if (fork() != 0) {
+      ++*heirs;
+      return;
+    }
+    alarm(60);
+    while (!*over) usleep(500);
+    _exit(0);
+  }
+  /// Runs `attach` in a process of its own and kills it then. Result: whether its port's name is
+  /// free soon, though its children live.
+  testing::AssertionResult name_is_free_after(const std::function<Port()>& attach) const {
+    const unsigned before = *heirs;
+    Child child([&] {
+      const Port port = attach();
+      return raise(SIGKILL);
+    });
+    if (child.wait() != 128 + SIGKILL) return testing::AssertionFailure() << "it did not attach";
+    if (*heirs == before) return testing::AssertionFailure() << "it has no children";
+    Port next({.name = kName, .name_patience = std::chrono::seconds(5)});
+    const Result<void> attached = next.attach(bus.path());
+    if (attached) return testing::AssertionSuccess();
+    return testing::AssertionFailure() << attached.error().message;
+  }
+
+  const TempBus bus;
+  const Shared<std::atomic<bool>> over;
+  const Shared<std::atomic<unsigned>> heirs;
+};
+
+TEST_F(Heirs, ThatAreForkedWhileThePagesAreTouchedDoNotKeepTheDeadPortAlive) {
+  static const Heirs* self = nullptr;
+  self = this;
+  EXPECT_TRUE(name_is_free_after([&] {
+    when_prefaulting = [] { self->fork_an_heir(); };
+    return port_on(bus.path(), {.name = kName});
+  }));
+}
+
+TEST_F(Heirs, ThatAreForkedWhileAttachWaitsForItsNameDoNotKeepTheDeadPortAlive) {
+  std::optional<Port> holder(port_on(bus.path(), {.name = kName}));
+  std::thread frees([&] {
+    eventually([&] { return *heirs > 0; });
+    holder.reset();
+  });
+  EXPECT_TRUE(name_is_free_after([&] {
+    std::thread forks([&] {
+      usleep(20'000);
+      fork_an_heir();
+    });
+    Port port = port_on(bus.path(), {.name = kName, .name_patience = std::chrono::minutes(1)});
+    forks.join();
+    return port;
+  }));
+  frees.join();
+}
+
+TEST_F(Heirs, ThatAreForkedAtAnyMomentDoNotKeepTheDeadPortAlive) {
+  for (unsigned round = 0; round < 5; ++round) {
+    ASSERT_TRUE(name_is_free_after([&] {
+      std::atomic<bool> attached = false;
+      const unsigned before = *heirs;
+      std::thread forks([&] {
+        for (unsigned i = 0; i < 20 && !attached; ++i) fork_an_heir();
+      });
+      eventually([&] { return *heirs > before; });
+      Port port = port_on(bus.path(), {.name = kName});
+      attached = true;
+      forks.join();
+      return port;
+    })) << "round "
+        << round;
+  }
+}
+
+/// A child that the library could not hold up finds nothing locked that its parent was holding.
+TEST_F(Heirs, ThatAreForkedAtAnyMomentMayAttachThemselves) {
+  Child child([&] {
+    std::atomic<bool> over_here = false;
+    std::thread attaches([&] {
+      while (!over_here) Port().attach(bus.path()).value();
+    });
+    unsigned failed = 0;
+    for (unsigned i = 0; i < 50; ++i) {
+      const pid_t pid =
+          static_cast<pid_t>(syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+      if (pid == 0) {
+        alarm(20);
+        const bus::ForkHold free_here;
+        _exit(0);
+      }
+      int status = 0;
+      if (waitpid(pid, &status, 0) != pid || status != 0) ++failed;
+    }
+    over_here = true;
+    attaches.join();
+    return static_cast<int>(failed);
+  });
+  EXPECT_EQ(child.wait(), 0);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <optional>
 
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
@@ -93,8 +94,11 @@ constexpr const char* kOnlyLooking = "flu";
 constexpr const char* kNothing = "";
 
 /// A port that is gone has freed its slot, but the table still says how far it was used.
+bool nobody_ever_attached(const RawBus& bus) {
+  return bus.header().slots_used == 0;
+}
 bool nobody_ever_attached(const std::string& path) {
-  return RawBus(path).header().slots_used == 0;
+  return nobody_ever_attached(RawBus(path));
 }
 
 class TwoUsers : public ::testing::Test {
@@ -269,9 +273,10 @@ TEST(Paths, FifosAndDevicesAreRefusedAndBlockNobody) {
   for (const std::string& path : paths) {
     SCOPED_TRACE(path);
     Port port;
+    const auto made = Bus::create_if_missing(path, small_ring(), false, false);
     for (const Result<void>& refused :
          {port.attach(path), Bus::destroy(path, false), Bus::destroy(path, true),
-          Bus::create_if_missing(path, small_ring(), false, false)}) {
+          made ? Result<void>() : Result<void>(made.error())}) {
       ASSERT_FALSE(refused);
       EXPECT_EQ(refused.error().code, make_error_code(Errc::not_a_regular_file))
           << refused.error().message;
@@ -289,6 +294,72 @@ int exchange(const std::string& a, const std::string& b) {
 int move(const std::string& from, const std::string& to) {
   return static_cast<int>(
       syscall(SYS_renameat2, AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE));
+}
+
+/// What a program does that wants a bus of its own at `path`, whoever made it. Result: whether it
+/// has one.
+bool attach_to_own(const std::string& path) {
+  const auto bus = Bus::create_if_missing(path, small_ring(), false, false);
+  usleep(10);  // what else it has to do
+  return bus && Port().attach(*bus);
+}
+
+/// A bus of a stranger's that comes and goes at the path where Alice wants one of her own.
+class Swapped : public TwoUsers {
+ protected:
+  void SetUp() override {
+    TwoUsers::SetUp();
+    ASSERT_EQ(as(kStranger,
+                 [&] {
+                   BusOptions options = small_ring();
+                   options.mode = 0666;
+                   return Bus::create(trap, options) ? 0 : 1;
+                 }),
+              0);
+    opened_trap.emplace(trap);
+  }
+  /// Alice makes her bus, attaches and removes it, while `swap` runs again and again.
+  void expect_alice_meets_none_but_her_own(const std::function<void()>& swap) {
+    constexpr unsigned kRounds = kSanitized ? 100 : 600;
+    Child swapper([&] {
+      for (;; ++*swaps) swap();  // runs until killed
+      return 0;
+    });
+    ASSERT_TRUE(eventually([&] { return *swaps > 100; }));
+    EXPECT_EQ(as(kAlice,
+                 [&] {
+                   for (unsigned i = 0; i < kRounds; ++i) {
+                     if (attach_to_own(path)) ++*attached;
+                     static_cast<void>(Bus::destroy(path, false));
+                   }
+                   return 0;
+                 }),
+              0);
+    swapper.kill_and_wait();
+    EXPECT_GT(*attached, 0U);
+    EXPECT_TRUE(nobody_ever_attached(*opened_trap)) << "Alice attached to the bus of a stranger";
+  }
+
+  const std::string path = dir.file("bus");
+  const std::string trap = dir.file("trap");
+  std::optional<RawBus> opened_trap;  // its name may be another bus's in the end
+  const Shared<std::atomic<unsigned>> swaps;
+  const Shared<std::atomic<unsigned>> attached;
+};
+
+TEST_F(Swapped, AHardLinkThatAStrangerMakesAndRemovesLeadsNobodyToTheStrangersBus) {
+  expect_alice_meets_none_but_her_own([&] {
+    if (geteuid() == 0) become(kStranger);
+    static_cast<void>(link(trap.c_str(), path.c_str()));
+    unlink(path.c_str());
+  });
+}
+
+TEST_F(Swapped, ABusThatTakesThePlaceOfAnotherIsNotTakenForIt) {
+  expect_alice_meets_none_but_her_own([&] {  // as root, who may do so in a sticky directory
+    exchange(path, trap);
+    exchange(path, trap);
+  });
 }
 
 /// A directory in which one process puts a foreign file, a link to another bus and the bus itself

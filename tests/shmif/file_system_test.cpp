@@ -8,6 +8,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <fstream>
+#include <functional>
+
 #include "shmif/log.hpp"
 #include "tests/support/temp_bus.hpp"
 
@@ -89,16 +92,41 @@ INSTANTIATE_TEST_SUITE_P(FileSystems, Network,
 
 using Local = FileSystemKind;
 
-TEST_P(Local, TakesABusWithTheWarningThatItsPagesAreWritten) {
+/// What `act` logs, which goes to standard error.
+template <class Act>
+std::string logged_by(const Act& act) {
+  testing::internal::CaptureStderr();
+  act();
+  return testing::internal::GetCapturedStderr();
+}
+
+TEST_P(Local, TakesABusAndSaysOnceWhenItIsMadeThatItsPagesAreWritten) {
   pretended_type = GetParam().type;
-  const TempBus bus(small_ring());
-  EXPECT_TRUE(Port().attach(bus.path()));
-  EXPECT_EQ(Bus::open(bus.path()).value().warning(), "");
-  const std::string warning = Bus::open(bus.path(), Access::read_write).value().warning();
-  EXPECT_NE(warning.find(std::string(" is on ") + GetParam().name + ", not on tmpfs"),
-            std::string::npos)
-      << warning;
-  EXPECT_TRUE(Bus::destroy(bus.path(), false));
+  const TempDir dir;
+  const std::string warning = std::string(" is on ") + GetParam().name + ", not on tmpfs";
+  const auto create = [](const std::string& path) { Bus::create(path, small_ring()).value(); };
+  const auto provide = [](const std::string& path) {
+    const Bus bus = Bus::create_if_missing(path, small_ring(), false, false).value();
+    EXPECT_TRUE(Port().attach(bus));
+  };
+  std::ofstream(dir.file("empty")).close();
+  for (const auto& [name, make] :
+       {std::pair<const char*, std::function<void(const std::string&)>>{"created", create},
+        {"provided", provide},
+        {"empty", provide}}) {
+    const std::string path = dir.file(name);
+    const std::string said = logged_by([&, make = make] { make(path); });
+    EXPECT_NE(said.find(path + warning), std::string::npos) << name << ": " << said;
+    EXPECT_EQ(logged_by([&] {
+                EXPECT_TRUE(Port().attach(path));
+                provide(path);
+                EXPECT_EQ(Bus::open(path).value().warning(), "");
+                EXPECT_EQ(Bus::open(path, Access::read_write).value().warning(), "");
+                EXPECT_TRUE(Bus::destroy(path, false));
+              }),
+              "")
+        << name;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(FileSystems, Local,

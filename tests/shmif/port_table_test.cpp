@@ -142,6 +142,25 @@ TEST(PortTable, AChosenAddressThatALivePortHasIsRefused) {
   EXPECT_THAT(refused.error().message, HasSubstr("first"));
 }
 
+TEST(PortTable, AnAddressThatIsNotAUnicastOneIsRefusedAtAttachAndLater) {
+  const TempBus bus;
+  Port port = port_on(bus.path());
+  const MacAddress before = port.mac();
+  for (const std::uint64_t address :
+       {std::uint64_t{0}, std::uint64_t{0x010000000000}, std::uint64_t{0x33330000'0001},
+        std::uint64_t{0xffffffffffff}}) {
+    const MacAddress mac = MacAddress::from_u64(address);
+    const auto refused = Port({.mac = mac}).attach(bus.path());
+    ASSERT_FALSE(refused) << mac.to_string();
+    EXPECT_EQ(refused.error().code, Errc::bad_argument);
+    EXPECT_THAT(refused.error().message, HasSubstr(mac.to_string()));
+    EXPECT_THAT(refused.error().message, HasSubstr("unicast"));
+    EXPECT_EQ(port.set_mac(mac), Errc::bad_argument);
+  }
+  EXPECT_EQ(port.mac(), before);
+  EXPECT_EQ(bus.info().ports.size(), 1U);
+}
+
 TEST(PortTable, OfManyProcessesThatWantOneNameAtOnceExactlyOneGetsIt) {
   const TempBus bus;
   for (unsigned round = 0; round < 10; ++round) {

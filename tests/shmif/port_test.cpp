@@ -93,6 +93,24 @@ TEST(PortLink, TheQueryGivesTheWholePathAndTellsWhenItNoLongerNamesTheFile) {
   EXPECT_FALSE(port.link().value().still_named) << "another bus has the name now";
 }
 
+TEST(PortLink, ARelativePathIsThatOfTheDirectoryInWhichThePortWasAttached) {
+  const TempDir dir;
+  const TempDir elsewhere;
+  Bus::create(dir.file("bus"), {}).value();
+  Bus::create(elsewhere.file("bus"), {}).value();
+  Child child([&] {
+    if (chdir(dir.path().c_str()) != 0) return 1;
+    Port port;
+    if (!port.attach("bus")) return 2;
+    if (chdir(elsewhere.path().c_str()) != 0) return 3;
+    const Port::LinkState after = port.link().value();
+    if (!after.still_named || after.path != "bus") return 4;
+    std::filesystem::remove(dir.file("bus"));
+    return port.link().value().still_named ? 5 : 0;
+  });
+  EXPECT_EQ(child.wait(), 0) << "4 chdir changed it, 5 the bus of that name here was taken for it";
+}
+
 TEST(PortLink, AFailedAttachLeavesNoDescriptorNoSlotAndAPortThatCanTryAgain) {
   const TempBus bus;
   const Port taken = port_on(bus.path(), {.name = "taken"});

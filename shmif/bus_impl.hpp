@@ -1,0 +1,13 @@
+#pragma once
+// What a Bus is made of. Internal to shmif/bus.cpp and shmif/port.cpp.
+
+#include "bus/inspect.hpp"
+#include "shmif/bus.hpp"
+
+namespace shmif {
+
+struct Bus::Impl {
+  bus::Inspector inspector;
+};
+
+}  // namespace shmif
