@@ -247,10 +247,9 @@ std::size_t Segmenter::next(std::span<std::byte> into) noexcept {
   return size;
 }
 
-std::size_t segments_of(const FrameView& frame) noexcept {
+std::size_t segments_of_super_frame(const FrameView& frame) noexcept {
   Segmenter segments;
-  if (!frame.offload.is_super_frame() || !segments.begin(frame.bytes, frame.offload)) return 1;
-  return segments.remaining();
+  return segments.begin(frame.bytes, frame.offload) ? segments.remaining() : 1;
 }
 
 }  // namespace shmif::bus

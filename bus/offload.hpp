@@ -59,8 +59,14 @@ class Segmenter {
   bool tcp_ = false;
 };
 
+/// How many frames a super-frame stands for; 1 when it is not what its header says.
+/// Threads: safe. Blocks: never.
+std::size_t segments_of_super_frame(const FrameView& frame) noexcept;
+
 /// How many frames a wire would carry for this one: 1 unless it is a super-frame.
 /// Threads: safe. Blocks: never.
-std::size_t segments_of(const FrameView& frame) noexcept;
+inline std::size_t segments_of(const FrameView& frame) noexcept {
+  return frame.offload.is_super_frame() ? segments_of_super_frame(frame) : 1;
+}
 
 }  // namespace shmif::bus

@@ -224,6 +224,37 @@ TEST_F(BusCommands, WaitNoticesABusMadeAnew) {
   EXPECT_EQ(wait.finish().status, 0);
 }
 
+TEST_F(BusCommands, WaitForSeveralPortsNamesTheOneThatIsMissing) {
+  const std::string path = make_bus();
+  Port port = attached(path, "alice");
+  ASSERT_FALSE(port.up());
+  const ToolResult result =
+      run_tool({"wait", path, "--port", "alice", "--port", "bob", "--timeout", "0.1"});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("\"bob\""), std::string::npos) << result.err;
+  Port other = attached(path, "bob");
+  ASSERT_FALSE(other.up());
+  EXPECT_EQ(run_tool({"wait", path, "--port", "alice", "--port", "bob"}).status, 0);
+}
+
+TEST_F(BusCommands, WaitSaysHowAServiceIsWrittenAndWhenThereIsNoBusToAskOn) {
+  const std::string path = directory.file("none");
+  for (const auto& [text, why] : std::vector<std::pair<std::string, std::string>>{
+           {"198.18.0.1", "the port is missing"},
+           {"198.18.0.1:0", "a number from 1 to 65535"},
+           {"198.18.0.1:80x", "a number from 1 to 65535"},
+           {"fd00::1:80", "an IPv6 address stands in brackets"},
+           {"[198.18.0.1]:80", "neither IPv4 nor IPv6"},
+           {"web:80", "neither IPv4 nor IPv6"}}) {
+    const ToolResult result = run_tool({"wait", path, "--tcp", text});
+    EXPECT_EQ(result.status, 2) << text;
+    EXPECT_NE(result.err.find(why), std::string::npos) << result.err;
+  }
+  const ToolResult late = run_tool({"wait", path, "--tcp", "198.18.0.1:80", "--timeout", "0"});
+  EXPECT_EQ(late.status, 1);
+  EXPECT_NE(late.err.find("there is no such bus"), std::string::npos) << late.err;
+}
+
 TEST_F(BusCommands, AnInterruptedWaitEndsBySignal) {
   const std::string path = make_bus();
   Tool wait({shmifctl_path(), "wait", path, "--port", "nobody"});
