@@ -90,6 +90,7 @@ struct Endpoint {
   bool watched = false;             // in epoll at present
   bool look = true;
   bool prepared = false;
+  bool in_trouble = false;  // the last receive failed
   bool is_bus = false;      // to look there costs no system call
   bool may_answer = false;  // it was sent a question since the loop last slept
   Expectation answers;
@@ -313,6 +314,10 @@ bool Bridge::Impl::pump(Endpoint& source) {
     source.give_up =
         Clock::now() + std::max<nanoseconds>(options.patience, 2 * source.peer->link->patience());
     unwatch(source);
+  }
+  if (static_cast<bool>(got.error) != source.in_trouble && !is_final(got.error)) {
+    source.in_trouble = static_cast<bool>(got.error);
+    if (options.on_trouble) options.on_trouble(*source.link, got.error);
   }
   if (got.error) {
     if (is_final(got.error)) {

@@ -38,11 +38,17 @@ using Interceptor = std::function<bool(const FrameView& frame, AnyLink& back)>;
 /// thread: must not block.
 using TooLongListener = std::function<void(const FrameView& frame, AnyLink& from, AnyLink& to)>;
 
+/// Is told when a link begins to fail in receiving, though it has not ended, as a bus that is
+/// corrupt until somebody repairs it; and, without an error, when it receives again. Runs in the
+/// loop's thread: must not block.
+using TroubleListener = std::function<void(AnyLink& link, std::error_code error)>;
+
 struct BridgeOptions {
   std::size_t batch_frames = 64;
   /// How long a side may refuse frames before they are dropped; twice its own patience if longer.
   std::chrono::milliseconds patience{10};
   TooLongListener on_too_long{};  ///< may be empty
+  TroubleListener on_trouble{};   ///< may be empty
 };
 
 /// What one direction of a pair has done.

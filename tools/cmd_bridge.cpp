@@ -16,6 +16,7 @@
 #include "tap/packet_link.hpp"
 #include "tap/tap_link.hpp"
 #include "tools/bus_options.hpp"
+#include "tools/bus_watch.hpp"
 #include "tools/capture_file.hpp"
 #include "tools/commands.hpp"
 #include "tools/device_watch.hpp"
@@ -323,7 +324,21 @@ std::pair<tap::BridgeEnd, tap::PairCounters> carry(std::array<End, 2>& ends,
   LoopGuard* const watchful = both_ways ? &guard : nullptr;
   std::array<std::optional<DeviceWatch>, 2> devices{watch_device(ends[0], ends[1]),
                                                     watch_device(ends[1], ends[0])};
+  options.on_trouble = [&](AnyLink& link, std::error_code error) {
+    for (std::size_t i = 0; i < ends.size(); ++i) {
+      End& other = ends[1 - i];
+      if (&link != &*ends[i].link || ends[i].port == nullptr) continue;
+      const bool tap = other.address.kind == Kind::tap && other.faults == nullptr;
+      follow_bus(ends[i].address.target, *other.link, tap ? LinkKind::tap : LinkKind::bridge,
+                 error);
+    }
+  };
   tap::Bridge bridge = tap::Bridge::create(options).value();
+  BusWatch bus_watch;
+  for (const End& end : ends) {
+    if (end.port != nullptr) bus_watch.add(*end.port);
+  }
+  bus_watch.join(bridge).value();
   const std::size_t pair =
       bridge
           .add(*ends[0].link, *ends[1].link, interceptor(ends[0], LoopGuard::Side::left, watchful),

@@ -1,6 +1,7 @@
 // shmifctl create: makes a bus.
 
 #include "shmif/bus.hpp"
+#include "tools/bus_watch.hpp"
 #include "tools/commands.hpp"
 #include "tools/options.hpp"
 #include "tools/values.hpp"
@@ -57,7 +58,10 @@ int run_create(const CommandLine& line) {
   }
   const std::string path = args.positional()[0];
   const Result<void> made = Bus::create(path, options);
-  if (made) return kDone;
+  if (made) {
+    warn_of_hosts_left_behind(path);
+    return kDone;
+  }
   // A size that is not possible is refused before the path is looked at; the user wants to see
   // both.
   const std::string& why = made.error().message;

@@ -12,8 +12,10 @@
 #include "shmif/log.hpp"
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
+#include "tap/carrier.hpp"
 #include "tap/guest_link.hpp"
 #include "tools/bus_options.hpp"
+#include "tools/bus_watch.hpp"
 #include "tools/commands.hpp"
 #include "tools/device_watch.hpp"
 #include "tools/options.hpp"
@@ -171,6 +173,12 @@ struct Wire {
   bool always_promiscuous = false;
   std::uint32_t device_mtu = 0;
   bool broken = false;
+  std::uint32_t bus_mtu = 0;      ///< of the bus for which the device was made
+  bool carries_offloads = false;  ///< likewise
+  bool waits_for_bus = false;     ///< broken, until there is a bus at its path again
+  std::string path;               ///< of the bus
+  std::string interface;
+  LinkKind kind = LinkKind::tap;
   std::unique_ptr<AnyLink> bus;
   std::unique_ptr<AnyLink> device;
 };
@@ -206,9 +214,15 @@ class Host {
     port->attach(*attachment.bus).value();
     attachment.bus.reset();
     Wire wire;
+    wire.bus_mtu = port->mtu();
+    wire.carries_offloads = port->takes_offloads();
     wire.port = port.get();
     wire.always_promiscuous = attachment.port.promiscuous;
     wire.device_mtu = link.mtu;
+    wire.path = attachment.path;
+    wire.interface = link.interface;
+    wire.kind = link.kind;
+    buses_.add(*wire.port);
     wire.bus = std::make_unique<AnyLink>(std::move(port));
     wire.device = tap::adopt(link, attachment.interface.offload).value();
     wires_.push_back(std::move(wire));
@@ -231,6 +245,11 @@ class Host {
     options.on_too_long = [this](const FrameView& frame, AnyLink& from, AnyLink& to) {
       too_long_.say(frame.size(), from.address(), mtu_of(from), to.address(), mtu_of(to));
     };
+    options.on_trouble = [this](AnyLink& link, std::error_code error) {
+      for (Wire& wire : wires_) {
+        if (wire.bus.get() == &link) follow_bus(wire.path, *wire.device, wire.kind, error);
+      }
+    };
     tap::Bridge bridge = tap::Bridge::create(options).value();
     std::vector<Wire*> pairs;
     for (Wire& wire : wires_) {
@@ -238,18 +257,50 @@ class Host {
       bridge.add(*wire.bus, *wire.device, PingAnswerer(*wire.port)).value();
       pairs.push_back(&wire);
     }
-    if (pairs.empty()) return false;
+    const auto waits = [](const Wire& wire) { return wire.waits_for_bus; };
+    if (pairs.empty() && std::ranges::none_of(wires_, waits)) return false;
+    buses_.join(bridge, [this] { return !find_buses_again(); }).value();
     bridge.watch(guest_.descriptor(), [this] { return take_news(); }).value();
     const tap::BridgeEnd end = bridge.run();
     if (end.why == tap::BridgeEnd::Why::link_ended && end.pair < pairs.size()) {
-      Wire& lost = *pairs[end.pair];
-      lost.broken = true;
-      (void)lost.port->down();
-      log_warning("exec: " + end.address + " is gone: " + end.error.message() +
-                  "; the program goes on without it");
+      give_up(*pairs[end.pair], end);
     } else if (end.error) {
       throw Exception(Error(end.error, "cannot carry frames: " + end.error.message()));
     }
+    return true;
+  }
+
+  /// Goes on without a wire. Where it is the bus that is lost, the interface loses its carrier, and
+  /// gets it back when there is a bus at that path again.
+  static void give_up(Wire& lost, const tap::BridgeEnd& end) {
+    lost.broken = true;
+    (void)lost.port->down();
+    lost.waits_for_bus = end.error == Errc::bus_lost;
+    std::string then = "; the program goes on without it";
+    if (lost.waits_for_bus && !tap::set_carrier(lost.device->descriptor(), lost.kind, false)) {
+      then += ", and " + lost.interface + " has no carrier until there is a bus at that path again";
+    }
+    log_warning("exec: " + end.address + " is gone: " + end.error.message() + then);
+  }
+
+  /// Result: whether a bus that was lost is there again.
+  bool find_buses_again() {
+    bool found = false;
+    for (Wire& wire : wires_) found = (wire.waits_for_bus && attach_again(wire)) || found;
+    return found;
+  }
+
+  /// The device was made for the bus that is lost: another one must be like that.
+  static bool attach_again(Wire& wire) {
+    const Result<Bus> bus = Bus::open(wire.path);
+    if (!bus || wire.port->detach()) return false;
+    const BusInfo info = bus->info();
+    if (info.mtu != wire.bus_mtu || info.carries_offloads != wire.carries_offloads) return false;
+    if (!wire.port->attach(*bus) || wire.port->up()) return false;
+    wire.broken = wire.waits_for_bus = false;
+    (void)tap::set_carrier(wire.device->descriptor(), wire.kind, true);
+    log_warning("exec: there is a bus at " + wire.path + " again, and " + wire.interface +
+                " has carrier");
     return true;
   }
 
@@ -277,6 +328,7 @@ class Host {
 
   tap::Guest guest_;
   std::vector<Wire> wires_;
+  BusWatch buses_;
   std::optional<tap::GuestExit> exit_;
   TooLongNotice too_long_;
 };

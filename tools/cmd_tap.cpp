@@ -13,6 +13,7 @@
 #include "tap/netns_watch.hpp"
 #include "tap/tap_link.hpp"
 #include "tools/bus_options.hpp"
+#include "tools/bus_watch.hpp"
 #include "tools/commands.hpp"
 #include "tools/device_watch.hpp"
 #include "tools/link_address.hpp"
@@ -136,7 +137,13 @@ int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::
     too_long.say(frame.size(), from.address(), now ? std::optional(now->mtu) : std::nullopt,
                  to.address(), on_bus.mtu());
   };
+  options.on_trouble = [&](AnyLink& link, std::error_code error) {
+    if (&link == &left) follow_bus(path, right, LinkKind::tap, error);
+  };
   tap::Bridge bridge = tap::Bridge::create(options).value();
+  BusWatch bus_watch;
+  bus_watch.add(on_bus);
+  bus_watch.join(bridge).value();
   bridge.add(left, right, PingAnswerer(on_bus)).value();
   watch.join(bridge).value();
   std::optional<std::string> over;

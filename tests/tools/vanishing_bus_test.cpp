@@ -17,6 +17,7 @@
 #include "tests/support/frames.hpp"
 #include "tests/support/own_tmpfs.hpp"
 #include "tests/support/run_tool.hpp"
+#include "tests/support/temp_dir.hpp"
 #include "tests/tools/bus_rig.hpp"
 #include "tests/tools/refusal.hpp"
 
@@ -228,6 +229,93 @@ TEST_P(VanishingBus, WhoComesLaterIsToldOrWelcome) {
     } else {
       EXPECT_EQ(looked.status, 0) << looked.err;
     }
+  }
+}
+
+/// Hosts whose programs say each change of their interface's carrier, counted.
+class Cable : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    Bus::create(bus, kSmall).value();
+    start("veth");
+    if (access("/dev/net/tun", R_OK | W_OK) == 0) start("tap");
+    expect_carrier(1, true);
+  }
+  void start(const std::string& via) {
+    hosts.push_back(std::make_unique<Tool>(std::vector<std::string>{
+        shmifctl_path(), "exec", bus, "--name", via, "--via", via, "--", "sh", "-c",
+        "n=0; while :; do now=$(cat /sys/class/net/tap0/carrier); if [ \"$now\" != \"$last\" ]; "
+        "then n=$((n + 1)); last=$now; echo \"change $n: $now\"; fi; sleep 0.02; done"}));
+  }
+  void expect_carrier(int change, bool on) {
+    for (const auto& host : hosts) {
+      const std::string line = "change " + std::to_string(change) + (on ? ": 1" : ": 0");
+      EXPECT_TRUE(host->wait_for(line)) << line << '\n' << host->so_far().err;
+    }
+  }
+
+  const TempDir dir;
+  const std::string bus = dir.file("bus");
+  std::vector<std::unique_ptr<Tool>> hosts;
+};
+
+TEST_F(Cable, OfAHostIsOutWhileItsBusIsLostAndInWhenThereIsOneAgain) {
+  resize_file(bus, 0);
+  expect_carrier(2, false);
+  std::filesystem::remove(bus);
+  Bus::create(bus, kSmall).value();
+  expect_carrier(3, true);
+  for (const char* via : {"veth", "tap"}) {
+    if (via == "tap"s && hosts.size() == 1) continue;
+    EXPECT_EQ(run_tool({"wait", bus, "--port", via, "--timeout", "20"}).status, 0) << via;
+  }
+}
+
+TEST_F(Cable, OfAHostIsOutWhileItsBusIsCorruptAndInWhenItIsRepaired) {
+  {
+    std::fstream ring(bus, std::ios::in | std::ios::out | std::ios::binary);
+    ring.seekp(-static_cast<std::streamoff>(kSmall.ring_bytes), std::ios::end);
+    ring << std::string(kSmall.ring_bytes, '\xff');
+  }
+  expect_carrier(2, false);
+  const ToolResult repaired = run_tool({"repair", bus});
+  EXPECT_EQ(repaired.status, 0) << repaired.err;
+  expect_carrier(3, true);
+}
+
+std::size_t count_of(const std::string& text, const std::string& word) {
+  std::size_t count = 0;
+  for (auto at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) ++count;
+  return count;
+}
+
+TEST(RemovedBus, IsToldOnceByEachHostAndByWhoMakesANewOneThere) {
+  const TempDir dir;
+  const std::string bus = dir.file("bus");
+  const std::string far = dir.file("far");
+  for (const std::string& path : {bus, far}) Bus::create(path, kSmall).value();
+  std::vector<std::unique_ptr<Tool>> hosts;
+  hosts.push_back(std::make_unique<Tool>(
+      std::vector<std::string>{shmifctl_path(), "exec", bus, "--", "sleep", "60"}));
+  hosts.push_back(std::make_unique<Tool>(
+      std::vector<std::string>{shmifctl_path(), "bridge", "bus:" + bus, "bus:" + far}));
+  for (const char* port : {"port0", "port1"})
+    ASSERT_EQ(run_tool({"wait", bus, "--port", port, "--timeout", "20"}).status, 0);
+  std::filesystem::remove(bus);
+  const std::string removed = "the bus " + bus + " was removed";
+  const std::string another = "another file is at " + bus + " now";
+  for (const auto& host : hosts) EXPECT_TRUE(host->wait_for(removed));
+  const ToolResult made = run_tool({"create", bus, "--size", "64K"});
+  EXPECT_EQ(made.status, 0);
+  EXPECT_NE(made.err.find("lives on without a name"), std::string::npos) << made.err;
+  for (const auto& host : hosts) EXPECT_TRUE(host->wait_for(another));
+  usleep(1'100'000);  // it looks once more
+  for (const auto& host : hosts) {
+    host->signal(SIGTERM);
+    const std::string said = host->finish().err;
+    EXPECT_EQ(count_of(said, removed), 1U) << said;
+    EXPECT_EQ(count_of(said, another), 1U) << said;
+    EXPECT_EQ(said.find(far), std::string::npos) << said;
   }
 }
 

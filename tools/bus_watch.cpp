@@ -1,0 +1,113 @@
+#include "tools/bus_watch.hpp"
+
+#include <dirent.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <utility>
+
+#include "shmif/log.hpp"
+#include "tap/carrier.hpp"
+
+namespace shmif::tools {
+
+BusWatch::BusWatch() : timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)) {
+  itimerspec each_second{};
+  each_second.it_interval.tv_sec = each_second.it_value.tv_sec = 1;
+  if (!timer_ || timerfd_settime(timer_.get(), 0, &each_second, nullptr) != 0)
+    throw Exception(Error::from_errno(errno, "cannot make a timer to look after the bus"));
+}
+
+void BusWatch::add(const Port& port) {
+  all_.push_back({&port, Said::nothing});
+}
+
+void BusWatch::look(Watched& watched) {
+  if (watched.said == Said::replaced || !watched.port->is_up()) return;
+  const Result<Port::LinkState> link = watched.port->link();
+  if (!link || link->still_named) return;
+  struct stat now{};
+  const bool replaced = lstat(link->path.c_str(), &now) == 0;
+  if (!replaced && watched.said == Said::removed) return;
+  watched.said = replaced ? Said::replaced : Said::removed;
+  log_warning(replaced
+                  ? "another file is at " + link->path + " now; port " + watched.port->name() +
+                        " stays on the bus that was there, and does not hear who attaches to a "
+                        "new one (restart this host to join that)"
+                  : "the bus " + link->path + " was removed; port " + watched.port->name() +
+                        " goes on with those that are attached, and nobody can join them");
+}
+
+Result<void> BusWatch::join(tap::Bridge& bridge, std::function<bool()> also) {
+  return bridge.watch(timer_.get(), [this, also = std::move(also)] {
+    std::uint64_t seconds = 0;
+    static_cast<void>(read(timer_.get(), &seconds, sizeof seconds) > 0);
+    for (Watched& each : all_) look(each);
+    return !also || also();
+  });
+}
+
+void follow_bus(const std::string& path, AnyLink& device, LinkKind kind, std::error_code error) {
+  const bool carrier = (kind == LinkKind::tap || kind == LinkKind::veth) &&
+                       !tap::set_carrier(device.descriptor(), kind, !error);
+  if (error) {
+    log_warning("nothing can be received from the bus " + path + ": " + error.message() +
+                (carrier ? "; the interface has no carrier until it is repaired" : "") +
+                " (run 'shmifctl repair')");
+  } else {
+    log_warning("the bus " + path + " works again" +
+                (carrier ? ", and the interface has carrier" : ""));
+  }
+}
+
+namespace {
+
+/// More processes than that are not looked at.
+constexpr unsigned kMaxProcesses = 4096;
+
+/// Whether a file that was at `path`, and has no name any more, is mapped by that process.
+bool has_mapped_removed(const std::string& pid, const std::string& path) {
+  std::ifstream maps("/proc/" + pid + "/maps");
+  const std::string tail = ' ' + path + " (deleted)";
+  for (std::string line; std::getline(maps, line);) {
+    if (line.ends_with(tail)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+void warn_of_hosts_left_behind(const std::string& path) {
+  std::error_code unknown;
+  const std::filesystem::path given(path);
+  const std::filesystem::path directory =
+      std::filesystem::canonical(given.has_parent_path() ? given.parent_path() : ".", unknown);
+  DIR* const processes = unknown ? nullptr : opendir("/proc");
+  if (processes == nullptr) return;
+  const std::string whole = (directory / given.filename()).string();
+  std::string pids;
+  unsigned seen = 0;
+  unsigned found = 0;
+  for (const dirent* entry = nullptr;
+       seen < kMaxProcesses && (entry = readdir(processes)) != nullptr;) {
+    const std::string pid = entry->d_name;
+    if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
+    ++seen;
+    if (!has_mapped_removed(pid, whole)) continue;
+    if (++found <= 5) pids += (found == 1 ? "" : ", ") + pid;
+  }
+  closedir(processes);
+  if (found == 0) return;
+  if (found > 5) pids += " and " + std::to_string(found - 5) + " more";
+  log_warning("a bus that was at " + path + " before lives on without a name, with " +
+              (found == 1 ? "process " : "processes ") + pids +
+              ": they do not hear who attaches to the new one (restart them to join it)");
+}
+
+}  // namespace shmif::tools
