@@ -171,7 +171,7 @@ HostWish read_host_wish(const Arguments& args) {
 struct Wire {
   Port* port = nullptr;  // inside `bus`
   bool always_promiscuous = false;
-  std::uint32_t device_mtu = 0;
+  tap::GuestInterfaceState state;
   bool broken = false;
   std::uint32_t bus_mtu = 0;      ///< of the bus for which the device was made
   bool carries_offloads = false;  ///< likewise
@@ -218,7 +218,7 @@ class Host {
     wire.carries_offloads = port->takes_offloads();
     wire.port = port.get();
     wire.always_promiscuous = attachment.port.promiscuous;
-    wire.device_mtu = link.mtu;
+    wire.state.mtu = link.mtu;
     wire.path = attachment.path;
     wire.interface = link.interface;
     wire.kind = link.kind;
@@ -298,16 +298,23 @@ class Host {
     if (info.mtu != wire.bus_mtu || info.carries_offloads != wire.carries_offloads) return false;
     if (!wire.port->attach(*bus) || wire.port->up()) return false;
     wire.broken = wire.waits_for_bus = false;
+    show_state(wire);  // what changed meanwhile, too; the carrier comes with the next news
     (void)tap::set_carrier(wire.device->descriptor(), wire.kind, true);
     log_warning("exec: there is a bus at " + wire.path + " again, and " + wire.interface +
                 " has carrier");
     return true;
   }
 
+  static void show_state(const Wire& wire) {
+    if (wire.broken) return;
+    (void)wire.port->set_promiscuous(wire.always_promiscuous || wire.state.promiscuous);
+    (void)wire.port->set_carrier(wire.state.carrier);
+  }
+
   std::optional<std::uint32_t> mtu_of(const AnyLink& side) const {
     for (const Wire& wire : wires_) {
       if (&side == wire.bus.get()) return wire.port->mtu();
-      if (&side == wire.device.get()) return wire.device_mtu;
+      if (&side == wire.device.get()) return wire.state.mtu;
     }
     return std::nullopt;
   }
@@ -317,10 +324,8 @@ class Host {
     tap::GuestNews news = guest_.dispatch();
     for (const tap::GuestInterfaceState& now : news.interfaces) {
       Wire& wire = wires_[now.interface];
-      if (wire.broken) continue;
-      (void)wire.port->set_promiscuous(wire.always_promiscuous || now.promiscuous);
-      (void)wire.port->set_carrier(now.carrier);
-      wire.device_mtu = now.mtu;
+      wire.state = now;
+      show_state(wire);
     }
     exit_ = std::move(news.exit);
     return !exit_;
