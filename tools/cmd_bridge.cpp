@@ -272,18 +272,6 @@ int last_words(const std::array<End, 2>& ends, const tap::BridgeEnd& end) {
   return kDone;
 }
 
-/// What a person can do about frames that go round.
-std::string loop_text(const std::array<End, 2>& ends, const std::string& left,
-                      const std::string& right) {
-  std::string others;
-  if (ends[0].port != nullptr && ends[1].port != nullptr)
-    others = bridges_between(ends[0].address.target, ends[1].address.target);
-  return "frames from " + left + " come back from " + right +
-         " and the other way round: " + (others.empty() ? "something else" : others) +
-         " joins the two as well, so broadcasts go round without end (stop all bridges between "
-         "them but one)";
-}
-
 /// What stands between the two ends: who answers pings for ports, and who finds loops.
 tap::Interceptor interceptor(const End& end, LoopGuard::Side side, LoopGuard* guard) {
   const Port* const port = end.port;
@@ -319,7 +307,12 @@ std::pair<tap::BridgeEnd, tap::PairCounters> carry(std::array<End, 2>& ends,
     too_long.say(frame.size(), names[source], mtu_of(ends[source]), names[1 - source],
                  mtu_of(ends[1 - source]));
   };
-  LoopGuard guard([&] { complain(loop_text(ends, names[0], names[1])); });
+  LoopGuard guard([&] {
+    const bool buses = ends[0].port != nullptr && ends[1].port != nullptr;
+    complain(loop_text(
+        names[0], names[1],
+        buses ? bridges_between(ends[0].address.target, ends[1].address.target) : std::string()));
+  });
   const bool both_ways = ends[0].reader == nullptr && ends[1].writer == nullptr;
   LoopGuard* const watchful = both_ways ? &guard : nullptr;
   std::array<std::optional<DeviceWatch>, 2> devices{watch_device(ends[0], ends[1]),

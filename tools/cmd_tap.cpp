@@ -17,6 +17,7 @@
 #include "tools/commands.hpp"
 #include "tools/device_watch.hpp"
 #include "tools/link_address.hpp"
+#include "tools/loop_guard.hpp"
 #include "tools/options.hpp"
 #include "tools/ping_answerer.hpp"
 #include "tools/signals.hpp"
@@ -144,7 +145,18 @@ int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::
   BusWatch bus_watch;
   bus_watch.add(on_bus);
   bus_watch.join(bridge).value();
-  bridge.add(left, right, PingAnswerer(on_bus)).value();
+  LoopGuard guard([&] { complain(loop_text(left.address(), right.address(), {})); });
+  const PingAnswerer answer(on_bus);
+  bridge
+      .add(
+          left, right,
+          [&](const FrameView& frame, AnyLink& back) {
+            return guard.look(LoopGuard::Side::left, frame, back) || answer(frame, back);
+          },
+          [&](const FrameView& frame, AnyLink& back) {
+            return guard.look(LoopGuard::Side::right, frame, back);
+          })
+      .value();
   watch.join(bridge).value();
   std::optional<std::string> over;
   if (wish.where) {

@@ -40,7 +40,7 @@ bool LoopGuard::look(Side side, const FrameView& frame, AnyLink& back) {
   const MacAddress source = frame.source();
   if (source == address_) {
     const std::optional<Ping> ping = read_ping(frame);
-    if (!ping || ping->id != id_ || ping->destination != address_) return false;
+    if (!ping || ping->id != id_) return false;
     if (!std::exchange(said_, true)) say_();
     return true;
   }
@@ -61,12 +61,23 @@ void LoopGuard::suspect(AnyLink& back) {
   }
   if (++moves_ < kSuspicious || now - probed_ < kBetweenProbes) return;
   probed_ = now;
-  // A reply: nobody answers it.
+  // To everybody, since that is what no switch between the two filters; a reply, since nobody
+  // answers one.
   std::array<std::byte, kPingFrameBytes> bytes;
-  write_ping({.destination = address_, .source = address_, .type = PingType::reply, .id = id_},
+  write_ping({.destination = MacAddress::from_u64(0xffffffffffff),
+              .source = address_,
+              .type = PingType::reply,
+              .id = id_},
              bytes);
   const FrameView probe(bytes.data(), bytes.size());
   static_cast<void>(back.send({&probe, 1}));
+}
+
+std::string loop_text(const std::string& one, const std::string& other, const std::string& others) {
+  return "frames from " + one + " come back from " + other +
+         " and the other way round: " + (others.empty() ? "something else" : others) +
+         " joins the two as well, so broadcasts go round without end (leave only one way between "
+         "them)";
 }
 
 std::string bridges_between(const std::string& one, const std::string& other) {

@@ -41,12 +41,15 @@ class LoopGuard {
   std::function<void()> say_;
   bool said_ = false;
   std::uint32_t id_;
-  MacAddress address_;  ///< of the probes, source and destination: nobody else's
+  MacAddress address_;  ///< the source of the probes, and of nothing else
   std::array<Seen, 256> seen_{};
   unsigned moves_ = 0;  ///< of addresses from one side to the other, since `since_`
   std::chrono::steady_clock::time_point since_;
   std::chrono::steady_clock::time_point probed_;
 };
+
+/// What to tell a person: frames between the two go round. `others`: who joins them too, if known.
+std::string loop_text(const std::string& one, const std::string& other, const std::string& others);
 
 /// The processes, other than this one, that have ports of bridges on both buses, for people:
 /// "process 4711", "processes 4711 and 4712"; empty when none is seen.

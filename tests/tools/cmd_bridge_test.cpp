@@ -190,10 +190,11 @@ TEST_F(BridgeCommand, TwoHostsWithOneAddressOnBothSidesAreNotTakenForALoop) {
   wait_for_bridge(two);
   Port left = port_on(one);
   Port right = port_on(two);
-  for (unsigned i = 0; i < 100; ++i) {  // each has the same source address
+  for (unsigned i = 1; i <= 40; ++i) {  // each has the same source address
     send_numbers(left, i, 1);
+    wait_until_heard(one, i);
     send_numbers(right, i, 1);
-    ASSERT_EQ(numbers_from(right, 1).size() + numbers_from(left, 1).size(), 2U);
+    wait_until_heard(two, i);
   }
   tool.signal(SIGTERM);
   EXPECT_EQ(tool.finish().err, "");

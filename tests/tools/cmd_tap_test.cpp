@@ -134,6 +134,24 @@ TEST_F(TapCommand, ASecondTapOnOneDeviceIsToldWhoHasItAndWhatToDo) {
                             "another --name)\n");
 }
 
+TEST_F(TapCommand, TwoDevicesOfOneBusOnOneKernelBridgeAreFoundToBeALoop) {
+  const TestNamespace space;
+  if (run_inside(space, {"ip", "link", "add", "br0", "type", "bridge"}).status != 0) {
+    GTEST_SKIP() << "no kernel bridges here";
+  }
+  Tool a(tap_in(space, {"--create", "--name", "lab0"}));
+  wait_for_port("lab0");
+  Tool b(tap_in(space, {"--name", "lab1"}));
+  wait_for_port("lab1");
+  for (const char* device : {"lab0", "lab1"}) {
+    ASSERT_EQ(run_inside(space, {"ip", "link", "set", device, "master", "br0"}).status, 0);
+  }
+  ASSERT_TRUE(space.netlink().set_up("br0"));
+  // The bridge itself sends neighbour discovery to everybody; a ping of everybody does so surely.
+  static_cast<void>(run_tool({"ping", bus, "-c", "1", "--timeout", "0.1"}));
+  EXPECT_TRUE(a.wait_for("frames from bus:" + bus + " come back from tap:lab0"));
+}
+
 TEST_F(TapCommand, HearsWhatIsForOthersOnlyWhileSomebodyListensInOnTheDevice) {
   const TestNamespace space;
   Tool tap(tap_in(space, {"--create", "--name", "lab0"}));
