@@ -33,13 +33,13 @@ int main(void) {
   shmif_port* ports[2]; /* 0 asks, 1 answers */
   struct pollfd entries[2];
   snprintf(path, sizeof path, "/dev/shm/poll_loop.%ld", (long)getpid());
-  if (shmif_create(path, NULL) < 0) return fail();
   for (int i = 0; i < 2; ++i) {
-    if (shmif_open(path, NULL, &ports[i]) < 0 || shmif_up(ports[i]) < 0) return fail();
+    if (shmif_open_or_create(path, NULL, NULL, &ports[i]) < 0 || shmif_up(ports[i]) < 0)
+      return fail();
     entries[i] = (struct pollfd){.fd = shmif_descriptor(ports[i]), .events = POLLIN};
     if (entries[i].fd < 0) return fail();
   }
-  unlink(path); /* those who are attached keep the bus; nothing is left behind */
+  if (shmif_destroy(path, 1) < 0) return fail(); /* those who are attached keep the bus */
 
   unsigned answers = 0;
   if (send_number(ports[0], ports[1], 0) < 0) return fail();

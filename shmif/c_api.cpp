@@ -9,7 +9,10 @@
 #include <cstring>
 #include <exception>
 #include <new>
+#include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "shmif/port.hpp"
@@ -18,8 +21,9 @@
 using shmif::Error;
 using shmif::FrameView;
 
-/// A port, and the frames that arrived but were not yet asked for: C programs take them one by one,
-/// the ring gives them in batches.
+/// A port, and the frames that arrived but were not yet asked for: C programs that take them one by
+/// one get them from a batch, because a look into the ring costs more than a second copy
+/// (docs/decisions.md).
 struct shmif_port {
   explicit shmif_port(shmif::PortOptions options) : port(std::move(options)) {}
 
@@ -28,10 +32,23 @@ struct shmif_port {
     batch.clear();
     next = 0;
   }
+  /// An empty batch that takes `count` frames and no more.
+  shmif::FrameBatch& batch_of(std::size_t count) {
+    if (!lent || lent->max_frames() != count) lent.emplace(count, kArenaBytes);
+    lent->clear();
+    return *lent;
+  }
+
+  /// Only segments of super-frames need it: other frames are lent where they lie.
+  static constexpr std::size_t kArenaBytes = std::size_t{32} * 2048 + shmif::kMaxFrameBytes;
 
   shmif::Port port;
+  std::string name;
+  std::uint32_t mtu = 0;
+  std::size_t max_frame_bytes = 0;
   shmif::FrameBatch batch;
-  std::size_t next = 0;    ///< the first frame of `batch` that was not yet asked for
+  std::size_t next = 0;  ///< the first frame of `batch` that was not yet asked for
+  std::optional<shmif::FrameBatch> lent;
   std::uint64_t lost = 0;  ///< not yet told
 };
 
@@ -114,10 +131,37 @@ shmif::PortOptions to_port_options(const shmif_port_options& given) {
   return options;
 }
 
+shmif::BusOptions to_bus_options(const shmif_bus_options& given) {
+  shmif::BusOptions bus;
+  if (given.ring_bytes != 0) bus.ring_bytes = given.ring_bytes;
+  if (given.mtu != 0) bus.mtu = given.mtu;
+  if (given.mode != 0) bus.mode = given.mode;
+  if (given.patience_ns != 0) {
+    bus.flow = shmif::Flow::pause;
+    bus.patience = std::chrono::nanoseconds(given.patience_ns);
+  }
+  return bus;
+}
+
+/// Makes a port and attaches it by `attach`. Result: 0 and the port, or -errno.
+template <class Attach>
+int open_port(const shmif_port_options* options, shmif_port** port, Attach attach) {
+  auto opened = std::make_unique<shmif_port>(to_port_options(completed(options)));
+  const shmif::Result<void> attached = attach(opened->port);
+  if (!attached) return fail(attached.error());
+  opened->name = opened->port.name();
+  opened->mtu = opened->port.mtu();
+  opened->max_frame_bytes = opened->port.max_frame_bytes();
+  *port = opened.release();
+  return 0;
+}
+
+using Sender = shmif::SendResult (shmif::Port::*)(std::span<const FrameView>) noexcept;
+
 /// Sends `count` frames made by `frame(i)` by `send`. Result: as shmif_send_batch().
 template <class Frame>
 int send_frames(shmif_port& port, std::size_t count, Frame frame,
-                decltype(&shmif::Port::send) send = &shmif::Port::send) {
+                Sender send = &shmif::Port::send) {
   std::array<FrameView, 64> views;
   std::size_t sent = 0;
   count = std::min<std::size_t>(count, INT_MAX);
@@ -143,6 +187,84 @@ int refill(shmif_port& port) {
   return 0;
 }
 
+/// How many frames a port lends at once.
+constexpr std::size_t kMostLent = 32;
+/// How often frames may be overwritten while they are copied.
+constexpr unsigned kMaxTries = 16;
+
+/// Borrows up to `count` frames, and notes what was lost before them. Result: how many, or -errno.
+int borrow(shmif_port& port, shmif::FrameBatch& batch) {
+  batch.clear();
+  const shmif::ReceiveResult result = port.port.receive_in_place(batch);
+  port.lost += result.lost;
+  // Frames go first: an error that lasts shows again when they have been taken.
+  if (result.error && batch.empty()) return fail(result.error, "receive", port);
+  return static_cast<int>(batch.size());
+}
+
+/// The i-th of an array whose members are as large as the caller knows them.
+shmif_frame_info* info_at(shmif_frame_info* infos, std::size_t i) noexcept {
+  if (infos == nullptr) return nullptr;
+  auto* const info =
+      reinterpret_cast<shmif_frame_info*>(reinterpret_cast<std::byte*>(infos) + i * infos->size);
+  info->size = infos->size;
+  return info;
+}
+
+/// Tells about a frame of which `copied` bytes were handed out; the first to be told takes `lost`.
+void tell(const FrameView& frame, std::size_t copied, std::uint64_t& lost,
+          shmif_frame_info* info) noexcept {
+  if (info == nullptr) return;
+  shmif_frame_info about{};
+  about.lost = std::exchange(lost, 0);
+  about.bytes = std::max(frame.true_bytes, static_cast<std::uint32_t>(frame.size()));
+  about.truncated = about.bytes > copied ? 1 : 0;
+  about.time_ns = frame.time_ns;
+  about.number = frame.number;
+  about.sender = frame.sender;
+  hand_out(about, info);
+}
+
+std::size_t copy_to(const iovec& buffer, const FrameView& frame) noexcept {
+  const std::size_t bytes = std::min({frame.size(), buffer.iov_len, std::size_t{INT_MAX}});
+  std::memcpy(buffer.iov_base, frame.bytes.data(), bytes);
+  return bytes;
+}
+
+/// Receives up to `count` frames, at most kMostLent, straight from the ring into the buffers.
+/// Result: how many, or -errno.
+int receive_into(shmif_port& port, const iovec* buffers, shmif_frame_info* infos,
+                 std::size_t count) {
+  shmif::FrameBatch& batch = port.batch_of(count);
+  for (unsigned tries = 0; tries < kMaxTries; ++tries) {
+    const int lent = borrow(port, batch);
+    if (lent <= 0) return lent;
+    std::array<FrameView, kMostLent> views;
+    std::copy(batch.frames().begin(), batch.frames().end(), views.begin());
+    for (std::size_t i = 0; i < batch.size(); ++i) copy_to(buffers[i], views[i]);
+    const std::size_t torn = port.port.release();
+    if (torn > 0) {
+      // The first were overwritten in the middle of the copy: they are lost, which the next receive
+      // tells. Those behind them move up, as far as the buffers are large enough.
+      if (torn >= batch.size()) continue;
+      for (std::size_t i = torn; i < batch.size(); ++i) {
+        const std::size_t room = std::min(buffers[i - torn].iov_len, buffers[i].iov_len);
+        std::memmove(buffers[i - torn].iov_base, buffers[i].iov_base,
+                     std::min(room, views[i].size()));
+        views[i - torn] = views[i];
+      }
+    }
+    const std::size_t whole = batch.size() - torn;
+    for (std::size_t i = 0; i < whole; ++i) {
+      const std::size_t source = torn > 0 ? buffers[i + torn].iov_len : buffers[i].iov_len;
+      const std::size_t bytes = std::min({views[i].size(), buffers[i].iov_len, source});
+      tell(views[i], bytes, port.lost, info_at(infos, i));
+    }
+    return static_cast<int>(whole);
+  }
+  return 0;  // senders go round the ring faster than we copy
+}
+
 /// As poll() takes it: whole milliseconds, rounded up, -1 for ever.
 int to_poll_timeout(std::chrono::nanoseconds at_most) noexcept {
   if (at_most == std::chrono::nanoseconds::max()) return -1;
@@ -156,17 +278,16 @@ int shmif_create(const char* path, const shmif_bus_options* options) {
   return guarded([=] {
     if (path == nullptr || !has_size(options))
       return bad_argument("shmif_create: no path, or a size of 0");
-    const shmif_bus_options given = completed(options);
-    shmif::BusOptions bus;
-    if (given.ring_bytes != 0) bus.ring_bytes = given.ring_bytes;
-    if (given.mtu != 0) bus.mtu = given.mtu;
-    if (given.mode != 0) bus.mode = given.mode;
-    if (given.patience_ns != 0) {
-      bus.flow = shmif::Flow::pause;
-      bus.patience = std::chrono::nanoseconds(given.patience_ns);
-    }
-    const shmif::Result<void> made = shmif::Bus::create(path, bus);
+    const shmif::Result<void> made = shmif::Bus::create(path, to_bus_options(completed(options)));
     return made ? 0 : fail(made.error());
+  });
+}
+
+int shmif_destroy(const char* path, int force) {
+  return guarded([=] {
+    if (path == nullptr) return bad_argument("shmif_destroy: no path");
+    const shmif::Result<void> gone = shmif::Bus::destroy(path, force != 0);
+    return gone ? 0 : fail(gone.error());
   });
 }
 
@@ -176,11 +297,22 @@ int shmif_open(const char* path, const shmif_port_options* options, shmif_port**
     *port = nullptr;
     if (path == nullptr || !has_size(options))
       return bad_argument("shmif_open: no path, or a size of 0");
-    auto opened = std::make_unique<shmif_port>(to_port_options(completed(options)));
-    const shmif::Result<void> attached = opened->port.attach(path);
-    if (!attached) return fail(attached.error());
-    *port = opened.release();
-    return 0;
+    return open_port(options, port, [&](shmif::Port& opened) { return opened.attach(path); });
+  });
+}
+
+int shmif_open_or_create(const char* path, const shmif_bus_options* bus,
+                         const shmif_port_options* options, shmif_port** port) {
+  return guarded([=] {
+    if (port == nullptr) return bad_argument("shmif_open_or_create: nowhere to put the port");
+    *port = nullptr;
+    if (path == nullptr || !has_size(bus) || !has_size(options))
+      return bad_argument("shmif_open_or_create: no path, or a size of 0");
+    const shmif_bus_options given = completed(bus);
+    const auto made = shmif::Bus::create_if_missing(path, to_bus_options(given),
+                                                    given.ring_bytes != 0, given.mtu != 0);
+    if (!made) return fail(made.error());
+    return open_port(options, port, [&](shmif::Port& opened) { return opened.attach(*made); });
   });
 }
 
@@ -231,22 +363,69 @@ int shmif_receive(shmif_port* port, void* buffer, size_t room, shmif_frame_info*
   return guarded([=] {
     if (room == 0 || !has_size(info)) return bad_argument("shmif_receive: no room, or a size of 0");
     const int error = refill(*port);
-    shmif_frame_info about{};
-    about.lost = std::exchange(port->lost, 0);
-    std::size_t copied = 0;
     if (error == 0 && port->holds_frames()) {
       const FrameView& frame = port->batch[port->next++];
-      copied = std::min({frame.size(), room, std::size_t{INT_MAX}});
-      std::memcpy(buffer, frame.bytes.data(), copied);
-      about.bytes = std::max(frame.true_bytes, static_cast<std::uint32_t>(frame.size()));
-      about.truncated = about.bytes > copied ? 1 : 0;
-      about.time_ns = frame.time_ns;
-      about.number = frame.number;
-      about.sender = frame.sender;
+      const std::size_t copied = copy_to({buffer, room}, frame);
+      tell(frame, copied, port->lost, info);
+      return static_cast<int>(copied);
     }
-    if (info != nullptr) hand_out(about, info);
-    return error != 0 ? error : static_cast<int>(copied);
+    if (info != nullptr) {
+      shmif_frame_info nothing{};
+      nothing.lost = std::exchange(port->lost, 0);
+      hand_out(nothing, info);
+    }
+    return error;
   });
+}
+
+int shmif_receive_batch(shmif_port* port, const iovec* buffers, shmif_frame_info* infos,
+                        size_t count) {
+  return guarded([=] {
+    const auto has_no_room = [](const iovec& buffer) { return buffer.iov_len == 0; };
+    if (count > INT_MAX || !has_size(infos) || std::any_of(buffers, buffers + count, has_no_room))
+      return bad_argument("shmif_receive_batch: no room in a buffer, or a size of 0");
+    std::size_t done = 0;
+    for (; done < count && port->holds_frames(); ++done) {
+      const FrameView& frame = port->batch[port->next++];
+      tell(frame, copy_to(buffers[done], frame), port->lost, info_at(infos, done));
+    }
+    while (done < count) {
+      const std::size_t n = std::min(count - done, kMostLent);
+      const int got = receive_into(*port, buffers + done, info_at(infos, done), n);
+      if (got < 0 && done == 0) return got;
+      if (got <= 0) break;
+      done += static_cast<std::size_t>(got);
+      if (static_cast<std::size_t>(got) < n) break;
+    }
+    return static_cast<int>(done);
+  });
+}
+
+int shmif_receive_in_place(shmif_port* port, iovec* frames, shmif_frame_info* infos, size_t count) {
+  return guarded([=] {
+    if (count == 0 || !has_size(infos))
+      return bad_argument("shmif_receive_in_place: no room, or a size of 0");
+    std::span<const FrameView> views;
+    if (port->holds_frames()) {  // these nobody overwrites
+      views = port->batch.frames().subspan(port->next);
+      views = views.first(std::min(views.size(), count));
+      port->next += views.size();
+    } else {
+      shmif::FrameBatch& batch = port->batch_of(std::min(count, kMostLent));
+      if (const int lent = borrow(*port, batch); lent <= 0) return lent;
+      views = batch.frames();
+    }
+    for (std::size_t i = 0; i < views.size(); ++i) {
+      const FrameView& frame = views[i];
+      frames[i] = {const_cast<std::byte*>(frame.bytes.data()), frame.size()};  // NOLINT: C's iovec
+      tell(frame, frame.size(), port->lost, info_at(infos, i));
+    }
+    return static_cast<int>(views.size());
+  });
+}
+
+int shmif_release(shmif_port* port) {
+  return static_cast<int>(port->port.release());
 }
 
 int shmif_wait(shmif_port* port, int timeout_ms) {
@@ -287,6 +466,36 @@ void shmif_mac(const shmif_port* port, uint8_t mac[6]) {
   std::memcpy(mac, port->port.mac().bytes.data(), 6);
 }
 
+int shmif_set_mac(shmif_port* port, const uint8_t mac[6]) {
+  return guarded([=] {
+    const std::error_code error = port->port.set_mac(shmif::MacAddress::read(mac));
+    return error ? fail(error, "set the MAC address", *port) : 0;
+  });
+}
+
+int shmif_set_promiscuous(shmif_port* port, int on) {
+  return guarded([=] {
+    const std::error_code error = port->port.set_promiscuous(on != 0);
+    return error ? fail(error, "set promiscuous mode", *port) : 0;
+  });
+}
+
+const char* shmif_name(const shmif_port* port) {
+  return port->name.c_str();
+}
+
+uint32_t shmif_slot(const shmif_port* port) {
+  return port->port.slot();
+}
+
+uint32_t shmif_mtu(const shmif_port* port) {
+  return port->mtu;
+}
+
+size_t shmif_max_frame_bytes(const shmif_port* port) {
+  return port->max_frame_bytes;
+}
+
 int shmif_get_counters(const shmif_port* port, shmif_counters* counters) {
   return guarded([=] {
     if (counters == nullptr || !has_size(counters))
@@ -307,6 +516,19 @@ int shmif_get_counters(const shmif_port* port, shmif_counters* counters) {
     hand_out(all, counters);
     return 0;
   });
+}
+
+int shmif_install_sigbus_guard(void) {
+  return guarded([] {
+    if (shmif::install_sigbus_guard()) return 0;
+    return fail(std::error_code(errno, std::generic_category()),
+                "cannot install the handler of SIGBUS");
+  });
+}
+
+const char* shmif_version(void) {
+  static_assert(std::string_view(SHMIF_HEADER_VERSION) == SHMIF_PROJECT_VERSION);
+  return SHMIF_PROJECT_VERSION;
 }
 
 const char* shmif_strerror(int result) {

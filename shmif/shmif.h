@@ -34,6 +34,9 @@
 extern "C" {
 #endif
 
+/** The version of this header; shmif_version() is that of the library. */
+#define SHMIF_HEADER_VERSION "0.1.0"
+
 /** One attachment to a bus. */
 typedef struct shmif_port shmif_port;  // NOLINT(modernize-use-using): C reads this too
 
@@ -99,6 +102,15 @@ struct shmif_counters {
 int shmif_create(const char* path, const struct shmif_bus_options* options);
 
 /**
+ * Removes the bus `path`. `force` other than 0: also while live ports are attached, and a bus that
+ * is damaged or of another version.
+ * Threads: safe. Blocks: never.
+ * Result: 0; -EBUSY (live ports are attached), -ENOENT, -EINVAL (not a bus), or another errno of
+ * the system.
+ */
+int shmif_destroy(const char* path, int force);
+
+/**
  * Puts a new port, still down, on the bus `path`. `options` may be NULL.
  * Threads: safe. Blocks: while the ring's pages are prefaulted (about 1 ms for 4 MiB).
  * Result: 0, and *port to give to shmif_close(); -ENOENT (no such file), -EINVAL (not a bus, not of
@@ -107,15 +119,33 @@ int shmif_create(const char* path, const struct shmif_bus_options* options);
  */
 int shmif_open(const char* path, const struct shmif_port_options* options, shmif_port** port);
 
-/** Takes the port off its bus and frees it. NULL is allowed. */
+/**
+ * As shmif_open(), and makes the bus first where there is none, as `bus` says, which may be NULL. A
+ * size or an MTU that is not 0 there is asked of an existing bus, too. In a sticky directory that
+ * everybody may write to, such as /dev/shm, a bus of another user than the caller and the
+ * directory's owner is refused. The path is opened once, so nobody can exchange the bus between its
+ * making and the port.
+ * Threads: safe. Blocks: as shmif_create() and shmif_open(); while another process makes the bus,
+ * at most 10 s. Result: as shmif_create() and shmif_open(), but for -EEXIST, which means name or
+ * MAC; -EINVAL (another size or MTU than the bus has), -EACCES (another user's bus); then *port is
+ * NULL.
+ */
+int shmif_open_or_create(const char* path, const struct shmif_bus_options* bus,
+                         const struct shmif_port_options* options, shmif_port** port);
+
+/**
+ * Takes the port off its bus and frees it. NULL is allowed. Its counters, its name and its
+ * descriptor are gone with it, and so are frames that were lent in place.
+ * Threads: when no other thread uses the port. Blocks: never. Result: none.
+ */
 void shmif_close(shmif_port* port);
 
 /** Lets the port send, and hear from now on. Does nothing when up. Result: 0 or -errno. Blocks:
  * never. */
 int shmif_up(shmif_port* port);
 
-/** Ends sending and hearing. Frames received before are gone. Result: 0 or -errno. Blocks: never.
- */
+/** Ends sending and hearing. Frames received before are gone, but those that were lent in place
+ * stay until they are released. Result: 0 or -errno. Blocks: never. */
 int shmif_down(shmif_port* port);
 
 /**
@@ -148,6 +178,36 @@ int shmif_try_send_batch(shmif_port* port, const struct iovec* frames, size_t co
  * is there now; -EIO (the bus is corrupt).
  */
 int shmif_receive(shmif_port* port, void* buffer, size_t room, struct shmif_frame_info* info);
+
+/**
+ * Receives up to `count` frames, each into a buffer of its own: frame i into buffers[i], as much as
+ * fits, and what is said about it into the i-th of `infos`. That may be NULL; else it is an array
+ * of `count` structures whose first has its size set, the size of each. `lost` is told with the
+ * first frame. Give the same `count` each time, at least 32 for speed. Threads: one at a time.
+ * Blocks: never. Result: how many frames; 0 when nothing is there now; -EIO (the bus is corrupt);
+ * -EINVAL (no room).
+ */
+int shmif_receive_batch(shmif_port* port, const struct iovec* buffers,
+                        struct shmif_frame_info* infos, size_t count);
+
+/**
+ * Receives up to `count` frames, 32 at most, without a copy: frames[i] says where the frame lies in
+ * the bus. `infos` is as for shmif_receive_batch(). The frames are to be read only, until
+ * shmif_release(), the next receive or wait of the port, or shmif_close(). Senders overwrite them
+ * when they have gone once round the ring, even while they are read: what was made of them counts
+ * only when shmif_release() has said so.
+ * Threads: one at a time. Blocks: never. Result: as shmif_receive_batch().
+ */
+int shmif_receive_in_place(shmif_port* port, struct iovec* frames, struct shmif_frame_info* infos,
+                           size_t count);
+
+/**
+ * Gives back what shmif_receive_in_place() lent.
+ * Threads: one at a time. Blocks: never.
+ * Result: how many of these frames, from the first on, were overwritten meanwhile and do not count:
+ * they are lost. 0: all of them count.
+ */
+int shmif_release(shmif_port* port);
 
 /**
  * Waits until a frame is there, at most `timeout_ms`; -1: without end.
@@ -186,9 +246,43 @@ void shmif_finish_wait(shmif_port* port);
 /** The port's MAC address. Threads: safe. Blocks: never. */
 void shmif_mac(const shmif_port* port, uint8_t mac[6]);
 
+/** Gives the port another MAC address, in force before the call returns. Threads: one at a time.
+ * Blocks: never. Result: 0; -EINVAL (a group's address, or all zeros), -EEXIST (another port has
+ * it), -EPERM (in the child of a fork). */
+int shmif_set_mac(shmif_port* port, const uint8_t mac[6]);
+
+/** Whether the port hears also what is addressed to others; in force before the call returns.
+ * Threads: one at a time. Blocks: never. Result: 0 or -EPERM (in the child of a fork). */
+int shmif_set_promiscuous(shmif_port* port, int on);
+
+/** The port's name, as given, or as the bus chose it. Threads: safe. Blocks: never. Result: never
+ * NULL; valid until shmif_close(). */
+const char* shmif_name(const shmif_port* port);
+
+/** The port's slot on the bus, which `sender` of shmif_frame_info names. Threads: safe. Blocks:
+ * never. */
+uint32_t shmif_slot(const shmif_port* port);
+
+/** The MTU of the port's bus: bytes of a layer-3 packet. Threads: safe. Blocks: never. */
+uint32_t shmif_mtu(const shmif_port* port);
+
+/** The longest frame that the port sends or receives, in bytes: MTU + 22. Threads: safe. Blocks:
+ * never. */
+size_t shmif_max_frame_bytes(const shmif_port* port);
+
 /** Fills in `counters`, as many as its size has room for. Threads: safe. Blocks: never. Result: 0
  * or -EINVAL. */
 int shmif_get_counters(const shmif_port* port, struct shmif_counters* counters);
+
+/**
+ * Keeps the process alive when somebody truncates a bus that it has mapped: instead of SIGBUS, the
+ * ports of that bus answer -EIO. Faults outside of any bus go to the handler that was there before.
+ * Threads: safe. Blocks: never. Result: 0 or -errno.
+ */
+int shmif_install_sigbus_guard(void);
+
+/** The version of the library, as "0.1.0"; never NULL. Threads: safe. Blocks: never. */
+const char* shmif_version(void);
 
 /** What a negative result means here, in a few words; never NULL. Threads: safe. */
 const char* shmif_strerror(int result);

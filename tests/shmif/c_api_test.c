@@ -262,10 +262,162 @@ static void try_send_takes_what_fits_where_senders_have_patience(void) {
   shmif_close(receiver);
 }
 
+static void a_port_says_what_it_is_and_can_be_changed(void) {
+  const struct shmif_port_options options = {
+      .size = sizeof options, .name = "rig", .mac = {2, 0, 0, 0, 0, 1}};
+  shmif_port* rig = NULL;
+  CHECK(shmif_open(g_path, &options, &rig) == 0);
+  CHECK(strcmp(shmif_name(rig), "rig") == 0);
+  CHECK(shmif_mtu(rig) == 1500 && shmif_max_frame_bytes(rig) == 1500 + 22);
+  shmif_port* other = open_port_up(NULL);
+  CHECK(strcmp(shmif_name(other), "port0") == 0 && shmif_slot(other) != shmif_slot(rig));
+
+  const unsigned char group[6] = {1, 0, 0, 0, 0, 1};
+  const unsigned char zeros[6] = {0};
+  const unsigned char mine[6] = {2, 0, 0, 0, 0, 7};
+  unsigned char mac[6];
+  CHECK(shmif_set_mac(rig, group) == -EINVAL && strlen(shmif_message()) > 0);
+  CHECK(shmif_set_mac(rig, zeros) == -EINVAL);
+  shmif_mac(other, mac);
+  CHECK(shmif_set_mac(rig, mac) == -EEXIST);
+  CHECK(shmif_set_mac(rig, mine) == 0);
+  shmif_mac(rig, mac);
+  CHECK(memcmp(mac, mine, 6) == 0);
+  shmif_port* refused = NULL;
+  struct shmif_port_options of_a_group = {.size = sizeof of_a_group};
+  memcpy(of_a_group.mac, group, 6);
+  CHECK(shmif_open(g_path, &of_a_group, &refused) == -EINVAL && refused == NULL);
+  CHECK(strstr(shmif_message(), "unicast") != NULL);
+
+  CHECK(shmif_up(rig) == 0);
+  unsigned char frame[kFrameBytes];
+  unsigned char in[kFrameBytes];
+  struct shmif_frame_info info = {.size = sizeof info};
+  fill_frame(frame, 1);
+  memcpy(frame, mine, 6);
+  CHECK(shmif_send(other, frame, sizeof frame) == 0);
+  CHECK(shmif_receive(rig, in, sizeof in, &info) == kFrameBytes);
+  CHECK(info.sender == shmif_slot(other));
+  frame[5] = 8; /* nobody's */
+  CHECK(shmif_send(other, frame, sizeof frame) == 0 &&
+        shmif_receive(rig, in, sizeof in, NULL) == 0);
+  CHECK(shmif_set_promiscuous(rig, 1) == 0);
+  CHECK(shmif_send(other, frame, sizeof frame) == 0);
+  CHECK(shmif_receive(rig, in, sizeof in, NULL) == kFrameBytes);
+  CHECK(shmif_set_promiscuous(rig, 0) == 0);
+  CHECK(shmif_send(other, frame, sizeof frame) == 0 &&
+        shmif_receive(rig, in, sizeof in, NULL) == 0);
+  shmif_close(rig);
+  shmif_close(other);
+}
+
+static void a_bus_is_made_where_it_is_missing_and_removed(void) {
+  const struct shmif_bus_options large = {.size = sizeof large, .mtu = 9000};
+  const struct shmif_bus_options other_size = {.size = sizeof other_size, .ring_bytes = 1 << 16};
+  shmif_port* first = NULL;
+  shmif_port* second = NULL;
+  CHECK(shmif_destroy(g_path, 0) == 0);
+  CHECK(shmif_destroy(g_path, 0) == -ENOENT);
+  CHECK(shmif_open_or_create(g_path, &large, NULL, &first) == 0);
+  CHECK(shmif_mtu(first) == 9000);
+  CHECK(shmif_open_or_create(g_path, NULL, NULL, &second) == 0);
+  CHECK(shmif_mtu(second) == 9000);
+  shmif_close(second);
+  CHECK(shmif_open_or_create(g_path, &other_size, NULL, &second) == -EINVAL && second == NULL);
+  CHECK(strstr(shmif_message(), g_path) != NULL);
+  CHECK(shmif_open_or_create(NULL, NULL, NULL, &second) == -EINVAL);
+  CHECK(shmif_destroy(g_path, 0) == -EBUSY);
+  CHECK(shmif_destroy(g_path, 1) == 0 && access(g_path, F_OK) != 0);
+  shmif_close(first);
+}
+
+static void a_batch_is_received_into_buffers_of_its_own(void) {
+  enum { kFrames = 100, kRoom = 40 };
+  static unsigned char buffers[kFrames][kFrameBytes];
+  struct iovec into[kFrames];
+  struct shmif_frame_info infos[kFrames];
+  for (unsigned i = 0; i < kFrames; ++i)
+    into[i] = (struct iovec){.iov_base = buffers[i], .iov_len = i == 70 ? kRoom : kFrameBytes};
+  infos[0].size = sizeof infos[0];
+  shmif_port* sender = open_port_up("sender");
+  shmif_port* receiver = open_port_up("receiver");
+  CHECK(shmif_receive_batch(receiver, into, infos, kFrames) == 0);
+  unsigned char out[kFrameBytes];
+  for (unsigned i = 0; i < kFrames + 5; ++i) {
+    fill_frame(out, (unsigned char)i);
+    CHECK(shmif_send(sender, out, sizeof out) == 0);
+  }
+  memset(buffers[70], 0xee, kFrameBytes);
+  CHECK(shmif_receive_batch(receiver, into, infos, kFrames) == kFrames);
+  for (unsigned i = 0; i < kFrames; ++i) {
+    CHECK(buffers[i][14] == i && infos[i].number == i && infos[i].size == sizeof infos[0]);
+    CHECK(infos[i].bytes == kFrameBytes && infos[i].truncated == (i == 70));
+    CHECK(infos[i].sender == shmif_slot(sender) && infos[i].lost == 0);
+  }
+  CHECK(buffers[70][kRoom - 1] == 70 && buffers[70][kRoom] == 0xee);
+  CHECK(shmif_receive_batch(receiver, into, NULL, kFrames) == 5);
+  CHECK(buffers[4][14] == kFrames + 4);
+  into[3].iov_len = 0;
+  CHECK(shmif_receive_batch(receiver, into, NULL, kFrames) == -EINVAL);
+  shmif_close(sender);
+  shmif_close(receiver);
+}
+
+static void frames_are_lent_until_they_are_released_or_overwritten(void) {
+  enum { kFrames = 40, kBatch = 32, kLap = 20000 };
+  struct iovec frames[kBatch];
+  struct shmif_frame_info infos[kBatch];
+  infos[0].size = sizeof infos[0];
+  shmif_port* sender = open_port_up("sender");
+  shmif_port* receiver = open_port_up("receiver");
+  unsigned char out[kFrameBytes];
+  for (unsigned i = 0; i < kFrames; ++i) {
+    fill_frame(out, (unsigned char)i);
+    CHECK(shmif_send(sender, out, sizeof out) == 0);
+  }
+  CHECK(shmif_receive_in_place(receiver, frames, infos, kBatch) == kBatch);
+  for (unsigned i = 0; i < kBatch; ++i) {
+    CHECK(frames[i].iov_len == kFrameBytes && ((unsigned char*)frames[i].iov_base)[14] == i);
+    CHECK(infos[i].bytes == kFrameBytes && infos[i].number == i);
+  }
+  CHECK(shmif_release(receiver) == 0 && shmif_release(receiver) == 0);
+  CHECK(shmif_receive_in_place(receiver, frames, NULL, kBatch) == kFrames - kBatch);
+  for (unsigned i = 0; i < kLap; ++i) CHECK(shmif_send(sender, out, sizeof out) == 0);
+  CHECK(shmif_release(receiver) == kFrames - kBatch);
+  struct shmif_frame_info info = {.size = sizeof info};
+  CHECK(shmif_receive(receiver, out, sizeof out, &info) == kFrameBytes && info.lost > 0);
+  struct shmif_counters heard = {.size = sizeof heard};
+  CHECK(shmif_get_counters(receiver, &heard) == 0);
+  CHECK(heard.lost_frames == info.lost);
+  shmif_close(sender);
+  shmif_close(receiver);
+}
+
+static void under_the_guard_a_truncated_bus_is_an_error(void) {
+  unsigned char frame[kFrameBytes];
+  fill_frame(frame, 1);
+  CHECK(shmif_install_sigbus_guard() == 0 && shmif_install_sigbus_guard() == 0);
+  shmif_port* port = open_port_up("port");
+  CHECK(truncate(g_path, 0) == 0);
+  CHECK(shmif_send(port, frame, sizeof frame) == -EIO);
+  shmif_close(port);
+}
+
+static void library_and_header_are_of_one_version(void) {
+  CHECK(strcmp(shmif_version(), SHMIF_HEADER_VERSION) == 0);
+}
+
 static const struct {
   const char* name;
   void (*run)(void);
 } kCases[] = {
+    {"APortSaysWhatItIsAndCanBeChanged", a_port_says_what_it_is_and_can_be_changed},
+    {"ABusIsMadeWhereItIsMissingAndRemoved", a_bus_is_made_where_it_is_missing_and_removed},
+    {"ABatchIsReceivedIntoBuffersOfItsOwn", a_batch_is_received_into_buffers_of_its_own},
+    {"FramesAreLentUntilTheyAreReleasedOrOverwritten",
+     frames_are_lent_until_they_are_released_or_overwritten},
+    {"UnderTheGuardATruncatedBusIsAnError", under_the_guard_a_truncated_bus_is_an_error},
+    {"LibraryAndHeaderAreOfOneVersion", library_and_header_are_of_one_version},
     {"TrySendTakesWhatFitsWhereSendersHavePatience",
      try_send_takes_what_fits_where_senders_have_patience},
     {"AFrameCrossesUnchanged", a_frame_crosses_unchanged},
