@@ -8,7 +8,6 @@
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,8 +19,10 @@
 #include <set>
 #include <utility>
 
+#include "tap/guest_enter.hpp"
 #include "tap/guest_ids.hpp"
 #include "tap/guest_init.hpp"
+#include "tap/guest_terminal.hpp"
 #include "tap/guest_watch.hpp"
 #include "tap/guest_wire.hpp"
 #include "tap/netlink.hpp"
@@ -132,49 +133,6 @@ sigset_t forwarded_signals() {
   return set;
 }
 
-/// The terminal that the guest shares with us. A shell in the guest makes a process group of its
-/// own the foreground one, an editor changes the modes, and when they are killed nobody gives back
-/// what they took.
-class Terminal {
- public:
-  Terminal() : file_(::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)) {
-    if (!is_ours()) file_.reset();
-    has_modes_ = file_ && ::tcgetattr(file_.get(), &modes_) == 0;
-  }
-  bool is_ours() const { return file_ && ::tcgetpgrp(file_.get()) == ::getpgrp(); }
-  /// Whether the caller's standard streams are all this terminal, and nothing else.
-  bool is_all_streams() const {
-    if (!file_) return false;
-    for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
-      if (::tcgetsid(fd) != ::getsid(0)) return false;
-    }
-    return true;
-  }
-  /// Makes us the foreground again, with the modes that we found.
-  void take_back() const {
-    if (!file_) return;
-    const pid_t group = ::tcgetpgrp(file_.get());
-    if (group <= 0) return;
-    // Another group that lives has it by right: the shell that put us into the background.
-    const bool ours = group == ::getpgrp();
-    if (!ours && (::kill(-group, 0) == 0 || errno != ESRCH)) return;
-    sigset_t output;
-    sigset_t before;
-    ::sigemptyset(&output);
-    ::sigaddset(&output, SIGTTOU);
-    ::pthread_sigmask(SIG_BLOCK, &output, &before);
-    if (!ours) ::tcsetpgrp(file_.get(), ::getpgrp());
-    // Now, because output that somebody holds back (Ctrl-S) would make us wait.
-    if (has_modes_) ::tcsetattr(file_.get(), TCSANOW, &modes_);
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  }
-
- private:
-  UniqueFd file_;
-  bool has_modes_ = false;
-  termios modes_{};
-};
-
 /// Why the clone that makes the guest failed: this machine forbids namespaces, or just now there is
 /// no room for one more process.
 Error cannot_clone(int number) {
@@ -202,6 +160,7 @@ Error cannot_clone(int number) {
 
 struct Guest::Impl {
   GuestOptions options;
+  bool entered = false;  ///< the command joins a guest that runs, whose init is another's child
   UniqueFd socket;
   UniqueFd signals;
   UniqueFd events;  ///< an epoll of all that dispatch() reads
@@ -212,7 +171,10 @@ struct Guest::Impl {
   Terminal terminal;
   sigset_t mask_before{};
   bool masked = false;
+  bool whole_job = false;  ///< we are the whole job of a shell with job control
   bool own_group = false;  ///< the command is in a process group of the guest's own
+  bool hung_up = false;    ///< the command was told that no shell looks after it
+  int gifts = 0;           ///< how often it got the terminal since we were last stopped
   pid_t init = -1;
   UniqueFd init_file;  ///< a pidfd
   bool released = false;
@@ -233,6 +195,8 @@ struct Guest::Impl {
     if (!signals) return Error::from_errno(errno, "cannot make a signalfd");
     ::pthread_sigmask(SIG_BLOCK, &set, &mask_before);
     masked = true;
+    whole_job = is_whole_job();
+    own_group = needs_own_group();
     return {};
   }
 
@@ -244,21 +208,29 @@ struct Guest::Impl {
     }
     socket.reset(pair[0]);
     const UniqueFd theirs(pair[1]);
-    GuestPlan plan{options, {}, {}, ::geteuid()};
+    GuestPlan plan{options, entered, {}, {}, ::geteuid()};
     ::pthread_sigmask(SIG_SETMASK, nullptr, &plan.command_mask);
     if (masked) plan.command_mask = mask_before;
     ::sigaction(SIGCHLD, nullptr, &plan.command_child);
     // All at once, and without a user namespace of our own for a moment: so this works in any
     // process, and a death at any time leaves nothing.
-    constexpr unsigned long kFlags = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWNS |
-                                     CLONE_NEWIPC | CLONE_NEWUTS | CLONE_PIDFD | SIGCHLD;
+    const unsigned long flags = (entered ? 0U : kGuestNamespaces) | CLONE_PIDFD | SIGCHLD;
     int file = -1;
-    const long pid = ::syscall(SYS_clone, kFlags, nullptr, &file, nullptr, nullptr);
+    const long pid = ::syscall(SYS_clone, flags, nullptr, &file, nullptr, nullptr);
     if (pid < 0) return cannot_clone(errno);
     if (pid == 0) run_guest_init(plan, theirs.get());
     init = static_cast<pid_t>(pid);
     init_file.reset(file);
     return {};
+  }
+
+  /// Tells init that its ids are there, and waits until all is ready.
+  Result<void> set_up(bool single_id) {
+    GuestMessage mapped;
+    mapped.what = GuestSays::mapped;
+    mapped.a = single_id ? 1 : 0;
+    (void)say(socket.get(), mapped);
+    return hear_of_setup();
   }
 
   /// Listens to init until it says that all is ready.
@@ -284,7 +256,7 @@ struct Guest::Impl {
       }
       if (m.what == GuestSays::failed) return told_error(m);
       if (m.what == GuestSays::note) notes.emplace_back(m.text.data());
-      if (m.what == GuestSays::ready) return open_watch(std::move(fd));
+      if (m.what == GuestSays::ready) return open_events(std::move(fd));
       if (m.what == GuestSays::interface) add_link(m, std::move(fd));
     }
   }
@@ -302,13 +274,17 @@ struct Guest::Impl {
     indices.push_back(static_cast<unsigned>(m.b));
   }
 
-  Result<void> open_watch(UniqueFd fd) {
-    auto opened = GuestWatch::open(std::move(fd), indices);
-    if (!opened) return std::move(opened).error();
-    watch.emplace(*std::move(opened));
+  /// `interfaces`: a watch on the guest's, if it has any of ours.
+  Result<void> open_events(UniqueFd interfaces) {
+    if (interfaces) {
+      auto opened = GuestWatch::open(std::move(interfaces), indices);
+      if (!opened) return std::move(opened).error();
+      watch.emplace(*std::move(opened));
+    }
+    const int news = watch ? watch->descriptor() : -1;
     events.reset(::epoll_create1(EPOLL_CLOEXEC));
     if (!events) return Error::from_errno(errno, "cannot make an epoll descriptor");
-    for (const int each : {socket.get(), watch->descriptor(), signals.get()}) {
+    for (const int each : {socket.get(), news, signals.get()}) {
       epoll_event event{};
       event.events = EPOLLIN;
       if (each >= 0 && ::epoll_ctl(events.get(), EPOLL_CTL_ADD, each, &event) != 0) {
@@ -328,11 +304,16 @@ struct Guest::Impl {
 
   void send_signal(int number) {
     if (number == SIGCONT) {
-      resumed = stops;
-      order(GuestSays::resume, stops, has_terminal_to_give());
+      resume(whole_job && has_terminal_to_give());
     } else {
       order(GuestSays::signal, number);
     }
+  }
+
+  void resume(bool with_terminal) {
+    if (with_terminal) terminal.note_modes();
+    resumed = stops;
+    order(GuestSays::resume, stops, with_terminal);
   }
 
   /// Whether we are the whole job of a shell with job control, as far as that can be seen: where
@@ -340,6 +321,13 @@ struct Guest::Impl {
   /// are for them, too, and so may the terminal be.
   bool is_whole_job() const {
     return masked && ::getpid() == ::getpgrp() && terminal.is_all_streams();
+  }
+
+  /// Whether the command shall be in a process group of the guest's. In the background it is in any
+  /// case: a shell in there must see that it is not in the foreground, and in our group it sees the
+  /// number 0 for both, and takes the terminal from the user's shell.
+  bool needs_own_group() const {
+    return whole_job || (masked && terminal.is_there() && !terminal.is_ours());
   }
 
   /// A shell that continues its job gives the terminal to our process group.
@@ -379,22 +367,24 @@ struct Guest::Impl {
   /// stops us only where a terminal would hang otherwise.
   void stop_too(int number, bool guest_has_terminal) {
     if (!masked || (number == SIGSTOP && !guest_has_terminal && !terminal.is_ours())) return;
-    if ((number == SIGTTIN || number == SIGTTOU) && has_terminal_to_give()) {
-      // A shell takes a job that runs into the foreground without a SIGCONT.
-      send_signal(SIGCONT);
+    const bool wants_terminal = own_group && (number == SIGTTIN || number == SIGTTOU);
+    constexpr int kMostGifts = 3;
+    if (wants_terminal && has_terminal_to_give() && gifts < kMostGifts) {
+      // A shell takes a job that runs into the foreground without a SIGCONT. Bounded, for a
+      // terminal that cannot be given.
+      ++gifts;
+      resume(true);
       return;
     }
-    sigset_t stop;
-    ::sigemptyset(&stop);
-    ::sigaddset(&stop, SIGTSTP);
-    struct sigaction plain{};
-    struct sigaction before{};
-    plain.sa_handler = SIG_DFL;
-    ::sigaction(SIGTSTP, &plain, &before);
-    ::raise(SIGTSTP);
-    ::pthread_sigmask(SIG_UNBLOCK, &stop, nullptr);  // stops here
-    ::pthread_sigmask(SIG_BLOCK, &stop, nullptr);
-    ::sigaction(SIGTSTP, &before, nullptr);
+    // As the terminal would have done, had the command been in our process group.
+    if (stop_by(wants_terminal ? number : SIGTSTP, wants_terminal)) {
+      gifts = 0;
+    } else if (wants_terminal) {
+      // Nobody will ever give it the terminal. The kernel hangs up on a process group that is
+      // stopped when its shell goes; if the command does not end by that, it stays stopped.
+      if (std::exchange(hung_up, true)) return;
+      order(GuestSays::signal, SIGHUP);
+    }
     // A command in another process group did not get the shell's SIGCONT.
     send_signal(SIGCONT);
   }
@@ -413,14 +403,17 @@ struct Guest::Impl {
         order(GuestSays::confirm, stops);
       }
       if (m.what == GuestSays::still_stopped && resumed != stops) stop_too(m.a, m.b == 1);
-      if (m.what == GuestSays::exited) exit = exit_of(m.a);
+      if (m.what == GuestSays::exited) {
+        exit = exit_of(m.a);
+        exit->daemons = m.b;
+      }
       if (m.what == GuestSays::not_run) exit = not_run(m.a);
       if (m.what == GuestSays::failed) exit = GuestExit{125, m.text.data()};
     }
   }
 
   static GuestExit exit_of(int status) {
-    return {WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status), {}};
+    return {.status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status)};
   }
 
   GuestExit not_run(int number) const {
@@ -433,7 +426,7 @@ struct Guest::Impl {
     } else if (number == EACCES) {
       why += " (is it a program that you may execute?)";
     }
-    return {number == ENOENT ? 127 : 126, why};
+    return {.status = number == ENOENT ? 127 : 126, .failure = why};
   }
 
   /// Kills init, and with it every process of the guest, and waits until the kernel is through.
@@ -444,7 +437,10 @@ struct Guest::Impl {
     while (::waitpid(init, nullptr, 0) < 0 && errno == EINTR) {
     }
     init = -1;
-    if (!exit) exit = GuestExit{128 + SIGKILL, "the guest's init was killed"};
+    if (!exit) {
+      exit =
+          GuestExit{128 + SIGKILL, entered ? "the host has ended" : "the guest's init was killed"};
+    }
     terminal.take_back();
   }
 };
@@ -460,16 +456,25 @@ Result<Guest> Guest::start(GuestOptions options) {
   auto impl = std::make_unique<Impl>();
   impl->options = std::move(options);
   if (auto done = impl->take_signals(); !done) return std::move(done).error();
-  impl->own_group = impl->is_whole_job();
   if (auto done = impl->spawn(); !done) return std::move(done).error();
   auto ids = map_guest_ids(impl->init);
   if (!ids) return std::move(ids).error();
   impl->notes = std::move(ids->notes);
-  GuestMessage mapped;
-  mapped.what = GuestSays::mapped;
-  mapped.a = ids->single ? 1 : 0;
-  (void)say(impl->socket.get(), mapped);
-  if (auto done = impl->hear_of_setup(); !done) return std::move(done).error();
+  if (auto done = impl->set_up(ids->single); !done) return std::move(done).error();
+  return Guest(std::move(impl));
+}
+
+Result<Guest> Guest::enter(pid_t init, int init_file, GuestOptions options) {
+  if (auto done = check(options); !done) return std::move(done).error();
+  occupy_standard_streams();
+  auto impl = std::make_unique<Impl>();
+  impl->entered = true;
+  impl->options = std::move(options);
+  if (auto done = impl->take_signals(); !done) return std::move(done).error();
+  auto single = join_guest(init, init_file);
+  if (!single) return std::move(single).error();
+  if (auto done = impl->spawn(); !done) return std::move(done).error();
+  if (auto done = impl->set_up(*single); !done) return std::move(done).error();
   return Guest(std::move(impl));
 }
 
@@ -485,12 +490,13 @@ pid_t Guest::pid() const noexcept {
   return impl_->init;
 }
 
-Result<void> Guest::release() {
+Result<void> Guest::release(const std::string& hostname) {
   impl_->forward_signals();
   GuestMessage run;
   run.what = GuestSays::run;
   run.a = impl_->own_group ? 1 : 0;
-  run.b = impl_->has_terminal_to_give() ? 1 : 0;
+  run.b = impl_->whole_job && impl_->has_terminal_to_give() ? 1 : 0;
+  run.set_text(hostname);
   if (!say(impl_->socket.get(), run)) {
     return Error::from_errno(ECHILD, "the guest's init died before the command was started");
   }
@@ -507,7 +513,7 @@ GuestNews Guest::dispatch() {
   GuestNews news;
   if (impl_->init > 0) impl_->obey_init();  // first: which stop a SIGCONT is about
   if (impl_->init > 0) impl_->forward_signals();
-  impl_->watch->read(news.interfaces);
+  if (impl_->watch) impl_->watch->read(news.interfaces);
   if (impl_->init <= 0) news.exit = impl_->exit;
   return news;
 }

@@ -47,9 +47,12 @@
 // of the outer one is nobody's in the guest's pid namespace (getpgrp() is 0 there). So where the
 // supervisor is the whole job of a shell (it leads its process group, and the standard streams are
 // all the terminal), the command is in a group of the guest's, number 1, and that has the terminal
-// while the job is in the foreground; signals then go to the group. Elsewhere, in a script or a
-// pipeline, the guest's processes stay in the supervisor's group: keys and the terminal are for
-// others in there, too.
+// while the job is in the foreground; signals then go to the group. A job that starts in the
+// background is in a group of the guest's, too, also as a part of a pipeline: in the outer one, a
+// shell would take the number 0 of the foreground for its own, and take the terminal from the
+// user's shell. It stops when it asks for the terminal, and gets it when the job is in the
+// foreground. Elsewhere, in a script or a pipeline, the guest's processes stay in the supervisor's
+// group: keys and the terminal are for others in there, too.
 
 #include <sys/types.h>
 
@@ -115,7 +118,10 @@ struct GuestExit {
   /// not be executed.
   int status = 0;
   /// Why it could not be executed, for a person; else empty.
-  std::string failure;
+  std::string failure{};
+  /// How many processes it left in sessions of their own, as a program does that puts itself into
+  /// the background. They have ended with it. Counted after an exit status of 0.
+  int daemons = 0;
 };
 
 /// How the guest's interface number `interface` is now.
@@ -143,6 +149,12 @@ class Guest {
   /// not_supported (this machine has no user namespaces, or not the device asked for), or the
   /// system's. Nothing is left behind then.
   static Result<Guest> start(GuestOptions options);
+  /// Makes one that runs a further command in the guest whose init is `init`, held by the pidfd
+  /// `init_file`. It has the same ids, interfaces, mounts and processes; of the options, `command`,
+  /// `body` and `forward_signals` count. The calling process moves into the guest's namespaces, but
+  /// keeps its own pid namespace. What the command leaves behind stays in the guest.
+  /// Blocks, Errors: as start(); EPERM or EACCES where the guest is another user's.
+  static Result<Guest> enter(pid_t init, int init_file, GuestOptions options);
   Guest(Guest&&) noexcept;
   Guest& operator=(Guest&&) noexcept;
   ~Guest();  ///< kills every process of the guest, waits until they are gone
@@ -154,8 +166,9 @@ class Guest {
   /// Init, as seen from here.
   pid_t pid() const noexcept;
 
-  /// Starts the command. Call when the links are served.
-  Result<void> release();
+  /// Starts the command. Call when the links are served. `hostname`: as in the options, for a name
+  /// that was not known before.
+  Result<void> release(const std::string& hostname = {});
 
   /// Readable when dispatch() has something to do. For poll and epoll.
   int descriptor() const noexcept;

@@ -142,6 +142,47 @@ Result<void> map_single(pid_t init, Kind kind) {
                    "kernel.apparmor_restrict_unprivileged_userns)");
 }
 
+struct FilterDeleter {
+  void operator()(scmp_filter_ctx context) const noexcept { ::seccomp_release(context); }
+};
+using FilterPtr = std::unique_ptr<void, FilterDeleter>;
+
+/// Makes chown and its like answer 0 and do nothing where they name an id that does not exist with
+/// 0 as the only one. A daemon that gives its directories to the user whose ids it pretends to
+/// take goes on then; what it could not do to the only id is refused as ever.
+Result<void> pretend_to_give_away() {
+  const FilterPtr filter(::seccomp_init(SCMP_ACT_ALLOW));
+  if (!filter) return Error::from_errno(ENOMEM, "cannot make a seccomp filter");
+  (void)::seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW);
+  struct Call {
+    int number;
+    unsigned owner;  ///< which argument is the user; the next one is the group
+  };
+  constexpr std::array<Call, 4> kCalls{{{SCMP_SYS(chown), 1},
+                                        {SCMP_SYS(fchown), 1},
+                                        {SCMP_SYS(lchown), 1},
+                                        {SCMP_SYS(fchownat), 2}}};
+  // 0 is an id that exists, -1 means "as it is". Every other id below 2^31 has one bit set, and the
+  // highest one not; a rule compares an argument once.
+  constexpr unsigned kHighest = 31;
+  for (const Call& call : kCalls) {
+    for (const unsigned argument : {call.owner, call.owner + 1}) {
+      for (unsigned bit = 0; bit < kHighest; ++bit) {
+        const std::uint64_t one = std::uint64_t{1} << bit;
+        const scmp_arg_cmp names_other{argument, SCMP_CMP_MASKED_EQ,
+                                       one | std::uint64_t{1} << kHighest, one};
+        const int e =
+            ::seccomp_rule_add_array(filter.get(), SCMP_ACT_ERRNO(0), call.number, 1, &names_other);
+        if (e < 0) return Error::from_errno(-e, "cannot make a seccomp filter");
+      }
+    }
+  }
+  if (const int e = ::seccomp_load(filter.get()); e < 0) {
+    return Error::from_errno(-e, "cannot load a seccomp filter (the guest has a single user id)");
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<GuestIds> map_guest_ids(pid_t init) {
@@ -166,10 +207,7 @@ Result<GuestIds> map_guest_ids(pid_t init) {
 }
 
 Result<void> pretend_to_change_ids() {
-  struct Release {
-    void operator()(scmp_filter_ctx context) const noexcept { ::seccomp_release(context); }
-  };
-  const std::unique_ptr<void, Release> filter(::seccomp_init(SCMP_ACT_ALLOW));
+  const FilterPtr filter(::seccomp_init(SCMP_ACT_ALLOW));
   if (!filter) return Error::from_errno(ENOMEM, "cannot make a seccomp filter");
   // A program of another architecture runs unfiltered rather than not at all; the usual companions
   // of x86-64 are filtered too.
@@ -192,7 +230,7 @@ Result<void> pretend_to_change_ids() {
   if (const int e = ::seccomp_load(filter.get()); e < 0) {
     return Error::from_errno(-e, "cannot load a seccomp filter (the guest has a single user id)");
   }
-  return {};
+  return pretend_to_give_away();
 }
 
 }  // namespace shmif::tap

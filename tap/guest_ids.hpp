@@ -21,7 +21,8 @@ struct GuestIds {
 Result<GuestIds> map_guest_ids(pid_t init);
 
 /// Makes setgroups and the set*id calls of this process and its descendants answer 0 and do
-/// nothing, for a user namespace with a single id. Errors: the system's.
+/// nothing, and so chown to an id that does not exist, for a user namespace with a single id.
+/// Errors: the system's.
 Result<void> pretend_to_change_ids();
 
 }  // namespace shmif::tap

@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <fstream>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -79,7 +80,8 @@ class Init {
   Init(const GuestPlan& plan, int socket) : plan_(plan), socket_(socket) {}
 
   [[noreturn]] void run() {
-    if (::getpid() != 1) ::_exit(1);  // what it kills must be the guest's: kill(-1) further down
+    // What it kills must be the guest's: kill(-1) further down.
+    if (!plan_.entered && ::getpid() != 1) ::_exit(1);
     set_up_process();
     await(GuestSays::mapped);
     become_root();
@@ -92,7 +94,7 @@ class Init {
  private:
   void set_up_process() {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    ::prctl(PR_SET_NAME, "shmif-init");
+    ::prctl(PR_SET_NAME, plan_.entered ? "shmif-enter" : "shmif-init");
     sigset_t all;
     ::sigfillset(&all);
     ::sigprocmask(SIG_SETMASK, &all, nullptr);
@@ -108,12 +110,35 @@ class Init {
     UniqueFd none;
     if (hear(socket_, order, none, true) != Heard::message || order.what != what) ::_exit(0);
     if (what == GuestSays::mapped) single_id_ = order.a == 1;
-    if (what == GuestSays::run && order.a == 1) make_own_group(order.b == 1);
+    if (what != GuestSays::run) return;
+    if (order.text.front() != '\0') take_hostname(order.text.data());
+    if (order.a == 1) make_own_group(order.b == 1);
+  }
+
+  /// Takes the name that became known last. The guest's own name must have an address in there.
+  void take_hostname(const std::string& name) const {
+    if (::sethostname(name.data(), name.size()) != 0 || !etc_is_private_) return;
+    std::ostringstream hosts;
+    if (std::ifstream before("/etc/hosts"); before) hosts << before.rdbuf();
+    hosts << "127.0.1.1\t" << name << '\n';
+    // A new file: the old one may belong to somebody who does not exist here.
+    constexpr const char* kFresh = "/etc/.shmif-hosts";
+    std::ofstream file(kFresh);
+    file << hosts.str();
+    file.close();
+    if (file.fail() || ::rename(kFresh, "/etc/hosts") != 0) ::unlink(kFresh);
   }
 
   /// Leads a process group for the command to be in: number 1 here, as in any container. What the
   /// terminal sent to the supervisor's group until now, the supervisor got and passes on.
   void make_own_group(bool foreground) {
+    if (plan_.entered) {
+      // The command leads it itself: what is sent to the group must not reach this process, which
+      // is not an init that the kernel protects.
+      own_group_ = true;
+      foreground_ = foreground;
+      return;
+    }
     own_group_ = ::setpgid(0, 0) == 0;
     (void)take_terminal_signals();
     if (own_group_ && foreground) take_terminal();
@@ -181,9 +206,14 @@ class Init {
       // Here, so that a failure can be told; init itself changes no ids any more.
       if (auto done = pretend_to_change_ids(); !done) return done;
     }
-    auto notes = arrange_guest_mounts(plan_.outer_uid);
-    if (!notes) return std::move(notes).error();
-    for (const std::string& note : *notes) {
+    if (plan_.entered) {
+      say(socket_, message(GuestSays::ready));
+      return {};
+    }
+    auto mounts = arrange_guest_mounts(plan_.outer_uid);
+    if (!mounts) return std::move(mounts).error();
+    etc_is_private_ = mounts->etc_is_private;
+    for (const std::string& note : mounts->notes) {
       GuestMessage m = message(GuestSays::note);
       m.set_text(note);
       say(socket_, m);
@@ -223,6 +253,8 @@ class Init {
     UniqueFd write_end(pipe[1]);
     command_ = ::fork();
     if (command_ < 0) give_up(Error::from_errno(errno, "cannot start the command"));
+    if (command_ == 0 && plan_.entered) join_as_command();
+    if (command_ > 0 && plan_.entered && own_group_) (void)::setpgid(command_, command_);
     if (command_ == 0 && plan_.options.command.empty()) run_body();
     if (command_ == 0) exec_command(write_end.get());
     for (const int number : early) ::kill(command_, number);
@@ -238,6 +270,16 @@ class Init {
     const auto socket = static_cast<unsigned>(socket_);
     if (socket > 0) ::close_range(0, socket - 1, 0);
     ::close_range(socket + 1, ~0U, 0);
+  }
+
+  /// A command that was not started by the guest's init: ends with the process that started it, and
+  /// leads its process group.
+  void join_as_command() const {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (!own_group_) return;
+    (void)::setpgid(0, 0);
+    const UniqueFd terminal = foreground_ ? open_terminal() : UniqueFd();
+    if (terminal) (void)::tcsetpgrp(terminal.get(), ::getpgrp());  // SIGTTOU is blocked
   }
 
   /// What runs in a command's place has its signals, and none of our descriptors.
@@ -331,10 +373,29 @@ class Init {
         say(socket_, message(GuestSays::stopped, ++stops_), -1, false);
         continue;
       }
-      say(socket_, message(GuestSays::exited, status));
-      end_the_rest();
+      GuestMessage end = message(GuestSays::exited, status);
+      if (!plan_.entered && WIFEXITED(status) && WEXITSTATUS(status) == 0) end.b = count_daemons();
+      say(socket_, end);
+      if (!plan_.entered) end_the_rest();
       ::_exit(0);
     }
+  }
+
+  /// How many processes are left in sessions of their own. Those of jobs in the background are in
+  /// the session that init is in.
+  static int count_daemons() {
+    int daemons = 0;
+    DIR* const directory = ::opendir("/proc");
+    if (directory == nullptr) return 0;
+    while (const dirent* entry = ::readdir(directory)) {
+      const char* const name = &entry->d_name[0];
+      pid_t pid = 0;
+      std::from_chars(name, name + std::strlen(name), pid);
+      // By number: where /proc is the outer one, its numbers mean nobody here, or somebody else.
+      if (pid > 1 && ::kill(pid, 0) == 0 && ::getsid(pid) > 0) ++daemons;
+    }
+    ::closedir(directory);
+    return daemons;
   }
 
   /// Lets what the command left behind end in its own way, for a moment.
@@ -359,7 +420,9 @@ class Init {
   const GuestPlan& plan_;
   const int socket_;
   bool single_id_ = false;
-  bool own_group_ = false;  ///< we lead a process group, and the command was started in it
+  bool etc_is_private_ = false;
+  bool foreground_ = false;  ///< of a command in a guest that was entered: it gets the terminal
+  bool own_group_ = false;   ///< we lead a process group, and the command was started in it
   pid_t command_ = -1;
   bool is_stopped_ = false;
   std::int32_t stops_ = 0;

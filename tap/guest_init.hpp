@@ -10,12 +10,14 @@ namespace shmif::tap {
 
 struct GuestPlan {
   const GuestOptions& options;
+  bool entered;                    ///< the guest is there, and has an init of its own
   sigset_t command_mask;           ///< the caller's signal mask, which the command gets
   struct sigaction command_child;  ///< the caller's disposition of SIGCHLD, likewise
   uid_t outer_uid;
 };
 
-/// What the process does that clone made with the guest's namespaces. Speaks with the supervisor
+/// What the process does that clone made with the guest's namespaces, or in those of a guest that
+/// runs already. Speaks with the supervisor
 /// over `socket` and closes every other descriptor that is marked close-on-exec.
 [[noreturn]] void run_guest_init(const GuestPlan& plan, int socket) noexcept;
 

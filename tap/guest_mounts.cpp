@@ -12,8 +12,10 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <optional>
 #include <sstream>
+#include <string_view>
 #include <utility>
 
 #include "bus/unique_fd.hpp"
@@ -25,7 +27,11 @@ namespace fs = std::filesystem;
 
 constexpr const char* kResolvConf = "/etc/resolv.conf";
 
-/// Where daemons that belong into a guest keep state, beside /run.
+/// Where programs keep what they know, what they say and what they can fetch again.
+constexpr std::string_view kState = "/var/lib";
+constexpr std::array kLayeredDirectories = {"/var/lib", "/var/log", "/var/cache"};
+
+/// Where daemons that belong into a guest keep state, beside /run. It begins empty.
 constexpr std::array kStateDirectories = {
     "/var/lib/misc",  // dnsmasq's leases
     "/var/lib/dhcp",  // dhclient's, dhcpd's
@@ -70,6 +76,7 @@ std::vector<Entry> skeleton_of(const std::string& directory) {
   std::vector<Entry> entries;
   std::error_code ignored;
   for (const fs::directory_entry& found : fs::directory_iterator(directory, ignored)) {
+    if (!found.is_symlink(ignored) && !found.is_directory(ignored)) continue;
     Entry entry{found.path().string(), {}, {}};
     if (::lstat(entry.path.c_str(), &entry.attributes) != 0) continue;
     if (S_ISLNK(entry.attributes.st_mode)) {
@@ -200,29 +207,93 @@ bool write_file(const std::string& path, const std::string& text) {
   return !file.fail() && ::chmod(path.c_str(), 0644) == 0;
 }
 
-/// Mounts an overlay over /etc whose upper layer begins with `resolv_conf` alone. The upper layer's
-/// root belongs to the guest's root, so that files can be made in /etc by an ordinary user too.
-bool overlay_etc(const std::string& resolv_conf) {
-  const std::string base = "/run/.shmif-etc";
+/// Mounts an overlay over `directory` whose upper layer is what `begin` makes in the directory that
+/// it is given. The upper layer's root belongs to the guest's root, so that files can be made there
+/// by an ordinary user too.
+bool mount_layer(const std::string& directory,
+                 const std::function<bool(const std::string& upper)>& begin) {
+  const std::string base = "/run/.shmif-layer";
   if (::mkdir(base.c_str(), 0700) != 0 || !mount_tmpfs(base)) return false;
   bool done = false;
+  int number = 0;
   if (::mkdir((base + "/upper").c_str(), 0755) == 0 &&
-      ::mkdir((base + "/work").c_str(), 0755) == 0 &&
-      write_file(base + "/upper/resolv.conf", resolv_conf)) {
+      ::mkdir((base + "/work").c_str(), 0755) == 0 && begin(base + "/upper")) {
     const std::string layers =
-        "lowerdir=/etc,upperdir=" + base + "/upper,workdir=" + base + "/work";
+        "lowerdir=" + directory + ",upperdir=" + base + "/upper,workdir=" + base + "/work";
     // A tmpfs has user.* attributes from Linux 6.6 on; without them only the renaming of old
     // directories is missing.
     for (const char* more : {",userxattr", ""}) {
-      done =
-          ::mount("overlay", "/etc", "overlay", MS_NOSUID | MS_NODEV, (layers + more).c_str()) == 0;
+      done = ::mount("overlay", directory.c_str(), "overlay", MS_NOSUID | MS_NODEV,
+                     (layers + more).c_str()) == 0;
       if (done) break;
+      number = errno;
     }
   }
   // The overlay holds on to its layers by itself.
   (void)::umount2(base.c_str(), MNT_DETACH);
   (void)::rmdir(base.c_str());
+  errno = number;
   return done;
+}
+
+/// Makes the directories below `from` in the upper layer, where they belong to the guest's root and
+/// show what is in them as before. `closed`: those that the caller may not read, which cannot be
+/// shown. Bounded: the state of a machine may be large, and what is further down stays as it is.
+void own_directories(const std::string& from, const std::string& upper,
+                     std::vector<std::string>& closed) {
+  constexpr std::size_t kMost = 512;
+  std::vector<std::string> found = {""};
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const std::string name = found[i];
+    for (const Entry& entry : skeleton_of(from + name)) {
+      if (!entry.target.empty() || found.size() + closed.size() >= kMost) continue;
+      if (::access(entry.path.c_str(), R_OK | X_OK) != 0) {
+        closed.push_back(entry.path);
+        continue;
+      }
+      const std::string relative = entry.path.substr(from.size());
+      if (::mkdir((upper + relative).c_str(), 0755) != 0) continue;
+      restore(upper + relative, entry.attributes);
+      found.push_back(relative);
+    }
+  }
+}
+
+/// Puts a layer over `directory` that takes changes and ends with the guest. An ordinary user may
+/// change in it what its root could; what only others may read is there, and empty.
+bool layer_state(const std::string& directory, uid_t outer_uid) {
+  std::vector<std::string> closed;
+  const bool done = mount_layer(directory, [&](const std::string& upper) {
+    if (outer_uid != 0) own_directories(directory, upper, closed);
+    return true;
+  });
+  if (!done) return false;
+  for (const std::string& path : closed) (void)make_private(path);
+  return true;
+}
+
+/// layer_state(), and where that is refused because something is mounted below, for each directory
+/// in it. Result: false when there is nothing private at all.
+bool layer_state_or_parts(const std::string& directory, uid_t outer_uid,
+                          std::vector<std::string>& notes) {
+  if (layer_state(directory, outer_uid)) return true;
+  const std::string reason = because();
+  std::string shared;
+  bool any = false;
+  for (const Entry& entry : skeleton_of(directory)) {
+    if (!entry.target.empty()) continue;
+    if (layer_state(entry.path, outer_uid)) {
+      any = true;
+    } else {
+      shared.append(shared.empty() ? "" : ", ").append(entry.path);
+    }
+  }
+  if (any) {
+    notes.push_back("cannot put a layer over the whole of " + directory + reason +
+                    " (something is mounted below it): its directories have one each" +
+                    (shared.empty() ? "" : ", but the guest shares " + shared));
+  }
+  return any;
 }
 
 /// Puts a private copy over /etc/resolv.conf, or over what it points to.
@@ -244,8 +315,9 @@ bool bind_resolv_conf(const std::string& resolv_conf) {
 
 }  // namespace
 
-Result<std::vector<std::string>> arrange_guest_mounts(uid_t outer_uid) {
-  std::vector<std::string> notes;
+Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid) {
+  GuestMounts world;
+  std::vector<std::string>& notes = world.notes;
   // Slave, not private: what is unmounted outside does not stay busy because of a guest.
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) {
     const Errc code = errno == EPERM || errno == EACCES ? Errc::not_supported : Errc::bad_argument;
@@ -275,14 +347,26 @@ Result<std::vector<std::string>> arrange_guest_mounts(uid_t outer_uid) {
     // Links into /run nearly everywhere, and then left alone.
     if (!make_private(path)) notes.push_back(std::string("cannot make ") + path + " private");
   }
+  for (const char* path : kLayeredDirectories) {
+    if (::access(path, F_OK) != 0) continue;
+    // Root writes its logs where it always did; others could not write there at all.
+    if (outer_uid == 0 && path != kState) continue;
+    if (!layer_state_or_parts(path, outer_uid, notes)) {
+      notes.push_back(std::string("cannot put a layer over ") + path + because() +
+                      ": the guest shares the outer one");
+    }
+  }
   for (const char* path : kStateDirectories) {
     if (!make_private(path)) notes.push_back(std::string("cannot make ") + path + " private");
   }
-  if (!overlay_etc(resolv_conf.str()) && !bind_resolv_conf(resolv_conf.str())) {
+  world.etc_is_private = mount_layer("/etc", [&](const std::string& upper) {
+    return write_file(upper + "/resolv.conf", resolv_conf.str());
+  });
+  if (!world.etc_is_private && !bind_resolv_conf(resolv_conf.str())) {
     notes.push_back("cannot make /etc/resolv.conf private" + because() +
                     ": a DHCP client in the guest may change the outer one");
   }
-  return notes;
+  return world;
 }
 
 }  // namespace shmif::tap

@@ -10,10 +10,14 @@
 
 namespace shmif::tap {
 
+struct GuestMounts {
+  std::vector<std::string> notes;  ///< about what could not be had
+  bool etc_is_private = false;     ///< what is written in /etc stays in the guest
+};
+
 /// Makes the calling process's mount namespace a guest's: fresh /proc and /sys, a private /run,
-/// private state directories and a private layer over /etc. `outer_uid` is who called us, for
-/// /run/user/UID. Result: notes about what could not be had. Errors: not_supported, when mounting
-/// is forbidden altogether.
-Result<std::vector<std::string>> arrange_guest_mounts(uid_t outer_uid);
+/// private state directories and private layers over /etc and /var/lib. `outer_uid` is who called
+/// us, for /run/user/UID. Errors: not_supported, when mounting is forbidden altogether.
+Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid);
 
 }  // namespace shmif::tap

@@ -18,20 +18,22 @@ namespace shmif::tap {
 enum class GuestSays : std::uint32_t {
   // supervisor to init
   mapped,   ///< the ids are mapped; a: 1 when there is only one of them
-  run,      ///< start the command; a: 1 in a process group of its own, b: 1 that has the terminal
+  run,      ///< start the command; a: 1 in a process group of its own, b: 1 that has the
+            ///< terminal; text: the host name, or empty
   signal,   ///< send the command, or its process group if it has one of its own, signal a
   resume,   ///< continue it if it is still in stop number a; b: 1 when it gets the terminal, too
   confirm,  ///< is the command still in stop number a?
   // init to supervisor
   note,           ///< text
   interface,      ///< a: its number, b: its index, c: LinkKind; mac; one descriptor
-  ready,          ///< all set up; one descriptor: the watch on the guest's interfaces
+  ready,          ///< all set up; one descriptor: the watch on the guest's interfaces; none for
+                  ///< a guest that was entered
   failed,         ///< a: code, b: 1 when the category is shmif's, else generic; text; init ends
   not_run,        ///< a: errno of execvp
   stopped,        ///< the command was stopped; a: the number of this stop, from 1
   still_stopped,  ///< confirmed; a: by which signal, b: 1 when a group of the guest has the
                   ///< terminal
-  exited,         ///< a: wait status of the command; init ends
+  exited,         ///< a: wait status of the command, b: daemons that it left; init ends
 };
 
 struct GuestMessage {

@@ -7,6 +7,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <netlink/addr.h>
+#include <netlink/cache.h>
 #include <netlink/errno.h>
 #include <netlink/netlink.h>
 #include <netlink/route/addr.h>
@@ -36,6 +37,7 @@ namespace {
 
 using AddrPtr = std::unique_ptr<rtnl_addr, NlDeleter<rtnl_addr_put>>;
 using RoutePtr = std::unique_ptr<rtnl_route, NlDeleter<rtnl_route_put>>;
+using CachePtr = std::unique_ptr<nl_cache, NlDeleter<nl_cache_free>>;
 using NlAddrPtr = std::unique_ptr<nl_addr, NlDeleter<nl_addr_put>>;
 
 constexpr unsigned kMinIpv6Mtu = 1280;  // RFC 8200; the kernel takes no IPv6 address below
@@ -223,6 +225,43 @@ Result<Interface> Netlink::interface(const std::string& name) const {
     i.mac = MacAddress::read(nl_addr_get_binary_addr(mac));
   }
   return i;
+}
+
+Result<std::vector<AddressedInterface>> Netlink::interfaces() const {
+  nl_cache* links = nullptr;
+  nl_cache* addresses = nullptr;
+  const std::string what = "cannot list interfaces";
+  if (const int e = rtnl_link_alloc_cache(impl_->socket.get(), AF_UNSPEC, &links); e < 0) {
+    return failure(e, what);
+  }
+  const CachePtr links_owned(links);
+  if (const int e = rtnl_addr_alloc_cache(impl_->socket.get(), &addresses); e < 0) {
+    return failure(e, what);
+  }
+  const CachePtr addresses_owned(addresses);
+  std::vector<AddressedInterface> all;
+  for (nl_object* o = nl_cache_get_first(links); o != nullptr; o = nl_cache_get_next(o)) {
+    auto* const link = reinterpret_cast<rtnl_link*>(o);
+    AddressedInterface& each = all.emplace_back();
+    each.name = rtnl_link_get_name(link);
+    if (nl_addr* mac = rtnl_link_get_addr(link); mac != nullptr && nl_addr_get_len(mac) == 6) {
+      each.mac = MacAddress::read(nl_addr_get_binary_addr(mac));
+    }
+    for (nl_object* a = nl_cache_get_first(addresses); a != nullptr; a = nl_cache_get_next(a)) {
+      auto* const address = reinterpret_cast<rtnl_addr*>(a);
+      nl_addr* const local = rtnl_addr_get_local(address);
+      if (rtnl_addr_get_ifindex(address) != rtnl_link_get_ifindex(link) || local == nullptr) {
+        continue;
+      }
+      Cidr cidr;
+      cidr.address.family = nl_addr_get_family(local);
+      cidr.prefix = nl_addr_get_prefixlen(local);
+      const std::size_t size = std::min<std::size_t>(nl_addr_get_len(local), 16);
+      std::memcpy(cidr.address.bytes.data(), nl_addr_get_binary_addr(local), size);
+      each.addresses.push_back(cidr);
+    }
+  }
+  return all;
 }
 
 Result<void> Netlink::set_up(const std::string& name, bool up) {

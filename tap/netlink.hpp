@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "bus/result.hpp"
 #include "shmif/mac.hpp"
@@ -31,6 +32,13 @@ struct Interface {
   bool has_carrier() const noexcept { return is_up() && (flags & IFF_RUNNING) != 0; }
 };
 
+/// An interface with the addresses that it has.
+struct AddressedInterface {
+  std::string name;
+  MacAddress mac;  ///< zero where the interface has none
+  std::vector<Cidr> addresses;
+};
+
 /// True for what the kernel takes as an interface's name: 1 to 15 bytes without '/', ':' and
 /// blanks.
 bool is_interface_name(std::string_view name) noexcept;
@@ -52,6 +60,9 @@ class Netlink {
 
   /// Errors: ENODEV.
   Result<Interface> interface(const std::string& name) const;
+
+  /// All of them, in the order of their numbers.
+  Result<std::vector<AddressedInterface>> interfaces() const;
 
   Result<void> set_up(const std::string& name, bool up = true);
   Result<void> set_mtu(const std::string& name, std::uint32_t mtu);

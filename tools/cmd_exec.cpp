@@ -1,6 +1,5 @@
 // shmifctl exec: a program as a host on one or more buses.
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,14 +17,13 @@
 #include "tools/bus_watch.hpp"
 #include "tools/commands.hpp"
 #include "tools/device_watch.hpp"
+#include "tools/hosts.hpp"
 #include "tools/options.hpp"
 #include "tools/ping_answerer.hpp"
 
 namespace shmif::tools {
 
 namespace {
-
-constexpr int kOwnFailure = 125;  // as env, nohup and containers have it
 
 // ---- The command line ----
 
@@ -43,6 +41,7 @@ struct HostWish {
   BusWish bus;
   tap::Via via = tap::Via::any;
   bool offload = true;
+  std::string hostname;
   std::vector<std::string> program;
 };
 
@@ -53,7 +52,12 @@ Options exec_options() {
           "Runs a program as a host on the bus, in a network namespace of its own. Needs no "
           "privileges. The program is root in there, and nothing more than you outside; standard "
           "input and output, signals and the exit status pass through, and whatever it leaves "
-          "behind ends with it.")
+          "behind ends with it. It sees its own interfaces and processes only; the files are those "
+          "of the machine, but /run is its own and empty, and what it changes in /etc and /var/lib "
+          "is thrown away at the end. Set-user-ID programs give it nothing, and files of users "
+          "that "
+          "it has no id for belong to \"nobody\". It is no sandbox: it may read and write what you "
+          "may.")
       .repeatable("ip", "CIDR",
                   "an address, as 198.18.0.1/24 or fd00::1/64; without one the host has a bare "
                   "layer 2")
@@ -63,6 +67,7 @@ Options exec_options() {
       .once_per_bus("ifname", "NAME", "the interface's name (default: tap0, then tap1, ...)")
       .once_per_bus("promisc", "", "hear every frame, not only those for this host")
       .repeatable("bus", "PATH", "a further interface, on that bus; the options behind it are its")
+      .value("hostname", "NAME", "what the host calls itself (default: the name of its port)")
       .value("via", "tap|veth",
              "how interfaces are made (default: TAP where /dev/net/tun can be used, else veth)");
   add_bus_options(options);
@@ -159,6 +164,11 @@ HostWish read_host_wish(const Arguments& args) {
     }
     wish.via = *via == "tap" ? tap::Via::tap : *via == "veth" ? tap::Via::veth : tap::Via::any;
   }
+  wish.hostname = args.text("hostname").value_or("");
+  constexpr std::size_t kMostName = 64;  // the kernel's limit
+  if (args.given("hostname") && (wish.hostname.empty() || wish.hostname.size() > kMostName)) {
+    throw UsageError{"--hostname \"" + wish.hostname + "\" is not a host name of 1 to 64 bytes"};
+  }
   AttachmentReader reader(args.positional()[0]);
   for (const auto& [option, value] : args.in_order()) reader.take(option, value);
   wish.attachments = std::move(reader).finish();
@@ -184,10 +194,13 @@ struct Wire {
 };
 
 /// A program on its buses.
-class Host {
+class ExecHost {
  public:
-  Host(tap::Guest guest, std::vector<Attachment>& attachments) : guest_(std::move(guest)) {
-    for (std::size_t i = 0; i < attachments.size(); ++i) attach(attachments[i], guest_.links()[i]);
+  ExecHost(tap::Guest guest, HostWish& wish)
+      : guest_(std::move(guest)), program_(wish.program.front()), hostname_(wish.hostname) {
+    for (std::size_t i = 0; i < wish.attachments.size(); ++i) {
+      attach(wish.attachments[i], guest_.links()[i]);
+    }
   }
 
   /// Runs the program. Result: the exit code.
@@ -198,16 +211,27 @@ class Host {
             error, "cannot bring the port up on " + wire.bus->address() + ": " + error.message()));
       }
     }
-    guest_.release().value();
+    guest_.release(hostname_.empty() ? wires_.front().port->name() : std::string()).value();
     let_go_of_streams();
     while (!exit_ && carry()) {  // until the program ends, or no interface is left
     }
     const tap::GuestExit end = exit_ ? *exit_ : guest_.wait();
     if (!end.failure.empty()) complain(end.failure);
+    if (end.daemons > 0) tell_of_daemons(end.daemons);
     return end.status;
   }
 
  private:
+  /// A program that puts itself into the background ends the host that it was to be.
+  void tell_of_daemons(int count) const {
+    log_warning("exec: \"" + program_ + "\" has ended and left " + std::to_string(count) +
+                (count == 1 ? " process" : " processes") +
+                " in the background, which ended with the host (a daemon must stay in the "
+                "foreground: most have an option as -f, -F, -n, --foreground or --nodaemon; or "
+                "run sh -c '" +
+                program_ + " ...; sleep infinity')");
+  }
+
   void attach(Attachment& attachment, tap::GuestLink& link) {
     attachment.port.kind = link.kind;
     auto port = std::make_unique<Port>(attachment.port);
@@ -226,16 +250,6 @@ class Host {
     wire.bus = std::make_unique<AnyLink>(std::move(port));
     wire.device = tap::adopt(link, attachment.interface.offload).value();
     wires_.push_back(std::move(wire));
-  }
-
-  /// The program has the streams now: who reads its output sees the end when it closes it, not when
-  /// we end.
-  static void let_go_of_streams() {
-    const int nothing = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (nothing < 0) return;
-    (void)::dup2(nothing, STDIN_FILENO);
-    (void)::dup2(nothing, STDOUT_FILENO);
-    if (nothing > STDERR_FILENO) ::close(nothing);
   }
 
   /// Carries frames until the program ends or a link does, which is then left out. Result: false
@@ -332,6 +346,8 @@ class Host {
   }
 
   tap::Guest guest_;
+  std::string program_;
+  std::string hostname_;  ///< as asked for; empty: the name of the port
   std::vector<Wire> wires_;
   BusWatch buses_;
   std::optional<tap::GuestExit> exit_;
@@ -370,6 +386,7 @@ int run_host(HostWish& wish) {
   tap::GuestOptions options;
   options.command = wish.program;
   options.via = wish.via;
+  options.hostname = wish.hostname;
   for (const Attachment& each : wish.attachments) options.interfaces.push_back(each.interface);
   Result<tap::Guest> guest = tap::Guest::start(std::move(options));
   if (!guest && guest.error().code == make_error_code(Errc::bad_argument)) {
@@ -378,7 +395,7 @@ int run_host(HostWish& wish) {
   if (!guest) throw Exception(std::move(guest).error());
   for (const std::string& note : guest->notes()) log_warning("exec: " + note);
   make_missing_buses(wish);
-  return Host(*std::move(guest), wish.attachments).run();
+  return ExecHost(*std::move(guest), wish).run();
 }
 
 int run_exec(const CommandLine& line) {

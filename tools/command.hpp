@@ -20,6 +20,7 @@ namespace shmif::tools {
 inline constexpr int kDone = 0;
 inline constexpr int kFailed = 1;
 inline constexpr int kWrongUsage = 2;
+inline constexpr int kOwnFailure = 125;       // of who runs a program, as env and nohup have it
 inline constexpr int kNotSupported = 77;      // what Automake and Meson take for "skipped"
 inline constexpr int kEndedBySignal = 128;    // plus the number of the signal
 inline constexpr int kInterrupted = 128 + 2;  // SIGINT

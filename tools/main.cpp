@@ -11,9 +11,10 @@ namespace {
 
 // In the order of the alphabet.
 constexpr std::array kCommands = {
-    &kAuditCommand, &kBridgeCommand, &kCreateCommand, &kDestroyCommand, &kDumpCommand,
-    &kExecCommand,  &kInjectCommand, &kPingCommand,   &kRepairCommand,  &kStatCommand,
-    &kTapCommand,   &kTopCommand,    &kWaitCommand,
+    &kAuditCommand, &kBridgeCommand, &kCreateCommand, &kDestroyCommand,
+    &kDumpCommand,  &kEnterCommand,  &kExecCommand,   &kInjectCommand,
+    &kPingCommand,  &kPsCommand,     &kRepairCommand, &kStatCommand,
+    &kStopCommand,  &kTapCommand,    &kTopCommand,    &kWaitCommand,
 };
 
 constexpr Program kProgram{

@@ -243,10 +243,28 @@ bool Options::takes_no_value(const std::string& name) const {
   return it != options_.end() && it->placeholder.empty();
 }
 
-void Options::refuse_unknown(const std::string& name) const {
+std::string Options::program_remedy(const CommandLine& line) const {
+  // As it was meant, where that can be seen: the words before "--", and the program's behind it.
+  std::string meant = synopsis_;
+  const bool words_only =
+      std::none_of(line.words.begin(),
+                   line.words.begin() + static_cast<long>(std::min(line.words.size(), most_)),
+                   [](const std::string& word) { return word.starts_with('-'); });
+  if (words_only && line.words.size() > most_) {
+    meant.clear();
+    for (std::size_t i = 0; i < line.words.size(); ++i) {
+      meant += (i == 0 ? "" : i == most_ ? " -- " : " ") + line.words[i];
+    }
+  }
+  return std::string("the program and its options stand behind \"--\": ") + program_name() + ' ' +
+         command_ + ' ' + meant;
+}
+
+void Options::refuse_unknown(const std::string& name, const CommandLine& line) const {
   std::vector<std::string> known = {"help", "log-level"};
   for (const Option& option : options_) known.push_back(option.name);
   std::string what = "unknown option " + dashed(name);
+  if (takes_program_ && !line.tail) throw UsageError{what + " (" + program_remedy(line) + ')'};
   if (const auto meant = name.size() > 1 ? nearest(name, known) : std::nullopt) {
     what += ", did you mean " + dashed(*meant) + '?';
   }
@@ -283,7 +301,7 @@ Arguments Options::parse(const CommandLine& line) const {
     }
     result.positional_ = parsed.unmatched();
   } catch (const cxxopts::exceptions::no_such_option& e) {
-    refuse_unknown(quoted_name(e.what()));
+    refuse_unknown(quoted_name(e.what()), line);
   } catch (const cxxopts::exceptions::missing_argument& e) {
     throw UsageError{dashed(quoted_name(e.what())) + " needs a value behind it"};
   } catch (const cxxopts::exceptions::option_requires_argument& e) {
@@ -312,7 +330,7 @@ Arguments Options::parse(const CommandLine& line) const {
 
   if (takes_program_) {
     if (!line.tail || line.tail->empty()) {
-      throw UsageError{"no program to run (write it behind \"--\")"};
+      throw UsageError{"no program to run (" + program_remedy(line) + ')'};
     }
     result.program_ = *line.tail;
   } else if (line.tail) {

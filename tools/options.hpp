@@ -92,7 +92,8 @@ class Options {
   Options& add(const std::string& names, std::string placeholder, std::string text,
                std::string often);
   bool takes_no_value(const std::string& name) const;
-  [[noreturn]] void refuse_unknown(const std::string& name) const;
+  [[noreturn]] void refuse_unknown(const std::string& name, const CommandLine& line) const;
+  std::string program_remedy(const CommandLine& line) const;
 
   std::string command_;
   std::string synopsis_;

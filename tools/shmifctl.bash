@@ -5,6 +5,10 @@ _shmifctl_ports() {
     sed -n '/"ports": \[/,$ s/^ *"name": "\(.*\)",$/\1/p'
 }
 
+_shmifctl_hosts() {
+  command shmifctl ps "$1" --json 2>/dev/null | sed -n 's/^      "name": "\(.*\)",$/\1/p'
+}
+
 _shmifctl() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
   local command='' path='' word i
@@ -36,6 +40,8 @@ _shmifctl() {
       elif [[ $current == -* ]]; then
         words=$(command shmifctl "$command" --help 2>/dev/null |
           sed -n '/^options:/,/^$/ s/^  \(-.,\|   \) \(--[a-z-]*\).*/\2/p')
+      elif [[ -n $path && ($command == enter || $command == stop) ]]; then
+        words=$(_shmifctl_hosts "$path")
       fi
       ;;
   esac

@@ -12,6 +12,7 @@
 #include <sys/un.h>
 
 #include <atomic>
+#include <filesystem>
 
 #include "tests/tap/guest_rig.hpp"
 
@@ -338,6 +339,78 @@ TEST(Guest, MaskedProcOrSysLeavesTheSettingsOfTheMachineReadOnlyForRootsGuest) {
     EXPECT_EQ(guest.output().find("wrote below"), std::string::npos) << guest.output();
     EXPECT_EQ(guest.output().find("refused"), std::string::npos) << guest.output();
     EXPECT_NE(guest.output().find("end\n"), std::string::npos) << guest.output();
+  }
+}
+
+/// A /var/lib as daemons of the machine leave it, for guests of a supervisor.
+class StateDirectory {
+ public:
+  StateDirectory() {
+    (void)::mkdtemp(path_.data());
+    (void)!::chmod(path_.c_str(), 0755);
+    for (const char* each : {"/nginx", "/nginx/body", "/other"}) {
+      (void)!::mkdir((path_ + each).c_str(), 0755);
+    }
+    std::ofstream(path_ + "/nginx/data") << "kept\n";
+    (void)!::chown((path_ + "/nginx/body").c_str(), 33, 0);
+    (void)!::chmod((path_ + "/nginx/body").c_str(), 0700);
+  }
+  StateDirectory(const StateDirectory&) = delete;
+  StateDirectory& operator=(const StateDirectory&) = delete;
+  ~StateDirectory() { std::filesystem::remove_all(path_); }
+
+  /// Puts it in place for this process; `below`: with something mounted in it, too.
+  void take(bool below) const {
+    if (::unshare(CLONE_NEWNS) != 0 ||
+        ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount(path_.c_str(), "/var/lib", nullptr, MS_BIND, nullptr) != 0 ||
+        (below && ::mount("none", "/var/lib/other", "tmpfs", 0, nullptr) != 0)) {
+      ::_exit(98);
+    }
+  }
+  /// Every file with its owner and mode.
+  std::string listing() const {
+    std::string text;
+    for (const auto& each : std::filesystem::recursive_directory_iterator(path_)) {
+      struct stat s{};
+      (void)!::lstat(each.path().c_str(), &s);
+      text += each.path().string() + ' ' + std::to_string(s.st_uid) + ' ' +
+              std::to_string(s.st_mode) + '\n';
+    }
+    return text;
+  }
+
+ private:
+  std::string path_ = "/tmp/shmif-state-XXXXXX";
+};
+
+TEST(Guest, StateInVarLibCanBeWrittenAndEndsWithTheGuest) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: has a /var/lib of its own";
+  for (const uid_t uid : {uid_t{0}, kStranger}) {
+    for (const bool below : {false, true}) {
+      const StateDirectory state;
+      const std::string before = state.listing();
+      Supervised::Options o;
+      // What nginx does as it starts, and Debian's scripts of other daemons.
+      o.guest = guest_running(
+          shell("cat /var/lib/nginx/data && chown 33 /var/lib/nginx/body && "
+                "echo request > /var/lib/nginx/body/0001 && rm /var/lib/nginx/data && "
+                "echo new > /var/lib/nginx/data && mkdir /var/lib/nginx/proxy && "
+                "chown 33:33 /var/lib/nginx/proxy && cat /var/lib/nginx/body/0001; " +
+                std::string(below ? "true" : "mkdir /var/lib/fresh && echo fresh")));
+      o.caller = {uid};
+      o.before = [&] { state.take(below); };
+      Supervised guest(o);
+      EXPECT_EQ(guest.finish(), 0) << uid << guest.output();
+      EXPECT_NE(guest.output().find(below ? "kept\nrequest\n" : "kept\nrequest\nfresh\n"),
+                std::string::npos)
+          << guest.output();
+      EXPECT_EQ(guest.output().find("note: cannot put a layer over the whole of /var/lib") !=
+                    std::string::npos,
+                below)
+          << guest.output();
+      EXPECT_EQ(state.listing(), before);
+    }
   }
 }
 

@@ -11,9 +11,9 @@
 namespace shmif::test {
 namespace {
 
-const std::vector<std::string> kCommands = {"audit", "bridge", "create", "destroy", "dump",
-                                            "exec",  "inject", "ping",   "repair",  "stat",
-                                            "tap",   "top",    "wait"};
+const std::vector<std::string> kCommands = {
+    "audit", "bridge", "create", "destroy", "dump", "enter", "exec", "inject",
+    "ping",  "ps",     "repair", "stat",    "stop", "tap",   "top",  "wait"};
 
 /// A refusal is one line on standard error that begins with the program's name.
 void expect_one_line(const ToolResult& result) {
@@ -98,6 +98,15 @@ TEST(CommandLine, AnUnknownOptionSuggestsTheNearest) {
   expect_usage_error({"create", "--sise", "4M", "x"}, "did you mean --size?");
   expect_usage_error({"create", "-Z", "x"}, "unknown option -Z");
   expect_usage_error({"--verbose"}, "unknown option --verbose");
+}
+
+TEST(CommandLine, AProgramThatIsNotBehindTheDashesIsToldWhereItBelongs) {
+  expect_usage_error({"exec", "/x", "ls", "-la"}, "behind \"--\": shmifctl exec /x -- ls -la");
+  expect_usage_error({"exec", "/x", "true"}, "behind \"--\": shmifctl exec /x -- true");
+  expect_usage_error({"exec", "/x", "--ip", "198.18.0.1/24", "ping", "-c", "3"}, "behind \"--\"");
+  expect_usage_error({"enter", "/x", "web", "ip", "-4"},
+                     "behind \"--\": shmifctl enter /x web -- ip -4");
+  expect_usage_error({"exec", "/x", "--hostnam", "a", "--", "true"}, "did you mean --hostname?");
 }
 
 TEST(CommandLine, MissingAndSuperfluousArgumentsAreRefused) {

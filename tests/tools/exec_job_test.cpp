@@ -1,0 +1,149 @@
+// shmifctl exec as a job of an interactive shell, typed at a real terminal.
+
+#include <sys/ioctl.h>
+
+#include <algorithm>
+
+#include "tests/support/traced_family.hpp"
+#include "tests/tools/exec_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+/// An interactive bash on a terminal of its own.
+class Shell {
+ public:
+  explicit Shell(const std::string& mark) : master_(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)) {
+    EXPECT_TRUE(master_ && ::grantpt(master_.get()) == 0 && ::unlockpt(master_.get()) == 0);
+    const std::string name = ::ptsname(master_.get());
+    std::fflush(nullptr);
+    shell_ = ::fork();
+    if (shell_ == 0) {
+      ::setsid();
+      const int terminal = ::open(name.c_str(), O_RDWR | O_CLOEXEC);
+      for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(terminal, fd);
+      ::putenv(const_cast<char*>(mark.c_str()));
+      ::setenv("PS1", "$ ", 1);
+      ::execlp("bash", "bash", "--norc", "--noprofile", "--noediting", "-i", nullptr);
+      ::_exit(99);
+    }
+  }
+  Shell(const Shell&) = delete;
+  Shell& operator=(const Shell&) = delete;
+  ~Shell() {
+    master_.reset();
+    ::kill(shell_, SIGKILL);
+    ::waitpid(shell_, nullptr, 0);
+  }
+
+  void type(const std::string& keys) const {
+    (void)!::write(master_.get(), keys.data(), keys.size());
+  }
+  /// Waits for `text` on the screen, and forgets the screen up to its end.
+  bool shows(const std::string& text) {
+    const auto deadline = std::chrono::steady_clock::now() + Tool::kDefaultTime;
+    for (;;) {
+      const std::size_t at = screen_.find(text);
+      if (at != std::string::npos) {
+        passed_ = screen_.substr(0, at);
+        screen_.erase(0, at + text.size());
+        return true;
+      }
+      pollfd entry{master_.get(), POLLIN, 0};
+      if (std::chrono::steady_clock::now() >= deadline) return false;
+      if (::poll(&entry, 1, 50) <= 0) continue;
+      std::array<char, 4096> chunk{};
+      const ssize_t n = ::read(master_.get(), chunk.data(), chunk.size());
+      if (n <= 0) return false;
+      screen_.append(chunk.data(), static_cast<std::size_t>(n));
+    }
+  }
+  /// Types a command whose answer nothing else prints. Result: whether this shell gives it.
+  bool answers(const std::string& name) {
+    type("echo " + name + "-$((6*7))-$$\n");
+    return shows(name + "-42-" + std::to_string(shell_));
+  }
+  const std::string& screen() const { return screen_; }
+  /// What was on the screen before what shows() found last.
+  const std::string& passed() const { return passed_; }
+
+ private:
+  UniqueFd master_;
+  pid_t shell_ = -1;
+  std::string screen_;
+  std::string passed_;
+};
+
+class ExecJob : public ExecRig {
+ protected:
+  void SetUp() override {
+    ExecRig::SetUp();
+    if (!has_program("bash")) GTEST_SKIP() << "no bash here";
+  }
+  std::string line(std::vector<std::string> program) const {
+    std::string text;
+    for (const std::string& word : host_line(std::move(program), {"--name", "a"})) {
+      text += '\'' + word + "' ";
+    }
+    return text;
+  }
+  const std::string mark_ = fresh_mark();
+};
+
+INSTANTIATE_TEST_SUITE_P(Each, ExecJob, ::testing::ValuesIn(exec_settings()),
+                         [](const auto& each) { return each.param.name; });
+
+TEST_P(ExecJob, ShellInTheBackgroundStopsAndComesBackByFg) {
+  for (const std::vector<std::string>& inner :
+       {std::vector<std::string>{"bash", "--norc", "--noediting"}, {"sh"}}) {
+    Shell shell(mark_);
+    ASSERT_TRUE(shell.answers("first"));
+    shell.type(line(inner) + "&\n");
+    ASSERT_TRUE(eventually([&] { return port("a").has_value(); })) << shell.screen();
+    // The user's shell has the terminal, and tells that its job has stopped.
+    ASSERT_TRUE(eventually([&] {
+      shell.type("jobs\n");
+      EXPECT_TRUE(shell.answers("mine")) << inner[0] << shell.screen();
+      return shell.passed().find("Stopped") != std::string::npos || HasFailure();
+    })) << shell.screen();
+    shell.type("fg\n");
+    // The shell in there now has the terminal: its number is of its own pid namespace.
+    shell.type("echo inner-$((6*7))-$$-\n");
+    ASSERT_TRUE(shell.shows("inner-42-2-")) << inner[0] << shell.screen();
+    shell.type("exit 5\n");
+    shell.type("echo status-$?-\n");
+    EXPECT_TRUE(shell.shows("status-5-")) << shell.screen();
+    EXPECT_TRUE(shell.answers("last")) << shell.screen();
+  }
+}
+
+TEST_P(ExecJob, ShellInABackgroundPipelineDoesNotTakeTheTerminal) {
+  Shell shell(mark_);
+  ASSERT_TRUE(shell.answers("first"));
+  shell.type(line({"bash", "--norc", "--noediting"}) + "| cat &\n");
+  ASSERT_TRUE(eventually([&] { return port("a").has_value(); }));
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(shell.answers("mine")) << shell.screen();
+    ::usleep(50000);
+  }
+}
+
+TEST_P(ExecJob, NothingSpinsWhenTheShellOfABackgroundGuestIsGone) {
+  for (const char* inner : {"bash", "sh"}) {
+    {
+      Shell shell(mark_);
+      ASSERT_TRUE(shell.answers("first"));
+      // A shell between, that ends: nobody is left to continue the job.
+      shell.type("(set -m; " + line({inner}) + "&)\n");
+      ASSERT_TRUE(eventually([&] { return port("a").has_value(); }));
+      ASSERT_TRUE(shell.answers("mine")) << shell.screen();
+      // The command is told that no shell looks after it, and ends.
+      EXPECT_TRUE(eventually([&] { return !port("a"); })) << inner;
+      EXPECT_TRUE(shell.answers("last")) << shell.screen();
+    }
+    EXPECT_TRUE(eventually([&] { return processes_with(mark_).empty(); })) << inner;
+  }
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,231 @@
+// shmifctl ps, enter and stop: looking at hosts, going into them and ending them.
+
+#include <signal.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tests/tools/exec_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+class Hosts : public ExecRig {
+ protected:
+  /// Runs a command of shmifctl as the caller.
+  ToolResult call(std::vector<std::string> words, std::string input = {}) const {
+    words.insert(words.begin(), shmifctl_path());
+    return run_program(by_caller(std::move(words)), std::move(input));
+  }
+  ToolResult enter(const std::string& script, std::string input = {}) const {
+    return call({"enter", bus(), "a", "--", "sh", "-c", script}, std::move(input));
+  }
+  nlohmann::json hosts() const {
+    const ToolResult said = call({"ps", bus(), "--json"});
+    EXPECT_EQ(said.status, 0) << said.err;
+    return nlohmann::json::parse(said.out)["hosts"];
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Each, Hosts, ::testing::ValuesIn(exec_settings()),
+                         [](const auto& each) { return each.param.name; });
+
+TEST_P(Hosts, PsNamesAddressesAndProgramAndTheirProcessIsInside) {
+  const std::string other = bus("other");
+  const auto host = start("a", "echo $$; exec sleep 61",
+                          {"--ip", "198.18.0.1/24", "--ip", "fd00::1/64", "--bus", other});
+  ASSERT_TRUE(host->wait_for("\n"));
+  Tool dump({shmifctl_path(), "dump", bus(), "--name", "listener"});
+  ASSERT_TRUE(eventually([&] { return port("listener").has_value(); }));
+  ASSERT_TRUE(eventually([&] { return hosts()[0]["command"][0] == "sleep"; }));
+  const nlohmann::json all = hosts();
+  ASSERT_EQ(all.size(), 1U) << "a listener is no host: " << all;
+  const nlohmann::json& seen = all[0];
+  EXPECT_EQ(seen["name"], "a");
+  EXPECT_EQ(seen["command"], nlohmann::json({"sleep", "61"}));
+  EXPECT_EQ(seen["supervisor_pid"], port("a")->pid);
+  ASSERT_EQ(seen["interfaces"].size(), 1U) << "the other one is on another bus";
+  const nlohmann::json& interface = seen["interfaces"][0];
+  EXPECT_EQ(interface["interface"], "tap0");
+  EXPECT_EQ(interface["mac"], port("a")->mac.to_string());
+  const std::string addresses = interface["addresses"].dump();
+  EXPECT_NE(addresses.find("\"198.18.0.1/24\""), std::string::npos) << addresses;
+  EXPECT_NE(addresses.find("\"fd00::1/64\""), std::string::npos) << addresses;
+  // What ps shows is inside the host, and what stat shows is not.
+  const auto space = [](long pid) {
+    std::error_code ignored;
+    return std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/ns/net", ignored);
+  };
+  EXPECT_NE(space(seen["pid"]), space(::getpid()));
+  EXPECT_EQ(space(seen["supervisor_pid"]), space(::getpid()));
+  const ToolResult text = call({"ps", bus()});
+  EXPECT_NE(text.out.find(" 198.18.0.1/24 "), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find(" sleep 61\n"), std::string::npos) << text.out;
+}
+
+TEST_P(Hosts, EnteredProgramIsInTheHost) {
+  const auto host =
+      start("a", "echo made > /run/here; echo ready; sleep 61", {"--ip", "198.18.0.1/24"});
+  ASSERT_TRUE(host->wait_for("ready"));
+  const ToolResult said = enter(
+      "cat /run/here; id -u; cat /proc/1/comm; hostname; ip -4 -o addr show dev tap0; "
+      "grep NoNewPrivs /proc/self/status; pwd; setpriv --reuid 1 --regid 1 --clear-groups echo as "
+      "user; cat; echo oops >&2; exit 7",
+      "typed\n");
+  EXPECT_EQ(said.status, 7) << said.err;
+  EXPECT_NE(said.out.find("made\n0\nshmif-init\na\n"), std::string::npos) << said.out << said.err;
+  EXPECT_NE(said.out.find("inet 198.18.0.1/24"), std::string::npos) << said.out;
+  EXPECT_NE(said.out.find("NoNewPrivs:\t1\n" + std::filesystem::current_path().string() +
+                          "\nas user\ntyped\n"),
+            std::string::npos)
+      << said.out;
+  EXPECT_EQ(said.err, "oops\n");
+  EXPECT_EQ(enter("kill -9 $$").status, 137);
+  EXPECT_EQ(call({"enter", bus(), "a", "--", "no-such-program"}).status, 127);
+  EXPECT_TRUE(port("a")) << "the host goes on";
+}
+
+TEST_P(Hosts, EnteredProgramGetsSignalsAndEndsWithItsCallerAndWithTheHost) {
+  const auto host = start("a", "echo ready; exec sleep 61");
+  ASSERT_TRUE(host->wait_for("ready"));
+  const auto entered = [&](const std::string& script) {
+    return Tool(by_caller({shmifctl_path(), "enter", bus(), "a", "--", "sh", "-c", script}));
+  };
+  const std::string loop = "; echo in; while :; do sleep 0.02; done";
+  Tool polite = entered("trap 'echo bye; exit 3' TERM" + loop);
+  ASSERT_TRUE(polite.wait_for("in"));
+  polite.signal(SIGTERM);
+  const ToolResult left = polite.finish();
+  EXPECT_EQ(left.status, 3);
+  EXPECT_NE(left.out.find("bye"), std::string::npos);
+  const auto count = [&] { return enter("grep -lc 61[.]5 /proc/[0-9]*/cmdline | wc -l").out; };
+  Tool killed = entered("echo in; exec sleep 61.5");
+  ASSERT_TRUE(killed.wait_for("in"));
+  killed.signal(SIGKILL);
+  killed.finish();
+  EXPECT_TRUE(eventually([&] { return enter("pidof sleep | wc -w").out == "1\n"; })) << count();
+  Tool last = entered("trap '' TERM HUP" + loop);
+  ASSERT_TRUE(last.wait_for("in"));
+  host->signal(SIGTERM);
+  const ToolResult ended = last.finish();
+  EXPECT_EQ(ended.status, 137);
+  EXPECT_NE(ended.err.find("the host has ended"), std::string::npos) << ended.err;
+}
+
+TEST_P(Hosts, StopEndsHostsAndWaitsUntilTheyAreGone) {
+  const auto first =
+      start("a", "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.02; done");
+  const auto second = start("b", "echo ready; exec sleep 61");
+  const auto third = start("c", "echo ready; exec sleep 61");
+  for (const auto& each : {first.get(), second.get(), third.get()}) {
+    ASSERT_TRUE(each->wait_for("ready"));
+  }
+  const ToolResult stopped = call({"stop", bus(), "a", "b"});
+  EXPECT_EQ(stopped.status, 0) << stopped.err;
+  EXPECT_FALSE(port("a")) << "stop has waited";
+  EXPECT_FALSE(port("b"));
+  EXPECT_TRUE(port("c")) << "nobody asked for that";
+  EXPECT_EQ(first->finish().status, 3);
+  EXPECT_EQ(second->finish().status, 128 + SIGTERM);
+}
+
+TEST_P(Hosts, ProgramThatDoesNotEndIsToldAndKilledByForce) {
+  const auto host = start("a", "trap '' TERM; echo ready; while :; do sleep 0.02; done");
+  ASSERT_TRUE(host->wait_for("ready"));
+  const ToolResult refused = call({"stop", bus(), "a", "--timeout", "0.1"});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_NE(refused.err.find("did not end within 0.1 s of SIGTERM"), std::string::npos)
+      << refused.err;
+  EXPECT_NE(refused.err.find("--force"), std::string::npos) << refused.err;
+  EXPECT_TRUE(port("a"));
+  EXPECT_EQ(call({"stop", bus(), "a", "--timeout", "0.1", "--force"}).status, 0);
+  EXPECT_FALSE(port("a"));
+}
+
+TEST_P(Hosts, StopEndsAHostThatIsStopped) {
+  const auto host = start("a", "echo ready; exec sleep 61");
+  ASSERT_TRUE(host->wait_for("ready"));
+  host->signal(SIGSTOP);
+  EXPECT_EQ(call({"stop", bus(), "a"}).status, 0);
+  EXPECT_EQ(host->finish().status, 128 + SIGTERM);
+}
+
+TEST_P(Hosts, OnlyHostsOfTheBusAreEnteredAndStopped) {
+  const auto host = start("a", "echo ready; exec sleep 61");
+  Tool dump({shmifctl_path(), "dump", bus(), "--name", "listener"});
+  ASSERT_TRUE(eventually([&] { return port("listener").has_value(); }));
+  for (const char* command : {"stop", "enter"}) {
+    const auto refusal = [&](const std::string& name) {
+      std::vector<std::string> words = {command, bus(), name};
+      if (command == std::string("enter")) words.insert(words.end(), {"--", "true"});
+      const ToolResult said = call(words);
+      EXPECT_EQ(said.status, command == std::string("enter") ? 125 : 1) << said.err;
+      return said.err;
+    };
+    EXPECT_NE(refusal("listener").find("is a dump of process"), std::string::npos);
+    EXPECT_NE(refusal("lisetner").find("did you mean \"listener\"?"), std::string::npos);
+    EXPECT_NE(refusal("nobody").find("shmifctl ps"), std::string::npos);
+  }
+  EXPECT_TRUE(port("a"));
+  EXPECT_TRUE(port("listener"));
+}
+
+/// Root and an ordinary user.
+class HostsOfTwo : public Hosts {
+ protected:
+  void SetUp() override {
+    if (!GetParam().as_stranger) GTEST_SKIP() << "needs root: has two users";
+    Hosts::SetUp();
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Each, HostsOfTwo, ::testing::Values(exec_settings().back()),
+                         [](const auto& each) { return each.param.name; });
+
+TEST_P(HostsOfTwo, HostOfAnotherUserIsNamedAndNotTouched) {
+  Tool host({shmifctl_path(), "exec", bus(), "--name", "roots", "--", "sleep", "61"});
+  ASSERT_TRUE(eventually([&] { return port("roots").has_value(); }));
+  EXPECT_TRUE(hosts()[0]["pid"].is_null());
+  EXPECT_NE(hosts()[0]["unknown"].dump().find("another user"), std::string::npos);
+  const ToolResult stop = call({"stop", bus(), "roots"});
+  EXPECT_EQ(stop.status, 1);
+  EXPECT_NE(stop.err.find("another user"), std::string::npos) << stop.err;
+  EXPECT_EQ(call({"enter", bus(), "roots", "--", "true"}).status, 125);
+}
+
+TEST_P(HostsOfTwo, RootThatEntersAHostOfAnotherUserIsThatUserOutside) {
+  const auto host = start("a", "echo ready; exec sleep 61");
+  ASSERT_TRUE(host->wait_for("ready"));
+  const ToolResult said = run_tool({"enter", bus(), "a", "--", "sh", "-c",
+                                    "id -u; grep -c Groups.*[0-9] /proc/self/status; echo > " +
+                                        file("made") + "; cat /etc/shadow"});
+  EXPECT_NE(said.status, 0) << "that file is root's";
+  EXPECT_EQ(said.out, "0\n0\n") << said.err;
+  struct stat made{};
+  ASSERT_EQ(::stat(file("made").c_str(), &made), 0);
+  EXPECT_EQ(made.st_uid, 65001U);
+}
+
+TEST_P(Hosts, HostnameIsTheOneGivenOrTheNameOfThePort) {
+  const auto name = [&](std::vector<std::string> options) {
+    return run({"sh", "-c", "hostname; getent hosts $(hostname) | cut -c1-9"}, std::move(options))
+        .out;
+  };
+  EXPECT_EQ(name({"--name", "web"}), "web\n127.0.1.1\n");
+  EXPECT_EQ(name({}), "port0\n127.0.1.1\n");
+  EXPECT_EQ(run({"hostname"}, {"--name", "web", "--hostname", "other"}).out, "other\n");
+  const ToolResult refused = run({"true"}, {"--hostname", std::string(65, 'x')});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_NE(refused.err.find("--hostname"), std::string::npos) << refused.err;
+}
+
+TEST_P(Hosts, ProgramThatPutsItselfIntoTheBackgroundIsTold) {
+  const ToolResult gone = run_shell("setsid sleep 61 > /dev/null 2>&1 & sleep 0.1; exit 0");
+  EXPECT_EQ(gone.status, 0);
+  EXPECT_NE(gone.err.find("left 1 process in the background, which ended with the host"),
+            std::string::npos)
+      << gone.err;
+  EXPECT_EQ(run_shell("sleep 61 & exit 0").err, "") << "a job of a shell is no daemon";
+  EXPECT_EQ(run_shell("exit 0").err, "");
+}
+
+}  // namespace
+}  // namespace shmif::test

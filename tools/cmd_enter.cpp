@@ -1,0 +1,60 @@
+// shmifctl enter: a further program in a host that runs.
+
+#include "tap/guest.hpp"
+#include "tools/commands.hpp"
+#include "tools/describe.hpp"
+#include "tools/hosts.hpp"
+#include "tools/options.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+int enter_host(const Arguments& args) {
+  Host host = [&] {
+    const Bus bus = look_at(args.positional()[0]);
+    return host_by_name(bus.info(), args.positional()[1]);
+  }();
+  tap::GuestOptions options;
+  options.command = args.program();
+  tap::Guest guest = tap::Guest::enter(host.init, host.init_file.get(), std::move(options)).value();
+  guest.release().value();
+  let_go_of_streams();
+  const tap::GuestExit end = guest.wait();
+  if (!end.failure.empty()) complain(end.failure);
+  return end.status;
+}
+
+int run_enter(const CommandLine& line) {
+  const Arguments args =
+      Options("enter", "PATH NAME -- PROGRAM [ARGUMENT]...")
+          .about(
+              "Runs a further program in a host that 'shmifctl exec' runs, by the name of its "
+              "port: "
+              "with the same interfaces, processes, files and ids. Standard input and output, "
+              "the terminal, signals and the exit status pass through as with exec. What the "
+              "program leaves behind stays until the host ends; when the host ends, the program "
+              "is killed (exit status 137). It works for the user who started the host, and for "
+              "root.")
+          .words(2, 2)
+          .takes_program()
+          .example("shmifctl enter /dev/shm/bus0 web -- ip addr", "look into the host \"web\"")
+          .example("shmifctl enter /dev/shm/bus0 web -- bash", "a second shell in it")
+          .parse(line);
+  try {
+    return enter_host(args);
+  } catch (const Exception& error) {
+    complain_of("enter", error.what());
+    const int code = exit_code_of(error.code());
+    return code == kFailed ? kOwnFailure : code;
+  } catch (const std::exception& error) {
+    complain(std::string("enter: ") + error.what());
+    return kOwnFailure;
+  }
+}
+
+}  // namespace
+
+const Command kEnterCommand{"enter", "run a further program in a host", run_enter};
+
+}  // namespace shmif::tools

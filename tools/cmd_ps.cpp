@@ -1,0 +1,117 @@
+// shmifctl ps: the hosts on a bus.
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "tools/commands.hpp"
+#include "tools/describe.hpp"
+#include "tools/hosts.hpp"
+#include "tools/options.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json json_of(const HostInterface& each, bool known) {
+  const bool named = known && !each.name.empty();
+  return {{"port", each.port.name},
+          {"slot", each.port.slot},
+          {"mac", each.port.mac.to_string()},
+          {"link", to_string(each.port.link)},
+          {"up", each.port.up},
+          {"interface", named ? Json(each.name) : Json(nullptr)},
+          {"addresses", named ? Json(each.addresses) : Json(nullptr)}};
+}
+
+Json json_of(const Host& host) {
+  const bool known = host.unknown.empty();
+  Json interfaces = Json::array();
+  for (const HostInterface& each : host.interfaces) interfaces.push_back(json_of(each, known));
+  const auto number = [&](pid_t pid) { return known && pid > 0 ? Json(pid) : Json(nullptr); };
+  return {{"name", host.name()},
+          {"pid", number(host.pid)},
+          {"init_pid", number(host.init)},
+          {"supervisor_pid", host.supervisor},
+          {"command", known ? Json(host.command) : Json(nullptr)},
+          {"interfaces", interfaces},
+          {"unknown", known ? Json(nullptr) : Json(host.unknown)}};
+}
+
+/// A program chooses its own command line: what would move the cursor is not printed.
+std::string printable(std::string text) {
+  constexpr std::size_t kMost = 60;
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = '?';
+  }
+  if (text.size() > kMost) text = text.substr(0, kMost - 3) + "...";
+  return text;
+}
+
+std::string text_of(const std::vector<Host>& hosts) {
+  std::vector<std::vector<std::string>> rows = {{"host", "pid", "interface", "address", "command"}};
+  for (const Host& host : hosts) {
+    const bool known = host.unknown.empty();
+    std::string command;
+    for (const std::string& word : host.command) command += (command.empty() ? "" : " ") + word;
+    bool first = true;
+    for (const HostInterface& each : host.interfaces) {
+      const std::vector<std::string> none = {"-"};
+      const std::vector<std::string>& addresses = each.addresses.empty() ? none : each.addresses;
+      for (const std::string& address : addresses) {
+        const bool next = &address != &addresses.front();  // of the same interface
+        rows.push_back({next ? "" : each.port.name,
+                        !first                  ? ""
+                        : known && host.pid > 0 ? std::to_string(host.pid)
+                                                : "-",
+                        next                ? ""
+                        : each.name.empty() ? "-"
+                                            : each.name,
+                        address,
+                        first ? printable(known ? command : '(' + host.unknown + ')') : ""});
+        first = false;
+      }
+    }
+  }
+  return aligned(rows);
+}
+
+int run_ps(const CommandLine& line) {
+  const Arguments args =
+      Options("ps", "PATH")
+          .about(
+              "Lists the hosts that 'shmifctl exec' runs on the bus: their names, addresses and "
+              "programs. The pid is that of the program, as seen from here: 'nsenter -t PID -n' "
+              "(for a host of an ordinary user 'nsenter -t PID -U --preserve-credentials -n') is "
+              "then inside the host. The pid of 'stat' is that of shmifctl exec itself, which is "
+              "in the network of this machine. Of hosts of other users only the names are seen.")
+          .flag("json", "print JSON, for scripts")
+          .example("shmifctl ps /dev/shm/bus0", "which hosts there are")
+          .example(
+              "shmifctl ps /dev/shm/bus0 --json | jq -r '.hosts[] | .interfaces[].addresses[]'",
+              "the addresses of all hosts")
+          .parse(line);
+  const Bus bus = look_at(args.positional()[0]);
+  const BusInfo info = bus.info();
+  const std::vector<Host> hosts = hosts_of(info);
+  std::string text;
+  if (args.flag("json")) {
+    Json list = Json::array();
+    for (const Host& host : hosts) list.push_back(json_of(host));
+    // A name may hold bytes that are no UTF-8.
+    text = Json{{"path", info.path}, {"hosts", list}}.dump(2, ' ', false,
+                                                           Json::error_handler_t::replace) +
+           '\n';
+  } else {
+    text = text_of(hosts);
+  }
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  return kDone;
+}
+
+}  // namespace
+
+const Command kPsCommand{"ps", "list the hosts on a bus and what they run", run_ps};
+
+}  // namespace shmif::tools

@@ -1,0 +1,218 @@
+#include "tools/hosts.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <sstream>
+
+#include "tap/netlink.hpp"
+#include "tools/command.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+std::string path_of(pid_t pid, const std::string& name) {
+  return "/proc/" + std::to_string(pid) + '/' + name;
+}
+
+std::string contents(const std::string& path) {
+  std::ifstream file(path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+UniqueFd open_process(pid_t pid) {
+  return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U)));
+}
+
+bool has_ended(const UniqueFd& process) {
+  pollfd entry{process.get(), POLLIN, 0};
+  return ::poll(&entry, 1, 0) != 0;
+}
+
+/// The files with inode `inode` that a process maps, as the kernel names their file systems. The
+/// numbers of stat(2) may be others.
+std::vector<std::string> mapped_files(const std::string& maps, std::uint64_t inode) {
+  std::vector<std::string> found;
+  std::istringstream lines(maps);
+  const std::string wanted = std::to_string(inode);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);  // range, permissions, offset, device, inode
+    std::string range;
+    std::string permissions;
+    std::string offset;
+    std::string device;
+    std::string number;
+    if (words >> range >> permissions >> offset >> device >> number && number == wanted) {
+      found.push_back(device);
+    }
+  }
+  return found;
+}
+
+/// Whether both map the same file with that inode.
+bool share_file(const std::string& maps, const std::string& own_maps, std::uint64_t inode) {
+  const auto theirs = mapped_files(maps, inode);
+  const auto ours = mapped_files(own_maps, inode);
+  return std::ranges::any_of(theirs, [&](const std::string& device) {
+    return std::ranges::find(ours, device) != ours.end();
+  });
+}
+
+std::vector<pid_t> children_of(pid_t parent) {
+  std::istringstream words(
+      contents(path_of(parent, "task/" + std::to_string(parent) + "/children")));
+  std::vector<pid_t> pids;
+  for (pid_t each = 0; words >> each;) pids.push_back(each);
+  return pids;
+}
+
+/// The init of the host that `supervisor` runs; nothing: it runs none.
+std::optional<pid_t> init_of(pid_t supervisor) {
+  for (const pid_t child : children_of(supervisor)) {
+    if (contents(path_of(child, "comm")) == "shmif-init\n") return child;
+  }
+  return std::nullopt;
+}
+
+std::vector<std::string> words_of(pid_t pid) {
+  std::vector<std::string> words;
+  std::istringstream line(contents(path_of(pid, "cmdline")));
+  for (std::string word; std::getline(line, word, '\0');) words.push_back(std::move(word));
+  return words;
+}
+
+/// Names the interfaces behind the ports, which have their MAC addresses.
+void look_at_interfaces(Host& host) {
+  const auto space = tap::NetNamespace::by_pid(host.init);
+  if (!space) return;
+  const auto netlink = tap::Netlink::open(*space);
+  if (!netlink) return;
+  const auto all = netlink->interfaces();
+  if (!all) return;
+  for (HostInterface& each : host.interfaces) {
+    for (const tap::AddressedInterface& found : *all) {
+      if (found.mac != each.port.mac) continue;
+      each.name = found.name;
+      for (const tap::Cidr& cidr : found.addresses) each.addresses.push_back(cidr.to_string());
+      break;
+    }
+  }
+}
+
+/// Finds out what runs behind the ports of a host, whose process is `host.supervisor`. Result:
+/// false when that is no host.
+bool look_at(Host& host, std::uint64_t inode, const std::string& own_maps) {
+  const std::string number = std::to_string(host.supervisor);
+  const auto unknown = [&host](const std::string& why) {
+    host.unknown = why;
+    return host.interfaces.front().port.link == LinkKind::tap ||
+           host.interfaces.front().port.link == LinkKind::veth;
+  };
+  host.supervisor_file = open_process(host.supervisor);
+  if (!host.supervisor_file) {
+    return unknown("process " + number + " is not to be seen here (another pid namespace?)");
+  }
+  const std::string maps = contents(path_of(host.supervisor, "maps"));
+  if (maps.empty()) return unknown("process " + number + " belongs to another user");
+  if (!share_file(maps, own_maps, inode)) {
+    return unknown("process " + number + " here is another one, which does not use this bus");
+  }
+  const auto init = init_of(host.supervisor);
+  if (!init) return false;
+  host.init = *init;
+  host.init_file = open_process(host.init);
+  const std::vector<pid_t> inside = children_of(host.init);
+  if (!inside.empty()) {
+    host.pid = inside.front();  // the program is its first child, and it ends with it
+    host.command = words_of(host.pid);
+  }
+  look_at_interfaces(host);
+  // What was read by number is of the processes that are held, if they live still.
+  const auto children = children_of(host.supervisor);
+  if (!host.init_file || std::ranges::find(children, host.init) == children.end() ||
+      has_ended(host.init_file) || has_ended(host.supervisor_file)) {
+    return unknown("it is just ending");
+  }
+  return true;
+}
+
+/// A number may be that of two processes, where one is in another pid namespace: then a port
+/// belongs to the one here only if an interface in there has its address.
+void drop_foreign_ports(std::vector<Host>& hosts) {
+  for (Host& host : hosts) {
+    if (!host.unknown.empty() || host.interfaces.size() == 1) continue;
+    const bool any =
+        std::ranges::any_of(host.interfaces, [](const auto& each) { return !each.name.empty(); });
+    if (!any) continue;
+    std::erase_if(host.interfaces, [](const auto& each) { return each.name.empty(); });
+  }
+}
+
+}  // namespace
+
+std::vector<Host> hosts_of(const BusInfo& bus) {
+  std::vector<Host> found;
+  for (const PortInfo& port : bus.ports) {
+    if (!port.live || port.pid <= 0) continue;
+    const auto same = std::ranges::find(found, port.pid, &Host::supervisor);
+    if (same != found.end()) {
+      same->interfaces.push_back({port, {}, {}});
+      continue;
+    }
+    Host& host = found.emplace_back();
+    host.supervisor = port.pid;
+    host.interfaces.push_back({port, {}, {}});
+  }
+  const std::string own_maps = contents("/proc/self/maps");
+  std::erase_if(found, [&](Host& host) { return !look_at(host, bus.inode, own_maps); });
+  drop_foreign_ports(found);
+  return found;
+}
+
+Host host_by_name(const BusInfo& bus, const std::string& name) {
+  const std::string what = "host \"" + name + "\" on bus " + bus.path;
+  for (Host& host : hosts_of(bus)) {
+    const bool its = std::ranges::any_of(
+        host.interfaces, [&](const HostInterface& each) { return each.port.name == name; });
+    if (!its) continue;
+    if (!host.unknown.empty()) {
+      throw Exception(
+          Error::from_errno(ESRCH, "cannot find the processes of " + what, host.unknown));
+    }
+    return std::move(host);
+  }
+  std::vector<std::string> known;
+  for (const PortInfo& port : bus.ports) {
+    if (!port.live) continue;
+    known.push_back(port.name);
+    if (port.name != name) continue;
+    throw Exception(Error::from_errno(EINVAL, "cannot find a " + what,
+                                      std::string("the port is a ") + to_string(port.link) +
+                                          " of process " + std::to_string(port.pid) +
+                                          ", not a host that 'shmifctl exec' runs"));
+  }
+  const auto meant = nearest(name, known);
+  throw Exception(Error::from_errno(ENOENT, "cannot find a " + what,
+                                    meant ? "did you mean \"" + *meant + "\"?"
+                                          : "'shmifctl ps " + bus.path + "' lists the hosts"));
+}
+
+void let_go_of_streams() {
+  const int nothing = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (nothing < 0) return;
+  (void)::dup2(nothing, STDIN_FILENO);
+  (void)::dup2(nothing, STDOUT_FILENO);
+  if (nothing > STDERR_FILENO) ::close(nothing);
+}
+
+}  // namespace shmif::tools
