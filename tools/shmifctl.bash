@@ -9,10 +9,35 @@ _shmifctl_hosts() {
   command shmifctl ps "$1" --json 2>/dev/null | sed -n 's/^      "name": "\(.*\)",$/\1/p'
 }
 
+# The interfaces of this network namespace: all, or the TAP devices alone.
+_shmifctl_interfaces() {
+  local folder
+  for folder in /sys/class/net/*/; do
+    [[ $1 == packet || -e ${folder}tun_flags ]] && basename "$folder"
+  done
+}
+
+_shmifctl_namespaces() {
+  local file
+  for file in /run/netns/*; do
+    [[ -e $file ]] && basename "$file"
+  done
+}
+
 _shmifctl() {
-  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-  local command='' path='' word i
+  local current=${COMP_WORDS[COMP_CWORD]} option=${COMP_WORDS[COMP_CWORD - 1]}
+  local command='' path='' word words='' kind='' i
   COMPREPLY=()
+  # Readline takes --name=value and kind:name for three words each.
+  if [[ $current == = ]]; then
+    current=''
+  elif [[ $option == = ]]; then
+    option=${COMP_WORDS[COMP_CWORD - 2]}
+  elif [[ $current == : ]]; then
+    kind=$option current=''
+  elif [[ $option == : ]]; then
+    kind=${COMP_WORDS[COMP_CWORD - 2]}
+  fi
   for ((i = 1; i < COMP_CWORD; i++)); do
     word=${COMP_WORDS[i]}
     if [[ $word == -- ]]; then
@@ -27,13 +52,20 @@ _shmifctl() {
       path=$word
     fi
   done
-  local words=''
-  case $previous in
+  local only=yes # whether nothing else may stand here, above all no file
+  case $option in
     --log-level) words='trace debug info warning error critical off' ;;
     --port | --to) [[ -n $path ]] && words=$(_shmifctl_ports "$path") ;;
     --via) words='tap veth' ;;
     --timing) words='original flat x2' ;;
+    --flow) words='ethernet pause' ;;
+    --format) words='pcap pcapng' ;;
+    --netns)
+      words=$(_shmifctl_namespaces)
+      [[ $current == */* || -z $words ]] && only=''
+      ;;
     *)
+      only=''
       if [[ -z $command || $command == help ]]; then
         words=$(command shmifctl --help | sed -n '/^commands:/,/^$/ s/^  \([a-z]*\) .*/\1/p')
         [[ -z $command ]] && words+=' --help --version --log-level'
@@ -42,9 +74,20 @@ _shmifctl() {
           sed -n '/^options:/,/^$/ s/^  \(-.,\|   \) \(--[a-z-]*\).*/\2/p')
       elif [[ -n $path && ($command == enter || $command == stop) ]]; then
         words=$(_shmifctl_hosts "$path")
+      elif [[ $command == bridge && ($kind == tap || $kind == packet) ]]; then
+        words=$(_shmifctl_interfaces "$kind")
+        only=yes
+      elif [[ $command == bridge && -n $kind ]]; then
+        : # a file, which readline knows best
+      elif [[ $command == bridge && $option != --* ]]; then
+        words='bus: tap: packet: pcap:'
+        only=yes
+        compopt -o nospace 2>/dev/null
       fi
       ;;
   esac
+  # Outside of a completion, as in a test, there is nothing to say about the next one.
+  [[ -z $only ]] || compopt +o default +o bashdefault 2>/dev/null
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }
 

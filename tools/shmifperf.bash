@@ -9,7 +9,8 @@ _shmifperf_options() {
 
 # The words that an option of jobs takes, where there are few: "bus, tap or unix".
 _shmifperf_values() {
-  command shmifperf options "${1#--}" 2>/dev/null |
+  # The program explains the whole group that an option belongs to.
+  command shmifperf options "${1#--}" 2>/dev/null | sed -n "/^  ${1#--}\(=\|\[=\)/,/^\$/p" |
     sed -n 's/^ *Values: \([a-z0-9_+]*\(, [a-z0-9_+]*\)* or [a-z0-9_+]*\).*/\1/p' | sed 's/, \| or / /g'
 }
 
@@ -36,7 +37,15 @@ _shmifperf() {
         words=$(command shmifperf --help | sed -n '/^commands:/,/^$/ s/^  \([a-z]*\) .*/\1/p')
         [[ -z $command ]] && words+=' --help --version --log-level'
       elif [[ $previous == --?* ]] && words=$(_shmifperf_values "$previous") && [[ $words && $words != '0 1' ]]; then
-        : # the words are those of the option; what is 0 or 1 needs none
+        # The words are those of the option; what is 0 or 1 needs none. A list goes on behind its last comma.
+        if [[ $current == *,* ]]; then
+          local begin=${current%,*} word rest=''
+          for word in $words; do
+            [[ ,$begin, == *,$word,* ]] || rest+=" $begin,$word"
+          done
+          words=$rest
+        fi
+        compopt +o default +o bashdefault 2>/dev/null
       elif [[ $current == -* ]]; then
         words=$(_shmifperf_options "$command")
       elif [[ $command == options ]]; then

@@ -173,7 +173,11 @@ TEST(ShmifperfCompletion, OffersWhatTheProgramHas) {
 TEST(ShmifperfCompletion, OffersTheWordsOfAnOption) {
   EXPECT_EQ(completions("shmifperf run --rw = p"), Names{"pingpong"});
   EXPECT_EQ(completions("shmifperf run --profile v"), Names{"voip"});
-  EXPECT_TRUE(completions("shmifperf run --engine =").contains("packet"));
+  const Names engines{"bus", "tap", "packet", "unix", "udp", "pcap", "null", "host"};
+  EXPECT_TRUE(std::ranges::includes(completions("shmifperf run --engine ="), engines));
+  EXPECT_FALSE(completions("shmifperf run --engine =").contains("0")) << "of another option";
+  EXPECT_EQ(completions("shmifperf run --engine = bus,ta"), Names{"bus,tap"});
+  EXPECT_FALSE(completions("shmifperf run --engine = bus,").contains("bus,bus"));
   EXPECT_TRUE(completions("shmifperf options ra").contains("rate_iops"));
 }
 

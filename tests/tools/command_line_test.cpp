@@ -3,8 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <regex>
+#include <set>
+#include <sstream>
 
+#include "shmif/port.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -157,6 +163,82 @@ TEST(CommandLine, OutputThatCannotBeWrittenIsAFailure) {
       run_program({"sh", "-c", "\"$1\" --help >/dev/full", "sh", shmifctl_path()});
   EXPECT_EQ(result.status, 1);
   EXPECT_NE(result.err.find("standard output"), std::string::npos) << result.err;
+}
+
+using Words = std::set<std::string>;
+
+Words words_in(const std::string& text) {
+  std::istringstream in(text);
+  return {std::istream_iterator<std::string>(in), {}};
+}
+
+/// What bash would offer behind these words, which are cut as readline cuts them.
+Words completions(const std::string& words) {
+  const std::string script = "PATH=${1%/*}:$PATH; . \"$2\"; COMP_WORDS=(" + words +
+                             "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _shmifctl; "
+                             "printf '%s\\n' \"${COMPREPLY[@]}\"";
+  const ToolResult result = run_program({"bash", "-c", script, "bash", shmifctl_path(),
+                                         std::string(SHMIF_SOURCE) + "/tools/shmifctl.bash"});
+  EXPECT_EQ(result.err, "");
+  return words_in(result.out);
+}
+
+TEST(Completion, OffersCommandsAndOptions) {
+  Words commands(kCommands.begin(), kCommands.end());
+  commands.insert({"help", "--help", "--version", "--log-level"});
+  EXPECT_EQ(completions("shmifctl ''"), commands);
+  EXPECT_EQ(completions("shmifctl dump --rotate-s"), (Words{"--rotate-size", "--rotate-seconds"}));
+}
+
+TEST(Completion, OffersTheWordsOfAnOption) {
+  EXPECT_EQ(completions("shmifctl create x --flow ''"), (Words{"ethernet", "pause"}));
+  EXPECT_EQ(completions("shmifctl create x --flow = p"), Words{"pause"});
+  EXPECT_EQ(completions("shmifctl exec x --via ="), (Words{"tap", "veth"}));
+  EXPECT_EQ(completions("shmifctl dump x --format ''"), (Words{"pcap", "pcapng"}));
+  Words namespaces;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator("/run/netns", none)) {
+    namespaces.insert(entry.path().filename());
+  }
+  EXPECT_EQ(completions("shmifctl tap x --netns ''"), namespaces);
+}
+
+TEST(Completion, OffersTheLinksOfABridge) {
+  EXPECT_EQ(completions("shmifctl bridge ''"), (Words{"bus:", "tap:", "packet:", "pcap:"}));
+  EXPECT_EQ(completions("shmifctl bridge bus : /dev/shm/b pc"), Words{"pcap:"});
+  EXPECT_TRUE(completions("shmifctl bridge packet :").contains("lo"));
+  EXPECT_EQ(completions("shmifctl bridge packet : l"), Words{"lo"});
+  EXPECT_FALSE(completions("shmifctl bridge tap :").contains("lo")) << "no TAP device";
+  EXPECT_EQ(completions("shmifctl bridge pcap :"), Words{}) << "files are readline's own";
+}
+
+TEST(Completion, OffersThePortsOfABus) {
+  const TempDir directory;
+  Bus::create(directory.file("bus"), {}).value();
+  PortOptions options;
+  options.name = "alice";
+  Port port(options);
+  ASSERT_TRUE(port.attach(directory.file("bus")));
+  for (const std::string command : {"wait", "dump"}) {
+    EXPECT_EQ(completions("shmifctl " + command + ' ' + directory.file("bus") + " --port ''"),
+              Words{"alice"});
+  }
+}
+
+TEST(CommandLine, HelpAndTheManualNameTheSameLevelsAndLimits) {
+  const std::string help = run_tool({"create", "--help"}).out;
+  std::ifstream file(SHMIF_MANUAL_PAGE);
+  const std::string page((std::istreambuf_iterator<char>(file)), {});
+  for (const std::string level :
+       {"trace", "debug", "info", "warning", "error", "critical", "off"}) {
+    EXPECT_TRUE(words_in(std::regex_replace(help, std::regex("[,.()]"), " ")).contains(level))
+        << level;
+    EXPECT_NE(page.find(level), std::string::npos) << level;
+  }
+  for (const std::string limit : {"64K", "1G", "128K", "1M", "68", "65521", "0.001"}) {
+    EXPECT_NE(help.find(limit), std::string::npos) << limit;
+    EXPECT_NE(page.find(limit), std::string::npos) << limit;
+  }
 }
 
 }  // namespace
