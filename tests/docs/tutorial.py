@@ -5,11 +5,13 @@ In its blocks of ```console, a line that begins with "$ " is a command, and line
 All commands run in one shell, which begins in the folder of the sources; BUILD takes the place of build/release.
 The other lines are what a command prints: each must be printed, in this order, where numbers and their units may be
 others, and "..." stands for whatever else there is. A command must succeed, unless `echo $?` comes next, whose
-answer must be the very number. Exits 0 when all is true, 1 when not, 77 where this machine cannot do all of it.
+answer must be the very number. A comment "<!-- needs: PROGRAM... /DEVICE... -->" says what the machine must have.
+Exits 0 when all is true, 1 when not, 77 where this machine cannot do all of it.
 """
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -71,8 +73,23 @@ def untruths(shown, printed, exact):
             yield f"line {number}: this was not printed, or not here: {line}"
 
 
+def missing(text):
+    """What the document needs and this machine has not, or None."""
+    for needs in re.findall(r"^<!-- needs: (.*) -->$", text, re.MULTILINE):
+        for need in needs.split():
+            if need.startswith("/dev/") and not os.access(need, os.W_OK):
+                return "no TUN device here" if need == "/dev/net/tun" else f"no {need} here"
+            if not need.startswith("/") and shutil.which(need) is None:
+                return f"no {need} here"
+    return None
+
+
 def main():
     document, build = sys.argv[1:]
+    lacks = missing(pathlib.Path(document).read_text())
+    if lacks:
+        print(f"skipped: {lacks}")
+        return 77
     can = subprocess.run(["unshare", "--user", "--map-root-user", "--net", "true"], capture_output=True, check=False)
     if can.returncode != 0:
         print("skipped: no namespaces here")
