@@ -133,6 +133,10 @@ std::error_code Attachment::down() noexcept {
   if (a.forked()) return Errc::forked;
   a.set_flag(kFlagUp | kFlagPause, false);
   wake_futex(a.slot());  // no interrupt(): that would end a wait after the next up()
+  {
+    std::unique_lock senders(a.send_mutex);
+    a.nobody_waits.wait(senders, [&] { return a.threads_waiting_for_room == 0; });
+  }
   const std::lock_guard until_they_left(a.receive_mutex);
   return {};  // what is lent stays so: its borrower may be reading it
 }

@@ -75,7 +75,8 @@ class Attachment {
   std::size_t release() noexcept;
   bool wait(std::chrono::nanoseconds timeout) noexcept;
   bool wait_until_up() noexcept;
-  void interrupt() noexcept;
+  void interrupt() noexcept;           ///< ends what waits: receiver and senders
+  void interrupt_receiver() noexcept;  ///< leaves senders that wait for room alone
 
   int descriptor() noexcept;
   std::error_code descriptor_error() const noexcept;

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -41,7 +42,12 @@ struct Attachment::Impl {
   std::atomic<std::uint32_t> own_flags{0};
   std::atomic<std::uint64_t> own_mac{0};
 
-  std::mutex send_mutex;  ///< one claim per slot, so one sending thread at a time
+  /// One claim per slot, so one sending thread at a time. Nobody sleeps with it but for the bus
+  /// lock: see wait_for_room().
+  std::mutex send_mutex;
+  unsigned threads_waiting_for_room = 0;     ///< under send_mutex
+  std::condition_variable nobody_waits;      ///< for room any more
+  std::atomic<std::uint32_t> interrupts{0};  ///< so many times send() was to end its waits
   std::optional<BusLock> lock;
   std::optional<FlowControl> flow;  ///< nothing where senders never wait for ports
   RingWriter writer;
@@ -104,7 +110,16 @@ struct Attachment::Impl {
     return mapping.lost() ? Errc::bus_lost : Errc::corrupt;
   }
 
-  Appended send_batch(std::span<const FrameView> frames, WhenFull when_full) noexcept;
+  /// What one call of send() is about.
+  struct Sending {
+    WhenFull when_full;
+    std::unique_lock<std::mutex> lock;  ///< of send_mutex; held but while it waits for room
+    std::uint32_t interrupts;           ///< when it began
+  };
+  Appended send_batch(std::span<const FrameView> frames, Sending& sending) noexcept;
+  std::error_code wait_for_room(Sending& sending, std::uint64_t least,
+                                std::uint64_t wanted) noexcept;
+  std::error_code end_of_wait(const Sending& sending) const noexcept;
   AppendStatus append(std::span<const FrameView> frames, std::uint64_t bytes) noexcept;
   void show_pauses() noexcept;
   bool bury_dead_claims() noexcept;

@@ -223,6 +223,12 @@ bool Attachment::wait_until_up() noexcept {
 }
 
 void Attachment::interrupt() noexcept {
+  if (impl_->forked()) return;
+  impl_->interrupts.fetch_add(1);
+  interrupt_receiver();
+}
+
+void Attachment::interrupt_receiver() noexcept {
   Impl& a = *impl_;
   if (a.forked()) return;
   a.interrupted.store(true);

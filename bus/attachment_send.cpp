@@ -1,6 +1,8 @@
 // What a port sends: batches under the lock, one doorbell each, waiting for slow ports where the
 // bus pauses.
 
+#include <time.h>
+
 #include <algorithm>
 
 #include "bus/attachment_impl.hpp"
@@ -9,6 +11,8 @@
 
 namespace shmif::bus {
 namespace {
+
+using std::chrono::nanoseconds;
 
 /// With a lock that is lost again and again, which takes a peer that follows no rules: a takeover
 /// from a sender that only was stopped happens once per stop.
@@ -83,16 +87,18 @@ Batch front_of(std::span<const FrameView> frames, const Ring& ring, std::uint64_
 Appended Attachment::send(std::span<const FrameView> frames, WhenFull when_full) noexcept {
   Impl& a = *impl_;
   if (a.forked()) return {0, Errc::forked};
+  const std::uint32_t interrupts = a.interrupts.load();
+  Impl::Sending sending{when_full, std::unique_lock(a.send_mutex), interrupts};
   if (!a.up()) return {0, a.mapping.lost() ? Errc::bus_lost : Errc::port_down};
-  const std::lock_guard guard(a.send_mutex);
   if (const std::uint64_t now = load_acquire(a.ring.header().epoch); now != a.epoch_sent_in) {
     a.epoch_sent_in = now;
     a.bell.forget();
+    if (a.flow) a.flow->forget_positions();
     a.tidy_up_after_repair();
   }
   Appended sent;
   while (sent.taken < frames.size() && !sent.error) {
-    const Appended batch = a.send_batch(frames.subspan(sent.taken), when_full);
+    const Appended batch = a.send_batch(frames.subspan(sent.taken), sending);
     sent.taken += batch.taken;
     sent.error = batch.error;
     if (batch.taken == 0 && !batch.error && when_full == WhenFull::give_up) break;
@@ -103,7 +109,8 @@ Appended Attachment::send(std::span<const FrameView> frames, WhenFull when_full)
 /// Sends as many frames from the front as one lock hold may cover; none, and no error, when other
 /// senders took the room.
 Appended Attachment::Impl::send_batch(std::span<const FrameView> frames,
-                                      WhenFull when_full) noexcept {
+                                      Sending& sending) noexcept {
+  const bool may_wait = sending.when_full == WhenFull::wait;
   Batch batch = front_of(frames, ring, writer.max_batch_bytes());
   if (batch.count == 0) {
     if (batch.refused == Errc::frame_too_long) counts.too_long.add(1, slot().too_long_frames);
@@ -113,10 +120,11 @@ Appended Attachment::Impl::send_batch(std::span<const FrameView> frames,
     const std::uint64_t wanted = batch.bytes + kTailBytes;
     const std::uint64_t least = record_bytes(body_bytes(frames.front())) + kTailBytes;
     if (flow->room(wanted) < wanted) {
-      if (when_full == WhenFull::wait) flow->wait_for_room(least, wanted);
-      const bool admitted = when_full == WhenFull::wait || flow->admits(least);
+      const std::error_code ended =
+          may_wait ? wait_for_room(sending, least, wanted) : std::error_code{};
+      const bool admitted = may_wait || flow->admits(least);
       show_pauses();
-      if (!admitted) return {};
+      if (ended || !admitted) return {0, ended};
       batch = front_of(frames, ring, std::min(wanted, flow->room(least)));
       if (batch.count == 0) return {};
     }
@@ -130,25 +138,62 @@ Appended Attachment::Impl::send_batch(std::span<const FrameView> frames,
   }
   switch (status) {
     case AppendStatus::done: break;
-    case AppendStatus::full:
+    case AppendStatus::full: {
       // It has to step around claims, and needs more room than it takes. This wait too ends (W3).
-      if (when_full == WhenFull::wait) {
-        flow->wait_for_room(writer.needed_bytes(), writer.needed_bytes());
+      const std::uint64_t needed = writer.needed_bytes();
+      std::error_code ended;
+      if (may_wait) {
+        ended = wait_for_room(sending, needed, needed);
       } else {
-        static_cast<void>(flow->admits(writer.needed_bytes()));
+        static_cast<void>(flow->admits(needed));
       }
       show_pauses();
-      return {};
+      return {0, ended};
+    }
     case AppendStatus::no_room: return {0, Errc::no_room};
     case AppendStatus::lost_lock:
     case AppendStatus::corrupt: counts.corrupt.add(1, slot().corrupt); return {0, broken()};
   }
+  if (flow) flow->found_room();
   awaits_answer.store(true, std::memory_order_relaxed);
   counts.tx_frames.add(batch.count, slot().tx_frames);
   counts.tx_bytes.add(batch.payload, slot().tx_bytes);
   counts.tx_more_segments.add(batch.more_segments, slot().tx_more_segments);
   if (batch.refused == Errc::frame_too_long) counts.too_long.add(1, slot().too_long_frames);
   return {batch.count, batch.refused};
+}
+
+/// Waits until there is room for `wanted` bytes, or after a tenth of the patience for `least`:
+/// batches that fill the last gaps would cost a lock each. Holds send_mutex only while it looks.
+/// Result: why the wait ended without room.
+std::error_code Attachment::Impl::wait_for_room(Sending& sending, std::uint64_t least,
+                                                std::uint64_t wanted) noexcept {
+  const nanoseconds before = flow->paused();
+  std::error_code ended;
+  flow->begin_wait();
+  ++threads_waiting_for_room;
+  for (unsigned looks = 0;  // ends when patience is over (W3)
+       !ended && !flow->admits(flow->paused() - before < patience / 10 ? wanted : least); ++looks) {
+    sending.lock.unlock();
+    if (const nanoseconds pause = flow->pause_after(looks); pause == nanoseconds(0)) {
+      cpu_relax();
+    } else {
+      const timespec t{0, static_cast<long>(pause.count())};
+      nanosleep(&t, nullptr);
+    }
+    sending.lock.lock();
+    ended = end_of_wait(sending);
+  }
+  flow->end_wait();
+  if (--threads_waiting_for_room == 0) nobody_waits.notify_all();
+  return ended;
+}
+
+/// Why a wait for room is to end, or nothing.
+std::error_code Attachment::Impl::end_of_wait(const Sending& sending) const noexcept {
+  if (mapping.lost()) return Errc::bus_lost;
+  if (!up()) return Errc::port_down;
+  return interrupts.load() != sending.interrupts ? Errc::interrupted : std::error_code{};
 }
 
 /// What the flow control counted, into the port's counters.

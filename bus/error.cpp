@@ -43,6 +43,7 @@ const char* text(Errc e) noexcept {
     case Errc::link_ended: return "the link has ended";
     case Errc::not_supported: return "not supported here";
     case Errc::bad_argument: return "an argument is out of range";
+    case Errc::interrupted: return "interrupted";
   }
   return "unknown shmif error";
 }
@@ -76,6 +77,7 @@ class Category final : public std::error_category {
       case Errc::bus_lost: return std::errc::io_error;
       case Errc::forked: return std::errc::operation_not_permitted;
       case Errc::timed_out: return std::errc::timed_out;
+      case Errc::interrupted: return std::errc::interrupted;
       case Errc::link_ended: return std::errc::broken_pipe;
       case Errc::not_ready: return std::errc::resource_unavailable_try_again;
       case Errc::not_supported:

@@ -44,6 +44,7 @@ enum class Errc {
   link_ended,               ///< the link will never yield or take a frame again (device gone, EOF)
   not_supported,            ///< this machine or file cannot do it
   bad_argument,             ///< an argument outside its documented range
+  interrupted,              ///< interrupt() ended a send that waited for room
 };
 
 /// The category of Errc, named "shmif". Thread-safe.

@@ -1,8 +1,7 @@
 #include "bus/flow.hpp"
 
-#include <time.h>
-
 #include <algorithm>
+#include <span>
 
 #include "bus/atomics.hpp"
 #include "bus/liveness.hpp"
@@ -35,19 +34,23 @@ std::uint64_t FlowControl::room(std::uint64_t wanted) noexcept {
   return known_room();
 }
 
-/// Finds the limit (W2), and whose it is.
+/// Finds the limit (W2), whose it is, and all who are so far behind that a wait is charged to them.
 void FlowControl::look(std::uint64_t wanted) noexcept {
   const BusHeader& h = ring_.header();
   const std::uint64_t last = load_acquire(h.last);
   const std::uint64_t keep = std::min(ring_.bytes() / 2, ring_.bytes() - wanted);
-  limit_ = last > keep ? last - keep : 0;
+  const std::uint64_t keep_from = last > keep ? last - keep : 0;
+  limit_ = keep_from;
   slowest_ = kNobody;
+  behind_count_ = 0;
   const std::uint64_t used = std::min<std::uint64_t>(load_acquire(h.slots_used), kSlots);
   const std::uint64_t first = load_acquire(h.first);
   for (unsigned i = 0; i < used; ++i) {
     std::uint64_t position = 0;
     if (!is_waited_for(i, position)) continue;
     position = std::max(position, first);  // a port that was lapped goes on from there
+    if (position >= keep_from) continue;
+    behind_[behind_count_++] = {i, position};
     if (position >= limit_) continue;
     limit_ = position;
     slowest_ = i;
@@ -72,77 +75,103 @@ bool FlowControl::rests(unsigned slot) const noexcept {
 }
 
 bool FlowControl::admits(std::uint64_t least) noexcept {
-  if (room(least) >= least) {
-    end_pause();
-    return true;
-  }
-  const Clock::time_point now = Clock::now();
-  if (!waiting_) {
-    waiting_ = true;
-    waits_for_ = kNobody;
+  bool fits = room(least) >= least;
+  if (!fits) {
+    const Clock::time_point now = Clock::now();
+    if (!pausing_) {
+      pausing_ = true;
+      looked_ = now;
+      ++pauses_;
+    }
+    // Who was stopped for a while must not hold that against the others.
+    const nanoseconds cost = std::min<nanoseconds>(now - looked_, patience_ / 4);
     looked_ = now;
-    ++pauses_;
+    paused_ += cost;
+    if (overrun_stalled(now, cost, least)) look(least);
+    fits = slowest_ == kNobody || known_room() >= least;
   }
-  // Who was stopped for a while must not hold that against the others.
-  const nanoseconds cost = std::min<nanoseconds>(now - looked_, patience_ / 4);
-  looked_ = now;
-  paused_ += cost;
-  while (slowest_ != kNobody && is_stalled(now, cost)) {
-    overrun(slowest_);
-    look(least);
-    if (known_room() >= least) break;
-  }
-  if (slowest_ != kNobody && known_room() < least) return false;
-  end_pause();
-  return true;
-}
-
-/// Charges the slowest port with `cost`. Result: whether it is waited for no longer (W3).
-bool FlowControl::is_stalled(Clock::time_point now, nanoseconds cost) noexcept {
-  const std::uint64_t position =
-      std::max(load_relaxed(ring_.slot(slowest_).position), load_relaxed(ring_.header().first));
-  if (slowest_ != waits_for_) {
-    waits_for_ = slowest_;
-    waited_ = nanoseconds(0);
+  if (!fits) {
     store_relaxed(ring_.slot(slot_).waits_for, slowest_ + 1);
   } else {
-    waited_ += cost;
+    found_room();
   }
-  Account& a = accounts_[slowest_];
-  if (now - a.begin >= kWindow * patience_) a = {now, position, nanoseconds(0), a.not_before};
-  a.waited += cost;
-  // One that shows an older place than before has read nothing, or scribbles.
-  const bool read_much =
-      position > a.position && position - a.position >= ring_.bytes() / kGoodPart;
-  const bool crawls = a.waited >= patience_ && !read_much;
-  const bool dead = waited_ >= patience_ / 8 && !is_alive(fd_, slowest_);
-  if (waited_ < patience_ && !crawls && !dead) return false;
-  a.not_before = now + kRest * patience_;
-  return true;
+  return fits;
 }
 
-void FlowControl::overrun(unsigned slot) noexcept {
-  PortSlot& s = ring_.slot(slot);
-  fetch_and(s.flags, ~kFlagPause);
-  fetch_add(s.stalls, std::uint64_t{1});
+/// Charges `cost` to all who are behind, and takes the flag away from those in the way that
+/// patience is over with. Result: whether there was one.
+bool FlowControl::overrun_stalled(Clock::time_point now, nanoseconds cost,
+                                  std::uint64_t least) noexcept {
+  const std::uint64_t last = load_acquire(ring_.header().last);
+  bool any = false;
+  for (const Behind& port : std::span(behind_).first(behind_count_)) {
+    Account& a = accounts_[port.slot];
+    charge(a, port.position, now, cost, least);
+    const bool in_the_way = last > port.position && last - port.position > ring_.bytes() - least;
+    if (!in_the_way || !is_stalled(a, port, cost)) continue;
+    a.not_before = now + kRest * patience_;
+    PortSlot& s = ring_.slot(port.slot);
+    fetch_and(s.flags, ~kFlagPause);
+    fetch_add(s.stalls, std::uint64_t{1});
+    any = true;
+  }
+  return any;
+}
+
+void FlowControl::charge(Account& a, std::uint64_t position, Clock::time_point now,
+                         nanoseconds cost, std::uint64_t least) noexcept {
+  if (now - a.begin >= kWindow * patience_) {
+    a.begin = now;
+    a.position = position;
+    a.waited = nanoseconds(0);
+  }
+  a.waited += cost;
+  // One that shows an older place than before has read nothing, or scribbles.
+  const bool has_moved = position > a.furthest;
+  const bool read_enough = position > a.run_from && position - a.run_from >= least;
+  if (read_enough || (has_moved && a.pause != pauses_)) {
+    a.run_from = position;
+    a.run = nanoseconds(0);
+  } else {
+    a.run += cost;
+  }
+  a.furthest = std::max(a.furthest, position);
+  a.pause = pauses_;
+}
+
+/// Whether a port is waited for no longer (W3).
+bool FlowControl::is_stalled(const Account& a, const Behind& port,
+                             nanoseconds cost) const noexcept {
+  const bool read_much =
+      port.position > a.position && port.position - a.position >= ring_.bytes() / kGoodPart;
+  if (a.run >= patience_ || (a.waited >= patience_ && !read_much)) return true;
+  // Asked a few times only, since it takes a system call for each of perhaps many ports.
+  const nanoseconds part = std::max(patience_ / 8, nanoseconds(1));
+  const bool time_to_ask = a.run / part != (a.run - std::min(a.run, cost)) / part;
+  return time_to_ask && !is_alive(fd_, port.slot);
 }
 
 void FlowControl::end_pause() noexcept {
-  if (!waiting_) return;
-  waiting_ = false;
+  if (!pausing_) return;
+  pausing_ = false;
   store_relaxed(ring_.slot(slot_).waits_for, 0U);
 }
 
-void FlowControl::wait_for_room(std::uint64_t least, std::uint64_t wanted) noexcept {
-  const nanoseconds before = paused_;
-  for (unsigned looks = 0; !admits(paused_ - before < patience_ / 10 ? wanted : least); ++looks) {
-    if (looks < kLooksBeforeSleep) {
-      cpu_relax();
-      continue;
-    }
-    const timespec t{0, static_cast<long>(kSleep.count())};
-    nanosleep(&t, nullptr);
-  }
+void FlowControl::found_room() noexcept {
+  if (waiting_threads_ == 0) end_pause();
+}
+
+void FlowControl::end_wait() noexcept {
+  --waiting_threads_;
+  found_room();
+}
+
+nanoseconds FlowControl::pause_after(unsigned looks) const noexcept {
+  return looks < kLooksBeforeSleep ? nanoseconds(0) : kSleep;
+}
+
+void FlowControl::forget_positions() noexcept {
+  for (Account& a : accounts_) a = Account{.not_before = a.not_before};
 }
 
 }  // namespace shmif::bus

@@ -542,6 +542,7 @@ const char* shmif_strerror(int result) {
     case E2BIG: return "the path is too long";
     case EMSGSIZE: return "the frame exceeds the MTU of the bus";
     case ENETDOWN: return "the port is down";
+    case EINTR: return "interrupted while it waited for slow ports";
     case ENXIO: return "the port is not linked to a bus";
     case EIO: return "the bus is corrupt, or its file was truncated";
     case EPERM: return "not permitted, or in the child of a fork";

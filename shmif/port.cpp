@@ -147,6 +147,9 @@ bool Port::wait_until_up() noexcept {
 void Port::interrupt() noexcept {
   if (impl_->bus) impl_->bus->interrupt();
 }
+void Port::interrupt_receiver() noexcept {
+  if (impl_->bus) impl_->bus->interrupt_receiver();
+}
 
 int Port::descriptor() noexcept {
   if (!impl_->bus) return -1;

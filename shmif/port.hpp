@@ -50,8 +50,9 @@ struct PortOptions {
 
 /// A port exists by itself; it is linked to a bus or not, and up or down.
 /// Threads: send from any number of threads; receive and the wait calls from one at a time; attach,
-/// detach, up and down from one at a time; attach and detach not while another thread is inside
-/// receive or a wait (stop the Receiver first). Counters and setters from any thread.
+/// detach, up and down from one at a time; attach and detach not while another thread is inside a
+/// call (stop the Receiver first; down() ends a send() that waits). Counters and setters from any
+/// thread.
 /// Fork: every call in the child answers Errc::forked, and the child's copy may be destroyed; it
 /// makes ports of its own. A daemon attaches after its last fork. Signals: a handler may call
 /// interrupt(), and nothing else. A signal ends no wait by itself. A process may end in a handler,
@@ -85,8 +86,10 @@ class Port {
   /// The bus this port is linked to. Errors: not_linked, forked.
   Result<LinkState> link() const;
 
-  /// Errors: not_linked, forked. Do nothing when already so. down() ends a wait() of another thread
-  /// and returns when no other thread is inside receive or a wait, so a Receiver may go on running.
+  /// Errors: not_linked, forked. Do nothing when already so. down() ends a wait() of another
+  /// thread, and a send() that waits for room, which answers port_down. It returns when no other
+  /// thread is inside receive or a wait, or sends, so a Receiver may go on running. Blocks: down()
+  /// for the bus lock, while another thread sends.
   std::error_code up() noexcept;
   std::error_code down() noexcept;
   bool is_up() const noexcept;
@@ -94,13 +97,14 @@ class Port {
   /// Sends frames in order, in batches of one lock hold and one doorbell each. Errors: not_linked,
   /// port_down, frame_too_short, frame_too_long, no_room, corrupt, forked; not_supported for a
   /// frame that leaves work to others where the bus takes_offloads() says false, bad_argument where
-  /// what it leaves makes no sense. Blocks: for the lock, which no holder can keep
+  /// what it leaves makes no sense; interrupted. Blocks: for the lock, which no holder can keep
   /// (docs/theory-of-operation.md); and on a bus whose flow is Flow::pause for ports that are slow
-  /// to read, each time until there is room, but not longer than the bus's patience for one that
-  /// reads nothing: that one is overrun.
+  /// to read, each time until there is room, but not longer than the bus's patience for all those
+  /// together that read nothing: these are overrun. down() and interrupt() end such a wait, and
+  /// what is not sent yet is not sent.
   SendResult send(std::span<const FrameView> frames) noexcept;
   /// The same, but takes fewer frames, and answers no error, where send() would wait for a slow
-  /// port. Blocks: for the lock only.
+  /// port. Blocks: for the lock only, also while another thread waits in send().
   SendResult try_send(std::span<const FrameView> frames) noexcept;
   /// How long it would wait for a port that reads nothing; 0 where senders do not wait.
   std::chrono::nanoseconds patience() const noexcept;
@@ -129,8 +133,9 @@ class Port {
   /// Waits while the port is down, until up() or interrupt(). Result: whether it is up; false at
   /// once when not linked, when the bus is lost, and when a peer has overwritten what up() said.
   bool wait_until_up() noexcept;
-  /// Makes a wait() or wait_until_up() that is going on, or the next one, return false. Threads:
-  /// any, and signal handlers; wakes only this port.
+  /// Makes a wait() or wait_until_up() that is going on, or the next one, return false; and each
+  /// send() that is going on return Errc::interrupted instead of waiting for room. Threads: any,
+  /// and signal handlers; wakes only this port.
   void interrupt() noexcept;
 
   /// For poll and epoll, see Link. The descriptor stays the same while attached; -1 when not
@@ -163,6 +168,8 @@ class Port {
   PortCounters counters() const noexcept;
 
  private:
+  friend class Receiver;
+  void interrupt_receiver() noexcept;  ///< as interrupt(), but ends no send()
   struct Impl;
   template <typename Attach>
   Result<void> link_to(const std::string& path, const Attach& attach_with);

@@ -46,7 +46,7 @@ Receiver::~Receiver() {
 
 void Receiver::Impl::run(const std::stop_token& stop) noexcept {
   id = std::this_thread::get_id();
-  const std::stop_callback wake(stop, [this] { port.interrupt(); });  // wakes this port alone
+  const std::stop_callback wake(stop, [this] { port.interrupt_receiver(); });
   unsigned failures = 0;
   std::error_code why;
   while (!stop.stop_requested()) {

@@ -144,15 +144,18 @@ void shmif_close(shmif_port* port);
  * never. */
 int shmif_up(shmif_port* port);
 
-/** Ends sending and hearing. Frames received before are gone, but those that were lent in place
- * stay until they are released. Result: 0 or -errno. Blocks: never. */
+/** Ends sending and hearing, and a shmif_send() of another thread that waits for slow ports. Frames
+ * received before are gone, but those that were lent in place stay until they are released. Result:
+ * 0 or -errno. Blocks: for the bus's lock, while another thread sends. */
 int shmif_down(shmif_port* port);
 
 /**
  * Sends one frame, destination MAC first, without FCS.
- * Threads: safe. Blocks: for the bus's lock only, which no holder can keep.
+ * Threads: safe. Blocks: for the bus's lock, which no holder can keep; on a bus with patience also
+ * for slow ports, as long as its patience for those that read nothing.
  * Result: 0; -ENETDOWN (the port is down), -EINVAL (shorter than 14 bytes), -EMSGSIZE (longer than
- * MTU + 22), -ENOSPC (stopped writers hold the room), -EIO (the bus is corrupt: shmifctl repair).
+ * MTU + 22), -ENOSPC (stopped writers hold the room), -EINTR (shmif_interrupt() ended a wait for
+ * slow ports), -EIO (the bus is corrupt: shmifctl repair).
  */
 int shmif_send(shmif_port* port, const void* frame, size_t bytes);
 
@@ -216,8 +219,8 @@ int shmif_release(shmif_port* port);
  */
 int shmif_wait(shmif_port* port, int timeout_ms);
 
-/** Makes the shmif_wait() that is going on, or the next one, answer 0.
- * Threads: any, and signal handlers. Blocks: never.
+/** Makes the shmif_wait() that is going on, or the next one, answer 0, and each send that is going
+ * on end instead of waiting for slow ports. Threads: any, and signal handlers. Blocks: never.
  */
 void shmif_interrupt(shmif_port* port);
 

@@ -7,7 +7,9 @@
 
 #include <array>
 #include <thread>
+#include <vector>
 
+#include "shmif/receiver.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
@@ -56,7 +58,7 @@ TEST_F(FlowTest, APortThatRaisesItsFlagAgainIsNotWaitedForBeforeItsRestIsOver) {
   FlowControl flow(raw.ring(), sender.slot(), raw.fd(), milliseconds(1000));  // rests for 9 s
   bus::fetch_or(slot.flags, kListens);
   const std::uint64_t stalls = slot.stalls;
-  flow.wait_for_room(16'000, 16'000);
+  while (!flow.admits(16'000)) std::this_thread::sleep_for(milliseconds(1));
   EXPECT_EQ(slot.stalls, stalls + 1);
   EXPECT_EQ(slot.flags & bus::kFlagPause, 0U);
   bus::fetch_or(slot.flags, kListens);
@@ -176,6 +178,172 @@ TEST_F(FlowTest, TheClaimOfADeadWriterIsFreedWhereItsRoomIsMissing) {
   EXPECT_EQ(try_send(1), 1U);
   EXPECT_EQ(raw.slot(kDead).claim_owner, 0U);
   EXPECT_EQ(raw.slot(idler.slot()).stalls, 0U) << "there was room without that claim";
+}
+
+/// Who waits for room, and how that ends. The patience is longer than any of these tests takes.
+class WaitForRoom : public ::testing::Test {
+ protected:
+  TempBus bus{BusOptions{.ring_bytes = kRing, .flow = Flow::pause, .patience = milliseconds(1000)}};
+  RawBus raw{bus.path()};
+  Port idler = port_on(bus.path(), {.name = "idler"});
+  Port sender = port_on(bus.path(), {.name = "sender"});
+  NumberedBatch batch{500};
+
+  bool somebody_waits() const { return bus::load_relaxed(raw.slot(sender.slot()).waits_for) != 0; }
+  std::uint64_t stalls() const {
+    return bus::load_relaxed(raw.slot(idler.slot()).stalls) +
+           bus::load_relaxed(raw.slot(sender.slot()).stalls);
+  }
+  /// Up to where the next frame finds no room.
+  void fill() {
+    batch.fix_size(480);  // 512 bytes of the ring
+    for (unsigned i = 0; i < kRing / 512 - 1; ++i)
+      ASSERT_EQ(sender.try_send(batch.make(1, 0, 1)).taken, 1U);
+  }
+  /// What send() answers where there is no room, when `end` is called while it waits.
+  template <class End>
+  SendResult ended_by(End end) {
+    fill();
+    SendResult result;
+    NumberedBatch frames(500);
+    frames.fix_size(480);
+    std::jthread waiter([&] { result = sender.send(frames.make(1, 0, 1)); });
+    EXPECT_TRUE(eventually([&] { return somebody_waits(); }));
+    end();
+    waiter.join();
+    return result;
+  }
+};
+
+TEST_F(WaitForRoom, EndsWhenThePortGoesDown) {
+  const SendResult result = ended_by([&] { sender.down(); });
+  EXPECT_EQ(result.error, make_error_code(Errc::port_down));
+  EXPECT_EQ(result.taken, 0U);
+  EXPECT_EQ(stalls(), 0U) << "it waited to the end of its patience";
+  EXPECT_FALSE(somebody_waits());
+}
+
+TEST_F(WaitForRoom, EndsWhenThePortLeavesTheBus) {
+  const SendResult result = ended_by([&] {
+    sender.down();
+    EXPECT_FALSE(sender.detach());
+  });
+  EXPECT_EQ(result.error, make_error_code(Errc::port_down));
+  EXPECT_EQ(bus::load_relaxed(raw.slot(idler.slot()).stalls), 0U);
+}
+
+TEST_F(WaitForRoom, EndsWhenItIsInterrupted) {
+  const SendResult result = ended_by([&] { sender.interrupt(); });
+  EXPECT_EQ(result.error, make_error_code(Errc::interrupted));
+  EXPECT_EQ(result.taken, 0U);
+  EXPECT_EQ(stalls(), 0U) << "it waited to the end of its patience";
+  // One interrupt ends no wait that begins later.
+  FrameBatch in(64, 256U << 10U);
+  static_cast<void>(idler.receive(in));
+  static_cast<void>(sender.receive(in));
+  EXPECT_FALSE(sender.send(batch.make(1, 0, 1)).error);
+}
+
+TEST_F(WaitForRoom, GoesOnWhenAReceiverOfThePortStops) {
+  Receiver receiver(sender, [](std::span<const FrameView>) {});
+  const SendResult result = ended_by([&] {
+    receiver.stop();
+    FrameBatch in(64, 256U << 10U);
+    while (idler.receive(in).frames != 0) in.clear();
+  });
+  EXPECT_FALSE(result.error) << result.error.message();
+  EXPECT_EQ(result.taken, 1U);
+}
+
+TEST_F(WaitForRoom, DoesNotHoldUpTrySendOfAnotherThread) {
+  const SendResult result = ended_by([&] {
+    const SendResult tried = sender.try_send(batch.make(1, 0, 1));
+    EXPECT_EQ(tried.taken, 0U);
+    EXPECT_FALSE(tried.error);
+    EXPECT_EQ(stalls(), 0U) << "it waited together with the other thread";
+    EXPECT_TRUE(somebody_waits()) << "the other thread still waits";
+    sender.interrupt();
+  });
+  EXPECT_EQ(result.error, make_error_code(Errc::interrupted));
+}
+
+/// Ports that read nothing, and the time that they cost a sender.
+class IdlePorts : public ::testing::Test {
+ protected:
+  static constexpr milliseconds kPatience{20};
+  static constexpr unsigned kIdle = 60;
+  TempBus bus{BusOptions{.ring_bytes = kRing, .flow = Flow::pause, .patience = kPatience}};
+  Port sender = port_on(bus.path(), {.name = "sender"});
+  std::vector<Port> idle;
+  NumberedBatch batch{500};
+
+  void send(std::uint64_t bytes) {
+    batch.fix_size(480);  // 512 bytes of the ring
+    for (std::uint64_t sent = 0; sent < bytes; sent += 512)
+      ASSERT_FALSE(sender.send(batch.make(1, 0, 1)).error);
+  }
+  /// In times the patience. One look costs a quarter of it at most, however long the machine takes.
+  double paused() const {
+    return static_cast<double>(sender.counters().paused_ns) /
+           static_cast<double>(std::chrono::nanoseconds(kPatience).count());
+  }
+};
+
+TEST_F(IdlePorts, ThatAreBehindTogetherCostOnePatienceHoweverManyTheyAre) {
+  for (unsigned i = 0; i < kIdle; ++i) idle.push_back(port_on(bus.path()));
+  send(2 * kRing);
+  EXPECT_GE(paused(), 1.0) << "nobody was waited for";
+  EXPECT_LE(paused(), 1.3);
+  const BusInfo info = bus.info();
+  for (const PortInfo& port : info.ports) EXPECT_EQ(port.stalls, 1U) << port.name;
+}
+
+TEST_F(IdlePorts, ThatBeganToListenOneAfterTheOtherCostAPatienceForEachHalfOfTheRing) {
+  for (unsigned i = 0; i < kIdle; ++i) {
+    idle.push_back(port_on(bus.path()));
+    send(kRing / kIdle);
+  }
+  send(2 * kRing);
+  EXPECT_GE(paused(), 1.0) << "nobody was waited for";
+  EXPECT_LE(paused(), 3.9);
+}
+
+TEST_F(FlowTest, ARefusedTrySendIsNoChargeOnceThereIsRoom) {
+  Port reader = port_on(bus.path(), {.name = "reader"});
+  FrameBatch in(64, 256U << 10U);
+  // Ten times the patience in all, in which the port is waited for next to nothing.
+  for (unsigned round = 0; round < 10; ++round) {
+    for (unsigned sent = 0; sent < 200 && try_send(1) == 1;) ++sent;
+    while (in.clear(), reader.receive(in).frames != 0) {
+    }
+    std::this_thread::sleep_for(milliseconds(10));  // nobody waits for anybody
+  }
+  EXPECT_EQ(raw.slot(reader.slot()).stalls, 0U);
+  EXPECT_EQ(raw.slot(sender.slot()).stalls, 0U);
+  EXPECT_EQ(reader.counters().lost_frames, 0U);
+  EXPECT_EQ(try_send(1), 1U);
+  EXPECT_EQ(raw.slot(sender.slot()).waits_for, 0U) << "it has room";
+}
+
+TEST_F(FlowTest, APortThatReadsIsNotOverrunBecauseOthersTakeTheRoom) {
+  constexpr milliseconds kPatience(40);
+  Port reader = port_on(bus.path(), {.name = "reader"});
+  while (raw.header().last < 3 * kRing) try_send(1);
+  bus::PortSlot& slot = raw.slot(reader.slot());
+  bus::fetch_or(slot.flags, kListens);
+  raw.header().first = raw.header().last - kRing + 512;
+  bus::store_relaxed(slot.position, raw.header().first);
+  bus::store_relaxed(raw.slot(sender.slot()).position, raw.header().last + 64 * kRing);
+  const std::uint64_t stalls = slot.stalls;
+  FlowControl flow(raw.ring(), 200, raw.fd(), kPatience);
+  for (unsigned looks = 0; looks < 12; ++looks) {  // three times the patience
+    EXPECT_FALSE(flow.admits(1024));
+    std::this_thread::sleep_for(kPatience / 4);
+    slot.position += 2048;      // it reads more than the sender wants to send,
+    raw.header().last += 2048;  // and others are faster
+    raw.header().first += 2048;
+  }
+  EXPECT_EQ(slot.stalls, stalls);
 }
 
 }  // namespace

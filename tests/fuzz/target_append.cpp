@@ -1,3 +1,5 @@
+#include <time.h>
+
 #include <algorithm>
 #include <chrono>
 #include <optional>
@@ -53,6 +55,19 @@ void append(Sender& s, Input& in, const bus::Ring& ring, std::uint64_t limit) {
   s.bell.wake(s.bell.collect(batch, s.writer.batch_position(), s.writer.batch_number()));
 }
 
+/// As Attachment::send() waits, but for the mutex of its port.
+void wait_for_room(bus::FlowControl& flow, std::uint64_t least, std::uint64_t wanted) {
+  constexpr std::chrono::microseconds kTenthOfPatience(100);
+  const std::chrono::nanoseconds before = flow.paused();
+  flow.begin_wait();
+  for (unsigned looks = 0;  // ends when patience is over
+       !flow.admits(flow.paused() - before < kTenthOfPatience ? wanted : least); ++looks) {
+    const timespec pause{0, static_cast<long>(flow.pause_after(looks).count())};
+    if (pause.tv_nsec != 0) nanosleep(&pause, nullptr);
+  }
+  flow.end_wait();
+}
+
 }  // namespace
 
 void append(Bytes bytes) {
@@ -71,7 +86,7 @@ void append(Bytes bytes) {
     if (pauses && (what & 64U) != 0) {
       const std::uint64_t least = in.word(2) % s.writer.max_batch_bytes();
       if ((what & 32U) != 0) {
-        s.flow.wait_for_room(least, s.writer.max_batch_bytes());
+        wait_for_room(s.flow, least, s.writer.max_batch_bytes());
       } else {
         static_cast<void>(s.flow.admits(least));
       }
