@@ -82,6 +82,12 @@ Batch front_of(std::span<const FrameView> frames, const Ring& ring, std::uint64_
   return batch;
 }
 
+/// Whether an error is the frame's own, other than that it is too long.
+bool is_refusal(std::error_code error) noexcept {
+  return error == Errc::frame_too_short || error == Errc::bad_argument ||
+         error == Errc::not_supported;
+}
+
 }  // namespace
 
 Appended Attachment::send(std::span<const FrameView> frames, WhenFull when_full) noexcept {
@@ -103,6 +109,7 @@ Appended Attachment::send(std::span<const FrameView> frames, WhenFull when_full)
     sent.error = batch.error;
     if (batch.taken == 0 && !batch.error && when_full == WhenFull::give_up) break;
   }
+  if (is_refusal(sent.error)) a.counts.refused.add(1, a.slot().refused_frames);
   return sent;
 }
 

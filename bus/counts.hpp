@@ -29,7 +29,7 @@ class Count {
 
 /// All of them, one for each field of PortCounters.
 struct Counts {
-  Count tx_frames, tx_bytes, doorbells, lock_sleeps, pauses, paused_ns;
+  Count tx_frames, tx_bytes, refused, doorbells, lock_sleeps, pauses, paused_ns;
   Count rx_frames, rx_bytes, own, filtered, skipped, overruns, lost_frames, lost_bytes, corrupt,
       wakeups;
   Count tx_more_segments, rx_more_segments, too_long;
@@ -49,6 +49,7 @@ struct Counts {
     PortCounters c;
     c.tx_frames = tx_frames.get();
     c.tx_bytes = tx_bytes.get();
+    c.refused_frames = refused.get();
     c.rx_frames = rx_frames.get();
     c.rx_bytes = rx_bytes.get();
     c.own_frames = own.get();

@@ -42,6 +42,8 @@ struct PortCounters {
   /// (but as one in rx_segments when it was lent uncut by receive_in_place()).
   std::uint64_t tx_segments = 0, rx_segments = 0;
   std::uint64_t too_long_frames = 0;  ///< not sent, since the bus carries none so long
+  /// Not sent for another reason of their own: too short, or the work they leave makes no sense.
+  std::uint64_t refused_frames = 0;
   /// Whether more frames may have been lost than lost_frames says: numbers met in corrupt memory
   /// tell nothing.
   bool lost_is_lower_bound() const noexcept { return corrupt != 0; }

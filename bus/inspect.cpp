@@ -52,6 +52,7 @@ PortInfo port_info(const PortSlot& s, unsigned slot, int fd) {
   p.promiscuous = (flags & (kFlagPromiscuous | kFlagLearnedTooMany)) != 0;
   p.tx_frames = load_relaxed(s.tx_frames);
   p.tx_bytes = load_relaxed(s.tx_bytes);
+  p.refused_frames = load_relaxed(s.refused_frames);
   p.rx_frames = load_relaxed(s.rx_frames);
   p.rx_bytes = load_relaxed(s.rx_bytes);
   p.own_frames = load_relaxed(s.own_frames);

@@ -161,7 +161,8 @@ struct alignas(kLineBytes) PortSlot {
   std::uint64_t wakeups;                       // 344 (O)
   std::uint64_t rx_more_segments;              // 352 (O) beyond rx_frames
   std::uint64_t too_long_frames;               // 360 (O) not sent: the bus carries none so long
-  std::uint64_t reserved4[2];                  // 368
+  std::uint64_t refused_frames;                // 368 (O) not sent for another reason of their own
+  std::uint64_t reserved4[1];                  // 376
 
   // Line 6 and 7: source addresses of hosts behind this port, 0: none.
   alignas(kLineBytes) std::uint64_t learned[kLearnedAddresses];  // 384 (O)
@@ -341,7 +342,8 @@ constexpr std::uint32_t fold_layout() noexcept {
       offsetof(PortSlot, lost_frames), offsetof(PortSlot, lost_bytes), offsetof(PortSlot, corrupt),
       offsetof(PortSlot, wakeups),
       offsetof(PortSlot, tx_more_segments), offsetof(PortSlot, rx_more_segments),
-      offsetof(PortSlot, too_long_frames), offsetof(PortSlot, learned),
+      offsetof(PortSlot, too_long_frames), offsetof(PortSlot, refused_frames),
+      offsetof(PortSlot, learned),
       offsetof(RecordHeader, word), offsetof(RecordHeader, number), offsetof(RecordHeader, time_ns),
       offsetof(RecordHeader, slot), offsetof(RecordHeader, flags),
       offsetof(RecordHeader, incarnation)};

@@ -190,7 +190,11 @@ bool Segmenter::begin(std::span<const std::byte> frame, const Offload& offload) 
   }
   payload_ = h.l4 + l4_bytes;
   if (payload_ >= frame.size()) return false;  // also: no payload to cut
-  gso_size_ = std::min<std::size_t>(offload.gso_size, frame.size() - payload_);
+  const std::size_t payload_bytes = frame.size() - payload_;
+  const std::size_t mss = offload.gso_size + (tcp_ ? l4_bytes - kTcpMinBytes : 0);
+  const bool small = !tcp_ || mss < kLeastTcpMss;
+  if (small && payload_bytes > kMostSegments * offload.gso_size) return false;
+  gso_size_ = std::min<std::size_t>(offload.gso_size, payload_bytes);
   // The lengths that next() writes must fit 16 bits.
   if (payload_ - h.l3 + gso_size_ > 0xffff) return false;
   frame_ = frame;
@@ -250,6 +254,13 @@ std::size_t Segmenter::next(std::span<std::byte> into) noexcept {
 std::size_t segments_of_super_frame(const FrameView& frame) noexcept {
   Segmenter segments;
   return segments.begin(frame.bytes, frame.offload) ? segments.remaining() : 1;
+}
+
+bool is_deliverable(std::span<const std::byte> frame, const Offload& offload,
+                    std::size_t longest) noexcept {
+  if (!offload.is_super_frame()) return frame.size() <= longest;
+  Segmenter segments;
+  return segments.begin(frame, offload) && segments.next_bytes() <= longest;
 }
 
 }  // namespace shmif::bus

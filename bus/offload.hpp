@@ -25,6 +25,14 @@ std::uint16_t internet_sum(std::span<const std::byte> bytes, std::uint32_t start
 /// then unchanged.
 bool finish_checksum(std::span<std::byte> frame, const Offload& offload) noexcept;
 
+/// A super-frame stands for at most so many frames (Linux: UDP_MAX_SEGMENTS, 64 in older kernels),
+/// unless they are TCP segments that use an MSS of at least kLeastTcpMss, options included (Linux:
+/// TCP_MIN_SND_MSS, below which it never goes). So 64 KiB are 1,365 segments of TCP at most, 8,190
+/// if each of them has 40 bytes of options. What a device merged from small packets is less than
+/// 128 of them, and may be smaller.
+inline constexpr std::size_t kMostSegments = 128;
+inline constexpr std::size_t kLeastTcpMss = 48;
+
 /// Cuts one super-frame into the frames that it stands for, one at a time, so that the caller may
 /// stop when its buffer is full and go on later.
 ///
@@ -34,7 +42,8 @@ bool finish_checksum(std::span<std::byte> frame, const Offload& offload) noexcep
 class Segmenter {
  public:
   /// Begins with a super-frame, which must stay until the last segment is out.
-  /// Result: false when it is not what its header says; nothing can be made of it then.
+  /// Result: false when it is not what its header says, or stands for too many frames; nothing can
+  /// be made of it then.
   bool begin(std::span<const std::byte> frame, const Offload& offload) noexcept;
 
   bool done() const noexcept { return next_ >= frame_.size(); }
@@ -68,5 +77,11 @@ std::size_t segments_of_super_frame(const FrameView& frame) noexcept;
 inline std::size_t segments_of(const FrameView& frame) noexcept {
   return frame.offload.is_super_frame() ? segments_of_super_frame(frame) : 1;
 }
+
+/// Whether a receiver may be given this frame with this work left to do: it is at most `longest`
+/// bytes long, or stands for frames of at most `longest` bytes, as Segmenter cuts it.
+/// Threads: safe. Blocks: never.
+bool is_deliverable(std::span<const std::byte> frame, const Offload& offload,
+                    std::size_t longest) noexcept;
 
 }  // namespace shmif::bus

@@ -81,6 +81,7 @@ void clear(const Ring& ring, unsigned slot) noexcept {
   store_relaxed(s.rung_number, std::uint64_t{0});
   for (std::uint64_t* word = &s.tx_frames; word <= &s.lock_sleeps; ++word)
     store_relaxed(*word, std::uint64_t{0});
+  store_relaxed(s.refused_frames, std::uint64_t{0});
   store_relaxed(s.stalls, std::uint64_t{0});
   store_relaxed(s.pauses, std::uint64_t{0});
   store_relaxed(s.paused_ns, std::uint64_t{0});

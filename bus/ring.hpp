@@ -262,7 +262,7 @@ class RingReader {
 
  private:
   static constexpr std::size_t kChunkRecords = 32;
-  enum class Passed : std::uint8_t { delivered, own, filtered };
+  enum class Passed : std::uint8_t { delivered, own, filtered, refused };
   struct ChunkEntry {
     std::uint64_t position;
     std::uint32_t bytes;  // of the frame, without what it leaves to do
@@ -275,14 +275,15 @@ class RingReader {
     // Of the entries:
     std::uint64_t own = 0;
     std::uint64_t filtered = 0;
-    std::uint64_t bytes = 0;  // of those delivered
-    std::uint64_t end = 0;    // position behind the last entry and its pads
-    std::uint64_t next = 0;   // number expected there
+    std::uint64_t refused = 0;  // no correct writer writes them: longer than the bus allows
+    std::uint64_t bytes = 0;    // of those delivered
+    std::uint64_t end = 0;      // position behind the last entry and its pads
+    std::uint64_t next = 0;     // number expected there
     bool behind_pad = false;
     bool super_frame = false;  // it ended in front of one that is to be cut up
     ReadStatus status = ReadStatus::more;
 
-    std::size_t delivered() const noexcept { return count - own - filtered; }
+    std::size_t delivered() const noexcept { return count - own - filtered - refused; }
     std::size_t forget_front(std::size_t torn) noexcept;
   };
   enum class Place : bool { copied, in_ring };

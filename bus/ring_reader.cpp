@@ -81,7 +81,7 @@ ReadStatus RingReader::lend_chunk(FrameBatch& into, ReadTally& tally) noexcept {
     deliver_segments(into);
     return ReadStatus::more;
   }
-  lent_.own = lent_.filtered = 0;
+  lent_.own = lent_.filtered = lent_.refused = 0;
   lent_.super_frame = false;
   follow<Place::in_ring>(into, lent_);
   if (lent_.delivered() != 0) {
@@ -124,7 +124,8 @@ ReadStatus RingReader::pass(Chunk& chunk, ReadTally& tally, std::size_t& torn) n
   tally.frames += chunk.delivered();
   tally.bytes += chunk.bytes;
   // Lapped, or behind a pad where repair could not save them (I8).
-  tally.lost_frames += chunk.next - next_number_ - chunk.count;
+  tally.lost_frames += chunk.next - next_number_ - chunk.count + chunk.refused;
+  tally.corrupt += chunk.refused;
   position_ = chunk.end;
   next_number_ = chunk.next;
   behind_pad_ = chunk.behind_pad;
@@ -138,6 +139,7 @@ std::size_t RingReader::Chunk::forget_front(std::size_t torn) noexcept {
     switch (e.how) {
       case Passed::own: --own; break;
       case Passed::filtered: --filtered; break;
+      case Passed::refused: --refused; break;
       case Passed::delivered:
         ++frames;
         bytes -= e.bytes;
@@ -204,10 +206,13 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
         break;
       }
       ++count;
-      if (entry.how == Passed::delivered) {
-        bytes += entry.bytes;
-      } else {
-        ++(entry.how == Passed::own ? chunk.own : chunk.filtered);
+      switch (entry.how) {
+        [[likely]] case Passed::delivered:
+          bytes += entry.bytes;
+          break;
+        case Passed::own: ++chunk.own; break;
+        case Passed::filtered: ++chunk.filtered; break;
+        case Passed::refused: ++chunk.refused; break;
       }
       next = number + 1;
       behind_pad = false;
@@ -255,9 +260,14 @@ template <RingReader::Place place>
       return Took::yes;
     }
   }
+  const bool super_frame = vnet && offload.is_super_frame();
+  if (vnet && !super_frame && bytes > ring_.max_frame()) [[unlikely]] {
+    entry.how = Passed::refused;
+    return Took::yes;
+  }
   entry.how = Passed::delivered;
   if (into.full()) return Took::no_room;
-  if (vnet && offload.is_super_frame() && !take_offloads_) [[unlikely]]
+  if (super_frame && !take_offloads_) [[unlikely]]
     return Took::super_frame;
   FrameView view;
   view.number = number;
@@ -267,6 +277,10 @@ template <RingReader::Place place>
   const bool finish = vnet && offload.needs_checksum() && !take_offloads_;
   if (place == Place::in_ring && !finish) {
     view.bytes = {payload, bytes};
+    if (super_frame && !is_deliverable(view.bytes, offload, ring_.max_frame())) [[unlikely]] {
+      entry.how = Passed::refused;
+      return Took::yes;
+    }
     view.offload = offload;
     into.push_lent(view);
     return Took::yes;
@@ -276,6 +290,13 @@ template <RingReader::Place place>
     return Took::no_room;  // the next call has an empty batch
   const std::size_t take = std::min<std::size_t>(room.size(), bytes);
   copy_from_shared(room.data(), payload, take);
+  // The copy is looked at, which nobody changes any more. One that is cut short to what any frame
+  // may have is passed on, since its headers may not be all there.
+  if (super_frame && (take == bytes || take > ring_.max_frame()) &&
+      !is_deliverable(room.first(take), offload, ring_.max_frame())) [[unlikely]] {
+    entry.how = Passed::refused;
+    return Took::yes;
+  }
   if (finish) [[unlikely]] {
     // One that does not fit its frame, or a frame cut short, goes out as it came.
     if (take == bytes) static_cast<void>(finish_checksum(room.first(take), offload));
@@ -316,8 +337,8 @@ ReadStatus RingReader::take_super_frame(FrameBatch& into, ReadTally& tally) noex
   position_ = p + step;
   next_number_ = c.like.number + 1;
   behind_pad_ = false;
-  const bool sound = c.segments.begin({c.frame.data(), bytes}, offload) &&
-                     c.segments.next_bytes() <= ring_.max_frame();
+  const bool sound = is_deliverable({c.frame.data(), bytes}, offload, ring_.max_frame()) &&
+                     c.segments.begin({c.frame.data(), bytes}, offload);
   if (!sound) {  // no sender sends it: see Attachment::send
     c.segments = {};
     ++tally.corrupt;

@@ -39,6 +39,7 @@ Json port_json(const PortInfo& port) {
           {"promiscuous", port.promiscuous},
           {"tx_frames", port.tx_frames},
           {"tx_bytes", port.tx_bytes},
+          {"refused_frames", port.refused_frames},
           {"rx_frames", port.rx_frames},
           {"rx_bytes", port.rx_bytes},
           {"tx_segments", port.tx_segments},
@@ -138,6 +139,13 @@ std::string head_text(const BusInfo& info) {
                          std::to_string(port.stalls) + (port.stalls == 1 ? " time" : " times") +
                          ": senders lost patience with it and overran it");
     }
+  }
+  for (const PortInfo& port : info.ports) {
+    if (port.refused_frames == 0) continue;
+    row("refused", "slot " + std::to_string(port.slot) + " \"" + port.name + "\" was to send " +
+                       std::to_string(port.refused_frames) +
+                       (port.refused_frames == 1 ? " frame that is" : " frames that are") +
+                       " too short or cannot be cut up as asked");
   }
   for (const PortInfo& port : info.ports) {
     if (!port.claim_bytes) continue;

@@ -175,6 +175,7 @@ Fields slot_fields() {
           FIELD(PortSlot, wakeups),
           FIELD(PortSlot, rx_more_segments),
           FIELD(PortSlot, too_long_frames),
+          FIELD(PortSlot, refused_frames),
           FIELD(PortSlot, reserved4),
           FIELD(PortSlot, learned)};
 }

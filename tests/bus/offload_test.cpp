@@ -133,6 +133,7 @@ TEST(Segmenter, MakesValidFramesThatCarryEveryByteOnceInOrder) {
   for (const Shape& s : shapes()) {
     for (const std::size_t payload : {1U, 99U, 100U, 101U, 1000U, 65000U}) {
       for (const std::uint16_t gso : {std::uint16_t{100}, std::uint16_t{1448}}) {
+        if (!s.tcp && payload > kMostSegments * gso) continue;
         const Bytes big = build(s, payload, 5);
         Segmenter cutter;
         ASSERT_TRUE(cutter.begin(big, header_for(s, gso)));
@@ -171,6 +172,34 @@ TEST(Segmenter, MakesValidFramesThatCarryEveryByteOnceInOrder) {
       }
     }
   }
+}
+
+TEST(Segmenter, MakesNoMoreFramesOfOneThanLinuxWould) {
+  const auto pieces = [](const Shape& s, std::size_t payload, std::uint16_t gso) {
+    const Bytes big = build(s, payload, 1);
+    Segmenter cutter;
+    if (!cutter.begin(big, header_for(s, gso))) return std::size_t{0};
+    std::size_t count = 0;
+    for (Bytes out(big.size()); cutter.next(out) != 0;) ++count;
+    return count;
+  };
+  const Shape udp{.tcp = false};
+  EXPECT_EQ(pieces(udp, 128 * 500, 500), 128U);
+  EXPECT_EQ(pieces(udp, 128 * 500 + 1, 500), 0U);
+  EXPECT_EQ(pieces(udp, 128, 1), 128U);
+  // The least MSS of Linux is 48 bytes, options included.
+  const Shape tcp{};
+  const Shape timestamps{.l4_options = 12};
+  const Shape all_options{.l4_options = 40};
+  EXPECT_EQ(pieces(tcp, 65'000, 48), 1'355U);
+  EXPECT_EQ(pieces(tcp, 65'000, 47), 0U);
+  EXPECT_EQ(pieces(timestamps, 65'000, 36), 1'806U);
+  EXPECT_EQ(pieces(timestamps, 65'000, 35), 0U);
+  EXPECT_EQ(pieces(all_options, 65'000, 8), 8'125U);
+  EXPECT_EQ(pieces(all_options, 65'000, 7), 0U);
+  // What a network card merged: few, but they may be smaller than any MSS.
+  EXPECT_EQ(pieces(tcp, 128, 1), 128U);
+  EXPECT_EQ(pieces(tcp, 129, 1), 0U);
 }
 
 TEST(Segmenter, WaitsForRoom) {

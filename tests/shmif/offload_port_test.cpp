@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <random>
 #include <vector>
 
@@ -287,6 +288,86 @@ TEST_F(OffloadPort, AHeaderThatSomebodyScribbledOverHarmsNobody) {
   }
   EXPECT_GT(plain.counters().corrupt, 0U);
   EXPECT_EQ(passed(plain.counters()), 2'000U);
+}
+
+/// Records that no correct writer writes. Each is made of a sound super-frame by changing what it
+/// leaves to do, and no reader may be handed it, in whatever way it reads.
+class HostileRecord : public OffloadPort {
+ protected:
+  RawBus raw{bus.path()};
+  Follower follower = Follower::open(bus.path(), Start::now).value();
+  Follower taking = Follower::open(bus.path(), Start::now, Resume::first, true).value();
+
+  void send_as(const Offload& offload) {
+    const std::uint64_t at = bus.info().last;
+    send(make(60'000, kMss, 7));
+    std::memcpy(raw.ring().payload(at), &offload, sizeof offload);
+    send(make(100, 0, 8));
+  }
+  /// That only the frame behind it is delivered, and that the port counts the record.
+  template <class Receive>
+  void expect_only_the_next(const char* who, Receive receive) {
+    SCOPED_TRACE(who);
+    FrameBatch batch(64, 1U << 20U);
+    std::vector<std::size_t> sizes;
+    std::uint64_t lost = 0;
+    for (unsigned calls = 0; calls < 4; ++calls) {
+      batch.clear();
+      lost += receive(batch).lost;
+      for (const FrameView& frame : batch.frames()) sizes.push_back(frame.size());
+    }
+    EXPECT_EQ(sizes, std::vector<std::size_t>{make(100, 0, 8).bytes.size()});
+    EXPECT_EQ(lost, 1U);
+  }
+  void expect_refused_by_all(const Offload& offload) {
+    send_as(offload);
+    expect_only_the_next("plain", [&](FrameBatch& b) { return plain.receive(b); });
+    expect_only_the_next("taker", [&](FrameBatch& b) { return taker.receive(b); });
+    expect_only_the_next("follower", [&](FrameBatch& b) { return follower.receive(b); });
+    expect_only_the_next("taking follower", [&](FrameBatch& b) { return taking.receive(b); });
+    send_as(offload);
+    expect_only_the_next("plain in place", [&](FrameBatch& b) { return in_place(plain, b); });
+    expect_only_the_next("taker in place", [&](FrameBatch& b) { return in_place(taker, b); });
+    for (const Port* port : {&plain, &taker}) {
+      EXPECT_EQ(port->counters().corrupt, 2U);
+      EXPECT_EQ(port->counters().rx_frames, 2U);
+      EXPECT_EQ(passed(port->counters()), 4U);
+    }
+    EXPECT_EQ(taking.counters().corrupt, 1U);
+  }
+  static ReceiveResult in_place(Port& port, FrameBatch& batch) {
+    const ReceiveResult got = port.receive_in_place(batch);
+    EXPECT_EQ(port.release(), 0U);
+    return got;
+  }
+};
+
+TEST_F(HostileRecord, OfAFrameLongerThanTheBusAllowsIsDeliveredToNobody) {
+  expect_refused_by_all(Offload{});
+}
+
+TEST_F(HostileRecord, OfALongFrameWithAnUnfinishedChecksumIsDeliveredToNobody) {
+  expect_refused_by_all(header_for({}, 0));
+}
+
+TEST_F(HostileRecord, OfPiecesLongerThanTheBusAllowsIsDeliveredToNobody) {
+  expect_refused_by_all(header_for({}, 20'000));
+}
+
+TEST_F(HostileRecord, OfTooManyPiecesIsDeliveredToNobody) {
+  expect_refused_by_all(header_for({}, 1));
+}
+
+TEST_F(OffloadPort, WhatWouldBeTooManyFramesIsRefusedAndCountedWhereEverybodySeesIt) {
+  const Made made = make(60'000, 1, 7);
+  const FrameView view = made.view();
+  for (unsigned i = 0; i < 3; ++i) {
+    EXPECT_EQ(sender.send({&view, 1}).error, make_error_code(Errc::bad_argument));
+  }
+  EXPECT_EQ(sender.counters().refused_frames, 3U);
+  EXPECT_EQ(bus.info().ports.at(sender.slot()).refused_frames, 3U);
+  FrameBatch batch(64, 1U << 20U);
+  EXPECT_EQ(plain.receive(batch).frames, 0U);
 }
 
 }  // namespace
