@@ -186,14 +186,11 @@ std::error_code Attachment::set_mac(MacAddress mac) noexcept {
   Impl& a = *impl_;
   if (a.forked()) return Errc::forked;
   if (!mac.is_unicast()) return Errc::bad_argument;
+  const std::lock_guard guard(a.mac_mutex);
   const std::uint64_t before = a.own_mac;
-  store_seq_cst(a.slot().mac, mac.to_u64());  // P3: publish, then look
-  a.own_mac = mac.to_u64();
-  tell_filter_change(a.ring);
+  a.show_mac(mac.to_u64());  // P3: publish, then look
   if (!address_is_taken(a.ring, a.owned.slot, a.fd.get(), mac)) return {};
-  store_seq_cst(a.slot().mac, before);
-  a.own_mac = before;
-  tell_filter_change(a.ring);
+  a.show_mac(before);
   wake_futex(a.slot());  // who sent to this address meanwhile did not ring it
   return Errc::mac_taken;
 }

@@ -41,6 +41,9 @@ struct Attachment::Impl {
   // The slot shows these too, for others to see: a bus that somebody overwrote must not look quiet.
   std::atomic<std::uint32_t> own_flags{0};
   std::atomic<std::uint64_t> own_mac{0};
+  /// Whoever changes one of these and the slot holds this, so that both say the same afterwards.
+  std::mutex slot_mutex;
+  std::mutex mac_mutex;  ///< one set_mac() at a time
 
   /// One claim per slot, so one sending thread at a time. Nobody sleeps with it but for the bus
   /// lock: see wait_for_room().
@@ -92,18 +95,32 @@ struct Attachment::Impl {
   bool forked() const noexcept { return !is_this_process(token); }
   bool up() const noexcept { return (own_flags.load(std::memory_order_relaxed) & kFlagUp) != 0; }
   void set_flag(std::uint32_t flag, bool on) noexcept {
-    if (on) {
-      own_flags.fetch_or(flag);
-      fetch_or(slot().flags, flag);
-    } else {
-      own_flags.fetch_and(~flag);
-      fetch_and(slot().flags, ~flag);
+    {
+      const std::lock_guard guard(slot_mutex);
+      if (on) {
+        own_flags.fetch_or(flag);
+        fetch_or(slot().flags, flag);
+      } else {
+        own_flags.fetch_and(~flag);
+        fetch_and(slot().flags, ~flag);
+      }
     }
     if ((flag & (kFlagPromiscuous | kFlagLearnedTooMany)) != 0) tell_filter_change(ring);
   }
+  void show_mac(std::uint64_t mac) noexcept {
+    {
+      const std::lock_guard guard(slot_mutex);
+      store_seq_cst(slot().mac, mac);
+      own_mac = mac;
+    }
+    tell_filter_change(ring);
+  }
   void show_slot() noexcept {
-    restore_slot(ring, owned, MacAddress::from_u64(own_mac.load()), options.kind);
-    store_seq_cst(slot().flags, own_flags.load());
+    {
+      const std::lock_guard guard(slot_mutex);
+      restore_slot(ring, owned, MacAddress::from_u64(own_mac.load()), options.kind);
+      store_seq_cst(slot().flags, own_flags.load());
+    }
     tell_filter_change(ring);
   }
   std::error_code broken() const noexcept {
@@ -139,7 +156,8 @@ struct Attachment::Impl {
   std::size_t end_loan() noexcept;
   bool find_place_after_repair() noexcept;
   void ask_to_be_heeded(bool caught_up) noexcept;
-  bool frame_waits() noexcept;
+  enum class Seen : std::uint8_t { nothing, frame, flood };
+  Seen look_for_frame() noexcept;
   bool spin() noexcept;
   std::chrono::nanoseconds longest_sleep(std::chrono::nanoseconds announced) const noexcept;
   void wake_up(bool saw_nothing) noexcept;

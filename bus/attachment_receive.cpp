@@ -129,11 +129,12 @@ void Attachment::Impl::ask_to_be_heeded(bool caught_up) noexcept {
 }
 
 /// Whether receive() would bring something. Passes over what is not for this port, so that a wait
-/// neither ends for it nor spins on it.
-bool Attachment::Impl::frame_waits() noexcept {
-  if (load_acquire(ring.header().epoch) != epoch) return true;
+/// neither ends for it nor spins on it; after many of these it is time to look at clock and
+/// interruptions.
+Attachment::Impl::Seen Attachment::Impl::look_for_frame() noexcept {
+  if (load_acquire(ring.header().epoch) != epoch) return Seen::frame;
   for (unsigned rounds = 0; reader.ready(); ++rounds) {
-    if (rounds == kPassesPerLook) return true;  // a flood: time to look at clock and interruptions
+    if (rounds == kPassesPerLook) return Seen::flood;
     const std::uint64_t before = reader.position();
     ReadTally tally;
     const ReadStatus status = reader.read(nothing, tally);
@@ -141,9 +142,10 @@ bool Attachment::Impl::frame_waits() noexcept {
     unreported_lost += tally.lost_frames;
     publish_position();
     const bool stopped_at_ours = status == ReadStatus::more && reader.position() == before;
-    if (stopped_at_ours || (status != ReadStatus::more && status != ReadStatus::empty)) return true;
+    if (stopped_at_ours || (status != ReadStatus::more && status != ReadStatus::empty))
+      return Seen::frame;
   }
-  return false;
+  return Seen::nothing;
 }
 
 nanoseconds Attachment::Impl::longest_sleep(nanoseconds announced) const noexcept {
@@ -171,10 +173,12 @@ void Attachment::Impl::wake_up(bool saw_nothing) noexcept {
 bool Attachment::Impl::spin() noexcept {
   const unsigned looks = spin_budget.looks();
   for (unsigned look = 1; look <= looks; ++look) {
-    if (reader.ready() && frame_waits()) {
+    const Seen seen = reader.ready() ? look_for_frame() : Seen::nothing;
+    if (seen == Seen::frame) {
       spin_budget.paid(look);
       return true;
     }
+    if (seen == Seen::flood) break;  // each such look takes long
     cpu_relax();
   }
   spin_budget.was_in_vain();
@@ -196,14 +200,15 @@ bool Attachment::wait(nanoseconds timeout) noexcept {
     if (a.interrupted.exchange(false)) return false;
     if (a.patience > nanoseconds(0)) a.ask_to_be_heeded(true);
     const nanoseconds longest = std::min(a.longest_sleep(a.sleeper.announce(false)), left);
-    const bool news = a.frame_waits();
-    if (!news) a.sleeper.found_nothing();
-    const bool stay = !news && !a.interrupted.load() && a.up() && longest > nanoseconds(0);
+    const Impl::Seen seen = a.look_for_frame();
+    const bool quiet = seen == Impl::Seen::nothing;
+    if (quiet) a.sleeper.found_nothing();
+    const bool stay = quiet && !a.interrupted.load() && a.up() && longest > nanoseconds(0);
     if (stay) a.sleeper.sleep(longest);
-    a.wake_up(!news);
-    if (news) return true;
+    a.wake_up(quiet);
+    if (seen == Impl::Seen::frame) return true;
     if (!a.up() || a.mapping.lost()) return false;
-    if (a.frame_waits()) return true;
+    if (a.look_for_frame() == Impl::Seen::frame) return true;
     if (!forever) left = deadline - Clock::now();
     if (left <= nanoseconds(0)) return false;
   }
@@ -249,13 +254,13 @@ std::optional<nanoseconds> Attachment::prepare_wait() noexcept {
   const std::lock_guard guard(a.receive_mutex);
   static_cast<void>(a.end_loan());
   if (!a.up()) return nanoseconds(kLookUp);
-  if (a.frame_waits()) return std::nullopt;
+  if (a.look_for_frame() != Impl::Seen::nothing) return std::nullopt;
   if (a.patience > nanoseconds(0)) a.ask_to_be_heeded(true);
   // Announced as a sleeper on a futex, a caller that asks for its descriptor only now would not
   // hear.
   static_cast<void>(a.sleeper.descriptor(a.fd.get()));
   const nanoseconds longest = a.sleeper.announce(true);
-  if (a.frame_waits()) {
+  if (a.look_for_frame() != Impl::Seen::nothing) {
     a.wake_up(false);
     return std::nullopt;
   }

@@ -12,7 +12,8 @@
 namespace shmif::bus {
 
 /// A counter of this process, shown in the port table too. A peer may scribble over the table, not
-/// over this one. One thread writes; any may read.
+/// over this one. One thread writes at
+/// a time; any may read.
 class Count {
  public:
   void add(std::uint64_t n, std::uint64_t& shown) noexcept {
@@ -27,11 +28,32 @@ class Count {
   std::atomic<std::uint64_t> own_{0};
 };
 
+/// The same for several writers, where counting is rare.
+class SharedCount {
+ public:
+  void add(std::uint64_t n, std::uint64_t& shown) noexcept {
+    if (n == 0) return;
+    std::uint64_t value = own_.fetch_add(n) + n;
+    // Whoever counted last shows its number last: another round only when somebody counted
+    // meanwhile.
+    for (;;) {
+      store_seq_cst(shown, value);
+      const std::uint64_t now = own_.load();
+      if (now == value) return;
+      value = now;
+    }
+  }
+  std::uint64_t get() const noexcept { return own_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> own_{0};
+};
+
 /// All of them, one for each field of PortCounters.
 struct Counts {
   Count tx_frames, tx_bytes, refused, doorbells, lock_sleeps, pauses, paused_ns;
-  Count rx_frames, rx_bytes, own, filtered, skipped, overruns, lost_frames, lost_bytes, corrupt,
-      wakeups;
+  Count rx_frames, rx_bytes, own, filtered, skipped, overruns, lost_frames, lost_bytes, wakeups;
+  SharedCount corrupt;  ///< met by the thread that sends, and by the one that receives
   Count tx_more_segments, rx_more_segments, too_long;
 
   void add(const ReadTally& t, PortSlot& s) noexcept {

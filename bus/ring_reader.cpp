@@ -163,7 +163,11 @@ ReadStatus RingReader::read_chunks(FrameBatch& into, ReadTally& tally) noexcept 
   ReadStatus status = ReadStatus::more;
   unsigned overruns = 0;
   const std::size_t had = into.size();
-  for (unsigned i = 0; i < kChunksPerCall; ++i) {
+  // Without a frame it goes on, or its caller took that for an empty bus: as far as the chain went
+  // when the call began, and once round the ring at most.
+  const std::uint64_t last = load_acquire(ring_.header().last);
+  const std::uint64_t goal = std::min(last, position_ + ring_.bytes());
+  for (unsigned i = 0; i < kChunksPerCall || (into.size() == had && position_ < goal); ++i) {
     const std::uint64_t before = position_;
     status = place == Place::in_ring ? lend_chunk(into, tally) : read(into, tally);
     // After corruption it stands at the end of the chain.

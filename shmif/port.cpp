@@ -1,6 +1,7 @@
 #include "shmif/port.hpp"
 
 #include <climits>
+#include <mutex>
 
 #include "bus/attachment.hpp"
 #include "bus/geometry.hpp"
@@ -12,6 +13,8 @@ namespace shmif {
 struct Port::Impl {
   PortOptions options;
   MacAddress mac;  ///< kept from one bus to the next
+  /// Of the MAC address and the promiscuous flag, here and in the bus: setters run in any thread.
+  mutable std::mutex properties;
   std::optional<bus::Attachment> bus;
 };
 
@@ -186,7 +189,9 @@ std::string Port::name() const {
   return impl_->bus ? impl_->bus->name() : impl_->options.name;
 }
 MacAddress Port::mac() const noexcept {
-  return impl_->bus ? impl_->bus->mac() : impl_->mac;
+  if (impl_->bus) return impl_->bus->mac();
+  const std::lock_guard guard(impl_->properties);
+  return impl_->mac;
 }
 unsigned Port::slot() const noexcept {
   return impl_->bus ? impl_->bus->slot() : 0xffffU;
@@ -201,6 +206,8 @@ bool Port::takes_offloads() const noexcept {
 
 std::error_code Port::set_mac(MacAddress mac) noexcept {
   if (!mac.is_unicast()) return Errc::bad_argument;
+  if (impl_->bus && impl_->bus->forked()) return Errc::forked;  // the mutex may be locked for good
+  const std::lock_guard guard(impl_->properties);
   if (impl_->bus) {
     if (const std::error_code refused = impl_->bus->set_mac(mac)) return refused;
   }
@@ -209,6 +216,8 @@ std::error_code Port::set_mac(MacAddress mac) noexcept {
   return {};
 }
 std::error_code Port::set_promiscuous(bool on) noexcept {
+  if (impl_->bus && impl_->bus->forked()) return Errc::forked;
+  const std::lock_guard guard(impl_->properties);
   impl_->options.promiscuous = on;
   return impl_->bus ? impl_->bus->set_promiscuous(on) : std::error_code{};
 }

@@ -5,9 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <barrier>
 #include <thread>
 #include <vector>
 
+#include "bus/counts.hpp"
 #include "bus/liveness.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
@@ -130,6 +132,61 @@ TEST(RingRace, TakingTheLockAtAnyMomentTearsNothingAndLosesNothing) {
   thief.join();
   EXPECT_EQ(race.failures, 0U);
   EXPECT_TRUE(is_clean(race.file.audit()));
+}
+
+/// Runs both at the same time.
+template <class A, class B>
+void together(A a, B b) {
+  std::barrier start(2);
+  std::jthread other([&] {
+    start.arrive_and_wait();
+    b();
+  });
+  start.arrive_and_wait();
+  a();
+}
+
+TEST(CountRace, WhatSenderAndReceiverBothCountIsExact) {
+  constexpr std::uint64_t kTimes = kSanitized ? 100'000 : 2'000'000;
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  bus::PortSlot& slot = raw.slot(3);
+  bus::Counts counts;
+  together(
+      [&] {
+        for (std::uint64_t i = 0; i < kTimes; ++i) counts.corrupt.add(1, slot.corrupt);
+      },
+      [&] {
+        for (std::uint64_t i = 0; i < kTimes; ++i) counts.add(bus::ReadTally{.corrupt = 1}, slot);
+      });
+  EXPECT_EQ(counts.get().corrupt, 2 * kTimes);
+  EXPECT_EQ(bus::load_seq_cst(slot.corrupt), 2 * kTimes);
+}
+
+TEST(SetterRace, APortAndItsSlotSayTheSameAfterSettersOfTwoThreads) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  Port port = port_on(file.path());
+  bus::PortSlot& slot = raw.slot(port.slot());
+  const MacAddress one{{0x02, 0, 0, 0, 0, 1}};
+  const MacAddress two{{0x02, 0, 0, 0, 0, 2}};
+  const auto set = [&](MacAddress mac, bool promiscuous) {
+    for (unsigned i = 0; i < 20; ++i) {
+      EXPECT_FALSE(port.set_mac(mac));
+      EXPECT_FALSE(port.set_promiscuous(promiscuous));
+    }
+  };
+  for (unsigned round = 0; round < (kSanitized ? 100 : 1000); ++round) {
+    together([&] { set(one, true); }, [&] { set(two, false); });
+    ASSERT_EQ(MacAddress::from_u64(bus::load_seq_cst(slot.mac)), port.mac()) << round;
+  }
+  // What the port says of itself outlives a slot that was overwritten.
+  const bool promiscuous = (bus::load_seq_cst(slot.flags) & bus::kFlagPromiscuous) != 0;
+  bus::store_seq_cst(slot.flags, std::uint32_t{0});
+  bus::fetch_add(raw.header().epoch, std::uint64_t{1});
+  FrameBatch batch;
+  static_cast<void>(port.receive(batch));
+  EXPECT_EQ((bus::load_seq_cst(slot.flags) & bus::kFlagPromiscuous) != 0, promiscuous);
 }
 
 }  // namespace

@@ -138,6 +138,27 @@ TEST(PortReceive, ItsOwnAddressBroadcastAndMulticastAreHeardAndFramesForOthersFi
   EXPECT_EQ(port.counters().filtered_frames, 1U);
 }
 
+TEST(PortReceive, AFrameBehindManyForOthersComesWithTheFirstCall) {
+  constexpr unsigned kForOthers = 5'000;
+  const TempBus bus;
+  Port copying = port_on(bus.path());
+  Port lending = port_on(bus.path());
+  Port sender = port_on(bus.path());
+  NumberedBatch frames(64);
+  for (unsigned sent = 0; sent < kForOthers; sent += 20)
+    ASSERT_EQ(sender.send(frames.make(1, sent, 20, kOther)).taken, 20U);
+  ASSERT_EQ(sender.send(frames.make(1, kForOthers, 1)).taken, 1U);
+  FrameBatch batch;
+  EXPECT_EQ(copying.receive(batch).frames, 1U);
+  batch.clear();
+  EXPECT_EQ(lending.receive_in_place(batch).frames, 1U);
+  lending.release();
+  EXPECT_EQ(copying.counters().filtered_frames, kForOthers);
+  batch.clear();
+  EXPECT_EQ(sender.receive(batch).frames, 0U);
+  EXPECT_EQ(sender.counters().own_frames, kForOthers + 1) << "it looked to the end";
+}
+
 TEST(PortReceive, PromiscuousModeAndAddressAreInForceWhenTheCallReturns) {
   const TempBus bus;
   Port peer = port_on(bus.path());
@@ -252,6 +273,19 @@ TEST(PortReceive, AJumboBusCarriesFramesOfItsMtuAndTwoVlanTags) {
   EXPECT_EQ(port.receive(in).frames, 1U);
   EXPECT_EQ(in[0].size(), kMaxFrameBytes);
   EXPECT_TRUE(check_numbered(in[0]));
+}
+
+TEST(PortWait, AFloodOfFramesForOthersIsNothingToReceive) {
+  const TempBus bus;
+  Port port = port_on(bus.path());
+  Port sender = port_on(bus.path());
+  NumberedBatch frames(14);
+  for (unsigned sent = 0; sent < 40'000; sent += 32)
+    ASSERT_EQ(sender.send(frames.make(1, sent, 32, kOther)).taken, 32U);
+  EXPECT_FALSE(port.wait(std::chrono::milliseconds(1)));
+  EXPECT_EQ(port.counters().filtered_frames, 40'000U);
+  ASSERT_EQ(sender.send(frames.make(1, 0, 1)).taken, 1U);
+  EXPECT_TRUE(port.wait(std::chrono::seconds(60)));
 }
 
 TEST(PortWait, ADescriptorAskedForOnlyAfterTheFirstPrepareWaitIsRungToo) {
