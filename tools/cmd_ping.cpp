@@ -279,8 +279,8 @@ class Asker {
       const std::vector<std::uint64_t>& times = from.round_trips_ns;
       const std::size_t lost = sent_at_.size() - times.size();
       std::printf(
-          "%s: %zu sent, %zu answered, %zu lost (%.1f %%), min/p50/p99/max %.1f/%.1f/%.1f/%.1f "
-          "us\n",
+          "%s: %zu sent, %zu answered, %zu lost (%.1f %%)\n"
+          "  min/p50/p99/max %.1f/%.1f/%.1f/%.1f us\n",  // a line of its own: both fit 80 columns
           label(mac, from).c_str(), sent_at_.size(), times.size(), lost,
           100.0 * static_cast<double>(lost) / static_cast<double>(sent_at_.size()),
           microseconds(times.front()), microseconds(percentile(times, 0.5)),

@@ -76,10 +76,10 @@ TEST(PingCommand, AsksOnePortByNameOrByMac) {
     const ToolResult r =
         run_program(ping(rig, {"--to", to, "-c", "2", "-i", "0.02", "--timeout", "15"}));
     EXPECT_EQ(r.status, 0) << r.err;
-    EXPECT_EQ(lines(r.out), 4) << r.out;  // a head, two answers, a summary
+    EXPECT_EQ(lines(r.out), 5) << r.out;  // a head, two answers, a summary of two lines
     EXPECT_TRUE(contains(r.out, "one (" + mac +
-                                    "): 2 sent, 2 answered, 0 lost (0.0 %), "
-                                    "min/p50/p99/max "))
+                                    "): 2 sent, 2 answered, 0 lost (0.0 %)\n"
+                                    "  min/p50/p99/max "))
         << r.out;
     EXPECT_FALSE(contains(r.out, "other"));
   }
