@@ -62,6 +62,18 @@ TEST_P(Hosts, PsNamesAddressesAndProgramAndTheirProcessIsInside) {
   EXPECT_NE(text.out.find(" sleep 61\n"), std::string::npos) << text.out;
 }
 
+TEST_P(Hosts, CompletionOffersTheHosts) {
+  const auto host = start("a", "sleep 61");
+  for (const char* command : {"enter", "stop"}) {
+    const ToolResult said =
+        run_program({"bash", "-c",
+                     "PATH=${1%/*}:$PATH; . \"$2\"; COMP_WORDS=(shmifctl " + std::string(command) +
+                         " \"$3\" ''); COMP_CWORD=3; _shmifctl; echo \"${COMPREPLY[@]}\"",
+                     "bash", shmifctl_path(), SHMIF_SOURCE "/tools/shmifctl.bash", bus()});
+    EXPECT_EQ(said.out, "a\n") << said.err;
+  }
+}
+
 TEST_P(Hosts, EnteredProgramIsInTheHost) {
   const auto host =
       start("a", "echo made > /run/here; echo ready; sleep 61", {"--ip", "198.18.0.1/24"});
