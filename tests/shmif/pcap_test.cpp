@@ -558,6 +558,19 @@ TEST(PcapngWriter, WritesNamesCommentsAndLossesThatTsharkReads) {
   }
 }
 
+TEST(PcapWriter, ASuperFrameMayBeLongerThanAnyFrame) {
+  const TempDir dir;
+  auto pcap = PcapWriter::create(dir.file("a.pcap")).value();
+  auto pcapng = PcapngWriter::create(dir.file("a.pcapng")).value();
+  const Bytes bytes = make_frame(kMaxSuperFrameBytes, 1);
+  FrameView frame(bytes.data(), bytes.size());
+  EXPECT_EQ(pcap.send({&frame, 1}).error, Errc::frame_too_long);
+  EXPECT_EQ(pcapng.send({&frame, 1}).error, Errc::frame_too_long);
+  frame.offload.gso_type = Offload::kGsoTcp4;  // as `dump --super-frames` meets it
+  EXPECT_EQ(pcap.send({&frame, 1}).taken, 1U);
+  EXPECT_EQ(pcapng.send({&frame, 1}).taken, 1U);
+}
+
 TEST(PcapngWriter, LibpcapReadsWhatItWroteWithEveryLengthOfFrame) {
   const TempDir dir;
   std::vector<Bytes> frames;
