@@ -70,6 +70,44 @@ TEST(Dump, ShowsTheFramesOfASuperFrameOrTheSuperFrameItself) {
   EXPECT_TRUE(contains(whole, "length 14054")) << whole;
 }
 
+TEST(Dump, WhatWasCapturedAndWhatWasLostAddUpToTheFramesOfTheBus) {
+  const BusRig rig;
+  Port port = rig.port();
+  Tool tool(dump(rig, {"--name", "ear", "-w", rig.file("out.pcap")}));
+  ASSERT_TRUE(rig.wait_for_port("ear"));
+  Bytes bytes = build({}, 14'000, 1);
+  std::fill_n(bytes.begin(), 6, std::byte{0xff});
+  FrameView frame(bytes.data(), bytes.size());
+  frame.offload = header_for({}, 1'400);
+  constexpr std::uint64_t kSuperFrames = 400;  // more than the ring holds
+  tool.signal(SIGSTOP);
+  for (std::uint64_t i = 0; i < kSuperFrames; ++i) ASSERT_FALSE(port.send({&frame, 1}).error);
+  tool.signal(SIGCONT);
+  const auto all_passed = [&] {
+    const BusInfo info = Bus::open(rig.path()).value().info();
+    return std::ranges::any_of(info.ports, [&](const PortInfo& p) {
+      return p.name == "ear" && p.rx_frames + p.lost_frames == info.frames;
+    });
+  };
+  for (int i = 0; i < 2000 && !all_passed(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  tool.signal(SIGINT);
+  const ToolResult r = tool.finish();
+  unsigned long long captured = 0, segments = 0, lost = 0;
+  ASSERT_EQ(std::sscanf(r.err.c_str(),
+                        "%llu frames captured (%llu after segmentation), 0 filtered out, %llu lost",
+                        &captured, &segments, &lost),
+            3)
+      << r.err;
+  EXPECT_GT(lost, 0U);
+  EXPECT_EQ(captured + lost, kSuperFrames) << r.err;
+  EXPECT_EQ(segments, read_capture(rig.file("out.pcap")).size()) << r.err;
+  // The last one may have been cut up only in part when the signal came.
+  EXPECT_LE(segments, captured * 10) << r.err;
+  EXPECT_GT(segments, (captured - 1) * 10) << r.err;
+}
+
 TEST(Dump, IsSeenInThePortTableAsWhatItIs) {
   const BusRig rig;
   const Tool tool(dump(rig, {"--name", "ear"}));
