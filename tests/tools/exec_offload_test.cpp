@@ -156,5 +156,48 @@ TEST_P(ExecOffload, DatagramsThatOneCallSendsArriveOneByOne) {
   EXPECT_TRUE(receiver->wait_for("sound"));
 }
 
+TEST_P(ExecOffload, TcpWithTheLeastMssOfLinuxCrossesInSuperFramesToo) {
+  const auto server =
+      start("sink",
+            "ip route change 198.18.0.0/24 dev $(ls /sys/class/net | grep -v lo) advmss 48; "
+            "exec python3 -c \"import socket\n"
+            "s = socket.create_server(('', 4000)); print('bound', flush=True)\n"
+            "c = s.accept()[0]; got = 0\n"
+            "while data := c.recv(65536): got += len(data)\n"
+            "print('all' if got == 300000 else 'some', flush=True)\"",
+            {"--ip", "198.18.0.1/24"});
+  ASSERT_TRUE(server->wait_for("bound"));
+  const auto client = start("source",
+                            "python3 -c \"import socket\n"
+                            "c = socket.create_connection(('198.18.0.1', 4000))\n"
+                            "c.sendall(bytes(300000)); c.close()\"; echo sent; exec sleep 60",
+                            {"--ip", "198.18.0.2/24"});
+  EXPECT_TRUE(server->wait_for("all"));
+  const auto source = port("source");
+  ASSERT_TRUE(source);
+  EXPECT_EQ(source->refused_frames, 0U);
+  EXPECT_GT(source->tx_segments, 300'000U / 48) << "the MSS was larger";
+  EXPECT_GT(source->tx_segments, 10 * source->tx_frames) << "the kernel cut them up itself";
+}
+
+TEST_P(ExecOffload, WhatAGuestWantsCutIntoTooManyFramesIsRefusedAndShown) {
+  // A packet socket with virtio_net_hdr (PACKET_VNET_HDR, 15): 60,000 bytes of TCP, one byte each.
+  const ToolResult sent = run_shell(
+      "python3 -c \"import os, socket, struct\n"
+      "s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)\n"
+      "s.bind(([i for i in os.listdir('/sys/class/net') if i != 'lo'][0], 0))\n"
+      "s.setsockopt(263, 15, 1)\n"
+      "ip = struct.pack('!BBHHHBBH8s', 69, 0, 60040, 1, 0, 64, 6, 0, bytes(8))\n"
+      "tcp = struct.pack('!HHIIBBHHH', 1, 2, 3, 4, 80, 16, 100, 0, 0)\n"
+      "for i in range(5):\n"
+      "  s.send(struct.pack('=BBHHHH', 1, 1, 54, 1, 34, 16) + bytes([255]) * 6 + bytes([2]) * 6 +\n"
+      "         b'\\x08\\x00' + ip + tcp + bytes(60000))\" && sleep 0.3 && " +
+          shmifctl_path() + " stat " + bus() + " --json",
+      {"--ip", "198.18.0.2/24", "--name", "guest"});
+  EXPECT_EQ(sent.status, 0) << sent.err;
+  EXPECT_NE(sent.out.find("\"refused_frames\": 5"), std::string::npos) << sent.out;
+  EXPECT_LT(Bus::open(bus()).value().info().frames, 100U);
+}
+
 }  // namespace
 }  // namespace shmif::test
