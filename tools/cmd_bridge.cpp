@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -42,6 +43,8 @@ struct End {
   PcapReader* reader = nullptr;     ///< the link, if it is one
   CaptureWriter* writer = nullptr;  ///< the link, if it is one
   FaultLink* faults = nullptr;      ///< around the link, where frames from it meet faults
+  /// What the link counts, if it is a device.
+  std::function<tap::DeviceCounters()> device = {};
 
   template <class L>
   L* hold(L made) {
@@ -138,11 +141,14 @@ void open_device(End& end, End& other, const BusWish& wish, bool offload) {
     options.name = end.address.target;
     options.mtu = bus.mtu;
     options.offload = offload;
-    end.hold(tap::TapLink::open(options).value());
+    const tap::TapLink* const link = end.hold(tap::TapLink::open(options).value());
+    end.device = [link] { return link->counters(); };
   } else if (end.address.kind == Kind::packet) {
     tap::PacketOptions options;
     options.offload = offload;
-    end.hold(tap::PacketLink::open(end.address.target, options).value());
+    const tap::PacketLink* const link =
+        end.hold(tap::PacketLink::open(end.address.target, options).value());
+    end.device = [link] { return link->counters(); };
   }
 }
 
@@ -228,14 +234,18 @@ std::string total(std::uint64_t count, const char* what, const std::string& part
 }
 
 /// One line in which the sum is right: what was passed on, lost, dropped and answered here is what
-/// came. `faults`: the link around the source, if there is one.
+/// came. `faults`: the link around the source, if there is one. A device takes frames and drops
+/// them while it is down or full.
 void print_direction(const std::string& from, const std::string& to,
-                     const tap::DirectionCounters& c, const FaultLink* faults) {
+                     const tap::DirectionCounters& c, const FaultLink* faults, const End& sink) {
+  const tap::DeviceCounters device = sink.device ? sink.device() : tap::DeviceCounters{};
+  const std::uint64_t by_device = device.dropped_down + device.dropped_full;
+  const std::uint64_t bytes = by_device == 0 ? c.bytes : device.sent_bytes;
   const FaultCounters met = faults != nullptr ? faults->received() : FaultCounters{};
   const std::uint64_t under_way = faults != nullptr ? faults->under_way() : 0;
   const std::uint64_t lost = met.lost + met.queue_full + c.lost;
-  const std::uint64_t dropped = c.dropped_full + c.dropped_too_long + c.dropped_error;
-  const std::uint64_t waiting = c.received - c.frames - c.consumed - dropped;
+  const std::uint64_t by_bridge = c.dropped_full + c.dropped_too_long + c.dropped_error;
+  const std::uint64_t waiting = c.received - c.frames - c.consumed - by_bridge;
   const std::uint64_t came = (faults != nullptr ? met.frames : c.received) + c.lost;
   std::string how_lost;
   add_part(how_lost, met.lost + met.queue_full, "by faults");
@@ -244,10 +254,14 @@ void print_direction(const std::string& from, const std::string& to,
   add_part(how_dropped, c.dropped_too_long, "too long");
   add_part(how_dropped, c.dropped_full, "not taken in time");
   add_part(how_dropped, c.dropped_error, "refused");
-  std::string text = std::to_string(c.frames) + " frames";
-  if (c.segments != c.frames) text += " (" + std::to_string(c.segments) + " segments)";
-  text += ", " + std::to_string(c.bytes) + " bytes" + total(lost, "lost", how_lost) +
-          total(dropped, "dropped", how_dropped);
+  add_part(how_dropped, device.dropped_down, "while the interface was down");
+  add_part(how_dropped, device.dropped_full, "with its queue full");
+  std::string text = std::to_string(c.frames - by_device) + " frames";
+  // Nobody knows of how many segments those were that a device dropped.
+  if (c.segments != c.frames && by_device == 0)
+    text += " (" + std::to_string(c.segments) + " segments)";
+  text += ", " + std::to_string(bytes) + " bytes" + total(lost, "lost", how_lost) +
+          total(by_bridge + by_device, "dropped", how_dropped);
   std::string rest;
   add_part(rest, c.consumed, "answered or found here");
   add_part(rest, under_way + waiting, "still under way");
@@ -363,9 +377,9 @@ int run_bridge(const CommandLine& line) {
   const std::string& left = args.positional()[0];
   const std::string& right = args.positional()[1];
   // A capture that is replayed takes nothing, one that is written gives nothing.
-  print_direction(left, right, counters.to_right, ends[0].faults);
+  print_direction(left, right, counters.to_right, ends[0].faults, ends[1]);
   if (ends[0].reader == nullptr && ends[1].writer == nullptr) {
-    print_direction(right, left, counters.to_left, ends[1].faults);
+    print_direction(right, left, counters.to_left, ends[1].faults, ends[0]);
     if (ends[1].faults != nullptr) print_faults(right, left, *ends[1].faults, faults.left);
   }
   if (ends[0].faults != nullptr) print_faults(left, right, *ends[0].faults, faults.right);

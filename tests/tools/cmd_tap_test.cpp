@@ -261,6 +261,20 @@ TEST_F(TapCommand, AFrameLongerThanTheBusCarriesIsCountedAndSaidOnceWithBothMtus
   EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
 }
 
+TEST_F(TapCommand, ABridgeCountsWhatItsDeviceDroppedWhileThatWasDown) {
+  const TestNamespace space;
+  Tool bridge({"nsenter", "--net=" + path_of(space), shmifctl_path(), "bridge", "bus:" + bus,
+               "tap:lab0", "--create", "--port-name", "br"});
+  wait_for_port("br");
+  ASSERT_TRUE(space.netlink().set_up("lab0", false));
+  EXPECT_EQ(run_tool({"ping", bus, "-c", "2", "-i", "0.01", "--timeout", "0.5"}).status, 1);
+  bridge.signal(SIGTERM);
+  const ToolResult result = bridge.finish();
+  const std::string line = "bus:" + bus + " -> tap:lab0: 0 frames, 0 bytes, 0 lost, 2 dropped (2 " +
+                           "while the interface was down) = 2 came\n";
+  EXPECT_NE(result.out.find(line), std::string::npos) << result.out;
+}
+
 TEST_F(TapCommand, EndsWithTheProcessWhoseNamespaceItWasGiven) {
   const TestNamespace space;  // which goes on: the process is what counts
   Tool container({"nsenter", "--net=" + path_of(space), "sh", "-c", "echo inside; exec sleep 60"});
