@@ -75,13 +75,21 @@ class BusEnd final : public End {
   Port port_;
 };
 
+/// Takes away the file that was made for a run, whatever it has become: truncated by somebody, it
+/// is no bus any more.
+void remove_bus(const std::string& path) noexcept {
+  if (Bus::destroy(path, true)) return;
+  std::error_code ignored;  // gone
+  std::filesystem::remove(path, ignored);
+}
+
 class BusWire final : public Wire {
  public:
   BusWire(std::string path, bool ours, bool pauses)
       : path_(std::move(path)), maker_(ours ? ::getpid() : 0), pauses_(pauses) {}
   ~BusWire() override {
     // Not in a job that was forked: others still use it.
-    if (maker_ == ::getpid()) (void)Bus::destroy(path_, true);
+    if (maker_ == ::getpid()) remove_bus(path_);
   }
 
   Capabilities capabilities() const noexcept override {
@@ -172,6 +180,12 @@ std::optional<pid_t> maker_of(const std::string& name) {
   return whole && pid > 0 ? std::optional(pid) : std::nullopt;
 }
 
+/// Nobody can use it: the file was truncated, or never filled.
+bool is_ruin(const Error& error) noexcept {
+  return error.code == Errc::not_ready || error.code == Errc::wrong_size ||
+         error.code == Errc::not_a_bus;
+}
+
 /// Takes away the buses of runs that were killed. Not those that are young: a process that is not
 /// seen here may have made one, in another PID namespace, and not attached to it yet.
 void remove_stale_buses() {
@@ -185,7 +199,8 @@ void remove_stale_buses() {
     std::error_code unknown;
     const auto written = entry->last_write_time(unknown);
     if (unknown || std::filesystem::file_time_type::clock::now() - written < kOld) continue;
-    (void)Bus::destroy(entry->path(), false);  // refuses while anybody is attached
+    const auto removed = Bus::destroy(entry->path(), false);  // refuses while anybody is attached
+    if (!removed && is_ruin(removed.error())) std::filesystem::remove(entry->path(), unknown);
   }
 }
 

@@ -261,16 +261,38 @@ TEST(RunEnds, BusesThatKilledRunsLeftBehindAreTakenAway) {
   const std::string old = bus_of_the_dead(std::chrono::minutes(5));
   const std::string young = bus_of_the_dead(std::chrono::minutes(0));
   const std::string used = bus_of_the_dead(std::chrono::minutes(9));
+  const std::string emptied = bus_of_the_dead(std::chrono::minutes(7));
+  std::filesystem::resize_file(emptied, 0);
+  std::filesystem::last_write_time(
+      emptied, std::filesystem::file_time_type::clock::now() - std::chrono::minutes(7));
   Port port;
   ASSERT_TRUE(port.attach(used).has_value());
   auto plan = test::pair(Role::tx, EngineKind::bus);
   plan[0].options.number_ios = 1;
   EXPECT_TRUE(test::passed(test::run(plan)));
   EXPECT_FALSE(std::filesystem::exists(old));
+  EXPECT_FALSE(std::filesystem::exists(emptied)) << "what was truncated is no bus any more";
   EXPECT_TRUE(std::filesystem::exists(young));
   EXPECT_TRUE(std::filesystem::exists(used)) << "somebody is attached";
   (void)Bus::destroy(young, true);
   (void)Bus::destroy(used, true);
+}
+
+TEST(RunEnds, ABusThatIsTruncatedDuringARunIsTakenAwayWithIt) {
+  std::string bus;
+  const RunResult result =
+      test::run(test::pair(Role::tx, EngineKind::bus), {}, [&](const RunProgress& progress) {
+        if (progress.jobs[0].tx_frames == 0 || !bus.empty()) return;
+        const std::string prefix = "shmifperf-" + std::to_string(::getpid()) + '-';
+        for (const auto& entry : std::filesystem::directory_iterator("/dev/shm")) {
+          if (!entry.path().filename().string().starts_with(prefix)) continue;
+          bus = entry.path();
+          std::filesystem::resize_file(bus, 0);
+        }
+      });
+  EXPECT_FALSE(test::passed(result));
+  ASSERT_FALSE(bus.empty());
+  EXPECT_FALSE(std::filesystem::exists(bus));
 }
 
 }  // namespace
