@@ -15,6 +15,13 @@ Kind<J> verify() {
   kind.range = "1 or crc32c, 0 or none, regenerate";
   kind.placeholder = "0|1|regenerate";
   kind.set = [set = kind.set](std::string_view value, J& job) -> Result<void> {
+    // What else fio has under this name.
+    for (const std::string_view of_fio : {"md5", "crc", "sha", "xxhash", "meta", "pattern"}) {
+      if (value == "crc32c" || !value.starts_with(of_fio)) continue;
+      return Error(Errc::bad_argument, "\"" + std::string(value) +
+                                           "\" is a check of fio's; here frames carry a CRC-32C "
+                                           "(verify=crc32c, which is the default)");
+    }
     job.verify_regenerate = value == "regenerate";
     if (value == "crc32c" || value == "regenerate") value = "1";
     if (value == "none" || value == "null") value = "0";
@@ -137,8 +144,10 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
            "search_loss (pdr), or keeps latency_percentile of its frames within latency_target.");
   rows.add("search_loss", real(&J::search_loss, parse_share, "SHARE", "0 to 1, or 0% to 100%"),
            "Of search=pdr: the share of frames that may be lost.");
-  rows.add("search_resolution", above_zero_share(&J::search_resolution),
-           "The search ends when it has the rate to within this share of the highest rate.");
+  rows.add(
+      "search_resolution", above_zero_share(&J::search_resolution),
+      "The search ends when it has the rate to within this share of that rate, or to a frame per "
+      "second.");
   rows.add("search_max_iops search_max_fps",
            number(&J::search_max_fps, 0, 1'000'000'000, "frames per second"),
            "Where the search begins from above; 0 is what a trial flat out reaches.");

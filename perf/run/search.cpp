@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <utility>
@@ -22,6 +23,14 @@ constexpr int kMostRepeatsWhenLate = 2;
 // is the rounding of a short trial.
 constexpr double kShortfall = 0.01;
 constexpr double kShortfallFps = 1;
+// Trials at the rate that the link carried. Where that does not lead to the rate, halving does.
+constexpr int kMostGuesses = 3;
+// Downward, while nothing has passed.
+constexpr double kStepDown = 8;
+// A link that carried a rate and loses frames at so small a share of it, loses them at any.
+constexpr double kLosesAtAnyRate = 1.0 / (kStepDown * kStepDown);
+// A trial of fewer frames says nothing of losses.
+constexpr double kLeastFrames = 10;
 
 template <class... Values>
 std::string format(const char* pattern, Values... values) {
@@ -50,15 +59,37 @@ RateSearchOptions rate_search_options(const JobOptions& job, double max_fps) {
   const SizeChooser sizes(job.bs.tx, job.randseed);
   options.frame_bytes = sizes.is_fixed() ? sizes.least() : 0;
   options.mean_frame_bytes = sizes.mean();
+  options.trial_seconds = std::chrono::duration<double>(job.search_trial).count();
   return options;
 }
 
 RateSearch::RateSearch(const RateSearchOptions& options) : options_(options) {
   // So many halvings leave a gap of less than a millionth; more would never end.
   options_.resolution = std::clamp(options_.resolution, 1e-6, 1.0);
+  if (options_.max_fps > 0) options_.max_fps = std::max(1.0, std::floor(options_.max_fps));
   result_.job = options.job;
   result_.kind = options.kind;
   result_.frame_bytes = options.frame_bytes;
+}
+
+bool RateSearch::is_over() const noexcept {
+  const double low = passed_fps_.value_or(0);
+  if (*failed_fps_ - low <= std::max(1.0, options_.resolution * *failed_fps_)) return true;
+  if (passed_fps_) return false;
+  const double least = options_.trial_seconds > 0 ? kLeastFrames / options_.trial_seconds : 1;
+  return *failed_fps_ <= least || *failed_fps_ <= most_carried_fps_ * kLosesAtAnyRate;
+}
+
+std::optional<double> RateSearch::guess() const noexcept {
+  const double low = passed_fps_.value_or(0);
+  double fps = 0;
+  if (guess_passed_) {
+    fps = std::floor(low * (1 + options_.resolution * 0.9));  // it may be the last but one
+  } else if (carried_fps_ && guesses_ < kMostGuesses) {
+    fps = std::floor(*carried_fps_ * (1 - options_.resolution / 2));
+  }
+  if (!(fps > low) || !(fps < *failed_fps_)) return std::nullopt;
+  return fps;
 }
 
 std::optional<double> RateSearch::next_fps() const noexcept {
@@ -68,9 +99,15 @@ std::optional<double> RateSearch::next_fps() const noexcept {
     if (passed_fps_) return std::nullopt;  // the maximum
     return options_.max_fps;
   }
-  const double low = passed_fps_.value_or(0);
-  if (*failed_fps_ - low <= options_.resolution * options_.max_fps) return std::nullopt;
-  return std::midpoint(low, *failed_fps_);
+  if (is_over()) return std::nullopt;
+  if (const auto fps = guess()) return fps;
+  if (!passed_fps_) return std::max(1.0, std::floor(*failed_fps_ / kStepDown));
+  const double low = *passed_fps_;
+  const bool far_apart = *failed_fps_ > 2 * low;
+  const double middle =
+      far_apart ? std::sqrt(low * *failed_fps_) : std::midpoint(low, *failed_fps_);
+  // Whole, and neither of the two: they are more than one apart.
+  return std::max(std::floor(middle), std::floor(low) + 1);
 }
 
 std::string RateSearch::why_failed(const TrialResult& trial, bool& near) const {
@@ -105,17 +142,33 @@ void RateSearch::note(TrialResult trial) {
   const bool late = !fell_short(trial) && trial.sender_late_ns.value_or(0) > kLateNs;
   const int most = late ? kMostRepeatsWhenLate : near ? 1 : 0;
   const bool again = !trial.passed && options_.repeat_near && repeats_ < most;
+  const bool guessed = failed_fps_ && !guess_passed_ && guess() == trial.offered_fps;
   repeats_ = again ? repeats_ + 1 : 0;
   repeat_fps_.reset();
-  if (trial.passed) {
-    passed_fps_ = trial.offered_fps;
-  } else if (again) {
+  if (again) {
     repeat_fps_ = trial.offered_fps;
   } else {
-    failed_fps_ = trial.offered_fps;
-    why_lowest_failed_ = why;
+    guesses_ += guessed ? 1 : 0;
+    guess_passed_ = guessed && trial.passed;
+    if (trial.passed) {
+      passed_fps_ = trial.offered_fps;
+    } else {
+      note_failed(trial, why);
+    }
   }
   result_.trials.push_back(std::move(trial));
+}
+
+void RateSearch::note_failed(const TrialResult& trial, const std::string& why) {
+  failed_fps_ = trial.offered_fps;
+  why_lowest_failed_ = why;
+  const double allowed = options_.kind == Search::pdr ? options_.allowed_loss : 0;
+  const double arrived = trial.achieved_fps * (1 - trial.loss_share);
+  carried_fps_.reset();
+  most_carried_fps_ = std::max(most_carried_fps_, arrived);
+  // Where all came and was too late, nobody knows what would have been in time.
+  const bool lost_any = trial.loss_share > allowed || fell_short(trial);
+  if (lost_any && arrived > 0) carried_fps_ = arrived / (1 - std::min(allowed, 0.99));
 }
 
 SearchResult RateSearch::result() const {

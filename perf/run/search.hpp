@@ -2,11 +2,17 @@
 // RateSearch: which rates to try, to find the highest one that passes (RFC 2544, section 26.1; NDR
 // and PDR of RFC 9411's terms; or a bound of latency).
 //
-// Logic alone: somebody else makes the trials. The highest rate is tried first; then the gap
-// between the highest that passed and the lowest that failed is halved until it is no wider than
-// the resolution. A rate counts as passed only when a trial of it passed, and every trial is kept
-// in the result. On a machine that does other things too, a trial may fail by a hair for no fault
-// of the link: such a one is repeated, once, where that is asked for.
+// Logic alone: somebody else makes the trials. The highest rate is tried first. A trial that loses
+// frames tells what the link did carry, so the next ones are there: just below it, and when that
+// passed, just above. What is left is halved until the gap between the highest rate that passed and
+// the lowest that failed is no wider than the resolution, which is a share of the rate itself: a
+// link may carry a thousandth of what a sender can send. Rates are whole frames per second.
+//
+// A rate counts as passed only when a trial of it passed, and every trial is kept in the result. On
+// a machine that does other things too, a trial may fail by a hair for no fault of the link: such a
+// trial is repeated, once, where that is asked for. A link that loses frames at far less than it
+// carried a moment ago loses them at any rate, and the search says so instead of going down to the
+// rates at which chance lets a trial pass.
 
 #include <cstdint>
 #include <optional>
@@ -21,7 +27,7 @@ namespace shmif::perf {
 struct RateSearchOptions {
   Search kind = Search::ndr;
   double max_fps = 0;
-  double resolution = 0.005;    ///< share of max_fps
+  double resolution = 0.005;    ///< share of the rate, though never less than a frame per second
   double allowed_loss = 0;      ///< share, of Search::pdr
   double latency_bound_ns = 0;  ///< of Search::latency_target
   double latency_percentile = 99;
@@ -30,6 +36,7 @@ struct RateSearchOptions {
   std::string job{};              ///< for the result
   std::uint32_t frame_bytes = 0;  ///< 0: a mix
   double mean_frame_bytes = 0;    ///< without FCS, for bits per second; 0: unknown
+  double trial_seconds = 0;       ///< how long each sends; 0: unknown
 };
 /// What `job` asks for, up to `max_fps`.
 RateSearchOptions rate_search_options(const JobOptions& job, double max_fps);
@@ -50,6 +57,11 @@ class RateSearch {
  private:
   /// Why a trial failed, for a person; empty: it passed. `near`: by a hair.
   std::string why_failed(const TrialResult& trial, bool& near) const;
+  /// The gap is as narrow as asked for, or nothing below what failed is worth a trial.
+  bool is_over() const noexcept;
+  /// Where the link's own rate seems to be, when a trial there is worth it.
+  std::optional<double> guess() const noexcept;
+  void note_failed(const TrialResult& trial, const std::string& why);
 
   RateSearchOptions options_;
   SearchResult result_;
@@ -58,6 +70,11 @@ class RateSearch {
   std::string why_lowest_failed_;
   std::optional<double> repeat_fps_;
   int repeats_ = 0;  // of this rate, so far
+  // What the link carried in the trial of the lowest rate that failed, by frames that may be lost.
+  std::optional<double> carried_fps_;
+  double most_carried_fps_ = 0;  // of all trials that failed
+  int guesses_ = 0;              // trials at carried_fps_
+  bool guess_passed_ = false;    // and nothing was tried since
 };
 
 /// The latency that `per_cent` of the frames sent did not exceed, of which `lost` never came;

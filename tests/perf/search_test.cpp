@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <random>
+#include <set>
 
 namespace shmif::perf {
 namespace {
@@ -42,7 +43,7 @@ TEST(RateSearch, FindsTheRateOfALinkWithinItsResolutionFromBelow) {
           {.max_fps = 1e6, .resolution = resolution, .mean_frame_bytes = 100}, link_of(capacity));
       ASSERT_TRUE(found.found_fps) << capacity;
       EXPECT_LE(*found.found_fps, capacity) << "only what has passed counts";
-      EXPECT_GE(*found.found_fps, capacity - resolution * 1e6);
+      EXPECT_GE(*found.found_fps, std::floor(capacity * (1 - resolution)) - 1);
       EXPECT_EQ(*found.found_bps, *found.found_fps * 800);
       EXPECT_FALSE(found.limited_by_maximum);
       EXPECT_EQ(found.why_none, "");
@@ -53,7 +54,47 @@ TEST(RateSearch, FindsTheRateOfALinkWithinItsResolutionFromBelow) {
 TEST(RateSearch, FindsARateWithinOnePerCentOfItself) {
   const SearchResult found = run({.max_fps = 1e6, .repeat_near = false}, link_of(730'000));
   EXPECT_NEAR(*found.found_fps, 730'000, 7'300);
-  EXPECT_LE(found.trials.size(), 9U) << "the maximum, and eight halvings to half a per cent";
+  EXPECT_LE(found.trials.size(), 4U) << "the maximum, and both sides of what it carried then";
+}
+
+/// Carries so much, and keeps `queue` frames; counts whole frames of a trial.
+Link line_of(double capacity_fps, double seconds, double queue) {
+  return [=](double fps) {
+    const double sent = std::max(1.0, std::floor(fps * seconds));
+    const double lost = std::max(0.0, sent - std::floor(capacity_fps * seconds) - queue);
+    return trial(fps, lost / sent);
+  };
+}
+
+TEST(RateSearch, FindsTheRateOfALineThatIsFarSlowerThanItsSender) {
+  // 20 Mbit/s of frames of 60 and 1514 bytes, and a line of a hundred frames a second.
+  for (const double capacity : {41'667.0, 1'651.0, 100.0}) {
+    for (const double max : {5e7, 3e6, 200.0 + capacity}) {
+      const SearchResult found =
+          run({.max_fps = max, .trial_seconds = 2}, line_of(capacity, 2, 0), 20);
+      ASSERT_TRUE(found.found_fps) << capacity << ' ' << found.why_none;
+      EXPECT_LE(*found.found_fps, capacity + 1);
+      EXPECT_GE(*found.found_fps, capacity - std::max(1.0, 0.005 * capacity)) << max;
+    }
+  }
+}
+
+TEST(RateSearch, AQueueThatHidesALossLeadsItAstrayByNoMoreThanTheQueue) {
+  for (const double capacity : {41'667.0, 100.0}) {
+    const double queue = capacity / 20;
+    const SearchResult found =
+        run({.max_fps = 5e6, .trial_seconds = 2}, line_of(capacity, 2, queue), 30);
+    ASSERT_TRUE(found.found_fps) << found.why_none;
+    EXPECT_NEAR(*found.found_fps, capacity + queue / 2, 2 + capacity * 0.006);
+  }
+}
+
+TEST(RateSearch, ALinkWhoseLossGrowsLongBeforeItsLimitIsHalvedTo) {
+  // What it carries at too high a rate is no hint: receivers that are overrun lose most.
+  const SearchResult found =
+      run({.max_fps = 1e6}, [](double fps) { return trial(fps, fps <= 90'000 ? 0 : 0.97); });
+  ASSERT_TRUE(found.found_fps) << found.why_none;
+  EXPECT_NEAR(*found.found_fps, 90'000, 460);
 }
 
 TEST(RateSearch, TriesTheMaximumFirstAndIsContentWithIt) {
@@ -71,7 +112,7 @@ TEST(RateSearch, ALinkThatAlwaysLosesHasNoRateAndTheResultSaysWhy) {
   const SearchResult found = run({.max_fps = 1e6}, [](double fps) { return trial(fps, 0.02); });
   EXPECT_FALSE(found.found_fps);
   EXPECT_EQ(found.why_none,
-            "no rate passed, down to 3906.25 frames/s: there, 2 % of the frames were lost, and 0 % "
+            "no rate passed, down to 14596 frames/s: there, 2 % of the frames were lost, and 0 % "
             "was allowed");
   for (const TrialResult& one : found.trials) EXPECT_FALSE(one.passed);
 }
@@ -98,7 +139,7 @@ TEST(RateSearch, KeepsAPercentileOfLatencyUnderItsBound) {
   const SearchResult none =
       run({.kind = Search::latency_target, .max_fps = 1e6, .latency_bound_ns = 9'000}, queue);
   EXPECT_FALSE(none.found_fps);
-  EXPECT_NE(none.why_none.find("99 % of the frames took up to 10.0"), std::string::npos)
+  EXPECT_NE(none.why_none.find("99 % of the frames took up to 10.1"), std::string::npos)
       << none.why_none;
 }
 
@@ -148,7 +189,9 @@ TEST(RateSearch, ATrialThatFailsByAHairIsRepeatedOnce) {
   EXPECT_GT(failed_and_passed, 0U) << "both trials are told of";
   trials = 0;
   const SearchResult strict = run({.max_fps = 1e6, .repeat_near = false}, noisy(640'000, trials));
-  EXPECT_LT(strict.found_fps.value_or(0), 600'000);
+  for (std::size_t i = 1; i < strict.trials.size(); ++i) {
+    EXPECT_NE(strict.trials[i - 1].offered_fps, strict.trials[i].offered_fps);
+  }
 }
 
 TEST(RateSearch, ATrialWhoseSenderWasOffItsCpuIsRepeatedTwice) {
@@ -176,7 +219,10 @@ TEST(RateSearch, ATrialThatFailsTwiceHasFailed) {
     return trial(fps, 0.0001);
   });
   EXPECT_FALSE(found.found_fps);
-  EXPECT_EQ(trials, 10U) << "1000, 500, 250, 125 and 62.5, each twice";
+  std::set<double> rates;
+  for (const TrialResult& one : found.trials) rates.insert(one.offered_fps);
+  EXPECT_EQ(trials, 2 * rates.size()) << "each rate twice";
+  EXPECT_LT(*rates.begin(), 20) << "far below what it carried";
 }
 
 TEST(RateSearch, NoNoiseMakesARatePassWithoutAPassedTrial) {
@@ -228,6 +274,7 @@ TEST(RateSearch, TakesWhatAJobAsksFor) {
   EXPECT_EQ(options.latency_percentile, 99.9);
   EXPECT_EQ(options.resolution, 0.02);
   EXPECT_EQ(options.max_fps, 5);
+  EXPECT_EQ(options.trial_seconds, 2);
   EXPECT_EQ(RateSearch(options).result().job, "voip");
 }
 
