@@ -106,28 +106,110 @@ std::optional<Estimate> estimate(std::span<const double> values, double confiden
   return out;
 }
 
-std::optional<Difference> difference(std::span<const double> before, std::span<const double> after,
-                                     double confidence) {
-  if (before.size() < 2 || after.size() < 2) return std::nullopt;
-  const auto n1 = static_cast<double>(before.size());
-  const auto n2 = static_cast<double>(after.size());
-  const double mean1 = mean_of(before);
-  const double mean2 = mean_of(after);
-  const double part1 = variance_of(before, mean1) / n1;
-  const double part2 = variance_of(after, mean2) / n2;
+namespace {
+
+/// A mean, how uncertain it is, and by how many independent values.
+struct Sample {
+  double mean, variance_of_mean, count;
+};
+
+/// Welch's test. `count` need not be whole.
+Difference compare_means(const Sample& before, const Sample& after, double confidence) noexcept {
+  const double part1 = before.variance_of_mean;
+  const double part2 = after.variance_of_mean;
   const double error = std::sqrt(part1 + part2);
-  Difference out{.of_means = mean2 - mean1};
+  Difference out{.of_means = after.mean - before.mean};
   if (error == 0) {  // figures without any spread differ for certain, or not at all
     out.significant = out.of_means != 0;
     out.p = out.significant ? 0 : 1;
     return out;
   }
-  const double freedom =
-      (part1 + part2) * (part1 + part2) / (part1 * part1 / (n1 - 1) + part2 * part2 / (n2 - 1));
+  const double freedom = (part1 + part2) * (part1 + part2) /
+                         (part1 * part1 / (before.count - 1) + part2 * part2 / (after.count - 1));
   out.half_width = two_sided(confidence, freedom) * error;
   out.p = 2 * student_share(-std::abs(out.of_means) / error, freedom);
   out.significant = out.p < 1 - confidence;
   return out;
+}
+
+Sample independent(std::span<const double> values) noexcept {
+  const double mean = mean_of(values);
+  const auto n = static_cast<double>(values.size());
+  return {mean, variance_of(values, mean) / n, n};
+}
+
+/// The means of as many pieces of equal length.
+std::vector<double> means_of_batches(std::span<const double> series, std::size_t batches) {
+  const std::size_t length = series.size() / batches;
+  std::vector<double> means(batches);
+  for (std::size_t i = 0; i < batches; ++i) means[i] = mean_of(series.subspan(i * length, length));
+  return means;
+}
+
+constexpr std::size_t kBatches = 6;
+
+Sample correlated(std::span<const double> series) {
+  Sample sample = independent(series);
+  const double n = sample.count;
+  const double worth = n / correlation_time(series);
+  if (!(worth > 1)) return {sample.mean, 0, worth};
+  // Values that hang together vary less about their own mean than about the true one. Here by n,
+  // of which the mean of independent ones takes 1 / n away, and that of these 1 / worth.
+  const double variance = sample.variance_of_mean * (n - 1) / (1 - 1 / worth) / worth;
+  // What makes one part of a run unlike another makes runs unlike, too, and a longer run does not
+  // average it out.
+  constexpr double kStays = 0.5;
+  const std::vector<double> parts = means_of_batches(series, std::min(kBatches, series.size()));
+  const double stays = kStays * variance_of(parts, mean_of(parts));
+  if (variance >= stays) return {sample.mean, variance, worth};
+  return {sample.mean, stays, std::min(worth, static_cast<double>(parts.size()))};
+}
+
+/// By the correlation of neighbours, without the bias that short series have.
+double correlation_by_neighbours(std::span<const double> series, double mean) noexcept {
+  const auto n = static_cast<double>(series.size());
+  double squares = 0;
+  double products = 0;
+  for (std::size_t i = 0; i < series.size(); ++i) {
+    squares += (series[i] - mean) * (series[i] - mean);
+    if (i > 0) products += (series[i] - mean) * (series[i - 1] - mean);
+  }
+  if (squares == 0 || n < 4) return 1;
+  const double phi = std::clamp((n * products / squares + 1) / (n - 3), 0.0, 0.98);
+  return (1 + phi) / (1 - phi);
+}
+
+double correlation_by_batches(std::span<const double> series, double mean) {
+  const std::size_t length = series.size() / kBatches;
+  const double variance = variance_of(series, mean);
+  if (length < 2 || variance == 0) return 1;
+  const std::vector<double> means = means_of_batches(series, kBatches);
+  return static_cast<double>(length) * variance_of(means, mean_of(means)) / variance;
+}
+
+}  // namespace
+
+std::optional<Difference> difference(std::span<const double> before, std::span<const double> after,
+                                     double confidence) {
+  if (before.size() < 2 || after.size() < 2) return std::nullopt;
+  return compare_means(independent(before), independent(after), confidence);
+}
+
+double correlation_time(std::span<const double> series) {
+  if (series.size() < 2) return 1;
+  const double mean = mean_of(series);
+  return std::clamp(
+      std::max(correlation_by_neighbours(series, mean), correlation_by_batches(series, mean)), 1.0,
+      static_cast<double>(series.size()));
+}
+
+std::optional<Difference> difference_of_series(std::span<const double> before,
+                                               std::span<const double> after, double confidence) {
+  if (before.size() < 2 || after.size() < 2) return std::nullopt;
+  const Sample first = correlated(before);
+  const Sample second = correlated(after);
+  if (first.count < 2 || second.count < 2) return std::nullopt;
+  return compare_means(first, second, confidence);
 }
 
 }  // namespace shmif::perf

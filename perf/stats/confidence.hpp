@@ -1,8 +1,10 @@
 #pragma once
 // How much a figure can be trusted that was measured several times.
 //
-// The values are taken for independent and normally distributed, which intervals of a steady run
-// and repetitions of a run nearly are. Student's distribution is computed to about 1e-10.
+// The values are taken for normally distributed. Repetitions of a run are independent of each
+// other. Intervals of one run are not: what makes one slow makes its neighbours slow, so n of them
+// say as much as n / tau independent ones, where tau grows with how long they hang together.
+// Student's distribution is computed to about 1e-10.
 
 #include <cstddef>
 #include <optional>
@@ -37,6 +39,21 @@ struct Difference {
 /// Nothing where either has less than two values.
 std::optional<Difference> difference(std::span<const double> before, std::span<const double> after,
                                      double confidence = 0.95);
+
+/// Over how many neighbours values of a series hang together: 1 when not at all, at most their
+/// number. The larger of two estimates, for a test that takes too few for enough is wrong more
+/// often than it says: by the correlation of neighbours, as of an autoregressive series (without
+/// the bias of short ones: Marriott and Pope 1954), and by how much more the means of six batches
+/// vary than those of independent values would (batch means), which sees slow drifts, too.
+double correlation_time(std::span<const double> series);
+
+/// As difference(), of values that follow each other in time: each series counts for as many
+/// independent values as it is worth (Zwiers and von Storch 1995). Half of what its sixths vary by
+/// is taken for noise that a longer run does not average out, as runs of a shared machine show it.
+/// Nothing where that is less than two for either: then nobody can tell chance from a difference.
+std::optional<Difference> difference_of_series(std::span<const double> before,
+                                               std::span<const double> after,
+                                               double confidence = 0.95);
 
 /// Student's distribution with `freedom` degrees, which may be broken: the share of values below
 /// `t`, and the t that a share `p` of values is below.

@@ -123,6 +123,58 @@ TEST(Welch, FindsNoneWhereThereIsNoneBeyondChance) {
   EXPECT_NEAR(found, kTrials * 0.05, 5 * std::sqrt(kTrials * 0.95 * 0.05));
 }
 
+/// A series in which each value is drawn to the one before it (autoregressive, of order 1).
+std::vector<double> series(std::mt19937_64& random, std::size_t length, double correlation,
+                           double mean) {
+  std::normal_distribution<double> draw(0, 0.02 * mean);
+  std::vector<double> values(length);
+  double away = draw(random);
+  for (double& value : values) {
+    value = mean + away;
+    away = correlation * away + draw(random) * std::sqrt(1 - correlation * correlation);
+  }
+  return values;
+}
+
+// What compare is to be relied on for: of 100 pairs of equal runs at most 5 are flagged, and of 100
+// with a true difference of 5 % at least 90, whose intervals wander by 2 %.
+TEST(Series, OfAHundredEqualPairsAtMostFiveDifferAndOfAHundredOthersNinety) {
+  constexpr int kHundreds = 2;
+  struct Case {
+    std::size_t intervals;
+    double correlation;
+  };
+  for (const Case& of : {Case{30, 0}, Case{30, 0.5}, Case{60, 0.7}, Case{200, 0.9}}) {
+    std::mt19937_64 random(7);
+    int by_welch = 0;
+    int flagged = 0;
+    int found = 0;
+    for (int i = 0; i < 100 * kHundreds; ++i) {
+      const auto before = series(random, of.intervals, of.correlation, 100);
+      const auto same = series(random, of.intervals, of.correlation, 100);
+      const auto less = series(random, of.intervals, of.correlation, 95);
+      const auto is = [](const auto& differ) { return differ && differ->significant ? 1 : 0; };
+      by_welch += is(difference(before, same));
+      flagged += is(difference_of_series(before, same));
+      found += is(difference_of_series(before, less));
+    }
+    EXPECT_LE(flagged, 5 * kHundreds) << of.intervals << ' ' << of.correlation;
+    EXPECT_GE(found, 90 * kHundreds) << of.intervals << ' ' << of.correlation;
+    if (of.correlation > 0) {
+      EXPECT_GT(by_welch, 20 * kHundreds) << "taken for independent";
+    }
+  }
+}
+
+TEST(Series, ThatHangsTogetherAllTheWayTellsNothing) {
+  const std::vector<double> drifts{1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+  const std::vector<double> others{2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+  EXPECT_GT(correlation_time(drifts), 5);
+  EXPECT_FALSE(difference_of_series(drifts, others));
+  EXPECT_EQ(correlation_time(std::vector<double>{3, 3, 3, 3, 3}), 1);
+  EXPECT_FALSE(difference_of_series(std::vector<double>{1}, drifts));
+}
+
 TEST(Welch, KnowsNothingOfSingleValuesAndAllOfConstants) {
   const std::vector<double> one{1};
   const std::vector<double> ones{1, 1, 1};
