@@ -6,7 +6,7 @@
 #include "tools/commands.hpp"
 #include "tools/describe.hpp"
 #include "tools/options.hpp"
-#include "tools/terminal.hpp"
+#include "tools/progress.hpp"
 
 namespace shmif::tools {
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 
 namespace shmif::tools {
 
@@ -35,6 +36,17 @@ std::string cut(const std::string& line, std::size_t columns) {
 }
 
 }  // namespace
+
+unsigned terminal_columns() noexcept {
+  if (const char* const wish = std::getenv("COLUMNS")) {
+    if (const unsigned long columns = std::strtoul(wish, nullptr, 10);
+        columns > 0 && columns < 10'000)
+      return static_cast<unsigned>(columns);
+  }
+  winsize window{};
+  if (isatty(STDOUT_FILENO) == 0 || ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0) return 0;
+  return window.ws_col;
+}
 
 Progress::Progress() : terminal_(isatty(STDERR_FILENO) == 1), next_(Clock::now()) {}
 

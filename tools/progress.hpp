@@ -6,6 +6,10 @@
 
 namespace shmif::tools {
 
+/// The width that COLUMNS in the environment gives, or else that of the terminal on standard
+/// output; 0 when standard output is none: in a file or a pipe a row of a table stays a line.
+unsigned terminal_columns() noexcept;
+
 /// A line on standard error that replaces itself, or several, where that is a terminal; else
 /// nothing at all. The destructor takes them away. Threads: one.
 class Progress {

@@ -6,7 +6,6 @@
 
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
 #include <string_view>
 
 #include "tools/command.hpp"
@@ -66,17 +65,6 @@ void Screen::enter() {
 void Screen::leave() noexcept {
   put(kLeave);
   if (have_keys_) tcsetattr(STDIN_FILENO, TCSANOW, &before_);
-}
-
-unsigned terminal_columns() noexcept {
-  if (const char* const wish = std::getenv("COLUMNS")) {
-    if (const unsigned long columns = std::strtoul(wish, nullptr, 10);
-        columns > 0 && columns < 10'000)
-      return static_cast<unsigned>(columns);
-  }
-  winsize window{};
-  if (isatty(STDOUT_FILENO) == 0 || ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0) return 0;
-  return window.ws_col;
 }
 
 Screen::Size Screen::size() const noexcept {

@@ -7,10 +7,6 @@
 
 namespace shmif::tools {
 
-/// The width that COLUMNS in the environment gives, or else that of the terminal on standard
-/// output; 0 when standard output is none.
-unsigned terminal_columns() noexcept;
-
 /// The alternate screen of the terminal on standard output, with keys arriving singly and unechoed
 /// on standard input. The destructor gives everything back. One at a time. Threads: one.
 class Screen {

@@ -175,14 +175,15 @@ std::string combined_json(const std::vector<HostResult>& hosts, const WholeRun& 
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + '\n';
 }
 
-std::string combined_text(const std::vector<HostResult>& hosts, const WholeRun& whole) {
+std::string combined_text(const std::vector<HostResult>& hosts, const WholeRun& whole,
+                          std::size_t width) {
   std::string text = "shmifperf " + whole.version + ": " + head_text(hosts, whole);
   for (const std::string& failure : failures_of(hosts, whole)) {
     text += "FAILED    " + printable(failure) + '\n';
   }
   text += start_text(hosts);
   for (const HostResult& host : hosts) {
-    if (host.report) text += "\n==== " + host.name + " ====\n\n" + to_text(*host.report);
+    if (host.report) text += "\n==== " + host.name + " ====\n\n" + to_text(*host.report, width);
   }
   return text;
 }

@@ -37,6 +37,7 @@ std::vector<std::string> failures_of(const std::vector<HostResult>& hosts, const
 std::string combined_json(const std::vector<HostResult>& hosts, const WholeRun& whole, Bins bins);
 
 /// For people: what went wrong first, how far apart they started, then each server's own report.
-std::string combined_text(const std::vector<HostResult>& hosts, const WholeRun& whole);
+std::string combined_text(const std::vector<HostResult>& hosts, const WholeRun& whole,
+                          std::size_t width = 0);
 
 }  // namespace shmif::perf

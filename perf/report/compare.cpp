@@ -70,6 +70,8 @@ const Kind kKinds[] = {
      no_interval},
 };
 
+const char* const kRepeats = "repeats";
+
 /// Of a search, not of a job.
 const Kind kFound{figure_name::kFoundFps, true, true, [](Of s) { return figure(s, "found_fps"); },
                   no_interval};
@@ -95,6 +97,16 @@ Samples intervals(const ReportJson& job, const Kind& kind) {
   return values;
 }
 
+/// The figure of a job, or of its search: over repetitions their median. `spread`: how far those
+/// lie apart, as a share of it.
+std::optional<double> value_of(const ReportJson& report, const ReportJson& job, const Kind& kind,
+                               std::optional<double>& spread) {
+  const auto all = estimate(repetitions(report, name_in(job, "jobname"), kind.name));
+  if (!all) return kind.whole(job);
+  if (all->median != 0) spread = (all->most - all->least) / std::fabs(all->median);
+  return all->median;
+}
+
 /// What both files have at least two values of.
 std::optional<std::pair<Samples, Samples>> samples(const ReportJson& before,
                                                    const ReportJson& after,
@@ -107,7 +119,7 @@ std::optional<std::pair<Samples, Samples>> samples(const ReportJson& before,
   };
   std::pair<Samples, Samples> pair{repetitions(before, name, kind.name),
                                    repetitions(after, name, kind.name)};
-  from = "repeats";
+  from = kRepeats;
   if (enough(pair)) return pair;
   from = {};
   if (kind.of_interval == no_interval) return std::nullopt;
@@ -165,12 +177,12 @@ class Comparer {
  private:
   /// `before_job`, `after_job`: what the figure is of, a job or its search.
   void compare_figure(const Kind& kind, const ReportJson& before_job, const ReportJson& after_job) {
-    const auto before = kind.whole(before_job);
-    const auto after = kind.whole(after_job);
-    if (!before || !after) return;
     ComparedFigure f;
     f.job = name_in(before_job, "jobname");
     f.figure = kind.name;
+    const auto before = value_of(before_, before_job, kind, f.spread_before);
+    const auto after = value_of(after_, after_job, kind, f.spread_after);
+    if (!before || !after) return;
     f.before = *before;
     f.after = *after;
     f.decides = kind.decides;
@@ -179,14 +191,16 @@ class Comparer {
     bool significant = true;
     const auto values = samples(before_, after_, before_job, after_job, kind, f.from);
     if (values) {
-      const auto test = difference(values->first, values->second, into_.options.confidence);
+      const double confidence = into_.options.confidence;
+      const auto test = f.from == kRepeats
+                            ? difference(values->first, values->second, confidence)
+                            : difference_of_series(values->first, values->second, confidence);
       const auto mean = estimate(values->first);
-      if (test) {
-        f.p = test->p;
-        significant = test->significant;
-        if (mean && mean->mean != 0) {
-          f.half_width_share = test->half_width / std::fabs(mean->mean);
-        }
+      significant = test && test->significant;
+      if (!test) into_.undecided = true;
+      if (test) f.p = test->p;
+      if (test && mean && mean->mean != 0) {
+        f.half_width_share = test->half_width / std::fabs(mean->mean);
       }
     }
     f.verdict = judge(f, kind, significant, into_.options);

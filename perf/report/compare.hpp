@@ -2,9 +2,10 @@
 // Two runs beside each other: what became better, what worse, and what is only noise.
 //
 // A figure of one run is one number; how far it would wander if the run were repeated shows in the
-// repetitions of --repeat where both files have them, else in the intervals of the run. Welch's
-// t-test (perf/stats/confidence.hpp) says whether two such lists differ. Neighbouring intervals are
-// not quite independent, so what is barely significant may be chance; repetitions are better.
+// repetitions of --repeat where both files have them, else in the intervals of the run. Over
+// repetitions the figure is their median. Welch's t-test (perf/stats/confidence.hpp) says whether
+// two such lists differ; intervals that hang together count for fewer. What differs from one run to
+// the next, and not within a run, shows in repetitions alone.
 // Percentiles beyond p99 and the maximum hang on a few frames; they are shown and decide nothing.
 
 #include <optional>
@@ -28,6 +29,8 @@ struct ComparedFigure {
   std::string job;
   std::string figure;  ///< "rx_fps", "latency_ns_p99", "lost_share"
   double before = 0, after = 0;
+  /// Of the repetitions: greatest less least, as a share of their median.
+  std::optional<double> spread_before, spread_after;
   std::optional<double> change_share;  ///< (after - before) / before; nothing where that was 0
   /// Of the difference of means, as a share of the mean before; nothing where there is nothing to
   /// estimate it from.
@@ -42,7 +45,10 @@ struct Comparison {
   std::string before, after;  ///< names of the files
   CompareOptions options;
   std::vector<ComparedFigure> figures;
-  std::vector<std::string> notes;     ///< what else is not the same: machine, options, version
+  std::vector<std::string> notes;  ///< what else is not the same: machine, options, version
+  /// Some intervals hang together so closely that nobody can tell chance from a difference. Then
+  /// `p` is nothing, and the figure counts as the same.
+  bool undecided = false;
   std::vector<std::string> failures;  ///< what counts as worse and is no figure: jobs that are gone
   /// Whether anything that decides became worse by more than the threshold.
   bool worse() const noexcept;
@@ -52,7 +58,8 @@ struct Comparison {
 Result<Comparison> compare(const Report& before, const Report& after,
                            const CompareOptions& options);
 
-std::string to_text(const Comparison& comparison);
+/// `width` as with a report.
+std::string to_text(const Comparison& comparison, std::size_t width = 0);
 /// Keys as in the struct, `verdict` as a word, `worse` as a boolean.
 std::string to_json(const Comparison& comparison);
 

@@ -54,20 +54,26 @@ std::string verdict_text(const ComparedFigure& f) {
 
 }  // namespace
 
-std::string to_text(const Comparison& c) {
+std::string to_text(const Comparison& c, std::size_t width) {
   std::string out = "before " + printable(c.before) + ", after " + printable(c.after) + '\n';
   for (const std::string& note : c.notes) out += "  note: " + printable(note) + '\n';
   for (const std::string& failure : c.failures) out += "  WORSE: " + printable(failure) + '\n';
   Table table;
-  table.add({"figure", "before", "after", "change", "+-", "p", "from", ""});
+  table.add({"figure", "before", "spread", "after", "spread", "change", "+-", "p", "from", ""});
   std::size_t worse = 0;
   for (const ComparedFigure& f : c.figures) {
     worse += f.decides && f.verdict == Verdict::worse ? 1U : 0U;
-    table.add({printable(f.job) + ' ' + f.figure, value_text(f, f.before), value_text(f, f.after),
+    table.add({printable(f.job) + ' ' + f.figure, value_text(f, f.before),
+               format_share(f.spread_before), value_text(f, f.after), format_share(f.spread_after),
                change_text(f.change_share), format_share(f.half_width_share), p_text(f.p),
                f.from.empty() ? "-" : f.from, verdict_text(f)});
   }
-  out += table.text();
+  out += table.text(width);
+  if (c.undecided) {
+    out +=
+        "  p is \"-\" where too few intervals are independent of each other: compare runs of "
+        "--repeat, or longer ones\n";
+  }
   const std::string by = "by more than " + format_share(c.options.threshold) + ", losses " +
                          format_share(c.options.loss_threshold) +
                          " of all frames (Welch's t-test, " + format_share(c.options.confidence) +
@@ -84,6 +90,7 @@ std::string to_json(const Comparison& c) {
                {"loss_threshold", c.options.loss_threshold},
                {"confidence", c.options.confidence},
                {"test", "Welch's t-test"},
+               {"undecided", c.undecided},
                {"worse", c.worse()},
                {"failures", c.failures},
                {"notes", c.notes}};
@@ -93,6 +100,8 @@ std::string to_json(const Comparison& c) {
                        {"figure", f.figure},
                        {"before", json_number(f.before)},
                        {"after", json_number(f.after)},
+                       {"spread_before_share", json_number(f.spread_before)},
+                       {"spread_after_share", json_number(f.spread_after)},
                        {"change_share", json_number(f.change_share)},
                        {"half_width_share", json_number(f.half_width_share)},
                        {"p", json_number(f.p)},

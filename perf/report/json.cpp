@@ -79,7 +79,9 @@ Json search_json(const SearchResult& search) {
                {"found_fps", json_number(search.found_fps)},
                {"found_bps", json_number(search.found_bps)},
                {"why_none", json_text(search.why_none)},
-               {"limited_by_maximum", search.limited_by_maximum}};
+               {"limited_by_maximum", search.limited_by_maximum},
+               {"limit_fps", json_number(search.limit_fps)},
+               {"limit_share", json_number(share_of_limit(search.found_fps, search.limit_fps))}};
   Json& trials = json["trials"] = Json::array();
   for (const TrialResult& t : search.trials) {
     trials.push_back({{"jobname", t.job},
@@ -89,6 +91,7 @@ Json search_json(const SearchResult& search) {
                       {"lost_share", json_number(t.loss_share)},
                       {"latency_percentile_ns", json_number(t.latency_percentile_ns)},
                       {"sender_late_ns", json_number(t.sender_late_ns)},
+                      {"limit_share", json_number(share_of_limit(t.offered_fps, search.limit_fps))},
                       {"passed", t.passed}});
   }
   return json;
@@ -140,6 +143,33 @@ Json list_of(const std::vector<T>& items, const Make& make) {
   return list;
 }
 
+Json jobs_of(const RunResult& result, Bins bins) {
+  return list_of(result.jobs, [&](const JobResult& j) { return job_json(result, j, bins); });
+}
+Json groups_of(const RunResult& result, Bins bins) {
+  return list_of(result.groups, [&](const GroupResult& g) { return group_json(result, g, bins); });
+}
+Json searches_of(const RunResult& result, Bins) {
+  return list_of(result.searches, search_json);
+}
+
+/// Of repetitions, what is no count is the median of all.
+void put_figures(Json& json, const RunResult& result, Bins bins) {
+  struct Part {
+    const char* key;
+    const char* name;
+    Json (*list)(const RunResult&, Bins);
+  };
+  for (const Part& part : {Part{"jobs", "jobname", jobs_of}, Part{"groups", "groupname", groups_of},
+                           Part{"searches", "jobname", searches_of}}) {
+    Json& list = json[part.key] = part.list(result, bins);
+    if (result.repetitions.empty()) continue;
+    std::vector<Json> all;
+    for (const RunResult& run : result.repetitions) all.push_back(part.list(run, Bins::without));
+    put_medians(list, all, part.name);
+  }
+}
+
 }  // namespace
 
 std::string to_json(const RunResult& result, Bins bins) {
@@ -158,13 +188,10 @@ std::string to_json(const RunResult& result, Bins bins) {
                {"command", result.command},
                {"machine", machine_json(result.machine)},
                {"options", Json(result.options)}};
-  json["jobs"] =
-      list_of(result.jobs, [&](const JobResult& j) { return job_json(result, j, bins); });
-  json["groups"] =
-      list_of(result.groups, [&](const GroupResult& g) { return group_json(result, g, bins); });
+  put_figures(json, result, bins);
   json["links"] = list_of(result.links, link_json);
-  json["searches"] = list_of(result.searches, search_json);
   json["repeats"] = list_of(result.repeats, repeat_json);
+  json["shown_run"] = result.repetitions.empty() ? Json(nullptr) : Json(result.shown_run + 1);
   json["steady_state"] = json_text(result.steady_state.value_or(""));
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + '\n';
 }

@@ -6,6 +6,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "perf/report/json.hpp"
 #include "perf/run/run_result.hpp"
@@ -30,6 +31,9 @@ void put_histogram(OrderedJson& into, const std::string& key,
 
 OrderedJson fates_json(const FlowResult& flow);
 OrderedJson cpu_json(const CpuResult& cpu, double frames);
+/// Puts into each element of `into`, a list of jobs, groups or searches, the medians over the same
+/// one of each of `all`, such lists of the repetitions. `name` is the key of its name.
+void put_medians(OrderedJson& into, const std::vector<OrderedJson>& all, const char* name);
 OrderedJson job_json(const RunResult& run, const JobResult& job, Bins bins);
 
 }  // namespace shmif::perf

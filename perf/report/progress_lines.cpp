@@ -54,6 +54,15 @@ std::string eta_text(const Group& group) {
   return left ? "eta " + format_eta(*left) : "";
 }
 
+/// As much of it as leaves room for the figures on a line of 80 columns.
+std::string short_name(std::string name) {
+  constexpr std::size_t kLongest = 12;
+  if (name.size() <= kLongest) return name;
+  std::size_t end = kLongest - 1;
+  while (end > 0 && (static_cast<unsigned char>(name[end]) & 0xC0U) == 0x80U) --end;  // UTF-8
+  return name.substr(0, end) + '~';
+}
+
 std::string two_digits(long number) {
   return (number < 10 ? "0" : "") + std::to_string(number);
 }
@@ -119,10 +128,12 @@ std::vector<std::string> ProgressLines::lines(const RunProgress& progress) {
       states.push_back(job->state);
       lost += job->lost_frames;
     }
-    table.add({printable(group.name), '[' + format_states(states) + ']', share_text(group),
-               eta_text(group), "tx " + format_fps(rate(&Sums::tx_frames)),
-               format_bps(bits(&Sums::tx_bytes)), "rx " + format_fps(rate(&Sums::rx_frames)),
-               format_bps(bits(&Sums::rx_bytes)), "lost " + format_count(lost)});
+    // A narrow terminal cuts off what stands last.
+    table.add({short_name(printable(group.name)), '[' + format_states(states) + ']',
+               share_text(group), eta_text(group), "lost " + format_count(lost),
+               "tx " + format_fps(rate(&Sums::tx_frames)),
+               "rx " + format_fps(rate(&Sums::rx_frames)), format_bps(bits(&Sums::tx_bytes)),
+               format_bps(bits(&Sums::rx_bytes))});
   }
   std::vector<std::string> out;
   const std::string text = table.text();

@@ -20,8 +20,8 @@ std::string format_states(const std::vector<JobState>& states);
 /// Makes them. Rates are those of the last second or so. Threads: one.
 class ProgressLines {
  public:
-  /// `voip [R(2)] 45 % eta 17s tx 69.4 k/s 200 Mbit/s rx ... lost 12`, in columns, without line
-  /// ends.
+  /// `voip [R(2)] 45 % eta 17s lost 12 tx 69.4 k/s rx 69.4 k/s 200 Mbit/s ...`, in columns, without
+  /// line ends. What a terminal of 80 columns cuts off is the bit rates at the end.
   std::vector<std::string> lines(const RunProgress& progress);
 
  private:

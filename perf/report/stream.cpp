@@ -104,7 +104,7 @@ std::string to_influx(const RunProgress& progress, std::chrono::system_clock::ti
   return out;
 }
 
-std::string to_status(const RunProgress& progress) {
+std::string to_status(const RunProgress& progress, std::size_t width) {
   std::string out = "status after " + format_seconds(progress.at_seconds);
   if (progress.share) out += ", " + format_per_cent(*progress.share);
   if (progress.left_seconds) out += ", eta " + format_eta(*progress.left_seconds);
@@ -125,7 +125,7 @@ std::string to_status(const RunProgress& progress) {
                receives ? format_count(job.lost_frames) : "-", format_ns(i.latency_p50_ns),
                format_ns(i.latency_p99_ns), format_ns(i.latency_max_ns)});
   }
-  return out + '\n' + table.text();
+  return out + '\n' + table.text(width);
 }
 
 }  // namespace shmif::perf

@@ -20,7 +20,7 @@ std::string to_json_line(const RunProgress& progress);
 std::string to_influx(const RunProgress& progress, std::chrono::system_clock::time_point when);
 
 /// A table of the jobs, as they are now.
-std::string to_status(const RunProgress& progress);
+std::string to_status(const RunProgress& progress, std::size_t width = 0);
 
 /// Units of an interval's counts: a second. Nothing for an interval of no length.
 std::optional<double> per_second(std::uint64_t count, const IntervalResult& interval);

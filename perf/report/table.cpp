@@ -7,7 +7,7 @@ namespace shmif::perf {
 namespace {
 
 /// Columns on a terminal, as long as every character of UTF-8 takes one.
-std::size_t width(const std::string& text) {
+std::size_t columns_of(const std::string& text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
     return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U;
   }));
@@ -15,23 +15,56 @@ std::size_t width(const std::string& text) {
 
 }  // namespace
 
-std::string Table::text() const {
-  std::vector<std::size_t> widths;
-  for (const Row& row : rows_) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width(row[i]));
-  }
-  std::string out;
+/// The first column, and those from `from` up to `to`.
+void Table::add_part(std::string& out, const std::vector<std::size_t>& widths, std::size_t from,
+                     std::size_t to) const {
   for (const Row& row : rows_) {
     std::string line(indent_, ' ');
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      const std::string blanks(widths[i] - width(row[i]), ' ');
-      line += i == 0 ? row[i] + blanks : "  " + blanks + row[i];
+    if (!row.empty()) line += row[0] + std::string(widths[0] - columns_of(row[0]), ' ');
+    for (std::size_t i = from; i < std::min(to, row.size()); ++i) {
+      line += "  " + std::string(widths[i] - columns_of(row[i]), ' ') + row[i];
     }
     line.erase(line.find_last_not_of(' ') + 1);
     out += line + '\n';
   }
+}
+
+std::string Table::text(std::size_t width) const {
+  std::vector<std::size_t> widths;
+  for (const Row& row : rows_) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      widths[i] = std::max(widths[i], columns_of(row[i]));
+    }
+  }
+  std::string out;
+  std::size_t from = 1;
+  do {
+    std::size_t to = from;
+    std::size_t taken = indent_ + (widths.empty() ? 0 : widths[0]);
+    // One column at least, however narrow the place is.
+    while (to < widths.size() && (to == from || width == 0 || taken + 2 + widths[to] <= width)) {
+      taken += 2 + widths[to++];
+    }
+    add_part(out, widths, from, to);
+    from = to;
+  } while (from < widths.size());
   return out;
+}
+
+std::string wrapped(const std::string& line, std::size_t width, std::size_t indent) {
+  if (width <= indent + 20 || columns_of(line) <= width) return line + '\n';
+  std::string out;
+  std::string rest = line;
+  while (columns_of(rest) > width) {
+    const std::size_t begin = rest.find_first_not_of(' ');
+    std::size_t at = rest.rfind(' ', width);
+    if (at == std::string::npos || at <= begin) at = rest.find(' ', width);  // a longer word
+    if (at == std::string::npos) break;
+    out += rest.substr(0, at) + '\n';
+    rest = std::string(indent, ' ') + rest.substr(at + 1);
+  }
+  return out + rest + '\n';
 }
 
 std::string printable(const std::string& text) {

@@ -32,40 +32,44 @@ std::vector<Unit> units_of(const ReportJson& report) {
 namespace {
 
 /// "loss      voip: 12 lost ...": of one kind only, or of all but that.
-void add_problems(const ReportJson& job, const std::string& kind, bool is_kind, Table& table) {
+void add_problems(const ReportJson& job, const std::string& kind, bool is_kind,
+                  std::vector<std::string>& into) {
   for (const ReportJson& problem : job.at("problems")) {
     std::string of = words(problem, "kind");
     if ((of == kind) != is_kind) continue;
     of.resize(std::max<std::size_t>(of.size(), 8), ' ');
-    table.add({of + "  " + words(job, "jobname") + ": " + words(problem, "text")});
+    into.push_back(of + "  " + words(job, "jobname") + ": " + words(problem, "text"));
   }
 }
 
 /// The first of them, and how many more there are.
-std::string at_most(const Table& table) {
+std::string at_most(const std::vector<std::string>& lines, std::size_t width) {
   constexpr std::size_t kMost = 50;
-  std::string text = table.text();
-  if (table.rows() <= kMost) return text;
-  std::size_t end = 0;
-  for (std::size_t i = 0; i < kMost; ++i) end = text.find('\n', end) + 1;
-  return text.substr(0, end) + "  ... and " + format_count(table.rows() - kMost) +
-         " more: --output-format=json\n";
+  std::string text;
+  for (std::size_t i = 0; i < lines.size() && i < kMost; ++i) {
+    text += wrapped("  " + lines[i], width, 12);
+  }
+  if (lines.size() <= kMost) return text;
+  return text + "  ... and " + format_count(lines.size() - kMost) + " more: --output-format=json\n";
 }
 
-std::string problems_text(const ReportJson& report) {
-  Table table;
+std::string problems_text(const ReportJson& report, std::size_t width) {
+  std::vector<std::string> problems;
   for (const ReportJson& failure : report.at("failures")) {
-    table.add({"FAILED    " + printable(failure.get<std::string>())});
+    problems.push_back("FAILED    " + printable(failure.get<std::string>()));
   }
   // What was not offered was not lost, either: it comes last.
   for (const bool skipped : {false, true}) {
-    for (const ReportJson& job : report.at("jobs")) add_problems(job, "skipped", skipped, table);
+    for (const ReportJson& job : report.at("jobs")) {
+      add_problems(job, "skipped", skipped, problems);
+    }
   }
-  Table warnings;
+  std::vector<std::string> warnings;
   for (const ReportJson& warning : report.at("warnings")) {
-    warnings.add({"warning   " + printable(warning.get<std::string>())});
+    warnings.push_back("warning   " + printable(warning.get<std::string>()));
   }
-  return table.empty() && warnings.empty() ? "" : at_most(table) + at_most(warnings) + '\n';
+  if (problems.empty() && warnings.empty()) return "";
+  return at_most(problems, width) + at_most(warnings, width) + '\n';
 }
 
 /// As a shell reads it.
@@ -77,7 +81,40 @@ std::string command_text(const ReportJson& command) {
   return out;
 }
 
-std::string head_text(const ReportJson& report) {
+/// ", 57 frames lost by the faults asked for": who reads "passed" is not to think that all came.
+std::string losses_text(const ReportJson& report) {
+  std::uint64_t lost = 0;
+  for (const ReportJson& job : report.at("jobs")) {
+    if (!job.at("loss").is_null()) lost += count(job.at("loss"), "lost_frames").value_or(0);
+  }
+  std::uint64_t asked_for = 0;
+  for (const ReportJson& link : report.at("links")) {
+    for (const char* key : {"lost_frames", "queue_full_frames"}) {
+      asked_for += count(link, key).value_or(0);
+    }
+  }
+  if (lost == 0) return "";
+  const std::string all = ", " + format_count(lost) + (lost == 1 ? " frame" : " frames") + " lost";
+  if (asked_for >= lost) return all + " by the faults asked for";
+  if (asked_for == 0) return all;
+  return all + ", no more than " + format_count(asked_for) + " of them by the faults asked for";
+}
+
+/// Of which run the figures below are, where there were several.
+std::string repetitions_text(const ReportJson& report, std::size_t width) {
+  if (report.at("repeats").empty()) return "";
+  std::size_t runs = 0;
+  for (const ReportJson& r : report.at("repeats")) runs = std::max(runs, r.at("values").size());
+  const auto shown = report.find("shown_run");
+  const bool known = shown != report.end() && !shown->is_null();
+  return wrapped("  " + format_count(runs) +
+                     " runs: rates, shares and times below are medians of all, and counts are of " +
+                     (known ? "run " + format_count(shown->get<std::uint64_t>()) : "one run") +
+                     "; \"repetitions\" has the spread",
+                 width, 2);
+}
+
+std::string head_text(const ReportJson& report, std::size_t width) {
   const ReportJson& time = report.at("time");
   const ReportJson& signal = report.at("stopped_by_signal");
   const std::string stopped =
@@ -88,16 +125,17 @@ std::string head_text(const ReportJson& report) {
                           : !failed && !stopped.empty()   ? stopped
                                                           : "FAILED";
   std::string out = "shmifperf " + words(report, "shmifperf_version") + ": " + how +
-                    " (exit code " + report.at("exit_code").dump() + "), began " +
-                    words(time, "began") + ", took " + format_seconds(figure(time, "seconds"));
+                    losses_text(report) + " (exit code " + report.at("exit_code").dump() +
+                    "), began " + words(time, "began") + ", took " +
+                    format_seconds(figure(time, "seconds"));
   if (failed && !stopped.empty()) out += ", " + stopped;
-  out += '\n';
+  out = wrapped(out, width, 2);
   const std::string command = command_text(report.at("command"));
   if (!command.empty()) out += "  " + command + '\n';
   if (!report.at("steady_state").is_null()) {
     out += "  steady state " + words(report, "steady_state") + '\n';
   }
-  return out + '\n';
+  return out + repetitions_text(report, width) + '\n';
 }
 
 /// Of a job that asked for the sums of its group in its place.
@@ -112,7 +150,7 @@ bool is_left_to_its_group(const Unit& unit) {
 /// Whether something should not have happened to it.
 bool is_troubled(const Unit& unit) {
   const auto troubled = [](const ReportJson* job) {
-    Table problems;
+    std::vector<std::string> problems;
     add_problems(*job, "skipped", false, problems);
     return !job->at("passed").get<bool>() || !problems.empty();
   };
@@ -133,19 +171,19 @@ std::set<std::string> groups_to_show(const std::vector<Unit>& units) {
 
 /// A block for each job of a run of few. Of many a line for each, none where the group alone is
 /// wanted (group_reporting), and blocks for the first that something happened to.
-std::string units_text(const std::vector<Unit>& units, bool listed) {
+std::string units_text(const std::vector<Unit>& units, bool listed, std::size_t width) {
   constexpr std::size_t kMostBlocks = 4;
   std::vector<Unit> single;
   for (const Unit& unit : units) {
     if (!is_left_to_its_group(unit)) single.push_back(unit);
   }
   const bool many = single.size() > kMostBlocks;
-  std::string out = many && !listed ? jobs_text(single) : "";
+  std::string out = many && !listed ? jobs_text(single, width) : "";
   std::size_t blocks = 0;
   for (const Unit& unit : units) {
     const bool wanted = !many && !is_left_to_its_group(unit);
     if (!wanted && (blocks >= kMostBlocks || !is_troubled(unit))) continue;
-    out += unit_text(unit);
+    out += unit_text(unit, width);
     ++blocks;
   }
   return out;
@@ -153,17 +191,18 @@ std::string units_text(const std::vector<Unit>& units, bool listed) {
 
 }  // namespace
 
-std::string to_text(const Report& report) {
+std::string to_text(const Report& report, std::size_t width) {
   const ReportJson& json = report.json();
   const std::vector<Unit> units = units_of(json);
   const std::set<std::string> groups = groups_to_show(units);
   bool listed = false;
-  std::string out = head_text(json) + problems_text(json) + engines_text(json, listed) +
-                    searches_text(json) + repeats_text(json) + units_text(units, listed);
+  std::string out = head_text(json, width) + problems_text(json, width) +
+                    engines_text(json, listed, width) + searches_text(json, width) +
+                    repeats_text(json, width) + units_text(units, listed, width);
   for (const ReportJson& group : json.at("groups")) {
-    if (groups.contains(name_in(group, "groupname"))) out += group_text(group);
+    if (groups.contains(name_in(group, "groupname"))) out += group_text(group, width);
   }
-  return out + links_text(json) + machine_text(json);
+  return out + links_text(json, width) + machine_text(json, width);
 }
 
 }  // namespace shmif::perf

@@ -9,7 +9,8 @@ namespace shmif::perf {
 
 /// `normal`: what went wrong first, then tables that compare (engines, searches, repetitions), then
 /// each job and group, the links with faults, and the machine. "-" is what was not measured.
-std::string to_text(const Report& report);
+/// `width`: tables that are wider are folded, and messages broken; 0: every row is a line.
+std::string to_text(const Report& report, std::size_t width = 0);
 
 /// The version of the lines that to_terse() makes, their first field. Fields are only ever added,
 /// at the end; any other change raises it.

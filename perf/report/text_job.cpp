@@ -16,8 +16,8 @@ std::string label(const Unit& unit, const ReportJson& job, const std::string& wh
 }
 
 /// A table with nothing below its head is none.
-std::string unless_bare(const Table& table) {
-  return table.rows() > 1 ? table.text() : "";
+std::string unless_bare(const Table& table, std::size_t width) {
+  return table.rows() > 1 ? table.text(width) : "";
 }
 
 template <class Do>
@@ -56,7 +56,7 @@ Table::Row histogram_row(const std::string& name, const ReportJson& h) {
 const Table::Row kHistogramHead = {"time", "count", "min",    "mean",    "p50", "p90",
                                    "p99",  "p99.9", "p99.99", "p99.999", "max"};
 
-std::string traffic_table(const Unit& unit) {
+std::string traffic_table(const Unit& unit, std::size_t width) {
   Table table;
   table.add(kTrafficHead);
   for_each_job(unit, [&](const ReportJson& job) {
@@ -65,10 +65,10 @@ std::string traffic_table(const Unit& unit) {
       table.add(traffic_row(label(unit, job, "received"), job.at("rx")));
     }
   });
-  return table.text();
+  return table.text(width);
 }
 
-std::string histogram_table(const Unit& unit) {
+std::string histogram_table(const Unit& unit, std::size_t width) {
   Table table;
   table.add(kHistogramHead);
   std::string without;
@@ -85,7 +85,7 @@ std::string histogram_table(const Unit& unit) {
           "  " + label(unit, job, "latency") + "  -  (" + words(job, "latency_ns_reason") + ")\n";
     }
   });
-  return unless_bare(table) + without;
+  return unless_bare(table, width) + without;
 }
 
 const Table::Row kFatesHead = {"frames",    "sent",      "received", "lost",      "",
@@ -118,7 +118,7 @@ std::string gaps_text(const ReportJson& gaps) {
   return gaps.size() > kMost ? out + ", ..." : out;
 }
 
-std::string loss_table(const Unit& unit) {
+std::string loss_table(const Unit& unit, std::size_t width) {
   Table table;
   table.add(kFatesHead);
   std::string notes;
@@ -135,10 +135,10 @@ std::string loss_table(const Unit& unit) {
       }
     }
   });
-  return unless_bare(table) + notes;
+  return unless_bare(table, width) + notes;
 }
 
-std::string arrivals_table(const Unit& unit) {
+std::string arrivals_table(const Unit& unit, std::size_t width) {
   Table table;
   table.add({"arrivals", "overruns", "frames under them", "foreign", "stale"});
   for_each_job(unit, [&](const ReportJson& job) {
@@ -148,10 +148,10 @@ std::string arrivals_table(const Unit& unit) {
                format_count(count(job.at("rx"), "foreign_frames")),
                format_count(count(job.at("rx"), "stale_frames"))});
   });
-  return unless_bare(table);
+  return unless_bare(table, width);
 }
 
-std::string counts_table(const Unit& unit) {
+std::string counts_table(const Unit& unit, std::size_t width) {
   Table table;
   table.add(
       {"counts", "generator", "wire", "receiver", "foreign", "wire lost", "wire dropped", "agree"});
@@ -174,7 +174,7 @@ std::string counts_table(const Unit& unit) {
                  format_count(count(c, "wire_dropped_frames")), agree});
     }
   });
-  return table.text();
+  return table.text(width);
 }
 
 const Table::Row kCpuHead = {"CPU",   "user",        "system", "frames/CPU-s",
@@ -192,17 +192,17 @@ Table::Row cpu_cells(const std::string& name, const ReportJson& c) {
           format_count(count(c, "major_faults"))};
 }
 
-std::string cpu_table(const Unit& unit) {
+std::string cpu_table(const Unit& unit, std::size_t width) {
   Table table;
   table.add(kCpuHead);
   for_each_job(unit, [&](const ReportJson& job) {
     table.add(cpu_cells(label(unit, job, "used"), job.at("cpu")));
   });
-  return table.text();
+  return table.text(width);
 }
 
 /// What the figures above are to be measured by.
-std::string limits_table(const Unit& unit) {
+std::string limits_table(const Unit& unit, std::size_t width) {
   Table table;
   table.add({"trust", "start skew", "rate +- (95 %)", "harness's own limit", "used of it"});
   for_each_job(unit, [&](const ReportJson& job) {
@@ -210,7 +210,7 @@ std::string limits_table(const Unit& unit) {
                format_share(figure(job, "rate_ci95_share")), format_fps(figure(job, "limit_fps")),
                format_share(figure(job, "limit_share"))});
   });
-  return table.text();
+  return table.text(width);
 }
 
 /// What became of the load after a stall, where somebody chose or frames were given up.
@@ -233,23 +233,25 @@ std::string catchup_text(const Unit& unit) {
 
 }  // namespace
 
-std::string unit_text(const Unit& unit) {
+std::string unit_text(const Unit& unit, std::size_t width) {
   const ReportJson& job = *unit.job;
   const std::string address = words(job, "address");
   std::string out =
       words(job, "jobname") + ": rw=" + words(job, "rw") + " engine=" + words(job, "engine") +
       (address.empty() ? "" : " (" + address + ')') + ", group " + words(job, "groupname") + ", " +
       format_seconds(figure(job, "runtime_seconds")) + ", " +
-      (job.at("passed").get<bool>() ? "passed" : "FAILED") + '\n';
+      (job.at("passed").get<bool>() ? "passed" : "FAILED");
+  out = wrapped(out, width, 4);
   if (job.at("tx").is_null() && job.at("rx").is_null() && unit.peers.empty()) {
     return out + "  nothing was sent or received; it ended in state " + words(job, "state") +
            "\n\n";
   }
-  return out + traffic_table(unit) + catchup_text(unit) + histogram_table(unit) + loss_table(unit) +
-         arrivals_table(unit) + counts_table(unit) + cpu_table(unit) + limits_table(unit) + '\n';
+  return out + traffic_table(unit, width) + catchup_text(unit) + histogram_table(unit, width) +
+         loss_table(unit, width) + arrivals_table(unit, width) + counts_table(unit, width) +
+         cpu_table(unit, width) + limits_table(unit, width) + '\n';
 }
 
-std::string group_text(const ReportJson& group) {
+std::string group_text(const ReportJson& group, std::size_t width) {
   const std::size_t jobs = group.at("jobnames").size();
   std::string out = "group " + words(group, "groupname") + ": " + format_count(jobs) +
                     (jobs == 1 ? " job" : " jobs") + ", start skew " +
@@ -270,7 +272,8 @@ std::string group_text(const ReportJson& group) {
   Table cpu;
   cpu.add(kCpuHead);
   cpu.add(cpu_cells("used", group.at("cpu")));
-  return out + unless_bare(traffic) + unless_bare(times) + unless_bare(loss) + cpu.text() + '\n';
+  return out + unless_bare(traffic, width) + unless_bare(times, width) + unless_bare(loss, width) +
+         cpu.text(width) + '\n';
 }
 
 }  // namespace shmif::perf

@@ -22,11 +22,10 @@ std::string description_of(const ReportJson& m) {
          known(words(m, "cpu_model")) +
          (mhz ? " at " + std::to_string(std::lround(*mhz)) + " MHz" : "") + ", " +
          format_memory(count(m, "memory_bytes")) + ", " + known(words(m, "kernel")) + ", clock " +
-         known(words(m, "clock_source")) + ", virtualization " + known(words(m, "virtualization")) +
-         '\n';
+         known(words(m, "clock_source")) + ", virtualization " + known(words(m, "virtualization"));
 }
 
-std::string window_of(const ReportJson& m) {
+std::string window_of(const ReportJson& m, std::size_t width) {
   if (m.at("cpu_window").empty()) return "";
   Table table;
   table.add({"measured window", "user", "system", "irq", "steal", "idle"});
@@ -35,11 +34,11 @@ std::string window_of(const ReportJson& m) {
                format_share(figure(c, "system_share")), format_share(figure(c, "irq_share")),
                format_share(figure(c, "steal_share")), format_share(figure(c, "idle_share"))});
   }
-  return table.text();
+  return table.text(width);
 }
 
 /// Each server, how it ended, when it began, and what it is. No job ran on the client's machine.
-std::string hosts_text(const ReportJson& report) {
+std::string hosts_text(const ReportJson& report, std::size_t width) {
   Table table;
   table.add({"server", "", "exit code", "began after the first", "+-"});
   std::string machines;
@@ -49,19 +48,21 @@ std::string hosts_text(const ReportJson& report) {
                format_count(count(host, "exit_code")), format_ns(figure(host, "start_offset_ns")),
                format_ns(figure(host, "clock_error_ns"))});
     if (host.at("machine").is_null()) continue;
-    machines += "machine of " + words(host, "hostname") + ", " +
-                description_of(host.at("machine")) + window_of(host.at("machine"));
+    machines +=
+        wrapped("machine of " + words(host, "hostname") + ", " + description_of(host.at("machine")),
+                width, 2) +
+        window_of(host.at("machine"), width);
   }
   const std::string client = known(words(report.at("machine"), "hostname"));
-  return table.text() + machines + "asked for by " + client + ", which ran none of the jobs\n";
+  return table.text(width) + machines + "asked for by " + client + ", which ran none of the jobs\n";
 }
 
 }  // namespace
 
-std::string machine_text(const ReportJson& report) {
-  if (report.contains("hosts")) return hosts_text(report);
+std::string machine_text(const ReportJson& report, std::size_t width) {
+  if (report.contains("hosts")) return hosts_text(report, width);
   const ReportJson& m = report.at("machine");
-  return "machine " + description_of(m) + window_of(m);
+  return wrapped("machine " + description_of(m), width, 2) + window_of(m, width);
 }
 
 }  // namespace shmif::perf

@@ -71,7 +71,7 @@ Table::Row engine_row(const Unit& unit) {
 
 }  // namespace
 
-std::string jobs_text(const std::vector<Unit>& units) {
+std::string jobs_text(const std::vector<Unit>& units, std::size_t width) {
   Table table;
   table.add(
       {"job", "", "offered", "sent", "received", "", "lost", "", "p50", "p99", "p99.9", "max"});
@@ -90,10 +90,10 @@ std::string jobs_text(const std::vector<Unit>& units) {
                format_ns(inner(latency, "p99")), format_ns(inner(latency, "p99_9")),
                format_ns(inner(latency, "max"))});
   }
-  return table.text() + "  every figure of each job: --output-format=json\n\n";
+  return table.text(width) + "  every figure of each job: --output-format=json\n\n";
 }
 
-std::string engines_text(const ReportJson& report, bool& all) {
+std::string engines_text(const ReportJson& report, bool& all, std::size_t width) {
   const std::vector<Unit> units = units_of(report);
   std::map<std::string, std::vector<const Unit*>> loads;
   std::vector<std::string> order;
@@ -113,8 +113,8 @@ std::string engines_text(const ReportJson& report, bool& all) {
     table.add({"engine", "job", "offered", "sent", "received", "", "lost", "p50", "p99", "p99.9",
                "max", "frames/CPU-s", "of own limit"});
     for (const Unit* unit : loads[load]) table.add(engine_row(*unit));
-    out +=
-        "the same load over " + format_count(engines.size()) + " engines\n" + table.text() + '\n';
+    out += "the same load over " + format_count(engines.size()) + " engines\n" + table.text(width) +
+           '\n';
   }
   all = shown == units.size();
   return out;
@@ -144,7 +144,7 @@ std::optional<double> lowest_failed(const ReportJson& search) {
 
 }  // namespace
 
-std::string searches_text(const ReportJson& report) {
+std::string searches_text(const ReportJson& report, std::size_t width) {
   std::map<std::string, Table> tables;
   std::vector<std::string> order;
   for (const ReportJson& search : report.at("searches")) {
@@ -164,7 +164,7 @@ std::string searches_text(const ReportJson& report) {
                open_end ? "the highest rate that was tried" : words(search, "why_none")});
   }
   std::string out;
-  for (const std::string& title : order) out += title + '\n' + tables[title].text() + '\n';
+  for (const std::string& title : order) out += title + '\n' + tables[title].text(width) + '\n';
   return out;
 }
 
@@ -188,7 +188,7 @@ std::string repeated(const std::string& figure_name, std::optional<double> value
 
 }  // namespace
 
-std::string repeats_text(const ReportJson& report) {
+std::string repeats_text(const ReportJson& report, std::size_t width) {
   if (report.at("repeats").empty()) return "";
   Table table;
   table.add({"repetitions", "times", "median", "least", "most", "spread"});
@@ -202,10 +202,10 @@ std::string repeats_text(const ReportJson& report) {
                repeated(name, median), repeated(name, least), repeated(name, most),
                divides ? format_share((*most - *least) / *median) : "-"});
   }
-  return table.text() + '\n';
+  return table.text(width) + '\n';
 }
 
-std::string links_text(const ReportJson& report) {
+std::string links_text(const ReportJson& report, std::size_t width) {
   if (report.at("links").empty()) return "";
   Table table;
   table.add({"faults on purpose", "frames", "lost", "duplicated", "reordered", "corrupted",
@@ -219,7 +219,7 @@ std::string links_text(const ReportJson& report) {
     }
     table.add(row);
   }
-  return table.text() + '\n';
+  return table.text(width) + '\n';
 }
 
 }  // namespace shmif::perf

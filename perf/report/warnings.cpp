@@ -58,22 +58,47 @@ std::optional<double> rate_fps_of(const JobResult& job) noexcept {
   return tx ? tx : rx;
 }
 
-std::optional<double> limit_share_of(const JobResult& job) noexcept {
-  const auto rate = rate_fps_of(job);
-  if (!rate || !job.limit_fps || !(*job.limit_fps > 0)) return std::nullopt;
-  return *rate / *job.limit_fps;
+std::optional<double> share_of_limit(std::optional<double> rate,
+                                     std::optional<double> limit) noexcept {
+  if (!rate || !limit || !(*limit > 0)) return std::nullopt;
+  return *rate / *limit;
 }
+
+std::optional<double> limit_share_of(const JobResult& job) noexcept {
+  return share_of_limit(rate_fps_of(job), job.limit_fps);
+}
+
+namespace {
+
+/// "31 M/s is 95 % of what the harness itself can do here (33 M/s)"
+std::string near_limit(std::optional<double> rate, std::optional<double> limit) {
+  const auto share = share_of_limit(rate, limit);
+  if (!share || *share < kNearLimit) return {};
+  // A limit is never less than what was reached, so that is all that is known of it then.
+  const std::string what = *share >= 1
+                               ? "as much as the harness itself has done here at all"
+                               : format_share(share) + " of what the harness itself can do here (" +
+                                     format_fps(limit) + ")";
+  return format_fps(rate) + " is " + what + "; the medium may be faster than this";
+}
+
+/// Rates that say more of the harness than of the medium.
+void add_near_limit(const RunResult& result, std::vector<std::string>& warnings) {
+  for (const JobResult& job : result.jobs) {
+    const std::string near = near_limit(rate_fps_of(job), job.limit_fps);
+    if (!near.empty()) warnings.push_back(job.name + ": " + near);
+  }
+  for (const SearchResult& search : result.searches) {
+    const std::string near = near_limit(search.found_fps, search.limit_fps);
+    if (!near.empty()) warnings.push_back("search of " + search.job + ": " + near);
+  }
+}
+
+}  // namespace
 
 std::vector<std::string> warnings_from(const RunResult& result) {
   std::vector<std::string> warnings;
-  for (const JobResult& job : result.jobs) {
-    const auto share = limit_share_of(job);
-    if (share && *share >= kNearLimit) {
-      warnings.push_back(job.name + ": " + format_fps(rate_fps_of(job)) + " is " +
-                         format_share(share) + " of what the harness itself can do here (" +
-                         format_fps(job.limit_fps) + "); the medium may be faster than this");
-    }
-  }
+  add_near_limit(result, warnings);
   for (const CpuShare& cpu : result.machine.window) {
     if (cpu.steal >= kMuchSteal) {
       warnings.push_back("CPU " + std::to_string(cpu.cpu) + ": the hypervisor gave " +

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "perf/job/trial_jobs.hpp"
@@ -118,9 +119,12 @@ std::map<std::pair<std::string, std::string>, double> figures_of(const RunResult
   return figures;
 }
 
-/// Frames received by all, a second: what repetitions are ordered by.
+/// The rates that were found, or what all received in a second: by this one run is chosen to be
+/// shown.
 double main_figure(const RunResult& run) {
   double sum = 0;
+  for (const SearchResult& search : run.searches) sum += search.found_fps.value_or(0);
+  if (!run.searches.empty()) return sum;
   for (const JobResult& job : run.jobs) {
     const TrafficResult& traffic = job.rx.frames != 0 ? job.rx : job.tx;
     if (traffic.seconds > 0) sum += static_cast<double>(traffic.frames) / traffic.seconds;
@@ -139,8 +143,27 @@ void keep_messages(RunResult& all, RunResult&& one) {
   }
 }
 
-/// The run with the median rate, and figures over all of them. One that failed fails them all.
-RunResult median_of(std::vector<RunResult> runs) {
+/// What the medians over repetitions are made from.
+RunResult figures_alone(const RunResult& run) {
+  RunResult figures;
+  figures.jobs = run.jobs;
+  for (JobResult& job : figures.jobs) job.intervals = {};
+  figures.groups = run.groups;
+  figures.searches = run.searches;
+  return figures;
+}
+
+/// The number of the run with the median rate.
+std::size_t middle_of(const std::vector<RunResult>& runs) {
+  std::vector<std::size_t> order(runs.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, {}, [&](std::size_t i) { return main_figure(runs[i]); });
+  return order[order.size() / 2];
+}
+
+/// All runs in one: figures over all of them, and of one what no median is of. A run that failed
+/// fails them all.
+RunResult all_of(std::vector<RunResult> runs) {
   std::map<std::pair<std::string, std::string>, std::vector<double>> values;
   for (const RunResult& run : runs) {
     for (const auto& [figure, value] : figures_of(run)) values[figure].push_back(value);
@@ -151,12 +174,15 @@ RunResult median_of(std::vector<RunResult> runs) {
     repeats.push_back(
         {figure.first, figure.second, series, spread->median, spread->least, spread->most});
   }
+  std::vector<RunResult> repetitions;
+  for (const RunResult& run : runs) repetitions.push_back(figures_alone(run));
   const auto began = runs.front().began;
   const auto ended = runs.back().ended;
-  std::ranges::sort(runs, {}, main_figure);
-  const std::size_t middle = runs.size() / 2;
+  const std::size_t middle = middle_of(runs);
   RunResult result = std::move(runs[middle]);
   result.repeats = std::move(repeats);
+  result.repetitions = std::move(repetitions);
+  result.shown_run = middle;
   result.began = began;
   result.ended = ended;
   for (std::size_t i = 0; i < runs.size(); ++i) {
@@ -312,7 +338,7 @@ Result<RunResult> Campaign::run() {
       cut_off = *std::move(run);
     }
   }
-  RunResult result = runs.size() == 1 ? std::move(runs.front()) : median_of(std::move(runs));
+  RunResult result = runs.size() == 1 ? std::move(runs.front()) : all_of(std::move(runs));
   if (cut_off) {
     result.ended = cut_off->ended;
     keep_messages(result, *std::move(cut_off));
@@ -322,6 +348,31 @@ Result<RunResult> Campaign::run() {
 }
 
 }  // namespace
+
+std::optional<SearchTime> search_time(const RunOptions& options,
+                                      const std::vector<PlannedJob>& plan) {
+  // Flat out, on both sides of what the link carried then, and once more; or halving a thousandfold
+  // range, with a few trials repeated.
+  constexpr double kLeastTrials = 4;
+  constexpr double kMostTrials = 16;
+  SearchTime time;
+  for (const PlannedJob& job : plan) {
+    const JobOptions& o = job.options;
+    if (o.search == Search::none || !job.peer_of.empty()) continue;
+    using Seconds = std::chrono::duration<double>;
+    const double trial = Seconds(o.ramp_time + o.search_trial + o.drain_time).count();
+    const double bound = o.runtime.count() > 0 ? Seconds(o.runtime).count() + trial : HUGE_VAL;
+    ++time.searches;
+    time.trial_seconds = std::max(time.trial_seconds, trial);
+    time.least_seconds += std::min(kLeastTrials * trial, bound);
+    time.most_seconds += std::min(kMostTrials * trial, bound);
+  }
+  if (time.searches == 0) return std::nullopt;
+  const double times = std::max<double>(options.repeat, 1);
+  time.least_seconds *= times;
+  time.most_seconds *= times;
+  return time;
+}
 
 Result<RunResult> run_campaign(const RunOptions& options, const std::vector<PlannedJob>& plan,
                                RunObserver* observer, RunControl& control, bool& stuck) {

@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 
+#include "perf/frame/frame_sizes.hpp"
 #include "perf/run/runner.hpp"
 #include "perf/verify/verify_state.hpp"
 
@@ -19,24 +20,30 @@ struct Kind {
   bool verify, do_verify, regenerate, times;
   std::uint64_t verify_backlog;
   std::uint32_t verify_async, mtu;
+  bool paced_by_frames, paced_by_bits;
+  RateProcess process;
   auto operator<=>(const Kind&) const = default;
 };
 
 Kind kind_of(JobOptions job) {
   job.rw = Role::tx;
   job.randseed = 1;
-  return {options_hash(job), job.verify,         job.do_verify,    job.verify_regenerate,
-          !job.disable_lat,  job.verify_backlog, job.verify_async, job.mtu};
+  return {options_hash(job),    job.verify,           job.do_verify,    job.verify_regenerate,
+          !job.disable_lat,     job.verify_backlog,   job.verify_async, job.mtu,
+          job.rate_fps.tx != 0, job.rate_bps.tx != 0, job.rate_process};
 }
 
-/// The same frames, made and checked alike, as fast as one thread can.
+/// The same frames, made, paced and checked alike, as fast as one thread can.
 JobOptions limit_job(const JobOptions& job) {
   JobOptions o;
   o.name = "limit";
   o.engine = EngineKind::null;
   o.thread = true;
   o.runtime = 15ms;
-  o.ramp_time = 3ms;
+  // A ramp is measured by intended times, and those of a job that is asked for more than it can do
+  // lie far behind.
+  const bool paced = job.rate_fps.tx != 0 || job.rate_bps.tx != 0;
+  if (!paced) o.ramp_time = 3ms;
   o.bs = job.bs;
   o.payload = job.payload;
   o.buffer_pattern = job.buffer_pattern;
@@ -52,6 +59,15 @@ JobOptions limit_job(const JobOptions& job) {
   o.verify_backlog = job.verify_backlog;
   o.verify_async = job.verify_async;
   o.disable_lat = job.disable_lat;
+  // More than anybody can send: it is behind all the time, each frame has its time all the same,
+  // and it goes as fast as that allows.
+  // And no more than that, for at the end a Poisson stream draws the times of all that were due.
+  const std::uint64_t beyond_all =
+      job.rate_process == RateProcess::poisson ? 50'000'000 : 1'000'000'000;
+  const double mean_bits = SizeChooser(job.bs.tx, job.randseed).mean() * 8;
+  if (job.rate_fps.tx != 0) o.rate_fps.tx = beyond_all;
+  if (job.rate_bps.tx != 0) o.rate_bps.tx = beyond_all * static_cast<std::uint64_t>(mean_bits);
+  o.rate_process = job.rate_process;
   return o;
 }
 
@@ -97,43 +113,104 @@ std::optional<double> limit_for(Role role, const HarnessLimit& limit) {
 
 }  // namespace
 
-HarnessLimit measure_limit(const JobOptions& job) {
+HarnessLimit measure_limit(const JobOptions& job, const HarnessLimit& reached) {
   JobOptions o = limit_job(job);
   HarnessLimit limit;
   // The best of some: what disturbs them makes them slower. On a machine that shares its cores with
   // others it takes more until both have had one to themselves.
   constexpr int kAttempts = 3;
   constexpr int kMostAttempts = 15;
-  const auto is_odd = [&] { return limit.tx_fps <= limit.both_fps && limit.both_fps; };
+  const auto is_odd = [&] {
+    return (limit.tx_fps <= limit.both_fps && limit.both_fps) || limit.tx_fps < reached.tx_fps ||
+           limit.both_fps < reached.both_fps;
+  };
   for (int i = 0; i < kAttempts || (i < kMostAttempts && is_odd()); ++i) {
     o.rw = Role::tx;
     limit.tx_fps = std::max(limit.tx_fps, rate_of(o));
     o.rw = Role::txrx;
     limit.both_fps = std::max(limit.both_fps, rate_of(o));
   }
+  // What the harness has done it can do, whatever disturbed these trials.
+  limit.tx_fps = std::max(limit.tx_fps, reached.tx_fps);
+  limit.both_fps = std::max(limit.both_fps, reached.both_fps);
   // Both together take a frame's time in each direction: what is left is the receiver's.
-  if (limit.both_fps && !is_odd()) limit.rx_fps = 1 / (1 / *limit.both_fps - 1 / *limit.tx_fps);
+  if (limit.both_fps && limit.tx_fps > limit.both_fps) {
+    limit.rx_fps = 1 / (1 / *limit.both_fps - 1 / *limit.tx_fps);
+  }
+  limit.rx_fps = std::max(limit.rx_fps, reached.rx_fps);
   return limit;
 }
+
+namespace {
+
+std::optional<double> rate_of(const TrafficResult& traffic) {
+  if (!(traffic.seconds > 0) || traffic.frames == 0) return std::nullopt;
+  return static_cast<double>(traffic.frames) / traffic.seconds;
+}
+
+/// What a job of that role has shown the harness to be able to do.
+HarnessLimit reached_by(const JobResult& job, Role role) {
+  HarnessLimit reached;
+  if (role == Role::tx) reached.tx_fps = rate_of(job.tx);
+  if (role == Role::rx) reached.rx_fps = rate_of(job.rx);
+  if (role == Role::txrx) reached.both_fps = std::max(rate_of(job.tx), rate_of(job.rx));
+  return reached;
+}
+
+HarnessLimit reached_by(const SearchResult& search, Role role) {
+  HarnessLimit reached;
+  if (role == Role::tx) reached.tx_fps = search.found_fps;
+  if (role == Role::txrx) reached.both_fps = search.found_fps;
+  return reached;
+}
+
+/// The options that its frames were sent by: a search paces its trials.
+JobOptions as_it_ran(const JobOptions& job) {
+  JobOptions ran = job;
+  if (job.search != Search::none && ran.rate_fps.tx == 0) ran.rate_fps.tx = 1;
+  return ran;
+}
+
+}  // namespace
 
 void add_limits(std::span<const PlannedJob> plan, RunResult& result) {
   // Jobs of many kinds would be waited for too long, for a figure beside the results.
   constexpr std::size_t kMostKinds = 8;
   std::map<Kind, HarnessLimit> limits;
-  for (JobResult& job : result.jobs) {
-    const auto planned = std::ranges::find(
-        plan, job.name,
-        [](const PlannedJob& each) -> const std::string& { return each.options.name; });
-    const bool moved = job.tx.frames != 0 || job.rx.frames != 0;
-    if (planned == plan.end() || !moved || !has_limit(planned->options)) continue;
-    const JobOptions& options = planned->options;
-    const Kind kind = kind_of(options);
+  const auto limit_of = [&](const JobOptions& job, const HarnessLimit& reached) {
+    const Kind kind = kind_of(job);
     if (limits.find(kind) == limits.end()) {
-      if (limits.size() == kMostKinds) continue;
-      limits[kind] = measure_limit(options);
+      if (limits.size() == kMostKinds) return HarnessLimit();
+      limits[kind] = measure_limit(job, reached);
     }
-    job.limit_fps = limit_for(options.rw, limits[kind]);
-  }
+    HarnessLimit& limit = limits[kind];
+    limit.tx_fps = std::max(limit.tx_fps, reached.tx_fps);
+    limit.rx_fps = std::max(limit.rx_fps, reached.rx_fps);
+    limit.both_fps = std::max(limit.both_fps, reached.both_fps);
+    return limit;
+  };
+  const auto planned = [&](const std::string& name) {
+    const auto found = std::ranges::find(
+        plan, name, [](const PlannedJob& each) -> const std::string& { return each.options.name; });
+    return found == plan.end() ? nullptr : &found->options;
+  };
+  const auto add_to = [&](RunResult& run) {
+    for (JobResult& job : run.jobs) {
+      const JobOptions* const options = planned(job.name);
+      const bool moved = job.tx.frames != 0 || job.rx.frames != 0;
+      if (options == nullptr || !moved || !has_limit(*options)) continue;
+      job.limit_fps =
+          limit_for(options->rw, limit_of(as_it_ran(*options), reached_by(job, options->rw)));
+    }
+    for (SearchResult& search : run.searches) {
+      const JobOptions* const options = planned(search.job);
+      if (options == nullptr || search.trials.empty() || !has_limit(*options)) continue;
+      search.limit_fps =
+          limit_for(options->rw, limit_of(as_it_ran(*options), reached_by(search, options->rw)));
+    }
+  };
+  for (RunResult& run : result.repetitions) add_to(run);
+  add_to(result);
 }
 
 }  // namespace shmif::perf

@@ -14,12 +14,13 @@ struct HarnessLimit {
   std::optional<double> tx_fps, rx_fps, both_fps;
 };
 
-/// Short runs of the frames of `job` on engine=null. Nothing where that did not work. Blocks: 200
-/// ms or so, at most a second.
-HarnessLimit measure_limit(const JobOptions& job);
+/// Short runs of the frames of `job` on engine=null, with the kind of pace that it has. `reached`
+/// is what the harness has shown to be able to do: no limit is below it. Nothing where that did not
+/// work. Blocks: 200 ms or so, at most a second.
+HarnessLimit measure_limit(const JobOptions& job, const HarnessLimit& reached = {});
 
-/// Puts into each result what was measured for such a job: for those whose frames were probes and
-/// moved at all. `plan` is what was run.
+/// Puts into each result, and into each search, what was measured for such a job: for those whose
+/// frames were probes and moved at all. `plan` is what was run.
 void add_limits(std::span<const PlannedJob> plan, RunResult& result);
 
 }  // namespace shmif::perf

@@ -176,6 +176,8 @@ struct SearchResult {
   /// The highest rate that was tried passed: the true one may be higher.
   bool limited_by_maximum = false;
   std::vector<TrialResult> trials;
+  /// What the harness itself can send of such frames, paced as in a trial; nothing: not measured.
+  std::optional<double> limit_fps;
 };
 
 struct CpuShare {
@@ -220,6 +222,10 @@ struct RunResult {
   std::vector<LinkResult> links;
   std::vector<SearchResult> searches;
   std::vector<RepeatFigure> repeats;
+  /// `--repeat`: the runs that nothing cut off, in their order, with jobs, groups and searches. All
+  /// else here, of counts, intervals and links, is that of number `shown_run`.
+  std::vector<RunResult> repetitions;
+  std::size_t shown_run = 0;
   std::optional<std::string> steady_state;  ///< "reached at 12 s: iops slope 0.1 %"
   std::vector<std::string> warnings;
   std::vector<std::string> failures;  ///< empty: passed

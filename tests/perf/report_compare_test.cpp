@@ -93,6 +93,58 @@ TEST(Compare, RepetitionsSpeakLouderThanIntervals) {
   EXPECT_EQ(figure_of(c, "bulk.peer", "rx_fps").from, "intervals");
 }
 
+/// Runs whose rates are these, one after the other, and whose first one is shown.
+RunResult repeated(const std::vector<double>& rates) {
+  RunResult all = test::quiet_sample(1);
+  for (const double rate : rates) {
+    RunResult run = test::quiet_sample(1);
+    for (TrafficResult* traffic : {&run.jobs[0].tx, &run.jobs[1].rx}) {
+      traffic->frames = static_cast<std::uint64_t>(rate * traffic->seconds);
+    }
+    all.repetitions.push_back(run);
+  }
+  RepeatFigure figure;
+  figure.job = "bulk";
+  figure.figure = "tx_fps";
+  figure.values = rates;
+  all.repeats = {figure};
+  return all;
+}
+
+TEST(Compare, FiguresOfRepetitionsAreMediansAndNotThoseOfOneRun) {
+  // The run that is shown is the same in both.
+  const Comparison c = compared(repeated({101000, 100000, 99000, 100500, 99500}),
+                                repeated({61000, 60000, 59000, 60500, 90000}), 0.25);
+  const ComparedFigure& f = figure_of(c, "bulk", "tx_fps");
+  EXPECT_EQ(f.before, 100000);
+  EXPECT_EQ(f.after, 60500);
+  EXPECT_NEAR(*f.change_share, -0.395, 1e-9);
+  EXPECT_NEAR(*f.spread_before, 0.02, 1e-9);
+  EXPECT_EQ(f.verdict, Verdict::worse);
+  // What is in no list of repetitions is a median by itself.
+  EXPECT_NEAR(figure_of(c, "bulk.peer", "rx_fps").after, 60500, 1);
+  const Json json = Json::parse(to_json(c));
+  EXPECT_NEAR(json["figures"][0]["spread_before_share"].get<double>(), 0.02, 1e-9);
+}
+
+TEST(Compare, IntervalsThatHangTogetherDecideNothing) {
+  RunResult before = test::quiet_sample(1);
+  RunResult after = test::quiet_sample(2, 0.1);
+  double drift = 0.5;
+  for (RunResult* run : {&before, &after}) {
+    for (IntervalResult& i : run->jobs[0].intervals) {
+      i.tx_frames = static_cast<std::uint64_t>(static_cast<double>(i.tx_frames) * drift);
+      drift += 0.05;
+    }
+    drift = 0.5;
+  }
+  const Comparison c = compared(before, after);
+  EXPECT_EQ(figure_of(c, "bulk", "tx_fps").verdict, Verdict::same);
+  EXPECT_FALSE(figure_of(c, "bulk", "tx_fps").p);
+  EXPECT_TRUE(c.undecided);
+  EXPECT_NE(to_text(c).find("--repeat"), std::string::npos);
+}
+
 TEST(Compare, WithoutIntervalsTheSizeAloneDecides) {
   RunResult before = test::quiet_sample(1);
   RunResult after = test::quiet_sample(2, 0.1);

@@ -164,6 +164,35 @@ TEST(ReportJson, BytesThatAreNoTextDoNotBreakIt) {
   EXPECT_NE(name.find("\xEF\xBF\xBD"), std::string::npos) << name;
 }
 
+TEST(ReportJson, FiguresOverRepetitionsAreMediansAndCountsAreOfTheRunThatIsNamed) {
+  RunResult run = test::quiet_sample(1);
+  for (const std::uint64_t seed : {3U, 1U, 2U, 4U, 5U}) {
+    run.repetitions.push_back(test::quiet_sample(seed, 0.1 * static_cast<double>(seed)));
+  }
+  run.shown_run = 1;
+  run.repeats = {{"bulk", "tx_fps", {1, 2, 3, 4, 5}, 3, 1, 5}};
+  const Json json = Json::parse(to_json(run, Bins::with));
+  const Json third = Json::parse(to_json(run.repetitions[0], Bins::with));
+  EXPECT_EQ(json["shown_run"], 2);
+  EXPECT_EQ(third["shown_run"], nullptr);
+  for (const std::size_t job : {0U, 1U}) {
+    const Json& shown = json["jobs"][job];
+    const Json& middle = third["jobs"][job];  // 0.3 slower is the median of 0.1 to 0.5
+    for (const char* direction : {"tx", "rx"}) {
+      if (shown[direction].is_null()) continue;
+      EXPECT_EQ(shown[direction]["rate_fps"], middle[direction]["rate_fps"]);
+      EXPECT_EQ(shown[direction]["rate_bps"], middle[direction]["rate_bps"]);
+      const bool sends = direction == std::string("tx");
+      EXPECT_EQ(shown[direction]["frames"], (sends ? run.jobs[job].tx : run.jobs[job].rx).frames);
+    }
+    if (shown["latency_ns"].is_null()) continue;
+    EXPECT_EQ(shown["latency_ns"]["p50"], middle["latency_ns"]["p50"]);
+    EXPECT_LE(shown["latency_ns"]["p50"], shown["latency_ns"]["p99"]);
+  }
+  EXPECT_EQ(json["groups"][0]["tx"]["rate_fps"], third["groups"][0]["tx"]["rate_fps"]);
+  EXPECT_EQ(judged_elsewhere(json.dump()), "");
+}
+
 TEST(ReportJson, AResultNearTheHarnesssOwnLimitCarriesAWarning) {
   RunResult run = sample_named("quiet");
   const auto warned = [&](double limit) {

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <regex>
+#include <set>
 #include <sstream>
 
 #include "perf/report/json.hpp"
@@ -399,6 +400,58 @@ TEST(Terse, EachLineHasTheFieldsThatTheDocumentNames) {
 TEST(Terse, ASemicolonInANameIsNone) {
   const auto lines = lines_of(to_terse(report_of(test::hostile_sample())));
   EXPECT_EQ(fields_of(lines[1])[2].substr(0, 22), "?]0_owned??[2J_semi_co");
+}
+
+// ---- Narrow places ----
+
+TEST(TextTable, IsFoldedWhereItIsTooWide) {
+  Table table;
+  table.add({"name", "first", "second", "third"});
+  table.add({"a", "1,000", "2", "3"});
+  EXPECT_EQ(table.text(22),
+            "  name  first  second\n  a     1,000       2\n  name  third\n  a         3\n");
+  EXPECT_EQ(table.text(), table.text(200));
+  EXPECT_EQ(wrapped("a sentence of some words", 22, 0), "a sentence of some\nwords\n");
+  EXPECT_EQ(wrapped("short", 80, 4), "short\n");
+}
+
+TEST(Text, FitsATerminalOfEightyColumnsWithAllFigures) {
+  for (const char* name : {"failed", "engines", "search"}) {
+    const Report report = report_of(test::sample_named(name));
+    const std::string folded = to_text(report, 80);
+    for (const std::string& line : lines_of(folded)) {
+      if (line.starts_with("  shmifperf")) continue;  // the command, to be pasted
+      EXPECT_LE(line.size(), 80U) << line;
+    }
+    std::set<std::string> wide;
+    std::set<std::string> narrow;
+    for (const Shown& n : numbers_in(to_text(report))) wide.insert(n.text);
+    for (const Shown& n : numbers_in(folded)) narrow.insert(n.text);
+    EXPECT_EQ(wide, narrow) << name;
+  }
+}
+
+TEST(Text, ARunThatPassedSaysInItsFirstLineWhatWasLost) {
+  RunResult run = test::quiet_sample();
+  EXPECT_NE(text_of(run).find(": passed (exit"), std::string::npos);
+  run.jobs[1].flows[0].lost = 57;
+  EXPECT_NE(text_of(run).find(": passed, 57 frames lost (exit"), std::string::npos);
+  run.links = {{"bus:/dev/shm/b", "bulk", "sent", {5000, 57, 0, 0, 0, 0, 0}, "loss=1%"}};
+  EXPECT_NE(text_of(run).find(": passed, 57 frames lost by the faults asked for (exit"),
+            std::string::npos);
+  run.jobs[1].flows[0].lost = 60;
+  EXPECT_NE(text_of(run).find("60 frames lost, no more than 57 of them by the faults"),
+            std::string::npos);
+}
+
+TEST(Text, OfRepetitionsItSaysWhatIsAMedianAndWhatIsOfOneRun) {
+  RunResult run = test::search_sample();
+  run.repetitions = {run, run, run, run, run};
+  run.shown_run = 3;
+  EXPECT_NE(text_of(run).find("5 runs: rates, shares and times below are medians of all, and "
+                              "counts are of run 4"),
+            std::string::npos);
+  EXPECT_EQ(text_of(test::quiet_sample()).find("medians"), std::string::npos);
 }
 
 }  // namespace

@@ -44,6 +44,23 @@ std::string shown(Words arguments) {
   return result.out;
 }
 
+TEST(Shmifperf, HelpOfOneOptionIsGivenAsFiosUsersAskForIt) {
+  const std::string bs = shmifperf({"options", "bs"}).out;
+  EXPECT_NE(bs.find("bs="), std::string::npos);
+  for (const Words& words : {Words{"run", "--help=bs"}, Words{"run", "--cmdhelp=bs"},
+                             Words{"--help=bs"}, Words{"--cmdhelp=bs"}}) {
+    const ToolResult help = shmifperf(words);
+    EXPECT_EQ(help.status, 0) << help.err;
+    EXPECT_EQ(help.out, bs);
+  }
+  EXPECT_EQ(shmifperf({"run", "--cmdhelp"}).out, shmifperf({"options"}).out);
+  expect_usage_error({"run", "--help=bss"}, {"did you mean \"bs\"?"});
+}
+
+TEST(Shmifperf, AChecksumOfFiosIsRefusedWithTheOneThereIs) {
+  expect_usage_error({"run", "--rw=tx", "--verify=md5"}, {"verify=crc32c"});
+}
+
 TEST(Shmifperf, HelpNamesItAndItsCommands) {
   const ToolResult help = shmifperf({"--help"});
   EXPECT_EQ(help.status, 0);

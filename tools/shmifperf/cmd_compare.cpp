@@ -3,6 +3,7 @@
 #include "perf/job/values.hpp"
 #include "perf/report/compare.hpp"
 #include "tools/options.hpp"
+#include "tools/progress.hpp"
 #include "tools/shmifperf/commands.hpp"
 #include "tools/shmifperf/write_file.hpp"
 
@@ -60,7 +61,8 @@ int run_compare(const CommandLine& line) {
   const perf::Report first = perf::Report::load(before).value();
   const perf::Report second = perf::Report::load(after).value();
   const perf::Comparison comparison = perf::compare(first, second, options).value();
-  write_file("-", args.flag("json") ? perf::to_json(comparison) : perf::to_text(comparison))
+  write_file("-", args.flag("json") ? perf::to_json(comparison)
+                                    : perf::to_text(comparison, terminal_columns()))
       .value();
   return comparison.worse() ? kFailed : kDone;
 }

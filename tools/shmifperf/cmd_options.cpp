@@ -142,6 +142,20 @@ std::string named(const std::string& name) {
   return described(*row);
 }
 
+}  // namespace
+
+std::optional<std::string> help_asked_for(const std::vector<std::string>& words) {
+  for (const std::string& word : words) {
+    if (word == "--cmdhelp" || word == "--cmdhelp=all") return everything(false);
+    for (const char* option : {"--help=", "--cmdhelp="}) {
+      if (word.starts_with(option)) return named(word.substr(word.find('=') + 1));
+    }
+  }
+  return std::nullopt;
+}
+
+namespace {
+
 int run_options(const CommandLine& line) {
   const Arguments args =
       Options("options", "[NAME|CATEGORY]")

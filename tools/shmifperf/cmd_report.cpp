@@ -7,6 +7,7 @@
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
 #include "tools/options.hpp"
+#include "tools/progress.hpp"
 #include "tools/shmifperf/commands.hpp"
 #include "tools/shmifperf/write_file.hpp"
 
@@ -53,7 +54,7 @@ int run_report(const CommandLine& line) {
   }
   const perf::Report report = perf::Report::load(file).value();
   if (args.flag("text")) {
-    write_file("-", perf::to_text(report)).value();
+    write_file("-", perf::to_text(report, terminal_columns())).value();
     return kDone;
   }
   refuse_same_file(file, page);

@@ -10,6 +10,10 @@ namespace shmif::tools {
 namespace {
 
 int run_run(const CommandLine& line) {
+  if (const auto help = help_asked_for(line.words)) {
+    std::fwrite(help->data(), 1, help->size(), stdout);
+    return kDone;
+  }
   const RunLine wanted = read_run_line(line);
   const std::string problem = problem_of_outputs(wanted.set.run);
   if (!problem.empty()) throw UsageError{problem};

@@ -1,6 +1,10 @@
 #pragma once
 // Every command of shmifperf that there is; tools/shmifperf/main.cpp makes a table of them.
 
+#include <optional>
+#include <string>
+#include <vector>
+
 #include "tools/command.hpp"
 
 namespace shmif::tools {
@@ -10,5 +14,9 @@ extern const Command kOptionsCommand;
 extern const Command kReportCommand;
 extern const Command kRunCommand;
 extern const Command kServerCommand;
+
+/// "--help=NAME" or fio's "--cmdhelp[=NAME]" among `words`: what 'shmifperf options NAME' prints.
+/// Throws UsageError for a NAME that there is not.
+std::optional<std::string> help_asked_for(const std::vector<std::string>& words);
 
 }  // namespace shmif::tools

@@ -1,6 +1,9 @@
 // shmifperf: the table of its commands.
 
 #include <array>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "tools/program.hpp"
 #include "tools/shmifperf/commands.hpp"
@@ -35,5 +38,14 @@ constexpr Program kProgram{
 }  // namespace shmif::tools
 
 int main(int argc, char** argv) {
-  return shmif::tools::run_program(shmif::tools::kProgram, argc, argv);
+  std::vector<char*> words(argv, argv + argc);
+  std::string run = "run";
+  // As fio's users ask, who name no command: "--cmdhelp=bs".
+  const std::string_view first = argc > 1 ? argv[1] : "";
+  if (first.starts_with("--help=") || first.starts_with("--cmdhelp")) {
+    words.insert(words.begin() + 1, run.data());
+  }
+  words.push_back(nullptr);
+  return shmif::tools::run_program(shmif::tools::kProgram, static_cast<int>(words.size()) - 1,
+                                   words.data());
 }

@@ -13,10 +13,13 @@
 
 #include "bus/unique_fd.hpp"
 #include "perf/report/json.hpp"
+#include "perf/report/progress_lines.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
+#include "perf/report/units.hpp"
 #include "perf/run/campaign.hpp"
 #include "tools/command.hpp"
+#include "tools/progress.hpp"
 #include "tools/shmifperf/run_output.hpp"
 #include "tools/shmifperf/run_remote.hpp"
 #include "tools/version.hpp"
@@ -77,6 +80,16 @@ Result<void> check_output(const std::string& path) {
   return Error::from_errno(errno, "cannot write " + path);
 }
 
+/// A search asks for patience, which is easier to have when one knows how much.
+void say_how_long(const perf::RunOptions& options, const std::vector<perf::PlannedJob>& plan) {
+  constexpr double kWorthSaying = 10;
+  const auto time = perf::search_time(options, plan);
+  if (!time || time->most_seconds < kWorthSaying) return;
+  complain(std::to_string(time->searches) + (time->searches == 1 ? " search" : " searches") +
+           " by trials of " + perf::format_seconds(time->trial_seconds) + ": " +
+           perf::format_eta(time->least_seconds) + " to " + perf::format_eta(time->most_seconds));
+}
+
 }  // namespace
 
 int run_jobs(const RunLine& wanted, const std::vector<std::string>& argv) {
@@ -90,6 +103,7 @@ int run_jobs(const RunLine& wanted, const std::vector<std::string>& argv) {
   if (!wanted.servers.empty()) {
     return run_remotely(set, wanted.servers, argv, **output, control);
   }
+  say_how_long(set.run, wanted.plan);
   bool stuck = false;
   auto result = perf::run_campaign(set.run, wanted.plan, output->get(), control, stuck);
   std::vector<std::string> lost = (*output)->finish();
@@ -101,7 +115,8 @@ int run_jobs(const RunLine& wanted, const std::vector<std::string>& argv) {
   result->command = argv;
   const auto json = [&](perf::Bins bins) { return perf::to_json(*result, bins); };
   const std::string text = rendered(set.run.output_format, json, [&] {
-    return perf::to_text(perf::Report::parse(json(perf::Bins::without), "result").value());
+    const std::size_t columns = set.run.output.empty() ? terminal_columns() : 0;
+    return perf::to_text(perf::Report::parse(json(perf::Bins::without), "result").value(), columns);
   });
   int code = result->exit_code;
   if (!(*output)->print_result(text) && code == kDone) code = kFailed;

@@ -11,6 +11,7 @@
 #include "perf/report/stream.hpp"
 #include "perf/report/text.hpp"
 #include "tools/command.hpp"
+#include "tools/progress.hpp"
 #include "tools/shmifperf/write_file.hpp"
 
 namespace shmif::tools {
@@ -104,13 +105,13 @@ void RunOutput::on_interval(const RunProgress& progress) {
   } else if (stream_ == Stream::json) {
     print(perf::to_json_line(progress));
   } else if (options_.status_interval.count() > 0 && !is_over(progress)) {
-    print(as_json ? perf::to_json_line(progress) : perf::to_status(progress));
+    print(as_json ? perf::to_json_line(progress) : perf::to_status(progress, terminal_columns()));
   }
 }
 
 void RunOutput::on_status(const RunProgress& progress) {
   terminal_.clear();
-  std::fputs(perf::to_status(progress).c_str(), stderr);
+  std::fputs(perf::to_status(progress, terminal_columns()).c_str(), stderr);
 }
 
 void RunOutput::print(const std::string& text) {

@@ -6,6 +6,7 @@
 #include "perf/remote/address.hpp"
 #include "perf/remote/combine.hpp"
 #include "tools/command.hpp"
+#include "tools/progress.hpp"
 #include "tools/version.hpp"
 
 namespace shmif::tools {
@@ -56,7 +57,7 @@ int run_remotely(const perf::JobSet& set, const std::vector<std::string>& server
   const std::string text = rendered(
       set.run.output_format,
       [&](perf::Bins bins) { return perf::combined_json(hosts, whole, bins); },
-      [&] { return perf::combined_text(hosts, whole); });
+      [&] { return perf::combined_text(hosts, whole, terminal_columns()); });
   const int code = perf::exit_code_of(hosts, whole);
   const bool all_written = output.print_result(text) && lost.empty();
   return all_written || code != kDone ? code : kFailed;
