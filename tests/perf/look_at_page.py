@@ -127,7 +127,8 @@ class Visit:
         wide = run("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
         self.blame(view, [f"the page is {wide} pixels wider than the window"] if wide > 0 else [])
         self.blame(view, [f"against its own policy: {v}" for v in run("return seen.violations")])
-        self.blame(view, [f"console: {e['message']}" for e in self.browser.get_log("browser")])
+        # That its canvases are read is what this program does, and not the page.
+        self.blame(view, [f"console: {e['message']}" for e in self.browser.get_log("browser") if "willReadFrequently" not in e["message"]])
         for entry in self.browser.get_log("performance"):
             event = json.loads(entry["message"])["message"]
             url = event["params"].get("request", {}).get("url", "") if event["method"] == "Network.requestWillBeSent" else ""
@@ -139,6 +140,13 @@ class Visit:
         reached = self.browser.execute_script(
             "return [...document.querySelectorAll('.scroll, .choice button, .u-legend .u-series:not(:first-child) th')].filter((e) => e.tabIndex < 0).length")
         self.blame("keyboard", [f"{reached} places are out of reach"] if reached else [])
+
+    def press_all(self):
+        """Each choice of each chart draws a chart that is faultless, too."""
+        for number in range(self.browser.execute_script("return document.querySelectorAll('.choice button').length")):
+            said = self.browser.execute_script("const b = document.querySelectorAll('.choice button')[arguments[0]]; b.click(); return b.textContent", number)
+            self.browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+            self.look(f"after pressing {said}")
 
     def hover(self):
         """What is under the pointer is told below the chart."""
@@ -179,7 +187,10 @@ def start():
 
 
 FACTS = """return {title: document.title, cells: [...document.querySelectorAll('td')].map((e) => e.textContent),
-                  notes: [...document.querySelectorAll('.note')].map((e) => e.textContent)}"""
+                  notes: [...document.querySelectorAll('.note')].map((e) => e.textContent),
+                  buttons: [...document.querySelectorAll('.choice button')].map((e) => e.textContent),
+                  rows_above: [...document.querySelectorAll('tbody tr')].filter((e) => !e.closest('.uplot') && e.checkVisibility() &&
+                    (document.querySelector('.chart')?.compareDocumentPosition(e) & Node.DOCUMENT_POSITION_PRECEDING)).length}"""
 
 
 def look_at(browser, folder, pictures, thorough):
@@ -192,6 +203,7 @@ def look_at(browser, folder, pictures, thorough):
     if thorough:
         visit.keyboard()
         visit.hover()
+        visit.press_all()
         visit.paper()
     facts["wrong"] = list(dict.fromkeys(visit.wrong))
     with open(os.path.join(folder, "facts.json"), "w", encoding="utf-8") as file:
@@ -203,7 +215,7 @@ def main():
     parser.add_argument("--pictures", action="store_true")
     parser.add_argument("--light", action="append", default=[], metavar="FOLDER")
     parser.add_argument("folders", nargs="*", metavar="FOLDER")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     for program in ("chromium", "chromedriver"):
         if not shutil.which(program):
             print(f"skipped: {program} is not installed")

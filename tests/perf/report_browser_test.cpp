@@ -57,6 +57,8 @@ const Sight kSights[] = {
     {"search", true, page_with<test::search_sample>},
     {"unstarted", true, page_with<test::unstarted_sample>},
     {"hostile", true, page_with<test::hostile_sample>},
+    {"many", false, page_with<test::many_sample>},
+    {"apart", true, page_with<test::apart_sample>},
     {"failed-without-bins", false, page_with<test::failed_sample, Bins::without>},
     {"sent", false, page_with<sent_sample>},
     {"quiet", false, quiet_page},
@@ -132,6 +134,8 @@ bool notes_say(const Json& facts, const std::string& words) {
 TEST_F(ReportInABrowser, EachPageIsFaultlessOnScreensLightAndDarkOnAPhoneAndOnPaper) {
   for (const Sight& sight : kSights) {
     if (!sight.thorough) continue;
+    const auto& names = test::sample_names();
+    if (std::ranges::find(names, sight.name) == names.end()) continue;
     const bool passed = test::sample_named(sight.name).exit_code == 0;
     EXPECT_EQ(facts(sight.name)["title"],
               (passed ? "passed" : "FAILED") + std::string(" · shmifperf report"));
@@ -180,6 +184,29 @@ TEST_F(ReportInABrowser, CallsReceivedWhatWasReceivedAndSentWhatNobodyReceives) 
 
 TEST_F(ReportInABrowser, SaysWhatAResultWithoutBucketsLacks) {
   EXPECT_TRUE(notes_say(facts("quiet-without-bins"), "--output-format=json+"));
+}
+
+TEST_F(ReportInABrowser, OfFortyJobsTheGroupsStandAboveTheFirstChart) {
+  const Json many = facts("many");
+  EXPECT_EQ(many["rows_above"], 2);
+  EXPECT_TRUE(notes_say(many, "of each group together"));
+  EXPECT_EQ(facts("engines")["rows_above"], 4) << "of few jobs each is shown";
+}
+
+TEST_F(ReportInABrowser, RunsThatFollowedEachOtherCanBeLaidOverEachOther) {
+  const auto offers = [](const Json& page) {
+    return std::ranges::count(page["buttons"], "since each job’s own start");
+  };
+  const Json apart = facts("apart");
+  EXPECT_EQ(offers(apart), 2) << "throughput and latency";
+  EXPECT_EQ(offers(facts("engines")), 0);
+}
+
+TEST_F(ReportInABrowser, TheRampIsMarkedAndZoomingIsSaid) {
+  const Json apart = facts("apart");
+  EXPECT_TRUE(notes_say(apart, "Shaded: the ramp"));
+  EXPECT_TRUE(notes_say(apart, "Drag across the chart to zoom in"));
+  EXPECT_FALSE(notes_say(facts("engines"), "Shaded"));
 }
 
 }  // namespace

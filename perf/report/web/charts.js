@@ -12,8 +12,8 @@ const charts = (() => {
 
   const dark = () => !paper && matchMedia('(prefers-color-scheme: dark)').matches;
   const theme = () => dark()
-    ? { text: '#b6c0ca', grid: '#2b323a', lost: '#FF8A5C', series: kDark, ground: '#161b22' }
-    : { text: '#4a525b', grid: '#e4e8ec', lost: '#C84A00', series: kLight, ground: '#ffffff' };
+    ? { text: '#b6c0ca', grid: '#2b323a', lost: '#FF8A5C', ramp: 'rgba(154, 164, 175, 0.20)', series: kDark, ground: '#161b22' }
+    : { text: '#4a525b', grid: '#e4e8ec', lost: '#C84A00', ramp: 'rgba(87, 96, 106, 0.14)', series: kLight, ground: '#ffffff' };
 
   const kFont = '12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
   // To the right, half of a text that stands below the end of an axis.
@@ -131,14 +131,31 @@ const charts = (() => {
         series.push({ ...silent, label: '┆ overruns', value: (u, v) => units.count(v) });
         hooks.draw = [(u) => drawMarks(u, marks, colours)];
       }
+      if (more.ramps && more.ramps.length) hooks.drawAxes = [(u) => drawRamps(u, more.ramps, colours)];
       return { data, options: {
         scales: { x: { time: false }, y: more.scale || { range: (u, min, max) => [0, (max || 1) * 1.08] }, marks: { auto: false, range: [0, 1] } },
-        axes: [axis(colours, 'time since the start (s)', { space: 60, size: kBelow }),
+        axes: [axis(colours, more.own ? 'time since the job’s own start (s)' : 'time since the start (s)', { space: 60, size: kBelow }),
                more.scale ? logAxis(colours, label, format, { size: kBeside })
                           : axis(colours, label, { size: kBeside, values: (u, list) => list.map((v) => (v === 0 ? '0' : short(format(v)))) })],
         series, hooks, cursor: { points: { size: 7 }, focus: { prox: -1 } },
       } };
     });
+  }
+
+  /// Before the measured window: [from, to] of each.
+  function drawRamps(u, ramps, colours) {
+    const c = u.ctx;
+    const { left, top, width, height } = u.bbox;
+    c.save();
+    c.beginPath();
+    c.rect(left, top, width, height);
+    c.clip();
+    c.fillStyle = colours.ramp;
+    for (const [from, to] of ramps) {
+      const x = u.valToPos(from, 'x', true);
+      c.fillRect(x, top, u.valToPos(to, 'x', true) - x, height);
+    }
+    c.restore();
   }
 
   function drawMarks(u, marks, colours) {

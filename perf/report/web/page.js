@@ -63,8 +63,18 @@ function head() {
     element('h1', {}, 'shmifperf report', element('span', { class: 'badge ' + verdict.toLowerCase() }, verdict.toUpperCase())),
     element('p', {}, `${time.began.replace('T', ' ').replace(/\.\d+Z$/, ' UTC')} · took ${units.seconds(time.seconds)} · on ${where} · shmifperf ${result.shmifperf_version} · exit code ${result.exit_code}`
       + (stopped && ` · ${stopped}`)
+      + losses()
       + (result.steady_state === null ? '' : ` · steady state ${result.steady_state}`)),
     element('pre', { class: 'command wrap', tabindex: '0', 'aria-label': 'command' }, result.command.map(quote).join(' ')));
+}
+/// Who reads "passed" is not to think that all came.
+function losses() {
+  const sum = (list, of) => list.reduce((all, one) => all + of(one), 0);
+  const lost = sum(result.jobs, (job) => (job.loss ? job.loss.lost_frames : 0));
+  const asked = sum(result.links, (link) => link.lost_frames + link.queue_full_frames);
+  if (!lost) return '';
+  const all = ` · ${units.count(lost)} ${lost === 1 ? 'frame' : 'frames'} lost`;
+  return all + (asked >= lost ? ' by the faults asked for' : asked ? `, no more than ${units.count(asked)} of them by the faults asked for` : '');
 }
 const quote = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : "'" + word.replaceAll("'", "'\\''") + "'");
 
@@ -92,17 +102,35 @@ function shorten(list, items) {
   addEventListener('beforeprint', () => { details.open = true; });
 }
 
+// Of more jobs than these, groups are shown, and jobs on demand.
+const kMostJobs = 10;
+const manyJobs = members.length > kMostJobs;
+
 function glance() {
-  const rows = members.map((unit) => {
-    const { job } = unit;
-    const at = receiverOf(unit);
+  const figures = (tx, at) => {
     const h = at.latency_ns || {};
-    return [job.jobname, job.engine, units.fps(job.tx && job.tx.offered_fps), units.fps(job.tx && job.tx.rate_fps), units.fps(at.rx && at.rx.rate_fps),
-      units.bps(at.rx && at.rx.rate_bps), at.loss ? bad(at.loss.lost_frames) : '-', units.share(at.loss && at.loss.lost_share),
-      units.ns(h.p50), units.ns(h.p99), units.ns(h.p99_9), units.ns(h.max), units.share(job.limit_share)];
-  });
-  section('At a glance', 'Latency from the intended send time. Own limit: how much of what the harness itself can do on this machine was used.',
-    table('At a glance', ['job', 'engine', 'offered', 'sent', 'received', '', 'lost', '', 'p50', 'p99', 'p99.9', 'max', 'own limit'], rows));
+    return [units.fps(tx && tx.offered_fps), units.fps(tx && tx.rate_fps), units.fps(at.rx && at.rx.rate_fps), units.bps(at.rx && at.rx.rate_bps),
+      at.loss ? bad(at.loss.lost_frames) : '-', units.share(at.loss && at.loss.lost_share), units.ns(h.p50), units.ns(h.p99), units.ns(h.p99_9), units.ns(h.max)];
+  };
+  const head = ['offered', 'sent', 'received', '', 'lost', '', 'p50', 'p99', 'p99.9', 'max'];
+  const runs = result.repeats.length ? Math.max(...result.repeats.map((r) => r.values.length)) : 0;
+  const note = (runs ? `Medians of ${runs} runs; counts, curves and buckets are those of ${result.shown_run ? 'run ' + result.shown_run : 'one of them'}. ` : '')
+    + 'Latency from the intended send time. Own limit: how much of what the harness itself can do on this machine was used.';
+  const jobs = table(manyJobs ? 'Jobs at a glance' : 'At a glance', ['job', 'engine', ...head, 'own limit'],
+    members.map((unit) => [unit.job.jobname, unit.job.engine, ...figures(unit.job.tx, receiverOf(unit)), units.share(unit.job.limit_share)]));
+  if (!manyJobs) return section('At a glance', note, jobs);
+  const membersOf = (group) => members.filter(({ job }) => job.groupname === group.groupname).length;
+  const groupHead = ['group', 'jobs', ...head];
+  const rows = result.groups.map((group) => [group.groupname, units.count(membersOf(group)), ...figures(group.tx, group)]);
+  const more = rows.length > kMostJobs ? folded(`and ${units.count(rows.length - kMostJobs)} more groups`, table('More groups', groupHead, rows.slice(kMostJobs))) : null;
+  return section('At a glance', note, table('At a glance', groupHead, rows.slice(0, kMostJobs)), more, folded(`each of the ${units.count(members.length)} jobs`, jobs));
+}
+
+/// What is seen on demand, and on paper.
+function folded(title, ...children) {
+  const details = element('details', {}, element('summary', {}, title), ...children);
+  addEventListener('beforeprint', () => { details.open = true; });
+  return details;
 }
 
 // ---- Charts ----
@@ -121,54 +149,145 @@ function curveOf(job) {
 
 const timesOf = (list) => list.map((i) => Math.round(i.at_seconds * 100) / 100);
 const rate = (i, key, factor) => (i.seconds > 0 ? i[key] * factor / i.seconds : null);
+const beginOf = (job) => (job.intervals.length ? job.intervals[0].at_seconds - job.intervals[0].seconds : 0);
+/// When its measured window began, where something was sent before: the ramp, which is in no figure.
+function rampEndOf(job) {
+  const first = job.intervals.findIndex((i) => i.measured);
+  return first > 0 ? job.intervals[first].at_seconds - job.intervals[first].seconds : null;
+}
 
-function throughput() {
+// ---- What a chart has lines of: jobs, or of many jobs their groups ----
+
+/// {name, colour, at: the job whose intervals count, or null, of: their jobs}
+function sources() {
+  if (!manyJobs) return members.map((unit) => ({ name: unit.job.jobname, colour: colourOf.get(unit), jobs: [receiverOf(unit)] }));
+  return result.groups.map((group, i) => ({ name: 'group ' + group.groupname, colour: i,
+    jobs: members.filter(({ job }) => job.groupname === group.groupname).map(receiverOf) })).filter((s) => s.jobs.length);
+}
+
+/// The intervals of several jobs as those of one: what ends within the same usual interval is added up.
+function curveOfAll(jobs) {
+  if (jobs.length === 1) return curveOf(jobs[0]);
+  const curves = jobs.map(curveOf).filter((list) => list.length);
+  const lengths = curves.flat().map((i) => i.seconds).sort((a, b) => a - b);
+  const usual = lengths[Math.floor(lengths.length / 2)] || 1;
+  const sums = new Map();
+  for (const list of curves) {
+    for (const i of list) {
+      const key = Math.round(i.at_seconds / usual);
+      const sum = sums.get(key) || { at_seconds: key * usual, seconds: usual, measured: true, tx_bytes: 0, rx_bytes: 0, tx_frames: 0, rx_frames: 0, jobs: 0 };
+      // Intervals differ a little in length: what is added up are rates.
+      for (const name of ['tx_bytes', 'rx_bytes', 'tx_frames', 'rx_frames']) sum[name] += i.seconds > 0 ? i[name] * usual / i.seconds : 0;
+      sum.jobs += 1;
+      sum.measured = sum.measured && i.measured;
+      sums.set(key, sum);
+    }
+  }
+  return [...sums.entries()].sort((a, b) => a[0] - b[0]).map(([, sum]) => sum);
+}
+
+const kZoomHint = 'Drag across the chart to zoom in; double-click to see all again.';
+
+/// Where runs follow each other, their curves lie one behind the other; from their own starts, one over the other.
+function startApart(jobs) {
+  const begins = jobs.filter((job) => job.intervals.length).map(beginOf);
+  return begins.length > 1 && Math.max(...begins) - Math.min(...begins) > 0.5;
+}
+
+/// Buttons of which one is pressed; `choose` is told which.
+function choices(label, names, choose) {
+  const choice = element('div', { class: 'choice', role: 'group', 'aria-label': label });
+  const buttons = names.map(([name, value]) => {
+    const button = element('button', { type: 'button' }, name);
+    button.addEventListener('click', () => press(value));
+    choice.append(button);
+    return [button, value];
+  });
+  const press = (value) => {
+    buttons.forEach(([button, its]) => button.setAttribute('aria-pressed', String(its === value)));
+    choose(value);
+  };
+  press(names[0][1]);
+  return choice;
+}
+
+/// The job's own time, when `own`: its start is 0.
+const since = (job, own) => (own ? beginOf(job) : 0);
+
+/// [at, lost, overruns] of intervals in which there were any.
+function marksOf(jobs, own) {
   const marks = new Map();
-  for (const job of result.jobs) {
+  for (const job of jobs) {
     for (const i of job.intervals) {
       if (!i.lost_frames && !i.overruns) continue;
-      const at = Math.round(i.at_seconds * 100) / 100;
+      const at = Math.round((i.at_seconds - since(job, own)) * 100) / 100;
       const old = marks.get(at) || [at, 0, 0];
       marks.set(at, [at, old[1] + i.lost_frames, old[2] + i.overruns]);
     }
   }
-  const sorted = [...marks.values()].sort((a, b) => a[0] - b[0]);
+  return [...marks.values()].sort((a, b) => a[0] - b[0]);
+}
+
+/// [from, to] of each ramp.
+function rampsOf(jobs, own) {
+  const ramps = new Map();
+  for (const job of jobs) {
+    const end = rampEndOf(job);
+    if (end === null) continue;
+    const from = Math.round((beginOf(job) - since(job, own)) * 10) / 10;
+    const to = Math.round((end - since(job, own)) * 100) / 100;
+    ramps.set(from, [from, Math.max(to, ramps.has(from) ? ramps.get(from)[1] : to)]);
+  }
+  return [...ramps.values()];
+}
+
+/// Adds the choice of where time begins, where jobs began at different times.
+function addTimeChoice(into, jobs, redraw) {
+  if (!startApart(jobs)) return;
+  into.append(choices('time', [['since the start of the run', false], ['since each job’s own start', true]], redraw));
+}
+
+function throughput() {
   // Where nobody receives, a file or engine=null, what was sent is all there is.
   const receivesOf = (job) => job.rx !== null;
-  const shown = new Set(members.map(receiverOf).filter((job) => curveOf(job).length).map(receivesOf));
+  const all = sources().filter((s) => s.jobs.some((job) => curveOf(job).length));
+  if (!all.length) return;
+  const shown = new Set(all.map((s) => s.jobs.some(receivesOf)));
   const whatOf = () => (shown.size > 1 ? 'received or sent' : shown.has(true) ? 'received' : 'sent');
-  const lines = (bits) => members.flatMap((unit) => {
-    const at = receiverOf(unit);
-    const receives = receivesOf(at);
+  const lines = (bits, own) => all.map(({ name, colour, jobs }) => {
+    const receives = jobs.some(receivesOf);
     const key = (receives ? 'rx_' : 'tx_') + (bits ? 'bytes' : 'frames');
-    const list = curveOf(at);
-    const one = { colour: colourOf.get(unit), label: unit.job.jobname + (receives || whatOf() === 'sent' ? '' : ' (sent)'), at: timesOf(list), values: list.map((i) => rate(i, key, bits ? 8 : 1)) };
-    return list.length ? [one] : [];
+    const list = curveOfAll(jobs);
+    const begin = own ? Math.min(...jobs.map(beginOf)) : 0;
+    return { colour, label: name + (receives || whatOf() === 'sent' ? '' : ' (sent)'),
+      at: timesOf(list.map((i) => ({ at_seconds: i.at_seconds - begin }))), values: list.map((i) => rate(i, key, bits ? 8 : 1)) };
   });
-  if (!lines(true).length) return;
+  const drawn = all.flatMap((s) => s.jobs);
+  const ramps = rampsOf(drawn, false);
   const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'throughput over time' });
-  const buttons = [];
-  const made = section('Throughput over time', (shown.has(true) ? 'What arrived in each interval' : 'What was sent in each interval') + (shown.size > 1 ? ', or was sent where nobody receives' : '') + '. ▲ on the time axis: frames were lost then; a dashed line: a receiver was overrun.'
-    + (members.length > 8 ? ' Drawn are the first eight jobs; a click on a name shows or hides one.' : ''));
-  const choose = (bits) => {
-    buttons.forEach(([b, its]) => b.setAttribute('aria-pressed', String(its === bits)));
-    charts.replace(box, () => charts.overTime(box, lines(bits), bits ? units.bps : units.fps, `${whatOf()} (${bits ? 'bit/s' : 'frames/s'})`, sorted));
-  };
-  const choice = element('div', { class: 'choice', role: 'group', 'aria-label': 'unit' });
-  for (const [name, bits] of [['bits', true], ['frames', false]]) {
-    const button = element('button', { type: 'button' }, name);
-    button.addEventListener('click', () => choose(bits));
-    buttons.push([button, bits]);
-    choice.append(button);
-  }
-  made.append(choice, box);
-  choose(true);
+  const made = section('Throughput over time', (shown.has(true) ? 'What arrived in each interval' : 'What was sent in each interval') + (shown.size > 1 ? ', or was sent where nobody receives' : '')
+    + (manyJobs ? ', of each group together' : '') + '. ▲ on the time axis: frames were lost then; a dashed line: a receiver was overrun.'
+    + (ramps.length ? ' Shaded: the ramp, which is in no figure.' : '')
+    + (all.length > 8 ? ` Drawn are the first eight ${manyJobs ? 'groups' : 'jobs'}; a click on a name shows or hides one.` : '') + ' ' + kZoomHint);
+  const chosen = { bits: true, own: false };
+  const redraw = () => charts.replace(box, () => charts.overTime(box, lines(chosen.bits, chosen.own), chosen.bits ? units.bps : units.fps,
+    `${whatOf()} (${chosen.bits ? 'bit/s' : 'frames/s'})`, marksOf(result.jobs, chosen.own), { ramps: rampsOf(drawn, chosen.own), own: chosen.own }));
+  const bar = element('div', { class: 'bar' });
+  made.append(bar, box);
+  bar.append(choices('unit', [['bits', true], ['frames', false]], (bits) => { chosen.bits = bits; redraw(); }));
+  addTimeChoice(bar, drawn, (own) => { chosen.own = own; redraw(); });
+}
+
+/// {colour, label, histogram}: of jobs, or of groups of many.
+function histograms() {
+  if (manyJobs) return result.groups.map((g, i) => ({ colour: i, label: 'group ' + g.groupname, histogram: g.latency_ns })).filter((l) => l.histogram);
+  return members.filter((unit) => receiverOf(unit).latency_ns)
+    .map((unit) => ({ colour: colourOf.get(unit), label: unit.job.jobname, histogram: receiverOf(unit).latency_ns }));
 }
 
 function latencies() {
-  const measured = members.filter((unit) => receiverOf(unit).latency_ns);
-  if (!measured.length) return;
-  const lines = measured.map((unit) => ({ colour: colourOf.get(unit), label: unit.job.jobname, histogram: receiverOf(unit).latency_ns }));
+  const lines = histograms();
+  if (!lines.length) return;
   const binned = lines.filter((l) => l.histogram.bins);
   const pair = element('div', binned.length ? { class: 'pair' } : {});
   main.append(pair);
@@ -182,15 +301,27 @@ function latencies() {
   if (binned.length) {
     charts.histogram(chart('Latency histogram', 'How many frames took how long; both axes are logarithmic.', 'latency histogram'), binned);
   }
-  const overTime = measured.map((unit) => {
-    const list = curveOf(receiverOf(unit)).filter((i) => i.latency_p99_ns > 0);
-    return { colour: colourOf.get(unit), label: unit.job.jobname, at: timesOf(list), values: list.map((i) => i.latency_p99_ns) };
+  latencyOverTime();
+}
+
+/// The slowest job of a group stands for it: percentiles cannot be added up.
+function latencyOverTime() {
+  const all = sources().map((s) => ({ ...s, job: s.jobs.filter((job) => job.latency_ns).sort((a, b) => b.latency_ns.p99 - a.latency_ns.p99)[0] })).filter((s) => s.job);
+  const overTime = (own) => all.map(({ name, colour, job }) => {
+    const list = curveOf(job).filter((i) => i.latency_p99_ns > 0);
+    return { colour, label: name + (manyJobs ? ': ' + job.jobname : ''), at: timesOf(list.map((i) => ({ at_seconds: i.at_seconds - since(job, own) }))), values: list.map((i) => i.latency_p99_ns) };
   }).filter((l) => l.at.length);
-  if (overTime.length) {
-    const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'latency over time' });
-    section('Latency over time', '99 of 100 frames of an interval were no later than this.', box);
-    charts.overTime(box, overTime, units.ns, 'p99 latency', [], { scale: charts.logScale });
-  }
+  if (!overTime(false).length) return;
+  const jobs = all.map((s) => s.job);
+  const ramps = rampsOf(jobs, false);
+  const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'latency over time' });
+  const made = section('Latency over time', '99 of 100 frames of an interval were no later than this.' + (manyJobs ? ' Of each group the job whose p99 is the worst.' : '')
+    + (ramps.length ? ' Shaded: the ramp, which is in no figure.' : '') + ' ' + kZoomHint);
+  const redraw = (own) => charts.replace(box, () => charts.overTime(box, overTime(own), units.ns, 'p99 latency', [], { scale: charts.logScale, ramps: rampsOf(jobs, own), own }));
+  const bar = element('div', { class: 'bar' });
+  made.append(bar, box);
+  redraw(false);
+  addTimeChoice(bar, jobs, redraw);
 }
 
 head();

@@ -12,6 +12,12 @@ const timeRow = (name, h) => [name, units.count(h.count), units.ns(h.min), units
 const fatesRow = (name, f) => [name, units.count(f.sent_frames), units.count(f.received_frames), bad(f.lost_frames), units.share(f.lost_share),
   ...kFates.map((key) => bad(f[key])), units.count(f.late_frames), units.count(f.cancelled_frames), bad(f.unverified_frames), units.ns(f.jitter_ns)];
 
+/// A table of jobs and groups: of many jobs the groups, and the jobs on demand.
+function jobsAndGroups(caption, head, jobs, groups) {
+  if (!manyJobs || !groups.length) return [table(caption, head, jobs.concat(groups))];
+  return [table(caption, head, groups), folded(`${units.count(jobs.length)} rows of single jobs`, table(caption + ' of single jobs', head, jobs))];
+}
+
 function jobTables() {
   const each = (make) => result.jobs.flatMap(make).concat();
   // What would be said of a group of one job is said of that.
@@ -19,38 +25,38 @@ function jobTables() {
   for (const { job } of members) sizes.set(job.groupname, (sizes.get(job.groupname) || 0) + 1);
   const groups = (make) => result.groups.filter((g) => sizes.get(g.groupname) > 1).flatMap(make);
   const title = (g) => 'group ' + g.groupname;
-  const traffic = each((j) => [j.tx && trafficRow(j.jobname + ' sent', j.tx), j.rx && trafficRow(j.jobname + ' received', j.rx)].filter(Boolean))
-    .concat(groups((g) => [g.tx && trafficRow(title(g) + ' sent', g.tx), g.rx && trafficRow(title(g) + ' received', g.rx)].filter(Boolean)));
+  const traffic = each((j) => [j.tx && trafficRow(j.jobname + ' sent', j.tx), j.rx && trafficRow(j.jobname + ' received', j.rx)].filter(Boolean));
+  const groupTraffic = groups((g) => [g.tx && trafficRow(title(g) + ' sent', g.tx), g.rx && trafficRow(title(g) + ' received', g.rx)].filter(Boolean));
   if (traffic.length) {
     section('Traffic', 'In the measured window, without the ramp; rates are divided by the time under "over".',
-      table('Traffic', ['', 'frames', 'bytes', 'rate', '', 'offered', '', 'over', 'refused', 'skipped', 'errors', 'foreign'], traffic));
+      ...jobsAndGroups('Traffic', ['', 'frames', 'bytes', 'rate', '', 'offered', '', 'over', 'refused', 'skipped', 'errors', 'foreign'], traffic, groupTraffic));
   }
   const times = each((j) => [['latency_ns', 'latency'], ['service_ns', 'service'], ['spacing_error_ns', 'spacing error']]
-    .filter(([key]) => j[key]).map(([key, name]) => timeRow(`${j.jobname} ${name}`, j[key])))
-    .concat(groups((g) => (g.latency_ns ? [timeRow(title(g) + ' latency', g.latency_ns)] : [])));
+    .filter(([key]) => j[key]).map(([key, name]) => timeRow(`${j.jobname} ${name}`, j[key])));
+  const groupTimes = groups((g) => (g.latency_ns ? [timeRow(title(g) + ' latency', g.latency_ns)] : []));
   if (times.length) {
     section('Times', 'Latency: from the intended send time. Service: from the real one. Spacing error: how late frames left.',
-      table('Times', ['', 'count', 'min', 'mean', 'p50', 'p90', 'p99', 'p99.9', 'p99.99', 'p99.999', 'max'], times));
+      ...jobsAndGroups('Times', ['', 'count', 'min', 'mean', 'p50', 'p90', 'p99', 'p99.9', 'p99.99', 'p99.999', 'max'], times, groupTimes));
   }
-  const flows = each((j) => (j.loss ? j.loss.flows.map((f) => fatesRow(`${f.from} → ${f.to}`, f)) : []))
-    .concat(groups((g) => (g.loss ? [fatesRow(title(g), g.loss)] : [])));
+  const flows = each((j) => (j.loss ? j.loss.flows.map((f) => fatesRow(`${f.from} → ${f.to}`, f)) : []));
+  const groupFlows = groups((g) => (g.loss ? [fatesRow(title(g), g.loss)] : []));
   if (flows.length) {
     section('What became of the frames', 'Late: came after drain_time. Cancelled: given up by the sender. Neither is lost; corrupt and truncated frames came, and are not lost either.',
-      table('What became of the frames', ['', 'sent', 'received', 'lost', '', 'duplicate', 'reordered', 'corrupt', 'truncated', 'late', 'cancelled', 'unchecked', 'jitter'], flows));
+      ...jobsAndGroups('What became of the frames', ['', 'sent', 'received', 'lost', '', 'duplicate', 'reordered', 'corrupt', 'truncated', 'late', 'cancelled', 'unchecked', 'jitter'], flows, groupFlows));
   }
   const agree = (c) => [units.yes(c.agree), c.agree === false ? 'bad' : ''];
-  section('Counts side by side', 'All frames, ramp and foreign ones too. "-": that medium does not count it.',
-    table('Counts', ['', 'generator sent', 'wire took', 'wire delivered', 'receiver got', 'of them foreign', 'wire lost', 'wire dropped', 'agree'],
-      each((j) => [[j.jobname, j.tx ? units.count(j.counts.generator_tx_frames) : '-', j.tx ? units.count(j.counts.wire_tx_frames) : '-', j.rx ? units.count(j.counts.wire_rx_frames) : '-',
-        j.rx ? units.count(j.counts.receiver_rx_frames) : '-', j.rx ? units.count(j.counts.receiver_foreign_frames) : '-',
-        j.rx ? units.count(j.counts.wire_lost_frames) : '-', units.count(j.counts.wire_dropped_frames), agree(j.counts)]])));
+  const counts = table('Counts', ['', 'generator sent', 'wire took', 'wire delivered', 'receiver got', 'of them foreign', 'wire lost', 'wire dropped', 'agree'],
+    each((j) => [[j.jobname, j.tx ? units.count(j.counts.generator_tx_frames) : '-', j.tx ? units.count(j.counts.wire_tx_frames) : '-', j.rx ? units.count(j.counts.wire_rx_frames) : '-',
+      j.rx ? units.count(j.counts.receiver_rx_frames) : '-', j.rx ? units.count(j.counts.receiver_foreign_frames) : '-',
+      j.rx ? units.count(j.counts.wire_lost_frames) : '-', units.count(j.counts.wire_dropped_frames), agree(j.counts)]]));
+  section('Counts side by side', 'All frames, ramp and foreign ones too. "-": that medium does not count it.', manyJobs ? folded(`${units.count(result.jobs.length)} jobs`, counts) : counts);
   const cpu = (name, c) => !c ? [name, '-', '-', '-', '-', '-', '-'] : [name, units.seconds(c.user_seconds), units.seconds(c.system_seconds), units.fps(c.frames_per_busy_second),
     units.count(c.voluntary_switches), units.count(c.involuntary_switches), units.count(c.minor_faults + c.major_faults)];
-  section('CPU and trust', 'Start skew: after the common start. Rate ±: half the 95 % confidence interval. Limit: the harness’s own, with such frames, here.',
-    table('CPU and trust', ['', 'user', 'system', 'frames per CPU-s', 'slept', 'interrupted', 'faults', 'start skew', 'rate ±', 'limit', 'used of it'],
+  section('CPU and trust', 'Start skew: after the common start. Rate ±: half the 95 % confidence interval. Limit: the harness’s own, with such frames so paced, here.',
+    ...jobsAndGroups('CPU and trust', ['', 'user', 'system', 'frames per CPU-s', 'slept', 'interrupted', 'faults', 'start skew', 'rate ±', 'limit', 'used of it'],
       each((j) => [[...cpu(j.jobname, j.cpu), units.ns(j.start_skew_ns), units.share(j.rate_ci95_share), units.fps(j.limit_fps),
-        [units.share(j.limit_share), j.limit_share >= 0.8 ? 'bad' : '']]])
-        .concat(groups((g) => [[...cpu(title(g), g.cpu), units.ns(g.start_skew_ns), '-', '-', '-']]))));
+        [units.share(j.limit_share), j.limit_share >= 0.8 ? 'bad' : '']]]),
+      groups((g) => [[...cpu(title(g), g.cpu), units.ns(g.start_skew_ns), '-', '-', '-']])));
   links();
   jobList();
 }
@@ -63,9 +69,10 @@ function links() {
 }
 
 function jobList() {
-  section('Jobs', null, table('Jobs', ['job', 'rw', 'engine', 'ended as', 'passed', 'address', 'options'], result.jobs.map((j) => [j.jobname, j.rw, j.engine,
+  const list = table('Jobs', ['job', 'rw', 'engine', 'ended as', 'passed', 'address', 'options'], result.jobs.map((j) => [j.jobname, j.rw, j.engine,
     j.exit_signal === null ? j.state : 'signal ' + j.exit_signal, [units.yes(j.passed), j.passed ? '' : 'bad'], [known(j.address), 'words'],
-    [Object.entries(j.options).map(([k, v]) => `${k}=${v}`).join(' ') || '-', 'words']])));
+    [Object.entries(j.options).map(([k, v]) => `${k}=${v}`).join(' ') || '-', 'words']]));
+  section('Jobs', null, manyJobs ? folded(`${units.count(result.jobs.length)} jobs`, list) : list);
 }
 
 function searches() {
