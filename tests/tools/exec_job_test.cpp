@@ -145,5 +145,37 @@ TEST_P(ExecJob, NothingSpinsWhenTheShellOfABackgroundGuestIsGone) {
   }
 }
 
+TEST_P(ExecJob, EnteredProgramIsAJobAsAnyOther) {
+  const auto host = start("h", "sleep 61");
+  std::string enter;
+  for (const std::string& word : by_caller({shmifctl_path(), "enter", bus(), "h", "--"})) {
+    enter += '\'' + word + "' ";
+  }
+  Shell shell(mark_);
+  ASSERT_TRUE(shell.answers("first"));
+  // A shell in there has job control of its own.
+  shell.type(enter + "bash --norc --noediting -i\n");
+  shell.type("echo inner-$((6*7))-$(hostname)-\n");
+  ASSERT_TRUE(shell.shows("inner-42-h-")) << shell.screen();
+  shell.type("exit 5\n");
+  shell.type("echo status-$?-\n");
+  EXPECT_TRUE(shell.shows("status-5-")) << shell.screen();
+  // Ctrl-Z stops the job, fg continues it, and Ctrl-C ends it.
+  shell.type(enter + "sh -c 'echo up-$((6*7)); exec cat'\n");
+  ASSERT_TRUE(shell.shows("up-42")) << shell.screen();
+  shell.type("\x1a");
+  ASSERT_TRUE(shell.shows("Stopped")) << shell.screen();
+  ASSERT_TRUE(shell.answers("mine")) << shell.screen();
+  shell.type("fg\n");
+  ASSERT_TRUE(shell.shows("exec cat")) << shell.screen();
+  shell.type("typed\n");
+  ASSERT_TRUE(shell.shows("typed\r\ntyped")) << shell.screen();
+  shell.type("\x03");
+  ASSERT_TRUE(shell.shows("^C") && shell.shows("$ ")) << shell.screen();
+  shell.type("echo status-$?-\n");
+  EXPECT_TRUE(shell.shows("status-130-")) << shell.screen();
+  EXPECT_TRUE(port("h"));
+}
+
 }  // namespace
 }  // namespace shmif::test
