@@ -123,6 +123,10 @@ class Listener {
   Received receive(FrameBatch& into) noexcept;
   /// Polls, 1 to 50 ms apart: who may not write cannot announce that it sleeps.
   bool wait(std::chrono::nanoseconds timeout) noexcept;
+  /// Result: nothing when frames are there, or an error is, else how long to sleep until the next
+  /// look.
+  std::optional<std::chrono::nanoseconds> prepare_wait() noexcept;
+  void finish_wait() noexcept;
   PortCounters counters() const noexcept;
   std::size_t max_frame() const noexcept;
 

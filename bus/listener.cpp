@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "bus/attachment.hpp"
 #include "bus/doorbell.hpp"
@@ -97,6 +98,19 @@ bool Listener::wait(nanoseconds timeout) noexcept {
     l.pause = std::min<nanoseconds>(l.pause * 2, kLookUp);
   }
   return false;
+}
+
+std::optional<nanoseconds> Listener::prepare_wait() noexcept {
+  Impl& l = *impl_;
+  if (!is_this_process(l.token) || l.mapping.lost() || l.reader.ready()) {
+    l.pause = std::chrono::milliseconds(1);
+    return std::nullopt;
+  }
+  return std::exchange(l.pause, std::min<nanoseconds>(l.pause * 2, kLookUp));
+}
+
+void Listener::finish_wait() noexcept {
+  if (is_this_process(impl_->token)) impl_->mapping.look_whether_lost();
 }
 
 PortCounters Listener::counters() const noexcept {

@@ -41,8 +41,7 @@ int main() {
       std::vector<std::byte> answer(frame.bytes.begin(), frame.bytes.end());
       std::memcpy(&answer[0], frame.source().bytes.data(), 6);
       std::memcpy(&answer[6], device.mac().bytes.data(), 6);
-      const FrameView view(answer);
-      device.send({&view, 1});
+      if (device.send(FrameView(answer)).taken != 1) std::puts("the bus refused an answer");
     }
   });
 
@@ -50,8 +49,7 @@ int main() {
   for (unsigned round = 0; round < 1000; ++round) {
     const auto question = make_frame(device.mac(), rig.mac(), round);
     const auto expected = make_frame(rig.mac(), device.mac(), round);
-    const FrameView view(question);
-    if (rig.send({&view, 1}).taken != 1) return std::puts("the bus refused a frame"), 1;
+    if (rig.send(FrameView(question)).taken != 1) return std::puts("the bus refused a frame"), 1;
     if (!rig.wait(std::chrono::seconds(5))) return std::puts("no answer within 5 s"), 1;
     arrived.clear();
     rig.receive(arrived);

@@ -237,6 +237,10 @@ std::size_t FaultLink::max_frame_bytes() noexcept {
 std::string FaultLink::address() {
   return impl_->link.address();
 }
+void FaultLink::set_faults(const FaultOptions& received, const FaultOptions& sent) {
+  impl_->in.change(received);
+  impl_->out.change(sent);
+}
 const FaultCounters& FaultLink::received() const noexcept {
   return impl_->in.counters();
 }

@@ -39,6 +39,10 @@ class FaultLink {
   std::size_t max_frame_bytes() noexcept;
   std::string address();  ///< the link's
 
+  /// Other faults from now on, in each direction. Frames that are under way keep their time; the
+  /// counters go on. Threads: as the other calls, so while a bridge runs, from inside its loop (a
+  /// watch of it, or an interceptor). Blocks: never.
+  void set_faults(const FaultOptions& received, const FaultOptions& sent);
   const FaultCounters& received() const noexcept;
   const FaultCounters& sent() const noexcept;
   /// Frames that the link would not take when they were due, as a port that is down.

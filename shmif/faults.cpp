@@ -238,10 +238,20 @@ std::string to_string(const FaultOptions& o) {
 
 Faults::Faults(const FaultOptions& options) : options_(options) {
   spare_.reserve(kMostSpare);
+  seed_random();
+}
+
+void Faults::seed_random() {
   for (std::size_t kind = 0; kind < random_.size(); ++kind) {
-    std::seed_seq seed{options.seed & 0xffffffffU, options.seed >> 32U, std::uint64_t{kind}};
+    std::seed_seq seed{options_.seed & 0xffffffffU, options_.seed >> 32U, std::uint64_t{kind}};
     random_[kind].seed(seed);
   }
+}
+
+void Faults::change(const FaultOptions& options) {
+  const bool another_seed = options.seed != options_.seed;
+  options_ = options;
+  if (another_seed) seed_random();
 }
 
 bool Faults::happens(Kind kind, double share) noexcept {

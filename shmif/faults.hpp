@@ -93,6 +93,11 @@ class Faults {
   /// So many from the front have gone out.
   void pop(std::size_t count) noexcept;
 
+  /// Other faults for frames that come in from now on. Frames on their way keep their time, and
+  /// those that come later do not overtake them by a shorter delay. Random numbers go on, unless
+  /// the seed is another: then they begin anew.
+  void change(const FaultOptions& options);
+
   std::size_t waiting() const noexcept { return queue_.size() + (held_ ? 1 : 0); }
   const FaultCounters& counters() const noexcept { return counters_; }
   const FaultOptions& options() const noexcept { return options_; }
@@ -105,6 +110,7 @@ class Faults {
   };
   enum Kind : std::size_t { kLoss, kBurst, kDuplicate, kReorder, kCorrupt, kTruncate, kJitter };
 
+  void seed_random();
   bool happens(Kind kind, double share) noexcept;
   bool is_lost() noexcept;
   std::chrono::nanoseconds draw_jitter() noexcept;

@@ -1,10 +1,14 @@
 #include "shmif/port.hpp"
 
+#include <sys/timerfd.h>
+#include <unistd.h>
+
 #include <climits>
 #include <mutex>
 
 #include "bus/attachment.hpp"
 #include "bus/geometry.hpp"
+#include "bus/unique_fd.hpp"
 #include "shmif/bus_impl.hpp"
 #include "shmif/log.hpp"
 
@@ -233,6 +237,7 @@ PortCounters Port::counters() const noexcept {
 
 struct Follower::Impl {
   bus::Listener listener;
+  UniqueFd timer;
 };
 Follower::Follower(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Follower::Follower(Follower&&) noexcept = default;
@@ -245,7 +250,7 @@ Result<Follower> Follower::open(const std::string& path, Start start, Resume res
       bus::Listener::open(path, start == Start::oldest, resume == Resume::newest, take_offloads);
   if (!listener) return std::move(listener).error();
   if (!listener->warning().empty()) log_warning(listener->warning());
-  return Follower(std::make_unique<Impl>(Impl{*std::move(listener)}));
+  return Follower(std::make_unique<Impl>(Impl{*std::move(listener), {}}));
 }
 
 ReceiveResult Follower::receive(FrameBatch& into) noexcept {
@@ -255,6 +260,27 @@ ReceiveResult Follower::receive(FrameBatch& into) noexcept {
 bool Follower::wait(std::chrono::nanoseconds timeout) noexcept {
   return impl_->listener.wait(timeout);
 }
+int Follower::descriptor() noexcept {
+  UniqueFd& timer = impl_->timer;
+  if (!timer) timer.reset(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  return timer.get();
+}
+
+WaitHint Follower::prepare_wait() noexcept {
+  const auto next_look = impl_->listener.prepare_wait();
+  if (!next_look) return {true, {}};
+  itimerspec at{};
+  at.it_value.tv_nsec = static_cast<long>(next_look->count());  // less than a second
+  if (impl_->timer) static_cast<void>(timerfd_settime(impl_->timer.get(), 0, &at, nullptr));
+  return {false, *next_look};
+}
+
+void Follower::finish_wait() noexcept {
+  std::uint64_t expired = 0;
+  if (impl_->timer) static_cast<void>(read(impl_->timer.get(), &expired, sizeof expired) > 0);
+  impl_->listener.finish_wait();
+}
+
 PortCounters Follower::counters() const noexcept {
   return impl_->listener.counters();
 }

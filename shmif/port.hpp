@@ -2,6 +2,7 @@
 // Port: one host's attachment to a bus. A Link.
 
 #include <chrono>
+#include <concepts>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -49,6 +50,11 @@ struct PortOptions {
 };
 
 /// A port exists by itself; it is linked to a bus or not, and up or down.
+/// Moves: a move takes the link, the state, the counters, what is lent and the descriptor along,
+/// and what was moved from may be assigned to or destroyed, no more. A Receiver, and a thread
+/// inside a call, hold on to the object that they were given: move it only when there is none. A
+/// port that is assigned to leaves its bus first, as if it were destroyed.
+///
 /// Threads: send from any number of threads; receive and the wait calls from one at a time; attach,
 /// detach, up and down from one at a time; attach and detach not while another thread is inside a
 /// call (stop the Receiver first; down() ends a send() that waits). Counters and setters from any
@@ -74,7 +80,10 @@ class Port {
   /// The same to a bus that is open already, whatever its path names by now: for who has looked at
   /// the bus, or made it, and means that one.
   Result<void> attach(const Bus& bus);
-  /// Leaves the bus; nothing when not linked. Errors: port_up, forked.
+  /// Leaves the bus; nothing when not linked. The counters are gone with the link: they are 0 while
+  /// there is none, and count from 0 on the next. The descriptor is closed, and what was lent may
+  /// not be looked at any more. Stop a Receiver before: it must not run meanwhile. Errors: port_up,
+  /// forked.
   std::error_code detach() noexcept;
 
   struct LinkState {
@@ -90,7 +99,7 @@ class Port {
   /// thread, and a send() that waits for room, which answers port_down. It returns when no other
   /// thread is inside receive or a wait, or sends, so a Receiver may go on running. Blocks: down()
   /// for the bus lock, while another thread sends.
-  std::error_code up() noexcept;
+  [[nodiscard]] std::error_code up() noexcept;
   std::error_code down() noexcept;
   bool is_up() const noexcept;
 
@@ -103,6 +112,12 @@ class Port {
   /// together that read nothing: these are overrun. down() and interrupt() end such a wait, and
   /// what is not sent yet is not sent.
   SendResult send(std::span<const FrameView> frames) noexcept;
+  /// The same for one frame: `taken` is 1, or 0 and the error says why. A template, so that braces
+  /// still mean a span.
+  template <std::same_as<FrameView> Frame>
+  [[nodiscard]] SendResult send(const Frame& frame) noexcept {
+    return send(std::span<const FrameView>(&frame, 1));
+  }
   /// The same, but takes fewer frames, and answers no error, where send() would wait for a slow
   /// port. Blocks: for the lock only, also while another thread waits in send().
   SendResult try_send(std::span<const FrameView> frames) noexcept;
@@ -126,7 +141,7 @@ class Port {
   /// or not, after an overrun where the port goes on with the newest, a repair, a bus that is lost,
   /// or up(); then those that the port has not passed come again. 0 when none are lent. Threads: as
   /// receive(). Blocks: never.
-  std::size_t release() noexcept;
+  [[nodiscard]] std::size_t release() noexcept;
   /// Waits until receive() would bring something, at most `timeout`. Result: false on timeout,
   /// after interrupt(), when down or not linked.
   bool wait(std::chrono::nanoseconds timeout) noexcept;
@@ -158,13 +173,14 @@ class Port {
   bool takes_offloads() const noexcept;
   /// In force before the call returns, also while up. Errors: bad_argument for an address that is
   /// not a unicast one (a group's, or all zeros), mac_taken.
-  std::error_code set_mac(MacAddress mac) noexcept;
+  [[nodiscard]] std::error_code set_mac(MacAddress mac) noexcept;
   std::error_code set_promiscuous(bool on) noexcept;
   /// Shows in the port table whether the network interface behind this port is up and has carrier.
   /// A port that was just attached has it. It changes nothing of what is sent and received. Errors:
   /// not_linked, forked.
   std::error_code set_carrier(bool on) noexcept;
   bool has_carrier() const noexcept;  ///< false when not linked, too
+  /// What the port did since it was attached, also over down() and up(); all 0 when not linked.
   PortCounters counters() const noexcept;
 
  private:
@@ -193,6 +209,14 @@ class Follower {
 
   ReceiveResult receive(FrameBatch& into) noexcept;
   bool wait(std::chrono::nanoseconds timeout) noexcept;
+
+  /// For poll and epoll, as those of a Port: prepare_wait(); unless ready, poll descriptor() for
+  /// POLLIN; finish_wait(). The descriptor is a timer that prepare_wait() sets to the next look, 1
+  /// to 50 ms away, so `at_most` need not be heeded as long as there is one. -1 when none can be
+  /// had; then `at_most` alone says how long to sleep. Blocks: never.
+  int descriptor() noexcept;
+  [[nodiscard]] WaitHint prepare_wait() noexcept;
+  void finish_wait() noexcept;
   PortCounters counters() const noexcept;
   std::size_t max_frame_bytes() const noexcept;
 

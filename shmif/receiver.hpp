@@ -19,7 +19,8 @@ class Receiver {
  public:
   using Callback = std::function<void(std::span<const FrameView>)>;
 
-  /// Starts the thread. `port` must outlive the receiver and must not be detached before stop().
+  /// Starts the thread. `port` must outlive the receiver, and must be neither moved nor detached
+  /// before stop(). It may go down and up meanwhile.
   Receiver(Port& port, Callback callback);
   Receiver(const Receiver&) = delete;
   Receiver& operator=(const Receiver&) = delete;

@@ -77,7 +77,7 @@ void open(Bytes bytes) {
   const auto attached = port.attach(file.path());
   if (attached) {
     FrameBatch batch;
-    port.up();
+    static_cast<void>(port.up());
     port.receive(batch);
     const std::array<std::byte, 60> payload{};
     const FrameView frame(payload.data(), payload.size());

@@ -85,11 +85,11 @@ void port(Bytes bytes) {
   FrameBatch narrow(3, 2000);
   FrameBatch& batch = (more_options & 2U) != 0 ? narrow : wide;
   static_cast<void>(port.attach(image.path()));
-  port.up();
+  static_cast<void>(port.up());
   while (!in.empty()) {
     const AccessLimit limit(pauses ? kMostWhilePausing : kMost);
     switch (in.byte() % 16) {
-      case 0: port.up(); break;
+      case 0: static_cast<void>(port.up()); break;
       case 1: port.down(); break;
       case 2:
       case 3: send(port, in); break;
@@ -97,7 +97,7 @@ void port(Bytes bytes) {
       case 5: receive(port, batch); break;
       case 6: port.wait(std::chrono::milliseconds(in.byte() * 20)); break;
       case 7: poll_once(port); break;
-      case 8: port.set_mac(MacAddress::from_u64(in.word(6))); break;
+      case 8: static_cast<void>(port.set_mac(MacAddress::from_u64(in.word(6)))); break;
       case 9: port.set_promiscuous((in.byte() & 1U) != 0); break;
       case 10:
         port.down();

@@ -228,7 +228,7 @@ int come_and_go(const std::string& path, Rig& rig) {
   while (rig.phase == Phase::scribble) {
     Port port({.learn = true});
     if (port.attach(path)) {
-      port.up();
+      static_cast<void>(port.up());
       NumberedBatch batch(port.max_frame_bytes());
       FrameBatch got;
       static_cast<void>(port.send(batch.make(9, 0, 4)));

@@ -78,6 +78,29 @@ TEST(FaultLink, EachDirectionHasItsOwnFaultsAndCounts) {
   EXPECT_EQ(cable.near->under_way(), 0U);
 }
 
+TEST(FaultLink, FaultsAreChangedWhileItRunsForWhatComesFromThenOn) {
+  Cable cable({}, {.delay = std::chrono::hours(1)});
+  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(61, 2)};
+  EXPECT_EQ(cable.far->send(views(frames)).taken, 2U);
+  EXPECT_TRUE(same_frames(frames, collect(*cable.near, 2)));
+  EXPECT_EQ(cable.near->send(views(frames)).taken, 2U);
+
+  cable.near->set_faults({.loss = 1}, {.duplicate = 1});
+  EXPECT_EQ(cable.far->send(views(frames)).taken, 2U);
+  FrameBatch batch;
+  EXPECT_EQ(cable.near->receive(batch).frames, 0U);
+  EXPECT_EQ(cable.near->received().lost, 2U);
+  EXPECT_EQ(cable.near->received().frames, 4U) << "the counters go on";
+  EXPECT_EQ(cable.near->under_way(), 2U) << "these keep their hour";
+  EXPECT_EQ(cable.near->send(views(frames)).taken, 2U);
+  EXPECT_EQ(cable.near->sent().duplicated, 2U);
+  EXPECT_EQ(cable.near->under_way(), 6U) << "and are not overtaken";
+
+  cable.near->set_faults({}, {.duplicate = 1});
+  EXPECT_EQ(cable.far->send(views(frames)).taken, 2U);
+  EXPECT_TRUE(same_frames(frames, collect(*cable.near, 2)));
+}
+
 TEST(FaultLink, ItsDescriptorWakesWhenAFrameIsDueAndNotBefore) {
   Cable cable({.delay = 50ms});
   const std::vector<Bytes> frames{make_frame(60, 1)};

@@ -1,12 +1,15 @@
 // Follower: listens where the file may only be read, and disturbs nothing.
 
 #include <gtest/gtest.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <fstream>
 #include <iterator>
+#include <thread>
 
+#include "bus/unique_fd.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
@@ -54,6 +57,45 @@ TEST(Follower, WaitEndsWhenAFrameComesAndAtTheTimeOut) {
   EXPECT_FALSE(follower.wait(std::chrono::milliseconds(1)));
   std::jthread sender([&] { send(port, 0, 1); });
   EXPECT_TRUE(follower.wait(std::chrono::nanoseconds::max()));
+}
+
+TEST(Follower, SeveralAreServedByOneEpollLoop) {
+  constexpr std::size_t kFrames = 20;
+  const TempBus one;
+  const TempBus two;
+  Port ports[] = {port_on(one.path()), port_on(two.path())};
+  Follower followers[] = {Follower::open(one.path(), Start::now).value(),
+                          Follower::open(two.path(), Start::now).value()};
+  const UniqueFd loop(epoll_create1(EPOLL_CLOEXEC));
+  for (Follower& each : followers) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    ASSERT_GE(each.descriptor(), 0);
+    ASSERT_EQ(epoll_ctl(loop.get(), EPOLL_CTL_ADD, each.descriptor(), &event), 0);
+  }
+  std::jthread sender([&] {
+    for (std::uint32_t i = 0; i < kFrames; ++i) {
+      send(ports[i % 2], i, 1);
+      std::this_thread::sleep_for(std::chrono::milliseconds(i));
+    }
+  });
+  std::size_t heard = 0;
+  unsigned turns = 0;
+  for (; heard < kFrames && turns < 10'000; ++turns) {
+    bool ready = false;
+    for (Follower& each : followers) ready = each.prepare_wait().ready || ready;
+    epoll_event event{};
+    if (!ready) {
+      ASSERT_EQ(epoll_wait(loop.get(), &event, 1, 20'000), 1) << "nothing wakes it";
+    }
+    for (Follower& each : followers) {
+      each.finish_wait();
+      FrameBatch in;
+      heard += each.receive(in).frames;
+    }
+  }
+  EXPECT_EQ(heard, kFrames);
+  EXPECT_LT(turns, 5000U) << "it spins";
 }
 
 TEST(Follower, AnOverrunIsToldAndCounted) {

@@ -93,6 +93,32 @@ TEST(PortLink, TheQueryGivesTheWholePathAndTellsWhenItNoLongerNamesTheFile) {
   EXPECT_FALSE(port.link().value().still_named) << "another bus has the name now";
 }
 
+TEST(PortLink, AMoveTakesLinkAndCountersAlongAndADetachEndsBoth) {
+  const TempBus bus;
+  Port peer = port_on(bus.path());
+  Port port = port_on(bus.path(), {.name = "mover"});
+  NumberedBatch frames(60);
+  const FrameView view = frames.make(9, 0, 1)[0];
+  ASSERT_EQ(port.send(view).taken, 1U);
+  EXPECT_EQ(port.send(FrameView(view.bytes.first(13))).error, Errc::frame_too_short);
+  EXPECT_EQ(heard(peer), 1U);
+  Port moved = std::move(port);
+  EXPECT_TRUE(moved.is_up());
+  EXPECT_EQ(moved.name(), "mover");
+  EXPECT_EQ(moved.counters().tx_frames, 1U);
+  port = port_on(bus.path(), {.name = "next"});
+  EXPECT_EQ(port.counters().tx_frames, 0U);
+  moved = std::move(port);
+  EXPECT_EQ(bus.info().ports.size(), 2U) << "the one that was assigned to has left the bus";
+  ASSERT_EQ(moved.send(view).taken, 1U);
+  EXPECT_FALSE(moved.down());
+  EXPECT_EQ(moved.counters().tx_frames, 1U);
+  EXPECT_FALSE(moved.detach());
+  EXPECT_EQ(moved.counters().tx_frames, 0U);
+  EXPECT_TRUE(moved.attach(bus.path()));
+  EXPECT_EQ(moved.counters().tx_frames, 0U);
+}
+
 TEST(PortLink, ARelativePathIsThatOfTheDirectoryInWhichThePortWasAttached) {
   const TempDir dir;
   const TempDir elsewhere;

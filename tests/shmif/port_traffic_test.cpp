@@ -152,7 +152,7 @@ TEST(PortReceive, AFrameBehindManyForOthersComesWithTheFirstCall) {
   EXPECT_EQ(copying.receive(batch).frames, 1U);
   batch.clear();
   EXPECT_EQ(lending.receive_in_place(batch).frames, 1U);
-  lending.release();
+  EXPECT_EQ(lending.release(), 0U);
   EXPECT_EQ(copying.counters().filtered_frames, kForOthers);
   batch.clear();
   EXPECT_EQ(sender.receive(batch).frames, 0U);
