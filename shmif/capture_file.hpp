@@ -80,7 +80,7 @@ class CaptureFile {
     std::uint32_t end : 31;  // in the buffer
     std::uint32_t is_frame : 1;
   };
-  void cut_back(std::size_t done) noexcept;
+  void cut_back(std::size_t torn) noexcept;
 
   std::string path_;
   UniqueFd fd_;

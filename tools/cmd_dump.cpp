@@ -332,7 +332,7 @@ class Capture {
     for (const std::string& port : wanted.ports) {
       if (std::ranges::find(live, port) != live.end()) continue;
       std::string others;
-      for (const std::string& name : live) others += (others.empty() ? "" : ", ") + name;
+      for (const std::string& name : live) others.append(others.empty() ? "" : ", ").append(name);
       complain("no port \"" + port + "\" on " + wanted.path + " now, waiting for its frames (" +
                "there are: " + others + ")");
     }
