@@ -19,7 +19,7 @@ namespace shmif::bus {
 
 static_assert(std::endian::native == std::endian::little, "the format is little-endian");
 
-inline constexpr std::uint32_t kFormatVersion = 3;
+inline constexpr std::uint32_t kFormatVersion = 4;
 inline constexpr std::uint64_t kMagic = 0x737562'66696d6873ULL;  // "shmifbus" in memory
 inline constexpr std::size_t kLineBytes = 64;  // named here: -mtune must never shape a file format
 inline constexpr unsigned kSlots = 256;
