@@ -1,10 +1,9 @@
 #include "shmif/faults.hpp"
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
-#include <cstdio>
 #include <new>
+
+#include "base/quantity.hpp"
 
 namespace shmif {
 namespace {
@@ -16,66 +15,14 @@ constexpr std::chrono::milliseconds kLongestHold{10};
 constexpr std::size_t kAddressBytes = 12;
 constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
 /// Longer is a mistake, and so is a rate above it.
-constexpr double kMostDelayNs = 3600e9;
-constexpr double kMostBps = 1e12;
+constexpr std::chrono::hours kMostDelay{1};
+constexpr std::uint64_t kMostBps = 1'000'000'000'000;
 constexpr std::uint64_t kMostQueued = 10'000'000;
 /// Of the buffers of frames that have gone, so many are kept for others.
 constexpr std::size_t kMostSpare = 256;
 
-Error bad_part(std::string_view part, const std::string& why) {
-  return {Errc::bad_argument, "fault \"" + std::string(part) + "\": " + why};
-}
-
-/// A number at the front of `text`, which is then what follows. Result: nothing when there is none.
-std::optional<double> take_number(std::string_view& text) {
-  double number = 0;
-  const auto [stop, error] =
-      std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
-  if (error != std::errc{} || !std::isfinite(number) || number < 0) return std::nullopt;
-  text.remove_prefix(static_cast<std::size_t>(stop - text.data()));
-  return number;
-}
-
-struct Unit {
-  std::string_view name;
-  double factor;
-};
-
-/// A number and one of `units`.
-std::optional<double> parse_with_unit(std::string_view text, std::span<const Unit> units) {
-  const std::optional<double> number = take_number(text);
-  if (!number) return std::nullopt;
-  for (const Unit& unit : units) {
-    if (text == unit.name) return *number * unit.factor;
-  }
-  return std::nullopt;
-}
-
-std::optional<double> parse_share(std::string_view text) {
-  constexpr std::array<Unit, 2> kUnits{{{"", 1}, {"%", 0.01}}};
-  const auto share = parse_with_unit(text, kUnits);
-  return share && *share <= 1 ? share : std::nullopt;
-}
-
-std::optional<nanoseconds> parse_time(std::string_view text) {
-  constexpr std::array<Unit, 4> kUnits{{{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}}};
-  const auto ns = parse_with_unit(text, kUnits);
-  if (!ns || *ns > kMostDelayNs) return std::nullopt;
-  return nanoseconds(std::llround(*ns));
-}
-
-std::optional<std::uint64_t> parse_rate(std::string_view text) {
-  constexpr std::array<Unit, 4> kUnits{{{"bit", 1}, {"kbit", 1e3}, {"Mbit", 1e6}, {"Gbit", 1e9}}};
-  const auto bps = parse_with_unit(text, kUnits);
-  if (!bps || *bps < 1 || *bps > kMostBps) return std::nullopt;
-  return static_cast<std::uint64_t>(std::llround(*bps));
-}
-
-std::optional<std::uint64_t> parse_whole(std::string_view text) {
-  std::uint64_t number = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc{} || stop != text.data() + text.size()) return std::nullopt;
-  return number;
+Error bad_part(const std::string& what) {
+  return {Errc::bad_argument, "fault " + what};
 }
 
 std::vector<std::string_view> split(std::string_view text, char at) {
@@ -88,99 +35,110 @@ std::vector<std::string_view> split(std::string_view text, char at) {
   }
 }
 
-bool set_delay(std::string_view text, FaultOptions& o) {
+/// What is wrong with a fault, the text at fault first; empty: nothing.
+using Why = std::string;
+/// A part of the text: what stands before the value ("loss="), and the value.
+struct Part {
+  std::string before;
+  std::string_view value;
+
+  Why wrong(const char* why) const { return '"' + before + std::string(value) + "\" " + why; }
+};
+
+Why set_delay(Part part, FaultOptions& o) {
   constexpr std::string_view kSigns[] = {"\u00b1", "+-"};
   nanoseconds jitter{0};
   for (const std::string_view sign : kSigns) {
-    const std::size_t at = text.find(sign);
+    const std::size_t at = part.value.find(sign);
     if (at == std::string_view::npos) continue;
-    const auto spread = parse_time(text.substr(at + sign.size()));
-    if (!spread) return false;
+    const std::string_view spread_text = part.value.substr(at + sign.size());
+    const auto spread = base::read_time(spread_text, std::nullopt);
+    if (!spread) return spread.why(spread_text, std::string(sign));
     jitter = *spread;
-    text = text.substr(0, at);
+    part.value = part.value.substr(0, at);
     break;
   }
-  const auto delay = parse_time(text);
-  if (!delay || jitter > *delay) return false;
+  const auto delay = base::read_time(part.value, std::nullopt);
+  if (!delay) return delay.why(part.value, part.before);
+  if (*delay > kMostDelay) return part.wrong("is longer than an hour");
+  if (jitter > *delay) return part.wrong("varies by more than the delay itself");
   o.delay = *delay;
   o.jitter = jitter;
-  return true;
+  return {};
 }
 
-bool set_bursts(std::string_view text, FaultOptions& o) {
-  const auto parts = split(text, ':');
-  if (parts.size() < 2 || parts.size() > 4) return false;
+Why set_bursts(Part part, FaultOptions& o) {
+  const auto parts = split(part.value, ':');
+  if (parts.size() < 2 || parts.size() > 4) {
+    return part.wrong(
+        "needs two to four shares, as 1%:20%:100%:0% (to bad, to good, loss in each)");
+  }
   FaultOptions::Bursts bursts;
   double* const into[] = {&bursts.to_bad, &bursts.to_good, &bursts.loss_in_bad,
                           &bursts.loss_in_good};
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    const auto share = parse_share(parts[i]);
-    if (!share) return false;
+    const auto share = base::read_share(parts[i]);
+    if (!share) return share.why(parts[i]);
     *into[i] = *share;
   }
   o.bursts = bursts;
-  return true;
+  return {};
 }
 
 template <double FaultOptions::* member>
-bool set_share(std::string_view text, FaultOptions& o) {
-  const auto share = parse_share(text);
-  if (share) o.*member = *share;
-  return share.has_value();
+Why set_share(Part part, FaultOptions& o) {
+  const auto share = base::read_share(part.value);
+  if (!share) return share.why(part.value, part.before);
+  o.*member = *share;
+  return {};
 }
 
-bool set_rate(std::string_view text, FaultOptions& o) {
-  const auto rate = parse_rate(text);
-  if (rate) o.rate_bps = *rate;
-  return rate.has_value();
+Why set_rate(Part part, FaultOptions& o) {
+  const auto rate = base::read_rate(part.value);
+  if (!rate) return rate.why(part.value, part.before);
+  if (*rate == 0 || *rate > kMostBps) return part.wrong("is out of range (1bit to 1000Gbit)");
+  o.rate_bps = *rate;
+  return {};
 }
 
-bool set_queue(std::string_view text, FaultOptions& o) {
-  const auto frames = parse_whole(text);
-  if (!frames || *frames == 0 || *frames > kMostQueued) return false;
+Why set_queue(Part part, FaultOptions& o) {
+  const auto frames = base::read_count(part.value);
+  if (!frames) return frames.why(part.value, part.before);
+  if (*frames == 0 || *frames > kMostQueued)
+    return part.wrong("is out of range (1 to 10000000 frames)");
   o.queue_frames = *frames;
-  return true;
+  return {};
 }
 
-bool set_seed(std::string_view text, FaultOptions& o) {
-  const auto seed = parse_whole(text);
-  if (seed) o.seed = *seed;
-  return seed.has_value();
+Why set_seed(Part part, FaultOptions& o) {
+  const auto seed = base::read_count(part.value);
+  if (!seed) return seed.why(part.value, part.before);
+  o.seed = *seed;
+  return {};
 }
 
 struct Key {
   std::string_view name;
-  bool (*set)(std::string_view value, FaultOptions& options);
-  const char* form;
+  Why (*set)(Part part, FaultOptions& options);
+  const char* example;
 };
-constexpr const char* kShareForm = "a share of the frames, as 1% or 0.01";
 constexpr Key kKeys[] = {
-    {"loss", set_share<&FaultOptions::loss>, kShareForm},
-    {"duplicate", set_share<&FaultOptions::duplicate>, kShareForm},
-    {"reorder", set_share<&FaultOptions::reorder>, kShareForm},
-    {"corrupt", set_share<&FaultOptions::corrupt>, kShareForm},
-    {"truncate", set_share<&FaultOptions::truncate>, kShareForm},
-    {"burst", set_bursts, "two to four shares, as 1%:20%:100%:0% (to bad, to good, loss in each)"},
-    {"delay", set_delay, "a time of up to an hour, as 5ms, or 5ms±1ms; the second not the longer"},
-    {"rate", set_rate, "bits per second, as 10Mbit (bit, kbit, Mbit or Gbit), up to 1000Gbit"},
-    {"queue", set_queue, "a number of frames from 1 to 10000000"},
-    {"seed", set_seed, "a whole number"},
+    {"loss", set_share<&FaultOptions::loss>, "1%"},
+    {"duplicate", set_share<&FaultOptions::duplicate>, "1%"},
+    {"reorder", set_share<&FaultOptions::reorder>, "1%"},
+    {"corrupt", set_share<&FaultOptions::corrupt>, "1%"},
+    {"truncate", set_share<&FaultOptions::truncate>, "1%"},
+    {"burst", set_bursts, "1%:20%"},
+    {"delay", set_delay, "5ms±1ms"},
+    {"rate", set_rate, "10Mbit"},
+    {"queue", set_queue, "1000"},
+    {"seed", set_seed, "1"},
 };
 
 std::string known_keys() {
   std::string names;
   for (const Key& key : kKeys) names += (names.empty() ? "" : ", ") + std::string(key.name);
   return names;
-}
-
-/// With up to nine decimals, and no zeros at their end.
-std::string number(double value) {
-  std::array<char, 400> text{};
-  const int size = std::snprintf(text.data(), text.size(), "%.9f", value);
-  std::string_view digits(text.data(), static_cast<std::size_t>(size));
-  digits.remove_suffix(digits.size() - 1 - digits.find_last_not_of('0'));
-  if (digits.back() == '.') digits.remove_suffix(1);
-  return std::string(digits);
 }
 
 }  // namespace
@@ -197,38 +155,43 @@ Result<FaultOptions> parse_faults(std::string_view text) {
     const std::string_view name = part.substr(0, equals);
     const auto* const key = std::ranges::find(kKeys, name, &Key::name);
     if (key == std::end(kKeys)) {
-      return bad_part(part, "there is no such fault (" + known_keys() + ")");
+      return bad_part('"' + std::string(part) + "\": there is no such fault (" + known_keys() +
+                      ")");
     }
-    if (equals == std::string_view::npos || !key->set(part.substr(equals + 1), options)) {
-      return bad_part(part, std::string(name) + " takes " + key->form);
+    const std::string before = std::string(name) + '=';
+    if (equals == std::string_view::npos || equals + 1 == part.size()) {
+      return bad_part('"' + std::string(part) + "\" needs a value (as " + before + key->example +
+                      ')');
     }
+    const Why why = key->set({before, part.substr(equals + 1)}, options);
+    if (!why.empty()) return bad_part(why);
   }
   return options;
 }
 
 std::string to_string(const FaultOptions& o) {
+  using namespace base;
   std::string text;
   const auto add = [&](const std::string& part) { text += (text.empty() ? "" : ",") + part; };
   const auto add_share = [&](const char* name, double share) {
-    if (share > 0) add(std::string(name) + "=" + number(share * 100) + "%");
+    if (share > 0) add(std::string(name) + "=" + share_text(share));
   };
   add_share("loss", o.loss);
   if (o.bursts) {
-    add("burst=" + number(o.bursts->to_bad) + ":" + number(o.bursts->to_good) + ":" +
-        number(o.bursts->loss_in_bad) + ":" + number(o.bursts->loss_in_good));
+    const FaultOptions::Bursts& b = *o.bursts;
+    add("burst=" + share_text(b.to_bad) + ':' + share_text(b.to_good) + ':' +
+        share_text(b.loss_in_bad) + ':' + share_text(b.loss_in_good));
   }
   add_share("duplicate", o.duplicate);
   add_share("reorder", o.reorder);
   add_share("corrupt", o.corrupt);
   add_share("truncate", o.truncate);
   if (o.delay.count() > 0) {
-    const auto us = [](nanoseconds t) {
-      return number(static_cast<double>(t.count()) / 1000) + "us";
-    };
-    add("delay=" + us(o.delay) + (o.jitter.count() > 0 ? "\u00b1" + us(o.jitter) : ""));
+    add("delay=" + time_text(o.delay) +
+        (o.jitter.count() > 0 ? "\u00b1" + time_text(o.jitter) : ""));
   }
   if (o.rate_bps > 0) {
-    add("rate=" + number(static_cast<double>(o.rate_bps) / 1000) + "kbit");
+    add("rate=" + rate_text(o.rate_bps));
   }
   if (!text.empty() && o.queue_frames != FaultOptions().queue_frames) {
     add("queue=" + std::to_string(o.queue_frames));

@@ -54,11 +54,11 @@ struct FaultOptions {
 
 /// What "loss=1%,delay=5ms±1ms" means. Faults are separated by commas:
 ///
-///   loss, duplicate, reorder, corrupt, truncate = SHARE     "1%", "0.01"
+///   loss, duplicate, reorder, corrupt, truncate = SHARE     "1%"
 ///   burst = TO_BAD:TO_GOOD[:LOSS_IN_BAD[:LOSS_IN_GOOD]]     shares
 ///   delay = TIME[±TIME]                                     "5ms", "250us±50us", also "+-"
 ///   rate = RATE                                             "10Mbit", "2.5Gbit", "64kbit"
-///   queue = FRAMES, seed = NUMBER
+///   queue = FRAMES, seed = NUMBER   (base/quantity.hpp says how each is written)
 ///
 /// Errors: bad_argument, naming the part and what it could be.
 Result<FaultOptions> parse_faults(std::string_view text);

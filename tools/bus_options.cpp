@@ -21,7 +21,7 @@ BusWish bus_wish(const Arguments& args) {
     wish.options.ring_bytes = *bytes;
     wish.ring_bytes_asked = true;
   }
-  if (const auto mtu = args.count("mtu", 0, UINT32_MAX)) {
+  if (const auto mtu = args.packet_bytes("mtu")) {
     wish.options.mtu = static_cast<std::uint32_t>(*mtu);
     wish.mtu_asked = true;
   }

@@ -38,7 +38,7 @@ int run_create(const CommandLine& line) {
 
   BusOptions options;
   if (const auto bytes = args.size("size")) options.ring_bytes = *bytes;
-  if (const auto mtu = args.count("mtu", 0, UINT32_MAX)) {
+  if (const auto mtu = args.packet_bytes("mtu")) {
     options.mtu = static_cast<std::uint32_t>(*mtu);
   }
   if (const auto text = args.text("mode")) {

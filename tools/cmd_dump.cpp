@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/quantity.hpp"
 #include "bus/signal_guard.hpp"
 #include "shmif/filter.hpp"
 #include "shmif/log.hpp"
@@ -172,13 +173,13 @@ Options dump_options() {
 /// Millions of bytes, as tcpdump takes them, or with a letter behind the number what that says.
 std::uint64_t parse_rotate_size(const std::string& text) {
   constexpr std::uint64_t kMost = std::uint64_t{1} << 60U;
-  std::optional<std::uint64_t> bytes = parse_count(text);
-  if (bytes) {
-    bytes = *bytes <= kMost / 1'000'000 ? *bytes * 1'000'000 : 0;
-  } else {
-    bytes = parse_size(text);
+  std::uint64_t bytes = 0;
+  if (const auto millions = base::read_digits(text)) {
+    bytes = *millions <= kMost / 1'000'000 ? *millions * 1'000'000 : 0;
+  } else if (const auto size = base::read_size(text)) {
+    bytes = *size;
   }
-  if (bytes.value_or(0) != 0) return *bytes;
+  if (bytes != 0) return bytes;
   throw UsageError{"--rotate-size \"" + text +
                    "\" is not a size (millions of bytes as 10, or 64K, 10M, 1G)"};
 }

@@ -49,7 +49,7 @@ int run_repair(const CommandLine& line) {
           .example("shmifctl repair /dev/shm/bus0", "mend the bus while others go on using it")
           .parse(line);
   RepairOptions options;
-  if (const auto mtu = args.count("mtu", 0, UINT32_MAX)) {
+  if (const auto mtu = args.packet_bytes("mtu")) {
     options.mtu = static_cast<std::uint32_t>(*mtu);
   }
   options.force = args.flag("force");

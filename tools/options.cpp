@@ -4,8 +4,8 @@
 #include <cstdio>
 #include <cxxopts.hpp>
 
+#include "base/quantity.hpp"
 #include "shmif/log.hpp"
-#include "tools/values.hpp"
 
 namespace shmif::tools {
 
@@ -17,6 +17,14 @@ constexpr const char* kOpen = "open";
 
 [[noreturn]] void refuse(std::string_view option, const std::string& value, const char* why) {
   throw UsageError{"--" + std::string(option) + " \"" + value + "\" " + why};
+}
+
+/// What was read of the option's value. Throws UsageError when it was refused.
+template <class T>
+T read_or_refuse(std::string_view option, const std::string& value,
+                 const base::Reading<T>& reading) {
+  if (reading) return *reading;
+  throw UsageError{"--" + std::string(option) + ' ' + reading.why(value)};
 }
 
 /// The name between cxxopts' quotation marks.
@@ -57,6 +65,19 @@ std::string wrapped(const std::string& text, std::size_t indent, std::size_t col
   return out + '\n';
 }
 
+std::string values_help() {
+  std::string out =
+      "How sizes, counts, rates, times and shares are written, in every option. Upper and lower "
+      "case are the same.";
+  out = wrapped(out, 0, 0) + '\n';
+  for (const base::Spelling& spelling : base::kSpellings) {
+    std::string left = std::string("  ") + spelling.kind;
+    left.resize(9, ' ');
+    out += left + wrapped(std::string(spelling.examples) + ": " + spelling.meaning + '.', 9, 9);
+  }
+  return out;
+}
+
 void apply_log_level(const std::string& level) {
   if (!set_log_level(level)) {
     refuse("log-level", level,
@@ -87,17 +108,23 @@ std::vector<std::string> Arguments::all(std::string_view option) const {
 std::optional<std::uint64_t> Arguments::size(std::string_view option) const {
   const std::optional<std::string> value = text(option);
   if (!value) return std::nullopt;
-  const std::optional<std::uint64_t> bytes = parse_size(*value);
-  if (!bytes) refuse(option, *value, "is not a size (write bytes, or 64K, 4M, 1G)");
-  return bytes;
+  return read_or_refuse(option, *value, base::read_size(*value));
+}
+
+std::optional<std::uint32_t> Arguments::packet_bytes(std::string_view option) const {
+  const std::optional<std::string> value = text(option);
+  if (!value) return std::nullopt;
+  const std::uint64_t bytes = read_or_refuse(option, *value, base::read_packet_bytes(*value));
+  if (bytes > UINT32_MAX) refuse(option, *value, "is out of range");
+  return static_cast<std::uint32_t>(bytes);
 }
 
 std::optional<std::uint64_t> Arguments::count(std::string_view option, std::uint64_t least,
                                               std::uint64_t most) const {
   const std::optional<std::string> value = text(option);
   if (!value) return std::nullopt;
-  const std::optional<std::uint64_t> number = parse_count(*value);
-  if (number && *number >= least && *number <= most) return number;
+  const auto number = base::read_count(*value);
+  if (number && *number >= least && *number <= most) return *number;
   std::string why = "is not a whole number";
   if (most != std::numeric_limits<std::uint64_t>::max()) {
     why += " from " + std::to_string(least) + " to " + std::to_string(most);
@@ -110,9 +137,13 @@ std::optional<std::uint64_t> Arguments::count(std::string_view option, std::uint
 std::optional<std::chrono::nanoseconds> Arguments::seconds(std::string_view option) const {
   const std::optional<std::string> value = text(option);
   if (!value) return std::nullopt;
-  const std::optional<std::chrono::nanoseconds> duration = parse_seconds(*value);
-  if (!duration) refuse(option, *value, "is not a time in seconds (as 10 or 0.25)");
-  return duration;
+  return read_or_refuse(option, *value, base::read_time(*value, base::TimeUnit::seconds));
+}
+
+std::optional<double> Arguments::share(std::string_view option) const {
+  const std::optional<std::string> value = text(option);
+  if (!value) return std::nullopt;
+  return read_or_refuse(option, *value, base::read_share(*value));
 }
 
 std::optional<MacAddress> Arguments::mac(std::string_view option) const {

@@ -31,11 +31,15 @@ class Arguments {
   bool given(std::string_view option) const noexcept;
   bool flag(std::string_view option) const noexcept { return given(option); }
   std::optional<std::string> text(std::string_view option) const;
-  std::optional<std::uint64_t> size(std::string_view option) const;  ///< bytes, with K, M, G
+  std::optional<std::uint64_t> size(std::string_view option) const;
+  /// Bytes of a packet, in digits.
+  std::optional<std::uint32_t> packet_bytes(std::string_view option) const;
   std::optional<std::uint64_t> count(
       std::string_view option, std::uint64_t least = 0,
       std::uint64_t most = std::numeric_limits<std::uint64_t>::max()) const;
+  /// A time; without a unit in seconds.
   std::optional<std::chrono::nanoseconds> seconds(std::string_view option) const;
+  std::optional<double> share(std::string_view option) const;
   std::optional<MacAddress> mac(std::string_view option) const;
   /// Every value of a repeatable option, in order.
   std::vector<std::string> all(std::string_view option) const;
@@ -108,6 +112,9 @@ class Options {
 /// `text` in lines of 80 columns, with a line end. It begins in `column`; further lines are
 /// indented.
 std::string wrapped(const std::string& text, std::size_t indent, std::size_t column);
+
+/// How values are written (base/quantity.hpp): what `help values` prints.
+std::string values_help();
 
 /// Sets the level of the log. Throws UsageError for a word that is none.
 void apply_log_level(const std::string& level);

@@ -27,7 +27,7 @@ void print_overview(const Program& program) {
     std::printf("  %-8s  %s\n", command->name, command->summary);
   }
   std::printf(
-      "  help      explain a command, as COMMAND --help does\n\n"
+      "  help      explain a command, as COMMAND --help does, or how \"values\" are written\n\n"
       "options:\n"
       "      --log-level LEVEL  what to report: trace, debug, info, warning (default),\n"
       "                         error, critical or off\n"
@@ -50,6 +50,10 @@ void print_overview(const Program& program) {
 int help_command(const Program& program, const std::vector<std::string>& words) {
   if (words.empty() || words[0].starts_with('-')) {
     print_overview(program);
+    return kDone;
+  }
+  if (words[0] == "values") {
+    std::fputs(values_help().c_str(), stdout);
     return kDone;
   }
   const Command* const command = find_command(program, words[0]);

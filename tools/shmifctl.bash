@@ -69,6 +69,7 @@ _shmifctl() {
       if [[ -z $command || $command == help ]]; then
         words=$(command shmifctl --help | sed -n '/^commands:/,/^$/ s/^  \([a-z]*\) .*/\1/p')
         [[ -z $command ]] && words+=' --help --version --log-level'
+        [[ $command == help ]] && words+=' values'
       elif [[ $current == -* ]]; then
         words=$(command shmifctl "$command" --help 2>/dev/null |
           sed -n '/^options:/,/^$/ s/^  \(-.,\|   \) \(--[a-z-]*\).*/\2/p')

@@ -36,6 +36,7 @@ _shmifperf() {
       if [[ -z $command || $command == help ]]; then
         words=$(command shmifperf --help | sed -n '/^commands:/,/^$/ s/^  \([a-z]*\) .*/\1/p')
         [[ -z $command ]] && words+=' --help --version --log-level'
+        [[ $command == help ]] && words+=' values'
       elif [[ $previous == --?* ]] && words=$(_shmifperf_values "$previous") && [[ $words && $words != '0 1' ]]; then
         # The words are those of the option; what is 0 or 1 needs none. A list goes on behind its last comma.
         if [[ $current == *,* ]]; then

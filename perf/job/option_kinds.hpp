@@ -86,6 +86,33 @@ Kind<Options> integer(std::optional<int> Options::* member, int least, int most)
   return kind;
 }
 
+/// Bytes of one packet, in digits: with "9k" it would matter which k is meant.
+template <class Options>
+Kind<Options> packet_bytes(std::uint32_t Options::* member, std::uint32_t least,
+                           std::uint32_t most) {
+  Kind<Options> kind = number(member, least, most, "bytes");
+  kind.set = [set = kind.set](std::string_view value, Options& options) -> Result<void> {
+    const Result<std::uint64_t> read = parse_packet_bytes(value);
+    if (!read) return read.error();
+    return set(value, options);
+  };
+  return kind;
+}
+
+/// A share of a whole.
+template <class Options>
+Kind<Options> share(double Options::* member, std::string_view range) {
+  Kind<Options> kind{.placeholder = "SHARE", .range = std::string(range)};
+  kind.set = [=](std::string_view value, Options& options) -> Result<void> {
+    const Result<double> read = parse_share(value);
+    if (!read) return read.error();
+    options.*member = *read;
+    return {};
+  };
+  kind.show = [=](const Options& options) { return share_text(options.*member); };
+  return kind;
+}
+
 /// A number with a fraction, as `read` takes it.
 template <class Options>
 Kind<Options> real(double Options::* member, Result<double> (*read)(std::string_view),
@@ -124,8 +151,8 @@ template <class Options>
 Kind<Options> bytes(std::uint64_t Options::* member, std::uint64_t least, std::uint64_t most) {
   Kind<Options> kind{.placeholder = "SIZE",
                      .range = most == std::numeric_limits<std::uint64_t>::max()
-                                  ? "from " + bytes_text(least) + " up"
-                                  : bytes_text(least) + " to " + bytes_text(most),
+                                  ? "from " + base::size_text(least) + " up"
+                                  : base::size_text(least) + " to " + base::size_text(most),
                      .unit = "bytes"};
   kind.set = [=, range = kind.range](std::string_view value, Options& options) -> Result<void> {
     const Result<std::uint64_t> read = parse_bytes(value);
@@ -134,7 +161,7 @@ Kind<Options> bytes(std::uint64_t Options::* member, std::uint64_t least, std::u
     options.*member = *read;
     return {};
   };
-  kind.show = [=](const Options& options) { return bytes_text(options.*member); };
+  kind.show = [=](const Options& options) { return base::size_text(options.*member); };
   return kind;
 }
 

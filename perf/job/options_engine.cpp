@@ -71,7 +71,7 @@ void add_engine_rows(std::vector<OptionRow>& into) {
            "The ring of a bus made for the run: a power of two that holds eight of the largest "
            "records.");
   rows.add(
-      "mtu", number(&J::mtu, 68, 65535, "bytes"),
+      "mtu", packet_bytes(&J::mtu, 68, 65535),
       "Of the wire that is made for the run; frames are longer by their Ethernet header. A bus "
       "and a TAP device take at most 65521.");
   rows.add("bus_pause", yes_or_no(&J::bus_pause),

@@ -74,7 +74,7 @@ Kind<J> replay_time_scale() {
 }
 
 Kind<J> above_zero_share(double J::* member) {
-  Kind<J> kind = real(member, parse_share, "SHARE", "above 0, to 1 or 100%");
+  Kind<J> kind = share(member, "above 0% to 100%");
   kind.set = [set = kind.set](std::string_view value, J& job) -> Result<void> {
     if (const auto read = parse_share(value); read && *read <= 0) {
       return refused(value, "is out of range (above 0)");
@@ -142,7 +142,7 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
                   "WHAT"),
            "Searches for the highest rate that loses nothing (ndr, RFC 2544), loses no more than "
            "search_loss (pdr), or keeps latency_percentile of its frames within latency_target.");
-  rows.add("search_loss", real(&J::search_loss, parse_share, "SHARE", "0 to 1, or 0% to 100%"),
+  rows.add("search_loss", share(&J::search_loss, "0% to 100%"),
            "Of search=pdr: the share of frames that may be lost.");
   rows.add(
       "search_resolution", above_zero_share(&J::search_resolution),

@@ -30,8 +30,7 @@ Result<std::uint64_t> frame_rate_in_range(std::string_view text) {
 }
 
 Kind<J> bit_rate(PerDirection<std::uint64_t> J::* member) {
-  Kind<J> kind = per_direction(member, rate_in_range, rate_text_of, "RATE[,RATE]",
-                               "0 to 1000Gbit, with bit, kbit, Mbit or Gbit");
+  Kind<J> kind = per_direction(member, rate_in_range, rate_text_of, "RATE[,RATE]", "0 to 1000Gbit");
   kind.unit = "bits per second";
   return kind;
 }
@@ -65,10 +64,12 @@ Kind<J> pattern() {
 }
 
 void add_rate_rows(Rows& rows) {
-  rows.add("rate", bit_rate(&J::rate_bps),
-           "At most so many bits per second of each direction, without FCS. fio's bytes per second "
-           "are not copied: a rate without a unit is in bits.",
-           "0, as fast as it goes");
+  rows.add(
+      "rate", bit_rate(&J::rate_bps),
+      "At most so many bits per second of each direction, without FCS. Unlike fio's, rates are "
+      "in bits: 10m, 10M and 10Mbit are the same. A warning says so of a rate that is written "
+      "without \"bit\".",
+      "0, as fast as it goes");
   rows.add("rate_iops rate_fps", frame_rate(&J::rate_fps),
            "At most so many frames per second of each direction. With rate, whichever lets a frame "
            "go later.",
@@ -76,7 +77,7 @@ void add_rate_rows(Rows& rows) {
   rows.add("rwmixtx rwmixwrite", number(&J::rwmixtx, 0, 100, "per cent"),
            "Of rw=txrx with the same rate for both directions: what the job itself sends of the "
            "sum of both; the peer made for it sends the rest. Neither share can be nothing.");
-  rows.add("rate_overhead", number(&J::rate_overhead_bytes, 0, 1000, "bytes"),
+  rows.add("rate_overhead", packet_bytes(&J::rate_overhead_bytes, 0, 1000),
            "Counted for each frame towards rate, besides its own bytes: 24 for preamble, FCS and "
            "gap of an Ethernet.");
   rows.add("rate_process",

@@ -1,10 +1,9 @@
 #pragma once
 // What people write behind the `=` of an option: sizes, times, rates, splits, lists.
 //
-// Every reader takes all of its text or none, rounds nothing and overflows nothing: "1.5k" is 1536,
-// "1.0001k" is refused, for it is no whole number of bytes. The message of an error says what is
-// wrong with the text and how to write it, as `"4X" is no size (write bytes, or 64k, 4m, 1g)`; the
-// caller puts the option and the place before it.
+// Sizes, counts, rates, times and shares are read by base/quantity.hpp, as in every other program.
+// The message of an error says what is wrong with the text and how to write it, as `"4X" is no size
+// (write bytes, or 64k, 4m, 1g)`; the caller puts the option and the place before it.
 //
 // Threads: any. Blocks: never. Errors: bad_argument, all of them.
 
@@ -15,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/quantity.hpp"
 #include "bus/result.hpp"
 #include "perf/job/job_options.hpp"
 
@@ -23,32 +23,19 @@ namespace shmif::perf {
 /// "4X" is no size (...): `text` in quotation marks, and why it is refused.
 Error refused(std::string_view text, const std::string& why);
 
-/// Bytes: "1514", "64k", "1.5M", "4GiB". As with fio the letters k, m, g and t are powers of 1024
-/// in either case; "ki", "kb" and "kib" are the same (fio's reversed meaning of "ki" is not
-/// copied).
+using base::rate_text;
+using base::share_text;
+using base::time_text;
+using base::TimeUnit;
+
+/// base::read_size and so on, with an error in place of a reason.
 Result<std::uint64_t> parse_bytes(std::string_view text);
-
-/// A number of things, frames for one: "1000", "1k", "2.5M". Here k, M and G are powers of 1000.
+Result<std::uint64_t> parse_packet_bytes(std::string_view text);
 Result<std::uint64_t> parse_count(std::string_view text);
-
-/// Bits per second: "2Gbit", "10Mbit", "64kbit", "1000bit" or the plain number, in powers of 1000.
-/// fio's rate is in bytes per second, which no network is sold by; its "10m" is refused rather than
-/// taken for something else.
 Result<std::uint64_t> parse_rate(std::string_view text);
-
-/// What a time without a unit is in. fio has options of each kind.
-enum class TimeUnit : std::int64_t {
-  microseconds = 1'000,
-  milliseconds = 1'000'000,
-  seconds = 1'000'000'000,
-};
-/// A time with ns, us, ms, s, m, h or d behind it: "30", "1.5ms", "2m"; at most 100 years.
 Result<std::chrono::nanoseconds> parse_time(std::string_view text,
                                             TimeUnit plain = TimeUnit::seconds);
-
-/// A part of a whole: "1%", "0.01". Result: 0 to 1.
 Result<double> parse_share(std::string_view text);
-/// "99.9", "99.9%". Result: 0 to 100.
 Result<double> parse_per_cent(std::string_view text);
 
 /// "1", "true", "yes", "on"; "0", "false", "no", "off".
@@ -95,10 +82,5 @@ struct PairText {
   std::string_view tx, rx;
 };
 Result<PairText> split_pair(std::string_view text);
-
-/// How the readers above read it again, without loss: "1500us", "4m", "10Mbit".
-std::string time_text(std::chrono::nanoseconds time);
-std::string bytes_text(std::uint64_t bytes);
-std::string rate_text(std::uint64_t bits_per_second);
 
 }  // namespace shmif::perf

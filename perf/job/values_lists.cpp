@@ -60,7 +60,7 @@ Result<FrameSizes> parse_frame_split(std::string_view text) {
     if (weight_text.empty()) {
       open.push_back(sizes.parts.size());
     } else {
-      const auto weight = whole(weight_text);
+      const auto weight = base::read_digits(weight_text);
       if (!weight || *weight > kMostWeight) {
         return refuse("a weight is a whole number up to " + std::to_string(kMostWeight));
       }
@@ -100,8 +100,9 @@ Result<std::vector<int>> parse_cpus(std::string_view text) {
   std::set<int> cpus;
   for (const std::string_view item : split(text, ',')) {
     const std::size_t dash = item.find('-');
-    const auto first = whole(item.substr(0, dash));
-    const auto last = dash == std::string_view::npos ? first : whole(item.substr(dash + 1));
+    const auto first = base::read_digits(item.substr(0, dash));
+    const auto last =
+        dash == std::string_view::npos ? first : base::read_digits(item.substr(dash + 1));
     if (!first || !last || *first > *last || *last >= CPU_SETSIZE) {
       return refused(text, "is no list of CPUs (as 0-3,7, numbers up to " +
                                std::to_string(CPU_SETSIZE - 1) + ')');
@@ -137,7 +138,7 @@ Result<std::vector<std::byte>> parse_pattern(std::string_view text) {
           std::min(rest.find_first_not_of("0123456789abcdefABCDEF"), rest.size());
       if (digits == 0 || digits % 2 != 0) return refuse("two hexadecimal digits make a byte");
       for (std::size_t i = 0; i < digits; i += 2) {
-        bytes.push_back(static_cast<std::byte>(*whole(rest.substr(i, 2), 16)));
+        bytes.push_back(static_cast<std::byte>(*base::read_digits(rest.substr(i, 2), 16)));
       }
       rest.remove_prefix(digits);
     } else if (rest[0] == '"') {
@@ -189,7 +190,7 @@ Result<SteadyState> parse_steady_state(std::string_view text) {
   wanted.slope = what.ends_with("_slope");
   wanted.relative = limit.ends_with('%');
   const bool known = what == "iops" || what == "iops_slope" || what == "bw" || what == "bw_slope";
-  const auto number = real(wanted.relative ? limit.substr(0, limit.size() - 1) : limit);
+  const auto number = base::read_real(wanted.relative ? limit.substr(0, limit.size() - 1) : limit);
   if (!known || !number || (wanted.relative && *number > 100)) {
     return refused(text,
                    "is no steady state (iops, iops_slope, bw or bw_slope, a colon and a limit, "

@@ -1,7 +1,9 @@
 #include "perf/report/warnings.hpp"
 
 #include <algorithm>
+#include <set>
 
+#include "perf/job/values.hpp"
 #include "perf/report/units.hpp"
 
 namespace shmif::perf {
@@ -47,6 +49,27 @@ void add_interrupted(const RunResult& result, std::vector<std::string>& warnings
     warnings.push_back(job->name + ": was taken off its CPU " + interruptions(*job) +
                        "; give it one of its own (cpus_allowed) for figures that repeat");
   }
+}
+
+/// Rates that are written as fio writes bytes per second: what they are here, each once.
+void add_bare_rates(const RunResult& result, std::vector<std::string>& warnings) {
+  std::set<std::string> bare;
+  for (const JobResult& job : result.jobs) {
+    for (const char* const name : {"rate", "rate_min"}) {
+      const auto given = job.options.find(name);
+      const auto pair =
+          given == job.options.end() ? Result<PairText>(PairText{}) : split_pair(given->second);
+      if (!pair) continue;
+      for (const std::string_view text : {pair->tx, pair->rx}) {
+        const auto rate = base::read_rate(text);
+        const bool says_bits = text.find_first_of("bB") != std::string_view::npos;
+        if (!rate || *rate == 0 || says_bits) continue;
+        bare.insert(std::string(name) + '=' + std::string(text) + " is " + rate_text(*rate) +
+                    " per second here; where fio's bytes were meant it is " + rate_text(*rate * 8));
+      }
+    }
+  }
+  warnings.insert(warnings.end(), bare.begin(), bare.end());
 }
 
 }  // namespace
@@ -108,6 +131,7 @@ std::vector<std::string> warnings_from(const RunResult& result) {
     }
   }
   add_interrupted(result, warnings);
+  add_bare_rates(result, warnings);
   return warnings;
 }
 

@@ -72,7 +72,7 @@ void check_plan(const std::vector<PlannedJob>& plan) {
 
 void check_values(const std::string& text) {
   if (const auto n = parse_bytes(text)) {
-    require(*parse_bytes(bytes_text(*n)) == *n, "a size that does not come back");
+    require(*parse_bytes(base::size_text(*n)) == *n, "a size that does not come back");
   }
   if (const auto n = parse_rate(text)) {
     require(*parse_rate(rate_text(*n)) == *n, "a rate that does not come back");

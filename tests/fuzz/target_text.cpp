@@ -1,5 +1,6 @@
 #include <string>
 
+#include "base/quantity.hpp"
 #include "bus/geometry.hpp"
 #include "bus/port_table.hpp"
 #include "shmif/faults.hpp"
@@ -23,15 +24,18 @@ void text(Bytes bytes) {
   if (const auto ip = tap::IpAddress::parse(words)) {
     require(*tap::IpAddress::parse(ip->to_string()) == *ip, "an address that does not come back");
   }
-  if (const auto size = tools::parse_size(words)) {
+  if (const auto size = base::read_size(words)) {
     require(!tools::format_bytes(*size).empty(), "a size without a text");
-    require(tools::parse_size(bus::size_text(*size)) == size, "a size that does not come back");
+    require(*base::read_size(bus::size_text(*size)) == *size, "a size that does not come back");
+    require(*base::read_size(base::size_text(*size)) == *size, "a size that does not come back");
   }
-  if (const auto seconds = tools::parse_seconds(words)) {
-    require(seconds->count() >= 0, "less than no time");
+  if (const auto time = base::read_time(words, base::TimeUnit::seconds)) {
+    require(time->count() >= 0, "less than no time");
   }
+  if (const auto share = base::read_share(words)) require(*share >= 0 && *share <= 1, "no share");
   if (const auto mode = tools::parse_mode(words)) require(*mode <= 0777, "no such mode");
-  static_cast<void>(tools::parse_count(words));
+  static_cast<void>(base::read_count(words));
+  static_cast<void>(base::read_packet_bytes(words));
   if (const auto faults = parse_faults(words)) {
     const std::string again = to_string(*faults);
     require(again == "none" || parse_faults(again).has_value(), "faults that do not come back");

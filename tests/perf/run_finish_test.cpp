@@ -85,7 +85,7 @@ TEST(RunFinish, FramesThatALinkStillHoldsAreNoMistakeInTheCounts) {
 
 TEST(RunFinish, ASearchEndsWithItsRuntime) {
   const JobSet set = test::set_of(
-      "[j]\nengine=unix\nsearch=ndr\nsearch_max_iops=1000\nsearch_resolution=0.001\n"
+      "[j]\nengine=unix\nsearch=ndr\nsearch_max_iops=1000\nsearch_resolution=0.1%\n"
       "search_trial=200ms\nruntime=1\ndrain_time=10ms\nfault=rate=100kbit\n");
   RunControl control;
   bool stuck = false;

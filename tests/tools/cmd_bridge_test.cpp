@@ -216,7 +216,7 @@ TEST_F(BridgeCommand, DelayedFramesOfACaptureThatHasEndedStillArrive) {
       run_program(bridge("pcap:" + capture, "bus:" + bus, {"--fault", "delay=100ms±20ms"}));
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_EQ(numbers_from(port, 5), (std::vector<unsigned>{0, 1, 2, 3, 4}));
-  EXPECT_NE(result.out.find("faults delay=100000us±20000us,seed=1: 5 frames came, 0 lost"),
+  EXPECT_NE(result.out.find("faults delay=100ms±20ms,seed=1: 5 frames came, 0 lost"),
             std::string::npos)
       << result.out;
 }

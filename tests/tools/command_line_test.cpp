@@ -10,6 +10,7 @@
 #include <set>
 #include <sstream>
 
+#include "base/quantity.hpp"
 #include "shmif/port.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -84,6 +85,29 @@ TEST(CommandLine, TheManualPageDescribesEveryCommandAndOption) {
       EXPECT_NE(page.find("Fl Fl " + option), std::string::npos) << command << " --" << option;
     }
   }
+}
+
+TEST(CommandLine, HelpAndTheManualPageShowTheSameSpellingsOfValues) {
+  std::ifstream file(SHMIF_MANUAL_PAGE);
+  const std::string page{std::istreambuf_iterator<char>(file), {}};
+  const std::string help = run_tool({"help", "values"}).out;
+  for (const base::Spelling& spelling : base::kSpellings) {
+    const std::string entry = std::string(spelling.kind) + '\n' + spelling.examples + ": ";
+    EXPECT_NE(page.find("\n.It Ar " + entry), std::string::npos) << entry;
+    EXPECT_NE(help.find(spelling.examples), std::string::npos) << help;
+  }
+}
+
+TEST(CommandLine, ANumberWhoseUnitDecidesIsRefusedWithBothSpellings) {
+  const auto refused = [](const std::string& fault, const std::string& why) {
+    expect_usage_error({"bridge", "--fault", fault, "bus:/nonexistent", "pcap:/nonexistent/x"},
+                       "--fault: fault " + why);
+  };
+  refused("loss=1", "\"loss=1\" could be 1% or 100% (write loss=1% or loss=100%)");
+  refused("delay=5", "\"delay=5\" could be 5ms or 5s (write delay=5ms or delay=5s)");
+  refused("rate=1MB", "\"rate=1MB\" could be 1Mbit or 8Mbit (write rate=1Mbit or rate=8Mbit)");
+  expect_usage_error({"create", "/nonexistent/x", "--mtu", "9k"},
+                     "--mtu \"9k\" could be 9000 or 9216");
 }
 
 TEST(CommandLine, VersionNamesTheBusFormat) {

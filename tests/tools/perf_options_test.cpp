@@ -194,7 +194,7 @@ TEST(Shmifperf, EveryErrorOfALineAndOfItsFilesIsSaidAtOnce) {
                       "x.job:4: bs: \"1\"", "--numjobs: \"0\""});
   expect_usage_error({"run", directory.file("none.job")}, {"No such file"});
   expect_usage_error({"run", "--rat=1"}, {"unknown option --rat, did you mean --rate?"});
-  expect_usage_error({"run", "--rate=10m"}, {"--rate: \"10m\" is no rate"});
+  expect_usage_error({"run", "--rate=10MB"}, {"--rate: \"10MB\" could be 10Mbit or 80Mbit"});
   expect_usage_error({"run"}, {"there are no jobs"});
 }
 

@@ -1,6 +1,5 @@
 // shmifperf compare: what became better between two results, what worse, and what is only noise.
 
-#include "perf/job/values.hpp"
 #include "perf/report/compare.hpp"
 #include "tools/options.hpp"
 #include "tools/progress.hpp"
@@ -11,19 +10,11 @@ namespace shmif::tools {
 
 namespace {
 
-double share_of(const Arguments& args, const char* option, double standard) {
-  const auto given = args.text(option);
-  if (!given) return standard;
-  const auto share = perf::parse_share(*given);
-  if (!share) throw UsageError{std::string("--") + option + ": " + share.error().message};
-  return *share;
-}
-
 perf::CompareOptions options_of(const Arguments& args) {
   perf::CompareOptions options;
-  options.threshold = share_of(args, "threshold", options.threshold);
-  options.loss_threshold = share_of(args, "loss-threshold", options.loss_threshold);
-  options.confidence = share_of(args, "confidence", options.confidence);
+  options.threshold = args.share("threshold").value_or(options.threshold);
+  options.loss_threshold = args.share("loss-threshold").value_or(options.loss_threshold);
+  options.confidence = args.share("confidence").value_or(options.confidence);
   if (options.confidence <= 0 || options.confidence >= 1) {
     throw UsageError{"--confidence: it is above 0 and below 100%, as 95%"};
   }

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "base/quantity.hpp"
 #include "perf/job/option_table.hpp"
 #include "perf/job/profiles.hpp"
 #include "shmif/nearest.hpp"
@@ -110,17 +111,26 @@ std::string as_mdoc(const CategoryInfo& info) {
   return text + ".El\n";
 }
 
+std::string values_as_mdoc() {
+  std::string text = ".Sh VALUES\nUpper and lower case are the same.\n.Bl -tag -width Ds\n";
+  for (const base::Spelling& spelling : base::kSpellings) {
+    text += std::string(".It Ar ") + spelling.kind + '\n' + escaped(spelling.examples) + ": " +
+            escaped(spelling.meaning) + ".\n";
+  }
+  return text + ".El\n";
+}
+
 std::string everything(bool man) {
   std::string text = man ? ".Sh JOB OPTIONS\n" : "";
   for (const CategoryInfo& info : perf::option_categories()) {
     if (!man && !text.empty()) text += '\n';
     text += man ? as_mdoc(info) : described(info);
   }
-  return text;
+  return text + (man ? values_as_mdoc() : "\nValues (values)\n\n" + values_help());
 }
 
 [[noreturn]] void refuse_unknown(const std::string& name) {
-  std::vector<std::string> known;
+  std::vector<std::string> known{"values"};
   for (const CategoryInfo& info : perf::option_categories()) known.emplace_back(info.name);
   for (const OptionRow& row : perf::option_table()) {
     known.push_back(row.name);
@@ -133,6 +143,7 @@ std::string everything(bool man) {
 
 /// An option by any of its names, or a category; what is both, as engine, is shown as both.
 std::string named(const std::string& name) {
+  if (name == "values") return values_help();
   const auto& categories = perf::option_categories();
   const auto it = std::find_if(categories.begin(), categories.end(),
                                [&](const CategoryInfo& info) { return info.name == name; });
@@ -162,8 +173,9 @@ int run_options(const CommandLine& line) {
           .about(
               "Explains the options of jobs and runs: all of them, one, or those of a category "
               "(job, "
-              "traffic, length, frames, engine, verification, measurement, records, place, run). "
-              "They are written NAME=VALUE in a job file and --NAME=VALUE on the command line.")
+              "traffic, length, frames, engine, verification, measurement, records, place, run), "
+              "or how values are written (values). They are written NAME=VALUE in a job file and "
+              "--NAME=VALUE on the command line.")
           .words(0, 1)
           .value("profile", "NAME", "print the job file of a profile of 'shmifperf run'")
           .flag("profiles", "list the profiles")
