@@ -22,6 +22,7 @@ constexpr std::size_t kMostFiles = 256;
 constexpr std::size_t kMostSections = 4096;
 constexpr std::size_t kMostFileBytes = 1U << 20U;
 constexpr std::size_t kMostLineBytes = 64U << 10U;
+constexpr std::string_view kStandardInput = "-";
 constexpr std::string_view kSpaces = " \t\r\n\v\f";
 
 std::string_view stripped(std::string_view text) {
@@ -34,8 +35,12 @@ Result<std::string> read_file(const std::string& path) {
   const auto refuse = [&](int number) {
     return Error::from_errno(number, "cannot read job file \"" + path + '"');
   };
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "re"),
-                                                             std::fclose);
+  // "-" is standard input, which stays open.
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file =
+      path == kStandardInput
+          ? std::unique_ptr<std::FILE, int (*)(std::FILE*)>(stdin, [](std::FILE*) { return 0; })
+          : std::unique_ptr<std::FILE, int (*)(std::FILE*)>(std::fopen(path.c_str(), "re"),
+                                                            std::fclose);
   if (!file) return refuse(errno);
   std::string text(kMostFileBytes + 1, '\0');
   const std::size_t size = std::fread(text.data(), 1, text.size(), file.get());
@@ -81,7 +86,7 @@ class Reading {
   void file(const std::string& path) {
     const auto text = sources_.read(path);
     if (!text) return complain(text.error().message);
-    text_of(path, *text);
+    text_of(path == kStandardInput ? "standard input" : path, *text);
   }
   void text_of(const std::string& path, std::string_view text);
 

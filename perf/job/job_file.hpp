@@ -6,6 +6,7 @@
 //   [global]               for all sections behind it in this file; may occur again
 //   rate=10Mbit            what is assigned later wins
 //   size=${SIZE}           from the environment
+//   numjobs=$ncpus         of this machine; also $mb_memory, $pagesize, and sums with them
 //   [web]                  a job of that name
 //   stonewall              a flag needs no value
 //
@@ -23,16 +24,17 @@ namespace shmif::perf {
 
 /// Where a job file comes from.
 struct JobFileSources {
-  /// The text of the file at a path; by default that of the file system, up to 1 MiB.
+  /// The text of the file at a path, "-" being standard input; by default that of the file system,
+  /// up to 1 MiB.
   std::function<Result<std::string>(const std::string& path)> read;
   /// The value of a variable; by default that of the environment.
   std::function<std::optional<std::string>(const std::string& name)> variable;
 };
 
-/// Adds the jobs of the file at `path` to `into`, and what it says about the run. Result: what is
-/// wrong with it, each with file and line and what to do, at most 20; empty: nothing is.
-/// Threads: one at a time in the whole process (libinih has its settings in global variables).
-/// Blocks: as reading files does.
+/// Adds the jobs of the file at `path`, "-" being standard input, to `into`, and what it says about
+/// the run. Result: what is wrong with it, each with file and line and what to do, at most 20;
+/// empty: nothing is. Threads: one at a time in the whole process (libinih has its settings in
+/// global variables). Blocks: as reading files does.
 std::vector<std::string> read_job_file(const std::string& path, JobSet& into,
                                        const JobFileSources& sources = {});
 

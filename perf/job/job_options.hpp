@@ -138,6 +138,7 @@ struct JobOptions {
   std::uint32_t buffer_compress_percentage = 0;
   std::uint64_t randseed = 1;
   std::optional<std::uint16_t> vlan;
+  std::string headers;  ///< as perf/frame/header_template.hpp reads it; empty: Ethernet alone
 
   // ---- Engine ----
   EngineKind engine = EngineKind::bus;
@@ -158,8 +159,12 @@ struct JobOptions {
   FaultOptions fault_rx;  ///< on the way to it
   // engine=host: a host with an interface and an IP address of its own, on the bus.
   HostProtocol proto = HostProtocol::udp;
-  std::string ip;                 ///< CIDR; empty: the next of 198.18.0.0/15
-  std::vector<std::string> exec;  ///< a program to run on it instead of the traffic
+  std::uint32_t mss_bytes = 0;        ///< of TCP, TCP_MAXSEG; 0: the kernel's
+  std::uint64_t window_bytes = 0;     ///< of both socket buffers; 0: the kernel's
+  std::string congestion;             ///< of TCP; empty: the kernel's
+  std::optional<std::uint32_t> dscp;  ///< 0 to 63
+  std::string ip;                     ///< CIDR; empty: the next of 198.18.0.0/15
+  std::vector<std::string> exec;      ///< a program to run on it instead of the traffic
 
   // ---- Verification ----
   bool verify = true;              ///< frames carry a CRC
@@ -182,7 +187,9 @@ struct JobOptions {
   Nanoseconds search_trial = std::chrono::seconds(2);
   Nanoseconds latency_target{0};
   double latency_percentile = 99;
-  std::string steadystate;  ///< "iops:0.3%", "bw_slope:0.1%", ...
+  std::vector<double> percentile_list;  ///< 0 to 100; empty: those that every result has
+  Nanoseconds max_latency{0};           ///< one that is longer fails the job; 0: none is
+  std::string steadystate;              ///< "iops:0.3%", "bw_slope:0.1%", ...
   Nanoseconds ss_dur{0};
   Nanoseconds ss_ramp{0};
 
@@ -191,8 +198,10 @@ struct JobOptions {
   double replay_time_scale = 1;  ///< 2: half as fast
   bool replay_no_stall = false;  ///< without any pauses, whatever the scale
   std::string write_pcap;
-  std::string write_bw_log, write_iops_log, write_lat_log;
+  std::string write_bw_log, write_iops_log, write_lat_log, write_hist_log;
   Nanoseconds log_avg = std::chrono::milliseconds(500);
+  Nanoseconds log_hist = std::chrono::milliseconds(500);
+  std::uint32_t log_hist_coarseness = 0;
 
   // ---- Privileges and place ----
   std::vector<int> cpus_allowed;

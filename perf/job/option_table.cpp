@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "perf/job/keywords.hpp"
 #include "perf/job/option_kinds.hpp"
 #include "shmif/nearest.hpp"
 
@@ -36,6 +37,14 @@ std::string whole_pair(const std::string& name, std::string_view text,
          std::string(now->rx.empty() ? then->rx : now->rx);
 }
 
+/// Whether keywords and calculations can stand in the value of an option, and may be all of it.
+enum class Calculates { nothing, parts, whole };
+Calculates calculates(const OptionRow& row) {
+  const std::string kind = row.placeholder.substr(0, row.placeholder.find('['));
+  if (kind == "N" || kind == "SIZE" || kind == "RATE" || kind == "TIME") return Calculates::whole;
+  return kind == "CPUS" ? Calculates::parts : Calculates::nothing;
+}
+
 template <class Options>
 Result<void> set(const OptionRow& row,
                  const std::function<Result<void>(std::string_view, Options&)>& setter,
@@ -51,11 +60,16 @@ Result<void> set(const OptionRow& row,
   if (!value && !row.flag) {
     return refuse("needs a value (" + row.name + '=' + row.placeholder + ")");
   }
-  const std::string_view text = value.value_or("1");
+  std::string text(value.value_or("1"));
+  if (const Calculates kind = calculates(row); kind != Calculates::nothing) {
+    static const Keywords keywords = keywords_of_this_machine();
+    auto replaced = replace_keywords(text, kind == Calculates::whole, keywords);
+    if (!replaced) return refuse(replaced.error().message);
+    text = *std::move(replaced);
+  }
   const Result<void> done = setter(text, options);
   if (!done) return refuse(done.error().message);
-  options.given.emplace_back(
-      row.name, row.pair ? whole_pair(row.name, text, options.given) : std::string(text));
+  options.given.emplace_back(row.name, row.pair ? whole_pair(row.name, text, options.given) : text);
   return {};
 }
 

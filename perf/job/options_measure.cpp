@@ -46,6 +46,35 @@ Kind<J> steady_state() {
   return kind;
 }
 
+/// fio's list of percentiles, "50:99:99.9".
+Result<std::vector<double>> parse_percentiles(std::string_view text) {
+  constexpr std::size_t kMost = 20;
+  std::vector<double> list;
+  for (std::string_view rest = text;;) {
+    const std::size_t colon = rest.find(':');
+    const auto each = parse_per_cent(rest.substr(0, colon));
+    if (!each || *each <= 0 || list.size() == kMost) {
+      return refused(text, "is no list of percentiles (up to 20 above 0 to 100, as 50:99:99.9)");
+    }
+    list.push_back(*each);
+    if (colon == std::string_view::npos) break;
+    rest.remove_prefix(colon + 1);
+  }
+  std::sort(list.begin(), list.end());
+  list.erase(std::unique(list.begin(), list.end()), list.end());
+  return list;
+}
+
+std::string percentiles_text(const std::vector<double>& list) {
+  std::string all;
+  for (const double each : list) {
+    char one[32];
+    std::snprintf(one, sizeof one, "%s%.15g", all.empty() ? "" : ":", each);
+    all += one;
+  }
+  return all.empty() ? "none" : all;
+}
+
 /// As with fio, a bound is what is searched for, unless another search is asked for.
 Kind<J> latency_target() {
   Kind<J> kind = time(&J::latency_target, TimeUnit::microseconds, 0ns, 1h);
@@ -133,6 +162,15 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::measurement);
   rows.add("disable_lat", yes_or_no(&J::disable_lat),
            "Takes no times, for the highest rate of the smallest frames.");
+  rows.add("percentile_list",
+           parsed(&J::percentile_list, parse_percentiles, percentiles_text, "N[:N]...",
+                  "up to 20 above 0 to 100, by colons"),
+           "Percentiles of the latency, beside those that every result has: 50:99:99.9. Results "
+           "have them in \"percentiles\".");
+  rows.add("max_latency", time(&J::max_latency, TimeUnit::microseconds, 0ns, 1h),
+           "The job fails when one of its frames takes longer, from its intended send time to its "
+           "arrival or the reply; frames of ramp_time do not count.",
+           "0, none");
   rows.add("search",
            one_of(&J::search,
                   {{"none", Search::none},
@@ -196,6 +234,17 @@ void add_record_rows(std::vector<OptionRow>& into) {
   rows.add("write_lat_log", text(&J::write_lat_log, "PREFIX", "the beginning of a path"),
            "The same for the mean latency in ns, PREFIX_lat.NAME.log; with direction 1 that of "
            "frames which the job sent, as the peer made for it measured them.");
+  rows.add(
+      "write_hist_log", text(&J::write_hist_log, "PREFIX", "the beginning of a path"),
+      "Writes a histogram of the latencies of each log_hist_msec to PREFIX_clat_hist.NAME.log, "
+      "in fio's format and with fio's bins: ms, direction, mean size of frames, and a count for "
+      "each of 1856 bins of ns, or fewer by log_hist_coarseness.");
+  rows.add(
+      "log_hist_msec", time(&J::log_hist, TimeUnit::milliseconds, 10ms, 1h),
+      "The interval of write_hist_log. With other logs, one of both intervals is a multiple of "
+      "the other. fio's default is 0, no histograms.");
+  rows.add("log_hist_coarseness", number(&J::log_hist_coarseness, 0, 6),
+           "Puts 2 to that power of bins into one: 1 has 928 bins, 6 has 29.");
   rows.add("log_avg_msec", time(&J::log_avg, TimeUnit::milliseconds, 10ms, 1h),
            "The interval of the logs.");
 }

@@ -214,8 +214,20 @@ void Checker::searches() {
 void Checker::records() {
   require(job_.replay.empty() || job_.ramp_time.count() == 0,
           "ramp_time: the frames of a capture do not say what belongs to it (leave it out)");
-  require(!job_.disable_lat || job_.write_lat_log.empty(),
-          "disable_lat: leaves write_lat_log nothing to write");
+  const auto needs_latency = [&](const char* name, bool given) {
+    require(!job_.disable_lat || !given,
+            std::string("disable_lat: leaves ") + name + " nothing to look at");
+  };
+  needs_latency("write_lat_log", !job_.write_lat_log.empty());
+  needs_latency("write_hist_log", !job_.write_hist_log.empty());
+  needs_latency("percentile_list", !job_.percentile_list.empty());
+  needs_latency("max_latency", job_.max_latency.count() > 0);
+  const bool averages =
+      !job_.write_bw_log.empty() || !job_.write_iops_log.empty() || !job_.write_lat_log.empty();
+  require(
+      job_.write_hist_log.empty() || !averages || job_.log_hist % job_.log_avg == 0ns ||
+          job_.log_avg % job_.log_hist == 0ns,
+      "log_hist_msec: neither it nor log_avg_msec is a multiple of the other (as 500 and 1000)");
   require(job_.verify_state_load.empty() || job_.numjobs == 1,
           "verify_state_load: a state is of one job (use numjobs=1)");
 }

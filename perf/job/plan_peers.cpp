@@ -79,6 +79,9 @@ void share_frames(const JobOptions& job, JobOptions& peer) {
   peer.verify_async = job.verify_async;
   peer.verify_state_save = job.verify_state_save;
   peer.disable_lat = job.disable_lat;
+  peer.percentile_list = job.percentile_list;
+  peer.max_latency = job.max_latency;
+  if (sends(peer.rw)) peer.headers = job.headers;
 }
 
 void share_wire(const JobOptions& job, JobOptions& peer) {

@@ -22,8 +22,9 @@ namespace {
 constexpr std::pair<OptionKind, std::string_view> kNames[] = {
     {OptionKind::command, "exec exec_prerun exec_postrun trigger uid gid cgroup rtprio"},
     {OptionKind::file,
-     "bus filename replay write_pcap write_bw_log write_iops_log write_lat_log verify_state_load "
-     "aux-path trigger-file"},
+     "bus filename headers replay write_pcap write_bw_log write_iops_log write_lat_log "
+     "write_hist_log "
+     "verify_state_load aux-path trigger-file"},
     {OptionKind::state, "verify_state_save trigger-timeout trigger-match"},
     {OptionKind::live, "allow_live netdev netns"},
     // hostname and port are of engine=udp, both of whose sockets are the job's own. Of nice and
@@ -42,7 +43,7 @@ constexpr std::pair<OptionKind, std::string_view> kNames[] = {
      "iodepth_batch_complete_min iodepth_low flow io_submit_mode rw to bs bsrange bssplit payload "
      "buffer_pattern buffer_compress_percentage randseed vlan disable_lat search search_loss "
      "search_resolution search_max_iops search_trial latency_target latency_percentile steadystate "
-     "ss_dur ss_ramp"},
+     "ss_dur ss_ramp percentile_list max_latency"},
 };
 
 const std::map<std::string, OptionKind>& kinds() {

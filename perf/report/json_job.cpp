@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -138,6 +139,17 @@ Json histogram(const LatencyHistogram& of, Bins bins) {
                     of.count_in(i)});
   }
   return json;
+}
+
+/// Those that percentile_list asks for, with keys as fio has them: "99.500000".
+void put_percentiles(Json& into, const LatencyHistogram& of, const std::vector<double>& list) {
+  if (into.is_null() || list.empty()) return;
+  Json& all = into["percentile"] = Json::object();
+  for (const double each : list) {
+    std::array<char, 32> key{};
+    std::snprintf(key.data(), key.size(), "%.6f", each);
+    all[key.data()] = capped(of.percentile(each));
+  }
 }
 
 }  // namespace
@@ -288,6 +300,8 @@ Json job_json(const RunResult& run, const JobResult& job, Bins bins) {
   put_or_reason(json, "loss", loss(job), "this job is the receiver of no flow");
   put_histogram(json, "latency_ns", job.latency, bins, why_no_latency(job));
   put_histogram(json, "service_ns", job.service, bins, why_no_latency(job));
+  put_percentiles(json["latency_ns"], *job.latency, job.percentile_list);
+  put_percentiles(json["service_ns"], *job.service, job.percentile_list);
   put_histogram(json, "spacing_error_ns", job.spacing_error, bins,
                 "this job sent nothing by the clock");
   put_or_reason(json, "overruns", json_integer(job.overruns),

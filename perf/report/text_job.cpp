@@ -88,6 +88,47 @@ std::string histogram_table(const Unit& unit, std::size_t width) {
   return unless_bare(table, width) + without;
 }
 
+/// What percentile_list asked for.
+std::string percentiles_text(const Unit& unit) {
+  std::string out;
+  for_each_job(unit, [&](const ReportJson& job) {
+    for (const auto& [key, name] :
+         {std::pair{"latency_ns", "latency"}, {"service_ns", "service"}}) {
+      const ReportJson& times = job.at(key);
+      const auto found = times.is_null() ? times.end() : times.find("percentile");
+      if (times.is_null() || found == times.end()) continue;
+      std::string line;
+      for (const auto& [percentile, ns] : found->items()) {
+        std::string shown = percentile;
+        shown.erase(shown.find_last_not_of('0') + 1);
+        if (shown.ends_with('.')) shown.pop_back();
+        line += (line.empty() ? "p" : ", p") + shown + ' ' + format_ns(ns.get<double>());
+      }
+      out += "  " + label(unit, job, name) + ": " + line + '\n';
+    }
+  });
+  return out;
+}
+
+/// Of connections of TCP, of those who send on them.
+std::string tcp_table(const Unit& unit) {
+  Table table;
+  table.add({"TCP", "retransmits", "RTT min", "mean", "max", "cwnd max", "MSS", "congestion",
+             "send buffer", "receive buffer", "DSCP"});
+  for_each_job(unit, [&](const ReportJson& job) {
+    const auto found = job.find("tcp");  // an older result has none
+    if (found == job.end() || found->is_null() || job.at("tx").is_null()) return;
+    const ReportJson& tcp = *found;
+    table.add({label(unit, job, "sent"), format_count(count(tcp, "retransmits")),
+               format_ns(figure(tcp, "rtt_ns_min")), format_ns(figure(tcp, "rtt_ns_mean")),
+               format_ns(figure(tcp, "rtt_ns_max")), format_count(count(tcp, "snd_cwnd_bytes_max")),
+               format_count(count(tcp, "mss_bytes")), words(tcp, "congestion"),
+               format_count(count(tcp, "send_buffer_bytes")),
+               format_count(count(tcp, "receive_buffer_bytes")), format_count(count(tcp, "dscp"))});
+  });
+  return unless_bare(table);
+}
+
 const Table::Row kFatesHead = {"frames",    "sent",      "received", "lost",      "",
                                "duplicate", "reordered", "corrupt",  "truncated", "late",
                                "cancelled", "unchecked", "jitter"};

@@ -269,6 +269,8 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
   r.latency = ended ? copy_of(b.latency) : std::make_shared<LatencyHistogram>();
   r.service = ended ? copy_of(b.service) : std::make_shared<LatencyHistogram>();
   r.spacing_error = ended ? copy_of(b.spacing_error) : std::make_shared<LatencyHistogram>();
+  r.tcp = tcp_of(b.tcp);
+  r.percentile_list = job.plan.options.percentile_list;
   r.intervals = job.intervals;
   mark_measured(r.intervals, first_start_ns(jobs), measured_window(b, flows, memory));
   if (b.start_skew_ns.load() != UINT64_MAX) r.start_skew_ns = b.start_skew_ns.load();

@@ -1,7 +1,9 @@
 #pragma once
-// IntervalLogs: write_bw_log, write_iops_log and write_lat_log, files in fio's format:
+// IntervalLogs: write_bw_log, write_iops_log, write_lat_log and write_hist_log, files in fio's
+// format:
 //
 //   msec, value, direction, 0, 0      a line each log_avg_msec; direction 0 received, 1 sent
+//   msec, direction, bytes, counts    of a histogram, each log_hist_msec: mean size, and each bin
 //
 // The value is KiB/s, frames per second, or the mean latency in ns, as fio has it, so that what
 // plots its logs plots these. A latency of direction 1 is that of the frames which the job sent, as
@@ -16,6 +18,7 @@
 
 #include "bus/result.hpp"
 #include "perf/job/plan.hpp"
+#include "perf/run/run_memory.hpp"
 #include "perf/run/run_result.hpp"
 
 namespace shmif::perf {
@@ -31,20 +34,24 @@ class IntervalLogs {
   /// How long the intervals of that job are to be, at most `longest_ns`: whole numbers of them make
   /// a line of its logs.
   std::uint64_t interval_ns(std::size_t job, std::uint64_t longest_ns) const noexcept;
-  /// The next interval of that job.
-  void add(std::size_t job, const IntervalResult& interval);
+  /// The next interval of that job, and its latencies if they are logged and not lost.
+  void add(std::size_t job, const IntervalResult& interval, const HistogramBlock* latencies);
+  /// The jobs whose latencies are logged: those with write_hist_log, and peers that measure them.
+  std::vector<std::size_t> with_histograms() const;
   /// Writes what is left. Result: the logs that could not be written, each with the reason.
   std::vector<std::string> finish();
 
  private:
-  enum class Value : std::uint8_t { kib_per_s, frames_per_s, latency_ns };
+  enum class Value : std::uint8_t { kib_per_s, frames_per_s, latency_ns, histogram };
   struct File {
     Value value{};
     std::string path;
     std::unique_ptr<std::FILE, int (*)(std::FILE*)> file{nullptr, nullptr};
     int failure = 0;  // errno of the first write that failed; what follows is left out
 
+    Result<void> create();
     void line(const IntervalResult& sum, bool sent, double figure);
+    void line(const std::string& text);
   };
   /// The logs of a job.
   struct Log {
@@ -52,17 +59,29 @@ class IntervalLogs {
     bool sends = false, receives = false;
     std::vector<File> files;
   };
+  /// The histogram log of a job.
+  struct HistogramLog {
+    double every_seconds = 0;
+    unsigned coarseness = 0;
+    File file;
+  };
   /// What a job did since its last line, and where that goes.
   struct Source {
     std::size_t log = SIZE_MAX;  // none
+    std::size_t histogram_log = SIZE_MAX;
     bool is_peer = false;
     IntervalResult sum;
+    IntervalResult histogram_sum;
+    std::vector<std::uint64_t> histogram;  // empty, or its bins
   };
 
   IntervalLogs() = default;
   void write(Source& source);
+  void add_histogram(Source& source, const IntervalResult& interval, const HistogramBlock* counts);
+  void write_histogram(Source& source);
 
   std::vector<Log> logs_;
+  std::vector<HistogramLog> histogram_logs_;
   std::vector<Source> sources_;  // as the jobs
 };
 

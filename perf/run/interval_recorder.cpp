@@ -30,6 +30,17 @@ void IntervalRecorder::close(std::uint64_t now) noexcept {
   now_ = {};
 }
 
+/// The buckets are the bins of a histogram log, and more: what is longer lies in the last bin.
+void IntervalRecorder::publish_histogram(HistogramBlock& into) const noexcept {
+  static_assert(kBuckets >= kHistogramBins);
+  std::uint32_t rest = 0;
+  for (std::size_t i = kHistogramBins - 1; i < kBuckets; ++i) rest += counts_[i];
+  for (std::size_t i = 0; i + 1 < kHistogramBins; ++i) {
+    into[i].store(counts_[i], std::memory_order_relaxed);
+  }
+  into[kHistogramBins - 1].store(rest, std::memory_order_relaxed);
+}
+
 std::uint64_t IntervalRecorder::percentile(unsigned per_cent) const noexcept {
   if (now_.latencies == 0) return 0;
   const std::uint64_t rank = std::max<std::uint64_t>(1, (now_.latencies * per_cent + 99) / 100);

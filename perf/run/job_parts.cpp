@@ -106,6 +106,13 @@ std::vector<ExpectedFlow> expected_flows(const WorkerContext& context, std::size
                       .from = context.setups[from].end.mac,
                       .block = &context.memory.flow(i)};
     flow.drain_ns = static_cast<std::uint64_t>(sender.drain_time.count());
+    // Of the sender's bound and the receiver's, the lower one.
+    for (const JobOptions* const o : {&sender, &job.options}) {
+      const auto most = static_cast<std::uint64_t>(o->max_latency.count());
+      if (most != 0 && (flow.max_latency_ns == 0 || most < flow.max_latency_ns)) {
+        flow.max_latency_ns = most;
+      }
+    }
     flow.replayed = !sender.replay.empty();
     flow.nonce = context.setups[index].nonce;
     if (FlowState* const state = flow_from(before, sender.name)) {

@@ -15,15 +15,25 @@ std::uint64_t now_ns() noexcept {
          static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-Result<std::unique_ptr<RunMemory>> RunMemory::create(std::size_t jobs) {
-  const std::size_t bytes = jobs * (sizeof(JobBlock) + sizeof(FlowBlock)) + alignof(JobBlock);
+Result<std::unique_ptr<RunMemory>> RunMemory::create(std::size_t jobs,
+                                                     std::span<const std::size_t> with_histograms) {
+  const std::size_t bytes = jobs * (sizeof(JobBlock) + sizeof(FlowBlock)) + alignof(JobBlock) +
+                            with_histograms.size() * kHistogramBlocks * sizeof(HistogramBlock);
   void* const memory =
       ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) {
     return Error::from_errno(errno, "cannot get " + std::to_string(bytes) +
                                         " bytes of memory for " + std::to_string(jobs) + " jobs");
   }
-  return std::unique_ptr<RunMemory>(new RunMemory(memory, bytes, jobs));
+  std::unique_ptr<RunMemory> made(new RunMemory(memory, bytes, jobs));
+  std::byte* at = reinterpret_cast<std::byte*>(made->flows_.data() + jobs);
+  for (const std::size_t job : with_histograms) {
+    auto* const blocks = reinterpret_cast<HistogramBlock*>(at);  // aligned less than what is before
+    for (std::size_t i = 0; i < kHistogramBlocks; ++i) new (blocks + i) HistogramBlock();
+    made->job(job).histograms = blocks;
+    at += kHistogramBlocks * sizeof(HistogramBlock);
+  }
+  return made;
 }
 
 RunMemory::RunMemory(void* memory, std::size_t bytes, std::size_t jobs)

@@ -105,8 +105,25 @@ struct IntervalBlock {
   Tally begin_ns, end_ns;  // from the start of those that began with it
   Tally tx_frames, tx_bytes, rx_frames, rx_bytes, lost_frames, overruns;
   Tally latency_count, latency_sum_ns, latency_p50_ns, latency_p99_ns, latency_max_ns;
+  // Of a TCP connection; the segment size is 0 where the kernel did not say.
+  Tally tcp_retransmits, tcp_rtt_ns, tcp_rttvar_ns, tcp_cwnd_bytes, tcp_mss_bytes, tcp_pmtu_bytes;
 };
 inline constexpr std::size_t kIntervalBlocks = 256;
+
+/// The latencies of an interval, for write_hist_log. Bins are those of fio: value v lies in bin v
+/// below 128, and above that in one of 64 to each power of two. The last one has all from 17 s.
+inline constexpr std::size_t kHistogramBins = 1856;
+using HistogramBlock = std::array<std::atomic<std::uint32_t>, kHistogramBins>;
+/// Of interval number n, n % kHistogramBlocks is its place.
+inline constexpr std::size_t kHistogramBlocks = 64;
+
+/// A job's TCP connection (J), as it was when the job looked last.
+struct TcpBlock {
+  Tally retransmits, mss_bytes, pmtu_bytes, cwnd_bytes_max;
+  Tally rtt_ns_min, rtt_ns_max, rtt_ns_sum, samples;  ///< 0 samples: nothing is known
+  Tally send_buffer_bytes, receive_buffer_bytes, dscp;
+  SharedText<16> congestion;
+};
 
 struct JobBlock {
   std::atomic<Order> order{Order::wait};                 // (C)
@@ -158,6 +175,8 @@ struct JobBlock {
   // (J) The newest intervals; of each, number % kIntervalBlocks is its place.
   std::atomic<std::uint64_t> intervals_written{0};  // release
   std::array<IntervalBlock, kIntervalBlocks> intervals;
+  HistogramBlock* histograms = nullptr;  // (J) kHistogramBlocks of them; null: nobody asked
+  TcpBlock tcp;
 
   // (J) Times of measured frames; see LatencyHistogram for who may read when.
   LatencyHistogram latency, service, spacing_error;
@@ -167,7 +186,9 @@ struct JobBlock {
 class RunMemory {
  public:
   /// Errors: the system's, when there is no memory.
-  static Result<std::unique_ptr<RunMemory>> create(std::size_t jobs);
+  /// `with_histograms`: the jobs with a write_hist_log.
+  static Result<std::unique_ptr<RunMemory>> create(
+      std::size_t jobs, std::span<const std::size_t> with_histograms = {});
   RunMemory(const RunMemory&) = delete;
   RunMemory& operator=(const RunMemory&) = delete;
   ~RunMemory();

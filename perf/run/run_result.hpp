@@ -94,6 +94,26 @@ struct CpuResult {
   CpuResult& operator+=(const CpuResult& other) noexcept;
 };
 
+/// What the kernel says of a job's TCP connection (tcp(7), TCP_INFO) at the end of an interval.
+struct TcpSample {
+  std::uint64_t retransmits = 0;  ///< segments, in the interval
+  std::uint64_t rtt_ns = 0, rttvar_ns = 0;
+  std::uint64_t cwnd_bytes = 0;
+  std::uint64_t mss_bytes = 0, pmtu_bytes = 0;
+};
+
+/// The connection of a job of engine=host with proto=tcp, over the run.
+struct TcpResult {
+  std::uint64_t retransmits = 0;  ///< segments
+  std::uint64_t mss_bytes = 0, pmtu_bytes = 0;
+  std::uint64_t cwnd_bytes_max = 0;
+  std::uint64_t rtt_ns_min = 0, rtt_ns_mean = 0, rtt_ns_max = 0;  ///< of the samples
+  std::uint64_t samples = 0;
+  std::uint64_t send_buffer_bytes = 0, receive_buffer_bytes = 0;
+  std::uint64_t dscp = 0;
+  std::string congestion;
+};
+
 /// One interval of a job, for curves.
 struct IntervalResult {
   double at_seconds = 0;  ///< its end, from the start of the run's first jobs
@@ -103,6 +123,7 @@ struct IntervalResult {
   std::uint64_t overruns = 0;
   std::uint64_t latency_count = 0;
   std::optional<double> latency_mean_ns, latency_p50_ns, latency_p99_ns, latency_max_ns;
+  std::optional<TcpSample> tcp;  ///< nothing: no TCP, or the kernel did not say
   /// All of it lies in the measured window: ramp, drain and what crosses their borders do not.
   bool measured = true;
 };
@@ -133,6 +154,8 @@ struct JobResult {
   std::shared_ptr<LatencyHistogram> latency;  ///< from the intended time (round trip: pingpong)
   std::shared_ptr<LatencyHistogram> service;  ///< from the real time
   std::shared_ptr<LatencyHistogram> spacing_error;  ///< real less intended time
+  std::vector<double> percentile_list;              ///< asked for beside the usual ones
+  std::optional<TcpResult> tcp;                     ///< nothing: no TCP
   std::vector<IntervalResult> intervals;
   std::optional<std::uint64_t> start_skew_ns;  ///< when it began, after the common start
   std::optional<double>

@@ -108,7 +108,8 @@ void Runner::Impl::collect_intervals() {
     const std::uint64_t oldest = written > kIntervalBlocks / 2 ? written - kIntervalBlocks / 2 : 0;
     for (std::uint64_t n = std::max(job.intervals_read, oldest); n < written; ++n) {
       IntervalResult next = read_interval(job.block->intervals[n % kIntervalBlocks]);
-      logs->add(i, next);
+      const bool kept = job.block->histograms != nullptr && written - n <= kHistogramBlocks / 2;
+      logs->add(i, next, kept ? &job.block->histograms[n % kHistogramBlocks] : nullptr);
       next.at_seconds += start;
       extend(job.untold, next);
       keep(job.intervals, next, start);

@@ -19,7 +19,10 @@ constexpr std::uint64_t kStartAhead = 5'000'000;
 // ---- Before the start ----
 
 Result<void> Runner::Impl::prepare() {
-  auto made = RunMemory::create(plan.size());
+  auto opened = IntervalLogs::open(plan, options);
+  if (!opened) return std::move(opened).error();
+  logs = *std::move(opened);
+  auto made = RunMemory::create(plan.size(), logs->with_histograms());
   if (!made) return std::move(made).error();
   memory = *std::move(made);
   std::chrono::nanoseconds longest{0};
@@ -33,9 +36,6 @@ Result<void> Runner::Impl::prepare() {
   // Curves of some hundred points, at most ten a second.
   interval_ns =
       longest > std::chrono::seconds(60) || longest.count() == 0 ? 1'000'000'000 : 100'000'000;
-  auto opened = IntervalLogs::open(plan, options);
-  if (!opened) return std::move(opened).error();
-  logs = *std::move(opened);
   if (auto done = make_wires(); !done) return done;
   rates = std::make_unique<RateWatch>(jobs);
   steady = std::make_unique<SteadyWatch>(jobs);

@@ -1,6 +1,9 @@
 #include "perf/run/sink_flow.hpp"
 
 #include <algorithm>
+#include <cstring>
+
+#include "perf/job/values.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -241,10 +244,24 @@ void Sink::take_probe(const FrameView& frame, const ProbeReading& reading, std::
     flow->last_arrival_ns = now;
     ++totals.frames;
     totals.bytes += frame.size();
-    if (times_) recorder_->latency(now > probe.intended_ns ? now - probe.intended_ns : 0);
+    if (!times_) return;
+    const std::uint64_t latency = now > probe.intended_ns ? now - probe.intended_ns : 0;
+    recorder_->latency(latency);
+    const std::uint64_t most = flow->expected.max_latency_ns;
+    if (most != 0 && latency > most) too_late(*flow, probe, latency);
   } else if (counts.ramp_received != ramp_before) {
     ++totals.ramp_frames;
   }
+}
+
+void Sink::too_late(const Flow& flow, const Probe& probe, std::uint64_t latency_ns) {
+  if (!error_.empty()) return;
+  const auto text = [](std::uint64_t of_ns) {
+    return time_text(std::chrono::nanoseconds(static_cast<std::int64_t>(of_ns)));
+  };
+  error_ = "frame " + std::to_string(probe.sequence) + " of " + flow.expected.name + " took " +
+           text(latency_ns) + ", longer than max_latency (" + text(flow.expected.max_latency_ns) +
+           ')';
 }
 
 void Sink::take_request(Flow& flow, const FrameView& frame, const Probe& probe, std::uint64_t now,

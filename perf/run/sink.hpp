@@ -31,6 +31,7 @@ struct ExpectedFlow {
   MacAddress from;         ///< whom damaged frames are recognised by
   FlowBlock* block = nullptr;
   std::uint64_t drain_ns = 0;
+  std::uint64_t max_latency_ns = 0;  ///< one that is longer is an error; 0: none is
   /// Frames of a capture, without probes: they are counted, and that is all.
   bool replayed = false;
   SequenceLedger before{};  ///< what an earlier run that is gone on with has received
@@ -107,6 +108,7 @@ class Sink {
   void learn_window(Flow& flow);
   Flow* flow_of(const FrameView& frame, const Probe& probe);
   void fail_verification(const std::string& what);
+  void too_late(const Flow& flow, const Probe& probe, std::uint64_t latency_ns);
 
   Setup setup_;
   End& end_;

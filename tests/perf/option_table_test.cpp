@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <set>
 
+#include "perf/job/keywords.hpp"
+
 namespace shmif::perf {
 namespace {
 
@@ -151,6 +153,11 @@ const std::vector<JobCase>& job_cases() {
        {"some"}},
       {"end_on", "overrun", [](J j) { return j.end_on_overrun; }, {"1"}},
       {"disable_lat", "1", [](J j) { return j.disable_lat; }, {"x"}},
+      {"percentile_list",
+       "99.5:50",
+       [](J j) { return j.percentile_list == std::vector{50.0, 99.5}; },
+       {"", "0", "101", "50:", "50,99"}},
+      {"max_latency", "10ms", [](J j) { return j.max_latency == 10ms; }, {"2h"}},
       {"search", "pdr", [](J j) { return j.search == Search::pdr; }, {"fastest"}},
       {"search_loss", "0.1%", [](J j) { return j.search_loss == 0.001; }, {"101%"}},
       {"search_resolution",
@@ -174,6 +181,9 @@ const std::vector<JobCase>& job_cases() {
       {"write_bw_log", "p", [](J j) { return j.write_bw_log == "p"; }, {""}},
       {"write_iops_log", "p", [](J j) { return j.write_iops_log == "p"; }, {""}},
       {"write_lat_log", "p", [](J j) { return j.write_lat_log == "p"; }, {""}},
+      {"write_hist_log", "p", [](J j) { return j.write_hist_log == "p"; }, {""}},
+      {"log_hist_msec", "100", [](J j) { return j.log_hist == 100ms; }, {"0", "9"}},
+      {"log_hist_coarseness", "6", [](J j) { return j.log_hist_coarseness == 6; }, {"7"}},
       {"log_avg_msec", "100", [](J j) { return j.log_avg == 100ms; }, {"0", "9"}},
       {"cpus_allowed", "0-1,3", [](J j) { return j.cpus_allowed == std::vector{0, 1, 3}; }, {"a"}},
       {"cpus_allowed_policy",
@@ -251,6 +261,44 @@ TEST(OptionTable, EveryOptionOfAJobSetsItsMember) {
 
 TEST(OptionTable, EveryOptionOfARunSetsItsMember) {
   expect_settable(run_cases());
+}
+
+TEST(OptionTable, KeywordsAndCalculationsWithThemStandForNumbersOfThisMachine) {
+  const Keywords here = keywords_of_this_machine();
+  const auto set = [](const char* name, const char* value) {
+    JobOptions job;
+    const Result<void> done = set_option(*find_option(name), value, job);
+    EXPECT_TRUE(done) << done.error().message;
+    return job;
+  };
+  EXPECT_EQ(set("numjobs", "$ncpus").numjobs, here.ncpus);
+  EXPECT_EQ(set("numjobs", "2*$ncpus").numjobs, 2 * here.ncpus);
+  EXPECT_EQ(set("size", "$mb_memoryM").size_bytes, here.mb_memory << 20U);
+  EXPECT_EQ(set("size", "4*($pagesize+1)").size_bytes, 4 * (here.pagesize + 1));
+  EXPECT_EQ(set("cpus_allowed", "0-($ncpus-1)").cpus_allowed.size(), here.ncpus);
+  EXPECT_EQ(set("runtime", "3*$ncpus").runtime, 3s * here.ncpus);
+  // What is noted can be given to another machine.
+  EXPECT_EQ(set("numjobs", "$ncpus").given[0].second, std::to_string(here.ncpus));
+  // Texts and commands keep theirs.
+  EXPECT_EQ(set("exec_prerun", "echo $ncpus").exec_prerun[1], "$ncpus");
+}
+
+TEST(OptionTable, CalculationsFollowTheirSignsAndRefuseWhatHasNoResult) {
+  const Keywords two{.ncpus = 2, .mb_memory = 1024, .pagesize = 4096};
+  const auto made = [&](const char* text, bool whole = true) {
+    const auto result = replace_keywords(text, whole, two);
+    return result ? *result : "refused";
+  };
+  EXPECT_EQ(made("1+2*$ncpus"), "5");
+  EXPECT_EQ(made("(1+2)*$ncpus"), "6");
+  EXPECT_EQ(made("8*$mb_memoryM"), "8192M");
+  EXPECT_EQ(made("$pagesize/$ncpus-48"), "2000");
+  EXPECT_EQ(made("1/$ncpus"), "0.5000");
+  EXPECT_EQ(made("0-($ncpus-1),7", false), "0-1,7");
+  EXPECT_EQ(made("64-1518"), "64-1518") << "no keyword, no calculation";
+  for (const char* text : {"$ncpus*", "($ncpus", "$ncpus/0", "1-$ncpus", "$ncpus**2", "()$ncpus"}) {
+    EXPECT_EQ(made(text), "refused") << text;
+  }
 }
 
 TEST(OptionTable, NoRowIsWithoutACaseAbove) {

@@ -32,6 +32,74 @@ RunResult campaign(const std::vector<PlannedJob>& plan) {
   return run_campaign({}, plan, nullptr, control, stuck).value();
 }
 
+// ---- What fio's users ask for ----
+
+/// The lines of a log of the run below `dir`: numbers.
+std::vector<std::vector<std::uint64_t>> log_lines(const std::string& path) {
+  std::ifstream file(path);
+  std::vector<std::vector<std::uint64_t>> lines;
+  for (std::string text; std::getline(file, text);) {
+    std::istringstream numbers(text);
+    std::vector<std::uint64_t>& line = lines.emplace_back();
+    for (std::uint64_t n = 0; numbers >> n; numbers.ignore(1)) line.push_back(n);
+  }
+  return lines;
+}
+
+/// fio's bin of a latency, by its own words: 64 bins to each power of two from 128 on.
+std::size_t fio_bin(std::uint64_t ns) {
+  std::size_t group = 0;
+  for (; ns >= 128; ns >>= 1U) ++group;
+  return group * 64 + ns;
+}
+
+TEST(RunMeasure, HistogramLogsAddUpToTheLatenciesOfTheRunInFiosBins) {
+  const test::TempDir dir;
+  const RunResult result = run_text(
+      "[global]\naux-path=" + dir.path() +
+      "\n[j]\nengine=unix\nbs=100\nrate_iops=1000\nnumber_ios=300\nfault=delay=3ms±2ms\n"
+      "write_hist_log=h\nlog_hist_msec=50\n[k]\nengine=unix\nrate_iops=1000\nnumber_ios=100\n"
+      "write_hist_log=c\nlog_hist_coarseness=6\nwrite_lat_log=l\nlog_avg_msec=100\n");
+  ASSERT_TRUE(passed(result));
+  const LatencyHistogram& all = *job_of(result, "j.sink").latency;
+  std::vector<std::uint64_t> bins(1856);
+  const auto lines = log_lines(dir.file("h_clat_hist.j.log"));
+  EXPECT_GE(lines.size(), 3U) << "300 ms have several of 50 ms";
+  for (const auto& line : lines) {
+    ASSERT_EQ(line.size(), 3 + bins.size());
+    EXPECT_EQ(line[1], 1U) << "of frames that it sent";
+    EXPECT_EQ(line[2], 100U);
+    for (std::size_t i = 0; i < bins.size(); ++i) bins[i] += line[3 + i];
+  }
+  std::uint64_t sum = 0;
+  for (const std::uint64_t count : bins) sum += count;
+  EXPECT_EQ(sum, 300U);
+  EXPECT_EQ(sum, all.count());
+  EXPECT_EQ(bins[fio_bin(all.min())] > 0, true);
+  EXPECT_EQ(bins[fio_bin(all.max())] > 0, true);
+  const auto first = std::ranges::find_if(bins, [](std::uint64_t n) { return n != 0; });
+  EXPECT_EQ(static_cast<std::size_t>(first - bins.begin()), fio_bin(all.min()));
+
+  sum = 0;
+  for (const auto& line : log_lines(dir.file("c_clat_hist.k.log"))) {
+    ASSERT_EQ(line.size(), 3U + 29U) << "64 bins in one";
+    for (std::size_t i = 3; i < line.size(); ++i) sum += line[i];
+  }
+  EXPECT_EQ(sum, 100U);
+}
+
+TEST(RunMeasure, ALatencyBeyondItsMaximumFailsTheJobByFrameAndTime) {
+  const std::string job =
+      "[j]\nengine=unix\nrate_iops=500\nnumber_ios=20\nfault=delay=20ms\nmax_latency=";
+  const RunResult late = run_text(job + "5ms\n");
+  EXPECT_TRUE(failed(late, "job \"j.sink\": frame 0 of j took "));
+  EXPECT_TRUE(failed(late, "longer than max_latency (5ms)"));
+  EXPECT_TRUE(passed(run_text(job + "1m\n")));
+  // Of a round trip, who asked has the time.
+  EXPECT_TRUE(failed(run_text("[p]\nrw=pingpong\n" + job.substr(4) + "5ms\n"),
+                     "job \"p\": frame 0 of p took "));
+}
+
 TEST(RunMeasure, TheHarnessesOwnLimitStandsBesideEachRate) {
   auto plan = pair(Role::tx, EngineKind::unix_pair);
   const RunResult result = campaign(plan);

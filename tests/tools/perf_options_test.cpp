@@ -142,6 +142,15 @@ TEST(Shmifperf, EachNameBeginsAJobAndWhatStandsBeforeIsForAll) {
             "  --name=b --runtime=5 --group_reporting=1\n");
 }
 
+TEST(Shmifperf, AMinusIsAJobFileOnStandardInput) {
+  Tool run({SHMIFPERF_PATH, "run", "-", "--showcmd"}, "[a]\nrate=1Mbit\nnumjobs=$ncpus\nsize=1\n");
+  const ToolResult result = run.finish();
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("--name=a --rate=1Mbit --numjobs="), std::string::npos) << result.out;
+  Tool wrong({SHMIFPERF_PATH, "run", "-"}, "[a]\nrat=1Mbit\n");
+  EXPECT_NE(wrong.finish().err.find("standard input:2: unknown option \"rat\""), std::string::npos);
+}
+
 TEST(Shmifperf, OptionsOverrideThoseOfEveryJobOfTheFiles) {
   TempDir directory;
   std::ofstream(directory.file("x.job"))

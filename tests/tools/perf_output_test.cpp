@@ -37,6 +37,7 @@ TEST(PerfResult, OfRealRunsIsAsTheSchemaHasIt) {
       {"--output-format=json+", "--search=ndr", "--search_trial=100ms", "--search_max_fps=2000",
        "--rate_iops=0"},
       {"--output-format=json", "--fault=corrupt=50%", "--runtime=300ms"},
+      {"--output-format=json", "--percentile_list=50:99.5", "--engine=host", "--proto=tcp"},
   };
   for (Words words : runs) {
     SCOPED_TRACE(words[0] + ' ' + words[1]);
@@ -51,6 +52,46 @@ TEST(PerfResult, OfRealRunsIsAsTheSchemaHasIt) {
       EXPECT_EQ(job.at("latency_ns").contains("bins"), with_bins);
     }
   }
+}
+
+TEST(PerfResult, HasThePercentilesThatWereAskedForUnderFiosNames) {
+  const TempDir dir;
+  const std::string path = dir.file("result.json");
+  const ToolResult ran = run_program(run_with(
+      {"--output-format=normal,json", "--runtime=200ms", "--percentile_list=99.5:50:100"}));
+  ASSERT_EQ(ran.status, 0) << ran.err;
+  const Json json = Json::parse(ran.out.substr(ran.out.find("\n{\n")));
+  bool any = false;
+  for (const Json& job : json.at("jobs")) {
+    if (job.at("latency_ns").is_null()) continue;
+    any = true;
+    const Json& latency = job.at("latency_ns");
+    EXPECT_EQ(latency.at("percentile").size(), 3U);
+    EXPECT_EQ(latency.at("percentile").at("50.000000"), latency.at("p50"));
+    EXPECT_EQ(latency.at("percentile").at("100.000000"), latency.at("max"));
+    EXPECT_GE(latency.at("percentile").at("99.500000"), latency.at("p99"));
+    EXPECT_LE(latency.at("percentile").at("99.500000"), latency.at("p99_9"));
+  }
+  EXPECT_TRUE(any);
+  EXPECT_NE(ran.out.find("p50 "), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find(", p99.5 "), std::string::npos) << ran.out;
+}
+
+TEST(PerfResult, SaysOfRatesInFiosSpellingThatTheyAreInBits) {
+  const std::string warning =
+      "rate=10m is 10Mbit per second here; where fio's bytes were meant it is 80Mbit";
+  const auto ran = [](const char* rate) {
+    return run_program(run_with({"--output-format=json", "--runtime=200ms", "--bs=1000",
+                                 "--rate_iops=0", std::string("--rate=") + rate}));
+  };
+  const ToolResult bare = ran("10m");
+  ASSERT_EQ(bare.status, 0) << bare.err;
+  const Json json = Json::parse(bare.out);
+  EXPECT_TRUE(std::ranges::any_of(json.at("warnings"), [&](const Json& w) { return w == warning; }))
+      << json.at("warnings");
+  const double offered = json.at("jobs")[0].at("tx").at("offered_bps").get<double>();
+  EXPECT_NEAR(offered, 10e6, 1e6) << "bits, not bytes";
+  EXPECT_EQ(ran("10Mbit").out.find("fio's bytes"), std::string::npos);
 }
 
 TEST(PerfResult, AllFormatsAreOfOneRunAndOneAfterTheOther) {
