@@ -1,6 +1,7 @@
 #include "perf/frame/frame_maker.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 
@@ -14,6 +15,7 @@ constexpr std::size_t kLineBytes = 64;
 
 std::size_t probe_at(const FrameMakerOptions& options) noexcept {
   if (!options.ethernet) return 0;
+  if (options.headers) return options.headers->bytes();
   return kEthernetHeaderBytes + (options.vlan ? kVlanTagBytes : 0);
 }
 
@@ -53,6 +55,7 @@ FrameMakerOptions frame_maker_options(const JobOptions& job, std::uint32_t flow,
                                       std::uint32_t most_bytes) {
   FrameMakerOptions options;
   options.vlan = job.vlan;
+  if (!job.headers.empty()) options.headers = HeaderTemplate::parse(job.headers).value();
   options.flow = flow;
   options.seed = job.randseed;
   options.payload = job.payload;
@@ -68,16 +71,22 @@ FrameMakerOptions frame_maker_options(const JobOptions& job, std::uint32_t flow,
 FrameMaker::FrameMaker(const FrameMakerOptions& options)
     : flow_(options.flow),
       checksum_(options.checksum),
+      headers_(options.ethernet ? options.headers : std::nullopt),
       probe_at_(perf::probe_at(options)),
       most_bytes_(std::max(options.most_bytes, least_bytes())),
       // Not a power of two: the fronts of all buffers would compete for a few places in the cache.
       stride_(((most_bytes_ + kLineBytes - 1) / kLineBytes | 1U) * kLineBytes),
       slot_mask_(std::bit_ceil(std::max(kLeastSlots, options.batch)) - 1),
       buffers_(slots() * stride_, options.hugepages) {
+  if (headers_) {
+    headers_->complete(options.destination, options.source,
+                       Random::derive(options.seed, options.flow));
+    sums_.resize(slots());
+  }
   for (std::size_t number = 0; number < slots(); ++number) {
     std::byte* const slot = slot_of(number);
     const std::span payload(slot + least_bytes(), most_bytes_ - least_bytes());
-    if (options.ethernet) write_header(options, slot);
+    if (options.ethernet && !headers_) write_header(options, slot);
     if (options.payload == Payload::zero) continue;
     if (options.payload == Payload::pattern) {
       fill_pattern(payload, options.pattern);
@@ -99,15 +108,41 @@ void FrameMaker::write_header(const FrameMakerOptions& options, std::byte* slot)
   put_big_endian(slot + probe_at_ - 2, kProbeEtherType);
 }
 
+const FrameMaker::Sums& FrameMaker::sums_of(std::uint64_t sequence, std::size_t bytes) noexcept {
+  Sums& sums = sums_[sequence & slot_mask_];
+  if (sums.bytes != bytes) {
+    const std::byte* const slot = slot_of(sequence);
+    sums.rest = internet_sum({slot + least_bytes(), bytes - least_bytes()});
+    sums.bytes = bytes;
+  }
+  return sums;
+}
+
+/// But for a checksum of UDP or TCP, which covers the probe and is looked at with that.
+bool FrameMaker::header_is_as_made(std::span<const std::byte> frame, std::size_t length,
+                                   std::uint64_t sequence) const noexcept {
+  if (!headers_) {
+    const std::byte* const made = buffers_.data() + (sequence & slot_mask_) * stride_;
+    return std::equal(made, made + probe_at_, frame.begin());
+  }
+  constexpr std::size_t kMostHeaderBytes = 128;
+  std::array<std::byte, kMostHeaderBytes> made{};
+  headers_->write(made.data(), length, sequence);
+  if (const std::size_t at = headers_->places().transport_checksum; at != 0) {
+    std::copy_n(&frame[at], 2, &made[at]);
+  }
+  return std::equal(made.begin(), made.begin() + static_cast<std::ptrdiff_t>(probe_at_),
+                    frame.begin());
+}
+
 bool FrameMaker::payload_is_as_made(std::span<const std::byte> frame) const noexcept {
   if (frame.size() < least_bytes()) return false;
-  std::uint16_t length = 0;
   std::uint64_t sequence = 0;
-  std::memcpy(&length, &frame[probe_at_ + 4], sizeof length);
   std::memcpy(&sequence, &frame[probe_at_ + 16], sizeof sequence);
+  const std::size_t length = probe_length(&frame[probe_at_]).value_or(0);
   if (length < least_bytes() || length > std::min(frame.size(), most_bytes_)) return false;
   const std::byte* const made = buffers_.data() + (sequence & slot_mask_) * stride_;
-  return std::equal(made, made + probe_at_, frame.begin()) &&
+  return header_is_as_made(frame, length, sequence) &&
          std::memcmp(made + least_bytes(), frame.data() + least_bytes(), length - least_bytes()) ==
              0;
 }

@@ -6,12 +6,15 @@
 #include <vector>
 
 #include "perf/frame/crc32c.hpp"
+#include "perf/frame/header_template.hpp"
 
 namespace shmif::perf {
 namespace {
 
 constexpr std::uint16_t kMagic = 'p' << 8U | 's';
 constexpr std::uint8_t kVersion = 1;
+constexpr std::uint8_t kLongVersion = 2;
+constexpr std::size_t kMostShort = 65535;
 constexpr std::size_t kCrcAt = 40;
 constexpr std::size_t kNoCrcAt = 44;
 constexpr std::uint16_t kNoCrc = 'c' << 8U | 'n';
@@ -29,9 +32,27 @@ T get(const std::byte* from) noexcept {
   return value;
 }
 
-std::uint32_t crc_of(std::span<const std::byte> frame, std::size_t at) noexcept {
-  const std::uint32_t front = crc32c(frame.first(at + kCrcAt));
-  return crc32c(frame.subspan(at + kNoCrcAt), front);
+std::uint32_t crc_of(std::span<const std::byte> frame, ProbePlace place) noexcept {
+  std::uint32_t crc = 0;
+  std::size_t from = 0;
+  if (place.checksum_at != 0) {
+    constexpr std::array<std::byte, 2> kNone{};
+    crc = crc32c(kNone, crc32c(frame.first(place.checksum_at)));
+    from = place.checksum_at + kNone.size();
+  }
+  crc = crc32c(frame.subspan(from, place.at + kCrcAt - from), crc);
+  return crc32c(frame.subspan(place.at + kNoCrcAt), crc);
+}
+
+/// The length field of four bytes.
+std::uint32_t length_field(std::uint8_t version, std::size_t length) noexcept {
+  if (version == kVersion) {
+    const auto low = static_cast<std::uint16_t>(length);
+    return low | std::uint32_t{static_cast<std::uint16_t>(~low)} << 16U;
+  }
+  const auto bytes = static_cast<std::uint32_t>(length);
+  const std::uint32_t folded = (bytes ^ bytes >> 8U ^ bytes >> 16U) & 0xffU;
+  return bytes | (~folded & 0xffU) << 24U;
 }
 
 /// Whether a frame is one of ours, even when a bit of one of the two marks has changed.
@@ -54,22 +75,21 @@ Probe fields_of(const std::byte* p) noexcept {
 }
 
 template <bool kCheck>
-ProbeReading read(std::span<const std::byte> frame, std::size_t at) noexcept {
+ProbeReading read(std::span<const std::byte> frame, ProbePlace place) noexcept {
+  const std::size_t at = place.at;
   if (!looks_like_a_probe(frame, at)) return {Finding::foreign};
   if (frame.size() < at + kProbeBytes) return {Finding::truncated};
   const std::byte* const p = frame.data() + at;
-  const auto length = get<std::uint16_t>(p + 4);
-  if (length != static_cast<std::uint16_t>(~get<std::uint16_t>(p + 6)) ||
-      length < at + kProbeBytes) {
-    return {Finding::corrupt};
-  }
-  if (frame.size() < length) return {Finding::truncated};
-  frame = frame.first(length);
+  const std::optional<std::uint32_t> length = probe_length(p);
+  if (!length || *length < at + kProbeBytes) return {Finding::corrupt};
+  if (frame.size() < *length) return {Finding::truncated};
+  frame = frame.first(*length);
   const auto crc = get<std::uint32_t>(p + kCrcAt);
   const bool unchecked = crc == 0 && get<std::uint16_t>(p + kNoCrcAt) == kNoCrc;
-  if (kCheck && !unchecked && crc != crc_of(frame, at)) return {Finding::corrupt};
+  if (kCheck && !unchecked && crc != crc_of(frame, place)) return {Finding::corrupt};
   // Whole: so what it says is what was written.
-  if (get<std::uint16_t>(p) != kMagic || get<std::uint8_t>(p + 2) != kVersion ||
+  const auto version = get<std::uint8_t>(p + 2);
+  if (get<std::uint16_t>(p) != kMagic || (version != kVersion && version != kLongVersion) ||
       get<std::uint8_t>(p + 3) > static_cast<std::uint8_t>(Probe::Kind::reply)) {
     return {Finding::foreign};
   }
@@ -81,10 +101,10 @@ ProbeReading read(std::span<const std::byte> frame, std::size_t at) noexcept {
 void write_probe(std::span<std::byte> frame, std::size_t at, const Probe& probe,
                  Checksum checksum) noexcept {
   std::byte* const p = frame.data() + at;
-  const auto length = static_cast<std::uint16_t>(frame.size());
+  const std::uint8_t version = frame.size() > kMostShort ? kLongVersion : kVersion;
   const std::array<std::uint64_t, kCrcAt / 8> front{
-      kMagic | std::uint64_t{kVersion} << 16U | std::uint64_t(probe.kind) << 24U |
-          std::uint64_t{length} << 32U | std::uint64_t{static_cast<std::uint16_t>(~length)} << 48U,
+      kMagic | std::uint64_t{version} << 16U | std::uint64_t(probe.kind) << 24U |
+          std::uint64_t{length_field(version, frame.size())} << 32U,
       probe.flow | std::uint64_t{probe.nonce} << 32U, probe.sequence, probe.intended_ns,
       probe.sent_ns};
   std::memcpy(p, front.data(), sizeof front);
@@ -100,22 +120,32 @@ void write_probe(std::span<std::byte> frame, std::size_t at, const Probe& probe,
   put(p + kCrcAt, crc32c(frame.subspan(at + kNoCrcAt), crc));
 }
 
-ProbeReading read_probe(std::span<const std::byte> frame, std::size_t at) noexcept {
-  return read<true>(frame, at);
+std::optional<std::uint32_t> probe_length(const std::byte* probe) noexcept {
+  const auto version = get<std::uint8_t>(probe + 2);
+  const auto field = get<std::uint32_t>(probe + 4);
+  const bool is_long = version == kLongVersion;
+  const std::uint32_t length = field & (is_long ? 0xffffffU : 0xffffU);
+  if (field != length_field(is_long ? kLongVersion : kVersion, length)) return std::nullopt;
+  return length;
 }
 
-ProbeReading peek_probe(std::span<const std::byte> frame, std::size_t at) noexcept {
-  return read<false>(frame, at);
+ProbeReading read_probe(std::span<const std::byte> frame, ProbePlace place) noexcept {
+  return read<true>(frame, place);
 }
 
-std::optional<Probe> mend_probe(std::span<const std::byte> frame, std::size_t at) {
+ProbeReading peek_probe(std::span<const std::byte> frame, ProbePlace place) noexcept {
+  return read<false>(frame, place);
+}
+
+std::optional<Probe> mend_probe(std::span<const std::byte> frame, ProbePlace place) {
+  const std::size_t at = place.at;
   if (frame.size() < at + kCrcAt) return std::nullopt;
-  if (read_probe(frame, at).finding == Finding::corrupt && frame.size() >= at + kProbeBytes) {
+  if (read_probe(frame, place).finding == Finding::corrupt && frame.size() >= at + kProbeBytes) {
     std::vector<std::byte> copy(frame.begin(), frame.end());
     for (std::size_t bit = 0; bit < kProbeBytes * 8; ++bit) {
       const std::byte mask{static_cast<std::uint8_t>(1U << bit % 8)};
       copy[at + bit / 8] ^= mask;
-      const ProbeReading reading = read_probe(copy, at);
+      const ProbeReading reading = read_probe(copy, place);
       if (reading.finding == Finding::whole && reading.checksum == Checksum::crc) {
         return reading.probe;
       }
@@ -126,11 +156,15 @@ std::optional<Probe> mend_probe(std::span<const std::byte> frame, std::size_t at
 }
 
 std::size_t probe_offset(std::span<const std::byte> frame) noexcept {
+  return probe_place(frame).at;
+}
+
+ProbePlace probe_place(std::span<const std::byte> frame) noexcept {
   constexpr std::size_t kHeader = 14;
-  constexpr std::size_t kTag = 4;
-  constexpr std::uint16_t kTagged = 0x0081;  // 0x8100 as it stands in the frame
-  const bool tagged = frame.size() >= kHeader && get<std::uint16_t>(frame.data() + 12) == kTagged;
-  return tagged ? kHeader + kTag : kHeader;
+  constexpr std::uint16_t kOurs = kProbeEtherType >> 8U | (kProbeEtherType & 0xffU) << 8U;
+  if (frame.size() < kHeader || get<std::uint16_t>(frame.data() + 12) == kOurs) return {kHeader};
+  const HeaderPlaces places = places_of(frame);
+  return {places.probe, places.transport_checksum};
 }
 
 }  // namespace shmif::perf

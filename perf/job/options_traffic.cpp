@@ -1,5 +1,6 @@
 // The rows about what a job sends, and how fast, and about what is in its frames.
 
+#include "perf/frame/header_template.hpp"
 #include "perf/job/option_kinds.hpp"
 
 namespace shmif::perf {
@@ -57,6 +58,21 @@ Kind<J> pattern() {
     if (!read) return read.error();
     job.buffer_pattern = std::move(*read);
     job.payload = Payload::pattern;
+    return {};
+  };
+  kind.show = [](const J&) { return std::string("none"); };
+  return kind;
+}
+
+Kind<J> headers() {
+  Kind<J> kind{.placeholder = "LAYER/LAYER...",
+               .range =
+                   "eth, vlan, ipv4, ipv6, udp and tcp, each with fields in parentheses, or "
+                   "pcap(PATH,NUMBER) before them"};
+  kind.set = [](std::string_view value, J& job) -> Result<void> {
+    const auto read = HeaderTemplate::parse(value);
+    if (!read) return read.error();
+    job.headers = std::string(value);
     return {};
   };
   kind.show = [](const J&) { return std::string("none"); };
@@ -191,6 +207,18 @@ void add_frame_rows(std::vector<OptionRow>& into) {
            "each clone and each direction has numbers of its own.");
   rows.add("vlan", number(&J::vlan, 1, 4094),
            "Puts an 802.1Q tag with that identifier on each frame.");
+  rows.add(
+      "headers", headers(),
+      "Headers of layers 2 to 4 before the probe, with right lengths and checksums, as "
+      "vlan(id=7,prio=5)/ipv4(src=inc(198.18.0.1,198.18.0.99))/udp(dport=53). A field is fixed, or "
+      "is inc, dec or random of (LEAST,GREATEST[,STEP]), from frame to frame. Fields: eth dst, "
+      "src, "
+      "type; vlan id, prio, dei, tpid; ipv4 src, dst, ttl, dscp, ecn, id, df, proto; ipv6 src, "
+      "dst, "
+      "hlim, dscp, ecn, flow, next; udp sport, dport, checksum (0: none); tcp sport, dport, seq, "
+      "ack, flags, window. pcap(PATH,NUMBER) begins with the headers of that frame of a capture, "
+      "which later layers change. The Ethernet addresses are those of the job and its peer unless "
+      "eth says otherwise. A frame is at least its headers and 46 bytes long.");
 }
 
 }  // namespace shmif::perf

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "perf/engine/engine.hpp"
+#include "perf/frame/header_template.hpp"
+#include "perf/frame/probe.hpp"
 #include "perf/job/plan_peers.hpp"
 #include "perf/job/values.hpp"
 
@@ -38,6 +40,7 @@ class Checker {
   void traffic();
   void mix();
   void frames();
+  void headers();
   void engine();
   void searches();
   void records();
@@ -126,23 +129,52 @@ void Checker::frames() {
           "payload: pattern needs buffer_pattern");
   require(job_.buffer_compress_percentage == 0 || job_.payload == Payload::random,
           "buffer_compress_percentage: is of payload=random");
+  headers();
   if (!sends_traffic() || !job_.replay.empty()) return;
-  const std::size_t tag = job_.vlan ? kVlanTagBytes : 0;
+  // What stands before the probe, and what of that a wire's MTU does not count.
+  std::size_t before = kEthernetHeaderBytes + (job_.vlan ? kVlanTagBytes : 0);
+  std::size_t link = before;
+  if (!job_.headers.empty()) {
+    const auto read = HeaderTemplate::parse(job_.headers);
+    if (!read) return require(false, read.error().message);
+    before = read->bytes();
+    link = read->places().ip == 0 ? before : read->places().ip;
+  }
+  const std::size_t least = before + kProbeBytes;
   std::vector<FrameSizes::Part> parts = job_.bs.tx.parts;
   if (job_.rw == Role::txrx && job_.to.empty()) {
     parts.insert(parts.end(), job_.bs.rx.parts.begin(), job_.bs.rx.parts.end());
   }
   for (const FrameSizes::Part& part : parts) {
-    require(part.least >= 60 + tag,
-            "bs: with a vlan tag a frame has 64 bytes at least, not " + std::to_string(part.least));
-    // What a bus that is there already takes is seen when it is opened.
-    const bool fits = !job_.bus.empty() || part.most <= job_.mtu + kEthernetHeaderBytes + tag;
+    require(part.least >= least, std::string("bs: with ") +
+                                     (job_.headers.empty() ? "a vlan tag" : "these headers") +
+                                     " a frame has " + std::to_string(least) +
+                                     " bytes at least, not " + std::to_string(part.least));
+    // Of TCP a frame is what is written at once. What a bus that is there already takes is seen
+    // when it is opened.
+    const bool tcp = job_.engine == EngineKind::host && job_.proto == HostProtocol::tcp;
+    if (!tcp && part.most > kMostOnAWire) {
+      require(false, "bs: frames have up to " + std::to_string(kMostOnAWire) +
+                         " bytes, and writes up to 1m with engine=host and proto=tcp only");
+      break;
+    }
+    const bool fits = tcp || !job_.bus.empty() || part.most <= job_.mtu + link;
     require(fits, "bs: frames of " + std::to_string(part.most) +
                       " bytes do not fit a wire with mtu=" + std::to_string(job_.mtu) +
-                      " (give it mtu=" + std::to_string(part.most - kEthernetHeaderBytes - tag) +
-                      ')');
-    if (part.least < 60 + tag || !fits) break;
+                      " (give it mtu=" + std::to_string(part.most - link) + ')');
+    if (part.least < least || !fits) break;
   }
+}
+
+void Checker::headers() {
+  if (job_.headers.empty()) return;
+  require(!job_.vlan, "vlan: headers say which tags a frame has (leave it out)");
+  require(job_.replay.empty(), "headers: the frames of a capture have theirs (leave it out)");
+  require(job_.rw == Role::tx || job_.rw == Role::txrx,
+          "headers: only a job that sends by itself has them, and nobody answers (use rw=tx)");
+  require(job_.engine != EngineKind::host && job_.engine != EngineKind::udp,
+          std::string("headers: the kernel makes those of engine=") + name_of(job_.engine) +
+              " (leave it out)");
 }
 
 void Checker::engine() {

@@ -35,12 +35,17 @@ class ProbeSource final : public FrameSource {
 
   void make(std::uint64_t first, std::span<const Slot> slots, std::uint64_t now_ns,
             std::vector<FrameView>& into) override {
+    if (maker_.has_headers()) {
+      for (std::size_t i = 0; i < slots.size(); ++i) {
+        maker_.write_headers(first + i, slots[i].bytes);
+      }
+    }
     for (const Slot& slot : slots) {
-      into.push_back(maker_.make(first++, slot.bytes,
-                                 {.kind = options_.kind,
-                                  .nonce = options_.nonce,
-                                  .intended_ns = slot.intended_ns,
-                                  .sent_ns = now_ns}));
+      into.push_back(maker_.finish(first++, slot.bytes,
+                                   {.kind = options_.kind,
+                                    .nonce = options_.nonce,
+                                    .intended_ns = slot.intended_ns,
+                                    .sent_ns = now_ns}));
     }
   }
 

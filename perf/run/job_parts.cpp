@@ -35,7 +35,11 @@ FrameMakerOptions made_again(const WorkerContext& context, std::size_t i, std::s
 bool hears_everything(std::span<const PlannedJob> plan, std::size_t index) {
   if (plan[index].options.verify_only) return true;
   return std::ranges::any_of(plan, [index](const PlannedJob& job) {
-    return job.to == index && !job.options.replay.empty();
+    if (job.to != index) return false;
+    if (!job.options.replay.empty()) return true;
+    if (job.options.headers.empty()) return false;
+    const auto headers = HeaderTemplate::parse(job.options.headers);
+    return headers && headers->has_own_destination();
   });
 }
 
@@ -115,6 +119,9 @@ std::vector<ExpectedFlow> expected_flows(const WorkerContext& context, std::size
     }
     flow.replayed = !sender.replay.empty();
     flow.nonce = context.setups[index].nonce;
+    if (!sender.headers.empty() && !flow.replayed) {
+      flow.headers = HeaderTemplate::parse(sender.headers).value().places();
+    }
     if (FlowState* const state = flow_from(before, sender.name)) {
       flow.before = std::move(state->received);
     }

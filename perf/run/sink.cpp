@@ -35,6 +35,7 @@ void Sink::add_flow(ExpectedFlow expected) {
   auto flow = std::make_unique<Flow>(Flow{std::move(expected), std::move(receiver)});
   if (flow->expected.remade) flow->maker.emplace(*flow->expected.remade);
   if (flow->expected.replayed) replayed_ = flow.get();
+  has_headers_ = has_headers_ || flow->expected.headers;
   flows_.push_back(std::move(flow));
 }
 
@@ -166,8 +167,49 @@ void Sink::receive_failed(std::error_code error) {
 }
 
 ProbeReading Sink::read(const FrameView& frame) const noexcept {
-  const std::size_t at = probe_offset(frame.bytes);
-  return setup_.options.do_verify ? read_probe(frame.bytes, at) : peek_probe(frame.bytes, at);
+  const ProbePlace place = place_of(frame);
+  if (!setup_.options.do_verify) return peek_probe(frame.bytes, place);
+  ProbeReading reading = read_probe(frame.bytes, place);
+  if (!has_headers_) return reading;
+  if (reading.finding == Finding::foreign) reading.finding = finding_without_probe(frame);
+  if (reading.finding != Finding::whole || reading.checksum != Checksum::crc) return reading;
+  // The CRC covers all but the checksum of UDP or TCP, which covers the rest; one that became 0
+  // would say that there is none.
+  const auto flow = std::ranges::find(flows_, reading.probe.flow,
+                                      [](const auto& each) { return each->expected.flow; });
+  if (flow == flows_.end() || !(*flow)->expected.headers) return reading;
+  const HeaderPlaces& places = *(*flow)->expected.headers;
+  const bool right = places.transport_checksum == place.checksum_at &&
+                     transport_checksum_is_right(frame.bytes, places);
+  return right ? reading : ProbeReading{Finding::corrupt};
+}
+
+ProbePlace Sink::place_of(const FrameView& frame) const noexcept {
+  const ProbePlace said = probe_place(frame.bytes);
+  if (!has_headers_ || peek_probe(frame.bytes, said).finding != Finding::foreign) return said;
+  for (const auto& flow : flows_) {
+    if (!flow->expected.headers) continue;
+    const HeaderPlaces& places = *flow->expected.headers;
+    const ProbePlace known{places.probe, places.transport_checksum};
+    if (peek_probe(frame.bytes, known).finding != Finding::foreign) return known;
+  }
+  return said;
+}
+
+Finding Sink::finding_without_probe(const FrameView& frame) const noexcept {
+  constexpr std::size_t kNonceAt = 12;
+  for (const auto& flow : flows_) {
+    if (!flow->expected.headers) continue;
+    const std::size_t at = flow->expected.headers->probe;
+    if (frame.size() < at + kProbeBytes) {
+      if (frame.source() == flow->expected.from) return Finding::truncated;
+      continue;
+    }
+    std::uint32_t nonce = 0;
+    std::memcpy(&nonce, &frame.bytes[at + kNonceAt], sizeof nonce);
+    if (nonce == flow->expected.nonce) return Finding::corrupt;
+  }
+  return Finding::foreign;
 }
 
 void Sink::take_checked(const CheckedFrame& frame) {
@@ -282,7 +324,7 @@ void Sink::take_damaged(const FrameView& frame, Finding finding, std::uint64_t n
                         Totals& totals) {
   const bool corrupt = finding == Finding::corrupt;
   ++(corrupt ? totals.corrupt : totals.truncated);
-  const std::optional<Probe> said = mend_probe(frame.bytes, probe_offset(frame.bytes));
+  const std::optional<Probe> said = mend_probe(frame.bytes, place_of(frame));
   if (Flow* const flow = said ? flow_of(*said) : nullptr) {
     learn_window(*flow);
     flow->receiver.note_damaged(finding, may_have_sent(*flow, said->sequence) ? said : std::nullopt,

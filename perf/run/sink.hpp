@@ -38,6 +38,8 @@ struct ExpectedFlow {
   /// verify=regenerate: how the sender makes its frames, to compare each byte with.
   std::optional<FrameMakerOptions> remade{};
   std::uint32_t nonce = 0;  ///< of the run that sent it
+  /// Where its frames have their probe, if they have headers of layer 3 and 4.
+  std::optional<HeaderPlaces> headers{};
 };
 
 /// Threads: one at a time. Blocks: as the engine's send() does, when it echoes.
@@ -84,6 +86,10 @@ class Sink {
   struct Flow;
   struct Totals;
   ProbeReading read(const FrameView& frame) const noexcept;
+  /// Where the probe is, also where a header is damaged that says so.
+  ProbePlace place_of(const FrameView& frame) const noexcept;
+  /// Of a frame that shows no probe: whether one of ours was damaged so.
+  Finding finding_without_probe(const FrameView& frame) const noexcept;
   /// Counts the frames that the queue hands on when it is asked to.
   void deliver(const std::function<void()>& from_queue);
   void take(const FrameView& frame, const ProbeReading& reading, std::uint64_t now, Totals& totals);
@@ -122,6 +128,7 @@ class Sink {
   Echoer echoer_;
   std::uint64_t lost_before_ = 0;
   bool times_;
+  bool has_headers_ = false;  // a flow has
   std::string error_;
   bool ended_normally_ = false;
   bool no_more_comes_ = false;  // the peer has closed, after the end of all it sent

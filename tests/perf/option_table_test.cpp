@@ -111,6 +111,10 @@ const std::vector<JobCase>& job_cases() {
        [](J j) { return j.randseed == UINT64_MAX; },
        {"18446744073709551616"}},
       {"vlan", "4094", [](J j) { return j.vlan == 4094; }, {"0", "4095"}},
+      {"headers",
+       "ipv4/udp",
+       [](J j) { return j.headers == "ipv4/udp"; },
+       {"", "udp", "ipv4/ospf", "ipv4(ttl=256)/udp", "ipv4(src=inc(198.18.0.9,198.18.0.1))/udp"}},
       {"engine",
        "bus,unix",
        [](J j) {
