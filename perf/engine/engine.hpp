@@ -49,6 +49,16 @@ struct WireCounters {
   std::optional<std::uint64_t> dropped_frames;  ///< by a full device or socket
 };
 
+/// What the kernel says of a TCP connection (tcp(7), TCP_INFO), since it began.
+struct TcpState {
+  std::uint64_t retransmits = 0;  ///< segments
+  std::uint64_t rtt_ns = 0, rttvar_ns = 0;
+  std::uint64_t cwnd_bytes = 0, mss_bytes = 0, pmtu_bytes = 0;
+  std::uint64_t send_buffer_bytes = 0, receive_buffer_bytes = 0;
+  std::uint64_t dscp = 0;
+  std::string congestion;
+};
+
 /// Whether a job cannot go on after this error, whatever it was told to go on after.
 inline bool ends_the_medium(std::error_code error) noexcept {
   return is_final(error) || error == Errc::corrupt;
@@ -84,6 +94,8 @@ class End {
   virtual MacAddress mac() const noexcept = 0;
   virtual std::string address() = 0;  ///< "bus:/tmp/bus0"
   virtual WireCounters counters() noexcept { return {}; }
+  /// Nothing where frames do not go by TCP, or the kernel does not say. A system call or five.
+  virtual std::optional<TcpState> tcp() noexcept { return std::nullopt; }
   /// What the fault links at this end did; nothing where there are none.
   virtual std::optional<FaultCounters> faults_sent() const noexcept { return std::nullopt; }
   virtual std::optional<FaultCounters> faults_received() const noexcept { return std::nullopt; }

@@ -49,8 +49,9 @@ class LinkEnd final : public End {
   struct Traits {
     MacAddress mac;
     WhenFull when_full = WhenFull::sleep;
-    std::function<WireCounters()> counters;  ///< may be empty
-    bool faults_sent = false;                ///< which of its faults a FaultLink was asked for
+    std::function<WireCounters()> counters;        ///< may be empty
+    std::function<std::optional<TcpState>()> tcp;  ///< may be empty
+    bool faults_sent = false;  ///< which of its faults a FaultLink was asked for
     bool faults_received = false;
   };
   LinkEnd(std::unique_ptr<L> link, Traits traits)
@@ -78,6 +79,9 @@ class LinkEnd final : public End {
   WireCounters counters() noexcept override {
     return traits_.counters ? traits_.counters() : WireCounters{};
   }
+  std::optional<TcpState> tcp() noexcept override {
+    return traits_.tcp ? traits_.tcp() : std::nullopt;
+  }
   std::optional<FaultCounters> faults_sent() const noexcept override {
     if constexpr (requires { link_->sent(); }) {
       if (traits_.faults_sent) return link_->sent();
@@ -101,19 +105,21 @@ inline bool wants_faults(const EndOptions& options) noexcept {
 }
 
 /// An end of `link`, in a FaultLink where the options ask for faults. `count` reads what the medium
-/// counted; it gets the link itself. Errors: the system's.
+/// counted; it gets the link itself. `tcp` says how its connection is. Errors: the system's.
 template <Link L, class Count>
 Result<std::unique_ptr<End>> make_end(L link, const EndOptions& options, WhenFull when_full,
-                                      const Count& count) {
+                                      const Count& count,
+                                      std::function<std::optional<TcpState>()> tcp = {}) {
   auto owned = std::make_unique<L>(std::move(link));
   // Whoever owns the link from now on leaves it where it is.
   std::function<WireCounters()> counters = [at = owned.get(), count] { return count(*at); };
   const MacAddress mac = mac_of(options);
   if (!wants_faults(options)) {
     return std::unique_ptr<End>(std::make_unique<LinkEnd<L>>(
-        std::move(owned),
-        typename LinkEnd<L>::Traits{
-            .mac = mac, .when_full = when_full, .counters = std::move(counters)}));
+        std::move(owned), typename LinkEnd<L>::Traits{.mac = mac,
+                                                      .when_full = when_full,
+                                                      .counters = std::move(counters),
+                                                      .tcp = std::move(tcp)}));
   }
   auto faulty = FaultLink::wrap(AnyLink(std::move(owned)), options.received, options.sent);
   if (!faulty) return std::move(faulty).error();
@@ -123,6 +129,7 @@ Result<std::unique_ptr<End>> make_end(L link, const EndOptions& options, WhenFul
                                Faulty::Traits{.mac = mac,
                                               .when_full = WhenFull::sleep,
                                               .counters = std::move(counters),
+                                              .tcp = std::move(tcp),
                                               .faults_sent = options.sent.any(),
                                               .faults_received = options.received.any()}));
 }

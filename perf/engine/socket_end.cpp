@@ -13,6 +13,7 @@
 #include "perf/engine/link_end.hpp"
 #include "perf/engine/socket_address.hpp"
 #include "perf/engine/stream_link.hpp"
+#include "perf/engine/tcp_socket.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -28,10 +29,12 @@ Result<std::unique_ptr<End>> make_stream_end(UniqueFd socket, const HostEndOptio
   if (::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0) {
     return Error::from_errno(errno, "cannot set TCP_NODELAY on a connection with " + peer);
   }
+  const int number = socket.get();
   auto link = StreamLink::adopt(
       std::move(socket), {.max_frame_bytes = options.max_frame_bytes, .address = "tcp:" + peer});
-  return make_end(std::move(link), options.end, WhenFull::poll,
-                  [](const StreamLink&) { return WireCounters{}; });
+  return make_end(
+      std::move(link), options.end, WhenFull::poll,
+      [](const StreamLink&) { return WireCounters{}; }, [number] { return tcp_state_of(number); });
 }
 
 /// One attempt. Result: errno, 0 when it is connected.
@@ -61,6 +64,8 @@ Result<std::unique_ptr<End>> open_udp_host_end(const HostEndOptions& options) {
   if (!local) return std::move(local).error();
   auto socket = bound_socket(SOCK_DGRAM, *local);
   if (!socket) return std::move(socket).error();
+  if (auto done = set_up_socket(socket->get(), options, false); !done)
+    return std::move(done).error();
   std::size_t largest = options.max_frame_bytes;
   if (!options.remote.empty()) {
     auto remote = parse_socket_address(options.remote);
@@ -68,7 +73,7 @@ Result<std::unique_ptr<End>> open_udp_host_end(const HostEndOptions& options) {
     if (auto done = connect_to(socket->get(), *remote); !done) return std::move(done).error();
     largest = std::min(largest, max_datagram_bytes(socket->get(), *remote));
   }
-  enlarge_buffers(socket->get(), kUdpBufferBytes);
+  if (options.window_bytes == 0) enlarge_buffers(socket->get(), kUdpBufferBytes);
   auto bound = address_of(socket->get());
   if (!bound) return std::move(bound).error();
   auto link = DatagramLink::adopt(
@@ -86,6 +91,9 @@ Result<std::unique_ptr<End>> listen_tcp_host_end(const HostEndOptions& options) 
   if (!local) return std::move(local).error();
   auto socket = bound_socket(SOCK_STREAM, *local);
   if (!socket) return std::move(socket).error();
+  // Whoever is accepted has what the listener has.
+  if (auto done = set_up_socket(socket->get(), options, true); !done)
+    return std::move(done).error();
   const std::string what = "cannot listen at " + local->to_string();
   if (::listen(socket->get(), 1) != 0) return Error::from_errno(errno, what);
   const auto deadline = Clock::now() + options.patience;
@@ -116,6 +124,9 @@ Result<std::unique_ptr<End>> connect_tcp_host_end(const HostEndOptions& options)
     // Of a socket whose attempt has failed nothing is certain.
     auto socket = bound_socket(SOCK_STREAM | SOCK_NONBLOCK, *local);
     if (!socket) return std::move(socket).error();
+    if (auto done = set_up_socket(socket->get(), options, true); !done) {
+      return std::move(done).error();
+    }
     // The kernel sends a lost SYN again after a second (RFC 6298, section 2); a new attempt is
     // sooner.
     const auto attempt = std::min(deadline, Clock::now() + kConnectAttempt);

@@ -56,6 +56,52 @@ Kind<J> cpus(std::vector<int> J::* member) {
       "CPUS", "numbers and ranges up to 1023, by commas");
 }
 
+/// A code point by its number, or by the name that RFC 2474, 2597, 3246 or 5865 gives it.
+Result<std::uint32_t> parse_dscp(std::string_view text) {
+  static constexpr std::pair<std::string_view, std::uint32_t> kNames[] = {
+      {"cs0", 0},   {"cs1", 8},   {"cs2", 16},  {"cs3", 24},  {"cs4", 32},  {"cs5", 40},
+      {"cs6", 48},  {"cs7", 56},  {"af11", 10}, {"af12", 12}, {"af13", 14}, {"af21", 18},
+      {"af22", 20}, {"af23", 22}, {"af31", 26}, {"af32", 28}, {"af33", 30}, {"af41", 34},
+      {"af42", 36}, {"af43", 38}, {"ef", 46},   {"va", 44},   {"le", 1}};
+  for (const auto& [name, value] : kNames) {
+    if (text == name) return value;
+  }
+  const auto number = base::read_digits(text);
+  if (number && *number < 64) return static_cast<std::uint32_t>(*number);
+  return refused(text, "is no code point (0 to 63, or a name as ef, af11, cs1)");
+}
+
+Kind<J> dscp() {
+  Kind<J> kind{.placeholder = "CODE", .range = "0 to 63, or ef, af11 to af43, cs0 to cs7, va, le"};
+  kind.set = [](std::string_view value, J& job) -> Result<void> {
+    const auto read = parse_dscp(value);
+    if (!read) return read.error();
+    job.dscp = *read;
+    return {};
+  };
+  kind.show = [](const J&) { return std::string("none"); };
+  return kind;
+}
+
+/// What a socket of an emulated host is asked for. iperf3 has the same, as the texts say.
+void add_socket_rows(Rows& rows) {
+  rows.add("mss", packet_bytes(&J::mss_bytes, 0, 32767),
+           "Of proto=tcp: the largest segment, TCP_MAXSEG, as iperf3 -M. Both ends have it; the "
+           "kernel takes 12 bytes less where it sends timestamps.",
+           "0, the kernel's choice");
+  rows.add(
+      "window", bytes(&J::window_bytes, 0, 1U << 30U),
+      "Of engine=host: the socket buffers for sending and receiving, as iperf3 -w, which bound "
+      "the window of TCP. Less than was asked for is refused.",
+      "0, the kernel's choice");
+  rows.add("congestion", text(&J::congestion, "NAME", "as cubic, reno or bbr", 16),
+           "Of proto=tcp: the congestion control, as iperf3 -C; the kernel must have it.",
+           "the kernel's choice");
+  rows.add("dscp", dscp(),
+           "Of engine=host: the differentiated services code point of the packets, as iperf3 "
+           "--dscp.");
+}
+
 }  // namespace
 
 void add_engine_rows(std::vector<OptionRow>& into) {
@@ -101,6 +147,7 @@ void add_engine_rows(std::vector<OptionRow>& into) {
   rows.add("proto protocol",
            one_of(&J::proto, {{"udp", HostProtocol::udp}, {"tcp", HostProtocol::tcp}}, "PROTOCOL"),
            "Of engine=host: what carries the traffic between the hosts' kernels.");
+  add_socket_rows(rows);
   rows.add("ip", text(&J::ip, "ADDRESS/BITS", "an IPv4 or IPv6 address with its prefix", 64),
            "Of engine=host: the address of the host.", "the next of 198.18.0.0/15");
   rows.add("exec", command(&J::exec),

@@ -11,6 +11,10 @@
 namespace shmif::perf {
 namespace {
 
+using namespace std::chrono_literals;
+
+constexpr std::uint32_t kMostOnAWire = 65535;
+
 /// Collects what is wrong with one job.
 class Checker {
  public:

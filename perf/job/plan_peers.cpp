@@ -98,6 +98,10 @@ void share_wire(const JobOptions& job, JobOptions& peer) {
   peer.port = job.port;
   peer.allow_live = job.allow_live;
   peer.proto = job.proto;
+  peer.mss_bytes = job.mss_bytes;
+  peer.window_bytes = job.window_bytes;
+  peer.congestion = job.congestion;
+  peer.dscp = job.dscp;
 }
 
 void share_place(const JobOptions& job, JobOptions& peer) {

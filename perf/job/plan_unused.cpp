@@ -24,7 +24,15 @@ bool searches_latency(const JobOptions& job) {
   return job.search == Search::latency_target;
 }
 
+bool is_tcp(const JobOptions& job) {
+  return job.engine == EngineKind::host && job.proto == HostProtocol::tcp;
+}
+
 constexpr Use kUses[] = {
+    {"mss", is_tcp, "is of engine=host with proto=tcp"},
+    {"congestion", is_tcp, "is of engine=host with proto=tcp"},
+    {"window", on<EngineKind::host>, "is of engine=host"},
+    {"dscp", on<EngineKind::host>, "is of engine=host"},
     {"netdev", on<EngineKind::tap, EngineKind::packet>, "is of engine=tap and packet"},
     {"netns", on<EngineKind::tap, EngineKind::packet>, "is of engine=tap and packet"},
     {"filename", on<EngineKind::pcap>, "is of engine=pcap"},

@@ -33,8 +33,11 @@ constexpr std::pair<OptionKind, std::string_view> kNames[] = {
      "name description numjobs thread wait_for stonewall start_delay new_group group_reporting "
      "exitall exitall_on_error background startup_timeout runtime time_based ramp_time drain_time "
      "loops number_ios size io_limit engine wire bus_size mtu bus_pause hostname port fault "
-     "fault_rx proto ip cpus_allowed cpus_allowed_policy peer_cpus_allowed numa_node nice "
-     "prioclass prio lockmem hugepages replay_time_scale replay_no_stall log_avg_msec repeat "
+     "fault_rx proto mss window congestion dscp ip cpus_allowed cpus_allowed_policy "
+     "peer_cpus_allowed numa_node nice "
+     "prioclass prio lockmem hugepages replay_time_scale replay_no_stall log_avg_msec "
+     "log_hist_msec "
+     "log_hist_coarseness repeat "
      "continue_on_start_error startup_batch_timeout stuck_timeout status-interval verify do_verify "
      "verify_backlog verify_async verify_only continue_on_error end_on"},
     {OptionKind::harmless,  // frames, their rates and their figures

@@ -223,6 +223,12 @@ Json counts(const CountsResult& c) {
 
 }  // namespace
 
+Json tcp_sample_json(const TcpSample& tcp) {
+  return {{"retransmits", tcp.retransmits}, {"rtt_ns", tcp.rtt_ns},
+          {"rttvar_ns", tcp.rttvar_ns},     {"snd_cwnd_bytes", tcp.cwnd_bytes},
+          {"mss_bytes", tcp.mss_bytes},     {"pmtu_bytes", tcp.pmtu_bytes}};
+}
+
 Json cpu_json(const CpuResult& c, double frames) {
   const double busy = c.user_seconds + c.system_seconds;
   return {{"user_seconds", json_number(c.user_seconds)},
@@ -235,6 +241,23 @@ Json cpu_json(const CpuResult& c, double frames) {
 }
 
 namespace {
+
+Json tcp(const JobResult& job) {
+  if (!job.tcp) return nullptr;
+  const TcpResult& t = *job.tcp;
+  return {{"retransmits", t.retransmits},
+          {"rtt_ns_min", t.rtt_ns_min},
+          {"rtt_ns_mean", t.rtt_ns_mean},
+          {"rtt_ns_max", t.rtt_ns_max},
+          {"samples", t.samples},
+          {"snd_cwnd_bytes_max", t.cwnd_bytes_max},
+          {"mss_bytes", t.mss_bytes},
+          {"pmtu_bytes", t.pmtu_bytes},
+          {"congestion", json_text(t.congestion)},
+          {"send_buffer_bytes", t.send_buffer_bytes},
+          {"receive_buffer_bytes", t.receive_buffer_bytes},
+          {"dscp", t.dscp}};
+}
 
 Json interval(const IntervalResult& i) {
   return {{"at_seconds", json_number(i.at_seconds)},
@@ -307,6 +330,9 @@ Json job_json(const RunResult& run, const JobResult& job, Bins bins) {
   put_or_reason(json, "overruns", json_integer(job.overruns),
                 receives(job.role) ? "this engine tells of no overruns" : "it receives nothing");
   json["overrun_frames"] = json_integer(job.overrun_frames);
+  put_or_reason(json, "tcp", tcp(job),
+                job.engine == EngineKind::host ? "no connection of TCP in the measured window"
+                                               : "only engine=host has connections of TCP");
   json["counts"] = counts(job.counts);
   const auto frames = static_cast<double>(job.tx.frames + job.rx.frames);
   put_or_reason(json, "cpu", job.cpu ? cpu_json(*job.cpu, frames) : Json(nullptr), why_no_cpu(job));
@@ -319,6 +345,7 @@ Json job_json(const RunResult& run, const JobResult& job, Bins bins) {
   for (const IntervalResult& i : job.intervals) {
     list.push_back(interval(i));
     list.back()["measured"] = i.measured;
+    if (i.tcp) list.back()["tcp"] = tcp_sample_json(*i.tcp);
   }
   return json;
 }

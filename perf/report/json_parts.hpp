@@ -29,6 +29,7 @@ void put_directions(OrderedJson& into, const TrafficResult& tx, const TrafficRes
 void put_histogram(OrderedJson& into, const std::string& key,
                    const std::shared_ptr<LatencyHistogram>& of, Bins bins, const char* reason);
 
+OrderedJson tcp_sample_json(const TcpSample& tcp);
 OrderedJson fates_json(const FlowResult& flow);
 OrderedJson cpu_json(const CpuResult& cpu, double frames);
 /// Puts into each element of `into`, a list of jobs, groups or searches, the medians over the same

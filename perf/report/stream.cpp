@@ -1,6 +1,7 @@
 #include "perf/report/stream.hpp"
 
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "perf/report/json_parts.hpp"
 #include "perf/report/progress_lines.hpp"
@@ -35,6 +36,8 @@ Json figures(const IntervalResult& i) {
 }
 
 Json job_json(const JobProgress& job) {
+  Json interval = figures(job.last);
+  if (job.last.tcp) interval["tcp"] = tcp_sample_json(*job.last.tcp);
   return {{"jobname", job.name},
           {"groupname", job.group},
           {"state", name_of(job.state)},
@@ -44,7 +47,7 @@ Json job_json(const JobProgress& job) {
           {"rx_frames", job.rx_frames},
           {"rx_bytes", job.rx_bytes},
           {"lost_frames", job.lost_frames},
-          {"interval", figures(job.last)}};
+          {"interval", std::move(interval)}};
 }
 
 /// A tag's value: what ends it is escaped. A line break would end the line; a backslash before the

@@ -111,7 +111,7 @@ std::string percentiles_text(const Unit& unit) {
 }
 
 /// Of connections of TCP, of those who send on them.
-std::string tcp_table(const Unit& unit) {
+std::string tcp_table(const Unit& unit, std::size_t width) {
   Table table;
   table.add({"TCP", "retransmits", "RTT min", "mean", "max", "cwnd max", "MSS", "congestion",
              "send buffer", "receive buffer", "DSCP"});
@@ -126,7 +126,7 @@ std::string tcp_table(const Unit& unit) {
                format_count(count(tcp, "send_buffer_bytes")),
                format_count(count(tcp, "receive_buffer_bytes")), format_count(count(tcp, "dscp"))});
   });
-  return unless_bare(table);
+  return unless_bare(table, width);
 }
 
 const Table::Row kFatesHead = {"frames",    "sent",      "received", "lost",      "",
@@ -288,8 +288,9 @@ std::string unit_text(const Unit& unit, std::size_t width) {
            "\n\n";
   }
   return out + traffic_table(unit, width) + catchup_text(unit) + histogram_table(unit, width) +
-         loss_table(unit, width) + arrivals_table(unit, width) + counts_table(unit, width) +
-         cpu_table(unit, width) + limits_table(unit, width) + '\n';
+         percentiles_text(unit) + loss_table(unit, width) + tcp_table(unit, width) +
+         arrivals_table(unit, width) + counts_table(unit, width) + cpu_table(unit, width) +
+         limits_table(unit, width) + '\n';
 }
 
 std::string group_text(const ReportJson& group, std::size_t width) {

@@ -204,6 +204,26 @@ void mark_measured(std::vector<IntervalResult>& intervals, std::uint64_t start_n
   }
 }
 
+/// Nothing where the kernel said nothing in the measured window.
+std::optional<TcpResult> tcp_of(const TcpBlock& b) {
+  const std::uint64_t samples = b.samples.get();
+  if (samples == 0) return std::nullopt;
+  TcpResult tcp;
+  tcp.retransmits = b.retransmits.get();
+  tcp.mss_bytes = b.mss_bytes.get();
+  tcp.pmtu_bytes = b.pmtu_bytes.get();
+  tcp.cwnd_bytes_max = b.cwnd_bytes_max.get();
+  tcp.rtt_ns_min = b.rtt_ns_min.get();
+  tcp.rtt_ns_mean = b.rtt_ns_sum.get() / samples;
+  tcp.rtt_ns_max = b.rtt_ns_max.get();
+  tcp.samples = samples;
+  tcp.send_buffer_bytes = b.send_buffer_bytes.get();
+  tcp.receive_buffer_bytes = b.receive_buffer_bytes.get();
+  tcp.dscp = b.dscp.get();
+  tcp.congestion = b.congestion.get();
+  return tcp;
+}
+
 std::shared_ptr<LatencyHistogram> copy_of(const LatencyHistogram& histogram) {
   return std::make_shared<LatencyHistogram>(histogram);
 }

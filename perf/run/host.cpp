@@ -237,6 +237,9 @@ class Host {
 
 }  // namespace
 
+/// What an end of TCP takes at least, whatever its job sends.
+static constexpr std::size_t kLeastStreamBytes = 65535;
+
 Result<std::string> host_address(const JobOptions& job, std::size_t number) {
   if (job.ip.empty()) {
     const std::size_t host = number + 1;
@@ -262,8 +265,13 @@ Result<std::unique_ptr<End>> open_host_end(const JobOptions& job, const HostSetu
   const HostEndOptions end{
       .local = host.local,
       .remote = host.remote,
-      .max_frame_bytes = job.proto == HostProtocol::udp ? room : std::size_t{65535},
+      .max_frame_bytes =
+          job.proto == HostProtocol::udp ? room : std::max(host.most_bytes, kLeastStreamBytes),
       .end = options,
+      .mss_bytes = job.mss_bytes,
+      .congestion = job.congestion,
+      .window_bytes = job.window_bytes,
+      .dscp = job.dscp,
       .patience = std::chrono::duration_cast<std::chrono::milliseconds>(job.startup_timeout)};
   if (job.proto == HostProtocol::udp) return open_udp_host_end(end);
   return host.listens ? listen_tcp_host_end(end) : connect_tcp_host_end(end);

@@ -23,11 +23,12 @@ namespace shmif::perf {
 
 /// One host among those of a run.
 struct HostSetup {
-  std::string bus;       ///< path
-  std::string address;   ///< CIDR
-  std::string local;     ///< "198.18.0.1:40000"
-  std::string remote;    ///< of the job that it sends to or answers; empty: of anybody
-  bool listens = false;  ///< of TCP: the other one connects
+  std::string bus;             ///< path
+  std::string address;         ///< CIDR
+  std::string local;           ///< "198.18.0.1:40000"
+  std::string remote;          ///< of the job that it sends to or answers; empty: of anybody
+  bool listens = false;        ///< of TCP: the other one connects
+  std::size_t most_bytes = 0;  ///< of the frames that it sends or receives
 };
 
 /// Errors: bad_argument for an `ip` that is none. `number` is the job's.

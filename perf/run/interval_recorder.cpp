@@ -22,6 +22,8 @@ void IntervalRecorder::close(std::uint64_t now) noexcept {
   block.latency_p50_ns.set(percentile(50));
   block.latency_p99_ns.set(percentile(99));
   block.latency_max_ns.set(now_.latency_max);
+  if (tcp_ != nullptr) tcp_->close(block);
+  if (job_.histograms != nullptr) publish_histogram(job_.histograms[number % kHistogramBlocks]);
   job_.intervals_written.store(number + 1, std::memory_order_release);
   begin_ns_ = end;
   // The next boundary after now: one long interval after a stall, not many empty ones.

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "perf/run/run_memory.hpp"
+#include "perf/run/tcp_watch.hpp"
 
 namespace shmif::perf {
 
@@ -17,8 +18,13 @@ namespace shmif::perf {
 class IntervalRecorder {
  public:
   /// Intervals begin at `start_ns` and take `length_ns` each.
-  IntervalRecorder(JobBlock& job, std::uint64_t start_ns, std::uint64_t length_ns) noexcept
-      : job_(job), start_ns_(start_ns), length_ns_(length_ns), next_ns_(start_ns + length_ns) {}
+  IntervalRecorder(JobBlock& job, std::uint64_t start_ns, std::uint64_t length_ns,
+                   TcpWatch* tcp = nullptr) noexcept
+      : job_(job),
+        tcp_(tcp),
+        start_ns_(start_ns),
+        length_ns_(length_ns),
+        next_ns_(start_ns + length_ns) {}
 
   void sent(std::uint64_t frames, std::uint64_t bytes) noexcept {
     now_.tx_frames += frames;
@@ -57,6 +63,7 @@ class IntervalRecorder {
   void publish_histogram(HistogramBlock& into) const noexcept;
 
   JobBlock& job_;
+  TcpWatch* tcp_;  // null: nobody is asked
   std::uint64_t start_ns_, length_ns_, next_ns_;
   std::uint64_t begin_ns_ = 0;  // from start_ns_
   struct Sums {

@@ -135,6 +135,14 @@ IntervalResult read_interval(const IntervalBlock& b) {
     r.latency_p99_ns = static_cast<double>(b.latency_p99_ns.get());
     r.latency_max_ns = static_cast<double>(b.latency_max_ns.get());
   }
+  if (b.tcp_mss_bytes.get() != 0) {
+    r.tcp = TcpSample{.retransmits = b.tcp_retransmits.get(),
+                      .rtt_ns = b.tcp_rtt_ns.get(),
+                      .rttvar_ns = b.tcp_rttvar_ns.get(),
+                      .cwnd_bytes = b.tcp_cwnd_bytes.get(),
+                      .mss_bytes = b.tcp_mss_bytes.get(),
+                      .pmtu_bytes = b.tcp_pmtu_bytes.get()};
+  }
   return r;
 }
 
@@ -160,6 +168,11 @@ void extend(IntervalResult& sum, const IntervalResult& next) {
   greatest(sum.latency_p50_ns, next.latency_p50_ns);
   greatest(sum.latency_p99_ns, next.latency_p99_ns);
   greatest(sum.latency_max_ns, next.latency_max_ns);
+  if (next.tcp) {
+    const std::uint64_t before = sum.tcp ? sum.tcp->retransmits : 0;
+    sum.tcp = next.tcp;
+    sum.tcp->retransmits += before;
+  }
   sum.measured = sum.measured && next.measured;
 }
 

@@ -3,6 +3,7 @@
 #include <map>
 #include <utility>
 
+#include "perf/frame/frame_sizes.hpp"
 #include "perf/run/job_parts.hpp"
 #include "perf/run/job_progress.hpp"
 #include "perf/run/runner_impl.hpp"
@@ -108,6 +109,10 @@ Result<void> Runner::Impl::place_hosts(const std::vector<std::size_t>& hosts, co
     const std::size_t to = plan[i].to;
     if (to == kNoJob || std::ranges::find(hosts, to) == hosts.end()) continue;
     setups[i].host.remote = setups[to].host.local;
+    const std::size_t most = SizeChooser(plan[i].options.bs.tx, 0).most();
+    for (const std::size_t end : {i, to}) {
+      setups[end].host.most_bytes = std::max(setups[end].host.most_bytes, most);
+    }
     const bool answers = plan[to].options.rw != Role::rx;
     if (answers) setups[to].host.remote = setups[i].host.local;
     // Of two that send to each other, the first listens.

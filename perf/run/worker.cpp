@@ -101,7 +101,8 @@ int Worker::leave() {
 
 void Worker::start() {
   const std::uint64_t start = job_.start_ns.load(std::memory_order_acquire);
-  recorder_.emplace(job_, start, setup_.interval_ns);
+  tcp_.emplace(*end_, job_);
+  recorder_.emplace(job_, start, setup_.interval_ns, &*tcp_);
   begin_ns_ = start + ns(options_.start_delay);
   measure_from_ns_ = begin_ns_ + ns(options_.ramp_time);
   if (generator_) generator_->begin(begin_ns_, *recorder_);
@@ -109,6 +110,7 @@ void Worker::start() {
   if (options_.verify_only) flow_.measure_from_ns.store(start, std::memory_order_release);
   usage_.emplace(options_.thread ? Usage::Of::thread : Usage::Of::process);
   in_ramp_ = options_.ramp_time.count() > 0;
+  if (!in_ramp_) tcp_->begin_window();
   state(in_ramp_ ? JobState::ramp : JobState::running);
   // All is made: what is measured as skew is nothing but how late it is. Each wake takes some 20
   // us of a CPU, one behind the other; who is awake already passes the CPU on in 5.
@@ -149,6 +151,7 @@ bool Worker::obey(std::uint64_t now) {
 bool Worker::finished(std::uint64_t now) {
   if (in_ramp_ && now >= measure_from_ns_) {
     in_ramp_ = false;
+    tcp_->begin_window();
     usage_.emplace(options_.thread ? Usage::Of::thread : Usage::Of::process);
     state(JobState::running);
   }
@@ -182,6 +185,7 @@ bool Worker::all_arrived(std::uint64_t now) const {
 void Worker::note_draining() {
   if (draining_) return;
   draining_ = true;
+  tcp_->end_window();
   keep_usage();
   state(JobState::draining);
 }

@@ -6,7 +6,10 @@
 namespace shmif::perf {
 
 void Worker::finish() {
-  if (!draining_) keep_usage();
+  if (!draining_) {
+    tcp_->end_window();
+    keep_usage();
+  }
   if (generator_) generator_->stop(now_ns());
   state(JobState::verifying);
   if (sink_) {

@@ -105,6 +105,7 @@ class Worker {
   std::optional<FrameFilter> trigger_;
   std::optional<Generator> generator_;
   std::optional<Sink> sink_;
+  std::optional<TcpWatch> tcp_;
   std::optional<IntervalRecorder> recorder_;
   std::uint64_t begin_ns_ = 0, measure_from_ns_ = 0;
   bool in_ramp_ = false;

@@ -391,6 +391,20 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
            {"search=ndr\nsearch_loss=1%", "search_loss: belongs"},
            {"disable_lat\nwrite_lat_log=x", "disable_lat: leaves write_lat_log"},
            {"verify_state_load=x\nnumjobs=2", "verify_state_load: a state"},
+           {"disable_lat\nmax_latency=1ms", "disable_lat: leaves max_latency"},
+           {"disable_lat\nwrite_hist_log=x", "disable_lat: leaves write_hist_log"},
+           {"write_hist_log=x\nwrite_lat_log=x\nlog_hist_msec=300", "log_hist_msec: neither"},
+           {"bs=128k", "writes up to 1m with engine=host and proto=tcp only"},
+           {"engine=host\nbs=128k", "writes up to 1m with engine=host and proto=tcp only"},
+           {"mss=536", "mss: is of engine=host with proto=tcp"},
+           {"engine=host\ncongestion=reno", "congestion: is of engine=host with proto=tcp"},
+           {"window=64k", "window: is of engine=host"},
+           {"dscp=ef", "dscp: is of engine=host"},
+           {"headers=ipv4/udp", "with these headers a frame has 88 bytes at least, not 64"},
+           {"headers=vlan\nbs=100\nvlan=5", "vlan: headers say"},
+           {"headers=vlan\nbs=100\nrw=pingpong", "headers: only a job that sends"},
+           {"headers=vlan\nbs=100\nengine=host", "headers: the kernel makes those of engine=host"},
+           {"headers=ipv4\nbs=1515", "give it mtu=1501"},
        }) {
     expect_problem(sender(lines), words);
   }

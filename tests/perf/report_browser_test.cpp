@@ -33,6 +33,31 @@ RunResult sent_sample() {
   return run;
 }
 
+/// Of a sender with a TCP connection.
+RunResult tcp_sample() {
+  RunResult run = test::quiet_sample();
+  JobResult& job = run.jobs[0];
+  job.engine = EngineKind::host;
+  job.tcp = TcpResult{.retransmits = 17,
+                      .mss_bytes = 1448,
+                      .pmtu_bytes = 1500,
+                      .cwnd_bytes_max = 436'848,
+                      .rtt_ns_min = 90'000,
+                      .rtt_ns_mean = 120'000,
+                      .rtt_ns_max = 345'000,
+                      .samples = 30,
+                      .send_buffer_bytes = 1'048'576,
+                      .receive_buffer_bytes = 1'048'576,
+                      .dscp = 46,
+                      .congestion = "reno"};
+  std::uint64_t window = 14'480;
+  for (IntervalResult& each : job.intervals) {
+    window = window < 400'000 ? window * 2 : window / 2;
+    each.tcp = TcpSample{.rtt_ns = 80'000 + window / 2, .cwnd_bytes = window, .mss_bytes = 1448};
+  }
+  return run;
+}
+
 /// A page that tests look at.
 struct Sight {
   const char* name;
@@ -61,6 +86,7 @@ const Sight kSights[] = {
     {"apart", true, page_with<test::apart_sample>},
     {"failed-without-bins", false, page_with<test::failed_sample, Bins::without>},
     {"sent", false, page_with<sent_sample>},
+    {"tcp", false, page_with<tcp_sample>},
     {"quiet", false, quiet_page},
     {"quiet-without-bins", false, [] { return page_of(test::quiet_sample(), Bins::without); }},
     {"served", false, served_page},
@@ -129,6 +155,13 @@ bool notes_say(const Json& facts, const std::string& words) {
   return std::any_of(notes.begin(), notes.end(), [&](const auto& note) {
     return note.template get<std::string>().find(words) != std::string::npos;
   });
+}
+
+TEST_F(ReportInABrowser, ShowsHowAConnectionOfTcpWent) {
+  const std::set<std::string> all = cells("tcp");
+  for (const char* cell : {"17", "90.0 µs", "345 µs", "437 kB", "1,448", "reno", "46"}) {
+    EXPECT_TRUE(all.contains(cell)) << cell;
+  }
 }
 
 TEST_F(ReportInABrowser, EachPageIsFaultlessOnScreensLightAndDarkOnAPhoneAndOnPaper) {

@@ -285,6 +285,26 @@ function histograms() {
     .map((unit) => ({ colour: colourOf.get(unit), label: unit.job.jobname, histogram: receiverOf(unit).latency_ns }));
 }
 
+/// Of jobs that send by TCP: how their connections went.
+function connections() {
+  const samplesOf = (job) => curveOf(job).filter((i) => i.tcp);
+  const senders = result.jobs.filter((job) => job.tx && job.tcp && samplesOf(job).length);
+  if (!senders.length) return;
+  const lines = (value) => senders.map((job, i) => {
+    const list = samplesOf(job);
+    return { colour: i, label: job.jobname, at: timesOf(list), values: list.map(value) };
+  });
+  const pair = element('div', { class: 'pair' });
+  main.append(pair);
+  for (const [title, note, value, format, axis] of [
+    ['TCP congestion window', 'What the kernel of the sender had at the end of each interval.', (i) => i.tcp.snd_cwnd_bytes, units.bytes, 'bytes'],
+    ['TCP round-trip time', 'As the kernel of the sender smooths it.', (i) => i.tcp.rtt_ns, units.ns, 'time']]) {
+    const box = element('div', { class: 'chart', role: 'img', 'aria-label': title });
+    pair.append(section(title, note, box));
+    charts.overTime(box, lines(value), format, axis, []);
+  }
+}
+
 function latencies() {
   const lines = histograms();
   if (!lines.length) return;
@@ -329,6 +349,7 @@ problems();
 glance();
 searches();
 throughput();
+connections();
 latencies();
 jobTables();
 machine();

@@ -44,6 +44,12 @@ function jobTables() {
     section('What became of the frames', 'Late: came after drain_time. Cancelled: given up by the sender. Neither is lost; corrupt and truncated frames came, and are not lost either.',
       ...jobsAndGroups('What became of the frames', ['', 'sent', 'received', 'lost', '', 'duplicate', 'reordered', 'corrupt', 'truncated', 'late', 'cancelled', 'unchecked', 'jitter'], flows, groupFlows));
   }
+  const connections = result.jobs.filter((j) => j.tx && j.tcp).map(({ jobname, tcp }) => [jobname, bad(tcp.retransmits), units.ns(tcp.rtt_ns_min), units.ns(tcp.rtt_ns_mean), units.ns(tcp.rtt_ns_max),
+    units.bytes(tcp.snd_cwnd_bytes_max), units.count(tcp.mss_bytes), known(tcp.congestion), units.bytes(tcp.send_buffer_bytes), units.bytes(tcp.receive_buffer_bytes), units.count(tcp.dscp)]);
+  if (connections.length) {
+    section('TCP', 'Of the senders, over the measured window, as their kernels tell it.',
+      table('TCP', ['', 'retransmits', 'RTT min', 'mean', 'max', 'cwnd max', 'MSS', 'congestion', 'send buffer', 'receive buffer', 'DSCP'], connections));
+  }
   const agree = (c) => [units.yes(c.agree), c.agree === false ? 'bad' : ''];
   const counts = table('Counts', ['', 'generator sent', 'wire took', 'wire delivered', 'receiver got', 'of them foreign', 'wire lost', 'wire dropped', 'agree'],
     each((j) => [[j.jobname, j.tx ? units.count(j.counts.generator_tx_frames) : '-', j.tx ? units.count(j.counts.wire_tx_frames) : '-', j.rx ? units.count(j.counts.wire_rx_frames) : '-',
