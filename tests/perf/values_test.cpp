@@ -46,8 +46,8 @@ TEST(JobValues, FrameSizesAreNumbersRangesOrTheMixOfTheInternet) {
   EXPECT_EQ(value_of(parse_frame_sizes("1k")), (FrameSizes{{Part{1024, 1024, 1}}}));
   EXPECT_EQ(value_of(parse_frame_sizes("imix")),
             (FrameSizes{{Part{60, 60, 7}, Part{590, 590, 4}, Part{1514, 1514, 1}}}));
-  expect_refused(parse_frame_sizes, {"", "59", "1514-64", "64-", "-64", "64-100-200",
-                                     "64/10", "imixx", "1048577", "4294967360"});
+  expect_refused(parse_frame_sizes, {"", "59", "1514-64", "64-", "-64", "64-100-200", "64/10",
+                                     "imixx", "1048577", "4294967360"});
 }
 
 TEST(JobValues, WeightsOfASplitAreFiosPercentagesOrSharesOfTheirSum) {
