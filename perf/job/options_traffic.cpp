@@ -214,7 +214,7 @@ void add_frame_rows(std::vector<OptionRow>& into) {
   rows.add(
       "headers", headers(),
       "Headers of layers 2 to 4 before the probe, with right lengths and checksums, as "
-      "vlan(id=7,prio=5)/ipv4(src=inc(198.18.0.1,198.18.0.99))/udp(dport=53). A field is fixed, or "
+      "vlan(id=7)/ipv4(ttl=9)/udp(dport=inc(1,99)). A field is fixed, or "
       "is inc, dec or random of (LEAST,GREATEST[,STEP]), from frame to frame. Fields: eth dst, "
       "src, "
       "type; vlan id, prio, dei, tpid; ipv4 src, dst, ttl, dscp, ecn, id, df, proto; ipv6 src, "
