@@ -203,18 +203,18 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
            "than the limit: frames per second with iops, bits per second with bw, as iops:0.3%.");
   rows.add(
       "ss_dur steadystate_duration", time(&J::ss_dur, TimeUnit::seconds, 0ns, 24h),
-      "Over what time steadystate looks back; 0 is 2 seconds. With fio, 0 switches steadystate "
-      "off.",
+      "Over what time steadystate looks back: whole seconds, rounded up, and 2 at least, as 0 is. "
+      "With fio, 0 switches steadystate off.",
       "0, which is 2 seconds");
   rows.add("ss_ramp steadystate_ramp_time", time(&J::ss_ramp, TimeUnit::seconds, 0ns, 24h),
-           "How long steadystate waits before it begins to look.");
+           "How long steadystate waits before it begins to look: whole seconds, rounded up.");
 }
 
 void add_record_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::records);
   rows.add("replay read_iolog", text(&J::replay, "PATH", "the path of a capture file"),
-           "Sends the frames of a capture, at their times. They carry no probes, so they are "
-           "counted and not verified.");
+           "Sends the frames of a capture, at their times, or at rate or rate_iops where one is "
+           "given. They carry no probes, so they are counted and not verified.");
   rows.add("replay_time_scale", replay_time_scale(),
            "The speed of replay, in per cent: 200 is twice as fast as the capture.");
   rows.add("replay_no_stall", yes_or_no(&J::replay_no_stall),

@@ -107,7 +107,8 @@ void add_rate_rows(Rows& rows) {
              {{"burst", CatchUp::burst}, {"limited", CatchUp::limited}, {"skip", CatchUp::skip}},
              "HOW"),
       "After a stall, sends what is overdue at once, at twice the rate, or not at all; what is "
-      "skipped counts as offered and not sent.");
+      "skipped counts as offered and not sent. A frame that is less than 100 us late is in no "
+      "stall, and goes.");
   rows.add("rate_min", bit_rate(&J::rate_min_bps),
            "The job fails when a direction falls below so many bits per second over a rate_cycle.",
            "0, none");

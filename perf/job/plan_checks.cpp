@@ -248,8 +248,14 @@ void Checker::searches() {
 }
 
 void Checker::records() {
+  require(job_.replay.empty() || job_.rate_catchup != CatchUp::skip,
+          "rate_catchup: skip would leave frames of the capture out (use burst or limited)");
   require(job_.replay.empty() || job_.ramp_time.count() == 0,
           "ramp_time: the frames of a capture do not say what belongs to it (leave it out)");
+  require(job_.steadystate.empty() || job_.ss_dur.count() == 0 ||
+              job_.ss_dur >= std::chrono::seconds(2),
+          "ss_dur: has to be 2 s at least, for there is one rate a second and one says nothing of "
+          "a change");
   const auto needs_latency = [&](const char* name, bool given) {
     require(!job_.disable_lat || !given,
             std::string("disable_lat: leaves ") + name + " nothing to look at");

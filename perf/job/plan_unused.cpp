@@ -27,6 +27,20 @@ bool searches_latency(const JobOptions& job) {
 bool is_tcp(const JobOptions& job) {
   return job.engine == EngineKind::host && job.proto == HostProtocol::tcp;
 }
+bool makes_frames(const JobOptions& job) {
+  return job.replay.empty();
+}
+/// Whether frames go at a pace of the job, or flat out: not at the times of a capture.
+bool has_own_pace(const JobOptions& job) {
+  return job.replay.empty() || job.replay_no_stall || job.rate_bps.tx != 0 || job.rate_fps.tx != 0;
+}
+bool has_times_of_capture(const JobOptions& job) {
+  return !has_own_pace(job);
+}
+constexpr const char* kMadeFrames = "is of frames that are made, and replay sends those of a file";
+constexpr const char* kOwnPace =
+    "means nothing beside replay, whose capture has its own times, without rate, rate_iops or "
+    "replay_no_stall";
 
 constexpr Use kUses[] = {
     {"mss", is_tcp, "is of engine=host with proto=tcp"},
@@ -42,6 +56,19 @@ constexpr Use kUses[] = {
     {"search_resolution", searches, "is of a search, and there is none"},
     {"search_max_iops", searches, "is of a search, and there is none"},
     {"search_trial", searches, "is of a search, and there is none"},
+    {"bs", makes_frames, kMadeFrames},
+    {"bsrange", makes_frames, kMadeFrames},
+    {"bssplit", makes_frames, kMadeFrames},
+    {"payload", makes_frames, kMadeFrames},
+    {"buffer_pattern", makes_frames, kMadeFrames},
+    {"buffer_compress_percentage", makes_frames, kMadeFrames},
+    {"vlan", makes_frames, kMadeFrames},
+    {"thinktime", has_own_pace, kOwnPace},
+    {"rate_catchup", has_own_pace, kOwnPace},
+    {"rate_process", has_own_pace, kOwnPace},
+    {"rate_overhead", has_own_pace, kOwnPace},
+    {"replay_time_scale", has_times_of_capture,
+     "is of replay at the times of a capture, and there is none, or a pace of its own"},
     {"latency_percentile", searches_latency, "is of search=latency_target"},
 };
 

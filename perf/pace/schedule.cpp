@@ -8,7 +8,8 @@
 namespace shmif::perf {
 namespace {
 
-std::size_t mean_bytes(const SizeChooser& sizes) noexcept {
+template <class Sizes>
+std::size_t mean_bytes(const Sizes& sizes) noexcept {
   return static_cast<std::size_t>(std::llround(sizes.mean()));
 }
 
@@ -39,8 +40,8 @@ Schedule::Schedule(const ScheduleOptions& options, std::uint64_t start_ns, std::
       end_ns_(end_ns),
       measure_from_ns_(std::max(measure_from_ns, start_ns)) {}
 
-std::size_t Schedule::take(std::uint64_t now_ns, SizeChooser& sizes,
-                           std::span<Slot> into) noexcept {
+template <class Sizes>
+std::size_t Schedule::take(std::uint64_t now_ns, Sizes& sizes, std::span<Slot> into) noexcept {
   if (now_ns < resume_ns_) return 0;
   into = into.first(static_cast<std::size_t>(std::min<std::uint64_t>(into.size(), think_.left())));
   if (!paced_) return take_unpaced(now_ns, sizes, into);
@@ -58,7 +59,8 @@ std::size_t Schedule::take(std::uint64_t now_ns, SizeChooser& sizes,
   return taken;
 }
 
-std::size_t Schedule::take_unpaced(std::uint64_t now_ns, SizeChooser& sizes,
+template <class Sizes>
+std::size_t Schedule::take_unpaced(std::uint64_t now_ns, Sizes& sizes,
                                    std::span<Slot> into) noexcept {
   if (now_ns < start_ns_ || now_ns >= end_ns_) return 0;
   for (Slot& slot : into) slot = {.intended_ns = now_ns, .bytes = sizes.next()};
@@ -85,7 +87,8 @@ bool Schedule::is_held_back(std::uint64_t due_ns, std::uint64_t now_ns) noexcept
   return expected > now_ns;
 }
 
-void Schedule::skip(std::uint64_t now_ns, const SizeChooser& sizes) noexcept {
+template <class Sizes>
+void Schedule::skip(std::uint64_t now_ns, const Sizes& sizes) noexcept {
   // What was due in a pause was not offered.
   if (resume_ns_ > start_ns_ && due_ns() < resume_ns_) {
     pacer_.skip_to(Pacer::Nanoseconds(resume_ns_ - start_ns_), mean_bytes(sizes));
@@ -113,7 +116,8 @@ ThinkTime::Pause Schedule::pause(std::uint64_t now_ns) noexcept {
   return pause;
 }
 
-std::uint64_t Schedule::give_up(std::uint64_t now_ns, const SizeChooser& sizes) noexcept {
+template <class Sizes>
+std::uint64_t Schedule::give_up(std::uint64_t now_ns, const Sizes& sizes) noexcept {
   const std::uint64_t until = std::min(now_ns, end_ns_);
   if (!paced_ || until <= start_ns_) return 0;
   const std::uint64_t ramp_end = std::min(until, measure_from_ns_);
@@ -122,5 +126,10 @@ std::uint64_t Schedule::give_up(std::uint64_t now_ns, const SizeChooser& sizes) 
   }
   return pacer_.skip_to(Pacer::Nanoseconds(until - start_ns_), mean_bytes(sizes));
 }
+
+template std::size_t Schedule::take(std::uint64_t, SizeChooser&, std::span<Slot>) noexcept;
+template std::size_t Schedule::take(std::uint64_t, FrameLengths&, std::span<Slot>) noexcept;
+template std::uint64_t Schedule::give_up(std::uint64_t, const SizeChooser&) noexcept;
+template std::uint64_t Schedule::give_up(std::uint64_t, const FrameLengths&) noexcept;
 
 }  // namespace shmif::perf

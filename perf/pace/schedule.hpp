@@ -12,6 +12,7 @@
 // Frames that are a little late are no stall: a loop that looks every few microseconds finds some
 // each time.
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -32,6 +33,20 @@ struct ScheduleOptions {
   /// Who is later than that has been stalled.
   std::chrono::nanoseconds stall = std::chrono::microseconds(100);
 };
+/// Of frames that are there already, of a capture: how long the next one is. take() asks once for
+/// each frame that it gives.
+class FrameLengths {
+ public:
+  FrameLengths() = default;
+  FrameLengths(const FrameLengths&) = delete;
+  FrameLengths& operator=(const FrameLengths&) = delete;
+  virtual std::uint32_t next() noexcept = 0;
+  virtual double mean() const noexcept = 0;
+
+ protected:
+  ~FrameLengths() = default;
+};
+
 /// What `job` asks of the stream that it sends, or that its peer does. The random numbers of the
 /// two directions differ.
 ScheduleOptions schedule_options(const JobOptions& job, bool of_peer = false);
@@ -53,10 +68,15 @@ class Schedule {
   /// Fills `into` with the frames that are to go now, from the front. They are dealt with: the
   /// caller sends them, in this order, before it takes more. A stream without a rate intends each
   /// frame for now. Result: how many.
-  std::size_t take(std::uint64_t now_ns, SizeChooser& sizes, std::span<Slot> into) noexcept;
+  /// `Sizes`: SizeChooser or FrameLengths.
+  template <class Sizes>
+  std::size_t take(std::uint64_t now_ns, Sizes& sizes, std::span<Slot> into) noexcept;
 
   /// When take() is worth the next call; kNever after the last frame.
   std::uint64_t next_ns() const noexcept;
+
+  /// When the next frame is due by the pace, and after the last pause, whether it will go or not.
+  std::uint64_t pace_ns() const noexcept { return std::max(due_ns(), resume_ns_); }
 
   /// Whether a burst is over, and nothing goes until its frames have left and a pause was made.
   bool pause_is_due() const noexcept { return think_.is_due(); }
@@ -68,7 +88,8 @@ class Schedule {
   std::uint64_t skipped_bytes() const noexcept { return skipped_bytes_; }
   /// Gives up every frame that was due before `now_ns` and not taken, at the end of a job.
   /// Result: how many of the measured ones, of the mean size. Those were offered, and not sent.
-  std::uint64_t give_up(std::uint64_t now_ns, const SizeChooser& sizes) noexcept;
+  template <class Sizes>
+  std::uint64_t give_up(std::uint64_t now_ns, const Sizes& sizes) noexcept;
 
  private:
   /// By the pacer, whatever came between.
@@ -80,8 +101,10 @@ class Schedule {
     return caught_from_ns_ + (due_ns - caught_due_ns_) / 2;
   }
   bool is_held_back(std::uint64_t due_ns, std::uint64_t now_ns) noexcept;
-  void skip(std::uint64_t now_ns, const SizeChooser& sizes) noexcept;
-  std::size_t take_unpaced(std::uint64_t now_ns, SizeChooser& sizes, std::span<Slot> into) noexcept;
+  template <class Sizes>
+  void skip(std::uint64_t now_ns, const Sizes& sizes) noexcept;
+  template <class Sizes>
+  std::size_t take_unpaced(std::uint64_t now_ns, Sizes& sizes, std::span<Slot> into) noexcept;
 
   Pacer pacer_;
   ThinkTime think_;

@@ -44,6 +44,9 @@ class FrameSource {
                     std::vector<FrameView>& into) = 0;
   /// When take() is worth the next call; kNever: after the last frame.
   virtual std::uint64_t next_ns() const noexcept = 0;
+  /// When the pace has the next frame due, whether it will be made or not: until then, it had time
+  /// for those that were taken.
+  virtual std::uint64_t due_ns() const noexcept = 0;
   /// Whether there are no more frames, however long the job may run.
   virtual bool ended() const noexcept { return false; }
   /// All that was taken has left. Result: up to when to spin, if not at all the past.

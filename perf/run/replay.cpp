@@ -73,9 +73,13 @@ void Replay::start(std::uint64_t start_ns, std::uint64_t end_ns) noexcept {
   end_ns_ = end_ns;
 }
 
+std::uint64_t Replay::due_ns() const noexcept {
+  return loop_start_ns_ + (flat_out_ ? 0 : records_[next_].after_ns);
+}
+
 std::uint64_t Replay::next_ns() const noexcept {
   if (ended()) return kNever;
-  const std::uint64_t due = loop_start_ns_ + (flat_out_ ? 0 : records_[next_].after_ns);
+  const std::uint64_t due = due_ns();
   return due < end_ns_ ? due : kNever;
 }
 
@@ -88,12 +92,27 @@ std::size_t Replay::take(std::uint64_t now_ns, std::span<Slot> into) noexcept {
     const Record& record = records_[next_];
     into[taken] = {.intended_ns = flat_out_ ? now_ns : due,
                    .frame = FrameView(bytes_.data() + record.at, record.size)};
-    if (++next_ < records_.size()) continue;
-    next_ = 0;
-    loop_start_ns_ += loop_ns_;
-    if (!endless_) --loops_left_;
+    advance();
   }
   return taken;
+}
+
+void Replay::advance() noexcept {
+  if (++next_ < records_.size()) return;
+  next_ = 0;
+  loop_start_ns_ += loop_ns_;
+  if (!endless_) --loops_left_;
+}
+
+FrameView Replay::next() noexcept {
+  const Record& record = records_[next_];
+  const FrameView frame(bytes_.data() + record.at, record.size);
+  advance();
+  return frame;
+}
+
+std::uint64_t Replay::left() const noexcept {
+  return endless_ ? kNever : loops_left_ * records_.size() - next_;
 }
 
 }  // namespace shmif::perf

@@ -50,8 +50,14 @@ class Replay {
   /// caller sends them, in this order, before it takes more. Flat out each frame is intended for
   /// now. Result: how many.
   std::size_t take(std::uint64_t now_ns, std::span<Slot> into) noexcept;
+  /// The next frame, whenever it was due; there is one unless ended().
+  FrameView next() noexcept;
+  /// How many are left, of all loops.
+  std::uint64_t left() const noexcept;
   /// When the next frame is due; kNever after the last one, or where that is not before the end.
   std::uint64_t next_ns() const noexcept;
+  /// The same, whether it will go or not.
+  std::uint64_t due_ns() const noexcept;
   /// Whether no frame is left, however late the end may be.
   bool ended() const noexcept { return !endless_ && loops_left_ == 0; }
   std::span<std::byte> memory() noexcept { return bytes_; }  ///< of all frames
@@ -63,6 +69,7 @@ class Replay {
     std::uint32_t size = 0;
   };
   void scale(double factor);
+  void advance() noexcept;
 
   std::vector<std::byte> bytes_;
   std::vector<Record> records_;
