@@ -164,7 +164,7 @@ std::string combined_json(const std::vector<HostResult>& hosts, const WholeRun& 
     list.push_back(host_json(host));
     if (!host.report) continue;
     const Json& of = host.report->json();
-    for (const char* key : {"jobs", "groups", "links", "searches", "repeats"}) {
+    for (const char* key : {"jobs", "groups", "links", "searches", "repeats", "steady_states"}) {
       for (const Json& part : of.at(key)) json[key].push_back(of_host(part, host.name, bins));
     }
     for (const Json& warning : of.at("warnings")) {

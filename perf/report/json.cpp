@@ -106,6 +106,18 @@ Json repeat_json(const RepeatFigure& r) {
           {"max", json_number(r.most)}};
 }
 
+Json steady_state_json(const SteadyStateResult& s) {
+  return {{"jobname", s.job},
+          {"figure", s.figure},
+          {"limit", json_number(s.limit)},
+          {"limit_is_share", s.limit_is_share},
+          {"window_seconds", s.window_seconds},
+          {"ramp_seconds", s.ramp_seconds},
+          {"value", json_number(s.value)},
+          {"reached", s.reached_at_seconds.has_value()},
+          {"reached_at_seconds", json_integer(s.reached_at_seconds)}};
+}
+
 Json machine_json(const MachineResult& m) {
   Json json = {{"hostname", json_text(m.hostname)},
                {"kernel", json_text(m.kernel)},
@@ -193,6 +205,7 @@ std::string to_json(const RunResult& result, Bins bins) {
   json["repeats"] = list_of(result.repeats, repeat_json);
   json["shown_run"] = result.repetitions.empty() ? Json(nullptr) : Json(result.shown_run + 1);
   json["steady_state"] = json_text(result.steady_state.value_or(""));
+  json["steady_states"] = list_of(result.steady_states, steady_state_json);
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + '\n';
 }
 

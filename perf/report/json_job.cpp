@@ -64,11 +64,14 @@ Json traffic(const TrafficResult& t) {
 
 Json sent(const TrafficResult& t) {
   Json json = traffic(t);
-  const double seconds = t.of_program ? 0 : t.seconds;
+  const double seconds = t.of_program ? 0 : t.offered_seconds;
   json["offered_frames"] = known(t, t.offered_frames);
   json["offered_bytes"] = known(t, t.offered_bytes);
+  json["offered_seconds"] = seconds > 0 ? json_number(seconds) : Json(nullptr);
   json["offered_fps"] = per_second(static_cast<double>(t.offered_frames), seconds);
   json["offered_bps"] = per_second(static_cast<double>(t.offered_bytes) * 8, seconds);
+  json["paced"] = t.of_program ? Json(nullptr) : Json(t.paced);
+  json["catchup_tolerance_ns"] = json_integer(t.catchup_tolerance_ns);
   json["skipped_frames"] = known(t, t.skipped_frames);
   json["refused_frames"] = known(t, t.refused_frames);
   return json;
@@ -175,6 +178,8 @@ Json fates_json(const FlowResult& f) {
           {"late_frames", f.late},
           {"cancelled_frames", f.cancelled},
           {"unverified_frames", f.unverified},
+          {"corrupt_copies", f.corrupt_copies},
+          {"truncated_copies", f.truncated_copies},
           {"jitter_ns", json_number(f.jitter_ns)},
           {"verification_complete", f.verification_complete}};
 }
@@ -182,7 +187,7 @@ Json fates_json(const FlowResult& f) {
 namespace {
 
 Json flow(const FlowResult& f) {
-  Json json = {{"flow", f.flow}, {"from", f.from}, {"to", f.to}};
+  Json json = {{"flow", f.flow}, {"kind", word_of(f.kind)}, {"from", f.from}, {"to", f.to}};
   json.update(fates_json(f));
   json["gaps"] = f.gaps;  // [[from, to), ...]
   return json;
@@ -205,17 +210,19 @@ Json loss(const JobResult& job) {
 
 // ---- The rest of a job ----
 
-Json counts(const CountsResult& c) {
+Json counts(const CountsResult& c, bool receives) {
   Json json = {{"generator_tx_frames", c.generator_tx},
                {"receiver_rx_frames", c.receiver_rx},
                {"receiver_foreign_frames", c.receiver_foreign},
                {"wire_tx_frames", json_integer(c.wire.tx_frames)},
                {"wire_tx_bytes", json_integer(c.wire.tx_bytes)},
                {"wire_rx_frames", json_integer(c.wire.rx_frames)},
-               {"wire_rx_bytes", json_integer(c.wire.rx_bytes)},
-               {"wire_lost_frames", json_integer(c.wire.lost_frames)},
-               {"wire_overruns", json_integer(c.wire.overruns)},
-               {"wire_dropped_frames", json_integer(c.wire.dropped_frames)}};
+               {"wire_rx_bytes", json_integer(c.wire.rx_bytes)}};
+  put_or_reason(
+      json, "wire_lost_frames", json_integer(c.wire.lost_frames),
+      receives ? "the engine keeps no such count" : "this job reads nothing of what comes to it");
+  json["wire_overruns"] = json_integer(c.wire.overruns);
+  json["wire_dropped_frames"] = json_integer(c.wire.dropped_frames);
   put_or_reason(json, "agree", c.agree ? Json(*c.agree) : Json(nullptr),
                 "the engine keeps no counts of its own");
   return json;
@@ -289,6 +296,11 @@ const char* why_no_latency(const JobResult& job) {
 
 const char* why_no_cpu(const JobResult& job) {
   if (job.exit_signal) return "this job was killed before it could say";
+  const auto ramp = job.options.find("ramp_time");
+  if (job.tx.of_program && ramp != job.options.end()) {
+    return "the kernel tells what a program used at its end alone, the ramp among it";
+  }
+  if (!job.runtime_seconds) return "the measured window did not begin";
   const bool ended = job.state >= JobState::exited;
   return job.thread && ended ? "of a thread with threads to help it nobody can tell"
                              : "this job did not come to its end";
@@ -333,7 +345,7 @@ Json job_json(const RunResult& run, const JobResult& job, Bins bins) {
   put_or_reason(json, "tcp", tcp(job),
                 job.engine == EngineKind::host ? "no connection of TCP in the measured window"
                                                : "only engine=host has connections of TCP");
-  json["counts"] = counts(job.counts);
+  json["counts"] = counts(job.counts, receives(job.role));
   const auto frames = static_cast<double>(job.tx.frames + job.rx.frames);
   put_or_reason(json, "cpu", job.cpu ? cpu_json(*job.cpu, frames) : Json(nullptr), why_no_cpu(job));
   put_or_reason(json, "start_skew_ns", json_integer(job.start_skew_ns), "this job did not start");

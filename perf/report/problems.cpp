@@ -25,8 +25,10 @@ std::string bad_fates(const FlowResult& flow) {
   add(flow.corrupt, "corrupt");
   add(flow.truncated, "truncated");
   add(flow.late, "late");
-  add(flow.cancelled, "given up");
+  add(flow.cancelled, "cancelled");
   add(flow.unverified, "unverified");
+  add(flow.corrupt_copies, "corrupt copies");
+  add(flow.truncated_copies, "truncated copies");
   return out;
 }
 
@@ -51,7 +53,10 @@ OrderedJson problems_json(const RunResult& run, const JobResult& job, const std:
   for (const FlowResult& flow : job.flows) {
     const std::string bad = bad_fates(flow);
     if (bad.empty()) continue;
-    add("loss", bad + ", of " + format_count(flow.sent) + " sent by " + flow.from);
+    const char* const what = flow.kind == FlowResult::Kind::request ? " requests"
+                             : flow.kind == FlowResult::Kind::reply ? " replies"
+                                                                    : "";
+    add("loss", bad + ", of " + format_count(flow.sent) + what + " sent by " + flow.from);
   }
   if (job.overruns.value_or(0) > 0) {
     add("overrun",

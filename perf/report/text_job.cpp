@@ -166,10 +166,21 @@ std::string loss_table(const Unit& unit, std::size_t width) {
   for_each_job(unit, [&](const ReportJson& job) {
     if (job.at("loss").is_null()) return;
     for (const ReportJson& flow : job.at("loss").at("flows")) {
-      const std::string name = words(flow, "from") + " -> " + words(flow, "to");
+      const std::string kind = words(flow, "kind");
+      const std::string name = words(flow, "from") + " -> " + words(flow, "to") +
+                               (kind == "request" ? " requests"
+                                : kind == "reply" ? " replies"
+                                                  : "");
       table.add(fates_row(name, flow));
       if (!flow.at("gaps").empty()) {
-        notes += "  " + name + " missed numbers " + gaps_text(flow.at("gaps")) + '\n';
+        notes += "  " + name + (kind == "reply" ? " lacked numbers " : " missed numbers ") +
+                 gaps_text(flow.at("gaps")) + '\n';
+      }
+      const auto corrupt = count(flow, "corrupt_copies").value_or(0);
+      const auto truncated = count(flow, "truncated_copies").value_or(0);
+      if (corrupt + truncated != 0) {
+        notes += "  " + name + ": besides, copies that were damaged: " + format_count(corrupt) +
+                 " corrupt, " + format_count(truncated) + " truncated\n";
       }
       if (!flow.at("verification_complete").get<bool>()) {
         notes += "  " + name + ": verification is incomplete\n";

@@ -49,10 +49,39 @@ bool passed(const Unit& unit) {
   return fine(unit.job) && std::all_of(unit.peers.begin(), unit.peers.end(), fine);
 }
 
-Table::Row engine_row(const Unit& unit) {
+struct Lost {
+  std::optional<std::uint64_t> frames;
+  std::optional<double> share;
+};
+
+/// What was lost of the frames of a unit. Of one that asks, its requests too, wherever they went
+/// to, as a share of these: each that is lost is an answer less, as is a lost reply.
+Lost lost_of(const Unit& unit, const std::vector<Unit>& units) {
+  const ReportJson& loss = receiver_of(unit).at("loss");
+  if (loss.is_null()) return {};
+  Lost lost{count(loss, "lost_frames"), figure(loss, "lost_share")};
+  std::uint64_t requests = 0;
+  const auto add = [&](const ReportJson& job) {
+    if (job.at("loss").is_null()) return;
+    for (const ReportJson& flow : job.at("loss").at("flows")) {
+      if (flow.at("kind") != "request" || flow.at("from") != unit.job->at("jobname")) continue;
+      requests += count(flow, "sent_frames").value_or(0);
+      *lost.frames += count(flow, "lost_frames").value_or(0);
+    }
+  };
+  for (const Unit& each : units) {
+    add(*each.job);
+    for (const ReportJson* const peer : each.peers) add(*peer);
+  }
+  if (requests != 0) {
+    lost.share = static_cast<double>(*lost.frames) / static_cast<double>(requests);
+  }
+  return lost;
+}
+
+Table::Row engine_row(const Unit& unit, const std::vector<Unit>& units) {
   const ReportJson& job = *unit.job;
   const ReportJson& at = receiver_of(unit);
-  const ReportJson& loss = at.at("loss");
   const ReportJson& latency = at.at("latency_ns");
   return {words(job, "engine"),
           words(job, "jobname"),
@@ -60,7 +89,7 @@ Table::Row engine_row(const Unit& unit) {
           format_fps(inner(job.at("tx"), "rate_fps")),
           format_fps(inner(at.at("rx"), "rate_fps")),
           format_bps(inner(at.at("rx"), "rate_bps")),
-          loss.is_null() ? "-" : format_count(count(loss, "lost_frames")),
+          format_count(lost_of(unit, units).frames),
           format_ns(inner(latency, "p50")),
           format_ns(inner(latency, "p99")),
           format_ns(inner(latency, "p99_9")),
@@ -78,15 +107,14 @@ std::string jobs_text(const std::vector<Unit>& units, std::size_t width) {
   for (const Unit& unit : units) {
     const ReportJson& job = *unit.job;
     const ReportJson& at = receiver_of(unit);
-    const ReportJson& loss = at.at("loss");
+    const Lost lost = lost_of(unit, units);
     const ReportJson& latency = at.at("latency_ns");
     table.add({words(job, "jobname"), passed(unit) ? "passed" : "FAILED",
                format_fps(inner(job.at("tx"), "offered_fps")),
                format_fps(inner(job.at("tx"), "rate_fps")),
                format_fps(inner(at.at("rx"), "rate_fps")),
-               format_bps(inner(at.at("rx"), "rate_bps")),
-               loss.is_null() ? "-" : format_count(count(loss, "lost_frames")),
-               format_share(inner(loss, "lost_share")), format_ns(inner(latency, "p50")),
+               format_bps(inner(at.at("rx"), "rate_bps")), format_count(lost.frames),
+               format_share(lost.share), format_ns(inner(latency, "p50")),
                format_ns(inner(latency, "p99")), format_ns(inner(latency, "p99_9")),
                format_ns(inner(latency, "max"))});
   }
@@ -112,7 +140,7 @@ std::string engines_text(const ReportJson& report, bool& all, std::size_t width)
     Table table;
     table.add({"engine", "job", "offered", "sent", "received", "", "lost", "p50", "p99", "p99.9",
                "max", "frames/CPU-s", "of own limit"});
-    for (const Unit* unit : loads[load]) table.add(engine_row(*unit));
+    for (const Unit* unit : loads[load]) table.add(engine_row(*unit, units));
     out += "the same load over " + format_count(engines.size()) + " engines\n" + table.text(width) +
            '\n';
   }

@@ -14,6 +14,8 @@ namespace {
 constexpr double kMuchSteal = 0.01;
 // A job that has its CPU to itself is interrupted a few times per second by the kernel's own work.
 constexpr double kManySwitchesPerSecond = 20;
+// A sender that reaches less of its pace has sent another load than was asked for.
+constexpr double kKeptPace = 0.99;
 
 std::optional<double> fps(const TrafficResult& traffic) noexcept {
   if (!(traffic.seconds > 0)) return std::nullopt;
@@ -70,6 +72,19 @@ void add_bare_rates(const RunResult& result, std::vector<std::string>& warnings)
     }
   }
   warnings.insert(warnings.end(), bare.begin(), bare.end());
+}
+
+/// Those that sent less than their pace asked for.
+void add_slow(const RunResult& result, std::vector<std::string>& warnings) {
+  for (const JobResult& job : result.jobs) {
+    const TrafficResult& tx = job.tx;
+    const auto sent = fps(tx);
+    if (!tx.paced || tx.of_program || !sent || !(tx.offered_seconds > 0)) continue;
+    const double offered = static_cast<double>(tx.offered_frames) / tx.offered_seconds;
+    if (!(*sent < kKeptPace * offered)) continue;
+    warnings.push_back(job.name + ": the pace was not kept: " + format_fps(sent) + " left of " +
+                       format_fps(offered) + " asked for (" + format_share(*sent / offered) + ')');
+  }
 }
 
 }  // namespace
@@ -130,6 +145,7 @@ std::vector<std::string> warnings_from(const RunResult& result) {
                          "medium's");
     }
   }
+  add_slow(result, warnings);
   add_interrupted(result, warnings);
   add_bare_rates(result, warnings);
   return warnings;

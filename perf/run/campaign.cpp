@@ -85,6 +85,7 @@ void append(RunResult& all, RunResult&& one) {
   all.machine.window = std::move(one.machine.window);
   if (one.stopped_by_signal) all.stopped_by_signal = one.stopped_by_signal;
   if (one.steady_state) all.steady_state = one.steady_state;
+  std::ranges::move(one.steady_states, std::back_inserter(all.steady_states));
   all.trigger_fired |= one.trigger_fired;
 }
 

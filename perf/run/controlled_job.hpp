@@ -24,6 +24,7 @@ struct ControlledJob {
   const PlannedJob& plan;
   JobBlock* block = nullptr;
   FlowBlock* flow = nullptr;              ///< of what it sends
+  EchoBlock* echo = nullptr;              ///< of one that asks
   std::vector<std::size_t> senders = {};  ///< the jobs that send to it
   std::unique_ptr<JobRunner> runner = {};
   Phase phase = Phase::waiting;

@@ -4,8 +4,9 @@
 
 namespace shmif::perf {
 
-void Echoer::add(const FrameView& request, std::size_t at, Probe probe, bool measured) {
+void Echoer::add(const FrameView& request, std::size_t at, Probe probe, Period period) {
   constexpr std::size_t kAddressBytes = 6;
+  if (replies_.empty()) about_.clear();
   if (replies_.size() == bytes_.size()) bytes_.emplace_back();
   std::vector<std::byte>& reply = bytes_[replies_.size()];
   reply.assign(request.bytes.begin(), request.bytes.end());
@@ -13,35 +14,42 @@ void Echoer::add(const FrameView& request, std::size_t at, Probe probe, bool mea
   probe.kind = Probe::Kind::reply;
   write_probe(reply, at, probe);
   replies_.emplace_back(reply.data(), reply.size());
-  measured_.push_back(measured);
+  about_.push_back({.flow = probe.flow, .number = probe.sequence, .period = period});
 }
 
-void Echoer::flush(IntervalRecorder& recorder) {
-  if (replies_.empty()) return;
-  account(send(), recorder);
+std::span<const Echoer::Sent> Echoer::flush(IntervalRecorder& recorder) {
+  if (replies_.empty()) return {};
+  const std::size_t sent = send();
+  account(sent, recorder);
   replies_.clear();
-  measured_.clear();
+  return std::span(about_).first(sent);
 }
 
 void Echoer::account(std::size_t sent, IntervalRecorder& recorder) {
   std::uint64_t all_bytes = 0;
+  ByPeriod<bool> any;
   for (std::size_t i = 0; i < replies_.size(); ++i) {
     const std::uint64_t bytes = replies_[i].size();
-    if (measured_[i]) {
-      // It is asked for as many as come.
-      job_.offered_frames.add(1);
-      job_.offered_bytes.add(bytes);
-    }
+    SentCounts& counts = job_.sent[about_[i].period];
+    // It is asked for as many as come.
+    counts.offered_frames.add(1);
+    counts.offered_bytes.add(bytes);
     if (i >= sent) continue;
+    any[about_[i].period] = true;
     all_bytes += bytes;
-    (measured_[i] ? job_.tx_frames : job_.ramp_tx_frames).add(1);
-    if (measured_[i]) job_.tx_bytes.add(bytes);
+    counts.frames.add(1);
+    counts.bytes.add(bytes);
   }
   if (sent == 0) return;
   job_.all_tx_frames.add(sent);
   job_.all_tx_bytes.add(all_bytes);
-  job_.batches.add(1);
+  job_.sent[any[Period::window] ? Period::window : Period::ramp].batches.add(1);
   recorder.sent(sent, all_bytes);
+}
+
+/// The replies behind the first `sent` go only later.
+void Echoer::refused(std::size_t sent) {
+  for (std::size_t i = sent; i < about_.size(); ++i) job_.sent[about_[i].period].refused.add(1);
 }
 
 /// Result: how many went.
@@ -53,16 +61,16 @@ std::size_t Echoer::send() {
     const SendResult result = end_.send(std::span(replies_).subspan(sent));
     sent += result.taken;
     if (result.error) {
-      job_.tx_errors.add(1);
-      job_.first_tx_error.set(result.error.message());
+      job_.note_tx_error(about_[std::min(sent, about_.size() - 1)].period, result.error);
       return sent;
     }
     if (sent == replies_.size()) return sent;
     const std::uint64_t now = now_ns();
-    if (refused_since_ns == 0) refused_since_ns = now;
+    const bool is_first = refused_since_ns == 0;
+    if (is_first) refused_since_ns = now;
     const bool stopped = job_.order.load(std::memory_order_relaxed) >= Order::stop;
     if (stopped || now - refused_since_ns > kPatienceNs) return sent;
-    job_.refused.add(1);
+    if (is_first) refused(sent);
     end_.wait_to_send(std::chrono::milliseconds(10));
   }
 }

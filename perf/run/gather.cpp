@@ -4,6 +4,7 @@
 #include <map>
 #include <tuple>
 
+#include "perf/pace/schedule.hpp"
 #include "perf/run/job_verdict.hpp"
 #include "perf/stats/confidence.hpp"
 
@@ -31,32 +32,40 @@ Span around(Span a, Span b) {
   return {std::min(a.first, b.first), std::max(a.second, b.second)};
 }
 
-TrafficResult tx_of(const JobBlock& b) {
+TrafficResult tx_of(const JobBlock& b, const JobOptions& o) {
   TrafficResult tx;
-  tx.frames = b.tx_frames.get();
-  tx.bytes = b.tx_bytes.get();
-  tx.offered_frames = b.offered_frames.get();
-  tx.offered_bytes = b.offered_bytes.get();
-  tx.skipped_frames = b.skipped.get();
-  tx.refused_frames = b.refused.get();
-  tx.batches = b.batches.get();
-  tx.errors = b.tx_errors.get();
+  const SentCounts& counts = b.sent[Period::window];
+  tx.frames = counts.frames.get();
+  tx.bytes = counts.bytes.get();
+  tx.offered_frames = counts.offered_frames.get();
+  tx.offered_bytes = counts.offered_bytes.get();
+  tx.skipped_frames = counts.skipped.get();
+  tx.refused_frames = counts.refused.get();
+  tx.batches = counts.batches.get();
+  tx.errors = counts.errors.get();
   tx.first_error = b.first_tx_error.get();
-  tx.ramp_frames = b.ramp_tx_frames.get();
+  tx.ramp_frames = b.sent[Period::ramp].frames.get();
   set_window(tx, {b.window_begin_ns.load(), b.window_end_ns.load()});
+  const std::uint64_t until = b.offered_until_ns.get();
+  tx.offered_seconds = until == 0 ? tx.seconds : seconds(b.window_begin_ns.load(), until);
+  tx.paced = o.rate_fps.tx != 0 || o.rate_bps.tx != 0 || (!o.replay.empty() && !o.replay_no_stall);
+  if (tx.paced && o.rate_catchup != CatchUp::burst) {
+    tx.catchup_tolerance_ns = ns(ScheduleOptions{}.stall);
+  }
   return tx;
 }
 
 TrafficResult rx_of(const JobBlock& b) {
   TrafficResult rx;
-  rx.frames = b.rx_frames.get();
-  rx.bytes = b.rx_bytes.get();
-  rx.batches = b.rx_batches.get();
-  rx.errors = b.rx_errors.get();
+  const ReceivedCounts& counts = b.received[Period::window];
+  rx.frames = counts.frames.get();
+  rx.bytes = counts.bytes.get();
+  rx.batches = counts.batches.get();
+  rx.errors = counts.errors.get();
   rx.first_error = b.first_rx_error.get();
-  rx.ramp_frames = b.ramp_rx_frames.get();
-  rx.foreign_frames = b.foreign.get();
-  rx.stale_frames = b.stale.get();
+  rx.ramp_frames = b.received[Period::ramp].frames.get();
+  rx.foreign_frames = counts.foreign.get();
+  rx.stale_frames = counts.stale.get();
   return rx;
 }
 
@@ -75,43 +84,89 @@ Span rx_window(const std::vector<std::size_t>& flows, RunMemory& memory) {
   return from == UINT64_MAX ? Span{} : Span{from, to};
 }
 
-FlowResult flow_result(const ControlledJob& from, const ControlledJob& to, std::size_t number) {
+/// What a flow has sent in its window, and how many of those its receiver was still there for.
+struct Sent {
+  std::uint64_t frames = 0;
+  std::uint64_t judged = 0;
+};
+
+Sent sent_of(const ControlledJob& from, const FlowArrivals& arrivals, bool of_replies) {
+  const std::uint64_t judged = arrivals.all_judged.get();
+  if (of_replies) return {from.echo->replies[Period::window].get(), judged};
   const FlowBlock& f = *from.flow;
-  FlowResult r;
-  r.flow = static_cast<std::uint32_t>(number);
-  r.from = from.plan.options.name;
-  r.to = to.plan.options.name;
-  const std::uint64_t sent = f.all_sent.get() - f.first.get();
+  const std::uint64_t begin = f.first.get() + f.ramp_sent.get();
   // A sender that was killed may have told of one and not yet of the other.
-  r.sent = sent - std::min(sent, f.ramp_sent.get());
-  r.received = f.received.get();
-  r.duplicates = f.duplicates.get();
-  r.reordered = f.reordered.get();
-  r.corrupt = f.corrupt.get();
-  r.truncated = f.truncated.get();
-  r.late = f.late.get();
-  r.cancelled = f.cancelled.get();
-  r.unverified = f.unverified.get();
+  const auto behind = [begin](std::uint64_t number) { return number - std::min(number, begin); };
+  return {behind(f.all_sent.get()), behind(judged)};
+}
+
+/// Puts what never came whole under what became of it, as far as a receiver has said that itself.
+void take_fates(const FlowArrivals& a, FlowResult& r) {
+  r.corrupt = a.corrupt.get();
+  r.truncated = a.truncated.get();
+  r.corrupt_copies = a.corrupt_copies.get();
+  r.truncated_copies = a.truncated_copies.get();
+  r.unverified = a.unverified.get();
+  r.lost = a.lost.get();
+}
+
+/// The same of a receiver that was killed: damaged frames are counted as they came, and lost are
+/// those that it had missed by then. Nobody received the rest.
+void guess_fates(const FlowArrivals& a, FlowResult& r) {
+  std::uint64_t left = r.sent - std::min(r.sent, r.received + r.late);
+  const auto take = [&left](std::uint64_t most) {
+    const std::uint64_t taken = std::min(most, left);
+    left -= taken;
+    return taken;
+  };
+  r.corrupt = take(a.corrupt.get());
+  r.corrupt_copies = a.corrupt.get() - r.corrupt;
+  r.truncated = take(a.truncated.get());
+  r.truncated_copies = a.truncated.get() - r.truncated;
+  const std::uint64_t missed = a.lost_so_far.get();
+  r.lost = take(missed - std::min(missed, r.corrupt + r.truncated));
+  r.cancelled = left;
+}
+
+/// Of a job that asks, the flow with its own number is that of the replies.
+void name_ends(std::span<const ControlledJob> jobs, std::size_t number, std::size_t to,
+               FlowResult& r) {
+  const JobOptions& sender = jobs[number].plan.options;
+  const bool asks = sender.rw == Role::pingpong;
+  const bool replies = asks && number == to;
+  const std::size_t from = replies ? jobs[number].plan.to : number;
+  r.flow = static_cast<std::uint32_t>(number);
+  r.from = from == kNoJob ? sender.name : jobs[from].plan.options.name;
+  r.to = jobs[to].plan.options.name;
+  if (jobs[to].plan.options.verify_only) r.from = "an earlier run";
+  if (asks) r.kind = replies ? FlowResult::Kind::reply : FlowResult::Kind::request;
+}
+
+FlowResult flow_result(std::span<const ControlledJob> jobs, std::size_t number, std::size_t to) {
+  const ControlledJob& from = jobs[number];
+  const FlowArrivals& a = arrivals_of(jobs, number, to);
+  FlowResult r;
+  name_ends(jobs, number, to, r);
+  // Where nobody counts the replies, each request should have had one.
+  const bool echoed = from.plan.to != kNoJob && jobs[from.plan.to].plan.options.rw == Role::echo;
+  const Sent sent = sent_of(from, a, r.kind == FlowResult::Kind::reply && echoed);
+  r.sent = sent.frames;
+  r.received = a.received.get();
+  r.duplicates = a.duplicates.get();
+  r.reordered = a.reordered.get();
+  r.late = a.late.get();
+  const bool told = a.complete.load(std::memory_order_acquire);
+  if (told) take_fates(a, r);
+  if (!told) guess_fates(a, r);
+  // Nobody waits for what was sent after the receiver had ended before its time.
+  if (told) r.cancelled = sent.frames - std::min(sent.frames, sent.judged);
   // Where nothing was sent, as of a job that was stopped before it began, nothing is left to
   // verify.
-  const bool told = f.complete.load(std::memory_order_acquire) || f.all_sent.get() == f.first.get();
-  r.verification_complete = told && r.unverified == 0;
-  // Nobody waits for what was sent after the receiver had ended before its time.
-  const std::uint64_t all = f.all_sent.get();
-  if (r.verification_complete) r.cancelled += all - std::min(all, f.all_judged.get());
-  const std::uint64_t missing =
-      r.verification_complete
-          ? f.missing.get()
-          : r.sent - std::min(r.sent, r.received + r.late + r.cancelled + r.unverified);
-  // A damaged frame is not lost: it came, though not as it was sent.
-  const std::uint64_t damaged = r.verification_complete
-                                    ? f.missing_damaged.get()
-                                    : std::min(missing, r.corrupt + r.truncated);
-  r.lost = missing - damaged;
-  for (std::size_t i = 0; i < f.gap_count.get(); ++i) {
-    r.gaps.emplace_back(f.gaps[i][0], f.gaps[i][1]);
-  }
-  if (f.jitter_ps.get() != 0) r.jitter_ns = static_cast<double>(f.jitter_ps.get() - 1) / 1000;
+  const bool nothing = from.flow->all_sent.get() == from.flow->first.get();
+  r.verification_complete = nothing || (told && r.unverified == 0);
+  for (std::size_t i = 0; i < a.gap_count.get(); ++i)
+    r.gaps.emplace_back(a.gaps[i][0], a.gaps[i][1]);
+  if (a.jitter_ps.get() != 0) r.jitter_ns = static_cast<double>(a.jitter_ps.get() - 1) / 1000;
   return r;
 }
 
@@ -139,7 +194,7 @@ CountsResult counts_of(const JobBlock& b, const JobOptions& o) {
   CountsResult c;
   c.generator_tx = b.all_tx_frames.get();
   c.receiver_rx = b.all_rx_frames.get();
-  c.receiver_foreign = b.foreign.get() + b.stale.get();
+  c.receiver_foreign = c.receiver_others = b.all_foreign.get();
   c.wire.tx_frames = b.wire_tx_frames.get();
   c.wire.tx_bytes = b.wire_tx_bytes.get();
   c.wire.rx_frames = b.wire_rx_frames.get();
@@ -187,7 +242,7 @@ Span measured_window(const JobBlock& b, const std::vector<std::size_t>& flows, R
     const std::uint64_t begin = flow.measure_from_ns.load();
     if (begin == 0) continue;
     from = from == 0 ? begin : std::min(from, begin);
-    to = std::max(to, flow.window_end_ns.load());
+    to = std::max({to, flow.window_end_ns.load(), flow.last_arrival_ns.get()});
   }
   return {from, to};
 }
@@ -197,7 +252,12 @@ Span measured_window(const JobBlock& b, const std::vector<std::size_t>& flows, R
 void mark_measured(std::vector<IntervalResult>& intervals, std::uint64_t start_ns, Span window) {
   const double from = seconds(start_ns, window.first);
   const double to = seconds(start_ns, window.second);
+  double longest = 0;
+  for (const IntervalResult& i : intervals) longest = std::max(longest, i.seconds);
   for (IntervalResult& i : intervals) {
+    // A frame or two make any rate in a stub.
+    if (i.seconds < 0.1 * longest) i.measured = false;
+    if (!i.measured) continue;
     const double slack = 0.02 * i.seconds;
     i.measured = i.at_seconds - i.seconds >= from - slack && i.at_seconds <= to + slack &&
                  i.at_seconds > from;
@@ -256,32 +316,31 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
     r.exit_status = job.runner->exit().status;
     r.exit_signal = job.runner->exit().signal;
   }
-  r.tx = tx_of(b);
+  r.tx = tx_of(b, job.plan.options);
   r.rx = rx_of(b);
   r.tx.of_program = r.rx.of_program = !job.plan.options.exec.empty();
   const std::vector<std::size_t> flows = flows_to(jobs, number);
   const bool echoes = r.role == Role::echo;
   set_window(r.rx, rx_window(echoes ? job.senders : flows, memory));
   // Replies go out as requests come in.
-  if (echoes) set_window(r.tx, {r.rx.begin_ns, r.rx.end_ns});
+  if (echoes) {
+    set_window(r.tx, {r.rx.begin_ns, r.rx.end_ns});
+    r.tx.offered_seconds = r.tx.seconds;
+  }
   const double longest = std::max(r.tx.seconds, r.rx.seconds);
   if (longest > 0) r.runtime_seconds = longest;
   for (const std::size_t i : flows) {
-    const std::size_t from = jobs[i].plan.options.rw == Role::pingpong ? jobs[i].plan.to : i;
-    FlowResult flow = flow_result(jobs[i], job, i);
-    if (from != kNoJob) flow.from = jobs[from].plan.options.name;
-    if (job.plan.options.verify_only) flow.from = "an earlier run";
-    r.flows.push_back(std::move(flow));
+    r.flows.push_back(flow_result(jobs, i, number));
   }
   r.counts = counts_of(b, job.plan.options);
   // Of an emulated host, those of its port; the job itself sees none.
   const bool host = r.engine == EngineKind::host;
   if (host) {
-    r.overruns = b.wire_overruns.get();
-    r.overrun_frames = b.wire_lost_frames.get();
+    r.overruns = b.port_overruns.get();
+    r.overrun_frames = b.port_lost_frames.get();
   } else if (capabilities_of(r.engine).overruns && receives(r.role)) {
-    r.overruns = b.overruns.get();
-    r.overrun_frames = b.overrun_frames.get();
+    r.overruns = b.received[Period::window].overruns.get();
+    r.overrun_frames = b.received[Period::window].overrun_frames.get();
   }
   if (b.cpu_known.load(std::memory_order_acquire)) r.cpu = b.cpu;
   // The histograms of a thread that is stuck may change under us.
@@ -306,6 +365,9 @@ void add(TrafficResult& sum, const TrafficResult& one) {
   set_window(sum, around({sum.begin_ns, sum.end_ns}, {one.begin_ns, one.end_ns}));
   sum.offered_frames += one.offered_frames;
   sum.offered_bytes += one.offered_bytes;
+  // Of several the pace had its time with the last of them.
+  sum.offered_seconds = std::max(sum.offered_seconds, one.offered_seconds);
+  sum.paced |= one.paced;
   sum.skipped_frames += one.skipped_frames;
   sum.refused_frames += one.refused_frames;
   sum.batches += one.batches;
@@ -370,8 +432,13 @@ void gather(std::span<const ControlledJob> jobs, RunMemory& memory, RunResult& r
 std::vector<std::size_t> flows_to(std::span<const ControlledJob> jobs, std::size_t to) {
   const JobOptions& job = jobs[to].plan.options;
   if (job.rw == Role::pingpong || job.verify_only) return {to};
-  if (job.rw == Role::echo) return {};  // requests end with their replies, at who asks
   return jobs[to].senders;
+}
+
+const FlowArrivals& arrivals_of(std::span<const ControlledJob> jobs, std::size_t from,
+                                std::size_t to) {
+  if (jobs[to].plan.options.rw == Role::echo) return jobs[from].echo->requests;
+  return *jobs[from].flow;
 }
 
 }  // namespace shmif::perf

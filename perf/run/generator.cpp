@@ -34,7 +34,7 @@ Generator::Generator(Setup setup, End& end, JobBlock& job, FlowBlock& flow)
               reply_patience_ns(setup.options)),
       asks_(setup.options.rw == Role::pingpong),
       paced_(setup.options.rate_bps.tx != 0 || setup.options.rate_fps.tx != 0 ||
-             !setup.options.replay.empty()),
+             (!setup.options.replay.empty() && !setup.options.replay_no_stall)),
       times_(paced_ && !setup.options.disable_lat),
       first_sequence_(setup.first_sequence),
       sequence_(setup.first_sequence) {
@@ -84,6 +84,7 @@ void Generator::fill(std::uint64_t now) {
   for (std::size_t i = 0; i < count; ++i) {
     if (slots_[i].bytes > bytes_left_) {
       no_more_ = true;
+      over_limit_ns_ = slots_[i].intended_ns;
       break;
     }
     pending_.push_back(slots_[i]);
@@ -132,20 +133,13 @@ bool Generator::submit(std::uint64_t now) {
 }
 
 void Generator::account(std::size_t taken, std::uint64_t now) {
-  std::uint64_t frames = 0;
-  std::uint64_t bytes = 0;
-  std::uint64_t ramp_frames = 0;
-  std::uint64_t ramp_bytes = 0;
+  ByPeriod<FrameSource::Unsent> gone;
   for (std::size_t i = 0; i < taken; ++i) {
     const FrameSource::Slot& p = pending_[i];
-    if (p.intended_ns >= measure_from_ns_) {
-      ++frames;
-      bytes += p.bytes;
-      if (times_) job_.spacing_error.record(now - p.intended_ns);
-    } else {
-      ++ramp_frames;
-      ramp_bytes += p.bytes;
-    }
+    const Period period = period_of(p);
+    ++gone[period].frames;
+    gone[period].bytes += p.bytes;
+    if (times_ && period == Period::window) job_.spacing_error.record(now - p.intended_ns);
     if (asks_) window_.sent(sequence_ + i, now);
     if (record_) record_->put(views_[i], now, p.intended_ns);
   }
@@ -157,28 +151,44 @@ void Generator::account(std::size_t taken, std::uint64_t now) {
   progress_ns_ = now;
 
   flow_.all_sent.set(sequence_);  // before those of the ramp, which are among them
-  job_.tx_frames.add(frames);
-  job_.tx_bytes.add(bytes);
-  job_.offered_frames.add(frames);
-  job_.offered_bytes.add(bytes);
-  job_.batches.add(1);
-  if (ramp_frames != 0) {
-    job_.ramp_tx_frames.add(ramp_frames);
-    flow_.ramp_sent.add(ramp_frames);
+  for (const Period period : {Period::ramp, Period::window}) {
+    const FrameSource::Unsent& of = gone[period];
+    if (of.frames == 0) continue;
+    SentCounts& counts = job_.sent[period];
+    counts.frames.add(of.frames);
+    counts.bytes.add(of.bytes);
+    counts.offered_frames.add(of.frames);
+    counts.offered_bytes.add(of.bytes);
+    // One that crosses the border is of the window, as some of its frames are.
+    const bool last = period == Period::window || gone[Period::window].frames == 0;
+    if (last) counts.batches.add(1);
   }
+  if (gone[Period::ramp].frames != 0) flow_.ramp_sent.add(gone[Period::ramp].frames);
+  const std::uint64_t bytes = gone[Period::ramp].bytes + gone[Period::window].bytes;
   job_.all_tx_frames.add(taken);
-  job_.all_tx_bytes.add(bytes + ramp_bytes);
-  recorder_->sent(taken, bytes + ramp_bytes);
+  job_.all_tx_bytes.add(bytes);
+  recorder_->sent(taken, bytes);
+}
+
+FrameSource::Unsent Generator::pending_of(Period period, std::size_t from) const noexcept {
+  FrameSource::Unsent of;
+  for (std::size_t i = from; i < pending_.size(); ++i) {
+    if (period_of(pending_[i]) != period) continue;
+    ++of.frames;
+    of.bytes += pending_[i].bytes;
+  }
+  return of;
 }
 
 void Generator::refused(const SendResult& result, std::uint64_t now) {
   if (!refused_ || now == progress_ns_) refused_since_ns_ = now;
   refused_ = true;
-  job_.refused.add(pending_.size() - refused_known_);
+  for (const Period period : {Period::ramp, Period::window}) {
+    job_.sent[period].refused.add(pending_of(period, refused_known_).frames);
+  }
   refused_known_ = pending_.size();
   if (result.error) {
-    job_.tx_errors.add(1);
-    job_.first_tx_error.set(result.error.message());
+    job_.note_tx_error(period_of(pending_.front()), result.error);
     if (!may_go_on_after(result.error)) {
       error_ = "cannot send on " + end_.address() + ": " + result.error.message();
       finish(now);
@@ -217,33 +227,38 @@ void Generator::stop(std::uint64_t now) {
 void Generator::finish(std::uint64_t now) {
   done_ = true;
   refused_ = false;  // nobody waits for room any more
-  std::uint64_t frames = 0;
-  std::uint64_t bytes = 0;
-  for (const FrameSource::Slot& p : pending_) {
-    if (p.intended_ns < measure_from_ns_) continue;
-    ++frames;
-    bytes += p.bytes;
-  }
   // The time of the last frame of a stream with a pace lasts until the next one would be due.
   const std::uint64_t next = paced_ ? source_->next_ns() : now;
   const bool by_limit = no_more_ && next != FrameSource::kNever && pending_.empty();
   const std::uint64_t end = std::min(by_limit ? std::max(now, next) : now, end_ns_);
-  // A job that has reached a limit was asked for no more.
-  if (!no_more_ && end > begin_ns_) {
-    const FrameSource::Unsent unmade = source_->give_up(end);
-    frames += unmade.frames;
-    bytes += unmade.bytes;
-  }
-  const FrameSource::Unsent skipped = source_->skipped();
-  job_.skipped.set(skipped.frames);
-  frames += skipped.frames;
-  bytes += skipped.bytes;
-  job_.offered_frames.add(frames);
-  job_.offered_bytes.add(bytes);
+  note_offered(end);
+  recorder_->border(std::min(now, end));
   flow_.rate_end_ns.set(end);
   flow_.window_end_ns.store(std::min(now, end), std::memory_order_release);
   job_.window_end_ns.store(end, std::memory_order_release);
   flow_.tx_done.store(true, std::memory_order_release);
+}
+
+/// What was offered besides what went, and until when: a job that has reached a limit was asked for
+/// no more, and its pace had time for that up to when the next frame would have been due, however
+/// long the job took.
+void Generator::note_offered(std::uint64_t end) {
+  SentCounts& counts = job_.sent[Period::window];
+  const FrameSource::Unsent refused = pending_of(Period::window);
+  counts.offered_frames.add(refused.frames);
+  counts.offered_bytes.add(refused.bytes);
+  const std::uint64_t due = over_limit_ns_ != 0 ? over_limit_ns_ : source_->due_ns();
+  const std::uint64_t until = paced_ && no_more_ ? due : end;
+  if (!no_more_ && end > begin_ns_) {
+    const FrameSource::Unsent unmade = source_->give_up(end);
+    counts.offered_frames.add(unmade.frames);
+    counts.offered_bytes.add(unmade.bytes);
+  }
+  const FrameSource::Unsent skipped = source_->skipped();
+  counts.skipped.set(skipped.frames);
+  counts.offered_frames.add(skipped.frames);
+  counts.offered_bytes.add(skipped.bytes);
+  job_.offered_until_ns.set(std::min(until, end_ns_));
 }
 
 }  // namespace shmif::perf

@@ -54,6 +54,9 @@ class Generator {
   Result<void> finish_record() { return record_ ? record_->finish() : Result<void>(); }
 
  private:
+  Period period_of(const FrameSource::Slot& slot) const noexcept {
+    return perf::period_of(slot.intended_ns, measure_from_ns_);
+  }
   std::size_t most_now(std::uint64_t now);
   void fill(std::uint64_t now);
   void make(std::uint64_t now);
@@ -62,9 +65,12 @@ class Generator {
   }
   bool submit(std::uint64_t now);
   void account(std::size_t taken, std::uint64_t now);
+  /// Of what is pending, that which belongs to the period.
+  FrameSource::Unsent pending_of(Period period, std::size_t from = 0) const noexcept;
   void refused(const SendResult& result, std::uint64_t now);
   bool may_go_on_after(std::error_code error) const noexcept;
   void finish(std::uint64_t now);
+  void note_offered(std::uint64_t end);
 
   const JobOptions& options_;
   End& end_;
@@ -84,6 +90,7 @@ class Generator {
   std::uint64_t spin_until_ns_ = 0;
   std::uint64_t frames_left_ = UINT64_MAX;
   std::uint64_t bytes_left_ = UINT64_MAX;
+  std::uint64_t over_limit_ns_ = 0;  // when the first frame was due that did not fit bytes_left_
 
   std::uint64_t first_sequence_ = 0;
   std::uint64_t sequence_ = 0;            // of the first frame that has not been taken

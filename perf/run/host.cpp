@@ -127,10 +127,7 @@ class Host {
     const UniqueFd clock(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
     const itimerspec every{{0, kLookEveryNs}, {0, kLookEveryNs}};
     ::timerfd_settime(clock.get(), 0, &every, nullptr);
-    // Only a program must be told what the controller wants; a worker looks for itself.
-    if (!job_.exec.empty()) {
-      bridge.watch(clock.get(), [this, &clock] { return pass_orders(clock.get()); }).value();
-    }
+    bridge.watch(clock.get(), [this, &clock] { return look(clock.get()); }).value();
     const tap::BridgeEnd end = bridge.run();
     if (end.why == tap::BridgeEnd::Why::link_ended) {
       block_.error.set(end.address + " is gone: " + end.error.message());
@@ -149,11 +146,29 @@ class Host {
            static_cast<std::uint64_t>(job_.start_delay.count());
   }
 
-  /// What a worker would do by itself: starts the program when all begin, and ends it at the stop
-  /// or when its runtime is over.
-  bool pass_orders(int clock) {
+  bool look(int clock) {
     std::uint64_t ticks = 0;
     (void)!::read(clock, &ticks, sizeof ticks);
+    // Only a program must be told what the controller wants; a worker looks for itself.
+    const bool goes_on = job_.exec.empty() || pass_orders();
+    if (!before_window_ && measures()) {
+      before_window_ = port_->counters();
+      const itimerspec never{};
+      if (job_.exec.empty()) ::timerfd_settime(clock, 0, &never, nullptr);
+    }
+    return goes_on;
+  }
+
+  bool measures() const {
+    if (job_.exec.empty()) return block_.measuring.load(std::memory_order_acquire);
+    return released_ && period_of(now_ns(), window_begin_ns()) == Period::window;
+  }
+  /// Of a program.
+  std::uint64_t window_begin_ns() const { return begin_ns() + ns(job_.ramp_time); }
+
+  /// What a worker would do by itself: starts the program when all begin, and ends it at the stop
+  /// or when its runtime is over.
+  bool pass_orders() {
     const Order order = block_.order.load(std::memory_order_acquire);
     const std::uint64_t now = now_ns();
     const std::uint64_t start = begin_ns();
@@ -165,8 +180,8 @@ class Host {
       program_.emplace(Usage::Of::children);
       guest_.release().value();
     }
-    const std::uint64_t runtime = static_cast<std::uint64_t>(job_.runtime.count());
-    const bool over = released_ && runtime != 0 && now >= start + runtime;
+    const std::uint64_t runtime = ns(job_.runtime);
+    const bool over = released_ && runtime != 0 && now >= window_begin_ns() + runtime;
     const bool wanted = order == Order::stop || order == Order::abandon || over;
     if (wanted && !stopped_) {
       stopped_ = true;
@@ -194,6 +209,10 @@ class Host {
     block_.wire_rx_bytes.set(c.rx_bytes);
     block_.wire_lost_frames.set(c.lost_frames);
     block_.wire_overruns.set(c.overruns);
+    // Without a window, none of it was in it.
+    const PortCounters before = before_window_.value_or(c);
+    block_.port_lost_frames.set(c.lost_frames - before.lost_frames);
+    block_.port_overruns.set(c.overruns - before.overruns);
     block_.wire_dropped_frames.set(carried_.to_right.dropped_full + carried_.to_left.dropped_full);
   }
 
@@ -204,13 +223,17 @@ class Host {
     block_.all_tx_bytes.set(c.tx_bytes);
     block_.all_rx_frames.set(c.rx_frames);
     block_.all_rx_bytes.set(c.rx_bytes);
-    block_.tx_frames.set(c.tx_frames);
-    block_.tx_bytes.set(c.tx_bytes);
-    block_.rx_frames.set(c.rx_frames);
-    block_.rx_bytes.set(c.rx_bytes);
-    block_.window_begin_ns.store(std::min(begin_ns(), now_ns()));
+    const PortCounters before = before_window_.value_or(c);
+    block_.sent[Period::ramp].frames.set(before.tx_frames);
+    block_.sent[Period::window].frames.set(c.tx_frames - before.tx_frames);
+    block_.sent[Period::window].bytes.set(c.tx_bytes - before.tx_bytes);
+    block_.received[Period::ramp].frames.set(before.rx_frames);
+    block_.received[Period::window].frames.set(c.rx_frames - before.rx_frames);
+    block_.received[Period::window].bytes.set(c.rx_bytes - before.rx_bytes);
+    block_.window_begin_ns.store(std::min(window_begin_ns(), now_ns()));
     block_.window_end_ns.store(now_ns());
-    if (own_) {
+    // What a child has used the kernel tells at its end alone, the ramp among it.
+    if (own_ && job_.ramp_time.count() == 0) {
       block_.cpu = own_->so_far();
       block_.cpu += program_->so_far();
       block_.cpu_known.store(true, std::memory_order_release);
@@ -231,6 +254,7 @@ class Host {
   tap::PairCounters carried_;
   std::optional<tap::GuestExit> exit_;
   std::optional<Usage> own_, program_;  // the bridge's, and that of all that ran in the guest
+  std::optional<PortCounters> before_window_;
   bool released_ = false;
   bool stopped_ = false;
 };

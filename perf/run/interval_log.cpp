@@ -147,7 +147,8 @@ bool fills(IntervalResult& sum, const IntervalResult& interval, double every) {
   extend(sum, interval);
   // A job closes its intervals a little after their time, never before.
   constexpr double kSlack = 1e-3;
-  return sum.at_seconds >= (std::floor(begun / every + kSlack) + 1) * every;
+  return interval.ends_at_border ||
+         sum.at_seconds >= (std::floor(begun / every + kSlack) + 1) * every;
 }
 
 }  // namespace

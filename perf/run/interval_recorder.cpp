@@ -4,7 +4,7 @@
 
 namespace shmif::perf {
 
-void IntervalRecorder::close(std::uint64_t now) noexcept {
+void IntervalRecorder::close(std::uint64_t now, bool at_border) noexcept {
   const std::uint64_t end = now > start_ns_ ? now - start_ns_ : 0;
   if (end <= begin_ns_) return;
   const std::uint64_t number = job_.intervals_written.load(std::memory_order_relaxed);
@@ -22,6 +22,7 @@ void IntervalRecorder::close(std::uint64_t now) noexcept {
   block.latency_p50_ns.set(percentile(50));
   block.latency_p99_ns.set(percentile(99));
   block.latency_max_ns.set(now_.latency_max);
+  block.ends_at_border.set(at_border ? 1 : 0);
   if (tcp_ != nullptr) tcp_->close(block);
   if (job_.histograms != nullptr) publish_histogram(job_.histograms[number % kHistogramBlocks]);
   job_.intervals_written.store(number + 1, std::memory_order_release);

@@ -43,14 +43,16 @@ class IntervalRecorder {
     if (ns > now_.latency_max) now_.latency_max = ns;
   }
 
-  /// Closes the interval when it is over. Cheap when it is not.
-  void tick(std::uint64_t now) noexcept {
-    if (now >= next_ns_) close(now);
-  }
-  /// Closes the last one, of whatever length.
-  void close(std::uint64_t now) noexcept;
+  /// Whether the interval is over, to be closed.
+  bool is_over(std::uint64_t now) const noexcept { return now >= next_ns_; }
+  std::uint64_t next_ns() const noexcept { return next_ns_; }  ///< when it will be
+  /// Closes it, of whatever length.
+  void close(std::uint64_t now) noexcept { close(now, false); }
+  /// Closes it at a border of the measured window, which was at `at`: all that it has was before.
+  void border(std::uint64_t at) noexcept { close(at, true); }
 
  private:
+  void close(std::uint64_t now, bool at_border) noexcept;
   static constexpr unsigned kSubBits = 6;
   static constexpr std::size_t kBuckets = (40 - kSubBits + 1) << kSubBits;  // up to 18 minutes
   static std::size_t bucket_of(std::uint64_t ns) noexcept {

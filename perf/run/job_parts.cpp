@@ -15,6 +15,11 @@ bool is_flow_to(const WorkerContext& context, std::size_t i, std::size_t to) {
   return sends(sender.options.rw) && sender.to == to;
 }
 
+/// Whether a job of the run echoes there, and counts its replies.
+bool is_echo(const WorkerContext& context, std::size_t to) {
+  return to != kNoJob && context.plan[to].options.rw == Role::echo;
+}
+
 /// The frames of flow `i` as they come to job `index`: a reply has the addresses of its request,
 /// the other way round.
 FrameMakerOptions made_again(const WorkerContext& context, std::size_t i, std::size_t index) {
@@ -109,6 +114,12 @@ std::vector<ExpectedFlow> expected_flows(const WorkerContext& context, std::size
                       .name = sender.name,
                       .from = context.setups[from].end.mac,
                       .block = &context.memory.flow(i)};
+    if (job.options.rw == Role::echo) {
+      flow.echo = &context.memory.echo(i);
+      flow.arrivals = &flow.echo->requests;
+    } else if (i == index && is_echo(context, job.to)) {
+      flow.echo = &context.memory.echo(i);
+    }
     flow.drain_ns = static_cast<std::uint64_t>(sender.drain_time.count());
     // Of the sender's bound and the receiver's, the lower one.
     for (const JobOptions* const o : {&sender, &job.options}) {

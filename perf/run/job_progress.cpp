@@ -111,7 +111,7 @@ JobProgress job_progress(std::span<const ControlledJob> jobs, std::size_t number
   p.rx_frames = job.block->all_rx_frames.get();
   p.rx_bytes = job.block->all_rx_bytes.get();
   for (const std::size_t i : flows_to(jobs, number)) {
-    p.lost_frames += jobs[i].flow->lost_so_far.get();
+    p.lost_frames += arrivals_of(jobs, i, number).lost_so_far.get();
   }
   return p;
 }
@@ -128,6 +128,7 @@ IntervalResult read_interval(const IntervalBlock& b) {
   r.rx_bytes = b.rx_bytes.get();
   r.lost_frames = b.lost_frames.get();
   r.overruns = b.overruns.get();
+  r.ends_at_border = b.ends_at_border.get() != 0;
   r.latency_count = b.latency_count.get();
   if (const std::uint64_t n = r.latency_count; n != 0) {
     r.latency_mean_ns = static_cast<double>(b.latency_sum_ns.get()) / static_cast<double>(n);
@@ -174,6 +175,7 @@ void extend(IntervalResult& sum, const IntervalResult& next) {
     sum.tcp->retransmits += before;
   }
   sum.measured = sum.measured && next.measured;
+  sum.ends_at_border = next.ends_at_border;
 }
 
 RunProgress progress_of(std::span<const ControlledJob> jobs, double at_seconds,

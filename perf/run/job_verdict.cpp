@@ -36,12 +36,10 @@ void judge_counts(const CountsResult& counts, JobResult& result) {
 }
 
 void judge_flow(const FlowResult& flow, JobResult& result) {
-  const std::uint64_t accounted =
-      flow.received + flow.lost + flow.corrupt + flow.truncated + flow.late + flow.cancelled;
-  // One that came whole may have come damaged besides.
-  const std::uint64_t once = flow.received + flow.lost + flow.late + flow.cancelled;
-  const bool adds_up = accounted >= flow.sent && (once <= flow.sent || flow.received > flow.sent);
-  if (flow.verification_complete && !adds_up) {
+  // One fate for each.
+  const std::uint64_t accounted = flow.received + flow.lost + flow.corrupt + flow.truncated +
+                                  flow.late + flow.cancelled + flow.unverified;
+  if (accounted != flow.sent && flow.received <= flow.sent) {
     result.errors.push_back("frames from \"" + flow.from + "\" do not add up: sent " +
                             std::to_string(flow.sent) + ", accounted for " +
                             std::to_string(accounted));
@@ -63,8 +61,8 @@ void judge(const ControlledJob& job, JobResult& result) {
     judge_counts(result.counts, result);
     for (const FlowResult& flow : result.flows) judge_flow(flow, result);
     // What others sent it did not move.
-    const std::uint64_t others = result.rx.foreign_frames + result.rx.stale_frames;
-    const bool moved = result.counts.generator_tx != 0 || result.counts.receiver_rx > others;
+    const CountsResult& counts = result.counts;
+    const bool moved = counts.generator_tx != 0 || counts.receiver_rx > counts.receiver_others;
     // A run that was stopped before it moved anything says that it was stopped.
     if (!moved && job.stop_ns == 0 && !job.plan.options.background) {
       result.errors.push_back("moved no frame (" + hint_of(job, result) + ')');

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <link.h>
 #include <pwd.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -170,6 +171,34 @@ Result<void> pin(std::span<std::byte> memory) {
       errno,
       "cannot lock " + std::to_string(memory.size()) + " bytes of buffers into memory (lockmem)",
       "ulimit -l says how much may be");
+}
+
+namespace {
+
+void populate(std::uintptr_t begin, std::size_t bytes, int how) noexcept {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const std::uintptr_t from = begin & ~(page - 1);
+  // An older kernel maps it when it is first used, as ever.
+  (void)::madvise(reinterpret_cast<void*>(from), begin + bytes - from, how);
+}
+
+int map_code(dl_phdr_info* object, std::size_t /*size*/, void* /*unused*/) noexcept {
+  for (int i = 0; i < object->dlpi_phnum; ++i) {
+    const auto& segment = object->dlpi_phdr[i];
+    if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0) continue;
+    populate(object->dlpi_addr + segment.p_vaddr, segment.p_memsz, MADV_POPULATE_READ);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void map_code_ahead() noexcept {
+  ::dl_iterate_phdr(map_code, nullptr);
+}
+
+void map_ahead(std::span<std::byte> memory) noexcept {
+  populate(reinterpret_cast<std::uintptr_t>(memory.data()), memory.size(), MADV_POPULATE_WRITE);
 }
 
 }  // namespace shmif::perf

@@ -21,4 +21,9 @@ Result<void> drop_privileges(const JobOptions& job);
 /// Keeps `memory` from being paged out. Errors: the system's, with the limit that it met.
 Result<void> pin(std::span<std::byte> memory);
 
+/// Maps what a forked job will run through, so that its first frame needs no page faults: all code,
+/// or `memory` to be written. Threads: any. Blocks: some hundred microseconds.
+void map_code_ahead() noexcept;
+void map_ahead(std::span<std::byte> memory) noexcept;
+
 }  // namespace shmif::perf

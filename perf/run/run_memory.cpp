@@ -15,9 +15,20 @@ std::uint64_t now_ns() noexcept {
          static_cast<std::uint64_t>(now.tv_nsec);
 }
 
+void JobBlock::note_tx_error(Period period, std::error_code why) noexcept {
+  sent[period].errors.add(1);
+  if (period == Period::window) first_tx_error.set(why.message());
+}
+
+void JobBlock::note_rx_error(Period period, std::error_code why) noexcept {
+  received[period].errors.add(1);
+  if (period == Period::window) first_rx_error.set(why.message());
+}
+
 Result<std::unique_ptr<RunMemory>> RunMemory::create(std::size_t jobs,
                                                      std::span<const std::size_t> with_histograms) {
-  const std::size_t bytes = jobs * (sizeof(JobBlock) + sizeof(FlowBlock)) + alignof(JobBlock) +
+  const std::size_t bytes = jobs * (sizeof(JobBlock) + sizeof(FlowBlock) + sizeof(EchoBlock)) +
+                            alignof(JobBlock) +
                             with_histograms.size() * kHistogramBlocks * sizeof(HistogramBlock);
   void* const memory =
       ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -26,7 +37,7 @@ Result<std::unique_ptr<RunMemory>> RunMemory::create(std::size_t jobs,
                                         " bytes of memory for " + std::to_string(jobs) + " jobs");
   }
   std::unique_ptr<RunMemory> made(new RunMemory(memory, bytes, jobs));
-  std::byte* at = reinterpret_cast<std::byte*>(made->flows_.data() + jobs);
+  std::byte* at = reinterpret_cast<std::byte*>(made->echoes_.data() + jobs);
   for (const std::size_t job : with_histograms) {
     auto* const blocks = reinterpret_cast<HistogramBlock*>(at);  // aligned less than what is before
     for (std::size_t i = 0; i < kHistogramBlocks; ++i) new (blocks + i) HistogramBlock();
@@ -44,7 +55,11 @@ RunMemory::RunMemory(void* memory, std::size_t bytes, std::size_t jobs)
   auto* const flows = reinterpret_cast<FlowBlock*>(blocks + jobs);  // aligned alike
   for (std::size_t i = 0; i < jobs; ++i) new (flows + i) FlowBlock();
   flows_ = {flows, jobs};
+  auto* const echoes = reinterpret_cast<EchoBlock*>(flows + jobs);
+  for (std::size_t i = 0; i < jobs; ++i) new (echoes + i) EchoBlock();
+  echoes_ = {echoes, jobs};
   static_assert(alignof(FlowBlock) <= alignof(JobBlock));
+  static_assert(alignof(EchoBlock) <= alignof(FlowBlock));
 }
 
 // Its objects need no destructors.

@@ -21,6 +21,7 @@
 #include "bus/result.hpp"
 #include "perf/run/run_result.hpp"
 #include "perf/stats/latency_histogram.hpp"
+#include "perf/stats/period.hpp"
 
 namespace shmif::perf {
 
@@ -72,9 +73,27 @@ enum class Order : std::uint32_t {
   abandon,     ///< end at once
 };
 
-/// Counts of one flow, from job number `flow` to its receiver. Frames of the measured window, but
-/// for `all`.
-struct FlowBlock {
+/// What a receiver counts of one flow. Frames of the measured window, but for `all`.
+struct FlowArrivals {  // (R)
+  Tally received;      ///< each once
+  Tally all_received;
+  Tally lost_so_far;
+  Tally all_judged;  ///< `all_sent` when the receiver stopped listening; of replies, EchoBlock's
+  Tally lost;        ///< when complete
+  Tally duplicates, reordered, late, unverified;
+  /// Till it is complete each damaged frame that came, then the fates of those that were sent, and
+  /// the damaged copies beside them.
+  Tally corrupt, truncated, corrupt_copies, truncated_copies;
+  Tally last_arrival_ns;
+  std::atomic<bool> complete{false};  ///< release: the receiver has said all it knows
+  Tally jitter_ps;                    ///< and one more; 0: not known
+  std::array<std::array<std::uint64_t, 2>, 16> gaps;
+  Tally gap_count;
+};
+
+/// Counts of one flow, from job number `flow` to its receiver; of a job that asks, its sending, and
+/// the replies that came back.
+struct FlowBlock : FlowArrivals {
   // (J) of the sender.
   std::atomic<std::uint64_t> measure_from_ns{0};  ///< intended times from here on are measured
   std::atomic<std::uint64_t> window_end_ns{0};  ///< (J, R) when the last frame had gone; 0: not yet
@@ -83,21 +102,23 @@ struct FlowBlock {
   Tally first;      ///< the first number; not 0 where an earlier run is gone on with
   Tally all_sent;   ///< one more than the last number used
   Tally ramp_sent;  ///< of these, before the window
+  std::atomic<bool> drained{false};  ///< (R, C) nothing more is waited for
+};
 
-  // (R)
-  Tally received;  ///< each once
-  Tally all_received;
-  Tally lost_so_far;
-  Tally all_judged;  ///< `all_sent` when the receiver stopped listening
-  Tally missing;     ///< of the window, when complete: numbers that did not come whole, nor late
-  Tally duplicates, reordered, corrupt, truncated, late, cancelled, unverified;
-  Tally missing_damaged;  ///< of `missing`: came, but not as they were sent
-  Tally last_arrival_ns;
-  std::atomic<bool> drained{false};   ///< (R, C) nothing more is waited for
-  std::atomic<bool> complete{false};  ///< release: the receiver has said all it knows
-  Tally jitter_ps;                    ///< and one more; 0: not known
-  std::array<std::array<std::uint64_t, 2>, 16> gaps;
-  Tally gap_count;
+/// Of a job that asks: what the one that echoes (E) knows of its requests and their replies.
+struct EchoBlock {
+  FlowArrivals requests;
+  /// (E) Requests that were answered, each once: what the flow of replies has sent.
+  ByPeriod<Tally> replies;
+};
+
+/// What a job sends in one period, and what happens to it meanwhile.
+struct SentCounts {
+  Tally frames, bytes, offered_frames, offered_bytes, skipped, refused, batches, errors;
+};
+/// What a job receives in one period, and what happens to it meanwhile.
+struct ReceivedCounts {
+  Tally frames, bytes, foreign, stale, batches, errors, overruns, overrun_frames;
 };
 
 /// What a job did in one interval. Written by it, read by the controller once `written` counts it.
@@ -107,6 +128,7 @@ struct IntervalBlock {
   Tally latency_count, latency_sum_ns, latency_p50_ns, latency_p99_ns, latency_max_ns;
   // Of a TCP connection; the segment size is 0 where the kernel did not say.
   Tally tcp_retransmits, tcp_rtt_ns, tcp_rttvar_ns, tcp_cwnd_bytes, tcp_mss_bytes, tcp_pmtu_bytes;
+  Tally ends_at_border;  // 1: a border of the measured window ended it before its time
 };
 inline constexpr std::size_t kIntervalBlocks = 256;
 
@@ -137,17 +159,20 @@ struct JobBlock {
   std::atomic<bool> on_bus{false};                       // (J) of a host: its port hears others
   std::atomic<std::uint64_t> start_skew_ns{UINT64_MAX};  // (J) UINT64_MAX: not begun
 
-  // Sent (J). The first four of the measured window.
-  Tally tx_frames, tx_bytes, offered_frames, offered_bytes;
-  Tally skipped, refused, batches, tx_errors, ramp_tx_frames, all_tx_frames, all_tx_bytes;
-  SharedText<160> first_tx_error;
-  // Received (J). The first two of the measured window.
-  Tally rx_frames, rx_bytes;
-  Tally foreign, stale, corrupt, truncated, ramp_rx_frames, all_rx_frames, all_rx_bytes;
-  Tally overruns, overrun_frames, rx_errors, rx_batches, unverified;
-  SharedText<160> first_rx_error;
+  // (J) Counts of each period.
+  ByPeriod<SentCounts> sent;
+  ByPeriod<ReceivedCounts> received;
+  // (J) Of the whole job: what is compared with the medium's counts, and shown meanwhile. Those of
+  // `received` are probes of its flows, and these all frames.
+  Tally all_tx_frames, all_tx_bytes, all_rx_frames, all_rx_bytes, all_foreign;
+  SharedText<160> first_tx_error, first_rx_error;  // (J) of the window
+  std::atomic<bool> measuring{false};              // (J) the first of its windows has begun
   std::atomic<std::uint64_t> window_begin_ns{0}, window_end_ns{0};
+  Tally offered_until_ns;  // (J) by the pace, up to when it has offered
   std::atomic<bool> trigger_hit{false};
+
+  void note_tx_error(Period period, std::error_code why) noexcept;
+  void note_rx_error(Period period, std::error_code why) noexcept;
 
   // Written at the end (J).
   struct OptionalCount {
@@ -166,6 +191,8 @@ struct JobBlock {
       wire_overruns, wire_dropped_frames;
   /// Of an emulated host: by its kernel, between the job and its interface.
   OptionalCount kernel_tx_drops, kernel_rx_drops;
+  /// Of an emulated host, over the measured window: of its port, which the job does not see.
+  OptionalCount port_overruns, port_lost_frames;
   Tally wire_foreign;  ///< of an emulated host: what passed its port and was not the job's
   CpuResult cpu;
   std::atomic<bool> cpu_known{false};
@@ -196,6 +223,7 @@ class RunMemory {
   std::size_t size() const noexcept { return jobs_.size(); }
   JobBlock& job(std::size_t i) noexcept { return jobs_[i]; }
   FlowBlock& flow(std::size_t i) noexcept { return flows_[i]; }
+  EchoBlock& echo(std::size_t i) noexcept { return echoes_[i]; }  ///< of job `i`, which asks
 
  private:
   RunMemory(void* memory, std::size_t bytes, std::size_t jobs);
@@ -203,6 +231,7 @@ class RunMemory {
   std::size_t bytes_;
   std::span<JobBlock> jobs_;
   std::span<FlowBlock> flows_;
+  std::span<EchoBlock> echoes_;
 };
 
 }  // namespace shmif::perf

@@ -4,15 +4,25 @@
 
 namespace shmif::perf {
 
+const char* word_of(FlowResult::Kind kind) noexcept {
+  switch (kind) {
+    case FlowResult::Kind::data: break;
+    case FlowResult::Kind::request: return "request";
+    case FlowResult::Kind::reply: return "reply";
+  }
+  return "data";
+}
+
 FlowResult& FlowResult::operator+=(const FlowResult& other) {
   sent += other.sent;
   received += other.received;
   lost += other.lost;
-  lost_damaged += other.lost_damaged;
   duplicates += other.duplicates;
   reordered += other.reordered;
   corrupt += other.corrupt;
   truncated += other.truncated;
+  corrupt_copies += other.corrupt_copies;
+  truncated_copies += other.truncated_copies;
   late += other.late;
   cancelled += other.cancelled;
   unverified += other.unverified;

@@ -37,13 +37,21 @@ enum class JobState : std::uint8_t {
 const char* name_of(JobState state) noexcept;
 char letter_of(JobState state) noexcept;
 
-/// One direction of a job over the measured window: ramp excluded, by intended send time.
+/// One direction of a job over its measured window, as period_of() cuts it: nothing but
+/// `ramp_frames` is of the ramp.
 struct TrafficResult {
   std::uint64_t frames = 0;
   std::uint64_t bytes = 0;
   double seconds = 0;                ///< what rates are divided by; 0: no window
   std::uint64_t offered_frames = 0;  ///< of tx: by the pace, sent or not
   std::uint64_t offered_bytes = 0;
+  /// Of tx: the time that the pace has for them, which offered rates are divided by. Shorter than
+  /// `seconds` where a job that is limited by frames or bytes did not keep its pace.
+  double offered_seconds = 0;
+  bool paced = false;  ///< of tx: there is a pace, of rate, rate_iops or a capture
+  /// Of a tx that catches up by `limited` or `skip`: a frame that is less late than that goes all
+  /// the same.
+  std::optional<std::uint64_t> catchup_tolerance_ns;
   std::uint64_t skipped_frames = 0;  ///< given up by rate_catchup=skip
   std::uint64_t refused_frames = 0;  ///< times the engine took one only later
   std::uint64_t batches = 0;
@@ -57,17 +65,29 @@ struct TrafficResult {
   bool of_program = false;
 };
 
-/// What became of the frames of one flow, from one sender to one receiver.
+/// What became of the frames of one flow, from one sender to one receiver. Each frame has one fate:
+/// sent = received + lost + corrupt + truncated + late + cancelled + unverified. Copies that came
+/// besides stand beside that, and change no fate.
 struct FlowResult {
+  enum class Kind : std::uint8_t {
+    data,
+    request,  ///< of a job that asks, to the one that echoes
+    reply,    ///< back
+  };
   std::uint32_t flow = 0;
+  Kind kind = Kind::data;
   std::string from, to;  ///< job names
   std::uint64_t sent = 0;
-  std::uint64_t received = 0;  ///< each once
-  std::uint64_t lost = 0;      ///< sent - received - late - cancelled - damaged
-  /// Of those whom FlowReceiver takes for lost, how many came, but damaged.
-  std::uint64_t lost_damaged = 0;
-  std::uint64_t duplicates = 0, reordered = 0, corrupt = 0, truncated = 0, late = 0, cancelled = 0;
-  std::uint64_t unverified = 0;  ///< arrived, and not checked when time ran out
+  std::uint64_t received = 0;                ///< each once
+  std::uint64_t lost = 0;                    ///< never came
+  std::uint64_t corrupt = 0, truncated = 0;  ///< came damaged, and in no copy whole
+  std::uint64_t late = 0;                    ///< came whole after the drain
+  std::uint64_t cancelled = 0;               ///< sent to a receiver that had ended
+  std::uint64_t unverified = 0;              ///< arrived, and not checked when time ran out
+  std::uint64_t duplicates = 0;              ///< whole copies of frames that had come whole
+  /// Damaged copies of frames that have another fate, or that one already.
+  std::uint64_t corrupt_copies = 0, truncated_copies = 0;
+  std::uint64_t reordered = 0;  ///< of the received ones
   /// Received more often than sent, by the sender's count: it was killed before it could tell of
   /// its last batch, or a count is wrong. Then nothing is known of losses.
   std::uint64_t unexplained = 0;
@@ -79,12 +99,16 @@ struct FlowResult {
   FlowResult& operator+=(const FlowResult& other);
 };
 
-/// The three counts of a claim, side by side. All frames, ramp and foreign ones too.
+const char* word_of(FlowResult::Kind kind) noexcept;
+
+/// The three counts of a claim, side by side. All frames, ramp and foreign ones too: the medium
+/// counts those of the whole job, and knows no window.
 struct CountsResult {
   std::uint64_t generator_tx = 0, receiver_rx = 0;
   WireCounters wire;
   std::uint64_t receiver_foreign = 0;
-  std::optional<bool> agree;  ///< nothing: the engine keeps no counts
+  std::uint64_t receiver_others = 0;  ///< of receiver_rx: not of its flows
+  std::optional<bool> agree;          ///< nothing: the engine keeps no counts
 };
 
 struct CpuResult {
@@ -124,8 +148,10 @@ struct IntervalResult {
   std::uint64_t latency_count = 0;
   std::optional<double> latency_mean_ns, latency_p50_ns, latency_p99_ns, latency_max_ns;
   std::optional<TcpSample> tcp;  ///< nothing: no TCP, or the kernel did not say
-  /// All of it lies in the measured window: ramp, drain and what crosses their borders do not.
+  /// All of it lies in the measured window, and it is no stub. A border of the window ends an
+  /// interval, so ramp and drain are others.
   bool measured = true;
+  bool ends_at_border = false;
 };
 
 struct JobResult {
@@ -157,7 +183,8 @@ struct JobResult {
   std::vector<double> percentile_list;              ///< asked for beside the usual ones
   std::optional<TcpResult> tcp;                     ///< nothing: no TCP
   std::vector<IntervalResult> intervals;
-  std::optional<std::uint64_t> start_skew_ns;  ///< when it began, after the common start
+  /// When it could send its first frame, or receive, after the common start and its start_delay.
+  std::optional<std::uint64_t> start_skew_ns;
   std::optional<double>
       rate_ci_share;                ///< half width of the 95 % interval of the rate, of its mean
   std::optional<double> limit_fps;  ///< the harness's own limit for such frames, measured
@@ -201,6 +228,18 @@ struct SearchResult {
   std::vector<TrialResult> trials;
   /// What the harness itself can send of such frames, paced as in a trial; nothing: not measured.
   std::optional<double> limit_fps;
+};
+
+/// What was found of the steady state that a job was to end at (`steadystate`).
+struct SteadyStateResult {
+  std::string job;
+  std::string figure;  ///< "iops", "iops_slope", "bw", "bw_slope"
+  double limit = 0;
+  bool limit_is_share = false;       ///< of the mean; else frames or bits per second
+  std::uint64_t window_seconds = 0;  ///< as it was used: whole seconds
+  std::uint64_t ramp_seconds = 0;
+  std::optional<double> value;  ///< of the newest whole window, in the unit of `limit`
+  std::optional<std::uint64_t> reached_at_seconds;  ///< of traffic; nothing: not reached
 };
 
 struct CpuShare {
@@ -249,7 +288,8 @@ struct RunResult {
   /// else here, of counts, intervals and links, is that of number `shown_run`.
   std::vector<RunResult> repetitions;
   std::size_t shown_run = 0;
-  std::optional<std::string> steady_state;  ///< "reached at 12 s: iops slope 0.1 %"
+  std::optional<std::string> steady_state;       ///< "reached at 12 s: iops slope 0.1 %"
+  std::vector<SteadyStateResult> steady_states;  ///< the same as data, of each job that asked
   std::vector<std::string> warnings;
   std::vector<std::string> failures;  ///< empty: passed
   /// What was asked for beside the figures and could not be written, logs for one. The run has

@@ -90,7 +90,8 @@ void Runner::Impl::keep(std::vector<IntervalResult>& curve, const IntervalResult
     return std::floor((at_seconds - start_seconds) / length + 1e-3);
   };
   const double begin = next.at_seconds - next.seconds;
-  if (!curve.empty() && place(curve.back().at_seconds - curve.back().seconds) == place(begin)) {
+  if (!curve.empty() && !curve.back().ends_at_border &&
+      place(curve.back().at_seconds - curve.back().seconds) == place(begin)) {
     extend(curve.back(), next);
   } else {
     curve.push_back(next);
@@ -185,6 +186,7 @@ RunResult Runner::run(RunObserver* observer, RunControl& control) {
   if (const int signal = control.signal.load(); signal != 0) run.result.stopped_by_signal = signal;
   gather(run.jobs, *run.memory, run.result);
   run.result.steady_state = run.steady->describe();
+  run.result.steady_states = run.steady->results();
   for (std::string& failure : run.failures) run.result.failures.push_back(std::move(failure));
   const auto at_once = [&control] { return control.stops.load() > 1; };
   if (auto error = run.trigger->run_command(at_once)) run.result.failures.push_back(*error);

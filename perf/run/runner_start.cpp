@@ -28,7 +28,10 @@ Result<void> Runner::Impl::prepare() {
   memory = *std::move(made);
   std::chrono::nanoseconds longest{0};
   for (std::size_t i = 0; i < plan.size(); ++i) {
-    jobs.push_back({.plan = plan[i], .block = &memory->job(i), .flow = &memory->flow(i)});
+    jobs.push_back({.plan = plan[i],
+                    .block = &memory->job(i),
+                    .flow = &memory->flow(i),
+                    .echo = &memory->echo(i)});
     longest = std::max(longest, plan[i].options.runtime);
   }
   for (std::size_t i = 0; i < plan.size(); ++i) {

@@ -26,12 +26,14 @@ Sink::Sink(Setup setup, End& end, JobBlock& job)
 }
 
 void Sink::add_flow(ExpectedFlow expected) {
+  const bool keeps_times = times_ && !setup_.echoes;  // of a round trip, who asked has them
   const FlowReceiver::Options options{.flow = expected.flow,
                                       .measure_from_ns = UINT64_MAX,
-                                      .latency = times_ ? &job_.latency : nullptr,
-                                      .service = times_ ? &job_.service : nullptr,
+                                      .latency = keeps_times ? &job_.latency : nullptr,
+                                      .service = keeps_times ? &job_.service : nullptr,
                                       .jitter = times_};
   FlowReceiver receiver(options, std::move(expected.before));
+  if (expected.arrivals == nullptr) expected.arrivals = expected.block;
   auto flow = std::make_unique<Flow>(Flow{std::move(expected), std::move(receiver)});
   if (flow->expected.remade) flow->maker.emplace(*flow->expected.remade);
   if (flow->expected.replayed) replayed_ = flow.get();
@@ -91,12 +93,37 @@ bool Sink::may_have_sent(const Flow& flow, std::uint64_t sequence) const noexcep
   return sequence >= block.first.get() && sequence < block.all_sent.get() + kMostUntold;
 }
 
+std::uint64_t Sink::window_begin_ns() const noexcept {
+  if (setup_.recorded != nullptr) return 0;
+  if (flows_.empty()) return own_begin_ns_;
+  std::uint64_t first = UINT64_MAX;
+  for (const auto& flow : flows_) {
+    const auto begin = flow->expected.block->measure_from_ns.load(std::memory_order_acquire);
+    if (begin != 0) first = std::min(first, begin);
+  }
+  return first;
+}
+
+std::uint64_t Sink::window_end_ns() const noexcept {
+  std::uint64_t last = 0;
+  for (const auto& flow : flows_) {
+    const auto end = flow->expected.block->window_end_ns.load(std::memory_order_acquire);
+    last = std::max({last, end, flow->last_arrival_ns});
+  }
+  return last;
+}
+
+/// Of what happens now, and is no frame of a flow.
+Period Sink::period_at(std::uint64_t now) noexcept {
+  if (!in_window_) in_window_ = period_of(now, window_begin_ns()) == Period::window;
+  return in_window_ ? Period::window : Period::ramp;
+}
+
 bool Sink::step() {
   batch_.clear();
   const ReceiveResult got = end_.receive(batch_);
   if (got.lost != 0) overrun(got.lost);
   if (!batch_.frames().empty()) {
-    job_.rx_batches.add(1);
     take_batch();
   } else if (queue_ && queue_->waiting() != 0) {
     deliver([this] { queue_->flush(); });
@@ -123,13 +150,32 @@ void Sink::take_batch() {
     }
   }
   if (queue_) queue_->flush();
-  echoer_.flush(*recorder_);
+  note_replies(echoer_.flush(*recorder_));
+  // One with nothing but frames of the ramp is the ramp's, whenever it comes.
+  const bool only_ramp =
+      totals.of[Period::ramp].frames != 0 && totals.of[Period::window].frames == 0;
+  job_.received[only_ramp ? Period::ramp : period_at(now)].batches.add(1);
   publish(totals);
 }
 
+/// Of each request the first reply is one that its flow has sent, and others are copies of it.
+void Sink::note_replies(std::span<const Echoer::Sent> replies) {
+  for (const Echoer::Sent& reply : replies) {
+    const auto flow = std::ranges::find_if(
+        flows_, [&](const auto& each) { return each->expected.flow == reply.flow; });
+    if (flow == flows_.end() || (*flow)->expected.echo == nullptr) continue;
+    const auto verdict = (*flow)->answered.note(reply.number);
+    if (verdict == SequenceLedger::Verdict::duplicate) continue;
+    (*flow)->expected.echo->replies[reply.period].add(1);
+  }
+}
+
 void Sink::overrun(std::uint64_t lost) {
-  job_.overruns.add(1);
-  job_.overrun_frames.add(lost);
+  // The frames that were lost were sent after the newest one that came: if that was of the ramp,
+  // the overrun began there.
+  const Period period = after_ramp_frame_ ? Period::ramp : period_at(now_ns());
+  job_.received[period].overruns.add(1);
+  job_.received[period].overrun_frames.add(lost);
   recorder_->overrun();
   // Of a flow the gap in its numbers will tell of them.
   if (flows_.empty()) recorder_->lost(lost);
@@ -155,8 +201,7 @@ void Sink::receive_failed(std::error_code error) {
     no_more_comes_ = true;
     return;
   }
-  job_.rx_errors.add(1);
-  job_.first_rx_error.set(error.message());
+  job_.note_rx_error(period_at(now_ns()), error);
   const bool fatal = ends_the_medium(error);
   const bool damaged = error == Errc::corrupt && setup_.options.engine == EngineKind::pcap;
   if (fatal || !setup_.options.continue_on_error.rx) {
@@ -216,7 +261,7 @@ void Sink::take_checked(const CheckedFrame& frame) {
   Totals& totals = *queued_totals_;
   if (!frame.checked) {
     if (Flow* const flow = flow_of(frame.frame, frame.reading.probe); flow != nullptr) {
-      flow->receiver.note_unverified();
+      flow->receiver.note_unverified(frame.reading.probe);
       flow->touched = true;
     }
     return;
@@ -235,17 +280,18 @@ void Sink::take(const FrameView& frame, const ProbeReading& reading, std::uint64
       if (replayed_ != nullptr) {
         take_replayed(frame, now, totals);
       } else {
-        ++(reading.finding == Finding::whole ? totals.stale : totals.foreign);
+        auto& counts = totals.of[period_at(now)];
+        ++(reading.finding == Finding::whole ? counts.stale : counts.foreign);
       }
       break;
     case Arrival::corrupt:
-    case Arrival::truncated: take_damaged(frame, reading.finding, now, totals); break;
+    case Arrival::truncated: take_damaged(frame, reading.finding, now); break;
   }
 }
 
 void Sink::take_replayed(const FrameView& frame, std::uint64_t now, Totals& totals) {
-  ++totals.frames;
-  totals.bytes += frame.size();
+  ++totals.of[Period::window].frames;  // a replay has no ramp
+  totals.of[Period::window].bytes += frame.size();
   replayed_->last_arrival_ns = now;
   replayed_->touched = true;
   ++replayed_->replayed;
@@ -262,37 +308,44 @@ void Sink::take_probe(const FrameView& frame, const ProbeReading& reading, std::
   Flow* const flow = for_us ? flow_of(frame, probe) : nullptr;
   // A medium that floods shows frames of others, too.
   if (flow == nullptr) {
-    ++totals.foreign;
+    ++totals.of[period_at(now)].foreign;
     return;
   }
   // Where no CRC tells of a changed number, it is told by one that no frame can have.
   const bool damaged = reading.checksum == Checksum::none && !may_have_sent(*flow, probe.sequence);
   if (damaged || (flow->maker && !flow->maker->payload_is_as_made(frame.bytes))) {
-    take_damaged(frame, Finding::corrupt, now, totals);
+    take_damaged(frame, Finding::corrupt, now);
     return;
   }
   learn_window(*flow);
   flow->touched = true;
-  if (setup_.echoes) {
-    take_request(*flow, frame, probe, now, totals);
-    return;
-  }
   if (setup_.window != nullptr) (void)setup_.window->replied(probe.sequence);
-  const FlowCounts& counts = flow->receiver.counts();
+  note_probe(*flow, frame, probe, now, totals);
+  // Each copy of a request is answered.
+  if (setup_.echoes) {
+    echoer_.add(frame, probe_offset(frame.bytes), probe, flow->receiver.period_of(probe));
+  }
+}
+
+void Sink::note_probe(Flow& flow, const FrameView& frame, const Probe& probe, std::uint64_t now,
+                      Totals& totals) {
+  after_ramp_frame_ = flow.receiver.period_of(probe) == Period::ramp;
+  const FlowCounts& counts = flow.receiver.counts();
   const std::uint64_t received_before = counts.received;
   const std::uint64_t ramp_before = counts.ramp_received;
-  flow->receiver.note(probe, frame.size(), now);
+  flow.receiver.note(probe, frame.size(), now);
   if (counts.received != received_before) {
-    flow->last_arrival_ns = now;
-    ++totals.frames;
-    totals.bytes += frame.size();
-    if (!times_) return;
+    flow.last_arrival_ns = now;
+    ++totals.of[Period::window].frames;
+    totals.of[Period::window].bytes += frame.size();
+    if (!times_ || setup_.echoes) return;
     const std::uint64_t latency = now > probe.intended_ns ? now - probe.intended_ns : 0;
     recorder_->latency(latency);
-    const std::uint64_t most = flow->expected.max_latency_ns;
-    if (most != 0 && latency > most) too_late(*flow, probe, latency);
+    const std::uint64_t most = flow.expected.max_latency_ns;
+    if (most != 0 && latency > most) too_late(flow, probe, latency);
   } else if (counts.ramp_received != ramp_before) {
-    ++totals.ramp_frames;
+    ++totals.of[Period::ramp].frames;
+    totals.of[Period::ramp].bytes += frame.size();
   }
 }
 
@@ -306,24 +359,8 @@ void Sink::too_late(const Flow& flow, const Probe& probe, std::uint64_t latency_
            ')';
 }
 
-void Sink::take_request(Flow& flow, const FrameView& frame, const Probe& probe, std::uint64_t now,
-                        Totals& totals) {
-  const bool measured =
-      probe.intended_ns >= flow.expected.block->measure_from_ns.load(std::memory_order_acquire);
-  flow.last_arrival_ns = now;
-  if (measured) {
-    ++totals.frames;
-    totals.bytes += frame.size();
-  } else {
-    ++totals.ramp_frames;
-  }
-  echoer_.add(frame, probe_offset(frame.bytes), probe, measured);
-}
-
-void Sink::take_damaged(const FrameView& frame, Finding finding, std::uint64_t now,
-                        Totals& totals) {
+void Sink::take_damaged(const FrameView& frame, Finding finding, std::uint64_t now) {
   const bool corrupt = finding == Finding::corrupt;
-  ++(corrupt ? totals.corrupt : totals.truncated);
   const std::optional<Probe> said = mend_probe(frame.bytes, place_of(frame));
   if (Flow* const flow = said ? flow_of(*said) : nullptr) {
     learn_window(*flow);

@@ -26,10 +26,14 @@ namespace shmif::perf {
 
 /// A flow that a sink expects.
 struct ExpectedFlow {
-  std::uint32_t flow = 0;  ///< number of its sender
-  std::string name{};      ///< of its sender
-  MacAddress from;         ///< whom damaged frames are recognised by
-  FlowBlock* block = nullptr;
+  std::uint32_t flow = 0;      ///< number of its sender
+  std::string name{};          ///< of its sender
+  MacAddress from;             ///< whom damaged frames are recognised by
+  FlowBlock* block = nullptr;  ///< of its sender; of replies, of who asked
+  /// What this sink says of it: of requests, the EchoBlock's.
+  FlowArrivals* arrivals = nullptr;
+  /// Of requests and of replies; nothing where who echoes is no job of the run.
+  EchoBlock* echo = nullptr;
   std::uint64_t drain_ns = 0;
   std::uint64_t max_latency_ns = 0;  ///< one that is longer is an error; 0: none is
   /// Frames of a capture, without probes: they are counted, and that is all.
@@ -62,7 +66,15 @@ class Sink {
   /// Before the start: threads that check frames. Errors: the system's.
   Result<void> prepare();
 
-  void begin(IntervalRecorder& recorder) { recorder_ = &recorder; }
+  /// `window_begin_ns`: of a sink without flows, whose senders would say.
+  void begin(IntervalRecorder& recorder, std::uint64_t window_begin_ns = 0) {
+    recorder_ = &recorder;
+    own_begin_ns_ = window_begin_ns;
+  }
+  /// When the measured window of the first of its flows begins; UINT64_MAX: nobody knows yet.
+  std::uint64_t window_begin_ns() const noexcept;
+  /// When the last of them ended, or its last frame came, once all have ended.
+  std::uint64_t window_end_ns() const noexcept;
   /// Takes what has come. Result: whether anything had.
   bool step();
   /// Looks which flows have ended and drained. Result: whether all have.
@@ -98,13 +110,16 @@ class Sink {
   bool may_have_sent(const Flow& flow, std::uint64_t sequence) const noexcept;
   void take_probe(const FrameView& frame, const ProbeReading& reading, std::uint64_t now,
                   Totals& totals);
-  void take_request(Flow& flow, const FrameView& frame, const Probe& probe, std::uint64_t now,
-                    Totals& totals);
-  void take_damaged(const FrameView& frame, Finding finding, std::uint64_t now, Totals& totals);
+  void note_probe(Flow& flow, const FrameView& frame, const Probe& probe, std::uint64_t now,
+                  Totals& totals);
+  void take_damaged(const FrameView& frame, Finding finding, std::uint64_t now);
   void take_batch();
+  Period period_at(std::uint64_t now) noexcept;
   void overrun(std::uint64_t lost);
   void receive_failed(std::error_code error);
   void publish(const Totals& totals);
+  void note_replies(std::span<const Echoer::Sent> replies);
+  void settle_replies(const Flow& flow) const;
   void publish(Flow& flow);
   void finish(Flow& flow);
   void finish_recorded();
@@ -125,6 +140,9 @@ class Sink {
   Flow* replayed_ = nullptr;  // of these, the one without probes
   std::unique_ptr<VerifyQueue> queue_;
   Totals* queued_totals_ = nullptr;  // where what the queue delivers is counted
+  std::uint64_t own_begin_ns_ = 0;
+  bool in_window_ = false;         // the first window has begun
+  bool after_ramp_frame_ = false;  // the newest frame of a flow was of its ramp
   Echoer echoer_;
   std::uint64_t lost_before_ = 0;
   bool times_;

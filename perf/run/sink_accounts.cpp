@@ -1,3 +1,5 @@
+#include <sched.h>
+
 #include <algorithm>
 
 #include "perf/run/sink_flow.hpp"
@@ -7,25 +9,33 @@ namespace {
 
 /// What has not been checked so long after the last frame stays unchecked.
 constexpr std::uint64_t kVerifyPatienceNs = 10'000'000'000;
+/// After so long without a frame none is on its way, unless it is delayed on purpose.
+constexpr std::uint64_t kStillComingNs = 10'000'000;
 
 }  // namespace
 
 void Sink::publish(const Totals& t) {
-  job_.rx_frames.add(t.frames);
-  job_.rx_bytes.add(t.bytes);
+  for (const Period period : {Period::ramp, Period::window}) {
+    const Totals::Of& of = t.of[period];
+    ReceivedCounts& counts = job_.received[period];
+    if (of.frames != 0) {
+      counts.frames.add(of.frames);
+      counts.bytes.add(of.bytes);
+    }
+    const std::uint64_t others = of.foreign + of.stale;
+    if (others == 0) continue;
+    counts.foreign.add(of.foreign);
+    counts.stale.add(of.stale);
+    job_.all_foreign.add(others);
+  }
   job_.all_rx_frames.add(t.all_frames);
   job_.all_rx_bytes.add(t.all_bytes);
-  if (t.ramp_frames != 0) job_.ramp_rx_frames.add(t.ramp_frames);
-  if (t.foreign != 0) job_.foreign.add(t.foreign);
-  if (t.stale != 0) job_.stale.add(t.stale);
-  if (t.corrupt != 0) job_.corrupt.add(t.corrupt);
-  if (t.truncated != 0) job_.truncated.add(t.truncated);
   recorder_->received(t.all_frames, t.all_bytes);
   std::uint64_t lost = 0;
   for (const auto& flow : flows_) {
     const FlowCounts& counts = flow->receiver.counts();
     lost += counts.lost_so_far();
-    if (flow->touched && has_flows() && !setup_.echoes) publish(*flow);
+    if (flow->touched && has_flows()) publish(*flow);
     flow->touched = false;
   }
   if (lost > lost_before_) recorder_->lost(lost - lost_before_);
@@ -34,7 +44,7 @@ void Sink::publish(const Totals& t) {
 
 void Sink::publish(Flow& flow) {
   const FlowCounts& counts = flow.receiver.counts();
-  FlowBlock& block = *flow.expected.block;
+  FlowArrivals& block = *flow.expected.arrivals;
   block.received.set(counts.received + flow.replayed);
   block.all_received.set(counts.received + counts.ramp_received + counts.late);
   block.duplicates.set(counts.duplicates);
@@ -72,19 +82,21 @@ bool Sink::drained(std::uint64_t now) {
       end = now;
       block.window_end_ns.store(now, std::memory_order_release);
     }
-    if (setup_.echoes) {
-      // The asker says so, unless it has closed its connection since.
-      all &= no_more_comes_ || block.drained.load(std::memory_order_acquire);
-      continue;
-    }
     const FlowCounts& counts = flow->receiver.counts();
     const std::uint64_t came =
         counts.received + counts.ramp_received + counts.late + flow->replayed;
-    const bool complete = came >= block.all_sent.get() - block.first.get();
+    // Of a replay copies count, too: it has all when no more come.
+    const bool comes = flow->expected.replayed && now < flow->last_arrival_ns + kStillComingNs;
+    const bool complete = !comes && came >= block.all_sent.get() - block.first.get();
     const std::uint64_t drain_end = end + flow->expected.drain_ns;
     if (!complete && now >= drain_end && !flow->drained) {
       flow->drained = true;
       flow->receiver.end_drain(drain_end);
+    }
+    if (setup_.echoes) {
+      // The asker says so, unless it has closed its connection since.
+      all &= no_more_comes_ || block.drained.load(std::memory_order_acquire);
+      continue;
     }
     // What is missing may come late: it is listened for once as long again.
     if (complete || no_more_comes_ || now >= drain_end + flow->expected.drain_ns) {
@@ -107,43 +119,65 @@ std::vector<FlowState> Sink::state() const {
 }
 
 void Sink::finish() {
-  if (setup_.echoes) return;
   if (queue_) {
-    deliver([this] { job_.unverified.set(queue_->finish(now_ns() + kVerifyPatienceNs)); });
+    deliver([this] { (void)queue_->finish(now_ns() + kVerifyPatienceNs); });
   }
   if (setup_.recorded != nullptr) return finish_recorded();
   for (const auto& flow : flows_) {
     finish(*flow);
-    flow->expected.block->complete.store(true, std::memory_order_release);
-    flow->expected.block->drained.store(true, std::memory_order_release);
+    flow->expected.arrivals->complete.store(true, std::memory_order_release);
+    // Of requests, who asked says that: it waits for the replies.
+    if (!setup_.echoes) flow->expected.block->drained.store(true, std::memory_order_release);
+  }
+}
+
+/// Who echoes counts a reply when it has gone, which may be a moment after it has come.
+void Sink::settle_replies(const Flow& flow) const {
+  constexpr std::uint64_t kPatienceNs = 200'000'000;  // with one that was killed
+  const FlowCounts& counts = flow.receiver.counts();
+  const ByPeriod<Tally>& sent = flow.expected.echo->replies;
+  const std::uint64_t until = now_ns() + kPatienceNs;
+  while ((sent[Period::window].get() < counts.received + counts.late ||
+          sent[Period::ramp].get() < counts.ramp_received) &&
+         now_ns() < until) {
+    ::sched_yield();
   }
 }
 
 void Sink::finish(Flow& flow) {
-  FlowBlock& block = *flow.expected.block;
-  const std::uint64_t first = block.first.get();
-  block.all_judged.set(block.all_sent.get());
-  const std::uint64_t all = block.all_judged.get() - first;
-  const std::uint64_t ramp = std::min(all, block.ramp_sent.get());
+  const FlowBlock& sender = *flow.expected.block;
+  FlowArrivals& block = *flow.expected.arrivals;
+  const std::uint64_t first = sender.first.get();
+  const std::uint64_t all_sent = sender.all_sent.get();
+  const std::uint64_t all = all_sent - first;
+  const std::uint64_t ramp = std::min(all, sender.ramp_sent.get());
+  block.all_judged.set(all_sent);
   if (flow.expected.replayed) {
     // Which of them came twice nobody can tell; how many, their number says.
     block.received.set(std::min(all, flow.replayed));
     block.duplicates.set(flow.replayed - std::min(all, flow.replayed));
-    block.missing.set(all - std::min(all, flow.replayed));
+    block.lost.set(all - std::min(all, flow.replayed));
     return;
   }
-  // At the end nobody waits for a reply any more. It is one rule for all that had none, whenever
-  // they were given up: who asks cannot tell a reply that is lost from one that is late.
-  const std::uint64_t cancelled = setup_.window != nullptr ? setup_.window->unanswered() : 0;
-  const FlowResult result = flow.receiver.result(
-      {.first = first, .ramp_frames = ramp, .frames = all - ramp, .cancelled = cancelled});
+  FlowSent sent{.first = first, .ramp_frames = ramp, .frames = all - ramp};
+  if (setup_.window != nullptr && flow.expected.echo != nullptr) {
+    settle_replies(flow);
+    sent.numbers = sent.frames;
+    sent.frames = flow.expected.echo->replies[Period::window].get();
+    block.all_judged.set(sent.frames);
+  }
+  const FlowResult result = flow.receiver.result(sent);
+  // A sender may not have told yet of the last ones that came.
+  block.all_judged.set(block.all_judged.get() + result.unexplained);
   block.received.set(result.received);
-  block.missing.set(result.lost);
-  block.missing_damaged.set(result.lost_damaged);
+  block.lost.set(result.lost);
   block.duplicates.set(result.duplicates);
   block.reordered.set(result.reordered);
+  block.corrupt.set(result.corrupt);
+  block.truncated.set(result.truncated);
+  block.corrupt_copies.set(result.corrupt_copies);
+  block.truncated_copies.set(result.truncated_copies);
   block.late.set(result.late);
-  block.cancelled.set(result.cancelled);
   block.unverified.set(result.unverified);
   block.jitter_ps.set(result.jitter_ns ? static_cast<std::uint64_t>(*result.jitter_ns * 1000) + 1
                                        : 0);
@@ -170,12 +204,13 @@ void Sink::finish_recorded() {
   block.all_sent.set(sum.sent);
   block.all_judged.set(sum.sent);
   block.received.set(sum.received);
-  block.missing.set(sum.lost);
-  block.missing_damaged.set(sum.lost_damaged);
+  block.lost.set(sum.lost);
   block.duplicates.set(sum.duplicates);
   block.reordered.set(sum.reordered);
   block.corrupt.set(sum.corrupt);
   block.truncated.set(sum.truncated);
+  block.corrupt_copies.set(sum.corrupt_copies);
+  block.truncated_copies.set(sum.truncated_copies);
   block.window_end_ns.store(now_ns(), std::memory_order_release);
   block.complete.store(true, std::memory_order_release);
 }

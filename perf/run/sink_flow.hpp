@@ -18,12 +18,16 @@ struct Sink::Flow {
   bool drained = false;
   bool touched = false;        // in this batch
   std::uint64_t replayed = 0;  // frames, of one that is
+  SequenceLedger answered{};   // requests, whose replies have gone
 };
 
 /// Of one batch.
 struct Sink::Totals {
-  std::uint64_t frames = 0, bytes = 0, ramp_frames = 0, all_frames = 0, all_bytes = 0;
-  std::uint64_t foreign = 0, stale = 0, corrupt = 0, truncated = 0;
+  struct Of {
+    std::uint64_t frames = 0, bytes = 0, foreign = 0, stale = 0;
+  };
+  ByPeriod<Of> of;
+  std::uint64_t all_frames = 0, all_bytes = 0;
 };
 
 }  // namespace shmif::perf

@@ -51,6 +51,23 @@ std::vector<std::size_t> SteadyWatch::check(std::uint64_t now) {
   return reached;
 }
 
+std::vector<SteadyStateResult> SteadyWatch::results() const {
+  std::vector<SteadyStateResult> all;
+  for (const Line& line : lines_) {
+    const SteadyState& wanted = line.detector.wanted();
+    all.push_back(
+        {.job = jobs_[line.job].plan.options.name,
+         .figure = std::string(wanted.bandwidth ? "bw" : "iops") + (wanted.slope ? "_slope" : ""),
+         .limit = wanted.limit,
+         .limit_is_share = wanted.relative,
+         .window_seconds = line.detector.window_seconds(),
+         .ramp_seconds = line.detector.ramp_seconds(),
+         .value = line.detector.figure(),
+         .reached_at_seconds = line.detector.reached_at_seconds()});
+  }
+  return all;
+}
+
 std::optional<std::string> SteadyWatch::describe() const {
   std::string text;
   for (const Line& line : lines_) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "perf/run/controlled_job.hpp"
+#include "perf/run/run_result.hpp"
 #include "perf/stats/steady_state.hpp"
 
 namespace shmif::perf {
@@ -22,6 +23,8 @@ class SteadyWatch {
   std::vector<std::size_t> check(std::uint64_t now_ns);
   /// What was found of each, for a person; nothing where no job asked.
   std::optional<std::string> describe() const;
+  /// The same as data.
+  std::vector<SteadyStateResult> results() const;
 
  private:
   struct Line {

@@ -56,9 +56,6 @@ class Window {
     return UINT64_MAX;
   }
 
-  /// Those without a reply, given up or not yet.
-  std::uint64_t unanswered() const noexcept { return open_ + given_up_.size(); }
-
  private:
   struct Request {
     std::uint64_t sent_ns = 0;

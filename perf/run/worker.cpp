@@ -106,18 +106,27 @@ void Worker::start() {
   begin_ns_ = start + ns(options_.start_delay);
   measure_from_ns_ = begin_ns_ + ns(options_.ramp_time);
   if (generator_) generator_->begin(begin_ns_, *recorder_);
-  if (sink_) sink_->begin(*recorder_);
+  if (sink_) sink_->begin(*recorder_, measure_from_ns_);
   if (options_.verify_only) flow_.measure_from_ns.store(start, std::memory_order_release);
-  usage_.emplace(options_.thread ? Usage::Of::thread : Usage::Of::process);
   in_ramp_ = options_.ramp_time.count() > 0;
-  if (!in_ramp_) tcp_->begin_window();
   state(in_ramp_ ? JobState::ramp : JobState::running);
   // All is made: what is measured as skew is nothing but how late it is. Each wake takes some 20
   // us of a CPU, one behind the other; who is awake already passes the CPU on in 5.
   sleep_until(start - std::min(start, kAwakeBeforeNs));
-  while (now_ns() < start) ::sched_yield();
-  job_.start_skew_ns.store(now_ns() - start, std::memory_order_relaxed);
-  // Each that shares a CPU with others begins before any of them is far.
+  // One that only receives listens at once, and is asleep by the start: the CPUs are for those who
+  // send then.
+  if (!generator_) begin_ns_ = now_ns();
+  while (generator_ && now_ns() < start) ::sched_yield();
+}
+
+void Worker::note_begin(std::uint64_t now) {
+  begun_ = true;
+  const std::uint64_t common = generator_ ? begin_ns_ : job_.start_ns.load();
+  job_.start_skew_ns.store(now - std::min(now, common), std::memory_order_relaxed);
+}
+
+/// Each that shares a CPU with others has sent its first frame before any of them goes on.
+void Worker::let_others_begin() {
   ::sched_yield();
   // Only now: the kernel shares a CPU between sessions (sched_autogroup), and nobody could pass
   // it on to a job of another one.
@@ -127,14 +136,35 @@ void Worker::start() {
 void Worker::loop() {
   for (;;) {  // runs until finished() or an order
     const std::uint64_t now = now_ns();
-    recorder_->tick(now);
+    if (recorder_->is_over(now)) close_interval(now);
     if (!obey(now)) return;
+    if (!job_.measuring.load(std::memory_order_relaxed)) note_window(now);
+    const bool begins = !begun_ && now >= begin_ns_;
+    if (begins) note_begin(now);
     bool moved = false;
     if (generator_) moved = generator_->step(now);
     if (sink_ && sink_->step()) moved = true;
+    if (begins) let_others_begin();
+    if (draining_ && moved != used_since_) {
+      used_since_ = moved;
+      if (!moved) keep_usage();
+    }
     if (finished(now)) return;
     if (!moved) idle(now);
   }
+}
+
+std::uint64_t Worker::window_begin_ns() const {
+  const std::uint64_t own = generator_ ? measure_from_ns_ : UINT64_MAX;
+  return sink_ ? std::min(own, sink_->window_begin_ns()) : own;
+}
+
+void Worker::note_window(std::uint64_t now) {
+  if (period_of(now, window_begin_ns()) == Period::ramp) return;
+  tcp_->begin_window();
+  usage_.emplace(options_.thread ? Usage::Of::thread : Usage::Of::process);
+  recorder_->border(std::min(now, window_begin_ns()));
+  job_.measuring.store(true, std::memory_order_release);
 }
 
 bool Worker::obey(std::uint64_t now) {
@@ -151,8 +181,6 @@ bool Worker::obey(std::uint64_t now) {
 bool Worker::finished(std::uint64_t now) {
   if (in_ramp_ && now >= measure_from_ns_) {
     in_ramp_ = false;
-    tcp_->begin_window();
-    usage_.emplace(options_.thread ? Usage::Of::thread : Usage::Of::process);
     state(JobState::running);
   }
   if (generator_ && !generator_->error().empty()) return fails(generator_->error());
@@ -182,15 +210,24 @@ bool Worker::all_arrived(std::uint64_t now) const {
   return now >= end + 2 * ns(options_.drain_time) + kPatienceWithReceiverNs;
 }
 
+/// One in which those who send to it have ended is cut there.
+void Worker::close_interval(std::uint64_t now) {
+  const bool ended = sink_ && sink_->has_flows() && sink_->is_draining();
+  if (ended && !draining_) recorder_->border(std::min(now, sink_->window_end_ns()));
+  recorder_->close(now);
+}
+
 void Worker::note_draining() {
   if (draining_) return;
   draining_ = true;
   tcp_->end_window();
+  if (sink_) recorder_->border(std::min(now_ns(), sink_->window_end_ns()));
   keep_usage();
   state(JobState::draining);
 }
 
 void Worker::keep_usage() {
+  if (!usage_) return;  // it has measured nothing
   const bool has_helpers =
       options_.verify_async != 0 || options_.io_submit_mode == IoSubmit::offload;
   if (options_.thread && has_helpers) return;
@@ -212,7 +249,7 @@ void Worker::idle(std::uint64_t now) {
     end_->wait_to_send(std::chrono::milliseconds(sink_ ? 1 : 50));
     return;
   }
-  const std::uint64_t until = nothing_until(now);
+  const std::uint64_t until = std::min(nothing_until(now), recorder_->next_ns());
   const std::uint64_t began = now_ns();
   // Frames under way through faults go out while their end is used or waited for, and who only
   // sends uses it for its own frames alone.

@@ -6,10 +6,8 @@
 namespace shmif::perf {
 
 void Worker::finish() {
-  if (!draining_) {
-    tcp_->end_window();
-    keep_usage();
-  }
+  if (!draining_) tcp_->end_window();
+  if (!draining_ || used_since_) keep_usage();
   if (generator_) generator_->stop(now_ns());
   state(JobState::verifying);
   if (sink_) {
@@ -49,8 +47,7 @@ void Worker::finish_sending() {
   const End::Unsent left =
       end_->finish_sending(order() == Order::abandon ? std::chrono::seconds(0) : kPatience);
   if (left.error) {
-    job_.tx_errors.add(1);
-    job_.first_tx_error.set(left.error.message());
+    job_.note_tx_error(period_of(now_ns(), window_begin_ns()), left.error);
     if (ends_the_medium(left.error) || !options_.continue_on_error.tx) {
       fails("cannot send on " + end_->address() + ": " + left.error.message());
     }
@@ -94,8 +91,11 @@ void Worker::keep_counters() {
   keep(job_.wire_tx_bytes, c.tx_bytes);
   keep(job_.wire_rx_frames, c.rx_frames);
   keep(job_.wire_rx_bytes, c.rx_bytes);
-  keep(job_.wire_lost_frames, c.lost_frames);
-  keep(job_.wire_overruns, c.overruns);
+  // A port that nobody reads loses all that others send, and that says nothing.
+  if (sink_) {
+    keep(job_.wire_lost_frames, c.lost_frames);
+    keep(job_.wire_overruns, c.overruns);
+  }
   keep(job_.wire_dropped_frames, c.dropped_frames);
 }
 

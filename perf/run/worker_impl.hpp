@@ -75,6 +75,17 @@ class Worker {
   /// says nothing, for it is stuck, would have stopped listening by twice the drain time.
   bool all_arrived(std::uint64_t now) const;
   void note_draining();
+  /// When the first window of the job begins: that of what it sends, or of what it receives;
+  /// UINT64_MAX: nobody knows yet.
+  std::uint64_t window_begin_ns() const;
+  /// Begins to measure what the job uses once that time has come.
+  void note_window(std::uint64_t now);
+  /// An interval of the curve is over.
+  void close_interval(std::uint64_t now);
+  /// It could send its first frame now.
+  void note_begin(std::uint64_t now);
+  /// After the first step.
+  void let_others_begin();
   /// Of a thread with helpers of its own, nobody can tell what they all use.
   void keep_usage();
   /// Until when there is nothing to do, as far as that is known; `now`: there is something.
@@ -109,9 +120,11 @@ class Worker {
   std::optional<IntervalRecorder> recorder_;
   std::uint64_t begin_ns_ = 0, measure_from_ns_ = 0;
   bool in_ramp_ = false;
+  bool begun_ = false;
   bool stopped_ = false;
   bool draining_ = false;
-  std::optional<Usage> usage_;  // over the measured window
+  std::optional<Usage> usage_;  // from the beginning of the measured window
+  bool used_since_ = false;     // after it was kept: frames still come
   std::string error_;
 };
 

@@ -37,6 +37,11 @@ Result<void> Worker::initialise() {
   if (auto done = make_generator(*before); !done) return done;
   if (auto done = make_sink(*before); !done) return done;
   if (auto done = lock_memory(); !done) return done;
+  if (!options_.thread) {
+    map_code_ahead();
+    map_ahead({reinterpret_cast<std::byte*>(&job_), sizeof job_});
+    map_ahead({reinterpret_cast<std::byte*>(&flow_), sizeof flow_});
+  }
   return drop_privileges(options_);
 }
 

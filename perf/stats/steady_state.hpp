@@ -6,7 +6,8 @@
 //   bw, bw_slope      the same of bits per second
 //
 // A limit is in frames or bits per second, or with % a share of the mean. The window is the last
-// `ss_dur`; what comes in the first `ss_ramp` is not looked at.
+// `ss_dur`; what comes in the first `ss_ramp` is not looked at. Both are in whole seconds, rounded
+// up: there is one rate for each second.
 
 #include <chrono>
 #include <cstdint>
@@ -32,6 +33,12 @@ class SteadyStateDetector {
   /// Of the newest whole window: what is compared with the limit, a share of the mean or a
   /// rate, as that is.
   std::optional<double> figure() const noexcept { return figure_; }
+  /// Of traffic, ramp counted; nothing: not yet.
+  std::optional<std::uint64_t> reached_at_seconds() const noexcept { return reached_at_; }
+  /// What the options came to, in whole seconds.
+  std::uint64_t window_seconds() const noexcept { return window_; }
+  std::uint64_t ramp_seconds() const noexcept { return ramp_; }
+  const SteadyState& wanted() const noexcept { return wanted_; }
   /// "reached at 12 s: iops slope 0.1 % a second (limit 0.3 %)"; "not reached: ..." with the newest
   /// figure, or that the window was never full.
   std::string describe() const;

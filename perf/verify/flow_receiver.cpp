@@ -20,7 +20,7 @@ void FlowReceiver::note(const Probe& probe, std::size_t bytes, std::uint64_t now
   const SequenceLedger::Verdict verdict = ledger_.note(probe.sequence);
   const bool twice = verdict == SequenceLedger::Verdict::duplicate;
   const std::uint64_t overtaken = verdict == SequenceLedger::Verdict::reordered ? 1 : 0;
-  if (probe.intended_ns < options_.measure_from_ns) {
+  if (period_of(probe) == Period::ramp) {
     if (twice) {
       ++counts_.ramp_duplicates;
       return;
@@ -65,26 +65,43 @@ void FlowReceiver::note_times(const Probe& probe, std::uint64_t now_ns) noexcept
 
 void FlowReceiver::note_damaged(Finding finding, const std::optional<Probe>& said,
                                 std::uint64_t now_ns) {
-  if ((said ? said->intended_ns : now_ns) < options_.measure_from_ns) return;
+  const std::uint64_t time_ns = said ? said->intended_ns : now_ns;
+  if (perf::period_of(time_ns, options_.measure_from_ns) == Period::ramp) return;
+  const bool truncated = finding == Finding::truncated;
+  ++(truncated ? counts_.truncated : counts_.corrupt);
   if (said) {
-    damaged_.push_back(said->sequence);
+    damaged_.push_back({.number = said->sequence, .truncated = truncated});
   } else {
-    ++damaged_unknown_;
+    ++(truncated ? truncated_unknown_ : corrupt_unknown_);
   }
-  if (finding == Finding::corrupt) ++counts_.corrupt;
-  if (finding == Finding::truncated) ++counts_.truncated;
 }
 
-/// How many of the numbers from `from` to `to` came damaged, and never whole.
-std::uint64_t FlowReceiver::damaged_missing(std::uint64_t from, std::uint64_t to) const {
-  std::vector<std::uint64_t> numbers = damaged_;
-  std::ranges::sort(numbers);
-  const auto twice = std::ranges::unique(numbers);
-  numbers.erase(twice.begin(), twice.end());
-  const auto missing = std::ranges::count_if(numbers, [&](std::uint64_t number) {
-    return number >= from && number < to && !ledger_.has(number);
-  });
-  return static_cast<std::uint64_t>(missing);
+/// Which damaged arrivals are the fate of a frame, one of the `missing` ones with numbers from
+/// `from` to `to`; the others are copies. Those that do not say which frame they were stand for as
+/// many as are missing then.
+void FlowReceiver::judge_damaged(std::uint64_t from, std::uint64_t to, std::uint64_t missing,
+                                 FlowResult& result) const {
+  std::vector<Damaged> arrivals = damaged_;
+  std::ranges::stable_sort(arrivals, {}, &Damaged::number);
+  std::uint64_t left = missing;
+  std::uint64_t before = UINT64_MAX;
+  for (const Damaged& each : arrivals) {
+    const bool again = each.number == before;
+    before = each.number;
+    const bool known = each.number >= from && each.number < to && !ledger_.has(each.number);
+    const bool is_fate = !again && known && left != 0;
+    if (is_fate) --left;
+    if (each.truncated) ++(is_fate ? result.truncated : result.truncated_copies);
+    if (!each.truncated) ++(is_fate ? result.corrupt : result.corrupt_copies);
+  }
+  const auto guess = [&left](std::uint64_t unknown, std::uint64_t& fates, std::uint64_t& copies) {
+    const std::uint64_t taken = std::min(unknown, left);
+    left -= taken;
+    fates += taken;
+    copies += unknown - taken;
+  };
+  guess(corrupt_unknown_, result.corrupt, result.corrupt_copies);
+  guess(truncated_unknown_, result.truncated, result.truncated_copies);
 }
 
 FlowResult FlowReceiver::result(const FlowSent& sent, std::size_t most_gaps) const {
@@ -95,9 +112,6 @@ FlowResult FlowReceiver::result(const FlowSent& sent, std::size_t most_gaps) con
   result.late = counts_.late;
   result.duplicates = counts_.duplicates;
   result.reordered = counts_.reordered;
-  result.corrupt = counts_.corrupt;
-  result.truncated = counts_.truncated;
-  result.unverified = counts_.unverified;
   result.verification_complete = counts_.unverified == 0;
   if (has_transit_ && options_.jitter) result.jitter_ns = jitter_ns_;
 
@@ -108,12 +122,13 @@ FlowResult FlowReceiver::result(const FlowSent& sent, std::size_t most_gaps) con
   }
   const std::uint64_t missing = sent.frames - std::min(came, sent.frames);
   const std::uint64_t from = sent.first + sent.ramp_frames;
-  result.lost_damaged =
-      std::min(missing, damaged_missing(from, from + sent.frames) + damaged_unknown_);
-  // One that was given up may have come all the same, or damaged.
-  result.cancelled = std::min(sent.cancelled, missing - result.lost_damaged);
-  result.lost = missing - result.cancelled;
-  for (const auto& gap : ledger_.gaps(from, from + sent.frames, most_gaps)) {
+  const std::uint64_t to = from + sent.numbers.value_or(sent.frames);
+  judge_damaged(from, to, missing, result);
+  const std::uint64_t absent = missing - result.corrupt - result.truncated;
+  // Some of those may have come before or been copies: nobody looked.
+  result.unverified = std::min(counts_.unverified, absent);
+  result.lost = absent - result.unverified;
+  for (const auto& gap : ledger_.gaps(from, to, most_gaps)) {
     result.gaps.emplace_back(gap.from, gap.to);
   }
   return result;

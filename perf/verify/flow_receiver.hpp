@@ -1,9 +1,11 @@
 #pragma once
 // FlowReceiver: what a receiver knows of one flow.
 //
-// Frames fall into two windows by the time that they were to be sent at, which each carries: the
-// ramp before `measure_from_ns`, and what is measured. The sender splits by the same time, so both
-// agree frame for frame. Each frame is noted in the ledger, but those of the ramp enter no figure.
+// Frames are of the ramp or of the measured window, as period_of() says by the time that each was
+// to be sent at. Each frame is noted in the ledger, but those of the ramp enter no figure.
+//
+// A frame that was sent has one fate (FlowResult). A damaged arrival is one only where no whole one
+// with its number came, and of several damaged ones the first; the others are copies.
 
 #include <cstdint>
 #include <limits>
@@ -15,6 +17,7 @@
 #include "perf/frame/probe.hpp"
 #include "perf/run/run_result.hpp"
 #include "perf/stats/latency_histogram.hpp"
+#include "perf/stats/period.hpp"
 #include "perf/verify/sequence_ledger.hpp"
 
 namespace shmif::perf {
@@ -34,7 +37,9 @@ struct FlowSent {
   std::uint64_t first = 0;        ///< the first number; not 0 where an earlier run was resumed
   std::uint64_t ramp_frames = 0;  ///< before the measured window: the numbers from `first`
   std::uint64_t frames = 0;       ///< after those
-  std::uint64_t cancelled = 0;    ///< of `frames`: nobody waits for them any more
+  /// From how many numbers those are, when not each was sent: of replies, from those of the
+  /// requests.
+  std::optional<std::uint64_t> numbers = std::nullopt;
 };
 
 /// Plain numbers, to be shown to another process after each batch. Of the measured window, each
@@ -44,8 +49,8 @@ struct FlowCounts {
   std::uint64_t bytes = 0;
   std::uint64_t reordered = 0;
   std::uint64_t duplicates = 0;
-  std::uint64_t late = 0;  ///< came after the drain, and are not among `received`
-  std::uint64_t corrupt = 0, truncated = 0;
+  std::uint64_t late = 0;                    ///< came after the drain, and are not among `received`
+  std::uint64_t corrupt = 0, truncated = 0;  ///< arrivals, copies too
   std::uint64_t unverified = 0;
   std::uint64_t ramp_received = 0;
   std::uint64_t ramp_bytes = 0;
@@ -76,6 +81,9 @@ class FlowReceiver {
       : options_(options), ledger_(std::move(before)) {}
 
   void measure_from(std::uint64_t time_ns) noexcept { options_.measure_from_ns = time_ns; }
+  Period period_of(const Probe& probe) const noexcept {
+    return perf::period_of(probe.intended_ns, options_.measure_from_ns);
+  }
 
   /// A whole frame of this flow has come, of `bytes`, at `now_ns` of CLOCK_MONOTONIC.
   void note(const Probe& probe, std::size_t bytes, std::uint64_t now_ns);
@@ -83,8 +91,10 @@ class FlowReceiver {
   /// (mend_probe()). Those of the ramp enter no figure; one that does not say when it was to be
   /// sent is of the ramp if it came in it.
   void note_damaged(Finding finding, const std::optional<Probe>& said, std::uint64_t now_ns);
-  /// One of this flow has come and will not be checked any more.
-  void note_unverified() noexcept { ++counts_.unverified; }
+  /// One of this flow has come and will not be checked any more; what it says is not sure.
+  void note_unverified(const Probe& probe) noexcept {
+    if (period_of(probe) == Period::window) ++counts_.unverified;
+  }
   /// What has come at `time_ns` or later is late; what came before it may be noted yet.
   void end_drain(std::uint64_t time_ns) noexcept { drained_ns_ = time_ns; }
 
@@ -96,14 +106,19 @@ class FlowReceiver {
   FlowResult result(const FlowSent& sent, std::size_t most_gaps = 16) const;
 
  private:
-  std::uint64_t damaged_missing(std::uint64_t from, std::uint64_t to) const;
+  struct Damaged {
+    std::uint64_t number;
+    bool truncated;
+  };
+  void judge_damaged(std::uint64_t from, std::uint64_t to, std::uint64_t missing,
+                     FlowResult& result) const;
   void note_times(const Probe& probe, std::uint64_t now_ns) noexcept;
 
   Options options_;
   SequenceLedger ledger_;
   FlowCounts counts_;
-  std::vector<std::uint64_t> damaged_;  // numbers of damaged frames, some of them twice
-  std::uint64_t damaged_unknown_ = 0;   // those that do not say which they are
+  std::vector<Damaged> damaged_;  // in the order of arrival, some numbers twice
+  std::uint64_t corrupt_unknown_ = 0, truncated_unknown_ = 0;  // those that do not say which
   std::uint64_t drained_ns_ = std::numeric_limits<std::uint64_t>::max();
   double jitter_ns_ = 0;
   std::int64_t transit_before_ns_ = 0;

@@ -156,16 +156,16 @@ TEST(Echoer, GivesUpAtOnceWhenItsJobIsToldToStop) {
   Echoer echoer(end, job);
   const Bytes request = frame_to(0, 1, 100, 1);
   const FrameView view(request.data(), request.size());
-  echoer.add(view, 14, Probe{}, true);
+  echoer.add(view, 14, Probe{}, Period::window);
   int waits = 0;
   told.on_wait = [&](int so_far) {
     waits = so_far;
     if (so_far == 3) job.order.store(Order::stop);
   };
-  echoer.flush(recorder);
+  EXPECT_TRUE(echoer.flush(recorder).empty());
   EXPECT_EQ(waits, 3) << "a second of them is for those that are not stopped";
-  EXPECT_EQ(job.tx_frames.get(), 0U);
-  EXPECT_EQ(job.offered_frames.get(), 1U);
+  EXPECT_EQ(job.sent[Period::window].frames.get(), 0U);
+  EXPECT_EQ(job.sent[Period::window].offered_frames.get(), 1U);
 }
 
 TEST(Sink, WithoutFlowsAnEndThatHasEndedIsAnErrorAndNoEndOfAllFlows) {
@@ -194,11 +194,11 @@ TEST(Sink, CountsWhatItsThreadsHaveCheckedThoughNothingMoreComes) {
   sink.prepare().value();
   sink.begin(recorder);
   EXPECT_TRUE(sink.step());
-  for (int i = 0; i < 10'000 && job.foreign.get() < 3; ++i) {
+  for (int i = 0; i < 10'000 && job.all_foreign.get() < 3; ++i) {
     std::this_thread::sleep_for(1ms);
     EXPECT_FALSE(sink.step());
   }
-  EXPECT_EQ(job.foreign.get(), 3U);
+  EXPECT_EQ(job.received[Period::window].foreign.get(), 3U);
 }
 
 TEST(Generator, TheTimeThatItsLastBatchTakesIsOfItsWindow) {

@@ -115,24 +115,24 @@ TEST(FlowReceiver, WhatCameBeforeTheEndOfTheDrainIsNotLateHoweverLateItIsChecked
   EXPECT_EQ(receiver.counts().late, 1U);
 }
 
-TEST(FlowReceiver, GivenUpProbesAreCancelledUnlessTheyCameAllTheSame) {
+TEST(FlowReceiver, OfNumbersThatWereNotAllSentOnlySoManyAreMissing) {
   FlowReceiver receiver({});
   for (std::uint64_t n = 0; n < 8; ++n) receive(receiver, n);
-  FlowResult result = receiver.result({.frames = 10, .cancelled = 2});
-  EXPECT_EQ(result.cancelled, 2U);
-  EXPECT_EQ(result.lost, 0U);
-  receiver.end_drain(0);
-  receive(receiver, 8);
-  result = receiver.result({.frames = 10, .cancelled = 2});
-  EXPECT_EQ(result.late, 1U);
-  EXPECT_EQ(result.cancelled, 1U);
+  FlowResult result = receiver.result({.frames = 9, .numbers = 12});
+  EXPECT_EQ(result.sent, 9U);
+  EXPECT_EQ(result.lost, 1U) << "nine of twelve requests were answered";
+  EXPECT_EQ(result.gaps, (Gaps{{8, 12}}));
+  receiver.note_damaged(Finding::corrupt, probe(11), 0);
+  receiver.note_damaged(Finding::corrupt, probe(10), 0);
+  result = receiver.result({.frames = 10, .numbers = 12});
+  EXPECT_EQ(result.corrupt, 2U);
   EXPECT_EQ(result.lost, 0U);
 }
 
 TEST(FlowReceiver, MoreThanWasSentIsNeverANegativeLoss) {
   FlowReceiver receiver({});
   for (std::uint64_t n = 0; n < 8; ++n) receive(receiver, n);
-  const FlowResult result = receiver.result({.frames = 6, .cancelled = 1});
+  const FlowResult result = receiver.result({.frames = 6});
   EXPECT_EQ(result.lost, 0U);
   EXPECT_EQ(result.cancelled, 0U);
   EXPECT_EQ(result.unexplained, 2U);
@@ -196,13 +196,50 @@ TEST(FlowReceiver, DamagedAndUncheckedFramesAreCounted) {
   receiver.note_damaged(Finding::truncated, std::nullopt, 0);
   receiver.note_damaged(Finding::truncated, std::nullopt, 0);
   receive(receiver, 4);
-  receiver.note_unverified();
-  const FlowResult result = receiver.result({.frames = 5});
+  receiver.note_unverified(probe(5));
+  const FlowResult result = receiver.result({.frames = 7});
+  EXPECT_EQ(result.corrupt, 1U) << "nobody knows which number a damaged frame had";
+  EXPECT_EQ(result.truncated, 2U);
+  EXPECT_EQ(result.unverified, 1U);
+  EXPECT_EQ(result.lost, 1U);
+  EXPECT_FALSE(result.verification_complete);
+}
+
+std::uint64_t fates(const FlowResult& r) {
+  return r.received + r.lost + r.corrupt + r.truncated + r.late + r.cancelled + r.unverified;
+}
+
+TEST(FlowReceiver, EachFrameHasOneFateWhateverCopiesCameOfIt) {
+  constexpr auto kNoNumber = std::nullopt;
+  FlowReceiver receiver({});
+  receive(receiver, 0);
+  receiver.note_damaged(Finding::corrupt, probe(0), 0);  // a copy of one that came whole
+  receiver.note_damaged(Finding::corrupt, probe(1), 0);  // before the whole one
+  receive(receiver, 1);
+  receiver.note_damaged(Finding::truncated, probe(2), 0);  // the first decides
+  receiver.note_damaged(Finding::corrupt, probe(2), 0);
+  receiver.note_damaged(Finding::corrupt, probe(3), 0);
+  receiver.note_damaged(Finding::corrupt, probe(3), 0);
+  receiver.note_damaged(Finding::truncated, kNoNumber, 0);  // 4, or 5
+  receive(receiver, 6);
+  receive(receiver, 6);
+  receiver.note_damaged(Finding::corrupt, probe(99), 0);  // a number that was never sent
+  const FlowResult result = receiver.result({.frames = 7});
+  EXPECT_EQ(result.received, 3U);
   EXPECT_EQ(result.corrupt, 1U);
   EXPECT_EQ(result.truncated, 2U);
-  EXPECT_EQ(result.lost, 3U) << "nobody knows which number a damaged frame had";
-  EXPECT_EQ(result.unverified, 1U);
-  EXPECT_FALSE(result.verification_complete);
+  EXPECT_EQ(result.lost, 1U);
+  EXPECT_EQ(fates(result), result.sent);
+  EXPECT_EQ(result.duplicates, 1U);
+  EXPECT_EQ(result.corrupt_copies, 5U);
+  EXPECT_EQ(result.truncated_copies, 0U);
+}
+
+TEST(FlowReceiver, WhatIsNotCheckedInTheRampIsInNoFigure) {
+  FlowReceiver receiver({.measure_from_ns = kStart + 10 * kStep});
+  receiver.note_unverified(probe(3));
+  EXPECT_EQ(receiver.counts().unverified, 0U);
+  EXPECT_TRUE(receiver.result({.ramp_frames = 10}).verification_complete);
 }
 
 TEST(FlowReceiver, WhatWasSentIsReceivedLateCancelledOrLostWhateverTheWireDoes) {

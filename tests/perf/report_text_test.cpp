@@ -205,8 +205,58 @@ TEST(Text, WhatWentWrongIsWhatTheJsonSays) {
     }
   }
   EXPECT_GE(problems, 4U);
-  EXPECT_NE(text.find("7 late, 3 given up"), std::string::npos);
+  EXPECT_NE(text.find("7 late, 3 cancelled"), std::string::npos);
   EXPECT_NE(line_with(text, "skipped   "), "");
+}
+
+/// Round trips, of which requests and replies were lost.
+RunResult lossy_round_trips(std::size_t pairs) {
+  RunResult run;
+  for (std::size_t i = 0; i < pairs; ++i) {
+    RunResult one = test::quiet_sample(i + 1);
+    JobResult& asker = one.jobs[0];
+    JobResult& echo = one.jobs[1];
+    asker.name += std::to_string(i);
+    echo.peer_of = asker.name;
+    echo.name = asker.name + ".echo";
+    asker.role = Role::pingpong;
+    echo.role = Role::echo;
+    std::swap(asker.latency, echo.latency);
+    asker.rx = asker.tx;
+    echo.flows = asker.flows = {FlowResult()};
+    FlowResult& requests = echo.flows[0];
+    requests.kind = FlowResult::Kind::request;
+    requests.from = asker.name;
+    requests.to = echo.name;
+    requests.sent = 1000;
+    requests.received = 963;
+    requests.lost = 37;
+    FlowResult& replies = asker.flows[0];
+    replies.kind = FlowResult::Kind::reply;
+    replies.from = echo.name;
+    replies.to = asker.name;
+    replies.sent = 963;
+    replies.received = 930;
+    replies.lost = 33;
+    if (i == 0) run = one;
+    if (i != 0) std::ranges::move(one.jobs, std::back_inserter(run.jobs));
+  }
+  run.groups.clear();
+  return run;
+}
+
+TEST(Text, TellsLostRequestsFromLostReplies) {
+  const std::string text = text_of(lossy_round_trips(1));
+  EXPECT_NE(text.find("bulk0.echo: 37 lost (3.70 %), of 1,000 requests sent by bulk0\n"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("bulk0: 33 lost (3.43 %), of 963 replies sent by bulk0.echo\n"),
+            std::string::npos);
+  EXPECT_NE(line_with(text, "bulk0 -> bulk0.echo requests"), "");
+  EXPECT_NE(line_with(text, "bulk0.echo -> bulk0 replies"), "");
+  // In a line for each job both are what came back too few, of what was asked.
+  const std::string line = line_with(text_of(lossy_round_trips(6)), "bulk3 ");
+  EXPECT_NE(line.find(" 70  7.00 %"), std::string::npos) << line;
 }
 
 TEST(Text, ACountThatDoesNotAgreeIsAProblem) {

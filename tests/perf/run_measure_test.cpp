@@ -127,6 +127,16 @@ TEST(RunMeasure, ASteadyRateEndsTheJobAndTheReportSaysWhen) {
   EXPECT_LT(result.jobs[0].tx.seconds, 30);
   ASSERT_TRUE(result.steady_state);
   EXPECT_EQ(result.steady_state->rfind("reached at ", 0), 0U) << *result.steady_state;
+  ASSERT_EQ(result.steady_states.size(), 1U);
+  const SteadyStateResult& data = result.steady_states[0];
+  EXPECT_EQ(data.job, "first");
+  EXPECT_EQ(data.figure, "iops");
+  EXPECT_EQ(data.limit, 0.2);
+  EXPECT_TRUE(data.limit_is_share);
+  EXPECT_EQ(data.window_seconds, 2U);
+  ASSERT_TRUE(data.value && data.reached_at_seconds);
+  EXPECT_LE(*data.value, 0.2);
+  EXPECT_GE(*data.reached_at_seconds, 2U);
 }
 
 TEST(RunMeasure, ARateThatNeverSettlesRunsToItsEnd) {
@@ -138,6 +148,7 @@ TEST(RunMeasure, ARateThatNeverSettlesRunsToItsEnd) {
   ASSERT_TRUE(passed(result));
   EXPECT_EQ(result.jobs[0].tx.frames, 1500U);
   EXPECT_EQ(result.steady_state.value_or("").rfind("not reached", 0), 0U);
+  EXPECT_FALSE(result.steady_states.at(0).reached_at_seconds);
 }
 
 /// A run whose frames are recorded.
@@ -293,6 +304,8 @@ TEST(RunMeasure, WhatNobodyCountsIsNotZero) {
   const RunResult over_bus = run_text(job + "thread\n");
   EXPECT_TRUE(job_of(over_bus, "j.sink").overruns);
   EXPECT_FALSE(job_of(over_bus, "j").overruns) << "it receives nothing";
+  EXPECT_FALSE(job_of(over_bus, "j").counts.wire.lost_frames) << "nor reads its port";
+  EXPECT_TRUE(job_of(over_bus, "j.sink").counts.wire.lost_frames);
   EXPECT_GT(job_of(over_bus, "j.sink").rx.batches, 0U);
   EXPECT_TRUE(job_of(over_bus, "j").cpu);
   const RunResult over_unix = run_text(job + "engine=unix\nthread\nverify_async=1\n");

@@ -146,7 +146,7 @@ TEST_F(RunPhases, TheRampIsOutsideOfEveryFigure) {
   EXPECT_LE(job_of(result, "a.sink").latency->count(), 200U);
 }
 
-TEST_F(RunPhases, LateFramesAndRequestsGivenUpAreNotLost) {
+TEST_F(RunPhases, LateFramesAreNotLostAndRequestsThatNeverArriveAre) {
   const RunResult late = run_text(
       "[a]\nengine=unix\nrate_iops=1000\nnumber_ios=50\ndrain_time=150ms\n"
       "fault=delay=250ms\n");
@@ -157,25 +157,50 @@ TEST_F(RunPhases, LateFramesAndRequestsGivenUpAreNotLost) {
   const RunResult asked = run_text(
       "[a]\nrw=pingpong\nengine=unix\niodepth=16\nnumber_ios=16\ndrain_time=60ms\n"
       "fault=delay=10s\n[b]\nengine=unix\nnumber_ios=1\n");
-  const FlowResult& flow = flow_to(asked, "a");
-  EXPECT_EQ(flow.cancelled, 16U);
-  EXPECT_EQ(flow.lost, 0U);
+  const FlowResult& requests = flow_to(asked, "a.echo");
+  EXPECT_EQ(requests.sent, 16U);
+  EXPECT_EQ(requests.lost, 16U);
+  EXPECT_EQ(flow_to(asked, "a").sent, 0U) << "no request was answered";
 }
 
-TEST_F(RunPhases, ARequestWithoutAReplyIsGivenUpWheneverThatIs) {
-  // Most are given up while the run goes on, the last of them at its end.
+TEST_F(RunPhases, LostRequestsAndLostRepliesAreToldApart) {
+  // Most are missed while the run goes on, the last of them at its end.
   const RunResult result = run_text(
       "[a]\nrw=pingpong\nto=b\nengine=unix\niodepth=8\nrate_iops=1000\nruntime=500ms\n"
-      "drain_time=50ms\ncontinue_on_error=verify\n"
-      "[b]\nrw=echo\nengine=unix\nfault=loss=20%,corrupt=5%,seed=3\n");
+      "drain_time=50ms\ncontinue_on_error=verify\nfault=loss=10%,seed=4\n"
+      "[b]\nrw=echo\nengine=unix\nfault=loss=20%,corrupt=5%,duplicate=5%,seed=3\n");
   EXPECT_TRUE(passed(result));
-  const FlowResult& flow = flow_to(result, "a");
-  const FaultCounters& replies = result.links.at(0).faults;
-  EXPECT_GT(flow.cancelled, 8U) << "more than can be open at the end";
-  EXPECT_EQ(flow.cancelled, replies.lost);
-  EXPECT_EQ(flow.corrupt, replies.corrupted);
-  EXPECT_EQ(flow.lost, 0U);
-  EXPECT_EQ(flow.sent, flow.received + flow.cancelled + flow.corrupt);
+  const FaultCounters& asked = result.links.at(0).faults;
+  const FlowResult& requests = flow_to(result, "b");
+  EXPECT_EQ(requests.kind, FlowResult::Kind::request);
+  EXPECT_EQ(requests.sent, job_of(result, "a").tx.frames);
+  EXPECT_GT(requests.lost, 8U) << "more than can be open at the end";
+  EXPECT_EQ(requests.lost, asked.lost);
+  EXPECT_EQ(requests.received, requests.sent - requests.lost);
+  const FaultCounters& answered = result.links.at(1).faults;
+  const FlowResult& replies = flow_to(result, "a");
+  EXPECT_EQ(replies.kind, FlowResult::Kind::reply);
+  EXPECT_EQ(replies.from, "b");
+  EXPECT_EQ(replies.sent, job_of(result, "b").tx.frames);
+  EXPECT_EQ(replies.sent, requests.received);
+  EXPECT_EQ(replies.lost, answered.lost);
+  EXPECT_EQ(replies.corrupt + replies.corrupt_copies, answered.corrupted);
+  EXPECT_EQ(replies.sent, replies.received + replies.lost + replies.corrupt);
+  EXPECT_EQ(replies.cancelled + requests.cancelled, 0U);
+}
+
+TEST_F(RunPhases, ACopyOfARequestIsAnsweredAndItsReplyIsACopy) {
+  const RunResult result = run_text(
+      "[a]\nrw=pingpong\nengine=unix\nrate_iops=2000\nnumber_ios=200\ndrain_time=50ms\n"
+      "fault=duplicate=20%,seed=4\n");
+  EXPECT_TRUE(passed(result));
+  const std::uint64_t copies = result.links.at(0).faults.duplicated;
+  ASSERT_GT(copies, 10U);
+  EXPECT_EQ(flow_to(result, "a.echo").duplicates, copies);
+  EXPECT_EQ(job_of(result, "a.echo").tx.frames, 200 + copies) << "that many really went";
+  EXPECT_EQ(flow_to(result, "a").sent, 200U) << "and each of the others is a copy";
+  EXPECT_EQ(flow_to(result, "a").received, 200U);
+  EXPECT_EQ(flow_to(result, "a").duplicates, copies);
 }
 
 TEST_F(RunPhases, WithoutADrainRepliesAreStillWaitedForWhileTheJobGoesOn) {

@@ -87,6 +87,41 @@ TEST_F(RunReplay, SendsThemWithoutPauses) {
   EXPECT_LT(replay("replay_no_stall\n"), 380U);
 }
 
+TEST_F(RunReplay, SendsThemAtTheRateThatIsAskedFor) {
+  const test::TempDir dir;
+  const std::string capture = capture_of(dir, some_frames(50), 20'000'000);
+  for (const char* const options :
+       {"rate_iops=1000\n", "rate_iops=1000\nreplay_no_stall\nrate_process=poisson\n",
+        "replay_no_stall\nthinktime=10ms\nthinktime_blocks=10\n"}) {
+    SCOPED_TRACE(options);
+    const RunResult result =
+        run_text("[j]\nengine=unix\ndrain_time=20ms\nreplay=" + capture + '\n' + options);
+    EXPECT_TRUE(passed(result));
+    EXPECT_EQ(flow_to(result, "j.sink").received, 50U);
+    EXPECT_GE(job_of(result, "j").tx.seconds, 0.02) << "no frame goes before its time";
+    EXPECT_LE(job_of(result, "j").tx.offered_seconds, 0.3) << "that of the capture is a second";
+  }
+  const RunResult paced =
+      run_text("[j]\nengine=unix\ndrain_time=20ms\nrate_iops=1000\nreplay=" + capture + '\n');
+  const TrafficResult& tx = job_of(paced, "j").tx;
+  EXPECT_NEAR(static_cast<double>(tx.offered_frames) / tx.offered_seconds, 1000, 1e-6);
+}
+
+TEST_F(RunReplay, WhatMeansNothingBesideItIsRefusedByName) {
+  const std::string job = "[j]\nengine=unix\nreplay=x.pcap\n";
+  for (const char* const option :
+       {"bs=100", "payload=zero", "vlan=5", "thinktime=1ms", "rate_catchup=limited",
+        "rate_overhead=24", "rate_iops=5\nreplay_time_scale=200",
+        "replay_no_stall\nreplay_time_scale=200", "rate_iops=5\nrate_catchup=skip"}) {
+    SCOPED_TRACE(option);
+    const auto problems = problems_of(test::set_of(job + option + '\n'));
+    ASSERT_EQ(problems.size(), 1U) << testing::PrintToString(problems);
+    const std::string last = std::string(option).substr(std::string(option).rfind('\n') + 1);
+    EXPECT_NE(problems[0].find(last.substr(0, last.find('=')) + ": "), std::string::npos)
+        << problems[0];
+  }
+}
+
 TEST_F(RunReplay, LoopsAndTimeBasedBeginAgain) {
   const test::TempDir dir;
   const std::string job =

@@ -102,8 +102,38 @@ TEST(RunTruth, DamagedFramesHideNoLostOnes) {
   const RunResult result = run(over_faults("duplicate=20%,corrupt=5%,loss=2%,seed=7"));
   EXPECT_TRUE(passed(result));
   EXPECT_GT(result.links.at(0).faults.lost, 100U);
-  EXPECT_EQ(result.jobs[1].flows[0].lost, result.links[0].faults.lost);
-  EXPECT_EQ(result.jobs[1].flows[0].corrupt, result.links[0].faults.corrupted);
+  const FlowResult& flow = result.jobs[1].flows[0];
+  EXPECT_EQ(flow.lost, result.links[0].faults.lost);
+  EXPECT_EQ(flow.corrupt + flow.corrupt_copies, result.links[0].faults.corrupted);
+  EXPECT_GT(flow.corrupt_copies, 10U);
+}
+
+std::uint64_t fates(const FlowResult& r) {
+  return r.received + r.lost + r.corrupt + r.truncated + r.late + r.cancelled + r.unverified;
+}
+
+TEST(RunTruth, EachFrameHasOneFateUnderAllFaultsTogether) {
+  for (const char* const faults :
+       {"duplicate=20%,corrupt=5%,seed=7", "duplicate=20%,truncate=5%,seed=8",
+        "duplicate=10%,corrupt=10%,truncate=10%,loss=5%,reorder=5%,seed=9"}) {
+    SCOPED_TRACE(faults);
+    const RunResult result = run(over_faults(faults, 10'000));
+    EXPECT_TRUE(passed(result));
+    const FlowResult& flow = result.jobs[1].flows[0];
+    const FaultCounters& made = result.links.at(0).faults;
+    EXPECT_EQ(flow.sent, 10'000U);
+    EXPECT_EQ(fates(flow), flow.sent);
+    const std::uint64_t damaged =
+        flow.corrupt + flow.corrupt_copies + flow.truncated + flow.truncated_copies;
+    const std::uint64_t arrivals = flow.received + flow.duplicates + damaged;
+    EXPECT_GT(flow.corrupt_copies + flow.truncated_copies, 10U);
+    // Each arrival is the fate of a frame or a copy, and none is both.
+    const std::uint64_t came = flow.sent + made.duplicated - made.lost;
+    EXPECT_LE(arrivals, came);
+    if (made.corrupted != 0 && made.truncated != 0) continue;  // some are both, and not known
+    EXPECT_EQ(damaged, made.corrupted + made.truncated);
+    EXPECT_EQ(arrivals, came);
+  }
 }
 
 TEST(RunTruth, DamageInTheRampHidesNoLossInTheWindow) {

@@ -105,7 +105,11 @@ TEST(RunVerify, AReceiverThatWasKilledLeavesVerificationIncomplete) {
                                       ::kill(static_cast<pid_t>(sink.pid), SIGKILL);
                                     });
   EXPECT_TRUE(failed(result, "was killed by signal 9"));
-  EXPECT_FALSE(flow_to(result, "j.sink").verification_complete);
+  const FlowResult& flow = flow_to(result, "j.sink");
+  EXPECT_FALSE(flow.verification_complete);
+  EXPECT_EQ(flow.lost, 0U) << "it missed nothing while it was there";
+  EXPECT_GT(flow.cancelled, 0U) << "nobody received what was sent after its end";
+  EXPECT_EQ(flow.received + flow.cancelled, flow.sent);
 }
 
 /// Sends frames of others to everybody on a bus, once a job there has received something.

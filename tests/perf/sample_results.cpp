@@ -114,6 +114,8 @@ void count_traffic(TrafficResult& t, const std::vector<IntervalResult>& interval
   if (!sent) return;
   t.offered_frames = t.frames;
   t.offered_bytes = t.bytes;
+  t.offered_seconds = t.seconds;
+  t.paced = true;
 }
 
 /// The sender and the peer that was made for it.
@@ -173,7 +175,7 @@ void group(RunResult& run) {
     all.tx.bytes += job.tx.bytes;
     all.tx.offered_frames += job.tx.offered_frames;
     all.tx.offered_bytes += job.tx.offered_bytes;
-    all.tx.seconds = std::max(all.tx.seconds, job.tx.seconds);
+    all.tx.seconds = all.tx.offered_seconds = std::max(all.tx.seconds, job.tx.seconds);
     all.rx.frames += job.rx.frames;
     all.rx.bytes += job.rx.bytes;
     all.rx.seconds = std::max(all.rx.seconds, job.rx.seconds);
@@ -339,6 +341,14 @@ RunResult search_sample() {
       {"bulk.peer", "rx_fps", {99100, 100020, 100150, 99980, 101200}, 100020, 99100, 101200},
       {"bulk.peer", "latency_ns_p99", {25100, 26020, 25850, 31200, 25500}, 25850, 25100, 31200}};
   run.steady_state = "reached at 12 s: iops slope 0.1 %";
+  run.steady_states = {{.job = "bulk",
+                        .figure = "iops_slope",
+                        .limit = 0.003,
+                        .limit_is_share = true,
+                        .window_seconds = 10,
+                        .ramp_seconds = 2,
+                        .value = 0.001,
+                        .reached_at_seconds = 12}};
   return run;
 }
 

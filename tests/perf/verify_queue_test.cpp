@@ -195,8 +195,11 @@ TEST(VerifyQueue, WhatWasNotCheckedInTimeIsDeliveredAsUnverified) {
     }
     FlowReceiver flow({});
     for (const CheckedFrame& frame : outcome.frames) {
-      flow.note(frame.reading.probe, 64, frame.arrived_ns);
-      if (!frame.checked) flow.note_unverified();
+      if (frame.checked) {
+        flow.note(frame.reading.probe, 64, frame.arrived_ns);
+      } else {
+        flow.note_unverified(frame.reading.probe);
+      }
     }
     EXPECT_EQ(flow.result({.frames = 500}).lost, 0U) << "they came, checked or not";
     EXPECT_EQ(flow.result({.frames = 500}).unverified, unverified);

@@ -106,22 +106,33 @@ function shorten(list, items) {
 const kMostJobs = 10;
 const manyJobs = members.length > kMostJobs;
 
+/// Of a job that asks its requests count too, as in the text output.
+function lostOf(unit) {
+  const { loss } = receiverOf(unit);
+  if (!loss) return ['-', '-'];
+  const requests = result.jobs.flatMap((j) => (j.loss ? j.loss.flows : [])).filter((f) => f.kind === 'request' && f.from === unit.job.jobname);
+  if (!requests.length) return [bad(loss.lost_frames), units.share(loss.lost_share)];
+  const lost = requests.reduce((n, f) => n + f.lost_frames, loss.lost_frames);
+  const sent = requests.reduce((n, f) => n + f.sent_frames, 0);
+  return [bad(lost), units.share(sent ? lost / sent : null)];
+}
+
 function glance() {
-  const figures = (tx, at) => {
+  const figures = (tx, at, lost) => {
     const h = at.latency_ns || {};
     return [units.fps(tx && tx.offered_fps), units.fps(tx && tx.rate_fps), units.fps(at.rx && at.rx.rate_fps), units.bps(at.rx && at.rx.rate_bps),
-      at.loss ? bad(at.loss.lost_frames) : '-', units.share(at.loss && at.loss.lost_share), units.ns(h.p50), units.ns(h.p99), units.ns(h.p99_9), units.ns(h.max)];
+      ...lost, units.ns(h.p50), units.ns(h.p99), units.ns(h.p99_9), units.ns(h.max)];
   };
   const head = ['offered', 'sent', 'received', '', 'lost', '', 'p50', 'p99', 'p99.9', 'max'];
   const runs = result.repeats.length ? Math.max(...result.repeats.map((r) => r.values.length)) : 0;
   const note = (runs ? `Medians of ${runs} runs; counts, curves and buckets are those of ${result.shown_run ? 'run ' + result.shown_run : 'one of them'}. ` : '')
     + 'Latency from the intended send time. Own limit: how much of what the harness itself can do on this machine was used.';
   const jobs = table(manyJobs ? 'Jobs at a glance' : 'At a glance', ['job', 'engine', ...head, 'own limit'],
-    members.map((unit) => [unit.job.jobname, unit.job.engine, ...figures(unit.job.tx, receiverOf(unit)), units.share(unit.job.limit_share)]));
+    members.map((unit) => [unit.job.jobname, unit.job.engine, ...figures(unit.job.tx, receiverOf(unit), lostOf(unit)), units.share(unit.job.limit_share)]));
   if (!manyJobs) return section('At a glance', note, jobs);
   const membersOf = (group) => members.filter(({ job }) => job.groupname === group.groupname).length;
   const groupHead = ['group', 'jobs', ...head];
-  const rows = result.groups.map((group) => [group.groupname, units.count(membersOf(group)), ...figures(group.tx, group)]);
+  const rows = result.groups.map((group) => [group.groupname, units.count(membersOf(group)), ...figures(group.tx, group, group.loss ? [bad(group.loss.lost_frames), units.share(group.loss.lost_share)] : ['-', '-'])]);
   const more = rows.length > kMostJobs ? folded(`and ${units.count(rows.length - kMostJobs)} more groups`, table('More groups', groupHead, rows.slice(kMostJobs))) : null;
   return section('At a glance', note, table('At a glance', groupHead, rows.slice(0, kMostJobs)), more, folded(`each of the ${units.count(members.length)} jobs`, jobs));
 }

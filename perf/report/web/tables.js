@@ -1,5 +1,6 @@
 // The tables below the charts, for who wants every figure.
 const kTimes = ['p50', 'p90', 'p99', 'p99_9', 'p99_99', 'p99_999', 'max'];
+const kKinds = { data: '', request: ' requests', reply: ' replies' };
 const kFates = ['duplicate_frames', 'reordered_frames', 'corrupt_frames', 'truncated_frames'];
 
 function trafficRow(name, t) {
@@ -10,7 +11,7 @@ function trafficRow(name, t) {
 }
 const timeRow = (name, h) => [name, units.count(h.count), units.ns(h.min), units.ns(h.mean), ...kTimes.map((key) => units.ns(h[key]))];
 const fatesRow = (name, f) => [name, units.count(f.sent_frames), units.count(f.received_frames), bad(f.lost_frames), units.share(f.lost_share),
-  ...kFates.map((key) => bad(f[key])), units.count(f.late_frames), units.count(f.cancelled_frames), bad(f.unverified_frames), units.ns(f.jitter_ns)];
+  ...kFates.map((key) => bad(f[key])), bad(f.corrupt_copies + f.truncated_copies), units.count(f.late_frames), units.count(f.cancelled_frames), bad(f.unverified_frames), units.ns(f.jitter_ns)];
 
 /// A table of jobs and groups: of many jobs the groups, and the jobs on demand.
 function jobsAndGroups(caption, head, jobs, groups) {
@@ -38,11 +39,11 @@ function jobTables() {
     section('Times', 'Latency: from the intended send time. Service: from the real one. Spacing error: how late frames left.',
       ...jobsAndGroups('Times', ['', 'count', 'min', 'mean', 'p50', 'p90', 'p99', 'p99.9', 'p99.99', 'p99.999', 'max'], times, groupTimes));
   }
-  const flows = each((j) => (j.loss ? j.loss.flows.map((f) => fatesRow(`${f.from} → ${f.to}`, f)) : []));
+  const flows = each((j) => (j.loss ? j.loss.flows.map((f) => fatesRow(`${f.from} → ${f.to}${kKinds[f.kind]}`, f)) : []));
   const groupFlows = groups((g) => (g.loss ? [fatesRow(title(g), g.loss)] : []));
   if (flows.length) {
-    section('What became of the frames', 'Late: came after drain_time. Cancelled: given up by the sender. Neither is lost; corrupt and truncated frames came, and are not lost either.',
-      ...jobsAndGroups('What became of the frames', ['', 'sent', 'received', 'lost', '', 'duplicate', 'reordered', 'corrupt', 'truncated', 'late', 'cancelled', 'unchecked', 'jitter'], flows, groupFlows));
+    section('What became of the frames', 'Each frame that was sent is one of received, lost, corrupt, truncated, late (after drain_time), cancelled (sent to a receiver that had ended) and unchecked. Duplicates and damaged copies come besides.',
+      ...jobsAndGroups('What became of the frames', ['', 'sent', 'received', 'lost', '', 'duplicate', 'reordered', 'corrupt', 'truncated', 'damaged copies', 'late', 'cancelled', 'unchecked', 'jitter'], flows, groupFlows));
   }
   const connections = result.jobs.filter((j) => j.tx && j.tcp).map(({ jobname, tcp }) => [jobname, bad(tcp.retransmits), units.ns(tcp.rtt_ns_min), units.ns(tcp.rtt_ns_mean), units.ns(tcp.rtt_ns_max),
     units.bytes(tcp.snd_cwnd_bytes_max), units.count(tcp.mss_bytes), known(tcp.congestion), units.bytes(tcp.send_buffer_bytes), units.bytes(tcp.receive_buffer_bytes), units.count(tcp.dscp)]);
