@@ -58,12 +58,12 @@ Kind<J> cpus(std::vector<int> J::* member) {
 
 /// A code point by its number, or by the name that RFC 2474, 2597, 3246 or 5865 gives it.
 Result<std::uint32_t> parse_dscp(std::string_view text) {
-  static constexpr std::pair<std::string_view, std::uint32_t> kNames[] = {
+  static constexpr std::pair<std::string_view, std::uint32_t> kCodePoints[] = {
       {"cs0", 0},   {"cs1", 8},   {"cs2", 16},  {"cs3", 24},  {"cs4", 32},  {"cs5", 40},
       {"cs6", 48},  {"cs7", 56},  {"af11", 10}, {"af12", 12}, {"af13", 14}, {"af21", 18},
       {"af22", 20}, {"af23", 22}, {"af31", 26}, {"af32", 28}, {"af33", 30}, {"af41", 34},
       {"af42", 36}, {"af43", 38}, {"ef", 46},   {"va", 44},   {"le", 1}};
-  for (const auto& [name, value] : kNames) {
+  for (const auto& [name, value] : kCodePoints) {
     if (text == name) return value;
   }
   const auto number = base::read_digits(text);

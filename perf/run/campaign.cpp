@@ -158,7 +158,7 @@ RunResult figures_alone(const RunResult& run) {
 std::size_t middle_of(const std::vector<RunResult>& runs) {
   std::vector<std::size_t> order(runs.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::ranges::stable_sort(order, {}, [&](std::size_t i) { return main_figure(runs[i]); });
+  std::ranges::sort(order, {}, [&](std::size_t i) { return std::pair(main_figure(runs[i]), i); });
   return order[order.size() / 2];
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
+#include <utility>
 
 namespace shmif::perf {
 
@@ -81,11 +83,13 @@ void FlowReceiver::note_damaged(Finding finding, const std::optional<Probe>& sai
 /// many as are missing then.
 void FlowReceiver::judge_damaged(std::uint64_t from, std::uint64_t to, std::uint64_t missing,
                                  FlowResult& result) const {
-  std::vector<Damaged> arrivals = damaged_;
-  std::ranges::stable_sort(arrivals, {}, &Damaged::number);
+  std::vector<std::size_t> order(damaged_.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::sort(order, {}, [&](std::size_t i) { return std::pair(damaged_[i].number, i); });
   std::uint64_t left = missing;
   std::uint64_t before = UINT64_MAX;
-  for (const Damaged& each : arrivals) {
+  for (const std::size_t i : order) {
+    const Damaged& each = damaged_[i];
     const bool again = each.number == before;
     before = each.number;
     const bool known = each.number >= from && each.number < to && !ledger_.has(each.number);

@@ -115,7 +115,7 @@ TEST_P(Local, TakesABusAndSaysOnceWhenItIsMadeThatItsPagesAreWritten) {
         {"provided", provide},
         {"empty", provide}}) {
     const std::string path = dir.file(name);
-    const std::string said = logged_by([&, make = make] { make(path); });
+    const std::string said = logged_by([&, &how = make] { how(path); });
     EXPECT_NE(said.find(path + warning), std::string::npos) << name << ": " << said;
     EXPECT_EQ(logged_by([&] {
                 EXPECT_TRUE(Port().attach(path));
