@@ -5,6 +5,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <filesystem>
@@ -17,11 +18,29 @@
 
 namespace shmif::tools {
 
-BusWatch::BusWatch() : timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)) {
-  itimerspec each_second{};
-  each_second.it_interval.tv_sec = each_second.it_value.tv_sec = 1;
-  if (!timer_ || timerfd_settime(timer_.get(), 0, &each_second, nullptr) != 0)
+namespace {
+
+/// Seconds from one look to the next, at first and at most.
+constexpr unsigned kSoon = 1;
+constexpr unsigned kLate = 16;
+
+}  // namespace
+
+BusWatch::BusWatch()
+    : timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)), seconds_(kSoon) {
+  if (!timer_ || !set_timer())
     throw Exception(Error::from_errno(errno, "cannot make a timer to look after the bus"));
+}
+
+bool BusWatch::set_timer() const {
+  itimerspec next{};
+  next.it_value.tv_sec = seconds_;
+  return timerfd_settime(timer_.get(), 0, &next, nullptr) == 0;
+}
+
+void BusWatch::look_soon() {
+  seconds_ = kSoon;
+  static_cast<void>(set_timer());  // which fails for a wrong argument only
 }
 
 void BusWatch::add(const Port& port) {
@@ -46,10 +65,15 @@ void BusWatch::look(Watched& watched) {
 
 Result<void> BusWatch::join(tap::Bridge& bridge, std::function<bool()> also) {
   return bridge.watch(timer_.get(), [this, also = std::move(also)] {
-    std::uint64_t seconds = 0;
-    static_cast<void>(read(timer_.get(), &seconds, sizeof seconds) > 0);
+    std::uint64_t expirations = 0;
+    static_cast<void>(read(timer_.get(), &expirations, sizeof expirations) > 0);
+    seconds_ = std::min(2 * seconds_, kLate);
     for (Watched& each : all_) look(each);
-    return !also || also();
+    if (std::ranges::any_of(all_, [](const Watched& w) { return w.said == Said::removed; }))
+      seconds_ = kSoon;  // another bus may be made there any moment
+    const bool go_on = !also || also();
+    static_cast<void>(set_timer());
+    return go_on;
   });
 }
 

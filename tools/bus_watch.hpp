@@ -18,9 +18,13 @@ class BusWatch {
   BusWatch();
   /// Watches the bus of this port, which must outlive the watch. A port that is down is left alone.
   void add(const Port& port);
-  /// Looks each second while the bridge runs, which must not outlive this, and then calls `also`,
-  /// if there is one; the bridge stops when that says false.
+  /// Looks now and then while the bridge runs, which must not outlive this, and then calls `also`,
+  /// if there is one; the bridge stops when that says false. The first look is after a second, each
+  /// later one after twice the time of the one before, up to 16 seconds: fifty idle hosts are not
+  /// to wake a machine fifty times a second. Once a bus has lost its name, looks each second.
   Result<void> join(tap::Bridge& bridge, std::function<bool()> also = {});
+  /// Looks after a second, and then at growing distances again.
+  void look_soon();
 
  private:
   enum class Said { nothing, removed, replaced };
@@ -29,8 +33,10 @@ class BusWatch {
     Said said;
   };
   static void look(Watched& watched);
+  bool set_timer() const;
 
   UniqueFd timer_;
+  unsigned seconds_;  ///< until the next look
   std::vector<Watched> all_;
 };
 

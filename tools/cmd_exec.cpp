@@ -278,6 +278,7 @@ class ExecHost {
     const tap::BridgeEnd end = bridge.run();
     if (end.why == tap::BridgeEnd::Why::link_ended && end.pair < pairs.size()) {
       give_up(*pairs[end.pair], end);
+      if (pairs[end.pair]->waits_for_bus) buses_.look_soon();
     } else if (end.error) {
       throw Exception(Error(end.error, "cannot carry frames: " + end.error.message()));
     }
@@ -301,6 +302,8 @@ class ExecHost {
   bool find_buses_again() {
     bool found = false;
     for (Wire& wire : wires_) found = (wire.waits_for_bus && attach_again(wire)) || found;
+    const auto waits = [](const Wire& wire) { return wire.waits_for_bus; };
+    if (std::ranges::any_of(wires_, waits)) buses_.look_soon();
     return found;
   }
 

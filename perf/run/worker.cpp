@@ -114,9 +114,10 @@ void Worker::start() {
   // us of a CPU, one behind the other; who is awake already passes the CPU on in 5.
   sleep_until(start - std::min(start, kAwakeBeforeNs));
   // One that only receives listens at once, and is asleep by the start: the CPUs are for those who
-  // send then.
-  if (!generator_) begin_ns_ = now_ns();
-  while (generator_ && now_ns() < start) ::sched_yield();
+  // send then. The frames of a file wait, and are read in the window.
+  const bool listens = !generator_ && options_.engine != EngineKind::pcap;
+  if (listens) begin_ns_ = now_ns();
+  while (!listens && now_ns() < start) ::sched_yield();
 }
 
 void Worker::note_begin(std::uint64_t now) {

@@ -192,12 +192,12 @@ TEST(PerfServer, ATriggerSavesStatesInTheDirectoryAndNowhereElse) {
 }
 
 TEST(PerfServer, TheMachinesNetworksAndItsTimeAreNotForStrangers) {
-  RunningServer server({"--max-jobs=3", "--max-runtime=60"});
+  RunningServer server({"--max-jobs=3", "--max-runtime=60", "--max-memory=512m"});
   expect_refused(server, {"--allow_live=1"}, {"allow_live", "--allow-live"});
   expect_refused(server, {"--engine=packet", "--netdev=eth0,eth1"}, {"netdev", "--allow-live"});
   expect_refused(server, {"--numjobs=4"}, {"4 jobs", "--max-jobs"});
   expect_refused(server, {"--runtime=2m"}, {"runtime", "--max-runtime"});
-  expect_refused(server, {"--bus_size=4g"}, {"memory", "--max-memory"});
+  expect_refused(server, {"--bus_size=1g"}, {"memory", "--max-memory"});
   expect_refused(server, {"--nice=-20"}, {"nice", "--allow-exec"});
   // All that is wrong is said at once.
   expect_refused(server, {"--allow_live=1", "--runtime=2m"}, {"allow_live", "runtime"});
