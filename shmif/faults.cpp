@@ -45,9 +45,10 @@ struct Part {
   Why wrong(const char* why) const { return '"' + before + std::string(value) + "\" " + why; }
 };
 
-Why set_delay(Part part, FaultOptions& o) {
+Why set_delay(const Part& part, FaultOptions& o) {
   constexpr std::string_view kSigns[] = {"\u00b1", "+-"};
   nanoseconds jitter{0};
+  Part mean = part;
   for (const std::string_view sign : kSigns) {
     const std::size_t at = part.value.find(sign);
     if (at == std::string_view::npos) continue;
@@ -55,19 +56,19 @@ Why set_delay(Part part, FaultOptions& o) {
     const auto spread = base::read_time(spread_text, std::nullopt);
     if (!spread) return spread.why(spread_text, std::string(sign));
     jitter = *spread;
-    part.value = part.value.substr(0, at);
+    mean.value = part.value.substr(0, at);
     break;
   }
-  const auto delay = base::read_time(part.value, std::nullopt);
-  if (!delay) return delay.why(part.value, part.before);
-  if (*delay > kMostDelay) return part.wrong("is longer than an hour");
-  if (jitter > *delay) return part.wrong("varies by more than the delay itself");
+  const auto delay = base::read_time(mean.value, std::nullopt);
+  if (!delay) return delay.why(mean.value, mean.before);
+  if (*delay > kMostDelay) return mean.wrong("is longer than an hour");
+  if (jitter > *delay) return mean.wrong("varies by more than the delay itself");
   o.delay = *delay;
   o.jitter = jitter;
   return {};
 }
 
-Why set_bursts(Part part, FaultOptions& o) {
+Why set_bursts(const Part& part, FaultOptions& o) {
   const auto parts = split(part.value, ':');
   if (parts.size() < 2 || parts.size() > 4) {
     return part.wrong(
@@ -86,14 +87,14 @@ Why set_bursts(Part part, FaultOptions& o) {
 }
 
 template <double FaultOptions::* member>
-Why set_share(Part part, FaultOptions& o) {
+Why set_share(const Part& part, FaultOptions& o) {
   const auto share = base::read_share(part.value);
   if (!share) return share.why(part.value, part.before);
   o.*member = *share;
   return {};
 }
 
-Why set_rate(Part part, FaultOptions& o) {
+Why set_rate(const Part& part, FaultOptions& o) {
   const auto rate = base::read_rate(part.value);
   if (!rate) return rate.why(part.value, part.before);
   if (*rate == 0 || *rate > kMostBps) return part.wrong("is out of range (1bit to 1000Gbit)");
@@ -101,7 +102,7 @@ Why set_rate(Part part, FaultOptions& o) {
   return {};
 }
 
-Why set_queue(Part part, FaultOptions& o) {
+Why set_queue(const Part& part, FaultOptions& o) {
   const auto frames = base::read_count(part.value);
   if (!frames) return frames.why(part.value, part.before);
   if (*frames == 0 || *frames > kMostQueued)
@@ -110,7 +111,7 @@ Why set_queue(Part part, FaultOptions& o) {
   return {};
 }
 
-Why set_seed(Part part, FaultOptions& o) {
+Why set_seed(const Part& part, FaultOptions& o) {
   const auto seed = base::read_count(part.value);
   if (!seed) return seed.why(part.value, part.before);
   o.seed = *seed;
@@ -119,7 +120,7 @@ Why set_seed(Part part, FaultOptions& o) {
 
 struct Key {
   std::string_view name;
-  Why (*set)(Part part, FaultOptions& options);
+  Why (*set)(const Part& part, FaultOptions& options);
   const char* example;
 };
 constexpr Key kKeys[] = {

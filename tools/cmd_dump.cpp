@@ -334,8 +334,8 @@ class Capture {
       if (std::ranges::find(live, port) != live.end()) continue;
       std::string others;
       for (const std::string& name : live) others.append(others.empty() ? "" : ", ").append(name);
-      complain("no port \"" + port + "\" on " + wanted.path + " now, waiting for its frames (" +
-               "there are: " + others + ")");
+      others.insert(0, " now, waiting for its frames (there are: ");
+      complain("no port \"" + port + "\" on " + wanted.path + others + ")");
     }
     return names;
   }

@@ -94,7 +94,7 @@ std::optional<std::string> wait_for_bus(const WaitWish& wish) {
   for (;;) {
     Result<Bus> bus = Bus::open(wish.path);
     if (bus) return std::nullopt;
-    const std::string why = why_no_bus(std::move(bus).error());
+    std::string why = why_no_bus(std::move(bus).error());
     if (wish.deadline && Clock::now() >= *wish.deadline) return why;
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }

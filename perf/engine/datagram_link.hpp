@@ -60,8 +60,8 @@ std::optional<std::uint32_t> drops_of(int socket) noexcept;
 
 /// Asks for buffers of so many bytes, which an ordinary user gets up to a limit of the machine.
 void enlarge_buffers(int socket, int bytes) noexcept;
-/// For UDP. Frames that arrive at a full socket are lost, so there is room for a receiver that waits
-/// for its turn on the CPU.
+/// For UDP. Frames that arrive at a full socket are lost, so there is room for a receiver that
+/// waits for its turn on the CPU.
 inline constexpr int kUdpBufferBytes = 8 << 20;
 
 }  // namespace shmif::perf

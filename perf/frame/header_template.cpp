@@ -170,7 +170,8 @@ std::uint64_t HeaderTemplate::Field::value(std::uint64_t sequence,
   if (sequence >= count) {
     // Two multiplications in place of a division (Lemire, Kaser, Kurz 2019).
     const bool small = inverse != 0 && (sequence | count) >> 32U == 0;
-    place = small ? high(Wide{inverse * sequence} * count) : sequence % count;
+    const std::uint64_t fraction = inverse * sequence;  // modulo 2^64, on purpose
+    place = small ? high(Wide{fraction} * count) : sequence % count;
   }
   return least + step * (order == Order::inc ? place : count - 1 - place);
 }

@@ -398,10 +398,11 @@ Result<void> HeaderReader::read_fields(Place& place, std::string_view inside) {
     }
     if (place.layer == Layer::udp) known.emplace_back("checksum");
     if (found == nullptr || equals == std::string_view::npos) {
-      std::string all;
-      for (const std::string& each : known) all += (all.empty() ? "" : ", ") + each;
-      return refuse('"' + std::string(part) + "\" is no field of " + layer + " (" + all +
-                    ", each with = and a value)");
+      std::string why = '"' + std::string(part) + "\" is no field of ";
+      why.append(layer);
+      const char* before = " (";
+      for (const std::string& each : known) why.append(std::exchange(before, ", ")).append(each);
+      return refuse(why + ", each with = and a value)");
     }
     Place at = place;
     // The type stands behind the tags.

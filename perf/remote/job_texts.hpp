@@ -15,7 +15,8 @@ bool is_of_client(const std::string& option) noexcept;
 /// What was given, but for what concerns the client alone.
 JobTexts texts_of(const JobSet& set);
 
-/// The set again; to `problems` goes what is wrong with it, at most kMostProblems (limits.hpp). Threads: any.
+/// The set again; to `problems` goes what is wrong with it, at most kMostProblems (limits.hpp).
+/// Threads: any.
 JobSet job_set_of(const JobTexts& texts, std::vector<std::string>& problems);
 
 }  // namespace shmif::perf

@@ -177,6 +177,7 @@ void put_figures(Json& json, const RunResult& result, Bins bins) {
     Json& list = json[part.key] = part.list(result, bins);
     if (result.repetitions.empty()) continue;
     std::vector<Json> all;
+    all.reserve(result.repetitions.size());
     for (const RunResult& run : result.repetitions) all.push_back(part.list(run, Bins::without));
     put_medians(list, all, part.name);
   }

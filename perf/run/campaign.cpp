@@ -176,6 +176,7 @@ RunResult all_of(std::vector<RunResult> runs) {
         {figure.first, figure.second, series, spread->median, spread->least, spread->most});
   }
   std::vector<RunResult> repetitions;
+  repetitions.reserve(runs.size());
   for (const RunResult& run : runs) repetitions.push_back(figures_alone(run));
   const auto began = runs.front().began;
   const auto ended = runs.back().ended;
