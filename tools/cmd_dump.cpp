@@ -334,8 +334,9 @@ class Capture {
       if (std::ranges::find(live, port) != live.end()) continue;
       std::string others;
       for (const std::string& name : live) others.append(others.empty() ? "" : ", ").append(name);
-      others.insert(0, " now, waiting for its frames (there are: ");
-      complain("no port \"" + port + "\" on " + wanted.path + others + ")");
+      std::string why = "no port \"" + port + "\" on ";
+      why.append(wanted.path).append(" now, waiting for its frames (there are: ");
+      complain(why.append(others).append(")"));
     }
     return names;
   }
