@@ -34,13 +34,14 @@ std::uint64_t get_wide(const std::byte* from, std::size_t bytes) noexcept {
 
 /// In one or two stores, so that they are read back soon without a wait.
 void put_wide(std::byte* to, std::size_t bytes, std::uint64_t value) noexcept {
-  const std::uint64_t swapped = __builtin_bswap64(value) >> (64 - 8 * bytes);
+  const std::uint64_t swapped = __builtin_bswap64(value);
+  const auto* const all = reinterpret_cast<const std::byte*>(&swapped);
   switch (bytes) {
-    case 1: std::memcpy(to, &swapped, 1); break;
-    case 2: std::memcpy(to, &swapped, 2); break;
-    case 4: std::memcpy(to, &swapped, 4); break;
-    case 6: std::memcpy(to, &swapped, 6); break;
-    default: std::memcpy(to, &swapped, 8); break;
+    case 1: std::memcpy(to, all + 7, 1); break;
+    case 2: std::memcpy(to, all + 6, 2); break;
+    case 4: std::memcpy(to, all + 4, 4); break;
+    case 6: std::memcpy(to, all + 2, 6); break;
+    default: std::memcpy(to, all, 8); break;
   }
 }
 
