@@ -71,7 +71,7 @@ void FlowReceiver::note_damaged(Finding finding, const std::optional<Probe>& sai
   if (perf::period_of(time_ns, options_.measure_from_ns) == Period::ramp) return;
   const bool truncated = finding == Finding::truncated;
   ++(truncated ? counts_.truncated : counts_.corrupt);
-  if (said) {
+  if (said && damaged_.size() < kMaxDamaged) {
     damaged_.push_back({.number = said->sequence, .truncated = truncated});
   } else {
     ++(truncated ? truncated_unknown_ : corrupt_unknown_);

@@ -7,6 +7,7 @@
 // A frame that was sent has one fate (FlowResult). A damaged arrival is one only where no whole one
 // with its number came, and of several damaged ones the first; the others are copies.
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -68,6 +69,10 @@ struct FlowCounts {
 /// Threads: one at a time. Blocks: never.
 class FlowReceiver {
  public:
+  /// Damaged frames whose number is kept: 16 MiB a flow. Later ones count as those that do not say
+  /// which frame they were: each stands for a missing frame as long as there is one.
+  static constexpr std::size_t kMaxDamaged = 1'048'576;
+
   struct Options {
     std::uint32_t flow = 0;
     std::uint64_t measure_from_ns = 0;    ///< CLOCK_MONOTONIC

@@ -235,6 +235,23 @@ TEST(FlowReceiver, EachFrameHasOneFateWhateverCopiesCameOfIt) {
   EXPECT_EQ(result.truncated_copies, 0U);
 }
 
+TEST(FlowReceiver, KeepsTheNumbersOfSoManyDamagedFramesAndNoMore) {
+  FlowReceiver receiver({});
+  receive(receiver, 0);
+  for (std::uint64_t n = 0; n < FlowReceiver::kMaxDamaged - 1; ++n) {
+    receiver.note_damaged(Finding::corrupt, probe(1), 0);
+  }
+  receiver.note_damaged(Finding::corrupt, probe(0), 0);  // the last whose number is kept: a copy
+  FlowResult result = receiver.result({.frames = 4});
+  EXPECT_EQ(result.corrupt, 1U);
+  EXPECT_EQ(result.lost, 2U);
+  receiver.note_damaged(Finding::corrupt, probe(0), 0);  // stands for one that is missing
+  result = receiver.result({.frames = 4});
+  EXPECT_EQ(result.corrupt, 2U);
+  EXPECT_EQ(result.lost, 1U);
+  EXPECT_EQ(result.corrupt + result.corrupt_copies, FlowReceiver::kMaxDamaged + 1);
+}
+
 TEST(FlowReceiver, WhatIsNotCheckedInTheRampIsInNoFigure) {
   FlowReceiver receiver({.measure_from_ns = kStart + 10 * kStep});
   receiver.note_unverified(probe(3));
