@@ -1,12 +1,33 @@
 # Completion of shmifctl for bash. It asks the program itself what there is, so it cannot grow old.
 
+# The names in JSON. Those with control characters, \b or \u001b, are left out.
+_shmifctl_unescape() {
+  sed -n '/^\([^\\]\|\\["\\]\)*$/ s/\\\(["\\]\)/\1/gp; t; /\\/!p'
+}
+
 _shmifctl_ports() {
   command shmifctl stat "$1" --json 2>/dev/null |
-    sed -n '/"ports": \[/,$ s/^ *"name": "\(.*\)",$/\1/p'
+    sed -n '/"ports": \[/,$ s/^ *"name": "\(.*\)",$/\1/p' | _shmifctl_unescape
 }
 
 _shmifctl_hosts() {
-  command shmifctl ps "$1" --json 2>/dev/null | sed -n 's/^      "name": "\(.*\)",$/\1/p'
+  command shmifctl ps "$1" --json 2>/dev/null | sed -n 's/^      "name": "\(.*\)",$/\1/p' |
+    _shmifctl_unescape
+}
+
+# Offers those of the words $1 that begin with $2. Others chose some of them, as the name of a port:
+# so none is expanded, as compgen -W would do, and each is quoted, for the shell to take it as it is.
+_shmifctl_offer() {
+  local LC_ALL=C word quoted words=()
+  read -r -d '' -a words <<<"$1"
+  for word in "${words[@]}"; do
+    [[ $word == *[!\ -~]* ]] && continue # what could steer the terminal
+    printf -v quoted %q "$word"
+    quoted=${quoted//\\,/,} # harmless between quoted braces
+    if [[ $word == "$2"* || $quoted == "$2"* || ($2 == [\"\']* && $word == "${2:1}"*) ]]; then
+      COMPREPLY+=("$quoted")
+    fi
+  done
 }
 
 # The interfaces of this network namespace: all, or the TAP devices alone.
@@ -89,7 +110,7 @@ _shmifctl() {
   esac
   # Outside of a completion, as in a test, there is nothing to say about the next one.
   [[ -z $only ]] || compopt +o default +o bashdefault 2>/dev/null
-  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+  _shmifctl_offer "$words" "$current"
 }
 
 complete -o bashdefault -o default -F _shmifctl shmifctl

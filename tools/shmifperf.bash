@@ -14,6 +14,21 @@ _shmifperf_values() {
     sed -n 's/^ *Values: \([a-z0-9_+]*\(, [a-z0-9_+]*\)* or [a-z0-9_+]*\).*/\1/p' | sed 's/, \| or / /g'
 }
 
+# Offers those of the words $1 that begin with $2. None is expanded, as compgen -W would do, and each
+# is quoted, for the shell to take it as it is.
+_shmifperf_offer() {
+  local LC_ALL=C word quoted words=()
+  read -r -d '' -a words <<<"$1"
+  for word in "${words[@]}"; do
+    [[ $word == *[!\ -~]* ]] && continue # what could steer the terminal
+    printf -v quoted %q "$word"
+    quoted=${quoted//\\,/,} # harmless between quoted braces
+    if [[ $word == "$2"* || $quoted == "$2"* || ($2 == [\"\']* && $word == "${2:1}"*) ]]; then
+      COMPREPLY+=("$quoted")
+    fi
+  done
+}
+
 _shmifperf() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
   local command='' words='' i
@@ -40,8 +55,9 @@ _shmifperf() {
       elif [[ $previous == --?* ]] && words=$(_shmifperf_values "$previous") && [[ $words && $words != '0 1' ]]; then
         # The words are those of the option; what is 0 or 1 needs none. A list goes on behind its last comma.
         if [[ $current == *,* ]]; then
-          local begin=${current%,*} word rest=''
-          for word in $words; do
+          local begin=${current%,*} word rest='' list=()
+          read -r -d '' -a list <<<"$words"
+          for word in "${list[@]}"; do
             [[ ,$begin, == *,$word,* ]] || rest+=" $begin,$word"
           done
           words=$rest
@@ -54,7 +70,7 @@ _shmifperf() {
       fi
       ;;
   esac
-  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+  _shmifperf_offer "$words" "$current"
   [[ ${#COMPREPLY[@]} -ne 1 || ${COMPREPLY[0]} != *= ]] || compopt -o nospace 2>/dev/null
 }
 

@@ -249,6 +249,67 @@ TEST(Completion, OffersThePortsOfABus) {
   }
 }
 
+/// Whoever attaches to a bus chooses the name of his port. Completion must neither run it nor offer
+/// it in a form that the shell runs at Enter.
+TEST(Completion, NameOfAPortIsNeverRun) {
+  const TempDir directory;
+  Bus::create(directory.file("bus"), {}).value();
+  const std::vector<std::string> names = {"$(touch${IFS}made)", "`touch${IFS}made`",
+                                          "a;touch${IFS}made", "q\"u'o\\te$HOME"};
+  std::vector<Port> ports;
+  for (const std::string& name : names) {
+    PortOptions options;
+    options.name = name;
+    ports.emplace_back(options);
+    ASSERT_TRUE(ports.back().attach(directory.file("bus")));
+  }
+  // What is offered is given back to the shell, as when a person presses Enter.
+  const auto accepted = [&](const std::string& begun) {
+    const std::string script =
+        "cd \"$3\"; PATH=${1%/*}:$PATH; . \"$2\"; COMP_WORDS=(shmifctl wait bus --port \"$4\"); "
+        "COMP_CWORD=4; _shmifctl; for word in \"${COMPREPLY[@]}\"; do "
+        "eval \"printf '%s\\n' $word\"; done";
+    const ToolResult result =
+        run_program({"bash", "-c", script, "bash", shmifctl_path(),
+                     std::string(SHMIF_SOURCE) + "/tools/shmifctl.bash", directory.path(), begun});
+    EXPECT_EQ(result.err, "");
+    return words_in(result.out);
+  };
+  EXPECT_EQ(accepted(""), Words(names.begin(), names.end()));
+  EXPECT_EQ(accepted("a"), Words{"a;touch${IFS}made"});
+  EXPECT_EQ(accepted("'a;to"), Words{"a;touch${IFS}made"});
+  EXPECT_EQ(accepted("\\$"), Words{"$(touch${IFS}made)"});
+  EXPECT_FALSE(std::filesystem::exists(directory.file("made"))) << "a name was run";
+}
+
+/// The programs that completion asks print what others chose, too.
+TEST(Completion, NeitherRunsNorShowsWhatAProgramSays) {
+  const TempDir directory;
+  for (const std::string program : {"shmifctl", "shmifperf"}) {
+    std::ofstream file(directory.file(program));
+    file << "#!/bin/sh\n"
+            "printf 'commands:\\n  good  x\\noptions:\\n  --good\\n'\n"
+            "printf 'good\\n$(touch made) x\\n\\302\\2332J x\\n\\033[2J x\\n'\n"
+            "printf '{\"ports\": [\\n\"name\": \"a\\\\u001b[2J\",\\n\"name\": "
+            "\"$(touch>made)\",\\n]}\\n'\n";
+    file.close();
+    std::filesystem::permissions(directory.file(program), std::filesystem::perms::owner_all);
+    for (const std::string words : {"''", "x bus --port ''", "run --profile ''", "help ''"}) {
+      const std::string script = "cd \"$2\"; PATH=$2:$PATH; . \"$1/tools/" + program +
+                                 ".bash\"; touch bus; COMP_WORDS=(" + program + ' ' + words +
+                                 "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _" + program +
+                                 "; printf '%s\n' \"${COMPREPLY[@]}\"";
+      const ToolResult result =
+          run_program({"bash", "-c", script, "bash", SHMIF_SOURCE, directory.path()});
+      EXPECT_FALSE(std::filesystem::exists(directory.file("made"))) << program << ' ' << words;
+      EXPECT_TRUE(std::ranges::none_of(result.out, [](char c) {
+        return c != '\n' && (c < ' ' || c > '~');
+      })) << result.out;
+      EXPECT_EQ(result.out.find("u001b"), std::string::npos) << result.out;
+    }
+  }
+}
+
 TEST(CommandLine, HelpAndTheManualNameTheSameLevelsAndLimits) {
   const std::string help = run_tool({"create", "--help"}).out;
   std::ifstream file(SHMIF_MANUAL_PAGE);
