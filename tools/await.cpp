@@ -31,7 +31,8 @@ bool Corruption::met(const std::error_code& error, const StopSignals& stop) {
   if (!lasts_) return false;
   if (!lasted) {
     complain("cannot go on with " + path_ +
-             ": the bus is corrupt (waiting until 'shmifctl repair " + path_ + "' has mended it)");
+             ": the bus is corrupt (waiting until 'shmifctl repair " + path_ +
+             "' has repaired it)");
   }
   stop.wait(50);
   return true;

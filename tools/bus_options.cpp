@@ -10,8 +10,8 @@ void add_bus_options(Options& options) {
 
 void add_offload_option(Options& options) {
   options.flag("no-offload",
-               "have the host's kernel cut up and checksum each frame itself; without it frames of "
-               "up to 64 KiB cross the bus, and are cut up for those that take none");
+               "disable TSO/GSO and checksum offload; by default packets of up to 64 KiB cross the "
+               "bus, and ports that cannot take them get segments");
 }
 
 BusWish bus_wish(const Arguments& args) {

@@ -55,12 +55,11 @@ void BusWatch::look(Watched& watched) {
   const bool replaced = lstat(link->path.c_str(), &now) == 0;
   if (!replaced && watched.said == Said::removed) return;
   watched.said = replaced ? Said::replaced : Said::removed;
-  log_warning(replaced
-                  ? "another file is at " + link->path + " now; port " + watched.port->name() +
-                        " stays on the bus that was there, and does not hear who attaches to a "
-                        "new one (restart this host to join that)"
-                  : "the bus " + link->path + " was removed; port " + watched.port->name() +
-                        " goes on with those that are attached, and nobody can join them");
+  log_warning(replaced ? "another file is at " + link->path + " now; port " + watched.port->name() +
+                             " stays on the old bus, and does not hear ports of a new one (restart "
+                             "this host to join the new one)"
+                       : "the bus " + link->path + " was removed; port " + watched.port->name() +
+                             " goes on with the attached ports, and no other port can join them");
 }
 
 Result<void> BusWatch::join(tap::Bridge& bridge, std::function<bool()> also) {
@@ -129,9 +128,9 @@ void warn_of_hosts_left_behind(const std::string& path) {
   closedir(processes);
   if (found == 0) return;
   if (found > 5) pids += " and " + std::to_string(found - 5) + " more";
-  log_warning("a bus that was at " + path + " before lives on without a name, with " +
+  log_warning("an older bus at " + path + " still exists without a name, used by " +
               (found == 1 ? "process " : "processes ") + pids +
-              ": they do not hear who attaches to the new one (restart them to join it)");
+              ": they do not hear ports of the new one (restart them to join it)");
 }
 
 }  // namespace shmif::tools

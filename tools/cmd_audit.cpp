@@ -30,7 +30,7 @@ int run_audit(const CommandLine& line) {
           .about(
               "Checks every invariant of a bus (docs/theory-of-operation.md numbers them) and "
               "changes "
-              "nothing. Exits 1, with a list, when one does not hold; 'shmifctl repair' mends it.")
+              "nothing. Exits 1 with a list when some do not hold; 'shmifctl repair' repairs them.")
           .flag("json", "print JSON, for scripts")
           .example("shmifctl audit /dev/shm/bus0 && echo sound", "is the bus sound?")
           .parse(line);
@@ -42,7 +42,7 @@ int run_audit(const CommandLine& line) {
   if (report.clean()) return kDone;
   const bool one = report.findings.size() == 1;
   return fail("bus \"" + path + "\" breaks " + std::to_string(report.findings.size()) +
-              (one ? " invariant" : " invariants") + " (mend it with 'shmifctl repair " + path +
+              (one ? " invariant" : " invariants") + " (repair it with 'shmifctl repair " + path +
               "')");
 }
 

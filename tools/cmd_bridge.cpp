@@ -59,15 +59,15 @@ Options bridge_options() {
   Options options("bridge", "LINK LINK");
   options.words(2, 2).about(
       "Carries frames between two links, both ways, until one of them ends or a signal comes; "
-      "prints then what passed. A link is bus:PATH (a port on a bus), tap:NAME (a TAP device), "
-      "packet:IFNAME (an existing interface) or pcap:FILE (as the first link a capture to replay, "
-      "as the second one to write).");
+      "then prints counters. A link is bus:PATH (a port on a bus), tap:NAME (a TAP device), "
+      "packet:IFNAME (an existing interface) or pcap:FILE (a capture: replayed as the first link, "
+      "written as the second).");
   add_bus_options(options);
   add_offload_option(options);
   options
       .value("port-name", "NAME", "the name of the ports on buses (default: the next free portN)")
       .value("fault", "FAULTS",
-             "let things go wrong on the way, in both directions: parts such as loss=1%, "
+             "inject faults, in both directions: a list of parts such as loss=1%, "
              "delay=5ms±1ms, rate=10Mbit, duplicate=1%, reorder=1%, corrupt=0.1%, truncate=0.1%, "
              "burst=1%:20%, queue=1000, seed=1, with commas between them")
       .value("fault-right", "FAULTS", "the same from the first link to the second only")

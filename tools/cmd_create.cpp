@@ -14,22 +14,22 @@ int run_create(const CommandLine& line) {
   const Arguments args =
       Options("create", "PATH")
           .about(
-              "Makes a bus. The file is complete before it has its name, and its disk space is "
-              "reserved. A path that names something already is refused.")
+              "Makes a bus. The file appears under its name only when it is complete, and its disk "
+              "space is reserved. A path that exists already is refused.")
           .value("size", "BYTES",
                  "ring size: a power of two from 64K to 1G (default 4M); below 1M, devices cannot "
-                 "leave segmentation and checksums to others")
+                 "send unsegmented (TSO) packets")
           .value("mtu", "N",
                  "largest layer-3 packet: 68 to 65521 (default 1500). The ring must hold eight of "
                  "the largest records: 9000 needs 128K, 65521 needs 1M")
-          .value("mode", "OCTAL", "permission bits of the file, exactly (default 0600)")
+          .value("mode", "OCTAL", "file mode; the umask is ignored (default 0600)")
           .value("flow", "KIND",
-                 "what senders do about a port that is slow to read: \"ethernet\", overrun it "
-                 "(default); \"pause\", wait for it")
+                 "what senders do about a slow reader: \"ethernet\", overrun it (default); "
+                 "\"pause\", wait for it")
           .value("patience", "SECONDS",
-                 "with --flow pause: how long for a port that reads nothing, 0.001 to 1 (default "
-                 "0.01)")
-          .example("shmifctl create /dev/shm/bus0", "a bus of 4 MiB, for its owner alone")
+                 "with --flow pause: how long to wait for a port that reads nothing, 0.001 to 1 "
+                 "(default 0.01)")
+          .example("shmifctl create /dev/shm/bus0", "a bus of 4 MiB, only for its owner")
           .example("shmifctl create /dev/shm/big --size 64M --mtu 9000 --mode 0660",
                    "jumbo frames, room for bursts, and the file's group may attach too")
           .example("shmifctl create /dev/shm/lab --flow pause",

@@ -34,11 +34,11 @@ int run_destroy(const CommandLine& line) {
       Options("destroy", "PATH")
           .about(
               "Removes the file of a bus. Waits for ports that are about to leave, and refuses "
-              "while live ports are attached. With --force those ports keep the bus they are on, "
-              "which then has no name any more.")
-          .flag("force", "remove it although live ports are attached")
+              "while live ports are attached. With --force those ports go on using the bus, "
+              "which no longer has a name.")
+          .flag("force", "remove it even if live ports are attached")
           .value("timeout", "SECONDS", "how long to wait for the last port to leave (default 2)")
-          .example("shmifctl destroy /dev/shm/bus0", "when everybody has left")
+          .example("shmifctl destroy /dev/shm/bus0", "when all ports have left")
           .parse(line);
   const std::string& path = args.positional()[0];
   const auto patience = args.seconds("timeout").value_or(std::chrono::seconds(2));

@@ -131,34 +131,33 @@ Options dump_options() {
   Options options("dump", "PATH [FILTER]...");
   options
       .about(
-          "Prints what passes on the bus, one line per frame, or records it, until a signal comes "
-          "or who reads its output has gone. FILTER is an expression as tcpdump takes it (man "
-          "pcap-filter), in one word or several. At the end, the number of frames captured, "
-          "filtered out and lost goes to standard error.")
+          "Prints the frames on the bus, one line each, or records them, until a signal comes or "
+          "the reader of its output has gone. FILTER is an expression of tcpdump (man "
+          "pcap-filter), in one word or several. At the end, prints to standard error how many "
+          "frames were captured, filtered out and lost.")
       .value("w,write", "FILE",
              "record into FILE; \"-\" is standard output. A name that ends with .pcapng makes a "
-             "pcapng file, with the names of ports and with losses; any other a pcap file")
-      .value("format", "KIND", "record as \"pcap\" or \"pcapng\", whatever the name of the file")
+             "pcapng file, with the names of ports and with losses; any other name a pcap file")
+      .value("format", "KIND", "record as \"pcap\" or \"pcapng\", whatever the file is called")
       .value("s,snapshot-length", "BYTES",
-             "keep at most so much of each frame: 14 to 262144; 0: all (default)")
+             "keep at most so many bytes of each frame: 14 to 262144; 0: all (default)")
       .value("C,rotate-size", "SIZE",
-             "with -w: go on in FILE1, FILE2, ... when a file is larger than SIZE: millions of "
-             "bytes, or with K, M, G behind it powers of 1024")
+             "with -w: continue in FILE1, FILE2, ... when a file is larger than SIZE: millions of "
+             "bytes, or with the suffix K, M or G powers of 1024")
       .value("G,rotate-seconds", "SECONDS",
-             "with -w: go on in a new file after so long; FILE holds a time as strftime takes it, "
-             "such as x-%H%M%S.pcap")
+             "with -w: continue in a new file after that time; FILE is a format for strftime, such "
+             "as x-%H%M%S.pcap")
       .value("W,rotate-files", "N",
              "with -C: keep the N newest files; with -G alone: end after N files")
       .value("c,count", "N", "end after N frames")
-      .value("timeout", "SECONDS", "end after so long")
+      .value("timeout", "SECONDS", "end after that time")
       .repeatable("port", "NAME", "only frames that the port NAME sent")
       .flag("sender", "print the name of the port that sent each frame, too")
-      .flag("history", "begin with the oldest frame still in the ring, not with the next")
-      .flag("super-frames",
-            "show unsegmented (TSO) packets, instead of the frames that they stand for")
+      .flag("history", "start with the oldest frame still in the ring, not with the next one")
+      .flag("super-frames", "show unsegmented (TSO) packets, not their segments")
       .flag("e,link-header", "print addresses, EtherType and length of each frame, too")
       .flag("x,hex", "print the bytes of each frame, too")
-      .flag("n", "for users of tcpdump: addresses are always printed as numbers")
+      .flag("n", "no effect, as addresses are always numbers (for users of tcpdump)")
       .value("name", "NAME", "the name of the port that listens (default: the next free one)")
       .words(1, std::numeric_limits<std::size_t>::max())
       .example("shmifctl dump /dev/shm/bus0 arp or icmp6", "ARP and ICMPv6 only")
@@ -181,7 +180,7 @@ std::uint64_t parse_rotate_size(const std::string& text) {
   }
   if (bytes != 0) return bytes;
   throw UsageError{"--rotate-size \"" + text +
-                   "\" is not a size (millions of bytes as 10, or 64K, 10M, 1G)"};
+                   "\" is not a size (millions of bytes, such as 10, or 64K, 10M, 1G)"};
 }
 
 RotationWish rotation(const Arguments& args, const std::optional<std::string>& file) {
@@ -198,7 +197,7 @@ RotationWish rotation(const Arguments& args, const std::optional<std::string>& f
   }
   if (wish.seconds.count() != 0 && wish.file_bytes == 0 && file->find('%') == std::string::npos) {
     throw UsageError{"-G would overwrite \"" + *file +
-                     "\" each time (put a time into its name, as x-%Y%m%d-%H%M%S.pcap)"};
+                     "\" each time (put a time into its name, such as x-%Y%m%d-%H%M%S.pcap)"};
   }
   return wish;
 }
@@ -209,7 +208,7 @@ WantedOutput output(const Arguments& args) {
   if (const auto format = args.text("format")) {
     if (*format != "pcap" && *format != "pcapng")
       throw UsageError{"--format \"" + *format + "\" is not known (pcap or pcapng)"};
-    if (!wanted.file) throw UsageError{"--format is for what is recorded: give -w FILE, too"};
+    if (!wanted.file) throw UsageError{"--format is for recording: give -w FILE, too"};
     wanted.format = *format == "pcapng" ? CaptureFormat::pcapng : CaptureFormat::pcap;
   }
   wanted.rotation = rotation(args, wanted.file);
@@ -432,6 +431,6 @@ int run_dump(const CommandLine& line) {
 
 }  // namespace
 
-const Command kDumpCommand{"dump", "show or record what passes", run_dump};
+const Command kDumpCommand{"dump", "show or record the frames on a bus", run_dump};
 
 }  // namespace shmif::tools

@@ -29,13 +29,12 @@ int run_enter(const CommandLine& line) {
   const Arguments args =
       Options("enter", "PATH NAME -- PROGRAM [ARGUMENT]...")
           .about(
-              "Runs a further program in a host that 'shmifctl exec' runs, by the name of its "
-              "port: "
-              "with the same interfaces, processes, files and ids. Standard input and output, "
-              "the terminal, signals and the exit status pass through as with exec. What the "
-              "program leaves behind stays until the host ends; when the host ends, the program "
-              "is killed (exit status 137). It works for the user who started the host, and for "
-              "root.")
+              "Runs another program in a host that 'shmifctl exec' runs. NAME is the name of the "
+              "host's port. The program has the same interfaces, processes, files and ids. "
+              "Standard input and output, the terminal, signals and the exit status pass through "
+              "as with exec. Processes that the program leaves behind stay until the host ends. "
+              "When the host ends, the program is killed (exit status 137). Only the user who "
+              "started the host, and root, can use this.")
           .words(2, 2)
           .takes_program()
           .example("shmifctl enter /dev/shm/bus0 web -- ip addr", "look into the host \"web\"")
@@ -55,6 +54,6 @@ int run_enter(const CommandLine& line) {
 
 }  // namespace
 
-const Command kEnterCommand{"enter", "run a further program in a host", run_enter};
+const Command kEnterCommand{"enter", "run another program in a host", run_enter};
 
 }  // namespace shmif::tools

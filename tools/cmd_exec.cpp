@@ -50,24 +50,25 @@ Options exec_options() {
   options
       .about(
           "Runs a program as a host on the bus, in a network namespace of its own. Needs no "
-          "privileges. The program is root in there, and nothing more than you outside; standard "
-          "input and output, signals and the exit status pass through, and whatever it leaves "
-          "behind ends with it. It sees its own interfaces and processes only; the files are those "
-          "of the machine, but /run is its own and empty, and what it changes in /etc and /var/lib "
-          "is thrown away at the end. Set-user-ID programs give it nothing, and files of users "
-          "that "
-          "it has no id for belong to \"nobody\". It is no sandbox: it may read and write what you "
-          "may.")
+          "privileges. The program is root inside, but has only your rights outside. Standard "
+          "input and output, signals and the exit status pass through. When it ends, all processes "
+          "of the host end, too. It sees only its own interfaces and processes. It sees the files "
+          "of the machine, but /run is its own, with empty directories, and its changes in /etc "
+          "and "
+          "/var/lib are discarded at the end. Set-user-ID programs give it no rights, and files of "
+          "users without an id in the host belong to \"nobody\". This is not a sandbox: the "
+          "program may read and write what you may.")
       .repeatable("ip", "CIDR",
-                  "an address, as 198.18.0.1/24 or fd00::1/64; without one the host has a bare "
-                  "layer 2")
+                  "an address, such as 198.18.0.1/24 or fd00::1/64; without one the host has layer "
+                  "2 only")
       .repeatable("gateway", "ADDRESS", "the default route")
       .once_per_bus("mac", "MAC", "the MAC address (default: random, b2:a0:...)")
       .once_per_bus("name", "NAME", "the port's name on the bus (default: the next free portN)")
       .once_per_bus("ifname", "NAME", "the interface's name (default: tap0, then tap1, ...)")
       .once_per_bus("promisc", "", "hear every frame, not only those for this host")
-      .repeatable("bus", "PATH", "a further interface, on that bus; the options behind it are its")
-      .value("hostname", "NAME", "what the host calls itself (default: the name of its port)")
+      .repeatable("bus", "PATH",
+                  "another interface, on that bus; later options apply to this interface")
+      .value("hostname", "NAME", "the host name (default: the name of its port)")
       .value("via", "tap|veth",
              "how interfaces are made (default: TAP where /dev/net/tun can be used, else veth)");
   add_bus_options(options);
@@ -105,16 +106,16 @@ class AttachmentReader {
       const auto mac = MacAddress::parse(value);
       if (!mac || !mac->is_unicast()) {
         throw UsageError{"--mac \"" + value +
-                         "\" is not a unicast MAC address (as b2:a0:00:00:00:01)"};
+                         "\" is not a unicast MAC address (such as b2:a0:00:00:00:01)"};
       }
       last.interface.mac = mac;
     } else if (option == "name") {
       once(option, !last.port.name.empty());
-      if (value.empty()) throw UsageError{"--name needs a name behind it"};
+      if (value.empty()) throw UsageError{"--name needs a name"};
       last.port.name = value;
     } else if (option == "ifname") {
       once(option, !last.interface.name.empty());
-      if (value.empty()) throw UsageError{"--ifname needs a name behind it"};
+      if (value.empty()) throw UsageError{"--ifname needs a name"};
       last.interface.name = value;
     }
   }
@@ -227,8 +228,8 @@ class ExecHost {
     log_warning("exec: \"" + program_ + "\" has ended and left " + std::to_string(count) +
                 (count == 1 ? " process" : " processes") +
                 " in the background, which ended with the host (a daemon must stay in the "
-                "foreground: most have an option as -f, -F, -n, --foreground or --nodaemon; or "
-                "run sh -c '" +
+                "foreground: most have an option such as -f, -F, -n, --foreground or --nodaemon; "
+                "or run sh -c '" +
                 program_ + " ...; sleep infinity')");
   }
 
@@ -379,7 +380,7 @@ void make_missing_buses(HostWish& wish) {
     const BusInfo made = each.bus->info();
     if (made.mtu == each.interface.mtu) continue;
     throw Exception(Error(Errc::geometry_differs,
-                          "bus " + each.path + " was made by somebody else meanwhile, with MTU " +
+                          "bus " + each.path + " was made by another process meanwhile, with MTU " +
                               std::to_string(made.mtu) + " (try again)"));
   }
 }

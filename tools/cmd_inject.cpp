@@ -32,7 +32,7 @@ double parse_timing(const std::string& text) {
     if (error == std::errc{} && stop == end && speed > 0 && std::isfinite(speed)) return speed;
   }
   throw UsageError{"--timing \"" + text +
-                   "\" is not a timing (original, flat, or xN for N times as fast, as x10)"};
+                   "\" is not a timing (original, flat, or xN for N times as fast, such as x10)"};
 }
 
 struct Injected {
@@ -143,7 +143,7 @@ class Replay {
       std::printf(", %s as short as captured", plural(counts_.cut_short, "frame").c_str());
     }
     if (counts_.skipped > 0) {
-      std::printf(", %s without an Ethernet header passed over",
+      std::printf(", %s without an Ethernet header skipped",
                   plural(counts_.skipped, "record").c_str());
     }
     std::printf("\n");
@@ -177,9 +177,9 @@ int run_inject(const CommandLine& line) {
       Options("inject", "PATH FILE")
           .about(
               "Replays the Ethernet frames of a capture file (pcap or pcapng, \"-\" is standard "
-              "input) onto the bus. A frame that was captured cut short is sent as short as it "
-              "is. Frames that are too long for the bus are counted and reported, and the exit "
-              "code is 1.")
+              "input) onto the bus. A frame that was cut short in the capture is sent that "
+              "short. Frames that are too long for the bus are not sent; they are counted and "
+              "reported, and the exit code is 1.")
           .value("timing", "HOW",
                  "original (the default), flat (as fast as possible), or xN: N times as fast")
           .value("loop", "N", "replay the file N times; 0: until stopped (default 1)")

@@ -110,7 +110,8 @@ Target find_target(const WantedPing& wanted) {
   if (const auto mac = MacAddress::parse(*wanted.to)) {
     if (!mac->is_group()) return {*mac, mac->to_string()};
     if (mac->is_broadcast()) return {*mac, "everybody", true};
-    throw UsageError{"--to \"" + *wanted.to + "\" is a group address (ask everybody without --to)"};
+    throw UsageError{"--to \"" + *wanted.to +
+                     "\" is a group address (leave out --to to ask all ports)"};
   }
   std::string known;
   for (const PortInfo& port : std::move(Bus::open(wanted.path)).value().info().ports) {
@@ -256,7 +257,7 @@ class Asker {
         std::to_string(sent_at_.size()) + (sent_at_.size() == 1 ? " request" : " requests");
     if (target_.everybody) {
       return fail("nobody answered " + requests + " on " + wanted_.path +
-                  " (tap and exec ports answer, and 'shmifctl ping PATH --respond')");
+                  " (tap and exec ports answer, and so does 'shmifctl ping PATH --respond')");
     }
     return fail("no answer from " + target_.text + " to " + requests + " on " + wanted_.path +
                 why_silent());
@@ -325,15 +326,15 @@ int run_ping(const CommandLine& line) {
       Options("ping", "PATH")
           .about(
               "Measures round trips of frames over the bus (EtherType 0x88b5), without any IP "
-              "stack. Every tap and exec port answers, and whoever runs ping --respond. Without "
-              "--to everybody is asked, and all that answer are listed. Exits 1 when nothing "
+              "stack. Every tap and exec port answers, and so does ping --respond. Without --to "
+              "all ports are asked, and all that answer are listed. Exits 1 when nothing "
               "answered.")
-          .value("to", "NAME|MAC", "ask this port alone")
+          .value("to", "NAME|MAC", "ask only this port")
           .value("c,count", "N", "how many requests (default 5)")
           .value("i,interval", "SECONDS",
-                 "between requests (default 0.2); 0: the next one when the last was answered")
+                 "time between requests (default 0.2); 0: send the next when the last is answered")
           .value("timeout", "SECONDS", "how long to wait for the last answers (default 1)")
-          .flag("respond", "answer others, until stopped")
+          .flag("respond", "answer other ports until stopped")
           .value("name", "NAME",
                  "the name of the port that asks or answers (default: the next free one)")
           .flag("json", "print the result as JSON")

@@ -83,9 +83,9 @@ int run_ps(const CommandLine& line) {
           .about(
               "Lists the hosts that 'shmifctl exec' runs on the bus: their names, addresses and "
               "programs. The pid is that of the program, as seen from here: 'nsenter -t PID -n' "
-              "(for a host of an ordinary user 'nsenter -t PID -U --preserve-credentials -n') is "
-              "then inside the host. The pid of 'stat' is that of shmifctl exec itself, which is "
-              "in the network of this machine. Of hosts of other users only the names are seen.")
+              "(for a host of an ordinary user 'nsenter -t PID -U --preserve-credentials -n') "
+              "enters the host. The pid in 'stat' is that of shmifctl exec itself, which is in "
+              "the network of this machine. For hosts of other users it shows only the names.")
           .flag("json", "print JSON, for scripts")
           .example("shmifctl ps /dev/shm/bus0", "which hosts there are")
           .example(

@@ -39,14 +39,15 @@ int run_repair(const CommandLine& line) {
       Options("repair", "PATH")
           .about(
               "Frees what dead ports hold: their slots, their claims, the lock. When an invariant "
-              "is broken it also rebuilds the ring, keeping every frame that can still be proven "
-              "whole; attached ports find their place again by themselves. Where the bus does not "
-              "open any more, because its header was written over, it restores that first.")
-          .value("mtu", "N", "the MTU of a bus whose header does not tell it any more")
+              "is broken, it also rebuilds the ring and keeps every frame that can still be proven "
+              "whole; attached ports find their place in it by themselves. If the bus does not "
+              "open any more, because its header was overwritten, it restores the header first.")
+          .value("mtu", "N",
+                 "the MTU, if the header no longer has it; with --force also if it has another")
           .flag("force",
-                "restore the header of a file of which only header or only ring shows that it is a "
-                "bus, or that seems a copy, of another version, or of another size")
-          .example("shmifctl repair /dev/shm/bus0", "mend the bus while others go on using it")
+                "restore the header even if only the header or only the ring shows that the file "
+                "is a bus, or if it seems to be a copy, of another version, or of another size")
+          .example("shmifctl repair /dev/shm/bus0", "repair the bus while others go on using it")
           .parse(line);
   RepairOptions options;
   if (const auto mtu = args.packet_bytes("mtu")) {

@@ -16,11 +16,10 @@ int run_stat(const CommandLine& line) {
   const Arguments args =
       Options("stat", "PATH")
           .about(
-              "Shows the geometry of a bus, how far it has come, who holds its lock, and every "
+              "Shows the geometry of a bus, its positions, who holds its lock, and every "
               "port "
-              "with its counters. On a terminal, tables that are too wide are folded. Needs only "
-              "to "
-              "read the file, and disturbs nobody.")
+              "with its counters. On a terminal, tables that are too wide are folded. Only "
+              "needs read permission, and does not disturb the bus.")
           .flag("json", "print JSON, for scripts")
           .example("shmifctl stat /dev/shm/bus0", "a look at the bus")
           .example("shmifctl stat /dev/shm/bus0 --json | jq '.ports[] | {name, lost_frames}'",

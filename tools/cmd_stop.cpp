@@ -77,10 +77,10 @@ int run_stop(const CommandLine& line) {
   const Arguments args =
       Options("stop", "PATH NAME...")
           .about(
-              "Ends hosts that 'shmifctl exec' runs on the bus, by the names of their ports: sends "
-              "SIGTERM to the program, as to shmifctl exec itself, and waits until the host has "
-              "left the bus. Whatever the program leaves behind ends with it. Nothing but a host "
-              "of this bus is ever sent a signal.")
+              "Ends hosts that 'shmifctl exec' runs on the bus. NAME is the name of a host's port. "
+              "Sends SIGTERM to the program and waits until the host has left the bus. All "
+              "processes of the host end with the program. Only hosts of this bus are ever sent "
+              "a signal.")
           .words(2, 256)
           .value("timeout", "SECONDS", "how long the programs may take to end (default: 10)")
           .flag("force", "kill hosts whose programs have not ended by then")

@@ -365,13 +365,11 @@ int run_top(const CommandLine& line) {
   const Arguments args =
       Options("top", "PATH")
           .about(
-              "Shows a bus live: rates of the bus and of every port, on one screen that follows "
-              "the "
-              "size of the terminal. 'q' or Ctrl-C quits, the arrows scroll. When standard output "
-              "is "
-              "not a terminal it prints lines instead.")
-          .value("interval", "SECONDS", "time between two looks (default 1)")
-          .value("n,count", "N", "end after N looks (default: never)")
+              "Shows a bus live: rates of the bus and of every port, on one screen that adapts "
+              "to the size of the terminal. 'q' or Ctrl-C quits, the arrow keys scroll. When "
+              "standard output is not a terminal, it prints lines instead.")
+          .value("interval", "SECONDS", "time between updates (default 1)")
+          .value("n,count", "N", "end after N updates (default: never)")
           .example("shmifctl top /dev/shm/bus0", "watch the bus")
           .example("shmifctl top /dev/shm/bus0 --interval 10 >>bus.log", "keep a record")
           .parse(line);

@@ -194,14 +194,14 @@ int run_wait(const CommandLine& line) {
       Options("wait", "PATH --port NAME... --tcp ADDRESS:PORT...")
           .about(
               "Returns when all ports NAME are attached to the bus and up, and all TCP services "
-              "answer, so that scripts need no sleep. Waits for the bus itself, too, when it is "
-              "not there yet. A service is asked over the bus by a host of its own, as any "
-              "other host of the bus would; nothing is asked inside of a host.")
+              "answer, so that scripts need no sleep. If the bus does not exist yet, waits for it, "
+              "too. It asks a service over the bus, as any other host on the bus would; it does "
+              "nothing inside a host.")
           .repeatable("port", "NAME", "a port to wait for")
           .repeatable("tcp", "ADDRESS:PORT",
-                      "a service to wait for, as 198.18.0.1:80 or [fd00::1]:80")
+                      "a service to wait for, such as 198.18.0.1:80 or [fd00::1]:80")
           .value("from", "ADDRESS",
-                 "ask from that address (default: link-local; for IPv4 one of the service's /24 "
+                 "ask from that address (default: link-local; for IPv4 one in the service's /24 "
                  "that nobody has)")
           .value("timeout", "SECONDS", "give up after that long, and exit 1 (default: never)")
           .example(

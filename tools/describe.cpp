@@ -137,24 +137,24 @@ std::string head_text(const BusInfo& info) {
     if (port.stalls != 0) {
       row("stalled", "slot " + std::to_string(port.slot) + " \"" + port.name + "\" " +
                          std::to_string(port.stalls) + (port.stalls == 1 ? " time" : " times") +
-                         ": senders lost patience with it and overran it");
+                         ": senders stopped waiting for it and overran it");
     }
   }
   for (const PortInfo& port : info.ports) {
     if (port.refused_frames == 0) continue;
-    row("refused", "slot " + std::to_string(port.slot) + " \"" + port.name + "\" was to send " +
+    row("refused", "slot " + std::to_string(port.slot) + " \"" + port.name + "\" tried to send " +
                        std::to_string(port.refused_frames) +
                        (port.refused_frames == 1 ? " frame that is" : " frames that are") +
-                       " too short or cannot be cut up as asked");
+                       " too short or cannot be segmented as asked");
   }
   for (const PortInfo& port : info.ports) {
     if (!port.claim_bytes) continue;
     row("claim", format_bytes(*port.claim_bytes) + " of slot " + std::to_string(port.slot) + " \"" +
-                     port.name + "\", stepped around by the others");
+                     port.name + "\", skipped by the others");
   }
   row("ports", ports);
   if (std::ranges::any_of(info.ports, &PortInfo::lost_is_lower_bound)) {
-    row("note", "a port that met corrupt memory lost at least what lost_frames says");
+    row("note", "corruption was seen; lost_frames may be too low");
   }
   return out;
 }

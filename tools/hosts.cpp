@@ -120,12 +120,12 @@ bool look_at(Host& host, std::uint64_t inode, const std::string& own_maps) {
   };
   host.supervisor_file = open_process(host.supervisor);
   if (!host.supervisor_file) {
-    return unknown("process " + number + " is not to be seen here (another pid namespace?)");
+    return unknown("process " + number + " is not visible here (another pid namespace?)");
   }
   const std::string maps = contents(path_of(host.supervisor, "maps"));
   if (maps.empty()) return unknown("process " + number + " belongs to another user");
   if (!share_file(maps, own_maps, inode)) {
-    return unknown("process " + number + " here is another one, which does not use this bus");
+    return unknown("process " + number + " here is a different one, which does not use this bus");
   }
   const auto init = init_of(host.supervisor);
   if (!init) return false;

@@ -76,7 +76,7 @@ void LoopGuard::suspect(AnyLink& back) {
 std::string loop_text(const std::string& one, const std::string& other, const std::string& others) {
   return "frames from " + one + " come back from " + other +
          " and the other way round: " + (others.empty() ? "something else" : others) +
-         " joins the two as well, so broadcasts go round without end (leave only one way between "
+         " also joins the two, so broadcasts circulate forever (leave only one connection between "
          "them)";
 }
 

@@ -26,7 +26,7 @@ constexpr Program kProgram{
     "  shmifctl exec /dev/shm/bus0 --ip 198.18.0.1/24 -- bash\n"
     "      a shell on a host of its own, attached to the bus, without privileges\n"
     "  shmifctl dump /dev/shm/bus0\n"
-    "      watch what passes\n",
+    "      watch the frames on the bus\n",
     kCommands,
 };
 

@@ -67,8 +67,8 @@ std::string wrapped(const std::string& text, std::size_t indent, std::size_t col
 
 std::string values_help() {
   std::string out =
-      "How sizes, counts, rates, times and shares are written, in every option. Upper and lower "
-      "case are the same.";
+      "How to write sizes, counts, rates, times and shares, in every option. Case does not "
+      "matter.";
   out = wrapped(out, 0, 0) + '\n';
   for (const base::Spelling& spelling : base::kSpellings) {
     std::string left = std::string("  ") + spelling.kind;
@@ -150,7 +150,7 @@ std::optional<MacAddress> Arguments::mac(std::string_view option) const {
   const std::optional<std::string> value = text(option);
   if (!value) return std::nullopt;
   const std::optional<MacAddress> address = MacAddress::parse(*value);
-  if (!address) refuse(option, *value, "is not a MAC address (as b2:a0:00:00:00:01)");
+  if (!address) refuse(option, *value, "is not a MAC address (such as b2:a0:00:00:00:01)");
   if (!address->is_unicast()) {
     refuse(option, *value,
            "is not a unicast MAC address (the first byte must be even, not all zero)");
@@ -287,7 +287,7 @@ std::string Options::program_remedy(const CommandLine& line) const {
       meant += (i == 0 ? "" : i == most_ ? " -- " : " ") + line.words[i];
     }
   }
-  return std::string("the program and its options stand behind \"--\": ") + program_name() + ' ' +
+  return std::string("the program and its options come after \"--\": ") + program_name() + ' ' +
          command_ + ' ' + meant;
 }
 
@@ -334,12 +334,12 @@ Arguments Options::parse(const CommandLine& line) const {
   } catch (const cxxopts::exceptions::no_such_option& e) {
     refuse_unknown(quoted_name(e.what()), line);
   } catch (const cxxopts::exceptions::missing_argument& e) {
-    throw UsageError{dashed(quoted_name(e.what())) + " needs a value behind it"};
+    throw UsageError{dashed(quoted_name(e.what())) + " needs a value"};
   } catch (const cxxopts::exceptions::option_requires_argument& e) {
-    throw UsageError{dashed(quoted_name(e.what())) + " needs a value behind it"};
+    throw UsageError{dashed(quoted_name(e.what())) + " needs a value"};
   } catch (const cxxopts::exceptions::invalid_option_syntax& e) {
     throw UsageError{"\"" + quoted_name(e.what()) +
-                     "\" is neither an option nor a word (write words that begin with '-' behind "
+                     "\" is not an option (write words that begin with '-' after "
                      "\"--\")"};
   } catch (const cxxopts::exceptions::exception& e) {
     throw UsageError{e.what()};
@@ -371,7 +371,8 @@ Arguments Options::parse(const CommandLine& line) const {
     throw UsageError{"too few arguments, it takes " + synopsis_};
   }
   if (result.positional_.size() > most_) {
-    throw UsageError{"\"" + result.positional_[most_] + "\" is too much, it takes " + synopsis_};
+    throw UsageError{"\"" + result.positional_[most_] + "\" is one argument too many, it takes " +
+                     synopsis_};
   }
   return result;
 }

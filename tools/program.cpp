@@ -87,7 +87,7 @@ int run(const Program& program, std::vector<std::string> words, std::string& com
     if (option.starts_with("--log-level=")) {
       apply_log_level(option.substr(std::strlen("--log-level=")));
     } else if (option == "--log-level") {
-      if (words.empty()) throw UsageError{"--log-level needs a value behind it"};
+      if (words.empty()) throw UsageError{"--log-level needs a value"};
       apply_log_level(words[0]);
       words.erase(words.begin());
     } else {

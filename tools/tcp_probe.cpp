@@ -60,7 +60,7 @@ std::pair<Tins::IPv6Address, Tins::HWAddress<6>> solicited_node(const tap::IpAdd
 Result<TcpService> TcpService::parse(const std::string& text) {
   const auto bad = [&](const std::string& why) {
     return Error(Errc::bad_argument, "\"" + text + "\" is not a TCP service: " + why +
-                                         " (ADDRESS:PORT, as 198.18.0.1:80 or [fd00::1]:80)");
+                                         " (ADDRESS:PORT, such as 198.18.0.1:80 or [fd00::1]:80)");
   };
   const std::size_t colon = text.rfind(':');
   if (colon == std::string::npos) return bad("the port is missing");
@@ -76,7 +76,7 @@ Result<TcpService> TcpService::parse(const std::string& text) {
   const Result<tap::IpAddress> address = tap::IpAddress::parse(host);
   if (!address || address->is_v6() != brackets) {
     return bad(host.find(':') != std::string::npos && !brackets
-                   ? "an IPv6 address stands in brackets"
+                   ? "an IPv6 address needs brackets"
                    : "the address is neither IPv4 nor IPv6");
   }
   service.address = *address;

@@ -243,7 +243,7 @@ TEST_F(BusCommands, WaitSaysHowAServiceIsWrittenAndWhenThereIsNoBusToAskOn) {
            {"198.18.0.1", "the port is missing"},
            {"198.18.0.1:0", "a number from 1 to 65535"},
            {"198.18.0.1:80x", "a number from 1 to 65535"},
-           {"fd00::1:80", "an IPv6 address stands in brackets"},
+           {"fd00::1:80", "an IPv6 address needs brackets"},
            {"[198.18.0.1]:80", "neither IPv4 nor IPv6"},
            {"web:80", "neither IPv4 nor IPv6"}}) {
     const ToolResult result = run_tool({"wait", path, "--tcp", text});

@@ -174,7 +174,7 @@ TEST_F(BridgeCommand, ASecondBridgeBetweenTheSameBusesIsFoundAndNamed) {
   send_numbers(port, 1, 1);
   for (const auto& [tool, other] : {std::pair{&first, &second}, {&second, &first}}) {
     EXPECT_TRUE(tool->wait_for("process " + std::to_string(other->pid()) +
-                               " joins the two as well, so broadcasts go round without end"));
+                               " also joins the two, so broadcasts circulate forever"));
   }
   for (Tool* const tool : {&first, &second}) {
     tool->signal(SIGTERM);

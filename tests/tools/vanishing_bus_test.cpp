@@ -307,7 +307,7 @@ TEST(RemovedBus, IsToldOnceByEachHostAndByWhoMakesANewOneThere) {
   for (const auto& host : hosts) EXPECT_TRUE(host->wait_for(removed));
   const ToolResult made = run_tool({"create", bus, "--size", "64K"});
   EXPECT_EQ(made.status, 0);
-  EXPECT_NE(made.err.find("lives on without a name"), std::string::npos) << made.err;
+  EXPECT_NE(made.err.find("still exists without a name"), std::string::npos) << made.err;
   for (const auto& host : hosts) EXPECT_TRUE(host->wait_for(another));
   usleep(1'100'000);  // it looks once more
   for (const auto& host : hosts) {
