@@ -79,7 +79,7 @@ bool is_on_link(const IpAddress& gateway, const std::vector<Cidr>& addresses) {
 }
 
 Result<void> check(const GuestOptions& options) {
-  if (options.command.empty() && !options.body) return wrong("a guest needs a command to run");
+  if (options.command.empty() && !options.body) return wrong("a host needs a command to run");
   std::set<std::string> names;
   for (const GuestInterface& i : options.interfaces) {
     if (!is_interface_name(i.name)) {
@@ -88,7 +88,7 @@ Result<void> check(const GuestOptions& options) {
                    "and blanks");
     }
     if (i.name == "lo" || !names.insert(i.name).second) {
-      return wrong("the guest cannot have two interfaces named \"" + i.name + '"');
+      return wrong("the host cannot have two interfaces named \"" + i.name + '"');
     }
     if (i.mac && !i.mac->is_unicast()) {
       return wrong("interface \"" + i.name + "\" cannot have the MAC address " +
@@ -107,7 +107,7 @@ Result<void> check(const GuestOptions& options) {
                    "\" (give the interface an address in its network)");
     }
   }
-  if (has_threads()) return wrong("a guest must be started before the process has threads");
+  if (has_threads()) return wrong("a host must be started before the process has threads");
   return {};
 }
 
@@ -136,11 +136,12 @@ sigset_t forwarded_signals() {
 /// Why the clone that makes the guest failed: this machine forbids namespaces, or just now there is
 /// no room for one more process.
 Error cannot_clone(int number) {
-  const std::string what = "cannot make the guest's namespaces";
+  const std::string what = "cannot make the host's namespaces";
   if (number == EAGAIN) {
-    return Error::from_errno(number, what,
-                             "this user has as many processes as it may, see 'ulimit -u', or the "
-                             "machine has");
+    return Error::from_errno(
+        number, what,
+        "the limit of processes is reached, for this user (see 'ulimit -u') or "
+        "for the machine");
   }
   if (number == ENOMEM) return Error::from_errno(number, what);
   const char* hint = "the kernel was built without them";
@@ -242,7 +243,7 @@ struct Guest::Impl {
       pollfd entry{socket.get(), POLLIN, 0};
       const int ready = ::poll(&entry, 1, static_cast<int>(std::max<long>(left.count(), 0)));
       if (ready == 0) {
-        return Error(Errc::timed_out, "the guest was not set up after " +
+        return Error(Errc::timed_out, "the host was not set up after " +
                                           std::to_string(kStartTime.count() / 1000) + " s");
       }
       if (ready < 0) continue;
@@ -251,7 +252,7 @@ struct Guest::Impl {
       switch (hear(socket.get(), m, fd, false)) {
         case Heard::nothing: continue;
         case Heard::end:
-          return Error::from_errno(ECHILD, "the guest's init died while it set up the guest");
+          return Error::from_errno(ECHILD, "the host's init died while it set up the host");
         case Heard::message: break;
       }
       if (m.what == GuestSays::failed) return told_error(m);
@@ -288,7 +289,7 @@ struct Guest::Impl {
       epoll_event event{};
       event.events = EPOLLIN;
       if (each >= 0 && ::epoll_ctl(events.get(), EPOLL_CTL_ADD, each, &event) != 0) {
-        return Error::from_errno(errno, "cannot watch the guest");
+        return Error::from_errno(errno, "cannot watch the host");
       }
     }
     return {};
@@ -422,7 +423,7 @@ struct Guest::Impl {
     if (number == ENOENT && name.find('/') == std::string::npos) {
       why += " (no such program in PATH)";
     } else if (number == ENOENT) {
-      why += " (the file, or the interpreter that it names)";
+      why += " (the file, or the interpreter that it names, does not exist)";
     } else if (number == EACCES) {
       why += " (is it a program that you may execute?)";
     }
@@ -439,7 +440,7 @@ struct Guest::Impl {
     init = -1;
     if (!exit) {
       exit =
-          GuestExit{128 + SIGKILL, entered ? "the host has ended" : "the guest's init was killed"};
+          GuestExit{128 + SIGKILL, entered ? "the host has ended" : "the host's init was killed"};
     }
     terminal.take_back();
   }
@@ -498,7 +499,7 @@ Result<void> Guest::release(const std::string& hostname) {
   run.b = impl_->whole_job && impl_->has_terminal_to_give() ? 1 : 0;
   run.set_text(hostname);
   if (!say(impl_->socket.get(), run)) {
-    return Error::from_errno(ECHILD, "the guest's init died before the command was started");
+    return Error::from_errno(ECHILD, "the host's init died before the command was started");
   }
   impl_->released = true;
   for (const int number : impl_->early) impl_->send_signal(number);

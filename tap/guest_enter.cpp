@@ -52,7 +52,7 @@ Result<bool> join_guest(pid_t init, int init_file) {
   const auto single = has_single_id(init);
   const auto owner = owner_of(init);
   // What was read by number is of the process that the descriptor holds, if that one lives still.
-  if (has_ended(init_file)) return Error::from_errno(ESRCH, what, "it has ended meanwhile");
+  if (has_ended(init_file)) return Error::from_errno(ESRCH, what, "the host has just ended");
   if (!single || !owner) {
     return Error::from_errno(EACCES, what, "it was started by another user; be that user, or root");
   }

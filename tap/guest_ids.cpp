@@ -133,7 +133,8 @@ Result<void> map_single(pid_t init, Kind kind) {
   if (number == 0) return {};
   const std::string what = "cannot map the ids of a user namespace";
   if (number == ENOENT && ::access("/proc/self/uid_map", F_OK) != 0) {
-    return Error::from_errno(number, what, "/proc is not mounted here, and the ids go through it");
+    return Error::from_errno(number, what,
+                             "/proc is not mounted here, and it is needed for the ids");
   }
   if (number != EPERM && number != EACCES) return Error::from_errno(number, what);
   return Error(Errc::not_supported,
@@ -178,7 +179,7 @@ Result<void> pretend_to_give_away() {
     }
   }
   if (const int e = ::seccomp_load(filter.get()); e < 0) {
-    return Error::from_errno(-e, "cannot load a seccomp filter (the guest has a single user id)");
+    return Error::from_errno(-e, "cannot load a seccomp filter (the host has a single user id)");
   }
   return {};
 }
@@ -201,7 +202,7 @@ Result<GuestIds> map_guest_ids(pid_t init) {
   if (ids.single && ranged) {
     ids.notes.emplace_back(
         "the ranges of /etc/subuid and /etc/subgid cannot be used (newuidmap and newgidmap failed "
-        "or are missing; Debian has them in the package uidmap): the guest has root only");
+        "or are missing; Debian has them in the package uidmap): the host has root only");
   }
   return ids;
 }
@@ -228,7 +229,7 @@ Result<void> pretend_to_change_ids() {
     }
   }
   if (const int e = ::seccomp_load(filter.get()); e < 0) {
-    return Error::from_errno(-e, "cannot load a seccomp filter (the guest has a single user id)");
+    return Error::from_errno(-e, "cannot load a seccomp filter (the host has a single user id)");
   }
   return pretend_to_give_away();
 }

@@ -156,7 +156,7 @@ std::optional<std::string> shield_machine(bool own_sys) {
   }
   if (open.empty()) return std::nullopt;
   return "cannot make read-only: " + open + why +
-         ": programs in the guest may change these settings of the machine (start it as an "
+         ": programs in the host may change these settings of the machine (start it as an "
          "ordinary "
          "user, or allow mount_setattr in the seccomp profile)";
 }
@@ -290,8 +290,8 @@ bool layer_state_or_parts(const std::string& directory, uid_t outer_uid,
   }
   if (any) {
     notes.push_back("cannot put a layer over the whole of " + directory + reason +
-                    " (something is mounted below it): its directories have one each" +
-                    (shared.empty() ? "" : ", but the guest shares " + shared));
+                    " (something is mounted below it): each of its directories has its own" +
+                    (shared.empty() ? "" : ", but the host shares " + shared));
   }
   return any;
 }
@@ -329,19 +329,19 @@ Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid) {
 
   if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) {
     notes.push_back("cannot mount a /proc of its own" + because() +
-                    " (a container hides parts of it?): the guest sees the outer processes there");
+                    " (a container hides parts of it?): the host sees the outer processes there");
   }
   const bool own_sys =
       ::mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0;
   if (!own_sys) {
     notes.push_back("cannot mount a /sys of its own" + because() +
-                    ": the guest sees the outer interfaces in /sys/class/net");
+                    ": the host sees the outer interfaces in /sys/class/net");
   }
   if (outer_uid == 0) {
     if (auto open = shield_machine(own_sys)) notes.push_back(*std::move(open));
   }
   if (!make_run_private(outer_uid)) {
-    notes.push_back("cannot make /run private" + because() + ": the guest shares the outer one");
+    notes.push_back("cannot make /run private" + because() + ": the host shares the outer one");
   }
   for (const char* path : {"/var/run", "/var/lock"}) {
     // Links into /run nearly everywhere, and then left alone.
@@ -353,7 +353,7 @@ Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid) {
     if (outer_uid == 0 && path != kState) continue;
     if (!layer_state_or_parts(path, outer_uid, notes)) {
       notes.push_back(std::string("cannot put a layer over ") + path + because() +
-                      ": the guest shares the outer one");
+                      ": the host shares the outer one");
     }
   }
   for (const char* path : kStateDirectories) {
@@ -364,7 +364,7 @@ Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid) {
   });
   if (!world.etc_is_private && !bind_resolv_conf(resolv_conf.str())) {
     notes.push_back("cannot make /etc/resolv.conf private" + because() +
-                    ": a DHCP client in the guest may change the outer one");
+                    ": a DHCP client in the host may change the outer one");
   }
   return world;
 }

@@ -91,7 +91,7 @@ class FarSide {
     auto there = NetNamespace::current();
     auto netlink = Netlink::open();
     if (::setns(guest.descriptor(), CLONE_NEWNET) != 0) {
-      return Error::from_errno(errno, "cannot return to the guest's network namespace");
+      return Error::from_errno(errno, "cannot return to the host's network namespace");
     }
     if (!there) return std::move(there).error();
     if (!netlink) return std::move(netlink).error();
@@ -105,7 +105,7 @@ class FarSide {
     }
     auto made = add_here(guest, name, mtu);
     if (::setns(guest.descriptor(), CLONE_NEWNET) != 0) {
-      return Error::from_errno(errno, "cannot return to the guest's network namespace");
+      return Error::from_errno(errno, "cannot return to the host's network namespace");
     }
     return made;
   }
@@ -220,7 +220,7 @@ Result<UniqueFd> open_interface_watch() {
   address.nl_family = AF_NETLINK;
   address.nl_groups = RTMGRP_LINK;
   if (!s || ::bind(s.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    return Error::from_errno(errno, "cannot watch the guest's interfaces");
+    return Error::from_errno(errno, "cannot watch the host's interfaces");
   }
   return s;
 }

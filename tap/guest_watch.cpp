@@ -90,7 +90,7 @@ Result<GuestWatch> GuestWatch::open(UniqueFd socket, std::vector<unsigned> indic
   if (const int e = ::nl_socket_set_fd(impl->socket, NETLINK_ROUTE, fd); e < 0) {
     ::close(fd);
     return Error::from_errno(
-        EIO, std::string("cannot watch the guest's interfaces: ") + ::nl_geterror(e));
+        EIO, std::string("cannot watch the host's interfaces: ") + ::nl_geterror(e));
   }
   ::nl_socket_set_nonblocking(impl->socket);
   impl->states.resize(indices.size());

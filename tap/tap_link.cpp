@@ -72,7 +72,7 @@ Error attach_error(int number, const std::string& name) {
     case EINVAL:
       return Error::from_errno(
           number, what,
-          "an interface of that name exists and is no TAP device, or one with another number of "
+          "an interface of that name exists, and is not a TAP device or has another number of "
           "queues; choose another name");
     default: return Error::from_errno(number, what);
   }
@@ -145,13 +145,13 @@ Result<void> check(const TapOptions& options, unsigned queues) {
   }
   if (options.mtu && (*options.mtu < kMinMtu || *options.mtu > kMaxMtu)) {
     return Error(Errc::bad_mtu, "a TAP device cannot have an MTU of " +
-                                    std::to_string(*options.mtu) + "; from 68 to 65521 it can");
+                                    std::to_string(*options.mtu) + "; write 68 to 65521");
   }
   if (options.mac && !options.mac->is_unicast()) {
     return Error(
         Errc::bad_argument,
         options.mac->to_string() +
-            " is no address for an interface: its first byte must be even, and not all zero");
+            " is not a unicast MAC address: its first byte must be even, and not all zero");
   }
   if (queues < 1 || queues > 16) {
     return Error(Errc::bad_argument, "a TAP device is opened with 1 to 16 queues");
