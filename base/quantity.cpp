@@ -138,7 +138,7 @@ Reading<std::uint64_t> read_size(std::string_view text) {
                                                 {"tib", k * k * k * k}}};
   if (const auto bytes = with_unit(text, kUnits)) return *bytes;
   return Reading<std::uint64_t>::refused(
-      "is no size (write bytes, or 64k, 4m, 1g with powers of 1024, below 2^64)");
+      "is not a size (write bytes, or 64k, 4m, 1g with powers of 1024, below 2^64)");
 }
 
 Reading<std::uint64_t> read_packet_bytes(std::string_view text) {
@@ -148,7 +148,7 @@ Reading<std::uint64_t> read_packet_bytes(std::string_view text) {
   if (as_count && as_size && *as_count != *as_size) {
     return Reading<std::uint64_t>::ambiguous({std::to_string(*as_count), std::to_string(*as_size)});
   }
-  return Reading<std::uint64_t>::refused("is no number of bytes (as 1500 or 9000, in digits)");
+  return Reading<std::uint64_t>::refused("is not a number of bytes (as 1500 or 9000, in digits)");
 }
 
 Reading<std::uint64_t> read_count(std::string_view text) {
@@ -156,7 +156,7 @@ Reading<std::uint64_t> read_count(std::string_view text) {
       {{"", 1}, {"k", 1'000}, {"m", 1'000'000}, {"g", 1'000'000'000}}};
   if (const auto count = with_unit(text, kUnits)) return *count;
   return Reading<std::uint64_t>::refused(
-      "is no whole number (as 1000, 1k or 2.5M, with powers of 1000, below 2^64)");
+      "is not a whole number (as 1000, 1k or 2.5M, with powers of 1000, below 2^64)");
 }
 
 Reading<std::uint64_t> read_rate(std::string_view text) {
@@ -164,7 +164,7 @@ Reading<std::uint64_t> read_rate(std::string_view text) {
       {{"", 1}, {"k", 1'000}, {"m", 1'000'000}, {"g", 1'000'000'000}, {"t", 1'000'000'000'000}}};
   const auto refuse = [] {
     return Reading<std::uint64_t>::refused(
-        "is no rate (write bits per second, as 64kbit, 10Mbit, 2Gbit or the plain number)");
+        "is not a rate (write bits per second, as 64kbit, 10Mbit, 2Gbit or the plain number)");
   };
   std::string_view unit = text;
   const std::optional<Decimal> number = take_decimal(unit);
@@ -216,7 +216,7 @@ Reading<nanoseconds> read_time(std::string_view text, std::optional<TimeUnit> pl
   }
   if (!ns || *ns > kMostTimeNs) {
     return Reading<nanoseconds>::refused(
-        "is no time (as 30s, 1.5ms or 2m, with ns, us, ms, s, m, h or d, down to one nanosecond "
+        "is not a time (as 30s, 1.5ms or 2m, with ns, us, ms, s, m, h or d, down to one nanosecond "
         "and up to 100 years)");
   }
   return nanoseconds(static_cast<std::int64_t>(*ns));
@@ -226,7 +226,7 @@ Reading<double> read_share(std::string_view text) {
   const bool per_cent = text.ends_with('%');
   const auto number = read_real(per_cent ? text.substr(0, text.size() - 1) : text);
   if (!number || *number > 100) {
-    return Reading<double>::refused("is no share (as 1% or 0.5%, from 0% to 100%)");
+    return Reading<double>::refused("is not a share (as 1% or 0.5%, from 0% to 100%)");
   }
   if (per_cent) return *number / 100;
   if (*number == 0) return 0.0;
@@ -238,7 +238,7 @@ Reading<double> read_share(std::string_view text) {
 Reading<double> read_percentage(std::string_view text) {
   const auto number = read_real(text.ends_with('%') ? text.substr(0, text.size() - 1) : text);
   if (number && *number <= 100) return *number;
-  return Reading<double>::refused("is no percentage (as 99.9, from 0 to 100)");
+  return Reading<double>::refused("is not a percentage (as 99.9, from 0 to 100)");
 }
 
 std::optional<std::uint64_t> read_digits(std::string_view text, int radix) noexcept {

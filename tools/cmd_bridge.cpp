@@ -84,7 +84,8 @@ Options bridge_options() {
 
 LinkAddress link_address(const std::string& text) {
   if (auto address = parse_link(text)) return *address;
-  throw UsageError{"\"" + text + "\" is no link (bus:PATH, tap:NAME, packet:IFNAME or pcap:FILE)"};
+  throw UsageError{"\"" + text +
+                   "\" is not a link (bus:PATH, tap:NAME, packet:IFNAME or pcap:FILE)"};
 }
 
 /// Between a link and itself every frame would go round for ever.

@@ -36,10 +36,11 @@ SocketAddress from(const T& address) noexcept {
 }
 
 Error not_an_address(std::string_view text) {
-  return {Errc::bad_argument,
-          '"' + std::string(text) +
-              "\" is no address of a socket (it has a number and a port, \"198.18.0.1:7000\" or "
-              "\"[fd00::1]:7000\")"};
+  return {
+      Errc::bad_argument,
+      '"' + std::string(text) +
+          "\" is not an address of a socket (it has a number and a port, \"198.18.0.1:7000\" or "
+          "\"[fd00::1]:7000\")"};
 }
 
 }  // namespace
@@ -161,7 +162,7 @@ Result<UniqueFd> bound_socket(int type, const SocketAddress& local) {
   if (::bind(socket.get(), local.get(), local.size) != 0) {
     return Error::from_errno(errno, what,
                              errno == EADDRINUSE      ? "another program has that port; choose one"
-                             : errno == EADDRNOTAVAIL ? "it is no address of this machine"
+                             : errno == EADDRNOTAVAIL ? "it is not an address of this machine"
                                                       : "");
   }
   return socket;

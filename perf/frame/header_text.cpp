@@ -365,7 +365,7 @@ Result<void> HeaderReader::read_field(const Place& place, const Spec& spec, std:
   const auto value = value_of(spec.type, text);
   const std::uint64_t largest = spec.mask >> spec.shift;
   if (!value) {
-    return refuse(name + ": \"" + std::string(text) + "\" is no value (" +
+    return refuse(name + ": \"" + std::string(text) + "\" is not a value (" +
                   kForms[static_cast<int>(spec.type)] + "; or inc, dec or random of two)");
   }
   if (value->low > largest) return refuse(name + " is at most " + std::to_string(largest));
@@ -398,7 +398,7 @@ Result<void> HeaderReader::read_fields(Place& place, std::string_view inside) {
     }
     if (place.layer == Layer::udp) known.emplace_back("checksum");
     if (found == nullptr || equals == std::string_view::npos) {
-      std::string why = '"' + std::string(part) + "\" is no field of ";
+      std::string why = '"' + std::string(part) + "\" is not a field of ";
       why.append(layer);
       const char* before = " (";
       for (const std::string& each : known) why.append(std::exchange(before, ", ")).append(each);
@@ -429,8 +429,9 @@ Result<HeaderTemplate> HeaderReader::read(std::string_view text) {
     const auto* const known =
         std::ranges::find(kLayers, calls[i].name, &std::pair<std::string_view, Layer>::first);
     if (known == std::end(kLayers)) {
-      return refuse('"' + calls[i].name +
-                    "\" is no layer (eth, vlan, ipv4, ipv6, udp, tcp, or pcap before all others)");
+      return refuse(
+          '"' + calls[i].name +
+          "\" is not a layer (eth, vlan, ipv4, ipv6, udp, tcp, or pcap before all others)");
     }
     layers.push_back(known->second);
   }

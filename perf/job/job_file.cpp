@@ -194,7 +194,8 @@ void Reading::begin_section(std::string_view line) {
   const std::string_view rest =
       end == std::string_view::npos ? std::string_view() : stripped(line.substr(end + 1));
   if (end == std::string_view::npos || (!rest.empty() && rest[0] != ';' && rest[0] != '#')) {
-    return complain("\"" + std::string(line) + "\" is no section (as [name], alone in its line)");
+    return complain("\"" + std::string(line) +
+                    "\" is not a section (as [name], alone in its line)");
   }
   const std::string name(stripped(line.substr(1, end - 1)));
   if (name == "global") {
@@ -203,7 +204,7 @@ void Reading::begin_section(std::string_view line) {
   }
   if (!is_job_name(name)) {
     return complain("\"" + name +
-                    "\" is no name of a job (1 to 64 printable characters, no / and no [)");
+                    "\" is not a name of a job (1 to 64 printable characters, no / and no [)");
   }
   if (set_.jobs.size() >= kMostSections) {
     return complain("there are more than " + std::to_string(kMostSections) + " jobs");
@@ -253,7 +254,7 @@ void Reading::option(std::string_view name, std::optional<std::string_view> valu
   if (section_ == Section::none) {
     section_ = Section::refused;  // said once
     return complain("\"" + std::string(name) +
-                    "\" stands before any section (write [global] or a job's [name] above it)");
+                    "\" is before any section (write [global] or a job's [name] above it)");
   }
   if (name.empty()) return complain("there is no name before the '='");
   const OptionRow* const row = find_option(name);

@@ -75,7 +75,7 @@ Kind<Options> integer(std::optional<int> Options::* member, int least, int most)
     const auto [stop, error] = std::from_chars(value.data(), value.data() + value.size(), read);
     if (error != std::errc{} || stop != value.data() + value.size() || read < least ||
         read > most) {
-      return refused(value, "is no whole number in its range (" + range + ')');
+      return refused(value, "is not a whole number in its range (" + range + ')');
     }
     options.*member = read;
     return {};

@@ -53,9 +53,10 @@ Result<void> set(const OptionRow& row,
     return Error(Errc::bad_argument, row.name + ": " + why);
   };
   if (!setter) {
-    return refuse(row.of_run() ? "concerns the whole run, not one job (write it in [global], or on "
-                                 "the command line)"
-                               : "concerns one job, not the whole run");
+    return refuse(row.of_run()
+                      ? "applies to the whole run, not to one job (write it in [global], or on "
+                        "the command line)"
+                      : "applies to one job, not to the whole run");
   }
   if (!value && !row.flag) {
     return refuse("needs a value (" + row.name + '=' + row.placeholder + ")");
@@ -78,18 +79,19 @@ Result<void> set(const OptionRow& row,
 const std::vector<CategoryInfo>& option_categories() {
   static const std::vector<CategoryInfo> all{
       {OptionCategory::job, "job", "The job itself",
-       "A job is an emulated host, or so many alike (numjobs). Jobs start together, except where "
+       "A job is an emulated host, or several equal ones (numjobs). Jobs start together, unless "
        "stonewall, wait_for or start_delay say otherwise."},
       {OptionCategory::traffic, "traffic", "Traffic",
        "What a job sends, to whom, and how fast. Values that differ by direction are written A,B: "
-       "A for what the job sends, B for what it receives, which is what its peer sends (fio has "
-       "what is read first). Rates are of bits per second on the job's frames without FCS; fio's "
-       "bytes per second are not meant."},
+       "A for what the job sends, B for what it receives, which is what its peer sends (in fio, "
+       "reads come first). Rates are, unlike fio's, in bits per second; they count the job's "
+       "frames "
+       "without FCS."},
       {OptionCategory::length, "length", "How long a job runs",
-       "A job that sends ends at the first limit it reaches, and exceeds none: a frame that would "
-       "is not sent, and frames on their way count. Every job that sends needs a limit, or a "
-       "search, which ends by itself. A job that only receives ends when those have ended that "
-       "send to it.\n"
+       "A job that sends ends at the first limit it reaches. It never exceeds a limit: a frame "
+       "that would is not sent, and frames on their way count. Every job that sends needs a limit, "
+       "or a search, which ends by itself. A job that only receives ends when its senders have "
+       "ended.\n"
        "  given                the job ends\n"
        "  runtime              when that time has passed since the end of ramp_time\n"
        "  size, loops          after loops times so many bytes (loops: 1 unless given)\n"
@@ -99,9 +101,9 @@ const std::vector<CategoryInfo>& option_categories() {
        "  time_based, runtime  at runtime: size, replay and loops begin again until\n"
        "                       then; number_ios and io_limit still end it\n"
        "  several of these     at the first that is reached\n"
-       "Frames of ramp_time count towards the limits in frames and in bytes, and towards no "
-       "figure. "
-       "Behind the last frame comes drain_time, in which what is on its way may still arrive."},
+       "Frames of ramp_time count towards the limits in frames and in bytes, but not in any "
+       "result. "
+       "After the last frame comes drain_time, in which frames on their way can still arrive."},
       {OptionCategory::frames, "frames", "Frames", "What is in the frames."},
       {OptionCategory::engine, "engine", "Engines and wires",
        "An engine is where the frames go; a wire is one medium of it, to which jobs are connected. "
@@ -119,8 +121,8 @@ const std::vector<CategoryInfo>& option_categories() {
        "Each frame carries its flow, its number, its times and a CRC-32C. The receiver accounts "
        "for frames lost, duplicated, reordered, corrupt, truncated and late, exactly."},
       {OptionCategory::measurement, "measurement", "Latency, searches and steady state",
-       "Latency counts from the time at which a frame was to be sent, so that a stall is seen in "
-       "every frame that it held up."},
+       "Latency counts from the time at which a frame was due to be sent, so a stall shows in "
+       "every frame that it delayed."},
       {OptionCategory::records, "records", "Replay and records",
        "Capture files as the source, and files that are written beside the results."},
       {OptionCategory::place, "place", "Privileges and place",

@@ -68,7 +68,7 @@ Result<std::uint32_t> parse_dscp(std::string_view text) {
   }
   const auto number = base::read_digits(text);
   if (number && *number < 64) return static_cast<std::uint32_t>(*number);
-  return refused(text, "is no code point (0 to 63, or a name as ef, af11, cs1)");
+  return refused(text, "is not a code point (0 to 63, or a name as ef, af11, cs1)");
 }
 
 Kind<J> dscp() {
@@ -116,15 +116,14 @@ void add_engine_rows(std::vector<OptionRow>& into) {
   rows.add("bus_size", bytes(&J::bus_size_bytes, 64U << 10U, 1ULL << 30U),
            "The ring of a bus made for the run: a power of two that holds eight of the largest "
            "records.");
-  rows.add(
-      "mtu", packet_bytes(&J::mtu, 68, 65535),
-      "Of the wire that is made for the run; frames are longer by their Ethernet header. A bus "
-      "and a TAP device take at most 65521.");
+  rows.add("mtu", packet_bytes(&J::mtu, 68, 65535),
+           "Of the wire made for the run; frames are longer by their Ethernet header. A bus "
+           "and a TAP device take at most 65521.");
   rows.add("bus_pause", yes_or_no(&J::bus_pause),
-           "A bus made for the run lets its senders wait for slow receivers, which else lose the "
+           "On a bus made for the run, senders wait for slow receivers, which otherwise lose the "
            "oldest frames.");
   rows.add("netdev", text(&J::netdev, "NAME[,...]", "names of interfaces, by commas"),
-           "Of engine=tap and packet: interfaces there are already, one for each job on the wire, "
+           "Of engine=tap and packet: existing interfaces, one for each job on the wire, "
            "in the order of the jobs.",
            "made for the run");
   rows.add("netns", text(&J::netns, "NAME", "a name of ip-netns(8), or a path"),

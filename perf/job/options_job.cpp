@@ -18,7 +18,7 @@ Kind<J> job_name() {
   kind.set = [](std::string_view value, J& job) -> Result<void> {
     if (!is_job_name(value)) {
       return refused(value,
-                     "is no name of a job (1 to 64 printable characters without / [ ], and "
+                     "is not a name of a job (1 to 64 printable characters without / [ ], and "
                      "not \"global\")");
     }
     job.name = std::string(value);
@@ -37,18 +37,19 @@ void add_job_rows(std::vector<OptionRow>& into) {
   rows.add("description", text(&J::description, "TEXT", "any text"),
            "A remark, which is shown with the results.");
   rows.add("numjobs", number(&J::numjobs, 1, 256, "jobs"),
-           "Makes so many jobs of this one, named NAME.0, NAME.1 and so on. They send the same "
+           "Makes so many clones of this job, named NAME.0, NAME.1 and so on. They send the same "
            "frames with different seeds.");
   rows.add("thread", yes_or_no(&J::thread),
-           "The job is a thread of the program. Else it is a process of its own, whose crash "
-           "harms nobody else.");
+           "The job is a thread of the program. By default it is a process, whose crash does not "
+           "harm other jobs.");
   rows.add("wait_for", text(&J::wait_for, "NAME", "the name of another job"),
            "Starts when every clone of that job has ended.");
-  rows.add("stonewall wait_for_previous", yes_or_no(&J::stonewall),
-           "Starts, as do all jobs behind it, when every job before it has ended. It begins a new "
-           "group, too.");
+  rows.add(
+      "stonewall wait_for_previous", yes_or_no(&J::stonewall),
+      "This job and all jobs after it start when every job before it has ended. It begins a new "
+      "group, too.");
   rows.add("start_delay startdelay", time(&J::start_delay, TimeUnit::seconds, 0ns, kYear),
-           "Starts so much later than it otherwise would.");
+           "Delays the start by that time.");
   rows.add("new_group", yes_or_no(&J::new_group),
            "Begins a new group of jobs, which has figures of its own.");
   rows.add("group_reporting", yes_or_no(&J::group_reporting),
@@ -57,10 +58,10 @@ void add_job_rows(std::vector<OptionRow>& into) {
   rows.add("exitall_on_error exitall_error", yes_or_no(&J::exitall_on_error),
            "When this job fails, all jobs of its group end.");
   rows.add("background", yes_or_no(&J::background),
-           "The job never keeps a run alive: it is ended when all others have.");
+           "The job does not keep a run going: it is ended when all other jobs have ended.");
   rows.add("startup_timeout", time(&J::startup_timeout, TimeUnit::seconds, 1ms, 1h),
-           "A job whose process or thread is not there by then has failed. How long it may take to "
-           "make itself ready is startup_batch_timeout.");
+           "A job whose process or thread is not there by then has failed. The limit for getting "
+           "ready is startup_batch_timeout.");
 }
 
 void add_length_rows(std::vector<OptionRow>& into) {
@@ -68,12 +69,12 @@ void add_length_rows(std::vector<OptionRow>& into) {
   rows.add("runtime timeout", time(&J::runtime, TimeUnit::seconds, 0ns, kYear),
            "How long the job sends; 0 is no limit.", "0, no limit");
   rows.add("time_based", yes_or_no(&J::time_based),
-           "Sends for all of runtime, beginning again when size, replay or loops are done.");
+           "Sends for all of runtime; starts again when size, replay or loops are done.");
   rows.add("ramp_time", time(&J::ramp_time, TimeUnit::seconds, 0ns, kDay),
-           "Sends for so long before runtime begins; none of it shows in any figure.");
+           "Sends for that time before runtime begins; these frames do not count in any result.");
   rows.add("drain_time", time(&J::drain_time, TimeUnit::seconds, 0ns, 1h),
-           "How long to wait for the last frames after the last was sent. What comes later is "
-           "late, which is not lost. A ping-pong waits as long for each reply, or 1 s with 0.");
+           "How long to wait for the last frames after the last was sent. Frames that come later "
+           "are late, not lost. A ping-pong waits that long for each reply, or 1 s with 0.");
   rows.add("loops", number(&J::loops, 1, kAny, "times"),
            "How many times to send size bytes, or the capture of replay. Sequence numbers run on.");
   rows.add("number_ios", number(&J::number_ios, 0, kAny, "frames"),

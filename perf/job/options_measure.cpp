@@ -54,7 +54,7 @@ Result<std::vector<double>> parse_percentiles(std::string_view text) {
     const std::size_t colon = rest.find(':');
     const auto each = parse_per_cent(rest.substr(0, colon));
     if (!each || *each <= 0 || list.size() == kMost) {
-      return refused(text, "is no list of percentiles (up to 20 above 0 to 100, as 50:99:99.9)");
+      return refused(text, "is not a list of percentiles (up to 20 above 0 to 100, as 50:99:99.9)");
     }
     list.push_back(*each);
     if (colon == std::string_view::npos) break;
@@ -120,18 +120,19 @@ void add_verification_rows(std::vector<OptionRow>& into) {
   rows.add(
       "verify", verify(),
       "Each frame carries a CRC-32C over all of it, which the receiver checks. With regenerate "
-      "it also makes each frame again, from the seed, and compares all of it: what a sender "
-      "wrote wrong and summed up right is found, too. Without any, frames are still numbered "
-      "and accounted for.");
+      "it also makes each frame again, from the seed, and compares all of it: this also finds "
+      "wrong "
+      "contents under a right checksum. With 0, frames are still numbered and accounted "
+      "for.");
   rows.add(
       "do_verify", yes_or_no(&J::do_verify),
-      "0 writes what verification needs and leaves checking to a later run. Then a damaged frame "
-      "counts as what it says; only a number that was never sent is told.");
+      "0 writes what verification needs and leaves checking to a later run. A damaged frame then "
+      "counts as the frame whose number it has; only numbers that were never sent are reported.");
   rows.add("verify_backlog", number(&J::verify_backlog, 0, 1'000'000'000, "frames"),
-           "Checks frames in lots of so many, not each as it comes; 0 is at once. Not of "
+           "Checks frames in batches of so many, not each as it comes; 0 is at once. Not for "
            "rw=pingpong and echo.");
   rows.add("verify_async", number(&J::verify_async, 0, 64, "threads"),
-           "Leaves checking to so many threads of their own; 0 is the job itself. Not of "
+           "Leaves checking to so many extra threads; with 0 the job checks itself. Not for "
            "rw=pingpong and echo.");
   rows.add(
       "verify_only", yes_or_no(&J::verify_only),
@@ -155,13 +156,13 @@ void add_verification_rows(std::vector<OptionRow>& into) {
            "fail neither job nor run: exit 0 where nothing else is wrong. overrun is an error on a "
            "bus that pauses its senders only; lock is a ring that others hold. A bus or link that "
            "is gone or corrupt always ends the job.");
-  rows.add("end_on", end_on(), "Ends the job, as done, when this happens.");
+  rows.add("end_on", end_on(), "Ends the job, without failure, when this happens.");
 }
 
 void add_measurement_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::measurement);
   rows.add("disable_lat", yes_or_no(&J::disable_lat),
-           "Takes no times, for the highest rate of the smallest frames.");
+           "Does not measure times, for the highest rate with the smallest frames.");
   rows.add("percentile_list",
            parsed(&J::percentile_list, parse_percentiles, percentiles_text, "N[:N]...",
                   "up to 20 above 0 to 100, by colons"),
@@ -188,7 +189,7 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
       "second.");
   rows.add("search_max_iops search_max_fps",
            number(&J::search_max_fps, 0, 1'000'000'000, "frames per second"),
-           "Where the search begins from above; 0 is what a trial flat out reaches.");
+           "The highest rate that the search tries; 0 is what a trial at full speed reaches.");
   rows.add("search_trial", time(&J::search_trial, TimeUnit::seconds, 1ms, 24h),
            "How long each trial sends. RFC 2544 wants 60 s.");
   rows.add("latency_target", latency_target(),
@@ -201,11 +202,10 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
   rows.add("steadystate ss", steady_state(),
            "Ends the job when over ss_dur its rate deviates from the mean, or slopes, by no more "
            "than the limit: frames per second with iops, bits per second with bw, as iops:0.3%.");
-  rows.add(
-      "ss_dur steadystate_duration", time(&J::ss_dur, TimeUnit::seconds, 0ns, 24h),
-      "Over what time steadystate looks back: whole seconds, rounded up, and 2 at least, as 0 is. "
-      "With fio, 0 switches steadystate off.",
-      "0, which is 2 seconds");
+  rows.add("ss_dur steadystate_duration", time(&J::ss_dur, TimeUnit::seconds, 0ns, 24h),
+           "How far steadystate looks back: whole seconds, rounded up, at least 2; 0 means 2. "
+           "With fio, 0 switches steadystate off.",
+           "0, which is 2 seconds");
   rows.add("ss_ramp steadystate_ramp_time", time(&J::ss_ramp, TimeUnit::seconds, 0ns, 24h),
            "How long steadystate waits before it begins to look: whole seconds, rounded up.");
 }
@@ -222,8 +222,8 @@ void add_record_rows(std::vector<OptionRow>& into) {
            "replay_time_scale is.");
   rows.add(
       "write_pcap", text(&J::write_pcap, "PATH", "the path of a file"),
-      "Writes each frame that is sent to a capture file, which replay can read; the times when "
-      "it was to be sent and when it was are in it. Clones add .0, .1 and so on to the path, and a "
+      "Writes each frame that is sent to a capture file, which replay can read, with the times "
+      "when it was due and when it was sent. Clones add .0, .1 and so on to the path, and a "
       "list of engines their names.");
   rows.add("write_bw_log", text(&J::write_bw_log, "PREFIX", "the beginning of a path"),
            "Writes the KiB per second of each log_avg_msec to PREFIX_bw.NAME.log, in fio's format: "

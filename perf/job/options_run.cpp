@@ -54,7 +54,7 @@ Kind<R> metrics_address() {
     const std::string address = (port_alone ? "127.0.0.1:" : "") + std::string(value);
     const auto split = split_host_port(address);
     if (!split || !split->port) {
-      return refused(value, "is no address (as 127.0.0.1:9400, [::1]:9400, or 9400 alone)");
+      return refused(value, "is not an address (as 127.0.0.1:9400, [::1]:9400, or 9400 alone)");
     }
     run.metrics_address = address;
     return {};
@@ -70,8 +70,8 @@ void add_output_rows(Rows& rows) {
            "histograms, too; terse, a line for each job. Several are written one after the other.");
   rows.add(
       "status-interval", time(&R::status_interval, TimeUnit::seconds, 0ns, 24h),
-      "Prints the results so far, so often; 0 is only at the end. With a stream it is how often "
-      "that tells; 0 is each second.",
+      "Prints the results so far at this interval; 0 is only at the end. With a stream it is the "
+      "interval of that; 0 is each second.",
       "0, at the end");
   rows.add(
       "eta",
@@ -90,14 +90,14 @@ void add_output_rows(Rows& rows) {
   rows.add(
       "metrics", metrics_address(),
       "Answers http://ADDRESS/metrics with the figures as Prometheus scrapes them, while the run "
-      "lasts; port 0 is any that is free. Whoever reaches that address may read them.");
+      "lasts; port 0 is any that is free. Everyone who reaches that address can read them.");
   rows.add("aux-path", text(&R::aux_path, "PATH", "a directory"),
            "Where logs, states and the output of commands go.", "the current directory");
 }
 
 void add_trigger_rows(Rows& rows) {
   rows.add("trigger-file", text(&R::trigger_file, "PATH", "the path of a file"),
-           "Fires the trigger when that file appears, which is then removed. A trigger fires "
+           "Fires the trigger when that file appears, and removes the file. A trigger fires "
            "once: states are saved, all jobs stop, and the command of --trigger runs.");
   rows.add("trigger-timeout", time(&R::trigger_timeout, TimeUnit::seconds, 0ns, 365 * 24h),
            "Fires the trigger after that time; 0 is never.", "0, never");
@@ -113,14 +113,15 @@ void add_run_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::run);
   add_output_rows(rows);
   rows.add("repeat", number(&R::repeat, 1, 1000, "times"),
-           "Runs all of it so often, and reports median and spread of each figure.");
+           "Repeats the whole run so many times, and reports median and spread of each figure.");
   rows.add("continue_on_start_error", yes_or_no(&R::continue_on_start_error),
-           "Goes on without jobs that cannot start; the run still exits 1.");
-  rows.add("startup_batch_timeout", time(&R::startup_batch_timeout, TimeUnit::seconds, 1ms, 1h),
-           "Of jobs that start together, how long none of them may get ready (devices, buffers, "
-           "exec_prerun): those that are not by then have failed.");
+           "Goes on without the jobs that cannot start; the run still exits 1.");
+  rows.add(
+      "startup_batch_timeout", time(&R::startup_batch_timeout, TimeUnit::seconds, 1ms, 1h),
+      "For jobs that start together: how long to wait while no further one gets ready (devices, "
+      "buffers, exec_prerun). Those that are not ready then have failed.");
   rows.add("stuck_timeout", time(&R::stuck_timeout, TimeUnit::seconds, 1ms, 24h),
-           "A job that has not ended so long after it was stopped is killed, and has failed.");
+           "A job that has not ended this long after it was stopped is killed, and has failed.");
   add_trigger_rows(rows);
 }
 

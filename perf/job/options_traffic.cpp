@@ -87,15 +87,16 @@ void add_rate_rows(Rows& rows) {
       "without \"bit\".",
       "0, as fast as it goes");
   rows.add("rate_iops rate_fps", frame_rate(&J::rate_fps),
-           "At most so many frames per second of each direction. With rate, whichever lets a frame "
-           "go later.",
+           "At most so many frames per second of each direction. With rate, the lower rate "
+           "applies.",
            "0, as fast as it goes");
   rows.add("rwmixtx rwmixwrite", number(&J::rwmixtx, 0, 100, "per cent"),
-           "Of rw=txrx with the same rate for both directions: what the job itself sends of the "
-           "sum of both; the peer made for it sends the rest. Neither share can be nothing.");
-  rows.add("rate_overhead", packet_bytes(&J::rate_overhead_bytes, 0, 1000),
-           "Counted for each frame towards rate, besides its own bytes: 24 for preamble, FCS and "
-           "gap of an Ethernet.");
+           "Of rw=txrx with the same rate for both directions: the job's own share of the sum "
+           "of both; the peer made for it sends the rest. Neither share can be 0.");
+  rows.add(
+      "rate_overhead", packet_bytes(&J::rate_overhead_bytes, 0, 1000),
+      "Bytes that count towards rate for each frame, besides its own: 24 for preamble, FCS and "
+      "gap of an Ethernet.");
   rows.add("rate_process",
            one_of(&J::rate_process,
                   {{"linear", RateProcess::linear}, {"poisson", RateProcess::poisson}}, "PROCESS"),
@@ -107,8 +108,8 @@ void add_rate_rows(Rows& rows) {
              {{"burst", CatchUp::burst}, {"limited", CatchUp::limited}, {"skip", CatchUp::skip}},
              "HOW"),
       "After a stall, sends what is overdue at once, at twice the rate, or not at all; what is "
-      "skipped counts as offered and not sent. A frame that is less than 100 us late is in no "
-      "stall, and goes.");
+      "skipped counts as offered and not sent. A frame that is less than 100 us late is always "
+      "sent.");
   rows.add("rate_min", bit_rate(&J::rate_min_bps),
            "The job fails when a direction falls below so many bits per second over a rate_cycle.",
            "0, none");
@@ -117,14 +118,14 @@ void add_rate_rows(Rows& rows) {
       "The job fails when a direction falls below so many frames per second over a rate_cycle.",
       "0, none");
   rows.add("rate_cycle ratecycle", time(&J::rate_cycle, TimeUnit::milliseconds, 1ms, 1h),
-           "Over what time rate_min and rate_iops_min are looked at.");
+           "The interval over which rate_min and rate_iops_min are checked.");
   rows.add("rate_settle", time(&J::rate_settle, TimeUnit::seconds, 0ns, 1h),
-           "For so long from the start, rate_min and rate_iops_min do not count.");
+           "How long after the start rate_min and rate_iops_min are not checked.");
 }
 
 void add_window_rows(Rows& rows) {
   rows.add("thinktime", time(&J::thinktime, TimeUnit::microseconds, 0ns, 24h),
-           "Waits for so long after each burst of thinktime_blocks frames, once they have been "
+           "How long to wait after each burst of thinktime_blocks frames, once they have been "
            "sent.");
   rows.add(
       "thinktime_spin", time(&J::thinktime_spin, TimeUnit::microseconds, 0ns, 24h),
@@ -132,18 +133,19 @@ void add_window_rows(Rows& rows) {
   rows.add("thinktime_blocks", number(&J::thinktime_blocks, 1, 1'000'000'000, "frames"),
            "The frames of a burst.");
   rows.add("iodepth", number(&J::iodepth, 1, 1'000'000, "requests"),
-           "Of rw=pingpong: so many requests at most are without their reply.");
+           "Of rw=pingpong: at most so many requests wait for their reply at once.");
   rows.add("iodepth_batch iodepth_batch_submit", number(&J::iodepth_batch, 1, 1024, "frames"),
            "Hands at most so many frames to the engine at once.");
   rows.add("iodepth_batch_complete_min iodepth_batch_complete",
            number(&J::iodepth_batch_complete_min, 1, 1024, "replies"),
            "Of rw=pingpong: waits for so many replies before it sends again.");
   rows.add("iodepth_low", number(&J::iodepth_low, 0, 1'000'000, "requests"),
-           "Of rw=pingpong: once iodepth is reached, sends again only when so few requests are "
-           "without their reply; 0 is at once.");
-  rows.add("flow", number(&J::flow, 0, 1'000'000, "weight"),
-           "Jobs that have a weight send frames in the ratio of their weights; who is ahead waits. "
-           "0 takes no part.");
+           "Of rw=pingpong: once iodepth is reached, sends again only when so few requests wait "
+           "for their reply; 0 is at once.");
+  rows.add(
+      "flow", number(&J::flow, 0, 1'000'000, "weight"),
+      "Jobs with a weight send frames in the ratio of their weights: weights 2 and 1 send 2:1. "
+      "0 turns it off.");
   rows.add("io_submit_mode",
            one_of(&J::io_submit_mode,
                   {{"inline", IoSubmit::inline_}, {"offload", IoSubmit::offload}}, "MODE"),
@@ -175,12 +177,12 @@ void add_traffic_rows(std::vector<OptionRow>& into) {
   rows.add("bs blocksize",
            frame_sizes(parse_frame_sizes, "SIZE[,SIZE]",
                        "60 to 65535 (1m with proto=tcp), A-B for a range, or imix"),
-           "How long frames are, Ethernet header included and FCS not. imix is 7 of 60, 4 of 590 "
+           "How long frames are, with Ethernet header but without FCS. imix is 7 of 60, 4 of 590 "
            "and 1 of 1514 bytes. With engine=host and proto=tcp a frame is what is written to the "
            "connection at once, as iperf3 -l, whatever the segments are.");
   rows.add("bsrange blocksize_range",
            frame_sizes(parse_frame_sizes, "A-B[,A-B]", "60 to 65535 (1m with proto=tcp)"),
-           "fio's other name for bs with a range: sizes from A to B, all as often.", "see bs");
+           "fio's other name for bs with a range: sizes from A to B, all equally often.", "see bs");
   rows.add(
       "bssplit",
       frame_sizes(
@@ -200,13 +202,13 @@ void add_frame_rows(std::vector<OptionRow>& into) {
       one_of(&J::payload,
              {{"random", Payload::random}, {"pattern", Payload::pattern}, {"zero", Payload::zero}},
              "KIND"),
-      "What fills the frames behind the probe: bytes from randseed, buffer_pattern over and "
+      "What fills the frames after the probe: bytes from randseed, buffer_pattern over and "
       "over, or zeros.");
   rows.add("buffer_pattern", pattern(),
            "Fills frames with these bytes, over and over, as 0xdeadbeef or \"text\". It sets "
            "payload=pattern.");
   rows.add("buffer_compress_percentage", number(&J::buffer_compress_percentage, 0, 100, "per cent"),
-           "So much of each random payload is zeros, which a compressor takes away.");
+           "The share of each random payload that is zeros, so that it can be compressed.");
   rows.add("randseed", number(&J::randseed, 0, std::numeric_limits<std::uint64_t>::max()),
            "Where all random numbers of the job come from. The same seed makes the same frames; "
            "each clone and each direction has numbers of its own.");

@@ -96,7 +96,7 @@ void Planner::check_each() {
     lasting = lasting || !job.background;
   }
   if (!lasting)
-    problem(drafts_[0].options, "background: every job is one, and none keeps the run alive");
+    problem(drafts_[0].options, "background: all jobs have it, so no job keeps the run going");
   if (count > 2 * kMostJobs) {
     problems_.push_back("there are more than " + std::to_string(kMostJobs) +
                         " jobs in all (numjobs counts)");

@@ -69,9 +69,10 @@ void Checker::role() {
   require(job_.rw != Role::pingpong || job_.replay.empty(),
           "replay: nobody answers the frames of a capture (use rw=tx)");
   const bool later = job_.verify_async != 0 || job_.verify_backlog != 0;
-  require(!later || (job_.rw != Role::pingpong && job_.rw != Role::echo),
-          std::string(job_.verify_async != 0 ? "verify_async" : "verify_backlog") +
-              ": who asks or answers checks each frame before the next one goes (leave it out)");
+  require(
+      !later || (job_.rw != Role::pingpong && job_.rw != Role::echo),
+      std::string(job_.verify_async != 0 ? "verify_async" : "verify_backlog") +
+          ": a job that asks or answers checks each frame before it sends the next (leave it out)");
   require(!job_.verify_only || job_.rw == Role::rx,
           "verify_only: such a job sends nothing (use rw=rx)");
   require(!job_.verify_only || (job_.verify && job_.do_verify),
@@ -86,15 +87,15 @@ void Checker::length() {
   require(!sends_traffic() || limited || job_.search != Search::none || job_.background,
           "runtime: nothing says when the job ends (give runtime, number_ios, size or io_limit)");
   require(job_.loops == 1 || job_.size_bytes != 0 || !job_.replay.empty(),
-          "loops: needs size or replay, which say what a loop is");
+          "loops: needs size or replay, which define a loop");
 }
 
 void Checker::traffic() {
   if (!sends_traffic()) return;
   require(job_.thinktime_spin <= job_.thinktime,
-          "thinktime_spin: is longer than thinktime, of which it is a part");
+          "thinktime_spin: is longer than thinktime, but must be a part of it");
   require(job_.rate_process == RateProcess::linear || has_rate() || job_.search != Search::none,
-          "rate_process: poisson needs rate or rate_iops, which says how many on average");
+          "rate_process: poisson needs rate or rate_iops, which gives the average");
   const auto reachable = [&](const char* name, std::uint64_t least, std::uint64_t rate) {
     require(rate == 0 || least <= rate,
             std::string(name) + ": is more than the rate, so it can never be reached");
@@ -107,7 +108,7 @@ void Checker::traffic() {
     require(job_.iodepth_low < job_.iodepth || job_.iodepth_low == 0,
             "iodepth_low: is not below iodepth, so it can never be reached again");
     require(job_.iodepth_batch_complete_min <= job_.iodepth,
-            "iodepth_batch_complete_min: is more than iodepth lets be on their way");
+            "iodepth_batch_complete_min: is more than iodepth, so it can never be reached");
   }
   if (job_.rw == Role::txrx && job_.rwmixtx != 50) mix();
 }
@@ -132,7 +133,7 @@ void Checker::frames() {
   require(job_.payload != Payload::pattern || !job_.buffer_pattern.empty(),
           "payload: pattern needs buffer_pattern");
   require(job_.buffer_compress_percentage == 0 || job_.payload == Payload::random,
-          "buffer_compress_percentage: is of payload=random");
+          "buffer_compress_percentage: is only for payload=random");
   headers();
   if (!sends_traffic() || !job_.replay.empty()) return;
   // What stands before the probe, and what of that a wire's MTU does not count.
@@ -173,9 +174,10 @@ void Checker::frames() {
 void Checker::headers() {
   if (job_.headers.empty()) return;
   require(!job_.vlan, "vlan: headers say which tags a frame has (leave it out)");
-  require(job_.replay.empty(), "headers: the frames of a capture have theirs (leave it out)");
+  require(job_.replay.empty(),
+          "headers: the frames of a capture have headers already (leave it out)");
   require(job_.rw == Role::tx || job_.rw == Role::txrx,
-          "headers: only a job that sends by itself has them, and nobody answers (use rw=tx)");
+          "headers: only a job that sends, and gets no replies, can have them (use rw=tx)");
   require(job_.engine != EngineKind::host && job_.engine != EngineKind::udp,
           std::string("headers: the kernel makes those of engine=") + name_of(job_.engine) +
               " (leave it out)");
@@ -212,8 +214,8 @@ void Checker::engine() {
   }
   if (!job_.exec.empty()) {
     const std::string remedy =
-        ": who runs the program of exec is its user, who is root in there (leave it out; the "
-        "program may become another user by itself, see setpriv(1))";
+        ": the program of exec runs as root of its host (leave it out; the program can "
+        "become another user by itself, see setpriv(1))";
     require(job_.uid.empty(), "uid" + remedy);
     require(job_.gid.empty(), "gid" + remedy);
   }
@@ -226,12 +228,13 @@ void Checker::engine() {
 void Checker::searches() {
   const bool bound = job_.latency_target.count() > 0;
   require(job_.search == Search::latency_target || !bound,
-          "latency_target: is of search=latency_target (give latency_target=0, or that search)");
+          "latency_target: needs search=latency_target (give latency_target=0, or that search)");
   if (job_.search == Search::none) return;
-  require(!has_rate(), "search: is for the rate, so none can be given (search_max_iops bounds it)");
+  require(!has_rate(),
+          "search: it searches for the rate, so none can be given (search_max_iops bounds it)");
   require(job_.number_ios == 0 && job_.size_bytes == 0 && job_.io_limit_bytes == 0 &&
               !job_.time_based && job_.loops == 1,
-          "search: its trials are of search_trial each, so size, loops, number_ios, io_limit and "
+          "search: each trial takes search_trial, so size, loops, number_ios, io_limit and "
           "time_based cannot be given (runtime bounds them all together)");
   require(job_.replay.empty(), "search: replay has a rate already");
   require(job_.numjobs == 1, "search: clones would disturb each other (use numjobs=1)");
@@ -242,9 +245,9 @@ void Checker::searches() {
   require(job_.search != Search::latency_target || bound,
           "search: latency_target needs the option latency_target, the bound to keep");
   require(job_.search != Search::latency_target || !job_.disable_lat,
-          "disable_lat: leaves latency_target nothing to look at");
+          "disable_lat: without latencies, latency_target cannot work");
   require((job_.search == Search::pdr) == (job_.search_loss > 0),
-          "search_loss: belongs to search=pdr, and that needs it");
+          "search_loss: search=pdr needs it, and no other search takes it");
 }
 
 void Checker::records() {
@@ -254,11 +257,11 @@ void Checker::records() {
           "ramp_time: the frames of a capture do not say what belongs to it (leave it out)");
   require(job_.steadystate.empty() || job_.ss_dur.count() == 0 ||
               job_.ss_dur >= std::chrono::seconds(2),
-          "ss_dur: has to be 2 s at least, for there is one rate a second and one says nothing of "
-          "a change");
+          "ss_dur: must be at least 2 s, because there is one rate per second and one alone shows "
+          "no change");
   const auto needs_latency = [&](const char* name, bool given) {
     require(!job_.disable_lat || !given,
-            std::string("disable_lat: leaves ") + name + " nothing to look at");
+            std::string("disable_lat: without latencies, ") + name + " cannot work");
   };
   needs_latency("write_lat_log", !job_.write_lat_log.empty());
   needs_latency("write_hist_log", !job_.write_hist_log.empty());

@@ -37,25 +37,25 @@ bool has_own_pace(const JobOptions& job) {
 bool has_times_of_capture(const JobOptions& job) {
   return !has_own_pace(job);
 }
-constexpr const char* kMadeFrames = "is of frames that are made, and replay sends those of a file";
+constexpr const char* kMadeFrames = "is for made frames, and replay sends those of a file";
 constexpr const char* kOwnPace =
-    "means nothing beside replay, whose capture has its own times, without rate, rate_iops or "
+    "has no effect with replay, whose capture has its own times, without rate, rate_iops or "
     "replay_no_stall";
 
 constexpr Use kUses[] = {
-    {"mss", is_tcp, "is of engine=host with proto=tcp"},
-    {"congestion", is_tcp, "is of engine=host with proto=tcp"},
-    {"window", on<EngineKind::host>, "is of engine=host"},
-    {"dscp", on<EngineKind::host>, "is of engine=host"},
-    {"netdev", on<EngineKind::tap, EngineKind::packet>, "is of engine=tap and packet"},
-    {"netns", on<EngineKind::tap, EngineKind::packet>, "is of engine=tap and packet"},
-    {"filename", on<EngineKind::pcap>, "is of engine=pcap"},
-    {"hostname", on<EngineKind::udp>, "is of engine=udp"},
-    {"port", on<EngineKind::udp>, "is of engine=udp"},
-    {"proto", on<EngineKind::host>, "is of engine=host"},
-    {"search_resolution", searches, "is of a search, and there is none"},
-    {"search_max_iops", searches, "is of a search, and there is none"},
-    {"search_trial", searches, "is of a search, and there is none"},
+    {"mss", is_tcp, "is for engine=host with proto=tcp"},
+    {"congestion", is_tcp, "is for engine=host with proto=tcp"},
+    {"window", on<EngineKind::host>, "is for engine=host"},
+    {"dscp", on<EngineKind::host>, "is for engine=host"},
+    {"netdev", on<EngineKind::tap, EngineKind::packet>, "is for engine=tap and packet"},
+    {"netns", on<EngineKind::tap, EngineKind::packet>, "is for engine=tap and packet"},
+    {"filename", on<EngineKind::pcap>, "is for engine=pcap"},
+    {"hostname", on<EngineKind::udp>, "is for engine=udp"},
+    {"port", on<EngineKind::udp>, "is for engine=udp"},
+    {"proto", on<EngineKind::host>, "is for engine=host"},
+    {"search_resolution", searches, "is for a search, and there is none"},
+    {"search_max_iops", searches, "is for a search, and there is none"},
+    {"search_trial", searches, "is for a search, and there is none"},
     {"bs", makes_frames, kMadeFrames},
     {"bsrange", makes_frames, kMadeFrames},
     {"bssplit", makes_frames, kMadeFrames},
@@ -68,8 +68,8 @@ constexpr Use kUses[] = {
     {"rate_process", has_own_pace, kOwnPace},
     {"rate_overhead", has_own_pace, kOwnPace},
     {"replay_time_scale", has_times_of_capture,
-     "is of replay at the times of a capture, and there is none, or a pace of its own"},
-    {"latency_percentile", searches_latency, "is of search=latency_target"},
+     "is for replay at the times of a capture, and there is none, or it has its own pace"},
+    {"latency_percentile", searches_latency, "is for search=latency_target"},
 };
 
 }  // namespace

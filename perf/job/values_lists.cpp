@@ -40,14 +40,14 @@ const std::string kSizeForm = "bytes without FCS from " + std::to_string(kLeastF
 Result<FrameSizes> parse_frame_sizes(std::string_view text) {
   if (same_word(text, "imix")) return imix_sizes();
   const auto part = parse_range(text);
-  if (!part) return refused(text, "is no frame size (" + kSizeForm + ", or imix)");
+  if (!part) return refused(text, "is not a frame size (" + kSizeForm + ", or imix)");
   return FrameSizes{{*part}};
 }
 
 Result<FrameSizes> parse_frame_split(std::string_view text) {
   if (same_word(text, "imix")) return imix_sizes();
   const auto refuse = [&](const std::string& why) {
-    return refused(text, "is no split of frame sizes (as 64/70:1514/30): " + why);
+    return refused(text, "is not a split of frame sizes (as 64/70:1514/30): " + why);
   };
   FrameSizes sizes{{}};
   std::vector<std::size_t> open;  // those without a weight
@@ -105,7 +105,7 @@ Result<std::vector<int>> parse_cpus(std::string_view text) {
     const auto last =
         dash == std::string_view::npos ? first : base::read_digits(item.substr(dash + 1));
     if (!first || !last || *first > *last || *last >= CPU_SETSIZE) {
-      return refused(text, "is no list of CPUs (as 0-3,7, numbers up to " +
+      return refused(text, "is not a list of CPUs (as 0-3,7, numbers up to " +
                                std::to_string(CPU_SETSIZE - 1) + ')');
     }
     for (std::uint64_t cpu = *first; cpu <= *last; ++cpu) cpus.insert(static_cast<int>(cpu));
@@ -128,7 +128,7 @@ std::string to_string_of_cpus(const std::vector<int>& cpus) {
 
 Result<std::vector<std::byte>> parse_pattern(std::string_view text) {
   const auto refuse = [&](const char* why) {
-    return refused(text, std::string("is no pattern (as 0xdeadbeef or \"text\"): ") + why);
+    return refused(text, std::string("is not a pattern (as 0xdeadbeef or \"text\"): ") + why);
   };
   std::vector<std::byte> bytes;
   std::string_view rest = text;
@@ -194,7 +194,7 @@ Result<SteadyState> parse_steady_state(std::string_view text) {
   const auto number = base::read_real(wanted.relative ? limit.substr(0, limit.size() - 1) : limit);
   if (!known || !number || (wanted.relative && *number > 100)) {
     return refused(text,
-                   "is no steady state (iops, iops_slope, bw or bw_slope, a colon and a limit, "
+                   "is not a steady state (iops, iops_slope, bw or bw_slope, a colon and a limit, "
                    "as iops:0.3% or bw_slope:1000)");
   }
   wanted.limit = wanted.relative ? *number / 100 : *number;

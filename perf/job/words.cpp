@@ -71,7 +71,7 @@ class Splitter {
 
 Result<std::vector<std::string>> split_words(std::string_view text) {
   const auto refuse = [&](const std::string& why) {
-    return Error(Errc::bad_argument, '"' + std::string(text) + "\" is no command: " + why);
+    return Error(Errc::bad_argument, '"' + std::string(text) + "\" is not a command: " + why);
   };
   std::vector<std::string> words;
   Splitter splitter(text);

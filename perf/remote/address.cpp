@@ -20,7 +20,7 @@ constexpr int kBacklog = 64;
 
 Error no_address(std::string_view text) {
   return {Errc::bad_argument, '"' + std::string(text) +
-                                  "\" is no address of a server (write HOST, HOST:PORT, or "
+                                  "\" is not an address of a server (write HOST, HOST:PORT, or "
                                   "[ADDRESS]:PORT for IPv6)"};
 }
 

@@ -186,7 +186,7 @@ Json parsed(std::string_view text) {
   };
   Json json = Json::parse(text, bound, false);
   if (bad) throw Wrong("it is deeper or has more values than any message");
-  if (json.is_discarded()) throw Wrong("it is no JSON");
+  if (json.is_discarded()) throw Wrong("it is not JSON");
   return json;
 }
 

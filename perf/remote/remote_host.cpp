@@ -107,7 +107,7 @@ void RemoteHost::look(Clock::time_point now) {
   const auto messages = connection_->receive();
   if (!messages) {
     return fail(stage_ == Stage::greeting
-                    ? "it is no server of shmifperf: " + messages.error().message
+                    ? "it is not a server of shmifperf: " + messages.error().message
                     : "it vanished: " + messages.error().message +
                           " (was the server killed there, or the network cut? start it again)");
   }

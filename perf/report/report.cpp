@@ -88,7 +88,7 @@ Result<Report> Report::parse(std::string_view text, const std::string& name) {
   try {
     *json = nlohmann::json::parse(text, limit);
   } catch (const nlohmann::json::exception& e) {
-    return refused(name, std::string("it is no JSON (") + e.what() + ')');
+    return refused(name, std::string("it is not JSON (") + e.what() + ')');
   }
   if (deep) return refused(name, "it is nested deeper than any result");
   if (!json->is_object()) return refused(name, "it is no result of shmifperf run, but JSON");

@@ -126,11 +126,11 @@ TEST(HeaderTemplate, ErrorsNameTheFieldAndHowToWriteIt) {
     return read ? "read" : read.error().message;
   };
   EXPECT_EQ(why("ipv4(ttl=256)"), "headers: ipv4.ttl is at most 255");
-  EXPECT_NE(why("ipv4(src=1.2.3)").find("ipv4.src: \"1.2.3\" is no value (an IPv4 address"),
+  EXPECT_NE(why("ipv4(src=1.2.3)").find("ipv4.src: \"1.2.3\" is not a value (an IPv4 address"),
             std::string::npos);
-  EXPECT_NE(why("ipv4(tos=1)").find("\"tos=1\" is no field of ipv4 (dscp, ecn, id"),
+  EXPECT_NE(why("ipv4(tos=1)").find("\"tos=1\" is not a field of ipv4 (dscp, ecn, id"),
             std::string::npos);
-  EXPECT_NE(why("ospf").find("\"ospf\" is no layer"), std::string::npos);
+  EXPECT_NE(why("ospf").find("\"ospf\" is not a layer"), std::string::npos);
   EXPECT_NE(why("udp").find("do not stand on each other"), std::string::npos);
   EXPECT_NE(why("udp/ipv4").find("do not stand on each other"), std::string::npos);
   EXPECT_NE(why("vlan(id=inc(5,4))").find("vlan.id: inc takes the least"), std::string::npos);

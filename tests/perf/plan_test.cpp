@@ -216,7 +216,7 @@ TEST(Plan, NamesOccurOnce) {
 TEST(Plan, ASetNeedsAJobThatKeepsItAlive) {
   EXPECT_EQ(problems_of({}).size(), 1U);
   EXPECT_FALSE(expand({}));
-  expect_problem(sender("background"), "keeps the run alive");
+  expect_problem(sender("background"), "keeps the run going");
   std::string many = "[global]\nruntime=1\nnumjobs=256\n";
   for (const char* name : {"a", "b", "c", "d", "e"}) many += std::string("[") + name + "]\n";
   expect_problem(many, "more than 1024 jobs");
@@ -303,13 +303,13 @@ TEST(Plan, NoTwoJobsWriteOneFile) {
 
 TEST(Plan, WhatNoJobMakesUseOfIsRefused) {
   for (const auto& [lines, words] : std::initializer_list<Contradiction>{
-           {"netdev=eth0", "netdev: is of engine=tap and packet"},
-           {"filename=x", "filename: is of engine=pcap"},
-           {"hostname=::1", "hostname: is of engine=udp"},
-           {"proto=tcp", "proto: is of engine=host"},
-           {"search_trial=1", "search_trial: is of a search"},
-           {"search=ndr\nlatency_percentile=90", "latency_percentile: is of search"},
-           {"latency_target=1ms\nsearch=none", "latency_target: is of search=latency_target"},
+           {"netdev=eth0", "netdev: is for engine=tap and packet"},
+           {"filename=x", "filename: is for engine=pcap"},
+           {"hostname=::1", "hostname: is for engine=udp"},
+           {"proto=tcp", "proto: is for engine=host"},
+           {"search_trial=1", "search_trial: is for a search"},
+           {"search=ndr\nlatency_percentile=90", "latency_percentile: is for search"},
+           {"latency_target=1ms\nsearch=none", "latency_target: needs search=latency_target"},
        }) {
     expect_problem(sender(lines), words);
   }
@@ -366,7 +366,8 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
            {"rw=pingpong\nverify_async=2", "verify_async: who asks"},
            {"rw=pingpong\nverify_backlog=100", "verify_backlog: who asks"},
            {"payload=pattern", "payload: pattern needs"},
-           {"payload=zero\nbuffer_compress_percentage=5", "buffer_compress_percentage: is of"},
+           {"payload=zero\nbuffer_compress_percentage=5",
+            "buffer_compress_percentage: is only for"},
            {"vlan=5\nbs=60", "bs: with a vlan tag"},
            {"bs=1515", "give it mtu=1501"},
            {"rw=txrx\nbs=64,1515", "give it mtu=1501"},
@@ -380,26 +381,26 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
            {"engine=host\nexec=true\nuid=nobody", "uid: who runs the program"},
            {"engine=host\nexec=true\ngid=nogroup", "gid: who runs the program"},
            {"engine=host\nthread", "thread: an emulated host is a process"},
-           {"search=ndr\nrate=1Mbit", "search: is for the rate"},
-           {"search=ndr\nnumber_ios=1", "search: its trials"},
+           {"search=ndr\nrate=1Mbit", "search: it searches for the rate"},
+           {"search=ndr\nnumber_ios=1", "search: each trial"},
            {"search=ndr\nnumjobs=2", "search: clones"},
            {"search=ndr\nengine=null", "search: nothing is lost"},
            {"search=latency_target", "search: latency_target needs"},
-           {"latency_target=1ms\nsearch=ndr", "latency_target: is of"},
-           {"latency_target=1ms\ndisable_lat", "disable_lat: leaves latency_target"},
-           {"search=pdr", "search_loss: belongs"},
-           {"search=ndr\nsearch_loss=1%", "search_loss: belongs"},
-           {"disable_lat\nwrite_lat_log=x", "disable_lat: leaves write_lat_log"},
+           {"latency_target=1ms\nsearch=ndr", "latency_target: needs"},
+           {"latency_target=1ms\ndisable_lat", "disable_lat: without latencies, latency_target"},
+           {"search=pdr", "search_loss: search=pdr"},
+           {"search=ndr\nsearch_loss=1%", "search_loss: search=pdr"},
+           {"disable_lat\nwrite_lat_log=x", "disable_lat: without latencies, write_lat_log"},
            {"verify_state_load=x\nnumjobs=2", "verify_state_load: a state"},
-           {"disable_lat\nmax_latency=1ms", "disable_lat: leaves max_latency"},
-           {"disable_lat\nwrite_hist_log=x", "disable_lat: leaves write_hist_log"},
+           {"disable_lat\nmax_latency=1ms", "disable_lat: without latencies, max_latency"},
+           {"disable_lat\nwrite_hist_log=x", "disable_lat: without latencies, write_hist_log"},
            {"write_hist_log=x\nwrite_lat_log=x\nlog_hist_msec=300", "log_hist_msec: neither"},
            {"bs=128k", "writes up to 1m with engine=host and proto=tcp only"},
            {"engine=host\nbs=128k", "writes up to 1m with engine=host and proto=tcp only"},
-           {"mss=536", "mss: is of engine=host with proto=tcp"},
-           {"engine=host\ncongestion=reno", "congestion: is of engine=host with proto=tcp"},
-           {"window=64k", "window: is of engine=host"},
-           {"dscp=ef", "dscp: is of engine=host"},
+           {"mss=536", "mss: is for engine=host with proto=tcp"},
+           {"engine=host\ncongestion=reno", "congestion: is for engine=host with proto=tcp"},
+           {"window=64k", "window: is for engine=host"},
+           {"dscp=ef", "dscp: is for engine=host"},
            {"headers=ipv4/udp", "with these headers a frame has 88 bytes at least, not 64"},
            {"headers=vlan\nbs=100\nvlan=5", "vlan: headers say"},
            {"headers=vlan\nbs=100\nrw=pingpong", "headers: only a job that sends"},

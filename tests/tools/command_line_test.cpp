@@ -131,11 +131,11 @@ TEST(CommandLine, AnUnknownOptionSuggestsTheNearest) {
 }
 
 TEST(CommandLine, AProgramThatIsNotBehindTheDashesIsToldWhereItBelongs) {
-  expect_usage_error({"exec", "/x", "ls", "-la"}, "behind \"--\": shmifctl exec /x -- ls -la");
-  expect_usage_error({"exec", "/x", "true"}, "behind \"--\": shmifctl exec /x -- true");
-  expect_usage_error({"exec", "/x", "--ip", "198.18.0.1/24", "ping", "-c", "3"}, "behind \"--\"");
+  expect_usage_error({"exec", "/x", "ls", "-la"}, "after \"--\": shmifctl exec /x -- ls -la");
+  expect_usage_error({"exec", "/x", "true"}, "after \"--\": shmifctl exec /x -- true");
+  expect_usage_error({"exec", "/x", "--ip", "198.18.0.1/24", "ping", "-c", "3"}, "after \"--\"");
   expect_usage_error({"enter", "/x", "web", "ip", "-4"},
-                     "behind \"--\": shmifctl enter /x web -- ip -4");
+                     "after \"--\": shmifctl enter /x web -- ip -4");
   expect_usage_error({"exec", "/x", "--hostnam", "a", "--", "true"}, "did you mean --hostname?");
 }
 

@@ -112,7 +112,7 @@ TEST(Shmifperf, ACategoryIsExplainedAsAWhole) {
   }
   EXPECT_NE(length.find("first limit it reaches"), std::string::npos);
   expect_usage_error({"options", "trafic"}, {"did you mean \"traffic\"?"});
-  expect_usage_error({"options", "--man", "rate"}, {"exclude each other"});
+  expect_usage_error({"options", "--man", "rate"}, {"give only one of"});
 }
 
 TEST(Shmifperf, TheManualHasEveryOptionToo) {

@@ -101,7 +101,7 @@ TEST_F(ResultCommands, WhatIsNoResultIsRefusedByEitherWithItsName) {
   });
   const std::string gone = dir.file("gone.json");
   const std::pair<std::string, std::string> cases[] = {
-      {garbled, "it is no JSON"},
+      {garbled, "it is not JSON"},
       {foreign, "no result of shmifperf"},
       {newer, "format_version 2 of shmifperf 9.0, this shmifperf reads 1; use"},
       {gone, "No such file"},

@@ -112,7 +112,7 @@ TEST(PerfServerFaults, TheClientTakesNothingForAServerThatIsNone) {
   connection.send_bytes("SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n");
   const ToolResult result = client.finish();
   EXPECT_EQ(result.status, 1);
-  EXPECT_TRUE(has(result.err, "it is no server of shmifperf")) << result.err;
+  EXPECT_TRUE(has(result.err, "it is not a server of shmifperf")) << result.err;
 }
 
 TEST(PerfServerFaults, AClientThatIsInterruptedBeforeTheStartSaysSo) {

@@ -235,11 +235,11 @@ TEST(PerfServer, TheCommandLineSaysWhatIsWrongWithIt) {
     EXPECT_EQ(result.status, 2) << result.err;
     EXPECT_TRUE(has(result.err, what)) << result.err;
   };
-  expect({"run", "--client=a:b", "--runtime=1"}, "\"a:b\" is no address of a server");
-  expect({"run", "--client=a,a", "--runtime=1"}, "\"a\" is there twice");
-  expect({"run", "--client=a,", "--runtime=1"}, "\"\" is no address of a server");
-  expect({"server", "--listen=127.0.0.1:70000"}, "is no address of a server");
-  expect({"server", "--directory=/nowhere/at/all"}, "is no directory (make it first)");
+  expect({"run", "--client=a:b", "--runtime=1"}, "\"a:b\" is not an address of a server");
+  expect({"run", "--client=a,a", "--runtime=1"}, "\"a\" is given twice");
+  expect({"run", "--client=a,", "--runtime=1"}, "\"\" is not an address of a server");
+  expect({"server", "--listen=127.0.0.1:70000"}, "is not an address of a server");
+  expect({"server", "--directory=/nowhere/at/all"}, "is not a directory (make it first)");
   RunningServer server;
   const ToolResult second = shmifperf({"server", "--listen=" + server.address()});
   EXPECT_EQ(second.status, 1);

@@ -105,7 +105,7 @@ TEST_F(PerfStream, InfluxLinesAreOfItsProtocol) {
 TEST_F(PerfStream, TwoStreamsOnOneOutputAreAnErrorOfUsage) {
   const ToolResult ran = run_program(run_with({"--json-stream", "--format=influx"}));
   EXPECT_EQ(ran.status, 2);
-  EXPECT_NE(ran.err.find("exclude each other"), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find("give only one of"), std::string::npos) << ran.err;
 }
 
 TEST_F(PerfStream, AFullDiskUnderAStreamCostsTheStreamAndNotTheRun) {

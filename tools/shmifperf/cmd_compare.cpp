@@ -27,14 +27,14 @@ int run_compare(const CommandLine& line) {
           .about(
               "Compares two results that 'shmifperf run' wrote with --output-format=json or json+: "
               "rates, losses and latencies of each job that both have, by Welch's t-test on their "
-              "repetitions (--repeat) or intervals. Exits 1 when anything became worse by more "
-              "than its threshold, and not only by chance. One of the files may be -, standard "
+              "repetitions (--repeat) or intervals. Exits 1 when a figure became worse by more "
+              "than its threshold, and not by chance. One of the files may be -, standard "
               "input.")
           .words(2, 2)
           .value("threshold", "SHARE", "how much worse is too much (default: 5%)")
           .value("loss-threshold", "SHARE",
-                 "the same of losses, in frames more lost of all (default: 0.1%)")
-          .value("confidence", "SHARE", "that a difference is none by chance (default: 95%)")
+                 "the same for losses: increase as a share of all frames (default: 0.1%)")
+          .value("confidence", "SHARE", "confidence level of the comparison (default: 95%)")
           .flag("json", "print JSON, for scripts")
           .example("shmifperf compare before.json after.json", "a table, and exit code 1 if worse")
           .example("shmifperf compare before.json after.json --threshold 2%", "stricter")

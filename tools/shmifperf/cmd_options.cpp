@@ -112,7 +112,7 @@ std::string as_mdoc(const CategoryInfo& info) {
 }
 
 std::string values_as_mdoc() {
-  std::string text = ".Sh VALUES\nUpper and lower case are the same.\n.Bl -tag -width Ds\n";
+  std::string text = ".Sh VALUES\nCase does not matter.\n.Bl -tag -width Ds\n";
   for (const base::Spelling& spelling : base::kSpellings) {
     text += std::string(".It Ar ") + spelling.kind + '\n' + escaped(spelling.examples) + ": " +
             escaped(spelling.meaning) + ".\n";
@@ -187,7 +187,7 @@ int run_options(const CommandLine& line) {
   const bool named_one = !args.positional().empty();
   const int kinds = int{args.given("profile")} + int{args.flag("profiles")} +
                     int{args.flag("man")} + int{named_one};
-  if (kinds > 1) throw UsageError{"a name, --profile, --profiles and --man exclude each other"};
+  if (kinds > 1) throw UsageError{"give only one of a name, --profile, --profiles and --man"};
   if (const auto name = args.text("profile")) {
     const perf::Profile* const profile = perf::find_profile(*name);
     if (profile == nullptr) throw UsageError{perf::unknown_profile(*name)};

@@ -39,8 +39,8 @@ int run_report(const CommandLine& line) {
           .about(
               "Makes a page of a result that 'shmifperf run' wrote with --output-format=json or "
               "json+: throughput over time, latencies, losses, and every figure as a table. It is "
-              "one file that needs nothing but a browser. json+ has the curves of latency. FILE - "
-              "is standard input, whose page goes to standard output.")
+              "one file that needs only a browser. Only json+ gives curves of latency. With - as "
+              "FILE, reads standard input and writes the page to standard output.")
           .value("o,output", "PATH", "write the page there (default: beside FILE; -: stdout)")
           .flag("text", "print the report as text instead, as run does")
           .example("shmifperf report voip.json", "the page voip.html beside it")
@@ -50,7 +50,7 @@ int run_report(const CommandLine& line) {
   const std::string& file = args.positional()[0];
   const std::string page = args.text("output").value_or(page_beside(file));
   if (args.flag("text") && args.given("output")) {
-    throw UsageError{"--text prints, -o writes a page: they exclude each other"};
+    throw UsageError{"--text prints text, -o writes a page: give only one of them"};
   }
   const perf::Report report = perf::Report::load(file).value();
   if (args.flag("text")) {

@@ -21,12 +21,12 @@ Options options_of_server() {
   options.words(0, 0)
       .about(
           "Runs the jobs of 'shmifperf run --client' from other machines, one client at a time; "
-          "others are told that it is busy. It asks nobody who he is: whoever reaches the port may "
-          "run jobs, so it listens on the loopback alone unless told otherwise (ssh -L 18765:"
-          "localhost:18765 HOST brings that to another machine). Client and server are of the same "
+          "others are told that it is busy. There is no authentication: everyone who reaches the "
+          "port may run jobs, so it listens only on the loopback by default (ssh -L 18765:"
+          "localhost:18765 HOST connects another machine). Client and server must have the same "
           "version. SIGINT and SIGTERM stop the run, report it, and end the server.")
       .value("listen", "ADDRESS[:PORT]",
-             "where to listen; port 0 is a free one, which is printed (default: "
+             "where to listen; port 0 is any free port, which is printed (default: "
              "127.0.0.1:18765)")
       .flag("allow-exec",
             "clients may run commands (exec, exec_prerun, exec_postrun, trigger) and choose "
@@ -37,14 +37,15 @@ Options options_of_server() {
       .value(
           "directory", "DIR",
           "clients may name files in there (bus, filename, replay, write_pcap, logs), and states "
-          "of verification go there; without it none")
-      .value("max-runtime", "SECONDS", "stop what takes longer (default: 3600)")
+          "of verification go there; without it, no files")
+      .value("max-runtime", "SECONDS", "stop runs that take longer (default: 3600)")
       .value("max-jobs", "N", "refuse more jobs than that, numjobs counted (default: 64)")
       .value("max-memory", "SIZE",
-             "refuse jobs that may take more memory than that together, with the buses made for "
+             "refuse jobs that could use more memory than that in total, with the buses made for "
              "them (default: 1G)")
       .flag("once", "end after one run")
-      .example("shmifperf server", "for clients on this machine, and those that come by ssh")
+      .example("shmifperf server",
+               "for clients on this machine, and those that connect through ssh")
       .example("shmifperf server --listen 198.18.0.1 --directory /var/tmp/perf",
                "for a laboratory network, with files")
       .example("shmifperf run --client 198.18.0.1,198.18.0.2 voip.job",
@@ -64,7 +65,7 @@ std::string directory_of(const std::string& path) {
   std::error_code failed;
   const auto whole = std::filesystem::canonical(path, failed);
   if (failed || !std::filesystem::is_directory(whole)) {
-    throw UsageError{"--directory: \"" + path + "\" is no directory (make it first)"};
+    throw UsageError{"--directory: \"" + path + "\" is not a directory (make it first)"};
   }
   return whole.string();
 }
@@ -81,7 +82,7 @@ perf::ServerOptions server_options(const Arguments& args) {
   options.limits.allow_live = args.flag("allow-live");
   if (const auto path = args.text("directory")) options.limits.directory = directory_of(*path);
   if (const auto time = args.seconds("max-runtime")) {
-    if (time->count() <= 0) throw UsageError{"--max-runtime: nothing runs in no time"};
+    if (time->count() <= 0) throw UsageError{"--max-runtime: it must be more than 0"};
     options.limits.max_runtime = *time;
   }
   options.limits.max_jobs = static_cast<std::size_t>(
@@ -102,7 +103,7 @@ int run_server(const CommandLine& line) {
   print_line("shmifperf server " + options.version + " (protocol " +
              std::to_string(perf::kRemoteProtocol) + ") listens on " + address.to_string());
   if (!perf::is_loopback(address)) {
-    print_line("whoever reaches " + address.to_string() +
+    print_line("everyone who reaches " + address.to_string() +
                " may run jobs here: keep that to a network you trust");
   }
   (*server)->serve(stop.descriptor(), [&stop] { return stop.signal(); });

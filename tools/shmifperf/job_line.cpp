@@ -64,19 +64,17 @@ Options options_of_run() {
   Options options("run", "[JOBFILE]...");
   options
       .about(
-          "Runs jobs, which send, receive, echo and verify frames, and reports what they found "
-          "out. "
+          "Runs jobs, which send, receive, echo and verify frames, and reports their results. "
           "Jobs are described by files in fio's syntax, by a profile, or on the command line, "
           "where "
-          "every option of 'shmifperf options' works, as --NAME=VALUE. Options there hold for "
+          "every option of 'shmifperf options' works, as --NAME=VALUE. Options there apply to "
           "every "
-          "job of the files, whatever those say; --name=NAME begins a job of its own, for which "
-          "what "
-          "stands before the first --name holds, too.")
+          "job of the files and override them; --name=NAME starts another job. Options before "
+          "the first --name apply to all of these jobs.")
       .words(0, kMostFiles)
-      .value("profile", "NAME", "run a job file that is part of the program: " + names)
+      .value("profile", "NAME", "run a built-in job file: " + names)
       .repeatable("client", "HOST[:PORT][,...]",
-                  "have 'shmifperf server' on each of these hosts run all of the jobs at once")
+                  "run all of the jobs on each of these hosts at once, by 'shmifperf server' there")
       .repeatable("section", "NAME", "only this section of the job files")
       .flag("showcmd", "print the jobs as a command line, and exit")
       .flag("parse-only", "check everything, and exit");

@@ -19,15 +19,15 @@ constexpr std::array kCommands = {
 
 constexpr Program kProgram{
     "shmifperf",
-    "Traffic between emulated hosts: how fast, how lossy, how late, and whether every\n"
-    "byte is right. Jobs are described as for fio; frames go over a bus, or over what\n"
-    "it is to be compared with.",
+    "Measures traffic between emulated hosts: rate, loss, latency, and whether every\n"
+    "byte is right. Jobs are described as for fio; frames go over a bus, or over\n"
+    "another medium to compare it with.",
     "  shmifperf run --profile hosts\n"
     "      TCP, UDP and round trips between emulated hosts, for 15 s\n"
     "  shmifperf run voip.job\n"
-    "      what a job file says\n"
+    "      the jobs of a job file\n"
     "  shmifperf report voip.json\n"
-    "      a page to look at, of a result that was kept\n"
+    "      a page to look at, from a saved result\n"
     "  shmifperf options rate\n"
     "      what an option means\n",
     kCommands,

@@ -21,7 +21,7 @@ using perf::RunProgress;
 
 std::string problem_of_outputs(const RunOptions& options) {
   if (options.json_stream && !options.metrics_format.empty()) {
-    return "--json-stream and --format exclude each other: both are standard output";
+    return "give only one of --json-stream and --format: both use standard output";
   }
   return {};
 }

@@ -24,7 +24,7 @@ void add_servers(std::string_view list, std::vector<std::string>& into) {
     const auto address = perf::parse_server_address(name);
     if (!address) throw UsageError{"--client: " + address.error().message};
     if (std::find(into.begin(), into.end(), name) != into.end()) {
-      throw UsageError{"--client: \"" + name + "\" is there twice (a server runs one set of jobs)"};
+      throw UsageError{"--client: \"" + name + "\" is given twice (a server runs one set of jobs)"};
     }
     into.push_back(name);
     if (comma == std::string_view::npos) return;
