@@ -85,8 +85,7 @@ const std::vector<CategoryInfo>& option_categories() {
        "What a job sends, to whom, and how fast. Values that differ by direction are written A,B: "
        "A for what the job sends, B for what it receives, which is what its peer sends (in fio, "
        "reads come first). Rates are, unlike fio's, in bits per second; they count the job's "
-       "frames "
-       "without FCS."},
+       "frames without FCS."},
       {OptionCategory::length, "length", "How long a job runs",
        "A job that sends ends at the first limit it reaches. It never exceeds a limit: a frame "
        "that would is not sent, and frames on their way count. Every job that sends needs a limit, "

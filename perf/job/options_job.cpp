@@ -46,8 +46,8 @@ void add_job_rows(std::vector<OptionRow>& into) {
            "Starts when every clone of that job has ended.");
   rows.add(
       "stonewall wait_for_previous", yes_or_no(&J::stonewall),
-      "This job and all jobs after it start when every job before it has ended. It begins a new "
-      "group, too.");
+      "This job and all jobs after it start when every job before it has ended. This also begins "
+      "a new group.");
   rows.add("start_delay startdelay", time(&J::start_delay, TimeUnit::seconds, 0ns, kYear),
            "Delays the start by that time.");
   rows.add("new_group", yes_or_no(&J::new_group),

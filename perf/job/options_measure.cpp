@@ -121,8 +121,7 @@ void add_verification_rows(std::vector<OptionRow>& into) {
       "verify", verify(),
       "Each frame carries a CRC-32C over all of it, which the receiver checks. With regenerate "
       "it also makes each frame again, from the seed, and compares all of it: this also finds "
-      "wrong "
-      "contents under a right checksum. With 0, frames are still numbered and accounted "
+      "wrong contents under a right checksum. With 0, frames are still numbered and accounted "
       "for.");
   rows.add(
       "do_verify", yes_or_no(&J::do_verify),

@@ -71,7 +71,7 @@ void add_output_rows(Rows& rows) {
   rows.add(
       "status-interval", time(&R::status_interval, TimeUnit::seconds, 0ns, 24h),
       "Prints the results so far at this interval; 0 is only at the end. With a stream it is the "
-      "interval of that; 0 is each second.",
+      "interval of the stream; 0 is each second.",
       "0, at the end");
   rows.add(
       "eta",

@@ -60,7 +60,7 @@ int run_compare(const CommandLine& line) {
 
 }  // namespace
 
-const Command kCompareCommand{"compare", "compare two results, and fail if one became worse",
+const Command kCompareCommand{"compare", "compare two results, and fail if one is worse",
                               run_compare};
 
 }  // namespace shmif::tools

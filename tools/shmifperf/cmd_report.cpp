@@ -37,15 +37,15 @@ int run_report(const CommandLine& line) {
   const Arguments args =
       Options("report", "FILE")
           .about(
-              "Makes a page of a result that 'shmifperf run' wrote with --output-format=json or "
-              "json+: throughput over time, latencies, losses, and every figure as a table. It is "
+              "Makes an HTML page from a result that 'shmifperf run' wrote with "
+              "--output-format=json or json+: throughput over time, latencies, losses, and every figure as a table. It is "
               "one file that needs only a browser. Only json+ gives curves of latency. With - as "
               "FILE, reads standard input and writes the page to standard output.")
           .value("o,output", "PATH", "write the page there (default: beside FILE; -: stdout)")
           .flag("text", "print the report as text instead, as run does")
           .example("shmifperf report voip.json", "the page voip.html beside it")
           .example("shmifperf report voip.json -o /tmp/report.html", "the page where you want it")
-          .example("shmifperf report voip.json --text | less", "a look at it in the terminal")
+          .example("shmifperf report voip.json --text | less", "read it in the terminal")
           .parse(line);
   const std::string& file = args.positional()[0];
   const std::string page = args.text("output").value_or(page_beside(file));
@@ -65,7 +65,6 @@ int run_report(const CommandLine& line) {
 
 }  // namespace
 
-const Command kReportCommand{"report", "make a page to look at and to mail of a result",
-                             run_report};
+const Command kReportCommand{"report", "make an HTML page from a result", run_report};
 
 }  // namespace shmif::tools

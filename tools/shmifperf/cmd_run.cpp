@@ -33,6 +33,6 @@ int run_run(const CommandLine& line) {
 
 }  // namespace
 
-const Command kRunCommand{"run", "run jobs and report what they found out", run_run};
+const Command kRunCommand{"run", "run jobs and report their results", run_run};
 
 }  // namespace shmif::tools
