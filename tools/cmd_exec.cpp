@@ -55,8 +55,8 @@ Options exec_options() {
           "of the host end, too. It sees only its own interfaces and processes. It sees the files "
           "of the machine, but /run is its own, with empty directories, and its changes in /etc "
           "and /var/lib are discarded at the end. Set-user-ID programs give it no rights, and "
-          "files of users without an id in the host belong to \"nobody\". This is not a sandbox: the "
-          "program may read and write what you may.")
+          "files of users without an id in the host belong to \"nobody\". This is not a sandbox: "
+          "the program may read and write what you may.")
       .repeatable("ip", "CIDR",
                   "an address, such as 198.18.0.1/24 or fd00::1/64; without one the host has layer "
                   "2 only")

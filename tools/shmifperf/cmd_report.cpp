@@ -38,9 +38,10 @@ int run_report(const CommandLine& line) {
       Options("report", "FILE")
           .about(
               "Makes an HTML page from a result that 'shmifperf run' wrote with "
-              "--output-format=json or json+: throughput over time, latencies, losses, and every figure as a table. It is "
-              "one file that needs only a browser. Only json+ gives curves of latency. With - as "
-              "FILE, reads standard input and writes the page to standard output.")
+              "--output-format=json or json+: throughput over time, latencies, losses, and every "
+              "figure as a table. It is one file that needs only a browser. Only json+ gives "
+              "curves of latency. With - as FILE, reads standard input and writes the page to "
+              "standard output.")
           .value("o,output", "PATH", "write the page there (default: beside FILE; -: stdout)")
           .flag("text", "print the report as text instead, as run does")
           .example("shmifperf report voip.json", "the page voip.html beside it")
