@@ -1,7 +1,9 @@
 #include "bus/file.hpp"
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -140,6 +142,15 @@ Result<UniqueFd> open_unnamed(const std::string& path, std::string& temporary) {
   return fd;
 }
 
+/// Gives a file the name `path`, which nobody has. Best without a moment in which it has two names:
+/// --create does not take such a file. Result: 0, or -1 and errno.
+int rename_or_link(const std::string& from, const std::string& path) {
+  const long renamed =
+      syscall(SYS_renameat2, AT_FDCWD, from.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE);
+  if (renamed == 0 || (errno != EINVAL && errno != ENOSYS)) return static_cast<int>(renamed);
+  return ::link(from.c_str(), path.c_str());
+}
+
 Error refuse_existing(const std::string& path) {
   return {Errc::exists,
           "cannot create the bus " + path +
@@ -163,7 +174,7 @@ Result<UniqueFd> create_file(const std::string& path, const CreateOptions& optio
   if (made && error == 0) {
     const int linked = temporary.empty() ? linkat(AT_FDCWD, proc_path(fd->get()).c_str(), AT_FDCWD,
                                                   path.c_str(), AT_SYMLINK_FOLLOW)
-                                         : ::link(temporary.c_str(), path.c_str());
+                                         : rename_or_link(temporary, path);
     if (linked != 0) error = errno;
   }
   if (!temporary.empty()) unlink(temporary.c_str());

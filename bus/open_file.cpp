@@ -225,13 +225,26 @@ struct Place {
   }
 };
 
+/// Whether the file is the caller's own to take, where others may put files, too: a file of theirs
+/// or a hard link to another bus may be there to be mistaken for the one that is meant.
 Result<void> check_owner(const Place& place, const std::string& path) {
   struct stat file{};
   struct stat directory{};
   if (fstat(place.node.get(), &file) != 0 || fstat(place.directory.get(), &directory) != 0)
     return Error::from_errno(errno, "cannot query " + path);
   constexpr mode_t kOpenToAll = S_ISVTX | S_IWOTH;
-  if (!S_ISREG(file.st_mode) || (directory.st_mode & kOpenToAll) != kOpenToAll) return {};
+  if (!S_ISREG(file.st_mode) || (directory.st_mode & kOpenToAll) == 0) return {};
+  if (file.st_nlink > 1) {
+    return Error(std::error_code(EACCES, std::generic_category()),
+                 "cannot take " + path + " for the bus: the file has " +
+                     std::to_string(file.st_nlink) +
+                     " names, and in this directory others may have made this one, a hard link to "
+                     "another bus (\"find " +
+                     directory_of(path) + " -samefile " + path +
+                     "\" lists them: remove the wrong one; to use the file all the same, do "
+                     "without --create)");
+  }
+  if ((directory.st_mode & kOpenToAll) != kOpenToAll) return {};
   if (file.st_uid == geteuid() || file.st_uid == directory.st_uid) return {};
   return Error(std::error_code(EACCES, std::generic_category()),
                "cannot take " + path + " for the bus: it belongs to user " +

@@ -42,8 +42,10 @@ class Bus {
   /// until it is ready (at most 10 s). An existing bus is refused (geometry_differs) when
   /// `ring_bytes` or `mtu` was asked for and differs; and, in a sticky directory that everybody may
   /// write to, when it is of another user than the caller and the directory's owner
-  /// (permission_denied): it may have been put there for the caller to find. Result: that bus, for
-  /// reading. Its path may name another file at the next look, so attach by Port::attach(bus).
+  /// (permission_denied): it may have been put there for the caller to find. So may a hard link to
+  /// another bus: where the directory is sticky or everybody may write to it, a file with more than
+  /// one name is refused, too. Result: that bus, for reading. Its path may name another file at the
+  /// next look, so attach by Port::attach(bus).
   static Result<Bus> create_if_missing(const std::string& path, const BusOptions& options,
                                        bool ring_bytes_asked, bool mtu_asked);
   /// Opens an existing bus. `read_only` works on a file one may only read.

@@ -123,7 +123,8 @@ int shmif_open(const char* path, const struct shmif_port_options* options, shmif
  * As shmif_open(), and makes the bus first where there is none, as `bus` says, which may be NULL. A
  * size or an MTU that is not 0 there is asked of an existing bus, too. In a sticky directory that
  * everybody may write to, such as /dev/shm, a bus of another user than the caller and the
- * directory's owner is refused. The path is opened once, so nobody can exchange the bus between its
+ * directory's owner is refused, and so is a file with more than one name where others may write to
+ * the directory. The path is opened once, so nobody can exchange the bus between its
  * making and the port.
  * Threads: safe. Blocks: as shmif_create() and shmif_open(); while another process makes the bus,
  * at most 10 s. Result: as shmif_create() and shmif_open(), but for -EEXIST, which means name or

@@ -262,6 +262,30 @@ TEST_F(TwoUsers, InAStickyDirectoryNobodyIsGivenAFileThatSomebodyElseMadeInstead
   }
 }
 
+TEST_F(TwoUsers, AHardLinkToOnesOwnBusIsNotTakenForTheBusThatWasMeant) {
+  const std::string open = dir.file("open");
+  const std::string link = dir.file("link");
+  BusOptions options = small_ring();
+  options.mode = 0666;
+  Bus::create(open, options).value();
+  ASSERT_EQ(as(kStranger, [&] { return ::link(open.c_str(), link.c_str()); }), 0);
+  for (const mode_t mode : {01777, 0777, 01775}) {
+    ASSERT_EQ(chmod(dir.path().c_str(), mode), 0);
+    const auto made = Bus::create_if_missing(link, small_ring(), false, false);
+    ASSERT_FALSE(made) << std::oct << mode;
+    EXPECT_TRUE(was_denied(made.error()));
+    for (const std::string part : {"2 names", "-samefile", "without --create"})
+      EXPECT_NE(made.error().message.find(part), std::string::npos) << made.error().message;
+  }
+  EXPECT_TRUE(Port().attach(link)) << "who asks for no bus of his own gets it";
+  // Nobody else can put a link into a directory of one's own.
+  ASSERT_EQ(chmod(dir.path().c_str(), 0755), 0);
+  EXPECT_TRUE(Bus::create_if_missing(link, small_ring(), false, false));
+  ASSERT_EQ(chmod(dir.path().c_str(), 01777), 0);
+  ASSERT_EQ(unlink(open.c_str()), 0);
+  EXPECT_TRUE(Bus::create_if_missing(link, small_ring(), false, false)) << "one name again";
+}
+
 TEST(Paths, FifosAndDevicesAreRefusedAndBlockNobody) {
   const TempDir dir;
   const std::string fifo = dir.file("fifo");
