@@ -77,6 +77,7 @@ struct FormerPort {
   std::string name;
   MacAddress mac;
   LinkKind link = LinkKind::library;
+  std::uint64_t tx_frames = 0, tx_bytes = 0, tx_segments = 0;  ///< what it sent in all
 };
 
 /// Everything `stat` shows. Numbers are one moment's, read without stopping anybody.

@@ -31,6 +31,9 @@ std::optional<FormerPort> former_port(const PortSlot& s, unsigned slot, int fd) 
   p.name = slot_name(s);
   p.mac = MacAddress::from_u64(load_relaxed(s.mac));
   p.link = link_kind(s);
+  p.tx_frames = load_relaxed(s.tx_frames);
+  p.tx_bytes = load_relaxed(s.tx_bytes);
+  p.tx_segments = p.tx_frames + load_relaxed(s.tx_more_segments);
   if (p.incarnation == 0 || p.name.empty() || is_alive(fd, slot)) return std::nullopt;
   if (load_acquire(s.state) != state) return std::nullopt;
   return p;

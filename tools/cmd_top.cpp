@@ -148,12 +148,12 @@ std::string head(const View& view, std::size_t width) {
     return fitted(fitted(name, 11, false) + value, room - 1, false) + ' ';  // never touching
   };
   const std::size_t half = width / 2;
-  out += field("frames/s", shown(rates.frames), half) +
+  out += field("frames/s", format_bus_rate(rates, rates.frames), half) +
          field("ring",
                std::to_string(filled) + " % full, generation " + std::to_string(info.generation),
                width - half) +
          '\n';
-  out += field("bit/s", shown(rates.bits), half) +
+  out += field("bit/s", format_bus_rate(rates, rates.bits), half) +
          field("lock", lock + ", " + shown(rates.acquisitions) + "/s", width - half) + '\n';
   out += field("ports", ports_line(info), half) +
          field("takeovers",
@@ -231,8 +231,9 @@ std::string plain_lines(const BusInfo& info, const BusRates& rates) {
   localtime_r(&now, &parts);
   char clock[16];
   std::strftime(clock, sizeof clock, "%H:%M:%S", &parts);
-  std::string out = std::string(clock) + " bus " + format_rate(rates.frames) + " frames/s " +
-                    format_rate(rates.bits) + "bit/s, " + ports_line(info) + '\n';
+  std::string out = std::string(clock) + " bus " + format_bus_rate(rates, rates.frames) +
+                    " frames/s " + format_bus_rate(rates, rates.bits) + "bit/s, " +
+                    ports_line(info) + '\n';
   for (const PortRates& row : rates.ports) {
     out += std::string(clock) + " port " + tame(row.port.name) + " slot " +
            std::to_string(row.port.slot) + ' ' + to_string(row.port.link) + ' ' +

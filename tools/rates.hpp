@@ -16,9 +16,9 @@ struct Sample {
   BusInfo info;
 };
 
-/// A port now, and its rates per second since the look before; none for a port that was not there
-/// then. A super-frame counts as the frames that it stands for, so that frames and bits fit each
-/// other.
+/// A port now, and its rates per second since the look before; a port that came since then counts
+/// from 0. A super-frame counts as the frames that it stands for, but its bytes as the bus carries
+/// them, with one header: no counter has the headers that its frames have on a wire.
 struct PortRates {
   PortInfo port;
   bool known = false;  ///< the rates below mean something
@@ -26,8 +26,11 @@ struct PortRates {
   double wakeups = 0, doorbells = 0, lock_sleeps = 0;
 };
 
+/// `frames` and `bits` are sums of what the ports sent, also of those that have left.
 struct BusRates {
   bool known = false;
+  /// False: the bus carried frames of ports that left, and whose slots others have by now.
+  bool complete = true;
   double frames = 0, bits = 0, acquisitions = 0;
   std::vector<PortRates> ports;
 };
@@ -38,5 +41,8 @@ BusRates rates_between(const std::optional<Sample>& before, const Sample& now);
 /// Three significant digits and a letter in at most six characters: "0", "0.5", "999", "1.23k",
 /// "45.6M".
 std::string format_rate(double value);
+
+/// `frames` or `bits` of a bus: "-" when it was not measured, "1.23k+" when it was at least that.
+std::string format_bus_rate(const BusRates& rates, double value);
 
 }  // namespace shmif::tools

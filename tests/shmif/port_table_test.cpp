@@ -56,6 +56,9 @@ TEST(PortTable, AFrameTellsWhichOfTheOwnersOfItsSlotSentIt) {
   EXPECT_EQ(info.former_ports[0].slot, 1U);
   EXPECT_EQ(info.former_ports[0].incarnation, owners[1]);
   EXPECT_EQ(info.former_ports[0].name, "web");
+  EXPECT_EQ(info.former_ports[0].tx_frames, 1U);
+  EXPECT_EQ(info.former_ports[0].tx_segments, 1U);
+  EXPECT_EQ(info.former_ports[0].tx_bytes, batch[1].size());
 }
 
 TEST(PortTable, ATakenNameIsRefusedNamingItsProcess) {
