@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -252,21 +253,41 @@ FrameFilter compile(const std::string& expression) {
 /// How many frames were lost before each one, from the gaps between their numbers.
 class Gaps {
  public:
-  /// What a receive reported.
-  void lost(std::uint64_t frames) { unplaced_ += frames; }
+  /// What a receive brought, and how many it says were lost before, among and behind them.
+  void received(std::span<const FrameView> frames, std::uint64_t lost) {
+    const std::uint64_t earlier = unplaced_;  // behind all frames that came before
+    unplaced_ += lost;
+    if (frames.empty()) return;
+    // Before the first frame of all there is no number to count from: what is not among the frames
+    // of its batch was lost before it.
+    const std::uint64_t elsewhere = last_ ? unplaced_ - earlier : among(frames);
+    before_first_ = unplaced_ - std::min(unplaced_, elsewhere);
+  }
   /// Result: how many of them passed between the frame before and the one of this number. No more
   /// than were reported: a repair lets numbers jump.
   std::uint64_t before(std::uint64_t number) {
     const bool follows = last_ && number > *last_;
-    const std::uint64_t gap = follows ? std::min(number - *last_ - 1, unplaced_) : 0;
+    const std::uint64_t missing = follows ? number - *last_ - 1 : 0;
+    const std::uint64_t gap =
+        std::min(std::max(missing, std::exchange(before_first_, 0)), unplaced_);
     last_ = number;
     unplaced_ -= gap;
     return gap;
   }
 
  private:
+  static std::uint64_t among(std::span<const FrameView> frames) {
+    std::uint64_t missing = 0;
+    for (std::size_t i = 1; i < frames.size(); ++i) {
+      const std::uint64_t step = frames[i].number - frames[i - 1].number;
+      if (frames[i].number > frames[i - 1].number) missing += step - 1;  // segments share theirs
+    }
+    return missing;
+  }
+
   std::optional<std::uint64_t> last_;
   std::uint64_t unplaced_ = 0;
+  std::uint64_t before_first_ = 0;  // of the batch: at least so many
 };
 
 /// The frames between here and the end: a loop around one batch, with all it needs.
@@ -291,7 +312,7 @@ class Capture {
       batch.clear();
       const ReceiveResult received = source_.receive(batch);
       counts_.lost += received.lost;
-      gaps_.lost(received.lost);
+      gaps_.received(batch.frames(), received.lost);
       for (const FrameView& frame : batch.frames()) take(frame);
       show_progress();
       const auto left = time_left(begin);

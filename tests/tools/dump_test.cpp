@@ -568,6 +568,40 @@ TEST(Dump, APcapngFileTellsWhereFramesWereLostAndHowMany) {
       << t.err;
 }
 
+TEST(Dump, APcapngFileTellsWhatWasLostBeforeItsFirstFrame) {
+  if (std::system("command -v tshark >/dev/null 2>&1") != 0)
+    GTEST_SKIP() << "tshark is not installed";
+  const BusRig rig({.ring_bytes = 64U << 10U});
+  Port port = rig.port("web");
+  Tool tool(dump(rig, {"--name", "ear", "-w", rig.file("out.pcapng")}));
+  ASSERT_TRUE(rig.wait_for_port("ear"));
+  tool.signal(SIGSTOP);
+  for (int i = 0; i < 10; ++i) send(port, std::vector<Bytes>(20, make_frame(1000, 1)));
+  tool.signal(SIGCONT);
+  const auto all_passed = [&] {
+    const BusInfo info = Bus::open(rig.path()).value().info();
+    return std::ranges::any_of(info.ports, [&](const PortInfo& p) {
+      return p.name == "ear" && p.rx_frames + p.lost_frames == info.frames;
+    });
+  };
+  for (int i = 0; i < 2000 && !all_passed(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  tool.signal(SIGINT);
+  const ToolResult r = tool.finish();
+  unsigned long long captured = 0, lost = 0;
+  ASSERT_EQ(std::sscanf(r.err.c_str(), "%llu frames captured, 0 filtered out, %llu lost", &captured,
+                        &lost),
+            2)
+      << r.err;
+  ASSERT_GT(lost, 0U);
+  EXPECT_EQ(captured + lost, 200U);
+  const ToolResult t =
+      run_program({"tshark", "-r", rig.file("out.pcapng"), "-Y", "frame.drop_count", "-T", "fields",
+                   "-e", "frame.number", "-e", "frame.drop_count"});
+  EXPECT_EQ(t.out, "1\t" + std::to_string(lost) + "\n") << t.err;
+}
+
 TEST(Dump, ShowsTheFramesOfOnePortAlone) {
   const BusRig rig;
   Port other = rig.port("other");
