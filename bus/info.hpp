@@ -89,7 +89,10 @@ struct BusInfo {
   Flow flow = Flow::ethernet;
   std::uint64_t patience_ns = 0;  ///< how long a sender waits for a port; 0: not at all
   std::uint32_t layout_signature = 0;
-  std::uint64_t inode = 0;
+  std::uint64_t inode = 0;  ///< of the file that was opened, whatever its header says
+  /// Device and inode of that file, as /proc/PID/maps names them; empty: /proc cannot be read.
+  std::string mapped_as;
+  bool is_copy = false;  ///< the header names another file
   std::string file_system;
   std::uint64_t created_ns = 0;
   std::uint64_t generation = 0, first = 0, last = 0, frames = 0, epoch = 0;

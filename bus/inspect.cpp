@@ -1,6 +1,9 @@
 #include "bus/inspect.hpp"
 
 #include <algorithm>
+#include <cstdint>
+#include <fstream>
+#include <sstream>
 
 #include "bus/audit.hpp"
 #include "bus/file.hpp"
@@ -81,6 +84,28 @@ PortInfo port_info(const PortSlot& s, unsigned slot, int fd) {
   return p;
 }
 
+/// Device and inode of the file that is mapped at `address`, as /proc/PID/maps names them: on some
+/// file systems stat(2) has other numbers.
+std::string name_in_maps(const void* address) {
+  std::ifstream maps("/proc/self/maps");
+  const auto wanted = reinterpret_cast<std::uintptr_t>(address);
+  for (std::string line; std::getline(maps, line);) {
+    std::istringstream words(line);
+    std::uintptr_t begin = 0;
+    std::uintptr_t end = 0;
+    char dash = 0;
+    std::string permissions;
+    std::string offset;
+    std::string device;
+    std::string inode;
+    if (words >> std::hex >> begin >> dash >> end >> permissions >> offset >> device >> inode &&
+        begin <= wanted && wanted < end) {
+      return device + ' ' + inode;
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 struct Inspector::Impl {
@@ -88,6 +113,7 @@ struct Inspector::Impl {
   OpenFile file;
   Mapping mapping;
   Ring ring;
+  std::string mapped_as;
 };
 
 Inspector::Inspector(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -110,6 +136,7 @@ Result<Inspector> Inspector::open(OpenFile file, const std::string& path, bool w
   impl->path = path;
   impl->file = std::move(file);
   impl->mapping = *std::move(mapping);
+  impl->mapped_as = name_in_maps(&impl->mapping.header());
   impl->ring = Ring(impl->mapping, max_frame_bytes(impl->file.header.mtu));
   return Inspector(std::move(impl));
 }
@@ -127,7 +154,9 @@ BusInfo Inspector::info() const {
   b.flow = fixed.flow == kFlowPause ? Flow::pause : Flow::ethernet;
   b.patience_ns = fixed.patience_ns;
   b.layout_signature = fixed.layout_signature;
-  b.inode = fixed.inode;
+  b.inode = impl_->mapping.inode();
+  b.mapped_as = impl_->mapped_as;
+  b.is_copy = fixed.inode != b.inode || fixed.file_system != impl_->file.file_system;
   b.file_system = file_system_name(fixed.file_system);
   b.created_ns = fixed.created_ns;
   b.first = load_acquire(h.first);

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <optional>
@@ -39,33 +41,54 @@ bool has_ended(const UniqueFd& process) {
   return ::poll(&entry, 1, 0) != 0;
 }
 
-/// The files with inode `inode` that a process maps, as the kernel names their file systems. The
-/// numbers of stat(2) may be others.
-std::vector<std::string> mapped_files(const std::string& maps, std::uint64_t inode) {
-  std::vector<std::string> found;
+/// Whether a process with these `maps` shares the file `mapped_as` (see BusInfo). What another
+/// inode, or a private mapping, tells is nothing: every process maps libraries.
+bool shares_file(const std::string& maps, const std::string& mapped_as) {
   std::istringstream lines(maps);
-  const std::string wanted = std::to_string(inode);
   for (std::string line; std::getline(lines, line);) {
-    std::istringstream words(line);  // range, permissions, offset, device, inode
+    std::istringstream words(line);
     std::string range;
     std::string permissions;
     std::string offset;
     std::string device;
-    std::string number;
-    if (words >> range >> permissions >> offset >> device >> number && number == wanted) {
-      found.push_back(device);
+    std::string inode;
+    if (words >> range >> permissions >> offset >> device >> inode && permissions.ends_with('s') &&
+        device + ' ' + inode == mapped_as) {
+      return true;
     }
   }
-  return found;
+  return false;
 }
 
-/// Whether both map the same file with that inode.
-bool share_file(const std::string& maps, const std::string& own_maps, std::uint64_t inode) {
-  const auto theirs = mapped_files(maps, inode);
-  const auto ours = mapped_files(own_maps, inode);
-  return std::ranges::any_of(theirs, [&](const std::string& device) {
-    return std::ranges::find(ours, device) != ours.end();
-  });
+/// The numbers of a line of /proc/PID/status, such as "Uid".
+std::vector<std::uint64_t> numbers_of(const std::string& status, const std::string& name) {
+  std::istringstream lines(status);
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with(name + ":")) continue;
+    std::istringstream words(line.substr(name.size() + 1));
+    std::vector<std::uint64_t> numbers;
+    for (std::uint64_t each = 0; words >> each;) numbers.push_back(each);
+    return numbers;
+  }
+  return {};
+}
+
+/// Whether `child` is the first process of a pid namespace that is not ours, and has the rights of
+/// `supervisor` and no others. A name is no proof: every process chooses its own.
+bool is_init_of(pid_t child, pid_t supervisor) {
+  if (contents(path_of(child, "comm")) != "shmif-init\n") return false;
+  const std::string status = contents(path_of(child, "status"));
+  const auto pids = numbers_of(status, "NSpid");  // from the outermost namespace inwards
+  if (pids.size() < 2 || pids.back() != 1) return false;
+  std::error_code failed;
+  const auto theirs = std::filesystem::read_symlink(path_of(child, "ns/pid"), failed);
+  if (failed) return false;
+  const auto ours = std::filesystem::read_symlink("/proc/self/ns/pid", failed);
+  if (failed || theirs == ours) return false;
+  const auto ids = numbers_of(status, "Uid");  // real, effective, saved, of the file system
+  const auto wanted = numbers_of(contents(path_of(supervisor, "status")), "Uid");
+  return ids.size() == 4 && wanted.size() == 4 &&
+         std::ranges::all_of(ids, [&](std::uint64_t id) { return id == wanted[1]; });
 }
 
 std::vector<pid_t> children_of(pid_t parent) {
@@ -79,7 +102,7 @@ std::vector<pid_t> children_of(pid_t parent) {
 /// The init of the host that `supervisor` runs; nothing: it runs none.
 std::optional<pid_t> init_of(pid_t supervisor) {
   for (const pid_t child : children_of(supervisor)) {
-    if (contents(path_of(child, "comm")) == "shmif-init\n") return child;
+    if (is_init_of(child, supervisor)) return child;
   }
   return std::nullopt;
 }
@@ -111,7 +134,7 @@ void look_at_interfaces(Host& host) {
 
 /// Finds out what runs behind the ports of a host, whose process is `host.supervisor`. Result:
 /// false when that is no host.
-bool look_at(Host& host, std::uint64_t inode, const std::string& own_maps) {
+bool look_at(Host& host, const std::string& mapped_as) {
   const std::string number = std::to_string(host.supervisor);
   const auto unknown = [&host](const std::string& why) {
     host.unknown = why;
@@ -124,13 +147,15 @@ bool look_at(Host& host, std::uint64_t inode, const std::string& own_maps) {
   }
   const std::string maps = contents(path_of(host.supervisor, "maps"));
   if (maps.empty()) return unknown("process " + number + " belongs to another user");
-  if (!share_file(maps, own_maps, inode)) {
+  if (!shares_file(maps, mapped_as)) {
     return unknown("process " + number + " here is a different one, which does not use this bus");
   }
   const auto init = init_of(host.supervisor);
   if (!init) return false;
   host.init = *init;
   host.init_file = open_process(host.init);
+  // Once more, of the process that is held now.
+  if (!is_init_of(host.init, host.supervisor)) return unknown("it is just ending");
   const std::vector<pid_t> inside = children_of(host.init);
   if (!inside.empty()) {
     host.pid = inside.front();  // the program is its first child, and it ends with it
@@ -161,6 +186,17 @@ void drop_foreign_ports(std::vector<Host>& hosts) {
 }  // namespace
 
 std::vector<Host> hosts_of(const BusInfo& bus) {
+  if (bus.is_copy) {
+    throw Exception(Error(Errc::copied_file,
+                          "cannot look for the hosts of " + bus.path +
+                              ": its header names another file (use the bus that it was copied "
+                              "from; if this is that bus, 'shmifctl repair " +
+                              bus.path + "' restores the header)"));
+  }
+  if (bus.mapped_as.empty()) {
+    throw Exception(Error::from_errno(ENOENT, "cannot look for the hosts of " + bus.path,
+                                      "/proc is not mounted"));
+  }
   std::vector<Host> found;
   for (const PortInfo& port : bus.ports) {
     if (!port.live || port.pid <= 0) continue;
@@ -173,8 +209,7 @@ std::vector<Host> hosts_of(const BusInfo& bus) {
     host.supervisor = port.pid;
     host.interfaces.push_back({port, {}, {}});
   }
-  const std::string own_maps = contents("/proc/self/maps");
-  std::erase_if(found, [&](Host& host) { return !look_at(host, bus.inode, own_maps); });
+  std::erase_if(found, [&](Host& host) { return !look_at(host, bus.mapped_as); });
   drop_foreign_ports(found);
   return found;
 }

@@ -35,7 +35,8 @@ struct Host {
 
 /// The hosts on a bus, in the order of their slots. A live port whose process is seen and is no
 /// host is left out; one whose process cannot be seen is a host with `unknown`, unless what it is
-/// says that it is none. Blocks: some milliseconds for each host.
+/// says that it is none. Throws an Error
+/// for a copy of a bus, whose ports are elsewhere. Blocks: some milliseconds for each host.
 std::vector<Host> hosts_of(const BusInfo& bus);
 
 /// The host that has the port `name`. Throws an Error that says what is there instead.

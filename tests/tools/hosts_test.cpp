@@ -1,10 +1,15 @@
 // shmifctl ps, enter and stop: looking at hosts, going into them and ending them.
 
 #include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 
+#include <cstddef>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "bus/layout.hpp"
+#include "shmif/port.hpp"
 #include "tests/tools/exec_rig.hpp"
 
 namespace shmif::test {
@@ -179,6 +184,66 @@ TEST_P(Hosts, OnlyHostsOfTheBusAreEnteredAndStopped) {
   }
   EXPECT_TRUE(port("a"));
   EXPECT_TRUE(port("listener"));
+}
+
+/// Writes into a bus as a hostile neighbour may.
+template <typename T>
+void forge(const std::string& path, std::size_t offset, T value) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(static_cast<std::streamoff>(offset));
+  file.write(reinterpret_cast<const char*>(&value), sizeof value);
+  file.flush();
+  ASSERT_TRUE(file.good());
+}
+
+TEST_P(Hosts, ForgedHeaderAndPidLeadToNoForeignProcess) {
+  const std::string other = bus("other");
+  Tool victim(by_caller({shmifctl_path(), "exec", other, "--name", "far", "--via", GetParam().via,
+                         "--", "sh", "-c", "echo ready; exec sleep 61"}));
+  ASSERT_TRUE(victim.wait_for("ready"));
+  const auto host = start("a", "echo ready; exec sleep 61");
+  ASSERT_TRUE(host->wait_for("ready"));
+  std::int32_t foreign = 0;
+  for (const PortInfo& each : Bus::open(other).value().info().ports) foreign = each.pid;
+  forge(bus(),
+        bus::kHeaderBytes + port("a")->slot * sizeof(bus::PortSlot) + offsetof(bus::PortSlot, pid),
+        foreign);
+  EXPECT_NE(call({"stop", bus(), "a"}).status, 0) << "that process does not use this bus";
+  // Every shmifctl maps the file of the program.
+  struct stat program{};
+  ASSERT_EQ(::stat(shmifctl_path().c_str(), &program), 0);
+  forge(bus(), offsetof(bus::BusHeader, inode), static_cast<std::uint64_t>(program.st_ino));
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"ps", bus()},
+        {"enter", bus(), "a", "--", "true"},
+        {"stop", bus(), "a", "--timeout", "1", "--force"}}) {
+    const ToolResult said = call(words);
+    EXPECT_NE(said.status, 0) << words[0] << said.out;
+    EXPECT_NE(said.err.find("shmifctl repair"), std::string::npos) << said.err;
+  }
+  ASSERT_EQ(call({"enter", other, "far", "--", "true"}).status, 0) << "the victim lives";
+}
+
+TEST_P(Hosts, ChildThatCallsItselfInitMakesNoHost) {
+  PortOptions options;
+  options.name = "a";
+  Port impostor(options);
+  impostor.attach(bus()).value();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    ::prctl(PR_SET_NAME, "shmif-init");
+    for (;;) ::pause();  // until the test kills it
+  }
+  ASSERT_GT(child, 0);
+  EXPECT_TRUE(eventually([&] {
+    std::ifstream file("/proc/" + std::to_string(child) + "/comm");
+    std::string name;
+    return std::getline(file, name) && name == "shmif-init";
+  }));
+  EXPECT_EQ(hosts(), nlohmann::json::array());
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
 }
 
 /// Root and an ordinary user.
