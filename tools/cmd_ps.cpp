@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "base/printable.hpp"
 #include "tools/commands.hpp"
 #include "tools/describe.hpp"
 #include "tools/hosts.hpp"
@@ -39,15 +40,8 @@ Json json_of(const Host& host) {
           {"unknown", known ? Json(nullptr) : Json(host.unknown)}};
 }
 
-/// A program chooses its own command line: what would move the cursor is not printed.
-std::string printable(std::string text) {
-  constexpr std::size_t kMost = 60;
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = '?';
-  }
-  if (text.size() > kMost) text = text.substr(0, kMost - 3) + "...";
-  return text;
-}
+/// A program chooses its own command line, and the names of its interfaces.
+constexpr std::size_t kMostOfCommand = 60;
 
 std::string text_of(const std::vector<Host>& hosts) {
   std::vector<std::vector<std::string>> rows = {{"host", "pid", "interface", "address", "command"}};
@@ -61,15 +55,18 @@ std::string text_of(const std::vector<Host>& hosts) {
       const std::vector<std::string>& addresses = each.addresses.empty() ? none : each.addresses;
       for (const std::string& address : addresses) {
         const bool next = &address != &addresses.front();  // of the same interface
-        rows.push_back({next ? "" : each.port.name,
-                        !first                  ? ""
-                        : known && host.pid > 0 ? std::to_string(host.pid)
-                                                : "-",
-                        next                ? ""
-                        : each.name.empty() ? "-"
-                                            : each.name,
-                        address,
-                        first ? printable(known ? command : '(' + host.unknown + ')') : ""});
+        rows.push_back(
+            {next ? "" : each.port.name,
+             !first                  ? ""
+             : known && host.pid > 0 ? std::to_string(host.pid)
+                                     : "-",
+             next                ? ""
+             : each.name.empty() ? "-"
+                                 : base::printable(each.name),
+             address,
+             first ? base::shortened(base::printable(known ? command : '(' + host.unknown + ')'),
+                                     kMostOfCommand)
+                   : ""});
         first = false;
       }
     }
@@ -99,8 +96,9 @@ int run_ps(const CommandLine& line) {
   if (args.flag("json")) {
     Json list = Json::array();
     for (const Host& host : hosts) list.push_back(json_of(host));
-    // A name may hold bytes that are no UTF-8.
-    text = Json{{"path", info.path}, {"hosts", list}}.dump(2, ' ', false,
+    // A name may hold bytes that are no UTF-8, and characters that steer a terminal: JSON in ASCII
+    // has neither.
+    text = Json{{"path", info.path}, {"hosts", list}}.dump(2, ' ', true,
                                                            Json::error_handler_t::replace) +
            '\n';
   } else {

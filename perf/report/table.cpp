@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/printable.hpp"
+
 namespace shmif::perf {
 
 namespace {
@@ -68,16 +70,7 @@ std::string wrapped(const std::string& line, std::size_t width, std::size_t inde
 }
 
 std::string printable(const std::string& text) {
-  std::string out;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto c = static_cast<unsigned char>(text[i]);
-    // U+0080 to U+009F, two bytes in UTF-8, are control characters, too.
-    const bool c1 =
-        c == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0U;
-    if (c1) ++i;
-    out += c < 0x20 || c == 0x7F || c1 ? '?' : text[i];
-  }
-  return out;
+  return base::printable(text);
 }
 
 }  // namespace shmif::perf

@@ -67,6 +67,24 @@ TEST_P(Hosts, PsNamesAddressesAndProgramAndTheirProcessIsInside) {
   EXPECT_NE(text.out.find(" sleep 61\n"), std::string::npos) << text.out;
 }
 
+TEST_P(Hosts, PsSendsNoControlCharacterThatAHostChose) {
+  const auto host =
+      start("a",
+            "ip link set tap0 down; ip link set tap0 name \"$(printf 'X\\033[2J')\"; "
+            "echo ready; exec sh -c 'sleep 61; :' \"$(printf '\\302\\2332J\\033[2J')\"");
+  ASSERT_TRUE(host->wait_for("ready"));
+  ASSERT_TRUE(eventually([&] { return hosts()[0]["command"].size() == 4; }));
+  for (const std::string& said : {call({"ps", bus()}).out, call({"ps", bus(), "--json"}).out}) {
+    EXPECT_EQ(said.find('\033'), std::string::npos) << said;
+    EXPECT_EQ(said.find("\xc2\x9b"), std::string::npos) << said;
+  }
+  const std::string text = call({"ps", bus()}).out;
+  EXPECT_NE(text.find(" X?[2J "), std::string::npos) << text;
+  EXPECT_NE(text.find(" ?2J?[2J\n"), std::string::npos) << text;
+  EXPECT_NE(call({"ps", bus(), "--json"}).out.find("\\u009b2J"), std::string::npos);
+  EXPECT_EQ(hosts()[0]["interfaces"][0]["interface"], "X\033[2J");
+}
+
 TEST_P(Hosts, CompletionOffersTheHosts) {
   const auto host = start("a", "sleep 61");
   for (const char* command : {"enter", "stop"}) {
@@ -288,7 +306,7 @@ TEST_P(Hosts, HostnameIsTheOneGivenOrTheNameOfThePort) {
   };
   EXPECT_EQ(name({"--name", "web"}), "web\n127.0.1.1\n");
   EXPECT_EQ(name({}), "port0\n127.0.1.1\n");
-  EXPECT_EQ(run({"hostname"}, {"--name", "web", "--hostname", "other"}).out, "other\n");
+  EXPECT_EQ(name({"--name", "web", "--hostname", "other"}), "other\n127.0.1.1\n");
   const ToolResult refused = run({"true"}, {"--hostname", std::string(65, 'x')});
   EXPECT_EQ(refused.status, 2);
   EXPECT_NE(refused.err.find("--hostname"), std::string::npos) << refused.err;

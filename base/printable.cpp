@@ -1,0 +1,70 @@
+#include "base/printable.hpp"
+
+#include <cstdint>
+
+namespace shmif::base {
+namespace {
+
+bool is_continuation(char c) {
+  return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U;
+}
+
+/// One character of UTF-8 and its length; length 0: the text does not begin with one.
+struct Character {
+  std::uint32_t code = 0;
+  std::size_t length = 0;
+};
+
+Character first_of(std::string_view text) {
+  const auto lead = static_cast<unsigned char>(text.front());
+  if (lead < 0x80U) return {lead, 1};
+  const std::size_t length = lead >= 0xF0U ? 4 : lead >= 0xE0U ? 3 : 2;
+  if (lead < 0xC2U || lead > 0xF4U || text.size() < length) return {};
+  std::uint32_t code = lead & (0xFFU >> (length + 1));
+  for (std::size_t i = 1; i < length; ++i) {
+    if (!is_continuation(text[i])) return {};
+    code = code << 6U | (static_cast<unsigned char>(text[i]) & 0x3FU);
+  }
+  const bool too_long = (length == 3 && code < 0x800U) || (length == 4 && code < 0x10000U);
+  if (too_long || code > 0x10FFFFU || (code >= 0xD800U && code <= 0xDFFFU)) return {};
+  return {code, length};
+}
+
+bool steers_a_terminal(std::uint32_t code) {
+  const auto within = [code](std::uint32_t from, std::uint32_t to) {
+    return code >= from && code <= to;
+  };
+  return code < 0x20U || within(0x7F, 0x9F) || within(0x200E, 0x200F) || within(0x2028, 0x202E) ||
+         within(0x2066, 0x2069);
+}
+
+}  // namespace
+
+std::string printable(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const Character c = first_of(text);
+    const std::size_t length = c.length == 0 ? 1 : c.length;
+    if (c.length == 0 || steers_a_terminal(c.code)) {
+      out += '?';
+    } else {
+      out += text.substr(0, length);
+    }
+    text.remove_prefix(length);
+  }
+  return out;
+}
+
+std::string shortened(std::string_view text, std::size_t most) {
+  std::size_t characters = 0;
+  std::size_t cut = 0;  // where the end is left out, if it must be
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    if (is_continuation(text[at])) continue;
+    if (characters + 3 == most) cut = at;
+    ++characters;
+  }
+  if (characters <= most) return std::string(text);
+  return std::string(text.substr(0, cut)) + "...";
+}
+
+}  // namespace shmif::base
