@@ -211,7 +211,7 @@ class ExecHost {
             error, "cannot bring the port up on " + wire.bus->address() + ": " + error.message()));
       }
     }
-    guest_.release(hostname_.empty() ? wires_.front().port->name() : std::string()).value();
+    guest_.release(hostname_.empty() ? wires_.front().port->name() : hostname_).value();
     let_go_of_streams();
     while (!exit_ && carry()) {  // until the program ends, or no interface is left
     }
