@@ -52,11 +52,25 @@ void unlock_forks() noexcept {
   lock->notify_all();
 }
 
+// Before and after a fork. A process that has attached to nothing yet has nothing to keep from its
+// child.
+thread_local bool fork_holds = false;
+void before_fork() noexcept {
+  fork_holds = known_page.load(std::memory_order_acquire) != nullptr;
+  if (fork_holds) lock_forks();
+}
+void after_fork() noexcept {
+  if (fork_holds) unlock_forks();
+}
+
+// Before main(), so that no child of another thread finds the registration half done, for good.
+// Without memory for it, a fork is not held up.
+[[maybe_unused]] const bool forks_are_watched =
+    pthread_atfork(before_fork, after_fork, nullptr) == 0;
+
 }  // namespace
 
 ForkHold::ForkHold() noexcept {
-  static const bool watched = pthread_atfork(lock_forks, unlock_forks, nullptr) == 0;
-  static_cast<void>(watched);  // without memory for it, a fork is not held up
   sigset_t all;
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, &before_);

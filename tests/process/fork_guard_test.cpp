@@ -37,6 +37,8 @@ Missing missing = Missing::nothing;
 int advice_missing = 0;
 /// Runs when the pages of a bus are touched, which is in the middle of an attach.
 void (*when_prefaulting)() = nullptr;
+/// Runs before what is to be called at a fork is registered.
+void (*when_registering)() = nullptr;
 
 }  // namespace
 
@@ -61,6 +63,11 @@ int __wrap_madvise(void* at, size_t size, int advice) {
   }
   errno = ENOMEM;
   return -1;
+}
+int __real_pthread_atfork(void (*prepare)(), void (*parent)(), void (*child)());
+int __wrap_pthread_atfork(void (*prepare)(), void (*parent)(), void (*child)()) {
+  if (when_registering != nullptr) when_registering();
+  return __real_pthread_atfork(prepare, parent, child);
 }
 // NOLINTEND(bugprone-reserved-identifier)
 }
@@ -245,6 +252,26 @@ TEST_F(Heirs, ThatAreForkedAtAnyMomentDoNotKeepTheDeadPortAlive) {
     })) << "round "
         << round;
   }
+}
+
+TEST_F(Heirs, ThatAreForkedWhileTheLibraryIsFirstUsedFindItNotHalfReady) {
+  Child child([&] {
+    when_registering = [] { usleep(300'000); };
+    std::thread first([] { const bus::ForkHold held; });
+    usleep(100'000);
+    const pid_t pid =
+        static_cast<pid_t>(syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+    if (pid == 0) {
+      alarm(5);
+      const bus::ForkHold free_here;
+      syscall(SYS_exit_group, 0);
+    }
+    int status = 0;
+    const bool well = waitpid(pid, &status, 0) == pid && status == 0;
+    first.join();
+    return well ? 0 : 1;
+  });
+  EXPECT_EQ(child.wait(), 0);
 }
 
 /// A child that the library could not hold up finds nothing locked that its parent was holding.
