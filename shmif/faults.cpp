@@ -1,6 +1,7 @@
 #include "shmif/faults.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <new>
 
 #include "base/quantity.hpp"
@@ -12,6 +13,8 @@ using std::chrono::nanoseconds;
 
 /// A frame that lets the next one pass does not wait longer for one.
 constexpr std::chrono::milliseconds kLongestHold{10};
+/// Frames that wait for one to pass, their copies not counted.
+constexpr std::size_t kMostHeld = 64;
 constexpr std::size_t kAddressBytes = 12;
 constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
 /// Longer is a mistake, and so is a rate above it.
@@ -202,6 +205,7 @@ std::string to_string(const FaultOptions& o) {
 
 Faults::Faults(const FaultOptions& options) : options_(options) {
   spare_.reserve(kMostSpare);
+  held_.reserve(2 * kMostHeld);  // so that no memory is needed later
   seed_random();
 }
 
@@ -261,7 +265,7 @@ void Faults::put(const FrameView& frame, Time now) noexcept {
   // All draws for each frame, whatever becomes of it: the next one's are then the same.
   const bool lost = is_lost();
   const bool twice = happens(kDuplicate, options_.duplicate);
-  const bool held = happens(kReorder, options_.reorder);
+  const bool reordered = happens(kReorder, options_.reorder);
   const bool cut = happens(kTruncate, options_.truncate);
   const std::uint64_t where_cut = random_[kTruncate]();
   const bool flip = happens(kCorrupt, options_.corrupt);
@@ -277,16 +281,26 @@ void Faults::put(const FrameView& frame, Time now) noexcept {
   }
   if (cut) cut_short(queue_.back(), where_cut);
   if (flip) flip_a_bit(queue_.back(), which_bit);
-  if (held && !held_) {
-    held_ = std::move(queue_.back());
-    queue_.pop_back();
-    return;
+  std::size_t entered = 1;
+  if (twice && enter(frame, last_due_, now)) {
+    queue_.back().is_copy = true;
+    ++counters_.duplicated;
+    ++entered;
   }
-  if (twice && enter(frame, last_due_, now)) ++counters_.duplicated;
-  if (held_) {
-    ++counters_.reordered;
-    let_go();
-  }
+  if (reordered && may_hold()) return hold(entered);
+  counters_.reordered += let_go(held_.size());
+}
+
+bool Faults::may_hold() const noexcept {
+  const auto originals = std::ranges::count(held_, false, &Frame::is_copy);
+  return static_cast<std::size_t>(originals) < kMostHeld;
+}
+
+/// So many from the back of the queue, a frame and perhaps its copy, wait for one to pass.
+void Faults::hold(std::size_t count) noexcept {
+  const auto from = queue_.end() - static_cast<std::ptrdiff_t>(count);
+  std::move(from, queue_.end(), std::back_inserter(held_));
+  queue_.erase(from, queue_.end());
 }
 
 /// Copies a frame to the back of the queue. Result: false when there is no memory for it.
@@ -324,24 +338,34 @@ void Faults::flip_a_bit(Frame& frame, std::uint64_t which) noexcept {
   ++counters_.corrupted;
 }
 
-/// The frame that was held goes behind all others.
-void Faults::let_go() noexcept {
-  try {
-    queue_.push_back(std::move(*held_));
-  } catch (const std::bad_alloc&) {
-    ++counters_.queue_full;
+/// So many of the frames that were held go behind all others. Result: how many of them are no
+/// copies.
+std::size_t Faults::let_go(std::size_t count) noexcept {
+  std::size_t originals = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const bool is_copy = held_[i].is_copy;
+    try {
+      queue_.push_back(std::move(held_[i]));
+      originals += is_copy ? 0 : 1;
+    } catch (const std::bad_alloc&) {
+      ++counters_.queue_full;
+    }
   }
-  held_.reset();
+  held_.erase(held_.begin(), held_.begin() + static_cast<std::ptrdiff_t>(count));
+  return originals;
 }
 
 std::optional<Faults::Time> Faults::due() const noexcept {
   if (!queue_.empty()) return queue_.front().due;
-  if (held_) return held_->due + kLongestHold;
+  if (!held_.empty()) return held_.front().due + kLongestHold;
   return std::nullopt;
 }
 
 std::size_t Faults::ready(std::span<FrameView> into, Time now) noexcept {
-  if (queue_.empty() && held_ && held_->due + kLongestHold <= now) let_go();
+  if (queue_.empty()) {
+    const auto waits = [now](const Frame& frame) { return frame.due + kLongestHold > now; };
+    let_go(static_cast<std::size_t>(std::ranges::find_if(held_, waits) - held_.begin()));
+  }
   std::size_t count = 0;
   for (const Frame& frame : queue_) {
     if (count == into.size() || frame.due > now) break;

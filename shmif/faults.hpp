@@ -25,9 +25,11 @@ namespace shmif {
 struct FaultOptions {
   double loss = 0;
   double duplicate = 0;  ///< an undamaged copy follows at once
-  double reorder = 0;    ///< the frame lets the next one pass, or goes on by itself after 10 ms
-  double corrupt = 0;    ///< one bit changes, anywhere behind the two addresses
-  double truncate = 0;   ///< the end is missing; at least 14 bytes stay
+  /// The frame lets the next one pass that is not chosen itself, or goes on by itself after 10 ms.
+  /// Of more than 64 chosen in a row, one passes all the same.
+  double reorder = 0;
+  double corrupt = 0;   ///< one bit changes, anywhere behind the two addresses
+  double truncate = 0;  ///< the end is missing; at least 14 bytes stay
 
   /// Losses that come in bursts (Gilbert 1960, Elliott 1963): a frame leaves the good state with
   /// probability `to_bad`, the bad one with `to_good`, and is lost with that of its state.
@@ -98,7 +100,7 @@ class Faults {
   /// the seed is another: then they begin anew.
   void change(const FaultOptions& options);
 
-  std::size_t waiting() const noexcept { return queue_.size() + (held_ ? 1 : 0); }
+  std::size_t waiting() const noexcept { return queue_.size() + held_.size(); }
   const FaultCounters& counters() const noexcept { return counters_; }
   const FaultOptions& options() const noexcept { return options_; }
 
@@ -107,6 +109,7 @@ class Faults {
     Time due;
     FrameView view;  // of `bytes`
     std::vector<std::byte> bytes;
+    bool is_copy = false;
   };
   enum Kind : std::size_t { kLoss, kBurst, kDuplicate, kReorder, kCorrupt, kTruncate, kJitter };
 
@@ -118,7 +121,9 @@ class Faults {
   bool enter(const FrameView& frame, Time due, Time now) noexcept;
   void cut_short(Frame& frame, std::uint64_t where) noexcept;
   void flip_a_bit(Frame& frame, std::uint64_t which) noexcept;
-  void let_go() noexcept;
+  bool may_hold() const noexcept;
+  void hold(std::size_t count) noexcept;
+  std::size_t let_go(std::size_t count) noexcept;
 
   FaultOptions options_;
   std::array<std::mt19937_64, 7> random_;
@@ -127,7 +132,7 @@ class Faults {
   std::uint64_t line_rest_ = 0;  // of that, what is less than a nanosecond, in bits * 10^9
   Time last_due_{};              // of the frame before: jitter reorders nothing
   std::deque<Frame> queue_;
-  std::optional<Frame> held_;                  // lets the next one pass
+  std::vector<Frame> held_;                    // these let the next one pass
   std::vector<std::vector<std::byte>> spare_;  // room of frames that have gone
   FaultCounters counters_;
 };

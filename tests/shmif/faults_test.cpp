@@ -9,6 +9,8 @@
 #include <bit>
 #include <chrono>
 #include <cmath>
+#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -174,22 +176,69 @@ TEST(Faults, ADuplicateFollowsItsFrameAtOnce) {
   EXPECT_EQ(once, made(0, 1000));
 }
 
-TEST(Faults, AReorderedFrameLetsTheNextOnePassAndNoMore) {
+/// How many of `count` numbered frames came after one that was sent later (RFC 4737).
+std::uint64_t overtaken(const std::vector<Bytes>& out, std::uint32_t count) {
+  std::map<Bytes, std::uint32_t> number;
+  const std::vector<Bytes> sent = made(0, count);
+  for (std::uint32_t i = 0; i < count; ++i) number[sent[i]] = i;
+  std::set<std::uint32_t> seen;
+  std::uint64_t late = 0;
+  for (const Bytes& frame : out) {
+    const std::uint32_t n = number.at(frame);
+    if (!seen.insert(n).second) continue;
+    late += *seen.rbegin() > n ? 1U : 0U;
+  }
+  return late;
+}
+
+TEST(Faults, AReorderedFrameLetsTheNextOnePassThatIsNotReorderedAndNoMore) {
   Way way({.reorder = 0.2});
   way.put_many(0, 1000);
   way.wait(1s);
   ASSERT_EQ(way.out.size(), 1000U);
   const std::vector<Bytes> sent = made(0, 1000);
-  std::uint64_t swapped = 0;
+  // Each stretch that is out of order is its last frame, and then all the others.
   for (std::size_t i = 0; i < 1000; ++i) {
     if (way.out[i] == sent[i]) continue;
-    ASSERT_EQ(way.out[i], sent[i + 1]) << i;
-    ASSERT_EQ(way.out[i + 1], sent[i]) << i;
-    ++swapped;
-    ++i;
+    const std::size_t first = i;
+    while (way.out[i + 1] == sent[i]) ++i;
+    ASSERT_EQ(way.out[first], sent[i]) << first;
   }
-  EXPECT_EQ(way.faults.counters().reordered, swapped);
-  EXPECT_GT(swapped, 100U);
+  EXPECT_EQ(way.faults.counters().reordered, overtaken(way.out, 1000));
+}
+
+TEST(Faults, ReorderingIsOfItsShare) {
+  constexpr std::uint32_t kFrames = 20'000;
+  for (const double share : {0.05, 0.1, 0.5, 0.9}) {
+    SCOPED_TRACE(share);
+    Way way({.reorder = share});
+    way.put_many(0, kFrames);
+    way.wait(1s);
+    const auto late = static_cast<double>(overtaken(way.out, kFrames));
+    EXPECT_EQ(static_cast<double>(way.faults.counters().reordered), late);
+    EXPECT_NEAR(late, kFrames * share, 2.5 * std::sqrt(kFrames * share * (1 - share)));
+  }
+}
+
+TEST(Faults, AFrameThatIsReorderedIsDoubledAsOftenAsAnother) {
+  constexpr std::uint32_t kFrames = 20'000;
+  Way way({.duplicate = 0.2, .reorder = 0.2});
+  way.put_many(0, kFrames);
+  way.wait(1s);
+  const FaultCounters& c = way.faults.counters();
+  EXPECT_EQ(way.out.size(), kFrames + c.duplicated);
+  const double near = 2.5 * std::sqrt(kFrames * 0.2 * 0.8);
+  EXPECT_NEAR(static_cast<double>(c.duplicated), kFrames * 0.2, near);
+  EXPECT_NEAR(static_cast<double>(c.reordered), kFrames * 0.2, near);
+  EXPECT_EQ(c.reordered, overtaken(way.out, kFrames));
+}
+
+TEST(Faults, WhereAllAreToBeReorderedOneOfManyPasses) {
+  Way way({.reorder = 1});
+  way.put_many(0, 650);
+  way.wait(1s);
+  EXPECT_EQ(way.out.size(), 650U);
+  EXPECT_EQ(way.faults.counters().reordered, 640U);
 }
 
 TEST(Faults, AReorderedFrameThatNobodyFollowsGoesOnByItself) {
