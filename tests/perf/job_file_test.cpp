@@ -103,7 +103,7 @@ TEST(JobFile, ErrorsNameFileLineAndTheNearestOption) {
   EXPECT_EQ(error_of("[a]\nnumjobs=0\n"), "main.job:2: numjobs: \"0\" is out of range (1 to 256)");
   EXPECT_NE(error_of("[a]\nrate\n").find("main.job:2: rate: needs a value"), std::string::npos);
   EXPECT_NE(error_of("[a]\n=3\n").find("main.job:2: there is no name"), std::string::npos);
-  EXPECT_NE(error_of("[a]\noutput=x\n").find("main.job:2: output: concerns the whole run"),
+  EXPECT_NE(error_of("[a]\noutput=x\n").find("main.job:2: output: applies to the whole run"),
             std::string::npos);
 }
 
