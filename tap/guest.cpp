@@ -22,6 +22,7 @@
 #include "tap/guest_enter.hpp"
 #include "tap/guest_ids.hpp"
 #include "tap/guest_init.hpp"
+#include "tap/guest_relay.hpp"
 #include "tap/guest_terminal.hpp"
 #include "tap/guest_watch.hpp"
 #include "tap/guest_wire.hpp"
@@ -170,6 +171,8 @@ struct Guest::Impl {
   std::vector<unsigned> indices;
   std::vector<std::string> notes;
   Terminal terminal;
+  bool apart = false;   ///< the guest is another user's: it gets no terminal of ours
+  TerminalRelay relay;  ///< what it gets in place of that
   sigset_t mask_before{};
   bool masked = false;
   bool whole_job = false;  ///< we are the whole job of a shell with job control
@@ -201,6 +204,23 @@ struct Guest::Impl {
     return {};
   }
 
+  /// For a guest of another user: takes from the command what is ours.
+  Result<void> set_apart(uid_t owner) {
+    apart = true;
+    whole_job = false;
+    own_group = false;
+    clean_environment(owner);
+    return relay.open(owner);
+  }
+
+  bool may_use_terminal() const { return !terminal.is_there() || terminal.is_ours(); }
+
+  void pass_terminal() {
+    if (!apart) return;
+    if (may_use_terminal()) terminal.note_modes();
+    relay.pass(may_use_terminal());
+  }
+
   /// Clones init into the guest's namespaces.
   Result<void> spawn() {
     std::array<int, 2> pair{};
@@ -209,7 +229,7 @@ struct Guest::Impl {
     }
     socket.reset(pair[0]);
     const UniqueFd theirs(pair[1]);
-    GuestPlan plan{options, entered, {}, {}, ::geteuid()};
+    GuestPlan plan{options, entered, {}, {}, ::geteuid(), apart, relay.program_end()};
     ::pthread_sigmask(SIG_SETMASK, nullptr, &plan.command_mask);
     if (masked) plan.command_mask = mask_before;
     ::sigaction(SIGCHLD, nullptr, &plan.command_child);
@@ -285,7 +305,7 @@ struct Guest::Impl {
     const int news = watch ? watch->descriptor() : -1;
     events.reset(::epoll_create1(EPOLL_CLOEXEC));
     if (!events) return Error::from_errno(errno, "cannot make an epoll descriptor");
-    for (const int each : {socket.get(), news, signals.get()}) {
+    for (const int each : {socket.get(), news, signals.get(), relay.descriptor()}) {
       epoll_event event{};
       event.events = EPOLLIN;
       if (each >= 0 && ::epoll_ctl(events.get(), EPOLL_CTL_ADD, each, &event) != 0) {
@@ -339,6 +359,7 @@ struct Guest::Impl {
   /// lead is for us to pass on, wherever the command has gone meanwhile.
   bool is_for_command(const signalfd_siginfo& info) const {
     if (info.ssi_code != SI_KERNEL) return true;
+    if (apart) return info.ssi_signo != SIGWINCH && info.ssi_signo != SIGTSTP;
     switch (info.ssi_signo) {
       case SIGHUP: return own_group || ::getsid(0) == ::getpid();
       case SIGINT:
@@ -353,6 +374,7 @@ struct Guest::Impl {
     if (!signals) return;
     signalfd_siginfo info{};
     while (::read(signals.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
+      if (info.ssi_signo == SIGWINCH) relay.take_size();
       if (!is_for_command(info)) continue;
       const auto number = static_cast<int>(info.ssi_signo);
       if (released) {
@@ -367,6 +389,7 @@ struct Guest::Impl {
   /// process group that no shell looks after. A SIGSTOP comes from a person with a purpose; it
   /// stops us only where a terminal would hang otherwise.
   void stop_too(int number, bool guest_has_terminal) {
+    if (apart) return;  // it stops in a terminal of its own
     if (!masked || (number == SIGSTOP && !guest_has_terminal && !terminal.is_ours())) return;
     const bool wants_terminal = own_group && (number == SIGTTIN || number == SIGTTOU);
     constexpr int kMostGifts = 3;
@@ -438,6 +461,7 @@ struct Guest::Impl {
     while (::waitpid(init, nullptr, 0) < 0 && errno == EINTR) {
     }
     init = -1;
+    pass_terminal();  // what it wrote last
     if (!exit) {
       exit =
           GuestExit{128 + SIGKILL, entered ? "the host has ended" : "the host's init was killed"};
@@ -472,10 +496,14 @@ Result<Guest> Guest::enter(pid_t init, int init_file, GuestOptions options) {
   impl->entered = true;
   impl->options = std::move(options);
   if (auto done = impl->take_signals(); !done) return std::move(done).error();
-  auto single = join_guest(init, init_file);
-  if (!single) return std::move(single).error();
+  auto target = look_at_guest(init, init_file);
+  if (!target) return std::move(target).error();
+  if (target->is_foreign) {
+    if (auto done = impl->set_apart(target->owner); !done) return std::move(done).error();
+  }
+  if (auto done = join_guest(*target, init_file); !done) return std::move(done).error();
   if (auto done = impl->spawn(); !done) return std::move(done).error();
-  if (auto done = impl->set_up(*single); !done) return std::move(done).error();
+  if (auto done = impl->set_up(target->single_id); !done) return std::move(done).error();
   return Guest(std::move(impl));
 }
 
@@ -514,6 +542,7 @@ GuestNews Guest::dispatch() {
   GuestNews news;
   if (impl_->init > 0) impl_->obey_init();  // first: which stop a SIGCONT is about
   if (impl_->init > 0) impl_->forward_signals();
+  if (impl_->init > 0) impl_->pass_terminal();
   if (impl_->watch) impl_->watch->read(news.interfaces);
   if (impl_->init <= 0) news.exit = impl_->exit;
   return news;

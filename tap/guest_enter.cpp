@@ -2,10 +2,13 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/keyctl.h>
 #include <linux/nsfs.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -18,6 +21,8 @@
 
 namespace shmif::tap {
 namespace {
+
+constexpr const char* kCannotEnter = "cannot enter the host's namespaces";
 
 /// Whether a user namespace has one id. Nothing: it cannot be read.
 std::optional<bool> has_single_id(pid_t init) {
@@ -47,8 +52,8 @@ bool has_ended(int file) {
 
 }  // namespace
 
-Result<bool> join_guest(pid_t init, int init_file) {
-  const std::string what = "cannot enter the host's namespaces";
+Result<GuestTarget> look_at_guest(pid_t init, int init_file) {
+  const std::string what = kCannotEnter;
   const auto single = has_single_id(init);
   const auto owner = owner_of(init);
   // What was read by number is of the process that the descriptor holds, if that one lives still.
@@ -56,8 +61,18 @@ Result<bool> join_guest(pid_t init, int init_file) {
   if (!single || !owner) {
     return Error::from_errno(EACCES, what, "it was started by another user; be that user, or root");
   }
+  return GuestTarget{*single, *owner, *owner != ::geteuid()};
+}
+
+Result<void> join_guest(const GuestTarget& target, int init_file) {
+  const std::string what = kCannotEnter;
   // Root that joins another user's guest must have nothing of root left in there.
-  const bool drops = *owner != ::geteuid();
+  const bool drops = target.is_foreign;
+  if (drops) {
+    ::prctl(PR_SET_DUMPABLE, 0);
+    // A session keyring of our own would hold root's keys.
+    (void)::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr);
+  }
   if (drops && ::setgroups(0, nullptr) != 0) {
     return Error::from_errno(errno, what, "it was started by another user; be that user, or root");
   }
@@ -69,8 +84,9 @@ Result<bool> join_guest(pid_t init, int init_file) {
   if (drops && (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0)) {
     return Error::from_errno(errno, what + ": cannot become its root");
   }
+  if (drops) ::prctl(PR_SET_DUMPABLE, 0);  // a change of credentials sets it to fs.suid_dumpable
   if (directory.empty() || ::chdir(directory.c_str()) != 0) (void)!::chdir("/");
-  return *single;
+  return {};
 }
 
 }  // namespace shmif::tap

@@ -2,7 +2,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -100,7 +102,20 @@ class Init {
     ::sigprocmask(SIG_SETMASK, &all, nullptr);
     // Ignored, it would take the children's statuses away.
     ::signal(SIGCHLD, SIG_DFL);
+    if (plan_.apart) leave_session();
     close_foreign(socket_);
+  }
+
+  /// In a guest of another user: keeps nothing of the caller's session, its terminal or its
+  /// descriptors. Standard streams that are no terminal were meant for the program.
+  void leave_session() const {
+    if (::setsid() < 0) ::_exit(1);
+    for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+      if (::isatty(fd) == 1 && ::dup2(plan_.terminal, fd) < 0) ::_exit(1);
+    }
+    const auto socket = static_cast<unsigned>(socket_);
+    if (socket > 3) ::close_range(3, socket - 1, 0);
+    ::close_range(socket + 1, ~0U, 0);
   }
 
   /// Waits for an order. The supervisor's end is the end of this process too, so nothing is left
@@ -276,6 +291,14 @@ class Init {
   /// leads its process group.
   void join_as_command() const {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (plan_.apart) {
+      if (::setsid() < 0) ::_exit(125);
+      for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        if (::isatty(fd) == 1 && ::ioctl(fd, TIOCSCTTY, 0) == 0) break;
+      }
+      ::close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+      return;
+    }
     if (!own_group_) return;
     (void)::setpgid(0, 0);
     const UniqueFd terminal = foreground_ ? open_terminal() : UniqueFd();

@@ -1,9 +1,11 @@
 // shmifctl ps, enter and stop: looking at hosts, going into them and ending them.
 
+#include <pty.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include <array>
 #include <cstddef>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -297,6 +299,52 @@ TEST_P(HostsOfTwo, RootThatEntersAHostOfAnotherUserIsThatUserOutside) {
   struct stat made{};
   ASSERT_EQ(::stat(file("made").c_str(), &made), 0);
   EXPECT_EQ(made.st_uid, 65001U);
+}
+
+TEST_P(HostsOfTwo, RootThatEntersAHostOfAnotherUserKeepsItsTerminalAndEnvironment) {
+  const auto host = start("a", "echo ready; exec sleep 61");
+  ASSERT_TRUE(host->wait_for("ready"));
+  const std::string script =
+      "stty size; cut -d' ' -f7 /proc/self/stat | sed 's/^/terminal=/'; echo input=$(head -n 1);"
+      "tr '\\0' '\\n' < /proc/self/environ; : < /dev/tty && echo has one; echo fds=$(ls -1 "
+      "/proc/self/fd | tr '\\n' ,); exit 7";
+  const std::string path = bus();
+  const winsize size{33, 77, 0, 0};
+  int terminal = -1;
+  const pid_t pid = ::forkpty(&terminal, nullptr, nullptr, &size);
+  ASSERT_GE(pid, 0);
+  if (pid == 0) {
+    ::setenv("SECRET", "of root", 1);
+    (void)::dup2(STDIN_FILENO, 9);
+    ::execl(shmifctl_path().c_str(), "shmifctl", "enter", path.c_str(), "a", "--", "sh", "-c",
+            script.c_str(), nullptr);
+    ::_exit(99);
+  }
+  std::string outer;
+  std::string said;
+  bool typed = false;
+  for (;;) {  // until the program has ended, and the terminal with it
+    std::array<char, 4096> bytes{};
+    const ssize_t count = ::read(terminal, bytes.data(), bytes.size());
+    if (count <= 0) break;
+    said.append(bytes.data(), static_cast<std::size_t>(count));
+    if (typed || said.find("terminal=") == std::string::npos) continue;
+    typed = true;
+    std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+    for (int field = 0; field < 7; ++field) file >> outer;
+    EXPECT_EQ(::write(terminal, "typed\n", 6), 6);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+  ::close(terminal);
+  EXPECT_EQ(WEXITSTATUS(status), 7) << said;
+  EXPECT_NE(said.find("33 77"), std::string::npos) << said;
+  EXPECT_NE(said.find("input=typed"), std::string::npos) << said;
+  EXPECT_NE(said.find("has one"), std::string::npos) << said;
+  EXPECT_EQ(said.find("terminal=" + outer + "\r"), std::string::npos) << said;
+  EXPECT_EQ(said.find("SECRET"), std::string::npos) << said;
+  EXPECT_NE(said.find("PATH=/usr/local/sbin:"), std::string::npos) << said;
+  EXPECT_NE(said.find("fds=0,1,2,3,\r"), std::string::npos) << said;
 }
 
 TEST_P(Hosts, HostnameIsTheOneGivenOrTheNameOfThePort) {

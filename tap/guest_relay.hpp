@@ -1,0 +1,49 @@
+#pragma once
+// A terminal of its own for a program that must not touch ours. Internal to tap/guest.
+
+#include <sys/types.h>
+
+#include <string>
+
+#include "bus/result.hpp"
+#include "bus/unique_fd.hpp"
+
+namespace shmif::tap {
+
+/// Passes bytes and the window size between our standard streams and a pseudo-terminal, where those
+/// streams are terminals. Whoever has our own terminal could type into it (TIOCSTI), and read it.
+class TerminalRelay {
+ public:
+  /// Makes the pseudo-terminal, for user `owner`, if one of our standard streams is a terminal.
+  /// Keeps duplicates of those streams. Errors: the system's.
+  Result<void> open(uid_t owner);
+
+  /// The program's end; -1: there is none, because no stream is a terminal.
+  int program_end() const noexcept { return slave_.get(); }
+  /// An epoll descriptor that is readable when pass() has something to do; -1: never.
+  int descriptor() const noexcept { return events_.get(); }
+  /// Passes on what is there. `foreground`: we may read our terminal, and set its modes. Blocks:
+  /// while our terminal takes no output.
+  void pass(bool foreground);
+  /// Takes the size of our window over.
+  void take_size() const noexcept;
+
+ private:
+  void pass_output();
+  void pass_input(bool foreground);
+  void watch_what_is_due(bool foreground);
+
+  UniqueFd input_;   ///< our terminal, if standard input is one
+  UniqueFd output_;  ///< our terminal
+  UniqueFd master_;
+  UniqueFd slave_;  ///< kept open: without a slave, the master is ready all the time
+  UniqueFd events_;
+  std::string pending_;  ///< input that the pseudo-terminal had no room for
+  bool is_raw_ = false;
+};
+
+/// Leaves nothing of the caller in the environment but what a terminal and a language need, and
+/// describes the user `owner`.
+void clean_environment(uid_t owner);
+
+}  // namespace shmif::tap
