@@ -91,7 +91,8 @@ int run_ps(const CommandLine& line) {
           .parse(line);
   const Bus bus = look_at(args.positional()[0]);
   const BusInfo info = bus.info();
-  const std::vector<Host> hosts = hosts_of(info);
+  std::vector<Host> hosts = hosts_of(info);
+  for (Host& host : hosts) read_command(host);
   std::string text;
   if (args.flag("json")) {
     Json list = Json::array();

@@ -109,7 +109,14 @@ std::optional<pid_t> init_of(pid_t supervisor) {
 
 std::vector<std::string> words_of(pid_t pid) {
   std::vector<std::string> words;
-  std::istringstream line(contents(path_of(pid, "cmdline")));
+  constexpr std::size_t kMost = 4096;
+  // Bounded: a process chooses the area that the kernel shows, and its size.
+  std::ifstream file(path_of(pid, "cmdline"));
+  std::string text(kMost + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  if (text.size() > kMost) text.replace(kMost, std::string::npos, "...");
+  std::istringstream line(text);
   for (std::string word; std::getline(line, word, '\0');) words.push_back(std::move(word));
   return words;
 }
@@ -146,7 +153,10 @@ bool look_at(Host& host, const std::string& mapped_as) {
     return unknown("process " + number + " is not visible here (another pid namespace?)");
   }
   const std::string maps = contents(path_of(host.supervisor, "maps"));
-  if (maps.empty()) return unknown("process " + number + " belongs to another user");
+  if (maps.empty()) {
+    host.unknown_error = EPERM;
+    return unknown("process " + number + " belongs to another user");
+  }
   if (!shares_file(maps, mapped_as)) {
     return unknown("process " + number + " here is a different one, which does not use this bus");
   }
@@ -159,7 +169,6 @@ bool look_at(Host& host, const std::string& mapped_as) {
   const std::vector<pid_t> inside = children_of(host.init);
   if (!inside.empty()) {
     host.pid = inside.front();  // the program is its first child, and it ends with it
-    host.command = words_of(host.pid);
   }
   look_at_interfaces(host);
   // What was read by number is of the processes that are held, if they live still.
@@ -214,6 +223,12 @@ std::vector<Host> hosts_of(const BusInfo& bus) {
   return found;
 }
 
+void read_command(Host& host) {
+  if (host.pid <= 0) return;
+  host.command = words_of(host.pid);
+  if (has_ended(host.init_file)) host.command.clear();  // the number may be another's
+}
+
 Host host_by_name(const BusInfo& bus, const std::string& name) {
   const std::string what = "host \"" + name + "\" on bus " + bus.path;
   for (Host& host : hosts_of(bus)) {
@@ -221,8 +236,8 @@ Host host_by_name(const BusInfo& bus, const std::string& name) {
         host.interfaces, [&](const HostInterface& each) { return each.port.name == name; });
     if (!its) continue;
     if (!host.unknown.empty()) {
-      throw Exception(
-          Error::from_errno(ESRCH, "cannot find the processes of " + what, host.unknown));
+      throw Exception(Error::from_errno(host.unknown_error, "cannot find the processes of " + what,
+                                        host.unknown));
     }
     return std::move(host);
   }
@@ -237,9 +252,10 @@ Host host_by_name(const BusInfo& bus, const std::string& name) {
                                           ", not a host that 'shmifctl exec' runs"));
   }
   const auto meant = nearest(name, known);
-  throw Exception(Error::from_errno(ENOENT, "cannot find a " + what,
-                                    meant ? "did you mean \"" + *meant + "\"?"
-                                          : "'shmifctl ps " + bus.path + "' lists the hosts"));
+  const std::string hint =
+      meant ? "did you mean \"" + *meant + "\"?" : "'shmifctl ps " + bus.path + "' lists the hosts";
+  throw Exception(Error(std::make_error_code(std::errc::no_such_file_or_directory),
+                        "cannot find a " + what + ": no host of that name (" + hint + ')'));
 }
 
 void let_go_of_streams() {

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cerrno>
 #include <string>
 #include <vector>
 
@@ -26,9 +27,11 @@ struct Host {
   UniqueFd supervisor_file;
   pid_t init = 0;
   UniqueFd init_file;
-  pid_t pid = 0;  ///< the program's; inside the host, as init is
-  std::vector<std::string> command;
-  std::string unknown;  ///< why the processes cannot be told; empty: they are known
+  pid_t pid = 0;                     ///< the program's; inside the host, as init is
+  std::vector<std::string> command;  ///< what read_command() has read
+  std::string unknown;               ///< why the processes cannot be told; empty: they are known
+
+  int unknown_error = ESRCH;  ///< the same as an errno
 
   const std::string& name() const noexcept { return interfaces.front().port.name; }
 };
@@ -38,6 +41,10 @@ struct Host {
 /// says that it is none. Throws an Error
 /// for a copy of a bus, whose ports are elsewhere. Blocks: some milliseconds for each host.
 std::vector<Host> hosts_of(const BusInfo& bus);
+
+/// Reads the command line of the host's program: its first 4 KiB, followed by "..." if there is
+/// more.
+void read_command(Host& host);
 
 /// The host that has the port `name`. Throws an Error that says what is there instead.
 Host host_by_name(const BusInfo& bus, const std::string& name);

@@ -87,6 +87,19 @@ TEST_P(Hosts, PsSendsNoControlCharacterThatAHostChose) {
   EXPECT_EQ(hosts()[0]["interfaces"][0]["interface"], "X\033[2J");
 }
 
+TEST_P(Hosts, LongCommandLineIsCut) {
+  const std::string word(100000, 'x');
+  const auto host = start("a", "echo ready; sleep 61; : " + word);
+  ASSERT_TRUE(host->wait_for("ready"));
+  std::size_t size = 0;
+  const nlohmann::json seen = hosts();
+  for (const auto& each : seen[0]["command"]) size += each.get<std::string>().size() + 1;
+  EXPECT_LE(size, 4096U + 4);
+  EXPECT_TRUE(seen[0]["command"].back().get<std::string>().ends_with("x..."));
+  EXPECT_EQ(call({"stop", bus(), "a", "nobody"}).status, 1);
+  EXPECT_TRUE(port("a")) << "either all are ended or none";
+}
+
 TEST_P(Hosts, CompletionOffersTheHosts) {
   const auto host = start("a", "sleep 61");
   for (const char* command : {"enter", "stop"}) {
@@ -200,7 +213,9 @@ TEST_P(Hosts, OnlyHostsOfTheBusAreEnteredAndStopped) {
     };
     EXPECT_NE(refusal("listener").find("is a dump of process"), std::string::npos);
     EXPECT_NE(refusal("lisetner").find("did you mean \"listener\"?"), std::string::npos);
-    EXPECT_NE(refusal("nobody").find("shmifctl ps"), std::string::npos);
+    const std::string missing = refusal("nobody");
+    EXPECT_NE(missing.find("no host of that name"), std::string::npos) << missing;
+    EXPECT_NE(missing.find("shmifctl ps"), std::string::npos) << missing;
   }
   EXPECT_TRUE(port("a"));
   EXPECT_TRUE(port("listener"));
@@ -284,6 +299,7 @@ TEST_P(HostsOfTwo, HostOfAnotherUserIsNamedAndNotTouched) {
   EXPECT_NE(hosts()[0]["unknown"].dump().find("another user"), std::string::npos);
   const ToolResult stop = call({"stop", bus(), "roots"});
   EXPECT_EQ(stop.status, 1);
+  EXPECT_NE(stop.err.find("Operation not permitted"), std::string::npos) << stop.err;
   EXPECT_NE(stop.err.find("another user"), std::string::npos) << stop.err;
   EXPECT_EQ(call({"enter", bus(), "roots", "--", "true"}).status, 125);
 }
