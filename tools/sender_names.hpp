@@ -26,6 +26,7 @@ class SenderNames {
   explicit SenderNames(const std::string& path);
 
   /// A port that has left is known until another one takes its slot. The reference stays good.
+  /// A writer can forge senders without end: beyond some number all are one, named "others".
   const Sender& of(const FrameView& frame);
   /// The names of the ports that live now.
   std::vector<std::string> live() const;
@@ -35,7 +36,8 @@ class SenderNames {
   void look();
 
   std::optional<Bus> bus_;
-  std::map<Key, Sender> senders_;
+  std::map<Key, Sender> senders_;  ///< a bounded number
+  Sender others_{"others", "senders beyond those that are remembered", false};
   Key last_key_{};
   const Sender* last_ = nullptr;  // most frames come from the sender of the one before
 };

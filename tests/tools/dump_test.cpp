@@ -1,6 +1,7 @@
 // shmifctl dump, through the program.
 
 #include <gtest/gtest.h>
+
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -8,12 +9,14 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <utility>
 
 #include "bus/layout.hpp"
 #include "tests/support/super_frames.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/tools/bus_rig.hpp"
+#include "tools/sender_names.hpp"
 
 namespace shmif::test {
 namespace {
@@ -629,6 +632,21 @@ TEST(Dump, ShowsTheFramesOfOnePortAlone) {
   const ToolResult none = run_program(dump(rig, {"--timeout", "0", "--port", "wbe"}));
   EXPECT_TRUE(contains(none.err, "no port \"wbe\" on " + rig.path())) << none.err;
   EXPECT_TRUE(contains(none.err, "other, silent, web")) << none.err;
+}
+
+TEST(SendersOfADump, AreBoundedHoweverManyAWriterForges) {
+  const BusRig rig;
+  tools::SenderNames names(rig.path());
+  const Bytes bytes = arp_request();
+  FrameView frame(bytes.data(), bytes.size());
+  std::set<const tools::SenderNames::Sender*> seen;
+  for (std::uint32_t i = 1; i <= 4000; ++i) {
+    frame.sender = static_cast<std::uint16_t>(i % 300);
+    frame.sender_incarnation = i;
+    seen.insert(&names.of(frame));
+  }
+  EXPECT_LE(seen.size(), 1025U);
+  EXPECT_EQ(names.of(frame).name, "others");
 }
 
 }  // namespace
