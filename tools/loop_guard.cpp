@@ -34,26 +34,36 @@ std::set<std::int32_t> bridges_on(const std::string& path) {
 }  // namespace
 
 LoopGuard::LoopGuard(std::function<void()> say)
-    : say_(std::move(say)), id_(std::random_device()()), address_(MacAddress::random()) {}
+    : say_(std::move(say)), address_(MacAddress::random()) {}
 
 bool LoopGuard::look(Side side, const FrameView& frame, AnyLink& back) {
   const MacAddress source = frame.source();
   if (source == address_) {
     const std::optional<Ping> ping = read_ping(frame);
-    if (!ping || ping->id != id_) return false;
-    if (!std::exchange(said_, true)) say_();
+    if (!ping) return false;
+    if (came_round(side, ping->id) && !std::exchange(said_, true)) say_();
     return true;
   }
   if (said_ || source.is_group()) return false;
   const std::uint64_t mac = source.to_u64();
   Seen& seen = seen_[(mac ^ mac >> 8U ^ mac >> 24U) % seen_.size()];
-  if (seen.mac == mac && seen.side != side) suspect(back);
+  if (seen.mac == mac && seen.side != side) suspect(side, back);
   seen = {mac, side};
   return false;
 }
 
-/// A frame came from where its sender was not a moment ago.
-void LoopGuard::suspect(AnyLink& back) {
+/// Whether a probe with this number was sent to the other side, and has not come back before.
+bool LoopGuard::came_round(Side side, std::uint32_t id) {
+  for (Probe& probe : probes_) {
+    if (!probe.under_way || probe.id != id || probe.sent_to == side) continue;
+    probe.under_way = false;
+    return true;
+  }
+  return false;
+}
+
+/// A frame came from `side`, where its sender was not a moment ago.
+void LoopGuard::suspect(Side side, AnyLink& back) {
   const Clock::time_point now = Clock::now();
   if (now - since_ > kWithin) {
     since_ = now;
@@ -61,13 +71,16 @@ void LoopGuard::suspect(AnyLink& back) {
   }
   if (++moves_ < kSuspicious || now - probed_ < kBetweenProbes) return;
   probed_ = now;
+  const std::uint32_t id = std::random_device()();
+  probes_.at(next_probe_) = {id, side, true};
+  next_probe_ = (next_probe_ + 1) % probes_.size();
   // To everybody, since that is what no switch between the two filters; a reply, since nobody
   // answers one.
   std::array<std::byte, kPingFrameBytes> bytes;
   write_ping({.destination = MacAddress::from_u64(0xffffffffffff),
               .source = address_,
               .type = PingType::reply,
-              .id = id_},
+              .id = id},
              bytes);
   const FrameView probe(bytes.data(), bytes.size());
   static_cast<void>(back.send({&probe, 1}));

@@ -4,8 +4,9 @@
 // Two bridges between the same two segments carry each broadcast round and round, since Ethernet
 // has no hop count. A bridge sees it as source addresses that come from both sides again and again.
 // That alone proves nothing: two hosts may have one address. So the guard then sends a probe, a
-// frame that only it knows, back to where the last such frame came from. When the probe arrives on
-// the other side, there is a second way between the two.
+// frame with a random number of its own, back to where the last such frame came from. When the
+// probe arrives on the other side, there is a second way between the two. On the side that it was
+// sent to, anybody can repeat it.
 
 #include <array>
 #include <chrono>
@@ -32,7 +33,8 @@ class LoopGuard {
   bool look(Side side, const FrameView& frame, AnyLink& back);
 
  private:
-  void suspect(AnyLink& back);
+  void suspect(Side side, AnyLink& back);
+  bool came_round(Side side, std::uint32_t id);
 
   struct Seen {
     std::uint64_t mac = 0;
@@ -40,7 +42,14 @@ class LoopGuard {
   };
   std::function<void()> say_;
   bool said_ = false;
-  std::uint32_t id_;
+  /// A probe that has not come back. In a storm it may take longer than the next one is waited for.
+  struct Probe {
+    std::uint32_t id = 0;
+    Side sent_to = Side::left;
+    bool under_way = false;
+  };
+  std::array<Probe, 16> probes_{};
+  std::size_t next_probe_ = 0;
   MacAddress address_;  ///< the source of the probes, and of nothing else
   std::array<Seen, 256> seen_{};
   unsigned moves_ = 0;  ///< of addresses from one side to the other, since `since_`

@@ -5,11 +5,14 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
+#include "shmif/loopback_link.hpp"
 #include "shmif/pcap_link.hpp"
 #include "shmif/port.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tools/loop_guard.hpp"
 
 namespace shmif::test {
 namespace {
@@ -321,6 +324,59 @@ TEST_F(BridgeCommand, ABusThatIsTruncatedEndsItWithAnError) {
   const ToolResult result = tool.finish();
   EXPECT_EQ(result.status, 1) << result.err;
   EXPECT_NE(result.err.find(one), std::string::npos) << result.err;
+}
+
+/// A guard that has sent a probe to the left, and what it says.
+struct SuspiciousGuard {
+  using Side = tools::LoopGuard::Side;
+  SuspiciousGuard() {
+    guard.look(Side::left, FrameView(first.data(), first.size()), left);
+    for (unsigned i = 0; i < 200 && probes.empty(); ++i) move();
+  }
+  /// A host appears on the right, and again on the left.
+  void move() {
+    Frame frame = frame_number(0);
+    guard.look(Side::right, FrameView(frame.data(), frame.size()), right);
+    guard.look(Side::left, FrameView(frame.data(), frame.size()), left);
+    FrameBatch batch;
+    left.receive(batch);
+    right.receive(batch);
+    for (const FrameView& probe : batch.frames()) {
+      probes.emplace_back(probe.bytes.begin(), probe.bytes.end());
+    }
+  }
+  bool arrives(Side side, std::size_t number) {
+    const std::vector<std::byte>& probe = probes.at(number);
+    return guard.look(side, FrameView(probe.data(), probe.size()), left);
+  }
+
+  const Frame first = frame_number(0);
+  unsigned said = 0;
+  tools::LoopGuard guard{[this] { ++said; }};
+  AnyLink right{std::make_unique<LoopbackLink>(LoopbackLink::self().value())};
+  AnyLink left{std::make_unique<LoopbackLink>(LoopbackLink::self().value())};
+  std::vector<std::vector<std::byte>> probes;
+};
+
+TEST(LoopGuard, TakesAProbeOnlyFromTheOtherSideThanItWentTo) {
+  SuspiciousGuard loop;
+  ASSERT_EQ(loop.probes.size(), 1U);
+  EXPECT_TRUE(loop.arrives(SuspiciousGuard::Side::left, 0)) << "it must not go on";
+  EXPECT_EQ(loop.said, 0U) << "somebody repeated it where it was sent to";
+  EXPECT_TRUE(loop.arrives(SuspiciousGuard::Side::right, 0));
+  EXPECT_EQ(loop.said, 1U);
+  EXPECT_TRUE(loop.arrives(SuspiciousGuard::Side::right, 0));
+  EXPECT_EQ(loop.said, 1U);
+}
+
+TEST(LoopGuard, EachProbeHasANumberOfItsOwn) {
+  SuspiciousGuard loop;
+  for (unsigned i = 0; i < 1000 && loop.probes.size() < 2; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    for (unsigned moves = 0; moves < 40; ++moves) loop.move();
+  }
+  ASSERT_GE(loop.probes.size(), 2U);
+  EXPECT_NE(loop.probes[0], loop.probes[1]);
 }
 
 }  // namespace
