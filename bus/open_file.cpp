@@ -155,7 +155,8 @@ Result<void> check_file(OpenFile& file, const std::string& path, const struct st
                                       ": it is not a shmif bus: it begins with " +
                                       quoted_bytes(&h.magic, length) + " where a bus has " +
                                       quoted_bytes(&kMagic, sizeof kMagic) +
-                                      " (give the file of a bus; 'shmifctl create' makes one)");
+                                      " (give the file of a bus; if this one was, 'shmifctl "
+                                      "repair' restores its header; 'shmifctl create' makes one)");
   }
   if (h.ready != 1) {
     return Error(Errc::not_ready,

@@ -355,8 +355,8 @@ class Capture {
       std::string others;
       for (const std::string& name : live) others.append(others.empty() ? "" : ", ").append(name);
       std::string why = "no port \"" + port + "\" on ";
-      why.append(wanted.path).append(" now, waiting for its frames (there are: ");
-      complain(why.append(others).append(")"));
+      why.append(wanted.path).append(" now, waiting for its frames (attached: ");
+      complain(why.append(others.empty() ? "none" : others).append(")"));
     }
     return names;
   }

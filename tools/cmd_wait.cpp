@@ -24,13 +24,14 @@ using Clock = std::chrono::steady_clock;
 struct Sight {
   bool up = false;
   std::string why;
+  bool bus = false;  ///< whether there is one
 };
 
 Sight look(const Bus& bus, const std::string& name) {
-  Sight sight{false, "no port of that name is attached"};
+  Sight sight{false, "no port of that name is attached", true};
   for (const PortInfo& port : bus.info().ports) {
     if (port.name != name) continue;
-    if (port.live && port.up && port.carrier) return {true, ""};
+    if (port.live && port.up && port.carrier) return {true, "", true};
     sight.why = !port.live ? "the port's process is gone"
                 : port.up  ? "the port is up, but the network interface of its host is down"
                            : "the port is attached but down";
@@ -64,7 +65,7 @@ Sight look_until(const std::string& path, const std::string& name,
         bus.emplace(std::move(*opened));
         if (!bus->warning().empty() && !std::exchange(warned, true)) log_warning(bus->warning());
       } else {
-        sight.why = why_no_bus(std::move(opened).error());
+        sight = {false, why_no_bus(std::move(opened).error()), false};
       }
     }
     if (bus) sight = look(*bus, name);
@@ -141,7 +142,9 @@ std::optional<std::string> wait_for_ports(const WaitWish& wish) {
     const Sight sight = look_until(wish.path, name, wish.deadline);
     if (sight.up) continue;
     return "cannot see port \"" + name + "\" up on bus \"" + wish.path + '"' + within(wish) + ": " +
-           sight.why + " (see 'shmifctl stat " + wish.path + "')";
+           sight.why +
+           (sight.bus ? " (see 'shmifctl stat " + wish.path + "')"
+                      : " (make one with 'shmifctl create " + wish.path + "')");
   }
   return std::nullopt;
 }

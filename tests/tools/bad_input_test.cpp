@@ -68,6 +68,23 @@ class BadInput : public ::testing::Test {
   TempDir directory;
 };
 
+TEST_F(BadInput, MessagesNameARemedyThatCanWork) {
+  const TempDir there;
+  const std::string bus = there.file("bus");
+  ASSERT_EQ(run_tool({"create", bus}).status, 0);
+  const ToolResult lonely = run_tool({"dump", bus, "--port", "nobody", "--timeout", "0.01"});
+  EXPECT_NE(lonely.err.find("(attached: none)"), std::string::npos) << lonely.err;
+  const ToolResult unseen = run_tool({"wait", bus, "--port", "x", "--timeout", "0.01"});
+  EXPECT_NE(unseen.err.find("'shmifctl stat " + bus), std::string::npos) << unseen.err;
+  const std::string none = there.file("none");
+  const ToolResult waited = run_tool({"wait", none, "--port", "x", "--timeout", "0.01"});
+  EXPECT_NE(waited.err.find("'shmifctl create " + none), std::string::npos) << waited.err;
+  EXPECT_EQ(waited.err.find("shmifctl stat"), std::string::npos) << waited.err;
+  std::fstream(bus, std::ios::in | std::ios::out | std::ios::binary).write("\0\0\0\0\0\0\0\0", 8);
+  for (const char* command : {"stat", "audit"})
+    expect_refusal(run_tool({command, bus}), {"'shmifctl repair'", "'shmifctl create'"});
+}
+
 TEST_F(BadInput, AForeignFileIsNoBusAndStaysAsItIs) {
   const std::string path = directory.file("letter.txt");
   const std::string letter(300'000, 'x');
