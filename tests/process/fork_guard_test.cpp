@@ -65,6 +65,10 @@ int __wrap_madvise(void* at, size_t size, int advice) {
   return -1;
 }
 int __real_pthread_atfork(void (*prepare)(), void (*parent)(), void (*child)());
+// ThreadSanitizer calls it before it is ready itself.
+#ifdef __clang__
+__attribute__((disable_sanitizer_instrumentation))
+#endif
 int __wrap_pthread_atfork(void (*prepare)(), void (*parent)(), void (*child)()) {
   if (when_registering != nullptr) when_registering();
   return __real_pthread_atfork(prepare, parent, child);
