@@ -100,7 +100,9 @@ std::string name_in_maps(const void* address) {
     std::string inode;
     if (words >> std::hex >> begin >> dash >> end >> permissions >> offset >> device >> inode &&
         begin <= wanted && wanted < end) {
-      return device + ' ' + inode;
+      device += ' ';
+      device += inode;
+      return device;
     }
   }
   return {};

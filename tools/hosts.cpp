@@ -52,10 +52,10 @@ bool shares_file(const std::string& maps, const std::string& mapped_as) {
     std::string offset;
     std::string device;
     std::string inode;
-    if (words >> range >> permissions >> offset >> device >> inode && permissions.ends_with('s') &&
-        device + ' ' + inode == mapped_as) {
-      return true;
-    }
+    if (!(words >> range >> permissions >> offset >> device >> inode)) continue;
+    device += ' ';
+    device += inode;
+    if (permissions.ends_with('s') && device == mapped_as) return true;
   }
   return false;
 }
