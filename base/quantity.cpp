@@ -89,7 +89,11 @@ std::optional<std::uint64_t> with_unit(std::string_view text, std::span<const Un
 
 std::string joined(const std::vector<std::string>& choices, const std::string& before) {
   std::string text;
-  for (const std::string& choice : choices) text += (text.empty() ? "" : " or ") + before + choice;
+  for (const std::string& choice : choices) {
+    if (!text.empty()) text += " or ";
+    text += before;
+    text += choice;
+  }
   return text;
 }
 

@@ -26,7 +26,9 @@ class Reading {
   /// `why` continues a sentence that begins with the text: "is no size (...)".
   static Reading refused(std::string why) { return Reading(std::move(why), {}); }
   /// The text could be any of `choices`, each of which the reader takes.
-  static Reading ambiguous(std::vector<std::string> choices) { return Reading({}, choices); }
+  static Reading ambiguous(std::vector<std::string> choices) {
+    return Reading({}, std::move(choices));
+  }
 
   explicit operator bool() const noexcept { return value_.has_value(); }
   const T& operator*() const noexcept { return *value_; }
