@@ -40,24 +40,25 @@ std::atomic<std::uint32_t>* fork_lock() noexcept {
   return page == nullptr ? nullptr : reinterpret_cast<std::atomic<std::uint32_t>*>(page + 1);
 }
 
-void lock_forks() noexcept {
+/// Result: whether forks are locked now; false without memory for the lock.
+bool lock_forks() noexcept {
   std::atomic<std::uint32_t>* lock = fork_lock();
-  while (lock != nullptr && lock->exchange(1, std::memory_order_acquire) != 0) lock->wait(1);
+  if (lock == nullptr) return false;
+  while (lock->exchange(1, std::memory_order_acquire) != 0) lock->wait(1);
+  return true;
 }
 
 void unlock_forks() noexcept {
   std::atomic<std::uint32_t>* lock = fork_lock();
-  if (lock == nullptr) return;
   lock->store(0, std::memory_order_release);
   lock->notify_all();
 }
 
-// Before and after a fork. A process that has attached to nothing yet has nothing to keep from its
-// child.
+// Before and after a fork. A process that has attached to nothing yet locks, too: another thread
+// may attach before the child is made.
 thread_local bool fork_holds = false;
 void before_fork() noexcept {
-  fork_holds = known_page.load(std::memory_order_acquire) != nullptr;
-  if (fork_holds) lock_forks();
+  fork_holds = lock_forks();
 }
 void after_fork() noexcept {
   if (fork_holds) unlock_forks();
@@ -74,11 +75,11 @@ ForkHold::ForkHold() noexcept {
   sigset_t all;
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, &before_);
-  lock_forks();
+  locked_ = lock_forks();
 }
 
 ForkHold::~ForkHold() {
-  unlock_forks();
+  if (locked_) unlock_forks();
   pthread_sigmask(SIG_SETMASK, &before_, nullptr);
 }
 

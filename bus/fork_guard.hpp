@@ -25,6 +25,7 @@ class ForkHold {
 
  private:
   sigset_t before_{};
+  bool locked_ = false;
 };
 
 /// Whether the token was drawn in this very process. Costs one load. Threads: safe.

@@ -37,8 +37,21 @@ Missing missing = Missing::nothing;
 int advice_missing = 0;
 /// Runs when the pages of a bus are touched, which is in the middle of an attach.
 void (*when_prefaulting)() = nullptr;
+/// Runs while the library opens what keeps a port alive, which no child may inherit.
+void (*when_holding)() = nullptr;
 /// Runs before what is to be called at a fork is registered.
 void (*when_registering)() = nullptr;
+/// Runs in a fork after all that the library does first, and before the child is made.
+void (*when_forking)() = nullptr;
+
+// Before the library does so: who registers first is called last.
+__attribute__((constructor(101))) void watch_forks() {
+  pthread_atfork(
+      [] {
+        if (when_forking != nullptr) when_forking();
+      },
+      nullptr, nullptr);
+}
 
 }  // namespace
 
@@ -58,6 +71,8 @@ void* __wrap_mmap(void* at, size_t size, int protection, int flags, int fd, off_
 }
 int __wrap_madvise(void* at, size_t size, int advice) {
   if (when_prefaulting != nullptr && advice == MADV_POPULATE_WRITE) when_prefaulting();
+  const bool one_page = size == static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  if (when_holding != nullptr && advice == MADV_DONTFORK && one_page) when_holding();
   if (missing != Missing::advice || advice != advice_missing) {
     return __real_madvise(at, size, advice);
   }
@@ -123,15 +138,20 @@ int forks_are_noticed(const std::string& path) {
   return port.send(frames.make(1, 0, 1)).error ? 22 : 0;  // the parent is who it was
 }
 
-/// Uses the library while something is missing, and then when it is there. Result: what went wrong.
+/// Uses the library in a child while something is missing, and then when it is there. It is missing
+/// before the child is made, for a fork asks for the page. Result: what went wrong.
 int use_with_little(const std::string& path, Missing what, int advice, const std::string& why) {
   missing = what;
   advice_missing = advice;
-  const int refused = attach_is_refused(path, why);
+  Child child([&] {
+    const int refused = attach_is_refused(path, why);
+    missing = Missing::nothing;
+    if (refused != 0) return refused;
+    if (!Bus::open(path).value().info().ports.empty()) return 13;
+    return forks_are_noticed(path);
+  });
   missing = Missing::nothing;
-  if (refused != 0) return refused;
-  if (!Bus::open(path).value().info().ports.empty()) return 13;
-  return forks_are_noticed(path);
+  return child.wait();
 }
 
 constexpr const char* kCodes =
@@ -141,29 +161,22 @@ constexpr const char* kCodes =
 
 TEST(ForkGuard, WithoutAPageForItNothingIsAttached) {
   const TempBus bus(small_ring());
-  EXPECT_EQ(Child([&] {
-              return use_with_little(bus.path(), Missing::page, 0, "cannot tell forked children");
-            }).wait(),
-            0)
+  EXPECT_EQ(use_with_little(bus.path(), Missing::page, 0, "cannot tell forked children"), 0)
       << kCodes;
 }
 
 TEST(ForkGuard, WithAPageThatChildrenWouldInheritNothingIsAttached) {
   const TempBus bus(small_ring());
-  EXPECT_EQ(Child([&] {
-              return use_with_little(bus.path(), Missing::advice, MADV_WIPEONFORK,
-                                     "cannot tell forked children");
-            }).wait(),
-            0)
+  EXPECT_EQ(
+      use_with_little(bus.path(), Missing::advice, MADV_WIPEONFORK, "cannot tell forked children"),
+      0)
       << kCodes;
 }
 
 TEST(ForkGuard, WithAMappingThatChildrenWouldInheritNothingIsAttached) {
   const TempBus bus(small_ring());
-  EXPECT_EQ(Child([&] {
-              return use_with_little(bus.path(), Missing::advice, MADV_DONTFORK,
-                                     "cannot keep the bus from forked children");
-            }).wait(),
+  EXPECT_EQ(use_with_little(bus.path(), Missing::advice, MADV_DONTFORK,
+                            "cannot keep the bus from forked children"),
             0)
       << kCodes;
 }
@@ -199,6 +212,7 @@ class Heirs : public ::testing::Test {
       const Port port = attach();
       return raise(SIGKILL);
     });
+    missing = Missing::nothing;
     if (child.wait() != 128 + SIGKILL) return testing::AssertionFailure() << "it did not attach";
     if (*heirs == before) return testing::AssertionFailure() << "it has no children";
     Port next({.name = kName, .name_patience = std::chrono::seconds(5)});
@@ -211,6 +225,31 @@ class Heirs : public ::testing::Test {
   const Shared<std::atomic<bool>> over;
   const Shared<std::atomic<unsigned>> heirs;
 };
+
+/// The fork has begun before the process has attached to anything.
+TEST_F(Heirs, ThatAreForkedWhileTheFirstPortAttachesDoNotKeepTheDeadPortAlive) {
+  static const Heirs* self = nullptr;
+  static std::atomic<bool> forking = false;
+  static std::atomic<bool> holding = false;
+  self = this;
+  missing = Missing::page;  // or the fork of the child below is the first
+  EXPECT_TRUE(name_is_free_after([&] {
+    missing = Missing::nothing;
+    when_forking = [] {
+      forking = true;
+      for (unsigned i = 0; i < 300 && !holding; ++i) usleep(1000);  // it holds only when in error
+    };
+    when_holding = [] {
+      holding = true;
+      eventually([] { return *self->heirs > 0; });
+    };
+    std::thread forks([&] { fork_an_heir(); });
+    eventually([] { return forking.load(); });
+    Port port = port_on(bus.path(), {.name = kName});
+    forks.join();
+    return port;
+  }));
+}
 
 TEST_F(Heirs, ThatAreForkedWhileThePagesAreTouchedDoNotKeepTheDeadPortAlive) {
   static const Heirs* self = nullptr;
