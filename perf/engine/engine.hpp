@@ -49,6 +49,12 @@ struct WireCounters {
   std::optional<std::uint64_t> dropped_frames;  ///< by a full device or socket
 };
 
+/// What a fault link did to the frames of one direction. In such a link frames + duplicated is lost
+/// + queue_full + under_way + what came out of it.
+struct FaultsMade : FaultCounters {
+  std::uint64_t under_way = 0;  ///< came in, and have not gone out
+};
+
 /// What the kernel says of a TCP connection (tcp(7), TCP_INFO), since it began.
 struct TcpState {
   std::uint64_t retransmits = 0;  ///< segments
@@ -97,8 +103,8 @@ class End {
   /// Nothing where frames do not go by TCP, or the kernel does not say. A system call or five.
   virtual std::optional<TcpState> tcp() noexcept { return std::nullopt; }
   /// What the fault links at this end did; nothing where there are none.
-  virtual std::optional<FaultCounters> faults_sent() const noexcept { return std::nullopt; }
-  virtual std::optional<FaultCounters> faults_received() const noexcept { return std::nullopt; }
+  virtual std::optional<FaultsMade> faults_sent() const noexcept { return std::nullopt; }
+  virtual std::optional<FaultsMade> faults_received() const noexcept { return std::nullopt; }
 };
 
 struct EndOptions {

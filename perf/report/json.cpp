@@ -65,7 +65,8 @@ Json link_json(const LinkResult& link) {
           {"reordered_frames", link.faults.reordered},
           {"corrupted_frames", link.faults.corrupted},
           {"truncated_frames", link.faults.truncated},
-          {"queue_full_frames", link.faults.queue_full}};
+          {"queue_full_frames", link.faults.queue_full},
+          {"under_way_frames", link.faults.under_way}};
 }
 
 Json frame_bytes(std::uint32_t bytes) {

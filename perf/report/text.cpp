@@ -89,8 +89,8 @@ std::string losses_text(const ReportJson& report) {
   }
   std::uint64_t asked_for = 0;
   for (const ReportJson& link : report.at("links")) {
-    for (const char* key : {"lost_frames", "queue_full_frames"}) {
-      asked_for += count(link, key).value_or(0);
+    for (const char* key : {"lost_frames", "queue_full_frames", "under_way_frames"}) {
+      if (link.contains(key)) asked_for += count(link, key).value_or(0);
     }
   }
   if (lost == 0) return "";

@@ -237,7 +237,7 @@ std::string links_text(const ReportJson& report, std::size_t width) {
   if (report.at("links").empty()) return "";
   Table table;
   table.add({"faults on purpose", "frames", "lost", "duplicated", "reordered", "corrupted",
-             "truncated", "queue full"});
+             "truncated", "queue full", "still under way"});
   for (const ReportJson& l : report.at("links")) {
     Table::Row row = {words(l, "jobname") + ' ' + words(l, "direction") + ' ' +
                       words(l, "options")};
@@ -245,6 +245,9 @@ std::string links_text(const ReportJson& report, std::size_t width) {
                             "corrupted_frames", "truncated_frames", "queue_full_frames"}) {
       row.push_back(format_count(count(l, key)));
     }
+    // An older result does not say.
+    row.push_back(l.contains("under_way_frames") ? format_count(count(l, "under_way_frames"))
+                                                 : "-");
     table.add(row);
   }
   return table.text(width) + '\n';

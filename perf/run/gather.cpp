@@ -170,18 +170,12 @@ FlowResult flow_result(std::span<const ControlledJob> jobs, std::size_t number, 
   return r;
 }
 
-/// What comes out of a fault link that `frames` went into, once none is on its way any more.
+/// What came out of a fault link that `frames` went into.
 std::uint64_t behind_faults(std::uint64_t frames, const std::atomic<bool>& has_faults,
-                            const FaultCounters& faults) {
+                            const FaultsMade& faults) {
   if (!has_faults.load(std::memory_order_acquire)) return frames;
-  const std::uint64_t less = faults.lost + faults.queue_full;
+  const std::uint64_t less = faults.lost + faults.queue_full + faults.under_way;
   return frames + faults.duplicated - std::min(frames + faults.duplicated, less);
-}
-
-/// What a fault link still held when its job ended never reached the medium.
-bool agree_behind(const FaultOptions& faults, std::uint64_t sent, std::uint64_t counted) {
-  const bool holds = faults.delay.count() > 0 || faults.rate_bps > 0;
-  return counted == sent || (holds && counted < sent);
 }
 
 /// A frame of an emulated host passes its kernel, which may drop some; what it drops may be
@@ -190,7 +184,7 @@ bool agree_but_for(const JobBlock::OptionalCount& drops, std::uint64_t more, std
   return more >= fewer && more - fewer <= drops.get().value_or(0);
 }
 
-CountsResult counts_of(const JobBlock& b, const JobOptions& o) {
+CountsResult counts_of(const JobBlock& b) {
   CountsResult c;
   c.generator_tx = b.all_tx_frames.get();
   c.receiver_rx = b.all_rx_frames.get();
@@ -210,14 +204,12 @@ CountsResult counts_of(const JobBlock& b, const JobOptions& o) {
   // With faults on the way, an end sees other frames than the medium does, by a known number.
   if (c.wire.tx_frames) {
     const std::uint64_t left = behind_faults(c.generator_tx, b.has_faults_sent, b.faults_sent);
-    c.agree = agree_but_for(b.kernel_tx_drops, left, *c.wire.tx_frames) ||
-              agree_behind(o.fault, left, *c.wire.tx_frames);
+    c.agree = agree_but_for(b.kernel_tx_drops, left, *c.wire.tx_frames);
   }
   if (c.wire.rx_frames) {
     const std::uint64_t come =
         behind_faults(*c.wire.rx_frames, b.has_faults_received, b.faults_received);
-    c.agree = c.agree.value_or(true) && (agree_but_for(b.kernel_rx_drops, come, c.receiver_rx) ||
-                                         agree_behind(o.fault_rx, come, c.receiver_rx));
+    c.agree = c.agree.value_or(true) && agree_but_for(b.kernel_rx_drops, come, c.receiver_rx);
   }
   return c;
 }
@@ -332,7 +324,7 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
   for (const std::size_t i : flows) {
     r.flows.push_back(flow_result(jobs, i, number));
   }
-  r.counts = counts_of(b, job.plan.options);
+  r.counts = counts_of(b);
   // Of an emulated host, those of its port; the job itself sees none.
   const bool host = r.engine == EngineKind::host;
   if (host) {

@@ -55,8 +55,8 @@ class OffloadEnd final : public End {
   std::size_t max_frame_bytes() noexcept override { return end_->max_frame_bytes(); }
   MacAddress mac() const noexcept override { return end_->mac(); }
   std::string address() override { return end_->address(); }
-  std::optional<FaultCounters> faults_sent() const noexcept override { return end_->faults_sent(); }
-  std::optional<FaultCounters> faults_received() const noexcept override {
+  std::optional<FaultsMade> faults_sent() const noexcept override { return end_->faults_sent(); }
+  std::optional<FaultsMade> faults_received() const noexcept override {
     return end_->faults_received();
   }
   Unsent finish_sending(std::chrono::nanoseconds patience) noexcept override {

@@ -196,7 +196,7 @@ struct JobBlock {
   Tally wire_foreign;  ///< of an emulated host: what passed its port and was not the job's
   CpuResult cpu;
   std::atomic<bool> cpu_known{false};
-  FaultCounters faults_sent, faults_received;
+  FaultsMade faults_sent, faults_received;
   std::atomic<bool> has_faults_sent{false}, has_faults_received{false};
 
   // (J) The newest intervals; of each, number % kIntervalBlocks is its place.

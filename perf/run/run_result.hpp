@@ -203,7 +203,7 @@ struct LinkResult {
   std::string wire;  ///< "bus:/tmp/bus0"
   std::string job;
   std::string direction;  ///< "sent", "received"
-  FaultCounters faults;
+  FaultsMade faults;
   std::string options;  ///< as parse_faults() reads them
 };
 

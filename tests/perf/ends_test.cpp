@@ -70,11 +70,11 @@ class ToldEnd final : public End {
   std::size_t max_frame_bytes() noexcept override { return 1514; }
   MacAddress mac() const noexcept override { return end_mac(0); }
   std::string address() override { return "told"; }
-  std::optional<FaultCounters> faults_sent() const noexcept override {
-    return FaultCounters{.frames = 7};
+  std::optional<FaultsMade> faults_sent() const noexcept override {
+    return FaultsMade{{.frames = 7}};
   }
-  std::optional<FaultCounters> faults_received() const noexcept override {
-    return FaultCounters{.frames = 9};
+  std::optional<FaultsMade> faults_received() const noexcept override {
+    return FaultsMade{{.frames = 9}};
   }
 
  private:
@@ -142,8 +142,8 @@ TEST(OffloadEnd, TellsAtItsEndHowManyFramesTheWireNeverTook) {
 TEST(OffloadEnd, HasTheFaultsOfItsLink) {
   Told told;
   const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
-  EXPECT_EQ(end->faults_sent().value_or(FaultCounters{}).frames, 7U);
-  EXPECT_EQ(end->faults_received().value_or(FaultCounters{}).frames, 9U);
+  EXPECT_EQ(end->faults_sent().value_or(FaultsMade{}).frames, 7U);
+  EXPECT_EQ(end->faults_received().value_or(FaultsMade{}).frames, 9U);
 }
 
 TEST(Echoer, GivesUpAtOnceWhenItsJobIsToldToStop) {

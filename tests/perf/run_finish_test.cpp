@@ -83,6 +83,36 @@ TEST(RunFinish, FramesThatALinkStillHoldsAreNoMistakeInTheCounts) {
   EXPECT_NE(job_of(result, "j").counts.agree, false);
 }
 
+TEST(RunFinish, WhatWentIntoALinkWithFaultsIsWhatCameOutWasDroppedOrIsUnderWay) {
+  const std::string faults = "delay=150ms,loss=10%,duplicate=20%,seed=5,queue=";
+  const RunResult result = run_text(
+      "[global]\nrw=tx\nrate_iops=1000\nruntime=500ms\ndrain_time=20ms\n"
+      "[j]\nto=k\nfault=" +
+      faults + "100\n[k]\nrw=rx\nfault_rx=" + faults + "50\n");
+  EXPECT_TRUE(passed(result));
+  const auto came_out = [&](std::size_t link) {
+    const FaultsMade& made = result.links.at(link).faults;
+    EXPECT_GT(made.lost, 0U);
+    EXPECT_GT(made.duplicated, 0U);
+    EXPECT_GT(made.queue_full, 0U);
+    EXPECT_GT(made.under_way, 0U);
+    return made.frames + made.duplicated - made.lost - made.queue_full - made.under_way;
+  };
+  EXPECT_EQ(came_out(0), job_of(result, "j").counts.wire.tx_frames);
+  EXPECT_EQ(came_out(1), job_of(result, "k").counts.receiver_rx);
+  EXPECT_EQ(result.links[1].faults.frames, job_of(result, "k").counts.wire.rx_frames);
+}
+
+TEST(RunFinish, ALinkWithFaultsBothWaysTellsHowManyAreUnderWayInEach) {
+  const RunResult result = run_text(
+      "[j]\nrw=txrx\nto=k\nnumber_ios=300\nrate_iops=1000\ndrain_time=20ms\n"
+      "fault=delay=10s\nfault_rx=delay=10s\n"
+      "[k]\nrw=txrx\nnumber_ios=200\nrate_iops=1000\ndrain_time=20ms\n");
+  ASSERT_EQ(result.links.size(), 2U);
+  EXPECT_EQ(result.links[0].faults.under_way, 300U);
+  EXPECT_EQ(result.links[1].faults.under_way, 200U);
+}
+
 TEST(RunFinish, ASearchEndsWithItsRuntime) {
   const JobSet set = test::set_of(
       "[j]\nengine=unix\nsearch=ndr\nsearch_max_iops=1000\nsearch_resolution=0.1%\n"

@@ -252,8 +252,11 @@ RunResult failed_sample() {
   run.failures = {"voip.peer: " + voip.errors[0]};
   run.exit_code = 1;
   run.warnings = {"the clock of CPU 1 was 40 ns behind that of CPU 0"};
-  run.links = {
-      {"bus:/dev/shm/shmifperf-bus0", "voip", "sent", {60012, 0, 0, 3, 0, 0, 0}, "reorder=0.005%"}};
+  run.links = {{"bus:/dev/shm/shmifperf-bus0",
+                "voip",
+                "sent",
+                {{60012, 0, 0, 3, 0, 0, 0}, 2},
+                "reorder=0.005%"}};
   group(run);
   return run;
 }

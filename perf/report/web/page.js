@@ -71,7 +71,7 @@ function head() {
 function losses() {
   const sum = (list, of) => list.reduce((all, one) => all + of(one), 0);
   const lost = sum(result.jobs, (job) => (job.loss ? job.loss.lost_frames : 0));
-  const asked = sum(result.links, (link) => link.lost_frames + link.queue_full_frames);
+  const asked = sum(result.links, (link) => link.lost_frames + link.queue_full_frames + (link.under_way_frames ?? 0));
   if (!lost) return '';
   const all = ` · ${units.count(lost)} ${lost === 1 ? 'frame' : 'frames'} lost`;
   return all + (asked >= lost ? ' by the faults asked for' : asked ? `, no more than ${units.count(asked)} of them by the faults asked for` : '');

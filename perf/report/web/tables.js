@@ -70,9 +70,9 @@ function jobTables() {
 
 function links() {
   if (!result.links.length) return;
-  section('Faults on purpose', null, table('Faults on purpose', ['', 'options', 'frames', 'lost', 'duplicated', 'reordered', 'corrupted', 'truncated', 'queue full'],
+  section('Faults on purpose', null, table('Faults on purpose', ['', 'options', 'frames', 'lost', 'duplicated', 'reordered', 'corrupted', 'truncated', 'queue full', 'still under way'],
     result.links.map((l) => [`${l.jobname} ${l.direction}`, [l.options, 'words'], ...['frames', 'lost_frames', 'duplicated_frames', 'reordered_frames',
-      'corrupted_frames', 'truncated_frames', 'queue_full_frames'].map((key) => units.count(l[key]))])));
+      'corrupted_frames', 'truncated_frames', 'queue_full_frames', 'under_way_frames'].map((key) => units.count(l[key]))])));
 }
 
 function jobList() {
