@@ -210,7 +210,7 @@ struct Guest::Impl {
     whole_job = false;
     own_group = false;
     clean_environment(owner);
-    return relay.open(owner);
+    return relay.open(owner, may_use_terminal());
   }
 
   bool may_use_terminal() const { return !terminal.is_there() || terminal.is_ours(); }
@@ -375,6 +375,7 @@ struct Guest::Impl {
     signalfd_siginfo info{};
     while (::read(signals.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
       if (info.ssi_signo == SIGWINCH) relay.take_size();
+      if (info.ssi_signo == SIGCONT) relay.note_continued();
       if (!is_for_command(info)) continue;
       const auto number = static_cast<int>(info.ssi_signo);
       if (released) {

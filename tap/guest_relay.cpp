@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/timerfd.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -33,15 +35,40 @@ void write_to_terminal(int fd, const char* bytes, std::size_t count) {
   }
 }
 
+/// How often we look whether we are in the foreground by now.
+constexpr std::chrono::nanoseconds kLookAgain = std::chrono::milliseconds(250);
+
+UniqueFd duplicate(int fd) {
+  return UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
+}
+
+/// The terminal that `fd` only reads, once more.
+UniqueFd open_for_output(int fd) {
+  const std::string path = "/proc/self/fd/" + std::to_string(fd);
+  return UniqueFd(::open(path.c_str(), O_RDWR | O_NOCTTY | O_CLOEXEC));
+}
+
+bool is_of_our_session(const UniqueFd& terminal) {
+  return ::tcgetsid(terminal.get()) == ::getsid(0);
+}
+
 }  // namespace
 
-Result<void> TerminalRelay::open(uid_t owner) {
-  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+/// Finds the terminals among our standard streams. Standard output comes before standard error, and
+/// both before standard input.
+void TerminalRelay::find_terminals() {
+  for (const int fd : {STDOUT_FILENO, STDERR_FILENO, STDIN_FILENO}) {
     if (::isatty(fd) != 1) continue;
-    if (fd == STDIN_FILENO) input_.reset(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
-    // Standard output comes before standard error, and both before standard input.
-    if (!output_ || fd == STDOUT_FILENO) output_.reset(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
+    const int access = ::fcntl(fd, F_GETFL) & O_ACCMODE;
+    if (fd == STDIN_FILENO && access != O_WRONLY) input_ = duplicate(fd);
+    if (output_) continue;
+    if (access == O_RDONLY) output_ = open_for_output(fd);
+    if (!output_) output_ = duplicate(fd);
   }
+}
+
+Result<void> TerminalRelay::open(uid_t owner, bool foreground) {
+  find_terminals();
   if (!output_) return {};
   const std::string what = "cannot make a terminal for the program";
   master_.reset(::open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK));
@@ -52,18 +79,22 @@ Result<void> TerminalRelay::open(uid_t owner) {
   if (!slave_) return Error::from_errno(errno, what);
   (void)!::fchown(slave_.get(), owner, static_cast<gid_t>(-1));
   termios modes{};
-  if (::tcgetattr(output_.get(), &modes) == 0) ::tcsetattr(slave_.get(), TCSANOW, &modes);
+  // In the background, and in another session, the modes are of whoever is there.
+  if (foreground && is_of_our_session(output_) && ::tcgetattr(output_.get(), &modes) == 0) {
+    ::tcsetattr(slave_.get(), TCSANOW, &modes);
+  }
   take_size();
   events_.reset(::epoll_create1(EPOLL_CLOEXEC));
-  epoll_event event{};
-  event.events = EPOLLIN;
-  if (!events_ || ::epoll_ctl(events_.get(), EPOLL_CTL_ADD, master_.get(), &event) != 0) {
-    return Error::from_errno(errno, what);
+  look_again_.reset(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!events_ || !look_again_) return Error::from_errno(errno, what);
+  for (const int each : {master_.get(), look_again_.get()}) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    if (::epoll_ctl(events_.get(), EPOLL_CTL_ADD, each, &event) != 0) {
+      return Error::from_errno(errno, what);
+    }
   }
-  event.events = 0;
-  if (input_ && ::epoll_ctl(events_.get(), EPOLL_CTL_ADD, input_.get(), &event) != 0) {
-    return Error::from_errno(errno, what);
-  }
+  watch_what_is_due(foreground);
   return {};
 }
 
@@ -91,42 +122,77 @@ void TerminalRelay::pass_output() {
   }
 }
 
+void TerminalRelay::note_continued() noexcept {
+  is_raw_ = false;
+  take_size();  // the news of a change went to whoever was in the foreground
+}
+
 void TerminalRelay::pass_input(bool foreground) {
   if (!input_) return;
-  if (foreground && !is_raw_) {
-    // Keys are for the program's terminal to interpret.
-    termios modes{};
-    // Terminal::take_back() restores those of our session's terminal only.
-    const bool ours = ::tcgetsid(input_.get()) == ::getsid(0);
-    if (ours && ::tcgetattr(input_.get(), &modes) == 0) {
-      ::cfmakeraw(&modes);
-      ::tcsetattr(input_.get(), TCSANOW, &modes);
-    }
-  }
+  if (foreground && !is_raw_) make_input_raw();
   is_raw_ = foreground;
   pollfd entry{input_.get(), POLLIN, 0};
-  if (foreground && pending_.empty() && ::poll(&entry, 1, 0) > 0) {
-    std::array<char, 1024> bytes{};
-    const ssize_t count = ::read(input_.get(), bytes.data(), bytes.size());
-    if (count > 0) pending_.assign(bytes.data(), static_cast<std::size_t>(count));
-    if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)) input_.reset();
+  const bool ready = pending_.empty() && ::poll(&entry, 1, 0) > 0;
+  if (ready && (entry.revents & POLLHUP) != 0) {
+    end_input(true);
+  } else if (ready && foreground) {
+    read_input();
   }
   if (pending_.empty()) return;
   const ssize_t wrote = ::write(master_.get(), pending_.data(), pending_.size());
   if (wrote > 0) pending_.erase(0, static_cast<std::size_t>(wrote));
 }
 
+/// Leaves keys to the program's terminal to interpret.
+void TerminalRelay::make_input_raw() const {
+  termios modes{};
+  // Terminal::take_back() restores those of our session's terminal only.
+  if (!is_of_our_session(input_) || ::tcgetattr(input_.get(), &modes) != 0) return;
+  ::cfmakeraw(&modes);
+  ::tcsetattr(input_.get(), TCSANOW, &modes);
+}
+
+void TerminalRelay::read_input() {
+  std::array<char, 1024> bytes{};
+  const ssize_t count = ::read(input_.get(), bytes.data(), bytes.size());
+  if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (count > 0) pending_.assign(bytes.data(), static_cast<std::size_t>(count));
+  // A terminal that interprets keys itself shows the one for the end of input by what it gives:
+  // nothing, or a line without an end.
+  termios modes{};
+  const bool has_lines = ::tcgetattr(input_.get(), &modes) == 0 && (modes.c_lflag & ICANON) != 0;
+  const bool is_whole = count == static_cast<ssize_t>(bytes.size()) || pending_.ends_with('\n');
+  if (count <= 0 || (has_lines && !is_whole)) end_input(count < 0);
+}
+
+/// Types the key for the end of input into the program's terminal.
+void TerminalRelay::end_input(bool hung_up) {
+  termios modes{};
+  if (::tcgetattr(slave_.get(), &modes) == 0) {
+    pending_ += static_cast<char>(modes.c_cc[VEOF]);
+  }
+  if (!hung_up) return;  // a hang-up that came just now is seen at the next look
+  // Our standard streams are duplicates: they would keep the entry, which tells of the hang-up for
+  // ever.
+  (void)::epoll_ctl(events_.get(), EPOLL_CTL_DEL, input_.get(), nullptr);
+  input_.reset();
+}
+
 void TerminalRelay::watch_what_is_due(bool foreground) {
   epoll_event event{};
   event.events = pending_.empty() ? EPOLLIN : EPOLLIN | EPOLLOUT;
   (void)::epoll_ctl(events_.get(), EPOLL_CTL_MOD, master_.get(), &event);
+  // A shell may take a job that runs into the foreground without telling it. The timer starts anew
+  // at each look.
+  itimerspec soon{};
+  if (input_ && !foreground) soon.it_value.tv_nsec = kLookAgain.count();
+  (void)::timerfd_settime(look_again_.get(), 0, &soon, nullptr);
   if (!input_) return;
   // Hang-ups are told in any case: not in the background, where they would not be read.
   const bool wanted = foreground && pending_.empty();
   event.events = EPOLLIN;
   const int change = wanted ? EPOLL_CTL_ADD : EPOLL_CTL_DEL;
   (void)::epoll_ctl(events_.get(), change, input_.get(), &event);
-  if (wanted) (void)::epoll_ctl(events_.get(), EPOLL_CTL_MOD, input_.get(), &event);
 }
 
 void clean_environment(uid_t owner) {

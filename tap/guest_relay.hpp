@@ -15,8 +15,9 @@ namespace shmif::tap {
 class TerminalRelay {
  public:
   /// Makes the pseudo-terminal, for user `owner`, if one of our standard streams is a terminal.
-  /// Keeps duplicates of those streams. Errors: the system's.
-  Result<void> open(uid_t owner);
+  /// Keeps duplicates of those streams. `foreground`: the modes of our terminal are those that the
+  /// program shall find. Errors: the system's.
+  Result<void> open(uid_t owner, bool foreground);
 
   /// The program's end; -1: there is none, because no stream is a terminal.
   int program_end() const noexcept { return slave_.get(); }
@@ -27,10 +28,16 @@ class TerminalRelay {
   void pass(bool foreground);
   /// Takes the size of our window over.
   void take_size() const noexcept;
+  /// We were stopped, and a shell had the terminal meanwhile.
+  void note_continued() noexcept;
 
  private:
   void pass_output();
+  void find_terminals();
   void pass_input(bool foreground);
+  void make_input_raw() const;
+  void read_input();
+  void end_input(bool hung_up);
   void watch_what_is_due(bool foreground);
 
   UniqueFd input_;   ///< our terminal, if standard input is one
@@ -38,6 +45,7 @@ class TerminalRelay {
   UniqueFd master_;
   UniqueFd slave_;  ///< kept open: without a slave, the master is ready all the time
   UniqueFd events_;
+  UniqueFd look_again_;  ///< a timer that runs while input waits for us to be in the foreground
   std::string pending_;  ///< input that the pseudo-terminal had no room for
   bool is_raw_ = false;
 };

@@ -1,0 +1,199 @@
+// The relay between the terminal of root and a program of another user.
+
+#include "tap/guest_relay.hpp"
+
+#include <sys/ioctl.h>
+#include <termios.h>
+
+#include <algorithm>
+
+#include "tests/tap/guest_rig.hpp"
+
+namespace shmif::tap::test {
+namespace {
+
+struct Pty {
+  UniqueFd master{::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK)};
+  std::string name;
+
+  Pty() {
+    if (master && ::grantpt(master.get()) == 0 && ::unlockpt(master.get()) == 0) {
+      name = ::ptsname(master.get());
+    }
+  }
+};
+
+/// Runs `body` in a process that leads the session of a terminal, which is its standard streams.
+/// Result: what `body` has to complain about; empty: nothing.
+std::string on_terminal(const std::function<std::string(Pty&)>& body) {
+  std::array<int, 2> pipe{};
+  if (::pipe2(pipe.data(), O_CLOEXEC) != 0) return "no pipe";
+  const UniqueFd complaints(pipe[0]);
+  UniqueFd said(pipe[1]);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::setsid();
+    ::signal(SIGHUP, SIG_IGN);
+    ::signal(SIGTTOU, SIG_IGN);
+    ::alarm(60);
+    Pty pty;
+    const int terminal = ::open(pty.name.c_str(), O_RDWR | O_CLOEXEC);
+    for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(terminal, fd);
+    ::close(terminal);
+    const std::string complaint = body(pty);
+    (void)!::write(said.get(), complaint.data(), complaint.size());
+    ::_exit(0);
+  }
+  said.reset();
+  std::string complaint;
+  std::array<char, 256> bytes{};
+  for (;;) {  // until the child has ended
+    const ssize_t count = ::read(complaints.get(), bytes.data(), bytes.size());
+    if (count <= 0) break;
+    complaint.append(bytes.data(), static_cast<std::size_t>(count));
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  return status == 0 ? complaint : complaint + " (status " + std::to_string(status) + ')';
+}
+
+void set_raw(int terminal, bool raw) {
+  termios modes{};
+  ::tcgetattr(terminal, &modes);
+  if (raw) {
+    ::cfmakeraw(&modes);
+  } else {
+    modes.c_lflag |= ICANON | ECHO;
+  }
+  ::tcsetattr(terminal, TCSANOW, &modes);
+}
+
+bool is_raw(int terminal) {
+  termios modes{};
+  return ::tcgetattr(terminal, &modes) == 0 && (modes.c_lflag & (ICANON | ECHO)) == 0;
+}
+
+/// What the program reads while the relay passes bytes; "END" where it sees the end of its input.
+std::string read_as_program(TerminalRelay& relay, bool foreground = true) {
+  ::fcntl(relay.program_end(), F_SETFL, O_NONBLOCK);
+  std::array<char, 256> bytes{};
+  ssize_t count = -1;
+  const bool came = eventually([&] {
+    relay.pass(foreground);
+    count = ::read(relay.program_end(), bytes.data(), bytes.size());
+    return count >= 0;
+  });
+  if (!came) return "nothing";
+  return count == 0 ? "END" : std::string(bytes.data(), static_cast<std::size_t>(count));
+}
+
+bool has_something_to_do(const TerminalRelay& relay, int milliseconds = 0) {
+  pollfd entry{relay.descriptor(), POLLIN, 0};
+  return ::poll(&entry, 1, milliseconds) > 0;
+}
+
+TEST(TerminalRelay, RestsAfterAHangUpAndTheProgramSeesTheEndOfItsInput) {
+  for (const bool foreground : {false, true}) {
+    EXPECT_EQ(on_terminal([&](Pty& pty) -> std::string {
+                TerminalRelay relay;
+                if (!relay.open(::getuid(), foreground)) return "not open";
+                relay.pass(foreground);
+                pty.master.reset();
+                for (int i = 0; i < 10; ++i) relay.pass(foreground);
+                if (has_something_to_do(relay)) return "it has work for ever";
+                const bool seen = read_as_program(relay, foreground) == "END";
+                return seen ? "" : "the program does not see it";
+              }),
+              "")
+        << foreground;
+  }
+}
+
+TEST(TerminalRelay, ModesOfWhoeverIsInTheForegroundAreNotTheProgramsOwn) {
+  for (const bool foreground : {false, true}) {
+    EXPECT_EQ(on_terminal([&](Pty&) -> std::string {
+                set_raw(STDIN_FILENO, true);
+                TerminalRelay relay;
+                if (!relay.open(::getuid(), foreground)) return "not open";
+                return is_raw(relay.program_end()) == foreground ? "" : "wrong modes";
+              }),
+              "")
+        << foreground;
+  }
+}
+
+TEST(TerminalRelay, TakesModesAndSizeAgainWhenContinued) {
+  EXPECT_EQ(on_terminal([](Pty& pty) -> std::string {
+              TerminalRelay relay;
+              if (!relay.open(::getuid(), true)) return "not open";
+              relay.pass(true);
+              if (!is_raw(STDIN_FILENO)) return "keys are not for the program";
+              // As a shell does whose job was stopped by SIGSTOP.
+              set_raw(STDIN_FILENO, false);
+              winsize size{33, 77, 0, 0};
+              ::ioctl(pty.master.get(), TIOCSWINSZ, &size);
+              relay.note_continued();
+              relay.pass(true);
+              if (!is_raw(STDIN_FILENO)) return "keys are not for the program after fg";
+              size = {};
+              ::ioctl(relay.program_end(), TIOCGWINSZ, &size);
+              return size.ws_row == 33 && size.ws_col == 77 ? "" : "the size is the old one";
+            }),
+            "");
+}
+
+TEST(TerminalRelay, LooksAgainNowAndThenWhileInTheBackground) {
+  EXPECT_EQ(on_terminal([](Pty&) -> std::string {
+              TerminalRelay relay;
+              if (!relay.open(::getuid(), false)) return "not open";
+              relay.pass(false);
+              // A shell takes a job that runs into the foreground without a signal.
+              if (!has_something_to_do(relay, static_cast<int>(kPatience.count()))) return "asleep";
+              relay.pass(true);
+              return is_raw(STDIN_FILENO) ? "" : "keys are not for the program";
+            }),
+            "");
+}
+
+TEST(TerminalRelay, EndOfInputFromTheTerminalOfAnotherSessionIsPassedOn) {
+  EXPECT_EQ(on_terminal([](Pty&) -> std::string {
+              const Pty other;
+              const UniqueFd theirs(::open(other.name.c_str(), O_RDWR | O_CLOEXEC | O_NOCTTY));
+              ::dup2(theirs.get(), STDIN_FILENO);
+              TerminalRelay relay;
+              if (!relay.open(::getuid(), true)) return "not open";
+              for (const std::string typed : {"one\n", "\x04", "two\n", "begun\x04"}) {
+                (void)!::write(other.master.get(), typed.data(), typed.size());
+                std::string expected = typed == "\x04" ? "END" : typed;
+                std::erase(expected, '\x04');
+                const std::string got = read_as_program(relay);
+                if (got != expected) return "typed " + typed + ", read " + got;
+              }
+              for (int i = 0; i < 10; ++i) relay.pass(true);
+              return has_something_to_do(relay) ? "it has work for ever" : "";
+            }),
+            "");
+}
+
+TEST(TerminalRelay, TerminalThatStandardInputOnlyReadsGetsTheOutput) {
+  EXPECT_EQ(on_terminal([](Pty& pty) -> std::string {
+              const UniqueFd input(::open(pty.name.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+              const UniqueFd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
+              ::dup2(input.get(), STDIN_FILENO);
+              ::dup2(nothing.get(), STDOUT_FILENO);
+              ::dup2(nothing.get(), STDERR_FILENO);
+              TerminalRelay relay;
+              if (!relay.open(::getuid(), true)) return "not open";
+              (void)!::write(relay.program_end(), "prompt", 6);
+              std::array<char, 256> bytes{};
+              const bool came = eventually([&] {
+                relay.pass(true);
+                return ::read(pty.master.get(), bytes.data(), bytes.size()) == 6;
+              });
+              return came ? "" : "no output";
+            }),
+            "");
+}
+
+}  // namespace
+}  // namespace shmif::tap::test
