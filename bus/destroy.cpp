@@ -12,6 +12,7 @@
 #include <random>
 
 #include "bus/file.hpp"
+#include "bus/file_parts.hpp"
 #include "bus/inspect.hpp"
 #include "bus/layout.hpp"
 #include "bus/unique_fd.hpp"
@@ -53,10 +54,31 @@ class Name {
   std::string base_;
 };
 
+bool is_denied(const std::error_code& why) noexcept {
+  return why == std::errc::permission_denied || why == std::errc::operation_not_permitted;
+}
+
+/// Why the caller may not remove `path`, whatever its mode: from a sticky directory, only the
+/// owners do. Empty where that is not so.
+std::string kept_by_owners(const std::string& path) {
+  struct stat file{};
+  struct stat directory{};
+  if (lstat(path.c_str(), &file) != 0 || stat(directory_of(path).c_str(), &directory) != 0 ||
+      (directory.st_mode & S_ISVTX) == 0 || file.st_uid == geteuid() ||
+      directory.st_uid == geteuid()) {
+    return {};
+  }
+  return " (the directory is sticky: only user " + std::to_string(file.st_uid) +
+         ", whose file it is, and user " + std::to_string(directory.st_uid) +
+         ", whose directory it is, may remove it; ask one of them)";
+}
+
 Error cannot_remove(const std::string& path, int number) {
   auto error = Error::from_errno(number, "cannot remove the bus " + path);
-  if (number == EACCES || number == EPERM)
-    error.message += " (ask its owner, or for write permission in the directory)";
+  if (!is_denied(error.code)) return error;
+  const std::string keepers = kept_by_owners(path);
+  error.message +=
+      keepers.empty() ? " (ask its owner, or for write permission in the directory)" : keepers;
   return error;
 }
 
@@ -101,24 +123,40 @@ Result<void> remove_file(const std::string& path, int fd) {
   return {};
 }
 
+/// remove_file(), and a look at the other names. Result: that there are some; else empty.
+Result<std::string> remove_name(const std::string& path, int fd) {
+  struct stat status{};
+  const bool more = fstat(fd, &status) == 0 && status.st_nlink > 1;
+  if (auto removed = remove_file(path, fd); !removed) return removed.error();
+  if (!more) return std::string();
+  return "the bus " + path + " is removed, but its file has another name and keeps its memory (\"" +
+         "find " + directory_of(path) + " -xdev -inum " + std::to_string(status.st_ino) +
+         "\" looks for it in this directory; 'shmifctl destroy' removes it, too)";
+}
+
 /// With force, anything that begins like a bus is removed.
-Result<void> remove_if_it_begins_like_a_bus(const std::string& path, const Error& otherwise) {
+Result<std::string> remove_if_it_begins_like_a_bus(const std::string& path,
+                                                   const Error& otherwise) {
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   std::uint64_t magic = 0;
   if (!fd || pread(fd.get(), &magic, sizeof magic, 0) != static_cast<ssize_t>(sizeof magic) ||
       magic != kMagic) {
     return otherwise;
   }
-  return remove_file(path, fd.get());
+  return remove_name(path, fd.get());
 }
 
 }  // namespace
 
-Result<void> destroy(const std::string& path, bool force) {
+Result<std::string> destroy(const std::string& path, bool force) {
   auto bus = Inspector::open(path, false);
   if (!bus) {
-    if (force) return remove_if_it_begins_like_a_bus(path, bus.error());
-    return bus.error();
+    const Error& error = bus.error();
+    // Permission to read it would not help.
+    if (is_denied(error.code) && !kept_by_owners(path).empty())
+      return cannot_remove(path, error.code.value());
+    if (force) return remove_if_it_begins_like_a_bus(path, error);
+    return error;
   }
   const BusInfo info = bus->info();
   const auto live =
@@ -137,7 +175,7 @@ Result<void> destroy(const std::string& path, bool force) {
                      ": live ports may look dead there (remove it where it was made, or use "
                      "--force)");
   }
-  return remove_file(path, bus->descriptor());
+  return remove_name(path, bus->descriptor());
 }
 
 }  // namespace shmif::bus

@@ -33,11 +33,18 @@ bool write_at(int fd, const void* data, std::size_t size, std::uint64_t offset) 
   return true;
 }
 
-/// What to do about a bus that could not be made; nothing where that is not known.
-const char* remedy_for(const std::error_code& why) noexcept {
+/// What to do about a bus that could not be made at `path`; nothing where that is not known.
+const char* remedy_for(const std::error_code& why, const std::string& path) noexcept {
   if (why.category() != std::generic_category()) return "";
+  constexpr const char* kNoNewFiles =
+      " (its directory takes no new files; choose another, such as /dev/shm)";
   switch (why.value()) {
-    case ENOENT: return " (make the directory first)";
+    case ENOENT: {  // /proc says so, too
+      struct stat directory{};
+      return stat(directory_of(path).c_str(), &directory) == 0 ? kNoNewFiles
+                                                               : " (make the directory first)";
+    }
+    case EPERM: return kNoNewFiles;
     case EACCES: return " (ask for write permission in the directory, or choose another)";
     case EROFS: return " (choose a place that may be written to, such as /dev/shm)";
     case ENOSPC: return " (free some space, or use a smaller --size)";
@@ -47,8 +54,8 @@ const char* remedy_for(const std::error_code& why) noexcept {
   }
 }
 
-Error with_remedy(Error error) {
-  error.message += remedy_for(error.code);
+Error with_remedy(Error error, const std::string& path) {
+  error.message += remedy_for(error.code, path);
   return error;
 }
 
@@ -92,7 +99,7 @@ Result<void> fill(int fd, const std::string& path, const CreateOptions& options)
   if (const int error = reserve(fd, bytes); error != 0) {
     const std::string what =
         "cannot reserve " + std::to_string(bytes) + " bytes for the bus " + path;
-    return with_remedy(Error::from_errno(error, what));
+    return with_remedy(Error::from_errno(error, what), path);
   }
   gather_in_huge_pages(fd, bytes);
   BusHeader h{};
@@ -130,14 +137,15 @@ Result<UniqueFd> open_unnamed(const std::string& path, std::string& temporary) {
   if (fd && access(proc_path(fd.get()).c_str(), F_OK) == 0) return fd;
   if (!fd && errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL) {
     return with_remedy(
-        Error::from_errno(errno, "cannot create the bus " + path + " in directory " + directory));
+        Error::from_errno(errno, "cannot create the bus " + path + " in directory " + directory),
+        path);
   }
   temporary = path + ".XXXXXX";
   fd = UniqueFd(mkostemp(temporary.data(), O_CLOEXEC));
   if (!fd) {
     const int error = errno;
     temporary.clear();
-    return with_remedy(Error::from_errno(error, "cannot create the bus " + path));
+    return with_remedy(Error::from_errno(error, "cannot create the bus " + path), path);
   }
   return fd;
 }
@@ -180,7 +188,8 @@ Result<UniqueFd> create_file(const std::string& path, const CreateOptions& optio
   if (!temporary.empty()) unlink(temporary.c_str());
   if (!made) return made.error();
   if (error == EEXIST) return refuse_existing(path);
-  if (error != 0) return with_remedy(Error::from_errno(error, "cannot create the bus " + path));
+  if (error != 0)
+    return with_remedy(Error::from_errno(error, "cannot create the bus " + path), path);
   return fd;
 }
 

@@ -59,9 +59,10 @@ Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate
 /// The path is opened once, and what is looked at is the file behind that descriptor. In a sticky
 /// directory that everybody may write to, such as /dev/shm, a file of neither the caller nor the
 /// directory's owner may have been put there to be mistaken for a bus of the caller's own (as
-/// fs.protected_regular has it, see proc_sys_fs(5)); and where others may write to the directory, a
-/// file with more than one name may be a hard link to another bus. Errors: permission_denied for
-/// such files, those of create_file() and open_file().
+/// fs.protected_regular has it, see proc_sys_fs(5)); and where others than root may write to the
+/// directory (its group, everybody, another owner), a file with more than one name may be a hard
+/// link to another bus. Errors: permission_denied for such files, those of create_file() and
+/// open_file().
 Result<OpenFile> open_or_create_file(const std::string& path, const CreateOptions& options);
 
 /// A further description of the file behind `fd`, which shares no locks with it. Falls back to

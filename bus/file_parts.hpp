@@ -1,6 +1,6 @@
 #pragma once
-// What making a bus file and opening one have in common. Internal to bus/file.cpp and
-// bus/open_file.cpp.
+// What making a bus file, opening one and removing it have in common. Internal to bus/file.cpp,
+// bus/open_file.cpp and bus/destroy.cpp.
 
 #include <cstdint>
 #include <string>

@@ -226,6 +226,13 @@ struct Place {
   }
 };
 
+/// Whether somebody else than the caller and root may make names in a directory. Its mode covers
+/// access control lists: where there is one, the bits of the group are its mask.
+bool others_may_write(const struct stat& directory) noexcept {
+  return (directory.st_mode & (S_IWGRP | S_IWOTH)) != 0 ||
+         (directory.st_uid != 0 && directory.st_uid != geteuid());
+}
+
 /// Whether the file is the caller's own to take, where others may put files, too: a file of theirs
 /// or a hard link to another bus may be there to be mistaken for the one that is meant.
 Result<void> check_owner(const Place& place, const std::string& path) {
@@ -233,18 +240,18 @@ Result<void> check_owner(const Place& place, const std::string& path) {
   struct stat directory{};
   if (fstat(place.node.get(), &file) != 0 || fstat(place.directory.get(), &directory) != 0)
     return Error::from_errno(errno, "cannot query " + path);
-  constexpr mode_t kOpenToAll = S_ISVTX | S_IWOTH;
-  if (!S_ISREG(file.st_mode) || (directory.st_mode & kOpenToAll) == 0) return {};
-  if (file.st_nlink > 1) {
+  if (!S_ISREG(file.st_mode)) return {};
+  if (file.st_nlink > 1 && others_may_write(directory)) {
     return Error(std::error_code(EACCES, std::generic_category()),
                  "cannot take " + path + " for the bus: the file has " +
                      std::to_string(file.st_nlink) +
-                     " names, and in this directory others may have made this one, a hard link to "
-                     "another bus (\"find " +
+                     " names, and others may write to this directory: somebody else may have made "
+                     "one of them, a hard link (\"find " +
                      directory_of(path) + " -samefile " + path +
-                     "\" lists them: remove the wrong one; to use the file all the same, do "
-                     "without --create)");
+                     "\" lists them; 'shmifctl destroy' removes this name, and then there can be a "
+                     "new bus; to use the file all the same, do without --create)");
   }
+  constexpr mode_t kOpenToAll = S_ISVTX | S_IWOTH;
   if ((directory.st_mode & kOpenToAll) != kOpenToAll) return {};
   if (file.st_uid == geteuid() || file.st_uid == directory.st_uid) return {};
   return Error(std::error_code(EACCES, std::generic_category()),

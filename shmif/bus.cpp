@@ -91,7 +91,10 @@ Result<Bus> Bus::open(const std::string& path, Access access) {
 }
 
 Result<void> Bus::destroy(const std::string& path, bool force) {
-  return bus::destroy(path, force);
+  const auto removed = bus::destroy(path, force);
+  if (!removed) return removed.error();
+  warn(*removed);
+  return {};
 }
 
 BusInfo Bus::info() const {

@@ -43,14 +43,15 @@ class Bus {
   /// `ring_bytes` or `mtu` was asked for and differs; and, in a sticky directory that everybody may
   /// write to, when it is of another user than the caller and the directory's owner
   /// (permission_denied): it may have been put there for the caller to find. So may a hard link to
-  /// another bus: where the directory is sticky or everybody may write to it, a file with more than
-  /// one name is refused, too. Result: that bus, for reading. Its path may name another file at the
-  /// next look, so attach by Port::attach(bus).
+  /// another bus: where others than the caller and root may write to the directory, a file with
+  /// more than one name is refused, too. Result: that bus, for reading. Its path may name another
+  /// file at the next look, so attach by Port::attach(bus).
   static Result<Bus> create_if_missing(const std::string& path, const BusOptions& options,
                                        bool ring_bytes_asked, bool mtu_asked);
   /// Opens an existing bus. `read_only` works on a file one may only read.
   static Result<Bus> open(const std::string& path, Access access = Access::read_only);
-  /// Removes the file. Errors, unless `force`: busy while live ports are attached;
+  /// Removes the file; a warning is logged when it has another name, which stays. Errors, unless
+  /// `force`: busy while live ports are attached;
   /// unsupported_file_system where they may look dead.
   static Result<void> destroy(const std::string& path, bool force);
 

@@ -192,6 +192,39 @@ TEST_F(TwoUsers, WhoMayUseABusInAStickyDirectoryMayNotRemoveIt) {
   EXPECT_TRUE(is_clean(Bus::open(path).value().audit()));
 }
 
+TEST_F(TwoUsers, WhoMayNotRemoveABusIsToldWhoMay) {
+  struct Row {
+    mode_t directory;
+    std::uint32_t file;
+    std::string advice;
+    std::string not_said;
+  };
+  constexpr const char* kSticky = "only user 1000, whose file it is, and user 0, ";
+  const std::string path = dir.file("bus");
+  for (const Row& row :
+       {Row{01777, 0666, kSticky, "write permission"}, Row{01777, 0600, kSticky, "chmod"},
+        Row{0755, 0666, "write permission in the directory", "sticky"}}) {
+    ASSERT_EQ(chmod(dir.path().c_str(), 01777), 0);
+    alice_makes(path, row.file);
+    ASSERT_EQ(chmod(dir.path().c_str(), row.directory), 0);
+    for (const bool force : {false, true}) {
+      const Shared<std::array<char, 512>> said;
+      EXPECT_EQ(as(kStranger,
+                   [&] {
+                     const Result<void> gone = Bus::destroy(path, force);
+                     if (gone || !was_denied(gone.error())) return 1;
+                     gone.error().message.copy(said->data(), said->size() - 1);
+                     return 0;
+                   }),
+                0);
+      const std::string message = said->data();
+      EXPECT_NE(message.find(row.advice), std::string::npos) << message;
+      EXPECT_EQ(message.find(row.not_said), std::string::npos) << message;
+    }
+    Bus::destroy(path, false).value();
+  }
+}
+
 TEST_F(TwoUsers, WhoMayOnlyReadHoldsUpNewPortsAtMostAndNeverThoseThatAreThere) {
   const std::string path = dir.file("bus");
   alice_makes(path, 0644);
@@ -269,18 +302,27 @@ TEST_F(TwoUsers, AHardLinkToOnesOwnBusIsNotTakenForTheBusThatWasMeant) {
   options.mode = 0666;
   Bus::create(open, options).value();
   ASSERT_EQ(as(kStranger, [&] { return ::link(open.c_str(), link.c_str()); }), 0);
-  for (const mode_t mode : {01777, 0777, 01775}) {
+  for (const mode_t mode : {01777, 0777, 01775, 0775}) {
     ASSERT_EQ(chmod(dir.path().c_str(), mode), 0);
     const auto made = Bus::create_if_missing(link, small_ring(), false, false);
     ASSERT_FALSE(made) << std::oct << mode;
     EXPECT_TRUE(was_denied(made.error()));
-    for (const std::string part : {"2 names", "-samefile", "without --create"})
+    for (const std::string part :
+         {"2 names", "-samefile", "'shmifctl destroy' removes this name", "without --create"})
       EXPECT_NE(made.error().message.find(part), std::string::npos) << made.error().message;
   }
   EXPECT_TRUE(Port().attach(link)) << "who asks for no bus of his own gets it";
   // Nobody else can put a link into a directory of one's own.
   ASSERT_EQ(chmod(dir.path().c_str(), 0755), 0);
   EXPECT_TRUE(Bus::create_if_missing(link, small_ring(), false, false));
+  ASSERT_EQ(chown(dir.path().c_str(), kStranger.uid, kStranger.gid), 0);  // a stranger's is not
+  EXPECT_FALSE(Bus::create_if_missing(link, small_ring(), false, false));
+  ASSERT_EQ(chown(dir.path().c_str(), 0, 0), 0);
+  // What is advised helps whoever is kept out by a link to his bus.
+  EXPECT_TRUE(Bus::destroy(link, false));
+  EXPECT_TRUE(Bus::create_if_missing(link, small_ring(), false, false));
+  ASSERT_EQ(unlink(link.c_str()), 0);
+  ASSERT_EQ(::link(open.c_str(), link.c_str()), 0);
   ASSERT_EQ(chmod(dir.path().c_str(), 01777), 0);
   ASSERT_EQ(unlink(open.c_str()), 0);
   EXPECT_TRUE(Bus::create_if_missing(link, small_ring(), false, false)) << "one name again";

@@ -171,6 +171,18 @@ TEST_F(BadInput, AMissingBusIsAnErrorThatTellsHowToMakeOne) {
   EXPECT_TRUE(names_in(directory.path()).empty());
 }
 
+TEST_F(BadInput, ADirectoryThatTakesNoNewFilesIsNotToBeMade) {
+  const std::string path = "/proc/shmif-bus";
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+           {"create", path}, {"tap", path, "--create"}, {"create", "/proc/self/shmif-bus"}}) {
+    SCOPED_TRACE(arguments[0] + ' ' + arguments[1]);
+    const ToolResult refused = run_tool(arguments);
+    expect_refusal(refused, {arguments[1], "no new files", "/dev/shm"});
+    EXPECT_EQ(refused.err.find("make the directory"), std::string::npos) << refused.err;
+  }
+  expect_refusal(run_tool({"create", directory.file("none/bus")}), {"make the directory first"});
+}
+
 TEST_F(BadInput, AnEmptyFileIsNotYetABus) {
   const std::string path = directory.file("empty");
   write_file(path, "");

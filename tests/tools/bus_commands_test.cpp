@@ -403,5 +403,23 @@ TEST_F(BusCommands, DestroyRemovesTheFile) {
   EXPECT_FALSE(std::filesystem::exists(path));
 }
 
+TEST_F(BusCommands, DestroySaysThatAnotherNameOfTheFileRemains) {
+  const std::string path = make_bus();
+  const std::string link = directory.file("link");
+  std::filesystem::create_hard_link(path, link);
+  const ToolResult first = run_tool({"destroy", path});
+  EXPECT_EQ(first.status, 0);
+  EXPECT_FALSE(std::filesystem::exists(path));
+  for (const std::string part : {path.c_str(), "has another name", "find ", "-inum "})
+    EXPECT_NE(first.err.find(part), std::string::npos) << first.err;
+  const auto begin = first.err.find("find ");
+  ASSERT_NE(begin, std::string::npos);
+  const std::string command = first.err.substr(begin, first.err.find('"', begin) - begin);
+  EXPECT_EQ(run_program({"sh", "-c", command}).out, link + "\n") << command;
+  const ToolResult last = run_tool({"destroy", link});
+  EXPECT_EQ(last.status, 0);
+  EXPECT_EQ(last.err, "");
+}
+
 }  // namespace
 }  // namespace shmif::test
