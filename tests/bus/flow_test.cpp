@@ -21,12 +21,13 @@ namespace {
 using bus::FlowControl;
 using std::chrono::milliseconds;
 
-constexpr std::uint64_t kRing = 64U << 10U;
+constexpr std::uint64_t kFlowRing = 64U << 10U;
 constexpr std::uint32_t kListens = bus::kFlagUp | bus::kFlagPause;
 
 class FlowTest : public ::testing::Test {
  protected:
-  TempBus bus{BusOptions{.ring_bytes = kRing, .flow = Flow::pause, .patience = milliseconds(10)}};
+  TempBus bus{
+      BusOptions{.ring_bytes = kFlowRing, .flow = Flow::pause, .patience = milliseconds(10)}};
   RawBus raw{bus.path()};
   Port sender = port_on(bus.path(), {.name = "sender"});
   NumberedBatch batch{500};
@@ -53,7 +54,7 @@ class FlowTest : public ::testing::Test {
 
 TEST_F(FlowTest, APortThatRaisesItsFlagAgainIsNotWaitedForBeforeItsRestIsOver) {
   Port idler = port_on(bus.path(), {.name = "idler"});
-  while (raw.header().last < 3 * kRing) try_send(1);
+  while (raw.header().last < 3 * kFlowRing) try_send(1);
   bus::PortSlot& slot = raw.slot(idler.slot());
   FlowControl flow(raw.ring(), sender.slot(), raw.fd(), milliseconds(1000));  // rests for 9 s
   bus::fetch_or(slot.flags, kListens);
@@ -62,7 +63,7 @@ TEST_F(FlowTest, APortThatRaisesItsFlagAgainIsNotWaitedForBeforeItsRestIsOver) {
   EXPECT_EQ(slot.stalls, stalls + 1);
   EXPECT_EQ(slot.flags & bus::kFlagPause, 0U);
   bus::fetch_or(slot.flags, kListens);
-  raw.header().last += kRing / 2;  // the room is used up
+  raw.header().last += kFlowRing / 2;  // the room is used up
   EXPECT_TRUE(flow.admits(16'000));
   // Nor is it taken away again, which some ports that go on raising it could make an endless task.
   EXPECT_EQ(slot.stalls, stalls + 1);
@@ -71,7 +72,7 @@ TEST_F(FlowTest, APortThatRaisesItsFlagAgainIsNotWaitedForBeforeItsRestIsOver) {
 TEST_F(FlowTest, APortThatGoesBackHasReadNothing) {
   constexpr milliseconds kPatience(40);
   Port idler = port_on(bus.path(), {.name = "idler"});
-  while (raw.header().last < 3 * kRing) try_send(1);
+  while (raw.header().last < 3 * kFlowRing) try_send(1);
   bus::PortSlot& slot = raw.slot(idler.slot());
   const std::uint64_t first = raw.header().first;
   // Within one window of ten times the patience. Where this machine was so slow that another began,
@@ -92,7 +93,7 @@ TEST_F(FlowTest, APortThatGoesBackHasReadNothing) {
       bus::store_relaxed(slot.position, raw.header().last);
       EXPECT_TRUE(flow.admits(16'000)) << "nobody is behind";
       bus::store_relaxed(slot.position, first);
-      raw.header().last += kRing / 2;  // used up
+      raw.header().last += kFlowRing / 2;  // used up
       bus::store_relaxed(raw.slot(sender.slot()).position, raw.header().last);
     }
     in_time = FlowControl::Clock::now() - began < (FlowControl::kRest + 1) * kPatience;
@@ -107,7 +108,7 @@ TEST_F(FlowTest, ALimitFromBeforeARepairThatBeganThePositionsAnewIsNone) {
   raw.begin_at(std::uint64_t{1} << 40U, 0);
   EXPECT_GE(flow.room(1000), 1000U);
   bus::store_relaxed(raw.slot(sender.slot()).position, std::uint64_t{0});
-  raw.begin_at(kRing - 64, 0);
+  raw.begin_at(kFlowRing - 64, 0);
   raw.header().first = 0;
   EXPECT_EQ(flow.room(1000), 64U);
 }
@@ -128,7 +129,7 @@ TEST_F(FlowTest, TheOldestRecordNeverPassesAPortThatIsWaitedFor) {
 
 TEST_F(FlowTest, OfAPortThatWasRungNothingBeforeThatIsWaitedFor) {
   Port idler = port_on(bus.path(), {.name = "idler"});
-  while (raw.header().last < 3 * kRing) try_send(1);
+  while (raw.header().last < 3 * kFlowRing) try_send(1);
   bus::PortSlot& slot = raw.slot(idler.slot());
   bus::fetch_or(slot.flags, kListens);
   FlowControl flow(raw.ring(), sender.slot(), raw.fd(), milliseconds(10));
@@ -149,7 +150,7 @@ TEST_F(FlowTest, AStoppedWriterAndAPortThatDoesNotReadTogetherHoldNobodyUp) {
   Port idler = port_on(bus.path(), {.name = "idler"});
   Port stopped;
   stopped.attach(bus.path()).value();
-  fill_to(kRing - 4096);
+  fill_to(kFlowRing - 4096);
   const std::uint64_t end = raw.header().last;
   raw.claim(stopped.slot(), end, end + 256, end + 4000);  // there is room before and behind it
   EXPECT_TRUE(gets_one_through());
@@ -158,12 +159,12 @@ TEST_F(FlowTest, AStoppedWriterAndAPortThatDoesNotReadTogetherHoldNobodyUp) {
 
 TEST_F(FlowTest, ClaimsOverMoreThanHalfOfTheRingHoldNobodyUp) {
   std::array<Port, 3> stopped;
-  fill_to(2 * kRing);
+  fill_to(2 * kFlowRing);
   std::uint64_t at = raw.header().last;
   for (Port& port : stopped) {
     port.attach(bus.path()).value();
-    raw.claim(port.slot(), at, at, at + kRing / 4);
-    at += kRing / 4;
+    raw.claim(port.slot(), at, at, at + kFlowRing / 4);
+    at += kFlowRing / 4;
   }
   EXPECT_TRUE(gets_one_through());
 }
@@ -171,7 +172,7 @@ TEST_F(FlowTest, ClaimsOverMoreThanHalfOfTheRingHoldNobodyUp) {
 TEST_F(FlowTest, TheClaimOfADeadWriterIsFreedWhereItsRoomIsMissing) {
   constexpr unsigned kDead = 9;
   Port idler = port_on(bus.path(), {.name = "idler"});
-  fill_to(kRing - 4096);
+  fill_to(kFlowRing - 4096);
   const std::uint64_t end = raw.header().last;
   raw.slot(kDead).state = bus::slot_state(bus::SlotState::live, 5);
   raw.claim(kDead, end, end + 256, end + 4000);
@@ -183,7 +184,8 @@ TEST_F(FlowTest, TheClaimOfADeadWriterIsFreedWhereItsRoomIsMissing) {
 /// Who waits for room, and how that ends. The patience is longer than any of these tests takes.
 class WaitForRoom : public ::testing::Test {
  protected:
-  TempBus bus{BusOptions{.ring_bytes = kRing, .flow = Flow::pause, .patience = milliseconds(1000)}};
+  TempBus bus{
+      BusOptions{.ring_bytes = kFlowRing, .flow = Flow::pause, .patience = milliseconds(1000)}};
   RawBus raw{bus.path()};
   Port idler = port_on(bus.path(), {.name = "idler"});
   Port sender = port_on(bus.path(), {.name = "sender"});
@@ -197,7 +199,7 @@ class WaitForRoom : public ::testing::Test {
   /// Up to where the next frame finds no room.
   void fill() {
     batch.fix_size(480);  // 512 bytes of the ring
-    for (unsigned i = 0; i < kRing / 512 - 1; ++i)
+    for (unsigned i = 0; i < kFlowRing / 512 - 1; ++i)
       ASSERT_EQ(sender.try_send(batch.make(1, 0, 1)).taken, 1U);
   }
   /// What send() answers where there is no room, when `end` is called while it waits.
@@ -272,7 +274,7 @@ class IdlePorts : public ::testing::Test {
  protected:
   static constexpr milliseconds kPatience{20};
   static constexpr unsigned kIdle = 60;
-  TempBus bus{BusOptions{.ring_bytes = kRing, .flow = Flow::pause, .patience = kPatience}};
+  TempBus bus{BusOptions{.ring_bytes = kFlowRing, .flow = Flow::pause, .patience = kPatience}};
   Port sender = port_on(bus.path(), {.name = "sender"});
   std::vector<Port> idle;
   NumberedBatch batch{500};
@@ -291,7 +293,7 @@ class IdlePorts : public ::testing::Test {
 
 TEST_F(IdlePorts, ThatAreBehindTogetherCostOnePatienceHoweverManyTheyAre) {
   for (unsigned i = 0; i < kIdle; ++i) idle.push_back(port_on(bus.path()));
-  send(2 * kRing);
+  send(2 * kFlowRing);
   EXPECT_GE(paused(), 1.0) << "nobody was waited for";
   EXPECT_LE(paused(), 1.3);
   const BusInfo info = bus.info();
@@ -301,9 +303,9 @@ TEST_F(IdlePorts, ThatAreBehindTogetherCostOnePatienceHoweverManyTheyAre) {
 TEST_F(IdlePorts, ThatBeganToListenOneAfterTheOtherCostAPatienceForEachHalfOfTheRing) {
   for (unsigned i = 0; i < kIdle; ++i) {
     idle.push_back(port_on(bus.path()));
-    send(kRing / kIdle);
+    send(kFlowRing / kIdle);
   }
-  send(2 * kRing);
+  send(2 * kFlowRing);
   EXPECT_GE(paused(), 1.0) << "nobody was waited for";
   EXPECT_LE(paused(), 3.9);
 }
@@ -328,12 +330,12 @@ TEST_F(FlowTest, ARefusedTrySendIsNoChargeOnceThereIsRoom) {
 TEST_F(FlowTest, APortThatReadsIsNotOverrunBecauseOthersTakeTheRoom) {
   constexpr milliseconds kPatience(40);
   Port reader = port_on(bus.path(), {.name = "reader"});
-  while (raw.header().last < 3 * kRing) try_send(1);
+  while (raw.header().last < 3 * kFlowRing) try_send(1);
   bus::PortSlot& slot = raw.slot(reader.slot());
   bus::fetch_or(slot.flags, kListens);
-  raw.header().first = raw.header().last - kRing + 512;
+  raw.header().first = raw.header().last - kFlowRing + 512;
   bus::store_relaxed(slot.position, raw.header().first);
-  bus::store_relaxed(raw.slot(sender.slot()).position, raw.header().last + 64 * kRing);
+  bus::store_relaxed(raw.slot(sender.slot()).position, raw.header().last + 64 * kFlowRing);
   const std::uint64_t stalls = slot.stalls;
   FlowControl flow(raw.ring(), 200, raw.fd(), kPatience);
   for (unsigned looks = 0; looks < 12; ++looks) {  // three times the patience

@@ -252,13 +252,13 @@ TEST_F(Repair, PortsShowAgainWhoTheyAreAndDropClaimsThatAreNotTheirs) {
 }
 
 /// The last position at which anything may stand (Ring::fits_alignment).
-constexpr std::uint64_t kEndOfPositions =
+constexpr std::uint64_t kLastPositions =
     (UINT64_MAX - 2 * bus::kMaxRingBytes) & ~std::uint64_t{bus::kRecordAlign - 1};
 
 TEST_F(Repair, KeepsTheFramesWhereTheyAreWhenLastPointsToWherePositionsEnd) {
   const std::uint64_t last = raw_.header().last;
   for (const std::uint64_t scribble :
-       {kEndOfPositions, kEndOfPositions - 4096, std::uint64_t{1} << 63U}) {
+       {kLastPositions, kLastPositions - 4096, std::uint64_t{1} << 63U}) {
     raw_.header().last = scribble;
     EXPECT_EQ(repair().frames_kept, kFrames);
     EXPECT_LT(raw_.header().last, last + 4096);
@@ -269,7 +269,7 @@ TEST_F(Repair, KeepsTheFramesWhereTheyAreWhenLastPointsToWherePositionsEnd) {
 
 TEST_F(Repair, BeginsWherePositionsAreNotUsedUpWhenNothingSurvivedAndLastPointsToTheirEnd) {
   std::memset(raw_.ring().payload(0) - bus::kRecordHeaderBytes, 0x5a, raw_.ring().bytes());
-  for (std::uint64_t* word : {&raw_.header().first, &raw_.header().last}) *word = kEndOfPositions;
+  for (std::uint64_t* word : {&raw_.header().first, &raw_.header().last}) *word = kLastPositions;
   repair();
   EXPECT_LT(raw_.header().last, 1ULL << 40U);
   EXPECT_TRUE(read_all().empty());

@@ -10,7 +10,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::uint64_t kStart = 5'000'000'000;
+constexpr std::uint64_t kBegin = 5'000'000'000;
 constexpr std::uint64_t kMs = 1'000'000;
 constexpr std::uint64_t kUs = 1000;
 
@@ -24,7 +24,7 @@ class Job {
  public:
   explicit Job(const ScheduleOptions& options, std::uint64_t end_ns = Schedule::kNever,
                std::size_t batch = 32)
-      : schedule(options, kStart, end_ns), slots_(batch) {}
+      : schedule(options, kBegin, end_ns), slots_(batch) {}
 
   void run(std::uint64_t from_ns, std::uint64_t to_ns, std::uint64_t step_ns) {
     for (std::uint64_t now = from_ns; now < to_ns; now += step_ns) look(now);
@@ -48,60 +48,60 @@ class Job {
 
 TEST(Schedule, EachFrameGoesAtTheFirstLookAfterItIsDue) {
   Job job({.pace = {.frames_per_s = 1000}});
-  EXPECT_EQ(job.schedule.next_ns(), kStart);
-  job.run(kStart - 10 * kUs, kStart + 100 * kMs, 10 * kUs);
+  EXPECT_EQ(job.schedule.next_ns(), kBegin);
+  job.run(kBegin - 10 * kUs, kBegin + 100 * kMs, 10 * kUs);
   ASSERT_EQ(job.sent.size(), 100U);
   for (std::size_t i = 0; i < job.sent.size(); ++i) {
-    EXPECT_EQ(job.sent[i].intended_ns, kStart + i * kMs);
+    EXPECT_EQ(job.sent[i].intended_ns, kBegin + i * kMs);
     EXPECT_EQ(job.sent[i].at_ns, job.sent[i].intended_ns);
   }
-  EXPECT_EQ(job.schedule.next_ns(), kStart + 100 * kMs);
+  EXPECT_EQ(job.schedule.next_ns(), kBegin + 100 * kMs);
 }
 
 TEST(Schedule, GivesNoMoreThanFits) {
-  Schedule schedule({.pace = {.frames_per_s = 1'000'000}}, kStart);
+  Schedule schedule({.pace = {.frames_per_s = 1'000'000}}, kBegin);
   SizeChooser sizes(FrameSizes{}, 1);
   std::array<Schedule::Slot, 32> slots;
-  EXPECT_EQ(schedule.take(kStart + 40 * kUs, sizes, slots), 32U);
-  EXPECT_EQ(schedule.take(kStart + 40 * kUs, sizes, slots), 9U) << "41 were due";
-  EXPECT_EQ(schedule.take(kStart + 40 * kUs, sizes, slots), 0U);
+  EXPECT_EQ(schedule.take(kBegin + 40 * kUs, sizes, slots), 32U);
+  EXPECT_EQ(schedule.take(kBegin + 40 * kUs, sizes, slots), 9U) << "41 were due";
+  EXPECT_EQ(schedule.take(kBegin + 40 * kUs, sizes, slots), 0U);
 }
 
 TEST(Schedule, NoFrameIsDueAtTheEndOrLater) {
-  Job job({.pace = {.frames_per_s = 1000}}, kStart + 10 * kMs);
-  job.look(kStart + 30 * kMs);
+  Job job({.pace = {.frames_per_s = 1000}}, kBegin + 10 * kMs);
+  job.look(kBegin + 30 * kMs);
   EXPECT_EQ(job.sent.size(), 10U);
   EXPECT_EQ(job.schedule.next_ns(), Schedule::kNever);
-  Job flat_out({}, kStart + 10 * kMs);
+  Job flat_out({}, kBegin + 10 * kMs);
   std::array<Schedule::Slot, 8> slots;
-  EXPECT_EQ(flat_out.schedule.take(kStart - 1, flat_out.sizes, slots), 0U);
-  EXPECT_EQ(flat_out.schedule.take(kStart + 10 * kMs - 1, flat_out.sizes, slots), 8U);
-  EXPECT_EQ(flat_out.schedule.take(kStart + 10 * kMs, flat_out.sizes, slots), 0U);
+  EXPECT_EQ(flat_out.schedule.take(kBegin - 1, flat_out.sizes, slots), 0U);
+  EXPECT_EQ(flat_out.schedule.take(kBegin + 10 * kMs - 1, flat_out.sizes, slots), 8U);
+  EXPECT_EQ(flat_out.schedule.take(kBegin + 10 * kMs, flat_out.sizes, slots), 0U);
 }
 
 TEST(Schedule, WithoutARateEachFrameIsIntendedForNow) {
-  Schedule schedule({}, kStart);
+  Schedule schedule({}, kBegin);
   SizeChooser sizes(imix_sizes(), 1);
   std::array<Schedule::Slot, 100> slots;
-  ASSERT_EQ(schedule.take(kStart + 77, sizes, slots), slots.size());
+  ASSERT_EQ(schedule.take(kBegin + 77, sizes, slots), slots.size());
   std::uint64_t bytes = 0;
   for (const Schedule::Slot& slot : slots) {
-    EXPECT_EQ(slot.intended_ns, kStart + 77);
+    EXPECT_EQ(slot.intended_ns, kBegin + 77);
     bytes += slot.bytes;
   }
   EXPECT_GT(bytes, 60U * slots.size());
-  EXPECT_EQ(schedule.give_up(kStart + 100, sizes), 0U);
+  EXPECT_EQ(schedule.give_up(kBegin + 100, sizes), 0U);
 }
 
 TEST(Schedule, AfterAStallABurstKeepsTheLoadAndTheIntendedTimes) {
   Job job({.pace = {.frames_per_s = 10'000}});
-  job.run(kStart, kStart + 5 * kMs, 10 * kUs);
-  job.run(kStart + 25 * kMs, kStart + 30 * kMs, 10 * kUs);
+  job.run(kBegin, kBegin + 5 * kMs, 10 * kUs);
+  job.run(kBegin + 25 * kMs, kBegin + 30 * kMs, 10 * kUs);
   ASSERT_EQ(job.sent.size(), 300U);
   std::size_t at_once = 0;
   for (std::size_t i = 0; i < job.sent.size(); ++i) {
-    ASSERT_EQ(job.sent[i].intended_ns, kStart + i * 100 * kUs);
-    at_once += job.sent[i].at_ns == kStart + 25 * kMs ? 1 : 0;
+    ASSERT_EQ(job.sent[i].intended_ns, kBegin + i * 100 * kUs);
+    at_once += job.sent[i].at_ns == kBegin + 25 * kMs ? 1 : 0;
   }
   EXPECT_EQ(at_once, 201U);
 }
@@ -110,16 +110,16 @@ TEST(Schedule, LimitedCatchingUpGoesAtTwiceTheRateUntilOnTime) {
   for (const std::uint64_t step : {1 * kUs, 10 * kUs, 90 * kUs}) {
     SCOPED_TRACE(step);
     Job job({.pace = {.frames_per_s = 100'000}, .catch_up = CatchUp::limited});
-    job.run(kStart, kStart + 5 * kMs, step);
+    job.run(kBegin, kBegin + 5 * kMs, step);
     const std::size_t before = job.sent.size();
-    job.run(kStart + 25 * kMs, kStart + 100 * kMs, step);
+    job.run(kBegin + 25 * kMs, kBegin + 100 * kMs, step);
     const std::uint64_t lateness = 2 * step + 10 * kUs;
     for (std::size_t i = 0; i < job.sent.size(); ++i) {
-      ASSERT_EQ(job.sent[i].intended_ns, kStart + i * 10 * kUs) << "nothing is left out";
+      ASSERT_EQ(job.sent[i].intended_ns, kBegin + i * 10 * kUs) << "nothing is left out";
     }
     // 20 ms behind at 25 ms, and as fast again as the stream itself: on time at 45 ms.
     for (std::size_t i = before; i < job.sent.size(); ++i) {
-      const std::uint64_t since = job.sent[i].at_ns - (kStart + 25 * kMs);
+      const std::uint64_t since = job.sent[i].at_ns - (kBegin + 25 * kMs);
       const std::uint64_t allowed = since / (5 * kUs) + 1;
       if (since <= 20 * kMs) {
         ASSERT_LE(i - before, allowed) << "faster than twice the rate";
@@ -133,12 +133,12 @@ TEST(Schedule, LimitedCatchingUpGoesAtTwiceTheRateUntilOnTime) {
 
 TEST(Schedule, AStallWhileCatchingUpBeginsItAgain) {
   Job job({.pace = {.frames_per_s = 100'000}, .catch_up = CatchUp::limited});
-  job.run(kStart + 20 * kMs, kStart + 25 * kMs, 10 * kUs);
+  job.run(kBegin + 20 * kMs, kBegin + 25 * kMs, 10 * kUs);
   const std::size_t before = job.sent.size();
-  job.look(kStart + 40 * kMs);
+  job.look(kBegin + 40 * kMs);
   EXPECT_EQ(job.sent.size(), before + 1) << "what was held back does not go at once";
-  EXPECT_EQ(job.schedule.next_ns(), kStart + 40 * kMs + 5 * kUs);
-  job.run(kStart + 40 * kMs, kStart + 200 * kMs, 10 * kUs);
+  EXPECT_EQ(job.schedule.next_ns(), kBegin + 40 * kMs + 5 * kUs);
+  job.run(kBegin + 40 * kMs, kBegin + 200 * kMs, 10 * kUs);
   EXPECT_EQ(job.sent.size(), 20'000U);
   EXPECT_EQ(job.sent.back().at_ns, job.sent.back().intended_ns);
 }
@@ -146,7 +146,7 @@ TEST(Schedule, AStallWhileCatchingUpBeginsItAgain) {
 TEST(Schedule, ALittleLateIsNoStall) {
   for (const CatchUp kind : {CatchUp::burst, CatchUp::limited, CatchUp::skip}) {
     Job job({.pace = {.frames_per_s = 1'000'000}, .catch_up = kind});
-    job.run(kStart, kStart + 20 * kMs, 50 * kUs);
+    job.run(kBegin, kBegin + 20 * kMs, 50 * kUs);
     EXPECT_EQ(job.sent.size(), 19'951U);
     EXPECT_EQ(job.schedule.skipped_frames(), 0U);
   }
@@ -154,8 +154,8 @@ TEST(Schedule, ALittleLateIsNoStall) {
 
 TEST(Schedule, SkippingGivesUpWhatWasDueInAStallAndCountsIt) {
   Job job({.pace = {.frames_per_s = 10'000}, .catch_up = CatchUp::skip});
-  job.run(kStart, kStart + 5 * kMs, 10 * kUs);
-  job.run(kStart + 25 * kMs + 10, kStart + 30 * kMs, 10 * kUs);
+  job.run(kBegin, kBegin + 5 * kMs, 10 * kUs);
+  job.run(kBegin + 25 * kMs + 10, kBegin + 30 * kMs, 10 * kUs);
   EXPECT_EQ(job.schedule.skipped_frames(), 201U);
   EXPECT_EQ(job.schedule.skipped_bytes(), 201U * 64);
   EXPECT_EQ(job.sent.size() + job.schedule.skipped_frames(), 300U);
@@ -163,38 +163,38 @@ TEST(Schedule, SkippingGivesUpWhatWasDueInAStallAndCountsIt) {
 }
 
 TEST(Schedule, WhatWasDueAndNotTakenAtTheEndWasOffered) {
-  Job job({.pace = {.frames_per_s = 10'000}}, kStart + 10 * kMs);
-  job.run(kStart, kStart + 4 * kMs, 10 * kUs);
-  EXPECT_EQ(job.schedule.give_up(kStart + 50 * kMs, job.sizes), 60U);
+  Job job({.pace = {.frames_per_s = 10'000}}, kBegin + 10 * kMs);
+  job.run(kBegin, kBegin + 4 * kMs, 10 * kUs);
+  EXPECT_EQ(job.schedule.give_up(kBegin + 50 * kMs, job.sizes), 60U);
   EXPECT_EQ(job.sent.size(), 40U);
   EXPECT_EQ(job.schedule.skipped_frames(), 0U);
 }
 
 TEST(Schedule, PausesFollowEachBurstWhateverTheBatches) {
   for (const std::size_t batch : {1U, 3U, 7U, 64U}) {
-    Job job({.think = {.pause = 2ms, .spin = 500us, .blocks = 10}}, kStart + 21 * kMs, batch);
-    job.run(kStart, kStart + 21 * kMs, kMs / 2);
+    Job job({.think = {.pause = 2ms, .spin = 500us, .blocks = 10}}, kBegin + 21 * kMs, batch);
+    job.run(kBegin, kBegin + 21 * kMs, kMs / 2);
     ASSERT_EQ(job.pauses.size(), 11U) << batch;
     EXPECT_EQ(job.sent.size(), 110U);
     for (std::size_t i = 0; i < job.sent.size(); ++i) {
-      EXPECT_EQ(job.sent[i].at_ns, kStart + (i / 10) * 2 * kMs);
+      EXPECT_EQ(job.sent[i].at_ns, kBegin + (i / 10) * 2 * kMs);
     }
-    EXPECT_EQ(job.pauses[0].until_ns, kStart + 2 * kMs);
-    EXPECT_EQ(job.pauses[0].spin_until_ns, kStart + kMs / 2);
-    EXPECT_EQ(job.pauses[10].until_ns, kStart + 21 * kMs) << "never past the end";
+    EXPECT_EQ(job.pauses[0].until_ns, kBegin + 2 * kMs);
+    EXPECT_EQ(job.pauses[0].spin_until_ns, kBegin + kMs / 2);
+    EXPECT_EQ(job.pauses[10].until_ns, kBegin + 21 * kMs) << "never past the end";
   }
 }
 
 TEST(Schedule, APauseIsNotHeldAgainstTheFramesThatWereDueInIt) {
   // The rate is kept, as fio keeps it: 10 frames at a time, late by design.
   Job burst({.pace = {.frames_per_s = 10'000}, .think = {.pause = 20ms, .blocks = 100}});
-  burst.run(kStart, kStart + 100 * kMs, 10 * kUs);
+  burst.run(kBegin, kBegin + 100 * kMs, 10 * kUs);
   for (const Sent& sent : burst.sent) EXPECT_EQ(sent.at_ns, sent.intended_ns);
   EXPECT_GT(burst.sent.size(), 400U);
   Job skip({.pace = {.frames_per_s = 10'000},
             .catch_up = CatchUp::skip,
             .think = {.pause = 20ms, .blocks = 100}});
-  skip.run(kStart, kStart + 100 * kMs, 10 * kUs);
+  skip.run(kBegin, kBegin + 100 * kMs, 10 * kUs);
   EXPECT_EQ(skip.schedule.skipped_frames(), 0U) << "nothing was offered in a pause";
   for (const Sent& sent : skip.sent) EXPECT_EQ(sent.at_ns, sent.intended_ns);
 }

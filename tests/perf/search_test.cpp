@@ -10,7 +10,7 @@
 namespace shmif::perf {
 namespace {
 
-using Link = std::function<TrialResult(double fps)>;
+using Line = std::function<TrialResult(double fps)>;
 
 TrialResult trial(double offered, double loss, std::optional<double> latency_ns = {}) {
   TrialResult result;
@@ -22,11 +22,11 @@ TrialResult trial(double offered, double loss, std::optional<double> latency_ns 
 }
 
 /// Drops what is more than it carries.
-Link link_of(double capacity_fps) {
+Line link_of(double capacity_fps) {
   return [=](double fps) { return trial(fps, fps <= capacity_fps ? 0 : 1 - capacity_fps / fps); };
 }
 
-SearchResult run(const RateSearchOptions& options, const Link& link, unsigned most_trials = 60) {
+SearchResult run(const RateSearchOptions& options, const Line& link, unsigned most_trials = 60) {
   RateSearch search(options);
   for (unsigned trials = 0; const auto fps = search.next_fps(); ++trials) {
     EXPECT_LT(trials, most_trials) << "a search without end";
@@ -58,7 +58,7 @@ TEST(RateSearch, FindsARateWithinOnePerCentOfItself) {
 }
 
 /// Carries so much, and keeps `queue` frames; counts whole frames of a trial.
-Link line_of(double capacity_fps, double seconds, double queue) {
+Line line_of(double capacity_fps, double seconds, double queue) {
   return [=](double fps) {
     const double sent = std::max(1.0, std::floor(fps * seconds));
     const double lost = std::max(0.0, sent - std::floor(capacity_fps * seconds) - queue);
@@ -118,7 +118,7 @@ TEST(RateSearch, ALinkThatAlwaysLosesHasNoRateAndTheResultSaysWhy) {
 }
 
 TEST(RateSearch, SomeLossMayBeAllowed) {
-  const Link lossy = [](double fps) { return trial(fps, fps > 300'000 ? 0.011 : 0.009); };
+  const Line lossy = [](double fps) { return trial(fps, fps > 300'000 ? 0.011 : 0.009); };
   const SearchResult pdr =
       run({.kind = Search::pdr, .max_fps = 1e6, .allowed_loss = 0.01, .repeat_near = false}, lossy);
   ASSERT_TRUE(pdr.found_fps);
@@ -129,7 +129,7 @@ TEST(RateSearch, SomeLossMayBeAllowed) {
 
 TEST(RateSearch, KeepsAPercentileOfLatencyUnderItsBound) {
   // A queue: latency grows beyond all bounds at the capacity.
-  const Link queue = [](double fps) { return trial(fps, 0, 10'000 / (1 - fps / 1.1e6)); };
+  const Line queue = [](double fps) { return trial(fps, 0, 10'000 / (1 - fps / 1.1e6)); };
   const SearchResult found = run({.kind = Search::latency_target,
                                   .max_fps = 1e6,
                                   .latency_bound_ns = 50'000,

@@ -68,7 +68,7 @@ int play(
   return counters.lost_frames == 0 && counters.rx_frames == rounds ? 0 : 6;
 }
 
-constexpr unsigned kRounds = 400;
+constexpr unsigned kExchanges = 400;
 
 class TimeNamespaces : public ::testing::TestWithParam<std::pair<bool, bool>> {
  protected:
@@ -90,8 +90,8 @@ INSTANTIATE_TEST_SUITE_P(Clocks, TimeNamespaces,
 
 TEST_P(TimeNamespaces, FramesWaitsAndDeepSleepCareForNoClockButTheirOwn) {
   const Shared<std::atomic<unsigned>> ready;
-  Child first = child_in_time(one(), [&] { return play(bus.path(), 0, kRounds, *ready); });
-  Child second = child_in_time(other(), [&] { return play(bus.path(), 1, kRounds, *ready); });
+  Child first = child_in_time(one(), [&] { return play(bus.path(), 0, kExchanges, *ready); });
+  Child second = child_in_time(other(), [&] { return play(bus.path(), 1, kExchanges, *ready); });
   EXPECT_EQ(first.wait(), 0);
   EXPECT_EQ(second.wait(), 0);
   EXPECT_TRUE(is_clean(bus.audit()));
@@ -196,11 +196,11 @@ TEST(SteppedWallClock, FramesWaitsAndDeepSleepDoNotCare) {
   const Shared<std::atomic<std::int64_t>> step;
   static_cast<void>(wall_clock_step_s());  // before the fork: shared
   Child first([&] {
-    return play(bus.path(), 0, kRounds, *ready,
+    return play(bus.path(), 0, kExchanges, *ready,
                 [n = 0]() mutable { wall_clock_step_s() = (++n % 5 - 2) * kDay; });
   });
   Child second([&] {
-    return play(bus.path(), 1, kRounds, *ready,
+    return play(bus.path(), 1, kExchanges, *ready,
                 [n = 0]() mutable { wall_clock_step_s() = (++n % 3 - 1) * kDay; });
   });
   EXPECT_EQ(first.wait(), 0);

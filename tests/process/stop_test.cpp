@@ -13,7 +13,7 @@
 namespace shmif::test {
 namespace {
 
-constexpr std::uint64_t kRingBytes = 1U << 20U;
+constexpr std::uint64_t kSmallRing = 1U << 20U;
 
 /// A control group that its processes can be frozen in, of version 2 or 1.
 class Freezer {
@@ -91,7 +91,7 @@ class Stop : public ::testing::Test {
     const std::uint64_t living = header.takeovers_living;
     for (SurvivorPage& page : crowd_.pages().survivors) page.longest_ns = 0;
     const bool held = !bus::lock_word::is_free(bus::load_seq_cst(header.lock));
-    const std::uint64_t goal = bus::load_seq_cst(header.last) + 2 * kRingBytes;
+    const std::uint64_t goal = bus::load_seq_cst(header.last) + 2 * kSmallRing;
     ASSERT_TRUE(soon([&] { return bus::load_seq_cst(header.last) >= goal; }));
     const std::uint64_t taken = header.takeovers_living - living;
     held_up_ += taken != 0 ? 1 : 0;
@@ -128,7 +128,7 @@ class Stop : public ::testing::Test {
   }
 
   std::mt19937_64 random_;
-  Crowd crowd_{kRingBytes};
+  Crowd crowd_{kSmallRing};
   std::uint64_t held_ = 0, held_up_ = 0, more_than_once_ = 0;
   Figures longest_, cpu_share_;
 };

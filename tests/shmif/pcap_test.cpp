@@ -164,8 +164,9 @@ class PcapngWriterRig {
   std::ifstream file_;
 };
 
-using Rigs = testing::Types<PcapReaderRig<0>, PcapReaderRig<100>, PcapWriterRig, PcapngWriterRig>;
-INSTANTIATE_TYPED_TEST_SUITE_P(Pcap, LinkConformance, Rigs);
+using PcapRigs =
+    testing::Types<PcapReaderRig<0>, PcapReaderRig<100>, PcapWriterRig, PcapngWriterRig>;
+INSTANTIATE_TYPED_TEST_SUITE_P(Pcap, LinkConformance, PcapRigs);
 
 std::vector<FrameView> read_all(PcapReader& reader, FrameBatch& batch) {
   while (!reader.receive(batch).error) (void)wait_for(reader, std::chrono::seconds(10));

@@ -58,9 +58,9 @@ class AnyPortRig : public PortRig<1500, 4U << 20U> {
   AnyLink any_;
 };
 
-using Rigs = testing::Types<PortRig<1500, 4U << 20U>, PortRig<1500, 64U << 10U>,
-                            PortRig<65521, 4U << 20U>, AnyPortRig>;
-INSTANTIATE_TYPED_TEST_SUITE_P(Port, LinkConformance, Rigs);
+using PortRigs = testing::Types<PortRig<1500, 4U << 20U>, PortRig<1500, 64U << 10U>,
+                                PortRig<65521, 4U << 20U>, AnyPortRig>;
+INSTANTIATE_TYPED_TEST_SUITE_P(Port, LinkConformance, PortRigs);
 
 }  // namespace
 }  // namespace shmif::test

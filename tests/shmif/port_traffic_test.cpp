@@ -17,7 +17,7 @@
 namespace shmif::test {
 namespace {
 
-const MacAddress kOther = *MacAddress::parse("02:00:00:00:99:99");
+const MacAddress kStranger = *MacAddress::parse("02:00:00:00:99:99");
 
 // What is sent.
 
@@ -133,7 +133,7 @@ TEST(PortReceive, ItsOwnAddressBroadcastAndMulticastAreHeardAndFramesForOthersFi
   EXPECT_FALSE(send_one(peer, port.mac()));
   EXPECT_FALSE(send_one(peer, kBroadcast));
   EXPECT_FALSE(send_one(peer, *MacAddress::parse("33:33:00:00:00:01")));
-  EXPECT_FALSE(send_one(peer, kOther));
+  EXPECT_FALSE(send_one(peer, kStranger));
   EXPECT_EQ(heard(port), 3U);
   EXPECT_EQ(port.counters().filtered_frames, 1U);
 }
@@ -146,7 +146,7 @@ TEST(PortReceive, AFrameBehindManyForOthersComesWithTheFirstCall) {
   Port sender = port_on(bus.path());
   NumberedBatch frames(64);
   for (unsigned sent = 0; sent < kForOthers; sent += 20)
-    ASSERT_EQ(sender.send(frames.make(1, sent, 20, kOther)).taken, 20U);
+    ASSERT_EQ(sender.send(frames.make(1, sent, 20, kStranger)).taken, 20U);
   ASSERT_EQ(sender.send(frames.make(1, kForOthers, 1)).taken, 1U);
   FrameBatch batch;
   EXPECT_EQ(copying.receive(batch).frames, 1U);
@@ -164,16 +164,16 @@ TEST(PortReceive, PromiscuousModeAndAddressAreInForceWhenTheCallReturns) {
   Port peer = port_on(bus.path());
   Port port = port_on(bus.path());
   EXPECT_FALSE(port.set_promiscuous(true));
-  EXPECT_FALSE(send_one(peer, kOther));
+  EXPECT_FALSE(send_one(peer, kStranger));
   EXPECT_EQ(heard(port), 1U);
   EXPECT_FALSE(port.set_promiscuous(false));
-  EXPECT_FALSE(send_one(peer, kOther));
+  EXPECT_FALSE(send_one(peer, kStranger));
   EXPECT_EQ(heard(port), 0U);
   const MacAddress old = port.mac();
-  EXPECT_FALSE(port.set_mac(kOther));
-  EXPECT_EQ(port.mac(), kOther);
-  EXPECT_EQ(bus.info().ports.at(1).mac, kOther);
-  EXPECT_FALSE(send_one(peer, kOther));
+  EXPECT_FALSE(port.set_mac(kStranger));
+  EXPECT_EQ(port.mac(), kStranger);
+  EXPECT_EQ(bus.info().ports.at(1).mac, kStranger);
+  EXPECT_FALSE(send_one(peer, kStranger));
   EXPECT_FALSE(send_one(peer, old));
   EXPECT_EQ(heard(port), 1U);
 }
@@ -281,7 +281,7 @@ TEST(PortWait, AFloodOfFramesForOthersIsNothingToReceive) {
   Port sender = port_on(bus.path());
   NumberedBatch frames(14);
   for (unsigned sent = 0; sent < 40'000; sent += 32)
-    ASSERT_EQ(sender.send(frames.make(1, sent, 32, kOther)).taken, 32U);
+    ASSERT_EQ(sender.send(frames.make(1, sent, 32, kStranger)).taken, 32U);
   EXPECT_FALSE(port.wait(std::chrono::milliseconds(1)));
   EXPECT_EQ(port.counters().filtered_frames, 40'000U);
   ASSERT_EQ(sender.send(frames.make(1, 0, 1)).taken, 1U);

@@ -205,6 +205,10 @@ class Tool {
   ToolResult result_;
 };
 
+inline std::int64_t count_of_lines(const std::string& text) {
+  return std::ranges::count(text, '\n');
+}
+
 /// The shmifctl under test: the one this build made, or the one that SHMIFCTL in the environment
 /// names.
 inline std::string shmifctl_path() {

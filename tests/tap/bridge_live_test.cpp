@@ -27,10 +27,6 @@
 #include "tests/tap/packet_peer.hpp"
 #include "tests/tap/test_namespace.hpp"
 
-namespace shmif::test {
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(LinkConformance);  // only its helpers are used here
-}  // namespace shmif::test
-
 namespace shmif::tap::test {
 namespace {
 

@@ -14,10 +14,6 @@
 #include "shmif/loopback_link.hpp"
 #include "tests/shmif/link_conformance.hpp"
 
-namespace shmif::test {
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(LinkConformance);  // only its helpers are used here
-}  // namespace shmif::test
-
 namespace shmif::tap {
 namespace {
 

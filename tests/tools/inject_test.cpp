@@ -20,10 +20,6 @@ ToolResult inject(const BusRig& rig, const std::vector<std::string>& more, std::
   return run_tool(argv, std::move(input));
 }
 
-std::int64_t lines(const std::string& text) {
-  return std::ranges::count(text, '\n');
-}
-
 std::vector<Bytes> some_frames(std::size_t count) {
   std::vector<Bytes> frames;
   for (std::size_t i = 0; i < count; ++i) frames.push_back(make_frame(60 + i, i));
@@ -81,7 +77,7 @@ TEST(Inject, CountsAndReportsFramesThatAreTooLong) {
   const ToolResult r = inject(rig, {rig.file("in.pcap"), "--timing", "flat"});
   EXPECT_EQ(r.status, 1);
   EXPECT_EQ(r.out, "2 frames sent, 121 B\n");
-  EXPECT_EQ(lines(r.err), 1);
+  EXPECT_EQ(count_of_lines(r.err), 1);
   EXPECT_TRUE(contains(r.err, "2 frames")) << r.err;
   EXPECT_TRUE(contains(r.err, "9000 bytes, the bus takes 1522")) << r.err;
   EXPECT_TRUE(same_frames({make_frame(60, 1), make_frame(61, 3)}, collect(port, 2)));
@@ -102,7 +98,7 @@ TEST(Inject, AFrameThatNoBusTakesIsNeverCut) {
   const ToolResult r = inject(rig, {rig.file("in.pcap"), "--timing", "flat"});
   EXPECT_EQ(r.status, 1);
   EXPECT_EQ(r.out, "2 frames sent, 64.1 KiB\n");
-  EXPECT_EQ(lines(r.err), 1) << r.err;
+  EXPECT_EQ(count_of_lines(r.err), 1) << r.err;
   EXPECT_TRUE(contains(r.err, "1 frame of")) << r.err;
   EXPECT_TRUE(contains(r.err, "80066 bytes, the bus takes 65543")) << r.err;
   EXPECT_TRUE(same_frames({make_frame(60, 1), make_frame(kMaxFrameBytes, 2)}, collect(port, 2)));
@@ -126,7 +122,7 @@ TEST(Inject, WhatCannotBeReplayedIsAnErrorOfOneLine) {
   for (const std::string name : {"none", "text", "."}) {
     const ToolResult r = inject(rig, {rig.file(name)});
     EXPECT_EQ(r.status, 1) << name;
-    EXPECT_EQ(lines(r.err), 1) << r.err;
+    EXPECT_EQ(count_of_lines(r.err), 1) << r.err;
     EXPECT_TRUE(contains(r.err, rig.file(name))) << r.err;
   }
   write_capture(rig.file("in.pcap"), some_frames(1));
@@ -140,7 +136,7 @@ TEST(Inject, WrongTimingsAreWrongUsage) {
   for (const char* const timing : {"fast", "x", "x0", "x-1", "xfast", "10", "x1e3", "xinf", ""}) {
     const ToolResult r = inject(rig, {rig.file("in.pcap"), "--timing", timing});
     EXPECT_EQ(r.status, 2) << timing;
-    EXPECT_EQ(lines(r.err), 1) << r.err;
+    EXPECT_EQ(count_of_lines(r.err), 1) << r.err;
   }
   EXPECT_EQ(inject(rig, {"-", "--loop", "2"}).status, 2);
   EXPECT_EQ(run_tool({"inject", rig.path()}).status, 2);

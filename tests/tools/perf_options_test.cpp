@@ -9,16 +9,10 @@
 #include "perf/job/profiles.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tests/tools/perf_rig.hpp"
 
 namespace shmif::test {
 namespace {
-
-using Words = std::vector<std::string>;
-
-ToolResult shmifperf(Words arguments) {
-  arguments.insert(arguments.begin(), SHMIFPERF_PATH);
-  return run_program(std::move(arguments));
-}
 
 void expect_usage_error(const Words& arguments, const std::vector<std::string>& names) {
   const ToolResult result = shmifperf(arguments);

@@ -10,17 +10,10 @@
 
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tests/tools/perf_rig.hpp"
 
 namespace shmif::test {
 namespace {
-
-using Json = nlohmann::json;
-using Words = std::vector<std::string>;
-
-ToolResult shmifperf(Words arguments, std::string input = {}) {
-  arguments.insert(arguments.begin(), SHMIFPERF_PATH);
-  return run_program(std::move(arguments), std::move(input));
-}
 
 std::string text_of(const std::string& path) {
   std::ostringstream text;

@@ -14,6 +14,14 @@ namespace shmif::test {
 using Json = nlohmann::json;
 using Words = std::vector<std::string>;
 
+inline Words shmifperf_words(Words arguments) {
+  arguments.insert(arguments.begin(), SHMIFPERF_PATH);
+  return arguments;
+}
+inline ToolResult shmifperf(Words arguments, std::string input = {}) {
+  return run_program(shmifperf_words(std::move(arguments)), std::move(input));
+}
+
 /// `shmifperf run OPTION...`, of a light load for a second unless told otherwise.
 inline Words run_with(Words options) {
   const Words first{SHMIFPERF_PATH, "run", "--runtime=1", "--rate_iops=500", "--drain_time=200ms"};

@@ -44,9 +44,9 @@ bool has_failure(const Json& result, const std::string& text) {
 }
 
 /// A run that would last for long; its result goes to a file.
-class LongRun {
+class LoggedRun {
  public:
-  explicit LongRun(const Words& options)
+  explicit LoggedRun(const Words& options)
       : tool_(run_with([&] {
           Words all{"--runtime=60",         "--rate_iops=1000",  "--drain_time=100ms",
                     "--json-stream",        "--eta=never",       "--status-interval=100ms",
@@ -67,7 +67,7 @@ class LongRun {
 
 TEST(PerfRun, ASignalStopsDrainsAndReports) {
   for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
-    LongRun run({});
+    LoggedRun run({});
     ASSERT_TRUE(run.is_under_way());
     run.tool().signal(number);
     const ToolResult end = run.tool().finish();
@@ -83,7 +83,7 @@ TEST(PerfRun, ASignalStopsDrainsAndReports) {
 }
 
 TEST(PerfRun, ASecondSignalStopsHard) {
-  LongRun run({"--exec_postrun=sleep 60"});
+  LoggedRun run({"--exec_postrun=sleep 60"});
   ASSERT_TRUE(run.is_under_way());
   run.tool().signal(SIGINT);
   ASSERT_TRUE(run.tool().wait_for("\"state\":\"finishing\"")) << "and hangs there";

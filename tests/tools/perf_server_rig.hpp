@@ -18,19 +18,9 @@
 #include "tests/support/child_process.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tests/tools/perf_rig.hpp"
 
 namespace shmif::test {
-
-using Json = nlohmann::json;
-using Words = std::vector<std::string>;
-
-inline Words shmifperf_words(Words arguments) {
-  arguments.insert(arguments.begin(), SHMIFPERF_PATH);
-  return arguments;
-}
-inline ToolResult shmifperf(Words arguments) {
-  return run_program(shmifperf_words(std::move(arguments)));
-}
 
 inline bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;

@@ -20,10 +20,6 @@ std::vector<std::string> ping(const BusRig& rig, const std::vector<std::string>&
   return argv;
 }
 
-std::int64_t lines(const std::string& text) {
-  return std::ranges::count(text, '\n');
-}
-
 TEST(PingCommand, ListsEverybodyWhoAnswers) {
   const BusRig rig;
   Tool first(ping(rig, {"--respond", "--name", "one"}));
@@ -76,7 +72,7 @@ TEST(PingCommand, AsksOnePortByNameOrByMac) {
     const ToolResult r =
         run_program(ping(rig, {"--to", to, "-c", "2", "-i", "0.02", "--timeout", "15"}));
     EXPECT_EQ(r.status, 0) << r.err;
-    EXPECT_EQ(lines(r.out), 5) << r.out;  // a head, two answers, a summary of two lines
+    EXPECT_EQ(count_of_lines(r.out), 5) << r.out;  // a head, two answers, a summary of two lines
     EXPECT_TRUE(contains(r.out, "one (" + mac +
                                     "): 2 sent, 2 answered, 0 lost (0.0 %)\n"
                                     "  min/p50/p99/max "))
@@ -100,7 +96,7 @@ TEST(PingCommand, ExitsWithOneWhenNothingAnswers) {
   Port silent = rig.port("silent");
   ToolResult r = run_program(ping(rig, {"-c", "1", "--timeout", "0.05"}));
   EXPECT_EQ(r.status, 1);
-  EXPECT_EQ(lines(r.err), 1) << r.err;
+  EXPECT_EQ(count_of_lines(r.err), 1) << r.err;
   EXPECT_TRUE(contains(r.err, "nobody answered 1 request on ")) << r.err;
   r = run_program(ping(rig, {"--to", "silent", "-c", "2", "-i", "0.01", "--timeout", "0.05"}));
   EXPECT_EQ(r.status, 1);
@@ -112,7 +108,7 @@ TEST(PingCommand, AnUnknownNameIsAnErrorThatNamesWhoIsThere) {
   Port port = rig.port("web");
   const ToolResult r = run_program(ping(rig, {"--to", "wbe"}));
   EXPECT_EQ(r.status, 1);
-  EXPECT_EQ(lines(r.err), 1) << r.err;
+  EXPECT_EQ(count_of_lines(r.err), 1) << r.err;
   EXPECT_TRUE(contains(r.err, "no port named \"wbe\"")) << r.err;
   EXPECT_TRUE(contains(r.err, "attached: web")) << r.err;
 }
