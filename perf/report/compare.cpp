@@ -131,10 +131,10 @@ std::optional<std::pair<Samples, Samples>> samples(const ReportJson& before,
 
 /// Losses are shares already, and often 0 before; all else is taken as a share of what it was.
 double size_of_change(const ComparedFigure& f) {
-  if (f.figure == figure_name::kLostShare) return f.after - f.before;
+  if (f.figure == figure_name::kLostShare) return f.change;
   if (f.change_share) return *f.change_share;
-  if (f.after == f.before) return 0;
-  return f.after > f.before ? HUGE_VAL : -HUGE_VAL;
+  if (f.change == 0) return 0;
+  return f.change > 0 ? HUGE_VAL : -HUGE_VAL;
 }
 
 Verdict judge(const ComparedFigure& f, const Kind& kind, bool significant,
@@ -153,6 +153,7 @@ class Comparer {
 
   void compare_jobs(const ReportJson& before_job, const ReportJson& after_job) {
     for (const Kind& kind : kKinds) compare_figure(kind, before_job, after_job);
+    note_longer_way(before_job, after_job);
   }
 
   /// The rates that two searches of a job found.
@@ -175,6 +176,32 @@ class Comparer {
   }
 
  private:
+  /// The time that a receiver's rate is over ends with the last arrival. So where every frame takes
+  /// longer, as many frames in a short run are a lower rate.
+  void note_longer_way(const ReportJson& before_job, const ReportJson& after_job) {
+    const auto of_rx = [&](const ComparedFigure& f) {
+      return f.job == name_in(before_job, "jobname") && f.figure == figure_name::kRxFps &&
+             f.verdict == Verdict::worse;
+    };
+    if (std::none_of(into_.figures.begin(), into_.figures.end(), of_rx)) return;
+    const auto grown = [&](const char* object, const char* key) {
+      const auto before = nested(before_job, object, key);
+      const auto after = nested(after_job, object, key);
+      return before && after ? *after - *before : 0;
+    };
+    const double frames = nested(before_job, "rx", "frames").value_or(0);
+    const double longer = grown("rx", "seconds");
+    const double least_delay = grown("latency_ns", "min") * 1e-9;
+    // Of a stream that has to wait, the first frames are as fast as before.
+    const bool explained = longer > 0 && least_delay >= 0.8 * longer;
+    if (!explained || grown("rx", "frames") < -into_.options.threshold * frames) return;
+    into_.notes.push_back("job " + words(before_job, "jobname") + " received as many frames in " +
+                          format_seconds(nested(after_job, "rx", "seconds")) + " as in " +
+                          format_seconds(nested(before_job, "rx", "seconds")) +
+                          " before, because each took " + format_seconds(least_delay) +
+                          " longer: that delay alone lowers rx_fps, less so in longer runs");
+  }
+
   /// `before_job`, `after_job`: what the figure is of, a job or its search.
   void compare_figure(const Kind& kind, const ReportJson& before_job, const ReportJson& after_job) {
     ComparedFigure f;
@@ -186,7 +213,8 @@ class Comparer {
     f.before = *before;
     f.after = *after;
     f.decides = kind.decides;
-    if (*before != 0) f.change_share = (*after - *before) / *before;
+    f.change = *after - *before;
+    if (*before != 0) f.change_share = f.change / *before;
     // Without anything to estimate chance from, the size of the difference alone decides.
     bool significant = true;
     const auto values = samples(before_, after_, before_job, after_job, kind, f.from);
@@ -199,6 +227,12 @@ class Comparer {
       significant = test && test->significant;
       if (!test) into_.undecided = true;
       if (test) f.p = test->p;
+      if (test && mean && f.from == kRepeats) {
+        // Of the means that the test is of: else the interval would not lie around the change.
+        f.change = test->of_means;
+        f.change_share.reset();
+        if (mean->mean != 0) f.change_share = f.change / std::fabs(mean->mean);
+      }
       if (test && mean && mean->mean != 0) {
         f.half_width_share = test->half_width / std::fabs(mean->mean);
       }

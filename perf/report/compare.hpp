@@ -3,10 +3,12 @@
 //
 // A figure of one run is one number; how far it would wander if the run were repeated shows in the
 // repetitions of --repeat where both files have them, else in the intervals of the run. Over
-// repetitions the figure is their median. Welch's t-test (perf/stats/confidence.hpp) says whether
-// two such lists differ; intervals that hang together count for fewer. What differs from one run to
-// the next, and not within a run, shows in repetitions alone.
-// Percentiles beyond p99 and the maximum hang on a few frames; they are shown and decide nothing.
+// repetitions the figure that is shown is their median, as in the report; how much it changed, and
+// how sure that is, is said of their means, which the test compares. Welch's t-test
+// (perf/stats/confidence.hpp) says whether two such lists differ; intervals that hang together
+// count for fewer. What differs from one run to the next, and not within a run, shows in
+// repetitions alone. Percentiles beyond p99 and the maximum hang on a few frames; they are shown
+// and decide nothing.
 
 #include <optional>
 #include <string>
@@ -31,9 +33,11 @@ struct ComparedFigure {
   double before = 0, after = 0;
   /// Of the repetitions: greatest less least, as a share of their median.
   std::optional<double> spread_before, spread_after;
-  std::optional<double> change_share;  ///< (after - before) / before; nothing where that was 0
-  /// Of the difference of means, as a share of the mean before; nothing where there is nothing to
-  /// estimate it from.
+  double change = 0;  ///< after - before; over repetitions of their means
+  /// `change` as a share of before, over repetitions of their mean; nothing where that was 0.
+  std::optional<double> change_share;
+  /// Of the difference of means (of repetitions, or of intervals), as a share of the mean before;
+  /// nothing where there is nothing to estimate it from.
   std::optional<double> half_width_share;
   std::optional<double> p;  ///< how often chance alone makes such a difference
   std::string from;         ///< what p comes from: "repeats", "intervals"; empty: nothing

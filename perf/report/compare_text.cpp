@@ -1,5 +1,6 @@
 // A comparison for people, and as JSON.
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
@@ -55,9 +56,12 @@ std::string verdict_text(const ComparedFigure& f) {
 }  // namespace
 
 std::string to_text(const Comparison& c, std::size_t width) {
-  std::string out = "before " + printable(c.before) + ", after " + printable(c.after) + '\n';
-  for (const std::string& note : c.notes) out += "  note: " + printable(note) + '\n';
-  for (const std::string& failure : c.failures) out += "  WORSE: " + printable(failure) + '\n';
+  std::string out =
+      wrapped("before " + printable(c.before) + ", after " + printable(c.after), width, 2);
+  for (const std::string& note : c.notes) out += wrapped("  note: " + printable(note), width, 4);
+  for (const std::string& failure : c.failures) {
+    out += wrapped("  WORSE: " + printable(failure), width, 4);
+  }
   Table table;
   table.add({"figure", "before", "spread", "after", "spread", "change", "+-", "p", "from", ""});
   std::size_t worse = 0;
@@ -69,17 +73,23 @@ std::string to_text(const Comparison& c, std::size_t width) {
                f.from.empty() ? "-" : f.from, verdict_text(f)});
   }
   out += table.text(width);
-  if (c.undecided) {
+  if (std::ranges::any_of(c.figures, [](const ComparedFigure& f) { return f.from == "repeats"; })) {
     out +=
-        "  p is \"-\" where too few intervals are independent of each other: compare runs of "
-        "--repeat, or longer ones\n";
+        wrapped("  of repeats, before and after are medians; change, +- and p are of their means",
+                width, 4);
+  }
+  if (c.undecided) {
+    out += wrapped(
+        "  p is \"-\" where too few intervals are independent of each other: compare runs with "
+        "--repeat, or longer ones",
+        width, 4);
   }
   const std::string by = "by more than " + format_share(c.options.threshold) + ", losses " +
                          format_share(c.options.loss_threshold) +
                          " of all frames (Welch's t-test, " + format_share(c.options.confidence) +
-                         " confidence)\n";
-  if (!c.worse()) return out + "nothing became worse " + by;
-  return out + format_count(worse + c.failures.size()) + " became worse " + by;
+                         " confidence)";
+  const std::string what = c.worse() ? format_count(worse + c.failures.size()) : "nothing";
+  return out + wrapped(what + " became worse " + by, width, 2);
 }
 
 std::string to_json(const Comparison& c) {
@@ -102,6 +112,7 @@ std::string to_json(const Comparison& c) {
                        {"after", json_number(f.after)},
                        {"spread_before_share", json_number(f.spread_before)},
                        {"spread_after_share", json_number(f.spread_after)},
+                       {"change", json_number(f.change)},
                        {"change_share", json_number(f.change_share)},
                        {"half_width_share", json_number(f.half_width_share)},
                        {"p", json_number(f.p)},

@@ -118,13 +118,68 @@ TEST(Compare, FiguresOfRepetitionsAreMediansAndNotThoseOfOneRun) {
   const ComparedFigure& f = figure_of(c, "bulk", "tx_fps");
   EXPECT_EQ(f.before, 100000);
   EXPECT_EQ(f.after, 60500);
-  EXPECT_NEAR(*f.change_share, -0.395, 1e-9);
+  // What changed is said of the means, as the interval around it is.
+  EXPECT_NEAR(f.change, -33900, 1e-6);
+  EXPECT_NEAR(*f.change_share, -0.339, 1e-9);
   EXPECT_NEAR(*f.spread_before, 0.02, 1e-9);
   EXPECT_EQ(f.verdict, Verdict::worse);
   // What is in no list of repetitions is a median by itself.
   EXPECT_NEAR(figure_of(c, "bulk.peer", "rx_fps").after, 60500, 1);
   const Json json = Json::parse(to_json(c));
   EXPECT_NEAR(json["figures"][0]["spread_before_share"].get<double>(), 0.02, 1e-9);
+}
+
+TEST(Compare, TheChangeOfRepetitionsLiesInTheIntervalThatIsPrintedBesideIt) {
+  // Their medians are the same and their means are not: the interval is around the means.
+  const Comparison c = compared(repeated({100000, 100000, 100000, 100000, 100000}),
+                                repeated({100000, 100000, 100000, 60000, 60000}));
+  const ComparedFigure& f = figure_of(c, "bulk", "tx_fps");
+  EXPECT_EQ(f.after, f.before);
+  EXPECT_NEAR(*f.change_share, -0.16, 1e-9);
+  EXPECT_NEAR(*f.half_width_share, 0.272, 0.001) << "0 is in it, as p says";
+  EXPECT_GT(*f.p, 0.05);
+  EXPECT_NE(to_text(c).find("-16.00 %"), std::string::npos) << to_text(c);
+  EXPECT_NE(to_text(c).find("medians; change, +- and p are of their"), std::string::npos);
+  EXPECT_EQ(to_text(compared(test::quiet_sample(1), test::quiet_sample(2))).find("medians"),
+            std::string::npos);
+}
+
+TEST(Compare, ARateThatIsLowerByADelayAloneIsNotedAsThat) {
+  const auto delayed = [](double seconds) {
+    RunResult run = test::quiet_sample(1);
+    JobResult& receiver = run.jobs[1];
+    receiver.intervals.clear();
+    receiver.rx.seconds += seconds;
+    const auto ns = static_cast<std::uint64_t>(seconds * 1e9);
+    receiver.latency = std::make_shared<LatencyHistogram>();
+    receiver.latency->record(9000 + ns);
+    return run;
+  };
+  const double tenth = test::quiet_sample(1).jobs[1].rx.seconds / 10;
+  const RunResult before = delayed(0);
+  RunResult after = delayed(tenth);
+  const Comparison c = compared(before, after);
+  EXPECT_EQ(figure_of(c, "bulk.peer", "rx_fps").verdict, Verdict::worse);
+  ASSERT_EQ(c.notes.size(), 1U);
+  EXPECT_NE(c.notes[0].find("that delay alone lowers rx_fps"), std::string::npos);
+  // Not of a receiver that is slower: the first frames come as fast as before.
+  after.jobs[1].latency->record(9000);
+  EXPECT_TRUE(compared(before, after).notes.empty());
+}
+
+TEST(Compare, NoLineOfItIsWiderThanThePlaceForIt) {
+  RunResult before = repeated({101000, 100000, 99000});
+  RunResult after = repeated({61000, 60000, 59000});
+  after.machine.cpu_model = "A processor whose name is longer than most that there are";
+  after.jobs[0].passed = false;
+  for (const RunResult* run : {&before, &after}) {
+    const std::string text = to_text(compared(*run, after), 80);
+    for (std::size_t at = 0; at < text.size();) {
+      const std::size_t end = text.find('\n', at);
+      EXPECT_LE(end - at, 80U) << text.substr(at, end - at);
+      at = end + 1;
+    }
+  }
 }
 
 TEST(Compare, IntervalsThatHangTogetherDecideNothing) {
