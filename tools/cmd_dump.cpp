@@ -407,6 +407,10 @@ class Capture {
       counts_.captured_segments = arrived;
     }
     if (!finished) code = std::max(code, fail(finished.error().message));
+    if (const std::uint64_t n = names_ ? names_->not_looked_up() : 0; n > 0) {
+      complain(std::to_string(n) + " frames came from more new senders than could be looked up, " +
+               (wanted_.ports.empty() ? "shown as \"others\"" : "so --port passed them by"));
+    }
     print_summary(summary(counts_, source_.counters().lost_is_lower_bound()));
     return corruption_.lasts() ? kFailed : code;
   }

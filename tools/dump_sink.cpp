@@ -11,6 +11,7 @@ namespace shmif::tools {
 namespace {
 
 constexpr std::size_t kTextBytes = 1U << 20U;  // more than any frame's lines, with --hex
+constexpr std::size_t kMostInterfaces = 1024;  // beyond that, senders share one
 
 }  // namespace
 
@@ -86,10 +87,13 @@ void DumpSink::put_line(const FrameView& frame) {
 
 void DumpSink::put_pcapng(PcapngWriter& file, const FrameView& frame, std::uint64_t lost_before) {
   const SenderNames::Sender& sender = names_->of(frame);
-  auto found = interfaces_.find(&sender);
+  const bool is_full = interfaces_.size() >= kMostInterfaces;
+  auto found = interfaces_.find(sender.id);
+  if (found == interfaces_.end() && is_full) found = interfaces_.find(SenderNames::kOthers);
   if (found == interfaces_.end()) {
-    const std::uint32_t number = file.add_interface({sender.name, sender.description});
-    found = interfaces_.emplace(&sender, number).first;
+    const SenderNames::Sender& named = is_full ? names_->others() : sender;
+    const std::uint32_t number = file.add_interface({named.name, named.description});
+    found = interfaces_.emplace(named.id, number).first;
   }
   std::string comment;
   if (lost_before != 0) comment = std::to_string(lost_before) + " frames of the bus lost before";

@@ -62,9 +62,9 @@ class DumpSink {
 
   WantedOutput wanted_;
   SenderNames* names_;
-  std::unique_ptr<CaptureFile> text_;                               // one of these
-  std::optional<RotatingCapture> capture_;                          // two is there
-  std::map<const SenderNames::Sender*, std::uint32_t> interfaces_;  // of the file
+  std::unique_ptr<CaptureFile> text_;                  // one of these
+  std::optional<RotatingCapture> capture_;             // two is there
+  std::map<std::uint64_t, std::uint32_t> interfaces_;  // of the file, by the sender's id
   bool rotated_ = false;
   std::uint64_t earlier_files_ = 0;  // frames in them
   PcapngStatistics file_counts_;     // of the file, in frames of the bus

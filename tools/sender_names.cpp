@@ -1,5 +1,8 @@
 #include "tools/sender_names.hpp"
 
+#include <algorithm>
+#include <set>
+
 namespace shmif::tools {
 
 namespace {
@@ -8,24 +11,52 @@ std::string describe(unsigned slot, LinkKind link, const MacAddress& mac) {
   return "slot " + std::to_string(slot) + ", " + to_string(link) + ", " + mac.to_string();
 }
 
-/// Four times as many as ports can be attached at once.
+/// Twice as many as the table of a bus can name: 256 ports, and who was in their slots before.
 constexpr std::size_t kMostSenders = 1024;
+/// A look at the table takes many times as long as a frame. So many are free, and one in this time.
+constexpr unsigned kMostLooks = 4096;
+constexpr std::chrono::milliseconds kTimePerLook{1};
 
 }  // namespace
 
-SenderNames::SenderNames(const std::string& path) {
+SenderNames::SenderNames(const std::string& path) : looks_left_(kMostLooks) {
   if (Result<Bus> bus = Bus::open(path)) bus_.emplace(*std::move(bus));
   look();
 }
 
+bool SenderNames::may_look() {
+  const auto gained = (Clock::now() - looks_counted_) / kTimePerLook;
+  if (gained > 0) {
+    looks_counted_ += gained * kTimePerLook;
+    looks_left_ = static_cast<unsigned>(
+        std::min<std::int64_t>(kMostLooks, static_cast<std::int64_t>(looks_left_) + gained));
+  }
+  if (looks_left_ == 0) return false;
+  --looks_left_;
+  return true;
+}
+
+void SenderNames::add(const Key& key, std::string name, std::string description, bool known) {
+  const auto [at, is_new] = senders_.try_emplace(key);
+  if (is_new) at->second = {++last_id_, std::move(name), std::move(description), known};
+}
+
+/// Learns who is in the table of the bus, and makes room for that and one more sender: who is not
+/// there now never comes back to it.
 void SenderNames::look() {
-  if (!bus_) return;
-  const BusInfo info = bus_->info();
+  const BusInfo info = bus_ ? bus_->info() : BusInfo{};
+  const auto key_of = [](const auto& port) {
+    return Key{static_cast<std::uint16_t>(port.slot), port.incarnation};
+  };
+  if (senders_.size() + info.former_ports.size() + info.ports.size() >= kMostSenders) {
+    std::set<Key> present;
+    for (const FormerPort& port : info.former_ports) present.insert(key_of(port));
+    for (const PortInfo& port : info.ports) present.insert(key_of(port));
+    std::erase_if(senders_, [&](const auto& sender) { return !present.contains(sender.first); });
+    last_ = nullptr;
+  }
   const auto learn = [&](const auto& port) {
-    if (senders_.size() >= kMostSenders) return;
-    const Key key{static_cast<std::uint16_t>(port.slot), port.incarnation};
-    senders_.try_emplace(
-        key, Sender{port.name, describe(port.slot, port.link, port.mac), port.incarnation != 0});
+    add(key_of(port), port.name, describe(port.slot, port.link, port.mac), port.incarnation != 0);
   };
   for (const FormerPort& port : info.former_ports) learn(port);
   for (const PortInfo& port : info.ports) learn(port);
@@ -36,14 +67,13 @@ const SenderNames::Sender& SenderNames::of(const FrameView& frame) {
   if (last_ != nullptr && key == last_key_) return *last_;
   auto found = senders_.find(key);
   if (found == senders_.end()) {
-    if (senders_.size() < kMostSenders) look();
+    if (!may_look()) {
+      ++not_looked_up_;
+      return others_;
+    }
+    look();
+    add(key, "slot " + std::to_string(frame.sender), "a port that has left", false);
     found = senders_.find(key);
-  }
-  if (found == senders_.end()) {
-    if (senders_.size() >= kMostSenders) return others_;
-    // Who is not in the table now never comes back to it.
-    const std::string slot = "slot " + std::to_string(frame.sender);
-    found = senders_.try_emplace(key, Sender{slot, "a port that has left", false}).first;
   }
   last_key_ = key;
   last_ = &found->second;
