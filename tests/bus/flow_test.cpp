@@ -348,5 +348,45 @@ TEST_F(FlowTest, APortThatReadsIsNotOverrunBecauseOthersTakeTheRoom) {
   EXPECT_EQ(slot.stalls, stalls);
 }
 
+TEST_F(FlowTest, WhatAWindowHasCostIsNotChargedToThePortInTheNext) {
+  constexpr milliseconds kPatience(20);
+  Port reader = port_on(bus.path(), {.name = "reader"});
+  while (raw.header().last < 3 * kRing) try_send(1);
+  bus::PortSlot& slot = raw.slot(reader.slot());
+  bus::fetch_or(slot.flags, kListens);
+  raw.header().first = raw.header().last - kRing + 512;
+  bus::store_relaxed(slot.position, raw.header().first);
+  bus::store_relaxed(raw.slot(sender.slot()).position, raw.header().last + 256 * kRing);
+  const std::uint64_t stalls = slot.stalls;
+  FlowControl flow(raw.ring(), 200, raw.fd(), kPatience);
+  const auto window = (FlowControl::kRest + 1) * kPatience;
+  const auto begin = FlowControl::Clock::now();
+  while (FlowControl::Clock::now() - begin < 2 * window) {
+    EXPECT_FALSE(flow.admits(1024));
+    std::this_thread::sleep_for(kPatience / 4);
+    slot.position += 2048;  // it reads all the time, and others take the room
+    raw.header().last += 2048;
+    raw.header().first += 2048;
+  }
+  EXPECT_EQ(slot.stalls, stalls);
+}
+
+TEST_F(FlowTest, ASenderThatWasStoppedDoesNotHoldThatTimeAgainstAPort) {
+  constexpr milliseconds kPatience(20);
+  Port idler = port_on(bus.path(), {.name = "idler"});
+  while (raw.header().last < 3 * kRing) try_send(1);
+  bus::PortSlot& slot = raw.slot(idler.slot());
+  bus::fetch_or(slot.flags, kListens);
+  bus::store_relaxed(slot.position, raw.header().first);
+  bus::store_relaxed(raw.slot(sender.slot()).position, raw.header().last);
+  const std::uint64_t stalls = slot.stalls;
+  FlowControl flow(raw.ring(), 200, raw.fd(), kPatience);
+  EXPECT_FALSE(flow.admits(16'000));
+  std::this_thread::sleep_for(3 * kPatience);
+  EXPECT_FALSE(flow.admits(16'000));
+  EXPECT_EQ(slot.stalls, stalls);
+  EXPECT_LE(flow.paused(), kPatience / 4);
+}
+
 }  // namespace
 }  // namespace shmif::test

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <thread>
 
+#include "bus/lifeline.hpp"
 #include "bus/liveness.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
@@ -211,6 +212,20 @@ TEST(Liveness, APortDiesWithItsProcessAlsoWhenAForkedChildOfItLivesOn) {
   EXPECT_TRUE(eventually([&] { return !file.info().ports.at(0).live; }));
   EXPECT_EQ(kill(*grandchild, 0), 0) << "it still runs";
   kill(*grandchild, SIGKILL);
+}
+
+TEST(Lifeline, WithoutALockThereIsNone) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  const auto open = [&](bool locked) {
+    return bus::Lifeline::open(raw.fd(), file.path(), [&](int description) {
+      return bus::take_liveness(description, 7) && locked;
+    });
+  };
+  EXPECT_TRUE(*open(true));
+  const auto none = open(false);
+  EXPECT_FALSE(*none);
+  EXPECT_FALSE(bus::is_alive(raw.fd(), 7)) << "its description is still open";
 }
 
 }  // namespace

@@ -181,6 +181,23 @@ TEST(ForkGuard, WithAMappingThatChildrenWouldInheritNothingIsAttached) {
       << kCodes;
 }
 
+volatile sig_atomic_t signals_seen = 0;
+
+TEST(ForkHold, KeepsSignalsWaitingBecauseAHandlerMayFork) {
+  Child child([] {
+    struct sigaction action{};
+    action.sa_handler = [](int) { signals_seen = signals_seen + 1; };
+    sigaction(SIGUSR1, &action, nullptr);
+    {
+      const bus::ForkHold held;
+      raise(SIGUSR1);
+      if (signals_seen != 0) return 1;
+    }
+    return signals_seen == 1 ? 0 : 2;
+  });
+  EXPECT_EQ(child.wait(), 0) << "1 its handler ran under the hold, 2 it never ran";
+}
+
 /// Children of a process that attaches to a bus, which outlive it: what they have inherited must
 /// not keep its port alive.
 class Heirs : public ::testing::Test {

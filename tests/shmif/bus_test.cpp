@@ -16,6 +16,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "bus/file.hpp"
 #include "bus/layout.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/temp_bus.hpp"
@@ -309,6 +310,37 @@ TEST(CreateIfMissing, NeverInitialisesAFileThatIsNotEmpty) {
   EXPECT_EQ(std::filesystem::file_size(dir.file("zeros")), 8192U);
 }
 
+TEST(CreateIfMissing, AFileThatAnotherFillsMeanwhileIsNotFilledAgain) {
+  const TempDir dir;
+  std::ofstream(dir.file("b")).flush();
+  const int fd = open(dir.file("b").c_str(), O_RDWR | O_CLOEXEC);
+  struct flock creators{};
+  creators.l_type = F_WRLCK;
+  creators.l_whence = SEEK_SET;
+  creators.l_start = off_t{1} << 40U;
+  creators.l_len = 1;
+  ASSERT_EQ(fcntl(fd, F_OFD_SETLK, &creators), 0);
+  Child late([&] { return Bus::create_if_missing(dir.file("b"), {}, false, false) ? 0 : 1; });
+  usleep(100'000);  // it finds the file empty, and waits for the lock
+  // Another creator's work, as a bus made elsewhere that is told where it is now.
+  Bus::create(dir.file("other"), {.ring_bytes = 64U << 10U}).value();
+  std::ifstream other(dir.file("other"), std::ios::binary);
+  std::string bytes{std::istreambuf_iterator<char>(other), {}};
+  struct stat status{};
+  ASSERT_EQ(fstat(fd, &status), 0);
+  const std::uint64_t inode = status.st_ino;
+  bytes.replace(offsetof(bus::BusHeader, inode), sizeof inode,
+                reinterpret_cast<const char*>(&inode), sizeof inode);
+  ASSERT_EQ(pwrite(fd, bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
+  creators.l_type = F_UNLCK;
+  ASSERT_EQ(fcntl(fd, F_OFD_SETLK, &creators), 0);
+  close(fd);
+  EXPECT_EQ(late.wait(), 0);
+  const auto info = [&](const char* name) { return Bus::open(dir.file(name)).value().info(); };
+  EXPECT_EQ(info("b").created_ns, info("other").created_ns);
+  EXPECT_EQ(info("b").ring_bytes, info("other").ring_bytes);
+}
+
 TEST(CreateIfMissing, DoesNotFollowADanglingSymbolicLink) {
   const TempDir dir;
   std::filesystem::create_symlink(dir.file("target"), dir.file("link"));
@@ -415,6 +447,24 @@ TEST(Open, ACopyIsRefusedForUseAndShownWithAWarning) {
   const auto seen = Bus::open(bus.file("copy"));
   ASSERT_TRUE(seen);
   EXPECT_THAT(seen->warning(), HasSubstr("copy"));
+}
+
+TEST(Open, WithoutProcAnotherFileThatTookThePlaceOfABusIsNotTakenForIt) {
+  const TempDir dir;
+  Bus::create(dir.file("b"), {.ring_bytes = 64U << 10U}).value();
+  Bus::create(dir.file("other"), {.ring_bytes = 64U << 10U}).value();
+  const int code = Child([&] {
+                     return on_small_tmpfs("/proc", "1M", [&] {
+                       const int held = open(dir.file("b").c_str(), O_PATH | O_CLOEXEC);
+                       if (!bus::reopen(held, dir.file("b"), true)) return 1;
+                       std::filesystem::rename(dir.file("other"), dir.file("b"));
+                       const auto again = bus::reopen(held, dir.file("b"), true);
+                       if (again) return 2;
+                       return again.error().code == Errc::copied_file ? 0 : 3;
+                     });
+                   }).wait();
+  if (code == 77) GTEST_SKIP() << "user namespaces cannot be made here";
+  EXPECT_EQ(code, 0) << "1 it is not found by its path, 2 another is opened";
 }
 
 TEST(Open, ARenamedBusIsTheSameBus) {

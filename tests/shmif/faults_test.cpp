@@ -135,6 +135,25 @@ TEST(Faults, AKindOfFaultChangesNoneOfTheOthers) {
   EXPECT_GT(all.faults.counters().duplicated, 0U);
 }
 
+TEST(Faults, AChangeGoesOnWithTheRandomNumbersUnlessTheSeedIsAnother) {
+  FaultOptions options{.loss = 0.3, .seed = 5};
+  Way whole(options);
+  whole.put_many(0, 400);
+  Way changed(options);
+  changed.put_many(0, 200);
+  changed.faults.change(options);
+  changed.put_many(200, 200);
+  EXPECT_EQ(changed.out, whole.out);
+
+  options.seed = 6;
+  Way fresh(options);
+  fresh.put_many(0, 200);
+  changed.out.clear();
+  changed.faults.change(options);
+  changed.put_many(0, 200);
+  EXPECT_EQ(changed.out, fresh.out);
+}
+
 TEST(Faults, BurstsLoseRunsOfFrames) {
   FaultOptions options;
   options.bursts = FaultOptions::Bursts{.to_bad = 0.01, .to_good = 0.1};

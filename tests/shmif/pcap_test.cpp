@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <optional>
 
 #include "bus/unique_fd.hpp"
@@ -591,6 +592,37 @@ TEST(PcapngWriter, LibpcapReadsWhatItWroteWithEveryLengthOfFrame) {
   for (std::size_t i = 0; i + 1 < frames.size(); ++i) EXPECT_EQ(to_bytes(read[i]), frames[i]);
   EXPECT_EQ(read.back().size(), 65'000U);
   EXPECT_EQ(read.back().true_bytes, kMaxFrameBytes);
+}
+
+/// A number in the bytes of a file, in the byte order of this machine.
+template <class Number>
+Number number_at(const std::string& bytes, std::size_t at) {
+  Number value{};
+  std::memcpy(&value, bytes.data() + at, sizeof value);
+  return value;
+}
+
+TEST(PcapngWriter, StatisticsTellWhatCameWhatWasLostAndWhatTheFilterTook) {
+  const TempDir dir;
+  {
+    auto writer = PcapngWriter::create(dir.file("a.pcapng")).value();
+    const std::uint32_t one = writer.add_interface({"one"});
+    writer.put_statistics(one, {.received = 11, .accepted = 7, .lost = 3});
+  }
+  std::ifstream file(dir.file("a.pcapng"), std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  constexpr std::uint32_t kInterfaceStatistics = 5;
+  std::size_t block = 0;
+  while (block < bytes.size() && number_at<std::uint32_t>(bytes, block) != kInterfaceStatistics)
+    block += number_at<std::uint32_t>(bytes, block + 4);
+  ASSERT_LT(block, bytes.size());
+  std::map<unsigned, std::uint64_t> told;  // by the code of the option
+  for (std::size_t at = block + 20; number_at<std::uint16_t>(bytes, at) != 0; at += 12) {
+    ASSERT_EQ(number_at<std::uint16_t>(bytes, at + 2), 8U);
+    told[number_at<std::uint16_t>(bytes, at)] = number_at<std::uint64_t>(bytes, at + 4);
+  }
+  const std::map<unsigned, std::uint64_t> wanted{{4, 11}, {5, 3}, {6, 7}};
+  EXPECT_EQ(told, wanted) << "isb_ifrecv, isb_ifdrop, isb_filteraccept";
 }
 
 }  // namespace
