@@ -105,6 +105,8 @@ TEST(Quantity, RatesThatSomeMeanInBytesAreRefusedWithBothSpellings) {
               "\"rate=" + std::string(text) +
                   "\" could be 10Mbit or 80Mbit (write rate=10Mbit or rate=80Mbit)");
   }
+  EXPECT_EQ(read_rate("3000000TB").why("3000000TB").find("could be"), std::string::npos)
+      << "eight times that is more than 64 bits";
 }
 
 TEST(Quantity, TimesTakeTheirUnitOrThatOfTheOption) {

@@ -82,6 +82,21 @@ TEST(HeaderTemplate, SumsAreRightForEveryKindSizeAndValue) {
   }
 }
 
+// RFC 768: a sum that is 0 is sent as its complement, for 0 says that there is none.
+TEST(HeaderTemplate, AUdpSumThatIsZeroIsWrittenAsAllOnes) {
+  FrameMakerOptions options;
+  options.headers = HeaderTemplate::parse("ipv4/udp").value();
+  FrameMaker maker(options);
+  bool all_ones = false;
+  for (std::size_t n = 0; n < 1'000'000 && !all_ones; ++n) {
+    const FrameView frame = maker.make(n, maker.least_bytes(), {.nonce = 7, .sent_ns = n});
+    const std::byte* const sum = &frame.bytes[14 + 20 + 6];
+    ASSERT_FALSE(sum[0] == std::byte{0} && sum[1] == std::byte{0}) << "frame " << n;
+    all_ones = sum[0] == std::byte{0xff} && sum[1] == std::byte{0xff};
+  }
+  EXPECT_TRUE(all_ones) << "no frame had that sum";
+}
+
 TEST(HeaderTemplate, AnyBitThatChangesBehindTheAddressesIsFound) {
   const auto frame = frames_of("vlan(prio=5,id=7)/ipv4/udp", 1)[0];
   for (std::size_t bit = 12 * 8; bit < frame.size() * 8; ++bit) {

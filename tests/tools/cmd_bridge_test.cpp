@@ -203,6 +203,30 @@ TEST_F(BridgeCommand, TwoHostsWithOneAddressOnBothSidesAreNotTakenForALoop) {
   EXPECT_EQ(tool.finish().err, "");
 }
 
+TEST_F(BridgeCommand, FaultsForBothDirectionsDoNotMeetTheSameFramesBothWays) {
+  const std::string one = make_bus("one");
+  const std::string two = make_bus("two");
+  Tool tool(bridge("bus:" + one, "bus:" + two, {"--fault", "loss=50%,seed=7"}));
+  wait_for_bridge(two);
+  tool.signal(SIGTERM);
+  const std::string out = tool.finish().out;
+  EXPECT_NE(out.find("two: faults loss=50%,seed=7:"), std::string::npos) << out;
+  EXPECT_NE(out.find("one: faults loss=50%,seed=8:"), std::string::npos) << out;
+}
+
+TEST_F(BridgeCommand, AnAnsweredPingIsNotUnderWay) {
+  const std::string one = make_bus("one");
+  const std::string two = make_bus("two");
+  Tool tool(bridge("bus:" + one, "bus:" + two));
+  wait_for_bridge(two);
+  const ToolResult asked = run_tool({"ping", one, "--to", "bridge", "-c", "1", "--timeout", "20"});
+  EXPECT_EQ(asked.status, 0) << asked.err;
+  tool.signal(SIGTERM);
+  const std::string out = tool.finish().out;
+  EXPECT_NE(out.find(" answered or found here = "), std::string::npos) << out;
+  EXPECT_EQ(out.find("still under way"), std::string::npos) << out;
+}
+
 TEST_F(BridgeCommand, DelayedFramesOfACaptureThatHasEndedStillArrive) {
   const std::string bus = make_bus("bus");
   const std::string capture = directory.file("some.pcap");
@@ -377,6 +401,17 @@ TEST(LoopGuard, EachProbeHasANumberOfItsOwn) {
   }
   ASSERT_GE(loop.probes.size(), 2U);
   EXPECT_NE(loop.probes[0], loop.probes[1]);
+}
+
+TEST(LoopGuard, SendsNoProbeBecauseOfMovesThatAreFarApart) {
+  SuspiciousGuard loop;
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // a second counts for itself
+  loop.probes.clear();
+  for (unsigned seconds = 0; seconds < 2; ++seconds) {
+    for (unsigned moves = 0; moves < 10; ++moves) loop.move();  // there and back again
+    EXPECT_TRUE(loop.probes.empty());
+    std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+  }
 }
 
 }  // namespace

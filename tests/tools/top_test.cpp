@@ -170,6 +170,26 @@ TEST_F(Top, ABusThatIsTruncatedIsAnErrorAndOneThatIsRemovedIsNot) {
   EXPECT_TRUE(removed.reads_whole_lines());
 }
 
+TEST_F(Top, ABusThatTookThePlaceOfAnotherIsNotComparedWithThat) {
+  const auto alice_on = [](const std::string& bus) {
+    Port port(PortOptions{.name = "alice"});
+    EXPECT_TRUE(port.attach(bus));
+    EXPECT_FALSE(port.up());
+    return port;
+  };
+  const Port before = alice_on(path);
+  const std::string other = directory.file("other");
+  ASSERT_EQ(run_tool({"create", other, "--size", "64K"}).status, 0);
+  Port after = alice_on(other);
+  const std::array<std::byte, 60> bytes{};
+  const FrameView frame(bytes.data(), bytes.size());
+  for (unsigned i = 0; i < 100; ++i) ASSERT_EQ(after.send({&frame, 1}).taken, 1U);
+  Tool top(command());
+  ASSERT_TRUE(top.wait_for("library up tx 0/s"));
+  std::filesystem::rename(other, path);
+  EXPECT_TRUE(top.wait_for("library up tx -/s")) << "it sent nothing on the bus before";
+}
+
 TEST_F(Top, QQuitsAndGivesTheTerminalBack) {
   OnTerminal top(command(), 80, 24);
   ASSERT_TRUE(top.wait_for("SLOT NAME"));

@@ -319,6 +319,25 @@ TEST(RemovedBus, IsToldOnceByEachHostAndByWhoMakesANewOneThere) {
   }
 }
 
+TEST(RemovedBus, OfManyHostsLeftBehindSomeAreNamedAndTheRestCounted) {
+  const TempDir dir;
+  const std::string bus = dir.file("bus");
+  Bus::create(bus, kSmall).value();
+  std::vector<std::unique_ptr<Tool>> hosts;
+  for (unsigned i = 0; i < 7; ++i) {
+    hosts.push_back(std::make_unique<Tool>(std::vector<std::string>{
+        shmifctl_path(), "ping", bus, "--respond", "--name", "host" + std::to_string(i)}));
+    ASSERT_EQ(
+        run_tool({"wait", bus, "--port", "host" + std::to_string(i), "--timeout", "20"}).status, 0);
+  }
+  std::filesystem::remove(bus);
+  const std::string said = run_tool({"create", bus, "--size", "64K"}).err;
+  EXPECT_NE(said.find(" and 2 more: they do not hear"), std::string::npos) << said;
+  std::size_t named = 0;
+  for (const auto& host : hosts) named += count_of(said, std::to_string(host->pid()));
+  EXPECT_EQ(named, 5U) << said;
+}
+
 class FullDisk : public ::testing::Test {
  protected:
   void SetUp() override {
