@@ -176,18 +176,17 @@ void add_traffic_rows(std::vector<OptionRow>& into) {
            "a peer made for the job");
   rows.add("bs blocksize",
            frame_sizes(parse_frame_sizes, "SIZE[,SIZE]",
-                       "60 to 65535 (1m with proto=tcp), A-B for a range, or imix"),
+                       std::string(kFrameSizeRange) + ", A-B for a range, or imix"),
            "How long frames are, with Ethernet header but without FCS. imix is 7 of 60, 4 of 590 "
            "and 1 of 1514 bytes. With engine=host and proto=tcp a frame is what is written to the "
            "connection at once, as iperf3 -l, whatever the segments are.");
-  rows.add("bsrange blocksize_range",
-           frame_sizes(parse_frame_sizes, "A-B[,A-B]", "60 to 65535 (1m with proto=tcp)"),
+  rows.add("bsrange blocksize_range", frame_sizes(parse_frame_sizes, "A-B[,A-B]", kFrameSizeRange),
            "fio's other name for bs with a range: sizes from A to B, all equally often.", "see bs");
   rows.add(
       "bssplit",
-      frame_sizes(
-          parse_frame_split, "SIZE/WEIGHT:...",
-          "up to 256 sizes or ranges from 60 to 65535 (1m with proto=tcp), weights 0 to 1000000"),
+      frame_sizes(parse_frame_split, "SIZE/WEIGHT:...",
+                  std::string("up to 256 sizes or ranges from ") + kFrameSizeRange +
+                      ", weights 0 to 1000000"),
       "How long frames are, by weight: 64/70:1514/30. A weight left out shares what is missing "
       "to 100.",
       "see bs");

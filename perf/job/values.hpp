@@ -64,6 +64,9 @@ Result<std::vector<std::string>> split_words(std::string_view text);
 /// `word` as split_words(), and a shell, read it.
 std::string quote_word(std::string_view word);
 
+/// What sizes parse_frame_sizes() and parse_frame_split() take, in bytes.
+inline constexpr const char* kFrameSizeRange = "60 to 65535 (1m with proto=tcp)";
+
 /// fio's continue_on_error: "none", "all", or some of tx (write), rx (read), io (both), verify,
 /// overrun and lock.
 Result<ErrorClasses> parse_error_classes(std::string_view text);

@@ -32,8 +32,8 @@ std::optional<FrameSizes::Part> parse_range(std::string_view text) {
   return FrameSizes::Part{static_cast<std::uint32_t>(*least), static_cast<std::uint32_t>(*most), 1};
 }
 
-const std::string kSizeForm = "bytes without FCS from " + std::to_string(kLeastFrameBytes) +
-                              " to " + std::to_string(kMostFrameBytes) + ", as 64 or 64-1514";
+const std::string kSizeForm =
+    std::string("bytes without FCS, ") + kFrameSizeRange + ", as 64 or 64-1514";
 
 }  // namespace
 

@@ -27,8 +27,8 @@ std::string bad_fates(const FlowResult& flow) {
   add(flow.late, "late");
   add(flow.cancelled, "cancelled");
   add(flow.unverified, "unverified");
-  add(flow.corrupt_copies, "corrupt copies");
-  add(flow.truncated_copies, "truncated copies");
+  add(flow.corrupt_copies, flow.corrupt_copies == 1 ? "corrupt copy" : "corrupt copies");
+  add(flow.truncated_copies, flow.truncated_copies == 1 ? "truncated copy" : "truncated copies");
   return out;
 }
 
@@ -60,7 +60,7 @@ OrderedJson problems_json(const RunResult& run, const JobResult& job, const std:
   }
   if (job.overruns.value_or(0) > 0) {
     add("overrun",
-        format_count(job.overruns) + " times, " + format_count(job.overrun_frames) + " frames");
+        format_counted(job.overruns, "time") + ", " + format_counted(job.overrun_frames, "frame"));
   }
   if (job.counts.agree && !*job.counts.agree) {
     add("counts", "generator, wire and receiver do not agree");
@@ -73,8 +73,8 @@ OrderedJson problems_json(const RunResult& run, const JobResult& job, const std:
   // Nobody lost them, and yet the load was less.
   if (job.tx.skipped_frames > 0) {
     add("skipped", format_count(job.tx.skipped_frames) + " of " +
-                       format_count(job.tx.offered_frames) +
-                       " frames offered were given up after stalls (rate_catchup=skip)");
+                       format_counted(job.tx.offered_frames, "frame") +
+                       " offered were given up after stalls (rate_catchup=skip)");
   }
   return list;
 }

@@ -1,6 +1,8 @@
 #include "perf/report/table.hpp"
 
 #include <algorithm>
+#include <iterator>
+#include <string_view>
 
 #include "base/printable.hpp"
 
@@ -13,6 +15,25 @@ std::size_t columns_of(const std::string& text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
     return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U;
   }));
+}
+
+/// Of what stands behind numbers: "%", "ms", "k/s", perhaps before a comma or a bracket.
+bool is_unit_of_a_figure(std::string_view word) {
+  constexpr std::string_view kUnits[] = {
+      "%",        "s",     "ms",     "us",     "ns",     "/s",     "k/s", "M/s", "G/s",
+      "frames/s", "B",     "kB",     "MB",     "GB",     "TB",     "KiB", "MiB", "GiB",
+      "TiB",      "bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s", "MHz"};
+  while (!word.empty() && std::string_view(",;:.)").find(word.back()) != std::string_view::npos) {
+    word.remove_suffix(1);
+  }
+  return std::ranges::find(kUnits, word) != std::end(kUnits);
+}
+
+/// Whether the blank at `at` stands between a number and its unit.
+bool is_within_a_figure(std::string_view line, std::size_t at) {
+  if (at == 0 || line[at - 1] < '0' || line[at - 1] > '9') return false;
+  const std::string_view behind = line.substr(at + 1);
+  return is_unit_of_a_figure(behind.substr(0, behind.find(' ')));
 }
 
 }  // namespace
@@ -61,6 +82,9 @@ std::string wrapped(const std::string& line, std::size_t width, std::size_t inde
   while (columns_of(rest) > width) {
     const std::size_t begin = rest.find_first_not_of(' ');
     std::size_t at = rest.rfind(' ', width);
+    while (at != std::string::npos && at > begin && is_within_a_figure(rest, at)) {
+      at = rest.rfind(' ', at - 1);
+    }
     if (at == std::string::npos || at <= begin) at = rest.find(' ', width);  // a longer word
     if (at == std::string::npos) break;
     out += rest.substr(0, at) + '\n';

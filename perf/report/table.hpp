@@ -27,8 +27,8 @@ class Table {
   std::vector<Row> rows_;
 };
 
-/// `line`, without its end, as lines of at most `width` columns, broken between words; what goes on
-/// is indented by `indent`. 0: as it is.
+/// `line`, without its end, as lines of at most `width` columns, broken between words, not
+/// between a figure and its unit; what goes on is indented by `indent`. 0: as it is.
 std::string wrapped(const std::string& line, std::size_t width, std::size_t indent);
 
 /// `text` on one line, without control characters: names and messages come from files that others

@@ -94,7 +94,7 @@ std::string losses_text(const ReportJson& report) {
     }
   }
   if (lost == 0) return "";
-  std::string all = ", " + format_count(lost) + (lost == 1 ? " frame" : " frames") + " lost";
+  const std::string all = ", " + format_counted(lost, "frame") + " lost";
   if (asked_for >= lost) return all + " by the faults asked for";
   if (asked_for == 0) return all;
   return all + ", no more than " + format_count(asked_for) + " of them by the faults asked for";
@@ -133,7 +133,7 @@ std::string head_text(const ReportJson& report, std::size_t width) {
   const std::string command = command_text(report.at("command"));
   if (!command.empty()) out += "  " + command + '\n';
   if (!report.at("steady_state").is_null()) {
-    out += "  steady state " + words(report, "steady_state") + '\n';
+    out += wrapped("  steady state " + words(report, "steady_state"), width, 4);
   }
   return out + repetitions_text(report, width) + '\n';
 }

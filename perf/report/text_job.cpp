@@ -81,15 +81,16 @@ std::string histogram_table(const Unit& unit, std::size_t width) {
     add("spacing_error_ns", "spacing error");
     const bool answers = name_in(job, "rw") == "echo";  // who asked has the times
     if (job.at("latency_ns").is_null() && !job.at("rx").is_null() && !answers) {
-      without +=
-          "  " + label(unit, job, "latency") + "  -  (" + words(job, "latency_ns_reason") + ")\n";
+      without += wrapped(
+          "  " + label(unit, job, "latency") + "  -  (" + words(job, "latency_ns_reason") + ')',
+          width, 4);
     }
   });
   return unless_bare(table, width) + without;
 }
 
 /// What percentile_list asked for.
-std::string percentiles_text(const Unit& unit) {
+std::string percentiles_text(const Unit& unit, std::size_t width) {
   std::string out;
   for_each_job(unit, [&](const ReportJson& job) {
     for (const auto& [key, name] :
@@ -104,7 +105,7 @@ std::string percentiles_text(const Unit& unit) {
         if (shown.ends_with('.')) shown.pop_back();
         line += (line.empty() ? "p" : ", p") + shown + ' ' + format_ns(ns.get<double>());
       }
-      out += "  " + label(unit, job, name) + ": " + line + '\n';
+      out += wrapped("  " + label(unit, job, name) + ": " + line, width, 4);
     }
   });
   return out;
@@ -173,17 +174,20 @@ std::string loss_table(const Unit& unit, std::size_t width) {
                                                   : "");
       table.add(fates_row(name, flow));
       if (!flow.at("gaps").empty()) {
-        notes += "  " + name + (kind == "reply" ? " lacked numbers " : " missed numbers ") +
-                 gaps_text(flow.at("gaps")) + '\n';
+        notes += wrapped("  " + name + (kind == "reply" ? " lacked numbers " : " missed numbers ") +
+                             gaps_text(flow.at("gaps")),
+                         width, 4);
       }
       const auto corrupt = count(flow, "corrupt_copies").value_or(0);
       const auto truncated = count(flow, "truncated_copies").value_or(0);
       if (corrupt + truncated != 0) {
-        notes += "  " + name + ": besides, copies that were damaged: " + format_count(corrupt) +
-                 " corrupt, " + format_count(truncated) + " truncated\n";
+        notes +=
+            wrapped("  " + name + ": damaged copies of other frames: " + format_count(corrupt) +
+                        " corrupt, " + format_count(truncated) + " truncated",
+                    width, 4);
       }
       if (!flow.at("verification_complete").get<bool>()) {
-        notes += "  " + name + ": verification is incomplete\n";
+        notes += wrapped("  " + name + ": verification is incomplete", width, 4);
       }
     }
   });
@@ -266,7 +270,7 @@ std::string limits_table(const Unit& unit, std::size_t width) {
 }
 
 /// What became of the load after a stall, where somebody chose or frames were given up.
-std::string catchup_text(const Unit& unit) {
+std::string catchup_text(const Unit& unit, std::size_t width) {
   std::string out;
   for_each_job(unit, [&](const ReportJson& job) {
     const ReportJson& options = job.at("options");
@@ -275,10 +279,11 @@ std::string catchup_text(const Unit& unit) {
     const auto skipped = count(tx, "skipped_frames");
     const auto chosen = options.find("rate_catchup");
     if (skipped.value_or(0) == 0 && chosen == options.end()) return;
-    out += "  " + label(unit, job, "after stalls") +
-           ": rate_catchup=" + (chosen == options.end() ? "skip" : words(options, "rate_catchup")) +
-           ", gave up " + format_count(skipped) + " of " +
-           format_count(count(tx, "offered_frames")) + " frames offered\n";
+    out += wrapped("  " + label(unit, job, "after stalls") + ": rate_catchup=" +
+                       (chosen == options.end() ? "skip" : words(options, "rate_catchup")) +
+                       ", gave up " + format_count(skipped) + " of " +
+                       format_counted(count(tx, "offered_frames"), "frame") + " offered",
+                   width, 4);
   });
   return out;
 }
@@ -295,20 +300,23 @@ std::string unit_text(const Unit& unit, std::size_t width) {
       (job.at("passed").get<bool>() ? "passed" : "FAILED");
   out = wrapped(out, width, 4);
   if (job.at("tx").is_null() && job.at("rx").is_null() && unit.peers.empty()) {
-    return out + "  nothing was sent or received; it ended in state " + words(job, "state") +
-           "\n\n";
+    return out +
+           wrapped("  nothing was sent or received; it ended in state " + words(job, "state"),
+                   width, 4) +
+           '\n';
   }
-  return out + traffic_table(unit, width) + catchup_text(unit) + histogram_table(unit, width) +
-         percentiles_text(unit) + loss_table(unit, width) + tcp_table(unit, width) +
-         arrivals_table(unit, width) + counts_table(unit, width) + cpu_table(unit, width) +
-         limits_table(unit, width) + '\n';
+  return out + traffic_table(unit, width) + catchup_text(unit, width) +
+         histogram_table(unit, width) + percentiles_text(unit, width) + loss_table(unit, width) +
+         tcp_table(unit, width) + arrivals_table(unit, width) + counts_table(unit, width) +
+         cpu_table(unit, width) + limits_table(unit, width) + '\n';
 }
 
 std::string group_text(const ReportJson& group, std::size_t width) {
   const std::size_t jobs = group.at("jobnames").size();
-  std::string out = "group " + words(group, "groupname") + ": " + format_count(jobs) +
-                    (jobs == 1 ? " job" : " jobs") + ", start skew " +
-                    format_ns(figure(group, "start_skew_ns")) + '\n';
+  const std::string out =
+      wrapped("group " + words(group, "groupname") + ": " + format_counted(jobs, "job") +
+                  ", start skew " + format_ns(figure(group, "start_skew_ns")),
+              width, 2);
   Table traffic;
   traffic.add(kTrafficHead);
   if (!group.at("tx").is_null()) traffic.add(traffic_row("sent", group.at("tx")));

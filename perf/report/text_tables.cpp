@@ -235,12 +235,21 @@ std::string repeats_text(const ReportJson& report, std::size_t width) {
 
 std::string links_text(const ReportJson& report, std::size_t width) {
   if (report.at("links").empty()) return "";
+  // Where the options leave no room for figures beside them, they stand below the table.
+  const auto name_of_link = [](const ReportJson& l) {
+    return words(l, "jobname") + ' ' + words(l, "direction");
+  };
+  const bool below =
+      width != 0 && std::ranges::any_of(report.at("links"), [&](const ReportJson& l) {
+        return name_of_link(l).size() + words(l, "options").size() > width / 2;
+      });
+  std::string options;
   Table table;
   table.add({"faults on purpose", "frames", "lost", "duplicated", "reordered", "corrupted",
              "truncated", "queue full", "still under way"});
   for (const ReportJson& l : report.at("links")) {
-    Table::Row row = {words(l, "jobname") + ' ' + words(l, "direction") + ' ' +
-                      words(l, "options")};
+    Table::Row row = {name_of_link(l) + (below ? "" : ' ' + words(l, "options"))};
+    if (below) options += wrapped("  " + name_of_link(l) + ": " + words(l, "options"), width, 4);
     for (const char* key : {"frames", "lost_frames", "duplicated_frames", "reordered_frames",
                             "corrupted_frames", "truncated_frames", "queue_full_frames"}) {
       row.push_back(format_count(count(l, key)));
@@ -250,7 +259,7 @@ std::string links_text(const ReportJson& report, std::size_t width) {
                                                  : "-");
     table.add(row);
   }
-  return table.text(width) + '\n';
+  return table.text(width) + options + '\n';
 }
 
 }  // namespace shmif::perf

@@ -52,6 +52,10 @@ std::string format_count(std::optional<std::uint64_t> count) {
   return text;
 }
 
+std::string format_counted(std::optional<std::uint64_t> count, const std::string& thing) {
+  return format_count(count) + ' ' + thing + (count == 1 ? "" : "s");
+}
+
 std::string format_ns(std::optional<double> ns) {
   if (!known(ns)) return "-";
   static constexpr std::array<Step, 4> kSteps{

@@ -10,13 +10,15 @@ namespace shmif::perf {
 
 /// "1,234,567"
 std::string format_count(std::optional<std::uint64_t> count);
+/// "1 frame", "1,234 frames"
+std::string format_counted(std::optional<std::uint64_t> count, const std::string& thing);
 /// "850 ns", "12.3 us", "4.56 ms", "1.20 s"
 std::string format_ns(std::optional<double> ns);
 /// "30.0 s", "0.512 s", "2.00 ms"
 std::string format_seconds(std::optional<double> seconds);
 /// "1.54 Gbit/s"
 std::string format_bps(std::optional<double> bps);
-/// "950/s", "1.54 M/s": frames per second
+/// "950 /s", "1.54 M/s": frames per second
 std::string format_fps(std::optional<double> fps);
 /// "0 %", "0.0123 %", "99.9 %": of a share, 0 to 1
 std::string format_share(std::optional<double> share);

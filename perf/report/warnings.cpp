@@ -28,7 +28,7 @@ double switches_per_second(const JobResult& job) noexcept {
 }
 
 std::string interruptions(const JobResult& job) {
-  return format_count(job.cpu->involuntary_switches) + " times in " +
+  return format_counted(job.cpu->involuntary_switches, "time") + " in " +
          format_seconds(job.runtime_seconds);
 }
 

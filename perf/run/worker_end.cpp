@@ -53,8 +53,9 @@ void Worker::finish_sending() {
     }
   }
   if (left.frames != 0) {
-    fails(std::to_string(left.frames) + " frames that were counted as sent were never taken by " +
-          end_->address());
+    const bool one = left.frames == 1;
+    fails(end_->address() + " never took " + std::to_string(left.frames) +
+          (one ? " frame that was" : " frames that were") + " counted as sent");
   }
 }
 

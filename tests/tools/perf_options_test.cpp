@@ -51,6 +51,17 @@ TEST(Shmifperf, HelpOfOneOptionIsGivenAsFiosUsersAskForIt) {
   expect_usage_error({"run", "--help=bss"}, {"did you mean \"bs\"?"});
 }
 
+TEST(Shmifperf, AFrameSizeIsRefusedWithTheRangeThatHelpNames) {
+  const std::string range = "60 to 65535 (1m with proto=tcp)";
+  for (const char* const wrong : {"--bs=10", "--bsrange=10-20", "--bssplit=10/50:64/50"}) {
+    expect_usage_error({"run", "--rw=tx", "--runtime=1", wrong}, {range});
+  }
+  for (const char* const name : {"bs", "bsrange"}) {
+    const std::string help = shmifperf({"options", name}).out;
+    EXPECT_NE(help.find("Values: " + range), std::string::npos) << help;
+  }
+}
+
 TEST(Shmifperf, AChecksumOfFiosIsRefusedWithTheOneThereIs) {
   expect_usage_error({"run", "--rw=tx", "--verify=md5"}, {"verify=crc32c"});
 }
