@@ -200,6 +200,39 @@ TEST(Compare, IntervalsThatHangTogetherDecideNothing) {
   EXPECT_NE(to_text(c).find("--repeat"), std::string::npos);
 }
 
+TEST(Compare, IntervalsOutsideTheMeasuredWindowAreNotCompared) {
+  const RunResult before = test::quiet_sample(1);
+  RunResult after = test::quiet_sample(2);
+  const Comparison measured = compared(before, after);
+  for (JobResult& job : after.jobs) {
+    IntervalResult ramp = job.intervals.front();
+    ramp.tx_frames = ramp.rx_frames = 0;
+    ramp.measured = false;
+    job.intervals.insert(job.intervals.begin(), 10, ramp);
+  }
+  const Comparison c = compared(before, after);
+  ASSERT_EQ(c.figures.size(), measured.figures.size());
+  for (std::size_t i = 0; i < c.figures.size(); ++i) {
+    EXPECT_EQ(c.figures[i].p, measured.figures[i].p) << c.figures[i].figure;
+  }
+}
+
+TEST(Compare, ASearchIsComparedWithThatForFramesOfTheSameSize) {
+  RunResult after = test::search_sample();
+  after.searches[2].found_fps = *after.searches[2].found_fps / 2;
+  const Comparison c = compared(test::search_sample(), after);
+  EXPECT_TRUE(c.worse());
+  std::size_t found = 0;
+  std::size_t same = 0;
+  for (const ComparedFigure& f : c.figures) {
+    if (f.figure != "found_fps") continue;
+    ++found;
+    same += f.before == f.after ? 1U : 0U;
+  }
+  EXPECT_EQ(found, 7U);
+  EXPECT_EQ(same, 6U);
+}
+
 TEST(Compare, WithoutIntervalsTheSizeAloneDecides) {
   RunResult before = test::quiet_sample(1);
   RunResult after = test::quiet_sample(2, 0.1);

@@ -319,6 +319,17 @@ TEST(RemovedBus, IsToldOnceByEachHostAndByWhoMakesANewOneThere) {
   }
 }
 
+TEST(RemovedBus, ALinkThatLeadsNowhereIsAnotherFile) {
+  const TempDir dir;
+  const std::string bus = dir.file("bus");
+  Bus::create(bus, kSmall).value();
+  Tool host({shmifctl_path(), "exec", bus, "--", "sleep", "60"});
+  ASSERT_EQ(run_tool({"wait", bus, "--port", "port0", "--timeout", "20"}).status, 0);
+  std::filesystem::remove(bus);
+  std::filesystem::create_symlink(dir.file("nowhere"), bus);
+  EXPECT_TRUE(host.wait_for("another file is at " + bus + " now"));
+}
+
 TEST(RemovedBus, OfManyHostsLeftBehindSomeAreNamedAndTheRestCounted) {
   const TempDir dir;
   const std::string bus = dir.file("bus");
