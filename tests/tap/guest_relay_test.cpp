@@ -195,5 +195,44 @@ TEST(TerminalRelay, TerminalThatStandardInputOnlyReadsGetsTheOutput) {
             "");
 }
 
+TEST(TerminalRelay, WhatTheProgramHasNoRoomForReachesItLater) {
+  EXPECT_EQ(on_terminal([](Pty& pty) -> std::string {
+              set_raw(STDIN_FILENO, true);
+              TerminalRelay relay;
+              if (!relay.open(::getuid(), true)) return "not open";
+              ::fcntl(relay.program_end(), F_SETFL, O_NONBLOCK);
+              std::string typed;
+              for (int i = 0; i < 60'000; ++i) typed += std::to_string(i) + '\n';
+              std::size_t taken = 0;
+              const auto type = [&] {  // pieces of which the last is taken in part
+                const std::size_t piece = std::min<std::size_t>(1000, typed.size() - taken);
+                const ssize_t count = ::write(pty.master.get(), typed.data() + taken, piece);
+                if (count > 0) taken += static_cast<std::size_t>(count);
+                relay.pass(true);
+              };
+              for (std::size_t seen = 0, quiet = 0; quiet < 50; ++quiet) {
+                type();
+                if (std::exchange(seen, taken) == taken) {
+                  ::usleep(1000);
+                } else {
+                  quiet = 0;
+                }
+              }
+              if (taken == typed.size()) return "there was room for all of it";
+              std::string got;
+              (void)eventually([&] {
+                type();
+                std::array<char, 4096> bytes{};
+                const ssize_t count = ::read(relay.program_end(), bytes.data(), bytes.size());
+                if (count > 0) got.append(bytes.data(), static_cast<std::size_t>(count));
+                return got.size() >= typed.size();
+              });
+              return got == typed ? ""
+                                  : "of " + std::to_string(typed.size()) + " bytes came " +
+                                        std::to_string(got.size());
+            }),
+            "");
+}
+
 }  // namespace
 }  // namespace shmif::tap::test

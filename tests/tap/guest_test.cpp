@@ -3,17 +3,20 @@
 #include "tap/guest.hpp"
 
 #include <linux/if_link.h>
+#include <linux/keyctl.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 #include <atomic>
 #include <filesystem>
 
+#include "tap/guest_enter.hpp"
 #include "tests/tap/guest_rig.hpp"
 
 namespace shmif::tap::test {
@@ -568,6 +571,51 @@ TEST(Guest, ProcessWithThreadsIsRefused) {
   other.join();
   ASSERT_FALSE(guest);
   EXPECT_NE(guest.error().message.find("threads"), std::string::npos);
+}
+
+/// Joins a guest of `kStranger` as root who has a key. Result: 0, or what went wrong.
+int join_with_a_key(pid_t init) {
+  constexpr const char* kKey = "of root";
+  constexpr long kSession = KEY_SPEC_SESSION_KEYRING;
+  if (::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) < 0) return 77;
+  if (::syscall(SYS_add_key, "user", kKey, "x", 1UL, kSession) < 0) return 77;
+  const UniqueFd file(static_cast<int>(::syscall(SYS_pidfd_open, init, 0)));
+  const auto target = look_at_guest(init, file.get());
+  if (!target || !target->is_foreign) return 1;
+  if (!join_guest(*target, file.get())) return 2;
+  return ::syscall(SYS_keyctl, KEYCTL_SEARCH, kSession, "user", kKey, 0L) < 0 ? 0 : 3;
+}
+
+TEST(JoinGuest, OfAnotherUserTakesNoKeysOfRootAlong) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: has two users";
+  std::array<int, 2> pipe{};
+  ASSERT_EQ(::pipe2(pipe.data(), O_CLOEXEC), 0);
+  const UniqueFd told(pipe[0]);
+  UniqueFd tells(pipe[1]);
+  const pid_t init = ::fork();
+  if (init == 0) {
+    become({kStranger});
+    ::alarm(60);
+    const std::string map = "0 " + std::to_string(kStranger) + " 1";
+    bool works = ::unshare(static_cast<int>(kGuestNamespaces)) == 0;
+    works = works && (std::ofstream("/proc/self/uid_map") << map).flush();
+    works = works && (std::ofstream("/proc/self/setgroups") << "deny").flush();
+    works = works && (std::ofstream("/proc/self/gid_map") << map).flush();
+    (void)!::write(tells.get(), works ? "y" : "n", 1);
+    ::pause();
+  }
+  tells.reset();
+  char works = 'n';
+  (void)!::read(told.get(), &works, 1);
+  const pid_t joins = ::fork();
+  if (joins == 0) ::_exit(join_with_a_key(init));
+  int status = 0;
+  ::waitpid(joins, &status, 0);
+  ::kill(init, SIGKILL);
+  ::waitpid(init, nullptr, 0);
+  if (works != 'y') GTEST_SKIP() << "this machine forbids user namespaces";
+  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "this machine has no keys";
+  EXPECT_EQ(status, 0) << "1 it is not found foreign, 2 not joined, 3 the key is there";
 }
 
 }  // namespace

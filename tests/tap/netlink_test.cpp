@@ -8,8 +8,11 @@
 #include <optional>
 #include <string>
 
+#include "tap/guest_net.hpp"
+#include "tap/guest_watch.hpp"
 #include "tap/netns_watch.hpp"
 #include "tap/packet_link.hpp"
+#include "tests/tap/guest_rig.hpp"
 #include "tests/tap/test_namespace.hpp"
 
 namespace shmif::tap::test {
@@ -277,6 +280,41 @@ TEST_F(NetlinkTest, ANamespaceIsOverWhenItHasNeitherItsPathNorAProcess) {
   ::kill(inhabitant, SIGKILL);
   ::waitpid(inhabitant, nullptr, 0);
   EXPECT_TRUE(watch->look());
+}
+
+TEST_F(NetlinkTest, AWatcherIsNoInhabitantOfTheNamespaceThatItWatches) {
+  std::optional<TestNamespace> space(std::in_place);
+  const pid_t watcher = ::fork();
+  if (watcher == 0) {
+    const auto watch = NetNamespaceWatch::open(space->path());
+    if (!watch || ::setns(space->descriptor(), CLONE_NEWNET) != 0) ::_exit(1);
+    space.reset();
+    ::_exit(watch->look() ? 0 : 2);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(watcher, &status, 0), watcher);
+  EXPECT_EQ(status, 0) << "it would wait for itself to leave";
+}
+
+TEST_F(NetlinkTest, AWatchOfInterfacesThatMissedNewsAsksForAll) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  ok(netlink.add_veth("v0", "v1"));
+  UniqueFd socket;
+  {
+    const Inside inside(space);
+    socket = open_interface_watch().value();
+  }
+  auto watch = GuestWatch::open(std::move(socket), {netlink.interface("v0")->index}).value();
+  // Far more than the socket keeps.
+  for (std::uint32_t mtu = 1000; mtu <= 1500; ++mtu) ok(netlink.set_mtu("v0", mtu));
+  std::vector<GuestInterfaceState> changes;
+  EXPECT_TRUE(eventually(
+      [&] {
+        watch.read(changes);
+        return !changes.empty() && changes.back().mtu == 1500;
+      },
+      milliseconds(5000)));
 }
 
 TEST_F(NetlinkTest, ANamespaceGivenByAProcessIsOverWhenThatEnds) {
