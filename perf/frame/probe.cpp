@@ -160,9 +160,9 @@ std::size_t probe_offset(std::span<const std::byte> frame) noexcept {
 }
 
 ProbePlace probe_place(std::span<const std::byte> frame) noexcept {
-  constexpr std::size_t kUntagged = 14;
-  constexpr std::uint16_t kOurs = kProbeEtherType >> 8U | (kProbeEtherType & 0xffU) << 8U;
-  if (frame.size() < kUntagged || get<std::uint16_t>(frame.data() + 12) == kOurs) return {kUntagged};
+  constexpr std::size_t kHeader = 14;
+  constexpr std::uint16_t kSwapped = kProbeEtherType >> 8U | (kProbeEtherType & 0xffU) << 8U;
+  if (frame.size() < kHeader || get<std::uint16_t>(frame.data() + 12) == kSwapped) return {kHeader};
   const HeaderPlaces places = places_of(frame);
   return {places.probe, places.transport_checksum};
 }
