@@ -16,6 +16,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <set>
 #include <utility>
 
@@ -162,7 +163,8 @@ Error cannot_clone(int number) {
 
 struct Guest::Impl {
   GuestOptions options;
-  bool entered = false;  ///< the command joins a guest that runs, whose init is another's child
+  bool entered = false;   ///< the command joins a guest that runs, whose init is another's child
+  std::string directory;  ///< where we were before we joined it; empty: unknown
   UniqueFd socket;
   UniqueFd signals;
   UniqueFd events;  ///< an epoll of all that dispatch() reads
@@ -205,12 +207,12 @@ struct Guest::Impl {
   }
 
   /// For a guest of another user: takes from the command what is ours.
-  Result<void> set_apart(uid_t owner) {
+  Result<void> set_apart(uid_t user) {
     apart = true;
     whole_job = false;
     own_group = false;
-    clean_environment(owner);
-    return relay.open(owner, may_use_terminal());
+    clean_environment(user);
+    return relay.open(user, may_use_terminal());
   }
 
   bool may_use_terminal() const { return !terminal.is_there() || terminal.is_ours(); }
@@ -221,15 +223,17 @@ struct Guest::Impl {
     relay.pass(may_use_terminal());
   }
 
-  /// Clones init into the guest's namespaces.
-  Result<void> spawn() {
+  /// Clones init into the guest's namespaces. `foreign_init`: holds the init of a guest of another
+  /// user; -1: it is ours.
+  Result<void> spawn(int foreign_init = -1) {
     std::array<int, 2> pair{};
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) {
       return Error::from_errno(errno, "cannot make a pair of sockets");
     }
     socket.reset(pair[0]);
     const UniqueFd theirs(pair[1]);
-    GuestPlan plan{options, entered, {}, {}, ::geteuid(), apart, relay.program_end()};
+    GuestPlan plan{options,      entered,  {}, {}, ::geteuid(), apart, relay.program_end(),
+                   foreign_init, directory};
     ::pthread_sigmask(SIG_SETMASK, nullptr, &plan.command_mask);
     if (masked) plan.command_mask = mask_before;
     ::sigaction(SIGCHLD, nullptr, &plan.command_child);
@@ -500,10 +504,13 @@ Result<Guest> Guest::enter(pid_t init, int init_file, GuestOptions options) {
   auto target = look_at_guest(init, init_file);
   if (!target) return std::move(target).error();
   if (target->is_foreign) {
-    if (auto done = impl->set_apart(target->owner); !done) return std::move(done).error();
+    if (auto done = impl->set_apart(target->user); !done) return std::move(done).error();
   }
+  std::error_code ignored;
+  impl->directory = std::filesystem::current_path(ignored).string();
   if (auto done = join_guest(*target, init_file); !done) return std::move(done).error();
-  if (auto done = impl->spawn(); !done) return std::move(done).error();
+  const int foreign_init = target->is_foreign ? init_file : -1;
+  if (auto done = impl->spawn(foreign_init); !done) return std::move(done).error();
   if (auto done = impl->set_up(target->single_id); !done) return std::move(done).error();
   return Guest(std::move(impl));
 }

@@ -152,7 +152,8 @@ class Guest {
   /// Makes one that runs a further command in the guest whose init is `init`, held by the pidfd
   /// `init_file`. It has the same ids, interfaces, mounts and processes; of the options, `command`,
   /// `body` and `forward_signals` count. The calling process moves into the guest's namespaces, but
-  /// keeps its own pid namespace. What the command leaves behind stays in the guest.
+  /// keeps its own pid namespace; where the guest is another user's, it stays outside, with every
+  /// right that it has. What the command leaves behind stays in the guest.
   /// Blocks, Errors: as start(); EPERM or EACCES where the guest is another user's.
   static Result<Guest> enter(pid_t init, int init_file, GuestOptions options);
   Guest(Guest&&) noexcept;

@@ -11,10 +11,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
-#include <filesystem>
 #include <fstream>
 #include <optional>
+#include <sstream>
 #include <string>
 
 #include "bus/unique_fd.hpp"
@@ -45,6 +46,22 @@ std::optional<uid_t> owner_of(pid_t init) {
   return owner;
 }
 
+/// The user as whom `init` runs, whichever of its ids one looks at. Nothing: it cannot be read, or
+/// they differ.
+std::optional<uid_t> user_of(pid_t init) {
+  std::ifstream status("/proc/" + std::to_string(init) + "/status");
+  for (std::string line; std::getline(status, line);) {
+    if (!line.starts_with("Uid:")) continue;
+    std::istringstream words(line.substr(4));
+    std::array<uid_t, 4> ids{};  // real, effective, saved, of the file system
+    for (uid_t& id : ids) {
+      if (!(words >> id) || id != ids.front()) return std::nullopt;
+    }
+    return ids.front();
+  }
+  return std::nullopt;
+}
+
 bool has_ended(int file) {
   pollfd entry{file, POLLIN, 0};
   return ::poll(&entry, 1, 0) != 0;
@@ -56,36 +73,43 @@ Result<GuestTarget> look_at_guest(pid_t init, int init_file) {
   const std::string what = kCannotEnter;
   const auto single = has_single_id(init);
   const auto owner = owner_of(init);
+  const auto user = user_of(init);
   // What was read by number is of the process that the descriptor holds, if that one lives still.
   if (has_ended(init_file)) return Error::from_errno(ESRCH, what, "the host has just ended");
-  if (!single || !owner) {
+  if (!single || !owner || !user) {
     return Error::from_errno(EACCES, what, "it was started by another user; be that user, or root");
   }
-  return GuestTarget{*single, *owner, *owner != ::geteuid()};
+  // Whoever is root in a container may run there in a user namespace that we made.
+  return GuestTarget{*single, *user, *owner != ::geteuid() || *user != ::geteuid()};
 }
 
 Result<void> join_guest(const GuestTarget& target, int init_file) {
+  const unsigned long joined = target.is_foreign ? CLONE_NEWPID : kGuestNamespaces;
+  if (::setns(init_file, static_cast<int>(joined)) == 0) return {};
+  return Error::from_errno(errno, kCannotEnter,
+                           target.is_foreign
+                               ? "it was started by another user; be that user, or root"
+                               : "only the user who started it, or root, may");
+}
+
+Result<void> become_foreign_guest(int init_file) {
   const std::string what = kCannotEnter;
-  // Root that joins another user's guest must have nothing of root left in there.
-  const bool drops = target.is_foreign;
-  if (drops) {
-    ::prctl(PR_SET_DUMPABLE, 0);
-    // A session keyring of our own would hold root's keys.
-    (void)::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr);
+  ::prctl(PR_SET_DUMPABLE, 0);
+  // The caller's holds its keys. A kernel may be built without any.
+  if (::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) < 0 && errno != ENOSYS) {
+    return Error::from_errno(errno, what + ": cannot leave the caller's session keyring",
+                             "a container's seccomp profile?");
   }
-  if (drops && ::setgroups(0, nullptr) != 0) {
+  if (::setgroups(0, nullptr) != 0) {
     return Error::from_errno(errno, what, "it was started by another user; be that user, or root");
   }
-  std::error_code ignored;
-  const std::filesystem::path directory = std::filesystem::current_path(ignored);
-  if (::setns(init_file, static_cast<int>(kGuestNamespaces)) != 0) {
+  if (::setns(init_file, static_cast<int>(kGuestNamespaces & ~CLONE_NEWPID)) != 0) {
     return Error::from_errno(errno, what, "only the user who started it, or root, may");
   }
-  if (drops && (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0)) {
+  if (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0) {
     return Error::from_errno(errno, what + ": cannot become its root");
   }
-  if (drops) ::prctl(PR_SET_DUMPABLE, 0);  // a change of credentials sets it to fs.suid_dumpable
-  if (directory.empty() || ::chdir(directory.c_str()) != 0) (void)!::chdir("/");
+  ::prctl(PR_SET_DUMPABLE, 0);  // a change of credentials sets it to fs.suid_dumpable
   return {};
 }
 

@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +24,7 @@
 #include <string>
 #include <vector>
 
+#include "tap/guest_enter.hpp"
 #include "tap/guest_ids.hpp"
 #include "tap/guest_mounts.hpp"
 #include "tap/guest_net.hpp"
@@ -65,6 +67,17 @@ void close_foreign(int ours) {
   }
 }
 
+/// Closes every descriptor from number `first` on but these.
+void close_all_but(std::vector<int> kept, int first) {
+  std::ranges::sort(kept);
+  for (const int fd : kept) {
+    if (fd < first) continue;
+    if (fd > first) ::close_range(static_cast<unsigned>(first), static_cast<unsigned>(fd - 1), 0);
+    first = fd + 1;
+  }
+  ::close_range(static_cast<unsigned>(first), ~0U, 0);
+}
+
 /// Whether a file by this name is where execvp looks for it.
 bool exists_in_path(const std::string& name) {
   if (name.find('/') != std::string::npos) return true;
@@ -86,6 +99,10 @@ class Init {
     if (!plan_.entered && ::getpid() != 1) ::_exit(1);
     set_up_process();
     await(GuestSays::mapped);
+    if (plan_.apart) {
+      if (auto done = become_foreign_guest(plan_.foreign_init); !done) give_up(done.error());
+      ::close(plan_.foreign_init);
+    }
     become_root();
     if (auto done = set_up_world(); !done) give_up(done.error());
     await(GuestSays::run);
@@ -102,20 +119,21 @@ class Init {
     ::sigprocmask(SIG_SETMASK, &all, nullptr);
     // Ignored, it would take the children's statuses away.
     ::signal(SIGCHLD, SIG_DFL);
-    if (plan_.apart) leave_session();
-    close_foreign(socket_);
+    plan_.apart ? leave_session() : close_foreign(socket_);
   }
 
   /// In a guest of another user: keeps nothing of the caller's session, its terminal or its
-  /// descriptors. Standard streams that are no terminal were meant for the program.
-  void leave_session() const {
+  /// descriptors. Standard streams that are no terminal were meant for the program. The session is
+  /// ours and not the command's, so that its end is not that of the jobs that it leaves.
+  void leave_session() {
     if (::setsid() < 0) ::_exit(1);
     for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
       if (::isatty(fd) == 1 && ::dup2(plan_.terminal, fd) < 0) ::_exit(1);
     }
-    const auto socket = static_cast<unsigned>(socket_);
-    if (socket > 3) ::close_range(3, socket - 1, 0);
-    ::close_range(socket + 1, ~0U, 0);
+    if (plan_.terminal >= 0 && ::ioctl(plan_.terminal, TIOCSCTTY, 0) == 0) {
+      terminal_.reset(::fcntl(plan_.terminal, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+    }
+    close_all_but({socket_, plan_.foreign_init, terminal_.get()}, STDERR_FILENO + 1);
   }
 
   /// Waits for an order. The supervisor's end is the end of this process too, so nothing is left
@@ -260,31 +278,20 @@ class Init {
   /// Forks the command. What the terminal sent before it existed, init got in its place.
   void start_command() {
     const std::vector<int> early = take_terminal_signals();
-    std::array<int, 2> pipe{};
-    if (::pipe2(pipe.data(), O_CLOEXEC) != 0) {
+    std::array<int, 2> pair{};
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) != 0) {
       give_up(Error::from_errno(errno, "cannot start the command"));
     }
-    UniqueFd read_end(pipe[0]);
-    UniqueFd write_end(pipe[1]);
+    failure_.reset(pair[0]);
     command_ = ::fork();
     if (command_ < 0) give_up(Error::from_errno(errno, "cannot start the command"));
     if (command_ == 0 && plan_.entered) join_as_command();
     if (command_ > 0 && plan_.entered && own_group_) (void)::setpgid(command_, command_);
     if (command_ == 0 && plan_.options.command.empty()) run_body();
-    if (command_ == 0) exec_command(write_end.get());
+    if (command_ == 0) exec_command(pair[1]);
     for (const int number : early) ::kill(command_, number);
-    write_end.reset();
-    int number = 0;
-    if (::read(read_end.get(), &number, sizeof number) == static_cast<ssize_t>(sizeof number)) {
-      say(socket_, message(GuestSays::not_run, number));
-      ::_exit(0);
-    }
-    // A reader of the command's output must see its end when the command closes it. What is not
-    // ours to close is the socket.
-    read_end.reset();
-    const auto socket = static_cast<unsigned>(socket_);
-    if (socket > 0) ::close_range(0, socket - 1, 0);
-    ::close_range(socket + 1, ~0U, 0);
+    // A reader of the command's output must see its end when the command closes it.
+    close_all_but({socket_, failure_.get(), terminal_.get()}, 0);
   }
 
   /// A command that was not started by the guest's init: ends with the process that started it, and
@@ -292,10 +299,6 @@ class Init {
   void join_as_command() const {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (plan_.apart) {
-      if (::setsid() < 0) ::_exit(125);
-      for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
-        if (::isatty(fd) == 1 && ::ioctl(fd, TIOCSCTTY, 0) == 0) break;
-      }
       ::close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
       return;
     }
@@ -305,10 +308,18 @@ class Init {
     if (terminal) (void)::tcsetpgrp(terminal.get(), ::getpgrp());  // SIGTTOU is blocked
   }
 
-  /// What runs in a command's place has its signals, and none of our descriptors.
-  [[noreturn]] void run_body() {
+  /// Takes the caller's signals and directory.
+  void take_callers_place() const {
     ::sigaction(SIGCHLD, &plan_.command_child, nullptr);
     ::sigprocmask(SIG_SETMASK, &plan_.command_mask, nullptr);
+    if (!plan_.entered) return;
+    // With those signals, because a file system of the guest's may let us wait for ever.
+    if (plan_.directory.empty() || ::chdir(plan_.directory.c_str()) != 0) (void)!::chdir("/");
+  }
+
+  /// What runs in a command's place has its signals, and none of our descriptors.
+  [[noreturn]] void run_body() {
+    take_callers_place();
     close_foreign(-1);
     int status = 125;
     try {
@@ -318,21 +329,20 @@ class Init {
     ::_exit(status);
   }
 
-  [[noreturn]] void exec_command(int failure_pipe) {
+  [[noreturn]] void exec_command(int failure) {
     std::vector<char*> argv;
     argv.reserve(plan_.options.command.size() + 1);
     for (const std::string& word : plan_.options.command) {
       argv.push_back(const_cast<char*>(word.c_str()));
     }
     argv.push_back(nullptr);
-    ::sigaction(SIGCHLD, &plan_.command_child, nullptr);
-    ::sigprocmask(SIG_SETMASK, &plan_.command_mask, nullptr);
+    take_callers_place();
     ::execvp(argv[0], argv.data());
     int number = errno;
     // A directory of PATH that the caller may not look into is no reason to call a program that is
     // nowhere forbidden.
     if (number == EACCES && !exists_in_path(plan_.options.command[0])) number = ENOENT;
-    (void)!::write(failure_pipe, &number, sizeof number);
+    (void)!::write(failure, &number, sizeof number);
     ::_exit(125);
   }
 
@@ -396,12 +406,27 @@ class Init {
         say(socket_, message(GuestSays::stopped, ++stops_), -1, false);
         continue;
       }
+      if (int number = 0;
+          ::recv(failure_.get(), &number, sizeof number, MSG_DONTWAIT) == sizeof number) {
+        say(socket_, message(GuestSays::not_run, number));
+        ::_exit(0);
+      }
       GuestMessage end = message(GuestSays::exited, status);
       if (!plan_.entered && WIFEXITED(status) && WEXITSTATUS(status) == 0) end.b = count_daemons();
       say(socket_, end);
-      if (!plan_.entered) end_the_rest();
+      plan_.entered ? leave_terminal() : end_the_rest();
       ::_exit(0);
     }
+  }
+
+  /// The end of a session's leader hangs up on the process group in the foreground: makes that one
+  /// without a living process.
+  void leave_terminal() const {
+    if (!terminal_) return;
+    const pid_t nobody = ::fork();
+    if (nobody == 0) ::_exit(0);
+    // It is not reaped, so its number stays.
+    if (nobody > 0 && ::setpgid(nobody, nobody) == 0) ::tcsetpgrp(terminal_.get(), nobody);
   }
 
   /// How many processes are left in sessions of their own. Those of jobs in the background are in
@@ -447,6 +472,8 @@ class Init {
   bool foreground_ = false;  ///< of a command in a guest that was entered: it gets the terminal
   bool own_group_ = false;   ///< we lead a process group, and the command was started in it
   pid_t command_ = -1;
+  UniqueFd terminal_;  ///< apart: the one of our session
+  UniqueFd failure_;   ///< what the command says when it cannot be executed
   bool is_stopped_ = false;
   std::int32_t stops_ = 0;
   int stop_signal_ = 0;
