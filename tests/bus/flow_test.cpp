@@ -69,6 +69,21 @@ TEST_F(FlowTest, APortThatRaisesItsFlagAgainIsNotWaitedForBeforeItsRestIsOver) {
   EXPECT_EQ(slot.stalls, stalls + 1);
 }
 
+TEST_F(FlowTest, ThatARepairMovedThePortsDoesNotEndTheRestOfOne) {
+  Port idler = port_on(bus.path(), {.name = "idler"});
+  while (raw.header().last < 3 * kRing) try_send(1);
+  bus::PortSlot& slot = raw.slot(idler.slot());
+  FlowControl flow(raw.ring(), sender.slot(), raw.fd(), milliseconds(1000));  // rests for 9 s
+  bus::fetch_or(slot.flags, kListens);
+  while (!flow.admits(16'000)) std::this_thread::sleep_for(milliseconds(1));
+  const std::uint64_t stalls = slot.stalls;
+  flow.forget_positions();
+  bus::fetch_or(slot.flags, kListens);
+  raw.header().last += kRing / 2;  // the room is used up
+  EXPECT_TRUE(flow.admits(16'000)) << "it is waited for again";
+  EXPECT_EQ(slot.stalls, stalls);
+}
+
 TEST_F(FlowTest, APortThatGoesBackHasReadNothing) {
   constexpr milliseconds kPatience(40);
   Port idler = port_on(bus.path(), {.name = "idler"});

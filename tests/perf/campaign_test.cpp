@@ -250,6 +250,25 @@ TEST(Campaign, NoRateIsAboveTheHarnesssLimit) {
   EXPECT_GE(result.searches[0].limit_fps.value_or(0), 6e9);
 }
 
+TEST(Campaign, TheHarnesssLimitOfASearchIsThatOfAPacedJob) {
+  auto plan = pair(Role::tx, EngineKind::unix_pair);
+  plan.push_back(plan[0]);
+  plan[0].options.search = Search::ndr;
+  plan[2].options.name = "paced";
+  plan[2].options.rate_fps.tx = 1000;
+  RunResult result;
+  result.searches.resize(1);
+  result.searches[0].job = plan[0].options.name;
+  result.searches[0].trials.resize(1);
+  result.jobs.resize(1);
+  result.jobs[0].name = "paced";
+  result.jobs[0].tx.frames = 1;
+  add_limits(plan, result);
+  ASSERT_TRUE(result.jobs[0].limit_fps);
+  // To the last digit, since it is measured once for jobs that are alike.
+  EXPECT_EQ(result.searches[0].limit_fps, result.jobs[0].limit_fps);
+}
+
 TEST(Campaign, ItIsKnownBeforeHowLongSearchesTake) {
   const JobSet set = test::set_of(
       "[global]\nengine=unix\nsearch=ndr\nsearch_trial=2\ndrain_time=0\n[a]\n[b]\nruntime=5\n");

@@ -1,6 +1,7 @@
 #include "tap/netlink.hpp"
 
 #include <gtest/gtest.h>
+#include <linux/netlink.h>
 #include <signal.h>
 #include <sys/socket.h>
 
@@ -315,6 +316,18 @@ TEST_F(NetlinkTest, AWatchOfInterfacesThatMissedNewsAsksForAll) {
         return !changes.empty() && changes.back().mtu == 1500;
       },
       milliseconds(5000)));
+}
+
+TEST(LinkNews, OfADumpThatWasInterruptedAreIncomplete) {
+  nlmsghdr whole{};
+  whole.nlmsg_len = sizeof whole;
+  whole.nlmsg_type = NLMSG_DONE;
+  whole.nlmsg_flags = NLM_F_MULTI;
+  nlmsghdr cut = whole;
+  cut.nlmsg_flags |= NLM_F_DUMP_INTR;
+  EXPECT_FALSE(read_link_news(std::as_bytes(std::span(&whole, 1))).incomplete);
+  const std::array<nlmsghdr, 2> both{cut, whole};
+  EXPECT_TRUE(read_link_news(std::as_bytes(std::span(both))).incomplete);
 }
 
 TEST_F(NetlinkTest, ANamespaceGivenByAProcessIsOverWhenThatEnds) {
