@@ -582,7 +582,7 @@ int join_with_a_key(pid_t init) {
   const UniqueFd file(static_cast<int>(::syscall(SYS_pidfd_open, init, 0)));
   const auto target = look_at_guest(init, file.get());
   if (!target || !target->is_foreign) return 1;
-  if (!join_guest(*target, file.get())) return 2;
+  if (!join_guest(*target, file.get()) || !become_foreign_guest(file.get())) return 2;
   if (::syscall(SYS_keyctl, KEYCTL_SEARCH, kSession, "user", kKey, 0L) >= 0) return 3;
   return ::prctl(PR_GET_DUMPABLE) == 0 ? 0 : 4;
 }
