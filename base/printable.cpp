@@ -34,8 +34,8 @@ bool steers_a_terminal(std::uint32_t code) {
   const auto within = [code](std::uint32_t from, std::uint32_t to) {
     return code >= from && code <= to;
   };
-  return code < 0x20U || within(0x7F, 0x9F) || within(0x200E, 0x200F) || within(0x2028, 0x202E) ||
-         within(0x2066, 0x2069);
+  return code < 0x20U || within(0x7F, 0x9F) || code == 0x61CU || within(0x200E, 0x200F) ||
+         within(0x2028, 0x202E) || within(0x2066, 0x2069);
 }
 
 }  // namespace

@@ -151,10 +151,12 @@ Result<UniqueFd> open_unnamed(const std::string& path, std::string& temporary) {
 }
 
 /// Gives a file the name `path`, which nobody has. Best without a moment in which it has two names:
-/// --create does not take such a file. Result: 0, or -1 and errno.
-int rename_or_link(const std::string& from, const std::string& path) {
+/// --create does not take such a file. `from` is empty then: it may be anybody's by now. Result: 0,
+/// or -1 and errno.
+int rename_or_link(std::string& from, const std::string& path) {
   const long renamed =
       syscall(SYS_renameat2, AT_FDCWD, from.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE);
+  if (renamed == 0) from.clear();
   if (renamed == 0 || (errno != EINVAL && errno != ENOSYS)) return static_cast<int>(renamed);
   return ::link(from.c_str(), path.c_str());
 }

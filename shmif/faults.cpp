@@ -287,11 +287,13 @@ void Faults::put(const FrameView& frame, Time now) noexcept {
     ++counters_.duplicated;
     ++entered;
   }
-  if (reordered && may_hold()) return hold(entered);
+  if (reordered && may_hold(entered)) return hold(entered);
   counters_.reordered += let_go(held_.size());
 }
 
-bool Faults::may_hold() const noexcept {
+/// Whether so many more may wait for one to pass, which needs room in the queue itself.
+bool Faults::may_hold(std::size_t count) const noexcept {
+  if (held_.size() + count >= options_.queue_frames) return false;
   const auto originals = std::ranges::count(held_, false, &Frame::is_copy);
   return static_cast<std::size_t>(originals) < kMostHeld;
 }

@@ -26,7 +26,8 @@ struct FaultOptions {
   double loss = 0;
   double duplicate = 0;  ///< an undamaged copy follows at once
   /// The frame lets the next one pass that is not chosen itself, or goes on by itself after 10 ms.
-  /// Of more than 64 chosen in a row, one passes all the same.
+  /// Of more than 64 chosen in a row, one passes all the same, and so it does when those that wait
+  /// would fill the queue: with `queue_frames` of 1 nothing is reordered.
   double reorder = 0;
   double corrupt = 0;   ///< one bit changes, anywhere behind the two addresses
   double truncate = 0;  ///< the end is missing; at least 14 bytes stay
@@ -121,7 +122,7 @@ class Faults {
   bool enter(const FrameView& frame, Time due, Time now) noexcept;
   void cut_short(Frame& frame, std::uint64_t where) noexcept;
   void flip_a_bit(Frame& frame, std::uint64_t which) noexcept;
-  bool may_hold() const noexcept;
+  bool may_hold(std::size_t count) const noexcept;
   void hold(std::size_t count) noexcept;
   std::size_t let_go(std::size_t count) noexcept;
 

@@ -260,6 +260,19 @@ TEST(Faults, WhereAllAreToBeReorderedOneOfManyPasses) {
   EXPECT_EQ(way.faults.counters().reordered, 640U);
 }
 
+TEST(Faults, FramesThatLetOthersPassDoNotFillAShortQueue) {
+  for (const std::size_t queue : {1U, 2U, 4U}) {
+    SCOPED_TRACE(queue);
+    Way way({.duplicate = 0.2, .reorder = 0.6, .queue_frames = queue});
+    way.put_many(0, 1000, 1us);
+    way.wait(1s);
+    const FaultCounters& c = way.faults.counters();
+    EXPECT_EQ(c.queue_full, 0U);
+    EXPECT_EQ(way.out.size(), 1000 + c.duplicated);
+    EXPECT_EQ(c.reordered > 0, queue > 1);
+  }
+}
+
 TEST(Faults, AReorderedFrameThatNobodyFollowsGoesOnByItself) {
   Way way({.reorder = 1});
   way.put_many(0, 1);

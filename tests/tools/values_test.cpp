@@ -26,6 +26,7 @@ TEST(Values, PrintableTextSteersNoTerminal) {
   EXPECT_EQ(base::printable("\xe0\x82\x9b"), "???") << "a control character written too long";
   EXPECT_EQ(base::printable("\xed\xa0\x80"), "???") << "half of a pair of UTF-16";
   EXPECT_EQ(base::printable("\xe2\x80\xae"), "?") << "right to left";
+  EXPECT_EQ(base::printable("\xd8\x9c"), "?") << "the Arabic letter mark changes the order, too";
 }
 
 TEST(Values, ShortenedTextEndsBetweenTwoCharacters) {
