@@ -513,6 +513,15 @@ int shmif_get_counters(const shmif_port* port, shmif_counters* counters) {
     all.lost_frames = now.lost_frames;
     all.lost_bytes = now.lost_bytes;
     all.corrupt = now.corrupt;
+    all.wakeups = now.wakeups;
+    all.doorbells = now.doorbells;
+    all.lock_sleeps = now.lock_sleeps;
+    all.pauses = now.pauses;
+    all.paused_ns = now.paused_ns;
+    all.tx_segments = now.tx_segments;
+    all.rx_segments = now.rx_segments;
+    all.too_long_frames = now.too_long_frames;
+    all.refused_frames = now.refused_frames;
     hand_out(all, counters);
     return 0;
   });

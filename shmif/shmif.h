@@ -91,6 +91,16 @@ struct shmif_counters {
   uint64_t skipped_frames;  /**< passed by while the port was down */
   uint64_t overruns, lost_frames, lost_bytes;
   uint64_t corrupt; /**< times the shared memory did not hold what it should */
+  /* Of a later version; who was compiled without them says so by `size`. */
+  uint64_t wakeups;     /**< times it slept and was rung */
+  uint64_t doorbells;   /**< times it rang, once for a batch however many it woke */
+  uint64_t lock_sleeps; /**< cooldowns spent waiting for the lock */
+  uint64_t pauses;      /**< times it waited for slow ports, on a bus with patience */
+  uint64_t paused_ns;   /**< how long, altogether */
+  /** Frames as a wire would carry them: a super-frame counts as the segments that it stands for. */
+  uint64_t tx_segments, rx_segments;
+  uint64_t too_long_frames; /**< not sent, since the bus carries none so long */
+  uint64_t refused_frames;  /**< not sent, since they were too short */
 };
 
 /**

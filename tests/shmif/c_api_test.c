@@ -235,7 +235,35 @@ static void an_older_caller_gets_the_members_it_knows(void) {
   CHECK(counters.tx_frames == 0 && counters.rx_frames == 0xeeeeeeeeeeeeeeeeU);
   counters.size = 0;
   CHECK(shmif_get_counters(port, &counters) == -EINVAL);
+  /* A program that was compiled with the first version has no room for more. */
+  memset(&counters, 0xee, sizeof counters);
+  counters.size = 96;
+  CHECK(shmif_get_counters(port, &counters) == 0);
+  CHECK(counters.size == 96 && counters.corrupt == 0);
+  CHECK(counters.wakeups == 0xeeeeeeeeeeeeeeeeU);
   shmif_close(port);
+}
+
+static void every_counter_counts(void) {
+  shmif_port* sender = open_port_up("sender");
+  shmif_port* receiver = open_port_up("receiver");
+  static unsigned char frame[3000];
+  fill_frame(frame, 5);
+  CHECK(shmif_send(sender, frame, kFrameBytes) == 0);
+  CHECK(shmif_send(sender, frame, sizeof frame) == -EMSGSIZE);
+  CHECK(shmif_send(sender, frame, 13) == -EINVAL);
+  CHECK(shmif_wait(receiver, 10000) == 1);
+  CHECK(shmif_receive(receiver, frame, sizeof frame, NULL) == kFrameBytes);
+  struct shmif_counters sent = {.size = sizeof sent};
+  struct shmif_counters heard = {.size = sizeof heard};
+  CHECK(shmif_get_counters(sender, &sent) == 0 && shmif_get_counters(receiver, &heard) == 0);
+  CHECK(sent.tx_segments == 1 && heard.rx_segments == 1);
+  CHECK(sent.too_long_frames == 1 && sent.refused_frames == 1);
+  CHECK(sent.pauses == 0 && sent.paused_ns == 0); /* this bus has no patience */
+  CHECK(sent.lock_sleeps == 0 && heard.doorbells == 0);
+  CHECK(heard.wakeups <= sent.doorbells);
+  shmif_close(sender);
+  shmif_close(receiver);
 }
 
 static void try_send_takes_what_fits_where_senders_have_patience(void) {
@@ -412,6 +440,7 @@ static const struct {
   void (*run)(void);
 } kCases[] = {
     {"APortSaysWhatItIsAndCanBeChanged", a_port_says_what_it_is_and_can_be_changed},
+    {"EveryCounterCounts", every_counter_counts},
     {"ABusIsMadeWhereItIsMissingAndRemoved", a_bus_is_made_where_it_is_missing_and_removed},
     {"ABatchIsReceivedIntoBuffersOfItsOwn", a_batch_is_received_into_buffers_of_its_own},
     {"FramesAreLentUntilTheyAreReleasedOrOverwritten",
