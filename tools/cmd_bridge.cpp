@@ -1,5 +1,7 @@
 // shmifctl bridge: carries frames between any two links.
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +12,7 @@
 #include <memory>
 #include <optional>
 
+#include "bus/signal_guard.hpp"
 #include "shmif/fault_link.hpp"
 #include "shmif/pcap_link.hpp"
 #include "shmif/port.hpp"
@@ -209,10 +212,11 @@ void wrap(End& end, const FaultOptions& faults) {
   end.faults = end.hold(FaultLink::wrap(std::move(inner), faults, {}).value());
 }
 
-void print_faults(const std::string& from, const std::string& to, const FaultLink& link,
-                  const FaultOptions& options) {
+void print_faults(std::FILE* file, const std::string& from, const std::string& to,
+                  const FaultLink& link, const FaultOptions& options) {
   const FaultCounters& c = link.received();
-  std::printf(
+  std::fprintf(
+      file,
       "%s -> %s: faults %s,seed=%llu: %llu frames came, %llu lost, %llu duplicated, %llu "
       "reordered, "
       "%llu corrupted, %llu truncated, %llu found the queue full, %llu still under way\n",
@@ -237,7 +241,7 @@ std::string total(std::uint64_t count, const char* what, const std::string& part
 /// One line in which the sum is right: what was passed on, lost, dropped and answered here is what
 /// came. `faults`: the link around the source, if there is one. A device takes frames and drops
 /// them while it is down or full.
-void print_direction(const std::string& from, const std::string& to,
+void print_direction(std::FILE* file, const std::string& from, const std::string& to,
                      const tap::DirectionCounters& c, const FaultLink* faults, const End& sink) {
   const tap::DeviceCounters device = sink.device ? sink.device() : tap::DeviceCounters{};
   const std::uint64_t by_device = device.dropped_down + device.dropped_full;
@@ -269,14 +273,27 @@ void print_direction(const std::string& from, const std::string& to,
   if (!rest.empty()) text += ", " + rest;
   text += " = " + std::to_string(came) + " came";
   if (met.duplicated != 0) text += " + " + std::to_string(met.duplicated) + " duplicated by faults";
-  std::printf("%s -> %s: %s\n", from.c_str(), to.c_str(), text.c_str());
+  std::fprintf(file, "%s -> %s: %s\n", from.c_str(), to.c_str(), text.c_str());
+}
+
+/// Whether the capture goes to standard output, where then nothing else may go.
+bool capture_is_output(const std::array<End, 2>& ends) {
+  return ends[1].writer != nullptr && ends[1].address.target == "-";
+}
+
+bool output_is_pipe() {
+  struct stat status{};
+  return fstat(STDOUT_FILENO, &status) == 0 && S_ISFIFO(status.st_mode) &&
+         (fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) == O_WRONLY;
 }
 
 /// What a capture file has to say at the end, or why a link ended that should not have.
 int last_words(const std::array<End, 2>& ends, const tap::BridgeEnd& end) {
   if (ends[1].writer != nullptr) {
     static_cast<void>(ends[1].writer->flush());
-    if (const Result<void> status = ends[1].writer->status(); !status) return fail(status.error());
+    const Result<void> status = ends[1].writer->status();
+    if (reader_has_gone(status)) return kDone;
+    if (!status) return fail(status.error());
   }
   if (ends[0].reader != nullptr) {
     if (const Result<void> status = ends[0].reader->status(); !status) return fail(status.error());
@@ -355,6 +372,10 @@ std::pair<tap::BridgeEnd, tap::PairCounters> carry(std::array<End, 2>& ends,
   for (std::optional<DeviceWatch>& device : devices) {
     if (device) device->join(bridge).value();
   }
+  if (capture_is_output(ends) && output_is_pipe()) {
+    // Nothing can be read there, so it is an error: the reader has gone, though nothing passes.
+    bridge.watch(STDOUT_FILENO, [] { return false; }).value();
+  }
   tap::BridgeEnd end = bridge.run(stop.descriptor());
   return {std::move(end), bridge.counters(pair)};
 }
@@ -369,21 +390,31 @@ int run_bridge(const CommandLine& line) {
   }
   refuse_loop(ends[0].address, ends[1].address);
   const StopSignals stop;
-  open_ends(ends, wish, args.text("port-name").value_or(""),
-            !args.flag("no-offload") && !faults.any());
+  const std::string& left = args.positional()[0];
+  const std::string& right = args.positional()[1];
+  try {
+    open_ends(ends, wish, args.text("port-name").value_or(""),
+              !args.flag("no-offload") && !faults.any());
+  } catch (const Exception& error) {
+    // Only a capture on standard output is a pipe; its reader has gone before anything was written.
+    if (error.code() != std::errc::broken_pipe) throw;
+    const bus::SignalGuard guard(SIGPIPE);
+    print_direction(stderr, left, right, {}, nullptr, ends[1]);
+    return kDone;
+  }
   wrap(ends[0], faults.right);
   wrap(ends[1], faults.left);
   const auto [end, counters] = carry(ends, stop, args.positional());
   const int code = last_words(ends, end);
-  const std::string& left = args.positional()[0];
-  const std::string& right = args.positional()[1];
+  std::FILE* const file = capture_is_output(ends) ? stderr : stdout;
+  const bus::SignalGuard guard(SIGPIPE);  // nobody may read that any more, either
   // A capture that is replayed takes nothing, one that is written gives nothing.
-  print_direction(left, right, counters.to_right, ends[0].faults, ends[1]);
+  print_direction(file, left, right, counters.to_right, ends[0].faults, ends[1]);
   if (ends[0].reader == nullptr && ends[1].writer == nullptr) {
-    print_direction(right, left, counters.to_left, ends[1].faults, ends[0]);
-    if (ends[1].faults != nullptr) print_faults(right, left, *ends[1].faults, faults.left);
+    print_direction(file, right, left, counters.to_left, ends[1].faults, ends[0]);
+    if (ends[1].faults != nullptr) print_faults(file, right, left, *ends[1].faults, faults.left);
   }
-  if (ends[0].faults != nullptr) print_faults(left, right, *ends[0].faults, faults.right);
+  if (ends[0].faults != nullptr) print_faults(file, left, right, *ends[0].faults, faults.right);
   return code;
 }
 

@@ -7,6 +7,7 @@
 #include <exception>
 
 #include "shmif/bus.hpp"
+#include "shmif/log.hpp"
 #include "tools/options.hpp"
 #include "tools/version.hpp"
 
@@ -39,11 +40,23 @@ void print_overview(const Program& program) {
       program.examples, program.name, program.name);
 }
 
-[[noreturn]] void refuse_unknown_command(const Program& program, const std::string& name) {
+/// `as_topic`: of "help", which also explains how values are written.
+[[noreturn]] void refuse_unknown_command(const Program& program, const std::string& name,
+                                         bool as_topic = false) {
   std::vector<std::string> known = {"help"};
   for (const Command* command : program.commands) known.emplace_back(command->name);
+  if (as_topic) known.emplace_back("values");
   std::string what = "unknown command \"" + name + '"';
   if (const auto meant = nearest(name, known)) what += ", did you mean \"" + *meant + "\"?";
+  throw UsageError{what};
+}
+
+[[noreturn]] void refuse_unknown_option(const std::string& option) {
+  static const std::vector<std::string> kKnown = {"--help", "--log-level", "--version"};
+  std::string what = "unknown option " + option;
+  const auto meant =
+      option.starts_with("--") ? nearest(option.substr(0, option.find('=')), kKnown) : std::nullopt;
+  if (meant) what += ", did you mean " + *meant + '?';
   throw UsageError{what};
 }
 
@@ -57,7 +70,7 @@ int help_command(const Program& program, const std::vector<std::string>& words) 
     return kDone;
   }
   const Command* const command = find_command(program, words[0]);
-  if (command == nullptr) refuse_unknown_command(program, words[0]);
+  if (command == nullptr) refuse_unknown_command(program, words[0], true);
   return command->run({{"--help"}, std::nullopt});
 }
 
@@ -91,7 +104,7 @@ int run(const Program& program, std::vector<std::string> words, std::string& com
       apply_log_level(words[0]);
       words.erase(words.begin());
     } else {
-      throw UsageError{"unknown option " + option};
+      refuse_unknown_option(option);
     }
   }
   if (words.empty() || words[0] == "--") throw UsageError{"no command given"};
@@ -114,7 +127,7 @@ int finish_output(int code) {
 
 int guarded_main(const Program& program, std::vector<std::string> words) {
   // A bus that somebody truncates under us is an error then, and not our death.
-  install_sigbus_guard();
+  if (!install_sigbus_guard()) log_warning("a bus that is truncated will end this command");
   std::string command;
   try {
     return finish_output(run(program, std::move(words), command));

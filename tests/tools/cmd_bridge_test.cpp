@@ -38,7 +38,7 @@ std::vector<unsigned> numbers_from(Port& port, std::size_t count) {
   for (int i = 0; i < 300 && numbers.size() < count; ++i) {
     port.wait(std::chrono::milliseconds(100));
     batch.clear();
-    port.receive(batch);
+    EXPECT_FALSE(port.receive(batch).error);
     for (const FrameView& frame : batch.frames()) {
       numbers.push_back(std::to_integer<unsigned>(frame.bytes[14]));
     }
@@ -281,6 +281,43 @@ TEST_F(BridgeCommand, RecordsABusAndReplaysTheCapture) {
   EXPECT_EQ(numbers_from(port, 20), expected);
 }
 
+TEST_F(BridgeCommand, AReaderOfTheCaptureThatGoesAwayEndsItWithTheCountsAndZero) {
+  const std::string bus = make_bus("bus");
+  const std::string capture = directory.file("some.pcap");
+  constexpr unsigned kMany = 5000;  // more than a pipe holds
+  {
+    PcapWriter writer = PcapWriter::create(capture).value();
+    for (unsigned i = 0; i < kMany; ++i) {
+      const Frame frame = frame_number(i % 256);
+      const FrameView view(frame.data(), frame.size());
+      ASSERT_EQ(writer.send({&view, 1}).taken, 1U);
+    }
+  }
+  // One that takes a little, and two that take nothing: from one, nothing passes.
+  const std::vector<std::pair<std::string, std::string>> ways{
+      {"pcap:" + capture, "head -c 24"}, {"pcap:" + capture, "true"}, {"bus:" + bus, "true"}};
+  for (const auto& [from, reader] : ways) {
+    const ToolResult r = run_program({"bash", "-c",
+                                      shmifctl_path() + " bridge " + from + " pcap:- | " + reader +
+                                          " >/dev/null; echo ${PIPESTATUS[0]}"});
+    EXPECT_FALSE(r.timed_out) << from;
+    EXPECT_EQ(r.out, "0\n") << from << ": " << r.err;
+    EXPECT_EQ(r.err.rfind(from + " -> pcap:-: ", 0), 0U) << r.err;
+    EXPECT_EQ(std::count(r.err.begin(), r.err.end(), '\n'), 1) << r.err;
+  }
+}
+
+TEST_F(BridgeCommand, ACaptureOnStandardOutputHasNothingElseBesideIt) {
+  const std::string capture = directory.file("some.pcap");
+  const Frame frame = frame_number(1);
+  const FrameView view(frame.data(), frame.size());
+  ASSERT_EQ(PcapWriter::create(capture).value().send({&view, 1}).taken, 1U);
+  const ToolResult r = run_program({shmifctl_path(), "bridge", "pcap:" + capture, "pcap:-"});
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_EQ(r.out.size(), 24U + 16 + kFrameBytes);
+  EXPECT_NE(r.err.find("1 frames, 60 bytes"), std::string::npos) << r.err;
+}
+
 TEST_F(BridgeCommand, RefusesTwoLinksThatAreOneUnderWhateverName) {
   const std::string bus = make_bus("one");
   const std::string other_name = directory.path() + "/../" +
@@ -363,8 +400,8 @@ struct SuspiciousGuard {
     guard.look(Side::right, FrameView(frame.data(), frame.size()), right);
     guard.look(Side::left, FrameView(frame.data(), frame.size()), left);
     FrameBatch batch;
-    left.receive(batch);
-    right.receive(batch);
+    EXPECT_FALSE(left.receive(batch).error);
+    EXPECT_FALSE(right.receive(batch).error);
     for (const FrameView& probe : batch.frames()) {
       probes.emplace_back(probe.bytes.begin(), probe.bytes.end());
     }
