@@ -435,6 +435,7 @@ struct Guest::Impl {
       if (m.what == GuestSays::exited) {
         exit = exit_of(m.a);
         exit->daemons = m.b;
+        exit->jobs = m.c;
       }
       if (m.what == GuestSays::not_run) exit = not_run(m.a);
       if (m.what == GuestSays::failed) exit = GuestExit{125, m.text.data()};

@@ -122,6 +122,9 @@ struct GuestExit {
   /// How many processes it left in sessions of their own, as a program does that puts itself into
   /// the background. They have ended with it. Counted after an exit status of 0.
   int daemons = 0;
+  /// The same in its own session, of a program that did nothing but start them: that waited for
+  /// none.
+  int jobs = 0;
 };
 
 /// How the guest's interface number `interface` is now.

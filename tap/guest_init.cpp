@@ -395,8 +395,13 @@ class Init {
 
   void reap() {
     for (;;) {  // until no child has anything to tell
+      // Looks first: what a process has done is to be read until it is reaped.
+      siginfo_t next{};
+      constexpr int kAny = WEXITED | WSTOPPED | WCONTINUED;
+      if (::waitid(P_ALL, 0, &next, kAny | WNOHANG | WNOWAIT) != 0 || next.si_pid == 0) return;
+      const bool did_start_only = next.si_pid == command_ && has_reaped_nobody();
       int status = 0;
-      const pid_t pid = ::waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED);
+      const pid_t pid = ::waitpid(next.si_pid, &status, WNOHANG | WUNTRACED | WCONTINUED);
       if (pid <= 0) return;
       if (pid != command_) continue;
       is_stopped_ = WIFSTOPPED(status);
@@ -412,7 +417,12 @@ class Init {
         ::_exit(0);
       }
       GuestMessage end = message(GuestSays::exited, status);
-      if (!plan_.entered && WIFEXITED(status) && WEXITSTATUS(status) == 0) end.b = count_daemons();
+      if (!plan_.entered && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+        while (::waitpid(-1, nullptr, WNOHANG) > 0) {  // those that have ended are not left
+        }
+        end.b = count_left(false);
+        if (did_start_only) end.c = count_left(true);
+      }
       say(socket_, end);
       plan_.entered ? leave_terminal() : end_the_rest();
       ::_exit(0);
@@ -429,10 +439,30 @@ class Init {
     if (nobody > 0 && ::setpgid(nobody, nobody) == 0) ::tcsetpgrp(terminal_.get(), nobody);
   }
 
-  /// How many processes are left in sessions of their own. Those of jobs in the background are in
-  /// the session that init is in.
-  static int count_daemons() {
-    int daemons = 0;
+  /// Whether the command is still the program that it began as, and no child of it has ended while
+  /// it waited for that: then it did nothing by others but to start them.
+  bool has_reaped_nobody() const {
+    if (plan_.options.command.empty()) return false;
+    std::ifstream file("/proc/" + std::to_string(command_) + "/stat");
+    std::string text;
+    std::getline(file, text, '\0');
+    const std::size_t begin = text.find('(');
+    const std::size_t end = text.rfind(')');
+    if (begin == std::string::npos || end == std::string::npos) return false;
+    const std::string& path = plan_.options.command.front();
+    const std::string name = path.substr(path.rfind('/') + 1, 15);  // what the kernel keeps of it
+    std::istringstream fields(text.substr(end + 1));
+    std::string field;  // of proc(5): state, then 3 ids, 2 of the terminal, flags, page faults
+    for (int skipped = 0; skipped < 8; ++skipped) fields >> field;
+    std::uint64_t faults_of_children = 1;
+    fields >> faults_of_children;
+    return text.substr(begin + 1, end - begin - 1) == name && faults_of_children == 0;
+  }
+
+  /// How many processes are left: in the session that init is in, as those of jobs in the
+  /// background, or in sessions of their own.
+  static int count_left(bool in_our_session) {
+    int left = 0;
     DIR* const directory = ::opendir("/proc");
     if (directory == nullptr) return 0;
     while (const dirent* entry = ::readdir(directory)) {
@@ -440,10 +470,10 @@ class Init {
       pid_t pid = 0;
       std::from_chars(name, name + std::strlen(name), pid);
       // By number: where /proc is the outer one, its numbers mean nobody here, or somebody else.
-      if (pid > 1 && ::kill(pid, 0) == 0 && ::getsid(pid) > 0) ++daemons;
+      if (pid > 1 && ::kill(pid, 0) == 0 && (::getsid(pid) == 0) == in_our_session) ++left;
     }
     ::closedir(directory);
-    return daemons;
+    return left;
   }
 
   /// Lets what the command left behind end in its own way, for a moment.

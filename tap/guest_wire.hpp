@@ -33,7 +33,7 @@ enum class GuestSays : std::uint32_t {
   stopped,        ///< the command was stopped; a: the number of this stop, from 1
   still_stopped,  ///< confirmed; a: by which signal, b: 1 when a group of the guest has the
                   ///< terminal
-  exited,         ///< a: wait status of the command, b: daemons that it left; init ends
+  exited,         ///< a: wait status of the command, b: daemons that it left, c: jobs; init ends
 };
 
 struct GuestMessage {

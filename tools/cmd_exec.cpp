@@ -67,7 +67,8 @@ Options exec_options() {
       .once_per_bus("promisc", "", "hear every frame, not only those for this host")
       .repeatable("bus", "PATH",
                   "another interface, on that bus; later options apply to this interface")
-      .value("hostname", "NAME", "the host name (default: the name of its port)")
+      .value("hostname", "NAME",
+             "the host name (default: the name of its port, with hyphens for what none can have)")
       .value("via", "tap|veth",
              "how interfaces are made (default: TAP where /dev/net/tun can be used, else veth)");
   add_bus_options(options);
@@ -153,6 +154,38 @@ class AttachmentReader {
   std::vector<Attachment> all_;
 };
 
+bool is_label_character(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
+}
+
+/// What RFC 1123 takes, and the kernel.
+bool is_host_name(const std::string& name) {
+  constexpr std::size_t kMostName = 64;
+  constexpr std::size_t kMostLabel = 63;
+  if (name.empty() || name.size() > kMostName) return false;
+  std::size_t begin = 0;
+  for (;;) {  // label by label, which end at a dot
+    const std::size_t end = std::min(name.find('.', begin), name.size());
+    const std::string label = name.substr(begin, end - begin);
+    if (label.empty() || label.size() > kMostLabel || label.front() == '-' || label.back() == '-' ||
+        !std::ranges::all_of(label, is_label_character)) {
+      return false;
+    }
+    if (end == name.size()) return true;
+    begin = end + 1;
+  }
+}
+
+/// The host name for a port that has `name`, which may have any printable character.
+std::string host_name_for(const std::string& name) {
+  if (is_host_name(name)) return name;
+  std::string made;
+  for (const char c : name) made += is_label_character(c) ? c : '-';
+  const std::size_t first = made.find_first_not_of('-');
+  if (first == std::string::npos) return "host";
+  return made.substr(first, made.find_last_not_of('-') - first + 1);
+}
+
 HostWish read_host_wish(const Arguments& args) {
   HostWish wish;
   wish.bus = bus_wish(args);
@@ -165,9 +198,10 @@ HostWish read_host_wish(const Arguments& args) {
     wish.via = *via == "tap" ? tap::Via::tap : *via == "veth" ? tap::Via::veth : tap::Via::any;
   }
   wish.hostname = args.text("hostname").value_or("");
-  constexpr std::size_t kMostName = 64;  // the kernel's limit
-  if (args.given("hostname") && (wish.hostname.empty() || wish.hostname.size() > kMostName)) {
-    throw UsageError{"--hostname \"" + wish.hostname + "\" is not a host name of 1 to 64 bytes"};
+  if (args.given("hostname") && !is_host_name(wish.hostname)) {
+    throw UsageError{"--hostname \"" + wish.hostname +
+                     "\" is not a host name: 1 to 64 characters, in labels of letters, digits and "
+                     "inner hyphens with dots between them, each of at most 63"};
   }
   AttachmentReader reader(args.positional()[0]);
   for (const auto& [option, value] : args.in_order()) reader.take(option, value);
@@ -211,25 +245,31 @@ class ExecHost {
             error, "cannot bring the port up on " + wire.bus->address() + ": " + error.message()));
       }
     }
-    guest_.release(hostname_.empty() ? wires_.front().port->name() : hostname_).value();
+    guest_.release(hostname_.empty() ? host_name_for(wires_.front().port->name()) : hostname_)
+        .value();
     let_go_of_streams();
     while (!exit_ && carry()) {  // until the program ends, or no interface is left
     }
     const tap::GuestExit end = exit_ ? *exit_ : guest_.wait();
     if (!end.failure.empty()) complain(end.failure);
-    if (end.daemons > 0) tell_of_daemons(end.daemons);
+    if (end.daemons > 0) {
+      tell_of_processes(end.daemons,
+                        "a daemon must stay in the foreground: most have an option such as -f, -F, "
+                        "-n, --foreground or --nodaemon; or run sh -c '" +
+                            program_ + " ...; sleep infinity'");
+    } else if (end.jobs > 0) {
+      tell_of_processes(end.jobs, "the host lives as long as \"" + program_ +
+                                      "\": let a shell end with 'wait', or leave out the last '&'");
+    }
     return end.status;
   }
 
  private:
   /// A program that puts itself into the background ends the host that it was to be.
-  void tell_of_daemons(int count) const {
+  void tell_of_processes(int count, const std::string& advice) const {
     log_warning("exec: \"" + program_ + "\" has ended and left " + std::to_string(count) +
                 (count == 1 ? " process" : " processes") +
-                " in the background, which ended with the host (a daemon must stay in the "
-                "foreground: most have an option such as -f, -F, -n, --foreground or --nodaemon; "
-                "or run sh -c '" +
-                program_ + " ...; sleep infinity')");
+                " in the background, which ended with the host (" + advice + ')');
   }
 
   void attach(Attachment& attachment, tap::GuestLink& link) {

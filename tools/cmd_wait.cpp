@@ -24,14 +24,15 @@ using Clock = std::chrono::steady_clock;
 struct Sight {
   bool up = false;
   std::string why;
-  bool bus = false;  ///< whether there is one
+  std::string hint;  ///< what to do
 };
 
 Sight look(const Bus& bus, const std::string& name) {
-  Sight sight{false, "no port of that name is attached", true};
-  for (const PortInfo& port : bus.info().ports) {
+  const BusInfo info = bus.info();
+  Sight sight{false, "no port of that name is attached", "see 'shmifctl stat " + info.path + "'"};
+  for (const PortInfo& port : info.ports) {
     if (port.name != name) continue;
-    if (port.live && port.up && port.carrier) return {true, "", true};
+    if (port.live && port.up && port.carrier) return {true, "", ""};
     sight.why = !port.live ? "the port's process is gone"
                 : port.up  ? "the port is up, but the network interface of its host is down"
                            : "the port is attached but down";
@@ -40,10 +41,14 @@ Sight look(const Bus& bus, const std::string& name) {
 }
 
 /// Why there is no bus to look at yet. Throws what keeps a file that is there from being one.
-std::string why_no_bus(Error error) {
-  if (error.code == std::errc::no_such_file_or_directory) return "there is no such bus";
+Sight why_no_bus(const std::string& path, Error error) {
+  const std::string create = "'shmifctl create " + path + '\'';
+  if (error.code == std::errc::no_such_file_or_directory) {
+    return {false, "there is no such bus", "make one with " + create};
+  }
   if (error.code == make_error_code(Errc::not_ready)) {
-    return "the file is there, but no bus has been made in it";
+    return {false, "the file is there, but no bus has been made in it",
+            "if nobody is about to, delete it and make one with " + create};
   }
   throw Exception(std::move(error));
 }
@@ -65,7 +70,7 @@ Sight look_until(const std::string& path, const std::string& name,
         bus.emplace(std::move(*opened));
         if (!bus->warning().empty() && !std::exchange(warned, true)) log_warning(bus->warning());
       } else {
-        sight = {false, why_no_bus(std::move(opened).error()), false};
+        sight = why_no_bus(path, std::move(opened).error());
       }
     }
     if (bus) sight = look(*bus, name);
@@ -91,12 +96,12 @@ std::string within(const WaitWish& wish) {
 }
 
 /// Waits until the bus is there. Result: why it is not when the time is over.
-std::optional<std::string> wait_for_bus(const WaitWish& wish) {
+std::optional<Sight> wait_for_bus(const WaitWish& wish) {
   for (;;) {
     Result<Bus> bus = Bus::open(wish.path);
     if (bus) return std::nullopt;
-    std::string why = why_no_bus(std::move(bus).error());
-    if (wish.deadline && Clock::now() >= *wish.deadline) return why;
+    Sight sight = why_no_bus(wish.path, std::move(bus).error());
+    if (wish.deadline && Clock::now() >= *wish.deadline) return sight;
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
 }
@@ -142,9 +147,7 @@ std::optional<std::string> wait_for_ports(const WaitWish& wish) {
     const Sight sight = look_until(wish.path, name, wish.deadline);
     if (sight.up) continue;
     return "cannot see port \"" + name + "\" up on bus \"" + wish.path + '"' + within(wish) + ": " +
-           sight.why +
-           (sight.bus ? " (see 'shmifctl stat " + wish.path + "')"
-                      : " (make one with 'shmifctl create " + wish.path + "')");
+           sight.why + " (" + sight.hint + ')';
   }
   return std::nullopt;
 }
@@ -152,9 +155,9 @@ std::optional<std::string> wait_for_ports(const WaitWish& wish) {
 std::optional<std::string> wait_for_services(const WaitWish& wish) {
   if (wish.services.empty()) return std::nullopt;
   const std::string what = "cannot reach TCP service ";
-  if (const auto why = wait_for_bus(wish)) {
+  if (const auto sight = wait_for_bus(wish)) {
     return what + wish.services.front().to_string() + " on bus \"" + wish.path + '"' +
-           within(wish) + ": " + *why;
+           within(wish) + ": " + sight->why + " (" + sight->hint + ')';
   }
   Port port = open_probe_port(wish.path);
   for (const TcpService& service : wish.services) {

@@ -97,7 +97,7 @@ TEST_P(Hosts, LongCommandLineIsCut) {
   EXPECT_LE(size, 4096U + 4);
   EXPECT_TRUE(seen[0]["command"].back().get<std::string>().ends_with("x..."));
   EXPECT_EQ(call({"stop", bus(), "a", "nobody"}).status, 1);
-  EXPECT_TRUE(port("a")) << "either all are ended or none";
+  EXPECT_TRUE(port("a")) << "a name that is not found ends none";
 }
 
 TEST_P(Hosts, CompletionOffersTheHosts) {
@@ -374,6 +374,30 @@ TEST_P(Hosts, HostnameIsTheOneGivenOrTheNameOfThePort) {
   const ToolResult refused = run({"true"}, {"--hostname", std::string(65, 'x')});
   EXPECT_EQ(refused.status, 2);
   EXPECT_NE(refused.err.find("--hostname"), std::string::npos) << refused.err;
+  for (const char* wrong : {"a b", "a_b", "-a", "a-", "a..b", ".a", "a.", "", "a\nb", "\xc3\xa4"}) {
+    const ToolResult said = run({"true"}, {"--hostname", wrong});
+    EXPECT_EQ(said.status, 2) << wrong;
+    EXPECT_NE(said.err.find("is not a host name"), std::string::npos) << said.err;
+  }
+  EXPECT_EQ(name({"--hostname", "3-a.B.example"}), "3-a.B.example\n127.0.1.1\n");
+  EXPECT_EQ(name({"--name", "_web/1:"}), "web-1\n127.0.1.1\n");
+  EXPECT_EQ(name({"--name", "?"}), "host\n127.0.1.1\n");
+}
+
+TEST_P(Hosts, WaitKnowsWhatToDoAboutAFileThatIsNoBusYet) {
+  std::ofstream(file("empty")).close();
+  for (const std::vector<std::string>& what :
+       {std::vector<std::string>{"--port", "a"}, {"--tcp", "198.18.0.1:80"}}) {
+    for (const char* name : {"empty", "missing"}) {
+      std::vector<std::string> words = {"wait", file(name), "--timeout", "0.05"};
+      words.insert(words.end(), what.begin(), what.end());
+      const ToolResult said = call(words);
+      EXPECT_EQ(said.status, 1);
+      EXPECT_NE(said.err.find("make one with 'shmifctl create"), std::string::npos) << said.err;
+      EXPECT_EQ(said.err.find("delete it") != std::string::npos, name == std::string("empty"))
+          << said.err;
+    }
+  }
 }
 
 TEST_P(Hosts, ProgramThatPutsItselfIntoTheBackgroundIsTold) {
@@ -382,7 +406,17 @@ TEST_P(Hosts, ProgramThatPutsItselfIntoTheBackgroundIsTold) {
   EXPECT_NE(gone.err.find("left 1 process in the background, which ended with the host"),
             std::string::npos)
       << gone.err;
-  EXPECT_EQ(run_shell("sleep 61 & exit 0").err, "") << "a job of a shell is no daemon";
+  for (const char* script : {"sleep 61 &", "sleep 61 & sleep 62 & exit 0"}) {
+    const ToolResult jobs = run_shell(script);
+    EXPECT_EQ(jobs.status, 0);
+    EXPECT_NE(jobs.err.find("in the background, which ended with the host (the host lives as long"),
+              std::string::npos)
+        << jobs.err;
+  }
+  EXPECT_EQ(run_shell("sleep 61 & sleep 0; exit 0").err, "") << "it was there for something else";
+  EXPECT_EQ(run_shell("sleep 61 & exec sleep 0").err, "");
+  EXPECT_EQ(run_shell("sleep 61 & exit 1").err, "");
+  EXPECT_EQ(run_shell("sleep 0 & wait; exit 0").err, "");
   EXPECT_EQ(run_shell("exit 0").err, "");
 }
 
