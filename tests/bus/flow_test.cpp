@@ -71,7 +71,7 @@ TEST_F(FlowTest, APortThatRaisesItsFlagAgainIsNotWaitedForBeforeItsRestIsOver) {
 
 TEST_F(FlowTest, ThatARepairMovedThePortsDoesNotEndTheRestOfOne) {
   Port idler = port_on(bus.path(), {.name = "idler"});
-  while (raw.header().last < 3 * kRing) try_send(1);
+  while (raw.header().last < 3 * kFlowRing) try_send(1);
   bus::PortSlot& slot = raw.slot(idler.slot());
   FlowControl flow(raw.ring(), sender.slot(), raw.fd(), milliseconds(1000));  // rests for 9 s
   bus::fetch_or(slot.flags, kListens);
@@ -79,7 +79,7 @@ TEST_F(FlowTest, ThatARepairMovedThePortsDoesNotEndTheRestOfOne) {
   const std::uint64_t stalls = slot.stalls;
   flow.forget_positions();
   bus::fetch_or(slot.flags, kListens);
-  raw.header().last += kRing / 2;  // the room is used up
+  raw.header().last += kFlowRing / 2;  // the room is used up
   EXPECT_TRUE(flow.admits(16'000)) << "it is waited for again";
   EXPECT_EQ(slot.stalls, stalls);
 }
@@ -366,12 +366,12 @@ TEST_F(FlowTest, APortThatReadsIsNotOverrunBecauseOthersTakeTheRoom) {
 TEST_F(FlowTest, WhatAWindowHasCostIsNotChargedToThePortInTheNext) {
   constexpr milliseconds kPatience(20);
   Port reader = port_on(bus.path(), {.name = "reader"});
-  while (raw.header().last < 3 * kRing) try_send(1);
+  while (raw.header().last < 3 * kFlowRing) try_send(1);
   bus::PortSlot& slot = raw.slot(reader.slot());
   bus::fetch_or(slot.flags, kListens);
-  raw.header().first = raw.header().last - kRing + 512;
+  raw.header().first = raw.header().last - kFlowRing + 512;
   bus::store_relaxed(slot.position, raw.header().first);
-  bus::store_relaxed(raw.slot(sender.slot()).position, raw.header().last + 256 * kRing);
+  bus::store_relaxed(raw.slot(sender.slot()).position, raw.header().last + 256 * kFlowRing);
   const std::uint64_t stalls = slot.stalls;
   FlowControl flow(raw.ring(), 200, raw.fd(), kPatience);
   const auto window = (FlowControl::kRest + 1) * kPatience;
@@ -389,7 +389,7 @@ TEST_F(FlowTest, WhatAWindowHasCostIsNotChargedToThePortInTheNext) {
 TEST_F(FlowTest, ASenderThatWasStoppedDoesNotHoldThatTimeAgainstAPort) {
   constexpr milliseconds kPatience(20);
   Port idler = port_on(bus.path(), {.name = "idler"});
-  while (raw.header().last < 3 * kRing) try_send(1);
+  while (raw.header().last < 3 * kFlowRing) try_send(1);
   bus::PortSlot& slot = raw.slot(idler.slot());
   bus::fetch_or(slot.flags, kListens);
   bus::store_relaxed(slot.position, raw.header().first);
