@@ -81,15 +81,8 @@ std::optional<double> rate_of(const JobOptions& job) {
   const RunResult run = (*runner)->run(nullptr, control);
   if ((*runner)->stuck()) (void)(*runner).release();
   if (!run.failures.empty()) return std::nullopt;
-  const JobResult& result = run.jobs[0];
-  // It never sleeps, so its time is what it had of its CPU: others that had it are no limit of the
-  // harness. With helpers nobody knows it.
-  double seconds = result.tx.seconds;
-  if (const auto& cpu = result.cpu) {
-    seconds = std::min(seconds, cpu->user_seconds + cpu->system_seconds);
-  }
-  if (!(seconds > 0)) return std::nullopt;
-  return static_cast<double>(result.tx.frames) / seconds;
+  // With helpers nobody knows its CPU time.
+  return limit_by(run.jobs[0].tx, run.jobs[0].cpu);
 }
 
 /// Whether a job's frames are made and checked as those of limit_job(). A round trip costs two
@@ -112,6 +105,17 @@ std::optional<double> limit_for(Role role, const HarnessLimit& limit) {
 }
 
 }  // namespace
+
+std::optional<double> limit_by(const TrafficResult& sent, const std::optional<CpuResult>& cpu) {
+  // A fifteenth of what a trial has when nobody else wants the CPU.
+  constexpr double kLeastSeconds = 0.001;
+  // It never sleeps, so its time is what it had of its CPU: others that had it are no limit of the
+  // harness.
+  double seconds = sent.seconds;
+  if (cpu) seconds = std::min(seconds, cpu->user_seconds + cpu->system_seconds);
+  if (seconds < kLeastSeconds || sent.frames == 0) return std::nullopt;
+  return static_cast<double>(sent.frames) / seconds;
+}
 
 HarnessLimit measure_limit(const JobOptions& job, const HarnessLimit& reached) {
   JobOptions o = limit_job(job);

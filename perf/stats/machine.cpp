@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <fstream>
 #include <iterator>
 #include <utility>
@@ -228,15 +229,37 @@ CpuResult read_usage(Usage::Of of) noexcept {
           .major_faults = count(usage.ru_majflt)};
 }
 
+/// Puts `exact` in the place of the sum of both times; nothing: it stays.
+void make_exact(CpuResult& used, std::optional<double> exact) noexcept {
+  if (!exact) return;
+  const double sum = used.user_seconds + used.system_seconds;
+  if (sum > 0) {
+    used.user_seconds *= *exact / sum;
+    used.system_seconds *= *exact / sum;
+  } else {
+    used.user_seconds = *exact;
+  }
+}
+
 }  // namespace
 
-Usage::Usage(Of of) noexcept : of_(of), begin_(read_usage(of)) {}
+std::optional<double> Usage::clock_of(Of of) noexcept {
+  if (of == Of::children) return std::nullopt;
+  timespec time{};
+  const clockid_t clock = of == Of::thread ? CLOCK_THREAD_CPUTIME_ID : CLOCK_PROCESS_CPUTIME_ID;
+  if (::clock_gettime(clock, &time) != 0) return std::nullopt;
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
+Usage::Usage(Of of) noexcept : of_(of), begin_clock_(clock_of(of)), begin_(read_usage(of)) {}
 
 CpuResult Usage::so_far() const noexcept {
+  const std::optional<double> clock = clock_of(of_);
   CpuResult now = read_usage(of_);
   // The kernel splits one exact time into these two by estimate, and mends the estimate.
   now.user_seconds = std::max(0.0, now.user_seconds - begin_.user_seconds);
   now.system_seconds = std::max(0.0, now.system_seconds - begin_.system_seconds);
+  if (clock && begin_clock_) make_exact(now, *clock - *begin_clock_);
   now.voluntary_switches -= begin_.voluntary_switches;
   now.involuntary_switches -= begin_.involuntary_switches;
   now.minor_faults -= begin_.minor_faults;

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,8 +46,9 @@ class CpuWindow {
   std::vector<CpuTicks> begin_;
 };
 
-/// What a thread or a process has used from when it is made. Threads: for Of::thread, that which
-/// made it.
+/// What a thread or a process has used from when it is made. The sum of its two times is exact, by
+/// the clock of the thread or process: getrusage() lags behind by up to a tick, some milliseconds.
+/// Threads: for Of::thread, that which made it.
 class Usage {
  public:
   enum class Of : int {
@@ -58,7 +60,11 @@ class Usage {
   CpuResult so_far() const noexcept;
 
  private:
+  /// Seconds of that; nothing where there is no such clock, as of children.
+  static std::optional<double> clock_of(Of of) noexcept;
+
   Of of_;
+  std::optional<double> begin_clock_;
   CpuResult begin_;
 };
 

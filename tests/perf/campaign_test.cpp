@@ -231,6 +231,23 @@ TEST(Campaign, TheHarnessKnowsThatPacingCosts) {
   EXPECT_LT(*limit.tx_fps, *measure_limit(JobOptions{}).tx_fps);
 }
 
+TEST(Campaign, ALimitIsNotMeasuredByAMomentOfCpuTime) {
+  TrafficResult sent;
+  sent.frames = 22'000;
+  sent.seconds = 0.015;
+  CpuResult cpu;
+  EXPECT_EQ(limit_by(sent, cpu), std::nullopt) << "it had no time at all";
+  cpu.user_seconds = 1e-5;
+  EXPECT_EQ(limit_by(sent, cpu), std::nullopt) << "2.2 G frames/s, of 10 us";
+  cpu.user_seconds = 0.002;
+  EXPECT_EQ(limit_by(sent, cpu), 22'000 / 0.002);
+  cpu.system_seconds = 1;
+  EXPECT_EQ(limit_by(sent, cpu), 22'000 / 0.015);
+  EXPECT_EQ(limit_by(sent, std::nullopt), 22'000 / 0.015);
+  sent.frames = 0;
+  EXPECT_EQ(limit_by(sent, std::nullopt), std::nullopt);
+}
+
 TEST(Campaign, NoRateIsAboveTheHarnesssLimit) {
   auto plan = pair(Role::tx, EngineKind::unix_pair);
   plan[0].options.search = Search::ndr;

@@ -1,9 +1,11 @@
 #include "perf/stats/machine.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -150,13 +152,39 @@ TEST(Usage, IsOfTheThreadOrTheProcessFromWhenItWasMade) {
   EXPECT_LT(again.user_seconds + again.system_seconds, all.user_seconds + all.system_seconds);
 }
 
+/// What this thread has had of its CPU, by the clock that counts every nanosecond of it.
+double cpu_seconds_of_this_thread() {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+}
+
+// The kernel brings getrusage() of a running thread up to date at its ticks, some milliseconds
+// apart, and when somebody reads the thread's clock: so nobody does that in between.
+TEST(Usage, CountsTheTimeSinceTheLastTickToo) {
+  for (int i = 0; i < 20; ++i) {
+    const double before = cpu_seconds_of_this_thread();
+    const Usage usage(Usage::Of::thread);
+    std::atomic<std::uint64_t> work{0};
+    while (work < 5000) ++work;
+    const CpuResult used = usage.so_far();
+    const double after = cpu_seconds_of_this_thread();
+    EXPECT_GT(used.user_seconds + used.system_seconds, 0);
+    EXPECT_LE(used.user_seconds + used.system_seconds, after - before + 1e-9);
+  }
+}
+
 TEST(Usage, CountsFaults) {
   const Usage usage(Usage::Of::thread);
   constexpr std::size_t kPages = 100;
   const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-  const auto memory = std::make_unique_for_overwrite<volatile char[]>(kPages * page);
-  for (std::size_t i = 0; i < kPages; ++i) memory[i * page] = 1;
+  // Not from the heap, which may have memory that was used before.
+  void* const memory =
+      ::mmap(nullptr, kPages * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  for (std::size_t i = 0; i < kPages; ++i) static_cast<volatile char*>(memory)[i * page] = 1;
   EXPECT_GT(usage.so_far().minor_faults, 0U);
+  ::munmap(memory, kPages * page);
 }
 
 }  // namespace
