@@ -267,7 +267,8 @@ void Reading::option(std::string_view name, std::optional<std::string_view> valu
   JobOptions& job = section_ == Section::global ? global_ : set_.jobs.back();
   const bool of_run = section_ == Section::global && row->of_run();
   const Result<void> done = of_run ? set_option(*row, text, set_.run) : set_option(*row, text, job);
-  if (!done) complain(done.error().message);
+  if (!done) return complain(done.error().message);
+  if (!of_run) job.where_of[row->name] = here();
 }
 
 /// `value` with the values of its ${VARIABLES}. Result: nothing when one has none.

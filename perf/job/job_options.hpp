@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -219,6 +220,8 @@ struct JobOptions {
 
   // Where it was written, for messages: "voip.job:12", "command line".
   std::string where;
+  /// The same of options that were given in a file or on the command line, by their full names.
+  std::map<std::string, std::string> where_of;
   /// The options that were given, by their full names and as they were written, in their order.
   std::vector<std::pair<std::string, std::string>> given;
 };

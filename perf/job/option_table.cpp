@@ -173,6 +173,7 @@ Error unknown_option(std::string_view name) {
 
 Result<void> set_option(const OptionRow& row, std::optional<std::string_view> value,
                         JobOptions& job) {
+  job.where_of.erase(row.name);  // who sets it again says where
   return set(row, row.set_job, value, job);
 }
 

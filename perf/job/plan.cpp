@@ -46,9 +46,12 @@ Planner::Planner(const JobSet& set) {
   if (problems_.empty()) check_order();
 }
 
+/// `what` begins with the option that it is about, or is about the job as a whole.
 void Planner::problem(const JobOptions& job, const std::string& what) {
   if (problems_.size() >= kMostProblems) return;
-  const std::string where = job.where.empty() ? "" : job.where + ": ";
+  const auto of_option = job.where_of.find(what.substr(0, what.find(':')));
+  const std::string& place = of_option == job.where_of.end() ? job.where : of_option->second;
+  const std::string where = place.empty() ? "" : place + ": ";
   const std::string name = job.name.empty() ? "" : "job \"" + job.name + "\": ";
   problems_.push_back(where + name + what);
 }

@@ -175,7 +175,7 @@ TEST(Plan, WaitForMeansEveryCloneAndItsPeer) {
 
 TEST(Plan, NamesThatAreMissingSuggestTheNearest) {
   expect_problem(sender("to=sinc") + "[sink]\nrw=rx\n",
-                 "x.job:1: job \"a\": to: there is no job \"sinc\", did you mean \"sink\"?");
+                 "x.job:3: job \"a\": to: there is no job \"sinc\", did you mean \"sink\"?");
   expect_problem(sender("wait_for=web1") + "[web]\nruntime=1\n",
                  "wait_for: there is no job \"web1\", did you mean \"web\"?");
 }
@@ -316,6 +316,20 @@ TEST(Plan, WhatNoJobMakesUseOfIsRefused) {
   // What is written for many may be for some of them.
   EXPECT_EQ(names(plan_of(sender("engine=bus,udp\nhostname=::1"))).size(), 4U);
   EXPECT_EQ(names(plan_of("[global]\nproto=tcp\nruntime=1\n[a]\n[b]\nengine=host\n")).size(), 4U);
+}
+
+TEST(Plan, AProblemIsAtTheLineOfTheOptionThatItNames) {
+  const std::string global = "[global]\nruntime=1\nengine=null\n";
+  expect_problem(global + "[a]\n; one line\nwait_for=web1\n[web]\n",
+                 "x.job:6: job \"a\": wait_for: ");
+  expect_problem(global + "[a]\nbackground\n[b]\nrw=tx\nwait_for=a\n",
+                 "x.job:8: job \"b\": wait_for: ");
+  expect_problem(global + "[a]\nrw=tx\nto=nobody\n", "x.job:6: job \"a\": to: ");
+  // One of [global] is at its line there, and what is wrong with the job as a whole at the job's.
+  expect_problem("[global]\nruntime=1\nwait_for=nobody\n[a]\n", "x.job:3: job \"a\": wait_for: ");
+  expect_problem("[global]\nwait_for=nobody\n[a]\nruntime=1\nwait_for=none\n",
+                 "x.job:5: job \"a\": wait_for: ");
+  expect_problem("; nothing ends it\n[a]\nrw=tx\n", "x.job:2: job \"a\": ");
 }
 
 TEST(Plan, APeerHasWhatItSharesWithItsJobAndElseTheDefaults) {

@@ -173,6 +173,7 @@ void Reader::read_options() {
     if (job != &common || row->of_run()) continue;
     for (std::size_t i = 0; i < of_files; ++i) {
       if (!set_option(*row, value, line_.set.jobs[i])) break;
+      line_.set.jobs[i].where_of[row->name] = kWhere;
     }
   }
   if (!files && any && line_.set.jobs.empty()) {
