@@ -51,6 +51,13 @@ TEST(Shmifperf, HelpOfOneOptionIsGivenAsFiosUsersAskForIt) {
   expect_usage_error({"run", "--help=bss"}, {"did you mean \"bs\"?"});
 }
 
+TEST(Shmifperf, AMisspeltWordBeforeAnyCommandIsAnsweredWithTheOneThatIsMeant) {
+  expect_usage_error({"--verson"}, {"unknown option --verson, did you mean --version?"});
+  expect_usage_error({"--log-levl=info", "run"}, {"did you mean --log-level?"});
+  expect_usage_error({"help", "value"}, {"unknown command \"value\", did you mean \"values\"?"});
+  expect_usage_error({"value"}, {"unknown command \"value\"; see"});
+}
+
 TEST(Shmifperf, AFrameSizeIsRefusedWithTheRangeThatHelpNames) {
   const std::string range = "60 to 65535 (1m with proto=tcp)";
   for (const char* const wrong : {"--bs=10", "--bsrange=10-20", "--bssplit=10/50:64/50"}) {
