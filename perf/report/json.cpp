@@ -45,10 +45,10 @@ Json group_json(const RunResult& result, const GroupResult& group, Bins bins) {
   put_directions(json, group.tx, group.rx, "no job of this group sent",
                  "no job of this group received");
   put_or_reason(json, "loss", group.loss.sent == 0 ? Json(nullptr) : fates_json(group.loss),
-                "no flow ends in this group, or nothing was sent on one");
+                "no job of this group receives a flow, or nothing was sent on it");
   put_histogram(json, "latency_ns", group.latency, bins, "no job of this group measured it");
   put_histogram(json, "service_ns", group.service, bins, "no job of this group measured it");
-  put_or_reason(json, "cpu", group_cpu(result, group), "not known of each of its jobs");
+  put_or_reason(json, "cpu", group_cpu(result, group), "not known for all of its jobs");
   put_or_reason(json, "start_skew_ns", json_integer(group.start_skew_ns),
                 "no job of this group started");
   return json;

@@ -218,13 +218,13 @@ Json counts(const CountsResult& c, bool receives) {
                {"wire_tx_bytes", json_integer(c.wire.tx_bytes)},
                {"wire_rx_frames", json_integer(c.wire.rx_frames)},
                {"wire_rx_bytes", json_integer(c.wire.rx_bytes)}};
-  put_or_reason(
-      json, "wire_lost_frames", json_integer(c.wire.lost_frames),
-      receives ? "the engine keeps no such count" : "this job reads nothing of what comes to it");
+  put_or_reason(json, "wire_lost_frames", json_integer(c.wire.lost_frames),
+                receives ? "this engine does not count this"
+                         : "this job does not read the frames that reach it");
   json["wire_overruns"] = json_integer(c.wire.overruns);
   json["wire_dropped_frames"] = json_integer(c.wire.dropped_frames);
   put_or_reason(json, "agree", c.agree ? Json(*c.agree) : Json(nullptr),
-                "the engine keeps no counts of its own");
+                "this engine keeps no counts of its own");
   return json;
 }
 
@@ -291,19 +291,19 @@ const char* why_no_latency(const JobResult& job) {
   const auto option = job.options.find("disable_lat");
   if (option != job.options.end() && option->second != "0") return "disable_lat is set";
   if (job.rx.frames == 0) return "this job received no frame in the measured window";
-  return "no frame that was received had a time in it";
+  return "the received frames carry no timestamp";
 }
 
 const char* why_no_cpu(const JobResult& job) {
-  if (job.exit_signal) return "this job was killed before it could say";
+  if (job.exit_signal) return "this job was killed before it could report it";
   const auto ramp = job.options.find("ramp_time");
   if (job.tx.of_program && ramp != job.options.end()) {
-    return "the kernel tells what a program used at its end alone, the ramp among it";
+    return "the kernel reports the usage of a program only at its end, with the ramp";
   }
   if (!job.runtime_seconds) return "the measured window did not begin";
   const bool ended = job.state >= JobState::exited;
-  return job.thread && ended ? "of a thread with threads to help it nobody can tell"
-                             : "this job did not come to its end";
+  return job.thread && ended ? "not known of a thread that has helper threads"
+                             : "this job did not finish";
 }
 
 /// Who it is and how it ended.
@@ -338,13 +338,14 @@ Json job_json(const RunResult& run, const JobResult& job, Bins bins) {
   put_percentiles(json["latency_ns"], *job.latency, job.percentile_list);
   put_percentiles(json["service_ns"], *job.service, job.percentile_list);
   put_histogram(json, "spacing_error_ns", job.spacing_error, bins,
-                "this job sent nothing by the clock");
-  put_or_reason(json, "overruns", json_integer(job.overruns),
-                receives(job.role) ? "this engine tells of no overruns" : "it receives nothing");
+                "this job sent nothing at a given pace");
+  put_or_reason(
+      json, "overruns", json_integer(job.overruns),
+      receives(job.role) ? "this engine does not report overruns" : "this job receives nothing");
   json["overrun_frames"] = json_integer(job.overrun_frames);
   put_or_reason(json, "tcp", tcp(job),
-                job.engine == EngineKind::host ? "no connection of TCP in the measured window"
-                                               : "only engine=host has connections of TCP");
+                job.engine == EngineKind::host ? "no TCP connection in the measured window"
+                                               : "only engine=host has TCP connections");
   json["counts"] = counts(job.counts, receives(job.role));
   const auto frames = static_cast<double>(job.tx.frames + job.rx.frames);
   put_or_reason(json, "cpu", job.cpu ? cpu_json(*job.cpu, frames) : Json(nullptr), why_no_cpu(job));

@@ -196,7 +196,7 @@ std::string loss_table(const Unit& unit, std::size_t width) {
 
 std::string arrivals_table(const Unit& unit, std::size_t width) {
   Table table;
-  table.add({"arrivals", "overruns", "frames under them", "foreign", "stale"});
+  table.add({"arrivals", "overruns", "frames lost by them", "foreign", "stale"});
   for_each_job(unit, [&](const ReportJson& job) {
     if (job.at("rx").is_null()) return;
     table.add({label(unit, job, "received"), format_count(count(job, "overruns")),

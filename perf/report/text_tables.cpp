@@ -151,7 +151,7 @@ std::string engines_text(const ReportJson& report, bool& all, std::size_t width)
 namespace {
 
 const char* search_title(const std::string& kind) {
-  if (kind == "ndr") return "highest rate that loses nothing (RFC 2544)";
+  if (kind == "ndr") return "highest rate without loss (RFC 2544)";
   if (kind == "pdr") return "highest rate within the permitted loss";
   if (kind == "latency_target") return "highest rate within the latency target";
   return "search";

@@ -141,8 +141,8 @@ std::vector<std::string> warnings_from(const RunResult& result) {
     if (cpu.steal >= kMuchSteal) {
       warnings.push_back("CPU " + std::to_string(cpu.cpu) + ": the hypervisor gave " +
                          format_share(cpu.steal) +
-                         " of the measured time to others (steal); expect tails that are not the "
-                         "medium's");
+                         " of the measured time to others (steal); the longest latencies may come "
+                         "from that, not from the medium");
     }
   }
   add_slow(result, warnings);

@@ -126,7 +126,7 @@ function glance() {
   const head = ['offered', 'sent', 'received', '', 'lost', '', 'p50', 'p99', 'p99.9', 'max'];
   const runs = result.repeats.length ? Math.max(...result.repeats.map((r) => r.values.length)) : 0;
   const note = (runs ? `Medians of ${runs} runs; counts, curves and buckets are those of ${result.shown_run ? 'run ' + result.shown_run : 'one of them'}. ` : '')
-    + 'Latency from the intended send time. Own limit: how much of what the harness itself can do on this machine was used.';
+    + 'Latency from the intended send time. Own limit: the rate as a share of the highest rate of the harness itself on this machine.';
   const jobs = table(manyJobs ? 'Jobs at a glance' : 'At a glance', ['job', 'engine', ...head, 'own limit'],
     members.map((unit) => [unit.job.jobname, unit.job.engine, ...figures(unit.job.tx, receiverOf(unit), lostOf(unit)), units.share(unit.job.limit_share)]));
   if (!manyJobs) return section('At a glance', note, jobs);
@@ -308,8 +308,8 @@ function connections() {
   const pair = element('div', { class: 'pair' });
   main.append(pair);
   for (const [title, note, value, format, axis] of [
-    ['TCP congestion window', 'What the kernel of the sender had at the end of each interval.', (i) => i.tcp.snd_cwnd_bytes, units.bytes, 'bytes'],
-    ['TCP round-trip time', 'As the kernel of the sender smooths it.', (i) => i.tcp.rtt_ns, units.ns, 'time']]) {
+    ['TCP congestion window', 'The value in the sender’s kernel at the end of each interval.', (i) => i.tcp.snd_cwnd_bytes, units.bytes, 'bytes'],
+    ['TCP round-trip time', 'As smoothed by the sender’s kernel.', (i) => i.tcp.rtt_ns, units.ns, 'time']]) {
     const box = element('div', { class: 'chart', role: 'img', 'aria-label': title });
     pair.append(section(title, note, box));
     charts.overTime(box, lines(value), format, axis, []);

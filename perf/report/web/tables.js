@@ -48,7 +48,7 @@ function jobTables() {
   const connections = result.jobs.filter((j) => j.tx && j.tcp).map(({ jobname, tcp }) => [jobname, bad(tcp.retransmits), units.ns(tcp.rtt_ns_min), units.ns(tcp.rtt_ns_mean), units.ns(tcp.rtt_ns_max),
     units.bytes(tcp.snd_cwnd_bytes_max), units.count(tcp.mss_bytes), known(tcp.congestion), units.bytes(tcp.send_buffer_bytes), units.bytes(tcp.receive_buffer_bytes), units.count(tcp.dscp)]);
   if (connections.length) {
-    section('TCP', 'Of the senders, over the measured window, as their kernels tell it.',
+    section('TCP', 'Of the senders, in the measured window, as reported by their kernels.',
       table('TCP', ['', 'retransmits', 'RTT min', 'mean', 'max', 'cwnd max', 'MSS', 'congestion', 'send buffer', 'receive buffer', 'DSCP'], connections));
   }
   const agree = (c) => [units.yes(c.agree), c.agree === false ? 'bad' : ''];
@@ -56,10 +56,10 @@ function jobTables() {
     each((j) => [[j.jobname, j.tx ? units.count(j.counts.generator_tx_frames) : '-', j.tx ? units.count(j.counts.wire_tx_frames) : '-', j.rx ? units.count(j.counts.wire_rx_frames) : '-',
       j.rx ? units.count(j.counts.receiver_rx_frames) : '-', j.rx ? units.count(j.counts.receiver_foreign_frames) : '-',
       j.rx ? units.count(j.counts.wire_lost_frames) : '-', units.count(j.counts.wire_dropped_frames), agree(j.counts)]]));
-  section('Counts side by side', 'All frames, ramp and foreign ones too. "-": that medium does not count it.', manyJobs ? folded(`${units.count(result.jobs.length)} jobs`, counts) : counts);
+  section('Counts side by side', 'All frames, also those of the ramp and foreign ones. "-": the medium does not count this.', manyJobs ? folded(`${units.count(result.jobs.length)} jobs`, counts) : counts);
   const cpu = (name, c) => !c ? [name, '-', '-', '-', '-', '-', '-'] : [name, units.seconds(c.user_seconds), units.seconds(c.system_seconds), units.fps(c.frames_per_busy_second),
     units.count(c.voluntary_switches), units.count(c.involuntary_switches), units.count(c.minor_faults + c.major_faults)];
-  section('CPU and trust', 'Start skew: after the common start. Rate ±: half the 95 % confidence interval. Limit: the harness’s own, with such frames so paced, here.',
+  section('CPU and trust', 'Start skew: how long after the common start the job could send or receive. Rate ±: half the 95 % confidence interval. Limit: the highest rate of the harness itself, with such frames and such pacing, on this machine.',
     ...jobsAndGroups('CPU and trust', ['', 'user', 'system', 'frames per CPU-s', 'slept', 'interrupted', 'faults', 'start skew', 'rate ±', 'limit', 'used of it'],
       each((j) => [[...cpu(j.jobname, j.cpu), units.ns(j.start_skew_ns), units.share(j.rate_ci95_share), units.fps(j.limit_fps),
         [units.share(j.limit_share), j.limit_share >= 0.8 ? 'bad' : '']]]),
@@ -83,7 +83,7 @@ function jobList() {
 }
 
 function searches() {
-  const kTitles = { ndr: 'Highest rate that loses nothing (RFC 2544)', pdr: 'Highest rate within the permitted loss', latency_target: 'Highest rate within the latency target', none: 'Search' };
+  const kTitles = { ndr: 'Highest rate without loss (RFC 2544)', pdr: 'Highest rate within the permitted loss', latency_target: 'Highest rate within the latency target', none: 'Search' };
   const byTitle = new Map();
   for (const s of result.searches) {
     const title = kTitles[s.kind];
