@@ -62,8 +62,8 @@ class Attachment {
   Attachment& operator=(Attachment&&) noexcept;
   ~Attachment();  ///< frees the slot
 
-  std::error_code up() noexcept;
-  std::error_code down() noexcept;
+  [[nodiscard]] std::error_code up() noexcept;
+  [[nodiscard]] std::error_code down() noexcept;
   bool is_up() const noexcept;
   /// Whether this is the child of a fork, where nothing can be done but destroy the object.
   bool forked() const noexcept;
@@ -94,9 +94,9 @@ class Attachment {
   std::uint32_t mtu() const noexcept;
   bool carries_offloads() const noexcept;  ///< whether frames may leave work to their receivers
   std::size_t max_frame() const noexcept;
-  std::error_code set_mac(MacAddress mac) noexcept;
-  std::error_code set_promiscuous(bool on) noexcept;
-  std::error_code set_carrier(bool on) noexcept;
+  [[nodiscard]] std::error_code set_mac(MacAddress mac) noexcept;
+  [[nodiscard]] std::error_code set_promiscuous(bool on) noexcept;
+  [[nodiscard]] std::error_code set_carrier(bool on) noexcept;
   bool has_carrier() const noexcept;
   PortCounters counters() const noexcept;
 

@@ -10,7 +10,7 @@ namespace shmif::bus {
 
 /// Installs the handler, once per process; an older handler is called for faults outside of any
 /// bus. Threads: safe. Result: false when the handler could not be installed.
-bool install_sigbus_guard() noexcept;
+[[nodiscard]] bool install_sigbus_guard() noexcept;
 /// Threads: safe.
 bool sigbus_guard_is_installed() noexcept;
 

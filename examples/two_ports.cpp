@@ -52,8 +52,7 @@ int main() {
     if (rig.send(FrameView(question)).taken != 1) return std::puts("the bus refused a frame"), 1;
     if (!rig.wait(std::chrono::seconds(5))) return std::puts("no answer within 5 s"), 1;
     arrived.clear();
-    rig.receive(arrived);
-    if (arrived.size() != 1 || !std::ranges::equal(arrived[0].bytes, expected))
+    if (rig.receive(arrived).frames != 1 || !std::ranges::equal(arrived[0].bytes, expected))
       return std::printf("round %u: a wrong answer\n", round), 1;
   }
   std::puts("1000 frames asked, 1000 answers verified");

@@ -84,6 +84,6 @@ class Bus {
 /// Keeps a process alive when somebody truncates a bus it has mapped: instead of SIGBUS, the bus
 /// reads as zeros and its ports answer Errc::bus_lost. Faults outside of any bus go to the handler
 /// that was there before. Threads: safe. Result: false when the handler could not be installed.
-bool install_sigbus_guard() noexcept;
+[[nodiscard]] bool install_sigbus_guard() noexcept;
 
 }  // namespace shmif

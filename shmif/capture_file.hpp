@@ -63,7 +63,7 @@ class CaptureFile {
 
   bool failed() const noexcept { return failure_ != 0; }
   /// Result: nothing; the failure, the first time; link_ended from then on.
-  std::error_code report() noexcept;
+  [[nodiscard]] std::error_code report() noexcept;
   /// Nothing, or why the file can take no more.
   Result<void> status() const;
   /// Frames whole in the file; those buffered do not count.

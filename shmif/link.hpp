@@ -19,13 +19,13 @@ namespace shmif {
 
 /// What became of a batch that was sent. `taken` frames from its front were accepted (or counted as
 /// dropped by the link itself, as a full device does); the rest can be sent again.
-struct SendResult {
+struct [[nodiscard]] SendResult {
   std::size_t taken = 0;
   std::error_code error;  ///< set: why frame number `taken` was refused; Errc::link_ended: for good
 };
 
 /// What a receive brought. No frames and no error: nothing is there now.
-struct ReceiveResult {
+struct [[nodiscard]] ReceiveResult {
   std::size_t frames = 0;
   std::uint64_t lost = 0;  ///< frames that an overrun cost since the last call
   std::error_code error;   ///< Errc::link_ended: nothing will ever come again (device gone, EOF)

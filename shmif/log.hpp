@@ -9,7 +9,7 @@ namespace shmif {
 
 /// Sets the level below which nothing is logged: trace, debug, info, warning, error, critical, off.
 /// Threads: safe. Result: false, and nothing changes, for another word.
-bool set_log_level(std::string_view level);
+[[nodiscard]] bool set_log_level(std::string_view level);
 
 /// Writes one line at a level. For the project's own layers; callers with much to say use spdlog.
 void log_debug(std::string_view message);

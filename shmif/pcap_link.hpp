@@ -97,7 +97,7 @@ class PcapWriter {
   std::string address();  ///< "pcap:PATH"
 
   /// Writes what is buffered. Errors: as send().
-  std::error_code flush() noexcept;
+  [[nodiscard]] std::error_code flush() noexcept;
   /// Nothing, or why the file can take no more.
   Result<void> status() const;
   std::uint64_t written()
@@ -157,8 +157,8 @@ class PcapngWriter {
   /// Result: the number of the interface; they count from 0.
   std::uint32_t add_interface(const PcapngInterface& about) noexcept;
   /// Records one frame. `interface`: one that was added. Errors: as PcapWriter::send().
-  std::error_code put(std::uint32_t interface, const FrameView& frame,
-                      const PcapngNotes& notes = {}) noexcept;
+  [[nodiscard]] std::error_code put(std::uint32_t interface, const FrameView& frame,
+                                    const PcapngNotes& notes = {}) noexcept;
   /// Says how the capture went, for `interface`; once, at its end.
   void put_statistics(std::uint32_t interface, const PcapngStatistics& statistics) noexcept;
 
@@ -170,7 +170,7 @@ class PcapngWriter {
   std::size_t max_frame_bytes() noexcept;
   std::string address();  ///< "pcap:PATH"
 
-  std::error_code flush() noexcept;
+  [[nodiscard]] std::error_code flush() noexcept;
   Result<void> status() const;
   std::uint64_t written() const noexcept;
   std::uint64_t bytes() const noexcept;

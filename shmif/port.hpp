@@ -84,7 +84,7 @@ class Port {
   /// there is none, and count from 0 on the next. The descriptor is closed, and what was lent may
   /// not be looked at any more. Stop a Receiver before: it must not run meanwhile. Errors: port_up,
   /// forked.
-  std::error_code detach() noexcept;
+  [[nodiscard]] std::error_code detach() noexcept;
 
   struct LinkState {
     std::string path;  ///< as given to attach
@@ -100,7 +100,7 @@ class Port {
   /// thread is inside receive or a wait, or sends, so a Receiver may go on running. Blocks: down()
   /// for the bus lock, while another thread sends.
   [[nodiscard]] std::error_code up() noexcept;
-  std::error_code down() noexcept;
+  [[nodiscard]] std::error_code down() noexcept;
   bool is_up() const noexcept;
 
   /// Sends frames in order, in batches of one lock hold and one doorbell each. Errors: not_linked,
@@ -174,11 +174,11 @@ class Port {
   /// In force before the call returns, also while up. Errors: bad_argument for an address that is
   /// not a unicast one (a group's, or all zeros), mac_taken.
   [[nodiscard]] std::error_code set_mac(MacAddress mac) noexcept;
-  std::error_code set_promiscuous(bool on) noexcept;
+  [[nodiscard]] std::error_code set_promiscuous(bool on) noexcept;
   /// Shows in the port table whether the network interface behind this port is up and has carrier.
   /// A port that was just attached has it. It changes nothing of what is sent and received. Errors:
   /// not_linked, forked.
-  std::error_code set_carrier(bool on) noexcept;
+  [[nodiscard]] std::error_code set_carrier(bool on) noexcept;
   bool has_carrier() const noexcept;  ///< false when not linked, too
   /// What the port did since it was attached, also over down() and up(); all 0 when not linked.
   PortCounters counters() const noexcept;

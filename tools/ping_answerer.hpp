@@ -22,7 +22,7 @@ class PingAnswerer {
     if (!port_->has_carrier()) return false;
     const std::optional<FrameView> answer = answer_ping(frame, port_->mac(), buffer);
     if (!answer) return false;
-    back.send({&*answer, 1});
+    static_cast<void>(back.send({&*answer, 1}));  // without room, it is a lost echo
     return !frame.destination().is_group();
   }
 

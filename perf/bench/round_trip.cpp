@@ -269,7 +269,7 @@ void play_ports(const Setting& s, int side, const Wait& wait) {
   const std::array<FrameView, 1> frame{FrameView(bytes)};
   FrameBatch in;
   play(
-      s, side, [&](std::uint32_t) { port.send(frame); },
+      s, side, [&](std::uint32_t) { static_cast<void>(port.send(frame)); },
       [&](std::uint32_t) {
         in.clear();
         while (port.receive(in).frames == 0) wait(port);

@@ -120,7 +120,7 @@ TEST_F(Audit, APortThatRepairLeftBehindCountsWhatItMissed) {
   }
   ASSERT_TRUE(Bus::open(bus_.path(), Access::read_write).value().repair());
   FrameBatch batch;
-  idle_.receive(batch);
+  EXPECT_FALSE(idle_.receive(batch).error);
   EXPECT_EQ(batch.size(), 5U);
   EXPECT_EQ(idle_.counters().lost_frames, 5U);
 }

@@ -233,7 +233,7 @@ class WaitForRoom : public ::testing::Test {
 };
 
 TEST_F(WaitForRoom, EndsWhenThePortGoesDown) {
-  const SendResult result = ended_by([&] { sender.down(); });
+  const SendResult result = ended_by([&] { EXPECT_FALSE(sender.down()); });
   EXPECT_EQ(result.error, make_error_code(Errc::port_down));
   EXPECT_EQ(result.taken, 0U);
   EXPECT_EQ(stalls(), 0U) << "it waited to the end of its patience";
@@ -242,7 +242,7 @@ TEST_F(WaitForRoom, EndsWhenThePortGoesDown) {
 
 TEST_F(WaitForRoom, EndsWhenThePortLeavesTheBus) {
   const SendResult result = ended_by([&] {
-    sender.down();
+    EXPECT_FALSE(sender.down());
     EXPECT_FALSE(sender.detach());
   });
   EXPECT_EQ(result.error, make_error_code(Errc::port_down));

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "bus/unique_fd.hpp"
 #include "shmif/bus.hpp"
@@ -61,7 +62,7 @@ class File {
 }  // namespace
 
 void open(Bytes bytes) {
-  install_sigbus_guard();
+  if (!install_sigbus_guard()) std::abort();
   Input in(bytes);
   static const File file;
   file.fill(in);
@@ -78,7 +79,7 @@ void open(Bytes bytes) {
   if (attached) {
     FrameBatch batch;
     static_cast<void>(port.up());
-    port.receive(batch);
+    static_cast<void>(port.receive(batch));
     const std::array<std::byte, 60> payload{};
     const FrameView frame(payload.data(), payload.size());
     static_cast<void>(port.send({&frame, 1}));

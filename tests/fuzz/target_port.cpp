@@ -90,7 +90,7 @@ void port(Bytes bytes) {
     const AccessLimit limit(pauses ? kMostWhilePausing : kMost);
     switch (in.byte() % 16) {
       case 0: static_cast<void>(port.up()); break;
-      case 1: port.down(); break;
+      case 1: static_cast<void>(port.down()); break;
       case 2:
       case 3: send(port, in); break;
       case 4:
@@ -98,10 +98,10 @@ void port(Bytes bytes) {
       case 6: port.wait(std::chrono::milliseconds(in.byte() * 20)); break;
       case 7: poll_once(port); break;
       case 8: static_cast<void>(port.set_mac(MacAddress::from_u64(in.word(6)))); break;
-      case 9: port.set_promiscuous((in.byte() & 1U) != 0); break;
+      case 9: static_cast<void>(port.set_promiscuous((in.byte() & 1U) != 0)); break;
       case 10:
-        port.down();
-        port.detach();
+        static_cast<void>(port.down());
+        static_cast<void>(port.detach());
         static_cast<void>(port.attach(image.path()));
         break;
       case 11:

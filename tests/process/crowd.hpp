@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <memory>
 #include <random>
+#include <stdexcept>
 #include <vector>
 
 #include "tests/process/figures.hpp"
@@ -156,8 +157,8 @@ class Crowd {
       Port port = port_on(bus_.path(), {.name = "guest" + std::to_string(victim)});
       announce(victim, port);
       victim_of(victim).attached = false;
-      port.down();
-      port.detach();
+      if (port.down()) throw std::runtime_error("it cannot go down");
+      if (port.detach()) throw std::runtime_error("it cannot leave");
     }
     return 0;
   }

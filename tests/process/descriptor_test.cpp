@@ -129,7 +129,7 @@ TEST_P(Descriptor, APortThatHasSleptDeeplyIsWokenByTheFirstFrame) {
     for (std::size_t heard = 0; heard < 2; heard += in.size()) {
       await(port);
       in.clear();
-      port.receive(in);
+      if (port.receive(in).error) return 4;
     }
     return 0;
   });
@@ -235,7 +235,7 @@ void hear_one(Port& port) {
   FrameBatch in;
   while (in.size() == 0) {
     await(port);
-    port.receive(in);
+    if (port.receive(in).error) throw std::runtime_error("it cannot receive");
   }
 }
 
@@ -249,7 +249,7 @@ TEST_P(Descriptor, StaysTheSameAndHearsEveryFrameWhenOneThreadWaitsAfterAnother)
     NumberedBatch frames(60);
     for (std::uint32_t round = 0; round < 20; ++round) {
       std::jthread waiter([&] { hear_one(port); });
-      sender.send(frames.make(0, round, 1));
+      if (sender.send(frames.make(0, round, 1)).error) return 4;
       waiter.join();
       if (port.descriptor() != fd) return 2;
       // Leaves the port announced, by a thread that ends.
@@ -306,7 +306,7 @@ TEST_P(Descriptor, AForkedChildThatDestroysItsCopyLeavesTheParentsAlone) {
     });
     if (forked.wait() != 0) return 2;
     NumberedBatch frames(60);
-    sender.send(frames.make(0, 0, 1));
+    if (sender.send(frames.make(0, 0, 1)).error) return 4;
     pollfd p{.fd = port->descriptor(), .events = POLLIN, .revents = 0};
     return poll(&p, 1, 30'000) == 1 ? 0 : 3;
   };
@@ -383,7 +383,7 @@ TEST(PrivateDescriptor, AHundredPortsOfAnOrdinaryUsersProcessHaveOneEach) {
     }
     Port sender = port_on(bus.path());
     NumberedBatch frames(60);
-    sender.send(frames.make(0, 0, 1));
+    if (sender.send(frames.make(0, 0, 1)).error) return 5;
     for (Port& port : ports) {
       pollfd p{.fd = port.descriptor(), .events = POLLIN, .revents = 0};
       if (poll(&p, 1, 30'000) != 1) return 4;
@@ -408,7 +408,7 @@ TEST(PrivateDescriptor, AProcessThatForbidsItselfIoUringLaterOnLooksUpInsteadOfS
     }
     Port sender = port_on(bus.path());
     NumberedBatch frames(60);
-    sender.send(frames.make(0, 0, 1));
+    if (sender.send(frames.make(0, 0, 1)).error) return 5;
     hear_one(port);
     return 0;
   };

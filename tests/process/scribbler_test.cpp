@@ -233,8 +233,8 @@ int come_and_go(const std::string& path, Rig& rig) {
       FrameBatch got;
       static_cast<void>(port.send(batch.make(9, 0, 4)));
       static_cast<void>(port.receive(got));
-      port.set_promiscuous(true);
-      port.down();
+      static_cast<void>(port.set_promiscuous(true));
+      static_cast<void>(port.down());
       ++rig.cycles;
     }
     std::this_thread::sleep_for(std::chrono::microseconds(100));

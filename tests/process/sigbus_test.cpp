@@ -53,7 +53,7 @@ TEST(Truncation, AReceiverSaysBusLostToItsCallerInsteadOfLooping) {
   const Shared<std::atomic<int>> step;
   Child child([&] {
     no_core();
-    install_sigbus_guard();
+    if (!install_sigbus_guard()) return 1;
     Port port = port_on(bus.path());
     *step = 1;
     while (*step == 1) std::this_thread::yield();
@@ -146,7 +146,7 @@ TEST(Truncation, FaultsOutsideOfAnyBusStillReachTheHandlerThatWasThereBefore) {
       _exit(42);
     };
     sigaction(SIGBUS, &older, nullptr);
-    install_sigbus_guard();
+    if (!install_sigbus_guard()) return 1;
     const Port port = port_on(bus.path());
     raise(SIGBUS);
     return 1;
@@ -164,7 +164,7 @@ TEST(Truncation, AnOlderHandlerThatAsksForTheAddressGetsIt) {
     older.sa_flags = SA_SIGINFO;
     older.sa_sigaction = [](int, siginfo_t* info, void*) { _exit(info->si_addr == fault ? 7 : 8); };
     sigaction(SIGBUS, &older, nullptr);
-    install_sigbus_guard();
+    if (!install_sigbus_guard()) return 1;
     fault = page + 100;
     return static_cast<int>(
         *static_cast<volatile char*>(page + 100));  // behind the end of the file
@@ -188,7 +188,7 @@ TEST(Truncation, TheHandlerRunsOnTheAlternateStackOfAThreadThatHasOne) {
       _exit(here >= alternate.data() && here < alternate.data() + alternate.size() ? 7 : 8);
     };
     sigaction(SIGBUS, &older, nullptr);
-    install_sigbus_guard();
+    if (!install_sigbus_guard()) return 1;
     struct sigaction now{};
     sigaction(SIGBUS, nullptr, &now);
     if ((now.sa_flags & SA_ONSTACK) == 0) return 9;  // what the Go runtime looks at
@@ -202,7 +202,7 @@ TEST(Truncation, IsSurvivedByEachOfVeryManyMappings) {
   const TempBus bus(small_ring());
   Child child([&] {
     no_core();
-    install_sigbus_guard();
+    if (!install_sigbus_guard()) return 1;
     std::vector<Follower> followers;
     for (unsigned i = 0; i < kMappings; ++i)
       followers.push_back(Follower::open(bus.path(), Start::now).value());
@@ -221,7 +221,7 @@ TEST(Truncation, ASignalThatSomebodySendsDoesWhatItWouldDoWithoutTheGuard) {
     Child child([&] {
       no_core();
       signal(SIGBUS, ignored ? SIG_IGN : SIG_DFL);
-      install_sigbus_guard();
+      if (!install_sigbus_guard()) return 1;
       raise(SIGBUS);
       return 0;
     });
@@ -233,7 +233,7 @@ TEST(Truncation, WithoutAnOlderHandlerAFaultOutsideOfAnyBusEndsTheProcessAsEver)
   Child child([&] {
     no_core();
     signal(SIGBUS, SIG_DFL);  // sanitizers have a handler
-    install_sigbus_guard();
+    if (!install_sigbus_guard()) return 1;
     char path[] = "/dev/shm/shmif-test-fault-XXXXXX";
     const int fd = mkstemp(path);
     unlink(path);

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <stdexcept>
 #include <vector>
 
 #include "bus/liveness.hpp"
@@ -58,8 +59,8 @@ class StepRig {
   void attach_and_leave() {
     Port port = port_on(bus_.path(), {.name = "victim"});
     victim().slot = port.slot();
-    port.down();
-    port.detach();
+    if (port.down()) throw std::runtime_error("it cannot go down");
+    if (port.detach()) throw std::runtime_error("it cannot leave");
   }
 
   /// Makes the lock that of a dead process, which left a claim where the next batch would go.

@@ -243,7 +243,7 @@ TEST(Wakeup, NobodyAsleepMeansThatNoDoorbellIsRung) {
   Port sender = port_on(bus.path());
   Port awake = port_on(bus.path());
   NumberedBatch frames(60);
-  for (std::uint32_t i = 0; i < 1000; ++i) sender.send(frames.make(0, i, 1));
+  for (std::uint32_t i = 0; i < 1000; ++i) EXPECT_FALSE(sender.send(frames.make(0, i, 1)).error);
   EXPECT_EQ(sender.counters().doorbells, 0U);
   FrameBatch in(2000, 1U << 20U);
   EXPECT_EQ(awake.receive(in).frames, 1000U);
@@ -320,7 +320,7 @@ TEST(Wakeup, AWaitPassesOverFramesForOthersAndCountsThem) {
   Port port = port_on(bus.path());
   NumberedBatch frames(60);
   for (std::uint32_t i = 0; i < 100; ++i) {
-    sender.send(frames.make(0, i, 1, *MacAddress::parse("02:00:00:00:99:99")));
+    EXPECT_FALSE(sender.send(frames.make(0, i, 1, *MacAddress::parse("02:00:00:00:99:99"))).error);
   }
   EXPECT_FALSE(port.wait(milliseconds(1)));
   EXPECT_EQ(port.counters().filtered_frames, 100U);
@@ -331,7 +331,7 @@ TEST(Wakeup, AnOverrunThatAWaitMetIsToldByTheNextReceive) {
   Port sender = port_on(bus.path());
   Port port = port_on(bus.path());
   NumberedBatch frames(1500);
-  for (std::uint32_t i = 0; i < 500; ++i) sender.send(frames.make(0, i, 1));
+  for (std::uint32_t i = 0; i < 500; ++i) EXPECT_FALSE(sender.send(frames.make(0, i, 1)).error);
   EXPECT_TRUE(port.wait(kForEver));
   std::uint64_t lost = 0;
   std::uint64_t heard = 0;

@@ -68,7 +68,7 @@ TEST_P(Network, TakesNoBusAndNoPort) {
 }
 
 TEST_P(Network, LetsOneLookWithAWarningAndRemoveByForce) {
-  set_log_level("off");
+  ASSERT_TRUE(set_log_level("off"));
   const TempBus bus(small_ring());
   pretended_type = GetParam().type;
   const std::string on = std::string(" is on ") + GetParam().name + ":";
@@ -79,7 +79,7 @@ TEST_P(Network, LetsOneLookWithAWarningAndRemoveByForce) {
   EXPECT_EQ(removed.error().code, Errc::unsupported_file_system);
   EXPECT_TRUE(Bus::destroy(bus.path(), true));
   EXPECT_FALSE(std::filesystem::exists(bus.path()));
-  set_log_level("warning");
+  ASSERT_TRUE(set_log_level("warning"));
 }
 
 INSTANTIATE_TEST_SUITE_P(FileSystems, Network,

@@ -34,7 +34,7 @@ TEST(Follower, HearsEveryFrameWhoeverItIsFor) {
   Port port = port_on(bus.path());
   Follower follower = Follower::open(bus.path(), Start::now).value();
   NumberedBatch frames(60);
-  port.send(frames.make(1, 0, 1, *MacAddress::parse("02:00:00:00:99:99")));
+  EXPECT_FALSE(port.send(frames.make(1, 0, 1, *MacAddress::parse("02:00:00:00:99:99"))).error);
   FrameBatch in;
   EXPECT_EQ(follower.receive(in).frames, 1U);
 }

@@ -215,7 +215,7 @@ TEST_F(OffloadPort, GoingDownEndsASuperFrameInTheMiddle) {
   send(make(60'000, kMss, 7));
   FrameBatch batch(5, 1U << 20U);
   EXPECT_EQ(plain.receive(batch).frames, 5U);
-  plain.down();
+  EXPECT_FALSE(plain.down());
   ASSERT_FALSE(plain.up());
   EXPECT_EQ(drain(plain, batch).size(), 0U);
   for (Port* port : {&sender, &taker}) {

@@ -61,7 +61,8 @@ TEST(Receiver, NoCallbackRunsAfterStopHasReturned) {
     });
     std::jthread flood([&](const std::stop_token& stop) {
       NumberedBatch frames(60);
-      for (std::uint32_t i = 0; !stop.stop_requested(); ++i) rig.sender.send(frames.make(1, i, 1));
+      for (std::uint32_t i = 0; !stop.stop_requested(); ++i)
+        static_cast<void>(rig.sender.send(frames.make(1, i, 1)));
     });
     ASSERT_TRUE(eventually([&] { return calls > round % 5; }));
     receiver.stop();
@@ -107,7 +108,7 @@ TEST(Receiver, StopInsideTheCallbackDoesNotDeadlockAndIsTheLastCall) {
 }
 
 TEST(Receiver, ACallbackThatThrowsEndsItWithAReportedError) {
-  set_log_level("off");
+  ASSERT_TRUE(set_log_level("off"));
   for (const bool standard : {true, false}) {
     ReceiverRig rig;
     std::atomic<unsigned> calls{0};
@@ -124,7 +125,7 @@ TEST(Receiver, ACallbackThatThrowsEndsItWithAReportedError) {
     EXPECT_EQ(calls, 1U);
     EXPECT_EQ(receiver.error(), Errc::link_ended) << "still known after stop()";
   }
-  set_log_level("warning");
+  ASSERT_TRUE(set_log_level("warning"));
 }
 
 TEST(Receiver, ThePortCanGoDownAndBeDetachedAfterStop) {
@@ -210,7 +211,7 @@ TEST(Receiver, StopsWhateverThePortDoesAtThatMoment) {
     Receiver receiver(rig.port, [](auto) {});
     std::jthread toggle([&](const std::stop_token& stop) {
       while (!stop.stop_requested()) {
-        rig.port.down();
+        static_cast<void>(rig.port.down());
         if (round % 2 == 0) static_cast<void>(rig.port.up());
       }
     });
@@ -265,7 +266,8 @@ TEST(Receiver, ThePortMayGoDownAndUpWhileItRunsAndNothingIsHeardTwiceOrUncounted
   constexpr std::uint32_t kFrames = kSanitized ? 5'000 : 100'000;
   std::jthread flood([&] {
     NumberedBatch frames(60);
-    for (std::uint32_t i = 0; i < kFrames; i += 5) rig.sender.send(frames.make(1, i, 5));
+    for (std::uint32_t i = 0; i < kFrames; i += 5)
+      static_cast<void>(rig.sender.send(frames.make(1, i, 5)));
   });
   for (unsigned i = 0; i < 300; ++i) {
     EXPECT_FALSE(rig.port.down());
@@ -292,7 +294,7 @@ TEST(Receiver, ABrokenRingEndsItWithTheErrorAfterSomePatienceInsteadOfLooping) {
   const RawBus raw(rig.bus.path());
   Receiver receiver(rig.port, [](auto) {});
   raw.ring().record(0).word = 0x1234;
-  rig.sender.send(rig.frames.make(1, 0, 1));
+  EXPECT_EQ(rig.sender.send(rig.frames.make(1, 0, 1)).error, Errc::corrupt);
   rig.port.interrupt();
   EXPECT_TRUE(eventually([&] { return !receiver.running(); }));
   EXPECT_EQ(receiver.error(), Errc::corrupt);
