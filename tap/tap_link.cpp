@@ -31,15 +31,13 @@ Error tun_open_error(int number, const std::string& what = std::string("cannot o
     case ENODEV:
     case ENXIO:
       return Error::from_errno(
-          number, what,
-          "no TUN driver here: 'modprobe tun', or in a container pass the device in; 'shmifctl "
-          "exec --via veth' needs neither");
+          number, what, "no TUN driver here: 'modprobe tun', or in a container pass the device in");
     case EACCES:
     case EPERM:
       return Error::from_errno(
           number, what,
           std::string("the device is closed to this user: become root, or 'chmod 0666 ") +
-              kTunPath + "'; 'shmifctl exec --via veth' needs neither");
+              kTunPath + "'");
     default: return Error::from_errno(number, what);
   }
 }

@@ -30,6 +30,7 @@ void need_tun_device() {
                       error.code == std::errc::no_such_device ||
                       error.code == std::errc::no_such_device_or_address;
   if (absent) error.code = Errc::not_supported;
+  error.message += "; 'shmifctl exec --via veth' needs no such device";
   throw Exception(std::move(error));
 }
 

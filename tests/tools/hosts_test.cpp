@@ -292,6 +292,16 @@ class HostsOfTwo : public Hosts {
 INSTANTIATE_TEST_SUITE_P(Each, HostsOfTwo, ::testing::Values(exec_settings().back()),
                          [](const auto& each) { return each.param.name; });
 
+TEST_P(HostsOfTwo, WhoMayNotMakeTapDevicesIsToldOfHostsThatNeedNone) {
+  if (run_program(by_caller({"test", "-w", "/dev/net/tun"})).status == 0) {
+    GTEST_SKIP() << "everybody may open /dev/net/tun";
+  }
+  const ToolResult tap = call({"tap", bus()});
+  EXPECT_NE(tap.status, 0);
+  EXPECT_NE(tap.err.find("'shmifctl exec --via veth' needs no such device"), std::string::npos)
+      << tap.err;
+}
+
 TEST_P(HostsOfTwo, HostOfAnotherUserIsNamedAndNotTouched) {
   Tool host({shmifctl_path(), "exec", bus(), "--name", "roots", "--", "sleep", "61"});
   ASSERT_TRUE(eventually([&] { return port("roots").has_value(); }));

@@ -158,6 +158,7 @@ TEST(PerfRun, ExitsWithSeventySevenForWhatThisMachineCannotDo) {
   EXPECT_EQ(refused.status, 77);
   EXPECT_NE(refused.err.find("/dev/net/tun"), std::string::npos) << refused.err;
   EXPECT_NE(refused.err.find("engine=packet needs no such device"), std::string::npos);
+  EXPECT_EQ(refused.err.find("shmifctl"), std::string::npos) << "that runs no jobs";
 }
 
 TEST(PerfRun, WhereThereAreNoNamespacesItNamesTheEnginesThatNeedNone) {
