@@ -228,7 +228,13 @@ TEST(Campaign, TheHarnessKnowsThatPacingCosts) {
   paced.rate_fps.tx = 1000;
   const HarnessLimit limit = measure_limit(paced);
   EXPECT_GT(limit.tx_fps.value_or(0), 1000) << "what it can do, not what it was asked for";
-  EXPECT_LT(*limit.tx_fps, *measure_limit(JobOptions{}).tx_fps);
+  // In turns, and mostly: the machine may be faster from one moment to the next.
+  int slower = 0;
+  for (int round = 0; round < 9; ++round) {
+    const auto flat_out = measure_limit(JobOptions{}).tx_fps;
+    slower += measure_limit(paced).tx_fps < flat_out ? 1 : 0;
+  }
+  EXPECT_GE(slower, 5) << "of 9";
 }
 
 TEST(Campaign, ALimitIsNotMeasuredByAMomentOfCpuTime) {

@@ -19,22 +19,13 @@
 #include "tests/support/child_process.hpp"
 #include "tests/support/holdings.hpp"
 #include "tests/support/numbered_frames.hpp"
+#include "tests/support/one_frame.hpp"
 #include "tests/support/temp_bus.hpp"
 
 namespace shmif::test {
 namespace {
 
 using std::chrono::nanoseconds;
-
-std::error_code send_one(Port& port, std::uint32_t sequence = 0) {
-  NumberedBatch frames(60);
-  return port.send(frames.make(1, sequence, 1)).error;
-}
-
-std::size_t heard(Port& port) {
-  FrameBatch batch;
-  return port.receive(batch).frames;
-}
 
 // Coming and going.
 
@@ -343,7 +334,7 @@ TEST(Signals, AProcessThatEndsInAHandlerInTheMiddleOfASendHarmsNobody) {
       return 0;
     });
     EXPECT_NE(child.wait(), 0);
-    ASSERT_FALSE(send_one(other, i)) << "round " << i;
+    ASSERT_FALSE(send_one(other)) << "round " << i;
   }
   EXPECT_TRUE(is_clean(bus.audit()));
   EXPECT_LE(bus.info().ports.size(), 2U) << "each took the slot that the one before left";

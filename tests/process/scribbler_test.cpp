@@ -13,6 +13,7 @@
 #include <random>
 
 #include "shmif/receiver.hpp"
+#include "tests/process/figures.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
@@ -38,11 +39,6 @@ struct Rig {
   std::array<std::atomic<std::uint32_t>, 3> next{};  ///< of each listener after the repair
   std::atomic<std::uint32_t> wrong{0};
 };
-
-std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
-  const char* const text = std::getenv(name);
-  return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
-}
 
 /// Waits until the phase has come. Result: false when the test is over before that.
 bool await_phase(const Rig& rig, Phase phase) {

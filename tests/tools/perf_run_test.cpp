@@ -10,14 +10,12 @@
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tests/tools/perf_rig.hpp"
 
 namespace shmif::test {
 namespace {
 
-using Json = nlohmann::json;
-using Words = std::vector<std::string>;
-
-Words run_with(Words options) {
+Words run_words(Words options) {
   static const TempDir aux;
   options.insert(options.begin(), {SHMIFPERF_PATH, "run", "--aux-path=" + aux.path()});
   return options;
@@ -30,7 +28,7 @@ struct Outcome {
 };
 Outcome outcome_of(Words options) {
   options.emplace_back("--output-format=json");
-  Outcome outcome{run_program(run_with(std::move(options))), {}};
+  Outcome outcome{run_program(run_words(std::move(options))), {}};
   outcome.json = Json::parse(outcome.tool.out, nullptr, false);
   return outcome;
 }
@@ -47,7 +45,7 @@ bool has_failure(const Json& result, const std::string& text) {
 class LoggedRun {
  public:
   explicit LoggedRun(const Words& options)
-      : tool_(run_with([&] {
+      : tool_(run_words([&] {
           Words all{"--runtime=60",         "--rate_iops=1000",  "--drain_time=100ms",
                     "--json-stream",        "--eta=never",       "--status-interval=100ms",
                     "--output-format=json", "--output=" + path()};
@@ -136,7 +134,7 @@ TEST(PerfRun, ExitsWithOneForAJobThatDidNotStartAndShowsTheOthers) {
 TEST(PerfRun, ExitsWithTwoForWrongUsage) {
   for (const Words& options : {Words{}, Words{"--rate=many"}, Words{"--engine=null", "--rw=rx"},
                                Words{"--runtime=1", "--name=a", "--wait_for=b"}}) {
-    EXPECT_EQ(run_program(run_with(options)).status, 2);
+    EXPECT_EQ(run_program(run_words(options)).status, 2);
   }
 }
 

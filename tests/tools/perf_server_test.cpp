@@ -21,7 +21,7 @@ void expect_refused(RunningServer& server, const Words& options, const Words& na
   EXPECT_TRUE(has(result.err, server.address() + ": refused: ")) << result.err;
 }
 
-ToolResult run_with(RunningServer& server, const Words& options) {
+ToolResult run_at(RunningServer& server, const Words& options) {
   Words words = short_job();
   words.insert(words.end(), options.begin(), options.end());
   return run_program(client_words(server.address(), words));
@@ -91,7 +91,7 @@ TEST(PerfServer, ThePeopleReadEachServersResultUnderItsName) {
 
 TEST(PerfServer, TerseHasALineForEachJobOfEachServer) {
   RunningServer server;
-  const ToolResult result = run_with(server, {"--output-format=terse"});
+  const ToolResult result = run_at(server, {"--output-format=terse"});
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_TRUE(has(result.out, server.address() + "/job;")) << result.out;
   EXPECT_TRUE(has(result.out, server.address() + "/job.sink;")) << result.out;
@@ -100,14 +100,14 @@ TEST(PerfServer, TerseHasALineForEachJobOfEachServer) {
 TEST(PerfServer, WhoHasTheResultFindsTheServerFree) {
   RunningServer server;
   for (int i = 0; i < 5; ++i) {
-    const ToolResult result = run_with(server, {"--number_ios=10", "--output-format=terse"});
+    const ToolResult result = run_at(server, {"--number_ios=10", "--output-format=terse"});
     EXPECT_EQ(result.status, 0) << result.err;
   }
 }
 
 TEST(PerfServer, AJobThatFailsThereFailsTheRunHere) {
   RunningServer good;
-  const ToolResult result = run_with(good, {"--fault=corrupt=100%"});
+  const ToolResult result = run_at(good, {"--fault=corrupt=100%"});
   EXPECT_EQ(result.status, 1) << result.out;
   EXPECT_TRUE(has(result.out, "FAILED    " + good.address() + ": ")) << result.out;
 }
@@ -116,7 +116,7 @@ TEST(PerfServer, ALogThatIsNotWholeThereIsExitCodeOneHere) {
   TempDir directory;
   std::filesystem::create_symlink("/dev/full", directory.file("x_bw.job.log"));
   RunningServer server({"--directory=" + directory.path()});
-  const ToolResult result = run_with(server, {"--write_bw_log=x"});
+  const ToolResult result = run_at(server, {"--write_bw_log=x"});
   EXPECT_EQ(result.status, 1) << result.err << result.out;
   EXPECT_TRUE(has(result.out, "x_bw.job.log")) << result.out;
 }
@@ -135,7 +135,7 @@ TEST(PerfServer, WhatAServersMachineCannotDoIsExitCodeSeventySevenHere) {
     GTEST_SKIP() << "everybody may open /dev/net/tun";
   }
   RunningServer server({}, as_other);
-  const ToolResult result = run_with(server, {"--engine=tap"});
+  const ToolResult result = run_at(server, {"--engine=tap"});
   EXPECT_EQ(result.status, 77) << result.err;
   EXPECT_TRUE(has(result.err, "/dev/net/tun")) << result.err;
 }
@@ -153,7 +153,7 @@ TEST(PerfServer, CommandsAreRefusedByNameUnlessTheServerAllowsThem) {
   EXPECT_FALSE(std::filesystem::exists(mark));
 
   RunningServer open({"--allow-exec", "--directory=" + directory.path()});
-  const ToolResult result = run_with(open, {command});
+  const ToolResult result = run_at(open, {command});
   EXPECT_EQ(result.status, 0) << result.err << result.out;
   EXPECT_TRUE(std::filesystem::exists(mark));
 }
@@ -172,7 +172,7 @@ TEST(PerfServer, FilesAreThoseOfOneDirectoryOrNone) {
   expect_refused(open, {"--write_pcap=/etc/x.pcap"}, {"write_pcap", "not below"});
   expect_refused(open, {"--write_pcap=out/x.pcap"}, {"write_pcap", "not below"});
   expect_refused(open, {"--aux-path=/tmp"}, {"aux-path", "not below"});
-  const ToolResult result = run_with(open, {"--write_pcap=x.pcap"});
+  const ToolResult result = run_at(open, {"--write_pcap=x.pcap"});
   EXPECT_EQ(result.status, 0) << result.err << result.out;
   EXPECT_TRUE(std::filesystem::exists(directory.file("x.pcap")));
   EXPECT_TRUE(std::filesystem::is_empty(elsewhere.path()));
@@ -201,7 +201,7 @@ TEST(PerfServer, TheMachinesNetworksAndItsTimeAreNotForStrangers) {
   expect_refused(server, {"--nice=-20"}, {"nice", "--allow-exec"});
   // All that is wrong is said at once.
   expect_refused(server, {"--allow_live=1", "--runtime=2m"}, {"allow_live", "runtime"});
-  EXPECT_EQ(run_with(server, {"--numjobs=3"}).status, 0);
+  EXPECT_EQ(run_at(server, {"--numjobs=3"}).status, 0);
 }
 
 TEST(PerfServer, WhatTakesTooLongIsStoppedByItsClockAndReported) {
@@ -226,7 +226,7 @@ TEST(PerfServer, AServerThatCannotBeReachedIsNamedAndNobodyRuns) {
   EXPECT_TRUE(has(result.err, nobody + ": cannot reach it")) << result.err;
   EXPECT_TRUE(has(result.err, "is 'shmifperf server' running there")) << result.err;
   EXPECT_TRUE(has(result.out, server.address() + ": ran nothing")) << result.out;
-  EXPECT_EQ(run_with(server, {}).status, 0) << "the other is free again";
+  EXPECT_EQ(run_at(server, {}).status, 0) << "the other is free again";
 }
 
 TEST(PerfServer, TheCommandLineSaysWhatIsWrongWithIt) {
@@ -256,7 +256,7 @@ TEST(PerfServer, ListensOnTheLoopbackAloneUnlessTold) {
 
 TEST(PerfServer, EndsAfterOneRunWithOnceAndAtASignal) {
   RunningServer once({"--once"});
-  EXPECT_EQ(run_with(once, {}).status, 0);
+  EXPECT_EQ(run_at(once, {}).status, 0);
   EXPECT_EQ(once.tool().finish().status, 0);
   RunningServer server;
   server.tool().signal(SIGTERM);
