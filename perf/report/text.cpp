@@ -94,7 +94,7 @@ std::string losses_text(const ReportJson& report) {
     }
   }
   if (lost == 0) return "";
-  const std::string all = ", " + format_counted(lost, "frame") + " lost";
+  std::string all = ", " + format_counted(lost, "frame") + " lost";
   if (asked_for >= lost) return all + " by the faults asked for";
   if (asked_for == 0) return all;
   return all + ", no more than " + format_count(asked_for) + " of them by the faults asked for";
