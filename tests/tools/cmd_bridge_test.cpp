@@ -142,6 +142,24 @@ TEST_F(BridgeCommand, FaultsAreOfTheDirectionTheyWereAskedForAndCountedAtTheEnd)
   }
 }
 
+TEST_F(BridgeCommand, FramesThatFindTheQueueOfADelayFullAreLostByItAndTheRestIsUnderWay) {
+  const std::string one = make_bus("one");
+  const std::string two = make_bus("two");
+  Tool tool(bridge("bus:" + one, "bus:" + two, {"--fault-right", "delay=60s,queue=2"}));
+  wait_for_bridge(one);
+  Port left = port_on(one);
+  send_numbers(left, 1, 5);
+  wait_until_heard(one, 5);
+  tool.signal(SIGTERM);
+  const ToolResult result = tool.finish();
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("bus:" + one + " -> bus:" + two +
+                            ": 0 frames, 0 bytes, 3 lost (3 by faults), 0 dropped, "
+                            "2 still under way = 5 came\n"),
+            std::string::npos)
+      << result.out;
+}
+
 TEST_F(BridgeCommand, FramesTooLongForTheOtherSideAreCountedByThatNameAndSaidWithBothMtus) {
   const std::string one = directory.file("one");
   ASSERT_EQ(run_tool({"create", one, "--mtu", "9000"}).status, 0);
