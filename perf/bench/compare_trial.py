@@ -46,18 +46,18 @@ def main():
     slow = ["--rate_iops=%d" % (RATE * SLOWER), "--rate_process=poisson"]
     fast = ["--rate_iops=%d" % RATE, "--rate_process=poisson"]
     with tempfile.TemporaryDirectory() as folder:
-        files = {kind: itertools.cycle(os.path.join(folder, kind + end) for end in "ab") for kind in "ofs"}
-        flat, paced = next(files["o"]), next(files["f"])
+        files = {kind: itertools.cycle([os.path.join(folder, kind + end) for end in "ab"]) for kind in count}
+        flat, paced = next(files["flat out"]), next(files["paced"])
         run(args, flat)
         run(args, paced, *fast)
         for done in range(1, args.pairs + 1):
-            before, flat = flat, next(files["o"])
+            before, flat = flat, next(files["flat out"])
             run(args, flat)
             count["flat out"][verdict(args, before, flat)] += 1
-            before, paced = paced, next(files["f"])
+            before, paced = paced, next(files["paced"])
             run(args, paced, *fast)
             count["paced"][verdict(args, before, paced)] += 1
-            slower = next(files["s"])
+            slower = next(files["5 % slower"])
             run(args, slower, *slow)
             count["5 % slower"][verdict(args, paced, slower)] += 1
             print("\r%d of %d pairs" % (done, args.pairs), end="", file=sys.stderr, flush=True)
