@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <fstream>
-#include <sstream>
+#include <utility>
 
+#include "base/proc.hpp"
 #include "bus/audit.hpp"
 #include "bus/file.hpp"
 #include "bus/file_system.hpp"
@@ -84,26 +85,13 @@ PortInfo port_info(const PortSlot& s, unsigned slot, int fd) {
   return p;
 }
 
-/// Device and inode of the file that is mapped at `address`, as /proc/PID/maps names them: on some
-/// file systems stat(2) has other numbers.
+/// The file that is mapped at `address`, as /proc/PID/maps names it.
 std::string name_in_maps(const void* address) {
   std::ifstream maps("/proc/self/maps");
   const auto wanted = reinterpret_cast<std::uintptr_t>(address);
   for (std::string line; std::getline(maps, line);) {
-    std::istringstream words(line);
-    std::uintptr_t begin = 0;
-    std::uintptr_t end = 0;
-    char dash = 0;
-    std::string permissions;
-    std::string offset;
-    std::string device;
-    std::string inode;
-    if (words >> std::hex >> begin >> dash >> end >> permissions >> offset >> device >> inode &&
-        begin <= wanted && wanted < end) {
-      device += ' ';
-      device += inode;
-      return device;
-    }
+    auto range = base::read_maps_line(line);
+    if (range && range->begin <= wanted && wanted < range->end) return std::move(range->file);
   }
   return {};
 }

@@ -11,13 +11,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <array>
+#include <algorithm>
 #include <cerrno>
 #include <fstream>
+#include <iterator>
 #include <optional>
-#include <sstream>
 #include <string>
 
+#include "base/proc.hpp"
 #include "bus/unique_fd.hpp"
 
 namespace shmif::tap {
@@ -49,17 +50,11 @@ std::optional<uid_t> owner_of(pid_t init) {
 /// The user as whom `init` runs, whichever of its ids one looks at. Nothing: it cannot be read, or
 /// they differ.
 std::optional<uid_t> user_of(pid_t init) {
-  std::ifstream status("/proc/" + std::to_string(init) + "/status");
-  for (std::string line; std::getline(status, line);) {
-    if (!line.starts_with("Uid:")) continue;
-    std::istringstream words(line.substr(4));
-    std::array<uid_t, 4> ids{};  // real, effective, saved, of the file system
-    for (uid_t& id : ids) {
-      if (!(words >> id) || id != ids.front()) return std::nullopt;
-    }
-    return ids.front();
-  }
-  return std::nullopt;
+  std::ifstream file("/proc/" + std::to_string(init) + "/status");
+  const std::string status{std::istreambuf_iterator<char>(file), {}};
+  const auto ids = base::status_numbers(status, "Uid");
+  if (ids.empty() || std::ranges::count(ids, ids.front()) != std::ssize(ids)) return std::nullopt;
+  return static_cast<uid_t>(ids.front());
 }
 
 bool has_ended(int file) {

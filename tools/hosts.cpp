@@ -14,6 +14,7 @@
 #include <optional>
 #include <sstream>
 
+#include "base/proc.hpp"
 #include "tap/netlink.hpp"
 #include "tools/command.hpp"
 
@@ -46,31 +47,10 @@ bool has_ended(const UniqueFd& process) {
 bool shares_file(const std::string& maps, const std::string& mapped_as) {
   std::istringstream lines(maps);
   for (std::string line; std::getline(lines, line);) {
-    std::istringstream words(line);
-    std::string range;
-    std::string permissions;
-    std::string offset;
-    std::string device;
-    std::string inode;
-    if (!(words >> range >> permissions >> offset >> device >> inode)) continue;
-    device += ' ';
-    device += inode;
-    if (permissions.ends_with('s') && device == mapped_as) return true;
+    const auto range = base::read_maps_line(line);
+    if (range && range->is_shared && range->file == mapped_as) return true;
   }
   return false;
-}
-
-/// The numbers of a line of /proc/PID/status, such as "Uid".
-std::vector<std::uint64_t> numbers_of(const std::string& status, const std::string& name) {
-  std::istringstream lines(status);
-  for (std::string line; std::getline(lines, line);) {
-    if (!line.starts_with(name + ":")) continue;
-    std::istringstream words(line.substr(name.size() + 1));
-    std::vector<std::uint64_t> numbers;
-    for (std::uint64_t each = 0; words >> each;) numbers.push_back(each);
-    return numbers;
-  }
-  return {};
 }
 
 /// Whether `child` is the first process of a pid namespace that is not ours, and has the rights of
@@ -78,15 +58,16 @@ std::vector<std::uint64_t> numbers_of(const std::string& status, const std::stri
 bool is_init_of(pid_t child, pid_t supervisor) {
   if (contents(path_of(child, "comm")) != "shmif-init\n") return false;
   const std::string status = contents(path_of(child, "status"));
-  const auto pids = numbers_of(status, "NSpid");  // from the outermost namespace inwards
+  const auto pids = base::status_numbers(status, "NSpid");  // from the outermost namespace inwards
   if (pids.size() < 2 || pids.back() != 1) return false;
   std::error_code failed;
   const auto theirs = std::filesystem::read_symlink(path_of(child, "ns/pid"), failed);
   if (failed) return false;
   const auto ours = std::filesystem::read_symlink("/proc/self/ns/pid", failed);
   if (failed || theirs == ours) return false;
-  const auto ids = numbers_of(status, "Uid");  // real, effective, saved, of the file system
-  const auto wanted = numbers_of(contents(path_of(supervisor, "status")), "Uid");
+  const auto ids =
+      base::status_numbers(status, "Uid");  // real, effective, saved, of the file system
+  const auto wanted = base::status_numbers(contents(path_of(supervisor, "status")), "Uid");
   return ids.size() == 4 && wanted.size() == 4 &&
          std::ranges::all_of(ids, [&](std::uint64_t id) { return id == wanted[1]; });
 }

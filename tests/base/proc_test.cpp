@@ -1,0 +1,71 @@
+// What is read of /proc: lines as proc(5) has them, and this very process.
+
+#include "base/proc.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <iterator>
+
+namespace shmif::base {
+namespace {
+
+TEST(MapsLine, HasItsRangeAndItsFile) {
+  const auto shared =
+      read_maps_line("7f3a10000000-7f3a10002000 rw-s 00001000 00:1a 66728     /dev/shm/bus0");
+  ASSERT_TRUE(shared);
+  EXPECT_EQ(shared->begin, 0x7f3a10000000U);
+  EXPECT_EQ(shared->end, 0x7f3a10002000U);
+  EXPECT_TRUE(shared->is_shared);
+  EXPECT_EQ(shared->file, "00:1a 66728");
+  const auto own = read_maps_line("00400000-0048a000 r-xp 00000000 fd:03 960637 /bin/sh");
+  ASSERT_TRUE(own);
+  EXPECT_FALSE(own->is_shared);
+  EXPECT_EQ(own->file, "fd:03 960637");
+}
+
+TEST(MapsLine, ThatIsCutShortIsNone) {
+  for (const char* line : {"", "7f3a10000000", "7f3a10000000-7f3a10002000 rw-s 00001000 00:1a"})
+    EXPECT_FALSE(read_maps_line(line)) << line;
+}
+
+TEST(MapsLine, OfThisProcessNamesAMappingByItsAddress) {
+  const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  void* const page = mmap(nullptr, size, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(page, MAP_FAILED);
+  const auto wanted = reinterpret_cast<std::uintptr_t>(page);
+  unsigned found = 0;
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    const auto range = read_maps_line(line);
+    ASSERT_TRUE(range) << line;
+    if (range->begin > wanted || wanted >= range->end) continue;
+    ++found;
+    EXPECT_TRUE(range->is_shared);
+  }
+  EXPECT_EQ(found, 1U);
+  munmap(page, size);
+}
+
+TEST(Status, HasTheNumbersOfALineByItsWholeName) {
+  const std::string text =
+      "Name:\tUid: 7\nTgid:\t12\nUids\t9\nUid:\t0\t1000\t2\t3\nNSpid:\t12\t1\n";
+  EXPECT_EQ(status_numbers(text, "Uid"), (std::vector<std::uint64_t>{0, 1000, 2, 3}));
+  EXPECT_EQ(status_numbers(text, "NSpid"), (std::vector<std::uint64_t>{12, 1}));
+  EXPECT_EQ(status_numbers(text, "Ui"), std::vector<std::uint64_t>());
+  EXPECT_EQ(status_numbers(text, "Gid"), std::vector<std::uint64_t>());
+}
+
+TEST(Status, OfThisProcessHasItsIds) {
+  std::ifstream file("/proc/self/status");
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  const auto ids = status_numbers(text, "Uid");
+  ASSERT_EQ(ids.size(), 4U);
+  EXPECT_EQ(ids[0], getuid());
+  EXPECT_EQ(ids[1], geteuid());
+}
+
+}  // namespace
+}  // namespace shmif::base
