@@ -50,44 +50,69 @@ class FlowTest : public ::testing::Test {
   bool gets_one_through() {
     return eventually([&] { return try_send(1) == 1; });
   }
+  /// A port that reads nothing while three rings are sent. Nobody waits for it any more.
+  Port overrun_port() {
+    Port port = port_on(bus.path(), {.name = "overrun"});
+    while (raw.header().last < 3 * kFlowRing) try_send(1);
+    return port;
+  }
+  /// Makes senders wait for an overrun port again. Result: its slot.
+  bus::PortSlot& listens_again(const Port& port) const {
+    bus::PortSlot& slot = raw.slot(port.slot());
+    bus::fetch_or(slot.flags, kListens);
+    return slot;
+  }
+  /// The same, and only 512 bytes of the ring are free before its place. No other port holds
+  /// senders up.
+  bus::PortSlot& listens_again_far_behind(const Port& port) const {
+    bus::PortSlot& slot = listens_again(port);
+    raw.header().first = raw.header().last - kFlowRing + 512;
+    bus::store_relaxed(slot.position, raw.header().first);
+    bus::store_relaxed(raw.slot(sender.slot()).position, raw.header().last + 256 * kFlowRing);
+    return slot;
+  }
+  /// A port reads 2048 bytes, and others fill that room at once.
+  void reads_and_others_write(bus::PortSlot& slot) const {
+    slot.position += 2048;
+    raw.header().last += 2048;
+    raw.header().first += 2048;
+  }
+  /// Makes senders wait for an overrun port until that is in vain, which begins its rest, and then
+  /// takes the room that they got. Result: its slot.
+  bus::PortSlot& begin_rest(const Port& port, FlowControl& flow) const {
+    bus::PortSlot& slot = listens_again(port);
+    const std::uint64_t stalls = slot.stalls;
+    while (!flow.admits(16'000)) std::this_thread::sleep_for(milliseconds(1));
+    EXPECT_EQ(slot.stalls, stalls + 1);
+    EXPECT_EQ(slot.flags & bus::kFlagPause, 0U);
+    raw.header().last += kFlowRing / 2;
+    return slot;
+  }
 };
 
 TEST_F(FlowTest, APortThatRaisesItsFlagAgainIsNotWaitedForBeforeItsRestIsOver) {
-  Port idler = port_on(bus.path(), {.name = "idler"});
-  while (raw.header().last < 3 * kFlowRing) try_send(1);
-  bus::PortSlot& slot = raw.slot(idler.slot());
+  const Port port = overrun_port();
   FlowControl flow(raw.ring(), sender.slot(), raw.fd(), milliseconds(1000));  // rests for 9 s
-  bus::fetch_or(slot.flags, kListens);
-  const std::uint64_t stalls = slot.stalls;
-  while (!flow.admits(16'000)) std::this_thread::sleep_for(milliseconds(1));
-  EXPECT_EQ(slot.stalls, stalls + 1);
-  EXPECT_EQ(slot.flags & bus::kFlagPause, 0U);
-  bus::fetch_or(slot.flags, kListens);
-  raw.header().last += kFlowRing / 2;  // the room is used up
+  const std::uint64_t stalls = begin_rest(port, flow).stalls;
+  const bus::PortSlot& slot = listens_again(port);
   EXPECT_TRUE(flow.admits(16'000));
   // Nor is it taken away again, which some ports that go on raising it could make an endless task.
-  EXPECT_EQ(slot.stalls, stalls + 1);
+  EXPECT_EQ(slot.stalls, stalls);
 }
 
 TEST_F(FlowTest, ThatARepairMovedThePortsDoesNotEndTheRestOfOne) {
-  Port idler = port_on(bus.path(), {.name = "idler"});
-  while (raw.header().last < 3 * kFlowRing) try_send(1);
-  bus::PortSlot& slot = raw.slot(idler.slot());
+  const Port port = overrun_port();
   FlowControl flow(raw.ring(), sender.slot(), raw.fd(), milliseconds(1000));  // rests for 9 s
-  bus::fetch_or(slot.flags, kListens);
-  while (!flow.admits(16'000)) std::this_thread::sleep_for(milliseconds(1));
-  const std::uint64_t stalls = slot.stalls;
+  const std::uint64_t stalls = begin_rest(port, flow).stalls;
   flow.forget_positions();
-  bus::fetch_or(slot.flags, kListens);
-  raw.header().last += kFlowRing / 2;  // the room is used up
+  const bus::PortSlot& slot = listens_again(port);
   EXPECT_TRUE(flow.admits(16'000)) << "it is waited for again";
   EXPECT_EQ(slot.stalls, stalls);
 }
 
 TEST_F(FlowTest, APortThatGoesBackHasReadNothing) {
   constexpr milliseconds kPatience(40);
-  Port idler = port_on(bus.path(), {.name = "idler"});
-  while (raw.header().last < 3 * kFlowRing) try_send(1);
+  const Port idler = overrun_port();
   bus::PortSlot& slot = raw.slot(idler.slot());
   const std::uint64_t first = raw.header().first;
   // Within one window of ten times the patience. Where this machine was so slow that another began,
@@ -143,10 +168,8 @@ TEST_F(FlowTest, TheOldestRecordNeverPassesAPortThatIsWaitedFor) {
 }
 
 TEST_F(FlowTest, OfAPortThatWasRungNothingBeforeThatIsWaitedFor) {
-  Port idler = port_on(bus.path(), {.name = "idler"});
-  while (raw.header().last < 3 * kFlowRing) try_send(1);
-  bus::PortSlot& slot = raw.slot(idler.slot());
-  bus::fetch_or(slot.flags, kListens);
+  const Port idler = overrun_port();
+  bus::PortSlot& slot = listens_again(idler);
   FlowControl flow(raw.ring(), sender.slot(), raw.fd(), milliseconds(10));
   EXPECT_LT(flow.room(16'000), 16'000U);
   bus::store_relaxed(slot.rung_position, raw.header().last);
@@ -344,34 +367,22 @@ TEST_F(FlowTest, ARefusedTrySendIsNoChargeOnceThereIsRoom) {
 
 TEST_F(FlowTest, APortThatReadsIsNotOverrunBecauseOthersTakeTheRoom) {
   constexpr milliseconds kPatience(40);
-  Port reader = port_on(bus.path(), {.name = "reader"});
-  while (raw.header().last < 3 * kFlowRing) try_send(1);
-  bus::PortSlot& slot = raw.slot(reader.slot());
-  bus::fetch_or(slot.flags, kListens);
-  raw.header().first = raw.header().last - kFlowRing + 512;
-  bus::store_relaxed(slot.position, raw.header().first);
-  bus::store_relaxed(raw.slot(sender.slot()).position, raw.header().last + 64 * kFlowRing);
+  const Port reader = overrun_port();
+  bus::PortSlot& slot = listens_again_far_behind(reader);
   const std::uint64_t stalls = slot.stalls;
   FlowControl flow(raw.ring(), 200, raw.fd(), kPatience);
   for (unsigned looks = 0; looks < 12; ++looks) {  // three times the patience
     EXPECT_FALSE(flow.admits(1024));
     std::this_thread::sleep_for(kPatience / 4);
-    slot.position += 2048;      // it reads more than the sender wants to send,
-    raw.header().last += 2048;  // and others are faster
-    raw.header().first += 2048;
+    reads_and_others_write(slot);  // more than the sender wants to send
   }
   EXPECT_EQ(slot.stalls, stalls);
 }
 
 TEST_F(FlowTest, WhatAWindowHasCostIsNotChargedToThePortInTheNext) {
   constexpr milliseconds kPatience(20);
-  Port reader = port_on(bus.path(), {.name = "reader"});
-  while (raw.header().last < 3 * kFlowRing) try_send(1);
-  bus::PortSlot& slot = raw.slot(reader.slot());
-  bus::fetch_or(slot.flags, kListens);
-  raw.header().first = raw.header().last - kFlowRing + 512;
-  bus::store_relaxed(slot.position, raw.header().first);
-  bus::store_relaxed(raw.slot(sender.slot()).position, raw.header().last + 256 * kFlowRing);
+  const Port reader = overrun_port();
+  bus::PortSlot& slot = listens_again_far_behind(reader);
   const std::uint64_t stalls = slot.stalls;
   FlowControl flow(raw.ring(), 200, raw.fd(), kPatience);
   const auto window = (FlowControl::kRest + 1) * kPatience;
@@ -379,21 +390,15 @@ TEST_F(FlowTest, WhatAWindowHasCostIsNotChargedToThePortInTheNext) {
   while (FlowControl::Clock::now() - begin < 2 * window) {
     EXPECT_FALSE(flow.admits(1024));
     std::this_thread::sleep_for(kPatience / 4);
-    slot.position += 2048;  // it reads all the time, and others take the room
-    raw.header().last += 2048;
-    raw.header().first += 2048;
+    reads_and_others_write(slot);
   }
   EXPECT_EQ(slot.stalls, stalls);
 }
 
 TEST_F(FlowTest, ASenderThatWasStoppedDoesNotHoldThatTimeAgainstAPort) {
   constexpr milliseconds kPatience(20);
-  Port idler = port_on(bus.path(), {.name = "idler"});
-  while (raw.header().last < 3 * kFlowRing) try_send(1);
-  bus::PortSlot& slot = raw.slot(idler.slot());
-  bus::fetch_or(slot.flags, kListens);
-  bus::store_relaxed(slot.position, raw.header().first);
-  bus::store_relaxed(raw.slot(sender.slot()).position, raw.header().last);
+  const Port idler = overrun_port();
+  const bus::PortSlot& slot = listens_again_far_behind(idler);
   const std::uint64_t stalls = slot.stalls;
   FlowControl flow(raw.ring(), 200, raw.fd(), kPatience);
   EXPECT_FALSE(flow.admits(16'000));
