@@ -223,8 +223,8 @@ struct Guest::Impl {
     relay.pass(may_use_terminal());
   }
 
-  /// Clones init into the guest's namespaces. `foreign_init`: holds the init of a guest of another
-  /// user; -1: it is ours.
+  /// Clones init into the guest's namespaces. `foreign_init`: a pidfd of the guest's init, if the
+  /// guest is another user's; else -1.
   Result<void> spawn(int foreign_init = -1) {
     std::array<int, 2> pair{};
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) {

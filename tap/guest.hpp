@@ -122,8 +122,8 @@ struct GuestExit {
   /// How many processes it left in sessions of their own, as a program does that puts itself into
   /// the background. They have ended with it. Counted after an exit status of 0.
   int daemons = 0;
-  /// The same in its own session, of a program that did nothing but start them: that waited for
-  /// none.
+  /// How many it left in its own session, as a shell leaves jobs in the background. Counted only if
+  /// it waited for no child at all: then it did nothing but start them.
   int jobs = 0;
 };
 
@@ -155,8 +155,8 @@ class Guest {
   /// Makes one that runs a further command in the guest whose init is `init`, held by the pidfd
   /// `init_file`. It has the same ids, interfaces, mounts and processes; of the options, `command`,
   /// `body` and `forward_signals` count. The calling process moves into the guest's namespaces, but
-  /// keeps its own pid namespace; where the guest is another user's, it stays outside, with every
-  /// right that it has. What the command leaves behind stays in the guest.
+  /// keeps its own pid namespace; where the guest is another user's, it stays outside and keeps its
+  /// rights. What the command leaves behind stays in the guest.
   /// Blocks, Errors: as start(); EPERM or EACCES where the guest is another user's.
   static Result<Guest> enter(pid_t init, int init_file, GuestOptions options);
   Guest(Guest&&) noexcept;

@@ -47,8 +47,8 @@ std::optional<uid_t> owner_of(pid_t init) {
   return owner;
 }
 
-/// The user as whom `init` runs, whichever of its ids one looks at. Nothing: it cannot be read, or
-/// they differ.
+/// The user as whom `init` runs. Nothing: its ids cannot be read, or not all four are the same
+/// user's.
 std::optional<uid_t> user_of(pid_t init) {
   std::ifstream file("/proc/" + std::to_string(init) + "/status");
   const std::string status{std::istreambuf_iterator<char>(file), {}};
@@ -74,7 +74,7 @@ Result<GuestTarget> look_at_guest(pid_t init, int init_file) {
   if (!single || !owner || !user) {
     return Error::from_errno(EACCES, what, "it was started by another user; be that user, or root");
   }
-  // Whoever is root in a container may run there in a user namespace that we made.
+  // The user namespace of a container may be ours, and its processes another user's.
   return GuestTarget{*single, *user, *owner != ::geteuid() || *user != ::geteuid()};
 }
 
@@ -90,10 +90,10 @@ Result<void> join_guest(const GuestTarget& target, int init_file) {
 Result<void> become_foreign_guest(int init_file) {
   const std::string what = kCannotEnter;
   ::prctl(PR_SET_DUMPABLE, 0);
-  // The caller's holds its keys. A kernel may be built without any.
+  // The caller's session keyring holds its keys. A kernel may be built without keyrings.
   if (::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) < 0 && errno != ENOSYS) {
     return Error::from_errno(errno, what + ": cannot leave the caller's session keyring",
-                             "a container's seccomp profile?");
+                             "a container's seccomp profile may forbid keyctl");
   }
   if (::setgroups(0, nullptr) != 0) {
     return Error::from_errno(errno, what, "it was started by another user; be that user, or root");

@@ -25,8 +25,8 @@ Result<GuestTarget> look_at_guest(pid_t init, int init_file);
 
 /// Moves the calling process, which has one thread, into the namespaces of the guest whose init is
 /// held by the pidfd `init_file`: its children are processes of that guest. For a foreign guest
-/// only the children are moved, and only into the pid namespace: who is in there could stop or kill
-/// the calling process otherwise, and its terminal would stay as it is just then. Errors: the
+/// only the children are moved, and only into the pid namespace: otherwise processes in there could
+/// stop or kill the calling process, which would leave its terminal in raw mode. Errors: the
 /// system's, with what to do.
 Result<void> join_guest(const GuestTarget& target, int init_file);
 

@@ -123,8 +123,8 @@ class Init {
   }
 
   /// In a guest of another user: keeps nothing of the caller's session, its terminal or its
-  /// descriptors. Standard streams that are no terminal were meant for the program. The session is
-  /// ours and not the command's, so that its end is not that of the jobs that it leaves.
+  /// descriptors. Standard streams that are no terminal were meant for the program. This process
+  /// leads the session, not the command: jobs that the command leaves go on when it ends.
   void leave_session() {
     if (::setsid() < 0) ::_exit(1);
     for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
@@ -313,7 +313,7 @@ class Init {
     ::sigaction(SIGCHLD, &plan_.command_child, nullptr);
     ::sigprocmask(SIG_SETMASK, &plan_.command_mask, nullptr);
     if (!plan_.entered) return;
-    // With those signals, because a file system of the guest's may let us wait for ever.
+    // After that, so that signals end a wait for a file system of the guest that never answers.
     if (plan_.directory.empty() || ::chdir(plan_.directory.c_str()) != 0) (void)!::chdir("/");
   }
 
@@ -395,11 +395,11 @@ class Init {
 
   void reap() {
     for (;;) {  // until no child has anything to tell
-      // Looks first: what a process has done is to be read until it is reaped.
+      // Looks first: /proc tells of a process only until it is reaped.
       siginfo_t next{};
       constexpr int kAny = WEXITED | WSTOPPED | WCONTINUED;
       if (::waitid(P_ALL, 0, &next, kAny | WNOHANG | WNOWAIT) != 0 || next.si_pid == 0) return;
-      const bool did_start_only = next.si_pid == command_ && has_reaped_nobody();
+      const bool only_started_others = next.si_pid == command_ && has_waited_for_nobody();
       int status = 0;
       const pid_t pid = ::waitpid(next.si_pid, &status, WNOHANG | WUNTRACED | WCONTINUED);
       if (pid <= 0) return;
@@ -420,8 +420,9 @@ class Init {
       if (!plan_.entered && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
         while (::waitpid(-1, nullptr, WNOHANG) > 0) {  // those that have ended are not left
         }
-        end.b = count_left(false);
-        if (did_start_only) end.c = count_left(true);
+        const auto [daemons, jobs] = count_left();
+        end.b = daemons;
+        if (only_started_others) end.c = jobs;
       }
       say(socket_, end);
       plan_.entered ? leave_terminal() : end_the_rest();
@@ -429,48 +430,55 @@ class Init {
     }
   }
 
-  /// The end of a session's leader hangs up on the process group in the foreground: makes that one
-  /// without a living process.
+  /// When the leader of a session ends, the kernel hangs up on the process group in the foreground.
+  /// This puts a group there whose only process has ended.
   void leave_terminal() const {
     if (!terminal_) return;
     const pid_t nobody = ::fork();
     if (nobody == 0) ::_exit(0);
-    // It is not reaped, so its number stays.
+    // It is not reaped, so its number stays its own.
     if (nobody > 0 && ::setpgid(nobody, nobody) == 0) ::tcsetpgrp(terminal_.get(), nobody);
   }
 
-  /// Whether the command is still the program that it began as, and no child of it has ended while
-  /// it waited for that: then it did nothing by others but to start them.
-  bool has_reaped_nobody() const {
+  /// Whether the command, which has ended and is not reaped yet, has waited for none of its
+  /// children: when a process waits for a child, the kernel adds the child's page faults to the
+  /// process's cminflt, see proc(5). False when the command has become another program by exec, or
+  /// when /proc is the outer one, where its number is another process's.
+  bool has_waited_for_nobody() const {
     if (plan_.options.command.empty()) return false;
-    std::ifstream file("/proc/" + std::to_string(command_) + "/stat");
-    std::string text;
-    std::getline(file, text, '\0');
-    const std::size_t begin = text.find('(');
-    const std::size_t end = text.rfind(')');
-    if (begin == std::string::npos || end == std::string::npos) return false;
     const std::string& path = plan_.options.command.front();
     const std::string name = path.substr(path.rfind('/') + 1, 15);  // what the kernel keeps of it
-    std::istringstream fields(text.substr(end + 1));
-    std::string field;  // of proc(5): state, then 3 ids, 2 of the terminal, flags, page faults
-    for (int skipped = 0; skipped < 8; ++skipped) fields >> field;
-    std::uint64_t faults_of_children = 1;
-    fields >> faults_of_children;
-    return text.substr(begin + 1, end - begin - 1) == name && faults_of_children == 0;
+    const std::string number = std::to_string(command_);
+    const std::string begin = number + " (" + name + ") ";
+    std::ifstream file("/proc/" + number + "/stat");
+    std::string text;
+    if (!std::getline(file, text) || !text.starts_with(begin)) return false;
+    std::istringstream fields(text.substr(begin.size()));
+    std::string before;  // state, 3 ids, 2 of the terminal, flags, minflt
+    for (int skipped = 0; skipped < 8; ++skipped) fields >> before;
+    std::uint64_t cminflt = 1;
+    fields >> cminflt;
+    return cminflt == 0;
   }
 
-  /// How many processes are left: in the session that init is in, as those of jobs in the
-  /// background, or in sessions of their own.
-  static int count_left(bool in_our_session) {
-    int left = 0;
+  struct Left {
+    int daemons = 0;  ///< in sessions of their own
+    int jobs = 0;     ///< in the session that init is in, as a shell's in the background
+  };
+
+  /// How many processes the command has left.
+  static Left count_left() {
+    Left left;
     DIR* const directory = ::opendir("/proc");
-    if (directory == nullptr) return 0;
+    if (directory == nullptr) return left;
     while (const dirent* entry = ::readdir(directory)) {
       const char* const name = &entry->d_name[0];
       pid_t pid = 0;
       std::from_chars(name, name + std::strlen(name), pid);
       // By number: where /proc is the outer one, its numbers mean nobody here, or somebody else.
-      if (pid > 1 && ::kill(pid, 0) == 0 && (::getsid(pid) == 0) == in_our_session) ++left;
+      const pid_t session = pid > 1 ? ::getsid(pid) : -1;
+      if (session > 0) ++left.daemons;
+      if (session == 0) ++left.jobs;
     }
     ::closedir(directory);
     return left;

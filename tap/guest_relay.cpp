@@ -79,7 +79,7 @@ Result<void> TerminalRelay::open(uid_t owner, bool foreground) {
   if (!slave_) return Error::from_errno(errno, what);
   (void)!::fchown(slave_.get(), owner, static_cast<gid_t>(-1));
   termios modes{};
-  // In the background, and in another session, the modes are of whoever is there.
+  // In the background, and in another session, a terminal has the modes of another job.
   if (foreground && is_of_our_session(output_) && ::tcgetattr(output_.get(), &modes) == 0) {
     ::tcsetattr(slave_.get(), TCSANOW, &modes);
   }
@@ -124,7 +124,7 @@ void TerminalRelay::pass_output() {
 
 void TerminalRelay::note_continued() noexcept {
   is_raw_ = false;
-  take_size();  // the news of a change went to whoever was in the foreground
+  take_size();  // SIGWINCH went to the job that was in the foreground
 }
 
 void TerminalRelay::pass_input(bool foreground) {
@@ -143,7 +143,7 @@ void TerminalRelay::pass_input(bool foreground) {
   if (wrote > 0) pending_.erase(0, static_cast<std::size_t>(wrote));
 }
 
-/// Leaves keys to the program's terminal to interpret.
+/// Lets the program's terminal interpret the keys.
 void TerminalRelay::make_input_raw() const {
   termios modes{};
   // Terminal::take_back() restores those of our session's terminal only.
@@ -157,8 +157,8 @@ void TerminalRelay::read_input() {
   const ssize_t count = ::read(input_.get(), bytes.data(), bytes.size());
   if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (count > 0) pending_.assign(bytes.data(), static_cast<std::size_t>(count));
-  // A terminal that interprets keys itself shows the one for the end of input by what it gives:
-  // nothing, or a line without an end.
+  // A terminal that interprets keys itself answers the key for the end of input with nothing, or
+  // with a line that has no end.
   termios modes{};
   const bool has_lines = ::tcgetattr(input_.get(), &modes) == 0 && (modes.c_lflag & ICANON) != 0;
   const bool is_whole = count == static_cast<ssize_t>(bytes.size()) || pending_.ends_with('\n');
@@ -172,8 +172,8 @@ void TerminalRelay::end_input(bool hung_up) {
     pending_ += static_cast<char>(modes.c_cc[VEOF]);
   }
   if (!hung_up) return;  // a hang-up that came just now is seen at the next look
-  // Our standard streams are duplicates: they would keep the entry, which tells of the hang-up for
-  // ever.
+  // Our standard streams are duplicates of input_: without this the entry would outlive the close
+  // and report the hang-up for ever.
   (void)::epoll_ctl(events_.get(), EPOLL_CTL_DEL, input_.get(), nullptr);
   input_.reset();
 }
@@ -182,8 +182,8 @@ void TerminalRelay::watch_what_is_due(bool foreground) {
   epoll_event event{};
   event.events = pending_.empty() ? EPOLLIN : EPOLLIN | EPOLLOUT;
   (void)::epoll_ctl(events_.get(), EPOLL_CTL_MOD, master_.get(), &event);
-  // A shell may take a job that runs into the foreground without telling it. The timer starts anew
-  // at each look.
+  // A shell can move a running job into the foreground without telling it. The timer starts anew at
+  // each look.
   itimerspec soon{};
   if (input_ && !foreground) soon.it_value.tv_nsec = kLookAgain.count();
   (void)::timerfd_settime(look_again_.get(), 0, &soon, nullptr);

@@ -15,8 +15,8 @@ namespace shmif::tap {
 class TerminalRelay {
  public:
   /// Makes the pseudo-terminal, for user `owner`, if one of our standard streams is a terminal.
-  /// Keeps duplicates of those streams. `foreground`: the modes of our terminal are those that the
-  /// program shall find. Errors: the system's.
+  /// Keeps duplicates of those streams. `foreground`: we are in the foreground of our terminal,
+  /// so its modes are copied. Errors: the system's.
   Result<void> open(uid_t owner, bool foreground);
 
   /// The program's end; -1: there is none, because no stream is a terminal.
