@@ -373,7 +373,7 @@ std::pair<tap::BridgeEnd, tap::PairCounters> carry(std::array<End, 2>& ends,
     if (device) device->join(bridge).value();
   }
   if (capture_is_output(ends) && output_is_pipe()) {
-    // Nothing can be read there, so it is an error: the reader has gone, though nothing passes.
+    // Never readable, so it is reported only when the reader has gone, also while no frame passes.
     bridge.watch(STDOUT_FILENO, [] { return false; }).value();
   }
   tap::BridgeEnd end = bridge.run(stop.descriptor());
@@ -396,7 +396,7 @@ int run_bridge(const CommandLine& line) {
     open_ends(ends, wish, args.text("port-name").value_or(""),
               !args.flag("no-offload") && !faults.any());
   } catch (const Exception& error) {
-    // Only a capture on standard output is a pipe; its reader has gone before anything was written.
+    // Only a capture on standard output meets this: its reader went before anything was written.
     if (error.code() != std::errc::broken_pipe) throw;
     const bus::SignalGuard guard(SIGPIPE);
     print_direction(stderr, left, right, {}, nullptr, ends[1]);
@@ -407,7 +407,7 @@ int run_bridge(const CommandLine& line) {
   const auto [end, counters] = carry(ends, stop, args.positional());
   const int code = last_words(ends, end);
   std::FILE* const file = capture_is_output(ends) ? stderr : stdout;
-  const bus::SignalGuard guard(SIGPIPE);  // nobody may read that any more, either
+  const bus::SignalGuard guard(SIGPIPE);  // its reader may have gone, too
   // A capture that is replayed takes nothing, one that is written gives nothing.
   print_direction(file, left, right, counters.to_right, ends[0].faults, ends[1]);
   if (ends[0].reader == nullptr && ends[1].writer == nullptr) {

@@ -408,8 +408,9 @@ class Capture {
     }
     if (!finished) code = std::max(code, fail(finished.error().message));
     if (const std::uint64_t n = names_ ? names_->not_looked_up() : 0; n > 0) {
-      complain(std::to_string(n) + " frames came from more new senders than could be looked up, " +
-               (wanted_.ports.empty() ? "shown as \"others\"" : "so --port passed them by"));
+      complain("too many new senders to look up all their names: " + std::to_string(n) +
+               (n == 1 ? " frame was " : " frames were ") +
+               (wanted_.ports.empty() ? "shown as from \"others\"" : "left out by --port"));
     }
     print_summary(summary(counts_, source_.counters().lost_is_lower_bound()));
     return corruption_.lasts() ? kFailed : code;

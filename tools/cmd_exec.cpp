@@ -68,7 +68,8 @@ Options exec_options() {
       .repeatable("bus", "PATH",
                   "another interface, on that bus; later options apply to this interface")
       .value("hostname", "NAME",
-             "the host name (default: the name of its port, with hyphens for what none can have)")
+             "the host name (default: the name of its port, hyphens for characters that no host "
+             "name has)")
       .value("via", "tap|veth",
              "how interfaces are made (default: TAP where /dev/net/tun can be used, else veth)");
   add_bus_options(options);
@@ -158,13 +159,13 @@ bool is_label_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
 }
 
-/// What RFC 1123 takes, and the kernel.
+/// Whether RFC 1123 and the kernel accept it.
 bool is_host_name(const std::string& name) {
   constexpr std::size_t kMostName = 64;
   constexpr std::size_t kMostLabel = 63;
   if (name.empty() || name.size() > kMostName) return false;
   std::size_t begin = 0;
-  for (;;) {  // label by label, which end at a dot
+  for (;;) {  // label by label: each ends at a dot, the last at the end
     const std::size_t end = std::min(name.find('.', begin), name.size());
     const std::string label = name.substr(begin, end - begin);
     if (label.empty() || label.size() > kMostLabel || label.front() == '-' || label.back() == '-' ||
@@ -200,8 +201,8 @@ HostWish read_host_wish(const Arguments& args) {
   wish.hostname = args.text("hostname").value_or("");
   if (args.given("hostname") && !is_host_name(wish.hostname)) {
     throw UsageError{"--hostname \"" + wish.hostname +
-                     "\" is not a host name: 1 to 64 characters, in labels of letters, digits and "
-                     "inner hyphens with dots between them, each of at most 63"};
+                     "\" is not a host name (letters, digits, hyphens and dots, at most 64 "
+                     "characters; each part between dots has 1 to 63 and no hyphen at its ends)"};
   }
   AttachmentReader reader(args.positional()[0]);
   for (const auto& [option, value] : args.in_order()) reader.take(option, value);
@@ -265,7 +266,7 @@ class ExecHost {
   }
 
  private:
-  /// A program that puts itself into the background ends the host that it was to be.
+  /// Warns that the end of the program has ended others, too.
   void tell_of_processes(int count, const std::string& advice) const {
     log_warning("exec: \"" + program_ + "\" has ended and left " + std::to_string(count) +
                 (count == 1 ? " process" : " processes") +

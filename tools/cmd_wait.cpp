@@ -40,7 +40,7 @@ Sight look(const Bus& bus, const std::string& name) {
   return sight;
 }
 
-/// Why there is no bus to look at yet. Throws what keeps a file that is there from being one.
+/// Why there is no bus to look at yet. Throws the error if there is a file that is not a bus.
 Sight why_no_bus(const std::string& path, Error error) {
   const std::string create = "'shmifctl create " + path + '\'';
   if (error.code == std::errc::no_such_file_or_directory) {

@@ -11,7 +11,7 @@ namespace shmif::tools {
 namespace {
 
 constexpr std::size_t kTextBytes = 1U << 20U;  // more than any frame's lines, with --hex
-constexpr std::size_t kMostInterfaces = 1024;  // beyond that, senders share one
+constexpr std::size_t kMostInterfaces = 1024;  // further senders share one
 
 }  // namespace
 

@@ -127,7 +127,9 @@ int finish_output(int code) {
 
 int guarded_main(const Program& program, std::vector<std::string> words) {
   // A bus that somebody truncates under us is an error then, and not our death.
-  if (!install_sigbus_guard()) log_warning("a bus that is truncated will end this command");
+  if (!install_sigbus_guard()) {
+    log_warning("cannot catch SIGBUS: this command will crash if its bus is truncated");
+  }
   std::string command;
   try {
     return finish_output(run(program, std::move(words), command));

@@ -20,7 +20,7 @@ class SenderNames {
  public:
   static constexpr std::uint64_t kOthers = 0;
   struct Sender {
-    std::uint64_t id = 0;     ///< no two senders have the same; kOthers
+    std::uint64_t id = 0;     ///< no two senders have the same
     std::string name;         ///< of the port; of one that nobody knows any more "slot 7"
     std::string description;  ///< what it is: slot, kind of link, MAC address
     bool known = false;
@@ -30,10 +30,10 @@ class SenderNames {
   explicit SenderNames(const std::string& path);
 
   /// A port that has left is known until another one takes its slot. The reference is good until
-  /// the next call. A writer can forge senders without end: where new ones come faster than ports
-  /// attach, those that the table of the bus is not searched for are all one, named "others".
+  /// the next call. A writer can forge any number of senders, and looks into the table of the
+  /// bus are limited. Senders beyond that are all one, named "others".
   const Sender& of(const FrameView& frame);
-  /// Who that is.
+  /// The sender named "others".
   const Sender& others() const { return others_; }
   /// For how many frames the answer was "others".
   std::uint64_t not_looked_up() const { return not_looked_up_; }
