@@ -118,4 +118,27 @@ bool eventually(Condition done, std::chrono::seconds patience = std::chrono::sec
   return true;
 }
 
+/// A forked process that runs `begin` and then stays until the destructor kills it.
+class StayingChild {
+ public:
+  /// Returns when `begin` has.
+  explicit StayingChild(const std::function<bool()>& begin)
+      : child_([&]() -> int {
+          const bool well = begin();
+          prctl(PR_SET_PDEATHSIG, SIGKILL);  // a process that becomes another user forgets it
+          *begun_ = well ? Begun::well : Begun::in_vain;
+          for (;;) pause();
+        }) {
+    static_cast<void>(eventually([&] { return *begun_ != Begun::not_yet; }));
+  }
+  pid_t pid() const { return child_.pid(); }
+  /// What `begin` answered.
+  bool works() const { return *begun_ == Begun::well; }
+
+ private:
+  enum class Begun { not_yet, well, in_vain };
+  Shared<std::atomic<Begun>> begun_;
+  Child child_;
+};
+
 }  // namespace shmif::test

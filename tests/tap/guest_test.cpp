@@ -17,6 +17,7 @@
 #include <filesystem>
 
 #include "tap/guest_enter.hpp"
+#include "tests/support/child_process.hpp"
 #include "tests/tap/guest_rig.hpp"
 
 namespace shmif::tap::test {
@@ -589,35 +590,19 @@ int join_with_a_key(pid_t init) {
 
 TEST(JoinGuest, OfAnotherUserTakesNothingOfRootAlong) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: has two users";
-  std::array<int, 2> pipe{};
-  ASSERT_EQ(::pipe2(pipe.data(), O_CLOEXEC), 0);
-  const UniqueFd told(pipe[0]);
-  UniqueFd tells(pipe[1]);
-  const pid_t init = ::fork();
-  if (init == 0) {
+  const shmif::test::StayingChild init([] {
     become({kStranger});
-    ::alarm(60);
     const std::string map = "0 " + std::to_string(kStranger) + " 1";
-    bool works = ::unshare(static_cast<int>(kGuestNamespaces)) == 0;
-    works = works && (std::ofstream("/proc/self/uid_map") << map).flush();
-    works = works && (std::ofstream("/proc/self/setgroups") << "deny").flush();
-    works = works && (std::ofstream("/proc/self/gid_map") << map).flush();
-    (void)!::write(tells.get(), works ? "y" : "n", 1);
-    ::pause();
-  }
-  tells.reset();
-  char works = 'n';
-  (void)!::read(told.get(), &works, 1);
-  const pid_t joins = ::fork();
-  if (joins == 0) ::_exit(join_with_a_key(init));
-  int status = 0;
-  ::waitpid(joins, &status, 0);
-  ::kill(init, SIGKILL);
-  ::waitpid(init, nullptr, 0);
-  if (works != 'y') GTEST_SKIP() << "this machine forbids user namespaces";
-  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "this machine has no keys";
-  EXPECT_EQ(status, 0) << "1 it is not found foreign, 2 not joined, 3 the key is there, "
-                          "4 it may be traced";
+    return ::unshare(static_cast<int>(kGuestNamespaces)) == 0 &&
+           (std::ofstream("/proc/self/uid_map") << map).flush() &&
+           (std::ofstream("/proc/self/setgroups") << "deny").flush() &&
+           (std::ofstream("/proc/self/gid_map") << map).flush();
+  });
+  if (!init.works()) GTEST_SKIP() << "this machine forbids user namespaces";
+  const int code = shmif::test::Child([&] { return join_with_a_key(init.pid()); }).wait();
+  if (code == 77) GTEST_SKIP() << "this machine has no keys";
+  EXPECT_EQ(code, 0) << "1 it is not found foreign, 2 not joined, 3 the key is there, "
+                        "4 it may be traced";
 }
 
 }  // namespace

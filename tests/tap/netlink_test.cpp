@@ -13,6 +13,7 @@
 #include "tap/guest_watch.hpp"
 #include "tap/netns_watch.hpp"
 #include "tap/packet_link.hpp"
+#include "tests/support/child_process.hpp"
 #include "tests/tap/guest_rig.hpp"
 #include "tests/tap/test_namespace.hpp"
 
@@ -215,43 +216,14 @@ TEST(NetNamespace, HelperThatDiesIsAnErrorNotAHang) {
   EXPECT_EQ(r.error().code, std::errc::no_child_process);
 }
 
-/// A process that has made a user and a network namespace of its own and waits there.
-class Foreigner {
- public:
-  Foreigner() {
-    std::array<int, 2> up{};
-    EXPECT_EQ(::pipe2(up.data(), O_CLOEXEC), 0);
-    const UniqueFd read_end(up[0]);
-    UniqueFd write_end(up[1]);
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      const char answer = ::unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0 ? 'y' : 'n';
-      (void)!::write(write_end.get(), &answer, 1);
-      for (;;) ::pause();  // runs until killed
-    }
-    write_end.reset();
-    char answer = 'n';
-    (void)!::read(read_end.get(), &answer, 1);
-    works_ = answer == 'y';
-  }
-  Foreigner(const Foreigner&) = delete;
-  Foreigner& operator=(const Foreigner&) = delete;
-  ~Foreigner() {
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
-  pid_t pid() const { return pid_; }
-  bool works() const { return works_; }
-
- private:
-  pid_t pid_ = -1;
-  bool works_ = false;
-};
-
 TEST(NetNamespace, EntersAnotherUserNamespaceOfTheSameUserFromAThreadedProcess) {
-  const Foreigner foreigner;
+  const shmif::test::StayingChild foreigner(
+      [] { return ::unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0; });
   if (!foreigner.works()) GTEST_SKIP() << "this machine forbids user namespaces";
-  std::thread other([] { ::usleep(200000); });  // setns of a user namespace fails beside a thread
+  // The setns of a user namespace fails beside a thread.
+  const std::jthread other([](const std::stop_token& stop) {
+    while (!stop.stop_requested()) ::usleep(1000);
+  });
   const auto where = NetNamespace::by_pid(foreigner.pid());
   ASSERT_TRUE(where) << where.error().message;
   auto netlink = Netlink::open(*where);
@@ -261,7 +233,6 @@ TEST(NetNamespace, EntersAnotherUserNamespaceOfTheSameUserFromAThreadedProcess) 
   EXPECT_TRUE(made) << made.error().message;
   EXPECT_TRUE(netlink->interface("inner0"));
   EXPECT_FALSE(Netlink::open()->interface("inner0"));
-  other.join();
 }
 
 TEST_F(NetlinkTest, ANamespaceIsOverWhenItHasNeitherItsPathNorAProcess) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <thread>
 
 #include "shmif/loopback_link.hpp"
@@ -54,6 +55,15 @@ void send_numbers(Port& port, unsigned first, unsigned count) {
   }
 }
 
+void write_capture(const std::string& path, unsigned count) {
+  PcapWriter writer = PcapWriter::create(path).value();
+  for (unsigned i = 0; i < count; ++i) {
+    const Frame frame = frame_number(i);
+    const FrameView view(frame.data(), frame.size());
+    ASSERT_EQ(writer.send({&view, 1}).taken, 1U);
+  }
+}
+
 class BridgeCommand : public ::testing::Test {
  protected:
   std::string make_bus(const std::string& name) const {
@@ -91,20 +101,32 @@ class BridgeCommand : public ::testing::Test {
   TempDir directory;
 };
 
-TEST_F(BridgeCommand, MakesOneSegmentOfTwoBusesWithoutEcho) {
+/// A bridge between two buses.
+class BridgeOfTwoBuses : public BridgeCommand {
+ protected:
+  void start(const std::vector<std::string>& more = {}) {
+    tool.emplace(bridge("bus:" + one, "bus:" + two, more));
+    wait_for_bridge(one);
+    wait_for_bridge(two);
+  }
+  ToolResult end() {
+    tool->signal(SIGTERM);
+    return tool->finish();
+  }
   const std::string one = make_bus("one");
   const std::string two = make_bus("two");
-  Tool tool(bridge("bus:" + one, "bus:" + two));
-  wait_for_bridge(one);
-  wait_for_bridge(two);
+  std::optional<Tool> tool;
+};
+
+TEST_F(BridgeOfTwoBuses, MakesOneSegmentOfTwoBusesWithoutEcho) {
+  start();
   Port left = port_on(one);
   Port right = port_on(two);
   send_numbers(left, 1, 5);
   EXPECT_EQ(numbers_from(right, 5), (std::vector<unsigned>{1, 2, 3, 4, 5}));
   send_numbers(right, 11, 3);
   EXPECT_EQ(numbers_from(left, 3), (std::vector<unsigned>{11, 12, 13})) << "and none of its own";
-  tool.signal(SIGTERM);
-  const ToolResult result = tool.finish();
+  const ToolResult result = end();
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_NE(result.out.find("bus:" + one + " -> bus:" + two +
                             ": 5 frames, 300 bytes, 0 lost, 0 dropped = 5 came\n"),
@@ -115,20 +137,14 @@ TEST_F(BridgeCommand, MakesOneSegmentOfTwoBusesWithoutEcho) {
       << result.out;
 }
 
-TEST_F(BridgeCommand, FaultsAreOfTheDirectionTheyWereAskedForAndCountedAtTheEnd) {
-  const std::string one = make_bus("one");
-  const std::string two = make_bus("two");
-  Tool tool(bridge("bus:" + one, "bus:" + two,
-                   {"--fault-right", "loss=100%,seed=7", "--fault-left", "duplicate=100%"}));
-  wait_for_bridge(one);
-  wait_for_bridge(two);
+TEST_F(BridgeOfTwoBuses, FaultsAreOfTheDirectionTheyWereAskedForAndCountedAtTheEnd) {
+  start({"--fault-right", "loss=100%,seed=7", "--fault-left", "duplicate=100%"});
   Port left = port_on(one);
   Port right = port_on(two);
   send_numbers(left, 1, 5);
   send_numbers(right, 11, 3);
   EXPECT_EQ(numbers_from(left, 6), (std::vector<unsigned>{11, 11, 12, 12, 13, 13}));
-  tool.signal(SIGTERM);
-  const ToolResult result = tool.finish();
+  const ToolResult result = end();
   EXPECT_EQ(result.status, 0) << result.err;
   const std::string right_way = "bus:" + one + " -> bus:" + two;
   const std::string left_way = "bus:" + two + " -> bus:" + one;
@@ -142,16 +158,12 @@ TEST_F(BridgeCommand, FaultsAreOfTheDirectionTheyWereAskedForAndCountedAtTheEnd)
   }
 }
 
-TEST_F(BridgeCommand, FramesThatFindTheQueueOfADelayFullAreLostByItAndTheRestIsUnderWay) {
-  const std::string one = make_bus("one");
-  const std::string two = make_bus("two");
-  Tool tool(bridge("bus:" + one, "bus:" + two, {"--fault-right", "delay=60s,queue=2"}));
-  wait_for_bridge(one);
+TEST_F(BridgeOfTwoBuses, FramesThatFindTheQueueOfADelayFullAreLostByItAndTheRestIsUnderWay) {
+  start({"--fault-right", "delay=60s,queue=2"});
   Port left = port_on(one);
   send_numbers(left, 1, 5);
   wait_until_heard(one, 5);
-  tool.signal(SIGTERM);
-  const ToolResult result = tool.finish();
+  const ToolResult result = end();
   EXPECT_EQ(result.status, 0) << result.err;
   EXPECT_NE(result.out.find("bus:" + one + " -> bus:" + two +
                             ": 0 frames, 0 bytes, 3 lost (3 by faults), 0 dropped, "
@@ -204,11 +216,8 @@ TEST_F(BridgeCommand, ASecondBridgeBetweenTheSameBusesIsFoundAndNamed) {
   }
 }
 
-TEST_F(BridgeCommand, TwoHostsWithOneAddressOnBothSidesAreNotTakenForALoop) {
-  const std::string one = make_bus("one");
-  const std::string two = make_bus("two");
-  Tool tool(bridge("bus:" + one, "bus:" + two));
-  wait_for_bridge(two);
+TEST_F(BridgeOfTwoBuses, TwoHostsWithOneAddressOnBothSidesAreNotTakenForALoop) {
+  start();
   Port left = port_on(one);
   Port right = port_on(two);
   for (unsigned i = 1; i <= 40; ++i) {  // each has the same source address
@@ -217,30 +226,21 @@ TEST_F(BridgeCommand, TwoHostsWithOneAddressOnBothSidesAreNotTakenForALoop) {
     send_numbers(right, i, 1);
     wait_until_heard(two, i);
   }
-  tool.signal(SIGTERM);
-  EXPECT_EQ(tool.finish().err, "");
+  EXPECT_EQ(end().err, "");
 }
 
-TEST_F(BridgeCommand, FaultsForBothDirectionsDoNotMeetTheSameFramesBothWays) {
-  const std::string one = make_bus("one");
-  const std::string two = make_bus("two");
-  Tool tool(bridge("bus:" + one, "bus:" + two, {"--fault", "loss=50%,seed=7"}));
-  wait_for_bridge(two);
-  tool.signal(SIGTERM);
-  const std::string out = tool.finish().out;
+TEST_F(BridgeOfTwoBuses, FaultsForBothDirectionsDoNotMeetTheSameFramesBothWays) {
+  start({"--fault", "loss=50%,seed=7"});
+  const std::string out = end().out;
   EXPECT_NE(out.find("two: faults loss=50%,seed=7:"), std::string::npos) << out;
   EXPECT_NE(out.find("one: faults loss=50%,seed=8:"), std::string::npos) << out;
 }
 
-TEST_F(BridgeCommand, AnAnsweredPingIsNotUnderWay) {
-  const std::string one = make_bus("one");
-  const std::string two = make_bus("two");
-  Tool tool(bridge("bus:" + one, "bus:" + two));
-  wait_for_bridge(two);
+TEST_F(BridgeOfTwoBuses, AnAnsweredPingIsNotUnderWay) {
+  start();
   const ToolResult asked = run_tool({"ping", one, "--to", "bridge", "-c", "1", "--timeout", "20"});
   EXPECT_EQ(asked.status, 0) << asked.err;
-  tool.signal(SIGTERM);
-  const std::string out = tool.finish().out;
+  const std::string out = end().out;
   EXPECT_NE(out.find(" answered or found here = "), std::string::npos) << out;
   EXPECT_EQ(out.find("still under way"), std::string::npos) << out;
 }
@@ -248,14 +248,7 @@ TEST_F(BridgeCommand, AnAnsweredPingIsNotUnderWay) {
 TEST_F(BridgeCommand, DelayedFramesOfACaptureThatHasEndedStillArrive) {
   const std::string bus = make_bus("bus");
   const std::string capture = directory.file("some.pcap");
-  {
-    PcapWriter writer = PcapWriter::create(capture).value();
-    for (unsigned i = 0; i < 5; ++i) {
-      const Frame frame = frame_number(i);
-      const FrameView view(frame.data(), frame.size());
-      ASSERT_EQ(writer.send({&view, 1}).taken, 1U);
-    }
-  }
+  write_capture(capture, 5);
   Port port = port_on(bus);
   const ToolResult result =
       run_program(bridge("pcap:" + capture, "bus:" + bus, {"--fault", "delay=100ms±20ms"}));
@@ -302,15 +295,7 @@ TEST_F(BridgeCommand, RecordsABusAndReplaysTheCapture) {
 TEST_F(BridgeCommand, AReaderOfTheCaptureThatGoesAwayEndsItWithTheCountsAndZero) {
   const std::string bus = make_bus("bus");
   const std::string capture = directory.file("some.pcap");
-  constexpr unsigned kMany = 5000;  // more than a pipe holds
-  {
-    PcapWriter writer = PcapWriter::create(capture).value();
-    for (unsigned i = 0; i < kMany; ++i) {
-      const Frame frame = frame_number(i % 256);
-      const FrameView view(frame.data(), frame.size());
-      ASSERT_EQ(writer.send({&view, 1}).taken, 1U);
-    }
-  }
+  write_capture(capture, 5000);  // more than a pipe holds
   // One that takes a little, and two that take nothing: from one, nothing passes.
   const std::vector<std::pair<std::string, std::string>> ways{
       {"pcap:" + capture, "head -c 24"}, {"pcap:" + capture, "true"}, {"bus:" + bus, "true"}};
@@ -327,9 +312,7 @@ TEST_F(BridgeCommand, AReaderOfTheCaptureThatGoesAwayEndsItWithTheCountsAndZero)
 
 TEST_F(BridgeCommand, ACaptureOnStandardOutputHasNothingElseBesideIt) {
   const std::string capture = directory.file("some.pcap");
-  const Frame frame = frame_number(1);
-  const FrameView view(frame.data(), frame.size());
-  ASSERT_EQ(PcapWriter::create(capture).value().send({&view, 1}).taken, 1U);
+  write_capture(capture, 1);
   const ToolResult r = run_program({shmifctl_path(), "bridge", "pcap:" + capture, "pcap:-"});
   EXPECT_EQ(r.status, 0) << r.err;
   EXPECT_EQ(r.out.size(), 24U + 16 + kFrameBytes);
@@ -392,15 +375,12 @@ TEST_F(BridgeCommand, ADamagedCaptureIsReportedAfterItsSoundFrames) {
   EXPECT_EQ(numbers_from(port, 2), (std::vector<unsigned>{1, 2}));
 }
 
-TEST_F(BridgeCommand, ABusThatIsTruncatedEndsItWithAnError) {
-  const std::string one = make_bus("one");
-  const std::string two = make_bus("two");
-  Tool tool(bridge("bus:" + one, "bus:" + two));
-  wait_for_bridge(two);
+TEST_F(BridgeOfTwoBuses, ABusThatIsTruncatedEndsItWithAnError) {
+  start();
   Port port = port_on(two);
   std::filesystem::resize_file(one, 0);
   send_numbers(port, 1, 1);  // gives the bridge a reason to look at its other side
-  const ToolResult result = tool.finish();
+  const ToolResult result = tool->finish();
   EXPECT_EQ(result.status, 1) << result.err;
   EXPECT_NE(result.err.find(one), std::string::npos) << result.err;
 }

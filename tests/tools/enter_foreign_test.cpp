@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <fstream>
 
+#include "tests/support/child_process.hpp"
 #include "tests/tools/exec_rig.hpp"
 
 namespace shmif::test {
@@ -167,44 +168,18 @@ TEST_P(EnterForeign, WhereTheKeysOfRootWouldStayNothingIsEntered) {
   EXPECT_EQ(keyless.finish(), 0);
 }
 
-/// A directory in a host where whoever looks waits for ever: a FUSE file system that nobody serves.
-class HangingDirectory {
- public:
-  HangingDirectory(pid_t init, const std::string& directory, const std::string& device) {
-    std::array<int, 2> pipe{};
-    EXPECT_EQ(::pipe2(pipe.data(), O_CLOEXEC), 0);
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      const auto file = static_cast<int>(::syscall(SYS_pidfd_open, init, 0U));
-      char made = 'n';
-      if (::setns(file, CLONE_NEWUSER | CLONE_NEWNS) == 0 && ::setresgid(0, 0, 0) == 0 &&
-          ::setresuid(0, 0, 0) == 0) {
-        const int fuse = ::open(device.c_str(), O_RDWR | O_CLOEXEC);
-        const std::string options =
-            "fd=" + std::to_string(fuse) + ",rootmode=40000,user_id=0,group_id=0";
-        if (::mount("none", directory.c_str(), "fuse", 0, options.c_str()) == 0) made = 'y';
-      }
-      (void)!::write(pipe[1], &made, 1);
-      for (;;) ::pause();  // until the test kills it
-    }
-    ::close(pipe[1]);
-    char made = 'n';
-    works_ = ::read(pipe[0], &made, 1) == 1 && made == 'y';
-    ::close(pipe[0]);
+/// In a host: puts a FUSE file system that nobody serves at a directory, where whoever looks waits
+/// for ever.
+bool make_hang(pid_t init, const std::string& directory, const std::string& device) {
+  const auto file = static_cast<int>(::syscall(SYS_pidfd_open, init, 0U));
+  if (::setns(file, CLONE_NEWUSER | CLONE_NEWNS) != 0 || ::setresgid(0, 0, 0) != 0 ||
+      ::setresuid(0, 0, 0) != 0) {
+    return false;
   }
-  HangingDirectory(const HangingDirectory&) = delete;
-  HangingDirectory& operator=(const HangingDirectory&) = delete;
-  ~HangingDirectory() {
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
-  }
-  bool works() const { return works_; }
-
- private:
-  pid_t pid_ = -1;
-  bool works_ = false;
-};
+  const int fuse = ::open(device.c_str(), O_RDWR | O_CLOEXEC);
+  const std::string options = "fd=" + std::to_string(fuse) + ",rootmode=40000,user_id=0,group_id=0";
+  return ::mount("none", directory.c_str(), "fuse", 0, options.c_str()) == 0;
+}
 
 TEST_P(EnterForeign, DirectoryThatNeverAnswersInThereIsLeftByCtrlCOrASignal) {
   const std::string directory = file("hangs");
@@ -214,7 +189,7 @@ TEST_P(EnterForeign, DirectoryThatNeverAnswersInThereIsLeftByCtrlCOrASignal) {
       ::chmod(device.c_str(), 0666) != 0) {
     GTEST_SKIP() << "no device nodes here";
   }
-  const HangingDirectory hanging(init(), directory, device);
+  const StayingChild hanging([&] { return make_hang(init(), directory, device); });
   if (!hanging.works()) GTEST_SKIP() << "no FUSE in hosts here";
   const auto is_there = [&] { EXPECT_EQ(::chdir(directory.c_str()), 0); };
   OnTerminal key(line("echo in"), is_there);
