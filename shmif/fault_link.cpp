@@ -253,5 +253,8 @@ std::uint64_t FaultLink::refused() const noexcept {
 std::size_t FaultLink::under_way() const noexcept {
   return impl_->in.waiting() + impl_->out.waiting();
 }
+std::size_t FaultLink::to_receive() const noexcept {
+  return impl_->in.waiting();
+}
 
 }  // namespace shmif

@@ -49,6 +49,8 @@ class FaultLink {
   std::uint64_t refused() const noexcept;
   /// Frames that have come in, in either direction, and not yet gone out.
   std::size_t under_way() const noexcept;
+  /// Those of them that receive() will bring.
+  std::size_t to_receive() const noexcept;
 
  private:
   struct Impl;

@@ -61,11 +61,7 @@ class LinkEnd final : public End {
   SendResult send(std::span<const FrameView> frames) noexcept override {
     return link_->send(frames);
   }
-  ReceiveResult receive(FrameBatch& into) noexcept override {
-    const ReceiveResult result = link_->receive(into);
-    if constexpr (kHasFaults) delivered_ += result.frames;
-    return result;
-  }
+  ReceiveResult receive(FrameBatch& into) noexcept override { return link_->receive(into); }
   void wait(std::chrono::nanoseconds at_most) noexcept override {
     const WaitHint hint = link_->prepare_wait();
     if (!hint.ready) poll_for(link_->descriptor(), POLLIN, std::min(at_most, hint.at_most));
@@ -89,13 +85,15 @@ class LinkEnd final : public End {
   }
   std::optional<FaultsMade> faults_sent() const noexcept override {
     if constexpr (kHasFaults) {
-      if (traits_.faults_sent) return FaultsMade{link_->sent(), link_->under_way() - to_receive()};
+      if (traits_.faults_sent) {
+        return FaultsMade{link_->sent(), link_->under_way() - link_->to_receive()};
+      }
     }
     return std::nullopt;
   }
   std::optional<FaultsMade> faults_received() const noexcept override {
     if constexpr (kHasFaults) {
-      if (traits_.faults_received) return FaultsMade{link_->received(), to_receive()};
+      if (traits_.faults_received) return FaultsMade{link_->received(), link_->to_receive()};
     }
     return std::nullopt;
   }
@@ -103,16 +101,8 @@ class LinkEnd final : public End {
  private:
   static constexpr bool kHasFaults = std::is_same_v<L, FaultLink>;
 
-  /// Of the frames under way, which the link counts in both directions together, those that
-  /// receive() would bring.
-  std::uint64_t to_receive() const noexcept {
-    const FaultCounters& came = link_->received();
-    return came.frames + came.duplicated - came.lost - came.queue_full - delivered_;
-  }
-
   std::unique_ptr<L> link_;
   Traits traits_;
-  std::uint64_t delivered_ = 0;  // by receive(), of a link with faults
 };
 
 inline bool wants_faults(const EndOptions& options) noexcept {

@@ -95,6 +95,7 @@ TEST(FaultLink, FaultsAreChangedWhileItRunsForWhatComesFromThenOn) {
   EXPECT_EQ(cable.near->send(views(frames)).taken, 2U);
   EXPECT_EQ(cable.near->sent().duplicated, 2U);
   EXPECT_EQ(cable.near->under_way(), 6U) << "and are not overtaken";
+  EXPECT_EQ(cable.near->to_receive(), 0U) << "all of them go out";
 
   cable.near->set_faults({}, {.duplicate = 1});
   EXPECT_EQ(cable.far->send(views(frames)).taken, 2U);
@@ -109,6 +110,7 @@ TEST(FaultLink, ItsDescriptorWakesWhenAFrameIsDueAndNotBefore) {
   const auto sent = std::chrono::steady_clock::now();
   EXPECT_EQ(cable.near->receive(batch).frames, 0U);
   EXPECT_EQ(cable.near->under_way(), 1U);
+  EXPECT_EQ(cable.near->to_receive(), 1U);
   for (int looks = 0; batch.empty(); ++looks) {
     ASSERT_LT(looks, 10) << "the descriptor wakes for nothing";
     const WaitHint hint = cable.near->prepare_wait();
