@@ -1,10 +1,10 @@
 #include "perf/report/table.hpp"
 
 #include <algorithm>
-#include <iterator>
 #include <string_view>
 
 #include "base/printable.hpp"
+#include "perf/report/units.hpp"
 
 namespace shmif::perf {
 
@@ -17,23 +17,12 @@ std::size_t columns_of(const std::string& text) {
   }));
 }
 
-/// Of what stands behind numbers: "%", "ms", "k/s", perhaps before a comma or a bracket.
-bool is_unit_of_a_figure(std::string_view word) {
-  constexpr std::string_view kUnits[] = {
-      "%",        "s",     "ms",     "us",     "ns",     "/s",     "k/s", "M/s", "G/s",
-      "frames/s", "B",     "kB",     "MB",     "GB",     "TB",     "KiB", "MiB", "GiB",
-      "TiB",      "bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s", "MHz"};
-  while (!word.empty() && std::string_view(",;:.)").find(word.back()) != std::string_view::npos) {
-    word.remove_suffix(1);
-  }
-  return std::ranges::find(kUnits, word) != std::end(kUnits);
-}
-
 /// Whether the blank at `at` stands between a number and its unit.
 bool is_within_a_figure(std::string_view line, std::size_t at) {
   if (at == 0 || line[at - 1] < '0' || line[at - 1] > '9') return false;
   const std::string_view behind = line.substr(at + 1);
-  return is_unit_of_a_figure(behind.substr(0, behind.find(' ')));
+  const std::string_view word = behind.substr(0, behind.find(' '));
+  return is_unit(word.substr(0, word.find_last_not_of(",;:.)") + 1));  // "ms," and "5 %)" too
 }
 
 }  // namespace

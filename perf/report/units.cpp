@@ -1,5 +1,6 @@
 #include "perf/report/units.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
@@ -28,13 +29,25 @@ struct Step {
   const char* unit;
 };
 
+constexpr std::array<Step, 4> kTimes{{{1e9, "s"}, {1e6, "ms"}, {1e3, "us"}, {1, "ns"}}};
+constexpr std::array<Step, 5> kBitRates{
+    {{1e12, "Tbit/s"}, {1e9, "Gbit/s"}, {1e6, "Mbit/s"}, {1e3, "kbit/s"}, {1, "bit/s"}}};
+constexpr std::array<Step, 4> kFrameRates{{{1e9, "G/s"}, {1e6, "M/s"}, {1e3, "k/s"}, {1, "/s"}}};
+constexpr std::array<Step, 5> kBytes{
+    {{1e12, "TB"}, {1e9, "GB"}, {1e6, "MB"}, {1e3, "kB"}, {1, "B"}}};
+constexpr std::array<Step, 5> kMemory{{{1099511627776.0, "TiB"},
+                                       {1073741824.0, "GiB"},
+                                       {1048576.0, "MiB"},
+                                       {1024.0, "KiB"},
+                                       {1, "B"}}};
+
 /// In the greatest unit that keeps the number at one or more; the last of `steps` otherwise.
 std::string scaled(double value, std::span<const Step> steps) {
   for (const Step& step : steps) {
     // What rounds up to the next unit is shown in it: 1.00 M, not 1000 k.
-    if (std::fabs(value) >= step.size * 0.9995) return digits(value / step.size) + step.unit;
+    if (std::fabs(value) >= step.size * 0.9995) return digits(value / step.size) + ' ' + step.unit;
   }
-  return digits(value / steps.back().size) + steps.back().unit;
+  return digits(value / steps.back().size) + ' ' + steps.back().unit;
 }
 
 bool known(std::optional<double> value) {
@@ -58,9 +71,7 @@ std::string format_counted(std::optional<std::uint64_t> count, const std::string
 
 std::string format_ns(std::optional<double> ns) {
   if (!known(ns)) return "-";
-  static constexpr std::array<Step, 4> kSteps{
-      {{1e9, " s"}, {1e6, " ms"}, {1e3, " us"}, {1, " ns"}}};
-  return scaled(*ns, kSteps);
+  return scaled(*ns, kTimes);
 }
 
 std::string format_seconds(std::optional<double> seconds) {
@@ -72,16 +83,12 @@ std::string format_seconds(std::optional<double> seconds) {
 
 std::string format_bps(std::optional<double> bps) {
   if (!known(bps)) return "-";
-  static constexpr std::array<Step, 5> kSteps{
-      {{1e12, " Tbit/s"}, {1e9, " Gbit/s"}, {1e6, " Mbit/s"}, {1e3, " kbit/s"}, {1, " bit/s"}}};
-  return scaled(*bps, kSteps);
+  return scaled(*bps, kBitRates);
 }
 
 std::string format_fps(std::optional<double> fps) {
   if (!known(fps)) return "-";
-  static constexpr std::array<Step, 4> kSteps{
-      {{1e9, " G/s"}, {1e6, " M/s"}, {1e3, " k/s"}, {1, " /s"}}};
-  return scaled(*fps, kSteps);
+  return scaled(*fps, kFrameRates);
 }
 
 std::string format_share(std::optional<double> share) {
@@ -91,19 +98,20 @@ std::string format_share(std::optional<double> share) {
 
 std::string format_bytes(std::optional<std::uint64_t> bytes) {
   if (!bytes) return "-";
-  static constexpr std::array<Step, 5> kSteps{
-      {{1e12, " TB"}, {1e9, " GB"}, {1e6, " MB"}, {1e3, " kB"}, {1, " B"}}};
-  return scaled(static_cast<double>(*bytes), kSteps);
+  return scaled(static_cast<double>(*bytes), kBytes);
 }
 
 std::string format_memory(std::optional<std::uint64_t> bytes) {
   if (!bytes) return "-";
-  static constexpr std::array<Step, 5> kSteps{{{1099511627776.0, " TiB"},
-                                               {1073741824.0, " GiB"},
-                                               {1048576.0, " MiB"},
-                                               {1024.0, " KiB"},
-                                               {1, " B"}}};
-  return scaled(static_cast<double>(*bytes), kSteps);
+  return scaled(static_cast<double>(*bytes), kMemory);
+}
+
+bool is_unit(std::string_view word) {
+  const auto has = [&](std::span<const Step> steps) {
+    return std::ranges::any_of(steps, [&](const Step& step) { return step.unit == word; });
+  };
+  return word == "%" || word == "MHz" || word == "frames/s" || has(kTimes) || has(kBitRates) ||
+         has(kFrameRates) || has(kBytes) || has(kMemory);
 }
 
 }  // namespace shmif::perf

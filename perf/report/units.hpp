@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace shmif::perf {
 
@@ -26,5 +27,7 @@ std::string format_share(std::optional<double> share);
 std::string format_bytes(std::optional<std::uint64_t> bytes);
 /// "15.6 GiB": of memory
 std::string format_memory(std::optional<std::uint64_t> bytes);
+/// Whether `word` is a unit that the above, or another message, puts behind a number: "ms", "%".
+bool is_unit(std::string_view word);
 
 }  // namespace shmif::perf

@@ -77,6 +77,27 @@ TEST(Units, ShowADashForWhatIsNotKnown) {
   EXPECT_EQ(format_share(std::nan("")), "-");
 }
 
+/// What stands behind the blank; empty when there is none.
+std::string unit_in(const std::string& figure) {
+  const auto blank = figure.find(' ');
+  return blank == std::string::npos ? "" : figure.substr(blank + 1);
+}
+
+TEST(Units, AreKnownAsSuchWhateverTheNumber) {
+  for (int power = 0; power <= 15; ++power) {
+    const double size = 2 * std::pow(10, power);
+    const auto bytes = static_cast<std::uint64_t>(size);
+    for (const std::string& figure :
+         {format_ns(size), format_bps(size), format_fps(size), format_share(size),
+          format_seconds(size * 1e-9), format_bytes(bytes), format_memory(bytes)}) {
+      EXPECT_TRUE(is_unit(unit_in(figure))) << figure;
+    }
+  }
+  for (const char* other : {"", "frames", "S", "m", "kilo", "it/s", "ms,"}) {
+    EXPECT_FALSE(is_unit(other)) << other;
+  }
+}
+
 TEST(TextTable, ColumnsAreAlignedAlsoForLettersOfSeveralBytes) {
   Table table(0);
   table.add({"a", "1"});
