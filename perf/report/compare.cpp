@@ -97,13 +97,19 @@ Samples intervals(const ReportJson& job, const Kind& kind) {
   return values;
 }
 
+/// `part` as a share of `whole`; nothing where that is 0. No figure is negative.
+std::optional<double> share_of(double part, double whole) {
+  if (whole == 0) return std::nullopt;
+  return part / whole;
+}
+
 /// The figure of a job, or of its search: over repetitions their median. `spread`: how far those
 /// lie apart, as a share of it.
 std::optional<double> value_of(const ReportJson& report, const ReportJson& job, const Kind& kind,
                                std::optional<double>& spread) {
   const auto all = estimate(repetitions(report, name_in(job, "jobname"), kind.name));
   if (!all) return kind.whole(job);
-  if (all->median != 0) spread = (all->most - all->least) / std::fabs(all->median);
+  spread = share_of(all->most - all->least, all->median);
   return all->median;
 }
 
@@ -192,7 +198,8 @@ class Comparer {
     const double frames = nested(before_job, "rx", "frames").value_or(0);
     const double longer = grown("rx", "seconds");
     const double least_delay = grown("latency_ns", "min") * 1e-9;
-    // Of a stream that has to wait, the first frames are as fast as before.
+    // Even the quickest frame was later by most of the time that the receiver took longer. Where
+    // frames wait for a slow receiver instead, the first of them are as fast as before.
     const bool explained = longer > 0 && least_delay >= 0.8 * longer;
     if (!explained || grown("rx", "frames") < -into_.options.threshold * frames) return;
     into_.notes.push_back("job " + words(before_job, "jobname") + " received as many frames in " +
@@ -214,7 +221,7 @@ class Comparer {
     f.after = *after;
     f.decides = kind.decides;
     f.change = *after - *before;
-    if (*before != 0) f.change_share = f.change / *before;
+    f.change_share = share_of(f.change, *before);
     // Without anything to estimate chance from, the size of the difference alone decides.
     bool significant = true;
     const auto values = samples(before_, after_, before_job, after_job, kind, f.from);
@@ -227,14 +234,13 @@ class Comparer {
       significant = test && test->significant;
       if (!test) into_.undecided = true;
       if (test) f.p = test->p;
-      if (test && mean && f.from == kRepeats) {
-        // Of the means that the test is of: else the interval would not lie around the change.
-        f.change = test->of_means;
-        f.change_share.reset();
-        if (mean->mean != 0) f.change_share = f.change / std::fabs(mean->mean);
-      }
-      if (test && mean && mean->mean != 0) {
-        f.half_width_share = test->half_width / std::fabs(mean->mean);
+      if (test && mean) {
+        if (f.from == kRepeats) {
+          // Of the means that the test is of: else the interval would not lie around the change.
+          f.change = test->of_means;
+          f.change_share = share_of(f.change, mean->mean);
+        }
+        f.half_width_share = share_of(test->half_width, mean->mean);
       }
     }
     f.verdict = judge(f, kind, significant, into_.options);
