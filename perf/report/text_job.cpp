@@ -182,7 +182,7 @@ std::string loss_table(const Unit& unit, std::size_t width) {
       const auto truncated = count(flow, "truncated_copies").value_or(0);
       if (corrupt + truncated != 0) {
         notes +=
-            wrapped("  " + name + ": damaged copies of other frames: " + format_count(corrupt) +
+            wrapped("  " + name + ": damaged copies, not counted above: " + format_count(corrupt) +
                         " corrupt, " + format_count(truncated) + " truncated",
                     width, 4);
       }
