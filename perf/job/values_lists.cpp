@@ -13,7 +13,8 @@ namespace shmif::perf {
 namespace {
 
 /// The longest and the shortest frame, header included and FCS not. The shortest holds a probe.
-/// What is longer than 65535 is for TCP alone (plan_checks.cpp).
+/// What is longer than 65535 is for TCP alone (plan_checks.cpp). Messages have both
+/// limits from kFrameSizeRange.
 constexpr std::uint64_t kLeastFrameBytes = 60;
 constexpr std::uint64_t kMostFrameBytes = 1U << 20U;
 constexpr std::uint64_t kMostWeight = 1'000'000;

@@ -46,8 +46,9 @@ class CpuWindow {
   std::vector<CpuTicks> begin_;
 };
 
-/// What a thread or a process has used from when it is made. The sum of its two times is exact, by
-/// the clock of the thread or process: getrusage() lags behind by up to a tick, some milliseconds.
+/// What a thread or a process has used since this was made. The sum of its two times is by the CPU
+/// clock of the thread or process. That clock is exact for the calling thread; for other threads
+/// that run it lags behind by up to a tick, some milliseconds, as getrusage() does for all of them.
 /// Threads: for Of::thread, that which made it.
 class Usage {
  public:
