@@ -58,9 +58,13 @@ bool stop_by(int number, bool with_group) {
   ::pthread_sigmask(SIG_UNBLOCK, &stop, nullptr);  // stops here
   ::pthread_sigmask(SIG_BLOCK, &stop, nullptr);
   ::sigaction(number, &before, nullptr);
-  // What continued us is blocked. A SIGCONT from before the stop went with the stop.
-  sigset_t pending;
-  return ::sigpending(&pending) == 0 && ::sigismember(&pending, SIGCONT) == 1;
+  // What continued us is blocked, and would be read once more, perhaps when the command has been
+  // stopped anew. A SIGCONT from before the stop went with the stop.
+  sigset_t continued;
+  ::sigemptyset(&continued);
+  ::sigaddset(&continued, SIGCONT);
+  const timespec now{};
+  return ::sigtimedwait(&continued, nullptr, &now) == SIGCONT;
 }
 
 }  // namespace shmif::tap

@@ -33,8 +33,9 @@ class Terminal {
 };
 
 /// Stops this process by signal `number`, which is blocked otherwise as SIGCONT is, with its
-/// process group when `with_group`. Blocks: while stopped. Result: false when the kernel did not
-/// stop it, because no shell looks after its process group.
+/// process group when `with_group`. Takes the SIGCONT that ends the stop: it is not pending any
+/// more. Blocks: while stopped. Result: false when the kernel did not stop it, because no shell
+/// looks after its process group.
 bool stop_by(int number, bool with_group);
 
 }  // namespace shmif::tap

@@ -3,6 +3,7 @@
 #include <sys/ioctl.h>
 #include <termios.h>
 
+#include "tap/guest_terminal.hpp"
 #include "tests/tap/guest_rig.hpp"
 
 namespace shmif::tap::test {
@@ -278,6 +279,31 @@ TEST_P(GuestTerminal, PartOfAPipelineStaysInItsProcessGroup) {
   part.before = [] { ::dup2(::open("/dev/null", O_RDWR | O_CLOEXEC), STDIN_FILENO); };
   TerminalSession session(part);
   EXPECT_TRUE(session.shows("group 0\r")) << session.rest();
+}
+
+/// A second time it would continue a command that was suspended anew meanwhile.
+TEST(StopBy, TakesTheSignalThatContinuedIt) {
+  constexpr int kWasStopped = 1;
+  constexpr int kSignalIsLeft = 2;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::setpgid(0, 0);
+    sigset_t blocked;
+    ::sigemptyset(&blocked);
+    for (const int number : {SIGTSTP, SIGCONT}) ::sigaddset(&blocked, number);
+    ::sigprocmask(SIG_BLOCK, &blocked, nullptr);
+    int code = stop_by(SIGTSTP, false) ? kWasStopped : 0;
+    sigset_t pending;
+    ::sigpending(&pending);
+    if (::sigismember(&pending, SIGCONT) == 1) code |= kSignalIsLeft;
+    ::_exit(code);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, WUNTRACED), child);
+  ASSERT_TRUE(WIFSTOPPED(status)) << status;
+  ::kill(child, SIGCONT);
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(WEXITSTATUS(status), kWasStopped);
 }
 
 }  // namespace
