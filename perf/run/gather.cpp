@@ -142,6 +142,12 @@ void name_ends(std::span<const ControlledJob> jobs, std::size_t number, std::siz
   if (asks) r.kind = replies ? FlowResult::Kind::reply : FlowResult::Kind::request;
 }
 
+/// Whether the counts of a job are whole. One that was killed, or is stuck, may have sent a batch
+/// and not counted it yet.
+bool has_counted_all(const ControlledJob& job) {
+  return job.block->state.load(std::memory_order_acquire) == JobState::exited;
+}
+
 FlowResult flow_result(std::span<const ControlledJob> jobs, std::size_t number, std::size_t to) {
   const ControlledJob& from = jobs[number];
   const FlowArrivals& a = arrivals_of(jobs, number, to);
@@ -149,12 +155,16 @@ FlowResult flow_result(std::span<const ControlledJob> jobs, std::size_t number, 
   name_ends(jobs, number, to, r);
   // Where nobody counts the replies, each request should have had one.
   const bool echoed = from.plan.to != kNoJob && jobs[from.plan.to].plan.options.rw == Role::echo;
-  const Sent sent = sent_of(from, a, r.kind == FlowResult::Kind::reply && echoed);
+  const bool replied = r.kind == FlowResult::Kind::reply && echoed;
+  const Sent sent = sent_of(from, a, replied);
   r.sent = sent.frames;
   r.received = a.received.get();
   r.duplicates = a.duplicates.get();
   r.reordered = a.reordered.get();
   r.late = a.late.get();
+  if (!has_counted_all(replied ? jobs[from.plan.to] : from)) {
+    r.sent = std::max(r.sent, r.received + r.late);  // what came was sent
+  }
   const bool told = a.complete.load(std::memory_order_acquire);
   if (told) take_fates(a, r);
   if (!told) guess_fates(a, r);

@@ -1,5 +1,7 @@
 #include "perf/run/job_verdict.hpp"
 
+#include <algorithm>
+
 namespace shmif::perf {
 namespace {
 
@@ -11,8 +13,11 @@ std::string hint_of(const ControlledJob& job, const JobResult& result) {
     if (result.rx.stale_frames != 0) {
       return "only frames of earlier runs came, which verify_only checks";
     }
-    return result.rx.foreign_frames != 0 ? "only frames of others came"
-                                         : "did its senders reach " + result.address + "?";
+    if (result.rx.foreign_frames != 0) return "only frames of others came";
+    const auto sent_nothing = [](const FlowResult& flow) { return flow.sent == 0; };
+    const bool none = !result.flows.empty() && std::ranges::all_of(result.flows, sent_nothing);
+    return none ? "its senders sent nothing in the measured window"
+                : "did its senders reach " + result.address + "?";
   }
   if (o.rate_fps.tx != 0 || o.rate_bps.tx != 0) {
     return "at this rate no frame may have been due: see rate, rate_iops and runtime";

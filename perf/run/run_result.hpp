@@ -89,7 +89,8 @@ struct FlowResult {
   std::uint64_t corrupt_copies = 0, truncated_copies = 0;
   std::uint64_t reordered = 0;  ///< of the received ones
   /// Received more often than sent, by the sender's count: it was killed before it could tell of
-  /// its last batch, or a count is wrong. Then nothing is known of losses.
+  /// its last batch, or a count is wrong. Then nothing is known of losses. Only of
+  /// FlowReceiver::result(): in a result of a run, what a killed sender did not tell of is `sent`.
   std::uint64_t unexplained = 0;
   std::vector<std::pair<std::uint64_t, std::uint64_t>> gaps;  ///< first ones, [from, to)
   std::optional<double> jitter_ns;                            ///< RFC 3550, section 6.4.1

@@ -4,6 +4,11 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
+#include <vector>
+
+#include "perf/run/gather.hpp"
+
 namespace shmif::perf {
 namespace {
 
@@ -79,6 +84,16 @@ TEST(JobVerdict, WhoMovedNothingFailsUnlessItWasStopped) {
               j.result.rx.foreign_frames = 3;
             }),
             "moved no frame (only frames of others came)");
+  const auto unheard = [](Judged& j, std::uint64_t sent) {
+    j.plan.options.rw = Role::rx;
+    j.result.address = "unix:/a";
+    FlowResult& flow = j.result.flows.emplace_back();
+    flow.sent = flow.lost = sent;
+  };
+  EXPECT_EQ(idle([&](Judged& j) { unheard(j, 7); }),
+            "moved no frame (did its senders reach unix:/a?)");
+  EXPECT_EQ(idle([&](Judged& j) { unheard(j, 0); }),
+            "moved no frame (its senders sent nothing in the measured window)");
   EXPECT_EQ(idle([](Judged& j) { j.job.stop_ns = 1; }), "");
   EXPECT_EQ(idle([](Judged& j) { j.plan.options.background = true; }), "");
 }
@@ -88,6 +103,65 @@ TEST(JobVerdict, WhoNeverStartedHasNotPassed) {
   judged.job.never_started = true;
   judge(judged.job, judged.result);
   EXPECT_FALSE(judged.result.passed);
+}
+
+/// A sender of ten frames and their receiver, which has got them all, as their processes left them.
+struct LeftBehind {
+  std::vector<PlannedJob> plan = std::vector<PlannedJob>(2);
+  std::unique_ptr<RunMemory> memory = RunMemory::create(2).value();
+  std::vector<ControlledJob> jobs;
+
+  LeftBehind() {
+    plan[0].options.name = "a";
+    plan[0].options.rw = Role::tx;
+    plan[0].to = 1;
+    plan[1].options.name = "b";
+    plan[1].options.rw = Role::rx;
+    for (std::size_t i = 0; i < plan.size(); ++i) {
+      jobs.push_back({.plan = plan[i], .block = &memory->job(i), .flow = &memory->flow(i)});
+      jobs[i].phase = ControlledJob::Phase::over;
+      jobs[i].block->state = JobState::exited;
+    }
+    jobs[1].senders = {0};
+    jobs[0].block->all_tx_frames.set(10);
+    jobs[1].block->all_rx_frames.set(10);
+    jobs[0].flow->all_sent.set(10);
+    arrive(10);
+    jobs[0].flow->complete = true;
+  }
+  void arrive(std::uint64_t frames) {
+    jobs[0].flow->received.set(frames);
+    jobs[0].flow->all_judged.set(frames);
+  }
+  RunResult gathered() {
+    RunResult result;
+    gather(jobs, *memory, result);
+    return result;
+  }
+};
+
+TEST(JobVerdict, AReceiverIsNotToBlameForFramesThatAKilledSenderCouldNotCount) {
+  LeftBehind left;
+  left.jobs[0].block->state = JobState::running;
+  left.jobs[0].fail("was killed by signal 9");
+  left.arrive(11);
+  const RunResult result = left.gathered();
+  EXPECT_EQ(result.jobs[1].errors, std::vector<std::string>{});
+  EXPECT_TRUE(result.jobs[1].passed);
+  const FlowResult& flow = result.jobs[1].flows.at(0);
+  EXPECT_EQ(flow.sent, 11U) << "what came was sent";
+  EXPECT_EQ(flow.received, 11U);
+  EXPECT_EQ(flow.cancelled, 0U);
+}
+
+TEST(JobVerdict, MoreFramesThanASenderHasCountedToItsEndAreAnError) {
+  LeftBehind left;
+  EXPECT_TRUE(left.gathered().jobs[1].passed);
+  left.arrive(11);
+  const RunResult result = left.gathered();
+  EXPECT_EQ(result.jobs[1].errors,
+            std::vector<std::string>{"more frames of \"a\" were received than it sent: 11 of 10"});
+  EXPECT_EQ(result.jobs[1].flows.at(0).sent, 10U);
 }
 
 }  // namespace
