@@ -10,6 +10,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -321,7 +322,12 @@ TEST(CreateIfMissing, AFileThatAnotherFillsMeanwhileIsNotFilledAgain) {
   creators.l_len = 1;
   ASSERT_EQ(fcntl(fd, F_OFD_SETLK, &creators), 0);
   Child late([&] { return Bus::create_if_missing(dir.file("b"), {}, false, false) ? 0 : 1; });
-  usleep(100'000);  // it finds the file empty, and waits for the lock
+  // Until it has found the file empty, and sleeps before it tries to lock it again.
+  ASSERT_TRUE(eventually([&] {
+    std::ifstream file("/proc/" + std::to_string(late.pid()) + "/syscall");
+    long call = 0;
+    return file >> call && (call == SYS_clock_nanosleep || call == SYS_nanosleep);
+  }));
   // Another creator's work, as a bus made elsewhere that is told where it is now.
   Bus::create(dir.file("other"), {.ring_bytes = 64U << 10U}).value();
   std::ifstream other(dir.file("other"), std::ios::binary);
@@ -464,7 +470,7 @@ TEST(Open, WithoutProcAnotherFileThatTookThePlaceOfABusIsNotTakenForIt) {
                      });
                    }).wait();
   if (code == 77) GTEST_SKIP() << "user namespaces cannot be made here";
-  EXPECT_EQ(code, 0) << "1 it is not found by its path, 2 another is opened";
+  EXPECT_EQ(code, 0) << "1 it is not found by its path, 2 another is opened, 3 for another reason";
 }
 
 TEST(Open, ARenamedBusIsTheSameBus) {
