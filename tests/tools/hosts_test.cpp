@@ -411,7 +411,13 @@ TEST_P(Hosts, WaitKnowsWhatToDoAboutAFileThatIsNoBusYet) {
 }
 
 TEST_P(Hosts, ProgramThatPutsItselfIntoTheBackgroundIsTold) {
-  const ToolResult gone = run_shell("setsid sleep 61 > /dev/null 2>&1 & sleep 0.1; exit 0");
+  // The command ends when the daemon has a session of its own.
+  const std::string up = file("up");
+  ASSERT_EQ(::mkfifo(up.c_str(), 0666), 0);
+  ASSERT_EQ(::chmod(up.c_str(), 0666), 0);
+  const ToolResult gone =
+      run_shell("setsid sh -c 'echo > " + up + "; exec sleep 61' > /dev/null 2>&1 & read line < " +
+                up + "; exit 0");
   EXPECT_EQ(gone.status, 0);
   EXPECT_NE(gone.err.find("left 1 process in the background, which ended with the host"),
             std::string::npos)
