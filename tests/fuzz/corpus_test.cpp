@@ -10,6 +10,11 @@
 #include "tests/fuzz/targets.hpp"
 
 namespace shmif::fuzz {
+
+static void PrintTo(const Target& target, std::ostream* out) {
+  *out << target.name;
+}
+
 namespace {
 
 class Corpus : public testing::TestWithParam<Target> {};
@@ -29,7 +34,7 @@ TEST_P(Corpus, HarmsNobody) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Of, Corpus, testing::ValuesIn(kTargets),
-                         [](const auto& test) { return std::string(test.param.name); });
+                         testing::PrintToStringParamName());
 
 }  // namespace
 }  // namespace shmif::fuzz

@@ -31,6 +31,9 @@ struct Way {
   const char* name;
   std::uint32_t (*crc)(std::span<const std::byte>, std::uint32_t);
 };
+void PrintTo(const Way& way, std::ostream* out) {
+  *out << way.name;
+}
 class Crc32c : public ::testing::TestWithParam<Way> {};
 
 TEST_P(Crc32c, IsThatOfRfc3720) {
@@ -70,7 +73,7 @@ TEST_P(Crc32c, GoesOnFromWhatCameBefore) {
 
 INSTANTIATE_TEST_SUITE_P(By, Crc32c,
                          ::testing::Values(Way{"TheCpu", crc32c}, Way{"Tables", crc32c_portable}),
-                         [](const auto& way) { return way.param.name; });
+                         ::testing::PrintToStringParamName());
 
 TEST(Crc32cMeans, NamesTheInstructionOfThisCpu) {
 #if defined(__x86_64__)

@@ -7,6 +7,11 @@
 #include "tests/perf/run_rig.hpp"
 
 namespace shmif::perf {
+
+static void PrintTo(EngineKind kind, std::ostream* out) {
+  *out << name_of(kind);
+}
+
 namespace {
 
 using test::pair;
@@ -116,7 +121,7 @@ TEST(RunOverHosts, AProgramRunsOnAHost) {
 
 INSTANTIATE_TEST_SUITE_P(Engines, RunOver,
                          testing::Values(EngineKind::bus, EngineKind::unix_pair, EngineKind::udp),
-                         [](const auto& engine) { return std::string(name_of(engine.param)); });
+                         testing::PrintToStringParamName());
 
 }  // namespace
 }  // namespace shmif::perf

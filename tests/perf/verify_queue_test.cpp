@@ -12,6 +12,12 @@
 #include "perf/verify/flow_receiver.hpp"
 
 namespace shmif::perf {
+
+static void PrintTo(const VerifyQueue::Options& options, std::ostream* out) {
+  *out << options.threads << "Threads" << options.backlog << "Frames" << options.group_bytes
+       << "Bytes";
+}
+
 namespace {
 
 constexpr std::uint64_t kForever = UINT64_MAX;
@@ -101,10 +107,7 @@ INSTANTIATE_TEST_SUITE_P(
                     VerifyQueue::Options{.threads = 1}, VerifyQueue::Options{.threads = 3},
                     VerifyQueue::Options{.threads = 3, .backlog = 10},
                     VerifyQueue::Options{.threads = 2, .backlog = 3000}),
-    [](const auto& test) {
-      return std::to_string(test.param.threads) + "Threads" + std::to_string(test.param.backlog) +
-             "Frames" + std::to_string(test.param.group_bytes) + "Bytes";
-    });
+    testing::PrintToStringParamName());
 
 TEST(VerifyQueue, TheBytesOfAFrameAreThereWhenItIsDelivered) {
   FrameMaker maker({});

@@ -52,15 +52,10 @@ class Descriptor : public ::testing::TestWithParam<WakeMeans> {
   }
 };
 
-std::string name_of(const ::testing::TestParamInfo<WakeMeans>& each) {
-  constexpr std::array kNames{"IoUring", "Inotify", "HelperThread"};
-  return kNames.at(static_cast<std::size_t>(each.param));
-}
-
 INSTANTIATE_TEST_SUITE_P(Each, Descriptor,
                          ::testing::Values(WakeMeans::io_uring, WakeMeans::inotify,
                                            WakeMeans::helper_thread),
-                         name_of);
+                         ::testing::PrintToStringParamName());
 
 struct Progress {
   std::array<std::atomic<std::uint64_t>, 2> rounds{};

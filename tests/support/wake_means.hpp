@@ -19,6 +19,10 @@
 namespace shmif::test {
 
 enum class WakeMeans { io_uring, inotify, helper_thread };
+inline void PrintTo(WakeMeans means, std::ostream* out) {
+  constexpr std::array kNames{"IoUring", "Inotify", "HelperThread"};
+  *out << kNames.at(static_cast<std::size_t>(means));
+}
 
 /// For ever, in this process: the system call `number` fails as in a container that forbids it.
 inline bool forbid(int number) {

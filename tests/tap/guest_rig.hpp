@@ -87,6 +87,9 @@ struct Setting {
   Via via = Via::veth;
   std::string name;
 };
+inline void PrintTo(const Setting& setting, std::ostream* out) {
+  *out << setting.name;
+}
 
 /// Every setting that this process can make: an ordinary user cannot become another one.
 inline std::vector<Setting> settings() {

@@ -163,7 +163,7 @@ std::vector<Setting> veth_settings() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Each, GuestTerminal, ::testing::ValuesIn(veth_settings()),
-                         [](const auto& each) { return each.param.name; });
+                         ::testing::PrintToStringParamName());
 
 TEST_P(GuestTerminal, CommandHasTheTerminal) {
   TerminalSession session(options(shell("test -t 0 && read line && echo \"got <$line>\"")));

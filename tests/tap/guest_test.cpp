@@ -53,7 +53,7 @@ class Guests : public ::testing::TestWithParam<Setting> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Each, Guests, ::testing::ValuesIn(settings()),
-                         [](const auto& each) { return each.param.name; });
+                         ::testing::PrintToStringParamName());
 
 TEST_P(Guests, ExitStatusIsTheCommands) {
   print("exit 0", 0);
