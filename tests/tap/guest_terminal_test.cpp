@@ -16,6 +16,7 @@ class TerminalSession {
       : master_(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)) {
     EXPECT_EQ(::grantpt(master_.get()), 0);
     EXPECT_EQ(::unlockpt(master_.get()), 0);
+    first_modes_ = modes();
     const std::string name = ::ptsname(master_.get());
     std::array<int, 2> news{};
     std::array<int, 2> orders{};
@@ -81,6 +82,8 @@ class TerminalSession {
     ::tcgetattr(master_.get(), &now);
     return std::to_string(now.c_lflag);
   }
+  /// The same, before there was a shell.
+  const std::string& first_modes() const { return first_modes_; }
   /// The process group that has the terminal.
   pid_t foreground() const { return ::tcgetpgrp(master_.get()); }
   pid_t supervisor() const {
@@ -135,6 +138,7 @@ class TerminalSession {
   UniqueFd news_;
   UniqueFd orders_;
   pid_t shell_ = -1;
+  std::string first_modes_;
   std::string screen_;
   bool fresh_ = false;
 };
@@ -221,8 +225,9 @@ TEST_P(GuestTerminal, TerminalComesBackFromAShellInTheGuest) {
   TerminalSession session(options({"bash", "--norc", "-i"}));
   session.type("echo $((6*7))\n");
   EXPECT_TRUE(session.shows("42"));
-  session.type("sleep 60\n");
-  ::usleep(100000);
+  // It runs, so the shell has given it the terminal: only then the key is for it.
+  session.type("sh -c 'echo up-$((6*7)); exec sleep 60'\n");
+  ASSERT_TRUE(session.shows("up-42")) << session.rest();
   session.type("\x1a");
   EXPECT_TRUE(session.shows("Stopped")) << session.rest();
   session.type("exit 5\nexit 5\n");
@@ -232,13 +237,12 @@ TEST_P(GuestTerminal, TerminalComesBackFromAShellInTheGuest) {
 TEST_P(GuestTerminal, TerminalComesBackFromAShellThatIsKilled) {
   if (::access("/bin/bash", X_OK) != 0) GTEST_SKIP() << "no bash here";
   TerminalSession session(options({"bash", "--norc", "-i"}));
-  const std::string before = session.modes();
   session.type("stty -icanon -isig; echo $((6*7))\n");
   ASSERT_TRUE(session.shows("42\r")) << session.rest();
-  ASSERT_NE(session.modes(), before);
+  ASSERT_NE(session.modes(), session.first_modes());
   ::kill(-session.foreground(), SIGKILL);  // the shell made a group of its own
   EXPECT_EQ(session.news(), "exit 137");
-  EXPECT_EQ(session.modes(), before);
+  EXPECT_EQ(session.modes(), session.first_modes());
 }
 
 TEST_P(GuestTerminal, ScriptsWithJobControlRun) {
