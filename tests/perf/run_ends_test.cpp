@@ -37,7 +37,7 @@ test::Meddler::Deed signal_in(JobState state, std::size_t job, int number) {
     if (done || p.pid == 0 || p.state != state) return;
     if (state == JobState::running && p.tx_frames == 0) return;
     done = true;
-    ::kill(static_cast<pid_t>(p.pid), number);
+    test::send_signal(p, number);
   };
 }
 
@@ -71,7 +71,7 @@ TEST(RunEnds, AJobThatHangsInItsLastCommandIsKilled) {
 TEST(RunEnds, ASenderThatIsStoppedByDebuggersHandIsStuckAndKilled) {
   const RunResult result = run_text(
       "[global]\nstuck_timeout=200ms\n[a]\nrate_iops=1000\n"
-      "runtime=300ms\ndrain_time=50ms\n",
+      "runtime=1\ndrain_time=50ms\n",
       signal_in(JobState::running, 0, SIGSTOP));
   EXPECT_TRUE(failed(result, "job \"a\": is stuck: still running"));
   EXPECT_EQ(job_of(result, "a").exit_signal, SIGKILL);

@@ -52,7 +52,7 @@ test::Meddler::Deed signal_to(std::size_t job, int number) {
     const JobProgress& p = progress.jobs[job];
     if (done || p.pid == 0 || p.tx_frames + p.rx_frames == 0) return;
     done = true;
-    ::kill(static_cast<pid_t>(p.pid), number);
+    test::send_signal(p, number);
   };
 }
 
@@ -80,7 +80,7 @@ TEST(RunFailure, AKilledReceiverFailsTheRunAndItsFramesAreStillCounted) {
 
 TEST(RunFailure, AJobThatIsStuckIsKilledAndNamed) {
   auto plan = long_pair();
-  plan[0].options.runtime = 300ms;
+  plan[0].options.runtime = 1s;
   const RunResult result = run(plan, stuck_after(200ms), signal_to(1, SIGSTOP));
   EXPECT_TRUE(failed(result, "job \"second\": is stuck"));
   EXPECT_EQ(result.jobs[1].exit_signal, SIGKILL);

@@ -2,8 +2,10 @@
 // Runs of a few jobs, for tests: a pair on a wire, and what became of it.
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 
 #include <chrono>
+#include <csignal>
 #include <functional>
 #include <optional>
 #include <string>
@@ -62,6 +64,16 @@ inline perf::RunResult run(
   perf::RunControl control;
   Meddler meddler(deed);
   return perf::Runner::create(options, std::move(plan)).value()->run(&meddler, control);
+}
+
+/// Sends a signal to a job of this process. One that is to stop has stopped then: the next signal
+/// would end it if it came first.
+inline void send_signal(const perf::JobProgress& job, int number) {
+  const auto pid = static_cast<pid_t>(job.pid);
+  ::kill(pid, number);
+  siginfo_t what{};
+  if (number == SIGSTOP)
+    ::waitid(P_PID, static_cast<id_t>(pid), &what, WSTOPPED | WEXITED | WNOWAIT);
 }
 
 /// Passes when the run did; else prints why it did not.
