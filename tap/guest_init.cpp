@@ -275,9 +275,9 @@ class Init {
     ::_exit(0);
   }
 
-  /// Forks the command. What the terminal sent before it existed, init got in its place.
+  /// Forks the command. What the terminal sent before it existed, init got in its place, and passes
+  /// on while the command has all signals blocked: it gets one that both were sent only once.
   void start_command() {
-    const std::vector<int> early = take_terminal_signals();
     std::array<int, 2> pair{};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) != 0) {
       give_up(Error::from_errno(errno, "cannot start the command"));
@@ -286,12 +286,21 @@ class Init {
     command_ = ::fork();
     if (command_ < 0) give_up(Error::from_errno(errno, "cannot start the command"));
     if (command_ == 0 && plan_.entered) join_as_command();
+    if (command_ == 0) await_go(pair[1]);
     if (command_ > 0 && plan_.entered && own_group_) (void)::setpgid(command_, command_);
     if (command_ == 0 && plan_.options.command.empty()) run_body();
     if (command_ == 0) exec_command(pair[1]);
-    for (const int number : early) ::kill(command_, number);
+    for (const int number : take_terminal_signals()) ::kill(command_, number);
+    (void)::send(failure_.get(), "", 1, MSG_NOSIGNAL);
     // A reader of the command's output must see its end when the command closes it.
     close_all_but({socket_, failure_.get(), terminal_.get()}, 0);
+  }
+
+  /// In the command: waits until init has passed on what was meant for it.
+  void await_go(int order) {
+    failure_.reset();  // so that the end of init ends the wait
+    char go = 0;
+    if (::recv(order, &go, 1, 0) != 1) ::_exit(125);
   }
 
   /// A command that was not started by the guest's init: ends with the process that started it, and

@@ -148,6 +148,9 @@ class TracedFamily {
     return generations == 0 ? first_ : found == eldest_.end() ? -1 : found->second;
   }
   bool is_running(pid_t pid) const { return running_.count(pid) != 0; }
+  void type(const std::string& keys) const {
+    (void)!::write(master_.get(), keys.data(), keys.size());
+  }
 
   /// How the program ended: its exit status, or 128 + n. Asks the shell, so once and after run().
   /// `gave_terminal_back` is whether the program's process group has the terminal.

@@ -1,6 +1,7 @@
 // shmifctl exec as a job of an interactive shell, typed at a real terminal.
 
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
 
@@ -175,6 +176,31 @@ TEST_P(ExecJob, EnteredProgramIsAJobAsAnyOther) {
   shell.type("echo status-$?-\n");
   EXPECT_TRUE(shell.shows("status-130-")) << shell.screen();
   EXPECT_TRUE(port("h"));
+}
+
+/// Whether the process was sent `signal`, which it has blocked.
+bool has_pending(pid_t process, int signal) {
+  std::ifstream status("/proc/" + std::to_string(process) + "/status");
+  for (std::string word; status >> word;) {
+    std::uint64_t set = 0;
+    if (word == "ShdPnd:" && status >> std::hex >> set) return (set >> (signal - 1) & 1U) != 0;
+  }
+  return false;
+}
+
+TEST_P(ExecJob, InterruptKeyJustBeforeTheProgramExistsIsForTheProgram) {
+  bool typed = false;
+  TracedFamily family(host_line({"sleep", "2"}, {"--name", "a"}));
+  const bool ended = family.run([&](const TracedFamily::Stage& stage) {
+    const bool forks = stage.number == SYS_clone || stage.number == SYS_clone3;
+    if (!forks || stage.process != family.member(1)) return TracedFamily::Go::on;
+    family.type("\x03");
+    typed = eventually([&] { return has_pending(stage.process, SIGINT); });
+    return TracedFamily::Go::alone;
+  });
+  EXPECT_TRUE(typed) << family.screen();
+  ASSERT_TRUE(ended) << family.survivors() << family.screen();
+  EXPECT_EQ(family.end().status, 130) << family.screen();
 }
 
 }  // namespace
