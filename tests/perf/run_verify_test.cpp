@@ -1,12 +1,12 @@
 // What a run says of the frames it verified, in whichever mode, and what a later run knows of them.
 
 #include <gtest/gtest.h>
-#include <sys/types.h>
 
 #include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <ostream>
+#include <vector>
 
 #include "perf/verify/verify_state.hpp"
 #include "tests/perf/run_plan.hpp"
@@ -97,13 +97,17 @@ TEST(RunVerify, WithoutACrcANumberThatNoFrameHadIsNoticedAllTheSame) {
 }
 
 TEST(RunVerify, AReceiverThatWasKilledLeavesVerificationIncomplete) {
-  const RunResult result = run_text("[j]\nrate_iops=1000\nruntime=20\ndrain_time=50ms\n",
-                                    [done = false](const RunProgress& progress) mutable {
-                                      const JobProgress& sink = progress.jobs[1];
-                                      if (done || sink.pid == 0 || sink.rx_frames == 0) return;
-                                      done = true;
-                                      ::kill(static_cast<pid_t>(sink.pid), SIGKILL);
-                                    });
+  std::vector<int> signals{SIGKILL, SIGSTOP};
+  const auto stop_and_kill = [&](const RunProgress& progress) {
+    const JobProgress& sink = progress.jobs[1];
+    if (signals.empty() || sink.pid == 0 || sink.rx_frames == 0) return;
+    // It is killed when frames are on their way that it will not receive.
+    if (signals.back() == SIGKILL && progress.jobs[0].tx_frames <= sink.rx_frames) return;
+    test::send_signal(sink, signals.back());
+    signals.pop_back();
+  };
+  const RunResult result =
+      run_text("[j]\nrate_iops=1000\nruntime=20\ndrain_time=50ms\n", stop_and_kill);
   EXPECT_TRUE(failed(result, "was killed by signal 9"));
   const FlowResult& flow = flow_to(result, "j.sink");
   EXPECT_FALSE(flow.verification_complete);
