@@ -213,12 +213,12 @@ Result<OpenFile> reopen_file(int fd, const std::string& path, bool writable) {
 namespace {
 
 /// The file at a path and the directory that it is in, both held by descriptors.
-struct Place {
+struct HeldPath {
   UniqueFd directory;
   UniqueFd node;
 
   /// No `node`, and errno, when there is none at `path`.
-  explicit Place(const std::string& path)
+  explicit HeldPath(const std::string& path)
       : directory(::open(directory_of(path).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)) {
     if (!directory) return;
     const std::string base = path.substr(path.find_last_of('/') + 1);  // npos + 1 is 0
@@ -235,10 +235,10 @@ bool others_may_write(const struct stat& directory) noexcept {
 
 /// Whether the file is the caller's own to take, where others may put files, too: a file of theirs
 /// or a hard link to another bus may be there to be mistaken for the one that is meant.
-Result<void> check_owner(const Place& place, const std::string& path) {
+Result<void> check_owner(const HeldPath& held, const std::string& path) {
   struct stat file{};
   struct stat directory{};
-  if (fstat(place.node.get(), &file) != 0 || fstat(place.directory.get(), &directory) != 0)
+  if (fstat(held.node.get(), &file) != 0 || fstat(held.directory.get(), &directory) != 0)
     return Error::from_errno(errno, "cannot query " + path);
   if (!S_ISREG(file.st_mode)) return {};
   if (file.st_nlink > 1 && others_may_write(directory)) {
@@ -305,26 +305,26 @@ Result<bool> fill_if_empty(int fd, const std::string& path, const CreateOptions&
 }
 
 /// How often a bus may be gone again that was there, or was made, a moment ago.
-constexpr unsigned kMaxTries = 10;
+constexpr unsigned kMaxOpens = 10;
 
 }  // namespace
 
 Result<OpenFile> open_or_create_file(const std::string& path, const CreateOptions& options) {
   bool made = false;
   for (unsigned tries = 0;; ++tries) {
-    const Place place(path);
-    if (!place.node) {
+    const HeldPath held(path);
+    if (!held.node) {
       const int number = errno;
-      if (tries == kMaxTries) return cannot_open(path, true, number);
+      if (tries == kMaxOpens) return cannot_open(path, true, number);
       const auto fresh = create_file(path, options);
       // Somebody else may be first. Its file was complete before it had this name.
       if (!fresh && fresh.error().code != Errc::exists) return fresh.error();
       made = made || fresh;
       continue;  // what the path names now is looked at like any other file
     }
-    if (auto ok = check_owner(place, path); !ok) return ok.error();
+    if (auto ok = check_owner(held, path); !ok) return ok.error();
     struct stat status{};
-    auto file = open_node(place.node.get(), path, true, status);
+    auto file = open_node(held.node.get(), path, true, status);
     if (!file) return file;
     const auto filled = fill_if_empty(file->fd.get(), path, options);
     if (!filled) return filled.error();

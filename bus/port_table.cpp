@@ -13,7 +13,7 @@
 namespace shmif::bus {
 namespace {
 
-constexpr unsigned kMaxTries = 1000;
+constexpr unsigned kMaxClaims = 1000;
 
 unsigned slots_used(const Ring& ring) noexcept {
   return static_cast<unsigned>(
@@ -243,7 +243,7 @@ Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
                   {}};
   unsigned number = 0;
   const auto deadline = std::chrono::steady_clock::now() + options.name_patience;
-  for (unsigned tries = 0; tries < kMaxTries; ++tries) {
+  for (unsigned tries = 0; tries < kMaxClaims; ++tries) {
     if (options.name.empty()) owned.name = next_default_name(ring, fd, *slot, number);
     owned.mac = options.mac ? *options.mac : MacAddress::random();
     publish(s, owned.name, owned.mac, slot_state(SlotState::attaching, incarnation));

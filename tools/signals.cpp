@@ -19,7 +19,7 @@ namespace {
 // A handler can reach only what is static. Both are lock-free, so safe inside one.
 std::atomic<int> caught{0};
 std::atomic<int> bell{-1};
-std::vector<std::pair<int, struct sigaction>> replaced;
+std::vector<std::pair<int, struct sigaction>> replaced_handlers;
 
 void on_signal(int number) {
   const int saved = errno;
@@ -47,13 +47,13 @@ StopSignals::StopSignals(std::initializer_list<int> signals) {
     // background; the script's own `kill -INT` is still to end us.
     if (before.sa_handler == SIG_IGN && number == SIGHUP) continue;
     sigaction(number, &action, &before);
-    replaced.emplace_back(number, before);
+    replaced_handlers.emplace_back(number, before);
   }
 }
 
 StopSignals::~StopSignals() {
-  for (const auto& [number, before] : replaced) sigaction(number, &before, nullptr);
-  replaced.clear();
+  for (const auto& [number, before] : replaced_handlers) sigaction(number, &before, nullptr);
+  replaced_handlers.clear();
   close(bell.exchange(-1));
 }
 

@@ -19,8 +19,8 @@
 namespace shmif::perf {
 namespace {
 
-constexpr std::array<char, 8> kMagic{'s', 'h', 'm', 'i', 'f', 'v', 's', 't'};
-constexpr std::uint32_t kVersion = 2;
+constexpr std::array<char, 8> kStateMagic{'s', 'h', 'm', 'i', 'f', 'v', 's', 't'};
+constexpr std::uint32_t kStateVersion = 2;
 constexpr std::size_t kHeaderBytes = 16;
 /// Far more than a state ever takes: 2^37 frames that lose one in each chunk.
 constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 30U;
@@ -66,7 +66,7 @@ Result<std::vector<std::byte>> read_all(const std::string& path) {
 }  // namespace
 
 std::uint64_t options_hash(const JobOptions& job) noexcept {
-  std::uint64_t hash = kVersion;
+  std::uint64_t hash = kStateVersion;
   const auto add = [&hash](std::uint64_t value) { hash = Random::derive(hash, value); };
   for (const FrameSizes* sizes : {&job.bs.tx, &job.bs.rx}) {
     add(sizes->parts.size());
@@ -106,23 +106,24 @@ std::vector<std::byte> encode_verify_state(const VerifyState& state) {
     flow.received.append_to(body);
   }
   std::vector<std::byte> out;
-  append_bytes(out, std::as_bytes(std::span(kMagic)));
-  append_number(out, kVersion);
+  append_bytes(out, std::as_bytes(std::span(kStateMagic)));
+  append_number(out, kStateVersion);
   append_number(out, crc32c(body));
   append_bytes(out, body);
   return out;
 }
 
 Result<VerifyState> decode_verify_state(std::span<const std::byte> in, const std::string& name) {
-  if (in.size() < kHeaderBytes || std::memcmp(in.data(), kMagic.data(), kMagic.size()) != 0) {
+  if (in.size() < kHeaderBytes ||
+      std::memcmp(in.data(), kStateMagic.data(), kStateMagic.size()) != 0) {
     return damaged(name, "it is no such file");
   }
-  in = in.subspan(kMagic.size());
+  in = in.subspan(kStateMagic.size());
   const auto version = take_number<std::uint32_t>(in).value_or(0);
-  if (version != kVersion) {
+  if (version != kStateVersion) {
     return Error(Errc::wrong_layout, "cannot load verify state " + name + ": it has version " +
                                          std::to_string(version) + ", and this program reads " +
-                                         std::to_string(kVersion) +
+                                         std::to_string(kStateVersion) +
                                          " (use the program that saved it)");
   }
   const auto crc = take_number<std::uint32_t>(in);
