@@ -20,7 +20,7 @@ namespace {
 
 using bus::BusHeader;
 
-constexpr std::uint32_t kFrames = 100;
+constexpr std::uint32_t kHeldFrames = 100;
 
 void put(const std::string& path, std::size_t offset, const void* bytes, std::size_t size) {
   const UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
@@ -52,7 +52,7 @@ class HeaderRepair : public testing::Test {
   explicit HeaderRepair(const BusOptions& options = small_ring()) : bus_(options) {
     Port sender = port_on(path());
     NumberedBatch frames(200);
-    for (std::uint32_t n = 0; n < kFrames; n += 10) {
+    for (std::uint32_t n = 0; n < kHeldFrames; n += 10) {
       EXPECT_FALSE(sender.send(frames.make(1, n, 10)).error);
     }
     before_ = header_of(path());
@@ -80,11 +80,11 @@ class HeaderRepair : public testing::Test {
     Port reader = port_on(path(), {.start = Start::oldest});
     Port sender = port_on(path());
     NumberedBatch frames(200);
-    ASSERT_FALSE(sender.send(frames.make(1, kFrames, 1)).error);
+    ASSERT_FALSE(sender.send(frames.make(1, kHeldFrames, 1)).error);
     FrameBatch batch(256, 64U << 10U);
     ASSERT_FALSE(reader.receive(batch).error);
-    ASSERT_EQ(batch.size(), kFrames + 1);
-    for (std::uint32_t n = 0; n <= kFrames; ++n) {
+    ASSERT_EQ(batch.size(), kHeldFrames + 1);
+    for (std::uint32_t n = 0; n <= kHeldFrames; ++n) {
       const auto numbered = check_numbered(batch.frames()[n]);
       ASSERT_TRUE(numbered);
       EXPECT_EQ(numbered->sequence, n);
@@ -145,7 +145,7 @@ TEST_F(HeaderRepair, BringsBackHalfAHeaderAndTheChainThatBrokeWithIt) {
   EXPECT_EQ(done->header_restored[3], "mtu to 1500, which is assumed");
   EXPECT_NE(done->header_restored[5].find("from 4711"), std::string::npos);
   EXPECT_TRUE(done->ring_rebuilt);
-  EXPECT_EQ(done->frames_kept, kFrames);
+  EXPECT_EQ(done->frames_kept, kHeldFrames);
   expect_all_is_back();
 }
 

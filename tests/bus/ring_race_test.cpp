@@ -21,7 +21,7 @@ namespace {
 
 constexpr unsigned kWriters = 2;
 constexpr unsigned kReaders = 2;
-constexpr std::uint32_t kFrames = kSanitized ? 20'000 : 300'000;
+constexpr std::uint32_t kRacingFrames = kSanitized ? 20'000 : 300'000;
 
 struct Race {
   Race()
@@ -38,8 +38,8 @@ struct Race {
     bus::BusLock lock(raw.header(), sender, raw.fd());
     bus::RingWriter writer(raw.ring(), sender, 1);
     NumberedBatch frames(raw.ring().max_frame());
-    for (std::uint32_t sequence = 0; sequence < kFrames;) {
-      const std::size_t count = std::min<std::size_t>(1 + sequence % 9, kFrames - sequence);
+    for (std::uint32_t sequence = 0; sequence < kRacingFrames;) {
+      const std::size_t count = std::min<std::size_t>(1 + sequence % 9, kRacingFrames - sequence);
       const auto batch = frames.make(sender, sequence, count);
       std::uint64_t bytes = 0;
       for (const FrameView& f : batch) bytes += bus::record_bytes(f.size());
@@ -79,7 +79,8 @@ struct Race {
       last_look = writing == 0;
       std::this_thread::yield();
     }
-    if (tally.frames + tally.lost_frames != kWriters * kFrames || tally.corrupt != 0) ++failures;
+    if (tally.frames + tally.lost_frames != kWriters * kRacingFrames || tally.corrupt != 0)
+      ++failures;
     heard += tally.frames;
   }
 

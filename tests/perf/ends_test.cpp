@@ -16,7 +16,7 @@
 #include "perf/run/sink.hpp"
 #include "tests/perf/engine_rig.hpp"
 
-namespace shmif::perf::test {
+namespace shmif::perf::rig {
 namespace {
 
 using namespace std::chrono_literals;
@@ -222,4 +222,4 @@ TEST(Generator, TheTimeThatItsLastBatchTakesIsOfItsWindow) {
 }
 
 }  // namespace
-}  // namespace shmif::perf::test
+}  // namespace shmif::perf::rig

@@ -23,7 +23,7 @@
 #include "tests/support/temp_bus.hpp"
 #include "tests/tap/test_namespace.hpp"
 
-namespace shmif::perf::test {
+namespace shmif::perf::rig {
 namespace {
 
 using shmif::tap::test::Inside;
@@ -500,4 +500,4 @@ TEST(EnginesOfAnOrdinaryUser, MakeTheirDevicesInAUserNamespace) {
 }
 
 }  // namespace
-}  // namespace shmif::perf::test
+}  // namespace shmif::perf::rig

@@ -14,7 +14,7 @@
 #include "perf/engine/engine.hpp"
 #include "tests/support/frames.hpp"
 
-namespace shmif::perf::test {
+namespace shmif::perf::rig {
 
 using shmif::test::Bytes;
 
@@ -105,4 +105,4 @@ inline bool is_subsequence(const std::vector<Bytes>& part, const std::vector<Byt
   return true;
 }
 
-}  // namespace shmif::perf::test
+}  // namespace shmif::perf::rig

@@ -9,7 +9,7 @@
 #include "tests/perf/engine_rig.hpp"
 #include "tests/support/child_process.hpp"
 
-namespace shmif::perf::test {
+namespace shmif::perf::rig {
 namespace {
 
 using shmif::test::Child;
@@ -321,4 +321,4 @@ INSTANTIATE_TEST_SUITE_P(All, Engine,
                          [](const auto& tested) { return std::string(tested.param.name); });
 
 }  // namespace
-}  // namespace shmif::perf::test
+}  // namespace shmif::perf::rig

@@ -130,7 +130,7 @@ TEST(StreamLink, ARecordThatComesByteByByteIsReceivedWhenItIsWhole) {
 }  // namespace
 }  // namespace shmif::test
 
-namespace shmif::perf::test {
+namespace shmif::perf::rig {
 namespace {
 
 using shmif::tap::test::Inside;
@@ -290,4 +290,4 @@ TEST(HostEnd, AddressesThatAreNoneAreRefused) {
 }
 
 }  // namespace
-}  // namespace shmif::perf::test
+}  // namespace shmif::perf::rig

@@ -28,7 +28,7 @@
 namespace shmif::test {
 namespace {
 
-constexpr auto kForEver = std::chrono::nanoseconds::max();
+constexpr auto kNoLimit = std::chrono::nanoseconds::max();
 
 bool sleeps_deep(const RawBus& raw, unsigned slot) {
   return is_set(raw.header().deep_sleepers, slot);
@@ -39,7 +39,7 @@ void await(Port& port) {
   for (;;) {
     const WaitHint hint = port.prepare_wait();
     pollfd p{.fd = port.descriptor(), .events = POLLIN, .revents = 0};
-    if (!hint.ready) poll(&p, 1, hint.at_most == kForEver ? -1 : 50);
+    if (!hint.ready) poll(&p, 1, hint.at_most == kNoLimit ? -1 : 50);
     port.finish_wait();
     if (hint.ready) return;
   }
@@ -57,14 +57,14 @@ INSTANTIATE_TEST_SUITE_P(Each, Descriptor,
                                            WakeMeans::helper_thread),
                          ::testing::PrintToStringParamName());
 
-struct Progress {
+struct PingPong {
   std::array<std::atomic<std::uint64_t>, 2> rounds{};
   std::atomic<int> ready{0};
 };
 
 /// One side of a ping-pong that polls without the time-out that prepare_wait() gives, so that a
 /// single lost wakeup stops both.
-int play(const std::string& path, Progress& progress, unsigned side, std::uint64_t rounds,
+int play(const std::string& path, PingPong& progress, unsigned side, std::uint64_t rounds,
          WakeMeans means) {
   if (!leave_only(means)) return 1;
   Port port = port_on(path, {.name = "side" + std::to_string(side)});
@@ -98,7 +98,7 @@ int play(const std::string& path, Progress& progress, unsigned side, std::uint64
 TEST_P(Descriptor, NoWakeupIsLostInManyRoundsOfPingPongBetweenProcessesThatPoll) {
   const std::uint64_t rounds = kSanitized ? 500 : 20'000;
   const TempBus bus(small_ring());
-  const Shared<Progress> progress;
+  const Shared<PingPong> progress;
   Child a([&] { return play(bus.path(), *progress, 0, rounds, GetParam()); });
   Child b([&] { return play(bus.path(), *progress, 1, rounds, GetParam()); });
   const auto sum = [&] { return progress->rounds[0] + progress->rounds[1]; };
@@ -153,7 +153,7 @@ int count_events(const std::string& path, std::atomic<int>& slot, std::atomic<un
   FrameBatch in;
   while (!over) {
     const WaitHint hint = port.prepare_wait();
-    const int timeout = hint.at_most == kForEver ? -1 : 50;
+    const int timeout = hint.at_most == kNoLimit ? -1 : 50;
     if (!hint.ready && epoll_wait(epoll, &event, 1, timeout) > 0) ++events;
     port.finish_wait();
     in.clear();
@@ -322,7 +322,7 @@ TEST_P(Descriptor, LetsADeepSleeperNoticeThatItsBusWasTruncatedWhereThatIsSurviv
       const WaitHint hint = port.prepare_wait();
       pollfd p{.fd = port.descriptor(), .events = POLLIN, .revents = 0};
       const auto ms = std::chrono::ceil<std::chrono::milliseconds>(hint.at_most).count();
-      if (!hint.ready) poll(&p, 1, hint.at_most == kForEver ? -1 : static_cast<int>(ms));
+      if (!hint.ready) poll(&p, 1, hint.at_most == kNoLimit ? -1 : static_cast<int>(ms));
       port.finish_wait();
       if (port.receive(in).error == Errc::bus_lost) return 0;
     }
@@ -397,7 +397,7 @@ TEST(PrivateDescriptor, AProcessThatForbidsItselfIoUringLaterOnLooksUpInsteadOfS
     if (!forbid(SCMP_SYS(io_uring_enter)) || !forbid(SCMP_SYS(io_uring_setup))) return 2;
     for (unsigned i = 0; i < 30; ++i) {  // for more than the second after which others sleep deep
       const WaitHint hint = port.prepare_wait();
-      if (hint.ready || hint.at_most == kForEver) return 3;
+      if (hint.ready || hint.at_most == kNoLimit) return 3;
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
       port.finish_wait();
     }

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
@@ -16,11 +15,6 @@
 
 namespace shmif::test {
 namespace {
-
-void no_core() {
-  const rlimit none{0, 0};
-  setrlimit(RLIMIT_CORE, &none);
-}
 
 TEST(Truncation, APortUnderTheGuardAnswersBusLostToEverything) {
   const TempBus bus(small_ring());

@@ -26,11 +26,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-void no_core() {
-  const rlimit none{0, 0};
-  setrlimit(RLIMIT_CORE, &none);
-}
-
 void copy_over(const std::string& from, const std::string& to) {
   std::filesystem::copy_file(from, to, std::filesystem::copy_options::overwrite_existing);
 }

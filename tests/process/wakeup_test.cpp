@@ -23,12 +23,12 @@ namespace {
 using std::chrono::milliseconds;
 constexpr auto kForEver = std::chrono::nanoseconds::max();
 
-struct Progress {
+struct RoundsDone {
   std::array<std::atomic<std::uint64_t>, 2> rounds{};
 };
 
 /// Waits until both sides are done, as long as they get on. Result: false when they stand still.
-bool finish(const Progress& progress, std::uint64_t rounds) {
+bool finish(const RoundsDone& progress, std::uint64_t rounds) {
   for (std::uint64_t seen = 0;;) {
     const auto sum = [&] { return progress.rounds[0] + progress.rounds[1]; };
     if (!eventually([&] { return sum() == 2 * rounds || sum() > seen; })) return false;
@@ -39,7 +39,7 @@ bool finish(const Progress& progress, std::uint64_t rounds) {
 
 /// One side of a ping-pong that sleeps without ever looking up by itself, so that a single lost
 /// wakeup stops both.
-int play_on_futex(const std::string& path, Progress& progress, unsigned side,
+int play_on_futex(const std::string& path, RoundsDone& progress, unsigned side,
                   std::uint64_t rounds) {
   RawBus raw(path);
   if (!bus::take_liveness(raw.fd(), side)) return 1;
@@ -93,14 +93,14 @@ TEST(Wakeup, NoneIsLostInManyRoundsOfPingPongBetweenProcessesThatSleepOnTheFutex
   const std::uint64_t rounds = kSanitized ? 10'000 : 200'000;
   const TempBus bus(small_ring());
   RawBus(bus.path()).header().slots_used = 2;
-  const Shared<Progress> progress;
+  const Shared<RoundsDone> progress;
   Child a([&] { return play_on_futex(bus.path(), *progress, 0, rounds); });
   Child b([&] { return play_on_futex(bus.path(), *progress, 1, rounds); });
   EXPECT_TRUE(finish(*progress, rounds)) << progress->rounds[0] << " " << progress->rounds[1];
 }
 
 /// Reads frame after frame, falling asleep before each without ever looking up by itself.
-int fall_asleep(const std::string& path, Progress& progress, std::uint64_t rounds) {
+int fall_asleep(const std::string& path, RoundsDone& progress, std::uint64_t rounds) {
   RawBus raw(path);
   raw.slot(1).state = bus::slot_state(bus::SlotState::live, 1);
   bus::RingReader reader(raw.ring(), &raw.slot(1), 1, 1, false);
@@ -123,7 +123,7 @@ int fall_asleep(const std::string& path, Progress& progress, std::uint64_t round
 }
 
 /// Sends each frame just when the other is about to fall asleep.
-int send_as_it_falls_asleep(const std::string& path, Progress& progress, std::uint64_t rounds) {
+int send_as_it_falls_asleep(const std::string& path, RoundsDone& progress, std::uint64_t rounds) {
   RawBus raw(path);
   raw.slot(0).state = bus::slot_state(bus::SlotState::live, 1);
   bus::BusLock lock(raw.header(), 0, -1);
@@ -149,7 +149,7 @@ TEST(Wakeup, NoneIsLostWhenAFrameComesJustWhileThePortFallsAsleep) {
   const std::uint64_t rounds = kSanitized ? 10'000 : 1'000'000;
   const TempBus bus(small_ring());
   RawBus(bus.path()).header().slots_used = 2;
-  const Shared<Progress> progress;
+  const Shared<RoundsDone> progress;
   Child sleeper([&] { return fall_asleep(bus.path(), *progress, rounds); });
   Child sender([&] { return send_as_it_falls_asleep(bus.path(), *progress, rounds); });
   EXPECT_TRUE(finish(*progress, rounds)) << progress->rounds[0] << " " << progress->rounds[1];

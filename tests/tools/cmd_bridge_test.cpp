@@ -55,7 +55,7 @@ void send_numbers(Port& port, unsigned first, unsigned count) {
   }
 }
 
-void write_capture(const std::string& path, unsigned count) {
+void write_numbered(const std::string& path, unsigned count) {
   PcapWriter writer = PcapWriter::create(path).value();
   for (unsigned i = 0; i < count; ++i) {
     const Frame frame = frame_number(i);
@@ -248,7 +248,7 @@ TEST_F(BridgeOfTwoBuses, AnAnsweredPingIsNotUnderWay) {
 TEST_F(BridgeCommand, DelayedFramesOfACaptureThatHasEndedStillArrive) {
   const std::string bus = make_bus("bus");
   const std::string capture = directory.file("some.pcap");
-  write_capture(capture, 5);
+  write_numbered(capture, 5);
   Port port = port_on(bus);
   const ToolResult result =
       run_program(bridge("pcap:" + capture, "bus:" + bus, {"--fault", "delay=100ms±20ms"}));
@@ -295,7 +295,7 @@ TEST_F(BridgeCommand, RecordsABusAndReplaysTheCapture) {
 TEST_F(BridgeCommand, AReaderOfTheCaptureThatGoesAwayEndsItWithTheCountsAndZero) {
   const std::string bus = make_bus("bus");
   const std::string capture = directory.file("some.pcap");
-  write_capture(capture, 5000);  // more than a pipe holds
+  write_numbered(capture, 5000);  // more than a pipe holds
   // One that takes a little, and two that take nothing: from one, nothing passes.
   const std::vector<std::pair<std::string, std::string>> ways{
       {"pcap:" + capture, "head -c 24"}, {"pcap:" + capture, "true"}, {"bus:" + bus, "true"}};
@@ -312,7 +312,7 @@ TEST_F(BridgeCommand, AReaderOfTheCaptureThatGoesAwayEndsItWithTheCountsAndZero)
 
 TEST_F(BridgeCommand, ACaptureOnStandardOutputHasNothingElseBesideIt) {
   const std::string capture = directory.file("some.pcap");
-  write_capture(capture, 1);
+  write_numbered(capture, 1);
   const ToolResult r = run_program({shmifctl_path(), "bridge", "pcap:" + capture, "pcap:-"});
   EXPECT_EQ(r.status, 0) << r.err;
   EXPECT_EQ(r.out.size(), 24U + 16 + kFrameBytes);
