@@ -226,7 +226,6 @@ TEST(RunWindow, EachNumberOfAJobIsKnownToBeOfItOrNot) {
 }
 
 TEST(RunWindow, WhatHappensInTheRampIsInNoNumberOfIt) {
-  std::set<std::string> moved;
   for (const RunWith run : kRuns) {
     const RunResult only_ramp = run("ramp_time=60\n");
     EXPECT_TRUE(passed(only_ramp));
@@ -239,16 +238,21 @@ TEST(RunWindow, WhatHappensInTheRampIsInNoNumberOfIt) {
     for (const JobResult& job : only_ramp.jobs) {
       for (const IntervalResult& each : job.intervals) EXPECT_FALSE(each.measured);
     }
-    // The same without a ramp shows that there was something to leave out.
-    for_each_number(run(""), [&](const std::string& name, const Json& value) {
-      if (value.is_number() && value != 0) moved.insert(name);
-    });
   }
+  // The same without a ramp shows that there was something to leave out. Again where a busy machine
+  // had one of the jobs wait for so long that a reader was not overrun, or an event came too late.
+  std::set<std::string> still;
   for (const auto& [name, of] : numbers()) {
-    if (of == Of::window) {
-      EXPECT_TRUE(moved.contains(name)) << name << " was 0 in every run";
+    if (of == Of::window) still.insert(name);
+  }
+  for (int round = 0; round < 5 && !still.empty(); ++round) {
+    for (const RunWith run : kRuns) {
+      for_each_number(run(""), [&](const std::string& name, const Json& value) {
+        if (value.is_number() && value != 0) still.erase(name);
+      });
     }
   }
+  for (const std::string& name : still) ADD_FAILURE() << name << " was 0 in every run";
 }
 
 TEST(RunWindow, WhatTheHarnessDoesBeforeItIsInNoCpuTime) {
