@@ -25,8 +25,8 @@ function(shmif_precompiled name)
   target_precompile_headers(${name} PRIVATE ${ARG_HEADERS})
 endfunction()
 
-# shmif_precompile(NAME TARGET...): targets most of whose files include most of them. With SHMIF_UNITY, eight files of
-# a target are compiled as one: our own headers are most of what is left of each.
+# shmif_precompile(NAME TARGET...): targets most of whose files include most of them. With SHMIF_UNITY, sixteen files
+# of a target are compiled as one: our own headers are most of what is left of each.
 function(shmif_precompile name)
   if(NOT SHMIF_PRECOMPILE)
     return()
@@ -35,7 +35,7 @@ function(shmif_precompile name)
     target_compile_options(${target} PRIVATE ${SHMIF_PRECOMPILED_OPTIONS})
     target_precompile_headers(${target} REUSE_FROM ${name})
     if(SHMIF_UNITY)
-      set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+      set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 16)
       # g++ takes a file that another includes for a header, where nothing may be local.
       target_compile_options(${target} PRIVATE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-subobject-linkage>)
     endif()
