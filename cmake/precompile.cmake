@@ -25,8 +25,9 @@ function(shmif_precompiled name)
   target_precompile_headers(${name} PRIVATE ${ARG_HEADERS})
 endfunction()
 
-# shmif_precompile(NAME TARGET...): targets most of whose files include most of them. With SHMIF_UNITY, sixteen files
-# of a target are compiled as one: our own headers are most of what is left of each.
+# shmif_precompile(NAME TARGET...): lets these targets use the precompiled headers of NAME. Most of their files include
+# most of these headers. With SHMIF_UNITY, sixteen files of a target are compiled as one, because our own headers are
+# most of what is left of each file.
 function(shmif_precompile name)
   if(NOT SHMIF_PRECOMPILE)
     return()
