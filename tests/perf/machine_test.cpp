@@ -163,7 +163,8 @@ double cpu_seconds_of_this_thread() {
 }
 
 // The kernel brings getrusage() of a running thread up to date at its ticks, some milliseconds
-// apart, and when somebody reads the thread's clock: so nobody does that in between.
+// apart, and when the thread's clock is read. So this test reads that clock only before and after
+// the measurement.
 TEST(Usage, CountsTheTimeSinceTheLastTickToo) {
   for (int i = 0; i < 20; ++i) {
     const double before = cpu_seconds_of_this_thread();

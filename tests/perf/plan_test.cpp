@@ -325,7 +325,8 @@ TEST(Plan, AProblemIsAtTheLineOfTheOptionThatItNames) {
   expect_problem(global + "[a]\nbackground\n[b]\nrw=tx\nwait_for=a\n",
                  "x.job:8: job \"b\": wait_for: ");
   expect_problem(global + "[a]\nrw=tx\nto=nobody\n", "x.job:6: job \"a\": to: ");
-  // One of [global] is at its line there, and what is wrong with the job as a whole at the job's.
+  // An option of [global] has its line there. What is wrong with the whole job is at the job's
+  // line.
   expect_problem("[global]\nruntime=1\nwait_for=nobody\n[a]\n", "x.job:3: job \"a\": wait_for: ");
   expect_problem("[global]\nwait_for=nobody\n[a]\nruntime=1\nwait_for=none\n",
                  "x.job:5: job \"a\": wait_for: ");

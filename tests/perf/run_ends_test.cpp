@@ -30,7 +30,8 @@ using test::passed;
 using test::run_text;
 using test::Shared;
 
-/// Sends a job a signal, once, when it is in that state; one that runs, when it has sent a frame.
+/// Sends a job a signal, once, when it is in that state; if that is `running`, only after its first
+/// frame.
 test::Meddler::Deed signal_in(JobState state, std::size_t job, int number) {
   return [=, done = false](const RunProgress& progress) mutable {
     const JobProgress& p = progress.jobs[job];

@@ -18,7 +18,7 @@
 
 namespace shmif::test {
 
-/// A job of `role`, for half a second unless told otherwise.
+/// A job of `role` that runs for 200 ms.
 inline perf::PlannedJob job(std::string name, perf::Role role, perf::EngineKind engine) {
   perf::PlannedJob planned;
   planned.options.name = std::move(name);
@@ -66,8 +66,8 @@ inline perf::RunResult run(
   return perf::Runner::create(options, std::move(plan)).value()->run(&meddler, control);
 }
 
-/// Sends a signal to a job of this process. One that is to stop has stopped then: the next signal
-/// would end it if it came first.
+/// Sends a signal to a job that is a child of this process. After SIGSTOP it waits until the job
+/// has stopped: a signal that the job gets before that could still end it.
 inline void send_signal(const perf::JobProgress& job, int number) {
   const auto pid = static_cast<pid_t>(job.pid);
   ::kill(pid, number);

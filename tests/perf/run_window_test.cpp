@@ -239,8 +239,8 @@ TEST(RunWindow, WhatHappensInTheRampIsInNoNumberOfIt) {
       for (const IntervalResult& each : job.intervals) EXPECT_FALSE(each.measured);
     }
   }
-  // The same without a ramp shows that there was something to leave out. Again where a busy machine
-  // had one of the jobs wait for so long that a reader was not overrun, or an event came too late.
+  // The same runs without a ramp show that there was something to leave out. They are repeated
+  // because on a busy machine the receiver may be stopped too late to be overrun.
   std::set<std::string> still;
   for (const auto& [name, of] : numbers()) {
     if (of == Of::window) still.insert(name);
