@@ -125,7 +125,7 @@ HarnessLimit measure_limit(const JobOptions& job, const HarnessLimit& reached) {
   constexpr int kAttempts = 3;
   constexpr int kMostAttempts = 15;
   const auto is_odd = [&] {
-    return (limit.tx_fps <= limit.both_fps && limit.both_fps) || limit.tx_fps < reached.tx_fps ||
+    return !limit.both_fps || limit.tx_fps <= limit.both_fps || limit.tx_fps < reached.tx_fps ||
            limit.both_fps < reached.both_fps;
   };
   for (int i = 0; i < kAttempts || (i < kMostAttempts && is_odd()); ++i) {
