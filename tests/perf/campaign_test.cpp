@@ -231,7 +231,7 @@ TEST(Campaign, TheHarnessKnowsThatPacingCosts) {
   // The speed of the machine changes from one moment to the next: so both are measured in turns,
   // and most of the turns decide.
   int slower = 0;
-  for (int round = 0; round < 9; ++round) {
+  for (int round = 0; round < 9 && slower < 5; ++round) {
     const auto flat_out = measure_limit(JobOptions{}).tx_fps;
     const auto with_pace = measure_limit(paced).tx_fps;
     // A limit that is not known does not count as slower.

@@ -164,7 +164,9 @@ TEST(Compare, ARateThatIsLowerByADelayAloneIsNotedAsThat) {
   EXPECT_NE(c.notes[0].find("that delay alone lowers rx_fps"), std::string::npos);
   // Not of a receiver that is slower: the first frames come as fast as before.
   after.jobs[1].latency->record(9000);
-  EXPECT_TRUE(compared(before, after).notes.empty());
+  const Comparison slower = compared(before, after);
+  EXPECT_EQ(figure_of(slower, "bulk.peer", "rx_fps").verdict, Verdict::worse);
+  EXPECT_TRUE(slower.notes.empty());
 }
 
 TEST(Compare, NoLineOfItIsWiderThanThePlaceForIt) {
@@ -212,6 +214,7 @@ TEST(Compare, IntervalsOutsideTheMeasuredWindowAreNotCompared) {
   }
   const Comparison c = compared(before, after);
   ASSERT_EQ(c.figures.size(), measured.figures.size());
+  ASSERT_TRUE(figure_of(measured, "bulk", "tx_fps").p);
   for (std::size_t i = 0; i < c.figures.size(); ++i) {
     EXPECT_EQ(c.figures[i].p, measured.figures[i].p) << c.figures[i].figure;
   }
@@ -228,6 +231,9 @@ TEST(Compare, ASearchIsComparedWithThatForFramesOfTheSameSize) {
     if (f.figure != "found_fps") continue;
     ++found;
     same += f.before == f.after ? 1U : 0U;
+    if (f.before != f.after) {
+      EXPECT_EQ(f.after, f.before / 2);
+    }
   }
   EXPECT_EQ(found, 7U);
   EXPECT_EQ(same, 6U);

@@ -2,10 +2,9 @@
 // frames, stalls; and what it does afterwards.
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <csignal>
+#include <chrono>
 
 #include "perf/run/campaign.hpp"
 #include "shmif/pcap_link.hpp"
@@ -28,9 +27,7 @@ test::Meddler::Deed freeze(std::size_t job, std::uint64_t after) {
     const JobProgress& p = progress.jobs[job];
     if (done || p.pid == 0 || p.tx_frames + p.rx_frames < after) return;
     done = true;
-    ::kill(static_cast<pid_t>(p.pid), SIGSTOP);
-    ::usleep(150'000);
-    ::kill(static_cast<pid_t>(p.pid), SIGCONT);
+    test::freeze(p, std::chrono::milliseconds(150));
   };
 }
 

@@ -1,7 +1,6 @@
 // What is in the frames of a run, and what happens to them on a line with faults.
 
 #include <gtest/gtest.h>
-#include <sys/types.h>
 
 #include <algorithm>
 #include <csignal>
@@ -90,12 +89,11 @@ test::Meddler::Deed full_queue() {
   return [stopped = false, done = false, sent = std::uint64_t{0}](const RunProgress& p) mutable {
     const bool waits = std::exchange(sent, p.jobs[0].tx_frames) == p.jobs[0].tx_frames;
     if (done || p.jobs[1].rx_frames == 0) return;
-    const auto receiver = static_cast<pid_t>(p.jobs[1].pid);
     if (!std::exchange(stopped, true)) {
-      ::kill(receiver, SIGSTOP);
+      test::send_signal(p.jobs[1], SIGSTOP);
     } else if (waits) {
       done = true;
-      ::kill(receiver, SIGCONT);
+      test::send_signal(p.jobs[1], SIGCONT);
     }
   };
 }

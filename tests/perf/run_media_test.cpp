@@ -2,9 +2,8 @@
 // ring that overruns.
 
 #include <gtest/gtest.h>
-#include <sys/types.h>
-#include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <functional>
@@ -19,6 +18,7 @@ using test::flow_to;
 using test::job_of;
 using test::passed;
 using test::run_text;
+using test::send_signal;
 
 /// Does something once, when so many frames have come to the second job.
 test::Meddler::Deed once_after(std::uint64_t frames, std::function<void(const RunProgress&)> deed) {
@@ -27,10 +27,6 @@ test::Meddler::Deed once_after(std::uint64_t frames, std::function<void(const Ru
     done = true;
     deed(progress);
   };
-}
-
-void send_signal(const JobProgress& job, int number) {
-  if (job.pid != 0) ::kill(static_cast<pid_t>(job.pid), number);
 }
 
 TEST(RunMedia, ABusThatIsTakenAwayEndsEveryJobWhateverTheyGoOnAfter) {
@@ -87,9 +83,7 @@ TEST(RunMedia, EndOnOverrunEndsTheJobAsDone) {
   const RunResult result = run_text(
       "[j]\nbus_size=64k\nbs=500\nrate_iops=20k\nruntime=60\nend_on=overrun\ndrain_time=100ms\n",
       once_after(10, [](const RunProgress& progress) {
-        send_signal(progress.jobs[1], SIGSTOP);
-        ::usleep(50'000);
-        send_signal(progress.jobs[1], SIGCONT);
+        test::freeze(progress.jobs[1], std::chrono::milliseconds(50));
       }));
   EXPECT_TRUE(passed(result));
   EXPECT_EQ(job_of(result, "j.sink").overruns, 1U);

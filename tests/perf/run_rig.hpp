@@ -9,6 +9,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -70,10 +71,18 @@ inline perf::RunResult run(
 /// has stopped: a signal that the job gets before that could still end it.
 inline void send_signal(const perf::JobProgress& job, int number) {
   const auto pid = static_cast<pid_t>(job.pid);
+  if (pid == 0) return;  // it has ended, or has not begun
   ::kill(pid, number);
   siginfo_t what{};
   if (number == SIGSTOP)
     ::waitid(P_PID, static_cast<id_t>(pid), &what, WSTOPPED | WEXITED | WNOWAIT);
+}
+
+/// Lets a job that is a child of this process stand still for that long.
+inline void freeze(const perf::JobProgress& job, std::chrono::milliseconds time) {
+  send_signal(job, SIGSTOP);
+  std::this_thread::sleep_for(time);
+  send_signal(job, SIGCONT);
 }
 
 /// Passes when the run did; else prints why it did not.

@@ -1,11 +1,8 @@
 // What a run says of frames that were lost, damaged or late is what happened to them.
 
 #include <gtest/gtest.h>
-#include <sys/types.h>
-#include <unistd.h>
 
 #include <chrono>
-#include <csignal>
 #include <string>
 
 #include "perf/run/runner.hpp"
@@ -161,9 +158,7 @@ TEST(RunTruth, AReceiverThatIsFrozenIsSeenWholeInTheLatency) {
     const JobProgress& receiver = progress.jobs[1];
     if (frozen || receiver.rx_frames < 100 || receiver.pid == 0) return;
     frozen = true;
-    ::kill(static_cast<pid_t>(receiver.pid), SIGSTOP);
-    ::usleep(100'000);
-    ::kill(static_cast<pid_t>(receiver.pid), SIGCONT);
+    test::freeze(receiver, 100ms);
   });
   EXPECT_TRUE(passed(result));
   EXPECT_EQ(result.jobs[1].flows[0].received, result.jobs[0].tx.frames);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <fstream>
 #include <functional>
@@ -293,15 +294,13 @@ double offered_fps(const TrafficResult& tx) {
 
 TEST(RunOffered, IsThePaceAskedForHoweverLongTheJobTook) {
   for (const char* const limit : {"number_ios=300", "size=30000\nbs=100"}) {
-    pid_t frozen = 0;
+    bool frozen = false;
     const RunResult result =
         run_text("[j]\nengine=unix\nrate_iops=1000\ndrain_time=20ms\n" + std::string(limit),
                  [&](const RunProgress& progress) {
-                   if (frozen == 0 && progress.jobs[0].tx_frames > 50) {
-                     frozen = static_cast<pid_t>(progress.jobs[0].pid);
-                     ::kill(frozen, SIGSTOP);
-                     ::usleep(300'000);
-                     ::kill(frozen, SIGCONT);
+                   if (!frozen && progress.jobs[0].tx_frames > 50) {
+                     frozen = true;
+                     test::freeze(progress.jobs[0], std::chrono::milliseconds(300));
                    }
                  });
     ASSERT_TRUE(passed(result));

@@ -8,20 +8,23 @@
 
 namespace shmif::perf {
 
-static void PrintTo(EngineKind kind, std::ostream* out) {
-  *out << name_of(kind);
-}
-
 namespace {
 
 using test::pair;
 using test::passed;
 using test::run;
 
-class RunOver : public testing::TestWithParam<EngineKind> {};
+struct Over {
+  EngineKind engine;
+};
+void PrintTo(const Over& over, std::ostream* out) {
+  *out << name_of(over.engine);
+}
+
+class RunOver : public testing::TestWithParam<Over> {};
 
 TEST_P(RunOver, SenderReceiverAndWireCountTheSame) {
-  auto plan = pair(Role::tx, GetParam());
+  auto plan = pair(Role::tx, GetParam().engine);
   plan[0].options.rate_fps.tx = 10000;
   const RunResult result = run(plan);
   EXPECT_TRUE(passed(result));
@@ -37,7 +40,7 @@ TEST_P(RunOver, SenderReceiverAndWireCountTheSame) {
 }
 
 TEST_P(RunOver, FlatOutEveryFrameIsReceivedOrLost) {
-  const RunResult result = run(pair(Role::tx, GetParam()));
+  const RunResult result = run(pair(Role::tx, GetParam().engine));
   EXPECT_TRUE(passed(result));
   const FlowResult& flow = result.jobs[1].flows[0];
   EXPECT_GT(flow.sent, 1000U);
@@ -45,7 +48,7 @@ TEST_P(RunOver, FlatOutEveryFrameIsReceivedOrLost) {
 }
 
 TEST_P(RunOver, PingPongTimesEveryRoundTrip) {
-  auto plan = pair(Role::pingpong, GetParam());
+  auto plan = pair(Role::pingpong, GetParam().engine);
   plan[0].options.runtime = {};
   plan[0].options.number_ios = 100;
   const RunResult result = run(plan);
@@ -57,7 +60,7 @@ TEST_P(RunOver, PingPongTimesEveryRoundTrip) {
 }
 
 TEST_P(RunOver, BothWaysAtOnce) {
-  auto plan = pair(Role::txrx, GetParam());
+  auto plan = pair(Role::txrx, GetParam().engine);
   for (auto& job : plan) {
     job.options.rate_fps.tx = 1000;
     job.options.runtime = {};
@@ -120,7 +123,8 @@ TEST(RunOverHosts, AProgramRunsOnAHost) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Engines, RunOver,
-                         testing::Values(EngineKind::bus, EngineKind::unix_pair, EngineKind::udp),
+                         testing::Values(Over{EngineKind::bus}, Over{EngineKind::unix_pair},
+                                         Over{EngineKind::udp}),
                          testing::PrintToStringParamName());
 
 }  // namespace
