@@ -101,14 +101,24 @@ class FrameBatch {
   std::size_t max_frames() const noexcept { return max_frames_; }
   /// The free bytes, where the next frame may be written.
   std::span<std::byte> room() noexcept { return {arena_.get() + used_, arena_bytes_ - used_}; }
+  /// The view of the next frame, blank, to be filled in where it stays: to copy one that was built
+  /// elsewhere takes a quarter of the time of a 64-byte frame. keep() or keep_lent() takes it;
+  /// otherwise it is as if it had not been asked for. Call only while not full().
+  FrameView& next() noexcept { return frames_[size_] = {}; }
+  /// Takes next(), whose bytes begin `offset` bytes into room().
+  void keep(std::size_t offset = 0) noexcept {
+    used_ += (offset + frames_[size_++].size() + kAlignBytes - 1) & ~(kAlignBytes - 1);
+    if (used_ > arena_bytes_) used_ = arena_bytes_;
+  }
+  /// Takes next(), whose bytes stay where they are.
+  void keep_lent() noexcept { ++size_; }
+
   /// Takes `view.size()` bytes, which begin `offset` bytes into room(), as the next frame; `view`
   /// gives its time, number, sender and true length. Call only while not full().
-  void push(FrameView view, std::size_t offset = 0) noexcept {
-    const std::size_t size = view.bytes.size();
-    view.bytes = {arena_.get() + used_ + offset, size};
-    frames_[size_++] = view;
-    used_ += (offset + size + kAlignBytes - 1) & ~(kAlignBytes - 1);
-    if (used_ > arena_bytes_) used_ = arena_bytes_;
+  void push(const FrameView& view, std::size_t offset = 0) noexcept {
+    frames_[size_] = view;
+    frames_[size_].bytes = {arena_.get() + used_ + offset, view.size()};
+    keep(offset);
   }
   /// Takes a frame that stays where it is as the next one. Call only while not full().
   void push_lent(const FrameView& view) noexcept { frames_[size_++] = view; }

@@ -273,7 +273,7 @@ template <RingReader::Place place>
   if (into.full()) return Took::no_room;
   if (super_frame && !take_offloads_) [[unlikely]]
     return Took::super_frame;
-  FrameView view;
+  FrameView& view = into.next();
   view.number = number;
   view.time_ns = load_relaxed(r.time_ns);
   view.sender = sender;
@@ -286,7 +286,7 @@ template <RingReader::Place place>
       return Took::yes;
     }
     view.offload = offload;
-    into.push_lent(view);
+    into.keep_lent();
     return Took::yes;
   }
   const std::span<std::byte> room = into.room();
@@ -309,7 +309,7 @@ template <RingReader::Place place>
   view.bytes = room.first(take);
   view.true_bytes = take < bytes ? bytes : 0;
   view.offload = offload;
-  into.push(view);
+  into.keep();
   return Took::yes;
 }
 
