@@ -250,26 +250,32 @@ TEST(RunEnds, AKilledControllerLeavesNoJobBehind) {
   ::prctl(PR_SET_CHILD_SUBREAPER, 0);
 }
 
-/// A bus as one that was made for a run of a process that is gone, so long ago.
-std::string bus_of_the_dead(std::chrono::minutes age) {
+/// The path of a bus for the run of a process that is gone; `name` keeps such paths apart.
+std::string bus_of_the_dead(const std::string& name) {
   // Greater than any process has (proc(5), pid_max).
-  const std::string path =
-      "/dev/shm/shmifperf-" + std::to_string(1U << 30U) + "-" + std::to_string(age.count());
+  const std::string path = "/dev/shm/shmifperf-" + std::to_string(1U << 30U) + "-" + name + "-" +
+                           std::to_string(::getpid());
   EXPECT_TRUE(Bus::create(path, {}).has_value());
-  std::filesystem::last_write_time(path, std::filesystem::file_time_type::clock::now() - age);
   return path;
 }
 
-TEST(RunEnds, BusesThatKilledRunsLeftBehindAreTakenAway) {
-  const std::string old = bus_of_the_dead(std::chrono::minutes(5));
-  const std::string young = bus_of_the_dead(std::chrono::minutes(0));
-  const std::string used = bus_of_the_dead(std::chrono::minutes(9));
-  const std::string emptied = bus_of_the_dead(std::chrono::minutes(7));
-  std::filesystem::resize_file(emptied, 0);
+/// From now on any run that begins may take it away, other tests' runs too.
+void make_old(const std::string& path) {
   std::filesystem::last_write_time(
-      emptied, std::filesystem::file_time_type::clock::now() - std::chrono::minutes(7));
+      path, std::filesystem::file_time_type::clock::now() - std::chrono::minutes(5));
+}
+
+TEST(RunEnds, BusesThatKilledRunsLeftBehindAreTakenAway) {
+  const std::string young = bus_of_the_dead("young");
+  const std::string used = bus_of_the_dead("used");
   Port port;
   ASSERT_TRUE(port.attach(used).has_value());
+  make_old(used);
+  const std::string emptied = bus_of_the_dead("emptied");
+  std::filesystem::resize_file(emptied, 0);
+  make_old(emptied);
+  const std::string old = bus_of_the_dead("old");
+  make_old(old);
   auto plan = test::pair(Role::tx, EngineKind::bus);
   plan[0].options.number_ios = 1;
   EXPECT_TRUE(test::passed(test::run(plan)));
