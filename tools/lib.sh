@@ -31,25 +31,26 @@ report_failure() {
   return "$status"
 }
 
-# how_far LOG: how far Ninja has come, whose output it is; nothing of any other program.
+# how_far LOG: how far Ninja or CTest has come, whose output it is; nothing of any other program.
 how_far() {
-  local steps
-  steps=$(tail -n 50 "$1" | grep -o '^\[[0-9]*/[0-9]*\]' | tail -n 1) || return 0
-  steps=${steps//[][]/}
-  printf ', step %s of %s' "${steps%/*}" "${steps#*/}"
+  local steps what="step"
+  steps=$(tail -c 30000 "$1" | grep -aoE '^(\[[0-9]+/[0-9]+\]| *[0-9]+/[0-9]+ Test )' | tail -n 1) || return 0
+  [[ $steps != *Test* ]] || what="test"
+  steps=${steps//[!0-9\/]/}
+  printf ', %s %s of %s' "$what" "${steps%/*}" "${steps#*/}"
 }
 
-# follow TEXT PID LOG: until this child ends, says how long it has run and how far it is: on a terminal in a line that
-# replaces itself, else in a new line every 15 seconds.
+# follow TEXT PID LOG [SECONDS]: until this child ends, says how long it has run and how far it is: on a terminal in a
+# line that replaces itself, else in a new line every 15 seconds, or as many as given.
 follow() {
-  local text=$1 pid=$2 log=$3 begin=$SECONDS next=15 line
+  local text=$1 pid=$2 log=$3 every=${4:-15} begin=$SECONDS next
+  next=$every
   while [[ " $(jobs -rp | paste -sd ' ') " == *" $pid "* ]]; do
-    line="  $text: $((SECONDS - begin)) s$(how_far "$log")"
     if [[ -t 1 ]]; then
-      printf '\r%s\033[K' "$line"
+      printf '\r%s\033[K' "  $text: $((SECONDS - begin)) s$(how_far "$log")"
     elif ((SECONDS - begin >= next)); then
-      say "$line"
-      next=$((next + 15))
+      say "  $text: $((SECONDS - begin)) s$(how_far "$log")"
+      ((next += every))
     fi
     sleep 0.5
   done

@@ -1,0 +1,173 @@
+#!/usr/bin/python3
+"""check_test.py SOURCE: runs tools/check on a small tree with stand-ins for cmake and ctest, as a person would."""
+import os
+import pathlib
+import pty
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+SOURCE = pathlib.Path(sys.argv.pop() if len(sys.argv) == 2 else ".").resolve()
+
+# Builds in two steps. After the first it waits while there is a file build/hold, a minute at most.
+CMAKE = """#!/bin/bash
+case $1 in
+-S) mkdir -p build/release && touch build/release/build.ninja ;;
+--build)
+  echo "$$" >build/builder
+  echo '[1/2] Building a'
+  for ((i = 0; i < 1000; ++i)); do
+    [[ ! -e build/hold ]] || sleep 0.05
+  done
+  [[ ! -e build/slow ]] || sleep 2.2
+  echo '[2/2] Building b'
+  ;;
+esac
+"""
+# Runs two tests. With a file build/broken, one of them fails.
+CTEST = """#!/bin/bash
+[[ $* != *' -N'* ]] || exit 0
+echo run >>build/tested
+while [[ $1 != --output-junit ]]; do shift; done
+failures=0
+[[ ! -e build/broken ]] || failures=1
+echo '1/2 Test #1: a ... Passed'
+echo "<testsuite tests=\\"2\\" failures=\\"$failures\\" skipped=\\"0\\">" >"$2"
+exit $failures
+"""
+
+
+class Check(unittest.TestCase):
+    def setUp(self):
+        self.holder = tempfile.TemporaryDirectory()
+        self.tree = pathlib.Path(self.holder.name)
+        for folder in ("tools", "bin", "build"):
+            (self.tree / folder).mkdir()
+        for name in ("check", "lib.sh"):
+            shutil.copy(SOURCE / "tools" / name, self.tree / "tools")
+        (self.tree / "tools/packages.txt").write_text("# none\n")
+        (self.tree / ".gitignore").write_text("/build/\n")
+        for name, text in (("cmake", CMAKE), ("ctest", CTEST)):
+            (self.tree / "bin" / name).write_text(text)
+            (self.tree / "bin" / name).chmod(0o755)
+        self.environment = {key: value for key, value in os.environ.items() if not key.startswith(("SHMIF_", "GIT_"))}
+        self.environment["PATH"] = f"{self.tree}/bin:{self.environment['PATH']}"
+        self.commit()
+
+    def tearDown(self):
+        self.holder.cleanup()
+
+    def commit(self):
+        me = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+        for line in (["init", "-q"], ["add", "-A"], [*me, "commit", "-q", "-m", "tree"]):
+            subprocess.run(["git", "-C", self.tree, *line], check=True, env=self.environment)
+
+    def change_check(self, old, new):
+        path = self.tree / "tools/check"
+        text, count = re.subn(old, new, path.read_text(), flags=re.MULTILINE)
+        self.assertEqual(count, 1, f"tools/check no longer has one line {old}")
+        path.write_text(text)
+
+    def run_check(self, *arguments, **environment):
+        return subprocess.run([self.tree / "tools/check", *arguments], text=True, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self.environment | environment)
+
+    def is_running(self, pid):
+        try:
+            return " Z " not in pathlib.Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return False
+
+    def times_tested(self):
+        tested = self.tree / "build/tested"
+        return len(tested.read_text().splitlines()) if tested.exists() else 0
+
+    def last_line(self, run):
+        return run.stdout.splitlines()[-1]
+
+    def test_only_continuous_integration_has_budgets(self):
+        self.change_check(r"^build +1200 ", "build 1 ")
+        (self.tree / "build/slow").touch()
+        person = self.run_check("--quick")
+        self.assertEqual(person.returncode, 0, person.stdout)
+        self.assertEqual(self.last_line(person), "5 passed, 0 failed")
+        machine = self.run_check("--quick", SHMIF_CHECK_BUDGETS="1")
+        self.assertEqual(machine.returncode, 1, machine.stdout)
+        self.assertIn("FAILED: over its budget", machine.stdout)
+        self.assertEqual(self.last_line(machine), "1 passed, 1 failed")
+        self.assertIn("SHMIF_CHECK_BUDGETS=1", (SOURCE / ".ci/run").read_text())
+
+    def test_continue_leaves_out_what_has_passed_on_this_tree(self):
+        broken = self.tree / "build/broken"
+        broken.touch()
+        run = self.run_check("--quick")
+        self.assertEqual(run.returncode, 1)
+        self.assertEqual(self.last_line(run),
+                         "3 passed, 2 failed; tools/check --quick --continue runs what has not passed")
+        broken.unlink()
+        self.assertEqual(self.last_line(self.run_check("--quick", "--continue")), "5 passed, 0 failed")
+        self.assertEqual(self.times_tested(), 2)
+        run = self.run_check("--continue", "--quick")
+        self.assertIn("test     passed before on this tree", run.stdout)
+        self.assertEqual(self.last_line(run), "3 passed, 0 failed")
+        self.assertEqual(self.times_tested(), 2)
+        for each, change in enumerate(("bin/cmake", "new file", "commit")):
+            if change == "commit":
+                self.commit()
+            else:
+                with open(self.tree / change, "a") as file:
+                    file.write("# changed\n")
+            self.assertEqual(self.last_line(self.run_check("--quick", "--continue")), "5 passed, 0 failed", change)
+            self.assertEqual(self.times_tested(), 3 + each, change)
+
+    def test_a_failure_ends_what_had_passed_before(self):
+        self.run_check("--quick")
+        (self.tree / "build/broken").touch()
+        self.assertEqual(self.run_check("--quick").returncode, 1)
+        self.assertEqual(self.run_check("--quick", "--continue").returncode, 1)
+
+    def test_says_now_and_then_how_far_it_is_without_a_terminal(self):
+        self.change_check(r"^every=60$", "every=1")
+        (self.tree / "build/slow").touch()
+        lines = self.run_check("--quick").stdout.splitlines()
+        self.assertTrue(any(re.fullmatch(r"  build, stage 2 of 3: \d+ s, step 1 of 2", line) for line in lines), lines)
+        self.assertFalse(any("\r" in line for line in lines))
+
+    def test_rewrites_one_line_on_a_terminal_and_ends_all_by_control_c(self):
+        (self.tree / "build/hold").touch()
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execve(self.tree / "tools/check", ["tools/check", "--quick"], self.environment)
+        shown = ""
+        ended = False
+        interrupted = False
+        while not ended:
+            try:
+                shown += os.read(terminal, 4096).decode()
+            except OSError:
+                ended = True
+            if not interrupted and "step 1 of 2" in shown:
+                interrupted = True
+                os.write(terminal, b"\x03")
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 130)
+        os.close(terminal)
+        self.assertRegex(shown, r"\r  build, stage 2 of 3: \d+ s, step 1 of 2\x1b\[K")
+        self.assertEqual(shown.splitlines()[-1], "tools/check: stopped; tools/check --quick --continue goes on")
+        builder = (self.tree / "build/builder").read_text().strip()
+        while self.is_running(builder):  # runs until it has ended, or until CTest's timeout
+            time.sleep(0.02)
+        (self.tree / "build/hold").unlink()
+        self.assertEqual(self.last_line(self.run_check("--quick", "--continue")), "5 passed, 0 failed")
+
+    def test_explains_itself(self):
+        self.assertIn("tools/check --quick --continue", self.run_check("--help").stdout)
+        run = self.run_check("nonsense")
+        self.assertEqual(run.returncode, 2)
+        self.assertEqual(run.stdout, 'tools/check: there is no option or stage "nonsense" (try tools/check --help, or --list)\n')
+
+
+unittest.main(verbosity=2)
