@@ -20,6 +20,7 @@
 #include <set>
 #include <utility>
 
+#include "tap/chroot.hpp"
 #include "tap/guest_enter.hpp"
 #include "tap/guest_ids.hpp"
 #include "tap/guest_init.hpp"
@@ -150,7 +151,9 @@ Error cannot_clone(int number) {
   switch (number) {
     case EPERM:
     case EACCES:
-      hint = "a container's seccomp profile, or kernel.unprivileged_userns_clone = 0?";
+      hint = is_chrooted()
+                 ? kChrootHint
+                 : "a container's seccomp profile, or kernel.unprivileged_userns_clone = 0?";
       break;
     case ENOSPC: hint = "the limits of /proc/sys/user/max_*_namespaces are reached"; break;
     case EUSERS: hint = "user namespaces are nested too deeply"; break;

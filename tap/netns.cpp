@@ -17,6 +17,8 @@
 #include <cstring>
 #include <exception>
 
+#include "tap/chroot.hpp"
+
 namespace shmif::tap {
 namespace {
 
@@ -158,11 +160,15 @@ Result<void> leave_for_a_new_one() {
   const std::string uid_map = "0 " + std::to_string(::geteuid()) + " 1\n";
   const std::string gid_map = "0 " + std::to_string(::getegid()) + " 1\n";
   if (::unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) {
-    return Error(Errc::not_supported,
-                 Error::from_errno(errno, "no namespaces here: cannot make a network namespace",
-                                   "become root, or allow user namespaces: "
-                                   "kernel.unprivileged_userns_clone, /proc/sys/user, seccomp")
-                     .message);
+    const int number = errno;
+    return Error(
+        Errc::not_supported,
+        Error::from_errno(number, "no namespaces here: cannot make a network namespace",
+                          number == EPERM && is_chrooted()
+                              ? kChrootHint
+                              : "become root, or allow user namespaces: "
+                                "kernel.unprivileged_userns_clone, /proc/sys/user, seccomp")
+            .message);
   }
   (void)write_file("/proc/self/setgroups", "deny");  // else no group may be mapped
   if (!write_file("/proc/self/uid_map", uid_map) || !write_file("/proc/self/gid_map", gid_map)) {

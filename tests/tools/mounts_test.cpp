@@ -258,5 +258,33 @@ TEST_F(Mounts, ATmpfsWithoutInodesIsAnErrorOfCreate) {
   expect_refusal(ns.tool({"create", seen("bus")}), {seen("bus"), "No space left"});
 }
 
+TEST(Chroot, IsNamedAsTheReasonWhyThereIsNoHost) {
+  const TempDir directory;
+  // The root directory once more as a mount, and the directories of it in a plain directory.
+  const MountNamespace ns(
+      "mkdir moved plain && mount --rbind / moved\n"
+      "for each in /*; do\n"
+      "  if [ -L \"$each\" ]; then cp -P \"$each\" plain/\n"
+      "  elif [ -d \"$each\" ]; then mkdir \"plain$each\" && mount --rbind \"$each\" "
+      "\"plain$each\"\n"
+      "  fi\n"
+      "done",
+      directory);
+  if (!ns.missing().empty()) GTEST_SKIP() << ns.missing();
+  ASSERT_EQ(run_tool({"create", directory.file("bus"), "--size", "64K"}).status, 0);
+  for (const char* root : {"moved", "plain"}) {
+    SCOPED_TRACE(root);
+    for (const char* via : {"veth", "tap"}) {
+      const ToolResult tried = ns.run({"/usr/sbin/chroot", directory.file(root), shmifctl_path(),
+                                       "exec", directory.file("bus"), "--via", via, "--", "true"});
+      EXPECT_EQ(tried.status, 77) << tried.err;
+      EXPECT_NE(tried.err.find("cannot make the host's namespaces: Operation not permitted (this "
+                               "is a chroot"),
+                std::string::npos)
+          << tried.err;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace shmif::test
