@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "tap/libnl.hpp"
+#include "tap/netlink.hpp"
 
 namespace shmif::tap {
 namespace {
@@ -32,10 +33,9 @@ std::optional<LinkNews> read_message(nlmsghdr* header) {
     return std::nullopt;
   }
   const auto* const about = static_cast<const ifinfomsg*>(::nlmsg_data(header));
-  constexpr unsigned kCarries = IFF_UP | IFF_RUNNING;
   return LinkNews{.index = static_cast<unsigned>(about->ifi_index),
                   .promiscuous = ::nla_get_u32(found[IFLA_PROMISCUITY]) > 0,
-                  .carrier = (about->ifi_flags & kCarries) == kCarries,
+                  .carrier = Interface::carries(about->ifi_flags),
                   .mtu = found[IFLA_MTU] != nullptr ? ::nla_get_u32(found[IFLA_MTU]) : 0};
 }
 

@@ -29,7 +29,16 @@ struct Interface {
   bool is_up() const noexcept { return (flags & IFF_UP) != 0; }
   bool is_promiscuous() const noexcept { return promiscuity > 0; }
   /// Up, and its other end is there: frames pass.
-  bool has_carrier() const noexcept { return is_up() && (flags & IFF_RUNNING) != 0; }
+  bool has_carrier() const noexcept { return carries(flags); }
+
+  /// The same, of flags alone. The kernel sets IFF_LOWER_UP at once, and IFF_RUNNING up to a second
+  /// later, when it has also taken note: until then, no frame passes in an interface that has got
+  /// its carrier, and before Linux 6.8 one that has lost it still seems to be running.
+  static constexpr bool carries(unsigned flags) noexcept {
+    constexpr unsigned kLowerUp = 1U << 16U;  // IFF_LOWER_UP, which net/if.h lacks
+    constexpr unsigned kAll = IFF_UP | IFF_RUNNING | kLowerUp;
+    return (flags & kAll) == kAll;
+  }
 };
 
 /// An interface with the addresses that it has.

@@ -39,6 +39,14 @@ TEST_F(NetlinkTest, FindsLoopbackInAFreshNamespace) {
   EXPECT_GE(lo->index, 1U);
 }
 
+TEST(Interface, HasACarrierWhenItsOtherEndIsThereAndTheKernelHasTakenNote) {
+  constexpr unsigned kLowerUp = 1U << 16U;  // as in linux/if.h
+  EXPECT_TRUE(Interface::carries(IFF_UP | IFF_RUNNING | kLowerUp));
+  EXPECT_FALSE(Interface::carries(IFF_UP | IFF_RUNNING)) << "lost, and not taken note of yet";
+  EXPECT_FALSE(Interface::carries(IFF_UP | kLowerUp)) << "got, and not taken note of yet";
+  EXPECT_FALSE(Interface::carries(IFF_RUNNING | kLowerUp));
+}
+
 TEST_F(NetlinkTest, NamesAnInterfaceThatIsNotThere) {
   const TestNamespace space;
   Netlink netlink = space.netlink();
