@@ -5,6 +5,9 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <set>
+#include <sstream>
+#include <string>
 #include <vector>
 
 #include "tests/fuzz/targets.hpp"
@@ -35,6 +38,18 @@ TEST_P(Corpus, HarmsNobody) {
 
 INSTANTIATE_TEST_SUITE_P(Of, Corpus, testing::ValuesIn(kTargets),
                          testing::PrintToStringParamName());
+
+TEST(FuzzTargets, AreThoseThatAreBuiltAndRun) {
+  std::ifstream table(SHMIF_EDGES);
+  std::set<std::string> in_table;
+  for (std::string line; std::getline(table, line);) {
+    std::string name;
+    if (!line.starts_with('#') && std::istringstream(line) >> name) in_table.insert(name);
+  }
+  std::set<std::string> targets;
+  for (const Target& target : kTargets) targets.insert(target.name);
+  EXPECT_EQ(in_table, targets) << "tests/fuzz/edges.txt names the programs";
+}
 
 }  // namespace
 }  // namespace shmif::fuzz
