@@ -1,8 +1,11 @@
 #!/usr/bin/python3
-"""look_at_page.py [--pictures] [--light FOLDER]... FOLDER...: opens the page.html of each folder, a page of shmifperf
-report, in one headless Chromium, as a person would: light, dark, on a phone, on paper; those of --light in the light
-only. Leaves in each folder facts.json: what is wrong with the page ("wrong", a text each) and what stands on it. With
---pictures also a picture of each view. "skipped: reason" and exit code 77 where there is no browser."""
+"""look_at_page.py [--pictures] [--light FOLDER]... [--asked-by FIFO] [FOLDER]...: opens the page.html of each folder, a
+page of shmifperf report, in one headless Chromium, as a person would: light, dark, on a phone, on paper; those of --light
+in the light only. Leaves in each folder facts.json: what is wrong with the page ("wrong", a text each), what its tables
+say and what its charts draw. With --pictures also a picture of each view. With --asked-by it reads what to look at from
+the lines of FIFO, "light FOLDER" or "thorough FOLDER" each: it says "ready", answers each with "looked at FOLDER", and
+ends with the FIFO.
+"skipped: reason" and exit code 77 where there is no browser."""
 
 import argparse
 import base64
@@ -11,14 +14,16 @@ import os
 import shutil
 import sys
 
-# Notes each text that is drawn on a canvas, with the box it takes, and each policy violation.
+# Notes each text that is drawn on a canvas, with the box it takes, each shape that is drawn point by point, each chart of
+# uPlot and each policy violation.
 WATCH = r"""
-window.seen = {texts: [], violations: []};
+window.seen = {texts: [], shapes: [], plots: [], violations: []};
 addEventListener('securitypolicyviolation', (e) => seen.violations.push(e.violatedDirective + ' ' + e.blockedURI));
 const draw = CanvasRenderingContext2D.prototype.fillText;
 const clear = CanvasRenderingContext2D.prototype.clearRect;
 CanvasRenderingContext2D.prototype.clearRect = function (...a) {
   seen.texts = seen.texts.filter((t) => t.canvas !== this.canvas);
+  seen.shapes = seen.shapes.filter((t) => t.canvas !== this.canvas);
   return clear.apply(this, a);
 };
 CanvasRenderingContext2D.prototype.fillText = function (text, x, y, ...rest) {
@@ -35,6 +40,28 @@ CanvasRenderingContext2D.prototype.fillText = function (text, x, y, ...rest) {
   }
   return draw.call(this, text, x, y, ...rest);
 };
+// What uPlot draws along a Path2D is its own affair; marks and ramps are drawn without one.
+const before = (name, note) => {
+  const real = CanvasRenderingContext2D.prototype[name];
+  CanvasRenderingContext2D.prototype[name] = function (...a) {
+    note(this, ...a);
+    return real.apply(this, a);
+  };
+};
+const shape = (c, kind, points) => seen.shapes.push({canvas: c.canvas, kind, points, dashed: c.getLineDash().length > 0,
+  colour: (kind === 'stroke' ? c.strokeStyle : c.fillStyle).toUpperCase()});
+before('beginPath', (c) => { c.pathOfTest = []; });
+for (const name of ['moveTo', 'lineTo']) before(name, (c, x, y) => c.pathOfTest.push([x, y]));
+for (const name of ['fill', 'stroke']) before(name, (c, path) => { if (!(path instanceof Path2D)) shape(c, name, c.pathOfTest); });
+before('fillRect', (c, x, y, w, h) => shape(c, 'rect', [[x, y], [x + w, y + h]]));
+let library;
+Object.defineProperty(window, 'uPlot', {get: () => library, set: (real) => {
+  library = new Proxy(real, {construct: (made, how) => {
+    const plot = new made(...how);
+    seen.plots.push(plot);
+    return plot;
+  }});
+}});
 """
 
 # Boxes of texts that cross each other, in the page and on each canvas, and texts that a canvas cuts off.
@@ -186,11 +213,66 @@ def start():
     return browser
 
 
-FACTS = """return {title: document.title, cells: [...document.querySelectorAll('td')].map((e) => e.textContent),
-                  notes: [...document.querySelectorAll('.note')].map((e) => e.textContent),
-                  buttons: [...document.querySelectorAll('.choice button')].map((e) => e.textContent),
-                  rows_above: [...document.querySelectorAll('tbody tr')].filter((e) => !e.closest('.uplot') && e.checkVisibility() &&
-                    (document.querySelector('.chart')?.compareDocumentPosition(e) & Node.DOCUMENT_POSITION_PRECEDING)).length}"""
+# What stands on the page. A chart is told by what uPlot was given, and by the marks that the page itself draws, whose
+# places are turned back into times.
+FACTS = r"""
+const texts = (selector, within = document) => [...within.querySelectorAll(selector)].map((e) => e.textContent);
+const folderOf = (e) => { const d = e.closest('details'); return d && d.open === false ? d.querySelector('summary').textContent : null; };
+const cell = (e) => e.textContent + (e.classList.contains('bad') ? '!' : '');
+const chart = (u) => {
+  const shapes = seen.shapes.filter((s) => s.canvas === u.ctx.canvas);
+  const {top, height, left, width} = u.bbox;
+  const time = (x) => Math.round(u.posToVal(x, 'x', true) * 100) / 100;
+  const near = (a, b) => Math.abs(a - b) < 1.5;
+  return {
+    name: u.root.closest('.chart').getAttribute('aria-label'),
+    section: u.root.closest('section').querySelector('h2').textContent,
+    x: u.data[0],
+    series: u.series.slice(1).map((s, i) => ({
+      label: s.label, shown: s.show, scale: s.scale, colour: s.stroke ? s.stroke(u, i + 1).toUpperCase() : null, dash: s.dash || [], drawn: s.paths !== null && s.width > 0,
+      values: u.data[i + 1].map((v) => v === undefined ? null : v), says: u.data[i + 1].map((v) => s.value(u, v, i + 1, 0)),
+    })),
+    x_says: u.data[0].map((v) => u.series[0].value(u, v, 0, 0)),
+    x_label: u.series[0].label,
+    axes: u.axes.map((a) => ({label: a.label, at: a._splits, says: a._values})),
+    scales: {x: [u.scales.x.min, u.scales.x.max, u.scales.x.distr], y: [u.scales.y.min, u.scales.y.max, u.scales.y.distr]},
+    resolution: (u.scales.x.max - u.scales.x.min) / width,
+    triangles: shapes.filter((s) => s.kind === 'fill' && s.points.length === 3 && near(Math.max(...s.points.map((p) => p[1])), top + height))
+      .map((s) => ({at: time(s.points[2][0]), colour: s.colour})),
+    dashes: shapes.filter((s) => s.kind === 'stroke' && s.dashed && s.points.length === 2 && near(s.points[0][1], top) && near(s.points[1][1], top + height))
+      .map((s) => ({at: time(s.points[0][0]), colour: s.colour})),
+    ramps: shapes.filter((s) => s.kind === 'rect' && near(s.points[1][1] - s.points[0][1], height)).map((s) => [time(s.points[0][0]), time(s.points[1][0])]),
+  };
+};
+const charts = () => seen.plots.filter((u) => u.root.isConnected).map(chart);
+const settled = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+const [thorough, done] = arguments;
+(async () => {
+  const facts = {
+    title: document.title, verdict: texts('.badge'), head: texts('#head p'), command: texts('.command'), cells: texts('td'), notes: texts('.note'),
+    buttons: texts('.choice button'), headings: texts('h2'),
+    problems: [...document.querySelectorAll('.problems li:not(.more)')].map((e) => ({kind: e.className, title: e.querySelector('b').textContent, text: e.lastChild.textContent, folded: folderOf(e)})),
+    list: [...document.querySelectorAll('dt')].map((e) => [e.textContent, e.nextElementSibling.textContent]),
+    rows_above: [...document.querySelectorAll('tbody tr')].filter((e) => !e.closest('.uplot') && e.checkVisibility() &&
+      (document.querySelector('.chart')?.compareDocumentPosition(e) & Node.DOCUMENT_POSITION_PRECEDING)).length,
+    tables: [...document.querySelectorAll('table.data')].map((t) => ({name: t.parentElement.getAttribute('aria-label'), folded: folderOf(t),
+      section: t.closest('section').querySelector('h2').textContent,
+      head: texts('thead th', t), rows: [...t.tBodies[0].rows].map((r) => [...r.cells].map(cell))})),
+    charts: charts(), pressed: {},
+  };
+  // In rows of buttons each stands for one choice; the first are left pressed. A thorough look presses them itself.
+  for (const button of thorough ? [] : [...document.querySelectorAll('.choice button')]) {
+    if (button.getAttribute('aria-pressed') === 'true') continue;
+    const first = [...button.parentElement.children].find((b) => b.getAttribute('aria-pressed') === 'true');
+    const name = button.closest('section').querySelector('h2').textContent;
+    button.click();
+    await settled();
+    facts.pressed[name + ': ' + button.textContent] = charts().find((c) => c.section === name);
+    first.click();
+  }
+  done(facts);
+})();
+"""
 
 
 def look_at(browser, folder, pictures, thorough):
@@ -199,7 +281,7 @@ def look_at(browser, folder, pictures, thorough):
         visit.open("dark", 1200, 900, "dark")
         visit.open("phone", 360, 740, "light")
     visit.open("light", 1200, 900, "light")
-    facts = browser.execute_script(FACTS)
+    facts = browser.execute_async_script(FACTS, thorough)
     if thorough:
         visit.keyboard()
         visit.hover()
@@ -214,6 +296,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--pictures", action="store_true")
     parser.add_argument("--light", action="append", default=[], metavar="FOLDER")
+    parser.add_argument("--asked-by", metavar="FIFO")
     parser.add_argument("folders", nargs="*", metavar="FOLDER")
     options = parser.parse_intermixed_args()
     for program in ("chromium", "chromedriver"):
@@ -229,6 +312,13 @@ def main():
     try:
         for folder in options.folders + options.light:
             look_at(browser, folder, options.pictures, folder in options.folders)
+        if options.asked_by:
+            print("ready", flush=True)
+            with open(options.asked_by, encoding="utf-8") as fifo:
+                for line in fifo:
+                    how, folder = line.rstrip("\n").split(" ", 1)
+                    look_at(browser, folder, options.pictures, how == "thorough")
+                    print("looked at " + folder, flush=True)
     finally:
         browser.quit()
     return 0
