@@ -3,14 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <numeric>
 #include <utility>
 
 #include "perf/job/trial_jobs.hpp"
 #include "perf/run/harness_limit.hpp"
+#include "perf/run/repetitions.hpp"
 #include "perf/run/run_memory.hpp"
 #include "perf/run/search.hpp"
-#include "perf/stats/confidence.hpp"
 #include "perf/stats/machine.hpp"
 
 namespace shmif::perf {
@@ -44,36 +43,6 @@ bool is_cut_off(const RunResult& run) {
   return run.stopped_by_signal || run.trigger_fired;
 }
 
-/// What a trial of `job` at that rate shows of the link.
-TrialResult figures_of_trial(const RunResult& run, const JobOptions& job, double fps) {
-  TrialResult figures;
-  figures.job = job.name;
-  figures.offered_fps = fps;
-  std::uint64_t sent = 0;
-  std::uint64_t lost = 0;
-  LatencyHistogram latency;
-  for (const JobResult& result : run.jobs) {
-    const bool own = result.name == job.name;
-    if (own && result.tx.seconds > 0) {
-      figures.achieved_fps = static_cast<double>(result.tx.frames) / result.tx.seconds;
-      if (!result.spacing_error->empty()) {
-        figures.sender_late_ns = static_cast<double>(result.spacing_error->max());
-      }
-    }
-    bool receives = false;
-    for (const FlowResult& flow : result.flows) {
-      if (flow.from != job.name && !own) continue;
-      receives = true;
-      sent += flow.sent;
-      lost += flow.sent - std::min(flow.sent, flow.received);
-    }
-    if (receives) latency.merge(*result.latency);
-  }
-  if (sent != 0) figures.loss_share = static_cast<double>(lost) / static_cast<double>(sent);
-  figures.latency_percentile_ns = percentile_of_sent(latency, lost, job.latency_percentile);
-  return figures;
-}
-
 /// Appends a run's results to those of the whole.
 void append(RunResult& all, RunResult&& one) {
   std::ranges::move(one.jobs, std::back_inserter(all.jobs));
@@ -87,110 +56,6 @@ void append(RunResult& all, RunResult&& one) {
   if (one.steady_state) all.steady_state = one.steady_state;
   std::ranges::move(one.steady_states, std::back_inserter(all.steady_states));
   all.trigger_fired |= one.trigger_fired;
-}
-
-// ---- Repetitions ----
-
-std::map<std::pair<std::string, std::string>, double> figures_of(const RunResult& run) {
-  std::map<std::pair<std::string, std::string>, double> figures;
-  for (const JobResult& job : run.jobs) {
-    const auto rate = [&](const char* name, const TrafficResult& traffic) {
-      if (traffic.seconds > 0 && traffic.frames > 0) {
-        figures[{job.name, name}] = static_cast<double>(traffic.frames) / traffic.seconds;
-      }
-    };
-    rate(figure_name::kTxFps, job.tx);
-    rate(figure_name::kRxFps, job.rx);
-    FlowResult all;
-    for (const FlowResult& flow : job.flows) all += flow;
-    if (all.sent != 0) {
-      figures[{job.name, figure_name::kLostShare}] =
-          static_cast<double>(all.lost) / static_cast<double>(all.sent);
-    }
-    if (!job.latency->empty()) {
-      const LatencyHistogram& latency = *job.latency;
-      figures[{job.name, figure_name::kLatencyMean}] = latency.mean();
-      figures[{job.name, figure_name::kLatencyP50}] = static_cast<double>(latency.percentile(50));
-      figures[{job.name, figure_name::kLatencyP99}] = static_cast<double>(latency.percentile(99));
-    }
-  }
-  for (const SearchResult& search : run.searches) {
-    if (search.found_fps) figures[{search.job, figure_name::kFoundFps}] = *search.found_fps;
-  }
-  return figures;
-}
-
-/// The rates that were found, or what all received in a second: by this one run is chosen to be
-/// shown.
-double main_figure(const RunResult& run) {
-  double sum = 0;
-  for (const SearchResult& search : run.searches) sum += search.found_fps.value_or(0);
-  if (!run.searches.empty()) return sum;
-  for (const JobResult& job : run.jobs) {
-    const TrafficResult& traffic = job.rx.frames != 0 ? job.rx : job.tx;
-    if (traffic.seconds > 0) sum += static_cast<double>(traffic.frames) / traffic.seconds;
-  }
-  return sum;
-}
-
-/// What is to be known of a run whose figures are left out.
-void keep_messages(RunResult& all, RunResult&& one) {
-  std::ranges::move(one.failures, std::back_inserter(all.failures));
-  std::ranges::move(one.lost_outputs, std::back_inserter(all.lost_outputs));
-  for (std::string& warning : one.warnings) {
-    if (std::ranges::find(all.warnings, warning) == all.warnings.end()) {
-      all.warnings.push_back(std::move(warning));
-    }
-  }
-}
-
-/// What the medians over repetitions are made from.
-RunResult figures_alone(const RunResult& run) {
-  RunResult figures;
-  figures.jobs = run.jobs;
-  for (JobResult& job : figures.jobs) job.intervals = {};
-  figures.groups = run.groups;
-  figures.searches = run.searches;
-  return figures;
-}
-
-/// The number of the run with the median rate.
-std::size_t middle_of(const std::vector<RunResult>& runs) {
-  std::vector<std::size_t> order(runs.size());
-  std::iota(order.begin(), order.end(), std::size_t{0});
-  std::ranges::sort(order, {}, [&](std::size_t i) { return std::pair(main_figure(runs[i]), i); });
-  return order[order.size() / 2];
-}
-
-/// All runs in one: figures over all of them, and of one what no median is of. A run that failed
-/// fails them all.
-RunResult all_of(std::vector<RunResult> runs) {
-  std::map<std::pair<std::string, std::string>, std::vector<double>> values;
-  for (const RunResult& run : runs) {
-    for (const auto& [figure, value] : figures_of(run)) values[figure].push_back(value);
-  }
-  std::vector<RepeatFigure> repeats;
-  for (auto& [figure, series] : values) {
-    const auto spread = estimate(series);
-    repeats.push_back(
-        {figure.first, figure.second, series, spread->median, spread->least, spread->most});
-  }
-  std::vector<RunResult> repetitions;
-  repetitions.reserve(runs.size());
-  for (const RunResult& run : runs) repetitions.push_back(figures_alone(run));
-  const auto began = runs.front().began;
-  const auto ended = runs.back().ended;
-  const std::size_t middle = middle_of(runs);
-  RunResult result = std::move(runs[middle]);
-  result.repeats = std::move(repeats);
-  result.repetitions = std::move(repetitions);
-  result.shown_run = middle;
-  result.began = began;
-  result.ended = ended;
-  for (std::size_t i = 0; i < runs.size(); ++i) {
-    if (i != middle) keep_messages(result, std::move(runs[i]));
-  }
-  return result;
 }
 
 // ---- The whole ----
@@ -340,7 +205,8 @@ Result<RunResult> Campaign::run() {
       cut_off = *std::move(run);
     }
   }
-  RunResult result = runs.size() == 1 ? std::move(runs.front()) : all_of(std::move(runs));
+  RunResult result =
+      runs.size() == 1 ? std::move(runs.front()) : all_of_repetitions(std::move(runs));
   if (cut_off) {
     result.ended = cut_off->ended;
     keep_messages(result, *std::move(cut_off));

@@ -190,6 +190,35 @@ SearchResult RateSearch::result() const {
   return result;
 }
 
+TrialResult figures_of_trial(const RunResult& run, const JobOptions& job, double fps) {
+  TrialResult figures;
+  figures.job = job.name;
+  figures.offered_fps = fps;
+  std::uint64_t sent = 0;
+  std::uint64_t lost = 0;
+  LatencyHistogram latency;
+  for (const JobResult& result : run.jobs) {
+    const bool own = result.name == job.name;
+    if (own && result.tx.seconds > 0) {
+      figures.achieved_fps = static_cast<double>(result.tx.frames) / result.tx.seconds;
+      if (!result.spacing_error->empty()) {
+        figures.sender_late_ns = static_cast<double>(result.spacing_error->max());
+      }
+    }
+    bool receives = false;
+    for (const FlowResult& flow : result.flows) {
+      if (flow.from != job.name && !own) continue;
+      receives = true;
+      sent += flow.sent;
+      lost += flow.sent - std::min(flow.sent, flow.received);
+    }
+    if (receives) latency.merge(*result.latency);
+  }
+  if (sent != 0) figures.loss_share = static_cast<double>(lost) / static_cast<double>(sent);
+  figures.latency_percentile_ns = percentile_of_sent(latency, lost, job.latency_percentile);
+  return figures;
+}
+
 std::optional<double> percentile_of_sent(const LatencyHistogram& latency, std::uint64_t lost,
                                          double per_cent) noexcept {
   const auto came = static_cast<double>(latency.count());

@@ -77,6 +77,10 @@ class RateSearch {
   bool guess_passed_ = false;    // and nothing was tried since
 };
 
+/// What a run of `job` at `fps` shows of the link, for note(): by the frames that the job sent and
+/// those that were sent to it. A frame that was not received whole and in time counts as lost.
+TrialResult figures_of_trial(const RunResult& run, const JobOptions& job, double fps);
+
 /// The latency that `per_cent` of the frames sent did not exceed, of which `lost` never came;
 /// nothing where that many did not come, or nothing was sent.
 std::optional<double> percentile_of_sent(const LatencyHistogram& latency, std::uint64_t lost,
