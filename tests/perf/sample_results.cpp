@@ -5,6 +5,8 @@
 #include <random>
 #include <stdexcept>
 
+#include "distinct_sample.hpp"
+
 namespace shmif::test {
 
 namespace {
@@ -461,8 +463,8 @@ RunProgress sample_progress(double seconds) {
 }
 
 const std::vector<std::string>& sample_names() {
-  static const std::vector<std::string> kNames = {"failed", "quiet",     "engines",
-                                                  "search", "unstarted", "hostile"};
+  static const std::vector<std::string> kNames = {"failed",    "quiet",   "engines", "search",
+                                                  "unstarted", "hostile", "distinct"};
   return kNames;
 }
 
@@ -473,6 +475,7 @@ RunResult sample_named(const std::string& name) {
   if (name == "search") return search_sample();
   if (name == "unstarted") return unstarted_sample();
   if (name == "hostile") return hostile_sample();
+  if (name == "distinct") return distinct_sample().run;
   throw std::invalid_argument("no sample has the name " + name);
 }
 

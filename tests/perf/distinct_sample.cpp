@@ -1,0 +1,387 @@
+#include "distinct_sample.hpp"
+
+#include <set>
+#include <string>
+
+#include "own_values.hpp"
+
+namespace shmif::test {
+
+namespace {
+
+using namespace shmif::perf;  // NOLINT(google-build-using-namespace): makes nothing but its types
+
+/// Makes durations of which no two are alike, of all that it has made.
+class OwnTimes {
+ public:
+  DistinctTimes next() {
+    constexpr std::array<double, DistinctTimes::kPlaces> kShape{
+        0.31, 0.53, 0.67, 0.83, 1, 1.3, 1.7, 2.3, 3.1, 17, 41, 101, 307};
+    DistinctTimes times;
+    times.times = ++made_;
+    const double median = 20'000 * (0.69 + 0.31 * static_cast<double>(made_));
+    for (std::size_t i = 0; i < kShape.size(); ++i) {
+      auto bucket = LatencyHistogram::bucket_of(static_cast<std::uint64_t>(median * kShape.at(i)));
+      while (!used_.insert(bucket).second) ++bucket;
+      times.ns.at(i) = LatencyHistogram::greatest_of(bucket);
+    }
+    return times;
+  }
+
+ private:
+  std::uint64_t made_ = 0;
+  std::set<std::size_t> used_;
+};
+
+TrafficResult distinct_traffic(OwnValues& own, const std::string& error) {
+  TrafficResult t;
+  t.frames = own.count();
+  t.bytes = own.count();
+  t.seconds = own.seconds();
+  t.offered_frames = own.count() * 3;
+  t.offered_bytes = own.count() * 3;
+  t.offered_seconds = own.seconds();
+  t.catchup_tolerance_ns = own.count();
+  t.skipped_frames = own.count();
+  t.refused_frames = own.count();
+  t.batches = own.count();
+  t.errors = own.count();
+  t.first_error = error;
+  t.ramp_frames = own.count();
+  t.foreign_frames = own.count();
+  t.stale_frames = own.count();
+  t.begin_ns = own.count();
+  t.end_ns = own.count();
+  return t;
+}
+
+FlowResult distinct_flow(OwnValues& own) {
+  FlowResult f;
+  f.flow = static_cast<std::uint32_t>(own.count());
+  f.sent = own.count() * 10;
+  f.received = own.count();
+  f.lost = own.count();
+  f.corrupt = own.count();
+  f.truncated = own.count();
+  f.late = own.count();
+  f.cancelled = own.count();
+  f.unverified = own.count();
+  f.duplicates = own.count();
+  f.corrupt_copies = own.count();
+  f.truncated_copies = own.count();
+  f.reordered = own.count();
+  f.unexplained = own.count();
+  const std::uint64_t gap = own.count() * 1000;
+  f.gaps = {{gap, gap + 1}, {gap + own.count(), gap + 1'000'000 + own.count()}};
+  f.jitter_ns = own.number();
+  return f;
+}
+
+TcpSample distinct_tcp_sample(OwnValues& own) {
+  return {.retransmits = own.count(),
+          .rtt_ns = own.count(),
+          .rttvar_ns = own.count(),
+          .cwnd_bytes = own.count(),
+          .mss_bytes = own.count(),
+          .pmtu_bytes = own.count()};
+}
+
+IntervalResult distinct_interval(OwnValues& own) {
+  IntervalResult i;
+  i.at_seconds = own.seconds();
+  i.seconds = own.seconds();
+  i.tx_frames = own.count();
+  i.tx_bytes = own.count();
+  i.rx_frames = own.count();
+  i.rx_bytes = own.count();
+  i.lost_frames = own.count();
+  i.overruns = own.count();
+  i.latency_count = own.count();
+  i.latency_mean_ns = own.number();
+  i.latency_p50_ns = own.number();
+  i.latency_p99_ns = own.number();
+  i.latency_max_ns = own.number();
+  i.tcp = distinct_tcp_sample(own);
+  return i;
+}
+
+CountsResult distinct_counts(OwnValues& own) {
+  CountsResult c;
+  c.generator_tx = own.count();
+  c.receiver_rx = own.count();
+  c.wire.tx_frames = own.count();
+  c.wire.tx_bytes = own.count();
+  c.wire.rx_frames = own.count();
+  c.wire.rx_bytes = own.count();
+  c.wire.lost_frames = own.count();
+  c.wire.overruns = own.count();
+  c.wire.dropped_frames = own.count();
+  c.receiver_foreign = own.count();
+  c.receiver_others = own.count();
+  return c;
+}
+
+TcpResult distinct_tcp(OwnValues& own, const std::string& congestion, std::uint64_t dscp) {
+  TcpResult t;
+  t.retransmits = own.count();
+  t.mss_bytes = own.count();
+  t.pmtu_bytes = own.count();
+  t.cwnd_bytes_max = own.count();
+  t.rtt_ns_min = own.count();
+  t.rtt_ns_mean = own.count();
+  t.rtt_ns_max = own.count();
+  t.samples = own.count();
+  t.send_buffer_bytes = own.count();
+  t.receive_buffer_bytes = own.count();
+  t.dscp = dscp;
+  t.congestion = congestion;
+  return t;
+}
+
+struct Named {
+  const char* name;
+  const char* group;
+  EngineKind engine;
+  JobState state;
+};
+
+JobResult distinct_job(OwnValues& own, const Named& named, std::uint64_t number,
+                       const DistinctSample::Job& times) {
+  const std::string name = named.name;
+  const bool odd = number % 2 == 1;
+  JobResult job;
+  job.name = name;
+  job.group = named.group;
+  job.peer_of = name + "-owner";
+  job.role = Role::txrx;
+  job.engine = named.engine;
+  job.address = name + "-address";
+  job.state = named.state;
+  job.passed = odd;
+  job.errors = {name + " has one error", name + " has another"};
+  job.exit_status = static_cast<int>(own.count());
+  job.exit_signal = static_cast<int>(own.count());
+  job.pid = static_cast<std::int64_t>(own.count());
+  job.thread = !odd;
+  // Two jobs are the same load.
+  job.options = {{"rate_catchup", "skip"}, {"bs", number < 2 ? "700" : "of-" + name}};
+  job.runtime_seconds = own.seconds();
+  job.tx = distinct_traffic(own, name + " could not send");
+  job.tx.paced = !odd;
+  job.rx = distinct_traffic(own, name + " could not receive");
+  job.flows = {distinct_flow(own), distinct_flow(own)};
+  job.flows[0].from = name + "-from-1";
+  job.flows[0].to = name + "-to-1";
+  job.flows[1].kind = FlowResult::Kind::reply;
+  job.flows[1].from = name + "-from-2";
+  job.flows[1].to = name + "-to-2";
+  job.flows[number % 2].verification_complete = number == 4;
+  job.counts = distinct_counts(own);
+  job.counts.agree = !odd;
+  job.overruns = own.count();
+  job.overrun_frames = own.count();
+  job.cpu =
+      CpuResult{own.seconds(), own.seconds(), own.count(), own.count(), own.count(), own.count()};
+  job.latency = times.latency.histogram();
+  job.service = times.service.histogram();
+  job.spacing_error = times.spacing_error.histogram();
+  job.percentile_list = {30, 70};
+  job.tcp = distinct_tcp(own, name + "-congestion", 21 + number);
+  job.intervals = {distinct_interval(own), distinct_interval(own)};
+  job.intervals[number % 2].measured = false;
+  job.start_skew_ns = own.count();
+  job.rate_ci_share = own.share();
+  job.limit_fps = own.number() * 1000;
+  return job;
+}
+
+GroupResult distinct_group(OwnValues& own, const char* name, const DistinctSample::Group& times,
+                           const std::vector<JobResult>& jobs) {
+  GroupResult g;
+  g.name = name;
+  for (const JobResult& job : jobs) {
+    if (job.group == name) g.jobs.push_back(job.name);
+  }
+  g.tx = distinct_traffic(own, g.name + " could not send");
+  g.rx = distinct_traffic(own, g.name + " could not receive");
+  g.loss = distinct_flow(own);
+  g.latency = times.latency.histogram();
+  g.service = times.service.histogram();
+  g.start_skew_ns = own.count();
+  return g;
+}
+
+LinkResult distinct_link(OwnValues& own, const char* job, const char* direction) {
+  LinkResult l;
+  l.wire = std::string("wire-of-") + job;
+  l.job = job;
+  l.direction = direction;
+  l.options = std::string("options-of-") + job;
+  l.faults.frames = own.count();
+  l.faults.lost = own.count();
+  l.faults.duplicated = own.count();
+  l.faults.reordered = own.count();
+  l.faults.corrupted = own.count();
+  l.faults.truncated = own.count();
+  l.faults.queue_full = own.count();
+  l.faults.under_way = own.count();
+  return l;
+}
+
+SearchResult distinct_search(OwnValues& own, const char* job, Search kind) {
+  SearchResult s;
+  s.job = job;
+  s.kind = kind;
+  s.frame_bytes = static_cast<std::uint32_t>(own.count());
+  s.found_fps = own.number();
+  s.found_bps = own.number() * 1000;
+  s.why_none = std::string("why-none-of-") + job;
+  s.limit_fps = own.number() * 100;
+  for (const double share_of_found : {0.7, 3.1, 2.3}) {
+    TrialResult t;
+    t.job = std::string("trial-of-") + job;
+    t.frame_bytes = static_cast<std::uint32_t>(own.count());
+    t.offered_fps = *s.found_fps * share_of_found;
+    t.achieved_fps = own.number();
+    t.loss_share = own.share();
+    t.latency_percentile_ns = own.number();
+    t.sender_late_ns = own.number();
+    t.passed = share_of_found < 1;
+    s.trials.push_back(t);
+  }
+  return s;
+}
+
+RepeatFigure distinct_repeat(OwnValues& own, const char* job, const char* figure) {
+  RepeatFigure r;
+  r.job = job;
+  r.figure = figure;
+  r.values = {own.number(), own.number(), own.number()};
+  r.least = own.number();
+  r.median = own.number();
+  r.most = r.least + own.number();
+  return r;
+}
+
+MachineResult distinct_machine(OwnValues& own) {
+  MachineResult m;
+  m.hostname = "the-hostname";
+  m.kernel = "the-kernel";
+  m.cpu_model = "the-model";
+  m.clock_source = "the-clock";
+  m.virtualization = "the-virtualization";
+  m.cpus = static_cast<int>(own.count());
+  m.memory_bytes = own.count() * 100'000;
+  m.frequency_mhz = own.number();
+  for (int i = 0; i < 2; ++i) {
+    m.window.push_back({.cpu = static_cast<int>(own.count()),
+                        .user = own.share(),
+                        .system = own.share(),
+                        .idle = own.share(),
+                        .steal = own.share(),
+                        .irq = own.share()});
+  }
+  return m;
+}
+
+SteadyStateResult distinct_steady_state(OwnValues& own, const char* job, bool share) {
+  SteadyStateResult s;
+  s.job = job;
+  s.figure = share ? "bw" : "iops_slope";
+  s.limit = own.number();
+  s.limit_is_share = share;
+  s.window_seconds = own.count();
+  s.ramp_seconds = own.count();
+  s.value = own.number();
+  s.reached_at_seconds = own.count();
+  return s;
+}
+
+}  // namespace
+
+std::shared_ptr<LatencyHistogram> DistinctTimes::histogram() const {
+  auto histogram = std::make_shared<LatencyHistogram>();
+  for (std::size_t i = 0; i < kPlaces; ++i) histogram->record(ns.at(i), count_of(i));
+  return histogram;
+}
+
+DistinctSample distinct_sample() {
+  using namespace std::chrono;
+  OwnValues own;
+  OwnTimes times;
+  DistinctSample sample;
+  RunResult& run = sample.run;
+  run.version = "the-version";
+  run.command = {"the-command", "the argument"};
+  run.began = system_clock::time_point(milliseconds(1763700000123));
+  run.ended = run.began + milliseconds(32450);
+  run.options = {{"output_format", "json+"}};
+  run.exit_code = 143;
+  run.stopped_by_signal = 15;
+  run.steady_state = "the-steady-state";
+  run.warnings = {"the-warning"};
+  run.lost_outputs = {"the-lost-output"};
+  run.failures = {"the-failure", "another-failure"};
+  run.machine = distinct_machine(own);
+  const std::array<Named, 5> names{{{"a", "few", EngineKind::bus, JobState::reaped},
+                                    {"b", "few", EngineKind::packet, JobState::exited},
+                                    {"c", "many", EngineKind::host, JobState::finishing},
+                                    {"d", "many", EngineKind::tap, JobState::verifying},
+                                    {"e", "many", EngineKind::udp, JobState::draining}}};
+  for (std::uint64_t i = 0; i < names.size(); ++i) {
+    sample.jobs.push_back({times.next(), times.next(), times.next()});
+    run.jobs.push_back(distinct_job(own, names.at(i), i, sample.jobs.back()));
+  }
+  for (const char* name : {"few", "many"}) {
+    sample.groups.push_back({times.next(), times.next()});
+    run.groups.push_back(distinct_group(own, name, sample.groups.back(), run.jobs));
+  }
+  run.links = {distinct_link(own, "a", "sent"), distinct_link(own, "b", "received")};
+  run.searches = {distinct_search(own, "a", Search::ndr), distinct_search(own, "c", Search::pdr)};
+  run.searches[1].limited_by_maximum = true;
+  run.repeats = {distinct_repeat(own, "a", figure_name::kRxFps),
+                 distinct_repeat(own, "b", figure_name::kLatencyP99)};
+  run.steady_states = {distinct_steady_state(own, "d", false),
+                       distinct_steady_state(own, "e", true)};
+  // Of a single one, medians are its own figures.
+  RunResult only;
+  only.jobs = run.jobs;
+  only.groups = run.groups;
+  only.searches = run.searches;
+  run.repetitions = {only};
+  run.shown_run = 6;
+  return sample;
+}
+
+RunProgress distinct_progress() {
+  OwnValues own;
+  RunProgress progress;
+  progress.at_seconds = own.seconds();
+  progress.share = own.share();
+  progress.left_seconds = own.seconds();
+  const std::array<Named, 4> names{{{"a", "few", EngineKind::bus, JobState::running},
+                                    {"b", "many", EngineKind::bus, JobState::draining},
+                                    {"c", "few", EngineKind::bus, JobState::ramp},
+                                    {"d", "many", EngineKind::bus, JobState::verifying}}};
+  for (const Named& named : names) {
+    JobProgress job;
+    job.name = named.name;
+    job.group = named.group;
+    job.peer_of = job.name + "-owner";
+    job.state = named.state;
+    job.pid = static_cast<std::int64_t>(own.count());
+    job.share = own.share();
+    job.left_seconds = own.seconds();
+    job.last = distinct_interval(own);
+    job.tx_frames = own.count();
+    job.tx_bytes = own.count();
+    job.rx_frames = own.count();
+    job.rx_bytes = own.count();
+    job.lost_frames = own.count();
+    progress.jobs.push_back(job);
+  }
+  progress.jobs[1].failed = true;
+  return progress;
+}
+
+}  // namespace shmif::test
