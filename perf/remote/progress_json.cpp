@@ -17,6 +17,12 @@ Json number(const std::optional<double>& value) {
   return value && std::isfinite(*value) ? Json(*value) : Json(nullptr);
 }
 
+Json tcp_json(const std::optional<TcpSample>& tcp) {
+  if (!tcp) return nullptr;
+  return {tcp->retransmits, tcp->rtt_ns,    tcp->rttvar_ns,
+          tcp->cwnd_bytes,  tcp->mss_bytes, tcp->pmtu_bytes};
+}
+
 Json interval_json(const IntervalResult& i) {
   return {{"at", number(i.at_seconds)},
           {"seconds", number(i.seconds)},
@@ -26,7 +32,8 @@ Json interval_json(const IntervalResult& i) {
           {"measured", i.measured},
           {"latency",
            {number(i.latency_mean_ns), number(i.latency_p50_ns), number(i.latency_p99_ns),
-            number(i.latency_max_ns)}}};
+            number(i.latency_max_ns)}},
+          {"tcp", tcp_json(i.tcp)}};
 }
 
 // at() and get<>() throw what progress_from_json() catches: a key that is missing, another type.
@@ -49,6 +56,16 @@ std::string name(const Json& value) {
   return value.get<std::string>();
 }
 
+std::optional<TcpSample> tcp_of_json(const Json& json) {
+  if (json.is_null()) return std::nullopt;
+  return TcpSample{.retransmits = count(json.at(0)),
+                   .rtt_ns = count(json.at(1)),
+                   .rttvar_ns = count(json.at(2)),
+                   .cwnd_bytes = count(json.at(3)),
+                   .mss_bytes = count(json.at(4)),
+                   .pmtu_bytes = count(json.at(5))};
+}
+
 IntervalResult interval_of(const Json& json) {
   const Json& counts = json.at("counts");
   const Json& latency = json.at("latency");
@@ -67,6 +84,7 @@ IntervalResult interval_of(const Json& json) {
   i.latency_p50_ns = figure(latency.at(1));
   i.latency_p99_ns = figure(latency.at(2));
   i.latency_max_ns = figure(latency.at(3));
+  i.tcp = tcp_of_json(json.at("tcp"));
   return i;
 }
 

@@ -12,6 +12,8 @@
 #include "perf/remote/job_texts.hpp"
 #include "perf/remote/limits.hpp"
 #include "perf/remote/protocol.hpp"
+#include "perf/report/stream.hpp"
+#include "tests/perf/distinct_sample.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -69,6 +71,21 @@ TEST(RemoteProtocol, EveryMessageComesBackAsItWas) {
   EXPECT_EQ(progress.jobs[1].state, JobState::draining);
   EXPECT_EQ(progress.jobs[1].last.latency_p99_ns, 1234.5);
   EXPECT_FALSE(progress.jobs[1].last.measured);
+}
+
+TEST(RemoteProtocol, EachFigureOfTheProgressComesBackInItsPlace) {
+  const RunProgress sent = test::distinct_progress();
+  const auto back = decode(encode(ProgressMessage{sent, true}));
+  ASSERT_TRUE(back) << back.error().message;
+  const RunProgress& came = std::get<ProgressMessage>(*back).progress;
+  EXPECT_EQ(to_json_line(came), to_json_line(sent));
+  for (std::size_t i = 0; i < sent.jobs.size(); ++i) {
+    EXPECT_EQ(came.jobs.at(i).peer_of, sent.jobs[i].peer_of);
+    EXPECT_EQ(came.jobs.at(i).pid, sent.jobs[i].pid);
+    EXPECT_EQ(came.jobs.at(i).share, sent.jobs[i].share);
+    EXPECT_EQ(came.jobs.at(i).left_seconds, sent.jobs[i].left_seconds);
+    EXPECT_EQ(came.jobs.at(i).last.latency_count, sent.jobs[i].last.latency_count);
+  }
 }
 
 TEST(RemoteProtocol, WhatIsNotWholeOrOfAnotherTypeIsRefused) {
