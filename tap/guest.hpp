@@ -33,8 +33,8 @@
 //
 // Processes: init dies with the supervisor by PDEATHSIG, whatever killed it, and the kernel then
 // kills everything in the pid namespace; so does the end of the command, after a SIGTERM and 100 ms
-// for whatever it left behind. Nothing has to be cleaned up: interfaces, namespaces and mounts go
-// with the last process.
+// (GuestOptions::grace) for whatever it left behind. Nothing has to be cleaned up: interfaces,
+// namespaces and mounts go with the last process.
 //
 // Signals: the terminal's reach the command from the terminal. What other processes send to the
 // supervisor is forwarded to the command; what the kernel sent it is not, so nothing arrives twice
@@ -56,6 +56,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -101,6 +102,8 @@ struct GuestOptions {
   /// calling thread, and in the threads it starts, as long as the guest lives.
   bool forward_signals = true;
   std::string tun_device = "/dev/net/tun";
+  /// How long the processes that the command left behind have to end after a SIGTERM.
+  std::chrono::milliseconds grace{100};
 };
 
 /// Our end of one of the guest's interfaces.

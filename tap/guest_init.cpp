@@ -33,9 +33,6 @@
 namespace shmif::tap {
 namespace {
 
-/// How long the processes that a command left behind have to end after a SIGTERM.
-constexpr std::chrono::milliseconds kGrace{100};
-
 GuestMessage message(GuestSays what, std::int32_t a = 0) {
   GuestMessage m;
   m.what = what;
@@ -494,10 +491,10 @@ class Init {
   }
 
   /// Lets what the command left behind end in its own way, for a moment.
-  static void end_the_rest() {
+  void end_the_rest() const {
     if (::kill(-1, SIGTERM) != 0) return;  // nobody
     ::kill(-1, SIGCONT);
-    const auto deadline = std::chrono::steady_clock::now() + kGrace;
+    const auto deadline = std::chrono::steady_clock::now() + plan_.options.grace;
     sigset_t child;
     ::sigemptyset(&child);
     ::sigaddset(&child, SIGCHLD);
@@ -507,7 +504,8 @@ class Init {
       const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(
           deadline - std::chrono::steady_clock::now());
       if (::kill(-1, 0) != 0 || left.count() <= 0) return;
-      const timespec bound{0, static_cast<long>(left.count())};
+      constexpr long kSecond = 1'000'000'000;
+      const timespec bound{left.count() / kSecond, left.count() % kSecond};
       ::sigtimedwait(&child, nullptr, &bound);
     }
   }
