@@ -11,6 +11,7 @@
 
 #include "tap/netlink.hpp"
 #include "tests/shmif/link_conformance.hpp"
+#include "tests/support/super_frames.hpp"
 #include "tests/tap/packet_peer.hpp"
 #include "tests/tap/test_namespace.hpp"
 
@@ -135,6 +136,21 @@ TEST_F(PacketLinkTest, DropsWhileDownAndGoesOnWhenUp) {
   }
 }
 
+TEST_F(PacketLinkTest, DropsAndCountsWorkThatMakesNoSense) {
+  const Cable cable;
+  PacketLink link = cable.open();
+  const Bytes bytes = make_frame(60, 1);
+  FrameView wrong(bytes.data(), bytes.size());
+  wrong.offload.flags = Offload::kNeedsChecksum;
+  wrong.offload.csum_start = 200;  // behind its end
+  const FrameView right(bytes.data(), bytes.size());
+  const SendResult sent = link.send(std::array{wrong, right});
+  EXPECT_EQ(sent.taken, 2U);
+  EXPECT_FALSE(sent.error) << sent.error.message();
+  EXPECT_EQ(link.counters().dropped_corrupt, 1U);
+  EXPECT_EQ(link.counters().sent_frames, 1U);
+}
+
 TEST_F(PacketLinkTest, EndsWhenTheInterfaceMovesToAnotherNamespace) {
   const Cable cable;
   PacketLink link = cable.open();
@@ -204,63 +220,134 @@ TEST_F(PacketLinkTest, RefusesWhatCannotBeOnABus) {
             Errc::bad_argument);
 }
 
-/// Real super-frames: the other host's own TCP, with all its offloads, talks to a listener of ours.
-/// The checksums of what arrives are checked by tests/tap/offload_test.cpp's rules, done again
-/// here.
-bool ipv4_checksums_hold(const FrameView& f) {
-  const auto* p = reinterpret_cast<const unsigned char*>(f.bytes.data());
-  const auto sum = [](const unsigned char* b, std::size_t n, unsigned start) {
-    for (std::size_t i = 0; i < n; i += 2)
-      start += static_cast<unsigned>(b[i] << 8 | (i + 1 < n ? b[i + 1] : 0));
-    while (start >> 16U != 0) start = (start & 0xffffU) + (start >> 16U);
-    return start;
-  };
-  const std::size_t l4 = static_cast<std::size_t>(p[14] & 15) * 4 + 14;
-  const auto total = static_cast<std::size_t>(p[16] << 8 | p[17]) + 14;
-  const unsigned pseudo = sum(p + 26, 8, p[23] + static_cast<unsigned>(total - l4));
-  return sum(p + 14, l4 - 14, 0) == 0xffff && sum(p + l4, total - l4, pseudo) == 0xffff;
-}
-
 TEST_F(PacketLinkTest, CutsTheSuperFramesOfARealHostIntoValidFrames) {
   const Cable cable;
   PacketLink link = cable.open();
-  ASSERT_TRUE(cable.there.netlink().add_address("v1", *Cidr::parse("198.18.0.2/24")));
-  // UDP with UDP_SEGMENT makes a super-frame in one call, without anybody who answers.
-  ASSERT_EQ(run(cable.there,
-                {"ip", "neigh", "add", "198.18.0.1", "lladdr", "02:00:00:00:00:01", "dev", "v1"})
-                .status,
-            0);
   constexpr std::size_t kPayload = 40000;
-  constexpr int kSegment = 1400;
-  {
-    const Inside inside(cable.there);
-    const UniqueFd udp(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    ASSERT_EQ(::setsockopt(udp.get(), 17, 103 /* UDP_SEGMENT */, &kSegment, sizeof kSegment), 0);
-    sockaddr_in to{};
-    to.sin_family = AF_INET;
-    to.sin_port = htons(9);
-    to.sin_addr.s_addr = htonl(0xc6120001);
-    const Bytes payload(kPayload, std::byte{0x5a});
-    ASSERT_EQ(::sendto(udp.get(), payload.data(), payload.size(), 0,
-                       reinterpret_cast<const sockaddr*>(&to), sizeof to),
-              static_cast<ssize_t>(kPayload));
-  }
+  send_udp(cable.there, "v1", kPayload, 1400);
   std::size_t carried = 0;
   FrameBatch batch(5);  // so that a super-frame is cut over several receives
   while (carried < kPayload && wait_for(link, std::chrono::seconds(5))) {
     batch.clear();
     ASSERT_FALSE(link.receive(batch).error);
     for (const FrameView& f : batch.frames()) {
-      if (f.bytes[12] != std::byte{8} || f.bytes[13] != std::byte{0} ||
-          f.bytes[23] != std::byte{17})
-        continue;
+      if (!is_udp(f)) continue;
       EXPECT_LE(f.size(), 1514U);
-      EXPECT_TRUE(ipv4_checksums_hold(f));
+      EXPECT_TRUE(udp_checksums_hold(f));
       carried += f.size() - 42;
     }
   }
   EXPECT_EQ(carried, kPayload);
   EXPECT_EQ(link.counters().dropped_corrupt, 0U);
+}
+
+/// Frames of one address with work left to do, one of each transport, with and without segments.
+struct TaggedFrame {
+  shmif::test::Shape shape;
+  Bytes bytes;
+  Offload offload;
+};
+const MacAddress kTaggedSource = *MacAddress::parse("02:00:00:00:77:77");
+
+std::vector<TaggedFrame> unfinished_frames(unsigned tags, std::uint16_t gso_size) {
+  std::vector<TaggedFrame> frames;
+  for (const bool tcp : {false, true}) {
+    for (const bool v6 : {false, true}) {
+      const shmif::test::Shape shape{.v6 = v6, .tcp = tcp, .tags = tags};
+      TaggedFrame made{shape,
+                       shmif::test::build(shape, 3 * std::max<std::size_t>(gso_size, 100), 1),
+                       shmif::test::header_for(shape, gso_size)};
+      made.bytes[0] = std::byte{0x02};  // unicast, to nobody here
+      const std::uint64_t from = kTaggedSource.to_u64();
+      for (unsigned i = 0; i < 6; ++i)
+        made.bytes[6 + i] = static_cast<std::byte>(from >> (40 - 8 * i));
+      frames.push_back(std::move(made));
+    }
+  }
+  return frames;
+}
+
+/// Lets a host send them, all work left to its device. Result: what arrives at `link`.
+std::vector<TaggedFrame> heard_from_host(const Cable& cable, PacketLink& link,
+                                         const std::vector<TaggedFrame>& frames,
+                                         std::size_t count) {
+  const NetNamespace there = cable.there.space();
+  PacketLink host = PacketLink::open("v1", {.where = &there}).value();
+  for (const TaggedFrame& f : frames) {
+    FrameView view(f.bytes.data(), f.bytes.size());
+    view.offload = f.offload;
+    EXPECT_EQ(host.send({&view, 1}).taken, 1U);
+  }
+  EXPECT_EQ(host.counters().dropped_corrupt, 0U) << "the kernel refused one";
+  std::vector<TaggedFrame> heard;
+  FrameBatch batch;
+  while (heard.size() < count && wait_for(link, std::chrono::seconds(10))) {
+    batch.clear();
+    EXPECT_FALSE(link.receive(batch).error);
+    for (const FrameView& f : batch.frames()) {
+      if (f.source() != kTaggedSource) continue;
+      heard.push_back({{}, Bytes(f.bytes.begin(), f.bytes.end()), f.offload});
+    }
+  }
+  EXPECT_EQ(heard.size(), count);
+  EXPECT_EQ(link.counters().dropped_corrupt, 0U);
+  heard.resize(count);
+  return heard;
+}
+
+// The kernel takes the outer tag out of a frame, and tells places in what is left.
+
+TEST_F(PacketLinkTest, FinishesTheChecksumOfATaggedFrameWhereItIs) {
+  const Cable cable;
+  PacketLink link = cable.open();
+  for (unsigned tags = 0; tags <= 2; ++tags) {
+    const auto sent = unfinished_frames(tags, 0);
+    const auto heard = heard_from_host(cable, link, sent, sent.size());
+    for (std::size_t i = 0; i < sent.size(); ++i) {
+      SCOPED_TRACE(std::to_string(tags) + " tags, frame " + std::to_string(i));
+      EXPECT_EQ(heard[i].bytes.size(), sent[i].bytes.size());
+      EXPECT_TRUE(transport_checksum_holds(sent[i].shape, heard[i].bytes));
+      EXPECT_FALSE(heard[i].offload.pending());
+    }
+  }
+}
+
+TEST_F(PacketLinkTest, CutsTaggedSuperFramesIntoValidFrames) {
+  const Cable cable;
+  PacketLink link = cable.open();
+  for (unsigned tags = 0; tags <= 1; ++tags) {
+    const auto sent = unfinished_frames(tags, 1000);
+    const auto heard = heard_from_host(cable, link, sent, 3 * sent.size());
+    for (std::size_t i = 0; i < heard.size(); ++i) {
+      SCOPED_TRACE(std::to_string(tags) + " tags, frame " + std::to_string(i));
+      const shmif::test::Shape& shape = sent[i / 3].shape;
+      EXPECT_EQ(heard[i].bytes.size(), shape.payload() + 1000);
+      EXPECT_TRUE(transport_checksum_holds(shape, heard[i].bytes));
+      EXPECT_TRUE(header_checksum_holds(shape, heard[i].bytes));
+    }
+  }
+}
+
+TEST_F(PacketLinkTest, LeavesTheChecksumOfATaggedFrameToWhoAsksForThatAndSaysWhereItIs) {
+  const Cable cable;
+  const NetNamespace where = cable.here.space();
+  PacketLink link =
+      PacketLink::open("v0", {.promiscuous = true, .where = &where, .offload = true}).value();
+  for (unsigned tags = 0; tags <= 1; ++tags) {
+    for (const std::uint16_t gso_size : {std::uint16_t{0}, std::uint16_t{1000}}) {
+      const auto sent = unfinished_frames(tags, gso_size);
+      const auto heard = heard_from_host(cable, link, sent, sent.size());
+      for (std::size_t i = 0; i < sent.size(); ++i) {
+        SCOPED_TRACE(std::to_string(tags) + " tags, frame " + std::to_string(i));
+        EXPECT_EQ(heard[i].bytes, sent[i].bytes);
+        EXPECT_TRUE(heard[i].offload.needs_checksum());
+        EXPECT_EQ(heard[i].offload.csum_start, sent[i].offload.csum_start);
+        EXPECT_EQ(heard[i].offload.csum_offset, sent[i].offload.csum_offset);
+        EXPECT_EQ(heard[i].offload.gso_type, sent[i].offload.gso_type);
+        EXPECT_EQ(heard[i].offload.gso_size, gso_size);
+      }
+    }
+  }
 }
 
 }  // namespace

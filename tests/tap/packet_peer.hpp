@@ -2,9 +2,11 @@
 // The host's side of a device under test: a packet socket on its interface, independent of
 // PacketLink.
 
+#include <arpa/inet.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
+#include <netinet/udp.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -18,6 +20,7 @@
 #include <vector>
 
 #include "tests/shmif/link_conformance.hpp"
+#include "tests/support/super_frames.hpp"
 #include "tests/tap/test_namespace.hpp"
 
 namespace shmif::tap::test {
@@ -110,6 +113,43 @@ inline std::vector<Bytes> await_own(PacketPeer& peer, std::size_t count) {
     ::usleep(2000);
   }
   return all;
+}
+
+/// Gives `interface` in `where` the address 198.18.0.2 and sends one write of UDP from there to
+/// 198.18.0.1, whom nobody has to answer for: as datagrams of `datagram_bytes`, which the host
+/// makes in one call and leaves to its device to cut and to checksum.
+inline void send_udp(const TestNamespace& where, const std::string& interface,
+                     std::size_t payload_bytes, int datagram_bytes) {
+  ASSERT_TRUE(where.netlink().add_address(interface, *Cidr::parse("198.18.0.2/24")));
+  ASSERT_EQ(run(where, {"ip", "neigh", "add", "198.18.0.1", "lladdr", "02:00:00:00:00:01", "dev",
+                        interface})
+                .status,
+            0);
+  const Inside inside(where);
+  const UniqueFd udp(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::setsockopt(udp.get(), SOL_UDP, UDP_SEGMENT, &datagram_bytes, sizeof datagram_bytes),
+            0);
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(9);
+  to.sin_addr.s_addr = htonl(0xc6120001);
+  const Bytes payload(payload_bytes, std::byte{0x5a});
+  ASSERT_EQ(::sendto(udp.get(), payload.data(), payload.size(), 0,
+                     reinterpret_cast<const sockaddr*>(&to), sizeof to),
+            static_cast<ssize_t>(payload_bytes));
+}
+
+/// Whether this is such a datagram, by its EtherType and protocol.
+inline bool is_udp(const FrameView& f) {
+  return f.size() > 42 && f.bytes[12] == std::byte{8} && f.bytes[13] == std::byte{0} &&
+         f.bytes[23] == std::byte{17};
+}
+
+/// Whether both checksums of an untagged IPv4 frame of UDP hold.
+inline bool udp_checksums_hold(const FrameView& f) {
+  const shmif::test::Shape shape{.tcp = false};
+  const Bytes bytes(f.bytes.begin(), f.bytes.end());
+  return header_checksum_holds(shape, bytes) && transport_checksum_holds(shape, bytes);
 }
 
 /// What LinkConformance asks of a live link to a device with this MTU at whose other end a peer is.

@@ -119,6 +119,53 @@ TEST_F(TapLinkTest, GoesWithItsLinkUnlessPersistent) {
   EXPECT_EQ(space_.netlink().interface("tap1")->index, left->index) << "attached, not made anew";
 }
 
+TEST_F(TapLinkTest, APersistentDeviceLeavesNoWorkToALinkThatDidNotAskForIt) {
+  TapOptions options = in(where_, "tap0");
+  options.persist = true;
+  options.offload = true;
+  {
+    const auto former = TapLink::open(options).value();
+    ASSERT_TRUE(former.takes_offloads());
+  }
+  options.offload = false;
+  auto link = TapLink::open(options).value();
+  EXPECT_FALSE(link.takes_offloads());
+  constexpr std::size_t kDatagrams = 8;
+  send_udp(space_, "tap0", kDatagrams * 1400, 1400);
+  std::size_t heard = 0;
+  FrameBatch batch(64, 1 << 20);
+  while (heard < kDatagrams && wait_for(link, std::chrono::seconds(10))) {
+    batch.clear();
+    ASSERT_FALSE(link.receive(batch).error);
+    for (const FrameView& f : batch.frames()) {
+      if (!is_udp(f)) continue;
+      ++heard;
+      EXPECT_EQ(f.size(), 1400U + 42);
+      EXPECT_TRUE(udp_checksums_hold(f));
+    }
+  }
+  EXPECT_EQ(heard, kDatagrams);
+}
+
+TEST_F(TapLinkTest, DropsAndCountsWorkThatMakesNoSenseAndRefusesWhatItDidNotOffer) {
+  const Bytes bytes = make_frame(60, 1);
+  FrameView wrong(bytes.data(), bytes.size());
+  wrong.offload.flags = Offload::kNeedsChecksum;
+  wrong.offload.csum_start = 200;  // behind its end
+  const FrameView right(bytes.data(), bytes.size());
+  TapOptions options = in(where_, "tap0");
+  options.offload = true;
+  auto offers = TapLink::open(options).value();
+  const SendResult sent = offers.send(std::array{wrong, right});
+  EXPECT_EQ(sent.taken, 2U);
+  EXPECT_FALSE(sent.error) << sent.error.message();
+  EXPECT_EQ(offers.counters().dropped_corrupt, 1U);
+  EXPECT_EQ(offers.counters().sent_frames, 1U);
+  auto plain = TapLink::open(in(where_, "tap1")).value();
+  EXPECT_EQ(plain.send({&wrong, 1}).taken, 0U);
+  EXPECT_EQ(plain.send({&wrong, 1}).error, Errc::not_supported);
+}
+
 TEST_F(TapLinkTest, TakesTheNextFreeNameWhenGivenNone) {
   const auto first = TapLink::open(in(where_, "")).value();
   const auto second = TapLink::open(in(where_, "")).value();
