@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "shmif/shmif.h"
@@ -447,6 +448,177 @@ static void under_the_guard_a_truncated_bus_is_an_error(void) {
   shmif_close(port);
 }
 
+static unsigned mode_of_bus(void) {
+  struct stat status;
+  CHECK(stat(g_path, &status) == 0);
+  return status.st_mode & 07777U;
+}
+
+static void a_bus_has_the_mode_that_was_asked_for_whatever_the_umask(void) {
+  const struct shmif_bus_options group = {.size = sizeof group, .mode = 0664};
+  umask(077);
+  CHECK(mode_of_bus() == 0600); /* nothing was asked for */
+  CHECK(shmif_destroy(g_path, 0) == 0);
+  CHECK(shmif_create(g_path, &group) == 0);
+  CHECK(mode_of_bus() == 0664);
+  CHECK(shmif_destroy(g_path, 0) == 0);
+  shmif_port* port = NULL;
+  CHECK(shmif_open_or_create(g_path, &group, NULL, &port) == 0);
+  CHECK(mode_of_bus() == 0664);
+  shmif_close(port);
+}
+
+static shmif_port* open_port_with(const char* name, uint32_t flags) {
+  const struct shmif_port_options options = {.size = sizeof options, .name = name, .flags = flags};
+  shmif_port* port = NULL;
+  CHECK(shmif_open(g_path, &options, &port) == 0 && shmif_up(port) == 0);
+  return port;
+}
+
+/** Sends broadcasts, numbered by the bus from `first` on. */
+static void send_many(shmif_port* sender, unsigned count) {
+  unsigned char frame[kFrameBytes];
+  for (unsigned i = 0; i < count; ++i) {
+    fill_frame(frame, (unsigned char)i);
+    CHECK(shmif_send(sender, frame, sizeof frame) == 0);
+  }
+}
+
+static struct shmif_counters counters_of(const shmif_port* port) {
+  struct shmif_counters counters = {.size = sizeof counters};
+  CHECK(shmif_get_counters(port, &counters) == 0);
+  return counters;
+}
+
+static void after_an_overrun_a_port_goes_on_with_the_oldest_frame_or_with_the_next(void) {
+  enum { kLap = 40000 };
+  shmif_port* sender = open_port_up("sender");
+  shmif_port* oldest = open_port_up("oldest");
+  shmif_port* newest = open_port_with("newest", SHMIF_RESUME_NEWEST);
+  unsigned char in[kFrameBytes];
+  struct shmif_frame_info info = {.size = sizeof info};
+  send_many(sender, kLap);
+
+  CHECK(shmif_receive(oldest, in, sizeof in, &info) == kFrameBytes);
+  CHECK(info.lost > 0 && info.lost == info.number && info.number < kLap - 1);
+  const struct shmif_counters some = counters_of(oldest);
+  CHECK(some.overruns == 1 && some.lost_frames == info.lost);
+  /* A record has a header of 32 bytes and ends at a multiple of 32; a few bytes fill each lap up.
+   */
+  CHECK(some.lost_bytes >= info.lost * 96 && some.lost_bytes < info.lost * 96 + 1000);
+
+  CHECK(shmif_receive(newest, in, sizeof in, &info) == 0);
+  CHECK(info.bytes == 0 && info.lost == kLap);
+  const struct shmif_counters all = counters_of(newest);
+  CHECK(all.overruns == 1 && all.lost_frames == kLap && all.lost_bytes > some.lost_bytes);
+  send_many(sender, 1);
+  CHECK(shmif_receive(newest, in, sizeof in, &info) == kFrameBytes);
+  CHECK(info.number == kLap && info.lost == 0);
+  shmif_close(sender);
+  shmif_close(oldest);
+  shmif_close(newest);
+}
+
+/** What this process has locked in memory, in KiB. */
+static long locked_kib(void) {
+  long locked = -1;
+  char line[256];
+  FILE* const status = fopen("/proc/self/status", "re");
+  CHECK(status != NULL);
+  while (fgets(line, sizeof line, status) != NULL) sscanf(line, "VmLck: %ld", &locked);
+  fclose(status);
+  return locked;
+}
+
+static void each_flag_of_a_port_makes_it_what_it_says(void) {
+  shmif_port* sender = open_port_up("sender");
+  unsigned char frame[kFrameBytes];
+  unsigned char in[kFrameBytes];
+  send_many(sender, 3);
+  shmif_port* plain = open_port_up("plain");
+  shmif_port* oldest = open_port_with("oldest", SHMIF_START_OLDEST);
+  CHECK(shmif_receive(plain, in, sizeof in, NULL) == 0);
+  CHECK(shmif_receive(oldest, in, sizeof in, NULL) == kFrameBytes && in[14] == 0);
+
+  const unsigned char behind_it[6] = {2, 0, 0, 0, 0, 9};
+  shmif_port* learner = open_port_with("learner", SHMIF_LEARN);
+  shmif_port* ear = open_port_with("ear", SHMIF_PROMISCUOUS);
+  fill_frame(frame, 1);
+  memcpy(frame + 6, behind_it, 6);
+  CHECK(shmif_send(plain, frame, sizeof frame) == 0); /* which learns nothing by that */
+  CHECK(shmif_send(learner, frame, sizeof frame) == 0);
+  while (shmif_receive(plain, in, sizeof in, NULL) > 0) continue;
+  while (shmif_receive(learner, in, sizeof in, NULL) > 0) continue;
+  while (shmif_receive(ear, in, sizeof in, NULL) > 0) continue;
+  memcpy(frame, behind_it, 6);
+  CHECK(shmif_send(sender, frame, sizeof frame) == 0);
+  CHECK(shmif_receive(plain, in, sizeof in, NULL) == 0);
+  CHECK(shmif_receive(learner, in, sizeof in, NULL) == kFrameBytes);
+  CHECK(shmif_receive(ear, in, sizeof in, NULL) == kFrameBytes);
+  const struct shmif_port_options lock = {.size = sizeof lock, .flags = SHMIF_LOCK_MEMORY};
+  shmif_port* locked = NULL;
+  CHECK(locked_kib() == 0);
+  const int result = shmif_open(g_path, &lock, &locked);
+  CHECK(result == 0 ? locked_kib() >= 1024 : strstr(shmif_message(), "ulimit -l") != NULL);
+  shmif_close(locked);
+  shmif_close(sender);
+  shmif_close(plain);
+  shmif_close(oldest);
+  shmif_close(learner);
+  shmif_close(ear);
+}
+
+static void what_was_received_before_going_down_is_gone(void) {
+  shmif_port* sender = open_port_up("sender");
+  shmif_port* receiver = open_port_up("receiver");
+  unsigned char in[kFrameBytes];
+  struct iovec lent[4];
+  send_many(sender, 4);
+  CHECK(shmif_receive(receiver, in, sizeof in, NULL) == kFrameBytes); /* and three are held back */
+  CHECK(shmif_down(receiver) == 0);
+  CHECK(shmif_receive(receiver, in, sizeof in, NULL) == 0 && shmif_wait(receiver, 0) == 0);
+  CHECK(shmif_up(receiver) == 0);
+  CHECK(shmif_receive(receiver, in, sizeof in, NULL) == 0 && shmif_wait(receiver, 0) == 0);
+  /* But not what somebody may be reading. */
+  send_many(sender, 4);
+  CHECK(shmif_receive_in_place(receiver, lent, NULL, 4) == 4);
+  CHECK(shmif_down(receiver) == 0);
+  for (unsigned i = 0; i < 4; ++i) CHECK(((unsigned char*)lent[i].iov_base)[14] == i);
+  CHECK(shmif_release(receiver) == 0);
+  CHECK(shmif_up(receiver) == 0 && shmif_receive(receiver, in, sizeof in, NULL) == 0);
+  shmif_close(sender);
+  shmif_close(receiver);
+}
+
+static void* wait_a_minute(void* port) {
+  return (void*)(intptr_t)shmif_wait(port, 60000);
+}
+
+static void waits_are_in_milliseconds(void) {
+  shmif_port* sender = open_port_up("sender");
+  shmif_port* receiver = open_port_up("receiver");
+  unsigned char in[kFrameBytes];
+  pthread_t thread;
+  void* result = NULL;
+  CHECK(pthread_create(&thread, NULL, wait_a_minute, receiver) == 0);
+  usleep(200000); /* more than a minute would be in any smaller unit */
+  send_many(sender, 1);
+  CHECK(pthread_join(thread, &result) == 0 && (intptr_t)result == 1);
+  CHECK(shmif_receive(receiver, in, sizeof in, NULL) == kFrameBytes);
+
+  /* A sleeper looks up every 50 ms, until the bus was idle for a second. 0 would be no sleep. */
+  int at_most_ms = 0;
+  for (int looks = 0; looks < 10000 && at_most_ms != -1; ++looks) {
+    CHECK(shmif_prepare_wait(receiver, &at_most_ms) == 0);
+    CHECK(at_most_ms == 50 || (at_most_ms == -1 && looks > 0));
+    shmif_finish_wait(receiver);
+    usleep(10000);
+  }
+  CHECK(at_most_ms == -1);
+  shmif_close(sender);
+  shmif_close(receiver);
+}
+
 static void library_and_header_are_of_one_version(void) {
   CHECK(strcmp(shmif_version(), SHMIF_HEADER_VERSION) == 0);
 }
@@ -465,6 +637,13 @@ static const struct {
     {"LibraryAndHeaderAreOfOneVersion", library_and_header_are_of_one_version},
     {"TrySendTakesWhatFitsWhereSendersHavePatience",
      try_send_takes_what_fits_where_senders_have_patience},
+    {"ABusHasTheModeThatWasAskedForWhateverTheUmask",
+     a_bus_has_the_mode_that_was_asked_for_whatever_the_umask},
+    {"AfterAnOverrunAPortGoesOnWithTheOldestFrameOrWithTheNext",
+     after_an_overrun_a_port_goes_on_with_the_oldest_frame_or_with_the_next},
+    {"EachFlagOfAPortMakesItWhatItSays", each_flag_of_a_port_makes_it_what_it_says},
+    {"WhatWasReceivedBeforeGoingDownIsGone", what_was_received_before_going_down_is_gone},
+    {"WaitsAreInMilliseconds", waits_are_in_milliseconds},
     {"AFrameCrossesUnchanged", a_frame_crosses_unchanged},
     {"ABatchArrivesInOrder", a_batch_arrives_in_order},
     {"ASmallBufferTruncatesAndSaysTheTrueLength",
