@@ -14,8 +14,11 @@
 #include <vector>
 
 #include "shmif/port.hpp"
+#include "shmif/shmif.h"
 #include "tests/support/child_process.hpp"
+#include "tests/support/numbered_frames.hpp"
 #include "tests/support/one_frame.hpp"
+#include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 
 namespace shmif::test {
@@ -268,6 +271,142 @@ TEST(PortTable, StatShowsWhatAPortIsAndDid) {
   EXPECT_EQ(shown_b.rx_bytes, 60U);
   EXPECT_FALSE(b.down());
   EXPECT_FALSE(bus.info().ports.at(1).up);
+}
+
+/// A counter in the port table, and what it is told as.
+struct CounterField {
+  const char* name;
+  std::uint64_t bus::PortSlot::* shown;
+  std::uint64_t PortInfo::* told;
+  std::uint64_t shmif_counters::* told_in_c;  ///< nullptr: there it is not
+};
+constexpr CounterField kCounterFields[] = {
+    {"tx_frames", &bus::PortSlot::tx_frames, &PortInfo::tx_frames, &shmif_counters::tx_frames},
+    {"tx_bytes", &bus::PortSlot::tx_bytes, &PortInfo::tx_bytes, &shmif_counters::tx_bytes},
+    {"doorbells", &bus::PortSlot::doorbells, &PortInfo::doorbells, &shmif_counters::doorbells},
+    {"lock_sleeps", &bus::PortSlot::lock_sleeps, &PortInfo::lock_sleeps,
+     &shmif_counters::lock_sleeps},
+    {"pauses", &bus::PortSlot::pauses, &PortInfo::pauses, &shmif_counters::pauses},
+    {"paused_ns", &bus::PortSlot::paused_ns, &PortInfo::paused_ns, &shmif_counters::paused_ns},
+    {"stalls", &bus::PortSlot::stalls, &PortInfo::stalls, nullptr},
+    {"rx_frames", &bus::PortSlot::rx_frames, &PortInfo::rx_frames, &shmif_counters::rx_frames},
+    {"rx_bytes", &bus::PortSlot::rx_bytes, &PortInfo::rx_bytes, &shmif_counters::rx_bytes},
+    {"own_frames", &bus::PortSlot::own_frames, &PortInfo::own_frames, &shmif_counters::own_frames},
+    {"filtered_frames", &bus::PortSlot::filtered_frames, &PortInfo::filtered_frames,
+     &shmif_counters::filtered_frames},
+    {"skipped_frames", &bus::PortSlot::skipped_frames, &PortInfo::skipped_frames,
+     &shmif_counters::skipped_frames},
+    {"overruns", &bus::PortSlot::overruns, &PortInfo::overruns, &shmif_counters::overruns},
+    {"lost_frames", &bus::PortSlot::lost_frames, &PortInfo::lost_frames,
+     &shmif_counters::lost_frames},
+    {"lost_bytes", &bus::PortSlot::lost_bytes, &PortInfo::lost_bytes, &shmif_counters::lost_bytes},
+    {"corrupt", &bus::PortSlot::corrupt, &PortInfo::corrupt, &shmif_counters::corrupt},
+    {"wakeups", &bus::PortSlot::wakeups, &PortInfo::wakeups, &shmif_counters::wakeups},
+    {"too_long_frames", &bus::PortSlot::too_long_frames, &PortInfo::too_long_frames,
+     &shmif_counters::too_long_frames},
+    {"refused_frames", &bus::PortSlot::refused_frames, &PortInfo::refused_frames,
+     &shmif_counters::refused_frames},
+};
+
+/// Puts another number into each counter of a slot, and into whatever else its owner leaves there.
+void fill_counters(bus::PortSlot& slot) {
+  std::uint64_t number = 1000;
+  for (const CounterField& field : kCounterFields) slot.*field.shown = number++;
+  slot.tx_more_segments = 10'000;
+  slot.rx_more_segments = 20'000;
+  slot.waits_for = 1;
+  slot.flags = bus::kFlagPromiscuous | bus::kFlagNoCarrier | bus::kFlagLearnedTooMany;
+  for (std::uint64_t& mac : slot.learned) mac = 0x020000000001;
+}
+
+TEST(PortTable, EachCounterOfASlotIsToldUnderItsName) {
+  const TempBus bus;
+  const RawBus raw(bus.path());
+  const Port port = port_on(bus.path());
+  fill_counters(raw.slot(port.slot()));
+  const PortInfo told = bus.info().ports.at(0);
+  std::uint64_t number = 1000;
+  for (const CounterField& field : kCounterFields)
+    EXPECT_EQ(told.*field.told, number++) << field.name;
+  EXPECT_EQ(told.tx_segments, told.tx_frames + 10'000);
+  EXPECT_EQ(told.rx_segments, told.rx_frames + 20'000);
+  EXPECT_EQ(told.waits_for, 0U);
+  EXPECT_FALSE(told.carrier);
+  EXPECT_TRUE(told.promiscuous);
+}
+
+TEST(PortTable, ANewOwnerOfASlotBeginsWithNothingOfTheFormer) {
+  const TempBus bus;
+  const RawBus raw(bus.path());
+  for (const bool of_the_dead : {false, true}) {
+    SCOPED_TRACE(of_the_dead ? "killed" : "detached");
+    if (of_the_dead) {
+      EXPECT_EQ(Child([&] {
+                  const Port port = port_on(bus.path(), {.name = "former"});
+                  return raise(SIGKILL);
+                }).wait(),
+                128 + SIGKILL);
+    } else {
+      port_on(bus.path(), {.name = "former"});
+    }
+    fill_counters(raw.slot(0));
+    const Port port = port_on(bus.path(), {.name = "former"});
+    ASSERT_EQ(port.slot(), 0U);
+    const PortInfo told = bus.info().ports.at(0);
+    for (const CounterField& field : kCounterFields) EXPECT_EQ(told.*field.told, 0U) << field.name;
+    EXPECT_EQ(told.tx_segments, 0U);
+    EXPECT_EQ(told.rx_segments, 0U);
+    EXPECT_FALSE(told.waits_for);
+    EXPECT_TRUE(told.carrier);
+    EXPECT_FALSE(told.promiscuous);
+    for (const std::uint64_t mac : raw.slot(0).learned) EXPECT_EQ(mac, 0U);
+  }
+}
+
+TEST(PortTable, TellsOfEachPortWhatThePortItselfCounts) {
+  const TempBus bus(small_ring());
+  const RawBus raw(bus.path());
+  shmif_port* a = nullptr;
+  ASSERT_EQ(shmif_open(bus.path().c_str(), nullptr, &a), 0);
+  ASSERT_EQ(shmif_up(a), 0);
+  Port b = port_on(bus.path());
+  const std::vector<unsigned char> frame(1600, 0xff);
+  std::vector<unsigned char> room(1600);
+  EXPECT_LT(shmif_send(a, frame.data(), 13), 0);
+  EXPECT_LT(shmif_send(a, frame.data(), 1523), 0);
+  EXPECT_LT(shmif_send(a, frame.data(), 1524), 0);
+  raw.lock_as(b.slot());  // which lives, and never lets go
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(shmif_send(a, frame.data(), 1000), 0);
+  NumberedBatch frames(500);
+  EXPECT_FALSE(b.send(frames.make(1, 0, 3)).error);
+  EXPECT_FALSE(b.send(frames.make(1, 3, 2, *MacAddress::parse("02:00:00:00:99:99"))).error);
+  while (shmif_receive(a, room.data(), room.size(), nullptr) > 0) continue;
+  FrameBatch in(256);
+  EXPECT_GT(b.receive(in).lost, 0U);
+  shmif_counters in_c{};
+  in_c.size = sizeof in_c;
+  ASSERT_EQ(shmif_get_counters(a, &in_c), 0);
+  EXPECT_EQ(in_c.too_long_frames, 2U);
+  EXPECT_EQ(in_c.refused_frames, 1U);
+  EXPECT_GT(in_c.lock_sleeps, 0U);
+  EXPECT_EQ(in_c.overruns, 1U) << "by its own frames";
+  EXPECT_EQ(in_c.rx_frames, 3U);
+  EXPECT_EQ(in_c.filtered_frames, 2U);
+  const PortCounters in_b = b.counters();
+  EXPECT_EQ(in_b.overruns, 1U);
+  EXPECT_EQ(in_b.own_frames, 5U);
+  EXPECT_EQ(in_b.rx_frames + in_b.lost_frames, 100U);
+  const BusInfo told = bus.info();
+  PortInfo own_b;
+  static_cast<PortCounters&>(own_b) = in_b;
+  for (const CounterField& field : kCounterFields) {
+    if (field.told_in_c == nullptr) continue;
+    EXPECT_EQ(told.ports.at(0).*field.told, in_c.*field.told_in_c) << field.name;
+    EXPECT_EQ(told.ports.at(1).*field.told, own_b.*field.told) << field.name;
+  }
+  EXPECT_EQ(told.ports[0].tx_segments, in_c.tx_segments);
+  EXPECT_EQ(told.ports[1].rx_segments, in_b.rx_segments);
+  shmif_close(a);
 }
 
 }  // namespace
