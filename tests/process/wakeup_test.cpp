@@ -177,6 +177,32 @@ TEST(Wakeup, APortThatHasSleptDeeplyForALongTimeIsWokenByTheFirstFrame) {
   EXPECT_EQ(sender.counters().doorbells, 2U);
 }
 
+TEST(Wakeup, ADeepSleeperThatIsStoppedIsRungOnceByEachSender) {
+  const TempBus bus(small_ring());
+  const RawBus raw(bus.path());
+  const Shared<std::atomic<int>> shown;
+  *shown = -1;
+  Child sleeper([&] {
+    Port port = port_on(bus.path());
+    *shown = static_cast<int>(port.slot());
+    if (!port.wait(kForEver)) return 1;
+    FrameBatch in;
+    return port.receive(in).frames > 0 ? 0 : 2;
+  });
+  ASSERT_TRUE(eventually(
+      [&] { return *shown >= 0 && sleeps_deeply(raw, static_cast<unsigned>(shown->load())); }));
+  sleeper.stop();
+  // It cannot take its bit back: each ring would be a system call of who sends.
+  NumberedBatch frames(60);
+  for (int senders = 0; senders < 2; ++senders) {
+    Port sender = port_on(bus.path());
+    for (std::uint32_t i = 0; i < 50; ++i) EXPECT_FALSE(sender.send(frames.make(0, i, 1)).error);
+    EXPECT_EQ(sender.counters().doorbells, 1U);
+  }
+  sleeper.resume();
+  EXPECT_EQ(sleeper.wait(), 0) << "and that one ring was enough";
+}
+
 TEST(Wakeup, AFrameWhoseSenderDiedBeforeItRangIsNoticedAllTheSame) {
   const TempBus bus(small_ring());
   const RawBus raw(bus.path());
