@@ -1,14 +1,11 @@
 // shmifctl ping: round trips of frames over a bus, without any IP stack (shmif/ping.hpp).
 
-#include <algorithm>
 #include <array>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
-#include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "shmif/ping.hpp"
@@ -17,6 +14,7 @@
 #include "tools/bus_options.hpp"
 #include "tools/commands.hpp"
 #include "tools/options.hpp"
+#include "tools/ping_report.hpp"
 
 namespace shmif::tools {
 
@@ -124,24 +122,6 @@ Target find_target(const WantedPing& wanted) {
                                                 "; attached: " + (known.empty() ? "none" : known)));
 }
 
-/// One answering port. Round trips are kept one by one, for exact percentiles.
-struct Responder {
-  std::string name;  ///< empty: not in the port table, as a guest's own MAC
-  std::vector<std::uint64_t> round_trips_ns;
-  std::vector<bool> answered;  ///< by sequence number: a second answer does not count
-};
-
-/// The value that `part` (0 to 1) of sorted `values` do not exceed.
-std::uint64_t percentile(const std::vector<std::uint64_t>& values, double part) {
-  const auto rank =
-      static_cast<std::size_t>(std::llround(part * static_cast<double>(values.size())));
-  return values[std::clamp<std::size_t>(rank, 1, values.size()) - 1];
-}
-
-double microseconds(std::uint64_t ns) {
-  return static_cast<double>(ns) / 1000;
-}
-
 class Asker {
  public:
   explicit Asker(const WantedPing& wanted)
@@ -217,7 +197,7 @@ class Asker {
     if (!target_.everybody && ping->source != target_.mac) return;
     const bool known = responders_.contains(ping->source);
     if (!known && responders_.size() == kMostResponders) return;
-    Responder& from = responders_[ping->source];
+    PingResponder& from = responders_[ping->source];
     if (!known) from.name = name_of(ping->source);
     if (from.answered.size() <= ping->sequence) from.answered.resize(ping->sequence + 1U);
     if (from.answered[ping->sequence]) return;
@@ -226,8 +206,8 @@ class Asker {
     const auto round_trip = static_cast<std::uint64_t>((now - sent_at_[ping->sequence]).count());
     from.round_trips_ns.push_back(round_trip);
     if (!wanted_.json && wanted_.interval >= kQuietInterval) {
-      std::printf("%s: seq %u, %.1f us\n", label(ping->source, from).c_str(), ping->sequence,
-                  microseconds(round_trip));
+      const std::string text = ping_answer_text(ping->source, from, ping->sequence, round_trip);
+      std::fwrite(text.data(), 1, text.size(), stdout);
     }
   }
 
@@ -240,18 +220,13 @@ class Asker {
     return {};
   }
 
-  static std::string label(const MacAddress& mac, const Responder& from) {
-    return from.name.empty() ? mac.to_string() : from.name + " (" + mac.to_string() + ')';
-  }
-
   int report(int signal) {
-    for (auto& [mac, from] : responders_) std::ranges::sort(from.round_trips_ns);
-    if (wanted_.json) {
-      print_json();
-    } else {
-      print_text();
-    }
-    if (!responders_.empty()) return kDone;
+    const bool anybody = !responders_.empty();
+    const std::string text = wanted_.json
+                                 ? ping_json(wanted_.path, sent_at_.size(), std::move(responders_))
+                                 : ping_text(sent_at_.size(), std::move(responders_));
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    if (anybody) return kDone;
     if (signal != 0) return kEndedBySignal + signal;
     const std::string requests =
         std::to_string(sent_at_.size()) + (sent_at_.size() == 1 ? " request" : " requests");
@@ -275,40 +250,6 @@ class Asker {
     return {};
   }
 
-  void print_text() const {
-    for (const auto& [mac, from] : responders_) {
-      const std::vector<std::uint64_t>& times = from.round_trips_ns;
-      const std::size_t lost = sent_at_.size() - times.size();
-      std::printf(
-          "%s: %zu sent, %zu answered, %zu lost (%.1f %%)\n"
-          "  min/p50/p99/max %.1f/%.1f/%.1f/%.1f us\n",  // a line of its own: both fit 80 columns
-          label(mac, from).c_str(), sent_at_.size(), times.size(), lost,
-          100.0 * static_cast<double>(lost) / static_cast<double>(sent_at_.size()),
-          microseconds(times.front()), microseconds(percentile(times, 0.5)),
-          microseconds(percentile(times, 0.99)), microseconds(times.back()));
-    }
-  }
-
-  void print_json() const {
-    nlohmann::ordered_json out{{"path", wanted_.path},
-                               {"sent", sent_at_.size()},
-                               {"responders", nlohmann::ordered_json::array()}};
-    for (const auto& [mac, from] : responders_) {
-      const std::vector<std::uint64_t>& times = from.round_trips_ns;
-      out["responders"].push_back({{"name", from.name},
-                                   {"mac", mac.to_string()},
-                                   {"answered", times.size()},
-                                   {"lost", sent_at_.size() - times.size()},
-                                   {"rtt_ns_min", times.front()},
-                                   {"rtt_ns_p50", percentile(times, 0.5)},
-                                   {"rtt_ns_p99", percentile(times, 0.99)},
-                                   {"rtt_ns_max", times.back()}});
-    }
-    const std::string text =
-        out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
-    std::fwrite(text.data(), 1, text.size(), stdout);
-  }
-
   /// More than a bus has ports; somebody who invents answers fills no memory.
   static constexpr std::size_t kMostResponders = 4096;
 
@@ -318,7 +259,7 @@ class Asker {
   Port port_;
   std::uint32_t id_ = 0;
   std::vector<Clock::time_point> sent_at_;  ///< by sequence number
-  std::map<MacAddress, Responder> responders_;
+  PingResponders responders_;
 };
 
 int run_ping(const CommandLine& line) {

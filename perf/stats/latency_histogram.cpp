@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "base/nearest_rank.hpp"
+
 namespace shmif::perf {
 
 void LatencyHistogram::record(std::uint64_t ns, std::uint64_t times) noexcept {
@@ -43,14 +45,11 @@ double LatencyHistogram::deviation() const noexcept {
 
 std::uint64_t LatencyHistogram::percentile(double per_cent) const noexcept {
   if (count_ == 0) return 0;
-  const double share = std::clamp(per_cent, 0.0, 100.0) / 100;
-  // 99.9 % of 1000 is 999, whatever binary fractions make of it.
-  const double exact = share * static_cast<double>(count_);
-  const double rank = std::clamp(std::ceil(exact - 1e-9 * exact), 1.0, static_cast<double>(count_));
+  const std::uint64_t rank = base::nearest_rank(count_, per_cent);
   std::uint64_t seen = 0;
   for (std::size_t i = bucket_of(min_); i < kBuckets; ++i) {
     seen += counts_[i];
-    if (static_cast<double>(seen) >= rank) return std::clamp(greatest_of(i), min_, max_);
+    if (seen >= rank) return std::clamp(greatest_of(i), min_, max_);
   }
   return max_;
 }

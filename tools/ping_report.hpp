@@ -1,0 +1,29 @@
+#pragma once
+// What `shmifctl ping` says of the answers that it got.
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "shmif/mac.hpp"
+
+namespace shmif::tools {
+
+/// One answering port. Round trips are kept one by one, for exact percentiles.
+struct PingResponder {
+  std::string name = {};  ///< empty: not in the port table, as a guest's own MAC
+  std::vector<std::uint64_t> round_trips_ns = {};  ///< in the order of the answers; at least one
+  std::vector<bool> answered = {};  ///< by sequence number: a second answer does not count
+};
+using PingResponders = std::map<MacAddress, PingResponder>;
+
+/// "web (b2:a0:00:00:00:01): seq 3, 12.5 us", the line of one answer.
+std::string ping_answer_text(MacAddress mac, const PingResponder& from, std::uint32_t sequence,
+                             std::uint64_t round_trip_ns);
+
+/// The results, after `sent` requests: two lines for each responder; and the same as JSON.
+std::string ping_text(std::uint64_t sent, PingResponders responders);
+std::string ping_json(const std::string& path, std::uint64_t sent, PingResponders responders);
+
+}  // namespace shmif::tools
