@@ -19,6 +19,7 @@
 #include "tap/bridge.hpp"
 #include "tap/packet_link.hpp"
 #include "tap/tap_link.hpp"
+#include "tools/bridge_summary.hpp"
 #include "tools/bus_options.hpp"
 #include "tools/bus_watch.hpp"
 #include "tools/capture_file.hpp"
@@ -212,68 +213,20 @@ void wrap(End& end, const FaultOptions& faults) {
   end.faults = end.hold(FaultLink::wrap(std::move(inner), faults, {}).value());
 }
 
-void print_faults(std::FILE* file, const std::string& from, const std::string& to,
-                  const FaultLink& link, const FaultOptions& options) {
-  const FaultCounters& c = link.received();
-  std::fprintf(
-      file,
-      "%s -> %s: faults %s,seed=%llu: %llu frames came, %llu lost, %llu duplicated, %llu "
-      "reordered, "
-      "%llu corrupted, %llu truncated, %llu found the queue full, %llu still under way\n",
-      from.c_str(), to.c_str(), to_string(options).c_str(),
-      static_cast<unsigned long long>(options.seed), static_cast<unsigned long long>(c.frames),
-      static_cast<unsigned long long>(c.lost), static_cast<unsigned long long>(c.duplicated),
-      static_cast<unsigned long long>(c.reordered), static_cast<unsigned long long>(c.corrupted),
-      static_cast<unsigned long long>(c.truncated), static_cast<unsigned long long>(c.queue_full),
-      static_cast<unsigned long long>(link.under_way()));
-}
-
-/// `count` and what it is a count of, after a comma where there is text before; nothing for 0.
-void add_part(std::string& text, std::uint64_t count, const char* what) {
-  if (count == 0) return;
-  text += (text.empty() ? "" : ", ") + std::to_string(count) + ' ' + what;
-}
-
-std::string total(std::uint64_t count, const char* what, const std::string& parts) {
-  return ", " + std::to_string(count) + ' ' + what + (parts.empty() ? "" : " (" + parts + ')');
-}
-
-/// One line in which the sum is right: what was passed on, lost, dropped and answered here is what
-/// came. `faults`: the link around the source, if there is one. A device takes frames and drops
-/// them while it is down or full.
-void print_direction(std::FILE* file, const std::string& from, const std::string& to,
-                     const tap::DirectionCounters& c, const FaultLink* faults, const End& sink) {
-  const tap::DeviceCounters device = sink.device ? sink.device() : tap::DeviceCounters{};
-  const std::uint64_t by_device = device.dropped_down + device.dropped_full;
-  const std::uint64_t bytes = by_device == 0 ? c.bytes : device.sent_bytes;
-  const FaultCounters met = faults != nullptr ? faults->received() : FaultCounters{};
-  const std::uint64_t under_way = faults != nullptr ? faults->under_way() : 0;
-  const std::uint64_t lost = met.lost + met.queue_full + c.lost;
-  const std::uint64_t by_bridge = c.dropped_full + c.dropped_too_long + c.dropped_error;
-  const std::uint64_t waiting = c.received - c.frames - c.consumed - by_bridge;
-  const std::uint64_t came = (faults != nullptr ? met.frames : c.received) + c.lost;
-  std::string how_lost;
-  add_part(how_lost, met.lost + met.queue_full, "by faults");
-  add_part(how_lost, c.lost, "by overrun");
-  std::string how_dropped;
-  add_part(how_dropped, c.dropped_too_long, "too long");
-  add_part(how_dropped, c.dropped_full, "not taken in time");
-  add_part(how_dropped, c.dropped_error, "refused");
-  add_part(how_dropped, device.dropped_down, "while the interface was down");
-  add_part(how_dropped, device.dropped_full, "with its queue full");
-  std::string text = std::to_string(c.frames - by_device) + " frames";
-  // Nobody knows of how many segments those were that a device dropped.
-  if (c.segments != c.frames && by_device == 0)
-    text += " (" + std::to_string(c.segments) + " segments)";
-  text += ", " + std::to_string(bytes) + " bytes" + total(lost, "lost", how_lost) +
-          total(by_bridge + by_device, "dropped", how_dropped);
-  std::string rest;
-  add_part(rest, c.consumed, "answered or found here");
-  add_part(rest, under_way + waiting, "still under way");
-  if (!rest.empty()) text += ", " + rest;
-  text += " = " + std::to_string(came) + " came";
-  if (met.duplicated != 0) text += " + " + std::to_string(met.duplicated) + " duplicated by faults";
-  std::fprintf(file, "%s -> %s: %s\n", from.c_str(), to.c_str(), text.c_str());
+/// What happened to the frames from one end to the other.
+BridgeWay way_of(const std::string& from, const std::string& to, const End& source, const End& sink,
+                 const tap::DirectionCounters& counters) {
+  BridgeWay way{.from = from, .to = to, .counters = counters};
+  if (source.faults != nullptr) {
+    way.faults = {source.faults->received(), source.faults->to_receive()};
+    way.has_faults = true;
+  }
+  if (sink.faults != nullptr) {
+    way.sink_waiting = sink.faults->under_way() - sink.faults->to_receive();
+    way.sink_refused = sink.faults->refused();
+  }
+  if (sink.device) way.sink_device = sink.device();
+  return way;
 }
 
 /// Whether the capture goes to standard output, where then nothing else may go.
@@ -399,7 +352,8 @@ int run_bridge(const CommandLine& line) {
     // Only a capture on standard output meets this: its reader went before anything was written.
     if (error.code() != std::errc::broken_pipe) throw;
     const bus::SignalGuard guard(SIGPIPE);
-    print_direction(stderr, left, right, {}, nullptr, ends[1]);
+    const std::string text = to_text(BridgeWay{.from = left, .to = right});
+    std::fwrite(text.data(), 1, text.size(), stderr);
     return kDone;
   }
   wrap(ends[0], faults.right);
@@ -408,13 +362,16 @@ int run_bridge(const CommandLine& line) {
   const int code = last_words(ends, end);
   std::FILE* const file = capture_is_output(ends) ? stderr : stdout;
   const bus::SignalGuard guard(SIGPIPE);  // its reader may have gone, too
+  const BridgeWay there = way_of(left, right, ends[0], ends[1], counters.to_right);
+  std::string text = to_text(there);
   // A capture that is replayed takes nothing, one that is written gives nothing.
-  print_direction(file, left, right, counters.to_right, ends[0].faults, ends[1]);
   if (ends[0].reader == nullptr && ends[1].writer == nullptr) {
-    print_direction(file, right, left, counters.to_left, ends[1].faults, ends[0]);
-    if (ends[1].faults != nullptr) print_faults(file, right, left, *ends[1].faults, faults.left);
+    const BridgeWay back = way_of(right, left, ends[1], ends[0], counters.to_left);
+    text += to_text(back);
+    if (back.has_faults) text += faults_text(back, faults.left);
   }
-  if (ends[0].faults != nullptr) print_faults(file, left, right, *ends[0].faults, faults.right);
+  if (there.has_faults) text += faults_text(there, faults.right);
+  std::fwrite(text.data(), 1, text.size(), file);
   return code;
 }
 
