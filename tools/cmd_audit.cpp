@@ -11,19 +11,6 @@ namespace shmif::tools {
 
 namespace {
 
-std::string as_text(const std::string& path, const AuditReport& report) {
-  std::string out;
-  for (const AuditFinding& finding : report.findings) {
-    out += finding.invariant + ": " + finding.what + '\n';
-  }
-  for (const std::string& note : report.notes) out += "note: " + note + '\n';
-  if (report.clean()) {
-    out += path + ": every invariant holds (" + std::to_string(report.records) + " records, " +
-           std::to_string(report.frames) + " frames, " + std::to_string(report.pads) + " pads)\n";
-  }
-  return out;
-}
-
 int run_audit(const CommandLine& line) {
   const Arguments args =
       Options("audit", "PATH")
@@ -37,7 +24,7 @@ int run_audit(const CommandLine& line) {
   const std::string path = args.positional()[0];
   const Bus bus = look_at(path);
   const AuditReport report = bus.audit();
-  const std::string text = args.flag("json") ? to_json(path, report) : as_text(path, report);
+  const std::string text = args.flag("json") ? to_json(path, report) : to_text(path, report);
   std::fwrite(text.data(), 1, text.size(), stdout);
   if (report.clean()) return kDone;
   const bool one = report.findings.size() == 1;

@@ -19,6 +19,7 @@
 #include "tools/await.hpp"
 #include "tools/bus_options.hpp"
 #include "tools/commands.hpp"
+#include "tools/dump_counts.hpp"
 #include "tools/dump_sink.hpp"
 #include "tools/options.hpp"
 #include "tools/progress.hpp"
@@ -85,29 +86,6 @@ class Source {
   std::optional<Port> port_;
   std::optional<Follower> follower_;
 };
-
-/// Two units, since a super-frame is one frame of the bus, and its loss is the loss of one, but it
-/// is shown as the frames that it stands for.
-struct DumpCounts {
-  std::uint64_t captured = 0;           // frames of the bus, of which something was shown
-  std::uint64_t filtered = 0;           // of the bus, of which nothing was shown
-  std::uint64_t lost = 0;               // of the bus
-  std::uint64_t captured_segments = 0;  // frames shown
-  std::uint64_t filtered_segments = 0;  // frames not shown
-  std::uint64_t bytes = 0;              // shown
-};
-
-/// "1395 frames captured (44987 after segmentation), 0 filtered out, 60378 lost"
-std::string summary(const DumpCounts& counts, bool lost_is_lower_bound) {
-  const auto number = [](std::uint64_t frames, std::uint64_t segments, const char* what) {
-    std::string text = std::to_string(frames) + what;
-    if (segments != frames) text += " (" + std::to_string(segments) + " after segmentation)";
-    return text;
-  };
-  return number(counts.captured, counts.captured_segments, " frames captured") + ", " +
-         number(counts.filtered, counts.filtered_segments, " filtered out") + ", " +
-         (lost_is_lower_bound ? "at least " : "") + std::to_string(counts.lost) + " lost";
-}
 
 /// Says how it went; to a pipe that nobody reads any more, too.
 void print_summary(const std::string& text) {
@@ -412,7 +390,7 @@ class Capture {
                (n == 1 ? " frame was " : " frames were ") +
                (wanted_.ports.empty() ? "shown as from \"others\"" : "left out by --port"));
     }
-    print_summary(summary(counts_, source_.counters().lost_is_lower_bound()));
+    print_summary(to_text(counts_, source_.counters().lost_is_lower_bound()));
     return corruption_.lasts() ? kFailed : code;
   }
 
@@ -450,7 +428,7 @@ int run_dump(const CommandLine& line) {
   } catch (const Exception& error) {
     // Its reader was gone before the first byte.
     if (error.code() != std::errc::broken_pipe) throw;
-    print_summary(summary({}, false));
+    print_summary(to_text(DumpCounts{}, false));
     return kDone;
   }
 }

@@ -4,35 +4,12 @@
 
 #include "shmif/bus.hpp"
 #include "tools/commands.hpp"
+#include "tools/describe.hpp"
 #include "tools/options.hpp"
 
 namespace shmif::tools {
 
 namespace {
-
-std::string counted(std::uint64_t n, const char* thing) {
-  return std::to_string(n) + ' ' + thing + (n == 1 ? "" : "s");
-}
-
-std::string as_text(const RepairReport& report) {
-  std::string out;
-  const auto add = [&out](const std::string& what) { out += (out.empty() ? "" : ", ") + what; };
-  if (!report.header_restored.empty()) {
-    std::string fields;
-    for (const std::string& field : report.header_restored) {
-      fields += (fields.empty() ? "" : ", ") + field;
-    }
-    add("restored the header (" + fields + ')');
-  }
-  if (report.ports_freed != 0) add("freed " + counted(report.ports_freed, "dead port"));
-  if (report.claims_cleared != 0) add("cleared " + counted(report.claims_cleared, "claim"));
-  if (report.lock_released) add("released the lock");
-  if (report.ring_rebuilt) {
-    add("rebuilt the ring keeping " + counted(report.frames_kept, "frame") + " (epoch " +
-        std::to_string(report.epoch) + ')');
-  }
-  return out.empty() ? "nothing to repair" : out;
-}
 
 int run_repair(const CommandLine& line) {
   const Arguments args =
@@ -55,7 +32,7 @@ int run_repair(const CommandLine& line) {
   }
   options.force = args.flag("force");
   const RepairReport report = Bus::repair(args.positional()[0], options).value();
-  std::printf("%s: %s\n", args.positional()[0].c_str(), as_text(report).c_str());
+  std::printf("%s: %s\n", args.positional()[0].c_str(), to_text(report).c_str());
   return kDone;
 }
 

@@ -88,6 +88,10 @@ bool looks_like_a_number(const std::string& cell) {
   return !cell.empty() && cell.find_first_not_of("0123456789.-") == std::string::npos;
 }
 
+std::string counted(std::uint64_t n, const char* thing) {
+  return std::to_string(n) + ' ' + thing + (n == 1 ? "" : "s");
+}
+
 std::string head_text(const BusInfo& info) {
   const auto live =
       std::count_if(info.ports.begin(), info.ports.end(), [](const PortInfo& p) { return p.live; });
@@ -229,6 +233,39 @@ std::string to_json(const std::string& path, const AuditReport& report) {
                {"pads", report.pads},
                {"findings", findings},
                {"notes", report.notes}});
+}
+
+std::string to_text(const std::string& path, const AuditReport& report) {
+  std::string out;
+  for (const AuditFinding& finding : report.findings) {
+    out += finding.invariant + ": " + finding.what + '\n';
+  }
+  for (const std::string& note : report.notes) out += "note: " + note + '\n';
+  if (report.clean()) {
+    out += path + ": every invariant holds (" + std::to_string(report.records) + " records, " +
+           std::to_string(report.frames) + " frames, " + std::to_string(report.pads) + " pads)\n";
+  }
+  return out;
+}
+
+std::string to_text(const RepairReport& report) {
+  std::string out;
+  const auto add = [&out](const std::string& what) { out += (out.empty() ? "" : ", ") + what; };
+  if (!report.header_restored.empty()) {
+    std::string fields;
+    for (const std::string& field : report.header_restored) {
+      fields += (fields.empty() ? "" : ", ") + field;
+    }
+    add("restored the header (" + fields + ')');
+  }
+  if (report.ports_freed != 0) add("freed " + counted(report.ports_freed, "dead port"));
+  if (report.claims_cleared != 0) add("cleared " + counted(report.claims_cleared, "claim"));
+  if (report.lock_released) add("released the lock");
+  if (report.ring_rebuilt) {
+    add("rebuilt the ring keeping " + counted(report.frames_kept, "frame") + " (epoch " +
+        std::to_string(report.epoch) + ')');
+  }
+  return out.empty() ? "nothing to repair" : out;
 }
 
 std::string aligned(const std::vector<std::vector<std::string>>& rows) {

@@ -1,0 +1,80 @@
+#pragma once
+// Reads the tables and heads that the tools print back into values by name, so that a test says
+// what stands under which name, and not where. A name that a test does not know makes it fail.
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace shmif::test {
+
+/// Value by name of the column.
+using ShownRow = std::map<std::string, std::string>;
+
+inline std::vector<std::string> shown_lines(const std::string& text) {
+  std::istringstream in(text);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(in, line);) lines.push_back(line);
+  return lines;
+}
+
+inline std::vector<std::string> shown_words(const std::string& line) {
+  std::istringstream in(line);
+  std::vector<std::string> words;
+  for (std::string word; in >> word;) words.push_back(word);
+  return words;
+}
+
+/// The rows below a head, no cell of which is empty or has a blank in it.
+inline std::vector<ShownRow> rows_below(const std::vector<std::string>& lines) {
+  std::vector<ShownRow> rows;
+  const std::vector<std::string> head = shown_words(lines.at(0));
+  for (std::size_t i = 1; i < lines.size(); ++i) {
+    const std::vector<std::string> cells = shown_words(lines[i]);
+    EXPECT_EQ(cells.size(), head.size()) << lines[0] << '\n' << lines[i];
+    ShownRow& row = rows.emplace_back();
+    for (std::size_t c = 0; c < std::min(head.size(), cells.size()); ++c) {
+      EXPECT_TRUE(row.emplace(head[c], cells[c]).second) << "twice: " << head[c];
+    }
+  }
+  return rows;
+}
+
+/// `text` without the sequences that colour it.
+inline std::string without_colours(const std::string& text) {
+  std::string out;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    if (text[at] == '\x1b') {
+      at = text.find('m', at);
+    } else {
+      out += text[at];
+    }
+  }
+  return out;
+}
+
+/// How many columns `text` takes, a character of UTF-8 being one.
+inline std::size_t columns_shown(const std::string& text) {
+  std::size_t columns = 0;
+  for (const char c : text) columns += (static_cast<unsigned char>(c) & 0xC0U) != 0x80U ? 1U : 0U;
+  return columns;
+}
+
+/// Numbers of which each is another, so that no figure can stand for its neighbour.
+class OwnNumbers {
+ public:
+  explicit OwnNumbers(std::uint64_t first) : next_(first) {}
+  template <class... Number>
+  void fill(Number&... numbers) {
+    ((numbers = static_cast<Number>(next_++)), ...);
+  }
+
+ private:
+  std::uint64_t next_;
+};
+
+}  // namespace shmif::test

@@ -1,0 +1,23 @@
+#pragma once
+// What `shmifctl dump` says at its end.
+
+#include <cstdint>
+#include <string>
+
+namespace shmif::tools {
+
+/// Two units, since a super-frame is one frame of the bus, and its loss is the loss of one, but it
+/// is shown as the frames that it stands for.
+struct DumpCounts {
+  std::uint64_t captured = 0;           // frames of the bus, of which something was shown
+  std::uint64_t filtered = 0;           // of the bus, of which nothing was shown
+  std::uint64_t lost = 0;               // of the bus
+  std::uint64_t captured_segments = 0;  // frames shown
+  std::uint64_t filtered_segments = 0;  // frames not shown
+  std::uint64_t bytes = 0;              // shown
+};
+
+/// "1395 frames captured (44987 after segmentation), 0 filtered out, 60378 lost"
+std::string to_text(const DumpCounts& counts, bool lost_is_lower_bound);
+
+}  // namespace shmif::tools

@@ -1,0 +1,30 @@
+#pragma once
+// What `shmifctl top` shows: a screen, or lines.
+
+#include <ctime>
+#include <string>
+
+#include "shmif/bus.hpp"
+#include "tools/rates.hpp"
+#include "tools/terminal.hpp"
+
+namespace shmif::tools {
+
+/// What the screen is to show.
+struct TopView {
+  BusInfo info;
+  BusRates rates;
+  std::size_t scrolled = 0;  ///< ports above the first one shown
+};
+
+/// How many ports fit on a screen of that size.
+std::size_t top_rows(Screen::Size size);
+
+/// The screen, without a line end behind its last line. Scrolls back where there are not so many
+/// ports.
+std::string top_screen(TopView& view, Screen::Size size);
+
+/// The lines of one look, for a file or a pipe: one of the bus, one of each port.
+std::string top_lines(std::time_t now, const BusInfo& info, const BusRates& rates);
+
+}  // namespace shmif::tools
