@@ -622,7 +622,7 @@ TEST_F(ChartsInABrowser, AJobHasItsOwnColourAndPatternInEachChart) {
   for (const Json& chart : facts["charts"]) {
     std::set<Json> in_chart;
     for (const Json& series : chart["series"]) {
-      if (is_mark(series) || chart["name"].get<std::string>().starts_with("TCP")) continue;
+      if (is_mark(series)) continue;
       const Json its = {series["colour"], series["dash"]};
       EXPECT_TRUE(in_chart.insert(its).second) << series["label"] << " in " << chart["name"];
       auto label = series["label"].get<std::string>();
@@ -634,6 +634,24 @@ TEST_F(ChartsInABrowser, AJobHasItsOwnColourAndPatternInEachChart) {
     }
   }
   EXPECT_EQ(look.size(), 3U);
+}
+
+TEST_F(ChartsInABrowser, TheFirstLinesOfAChartAreShownWhateverTheirJobsPlaceIs) {
+  Json result = test::many_jobs_json();
+  // Ten jobs and their peers; only the last one's latency is known.
+  result["groups"] = Json::array();
+  for (std::size_t i = result["jobs"].size(); i-- > 0;) {
+    if (i >= 20) result["jobs"].erase(i);
+    if (i < 19) result["jobs"][i]["latency_ns"] = nullptr;
+  }
+  const Json& facts = shown("last-of-ten", result);
+  for (const char* name : {"latency percentiles", "latency histogram", "latency over time"}) {
+    const Json& series = chart_of(facts, name)["series"];
+    ASSERT_EQ(series.size(), 1U) << name;
+    EXPECT_EQ(series[0]["label"], "job9") << name;
+    EXPECT_TRUE(series[0]["shown"].get<bool>()) << name;
+  }
+  EXPECT_EQ(chart_of(facts, "throughput over time")["series"].size(), 12U) << "with the marks";
 }
 
 TEST_F(ChartsInABrowser, APageHasAChartForEachThingThatWasMeasured) {

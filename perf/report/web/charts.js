@@ -27,9 +27,9 @@ const charts = (() => {
     grid: { stroke: colours.grid, width: 1 }, ticks: { stroke: colours.grid, width: 1, size: 5 }, ...more,
   });
 
-  /// A series with the i-th colour; `values` formats what is hovered.
-  const line = (colours, i, label, values, more) => ({
-    label, stroke: colours.series[i % colours.series.length], width: 2, dash: kDashes[i % kDashes.length],
+  /// The series of `l`, the i-th of its chart, in its own colour; `values` formats what is hovered.
+  const line = (colours, l, i, values, more) => ({
+    label: l.label, stroke: colours.series[l.colour % colours.series.length], width: 2, dash: kDashes[l.colour % kDashes.length],
     spanGaps: true, show: i < kMostShown, points: { show: false },
     value: (u, v) => (v === null || v === undefined ? '-' : values(v)), ...more,
   });
@@ -120,7 +120,7 @@ const charts = (() => {
       if (marks.length) tables.push([marks.map((m) => m[0]), marks.map((m) => m[1])], [marks.map((m) => m[0]), marks.map((m) => m[2])]);
       const data = uPlot.join(tables);
       const series = [{ label: 'time', value: (u, v) => (v === null || v === undefined ? '-' : v.toFixed(1) + ' s') }];
-      lines.forEach((l) => series.push(line(colours, l.colour, l.label, format,
+      lines.forEach((l, i) => series.push(line(colours, l, i, format,
         // A line of a point or two would not be seen.
         l.values.length < 3 ? { points: { show: true, size: 7 } } : {})));
       const hooks = {};
@@ -220,7 +220,7 @@ const charts = (() => {
           values: (u, splits) => spaced(u, splits, 0, 62).map((v) => (v === null ? '' : kMarks.find((m) => m[0] === v)[1])),
         }), logAxis(colours, 'latency', units.ns, { size: kBeside })],
         series: [{ label: 'share', value: (u, v) => (v === null || v === undefined ? '-' : Number((100 - 10 ** (2 - v)).toPrecision(2 + Math.ceil(v + 0.3))) + ' %') },
-                 ...lines.map((l) => line(colours, l.colour, l.label, units.ns, l.histogram.bins ? {} : { points: { show: true, size: 6 } }))],
+                 ...lines.map((l, i) => line(colours, l, i, units.ns, l.histogram.bins ? {} : { points: { show: true, size: 6 } }))],
       } };
     });
   }
@@ -255,7 +255,7 @@ const charts = (() => {
         scales: { x: { time: false, distr: 3, range: () => [xs[0], xs[xs.length - 1]] }, y: logScale },
         axes: [logAxis(colours, 'latency', units.ns, { size: kBelow }), logAxis(colours, 'share of frames', units.share, { size: kBeside })],
         series: [{ label: 'from', value: (u, v) => units.ns(v) },
-                 ...lines.map((l) => line(colours, l.colour, l.label, units.share,
+                 ...lines.map((l, i) => line(colours, l, i, units.share,
                    { fill: fill(l.colour), width: 1.5, spanGaps: false, paths: uPlot.paths.stepped({ align: 1 }) }))],
       } };
     });

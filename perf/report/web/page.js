@@ -301,9 +301,14 @@ function connections() {
   const samplesOf = (job) => curveOf(job).filter((i) => i.tcp);
   const senders = result.jobs.filter((job) => job.tx && job.tcp && samplesOf(job).length);
   if (!senders.length) return;
+  // As in the other charts, which know no colours of peers, and of many jobs only those of their groups.
+  const colourFor = (job, i) => {
+    const place = manyJobs ? i : members.findIndex((unit) => unit.job === job);
+    return place >= 0 ? place : members.length + i;
+  };
   const lines = (value) => senders.map((job, i) => {
     const list = samplesOf(job);
-    return { colour: i, label: job.jobname, at: timesOf(list), values: list.map(value) };
+    return { colour: colourFor(job, i), label: job.jobname, at: timesOf(list), values: list.map(value) };
   });
   const pair = element('div', { class: 'pair' });
   main.append(pair);
