@@ -146,7 +146,7 @@ TEST(RunMeasure, ARateThatNeverSettlesRunsToItsEnd) {
   plan[0].options.steadystate = "iops:5%";
   const RunResult result = run(plan);
   ASSERT_TRUE(passed(result));
-  EXPECT_EQ(result.jobs[0].tx.frames, 1500U);
+  EXPECT_EQ(result.jobs[0].tx.offered_frames, 1500U);
   EXPECT_EQ(result.steady_state.value_or("").rfind("not reached", 0), 0U);
   EXPECT_FALSE(result.steady_states.at(0).reached_at_seconds);
 }

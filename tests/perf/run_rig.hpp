@@ -85,6 +85,23 @@ inline void freeze(const perf::JobProgress& job, std::chrono::milliseconds time)
   send_signal(job, SIGCONT);
 }
 
+/// Stops the receiver until a look at which the sender has not come further than at the one before:
+/// the queue between them is full. Or the sender had no CPU meanwhile: so look whether the engine
+/// refused frames, and run again if not.
+inline Meddler::Deed full_queue() {
+  return
+      [stopped = false, done = false, sent = std::uint64_t{0}](const perf::RunProgress& p) mutable {
+        const bool waits = std::exchange(sent, p.jobs[0].tx_frames) == p.jobs[0].tx_frames;
+        if (done || p.jobs[1].rx_frames == 0) return;
+        if (!std::exchange(stopped, true)) {
+          send_signal(p.jobs[1], SIGSTOP);
+        } else if (waits) {
+          done = true;
+          send_signal(p.jobs[1], SIGCONT);
+        }
+      };
+}
+
 /// Passes when the run did; else prints why it did not.
 inline testing::AssertionResult passed(const perf::RunResult& result) {
   if (result.failures.empty()) return testing::AssertionSuccess();
