@@ -5,7 +5,9 @@
 
 #include <chrono>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "shmif/loopback_link.hpp"
 #include "shmif/port.hpp"
@@ -169,6 +171,65 @@ TEST(FaultLink, WhatTheLinkRefusesIsCountedAndTheRestGoesOn) {
   EXPECT_EQ(link.refused(), 2U);
   EXPECT_TRUE(same_frames(frames, collect(listener, 2)));
   EXPECT_EQ(link.address(), "bus:" + bus.path());
+}
+
+/// A link that brings what a test says, one answer for each call; then it has ended.
+class Telling {
+ public:
+  explicit Telling(std::vector<ReceiveResult> answers) : answers_(std::move(answers)) {}
+  SendResult send(std::span<const FrameView> frames) noexcept { return {frames.size(), {}}; }
+  ReceiveResult receive(FrameBatch& into) noexcept {
+    if (next_ == answers_.size()) return {0, 0, make_error_code(Errc::link_ended)};
+    const ReceiveResult answer = answers_[next_++];
+    for (std::size_t i = 0; i < answer.frames; ++i) into.push(FrameView(into.room().data(), 60));
+    return answer;
+  }
+  int descriptor() noexcept { return -1; }
+  WaitHint prepare_wait() noexcept { return {.ready = true}; }
+  void finish_wait() noexcept {}
+  std::size_t max_frame_bytes() noexcept { return kMaxFrameBytes; }
+  std::string address() { return "telling:"; }
+
+ private:
+  std::vector<ReceiveResult> answers_;
+  std::size_t next_ = 0;
+};
+static_assert(Link<Telling>);
+
+/// What a link with faults around it tells, call by call, until it has ended. `answers`: the
+/// frames that it brings, how many it lost, and an error, of each call.
+std::vector<ReceiveResult> told_through(const FaultOptions& faults,
+                                        std::vector<ReceiveResult> answers) {
+  FaultLink link =
+      FaultLink::wrap(AnyLink(std::make_unique<Telling>(std::move(answers))), faults, {}).value();
+  std::vector<ReceiveResult> told;
+  while (told.empty() || told.back().error != Errc::link_ended) {
+    FrameBatch batch;
+    told.push_back(link.receive(batch));
+  }
+  return told;
+}
+
+TEST(FaultLink, WhatTheLinkLostItTellsOnOnceWithFramesAndWithout) {
+  const std::vector<ReceiveResult> told = told_through({}, {{2, 5, {}}, {0, 7, {}}, {1, 0, {}}});
+  ASSERT_EQ(told.size(), 4U);
+  EXPECT_EQ(told[0].frames, 2U);
+  EXPECT_EQ(told[0].lost, 5U);
+  EXPECT_EQ(told[1].frames, 0U);
+  EXPECT_EQ(told[1].lost, 7U);
+  EXPECT_EQ(told[2].lost, 0U);
+  EXPECT_EQ(told[3].lost, 0U);
+}
+
+TEST(FaultLink, WhatTheLinkLostIsToldWhereFaultsLoseTheFrames) {
+  const std::vector<ReceiveResult> told =
+      told_through({.loss = 1}, {{2, 5, {}}, {0, 3, make_error_code(Errc::corrupt)}});
+  ASSERT_EQ(told.size(), 3U);
+  EXPECT_EQ(told[0].frames, 0U);
+  EXPECT_EQ(told[0].lost, 5U);
+  EXPECT_EQ(told[1].lost, 3U);
+  EXPECT_EQ(told[1].error, Errc::corrupt);
+  EXPECT_EQ(told[2].lost, 0U);
 }
 
 }  // namespace

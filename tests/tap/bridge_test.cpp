@@ -5,9 +5,11 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "bus/unique_fd.hpp"
@@ -361,6 +363,145 @@ TEST(Bridge, ALinkInPassingTroubleIsAskedAgainInMeasure) {
   const BridgeEnd end = running.wait();
   EXPECT_EQ(end.error, Errc::bus_lost);
   EXPECT_EQ(end.address, "puppet:");
+}
+
+/// A link that a test answers for, call by call; without an answer it has nothing and takes all. It
+/// is to be asked again each millisecond, so a bridge needs no other thread to go on.
+struct Script {
+  std::function<SendResult(std::span<const FrameView>)> send =
+      [](std::span<const FrameView> frames) { return SendResult{frames.size(), {}}; };
+  std::function<ReceiveResult(FrameBatch&)> receive = [](FrameBatch&) { return ReceiveResult{}; };
+};
+class ScriptedLink {
+ public:
+  explicit ScriptedLink(const Script& script) : script_(script) {}
+  SendResult send(std::span<const FrameView> frames) noexcept { return script_.send(frames); }
+  ReceiveResult receive(FrameBatch& into) noexcept { return script_.receive(into); }
+  int descriptor() noexcept { return -1; }
+  WaitHint prepare_wait() noexcept { return {.ready = false, .at_most = milliseconds(1)}; }
+  void finish_wait() noexcept {}
+  std::size_t max_frame_bytes() noexcept { return kMaxFrameBytes; }
+  std::string address() { return "script:"; }
+
+ private:
+  const Script& script_;
+};
+static_assert(Link<ScriptedLink>);
+
+AnyLink scripted_link(const Script& script) {
+  return AnyLink(std::make_unique<ScriptedLink>(script));
+}
+
+/// Receives `count` frames of 60 bytes.
+ReceiveResult frames_into(FrameBatch& into, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) into.push(FrameView(into.room().data(), 60));
+  ReceiveResult result;
+  result.frames = count;
+  return result;
+}
+
+TEST(Bridge, CountsWhatEachSideLostByThatSide) {
+  Script a;
+  Script b;
+  a.receive = [calls = 0](FrameBatch& into) mutable {
+    ReceiveResult result = ++calls == 1 ? frames_into(into, 2) : ReceiveResult{};
+    if (calls <= 2) result.lost = calls == 1 ? 7 : 10;  // with frames, and without
+    return result;
+  };
+  b.receive = [calls = 0](FrameBatch&) mutable {
+    ReceiveResult result;
+    if (++calls == 2) result.lost = 5;
+    if (calls == 4) {
+      result.lost = 6;  // told with the end
+      result.error = make_error_code(Errc::link_ended);
+    }
+    return result;
+  };
+  AnyLink left = scripted_link(a);
+  AnyLink right = scripted_link(b);
+  Bridge bridge = Bridge::create().value();
+  ASSERT_TRUE(bridge.add(left, right));
+  EXPECT_EQ(bridge.run().error, Errc::link_ended);
+  EXPECT_EQ(bridge.counters(0).to_right.lost, 17U);
+  EXPECT_EQ(bridge.counters(0).to_left.lost, 11U);
+  EXPECT_EQ(bridge.counters(0).to_right.received, 2U);
+  EXPECT_EQ(bridge.counters(0).to_right.frames, 2U);
+}
+
+/// A link that refuses until something has happened, and has told of that it was asked.
+struct Reluctant : Script {
+  explicit Reluctant(const bool& willing) {
+    send = [this, &willing](std::span<const FrameView> frames) {
+      asked = true;
+      return SendResult{willing ? frames.size() : 0, {}};
+    };
+  }
+  bool asked = false;
+};
+
+TEST(Bridge, FramesThatWaitForASlowSideStillGoWhenAnotherPairEnds) {
+  bool has_ended = false;
+  Script source;
+  source.receive = [given = false](FrameBatch& into) mutable {
+    return std::exchange(given, true) ? ReceiveResult{} : frames_into(into, 3);
+  };
+  Reluctant sink(has_ended);
+  Script ends;
+  ends.receive = [&](FrameBatch&) {
+    has_ended = sink.asked;  // the frames wait by now
+    ReceiveResult result;
+    if (has_ended) result.error = make_error_code(Errc::link_ended);
+    return result;
+  };
+  Script silent;
+  AnyLink a = scripted_link(source);
+  AnyLink b = scripted_link(sink);
+  AnyLink c = scripted_link(ends);
+  AnyLink d = scripted_link(silent);
+  Bridge bridge = Bridge::create({.patience = std::chrono::hours(1)}).value();
+  ASSERT_TRUE(bridge.add(a, b));
+  ASSERT_TRUE(bridge.add(c, d));
+  EXPECT_EQ(bridge.run().pair, 1U);
+  EXPECT_EQ(bridge.counters(0).to_right.frames, 3U);
+  EXPECT_EQ(bridge.counters(0).to_right.dropped_full, 0U);
+}
+
+TEST(Bridge, TheLastFramesOfALinkThatEndsStillGoToASlowSide) {
+  Script sink;
+  Script source;
+  source.receive = [](FrameBatch& into) {
+    ReceiveResult result = frames_into(into, 3);
+    result.error = make_error_code(Errc::link_ended);
+    return result;
+  };
+  sink.send = [calls = 0](std::span<const FrameView> frames) mutable {
+    return SendResult{++calls > 2 ? frames.size() : 0, {}};  // asked twice in vain
+  };
+  AnyLink a = scripted_link(source);
+  AnyLink b = scripted_link(sink);
+  Bridge bridge = Bridge::create({.patience = std::chrono::hours(1)}).value();
+  ASSERT_TRUE(bridge.add(a, b));
+  EXPECT_EQ(bridge.run().error, Errc::link_ended);
+  EXPECT_EQ(bridge.counters(0).to_right.frames, 3U);
+  EXPECT_EQ(bridge.counters(0).to_right.dropped_full, 0U);
+}
+
+TEST(Bridge, ASideThatNeverTakesThemDoesNotHoldUpTheEndForEver) {
+  Script source;
+  source.receive = [](FrameBatch& into) {
+    ReceiveResult result = frames_into(into, 3);
+    result.error = make_error_code(Errc::link_ended);
+    return result;
+  };
+  const bool never = false;
+  Reluctant sink(never);
+  AnyLink a = scripted_link(source);
+  AnyLink b = scripted_link(sink);
+  Bridge bridge = Bridge::create({.patience = milliseconds(5)}).value();
+  ASSERT_TRUE(bridge.add(a, b));
+  EXPECT_EQ(bridge.run().error, Errc::link_ended);
+  EXPECT_EQ(bridge.counters(0).to_right.frames, 0U);
+  EXPECT_EQ(bridge.counters(0).to_right.dropped_full, 3U) << "and counted";
 }
 
 TEST(Bridge, RefusesOptionsThatMeanNothing) {
