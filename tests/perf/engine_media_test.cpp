@@ -19,6 +19,7 @@
 #include "tap/tap_link.hpp"
 #include "tests/perf/engine_rig.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/handed_on.hpp"
 #include "tests/support/own_dev_net.hpp"
 #include "tests/support/temp_bus.hpp"
 #include "tests/tap/test_namespace.hpp"
@@ -30,6 +31,7 @@ using shmif::tap::test::Inside;
 using shmif::tap::test::TestNamespace;
 using shmif::test::become_ordinary;
 using shmif::test::Child;
+using shmif::test::handed_on;
 using shmif::test::own_dev_net;
 using shmif::test::same_frames;
 using shmif::test::TempBus;
@@ -105,6 +107,41 @@ TEST(EngineMessages, NameTheJobAndWhereItIsWritten) {
                    {"\"voice\"", "voip.job:12", "engine=unix", "1 to 2 ends", "'wire'"}));
   EXPECT_TRUE(says(make_wire(job_on(EngineKind::bus), 0), Errc::bad_argument, {"1 end or more"}));
   EXPECT_TRUE(says(make_wire(job_on(EngineKind::host), 1), Errc::bad_argument, {"engine=host"}));
+}
+
+TEST(BusWire, OfMoreEndsThanABusHasPortsIsRefused) {
+  EXPECT_TRUE(make_wire(job_on(EngineKind::bus), 256));
+  EXPECT_TRUE(says(make_wire(job_on(EngineKind::bus), 257), Errc::table_full,
+                   {"has room for 256 ports", "257 jobs"}));
+  const TempBus used;
+  const Port port = shmif::test::port_on(used.path());
+  JobOptions job = job_on(EngineKind::bus);
+  job.bus = used.path();
+  job.allow_live = true;
+  EXPECT_TRUE(says(make_wire(job, 256), Errc::table_full, {"has room for 255 ports"}));
+  EXPECT_TRUE(own_buses().empty());
+}
+
+TEST(Wires, HandNothingOnToCommandsOfTheirJobs) {
+  for (const EngineKind kind : {EngineKind::bus, EngineKind::tap, EngineKind::packet,
+                                EngineKind::unix_pair, EngineKind::udp, EngineKind::null}) {
+    SCOPED_TRACE(name_of(kind));
+    const auto before = handed_on();
+    const std::size_t ends = kind == EngineKind::null ? 1 : 2;
+    auto wire = make_wire(job_on(kind), ends);
+    if (!wire) {
+      EXPECT_EQ(wire.error().code, Errc::not_supported) << wire.error().message;
+      continue;
+    }
+    std::vector<std::unique_ptr<End>> open;
+    for (std::size_t i = 0; i < ends; ++i) {
+      EndOptions options = end_options(i);
+      options.sent.delay = options.received.delay = std::chrono::milliseconds(1);
+      open.push_back((*wire)->open_end(options).value());
+      open.back()->wait(std::chrono::nanoseconds(0));  // what it waits by is made when it waits
+    }
+    EXPECT_EQ(handed_on(), before);
+  }
 }
 
 TEST(Wires, LeaveNothingBehindWhatEverTheEngine) {

@@ -19,6 +19,7 @@
 
 #include "bus/liveness.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/handed_on.hpp"
 #include "tests/support/holdings.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
@@ -360,6 +361,19 @@ TEST_P(Descriptor, LeavesNoDescriptorsAndNoThreadsBehindWhenAPortComesAndGoes) {
     const auto running = living_threads();
     for (unsigned i = 0; i < 100; ++i) come_and_go();
     return open_descriptors() == descriptors && living_threads() == running ? 0 : 2;
+  };
+  EXPECT_EQ(Child(in_child).wait(), 0);
+}
+
+TEST_P(Descriptor, IsNotHandedOnToAProgramThatItsProcessRuns) {
+  const TempBus bus;
+  const auto in_child = [&] {
+    if (!leave_only(GetParam())) return 1;
+    const auto before = handed_on();
+    Port port = port_on(bus.path());
+    if (!is_woken_by(port, GetParam())) return 2;
+    port.prepare_wait();
+    return handed_on() == before ? 0 : 3;
   };
   EXPECT_EQ(Child(in_child).wait(), 0);
 }
