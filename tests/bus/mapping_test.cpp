@@ -75,17 +75,36 @@ TEST(Mapping, HasTheRingTwiceInARow) {
   }
 }
 
-/// Of the mapping that begins at `address`, the bytes that are mapped by huge pages.
-std::size_t bytes_in_huge_pages(const void* address) {
+/// What the kernel says under `key` of the mapping that begins at `address` (proc(5), smaps).
+std::string said_of_mapping(const void* address, const std::string& key) {
   std::ostringstream begin;
   begin << std::hex << reinterpret_cast<std::uintptr_t>(address) << '-';
   std::ifstream smaps("/proc/self/smaps");
   bool here = false;
   for (std::string line; std::getline(smaps, line);) {
     if (line.find(':') > line.find('-')) here = line.rfind(begin.str(), 0) == 0;
-    if (here && line.rfind("ShmemPmdMapped:", 0) == 0) return std::stoul(line.substr(15)) * 1024;
+    if (here && line.rfind(key + ':', 0) == 0) return line.substr(key.size() + 1);
   }
-  return 0;
+  return {};
+}
+
+/// The bytes of that mapping that are mapped by huge pages.
+std::size_t bytes_in_huge_pages(const void* address) {
+  const std::string said = said_of_mapping(address, "ShmemPmdMapped");
+  return said.empty() ? 0 : std::stoul(said) * 1024;
+}
+
+TEST(Mapping, IsInNoCoreFileAndInNoForkedChild) {
+  const TempBus file(small_ring());
+  const RawBus bus(file.path());
+  const std::byte* const ring = reinterpret_cast<std::byte*>(&bus.header()) + bus::kRingOffset;
+  // The second view of the ring is a mapping of its own; the first is one with the header.
+  for (const void* part : {static_cast<const void*>(&bus.header()),
+                           static_cast<const void*>(ring + bus.ring().bytes())}) {
+    const std::string flags = said_of_mapping(part, "VmFlags") + ' ';
+    EXPECT_NE(flags.find(" dd "), std::string::npos) << flags;
+    EXPECT_NE(flags.find(" dc "), std::string::npos) << flags;
+  }
 }
 
 /// Whether the kernel puts a file of this directory into huge pages when asked to.

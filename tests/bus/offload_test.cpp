@@ -202,6 +202,18 @@ TEST(Segmenter, MakesNoMoreFramesOfOneThanLinuxWould) {
   EXPECT_EQ(pieces(tcp, 129, 1), 0U);
 }
 
+TEST(Segmenter, RefusesARoutingHeaderThatNamesAnotherDestination) {
+  const Shape shape{.v6 = true, .ip_options = 8};
+  Bytes frame = build(shape, 300, 1);
+  const std::size_t extension = shape.l3() + 40;
+  frame[shape.l3() + 6] = std::byte{43};  // it is a routing header now
+  Segmenter cutter;
+  frame[extension + 3] = std::byte{0};  // hops to go
+  EXPECT_TRUE(cutter.begin(frame, header_for(shape, 100)));
+  frame[extension + 3] = std::byte{1};
+  EXPECT_FALSE(cutter.begin(frame, header_for(shape, 100)));
+}
+
 TEST(Segmenter, WaitsForRoom) {
   const Shape s;
   const Bytes big = build(s, 300, 1);

@@ -156,6 +156,93 @@ TEST(FaultLink, WhatIsUnderWayToTheLinkGoesOutWhenItIsDue) {
   EXPECT_TRUE(same_frames(frames, collect(*cable.far, 1)));
 }
 
+TEST(FaultLink, TellsWhatTheLinkLost) {
+  const TempBus bus(small_ring());
+  Port sender = port_on(bus.path());
+  FaultLink link =
+      FaultLink::wrap(AnyLink(std::make_unique<Port>(port_on(bus.path()))), {}, {}).value();
+  constexpr std::uint64_t kSent = 500;
+  for (std::uint64_t i = 0; i < kSent; ++i) {
+    const std::vector<Bytes> frame{make_frame(1000, i)};
+    ASSERT_EQ(sender.send(views(frame)).taken, 1U);
+  }
+  std::uint64_t lost = 0;
+  std::uint64_t heard = 0;
+  FrameBatch batch;
+  for (ReceiveResult got{1, 0, {}}; got.frames != 0; heard += got.frames, lost += got.lost) {
+    batch.clear();
+    got = link.receive(batch);
+  }
+  EXPECT_GT(lost, 0U);
+  EXPECT_EQ(lost + heard, kSent);
+}
+
+/// A loopback that fails, and that takes no frames, when told to.
+class Moody {
+ public:
+  struct Mood {
+    std::error_code next_error;  ///< of the next receive alone
+    bool takes_frames = true;
+  };
+  Moody(LoopbackLink link, Mood& mood) : link_(std::move(link)), mood_(mood) {}
+
+  SendResult send(std::span<const FrameView> frames) noexcept {
+    return mood_.takes_frames ? link_.send(frames) : SendResult{};
+  }
+  ReceiveResult receive(FrameBatch& into) noexcept {
+    if (mood_.next_error) return {0, 0, std::exchange(mood_.next_error, {})};
+    return link_.receive(into);
+  }
+  int descriptor() noexcept { return link_.descriptor(); }
+  WaitHint prepare_wait() noexcept { return link_.prepare_wait(); }
+  void finish_wait() noexcept { link_.finish_wait(); }
+  std::size_t max_frame_bytes() noexcept { return link_.max_frame_bytes(); }
+  std::string address() { return "moody:"; }
+
+ private:
+  LoopbackLink link_;
+  Mood& mood_;
+};
+
+TEST(FaultLink, TellsOfAnErrorThatMayPassAndAsksAgain) {
+  auto [near, far] = LoopbackLink::pair().value();
+  Moody::Mood mood{.next_error = Errc::corrupt};
+  FaultLink link =
+      FaultLink::wrap(AnyLink(std::make_unique<Moody>(std::move(near), mood)), {}, {}).value();
+  const std::vector<Bytes> frames{make_frame(60, 1)};
+  ASSERT_EQ(far.send(views(frames)).taken, 1U);
+  FrameBatch batch;
+  EXPECT_EQ(link.receive(batch).error, Errc::corrupt);
+  const ReceiveResult next = link.receive(batch);
+  EXPECT_FALSE(next.error) << next.error.message();
+  EXPECT_EQ(next.frames, 1U);
+}
+
+TEST(FaultLink, OffersFramesAgainSoonThatTheLinkDidNotTake) {
+  auto [near, far] = LoopbackLink::pair().value();
+  Moody::Mood mood{.next_error = {}, .takes_frames = false};
+  FaultLink link =
+      FaultLink::wrap(AnyLink(std::make_unique<Moody>(std::move(near), mood)), {}, {}).value();
+  const std::vector<Bytes> frames{make_frame(60, 1)};
+  EXPECT_EQ(link.send(views(frames)).taken, 1U);
+  EXPECT_LE(link.prepare_wait().at_most, 1ms) << "nothing else would wake it";
+  link.finish_wait();
+  mood.takes_frames = true;
+  EXPECT_EQ(link.prepare_wait().at_most, std::chrono::nanoseconds::max());
+  link.finish_wait();
+  EXPECT_TRUE(same_frames(frames, collect(far, 1)));
+}
+
+TEST(FaultLink, TakesNoFrameThatLeavesWorkToOthers) {
+  Cable cable({}, {});
+  const Bytes bytes = make_frame(60, 1);
+  FrameView frame(bytes.data(), bytes.size());
+  frame.offload.flags = Offload::kNeedsChecksum;
+  const SendResult sent = cable.near->send({&frame, 1});
+  EXPECT_EQ(sent.taken, 0U);
+  EXPECT_EQ(sent.error, Errc::not_supported);
+}
+
 TEST(FaultLink, WhatTheLinkRefusesIsCountedAndTheRestGoesOn) {
   const TempBus bus;
   Port listener = port_on(bus.path());

@@ -69,6 +69,18 @@ TEST(LoopbackLink, StampsFramesThatHaveNoTimeAndKeepsTheTimeOfOthers) {
   EXPECT_EQ(batch[1].time_ns, 1234567890123456789U);
 }
 
+TEST(LoopbackLink, AFrameThatCameCutShortKeepsItsTrueLength) {
+  LoopbackLink link = LoopbackLink::self().value();
+  const Bytes bytes = make_frame(100, 1);
+  FrameView frame(bytes.data(), bytes.size());
+  frame.true_bytes = 1400;
+  ASSERT_EQ(link.send({&frame, 1}).taken, 1U);
+  FrameBatch batch;
+  ASSERT_EQ(link.receive(batch).frames, 1U);
+  EXPECT_EQ(batch[0].true_bytes, 1400U);
+  EXPECT_EQ(to_bytes(batch[0]), bytes);
+}
+
 TEST(LoopbackLink, ALinkDeliversWhatWasQueuedBeforeItsPeerWent) {
   auto [near, far] = LoopbackLink::pair().value();
   const std::vector<Bytes> frames{make_frame(60, 1)};

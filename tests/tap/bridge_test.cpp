@@ -1,5 +1,6 @@
 #include "tap/bridge.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
 
@@ -15,6 +16,7 @@
 #include "bus/unique_fd.hpp"
 #include "shmif/loopback_link.hpp"
 #include "tests/shmif/link_conformance.hpp"
+#include "tests/support/super_frames.hpp"
 
 namespace shmif::tap {
 namespace {
@@ -90,6 +92,59 @@ TEST(Bridge, CarriesBothWaysInOrderAndEchoesNothing) {
   std::uint64_t bytes = 0;
   for (const Bytes& f : there) bytes += f.size();
   EXPECT_EQ(c.to_right.bytes, bytes);
+}
+
+/// A link that fails in receiving while it is told to, as a bus that somebody is to repair, and
+/// that has lost some frames before.
+class TroubledLink {
+ public:
+  struct Told {
+    std::atomic<bool> fails{true};
+    std::atomic<unsigned> failures{0};
+  };
+  TroubledLink(LoopbackLink link, Told& told) : link_(std::move(link)), told_(told) {}
+
+  SendResult send(std::span<const FrameView> frames) noexcept { return link_.send(frames); }
+  ReceiveResult receive(FrameBatch& into) noexcept {
+    if (told_.fails) {
+      ++told_.failures;
+      return {0, 7, Errc::corrupt};
+    }
+    return link_.receive(into);
+  }
+  int descriptor() noexcept { return link_.descriptor(); }
+  WaitHint prepare_wait() noexcept { return link_.prepare_wait(); }
+  void finish_wait() noexcept { link_.finish_wait(); }
+  std::size_t max_frame_bytes() noexcept { return link_.max_frame_bytes(); }
+  std::string address() { return "troubled:"; }
+
+ private:
+  LoopbackLink link_;
+  Told& told_;
+};
+
+TEST(Bridge, TellsOfTroubleOnceAndOnceOfItsEndAndGoesOn) {
+  auto ends = LoopbackLink::pair().value();
+  TroubledLink::Told told;
+  AnyLink troubled(std::make_unique<TroubledLink>(std::move(ends.first), told));
+  Cable sound;
+  std::vector<std::string> heard;  // by the loop's thread, until it has ended
+  BridgeOptions options;
+  options.on_trouble = [&](AnyLink& link, std::error_code error) {
+    heard.push_back(link.address() + (error ? error.message() : ""));
+  };
+  Bridge bridge = Bridge::create(options).value();
+  ASSERT_TRUE(bridge.add(troubled, sound.near));
+  Running running(bridge);
+  while (told.failures < 3) std::this_thread::yield();
+  told.fails = false;
+  send_all(ends.second, {make_frame(60, 1)});
+  EXPECT_EQ(collect(sound.far, 1), std::vector<Bytes>{make_frame(60, 1)});
+  running.stop();
+  const std::vector<std::string> expected{"troubled:" + make_error_code(Errc::corrupt).message(),
+                                          "troubled:"};
+  EXPECT_EQ(heard, expected);
+  EXPECT_EQ(bridge.counters(0).to_right.lost, 7U * told.failures);
 }
 
 TEST(Bridge, KeepsManyPairsApart) {
@@ -173,6 +228,132 @@ TEST(Bridge, SaysWhichLinkEndedAfterPassingOnWhatItHadSent) {
   EXPECT_EQ(end.address, "loopback:");
   EXPECT_EQ(end.error, Errc::link_ended);
   EXPECT_TRUE(shmif::test::same_frames(last, collect(c.far, last.size())));
+}
+
+/// A link on which there is always a frame more, and which takes frames only from its call number
+/// `opens_at` on.
+class TirelessLink {
+ public:
+  TirelessLink(LoopbackLink link, bool brings_frames, unsigned opens_at,
+               std::atomic<unsigned>& calls)
+      : link_(std::move(link)), brings_(brings_frames), opens_at_(opens_at), calls_(calls) {}
+
+  SendResult send(std::span<const FrameView> frames) noexcept {
+    return ++calls_ < opens_at_ ? SendResult{} : link_.send(frames);
+  }
+  ReceiveResult receive(FrameBatch& into) noexcept {
+    if (!brings_) return link_.receive(into);
+    const std::span<std::byte> room = into.room();
+    std::copy(frame_.begin(), frame_.end(), room.begin());
+    into.push(FrameView(room.data(), frame_.size()));
+    return {1, 0, {}};
+  }
+  int descriptor() noexcept { return link_.descriptor(); }
+  WaitHint prepare_wait() noexcept { return {.ready = brings_}; }
+  void finish_wait() noexcept {}
+  std::size_t max_frame_bytes() noexcept { return link_.max_frame_bytes(); }
+  std::string address() { return "tireless:"; }
+  /// With whom it sends to, as a bus on which senders wait for slow ports.
+  std::chrono::nanoseconds patience() noexcept { return std::chrono::minutes(1); }
+
+ private:
+  LoopbackLink link_;
+  Bytes frame_ = make_frame(60, 1);
+  bool brings_;
+  unsigned opens_at_;
+  std::atomic<unsigned>& calls_;
+};
+
+TEST(Bridge, StopsThoughALinkNeverRunsDry) {
+  auto ends = LoopbackLink::pair().value();
+  std::atomic<unsigned> calls{0};
+  AnyLink tireless(std::make_unique<TirelessLink>(std::move(ends.first), true, 0, calls));
+  Cable other;
+  Bridge bridge = Bridge::create().value();
+  ASSERT_TRUE(bridge.add(tireless, other.near));
+  Running running(bridge);
+  EXPECT_FALSE(collect(other.far, 1000).empty());
+  EXPECT_EQ(running.stop().why, BridgeEnd::Why::stopped);
+}
+
+TEST(Bridge, WaitsForALinkAsLongAsThatWaitsItself) {
+  auto ends = LoopbackLink::pair().value();
+  std::atomic<unsigned> calls{0};
+  AnyLink slow(std::make_unique<TirelessLink>(std::move(ends.first), false, 100, calls));
+  Cable source;
+  BridgeOptions options;
+  options.patience = milliseconds(1);  // over long before the link takes anything
+  Bridge bridge = Bridge::create(options).value();
+  ASSERT_TRUE(bridge.add(source.near, slow));
+  Running running(bridge);
+  send_all(source.far, {make_frame(60, 1)});
+  EXPECT_EQ(collect(ends.second, 1), std::vector<Bytes>{make_frame(60, 1)});
+  running.stop();
+  EXPECT_EQ(bridge.counters(0).to_right.dropped_full, 0U);
+}
+
+/// Brings one super-frame, from a regular file as it were, which no epoll can watch.
+class FileWithASuperFrame {
+ public:
+  static constexpr std::size_t kPayload = 2500;
+  SendResult send(std::span<const FrameView> frames) noexcept { return {frames.size(), {}}; }
+  ReceiveResult receive(FrameBatch& into) noexcept {
+    if (std::exchange(over_, true)) return {};
+    const std::span<std::byte> room = into.room();
+    std::copy(bytes_.begin(), bytes_.end(), room.begin());
+    FrameView frame(room.data(), bytes_.size());
+    frame.offload = shmif::test::header_for(shape_, 1000);
+    into.push(frame);
+    return {1, 0, {}};
+  }
+  int descriptor() noexcept { return file_.get(); }
+  WaitHint prepare_wait() noexcept { return {.ready = false, .at_most = milliseconds(1)}; }
+  void finish_wait() noexcept {}
+  std::size_t max_frame_bytes() noexcept { return kMaxFrameBytes; }
+  std::string address() { return "file:"; }
+
+ private:
+  shmif::test::Shape shape_;
+  Bytes bytes_ = shmif::test::build(shape_, kPayload, 1);
+  UniqueFd file_{::open("/proc/self/exe", O_RDONLY | O_CLOEXEC)};
+  bool over_ = false;
+};
+
+TEST(Bridge, CountsASuperFrameAsTheFramesThatItStandsForAlsoFromALinkThatCannotBePolled) {
+  AnyLink file(std::make_unique<FileWithASuperFrame>());
+  Cable other({.max_frame_bytes = 9022});
+  Bridge bridge = Bridge::create().value();
+  const auto added = bridge.add(file, other.near);
+  ASSERT_TRUE(added) << added.error().message;
+  Running running(bridge);
+  FrameBatch batch;
+  while (other.far.receive(batch).frames == 0) std::this_thread::yield();
+  running.stop();
+  EXPECT_EQ(bridge.counters(0).to_right.frames, 1U);
+  EXPECT_EQ(bridge.counters(0).to_right.segments, 3U);
+}
+
+TEST(Bridge, AfterTheEndOfALinkPassesOnWhatOtherPairsHaveReceived) {
+  auto ends = LoopbackLink::pair().value();
+  std::atomic<unsigned> calls{0};
+  AnyLink slow(std::make_unique<TirelessLink>(std::move(ends.first), false, 50, calls));
+  Cable source;
+  Cable c;
+  Cable d;
+  BridgeOptions options;
+  options.patience = std::chrono::minutes(1);
+  Bridge bridge = Bridge::create(options).value();
+  ASSERT_TRUE(bridge.add(source.near, slow));
+  ASSERT_TRUE(bridge.add(c.near, d.near));
+  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(61, 2)};
+  send_all(source.far, frames);
+  Running running(bridge);
+  while (calls == 0) std::this_thread::yield();
+  d.far.close();
+  EXPECT_EQ(running.wait().pair, 1U);
+  FrameBatch batch;
+  EXPECT_EQ(ends.second.receive(batch).frames, 2U);
+  EXPECT_EQ(bridge.counters(0).to_right.frames, 2U);
 }
 
 TEST(Bridge, StopsOnItsStopDescriptorOnStopAndOnAWatchThatSaysSo) {
