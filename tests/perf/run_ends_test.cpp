@@ -29,18 +29,7 @@ using test::job_of;
 using test::passed;
 using test::run_text;
 using test::Shared;
-
-/// Sends a job a signal, once, when it is in that state; if that is `running`, only after its first
-/// frame.
-test::Meddler::Deed signal_in(JobState state, std::size_t job, int number) {
-  return [=, done = false](const RunProgress& progress) mutable {
-    const JobProgress& p = progress.jobs[job];
-    if (done || p.pid == 0 || p.state != state) return;
-    if (state == JobState::running && p.tx_frames == 0) return;
-    done = true;
-    test::send_signal(p, number);
-  };
-}
+using test::signal_in;
 
 const std::string kLong = "[global]\nrate_iops=1000\nruntime=20\ndrain_time=50ms\n";
 

@@ -1,7 +1,6 @@
 // What must fail a run does, and says so; and what did run is told all the same.
 
 #include <gtest/gtest.h>
-#include <sys/types.h>
 
 #include <chrono>
 #include <csignal>
@@ -18,6 +17,7 @@ using test::failed;
 using test::pair;
 using test::passed;
 using test::run;
+using test::signal_in;
 
 /// A pair over a bus that would run for long.
 std::vector<PlannedJob> long_pair(Role role = Role::tx) {
@@ -46,18 +46,8 @@ RunOptions going_on() {
   return options;
 }
 
-/// Sends a job a signal, once, when it has moved frames.
-test::Meddler::Deed signal_to(std::size_t job, int number) {
-  return [job, number, done = false](const RunProgress& progress) mutable {
-    const JobProgress& p = progress.jobs[job];
-    if (done || p.pid == 0 || p.tx_frames + p.rx_frames == 0) return;
-    done = true;
-    test::send_signal(p, number);
-  };
-}
-
 TEST(RunFailure, AKilledSenderFailsTheRunAndItsFramesAreStillCounted) {
-  const RunResult result = run(long_pair(), {}, signal_to(0, SIGKILL));
+  const RunResult result = run(long_pair(), {}, signal_in(JobState::running, 0, SIGKILL));
   EXPECT_TRUE(failed(result, "job \"first\": was killed by signal 9"));
   EXPECT_EQ(result.jobs[0].exit_signal, SIGKILL);
   const FlowResult& flow = result.jobs[1].flows[0];
@@ -70,7 +60,7 @@ TEST(RunFailure, AKilledSenderFailsTheRunAndItsFramesAreStillCounted) {
 }
 
 TEST(RunFailure, AKilledReceiverFailsTheRunAndItsFramesAreStillCounted) {
-  const RunResult result = run(long_pair(), {}, signal_to(1, SIGKILL));
+  const RunResult result = run(long_pair(), {}, signal_in(JobState::running, 1, SIGKILL));
   EXPECT_TRUE(failed(result, "job \"second\": was killed by signal 9"));
   EXPECT_GT(result.jobs[1].flows[0].received, 0U);
   // Whoever sent to it is stopped: nothing of it can be verified any more.
@@ -81,7 +71,7 @@ TEST(RunFailure, AKilledReceiverFailsTheRunAndItsFramesAreStillCounted) {
 TEST(RunFailure, AJobThatIsStuckIsKilledAndNamed) {
   auto plan = long_pair();
   plan[0].options.runtime = 1s;
-  const RunResult result = run(plan, stuck_after(200ms), signal_to(1, SIGSTOP));
+  const RunResult result = run(plan, stuck_after(200ms), signal_in(JobState::running, 1, SIGSTOP));
   EXPECT_TRUE(failed(result, "job \"second\": is stuck"));
   EXPECT_EQ(result.jobs[1].exit_signal, SIGKILL);
 }
@@ -140,7 +130,7 @@ TEST(RunFailure, AStalledReceiverTripsItsMinimum) {
   plan[1].options.exitall_on_error = true;
   plan[1].options.rate_settle = 100ms;
   plan[1].options.rate_cycle = 200ms;
-  const RunResult result = run(plan, stuck_after(200ms), signal_to(1, SIGSTOP));
+  const RunResult result = run(plan, stuck_after(200ms), signal_in(JobState::running, 1, SIGSTOP));
   EXPECT_TRUE(failed(result, "job \"second\": rx: wanted at least 1000 bit/s (rate_min), got 0"));
 }
 
@@ -168,7 +158,7 @@ TEST(RunStop, AStopDrainsAndReports) {
 
 TEST(RunStop, ASecondStopEndsAJobThatDoesNotListen) {
   RunControl control;
-  auto stop = signal_to(1, SIGSTOP);
+  auto stop = signal_in(JobState::running, 1, SIGSTOP);
   test::Meddler meddler([&](const RunProgress& progress) {
     stop(progress);
     if (progress.jobs[0].tx_frames < 300) return;

@@ -1,7 +1,6 @@
 // Minimum rates: of bits and of frames, of each direction by itself.
 
 #include <gtest/gtest.h>
-#include <sys/types.h>
 
 #include <chrono>
 #include <csignal>
@@ -88,10 +87,7 @@ TEST(RunMinimumRate, ATotalStallOfTheSenderTripsIt) {
   const RunResult result = run_text(
       "[global]\nstuck_timeout=200ms\n[a]\nrate_iops=1000\nruntime=20\nrate_settle=100ms\n"
       "rate_cycle=200ms\nrate_iops_min=1\ndrain_time=50ms\n",
-      [](const RunProgress& progress) {
-        const JobProgress& job = progress.jobs[0];
-        if (job.pid != 0 && job.tx_frames > 50) ::kill(static_cast<pid_t>(job.pid), SIGSTOP);
-      });
+      test::signal_in(JobState::running, 0, SIGSTOP));
   EXPECT_TRUE(failed(result, "job \"a\": tx: wanted at least 1 frames/s (rate_iops_min), got 0"));
   EXPECT_TRUE(failed(result, "job \"a\": is stuck"));
 }

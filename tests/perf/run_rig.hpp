@@ -78,6 +78,18 @@ inline void send_signal(const perf::JobProgress& job, int number) {
     ::waitid(P_PID, static_cast<id_t>(pid), &what, WSTOPPED | WEXITED | WNOWAIT);
 }
 
+/// Sends a job a signal, once, when it is in that state; if that is `running`, only after its first
+/// frame.
+inline Meddler::Deed signal_in(perf::JobState state, std::size_t job, int number) {
+  return [=, done = false](const perf::RunProgress& progress) mutable {
+    const perf::JobProgress& p = progress.jobs[job];
+    if (done || p.pid == 0 || p.state != state) return;
+    if (state == perf::JobState::running && p.tx_frames + p.rx_frames == 0) return;
+    done = true;
+    send_signal(p, number);
+  };
+}
+
 /// Lets a job that is a child of this process stand still for that long.
 inline void freeze(const perf::JobProgress& job, std::chrono::milliseconds time) {
   send_signal(job, SIGSTOP);

@@ -97,14 +97,19 @@ TEST(RunVerify, WithoutACrcANumberThatNoFrameHadIsNoticedAllTheSame) {
 }
 
 TEST(RunVerify, AReceiverThatWasKilledLeavesVerificationIncomplete) {
-  std::vector<int> signals{SIGKILL, SIGSTOP};
+  bool stopped = false;
+  bool killed = false;
   const auto stop_and_kill = [&](const RunProgress& progress) {
     const JobProgress& sink = progress.jobs[1];
-    if (signals.empty() || sink.pid == 0 || sink.rx_frames == 0) return;
-    // It is killed when frames are on their way that it will not receive.
-    if (signals.back() == SIGKILL && progress.jobs[0].tx_frames <= sink.rx_frames) return;
-    test::send_signal(sink, signals.back());
-    signals.pop_back();
+    if (sink.pid == 0 || sink.rx_frames == 0) return;
+    if (!stopped) {
+      test::send_signal(sink, SIGSTOP);
+      stopped = true;
+    } else if (!killed && progress.jobs[0].tx_frames > sink.rx_frames) {
+      // Now frames are on their way that it will not receive.
+      test::send_signal(sink, SIGKILL);
+      killed = true;
+    }
   };
   const RunResult result =
       run_text("[j]\nrate_iops=1000\nruntime=20\ndrain_time=50ms\n", stop_and_kill);
