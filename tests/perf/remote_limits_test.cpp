@@ -69,6 +69,50 @@ TEST(ServerLimits, PrivilegesOverOthersNeedThoseOfCommands) {
   EXPECT_TRUE(apply_limits(ServerLimits{}, modest).empty());
 }
 
+TEST(ServerLimits, JobsAreCountedWithTheirClonesAndEngines) {
+  const auto refused = [](const std::string& text, std::size_t max_jobs) {
+    ServerLimits limits;
+    limits.max_jobs = max_jobs;
+    JobSet set = set_of(text);
+    const auto problems = apply_limits(limits, set);
+    return problems.empty() ? "" : problems[0];
+  };
+  const std::pair<const char*, std::size_t> sets[] = {
+      {"[a]\nsize=1k\n", 1},
+      {"[a]\nsize=1k\n[b]\nsize=1k\n", 2},
+      {"[a]\nsize=1k\nnumjobs=3\n", 3},
+      {"[a]\nsize=1k\nengine=bus,unix,udp\n", 3},
+      {"[a]\nsize=1k\nengine=bus,unix\nnumjobs=3\n[b]\nsize=1k\n", 7}};
+  for (const auto& [text, jobs] : sets) {
+    EXPECT_EQ(refused(text, jobs), "") << text;
+    const std::string why = refused(text, jobs - 1);
+    EXPECT_NE(why.find("these are " + std::to_string(jobs) + " jobs"), std::string::npos) << why;
+    EXPECT_NE(why.find("--max-jobs"), std::string::npos) << why;
+  }
+}
+
+TEST(ServerLimits, DelayAndRampAreOfTheTimeThatAJobTakes) {
+  const auto refused = [](const std::string& text) {
+    ServerLimits limits;
+    limits.max_runtime = std::chrono::seconds(10);
+    JobSet set = set_of("[a]\n" + text);
+    const auto problems = apply_limits(limits, set);
+    return problems.empty() ? "" : problems[0];
+  };
+  for (const char* allowed :
+       {"runtime=10\n", "runtime=7\nramp_time=3\n", "runtime=7\nstart_delay=3\n",
+        "runtime=5\nramp_time=3\nstart_delay=2\n"}) {
+    EXPECT_EQ(refused(allowed), "") << allowed;
+  }
+  for (const char* longer :
+       {"runtime=10500ms\n", "runtime=7500ms\nramp_time=3\n", "runtime=7500ms\nstart_delay=3\n",
+        "runtime=5500ms\nramp_time=3\nstart_delay=2\n"}) {
+    const std::string why = refused(longer);
+    EXPECT_NE(why.find("with its delays it is 10500ms"), std::string::npos) << why;
+    EXPECT_NE(why.find("--max-runtime"), std::string::npos) << why;
+  }
+}
+
 TEST(ServerLimits, MemoryIsThatOfAllJobsAndTheirBusesTogether) {
   const auto memory = [](const std::string& text) {
     return memory_of(expand(set_of(text)).value());
@@ -91,8 +135,10 @@ TEST(ServerLimits, MemoryIsThatOfAllJobsAndTheirBusesTogether) {
   const auto plan = expand(set_of(one + "bus_size=1g\n")).value();
   const std::string why = too_much_memory(limits, plan);
   EXPECT_NE(why.find("--max-memory"), std::string::npos) << why;
-  limits.max_memory = std::uint64_t{4} << 30U;
+  limits.max_memory = memory_of(plan);
   EXPECT_EQ(too_much_memory(limits, plan), "");
+  --limits.max_memory;
+  EXPECT_NE(too_much_memory(limits, plan), "");
 }
 
 TEST(ServerLimits, LeaveTheProfilesAlone) {
