@@ -304,7 +304,10 @@ TEST(Campaign, ItIsKnownBeforeHowLongSearchesTake) {
   EXPECT_EQ(time->trial_seconds, 2);
   EXPECT_EQ(time->least_seconds, 8 + 7) << "four trials, and what runtime lets begin";
   EXPECT_EQ(time->most_seconds, 32 + 7);
+  EXPECT_FALSE(time->bounded) << "a has no runtime";
   EXPECT_FALSE(search_time(set.run, pair(Role::tx, EngineKind::bus)));
+  const JobSet ends = test::set_of("[a]\nengine=unix\nsearch=ndr\nruntime=5\n");
+  EXPECT_TRUE(search_time(ends.run, expand(ends).value())->bounded);
 }
 
 }  // namespace

@@ -200,5 +200,21 @@ TEST(PerfRun, ADumpOfTheBusShowsEveryFrameAtItsTime) {
   EXPECT_GE(times.back() - times.front(), 0.15);
 }
 
+TEST(PerfRun, SaysBeforehandHowLongASearchTakes) {
+  for (const bool has_runtime : {false, true}) {
+    Words line = shmifperf_words({"run", "--engine=unix", "--search=ndr", "--search_trial=2",
+                                  "--drain_time=500ms", "--search_max_iops=100"});
+    if (has_runtime) line.emplace_back("--runtime=30");
+    Tool tool(line);
+    EXPECT_TRUE(tool.wait_for(
+        has_runtime
+            ? "1 search by trials of 2.50 s: 10s to 33s\n"
+            : "1 search by trials of 2.50 s: 10s to 40s, or longer on a busy machine, where "
+              "trials are repeated\n"));
+    tool.signal(SIGINT);
+    tool.finish();
+  }
+}
+
 }  // namespace
 }  // namespace shmif::test

@@ -87,7 +87,8 @@ void say_how_long(const perf::RunOptions& options, const std::vector<perf::Plann
   if (!time || time->most_seconds < kWorthSaying) return;
   complain(std::to_string(time->searches) + (time->searches == 1 ? " search" : " searches") +
            " by trials of " + perf::format_seconds(time->trial_seconds) + ": " +
-           perf::format_eta(time->least_seconds) + " to " + perf::format_eta(time->most_seconds));
+           perf::format_eta(time->least_seconds) + " to " + perf::format_eta(time->most_seconds) +
+           (time->bounded ? "" : ", or longer on a busy machine, where trials are repeated"));
 }
 
 }  // namespace
