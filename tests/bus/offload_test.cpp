@@ -252,8 +252,8 @@ TEST(Segmenter, RefusesWhatTheHeaderDoesNotDescribe) {
 TEST(Offload, SurvivesEveryHeaderOverEveryBytes) {
   std::mt19937 random(20240701);
   unsigned cut = 0;
+  const auto all = shapes();
   for (int round = 0; round < (kSanitized ? 20'000 : 200'000); ++round) {
-    const auto all = shapes();
     const Shape& s = all[random() % all.size()];
     Bytes f = build(s, random() % 200, static_cast<unsigned>(random()));
     f.resize(random() % (f.size() + 1));
