@@ -238,7 +238,7 @@ void Attachment::interrupt_receiver() noexcept {
   if (a.forked()) return;
   a.interrupted.store(true);
   a.tell_news();
-  wake_futex(a.slot());
+  wake_port(a.ring, a.owned.slot, a.fd.get());
 }
 
 int Attachment::descriptor() noexcept {

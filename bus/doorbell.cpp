@@ -104,6 +104,11 @@ Wanted Bell::collect(std::span<const FrameView> frames, std::uint64_t position,
   return found;
 }
 
+void wake_port(const Ring& ring, unsigned slot, int fd) noexcept {
+  wake_futex(ring.slot(slot));
+  if (same_file(fd, ring.inode())) set_off_watches(fd, slot);
+}
+
 void wake_everybody(const Ring& ring, int fd) noexcept {
   for (unsigned slot = 0; slot < kSlots; ++slot) wake_futex(ring.slot(slot));
   set_off_watches(fd, 0);

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <csignal>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -252,6 +253,26 @@ TEST_P(Descriptor, StaysTheSameAndHearsEveryFrameWhenOneThreadWaitsAfterAnother)
       std::jthread([&] { port.prepare_wait(); }).join();
       if (round % 2 == 0) port.finish_wait();
     }
+    return 0;
+  };
+  EXPECT_EQ(Child(in_child).wait(), 0);
+}
+
+TEST_P(Descriptor, HearsThatItsOwnProcessTookThePortDownOrInterruptedIt) {
+  const TempBus bus;
+  const auto in_child = [&] {
+    if (!leave_only(GetParam())) return 1;
+    Port port = port_on(bus.path());
+    pollfd p{.fd = port.descriptor(), .events = POLLIN, .revents = 0};
+    const auto is_woken = [&](const std::function<void()>& by) {
+      if (port.prepare_wait().ready) return false;
+      by();
+      const bool woken = poll(&p, 1, 30'000) == 1;
+      port.finish_wait();
+      return woken;
+    };
+    if (!is_woken([&] { port.interrupt(); })) return 2;
+    if (!is_woken([&] { static_cast<void>(port.down()); })) return 3;
     return 0;
   };
   EXPECT_EQ(Child(in_child).wait(), 0);
