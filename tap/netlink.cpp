@@ -21,10 +21,12 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <string_view>
 #include <utility>
@@ -117,12 +119,22 @@ Result<std::vector<UniqueFd>> open_sockets() {
   return sockets;
 }
 
-/// Whether a feature of an interface, as `ethtool -k` calls it, makes frames that an Offload cannot
-/// describe.
+/// Whether packet sockets have words for super-frames of UDP: before Linux 6.2 they drop these.
+bool speaks_of_udp_segments() {
+  utsname kernel{};
+  int major = 0;
+  int minor = 0;
+  return ::uname(&kernel) == 0 && std::sscanf(kernel.release, "%d.%d", &major, &minor) == 2 &&
+         (major > 6 || (major == 6 && minor >= 2));
+}
+
+/// Whether a feature of an interface, as `ethtool -k` calls it, makes frames that an Offload or a
+/// packet socket cannot describe.
 bool is_unspeakable(std::string_view feature) {
-  constexpr std::array<std::string_view, 5> kSpeakable{
+  if (feature == "tx-udp-segmentation") return !speaks_of_udp_segments();
+  constexpr std::array<std::string_view, 4> kSpeakable{
       "tx-generic-segmentation", "tx-tcp-segmentation", "tx-tcp6-segmentation",
-      "tx-tcp-ecn-segmentation", "tx-udp-segmentation"};
+      "tx-tcp-ecn-segmentation"};
   if (feature == "tx-gso-partial" || feature == "tx-gso-list") return true;
   return feature.starts_with("tx-") && feature.ends_with("-segmentation") &&
          std::find(kSpeakable.begin(), kSpeakable.end(), feature) == kSpeakable.end();

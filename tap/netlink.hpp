@@ -105,8 +105,8 @@ class Netlink {
   /// interface is whole. What a driver does not have is passed over.
   Result<void> disable_offloads(const std::string& name);
   /// Switches off what an Offload has no words for: segmentation inside of tunnels, and of what is
-  /// neither TCP nor UDP. The kernel then cuts those up itself; of a frame that it leaves whole, a
-  /// packet socket gets no description, or a wrong one.
+  /// neither TCP nor UDP; before Linux 6.2, of UDP, too. The kernel then cuts those up itself; of a
+  /// frame that it leaves whole, a packet socket gets no description, or a wrong one.
   Result<void> disable_unspeakable_offloads(const std::string& name);
 
  private:
