@@ -27,7 +27,9 @@
 
 namespace shmif::tap::test {
 
-inline constexpr std::chrono::milliseconds kPatience{20000};
+/// Ten times as long where processors are emulated (tests/kernel/guest).
+inline const std::chrono::milliseconds kPatience{std::getenv("SHMIF_EMULATED") != nullptr ? 200000
+                                                                                          : 20000};
 
 /// Looks again every few milliseconds until `condition` holds. Result: false when it never did.
 inline bool eventually(const std::function<bool()>& condition,
@@ -209,6 +211,8 @@ class Supervised {
     const bool ended = eventually([&] { return ::waitpid(pid_, &status, WNOHANG) == pid_; });
     if (!ended) return -1;
     pid_ = -1;
+    for (pollfd rest{out_.get(), POLLIN, 0}; ::poll(&rest, 1, 0) > 0 && read_some(0);) {
+    }
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   }
 
