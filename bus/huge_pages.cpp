@@ -2,6 +2,8 @@
 
 #include <sys/mman.h>
 
+#include <cerrno>
+
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25  // Linux 6.1
 #endif
@@ -17,7 +19,12 @@ void gather_in_huge_pages(int fd, std::uint64_t bytes) noexcept {
   std::byte* const view = align_for_huge_pages(static_cast<std::byte*>(reserved));
   if (mmap(view, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED) {
     // Unlike khugepaged, this asks neither the mount's option huge= nor the settings in /sys.
-    static_cast<void>(madvise(view, bytes, MADV_COLLAPSE));
+    for (std::uint64_t at = 0; at + kHugePageBytes <= bytes; at += kHugePageBytes) {
+      // Debian's 6.1 answers EINVAL the first time where nobody has touched the pages.
+      if (madvise(view + at, kHugePageBytes, MADV_COLLAPSE) != 0 && errno == EINVAL) {
+        static_cast<void>(madvise(view + at, kHugePageBytes, MADV_COLLAPSE));
+      }
+    }
   }
   munmap(reserved, reserved_bytes);
 }

@@ -118,7 +118,8 @@ bool has_huge_pages(const std::string& path) {
   void* const view = bus::align_for_huge_pages(static_cast<std::byte*>(reserved));
   const bool has = mmap(view, bus::kHugePageBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
                         fd.get(), 0) == view &&
-                   madvise(view, bus::kHugePageBytes, kCollapse) == 0;
+                   (madvise(view, bus::kHugePageBytes, kCollapse) == 0 ||
+                    madvise(view, bus::kHugePageBytes, kCollapse) == 0);  // so on Debian's 6.1
   munmap(reserved, kBytes);
   return has;
 }
