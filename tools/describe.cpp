@@ -5,6 +5,7 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "base/columns.hpp"
 #include "shmif/log.hpp"
 #include "tools/values.hpp"
 
@@ -275,7 +276,7 @@ std::string aligned(const std::vector<std::vector<std::string>>& rows) {
     widths.resize(std::max(widths.size(), rows[r].size()), 0);
     numeric.resize(widths.size(), rows.size() > 1);
     for (std::size_t c = 0; c < rows[r].size(); ++c) {
-      widths[c] = std::max(widths[c], rows[r][c].size());
+      widths[c] = std::max(widths[c], base::columns_of(rows[r][c]));
       if (r > 0 && !looks_like_a_number(rows[r][c])) numeric[c] = false;
     }
   }
@@ -283,7 +284,7 @@ std::string aligned(const std::vector<std::vector<std::string>>& rows) {
   for (const std::vector<std::string>& row : rows) {
     std::string line;
     for (std::size_t c = 0; c < row.size(); ++c) {
-      const std::string gap(widths[c] - row[c].size(), ' ');
+      const std::string gap(widths[c] - base::columns_of(row[c]), ' ');
       line += (c == 0 ? "" : "  ") + (numeric[c] ? gap + row[c] : row[c] + gap);
     }
     line.erase(line.find_last_not_of(' ') + 1);
@@ -311,7 +312,8 @@ std::string folded(const std::vector<std::vector<std::string>>& rows, std::size_
       std::size_t widest = 0;
       for (std::size_t at = 0; at < wider.size();) {
         const std::size_t line_end = wider.find('\n', at);
-        widest = std::max(widest, line_end - at);
+        widest =
+            std::max(widest, base::columns_of(std::string_view(wider).substr(at, line_end - at)));
         at = line_end + 1;
       }
       if (width != 0 && widest > width && end > from) break;

@@ -3,18 +3,24 @@
 #include <algorithm>
 #include <string_view>
 
+#include "base/columns.hpp"
 #include "base/printable.hpp"
 #include "perf/report/units.hpp"
 
 namespace shmif::perf {
 
+using base::columns_of;
+
 namespace {
 
-/// Columns on a terminal, as long as every character of UTF-8 takes one.
-std::size_t columns_of(const std::string& text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U;
-  }));
+/// Where the character begins that stands behind so many columns; not beyond the end.
+std::size_t behind_columns(std::string_view line, std::size_t columns) {
+  std::size_t at = 0;
+  for (; at < line.size(); ++at) {
+    const bool begins = (static_cast<unsigned char>(line[at]) & 0xC0U) != 0x80U;
+    if (begins && columns-- == 0) break;
+  }
+  return at;
 }
 
 /// Whether the blank at `at` stands between a number and its unit.
@@ -70,11 +76,12 @@ std::string wrapped(const std::string& line, std::size_t width, std::size_t inde
   std::string rest = line;
   while (columns_of(rest) > width) {
     const std::size_t begin = rest.find_first_not_of(' ');
-    std::size_t at = rest.rfind(' ', width);
+    const std::size_t end = behind_columns(rest, width);
+    std::size_t at = rest.rfind(' ', end);
     while (at != std::string::npos && at > begin && is_within_a_figure(rest, at)) {
       at = rest.rfind(' ', at - 1);
     }
-    if (at == std::string::npos || at <= begin) at = rest.find(' ', width);  // a longer word
+    if (at == std::string::npos || at <= begin) at = rest.find(' ', end);  // a longer word
     if (at == std::string::npos) break;
     out += rest.substr(0, at) + '\n';
     rest = std::string(indent, ' ') + rest.substr(at + 1);

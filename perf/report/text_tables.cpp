@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/columns.hpp"
 #include "perf/report/table.hpp"
 #include "perf/report/text_parts.hpp"
 #include "perf/report/units.hpp"
@@ -241,7 +242,7 @@ std::string links_text(const ReportJson& report, std::size_t width) {
   };
   const bool below =
       width != 0 && std::ranges::any_of(report.at("links"), [&](const ReportJson& l) {
-        return name_of_link(l).size() + words(l, "options").size() > width / 2;
+        return base::columns_of(name_of_link(l) + words(l, "options")) > width / 2;
       });
   std::string options;
   Table table;

@@ -575,6 +575,41 @@ TEST(Text, ARunThatPassedSaysInItsFirstLineWhatWasLost) {
             std::string::npos);
 }
 
+/// The lines of the table of faults.
+std::vector<std::string> table_of_faults(const RunResult& run, std::size_t width) {
+  const std::string text = to_text(report_of(run), width);
+  std::istringstream in(text.substr(text.find("  faults on purpose")));
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(in, line) && !line.empty();) lines.push_back(line);
+  return lines;
+}
+
+TEST(Text, OfFaultsItCountsColumnsAndNotBytes) {
+  RunResult run = test::quiet_sample();
+  // The name and the faults take 40 columns of 80, and more bytes.
+  run.links = {{"bus:/dev/shm/b", "Prüfläufe", "sent", {}, "delay=5ms±1ms,loss=1%,rate"}};
+  EXPECT_EQ(table_of_faults(run, 80).at(1).find("  Prüfläufe sent delay=5ms±1ms"), 0U);
+  run.links[0].options += '1';
+  EXPECT_EQ(table_of_faults(run, 80).at(1).find("delay="), std::string::npos);
+}
+
+TEST(Text, LinesAreBrokenByColumnsAndNotByBytes) {
+  std::string narrow;
+  for (int i = 0; i < 20; ++i) narrow += "uu uuu uuuu u ";
+  const auto with_umlauts = [](std::string text) {
+    for (std::size_t at = 0; (at = text.find('u', at)) != std::string::npos; at += 2) {
+      text.replace(at, 1, "ü");
+    }
+    return text;
+  };
+  const std::string word = "u " + std::string(60, 'u') + " u";
+  for (const std::string& text : {narrow, word}) {
+    for (const std::size_t width : {25U, 30U, 41U}) {
+      EXPECT_EQ(wrapped(with_umlauts(text), width, 2), with_umlauts(wrapped(text, width, 2)));
+    }
+  }
+}
+
 TEST(Text, OfRepetitionsItSaysWhatIsAMedianAndWhatIsOfOneRun) {
   RunResult run = test::search_sample();
   run.repetitions = {run, run, run, run, run};
