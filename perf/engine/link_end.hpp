@@ -74,6 +74,13 @@ class LinkEnd final : public End {
       sleep_for(std::min<std::chrono::nanoseconds>(at_most, kShortWhile));
     }
   }
+  /// A link with faults takes every frame at once. What the medium behind it then refused, that
+  /// end never took.
+  Unsent finish_sending(std::chrono::nanoseconds) noexcept override {
+    Unsent unsent;
+    if constexpr (kHasFaults) unsent.frames = link_->refused();
+    return unsent;
+  }
   std::size_t max_frame_bytes() noexcept override { return link_->max_frame_bytes(); }
   MacAddress mac() const noexcept override { return traits_.mac; }
   std::string address() override { return link_->address(); }

@@ -8,8 +8,10 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "perf/engine/link_end.hpp"
 #include "perf/run/echoer.hpp"
 #include "perf/run/generator.hpp"
 #include "perf/run/offload_end.hpp"
@@ -144,6 +146,33 @@ TEST(OffloadEnd, HasTheFaultsOfItsLink) {
   const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
   EXPECT_EQ(end->faults_sent().value_or(FaultsMade{}).frames, 7U);
   EXPECT_EQ(end->faults_received().value_or(FaultsMade{}).frames, 9U);
+}
+
+/// A link that takes no frame, and never will.
+class RefusingLink {
+ public:
+  SendResult send(std::span<const FrameView>) noexcept { return {0, Errc::port_down}; }
+  ReceiveResult receive(FrameBatch&) noexcept { return {}; }
+  int descriptor() noexcept { return -1; }
+  WaitHint prepare_wait() noexcept { return {}; }
+  void finish_wait() noexcept {}
+  std::size_t max_frame_bytes() noexcept { return kMaxFrameBytes; }
+  std::string address() { return "refusing:"; }
+};
+
+TEST(LinkEnd, TellsAtTheEndWhatTheMediumBehindTheFaultsRefused) {
+  EndOptions only_to_it;
+  only_to_it.received.loss = 0.5;
+  EndOptions from_it;
+  from_it.sent.duplicate = 1;
+  for (const auto& [options, refused] : {std::pair{only_to_it, 3U}, {from_it, 6U}}) {
+    const auto end = make_end(RefusingLink(), options, WhenFull::sleep, [](RefusingLink&) {
+                       return WireCounters{};
+                     }).value();
+    EXPECT_EQ(end->finish_sending(0ms).frames, 0U);
+    EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 3))).taken, 3U) << "on their way";
+    EXPECT_EQ(end->finish_sending(0ms).frames, refused);
+  }
 }
 
 TEST(Echoer, GivesUpAtOnceWhenItsJobIsToldToStop) {
