@@ -66,15 +66,14 @@ TEST_F(TapCommand, TwoNamespacesPingEachOtherOverIpv4AndIpv6) {
 TEST_F(TapCommand, SigtermAndSigintEndItWithZeroAndTakeTheDeviceAway) {
   for (const int number : {SIGTERM, SIGINT}) {
     const TestNamespace space;
-    Tool tap(tap_in(space, {"--create", "--name", "lab0"}));
-    wait_for_port("lab0");
-    EXPECT_TRUE(space.netlink().interface("lab0"));
+    Tool tap(tap_in(space, {"--create", "--name", "lab0", "--port-name", "first"}));
+    wait_for_port("first");
+    const MacAddress mac = space.netlink().interface("lab0").value().mac;
     tap.signal(number);
     const ToolResult result = tap.finish();
     EXPECT_EQ(result.status, 0) << result.err;
     EXPECT_EQ(result.err, "");
-    EXPECT_NE(result.out.find("lab0 is on " + bus + " as port lab0"), std::string::npos)
-        << result.out;
+    EXPECT_EQ(result.out, "lab0 is on " + bus + " as port first, " + mac.to_string() + '\n');
     EXPECT_FALSE(space.netlink().interface("lab0"));
     EXPECT_EQ(run_tool({"destroy", bus}).status, 0) << "the port is gone, too";
   }

@@ -88,6 +88,12 @@ TEST(Rates, APortThatLeftCountsInBothFiguresOfTheBus) {
   EXPECT_DOUBLE_EQ(came_and_left.bits, 70 * 800);
 }
 
+TEST(Rates, APortThatLeftCountsItsSuperFramesAsTheFramesTheyStandFor) {
+  Sample after = with_former(sample_at(2, 10, {}), 0, 1, 10);
+  after.info.former_ports[0].tx_segments = 440;
+  EXPECT_DOUBLE_EQ(rates_between(sample_at(1, 0, {port(0, "a", 0)}), after).frames, 440);
+}
+
 TEST(Rates, OfTheBusAreMarkedWhereFramesAreOfAPortThatNobodyCanAsk) {
   // The first owner sent on after the look, left, and another has its slot.
   const Sample before = sample_at(1, 500, {owner(0, 1, 500)});

@@ -64,8 +64,8 @@ tools::TopView view_of_work() {
   bus.file_system = "tmpfs";
   bus.ring_bytes = 8U << 20U;
   bus.mtu = 1501;
-  bus.first = 1000;
-  bus.last = 1000 + (6U << 20U);
+  bus.first = 3U << 20U;
+  bus.last = bus.first + (6U << 20U);
   OwnNumbers(11).fill(bus.generation, bus.frames, bus.epoch, bus.takeovers_dead,
                       bus.takeovers_living, bus.lock_acquisitions);
   tools::Sample now{before.when + kBetweenLooks, bus};
