@@ -52,7 +52,7 @@ follow() {
       say "  $text: $((SECONDS - begin)) s$(how_far "$log")"
       ((next += every))
     fi
-    sleep 0.5
+    if ((SECONDS == begin)); then sleep 0.1; else sleep 0.5; fi
   done
   [[ ! -t 1 ]] || printf '\r\033[K'
 }
