@@ -196,8 +196,11 @@ TEST(PerfServer, TheMachinesNetworksAndItsTimeAreNotForStrangers) {
   expect_refused(server, {"--allow_live=1"}, {"allow_live", "--allow-live"});
   expect_refused(server, {"--engine=packet", "--netdev=eth0,eth1"}, {"netdev", "--allow-live"});
   expect_refused(server, {"--numjobs=4"}, {"4 jobs", "--max-jobs"});
+  expect_refused(server, {"--engine=bus,unix,udp,null"}, {"4 jobs", "--max-jobs"});
   expect_refused(server, {"--runtime=2m"}, {"runtime", "--max-runtime"});
-  expect_refused(server, {"--bus_size=1g"}, {"memory", "--max-memory"});
+  expect_refused(server, {"--runtime=50", "--ramp_time=20"}, {"runtime", "--max-runtime"});
+  // Two jobs over a bus of half a gigabyte, which the default of one would admit.
+  expect_refused(server, {"--bus_size=512m"}, {"memory", "--max-memory"});
   expect_refused(server, {"--nice=-20"}, {"nice", "--allow-exec"});
   // All that is wrong is said at once.
   expect_refused(server, {"--allow_live=1", "--runtime=2m"}, {"allow_live", "runtime"});
