@@ -12,7 +12,7 @@ namespace {
 
 class ExecOffload : public ExecRig {
  protected:
-  static constexpr std::size_t kBytes = 16U << 20U;
+  static constexpr std::size_t kBytes = 4U << 20U;
 
   /// A file that everybody may read.
   std::string data() const {
