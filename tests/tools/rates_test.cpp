@@ -35,6 +35,30 @@ TEST(Rates, AreDifferencesPerSecond) {
   EXPECT_DOUBLE_EQ(rates.bits, 400000);
 }
 
+TEST(Rates, OfAPortAreEachOfItsOwnCounter) {
+  PortInfo before = port(0, "a", 0);
+  before.rx_segments = before.rx_bytes = before.lost_frames = 1000;
+  before.wakeups = before.doorbells = before.lock_sleeps = 1000;
+  PortInfo after = before;
+  after.rx_segments += 2;
+  after.rx_bytes += 20;
+  after.lost_frames += 4;
+  after.wakeups += 6;
+  after.doorbells += 8;
+  after.lock_sleeps += 10;
+  const Sample first = sample_at(1, 0, {before});
+  Sample second = sample_at(3, 0, {after});
+  second.info.lock_acquisitions = 24;
+  const BusRates rates = rates_between(first, second);
+  EXPECT_DOUBLE_EQ(rates.acquisitions, 12);
+  EXPECT_DOUBLE_EQ(rates.ports.at(0).rx_frames, 1);
+  EXPECT_DOUBLE_EQ(rates.ports[0].rx_bits, 80);
+  EXPECT_DOUBLE_EQ(rates.ports[0].lost_frames, 2);
+  EXPECT_DOUBLE_EQ(rates.ports[0].wakeups, 3);
+  EXPECT_DOUBLE_EQ(rates.ports[0].doorbells, 4);
+  EXPECT_DOUBLE_EQ(rates.ports[0].lock_sleeps, 5);
+}
+
 TEST(Rates, CountASuperFrameAsTheFramesItStandsFor) {
   const BusRates rates =
       rates_between(sample_at(0, 0, {port(0, "a", 0)}), sample_at(1, 10, {port(0, "a", 10, 430)}));
