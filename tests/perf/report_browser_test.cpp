@@ -81,6 +81,7 @@ TEST_F(ReportInABrowser, CallsReceivedWhatWasReceivedAndSentWhatNobodyReceives) 
   const Json& sent = facts("sent");
   EXPECT_TRUE(notes_say(sent, "What was sent in each interval"));
   EXPECT_FALSE(notes_say(sent, "What arrived"));
+  EXPECT_EQ(sent["charts"][0]["axes"][1]["label"], "sent (bit/s)");
 }
 
 TEST_F(ReportInABrowser, SaysWhatAResultWithoutBucketsLacks) {
@@ -105,7 +106,8 @@ TEST_F(ReportInABrowser, RunsThatFollowedEachOtherCanBeLaidOverEachOther) {
 
 TEST_F(ReportInABrowser, TheRampIsMarkedAndZoomingIsSaid) {
   const Json& apart = facts("apart");
-  EXPECT_EQ(notes_with(apart, "Shaded: the ramp"), 2) << "throughput and latency";
+  EXPECT_EQ(notes_with(apart, "Shaded: the ramp of a job, which is in none of its figures."), 2)
+      << "throughput and latency";
   EXPECT_EQ(notes_with(apart, "Drag across the chart to zoom in"), 2);
   EXPECT_FALSE(notes_say(facts("engines"), "Shaded"));
 }

@@ -278,7 +278,7 @@ function throughput() {
   const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'throughput over time' });
   const made = section('Throughput over time', (shown.has(true) ? 'What arrived in each interval' : 'What was sent in each interval') + (shown.size > 1 ? ', or was sent where nobody receives' : '')
     + (manyJobs ? ', of each group together' : '') + '. ▲ on the time axis: frames were lost then; a dashed line: a receiver was overrun.'
-    + (ramps.length ? ' Shaded: the ramp, which is in no figure.' : '')
+    + (ramps.length ? ' Shaded: the ramp of a job, which is in none of its figures.' : '')
     + (all.length > 8 ? ` Drawn are the first eight ${manyJobs ? 'groups' : 'jobs'}; a click on a name shows or hides one.` : '') + ' ' + kZoomHint);
   const chosen = { bits: true, own: false };
   const redraw = () => charts.replace(box, () => charts.overTime(box, lines(chosen.bits, chosen.own), chosen.bits ? units.bps : units.fps,
@@ -352,7 +352,7 @@ function latencyOverTime() {
   const ramps = rampsOf(jobs, false);
   const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'latency over time' });
   const made = section('Latency over time', '99 of 100 frames of an interval were no later than this.' + (manyJobs ? ' Of each group the job whose p99 is the worst.' : '')
-    + (ramps.length ? ' Shaded: the ramp, which is in no figure.' : '') + ' ' + kZoomHint);
+    + (ramps.length ? ' Shaded: the ramp of a job, which is in none of its figures.' : '') + ' ' + kZoomHint);
   const redraw = (own) => charts.replace(box, () => charts.overTime(box, overTime(own), units.ns, 'p99 latency', [], { scale: charts.logScale, ramps: rampsOf(jobs, own), own }));
   const bar = element('div', { class: 'bar' });
   made.append(bar, box);
