@@ -237,7 +237,8 @@ const chart = (u) => {
     axes: u.axes.map((a) => ({label: a.label, at: a._splits, says: a._values})),
     scales: {x: [u.scales.x.min, u.scales.x.max, u.scales.x.distr], y: [u.scales.y.min, u.scales.y.max, u.scales.y.distr]},
     resolution: (u.scales.x.max - u.scales.x.min) / width,
-    triangles: shapes.filter((s) => s.kind === 'fill' && s.points.length === 3 && near(Math.max(...s.points.map((p) => p[1])), top + height))
+    triangles: shapes.filter((s) => s.kind === 'fill' && s.points.length === 3 && s.points[2][1] < top + height - 5 &&
+        s.points[2][1] > top && s.points.slice(0, 2).every((p) => near(p[1], top + height)))
       .map((s) => ({at: time(s.points[2][0]), colour: s.colour})),
     dashes: shapes.filter((s) => s.kind === 'stroke' && s.dashed && s.points.length === 2 && near(s.points[0][1], top) && near(s.points[1][1], top + height))
       .map((s) => ({at: time(s.points[0][0]), colour: s.colour})),

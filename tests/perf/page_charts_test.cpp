@@ -352,6 +352,9 @@ TEST_F(ChartsInABrowser, TheRampIsShadedFromItsBeginToItsEnd) {
   expect_ramps(chart_of(facts, "throughput over time"), {{30, 32}});
   expect_ramps(chart_of(facts, "latency over time"), {{30, 32}});
   expect_ramps(pressed(facts, "Latency over time: since each job’s own start"), {{0, 2}});
+  // Of jobs that began together the longest; one began two seconds later.
+  const Json& many = shown("many", test::many_jobs_json());
+  expect_ramps(chart_of(many, "throughput over time"), {{0, 2}, {2, 3}});
 }
 
 TEST_F(ChartsInABrowser, OfManyJobsTheRatesOfAGroupAreAddedUp) {
@@ -374,6 +377,7 @@ TEST_F(ChartsInABrowser, OfManyJobsTheRatesOfAGroupAreAddedUp) {
                              : pressed(facts, "Throughput over time: frames");
     expect_curves(curves_of(chart), expected);
     expect_marks(chart, expected_marks(result, false));
+    EXPECT_EQ(chart["axes"][1]["label"], bits ? "received (bit/s)" : "received (frames/s)");
     for (std::size_t i = 0; i < 12; ++i) {
       EXPECT_EQ(chart["series"][i]["shown"], i < 8) << "the first eight";
     }
@@ -476,10 +480,9 @@ TEST_F(ChartsInABrowser, TheCurveOfPercentilesIsThatOfTheBuckets) {
       // The least end of a bucket up to which that share of the frames lies.
       double below = 0, up_to = 0;
       for (const Json& bin : h["bins"]) {
-        if (bin[0].get<double>() <= ns) up_to += bin[2].get<double>();
-        if (std::min(bin[1].get<double>(), h["max"].get<double>()) < ns) {
-          below += bin[2].get<double>();
-        }
+        const double bin_end = std::min(bin[1].get<double>(), h["max"].get<double>());
+        if (bin_end <= ns) up_to += bin[2].get<double>();
+        if (bin_end < ns) below += bin[2].get<double>();
       }
       EXPECT_GE(up_to, share_at(x) * all - 1e-3) << label << " at " << x;
       if (x == curve.rbegin()->first) continue;  // the greatest of all

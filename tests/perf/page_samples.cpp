@@ -206,7 +206,14 @@ void lose(JobResult& job, std::size_t interval, std::uint64_t frames, std::uint6
 Json few_jobs(bool bins) {
   RunResult run = own_run();
   auto [web, echo] = asking_pair();
-  // Ramp, window, drain, and a stub at the end.
+  // The window ends in a stub.
+  for (JobResult* job : {&web, &echo}) {
+    IntervalResult stub = job->intervals.back();
+    stub.at_seconds += 0.25;
+    stub.seconds = 0.25;
+    job->intervals.push_back(stub);
+  }
+  // Ramp, window, drain, and a stub after it.
   auto [load, sink] = own_pair("load", "call", 2, 10, 30);
   for (JobResult* job : {&load, &sink}) {
     for (const std::size_t i : {0U, 1U, 8U, 9U}) job->intervals.at(i).measured = false;
@@ -278,6 +285,8 @@ Json many_jobs() {
     }
   }
   for (std::size_t i = 0; i < 12; ++i) add_group(run, "g" + std::to_string(i));
+  // One has a longer ramp than those that began with it.
+  for (const std::size_t i : {0U, 1U}) run.jobs[i].intervals[1].measured = false;
   // One member began later and ended later.
   for (std::size_t i : {6U, 7U}) {
     for (IntervalResult& each : run.jobs[i].intervals) each.at_seconds += 2;
