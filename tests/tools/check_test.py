@@ -39,6 +39,15 @@ echo '1/2 Test #1: a ... Passed'
 echo "<testsuite tests=\\"2\\" failures=\\"$failures\\" skipped=\\"0\\">" >"$2"
 exit $failures
 """
+# Stands in for tests/kernel/run: one test skips, for a reason that the file build/known names.
+KERNEL = """#!/bin/bash
+echo "$*" >>build/asked
+while [[ $1 != --results ]]; do shift; done
+mkdir -p "$2"
+printf '%s\\n' '<testsuite tests="2" failures="0" skipped="1">' '<testcase name="a"/>' '<testcase name="b">' \\
+  '<skipped message=""/>' '<system-out>b_test.cpp:1: Skipped' 'no moon here' '</system-out>' '</testcase>' >"$2/tests.xml"
+cp build/known "$2/skips.txt"
+"""
 
 
 class Check(unittest.TestCase):
@@ -162,6 +171,37 @@ class Check(unittest.TestCase):
             time.sleep(0.02)
         (self.tree / "build/hold").unlink()
         self.assertEqual(self.last_line(self.run_check("--quick", "--continue")), "5 passed, 0 failed")
+
+    def test_a_virtual_machine_says_itself_what_it_could_have_run(self):
+        (self.tree / "tests/kernel").mkdir(parents=True)
+        stand_in = self.tree / "tests/kernel/run"
+        stand_in.write_text(KERNEL)
+        stand_in.chmod(0o755)
+        (self.tree / "tests/skips.txt").write_text("^no moon here\ttrue\n")
+        known = self.tree / "build/known"
+        known.write_text("^no moon here\tfalse # there\n")
+        run = self.run_check("kernel")
+        self.assertEqual(self.last_line(run), "2 passed, 0 failed", run.stdout)
+        self.assertIn("skipped: 1, no moon here (allowed)", run.stdout)
+        known.write_text("^no moon here\ttrue # there\n")
+        run = self.run_check("kernel")
+        self.assertIn("NOT ALLOWED: this machine could have run it (true # there)", run.stdout)
+        self.assertRegex(self.last_line(run), "^2 passed, 1 failed")
+
+    def test_all_stages_run_a_choice_of_tests_on_the_other_kernel_and_a_named_stage_all(self):
+        (self.tree / "tests/kernel").mkdir(parents=True)
+        stand_in = self.tree / "tests/kernel/run"
+        stand_in.write_text(KERNEL)
+        stand_in.chmod(0o755)
+        (self.tree / "build/known").write_text("^no moon here\tfalse\n")
+        check = self.tree / "tools/check"
+        check.write_text(re.sub(r"^(?!packages|build|kernel)[a-z]+ +\d+ .*\n", "", check.read_text(), flags=re.MULTILINE))
+        run = self.run_check()
+        self.assertEqual(self.last_line(run), "4 passed, 0 failed", run.stdout)
+        self.assertIn("kernel   passed before on this tree", self.run_check("--continue").stdout)
+        self.assertEqual(self.last_line(self.run_check("kernel", "--continue")), "2 passed, 0 failed")
+        asked = (self.tree / "build/asked").read_text().splitlines()
+        self.assertEqual(["--short" in each for each in asked], [True, False])
 
     def test_explains_itself(self):
         self.assertIn("tools/check --quick --continue", self.run_check("--help").stdout)
