@@ -273,7 +273,8 @@ class Init {
   }
 
   /// Forks the command. What the terminal sent before it existed, init got in its place, and passes
-  /// on while the command has all signals blocked: it gets one that both were sent only once.
+  /// on while the command has all signals blocked: it gets one that both were sent only once. In a
+  /// guest that was entered, the supervisor passes it on, for init has never had the terminal.
   void start_command() {
     std::array<int, 2> pair{};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) != 0) {
@@ -282,15 +283,26 @@ class Init {
     failure_.reset(pair[0]);
     command_ = ::fork();
     if (command_ < 0) give_up(Error::from_errno(errno, "cannot start the command"));
-    if (command_ == 0 && plan_.entered) join_as_command();
+    if (command_ == 0 && plan_.entered) join_as_command(pair[1]);
     if (command_ == 0) await_go(pair[1]);
-    if (command_ > 0 && plan_.entered && own_group_) (void)::setpgid(command_, command_);
+    if (command_ > 0 && plan_.entered && own_group_) await_joined(pair[1]);
     if (command_ == 0 && plan_.options.command.empty()) run_body();
     if (command_ == 0) exec_command(pair[1]);
-    for (const int number : take_terminal_signals()) ::kill(command_, number);
+    const bool others_pass_on = plan_.entered && (own_group_ || plan_.apart);
+    for (const int number : take_terminal_signals()) {
+      if (!others_pass_on) ::kill(command_, number);
+    }
     (void)::send(failure_.get(), "", 1, MSG_NOSIGNAL);
     // A reader of the command's output must see its end when the command closes it.
     close_all_but({socket_, failure_.get(), terminal_.get()}, 0);
+  }
+
+  /// Waits until the command leads its process group: a signal that we pass on would be taken for
+  /// one that the terminal sent it before. `end`: the command's, of which it has its own.
+  void await_joined(int end) const {
+    ::close(end);  // so that the command's end ends the wait
+    char joined = 0;
+    (void)!::recv(failure_.get(), &joined, 1, 0);
   }
 
   /// In the command: waits until init has passed on what was meant for it.
@@ -301,8 +313,9 @@ class Init {
   }
 
   /// A command that was not started by the guest's init: ends with the process that started it, and
-  /// leads its process group.
-  void join_as_command() const {
+  /// leads its process group. What the terminal sent it while it was in the supervisor's, the
+  /// supervisor got, too, and passes on.
+  void join_as_command(int failure) const {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (plan_.apart) {
       ::close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
@@ -310,8 +323,10 @@ class Init {
     }
     if (!own_group_) return;
     (void)::setpgid(0, 0);
+    (void)take_terminal_signals();
     const UniqueFd terminal = foreground_ ? open_terminal() : UniqueFd();
     if (terminal) (void)::tcsetpgrp(terminal.get(), ::getpgrp());  // SIGTTOU is blocked
+    (void)::send(failure, "", 1, MSG_NOSIGNAL);
   }
 
   /// Takes the caller's signals and directory.

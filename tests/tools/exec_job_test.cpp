@@ -188,6 +188,43 @@ bool has_pending(pid_t process, int signal) {
   return false;
 }
 
+TEST_P(ExecJob, InterruptKeyBeforeAnEnteredProgramExistsReachesItOnce) {
+  const auto host = start("h", "sleep 61");
+  std::vector<std::string> argv = by_caller({shmifctl_path(), "enter", bus(), "h", "--"});
+  argv.insert(argv.end(), {"sleep", "2"});
+  for (const bool is_forked : {false, true}) {  // by then
+    SCOPED_TRACE(is_forked);
+    bool typed = false;
+    bool still_has_its_own = false;
+    unsigned passed_on = 0;
+    pid_t helper = -1;
+    pid_t program = -1;
+    TracedFamily family(argv);
+    const bool ended = family.run([&](const TracedFamily::Stage& stage) {
+      const bool forks = stage.number == SYS_clone || stage.number == SYS_clone3;
+      if (forks && stage.process != family.member(0)) helper = stage.process;
+      const bool leaves_our_group = stage.number == SYS_setpgid && stage.process != helper;
+      if (leaves_our_group) program = stage.process;
+      if (!typed) {
+        const bool now = is_forked ? leaves_our_group : stage.process == helper;
+        if (!now) return TracedFamily::Go::on;
+        family.type("\x03");
+        typed = eventually([&] { return has_pending(stage.process, SIGINT); });
+      } else if (stage.process == helper && stage.number == SYS_kill) {
+        ++passed_on;
+      } else if (stage.process == program && stage.number == SYS_recvfrom && passed_on == 0) {
+        still_has_its_own = has_pending(program, SIGINT);  // and waits for its turn
+      }
+      return TracedFamily::Go::on;
+    });
+    EXPECT_TRUE(typed) << family.screen();
+    ASSERT_TRUE(ended) << family.survivors() << family.screen();
+    EXPECT_EQ(passed_on, 1U) << "the supervisor had it, too, and passes it on";
+    EXPECT_FALSE(still_has_its_own);
+    EXPECT_EQ(family.end().status, 130) << family.screen();
+  }
+}
+
 TEST_P(ExecJob, InterruptKeyJustBeforeTheProgramExistsIsForTheProgram) {
   bool typed = false;
   TracedFamily family(host_line({"sleep", "2"}, {"--name", "a"}));
