@@ -179,7 +179,7 @@ TEST_F(StepKill, AnEmptyFileWhoseFillerWasKilledAtAnyInstructionIsAWholeBusOrIsR
   };
   std::uint64_t refused = 0;
   kill_at_every_step(
-      stride_or(20),
+      stride_or(60),
       [&] {
         for (const std::string& file : {dir.file("warm-up"), path}) std::ofstream(file).close();
         fill(dir.file("warm-up")).value();
