@@ -96,7 +96,60 @@ TEST(DatagramLink, WhatIsTooShortForAFrameIsPassedOver) {
   for (const std::size_t size : {std::size_t{0}, std::size_t{13}, frame.size()}) {
     ASSERT_EQ(::send(pair[1].get(), frame.data(), size, 0), static_cast<ssize_t>(size));
   }
-  EXPECT_TRUE(same_frames({frame}, collect(link, 1)));
+  FrameBatch batch;
+  EXPECT_EQ(link.receive(batch).frames, 1U);
+  EXPECT_EQ(to_bytes(batch[0]), frame);
+}
+
+TEST(DatagramLink, WhatWasDroppedBeforeItIsNotItsOwn) {
+  const perf::SocketAddress here = perf::parse_socket_address("127.0.0.1:0").value();
+  UniqueFd socket = perf::bound_socket(SOCK_DGRAM, here).value();
+  const UniqueFd sender = perf::bound_socket(SOCK_DGRAM, here).value();
+  perf::connect_to(sender.get(), perf::address_of(socket.get()).value()).value();
+  const int least = 1;
+  ASSERT_EQ(::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUF, &least, sizeof least), 0);
+  const Bytes frame = make_frame(1400, 1);
+  const auto overflow = [&](std::uint32_t before) {
+    for (int i = 0; i < 1000 && perf::drops_of(socket.get()).value_or(0) < before + 10; ++i)
+      ASSERT_EQ(::send(sender.get(), frame.data(), frame.size(), 0), 1400);
+  };
+  if (!perf::drops_of(socket.get())) GTEST_SKIP() << "this kernel does not tell";
+  overflow(0);
+  ASSERT_GE(perf::drops_of(socket.get()), 10U);
+  const auto link = DatagramLink::adopt(std::move(socket), {.address = "here"});
+  EXPECT_EQ(link.dropped(), 0U);
+}
+
+TEST(StreamLink, IsReadyWhileThereIsAWholeFrameThatItHasRead) {
+  auto pair = socket_pair(SOCK_STREAM);
+  auto near = StreamLink::adopt(std::move(pair[0]), {.address = "near"});
+  auto far = StreamLink::adopt(std::move(pair[1]), {.address = "far"});
+  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(61, 2)};
+  ASSERT_EQ(far.send(views(frames)).taken, 2U);
+  FrameBatch one(1, 4096);
+  for (const Bytes& frame : frames) {
+    one.clear();
+    ASSERT_EQ(near.receive(one).frames, 1U);
+    EXPECT_EQ(to_bytes(one[0]), frame);
+    EXPECT_EQ(near.prepare_wait().ready, frame == frames.front());
+    near.finish_wait();
+  }
+}
+
+TEST(StreamLink, OffersTheRestOfARecordAgainSoon) {
+  auto pair = socket_pair(SOCK_STREAM);
+  auto near = StreamLink::adopt(std::move(pair[0]), {.address = "near"});
+  const std::vector<Bytes> frames(5000, make_frame(1400, 1));
+  const auto out = views(frames);
+  EXPECT_EQ(near.prepare_wait().at_most, std::chrono::nanoseconds::max());
+  EXPECT_LT(near.send(out).taken, frames.size());
+  // A stream socket may be full exactly behind a record; then there is no rest.
+  for (int i = 0; i < 100 && near.prepare_wait().at_most > std::chrono::milliseconds(1); ++i) {
+    std::array<char, 333> some{};
+    ASSERT_GT(::recv(pair[1].get(), some.data(), some.size(), 0), 0);
+    (void)near.send(out);
+  }
+  EXPECT_LE(near.prepare_wait().at_most, std::chrono::milliseconds(1));
 }
 
 TEST(StreamLink, ALengthThatNoFrameHasEndsTheLinkAndIsToldOnce) {
