@@ -124,6 +124,7 @@ class Init {
   /// leads the session, not the command: jobs that the command leaves go on when it ends.
   void leave_session() {
     if (::setsid() < 0) ::_exit(1);
+    (void)take_terminal_signals();  // the supervisor got them, too, and passes them on
     for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
       if (::isatty(fd) == 1 && ::dup2(plan_.terminal, fd) < 0) ::_exit(1);
     }
@@ -273,8 +274,8 @@ class Init {
   }
 
   /// Forks the command. What the terminal sent before it existed, init got in its place, and passes
-  /// on while the command has all signals blocked: it gets one that both were sent only once. In a
-  /// guest that was entered, the supervisor passes it on, for init has never had the terminal.
+  /// on while the command has all signals blocked: it gets one that both were sent only once. Init
+  /// of a guest that was entered was sent it with the supervisor, which passes it on.
   void start_command() {
     std::array<int, 2> pair{};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) != 0) {
@@ -288,7 +289,7 @@ class Init {
     if (command_ > 0 && plan_.entered && own_group_) await_joined(pair[1]);
     if (command_ == 0 && plan_.options.command.empty()) run_body();
     if (command_ == 0) exec_command(pair[1]);
-    const bool others_pass_on = plan_.entered && (own_group_ || plan_.apart);
+    const bool others_pass_on = plan_.entered && own_group_;
     for (const int number : take_terminal_signals()) {
       if (!others_pass_on) ::kill(command_, number);
     }
