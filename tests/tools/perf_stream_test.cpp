@@ -6,10 +6,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <regex>
 
+#include "tests/perf/distinct_sample.hpp"
+#include "tests/perf/figures.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "tests/tools/perf_rig.hpp"
 #include "tools/shmifperf/metrics.hpp"
@@ -218,6 +222,57 @@ TEST(Metrics, AFrameThatWasOvertakenIsNoLongerLostWhenItCame) {
   const std::string text = scraped((*metrics)->url());
   EXPECT_EQ(sample(text, "shmifperf_lost_frames", "sink"), 4) << text;
   EXPECT_EQ(sample(text, "shmifperf_rx_frames_total", "sink"), 2070) << text;
+}
+
+/// All samples but those of the server library itself, by name and labels; NaN is nothing.
+Figures samples_in(const std::string& text) {
+  Figures samples;
+  for (const std::string& line : lines_of(text)) {
+    if (line.starts_with('#') || line.starts_with("exposer_")) continue;
+    const auto blank = line.rfind(' ');
+    const double value = std::stod(line.substr(blank + 1));
+    samples[line.substr(0, blank)] = std::isnan(value) ? Json() : Json(value);
+  }
+  return samples;
+}
+
+TEST(Metrics, EachSampleHoldsTheFigureThatItIsNamedForAndNoneIsUnknown) {
+  const auto metrics = tools::Metrics::serve("127.0.0.1:0");
+  ASSERT_TRUE(metrics) << metrics.error().message;
+  const perf::RunProgress progress = distinct_progress();
+  (*metrics)->count(progress);
+  (*metrics)->measure(progress);
+  Figures wanted{{"shmifperf_run_done_ratio", *progress.share},
+                 {"shmifperf_run_left_seconds", *progress.left_seconds}};
+  const std::array<const char*, 4> states{"running", "draining", "ramp", "verifying"};
+  for (std::size_t n = 0; n < progress.jobs.size(); ++n) {
+    const perf::JobProgress& job = progress.jobs[n];
+    const perf::IntervalResult& last = job.last;
+    const std::string names = "groupname=\"" + job.group + "\",jobname=\"" + job.name + '"';
+    const auto put = [&](const std::string& name, double value) {
+      wanted["shmifperf_" + name + '{' + names + '}'] = value;
+    };
+    put("tx_frames_total", static_cast<double>(job.tx_frames));
+    put("tx_bytes_total", static_cast<double>(job.tx_bytes));
+    put("rx_frames_total", static_cast<double>(job.rx_frames));
+    put("rx_bytes_total", static_cast<double>(job.rx_bytes));
+    put("lost_frames", static_cast<double>(job.lost_frames));
+    put("tx_fps", static_cast<double>(last.tx_frames) / last.seconds);
+    put("tx_bps", static_cast<double>(last.tx_bytes) * 8 / last.seconds);
+    put("rx_fps", static_cast<double>(last.rx_frames) / last.seconds);
+    put("rx_bps", static_cast<double>(last.rx_bytes) * 8 / last.seconds);
+    put("job_failed", job.failed ? 1 : 0);
+    const auto latency = [&](const char* figure, const std::optional<double>& ns) {
+      wanted[std::string("shmifperf_latency_seconds{figure=\"") + figure + "\"," + names + '}'] =
+          *ns * 1e-9;
+    };
+    latency("mean", last.latency_mean_ns);
+    latency("p50", last.latency_p50_ns);
+    latency("p99", last.latency_p99_ns);
+    latency("max", last.latency_max_ns);
+    wanted["shmifperf_job_state{" + names + ",state=\"" + states.at(n) + "\"}"] = 1;
+  }
+  expect_figures(wanted, samples_in(scraped((*metrics)->url())));
 }
 
 TEST_F(PerfStream, APortInUseFailsTheStartWithARemedy) {
