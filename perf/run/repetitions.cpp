@@ -39,14 +39,16 @@ std::map<std::pair<std::string, std::string>, double> figures_of(const RunResult
   return figures;
 }
 
-/// The rates that were found, or what all received in a second: by this one run is chosen to be
-/// shown.
+/// The rates that were found, or what all received in a second, or where nobody receives, sent: by
+/// this one run is chosen to be shown.
 double main_figure(const RunResult& run) {
   double sum = 0;
   for (const SearchResult& search : run.searches) sum += search.found_fps.value_or(0);
   if (!run.searches.empty()) return sum;
+  const bool any_received =
+      std::ranges::any_of(run.jobs, [](const JobResult& job) { return job.rx.frames != 0; });
   for (const JobResult& job : run.jobs) {
-    const TrafficResult& traffic = job.rx.frames != 0 ? job.rx : job.tx;
+    const TrafficResult& traffic = any_received ? job.rx : job.tx;
     if (traffic.seconds > 0) sum += static_cast<double>(traffic.frames) / traffic.seconds;
   }
   return sum;

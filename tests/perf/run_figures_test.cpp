@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "own_values.hpp"
@@ -490,8 +492,9 @@ TEST(ProgressFigures, HowFarAJobIsGoesByItsTimeOrByWhatItHasSent) {
 
 // ---- Repetitions ----
 
-/// A run of a sender and its receiver, whose figures are all `times` the same.
-RunResult run_times(double times) {
+/// A run of a sender and its receiver, whose figures are all `times` the same, but for the rate of
+/// the sender, which is `sent_times` the same.
+RunResult run_times(double times, double sent_times) {
   const auto count = [&](double n) { return static_cast<std::uint64_t>(n * times); };
   RunResult run;
   for (const char* name : {"tx", "rx"}) {
@@ -501,7 +504,7 @@ RunResult run_times(double times) {
     job.service = job.spacing_error = job.latency;
     run.jobs.push_back(job);
   }
-  run.jobs[0].tx.frames = count(7'000);
+  run.jobs[0].tx.frames = static_cast<std::uint64_t>(7'000 * sent_times);
   run.jobs[0].tx.seconds = 10;
   TrafficResult& rx = run.jobs[1].rx;
   rx.frames = count(5'000);
@@ -521,9 +524,14 @@ RunResult run_times(double times) {
   return run;
 }
 
+constexpr std::array<double, 5> kTimes{2, 5, 3, 1, 9};
+constexpr std::array<double, 5> kSentTimes{5, 9, 1, 2, 3};
+
 RunResult five_runs() {
   std::vector<RunResult> runs;
-  for (const double times : {2.0, 5.0, 3.0, 1.0, 9.0}) runs.push_back(run_times(times));
+  for (std::size_t i = 0; i < kTimes.size(); ++i) {
+    runs.push_back(run_times(kTimes.at(i), kSentTimes.at(i)));
+  }
   return all_of_repetitions(std::move(runs));
 }
 
@@ -549,7 +557,7 @@ TEST(RepeatedFigures, AreTheMedianAndTheEndsOfAllRunsInTheirOrder) {
   for (const Row& row : rows) {
     const RepeatFigure& figure = repeat_of(run, row.job, row.figure);
     ASSERT_EQ(figure.values.size(), 5U) << row.figure;
-    const std::array<double, 5> times{2, 5, 3, 1, 9};
+    const auto& times = row.job == std::string("tx") ? kSentTimes : kTimes;
     for (std::size_t i = 0; i < times.size(); ++i) {
       EXPECT_NEAR(figure.values[i], row.once * times.at(i), 1e-9) << row.figure;
     }
@@ -573,7 +581,8 @@ TEST(RepeatedFigures, OfSearchesARunIsChosenByWhatItFound) {
   std::vector<RunResult> runs;
   for (const double found : {40.0, 20.0, 30.0}) {
     // Its traffic would choose another.
-    runs.push_back(run_times(found == 40 ? 2 : found == 20 ? 3 : 9));
+    const double times = found == 40 ? 2 : found == 20 ? 3 : 9;
+    runs.push_back(run_times(times, times));
     SearchResult& search = runs.back().searches.emplace_back();
     search.job = "tx";
     search.found_fps = found;
