@@ -237,7 +237,7 @@ SearchResult distinct_search(OwnValues& own, const char* job, Search kind) {
   s.found_bps = own.number() * 1000;
   s.why_none = std::string("why-none-of-") + job;
   s.limit_fps = own.number() * 100;
-  for (const double share_of_found : {0.7, 3.1, 2.3}) {
+  for (const double share_of_found : {0.7, 3.1, 2.3, 2.9}) {
     TrialResult t;
     t.job = std::string("trial-of-") + job;
     t.frame_bytes = static_cast<std::uint32_t>(own.count());

@@ -11,6 +11,7 @@
 #include "perf/report/json.hpp"
 #include "perf/report/text.hpp"
 #include "perf/report/units.hpp"
+#include "served_sample.hpp"
 
 namespace shmif::perf::figures_text {
 namespace {
@@ -68,7 +69,8 @@ Read read_text(const std::string& text) {
                                      "job",
                                      "engine",
                                      "faults on purpose",
-                                     "measured window"};
+                                     "measured window",
+                                     "server"};
   Read read;
   std::string block;
   std::vector<Cell> head;
@@ -287,10 +289,10 @@ void want_searches(Figures& all, const Json& searches) {
     row.put("job", search.at("jobname"));
     row.fps("found", "found_fps");
     row.bps("found 2", "found_bps");
-    // The lowest of those that failed above what was found, which is the last one.
+    // The lowest of those that failed above what was found, which is neither first nor last.
     row.put("first too high",
             format_fps(search.at("trials").at(2).at("offered_fps").get<double>()));
-    row.put("trials", "3");
+    row.put("trials", "4");
     row.put("trials 2",
             i == 0 ? search.at("why_none").get<std::string>() : "the highest rate that was tried");
   }
@@ -484,6 +486,24 @@ TEST(TextFigures, EachColumnHoldsTheFigureThatItIsNamedForAndNoneIsUnknown) {
 
 TEST(TextFigures, EachLineBesideTheTablesHasItsFigures) {
   EXPECT_EQ(read_text(to_text(distinct_report())).others, wanted_others(distinct_json()));
+}
+
+TEST(TextFigures, EachColumnOfTheServersHoldsItsFigure) {
+  const Read read = read_text(to_text(Report::parse(test::served_sample_json(), "served").value()));
+  Figures shown;
+  for (const auto& [place, text] : read.cells) {
+    const auto at = place.find("/server/");
+    if (at != std::string::npos) shown[place.substr(at + 1)] = text;
+  }
+  test::expect_figures({{"server/lab1:7000/server 2", "passed"},
+                        {"server/lab1:7000/exit code", "0"},
+                        {"server/lab1:7000/began after the first", "12.3 us"},
+                        {"server/lab1:7000/+-", "4.56 us"},
+                        {"server/lab2:7000/server 2", "FAILED"},
+                        {"server/lab2:7000/exit code", "77"},
+                        {"server/lab2:7000/began after the first", "-"},
+                        {"server/lab2:7000/+-", "-"}},
+                       shown);
 }
 
 // Else two of them could be exchanged.

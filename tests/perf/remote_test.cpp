@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
 #include "perf/job/job_file.hpp"
 #include "perf/job/plan.hpp"
 #include "perf/job/profiles.hpp"
@@ -12,8 +15,11 @@
 #include "perf/remote/job_texts.hpp"
 #include "perf/remote/limits.hpp"
 #include "perf/remote/protocol.hpp"
+#include "perf/report/json.hpp"
 #include "perf/report/stream.hpp"
+#include "perf/report/units.hpp"
 #include "tests/perf/distinct_sample.hpp"
+#include "tests/perf/figures.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -71,6 +77,59 @@ TEST(RemoteProtocol, EveryMessageComesBackAsItWas) {
   EXPECT_EQ(progress.jobs[1].state, JobState::draining);
   EXPECT_EQ(progress.jobs[1].last.latency_p99_ns, 1234.5);
   EXPECT_FALSE(progress.jobs[1].last.measured);
+}
+
+/// Two servers with the same result.
+std::vector<HostResult> two_servers(const Report& report) {
+  return {{.name = "x",
+           .report = report,
+           .failures = {},
+           .start_offset_ns = 1'200'000,
+           .clock_error_ns = 34'000},
+          {.name = "y",
+           .report = report,
+           .failures = {},
+           .start_offset_ns = 5'600'000,
+           .clock_error_ns = 78'000}};
+}
+
+TEST(RemoteFigures, OfEachServerAreThoseOfItsOwnResult) {
+  const std::string text = to_json(test::distinct_sample().run, Bins::with);
+  const Report report = Report::parse(text, "server").value();
+  const auto whole = nlohmann::json::parse(combined_json(two_servers(report), {}, Bins::with));
+  for (const char* list : {"jobs", "groups", "links", "searches", "repeats", "steady_states"}) {
+    const nlohmann::json& of_one = report.json().at(list);
+    ASSERT_EQ(whole.at(list).size(), 2 * of_one.size()) << list;
+    for (std::size_t i = 0; i < whole.at(list).size(); ++i) {
+      const auto shown = test::flattened(whole.at(list)[i]);
+      for (const auto& [place, value] : test::flattened(of_one[i % of_one.size()])) {
+        if (!value.is_number()) continue;
+        EXPECT_EQ(shown.at(place), value) << list << ' ' << place;
+      }
+      EXPECT_EQ(shown.at("hostname"), i < of_one.size() ? "x" : "y");
+    }
+  }
+  for (const std::size_t i : {0U, 1U}) {
+    const nlohmann::json& host = whole.at("hosts").at(i);
+    EXPECT_EQ(host.at("hostname"), i == 0 ? "x" : "y");
+    EXPECT_EQ(host.at("exit_code"), 143);
+    EXPECT_EQ(host.at("start_offset_ns"), i == 0 ? 1'200'000 : 5'600'000);
+    EXPECT_EQ(host.at("clock_error_ns"), i == 0 ? 34'000 : 78'000);
+    EXPECT_EQ(host.at("machine"), report.json().at("machine"));
+    EXPECT_EQ(host.at("time"), report.json().at("time"));
+  }
+}
+
+TEST(RemoteFigures, HowFarServersBeganApartHasTheLatestJobInIt) {
+  const RunResult run = test::distinct_sample().run;
+  const Report report = Report::parse(to_json(run, Bins::without), "server").value();
+  std::uint64_t latest = 0;
+  for (const JobResult& job : run.jobs) latest = std::max(latest, job.start_skew_ns.value_or(0));
+  const std::string wanted = "2 servers began within " +
+                             format_ns(static_cast<double>(5'600'000 + latest)) +
+                             " of each other (their clocks are compared to within 156 us)";
+  const std::string text = combined_text(two_servers(report), {});
+  EXPECT_NE(text.find(wanted), std::string::npos) << text.substr(0, 1000);
 }
 
 TEST(RemoteProtocol, EachFigureOfTheProgressComesBackInItsPlace) {
