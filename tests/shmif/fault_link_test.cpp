@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 
 #include <chrono>
 #include <optional>
@@ -9,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "bus/unique_fd.hpp"
 #include "shmif/loopback_link.hpp"
 #include "shmif/port.hpp"
 #include "tests/shmif/far_end.hpp"
@@ -156,33 +158,13 @@ TEST(FaultLink, WhatIsUnderWayToTheLinkGoesOutWhenItIsDue) {
   EXPECT_TRUE(same_frames(frames, collect(*cable.far, 1)));
 }
 
-TEST(FaultLink, TellsWhatTheLinkLost) {
-  const TempBus bus(small_ring());
-  Port sender = port_on(bus.path());
-  FaultLink link =
-      FaultLink::wrap(AnyLink(std::make_unique<Port>(port_on(bus.path()))), {}, {}).value();
-  constexpr std::uint64_t kSent = 500;
-  for (std::uint64_t i = 0; i < kSent; ++i) {
-    const std::vector<Bytes> frame{make_frame(1000, i)};
-    ASSERT_EQ(sender.send(views(frame)).taken, 1U);
-  }
-  std::uint64_t lost = 0;
-  std::uint64_t heard = 0;
-  FrameBatch batch;
-  for (ReceiveResult got{1, 0, {}}; got.frames != 0; heard += got.frames, lost += got.lost) {
-    batch.clear();
-    got = link.receive(batch);
-  }
-  EXPECT_GT(lost, 0U);
-  EXPECT_EQ(lost + heard, kSent);
-}
-
-/// A loopback that fails, and that takes no frames, when told to.
+/// A loopback that fails, takes no frames, or has something to say all the time, when told to.
 class Moody {
  public:
   struct Mood {
     std::error_code next_error;  ///< of the next receive alone
     bool takes_frames = true;
+    int descriptor = -1;  ///< another than its own
   };
   Moody(LoopbackLink link, Mood& mood) : link_(std::move(link)), mood_(mood) {}
 
@@ -193,7 +175,9 @@ class Moody {
     if (mood_.next_error) return {0, 0, std::exchange(mood_.next_error, {})};
     return link_.receive(into);
   }
-  int descriptor() noexcept { return link_.descriptor(); }
+  int descriptor() noexcept {
+    return mood_.descriptor >= 0 ? mood_.descriptor : link_.descriptor();
+  }
   WaitHint prepare_wait() noexcept { return link_.prepare_wait(); }
   void finish_wait() noexcept { link_.finish_wait(); }
   std::size_t max_frame_bytes() noexcept { return link_.max_frame_bytes(); }
@@ -216,6 +200,26 @@ TEST(FaultLink, TellsOfAnErrorThatMayPassAndAsksAgain) {
   const ReceiveResult next = link.receive(batch);
   EXPECT_FALSE(next.error) << next.error.message();
   EXPECT_EQ(next.frames, 1U);
+}
+
+TEST(FaultLink, ALinkThatHasEndedWakesNobodyWhoWaitsForWhatIsUnderWay) {
+  const UniqueFd readable(eventfd(1, EFD_CLOEXEC));  // as a socket whose peer has closed
+  auto [near, far] = LoopbackLink::pair().value();
+  Moody::Mood mood{.next_error = {}, .descriptor = readable.get()};
+  FaultLink link = FaultLink::wrap(AnyLink(std::make_unique<Moody>(std::move(near), mood)),
+                                   {.delay = std::chrono::hours(1)}, {})
+                       .value();
+  const std::vector<Bytes> frames{make_frame(60, 1)};
+  ASSERT_EQ(far.send(views(frames)).taken, 1U);
+  FrameBatch batch;
+  EXPECT_EQ(link.receive(batch).frames, 0U);
+  pollfd p{.fd = link.descriptor(), .events = POLLIN, .revents = 0};
+  EXPECT_EQ(poll(&p, 1, 0), 1);
+  mood.next_error = Errc::link_ended;
+  EXPECT_FALSE(link.receive(batch).error) << "a frame is under way";
+  EXPECT_FALSE(link.prepare_wait().ready);
+  EXPECT_EQ(poll(&p, 1, 0), 0) << "whoever waits would turn round and round";
+  link.finish_wait();
 }
 
 TEST(FaultLink, OffersFramesAgainSoonThatTheLinkDidNotTake) {

@@ -1,6 +1,7 @@
 #include "shmif/pcap_link.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -413,6 +414,10 @@ TEST(PcapWriter, ASnapLengthCutsFramesAndKeepsTheirTrueLength) {
     const std::vector<Bytes> frames{make_frame(1000, 1), make_frame(60, 2)};
     EXPECT_EQ(writer.send(views(frames)).taken, 2U);
   }
+  std::array<std::uint32_t, 6> header{};  // pcap-savefile(5): the fifth number
+  std::ifstream(dir.file("a.pcap"), std::ios::binary)
+      .read(reinterpret_cast<char*>(header.data()), sizeof header);
+  EXPECT_EQ(header[4], 96U);
   auto reader = PcapReader::open(dir.file("a.pcap")).value();
   FrameBatch batch;
   const auto frames = read_all(reader, batch);
@@ -463,6 +468,8 @@ TEST(PcapWriter, AClosedPipeIsReportedOnceAndDoesNotEndTheProcess) {
   EXPECT_EQ(writer.send(views(frames)).error, Errc::link_ended);
   EXPECT_EQ(writer.flush(), Errc::link_ended);
   EXPECT_TRUE(writer.prepare_wait().ready) << "a waiter would hang";
+  pollfd waiter{.fd = writer.descriptor(), .events = POLLIN, .revents = 0};
+  EXPECT_EQ(poll(&waiter, 1, 0), 1) << "one who waits already, too";
   FrameBatch batch;
   EXPECT_EQ(writer.receive(batch).error, Errc::link_ended);
   EXPECT_FALSE(writer.status());

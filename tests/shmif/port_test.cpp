@@ -119,6 +119,22 @@ TEST(PortLink, AMoveTakesLinkAndCountersAlongAndADetachEndsBoth) {
   EXPECT_EQ(moved.counters().tx_frames, 0U);
 }
 
+TEST(PortLink, APortTakesItsAddressAndItsPromiscuityToTheNextBus) {
+  const TempBus first;
+  const TempBus second;
+  const MacAddress mac = *MacAddress::parse("02:00:00:00:00:07");
+  Port port = port_on(first.path());
+  EXPECT_FALSE(port.set_mac(mac));
+  EXPECT_FALSE(port.set_promiscuous(true));
+  EXPECT_FALSE(port.down());
+  EXPECT_FALSE(port.detach());
+  EXPECT_EQ(port.mac(), mac);
+  ASSERT_TRUE(port.attach(second.path()));
+  EXPECT_EQ(port.mac(), mac);
+  EXPECT_EQ(second.info().ports.at(0).mac, mac);
+  EXPECT_TRUE(second.info().ports.at(0).promiscuous);
+}
+
 TEST(PortLink, ARelativePathIsThatOfTheDirectoryInWhichThePortWasAttached) {
   const TempDir dir;
   const TempDir elsewhere;

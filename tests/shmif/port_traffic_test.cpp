@@ -9,9 +9,11 @@
 #include <thread>
 #include <vector>
 
+#include "bus/wall_clock.hpp"
 #include "shmif/port.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/one_frame.hpp"
+#include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 
 namespace shmif::test {
@@ -176,6 +178,46 @@ TEST(PortReceive, PromiscuousModeAndAddressAreInForceWhenTheCallReturns) {
   EXPECT_FALSE(send_one(peer, kStranger));
   EXPECT_FALSE(send_one(peer, old));
   EXPECT_EQ(heard(port), 1U);
+}
+
+TEST(PortSend, AFrameThatIsTooLongIsCountedAlsoBehindOthers) {
+  const TempBus bus;
+  Port port = port_on(bus.path());
+  const std::vector<std::byte> bytes(2000, std::byte{0xff});
+  const std::array frames{FrameView(bytes.data(), 60), FrameView(bytes.data(), 61),
+                          FrameView(bytes.data(), bytes.size()), FrameView(bytes.data(), 62)};
+  const SendResult sent = port.send(frames);
+  EXPECT_EQ(sent.taken, 2U);
+  EXPECT_EQ(sent.error, Errc::frame_too_long);
+  EXPECT_EQ(port.counters().too_long_frames, 1U);
+  EXPECT_EQ(port.counters().tx_frames, 2U);
+}
+
+TEST(PortSend, AFrameBearsTheTimeAfterTheWaitForTheLock) {
+  const TempBus bus(small_ring());
+  const RawBus raw(bus.path());
+  Port port = port_on(bus.path());
+  Port peer = port_on(bus.path());
+  const std::uint64_t before = bus::wall_clock_ns();
+  raw.lock_as(peer.slot());  // which lives, and never lets go
+  EXPECT_FALSE(send_one(port));
+  FrameBatch batch;
+  ASSERT_EQ(peer.receive(batch).frames, 1U);
+  const std::chrono::nanoseconds patience = bus::BusLock::kPatience;
+  EXPECT_GE(batch[0].time_ns, before + static_cast<std::uint64_t>(patience.count()) / 2);
+}
+
+TEST(PortReceive, ALearningPortLearnsNoGroupAddressAndNotItsOwn) {
+  const TempBus bus;
+  const RawBus raw(bus.path());
+  Port bridge = port_on(bus.path(), {.learn = true});
+  for (const MacAddress from : {*MacAddress::parse("01:00:5e:00:00:01"), bridge.mac()}) {
+    std::vector<std::byte> bytes(60, std::byte{0xff});
+    std::memcpy(bytes.data() + 6, from.bytes.data(), 6);
+    const FrameView view(bytes);
+    EXPECT_FALSE(bridge.send({&view, 1}).error);
+  }
+  for (const std::uint64_t mac : raw.slot(bridge.slot()).learned) EXPECT_EQ(mac, 0U);
 }
 
 TEST(PortReceive, ALearningPortHearsWhatIsSentToAddressesItSentFrom) {

@@ -333,29 +333,6 @@ TEST(Bridge, CountsASuperFrameAsTheFramesThatItStandsForAlsoFromALinkThatCannotB
   EXPECT_EQ(bridge.counters(0).to_right.segments, 3U);
 }
 
-TEST(Bridge, AfterTheEndOfALinkPassesOnWhatOtherPairsHaveReceived) {
-  auto ends = LoopbackLink::pair().value();
-  std::atomic<unsigned> calls{0};
-  AnyLink slow(std::make_unique<TirelessLink>(std::move(ends.first), false, 50, calls));
-  Cable source;
-  Cable c;
-  Cable d;
-  BridgeOptions options;
-  options.patience = std::chrono::minutes(1);
-  Bridge bridge = Bridge::create(options).value();
-  ASSERT_TRUE(bridge.add(source.near, slow));
-  ASSERT_TRUE(bridge.add(c.near, d.near));
-  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(61, 2)};
-  send_all(source.far, frames);
-  Running running(bridge);
-  while (calls == 0) std::this_thread::yield();
-  d.far.close();
-  EXPECT_EQ(running.wait().pair, 1U);
-  FrameBatch batch;
-  EXPECT_EQ(ends.second.receive(batch).frames, 2U);
-  EXPECT_EQ(bridge.counters(0).to_right.frames, 2U);
-}
-
 TEST(Bridge, StopsOnItsStopDescriptorOnStopAndOnAWatchThatSaysSo) {
   Cable a;
   Cable b;
