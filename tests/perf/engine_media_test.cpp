@@ -13,6 +13,7 @@
 #include <future>
 #include <set>
 
+#include "perf/engine/device_wires.hpp"
 #include "shmif/pcap_link.hpp"
 #include "tap/netns.hpp"
 #include "tap/packet_link.hpp"
@@ -120,6 +121,57 @@ TEST(BusWire, OfMoreEndsThanABusHasPortsIsRefused) {
   job.allow_live = true;
   EXPECT_TRUE(says(make_wire(job, 256), Errc::table_full, {"has room for 255 ports"}));
   EXPECT_TRUE(own_buses().empty());
+}
+
+TEST(Wires, FaultsOfAnEndTellWhatIsUnderWayEachWay) {
+  auto wire = make_wire(job_on(EngineKind::unix_pair), 2).value();
+  EndOptions options = end_options(0);
+  options.sent.delay = options.received.delay = std::chrono::hours(1);
+  const auto late = wire->open_end(options).value();
+  const auto other = wire->open_end(end_options(1)).value();
+  const auto there = frames_to(1, 0, 3);
+  const auto back = frames_to(0, 1, 5);
+  EXPECT_EQ(late->send(shmif::test::views(there)).taken, 3U);
+  EXPECT_EQ(other->send(shmif::test::views(back)).taken, 5U);
+  EXPECT_TRUE(arrived(*late).empty());
+  EXPECT_EQ(late->faults_sent()->under_way, 3U);
+  EXPECT_EQ(late->faults_received()->under_way, 5U);
+}
+
+TEST(Wires, WithABridgeCarryNothingToAddressesThatNoEndHas) {
+  for (const EngineKind kind : {EngineKind::tap, EngineKind::packet}) {
+    SCOPED_TRACE(name_of(kind));
+    auto wire = make_wire(job_on(kind), 3);
+    if (!wire) GTEST_SKIP() << wire.error().message;
+    std::vector<std::unique_ptr<End>> ends;
+    for (std::size_t i = 0; i < 3; ++i) ends.push_back((*wire)->open_end(end_options(i)).value());
+    // From a host behind end 0 to end 1; to that host; and what shows that all has arrived.
+    const std::vector<Bytes> from_nobody{frame_to(1, 9, 60, 1)};
+    const std::vector<Bytes> to_nobody{frame_to(9, 1, 60, 2)};
+    const std::vector<Bytes> last{frame_to(0, 1, 60, 3), frame_to(2, 1, 60, 4)};
+    (void)send_all(*ends[0], from_nobody, *ends[2]);
+    EXPECT_TRUE(same_frames(from_nobody, collect(*ends[1], 1)));
+    (void)send_all(*ends[1], to_nobody, *ends[1]);
+    EXPECT_EQ(ends[1]->send(shmif::test::views(last)).taken, 2U);
+    EXPECT_TRUE(same_frames({last[0]}, collect(*ends[0], 1)));
+    EXPECT_TRUE(same_frames({last[1]}, collect(*ends[2], 1)));
+  }
+}
+
+TEST(DeviceWires, WhatADeviceMissedOrDroppedIsDropped) {
+  const WireCounters counted = from_link({.sent_frames = 1,
+                                          .sent_bytes = 2,
+                                          .received_frames = 3,
+                                          .received_bytes = 4,
+                                          .dropped_down = 10,
+                                          .dropped_full = 200,
+                                          .dropped_corrupt = 3000,
+                                          .missed = 40000});
+  EXPECT_EQ(counted.tx_frames, 1U);
+  EXPECT_EQ(counted.tx_bytes, 2U);
+  EXPECT_EQ(counted.rx_frames, 3U);
+  EXPECT_EQ(counted.rx_bytes, 4U);
+  EXPECT_EQ(counted.dropped_frames, 43210U);
 }
 
 TEST(Wires, HandNothingOnToCommandsOfTheirJobs) {
@@ -315,6 +367,25 @@ TEST(PcapEngine, AFrameThatIsTooLongForAnyFrameFailsTheReadersOfACapture) {
   EXPECT_EQ(end->receive(batch).error, Errc::frame_too_long);
   EXPECT_EQ(end->receive(batch).error, Errc::link_ended);
   EXPECT_TRUE(batch.empty());
+}
+
+TEST(PcapEngine, ACaptureThatBreaksOffIsDamagedAndToldSoOnce) {
+  const TempDir directory;
+  JobOptions job = job_on(EngineKind::pcap);
+  job.filename = directory.file("cut.pcap");
+  {
+    PcapWriter writer = PcapWriter::create(job.filename).value();
+    const auto frames = frames_to(1, 0, 2);
+    ASSERT_EQ(writer.send(shmif::test::views(frames)).taken, 2U);
+  }
+  std::filesystem::resize_file(job.filename, std::filesystem::file_size(job.filename) - 1);
+  job.rw = Role::rx;
+  auto wire = make_wire(job, 1).value();
+  const auto end = wire->open_end(end_options(0)).value();
+  FrameBatch batch;
+  EXPECT_EQ(end->receive(batch).frames, 1U) << "the first is whole";
+  EXPECT_EQ(end->receive(batch).error, Errc::corrupt);
+  EXPECT_EQ(end->receive(batch).error, Errc::link_ended);
 }
 
 TEST(PcapEngine, RefusesWhatIsNoCaptureAndRolesThatItDoesNotHave) {
