@@ -142,7 +142,10 @@ TEST(Wires, WithABridgeCarryNothingToAddressesThatNoEndHas) {
   for (const EngineKind kind : {EngineKind::tap, EngineKind::packet}) {
     SCOPED_TRACE(name_of(kind));
     auto wire = make_wire(job_on(kind), 3);
-    if (!wire) GTEST_SKIP() << wire.error().message;
+    if (!wire) {
+      EXPECT_EQ(wire.error().code, Errc::not_supported) << wire.error().message;
+      continue;
+    }
     std::vector<std::unique_ptr<End>> ends;
     for (std::size_t i = 0; i < 3; ++i) ends.push_back((*wire)->open_end(end_options(i)).value());
     // From a host behind end 0 to end 1; to that host; and what shows that all has arrived.

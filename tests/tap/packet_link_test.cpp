@@ -255,6 +255,8 @@ const MacAddress kTaggedSource = *MacAddress::parse("02:00:00:00:77:77");
 std::vector<TaggedFrame> unfinished_frames(unsigned tags, std::uint16_t gso_size) {
   std::vector<TaggedFrame> frames;
   for (const bool tcp : {false, true}) {
+    // Packet sockets have a word for super-frames of UDP since Linux 6.2 only.
+    if (!tcp && gso_size != 0) continue;
     for (const bool v6 : {false, true}) {
       const shmif::test::Shape shape{.v6 = v6, .tcp = tcp, .tags = tags};
       TaggedFrame made{shape,
