@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "page_in_browser.hpp"
+#include "page_samples.hpp"
 #include "sample_results.hpp"
 
 namespace shmif::perf {
@@ -42,9 +43,11 @@ const Sight kSights[] = {
     {"unstarted", true, page_with<test::unstarted_sample>},
     {"hostile", true, page_with<test::hostile_sample>},
     {"apart", true, page_with<test::apart_sample>},
-    {"many", false, page_with<test::many_sample>},
     {"sent", false, page_with<sent_sample>},
-    {"quiet-without-bins", false, [] { return page_of(test::quiet_sample(), false); }},
+    // Those of other tests, under the same names.
+    {"own-many", false, [] { return test::page_of_json(test::many_jobs_json().dump()); }},
+    {"own-few-without-bins", false,
+     [] { return test::page_of_json(test::few_jobs_json_without_bins().dump()); }},
 };
 
 class ReportInABrowser : public test::PageInABrowser {
@@ -77,7 +80,7 @@ TEST_F(ReportInABrowser, EachPageIsFaultlessOnScreensLightAndDarkOnAPhoneAndOnPa
 }
 
 TEST_F(ReportInABrowser, CallsReceivedWhatWasReceivedAndSentWhatNobodyReceives) {
-  EXPECT_TRUE(notes_say(facts("quiet-without-bins"), "What arrived in each interval"));
+  EXPECT_TRUE(notes_say(facts("own-few-without-bins"), "What arrived in each interval"));
   const Json& sent = facts("sent");
   EXPECT_TRUE(notes_say(sent, "What was sent in each interval"));
   EXPECT_FALSE(notes_say(sent, "What arrived"));
@@ -85,12 +88,12 @@ TEST_F(ReportInABrowser, CallsReceivedWhatWasReceivedAndSentWhatNobodyReceives) 
 }
 
 TEST_F(ReportInABrowser, SaysWhatAResultWithoutBucketsLacks) {
-  EXPECT_TRUE(notes_say(facts("quiet-without-bins"), "--output-format=json+"));
+  EXPECT_TRUE(notes_say(facts("own-few-without-bins"), "--output-format=json+"));
 }
 
-TEST_F(ReportInABrowser, OfFortyJobsTheGroupsStandAboveTheFirstChart) {
-  const Json& many = facts("many");
-  EXPECT_EQ(many["rows_above"], 2);
+TEST_F(ReportInABrowser, OfManyJobsTheGroupsStandAboveTheFirstChart) {
+  const Json& many = facts("own-many");
+  EXPECT_EQ(many["rows_above"], 10) << "of twelve";
   EXPECT_TRUE(notes_say(many, "of each group together"));
   EXPECT_EQ(facts("engines")["rows_above"], 4) << "of few jobs each is shown";
 }
