@@ -357,33 +357,6 @@ RunResult search_sample() {
   return run;
 }
 
-RunResult many_sample() {
-  RunResult run = empty_run();
-  for (std::uint64_t i = 0; i < 40; ++i) {
-    add_pair(run, {.name = (i < 20 ? "voip." : "bulk.") + std::to_string(i % 20),
-                   .fps = i < 20 ? 50.0 : 1000.0,
-                   .median_ns = 9000 + 100.0 * double(i),
-                   .seed = i + 1});
-    for (std::size_t k = run.jobs.size() - 2; k < run.jobs.size(); ++k) {
-      for (std::size_t n = 0; n < 3; ++n) run.jobs[k].intervals.at(n).measured = false;
-    }
-  }
-  group(run);
-  GroupResult voip = run.groups.at(0);
-  GroupResult bulk = voip;
-  voip.name = "voip";
-  bulk.name = "bulk";
-  voip.jobs.clear();
-  bulk.jobs.clear();
-  for (JobResult& job : run.jobs) {
-    GroupResult& its = job.name.starts_with("voip") ? voip : bulk;
-    job.group = its.name;
-    its.jobs.push_back(job.name);
-  }
-  run.groups = {voip, bulk};
-  return run;
-}
-
 RunResult apart_sample() {
   RunResult run = engines_sample();
   for (std::size_t i = 0; i < run.jobs.size(); ++i) {

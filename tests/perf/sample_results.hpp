@@ -21,8 +21,6 @@ perf::RunResult quiet_sample(std::uint64_t seed = 1, double slower = 0);
 perf::RunResult engines_sample();
 /// RFC 2544: the highest rate for each frame size; --repeat 5.
 perf::RunResult search_sample();
-/// Twenty pairs in each of two groups, after a ramp.
-perf::RunResult many_sample();
 /// The same load over four engines, one after the other.
 perf::RunResult apart_sample();
 /// A job that never started: nothing was measured.
