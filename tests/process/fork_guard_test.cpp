@@ -12,8 +12,10 @@
 
 #include <cerrno>
 #include <csignal>
+#include <fstream>
 #include <functional>
 #include <optional>
+#include <string>
 #include <thread>
 
 #include "bus/fork_guard.hpp"
@@ -243,23 +245,33 @@ class Heirs : public ::testing::Test {
   const Shared<std::atomic<unsigned>> heirs;
 };
 
+/// Whether a thread of this process sleeps until another one wakes it.
+bool waits_for_another(pid_t thread) {
+  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/syscall");
+  long number = -1;
+  return file >> number && number == SYS_futex;
+}
+
 /// The fork has begun before the process has attached to anything.
 TEST_F(Heirs, ThatAreForkedWhileTheFirstPortAttachesDoNotKeepTheDeadPortAlive) {
   static const Heirs* self = nullptr;
   static std::atomic<bool> forking = false;
   static std::atomic<bool> holding = false;
+  static std::atomic<pid_t> attaches = 0;
   self = this;
   missing = Missing::page;  // or the fork of the child below is the first
   EXPECT_TRUE(name_is_free_after([&] {
     missing = Missing::nothing;
     when_forking = [] {
       forking = true;
-      for (unsigned i = 0; i < 300 && !holding; ++i) usleep(1000);  // it holds only when in error
+      // The port waits for the end of this fork. It holds only when in error.
+      for (unsigned i = 0; i < 1000 && !holding && !waits_for_another(attaches); ++i) usleep(1000);
     };
     when_holding = [] {
       holding = true;
       eventually([] { return *self->heirs > 0; });
     };
+    attaches = static_cast<pid_t>(syscall(SYS_gettid));
     std::thread forks([&] { fork_an_heir(); });
     eventually([] { return forking.load(); });
     Port port = port_on(bus.path(), {.name = kName});
@@ -315,10 +327,22 @@ TEST_F(Heirs, ThatAreForkedAtAnyMomentDoNotKeepTheDeadPortAlive) {
 }
 
 TEST_F(Heirs, ThatAreForkedWhileTheLibraryIsFirstUsedFindItNotHalfReady) {
+  static std::atomic<bool> half_ready = false;
+  static std::atomic<bool> cloned = false;
   Child child([&] {
-    when_registering = [] { usleep(300'000); };
-    std::thread first([] { const bus::ForkHold held; });
-    usleep(100'000);
+    // Never, for that is done before main().
+    when_registering = [] {
+      half_ready = true;
+      eventually([] { return cloned.load(); });
+    };
+    std::atomic<bool> used = false;
+    std::thread first([&] {
+      {
+        const bus::ForkHold held;
+      }
+      used = true;
+    });
+    eventually([&] { return half_ready || used; });
     const pid_t pid =
         static_cast<pid_t>(syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
     if (pid == 0) {
@@ -326,6 +350,7 @@ TEST_F(Heirs, ThatAreForkedWhileTheLibraryIsFirstUsedFindItNotHalfReady) {
       const bus::ForkHold free_here;
       syscall(SYS_exit_group, 0);
     }
+    cloned = true;
     int status = 0;
     const bool well = waitpid(pid, &status, 0) == pid && status == 0;
     first.join();
