@@ -48,9 +48,13 @@ bool nobody_in(const std::uint64_t (&bitmap)[kBitmapWords]) noexcept {
   return bits == 0;
 }
 
-/// Wakes every watcher of the file. `value` means nothing.
-void set_off_watches(int fd, std::uint32_t value) noexcept {
+/// Wakes every watcher of the bus's file, if `fd` still is that one (same_file()). `value` means
+/// nothing. What somebody has truncated stays as short as it is.
+void set_off_watches(int fd, std::uint64_t inode, std::uint32_t value) noexcept {
   constexpr std::uint64_t kEnd = offsetof(BusHeader, doorbell) + sizeof value;
+  struct stat status{};
+  if (fd < 0 || fstat(fd, &status) != 0 || status.st_ino != inode) return;
+  if (static_cast<std::uint64_t>(status.st_size) < kEnd) return;
   rlimit limit{};
   if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur >= kEnd) {
     static_cast<void>(pwrite(fd, &value, sizeof value, offsetof(BusHeader, doorbell)));
@@ -59,8 +63,7 @@ void set_off_watches(int fd, std::uint32_t value) noexcept {
   // In a sandbox that may write no file, pwrite would end the process. Setting the size that the
   // file has sets off the watches too, and nothing grows.
   const SignalGuard guard(SIGXFSZ);
-  struct stat status{};
-  if (fstat(fd, &status) == 0) static_cast<void>(ftruncate(fd, status.st_size) == 0);
+  static_cast<void>(ftruncate(fd, status.st_size) == 0);
 }
 
 }  // namespace
@@ -106,12 +109,12 @@ Wanted Bell::collect(std::span<const FrameView> frames, std::uint64_t position,
 
 void wake_port(const Ring& ring, unsigned slot, int fd) noexcept {
   wake_futex(ring.slot(slot));
-  if (same_file(fd, ring.inode())) set_off_watches(fd, slot);
+  set_off_watches(fd, ring.inode(), slot);
 }
 
 void wake_everybody(const Ring& ring, int fd) noexcept {
   for (unsigned slot = 0; slot < kSlots; ++slot) wake_futex(ring.slot(slot));
-  set_off_watches(fd, 0);
+  set_off_watches(fd, ring.inode(), 0);
 }
 
 void Bell::wake(const Wanted& wanted) noexcept {
@@ -126,7 +129,7 @@ void Bell::wake(const Wanted& wanted) noexcept {
       wake_futex(s);
     }
   });
-  if (write_file && same_file(fd_, ring_.inode())) set_off_watches(fd_, slot_);
+  if (write_file) set_off_watches(fd_, ring_.inode(), slot_);
 }
 
 bool Bell::wake_deep(std::span<const FrameView> frames) noexcept {

@@ -21,6 +21,14 @@
     }                                                                                            \
   } while (0)
 
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
 enum { kFrameBytes = 60 };
 
 static char g_directory[64];
@@ -559,7 +567,11 @@ static void each_flag_of_a_port_makes_it_what_it_says(void) {
   shmif_port* locked = NULL;
   CHECK(locked_kib() == 0);
   const int result = shmif_open(g_path, &lock, &locked);
+#ifdef SANITIZED
+  CHECK(result == 0); /* mlock() does nothing there */
+#else
   CHECK(result == 0 ? locked_kib() >= 1024 : strstr(shmif_message(), "ulimit -l") != NULL);
+#endif
   shmif_close(locked);
   shmif_close(sender);
   shmif_close(plain);
