@@ -12,6 +12,7 @@
 #include <memory>
 #include <ostream>
 #include <random>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -155,7 +156,17 @@ TEST_P(BridgeLive, TaggedFramesCrossUnchanged) {
   EXPECT_TRUE(shmif::test::same_frames(sent, heard));
 }
 
-/// Sends `bytes` over TCP from one host to another, and compares.
+/// Reads until `into` is full or the stream ends; MSG_WAITALL may end earlier (recv(2)).
+bool fill(int socket, std::span<std::byte> into) {
+  while (!into.empty()) {
+    const ssize_t got = ::recv(socket, into.data(), into.size(), 0);
+    if (got <= 0) return false;
+    into = into.subspan(static_cast<std::size_t>(got));
+  }
+  return true;
+}
+
+/// Sends `size` bytes over TCP from one host to another, and compares.
 void transfer(const TestNamespace& from, const TestNamespace& to, std::size_t size) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
@@ -186,8 +197,7 @@ void transfer(const TestNamespace& from, const TestNamespace& to, std::size_t si
   std::vector<std::uint64_t> chunk(8192);
   std::size_t got = 0;
   std::size_t wrong = 0;
-  while (::recv(socket.get(), chunk.data(), chunk.size() * 8, MSG_WAITALL) ==
-         static_cast<ssize_t>(chunk.size() * 8)) {
+  while (fill(socket.get(), std::as_writable_bytes(std::span(chunk)))) {
     for (const std::uint64_t word : chunk) wrong += word != random() ? 1U : 0U;
     got += chunk.size() * 8;
   }
