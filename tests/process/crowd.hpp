@@ -223,13 +223,15 @@ class Crowd {
     timer_settime(timer, 0, &once, nullptr);
   }
 
-  /// How many frames of a sender the slowest witness has yet to hear.
+  /// How many frames of a sender the slowest witness has yet to hear. What an overrun took from it
+  /// no longer counts, or a sender whose last frames those were would wait for ever.
   std::uint32_t ahead_of_witnesses(unsigned sender) const {
     const SenderLedger& ledger = pages_->ledger.senders.at(sender);
     const std::uint32_t sent = ledger.attempted, begin = ledger.life_begin;
     std::uint32_t ahead = 0;
     for (const WitnessPage& page : pages_->witnesses) {
-      const std::uint32_t next = std::max(page.next.at(sender).load(), begin);
+      const std::uint32_t next =
+          std::max({page.next.at(sender).load(), page.waived.at(sender).load(), begin});
       ahead = std::max(ahead, next < sent ? sent - next : 0);
     }
     return ahead;
