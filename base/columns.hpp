@@ -7,10 +7,23 @@
 
 namespace shmif::base {
 
+/// Whether a character of UTF-8 begins with this byte.
+inline bool begins_character(char byte) noexcept {
+  return (static_cast<unsigned char>(byte) & 0xC0U) != 0x80U;
+}
+
 /// How many columns `text`, which is UTF-8, takes, as long as every character takes one.
 inline std::size_t columns_of(std::string_view text) noexcept {
-  return static_cast<std::size_t>(std::ranges::count_if(
-      text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
+  return static_cast<std::size_t>(std::ranges::count_if(text, begins_character));
+}
+
+/// Where the character begins that stands behind so many columns of `text`; not beyond its end.
+inline std::size_t behind_columns(std::string_view text, std::size_t columns) noexcept {
+  std::size_t at = 0;
+  for (; at < text.size(); ++at) {
+    if (begins_character(text[at]) && columns-- == 0) break;
+  }
+  return at;
 }
 
 }  // namespace shmif::base

@@ -132,8 +132,8 @@ std::error_code Attachment::down() noexcept {
   Impl& a = *impl_;
   if (a.forked()) return Errc::forked;
   a.set_flag(kFlagUp | kFlagPause, false);
-  wake_port(a.ring, a.owned.slot,
-            a.fd.get());  // no interrupt(): that would end a wait after the next up()
+  // No interrupt(): that would end a wait after the next up().
+  wake_port(a.ring, a.owned.slot, a.fd.get());
   {
     std::unique_lock senders(a.send_mutex);
     a.nobody_waits.wait(senders, [&] { return a.threads_waiting_for_room == 0; });
@@ -192,8 +192,8 @@ std::error_code Attachment::set_mac(MacAddress mac) noexcept {
   a.show_mac(mac.to_u64());  // P3: publish, then look
   if (!address_is_taken(a.ring, a.owned.slot, a.fd.get(), mac)) return {};
   a.show_mac(before);
-  wake_port(a.ring, a.owned.slot,
-            a.fd.get());  // who sent to this address meanwhile did not ring it
+  // Who sent to this address meanwhile did not ring it.
+  wake_port(a.ring, a.owned.slot, a.fd.get());
   return Errc::mac_taken;
 }
 

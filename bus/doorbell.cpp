@@ -49,7 +49,8 @@ bool nobody_in(const std::uint64_t (&bitmap)[kBitmapWords]) noexcept {
 }
 
 /// Wakes every watcher of the bus's file, if `fd` still is that one (same_file()). `value` means
-/// nothing. What somebody has truncated stays as short as it is.
+/// nothing. A file that somebody has truncated stays as short as it is, unless that happens between
+/// the look and the write.
 void set_off_watches(int fd, std::uint64_t inode, std::uint32_t value) noexcept {
   constexpr std::uint64_t kEnd = offsetof(BusHeader, doorbell) + sizeof value;
   struct stat status{};

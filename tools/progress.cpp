@@ -6,6 +6,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <string_view>
+
+#include "base/columns.hpp"
 
 namespace shmif::tools {
 
@@ -23,16 +26,6 @@ Room room() {
     return {};
   }
   return {window.ws_col - std::size_t{1}, window.ws_row - 1U};
-}
-
-/// The beginning of `line` that takes at most `columns`, a character of UTF-8 being one.
-std::string cut(const std::string& line, std::size_t columns) {
-  std::size_t taken = 0;
-  for (std::size_t i = 0; i < line.size(); ++i) {
-    const bool begins = (static_cast<unsigned char>(line[i]) & 0xC0U) != 0x80U;
-    if (begins && taken++ == columns) return line.substr(0, i);
-  }
-  return line;
 }
 
 }  // namespace
@@ -67,7 +60,9 @@ void Progress::show(const std::string& text) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
     if (rows > 0) out += '\n';
     // What stood behind it is erased after it is written: nothing flickers.
-    out += cut(text.substr(at, end - at), has.columns) + "\033[K";
+    const std::string_view line = std::string_view(text).substr(at, end - at);
+    out += line.substr(0, base::behind_columns(line, has.columns));
+    out += "\033[K";
     at = end + 1;
   }
   out += "\033[J";  // and lines below it that are no longer there

@@ -9,19 +9,10 @@
 
 namespace shmif::perf {
 
+using base::behind_columns;
 using base::columns_of;
 
 namespace {
-
-/// Where the character begins that stands behind so many columns; not beyond the end.
-std::size_t behind_columns(std::string_view line, std::size_t columns) {
-  std::size_t at = 0;
-  for (; at < line.size(); ++at) {
-    const bool begins = (static_cast<unsigned char>(line[at]) & 0xC0U) != 0x80U;
-    if (begins && columns-- == 0) break;
-  }
-  return at;
-}
 
 /// Whether the blank at `at` stands between a number and its unit.
 bool is_within_a_figure(std::string_view line, std::size_t at) {
