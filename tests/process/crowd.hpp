@@ -11,18 +11,12 @@
 #include <vector>
 
 #include "tests/process/figures.hpp"
+#include "tests/process/fuse.hpp"
 #include "tests/process/witness.hpp"
 #include "tests/support/raw_bus.hpp"
 
 namespace shmif::test {
 
-/// Nanoseconds of the monotonic clock, which all processes share.
-inline std::uint64_t now_ns() {
-  timespec t{};
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000U +
-         static_cast<std::uint64_t>(t.tv_nsec);
-}
 /// CPU time of the calling thread.
 inline std::uint64_t cpu_ns() {
   timespec t{};
@@ -43,12 +37,7 @@ struct SurvivorPage {
 struct CrowdVictimPage {
   std::atomic<bool> attached{false};
   std::atomic<unsigned> slot{0};
-  // A sender sends in bursts, of batches that are made already. In the next one it is to get
-  // `signal` after `fuse_ns`, by a timer of its own: nobody else hits so short a time.
-  std::atomic<std::uint64_t> fuse_ns{0};
-  std::atomic<int> signal{0};
-  std::atomic<std::uint64_t> due_ns{0};    ///< when that is
-  std::atomic<std::uint64_t> burst_ns{0};  ///< how long the last burst took; 0: none yet
+  Fuse fuse;  ///< of a sender
 };
 struct CrowdPages {
   Ledger ledger;
@@ -98,15 +87,7 @@ class Crowd {
   void forget(unsigned victim) {
     CrowdVictimPage& page = pages_->victims.at(victim);
     page.attached = false;
-    page.fuse_ns = 0;
-    page.burst_ns = 0;
-  }
-
-  /// Lets a victim that sends get a signal at a moment of chance in a burst, soon.
-  void strike(unsigned victim, int signal, std::mt19937_64& random) {
-    CrowdVictimPage& page = pages_->victims.at(victim);
-    page.signal = signal;
-    page.fuse_ns = 1 + random() % std::clamp<std::uint64_t>(page.burst_ns, 1000, 10'000'000);
+    page.fuse.forget();
   }
 
   // Bodies of victims. Each runs until something happens to it, or done.
@@ -126,15 +107,16 @@ class Crowd {
         next += kBatch;
       }
       while (ahead_of_witnesses(sender) > kBatch && !pages_->victims_done) sched_yield();
-      const std::uint64_t began = now_ns();
-      light_fuse(victim_of(victim));
-      for (const auto& batch : ready) {
-        ledger.attempted = ledger.attempted + kBatch;
-        const SendResult sent = port.send(batch);
-        if (sent.error || sent.taken != kBatch) return 1;
-        ledger.returned = ledger.attempted.load();
-      }
-      victim_of(victim).burst_ns = now_ns() - began;
+      bool failed = false;
+      victim_of(victim).fuse.burst([&] {
+        for (const auto& batch : ready) {
+          ledger.attempted = ledger.attempted + kBatch;
+          const SendResult sent = port.send(batch);
+          if ((failed = sent.error || sent.taken != kBatch)) return;
+          ledger.returned = ledger.attempted.load();
+        }
+      });
+      if (failed) return 1;
     }
     return 0;
   }
@@ -208,19 +190,6 @@ class Crowd {
   void announce(unsigned victim, const Port& port) {
     victim_of(victim).slot = port.slot();
     victim_of(victim).attached = true;
-  }
-
-  static void light_fuse(CrowdVictimPage& page) {
-    const std::uint64_t fuse = page.fuse_ns.exchange(0);
-    if (fuse == 0) return;
-    sigevent event{};
-    event.sigev_notify = SIGEV_SIGNAL;
-    event.sigev_signo = page.signal;
-    timer_t timer{};
-    if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0) throw std::runtime_error("no timer");
-    page.due_ns = now_ns() + fuse;
-    const itimerspec once{.it_interval = {}, .it_value = {0, static_cast<long>(fuse)}};
-    timer_settime(timer, 0, &once, nullptr);
   }
 
   /// How many frames of a sender the slowest witness has yet to hear. What an overrun took from it

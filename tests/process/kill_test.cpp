@@ -57,13 +57,13 @@ class Kill : public ::testing::Test {
   Child start_sender(unsigned victim) {
     crowd_.forget(victim);
     Child child([this, victim] { return crowd_.send_flat_out(victim); });
-    EXPECT_TRUE(soon([&] { return crowd_.victim(victim).burst_ns != 0; }, kPatience));
+    EXPECT_TRUE(soon([&] { return crowd_.victim(victim).fuse.has_burst(); }, kPatience));
     return child;
   }
   void strike(unsigned victim, Child& child) {
     live_for(random_() % 1000);
-    crowd_.strike(victim, SIGKILL, random_);
-    measure(*slot_of(victim), [&] { return crowd_.victim(victim).due_ns.load(); });
+    crowd_.victim(victim).fuse.set(SIGKILL, random_);
+    measure(*slot_of(victim), [&] { return crowd_.victim(victim).fuse.due_ns(); });
     child.kill_and_wait();  // it is dead, or the test has failed
     close_life(victim);
     ++kills_;

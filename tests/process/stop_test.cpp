@@ -136,11 +136,10 @@ class Stop : public ::testing::Test {
 TEST_F(Stop, ASenderStoppedAtRandomHoldsUpTheOthersOnceAndTearsNothing) {
   const std::uint64_t stops = from_environment("SHMIF_STOPS", kSanitized ? 10 : 40);
   Child sender([&] { return crowd_.send_flat_out(0); });
-  ASSERT_TRUE(soon([&] { return crowd_.victim(0).burst_ns != 0; }));
+  ASSERT_TRUE(soon([&] { return crowd_.victim(0).fuse.has_burst(); }));
   const auto stop = [&] {
-    crowd_.strike(0, SIGSTOP, random_);
-    int status = 0;
-    return waitpid(sender.pid(), &status, WUNTRACED) == sender.pid() && WIFSTOPPED(status);
+    crowd_.victim(0).fuse.set(SIGSTOP, random_);
+    return sender.wait_until_stopped();
   };
   stop_at_random(stops, true, sender, stop, [&] { sender.resume(); });
   judge();

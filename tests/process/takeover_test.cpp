@@ -3,11 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <deque>
 #include <random>
 #include <vector>
 
-#include "bus/atomics.hpp"
+#include "tests/process/figures.hpp"
+#include "tests/process/fuse.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/temp_bus.hpp"
@@ -15,25 +15,34 @@
 namespace shmif::test {
 namespace {
 
-/// Sends as fast as it can, as long as it lives. The first batches are made beforehand: a sender
-/// that makes each frame as it goes is seldom met in the middle of a batch.
-int send_flat_out(const std::string& path, unsigned sender, std::atomic<std::uint64_t>& sent,
+/// A sender and what it tells.
+struct SenderPage {
+  std::atomic<std::uint64_t> sent{0};
+  Fuse fuse;
+};
+
+/// Sends bursts of frames that are made beforehand, as long as it lives.
+int send_flat_out(const std::string& path, unsigned sender, SenderPage& page,
                   const std::atomic<bool>& stop) {
   constexpr std::uint32_t kBatch = 16;
   Port port = port_on(path, {.name = "flatout" + std::to_string(sender)});
-  std::deque<NumberedBatch> made;
-  std::vector<std::span<const FrameView>> ready;
-  for (std::uint32_t i = 0; i < 128; ++i) {
-    NumberedBatch& batch = made.emplace_back(port.max_frame_bytes());
-    ready.push_back(batch.make(sender, i * kBatch, kBatch));
+  std::vector<NumberedBatch> made(8, NumberedBatch(port.max_frame_bytes()));
+  bool failed = false;
+  for (std::uint32_t next = 0; !stop && !failed;) {
+    std::vector<std::span<const FrameView>> ready;
+    for (NumberedBatch& batch : made) {
+      ready.push_back(batch.make(sender, next, kBatch));
+      next += kBatch;
+    }
+    page.fuse.burst([&] {
+      for (const auto& batch : ready) {
+        const SendResult result = port.send(batch);
+        if ((failed = result.error || result.taken != kBatch)) return;
+        page.sent = page.sent + kBatch;
+      }
+    });
   }
-  for (std::uint32_t i = 0; !stop; ++i) {
-    const auto batch = i < ready.size() ? ready[i] : made[0].make(sender, i * kBatch, kBatch);
-    const SendResult result = port.send(batch);
-    if (result.error || result.taken != kBatch) return 1;
-    sent = (i + 1) * kBatch;
-  }
-  return 0;
+  return failed ? 1 : 0;
 }
 
 /// A port that checks all it hears.
@@ -69,11 +78,16 @@ class Checker {
 class FlatOut : public testing::Test {
  protected:
   Child start_sender(unsigned number) const {
-    return Child([this, number] {
-      return send_flat_out(bus.path(), number, shared->sent.at(number), shared->stop);
-    });
+    return Child(
+        [this, number] { return send_flat_out(bus.path(), number, page(number), shared->stop); });
   }
-  std::uint64_t sent_by(unsigned number) const { return shared->sent.at(number); }
+  std::uint64_t sent_by(unsigned number) const { return page(number).sent; }
+  /// Has the signal meet that sender in the middle of a burst. Result: false when it sends none.
+  bool strike(unsigned number, int signal) {
+    if (!eventually([&] { return page(number).fuse.has_burst(); })) return false;
+    page(number).fuse.set(signal, random);
+    return true;
+  }
   /// Result: the exit code of `sender`, which goes on and is asked to end.
   int let_end(Child& sender) const {
     sender.resume();
@@ -93,12 +107,15 @@ class FlatOut : public testing::Test {
   const TempBus bus{small_ring()};
   Port steady = port_on(bus.path(), {.name = "steady"});
   std::uint32_t sequence = 0;  ///< of the next steady frame
+  std::mt19937_64 random{announced_seed()};
 
  private:
   struct Senders {
     std::atomic<bool> stop{false};
-    std::array<std::atomic<std::uint64_t>, 256> sent{};
+    std::array<SenderPage, 256> pages{};
   };
+  SenderPage& page(unsigned number) const { return shared->pages.at(number); }
+
   const Shared<Senders> shared;
   NumberedBatch frames{steady.max_frame_bytes()};
 };
@@ -108,7 +125,6 @@ using Stop = FlatOut;
 TEST_F(Kill, SendersKilledAtAnyMomentCostTheOthersNothing) {
   constexpr unsigned kRounds = kSanitized ? 20 : 120;
   constexpr unsigned kMostRounds = 240;  // until one was killed in the middle of a batch
-  std::mt19937 random(4711);
   Checker checker(bus.path());
   const auto none_yet = [&] {
     const BusInfo info = bus.info();
@@ -117,9 +133,8 @@ TEST_F(Kill, SendersKilledAtAnyMomentCostTheOthersNothing) {
   for (unsigned round = 1; round <= kRounds || (round <= kMostRounds && none_yet()); ++round) {
     SCOPED_TRACE("round " + std::to_string(round));
     Child sender = start_sender(round);
-    ASSERT_TRUE(eventually([&] { return sent_by(round) > 0; }));
-    for (auto spins = random() % 10000; spins > 0; --spins) bus::cpu_relax();
-    sender.kill_and_wait();
+    ASSERT_TRUE(strike(round, SIGKILL));
+    ASSERT_EQ(sender.wait(), 128 + SIGKILL);
     checker.read();
     for (unsigned i = 0; i < 40; ++i) {  // a lap or more
       ASSERT_NO_FATAL_FAILURE(send_steadily(4));
@@ -136,16 +151,13 @@ TEST_F(Kill, SendersKilledAtAnyMomentCostTheOthersNothing) {
 TEST_F(Stop, ASenderStoppedWhileItSendsFlatOutDoesNotHoldUpTheOthersAndTearsNothingWhenItGoesOn) {
   constexpr unsigned kRounds = kSanitized ? 10 : 40;
   constexpr unsigned kMostRounds = 1000;  // until it was stopped in the middle of a batch
-  std::mt19937 random(815);
   Checker checker(bus.path());
   unsigned held_the_lock = 0;
   Child sender = start_sender(1);
   for (unsigned round = 0; round < kRounds || (round < kMostRounds && held_the_lock == 0);
        ++round) {
     SCOPED_TRACE("round " + std::to_string(round));
-    const std::uint64_t before = sent_by(1);
-    ASSERT_TRUE(eventually([&] { return sent_by(1) > before + random() % 500; }));
-    sender.stop();
+    ASSERT_TRUE(strike(1, SIGSTOP) && sender.wait_until_stopped());
     held_the_lock += bus.info().lock_holder ? 1U : 0U;
     for (unsigned i = 0; i < 200; ++i) {  // several laps
       ASSERT_NO_FATAL_FAILURE(send_steadily(4));
@@ -174,9 +186,7 @@ TEST_F(Stop, TheClaimOfAStoppedSenderIsShownAndGoesAwayWhenItGoesOn) {
   };
   bool caught = false;
   for (unsigned tries = 0; tries < 2000 && !caught; ++tries) {
-    const std::uint64_t before = sent_by(1);
-    ASSERT_TRUE(eventually([&] { return sent_by(1) > before; }));
-    sender.stop();
+    ASSERT_TRUE(strike(1, SIGSTOP) && sender.wait_until_stopped());
     if (bus.info().lock_holder) {
       ASSERT_NO_FATAL_FAILURE(send_steadily(1));  // takes the lock over
       caught = claims() != 0;
@@ -193,8 +203,7 @@ TEST_F(Stop, TheClaimOfAStoppedSenderIsShownAndGoesAwayWhenItGoesOn) {
 TEST_F(Kill, AStoppedSenderThatIsThenKilledLeavesNoClaim) {
   for (unsigned round = 1; round <= 10; ++round) {
     Child sender = start_sender(round);
-    ASSERT_TRUE(eventually([&] { return sent_by(round) > 0; }));
-    sender.stop();
+    ASSERT_TRUE(strike(round, SIGSTOP) && sender.wait_until_stopped());
     ASSERT_NO_FATAL_FAILURE(send_steadily(1));
     sender.kill_and_wait();
     for (unsigned i = 0; i < 100; ++i) ASSERT_NO_FATAL_FAILURE(send_steadily(8));

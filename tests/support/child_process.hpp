@@ -105,8 +105,12 @@ class Child {
   /// Stops it with SIGSTOP, and returns when it stands.
   void stop() const {
     signal(SIGSTOP);
+    wait_until_stopped();
+  }
+  /// Result: false when it has ended instead.
+  bool wait_until_stopped() const {
     int status = 0;
-    waitpid(pid_, &status, WUNTRACED);
+    return waitpid(pid_, &status, WUNTRACED) == pid_ && WIFSTOPPED(status);
   }
   void resume() const { signal(SIGCONT); }
 
