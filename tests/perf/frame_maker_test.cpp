@@ -11,7 +11,7 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 
-constexpr Probe kProbe{.nonce = 77, .intended_ns = 1000, .sent_ns = 2000};
+constexpr Probe kProbeInFrame{.nonce = 77, .intended_ns = 1000, .sent_ns = 2000};
 
 FrameMakerOptions some_options() {
   FrameMakerOptions options;
@@ -33,7 +33,7 @@ Bytes payload(const FrameMaker& maker, const FrameView& frame) {
 TEST(FrameMaker, MakesFramesWithHeaderAndProbe) {
   FrameMaker maker(some_options());
   for (const std::size_t size : {60U, 64U, 999U, 1514U}) {
-    const FrameView frame = maker.make(1'000'003, size, kProbe);
+    const FrameView frame = maker.make(1'000'003, size, kProbeInFrame);
     ASSERT_EQ(frame.size(), size);
     EXPECT_EQ(frame.destination().to_string(), "b2:a0:00:00:00:01");
     EXPECT_EQ(frame.source().to_string(), "b2:a0:00:00:00:02");
@@ -53,7 +53,7 @@ TEST(FrameMaker, TagsFramesOfAVlan) {
   options.vlan = 0x123;
   FrameMaker maker(options);
   EXPECT_EQ(maker.least_bytes(), 64U);
-  const FrameView frame = maker.make(0, 64, kProbe);
+  const FrameView frame = maker.make(0, 64, kProbeInFrame);
   const Bytes tag(frame.bytes.begin() + 12, frame.bytes.begin() + 18);
   EXPECT_EQ(tag, (Bytes{std::byte{0x81}, std::byte{0}, std::byte{1}, std::byte{0x23},
                         std::byte{0x88}, std::byte{0xb5}}));
@@ -67,7 +67,7 @@ TEST(FrameMaker, ADatagramBeginsWithItsProbe) {
   options.checksum = Checksum::none;
   FrameMaker maker(options);
   EXPECT_EQ(maker.least_bytes(), kProbeBytes);
-  const FrameView datagram = maker.make(9, 100, kProbe);
+  const FrameView datagram = maker.make(9, 100, kProbeInFrame);
   const ProbeReading reading = read_probe(datagram.bytes, 0);
   EXPECT_EQ(reading.finding, Finding::whole);
   EXPECT_EQ(reading.checksum, Checksum::none);
@@ -83,7 +83,7 @@ TEST(FrameMaker, FramesOfABatchStayAsTheyAre) {
     std::vector<FrameView> views;
     std::vector<Bytes> copies;
     for (std::uint64_t n = 0; n < maker.slots(); ++n) {
-      views.push_back(maker.make(1000 + n, 60 + n, kProbe));
+      views.push_back(maker.make(1000 + n, 60 + n, kProbeInFrame));
       copies.push_back(copy(views.back()));
     }
     for (std::size_t i = 0; i < views.size(); ++i) ASSERT_EQ(copy(views[i]), copies[i]) << i;
@@ -95,8 +95,8 @@ TEST(FrameMaker, PayloadComesFromSeedFlowAndSlot) {
   FrameMaker same(some_options());
   std::set<Bytes> different;
   for (std::uint64_t n = 0; n < maker.slots(); ++n) {
-    const Bytes made = payload(maker, maker.make(n, 1514, kProbe));
-    EXPECT_EQ(made, payload(same, same.make(n, 1514, kProbe)));
+    const Bytes made = payload(maker, maker.make(n, 1514, kProbeInFrame));
+    EXPECT_EQ(made, payload(same, same.make(n, 1514, kProbeInFrame)));
     different.insert(made);
   }
   EXPECT_EQ(different.size(), maker.slots());
@@ -106,8 +106,8 @@ TEST(FrameMaker, PayloadComesFromSeedFlowAndSlot) {
   options = some_options();
   options.seed = 43;
   FrameMaker other_seed(options);
-  EXPECT_FALSE(different.contains(payload(other_flow, other_flow.make(0, 1514, kProbe))));
-  EXPECT_FALSE(different.contains(payload(other_seed, other_seed.make(0, 1514, kProbe))));
+  EXPECT_FALSE(different.contains(payload(other_flow, other_flow.make(0, 1514, kProbeInFrame))));
+  EXPECT_FALSE(different.contains(payload(other_seed, other_seed.make(0, 1514, kProbeInFrame))));
 }
 
 TEST(FrameMaker, PayloadIsAPatternOrZerosWhereAskedFor) {
@@ -115,14 +115,14 @@ TEST(FrameMaker, PayloadIsAPatternOrZerosWhereAskedFor) {
   options.payload = Payload::pattern;
   options.pattern = {std::byte{0xca}, std::byte{0xfe}, std::byte{0x01}};
   FrameMaker pattern(options);
-  const Bytes made = payload(pattern, pattern.make(3, 400, kProbe));
+  const Bytes made = payload(pattern, pattern.make(3, 400, kProbeInFrame));
   for (std::size_t i = 0; i < made.size(); ++i) ASSERT_EQ(made[i], options.pattern[i % 3]);
   options.pattern.clear();
   FrameMaker counting(options);
-  EXPECT_EQ(payload(counting, counting.make(0, 600, kProbe))[0x1ff], std::byte{0xff});
+  EXPECT_EQ(payload(counting, counting.make(0, 600, kProbeInFrame))[0x1ff], std::byte{0xff});
   options.payload = Payload::zero;
   FrameMaker zero(options);
-  EXPECT_EQ(payload(zero, zero.make(3, 400, kProbe)), Bytes(340));
+  EXPECT_EQ(payload(zero, zero.make(3, 400, kProbeInFrame)), Bytes(340));
 }
 
 TEST(FrameMaker, AShareOfThePayloadIsZeros) {
@@ -132,7 +132,7 @@ TEST(FrameMaker, AShareOfThePayloadIsZeros) {
     options.pattern = {std::byte{1}};
     options.zeros_per_cent = share;
     FrameMaker maker(options);
-    const Bytes made = payload(maker, maker.make(0, 60 + 1200, kProbe));
+    const Bytes made = payload(maker, maker.make(0, 60 + 1200, kProbeInFrame));
     EXPECT_EQ(std::ranges::count(made, std::byte{0}), 12 * share);
     EXPECT_EQ(std::ranges::count(std::span(made).first(100), std::byte{0}), share)
         << "of short frames as of long ones";
@@ -143,7 +143,7 @@ TEST(FrameMaker, KnowsEveryByteOfAFrameWithoutARecord) {
   FrameMaker sender(some_options());
   const FrameMaker receiver(some_options());
   for (const std::size_t size : {60U, 61U, 200U, 1514U}) {
-    Bytes frame = copy(sender.make(70'000 + size, size, kProbe));
+    Bytes frame = copy(sender.make(70'000 + size, size, kProbeInFrame));
     EXPECT_TRUE(receiver.payload_is_as_made(frame));
     for (std::size_t at = 0; at < size; ++at) {
       if (at >= 14 && at < 60) continue;  // the probe, which the CRC is for
@@ -160,7 +160,7 @@ TEST(FrameMaker, KnowsEveryByteOfAFrameWithoutARecord) {
   FrameMakerOptions options = some_options();
   options.seed = 1;
   FrameMaker other(options);
-  const FrameView frame = other.make(1, 100, kProbe);
+  const FrameView frame = other.make(1, 100, kProbeInFrame);
   EXPECT_EQ(read_probe(frame.bytes, 14).finding, Finding::whole);
   EXPECT_FALSE(receiver.payload_is_as_made(frame.bytes));
 }
@@ -176,7 +176,7 @@ TEST(FrameMaker, TakesWhatAJobAsksFor) {
   FrameMaker maker(options);
   EXPECT_EQ(maker.slots(), 128U);
   EXPECT_EQ(options.seed, 99U);
-  const FrameView frame = maker.make(0, 1000, kProbe);
+  const FrameView frame = maker.make(0, 1000, kProbeInFrame);
   EXPECT_EQ(read_probe(frame.bytes, 18).checksum, Checksum::none);
   EXPECT_EQ(read_probe(frame.bytes, 18).probe.flow, 3U);
 }

@@ -231,7 +231,11 @@ TEST(NetNamespace, HelperThatDiesIsAnErrorNotAHang) {
 TEST(NetNamespace, EntersAnotherUserNamespaceOfTheSameUserFromAThreadedProcess) {
   const shmif::test::StayingChild foreigner(
       [] { return ::unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0; });
-  if (!foreigner.works()) GTEST_SKIP() << "this machine forbids user namespaces";
+  if (!foreigner.works()) {
+    GTEST_SKIP() << (shmif::test::kSanitized
+                         ? "no user namespaces under sanitizers that keep a thread"
+                         : "this machine forbids user namespaces");
+  }
   // The setns of a user namespace fails beside a thread.
   const std::jthread other([](const std::stop_token& stop) {
     while (!stop.stop_requested()) ::usleep(1000);
