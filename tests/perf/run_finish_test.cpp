@@ -83,11 +83,12 @@ TEST(RunFinish, FramesThatALinkStillHoldsAreNoMistakeInTheCounts) {
 }
 
 TEST(RunFinish, WhatWentIntoALinkWithFaultsIsWhatCameOutWasDroppedOrIsUnderWay) {
-  const std::string faults = "delay=150ms,loss=10%,duplicate=20%,seed=5,queue=";
+  // A hundred frames a second leave a link, which has room for 300.
+  const std::string faults = "=rate=80kbit,loss=10%,duplicate=20%,seed=5,queue=300\n";
   const RunResult result = run_text(
-      "[global]\nrw=tx\nrate_iops=1000\nruntime=500ms\ndrain_time=20ms\n"
-      "[j]\nto=k\nfault=" +
-      faults + "100\n[k]\nrw=rx\nfault_rx=" + faults + "50\n");
+      "[global]\nbs=100\nrate_iops=5000\nnumber_ios=500\ndrain_time=20ms\n"
+      "[j]\nrw=tx\nfault" +
+      faults + "[to_k]\nrw=tx\nto=k\n[k]\nrw=rx\nfault_rx" + faults);
   EXPECT_TRUE(passed(result));
   const auto came_out = [&](std::size_t link) {
     const FaultsMade& made = result.links.at(link).faults;
@@ -107,6 +108,7 @@ TEST(RunFinish, ALinkWithFaultsBothWaysTellsHowManyAreUnderWayInEach) {
       "[j]\nrw=txrx\nto=k\nnumber_ios=300\nrate_iops=1000\ndrain_time=20ms\n"
       "fault=delay=10s\nfault_rx=delay=10s\n"
       "[k]\nrw=txrx\nnumber_ios=200\nrate_iops=1000\ndrain_time=20ms\n");
+  EXPECT_TRUE(passed(result));
   ASSERT_EQ(result.links.size(), 2U);
   EXPECT_EQ(result.links[0].faults.under_way, 300U);
   EXPECT_EQ(result.links[1].faults.under_way, 200U);
