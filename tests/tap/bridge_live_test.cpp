@@ -24,7 +24,7 @@
 #include "tap/netlink.hpp"
 #include "tap/packet_link.hpp"
 #include "tap/tap_link.hpp"
-#include "tests/shmif/link_conformance.hpp"
+#include "tests/support/frames.hpp"
 #include "tests/tap/packet_peer.hpp"
 #include "tests/tap/test_namespace.hpp"
 

@@ -15,7 +15,7 @@
 
 #include "bus/unique_fd.hpp"
 #include "shmif/loopback_link.hpp"
-#include "tests/shmif/link_conformance.hpp"
+#include "tests/support/frames.hpp"
 #include "tests/support/super_frames.hpp"
 
 namespace shmif::tap {

@@ -111,26 +111,34 @@ inline std::vector<Setting> settings() {
 class OpenTunDevice {
  public:
   OpenTunDevice() {
-    if (::mkdtemp(directory_.data()) == nullptr) return;
-    (void)::chmod(directory_.c_str(), 0755);
-    const std::string node = path();
-    const mode_t mask = ::umask(0);
-    made_ = ::mknod(node.c_str(), S_IFCHR | 0666, makedev(10, 200)) == 0;
-    ::umask(mask);
-    const UniqueFd opened(::open(node.c_str(), O_RDWR | O_CLOEXEC));
-    made_ = made_ && static_cast<bool>(opened);
+    // Where /tmp is mounted so that no device in it can be opened, /dev is not.
+    made_ = make_in("/tmp") || make_in("/dev");
   }
   OpenTunDevice(const OpenTunDevice&) = delete;
   OpenTunDevice& operator=(const OpenTunDevice&) = delete;
-  ~OpenTunDevice() {
-    ::unlink(path().c_str());
-    ::rmdir(directory_.c_str());
-  }
+  ~OpenTunDevice() { remove(); }
   bool works() const { return made_; }
   std::string path() const { return directory_ + "/tun"; }
 
  private:
-  std::string directory_ = "/tmp/shmif-tun-XXXXXX";
+  bool make_in(const std::string& parent) {
+    directory_ = parent + "/shmif-tun-XXXXXX";
+    if (::mkdtemp(directory_.data()) == nullptr) return false;
+    (void)::chmod(directory_.c_str(), 0755);
+    const std::string node = path();
+    const mode_t mask = ::umask(0);
+    const bool made = ::mknod(node.c_str(), S_IFCHR | 0666, makedev(10, 200)) == 0;
+    ::umask(mask);
+    if (made && UniqueFd(::open(node.c_str(), O_RDWR | O_CLOEXEC))) return true;
+    remove();
+    return false;
+  }
+  void remove() const {
+    ::unlink(path().c_str());
+    ::rmdir(directory_.c_str());
+  }
+
+  std::string directory_;
   bool made_ = false;
 };
 

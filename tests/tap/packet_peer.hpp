@@ -19,7 +19,7 @@
 #include <system_error>
 #include <vector>
 
-#include "tests/shmif/link_conformance.hpp"
+#include "tests/support/frames.hpp"
 #include "tests/support/super_frames.hpp"
 #include "tests/tap/test_namespace.hpp"
 
