@@ -31,7 +31,7 @@ report_failure() {
   return "$status"
 }
 
-# how_far LOG: how far Ninja or CTest has come, whose output it is; nothing of any other program.
+# how_far LOG: prints how far Ninja or CTest has come, if LOG is its output. Prints nothing for other programs.
 how_far() {
   local steps what="step"
   steps=$(tail -c 30000 "$1" | grep -aoE '^(\[[0-9]+/[0-9]+\]| *[0-9]+/[0-9]+ Test )' | tail -n 1) || return 0
@@ -40,8 +40,8 @@ how_far() {
   printf ', %s %s of %s' "$what" "${steps%/*}" "${steps#*/}"
 }
 
-# follow TEXT PID LOG [SECONDS]: until this child ends, says how long it has run and how far it is: on a terminal in a
-# line that replaces itself, else in a new line every 15 seconds, or as many as given.
+# follow TEXT PID LOG [SECONDS]: until this child ends, prints how long it has run and how far it is. On a terminal it
+# rewrites one line; otherwise it prints a new line every so many seconds (default 15).
 follow() {
   local text=$1 pid=$2 log=$3 every=${4:-15} begin=$SECONDS next
   next=$every
