@@ -1,5 +1,5 @@
 #pragma once
-// Text on a terminal.
+// Columns of text on a terminal.
 
 #include <algorithm>
 #include <cstddef>
@@ -12,12 +12,13 @@ inline bool begins_character(char byte) noexcept {
   return (static_cast<unsigned char>(byte) & 0xC0U) != 0x80U;
 }
 
-/// How many columns `text`, which is UTF-8, takes, as long as every character takes one.
+/// The number of columns that `text` (UTF-8) takes, if every character takes one.
 inline std::size_t columns_of(std::string_view text) noexcept {
   return static_cast<std::size_t>(std::ranges::count_if(text, begins_character));
 }
 
-/// Where the character begins that stands behind so many columns of `text`; not beyond its end.
+/// The offset of the character that follows the first `columns` columns of `text`, or the size of
+/// `text` if it is not longer.
 inline std::size_t behind_columns(std::string_view text, std::size_t columns) noexcept {
   std::size_t at = 0;
   for (; at < text.size(); ++at) {

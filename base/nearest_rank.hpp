@@ -1,5 +1,5 @@
 #pragma once
-// The one definition of a percentile, for all that show one.
+// The rank of a percentile, for latency histograms and for `shmifctl ping`.
 
 #include <algorithm>
 #include <cmath>
@@ -7,11 +7,11 @@
 
 namespace shmif::base {
 
-/// Which of `count` sorted values, counted from 1, is the percentile: the least that `per_cent` (0
-/// to 100) of all do not exceed. 0 where there are no values.
+/// The place, counted from 1, of the percentile among `count` sorted values. The percentile is the
+/// least value that `per_cent` (0 to 100) of all values do not exceed. 0 if there are no values.
 inline std::uint64_t nearest_rank(std::uint64_t count, double per_cent) noexcept {
   const double exact = std::clamp(per_cent, 0.0, 100.0) / 100 * static_cast<double>(count);
-  // 99.9 % of 1000 is 999, whatever binary fractions make of it.
+  // 99.9 % of 1000 must be 999, although binary fractions make it a little more.
   const auto rank = static_cast<std::uint64_t>(std::ceil(exact - 1e-9 * exact));
   return std::min(std::max<std::uint64_t>(rank, 1), count);
 }

@@ -132,7 +132,7 @@ std::error_code Attachment::down() noexcept {
   Impl& a = *impl_;
   if (a.forked()) return Errc::forked;
   a.set_flag(kFlagUp | kFlagPause, false);
-  // No interrupt(): that would end a wait after the next up().
+  // Not interrupt(), which would also end a wait after the next up().
   wake_port(a.ring, a.owned.slot, a.fd.get());
   {
     std::unique_lock senders(a.send_mutex);
@@ -192,7 +192,7 @@ std::error_code Attachment::set_mac(MacAddress mac) noexcept {
   a.show_mac(mac.to_u64());  // P3: publish, then look
   if (!address_is_taken(a.ring, a.owned.slot, a.fd.get(), mac)) return {};
   a.show_mac(before);
-  // Who sent to this address meanwhile did not ring it.
+  // While the other address was shown, senders to this one did not ring the port.
   wake_port(a.ring, a.owned.slot, a.fd.get());
   return Errc::mac_taken;
 }

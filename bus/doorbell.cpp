@@ -48,9 +48,9 @@ bool nobody_in(const std::uint64_t (&bitmap)[kBitmapWords]) noexcept {
   return bits == 0;
 }
 
-/// Wakes every watcher of the bus's file, if `fd` still is that one (same_file()). `value` means
-/// nothing. A file that somebody has truncated stays as short as it is, unless that happens between
-/// the look and the write.
+/// Wakes every watcher of the bus's file: writes `value`, which nobody reads. Does nothing if `fd`
+/// is no longer that file (as same_file() says), or if somebody has truncated the file, because the
+/// write would make it grow. It still grows if it is truncated between the look and the write.
 void set_off_watches(int fd, std::uint64_t inode, std::uint32_t value) noexcept {
   constexpr std::uint64_t kEnd = offsetof(BusHeader, doorbell) + sizeof value;
   struct stat status{};

@@ -97,9 +97,9 @@ class Bell {
 /// Wakes a thread that waits for this slot's futex.
 void wake_futex(PortSlot& slot) noexcept;
 
-/// Wakes a port, however it sleeps: on the futex, or by any descriptor. It does not look which of
-/// these it is, because the port's thread may be about to change that. `fd`: writable, for those
-/// that poll.
+/// Wakes a port, whether its thread sleeps on the futex or polls a descriptor. Rings both, because
+/// the thread may be about to change from one to the other. `fd`: the bus's file, open for writing,
+/// to wake a port that polls.
 void wake_port(const Ring& ring, unsigned slot, int fd) noexcept;
 
 /// Wakes every port, whatever the bitmaps and the slots say. `fd`: writable, for those that poll.

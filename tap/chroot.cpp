@@ -17,7 +17,7 @@ struct MountSeen {
   std::string place;  ///< relative to the root directory of the process
 };
 
-/// What the process named by `process` sees; empty when that cannot be read.
+/// The mounts that a process sees; empty if they cannot be read. `process`: its directory in /proc.
 std::vector<MountSeen> mounts_seen(const std::filesystem::path& process) {
   std::ifstream file(process / "mountinfo");
   std::vector<MountSeen> seen;
@@ -40,9 +40,9 @@ bool is_chrooted() {
   if (ours.empty()) return false;
   const auto top = std::find_if(ours.rbegin(), ours.rend(),
                                 [](const MountSeen& mount) { return mount.place == "/"; });
-  if (top == ours.rend()) return true;  // a directory inside a mount
-  // A mount is our root. Whoever is outside sees it elsewhere; no two mounts have one number, also
-  // in different namespaces.
+  if (top == ours.rend()) return true;  // our root is a directory inside a mount
+  // Our root is a mount. In a chroot, processes outside see this mount at another place. The number
+  // of a mount is unique, in different namespaces too.
   std::error_code failed;
   for (fs::directory_iterator process("/proc", failed), end; !failed && process != end;
        process.increment(failed)) {

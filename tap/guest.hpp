@@ -31,10 +31,10 @@
 // - The caller's environment, working directory, terminal, standard streams, other inherited
 //   descriptors, signal mask and ignored signals. No descriptor of ours.
 //
-// Processes: init dies with the supervisor by PDEATHSIG, whatever killed it, and the kernel then
-// kills everything in the pid namespace; so does the end of the command, after a SIGTERM and 100 ms
-// (GuestOptions::grace) for whatever it left behind. Nothing has to be cleaned up: interfaces,
-// namespaces and mounts go with the last process.
+// Processes: init dies with the supervisor by PDEATHSIG, whatever killed the supervisor, and the
+// kernel then kills everything in the pid namespace. When the command ends, the processes that it
+// left behind get a SIGTERM and 100 ms (GuestOptions::grace) to end; then init ends, too. Nothing
+// has to be cleaned up: interfaces, namespaces and mounts go with the last process.
 //
 // Signals: the terminal's reach the command from the terminal. What other processes send to the
 // supervisor is forwarded to the command; what the kernel sent it is not, so nothing arrives twice
@@ -102,7 +102,8 @@ struct GuestOptions {
   /// calling thread, and in the threads it starts, as long as the guest lives.
   bool forward_signals = true;
   std::string tun_device = "/dev/net/tun";
-  /// How long the processes that the command left behind have to end after a SIGTERM.
+  /// After the command has ended, the processes that it left behind get a SIGTERM and this much
+  /// time to end.
   std::chrono::milliseconds grace{100};
 };
 

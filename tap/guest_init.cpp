@@ -273,9 +273,10 @@ class Init {
     ::_exit(0);
   }
 
-  /// Forks the command. What the terminal sent before it existed, init got in its place, and passes
-  /// on while the command has all signals blocked: it gets one that both were sent only once. Init
-  /// of a guest that was entered was sent it with the supervisor, which passes it on.
+  /// Forks the command. Init got the signals that the terminal sent before the command existed. It
+  /// passes them on while the command has all signals blocked: a signal that the terminal sent to
+  /// both arrives once. If the command leads its own group in a guest that was entered, init does
+  /// not pass them on: the supervisor got them as well, and does.
   void start_command() {
     std::array<int, 2> pair{};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) != 0) {
@@ -298,10 +299,11 @@ class Init {
     close_all_but({socket_, failure_.get(), terminal_.get()}, 0);
   }
 
-  /// Waits until the command leads its process group: a signal that we pass on would be taken for
-  /// one that the terminal sent it before. `end`: the command's, of which it has its own.
+  /// Waits until the command leads its process group. Until then it drops signals, because they are
+  /// the terminal's, and it would drop those that we pass on as well. `end`: the command's end of
+  /// the socket pair; the command has its own copy.
   void await_joined(int end) const {
-    ::close(end);  // so that the command's end ends the wait
+    ::close(end);  // so that the wait ends if the command dies
     char joined = 0;
     (void)!::recv(failure_.get(), &joined, 1, 0);
   }
@@ -314,8 +316,8 @@ class Init {
   }
 
   /// A command that was not started by the guest's init: ends with the process that started it, and
-  /// leads its process group. What the terminal sent it while it was in the supervisor's, the
-  /// supervisor got, too, and passes on.
+  /// leads its process group. It drops what the terminal sent it while it was in the supervisor's
+  /// group: the supervisor got these signals as well, and passes them on.
   void join_as_command(int failure) const {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (plan_.apart) {

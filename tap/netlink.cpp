@@ -119,7 +119,7 @@ Result<std::vector<UniqueFd>> open_sockets() {
   return sockets;
 }
 
-/// Whether packet sockets have words for super-frames of UDP: before Linux 6.2 they drop these.
+/// Whether packet sockets can describe super-frames of UDP. Before Linux 6.2 they drop them.
 bool speaks_of_udp_segments() {
   utsname kernel{};
   int major = 0;

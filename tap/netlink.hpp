@@ -31,9 +31,9 @@ struct Interface {
   /// Up, and its other end is there: frames pass.
   bool has_carrier() const noexcept { return carries(flags); }
 
-  /// The same, of flags alone. The kernel sets IFF_LOWER_UP at once, and IFF_RUNNING up to a second
-  /// later, when it has also taken note: until then, no frame passes in an interface that has got
-  /// its carrier, and before Linux 6.8 one that has lost it still seems to be running.
+  /// The same, from flags alone. The kernel changes IFF_LOWER_UP at once, and IFF_RUNNING up to a
+  /// second later. Until then, an interface that has got its carrier passes no frames yet, and
+  /// before Linux 6.8 an interface that has lost its carrier still has IFF_RUNNING.
   static constexpr bool carries(unsigned flags) noexcept {
     constexpr unsigned kLowerUp = 1U << 16U;  // IFF_LOWER_UP, which net/if.h lacks
     constexpr unsigned kAll = IFF_UP | IFF_RUNNING | kLowerUp;
@@ -104,9 +104,10 @@ class Netlink {
   /// Switches checksum, segmentation and receive offloads off, so that every frame that leaves the
   /// interface is whole. What a driver does not have is passed over.
   Result<void> disable_offloads(const std::string& name);
-  /// Switches off what an Offload has no words for: segmentation inside of tunnels, and of what is
-  /// neither TCP nor UDP; before Linux 6.2, of UDP, too. The kernel then cuts those up itself; of a
-  /// frame that it leaves whole, a packet socket gets no description, or a wrong one.
+  /// Switches off what an Offload cannot describe: segmentation inside tunnels, and segmentation of
+  /// what is neither TCP nor UDP; before Linux 6.2, of UDP, too. The kernel then cuts such frames
+  /// up itself. If it left one whole, a packet socket would get no description of it, or a wrong
+  /// one.
   Result<void> disable_unspeakable_offloads(const std::string& name);
 
  private:

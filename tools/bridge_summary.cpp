@@ -7,7 +7,7 @@ namespace shmif::tools {
 
 namespace {
 
-/// `count` and what it is a count of, after a comma where there is text before; nothing for 0.
+/// Adds `count` and what it counts, after a comma if there is text before. Adds nothing for 0.
 void add_part(std::string& text, std::uint64_t count, const char* what) {
   if (count == 0) return;
   text += (text.empty() ? "" : ", ") + std::to_string(count) + ' ' + what;
@@ -37,7 +37,7 @@ std::string to_text(const BridgeWay& way) {
   add_part(how_dropped, c.dropped_error + way.sink_refused, "refused");
   add_part(how_dropped, device.dropped_down, "while the interface was down");
   add_part(how_dropped, device.dropped_full, "with its queue full");
-  // Nobody knows of how many bytes and segments those were that did not arrive in the end.
+  // Nobody knows how many bytes and segments the frames had that did not arrive in the end.
   const bool all_arrived = by_device + behind_sink == 0;
   // A sink may also have dropped a probe for loops, which did not come from the source.
   std::string text =

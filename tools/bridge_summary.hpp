@@ -18,19 +18,19 @@ struct BridgeWay {
     std::uint64_t under_way = 0;
   };
   bool has_faults = false;
-  Faults faults{};  ///< that frames met as they came
-  /// Where frames meet faults as they come back: the frames that the link there had taken, and
-  /// then could not pass on, or has not yet.
+  Faults faults{};  ///< what the source's link with faults did to the frames that came
+  /// If the sink is a link with faults, for the way back: the frames that it took and then could
+  /// not pass on, and those that it has not passed on yet.
   std::uint64_t sink_refused = 0, sink_waiting = 0;
-  tap::DeviceCounters
-      sink_device{};  ///< which takes frames and drops them while it is down or full
+  /// A device also takes frames while it is down or full, and drops them.
+  tap::DeviceCounters sink_device{};
 };
 
-/// One line in which the sum is right: what was passed on, lost, dropped and answered here is what
-/// came.
+/// One line whose sum is right: the frames that were passed on, lost, dropped and answered here add
+/// up to those that came.
 std::string to_text(const BridgeWay& way);
 
-/// A line of what the faults did. `options`: those that were asked for.
+/// A line that says what the faults did. `options`: the faults that were asked for.
 std::string faults_text(const BridgeWay& way, const FaultOptions& options);
 
 }  // namespace shmif::tools

@@ -19,9 +19,9 @@ std::string to_json(const std::string& path, const AuditReport& report);
 /// The same for people: a head and two tables, "ports" and "counters".
 /// Tables wider than `width` are folded; 0: they are not.
 std::string to_text(const BusInfo& info, std::size_t width = 0);
-/// A line for each finding and each note, and one when there are no findings.
+/// A line for each finding and each note. If there are no findings, a line that says so.
 std::string to_text(const std::string& path, const AuditReport& report);
-/// What was repaired, in a part of a line.
+/// What was repaired, as a part of a line.
 std::string to_text(const RepairReport& report);
 
 /// Rows of cells in aligned columns, the first row being the head. Numbers go to the right.

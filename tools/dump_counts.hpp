@@ -6,8 +6,8 @@
 
 namespace shmif::tools {
 
-/// Two units, since a super-frame is one frame of the bus, and its loss is the loss of one, but it
-/// is shown as the frames that it stands for.
+/// There are two units: frames of the bus, and frames as shown. A super-frame is one frame of the
+/// bus and is lost as one, but it is shown as the frames that it stands for.
 struct DumpCounts {
   std::uint64_t captured = 0;           // frames of the bus, of which something was shown
   std::uint64_t filtered = 0;           // of the bus, of which nothing was shown

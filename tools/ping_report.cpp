@@ -18,7 +18,7 @@ struct RoundTrips {
   std::uint64_t min = 0, p50 = 0, p99 = 0, max = 0;  // nanoseconds
 };
 
-/// Sorts them.
+/// Sorts `times`.
 RoundTrips figures_of(std::vector<std::uint64_t>& times) {
   std::ranges::sort(times);
   const auto percentile = [&times](double per_cent) {

@@ -21,7 +21,7 @@ std::string rate(const PortRates& row, double value) {
   return row.known ? format_rate(value) : "-";
 }
 
-/// Down is also a port whose network interface is down: nobody is to be reached there.
+/// A port whose network interface is down counts as down: nobody can be reached there.
 bool is_up(const PortInfo& port) {
   return port.live && port.up && port.carrier;
 }
@@ -120,7 +120,7 @@ std::string head(const TopView& view, std::size_t width) {
                     kPlain + '\n';
   const auto field = [](const char* name, const std::string& value, std::size_t room) {
     if (room == 0) return std::string();
-    return fitted(fitted(name, 11, false) + value, room - 1, false) + ' ';  // never touching
+    return fitted(fitted(name, 11, false) + value, room - 1, false) + ' ';  // fields never touch
   };
   const std::size_t half = width / 2;
   out += field("frames/s", format_bus_rate(rates, rates.frames), half) +
@@ -162,7 +162,7 @@ std::string table_head(unsigned width, std::size_t name_width) {
   return kReverse + fitted(out, width, false) + kPlain;
 }
 
-/// The name gets what the others leave, within reason.
+/// The column NAME gets the room that the others leave, up to 31 columns.
 std::size_t name_width(unsigned width) {
   std::size_t used = 0;
   std::size_t least = 0;
@@ -177,7 +177,7 @@ std::size_t name_width(unsigned width) {
 
 }  // namespace
 
-/// The head takes five lines, the foot one.
+/// The head takes five lines, the table's head and the foot take one each.
 std::size_t top_rows(Screen::Size size) {
   return size.rows > 7 ? size.rows - 7 : 1;
 }

@@ -20,8 +20,7 @@ struct TopView {
 /// How many ports fit on a screen of that size.
 std::size_t top_rows(Screen::Size size);
 
-/// The screen, without a line end behind its last line. Scrolls back where there are not so many
-/// ports.
+/// The screen, without a newline after its last line. Scrolls back if there are not so many ports.
 std::string top_screen(TopView& view, Screen::Size size);
 
 /// The lines of one look, for a file or a pipe: one of the bus, one of each port.

@@ -74,8 +74,8 @@ class LinkEnd final : public End {
       sleep_for(std::min<std::chrono::nanoseconds>(at_most, kShortWhile));
     }
   }
-  /// A link with faults takes every frame at once. What the medium behind it then refused, that
-  /// end never took.
+  /// A link with faults takes every frame at once. If the medium behind it refuses a frame later,
+  /// that frame was never sent.
   Unsent finish_sending(std::chrono::nanoseconds) noexcept override {
     Unsent unsent;
     if constexpr (kHasFaults) unsent.frames = link_->refused();

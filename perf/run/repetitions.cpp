@@ -39,8 +39,8 @@ std::map<std::pair<std::string, std::string>, double> figures_of(const RunResult
   return figures;
 }
 
-/// The rates that were found, or what all received in a second, or where nobody receives, sent: by
-/// this one run is chosen to be shown.
+/// The figure by which one run is chosen to be shown: the sum of the rates that searches found.
+/// Without searches, the sum of the rates that jobs received; if no job received, that they sent.
 double main_figure(const RunResult& run) {
   double sum = 0;
   for (const SearchResult& search : run.searches) sum += search.found_fps.value_or(0);
@@ -54,7 +54,7 @@ double main_figure(const RunResult& run) {
   return sum;
 }
 
-/// What the medians over repetitions are made from.
+/// The part of a run that medians over repetitions are computed from.
 RunResult figures_alone(const RunResult& run) {
   RunResult figures;
   figures.jobs = run.jobs;
@@ -64,7 +64,7 @@ RunResult figures_alone(const RunResult& run) {
   return figures;
 }
 
-/// The number of the run with the median rate.
+/// The index of the run with the median rate.
 std::size_t middle_of(const std::vector<RunResult>& runs) {
   std::vector<std::size_t> order(runs.size());
   std::iota(order.begin(), order.end(), std::size_t{0});

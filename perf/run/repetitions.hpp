@@ -7,12 +7,12 @@
 
 namespace shmif::perf {
 
-/// All runs in one: figures over all of them (`repeats`, `repetitions`), and of the run with the
-/// median rate what no median is of: counts, intervals and links. A run that failed fails them all.
-/// `runs` is not empty.
+/// Makes one result of all runs. `repeats` and `repetitions` have the figures of all runs. Figures
+/// that have no median (counts, intervals, links) are those of the run with the median rate. If one
+/// run failed, the result has failed. `runs` must not be empty.
 RunResult all_of_repetitions(std::vector<RunResult> runs);
 
-/// Adds to `all` what is to be known of a run whose figures are left out.
+/// Adds the failures, lost outputs and warnings of `one` to `all`; its figures are left out.
 void keep_messages(RunResult& all, RunResult&& one);
 
 }  // namespace shmif::perf

@@ -77,8 +77,8 @@ class RateSearch {
   bool guess_passed_ = false;    // and nothing was tried since
 };
 
-/// What a run of `job` at `fps` shows of the link, for note(): by the frames that the job sent and
-/// those that were sent to it. A frame that was not received whole and in time counts as lost.
+/// What a run of `job` at `fps` tells about the link, for note(). Counts the frames that the job
+/// sent and those that others sent to it. A frame that was not received whole and in time is lost.
 TrialResult figures_of_trial(const RunResult& run, const JobOptions& job, double fps);
 
 /// The latency that `per_cent` of the frames sent did not exceed, of which `lost` never came;

@@ -301,7 +301,7 @@ function connections() {
   const samplesOf = (job) => curveOf(job).filter((i) => i.tcp);
   const senders = result.jobs.filter((job) => job.tx && job.tcp && samplesOf(job).length);
   if (!senders.length) return;
-  // As in the other charts, which know no colours of peers, and of many jobs only those of their groups.
+  // The colours of the other charts. These have no colours for peers, and if there are many jobs, only for their groups.
   const colourFor = (job, i) => {
     const place = manyJobs ? i : members.findIndex((unit) => unit.job === job);
     return place >= 0 ? place : members.length + i;
