@@ -11,7 +11,7 @@ namespace {
 
 using namespace shmif::perf;  // NOLINT(google-build-using-namespace): makes nothing but its types
 
-/// Makes durations of which no two are alike, of all that it has made.
+/// Makes durations. No two of all that it makes are alike.
 class OwnTimes {
  public:
   DistinctTimes next() {
@@ -163,7 +163,7 @@ JobResult distinct_job(OwnValues& own, const Named& named, std::uint64_t number,
   job.exit_signal = static_cast<int>(own.count());
   job.pid = static_cast<std::int64_t>(own.count());
   job.thread = !odd;
-  // Two jobs are the same load.
+  // The first two jobs are the same load.
   job.options = {{"rate_catchup", "skip"}, {"bs", number < 2 ? "700" : "of-" + name}};
   job.runtime_seconds = own.seconds();
   job.tx = distinct_traffic(own, name + " could not send");
@@ -343,7 +343,7 @@ DistinctSample distinct_sample() {
                  distinct_repeat(own, "b", figure_name::kLatencyP99)};
   run.steady_states = {distinct_steady_state(own, "d", false),
                        distinct_steady_state(own, "e", true)};
-  // Of a single one, medians are its own figures.
+  // With a single repetition, the medians are its own figures.
   RunResult only;
   only.jobs = run.jobs;
   only.groups = run.groups;

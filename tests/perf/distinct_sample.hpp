@@ -1,6 +1,6 @@
 #pragma once
-// A result, and the progress of a run, in which every figure has a value of its own: one that is
-// shown in another's place is noticed. The figures do not belong together as those of a run do.
+// A result, and the progress of a run, in which every figure has a value of its own, so that a test
+// notices a figure in the place of another. Unlike those of a run, the figures do not fit together.
 
 #include <array>
 #include <cstdint>
@@ -12,8 +12,8 @@
 
 namespace shmif::test {
 
-/// A million durations, each `times` times. The last one that each percentile counts differs from
-/// the next one, so a percentile of a wrong rank is noticed.
+/// A million durations, each `times` times. The duration at the rank of each percentile differs
+/// from the next one, so that a test notices a percentile of a wrong rank.
 struct DistinctTimes {
   enum Place : std::uint8_t {
     min,
@@ -31,15 +31,16 @@ struct DistinctTimes {
     max
   };
   static constexpr std::size_t kPlaces = 13;
-  /// How many of the million are no longer than the one of each place.
+  /// For each place, how many of the million are not longer than its duration.
   static constexpr std::array<std::uint64_t, kPlaces> kRanks{
       1,       10'000,  100'000, 300'000, 500'000, 700'000,  900'000,
       950'000, 990'000, 999'000, 999'900, 999'990, 1'000'000};
 
   std::uint64_t times = 0;
-  std::array<std::uint64_t, kPlaces> ns{};  ///< each the greatest of its bucket
+  /// The duration of each place, which is the greatest of its bucket.
+  std::array<std::uint64_t, kPlaces> ns{};
 
-  /// How many there are of the one of that place.
+  /// How often the duration of that place occurs.
   std::uint64_t count_of(std::size_t place) const {
     return (kRanks.at(place) - (place == 0 ? 0 : kRanks.at(place - 1))) * times;
   }
@@ -55,14 +56,14 @@ struct DistinctSample {
     DistinctTimes latency, service;
   };
   perf::RunResult run;
-  std::vector<Job> jobs;  ///< as run.jobs
+  std::vector<Job> jobs;  ///< in the order of run.jobs
   std::vector<Group> groups;
 };
 
 /// Five jobs in two groups with everything that a result may have: flows, TCP, intervals, links,
 /// searches, repetitions. "a" and "b" are the same load over two engines.
 DistinctSample distinct_sample();
-/// Four jobs in two groups, with an interval of TCP each.
+/// Four jobs in two groups. The interval of each job has figures of TCP.
 perf::RunProgress distinct_progress();
 
 }  // namespace shmif::test

@@ -148,7 +148,7 @@ TEST(OffloadEnd, HasTheFaultsOfItsLink) {
   EXPECT_EQ(end->faults_received().value_or(FaultsMade{}).frames, 9U);
 }
 
-/// A link that takes no frame, and never will.
+/// A link that never takes a frame.
 class RefusingLink {
  public:
   SendResult send(std::span<const FrameView>) noexcept { return {0, Errc::port_down}; }

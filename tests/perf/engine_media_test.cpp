@@ -148,7 +148,8 @@ TEST(Wires, WithABridgeCarryNothingToAddressesThatNoEndHas) {
     }
     std::vector<std::unique_ptr<End>> ends;
     for (std::size_t i = 0; i < 3; ++i) ends.push_back((*wire)->open_end(end_options(i)).value());
-    // From a host behind end 0 to end 1; to that host; and what shows that all has arrived.
+    // A frame from a host behind end 0 to end 1, a frame to that host, and two frames that show
+    // that everything sent before has arrived.
     const std::vector<Bytes> from_nobody{frame_to(1, 9, 60, 1)};
     const std::vector<Bytes> to_nobody{frame_to(9, 1, 60, 2)};
     const std::vector<Bytes> last{frame_to(0, 1, 60, 3), frame_to(2, 1, 60, 4)};
@@ -193,7 +194,7 @@ TEST(Wires, HandNothingOnToCommandsOfTheirJobs) {
       EndOptions options = end_options(i);
       options.sent.delay = options.received.delay = std::chrono::milliseconds(1);
       open.push_back((*wire)->open_end(options).value());
-      open.back()->wait(std::chrono::nanoseconds(0));  // what it waits by is made when it waits
+      open.back()->wait(std::chrono::nanoseconds(0));  // only a wait opens what it waits with
     }
     EXPECT_EQ(handed_on(), before);
   }

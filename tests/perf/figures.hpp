@@ -1,6 +1,6 @@
 #pragma once
-// Outputs as tables from the place of a figure to the figure, to be compared with what is to be
-// there: "jobs.0.tx.frames" of JSON, "traffic/sent/rate" of a text.
+// Outputs as tables, to compare them with what a test expects. The key is the place of a figure:
+// "jobs.0.tx.frames" in JSON, "traffic/sent/rate" in a text.
 
 #include <gtest/gtest.h>
 
@@ -13,7 +13,7 @@ namespace shmif::test {
 
 using Figures = std::map<std::string, nlohmann::json>;
 
-/// Puts all that `json` holds into `into`; of what is empty, itself.
+/// Puts every value in `json` into `into`. An empty object or list is a value.
 inline void flatten(const nlohmann::json& json, const std::string& path, Figures& into) {
   if (!json.is_structured() || json.empty()) {
     into[path] = json;
@@ -30,7 +30,7 @@ inline Figures flattened(const nlohmann::json& json) {
   return all;
 }
 
-/// Alike but for how numbers are rounded when they are computed in another order.
+/// Whether both are equal, apart from the rounding of numbers computed in another order.
 inline bool is_alike(const nlohmann::json& a, const nlohmann::json& b) {
   if (!a.is_number() || !b.is_number()) return a == b;
   const auto x = a.get<double>();
@@ -38,7 +38,7 @@ inline bool is_alike(const nlohmann::json& a, const nlohmann::json& b) {
   return std::fabs(x - y) <= 1e-12 * std::max(std::fabs(x), std::fabs(y));
 }
 
-/// Each figure that is to be there is, and there is no other.
+/// Expects that `shown` has each figure of `wanted`, and no other.
 inline void expect_figures(const Figures& wanted, const Figures& shown) {
   for (const auto& [place, value] : wanted) {
     const auto found = shown.find(place);

@@ -1,4 +1,4 @@
-// Every key of a result as JSON holds the figure that it is named for, and no key is unknown.
+// In a result as JSON, each key holds the figure that it is named for, and the tests know each key.
 
 #include <gtest/gtest.h>
 
@@ -20,15 +20,15 @@ using test::DistinctSample;
 using test::DistinctTimes;
 using test::Figures;
 
-// ---- What each key is to hold ----
+// ---- What each key should hold ----
 
-/// Under `path`, in which a key is put behind a dot.
+/// The figures that are expected below `path`.
 struct Wanted {
   Figures& all;
   std::string path;
 
   void put(const std::string& key, const Json& value) const { all[path + '.' + key] = value; }
-  /// What is there has no reason to be missing.
+  /// Expects the figure, and a reason of null: only a missing figure has a reason.
   void put_there(const std::string& key, const Json& value) const {
     put(key, value);
     put_no_reason(key);
@@ -76,7 +76,7 @@ void want_directions(const TrafficResult& tx, const TrafficResult& rx, const Wan
   at.put_no_reason("rx");
 }
 
-/// The middles of the buckets, as often as each duration was seen, around the true mean.
+/// The standard deviation from the true mean, if each duration lies in the middle of its bucket.
 double deviation(const DistinctTimes& times, double mean) {
   double squares = 0;
   for (std::size_t i = 0; i < DistinctTimes::kPlaces; ++i) {
@@ -114,7 +114,7 @@ void want_times(const DistinctTimes& times, const Wanted& at) {
   at.put("max", times.ns[DistinctTimes::max]);
 }
 
-/// Of percentile_list, too.
+/// Also the percentiles of percentile_list.
 void want_listed_times(const DistinctTimes& times, const Wanted& at) {
   want_times(times, at);
   at.put("percentile.30.000000", times.ns[DistinctTimes::p30]);
@@ -139,7 +139,7 @@ void want_fates(const FlowResult& f, const Wanted& at) {
   at.put("verification_complete", f.verification_complete);
 }
 
-/// Sums, but for the greatest jitter.
+/// The sum of both; the jitter is the greater one.
 FlowResult both_of(const FlowResult& a, const FlowResult& b) {
   FlowResult sum;
   for (const auto count :
@@ -307,7 +307,7 @@ void want_job(const JobResult& job, const DistinctSample::Job& times, std::size_
   at.put_there("start_skew_ns", *job.start_skew_ns);
   at.put_there("rate_ci95_share", *job.rate_ci_share);
   at.put_there("limit_fps", *job.limit_fps);
-  // The harness's limit is one of the direction that is the faster.
+  // The share of the harness's limit is that of the faster direction.
   const double rate =
       std::max(ratio(job.tx.frames, job.tx.seconds), ratio(job.rx.frames, job.rx.seconds));
   at.put("limit_share", rate / *job.limit_fps);
@@ -402,7 +402,7 @@ void want_machine(const MachineResult& m, const Wanted& at) {
   }
 }
 
-/// What is read off the figures: who did not keep its pace, and who was interrupted most.
+/// With the warnings that come from figures: who did not keep its pace, who was interrupted most.
 std::vector<std::string> wanted_warnings(const RunResult& run) {
   std::vector<std::string> all = {"the-lost-output", "the-warning"};
   for (const CpuShare& cpu : run.machine.window) {
@@ -497,9 +497,9 @@ TEST(JsonFigures, EachKeyHoldsTheFigureThatItIsNamedForAndNoneIsUnknown) {
                        test::flattened(Json::parse(to_json(sample.run, Bins::with))));
 }
 
-// ---- That the sample is one ----
+// ---- The sample has distinct values ----
 
-/// Where two numbers of the sample may be alike, or one nothing, and why.
+/// Where numbers of the sample may be alike or missing, and why.
 struct Exception {
   std::regex place;
   const char* reason;

@@ -1,5 +1,5 @@
-// What is told of a run while it lasts: each key, field and column holds the figure that it is
-// named for, and none is unknown.
+// The outputs during a run: each key, field and column holds the figure that it is named for, and
+// the tests know each of them.
 
 #include <gtest/gtest.h>
 
@@ -23,7 +23,7 @@ double a_second(std::uint64_t count, const IntervalResult& interval) {
   return static_cast<double>(count) / interval.seconds;
 }
 
-/// Of an interval, but for TCP.
+/// The figures of an interval, without TCP.
 Figures wanted_interval(const IntervalResult& i) {
   return {{"at_seconds", i.at_seconds},
           {"seconds", i.seconds},
@@ -83,7 +83,7 @@ TEST(StreamFigures, EachKeyOfALineOfJsonHoldsItsFigureAndNoneIsUnknown) {
   }
 }
 
-/// The fields of a line of InfluxDB, as JSON has them: an integer without its "i".
+/// The fields of a line for InfluxDB, as in JSON: an integer loses its "i".
 Figures fields_of_influx(const std::string& text) {
   Figures all;
   std::istringstream fields(text);
@@ -120,7 +120,7 @@ TEST(StreamFigures, EachFieldOfALineOfInfluxHoldsItsFigureAndNoneIsUnknown) {
   }
 }
 
-/// What two blanks or more part.
+/// The parts of a line between two or more blanks.
 std::vector<std::string> columns_of_line(const std::string& line) {
   std::vector<std::string> columns;
   for (std::size_t at = line.find_first_not_of(' '); at != std::string::npos;) {
@@ -160,7 +160,7 @@ TEST(StreamFigures, EachColumnOfTheStatusHoldsItsFigure) {
 }
 
 TEST(StreamFigures, EachColumnOfTheLineOfAGroupHoldsItsFigure) {
-  // "few" has the jobs 0 and 2, of which 2 has not failed, "many" 1 and 3.
+  // The group "few" has the jobs 0 and 2 (2 has not failed), "many" has 1 and 3.
   RunProgress progress = test::distinct_progress();
   progress.jobs[1].failed = false;
   RunProgress before = progress;
@@ -173,8 +173,8 @@ TEST(StreamFigures, EachColumnOfTheLineOfAGroupHoldsItsFigure) {
       less += 1700;
     }
   }
-  // Since half a second ago, in this order: 3000 frames and 4700 bytes sent, 6400 and 8100
-  // received by job 0; 9800 and so on by job 1.
+  // In the last half second, job 0 sent 3000 frames and 4700 bytes, and received 6400 frames and
+  // 8100 bytes. Job 1 continues the series: it sent 9800 frames, and so on.
   const auto moved = [](std::size_t job, std::size_t figure) {
     return 3000.0 + 1700.0 * static_cast<double>(4 * job + figure);
   };

@@ -1,5 +1,5 @@
 // Each column of the report for people, and each field of the lines for scripts, holds the figure
-// that it is named for, and none is unknown.
+// that it is named for, and the tests know each of them.
 
 #include <gtest/gtest.h>
 
@@ -19,14 +19,14 @@ namespace {
 using Json = nlohmann::json;
 using test::Figures;
 
-// ---- A text as it is read ----
+// ---- How a test reads the text ----
 
 struct Cell {
   std::string text;
-  std::size_t end;  // the column behind it
+  std::size_t end;  // the column after the cell
 };
 
-/// What two blanks or more part.
+/// The parts of a line between two or more blanks.
 std::vector<Cell> cells_of(const std::string& line) {
   std::vector<Cell> cells;
   for (std::size_t at = line.find_first_not_of(' '); at != std::string::npos;) {
@@ -37,8 +37,8 @@ std::vector<Cell> cells_of(const std::string& line) {
   return cells;
 }
 
-/// Columns are right-aligned: a cell is of the heading that ends where it does. One without a
-/// heading has that of the column before it, and a 2.
+/// Columns are right-aligned, so a cell belongs to the heading that ends in the same column. A cell
+/// without a heading gets the heading before it, with a 2 appended.
 std::string heading_of(const Cell& cell, const std::vector<Cell>& head) {
   std::string before;
   for (const Cell& heading : head) {
@@ -53,8 +53,8 @@ struct Read {
   std::vector<std::string> others;
 };
 
-/// A block begins with a line that is not indented, and is called as that up to its colon; a table
-/// with one of the headings that there are.
+/// A block begins with a line that is not indented; its name is that line up to the colon. A table
+/// begins with one of these headings.
 Read read_text(const std::string& text) {
   const std::set<std::string> tables{"traffic",
                                      "time",
@@ -77,7 +77,7 @@ Read read_text(const std::string& text) {
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
     const std::vector<Cell> cells = cells_of(line);
-    // The one row that is called like a table.
+    // The only row that has the name of a table.
     const bool is_row = !head.empty() && head[0].text == "trust";
     if (cells.empty()) {
       head.clear();
@@ -99,10 +99,9 @@ Read read_text(const std::string& text) {
   return read;
 }
 
-// ---- What is to be there ----
+// ---- What the text should hold ----
 
-/// A row of a table, and the object of the JSON that its figures are from. That this is right is
-/// for figures_json_test.cpp to tell.
+/// A row of a table, and the JSON object with its figures. figures_json_test.cpp tests that JSON.
 struct Row {
   Figures& all;
   std::string row;  // "block/table/row/"
@@ -260,7 +259,7 @@ void want_group_block(Figures& all, const Json& group) {
   want_cpu_row(all, group);
 }
 
-/// What the tables of several jobs have in common.
+/// What all tables of several jobs show.
 void want_of_unit(const Row& row) {
   Figures& all = row.all;
   const Row tx{all, row.row, row.of.at("tx")};
@@ -289,7 +288,7 @@ void want_searches(Figures& all, const Json& searches) {
     row.put("job", search.at("jobname"));
     row.fps("found", "found_fps");
     row.bps("found 2", "found_bps");
-    // The lowest of those that failed above what was found, which is neither first nor last.
+    // The lowest failed trial above the rate that was found. It is neither the first nor the last.
     row.put("first too high",
             format_fps(search.at("trials").at(2).at("offered_fps").get<double>()));
     row.put("trials", "4");
@@ -356,7 +355,7 @@ Figures wanted_cells(const Json& json) {
     Row{all, row, job}.put("job 2", job.at("passed") == true ? "passed" : "FAILED");
     Row{all, row, job.at("loss")}.share("lost 2", "lost_share");
   }
-  // More than four jobs have no blocks but for four that something happened to.
+  // With more than four jobs, only four jobs to which something happened have blocks.
   for (std::size_t i = 0; i < 4; ++i) want_block(all, json.at("jobs").at(i));
   for (const Json& group : json.at("groups")) want_group_block(all, group);
   want_links(all, json.at("links"));
@@ -374,7 +373,7 @@ Figures wanted_cells(const Json& json) {
   return all;
 }
 
-/// The sum of a count of each element.
+/// The sum of these counts over all elements.
 std::uint64_t sum_of(const Json& list, const std::vector<const char*>& keys) {
   std::uint64_t sum = 0;
   for (const Json& each : list) {
@@ -417,7 +416,7 @@ void want_head(const Json& json, std::vector<std::string>& lines) {
   }
 }
 
-/// What stands beside the tables of a block.
+/// The lines of a block outside its tables.
 void want_notes(const Json& job, std::vector<std::string>& lines) {
   const std::string name = job.at("jobname");
   lines.push_back(name + ": rw=txrx engine=" + job.at("engine").get<std::string>() + " (" + name +
@@ -506,7 +505,7 @@ TEST(TextFigures, EachColumnOfTheServersHoldsItsFigure) {
                        shown);
 }
 
-// Else two of them could be exchanged.
+// Otherwise a test would not notice two exchanged figures.
 TEST(TextFigures, NoTwoFiguresOfARowOfTheSampleLookAlike) {
   std::map<std::string, std::string> seen;
   for (const auto& [place, text] : read_text(to_text(distinct_report())).cells) {
@@ -526,7 +525,7 @@ std::vector<std::string> terse_fields(const std::string& line) {
   return fields;
 }
 
-/// The fields of docs/shmifperf-terse.md from the third one on, as places in a job.
+/// The fields of docs/shmifperf-terse.md from the third one on: where the JSON of a job has each.
 constexpr std::array kTerseFields{
     "jobname",
     "groupname",

@@ -40,7 +40,7 @@ CanvasRenderingContext2D.prototype.fillText = function (text, x, y, ...rest) {
   }
   return draw.call(this, text, x, y, ...rest);
 };
-// What uPlot draws along a Path2D is its own affair; marks and ramps are drawn without one.
+// Ignores what uPlot draws along a Path2D. The page draws marks and ramps without one.
 const before = (name, note) => {
   const real = CanvasRenderingContext2D.prototype[name];
   CanvasRenderingContext2D.prototype[name] = function (...a) {
@@ -213,7 +213,7 @@ def start():
     return browser
 
 
-# What stands on the page. A chart is told by what uPlot was given, and by the marks that the page itself draws, whose
+# What the page shows. For a chart this is the data that uPlot got, and the marks that the page itself draws; their
 # places are turned back into times.
 FACTS = r"""
 const texts = (selector, within = document) => [...within.querySelectorAll(selector)].map((e) => e.textContent);
@@ -261,7 +261,8 @@ const [thorough, done] = arguments;
       head: texts('thead th', t), rows: [...t.tBodies[0].rows].map((r) => [...r.cells].map(cell))})),
     charts: charts(), pressed: {},
   };
-  // In rows of buttons each stands for one choice; the first are left pressed. A thorough look presses them itself.
+  // In a row of buttons one is pressed. Presses each of the others once, and then the first one again. A thorough look
+  // presses all buttons elsewhere.
   for (const button of thorough ? [] : [...document.querySelectorAll('.choice button')]) {
     if (button.getAttribute('aria-pressed') === 'true') continue;
     const first = [...button.parentElement.children].find((b) => b.getAttribute('aria-pressed') === 'true');

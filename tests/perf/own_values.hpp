@@ -1,13 +1,13 @@
 #pragma once
-// Values of which no two are alike, for tests that are to notice a figure in another's place.
+// Values that are all different, for tests that must notice a figure in the place of another.
 
 #include <cmath>
 #include <cstdint>
 
 namespace shmif::test {
 
-/// Each of them is new. Steps of the golden ratio spread them, so that those that are drawn near
-/// each other differ in their first three digits, too.
+/// Each value is new. Steps of the golden ratio spread the values, so that values drawn one after
+/// the other differ in their first three digits.
 class OwnValues {
  public:
   /// 100,000 to 999,999.

@@ -1,4 +1,4 @@
-// The tables of the page: each cell, by the name of its column, against the result's JSON.
+// Compares each cell in the tables of the page, by the name of its column, with the result's JSON.
 
 #include <gtest/gtest.h>
 
@@ -19,7 +19,7 @@ namespace shmif::perf {
 namespace {
 
 using Json = nlohmann::json;
-/// What stands under the heads of a table, [head, text]; "!" behind what is marked as bad.
+/// The cells of a row, as [head, text]. A cell that is marked as bad ends with "!".
 using Cells = std::vector<std::pair<std::string, std::string>>;
 using Rows = std::vector<Cells>;
 
@@ -69,7 +69,7 @@ std::string yes(const Json& value) {
 
 // ---- What is on the page ----
 
-/// The table of that name. Its rows may lie in a fold, of which `folded` is the title.
+/// A table. Its rows may be folded; then `folded` is the title of the fold.
 struct Shown {
   Rows rows;
   std::optional<std::string> folded;
@@ -94,7 +94,7 @@ Shown table_of(const Json& facts, const std::string& name) {
   return {};
 }
 
-/// Of groups with several jobs that were asked for: peers are not.
+/// The groups with several jobs that somebody asked for; nobody asks for peers.
 std::vector<Json> groups_of_several(const Json& result) {
   std::vector<Json> groups;
   for (const Json& group : result["groups"]) {
@@ -124,7 +124,7 @@ Rows joined(Rows first, const Rows& second) {
   return first;
 }
 
-// ---- What belongs on it ----
+// ---- What the page should show ----
 
 Cells sent_row(const std::string& name, const Json& t) {
   return {{"", name + " sent"},
@@ -276,7 +276,7 @@ Rows job_rows(const Json& job) {
            {"options", options.empty() ? "-" : options}}};
 }
 
-/// "At a glance": what was sent, what came where it was received, and what was lost.
+/// "At a glance": what the sender sent, what its receiver received, and what was lost.
 Cells glance(const Json& tx, const Json& at, const std::string& lost,
              const std::string& lost_share) {
   const Json& rx = at["rx"];
@@ -348,7 +348,7 @@ TEST_F(TablesInABrowser, OfFewJobsEachCellIsTheFigureThatItsColumnNames) {
 TEST_F(TablesInABrowser, AtAGlanceAJobIsShownWithWhatItsReceiverFound) {
   const Json& result = test::few_jobs_json();
   const Json& jobs = result["jobs"];
-  // The asker receives itself, and what it lost are its requests and their replies.
+  // The asker is its own receiver. Its losses are those of the requests and of the replies.
   const Json& web = jobs[0];
   const Json& requests = jobs[1]["loss"]["flows"][0];
   Cells asker = glance_of_pair(web, web);
@@ -555,7 +555,7 @@ TEST_F(TablesInABrowser, TheMachineIsDescribed) {
                          {"kernel", m["kernel"]},
                          {"clock", m["clock_source"]},
                          {"virtualization", m["virtualization"]}};
-  // As pairs: an object of JSON is sorted.
+  // The page has pairs in their order; a JSON object is sorted.
   Json shown_list = Json::object();
   for (const Json& pair : facts["list"]) shown_list[pair[0].get<std::string>()] = pair[1];
   EXPECT_EQ(shown_list, expected);
@@ -624,7 +624,7 @@ TEST_F(TablesInABrowser, TheHeadSaysHowTheRunEndedAndWhatWasLost) {
   for (const Json& problem : problems) texts.push_back(problem["text"]);
   EXPECT_EQ(texts, expected);
 
-  // Losses that were asked for, all or some of them.
+  // Faults that the user asked for explain all losses, and then some of them.
   result["passed"] = true;
   result["failures"] = Json::array();
   result["exit_code"] = 0;

@@ -1,5 +1,5 @@
-// The charts of the page: what uPlot was given to draw, and the marks that the page draws itself,
-// against the result's JSON.
+// Compares the charts of the page with the result's JSON: the data that uPlot draws, and the marks
+// that the page draws itself.
 
 #include <gtest/gtest.h>
 
@@ -23,16 +23,16 @@ namespace shmif::perf {
 namespace {
 
 using Json = nlohmann::json;
-/// Where a curve is at which time, or at which share.
+/// The value of a curve at each time, or at each share.
 using Curve = std::map<double, double>;
 using Curves = std::map<std::string, Curve>;
 
-/// To hundredths, as the page does.
+/// Rounds to hundredths, as the page does.
 double hundredths(double value) {
   return std::floor(value * 100 + 0.5) / 100;
 }
 
-// ---- What belongs on a chart of the time ----
+// ---- What a chart over time should show ----
 
 const Json& job_of(const Json& result, const std::string& name) {
   for (const Json& job : result["jobs"]) {
@@ -45,7 +45,7 @@ std::vector<Json> intervals_of(const Json& job) {
   return job["intervals"].get<std::vector<Json>>();
 }
 
-/// Those of the samples that a curve leaves out are stubs, and what follows the measured window.
+/// The intervals that a curve shows: no stubs, and nothing after the measured window.
 std::vector<Json> drawn_intervals(const Json& job) {
   std::vector<Json> drawn = intervals_of(job);
   std::erase_if(drawn, [](const Json& i) { return i["seconds"] < 0.5; });
@@ -58,7 +58,7 @@ double start_of(const Json& job) {
   return first["at_seconds"].get<double>() - first["seconds"].get<double>();
 }
 
-/// `value` of each interval that has one.
+/// `value` of each interval for which there is a value.
 Curve curve_over_time(const Json& job, double since,
                       const std::function<std::optional<double>(const Json&)>& value) {
   Curve curve;
@@ -74,7 +74,7 @@ std::function<std::optional<double>(const Json&)> per_second(const std::string& 
   return [=](const Json& i) { return i[key].get<double>() * factor / i["seconds"].get<double>(); };
 }
 
-/// The samples' jobs whose intervals count, by the name of their line.
+/// The jobs of few_jobs_json() that have a line: the line's name, the job, and its direction.
 const std::vector<std::array<std::string, 3>> kFewLines = {
     {"web", "web", "rx"}, {"load", "load.peer", "rx"}, {"file (sent)", "file", "tx"}};
 
@@ -93,7 +93,7 @@ struct Mark {
   double lost = 0, overruns = 0;
 };
 
-/// Of all jobs together, by their time.
+/// The marks of all jobs together, by time.
 std::map<double, Mark> expected_marks(const Json& result, bool own) {
   std::map<double, Mark> marks;
   for (const Json& job : result["jobs"]) {
@@ -108,7 +108,7 @@ std::map<double, Mark> expected_marks(const Json& result, bool own) {
   return marks;
 }
 
-// ---- What is on a chart ----
+// ---- What a chart shows ----
 
 const Json& chart_of(const Json& facts, const std::string& name) {
   for (const Json& chart : facts["charts"]) {
@@ -121,7 +121,7 @@ bool is_mark(const Json& series) {
   return series["scale"] == "marks";
 }
 
-/// Of each series, by its label, where it has a value.
+/// The points of each series that have a value, by the label of the series.
 Curves curves_of(const Json& chart) {
   Curves curves;
   for (const Json& series : chart["series"]) {
@@ -147,7 +147,7 @@ Curve marks_named(const Json& chart, const std::string& label) {
   return marks;
 }
 
-/// Floating-point sums differ in their last digits.
+/// Not compared exactly, because floating-point sums differ in their last digits.
 void expect_curves(const Curves& shown, const Curves& expected) {
   ASSERT_EQ(shown.size(), expected.size());
   for (const auto& [label, curve] : expected) {
@@ -162,7 +162,7 @@ void expect_curves(const Curves& shown, const Curves& expected) {
   }
 }
 
-/// The marks that are drawn are at these times.
+/// Expects that the page draws marks of this shape at these times.
 void expect_drawn(const Json& chart, const char* shape, const std::vector<double>& times) {
   const Json& drawn = chart[shape];
   ASSERT_EQ(drawn.size(), times.size()) << shape;
@@ -212,7 +212,7 @@ std::string as_count(double count) {
   return format_count(static_cast<std::uint64_t>(count));
 }
 
-/// "1.00 ms" is "1 ms" beside an axis.
+/// As an axis writes it: "1.00 ms" becomes "1 ms".
 std::string beside_axis(const std::string& text) {
   static const std::regex kZeros("(\\.[0-9]*?)0+ ");
   std::string whole = std::regex_replace(text, kZeros, "$1 ");
@@ -220,7 +220,7 @@ std::string beside_axis(const std::string& text) {
   return dot == std::string::npos ? whole : whole.replace(dot, 2, " ");
 }
 
-/// What the legend says of each point, and the axis of its marks, is what is there.
+/// Expects that the legend tells the value of each point, and the axis the value at each tick.
 void expect_words(const Json& chart, const Format& format) {
   for (const Json& series : chart["series"]) {
     for (std::size_t i = 0; i < series["values"].size(); ++i) {
@@ -235,7 +235,7 @@ void expect_words(const Json& chart, const Format& format) {
   std::size_t told = 0;
   for (std::size_t i = 0; i < axis["at"].size(); ++i) {
     const auto said = axis["says"][i].get<std::string>();
-    if (said.empty()) continue;  // no room
+    if (said.empty()) continue;  // the axis has no room for it
     ++told;
     const double at = axis["at"][i];
     EXPECT_EQ(said, at == 0 ? "0" : beside_axis(format(at)));
@@ -265,7 +265,7 @@ double greatest_of(const Json& chart) {
   return most;
 }
 
-/// From zero, and to a little above the highest point.
+/// Expects that the axis begins at zero and ends a little above the highest point.
 void expect_linear(const Json& chart) {
   const Json& y = chart["scales"]["y"];
   const double most = greatest_of(chart);
@@ -275,7 +275,7 @@ void expect_linear(const Json& chart) {
   EXPECT_NE(y[2], 3);
 }
 
-/// Between powers of ten, of which the outer ones hold all points.
+/// Expects that the axis begins and ends at powers of ten that enclose all points.
 void expect_logarithmic(const Json& chart) {
   const Json& y = chart["scales"]["y"];
   const double least = y[0], most = y[1];
@@ -336,7 +336,8 @@ TEST_F(ChartsInABrowser, LossesAndOverrunsAreMarkedWhenTheyWere) {
   const Json& result = test::few_jobs_json();
   const Json& facts = shown("few", result);
   const std::map<double, Mark> marks = expected_marks(result, false);
-  // Both, overruns alone, losses alone; losses of two jobs at a time are added up.
+  // Some marks are for losses, some for overruns, some for both. Losses of two jobs at the same
+  // time are added up.
   ASSERT_EQ(marks.size(), 6U);
   EXPECT_EQ(marks.at(3).lost, 38);
   EXPECT_EQ(marks.at(3).overruns, 2);
@@ -352,7 +353,7 @@ TEST_F(ChartsInABrowser, TheRampIsShadedFromItsBeginToItsEnd) {
   expect_ramps(chart_of(facts, "throughput over time"), {{30, 32}});
   expect_ramps(chart_of(facts, "latency over time"), {{30, 32}});
   expect_ramps(pressed(facts, "Latency over time: since each job’s own start"), {{0, 2}});
-  // Of jobs that began together the longest; one began two seconds later.
+  // Jobs that began together share the longest ramp. One job began two seconds later.
   const Json& many = shown("many", test::many_jobs_json());
   expect_ramps(chart_of(many, "throughput over time"), {{0, 2}, {2, 3}});
 }
@@ -426,7 +427,7 @@ TEST_F(ChartsInABrowser, LatencyOverTimeIsTheP99OfEachInterval) {
   }
 }
 
-/// Of the samples' jobs, by the label of their line.
+/// The latencies of the jobs that have a line, by the label of the line.
 std::map<std::string, Json> latencies_of(const Json& result) {
   std::map<std::string, Json> all;
   for (const auto& [label, name, direction] : kFewLines) {
@@ -436,7 +437,7 @@ std::map<std::string, Json> latencies_of(const Json& result) {
   return all;
 }
 
-/// The share that a place on the axis stands for: 90 % is one nine, 99 % are two.
+/// The share at a place on the axis, which counts nines: 90 % is at one, 99 % at two.
 double share_at(double nines) {
   return 1 - std::pow(10, -nines);
 }
@@ -477,7 +478,7 @@ TEST_F(ChartsInABrowser, TheCurveOfPercentilesIsThatOfTheBuckets) {
     for (const auto& [x, ns] : curve) {
       EXPECT_LT(x - last, 0.021) << "a gap in the curve of " << label;
       last = x;
-      // The least end of a bucket up to which that share of the frames lies.
+      // The curve shows the first end of a bucket up to which there is that share of the frames.
       double below = 0, up_to = 0;
       for (const Json& bin : h["bins"]) {
         const double bin_end = std::min(bin[1].get<double>(), h["max"].get<double>());
@@ -485,7 +486,7 @@ TEST_F(ChartsInABrowser, TheCurveOfPercentilesIsThatOfTheBuckets) {
         if (bin_end < ns) below += bin[2].get<double>();
       }
       EXPECT_GE(up_to, share_at(x) * all - 1e-3) << label << " at " << x;
-      if (x == curve.rbegin()->first) continue;  // the greatest of all
+      if (x == curve.rbegin()->first) continue;  // the last point is the maximum
       EXPECT_LT(below, std::max(share_at(x) * all, 0.5)) << label << " at " << x;
     }
     EXPECT_NEAR(last, end, 1e-9) << label;
@@ -532,7 +533,7 @@ TEST_F(ChartsInABrowser, OfManyJobsThePercentilesAreThoseOfTheGroups) {
   }
 }
 
-/// Each column has the share of the frames whose bucket has its middle in it.
+/// Expects that each column shows the share of the frames whose bucket has its middle there.
 void expect_columns(const Json& chart, const std::map<std::string, Json>& expected) {
   const std::vector<double> from = chart["x"];
   ASSERT_GT(from.size(), 2U);
@@ -617,7 +618,7 @@ TEST_F(ChartsInABrowser, AConnectionsWindowAndRoundTripAreThoseOfItsIntervals) {
   }
 }
 
-// ---- All of them ----
+// ---- All charts ----
 
 TEST_F(ChartsInABrowser, AJobHasItsOwnColourAndPatternInEachChart) {
   const Json& facts = shown("few", test::few_jobs_json());
@@ -641,7 +642,7 @@ TEST_F(ChartsInABrowser, AJobHasItsOwnColourAndPatternInEachChart) {
 
 TEST_F(ChartsInABrowser, TheFirstLinesOfAChartAreShownWhateverTheirJobsPlaceIs) {
   Json result = test::many_jobs_json();
-  // Ten jobs and their peers; only the last one's latency is known.
+  // Keeps ten jobs and their peers. Only the last peer has a known latency.
   result["groups"] = Json::array();
   for (std::size_t i = result["jobs"].size(); i-- > 0;) {
     if (i >= 20) result["jobs"].erase(i);

@@ -21,13 +21,13 @@ namespace {
 
 using Json = nlohmann::json;
 
-/// A browser that looks at one page after the other.
+/// A browser that opens one page after the other.
 class Browser {
  public:
   Browser() : dir_("/tmp") {
     const std::string fifo = dir_.file("asked");
     if (mkfifo(fifo.c_str(), 0600) != 0) throw std::runtime_error("cannot make " + fifo);
-    // Open for both: to open for writing only waits for a reader.
+    // Reading and writing, because opening for writing alone would wait for a reader.
     ask_ = open(fifo.c_str(), O_RDWR | O_CLOEXEC);
     tool_ = std::make_unique<Tool>(
         std::vector<std::string>{SHMIF_PYTHON, SHMIF_LOOK_AT_PAGE, "--asked-by", fifo});
@@ -39,7 +39,7 @@ class Browser {
   ~Browser() { end(); }
 
   bool usable() const { return usable_; }
-  /// How the program ended, and all it said, once it has.
+  /// How look_at_page.py ended, and its whole output. Empty while it runs.
   const ToolResult& ended() const { return ended_; }
 
   const Json& look_at(const std::string& name, const std::function<std::string()>& make,
@@ -64,7 +64,7 @@ class Browser {
  private:
   static constexpr std::chrono::seconds kTime{100};
 
-  /// Closes the FIFO, upon which the program closes its browser.
+  /// Closes the FIFO, so that look_at_page.py closes its browser and ends.
   void end() {
     if (ask_ < 0) return;
     close(ask_);
@@ -85,7 +85,7 @@ std::unique_ptr<Browser>& shared_browser() {
   return browser;
 }
 
-/// Ends the browser with the program's last test.
+/// Ends the browser after the last test of the program.
 class BrowserForAll : public testing::Environment {
  public:
   void TearDown() override { shared_browser().reset(); }

@@ -1,6 +1,6 @@
 #pragma once
-// Pages of reports as a browser shows them: tests/perf/look_at_page.py looks at each that is asked
-// for, in the one browser that all tests of a program share.
+// Pages of reports as a browser shows them. All tests of a program share one browser, in which
+// tests/perf/look_at_page.py looks at each page that a test asks for.
 
 #include <gtest/gtest.h>
 
@@ -24,9 +24,9 @@ std::string page_of(const perf::RunResult& run, bool bins = true);
 class PageInABrowser : public testing::Test {
  protected:
   void SetUp() override;
-  /// What look_at_page.py found out about the page `name`, which `make` makes and the browser opens
-  /// when this is asked for the first time: a test does not depend on what others have looked at.
-  /// Complains about all that is wrong with the page.
+  /// What look_at_page.py found on the page `name`. At the first call for that name, `make` makes
+  /// the page and the browser opens it, so a test does not depend on what other tests looked at.
+  /// Reports everything that is wrong with the page as a failure.
   static const nlohmann::json& facts(const std::string& name,
                                      const std::function<std::string()>& make,
                                      Look look = Look::light);

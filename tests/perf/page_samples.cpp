@@ -17,8 +17,8 @@ using Json = nlohmann::json;
 
 // ---- A value of its own for each figure ----
 
-/// Three digits that are seen in every unit and come again only after 890 others, and more that
-/// are seen in counts.
+/// Numbers whose first three digits show in every unit and repeat only after 890 numbers. Their
+/// last three digits show in counts.
 class Values {
  public:
   std::uint64_t next() {
@@ -39,8 +39,8 @@ double own_value(const std::string& key, std::uint64_t value) {
   return own + 0.5;
 }
 
-/// Gives each number below `json` a value of its own. What belongs together, or has few values to
-/// choose from, stays.
+/// Gives each number below `json` a value of its own. Leaves numbers that must fit together, and
+/// those with few possible values.
 void give_own_values(Json& json, Values& values, const std::string& key = {}) {
   static const std::set<std::string> kKept = {"bins", "dscp",        "exit_signal", "exit_status",
                                               "flow", "frame_bytes", "gaps",        "intervals",
@@ -72,7 +72,7 @@ Json with_own_values(const RunResult& run, bool bins) {
 
 // ---- Runs ----
 
-/// `count` frames from `least_ns` on, most of them quick.
+/// Latencies of `count` frames, the least of them `least_ns`; most are low.
 std::shared_ptr<LatencyHistogram> own_latencies(std::uint64_t least_ns, std::uint64_t count) {
   auto histogram = std::make_shared<LatencyHistogram>();
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -102,7 +102,8 @@ FlowResult some_flow(FlowResult::Kind kind, const std::string& from, const std::
   return flow;
 }
 
-/// What each job has. Its `intervals` are of a second each, `from` seconds after the start.
+/// What each job has. Each of its `intervals` takes a second; the first begins `from` seconds after
+/// the start.
 JobResult own_job(const std::string& name, const std::string& group, std::uint64_t seed,
                   int intervals = 8, double from = 0) {
   JobResult job;
@@ -130,7 +131,7 @@ JobResult own_job(const std::string& name, const std::string& group, std::uint64
     IntervalResult each;
     each.at_seconds = from + i;
     each.seconds = 1;
-    // Prime steps: no two of a job, and no two of an interval, are alike.
+    // Prime steps, so that no two values of a job or of an interval are alike.
     const std::uint64_t own = seed * 1009 + static_cast<std::uint64_t>(i) * 37;
     each.tx_frames = 100'000 + own * 13;
     each.tx_bytes = each.tx_frames * 64 + own;
@@ -185,7 +186,7 @@ void add_group(RunResult& run, const std::string& name) {
   run.groups.push_back(group);
 }
 
-/// Asks, and the peer that answers; the asker times the round trip.
+/// A job that asks, and its peer that answers. The asker times the round trip.
 std::array<JobResult, 2> asking_pair() {
   auto [tx, rx] = own_pair("web", "call", 1);
   tx.role = Role::pingpong;
@@ -206,14 +207,14 @@ void lose(JobResult& job, std::size_t interval, std::uint64_t frames, std::uint6
 Json few_jobs(bool bins) {
   RunResult run = own_run();
   auto [web, echo] = asking_pair();
-  // The window ends in a stub.
+  // The window of "web" ends with a stub, an interval that was cut short.
   for (JobResult* job : {&web, &echo}) {
     IntervalResult stub = job->intervals.back();
     stub.at_seconds += 0.25;
     stub.seconds = 0.25;
     job->intervals.push_back(stub);
   }
-  // Ramp, window, drain, and a stub after it.
+  // "load" has a ramp, a window and a drain with a stub after it.
   auto [load, sink] = own_pair("load", "call", 2, 10, 30);
   for (JobResult* job : {&load, &sink}) {
     for (const std::size_t i : {0U, 1U, 8U, 9U}) job->intervals.at(i).measured = false;
@@ -232,7 +233,7 @@ Json few_jobs(bool bins) {
                          .mss_bytes = 1448,
                          .pmtu_bytes = 1500};
   }
-  // A stall, in which nothing came and no latency is known.
+  // During a stall no frame came, so no latency is known.
   sink.intervals[4].latency_p99_ns = sink.intervals[4].latency_p50_ns = std::nullopt;
   sink.intervals[4].latency_mean_ns = sink.intervals[4].latency_max_ns = std::nullopt;
   lose(web, 2, 31, 0);
@@ -265,12 +266,12 @@ Json few_jobs(bool bins) {
   add_group(run, "call");
   add_group(run, "alone");
   Json json = with_own_values(run, bins);
-  // A share of its limit that is care, and one that is none.
+  // One share of the limit is below the threshold of a warning, and one is above it.
   json["jobs"][0]["limit_share"] = 0.799;
   json["jobs"][4]["limit_share"] = 0.801;
-  // Of few frames the higher percentiles are not known.
+  // With few frames, the higher percentiles are not known.
   if (!bins) json["jobs"][0]["latency_ns"]["count"] = 500;
-  // A CPU that somebody else had, too.
+  // Another machine took a part of this CPU's time.
   json["machine"]["cpu_window"][1]["steal_share"] = 0.031;
   return json;
 }
@@ -285,9 +286,9 @@ Json many_jobs() {
     }
   }
   for (std::size_t i = 0; i < 12; ++i) add_group(run, "g" + std::to_string(i));
-  // One has a longer ramp than those that began with it.
+  // One job and its peer have a longer ramp than the others that began with them.
   for (const std::size_t i : {0U, 1U}) run.jobs[i].intervals[1].measured = false;
-  // One member began later and ended later.
+  // One member of a group began and ended later than the other.
   for (std::size_t i : {6U, 7U}) {
     for (IntervalResult& each : run.jobs[i].intervals) each.at_seconds += 2;
   }

@@ -79,7 +79,7 @@ TEST(RemoteProtocol, EveryMessageComesBackAsItWas) {
   EXPECT_FALSE(progress.jobs[1].last.measured);
 }
 
-/// Two servers with the same result.
+/// The results of two servers: the same report from each.
 std::vector<HostResult> two_servers(const Report& report) {
   return {{.name = "x",
            .report = report,

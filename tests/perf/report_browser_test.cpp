@@ -44,7 +44,7 @@ const Sight kSights[] = {
     {"hostile", true, page_with<test::hostile_sample>},
     {"apart", true, page_with<test::apart_sample>},
     {"sent", false, page_with<sent_sample>},
-    // Those of other tests, under the same names.
+    // Pages of other tests, under the same names, so that they are opened only once.
     {"own-many", false, [] { return test::page_of_json(test::many_jobs_json().dump()); }},
     {"own-few-without-bins", false,
      [] { return test::page_of_json(test::few_jobs_json_without_bins().dump()); }},

@@ -23,8 +23,8 @@ namespace {
 using Json = nlohmann::json;
 using test::sample_named;
 
-/// What an implementation of JSON Schema that is not ours says of each document; empty: it is
-/// valid. To start it takes longer than to judge a document.
+/// What another implementation of JSON Schema, that of Python, says about each document; empty: it
+/// is valid. Takes all documents at once, because starting it takes longer than judging one.
 std::vector<std::string> judged_elsewhere(const std::vector<std::string>& documents) {
   const test::TempDir dir("/tmp");
   std::ofstream file(dir.file("documents"));

@@ -575,7 +575,7 @@ TEST(Text, ARunThatPassedSaysInItsFirstLineWhatWasLost) {
             std::string::npos);
 }
 
-/// The lines of the table of faults.
+/// The lines of the table "faults on purpose".
 std::vector<std::string> table_of_faults(const RunResult& run, std::size_t width) {
   const std::string text = to_text(report_of(run), width);
   std::istringstream in(text.substr(text.find("  faults on purpose")));

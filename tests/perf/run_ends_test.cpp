@@ -239,7 +239,8 @@ TEST(RunEnds, AKilledControllerLeavesNoJobBehind) {
   ::prctl(PR_SET_CHILD_SUBREAPER, 0);
 }
 
-/// The path of a bus for the run of a process that is gone; `name` keeps such paths apart.
+/// Makes a bus like that of a run whose process is gone. `name` keeps the paths of such buses
+/// apart.
 std::string bus_of_the_dead(const std::string& name) {
   // Greater than any process has (proc(5), pid_max).
   const std::string path = "/dev/shm/shmifperf-" + std::to_string(1U << 30U) + "-" + name + "-" +
@@ -248,7 +249,7 @@ std::string bus_of_the_dead(const std::string& name) {
   return path;
 }
 
-/// From now on any run that begins may take it away, other tests' runs too.
+/// From now on any run that begins may remove the file, a run of another test too.
 void make_old(const std::string& path) {
   std::filesystem::last_write_time(
       path, std::filesystem::file_time_type::clock::now() - std::chrono::minutes(5));

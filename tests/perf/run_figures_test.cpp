@@ -1,5 +1,5 @@
-// The figures of a run are those that its jobs have counted: each of its own count, of its own
-// interval, job and group. The counts are made here, and no two are alike.
+// Each figure of a run comes from the right count of the right interval, job and group. The tests
+// set the counts of the jobs, and no two counts are alike.
 
 #include <gtest/gtest.h>
 
@@ -158,7 +158,7 @@ void fill(LatencyHistogram& histogram, OwnValues& own) {
   histogram.record(own.count());
 }
 
-/// Times from the start of the job that has the number, in steps of a second.
+/// The time `seconds` after the start of job `number`.
 std::uint64_t second_of(std::uint64_t number, std::uint64_t seconds) {
   return kStart + (number * 100 + seconds) * 1'000'000'000;
 }
@@ -213,15 +213,15 @@ void fill(FlowBlock& f, std::uint64_t number, OwnValues& own) {
   f.gaps[1] = {own.count(), own.count()};
   f.gap_count.set(2);
   f.complete = true;
-  // Of the four ends the last one counts.
+  // The latest of these four times is the end.
   f.measure_from_ns = second_of(number, 3);
   f.window_end_ns = second_of(number, 14);
   f.rate_end_ns.set(second_of(number, 15));
   f.last_arrival_ns.set(second_of(number, 17));
 }
 
-/// Jobs "a" and "b" send to each other and to "c", which sends to nobody. Groups are "odd", of "a"
-/// and "c", and "even".
+/// Jobs "a" and "b" send to each other and to "c". "c" sends to nobody. The group "odd" has "a" and
+/// "c"; the group "even" has "b".
 struct CountedRun {
   std::vector<PlannedJob> plan = std::vector<PlannedJob>(3);
   std::unique_ptr<RunMemory> memory = RunMemory::create(3).value();
@@ -364,7 +364,7 @@ TEST(GatheredFigures, OfTheMediumTheKernelAndTheFaultsAreTheirs) {
   }
 }
 
-/// Of the counts of two directions, the sum.
+/// Expects that each count of `sum` is the sum of those of `a` and `b`.
 void expect_sum(const TrafficResult& sum, const TrafficResult& a, const TrafficResult& b) {
   EXPECT_EQ(sum.frames, a.frames + b.frames);
   EXPECT_EQ(sum.bytes, a.bytes + b.bytes);
@@ -435,7 +435,7 @@ TEST(GatheredFigures, OfAGroupAreTheSumsOfItsOwnJobs) {
   EXPECT_EQ(even.start_skew_ns, b.start_skew_ns);
 }
 
-// ---- What is told meanwhile ----
+// ---- Progress ----
 
 TEST(ProgressFigures, AreWhatEachJobHasCountedSoFar) {
   CountedRun run;
@@ -469,8 +469,8 @@ TEST(ProgressFigures, HowFarAJobIsGoesByItsTimeOrByWhatItHasSent) {
   using std::chrono::seconds;
   CountedRun run;
   for (ControlledJob& job : run.jobs) job.phase = ControlledJob::Phase::going;
-  // 10 s of ramp and delay and 30 s of runtime, of which 16 s are gone; a tenth of the frames, in
-  // as many seconds; what is received lasts as long as it is sent.
+  // Of 40 s (10 s of delay and ramp, 30 s of runtime) the first job has done 16 s. In 16 s the
+  // second job has sent a tenth of its frames. The third one receives as long as the others send.
   JobOptions& timed = run.plan[0].options;
   timed.start_delay = seconds(4);
   timed.ramp_time = seconds(6);
@@ -492,8 +492,8 @@ TEST(ProgressFigures, HowFarAJobIsGoesByItsTimeOrByWhatItHasSent) {
 
 // ---- Repetitions ----
 
-/// A run of a sender and its receiver, whose figures are all `times` the same, but for the rate of
-/// the sender, which is `sent_times` the same.
+/// A run of a sender and its receiver. Its figures are those of a basic run multiplied by `times`;
+/// only the rate of the sender is multiplied by `sent_times`.
 RunResult run_times(double times, double sent_times) {
   const auto count = [&](double n) { return static_cast<std::uint64_t>(n * times); };
   RunResult run;
@@ -515,7 +515,7 @@ RunResult run_times(double times, double sent_times) {
   flow.corrupt = 11;
   flow.lost = count(1'300);
   run.jobs[1].flows = {flow, flow};
-  // Below 256 ns a percentile is exact.
+  // Percentiles are exact below 256 ns.
   run.jobs[1].latency->record(count(17), 60);
   run.jobs[1].latency->record(count(19), 39);
   run.jobs[1].latency->record(count(23), 1);
@@ -580,7 +580,7 @@ TEST(RepeatedFigures, CountsAreThoseOfTheRunWithTheMedianRate) {
 TEST(RepeatedFigures, OfSearchesARunIsChosenByWhatItFound) {
   std::vector<RunResult> runs;
   for (const double found : {40.0, 20.0, 30.0}) {
-    // Its traffic would choose another.
+    // By the rate of its traffic, another run would be chosen.
     const double times = found == 40 ? 2 : found == 20 ? 3 : 9;
     runs.push_back(run_times(times, times));
     SearchResult& search = runs.back().searches.emplace_back();
@@ -598,7 +598,7 @@ TEST(RepeatedFigures, OfSearchesARunIsChosenByWhatItFound) {
 
 // ---- Searches ----
 
-/// 1000 frames sent, each of the fates has a number of its own.
+/// 1000 frames were sent. Each way in which frames can end has a number of its own.
 FlowResult flow_of_trial() {
   FlowResult flow;
   flow.from = "s";
@@ -616,7 +616,7 @@ FlowResult flow_of_trial() {
   return flow;
 }
 
-/// A trial of "s", its receiver, and others beside them.
+/// A trial of "s" and its receiver, with two other jobs in the same run.
 RunResult run_of_trial() {
   RunResult run;
   for (const char* name : {"other", "s", "s.sink", "other.sink"}) {
@@ -660,7 +660,7 @@ TEST(TrialFigures, OnlyAFrameThatCameWholeAndInTimeIsDelivered) {
 
 TEST(TrialFigures, OfOneThatAsksRequestsAndRepliesCount) {
   RunResult run = run_of_trial();
-  // Replies, which end at who asks.
+  // Replies also count: "s" asks and receives them itself.
   FlowResult replies = flow_of_trial();
   replies.from = "s.sink";
   replies.to = "s";

@@ -83,7 +83,7 @@ TEST(RunFinish, FramesThatALinkStillHoldsAreNoMistakeInTheCounts) {
 }
 
 TEST(RunFinish, WhatWentIntoALinkWithFaultsIsWhatCameOutWasDroppedOrIsUnderWay) {
-  // A hundred frames a second leave a link, which has room for 300.
+  // Each link passes on a hundred frames a second, and its queue has room for 300.
   const std::string faults = "=rate=80kbit,loss=10%,duplicate=20%,seed=5,queue=300\n";
   const RunResult result = run_text(
       "[global]\nbs=100\nrate_iops=5000\nnumber_ios=500\ndrain_time=20ms\n"

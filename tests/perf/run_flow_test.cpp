@@ -70,8 +70,8 @@ TEST(RunCatchUp, LimitedGoesAtTwiceTheRate) {
   EXPECT_TRUE(passed(result));
   EXPECT_EQ(job_of(result, "j").tx.offered_frames, 600U);
   ASSERT_EQ(frames.size(), 600U);
-  // schedule_test.cpp shows when it is on time again, by a clock of its own. Here a busy machine
-  // can keep it from that.
+  // schedule_test.cpp, which sets the time itself, tests when the sender is on time again. Here a
+  // busy machine can keep it from catching up.
   EXPECT_LE(most_within(frames, 20'000'000), 60U) << "at most twice as fast";
 }
 
@@ -214,8 +214,8 @@ TEST(RunSearch, TheHighestRateWithinALatencyIsThatWhichTheLinkCarries) {
       run_campaign(set.run, expand(set).value(), nullptr, control, stuck).value();
   ASSERT_EQ(result.searches.size(), 1U);
   EXPECT_EQ(result.searches[0].kind, Search::latency_target);
-  // What it finds on a link whose latency is known is told by search_test.cpp. Here the latency is
-  // also that of a busy machine, which can only lower the rate, or leave none.
+  // search_test.cpp tests what the search finds on a link of known latency. Here a busy machine
+  // adds latency, which can only lower the rate that is found, or leave none.
   EXPECT_LE(result.searches[0].found_fps.value_or(0), 1150);
   EXPECT_NE(result.searches[0].found_fps.has_value(), !result.searches[0].why_none.empty());
 }

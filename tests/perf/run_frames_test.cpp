@@ -85,7 +85,7 @@ TEST(RunFrames, AreTheSameWhetherAnEngineRefusesSomeOrNot) {
   std::uint64_t refused = 0;
   const auto expected = recorded("engine=null\n", refused);
   EXPECT_EQ(refused, 0U);
-  // Runs until a look came in time to see the queue full.
+  // Repeats the run until full_queue() has filled the queue.
   while (refused == 0 && !HasFailure()) {
     EXPECT_TRUE(recorded("engine=unix\nrate_iops=10k\n", refused, test::full_queue()) == expected);
   }

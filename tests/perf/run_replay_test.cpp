@@ -53,7 +53,7 @@ Frames bytes_of(const std::vector<Witnessed>& witnessed) {
 
 class RunReplay : public testing::Test {
  protected:
-  /// Replays 20 frames, recorded 20 ms apart. Result: how they were sent.
+  /// Replays 20 frames that were recorded 20 ms apart. Result: what the job sent.
   TrafficResult replay(const std::string& options) {
     const test::TempDir dir;
     const test::TempBus bus(test::roomy(4));
@@ -146,7 +146,7 @@ TEST_F(RunReplay, FramesThatAreRefusedGoAgainAsThemselves) {
   const Frames frames = some_frames(10'000);
   const std::string capture = capture_of(dir, frames, 100'000);
   RunResult result;
-  do {  // runs until a look came in time to see the queue full
+  do {  // until full_queue() has filled the queue
     result =
         run_text("[j]\nengine=unix\nreplay=" + capture + "\nwrite_pcap=" + dir.file("sent") + '\n',
                  test::full_queue());

@@ -78,8 +78,8 @@ inline void send_signal(const perf::JobProgress& job, int number) {
     ::waitid(P_PID, static_cast<id_t>(pid), &what, WSTOPPED | WEXITED | WNOWAIT);
 }
 
-/// Sends a job a signal, once, when it is in that state; if that is `running`, only after its first
-/// frame.
+/// Sends a job a signal, once, when the job is in that state. In the state `running` it waits for
+/// the job's first frame.
 inline Meddler::Deed signal_in(perf::JobState state, std::size_t job, int number) {
   return [=, done = false](const perf::RunProgress& progress) mutable {
     const perf::JobProgress& p = progress.jobs[job];
@@ -97,9 +97,9 @@ inline void freeze(const perf::JobProgress& job, std::chrono::milliseconds time)
   send_signal(job, SIGCONT);
 }
 
-/// Stops the receiver until a look at which the sender has not come further than at the one before:
-/// the queue between them is full. Or the sender had no CPU meanwhile: so look whether the engine
-/// refused frames, and run again if not.
+/// Stops the receiver until the sender has sent nothing between two looks. Then the queue between
+/// them is full, or the sender had no CPU. So the test must look whether the engine refused frames,
+/// and run again if not.
 inline Meddler::Deed full_queue() {
   return
       [stopped = false, done = false, sent = std::uint64_t{0}](const perf::RunProgress& p) mutable {

@@ -1,5 +1,5 @@
-// Runs whose jobs are threads of this process, and have threads of their own: what ThreadSanitizer
-// sees of the memory that a run's controller and its jobs share.
+// Runs whose jobs are threads of this process, and have threads of their own. So ThreadSanitizer
+// sees the memory that a run's controller and its jobs share.
 
 #include <gtest/gtest.h>
 
@@ -16,7 +16,7 @@ using test::job_of;
 using test::passed;
 using test::run_text;
 
-/// The jobs of a file that all count the same, and how many frames each sender sends.
+/// A job file.
 struct OfThreads {
   const char* name;
   const char* text;

@@ -139,7 +139,7 @@ TEST(RunTruth, DamageInTheRampHidesNoLossInTheWindow) {
   plan[0].options.runtime = 200ms;
   plan[0].options.ramp_time = 400ms;
   RunResult result;
-  do {  // runs until the machine has let the sender send enough in the window
+  do {  // until the sender could send enough in the window
     result = run(plan);
     ASSERT_TRUE(passed(result));
   } while (result.jobs[1].flows[0].sent < 4000);

@@ -106,7 +106,7 @@ TEST(RunVerify, AReceiverThatWasKilledLeavesVerificationIncomplete) {
       test::send_signal(sink, SIGSTOP);
       stopped = true;
     } else if (!killed && progress.jobs[0].tx_frames > sink.rx_frames) {
-      // Now frames are on their way that it will not receive.
+      // Now frames are on their way that the sink will not receive.
       test::send_signal(sink, SIGKILL);
       killed = true;
     }

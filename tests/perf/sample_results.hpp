@@ -30,8 +30,8 @@ perf::RunResult hostile_sample();
 /// What observers see of the failed sample after `seconds`.
 perf::RunProgress sample_progress(double seconds);
 
-/// By name: "failed", "quiet", "engines", "search", "unstarted", "hostile", and "distinct" of
-/// distinct_sample.hpp.
+/// The samples' names: "failed", "quiet", "engines", "search", "unstarted", "hostile", and
+/// "distinct" (see distinct_sample.hpp).
 const std::vector<std::string>& sample_names();
 perf::RunResult sample_named(const std::string& name);
 

@@ -142,7 +142,7 @@ TEST(StreamLink, OffersTheRestOfARecordAgainSoon) {
   const auto out = views(frames);
   EXPECT_EQ(near.prepare_wait().at_most, std::chrono::nanoseconds::max());
   EXPECT_LT(near.send(out).taken, frames.size());
-  // A stream socket may be full exactly behind a record; then there is no rest.
+  // A stream socket may be full exactly at the end of a record; then nothing is left to send.
   for (int i = 0; i < 100 && near.prepare_wait().at_most > std::chrono::milliseconds(1); ++i) {
     std::array<char, 333> some{};
     ASSERT_GT(::recv(pair[1].get(), some.data(), some.size(), 0), 0);

@@ -1,4 +1,4 @@
-// What is counted of a TCP connection, by an end that says what a test has it say.
+// What TcpWatch counts of a TCP connection. The test sets the state of the connection.
 
 #include "perf/run/tcp_watch.hpp"
 
@@ -13,7 +13,7 @@
 namespace shmif::perf {
 namespace {
 
-/// An end whose connection is as the test says.
+/// An end whose connection has the state that the test sets.
 class ConnectedEnd : public End {
  public:
   TcpState state;
