@@ -188,8 +188,10 @@ TEST(Campaign, ATriggersTimeIsThatOfAllRunsTogether) {
   const test::TempDir dir;
   const RunResult result = campaign_of(kRepeat + "aux-path=" + dir.path() +
                                        "\nrepeat=1000\ntrigger-timeout=500ms\n[j]\n");
-  ASSERT_FALSE(result.repeats.empty());
-  EXPECT_LT(result.repeats.front().values.size(), 900U) << "of 100 ms each";
+  EXPECT_TRUE(result.trigger_fired);
+  // None at all on a machine so busy that not even the first has ended by then.
+  const std::size_t ended = result.repeats.empty() ? 0 : result.repeats.front().values.size();
+  EXPECT_LT(ended, 900U) << "of 100 ms each";
 }
 
 TEST(Campaign, WhatWasFoundBeforeARunThatCannotBeSetUpIsKept) {

@@ -9,6 +9,7 @@
 #include <array>
 #include <fstream>
 #include <thread>
+#include <utility>
 
 #include "bus/doorbell.hpp"
 #include "bus/liveness.hpp"
@@ -402,12 +403,14 @@ TEST(Idle, APortThatWaitsOnAnIdleBusDoesNotRun) {
       return word;
     };
     const auto switches = [&] { return status("voluntary_ctxt_switches:"); };
-    // Not only about to sleep: it may have to wait for a CPU before it does.
+    // Not only about to sleep: it may have to wait for a CPU before it does, and again.
+    std::string before;
     ASSERT_TRUE(eventually([&] {
+      const std::string seen = std::exchange(before, switches());
+      std::this_thread::sleep_for(milliseconds(100));
       return *slot >= 0 && sleeps_deeply(raw, static_cast<unsigned>(slot->load())) &&
-             status("State:") == "S";
+             status("State:") == "S" && seen == before;
     }));
-    const std::string before = switches();
     ASSERT_GT(std::stol(before), 0);
     std::this_thread::sleep_for(milliseconds(1500));
     EXPECT_EQ(switches(), before) << (by_descriptor ? "by descriptor" : "by futex");
