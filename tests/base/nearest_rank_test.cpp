@@ -22,7 +22,7 @@ TEST(NearestRank, IsAlwaysThatOfAValue) {
   EXPECT_EQ(nearest_rank(0, 50), 0U) << "there is none";
 }
 
-/// By the definition itself, for every share of so many values.
+/// Compares with the definition, for up to 200 values and every whole percentage.
 TEST(NearestRank, AgreesWithCounting) {
   for (std::uint64_t count = 1; count <= 200; ++count) {
     for (unsigned per_cent = 0; per_cent <= 100; ++per_cent) {

@@ -117,9 +117,10 @@ TEST(Lock, AnUnluckyWaiterWishesAndTakesTheWishBackWhenItHasTheLock) {
   const Port idle = port_on(file.path());
   BusLock lock(raw.header(), 9, raw.fd());
   bool wished = false;
-  // A busy machine may keep this thread from looking until the waiter has run out of patience.
+  // On a busy machine, the waiter may run out of patience before this thread looks. Then the test
+  // tries again.
   for (unsigned round = 0; round < 100 && !wished; ++round) {
-    const std::uint64_t held = raw.lock_as(idle.slot());  // attached, but never lets go
+    const std::uint64_t held = raw.lock_as(idle.slot());  // by a live port that never frees it
     std::uint64_t mine = 0;
     std::jthread waiter([&] { mine = lock.acquire(); });
     EXPECT_TRUE(eventually([&] {

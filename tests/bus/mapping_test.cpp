@@ -75,7 +75,7 @@ TEST(Mapping, HasTheRingTwiceInARow) {
   }
 }
 
-/// What the kernel says under `key` of the mapping that begins at `address` (proc(5), smaps).
+/// The kernel's value of `key` for the mapping that begins at `address` (/proc/self/smaps).
 std::string said_of_mapping(const void* address, const std::string& key) {
   std::ostringstream begin;
   begin << std::hex << reinterpret_cast<std::uintptr_t>(address) << '-';
@@ -88,7 +88,7 @@ std::string said_of_mapping(const void* address, const std::string& key) {
   return {};
 }
 
-/// The bytes of that mapping that are mapped by huge pages.
+/// How many bytes of that mapping lie in huge pages.
 std::size_t bytes_in_huge_pages(const void* address) {
   const std::string said = said_of_mapping(address, "ShmemPmdMapped");
   return said.empty() ? 0 : std::stoul(said) * 1024;
@@ -98,7 +98,7 @@ TEST(Mapping, IsInNoCoreFileAndInNoForkedChild) {
   const TempBus file(small_ring());
   const RawBus bus(file.path());
   const std::byte* const ring = reinterpret_cast<std::byte*>(&bus.header()) + bus::kRingOffset;
-  // The second view of the ring is a mapping of its own; the first is one with the header.
+  // There are two mappings: the header with the first view of the ring, and the second view.
   for (const void* part : {static_cast<const void*>(&bus.header()),
                            static_cast<const void*>(ring + bus.ring().bytes())}) {
     const std::string flags = said_of_mapping(part, "VmFlags") + ' ';
@@ -119,7 +119,7 @@ bool has_huge_pages(const std::string& path) {
   const bool has = mmap(view, bus::kHugePageBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
                         fd.get(), 0) == view &&
                    (madvise(view, bus::kHugePageBytes, kCollapse) == 0 ||
-                    madvise(view, bus::kHugePageBytes, kCollapse) == 0);  // so on Debian's 6.1
+                    madvise(view, bus::kHugePageBytes, kCollapse) == 0);  // as 6.1 needs it
   munmap(reserved, kBytes);
   return has;
 }

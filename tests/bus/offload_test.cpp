@@ -208,7 +208,7 @@ TEST(Segmenter, RefusesARoutingHeaderThatNamesAnotherDestination) {
   const std::size_t extension = shape.l3() + 40;
   frame[shape.l3() + 6] = std::byte{43};  // it is a routing header now
   Segmenter cutter;
-  frame[extension + 3] = std::byte{0};  // hops to go
+  frame[extension + 3] = std::byte{0};  // the number of segments left
   EXPECT_TRUE(cutter.begin(frame, header_for(shape, 100)));
   frame[extension + 3] = std::byte{1};
   EXPECT_FALSE(cutter.begin(frame, header_for(shape, 100)));

@@ -1,5 +1,5 @@
-// For tests that are built to be fuzzed, too (the preset fuzz): nothing happens between two
-// accesses to shared memory.
+// For the tests in the preset fuzz: there the library calls on_shared_access() at each access to
+// shared memory, and for tests this does nothing.
 
 #include "bus/atomics.hpp"
 

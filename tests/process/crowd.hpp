@@ -37,7 +37,7 @@ struct SurvivorPage {
 struct CrowdVictimPage {
   std::atomic<bool> attached{false};
   std::atomic<unsigned> slot{0};
-  Fuse fuse;  ///< of a sender
+  Fuse fuse;  ///< used by senders only
 };
 struct CrowdPages {
   Ledger ledger;
@@ -192,8 +192,9 @@ class Crowd {
     victim_of(victim).attached = true;
   }
 
-  /// How many frames of a sender the slowest witness has yet to hear. What an overrun took from it
-  /// no longer counts, or a sender whose last frames those were would wait for ever.
+  /// How many frames of a sender the slowest witness has yet to hear. Frames that it may have lost
+  /// in an overrun do not count. Otherwise a sender whose last frames they were would wait for
+  /// ever.
   std::uint32_t ahead_of_witnesses(unsigned sender) const {
     const SenderLedger& ledger = pages_->ledger.senders.at(sender);
     const std::uint32_t sent = ledger.attempted, begin = ledger.life_begin;

@@ -245,7 +245,7 @@ class Heirs : public ::testing::Test {
   const Shared<std::atomic<unsigned>> heirs;
 };
 
-/// Whether a thread of this process sleeps until another one wakes it.
+/// Whether the thread `thread` of this process sleeps on a futex.
 bool waits_for_another(pid_t thread) {
   std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/syscall");
   long number = -1;
@@ -264,7 +264,8 @@ TEST_F(Heirs, ThatAreForkedWhileTheFirstPortAttachesDoNotKeepTheDeadPortAlive) {
     missing = Missing::nothing;
     when_forking = [] {
       forking = true;
-      // The port waits for the end of this fork. It holds only when in error.
+      // The attaching thread must wait for the end of this fork. It sets `holding` meanwhile only
+      // if it does not.
       for (unsigned i = 0; i < 1000 && !holding && !waits_for_another(attaches); ++i) usleep(1000);
     };
     when_holding = [] {
@@ -330,7 +331,7 @@ TEST_F(Heirs, ThatAreForkedWhileTheLibraryIsFirstUsedFindItNotHalfReady) {
   static std::atomic<bool> half_ready = false;
   static std::atomic<bool> cloned = false;
   Child child([&] {
-    // Never, for that is done before main().
+    // Not called if the code is right, because the library registers before main().
     when_registering = [] {
       half_ready = true;
       eventually([] { return cloned.load(); });

@@ -1,5 +1,6 @@
 #pragma once
-// A signal that meets a sender in the middle of what it sends: nobody else hits so short a time.
+// A signal that hits a sender in the middle of a burst. The sender's own timer sends it, because
+// another process would seldom hit so short a time.
 
 #include <time.h>
 
@@ -20,9 +21,9 @@ inline std::uint64_t now_ns() {
          static_cast<std::uint64_t>(t.tv_nsec);
 }
 
-/// In memory that a test shares with a sender. The sender sends in bursts, of batches that are made
-/// already, and calls burst() for each; the test calls set(), and a timer of the sender's own
-/// process signals it at a moment of chance in its next burst.
+/// Lies in memory that a test shares with a sender. The sender makes batches, and sends them in a
+/// burst, by burst(). When the test has called set(), a timer in the sender's process sends it the
+/// signal at a random moment of its next burst.
 class Fuse {
  public:
   void set(int signal, std::mt19937_64& random) {
@@ -36,7 +37,7 @@ class Fuse {
     send();
     burst_ns_ = now_ns() - began;
   }
-  bool has_burst() const { return burst_ns_ != 0; }  ///< since it began, or was forgotten
+  bool has_burst() const { return burst_ns_ != 0; }  ///< since the start, or since forget()
   std::uint64_t due_ns() const { return due_ns_; }   ///< when the signal is, or was, due
   void forget() {
     fuse_ns_ = 0;

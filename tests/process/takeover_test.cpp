@@ -15,13 +15,13 @@
 namespace shmif::test {
 namespace {
 
-/// A sender and what it tells.
+/// What a sender and the test share.
 struct SenderPage {
   std::atomic<std::uint64_t> sent{0};
   Fuse fuse;
 };
 
-/// Sends bursts of frames that are made beforehand, as long as it lives.
+/// Sends bursts of frames that it has made before, until `stop` is set or a send fails.
 int send_flat_out(const std::string& path, unsigned sender, SenderPage& page,
                   const std::atomic<bool>& stop) {
   constexpr std::uint32_t kBatch = 16;
@@ -82,7 +82,7 @@ class FlatOut : public testing::Test {
         [this, number] { return send_flat_out(bus.path(), number, page(number), shared->stop); });
   }
   std::uint64_t sent_by(unsigned number) const { return page(number).sent; }
-  /// Has the signal meet that sender in the middle of a burst. Result: false when it sends none.
+  /// Has the signal hit that sender in its next burst. Result: false when it sends no bursts.
   bool strike(unsigned number, int signal) {
     if (!eventually([&] { return page(number).fuse.has_burst(); })) return false;
     page(number).fuse.set(signal, random);

@@ -193,7 +193,7 @@ TEST(Wakeup, ADeepSleeperThatIsStoppedIsRungOnceByEachSender) {
   ASSERT_TRUE(eventually(
       [&] { return *shown >= 0 && sleeps_deeply(raw, static_cast<unsigned>(shown->load())); }));
   sleeper.stop();
-  // It cannot take its bit back: each ring would be a system call of who sends.
+  // It cannot take its bit back. If each frame rang it, each would cost the sender a system call.
   NumberedBatch frames(60);
   for (int senders = 0; senders < 2; ++senders) {
     Port sender = port_on(bus.path());

@@ -67,8 +67,8 @@ struct WitnessPage {
   std::atomic<bool> done{false};
   std::atomic<unsigned> slot{0};
   std::array<std::atomic<std::uint32_t>, kSenders> next{};  ///< number expected of each sender
-  /// Before which number of each sender some may have been lost in an overrun: who waits for this
-  /// witness does not wait for those.
+  /// Frames of each sender below this number may have been lost in an overrun. Senders that wait
+  /// for this witness do not wait for them.
   std::array<std::atomic<std::uint32_t>, kSenders> waived{};
   std::array<std::atomic<std::uint64_t>, kSenders> heard{};
   std::atomic<std::uint64_t> all{0};
@@ -152,8 +152,8 @@ class Witness {
       page_.waived.at(sender) = ledger_.senders.at(sender).attempted.load();
   }
 
-  /// An overrun may lie anywhere in a batch; the bus's numbers of its frames tell where. No more is
-  /// excused than what receive() said was lost.
+  /// An overrun may lie anywhere in a batch; the numbers that the bus gave the frames tell where.
+  /// The witness excuses no more missing frames than receive() said were lost.
   void find_gap(std::uint64_t number) {
     const std::uint64_t gap = number - std::exchange(next_number_, number + 1).value_or(number);
     if (gap == 0) return;

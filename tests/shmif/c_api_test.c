@@ -483,7 +483,7 @@ static shmif_port* open_port_with(const char* name, uint32_t flags) {
   return port;
 }
 
-/** Sends broadcasts, numbered by the bus from `first` on. */
+/** Sends `count` broadcasts. */
 static void send_many(shmif_port* sender, unsigned count) {
   unsigned char frame[kFrameBytes];
   for (unsigned i = 0; i < count; ++i) {
@@ -511,7 +511,7 @@ static void after_an_overrun_a_port_goes_on_with_the_oldest_frame_or_with_the_ne
   CHECK(info.lost > 0 && info.lost == info.number && info.number < kLap - 1);
   const struct shmif_counters some = counters_of(oldest);
   CHECK(some.overruns == 1 && some.lost_frames == info.lost);
-  /* A record has a header of 32 bytes and ends at a multiple of 32; a few bytes fill each lap up.
+  /* A record has a header of 32 bytes and ends at a multiple of 32. A lap ends with some padding.
    */
   CHECK(some.lost_bytes >= info.lost * 96 && some.lost_bytes < info.lost * 96 + 1000);
 
@@ -527,7 +527,7 @@ static void after_an_overrun_a_port_goes_on_with_the_oldest_frame_or_with_the_ne
   shmif_close(newest);
 }
 
-/** What this process has locked in memory, in KiB. */
+/** How much memory this process has locked, in KiB. */
 static long locked_kib(void) {
   long locked = -1;
   char line[256];
@@ -553,7 +553,7 @@ static void each_flag_of_a_port_makes_it_what_it_says(void) {
   shmif_port* ear = open_port_with("ear", SHMIF_PROMISCUOUS);
   fill_frame(frame, 1);
   memcpy(frame + 6, behind_it, 6);
-  CHECK(shmif_send(plain, frame, sizeof frame) == 0); /* which learns nothing by that */
+  CHECK(shmif_send(plain, frame, sizeof frame) == 0); /* from which plain learns nothing */
   CHECK(shmif_send(learner, frame, sizeof frame) == 0);
   while (shmif_receive(plain, in, sizeof in, NULL) > 0) continue;
   while (shmif_receive(learner, in, sizeof in, NULL) > 0) continue;
@@ -568,7 +568,7 @@ static void each_flag_of_a_port_makes_it_what_it_says(void) {
   CHECK(locked_kib() == 0);
   const int result = shmif_open(g_path, &lock, &locked);
 #ifdef SANITIZED
-  CHECK(result == 0); /* mlock() does nothing there */
+  CHECK(result == 0); /* sanitizers make mlock() do nothing */
 #else
   CHECK(result == 0 ? locked_kib() >= 1024 : strstr(shmif_message(), "ulimit -l") != NULL);
 #endif
@@ -586,12 +586,12 @@ static void what_was_received_before_going_down_is_gone(void) {
   unsigned char in[kFrameBytes];
   struct iovec lent[4];
   send_many(sender, 4);
-  CHECK(shmif_receive(receiver, in, sizeof in, NULL) == kFrameBytes); /* and three are held back */
+  CHECK(shmif_receive(receiver, in, sizeof in, NULL) == kFrameBytes); /* the port keeps three */
   CHECK(shmif_down(receiver) == 0);
   CHECK(shmif_receive(receiver, in, sizeof in, NULL) == 0 && shmif_wait(receiver, 0) == 0);
   CHECK(shmif_up(receiver) == 0);
   CHECK(shmif_receive(receiver, in, sizeof in, NULL) == 0 && shmif_wait(receiver, 0) == 0);
-  /* But not what somebody may be reading. */
+  /* Frames that somebody may be reading stay. */
   send_many(sender, 4);
   CHECK(shmif_receive_in_place(receiver, lent, NULL, 4) == 4);
   CHECK(shmif_down(receiver) == 0);
@@ -613,12 +613,12 @@ static void waits_are_in_milliseconds(void) {
   pthread_t thread;
   void* result = NULL;
   CHECK(pthread_create(&thread, NULL, wait_a_minute, receiver) == 0);
-  usleep(200000); /* more than a minute would be in any smaller unit */
+  usleep(200000); /* longer than 60000 of any smaller unit */
   send_many(sender, 1);
   CHECK(pthread_join(thread, &result) == 0 && (intptr_t)result == 1);
   CHECK(shmif_receive(receiver, in, sizeof in, NULL) == kFrameBytes);
 
-  /* A sleeper looks up every 50 ms, until the bus was idle for a second. 0 would be no sleep. */
+  /* A sleeper looks up every 50 ms until the bus was idle for a second. 0 would mean no sleep. */
   int at_most_ms = 0;
   for (int looks = 0; looks < 10000 && at_most_ms != -1; ++looks) {
     CHECK(shmif_prepare_wait(receiver, &at_most_ms) == 0);

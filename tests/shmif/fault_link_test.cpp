@@ -158,13 +158,14 @@ TEST(FaultLink, WhatIsUnderWayToTheLinkGoesOutWhenItIsDue) {
   EXPECT_TRUE(same_frames(frames, collect(*cable.far, 1)));
 }
 
-/// A loopback that fails, takes no frames, or has something to say all the time, when told to.
+/// A loopback that, when told to, fails, takes no frames, or has a descriptor that is always
+/// readable.
 class Moody {
  public:
   struct Mood {
-    std::error_code next_error;  ///< of the next receive alone
+    std::error_code next_error;  ///< of the next receive() only
     bool takes_frames = true;
-    int descriptor = -1;  ///< another than its own
+    int descriptor = -1;  ///< instead of its own
   };
   Moody(LoopbackLink link, Mood& mood) : link_(std::move(link)), mood_(mood) {}
 
@@ -203,7 +204,7 @@ TEST(FaultLink, TellsOfAnErrorThatMayPassAndAsksAgain) {
 }
 
 TEST(FaultLink, ALinkThatHasEndedWakesNobodyWhoWaitsForWhatIsUnderWay) {
-  const UniqueFd readable(eventfd(1, EFD_CLOEXEC));  // as a socket whose peer has closed
+  const UniqueFd readable(eventfd(1, EFD_CLOEXEC));  // like a socket whose peer has closed
   auto [near, far] = LoopbackLink::pair().value();
   Moody::Mood mood{.next_error = {}, .descriptor = readable.get()};
   FaultLink link = FaultLink::wrap(AnyLink(std::make_unique<Moody>(std::move(near), mood)),
@@ -264,7 +265,7 @@ TEST(FaultLink, WhatTheLinkRefusesIsCountedAndTheRestGoesOn) {
   EXPECT_EQ(link.address(), "bus:" + bus.path());
 }
 
-/// A link that brings what a test says, one answer for each call; then it has ended.
+/// A link whose receive() gives the test's answers, one for each call. After the last it has ended.
 class Telling {
  public:
   explicit Telling(std::vector<ReceiveResult> answers) : answers_(std::move(answers)) {}
@@ -287,8 +288,8 @@ class Telling {
 };
 static_assert(Link<Telling>);
 
-/// What a link with faults around it tells, call by call, until it has ended. `answers`: the
-/// frames that it brings, how many it lost, and an error, of each call.
+/// What each call of a link with faults around that link returns, until the link has ended.
+/// `answers`: for each call the frames that the inner link brings, how many it lost, and an error.
 std::vector<ReceiveResult> told_through(const FaultOptions& faults,
                                         std::vector<ReceiveResult> answers) {
   FaultLink link =

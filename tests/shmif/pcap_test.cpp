@@ -414,7 +414,7 @@ TEST(PcapWriter, ASnapLengthCutsFramesAndKeepsTheirTrueLength) {
     const std::vector<Bytes> frames{make_frame(1000, 1), make_frame(60, 2)};
     EXPECT_EQ(writer.send(views(frames)).taken, 2U);
   }
-  std::array<std::uint32_t, 6> header{};  // pcap-savefile(5): the fifth number
+  std::array<std::uint32_t, 6> header{};  // its fifth number is the snap length (pcap-savefile(5))
   std::ifstream(dir.file("a.pcap"), std::ios::binary)
       .read(reinterpret_cast<char*>(header.data()), sizeof header);
   EXPECT_EQ(header[4], 96U);

@@ -273,12 +273,12 @@ TEST(PortTable, StatShowsWhatAPortIsAndDid) {
   EXPECT_FALSE(bus.info().ports.at(1).up);
 }
 
-/// A counter in the port table, and what it is told as.
+/// A counter in the port table, and its place in PortInfo and in the C API.
 struct CounterField {
   const char* name;
   std::uint64_t bus::PortSlot::* shown;
   std::uint64_t PortInfo::* told;
-  std::uint64_t shmif_counters::* told_in_c;  ///< nullptr: there it is not
+  std::uint64_t shmif_counters::* told_in_c;  ///< nullptr: the C API does not have it
 };
 constexpr CounterField kCounterFields[] = {
     {"tx_frames", &bus::PortSlot::tx_frames, &PortInfo::tx_frames, &shmif_counters::tx_frames},
@@ -308,7 +308,7 @@ constexpr CounterField kCounterFields[] = {
      &shmif_counters::refused_frames},
 };
 
-/// Puts another number into each counter of a slot, and into whatever else its owner leaves there.
+/// Puts a different number into each counter of a slot, and fills whatever else its owner leaves.
 void fill_counters(bus::PortSlot& slot) {
   std::uint64_t number = 1000;
   for (const CounterField& field : kCounterFields) slot.*field.shown = number++;
@@ -375,7 +375,7 @@ TEST(PortTable, TellsOfEachPortWhatThePortItselfCounts) {
   EXPECT_LT(shmif_send(a, frame.data(), 13), 0);
   EXPECT_LT(shmif_send(a, frame.data(), 1523), 0);
   EXPECT_LT(shmif_send(a, frame.data(), 1524), 0);
-  raw.lock_as(b.slot());  // which lives, and never lets go
+  raw.lock_as(b.slot());  // b is alive and never frees the lock
   for (int i = 0; i < 100; ++i) EXPECT_EQ(shmif_send(a, frame.data(), 1000), 0);
   NumberedBatch frames(500);
   EXPECT_FALSE(b.send(frames.make(1, 0, 3)).error);

@@ -199,7 +199,7 @@ TEST(PortSend, AFrameBearsTheTimeAfterTheWaitForTheLock) {
   Port port = port_on(bus.path());
   Port peer = port_on(bus.path());
   const std::uint64_t before = bus::wall_clock_ns();
-  raw.lock_as(peer.slot());  // which lives, and never lets go
+  raw.lock_as(peer.slot());  // the peer is alive and never frees the lock
   EXPECT_FALSE(send_one(port));
   FrameBatch batch;
   ASSERT_EQ(peer.receive(batch).frames, 1U);

@@ -107,7 +107,7 @@ class Child {
     signal(SIGSTOP);
     wait_until_stopped();
   }
-  /// Result: false when it has ended instead.
+  /// Result: false when it ended before it was stopped.
   bool wait_until_stopped() const {
     int status = 0;
     return waitpid(pid_, &status, WUNTRACED) == pid_ && WIFSTOPPED(status);

@@ -9,9 +9,9 @@
 
 namespace shmif::test {
 
-/// The descriptors that a program gets, which this process runs now, beyond its three streams: each
-/// as its number and what it is. What this process was started with is among them, so compare with
-/// those of before.
+/// The descriptors, besides the three standard streams, that a program would get if this process
+/// ran it now: the number of each and what it is. They include those that this process was started
+/// with, so compare with an earlier call.
 inline std::set<std::string> handed_on() {
   FILE* const output = popen("exec ls -l /proc/self/fd", "re");
   if (output == nullptr) throw std::runtime_error("popen");

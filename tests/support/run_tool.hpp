@@ -133,7 +133,7 @@ class Tool {
   /// What it has said up to the last wait_for().
   const ToolResult& so_far() const { return result_; }
 
-  /// Ten times as long where processors are emulated (tests/kernel/guest).
+  /// Ten times as long where CPUs are emulated (tests/kernel/guest).
   static inline const std::chrono::milliseconds kDefaultTime{
       std::getenv("SHMIF_EMULATED") != nullptr ? 200000 : 20000};
 

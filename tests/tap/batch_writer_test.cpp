@@ -59,8 +59,8 @@ class BatchWriterTest : public ::testing::Test {
  protected:
   void SetUp() override {
     if (!writer_.open()) GTEST_SKIP() << "io_uring cannot be had here";
-    // Before Linux 6.4 no write to a socket or a TAP device promises not to wait, and the writer
-    // closes itself at the first one.
+    // Before Linux 6.4 io_uring cannot write to a socket or a TAP device without waiting, and the
+    // writer closes itself at the first write.
     const Frames one(1);
     if (writer_.write(wire_.in.get(), one.buffers, results_) == 0) {
       GTEST_SKIP() << "io_uring cannot write to a socket without waiting here";

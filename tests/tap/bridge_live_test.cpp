@@ -88,8 +88,8 @@ struct Kind {
   friend std::ostream& operator<<(std::ostream& out, const Kind& kind) { return out << kind.name; }
 };
 
-/// Asks once: after the last of several questions, ping waits for the answer only twice as long as
-/// it waited for those before, which on a busy machine is not enough.
+/// Sends one request. After the last of several requests, ping waits only twice as long as the
+/// earlier answers took, which is too short on a busy machine.
 const std::vector<std::string> kPing{"ping", "-c1", "-W5", "-q"};
 
 class BridgeLive : public ::testing::TestWithParam<Kind> {
@@ -156,7 +156,7 @@ TEST_P(BridgeLive, TaggedFramesCrossUnchanged) {
   EXPECT_TRUE(shmif::test::same_frames(sent, heard));
 }
 
-/// Reads until `into` is full or the stream ends; MSG_WAITALL may end earlier (recv(2)).
+/// Reads until `into` is full or the stream ends. recv() with MSG_WAITALL may return earlier.
 bool fill(int socket, std::span<std::byte> into) {
   while (!into.empty()) {
     const ssize_t got = ::recv(socket, into.data(), into.size(), 0);
@@ -166,7 +166,7 @@ bool fill(int socket, std::span<std::byte> into) {
   return true;
 }
 
-/// Sends `size` bytes over TCP from one host to another, and compares.
+/// Sends `size` bytes by TCP from one host to another, and compares them.
 void transfer(const TestNamespace& from, const TestNamespace& to, std::size_t size) {
   sockaddr_in address{};
   address.sin_family = AF_INET;

@@ -94,8 +94,8 @@ TEST(Bridge, CarriesBothWaysInOrderAndEchoesNothing) {
   EXPECT_EQ(c.to_right.bytes, bytes);
 }
 
-/// A link that fails in receiving while it is told to, as a bus that somebody is to repair, and
-/// that has lost some frames before.
+/// A link whose receive() fails while it is told to, like that of a bus that needs a repair. Each
+/// failure also reports lost frames.
 class TroubledLink {
  public:
   struct Told {
@@ -128,7 +128,7 @@ TEST(Bridge, TellsOfTroubleOnceAndOnceOfItsEndAndGoesOn) {
   TroubledLink::Told told;
   AnyLink troubled(std::make_unique<TroubledLink>(std::move(ends.first), told));
   Cable sound;
-  std::vector<std::string> heard;  // by the loop's thread, until it has ended
+  std::vector<std::string> heard;  // the loop's thread writes it until that thread has ended
   BridgeOptions options;
   options.on_trouble = [&](AnyLink& link, std::error_code error) {
     heard.push_back(link.address() + (error ? error.message() : ""));
@@ -230,8 +230,8 @@ TEST(Bridge, SaysWhichLinkEndedAfterPassingOnWhatItHadSent) {
   EXPECT_TRUE(shmif::test::same_frames(last, collect(c.far, last.size())));
 }
 
-/// A link on which there is always a frame more, and which takes frames only from its call number
-/// `opens_at` on.
+/// A link that always brings one more frame, if `brings_frames`. It takes frames only from the
+/// `opens_at`th call of send() on.
 class TirelessLink {
  public:
   TirelessLink(LoopbackLink link, bool brings_frames, unsigned opens_at,
@@ -253,7 +253,7 @@ class TirelessLink {
   void finish_wait() noexcept {}
   std::size_t max_frame_bytes() noexcept { return link_.max_frame_bytes(); }
   std::string address() { return "tireless:"; }
-  /// With whom it sends to, as a bus on which senders wait for slow ports.
+  /// How long it waits for receivers, like a bus on which senders wait for slow ports.
   std::chrono::nanoseconds patience() noexcept { return std::chrono::minutes(1); }
 
  private:
@@ -282,7 +282,7 @@ TEST(Bridge, WaitsForALinkAsLongAsThatWaitsItself) {
   AnyLink slow(std::make_unique<TirelessLink>(std::move(ends.first), false, 100, calls));
   Cable source;
   BridgeOptions options;
-  options.patience = milliseconds(1);  // over long before the link takes anything
+  options.patience = milliseconds(1);  // ends long before the link takes anything
   Bridge bridge = Bridge::create(options).value();
   ASSERT_TRUE(bridge.add(source.near, slow));
   Running running(bridge);
@@ -292,7 +292,7 @@ TEST(Bridge, WaitsForALinkAsLongAsThatWaitsItself) {
   EXPECT_EQ(bridge.counters(0).to_right.dropped_full, 0U);
 }
 
-/// Brings one super-frame, from a regular file as it were, which no epoll can watch.
+/// Brings one super-frame. Its descriptor is that of a regular file, which epoll cannot watch.
 class FileWithASuperFrame {
  public:
   static constexpr std::size_t kPayload = 2500;
@@ -523,8 +523,8 @@ TEST(Bridge, ALinkInPassingTroubleIsAskedAgainInMeasure) {
   EXPECT_EQ(end.address, "puppet:");
 }
 
-/// A link that a test answers for, call by call; without an answer it has nothing and takes all. It
-/// is to be asked again each millisecond, so a bridge needs no other thread to go on.
+/// A link whose calls a test answers. Without an answer it brings nothing and takes all frames. The
+/// bridge asks it again each millisecond, so that no other thread needs to wake the bridge.
 struct Script {
   std::function<SendResult(std::span<const FrameView>)> send =
       [](std::span<const FrameView> frames) { return SendResult{frames.size(), {}}; };
@@ -563,14 +563,14 @@ TEST(Bridge, CountsWhatEachSideLostByThatSide) {
   Script b;
   a.receive = [calls = 0](FrameBatch& into) mutable {
     ReceiveResult result = ++calls == 1 ? frames_into(into, 2) : ReceiveResult{};
-    if (calls <= 2) result.lost = calls == 1 ? 7 : 10;  // with frames, and without
+    if (calls <= 2) result.lost = calls == 1 ? 7 : 10;  // once with frames, once without
     return result;
   };
   b.receive = [calls = 0](FrameBatch&) mutable {
     ReceiveResult result;
     if (++calls == 2) result.lost = 5;
     if (calls == 4) {
-      result.lost = 6;  // told with the end
+      result.lost = 6;  // reported together with the end
       result.error = make_error_code(Errc::link_ended);
     }
     return result;
@@ -586,7 +586,7 @@ TEST(Bridge, CountsWhatEachSideLostByThatSide) {
   EXPECT_EQ(bridge.counters(0).to_right.frames, 2U);
 }
 
-/// A link that refuses until something has happened, and has told of that it was asked.
+/// A link that takes no frames until `willing` is true. `asked`: somebody has tried to send.
 struct Reluctant : Script {
   explicit Reluctant(const bool& willing) {
     send = [this, &willing](std::span<const FrameView> frames) {
@@ -606,7 +606,7 @@ TEST(Bridge, FramesThatWaitForASlowSideStillGoWhenAnotherPairEnds) {
   Reluctant sink(has_ended);
   Script ends;
   ends.receive = [&](FrameBatch&) {
-    has_ended = sink.asked;  // the frames wait by now
+    has_ended = sink.asked;  // by now the frames wait for the sink
     ReceiveResult result;
     if (has_ended) result.error = make_error_code(Errc::link_ended);
     return result;
@@ -633,7 +633,7 @@ TEST(Bridge, TheLastFramesOfALinkThatEndsStillGoToASlowSide) {
     return result;
   };
   sink.send = [calls = 0](std::span<const FrameView> frames) mutable {
-    return SendResult{++calls > 2 ? frames.size() : 0, {}};  // asked twice in vain
+    return SendResult{++calls > 2 ? frames.size() : 0, {}};  // refuses twice
   };
   AnyLink a = scripted_link(source);
   AnyLink b = scripted_link(sink);

@@ -27,7 +27,7 @@
 
 namespace shmif::tap::test {
 
-/// Ten times as long where processors are emulated (tests/kernel/guest).
+/// Ten times as long where CPUs are emulated (tests/kernel/guest).
 inline const std::chrono::milliseconds kPatience{std::getenv("SHMIF_EMULATED") != nullptr ? 200000
                                                                                           : 20000};
 
@@ -111,7 +111,7 @@ inline std::vector<Setting> settings() {
 class OpenTunDevice {
  public:
   OpenTunDevice() {
-    // Where /tmp is mounted so that no device in it can be opened, /dev is not.
+    // /tmp may be mounted with nodev, so that no device in it can be opened. /dev is not.
     made_ = make_in("/tmp") || make_in("/dev");
   }
   OpenTunDevice(const OpenTunDevice&) = delete;

@@ -185,7 +185,7 @@ TEST_P(Guests, DaemonLeftBehindMayEndInItsOwnWay) {
   auto o = options(
       shell("(trap 'echo tidy; exit' TERM; echo ready > /run/ready; while :; do sleep 0.01; done) "
             "2> /dev/null & while ! test -s /run/ready; do sleep 0.01; done"));
-  o.guest.grace = kPatience;  // on a busy machine, 100 ms are little
+  o.guest.grace = kPatience;  // 100 ms may be too short on a busy machine
   Supervised guest(o);
   EXPECT_EQ(guest.finish(), 0);
   EXPECT_EQ(guest.output(), "tidy\n");

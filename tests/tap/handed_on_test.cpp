@@ -1,6 +1,6 @@
-// No descriptor of the library reaches a program that its user runs. Whatever opens one is here;
-// what wakes a port is in tests/process/descriptor_test.cpp, the load's wires are in
-// tests/perf/engine_media_test.cpp.
+// No descriptor of the library reaches a program that its user runs. These tests try everything
+// that opens descriptors, except two things: tests/process/descriptor_test.cpp tries each means
+// that wakes a port, and tests/perf/engine_media_test.cpp tries the wires of shmifperf.
 
 #include <gtest/gtest.h>
 

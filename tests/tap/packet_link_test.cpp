@@ -142,7 +142,7 @@ TEST_F(PacketLinkTest, DropsAndCountsWorkThatMakesNoSense) {
   const Bytes bytes = make_frame(60, 1);
   FrameView wrong(bytes.data(), bytes.size());
   wrong.offload.flags = Offload::kNeedsChecksum;
-  wrong.offload.csum_start = 200;  // behind its end
+  wrong.offload.csum_start = 200;  // after the end of the frame
   const FrameView right(bytes.data(), bytes.size());
   const SendResult sent = link.send(std::array{wrong, right});
   EXPECT_EQ(sent.taken, 2U);
@@ -244,7 +244,7 @@ TEST_F(PacketLinkTest, CutsTheSuperFramesOfARealHostIntoValidFrames) {
   EXPECT_EQ(link.counters().dropped_corrupt, 0U);
 }
 
-/// Frames of one address with work left to do, one of each transport, with and without segments.
+/// A frame from kTaggedSource whose checksum, or segmentation too, is left to the device.
 struct TaggedFrame {
   shmif::test::Shape shape;
   Bytes bytes;
@@ -255,14 +255,14 @@ const MacAddress kTaggedSource = *MacAddress::parse("02:00:00:00:77:77");
 std::vector<TaggedFrame> unfinished_frames(unsigned tags, std::uint16_t gso_size) {
   std::vector<TaggedFrame> frames;
   for (const bool tcp : {false, true}) {
-    // Packet sockets have a word for super-frames of UDP since Linux 6.2 only.
+    // Before Linux 6.2 packet sockets cannot describe super-frames of UDP.
     if (!tcp && gso_size != 0) continue;
     for (const bool v6 : {false, true}) {
       const shmif::test::Shape shape{.v6 = v6, .tcp = tcp, .tags = tags};
       TaggedFrame made{shape,
                        shmif::test::build(shape, 3 * std::max<std::size_t>(gso_size, 100), 1),
                        shmif::test::header_for(shape, gso_size)};
-      made.bytes[0] = std::byte{0x02};  // unicast, to nobody here
+      made.bytes[0] = std::byte{0x02};  // a unicast address that nobody here has
       const std::uint64_t from = kTaggedSource.to_u64();
       for (unsigned i = 0; i < 6; ++i)
         made.bytes[6 + i] = static_cast<std::byte>(from >> (40 - 8 * i));
@@ -272,7 +272,8 @@ std::vector<TaggedFrame> unfinished_frames(unsigned tags, std::uint16_t gso_size
   return frames;
 }
 
-/// Lets a host send them, all work left to its device. Result: what arrives at `link`.
+/// Lets a host send `frames` and leave all work to its device. Result: the `count` frames that
+/// arrive at `link`.
 std::vector<TaggedFrame> heard_from_host(const Cable& cable, PacketLink& link,
                                          const std::vector<TaggedFrame>& frames,
                                          std::size_t count) {
@@ -300,7 +301,7 @@ std::vector<TaggedFrame> heard_from_host(const Cable& cable, PacketLink& link,
   return heard;
 }
 
-// The kernel takes the outer tag out of a frame, and tells places in what is left.
+// The kernel removes the outer tag from a frame. The offsets that it tells are those without it.
 
 TEST_F(PacketLinkTest, FinishesTheChecksumOfATaggedFrameWhereItIs) {
   const Cable cable;

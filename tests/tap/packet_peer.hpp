@@ -115,10 +115,10 @@ inline std::vector<Bytes> await_own(PacketPeer& peer, std::size_t count) {
   return all;
 }
 
-/// Gives `interface` in `where` the address 198.18.0.2 and sends one write of UDP from there to
-/// 198.18.0.1, whom nobody has to answer for: as datagrams of `datagram_bytes`, which the host
-/// makes in one call and leaves to its device to cut and to checksum. Debian's 6.1 refuses that
-/// (EIO) where the device does not checksum; there each datagram is a call.
+/// Gives `interface` in `where` the address 198.18.0.2, and sends UDP from there to 198.18.0.1,
+/// which need not exist. One call sends all datagrams of `datagram_bytes`; the host leaves it to
+/// its device to cut them and to compute their checksums. If the device computes no checksums,
+/// Debian's 6.1 refuses that (EIO), and each datagram is sent by a call of its own.
 inline void send_udp(const TestNamespace& where, const std::string& interface,
                      std::size_t payload_bytes, int datagram_bytes) {
   ASSERT_TRUE(where.netlink().add_address(interface, *Cidr::parse("198.18.0.2/24")));
@@ -153,7 +153,7 @@ inline void send_udp(const TestNamespace& where, const std::string& interface,
   ASSERT_EQ(sent, static_cast<ssize_t>(payload_bytes));
 }
 
-/// Whether this is such a datagram, by its EtherType and protocol.
+/// Whether this is a frame of UDP over IPv4, by its EtherType and protocol.
 inline bool is_udp(const FrameView& f) {
   return f.size() > 42 && f.bytes[12] == std::byte{8} && f.bytes[13] == std::byte{0} &&
          f.bytes[23] == std::byte{17};

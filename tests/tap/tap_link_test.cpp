@@ -152,7 +152,7 @@ TEST_F(TapLinkTest, DropsAndCountsWorkThatMakesNoSenseAndRefusesWhatItDidNotOffe
   const Bytes bytes = make_frame(60, 1);
   FrameView wrong(bytes.data(), bytes.size());
   wrong.offload.flags = Offload::kNeedsChecksum;
-  wrong.offload.csum_start = 200;  // behind its end
+  wrong.offload.csum_start = 200;  // after the end of the frame
   const FrameView right(bytes.data(), bytes.size());
   TapOptions options = in(where_, "tap0");
   options.offload = true;

@@ -192,7 +192,7 @@ TEST_P(ExecJob, InterruptKeyBeforeAnEnteredProgramExistsReachesItOnce) {
   const auto host = start("h", "sleep 61");
   std::vector<std::string> argv = by_caller({shmifctl_path(), "enter", bus(), "h", "--"});
   argv.insert(argv.end(), {"sleep", "2"});
-  for (const bool is_forked : {false, true}) {  // by then
+  for (const bool is_forked : {false, true}) {  // when the key is typed
     SCOPED_TRACE(is_forked);
     bool typed = false;
     bool still_has_its_own = false;
@@ -213,7 +213,7 @@ TEST_P(ExecJob, InterruptKeyBeforeAnEnteredProgramExistsReachesItOnce) {
       } else if (stage.process == helper && stage.number == SYS_kill) {
         ++passed_on;
       } else if (stage.process == program && stage.number == SYS_recvfrom && passed_on == 0) {
-        still_has_its_own = has_pending(program, SIGINT);  // and waits for its turn
+        still_has_its_own = has_pending(program, SIGINT);  // still pending
       }
       return TracedFamily::Go::on;
     });

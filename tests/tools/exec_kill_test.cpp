@@ -24,7 +24,7 @@ constexpr std::array kVictimNames{"the caller", "the supervisor", "init", "the c
 /// What of the machine could remember a host.
 struct World {
   std::set<std::string> interfaces;
-  std::set<std::string> mounts;  ///< number and place of each
+  std::set<std::string> mounts;  ///< the number and the mount point of each
 
   static World now() {
     World world;
@@ -41,8 +41,9 @@ struct World {
     }
     return world;
   }
-  /// The mounts of `after` that were not there before. A mount of before can be missing: the kernel
-  /// takes it from everybody who has it when somebody removes the file that it lies on.
+  /// The mounts of `after` that were not there before. An earlier mount may be missing in `after`:
+  /// when somebody removes the file that is the mount point, the kernel removes the mount
+  /// everywhere.
   std::string new_mounts(const World& after) const {
     std::string text;
     for (const std::string& each : after.mounts) {

@@ -260,7 +260,7 @@ TEST_F(Mounts, ATmpfsWithoutInodesIsAnErrorOfCreate) {
 
 TEST(Chroot, IsNamedAsTheReasonWhyThereIsNoHost) {
   const TempDir directory;
-  // The root directory once more as a mount, and the directories of it in a plain directory.
+  // Mounts the root directory a second time, and mounts its directories below a plain directory.
   const MountNamespace ns(
       "mkdir moved plain && mount --rbind / moved\n"
       "for each in /*; do\n"

@@ -199,7 +199,7 @@ TEST(PerfServer, TheMachinesNetworksAndItsTimeAreNotForStrangers) {
   expect_refused(server, {"--engine=bus,unix,udp,null"}, {"4 jobs", "--max-jobs"});
   expect_refused(server, {"--runtime=2m"}, {"runtime", "--max-runtime"});
   expect_refused(server, {"--runtime=50", "--ramp_time=20"}, {"runtime", "--max-runtime"});
-  // Two jobs over a bus of half a gigabyte, which the default of one would admit.
+  // Two jobs over a bus of half a gigabyte. The default limit of one gigabyte would admit this.
   expect_refused(server, {"--bus_size=512m"}, {"memory", "--max-memory"});
   expect_refused(server, {"--nice=-20"}, {"nice", "--allow-exec"});
   // All that is wrong is said at once.

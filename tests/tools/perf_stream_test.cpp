@@ -224,7 +224,7 @@ TEST(Metrics, AFrameThatWasOvertakenIsNoLongerLostWhenItCame) {
   EXPECT_EQ(sample(text, "shmifperf_rx_frames_total", "sink"), 2070) << text;
 }
 
-/// All samples but those of the server library itself, by name and labels; NaN is nothing.
+/// All samples, by name and labels, without those of the server library itself. NaN becomes null.
 Figures samples_in(const std::string& text) {
   Figures samples;
   for (const std::string& line : lines_of(text)) {

@@ -1,6 +1,6 @@
 #pragma once
-// Reads the tables and heads that the tools print back into values by name, so that a test says
-// what stands under which name, and not where. A name that a test does not know makes it fail.
+// Reads the tables and heads that the tools print into values by name, so that a test compares by
+// name and not by place. A test fails at a name that it does not know.
 
 #include <gtest/gtest.h>
 
@@ -12,7 +12,7 @@
 
 namespace shmif::test {
 
-/// Value by name of the column.
+/// The values of a row, by the name of the column.
 using ShownRow = std::map<std::string, std::string>;
 
 inline std::vector<std::string> shown_lines(const std::string& text) {
@@ -29,7 +29,7 @@ inline std::vector<std::string> shown_words(const std::string& line) {
   return words;
 }
 
-/// The rows below a head, no cell of which is empty or has a blank in it.
+/// The rows below a head. No cell may be empty or contain a blank.
 inline std::vector<ShownRow> rows_below(const std::vector<std::string>& lines) {
   std::vector<ShownRow> rows;
   const std::vector<std::string> head = shown_words(lines.at(0));
@@ -44,7 +44,7 @@ inline std::vector<ShownRow> rows_below(const std::vector<std::string>& lines) {
   return rows;
 }
 
-/// `text` without the sequences that colour it.
+/// `text` without the escape sequences for colours.
 inline std::string without_colours(const std::string& text) {
   std::string out;
   for (std::size_t at = 0; at < text.size(); ++at) {
@@ -57,14 +57,14 @@ inline std::string without_colours(const std::string& text) {
   return out;
 }
 
-/// How many columns `text` takes, a character of UTF-8 being one.
+/// How many columns `text` takes, if each character of UTF-8 takes one.
 inline std::size_t columns_shown(const std::string& text) {
   std::size_t columns = 0;
   for (const char c : text) columns += (static_cast<unsigned char>(c) & 0xC0U) != 0x80U ? 1U : 0U;
   return columns;
 }
 
-/// Numbers of which each is another, so that no figure can stand for its neighbour.
+/// Numbers that are all different, so that a test notices a figure in the place of another.
 class OwnNumbers {
  public:
   explicit OwnNumbers(std::uint64_t first) : next_(first) {}

@@ -1,4 +1,4 @@
-// stat, audit, repair and ps: what they say of states in which each figure has a value of its own.
+// What stat, audit, repair and ps print for states in which each figure has a value of its own.
 
 #include <gtest/gtest.h>
 
@@ -76,7 +76,7 @@ BusInfo bus_with_own_numbers() {
   return bus;
 }
 
-/// The rows of both tables of `stat`, whose blocks name the slot and the name of each port.
+/// The rows of both tables of `stat`. Each block of a table repeats the slot and name of the ports.
 struct ShownPorts {
   std::map<std::string, ShownRow> by_slot;
   std::set<std::size_t> widths;
@@ -236,7 +236,7 @@ TEST(StatFigures, TheHeadSaysOfTheBusWhatItIs) {
   expected.emplace("lock", "free, 208 acquisitions");
   expected.emplace("ports", "1 live, 203 slots");
   EXPECT_EQ(head_of(quiet), expected) << "what did not happen is not mentioned";
-  quiet.lock_holder = 11;  // has left
+  quiet.lock_holder = 11;  // a port that has left
   EXPECT_EQ(head_of(quiet).find("lock")->second, "held by slot 11, 208 acquisitions");
 }
 
@@ -310,7 +310,7 @@ TEST(StatFigures, JsonHasEachUnderItsNameAndNothingElse) {
               {"mac", "b2:a0:00:00:07:d1"},
               {"link", "veth"},
               {"up", true},
-              {"carrier", nullptr},  // nobody says so any more
+              {"carrier", nullptr},  // its process is dead, so nobody knows
               {"mode", "ethernet"},
               {"promiscuous", true},
               {"lost_is_lower_bound", true},
@@ -405,7 +405,7 @@ tools::HostInterface interface_on(unsigned slot, const std::string& port, const 
   return each;
 }
 
-/// One of two interfaces, one that is not known, and one whose program has not been found.
+/// A host with two interfaces, one that another user runs, and one whose program was not found.
 std::vector<tools::Host> some_hosts() {
   std::vector<tools::Host> hosts(3);
   hosts[0].interfaces.push_back(interface_on(4, "web", "größe0", {"198.18.0.1/24", "fd00::1/64"}));
@@ -423,11 +423,12 @@ std::vector<tools::Host> some_hosts() {
 
 TEST(PsFigures, EachStandsUnderItsName) {
   const std::vector<std::string> lines = shown_lines(tools::to_text(some_hosts()));
-  // Every column goes to the left, for each has an empty cell: it begins where its name does.
+  // All columns are left-aligned, because each has an empty cell. So a cell begins where the name
+  // of its column begins.
   std::vector<ShownRow> rows;
   const std::vector<std::string> head = shown_words(lines.at(0));
   for (std::size_t i = 1; i < lines.size(); ++i) {
-    // By columns of a terminal: 'x' stands for a character of two bytes.
+    // Counts columns of a terminal: replaces each character of two bytes by 'x'.
     std::string line = lines[i];
     for (const std::string wide : {"ö", "ß"}) {
       if (const auto at = line.find(wide); at != std::string::npos) line.replace(at, 2, "x");

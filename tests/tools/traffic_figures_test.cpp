@@ -1,4 +1,4 @@
-// top, ping, dump and bridge: what they say of states in which each figure has a value of its own.
+// What top, ping, dump and bridge print for states in which each figure has a value of its own.
 
 #include <gtest/gtest.h>
 
@@ -17,15 +17,15 @@ namespace {
 
 // ---- top ----
 
-/// 2.5 seconds, so that a rate that forgets how long it took is another figure.
+/// Not one second, so that a test notices a rate that was not divided by the time.
 constexpr std::chrono::milliseconds kBetweenLooks{2500};
 
-/// What a counter that had `before` has when it has grown by `rate` per second.
+/// The value of a counter that was `before` and has grown by `rate` per second since.
 std::uint64_t grown_at(std::uint64_t before, std::uint64_t rate) {
   return before + rate * 5 / 2;
 }
 
-/// The port at the first look, and at the second; the rates are `first` thousand and on.
+/// The port at the first look and at the second. Its rates begin at `first` thousand.
 std::pair<PortInfo, PortInfo> port_at_work(unsigned slot, const std::string& name,
                                            std::uint64_t first) {
   PortInfo before;
@@ -36,7 +36,7 @@ std::pair<PortInfo, PortInfo> port_at_work(unsigned slot, const std::string& nam
   before.pid = static_cast<int>(700 + slot);
   before.live = before.up = true;
   before.link = LinkKind::tap;
-  // All that a port counts has another value, so that no two of them can be exchanged unnoticed.
+  // Every counter has a different value, so that the test notices two exchanged counters.
   OwnNumbers(10'000'000)
       .fill(before.tx_frames, before.tx_bytes, before.rx_frames, before.rx_bytes, before.own_frames,
             before.filtered_frames, before.skipped_frames, before.overruns, before.lost_frames,
@@ -56,7 +56,7 @@ std::pair<PortInfo, PortInfo> port_at_work(unsigned slot, const std::string& nam
   return {before, now};
 }
 
-/// A bus with a port that works, one that works and has no carrier, and one whose process is dead.
+/// A bus with three ports: one works, one works without a carrier, and the process of one is dead.
 tools::TopView view_of_work() {
   tools::Sample before{{}, {}};
   BusInfo& bus = before.info;
@@ -132,7 +132,7 @@ std::vector<ShownRow> expected_rates() {
            {"SLEEP/s", "67.0k"}}};
 }
 
-/// The lines of a screen of that size; each must fit.
+/// The lines of a screen of that size. Expects that each line fits.
 std::vector<std::string> screen_of(tools::TopView view, tools::Screen::Size size) {
   const std::vector<std::string> lines =
       shown_lines(without_colours(tools::top_screen(view, size)));
@@ -172,7 +172,7 @@ TEST(TopFigures, ANarrowScreenHasFewerAndTheSame) {
   }
 }
 
-/// Names and values of the head, which stand two in a line, each value behind its name.
+/// The names and values of the head. Each line has two names, each followed by its value.
 ShownRow head_on(const std::vector<std::string>& screen) {
   ShownRow head;
   for (std::size_t i = 1; i < 4; ++i) {
@@ -245,11 +245,11 @@ TEST(TopFigures, LinesSayTheSame) {
 std::vector<std::uint64_t> round_trips(std::uint64_t count, std::uint64_t step_ns) {
   std::vector<std::uint64_t> times;
   for (std::uint64_t i = 1; i <= count; ++i) times.push_back(i * step_ns);
-  std::ranges::rotate(times, times.begin() + 17);  // not in their order
+  std::ranges::rotate(times, times.begin() + 17);  // so that they are not sorted
   return times;
 }
 
-/// 60 and 200 of 250 requests were answered.
+/// Of 250 requests, one port answered 60 and the other 200.
 tools::PingResponders two_responders() {
   tools::PingResponders all;
   tools::PingResponder& guest = all[MacAddress::from_u64(0xb2a000000009)];
@@ -311,7 +311,8 @@ TEST(DumpFigures, EachStandsUnderItsName) {
 
 // ---- bridge ----
 
-/// A way on which all that can happen to a frame has happened, to another number of frames each.
+/// On this way, everything that can happen to a frame has happened, each to a different number of
+/// frames.
 tools::BridgeWay way_of_everything() {
   tools::BridgeWay way{.from = "bus:/a", .to = "tap:b"};
   tap::DirectionCounters& c = way.counters;
@@ -324,7 +325,7 @@ tools::BridgeWay way_of_everything() {
   c.dropped_full = 4;
   c.dropped_too_long = 5;
   c.dropped_error = 6;
-  c.received = 1000 + 2 + 4 + 5 + 6 + 7;  // seven wait in the bridge
+  c.received = 1000 + 2 + 4 + 5 + 6 + 7;  // 7 wait in the bridge
   return way;
 }
 
@@ -345,7 +346,7 @@ TEST(BridgeFigures, WhatADeviceDroppedDidNotArrive) {
             "bus:/a -> tap:b: 931 frames, 31 bytes, 3 lost (3 by overrun), 84 dropped (5 too "
             "long, 4 not taken in time, 6 refused, 34 while the interface was down, 35 with its "
             "queue full), 2 answered or found here, 7 still under way = 1027 came\n");
-  way.counters.frames = 10;  // of which the device dropped more: probes of the loop guard, too
+  way.counters.frames = 10;  // the device dropped more than that: also probes of the loop guard
   EXPECT_NE(tools::to_text(way).find(": 0 frames, "), std::string::npos) << tools::to_text(way);
 }
 
@@ -355,7 +356,7 @@ tools::BridgeWay way_with_faults() {
   OwnNumbers(41).fill(way.faults.lost, way.faults.duplicated, way.faults.reordered,
                       way.faults.corrupted, way.faults.truncated, way.faults.queue_full,
                       way.faults.under_way);
-  // Frames that came, and copies, were lost, found the queue full, wait, or came out.
+  // Each frame that came, and each copy, was lost, found the queue full, waits, or came out.
   way.faults.frames = 41 + 46 + 47 + way.counters.received - 42;
   return way;
 }
