@@ -13,7 +13,8 @@ import unittest
 
 SOURCE = pathlib.Path(sys.argv.pop() if len(sys.argv) == 2 else ".").resolve()
 
-# Builds in two steps. After the first it waits while there is a file build/hold, a minute at most.
+# Builds in two steps. Between them it waits while there is a file build/hold, less than a minute, and 2 s if there is a
+# file build/slow.
 CMAKE = """#!/bin/bash
 case $1 in
 -S) mkdir -p build/release && touch build/release/build.ninja ;;
