@@ -265,6 +265,30 @@ TEST(Wakeup, AFrameForOneOfManySleepersWakesThatOneAlone) {
   EXPECT_GE(ports[3].counters().wakeups, 1U);
 }
 
+TEST(Wakeup, ARepairWakesWhoSleepsDeeplyThoughTheHeaderForgotThat) {
+  const TempBus bus;
+  const RawBus raw(bus.path());
+  Port by_futex = port_on(bus.path());
+  Port by_descriptor = port_on(bus.path());
+  std::jthread waits([&] { EXPECT_TRUE(by_futex.wait(std::chrono::seconds(20))); });
+  ASSERT_TRUE(eventually([&] { return sleeps_deeply(raw, by_futex.slot()); }));
+  const int fd = by_descriptor.descriptor();
+  while (!sleeps_deeply(raw, by_descriptor.slot())) {
+    pollfd p{.fd = fd, .events = POLLIN, .revents = 0};
+    ASSERT_FALSE(by_descriptor.prepare_wait().ready);
+    if (sleeps_deeply(raw, by_descriptor.slot())) break;
+    poll(&p, 1, 50);
+    by_descriptor.finish_wait();
+  }
+  bus::BusHeader& header = raw.header();
+  for (auto* const bits : {header.sleepers, header.deep_sleepers})
+    std::fill_n(bits, bus::kBitmapWords, 0);
+  header.slots_used = 0;
+  ASSERT_TRUE(Bus::open(bus.path(), Access::read_write).value().repair());
+  pollfd woken{.fd = fd, .events = POLLIN, .revents = 0};
+  EXPECT_EQ(poll(&woken, 1, 20'000), 1);
+}
+
 TEST(Wakeup, NobodyAsleepMeansThatNoDoorbellIsRung) {
   const TempBus bus;
   Port sender = port_on(bus.path());
