@@ -231,7 +231,7 @@ std::optional<SearchTime> search_time(const RunOptions& options,
     const double trial = Seconds(o.ramp_time + o.search_trial + o.drain_time).count();
     const double bound = o.runtime.count() > 0 ? Seconds(o.runtime).count() + trial : HUGE_VAL;
     ++time.searches;
-    time.bounded = time.bounded && o.runtime.count() > 0;
+    time.bounded = time.bounded && bound <= kMostTrials * trial;
     time.trial_seconds = std::max(time.trial_seconds, trial);
     time.least_seconds += std::min(kLeastTrials * trial, bound);
     time.most_seconds += std::min(kMostTrials * trial, bound);

@@ -23,7 +23,8 @@ struct SearchTime {
   std::size_t searches = 0;
   double trial_seconds = 0;  ///< of the longest
   double least_seconds = 0, most_seconds = 0;
-  /// Each search has a runtime, which ends it. Without one, repeated trials can make it longer.
+  /// Each search has a runtime that ends it by then. Otherwise repeated trials can make it longer
+  /// than `most_seconds`.
   bool bounded = true;
 };
 std::optional<SearchTime> search_time(const RunOptions& options,

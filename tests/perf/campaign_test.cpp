@@ -308,8 +308,14 @@ TEST(Campaign, ItIsKnownBeforeHowLongSearchesTake) {
   EXPECT_EQ(time->most_seconds, 32 + 7);
   EXPECT_FALSE(time->bounded) << "a has no runtime";
   EXPECT_FALSE(search_time(set.run, pair(Role::tx, EngineKind::bus)));
-  const JobSet ends = test::set_of("[a]\nengine=unix\nsearch=ndr\nruntime=5\n");
-  EXPECT_TRUE(search_time(ends.run, expand(ends).value())->bounded);
+  const auto is_bounded = [](const std::string& runtime) {
+    const JobSet ends = test::set_of(
+        "[a]\nengine=unix\nsearch=ndr\nsearch_trial=2\ndrain_time=0\nruntime=" + runtime);
+    return search_time(ends.run, expand(ends).value())->bounded;
+  };
+  EXPECT_TRUE(is_bounded("5"));
+  EXPECT_TRUE(is_bounded("30")) << "and a trial, which is as long as sixteen of them";
+  EXPECT_FALSE(is_bounded("60")) << "repeated trials would have time to last longer than 32 s";
 }
 
 }  // namespace
