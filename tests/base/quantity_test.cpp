@@ -133,6 +133,21 @@ TEST(Quantity, TimesTakeTheirUnitOrThatOfTheOption) {
             "\"delay=5\" could be 5ms or 5s (write delay=5ms or delay=5s)");
 }
 
+TEST(Quantity, ANumberHasEighteenDecimalsAtMost) {
+  const auto tiny = [](std::size_t zeros) { return "0." + std::string(zeros, '0') + "1s"; };
+  const auto one = [](std::size_t zeros) { return "1." + std::string(zeros, '0') + "s"; };
+  EXPECT_EQ(value_of(read_seconds(tiny(8))), 1ns);
+  EXPECT_EQ(value_of(read_seconds(one(18))), 1s);
+  // Ten to the power of 20 has more than 64 bits, and to that of 64 its last 64 are zeros.
+  for (const std::size_t zeros :
+       std::vector<std::size_t>{9, 17, 18, 19, 20, 25, 62, 63, 64, 65, 200}) {
+    EXPECT_FALSE(read_seconds(tiny(zeros))) << tiny(zeros);
+    if (zeros > 18) {
+      EXPECT_FALSE(read_seconds(one(zeros))) << one(zeros);
+    }
+  }
+}
+
 TEST(Quantity, SharesHaveTheirPerCentSign) {
   EXPECT_EQ(value_of(read_share("1%")), 0.01);
   EXPECT_EQ(value_of(read_share("0.5%")), 0.005);

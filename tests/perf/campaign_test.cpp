@@ -188,7 +188,7 @@ TEST(Campaign, ATriggersTimeIsThatOfAllRunsTogether) {
   const test::TempDir dir;
   const RunResult result = campaign_of(kRepeat + "aux-path=" + dir.path() +
                                        "\nrepeat=1000\ntrigger-timeout=500ms\n[j]\n");
-  EXPECT_TRUE(result.trigger_fired);
+  EXPECT_TRUE(std::ranges::count(result.warnings, "the trigger fired: its time has passed"));
   // None at all on a machine so busy that not even the first has ended by then.
   const std::size_t ended = result.repeats.empty() ? 0 : result.repeats.front().values.size();
   EXPECT_LT(ended, 900U) << "of 100 ms each";
