@@ -301,6 +301,27 @@ TEST(Receiver, ABrokenRingEndsItWithTheErrorAfterSomePatienceInsteadOfLooping) {
   EXPECT_GT(receiver.failed_waits(), 1U);
 }
 
+TEST(Receiver, CorruptionThatIsMendedAgainAndAgainDoesNotEndIt) {
+  ReceiverRig rig;
+  const RawBus raw(rig.bus.path());
+  std::atomic<std::uint32_t> heard{0};
+  Receiver receiver(rig.port, [&](auto frames) { heard += static_cast<unsigned>(frames.size()); });
+  // It has patience for 100 failures, and meets more than that, though never more than a few in a
+  // row.
+  for (std::uint32_t sent = 0; receiver.failed_waits() < 150; ++sent) {
+    std::uint64_t& end = raw.ring().record(raw.header().last).word;
+    const std::uint64_t sound = bus::load_seq_cst(end);
+    bus::store_seq_cst(end, std::uint64_t{0x1234});
+    const std::uint64_t before = receiver.failed_waits();
+    rig.port.interrupt();
+    ASSERT_TRUE(eventually([&] { return receiver.failed_waits() >= before + 10; }));
+    bus::store_seq_cst(end, sound);
+    ASSERT_FALSE(rig.send(sent));
+    ASSERT_TRUE(eventually([&] { return heard == sent + 1 || !receiver.running(); }));
+    ASSERT_TRUE(receiver.running()) << receiver.error().message();
+  }
+}
+
 TEST(Receiver, ItsStopTokenTellsTheCallbackThatTheEndIsNear) {
   ReceiverRig rig;
   std::atomic<bool> inside{false};
