@@ -118,6 +118,31 @@ static void a_batch_arrives_in_order(void) {
   shmif_close(receiver);
 }
 
+static void a_batch_is_sent_up_to_the_first_frame_that_is_refused(void) {
+  enum { kGood = 5, kFrames = 8 };
+  static unsigned char frames[kFrames][4096];
+  struct iovec batch[kFrames];
+  for (unsigned i = 0; i < kFrames; ++i) {
+    fill_frame(frames[i], (unsigned char)i);
+    batch[i] = (struct iovec){.iov_base = frames[i], .iov_len = kFrameBytes};
+  }
+  batch[kGood].iov_len = sizeof frames[kGood];
+  shmif_port* sender = open_port_up("sender");
+  shmif_port* receiver = open_port_up("receiver");
+  CHECK(shmif_send_batch(sender, batch, kFrames) == kGood);
+  CHECK(shmif_send_batch(sender, batch + kGood, kFrames - kGood) == -EMSGSIZE);
+  CHECK(shmif_send_batch(sender, batch + kGood + 1, kFrames - kGood - 1) == kFrames - kGood - 1);
+  unsigned char in[2048];
+  for (unsigned i = 0; i < kFrames; ++i) {
+    if (i == kGood) continue;
+    CHECK(shmif_receive(receiver, in, sizeof in, NULL) == kFrameBytes);
+    CHECK(in[14] == i);
+  }
+  CHECK(shmif_wait(receiver, 0) == 0);
+  shmif_close(sender);
+  shmif_close(receiver);
+}
+
 static void a_small_buffer_truncates_and_says_the_true_length(void) {
   shmif_port* sender = open_port_up("sender");
   shmif_port* receiver = open_port_up("receiver");
@@ -658,6 +683,8 @@ static const struct {
     {"WaitsAreInMilliseconds", waits_are_in_milliseconds},
     {"AFrameCrossesUnchanged", a_frame_crosses_unchanged},
     {"ABatchArrivesInOrder", a_batch_arrives_in_order},
+    {"ABatchIsSentUpToTheFirstFrameThatIsRefused",
+     a_batch_is_sent_up_to_the_first_frame_that_is_refused},
     {"ASmallBufferTruncatesAndSaysTheTrueLength",
      a_small_buffer_truncates_and_says_the_true_length},
     {"EveryRefusalIsANegativeErrnoWithAMessage", every_refusal_is_a_negative_errno_with_a_message},

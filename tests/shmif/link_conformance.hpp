@@ -299,6 +299,25 @@ TYPED_TEST_P(LinkConformance, AWaiterWakesWhenAFrameArrives) {
   }
 }
 
+TYPED_TEST_P(LinkConformance, AWaiterWakesWhenTheLinkEnds) {
+  if constexpr (TypeParam::kReceives && TypeParam::kLive && TypeParam::kEnds) {
+    (void)this->link();
+    std::jthread ender([&] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      this->rig().end();
+    });
+    FrameBatch batch;
+    ReceiveResult got;
+    while (!(got = this->link().receive(batch)).error) {
+      ASSERT_TRUE(got.frames != 0 || wait_for(this->link(), std::chrono::seconds(20)));
+      batch.clear();
+    }
+    EXPECT_EQ(got.error, Errc::link_ended);
+  } else {
+    SUCCEED() << "nobody waits at this link, or it does not end by itself";
+  }
+}
+
 TYPED_TEST_P(LinkConformance, PrepareWaitSeesWhatArrivedBeforeIt) {
   if constexpr (TypeParam::kReceives) {
     const std::vector<Bytes> frames{make_frame(60, 1)};
@@ -395,7 +414,8 @@ REGISTER_TYPED_TEST_SUITE_P(
     AFullBatchStopsTheReceiveAndLosesNothing,
     ARoomThatIsTooSmallGivesATruncatedFrameWithItsTrueLength, DoesNotReceiveItsOwnFrames,
     WithNothingThereReceiveBringsNoFramesAndNoError, AWaiterWakesWhenAFrameArrives,
-    PrepareWaitSeesWhatArrivedBeforeIt, RefusesFramesThatAreTooShortOrTooLongAndSaysWhich,
-    CarriesVlanTaggedFramesUnchanged, AnEndedLinkSaysSoForEver);
+    AWaiterWakesWhenTheLinkEnds, PrepareWaitSeesWhatArrivedBeforeIt,
+    RefusesFramesThatAreTooShortOrTooLongAndSaysWhich, CarriesVlanTaggedFramesUnchanged,
+    AnEndedLinkSaysSoForEver);
 
 }  // namespace shmif::test
