@@ -96,6 +96,13 @@ TEST_F(PacketLinkTest, HearsTagsAndFramesToOthers) {
   EXPECT_EQ(link.counters().dropped_corrupt, 0U);
 }
 
+TEST_F(PacketLinkTest, CountsFramesAndTheirBytesBothWays) {
+  const Cable cable;
+  PacketLink link = cable.open();
+  PacketPeer peer(cable.there, "v1");
+  expect_counts(link, peer);
+}
+
 TEST_F(PacketLinkTest, DoesNotHearWhatItsOwnHostSends) {
   const Cable cable;
   PacketLink link = cable.open();

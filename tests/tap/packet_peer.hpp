@@ -115,6 +115,34 @@ inline std::vector<Bytes> await_own(PacketPeer& peer, std::size_t count) {
   return all;
 }
 
+/// What a device link counts is what it sent to `peer`, and what it received from the other end.
+template <class DeviceLink>
+void expect_counts(DeviceLink& link, PacketPeer& peer) {
+  using shmif::test::make_frame;
+  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(200, 2), make_frame(1514, 3)};
+  const DeviceCounters before = link.counters();
+  EXPECT_EQ(link.send(shmif::test::views(frames)).taken, frames.size());
+  EXPECT_EQ(link.counters().sent_frames - before.sent_frames, frames.size());
+  EXPECT_EQ(link.counters().sent_bytes - before.sent_bytes, 60U + 200 + 1514);
+  for (const Bytes& frame : frames) peer.send(frame);
+  // The kernel at the other end sends frames of its own.
+  std::uint64_t received = 0, bytes = 0;
+  std::size_t ours = 0;
+  FrameBatch batch(64, 1 << 20);
+  while (ours < frames.size() && shmif::test::wait_for(link, std::chrono::seconds(10))) {
+    batch.clear();
+    ASSERT_FALSE(link.receive(batch).error);
+    for (const FrameView& frame : batch.frames()) {
+      ours += shmif::test::is_suite_frame(frame) ? 1U : 0U;
+      ++received;
+      bytes += frame.size();
+    }
+  }
+  EXPECT_EQ(ours, frames.size());
+  EXPECT_EQ(link.counters().received_frames - before.received_frames, received);
+  EXPECT_EQ(link.counters().received_bytes - before.received_bytes, bytes);
+}
+
 /// Gives `interface` in `where` the address 198.18.0.2, and sends UDP from there to 198.18.0.1,
 /// which need not exist. One call sends all datagrams of `datagram_bytes`; the host leaves it to
 /// its device to cut them and to compute their checksums. If the device computes no checksums,

@@ -167,6 +167,17 @@ TEST_F(TapLinkTest, DropsAndCountsWorkThatMakesNoSenseAndRefusesWhatItDidNotOffe
   EXPECT_EQ(plain.send({&wrong, 1}).error, Errc::not_supported);
 }
 
+TEST_F(TapLinkTest, CountsFramesAndTheirBytesBothWays) {
+  for (const bool offload : {false, true}) {
+    SCOPED_TRACE(offload ? "with offloads" : "without");
+    TapOptions options = in(where_, offload ? "tap1" : "tap0");
+    options.offload = offload;
+    auto link = TapLink::open(options).value();
+    PacketPeer peer(space_, options.name);
+    expect_counts(link, peer);
+  }
+}
+
 TEST_F(TapLinkTest, TakesTheNextFreeNameWhenGivenNone) {
   const auto first = TapLink::open(in(where_, "")).value();
   const auto second = TapLink::open(in(where_, "")).value();
@@ -189,8 +200,11 @@ TEST_F(TapLinkTest, RefusesWhatCannotBeAndLeavesNothingBehind) {
   EXPECT_EQ(TapLink::open(options).error().code, Errc::bad_argument);
   options.mac.reset();
   options.gateway4 = *IpAddress::parse("198.18.0.1");  // reachable through no address
-  EXPECT_EQ(TapLink::open(options).error().code, std::errc::host_unreachable);
-  EXPECT_FALSE(space_.netlink().interface("tap0"));
+  for (const bool persist : {false, true}) {
+    options.persist = persist;
+    EXPECT_EQ(TapLink::open(options).error().code, std::errc::host_unreachable);
+    EXPECT_FALSE(space_.netlink().interface("tap0")) << "persistent: " << persist;
+  }
 }
 
 TEST_F(TapLinkTest, NamesADeviceThatAnotherLinkHolds) {
