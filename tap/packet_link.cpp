@@ -13,6 +13,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -29,6 +30,8 @@ constexpr std::size_t kSlotBytes = 65536 + 64;
 constexpr int kSocketBufferBytes = 8 << 20;
 constexpr int kMaxRefills =
     8;  // per receive(), so that frames that are dropped cannot keep it busy
+
+constexpr std::chrono::milliseconds kLookWhileDown{50};
 
 Result<void> set_option(int fd, int level, int option, int value, const char* what) {
   if (::setsockopt(fd, level, option, &value, sizeof value) == 0) return {};
@@ -120,6 +123,7 @@ struct PacketLink::Impl {
   bus::Segmenter segments;             // of `current` when it is a super-frame
   bool cutting = false;
   std::uint32_t overflows = 0;  // SO_RXQ_OVFL: frames missed since the socket was made
+  bool down = false;            // so its end would not be told: see look_at_interface()
 
   // Sending.
   std::array<std::array<iovec, 2>, kSlots> out_parts{};
@@ -133,6 +137,7 @@ struct PacketLink::Impl {
                                     const tpacket_auxdata& aux) noexcept;
   bool deliver(FrameBatch& into, ReceiveResult& result) noexcept;
   bool interface_trouble() noexcept;
+  void look_at_interface() noexcept;
   std::size_t prepare(std::span<const FrameView> frames, SendResult& result) noexcept;
 };
 
@@ -213,6 +218,16 @@ bool PacketLink::Impl::interface_trouble() noexcept {
   return ended;
 }
 
+/// The kernel tells a socket that its interface is deleted only if the interface was up (Linux:
+/// packet_notifier()). One that is down is looked at instead.
+void PacketLink::Impl::look_at_interface() noexcept {
+  if (interface_trouble()) return;
+  ifreq request{};
+  request.ifr_ifindex = index;
+  down = ::ioctl(socket.get(), SIOCGIFNAME, &request) != 0 ||
+         ::ioctl(socket.get(), SIOCGIFFLAGS, &request) != 0 || (request.ifr_flags & IFF_UP) == 0;
+}
+
 /// Fetches the next frames from the kernel. Result: false when there are none now.
 bool PacketLink::Impl::refill(ReceiveResult& result) noexcept {
   for (std::size_t i = 0; i < kSlots; ++i) {
@@ -239,8 +254,8 @@ bool PacketLink::Impl::refill(ReceiveResult& result) noexcept {
                   // it
       counts.corrupt_received.add();
       return true;
-    case ENETDOWN:  // told once each time it goes down; and once more when it is deleted
-    case ENXIO: return !interface_trouble();
+    case ENETDOWN:  // told once each time it goes down
+    case ENXIO: down = true; return !interface_trouble();
     case EAGAIN: return false;
     default: result.error = std::error_code(errno, std::generic_category()); return false;
   }
@@ -423,7 +438,11 @@ int PacketLink::descriptor() noexcept {
 }
 
 WaitHint PacketLink::prepare_wait() noexcept {
-  return {.ready = impl_->ended || impl_->next < impl_->filled};
+  Impl& self = *impl_;
+  if (self.down) self.look_at_interface();
+  WaitHint hint{.ready = self.ended || self.next < self.filled};
+  if (self.down) hint.at_most = kLookWhileDown;
+  return hint;
 }
 
 void PacketLink::finish_wait() noexcept {}

@@ -143,6 +143,36 @@ TEST_F(PacketLinkTest, DropsWhileDownAndGoesOnWhenUp) {
   }
 }
 
+TEST_F(PacketLinkTest, EndsWhenItsInterfaceIsDeletedThatWasDownAlready) {
+  const Cable cable;
+  PacketLink link = cable.open();
+  Netlink netlink = cable.here.netlink();
+  FrameBatch batch;
+  const auto hear_all = [&] {
+    std::error_code error;
+    do {
+      batch.clear();
+      error = link.receive(batch).error;
+    } while (!batch.empty());
+    return error;
+  };
+  constexpr auto kForEver = std::chrono::nanoseconds::max();
+  ASSERT_TRUE(netlink.set_up("v0", false));
+  EXPECT_FALSE(hear_all());
+  EXPECT_LT(link.prepare_wait().at_most, kForEver) << "nobody would tell it";
+  ASSERT_TRUE(netlink.set_up("v0"));
+  EXPECT_FALSE(hear_all());
+  EXPECT_EQ(link.prepare_wait().at_most, kForEver);
+  ASSERT_TRUE(netlink.set_up("v0", false));
+  EXPECT_FALSE(hear_all());
+  std::jthread remover([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    (void)cable.here.netlink().remove("v0");
+  });
+  EXPECT_TRUE(shmif::test::wait_for(link, std::chrono::seconds(20)));
+  EXPECT_EQ(hear_all(), Errc::link_ended);
+}
+
 TEST_F(PacketLinkTest, DropsAndCountsWorkThatMakesNoSense) {
   const Cable cable;
   PacketLink link = cable.open();
