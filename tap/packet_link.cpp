@@ -448,6 +448,7 @@ WaitHint PacketLink::prepare_wait() noexcept {
 void PacketLink::finish_wait() noexcept {}
 
 std::size_t PacketLink::max_frame_bytes() noexcept {
+  (void)impl_->refresh_mtu();
   return impl_->max_frame;
 }
 

@@ -40,25 +40,26 @@ struct Cable {
     b.set_up("v1").value();
     a.wait_for_carrier("v0", std::chrono::seconds(30)).value();
   }
-  PacketLink open(const std::string& name = "v0") const {
+  PacketLink open(bool offload = false) const {
     const NetNamespace where = here.space();
-    return PacketLink::open(name, {.promiscuous = true, .where = &where}).value();
+    return PacketLink::open("v0", {.promiscuous = true, .where = &where, .offload = offload})
+        .value();
   }
 };
 
 /// The cable and the link, made before the peer at the other end.
 struct CableAndLink {
-  explicit CableAndLink(std::uint32_t mtu) : cable(mtu), link_to(cable.open()) {}
+  CableAndLink(std::uint32_t mtu, bool offload) : cable(mtu), link_to(cable.open(offload)) {}
   Cable cable;
   PacketLink link_to;
 };
 
-template <std::uint32_t kMtu>
+template <std::uint32_t kMtu, bool kOffload = false>
 class PacketRig : CableAndLink, public DeviceRig<kMtu> {
  public:
   static std::string unavailable() { return no_namespaces_because(); }
 
-  PacketRig() : CableAndLink(kMtu), DeviceRig<kMtu>(cable.there, "v1") {}
+  PacketRig() : CableAndLink(kMtu, kOffload), DeviceRig<kMtu>(cable.there, "v1") {}
   PacketLink& link() { return link_to; }
   void end() { cable.here.netlink().remove("v0").value(); }
 };
@@ -68,7 +69,8 @@ class PacketRig : CableAndLink, public DeviceRig<kMtu> {
 
 namespace shmif::test {
 using PacketRigs =
-    testing::Types<shmif::tap::test::PacketRig<1500>, shmif::tap::test::PacketRig<9000>>;
+    testing::Types<shmif::tap::test::PacketRig<1500>, shmif::tap::test::PacketRig<9000>,
+                   shmif::tap::test::PacketRig<1500, true>>;
 INSTANTIATE_TYPED_TEST_SUITE_P(Packet, LinkConformance, PacketRigs);
 }  // namespace shmif::test
 
@@ -217,6 +219,35 @@ TEST_F(PacketLinkTest, FollowsAChangeOfTheMtu) {
   PacketPeer peer(cable.there, "v1");
   EXPECT_EQ(link.send({&view, 1}).taken, 1U);
   EXPECT_EQ(await_own(peer, 1), std::vector<Bytes>{frame});
+  ASSERT_TRUE(cable.here.netlink().set_mtu("v0", 3000));
+  const SendResult less = link.send({&view, 1});
+  EXPECT_EQ(less.taken, 0U);
+  EXPECT_EQ(less.error, Errc::frame_too_long);
+  EXPECT_EQ(link.max_frame_bytes(), 3018U);
+  // Whoever asks first and sends then is told of more, too.
+  ASSERT_TRUE(cable.here.netlink().set_mtu("v0", 4000));
+  EXPECT_EQ(link.max_frame_bytes(), 4018U);
+}
+
+TEST_F(PacketLinkTest, HasRoomForABurst) {
+  const Cable cable;
+  PacketLink link = cable.open();
+  for (const int room : {SO_RCVBUF, SO_SNDBUF}) {
+    int bytes = 0;
+    socklen_t size = sizeof bytes;
+    ASSERT_EQ(::getsockopt(link.descriptor(), SOL_SOCKET, room, &bytes, &size), 0);
+    EXPECT_GE(bytes, 8 << 20) << (room == SO_RCVBUF ? "to receive" : "to send");
+  }
+}
+
+TEST_F(PacketLinkTest, HearsWhatIsForOthersOnlyWhereThatIsAskedFor) {
+  const Cable cable;
+  const NetNamespace where = cable.here.space();
+  for (const bool promiscuous : {false, true}) {
+    const auto link = PacketLink::open("v0", {.promiscuous = promiscuous, .where = &where});
+    ASSERT_TRUE(link) << link.error().message;
+    EXPECT_EQ(cable.here.netlink().interface("v0")->is_promiscuous(), promiscuous);
+  }
 }
 
 TEST_F(PacketLinkTest, ReportsWhatItsSocketMissed) {
@@ -240,6 +271,7 @@ TEST_F(PacketLinkTest, ReportsWhatItsSocketMissed) {
   drain(std::chrono::seconds(20));
   EXPECT_GT(lost, 0U) << "the test must overflow the socket";
   EXPECT_GE(got + lost, kSent + 1);  // more: the neighbour's own traffic may be among the lost
+  EXPECT_LE(got + lost, kSent + 1000) << "some were counted more than once";
   EXPECT_EQ(link.counters().missed, lost);
 }
 
@@ -255,6 +287,17 @@ TEST_F(PacketLinkTest, RefusesWhatCannotBeOnABus) {
             Errc::bad_argument);
   EXPECT_EQ(PacketLink::adopt(UniqueFd(::socket(AF_PACKET, SOCK_RAW, 0))).error().code,
             Errc::bad_argument);
+  UniqueFd without_headers;
+  {
+    const Inside inside(cable.here);
+    without_headers.reset(::socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    sockaddr_ll to{};
+    to.sll_family = AF_PACKET;
+    to.sll_protocol = htons(ETH_P_ALL);
+    to.sll_ifindex = static_cast<int>(::if_nametoindex("v0"));
+    ASSERT_EQ(::bind(without_headers.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
+  }
+  EXPECT_EQ(PacketLink::adopt(std::move(without_headers)).error().code, Errc::bad_argument);
 }
 
 TEST_F(PacketLinkTest, CutsTheSuperFramesOfARealHostIntoValidFrames) {

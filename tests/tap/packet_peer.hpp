@@ -141,6 +141,19 @@ void expect_counts(DeviceLink& link, PacketPeer& peer) {
   EXPECT_EQ(ours, frames.size());
   EXPECT_EQ(link.counters().received_frames - before.received_frames, received);
   EXPECT_EQ(link.counters().received_bytes - before.received_bytes, bytes);
+  // Of a frame that finds too little room, all bytes count.
+  peer.send(frames[1]);
+  FrameBatch small(1, 64);
+  for (bool seen = false; !seen && shmif::test::wait_for(link, std::chrono::seconds(10));) {
+    small.clear();
+    ASSERT_FALSE(link.receive(small).error);
+    for (const FrameView& frame : small.frames()) {
+      seen = seen || shmif::test::is_suite_frame(frame);
+      bytes += frame.truncated() ? frame.true_bytes : frame.size();
+    }
+    EXPECT_TRUE(!seen || small[0].truncated());
+  }
+  EXPECT_EQ(link.counters().received_bytes - before.received_bytes, bytes);
 }
 
 /// Gives `interface` in `where` the address 198.18.0.2, and sends UDP from there to 198.18.0.1,
