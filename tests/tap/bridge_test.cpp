@@ -349,8 +349,12 @@ TEST(Bridge, StopsOnItsStopDescriptorOnStopAndOnAWatchThatSaysSo) {
   ASSERT_EQ(::eventfd_read(event.get(), &count), 0);
   {
     Running running(bridge, event.get());
-    EXPECT_EQ(running.stop().why, BridgeEnd::Why::stopped);
+    const BridgeEnd again = running.stop();
+    EXPECT_EQ(again.why, BridgeEnd::Why::stopped);
+    EXPECT_FALSE(again.error) << again.error.message();
   }
+  const UniqueFd file(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  EXPECT_EQ(bridge.run(file.get()).error, std::errc::operation_not_permitted);
   bridge.stop();  // before run: counts for the next
   EXPECT_EQ(bridge.run().why, BridgeEnd::Why::stopped);
   int calls = 0;
@@ -391,6 +395,7 @@ TEST(Bridge, StopsWhileTrafficNeverPauses) {
 /// A link for tests of the loop itself: what it answers is set by the test, calls are counted.
 struct Puppet {
   std::atomic<bool> refuse{false};
+  std::atomic<int> ready{0};  // so many times it says that there is no need to wait
   std::atomic<int> receive_errno{0};
   std::atomic<int> offer{0};  // frames still to be received from it
   std::atomic<int> sends{0}, receives{0}, waits{0}, finishes{0};
@@ -416,6 +421,10 @@ class PuppetLink {
   int descriptor() noexcept { return p_.event.get(); }
   WaitHint prepare_wait() noexcept {
     ++p_.waits;
+    if (p_.ready > 0) {
+      --p_.ready;
+      return {.ready = true};
+    }
     return {.ready = p_.receive_errno != 0};
   }
   void finish_wait() noexcept { ++p_.finishes; }
@@ -452,6 +461,41 @@ TEST(Bridge, SleepsWhenIdleAndPairsEveryPrepareWithAFinish) {
   EXPECT_GE(a.waits, 1);
   EXPECT_EQ(a.waits, a.finishes);
   EXPECT_EQ(b.waits, b.finishes);
+}
+
+TEST(Bridge, PairsEveryPrepareWithAFinishAlsoWhereItNeedNotWait) {
+  Puppet a;
+  Puppet b;
+  AnyLink left = puppet_link(a);
+  AnyLink right = puppet_link(b);
+  a.ready = 3;
+  b.ready = 3;
+  Bridge bridge = Bridge::create().value();
+  ASSERT_TRUE(bridge.add(left, right));
+  Running running(bridge);
+  while (a.ready > 0 || b.ready > 0) std::this_thread::yield();
+  running.stop();
+  EXPECT_EQ(a.waits, a.finishes);
+  EXPECT_EQ(b.waits, b.finishes);
+}
+
+TEST(Bridge, APairThatCannotBeWatchedLeavesNothingBehind) {
+  Puppet a;
+  Puppet b;
+  AnyLink left = puppet_link(a);
+  AnyLink same = puppet_link(a);  // its descriptor cannot be watched a second time
+  AnyLink right = puppet_link(b);
+  Bridge bridge = Bridge::create().value();
+  const auto refused = bridge.add(left, same);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, std::errc::file_exists);
+  EXPECT_NE(refused.error().message.find("puppet:"), std::string::npos) << refused.error().message;
+  EXPECT_EQ(bridge.add(left, right).value(), 0U);
+  a.offer = 3;
+  Running running(bridge);
+  while (bridge.counters(0).to_right.frames < 3) std::this_thread::yield();
+  running.stop();
+  EXPECT_EQ(bridge.counters(0).to_left.received, 0U);
 }
 
 TEST(Bridge, ASideThatTakesNothingHoldsUpOnlyItsOwnDirection) {
@@ -660,6 +704,143 @@ TEST(Bridge, ASideThatNeverTakesThemDoesNotHoldUpTheEndForEver) {
   EXPECT_EQ(bridge.run().error, Errc::link_ended);
   EXPECT_EQ(bridge.counters(0).to_right.frames, 0U);
   EXPECT_EQ(bridge.counters(0).to_right.dropped_full, 3U) << "and counted";
+}
+
+/// Brings `batches` one after the other, then the end.
+struct BringsBatches : Script {
+  explicit BringsBatches(std::vector<std::vector<std::size_t>> batches) {
+    receive = [all = std::move(batches), next = std::size_t{0}](FrameBatch& into) mutable {
+      ReceiveResult result;
+      if (next == all.size()) result.error = make_error_code(Errc::link_ended);
+      if (result.error) return result;
+      for (const std::size_t size : all[next]) {
+        into.push(FrameView(into.room().data(), size));
+        ++result.frames;
+      }
+      ++next;
+      return result;
+    };
+  }
+};
+
+/// Takes at most two frames at a time. A frame longer than 2000 bytes is too long for it, and one
+/// of 64 bytes it refuses.
+struct Picky : Script {
+  Picky() {
+    send = [this](std::span<const FrameView> frames) {
+      SendResult result;
+      for (const FrameView& f : frames.first(std::min<std::size_t>(2, frames.size()))) {
+        if (f.size() > 2000) result.error = make_error_code(Errc::frame_too_long);
+        if (f.size() == 64) result.error = make_error_code(Errc::port_down);
+        if (result.error) break;
+        taken.push_back(f.size());
+        ++result.taken;
+      }
+      return result;
+    };
+  }
+  std::vector<std::size_t> taken;
+};
+
+TEST(Bridge, EachFrameIsInOneCounterOfItsDirectionAndAllButThoseThatAreDroppedArrive) {
+  for (const bool to_right : {true, false}) {
+    SCOPED_TRACE(to_right ? "to the right" : "to the left");
+    BringsBatches source({{60, 61, 62, 3000, 64, 65}, {66, 64, 62, 67}, {64, 4000}, {68}});
+    Picky sink;
+    AnyLink from = scripted_link(source);
+    AnyLink to = scripted_link(sink);
+    std::vector<std::size_t> too_long;
+    unsigned troubles = 0;
+    BridgeOptions options;
+    options.on_too_long = [&](const FrameView& frame, AnyLink& where_from, AnyLink& where_to) {
+      too_long.push_back(frame.size());
+      EXPECT_EQ(&where_from, &from);
+      EXPECT_EQ(&where_to, &to);
+    };
+    options.on_trouble = [&](AnyLink&, std::error_code) { ++troubles; };
+    const Interceptor consumes = [](const FrameView& frame, AnyLink&) {
+      return frame.size() == 62;
+    };
+    Bridge bridge = Bridge::create(options).value();
+    if (to_right) {
+      ASSERT_TRUE(bridge.add(from, to, consumes, {}));
+    } else {
+      ASSERT_TRUE(bridge.add(to, from, {}, consumes));
+    }
+    EXPECT_EQ(bridge.run().error, Errc::link_ended);
+    EXPECT_EQ(sink.taken, (std::vector<std::size_t>{60, 61, 65, 66, 67, 68}));
+    EXPECT_EQ(too_long, (std::vector<std::size_t>{3000, 4000}));
+    EXPECT_EQ(troubles, 0U) << "an end is none";
+    const PairCounters both = bridge.counters(0);
+    const DirectionCounters& c = to_right ? both.to_right : both.to_left;
+    EXPECT_EQ(c.received, 13U);
+    EXPECT_EQ(c.batches, 4U);
+    EXPECT_EQ(c.frames, 6U);
+    EXPECT_EQ(c.segments, 6U);
+    EXPECT_EQ(c.bytes, 60U + 61 + 65 + 66 + 67 + 68);
+    EXPECT_EQ(c.consumed, 2U);
+    EXPECT_EQ(c.dropped_too_long, 2U);
+    EXPECT_EQ(c.dropped_error, 3U);
+    EXPECT_EQ(c.dropped_full, 0U);
+    EXPECT_EQ(c.lost, 0U);
+    const DirectionCounters& other = to_right ? both.to_left : both.to_right;
+    EXPECT_EQ(other.received + other.batches + other.frames + other.bytes + other.consumed, 0U);
+  }
+}
+
+TEST(Bridge, OfTwoLinksThatEndTogetherTheFirstIsNamed) {
+  Script source;
+  source.receive = [](FrameBatch& into) {
+    ReceiveResult result = frames_into(into, 3);
+    result.error = make_error_code(Errc::link_ended);
+    return result;
+  };
+  Script sink;
+  sink.send = [](std::span<const FrameView>) {
+    return SendResult{1, make_error_code(Errc::bus_lost)};
+  };
+  AnyLink left = scripted_link(source);
+  AnyLink right = scripted_link(sink);
+  Bridge bridge = Bridge::create().value();
+  ASSERT_TRUE(bridge.add(left, right));
+  EXPECT_EQ(bridge.run().error, Errc::bus_lost);
+  EXPECT_EQ(bridge.counters(0).to_right.frames, 1U) << "what it took before it ended";
+}
+
+/// Asks to be looked at again after a microsecond, and ends at the third look.
+class HastyLink {
+ public:
+  explicit HastyLink(unsigned& waits) : waits_(waits) {}
+  SendResult send(std::span<const FrameView> frames) noexcept { return {frames.size(), {}}; }
+  ReceiveResult receive(FrameBatch&) noexcept {
+    ReceiveResult result;
+    // In vain: an end that no look brought about.
+    if (++looks_ == 3 || waits_ > 1000) result.error = make_error_code(Errc::link_ended);
+    return result;
+  }
+  int descriptor() noexcept { return -1; }
+  WaitHint prepare_wait() noexcept {
+    ++waits_;
+    return {.ready = waits_ > 1000, .at_most = std::chrono::microseconds(1)};
+  }
+  void finish_wait() noexcept {}
+  std::size_t max_frame_bytes() noexcept { return kMaxFrameBytes; }
+  std::string address() { return "hasty:"; }
+
+ private:
+  unsigned& waits_;
+  unsigned looks_ = 0;
+};
+
+TEST(Bridge, SleepsAndLooksAgainWhereALinkAsksForLessThanAMillisecond) {
+  unsigned waits = 0;
+  AnyLink hasty(std::make_unique<HastyLink>(waits));
+  Script silent;
+  AnyLink other = scripted_link(silent);
+  Bridge bridge = Bridge::create().value();
+  ASSERT_TRUE(bridge.add(hasty, other));
+  EXPECT_EQ(bridge.run().error, Errc::link_ended);
+  EXPECT_LE(waits, 3U) << "it did not sleep, or not look";
 }
 
 TEST(Bridge, RefusesOptionsThatMeanNothing) {
