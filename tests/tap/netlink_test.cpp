@@ -4,9 +4,11 @@
 #include <linux/netlink.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 
 #include <chrono>
 #include <optional>
+#include <stdexcept>
 #include <string>
 
 #include "tap/guest_net.hpp"
@@ -55,6 +57,72 @@ TEST_F(NetlinkTest, NamesAnInterfaceThatIsNotThere) {
   EXPECT_EQ(missing.error().code, std::errc::no_such_device);
   EXPECT_NE(missing.error().message.find("nosuch0"), std::string::npos);
   EXPECT_EQ(netlink.interface("far-too-long-a-name").error().code, Errc::bad_argument);
+}
+
+TEST(Interface, HasANameOfFifteenBytesThatIsNoPatternAndNoPath) {
+  for (const std::string name : {"a", "eth0", "br-lan.7", "wg_1", "a-name-of-15byt", "..."}) {
+    EXPECT_TRUE(is_interface_name(name)) << name;
+  }
+  for (const std::string name : {"", ".", "..", "a-name-of-16byte", "a/b", "a:b", "a%d", "%", "a b",
+                                 "a\tb", "a\n", "a\x7f"}) {
+    EXPECT_FALSE(is_interface_name(name)) << name;
+  }
+}
+
+TEST_F(NetlinkTest, SaysWhichRightIsMissing) {
+  const auto denied = [] {
+    become({kStranger});
+    Netlink netlink = Netlink::open().value();
+    const auto set = netlink.set_up("lo");
+    if (set || set.error().code != std::errc::operation_not_permitted) return 1;
+    return set.error().message.find("needs CAP_NET_ADMIN") != std::string::npos ? 0 : 2;
+  };
+  EXPECT_EQ(shmif::test::Child(denied).wait(), 0) << "1 another error, 2 without the hint";
+}
+
+TEST_F(NetlinkTest, ReplacesNothingThatIsThere) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  ok(netlink.add_veth("v0", "v1"));
+  EXPECT_EQ(netlink.add_veth("v0", "v2").error().code, std::errc::file_exists);
+  EXPECT_FALSE(netlink.interface("v2"));
+  ok(netlink.add_address("v0", *Cidr::parse("198.18.0.1/24")));
+  ok(netlink.set_up("v0"));
+  ok(netlink.add_default_route("v0", *IpAddress::parse("198.18.0.2")));
+  const auto second = netlink.add_default_route("v0", *IpAddress::parse("198.18.0.3"));
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, std::errc::file_exists) << second.error().message;
+  EXPECT_EQ(run(space, {"ip", "route"}).output.find("198.18.0.3"), std::string::npos);
+}
+
+TEST_F(NetlinkTest, GivesANetworkOfTwoNoBroadcastAddress) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  ok(netlink.add_veth("v0", "v1"));
+  const auto broadcast = [&](const char* address) {
+    ok(netlink.add_address("v0", *Cidr::parse(address)));
+    const std::string shown = run(space, {"ip", "addr", "show", "to", address}).output;
+    const std::size_t at = shown.find(" brd 198");
+    return at == std::string::npos ? "none"
+                                   : shown.substr(at + 5, shown.find(' ', at + 5) - at - 5);
+  };
+  EXPECT_EQ(broadcast("198.18.0.1/31"), "none");
+  EXPECT_EQ(broadcast("198.18.1.1/32"), "none");
+  EXPECT_EQ(broadcast("198.18.2.1/30"), "198.18.2.3");
+  EXPECT_EQ(broadcast("198.18.4.1/23"), "198.18.5.255");
+}
+
+TEST_F(NetlinkTest, LeavesTheCallersInterfaceOfTheSameNameItsIpv6) {
+  const TestNamespace here;
+  const TestNamespace there;
+  for (const TestNamespace* each : {&here, &there}) ok(each->netlink().add_veth("v0", "v1"));
+  const std::string setting = "/proc/sys/net/ipv6/conf/v0/disable_ipv6";
+  const Inside inside(here);
+  if (contents(setting) != "0\n") GTEST_SKIP() << "no IPv6 here";
+  ok(there.netlink().disable_ipv6("v0"));
+  EXPECT_EQ(contents(setting), "0\n");
+  ok(here.netlink().disable_ipv6("v0"));
+  EXPECT_EQ(contents(setting), "1\n");
 }
 
 TEST_F(NetlinkTest, ConfiguresBothEndsOfAPairAcrossNamespaces) {
@@ -147,9 +215,9 @@ TEST_F(NetlinkTest, KeepsIpv6AndOffloadsOffAnInterface) {
   EXPECT_NE(run(space, {"ip", "-d", "link", "show", "dev", "v0"}).output.find("addrgenmode none"),
             std::string::npos);
   const std::string features = run(space, {"ethtool", "-k", "v0"}).output;
-  for (const char* off :
-       {"tx-checksumming: off", "tx-tcp-segmentation: off", "tx-tcp6-segmentation: off",
-        "generic-segmentation-offload: off", "generic-receive-offload: off"}) {
+  for (const char* off : {"rx-checksumming: off", "tx-checksumming: off", "scatter-gather: off",
+                          "tx-tcp-segmentation: off", "tx-tcp6-segmentation: off",
+                          "generic-segmentation-offload: off", "generic-receive-offload: off"}) {
     EXPECT_NE(features.find(off), std::string::npos) << off << " in\n" << features;
   }
 }
@@ -220,6 +288,18 @@ TEST(NetNamespace, TaskErrorsComeBackWhole) {
   EXPECT_EQ(r.error().message, "just so");
 }
 
+TEST(NetNamespace, AHelperIsReapedAndWhatItThrewIsTold) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: enters a namespace";
+  const auto before = children_of(::getpid());
+  const auto here = NetNamespace::current();
+  const auto r = run_in(*here, []() -> Result<std::vector<UniqueFd>> {
+    throw std::runtime_error("thrown in there");
+  });
+  ASSERT_FALSE(r);
+  EXPECT_EQ(r.error().message, "thrown in there");
+  EXPECT_EQ(children_of(::getpid()), before);
+}
+
 TEST(NetNamespace, HelperThatDiesIsAnErrorNotAHang) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: enters a namespace";
   const auto here = NetNamespace::current();
@@ -268,6 +348,18 @@ TEST_F(NetlinkTest, ANamespaceIsOverWhenItHasNeitherItsPathNorAProcess) {
   ::kill(inhabitant, SIGKILL);
   ::waitpid(inhabitant, nullptr, 0);
   EXPECT_TRUE(watch->look());
+}
+
+TEST_F(NetlinkTest, ALookAtANamespaceIsEnoughUntilTheNextIsDue) {
+  const TestNamespace space;
+  const auto watch = NetNamespaceWatch::open(space.path());
+  ASSERT_TRUE(watch) << watch.error().message;
+  const itimerspec now{.it_interval = {}, .it_value = {.tv_sec = 0, .tv_nsec = 1}};
+  ASSERT_EQ(::timerfd_settime(watch->descriptor(), 0, &now, nullptr), 0);
+  pollfd due{watch->descriptor(), POLLIN, 0};
+  ASSERT_EQ(::poll(&due, 1, 20'000), 1);
+  EXPECT_FALSE(watch->look());
+  EXPECT_EQ(::poll(&due, 1, 0), 0) << "it would be looked at without pause";
 }
 
 TEST_F(NetlinkTest, AWatcherIsNoInhabitantOfTheNamespaceThatItWatches) {

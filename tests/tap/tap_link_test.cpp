@@ -43,18 +43,22 @@ TapOptions in(const NetNamespace& space, const std::string& name, std::uint32_t 
 
 /// The device in its namespace, made before the peer on it.
 struct TapInSpace {
-  explicit TapInSpace(std::uint32_t mtu)
-      : tap(TapLink::open(in(space.space(), "tap0", mtu)).value()) {}
+  TapInSpace(std::uint32_t mtu, bool offload) : tap(open(space.space(), mtu, offload)) {}
+  static TapLink open(const NetNamespace& where, std::uint32_t mtu, bool offload) {
+    TapOptions options = in(where, "tap0", mtu);
+    options.offload = offload;
+    return TapLink::open(options).value();
+  }
   TestNamespace space;
   TapLink tap;
 };
 
-template <std::uint32_t kMtu>
+template <std::uint32_t kMtu, bool kOffload = false>
 class TapRig : TapInSpace, public DeviceRig<kMtu> {
  public:
   static std::string unavailable() { return no_tap_because(); }
 
-  TapRig() : TapInSpace(kMtu), DeviceRig<kMtu>(space, "tap0") {}
+  TapRig() : TapInSpace(kMtu, kOffload), DeviceRig<kMtu>(space, "tap0") {}
   TapLink& link() { return tap; }
   void end() { space.netlink().remove("tap0").value(); }
 };
@@ -63,7 +67,8 @@ class TapRig : TapInSpace, public DeviceRig<kMtu> {
 }  // namespace shmif::tap::test
 
 namespace shmif::test {
-using TapRigs = testing::Types<shmif::tap::test::TapRig<1500>, shmif::tap::test::TapRig<9000>>;
+using TapRigs = testing::Types<shmif::tap::test::TapRig<1500>, shmif::tap::test::TapRig<9000>,
+                               shmif::tap::test::TapRig<1500, true>>;
 INSTANTIATE_TYPED_TEST_SUITE_P(Tap, LinkConformance, TapRigs);
 }  // namespace shmif::test
 
@@ -74,6 +79,19 @@ class TapLinkTest : public ::testing::Test {
  protected:
   void SetUp() override {
     if (const std::string why = no_tap_because(); !why.empty()) GTEST_SKIP() << why;
+  }
+  /// A device "handed" that somebody else opened.
+  UniqueFd handed(int flags) const {
+    auto fds = run_in(where_, [flags]() -> Result<std::vector<UniqueFd>> {
+      std::vector<UniqueFd> out;
+      out.emplace_back(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+      ifreq request{};
+      std::memcpy(request.ifr_name, "handed", 6);
+      request.ifr_flags = static_cast<short>(flags);
+      if (::ioctl(out[0].get(), TUNSETIFF, &request) != 0) return Error::from_errno(errno, "tun");
+      return out;
+    });
+    return std::move(fds.value().at(0));
   }
   TestNamespace space_;
   // Where the tests skip there may be no namespace either.
@@ -97,7 +115,12 @@ TEST_F(TapLinkTest, AppearsConfiguredInTheNamespaceAskedFor) {
   const std::string addresses = run(space_, {"ip", "addr", "show", "dev", "tap7"}).output;
   EXPECT_NE(addresses.find("198.18.0.7/24"), std::string::npos) << addresses;
   EXPECT_NE(addresses.find("fd00::7/64"), std::string::npos) << addresses;
-  EXPECT_NE(run(space_, {"ip", "route"}).output.find("default via 198.18.0.1"), std::string::npos);
+  for (const char* version : {"-4", "-6"}) {
+    const std::string routes = run(space_, {"ip", version, "route"}).output;
+    const char* const wanted =
+        version[1] == '4' ? "default via 198.18.0.1 dev tap7" : "default via fd00::1 dev tap7";
+    EXPECT_NE(routes.find(wanted), std::string::npos) << routes;
+  }
   EXPECT_FALSE(Netlink::open()->interface("tap7")) << "it must not be in the caller's namespace";
 }
 
@@ -207,6 +230,31 @@ TEST_F(TapLinkTest, RefusesWhatCannotBeAndLeavesNothingBehind) {
   }
 }
 
+TEST_F(TapLinkTest, TakesEveryMtuAndNumberOfQueuesUpToTheLimits) {
+  for (const std::uint32_t mtu : {68U, 65521U}) {
+    const auto link = TapLink::open(in(where_, "tap0", mtu));
+    ASSERT_TRUE(link) << link.error().message;
+    EXPECT_EQ(space_.netlink().interface("tap0")->mtu, mtu);
+  }
+  for (const unsigned queues : {0U, 17U}) {
+    EXPECT_EQ(TapLink::open_queues(in(where_, "tap0"), queues).error().code, Errc::bad_argument);
+  }
+  const auto most = TapLink::open_queues(in(where_, "tap0"), 16);
+  ASSERT_TRUE(most) << most.error().message;
+  EXPECT_EQ(most->size(), 16U);
+}
+
+TEST_F(TapLinkTest, ADeviceThatIsNotToBeUpHasItsAddressAndIsDown) {
+  TapOptions options = in(where_, "tap0");
+  options.up = false;
+  options.addresses = {*Cidr::parse("198.18.0.7/24")};
+  const auto link = TapLink::open(options);
+  ASSERT_TRUE(link) << link.error().message;
+  EXPECT_FALSE(space_.netlink().interface("tap0")->is_up());
+  const std::string addresses = run(space_, {"ip", "addr", "show", "dev", "tap0"}).output;
+  EXPECT_NE(addresses.find("198.18.0.7/24"), std::string::npos) << addresses;
+}
+
 TEST_F(TapLinkTest, NamesADeviceThatAnotherLinkHolds) {
   const auto first = TapLink::open(in(where_, "tap0")).value();
   const auto second = TapLink::open(in(where_, "tap0"));
@@ -283,18 +331,15 @@ TEST_F(TapLinkTest, DeletingTheDeviceWakesTheWaiterAndEndsTheLink) {
   EXPECT_EQ(r.error, Errc::link_ended);
 }
 
+TEST_F(TapLinkTest, AdoptsNoDeviceOfAnotherKindAndNamesIt) {
+  const auto link = TapLink::adopt(handed(IFF_TUN | IFF_NO_PI));
+  ASSERT_FALSE(link);
+  EXPECT_EQ(link.error().code, Errc::bad_argument);
+  EXPECT_NE(link.error().message.find("\"handed\""), std::string::npos) << link.error().message;
+}
+
 TEST_F(TapLinkTest, AdoptsADescriptorThatSomebodyElseOpened) {
-  auto fds = run_in(where_, []() -> Result<std::vector<UniqueFd>> {
-    std::vector<UniqueFd> out;
-    out.emplace_back(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
-    ifreq request{};
-    std::memcpy(request.ifr_name, "handed", 6);
-    request.ifr_flags = IFF_TAP | IFF_NO_PI;
-    if (::ioctl(out[0].get(), TUNSETIFF, &request) != 0) return Error::from_errno(errno, "tun");
-    return out;
-  });
-  ASSERT_TRUE(fds) << fds.error().message;
-  auto link = TapLink::adopt(std::move(fds->at(0)));
+  auto link = TapLink::adopt(handed(IFF_TAP | IFF_NO_PI));
   ASSERT_TRUE(link) << link.error().message;
   EXPECT_EQ(link->address(), "tap:handed");
   FrameBatch batch;
