@@ -6,6 +6,7 @@
 #include <termios.h>
 
 #include <algorithm>
+#include <set>
 
 #include "tests/tap/guest_rig.hpp"
 
@@ -193,6 +194,63 @@ TEST(TerminalRelay, TerminalThatStandardInputOnlyReadsGetsTheOutput) {
               return came ? "" : "no output";
             }),
             "");
+}
+
+TEST(TerminalRelay, TerminalBelongsToTheOwnerOfTheProgram) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: gives a terminal away";
+  EXPECT_EQ(on_terminal([](Pty&) -> std::string {
+              TerminalRelay relay;
+              if (!relay.open(kStranger, true)) return "not open";
+              struct stat now{};
+              ::fstat(relay.program_end(), &now);
+              return now.st_uid == kStranger ? "" : std::to_string(now.st_uid);
+            }),
+            "");
+}
+
+/// The environment that is left of the caller's for a program of user `owner`.
+std::set<std::string> cleaned_environment(uid_t owner) {
+  std::array<int, 2> ends{};
+  EXPECT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const UniqueFd from(ends[0]);
+  UniqueFd to(ends[1]);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::clearenv();
+    for (const char* name : {"TERM", "LANG", "LC_ALL", "LC_TIME", "LANGUAGE", "TERMCAP",
+                             "LD_PRELOAD", "SECRET", "PATH", "HOME", "USER"}) {
+      ::setenv(name, "of=the caller", 1);
+    }
+    clean_environment(owner);
+    for (char** each = environ; *each != nullptr; ++each) (void)::dprintf(to.get(), "%s\n", *each);
+    ::_exit(0);
+  }
+  to.reset();
+  std::string text;
+  std::array<char, 4096> chunk{};
+  for (ssize_t n = 0; (n = ::read(from.get(), chunk.data(), chunk.size())) > 0;) {
+    text.append(chunk.data(), static_cast<std::size_t>(n));
+  }
+  ::waitpid(child, nullptr, 0);
+  std::set<std::string> entries;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) entries.insert(line);
+  return entries;
+}
+
+TEST(CleanEnvironment, HasTerminalAndLanguageOfTheCallerAndTheRestOfTheUser) {
+  const std::set<std::string> stranger{
+      "TERM=of=the caller",
+      "LANG=of=the caller",
+      "LC_ALL=of=the caller",
+      "LC_TIME=of=the caller",
+      "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+      "HOME=/"};
+  EXPECT_EQ(cleaned_environment(kStranger), stranger);
+  std::set<std::string> root = stranger;
+  root.erase("HOME=/");
+  root.insert({"HOME=/root", "USER=root"});
+  EXPECT_EQ(cleaned_environment(0), root);
 }
 
 TEST(TerminalRelay, WhatTheProgramHasNoRoomForReachesItLater) {

@@ -15,6 +15,9 @@
 
 #include <atomic>
 #include <filesystem>
+#include <optional>
+#include <set>
+#include <stdexcept>
 
 #include "tap/guest_enter.hpp"
 #include "tests/support/child_process.hpp"
@@ -420,38 +423,368 @@ TEST(Guest, StateInVarLibCanBeWrittenAndEndsWithTheGuest) {
   }
 }
 
+/// Gives the calling process an /etc of which `kStranger` is a user with subordinate ids.
+void give_ranges(const std::string& users, const std::string& groups) {
+  const auto replace = [](const char* path, const std::string& text) {
+    std::string copy = "/tmp/shmif-subid-XXXXXX";
+    const UniqueFd file(::mkstemp(copy.data()));
+    (void)!::write(file.get(), text.data(), text.size());
+    (void)::fchmod(file.get(), 0644);
+    const bool done = ::mount(copy.c_str(), path, nullptr, MS_BIND, nullptr) == 0;
+    ::unlink(copy.c_str());
+    return done;
+  };
+  const std::string uid = std::to_string(kStranger);
+  if (::unshare(CLONE_NEWNS) != 0 ||
+      ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      !replace("/etc/passwd",
+               contents("/etc/passwd") + "stranger:x:" + uid + ':' + uid + "::/:/bin/sh\n") ||
+      !replace("/etc/subuid", users) || !replace("/etc/subgid", groups)) {
+    ::_exit(98);
+  }
+}
+
+/// One blank between words.
+std::string squeezed(const std::string& text) {
+  std::istringstream words(text);
+  std::string all;
+  for (std::string word; words >> word;) all += word + ' ';
+  return all;
+}
+
 TEST(Guest, SubordinateIdsAreMappedBehindRoot) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: gives a user a range of its own";
   if (::access("/usr/bin/newuidmap", X_OK) != 0) GTEST_SKIP() << "no newuidmap here";
   Supervised::Options o;
-  o.guest =
-      guest_running(shell("cat /proc/self/uid_map; setpriv --reuid 33 --regid 33 --groups 34 id"));
+  o.guest = guest_running(shell(
+      "cat /proc/self/uid_map /proc/self/gid_map; setpriv --reuid 33 --regid 33 --groups 34 id"));
   o.caller = {kStranger};
-  o.before = [] {
-    const auto replace = [](const char* path, const std::string& text) {
-      std::string copy = "/tmp/shmif-subid-XXXXXX";
-      const UniqueFd file(::mkstemp(copy.data()));
-      (void)!::write(file.get(), text.data(), text.size());
-      (void)::fchmod(file.get(), 0644);
-      const bool done = ::mount(copy.c_str(), path, nullptr, MS_BIND, nullptr) == 0;
-      ::unlink(copy.c_str());
-      return done;
-    };
-    const std::string uid = std::to_string(kStranger);
-    if (::unshare(CLONE_NEWNS) != 0 ||
-        ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-        !replace("/etc/passwd",
-                 contents("/etc/passwd") + "stranger:x:" + uid + ':' + uid + "::/:/bin/sh\n") ||
-        !replace("/etc/subuid", "stranger:3000000:65536\n") ||
-        !replace("/etc/subgid", uid + ":4000000:65536\n")) {
-      ::_exit(98);
-    }
+  const std::string uid = std::to_string(kStranger);
+  o.before = [&] {  // by name and by number, and beside somebody else's
+    give_ranges("other:1000000:65536\nstranger:3000000:65536\n" + uid + ":5000000:1000\n",
+                uid + ":4000000:65536\n");
   };
   Supervised guest(o);
   EXPECT_EQ(guest.finish(), 0) << guest.output();
-  EXPECT_NE(guest.output().find("3000000      65536"), std::string::npos) << guest.output();
+  const std::string said = squeezed(guest.output());
+  EXPECT_TRUE(said.starts_with("0 " + uid + " 1 1 3000000 65536 65537 5000000 1000 0 " + uid +
+                               " 1 1 4000000 65536 "))
+      << guest.output();
   EXPECT_NE(guest.output().find("uid=33"), std::string::npos) << guest.output();
   EXPECT_EQ(guest.output().find("note:"), std::string::npos) << guest.output();
+}
+
+TEST(Guest, RangesThatCannotBeUsedAreToldAndTheGuestHasRootOnly) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: gives a user a range of its own";
+  Supervised::Options o;
+  o.guest = guest_running({"/bin/sh", "-c", "/bin/cat /proc/self/uid_map"});
+  o.caller = {kStranger};
+  o.before = [] {
+    give_ranges("stranger:3000000:65536\n", "stranger:4000000:65536\n");
+    ::setenv("PATH", "/nonexistent", 1);
+  };
+  Supervised guest(o);
+  EXPECT_EQ(guest.finish(), 0) << guest.output();
+  EXPECT_NE(guest.output().find("note: the ranges of /etc/subuid"), std::string::npos)
+      << guest.output();
+  const std::string said = squeezed(guest.output());
+  EXPECT_TRUE(said.ends_with(" 0 " + std::to_string(kStranger) + " 1 ")) << guest.output();
+}
+
+/// Calls what changes ids, in a guest that has one only. Result: 0, or the number of the first call
+/// that did not answer that it is done.
+int pretend_to_change_each_id() {
+  constexpr const char* kFile = "/run/of-somebody";
+  const UniqueFd file(::open(kFile, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  const std::array<gid_t, 2> groups{5, 6};
+  constexpr auto kAsItIs = static_cast<uid_t>(-1);
+  int number = 0;
+  const auto done = [&](long answer) {
+    ++number;
+    return answer == 0;
+  };
+  if (!done(::syscall(SYS_setgroups, groups.size(), groups.data())) ||
+      !done(::syscall(SYS_setgid, 5)) || !done(::syscall(SYS_setuid, 5)) ||
+      !done(::syscall(SYS_setregid, 5, 5)) || !done(::syscall(SYS_setreuid, 5, 5)) ||
+      !done(::syscall(SYS_setresgid, 5, 5, 5)) || !done(::syscall(SYS_setresuid, 5, 5, 5)) ||
+      !done(::syscall(SYS_setfsgid, 5)) || !done(::syscall(SYS_setfsuid, 5))) {
+    return number;
+  }
+  for (unsigned bit = 0; bit < 31; ++bit) {
+    const uid_t id = 1U << bit;
+    for (const auto& [user, group] :
+         {std::pair{id, kAsItIs}, std::pair{kAsItIs, id}, std::pair{id, id}}) {
+      number = 10;
+      if (!done(::chown(kFile, user, group)) || !done(::lchown(kFile, user, group)) ||
+          !done(::fchown(file.get(), user, group)) ||
+          !done(::fchownat(AT_FDCWD, kFile, user, group, 0))) {
+        return number;
+      }
+    }
+  }
+  struct stat now{};
+  if (::fstat(file.get(), &now) != 0 || now.st_uid != 0 || now.st_gid != 0) return 20;
+  return ::getuid() == 0 && ::geteuid() == 0 && ::getgid() == 0 ? 0 : 21;
+}
+
+TEST(Guest, WhereRootIsTheOnlyIdEveryChangeOfIdsIsAnsweredAsDone) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: becomes a user without subordinate ids";
+  Supervised::Options o;
+  o.guest = guest_running({});
+  o.guest.body = pretend_to_change_each_id;
+  o.caller = {kStranger};
+  Supervised guest(o);
+  const int code = guest.finish();
+  if (code == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+  EXPECT_EQ(code, 0) << "the number of a call";
+}
+
+TEST(Guest, WhatABodyAnswersIsTheStatusAnd125IfItThrows) {
+  for (const int expected : {0, 7, 125}) {
+    Supervised::Options o;
+    o.guest = guest_running({});
+    o.guest.body = [expected] {
+      if (expected == 125) throw std::runtime_error("thrown in there");
+      return expected;
+    };
+    Supervised guest(o);
+    const int code = guest.finish();
+    if (code == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+    EXPECT_EQ(code, expected) << guest.output();
+  }
+}
+
+TEST(Guest, SaysWhyACommandCannotRun) {
+  std::string script = "/tmp/shmif-script-XXXXXX";
+  {
+    const UniqueFd file(::mkstemp(script.data()));
+    (void)!::write(file.get(), "#!/nonexistent\n", 15);
+    (void)::fchmod(file.get(), 0755);
+  }
+  std::string closed = "/tmp/shmif-closed-XXXXXX";  // a directory that others may not look into
+  ASSERT_NE(::mkdtemp(closed.data()), nullptr);
+  struct Case {
+    std::string command;
+    int status;
+    std::string why;
+  };
+  for (const Case& each : {Case{"no-such-program-anywhere", 127, "(no such program in PATH)"},
+                           Case{"/nonexistent/program", 127, "does not exist)"},
+                           Case{script, 127, "the interpreter that it names"},
+                           Case{"/etc/passwd", 126, "may execute?)"}}) {
+    Supervised::Options o;
+    o.guest = guest_running({each.command});
+    if (::geteuid() == 0) o.caller = {kStranger};
+    o.before = [&] { ::setenv("PATH", (closed + ":/usr/bin:/bin").c_str(), 1); };
+    Supervised guest(o);
+    const int code = guest.finish();
+    if (code == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+    EXPECT_EQ(code, each.status) << guest.output();
+    EXPECT_NE(guest.output().find("cannot run \"" + each.command + '"'), std::string::npos)
+        << guest.output();
+    EXPECT_NE(guest.output().find(each.why), std::string::npos) << guest.output();
+  }
+  ::unlink(script.c_str());
+  ::rmdir(closed.c_str());
+}
+
+TEST(Guest, EverySignalThatCanBeSentOnReachesTheCommand) {
+  constexpr std::array kSignals{SIGHUP,  SIGINT,   SIGQUIT,   SIGUSR1, SIGUSR2,
+                                SIGPIPE, SIGALRM,  SIGSTKFLT, SIGXCPU, SIGXFSZ,
+                                SIGURG,  SIGWINCH, SIGIO,     SIGPWR,  SIGTERM};
+  std::string traps;
+  for (const int number : kSignals) {
+    const std::string n = std::to_string(number);
+    traps.append("trap 'echo heard ").append(n).append(".' ").append(n).append("; ");
+  }
+  Supervised::Options o;
+  o.guest = guest_running(shell(traps + "echo ready; while :; do sleep 0.01; done"));
+  o.before = [&] {
+    for (const int number : kSignals) ::signal(number, SIG_DFL);
+  };
+  Supervised guest(o);
+  if (!guest.says("ready")) GTEST_SKIP() << "no namespaces here: " << guest.output();
+  for (const int number : kSignals) {
+    guest.signal(number);
+    EXPECT_TRUE(guest.says("heard " + std::to_string(number) + '.')) << guest.output();
+  }
+}
+
+TEST(Guest, StoppedProcessLeftBehindMayEndInItsOwnWay) {
+  Supervised::Options o;
+  o.guest = guest_running(
+      shell("(trap 'echo tidy; exit' TERM; echo ready > /run/ready; while :; do sleep 0.01; done) "
+            "2> /dev/null & while ! test -s /run/ready; do sleep 0.01; done; kill -STOP $!"));
+  o.guest.grace = kPatience / 4;  // 100 ms may be too short on a busy machine
+  Supervised guest(o);
+  const int code = guest.finish();
+  if (code == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+  EXPECT_EQ(code, 0);
+  EXPECT_EQ(guest.output(), "tidy\n");
+}
+
+TEST(Guest, SignalMaskOfTheCallerIsAsBeforeWhenTheGuestIsGoneOrCouldNotBeMade) {
+  const auto try_both = [] {
+    const auto mask = [] {
+      sigset_t set;
+      ::sigprocmask(SIG_SETMASK, nullptr, &set);
+      std::string blocked;
+      for (int number = 1; number < 65; ++number) {
+        blocked += ::sigismember(&set, number) == 1 ? '1' : '0';
+      }
+      return blocked;
+    };
+    sigset_t own;
+    ::sigemptyset(&own);
+    ::sigaddset(&own, SIGUSR2);
+    ::sigprocmask(SIG_SETMASK, &own, nullptr);
+    const std::string before = mask();
+    GuestOptions impossible = guest_running({"true"}, Via::tap);
+    impossible.tun_device = "/nonexistent/tun";
+    if (Guest::start(impossible)) return 1;
+    if (mask() != before) return 2;
+    {
+      auto guest = Guest::start(guest_running({"true"}));
+      if (!guest) return 77;
+      if (mask() == before) return 3;
+      if (!guest->release() || guest->wait().status != 0) return 4;
+    }
+    return mask() == before ? 0 : 5;
+  };
+  const int code = shmif::test::Child(try_both).wait();
+  if (code == 77) GTEST_SKIP() << "no namespaces here";
+  EXPECT_EQ(code, 0) << "1 made, 2 blocked after a failure, 3 not blocked meanwhile, 4 not run, "
+                        "5 blocked afterwards";
+}
+
+TEST(Guest, TellsOfEachInterfaceByItsOwnNumber) {
+  auto o = guest_running(
+      shell("ip link set tap1 mtu 1400; ip link set tap2 mtu 1300; ip link set tap1 down"));
+  o.forward_signals = false;
+  for (const char* name : {"tap1", "tap2"}) {
+    o.interfaces.emplace_back();
+    o.interfaces.back().name = name;
+    o.interfaces.back().mtu = 9000;
+  }
+  o.interfaces[1].mac = MacAddress::parse("b2:a0:00:00:00:01");
+  auto guest = Guest::start(o);
+  if (!guest && guest.error().code == make_error_code(Errc::not_supported)) {
+    GTEST_SKIP() << "no namespaces here: " << guest.error().message;
+  }
+  ASSERT_TRUE(guest) << guest.error().message;
+  ASSERT_EQ(guest->links().size(), 3U);
+  std::set<std::uint64_t> macs;
+  for (std::size_t i = 0; i < 3; ++i) {
+    const GuestLink& link = guest->links()[i];
+    EXPECT_EQ(link.interface, "tap" + std::to_string(i));
+    EXPECT_EQ(link.mtu, i == 0 ? 1500U : 9000U);
+    EXPECT_TRUE(link.mac.is_unicast());
+    macs.insert(link.mac.to_u64());
+  }
+  EXPECT_EQ(macs.size(), 3U);
+  EXPECT_EQ(guest->links()[1].mac, *o.interfaces[1].mac);
+  ASSERT_TRUE(guest->release());
+  std::array<GuestInterfaceState, 3> last{{{0, false, true, 1500}, {}, {}}};
+  for (std::optional<GuestExit> exit; !exit;) {
+    const GuestNews news = guest->dispatch();
+    for (const GuestInterfaceState& now : news.interfaces) last.at(now.interface) = now;
+    exit = news.exit;
+    pollfd entry{guest->descriptor(), POLLIN, 0};
+    if (!exit) (void)::poll(&entry, 1, -1);
+  }
+  EXPECT_EQ(last[0], (GuestInterfaceState{0, false, true, 1500}));
+  EXPECT_EQ(last[1], (GuestInterfaceState{1, false, false, 1400}));
+  EXPECT_EQ(last[2], (GuestInterfaceState{2, false, true, 1300}));
+}
+
+TEST(Guest, OfRootMayChangeItsOwnSettingsAndNoneOfTheMachine) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: others own no settings of the machine";
+  Supervised::Options o;
+  // Opened for writing, and nothing written.
+  o.guest = guest_running(
+      shell("for s in net/ipv4/ip_forward kernel/hostname kernel/domainname kernel/msgmax "
+            "kernel/msgmnb kernel/msgmni kernel/sem kernel/shmall kernel/shmmax kernel/shmmni; do "
+            "(: >> /proc/sys/$s) || echo closed $s; done 2> /dev/null; "
+            "s=/sys/class/net/tap0/tx_queue_len; (: >> $s) 2> /dev/null || echo closed $s; "
+            "for s in /proc/sys/vm/swappiness /proc/sys/kernel/panic /proc/sys/fs/file-max "
+            "/proc/sysrq-trigger /proc/irq/default_smp_affinity /proc/mtrr /proc/acpi/wakeup "
+            "/proc/dynamic_debug/control /proc/scsi/scsi /sys/kernel/profiling; do "
+            "test -e $s && (: >> $s) 2> /dev/null && echo opened $s; done; "
+            "cat /proc/sys/net/ipv4/ping_group_range /proc/sys/net/ipv6/conf/all/accept_dad "
+            "/proc/sys/net/ipv6/conf/default/accept_dad; ip -o link show lo | grep -c LOWER_UP"));
+  Supervised guest(o);
+  const int code = guest.finish();
+  if (code == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+  EXPECT_EQ(code, 0) << guest.output();
+  EXPECT_EQ(guest.output(), "0\t2147483647\n0\n0\n1\n");
+}
+
+TEST(Guest, FindsTheSessionOfItsCallerAndOtherwiseAnEmptyRun) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: has a /run of its own";
+  for (const uid_t uid : {uid_t{0}, kStranger}) {
+    const std::string session = "/run/user/" + std::to_string(uid);
+    Supervised::Options o;
+    o.guest = guest_running(
+        shell("cat " + session +
+              "/mark; ls -A /run/daemon | wc -l; readlink /run/link; stat -c %a "
+              "/run/daemon; test -e /run/pid && echo there; echo 1 > /run/pid && echo written"));
+    o.caller = {uid};
+    o.before = [&] {
+      if (::unshare(CLONE_NEWNS) != 0 ||
+          ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+          ::mount("none", "/run", "tmpfs", 0, "mode=755") != 0) {
+        ::_exit(98);
+      }
+      std::filesystem::create_directories(session);
+      std::filesystem::create_directories("/run/daemon");
+      std::filesystem::create_symlink("daemon", "/run/link");
+      for (const std::string& file :
+           {session + "/mark", std::string("/run/daemon/socket"), std::string("/run/pid")}) {
+        std::ofstream(file) << "mine\n";
+      }
+      (void)!::chmod("/run/daemon", 0751);
+      (void)!::chown(session.c_str(), uid, uid);
+      (void)!::chmod(session.c_str(), 0700);
+    };
+    Supervised guest(o);
+    const int code = guest.finish();
+    if (code == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+    EXPECT_EQ(code, 0) << guest.output();
+    EXPECT_EQ(guest.output(), "mine\n0\ndaemon\n751\nwritten\n") << uid;
+  }
+}
+
+TEST(Guest, LogsOfRootStayAndThoseOfOthersEndWithTheGuest) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: has a /var of its own";
+  for (const uid_t uid : {uid_t{0}, kStranger}) {
+    std::string directory = "/tmp/shmif-var-XXXXXX";
+    ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+    (void)!::chmod(directory.c_str(), 0755);
+    for (const char* each : {"/log", "/cache"}) {
+      (void)!::mkdir((directory + each).c_str(), 0755);
+      std::ofstream(directory + each + "/old") << "old\n";
+    }
+    Supervised::Options o;
+    o.guest = guest_running(
+        shell("for d in log cache; do cat /var/$d/old; echo new > /var/$d/new && echo $d; done"));
+    o.caller = {uid};
+    o.before = [&] {
+      if (::unshare(CLONE_NEWNS) != 0 ||
+          ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+          ::mount((directory + "/log").c_str(), "/var/log", nullptr, MS_BIND, nullptr) != 0 ||
+          ::mount((directory + "/cache").c_str(), "/var/cache", nullptr, MS_BIND, nullptr) != 0) {
+        ::_exit(98);
+      }
+    };
+    Supervised guest(o);
+    const int code = guest.finish();
+    for (const char* each : {"/log/new", "/cache/new"}) {
+      EXPECT_EQ(contents(directory + each), uid == 0 ? "new\n" : "") << uid;
+    }
+    std::filesystem::remove_all(directory);
+    if (code == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+    EXPECT_EQ(guest.output(), "old\nlog\nold\ncache\n") << uid;
+  }
 }
 
 TEST(Guest, TapThatWasAskedForAndCannotBeHadIsNotSupported) {
@@ -563,6 +896,47 @@ TEST(Guest, WrongOptionsAreRefusedByName) {
   o.interfaces[0].addresses = {Cidr::parse("198.18.0.2/24").value()};
   o.interfaces[0].gateways = {IpAddress::parse("198.18.1.1").value()};
   EXPECT_NE(refusal(o).find("198.18.1.1"), std::string::npos);
+}
+
+/// What is wrong with a host of these addresses and gateways, or "nothing". No host is made: the
+/// caller has threads, and that is what Guest::start complains of last.
+std::string wrong_with(const std::vector<const char*>& addresses,
+                       const std::vector<const char*>& gateways) {
+  auto o = guest_running({"true"});
+  for (const char* each : addresses) o.interfaces[0].addresses.push_back(*Cidr::parse(each));
+  for (const char* each : gateways) o.interfaces[0].gateways.push_back(*IpAddress::parse(each));
+  const auto guest = Guest::start(o);
+  if (guest) return "started";
+  const std::string& message = guest.error().message;
+  return message.find("threads") != std::string::npos ? "nothing" : message;
+}
+
+TEST(Guest, AGatewayIsTakenWhereItIsInOneOfTheNetworksToTheBit) {
+  std::atomic<bool> over{false};
+  std::jthread other([&] { over.wait(false); });
+  struct Case {
+    std::vector<const char*> addresses;
+    const char* inside;
+    const char* outside;
+  };
+  for (const Case& each :
+       {Case{{"198.18.0.2/25"}, "198.18.0.126", "198.18.0.129"},
+        Case{{"198.18.0.2/23"}, "198.18.1.1", "198.18.2.1"},
+        Case{{"198.18.0.2/31"}, "198.18.0.3", "198.18.0.1"},
+        Case{{"198.18.0.2/24", "198.19.0.2/24"}, "198.19.0.1", "198.17.0.1"},
+        Case{{"fd00::2/65"}, "fd00::7fff:0:0:1", "fd00::8000:0:0:1"},
+        Case{{"198.18.0.2/24"}, "198.18.0.1", "c612::1"}, Case{{}, "fe80::1", "fec0::1"},
+        Case{{"198.18.0.2/24"}, "febf::1", "fe7f::1"}}) {
+    EXPECT_EQ(wrong_with(each.addresses, {each.inside}), "nothing") << each.inside;
+    const std::string why = wrong_with(each.addresses, {each.outside});
+    EXPECT_NE(why.find("is in none of the networks"), std::string::npos) << each.outside << why;
+    EXPECT_EQ(wrong_with(each.addresses, {each.inside, each.outside}), why) << "each is looked at";
+  }
+  EXPECT_EQ(wrong_with({"198.18.0.2/24", "198.18.0.2/25", "198.18.0.3/24"}, {}), "nothing");
+  const std::string twice = wrong_with({"198.18.0.2/24", "198.18.0.3/24", "198.18.0.2/24"}, {});
+  EXPECT_NE(twice.find("198.18.0.2/24 twice"), std::string::npos) << twice;
+  over = true;
+  over.notify_all();
 }
 
 TEST(Guest, ProcessWithThreadsIsRefused) {
