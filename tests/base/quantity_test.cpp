@@ -148,6 +148,86 @@ TEST(Quantity, ANumberHasEighteenDecimalsAtMost) {
   }
 }
 
+TEST(Quantity, EveryUnitHasItsFactor) {
+  constexpr std::uint64_t k = 1024;
+  for (const auto& [letter, factor] : {std::pair{"k", k}, std::pair{"m", k * k},
+                                       std::pair{"g", k * k * k}, std::pair{"t", k * k * k * k}}) {
+    for (const char* const rest : {"", "i", "b", "ib"}) {
+      const std::string text = std::string("3") + letter + rest;
+      EXPECT_EQ(value_of(read_size(text)), 3 * factor) << text;
+    }
+  }
+  const std::pair<const char*, std::uint64_t> prefixes[] = {
+      {"", 1}, {"k", 1'000}, {"m", 1'000'000}, {"g", 1'000'000'000}, {"t", 1'000'000'000'000}};
+  for (const auto& [prefix, factor] : prefixes) {
+    for (const char* const word : {"", "bit", "bits", "bit/s", "bits/s"}) {
+      const std::string text = std::string("3") + prefix + word;
+      EXPECT_EQ(value_of(read_rate(text)), 3 * factor) << text;
+    }
+    for (const char* const word : {"b", "bps", "b/s", "byte", "bytes"}) {
+      const std::string text = std::string("3") + prefix + word;
+      EXPECT_NE(read_rate(text).why(text).find(" or " + rate_text(24 * factor) + " ("),
+                std::string::npos)
+          << read_rate(text).why(text);
+    }
+    if (*prefix == 't') continue;
+    EXPECT_EQ(value_of(read_count(std::string("3") + prefix)), 3 * factor) << prefix;
+  }
+  const std::pair<const char*, nanoseconds> units[] = {
+      {"ns", 1ns},      {"nsec", 1ns}, {"us", 1us},   {"usec", 1us}, {"\u00b5s", 1us},
+      {"\u03bcs", 1us}, {"ms", 1ms},   {"msec", 1ms}, {"s", 1s},     {"sec", 1s},
+      {"m", 1min},      {"min", 1min}, {"h", 1h},     {"d", 24h}};
+  for (const auto& [unit, time] : units) {
+    EXPECT_EQ(value_of(read_bare_time(std::string("3") + unit)), 3 * time) << unit;
+  }
+}
+
+TEST(Quantity, ATimeIsAHundredYearsAtMost) {
+  constexpr nanoseconds kYears = 100 * 365 * 24h;
+  for (const TimeUnit unit : {TimeUnit::microseconds, TimeUnit::milliseconds, TimeUnit::seconds}) {
+    const auto count = kYears.count() / static_cast<std::int64_t>(unit);
+    EXPECT_EQ(value_of(read_time(std::to_string(count), unit)), kYears);
+    EXPECT_FALSE(read_time(std::to_string(count + 1), unit));
+  }
+  EXPECT_EQ(value_of(read_bare_time("36500d")), kYears);
+  EXPECT_FALSE(read_bare_time(std::to_string(kYears.count() + 1) + "ns"));
+}
+
+TEST(Quantity, EachTextHasTheLargestUnitThatLosesNothing) {
+  const std::pair<nanoseconds, const char*> times[] = {{0ns, "0"},
+                                                       {1ns, "1ns"},
+                                                       {999ns, "999ns"},
+                                                       {1us, "1us"},
+                                                       {1ms, "1ms"},
+                                                       {1s, "1s"},
+                                                       {1min, "1m"},
+                                                       {90s, "90s"},
+                                                       {1h, "1h"},
+                                                       {90min, "90m"},
+                                                       {24h, "1d"},
+                                                       {36h, "36h"},
+                                                       {61min + 1s, "3661s"},
+                                                       {1s + 1ns, "1000000001ns"}};
+  for (const auto& [time, text] : times) EXPECT_EQ(time_text(time), text);
+  const std::pair<std::uint64_t, const char*> sizes[] = {{0, "0"},
+                                                         {1023, "1023"},
+                                                         {1024, "1k"},
+                                                         {1536, "1536"},
+                                                         {3ULL << 20U, "3m"},
+                                                         {5ULL << 30U, "5g"},
+                                                         {1ULL << 40U, "1024g"}};
+  for (const auto& [size, text] : sizes) EXPECT_EQ(size_text(size), text);
+  const std::pair<std::uint64_t, const char*> rates[] = {{0, "0"},
+                                                         {1, "1bit"},
+                                                         {1'001, "1001bit"},
+                                                         {64'000, "64kbit"},
+                                                         {2'500'000, "2500kbit"},
+                                                         {25'000'000, "25Mbit"},
+                                                         {3'000'000'000, "3Gbit"},
+                                                         {1'000'000'000'000, "1000Gbit"}};
+  for (const auto& [rate, text] : rates) EXPECT_EQ(rate_text(rate), text);
+}
+
 TEST(Quantity, SharesHaveTheirPerCentSign) {
   EXPECT_EQ(value_of(read_share("1%")), 0.01);
   EXPECT_EQ(value_of(read_share("0.5%")), 0.005);
