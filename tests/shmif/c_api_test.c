@@ -656,6 +656,111 @@ static void waits_are_in_milliseconds(void) {
   shmif_close(receiver);
 }
 
+/** Whether a call was refused with -EINVAL and a message that names it. */
+static int is_refused(int result, const char* call) {
+  return result == -EINVAL && strncmp(shmif_message(), call, strlen(call)) == 0;
+}
+
+static void a_structure_of_size_0_and_a_path_that_is_none_are_refused(void) {
+  const struct shmif_bus_options no_bus = {.size = 0, .mtu = 9000};
+  const struct shmif_port_options no_options = {.size = 0, .name = "rig"};
+  struct shmif_frame_info no_info = {.size = 0};
+  struct shmif_counters no_counters = {.size = 0};
+  unsigned char in[kFrameBytes];
+  struct iovec into = {in, sizeof in};
+  shmif_port* port = NULL;
+  CHECK(is_refused(shmif_open(g_path, &no_options, &port), "shmif_open:") && port == NULL);
+  CHECK(is_refused(shmif_open(NULL, NULL, &port), "shmif_open:") && port == NULL);
+  CHECK(is_refused(shmif_open(g_path, NULL, NULL), "shmif_open:"));
+  CHECK(shmif_destroy(g_path, 0) == 0);
+  CHECK(is_refused(shmif_destroy(NULL, 0), "shmif_destroy:"));
+  CHECK(is_refused(shmif_create(g_path, &no_bus), "shmif_create:"));
+  CHECK(is_refused(shmif_create(NULL, NULL), "shmif_create:"));
+  const char* const call = "shmif_open_or_create:";
+  CHECK(is_refused(shmif_open_or_create(g_path, &no_bus, NULL, &port), call) && port == NULL);
+  CHECK(is_refused(shmif_open_or_create(g_path, NULL, &no_options, &port), call) && port == NULL);
+  CHECK(is_refused(shmif_open_or_create(NULL, NULL, NULL, &port), call) && port == NULL);
+  CHECK(is_refused(shmif_open_or_create(g_path, NULL, NULL, NULL), call));
+  CHECK(access(g_path, F_OK) != 0); /* none of them made a bus */
+  CHECK(shmif_open_or_create(g_path, NULL, NULL, &port) == 0 && shmif_up(port) == 0);
+  CHECK(is_refused(shmif_receive(port, in, sizeof in, &no_info), "shmif_receive:"));
+  CHECK(is_refused(shmif_receive_batch(port, &into, &no_info, 1), "shmif_receive_batch:"));
+  CHECK(is_refused(shmif_receive_in_place(port, &into, &no_info, 1), "shmif_receive_in_place:"));
+  CHECK(is_refused(shmif_receive_in_place(port, &into, NULL, 0), "shmif_receive_in_place:"));
+  CHECK(is_refused(shmif_get_counters(port, &no_counters), "shmif_get_counters:"));
+  CHECK(is_refused(shmif_get_counters(port, NULL), "shmif_get_counters:"));
+  shmif_close(port);
+}
+
+/** Sends frames whose mark and number are `from` to `to`. */
+static void send_marked(shmif_port* sender, unsigned from, unsigned to) {
+  unsigned char frame[kFrameBytes];
+  for (unsigned i = from; i <= to; ++i) {
+    fill_frame(frame, (unsigned char)i);
+    CHECK(shmif_send(sender, frame, sizeof frame) == 0);
+  }
+}
+
+static void frames_come_in_order_however_the_next_are_received(void) {
+  enum { kRoom = 16 };
+  static unsigned char buffers[kRoom][kFrameBytes];
+  struct iovec into[kRoom];
+  struct iovec lent[kRoom];
+  struct shmif_frame_info infos[kRoom];
+  for (unsigned i = 0; i < kRoom; ++i) into[i] = (struct iovec){buffers[i], kFrameBytes};
+  infos[0].size = sizeof infos[0];
+  shmif_port* sender = open_port_up("sender");
+  shmif_port* receiver = open_port_up("receiver");
+  send_marked(sender, 0, 5);
+  CHECK(shmif_receive(receiver, buffers[0], kFrameBytes, NULL) == kFrameBytes);
+  CHECK(buffers[0][14] == 0); /* the port keeps five */
+  send_marked(sender, 6, 7);
+  CHECK(shmif_receive_batch(receiver, into, infos, 3) == 3);
+  for (unsigned i = 0; i < 3; ++i) CHECK(buffers[i][14] == 1 + i && infos[i].number == 1 + i);
+  CHECK(shmif_receive_in_place(receiver, lent, infos, kRoom) == 2);
+  for (unsigned i = 0; i < 2; ++i)
+    CHECK(((unsigned char*)lent[i].iov_base)[14] == 4 + i && infos[i].number == 4 + i);
+  CHECK(shmif_receive_in_place(receiver, lent, infos, kRoom) == 2);
+  for (unsigned i = 0; i < 2; ++i)
+    CHECK(((unsigned char*)lent[i].iov_base)[14] == 6 + i && infos[i].number == 6 + i);
+  CHECK(shmif_release(receiver) == 0);
+  send_marked(sender, 8, 11);
+  CHECK(shmif_receive(receiver, buffers[0], kFrameBytes, NULL) == kFrameBytes);
+  CHECK(buffers[0][14] == 8);
+  send_marked(sender, 12, 13);
+  CHECK(shmif_receive_batch(receiver, into, infos, kRoom) == 5);
+  for (unsigned i = 0; i < 5; ++i) CHECK(buffers[i][14] == 9 + i && infos[i].number == 9 + i);
+  CHECK(shmif_wait(receiver, 0) == 0);
+  shmif_close(sender);
+  shmif_close(receiver);
+}
+
+static void the_text_of_each_result_is_about_it(void) {
+  static const struct {
+    int result;
+    const char* words;
+  } texts[] = {
+      {0, "no error"},
+      {-EEXIST, "exists already"},
+      {-EAGAIN, "not ready"},
+      {-ENOSPC, "no room"},
+      {-EINVAL, "argument out of range"},
+      {-E2BIG, "the path is too long"},
+      {-EMSGSIZE, "exceeds the MTU"},
+      {-ENETDOWN, "the port is down"},
+      {-EINTR, "interrupted"},
+      {-ENXIO, "not linked"},
+      {-EIO, "corrupt"},
+      {-EPERM, "child of a fork"},
+      {-EOPNOTSUPP, "cannot do it"},
+      {-ENOENT, "No such file or directory"},
+      {-EBUSY, "busy"},
+      {-12345, "unknown error"},
+  };
+  for (size_t i = 0; i < sizeof texts / sizeof texts[0]; ++i)
+    CHECK(strstr(shmif_strerror(texts[i].result), texts[i].words) != NULL);
+}
+
 static void library_and_header_are_of_one_version(void) {
   CHECK(strcmp(shmif_version(), SHMIF_HEADER_VERSION) == 0);
 }
@@ -681,6 +786,11 @@ static const struct {
     {"EachFlagOfAPortMakesItWhatItSays", each_flag_of_a_port_makes_it_what_it_says},
     {"WhatWasReceivedBeforeGoingDownIsGone", what_was_received_before_going_down_is_gone},
     {"WaitsAreInMilliseconds", waits_are_in_milliseconds},
+    {"AStructureOfSizeNoughtAndAPathThatIsNoneAreRefused",
+     a_structure_of_size_0_and_a_path_that_is_none_are_refused},
+    {"FramesComeInOrderHoweverTheNextAreReceived",
+     frames_come_in_order_however_the_next_are_received},
+    {"TheTextOfEachResultIsAboutIt", the_text_of_each_result_is_about_it},
     {"AFrameCrossesUnchanged", a_frame_crosses_unchanged},
     {"ABatchArrivesInOrder", a_batch_arrives_in_order},
     {"ABatchIsSentUpToTheFirstFrameThatIsRefused",

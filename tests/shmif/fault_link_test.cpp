@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <string>
@@ -165,12 +166,18 @@ class Moody {
   struct Mood {
     std::error_code next_error;  ///< of the next receive() only
     bool takes_frames = true;
-    int descriptor = -1;  ///< instead of its own
+    std::size_t frames_until_end = SIZE_MAX;  ///< that it sends, and then it has ended
+    int descriptor = -1;                      ///< instead of its own
   };
   Moody(LoopbackLink link, Mood& mood) : link_(std::move(link)), mood_(mood) {}
 
   SendResult send(std::span<const FrameView> frames) noexcept {
-    return mood_.takes_frames ? link_.send(frames) : SendResult{};
+    if (!mood_.takes_frames) return {};
+    const std::size_t count = std::min(frames.size(), mood_.frames_until_end);
+    const SendResult sent = link_.send(frames.first(count));
+    mood_.frames_until_end -= sent.taken;
+    if (sent.error || count == frames.size()) return sent;
+    return {sent.taken, make_error_code(Errc::link_ended)};
   }
   ReceiveResult receive(FrameBatch& into) noexcept {
     if (mood_.next_error) return {0, 0, std::exchange(mood_.next_error, {})};
@@ -221,6 +228,33 @@ TEST(FaultLink, ALinkThatHasEndedWakesNobodyWhoWaitsForWhatIsUnderWay) {
   EXPECT_FALSE(link.prepare_wait().ready);
   EXPECT_EQ(poll(&p, 1, 0), 0) << "whoever waits would turn round and round";
   link.finish_wait();
+}
+
+TEST(FaultLink, ALinkThatEndsWithinABatchTellsHowManyWentOut) {
+  auto [near, far] = LoopbackLink::pair().value();
+  Moody::Mood mood{.next_error = {}, .frames_until_end = 2};
+  FaultLink link =
+      FaultLink::wrap(AnyLink(std::make_unique<Moody>(std::move(near), mood)), {}, {}).value();
+  std::vector<Bytes> frames;
+  for (std::uint64_t i = 0; i < 5; ++i) frames.push_back(make_frame(60, i));
+  SendResult sent = link.send(views(frames));
+  EXPECT_EQ(sent.taken, 2U);
+  EXPECT_EQ(sent.error, Errc::link_ended);
+  sent = link.send(views(frames));
+  EXPECT_EQ(sent.taken, 0U);
+  EXPECT_EQ(sent.error, Errc::link_ended);
+  frames.resize(2);
+  EXPECT_TRUE(same_frames(frames, collect(far, 2)));
+}
+
+TEST(FaultLink, ALongBatchDoesNotFillAShortQueue) {
+  auto [near, far] = LoopbackLink::pair({.queue_frames = 1000}).value();
+  FaultLink link = wrap(std::move(near), {}, {.queue_frames = 64});
+  std::vector<Bytes> frames;
+  for (std::uint64_t i = 0; i < 1000; ++i) frames.push_back(make_frame(60, i));
+  EXPECT_EQ(link.send(views(frames)).taken, frames.size());
+  EXPECT_EQ(link.sent().queue_full, 0U);
+  EXPECT_TRUE(same_frames(frames, collect(far, frames.size())));
 }
 
 TEST(FaultLink, OffersFramesAgainSoonThatTheLinkDidNotTake) {

@@ -493,6 +493,34 @@ TEST(ParseFaults, RefusesWhatMeansNothingNamingThePartAndWhatItCouldBe) {
             "fault \"delay=1ms\" varies by more than the delay itself");
 }
 
+TEST(ParseFaults, EachKindAloneIsAFaultAndQueueAndSeedAreNone) {
+  for (const char* text : {"loss=1%", "duplicate=1%", "reorder=1%", "corrupt=1%", "truncate=1%",
+                           "burst=1%:20%", "delay=1ns", "rate=1bit"}) {
+    EXPECT_TRUE(parse_faults(text).value().any()) << text;
+  }
+  for (const char* text : {"queue=5", "seed=7", "loss=0%", "delay=0"}) {
+    EXPECT_FALSE(parse_faults(text).value().any()) << text;
+  }
+}
+
+TEST(ParseFaults, TakesALimitAndRefusesWhatIsJustBeyond) {
+  const std::pair<const char*, const char*> limits[] = {
+      {"delay=1h", "delay=3600.000000001s"},
+      {"delay=1ms±1ms", "delay=1ms±1000001ns"},
+      {"rate=1bit", "rate=0bit"},
+      {"rate=1000Gbit", "rate=1000000000001bit"},
+      {"queue=1", "queue=0"},
+      {"queue=10M", "queue=10000001"},
+      {"loss=100%", "loss=100.001%"},
+      {"burst=1%:2%", "burst=1%"},
+      {"burst=1%:2%:3%:4%", "burst=1%:2%:3%:4%:5%"},
+      {"seed=18446744073709551615", "seed=18446744073709551616"}};
+  for (const auto& [within, beyond] : limits) {
+    EXPECT_TRUE(parse_faults(within)) << within;
+    EXPECT_FALSE(parse_faults(beyond)) << beyond;
+  }
+}
+
 TEST(ParseFaults, ANumberThatLacksItsUnitIsRefusedWithEachSpellingThatItCouldBe) {
   const auto why = [](const char* text) { return parse_faults(text).error().message; };
   for (const std::string key : {"loss", "duplicate", "reorder", "corrupt", "truncate"}) {

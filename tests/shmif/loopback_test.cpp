@@ -94,6 +94,17 @@ TEST(LoopbackLink, ALinkDeliversWhatWasQueuedBeforeItsPeerWent) {
   EXPECT_EQ(r.error, Errc::link_ended);
 }
 
+TEST(LoopbackLink, WhatIsAssignedToLeavesItsPeer) {
+  auto [near, far] = LoopbackLink::pair().value();
+  auto [other, end] = LoopbackLink::pair().value();
+  near = std::move(other);
+  FrameBatch batch;
+  EXPECT_EQ(far.receive(batch).error, Errc::link_ended);
+  const std::vector<Bytes> frames{make_frame(60, 1)};
+  EXPECT_EQ(near.send(views(frames)).taken, 1U);
+  EXPECT_TRUE(same_frames(frames, collect(end, 1)));
+}
+
 TEST(LoopbackLink, RefusesAQueueThatHoldsNoFrame) {
   EXPECT_EQ(LoopbackLink::self({.queue_frames = 0}).error().code, Errc::bad_argument);
   EXPECT_EQ(LoopbackLink::self({.queue_bytes = 100}).error().code, Errc::bad_argument);

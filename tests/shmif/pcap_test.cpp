@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/resource.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <array>
@@ -15,6 +16,7 @@
 #include <optional>
 
 #include "bus/unique_fd.hpp"
+#include "bus/wall_clock.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -267,6 +269,23 @@ TEST(PcapReader, ARecordLongerThanAnyFrameIsPassedOverAndNeverCut) {
   EXPECT_NE(status.error().message.find("80066"), std::string::npos) << status.error().message;
 }
 
+TEST(PcapReader, TheLongestFrameIsReadAndAByteMoreIsPassedOver) {
+  const TempDir dir;
+  std::string bytes = file_header();
+  for (const std::size_t more : {0U, 1U, 100U, 50U}) {
+    const Bytes frame = make_frame(kMaxFrameBytes + more, more);
+    bytes += record(1, 0, frame, frame.size());
+  }
+  write_file(dir.file("a.pcap"), bytes);
+  auto reader = PcapReader::open(dir.file("a.pcap")).value();
+  FrameBatch batch;
+  const auto frames = read_all(reader, batch);
+  ASSERT_EQ(frames.size(), 1U);
+  EXPECT_EQ(frames[0].size(), kMaxFrameBytes);
+  EXPECT_EQ(reader.too_long().records, 3U);
+  EXPECT_EQ(reader.too_long().longest_bytes, kMaxFrameBytes + 100);
+}
+
 /// A sound pcapng file with two interfaces, and two frames on the first before the second is told.
 std::string two_interfaces(std::uint32_t second_snap, std::uint32_t second_type) {
   const auto block = [](std::uint32_t type, const std::string& body) {
@@ -364,6 +383,46 @@ TEST(PcapReader, ReplaysWithTheRecordedGaps) {
   EXPECT_EQ(collect(reader, 1).size(), 1U);
   EXPECT_GE(std::chrono::steady_clock::now() - before, std::chrono::milliseconds(40))
       << "no frame comes before its time";
+}
+
+TEST(PcapReader, AtTwiceTheSpeedAGapIsHalfAsLong) {
+  const TempDir dir;
+  constexpr std::uint64_t kHourNs = 3'600'000'000'000;
+  write_capture(dir.file("a.pcap"), {make_frame(60, 1), make_frame(60, 2)}, kHourNs);
+  auto reader = PcapReader::open(dir.file("a.pcap"), {.speed = 2}).value();
+  FrameBatch batch;
+  EXPECT_EQ(reader.receive(batch).frames, 1U);
+  const WaitHint hint = reader.prepare_wait();
+  EXPECT_FALSE(hint.ready);
+  EXPECT_LE(hint.at_most, std::chrono::minutes(30));
+  EXPECT_GT(hint.at_most, std::chrono::minutes(20));
+  itimerspec timer{};
+  ASSERT_EQ(timerfd_gettime(reader.descriptor(), &timer), 0);
+  EXPECT_GT(timer.it_value.tv_sec, 20 * 60);
+  reader.finish_wait();
+  ASSERT_EQ(timerfd_gettime(reader.descriptor(), &timer), 0);
+  EXPECT_EQ(timer.it_value.tv_sec, 0) << "it would wake whoever waits for something else";
+  EXPECT_EQ(PcapReader::open(dir.file("a.pcap")).value().descriptor(), -1) << "flat out";
+}
+
+TEST(PcapReader, TellsHowMuchOfAFileItHasReadAndNothingOfAPipe) {
+  const TempDir dir;
+  const Bytes frame = make_frame(60, 1);
+  const std::string bytes = file_header() + record(1, 0, frame, 60) + record(2, 0, frame, 60);
+  write_file(dir.file("a.pcap"), bytes);
+  auto reader = PcapReader::open(dir.file("a.pcap")).value();
+  EXPECT_DOUBLE_EQ(reader.progress().value(), 24.0 / static_cast<double>(bytes.size()));
+  FrameBatch one(1);
+  EXPECT_EQ(reader.receive(one).frames, 1U);
+  EXPECT_DOUBLE_EQ(reader.progress().value(), (24.0 + 76) / static_cast<double>(bytes.size()));
+  std::array<int, 2> ends{};
+  ASSERT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
+  const UniqueFd output(ends[0]);
+  const UniqueFd input(ends[1]);
+  ASSERT_EQ(write(input.get(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+  auto piped = PcapReader::open("/proc/self/fd/" + std::to_string(output.get())).value();
+  EXPECT_EQ(piped.receive(one = FrameBatch(1)).frames, 1U);
+  EXPECT_EQ(piped.progress(), std::nullopt);
 }
 
 TEST(PcapReader, TimesThatGoBackMeanAtOnce) {
@@ -494,6 +553,9 @@ TEST(PcapWriter, AFullDiskLeavesAFileOfWholeRecords) {
     EXPECT_EQ(writer.send(views(frames)).taken, 100U);
     EXPECT_EQ(writer.flush(), std::errc::file_too_large);
     written = writer.written();
+    EXPECT_EQ(writer.bytes(), std::filesystem::file_size(dir.file("a.pcap")));
+    EXPECT_EQ(writer.status().error().message,
+              "cannot write \"" + dir.file("a.pcap") + "\": File too large");
   }
   setrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, handler);
@@ -502,6 +564,30 @@ TEST(PcapWriter, AFullDiskLeavesAFileOfWholeRecords) {
   auto reader = PcapReader::open(dir.file("a.pcap")).value();
   EXPECT_EQ(collect(reader, 100).size(), written);
   EXPECT_TRUE(reader.status()) << "the file ends within a record";
+}
+
+/// How often and when a file of one frame has it, which a writer got without a time and then was
+/// replaced by another.
+template <class Writer>
+void expect_kept_and_stamped(const TempDir& dir) {
+  const std::uint64_t before = bus::wall_clock_ns();
+  auto writer = Writer::create(dir.file("a")).value();
+  const std::vector<Bytes> frames{make_frame(60, 1)};
+  ASSERT_EQ(writer.send(views(frames)).taken, 1U);
+  const std::uint64_t after = bus::wall_clock_ns();
+  writer = Writer::create(dir.file("b")).value();
+  auto reader = PcapReader::open(dir.file("a")).value();
+  FrameBatch batch;
+  const auto read = read_all(reader, batch);
+  ASSERT_EQ(read.size(), 1U) << "what was buffered is gone";
+  EXPECT_EQ(to_bytes(read[0]), frames[0]);
+  EXPECT_GE(read[0].time_ns, before);
+  EXPECT_LE(read[0].time_ns, after);
+}
+
+TEST(PcapWriter, WritesWhatItHasBeforeAnotherIsMovedOverItAndStampsWhatHasNoTime) {
+  expect_kept_and_stamped<PcapWriter>(TempDir());
+  expect_kept_and_stamped<PcapngWriter>(TempDir());
 }
 
 TEST(PcapWriter, AFullDiskIsAnErrorWhenTheFileIsMade) {
@@ -607,6 +693,47 @@ Number number_at(const std::string& bytes, std::size_t at) {
   Number value{};
   std::memcpy(&value, bytes.data() + at, sizeof value);
   return value;
+}
+
+/// The lengths of the options of every block; the end of each list must be that of its block.
+std::vector<std::size_t> option_lengths(const std::string& bytes) {
+  std::vector<std::size_t> lengths;
+  for (std::size_t block = 0; block < bytes.size();) {
+    const auto type = number_at<std::uint32_t>(bytes, block);
+    const auto size = number_at<std::uint32_t>(bytes, block + 4);
+    const std::size_t end = block + size - 4;
+    std::size_t at = block + 24;  // of a section header
+    if (type == 1) at = block + 16;
+    if (type == 6) at = block + 28 + (number_at<std::uint32_t>(bytes, block + 20) + 3) / 4 * 4;
+    while (at < end) {
+      const auto code = number_at<std::uint16_t>(bytes, at);
+      const auto length = number_at<std::uint16_t>(bytes, at + 2);
+      at += 4U + (length + 3U) / 4 * 4;
+      if (code == 0) break;
+      lengths.push_back(length);
+    }
+    EXPECT_EQ(at, end) << "block of type " << type;
+    EXPECT_EQ(number_at<std::uint32_t>(bytes, end), size);
+    if (at != end) break;
+    block += size;
+  }
+  return lengths;
+}
+
+TEST(PcapngWriter, CutsATextThatIsLongerThanTheFormatAllows) {
+  const TempDir dir;
+  const std::string text(70'000, 'x');
+  {
+    auto writer =
+        PcapngWriter::create(dir.file("a.pcapng"), {.application = text, .comment = text}).value();
+    const std::uint32_t one = writer.add_interface({text, text});
+    const Bytes bytes = make_frame(61, 1);
+    EXPECT_FALSE(writer.put(one, FrameView(bytes.data(), bytes.size()), {.comment = text}));
+  }
+  std::ifstream file(dir.file("a.pcapng"), std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  EXPECT_EQ(option_lengths(bytes),
+            (std::vector<std::size_t>{60'000, 60'000, 60'000, 60'000, 1, 60'000}));
 }
 
 TEST(PcapngWriter, StatisticsTellWhatCameWhatWasLostAndWhatTheFilterTook) {
