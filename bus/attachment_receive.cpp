@@ -93,22 +93,11 @@ bool Attachment::Impl::find_place_after_repair() noexcept {
   if (const std::unique_lock nobody_sends(send_mutex, std::try_to_lock); nobody_sends) {
     tidy_up_after_repair();  // else the sender does so, at the latest at its next call
   }
-  const std::uint64_t number = reader.next_number();
-  const std::uint64_t position = reader.position();
-  if (reader.seek_to(position)) return true;
-  if (!reader.seek_oldest()) return false;
-  // No more frames than fit between the positions, or, where these began anew, in the ring: a
-  // number may still be a scribble.
-  const std::uint64_t lost = reader.next_number() - number;
-  const std::uint64_t between =
-      reader.position() > position ? reader.position() - position : ring.bytes();
-  if (lost != 0 && lost <= between / kRecordAlign) {
-    counts.overruns.add(1, slot().overruns);
-    counts.lost_frames.add(lost, slot().lost_frames);
-  } else if (lost != 0) {
-    counts.corrupt.add(1, slot().corrupt);  // what is counted as lost is a lower bound now
-  }
-  return true;
+  ReadTally tally;
+  const bool found = reader.find_place_again(tally);
+  counts.add(tally, slot());
+  unreported_lost += tally.lost_frames;
+  return found;
 }
 
 /// Has senders wait for this port again after they lost patience with it, once it has caught up and

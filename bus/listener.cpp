@@ -24,6 +24,7 @@ struct Listener::Impl {
   Ring ring;
   RingReader reader;
   ReadTally total;
+  bool take_offloads = false;
   std::uint64_t epoch = 0;
   nanoseconds pause{std::chrono::milliseconds(1)};
 };
@@ -48,6 +49,7 @@ Result<Listener> Listener::open(const std::string& path, bool start_oldest, bool
   impl->mapping = *std::move(mapping);
   impl->ring = Ring(impl->mapping, max_frame_bytes(file->header.mtu));
   impl->reader = RingReader(impl->ring, nullptr, 0, 0, resume_newest, take_offloads);
+  impl->take_offloads = take_offloads;
   impl->epoch = load_acquire(impl->ring.header().epoch);
   if (!(start_oldest ? impl->reader.seek_oldest() : impl->reader.seek_end())) {
     return Error(Errc::corrupt, "cannot listen to the bus " + path +
@@ -63,14 +65,17 @@ const std::string& Listener::warning() const noexcept {
 Received Listener::receive(FrameBatch& into) noexcept {
   Impl& l = *impl_;
   if (!is_this_process(l.token)) return {0, 0, Errc::forked};
-  if (const std::uint64_t epoch = load_acquire(l.ring.header().epoch); epoch != l.epoch) {
-    l.epoch = epoch;
-    if (!l.reader.seek_to(l.reader.position()) && !l.reader.seek_oldest())
-      return {0, 0, Errc::corrupt};
-  }
   const std::size_t before = into.size();
   const std::uint64_t lost = l.total.lost_frames;
+  if (const std::uint64_t epoch = load_acquire(l.ring.header().epoch); epoch != l.epoch) {
+    l.epoch = epoch;
+    if (!l.reader.find_place_again(l.total)) return {0, 0, Errc::corrupt};
+  }
   const ReadStatus status = l.reader.read_all(into, l.total);
+  if (l.take_offloads) {
+    for (std::size_t i = before; i < into.size(); ++i)
+      l.total.more_segments += segments_of(into[i]) - 1;
+  }
   Received result{into.size() - before, l.total.lost_frames - lost, {}};
   if (l.mapping.lost())
     result.error = Errc::bus_lost;
@@ -121,6 +126,7 @@ PortCounters Listener::counters() const noexcept {
   c.lost_frames = impl_->total.lost_frames;
   c.lost_bytes = impl_->total.lost_bytes;
   c.corrupt = impl_->total.corrupt;
+  c.rx_segments = c.rx_frames + impl_->total.more_segments;
   return c;
 }
 std::size_t Listener::max_frame() const noexcept {

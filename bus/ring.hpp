@@ -235,6 +235,10 @@ class RingReader {
   /// Goes to a position of before. Result: false when no record, nor the end, is there any more.
   bool seek_to(std::uint64_t position) noexcept;
 
+  /// After a repair: stays at its place, or goes on with the oldest record where that is gone.
+  /// Result: false when neither can be found.
+  bool find_place_again(ReadTally& tally) noexcept;
+
   /// Tells that no frame before `position`, where the frame `number` is, was for this port: its
   /// senders would have rung. Of those, what was lapped while the port slept counts as filtered,
   /// not as lost.

@@ -443,6 +443,25 @@ bool RingReader::seek_oldest() noexcept {
   return seek_end();
 }
 
+bool RingReader::find_place_again(ReadTally& tally) noexcept {
+  const std::uint64_t position = position_;
+  const std::uint64_t number = next_number_;
+  if (seek_to(position)) return true;
+  if (!seek_oldest()) return false;
+  // No more frames than fit between the positions, or, where these began anew, in the ring: a
+  // number may still be a scribble.
+  const std::uint64_t lost = next_number_ - number;
+  const std::uint64_t passed = position_ > position ? position_ - position : 0;
+  if (lost != 0 && lost <= (passed != 0 ? passed : ring_.bytes()) / kRecordAlign) {
+    ++tally.overruns;
+    tally.lost_frames += lost;
+    tally.lost_bytes += passed;
+  } else if (lost != 0) {
+    ++tally.corrupt;  // what is counted as lost is a lower bound now
+  }
+  return true;
+}
+
 ReadStatus RingReader::resume_after_overrun(ReadTally& tally) noexcept {
   const std::uint64_t position = position_;
   const std::uint64_t number = next_number_;

@@ -88,7 +88,67 @@ TEST_F(Audit, FindsALastThatIsPastTheEndOrWithinARecord) {
   expect("I7", "is not the beginning of a record");
 }
 
+TEST_F(Audit, FindsAFixedPartThatChangedWhileTheBusWasOpen) {
+  const Bus open = Bus::open(bus_.path()).value();
+  raw_.header().created_ns ^= 1;
+  const AuditReport report = open.audit();
+  ASSERT_EQ(report.findings.size(), 1U);
+  EXPECT_EQ(report.findings[0].invariant, "I1");
+}
+TEST_F(Audit, FindsAFrameNumberThatSkips) {
+  const std::uint64_t second = raw_.ring().step(raw_.ring().word_at(0), 0);
+  raw_.ring().record(second).number = 77;
+  expect("I8", "the frame number is 77, expected 1");
+}
+TEST_F(Audit, FindsAFirstWhereNoRecordCanBegin) {
+  raw_.header().first = 1;
+  expect("I2", "first (1) or last");
+}
+TEST_F(Audit, NotesADeadPort) {
+  raw_.slot(2).state = bus::slot_state(bus::SlotState::live, 1);
+  std::ranges::copy("gone", raw_.slot(2).name);
+  raw_.header().slots_used = 3;
+  expect_note("slot 2 (\"gone\") belongs to a dead process");
+}
+TEST_F(Audit, CountsWhatItWalked) {
+  const AuditReport report = bus_.audit();
+  EXPECT_EQ(report.records, 10U);
+  EXPECT_EQ(report.frames, 10U);
+  EXPECT_EQ(report.pads, 0U);
+  const std::uint64_t end = raw_.header().last;
+  raw_.claim(idle_.slot(), end, end, end + 512);  // the next frame goes behind a pad
+  NumberedBatch frames(200);
+  ASSERT_FALSE(sender_.send(frames.make(1, 10, 1)).error);
+  const AuditReport after = bus_.audit();
+  EXPECT_EQ(after.records, 12U);
+  EXPECT_EQ(after.frames, 11U);
+  EXPECT_EQ(after.pads, 1U);
+}
+
 // Repair.
+
+TEST_F(Audit, RepairTellsWhatItFreedAndCleared) {
+  const auto repair = [&] {
+    return Bus::open(bus_.path(), Access::read_write).value().repair().value();
+  };
+  raw_.slot(9).state = bus::slot_state(bus::SlotState::live, 5);   // a dead port
+  raw_.claim(77, 4096, 4096, 8192);                                // of a dead writer
+  raw_.claim(78, 8192, 8192, 9216);                                // of another
+  raw_.claim(idle_.slot(), 64, 64, 64 + raw_.ring().bytes() / 2);  // that is none
+  const RepairReport done = repair();
+  EXPECT_EQ(done.ports_freed, 1U);
+  EXPECT_EQ(done.claims_cleared, 3U);
+  EXPECT_FALSE(done.lock_released);
+  EXPECT_FALSE(done.ring_rebuilt);
+  EXPECT_EQ(done.epoch, 1U);
+  EXPECT_EQ(bus_.info().claims_freed, 2U) << "of the dead";
+  EXPECT_EQ(bus_.info().repairs, 1U);
+  const RepairReport again = repair();
+  EXPECT_EQ(again.ports_freed, 0U);
+  EXPECT_EQ(again.claims_cleared, 0U);
+  EXPECT_EQ(again.epoch, 1U) << "it was sound";
+  EXPECT_EQ(bus_.info().repairs, 2U);
+}
 
 TEST_F(Audit, RepairReleasesALockThatNobodyHolds) {
   raw_.lock_as(77);
@@ -111,6 +171,7 @@ TEST_F(Audit, RepairSaysSoWhenSomebodyGoesOnScribbling) {
 }
 
 TEST_F(Audit, APortThatRepairLeftBehindCountsWhatItMissed) {
+  Follower follower = Follower::open(bus_.path(), Start::oldest).value();
   // Nothing of what it had still to read survives but the newest frames.
   NumberedBatch frames(200);
   for (std::uint64_t p = raw_.header().first, n = 0; n < 5; ++n) {
@@ -120,9 +181,22 @@ TEST_F(Audit, APortThatRepairLeftBehindCountsWhatItMissed) {
   }
   ASSERT_TRUE(Bus::open(bus_.path(), Access::read_write).value().repair());
   FrameBatch batch;
-  EXPECT_FALSE(idle_.receive(batch).error);
-  EXPECT_EQ(batch.size(), 5U);
+  const ReceiveResult got = idle_.receive(batch);
+  EXPECT_FALSE(got.error);
+  EXPECT_EQ(got.frames, 5U);
+  EXPECT_EQ(got.lost, 5U);
   EXPECT_EQ(idle_.counters().lost_frames, 5U);
+  EXPECT_EQ(idle_.counters().lost_bytes, raw_.header().first);
+  EXPECT_EQ(idle_.counters().overruns, 1U);
+  EXPECT_EQ(idle_.receive(batch).lost, 0U) << "told once";
+  batch.clear();
+  const ReceiveResult followed = follower.receive(batch);
+  EXPECT_FALSE(followed.error);
+  EXPECT_EQ(followed.frames, 5U);
+  EXPECT_EQ(followed.lost, 5U);
+  EXPECT_EQ(follower.counters().lost_frames, 5U);
+  EXPECT_EQ(follower.counters().lost_bytes, raw_.header().first);
+  EXPECT_EQ(follower.counters().overruns, 1U);
 }
 
 // Ports.

@@ -111,6 +111,60 @@ TEST(Follower, AnOverrunIsToldAndCounted) {
   EXPECT_EQ(follower.counters().overruns, 1U);
 }
 
+TEST(Follower, CountsWhatItHeardAndWhatItMissed) {
+  const TempBus bus(small_ring());
+  const RawBus raw(bus.path());
+  Port port = port_on(bus.path());
+  Follower follower = Follower::open(bus.path(), Start::now).value();
+  send(port, 0, 10, 100);
+  FrameBatch in(256);
+  EXPECT_EQ(follower.receive(in).frames, 10U);
+  const std::uint64_t read = raw.header().last;
+  PortCounters c = follower.counters();
+  EXPECT_EQ(c.rx_frames, 10U);
+  EXPECT_EQ(c.rx_segments, 10U);
+  EXPECT_EQ(c.rx_bytes, 1000U);
+  EXPECT_EQ(c.overruns + c.lost_frames + c.lost_bytes + c.corrupt, 0U);
+  for (std::uint32_t i = 10; i < 310; ++i) send(port, i, 1, 1000);
+  in.clear();
+  const ReceiveResult got = follower.receive(in);
+  EXPECT_EQ(got.frames + got.lost, 300U);
+  c = follower.counters();
+  EXPECT_EQ(c.rx_frames, 10 + got.frames);
+  EXPECT_EQ(c.rx_segments, c.rx_frames);
+  EXPECT_EQ(c.rx_bytes, 1000 + 1000 * got.frames);
+  EXPECT_EQ(c.lost_frames, got.lost);
+  EXPECT_EQ(c.lost_bytes, raw.header().first - read);
+  EXPECT_EQ(c.overruns, 1U);
+  EXPECT_FALSE(c.lost_is_lower_bound());
+  const std::uint64_t spoiled = raw.header().last;
+  send(port, 310, 1, 100);
+  raw.ring().record(spoiled).word = 0x5a5a5a5a;
+  in.clear();
+  EXPECT_EQ(follower.receive(in).lost, 1U);
+  EXPECT_EQ(follower.counters().corrupt, 1U);
+  EXPECT_EQ(follower.counters().lost_frames, got.lost + 1);
+}
+
+TEST(Follower, LooksSeldomerWhileNothingComesAndOftenAgainAfterAFrame) {
+  const TempBus bus;
+  Port port = port_on(bus.path());
+  Follower follower = Follower::open(bus.path(), Start::now).value();
+  for (std::uint32_t round = 0; round < 2; ++round) {
+    for (const int ms : {1, 2, 4, 8, 16, 32, 50, 50}) {
+      const WaitHint hint = follower.prepare_wait();
+      EXPECT_FALSE(hint.ready);
+      EXPECT_EQ(hint.at_most, std::chrono::milliseconds(ms));
+      follower.finish_wait();
+    }
+    send(port, round, 1);
+    EXPECT_TRUE(follower.prepare_wait().ready);
+    follower.finish_wait();
+    FrameBatch in;
+    EXPECT_EQ(follower.receive(in).frames, 1U);
+  }
+}
+
 TEST(Follower, AnUnprivilegedUserMayFollowAFileThatHeMayOnlyReadAndChangesNothing) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root, to become somebody else";
   const TempBus bus({.ring_bytes = 64U << 10U, .mode = 0444});

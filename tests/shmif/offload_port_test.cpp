@@ -209,6 +209,10 @@ TEST_F(OffloadPort, AFollowerHearsEither) {
   batch.clear();
   EXPECT_EQ(as_they_are.receive(batch).frames, 1U);
   EXPECT_TRUE(batch[0].offload.is_super_frame());
+  for (const Follower* follower : {&whole, &as_they_are}) {
+    EXPECT_EQ(follower->counters().rx_frames, 1U);
+    EXPECT_EQ(follower->counters().rx_segments, whole_frames(made).size());
+  }
 }
 
 TEST_F(OffloadPort, GoingDownEndsASuperFrameInTheMiddle) {
@@ -243,6 +247,43 @@ TEST_F(OffloadPort, WhatMakesNoSenseIsRefused) {
       << "its pieces are longer than the bus carries";
   EXPECT_EQ(error_of(make(1'600, 0, 1)), make_error_code(Errc::frame_too_long));
   EXPECT_EQ(bus.info().frames, 0U);
+}
+
+TEST_F(OffloadPort, TheLongestThatItCarriesIsTakenAndAByteMoreIsNot) {
+  const std::size_t headers = Shape{}.payload();
+  const std::size_t longest = sender.max_frame_bytes() - headers;
+  const auto mss = static_cast<std::uint16_t>(longest);
+  const auto one_more = static_cast<std::uint16_t>(longest + 1);
+  constexpr std::uint16_t kNoSuperFrame = 0;
+  const std::size_t most = kMaxSuperFrameBytes - headers;
+  Made at_the_end = make(100, kNoSuperFrame, 1);
+  at_the_end.offload.csum_start =
+      static_cast<std::uint16_t>(at_the_end.bytes.size() - 2 - at_the_end.offload.csum_offset);
+  Made behind_the_end = at_the_end;
+  ++behind_the_end.offload.csum_start;
+  const std::vector<Made> taken{make(longest, kNoSuperFrame, 1), make(3'000, mss, 2),
+                                make(most, kMss, 3), at_the_end};
+  for (const Made& made : taken) {
+    const FrameView view = made.view();
+    EXPECT_FALSE(sender.send({&view, 1}).error) << made.bytes.size();
+  }
+  for (const Made& made :
+       {make(longest + 1, kNoSuperFrame, 1), make(3'000, one_more, 2), make(most + 1, kMss, 3)}) {
+    const FrameView view = made.view();
+    EXPECT_EQ(sender.send({&view, 1}).error, Errc::frame_too_long) << made.bytes.size();
+  }
+  const FrameView refused = behind_the_end.view();
+  EXPECT_EQ(sender.send({&refused, 1}).error, Errc::bad_argument);
+  EXPECT_EQ(sender.counters().too_long_frames, 3U);
+  EXPECT_EQ(sender.counters().refused_frames, 1U);
+  FrameBatch batch(64, 1U << 20U);
+  ASSERT_EQ(taker.receive(batch).frames, taken.size());
+  std::vector<Bytes> whole;
+  for (std::size_t i = 0; i < taken.size(); ++i) {
+    EXPECT_EQ(to_bytes(batch[i]), taken[i].bytes);
+    for (Bytes& frame : whole_frames(taken[i])) whole.push_back(std::move(frame));
+  }
+  EXPECT_EQ(drain(plain, batch), whole);
 }
 
 TEST(OffloadOnASmallRing, IsRefusedByName) {
