@@ -73,7 +73,9 @@ TEST(Lock, ADeadHolderLosesItAtOnceAndALivingOneAfterPatience) {
   Port idle = port_on(file.path());
   NumberedBatch batch(60);
   raw.lock_as(77);  // no such port
+  EXPECT_EQ(file.info().lock_holder, 77U);
   EXPECT_FALSE(sender.send(batch.make(0, 0, 1)).error);
+  EXPECT_EQ(file.info().lock_holder, std::nullopt);
   EXPECT_EQ(file.info().takeovers_dead, 1U);
   EXPECT_EQ(file.info().takeovers_living, 0U);
   raw.lock_as(idle.slot());  // attached, but never lets go
@@ -84,6 +86,22 @@ TEST(Lock, ADeadHolderLosesItAtOnceAndALivingOneAfterPatience) {
   EXPECT_GE(file.info().longest_hold_ns.value_or(0),
             std::chrono::nanoseconds(BusLock::kPatience - BusLock::kLongestCooldown).count());
   EXPECT_GT(sender.counters().lock_sleeps, 0U);
+}
+
+TEST(Lock, TheLongestHoldIsShownUntilThereIsALongerOne) {
+  constexpr std::uint64_t kHour = 3'600'000'000'000;
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  Port sender = port_on(file.path());
+  const Port idle = port_on(file.path());
+  NumberedBatch batch(60);
+  EXPECT_EQ(file.info().longest_hold_ns, std::nullopt);
+  for (const std::uint64_t before : {kHour, std::uint64_t{1}}) {
+    raw.header().longest_hold_ns = before;
+    raw.lock_as(idle.slot());
+    EXPECT_FALSE(sender.send(batch.make(0, 0, 1)).error);
+    EXPECT_EQ(file.info().longest_hold_ns == before, before == kHour);
+  }
 }
 
 TEST(Lock, TheOneItWasTakenFromStillSendsAfterwards) {

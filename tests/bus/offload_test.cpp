@@ -127,6 +127,12 @@ TEST(FinishChecksum, RefusesAFieldOutsideTheFrame) {
   h.csum_offset = 0xffff;
   EXPECT_FALSE(finish_checksum(f, h));
   EXPECT_EQ(f, Bytes(60));
+  h.csum_start = 50;
+  h.csum_offset = 8;
+  EXPECT_TRUE(finish_checksum(f, h)) << "the last two bytes are inside";
+  EXPECT_EQ(f[57], std::byte{0});
+  EXPECT_EQ(f[58], std::byte{0xff});
+  EXPECT_EQ(f[59], std::byte{0xff});
 }
 
 TEST(Segmenter, MakesValidFramesThatCarryEveryByteOnceInOrder) {

@@ -1,6 +1,7 @@
 // Audit finds what a scribbler did, and repair joins what survived.
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -225,8 +226,12 @@ TEST_F(Repair, BringsTheHeaderBackThroughWhoHadItOpen) {
 
 TEST_F(Repair, PortsShowAgainWhoTheyAreAndDropClaimsThatAreNotTheirs) {
   const MacAddress mac = reader_.mac();
+  EXPECT_FALSE(reader_.set_promiscuous(true));
+  EXPECT_FALSE(sender_.set_carrier(false));
   for (unsigned slot = 0; slot < 2; ++slot) {
     bus::PortSlot& s = raw_.slot(slot);
+    s.pid = 1;
+    s.link = static_cast<std::uint32_t>(LinkKind::tap);
     std::memset(s.name, 'x', sizeof s.name);
     s.state = 0x77;
     s.mac = 1;
@@ -245,7 +250,13 @@ TEST_F(Repair, PortsShowAgainWhoTheyAreAndDropClaimsThatAreNotTheirs) {
   EXPECT_EQ(info.ports[0].name, "sender");
   EXPECT_EQ(info.ports[1].name, "reader");
   EXPECT_EQ(info.ports[1].mac, mac);
+  EXPECT_FALSE(info.ports[0].promiscuous);
+  EXPECT_TRUE(info.ports[1].promiscuous);
+  EXPECT_FALSE(info.ports[0].carrier);
+  EXPECT_TRUE(info.ports[1].carrier);
   for (const PortInfo& port : info.ports) {
+    EXPECT_EQ(port.pid, getpid());
+    EXPECT_EQ(port.link, LinkKind::library);
     EXPECT_TRUE(port.up);
     EXPECT_FALSE(port.claim_bytes) << port.name;
   }

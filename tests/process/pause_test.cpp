@@ -326,11 +326,15 @@ TEST(Pause, ABusIsEthernetUnlessAskedOtherwise) {
 
 TEST(Pause, APatienceThatIsNoneOrEndlessIsRefused) {
   const TempDir dir;
-  for (const auto patience : {milliseconds(0), milliseconds(1001), milliseconds(-5)}) {
+  using std::chrono::nanoseconds;
+  for (const nanoseconds patience :
+       {nanoseconds(0), nanoseconds(999'999), nanoseconds(1'000'000'001), nanoseconds(-5)}) {
     const auto made = Bus::create(dir.file("bus"), {.flow = Flow::pause, .patience = patience});
     ASSERT_FALSE(made);
     EXPECT_EQ(made.error().code, make_error_code(Errc::bad_patience));
   }
+  EXPECT_TRUE(Bus::create(dir.file("least"), pausing(milliseconds(1))));
+  EXPECT_TRUE(Bus::create(dir.file("most"), pausing(milliseconds(1000))));
 }
 
 }  // namespace

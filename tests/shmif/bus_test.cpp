@@ -455,6 +455,9 @@ TEST(Open, ACopyIsRefusedForUseAndShownWithAWarning) {
   const auto seen = Bus::open(bus.file("copy"));
   ASSERT_TRUE(seen);
   EXPECT_THAT(seen->warning(), HasSubstr("copy"));
+  EXPECT_TRUE(seen->info().is_copy);
+  EXPECT_FALSE(bus.info().is_copy);
+  EXPECT_NE(seen->info().inode, bus.info().inode) << "of the file, not of its header";
 }
 
 TEST(Open, WithoutProcAnotherFileThatTookThePlaceOfABusIsNotTakenForIt) {

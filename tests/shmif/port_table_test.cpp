@@ -409,5 +409,82 @@ TEST(PortTable, TellsOfEachPortWhatThePortItselfCounts) {
   shmif_close(a);
 }
 
+TEST(PortTable, RareEventsAreToldUnderTheirNamesInCToo) {
+  const TempBus bus;
+  const RawBus raw(bus.path());
+  shmif_port* rig = nullptr;
+  ASSERT_EQ(shmif_open(bus.path().c_str(), nullptr, &rig), 0);
+  Port sender = port_on(bus.path());
+  for (int i = 0; i < 4; ++i) ASSERT_FALSE(send_one(sender));
+  ASSERT_EQ(shmif_up(rig), 0);  // four were skipped
+  std::vector<unsigned char> room(1600);
+  for (int i = 0; i < 3; ++i) {
+    const std::uint64_t position = raw.header().last;
+    ASSERT_FALSE(send_one(sender));
+    raw.ring().record(position).word = 0x5a5a5a5a;
+    EXPECT_EQ(shmif_receive(rig, room.data(), room.size(), nullptr), 0);
+  }
+  const std::vector<unsigned char> frame(60, 0xff);
+  for (int i = 0; i < 5; ++i) ASSERT_EQ(shmif_send(rig, frame.data(), frame.size()), 0);
+  EXPECT_EQ(shmif_receive(rig, room.data(), room.size(), nullptr), 0);
+  shmif_counters in_c{};
+  in_c.size = sizeof in_c;
+  ASSERT_EQ(shmif_get_counters(rig, &in_c), 0);
+  EXPECT_EQ(in_c.skipped_frames, 4U);
+  EXPECT_EQ(in_c.corrupt, 3U);
+  EXPECT_EQ(in_c.lost_frames, 3U);
+  EXPECT_EQ(in_c.own_frames, 5U);
+  const PortInfo told = bus.info().ports.at(0);
+  for (const CounterField& field : kCounterFields) {
+    if (field.told_in_c == nullptr) continue;
+    EXPECT_EQ(told.*field.told, in_c.*field.told_in_c) << field.name;
+  }
+  shmif_close(rig);
+}
+
+TEST(PortTable, ATableFullOfDeadPortsTakesNewOnes) {
+  const TempBus bus(small_ring());
+  const RawBus raw(bus.path());
+  for (unsigned i = 0; i < bus::kSlots; ++i) {
+    raw.slot(i).state = bus::slot_state(bus::SlotState::live, 1);
+    raw.slot(i).name[0] = 'x';
+  }
+  raw.header().slots_used = bus::kSlots;
+  Port first = port_on(bus.path());
+  Port second = port_on(bus.path(), {.name = "second"});
+  EXPECT_NE(first.slot(), second.slot());
+  EXPECT_FALSE(send_one(first));
+  EXPECT_EQ(heard(second), 1U);
+}
+
+TEST(PortTable, EachKindOfLinkHasItsName) {
+  const std::pair<LinkKind, const char*> names[] = {
+      {LinkKind::library, "library"}, {LinkKind::tap, "tap"},       {LinkKind::veth, "veth"},
+      {LinkKind::packet, "packet"},   {LinkKind::dump, "dump"},     {LinkKind::inject, "inject"},
+      {LinkKind::ping, "ping"},       {LinkKind::bridge, "bridge"}, {LinkKind::pcap, "pcap"}};
+  const TempBus bus;
+  for (const auto& [kind, name] : names) {
+    EXPECT_STREQ(to_string(kind), name);
+    const Port port = port_on(bus.path(), {.kind = kind});
+    EXPECT_EQ(bus.info().ports.at(0).link, kind) << name;
+  }
+}
+
+TEST(PortTable, ShowsTheCarrierOfAPortUntilItLeaves) {
+  const TempBus bus;
+  Port port = port_on(bus.path());
+  for (const bool on : {false, true, false}) {
+    EXPECT_FALSE(port.set_carrier(on));
+    EXPECT_EQ(port.has_carrier(), on);
+    EXPECT_EQ(bus.info().ports.at(0).carrier, on);
+  }
+  EXPECT_TRUE(port.is_up()) << "it changes nothing of what is sent and received";
+  EXPECT_FALSE(port.down());
+  EXPECT_FALSE(port.detach());
+  ASSERT_TRUE(port.attach(bus.path()));
+  EXPECT_TRUE(port.has_carrier());
+  EXPECT_TRUE(bus.info().ports.at(0).carrier);
+}
+
 }  // namespace
 }  // namespace shmif::test

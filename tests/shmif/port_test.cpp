@@ -43,6 +43,21 @@ TEST(PortWithoutBus, ExistsByItselfAndAnswersNotLinked) {
   EXPECT_FALSE(port.detach()) << "unlinking when unlinked does nothing";
   port.interrupt();
   EXPECT_FALSE(port.is_up());
+  EXPECT_EQ(port.try_send({}).error, Errc::not_linked);
+  EXPECT_EQ(port.set_carrier(true), Errc::not_linked);
+  EXPECT_FALSE(port.has_carrier());
+  EXPECT_EQ(port.descriptor_error(), Errc::not_linked);
+  EXPECT_TRUE(port.prepare_wait().ready) << "receive() tells";
+  port.finish_wait();
+  EXPECT_EQ(port.release(), 0U);
+  EXPECT_EQ(port.slot(), 0xffffU);
+  EXPECT_EQ(port.mtu(), 0U);
+  EXPECT_EQ(port.max_frame_bytes(), kMaxFrameBytes);
+  EXPECT_EQ(port.patience(), std::chrono::nanoseconds(0));
+  EXPECT_FALSE(port.takes_offloads());
+  EXPECT_EQ(port.address(), "bus:");
+  EXPECT_FALSE(port.set_promiscuous(true)) << "for the bus to come";
+  EXPECT_EQ(passed(port.counters()) + port.counters().tx_frames, 0U);
 }
 
 TEST(PortWithoutBus, RefusesEmptyAndOverlongPaths) {
@@ -52,6 +67,8 @@ TEST(PortWithoutBus, RefusesEmptyAndOverlongPaths) {
   EXPECT_EQ(port.attach(std::string(PATH_MAX, 'x')).error().code, Errc::path_too_long);
   EXPECT_EQ(port.attach(std::string(PATH_MAX, 'x')).error().code,
             std::errc::argument_list_too_long);
+  EXPECT_EQ(port.attach(std::string(PATH_MAX - 1, 'x')).error().code, std::errc::filename_too_long)
+      << "the system's own answer";
 }
 
 TEST(PortLink, LinkingWhileLinkedIsBusyAlsoWhenDown) {

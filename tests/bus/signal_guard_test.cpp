@@ -1,0 +1,50 @@
+// A guard leaves the signals of its program as they were.
+
+#include "bus/signal_guard.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <thread>
+
+namespace shmif::bus {
+namespace {
+
+bool is_pending(int number) {
+  sigset_t set;
+  sigpending(&set);
+  return sigismember(&set, number) == 1;
+}
+
+bool is_blocked(int number) {
+  sigset_t set;
+  pthread_sigmask(SIG_BLOCK, nullptr, &set);
+  return sigismember(&set, number) == 1;
+}
+
+TEST(SignalGuard, TakesBackWhatWasRaisedMeanwhileAndNothingElse) {
+  std::thread([] {  // signals are blocked and pending for one thread
+    sigset_t pipe;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
+    raise(SIGPIPE);  // the program's own, from before
+    {
+      const SignalGuard guard(SIGPIPE, SIGXFSZ);
+      raise(SIGXFSZ);
+      EXPECT_TRUE(is_pending(SIGXFSZ));
+      errno = EFBIG;
+    }
+    EXPECT_EQ(errno, EFBIG) << "why the guarded call failed";
+    EXPECT_FALSE(is_pending(SIGXFSZ));
+    EXPECT_FALSE(is_blocked(SIGXFSZ));
+    EXPECT_TRUE(is_pending(SIGPIPE));
+    EXPECT_TRUE(is_blocked(SIGPIPE));
+    int taken = 0;
+    EXPECT_EQ(sigwait(&pipe, &taken), 0);
+  })
+      .join();
+}
+
+}  // namespace
+}  // namespace shmif::bus
