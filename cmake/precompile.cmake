@@ -1,6 +1,6 @@
 # Headers that nearly every file includes, compiled once for all of them: of most files they are the greater part.
-# For the programs and the harness, which nobody but us compiles (SHMIF_PRECOMPILE), and for the tests. Each file of
-# the library is compiled by itself, with every warning.
+# For the programs and the harness, which nobody but us compiles (SHMIF_PRECOMPILE), and for the tests. The library
+# is compiled without them, with every warning.
 
 # g++ 12 takes templates of a precompiled header for code of ours, and warns of what std::string does.
 set(SHMIF_PRECOMPILED_OPTIONS
@@ -25,9 +25,21 @@ function(shmif_precompiled name)
   target_precompile_headers(${name} PRIVATE ${ARG_HEADERS})
 endfunction()
 
-# shmif_precompile(NAME TARGET...): lets these targets use the precompiled headers of NAME. Most of their files include
-# most of these headers. With SHMIF_UNITY, sixteen files of a target are compiled as one, because our own headers are
-# most of what is left of each file.
+# shmif_unity(TARGET...): with SHMIF_UNITY, compiles sixteen files of each target as one, because headers are most of
+# each file.
+function(shmif_unity)
+  if(NOT SHMIF_UNITY OR CMAKE_UNITY_BUILD)
+    return()
+  endif()
+  foreach(target ${ARGN})
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 16)
+    # g++ takes a file that another includes for a header, where nothing may be local.
+    target_compile_options(${target} PRIVATE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-subobject-linkage>)
+  endforeach()
+endfunction()
+
+# shmif_precompile(NAME TARGET...): lets these targets use the precompiled headers of NAME, and shmif_unity(). Most of
+# their files include most of these headers.
 function(shmif_precompile name)
   if(NOT SHMIF_PRECOMPILE)
     return()
@@ -35,12 +47,8 @@ function(shmif_precompile name)
   foreach(target ${ARGN})
     target_compile_options(${target} PRIVATE ${SHMIF_PRECOMPILED_OPTIONS})
     target_precompile_headers(${target} REUSE_FROM ${name})
-    if(SHMIF_UNITY)
-      set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 16)
-      # g++ takes a file that another includes for a header, where nothing may be local.
-      target_compile_options(${target} PRIVATE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-subobject-linkage>)
-    endif()
   endforeach()
+  shmif_unity(${ARGN})
 endfunction()
 
 set(headers <algorithm> <array> <atomic> <chrono> <functional> <map> <memory> <optional> <set> <span> <string>
