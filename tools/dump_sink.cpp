@@ -27,6 +27,9 @@ DumpSink::DumpSink(const WantedOutput& wanted, SenderNames* names)
     text_ = std::move(CaptureFile::create("-", options, {})).value();
     return;
   }
+  // Of the name that was given: with a number behind it, it ends with no suffix.
+  wanted_.format =
+      is_pcapng(*wanted.file, wanted.format) ? CaptureFormat::pcapng : CaptureFormat::pcap;
   capture_.emplace(*wanted.file, wanted.rotation, [this](const std::string& file) {
     return create_capture(file, wanted_.format, wanted_.snap_bytes, comment());
   });

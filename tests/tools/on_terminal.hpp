@@ -1,0 +1,124 @@
+#pragma once
+// A program on a terminal, as a person sees it.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <pty.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace shmif::test {
+
+/// A program on a pseudo-terminal of its own. The destructor kills it.
+class OnTerminal {
+ public:
+  OnTerminal(std::vector<std::string> argv, unsigned short columns, unsigned short rows) {
+    const winsize size{rows, columns, 0, 0};
+    pid_ = forkpty(&fd_, nullptr, nullptr, &size);
+    if (pid_ == 0) {
+      std::vector<char*> words;
+      for (std::string& word : argv) words.push_back(word.data());
+      words.push_back(nullptr);
+      execvp(words[0], words.data());
+      _exit(127);
+    }
+    if (pid_ < 0) throw std::runtime_error("forkpty");
+    // Our own hold on the terminal, to look at its settings when the program has gone.
+    std::array<char, 128> name{};
+    ptsname_r(fd_, name.data(), name.size());
+    slave_ = open(name.data(), O_RDWR | O_NOCTTY | O_CLOEXEC);
+  }
+  OnTerminal(const OnTerminal&) = delete;
+  OnTerminal& operator=(const OnTerminal&) = delete;
+  ~OnTerminal() {
+    if (pid_ > 0) {
+      ::kill(pid_, SIGKILL);
+      waitpid(pid_, nullptr, 0);
+    }
+    close(slave_);
+    close(fd_);
+  }
+
+  bool reads_whole_lines() const {
+    termios settings{};
+    tcgetattr(slave_, &settings);
+    return (settings.c_lflag & ICANON) != 0 && (settings.c_lflag & ECHO) != 0;
+  }
+  void type(const std::string& keys) const {
+    ASSERT_EQ(write(fd_, keys.data(), keys.size()), static_cast<ssize_t>(keys.size()));
+  }
+  void signal(int number) const { ::kill(pid_, number); }
+  void resize(unsigned short columns, unsigned short rows) const {
+    const winsize size{rows, columns, 0, 0};
+    ioctl(fd_, TIOCSWINSZ, &size);
+  }
+  /// Reads until `text` has come since the last forget(), or nothing for so many tenths of a
+  /// second.
+  bool wait_for(const std::string& text, int tenths = 300) {
+    for (int quiet = 0; quiet < tenths;) {
+      if (seen.find(text) != std::string::npos) return true;
+      quiet += read_some() ? 0 : 1;
+    }
+    return false;
+  }
+  /// Reads until the newest screen has exactly that many lines (one more would scroll the
+  /// terminal).
+  bool wait_for_screen_of(std::ptrdiff_t lines) {
+    for (int quiet = 0; quiet < 300; quiet += read_some() ? 0 : 1) {
+      const std::size_t begin = seen.rfind("\x1b[H");
+      if (begin == std::string::npos) continue;
+      const auto from = seen.begin() + static_cast<std::ptrdiff_t>(begin);
+      if (std::count(from, seen.end(), '\n') == lines - 1) return true;
+    }
+    return false;
+  }
+  void forget() {
+    while (read_some(0)) {
+    }
+    seen.clear();
+  }
+  /// The exit code, or 128 plus the signal; negative when it does not end, or only stops.
+  int status(int flags = 0) {
+    int status = 0;
+    for (int i = 0; i < 3000; ++i) {
+      read_some(10);
+      const pid_t done = waitpid(pid_, &status, WNOHANG | flags);
+      if (done != pid_) continue;
+      if (WIFSTOPPED(status)) return -2;
+      pid_ = -1;
+      while (read_some(0)) {
+      }
+      return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    }
+    return -1;
+  }
+
+  std::string seen;
+
+ private:
+  bool read_some(int milliseconds = 100) {
+    pollfd entry{fd_, POLLIN, 0};
+    if (poll(&entry, 1, milliseconds) <= 0 || (entry.revents & POLLIN) == 0) return false;
+    std::array<char, 8192> buffer;
+    const ssize_t n = read(fd_, buffer.data(), buffer.size());
+    if (n <= 0) return false;
+    seen.append(buffer.data(), static_cast<std::size_t>(n));
+    return true;
+  }
+
+  int fd_ = -1;
+  int slave_ = -1;
+  pid_t pid_ = -1;
+};
+
+}  // namespace shmif::test
