@@ -79,13 +79,15 @@ int run_plain(Watcher& watcher, nanoseconds interval, std::uint64_t looks) {
 /// What the keys that wait ask for.
 struct Wish {
   bool quit = false;
-  int scroll = 0;  ///< ports
+  int scroll = 0;     ///< ports
+  bool over = false;  ///< no more keys will come
 };
 
 Wish read_keys(std::size_t page) {
   std::array<char, 64> keys;
   const ssize_t n = read(STDIN_FILENO, keys.data(), keys.size());
-  if (n <= 0) return {};
+  // A terminal has nothing where another process took the keys; of anything else that is the end.
+  if (n <= 0) return {.over = isatty(STDIN_FILENO) == 0};
   const std::string_view text(keys.data(), static_cast<std::size_t>(n));
   Wish wish;
   const int far = static_cast<int>(page);
@@ -131,6 +133,7 @@ int run_screen(Watcher& watcher, nanoseconds interval, std::uint64_t looks) {
     if ((entries[2].revents & POLLIN) != 0) {
       const Wish wish = read_keys(top_rows(screen.size()));
       if (wish.quit) return kDone;
+      if (wish.over) keys = false;
       const auto at = static_cast<std::ptrdiff_t>(view.scrolled) + wish.scroll;
       view.scrolled = static_cast<std::size_t>(std::max<std::ptrdiff_t>(at, 0));
     }

@@ -158,5 +158,65 @@ TEST_F(Top, AFullDiskIsNamedAsTheReason) {
   EXPECT_EQ(result.err, "shmifctl: cannot write to standard output: No space left on device\n");
 }
 
+TEST_F(Top, EachKeyScrollsItsWayAndAnUpdateLeavesTheListWhereItIs) {
+  std::vector<Port> ports(12);
+  for (Port& port : ports) ASSERT_TRUE(port.attach(path));
+  OnTerminal top({shmifctl_path(), "top", path, "--interval", "0.05"}, 80, 10);  // room for three
+  ASSERT_TRUE(top.wait_for("ports 1-3 of 12")) << top.seen;
+  for (const auto& [key, shown] : {std::pair{"j", "2-4"},
+                                   {"\x1b[B", "3-5"},
+                                   {"\x1bOB", "4-6"},
+                                   {" ", "7-9"},
+                                   {"\x1b[6~", "10-12"},
+                                   {"\x1b[5~", "7-9"},
+                                   {"k", "6-8"},
+                                   {"\x1b[A", "5-7"},
+                                   {"\x1bOA", "4-6"},
+                                   {"kkkkkkkkkkkk", "1-3"},
+                                   {"j", "2-4"},
+                                   {"jjjjjjjjjjjj", "10-12"},
+                                   {"k", "9-11"}}) {
+    const std::string wanted = "ports " + std::string(shown) + " of 12";
+    top.type(key);
+    ASSERT_TRUE(top.wait_for(wanted)) << key + 1 << '\n' << top.seen;
+    top.forget();
+    for (int updates = 0; updates < 2; ++updates) {
+      ASSERT_TRUE(top.wait_for(" of 12"));
+      EXPECT_NE(top.seen.find(wanted), std::string::npos) << key + 1 << '\n' << top.seen;
+      top.forget();
+    }
+  }
+  top.type("Q");
+  EXPECT_EQ(top.status(), 0);
+}
+
+std::size_t screens_in(const std::string& text) {
+  std::size_t count = 0;
+  for (std::size_t at = 0; (at = text.find("\x1b[H", at)) != std::string::npos; ++at) ++count;
+  return count;
+}
+
+TEST_F(Top, EndsAfterAsManyUpdatesOnATerminalToo) {
+  for (const std::size_t updates : {1U, 3U}) {
+    OnTerminal top(
+        {shmifctl_path(), "top", path, "--interval", "0.05", "-n", std::to_string(updates)}, 80,
+        24);
+    EXPECT_EQ(top.status(), 0);
+    EXPECT_EQ(screens_in(top.seen), 1 + updates) << "the first has no rates";
+    EXPECT_TRUE(top.reads_whole_lines());
+  }
+}
+
+TEST_F(Top, SleepsBetweenItsUpdatesWhereThereAreNoKeys) {
+  OnTerminal top({"sh", "-c", "exec \"$1\" top \"$2\" --interval 3600 </dev/null", "sh",
+                  shmifctl_path(), path},
+                 80, 24);
+  ASSERT_TRUE(top.wait_for("frames/s   0")) << "the rates of the first update: " << top.seen;
+  top.forget();
+  EXPECT_FALSE(top.wait_for("frames/s", 2)) << "nothing has changed";
+  top.signal(SIGTERM);
+  EXPECT_EQ(top.status(), 0);
+}
+
 }  // namespace
 }  // namespace shmif::test
