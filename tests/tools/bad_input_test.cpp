@@ -351,6 +351,10 @@ TEST_F(BadInput, AFullPortTableIsRefusedNamingItsSize) {
                  {path, std::to_string(ports.size())});
   EXPECT_FALSE(std::filesystem::exists(directory.file("p")));
   EXPECT_EQ(run_tool({"stat", path}).status, 0);
+  const ToolResult listened = run_tool({"dump", path, "--timeout", "0"});
+  EXPECT_EQ(listened.status, 0) << "to listen needs no port: " << listened.err;
+  expect_refusal(run_tool({"dump", path, "--timeout", "0", "--name", "ear"}),
+                 {path, std::to_string(ports.size())});
 }
 
 TEST_F(BadInput, DestroyRefusesWhileALivePortIsAttachedUnlessForced) {

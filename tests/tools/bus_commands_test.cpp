@@ -14,6 +14,7 @@
 #include "shmif/port.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tests/tools/on_terminal.hpp"
 
 namespace shmif::test {
 namespace {
@@ -279,7 +280,9 @@ TEST_F(BusCommands, AKilledPortIsDeadUntilRepairFreesIt) {
   json bus = stat_of(path);
   ASSERT_EQ(bus["ports"].size(), 1U);
   EXPECT_EQ(bus["ports"][0]["state"], "dead");
-  EXPECT_EQ(run_tool({"wait", path, "--port", "mallory", "--timeout", "0"}).status, 1);
+  const ToolResult waited = run_tool({"wait", path, "--port", "mallory", "--timeout", "0"});
+  EXPECT_EQ(waited.status, 1);
+  EXPECT_NE(waited.err.find(": the port's process is gone ("), std::string::npos) << waited.err;
   EXPECT_EQ(run_tool({"audit", path}).status, 0) << "a dead port breaks no invariant";
   const ToolResult repair = run_tool({"repair", path});
   EXPECT_EQ(repair.status, 0) << repair.err;
@@ -419,6 +422,43 @@ TEST_F(BusCommands, DestroySaysThatAnotherNameOfTheFileRemains) {
   const ToolResult last = run_tool({"destroy", link});
   EXPECT_EQ(last.status, 0);
   EXPECT_EQ(last.err, "");
+}
+
+TEST_F(BusCommands, DestroyThatIsInterruptedEndsBySignalAndLeavesTheBus) {
+  const std::string path = make_bus();
+  const Port port = attached(path, "alice");
+  OnTerminal destroy({shmifctl_path(), "destroy", path, "--timeout", "60"}, 80, 24);
+  ASSERT_TRUE(destroy.wait_for("\rwaiting for ports to leave " + path)) << destroy.seen;
+  destroy.signal(SIGINT);
+  EXPECT_EQ(destroy.status(), 128 + SIGINT);
+  EXPECT_TRUE(destroy.seen.ends_with("\r\x1b[J")) << "what it waits for is taken away";
+  EXPECT_TRUE(std::filesystem::exists(path));
+}
+
+TEST_F(BusCommands, CreateTellsOfWhoIsLeftBehindWhereverItStandsUnlessThatIsNotWanted) {
+  const Port port = attached(make_bus(), "alice");
+  const auto made_anew = [&](const std::string& before, const std::string& behind) {
+    std::filesystem::remove(directory.file("bus"));
+    const ToolResult made = run_program(
+        {"sh", "-c", "cd \"$1\" && exec \"$2\" " + before + " create bus --size 64K " + behind,
+         "sh", directory.path(), shmifctl_path()});
+    EXPECT_EQ(made.status, 0) << made.err;
+    return made.err;
+  };
+  EXPECT_NE(made_anew("", "").find("an older bus at bus still exists without a name, used by "
+                                   "process " +
+                                   std::to_string(getpid()) + ':'),
+            std::string::npos);
+  EXPECT_EQ(made_anew("--log-level error", ""), "");
+  EXPECT_EQ(made_anew("--log-level=error", ""), "");
+  EXPECT_EQ(made_anew("", "--log-level error"), "");
+}
+
+TEST_F(BusCommands, WaitAsksFromAnAddressOnlyWhereItAsks) {
+  const ToolResult refused =
+      run_tool({"wait", directory.file("bus"), "--port", "a", "--from", "198.18.0.1"});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_NE(refused.err.find("--from is for --tcp"), std::string::npos) << refused.err;
 }
 
 }  // namespace

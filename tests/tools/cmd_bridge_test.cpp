@@ -7,12 +7,15 @@
 #include <fstream>
 #include <optional>
 #include <thread>
+#include <tuple>
 
 #include "shmif/loopback_link.hpp"
 #include "shmif/pcap_link.hpp"
 #include "shmif/port.hpp"
 #include "tests/support/run_tool.hpp"
+#include "tests/support/super_frames.hpp"
 #include "tests/support/temp_dir.hpp"
+#include "tools/link_address.hpp"
 #include "tools/loop_guard.hpp"
 
 namespace shmif::test {
@@ -172,18 +175,25 @@ TEST_F(BridgeOfTwoBuses, FramesThatFindTheQueueOfADelayFullAreLostByItAndTheRest
       << result.out;
 }
 
-TEST_F(BridgeCommand, FramesTooLongForTheOtherSideAreCountedByThatNameAndSaidWithBothMtus) {
+/// The links in one order and in the other.
+class BridgeEitherWay : public BridgeCommand, public ::testing::WithParamInterface<bool> {};
+INSTANTIATE_TEST_SUITE_P(Turned, BridgeEitherWay, ::testing::Bool(),
+                         [](const auto& each) { return each.param ? "Yes" : "No"; });
+
+TEST_P(BridgeEitherWay, FramesTooLongForTheOtherSideAreCountedByThatNameAndSaidWithBothMtus) {
   const std::string one = directory.file("one");
   ASSERT_EQ(run_tool({"create", one, "--mtu", "9000"}).status, 0);
   const std::string two = make_bus("two");
-  Tool tool(bridge("bus:" + one, "bus:" + two));
+  const bool turned = GetParam();
+  Tool tool(turned ? bridge("bus:" + two, "bus:" + one) : bridge("bus:" + one, "bus:" + two));
+  wait_for_bridge(one);
   wait_for_bridge(two);
-  Port left = port_on(one);
+  Port wide = port_on(one);
   const std::vector<std::byte> bytes(4014, std::byte{0xff});
   const std::vector<FrameView> frames{FrameView(bytes.data(), 60),
                                       FrameView(bytes.data(), bytes.size()),
                                       FrameView(bytes.data(), bytes.size())};
-  ASSERT_EQ(left.send(frames).taken, 3U);
+  ASSERT_EQ(wide.send(frames).taken, 3U);
   ASSERT_TRUE(tool.wait_for("MTU"));
   tool.signal(SIGTERM);
   const ToolResult result = tool.finish();
@@ -446,6 +456,97 @@ TEST(LoopGuard, SendsNoProbeBecauseOfMovesThatAreFarApart) {
     for (unsigned moves = 0; moves < 10; ++moves) loop.move();  // there and back again
     EXPECT_TRUE(loop.probes.empty());
     std::this_thread::sleep_for(std::chrono::milliseconds(1100));
+  }
+}
+
+TEST_F(BridgeOfTwoBuses, FaultsOfOneDirectionGoBeforeThoseOfBoth) {
+  for (const bool right : {false, true}) {
+    start({"--fault", "loss=50%,seed=7", right ? "--fault-right" : "--fault-left", "duplicate=2%"});
+    const std::string out = end().out;
+    const std::string rest = right ? "loss=50%,seed=8:" : "loss=50%,seed=7:";
+    EXPECT_NE(
+        out.find((right ? "two: faults " : "one: faults ") + std::string("duplicate=2%,seed=1:")),
+        std::string::npos)
+        << out;
+    EXPECT_NE(out.find((right ? "one: faults " : "two: faults ") + rest), std::string::npos) << out;
+  }
+}
+
+TEST_F(BridgeOfTwoBuses, ACorruptBusIsNamedAndNamedAgainWhenItIsRepaired) {
+  start();
+  Port left = port_on(one);
+  Port right = port_on(two);
+  for (const std::string& bus : {one, two}) {
+    {
+      std::fstream ring(bus, std::ios::in | std::ios::out | std::ios::binary);
+      ring.seekp(-static_cast<std::streamoff>(64U << 10U), std::ios::end);
+      ring << std::string(64U << 10U, '\xff');
+    }
+    EXPECT_TRUE(tool->wait_for("nothing can be received from the bus " + bus + ": "));
+    EXPECT_EQ(run_tool({"repair", bus}).status, 0);
+    EXPECT_TRUE(tool->wait_for("the bus " + bus + " works again\n"));
+  }
+  send_numbers(left, 1, 1);
+  EXPECT_EQ(numbers_from(right, 1), std::vector<unsigned>{1});
+  const ToolResult result = end();
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 4) << result.err;
+}
+
+TEST_F(BridgeCommand, WhatCannotBeReadLeavesNoBusBehind) {
+  const std::string bus = directory.file("new");
+  const ToolResult result =
+      run_program(bridge("pcap:" + directory.file("none"), "bus:" + bus, {"--create"}));
+  EXPECT_EQ(result.status, 1) << result.err;
+  EXPECT_FALSE(std::filesystem::exists(bus));
+}
+
+TEST(LinkNames, AreOfTheKindBeforeTheirColon) {
+  using Kind = tools::LinkAddress::Kind;
+  for (const auto& [text, kind, target] :
+       {std::tuple{"bus:/dev/shm/a:b", Kind::bus, "/dev/shm/a:b"},
+        {"tap:tap0", Kind::tap, "tap0"},
+        {"packet:eth0", Kind::packet, "eth0"},
+        {"pcap:-", Kind::pcap, "-"}}) {
+    const auto link = tools::parse_link(text);
+    ASSERT_TRUE(link) << text;
+    EXPECT_EQ(link->kind, kind) << text;
+    EXPECT_EQ(link->target, target);
+  }
+}
+
+TEST_F(BridgeCommand, SuperFramesCrossWholeUnlessOffloadIsOffOrEachFrameIsToMeetFaults) {
+  const std::string one = directory.file("one");
+  const std::string two = directory.file("two");
+  for (const std::string& bus : {one, two}) ASSERT_EQ(run_tool({"create", bus}).status, 0);
+  Bytes bytes = build({}, 14'000, 1);
+  std::fill_n(bytes.begin(), 6, std::byte{0xff});
+  FrameView frame(bytes.data(), bytes.size());
+  frame.offload = header_for({}, 1'400);
+  using More = std::vector<std::string>;
+  for (const auto& [more, crossed] :
+       {std::pair{More{}, "1 frames (10 segments), 14054 bytes, "},
+        {More{"--no-offload"}, "10 frames, 14540 bytes, "},
+        {More{"--fault-left", "duplicate=1%"}, "10 frames, 14540 bytes, "}}) {
+    Tool tool(bridge("bus:" + one, "bus:" + two, more));
+    wait_for_bridge(one);
+    wait_for_bridge(two);
+    Port left = port_on(one);
+    Port right = port_on(two);
+    ASSERT_EQ(left.send({&frame, 1}).taken, 1U);
+    std::size_t segments = 0;
+    FrameBatch batch;
+    for (int i = 0; i < 300 && segments < 10; ++i) {
+      right.wait(std::chrono::milliseconds(100));
+      batch.clear();
+      EXPECT_FALSE(right.receive(batch).error);
+      segments += batch.size();
+    }
+    EXPECT_EQ(segments, 10U) << "whoever does not take super-frames hears what they stand for";
+    tool.signal(SIGTERM);
+    const std::string out = tool.finish().out;
+    EXPECT_NE(out.find("bus:" + one + " -> bus:" + two + ": " + crossed), std::string::npos)
+        << crossed << "\nnot in\n"
+        << out;
   }
 }
 

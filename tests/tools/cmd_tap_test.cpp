@@ -318,5 +318,39 @@ TEST_F(TapCommand, ADeviceThatIsDeletedEndsItWithAnError) {
   EXPECT_NE(result.err.find("lab0"), std::string::npos) << result.err;
 }
 
+TEST_F(TapCommand, HearsWhatIsForOthersAllTheTimeWhereThatWasAskedFor) {
+  const TestNamespace space;
+  Tool tap(tap_in(space, {"--create", "--name", "lab0", "--promisc"}));
+  wait_for_port("lab0");
+  const auto has = [&](const std::string& field) {
+    for (int i = 0; i < 1000; ++i) {
+      if (run_tool({"stat", bus, "--json"}).out.find(field) != std::string::npos) return true;
+      usleep(20'000);
+    }
+    return false;
+  };
+  // A change of the device, whatever it is, changes nothing about that.
+  for (const bool up : {false, true}) {
+    ASSERT_TRUE(space.netlink().set_up("lab0", up));
+    ASSERT_TRUE(has(std::string("\"carrier\": ") + (up ? "true" : "false")));
+    EXPECT_TRUE(has("\"promiscuous\": true"));
+  }
+}
+
+TEST_F(TapCommand, ABridgeGivesItsDeviceTheMtuOfTheBusThatItMakes) {
+  const TestNamespace space;
+  for (const bool bus_is_first : {false, true}) {
+    const std::string path = bus + (bus_is_first ? "1" : "2");
+    std::vector<std::string> links = {"tap:lab0", "bus:" + path};
+    if (bus_is_first) std::ranges::reverse(links);
+    Tool bridge({"nsenter", "--net=" + path_of(space), shmifctl_path(), "bridge", links[0],
+                 links[1], "--create", "--mtu", "9000", "--port-name", "br"});
+    ASSERT_EQ(run_tool({"wait", path, "--port", "br", "--timeout", "20"}).status, 0);
+    EXPECT_EQ(space.netlink().interface("lab0").value().mtu, 9000U);
+    bridge.signal(SIGTERM);
+    EXPECT_EQ(bridge.finish().status, 0);
+  }
+}
+
 }  // namespace
 }  // namespace shmif::test

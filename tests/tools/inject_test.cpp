@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "tests/tools/bus_rig.hpp"
+#include "tests/tools/on_terminal.hpp"
 
 namespace shmif::test {
 namespace {
@@ -161,6 +162,58 @@ TEST(Inject, AnEmptyFileDoesNotLoopForEver) {
   EXPECT_FALSE(r.timed_out);
   EXPECT_EQ(r.status, 0);
   EXPECT_EQ(r.out, "0 frames sent, 0 B\n");
+}
+
+/// Puts a record of `kept` bytes, of `bytes` that there were, at the end of a capture.
+void append_record(const std::string& path, std::uint32_t kept, std::uint32_t bytes) {
+  std::ofstream file(path, std::ios::binary | std::ios::app);
+  const std::array<std::uint32_t, 4> head{1'700'000'001, 0, kept, bytes};
+  file.write(reinterpret_cast<const char*>(head.data()), sizeof head);
+  file << std::string(kept, 'x');
+}
+
+TEST(Inject, TellsOfAllRoundsWhatWasShortAndWhatWasTooLong) {
+  const BusRig rig;
+  Port port = rig.port();
+  const std::string path = rig.file("in.pcap");
+  write_capture(path, {make_frame(60, 1), make_frame(61, 2)});
+  append_record(path, 70, 1514);
+  append_record(path, 10, 10);
+  const ToolResult r = inject(rig, {path, "--timing", "flat", "--loop", "3"});
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_EQ(r.out,
+            "9 frames sent, 573 B, 3 frames as short as captured, 3 records without an Ethernet "
+            "header skipped\n");
+  write_capture(path, {make_frame(60, 1), make_frame(4000, 2), make_frame(61, 3)});
+  const ToolResult long_one = inject(rig, {path, "--timing", "flat", "--loop", "2"});
+  EXPECT_EQ(long_one.status, 1);
+  EXPECT_EQ(long_one.out, "4 frames sent, 242 B\n");
+  EXPECT_TRUE(contains(long_one.err, "2 frames of \"" + path + "\" not sent on " + rig.path() +
+                                         ": the longest has 4000 bytes, the bus takes 1522 (create "
+                                         "a bus with a larger --mtu)\n"))
+      << long_one.err;
+  append_record(path, 80'000, 80'000);
+  const ToolResult longest = inject(rig, {path, "--timing", "flat", "--loop", "2"});
+  EXPECT_TRUE(contains(longest.err, "4 frames of")) << longest.err;
+  EXPECT_TRUE(
+      contains(longest.err, "has 80000 bytes, the bus takes 1522 (no bus takes more than 65543)\n"))
+      << longest.err;
+}
+
+TEST(Inject, ProgressOnATerminalIsOfTheFile) {
+  const BusRig rig;
+  Port port = rig.port();
+  write_capture(rig.file("in.pcap"), {make_frame(60, 1), make_frame(1000, 2)});
+  const auto seen = [&](const char* rounds) {
+    OnTerminal terminal({shmifctl_path(), "inject", rig.path(), rig.file("in.pcap"), "--timing",
+                         "flat", "--loop", rounds},
+                        80, 24);
+    EXPECT_EQ(terminal.status(), 0);
+    return terminal.seen;
+  };
+  EXPECT_TRUE(contains(seen("1"), "\r100 %, 2 frames, 1.0 KiB\x1b[K")) << seen("1");
+  EXPECT_TRUE(contains(seen("2"), "\r2 frames, 1.0 KiB\x1b[K"))
+      << "of how many rounds: " << seen("2");
 }
 
 }  // namespace

@@ -227,5 +227,27 @@ TEST(Shmifperf, ASetThatCannotRunIsRefusedWithItsJobs) {
       {"job \"a\": runtime: ", "job \"a\": loops: ", "job \"b\": runtime: ", "job \"b\": loops: "});
 }
 
+TEST(Shmifperf, OfManyErrorsTheFirstTwentyAreSaid) {
+  const TempDir directory;
+  for (const int wrong : {19, 20, 21, 40}) {
+    std::ofstream file(directory.file("x.job"));
+    file << "[a]\n";
+    for (int i = 0; i < wrong; ++i) file << "nonsense" << i << "=1\n";
+    file.close();
+    const ToolResult refused = shmifperf({"run", directory.file("x.job")});
+    EXPECT_EQ(refused.status, 2);
+    EXPECT_EQ(count_of_lines(refused.err), std::min(wrong, 20)) << refused.err;
+    EXPECT_NE(refused.err.find("\"nonsense0\""), std::string::npos) << refused.err;
+    EXPECT_EQ(refused.err.find("\"nonsense20\""), std::string::npos) << refused.err;
+  }
+}
+
+TEST(Shmifperf, SeveralSectionsAreThoseInTheOrderOfTheFile) {
+  const TempDir directory;
+  std::ofstream(directory.file("x.job")) << "[global]\nruntime=5\n[a]\n[b]\n[c]\n";
+  EXPECT_EQ(shown({directory.file("x.job"), "--section=c", "--section=a"}),
+            "shmifperf run \\\n  --name=a --runtime=5 \\\n  --name=c --runtime=5\n");
+}
+
 }  // namespace
 }  // namespace shmif::test

@@ -156,5 +156,37 @@ TEST_F(ResultCommands, AFullDiskUnderStandardOutputIsAFailure) {
   }
 }
 
+TEST_F(ResultCommands, CompareUsesWhatItWasTold) {
+  const ToolResult told = shmifperf({"compare", result, result, "--json", "--threshold=7%",
+                                     "--loss-threshold=3%", "--confidence=90%"});
+  ASSERT_EQ(told.status, 0) << told.err;
+  const Json json = Json::parse(told.out);
+  EXPECT_DOUBLE_EQ(json["threshold"].get<double>(), 0.07);
+  EXPECT_DOUBLE_EQ(json["loss_threshold"].get<double>(), 0.03);
+  EXPECT_DOUBLE_EQ(json["confidence"].get<double>(), 0.9);
+  const Json usual = Json::parse(shmifperf({"compare", result, result, "--json"}).out);
+  EXPECT_DOUBLE_EQ(usual["threshold"].get<double>(), 0.05);
+  EXPECT_DOUBLE_EQ(usual["loss_threshold"].get<double>(), 0.001);
+  EXPECT_DOUBLE_EQ(usual["confidence"].get<double>(), 0.95);
+}
+
+TEST_F(ResultCommands, CompareReadsEitherFromStandardInput) {
+  const std::string failed = changed([](Json& broken) {
+    for (Json& job : broken["jobs"]) job["passed"] = false;
+  });
+  EXPECT_EQ(shmifperf({"compare", "-", failed}, text_of(result)).status, 1);
+  EXPECT_EQ(shmifperf({"compare", failed, "-"}, text_of(result)).status, 0);
+  EXPECT_EQ(shmifperf({"compare", result, "-"}, text_of(failed)).status, 1);
+}
+
+TEST_F(ResultCommands, APageTakesTheNameOfItsResultAndNoOtherSuffixThanJsonAway) {
+  for (const std::string name : {"plain", "x.txt", "a.json.old", "x.json"}) {
+    std::ofstream(dir.file(name)) << text_of(result);
+    const std::string page = dir.file(name == "x.json" ? "x.html" : name + ".html");
+    EXPECT_EQ(shmifperf({"report", dir.file(name)}).out, "wrote " + page + '\n');
+    EXPECT_EQ(text_of(dir.file(name)), text_of(result)) << "and the result is as it was";
+  }
+}
+
 }  // namespace
 }  // namespace shmif::test

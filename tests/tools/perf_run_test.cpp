@@ -216,5 +216,33 @@ TEST(PerfRun, SaysBeforehandHowLongASearchTakes) {
   }
 }
 
+std::string version_of_shmifperf() {
+  const std::string text = shmifperf({"--version"}).out;
+  const auto begin = text.find(' ') + 1;
+  return text.substr(begin, text.find(' ', begin) - begin);
+}
+
+TEST(PerfRun, AResultThatItsFileDoesNotTakeFollowsAndFailsTheRun) {
+  const Words words =
+      run_words({"--engine=unix", "--number_ios=10", "--output-format=json", "--output=/dev/full"});
+  const ToolResult ran = run_program(words);
+  EXPECT_EQ(ran.status, 1);
+  EXPECT_EQ(ran.err,
+            "shmifperf: cannot write /dev/full: No space left on device (the result follows)\n");
+  const Json result = Json::parse(ran.out);
+  EXPECT_EQ(result["passed"], true);
+  EXPECT_EQ(result["shmifperf_version"], version_of_shmifperf());
+  Words said{"shmifperf"};
+  said.insert(said.end(), words.begin() + 1, words.end());
+  EXPECT_EQ(result["command"], Json(said));
+}
+
+TEST(PerfRun, ASearchThatIsSoonOverIsNotAnnounced) {
+  const ToolResult ran =
+      run_program(run_words({"--engine=unix", "--search=ndr", "--search_trial=20ms",
+                             "--drain_time=20ms", "--search_max_iops=100"}));
+  EXPECT_EQ(ran.err, "");
+}
+
 }  // namespace
 }  // namespace shmif::test

@@ -172,5 +172,120 @@ TEST(PingCommand, WrongUsageIsRefused) {
   EXPECT_EQ(run_program(ping(rig, {"-i", "soon"})).status, 2);
 }
 
+TEST(PingCommand, AnAnswerThatComesTwiceCountsOnce) {
+  const BusRig rig;
+  Port liar = rig.port("liar");
+  Tool tool(ping(rig, {"--to", "liar", "-c", "1", "--timeout", "15", "--json"}));
+  std::optional<Ping> request;
+  while (!request) {
+    FrameBatch batch;
+    ASSERT_TRUE(wait_for(liar, std::chrono::seconds(10)));
+    (void)liar.receive(batch);
+    for (const FrameView& frame : batch.frames()) {
+      if (!request) request = read_ping(frame);
+    }
+  }
+  std::array<std::byte, kPingFrameBytes> bytes;
+  write_ping({.destination = request->source,
+              .source = liar.mac(),
+              .type = PingType::reply,
+              .id = request->id},
+             bytes);
+  // Both at once, or the first one would end it.
+  const std::vector<FrameView> twice(2, FrameView(bytes.data(), bytes.size()));
+  ASSERT_EQ(liar.send(twice).taken, 2U);
+  const Json from = Json::parse(tool.finish().out)["responders"][0];
+  EXPECT_EQ(from["answered"], 1);
+  EXPECT_EQ(from["lost"], 0);
+}
+
+TEST(PingCommand, WhoInventsAnswerersFillsNoMemory) {
+  const BusRig rig;
+  Port liar = rig.port("liar");
+  Tool tool(ping(rig, {"--name", "asker", "-c", "1", "--timeout", "60", "--json"}));
+  std::optional<Ping> request;
+  while (!request) {
+    FrameBatch batch;
+    ASSERT_TRUE(wait_for(liar, std::chrono::seconds(10)));
+    (void)liar.receive(batch);
+    for (const FrameView& frame : batch.frames()) {
+      if (!request) request = read_ping(frame);
+    }
+  }
+  constexpr std::uint64_t kInvented = 4200;
+  std::vector<Bytes> replies(kInvented, Bytes(kPingFrameBytes));
+  for (std::uint64_t i = 0; i < kInvented; ++i) {
+    write_ping({.destination = request->source,
+                .source = MacAddress::from_u64(0x020000000000 + i),
+                .type = PingType::reply,
+                .id = request->id},
+               std::span<std::byte, kPingFrameBytes>(replies[i].data(), kPingFrameBytes));
+  }
+  send(liar, replies);
+  const auto all_heard = [&] {
+    const BusInfo info = Bus::open(rig.path()).value().info();
+    return std::ranges::any_of(info.ports, [](const PortInfo& port) {
+      return port.name == "asker" && port.rx_frames == kInvented;
+    });
+  };
+  for (int i = 0; i < 4000 && !all_heard(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  tool.signal(SIGINT);
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 0) << "some have answered";
+  EXPECT_EQ(Json::parse(r.out)["responders"].size(), 4096U);
+}
+
+TEST(PingCommand, PrintsALineForEachAnswerUnlessThatWouldBeWhatIsMeasured) {
+  const BusRig rig;
+  Tool one(ping(rig, {"--respond", "--name", "one"}));
+  ASSERT_TRUE(rig.wait_for_port("one"));
+  for (const auto& [interval, answers] : {std::pair{"0.01", 3}, {"0.009", 0}, {"0", 0}}) {
+    const ToolResult r =
+        run_program(ping(rig, {"--to", "one", "-c", "3", "-i", interval, "--timeout", "15"}));
+    EXPECT_EQ(r.status, 0) << r.err;
+    EXPECT_EQ(count_of_lines(r.out), 1 + answers + 2) << interval << '\n' << r.out;
+  }
+}
+
+TEST(PingCommand, AnInterruptEndsItWithItsSignalUnlessSomebodyHasAnswered) {
+  const BusRig rig;
+  Port silent = rig.port("silent");
+  Tool answerer(ping(rig, {"--respond", "--name", "one"}));
+  ASSERT_TRUE(rig.wait_for_port("one"));
+  Tool vain(ping(rig, {"--to", "silent", "--name", "vain", "-c", "1000", "-i", "60"}));
+  Tool lucky(ping(rig, {"--to", "one", "--name", "lucky", "-c", "1000", "-i", "60"}));
+  ASSERT_TRUE(lucky.wait_for(": seq 0, "));
+  ASSERT_TRUE(vain.wait_for("ping silent"));
+  vain.signal(SIGINT);
+  lucky.signal(SIGINT);
+  const ToolResult nothing = vain.finish();
+  EXPECT_EQ(nothing.status, 128 + SIGINT);
+  EXPECT_EQ(nothing.err, "");
+  const ToolResult something = lucky.finish();
+  EXPECT_EQ(something.status, 0);
+  EXPECT_TRUE(contains(something.out, ": 1 sent, 1 answered, 0 lost (0.0 %)\n")) << something.out;
+}
+
+TEST(PingCommand, SaysThatThePortItAskedIsDown) {
+  const BusRig rig;
+  Port down(PortOptions{.name = "sleeper"});
+  ASSERT_TRUE(down.attach(rig.path()));
+  const ToolResult r = run_program(ping(rig, {"--to", "sleeper", "-c", "1", "--timeout", "0.05"}));
+  EXPECT_EQ(r.status, 1);
+  EXPECT_TRUE(contains(r.err, " to 1 request on " + rig.path() + ": its port is down\n")) << r.err;
+}
+
+TEST(PingCommand, WhoOnlyAnswersTakesNoOptionOfWhoAsks) {
+  const BusRig rig;
+  for (const std::string option : {"to", "count", "interval", "timeout", "json"}) {
+    const std::string word = "--" + option + (option == "json" ? "" : "=1");
+    const ToolResult r = run_program(ping(rig, {"--respond", word}));
+    EXPECT_EQ(r.status, 2) << word;
+    EXPECT_TRUE(contains(r.err, "it takes no --" + option)) << r.err;
+  }
+}
+
 }  // namespace
 }  // namespace shmif::test

@@ -10,13 +10,29 @@ namespace {
 TEST(Values, ModesAreOctal) {
   EXPECT_EQ(parse_mode("0600"), 0600U);
   EXPECT_EQ(parse_mode("660"), 0660U);
-  for (const char* text : {"", "1777", "888", "rw-", "-1"}) EXPECT_FALSE(parse_mode(text)) << text;
+  EXPECT_EQ(parse_mode("0777"), 0777U);
+  EXPECT_EQ(parse_mode("0"), 0U);
+  for (const char* text : {"", "1000", "1777", "888", "rw-", "-1"})
+    EXPECT_FALSE(parse_mode(text)) << text;
 }
 
 TEST(Values, BytesAreWrittenForPeople) {
-  EXPECT_EQ(format_bytes(14), "14 B");
-  EXPECT_EQ(format_bytes(4U << 20U), "4 MiB");
-  EXPECT_EQ(format_bytes(1536), "1.5 KiB");
+  constexpr std::uint64_t kOne = 1;
+  for (const auto& [bytes, text] : {std::pair<std::uint64_t, const char*>{0, "0 B"},
+                                    {14, "14 B"},
+                                    {1023, "1023 B"},
+                                    {1024, "1 KiB"},
+                                    {1536, "1.5 KiB"},
+                                    {1025, "1.0 KiB"},
+                                    {(kOne << 20U) - 1, "1024.0 KiB"},
+                                    {4U << 20U, "4 MiB"},
+                                    {kOne << 30U, "1 GiB"},
+                                    {(kOne << 40U) * 5 / 2, "2.5 TiB"},
+                                    {kOne << 50U, "1 PiB"},
+                                    {kOne << 60U, "1 EiB"},
+                                    {kOne << 63U, "8 EiB"}}) {
+    EXPECT_EQ(format_bytes(bytes), text);
+  }
 }
 
 TEST(Values, PrintableTextSteersNoTerminal) {

@@ -1,0 +1,151 @@
+// The limits of options: the last value that is taken, and the first one that is refused.
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/support/run_tool.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::test {
+namespace {
+
+/// A command line with "@" where the value stands. Nothing happens even if it is taken: the bus is
+/// missing, or the like.
+struct LimitedOption {
+  std::vector<std::string> line;
+  std::vector<std::string> taken, refused;
+  int status_when_taken = 1;
+};
+
+std::vector<LimitedOption> limits_of_shmifctl(const std::string& none) {
+  const std::string bus = none + "/bus";
+  const std::string file = none + "/x-%S";
+  return {
+      {{"dump", bus, "-s", "@"}, {"0", "14", "262144"}, {"1", "13", "262145"}},
+      {{"dump", bus, "-c", "@"}, {"1", "18446744073709551615"}, {"0", "18446744073709551616"}},
+      {{"dump", bus, "-w", file, "-C", "@"},
+       {"1", "1K", "1152921504606"},
+       {"0", "0K", "1152921504607"}},
+      {{"dump", bus, "-w", file, "-G", "@"}, {"1", "1000000000"}, {"0", "1000000001"}},
+      {{"dump", bus, "-w", file, "-C", "1", "-W", "@"}, {"1"}, {"0"}},
+      {{"ping", bus, "-c", "@"}, {"1", "100000000"}, {"0", "100000001"}},
+      {{"top", bus, "--interval", "@"}, {"0.05", "50ms", "3600", "60m"}, {"49ms", "3600.1"}},
+      {{"top", bus, "-n", "@"}, {"1"}, {"0"}},
+      {{"create", bus, "--size", "@"}, {"64K", "1G"}, {"32K", "65537", "2G"}},
+      {{"create", bus, "--mtu", "@"},
+       {"68", "65521"},
+       {"67", "65522", "4294967295", "4294967296", "4294968796"}},
+      {{"create", bus, "--mode", "@"}, {"0", "0777"}, {"1000", "8"}},
+      {{"create", bus, "--flow", "pause", "--patience", "@"},
+       {"0.001", "1"},
+       {"0", "0.9ms", "1.001"}},
+      {{"repair", bus, "--mtu", "@"}, {"1500"}, {"4294968796"}},
+      {{"wait", bus, "--timeout", "0", "--tcp", "198.18.0.1:@"}, {"1", "65535"}, {"0", "65536"}},
+      {{"exec", bus, "--hostname", "@", "--", "true"},
+       {std::string(63, 'x'), std::string(32, 'x') + '.' + std::string(31, 'x')},
+       {std::string(64, 'x'), std::string(32, 'x') + '.' + std::string(32, 'x')},
+       125},
+  };
+}
+
+std::vector<LimitedOption> limits_of_shmifperf(const std::string& none) {
+  const std::string here = "--listen=198.18.255.1";  // nobody's address
+  const auto servers = [](unsigned count) {
+    std::string list = "s0";
+    for (unsigned i = 1; i < count; ++i) list += ",s" + std::to_string(i);
+    return list;
+  };
+  return {
+      {{"server", here, "--max-jobs", "@"}, {"1", "1024"}, {"0", "1025"}},
+      {{"server", here, "--max-runtime", "@"}, {"1ms"}, {"0"}},
+      {{"compare", none, none, "--confidence", "@"}, {"0.1%", "99.9%"}, {"0%", "100%"}},
+      {{"run", "--rw=tx", "--runtime=1", "--parse-only", "--client", "@"},
+       {servers(256)},
+       {servers(257)},
+       0},
+  };
+}
+
+void expect_limits(const std::string& program, const std::vector<LimitedOption>& options) {
+  for (const LimitedOption& option : options) {
+    const auto run_with_value = [&](const std::string& value) {
+      std::vector<std::string> words{program};
+      for (std::string word : option.line) {
+        if (const auto at = word.find('@'); at != std::string::npos) word.replace(at, 1, value);
+        words.push_back(word);
+      }
+      return run_program(words);
+    };
+    for (const std::string& value : option.taken) {
+      const ToolResult taken = run_with_value(value);
+      EXPECT_EQ(taken.status, option.status_when_taken) << option.line[0] << ' ' << value << '\n'
+                                                        << taken.err;
+    }
+    for (const std::string& value : option.refused) {
+      const ToolResult refused = run_with_value(value);
+      EXPECT_EQ(refused.status, 2) << option.line[0] << ' ' << value << '\n' << refused.err;
+      EXPECT_EQ(count_of_lines(refused.err), 1) << refused.err;
+    }
+  }
+}
+
+TEST(Limits, TheLastValueIsTakenAndTheNextOneRefused) {
+  const TempDir directory;
+  expect_limits(shmifctl_path(), limits_of_shmifctl(directory.file("none")));
+  expect_limits(SHMIFPERF_PATH, limits_of_shmifperf(directory.file("none")));
+}
+
+TEST(Limits, ANumberOutOfThemIsRefusedWithBothOfThem) {
+  const auto refusal = [](const std::vector<std::string>& words) { return run_tool(words).err; };
+  EXPECT_NE(refusal({"ping", "/none", "-c", "0"})
+                .find("--count \"0\" is not a whole number from 1 to 100000000;"),
+            std::string::npos);
+  EXPECT_NE(
+      refusal({"top", "/none", "-n", "0"}).find("--count \"0\" is not a whole number from 1 up;"),
+      std::string::npos);
+  EXPECT_NE(
+      refusal({"inject", "/none", "x", "--loop", "y"}).find("--loop \"y\" is not a whole number;"),
+      std::string::npos);
+}
+
+TEST(Limits, WhatOnlyANewBusHasNeedsTheOptionThatMakesOne) {
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"tap", "/none"}, {"bridge", "bus:/none", "bus:/nil"}, {"exec", "/none"}}) {
+    for (const std::vector<std::string>& option :
+         std::vector<std::vector<std::string>>{{"--size", "1M"}, {"--mtu", "1500"}}) {
+      std::vector<std::string> line = words;
+      line.insert(line.end(), option.begin(), option.end());
+      if (words[0] == "exec") line.insert(line.end(), {"--", "true"});
+      const ToolResult refused = run_tool(line);
+      EXPECT_EQ(refused.status, 2) << refused.err;
+      EXPECT_NE(refused.err.find("give --create, too"), std::string::npos) << refused.err;
+    }
+  }
+}
+
+TEST(Limits, AMessageIsOneLineWhateverAPathHolds) {
+  const ToolResult refused = run_tool({"stat", "/none/a\nb\rc"});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_EQ(count_of_lines(refused.err), 1) << refused.err;
+  EXPECT_NE(refused.err.find("/none/a b c"), std::string::npos) << refused.err;
+}
+
+TEST(Limits, WhatABusHasOneOfIsGivenOnceForEachAndNotEmpty) {
+  const auto status = [](std::vector<std::string> options) {
+    options.insert(options.begin(), {"exec", "/none"});
+    options.insert(options.end(), {"--", "true"});
+    return run_tool(options).status;
+  };
+  for (const std::string option : {"--name", "--ifname", "--mac"}) {
+    const std::string value = option == "--mac" ? "02:00:00:00:00:0" : "x";
+    EXPECT_EQ(status({option, value + '1'}), 125) << "there is no such bus";
+    EXPECT_EQ(status({option, value + '1', option, value + '2'}), 2) << option;
+    EXPECT_EQ(status({option, value + '1', "--bus", "/nil", option, value + '2'}), 125) << option;
+    EXPECT_EQ(status({option, ""}), 2) << option;
+  }
+}
+
+}  // namespace
+}  // namespace shmif::test
