@@ -115,14 +115,16 @@ TEST_F(Audit, CountsWhatItWalked) {
   EXPECT_EQ(report.records, 10U);
   EXPECT_EQ(report.frames, 10U);
   EXPECT_EQ(report.pads, 0U);
-  const std::uint64_t end = raw_.header().last;
-  raw_.claim(idle_.slot(), end, end, end + 512);  // the next frame goes behind a pad
   NumberedBatch frames(200);
-  ASSERT_FALSE(sender_.send(frames.make(1, 10, 1)).error);
+  for (std::uint32_t n = 0; n < 3; ++n) {
+    const std::uint64_t end = raw_.header().last;
+    raw_.claim(idle_.slot(), end, end, end + 512);  // the next frame goes behind a pad
+    ASSERT_FALSE(sender_.send(frames.make(1, 10 + n, 1)).error);
+  }
   const AuditReport after = bus_.audit();
-  EXPECT_EQ(after.records, 12U);
-  EXPECT_EQ(after.frames, 11U);
-  EXPECT_EQ(after.pads, 1U);
+  EXPECT_EQ(after.records, 16U);
+  EXPECT_EQ(after.frames, 13U);
+  EXPECT_EQ(after.pads, 3U);
 }
 
 // Repair.
