@@ -1,0 +1,535 @@
+// How long a server and its client wait for each other, and what they make of what they hear. The
+// tests say what time it is.
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "perf/remote/address.hpp"
+#include "perf/remote/remote_host.hpp"
+#include "perf/remote/run_child.hpp"
+#include "perf/remote/served_run.hpp"
+#include "perf/remote/visitor.hpp"
+#include "sample_results.hpp"
+
+namespace shmif::perf::remote_clock {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = Connection::Clock;
+using Texts = std::vector<std::string>;
+
+/// One end of a pair of sockets, and the other one as the test has it.
+std::pair<UniqueFd, UniqueFd> pair_of_sockets() {
+  int ends[2] = {-1, -1};
+  EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+  return {UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+// ---- Who visits a server ----
+
+/// A visitor that came between `before` and `after`, and changed its stage then.
+struct Visit {
+  UniqueFd other;
+  Clock::time_point before, after;
+  std::unique_ptr<Visitor> visitor;
+
+  explicit Visit(const std::function<void(Visitor&)>& act = [](Visitor&) {}) {
+    auto [ours, theirs] = pair_of_sockets();
+    other = std::move(theirs);
+    before = Clock::now();
+    visitor = std::make_unique<Visitor>(std::move(ours), "visitor");
+    act(*visitor);
+    after = Clock::now();
+  }
+  std::optional<std::string> look(Clock::time_point now,
+                                  std::optional<Clock::time_point> ending = {}) {
+    return visitor->look(now, ending);
+  }
+  bool is_gone() const { return visitor->stage == Visitor::Stage::gone; }
+};
+
+/// So much that the socket cannot take all of it.
+void say_much(Visitor& visitor, std::size_t bytes) {
+  visitor.connection.send_text(std::string(bytes, 'x'));
+}
+
+TEST(VisitorTime, IsFiveSecondsForHelloTenForJobsAndEightOfSilence) {
+  Visit stranger;
+  EXPECT_EQ(stranger.look(stranger.before + 5s), std::nullopt);
+  EXPECT_EQ(stranger.look(stranger.after + 5s + 1ns), "it did not say what it wants in time");
+  Visit known([](Visitor& v) { v.welcome(); });
+  EXPECT_EQ(known.visitor->stage, Visitor::Stage::known);
+  EXPECT_EQ(known.look(known.before + 10s), std::nullopt);
+  EXPECT_EQ(known.look(known.after + 10s + 1ns), "it did not say what it wants in time");
+  Visit owner([](Visitor& v) { v.stage = Visitor::Stage::owner; });
+  const auto heard = owner.visitor->connection.heard();
+  EXPECT_EQ(owner.look(heard + 8s), std::nullopt);
+  EXPECT_EQ(owner.look(heard + 8s + 1ns), "it has fallen silent");
+}
+
+TEST(VisitorTime, ToReadTheLastWordsEndsWhenNothingMoves) {
+  const auto leave = [](bool result, std::size_t bytes) {
+    return [=](Visitor& v) {
+      if (bytes != 0) say_much(v, bytes);
+      v.leave(result);
+    };
+  };
+  constexpr std::size_t kMuch = 3U << 20U;
+  // Told all of it, it has five seconds to close.
+  Visit told(leave(false, 0));
+  EXPECT_EQ(told.look(told.before + 5s), std::nullopt);
+  EXPECT_FALSE(told.is_gone());
+  EXPECT_EQ(told.look(told.after + 5s + 1ns), std::nullopt) << "that needs no reason";
+  EXPECT_TRUE(told.is_gone());
+  // Who reads has eight more after each byte.
+  Visit reads(leave(true, kMuch));
+  ASSERT_GT(reads.visitor->connection.waiting_bytes(), 0U);
+  const auto moved = reads.visitor->connection.moved();
+  (void)reads.look(moved + 8s);
+  EXPECT_FALSE(reads.is_gone());
+  (void)reads.look(moved + 8s + 1ns);
+  EXPECT_TRUE(reads.is_gone());
+}
+
+TEST(VisitorRoom, IsForSoManyAnswersAndStrangers) {
+  constexpr std::size_t kMost = 4U << 20U;
+  for (const bool has_result : {false, true}) {
+    Visit visit([&](Visitor& v) {
+      say_much(v, kMost);
+      if (has_result) v.leave(true);
+    });
+    Connection& connection = visit.visitor->connection;
+    const std::size_t room = kMost - connection.waiting_bytes();
+    connection.send_text(std::string(room - 4, 'y'));  // four bytes of length
+    ASSERT_EQ(connection.waiting_bytes(), kMost);
+    EXPECT_EQ(visit.look(visit.before), std::nullopt);
+    connection.send_text("z");
+    EXPECT_EQ(visit.look(visit.before).value_or(""),
+              has_result ? "" : "it does not read what it is told");
+  }
+  Visitors visitors;
+  std::vector<UniqueFd> others;
+  const auto come = [&](Visitor::Stage stage, bool result = false) {
+    auto [ours, theirs] = pair_of_sockets();
+    others.push_back(std::move(theirs));
+    visitors.push_back(std::make_unique<Visitor>(std::move(ours), "v"));
+    if (result) visitors.back()->leave(true);
+    visitors.back()->stage = stage;
+    return visitors.back().get();
+  };
+  using Stage = Visitor::Stage;
+  EXPECT_EQ(whom_to_drop(visitors), nullptr);
+  come(Stage::owner);
+  come(Stage::leaving, true);
+  come(Stage::gone);
+  EXPECT_EQ(whom_to_drop(visitors), nullptr) << "who has the run or a result stays";
+  Visitor* const leaving = come(Stage::leaving);
+  come(Stage::leaving);
+  EXPECT_EQ(whom_to_drop(visitors), leaving);
+  Visitor* const known = come(Stage::known);
+  come(Stage::known);
+  EXPECT_EQ(whom_to_drop(visitors), known);
+  Visitor* const stranger = come(Stage::stranger);
+  come(Stage::stranger);
+  EXPECT_EQ(whom_to_drop(visitors), stranger) << "the first of those who said nothing";
+  for (int i = 6; i < 31; ++i) come(Stage::stranger);
+  EXPECT_FALSE(is_crowded(visitors)) << "31 of them";
+  come(Stage::known);
+  EXPECT_TRUE(is_crowded(visitors));
+}
+
+// ---- A server as its client sees it ----
+
+/// A server that says what the test says, at a port of the loopback.
+class SaidServer {
+ public:
+  SaidServer() {
+    auto any = parse_socket_address("127.0.0.1:0").value();
+    listener_ = listen_at(any).value();
+    name_ = address_of(listener_.get()).value().to_string();
+  }
+  const std::string& name() const { return name_; }
+  void close() { listener_.reset(); }
+  void hang_up() { connection_.reset(); }
+  void say(const Message& message) { connection_->send(message); }
+  /// Waits until `host` is connected, and what it says first.
+  HelloMessage accept(RemoteHost& host) {
+    for (int i = 0; i < 2000 && host.stage() == RemoteHost::Stage::connecting; ++i) {
+      host.look(Clock::now());
+      ::poll(nullptr, 0, 1);
+    }
+    for (int i = 0; i < 2000 && !connection_; ++i) {
+      UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (fd) connection_ = std::make_unique<Connection>(std::move(fd), kMostResultBytes);
+      if (!fd) ::poll(nullptr, 0, 1);
+    }
+    return next_of<HelloMessage>();
+  }
+  /// The next one of that kind, whatever comes before it.
+  template <class T>
+  T next_of() {
+    for (;;) {
+      const Message message = next();
+      if (const T* const found = std::get_if<T>(&message)) return *found;
+    }
+  }
+
+ private:
+  /// The next message of the client.
+  Message next() {
+    for (int i = 0; i < 2000 && heard_.empty(); ++i) {
+      auto messages = connection_->receive();
+      if (messages) {
+        for (const std::string& text : *messages) heard_.push_back(decode(text).value());
+      }
+      if (heard_.empty()) ::poll(nullptr, 0, 1);
+    }
+    const Message message = heard_.at(0);
+    heard_.erase(heard_.begin());
+    return message;
+  }
+
+  UniqueFd listener_;
+  std::string name_;
+  std::unique_ptr<Connection> connection_;
+  std::vector<Message> heard_;
+};
+
+/// A client of a server that the test says.
+struct Client {
+  SaidServer server;
+  HelloMessage hello{.version = "1.2.3", .host = "desk"};
+  JobsMessage jobs{.set = {.run = {{"repeat", "2"}}, .jobs = {{"a", "x.job:1", {{"bs", "64"}}}}},
+                   .command = {"shmifperf"}};
+  RemoteHost host{server.name(), hello, jobs};
+
+  /// Looks until that holds.
+  bool look_until(const std::function<bool()>& holds) {
+    for (int i = 0; i < 2000 && !holds(); ++i) {
+      host.look(Clock::now());
+      ::poll(nullptr, 0, 1);
+    }
+    return holds();
+  }
+  void greet() {
+    host.connect();
+    EXPECT_EQ(server.accept(host).host, "desk");
+    server.say(hello);
+    EXPECT_TRUE(look_until([&] { return host.stage() == RemoteHost::Stage::preparing; }));
+    const auto said = server.next_of<JobsMessage>();
+    EXPECT_EQ(said.set.run, jobs.set.run);
+    EXPECT_EQ(said.set.jobs.at(0).options, jobs.set.jobs[0].options);
+    EXPECT_EQ(said.command, jobs.command);
+  }
+  /// Until the client has asked, and had answers, that often.
+  void answer(int times) {
+    for (int i = 0; i < times; ++i) {
+      const int before = host.clock().answers();
+      host.look(Clock::now());
+      const auto ping = server.next_of<PingMessage>();
+      server.say(PongMessage{ping.sent_ns, ping.sent_ns + 5'000'000'000});
+      EXPECT_TRUE(look_until([&] { return host.clock().answers() > before; }));
+    }
+  }
+  void prepare() {
+    greet();
+    server.say(PreparedMessage{1});
+    EXPECT_TRUE(look_until([&] { return host.stage() == RemoteHost::Stage::prepared; }));
+  }
+};
+
+TEST(ServerOfAClient, IsGivenUpWhenItDoesNotGreetOrFallsSilent) {
+  {
+    Client client;
+    const auto before = Clock::now();
+    client.host.connect();
+    (void)client.server.accept(client.host);
+    ASSERT_EQ(client.host.stage(), RemoteHost::Stage::greeting);
+    client.host.look(before + 5s);
+    EXPECT_FALSE(client.host.over());
+    client.host.look(Clock::now() + 5s + 1ns);
+    EXPECT_EQ(client.host.failures(),
+              Texts{"it said nothing for 5 s (is that a server of shmifperf?)"});
+  }
+  for (const bool prepared : {false, true}) {
+    Client client;
+    const auto before = Clock::now();
+    if (prepared) client.prepare();
+    if (!prepared) client.greet();
+    client.host.look(before + 8s);
+    EXPECT_FALSE(client.host.over());
+    client.host.look(Clock::now() + 8s + 1ns);
+    ASSERT_EQ(client.host.failures().size(), 1U);
+    EXPECT_EQ(client.host.failures()[0].find("it has fallen silent (does its machine hang"), 0U);
+    EXPECT_TRUE(client.host.over());
+    EXPECT_EQ(client.host.descriptor(), -1);
+  }
+}
+
+TEST(ServerOfAClient, GoesWhenItIsPreparedAndItsClockIsKnownWell) {
+  Client client;
+  client.greet();
+  client.answer(1);  // before it is prepared one question a second is enough
+  client.server.say(PreparedMessage{1});
+  ASSERT_TRUE(
+      client.look_until([&] { return client.host.stage() == RemoteHost::Stage::prepared; }));
+  client.answer(6);
+  EXPECT_FALSE(client.host.can_go()) << "seven answers";
+  client.answer(1);
+  EXPECT_TRUE(client.host.can_go());
+  client.host.go(1'000'000);
+  EXPECT_EQ(client.host.stage(), RemoteHost::Stage::going);
+  EXPECT_FALSE(client.host.can_go());
+  const auto go = client.server.next_of<GoMessage>();
+  EXPECT_EQ(go.start_ns, client.host.clock().to_theirs(1'000'000));
+  client.host.go(1);  // it is told once
+  EXPECT_EQ(client.host.started_ns(), std::nullopt);
+  client.server.say(StartedMessage{go.start_ns + 7});
+  ASSERT_TRUE(client.look_until([&] { return client.host.started_ns().has_value(); }));
+  EXPECT_EQ(client.host.started_ns(), 1'000'007U);
+  // What it says meanwhile.
+  ProgressMessage progress;
+  progress.progress.at_seconds = 3;
+  progress.interval = true;
+  client.server.say(progress);
+  progress.progress.at_seconds = 4;
+  progress.interval = false;
+  client.server.say(progress);
+  client.server.say(RunMessage{"run 2 of 5\n"});
+  client.server.say(NoticeMessage{"it is ended"});
+  ASSERT_TRUE(client.look_until([&] { return !client.host.failures().empty(); }));
+  EXPECT_EQ(client.host.progress().at_seconds, 4);
+  EXPECT_TRUE(client.host.has_interval()) << "that was not taken yet";
+  client.host.take_interval();
+  EXPECT_FALSE(client.host.has_interval());
+  EXPECT_EQ(client.host.take_run(), "run 2 of 5?");
+  EXPECT_EQ(client.host.take_run(), "");
+  EXPECT_EQ(client.host.failures(), Texts{"it is ended"});
+  EXPECT_FALSE(client.host.over()) << "it gives its result all the same";
+  // Stops, of which each goes out, and the result.
+  client.host.stop(false, 2);
+  client.host.stop(true, 15);
+  const auto soft = client.server.next_of<StopMessage>();
+  EXPECT_FALSE(soft.hard);
+  EXPECT_EQ(soft.signal, 2);
+  const auto hard = client.server.next_of<StopMessage>();
+  EXPECT_TRUE(hard.hard);
+  EXPECT_EQ(hard.signal, 15);
+  client.server.say(FinishedMessage{to_json(shmif::test::quiet_sample(), Bins::with)});
+  ASSERT_TRUE(client.look_until([&] { return client.host.over(); }));
+  const auto report = client.host.read_report();
+  ASSERT_TRUE(report);
+  EXPECT_EQ(report->name(), "of " + client.server.name());
+}
+
+TEST(ServerOfAClient, ThatCannotRunItSaysWhy) {
+  const auto ends = [](const Message& message) {
+    Client client;
+    client.greet();
+    client.server.say(message);
+    EXPECT_TRUE(client.look_until([&] { return client.host.over(); }));
+    EXPECT_FALSE(client.host.read_report());
+    return std::pair(client.host.failures(), client.host.refused_with());
+  };
+  EXPECT_EQ(ends(BusyMessage{"198.18.0.7:1 (lab3)", "2026-11-21T02:37:32Z"}),
+            (std::pair<Texts, std::optional<int>>{
+                {"it is busy with a run of 198.18.0.7:1 (lab3) since 2026-11-21T02:37:32Z (try "
+                 "again later)"},
+                std::nullopt}));
+  EXPECT_EQ(ends(RefusedMessage{{"one", "two\n"}, 77}),
+            (std::pair<Texts, std::optional<int>>{{"refused: one", "refused: two?"}, 77}));
+  EXPECT_EQ(ends(RefusedMessage{{}, 1}),
+            (std::pair<Texts, std::optional<int>>{{"refused: it gave no reason"}, 1}));
+  const auto many = ends(RefusedMessage{Texts(50, "x"), 1}).first;
+  EXPECT_EQ(many.size(), 20U);
+  const auto broken = ends(FinishedMessage{"{}"}).first;
+  ASSERT_EQ(broken.size(), 1U);
+  EXPECT_EQ(broken[0].find("cannot read result of 127.0.0.1:"), 0U) << broken[0];
+}
+
+TEST(ServerOfAClient, ThatIsAnotherVersionOrVanishesIsNoServerForIt) {
+  Client other;
+  other.host.connect();
+  (void)other.server.accept(other.host);
+  HelloMessage old = other.hello;
+  old.version = "1.2.2";
+  other.server.say(old);
+  ASSERT_TRUE(other.look_until([&] { return other.host.over(); }));
+  EXPECT_EQ(other.host.failures().at(0).find("cannot work with it: this client is shmifperf 1.2.3"),
+            0U);
+  for (const bool greeted : {false, true}) {
+    Client client;
+    client.host.connect();
+    (void)client.server.accept(client.host);
+    if (greeted) {
+      client.server.say(client.hello);
+      ASSERT_TRUE(
+          client.look_until([&] { return client.host.stage() == RemoteHost::Stage::preparing; }));
+    }
+    client.server.hang_up();
+    ASSERT_TRUE(client.look_until([&] { return client.host.over(); }));
+    EXPECT_EQ(client.host.failures().at(0).find(greeted ? "it vanished: "
+                                                        : "it is not a server of shmifperf: "),
+              0U)
+        << client.host.failures().at(0);
+  }
+  // Nobody listens there.
+  Client nobody;
+  nobody.server.close();
+  nobody.host.connect();
+  ASSERT_TRUE(nobody.look_until([&] { return nobody.host.over(); }));
+  EXPECT_EQ(nobody.host.failures().at(0).find("cannot reach it: cannot connect"), 0U)
+      << nobody.host.failures().at(0);
+  // Whom nobody waits for any more has failed only where there is a reason.
+  Client given_up;
+  given_up.greet();
+  given_up.host.give_up("");
+  EXPECT_TRUE(given_up.host.over());
+  EXPECT_EQ(given_up.host.failures(), Texts{});
+  given_up.host.give_up("late");
+  EXPECT_EQ(given_up.host.failures(), Texts{}) << "it was over already";
+  Client hopeless;
+  hopeless.greet();
+  hopeless.host.give_up("late");
+  EXPECT_EQ(hopeless.host.failures(), Texts{"late"});
+}
+
+// ---- The run of a server ----
+
+/// A run of one job, which the test lets go.
+struct Served {
+  Clock::time_point before = Clock::now();
+  std::unique_ptr<ServedRun> run;
+  Clock::time_point after;
+  std::vector<Message> told;
+
+  explicit Served(const JobOptions& job) {
+    PlannedJob planned;
+    planned.options = job;
+    planned.options.name = "j";
+    planned.options.engine = EngineKind::null;
+    planned.options.thread = planned.options.exec_prerun.empty();
+    planned.group = "g";
+    run = std::make_unique<ServedRun>(RunChild::start({}, {planned}, {"1.2.3", {"c"}}).value(),
+                                      "client", "since", 3, 10s);
+    after = Clock::now();
+  }
+  void look(Clock::time_point now) {
+    for (const Told& each : run->look(now)) told.push_back(decode(each.json).value());
+  }
+  template <class T>
+  const T* first() const {
+    for (const Message& message : told) {
+      if (const T* const found = std::get_if<T>(&message)) return found;
+    }
+    return nullptr;
+  }
+  template <class T>
+  bool look_until_told() {
+    for (int i = 0; i < 10'000 && first<T>() == nullptr && !run->over(); ++i) {
+      look(Clock::now());
+      ::poll(nullptr, 0, 1);
+    }
+    return first<T>() != nullptr;
+  }
+  std::string notice() const {
+    const auto* const found = first<NoticeMessage>();
+    return found == nullptr ? "" : found->what;
+  }
+};
+
+JobOptions lasting() {
+  JobOptions job;
+  job.runtime = 1000s;
+  job.rate_fps.tx = 100;
+  return job;
+}
+
+TEST(RunOfAServer, IsStoppedWhenItIsNotReadyInTime) {
+  JobOptions job = lasting();
+  job.exec_prerun = {"sleep", "1000"};
+  Served served(job);
+  served.look(served.before + 120s);
+  EXPECT_EQ(served.notice(), "");
+  EXPECT_TRUE(served.run->is_starting());
+  served.look(served.after + 120s + 1ns);
+  EXPECT_EQ(served.notice().find("the jobs were not ready after 2m (is there an exec_prerun"), 0U)
+      << served.notice();
+  ASSERT_TRUE(served.look_until_told<FinishedMessage>());
+  EXPECT_TRUE(served.run->over());
+  EXPECT_EQ(served.first<PreparedMessage>(), nullptr);
+  EXPECT_EQ(served.first<StartedMessage>(), nullptr);
+  EXPECT_FALSE(served.run->take_start());
+}
+
+TEST(RunOfAServer, IsStoppedWhenItsClientDoesNotSayWhenToStart) {
+  Served served(lasting());
+  ASSERT_TRUE(served.look_until_told<PreparedMessage>());
+  EXPECT_EQ(served.first<PreparedMessage>()->jobs, 3U);
+  EXPECT_FALSE(served.run->is_starting());
+  served.look(served.before + 300s);
+  EXPECT_EQ(served.notice(), "");
+  served.look(served.after + 300s + 1ns);
+  EXPECT_EQ(served.notice().find("the client did not say when to start within 3m"), 0U)
+      << served.notice();
+  ASSERT_TRUE(served.look_until_told<FinishedMessage>());
+}
+
+TEST(RunOfAServer, IsStoppedWhenItTakesLongerThanTheServerAllows) {
+  Served served(lasting());
+  ASSERT_TRUE(served.look_until_told<PreparedMessage>());
+  const auto before = Clock::now();
+  served.run->go(0);
+  const auto after = Clock::now();
+  EXPECT_TRUE(served.run->is_starting());
+  ASSERT_TRUE(served.look_until_told<StartedMessage>());
+  EXPECT_FALSE(served.run->is_starting());
+  EXPECT_TRUE(served.run->take_start());
+  EXPECT_FALSE(served.run->take_start()) << "once";
+  served.look(before + 10s);
+  EXPECT_EQ(served.notice(), "");
+  served.look(after + 10s + 1ns);
+  EXPECT_EQ(served.notice(),
+            "the run was stopped, for it took longer than the server's --max-runtime, 10s");
+  served.look(after + 10s + 2ns);
+  ASSERT_TRUE(served.look_until_told<FinishedMessage>());
+  const auto result = nlohmann::json::parse(served.first<FinishedMessage>()->result);
+  EXPECT_EQ(result.at("shmifperf_version"), "1.2.3");
+  EXPECT_EQ(result.at("command"), nlohmann::json{"c"});
+  EXPECT_EQ(std::ranges::count_if(served.told,
+                                  [](const Message& message) {
+                                    return std::holds_alternative<NoticeMessage>(message);
+                                  }),
+            1)
+      << "it is said once";
+  EXPECT_FALSE(served.run->abandoned());
+}
+
+TEST(RunOfAServer, ThatItsClientStopsHasNoNoticeAndTheSignalOfTheClient) {
+  Served served(lasting());
+  ASSERT_TRUE(served.look_until_told<PreparedMessage>());
+  served.run->go(0);
+  ASSERT_TRUE(served.look_until_told<StartedMessage>());
+  served.run->stop(15, "", Clock::now());
+  served.run->stop(2, "", Clock::now());  // the first one counts
+  ASSERT_TRUE(served.look_until_told<FinishedMessage>());
+  EXPECT_EQ(served.notice(), "");
+  const auto result = nlohmann::json::parse(served.first<FinishedMessage>()->result);
+  EXPECT_EQ(result.at("stopped_by_signal"), 15);
+  EXPECT_EQ(result.at("exit_code"), 128 + 15);
+}
+
+}  // namespace
+}  // namespace shmif::perf::remote_clock
