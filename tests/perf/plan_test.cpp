@@ -207,6 +207,14 @@ TEST(Plan, ReceiversMustBeAbleToReceiveAndBeThereInTime) {
   expect_problem("[b]\nrw=rx\nto=a\n" + sender("to=b"), "sends to nobody by itself");
 }
 
+TEST(Plan, WhoSendsBackHasSomebodyToSendTo) {
+  const std::string both = "runtime=1\nrw=txrx\n";
+  expect_problem("[a]\n" + both + "numjobs=2\n[b]\n" + both + "to=a\n",
+                 "job \"a.1\": rw: this job has nobody to send to");
+  expect_problem("[r]\nrw=rx\nengine=bus,unix\n" + sender("to=r"),
+                 "to: \"r\" is run over several engines");
+}
+
 TEST(Plan, NamesOccurOnce) {
   expect_problem(sender("") + sender(""), "another job has that name");
   expect_problem(sender("") + "[a.sink]\nruntime=1\n", "clone or peer");
@@ -220,6 +228,9 @@ TEST(Plan, ASetNeedsAJobThatKeepsItAlive) {
   std::string many = "[global]\nruntime=1\nnumjobs=256\n";
   for (const char* name : {"a", "b", "c", "d", "e"}) many += std::string("[") + name + "]\n";
   expect_problem(many, "more than 1024 jobs");
+  const std::string most = "[global]\nruntime=1\nnumjobs=256\n[a]\n[b]\n[c]\n[d]\n";
+  EXPECT_EQ(problems_of(set_of(most)), Words());
+  expect_problem(most + "[e]\nnumjobs=1\n", "more than 1024 jobs");
 }
 
 TEST(Plan, CpusAreSplitOneForEachOrRefused) {
@@ -278,6 +289,28 @@ TEST(Plan, JobsOfAWireAgreeOnWhatItIs) {
   }
 }
 
+TEST(Plan, JobsOfADeviceOrOfASocketAgreeOnWhereItIs) {
+  const std::string devices = "engine=packet\nnetdev=e0,e1,e2,e3\n";
+  const std::string sockets = "[r]\nrw=rx\nengine=udp\n";
+  expect_problem(sender(devices + "netns=x") + "[b]\nruntime=1\n" + devices + "netns=y\n",
+                 "netns: is \"y\" here and \"x\" for job \"a\"");
+  for (const auto& [one, other] : std::initializer_list<std::pair<const char*, const char*>>{
+           {"hostname=127.0.0.1", "hostname=127.0.0.2"}, {"port=5", "port=6"}}) {
+    expect_problem(sockets + one + '\n' + sender(std::string("engine=udp\nto=r\n") + other),
+                   "on the same wire");
+    expect_problem(sockets + other + '\n' + sender(std::string("engine=udp\nto=r\n") + one),
+                   "on the same wire");
+  }
+  // One says it for all.
+  auto plan = plan_of(sender(devices + "netns=x") + "[b]\nruntime=1\n" + devices);
+  for (const PlannedJob& job : plan) EXPECT_EQ(job.options.netns, "x") << job.options.name;
+  plan = plan_of(sockets + sender("engine=udp\nto=r\nhostname=127.0.0.2\nport=5"));
+  for (const PlannedJob& job : plan) {
+    EXPECT_EQ(job.options.hostname, "127.0.0.2") << job.options.name;
+    EXPECT_EQ(job.options.port, 5U) << job.options.name;
+  }
+}
+
 TEST(Plan, AWireIsLiveOnlyWhereEachOfItsJobsAllowsIt) {
   auto plan = plan_of(sender("allow_live=1") + "[b]\nruntime=1\n");
   for (const PlannedJob& job : plan) EXPECT_FALSE(job.options.allow_live) << job.options.name;
@@ -308,10 +341,37 @@ TEST(Plan, WhatNoJobMakesUseOfIsRefused) {
            {"hostname=::1", "hostname: is for engine=udp"},
            {"proto=tcp", "proto: is for engine=host"},
            {"search_trial=1", "search_trial: is for a search"},
+           {"search_resolution=1%", "search_resolution: is for a search"},
+           {"search_max_iops=1k", "search_max_iops: is for a search"},
+           {"netns=x", "netns: is for engine=tap and packet"},
+           {"port=7", "port: is for engine=udp"},
+           {"mss=536", "mss: is for engine=host with proto=tcp"},
+           {"engine=host\nmss=536", "mss: is for engine=host with proto=tcp"},
+           {"congestion=reno", "congestion: is for engine=host with proto=tcp"},
+           {"replay=x\nbs=64", "bs: is for made frames"},
+           {"replay=x\nbsrange=64-128", "bsrange: is for made frames"},
+           {"replay=x\nbssplit=64/50:128/50", "bssplit: is for made frames"},
+           {"replay=x\npayload=zero", "payload: is for made frames"},
+           {"replay=x\npayload=pattern\nbuffer_pattern=0x12", "buffer_pattern: is for made frames"},
+           {"replay=x\nbuffer_compress_percentage=5", "buffer_compress_percentage: is for made"},
+           {"replay=x\nvlan=5", "vlan: is for made frames"},
+           {"replay=x\nthinktime=1ms", "thinktime: has no effect with replay"},
+           {"replay=x\nrate_catchup=limited", "rate_catchup: has no effect with replay"},
+           {"replay=x\nrate_process=linear", "rate_process: has no effect with replay"},
+           {"replay=x\nrate_overhead=20", "rate_overhead: has no effect with replay"},
+           {"replay_time_scale=50", "replay_time_scale: is for replay at the times"},
+           {"replay=x\nrate=1Mbit\nreplay_time_scale=50", "replay_time_scale: is for replay"},
            {"search=ndr\nlatency_percentile=90", "latency_percentile: is for search"},
            {"latency_target=1ms\nsearch=none", "latency_target: needs search=latency_target"},
        }) {
     expect_problem(sender(lines), words);
+  }
+  for (const char* lines : {"search=ndr\nsearch_resolution=1%\nsearch_max_iops=1k\nsearch_trial=1",
+                            "engine=tap\nnetdev=e0,e1\nnetns=x", "engine=udp\nport=7",
+                            "replay=x\nreplay_time_scale=50", "replay=x\nrate=1Mbit\nthinktime=1ms",
+                            "replay=x\nreplay_no_stall\nthinktime=1ms\nrate_catchup=limited",
+                            "replay=x\nrate_iops=1k\nrate_process=poisson\nrate_overhead=20"}) {
+    EXPECT_EQ(problems_of(set_of(sender(lines))), Words()) << lines;
   }
   // What is written for many may be for some of them.
   EXPECT_EQ(names(plan_of(sender("engine=bus,udp\nhostname=::1"))).size(), 4U);
@@ -352,6 +412,154 @@ TEST(Plan, APeerHasWhatItSharesWithItsJobAndElseTheDefaults) {
   EXPECT_EQ(peer.description, "");
   EXPECT_EQ(peer.loops, 1U);
   EXPECT_EQ(peer.size_bytes, 0U);
+}
+
+/// An option of a job that its peer has, too.
+struct Shared {
+  const char* lines;
+  bool (*equal)(const JobOptions&, const JobOptions&);
+};
+
+template <auto... kMembers>
+bool as_its_job(const JobOptions& a, const JobOptions& b) {
+  return ((a.*kMembers == b.*kMembers) && ...);
+}
+
+template <auto kMember>
+bool other_way_round(const JobOptions& a, const JobOptions& b) {
+  return (a.*kMember).tx == (b.*kMember).rx && (a.*kMember).rx == (b.*kMember).tx;
+}
+
+template <bool ErrorClasses::* kClass>
+bool goes_on_alike(const JobOptions& a, const JobOptions& b) {
+  return a.continue_on_error.*kClass == b.continue_on_error.*kClass;
+}
+
+void expect_shared(const std::string& lines, bool (*equal)(const JobOptions&, const JobOptions&)) {
+  SCOPED_TRACE(lines);
+  const auto plan = plan_of(sender(lines) + "[alive]\nengine=null\nruntime=1\n");
+  ASSERT_EQ(plan.size(), 3U);
+  ASSERT_EQ(plan[1].peer_of, "a");
+  EXPECT_FALSE(equal(plan[0].options, JobOptions())) << "it is the default";
+  EXPECT_TRUE(equal(plan[0].options, plan[1].options)) << "the peer has something else";
+}
+
+TEST(Plan, APeerRunsReceivesAndChecksAsItsJobAsksFor) {
+  for (const auto& [lines, equal] : std::initializer_list<Shared>{
+           {"thread", as_its_job<&JobOptions::thread>},
+           {"start_delay=1", as_its_job<&JobOptions::start_delay>},
+           {"startup_timeout=3", as_its_job<&JobOptions::startup_timeout>},
+           {"group_reporting", as_its_job<&JobOptions::group_reporting>},
+           {"background", as_its_job<&JobOptions::background>},
+           {"exitall_on_error", as_its_job<&JobOptions::exitall_on_error>},
+           {"continue_on_error=tx", goes_on_alike<&ErrorClasses::tx>},
+           {"continue_on_error=rx", goes_on_alike<&ErrorClasses::rx>},
+           {"continue_on_error=verify", goes_on_alike<&ErrorClasses::verify>},
+           {"continue_on_error=overrun", goes_on_alike<&ErrorClasses::overrun>},
+           {"continue_on_error=lock", goes_on_alike<&ErrorClasses::lock>},
+           {"end_on=overrun", as_its_job<&JobOptions::end_on_overrun>},
+           {"runtime=7", as_its_job<&JobOptions::runtime>},
+           {"ramp_time=2", as_its_job<&JobOptions::ramp_time>},
+           {"drain_time=2", as_its_job<&JobOptions::drain_time>},
+           {"rate_cycle=3", as_its_job<&JobOptions::rate_cycle>},
+           {"rate_settle=3", as_its_job<&JobOptions::rate_settle>},
+           {"iodepth_batch=7", as_its_job<&JobOptions::iodepth_batch>},
+           {"io_submit_mode=offload", as_its_job<&JobOptions::io_submit_mode>},
+           {"payload=zero", as_its_job<&JobOptions::payload>},
+           {"payload=pattern\nbuffer_pattern=0x12", as_its_job<&JobOptions::buffer_pattern>},
+           {"buffer_compress_percentage=5", as_its_job<&JobOptions::buffer_compress_percentage>},
+           {"randseed=9", as_its_job<&JobOptions::randseed>},
+           {"vlan=5\nbs=100", as_its_job<&JobOptions::vlan>},
+           {"verify=0", as_its_job<&JobOptions::verify>},
+           {"verify=regenerate", as_its_job<&JobOptions::verify_regenerate>},
+           {"do_verify=0", as_its_job<&JobOptions::do_verify>},
+           {"verify_backlog=3", as_its_job<&JobOptions::verify_backlog>},
+           {"verify_async=2", as_its_job<&JobOptions::verify_async>},
+           {"verify_state_save", as_its_job<&JobOptions::verify_state_save>},
+           {"disable_lat", as_its_job<&JobOptions::disable_lat>},
+           {"percentile_list=42", as_its_job<&JobOptions::percentile_list>},
+           {"max_latency=1ms", as_its_job<&JobOptions::max_latency>},
+           {"numa_node=0", as_its_job<&JobOptions::numa_node>},
+           {"nice=1", as_its_job<&JobOptions::nice>},
+           {"prioclass=3", as_its_job<&JobOptions::ioprio_class>},
+           {"prio=2", as_its_job<&JobOptions::ioprio>},
+           {"rtprio=1", as_its_job<&JobOptions::rtprio>},
+           {"lockmem", as_its_job<&JobOptions::lockmem>},
+           {"hugepages", as_its_job<&JobOptions::hugepages>},
+           {"uid=nobody", as_its_job<&JobOptions::uid>},
+           {"gid=nogroup", as_its_job<&JobOptions::gid>},
+           {"cgroup=/x", as_its_job<&JobOptions::cgroup>},
+           {"numjobs=1\ncpus_allowed=0,1\ncpus_allowed_policy=split",
+            as_its_job<&JobOptions::cpus_allowed_policy>},
+       }) {
+    expect_shared(lines, equal);
+  }
+}
+
+TEST(Plan, APeerIsOnTheWireOfItsJob) {
+  for (const auto& [lines, equal] : std::initializer_list<Shared>{
+           {"engine=packet", as_its_job<&JobOptions::engine>},
+           {"bus=/tmp/x", as_its_job<&JobOptions::bus>},
+           {"wire=w", as_its_job<&JobOptions::wire>},
+           {"bus_size=1m", as_its_job<&JobOptions::bus_size_bytes>},
+           {"mtu=9000", as_its_job<&JobOptions::mtu>},
+           {"bus_pause", as_its_job<&JobOptions::bus_pause>},
+           {"engine=packet\nnetdev=e0,e1", as_its_job<&JobOptions::netdev>},
+           {"engine=tap\nnetdev=e0,e1\nnetns=n", as_its_job<&JobOptions::netns>},
+           {"engine=udp\nhostname=::1", as_its_job<&JobOptions::hostname>},
+           {"engine=udp\nport=7", as_its_job<&JobOptions::port>},
+           {"allow_live", as_its_job<&JobOptions::allow_live>},
+           {"engine=host\nproto=tcp", as_its_job<&JobOptions::proto>},
+           {"engine=host\nproto=tcp\nmss=536", as_its_job<&JobOptions::mss_bytes>},
+           {"engine=host\nwindow=64k", as_its_job<&JobOptions::window_bytes>},
+           {"engine=host\nproto=tcp\ncongestion=reno", as_its_job<&JobOptions::congestion>},
+           {"engine=host\ndscp=ef", as_its_job<&JobOptions::dscp>},
+       }) {
+    expect_shared(lines, equal);
+  }
+}
+
+TEST(Plan, APeerThatSendsSendsAsItsJobTheOtherWayRound) {
+  for (const auto& [lines, equal] : std::initializer_list<Shared>{
+           {"bs=64,128", other_way_round<&JobOptions::bs>},
+           {"rate=1Mbit,2Mbit", other_way_round<&JobOptions::rate_bps>},
+           {"rate_iops=1k,2k", other_way_round<&JobOptions::rate_fps>},
+           {"rate_min=1Mbit,2Mbit", other_way_round<&JobOptions::rate_min_bps>},
+           {"rate_iops_min=1k,2k", other_way_round<&JobOptions::rate_min_fps>},
+           {"rate=1Mbit\nrate_overhead=20", as_its_job<&JobOptions::rate_overhead_bytes>},
+           {"rate=1Mbit\nrate_process=poisson", as_its_job<&JobOptions::rate_process>},
+           {"rate=1Mbit\nrate_catchup=skip", as_its_job<&JobOptions::rate_catchup>},
+           {"thinktime=2ms", as_its_job<&JobOptions::thinktime>},
+           {"thinktime=2ms\nthinktime_spin=1ms", as_its_job<&JobOptions::thinktime_spin>},
+           {"thinktime=2ms\nthinktime_blocks=3", as_its_job<&JobOptions::thinktime_blocks>},
+           {"number_ios=3", as_its_job<&JobOptions::number_ios>},
+           {"size=1m", as_its_job<&JobOptions::size_bytes>},
+           {"io_limit=1m", as_its_job<&JobOptions::io_limit_bytes>},
+           {"size=1m\nloops=3", as_its_job<&JobOptions::loops>},
+           {"time_based", as_its_job<&JobOptions::time_based>},
+           {"headers=ipv4/udp\nbs=100", as_its_job<&JobOptions::headers>},
+       }) {
+    expect_shared(std::string("rw=txrx\n") + lines, equal);
+  }
+  for (const auto& [lines, equal] : std::initializer_list<Shared>{
+           {"iodepth=4", as_its_job<&JobOptions::iodepth>},
+           {"iodepth=4\niodepth_batch_complete_min=2",
+            as_its_job<&JobOptions::iodepth_batch_complete_min>},
+           {"iodepth=4\niodepth_low=2", as_its_job<&JobOptions::iodepth_low>},
+       }) {
+    expect_shared(std::string("rw=pingpong\n") + lines, equal);
+  }
+  // It has random numbers of its own, as each clone has, and so have the faults of each.
+  const auto plan =
+      plan_of(sender("rw=txrx\nnumjobs=2\nfault=loss=1%,seed=5\nfault_rx=loss=1%,seed=5"));
+  ASSERT_EQ(plan.size(), 4U);
+  EXPECT_NE(plan[1].options.randseed, plan[0].options.randseed);
+  EXPECT_NE(plan[3].options.randseed, plan[1].options.randseed);
+  EXPECT_EQ(plan[0].options.fault.seed, 5U);
+  EXPECT_NE(plan[2].options.fault.seed, 5U);
+  EXPECT_NE(plan[2].options.fault_rx.seed, 5U);
+  // Who only receives has no headers of its own.
+  EXPECT_EQ(plan_of(sender("headers=ipv4/udp\nbs=100"))[1].options.headers, "");
 }
 
 TEST(Plan, MinimumsStayWithTheDirectionThatHasTraffic) {
@@ -421,6 +629,38 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
            {"headers=vlan\nbs=100\nrw=pingpong", "headers: only a job that sends"},
            {"headers=vlan\nbs=100\nengine=host", "headers: the kernel makes those of engine=host"},
            {"headers=ipv4\nbs=1515", "give it mtu=1501"},
+           {"rw=echo\nto=b", "to: a job with rw=echo sends to nobody"},
+           {"rw=rx\nreplay=x", "replay: a job with rw=rx"},
+           {"rw=rx\nverify_only\ndo_verify=0", "verify_only: verify=0"},
+           {"rw=echo\nverify_async=2", "verify_async: a job that asks"},
+           {"rate=3Mbit,1Mbit\nrate_min=2Mbit,2Mbit", "rate_min: is more"},
+           {"rate_iops=3k,1k\nrate_iops_min=2k,2k", "rate_iops_min: is more"},
+           {"io_submit_mode=offload\nfault=loss=1%", "io_submit_mode: a link with faults"},
+           {"io_submit_mode=offload\nfault_rx=loss=1%", "io_submit_mode: a link with faults"},
+           {"io_submit_mode=offload\nengine=null", "io_submit_mode: engine=null"},
+           {"io_submit_mode=offload\nengine=host\nproto=tcp", "io_submit_mode: a connection"},
+           {"engine=null\nrw=rx", "rw: nobody else is on engine=null"},
+           {"engine=pcap\nfilename=x\nrw=txrx", "rw: a capture file"},
+           {"search=ndr\nrate_iops=1k", "search: it searches for the rate"},
+           {"search=ndr\nsize=1m", "search: each trial"},
+           {"search=ndr\nio_limit=1m", "search: each trial"},
+           {"search=ndr\ntime_based", "search: each trial"},
+           {"search=ndr\nsize=1m\nloops=2", "search: each trial"},
+           {"search=ndr\nreplay=x", "search: replay has a rate already"},
+           {"search=ndr\nthinktime=1ms", "search: thinktime would be"},
+           {"search=ndr\nsteadystate=iops:1%", "search: steadystate would end"},
+           {"search=ndr\nengine=pcap\nfilename=x", "search: nothing is lost on engine=pcap"},
+           {"disable_lat\npercentile_list=50", "disable_lat: without latencies, percentile_list"},
+           {"steadystate=iops:1%\nss_dur=1999ms", "ss_dur: must be at least 2 s"},
+           {"replay=x\nrate=1Mbit\nrate_catchup=skip", "rate_catchup: skip would leave"},
+           {"replay=x\nramp_time=1", "ramp_time: the frames of a capture"},
+           {"replay=x\nheaders=vlan", "headers: the frames of a capture"},
+           {"headers=vlan\nbs=100\nengine=udp", "headers: the kernel makes those of engine=udp"},
+           {"headers=vlan\nbs=100\nrw=echo", "headers: only a job that sends"},
+           {"vlan=5\nbs=63", "bs: with a vlan tag a frame has 64 bytes at least, not 63"},
+           {"headers=ipv4/udp\nbs=87", "with these headers a frame has 88 bytes at least, not 87"},
+           {"vlan=5\nbs=1519", "give it mtu=1501"},
+           {"engine=host\nproto=udp\nbs=65536", "writes up to 1m with engine=host"},
        }) {
     expect_problem(sender(lines), words);
   }
@@ -431,7 +671,16 @@ TEST(Plan, WhatDoesNotContradictIsLeftAlone) {
        {"search=ndr", "search=pdr\nsearch_loss=1%", "latency_target=1ms", "bs=9014\nmtu=9000",
         "bs=1518\nvlan=5", "runtime=0\nsize=1m\nloops=3", "bus=/tmp/x\nbs=9000",
         "runtime=0\nreplay=x\nloops=2", "rate=1Mbit\nrate_min=1Mbit", "engine=host\nproto=tcp",
-        "engine=host\nexec=true\nruntime=0", "rw=pingpong\niodepth=4\niodepth_low=3"}) {
+        "engine=host\nexec=true\nruntime=0", "rw=pingpong\niodepth=4\niodepth_low=3",
+        // As far as each goes.
+        "bs=1514", "vlan=5\nbs=64", "headers=ipv4/udp\nbs=88", "headers=ipv4\nbs=1514",
+        "mtu=65521\nbs=65535", "engine=host\nproto=tcp\nbs=1m", "thinktime=1ms\nthinktime_spin=1ms",
+        "rw=pingpong\niodepth=4\niodepth_batch_complete_min=4",
+        "rate=2Mbit,1Mbit\nrate_min=2Mbit,1Mbit", "steadystate=iops:1%\nss_dur=2",
+        "rw=txrx\nrate_iops=1\nrwmixtx=50", "rw=txrx\nrate_iops=5\nrwmixtx=10",
+        "write_hist_log=x\nwrite_lat_log=x\nlog_hist_msec=250",
+        "write_hist_log=x\nlog_hist_msec=300", "replay=x\nrate=1Mbit\nrate_catchup=limited",
+        "cpus_allowed=0-1\ncpus_allowed_policy=split\nnumjobs=2"}) {
     EXPECT_EQ(problems_of(set_of(sender(lines))), Words()) << lines;
   }
 }
@@ -444,6 +693,11 @@ TEST(Plan, AJobThatWouldNeverRunBesideASearchIsRefused) {
 }
 
 TEST(Plan, SeveralProblemsAreToldAtOnce) {
+  std::string many;
+  for (int i = 0; i < 19; ++i) many += "[j" + std::to_string(i) + "]\n";
+  EXPECT_EQ(problems_of(set_of(many)).size(), 19U) << "nothing says when each of them ends";
+  for (int i = 19; i < 30; ++i) many += "[j" + std::to_string(i) + "]\n";
+  EXPECT_EQ(problems_of(set_of(many)).size(), 20U) << "who has so many does not read on";
   EXPECT_EQ(problems_of(set_of(sender("loops=2\npayload=pattern") + "[b]\ntime_based\n")).size(),
             4U);
 }
