@@ -18,6 +18,7 @@
 #include "bus/unique_fd.hpp"
 #include "bus/wall_clock.hpp"
 #include "tests/shmif/link_conformance.hpp"
+#include "tests/support/holdings.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -441,6 +442,7 @@ TEST(PcapReader, FilesThatCannotBeReplayedAreRefusedWithTheReason) {
     EXPECT_FALSE(r);
     return r ? std::string() : r.error().message;
   };
+  const std::ptrdiff_t descriptors = holdings(dir.path()).descriptors;
   EXPECT_NE(message(dir.file("none")).find("No such file"), std::string::npos);
   EXPECT_EQ(PcapReader::open(dir.file("none")).error().code, std::errc::no_such_file_or_directory);
   EXPECT_NE(message(dir.file("")).find("Is a directory"), std::string::npos);
@@ -452,6 +454,7 @@ TEST(PcapReader, FilesThatCannotBeReplayedAreRefusedWithTheReason) {
   EXPECT_NE(message(dir.file("cooked")).find("Ethernet only"), std::string::npos);
   EXPECT_EQ(PcapReader::open(dir.file("cooked")).error().code, Errc::bad_argument);
   EXPECT_EQ(PcapReader::open(dir.file("text"), {.speed = -1}).error().code, Errc::bad_argument);
+  EXPECT_EQ(holdings(dir.path()).descriptors, descriptors) << "what was refused is closed";
 }
 
 TEST(PcapWriter, WritesWhatTsharkReads) {
