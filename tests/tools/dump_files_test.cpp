@@ -15,6 +15,7 @@
 #include "tests/support/super_frames.hpp"
 #include "tests/tools/bus_rig.hpp"
 #include "tests/tools/on_terminal.hpp"
+#include "tests/tools/overrun_dump.hpp"
 #include "tools/await.hpp"
 #include "tools/capture_rotation.hpp"
 
@@ -123,28 +124,7 @@ TEST(DumpFile, OfPcapngCountsTheWholeCapture) {
 TEST(DumpFile, OfSeveralCountsItsOwnPartAndTogetherTheyAreTheWhole) {
   const BusRig rig({.ring_bytes = 64U << 10U});
   Port port = rig.port();
-  Tool tool({shmifctl_path(), "dump", rig.path(), "--name", "ear", "-C", "10K", "-w",
-             rig.file("x.pcapng")});
-  ASSERT_TRUE(rig.wait_for_port("ear"));
-  tool.signal(SIGSTOP);
-  for (int i = 0; i < 10; ++i) send(port, std::vector<Bytes>(20, make_frame(1000, 1)));
-  tool.signal(SIGCONT);
-  const auto all_passed = [&] {
-    const BusInfo info = Bus::open(rig.path()).value().info();
-    return std::ranges::any_of(info.ports, [&](const PortInfo& p) {
-      return p.name == "ear" && p.rx_frames + p.lost_frames == info.frames;
-    });
-  };
-  for (int i = 0; i < 2000 && !all_passed(); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  tool.signal(SIGINT);
-  const ToolResult r = tool.finish();
-  unsigned long long captured = 0, lost = 0;
-  ASSERT_EQ(std::sscanf(r.err.c_str(), "%llu frames captured, 0 filtered out, %llu lost", &captured,
-                        &lost),
-            2)
-      << r.err;
+  const auto [captured, lost] = overrun_dump(rig, port, {"-C", "10K", "-w", rig.file("x.pcapng")});
   ASSERT_GT(lost, 0U);
   std::uint64_t sum_captured = 0, sum_lost = 0, files = 0;
   for (std::string name = "x.pcapng"; std::filesystem::exists(rig.file(name));

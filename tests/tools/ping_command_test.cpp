@@ -20,6 +20,19 @@ std::vector<std::string> ping(const BusRig& rig, const std::vector<std::string>&
   return argv;
 }
 
+/// The first request that `port` hears. Nothing when none comes for long.
+std::optional<Ping> hear_request(Port& port) {
+  FrameBatch batch;
+  while (wait_for(port, std::chrono::seconds(10))) {
+    batch.clear();
+    (void)port.receive(batch);
+    for (const FrameView& frame : batch.frames()) {
+      if (auto request = read_ping(frame)) return request;
+    }
+  }
+  return std::nullopt;
+}
+
 TEST(PingCommand, ListsEverybodyWhoAnswers) {
   const BusRig rig;
   Tool first(ping(rig, {"--respond", "--name", "one"}));
@@ -129,15 +142,8 @@ TEST(PingCommand, LiesInRepliesAreNotBelieved) {
   const BusRig rig;
   Port liar = rig.port("liar");
   Tool tool(ping(rig, {"--to", "liar", "--name", "asker", "-c", "1", "--timeout", "0.5"}));
-  std::optional<Ping> request;
-  while (!request) {
-    FrameBatch batch;
-    ASSERT_TRUE(wait_for(liar, std::chrono::seconds(10)));
-    (void)liar.receive(batch);
-    for (const FrameView& frame : batch.frames()) {
-      if (!request) request = read_ping(frame);
-    }
-  }
+  const std::optional<Ping> request = hear_request(liar);
+  ASSERT_TRUE(request);
   const auto reply = [&](Ping lie) {
     std::array<std::byte, kPingFrameBytes> bytes;
     lie.type = PingType::reply;
@@ -176,15 +182,8 @@ TEST(PingCommand, AnAnswerThatComesTwiceCountsOnce) {
   const BusRig rig;
   Port liar = rig.port("liar");
   Tool tool(ping(rig, {"--to", "liar", "-c", "1", "--timeout", "15", "--json"}));
-  std::optional<Ping> request;
-  while (!request) {
-    FrameBatch batch;
-    ASSERT_TRUE(wait_for(liar, std::chrono::seconds(10)));
-    (void)liar.receive(batch);
-    for (const FrameView& frame : batch.frames()) {
-      if (!request) request = read_ping(frame);
-    }
-  }
+  const std::optional<Ping> request = hear_request(liar);
+  ASSERT_TRUE(request);
   std::array<std::byte, kPingFrameBytes> bytes;
   write_ping({.destination = request->source,
               .source = liar.mac(),
@@ -203,15 +202,8 @@ TEST(PingCommand, WhoInventsAnswerersFillsNoMemory) {
   const BusRig rig;
   Port liar = rig.port("liar");
   Tool tool(ping(rig, {"--name", "asker", "-c", "1", "--timeout", "60", "--json"}));
-  std::optional<Ping> request;
-  while (!request) {
-    FrameBatch batch;
-    ASSERT_TRUE(wait_for(liar, std::chrono::seconds(10)));
-    (void)liar.receive(batch);
-    for (const FrameView& frame : batch.frames()) {
-      if (!request) request = read_ping(frame);
-    }
-  }
+  const std::optional<Ping> request = hear_request(liar);
+  ASSERT_TRUE(request);
   constexpr std::uint64_t kInvented = 4200;
   std::vector<Bytes> replies(kInvented, Bytes(kPingFrameBytes));
   for (std::uint64_t i = 0; i < kInvented; ++i) {
