@@ -97,7 +97,10 @@ Wanted Bell::collect(std::span<const FrameView> frames, std::uint64_t position,
   if (nobody_in(h.sleepers)) return found;
   visit(h.sleepers, frames, [&](unsigned slot) {
     PortSlot& s = ring_.slot(slot);
-    store_relaxed(s.rung_position, position);  // D4: before the bit goes
+    // D4: before the bit goes. Only of who was asleep it says how far it has read, too (W2).
+    if (!compare_and_swap(s.rung_position, kAsleep, position)) {
+      store_relaxed(s.rung_position, position | kRungEarly);
+    }
     store_relaxed(s.rung_number, number);
     // Who clears the bit owes the wake; were it to die before that, the sleeper looks up (D2).
     const std::uint64_t mask = 1ULL << (slot % 64);
@@ -276,7 +279,7 @@ Place oldest_record(const Ring& ring) noexcept {
 }  // namespace
 
 void Sleeper::found_nothing() noexcept {
-  // Fails when somebody rang: then there is something to read, from there on (W2).
+  // Fails when somebody rang: then there is something to read, and it is not asleep (W2).
   compare_and_swap(self().rung_position, kLooksForFrames, kAsleep);
 }
 
@@ -294,7 +297,8 @@ Woken Sleeper::withdraw() noexcept {
   Place known = oldest;
   // What is still in the ring read() sees for itself, so never further than to `first`: a writer
   // that died between its commit and its look at us has rung nobody.
-  const Place rung{load_relaxed(self().rung_position), load_relaxed(self().rung_number)};
+  const Place rung{load_relaxed(self().rung_position) & ~kRungEarly,
+                   load_relaxed(self().rung_number)};
   if (collected && rung.position < oldest.position && rung.number <= oldest.number) {
     known = rung;
   }

@@ -64,7 +64,8 @@ bool FlowControl::is_waited_for(unsigned slot, std::uint64_t& position) const no
   if ((load_relaxed(s.flags) & kListens) != kListens) return false;
   const std::uint64_t rung = load_seq_cst(s.rung_position);
   if (rung == kAsleep || rests(slot)) return false;
-  position = std::max(load_relaxed(s.position), rung);
+  position = load_relaxed(s.position);
+  if ((rung & kRungEarly) == 0) position = std::max(position, rung);
   return true;
 }
 

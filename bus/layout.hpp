@@ -19,7 +19,7 @@ namespace shmif::bus {
 
 static_assert(std::endian::native == std::endian::little, "the format is little-endian");
 
-inline constexpr std::uint32_t kFormatVersion = 4;
+inline constexpr std::uint32_t kFormatVersion = 5;
 inline constexpr std::uint64_t kMagic = 0x737562'66696d6873ULL;  // "shmifbus" in memory
 inline constexpr std::size_t kLineBytes = 64;  // named here: -mtune must never shape a file format
 inline constexpr unsigned kSlots = 256;
@@ -101,6 +101,9 @@ inline constexpr std::uint32_t kFlagNoCarrier = 1U << 4U;  // the interface behi
 /// begins at either.
 inline constexpr std::uint64_t kLooksForFrames = 1;   // it may have yet to read some
 inline constexpr std::uint64_t kAsleep = UINT64_MAX;  // its look found none
+/// A bit of the position of who rang before that look was over: the port may have yet to read
+/// frames from before that position, too.
+inline constexpr std::uint64_t kRungEarly = 2;
 
 /// How a sleeping port is woken.
 inline constexpr std::uint32_t kBellFutex = 0;
@@ -128,7 +131,7 @@ struct alignas(kLineBytes) PortSlot {
   alignas(kLineBytes) std::uint32_t futex;  // 128 (A) grows at every ring
   std::uint32_t bell;                       // 132 (O) kBell...
   std::uint64_t rung_position;  // 136 (A) of the batch that rang: nothing before it was for the
-                                //         sleeper; or one of the two values above
+                                //         sleeper; or one of the values above
   std::uint64_t rung_number;    // 144 (A) of the first frame there
   std::uint32_t deep_ticket;    // 152 (O) the value of `futex` when it went to sleep deep
   std::uint32_t reserved5;      // 156

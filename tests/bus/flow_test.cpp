@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "bus/doorbell.hpp"
 #include "shmif/receiver.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
@@ -176,6 +177,35 @@ TEST_F(FlowTest, OfAPortThatWasRungNothingBeforeThatIsWaitedFor) {
   EXPECT_LT(flow.room(16'000), 16'000U);
   bus::store_relaxed(slot.rung_position, raw.header().last);
   EXPECT_GE(flow.room(16'000), 16'000U);
+}
+
+TEST_F(FlowTest, WhatAPortHasNotReadIsWaitedForAlsoWhenItIsRungBeforeItsLook) {
+  const Port busy = overrun_port();
+  bus::PortSlot& slot = listens_again_far_behind(busy);
+  bus::Sleeper sleeper(raw.ring(), busy.slot());
+  const auto room = [&] {
+    return FlowControl(raw.ring(), sender.slot(), raw.fd(), milliseconds(10)).room(16'000);
+  };
+  // Its last look is yet to come, and there is much to read.
+  sleeper.announce(false);
+  bus::Bell bell(raw.ring(), sender.slot(), raw.fd());
+  const std::uint64_t last = raw.header().last;
+  EXPECT_TRUE(bell.collect(batch.make(1, 0, 1), last, 1).any);
+  EXPECT_EQ(room(), 512U);
+  sleeper.found_nothing();  // too late: it was rung
+  EXPECT_EQ(room(), 512U);
+  const bus::Woken woken = sleeper.withdraw();
+  EXPECT_EQ(bus::load_relaxed(slot.rung_position), last | bus::kRungEarly);
+  EXPECT_LE(woken.position, raw.header().first);
+
+  // The same after a look that found nothing: all before the batch is read.
+  sleeper.announce(false);
+  sleeper.found_nothing();
+  EXPECT_GE(room(), 16'000U) << "it is asleep";
+  EXPECT_TRUE(bell.collect(batch.make(1, 0, 1), last, 1).any);
+  EXPECT_EQ(bus::load_relaxed(slot.rung_position), last);
+  EXPECT_GE(room(), 16'000U);
+  static_cast<void>(sleeper.withdraw());
 }
 
 TEST_F(FlowTest, AScribbledEndOfTheChainIsAnErrorAndNoEndlessWait) {

@@ -221,6 +221,7 @@ std::map<std::string, std::uint64_t> constants() {
           CONSTANT(kFlagNoCarrier),
           CONSTANT(kLooksForFrames),
           CONSTANT(kAsleep),
+          CONSTANT(kRungEarly),
           CONSTANT(kBellFutex),
           CONSTANT(kBellInotify),
           CONSTANT(kVnetBytes),

@@ -389,6 +389,14 @@ TEST_F(SleepOrderOnAPausingBus, APortIsWaitedForUntilItsLookFoundNothing) {
   expect_that_it_hears_all(sleeper);
 }
 
+TEST_F(SleepOrderOnAPausingBus, APortThatIsRungBeforeItsLookIsWaitedForFromWhereItHasReadTo) {
+  hooks.before_announcement = [&] { send(30); };
+  hooks.after_announcement = [&] { send(1); };
+  EXPECT_TRUE(sleeper.prepare_wait().ready);
+  send(200);
+  expect_that_it_hears_all(sleeper);
+}
+
 TEST_F(SleepOrderOnAPausingBus, APortIsWaitedForFromWhereItWasRung) {
   EXPECT_FALSE(sleeper.prepare_wait().ready);
   send(400);
