@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "base/nearest_rank.hpp"
 #include "perf/frame/frame_sizes.hpp"
 
 namespace shmif::perf {
@@ -221,12 +222,9 @@ TrialResult figures_of_trial(const RunResult& run, const JobOptions& job, double
 
 std::optional<double> percentile_of_sent(const LatencyHistogram& latency, std::uint64_t lost,
                                          double per_cent) noexcept {
-  const auto came = static_cast<double>(latency.count());
-  const double sent = came + static_cast<double>(lost);
-  const double rank = std::clamp(per_cent, 0.0, 100.0) / 100 * sent;
-  // 99 % of 200 is 198, whatever binary fractions make of it.
-  if (came == 0 || rank * (1 - 1e-9) > came) return std::nullopt;
-  return static_cast<double>(latency.percentile(rank / came * 100));
+  const std::uint64_t rank = base::nearest_rank(latency.count() + lost, per_cent);
+  if (latency.count() == 0 || rank > latency.count()) return std::nullopt;
+  return static_cast<double>(latency.at_rank(rank));
 }
 
 }  // namespace shmif::perf

@@ -44,8 +44,11 @@ double LatencyHistogram::deviation() const noexcept {
 }
 
 std::uint64_t LatencyHistogram::percentile(double per_cent) const noexcept {
+  return at_rank(base::nearest_rank(count_, per_cent));
+}
+
+std::uint64_t LatencyHistogram::at_rank(std::uint64_t rank) const noexcept {
   if (count_ == 0) return 0;
-  const std::uint64_t rank = base::nearest_rank(count_, per_cent);
   std::uint64_t seen = 0;
   for (std::size_t i = bucket_of(min_); i < kBuckets; ++i) {
     seen += counts_[i];

@@ -71,6 +71,8 @@ class LatencyHistogram {
   double deviation() const noexcept;
   /// The least duration, in ns, that `per_cent` of all do not exceed (nearest rank); 0 to 100.
   std::uint64_t percentile(double per_cent) const noexcept;
+  /// The same of the duration at this place of all, from 1 on, in ascending order.
+  std::uint64_t at_rank(std::uint64_t rank) const noexcept;
 
  private:
   std::uint64_t count_ = 0;
