@@ -73,10 +73,6 @@ Received Attachment::Impl::take(FrameBatch& into, const Read& read) noexcept {
     a.lock->prefetch();
   }
   const ReadStatus status = read(tally);
-  if (a.options.take_offloads && a.reader.lent() == 0) {
-    for (std::size_t i = before; i < into.size(); ++i)
-      tally.more_segments += segments_of(into[i]) - 1;
-  }
   a.counts.add(tally, a.slot());
   a.publish_position();
   if (a.patience > nanoseconds(0)) a.ask_to_be_heeded(status == ReadStatus::empty);

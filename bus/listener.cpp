@@ -24,7 +24,6 @@ struct Listener::Impl {
   Ring ring;
   RingReader reader;
   ReadTally total;
-  bool take_offloads = false;
   std::uint64_t epoch = 0;
   nanoseconds pause{std::chrono::milliseconds(1)};
 };
@@ -49,7 +48,6 @@ Result<Listener> Listener::open(const std::string& path, bool start_oldest, bool
   impl->mapping = *std::move(mapping);
   impl->ring = Ring(impl->mapping, max_frame_bytes(file->header.mtu));
   impl->reader = RingReader(impl->ring, nullptr, 0, 0, resume_newest, take_offloads);
-  impl->take_offloads = take_offloads;
   impl->epoch = load_acquire(impl->ring.header().epoch);
   if (!(start_oldest ? impl->reader.seek_oldest() : impl->reader.seek_end())) {
     return Error(Errc::corrupt, "cannot listen to the bus " + path +
@@ -72,10 +70,6 @@ Received Listener::receive(FrameBatch& into) noexcept {
     if (!l.reader.find_place_again(l.total)) return {0, 0, Errc::corrupt};
   }
   const ReadStatus status = l.reader.read_all(into, l.total);
-  if (l.take_offloads) {
-    for (std::size_t i = before; i < into.size(); ++i)
-      l.total.more_segments += segments_of(into[i]) - 1;
-  }
   Received result{into.size() - before, l.total.lost_frames - lost, {}};
   if (l.mapping.lost())
     result.error = Errc::bus_lost;

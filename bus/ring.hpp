@@ -270,6 +270,7 @@ class RingReader {
   struct ChunkEntry {
     std::uint64_t position;
     std::uint32_t bytes;  // of the frame, without what it leaves to do
+    std::uint16_t more_segments;
     Passed how;
   };
   /// What one pass along the chain met, kept until `first` tells how much of it was whole.
@@ -281,8 +282,9 @@ class RingReader {
     std::uint64_t filtered = 0;
     std::uint64_t refused = 0;  // no correct writer writes them: longer than the bus allows
     std::uint64_t bytes = 0;    // of those delivered
-    std::uint64_t end = 0;      // position behind the last entry and its pads
-    std::uint64_t next = 0;     // number expected there
+    std::uint64_t more_segments = 0;
+    std::uint64_t end = 0;   // position behind the last entry and its pads
+    std::uint64_t next = 0;  // number expected there
     bool behind_pad = false;
     bool super_frame = false;  // it ended in front of one that is to be cut up
     ReadStatus status = ReadStatus::more;

@@ -23,6 +23,10 @@ Offload offload_at(const std::byte* payload) noexcept {
   return offload;
 }
 
+std::uint16_t more_segments_of(const FrameView& super_frame) noexcept {
+  return static_cast<std::uint16_t>(segments_of_super_frame(super_frame) - 1);
+}
+
 std::uint64_t address_at(const std::byte* payload) noexcept {
   std::uint64_t raw = 0;
   copy_from_shared(reinterpret_cast<std::byte*>(&raw), payload, sizeof raw);
@@ -123,6 +127,7 @@ ReadStatus RingReader::pass(Chunk& chunk, ReadTally& tally, std::size_t& torn) n
   tally.filtered += chunk.filtered;
   tally.frames += chunk.delivered();
   tally.bytes += chunk.bytes;
+  tally.more_segments += chunk.more_segments;
   // Lapped, or behind a pad where repair could not save them (I8).
   tally.lost_frames += chunk.next - next_number_ - chunk.count + chunk.refused;
   tally.corrupt += chunk.refused;
@@ -143,6 +148,7 @@ std::size_t RingReader::Chunk::forget_front(std::size_t torn) noexcept {
       case Passed::delivered:
         ++frames;
         bytes -= e.bytes;
+        more_segments -= e.more_segments;
         break;
     }
   }
@@ -186,6 +192,7 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
   std::uint64_t p = position_;
   std::uint64_t next = next_number_;
   std::uint64_t bytes = 0;
+  std::uint64_t more_segments = 0;
   std::size_t count = 0;
   bool behind_pad = behind_pad_;
   ReadStatus status = ReadStatus::more;
@@ -213,6 +220,7 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
       switch (entry.how) {
         [[likely]] case Passed::delivered:
           bytes += entry.bytes;
+          more_segments += entry.more_segments;
           break;
         case Passed::own: ++chunk.own; break;
         case Passed::filtered: ++chunk.filtered; break;
@@ -227,6 +235,7 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
   }
   chunk.count = count;
   chunk.bytes = bytes;
+  chunk.more_segments = more_segments;
   chunk.end = p;
   chunk.next = next;
   chunk.behind_pad = behind_pad;
@@ -270,6 +279,7 @@ template <RingReader::Place place>
     return Took::yes;
   }
   entry.how = Passed::delivered;
+  entry.more_segments = 0;
   if (into.full()) return Took::no_room;
   if (super_frame && !take_offloads_) [[unlikely]]
     return Took::super_frame;
@@ -281,11 +291,14 @@ template <RingReader::Place place>
   const bool finish = vnet && offload.needs_checksum() && !take_offloads_;
   if (place == Place::in_ring && !finish) {
     view.bytes = {payload, bytes};
-    if (super_frame && !is_deliverable(view.bytes, offload, ring_.max_frame())) [[unlikely]] {
-      entry.how = Passed::refused;
-      return Took::yes;
-    }
     view.offload = offload;
+    if (super_frame) [[unlikely]] {
+      if (!is_deliverable(view.bytes, offload, ring_.max_frame())) {
+        entry.how = Passed::refused;
+        return Took::yes;
+      }
+      entry.more_segments = more_segments_of(view);
+    }
     into.keep_lent();
     return Took::yes;
   }
@@ -309,6 +322,8 @@ template <RingReader::Place place>
   view.bytes = room.first(take);
   view.true_bytes = take < bytes ? bytes : 0;
   view.offload = offload;
+  if (super_frame) [[unlikely]]
+    entry.more_segments = more_segments_of(view);
   into.keep();
   return Took::yes;
 }

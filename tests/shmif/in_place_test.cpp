@@ -490,6 +490,30 @@ TEST(InPlaceOffloads, WhoTakesNoneGetsCopiesOfTheFramesThatAreToBeMade) {
   EXPECT_EQ(in[1].size(), bytes.size());
   EXPECT_EQ(std::memcmp(in[1].bytes.data(), bytes.data(), bytes.size()), 0);
   EXPECT_TRUE(in[2].offload.needs_checksum());
+  EXPECT_EQ(taker.release(), 0U);
+  EXPECT_EQ(taker.counters().rx_segments, 1U + 4U + 1U);
+}
+
+TEST(InPlaceOffloads, OfASuperFrameThatIsOverwrittenNoSegmentCounts) {
+  const TempBus bus({.ring_bytes = 2U << 20U});
+  const RawBus raw(bus.path());
+  Port sender = port_on(bus.path());
+  Port taker = port_on(bus.path(), {.take_offloads = true});
+  const Shape shape;
+  for (const std::size_t segments : {40, 30, 20}) {
+    Bytes bytes = build(shape, segments * 1400, 7);
+    std::fill_n(bytes.begin(), 6, std::byte{0xff});
+    FrameView super(bytes.data(), bytes.size());
+    super.offload = header_for(shape, 1400);
+    ASSERT_EQ(sender.send({&super, 1}).taken, 1U);
+  }
+  FrameBatch in;
+  ASSERT_EQ(taker.receive_in_place(in).frames, 3U);
+  EXPECT_EQ(taker.counters().rx_segments, 0U) << "they are lent";
+  while (raw.ring().number_at(raw.header().first) < 1) ASSERT_FALSE(send_one(sender));
+  EXPECT_EQ(taker.release(), 1U);
+  EXPECT_EQ(taker.counters().rx_frames, 2U);
+  EXPECT_EQ(taker.counters().rx_segments, 30U + 20U);
 }
 
 /// A chunk that ended at a super-frame says nothing of what ends the next one.
