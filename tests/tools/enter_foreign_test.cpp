@@ -69,6 +69,10 @@ class OnTerminal {
     termios modes{};
     return ::tcgetattr(terminal_, &modes) == 0 && (modes.c_lflag & (ICANON | ECHO)) == 0;
   }
+  void resize(unsigned short rows, unsigned short columns) const {
+    const winsize size{rows, columns, 0, 0};
+    ::ioctl(terminal_, TIOCSWINSZ, &size);
+  }
   /// Waits for the end. Result: exit status, 128 + n when ended by signal n, -1: it goes on.
   int finish() {
     int status = 0;
@@ -212,6 +216,14 @@ TEST_P(EnterForeign, JobsInTheBackgroundStayWhenTheProgramEnds) {
     return run_tool({"enter", bus(), "a", "--", "cat", "/proc/" + pid + "/cmdline"})
         .out.starts_with("sleep");
   }));
+}
+
+TEST_P(EnterForeign, ProgramIsToldOfTheNewSizeOfTheWindow) {
+  OnTerminal enter(line("trap 'stty size; exit 7' WINCH; echo in; while :; do sleep 0.02; done"));
+  ASSERT_TRUE(enter.shows("in")) << enter.screen();
+  enter.resize(33, 77);
+  EXPECT_TRUE(enter.shows("33 77")) << enter.screen();
+  EXPECT_EQ(enter.finish(), 7);
 }
 
 TEST_P(EnterForeign, KeysAreForTheProgramAgainWhenAShellContinuesIt) {
