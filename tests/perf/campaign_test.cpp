@@ -105,6 +105,30 @@ const std::string kSearch =
     "[global]\nengine=unix\nsearch_max_iops=1000\nsearch_trial=100ms\ndrain_time=10ms\n"
     "[s]\nbs=1000\nsearch=ndr\nfault=rate=100kbit,queue=1\n";
 
+TEST(Campaign, WhatEachSearchLeavesBesideItsRateIsInTheResult) {
+  const test::TempDir dir;
+  for (const char* log : {"x_bw.s.log", "x_bw.t.log"}) {
+    std::filesystem::create_symlink("/dev/full", dir.file(log));
+  }
+  // The highest rate passes at once. The faults cost no frame.
+  const RunResult result = campaign_of(
+      "[global]\naux-path=" + dir.path() +
+      "\nengine=unix\nsearch=ndr\nsearch_max_iops=200\nsearch_trial=100ms\ndrain_time=50ms\n"
+      "write_bw_log=x\nlog_avg_msec=50\n[s]\nfault=delay=1ms\n[t]\nnew_group\nfault=delay=2ms\n");
+  ASSERT_EQ(result.searches.size(), 2U);
+  std::vector<std::string> found;
+  for (const JobResult& job : result.jobs) found.push_back(job.name);
+  EXPECT_EQ(found, (std::vector<std::string>{"s", "s.sink", "t", "t.sink"}));
+  ASSERT_EQ(result.groups.size(), 2U);
+  EXPECT_EQ(result.groups[1].jobs, (std::vector<std::string>{"t", "t.sink"}));
+  ASSERT_EQ(result.links.size(), 2U);
+  EXPECT_EQ(result.links[1].job, "t");
+  ASSERT_EQ(result.lost_outputs.size(), 2U);
+  EXPECT_NE(result.lost_outputs[1].find("x_bw.t.log is not whole"), std::string::npos);
+  EXPECT_TRUE(test::passed(result));
+  EXPECT_EQ(result.exit_code, 1) << "for the logs";
+}
+
 TEST(Campaign, ASearchFromFlatOutFindsASlowLine) {
   // 20 Mbit/s are 2500 of these frames a second, and a sender flat out sends a thousand times that.
   const RunResult result = campaign_of(
