@@ -124,6 +124,7 @@ TEST(Rates, OfTheBusAreMarkedWhereFramesAreOfAPortThatNobodyCanAsk) {
   const BusRates some = rates_between(before, sample_at(2, 600, {owner(0, 2, 10)}));
   EXPECT_FALSE(some.complete);
   EXPECT_EQ(format_bus_rate(some, some.frames), "10+");
+  EXPECT_DOUBLE_EQ(some.ports.at(0).tx_frames, 10) << "of the new owner all, whatever the old sent";
   const BusRates none = rates_between(before, sample_at(2, 600, {owner(0, 2, 0)}));
   EXPECT_EQ(format_bus_rate(none, none.frames), "-");
   EXPECT_EQ(format_bus_rate(none, none.bits), "-");
