@@ -10,12 +10,12 @@
 // W2  Waited for is who is up, has kFlagPause in its slot, and is not asleep: a sleeper has read
 // all that was for it, or somebody rings, and then it has yet to read what rang (D4). Asleep it is
 // from when its look after the announcement found nothing, not from the announcement on: before
-// that it may have yet to read what was sent a moment ago, and rang nobody. Who rings it then marks
-// that in the position that it leaves, which says nothing of how far the port has read. A limit
-// ends half a ring before the newest record that its finder saw, further on only for a batch that
-// has to step around so many claims. So whoever begins to listen later, or wakes up, is seen before
-// the ring comes round to where it began. (A sleeper that looks up unrung begins at `first`, and
-// may be lapped there: by frames for others, which it counts as lost.)
+// that it may have yet to read what was sent a moment ago, and rang nobody. A sender that rings the
+// port before that look sets kRungEarly in the position; it then does not say how far the port has
+// read. A limit ends half a ring before the newest record that its finder saw, further on only for
+// a batch that has to step around so many claims. So whoever begins to listen later, or wakes up,
+// is seen before the ring comes round to where it began. (A sleeper that looks up unrung begins at
+// `first`, and may be lapped there: by frames for others, which it counts as lost.)
 //
 // W3  A sender that waits charges the time to every port that is more than half a ring behind, not
 // only to the slowest: they all had that time to read. A port that did not read as much as the next

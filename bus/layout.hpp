@@ -101,8 +101,8 @@ inline constexpr std::uint32_t kFlagNoCarrier = 1U << 4U;  // the interface behi
 /// begins at either.
 inline constexpr std::uint64_t kLooksForFrames = 1;   // it may have yet to read some
 inline constexpr std::uint64_t kAsleep = UINT64_MAX;  // its look found none
-/// A bit of the position of who rang before that look was over: the port may have yet to read
-/// frames from before that position, too.
+/// Set in the position when the port was rung before that look was over. The port may still have to
+/// read frames from before that position.
 inline constexpr std::uint64_t kRungEarly = 2;
 
 /// How a sleeping port is woken.
