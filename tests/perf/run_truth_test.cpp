@@ -65,6 +65,16 @@ TEST_P(RunTruthOf, EveryFaultyFrameIsFoundAndNoOther) {
 INSTANTIATE_TEST_SUITE_P(Each, RunTruthOf, testing::ValuesIn(kFaults),
                          [](const auto& fault) { return std::string(fault.param.name); });
 
+TEST(RunTruth, IntervalsTellEachLostFrameOnce) {
+  const RunResult result = run(over_faults("loss=2%,seed=7"));
+  EXPECT_TRUE(passed(result));
+  const std::uint64_t lost = result.links.at(0).faults.lost;
+  std::uint64_t told = 0;
+  for (const IntervalResult& each : result.jobs[1].intervals) told += each.lost_frames;
+  EXPECT_LE(told, lost);
+  EXPECT_GE(told + 10, lost) << "only of those after the last frame that came nothing is known";
+}
+
 TEST(RunTruth, ACorruptFrameFailsTheRunUnlessToldOtherwise) {
   auto plan = over_faults("corrupt=2%,seed=7");
   plan[1].options.continue_on_error.verify = false;
