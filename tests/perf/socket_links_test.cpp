@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,6 +18,7 @@
 #include "perf/engine/socket_address.hpp"
 #include "perf/engine/socket_end.hpp"
 #include "perf/engine/stream_link.hpp"
+#include "perf/engine/tcp_socket.hpp"
 #include "tests/perf/engine_rig.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/tap/test_namespace.hpp"
@@ -339,6 +342,47 @@ TEST(HostEnd, AddressesThatAreNoneAreRefused) {
   for (const char* text : {"127.0.0.1:0", "198.18.0.1:65535", "[fd00::1]:7000"}) {
     EXPECT_EQ(parse_socket_address(text).value().to_string(), text);
   }
+}
+
+/// A TCP connection over loopback that has carried data both ways.
+struct KernelConnection {
+  KernelConnection() {
+    const UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    auto* const any = reinterpret_cast<sockaddr*>(&address);
+    EXPECT_EQ(::bind(listener.get(), any, size), 0);
+    EXPECT_EQ(::listen(listener.get(), 1), 0);
+    EXPECT_EQ(::getsockname(listener.get(), any, &size), 0);
+    here = UniqueFd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(::connect(here.get(), any, size), 0);
+    there = UniqueFd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    std::array<char, 5000> data{};
+    for (const auto& [from, to] : {std::pair{&here, &there}, std::pair{&there, &here}}) {
+      EXPECT_EQ(::send(from->get(), data.data(), data.size(), 0), ssize_t{data.size()});
+      EXPECT_EQ(::recv(to->get(), data.data(), data.size(), MSG_WAITALL), ssize_t{data.size()});
+    }
+  }
+  UniqueFd here, there;
+};
+
+TEST(TcpState, IsWhatTheKernelTellsOfTheConnection) {
+  const KernelConnection pair;
+  const auto state = tcp_state_of(pair.here.get());
+  ASSERT_TRUE(state);
+  tcp_info told{};
+  socklen_t size = sizeof told;
+  ASSERT_EQ(::getsockopt(pair.here.get(), IPPROTO_TCP, TCP_INFO, &told, &size), 0);
+  EXPECT_GT(told.tcpi_rtt, 0U);
+  EXPECT_EQ(state->rtt_ns, told.tcpi_rtt * std::uint64_t{1000});
+  EXPECT_GT(told.tcpi_rttvar, 0U);
+  EXPECT_EQ(state->rttvar_ns, told.tcpi_rttvar * std::uint64_t{1000});
+  EXPECT_EQ(state->mss_bytes, told.tcpi_snd_mss);
+  EXPECT_EQ(state->cwnd_bytes, std::uint64_t{told.tcpi_snd_cwnd} * told.tcpi_snd_mss);
+  EXPECT_EQ(state->pmtu_bytes, told.tcpi_pmtu);
+  EXPECT_EQ(state->retransmits, told.tcpi_total_retrans);
 }
 
 }  // namespace

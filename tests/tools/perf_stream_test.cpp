@@ -224,6 +224,24 @@ TEST(Metrics, AFrameThatWasOvertakenIsNoLongerLostWhenItCame) {
   EXPECT_EQ(sample(text, "shmifperf_rx_frames_total", "sink"), 2070) << text;
 }
 
+TEST(Metrics, AJobIsInTheStateThatItIsInAndInNoOther) {
+  const auto metrics = tools::Metrics::serve("127.0.0.1:0");
+  ASSERT_TRUE(metrics) << metrics.error().message;
+  perf::RunProgress progress;
+  progress.jobs.emplace_back().name = "job";
+  for (const auto state : {perf::JobState::ramp, perf::JobState::running, perf::JobState::draining,
+                           perf::JobState::running}) {
+    progress.jobs[0].state = state;
+    (*metrics)->count(progress);
+  }
+  const std::string text = scraped((*metrics)->url());
+  const auto in = [&](const std::string& state) {
+    return text.find("jobname=\"job\",state=\"" + state + "\"} 1\n") != std::string::npos;
+  };
+  EXPECT_TRUE(in("running")) << text;
+  EXPECT_FALSE(in("ramp") || in("draining")) << text;
+}
+
 /// All samples, by name and labels, without those of the server library itself. NaN becomes null.
 Figures samples_in(const std::string& text) {
   Figures samples;
