@@ -1,6 +1,6 @@
 #pragma once
-// A bus seen from outside: made, looked into, checked, mended, removed. To send and receive on one,
-// attach a Port (shmif/port.hpp).
+// A bus seen from outside: create, inspect, check, repair and remove it. To send and receive on a
+// bus, attach a Port (shmif/port.hpp).
 
 #include <chrono>
 #include <cstdint>
@@ -18,41 +18,43 @@ namespace shmif {
 struct BusOptions {
   std::uint64_t ring_bytes = 4U << 20U;  ///< a power of two, 64 KiB to 1 GiB
   std::uint32_t mtu = 1500;              ///< layer 3, 68 to 65521
-  std::uint32_t mode = 0600;             ///< permission bits of the file, exactly (no umask)
+  std::uint32_t mode = 0600;             ///< file mode; the umask is ignored
   Flow flow = Flow::ethernet;            ///< what senders do about slow ports
-  /// On a bus that pauses, how long a sender waits for a port that does not read; 1 ms to 1 s.
+  /// With Flow::pause: how long a sender waits for a port that does not read; 1 ms to 1 s.
   std::chrono::nanoseconds patience = std::chrono::milliseconds(10);
 
-  /// Whether frames on such a bus may leave work to do (FrameView::offload): its ring holds eight
-  /// super-frames.
+  /// Whether such a bus may carry unfinished checksums and super-frames (FrameView::offload): it
+  /// may if its ring holds eight super-frames.
   bool carries_offloads() const noexcept;
 };
 
 enum class Access : std::uint8_t { read_only, read_write };
 
-/// A view on a bus file, without a port on it. Never disturbs the bus.
-/// Threads: const members may run at once. Blocks: never for a peer.
+/// A view of a bus file, without a port on the bus. It never disturbs the bus.
+/// Threads: const members may run concurrently. Blocks: never for a peer.
 class Bus {
  public:
-  /// Makes a bus, complete before it has a name. Errors: exists, bad_size, bad_mtu, bad_patience,
-  /// ring_too_small, unsupported_file_system, or the system's (a full disk is ENOSPC here, never a
-  /// SIGBUS later).
+  /// Creates a bus. It appears under its name only when it is complete. Errors: exists, bad_size,
+  /// bad_mtu, bad_patience, ring_too_small, unsupported_file_system, or a system error (a full disk
+  /// gives ENOSPC here, never a SIGBUS later).
   static Result<void> create(const std::string& path, const BusOptions& options);
-  /// Makes the bus unless it exists; of several callers at once one makes it, and the others wait
-  /// until it is ready (at most 10 s). An existing bus is refused (geometry_differs) when
-  /// `ring_bytes` or `mtu` was asked for and differs; and, in a sticky directory that everybody may
-  /// write to, when it is of another user than the caller and the directory's owner
-  /// (permission_denied): it may have been put there for the caller to find. So may a hard link to
-  /// another bus: where others than the caller and root may write to the directory, a file with
-  /// more than one name is refused, too. Result: that bus, for reading. Its path may name another
-  /// file at the next look, so attach by Port::attach(bus).
+  /// Opens the bus, and creates it first if it does not exist. If several callers do so at once,
+  /// one creates it and the others wait until it is ready (at most 10 s). An existing bus is
+  /// refused:
+  ///   - geometry_differs: `ring_bytes` or `mtu` was asked for and differs;
+  ///   - permission_denied: the directory is sticky and everybody may write to it, and the bus
+  ///     belongs neither to the caller nor to the directory's owner. Somebody may have planted it;
+  ///   - permission_denied: others than the caller and root may write to the directory, and the
+  ///     file has more than one name. It may be a hard link to another bus.
+  /// Result: the bus, opened for reading. The path may name another file later, so attach with
+  /// Port::attach(bus).
   static Result<Bus> create_if_missing(const std::string& path, const BusOptions& options,
                                        bool ring_bytes_asked, bool mtu_asked);
-  /// Opens an existing bus. `read_only` works on a file one may only read.
+  /// Opens an existing bus. `read_only` needs only read permission.
   static Result<Bus> open(const std::string& path, Access access = Access::read_only);
-  /// Removes the file; a warning is logged when it has another name, which stays. Errors, unless
-  /// `force`: busy while live ports are attached;
-  /// unsupported_file_system where they may look dead.
+  /// Removes the file. If it has another name, that name stays and a warning is logged. Errors,
+  /// unless `force`: busy while live ports are attached; unsupported_file_system where live ports
+  /// may look dead.
   static Result<void> destroy(const std::string& path, bool force);
 
   Bus(Bus&&) noexcept;
@@ -60,18 +62,18 @@ class Bus {
   ~Bus();
 
   BusInfo info() const;
-  /// Checks every invariant, changes nothing.
+  /// Checks every invariant and changes nothing.
   AuditReport audit() const;
-  /// Frees what dead ports hold; with broken invariants also rebuilds the ring, keeping every frame
-  /// that can still be proven whole, and starts a new epoch. Errors: read_only.
+  /// Frees what dead ports hold. If invariants are broken, it also rebuilds the ring, keeps every
+  /// frame that can still be proven whole, and starts a new epoch. Errors: read_only.
   Result<RepairReport> repair();
-  /// The same for a bus that may not open any more, because the fixed part of its header was
-  /// written over: restores that first, where file and ring show that it is a bus of this version,
-  /// and what its geometry was. Errors: not_a_bus, wrong_layout, wrong_size, copied_file, corrupt,
-  /// bad_mtu, busy (the MTU of living ports); the message says what `options` can do about it.
+  /// The same for a bus that may no longer open because the fixed part of its header was
+  /// overwritten. It restores that part first, if file and ring show that this is a bus of this
+  /// version and what its geometry was. Errors: not_a_bus, wrong_layout, wrong_size, copied_file,
+  /// corrupt, bad_mtu, busy (the MTU of live ports); the message says which `options` can help.
   static Result<RepairReport> repair(const std::string& path, const RepairOptions& options);
-  /// Why what is seen may not be what the ports see: a copy, a file system that shows processes
-  /// different data. Empty when all is well.
+  /// Why this view may differ from what the ports see: the file is a copy, or its file system shows
+  /// processes different data. Empty when all is well.
   std::string warning() const;
 
  private:
@@ -82,8 +84,8 @@ class Bus {
 };
 
 /// Keeps a process alive when somebody truncates a bus it has mapped: instead of SIGBUS, the bus
-/// reads as zeros and its ports answer Errc::bus_lost. Faults outside of any bus go to the handler
-/// that was there before. Threads: safe. Result: false when the handler could not be installed.
+/// reads as zeros and its ports return Errc::bus_lost. Faults outside of any bus go to the previous
+/// handler. Threads: safe. Result: false when the handler could not be installed.
 [[nodiscard]] bool install_sigbus_guard() noexcept;
 
 }  // namespace shmif
