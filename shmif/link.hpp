@@ -1,5 +1,5 @@
 #pragma once
-// The Link concept: anything frames can be sent to and received from, with a descriptor to wait on.
+// The Link concept: anything that sends and receives frames, with a descriptor to wait on.
 //
 // The bus port, the TAP device, the packet socket, capture files and the wrappers around any of
 // them are Links. tests/shmif/link_conformance.hpp is the suite that each of them passes.
@@ -17,27 +17,27 @@
 
 namespace shmif {
 
-/// What became of a batch that was sent. `taken` frames from its front were accepted (or counted as
-/// dropped by the link itself, as a full device does); the rest can be sent again.
+/// The outcome of sending a batch. The link accepted the first `taken` frames (or dropped and
+/// counted them itself, as a full device does). The caller can send the rest again.
 struct [[nodiscard]] SendResult {
   std::size_t taken = 0;
   std::error_code error;  ///< set: why frame number `taken` was refused; Errc::link_ended: for good
 };
 
-/// What a receive brought. No frames and no error: nothing is there now.
+/// The outcome of a receive. No frames and no error: no frame is there now.
 struct [[nodiscard]] ReceiveResult {
   std::size_t frames = 0;
-  std::uint64_t lost = 0;  ///< frames that an overrun cost since the last call
-  std::error_code error;   ///< Errc::link_ended: nothing will ever come again (device gone, EOF)
+  std::uint64_t lost = 0;  ///< frames lost to overruns since the last call
+  std::error_code error;   ///< Errc::link_ended: no frame will ever come again (device gone, EOF)
 };
 
-/// Whether a link that answered this can never work again.
+/// Whether a link that returned this error can never work again.
 inline bool is_final(std::error_code error) noexcept {
   return error == Errc::link_ended || error == Errc::bus_lost || error == Errc::forked ||
          error == Errc::not_linked;
 }
 
-/// What prepare_wait() answers.
+/// What prepare_wait() returns.
 struct WaitHint {
   bool ready = false;  ///< frames are there: do not sleep
   /// Sleep no longer than this before looking again, whatever the descriptor says.
@@ -45,10 +45,10 @@ struct WaitHint {
 };
 
 /// To wait: prepare_wait(); unless ready, poll descriptor() for POLLIN at most `at_most`;
-/// finish_wait(). A descriptor of -1 cannot be polled: the link is always ready, or ended.
-/// Threads: one thread may send while another receives and waits; more than that where a link says
-/// so. Blocks: none of these calls blocks for a peer, but send where a link says so (a port on a
-/// bus that pauses, which has try_send() too); it may wait for a device's queue.
+/// finish_wait(). A descriptor of -1 cannot be polled: the link is always ready, or has ended.
+/// Threads: one thread may send while another receives and waits; more than that if a link says so.
+/// Blocks: no call waits for a peer, except send() if a link says so (a port on a bus that pauses,
+/// which also has try_send()). send() may wait for a device's queue.
 template <class L>
 concept Link = requires(L& link, std::span<const FrameView> out, FrameBatch& in) {
   { link.send(out) } noexcept -> std::same_as<SendResult>;
@@ -61,8 +61,8 @@ concept Link = requires(L& link, std::span<const FrameView> out, FrameBatch& in)
 };
 
 /// Any Link behind one type, for code that learns at run time which link it has (the bridge).
-/// One virtual call per batch. Itself a Link. Never blocks for a peer: it sends by try_send() where
-/// the link has that.
+/// One virtual call per batch. It is a Link itself. It never waits for a peer: it sends with
+/// try_send() if the link has that.
 class AnyLink {
  public:
   template <Link L>
@@ -73,10 +73,10 @@ class AnyLink {
   int descriptor() noexcept { return self_->descriptor(); }
   WaitHint prepare_wait() noexcept { return self_->prepare_wait(); }
   void finish_wait() noexcept { self_->finish_wait(); }
-  /// How long the link may refuse frames before it takes them at somebody else's expense; 0 for
-  /// links that do no such thing.
+  /// How long the link may refuse frames before it accepts them at the expense of a slow receiver;
+  /// 0 for links that do not do this.
   std::chrono::nanoseconds patience() noexcept { return self_->patience(); }
-  /// Whether it takes frames that leave work to their receiver (FrameView::offload).
+  /// Whether it takes unfinished checksums and super-frames (FrameView::offload).
   bool takes_offloads() noexcept { return self_->takes_offloads(); }
   std::size_t max_frame_bytes() noexcept { return self_->max_frame_bytes(); }
   std::string address() { return self_->address(); }
@@ -102,7 +102,7 @@ class AnyLink {
     explicit Model(std::unique_ptr<L> l) : link(std::move(l)) {}
     SendResult send(std::span<const FrameView> f) noexcept override {
       if constexpr (requires { link->try_send(f); }) {
-        return link->try_send(f);  // a loop that carries both ways must not wait for one of them
+        return link->try_send(f);  // a loop that forwards both ways must not wait for one side
       } else {
         return link->send(f);
       }

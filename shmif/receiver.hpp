@@ -12,15 +12,15 @@
 namespace shmif {
 
 /// Runs a callback for every batch that arrives at a port.
-/// Threads: stop() from any thread, also from inside the callback (then it does not join; the
-/// destructor or a later stop() does). No callback runs after a stop() from another thread has
-/// returned.
+/// Threads: stop() from any thread, also from inside the callback (it then does not join; the
+/// destructor or a later stop() does). After a stop() from another thread has returned, no callback
+/// runs.
 class Receiver {
  public:
   using Callback = std::function<void(std::span<const FrameView>)>;
 
-  /// Starts the thread. `port` must outlive the receiver, and must be neither moved nor detached
-  /// before stop(). It may go down and up meanwhile.
+  /// Starts the thread. `port` must outlive the receiver, and must not be moved or detached before
+  /// stop(). It may go down and up meanwhile.
   Receiver(Port& port, Callback callback);
   Receiver(const Receiver&) = delete;
   Receiver& operator=(const Receiver&) = delete;
@@ -29,8 +29,8 @@ class Receiver {
   void stop() noexcept;
   std::stop_token stop_token() const noexcept;
   bool running() const noexcept;
-  /// Why the thread ended by itself: the port's error, or Errc::link_ended after a callback that
-  /// threw (its text is logged). Empty while it runs, or after stop().
+  /// Why the thread ended by itself: the port's error, or Errc::link_ended if a callback threw (the
+  /// exception's text is logged). Empty while the thread runs, or after stop().
   std::error_code error() const noexcept;
   /// Waits that failed and were tried again after a pause.
   std::uint64_t failed_waits() const noexcept;
