@@ -1,5 +1,5 @@
 #pragma once
-// FaultLink: another link, with faults on the way (shmif/faults.hpp).
+// FaultLink: wraps another link and adds faults (shmif/faults.hpp).
 
 #include <cstddef>
 #include <cstdint>
@@ -13,13 +13,13 @@
 
 namespace shmif {
 
-/// Wraps any link. What comes from it passes one set of faults, what is sent to it another.
+/// Wraps any link. Frames received from it pass one set of faults, frames sent to it another.
 ///
-/// Frames that are under way to the link go out while this one is used: in send, receive or
-/// prepare_wait. So a loop that waits as Link says keeps their time; its descriptor becomes
-/// readable when one is due. When the link has ended, what is still under way from it is received
-/// first. Takes no frames that leave work to others (FrameView::offload). Threads: one at a time.
-/// Blocks: as the link does.
+/// Frames under way to the link go out while the FaultLink is used: in send, receive or
+/// prepare_wait. So a loop that waits as Link says sends them on time; the descriptor becomes
+/// readable when a frame is due. After the link has ended, receive() first returns the frames that
+/// are still under way from it. Unfinished checksums and super-frames (FrameView::offload) are
+/// refused. Threads: one at a time. Blocks: as the link does.
 class FaultLink {
  public:
   /// Errors: the system's, when no descriptor can be had.
@@ -27,10 +27,10 @@ class FaultLink {
                                 const FaultOptions& sent);
   FaultLink(FaultLink&&) noexcept;
   FaultLink& operator=(FaultLink&&) noexcept;
-  ~FaultLink();  ///< what is still under way is lost
+  ~FaultLink();  ///< frames still under way are lost
 
-  /// Errors: frame_too_short, frame_too_long, not_supported for a frame that leaves work to others;
-  /// and the link's, when it can never take a frame again.
+  /// Errors: frame_too_short, frame_too_long, not_supported for an unfinished checksum or a
+  /// super-frame; and the link's error, when it can never take a frame again.
   SendResult send(std::span<const FrameView> frames) noexcept;
   ReceiveResult receive(FrameBatch& into) noexcept;
   int descriptor() noexcept;
@@ -39,17 +39,17 @@ class FaultLink {
   std::size_t max_frame_bytes() noexcept;
   std::string address();  ///< the link's
 
-  /// Other faults from now on, in each direction. Frames that are under way keep their time; the
-  /// counters go on. Threads: as the other calls, so while a bridge runs, from inside its loop (a
-  /// watch of it, or an interceptor). Blocks: never.
+  /// Sets other faults from now on, for each direction. Frames under way keep their due time; the
+  /// counters continue. Threads: as the other calls. So while a bridge runs, call it from inside
+  /// the bridge's loop (a watch, or an interceptor). Blocks: never.
   void set_faults(const FaultOptions& received, const FaultOptions& sent);
   const FaultCounters& received() const noexcept;
   const FaultCounters& sent() const noexcept;
-  /// Frames that the link would not take when they were due, as a port that is down.
+  /// Frames that the link refused when they were due, as a port that is down does.
   std::uint64_t refused() const noexcept;
-  /// Frames that have come in, in either direction, and not yet gone out.
+  /// Frames that have come in but not yet gone out, in both directions.
   std::size_t under_way() const noexcept;
-  /// Those of them that receive() will bring.
+  /// How many of them receive() will return.
   std::size_t to_receive() const noexcept;
 
  private:

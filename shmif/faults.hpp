@@ -1,6 +1,6 @@
 #pragma once
-// What may go wrong with frames on their way, on purpose: loss, delay, duplicates, reordering,
-// corruption, a bottleneck. One direction of a link; FaultLink (shmif/fault_link.hpp) has two.
+// Deliberate faults for frames on their way: loss, delay, duplicates, reordering, corruption, a
+// bottleneck. This is one direction of a link; FaultLink (shmif/fault_link.hpp) has two.
 
 #include <array>
 #include <chrono>
@@ -19,21 +19,22 @@
 
 namespace shmif {
 
-/// Shares are of all frames, 0 to 1, and drawn for each frame by itself. The same seed makes the
-/// same faults of the same frames, and each kind draws from numbers of its own: to add a kind
-/// changes none of the others.
+/// Shares are fractions of all frames, 0 to 1, drawn for each frame separately. The same seed gives
+/// the same faults to the same frames. Each kind of fault has its own random numbers, so adding one
+/// kind does not change the others.
 struct FaultOptions {
   double loss = 0;
   double duplicate = 0;  ///< an undamaged copy follows at once
-  /// The frame lets the next one pass that is not chosen itself, or goes on by itself after 10 ms.
-  /// Of more than 64 chosen in a row, one passes all the same, and so it does when those that wait
-  /// would fill the queue: with `queue_frames` of 1 nothing is reordered.
+  /// A chosen frame waits until a frame that is not chosen has passed it, but at most 10 ms. If 64
+  /// frames wait already, or if the waiting frames would fill the queue, the next chosen frame
+  /// passes, too: with `queue_frames` of 1 nothing is reordered.
   double reorder = 0;
-  double corrupt = 0;   ///< one bit changes, anywhere behind the two addresses
-  double truncate = 0;  ///< the end is missing; at least 14 bytes stay
+  double corrupt = 0;   ///< one bit changes, anywhere after the two addresses
+  double truncate = 0;  ///< the end is cut off; at least 14 bytes stay
 
-  /// Losses that come in bursts (Gilbert 1960, Elliott 1963): a frame leaves the good state with
-  /// probability `to_bad`, the bad one with `to_good`, and is lost with that of its state.
+  /// Losses in bursts (Gilbert 1960, Elliott 1963). Each frame first changes a good state to bad
+  /// with probability `to_bad`, or a bad one to good with `to_good`. It is then lost with the
+  /// probability of the state.
   struct Bursts {
     double to_bad = 0;
     double to_good = 1;
@@ -42,20 +43,20 @@ struct FaultOptions {
   };
   std::optional<Bursts> bursts = std::nullopt;
 
-  /// Each frame takes `delay`, and up to `jitter` more or less, evenly spread. Jitter alone
-  /// reorders nothing: who would overtake arrives together with the one before.
+  /// Each frame takes `delay`, and up to `jitter` more or less, uniformly distributed. Jitter alone
+  /// reorders nothing: a frame that would overtake another arrives together with it.
   std::chrono::nanoseconds delay{0};
   std::chrono::nanoseconds jitter{0};
-  std::uint64_t rate_bps = 0;  ///< a bottleneck, in bits of frames without FCS; 0: none
-  /// Frames that may wait for delay and bottleneck; more are dropped.
+  std::uint64_t rate_bps = 0;  ///< of a bottleneck, counting frames without FCS; 0: none
+  /// How many frames may wait for delay and bottleneck; further ones are dropped.
   std::size_t queue_frames = 1000;
   std::uint64_t seed = 1;
 
-  /// Whether there is any fault at all.
+  /// Whether any fault is set.
   bool any() const noexcept;
 };
 
-/// What "loss=1%,delay=5ms±1ms" means. Faults are separated by commas:
+/// Parses a text such as "loss=1%,delay=5ms±1ms". Faults are separated by commas:
 ///
 ///   loss, duplicate, reorder, corrupt, truncate = SHARE     "1%"
 ///   burst = TO_BAD:TO_GOOD[:LOSS_IN_BAD[:LOSS_IN_GOOD]]     shares
@@ -63,9 +64,10 @@ struct FaultOptions {
 ///   rate = RATE                                             "10Mbit", "2.5Gbit", "64kbit"
 ///   queue = FRAMES, seed = NUMBER   (base/quantity.hpp says how each is written)
 ///
-/// Errors: bad_argument, naming the part and what it could be.
+/// Errors: bad_argument; the message names the part and what it could be.
 Result<FaultOptions> parse_faults(std::string_view text);
-/// parse_faults() of it makes the same options, the seed left out; "none" when there is no fault.
+/// The text from which parse_faults() makes the same options, except the seed; "none" when there is
+/// no fault.
 std::string to_string(const FaultOptions& options);
 
 struct FaultCounters {
@@ -75,11 +77,11 @@ struct FaultCounters {
   std::uint64_t reordered = 0;  ///< overtaken by another
   std::uint64_t corrupted = 0;
   std::uint64_t truncated = 0;
-  std::uint64_t queue_full = 0;  ///< dropped, because so many waited
+  std::uint64_t queue_full = 0;  ///< dropped because the queue was full
 };
 
-/// Frames on their way in one direction, each due at its time. No clock of its own: the caller says
-/// what time it is. Threads: one at a time. Blocks: never.
+/// Frames on their way in one direction, each due at its time. It has no clock: the caller passes
+/// the time. Threads: one at a time. Blocks: never.
 class Faults {
  public:
   using Time = std::chrono::steady_clock::time_point;
@@ -88,17 +90,17 @@ class Faults {
 
   /// A frame comes in.
   void put(const FrameView& frame, Time now) noexcept;
-  /// When the front frame is due; nothing when there is none.
+  /// When the front frame is due; empty when there is none.
   std::optional<Time> due() const noexcept;
-  /// Fills `into` with views of frames that are due, from the front. Result: how many. They are
-  /// good until the next put() or pop().
+  /// Fills `into` with views of frames that are due, from the front. Result: how many. The views
+  /// are valid until the next put() or pop().
   std::size_t ready(std::span<FrameView> into, Time now) noexcept;
-  /// So many from the front have gone out.
+  /// Removes `count` frames from the front, which have gone out.
   void pop(std::size_t count) noexcept;
 
-  /// Other faults for frames that come in from now on. Frames on their way keep their time, and
-  /// those that come later do not overtake them by a shorter delay. Random numbers go on, unless
-  /// the seed is another: then they begin anew.
+  /// Sets other faults for frames that come in from now on. Frames on their way keep their time,
+  /// and later frames do not overtake them even if their delay is shorter. The random numbers
+  /// continue, unless the seed changes: then they start again.
   void change(const FaultOptions& options);
 
   std::size_t waiting() const noexcept { return queue_.size() + held_.size(); }
@@ -129,12 +131,12 @@ class Faults {
   FaultOptions options_;
   std::array<std::mt19937_64, 7> random_;
   bool bad_ = false;             // the state of `bursts`
-  Time line_free_{};             // when the bottleneck has sent what came before
-  std::uint64_t line_rest_ = 0;  // of that, what is less than a nanosecond, in bits * 10^9
-  Time last_due_{};              // of the frame before: jitter reorders nothing
+  Time line_free_{};             // when the bottleneck has sent all earlier frames
+  std::uint64_t line_rest_ = 0;  // its part below a nanosecond, in bits * 10^9
+  Time last_due_{};              // of the previous frame: jitter reorders nothing
   std::deque<Frame> queue_;
-  std::vector<Frame> held_;                    // these let the next one pass
-  std::vector<std::vector<std::byte>> spare_;  // room of frames that have gone
+  std::vector<Frame> held_;                    // these wait until a frame passes them
+  std::vector<std::vector<std::byte>> spare_;  // buffers of frames that have gone
   FaultCounters counters_;
 };
 
