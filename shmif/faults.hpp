@@ -47,7 +47,7 @@ struct FaultOptions {
   /// reorders nothing: a frame that would overtake another arrives together with it.
   std::chrono::nanoseconds delay{0};
   std::chrono::nanoseconds jitter{0};
-  std::uint64_t rate_bps = 0;  ///< of a bottleneck, counting frames without FCS; 0: none
+  std::uint64_t rate_bps = 0;  ///< a bottleneck, in bit/s of frames without FCS; 0: none
   /// How many frames may wait for delay and bottleneck; further ones are dropped.
   std::size_t queue_frames = 1000;
   std::uint64_t seed = 1;
