@@ -1,6 +1,6 @@
 #pragma once
-// A file of records that is being written: the buffer, the file, and what went wrong with it. The
-// writers of pcap and pcapng share it, and so does the text of `shmifctl dump`.
+// A file of records that is being written: the buffer, the file, and its error. The writers of
+// pcap, pcapng and the text of `shmifctl dump` share it.
 
 #include <cstddef>
 #include <cstdint>
@@ -18,28 +18,28 @@
 
 namespace shmif {
 
-/// Records are put into a buffer, which is written when it is full and at each flush(). A write
-/// that fails leaves a regular file that ends with a whole record.
-/// Threads: any, where `mutex` is held; create() and descriptor() need no lock. Blocks: while the
+/// Collects records in a buffer, and writes it when it is full and at each flush(). After a failed
+/// write, a regular file still ends with a whole record.
+/// Threads: any that holds `mutex`; create() and descriptor() need no lock. Blocks: while the
 /// disk or the reader of a pipe is slow.
 class CaptureFile {
  public:
   struct Options {
     std::size_t buffer_bytes = 0;
-    bool terminal = false;  ///< whether standard output may be one
+    bool terminal = false;  ///< whether standard output may be a terminal
   };
-  /// Makes the file, or replaces it, and writes `header`; "-" is standard output. Errors: the
+  /// Creates the file, or replaces it, and writes `header`; "-" is standard output. Errors: the
   /// system's, bad_argument.
   static Result<std::unique_ptr<CaptureFile>> create(const std::string& path,
                                                      const Options& options,
                                                      std::span<const std::byte> header);
 
-  std::mutex mutex;  ///< guards what follows: a bridge may sleep in one thread and send in another
+  std::mutex mutex;  ///< guards the rest: a bridge may sleep in one thread and send in another
 
-  /// Where the next record of up to `bytes` is to be made; flushes when there is no room. Result:
+  /// Returns where to make the next record of up to `bytes`; flushes when there is no room. Result:
   /// nullptr after a failure, and for a record that is larger than the buffer.
   std::byte* reserve(std::size_t bytes) noexcept;
-  /// Takes what was made there as a record of `bytes`.
+  /// Adds what was made there as a record of `bytes`.
   void commit(std::size_t bytes, bool is_frame) noexcept;
   void flush() noexcept;
   /// Sends frames in order: `put(frame)` makes and commits one record. Errors: as PcapWriter.
@@ -62,13 +62,13 @@ class CaptureFile {
   }
 
   bool failed() const noexcept { return failure_ != 0; }
-  /// Result: nothing; the failure, the first time; link_ended from then on.
+  /// Result: no error; after a failure, that error the first time, and then link_ended.
   [[nodiscard]] std::error_code report() noexcept;
-  /// Nothing, or why the file can take no more.
+  /// Success, or why the file can take no more.
   Result<void> status() const;
-  /// Frames whole in the file; those buffered do not count.
+  /// Frames completely in the file, not those buffered.
   std::uint64_t written() const noexcept { return written_; }
-  /// How long the file is, with what is buffered.
+  /// Length of the file, including what is buffered.
   std::uint64_t bytes() const noexcept { return file_bytes_ + used_; }
 
   /// Readable only once the writer has failed.
