@@ -13,8 +13,8 @@ namespace shmif {
 /// Threads: matches() from any number of threads at once.
 class FrameFilter {
  public:
-  /// Compiles `expression`; the empty one matches every frame. Errors: bad_argument, with libpcap's
-  /// words. Blocks: for the resolver where the expression has a host's name in it; never with
+  /// Compiles `expression`; an empty one matches every frame. Errors: bad_argument, with libpcap's
+  /// message. Blocks: for the resolver if the expression contains a host name; never for
   /// addresses.
   static Result<FrameFilter> compile(const std::string& expression);
 

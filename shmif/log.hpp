@@ -8,20 +8,20 @@
 namespace shmif {
 
 /// Sets the level below which nothing is logged: trace, debug, info, warning, error, critical, off.
-/// Threads: safe. Result: false, and nothing changes, for another word.
+/// Threads: safe. Result: false for any other word; nothing changes then.
 [[nodiscard]] bool set_log_level(std::string_view level);
 
-/// Writes one line at a level. For the project's own layers; callers with much to say use spdlog.
+/// Writes one line at a level. For the project's own layers; callers with much to log use spdlog.
 void log_debug(std::string_view message);
 void log_info(std::string_view message);
 void log_warning(std::string_view message);
 void log_error(std::string_view message);
-/// log_warning(), unless this process, or the one it was forked from, has given that warning
-/// before. Threads: safe.
+/// log_warning(), unless this process, or the one it was forked from, has already logged this
+/// warning. Threads: safe.
 void log_warning_once(std::string_view message);
 
-/// Runs `log`, which makes a message and logs it, where a failure to do so must change nothing:
-/// with no memory for the message, there is none.
+/// Runs `log`, which builds and logs a message, where a failure to log must change nothing: if
+/// there is no memory for the message, it is dropped.
 template <class Log>
 void log_if_possible(Log&& log) noexcept {
   try {

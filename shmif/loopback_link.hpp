@@ -1,6 +1,6 @@
 #pragma once
-// LoopbackLink: frames sent are received again, in this process. For tests, and for a rig that
-// wants to try its own code without a bus.
+// LoopbackLink: frames sent are received again, in the same process. For tests, and for programs
+// that try their own code without a bus.
 
 #include <cstddef>
 #include <cstdint>
@@ -14,28 +14,29 @@
 namespace shmif {
 
 struct LoopbackOptions {
-  std::size_t queue_frames = 1024;      ///< a frame that finds so many waiting is dropped
-  std::size_t queue_bytes = 1U << 20U;  ///< the same for their bytes; at least max_frame_bytes
+  std::size_t queue_frames = 1024;      ///< a frame is dropped when this many wait
+  std::size_t queue_bytes = 1U << 20U;  ///< the same for bytes; at least max_frame_bytes
   std::size_t max_frame_bytes = 1522;   ///< 14 to kMaxFrameBytes; longer ones are refused
 };
 
 /// One end of an Ethernet cable whose other end is another LoopbackLink, or itself. Each end has a
-/// bounded queue of what arrived; what finds it full is taken and dropped, as a full device does.
+/// bounded queue for arriving frames. When it is full, frames are accepted and dropped, as a full
+/// device does.
 /// Threads: send from any number of threads; receive and the wait calls from one at a time.
-/// Blocks: never, but for the moment another thread copies one frame.
+/// Blocks: never, except while another thread copies one frame.
 class LoopbackLink {
  public:
   /// One link that receives what it sends. Errors: bad_argument, or the system's (no descriptor).
   static Result<LoopbackLink> self(const LoopbackOptions& options = {});
-  /// Two links, each receiving what the other sends. When one goes or is closed, the other one
-  /// receives what is still queued and then ends. Errors: as self().
+  /// Two links, each receiving what the other sends. When one is destroyed or closed, the
+  /// other receives what is still queued and then ends. Errors: as self().
   static Result<std::pair<LoopbackLink, LoopbackLink>> pair(const LoopbackOptions& options = {});
 
   LoopbackLink(LoopbackLink&&) noexcept;
   LoopbackLink& operator=(LoopbackLink&&) noexcept;
   ~LoopbackLink();  ///< close()
 
-  /// Ends this link and its peer; wakes who waits. Threads: any.
+  /// Ends this link and its peer, and wakes waiting threads. Threads: any.
   void close() noexcept;
 
   /// Errors: frame_too_short, frame_too_long, link_ended.
@@ -47,7 +48,7 @@ class LoopbackLink {
   std::size_t max_frame_bytes() noexcept;
   std::string address();  ///< "loopback:"
 
-  /// Frames sent from here that found the receiver's queue full. Threads: any.
+  /// Frames sent from here and dropped because the receiver's queue was full. Threads: any.
   std::uint64_t dropped() const noexcept;
 
  private:

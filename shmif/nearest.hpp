@@ -1,5 +1,5 @@
 #pragma once
-// What somebody who mistyped a word most likely meant.
+// Finds the word that a mistyped one most likely stands for.
 
 #include <optional>
 #include <span>
@@ -8,7 +8,7 @@
 
 namespace shmif {
 
-/// The word of `known` that is nearest to `word`; nothing when none is near.
+/// The word of `known` that is nearest to `word`; empty when none is near.
 /// Threads: any. Blocks: never.
 std::optional<std::string> nearest(std::string_view word, std::span<const std::string> known);
 

@@ -1,10 +1,10 @@
 #pragma once
-// The echo of `shmifctl ping`: one frame there, one frame back, below any IP stack. It answers
-// "does this bus carry frames between these two ports, and how fast".
+// The echo protocol of `shmifctl ping`: one frame there, one frame back, below any IP stack. It
+// answers "does this bus carry frames between these two ports, and how fast".
 //
 // Requests and replies are frames of EtherType 0x88B5 (IEEE 802 local experimental EtherType 1) of
-// 60 bytes, the least an Ethernet carries, so that they also cross a bridge to real interfaces. All
-// numbers are big-endian:
+// 60 bytes, the Ethernet minimum, so they also cross a bridge to real interfaces. All numbers are
+// big-endian:
 //
 //   offset  bytes  contents
 //        0      6  destination MAC: a port's, or broadcast (requests only)
@@ -14,14 +14,14 @@
 //       18      1  version, 1
 //       19      1  type: 1 request, 2 reply
 //       20      2  zero
-//       22      4  id: a random number of the asking process
+//       22      4  id: a random number chosen by the asking process
 //       26      4  sequence number, from 0
-//       30      8  when the request was sent, nanoseconds of the asker's own clock; means nothing
-//       to others 38     22  zero
+//       30      8  when the request was sent, in ns of the asker's clock; only the asker uses it
+//       38     22  zero
 //
 // A reply is its request with type 2, the addresses exchanged, and the answering port's MAC as its
-// source. A request to broadcast is answered by every port that hears it. A port's name is not on
-// the wire: who asks a port by name looks its MAC up in Bus::info().
+// source. Every port that receives a broadcast request answers it. A port's name is not on the
+// wire: to ping a port by name, look up its MAC in Bus::info().
 
 #include <cstddef>
 #include <cstdint>
@@ -52,14 +52,14 @@ struct Ping {
 void write_ping(const Ping& ping, std::span<std::byte, kPingFrameBytes> into) noexcept;
 
 /// Reads a frame that anybody may have sent. Threads: safe. Blocks: never.
-/// Result: nothing when it is no ping frame of this version, or is cut short.
+/// Result: empty when it is not a ping frame of this version, or is cut short.
 std::optional<Ping> read_ping(const FrameView& frame) noexcept;
 
-/// Answers for a port with the address `self`: when `frame` is a request to it or to everybody,
+/// Answers for a port with the address `self`: if `frame` is a request to it or to broadcast,
 /// writes the reply into `into`. Never answers a reply, a request that claims to come from a group
-/// address or from `self`, nor anything malformed, so that no two answering ports can keep each
-/// other busy. Threads: safe. Blocks: never. Result: the bytes to send, all of `into`; nothing: not
-/// to be answered.
+/// address or from `self`, or a malformed frame, so two answering ports cannot keep each other
+/// busy. Threads: safe. Blocks: never. Result: the bytes to send, all of `into`; empty: do not
+/// answer.
 std::optional<FrameView> answer_ping(const FrameView& frame, MacAddress self,
                                      std::span<std::byte, kPingFrameBytes> into) noexcept;
 
