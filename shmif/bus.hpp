@@ -70,7 +70,8 @@ class Bus {
   /// The same for a bus that may no longer open because the fixed part of its header was
   /// overwritten. It restores that part first, if file and ring show that this is a bus of this
   /// version and what its geometry was. Errors: not_a_bus, wrong_layout, wrong_size, copied_file,
-  /// corrupt, bad_mtu, busy (the MTU of live ports); the message says which `options` can help.
+  /// corrupt, bad_mtu, geometry_differs (`options` name another MTU than the header); the message
+  /// says which `options` can help.
   static Result<RepairReport> repair(const std::string& path, const RepairOptions& options);
   /// Why this view may differ from what the ports see: the file is a copy, or its file system shows
   /// processes different data. Empty when all is well.

@@ -144,7 +144,7 @@ class Port {
   /// after interrupt(), when down or not linked.
   bool wait(std::chrono::nanoseconds timeout) noexcept;
   /// Waits while the port is down, until up() or interrupt(). Result: whether it is up; false at
-  /// once when not linked, when the bus is lost, and when a peer has overwritten what up() said.
+  /// once when not linked and when the bus is lost.
   bool wait_until_up() noexcept;
   /// Makes the current wait() or wait_until_up(), or else the next one, return false. Makes each
   /// current send() return Errc::interrupted instead of waiting for room. Threads: any, and signal

@@ -72,7 +72,7 @@ void Receiver::Impl::run(const std::stop_token& stop) noexcept {
     if (port.is_up()) {
       port.wait(std::chrono::nanoseconds::max());
     } else if (!port.wait_until_up() && !stop.stop_requested()) {
-      // Only overwritten, so it may come back at any time.
+      // Somebody else interrupted it, or the bus is lost, which receive() tells.
       std::this_thread::sleep_for(kPauseAfterFailure);
     }
   }
