@@ -256,5 +256,10 @@ TEST(Lifeline, WithoutALockThereIsNone) {
   EXPECT_FALSE(bus::is_alive(raw.fd(), 7)) << "its description is still open";
 }
 
+/// A wrong "dead" would let others take its slot and its claim.
+TEST(Liveness, AProcessThatTheKernelSaysNothingAboutCountsAsAlive) {
+  EXPECT_TRUE(bus::is_alive(-1, 7));
+}
+
 }  // namespace
 }  // namespace shmif::test
