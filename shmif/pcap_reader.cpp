@@ -29,7 +29,7 @@ struct PcapClose {
   void operator()(pcap_t* p) const noexcept { pcap_close(p); }
 };
 
-std::string quoted(const std::string& path) {
+std::string in_quotes(const std::string& path) {
   return path == "-" ? "capture from standard input" : "capture file \"" + path + "\"";
 }
 
@@ -55,9 +55,9 @@ Result<UniqueFd> open_input(const std::string& path) {
                           : open(path.c_str(), O_RDONLY | O_CLOEXEC));
   struct stat status{};
   if (!fd || fstat(fd.get(), &status) != 0) {
-    return Error::from_errno(errno, "cannot open " + quoted(path));
+    return Error::from_errno(errno, "cannot open " + in_quotes(path));
   }
-  if (S_ISDIR(status.st_mode)) return Error::from_errno(EISDIR, "cannot read " + quoted(path));
+  if (S_ISDIR(status.st_mode)) return Error::from_errno(EISDIR, "cannot read " + in_quotes(path));
   return fd;
 }
 
@@ -157,25 +157,25 @@ Result<PcapReader> PcapReader::open(const std::string& path, const PcapReadOptio
   }
   char text[PCAP_ERRBUF_SIZE] = {};
   std::FILE* const stream = fdopen(fd->get(), "rb");
-  if (stream == nullptr) return Error::from_errno(errno, "cannot read " + quoted(path));
+  if (stream == nullptr) return Error::from_errno(errno, "cannot read " + in_quotes(path));
   fd->release();  // the stream closes it
   impl->file.reset(
       pcap_fopen_offline_with_tstamp_precision(stream, PCAP_TSTAMP_PRECISION_NANO, text));
   if (!impl->file) {
     std::fclose(stream);
-    return Error(Errc::bad_argument,
-                 "cannot read " + quoted(path) + ": " + text + " (expected a pcap or pcapng file)");
+    return Error(Errc::bad_argument, "cannot read " + in_quotes(path) + ": " + text +
+                                         " (expected a pcap or pcapng file)");
   }
   if (const int type = pcap_datalink(impl->file.get()); type != DLT_EN10MB) {
     const char* const name = pcap_datalink_val_to_description_or_dlt(type);
-    return Error(Errc::bad_argument, "cannot replay " + quoted(path) + ": its link type is \"" +
+    return Error(Errc::bad_argument, "cannot replay " + in_quotes(path) + ": its link type is \"" +
                                          name + "\", a bus carries Ethernet only (capture on one " +
                                          "interface, not on \"any\")");
   }
   if (options.speed > 0) {
     impl->timer.reset(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
     if (!impl->timer)
-      return Error::from_errno(errno, "cannot make a timer to replay " + quoted(path));
+      return Error::from_errno(errno, "cannot make a timer to replay " + in_quotes(path));
   }
   return PcapReader(std::move(impl));
 }
@@ -234,15 +234,15 @@ Result<void> PcapReader::status() const {
   if (!trouble.empty()) {
     if (const std::string limit = limit_behind(trouble, impl_->path); !limit.empty()) {
       return Error(std::make_error_code(std::errc::not_supported),
-                   "cannot read " + quoted(impl_->path) + " to its end: " + limit);
+                   "cannot read " + in_quotes(impl_->path) + " to its end: " + limit);
     }
     return Error(std::make_error_code(std::errc::io_error),
-                 quoted(impl_->path) + " is damaged: " + trouble);
+                 in_quotes(impl_->path) + " is damaged: " + trouble);
   }
   const TooLong& passed = impl_->too_long;
   if (passed.records == 0) return {};
   return Error(Errc::frame_too_long,
-               std::to_string(passed.records) + " frames of " + quoted(impl_->path) +
+               std::to_string(passed.records) + " frames of " + in_quotes(impl_->path) +
                    " passed over: the longest has " + std::to_string(passed.longest_bytes) +
                    " bytes, and a bus carries at most " + std::to_string(kMaxFrameBytes));
 }
