@@ -84,20 +84,9 @@ TEST(Dump, WhatWasCapturedAndWhatWasLostAddUpToTheFramesOfTheBus) {
   FrameView frame(bytes.data(), bytes.size());
   frame.offload = header_for({}, 1'400);
   constexpr std::uint64_t kSuperFrames = 400;  // more than the ring holds
-  tool.signal(SIGSTOP);
-  for (std::uint64_t i = 0; i < kSuperFrames; ++i) ASSERT_FALSE(port.send({&frame, 1}).error);
-  tool.signal(SIGCONT);
-  const auto all_passed = [&] {
-    const BusInfo info = Bus::open(rig.path()).value().info();
-    return std::ranges::any_of(info.ports, [&](const PortInfo& p) {
-      return p.name == "ear" && p.rx_frames + p.lost_frames == info.frames;
-    });
-  };
-  for (int i = 0; i < 2000 && !all_passed(); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  tool.signal(SIGINT);
-  const ToolResult r = tool.finish();
+  const ToolResult r = overrun(rig, tool, [&] {
+    for (std::uint64_t i = 0; i < kSuperFrames; ++i) ASSERT_FALSE(port.send({&frame, 1}).error);
+  });
   unsigned long long captured = 0, segments = 0, lost = 0;
   ASSERT_EQ(std::sscanf(r.err.c_str(),
                         "%llu frames captured (%llu after segmentation), 0 filtered out, %llu lost",
@@ -543,25 +532,8 @@ TEST(Dump, APcapngFileTellsWhereFramesWereLostAndHowMany) {
   for (int i = 0; i < 2000 && std::filesystem::file_size(rig.file("out.pcapng")) < 300; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));  // until it has the first
   }
-  tool.signal(SIGSTOP);
-  for (int i = 0; i < 10; ++i) send(port, std::vector<Bytes>(20, make_frame(1000, 1)));
-  tool.signal(SIGCONT);
-  const auto all_passed = [&] {
-    const BusInfo info = Bus::open(rig.path()).value().info();
-    return std::ranges::any_of(info.ports, [&](const PortInfo& p) {
-      return p.name == "ear" && p.rx_frames + p.lost_frames == info.frames;
-    });
-  };
-  for (int i = 0; i < 2000 && !all_passed(); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  tool.signal(SIGINT);
-  const ToolResult r = tool.finish();
-  unsigned long long captured = 0, lost = 0;
-  ASSERT_EQ(std::sscanf(r.err.c_str(), "%llu frames captured, 0 filtered out, %llu lost", &captured,
-                        &lost),
-            2)
-      << r.err;
+  const OverrunDump said(overrun(rig, tool, [&] { send_200_frames(port); }).err);
+  const auto [captured, lost] = said;
   ASSERT_GT(lost, 0U);
   EXPECT_EQ(captured + lost, 201U);
   const ToolResult t =
