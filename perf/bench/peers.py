@@ -28,7 +28,7 @@ class Setup:
         self.shmifctl = os.path.join(build, "tools", "shmifctl")
 
     def program(self, name):
-        return os.path.join(self.build, "perf", "shmif_bench_" + name)
+        return os.path.join(self.build, "perf", "bench", "shmif_bench_" + name)
 
 
 def _die_with_parent():

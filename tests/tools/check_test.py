@@ -32,7 +32,7 @@ esac
 # Runs two tests. With a file build/broken, one of them fails.
 CTEST = """#!/bin/bash
 [[ $* != *' -N'* ]] || exit 0
-echo run >>build/tested
+echo "$*" >>build/tested
 while [[ $1 != --output-junit ]]; do shift; done
 failures=0
 [[ ! -e build/broken ]] || failures=1
@@ -139,6 +139,18 @@ class Check(unittest.TestCase):
         (self.tree / "build/broken").touch()
         self.assertEqual(self.run_check("--quick").returncode, 1)
         self.assertEqual(self.run_check("--quick", "--continue").returncode, 1)
+
+    def test_quick_leaves_the_exhaustive_tests_to_the_stage_test(self):
+        def left_out():
+            return "--exclude-regex" in (self.tree / "build/tested").read_text().splitlines()[-1]
+
+        self.run_check("--quick")
+        self.assertTrue(left_out())
+        self.assertEqual(self.last_line(self.run_check("test", "--continue")), "3 passed, 0 failed")
+        self.assertFalse(left_out(), "what --quick ran is not the whole stage")
+        self.assertEqual(self.times_tested(), 2)
+        self.assertIn("test     passed before", self.run_check("--quick", "--continue").stdout)
+        self.assertEqual(self.times_tested(), 2)
 
     def test_says_now_and_then_how_far_it_is_without_a_terminal(self):
         self.change_check(r"^every=60$", "every=1")
