@@ -51,12 +51,16 @@ class Steps : public ::testing::Test {
     std::uint64_t visits = 0, missed = 0;
     for (std::uint64_t n = random_() % stride; n < moments.size(); n += stride, ++visits) {
       SCOPED_TRACE("before instruction " + std::to_string(n));
-      Tracee victim(body);
-      ASSERT_TRUE(victim.run_to_begin() && advance(victim));
-      const bool ended = !victim.run_to(moments[n]);  // this time it went another way
+      // On a busy machine a child often takes another way: what depends on time has passed already.
+      bool ended = true;
+      for (int attempt = 0; attempt < 4 && ended; ++attempt) {
+        Tracee victim(body);
+        ASSERT_TRUE(victim.run_to_begin() && advance(victim));
+        ended = !victim.run_to(moments[n]);
+        visit(victim, ended);
+        if (HasFatalFailure()) return;
+      }
       missed += ended ? 1 : 0;
-      visit(victim, ended);
-      if (HasFatalFailure()) return;
     }
     std::printf("%llu visits, at every %llu. of %zu instructions; %llu were not met again\n",
                 static_cast<unsigned long long>(visits), static_cast<unsigned long long>(stride),
