@@ -381,7 +381,7 @@ TEST(FormatDocument, GivesExamplesThatTheCodeComputesToo) {
 
 TEST(FormatDocument, TilesTheFile) {
   std::uint64_t end = 0;
-  for (const Row& row : table_behind("What is reserved")) {
+  for (const Row& row : table_behind("## The file")) {
     EXPECT_EQ(number_in(row.at(0)), end) << row.at(1);
     if (row.at(2) == "ring_bytes") {
       EXPECT_EQ(end, kRingOffset);
