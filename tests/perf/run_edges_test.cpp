@@ -1,0 +1,208 @@
+// What a run does seldom, or a second time: outputs that cannot be written, several runs as one.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "perf/run/command.hpp"
+#include "perf/run/interval_log.hpp"
+#include "perf/run/repetitions.hpp"
+#include "perf/run/trigger.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::perf::run_edges {
+namespace {
+
+using Words = std::vector<std::string>;
+
+// ---- Logs ----
+
+/// A job with every kind of log.
+PlannedJob logged_job() {
+  PlannedJob job;
+  job.options.name = "a";
+  job.options.write_bw_log = job.options.write_iops_log = "rates";
+  job.options.write_lat_log = job.options.write_hist_log = "times";
+  return job;
+}
+
+const std::array<const char*, 4> kLogNames{"rates_bw.a.log", "rates_iops.a.log", "times_lat.a.log",
+                                           "times_clat_hist.a.log"};
+
+/// How many descriptors of this process lead into `folder`, and how many of them programs inherit.
+std::pair<int, int> descriptors_into(const std::string& folder) {
+  int all = 0;
+  int inherited = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code error;
+    const auto target = std::filesystem::read_symlink(entry.path(), error);
+    if (error || !target.string().starts_with(folder)) continue;
+    ++all;
+    const int flags = ::fcntl(std::stoi(entry.path().filename()), F_GETFD);
+    if ((flags & FD_CLOEXEC) == 0) ++inherited;
+  }
+  return {all, inherited};
+}
+
+TEST(LogsOfARun, AreOfNoConcernToTheProgramsThatItStarts) {
+  const test::TempDir dir;
+  RunOptions options;
+  options.aux_path = dir.path();
+  const std::vector<PlannedJob> plan{logged_job()};
+  {
+    auto logs = IntervalLogs::open(plan, options).value();
+    EXPECT_EQ(descriptors_into(dir.path()), std::pair(4, 0));
+    EXPECT_EQ(logs->finish(), Words{});
+    EXPECT_EQ(descriptors_into(dir.path()).first, 0) << "they are closed";
+  }
+  // The last one cannot be made: those before it are not left open.
+  const test::TempDir other;
+  options.aux_path = other.path();
+  std::filesystem::create_directory(other.file(kLogNames[3]));
+  EXPECT_FALSE(IntervalLogs::open(plan, options));
+  EXPECT_EQ(descriptors_into(other.path()).first, 0);
+}
+
+TEST(LogsOfARun, ThatHaveNoFolderSayWhatToDo) {
+  const test::TempDir dir;
+  RunOptions options;
+  options.aux_path = dir.file("none");
+  const std::vector<PlannedJob> plan{logged_job()};
+  const auto logs = IntervalLogs::open(plan, options);
+  ASSERT_FALSE(logs);
+  EXPECT_EQ(logs.error().message,
+            "job \"a\": cannot make the log " + dir.file("none") +
+                "/rates_bw.a.log: No such file or directory (make the directory, or name another: "
+                "--aux-path)");
+}
+
+TEST(LogsOfARun, OnAFullDiskAreEachNamedOnceAtTheEnd) {
+  const test::TempDir dir;
+  for (const char* const name : kLogNames) {
+    std::filesystem::create_symlink("/dev/full", dir.file(name));
+  }
+  RunOptions options;
+  options.aux_path = dir.path();
+  const std::vector<PlannedJob> plan{logged_job()};
+  auto logs = IntervalLogs::open(plan, options).value();
+  const auto latencies = std::make_unique<HistogramBlock>();
+  (*latencies)[7] = 3;
+  IntervalResult interval;
+  interval.seconds = 60;
+  interval.latency_count = 3;
+  interval.latency_mean_ns = 7;
+  for (int i = 1; i <= 3; ++i) {
+    interval.at_seconds = 60 * i;
+    logs->add(0, interval, latencies.get());
+  }
+  Words wanted;
+  for (const char* const name : kLogNames) {
+    wanted.push_back("the log " + dir.file(name) + " is not whole: No space left on device");
+  }
+  EXPECT_EQ(logs->finish(), wanted);
+}
+
+// ---- Triggers ----
+
+TEST(TriggerFile, ThatCannotBeRemovedSaysSo) {
+  const test::TempDir dir;
+  RunOptions options;
+  options.trigger_file = dir.file("stop");
+  std::filesystem::create_directory(options.trigger_file);
+  Trigger trigger(options);
+  EXPECT_EQ(trigger.check(0, false),
+            "file " + options.trigger_file + " appeared (and could not be removed)");
+  EXPECT_EQ(trigger.check(0, false), std::nullopt) << "it fires once";
+}
+
+// ---- Repetitions ----
+
+/// A run with that rate, and messages of its own besides one that each has.
+RunResult run_of(std::uint64_t frames, const std::string& name) {
+  RunResult run;
+  JobResult& job = run.jobs.emplace_back();
+  job.name = "a";
+  job.tx.frames = frames;
+  job.tx.seconds = 1;
+  job.latency = job.service = job.spacing_error = std::make_shared<LatencyHistogram>();
+  job.intervals.resize(3);
+  run.groups.emplace_back().name = name;
+  run.warnings = {"each", name};
+  run.failures = {"failure of " + name};
+  run.lost_outputs = {"output of " + name};
+  return run;
+}
+
+TEST(RunsAsOne, KeepTheMessagesOfEachAndTheGroupsForMedians) {
+  std::vector<RunResult> runs;
+  runs.push_back(run_of(100, "slow"));
+  runs.push_back(run_of(300, "fast"));
+  runs.push_back(run_of(200, "middle"));
+  const RunResult all = all_of_repetitions(std::move(runs));
+  EXPECT_EQ(all.shown_run, 2U);
+  EXPECT_EQ(all.jobs.at(0).intervals.size(), 3U);
+  EXPECT_EQ(all.warnings, (Words{"each", "middle", "slow", "fast"}));
+  EXPECT_EQ(all.failures, (Words{"failure of middle", "failure of slow", "failure of fast"}));
+  EXPECT_EQ(all.lost_outputs, (Words{"output of middle", "output of slow", "output of fast"}));
+  ASSERT_EQ(all.repetitions.size(), 3U);
+  Words groups;
+  for (const RunResult& run : all.repetitions) {
+    EXPECT_TRUE(run.jobs.at(0).intervals.empty()) << "no median is made of them";
+    for (const GroupResult& group : run.groups) groups.push_back(group.name);
+  }
+  EXPECT_EQ(groups, (Words{"slow", "fast", "middle"}));
+}
+
+// ---- Commands ----
+
+/// Whether a process is there, and not only its exit status.
+bool lives(pid_t pid) {
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  std::string text;
+  if (!std::getline(stat, text)) return false;
+  const char state = text.at(text.rfind(')') + 2);
+  return state != 'Z' && state != 'X';
+}
+
+TEST(CommandOfARun, DiesWithTheOneWhoRunsIt) {
+  const test::TempDir dir;
+  const std::string told = dir.file("pid");
+  const pid_t runner = ::fork();
+  ASSERT_GE(runner, 0);
+  if (runner == 0) {
+    (void)run_command(
+        {"sh", "-c", "echo $$ > " + told + ".new; mv " + told + ".new " + told + "; exec sleep 20"},
+        {}, [] { return false; });
+    ::_exit(0);
+  }
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(15);
+  const auto wait_for = [&](const auto& happened) {
+    while (!happened() && std::chrono::steady_clock::now() < until) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    return happened();
+  };
+  EXPECT_TRUE(wait_for([&] { return std::filesystem::exists(told); }));
+  ::kill(runner, SIGKILL);
+  EXPECT_EQ(::waitpid(runner, nullptr, 0), runner);
+  pid_t command = 0;
+  std::ifstream(told) >> command;
+  ASSERT_GT(command, 0);
+  EXPECT_TRUE(wait_for([&] { return !lives(command); }));
+  if (lives(command)) ::kill(command, SIGKILL);
+}
+
+}  // namespace
+}  // namespace shmif::perf::run_edges
