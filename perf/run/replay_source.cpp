@@ -28,12 +28,18 @@ class ReplaySource : public FrameSource {
   bool ended() const noexcept final { return replay_.ended(); }
   std::string warning() const final {
     std::string what;
-    if (replay_.cut_short() != 0) {
-      what = std::to_string(replay_.cut_short()) +
+    if (const std::uint64_t cut = replay_.cut_short(); cut == 1) {
+      what = "1 frame of the capture was cut short when it was recorded, and is sent so";
+    } else if (cut != 0) {
+      what = std::to_string(cut) +
              " frames of the capture were cut short when they were recorded, and are sent so";
     }
-    if (replay_.skipped() != 0) {
-      what += (what.empty() ? "" : "; ") + std::to_string(replay_.skipped()) +
+    const std::uint64_t skipped = replay_.skipped();
+    if (skipped != 0 && !what.empty()) what += "; ";
+    if (skipped == 1) {
+      what += "1 record of the capture is too short for a frame, and is left out";
+    } else if (skipped != 0) {
+      what += std::to_string(skipped) +
               " records of the capture are too short for frames, and are left out";
     }
     return what;

@@ -1,4 +1,5 @@
-// What a run does seldom, or a second time: outputs that cannot be written, several runs as one.
+// What a run does seldom, or a second time: outputs that cannot be written, captures that are not
+// whole, several runs as one.
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "perf/run/command.hpp"
+#include "perf/run/frame_source.hpp"
 #include "perf/run/interval_log.hpp"
 #include "perf/run/repetitions.hpp"
 #include "perf/run/trigger.hpp"
@@ -112,6 +114,49 @@ TEST(LogsOfARun, OnAFullDiskAreEachNamedOnceAtTheEnd) {
     wanted.push_back("the log " + dir.file(name) + " is not whole: No space left on device");
   }
   EXPECT_EQ(logs->finish(), wanted);
+}
+
+// ---- Captures ----
+
+/// A file of pcap(5) with so many frames that are whole, cut short, and too short for any frame.
+std::string capture_of(const test::TempDir& dir, int whole, int cut, int runts) {
+  const std::string path = dir.file("capture.pcap");
+  std::ofstream file(path, std::ios::binary);
+  const auto put = [&](std::initializer_list<std::uint32_t> words) {
+    for (const std::uint32_t word : words) {
+      file.write(reinterpret_cast<const char*>(&word), sizeof word);
+    }
+  };
+  put({0xa1b2c3d4, 0x00040002, 0, 0, 65535, 1});
+  const auto record = [&](std::uint32_t kept, std::uint32_t length) {
+    put({1'700'000'000, 0, kept, length});
+    file << std::string(kept, 'f');
+  };
+  for (int i = 0; i < whole; ++i) record(60, 60);
+  for (int i = 0; i < cut; ++i) record(60, 1514);
+  for (int i = 0; i < runts; ++i) record(5, 5);
+  return path;
+}
+
+TEST(ReplayWarning, CountsWhatOfACaptureIsNotWhole) {
+  struct Case {
+    int cut, runts;
+    const char* text;
+  };
+  for (const Case& c :
+       {Case{0, 0, ""},
+        {1, 0, "1 frame of the capture was cut short when it was recorded, and is sent so"},
+        {2, 0, "2 frames of the capture were cut short when they were recorded, and are sent so"},
+        {0, 1, "1 record of the capture is too short for a frame, and is left out"},
+        {0, 2, "2 records of the capture are too short for frames, and are left out"},
+        {2, 1,
+         "2 frames of the capture were cut short when they were recorded, and are sent so; "
+         "1 record of the capture is too short for a frame, and is left out"}}) {
+    const test::TempDir dir;
+    JobOptions job;
+    job.replay = capture_of(dir, 3, c.cut, c.runts);
+    EXPECT_EQ(make_replay_source(job).value()->warning(), c.text);
+  }
 }
 
 // ---- Triggers ----
