@@ -357,6 +357,17 @@ TEST(Bridge, StopsOnItsStopDescriptorOnStopAndOnAWatchThatSaysSo) {
   EXPECT_EQ(bridge.run(file.get()).error, std::errc::operation_not_permitted);
   bridge.stop();  // before run: counts for the next
   EXPECT_EQ(bridge.run().why, BridgeEnd::Why::stopped);
+  // And for the next only: a later one goes on until it is told.
+  const UniqueFd again(::eventfd(1, EFD_CLOEXEC));
+  int looks = 0;
+  ASSERT_TRUE(bridge.watch(again.get(), [&] {
+    eventfd_t n = 0;
+    (void)::eventfd_read(again.get(), &n);
+    if (++looks < 3) (void)::eventfd_write(again.get(), 1);
+    return looks < 3;
+  }));
+  EXPECT_EQ(bridge.run().why, BridgeEnd::Why::stopped);
+  EXPECT_EQ(looks, 3);
   int calls = 0;
   ASSERT_TRUE(bridge.watch(event.get(), [&] {
     eventfd_t n = 0;

@@ -206,6 +206,7 @@ TEST_F(NetlinkTest, KeepsIpv6AndOffloadsOffAnInterface) {
   Netlink netlink = space.netlink();
   ok(netlink.add_veth("v0", "v1"));
   ok(netlink.disable_ipv6("v0"));
+  EXPECT_EQ(run(space, {"ethtool", "-K", "v0", "gro", "on"}).status, 0);
   ok(netlink.disable_offloads("v0"));
   ok(netlink.set_up("v0"));
   ok(netlink.set_up("v1"));
@@ -354,6 +355,9 @@ TEST_F(NetlinkTest, ALookAtANamespaceIsEnoughUntilTheNextIsDue) {
   const TestNamespace space;
   const auto watch = NetNamespaceWatch::open(space.path());
   ASSERT_TRUE(watch) << watch.error().message;
+  itimerspec looks{};
+  ASSERT_EQ(::timerfd_gettime(watch->descriptor(), &looks), 0);
+  EXPECT_TRUE(looks.it_interval.tv_sec > 0 || looks.it_interval.tv_nsec > 0) << "and once only";
   const itimerspec now{.it_interval = {}, .it_value = {.tv_sec = 0, .tv_nsec = 1}};
   ASSERT_EQ(::timerfd_settime(watch->descriptor(), 0, &now, nullptr), 0);
   pollfd due{watch->descriptor(), POLLIN, 0};

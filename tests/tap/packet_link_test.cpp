@@ -13,6 +13,7 @@
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/support/super_frames.hpp"
 #include "tests/tap/packet_peer.hpp"
+#include "tests/tap/packet_rig.hpp"
 #include "tests/tap/test_namespace.hpp"
 
 namespace shmif::tap::test {
@@ -22,30 +23,6 @@ using shmif::test::collect;
 using shmif::test::is_suite_frame;
 using shmif::test::make_frame;
 using shmif::test::wait_for;
-
-/// A veth cable: the link's end "v0" in one namespace, the other host's "v1" in another.
-struct Cable {
-  TestNamespace here;
-  TestNamespace there;
-
-  explicit Cable(std::uint32_t mtu = 1500) {
-    const NetNamespace peer = there.space();
-    Netlink a = here.netlink();
-    a.add_veth("v0", "v1", &peer).value();
-    Netlink b = there.netlink();
-    a.disable_ipv6("v0").value();
-    a.set_mtu("v0", mtu).value();
-    b.set_mtu("v1", mtu).value();
-    a.set_up("v0").value();
-    b.set_up("v1").value();
-    a.wait_for_carrier("v0", std::chrono::seconds(30)).value();
-  }
-  PacketLink open(bool offload = false) const {
-    const NetNamespace where = here.space();
-    return PacketLink::open("v0", {.promiscuous = true, .where = &where, .offload = offload})
-        .value();
-  }
-};
 
 /// The cable and the link, made before the peer at the other end.
 struct CableAndLink {
@@ -77,12 +54,7 @@ INSTANTIATE_TYPED_TEST_SUITE_P(Packet, LinkConformance, PacketRigs);
 namespace shmif::tap::test {
 namespace {
 
-class PacketLinkTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    if (const std::string why = no_namespaces_because(); !why.empty()) GTEST_SKIP() << why;
-  }
-};
+using PacketLinkTest = PacketFixture;
 
 TEST_F(PacketLinkTest, HearsTagsAndFramesToOthers) {
   const Cable cable;

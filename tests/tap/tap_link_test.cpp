@@ -2,44 +2,23 @@
 
 #include <gtest/gtest.h>
 #include <linux/if_tun.h>
-#include <signal.h>
 #include <sys/ioctl.h>
 
 #include <algorithm>
 #include <array>
-#include <functional>
-#include <initializer_list>
 #include <string>
 #include <vector>
 
 #include "tap/netlink.hpp"
 #include "tests/shmif/link_conformance.hpp"
-#include "tests/support/child_process.hpp"
-#include "tests/support/own_dev_net.hpp"
 #include "tests/tap/packet_peer.hpp"
-#include "tests/tap/test_namespace.hpp"
+#include "tests/tap/tap_rig.hpp"
 
 namespace shmif::tap::test {
 namespace {
 
-using shmif::test::become_ordinary;
 using shmif::test::make_frame;
-using shmif::test::own_dev_net;
 using shmif::test::wait_for;
-
-std::string no_tap_because() {
-  if (const std::string why = no_namespaces_because(); !why.empty()) return why;
-  const auto tun = check_tun_device();
-  return tun ? "" : tun.error().message;
-}
-
-TapOptions in(const NetNamespace& space, const std::string& name, std::uint32_t mtu = 1500) {
-  TapOptions options;
-  options.name = name;
-  options.mtu = mtu;
-  options.where = &space;
-  return options;
-}
 
 /// The device in its namespace, made before the peer on it.
 struct TapInSpace {
@@ -75,28 +54,7 @@ INSTANTIATE_TYPED_TEST_SUITE_P(Tap, LinkConformance, TapRigs);
 namespace shmif::tap::test {
 namespace {
 
-class TapLinkTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    if (const std::string why = no_tap_because(); !why.empty()) GTEST_SKIP() << why;
-  }
-  /// A device "handed" that somebody else opened.
-  UniqueFd handed(int flags) const {
-    auto fds = run_in(where_, [flags]() -> Result<std::vector<UniqueFd>> {
-      std::vector<UniqueFd> out;
-      out.emplace_back(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
-      ifreq request{};
-      std::memcpy(request.ifr_name, "handed", 6);
-      request.ifr_flags = static_cast<short>(flags);
-      if (::ioctl(out[0].get(), TUNSETIFF, &request) != 0) return Error::from_errno(errno, "tun");
-      return out;
-    });
-    return std::move(fds.value().at(0));
-  }
-  TestNamespace space_;
-  // Where the tests skip there may be no namespace either.
-  NetNamespace where_ = no_tap_because().empty() ? space_.space() : NetNamespace::current().value();
-};
+using TapLinkTest = TapFixture;
 
 TEST_F(TapLinkTest, AppearsConfiguredInTheNamespaceAskedFor) {
   TapOptions options = in(where_, "tap7", 9000);
@@ -217,6 +175,10 @@ TEST_F(TapLinkTest, RefusesWhatCannotBeAndLeavesNothingBehind) {
   EXPECT_EQ(code("tap0", 67), Errc::bad_mtu);
   EXPECT_EQ(code("tap0", 65522), Errc::bad_mtu);
   EXPECT_EQ(code("lo", 1500), std::errc::invalid_argument);
+  const std::string no_tap = TapLink::open(in(where_, "lo")).error().message;
+  EXPECT_NE(no_tap.find("an interface of that name exists, and is not a TAP device"),
+            std::string::npos)
+      << no_tap;
 
   TapOptions options = in(where_, "tap0");
   options.mac = *MacAddress::parse("01:00:00:00:00:01");
@@ -261,6 +223,8 @@ TEST_F(TapLinkTest, NamesADeviceThatAnotherLinkHolds) {
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, std::errc::device_or_resource_busy);
   EXPECT_NE(second.error().message.find("tap0"), std::string::npos) << second.error().message;
+  EXPECT_NE(second.error().message.find("another process is attached to it"), std::string::npos)
+      << second.error().message;
 }
 
 TEST_F(TapLinkTest, SpreadsFlowsOverSeveralQueues) {
@@ -350,103 +314,6 @@ TEST(TapAdopt, RefusesADescriptorThatIsNoTapDevice) {
   EXPECT_EQ(TapLink::adopt(UniqueFd(::open("/dev/null", O_RDWR | O_CLOEXEC))).error().code,
             Errc::bad_argument);
   EXPECT_EQ(TapLink::adopt(UniqueFd()).error().code, Errc::bad_argument);
-}
-
-constexpr int kForbidden = 77;
-constexpr const char* kForbiddenBecause =
-    "may not mount, make device nodes or make user namespaces here";
-
-/// Runs `body` in a forked child, which may change what it likes about itself.
-/// Result: what it returned, 0 to 100; 102 when it died.
-int in_child(const std::function<int()>& body) {
-  const pid_t child = ::fork();
-  if (child == 0) ::_exit(body());
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 102;
-}
-
-/// True when opening fails with `code` and the message holds every one of `words`.
-bool fails_with(std::errc code, std::initializer_list<const char*> words) {
-  TapOptions options;
-  options.name = "tap9";
-  const auto link = TapLink::open(options);
-  if (link || link.error().code != code) return false;
-  return std::all_of(words.begin(), words.end(), [&](const char* word) {
-    return link.error().message.find(word) != std::string::npos;
-  });
-}
-
-TEST_F(TapLinkTest, SaysWhatToDoWhenTheDeviceNodeIsMissing) {
-  const int verdict = in_child([] {
-    if (!own_dev_net(std::nullopt)) return kForbidden;
-    if (check_tun_device()) return 2;
-    return fails_with(std::errc::no_such_file_or_directory, {"/dev/net/tun", "modprobe tun"}) ? 0
-                                                                                              : 3;
-  });
-  if (verdict == kForbidden) GTEST_SKIP() << kForbiddenBecause;
-  EXPECT_EQ(verdict, 0);
-}
-
-TEST_F(TapLinkTest, SaysWhatToDoWhenTheDeviceNodeIsClosed) {
-  const int verdict = in_child([] {
-    if (!own_dev_net(0600) || !become_ordinary()) return kForbidden;
-    if (check_tun_device()) return 2;
-    return fails_with(std::errc::permission_denied, {"/dev/net/tun", "become root"}) ? 0 : 3;
-  });
-  if (verdict == kForbidden) GTEST_SKIP() << kForbiddenBecause;
-  EXPECT_EQ(verdict, 0);
-}
-
-TEST_F(TapLinkTest, SaysWhatToDoWhenTheUserMayNotMakeInterfaces) {
-  const int verdict = in_child([] {
-    if (!own_dev_net(0666) || !become_ordinary()) return kForbidden;
-    if (!check_tun_device()) return 2;
-    return fails_with(std::errc::operation_not_permitted,
-                      {"tap9", "CAP_NET_ADMIN", "shmifctl exec"})
-               ? 0
-               : 3;
-  });
-  if (verdict == kForbidden) GTEST_SKIP() << kForbiddenBecause;
-  EXPECT_EQ(verdict, 0);
-}
-
-TEST_F(TapLinkTest, AnOrdinaryUserPutsADeviceIntoAContainerOfTheirsThatAlreadyRuns) {
-  const int verdict = in_child([] {
-    if (!own_dev_net(0666) || !become_ordinary()) return kForbidden;
-    std::array<int, 2> ready{};
-    if (::pipe(ready.data()) != 0) return 2;
-    const pid_t container = ::fork();
-    if (container == 0) {
-      char answer = ::unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0 ? 'y' : 'n';
-      (void)!::write(ready[1], &answer, 1);
-      for (;;) ::pause();  // runs until killed
-    }
-    char answer = 'n';
-    (void)!::read(ready[0], &answer, 1);
-    const int outcome = [&] {
-      if (answer != 'y') return kForbidden;
-      const auto where = NetNamespace::parse(std::to_string(container));
-      if (!where) return 3;
-      TapOptions options = in(*where, "tap0");
-      options.addresses = {*Cidr::parse("198.18.0.7/24")};
-      const auto link = TapLink::open(options);
-      if (!link) return 4;
-      const auto netlink = Netlink::open(*where);
-      if (!netlink) return 5;
-      const auto there = netlink->interface("tap0");
-      return there && there->has_carrier() ? 0 : 6;
-    }();
-    ::kill(container, SIGKILL);
-    ::waitpid(container, nullptr, 0);
-    return outcome;
-  });
-  if (verdict == kForbidden) {
-    GTEST_SKIP() << (shmif::test::kSanitized
-                         ? "no user namespaces under sanitizers that keep a thread"
-                         : kForbiddenBecause);
-  }
-  EXPECT_EQ(verdict, 0);
 }
 
 }  // namespace

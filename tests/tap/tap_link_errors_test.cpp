@@ -1,0 +1,142 @@
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <functional>
+#include <initializer_list>
+#include <string>
+
+#include "tap/netlink.hpp"
+#include "tap/tap_link.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/own_dev_net.hpp"
+#include "tests/tap/tap_rig.hpp"
+
+namespace shmif::tap::test {
+namespace {
+
+using shmif::test::become_ordinary;
+using shmif::test::own_dev_net;
+
+using TapLinkErrors = TapFixture;
+
+constexpr int kForbidden = 77;
+constexpr const char* kForbiddenBecause =
+    "may not mount, make device nodes or make user namespaces here";
+
+/// Runs `body` in a forked child, which may change what it likes about itself.
+/// Result: what it returned, 0 to 100; 102 when it died.
+int in_child(const std::function<int()>& body) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(body());
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 102;
+}
+
+/// True when opening fails with `code` and the message holds every one of `words`.
+bool fails_with(std::errc code, std::initializer_list<const char*> words) {
+  TapOptions options;
+  options.name = "tap9";
+  const auto link = TapLink::open(options);
+  if (link || link.error().code != code) return false;
+  return std::all_of(words.begin(), words.end(), [&](const char* word) {
+    return link.error().message.find(word) != std::string::npos;
+  });
+}
+
+TEST_F(TapLinkErrors, SaysWhatToDoWhenTheDeviceNodeIsMissing) {
+  const int verdict = in_child([] {
+    if (!own_dev_net(std::nullopt)) return kForbidden;
+    if (check_tun_device()) return 2;
+    return fails_with(std::errc::no_such_file_or_directory, {"/dev/net/tun", "modprobe tun"}) ? 0
+                                                                                              : 3;
+  });
+  if (verdict == kForbidden) GTEST_SKIP() << kForbiddenBecause;
+  EXPECT_EQ(verdict, 0);
+}
+
+TEST_F(TapLinkErrors, SaysThatWhatASandboxPutsOverTheDeviceNodeIsNone) {
+  for (const bool plain : {false, true}) {
+    const int verdict = in_child([plain] {
+      if (!own_dev_net(std::nullopt)) return kForbidden;
+      if (plain) {
+        std::ofstream("/dev/net/tun") << "";
+      } else if (::mknod("/dev/net/tun", S_IFCHR | 0666, ::makedev(1, 3)) != 0) {
+        return kForbidden;
+      }
+      if (check_tun_device()) return 2;
+      return fails_with(std::errc::no_such_device, {"/dev/net/tun, which is not the TUN device"})
+                 ? 0
+                 : 3;
+    });
+    if (verdict == kForbidden) GTEST_SKIP() << kForbiddenBecause;
+    EXPECT_EQ(verdict, 0) << (plain ? "a file" : "/dev/null");
+  }
+}
+
+TEST_F(TapLinkErrors, SaysWhatToDoWhenTheDeviceNodeIsClosed) {
+  const int verdict = in_child([] {
+    if (!own_dev_net(0600) || !become_ordinary()) return kForbidden;
+    if (check_tun_device()) return 2;
+    return fails_with(std::errc::permission_denied, {"/dev/net/tun", "become root"}) ? 0 : 3;
+  });
+  if (verdict == kForbidden) GTEST_SKIP() << kForbiddenBecause;
+  EXPECT_EQ(verdict, 0);
+}
+
+TEST_F(TapLinkErrors, SaysWhatToDoWhenTheUserMayNotMakeInterfaces) {
+  const int verdict = in_child([] {
+    if (!own_dev_net(0666) || !become_ordinary()) return kForbidden;
+    if (!check_tun_device()) return 2;
+    return fails_with(std::errc::operation_not_permitted,
+                      {"tap9", "CAP_NET_ADMIN", "shmifctl exec"})
+               ? 0
+               : 3;
+  });
+  if (verdict == kForbidden) GTEST_SKIP() << kForbiddenBecause;
+  EXPECT_EQ(verdict, 0);
+}
+
+TEST_F(TapLinkErrors, AnOrdinaryUserPutsADeviceIntoAContainerOfTheirsThatAlreadyRuns) {
+  const int verdict = in_child([] {
+    if (!own_dev_net(0666) || !become_ordinary()) return kForbidden;
+    std::array<int, 2> ready{};
+    if (::pipe(ready.data()) != 0) return 2;
+    const pid_t container = ::fork();
+    if (container == 0) {
+      char answer = ::unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0 ? 'y' : 'n';
+      (void)!::write(ready[1], &answer, 1);
+      for (;;) ::pause();  // runs until killed
+    }
+    char answer = 'n';
+    (void)!::read(ready[0], &answer, 1);
+    const int outcome = [&] {
+      if (answer != 'y') return kForbidden;
+      const auto where = NetNamespace::parse(std::to_string(container));
+      if (!where) return 3;
+      TapOptions options = in(*where, "tap0");
+      options.addresses = {*Cidr::parse("198.18.0.7/24")};
+      const auto link = TapLink::open(options);
+      if (!link) return 4;
+      const auto netlink = Netlink::open(*where);
+      if (!netlink) return 5;
+      const auto there = netlink->interface("tap0");
+      return there && there->has_carrier() ? 0 : 6;
+    }();
+    ::kill(container, SIGKILL);
+    ::waitpid(container, nullptr, 0);
+    return outcome;
+  });
+  if (verdict == kForbidden) {
+    GTEST_SKIP() << (shmif::test::kSanitized
+                         ? "no user namespaces under sanitizers that keep a thread"
+                         : kForbiddenBecause);
+  }
+  EXPECT_EQ(verdict, 0);
+}
+
+}  // namespace
+}  // namespace shmif::tap::test

@@ -1,0 +1,104 @@
+// Devices and queues that had somebody else's settings before, and those that are full.
+
+#include <gtest/gtest.h>
+#include <linux/if_tun.h>
+#include <sys/ioctl.h>
+
+#include <string>
+#include <vector>
+
+#include "tap/netlink.hpp"
+#include "tap/tap_link.hpp"
+#include "tests/support/frames.hpp"
+#include "tests/tap/packet_peer.hpp"
+#include "tests/tap/tap_rig.hpp"
+
+namespace shmif::tap::test {
+namespace {
+
+using shmif::test::make_frame;
+using TapReuse = TapFixture;
+
+TEST_F(TapReuse, APersistentDeviceGetsTheAddressesThatItLacksAndComesUp) {
+  TapOptions options = in(where_, "tap0");
+  options.persist = true;
+  options.addresses = {*Cidr::parse("198.18.0.7/24")};
+  {
+    const auto former = TapLink::open(options).value();
+  }
+  ASSERT_TRUE(space_.netlink().set_up("tap0", false));
+  options.addresses.push_back(*Cidr::parse("198.18.1.7/24"));
+  options.addresses.push_back(*Cidr::parse("fd00::7/64"));
+  options.gateway4 = *IpAddress::parse("198.18.0.1");
+  const auto again = TapLink::open(options);
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_TRUE(space_.netlink().interface("tap0")->is_up());
+  const std::string addresses = run(space_, {"ip", "addr", "show", "dev", "tap0"}).output;
+  for (const Cidr& each : options.addresses) {
+    EXPECT_NE(addresses.find(each.to_string()), std::string::npos) << addresses;
+  }
+  const std::string routes = run(space_, {"ip", "route"}).output;
+  EXPECT_NE(routes.find("default via 198.18.0.1 dev tap0"), std::string::npos) << routes;
+}
+
+TEST_F(TapReuse, QueuesWithoutANameAreAllOfTheDeviceThatTheFirstMade) {
+  std::vector<std::vector<TapLink>> devices;  // the next one finds the first name taken
+  for (const char* name : {"tap0", "tap1"}) {
+    auto queues = TapLink::open_queues(in(where_, ""), 3);
+    ASSERT_TRUE(queues) << queues.error().message;
+    ASSERT_EQ(queues->size(), 3U);
+    for (const TapLink& each : *queues) EXPECT_EQ(each.name(), name);
+    devices.push_back(*std::move(queues));
+  }
+}
+
+TEST_F(TapReuse, OfAFormerUserTheHeaderSizeIsNotTakenOver) {
+  UniqueFd device = handed(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
+  int merged = 12;  // as virtual machines have it
+  ASSERT_EQ(::ioctl(device.get(), TUNSETVNETHDRSZ, &merged), 0);
+  auto link = TapLink::adopt(std::move(device));
+  ASSERT_TRUE(link) << link.error().message;
+  EXPECT_TRUE(link->takes_offloads());
+  ASSERT_TRUE(space_.netlink().set_up("handed"));
+  PacketPeer peer(space_, "handed");
+  const std::vector<Bytes> frames{make_frame(60, 1), make_frame(61, 2), make_frame(1514, 3)};
+  EXPECT_EQ(link->send(shmif::test::views(frames)).taken, 3U);
+  EXPECT_EQ(await_own(peer, 3), frames);
+  for (const Bytes& frame : frames) peer.send(frame);
+  EXPECT_EQ(shmif::test::collect(*link, 3), frames);
+}
+
+TEST_F(TapReuse, WhatTheDeviceHasNoRoomForIsDroppedAndCountedAsThat) {
+  auto link = TapLink::open(in(where_, "tap0")).value();
+  // What it says goes through a bridge into a device that passes on next to nothing.
+  for (const std::vector<std::string>& command : std::vector<std::vector<std::string>>{
+           {"ip", "link", "add", "br0", "type", "bridge"},
+           {"ip", "link", "add", "slow0", "type", "veth", "peer", "name", "slow1"},
+           {"tc", "qdisc", "add", "dev", "slow0", "root", "tbf", "rate", "8bit", "burst", "2000",
+            "limit", "100000"},
+           {"ip", "link", "set", "tap0", "master", "br0"},
+           {"ip", "link", "set", "slow0", "master", "br0"},
+           {"ip", "link", "set", "slow1", "up"},
+           {"ip", "link", "set", "slow0", "up"},
+           {"ip", "link", "set", "br0", "up"}}) {
+    const Outcome done = run(space_, command);
+    if (done.status != 0) GTEST_SKIP() << command[1] << ' ' << command[2] << ": " << done.output;
+  }
+  int room = 1;
+  ASSERT_EQ(::ioctl(link.descriptor(), TUNSETSNDBUF, &room), 0);
+  Bytes frame = make_frame(1514, 1);
+  frame[0] = std::byte{0x02};  // unicast, to nobody: the bridge passes on no copy, but the frame
+  const std::vector<Bytes> frames(20, frame);
+  for (int batches = 0; batches < 5; ++batches) {
+    EXPECT_EQ(link.send(shmif::test::views(frames)).taken, frames.size());
+  }
+  const DeviceCounters counts = link.counters();
+  EXPECT_GT(counts.dropped_full, 0U);
+  EXPECT_EQ(counts.dropped_full + counts.sent_frames, 100U);
+  EXPECT_EQ(counts.dropped_corrupt, 0U);
+  EXPECT_EQ(counts.dropped_down, 0U);
+  EXPECT_EQ(counts.sent_bytes, counts.sent_frames * 1514);
+}
+
+}  // namespace
+}  // namespace shmif::tap::test
