@@ -55,6 +55,13 @@ TEST(ServerLimits, StatesAndTriggersThatSaveThemNeedADirectory) {
   EXPECT_TRUE(apply_limits(ServerLimits{}, none).empty());
 }
 
+TEST(ServerLimits, WhatIsSwitchedOffNeedsNoNetworkOfTheServer) {
+  JobSet off = set_of("[a]\nsize=1k\nallow_live=0\n");
+  EXPECT_TRUE(apply_limits(ServerLimits{}, off).empty());
+  JobSet on = set_of("[a]\nsize=1k\nallow_live=1\n");
+  EXPECT_EQ(apply_limits(ServerLimits{}, on).size(), 1U);
+}
+
 TEST(ServerLimits, PrivilegesOverOthersNeedThoseOfCommands) {
   for (const char* option : {"nice=-1", "prioclass=1", "prioclass=01", "rtprio=1"}) {
     JobSet set = set_of(std::string("[a]\nsize=1k\n") + option + '\n');
@@ -123,6 +130,23 @@ TEST(ServerLimits, MemoryIsThatOfAllJobsAndTheirBusesTogether) {
   EXPECT_EQ(memory(one + "bus_size=64m\n") - least, 60 * kMega);
   EXPECT_EQ(memory(one + "[b]\nsize=1k\n[c]\nsize=1k\n"), 3 * least - 2 * 4 * kMega) << "one bus";
   EXPECT_EQ(memory(one + "[b]\nsize=1k\nwire=w\n"), 2 * least) << "two buses";
+  EXPECT_EQ(memory(one + "bus_size=64m\n[b]\nsize=1k\nbus_size=64m\n"),
+            memory(one + "[b]\nsize=1k\nbus_size=64m\n"))
+      << "one bus";
+  EXPECT_EQ(memory(one + "engine=host\nbus_size=64m\n") - memory(one + "engine=host\n"),
+            60 * kMega);
+  EXPECT_EQ(memory(one + "engine=udp\nbus_size=64m\n"), memory(one + "engine=udp\n"));
+  EXPECT_EQ(
+      memory("[a]\nrw=pingpong\nsize=1k\niodepth=1001\n") - memory("[a]\nrw=pingpong\nsize=1k\n"),
+      2 * 1000 * 128U)
+      << "of who asks and who answers";
+  for (const char* option : {"fault", "fault_rx"}) {
+    for (const char* waits : {"delay=1s", "delay=1s+-1ms", "rate=1Mbit"}) {
+      const std::string line = std::string(option) + '=' + waits + ",queue=1000\n";
+      EXPECT_GE(memory(one + line) - least, 1000U * 1500) << line;
+    }
+    EXPECT_EQ(memory(one + option + "=loss=1%,queue=1000\n"), least) << "no frame waits";
+  }
   EXPECT_GE(memory(one + "fault=delay=1s,queue=10000000\n") - least, 10'000'000U * 1500);
   EXPECT_GE(memory(one + "verify_async=64\nverify_backlog=1000000000\n") - least, 128 * 16 * kMega);
   EXPECT_GE(memory(one + "mtu=65000\nbs=65000\niodepth_batch=1024\nio_submit_mode=offload\n"),

@@ -18,6 +18,7 @@
 #include "perf/report/json.hpp"
 #include "perf/report/stream.hpp"
 #include "perf/report/units.hpp"
+#include "sample_results.hpp"
 #include "tests/perf/distinct_sample.hpp"
 #include "tests/perf/figures.hpp"
 
@@ -132,6 +133,112 @@ TEST(RemoteFigures, HowFarServersBeganApartHasTheLatestJobInIt) {
   EXPECT_NE(text.find(wanted), std::string::npos) << text.substr(0, 1000);
 }
 
+/// Of "loss.flows.0.from" the last word, and of "jobnames.2" the list.
+std::string key_of(const std::string& place) {
+  const std::string last = place.substr(place.rfind('.') + 1);
+  if (last.find_first_not_of("0123456789") != std::string::npos) return last;
+  return key_of(place.substr(0, std::min(place.rfind('.'), place.size())));
+}
+
+TEST(RemoteFigures, EveryNameHasThatOfItsServerBeforeIt) {
+  const std::set<std::string> names{"jobname", "groupname", "peer_of", "jobnames", "from", "to"};
+  const std::string text = to_json(test::distinct_sample().run, Bins::with);
+  const Report report = Report::parse(text, "server").value();
+  std::set<std::string> seen;
+  for (const Bins bins : {Bins::with, Bins::without}) {
+    const std::string all = combined_json(two_servers(report), {}, bins);
+    EXPECT_EQ(all.find("\"bins\"") == std::string::npos, bins == Bins::without);
+    const auto whole = nlohmann::json::parse(all);
+    for (const char* list : {"jobs", "groups", "links", "searches", "repeats", "steady_states"}) {
+      const nlohmann::json& of_one = report.json().at(list);
+      for (std::size_t i = 0; i < whole.at(list).size(); ++i) {
+        const std::string host = i < of_one.size() ? "x/" : "y/";
+        const auto shown = test::flattened(whole.at(list)[i]);
+        for (const auto& [place, value] : test::flattened(of_one[i % of_one.size()])) {
+          const std::string key = key_of(place);
+          if (!value.is_string() || !names.contains(key)) continue;
+          EXPECT_EQ(shown.at(place), host + value.get<std::string>()) << list << ' ' << place;
+          seen.insert(key);
+        }
+      }
+    }
+  }
+  EXPECT_EQ(seen, names) << "the sample has all of them";
+}
+
+TEST(RemoteFigures, OfTheWholeSayWhoAskedForWhatAndWhen) {
+  using std::chrono::seconds;
+  using std::chrono::system_clock;
+  const Report report =
+      Report::parse(to_json(test::distinct_sample().run, Bins::without), "server").value();
+  WholeRun run;
+  run.version = "1.2.3";
+  run.command = {"shmifperf", "run"};
+  run.options = {{"repeat", "3"}};
+  run.began = system_clock::time_point(seconds(1'000'000'000));
+  run.ended = system_clock::time_point(seconds(1'000'000'060));
+  run.signal = 2;
+  std::vector<HostResult> hosts = two_servers(report);
+  hosts.push_back({.name = "z", .report = {}, .failures = {"refused: no"}, .refused_with = 77});
+  const auto whole = nlohmann::json::parse(combined_json(hosts, run, Bins::without));
+  EXPECT_EQ(whole.at("shmifperf_version"), "1.2.3");
+  EXPECT_EQ(whole.at("command"), (nlohmann::json{"shmifperf", "run"}));
+  EXPECT_EQ(whole.at("stopped_by_signal"), 2);
+  EXPECT_NE(whole.dump().find(R"("repeat":"3")"), std::string::npos);
+  EXPECT_NE(whole.dump().find("2001-09-09T01:46:40"), std::string::npos) << "when it began";
+  EXPECT_NE(whole.dump().find("2001-09-09T01:47:40"), std::string::npos) << "when it ended";
+  EXPECT_EQ(whole.at("hosts").at(2).at("exit_code"), 77);
+  EXPECT_EQ(whole.at("hosts").at(2).at("machine"), nullptr);
+  EXPECT_FALSE(report.json().at("warnings").empty());
+  for (const auto& [at, host] : {std::pair{0U, "x: "}, std::pair{1U, "y: "}}) {
+    const nlohmann::json& warnings = report.json().at("warnings");
+    for (std::size_t i = 0; i < warnings.size(); ++i) {
+      EXPECT_EQ(whole.at("warnings").at(at * warnings.size() + i),
+                host + warnings[i].get<std::string>());
+    }
+  }
+}
+
+TEST(RemoteFigures, TheHeadCountsServersThatFailed) {
+  const Report good = Report::parse(to_json(test::quiet_sample(), Bins::without), "s").value();
+  const HostResult passed{.name = "a", .report = good, .failures = {}};
+  const HostResult failed{.name = "b", .report = {}, .failures = {"it vanished"}};
+  const HostResult waited{.name = "c", .report = {}, .failures = {}};
+  const auto head = [](const std::vector<HostResult>& hosts, int signal) {
+    WholeRun run;
+    run.version = "1";
+    run.signal = signal;
+    const std::string text = combined_text(hosts, run);
+    return text.substr(0, text.find('\n'));
+  };
+  EXPECT_EQ(head({passed}, 0), "shmifperf 1: 1 server, passed");
+  EXPECT_EQ(head({passed, passed}, 0), "shmifperf 1: 2 servers, passed");
+  EXPECT_EQ(head({passed, failed}, 0), "shmifperf 1: 2 servers, 1 FAILED");
+  EXPECT_EQ(head({waited, failed}, 0), "shmifperf 1: 2 servers, 2 FAILED");
+  EXPECT_EQ(head({passed, waited}, 15), "shmifperf 1: 2 servers, stopped by SIGTERM");
+  EXPECT_EQ(head({failed, waited}, 15), "shmifperf 1: 2 servers, 1 FAILED, stopped by SIGTERM");
+  WholeRun stopped;
+  stopped.signal = 15;
+  EXPECT_EQ(failures_of({waited}, stopped),
+            std::vector<std::string>{"c: ran nothing, for it was stopped before"});
+  const std::vector<std::string> both{"c: ran nothing, for not every server could",
+                                      "b: it vanished"};
+  EXPECT_EQ(failures_of({waited, failed}, {}), both);
+  EXPECT_EQ(failures_of({waited, failed}, stopped), both) << "that was the reason";
+}
+
+TEST(RemoteFigures, ThatTwoBeganTogetherIsAsSureAsTheClockThatIsKnownWorst) {
+  const Report report = Report::parse(to_json(test::quiet_sample(), Bins::without), "s").value();
+  auto hosts = two_servers(report);
+  for (int i = 0; i < 2; ++i) {
+    const std::string text = combined_text(hosts, {});
+    EXPECT_NE(text.find("(their clocks are compared to within 156 us)"), std::string::npos) << text;
+    std::swap(hosts[0], hosts[1]);
+  }
+  hosts[0].start_offset_ns.reset();
+  EXPECT_EQ(combined_text(hosts, {}).find("began within"), std::string::npos) << "one alone";
+}
+
 TEST(RemoteProtocol, EachFigureOfTheProgressComesBackInItsPlace) {
   const RunProgress sent = test::distinct_progress();
   const auto back = decode(encode(ProgressMessage{sent, true}));
@@ -176,6 +283,22 @@ TEST(RemoteProtocol, WhatIsNotWholeOrOfAnotherTypeIsRefused) {
                            "{\"type\":\"busy\",\"by\":\"\xff\",\"since\":\"\"}"}) {
     EXPECT_FALSE(decode(text)) << text;
   }
+}
+
+TEST(RemoteProtocol, AProgressWithAStateThatIsNoneOrTooManyJobsIsRefused) {
+  const std::string good = encode(one_of_each()[7]);
+  const std::string state = "\"state\":" + std::to_string(static_cast<int>(JobState::draining));
+  ASSERT_NE(good.find(state), std::string::npos);
+  const auto with_state = [&](int number) {
+    std::string text = good;
+    return text.replace(text.find(state), state.size(), "\"state\":" + std::to_string(number));
+  };
+  EXPECT_TRUE(decode(with_state(static_cast<int>(JobState::reaped))));
+  EXPECT_FALSE(decode(with_state(static_cast<int>(JobState::reaped) + 1)));
+  RunProgress progress{.at_seconds = 1, .share = 0.25, .left_seconds = 17.5, .jobs = {}};
+  const auto back = decode(encode(ProgressMessage{progress, false}));
+  EXPECT_EQ(std::get<ProgressMessage>(*back).progress.left_seconds, 17.5);
+  EXPECT_EQ(std::get<ProgressMessage>(*back).progress.share, 0.25);
 }
 
 TEST(RemoteProtocol, TheProgressOfAsManyJobsAsThereCanBeArrives) {
@@ -280,6 +403,16 @@ TEST(RemoteJobs, UnknownOptionsBadValuesAndBadNamesAreRefusedByName) {
   ASSERT_EQ(problems.size(), 5U);
   EXPECT_NE(problems[2].find("job \"a\": unknown option \"rat\""), std::string::npos);
   EXPECT_NE(problems[4].find("\"a/b\" is not a name of a job"), std::string::npos);
+}
+
+TEST(RemoteJobs, AJobKeepsItsNameAndSaysInPlainTextWhereItIsFrom) {
+  JobTexts texts;
+  texts.jobs = {{"a", "x.job:3\n", {{"name", "b"}, {"bs", "64"}}}};
+  std::vector<std::string> problems;
+  const JobSet set = job_set_of(texts, problems);
+  EXPECT_TRUE(problems.empty());
+  EXPECT_EQ(set.jobs.at(0).name, "a");
+  EXPECT_EQ(set.jobs.at(0).where, "x.job:3?");
 }
 
 TEST(RemoteExitCode, IsTheOneThatSaysMostOfAllServers) {
