@@ -216,5 +216,32 @@ TEST(Inject, ProgressOnATerminalIsOfTheFile) {
       << "of how many rounds: " << seen("2");
 }
 
+TEST(Inject, EachRoundHasTheTimingThatWasAskedFor) {
+  const BusRig rig;
+  Port port = rig.port();
+  write_capture(rig.file("in.pcap"), some_frames(3), 3'600'000'000'000);  // an hour apart
+  const ToolResult r = inject(rig, {rig.file("in.pcap"), "--timing", "flat", "--loop", "3"});
+  EXPECT_FALSE(r.timed_out);
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_EQ(r.out, "9 frames sent, 549 B\n");
+}
+
+TEST(Inject, ASignalIsItsStatusThoughFramesWereTooLong) {
+  const BusRig rig;
+  Port port = rig.port();
+  const std::string path = rig.file("in.pcap");
+  write_capture(path, {make_frame(4000, 1), make_frame(60, 2), make_frame(61, 3)}, 1);
+  append_record(path, 70, 70);  // a second later
+  Tool tool({shmifctl_path(), "inject", rig.path(), path, "--timing", "x0.0001"});
+  ASSERT_EQ(collect(port, 2).size(), 2U);
+  const std::vector<PortInfo> ports = Bus::open(rig.path()).value().info().ports;
+  EXPECT_EQ(ports.at(1).link, LinkKind::inject);
+  tool.signal(SIGTERM);
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 128 + SIGTERM);
+  EXPECT_EQ(r.out, "2 frames sent, 121 B\n");
+  EXPECT_TRUE(contains(r.err, "1 frame of ")) << r.err;
+}
+
 }  // namespace
 }  // namespace shmif::test

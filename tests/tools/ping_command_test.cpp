@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "bus/layout.hpp"
 #include "shmif/ping.hpp"
 #include "tests/tools/bus_rig.hpp"
 
@@ -113,7 +116,9 @@ TEST(PingCommand, ExitsWithOneWhenNothingAnswers) {
   EXPECT_TRUE(contains(r.err, "nobody answered 1 request on ")) << r.err;
   r = run_program(ping(rig, {"--to", "silent", "-c", "2", "-i", "0.01", "--timeout", "0.05"}));
   EXPECT_EQ(r.status, 1);
-  EXPECT_TRUE(contains(r.err, "no answer from silent (" + silent.mac().to_string() + ")")) << r.err;
+  EXPECT_TRUE(contains(r.err, "no answer from silent (" + silent.mac().to_string() +
+                                  ") to 2 requests on " + rig.path() + '\n'))
+      << r.err;
 }
 
 TEST(PingCommand, AnUnknownNameIsAnErrorThatNamesWhoIsThere) {
@@ -161,6 +166,9 @@ TEST(PingCommand, LiesInRepliesAreNotBelieved) {
   reply(lie);
   lie = honest;
   lie.id ^= 1U;  // another asker's
+  reply(lie);
+  lie = honest;
+  lie.destination = MacAddress::from_u64(0xffffffffffff);  // not to who asked
   reply(lie);
   lie = honest;
   lie.source = *MacAddress::parse("b2:a0:00:00:00:99");  // not who was asked
@@ -277,6 +285,77 @@ TEST(PingCommand, WhoOnlyAnswersTakesNoOptionOfWhoAsks) {
     EXPECT_EQ(r.status, 2) << word;
     EXPECT_TRUE(contains(r.err, "it takes no --" + option)) << r.err;
   }
+}
+
+TEST(PingCommand, IsSeenInThePortTableAsWhatItIs) {
+  const BusRig rig;
+  const Port silent = rig.port("silent");
+  const Tool answerer(ping(rig, {"--respond", "--name", "answerer"}));
+  const Tool asker(ping(rig, {"--to", "silent", "--name", "asker", "-c", "1", "--timeout", "60"}));
+  for (const std::string name : {"answerer", "asker"}) {
+    ASSERT_TRUE(rig.wait_for_port(name));
+    const std::vector<PortInfo> ports = Bus::open(rig.path()).value().info().ports;
+    EXPECT_EQ(std::ranges::find(ports, name, &PortInfo::name)->link, LinkKind::ping) << name;
+  }
+}
+
+TEST(PingCommand, ToTheAddressOfEverybodyAsksEverybodyAndWaitsASecond) {
+  const BusRig rig;
+  const auto begin = std::chrono::steady_clock::now();
+  const ToolResult r = run_program(ping(rig, {"--to", "ff:ff:ff:ff:ff:ff", "-c", "1"}));
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1));
+  EXPECT_EQ(r.status, 1);
+  EXPECT_TRUE(contains(r.out, "ping everybody on ")) << r.out;
+  EXPECT_TRUE(contains(r.err, "nobody answered 1 request on ")) << r.err;
+}
+
+TEST(PingCommand, ABusThatIsTruncatedEndsItWithAnErrorWhileItWaits) {
+  const BusRig rig;
+  Port silent = rig.port("silent");
+  Tool tool(ping(rig, {"--to", "silent", "-c", "1", "--timeout", "600"}));
+  ASSERT_TRUE(hear_request(silent));
+  // In the ring, so that the header stays, which the test itself has mapped.
+  std::filesystem::resize_file(rig.path(), std::filesystem::file_size(rig.path()) - 16384);
+  const ToolResult r = tool.finish();
+  EXPECT_FALSE(r.timed_out);
+  EXPECT_EQ(r.status, 1);
+  EXPECT_TRUE(contains(r.err, "cannot go on with pings on " + rig.path())) << r.err;
+}
+
+TEST(PingCommand, WhoAnswersGoesOnWhereACorruptBusWasRepaired) {
+  const BusRig rig;
+  Port port = rig.port("one");
+  Tool tool(ping(rig, {"--respond", "--name", "answerer"}));
+  ASSERT_TRUE(rig.wait_for_port("answerer"));
+  const std::vector<std::string> ask{"--to", "answerer", "-c", "1", "--timeout", "15"};
+  ASSERT_EQ(run_program(ping(rig, ask)).status, 0);
+  {
+    std::fstream file(rig.path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(bus::kRingOffset));
+    file << std::string(65536, 'x');
+  }
+  const Bytes bytes = arp_request();
+  const FrameView frame(bytes.data(), bytes.size());
+  (void)port.send({&frame, 1});  // which wakes it, whether the ring takes it or not
+  ASSERT_TRUE(tool.wait_for("the bus is corrupt")) << tool.so_far().err;
+  ASSERT_EQ(run_tool({"repair", rig.path()}).status, 0);
+  EXPECT_EQ(run_program(ping(rig, ask)).status, 0);
+  tool.signal(SIGTERM);
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_TRUE(contains(r.out, "\n2 requests answered\n")) << r.out;
+}
+
+TEST(PingCommand, APortWhoseProcessIsGoneIsNotThere) {
+  const BusRig rig;
+  Tool dead(ping(rig, {"--respond", "--name", "dead"}));
+  ASSERT_TRUE(rig.wait_for_port("dead"));
+  dead.signal(SIGKILL);
+  ASSERT_EQ(dead.finish().status, 128 + SIGKILL);
+  const ToolResult r = run_program(ping(rig, {"--to", "dead", "-c", "1", "--timeout", "0.05"}));
+  EXPECT_EQ(r.status, 1);
+  EXPECT_TRUE(contains(r.err, "no port named \"dead\" on " + rig.path() + "; attached: none\n"))
+      << r.err;
 }
 
 }  // namespace

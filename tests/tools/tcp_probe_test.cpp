@@ -228,5 +228,86 @@ TEST_F(TcpProbes, SpeakIpv6FromTheLinkLocalAddressOfTheirMac) {
   EXPECT_TRUE(probe.answered());
 }
 
+TEST_F(TcpProbes, StayWithTheHostThatAnsweredFirst) {
+  TcpProbe probe(asker, service("198.18.0.1:80"), tap::IpAddress::parse("198.18.0.250").value());
+  const Tins::HWAddress<6> other("02:00:00:00:00:99");
+  const auto claims = [&](const Tins::HWAddress<6>& mac) {
+    Tins::ARP arp("198.18.0.250", "198.18.0.1", ours, mac);
+    arp.opcode(Tins::ARP::REPLY);
+    give(probe, Tins::EthernetII(ours, mac) / arp);
+  };
+  probe.tick(now);
+  one_sent();
+  claims(theirs);
+  EXPECT_EQ(probe.tick(now), now + milliseconds(20));
+  EXPECT_EQ(one_sent().dst_addr(), theirs);
+  claims(other);
+  EXPECT_EQ(probe.tick(now), now + milliseconds(20)) << "and asks no sooner for it";
+  EXPECT_TRUE(sent().empty());
+  EXPECT_TRUE(probe.why().starts_with("198.18.0.1 is at " + host.mac().to_string())) << probe.why();
+}
+
+TEST_F(TcpProbes, OverIpv6StayWithTheHostThatAnsweredFirstToo) {
+  TcpProbe probe(asker, service("[fd00::1]:80"), {});
+  probe.tick(now);
+  const Tins::IPv6Address self = one_sent().rfind_pdu<Tins::IPv6>().src_addr();
+  const auto claims = [&](const Tins::HWAddress<6>& mac) {
+    // Without the option that names it: then it is the sender.
+    Tins::ICMPv6 told(Tins::ICMPv6::NEIGHBOUR_ADVERT);
+    told.target_addr("fd00::1");
+    give(probe, Tins::EthernetII(ours, mac) / Tins::IPv6(self, "fd00::1") / told);
+  };
+  claims(theirs);
+  EXPECT_TRUE(probe.why().starts_with("fd00::1 is at " + host.mac().to_string())) << probe.why();
+  claims("02:00:00:00:00:99");
+  EXPECT_TRUE(probe.why().starts_with("fd00::1 is at " + host.mac().to_string())) << probe.why();
+}
+
+TEST_F(TcpProbes, OverIpv6AnswerAsAHostDoesAndBelieveNobodyElse) {
+  TcpProbe probe(asker, service("[fd00::1]:80"), {});
+  probe.tick(now);
+  const Tins::IPv6Address self = one_sent().rfind_pdu<Tins::IPv6>().src_addr();
+  const auto& m = asker.mac().bytes;
+  const std::array<std::uint8_t, 16> eui64{
+      0xfe, 0x80, 0,    0,    0,    0,    0,   0, static_cast<std::uint8_t>(m[0] ^ 2U),
+      m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]};
+  EXPECT_EQ(self, Tins::IPv6Address(eui64.data()));
+
+  // Of no meaning over IPv6, though its first four bytes are the service's.
+  give(probe, arp_from_host("253.0.0.0", "253.0.0.0", Tins::ARP::REPLY));
+  // What is cut short or is no frame at all.
+  const std::array<std::byte, 60> zeros{};
+  for (const std::size_t size : {0U, 5U, 14U, 60U}) probe.take({zeros.data(), size});
+  EXPECT_EQ(probe.why(), "no host on the bus has the address fd00::1");
+
+  const auto solicits = [&](const char* asker_address) {
+    Tins::ICMPv6 solicit(Tins::ICMPv6::NEIGHBOUR_SOLICIT);
+    solicit.target_addr(self);
+    give(probe, Tins::EthernetII(ours, theirs) / Tins::IPv6(self, asker_address) / solicit);
+  };
+  solicits("::");
+  EXPECT_TRUE(sent().empty()) << "that one only wants to have the address itself";
+  solicits("fd00::1");
+  const Tins::ICMPv6 advert = one_sent().rfind_pdu<Tins::ICMPv6>();
+  EXPECT_EQ(advert.solicited(), 1);
+  EXPECT_EQ(advert.override(), 1);
+
+  Tins::ICMPv6 told(Tins::ICMPv6::NEIGHBOUR_ADVERT);
+  told.target_addr("fd00::1");
+  give(probe, Tins::EthernetII(ours, theirs) / Tins::IPv6(self, "fd00::1") / told);
+  probe.tick(now);
+  const Tins::TCP syn = one_sent().rfind_pdu<Tins::TCP>();
+  const auto answers = [&](const Tins::IPv6Address& from, const Tins::IPv6Address& to) {
+    Tins::TCP tcp(syn.sport(), 80);
+    tcp.ack_seq(syn.seq() + 1);
+    tcp.flags(Tins::TCP::SYN | Tins::TCP::ACK);
+    give(probe, Tins::EthernetII(ours, theirs) / Tins::IPv6(to, from) / tcp);
+    return probe.answered();
+  };
+  EXPECT_FALSE(answers("fd00::2", self));
+  EXPECT_FALSE(answers("fd00::1", "fd00::3"));
+  EXPECT_TRUE(answers("fd00::1", self));
+}
+
 }  // namespace
 }  // namespace shmif::test

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <ctime>
 #include <filesystem>
+#include <set>
 
 #include "shmif/port.hpp"
 #include "tests/support/run_tool.hpp"
@@ -40,6 +42,44 @@ TEST_F(Top, PrintsLinesWhenStandardOutputIsNoTerminal) {
   EXPECT_EQ(std::count(result.out.begin(), result.out.end(), '\n'), 4);
   EXPECT_NE(result.out.find(" port alice slot 0 library down tx 0/s"), std::string::npos)
       << result.out;
+  EXPECT_EQ(result.out.find(" - "), std::string::npos)
+      << "the first line has rates: " << result.out;
+}
+
+TEST_F(Top, LinesBeginWithTheTimeAndEachHasTheRatesSinceTheOneBefore) {
+  Port alice(PortOptions{.name = "alice"});
+  ASSERT_TRUE(alice.attach(path));
+  ASSERT_FALSE(alice.up());
+  const std::time_t begin = std::time(nullptr);
+  Tool top(command());
+  ASSERT_TRUE(top.wait_for("library up tx 0/s"));
+  const std::string first = top.so_far().out.substr(0, 8);
+  std::set<std::string> times;
+  for (std::time_t now = begin; now <= std::time(nullptr); ++now) {
+    std::tm parts{};
+    localtime_r(&now, &parts);
+    std::array<char, 16> text{};
+    std::strftime(text.data(), text.size(), "%H:%M:%S", &parts);
+    times.insert(text.data());
+  }
+  EXPECT_TRUE(times.contains(first)) << first;
+  const std::array<std::byte, 60> bytes{};
+  const FrameView frame(bytes.data(), bytes.size());
+  for (unsigned i = 0; i < 100; ++i) ASSERT_EQ(alice.send({&frame, 1}).taken, 1U);
+  const auto is_quiet_again = [&] {
+    const std::string& out = top.so_far().out;
+    const std::string port = "library up tx ";
+    std::optional<std::size_t> busy;  // the last line of a port that sent
+    for (std::size_t at = 0; (at = out.find(port, at)) != std::string::npos; ++at) {
+      if (out.compare(at + port.size(), 3, "0/s") != 0) busy = at;
+    }
+    const std::size_t quiet = out.rfind(port + "0/s");
+    return busy && quiet != std::string::npos && quiet > *busy;
+  };
+  for (int i = 0; i < 100 && !is_quiet_again(); ++i) {
+    top.wait_for("never", std::chrono::milliseconds(50));
+  }
+  EXPECT_TRUE(is_quiet_again()) << top.so_far().out;
 }
 
 TEST_F(Top, EndsWithZeroOnSigtermWhenPrintingLines) {
@@ -111,14 +151,18 @@ TEST_F(Top, EverySignalThatEndsItGivesTheTerminalBack) {
 TEST_F(Top, StoppingGivesTheTerminalBackAndGoingOnTakesItAgain) {
   OnTerminal top(command(), 80, 24);
   ASSERT_TRUE(top.wait_for("SLOT NAME"));
-  top.forget();
-  top.signal(SIGTSTP);
-  EXPECT_EQ(top.status(WUNTRACED), -2);
-  EXPECT_TRUE(top.reads_whole_lines());
-  top.forget();
-  top.signal(SIGCONT);
-  EXPECT_TRUE(top.wait_for(kEnter));
-  EXPECT_TRUE(top.wait_for("SLOT NAME"));
+  for (int round = 0; round < 2; ++round) {
+    top.forget();
+    top.signal(SIGTSTP);
+    ASSERT_EQ(top.status(WUNTRACED), -2) << round;
+    EXPECT_TRUE(top.reads_whole_lines());
+    EXPECT_NE(top.seen.find(kLeave), std::string::npos);
+    top.forget();
+    top.signal(SIGCONT);
+    EXPECT_TRUE(top.wait_for(kEnter));
+    EXPECT_TRUE(top.wait_for("SLOT NAME"));
+    EXPECT_FALSE(top.reads_whole_lines());
+  }
   top.type("q");
   EXPECT_EQ(top.status(), 0);
 }
@@ -208,14 +252,17 @@ TEST_F(Top, EndsAfterAsManyUpdatesOnATerminalToo) {
 }
 
 TEST_F(Top, SleepsBetweenItsUpdatesWhereThereAreNoKeys) {
-  OnTerminal top({"sh", "-c", "exec \"$1\" top \"$2\" --interval 3600 </dev/null", "sh",
-                  shmifctl_path(), path},
-                 80, 24);
-  ASSERT_TRUE(top.wait_for("frames/s   0")) << "the rates of the first update: " << top.seen;
-  top.forget();
-  EXPECT_FALSE(top.wait_for("frames/s", 2)) << "nothing has changed";
-  top.signal(SIGTERM);
-  EXPECT_EQ(top.status(), 0);
+  // A file that has ended, and a pipe whose writer has gone.
+  for (const std::string input : {"</dev/null", "< <(true)"}) {
+    OnTerminal top({"bash", "-c", "exec \"$1\" top \"$2\" --interval 3600 " + input, "bash",
+                    shmifctl_path(), path},
+                   80, 24);
+    ASSERT_TRUE(top.wait_for("frames/s   0")) << "the rates of the first update: " << top.seen;
+    top.forget();
+    EXPECT_FALSE(top.wait_for("frames/s", 2)) << input << ": nothing has changed";
+    top.signal(SIGTERM);
+    EXPECT_EQ(top.status(), 0);
+  }
 }
 
 }  // namespace
