@@ -1,0 +1,55 @@
+// Text of others on a terminal: what steers it is replaced, all else is shown.
+
+#include "base/printable.hpp"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
+
+namespace shmif::base {
+namespace {
+
+TEST(Printable, NoRangeThatSteersATerminalIsShownAndNoneOfItsNeighboursIsLost) {
+  // The first and the last of each range.
+  constexpr std::pair<const char*, const char*> kSteer[] = {
+      {"\x01", "\x1f"},     {"\x7f", "\u009f"},   {"\u061c", "\u061c"},
+      {"\u200e", "\u200f"}, {"\u2028", "\u202e"}, {"\u2066", "\u2069"},
+  };
+  for (const auto& [first, last] : kSteer) {
+    EXPECT_EQ(printable(first), "?") << testing::PrintToString(std::string(first));
+    EXPECT_EQ(printable(last), "?") << testing::PrintToString(std::string(last));
+  }
+  constexpr const char* kNeighbours[] = {" ",      "~",      "\u00a0", "\u061b", "\u061d", "\u200d",
+                                         "\u2010", "\u2027", "\u202f", "\u2065", "\u206a"};
+  for (const char* const text : kNeighbours) EXPECT_EQ(printable(text), text);
+}
+
+TEST(Printable, EachLengthOfACharacterIsShownFromItsFirstToItsLastCode) {
+  constexpr const char* kWhole[] = {"\u07ff",       "\u0800",     "\ud7ff",    "\ue000",
+                                    "\xef\xbf\xbf", "\U00010000", "\U0010ffff"};
+  for (const char* const text : kWhole) {
+    EXPECT_EQ(printable(text), text);
+    EXPECT_EQ(printable(text + std::string("z")), text + std::string("z"));
+  }
+  constexpr std::pair<const char*, const char*> kNone[] = {
+      {"\xc1\xbf", "??"},                                     // an ASCII letter in two bytes
+      {"\xe0\x9f\xbf", "???"},                                // U+07FF in three
+      {"\xf0\x8f\xbf\xbf", "????"},                           // U+FFFF in four
+      {"\xf4\x90\x80\x80", "????"},                           // beyond the last one, U+10FFFF
+      {"\xf5\x80\x80\x80", "????"}, {"\xed\xbf\xbf", "???"},  // the last half of a pair of UTF-16
+      {"\xe2\x82z", "??z"},  // cut short: what follows is still shown
+  };
+  for (const auto& [text, shown] : kNone) {
+    EXPECT_EQ(printable(text), shown) << testing::PrintToString(std::string(text));
+  }
+}
+
+TEST(Printable, AShortenedTextHasNoMoreCharactersThanAsked) {
+  EXPECT_EQ(shortened("abcdef", 6), "abcdef");
+  EXPECT_EQ(shortened("abcdefg", 6), "abc...");
+  EXPECT_EQ(shortened("abcd", 3), "...");
+}
+
+}  // namespace
+}  // namespace shmif::base
