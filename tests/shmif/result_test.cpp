@@ -71,6 +71,28 @@ TEST(Errc, EveryValueHasATextOfItsOwn) {
   }
 }
 
+TEST(Errc, TheTextsOfNeighboursAreNotMixedUp) {
+  constexpr std::pair<Errc, const char*> kTexts[] = {
+      {Errc::wrong_layout, "a bus of another format version"},
+      {Errc::wrong_size, "the file's size does not match its header"},
+      {Errc::bad_size, "the ring size must be a power of two from 64K to 1G"},
+      {Errc::bad_mtu, "the MTU must lie between 68 and 65521"},
+      {Errc::name_taken, "a live port has that name already"},
+      {Errc::mac_taken, "a live port has that MAC address already"},
+      {Errc::path_empty, "the path is empty"},
+      {Errc::path_too_long, "the path is too long"},
+      {Errc::not_linked, "the port is not linked to a bus"},
+      {Errc::already_linked, "the port is linked to a bus already"},
+      {Errc::port_up, "not while the port is up"},
+      {Errc::port_down, "the port is down"},
+      {Errc::frame_too_short, "a frame has at least 14 bytes"},
+      {Errc::frame_too_long, "the frame exceeds the MTU of the bus"},
+      {Errc::corrupt, "the shared memory is corrupt"},
+      {Errc::bus_lost, "the bus file was truncated"},
+  };
+  for (const auto& [code, text] : kTexts) EXPECT_EQ(make_error_code(code).message(), text);
+}
+
 TEST(Errc, ComparesWithTheErrnoOfTheAncestor) {
   EXPECT_EQ(make_error_code(Errc::already_linked), std::errc::device_or_resource_busy);
   EXPECT_EQ(make_error_code(Errc::path_too_long), std::errc::argument_list_too_long);
