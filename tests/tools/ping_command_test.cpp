@@ -309,6 +309,34 @@ TEST(PingCommand, ToTheAddressOfEverybodyAsksEverybodyAndWaitsASecond) {
   EXPECT_TRUE(contains(r.err, "nobody answered 1 request on ")) << r.err;
 }
 
+TEST(PingCommand, ARoundTripBeginsWithItsOwnRequest) {
+  const BusRig rig;
+  Port peer = rig.port("peer");
+  const auto begin = std::chrono::steady_clock::now();
+  const std::chrono::milliseconds interval(300);
+  Tool tool(ping(rig, {"--to", "peer", "-c", "2", "-i", "0.3", "--timeout", "15", "--json"}));
+  std::optional<Ping> request;
+  do {
+    request = hear_request(peer);
+    ASSERT_TRUE(request);
+  } while (request->sequence != 1);
+  std::array<std::byte, kPingFrameBytes> bytes;
+  write_ping({.destination = request->source,
+              .source = peer.mac(),
+              .type = PingType::reply,
+              .id = request->id,
+              .sequence = 1},
+             bytes);
+  const FrameView frame(bytes.data(), bytes.size());
+  ASSERT_EQ(peer.send({&frame, 1}).taken, 1U);
+  const Json from = Json::parse(tool.finish().out)["responders"][0];
+  const std::chrono::nanoseconds most = std::chrono::steady_clock::now() - begin - interval;
+  EXPECT_LE(from["rtt_ns_max"].get<std::int64_t>(), most.count())
+      << "the second request was sent that late";
+  EXPECT_EQ(from["answered"], 1);
+  EXPECT_EQ(from["lost"], 1);
+}
+
 TEST(PingCommand, ABusThatIsTruncatedEndsItWithAnErrorWhileItWaits) {
   const BusRig rig;
   Port silent = rig.port("silent");
