@@ -17,7 +17,7 @@ namespace {
 
 // ---- Searches ----
 
-/// The jobs that a trial of `job` needs, waiting for nobody.
+/// The jobs that a trial of `job` needs. They wait for no other job.
 std::vector<PlannedJob> trial_plan(const std::vector<PlannedJob>& plan, std::size_t job) {
   std::map<std::size_t, std::size_t> place;
   std::vector<PlannedJob> chosen;
@@ -28,7 +28,7 @@ std::vector<PlannedJob> trial_plan(const std::vector<PlannedJob>& plan, std::siz
   }
   for (PlannedJob& each : chosen) {
     if (each.to != kNoJob) each.to = place.at(each.to);
-    // Nobody who sends the other way makes it longer.
+    // Jobs that send the other way do not make the trial longer.
     if (!each.options.background) each.options.runtime = plan[job].options.search_trial;
   }
   JobOptions& o = chosen[place.at(job)].options;
@@ -38,12 +38,12 @@ std::vector<PlannedJob> trial_plan(const std::vector<PlannedJob>& plan, std::siz
   return chosen;
 }
 
-/// Its figures are not those of a whole run.
+/// A run that was cut off has no figures of a whole run.
 bool is_cut_off(const RunResult& run) {
   return run.stopped_by_signal || run.trigger_fired;
 }
 
-/// Appends a run's results to those of the whole.
+/// Appends the results of one run to those of all runs.
 void append(RunResult& all, RunResult&& one) {
   std::ranges::move(one.jobs, std::back_inserter(all.jobs));
   std::ranges::move(one.groups, std::back_inserter(all.groups));
@@ -60,16 +60,17 @@ void append(RunResult& all, RunResult&& one) {
 
 // ---- The whole ----
 
-/// Threads: one.
+/// Threads: one at a time.
 class Campaign {
  public:
   Campaign(const RunOptions& options, const std::vector<PlannedJob>& plan, RunObserver* observer,
            RunControl& control)
       : options_(options), plan_(plan), observer_(observer), control_(control) {}
 
-  /// Errors: what kept the first run from being set up.
+  /// Errors: why the first run could not be set up.
   Result<RunResult> run();
-  /// Nothing more is to be begun: a signal, a trigger, or a thread that does not end.
+  /// Whether no more run may begin: after a signal, after a trigger, or because a thread does not
+  /// end.
   bool over() const { return control_.stops.load() != 0 || triggered_ || stuck_; }
   bool stuck() const { return stuck_; }
 
@@ -92,7 +93,7 @@ Result<RunResult> Campaign::run_once(std::vector<PlannedJob> plan) {
   if (!runner) return std::move(runner).error();
   RunResult result = (*runner)->run(observer_, control_);
   triggered_ |= result.trigger_fired;
-  // A thread that does not end still uses what the runner owns.
+  // A thread that does not end still uses the runner's memory.
   if ((*runner)->stuck()) {
     stuck_ = true;
     (void)(*runner).release();
@@ -100,7 +101,7 @@ Result<RunResult> Campaign::run_once(std::vector<PlannedJob> plan) {
   return result;
 }
 
-/// `fps`: 0 is flat out.
+/// `fps`: 0 means as fast as possible.
 Result<RunResult> Campaign::run_trial(std::vector<PlannedJob> plan, const std::string& name,
                                       double fps) {
   const auto rate = static_cast<std::uint64_t>(std::max(1LL, std::llround(fps)));
@@ -114,9 +115,9 @@ Result<RunResult> Campaign::run_trial(std::vector<PlannedJob> plan, const std::s
   return run_once(std::move(plan));
 }
 
-/// Result: the search, and the run of its best trial, or of its last where none passed. Errors:
-/// what kept the first trial from being set up; a later one leaves what was found till then, and
-/// fails.
+/// Result: the search and the run of its best trial, or of its last trial if none passed. Errors:
+/// why the first trial could not be set up. If a later trial cannot be set up, the search fails and
+/// keeps what it has found so far.
 Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
   const JobOptions& o = plan_[job].options;
   const std::vector<PlannedJob> plan = trial_plan(plan_, job);
@@ -154,13 +155,13 @@ Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
     } else if (!whole) {
       keep_messages(*best, *std::move(trial));
     }
-    if (broken) break;  // what fails a run fails the search
+    if (broken) break;  // a failure of the run is a failure of the search
   }
   if (!best) return Error(Errc::bad_argument, "the search of job \"" + o.name + "\" made no trial");
   return std::pair{rates.result(), *std::move(best)};
 }
 
-/// Each search in the order of its job.
+/// Runs the searches in the order of their jobs.
 Result<RunResult> Campaign::run_searches() {
   RunResult all;
   all.began = std::chrono::system_clock::now();
@@ -219,8 +220,8 @@ Result<RunResult> Campaign::run() {
 
 std::optional<SearchTime> search_time(const RunOptions& options,
                                       const std::vector<PlannedJob>& plan) {
-  // Flat out, on both sides of what the link carried then, and once more; or halving a thousandfold
-  // range, with a few trials repeated.
+  // At least: one trial at full speed, one on each side of the rate that the link then carried, and
+  // one more. At most: halving a thousandfold range, with a few repeated trials.
   constexpr double kLeastTrials = 4;
   constexpr double kMostTrials = 16;
   SearchTime time;
@@ -256,7 +257,7 @@ Result<RunResult> run_campaign(const RunOptions& options, const std::vector<Plan
   for (const auto& [name, value] : options.given) result.options[name] = value;
   if (!campaign.over()) add_limits(plan, result);
   const bool all_well = result.failures.empty() && result.lost_outputs.empty();
-  // It may have come between two runs.
+  // The signal may have come between two runs.
   if (const int signal = control.signal.load(); signal != 0) result.stopped_by_signal = signal;
   result.exit_code = result.stopped_by_signal ? 128 + *result.stopped_by_signal : all_well ? 0 : 1;
   return result;

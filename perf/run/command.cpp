@@ -17,11 +17,12 @@
 namespace shmif::perf {
 namespace {
 
-/// In the forked child: everything that a program expects, then the program. It dies with us.
+/// In the forked child: sets up what a program expects, then executes the program. The program dies
+/// when its parent does.
 [[noreturn]] void execute(char* const* argv, const char* output, int failure_pipe, pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(125);
-  ::setpgid(0, 0);  // so that what it starts is ended with it
+  ::setpgid(0, 0);  // so that the processes it starts are killed with it
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -39,8 +40,8 @@ namespace {
   ::_exit(125);
 }
 
-/// Result: the child's process id, or errno as a negative number. The other end of `failure_pipe`
-/// says why the program could not be executed.
+/// Result: the child's process id, or a negative errno. The other end of `failure_pipe` tells why
+/// the program could not be executed.
 pid_t start(const std::vector<std::string>& argv, const std::string& output, int failure_pipe) {
   std::vector<char*> words;
   words.reserve(argv.size() + 1);
@@ -52,24 +53,24 @@ pid_t start(const std::vector<std::string>& argv, const std::string& output, int
   if (pid == 0) {
     execute(words.data(), output.empty() ? nullptr : output.c_str(), failure_pipe, self);
   }
-  ::setpgid(pid, pid);  // whoever is first
+  ::setpgid(pid, pid);  // parent and child both do this: one of them is first
   return pid;
 }
 
-/// Result: its wait status; nothing when it was killed.
+/// Result: the child's wait status; empty when it was killed.
 std::optional<int> await_end(pid_t pid, const std::function<bool()>& ended_early) {
   constexpr int kLookEveryMs = 20;
-  // Without one, as on old kernels, it is looked for every time.
+  // If there is no pidfd, as on old kernels, the loop checks at every interval.
   const UniqueFd ends(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   bool killed = false;
-  for (;;) {  // runs until it has ended: who is killed has
+  for (;;) {  // runs until the child has ended; a killed child ends
     int status = 0;
     if (::waitpid(pid, &status, killed ? 0 : WNOHANG) == pid) {
       return killed ? std::nullopt : std::optional(status);
     }
     if (!killed && ended_early()) {
       ::kill(-pid, SIGKILL);
-      ::kill(pid, SIGKILL);  // may not have made its group yet
+      ::kill(pid, SIGKILL);  // the child may not have made its group yet
       killed = true;
       continue;
     }

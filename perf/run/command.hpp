@@ -1,5 +1,5 @@
 #pragma once
-// A command that a run executes: exec_prerun, exec_postrun, the trigger's.
+// A command that a run executes: exec_prerun, exec_postrun or the trigger's command.
 
 #include <functional>
 #include <string>
@@ -9,10 +9,11 @@
 
 namespace shmif::perf {
 
-/// Runs a program to its end, without a shell. Its standard input is /dev/null; its output goes to
-/// the file `output`, made anew, or where ours goes when that is empty. Blocks: until it has ended,
-/// or `ended_early()`, asked every 20 ms, is true: then it and what it has started are killed.
-/// Errors: it could not be started, ended with a status other than 0 or by a signal, or was killed.
+/// Runs a program to its end, without a shell. Its standard input is /dev/null. Its output goes to
+/// the file `output`, which is created or replaced; if `output` is empty, it goes to our own
+/// output. Blocks: until the program has ended. `ended_early()` is asked every 20 ms; if it returns
+/// true, the program and all that it started are killed. Errors: the program could not be started,
+/// ended with a status other than 0 or by a signal, or was killed.
 Result<void> run_command(const std::vector<std::string>& argv, const std::string& output,
                          const std::function<bool()>& ended_early);
 

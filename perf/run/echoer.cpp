@@ -31,7 +31,7 @@ void Echoer::account(std::size_t sent, IntervalRecorder& recorder) {
   for (std::size_t i = 0; i < replies_.size(); ++i) {
     const std::uint64_t bytes = replies_[i].size();
     SentCounts& counts = job_.sent[about_[i].period];
-    // It is asked for as many as come.
+    // Each request asks for one reply.
     counts.offered_frames.add(1);
     counts.offered_bytes.add(bytes);
     if (i >= sent) continue;
@@ -47,17 +47,17 @@ void Echoer::account(std::size_t sent, IntervalRecorder& recorder) {
   recorder.sent(sent, all_bytes);
 }
 
-/// The replies behind the first `sent` go only later.
+/// Counts the replies behind the first `sent` as refused: they are sent later.
 void Echoer::refused(std::size_t sent) {
   for (std::size_t i = sent; i < about_.size(); ++i) job_.sent[about_[i].period].refused.add(1);
 }
 
-/// Result: how many went.
+/// Result: how many replies were sent.
 std::size_t Echoer::send() {
   constexpr std::uint64_t kPatienceNs = 1'000'000'000;
   std::size_t sent = 0;
   std::uint64_t refused_since_ns = 0;
-  for (;;) {  // runs until all are sent, or given up
+  for (;;) {  // runs until all are sent or given up
     const SendResult result = end_.send(std::span(replies_).subspan(sent));
     sent += result.taken;
     if (result.error) {

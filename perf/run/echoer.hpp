@@ -1,5 +1,5 @@
 #pragma once
-// Echoer: the requests of a batch, sent back to whoever asked.
+// Echoer: sends the requests of a batch back to their senders.
 
 #include <cstddef>
 #include <cstdint>
@@ -19,18 +19,18 @@ class Echoer {
  public:
   Echoer(End& end, JobBlock& job) : end_(end), job_(job) {}
 
-  /// A reply that has gone: to which request of which flow.
+  /// A reply that was sent: which request of which flow it answers.
   struct Sent {
     std::uint32_t flow = 0;
     std::uint64_t number = 0;
     Period period = Period::window;  ///< of the request
   };
-  /// Makes the reply to a request of that period whose probe is at `at`; it goes at the next
-  /// flush().
+  /// Makes the reply to a request of period `period` whose probe is at offset `at`. The next
+  /// flush() sends it.
   void add(const FrameView& request, std::size_t at, Probe probe, Period period);
-  /// Sends what was added. What cannot be sent within a second is given up, or at once when the job
-  /// is told to stop: whoever asked gives it up, too. Result: what has gone, good until the next
-  /// add(). Blocks: while the engine is full.
+  /// Sends the added replies. A reply that cannot be sent within a second is dropped; when the job
+  /// is ordered to stop, it is dropped at once, because its requester has given it up, too. Result:
+  /// the replies that were sent, valid until the next add(). Blocks: while the engine is full.
   std::span<const Sent> flush(IntervalRecorder& recorder);
 
  private:
@@ -42,7 +42,7 @@ class Echoer {
   JobBlock& job_;
   std::vector<std::vector<std::byte>> bytes_;  // kept from batch to batch
   std::vector<FrameView> replies_;
-  std::vector<Sent> about_;  // each of these
+  std::vector<Sent> about_;  // about each of these replies
 };
 
 }  // namespace shmif::perf

@@ -1,6 +1,6 @@
 #pragma once
-// FlowShare: the jobs of a run that have a weight (`flow`) send frames in that proportion, because
-// each waits for those that are behind.
+// FlowShare: jobs of a run that have a weight (`flow`) send frames in the proportion of their
+// weights. Each waits for those that are behind.
 
 #include <algorithm>
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace shmif::perf {
 
-/// Threads: the job's. Blocks: never.
+/// Threads: the job's thread. Blocks: never.
 class FlowShare {
  public:
   struct Other {
@@ -21,13 +21,13 @@ class FlowShare {
   FlowShare(std::uint32_t weight, std::vector<Other> others)
       : weight_(weight), others_(std::move(others)) {}
 
-  /// How many frames may go when `sent` have: up to one round of 16 ahead of who is furthest
-  /// behind.
+  /// How many more frames may be sent after `sent`: a job may be at most 16 rounds ahead of the job
+  /// that is furthest behind.
   std::uint64_t room(std::uint64_t sent) const noexcept {
     constexpr std::uint64_t kAhead = 16;
-    std::uint64_t least = UINT64_MAX;  // rounds, of who is furthest behind
+    std::uint64_t least = UINT64_MAX;  // rounds of the job that is furthest behind
     for (const Other& other : others_) {
-      // Who waits for a job to end is not waited for.
+      // A job that has not started yet, because it waits for another to end, does not count.
       if (other.job->start_ns.load(std::memory_order_acquire) == 0) continue;
       if (other.flow->tx_done.load(std::memory_order_acquire)) continue;
       least = std::min(least, other.job->all_tx_frames.get() / other.weight);

@@ -15,17 +15,17 @@ double seconds(std::uint64_t from_ns, std::uint64_t to_ns) {
   return to_ns > from_ns ? static_cast<double>(to_ns - from_ns) * 1e-9 : 0;
 }
 
-/// On CLOCK_MONOTONIC; {0, 0}: none.
+/// Times on CLOCK_MONOTONIC; {0, 0}: no window.
 using Span = std::pair<std::uint64_t, std::uint64_t>;
 
-/// One that was not told of in whole is none.
+/// An incomplete window counts as none.
 void set_window(TrafficResult& traffic, Span window) {
   if (window.first == 0 || window.second <= window.first) window = {};
   std::tie(traffic.begin_ns, traffic.end_ns) = window;
   traffic.seconds = seconds(window.first, window.second);
 }
 
-/// From the beginning of the earlier to the end of the later.
+/// From the beginning of the earlier window to the end of the later one.
 Span around(Span a, Span b) {
   if (a.first == 0) return b;
   if (b.first == 0) return a;
@@ -69,8 +69,8 @@ TrafficResult rx_of(const JobBlock& b) {
   return rx;
 }
 
-/// What is divided by: from the beginning of the first window that was received to the end of the
-/// last one, or the last frame of it, whichever came later.
+/// The time that rates are divided by: from the beginning of the first window received to the end
+/// of the last one, or to its last frame if that came later.
 Span rx_window(const std::vector<std::size_t>& flows, RunMemory& memory) {
   std::uint64_t from = UINT64_MAX;
   std::uint64_t to = 0;
@@ -84,7 +84,7 @@ Span rx_window(const std::vector<std::size_t>& flows, RunMemory& memory) {
   return from == UINT64_MAX ? Span{} : Span{from, to};
 }
 
-/// What a flow has sent in its window, and how many of those its receiver was still there for.
+/// How many frames a flow has sent in its window, and how many of them before its receiver stopped.
 struct Sent {
   std::uint64_t frames = 0;
   std::uint64_t judged = 0;
@@ -95,12 +95,12 @@ Sent sent_of(const ControlledJob& from, const FlowArrivals& arrivals, bool of_re
   if (of_replies) return {from.echo->replies[Period::window].get(), judged};
   const FlowBlock& f = *from.flow;
   const std::uint64_t begin = f.first.get() + f.ramp_sent.get();
-  // A sender that was killed may have told of one and not yet of the other.
+  // A killed sender may have published one number and not yet the other.
   const auto behind = [begin](std::uint64_t number) { return number - std::min(number, begin); };
   return {behind(f.all_sent.get()), behind(judged)};
 }
 
-/// Puts what never came whole under what became of it, as far as a receiver has said that itself.
+/// Fills in the fates of frames that never arrived whole, as the receiver counted them.
 void take_fates(const FlowArrivals& a, FlowResult& r) {
   r.corrupt = a.corrupt.get();
   r.truncated = a.truncated.get();
@@ -110,8 +110,8 @@ void take_fates(const FlowArrivals& a, FlowResult& r) {
   r.lost = a.lost.get();
 }
 
-/// The same of a receiver that was killed: damaged frames are counted as they came, and lost are
-/// those that it had missed by then. Nobody received the rest.
+/// The same for a receiver that was killed. Damaged frames are counted as they arrived; lost frames
+/// are those that it had missed by then. No receiver took the rest.
 void guess_fates(const FlowArrivals& a, FlowResult& r) {
   std::uint64_t left = r.sent - std::min(r.sent, r.received + r.late);
   const auto take = [&left](std::uint64_t most) {
@@ -128,7 +128,7 @@ void guess_fates(const FlowArrivals& a, FlowResult& r) {
   r.cancelled = left;
 }
 
-/// Of a job that asks, the flow with its own number is that of the replies.
+/// In a pingpong job, the flow with the job's own number is that of the replies.
 void name_ends(std::span<const ControlledJob> jobs, std::size_t number, std::size_t to,
                FlowResult& r) {
   const JobOptions& sender = jobs[number].plan.options;
@@ -142,8 +142,8 @@ void name_ends(std::span<const ControlledJob> jobs, std::size_t number, std::siz
   if (asks) r.kind = replies ? FlowResult::Kind::reply : FlowResult::Kind::request;
 }
 
-/// Whether the counts of a job are whole. One that was killed, or is stuck, may have sent a batch
-/// and not counted it yet.
+/// Whether the counts of a job are complete. A killed or stuck job may have sent a batch without
+/// counting it.
 bool has_counted_all(const ControlledJob& job) {
   return job.block->state.load(std::memory_order_acquire) == JobState::exited;
 }
@@ -153,7 +153,7 @@ FlowResult flow_result(std::span<const ControlledJob> jobs, std::size_t number, 
   const FlowArrivals& a = arrivals_of(jobs, number, to);
   FlowResult r;
   name_ends(jobs, number, to, r);
-  // Where nobody counts the replies, each request should have had one.
+  // If no job counts the replies, each request should have had one.
   const bool echoed = from.plan.to != kNoJob && jobs[from.plan.to].plan.options.rw == Role::echo;
   const bool replied = r.kind == FlowResult::Kind::reply && echoed;
   const Sent sent = sent_of(from, a, replied);
@@ -163,15 +163,14 @@ FlowResult flow_result(std::span<const ControlledJob> jobs, std::size_t number, 
   r.reordered = a.reordered.get();
   r.late = a.late.get();
   if (!has_counted_all(replied ? jobs[from.plan.to] : from)) {
-    r.sent = std::max(r.sent, r.received + r.late);  // what came was sent
+    r.sent = std::max(r.sent, r.received + r.late);  // frames that arrived were sent
   }
   const bool told = a.complete.load(std::memory_order_acquire);
   if (told) take_fates(a, r);
   if (!told) guess_fates(a, r);
-  // Nobody waits for what was sent after the receiver had ended before its time.
+  // Frames sent after the receiver had ended early are cancelled.
   if (told) r.cancelled = sent.frames - std::min(sent.frames, sent.judged);
-  // Where nothing was sent, as of a job that was stopped before it began, nothing is left to
-  // verify.
+  // If no frame was sent, as by a job that was stopped before it began, there is nothing to verify.
   const bool nothing = from.flow->all_sent.get() == from.flow->first.get();
   r.verification_complete = nothing || (told && r.unverified == 0);
   for (std::size_t i = 0; i < a.gap_count.get(); ++i)
@@ -180,7 +179,7 @@ FlowResult flow_result(std::span<const ControlledJob> jobs, std::size_t number, 
   return r;
 }
 
-/// What came out of a fault link that `frames` went into.
+/// How many frames came out of a fault link when `frames` went in.
 std::uint64_t behind_faults(std::uint64_t frames, const std::atomic<bool>& has_faults,
                             const FaultsMade& faults) {
   if (!has_faults.load(std::memory_order_acquire)) return frames;
@@ -188,8 +187,8 @@ std::uint64_t behind_faults(std::uint64_t frames, const std::atomic<bool>& has_f
   return frames + faults.duplicated - std::min(frames + faults.duplicated, less);
 }
 
-/// A frame of an emulated host passes its kernel, which may drop some; what it drops may be
-/// others', too.
+/// The kernel of an emulated host may drop some of the job's frames. Its count of drops may include
+/// other frames.
 bool agree_but_for(const JobBlock::OptionalCount& drops, std::uint64_t more, std::uint64_t fewer) {
   return more >= fewer && more - fewer <= drops.get().value_or(0);
 }
@@ -208,10 +207,10 @@ CountsResult counts_of(const JobBlock& b) {
   c.wire.dropped_frames = b.wire_dropped_frames.get();
   if (const auto tx = b.kernel_tx_drops.get(), rx = b.kernel_rx_drops.get(); tx && rx) {
     c.wire.dropped_frames = c.wire.dropped_frames.value_or(0) + *tx + *rx;
-    // Address resolution and the like. Of TCP all segments are the kernel's own.
+    // Frames of address resolution and the like. With TCP, all segments are the kernel's own.
     if (c.wire.tx_frames) c.receiver_foreign += b.wire_foreign.get();
   }
-  // With faults on the way, an end sees other frames than the medium does, by a known number.
+  // With faults, an end sees more or fewer frames than the medium. The difference is known.
   if (c.wire.tx_frames) {
     const std::uint64_t left = behind_faults(c.generator_tx, b.has_faults_sent, b.faults_sent);
     c.agree = agree_but_for(b.kernel_tx_drops, left, *c.wire.tx_frames);
@@ -235,7 +234,8 @@ std::optional<double> rate_interval(const std::vector<IntervalResult>& intervals
   return rate ? rate->half_width_share() : std::nullopt;
 }
 
-/// Those of its own frames, and those that were sent to it, from first to last; {0, 0}: none.
+/// From the beginning of the first to the end of the last window, of the job's own frames and of
+/// those sent to it; {0, 0}: none.
 Span measured_window(const JobBlock& b, const std::vector<std::size_t>& flows, RunMemory& memory) {
   std::uint64_t from = b.window_begin_ns.load();
   std::uint64_t to = b.window_end_ns.load();
@@ -249,15 +249,14 @@ Span measured_window(const JobBlock& b, const std::vector<std::size_t>& flows, R
   return {from, to};
 }
 
-/// Says of each interval whether it lies in the window. A job closes them a little after their
-/// time.
+/// Marks the intervals that lie in the window. A job closes its intervals a little late.
 void mark_measured(std::vector<IntervalResult>& intervals, std::uint64_t start_ns, Span window) {
   const double from = seconds(start_ns, window.first);
   const double to = seconds(start_ns, window.second);
   double longest = 0;
   for (const IntervalResult& i : intervals) longest = std::max(longest, i.seconds);
   for (IntervalResult& i : intervals) {
-    // A frame or two make any rate in a stub.
+    // In a very short interval, one or two frames can make any rate.
     if (i.seconds < 0.1 * longest) i.measured = false;
     if (!i.measured) continue;
     const double slack = 0.02 * i.seconds;
@@ -266,7 +265,7 @@ void mark_measured(std::vector<IntervalResult>& intervals, std::uint64_t start_n
   }
 }
 
-/// Nothing where the kernel said nothing in the measured window.
+/// Empty if the kernel told nothing in the measured window.
 std::optional<TcpResult> tcp_of(const TcpBlock& b) {
   const std::uint64_t samples = b.samples.get();
   if (samples == 0) return std::nullopt;
@@ -290,7 +289,7 @@ std::shared_ptr<LatencyHistogram> copy_of(const LatencyHistogram& histogram) {
   return std::make_shared<LatencyHistogram>(histogram);
 }
 
-/// When the first jobs began; 0: none did.
+/// When the first jobs began; 0: no job began.
 std::uint64_t first_start_ns(std::span<const ControlledJob> jobs) {
   std::uint64_t first = 0;
   for (const ControlledJob& job : jobs) {
@@ -324,7 +323,7 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
   const std::vector<std::size_t> flows = flows_to(jobs, number);
   const bool echoes = r.role == Role::echo;
   set_window(r.rx, rx_window(echoes ? job.senders : flows, memory));
-  // Replies go out as requests come in.
+  // An echo job sends replies as requests arrive.
   if (echoes) {
     set_window(r.tx, {r.rx.begin_ns, r.rx.end_ns});
     r.tx.offered_seconds = r.tx.seconds;
@@ -335,7 +334,7 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
     r.flows.push_back(flow_result(jobs, i, number));
   }
   r.counts = counts_of(b);
-  // Of an emulated host, those of its port; the job itself sees none.
+  // For an emulated host, the counts of its port; the job itself sees no overruns.
   const bool host = r.engine == EngineKind::host;
   if (host) {
     r.overruns = b.port_overruns.get();
@@ -345,7 +344,7 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
     r.overrun_frames = b.received[Period::window].overrun_frames.get();
   }
   if (b.cpu_known.load(std::memory_order_acquire)) r.cpu = b.cpu;
-  // The histograms of a thread that is stuck may change under us.
+  // The histograms of a stuck thread may change while they are read.
   const bool ended = !job.runner || job.runner->ended_already();
   r.latency = ended ? copy_of(b.latency) : std::make_shared<LatencyHistogram>();
   r.service = ended ? copy_of(b.service) : std::make_shared<LatencyHistogram>();
@@ -363,11 +362,11 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
 void add(TrafficResult& sum, const TrafficResult& one) {
   sum.frames += one.frames;
   sum.bytes += one.bytes;
-  // One job may begin when another has ended.
+  // The jobs need not run at the same time.
   set_window(sum, around({sum.begin_ns, sum.end_ns}, {one.begin_ns, one.end_ns}));
   sum.offered_frames += one.offered_frames;
   sum.offered_bytes += one.offered_bytes;
-  // Of several the pace had its time with the last of them.
+  // The longest time of all jobs counts.
   sum.offered_seconds = std::max(sum.offered_seconds, one.offered_seconds);
   sum.paced |= one.paced;
   sum.skipped_frames += one.skipped_frames;

@@ -1,5 +1,5 @@
 #pragma once
-// From what the jobs left in memory to what is told of them.
+// Makes the result of a run from what the jobs left in the shared memory.
 
 #include <cstddef>
 #include <span>
@@ -11,13 +11,14 @@
 
 namespace shmif::perf {
 
-/// Fills in jobs, groups, links, failures and exit code of `result`, once every job is over.
+/// Fills in jobs, groups, links, failures and exit code of `result`. Call it when every job is
+/// over.
 void gather(std::span<const ControlledJob> jobs, RunMemory& memory, RunResult& result);
 
-/// The flows that end at job number `to`, by the jobs that they are of: what is sent to it, and the
-/// replies to its own requests.
+/// The flows that end at job number `to`, by the numbers of their jobs: those that are sent to it,
+/// and the replies to its own requests.
 std::vector<std::size_t> flows_to(std::span<const ControlledJob> jobs, std::size_t to);
-/// What job number `to` says of the flow of job number `from`, which is one of these.
+/// What job number `to` counted of the flow of job number `from`; `from` is one of flows_to().
 const FlowArrivals& arrivals_of(std::span<const ControlledJob> jobs, std::size_t from,
                                 std::size_t to);
 

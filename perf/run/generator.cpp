@@ -5,10 +5,10 @@
 namespace shmif::perf {
 namespace {
 
-/// An engine that has taken nothing for so long never will.
+/// An engine that has taken no frame for this long never will.
 constexpr std::uint64_t kNoProgressNs = 10'000'000'000;
 
-/// How long a reply is waited for: as long as frames are at the end, for they are as late.
+/// How long to wait for a reply: as long as for frames at the end, because replies can be as late.
 std::uint64_t reply_patience_ns(const JobOptions& job) {
   constexpr std::uint64_t kWithoutDrainNs = 1'000'000'000;
   return job.drain_time.count() > 0 ? ns(job.drain_time) : kWithoutDrainNs;
@@ -46,7 +46,7 @@ Generator::Generator(Setup setup, End& end, JobBlock& job, FlowBlock& flow)
   pending_.reserve(most);
   views_.reserve(most);
   frames_left_ = limit(options_.number_ios);
-  // Loops that are bounded by time have no end by bytes.
+  // With time_based, the loops are limited by time, not by bytes.
   const bool sized = options_.size_bytes != 0 && !options_.time_based;
   bytes_left_ = std::min(
       limit(options_.io_limit_bytes),
@@ -64,7 +64,7 @@ void Generator::begin(std::uint64_t begin_ns, IntervalRecorder& recorder) {
   job_.window_begin_ns.store(measure_from_ns_, std::memory_order_release);
 }
 
-/// How many frames may go, whatever the pace says.
+/// How many frames may be sent, without regard to the pace.
 std::size_t Generator::most_now(std::uint64_t now) {
   std::uint64_t most = std::min<std::uint64_t>(slots_.size(), frames_left_);
   if (asks_) {
@@ -75,9 +75,9 @@ std::size_t Generator::most_now(std::uint64_t now) {
   return static_cast<std::size_t>(most);
 }
 
-/// Takes from the schedule what is to go now, as far as the limits allow.
+/// Takes from the schedule the frames to send now, within the limits.
 void Generator::fill(std::uint64_t now) {
-  // All that was taken before has left: a pause may begin.
+  // All frames taken before have left, so a pause may begin.
   if (const std::uint64_t until = source_->all_left(now); until != 0) spin_until_ns_ = until;
   const std::size_t count = source_->take(now, std::span(slots_).first(most_now(now)));
   if (source_->ended()) no_more_ = true;
@@ -95,7 +95,7 @@ void Generator::fill(std::uint64_t now) {
   make(now);
 }
 
-/// Frames that were refused go again as what they were, but say when they really went.
+/// Refused frames are made again unchanged, except for the time when they are really sent.
 void Generator::make(std::uint64_t now) {
   views_.clear();
   source_->make(sequence_, pending_, now, views_);
@@ -103,7 +103,7 @@ void Generator::make(std::uint64_t now) {
 
 bool Generator::step(std::uint64_t now) {
   if (done_ || now < begin_ns_) return false;
-  // What is still refused at the end of the runtime was offered, and is not sent.
+  // Frames that are still refused at the end of the runtime were offered but not sent.
   if (now >= end_ns_) {
     finish(now);
     return false;
@@ -125,7 +125,7 @@ bool Generator::submit(std::uint64_t now) {
   if (pending_.empty()) {
     refused_ = false;
     refused_known_ = 0;
-    if (no_more_) finish(now_ns());  // the time that the last batch took counts
+    if (no_more_) finish(now_ns());  // the end includes the time of the last batch
   } else {
     refused(result, now);
   }
@@ -150,7 +150,7 @@ void Generator::account(std::size_t taken, std::uint64_t now) {
   refused_known_ -= std::min(refused_known_, taken);
   progress_ns_ = now;
 
-  flow_.all_sent.set(sequence_);  // before those of the ramp, which are among them
+  flow_.all_sent.set(sequence_);  // before ramp_sent, which is part of it
   for (const Period period : {Period::ramp, Period::window}) {
     const FrameSource::Unsent& of = gone[period];
     if (of.frames == 0) continue;
@@ -159,7 +159,7 @@ void Generator::account(std::size_t taken, std::uint64_t now) {
     counts.bytes.add(of.bytes);
     counts.offered_frames.add(of.frames);
     counts.offered_bytes.add(of.bytes);
-    // One that crosses the border is of the window, as some of its frames are.
+    // A batch that crosses the border counts in the window, because some of its frames do.
     const bool last = period == Period::window || gone[Period::window].frames == 0;
     if (last) counts.batches.add(1);
   }
@@ -202,7 +202,7 @@ void Generator::refused(const SendResult& result, std::uint64_t now) {
 
 bool Generator::may_go_on_after(std::error_code error) const noexcept {
   if (ends_the_medium(error)) return false;
-  // Others who hold the ring, and do not let go.
+  // Other ports hold the ring and do not release it.
   const bool lock = error == Errc::no_room || error == Errc::timed_out || error == Errc::busy;
   return lock ? options_.continue_on_error.lock : options_.continue_on_error.tx;
 }
@@ -223,11 +223,13 @@ void Generator::stop(std::uint64_t now) {
   finish(now);
 }
 
-/// Accounts for what the pace asked for and did not go: refused to the end, or due and never made.
+/// Counts the frames that the pace asked for and that were not sent: refused until the end, or due
+/// and never made.
 void Generator::finish(std::uint64_t now) {
   done_ = true;
-  refused_ = false;  // nobody waits for room any more
-  // The time of the last frame of a stream with a pace lasts until the next one would be due.
+  refused_ = false;  // no longer waits for room
+  // In a stream with a pace, a frame takes its time until the next one is due. This holds for the
+  // last frame, too.
   const std::uint64_t next = paced_ ? source_->next_ns() : now;
   const bool by_limit = no_more_ && next != FrameSource::kNever && pending_.empty();
   const std::uint64_t end = std::min(by_limit ? std::max(now, next) : now, end_ns_);
@@ -239,9 +241,9 @@ void Generator::finish(std::uint64_t now) {
   flow_.tx_done.store(true, std::memory_order_release);
 }
 
-/// What was offered besides what went, and until when: a job that has reached a limit was asked for
-/// no more, and its pace had time for that up to when the next frame would have been due, however
-/// long the job took.
+/// Counts what was offered besides the sent frames, and until when. A job that reached a limit was
+/// asked for no more frames. Its pace allowed it the time until the next frame would have been due,
+/// however long the job really took.
 void Generator::note_offered(std::uint64_t end) {
   SentCounts& counts = job_.sent[Period::window];
   const FrameSource::Unsent refused = pending_of(Period::window);

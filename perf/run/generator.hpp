@@ -1,6 +1,6 @@
 #pragma once
-// Generator: the sending half of a job. Makes frames when they are due, hands them to the engine in
-// batches, and counts what was offered and what was taken.
+// Generator: the sending half of a job. It makes frames when they are due, passes them to the
+// engine in batches, and counts how many were offered and how many the engine took.
 
 #include <cstdint>
 #include <optional>
@@ -18,7 +18,7 @@
 
 namespace shmif::perf {
 
-/// Threads: one at a time. Blocks: never, but as the engine's send() does.
+/// Threads: one at a time. Blocks: only as the engine's send() does.
 class Generator {
  public:
   struct Setup {
@@ -26,31 +26,31 @@ class Generator {
     std::unique_ptr<FrameSource> source;
     std::unique_ptr<RecordWriter> record;  ///< may be null
     std::optional<FlowShare> share;
-    std::uint64_t first_sequence = 0;  ///< of a run that an earlier one is gone on with
+    std::uint64_t first_sequence = 0;  ///< after those of an earlier run that this run continues
   };
   Generator(Setup setup, End& end, JobBlock& job, FlowBlock& flow);
 
-  /// The stream begins at `begin_ns`: nothing is due before.
+  /// The stream begins at `begin_ns`: no frame is due before.
   void begin(std::uint64_t begin_ns, IntervalRecorder& recorder);
-  /// Sends what is due and may go. Result: whether a frame went.
+  /// Sends the frames that are due and allowed. Result: whether a frame was sent.
   bool step(std::uint64_t now);
-  /// When step() will have something to do, as far as that is known; 0: at once, UINT64_MAX: when a
-  /// reply has come.
+  /// When to call step() next, as far as that is known; 0: at once, UINT64_MAX: when a reply has
+  /// arrived.
   std::uint64_t next_look_ns(std::uint64_t now) noexcept;
-  /// Whether the time until then is to be spun: of think time, the part that is.
+  /// Whether to spin until then: during the spinning part of think time.
   bool spins(std::uint64_t now) const noexcept { return now < spin_until_ns_; }
-  /// Whether the engine refused the next frame, so that it is the engine that must be waited for.
+  /// Whether the engine refused the next frame, so the caller must wait for the engine.
   bool is_refused() const noexcept { return refused_ && !done_; }
-  /// Offers nothing more.
+  /// Offers no more frames.
   void stop(std::uint64_t now);
   bool done() const noexcept { return done_; }
-  /// Why it ended before its time; empty: it did not.
+  /// Why it ended early; empty: it did not.
   const std::string& error() const noexcept { return error_; }
 
   Window& window() noexcept { return window_; }
   std::uint64_t sequence() const noexcept { return sequence_; }
   FrameSource& source() noexcept { return *source_; }
-  /// Completes the record of what was sent, if there is one. Errors: why it is not whole.
+  /// Completes the record of sent frames, if there is one. Errors: why it is incomplete.
   Result<void> finish_record() { return record_ ? record_->finish() : Result<void>(); }
 
  private:
@@ -65,7 +65,7 @@ class Generator {
   }
   bool submit(std::uint64_t now);
   void account(std::size_t taken, std::uint64_t now);
-  /// Of what is pending, that which belongs to the period.
+  /// The part of the pending frames that belongs to `period`.
   FrameSource::Unsent pending_of(Period period, std::size_t from = 0) const noexcept;
   void refused(const SendResult& result, std::uint64_t now);
   bool may_go_on_after(std::error_code error) const noexcept;
@@ -82,7 +82,7 @@ class Generator {
   std::optional<FlowShare> share_;
   Window window_;
   bool asks_;
-  bool paced_;  // frames are due at times of their own
+  bool paced_;  // each frame is due at a time
   bool times_;  // spacing errors are recorded
 
   std::uint64_t begin_ns_ = 0, measure_from_ns_ = 0;
@@ -90,19 +90,19 @@ class Generator {
   std::uint64_t spin_until_ns_ = 0;
   std::uint64_t frames_left_ = UINT64_MAX;
   std::uint64_t bytes_left_ = UINT64_MAX;
-  std::uint64_t over_limit_ns_ = 0;  // when the first frame was due that did not fit bytes_left_
+  std::uint64_t over_limit_ns_ = 0;  // due time of the first frame that did not fit bytes_left_
 
   std::uint64_t first_sequence_ = 0;
-  std::uint64_t sequence_ = 0;            // of the first frame that has not been taken
+  std::uint64_t sequence_ = 0;            // of the first frame that the engine has not taken
   std::vector<FrameSource::Slot> slots_;  // room for a batch
-  std::vector<FrameSource::Slot>
-      pending_;                   // dealt with by the schedule and not taken by the engine
-  std::vector<FrameView> views_;  // of these
+  // The schedule has passed these on, and the engine has not taken them.
+  std::vector<FrameSource::Slot> pending_;
+  std::vector<FrameView> views_;  // of these frames
   bool refused_ = false;
   std::uint64_t refused_since_ns_ = 0;
-  std::size_t refused_known_ = 0;  // of the pending ones, those counted as refused
+  std::size_t refused_known_ = 0;  // how many of the pending frames are counted as refused
   std::uint64_t progress_ns_ = 0;
-  bool no_more_ = false;  // a limit is reached: what is pending goes yet
+  bool no_more_ = false;  // a limit is reached: only the pending frames are still sent
   bool done_ = false;
   std::string error_;
 };

@@ -14,7 +14,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// What decides how long the harness is busy with a frame.
+/// The options that determine how long the harness is busy with a frame.
 struct Kind {
   std::uint64_t frames;  // options_hash()
   bool verify, do_verify, regenerate, times;
@@ -33,15 +33,15 @@ Kind kind_of(JobOptions job) {
           job.rate_fps.tx != 0, job.rate_bps.tx != 0, job.rate_process};
 }
 
-/// The same frames, made, paced and checked alike, as fast as one thread can.
+/// A job whose frames are made, paced and checked like those of `job`, as fast as one thread can.
 JobOptions limit_job(const JobOptions& job) {
   JobOptions o;
   o.name = "limit";
   o.engine = EngineKind::null;
   o.thread = true;
   o.runtime = 15ms;
-  // A ramp is measured by intended times, and those of a job that is asked for more than it can do
-  // lie far behind.
+  // A ramp is measured by intended times. If a job is asked for more than it can do, its intended
+  // times lie far behind.
   const bool paced = job.rate_fps.tx != 0 || job.rate_bps.tx != 0;
   if (!paced) o.ramp_time = 3ms;
   o.bs = job.bs;
@@ -50,7 +50,7 @@ JobOptions limit_job(const JobOptions& job) {
   o.buffer_compress_percentage = job.buffer_compress_percentage;
   o.vlan = job.vlan;
   o.mtu = job.mtu;
-  // More than a receiver takes at once would be lost on a wire that keeps nothing.
+  // This wire keeps no frames, so the part of a batch that a receiver does not take at once is lost.
   o.iodepth_batch = std::min(job.iodepth_batch, 64U);
   o.drain_time = 1ms;
   o.verify = job.verify;
@@ -59,9 +59,9 @@ JobOptions limit_job(const JobOptions& job) {
   o.verify_backlog = job.verify_backlog;
   o.verify_async = job.verify_async;
   o.disable_lat = job.disable_lat;
-  // More than anybody can send: it is behind all the time, each frame has its time all the same,
-  // and it goes as fast as that allows.
-  // And no more than that, for at the end a Poisson stream draws the times of all that were due.
+  // A rate that no sender can reach: the sender is always behind, every frame still has its
+  // intended time, and it is sent as fast as possible. The rate is not higher than needed, because
+  // at the end a Poisson stream draws the times of all due frames.
   const std::uint64_t beyond_all =
       job.rate_process == RateProcess::poisson ? 50'000'000 : 1'000'000'000;
   const double mean_bits = SizeChooser(job.bs.tx, job.randseed).mean() * 8;
@@ -81,12 +81,12 @@ std::optional<double> rate_of(const JobOptions& job) {
   const RunResult run = (*runner)->run(nullptr, control);
   if ((*runner)->stuck()) (void)(*runner).release();
   if (!run.failures.empty()) return std::nullopt;
-  // With helpers nobody knows its CPU time.
+  // With helper threads, the job's CPU time is not known.
   return limit_by(run.jobs[0].tx, run.jobs[0].cpu);
 }
 
-/// Whether a job's frames are made and checked as those of limit_job(). A round trip costs two
-/// messages: what one thread can do says nothing of it.
+/// Whether a job's frames are made and checked like those of limit_job(). A round trip needs two
+/// messages, so the limit of one thread says nothing about it.
 bool has_limit(const JobOptions& job) {
   if (job.rw == Role::echo || job.rw == Role::pingpong) return false;
   return job.replay.empty() && job.exec.empty() && !job.verify_only;
@@ -96,7 +96,7 @@ std::optional<double> limit_for(Role role, const HarnessLimit& limit) {
   switch (role) {
     case Role::tx: return limit.tx_fps;
     case Role::rx: return limit.rx_fps;
-    // Each of its frames is sent by one and received by the other, at the same time.
+    // One job sends each frame and another receives it, at the same time.
     case Role::txrx: return limit.both_fps;
     case Role::echo:
     case Role::pingpong: break;  // see has_limit()
@@ -107,10 +107,10 @@ std::optional<double> limit_for(Role role, const HarnessLimit& limit) {
 }  // namespace
 
 std::optional<double> limit_by(const TrafficResult& sent, const std::optional<CpuResult>& cpu) {
-  // A fifteenth of what a trial has when nobody else wants the CPU.
+  // A fifteenth of a trial's time when no other program wants the CPU.
   constexpr double kLeastSeconds = 0.001;
-  // It never sleeps, so its time is what it had of its CPU: others that had it are no limit of the
-  // harness.
+  // The job never sleeps, so its time is the CPU time that it got. CPU time taken by other programs
+  // is not a limit of the harness.
   double seconds = sent.seconds;
   if (cpu) seconds = std::min(seconds, cpu->user_seconds + cpu->system_seconds);
   if (seconds < kLeastSeconds || sent.frames == 0) return std::nullopt;
@@ -120,8 +120,8 @@ std::optional<double> limit_by(const TrafficResult& sent, const std::optional<Cp
 HarnessLimit measure_limit(const JobOptions& job, const HarnessLimit& reached) {
   JobOptions o = limit_job(job);
   HarnessLimit limit;
-  // The best of some: what disturbs them makes them slower. On a machine that shares its cores with
-  // others it takes more until both have had one to themselves.
+  // Takes the best of several trials, because disturbances only make them slower. On a machine with
+  // shared cores, it takes more trials until both kinds have had a core to themselves.
   constexpr int kAttempts = 3;
   constexpr int kMostAttempts = 15;
   const auto is_odd = [&] {
@@ -134,10 +134,12 @@ HarnessLimit measure_limit(const JobOptions& job, const HarnessLimit& reached) {
     o.rw = Role::txrx;
     limit.both_fps = std::max(limit.both_fps, rate_of(o));
   }
-  // What the harness has done it can do, whatever disturbed these trials.
+  // A rate that the harness has reached in the run is possible, even if these trials were
+  // disturbed.
   limit.tx_fps = std::max(limit.tx_fps, reached.tx_fps);
   limit.both_fps = std::max(limit.both_fps, reached.both_fps);
-  // Both together take a frame's time in each direction: what is left is the receiver's.
+  // A frame of `both` takes the time of sending and of receiving. The difference is the receiver's
+  // time.
   if (limit.both_fps && limit.tx_fps > limit.both_fps) {
     limit.rx_fps = 1 / (1 / *limit.both_fps - 1 / *limit.tx_fps);
   }
@@ -152,7 +154,7 @@ std::optional<double> rate_of(const TrafficResult& traffic) {
   return static_cast<double>(traffic.frames) / traffic.seconds;
 }
 
-/// What a job of that role has shown the harness to be able to do.
+/// The rates that a job of role `role` has shown to be possible.
 HarnessLimit reached_by(const JobResult& job, Role role) {
   HarnessLimit reached;
   if (role == Role::tx) reached.tx_fps = rate_of(job.tx);
@@ -168,7 +170,7 @@ HarnessLimit reached_by(const SearchResult& search, Role role) {
   return reached;
 }
 
-/// The options that its frames were sent by: a search paces its trials.
+/// The options that the job's frames were really sent with: a search paces its trials.
 JobOptions as_it_ran(const JobOptions& job) {
   JobOptions ran = job;
   if (job.search != Search::none && ran.rate_fps.tx == 0) ran.rate_fps.tx = 1;
@@ -178,7 +180,7 @@ JobOptions as_it_ran(const JobOptions& job) {
 }  // namespace
 
 void add_limits(std::span<const PlannedJob> plan, RunResult& result) {
-  // Jobs of many kinds would be waited for too long, for a figure beside the results.
+  // Measuring many kinds of jobs would take too long for a secondary figure.
   constexpr std::size_t kMostKinds = 8;
   std::map<Kind, HarnessLimit> limits;
   const auto limit_of = [&](const JobOptions& job, const HarnessLimit& reached) {

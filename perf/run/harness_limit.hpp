@@ -1,5 +1,5 @@
 #pragma once
-// What the harness alone can do on this machine, for people to hold a result against.
+// The rate of the harness itself on this machine, to compare a result with.
 
 #include <optional>
 
@@ -9,23 +9,22 @@
 
 namespace shmif::perf {
 
-/// Frames per second. `both`: by one job that sends and receives each frame.
+/// Frames per second. `both`: one job sends and receives each frame.
 struct HarnessLimit {
   std::optional<double> tx_fps, rx_fps, both_fps;
 };
 
-/// The rate of a trial of a job that never sleeps. Nothing where it is not known: nothing was sent,
-/// or the job had so little of its CPU that neither count nor time says anything. `cpu`: nothing
-/// where nobody knows it.
+/// The rate of a trial of a job that never sleeps. Result: empty if it is unknown, because no frame
+/// was sent, or because the job had its CPU for too short a time. `cpu`: empty if unknown.
 std::optional<double> limit_by(const TrafficResult& sent, const std::optional<CpuResult>& cpu);
 
-/// Short runs of the frames of `job` on engine=null, with the kind of pace that it has. `reached`
-/// is what the harness has shown to be able to do: no limit is below it. Nothing where that did not
-/// work. Blocks: 200 ms or so, at most a second.
+/// Makes short runs with frames as those of `job`, on engine=null, with the same kind of pace.
+/// `reached`: rates that the harness has already shown; no limit is below them. Result: empty
+/// fields if the runs failed. Blocks: about 200 ms, at most a second.
 HarnessLimit measure_limit(const JobOptions& job, const HarnessLimit& reached = {});
 
-/// Puts into each result, and into each search, what was measured for such a job: for those whose
-/// frames were probes and moved at all. `plan` is what was run.
+/// Adds the measured limit to each result and each search of `result` whose frames were probes and
+/// were sent or received. `plan`: what was run.
 void add_limits(std::span<const PlannedJob> plan, RunResult& result);
 
 }  // namespace shmif::perf

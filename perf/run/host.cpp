@@ -30,8 +30,8 @@ std::uint16_t read16(std::span<const std::byte> bytes, std::size_t at) {
                                     std::to_integer<unsigned>(bytes[at + 1]));
 }
 
-/// Whether a frame is a UDP datagram from or to `port`: the job's own, and not the address
-/// resolution and neighbour discovery that go with it.
+/// Whether a frame is a UDP datagram from or to `port`: one of the job's frames, not address
+/// resolution or neighbour discovery.
 bool is_own_datagram(std::span<const std::byte> frame, std::uint16_t port) {
   constexpr std::byte kUdp{17};
   if (frame.size() < kEthernetHeaderBytes + 28) return false;
@@ -51,7 +51,7 @@ std::uint16_t port_of(const std::string& socket_address) {
       std::stoul(socket_address.substr(socket_address.rfind(':') + 1)));
 }
 
-/// The guest of one job, and its place on the bus.
+/// The guest of one job, and its port on the bus.
 class Host {
  public:
   Host(const JobOptions& job, const HostSetup& setup, const EndOptions& options, JobBlock& block,
@@ -74,7 +74,7 @@ class Host {
     block_.on_bus.store(true, std::memory_order_release);
   }
 
-  /// Result: the exit status of what ran in it.
+  /// Result: the exit status of the program or worker in the guest.
   int run() {
     if (job_.exec.empty()) {
       guest_.release().value();
@@ -84,8 +84,7 @@ class Host {
     }
     carry();
     keep_counters();
-    // Stopped before its program began: there is nothing that could end, and the guest goes with
-    // us.
+    // Stopped before its program began: no program can end, and the guest dies with this process.
     if (!exit_ && !job_.exec.empty() && !released_) exit_.emplace();
     if (!exit_) exit_ = guest_.wait();
     if (!exit_->failure.empty()) block_.error.set(exit_->failure);
@@ -109,7 +108,7 @@ class Host {
     return tap::Guest::start(std::move(guest)).value();
   }
 
-  /// Carries frames until what runs in the guest has ended.
+  /// Carries frames until the program or worker in the guest has ended.
   void carry() {
     tap::Bridge bridge = tap::Bridge::create().value();
     const bool counts = job_.proto == HostProtocol::udp && job_.exec.empty();
@@ -140,7 +139,7 @@ class Host {
     return !exit_;
   }
 
-  /// When the program begins: the common start, and start_delay.
+  /// When the program begins: the common start plus start_delay.
   std::uint64_t begin_ns() const {
     return block_.start_ns.load(std::memory_order_acquire) +
            static_cast<std::uint64_t>(job_.start_delay.count());
@@ -149,7 +148,7 @@ class Host {
   bool look(int clock) {
     std::uint64_t ticks = 0;
     (void)!::read(clock, &ticks, sizeof ticks);
-    // Only a program must be told what the controller wants; a worker looks for itself.
+    // A program must be told the controller's orders; a worker reads them itself.
     const bool goes_on = job_.exec.empty() || pass_orders();
     if (!before_window_ && measures()) {
       before_window_ = port_->counters();
@@ -163,11 +162,11 @@ class Host {
     if (job_.exec.empty()) return block_.measuring.load(std::memory_order_acquire);
     return released_ && period_of(now_ns(), window_begin_ns()) == Period::window;
   }
-  /// Of a program.
+  /// For a program.
   std::uint64_t window_begin_ns() const { return begin_ns() + ns(job_.ramp_time); }
 
-  /// What a worker would do by itself: starts the program when all begin, and ends it at the stop
-  /// or when its runtime is over.
+  /// Does what a worker does by itself: starts the program when all jobs begin, and ends it at a
+  /// stop or when its runtime is over.
   bool pass_orders() {
     const Order order = block_.order.load(std::memory_order_acquire);
     const std::uint64_t now = now_ns();
@@ -197,26 +196,26 @@ class Host {
     if (udp) {
       block_.wire_tx_frames.set(own_sent_);
       block_.wire_rx_frames.set(own_received_);
-      // What a full bus dropped was our own, and did not pass.
+      // Frames that a full bus dropped were the job's own, and did not pass the port.
       const std::uint64_t passed = c.tx_frames + c.rx_frames;
       block_.wire_foreign.set(passed - std::min(passed, own_sent_ + own_received_));
     } else {
-      // Segments, super-frames and acknowledgements: nothing that the job's frames could be
-      // compared with.
+      // TCP segments, super-frames and acknowledgements: the job's frames cannot be compared with
+      // them.
       block_.wire_foreign.set(c.tx_frames + c.rx_frames);
     }
     block_.wire_tx_bytes.set(c.tx_bytes);
     block_.wire_rx_bytes.set(c.rx_bytes);
     block_.wire_lost_frames.set(c.lost_frames);
     block_.wire_overruns.set(c.overruns);
-    // Without a window, none of it was in it.
+    // Without a window, no count lies in it.
     const PortCounters before = before_window_.value_or(c);
     block_.port_lost_frames.set(c.lost_frames - before.lost_frames);
     block_.port_overruns.set(c.overruns - before.overruns);
     block_.wire_dropped_frames.set(carried_.to_right.dropped_full + carried_.to_left.dropped_full);
   }
 
-  /// A program's traffic is what passed the port.
+  /// The traffic of a program is what passed its port.
   void end_of_program() {
     const PortCounters c = port_->counters();
     block_.all_tx_frames.set(c.tx_frames);
@@ -232,7 +231,7 @@ class Host {
     block_.received[Period::window].bytes.set(c.rx_bytes - before.rx_bytes);
     block_.window_begin_ns.store(std::min(window_begin_ns(), now_ns()));
     block_.window_end_ns.store(now_ns());
-    // What a child has used the kernel tells at its end alone, the ramp among it.
+    // The kernel tells the usage of a child only at its end, with the ramp included.
     if (own_ && job_.ramp_time.count() == 0) {
       block_.cpu = own_->so_far();
       block_.cpu += program_->so_far();
@@ -253,7 +252,7 @@ class Host {
   std::uint64_t own_sent_ = 0, own_received_ = 0;
   tap::PairCounters carried_;
   std::optional<tap::GuestExit> exit_;
-  std::optional<Usage> own_, program_;  // the bridge's, and that of all that ran in the guest
+  std::optional<Usage> own_, program_;  // of the bridge, and of all processes in the guest
   std::optional<PortCounters> before_window_;
   bool released_ = false;
   bool stopped_ = false;
@@ -261,7 +260,7 @@ class Host {
 
 }  // namespace
 
-/// What an end of TCP takes at least, whatever its job sends.
+/// The least frame size of a TCP end, whatever its job sends.
 static constexpr std::size_t kLeastStreamBytes = 65535;
 
 Result<std::string> host_address(const JobOptions& job, std::size_t number) {
@@ -283,7 +282,7 @@ std::string socket_address(const std::string& cidr, std::uint16_t port) {
 
 Result<std::unique_ptr<End>> open_host_end(const JobOptions& job, const HostSetup& host,
                                            const EndOptions& options) {
-  // Headers of IP and UDP take their share of the interface's MTU.
+  // IP and UDP headers take part of the interface's MTU.
   const bool v6 = host.local.starts_with('[');
   const std::size_t room = job.mtu - (v6 ? 48U : 28U);
   const HostEndOptions end{
@@ -302,8 +301,8 @@ Result<std::unique_ptr<End>> open_host_end(const JobOptions& job, const HostSetu
 }
 
 std::optional<InterfaceDrops> interface_drops() {
-  // /proc/net/dev: after the name eight numbers of receiving and eight of sending, each "bytes
-  // packets errs drop ..." (proc_net(5)).
+  // /proc/net/dev: after the name come eight numbers for receiving and eight for sending, each
+  // "bytes packets errs drop ..." (proc_net(5)).
   std::ifstream file("/proc/thread-self/net/dev");
   InterfaceDrops drops;
   bool any = false;

@@ -11,7 +11,7 @@
 namespace shmif::perf {
 namespace {
 
-/// A name that is no path, whatever the job is called.
+/// A file name without slashes, whatever the job's name is.
 std::string as_file_name(std::string name) {
   std::replace(name.begin(), name.end(), '/', '_');
   return name;
@@ -40,7 +40,7 @@ Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const Planned
   logs->sources_.resize(plan.size());
   for (std::size_t i = 0; i < plan.size(); ++i) {
     const JobOptions& o = plan[i].options;
-    if (!plan[i].peer_of.empty()) continue;  // its prefixes are those of whom it was made for
+    if (!plan[i].peer_of.empty()) continue;  // its prefixes are those of the job it was made for
     Log log;
     log.every_seconds = std::chrono::duration<double>(o.log_avg).count();
     log.sends = o.rw != Role::rx;
@@ -96,7 +96,7 @@ std::uint64_t IntervalLogs::interval_ns(std::size_t job, std::uint64_t longest_n
   if (source.log != SIZE_MAX) every_seconds = logs_[source.log].every_seconds;
   if (source.histogram_log != SIZE_MAX) {
     const double other = histogram_logs_[source.histogram_log].every_seconds;
-    // Of two, one is a multiple of the other.
+    // If there are two, one is a multiple of the other.
     every_seconds = every_seconds == 0 ? other : std::min(every_seconds, other);
   }
   if (every_seconds == 0) return longest_ns;
@@ -113,7 +113,7 @@ void IntervalLogs::File::line(const IntervalResult& sum, bool sent, double figur
 void IntervalLogs::File::line(const std::string& text) {
   if (failure != 0) return;
   const int written = std::fprintf(file.get(), "%s\n", text.c_str());
-  // At once, for who follows the file, and so that a full disk is noticed when it is full.
+  // Flushes each line: programs may follow the file, and a full disk is noticed at once.
   if (written < 0 || std::fflush(file.get()) != 0) failure = errno == 0 ? EIO : errno;
 }
 
@@ -140,12 +140,12 @@ void IntervalLogs::write(Source& source) {
 
 namespace {
 
-/// Adds an interval. Result: whether `sum` is a line of `every` seconds now.
+/// Adds an interval. Result: whether `sum` is now a line of `every` seconds.
 bool fills(IntervalResult& sum, const IntervalResult& interval, double every) {
   const double begun =
       sum.seconds > 0 ? sum.at_seconds - sum.seconds : interval.at_seconds - interval.seconds;
   extend(sum, interval);
-  // A job closes its intervals a little after their time, never before.
+  // A job closes its intervals a little late, never early.
   constexpr double kSlack = 1e-3;
   return interval.ends_at_border ||
          sum.at_seconds >= (std::floor(begun / every + kSlack) + 1) * every;
@@ -175,7 +175,7 @@ void IntervalLogs::add_histogram(Source& source, const IntervalResult& interval,
   }
 }
 
-/// An interval without latencies has no line, as with fio.
+/// As in fio, an interval without latencies has no line.
 void IntervalLogs::write_histogram(Source& source) {
   const HistogramLog& log = histogram_logs_[source.histogram_log];
   const IntervalResult sum = std::exchange(source.histogram_sum, {});

@@ -27,13 +27,13 @@ void IntervalRecorder::close(std::uint64_t now, bool at_border) noexcept {
   if (job_.histograms != nullptr) publish_histogram(job_.histograms[number % kHistogramBlocks]);
   job_.intervals_written.store(number + 1, std::memory_order_release);
   begin_ns_ = end;
-  // The next boundary after now: one long interval after a stall, not many empty ones.
+  // The next boundary after now. A stall makes one long interval, not many empty ones.
   next_ns_ = start_ns_ + (end / length_ns_ + 1) * length_ns_;
   if (now_.latencies != 0) counts_.fill(0);
   now_ = {};
 }
 
-/// The buckets are the bins of a histogram log, and more: what is longer lies in the last bin.
+/// The first buckets are the bins of a histogram log. Longer latencies go into the last bin.
 void IntervalRecorder::publish_histogram(HistogramBlock& into) const noexcept {
   static_assert(kBuckets >= kHistogramBins);
   std::uint32_t rest = 0;

@@ -1,9 +1,9 @@
 #pragma once
 // IntervalRecorder: what a job did in each interval of the run, for curves.
 //
-// Executive summary: percentiles of an interval come from buckets of 1/64 of their lower end, so
-// they are at most 1.6 % too high; the greatest is exact. Closing an interval takes some
-// microseconds, ten times a second at most.
+// Executive summary: percentiles of an interval come from buckets that are 1/64 of their lower
+// bound wide, so they are at most 1.6 % too high. The maximum is exact. Closing an interval takes a
+// few microseconds, at most ten times a second.
 
 #include <array>
 #include <bit>
@@ -14,7 +14,7 @@
 
 namespace shmif::perf {
 
-/// Threads: the job's. Blocks: never.
+/// Threads: the job's thread. Blocks: never.
 class IntervalRecorder {
  public:
   /// Intervals begin at `start_ns` and take `length_ns` each.
@@ -43,12 +43,13 @@ class IntervalRecorder {
     if (ns > now_.latency_max) now_.latency_max = ns;
   }
 
-  /// Whether the interval is over, to be closed.
+  /// Whether the interval is over and must be closed.
   bool is_over(std::uint64_t now) const noexcept { return now >= next_ns_; }
-  std::uint64_t next_ns() const noexcept { return next_ns_; }  ///< when it will be
-  /// Closes it, of whatever length.
+  std::uint64_t next_ns() const noexcept { return next_ns_; }  ///< when it will be over
+  /// Closes the interval, however long it is.
   void close(std::uint64_t now) noexcept { close(now, false); }
-  /// Closes it at a border of the measured window, which was at `at`: all that it has was before.
+  /// Closes the interval at a border of the measured window. The border was at `at`, and everything
+  /// in the interval happened before it.
   void border(std::uint64_t at) noexcept { close(at, true); }
 
  private:
@@ -65,7 +66,7 @@ class IntervalRecorder {
   void publish_histogram(HistogramBlock& into) const noexcept;
 
   JobBlock& job_;
-  TcpWatch* tcp_;  // null: nobody is asked
+  TcpWatch* tcp_;  // null: no TCP connection to ask
   std::uint64_t start_ns_, length_ns_, next_ns_;
   std::uint64_t begin_ns_ = 0;  // from start_ns_
   struct Sums {

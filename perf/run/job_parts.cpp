@@ -7,21 +7,21 @@
 namespace shmif::perf {
 namespace {
 
-/// Job `to` receives what job `i` sends; of a job that asks, the flow with its own number is that
-/// of the replies.
+/// Whether job `to` receives what job `i` sends. In a pingpong job, the flow with its own number is
+/// that of the replies.
 bool is_flow_to(const WorkerContext& context, std::size_t i, std::size_t to) {
   const PlannedJob& sender = context.plan[i];
   if (context.plan[to].options.rw == Role::pingpong) return i == to;
   return sends(sender.options.rw) && sender.to == to;
 }
 
-/// Whether a job of the run echoes there, and counts its replies.
+/// Whether job `to` is an echo job of the run, which counts its replies.
 bool is_echo(const WorkerContext& context, std::size_t to) {
   return to != kNoJob && context.plan[to].options.rw == Role::echo;
 }
 
-/// The frames of flow `i` as they come to job `index`: a reply has the addresses of its request,
-/// the other way round.
+/// How the frames of flow `i` look when they arrive at job `index`. A reply has the addresses of
+/// its request, swapped.
 FrameMakerOptions made_again(const WorkerContext& context, std::size_t i, std::size_t index) {
   const PlannedJob& sender = context.plan[i];
   const std::uint32_t most = SizeChooser(sender.options.bs.tx, 0).most();
@@ -121,7 +121,7 @@ std::vector<ExpectedFlow> expected_flows(const WorkerContext& context, std::size
       flow.echo = &context.memory.echo(i);
     }
     flow.drain_ns = static_cast<std::uint64_t>(sender.drain_time.count());
-    // Of the sender's bound and the receiver's, the lower one.
+    // The lower one of the sender's and the receiver's limit applies.
     for (const JobOptions* const o : {&sender, &job.options}) {
       const auto most = static_cast<std::uint64_t>(o->max_latency.count());
       if (most != 0 && (flow.max_latency_ns == 0 || most < flow.max_latency_ns)) {

@@ -1,6 +1,6 @@
 #pragma once
-// What a job is put together from, by the plan of the run: where its frames come from, and which
-// flows it receives. Internal to perf/run.
+// The parts of a job, as the plan of the run asks for them: its frame source, and the flows that it
+// receives. Internal to perf/run.
 
 #include <memory>
 #include <optional>
@@ -16,29 +16,31 @@
 
 namespace shmif::perf {
 
-/// Whether a port of this job hears what is for others: a capture's frames have their own
-/// addresses, and so have those of an earlier run.
+/// Whether the job's port must also hear frames for others. The frames of a capture and those of an
+/// earlier run have addresses of their own.
 bool hears_everything(std::span<const PlannedJob> plan, std::size_t index);
 
-/// The state of an earlier run that job number `index` goes on from, if it is to; an empty one if
-/// not. Errors: those of load_verify_state(); bad_argument for one with flows that it has not now.
+/// The state of the earlier run that job number `index` continues; empty if it continues none.
+/// Errors: those of load_verify_state(); bad_argument if the state has flows that the job does not
+/// have now.
 Result<VerifyState> state_before(const WorkerContext& context, std::size_t index);
 
-/// Of job number `index`, which sends. Errors: those of Replay::open().
+/// Makes the frame source of job number `index`, which sends. Errors: those of Replay::open().
 Result<std::unique_ptr<FrameSource>> make_source(const WorkerContext& context, std::size_t index,
                                                  const VerifyState& before);
 
-/// The record of what it sends; nothing where it is to keep none. Errors: the file's.
+/// Makes the record of the frames that the job sends; null if it keeps none. Errors: the file's.
 Result<std::unique_ptr<RecordWriter>> make_record(const JobOptions& job);
 
-/// Its part of what jobs with weights send; nothing where it has none.
+/// The job's share among the jobs with weights; empty if it has no weight.
 std::optional<FlowShare> make_share(const WorkerContext& context, std::size_t index);
 
-/// The flows that job number `index` receives. Takes from `before` what it had received.
+/// The flows that job number `index` receives. Moves from `before` what it had received of them.
 std::vector<ExpectedFlow> expected_flows(const WorkerContext& context, std::size_t index,
                                          VerifyState& before);
 
-/// How a job with verify_only makes again what it receives, but for flow and addresses.
+/// How a job with verify_only makes the frames that it compares with received ones, except for flow
+/// and addresses.
 FrameMakerOptions recorded_frames(const JobOptions& job);
 
 }  // namespace shmif::perf

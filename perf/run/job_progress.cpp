@@ -13,13 +13,13 @@ double seconds_between(std::uint64_t from_ns, std::uint64_t to_ns) {
   return to_ns > from_ns ? static_cast<double>(to_ns - from_ns) * 1e-9 : 0;
 }
 
-/// From its start to the end of its runtime; 0: it has none.
+/// From the job's start to the end of its runtime; 0: it has no runtime.
 double length_of(const JobOptions& o) {
   if (o.runtime.count() == 0) return 0;
   return std::chrono::duration<double>(o.start_delay + o.ramp_time + o.runtime).count();
 }
 
-/// Of the limits in frames and bytes, the one that is nearest; 0: there is none.
+/// The greatest share that is done of the job's limits in frames and bytes; 0: it has no limits.
 double sent_share(const JobOptions& o, const JobBlock& b) {
   const auto share = [](std::uint64_t done, std::uint64_t limit) {
     return limit == 0 ? 0 : static_cast<double>(done) / static_cast<double>(limit);
@@ -36,7 +36,7 @@ class Estimator {
   Estimator(std::span<const ControlledJob> jobs, std::uint64_t now_ns)
       : jobs_(jobs), now_ns_(now_ns), known_(jobs.size()), left_(jobs.size()) {}
 
-  /// Whom a run lasts for: those who send, or have a length of their own.
+  /// Whether the run lasts as long as this job: it sends, or has a runtime.
   bool counts(std::size_t i) const {
     const JobOptions& o = jobs_[i].plan.options;
     const bool only_answers = o.rw == Role::rx || o.rw == Role::echo;
@@ -54,7 +54,7 @@ class Estimator {
     return std::clamp(std::max(length > 0 ? gone(job) / length : 0, sent), 0.0, 1.0);
   }
 
-  /// Until it ends, those first whom it waits for.
+  /// The time until the job ends, including the jobs that it waits for.
   std::optional<double> left(std::size_t i) {
     if (!known_[i]) {
       known_[i] = true;  // the plan has no cycles

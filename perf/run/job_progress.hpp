@@ -1,5 +1,5 @@
 #pragma once
-// What the controller can say of its jobs while they run. Internal to perf/run.
+// Progress of the jobs, as the controller sees it while they run. Internal to perf/run.
 
 #include <cstdint>
 #include <span>
@@ -12,9 +12,9 @@ namespace shmif::perf {
 
 IntervalResult read_interval(const IntervalBlock& block);
 
-/// All jobs and the run as a whole, `at_seconds` after the common start; the newest interval of
-/// each in `last`. Time left is known where runtime, number_ios or size limit all who send, and
-/// jobs that wait for others are given their runtime on top.
+/// All jobs and the run as a whole, `at_seconds` after the common start; `last` has each job's
+/// newest interval. The time left is known if runtime, number_ios or size limits every sender. A
+/// job that waits for others is given its runtime in addition to theirs.
 RunProgress progress_of(std::span<const ControlledJob> jobs, double at_seconds,
                         std::uint64_t now_ns);
 

@@ -19,11 +19,11 @@ struct JobRunner::ThreadState {
 
 namespace {
 
-/// What a forked job is: nobody's child but the controller's, deaf to the terminal.
+/// Sets up a forked job: it dies with the controller and ignores the terminal's signals.
 void become_job(pid_t controller) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != controller) ::_exit(1);  // it died before that was in force
-  // The controller's handlers are not for us: it says when to stop.
+  if (::getppid() != controller) ::_exit(1);  // the controller died before prctl took effect
+  // The controller handles these signals, and orders its jobs to stop.
   for (const int number : {SIGINT, SIGQUIT, SIGHUP, SIGUSR1}) ::signal(number, SIG_IGN);
   ::signal(SIGTERM, SIG_DFL);
 }

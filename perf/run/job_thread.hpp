@@ -20,27 +20,27 @@ struct JobExit {
   std::optional<int> signal;  ///< that ended a process
 };
 
-/// Runs a function as a thread, or as a process: forked, deaf to the terminal's signals, killed
-/// when the thread that made it ends. Threads: one at a time.
+/// Runs a function as a thread or as a process. The process is forked, ignores the terminal's
+/// signals, and is killed when the thread that made it ends. Threads: one at a time.
 class JobRunner {
  public:
-  /// Starts `body`, whose result becomes the exit status of a process. Errors: the system's.
+  /// Starts `body`. Its result becomes the exit status of a process. Errors: the system's.
   static Result<std::unique_ptr<JobRunner>> start(bool thread, std::function<int()> body);
   JobRunner(const JobRunner&) = delete;
   JobRunner& operator=(const JobRunner&) = delete;
-  /// Kills a process. A thread that has not ended is left to itself.
+  /// Kills a process. A thread that has not ended goes on.
   ~JobRunner();
 
   bool is_thread() const noexcept { return pid_ == 0; }
   pid_t pid() const noexcept { return pid_; }  ///< 0: a thread
-  /// Whether it has ended. Takes the process away when it has.
+  /// Whether it has ended. Reaps a process that has.
   bool ended();
-  /// The same as it was found to be when ended() was last asked.
+  /// What the last ended() returned.
   bool ended_already() const noexcept { return ended_; }
   const JobExit& exit() const noexcept { return exit_; }
-  /// Sends a process a signal; nothing for a thread, or when it has ended.
+  /// Sends a signal to a process. Does nothing for a thread, or when it has ended.
   void signal(int number) noexcept;
-  /// Waits for the end of a process that was killed. Blocks: until the kernel has buried it.
+  /// Waits for the end of a process that was killed. Blocks: until the kernel has cleaned it up.
   void wait();
 
  private:

@@ -5,7 +5,7 @@
 namespace shmif::perf {
 namespace {
 
-/// Why nothing may have moved, of what is known.
+/// A hint why no frame may have moved.
 std::string hint_of(const ControlledJob& job, const JobResult& result) {
   const JobOptions& o = job.plan.options;
   if (result.tx.refused_frames != 0) return "the engine took no frame; is it up?";
@@ -41,7 +41,7 @@ void judge_counts(const CountsResult& counts, JobResult& result) {
 }
 
 void judge_flow(const FlowResult& flow, JobResult& result) {
-  // One fate for each.
+  // Each frame has one fate.
   const std::uint64_t accounted = flow.received + flow.lost + flow.corrupt + flow.truncated +
                                   flow.late + flow.cancelled + flow.unverified;
   if (accounted != flow.sent && flow.received <= flow.sent) {
@@ -53,7 +53,7 @@ void judge_flow(const FlowResult& flow, JobResult& result) {
     result.errors.push_back("more frames of \"" + flow.from + "\" were received than it sent: " +
                             std::to_string(flow.received) + " of " + std::to_string(flow.sent));
   }
-  if (!flow.verification_complete && result.exit_signal) return;  // said already
+  if (!flow.verification_complete && result.exit_signal) return;  // already reported
   if (!flow.verification_complete) {
     result.errors.push_back("the verification of frames from \"" + flow.from + "\" is incomplete");
   }
@@ -65,10 +65,10 @@ void judge(const ControlledJob& job, JobResult& result) {
   if (!job.never_started && result.errors.empty()) {
     judge_counts(result.counts, result);
     for (const FlowResult& flow : result.flows) judge_flow(flow, result);
-    // What others sent it did not move.
+    // Frames of other senders do not count as moved.
     const CountsResult& counts = result.counts;
     const bool moved = counts.generator_tx != 0 || counts.receiver_rx > counts.receiver_others;
-    // A run that was stopped before it moved anything says that it was stopped.
+    // A run that was stopped early already says so.
     if (!moved && job.stop_ns == 0 && !job.plan.options.background) {
       result.errors.push_back("moved no frame (" + hint_of(job, result) + ')');
     }

@@ -6,8 +6,8 @@
 
 namespace shmif::perf {
 
-/// Adds to `result` what makes the job fail besides what it has said itself: counts that differ,
-/// frames that do not add up, nothing moved. Then says whether it passed.
+/// Adds the reasons why the job fails, besides those that it gave itself: counts that differ,
+/// frames that do not add up, no frame moved. Then sets whether it passed.
 void judge(const ControlledJob& job, JobResult& result);
 
 }  // namespace shmif::perf

@@ -10,7 +10,7 @@
 namespace shmif::perf {
 namespace {
 
-/// The longest a thread sleeps that is to end.
+/// The longest sleep of a thread that is told to end.
 constexpr std::chrono::milliseconds kLook{20};
 
 class OffloadEnd final : public End {
@@ -73,7 +73,7 @@ class OffloadEnd final : public End {
   static std::size_t room_of(End& end) { return end.max_frame_bytes() + 64; }
 
   void submit() {
-    for (;;) {  // runs until it is to end, and all has gone
+    for (;;) {  // runs until it must end and all frames are sent
       {
         std::unique_lock lock(mutex_);
         idle_ = true;
@@ -97,7 +97,7 @@ class OffloadEnd final : public End {
       {
         std::unique_lock lock(mutex_);
         if (result.error) {
-          // It is told once, and then the frame is tried again, as the job itself would.
+          // The job gets the error once; then the frame is tried again, as the job itself would.
           if (!error_) error_ = result.error;
           changed_.notify_all();
           changed_.wait(lock, [this] { return !error_ || ending_; });
@@ -112,15 +112,15 @@ class OffloadEnd final : public End {
     }
   }
 
-  /// Nobody waits for long for frames that an engine will not take at the end.
+  /// At the end, frames that the engine does not take are soon given up.
   bool is_too_late() const { return std::chrono::steady_clock::now() >= give_up_; }
 
   std::unique_ptr<End> end_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  FrameBatch filling_, sending_;  // the second is the thread's
+  FrameBatch filling_, sending_;  // the second is used by the thread
   bool ending_ = false;
-  std::chrono::steady_clock::time_point give_up_{};  // once it ends, on an engine that is full
+  std::chrono::steady_clock::time_point give_up_{};  // at the end, on an engine that is full
   std::size_t unsent_ = 0;
   bool idle_ = true;
   std::error_code error_;

@@ -1,6 +1,6 @@
 #pragma once
-// OffloadEnd: frames are handed to the engine by a thread of its own (io_submit_mode=offload), so
-// that a slow send delays none of what is due next.
+// OffloadEnd: passes frames to the engine in a separate thread (io_submit_mode=offload), so a slow
+// send does not delay the next frames.
 
 #include <memory>
 
@@ -8,9 +8,9 @@
 
 namespace shmif::perf {
 
-/// Wraps an end whose frames may be sent by one thread while another receives: any but a fault
-/// link. send() copies frames into a bounded queue; an error of the engine is told at a later
-/// send(), or by finish_sending(). Threads: one at a time. Blocks: as the end does, but for send().
+/// Wraps an end that allows one thread to send while another receives: any end except a fault link.
+/// send() copies frames into a bounded queue. A later send() or finish_sending() reports an error
+/// of the engine. Threads: one at a time. Blocks: as the end does, except send().
 std::unique_ptr<End> make_offload_end(std::unique_ptr<End> end, std::size_t batch);
 
 }  // namespace shmif::perf

@@ -25,7 +25,7 @@
 namespace shmif::perf {
 namespace {
 
-/// `option`: that which names them.
+/// `option`: the option that names the CPUs.
 Result<void> set_cpus(const std::vector<int>& cpus, const std::string& option) {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -41,7 +41,7 @@ Result<void> set_cpus(const std::vector<int>& cpus, const std::string& option) {
   return {};
 }
 
-/// Empty where the kernel does not tell, or a node has none, but memory alone.
+/// Empty if the kernel does not tell, or if the node has only memory.
 std::vector<int> cpus_of_node(int node) {
   std::ifstream file("/sys/devices/system/node/node" + std::to_string(node) + "/cpulist");
   std::string list;
@@ -50,7 +50,8 @@ std::vector<int> cpus_of_node(int node) {
   return cpus ? *std::move(cpus) : std::vector<int>{};
 }
 
-/// Memory from one node, by the system call itself: libnuma would be a library for one call.
+/// Takes memory from one node. It makes the system call itself, because libnuma would be a library
+/// for one call.
 Result<void> set_numa_node(int node) {
   constexpr int kBind = 2;  // MPOL_BIND
   constexpr std::size_t kBits = 8 * sizeof(unsigned long);
@@ -73,11 +74,11 @@ Result<void> set_io_priority(const JobOptions& job) {
   return {};
 }
 
-/// `name` is a path, or one below the mount of the control groups, as cgroup tools write it.
+/// `name` is a path, or a path below the mount point of cgroups, as cgroup tools write it.
 Result<void> enter_cgroup(const std::string& name) {
   const bool whole = name.starts_with('/') && ::access((name + "/cgroup.procs").c_str(), F_OK) == 0;
   const std::string path = whole ? name : "/sys/fs/cgroup/" + name;
-  // Never made: in a directory that is no group it would be a file like any other.
+  // Never creates the file: in a directory that is not a cgroup it would be an ordinary file.
   const UniqueFd procs(::open((path + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
   const std::string self = std::to_string(::getpid());
   if (procs && ::write(procs.get(), self.data(), self.size()) > 0) return {};
@@ -85,7 +86,7 @@ Result<void> enter_cgroup(const std::string& name) {
                            "it is the path of a directory with a cgroup.procs to write to");
 }
 
-/// A number, or what `lookup` knows by that name.
+/// A number, or the id that `lookup` finds for the name.
 template <class Lookup>
 std::optional<unsigned> id_of(const std::string& text, Lookup lookup) {
   unsigned id = 0;
@@ -97,7 +98,7 @@ std::optional<unsigned> id_of(const std::string& text, Lookup lookup) {
 }  // namespace
 
 Result<void> take_place(const JobOptions& job) {
-  // Sleeps of a sender end when they should, not up to 50 us later.
+  // Without this, a sender's sleep could end up to 50 us late.
   ::prctl(PR_SET_TIMERSLACK, 1UL);
   const bool named = !job.cpus_allowed.empty();
   const std::vector<int> cpus =
@@ -149,7 +150,7 @@ Result<void> drop_privileges(const JobOptions& job) {
   if (!job.gid.empty() && !group) return Error(Errc::bad_argument, "no group is called " + job.gid);
   if (!job.uid.empty() && !user) return Error(Errc::bad_argument, "no user is called " + job.uid);
   const pid_t parent = ::getppid();
-  // In this order: who has given up the user may not change groups any more.
+  // In this order, because a process that has given up its user may not change groups.
   if (::setgroups(0, nullptr) != 0) {
     return Error::from_errno(errno, "cannot give up supplementary groups", "needs CAP_SETGID");
   }
@@ -159,9 +160,9 @@ Result<void> drop_privileges(const JobOptions& job) {
   if (user && ::setresuid(*user, *user, *user) != 0) {
     return Error::from_errno(errno, "cannot become user " + job.uid, "needs CAP_SETUID");
   }
-  // The change of user has cleared that: a killed controller must leave no job behind.
+  // The change of user cleared this setting. A killed controller must leave no job behind.
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != parent) ::_exit(1);  // it died before that was in force again
+  if (::getppid() != parent) ::_exit(1);  // the controller died before prctl took effect
   return {};
 }
 
@@ -178,7 +179,7 @@ namespace {
 void populate(std::uintptr_t begin, std::size_t bytes, int how) noexcept {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const std::uintptr_t from = begin & ~(page - 1);
-  // An older kernel maps it when it is first used, as ever.
+  // An older kernel maps the pages when they are first used, as usual.
   // NOLINTNEXTLINE(performance-no-int-to-ptr): a page's address, which nothing is read through
   (void)::madvise(reinterpret_cast<void*>(from), begin + bytes - from, how);
 }

@@ -1,5 +1,5 @@
 #pragma once
-// Where and with what rights a job runs: CPUs, priority, memory, user.
+// Where a job runs and with which rights: CPUs, priority, memory, user.
 
 #include <cstdint>
 #include <span>
@@ -9,20 +9,21 @@
 
 namespace shmif::perf {
 
-/// Puts the calling thread (of a process job: the process) where `job` says, before its devices are
-/// opened: CPUs, nice value, I/O priority, SCHED_FIFO, NUMA node, cgroup. Errors: what could not be
-/// had, and why; not_supported where this kernel has no such thing.
+/// Gives the calling thread (of a process job: the process) the CPUs, nice value, I/O priority,
+/// SCHED_FIFO, NUMA node and cgroup that `job` asks for, before its devices are opened. Errors:
+/// what could not be set, and why; not_supported if this kernel has no such feature.
 Result<void> take_place(const JobOptions& job);
 
-/// Gives up supplementary groups, then the group, then the user, for those that `job` names. Once
-/// its devices are open. Only of a process. Errors: unknown names, permissions.
+/// Drops supplementary groups, then the group, then the user, if `job` names a group or user. Call
+/// it when the job's devices are open, and only in a process job. Errors: unknown names,
+/// permissions.
 Result<void> drop_privileges(const JobOptions& job);
 
-/// Keeps `memory` from being paged out. Errors: the system's, with the limit that it met.
+/// Locks `memory` against paging. Errors: the system's, with the limit that was exceeded.
 Result<void> pin(std::span<std::byte> memory);
 
-/// Maps what a forked job will run through, so that its first frame needs no page faults: all code,
-/// or `memory` to be written. Threads: any. Blocks: some hundred microseconds.
+/// Maps the pages that a forked job will use, so that its first frame causes no page faults: all
+/// code, or `memory` for writing. Threads: any. Blocks: a few hundred microseconds.
 void map_code_ahead() noexcept;
 void map_ahead(std::span<std::byte> memory) noexcept;
 

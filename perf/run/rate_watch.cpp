@@ -26,7 +26,7 @@ std::uint64_t RateWatch::count_of(const Line& line) const noexcept {
 
 namespace {
 
-/// Whether a job has been at work for so long, its ramp not counted.
+/// Whether a job has run for `settle`, and its ramp is over.
 bool has_settled(const ControlledJob& job, std::chrono::nanoseconds settle,
                  std::uint64_t now) noexcept {
   if (job.phase != ControlledJob::Phase::going) return false;
@@ -37,8 +37,8 @@ bool has_settled(const ControlledJob& job, std::chrono::nanoseconds settle,
 
 }  // namespace
 
-/// Whether frames are to be expected on that line. A job is done with its own sending while its
-/// partner is not, and may be there before those who send to it.
+/// Whether frames must be expected in that direction. A job may finish sending before its partner
+/// does, and may start before the jobs that send to it.
 bool RateWatch::is_due(const Line& line, std::uint64_t now) const noexcept {
   const ControlledJob& job = jobs_[line.job];
   const std::chrono::nanoseconds settle = job.plan.options.rate_settle;
@@ -47,7 +47,7 @@ bool RateWatch::is_due(const Line& line, std::uint64_t now) const noexcept {
   const auto sends = [&](const ControlledJob& from) {
     return has_settled(from, settle, now) && !from.flow->tx_done.load(std::memory_order_acquire);
   };
-  // Replies come to who asks, and go out as requests come in.
+  // A pingpong job receives replies to what it sends; an echo job sends as requests arrive.
   const Role role = job.plan.options.rw;
   if (role == Role::pingpong || (line.tx && role != Role::echo)) return sends(job);
   if (job.senders.empty()) return true;

@@ -1,5 +1,5 @@
 #pragma once
-// RateWatch: rate_min and rate_iops_min. Looked after by the controller, for a job that hangs
+// RateWatch: rate_min and rate_iops_min. The controller checks them, because a job that hangs
 // cannot notice that it does.
 
 #include <cstdint>
@@ -20,7 +20,8 @@ class RateWatch {
     std::size_t job;
     std::string message;  ///< direction, wanted and got
   };
-  /// Who fell below its minimum over the cycle that has just ended, each once.
+  /// The jobs that fell below their minimum in the cycle that has just ended. Each is returned
+  /// once.
   std::vector<Trip> check(std::uint64_t now_ns);
 
  private:
@@ -29,7 +30,7 @@ class RateWatch {
     bool tx;
     bool bits;  // else frames
     std::uint64_t least_per_s;
-    std::uint64_t since_ns = 0;  // the cycle's begin; 0: none goes on
+    std::uint64_t since_ns = 0;  // start of the cycle; 0: no cycle is running
     std::uint64_t at_begin = 0;
     bool tripped = false;
   };

@@ -17,8 +17,8 @@ struct RecordWriter::Impl {
   PcapngWriter file;
   std::uint32_t interface = 0;
   std::uint64_t written = 0;
-  /// From CLOCK_MONOTONIC to the wall clock, as it was when the file was made: a clock that is set
-  /// meanwhile bends no times of a record.
+  /// Difference between the wall clock and CLOCK_MONOTONIC when the file was made. If the wall
+  /// clock is set later, the times in the record do not jump.
   std::uint64_t epoch_ns = 0;
 };
 

@@ -1,11 +1,12 @@
 #pragma once
-// RecordWriter: each frame that was sent, with the time it was sent at and the one it was intended
-// for (`write_pcap`).
+// RecordWriter: records each frame that was sent, with its real and its intended time
+// (`write_pcap`).
 //
-// The file is pcapng: the time of a record is the real one, and the intended one is the record's
-// comment. Wireshark shows that beside the frame, and finds it (frame.comment); it cannot be lost,
-// as a second file can; and whoever reads no comments (libpcap, and so a replay) reads the rest all
-// the same. Times are of the wall clock, to the nanosecond.
+// The file is pcapng. The time of a record is the real time, and the record's comment has the
+// intended time. Wireshark shows the comment beside the frame and can search for it
+// (frame.comment). Unlike a second file, the comment cannot get lost. Programs that read no
+// comments (libpcap, and so a replay) can read the file, too. Times are wall-clock times, to the
+// nanosecond.
 
 #include <cstddef>
 #include <cstdint>
@@ -17,21 +18,21 @@
 
 namespace shmif::perf {
 
-/// Threads: one at a time. Blocks: for the disk, once for each `buffer_bytes`.
+/// Threads: one at a time. Blocks: for the disk, after every `buffer_bytes`.
 class RecordWriter {
  public:
-  /// Makes or overwrites the file at `path`. Errors: the system's; exists when
-  /// that is a bus, which is left alone.
+  /// Creates or overwrites the file at `path`. Errors: the system's; exists if the file is a bus,
+  /// which is not touched.
   static Result<RecordWriter> create(const std::string& path,
                                      std::size_t buffer_bytes = std::size_t{1} << 20U);
   RecordWriter(RecordWriter&&) noexcept;
   RecordWriter& operator=(RecordWriter&&) noexcept;
-  ~RecordWriter();  ///< writes what is left; ask finish() whether that worked
+  ~RecordWriter();  ///< writes the rest; call finish() to learn whether that worked
 
-  /// Times are CLOCK_MONOTONIC, ns. Once writing has failed, this does nothing.
+  /// Times are CLOCK_MONOTONIC, ns. After a failed write, this does nothing.
   void put(const FrameView& frame, std::uint64_t sent_ns, std::uint64_t intended_ns) noexcept;
-  /// Writes what is left. Errors: why the record is not whole, as a full disk; the frames went
-  /// out all the same.
+  /// Writes the rest. Errors: why the record is incomplete, for example a full disk. The frames
+  /// were sent nevertheless.
   Result<void> finish() noexcept;
   std::uint64_t written() const noexcept;  ///< frames in the file or its buffer
 

@@ -1,5 +1,5 @@
 #pragma once
-// The runs of a campaign that were repeated (`--repeat`), as one result.
+// Makes one result of the repeated runs of a campaign (`--repeat`).
 
 #include <vector>
 

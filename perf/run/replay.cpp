@@ -25,7 +25,7 @@ Result<Replay> Replay::open(const std::string& path, const ReplayOptions& option
     ended = static_cast<bool>(reader->receive(batch).error);
     for (const FrameView& frame : batch.frames()) {
       if (replay.records_.empty()) first_ns = frame.time_ns;
-      // A clock that was set back while it was recorded: those frames follow at once.
+      // If the clock was set back during the recording, these frames follow at once.
       std::uint64_t after = frame.time_ns > first_ns ? frame.time_ns - first_ns : 0;
       if (!replay.records_.empty()) after = std::max(after, replay.records_.back().after_ns);
       replay.records_.push_back({.after_ns = after,
@@ -51,8 +51,8 @@ Result<Replay> Replay::open(const std::string& path, const ReplayOptions& option
   return replay;
 }
 
-/// Applies the factor to all times, and finds how long a loop takes: from one first frame to the
-/// next, which is a mean gap behind the last one.
+/// Applies the factor to all times, and computes how long a loop takes: the next loop begins one
+/// mean gap after the last frame.
 void Replay::scale(double factor) {
   flat_out_ = !(factor > 0);
   if (flat_out_) return;

@@ -1,4 +1,4 @@
-// Captures as frame sources: in the time of the recording, or at the pace of the job.
+// Captures as frame sources: at the recorded times, or at the pace of the job.
 
 #include <algorithm>
 #include <limits>
@@ -10,14 +10,14 @@
 namespace shmif::perf {
 namespace {
 
-/// Frames as they were recorded. They carry no probe: whoever receives them counts them, and knows
-/// nothing else of them. A replay has no ramp.
+/// Frames as they were recorded. They carry no probe, so their receiver can only count them. A
+/// replay has no ramp.
 class ReplaySource : public FrameSource {
  public:
   explicit ReplaySource(Replay replay) : replay_(std::move(replay)) {}
 
-  /// Of those that were taken, the first ones may have been sent already, and the last ones may be
-  /// beyond a limit of the job.
+  /// The first of the taken frames may have been sent already, and the last ones may exceed a limit
+  /// of the job.
   void make(std::uint64_t first, std::span<const Slot> slots, std::uint64_t,
             std::vector<FrameView>& into) final {
     if (!first_taken_) first_taken_ = first;
@@ -49,7 +49,7 @@ class ReplaySource : public FrameSource {
   std::span<std::byte> memory() noexcept final { return replay_.memory(); }
 
  protected:
-  /// What was taken before has left.
+  /// The frames taken before have all been sent.
   void begin_to_take() noexcept {
     taken_.clear();
     first_taken_.reset();
@@ -59,10 +59,10 @@ class ReplaySource : public FrameSource {
   std::vector<FrameView> taken_;
 
  private:
-  std::optional<std::uint64_t> first_taken_;  // the number of the first of these
+  std::optional<std::uint64_t> first_taken_;  // number of the first frame in taken_
 };
 
-/// In the time of the recording.
+/// Sends at the recorded times.
 class TimedReplay final : public ReplaySource {
  public:
   using ReplaySource::ReplaySource;
@@ -97,7 +97,7 @@ class TimedReplay final : public ReplaySource {
   std::vector<Replay::Slot> slots_;
 };
 
-/// At the rate of the job, or as fast as it goes; thinktime counts.
+/// Sends at the rate of the job, or as fast as possible, with thinktime.
 class PacedReplay final : public ReplaySource {
  public:
   PacedReplay(Replay replay, const JobOptions& job)
@@ -130,7 +130,7 @@ class PacedReplay final : public ReplaySource {
   }
 
  private:
-  /// Takes a frame whenever its length is asked for.
+  /// Takes a frame each time its length is asked for.
   class Lengths final : public FrameLengths {
    public:
     Lengths(Replay& replay, std::vector<FrameView>& taken) : replay_(replay), taken_(taken) {}
@@ -155,7 +155,7 @@ class PacedReplay final : public ReplaySource {
 }  // namespace
 
 Result<std::unique_ptr<FrameSource>> make_replay_source(const JobOptions& job) {
-  // Who is to send for a time replays as often as that takes.
+  // A job that sends for a fixed time repeats the capture as often as needed.
   const bool endless = job.time_based && job.runtime.count() > 0;
   const bool paced = job.rate_bps.tx != 0 || job.rate_fps.tx != 0 || job.replay_no_stall;
   auto replay = Replay::open(job.replay, {.time_scale = paced ? 0 : job.replay_time_scale,

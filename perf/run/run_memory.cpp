@@ -39,7 +39,8 @@ Result<std::unique_ptr<RunMemory>> RunMemory::create(std::size_t jobs,
   std::unique_ptr<RunMemory> made(new RunMemory(memory, bytes, jobs));
   std::byte* at = reinterpret_cast<std::byte*>(made->echoes_.data() + jobs);
   for (const std::size_t job : with_histograms) {
-    auto* const blocks = reinterpret_cast<HistogramBlock*>(at);  // aligned less than what is before
+    // Needs no more alignment than the objects before it.
+    auto* const blocks = reinterpret_cast<HistogramBlock*>(at);
     for (std::size_t i = 0; i < kHistogramBlocks; ++i) new (blocks + i) HistogramBlock();
     made->job(job).histograms = blocks;
     at += kHistogramBlocks * sizeof(HistogramBlock);
@@ -52,7 +53,7 @@ RunMemory::RunMemory(void* memory, std::size_t bytes, std::size_t jobs)
   auto* const blocks = static_cast<JobBlock*>(memory);
   for (std::size_t i = 0; i < jobs; ++i) new (blocks + i) JobBlock();
   jobs_ = {blocks, jobs};
-  auto* const flows = reinterpret_cast<FlowBlock*>(blocks + jobs);  // aligned alike
+  auto* const flows = reinterpret_cast<FlowBlock*>(blocks + jobs);  // same alignment
   for (std::size_t i = 0; i < jobs; ++i) new (flows + i) FlowBlock();
   flows_ = {flows, jobs};
   auto* const echoes = reinterpret_cast<EchoBlock*>(flows + jobs);
@@ -62,7 +63,7 @@ RunMemory::RunMemory(void* memory, std::size_t bytes, std::size_t jobs)
   static_assert(alignof(EchoBlock) <= alignof(FlowBlock));
 }
 
-// Its objects need no destructors.
+// The objects need no destructors.
 RunMemory::~RunMemory() {
   ::munmap(memory_, bytes_);
 }

@@ -25,13 +25,13 @@ std::string seconds_text(std::chrono::nanoseconds time) {
 
 void sleep_a_tick() {
   const timespec tick{0, static_cast<long>(kTickNs)};
-  (void)::nanosleep(&tick, nullptr);  // a signal is a reason to look
+  (void)::nanosleep(&tick, nullptr);  // returns early on a signal
 }
 
 // ---- While it runs ----
 
-/// What the CPUs do is of interest while something is measured: not in the first ramp, and not in
-/// the last drain.
+/// Watches the CPUs while something is measured: not during the first ramp, and not during the last
+/// drain.
 void Runner::Impl::watch_cpus() {
   bool measures = false;
   bool generates = false;
@@ -69,7 +69,7 @@ void Runner::Impl::listen(RunObserver* observer) {
     hit |= job.block->trigger_hit.load(std::memory_order_acquire);
   }
   const std::uint64_t now = now_ns();
-  const std::uint64_t begin = control->started_ns.load();  // of several runs, the first one's
+  const std::uint64_t begin = control->started_ns.load();  // start of the first of several runs
   if (auto why = trigger->check(now - std::min(now, begin), hit)) {
     result.warnings.push_back("the trigger fired: " + *why);
     result.trigger_fired = true;
@@ -80,12 +80,12 @@ void Runner::Impl::listen(RunObserver* observer) {
 
 // ---- What is known meanwhile ----
 
-/// Adds an interval to the curve of a job that began at `start_seconds`, which has no finer ones
-/// than interval_ns.
+/// Adds an interval to the curve of a job that began at `start_seconds`. Intervals of the curve are
+/// not shorter than interval_ns.
 void Runner::Impl::keep(std::vector<IntervalResult>& curve, const IntervalResult& next,
                         double start_seconds) const {
   const double length = static_cast<double>(interval_ns) * 1e-9;
-  // Intervals are closed a little after their time.
+  // Intervals are closed a little late.
   const auto place = [&](double at_seconds) {
     return std::floor((at_seconds - start_seconds) / length + 1e-3);
   };
@@ -102,10 +102,10 @@ void Runner::Impl::collect_intervals() {
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     ControlledJob& job = jobs[i];
     const std::uint64_t written = job.block->intervals_written.load(std::memory_order_acquire);
-    // A job counts from its own start, which of a later phase is not that of the run.
+    // A job counts time from its own start. In a later batch, this is not the start of the run.
     const std::uint64_t start_ns = job.block->start_ns.load(std::memory_order_acquire);
     const double start = static_cast<double>(start_ns - std::min(start_ns, first_start_ns)) * 1e-9;
-    // Overwritten ones are lost to the curve, not to the sums.
+    // Overwritten intervals are missing from the curve, not from the sums.
     const std::uint64_t oldest = written > kIntervalBlocks / 2 ? written - kIntervalBlocks / 2 : 0;
     for (std::uint64_t n = std::max(job.intervals_read, oldest); n < written; ++n) {
       IntervalResult next = read_interval(job.block->intervals[n % kIntervalBlocks]);

@@ -1,18 +1,18 @@
 #pragma once
-// Runner: one run of a set of jobs, from their creation to what they found out.
+// Runner: one run of a set of jobs, from their creation to the result.
 //
 //   not created -> created -> initialised -> ramp -> running -> draining -> verifying -> finishing
 //                     |            |                                                        |
 //               order: initialise  order: go, at one time for all of a batch             exited
 //
-// A batch is the jobs that wait for nobody who has not ended: all that begin the run, or all that
-// waited for the same one. Nothing is opened, filled or pinned after `go`. The controller looks at
-// its jobs every few milliseconds; it is in nobody's way, for jobs only read their orders and write
-// their counts (perf/run/run_memory.hpp).
+// A batch consists of the jobs that wait for no job that has not ended: all that begin the run, or
+// all that waited for the same job. Nothing is opened, filled or pinned after `go`. The controller
+// looks at its jobs every few milliseconds. It does not disturb them: jobs only read their orders
+// and write their counts (perf/run/run_memory.hpp).
 //
-// When a process dies: of a job, its counts are in the shared memory; the run goes on and fails,
-// and who waits for its frames learns that no more will come. Of the controller, the kernel kills
-// every job with it.
+// When a process dies: if it is a job, its counts are in the shared memory. The run goes on and
+// fails, and the jobs that wait for its frames learn that no more will come. If it is the
+// controller, the kernel kills every job.
 
 #include <atomic>
 #include <cstdint>
@@ -27,37 +27,37 @@
 
 namespace shmif::perf {
 
-/// What a run is told from outside, by signal handlers or other threads.
+/// What signal handlers or other threads tell a run.
 struct RunControl {
   std::atomic<int> signal{0};       ///< the first one that asked to stop
-  std::atomic<int> stops{0};        ///< how many did: the second stops hard
+  std::atomic<int> stops{0};        ///< how many signals asked to stop: the second one stops hard
   std::atomic<bool> status{false};  ///< print the status now
 
-  /// For a start together with runs elsewhere: the first jobs wait, initialised, while this is
-  /// kHeld, and then begin no sooner than at this time of CLOCK_MONOTONIC.
+  /// To start together with runs elsewhere: while this is kHeld, the first jobs wait, initialised.
+  /// They then start at this time of CLOCK_MONOTONIC or later.
   static constexpr std::uint64_t kHeld = ~std::uint64_t{0};
   std::atomic<std::uint64_t> start_at_ns{0};
-  // Told by the run.
+  // Written by the run.
   std::atomic<bool> ready{false};  ///< the first jobs are initialised
-  std::atomic<std::uint64_t> started_ns{
-      0};  ///< when the first jobs of all runs began, or will; 0: not yet
+  /// Start of the first jobs of all runs, past or future; 0: not known yet
+  std::atomic<std::uint64_t> started_ns{0};
 };
 
-/// Threads: one at a time; RunControl from any. A thread job that is stuck for good outlives this:
-/// see stuck().
+/// Threads: one at a time; RunControl from any. A thread job that is stuck forever outlives this
+/// object: see stuck().
 class Runner {
  public:
-  /// Makes the wires and the processes. Call while the process has no other threads, as far as that
-  /// can be. Errors: those of the media; the message names the job.
+  /// Makes the wires and the processes. Call it while the process has no other threads, if
+  /// possible. Errors: those of the media; the message names the job.
   static Result<std::unique_ptr<Runner>> create(const RunOptions& options,
                                                 std::vector<PlannedJob> plan);
   Runner(const Runner&) = delete;
   Runner& operator=(const Runner&) = delete;
   ~Runner();
 
-  /// Runs to the end, whatever happens: what the jobs found out, those that failed too.
+  /// Runs to the end in any case. Result: what the jobs found out, including failed jobs.
   RunResult run(RunObserver* observer, RunControl& control);
-  /// Whether a thread of a job could not be ended: then the process must, by _exit.
+  /// Whether a thread of a job could not be ended. The process must then end by _exit.
   bool stuck() const noexcept;
 
  private:

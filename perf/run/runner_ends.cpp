@@ -7,10 +7,10 @@
 namespace shmif::perf {
 namespace {
 
-/// A job that was sent SIGTERM, or a hard stop, has so long before SIGKILL.
+/// How long a job that was sent SIGTERM or stopped hard has until SIGKILL.
 constexpr std::uint64_t kGrace = 1'000'000'000;
 
-/// By its own runtime; 0: not known.
+/// When the job should end by its own runtime; 0: not known.
 std::uint64_t own_end_ns(const ControlledJob& job) noexcept {
   const JobOptions& o = job.plan.options;
   const std::uint64_t start = job.block->start_ns.load(std::memory_order_acquire);
@@ -43,7 +43,7 @@ void Runner::Impl::finish(std::size_t i) {
                  : std::string("vanished while ") + name_of(state));
   }
   job.phase = ControlledJob::Phase::over;
-  // Whoever receives from it learns that no more will come. What it had sent is in its block.
+  // The receiver learns that no more frames will come. What the job has sent is in its block.
   job.flow->tx_done.store(true, std::memory_order_release);
   nobody_listens_to(i);
   if (!was_going) {
@@ -56,7 +56,8 @@ void Runner::Impl::finish(std::size_t i) {
   after_the_end_of(i);
 }
 
-/// Those who sent to it need not wait until it has received all, nor those who answered it.
+/// The jobs that sent to this job need not wait until it has received everything. Neither need the
+/// jobs that answered it.
 void Runner::Impl::nobody_listens_to(std::size_t i) {
   if (plan[i].options.rw == Role::pingpong) {
     jobs[i].flow->drained.store(true, std::memory_order_release);
@@ -66,7 +67,7 @@ void Runner::Impl::nobody_listens_to(std::size_t i) {
   }
 }
 
-/// What follows the end of a job that did not end by itself.
+/// Handles the end of a job that did not end by itself.
 void Runner::Impl::gone(std::size_t i) {
   nobody_listens_to(i);
   after_the_end_of(i);
@@ -76,7 +77,7 @@ void Runner::Impl::after_the_end_of(std::size_t i) {
   const JobOptions& o = jobs[i].plan.options;
   const bool failed = !jobs[i].errors.empty();
   for (const std::size_t from : jobs[i].senders) {
-    // Nothing more of it can be verified.
+    // What this sender sends can no longer be verified.
     if (!jobs[from].flow->tx_done.load(std::memory_order_acquire)) stop(from);
   }
   if (o.exitall || (failed && o.exitall_on_error)) {
@@ -91,13 +92,13 @@ void Runner::Impl::stop(std::size_t i) {
   ControlledJob& job = jobs[i];
   if (job.over() || job.stop_ns != 0) return;
   job.stop_ns = now_ns();
-  // A receiver ends when its senders have ended, and nobody would verify what they go on sending.
+  // A receiver ends when its senders have ended, and nobody would verify what they send later.
   for (const std::size_t from : job.senders) stop(from);
   if (job.phase == ControlledJob::Phase::going) {
     job.block->order.store(Order::stop, std::memory_order_release);
     return;
   }
-  // It has not begun, and will not.
+  // It has not begun, and will not begin.
   job.never_started = true;
   job.ended_by_us = true;
   job.block->order.store(Order::abandon, std::memory_order_release);
@@ -131,8 +132,8 @@ void Runner::Impl::end_background_jobs() {
   for (std::size_t i = 0; i < jobs.size(); ++i) stop(i);
 }
 
-/// Notes when nothing but its end is left for a job to do: it says so, or it receives, and all that
-/// sent to it have ended and been waited for.
+/// Notes when a job has only its end left to do: when it says so, or when it only receives and all
+/// its senders have ended and the drain time is over.
 void Runner::Impl::note_done(std::size_t i, std::uint64_t now) {
   ControlledJob& job = jobs[i];
   if (job.done_ns != 0) return;
@@ -143,7 +144,7 @@ void Runner::Impl::note_done(std::size_t i, std::uint64_t now) {
   job.done_ns = now + drain_of(i);
 }
 
-/// How long it may take a job to end, of its own frames and of those that are sent to it.
+/// How long a job may take to drain: its own frames, and those sent to it.
 std::uint64_t Runner::Impl::drain_of(std::size_t i) const {
   std::chrono::nanoseconds longest = plan[i].options.drain_time;
   for (const std::size_t from : jobs[i].senders) {
@@ -152,8 +153,9 @@ std::uint64_t Runner::Impl::drain_of(std::size_t i) const {
   return 2 * ns(longest);
 }
 
-/// When a job should have ended at the latest; 0: not known. Who receives from others lasts as long
-/// as they do, whatever its own runtime is: they are looked at first, for it waits for them.
+/// When a job should have ended at the latest; 0: not known. A job that only receives lasts as long
+/// as its senders, whatever its own runtime is. The senders are checked first, because it waits for
+/// them.
 std::uint64_t Runner::Impl::latest_end_ns(std::size_t i) const {
   const ControlledJob& job = jobs[i];
   if (job.done_ns != 0) return job.done_ns;
@@ -164,7 +166,7 @@ std::uint64_t Runner::Impl::latest_end_ns(std::size_t i) const {
   return only_receives ? 0 : own_end_ns(job);
 }
 
-/// Ends who does not end by himself.
+/// Kills jobs that did not end.
 void Runner::Impl::check_stuck(std::uint64_t now) {
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     ControlledJob& job = jobs[i];
@@ -198,7 +200,8 @@ void Runner::Impl::check_stuck(std::uint64_t now) {
   }
 }
 
-/// Threads that could not start, or were stuck, may end yet. They use what this owns till then.
+/// Threads that could not start, or were stuck, may still end. Until then they use memory of this
+/// object.
 void Runner::Impl::leave_threads() {
   const std::uint64_t deadline = now_ns() + kGrace;
   for (ControlledJob& job : jobs) {

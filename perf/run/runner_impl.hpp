@@ -1,7 +1,7 @@
 #pragma once
-// The inside of Runner, in three files: runner_start.cpp makes the jobs and starts them,
-// runner_ends.cpp ends them and finds out how they ended, runner.cpp has the loop and what it tells
-// meanwhile. Internal to perf/run.
+// The inside of Runner, in three files: runner_start.cpp creates and starts the jobs,
+// runner_ends.cpp ends them and finds out how they ended, and runner.cpp has the loop and reports
+// the progress. Internal to perf/run.
 
 #include <algorithm>
 #include <chrono>
@@ -28,16 +28,16 @@ inline constexpr std::uint64_t kTickNs = 5'000'000;
 
 /// "1.5 s".
 std::string seconds_text(std::chrono::nanoseconds time);
-/// A tick, or less when a signal comes.
+/// Sleeps for a tick, or until a signal comes.
 void sleep_a_tick();
 
 struct Runner::Impl {
   RunOptions options;
   std::vector<PlannedJob> plan;
-  std::vector<ControlledJob> jobs;  // as the plan
+  std::vector<ControlledJob> jobs;  // indexed like the plan
   std::unique_ptr<RunMemory> memory;
   std::vector<std::unique_ptr<Wire>> wires;
-  std::vector<WorkerSetup> setups;  // as the jobs
+  std::vector<WorkerSetup> setups;  // indexed like the jobs
   std::unique_ptr<RateWatch> rates;
   std::unique_ptr<SteadyWatch> steady;
   std::unique_ptr<Trigger> trigger;
@@ -46,7 +46,7 @@ struct Runner::Impl {
   struct Batch {
     std::vector<std::size_t> jobs;
     std::uint64_t ordered_ns;
-    std::uint64_t progress_ns;  // when the last of them made a step
+    std::uint64_t progress_ns;  // when a job of the batch last made a step
     std::size_t ready = 0;
   };
   std::vector<Batch> starting;
@@ -58,7 +58,7 @@ struct Runner::Impl {
   std::uint64_t hard_ns = 0;
   bool stuck_thread = false;
   std::optional<CpuWindow> window;      // from when the first job leaves its ramp
-  std::vector<CpuShare> window_shares;  // till the last generator was done
+  std::vector<CpuShare> window_shares;  // until the last generator was done
   bool generating = false;
   std::vector<std::string> failures;  // of the run as a whole
   RunControl* control = nullptr;

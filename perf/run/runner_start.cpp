@@ -12,7 +12,8 @@
 namespace shmif::perf {
 namespace {
 
-/// Between the word to go and the start, so that every job can hear of it and be awake by then.
+/// Time between the order to go and the start, so that every job sees the order and is awake at the
+/// start.
 constexpr std::uint64_t kStartAhead = 5'000'000;
 
 }  // namespace
@@ -37,14 +38,14 @@ Result<void> Runner::Impl::prepare() {
   for (std::size_t i = 0; i < plan.size(); ++i) {
     if (plan[i].to != kNoJob) jobs[plan[i].to].senders.push_back(i);
   }
-  // Curves of some hundred points, at most ten a second.
+  // Curves of a few hundred points, at most ten per second.
   interval_ns =
       longest > std::chrono::seconds(60) || longest.count() == 0 ? 1'000'000'000 : 100'000'000;
   if (auto done = make_wires(); !done) return done;
   rates = std::make_unique<RateWatch>(jobs);
   steady = std::make_unique<SteadyWatch>(jobs);
   trigger = std::make_unique<Trigger>(options);
-  // Processes first, all of them: a fork copies no threads.
+  // Makes all processes first, because a fork copies no threads.
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     if (jobs[i].plan.options.thread || jobs[i].over()) continue;
     if (auto done = create_job(i); !done) fail_start(i, done.error().message);
@@ -72,7 +73,7 @@ Result<void> Runner::Impl::make_wires() {
     JobOptions medium = plan[group.front()].options;
     const bool hosts = medium.engine == EngineKind::host;
     if (hosts) {
-      // Where there are none, that is known before any job is there.
+      // If namespaces are not available, this fails before any job exists.
       if (auto space = tap::NetNamespace::create(); !space) {
         return Error(space.error().code, "cannot make a host for job \"" + medium.name +
                                              "\": " + space.error().message +
@@ -94,7 +95,7 @@ Result<void> Runner::Impl::make_wires() {
   return {};
 }
 
-/// Gives the hosts on a bus their addresses, and tells each that of its peer.
+/// Gives the hosts on a bus their addresses, and tells each host that of its peer.
 Result<void> Runner::Impl::place_hosts(const std::vector<std::size_t>& hosts, const Wire& bus) {
   constexpr std::size_t kFirstPort = 40000;
   for (const std::size_t i : hosts) {
@@ -118,7 +119,7 @@ Result<void> Runner::Impl::place_hosts(const std::vector<std::size_t>& hosts, co
     }
     const bool answers = plan[to].options.rw != Role::rx;
     if (answers) setups[to].host.remote = setups[i].host.local;
-    // Of two that send to each other, the first listens.
+    // If two jobs send to each other, the first one listens.
     const bool mutual = plan[to].to == i;
     setups[to].host.listens = !mutual || to < i;
   }
@@ -154,7 +155,7 @@ void Runner::Impl::start_batches() {
 void Runner::Impl::order_batch(const std::vector<std::size_t>& ready) {
   Batch batch{{}, now_ns(), now_ns()};
   for (const std::size_t i : ready) {
-    if (jobs[i].over() || jobs[i].stop_ns != 0) continue;  // one before it could not be made
+    if (jobs[i].over() || jobs[i].stop_ns != 0) continue;  // an earlier one failed
     if (!jobs[i].runner) {
       if (auto done = create_job(i); !done) {
         fail_start(i, done.error().message);
@@ -168,12 +169,12 @@ void Runner::Impl::order_batch(const std::vector<std::size_t>& ready) {
   starting.push_back(std::move(batch));
 }
 
-/// Looks whether everyone is ready, and who never will be.
+/// Checks whether all jobs are ready, and which never will be.
 void Runner::Impl::advance(Batch& batch) {
   std::erase_if(batch.jobs, [&](std::size_t i) { return jobs[i].over(); });
   const std::uint64_t now = now_ns();
   std::size_t ready = 0;
-  // One that has exited failed, and is to be reaped.
+  // A job that has exited has failed, and must be reaped.
   const auto is_ready = [&](std::size_t i) { return jobs[i].state() == JobState::initialised; };
   for (const std::size_t i : batch.jobs) {
     const JobState state = jobs[i].state();
@@ -199,7 +200,7 @@ void Runner::Impl::advance(Batch& batch) {
   if (control->start_at_ns.load() != RunControl::kHeld) begin(batch);
 }
 
-/// One start for all of them.
+/// Sets one start time for all jobs of the batch.
 void Runner::Impl::begin(Batch& batch) {
   const std::uint64_t soon = now_ns() + kStartAhead + batch.jobs.size() * 100'000;
   const std::uint64_t start = std::max(soon, control->start_at_ns.load());

@@ -13,24 +13,25 @@
 namespace shmif::perf {
 namespace {
 
-// By how much a trial may fail and still be repeated: noise of the machine, not of the link.
+// By how much a trial may fail and still be repeated: this is noise of the machine, not of the
+// link.
 constexpr double kNearLoss = 0.001;
 constexpr double kNearLatency = 1.2;
-// A sender that was so late did not send at the rate, but a burst: what is lost then, is not lost
-// at that rate.
+// A sender that was this late sent a burst, not the rate. Losses in a burst say nothing about the
+// rate.
 constexpr double kLateNs = 3e6;
 constexpr int kMostRepeatsWhenLate = 2;
-// A sender that is slower than it should be has not tried the rate. One frame more or less a second
-// is the rounding of a short trial.
+// A sender that is too slow has not tried the rate. A difference of one frame per second comes from
+// rounding in a short trial.
 constexpr double kShortfall = 0.01;
 constexpr double kShortfallFps = 1;
-// Trials at the rate that the link carried. Where that does not lead to the rate, halving does.
+// Most trials at the rate that the link carried. If they do not find the rate, halving does.
 constexpr int kMostGuesses = 3;
-// Downward, while nothing has passed.
+// Factor for lower rates while no trial has passed.
 constexpr double kStepDown = 8;
-// A link that carried a rate and loses frames at so small a share of it, loses them at any.
+// A link that carried some rate and loses frames at this small share of it loses them at any rate.
 constexpr double kLosesAtAnyRate = 1.0 / (kStepDown * kStepDown);
-// A trial of fewer frames says nothing of losses.
+// A trial with fewer frames says nothing about losses.
 constexpr double kLeastFrames = 10;
 
 template <class... Values>
@@ -40,7 +41,7 @@ std::string format(const char* pattern, Values... values) {
   return text.data();
 }
 
-/// The sender cannot do it, however long it is given.
+/// Whether the sender cannot reach the rate, even with more time.
 bool fell_short(const TrialResult& trial) {
   const double shortfall = trial.offered_fps - trial.achieved_fps;
   return shortfall > kShortfall * trial.offered_fps + kShortfallFps;
@@ -65,7 +66,7 @@ RateSearchOptions rate_search_options(const JobOptions& job, double max_fps) {
 }
 
 RateSearch::RateSearch(const RateSearchOptions& options) : options_(options) {
-  // So many halvings leave a gap of less than a millionth; more would never end.
+  // A resolution finer than a millionth would never be reached by halving.
   options_.resolution = std::clamp(options_.resolution, 1e-6, 1.0);
   if (options_.max_fps > 0) options_.max_fps = std::max(1.0, std::floor(options_.max_fps));
   result_.job = options.job;
@@ -85,7 +86,7 @@ std::optional<double> RateSearch::guess() const noexcept {
   const double low = passed_fps_.value_or(0);
   double fps = 0;
   if (guess_passed_) {
-    fps = std::floor(low * (1 + options_.resolution * 0.9));  // it may be the last but one
+    fps = std::floor(low * (1 + options_.resolution * 0.9));  // this may be the last trial but one
   } else if (carried_fps_ && guesses_ < kMostGuesses) {
     fps = std::floor(*carried_fps_ * (1 - options_.resolution / 2));
   }
@@ -97,7 +98,7 @@ std::optional<double> RateSearch::next_fps() const noexcept {
   if (!(options_.max_fps > 0)) return std::nullopt;
   if (repeat_fps_) return repeat_fps_;
   if (!failed_fps_) {
-    if (passed_fps_) return std::nullopt;  // the maximum
+    if (passed_fps_) return std::nullopt;  // the maximum passed
     return options_.max_fps;
   }
   if (is_over()) return std::nullopt;
@@ -107,7 +108,7 @@ std::optional<double> RateSearch::next_fps() const noexcept {
   const bool far_apart = *failed_fps_ > 2 * low;
   const double middle =
       far_apart ? std::sqrt(low * *failed_fps_) : std::midpoint(low, *failed_fps_);
-  // Whole, and neither of the two: they are more than one apart.
+  // A whole number between the two; they are more than one apart.
   return std::max(std::floor(middle), std::floor(low) + 1);
 }
 
@@ -167,7 +168,7 @@ void RateSearch::note_failed(const TrialResult& trial, const std::string& why) {
   const double arrived = trial.achieved_fps * (1 - trial.loss_share);
   carried_fps_.reset();
   most_carried_fps_ = std::max(most_carried_fps_, arrived);
-  // Where all came and was too late, nobody knows what would have been in time.
+  // If all frames arrived but too late, the rate that would be in time is not known.
   const bool lost_any = trial.loss_share > allowed || fell_short(trial);
   if (lost_any && arrived > 0) carried_fps_ = arrived / (1 - std::min(allowed, 0.99));
 }

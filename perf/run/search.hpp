@@ -1,18 +1,19 @@
 #pragma once
-// RateSearch: which rates to try, to find the highest one that passes (RFC 2544, section 26.1; NDR
-// and PDR of RFC 9411's terms; or a bound of latency).
+// RateSearch: chooses the rates to try, to find the highest rate that passes (RFC 2544, section
+// 26.1; NDR and PDR in the terms of RFC 9411; or a bound of latency).
 //
-// Logic alone: somebody else makes the trials. The highest rate is tried first. A trial that loses
-// frames tells what the link did carry, so the next ones are there: just below it, and when that
-// passed, just above. What is left is halved until the gap between the highest rate that passed and
-// the lowest that failed is no wider than the resolution, which is a share of the rate itself: a
-// link may carry a thousandth of what a sender can send. Rates are whole frames per second.
+// It contains only the logic; the caller makes the trials. The highest rate is tried first. A trial
+// that loses frames shows what rate the link carried, so the next trials are just below that rate
+// and, if that passed, just above. The remaining gap between the highest rate that passed and the
+// lowest that failed is halved until it is no wider than the resolution. The resolution is a share
+// of the rate itself, because a link may carry a thousandth of what a sender can send. Rates are
+// whole frames per second.
 //
-// A rate counts as passed only when a trial of it passed, and every trial is kept in the result. On
-// a machine that does other things too, a trial may fail by a hair for no fault of the link: such a
-// trial is repeated, once, where that is asked for. A link that loses frames at far less than it
-// carried a moment ago loses them at any rate, and the search says so instead of going down to the
-// rates at which chance lets a trial pass.
+// A rate counts as passed only if a trial of it passed, and the result keeps every trial. On a
+// machine that also does other work, a trial may narrowly fail although the link is good. If asked
+// to, the search repeats such a trial once. A link that loses frames at a small share of the rate
+// that it carried before loses them at any rate. The search then reports that, and does not try
+// rates so low that a trial passes by chance.
 
 #include <cstdint>
 #include <optional>
@@ -27,16 +28,16 @@ namespace shmif::perf {
 struct RateSearchOptions {
   Search kind = Search::ndr;
   double max_fps = 0;
-  double resolution = 0.005;    ///< share of the rate, though never less than a frame per second
-  double allowed_loss = 0;      ///< share, of Search::pdr
-  double latency_bound_ns = 0;  ///< of Search::latency_target
+  double resolution = 0.005;    ///< share of the rate, but at least one frame per second
+  double allowed_loss = 0;      ///< share, for Search::pdr
+  double latency_bound_ns = 0;  ///< for Search::latency_target
   double latency_percentile = 99;
-  /// One more trial where one failed by a hair, and up to two where the sender was off its CPU.
+  /// One more trial if one narrowly failed, and up to two if the sender was off its CPU.
   bool repeat_near = true;
   std::string job{};              ///< for the result
   std::uint32_t frame_bytes = 0;  ///< 0: a mix
   double mean_frame_bytes = 0;    ///< without FCS, for bits per second; 0: unknown
-  double trial_seconds = 0;       ///< how long each sends; 0: unknown
+  double trial_seconds = 0;       ///< how long each trial sends; 0: unknown
 };
 /// What `job` asks for, up to `max_fps`.
 RateSearchOptions rate_search_options(const JobOptions& job, double max_fps);
@@ -46,20 +47,20 @@ class RateSearch {
  public:
   explicit RateSearch(const RateSearchOptions& options);
 
-  /// The rate of the next trial; nothing when the search is over.
+  /// The rate of the next trial; empty when the search is over.
   std::optional<double> next_fps() const noexcept;
-  /// How the trial of next_fps() went. `offered_fps` is that rate, `achieved_fps` what was really
-  /// sent; `latency_percentile_ns` counts lost frames as endlessly late (percentile_of_sent()).
-  /// `passed` is set here.
+  /// Notes the result of the trial of next_fps(). `offered_fps` is that rate, and `achieved_fps`
+  /// the rate that was really sent. In `latency_percentile_ns`, lost frames count as infinitely
+  /// late (percentile_of_sent()). note() sets `passed`.
   void note(TrialResult trial);
   SearchResult result() const;
 
  private:
-  /// Why a trial failed, for a person; empty: it passed. `near`: by a hair.
+  /// Why a trial failed, as a message; empty: it passed. `near`: it failed narrowly.
   std::string why_failed(const TrialResult& trial, bool& near) const;
-  /// The gap is as narrow as asked for, or nothing below what failed is worth a trial.
+  /// Whether the gap is as narrow as asked for, or no rate below the failed ones is worth a trial.
   bool is_over() const noexcept;
-  /// Where the link's own rate seems to be, when a trial there is worth it.
+  /// The rate that the link seems to carry, if it is worth a trial.
   std::optional<double> guess() const noexcept;
   void note_failed(const TrialResult& trial, const std::string& why);
 
@@ -70,19 +71,20 @@ class RateSearch {
   std::string why_lowest_failed_;
   std::optional<double> repeat_fps_;
   int repeats_ = 0;  // of this rate, so far
-  // What the link carried in the trial of the lowest rate that failed, by frames that may be lost.
+  // What the link carried in the trial of the lowest failed rate, plus the frames that may be lost.
   std::optional<double> carried_fps_;
-  double most_carried_fps_ = 0;  // of all trials that failed
+  double most_carried_fps_ = 0;  // in all failed trials
   int guesses_ = 0;              // trials at carried_fps_
-  bool guess_passed_ = false;    // and nothing was tried since
+  bool guess_passed_ = false;    // and no trial since then
 };
 
-/// What a run of `job` at `fps` tells about the link, for note(). Counts the frames that the job
-/// sent and those that others sent to it. A frame that was not received whole and in time is lost.
+/// What a run of `job` at `fps` shows about the link, for note(). Counts the frames that the job
+/// sent and those that others sent to it. A frame counts as lost if it was not received whole and
+/// in time.
 TrialResult figures_of_trial(const RunResult& run, const JobOptions& job, double fps);
 
-/// The latency that `per_cent` of the frames sent did not exceed, of which `lost` never came;
-/// nothing where that many did not come, or nothing was sent.
+/// The latency that `per_cent` of the sent frames did not exceed; `lost` of them never arrived.
+/// Result: empty if fewer than that share arrived, or no frame was sent.
 std::optional<double> percentile_of_sent(const LatencyHistogram& latency, std::uint64_t lost,
                                          double per_cent) noexcept;
 

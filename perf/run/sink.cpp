@@ -9,7 +9,8 @@ namespace shmif::perf {
 namespace {
 
 constexpr std::size_t kBatchFrames = 64;
-/// A sender tells of a batch when that has gone; the greatest that iodepth_batch may be.
+/// A sender counts a batch only after sending it, so this many frames may be uncounted: the
+/// greatest iodepth_batch.
 constexpr std::uint64_t kMostUntold = 1024;
 
 }  // namespace
@@ -20,13 +21,14 @@ Sink::Sink(Setup setup, End& end, JobBlock& job)
       job_(job),
       batch_(kBatchFrames, std::max<std::size_t>(256U << 10U, 4 * end.max_frame_bytes())),
       echoer_(end, job),
-      // What was recorded was sent long ago.
+      // Recorded frames were sent long ago, so they have no latency.
       times_(!setup_.options.disable_lat && setup_.recorded == nullptr) {
   for (ExpectedFlow& expected : setup_.flows) add_flow(std::move(expected));
 }
 
 void Sink::add_flow(ExpectedFlow expected) {
-  const bool keeps_times = times_ && !setup_.echoes;  // of a round trip, who asked has them
+  // In a round trip, the pingpong job keeps the times.
+  const bool keeps_times = times_ && !setup_.echoes;
   const FlowReceiver::Options options{.flow = expected.flow,
                                       .measure_from_ns = UINT64_MAX,
                                       .latency = keeps_times ? &job_.latency : nullptr,
@@ -43,7 +45,7 @@ void Sink::add_flow(ExpectedFlow expected) {
 
 Result<void> Sink::prepare() {
   const JobOptions& o = setup_.options;
-  // Who asks or answers checks each frame before the next one goes.
+  // A pingpong or echo job checks each frame before the next one is sent.
   const bool at_once = setup_.echoes || setup_.window != nullptr;
   if (at_once || (o.verify_async == 0 && o.verify_backlog == 0)) return {};
   auto queue = VerifyQueue::start(
@@ -65,7 +67,7 @@ Sink::Flow* Sink::flow_of(const Probe& probe) noexcept {
   return nullptr;
 }
 
-/// The same, and a flow of an earlier run is a new one when its first frame comes.
+/// The same, but the first frame of a flow of an earlier run adds that flow.
 Sink::Flow* Sink::flow_of(const FrameView& frame, const Probe& probe) {
   Flow* const known = flow_of(probe);
   if (known != nullptr || setup_.recorded == nullptr) return known;
@@ -84,9 +86,9 @@ Sink::Flow* Sink::flow_of(const FrameView& frame, const Probe& probe) {
   return &flow;
 }
 
-/// Whether the sender of a flow has sent that number, or is just doing it.
+/// Whether the sender of a flow has sent that number, or may be sending it now.
 bool Sink::may_have_sent(const Flow& flow, std::uint64_t sequence) const noexcept {
-  if (setup_.recorded != nullptr) return true;  // in a run of which nothing is known
+  if (setup_.recorded != nullptr) return true;  // nothing is known about the recorded run
   const FlowCounts& counts = flow.receiver.counts();
   if (sequence >= counts.begin && sequence < counts.end + kMostUntold) return true;
   const FlowBlock& block = *flow.expected.block;
@@ -113,7 +115,7 @@ std::uint64_t Sink::window_end_ns() const noexcept {
   return last;
 }
 
-/// Of what happens now, and is no frame of a flow.
+/// The period of an event that is not a frame of a flow.
 Period Sink::period_at(std::uint64_t now) noexcept {
   if (!in_window_) in_window_ = period_of(now, window_begin_ns()) == Period::window;
   return in_window_ ? Period::window : Period::ramp;
@@ -141,7 +143,7 @@ void Sink::take_batch() {
     totals.all_bytes += frame.size();
     if (setup_.trigger != nullptr && setup_.trigger->matches(frame)) {
       job_.trigger_hit.store(true, std::memory_order_release);
-      setup_.trigger = nullptr;  // once is enough
+      setup_.trigger = nullptr;  // one match is enough
     }
     if (queue_) {
       queue_->put(frame, now);
@@ -151,14 +153,14 @@ void Sink::take_batch() {
   }
   if (queue_) queue_->flush();
   note_replies(echoer_.flush(*recorder_));
-  // One with nothing but frames of the ramp is the ramp's, whenever it comes.
+  // A batch with only frames of the ramp belongs to the ramp, whenever it arrives.
   const bool only_ramp =
       totals.of[Period::ramp].frames != 0 && totals.of[Period::window].frames == 0;
   job_.received[only_ramp ? Period::ramp : period_at(now)].batches.add(1);
   publish(totals);
 }
 
-/// Of each request the first reply is one that its flow has sent, and others are copies of it.
+/// The first reply to each request counts as sent by its flow; further replies are copies.
 void Sink::note_replies(std::span<const Echoer::Sent> replies) {
   for (const Echoer::Sent& reply : replies) {
     const auto flow = std::ranges::find_if(
@@ -171,13 +173,13 @@ void Sink::note_replies(std::span<const Echoer::Sent> replies) {
 }
 
 void Sink::overrun(std::uint64_t lost) {
-  // The frames that were lost were sent after the newest one that came: if that was of the ramp,
-  // the overrun began there.
+  // The lost frames were sent after the newest one that arrived. If that was a frame of the ramp,
+  // the overrun began in the ramp.
   const Period period = after_ramp_frame_ ? Period::ramp : period_at(now_ns());
   job_.received[period].overruns.add(1);
   job_.received[period].overrun_frames.add(lost);
   recorder_->overrun();
-  // Of a flow the gap in its numbers will tell of them.
+  // For a flow, the gap in its numbers will show the lost frames.
   if (flows_.empty()) recorder_->lost(lost);
   if (!error_.empty()) return;
   if (setup_.options.end_on_overrun) {
@@ -196,7 +198,8 @@ void Sink::receive_failed(std::error_code error) {
     error_ = "the end of the capture";
     return;
   }
-  // A peer that has sent all closes its connection. Whether all came is seen by the numbers.
+  // A peer that has sent everything closes its connection. The sequence numbers show whether
+  // everything arrived.
   if (error == Errc::link_ended && has_flows() && is_draining()) {
     no_more_comes_ = true;
     return;
@@ -218,8 +221,8 @@ ProbeReading Sink::read(const FrameView& frame) const noexcept {
   if (!has_headers_) return reading;
   if (reading.finding == Finding::foreign) reading.finding = finding_without_probe(frame);
   if (reading.finding != Finding::whole || reading.checksum != Checksum::crc) return reading;
-  // The CRC covers all but the checksum of UDP or TCP, which covers the rest; one that became 0
-  // would say that there is none.
+  // The CRC covers all but the checksum of UDP or TCP, which covers the rest. A UDP checksum that
+  // became 0 would mean that there is no checksum.
   const auto flow = std::ranges::find(flows_, reading.probe.flow,
                                       [](const auto& each) { return each->expected.flow; });
   if (flow == flows_.end() || !(*flow)->expected.headers) return reading;
@@ -276,7 +279,7 @@ void Sink::take(const FrameView& frame, const ProbeReading& reading, std::uint64
     case Arrival::ours: take_probe(frame, reading, now, totals); break;
     case Arrival::stale:
     case Arrival::foreign:
-      // A capture has what it has: frames of programs, or the probes of an earlier run.
+      // A capture may contain any frames: those of programs, or the probes of an earlier run.
       if (replayed_ != nullptr) {
         take_replayed(frame, now, totals);
       } else {
@@ -300,18 +303,18 @@ void Sink::take_replayed(const FrameView& frame, std::uint64_t now, Totals& tota
 void Sink::take_probe(const FrameView& frame, const ProbeReading& reading, std::uint64_t now,
                       Totals& totals) {
   const Probe& probe = reading.probe;
-  // A request is for who echoes, a reply for who asked. A record has both.
+  // An echo job takes requests, and a pingpong job takes replies. A record contains both.
   const bool for_us = setup_.recorded != nullptr
                           ? probe.kind != Probe::Kind::reply
                           : (probe.kind == Probe::Kind::request) == setup_.echoes &&
                                 (probe.kind == Probe::Kind::reply) == (setup_.window != nullptr);
   Flow* const flow = for_us ? flow_of(frame, probe) : nullptr;
-  // A medium that floods shows frames of others, too.
+  // A medium that floods also delivers frames for others.
   if (flow == nullptr) {
     ++totals.of[period_at(now)].foreign;
     return;
   }
-  // Where no CRC tells of a changed number, it is told by one that no frame can have.
+  // Without a CRC, a damaged sequence number is recognised if no frame can have it.
   const bool damaged = reading.checksum == Checksum::none && !may_have_sent(*flow, probe.sequence);
   if (damaged || (flow->maker && !flow->maker->payload_is_as_made(frame.bytes))) {
     take_damaged(frame, Finding::corrupt, now);
@@ -377,8 +380,8 @@ void Sink::take_damaged(const FrameView& frame, Finding finding, std::uint64_t n
   }
 }
 
-/// Of a frame that does not say which flow it is of: that of its sender, for what damages frames
-/// leaves their addresses alone, mostly.
+/// The flow of a frame that does not tell its flow: that of its sender, because damage mostly
+/// leaves the addresses intact.
 Sink::Flow* Sink::flow_from(MacAddress sender) noexcept {
   if (flows_.size() == 1) return flows_.front().get();
   const auto at =
@@ -386,7 +389,7 @@ Sink::Flow* Sink::flow_from(MacAddress sender) noexcept {
   return at == flows_.end() ? nullptr : at->get();
 }
 
-/// When the measured window of a flow begins, its sender says as soon as it knows.
+/// The sender of a flow publishes when its measured window begins, as soon as it knows.
 void Sink::learn_window(Flow& flow) {
   if (flow.measured_from) return;
   flow.receiver.measure_from(flow.expected.block->measure_from_ns.load(std::memory_order_acquire));

@@ -1,6 +1,6 @@
 #pragma once
-// Sink: the receiving half of a job. Checks every frame, tells its flow, and keeps the accounts;
-// for a job that asks, the replies; for one that echoes, it sends requests back.
+// Sink: the receiving half of a job. It checks every frame, finds its flow, and counts it. In a
+// pingpong job it receives the replies; in an echo job it sends requests back.
 
 #include <cstdint>
 #include <functional>
@@ -28,81 +28,81 @@ namespace shmif::perf {
 struct ExpectedFlow {
   std::uint32_t flow = 0;      ///< number of its sender
   std::string name{};          ///< of its sender
-  MacAddress from;             ///< whom damaged frames are recognised by
-  FlowBlock* block = nullptr;  ///< of its sender; of replies, of who asked
-  /// What this sink says of it: of requests, the EchoBlock's.
+  MacAddress from;             ///< its sender, to assign damaged frames
+  FlowBlock* block = nullptr;  ///< of its sender; for replies, of the requester
+  /// What this sink counts of the flow; for requests, the EchoBlock's.
   FlowArrivals* arrivals = nullptr;
-  /// Of requests and of replies; nothing where who echoes is no job of the run.
+  /// For requests and replies; null if no job of the run echoes them.
   EchoBlock* echo = nullptr;
   std::uint64_t drain_ns = 0;
-  std::uint64_t max_latency_ns = 0;  ///< one that is longer is an error; 0: none is
-  /// Frames of a capture, without probes: they are counted, and that is all.
+  std::uint64_t max_latency_ns = 0;  ///< a longer latency is an error; 0: no limit
+  /// Frames of a capture, without probes: they are only counted.
   bool replayed = false;
-  SequenceLedger before{};  ///< what an earlier run that is gone on with has received
-  /// verify=regenerate: how the sender makes its frames, to compare each byte with.
+  SequenceLedger before{};  ///< what an earlier run that is continued has received
+  /// verify=regenerate: how the sender makes its frames, to compare every byte.
   std::optional<FrameMakerOptions> remade{};
   std::uint32_t nonce = 0;  ///< of the run that sent it
-  /// Where its frames have their probe, if they have headers of layer 3 and 4.
+  /// Where the probe is, if the frames have headers of layers 3 and 4.
   std::optional<HeaderPlaces> headers{};
 };
 
-/// Threads: one at a time. Blocks: as the engine's send() does, when it echoes.
+/// Threads: one at a time. Blocks: in an echo job, as the engine's send() does.
 class Sink {
  public:
   struct Setup {
     const JobOptions& options;
     std::vector<ExpectedFlow> flows;
     std::uint32_t nonce = 0;
-    const FrameFilter* trigger = nullptr;  ///< a frame that it matches is told to the controller
-    Window* window = nullptr;              ///< of a job that asks: replies close it
+    const FrameFilter* trigger = nullptr;  ///< matches are reported to the controller
+    Window* window = nullptr;              ///< for a pingpong job: replies close its requests
     bool echoes = false;
-    bool pauses = false;  ///< the medium: an overrun is an error
-    /// Of verify_only: frames of any run are told apart and checked, and this has the sums.
+    bool pauses = false;  ///< the medium pauses, so an overrun is an error
+    /// For verify_only: frames of any run are sorted by flow and checked. This block gets the sums.
     FlowBlock* recorded = nullptr;
-    FrameMakerOptions recorded_frames{};  ///< how they were made, but for flow and addresses
+    FrameMakerOptions recorded_frames{};  ///< how they were made, except flow and addresses
   };
   Sink(Setup setup, End& end, JobBlock& job);
   ~Sink();
-  /// Before the start: threads that check frames. Errors: the system's.
+  /// Starts the threads that check frames; call it before the start. Errors: the system's.
   Result<void> prepare();
 
-  /// `window_begin_ns`: of a sink without flows, whose senders would say.
+  /// `window_begin_ns`: for a sink without flows, where no sender tells it.
   void begin(IntervalRecorder& recorder, std::uint64_t window_begin_ns = 0) {
     recorder_ = &recorder;
     own_begin_ns_ = window_begin_ns;
   }
-  /// When the measured window of the first of its flows begins; UINT64_MAX: nobody knows yet.
+  /// When the measured window of its first flow begins; UINT64_MAX: not known yet.
   std::uint64_t window_begin_ns() const noexcept;
-  /// When the last of them ended, or its last frame came, once all have ended.
+  /// When all flows have ended: when the last of them ended, or its last frame arrived.
   std::uint64_t window_end_ns() const noexcept;
-  /// Takes what has come. Result: whether anything had.
+  /// Receives frames that have arrived. Result: whether there were any.
   bool step();
-  /// Looks which flows have ended and drained. Result: whether all have.
+  /// Checks which flows have ended and drained. Result: whether all have.
   bool drained(std::uint64_t now);
-  /// Whether all senders have ended, and only their last frames are waited for.
+  /// Whether all senders have ended, so the sink waits only for their last frames.
   bool is_draining() const noexcept;
-  /// What has been received of each flow, for a later run to go on from.
+  /// What has been received of each flow. A later run continues from it.
   std::vector<FlowState> state() const;
-  /// Puts what was found out into the flows' blocks.
+  /// Writes the final counts into the flows' blocks.
   void finish();
-  /// What frames are received into.
+  /// The memory that frames are received into.
   std::span<std::byte> memory() noexcept { return batch_.room(); }
   bool has_flows() const noexcept { return setup_.recorded == nullptr && !flows_.empty(); }
-  /// Why it can or should not go on; empty: it can.
+  /// Why it cannot or should not go on; empty: it can.
   const std::string& error() const noexcept { return error_; }
-  /// Of an error(): whether that was an end to be expected (end_on=overrun). One that is found
-  /// afterwards, in frames that waited to be checked, takes its place.
+  /// Whether error() was an expected end (end_on=overrun). An error found later, in frames that
+  /// waited to be checked, replaces it.
   bool ended_normally() const noexcept { return ended_normally_; }
 
  private:
   struct Flow;
   struct Totals;
   ProbeReading read(const FrameView& frame) const noexcept;
-  /// Where the probe is, also where a header is damaged that says so.
+  /// Where the probe is, even if the header that says so is damaged.
   ProbePlace place_of(const FrameView& frame) const noexcept;
-  /// Of a frame that shows no probe: whether one of ours was damaged so.
+  /// For a frame without a recognisable probe: whether it is a damaged frame of ours.
   Finding finding_without_probe(const FrameView& frame) const noexcept;
-  /// Counts the frames that the queue hands on when it is asked to.
+  /// Counts the frames that the queue delivers when `from_queue` asks it to.
   void deliver(const std::function<void()>& from_queue);
   void take(const FrameView& frame, const ProbeReading& reading, std::uint64_t now, Totals& totals);
   void take_replayed(const FrameView& frame, std::uint64_t now, Totals& totals);
@@ -137,19 +137,19 @@ class Sink {
   IntervalRecorder* recorder_ = nullptr;
   FrameBatch batch_;
   std::vector<std::unique_ptr<Flow>> flows_;
-  Flow* replayed_ = nullptr;  // of these, the one without probes
+  Flow* replayed_ = nullptr;  // among these, the flow without probes
   std::unique_ptr<VerifyQueue> queue_;
-  Totals* queued_totals_ = nullptr;  // where what the queue delivers is counted
+  Totals* queued_totals_ = nullptr;  // where frames delivered by the queue are counted
   std::uint64_t own_begin_ns_ = 0;
   bool in_window_ = false;         // the first window has begun
-  bool after_ramp_frame_ = false;  // the newest frame of a flow was of its ramp
+  bool after_ramp_frame_ = false;  // the newest frame was of its flow's ramp
   Echoer echoer_;
   std::uint64_t lost_before_ = 0;
   bool times_;
-  bool has_headers_ = false;  // a flow has
+  bool has_headers_ = false;  // a flow has them
   std::string error_;
   bool ended_normally_ = false;
-  bool no_more_comes_ = false;  // the peer has closed, after the end of all it sent
+  bool no_more_comes_ = false;  // the peer closed the connection after the end of its stream
 };
 
 }  // namespace shmif::perf

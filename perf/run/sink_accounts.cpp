@@ -7,9 +7,9 @@
 namespace shmif::perf {
 namespace {
 
-/// What has not been checked so long after the last frame stays unchecked.
+/// Frames not checked this long after the last frame stay unchecked.
 constexpr std::uint64_t kVerifyPatienceNs = 10'000'000'000;
-/// After so long without a frame none is on its way, unless it is delayed on purpose.
+/// After this long without a frame, no frame is on its way, unless delayed on purpose.
 constexpr std::uint64_t kStillComingNs = 10'000'000;
 
 }  // namespace
@@ -70,7 +70,7 @@ void Sink::deliver(const std::function<void()>& from_queue) {
 }
 
 bool Sink::drained(std::uint64_t now) {
-  // All has been sent: the beginning of a backlog is not waited with any longer.
+  // Everything has been sent, so the backlog is checked from now on.
   if (queue_ && queue_->waiting() != 0) deliver([this] { queue_->catch_up(); });
   bool all = true;
   for (const auto& flow : flows_) {
@@ -78,14 +78,15 @@ bool Sink::drained(std::uint64_t now) {
     if (!block.tx_done.load(std::memory_order_acquire)) return false;
     std::uint64_t end = block.window_end_ns.load(std::memory_order_acquire);
     if (end == 0) {
-      // It was killed, and nobody knows when it sent its last: from now on, then.
+      // The sender was killed, and it is not known when it sent its last frame. The drain time
+      // starts now.
       end = now;
       block.window_end_ns.store(now, std::memory_order_release);
     }
     const FlowCounts& counts = flow->receiver.counts();
     const std::uint64_t came =
         counts.received + counts.ramp_received + counts.late + flow->replayed;
-    // Of a replay copies count, too: it has all when no more come.
+    // In a replay, copies count as received, so it is complete only when no more frames arrive.
     const bool comes = flow->expected.replayed && now < flow->last_arrival_ns + kStillComingNs;
     const bool complete = !comes && came >= block.all_sent.get() - block.first.get();
     const std::uint64_t drain_end = end + flow->expected.drain_ns;
@@ -94,11 +95,11 @@ bool Sink::drained(std::uint64_t now) {
       flow->receiver.end_drain(drain_end);
     }
     if (setup_.echoes) {
-      // The asker says so, unless it has closed its connection since.
+      // The pingpong job says so, unless it has closed its connection.
       all &= no_more_comes_ || block.drained.load(std::memory_order_acquire);
       continue;
     }
-    // What is missing may come late: it is listened for once as long again.
+    // Missing frames may come late: the sink listens for another drain time.
     if (complete || no_more_comes_ || now >= drain_end + flow->expected.drain_ns) {
       block.drained.store(true, std::memory_order_release);
     } else {
@@ -110,7 +111,7 @@ bool Sink::drained(std::uint64_t now) {
 
 std::vector<FlowState> Sink::state() const {
   std::vector<FlowState> states;
-  if (!has_flows()) return states;  // those of any run, whose senders are not known
+  if (!has_flows()) return states;  // flows of any run, whose senders are not known
   states.reserve(flows_.size());
   for (const auto& flow : flows_) {
     states.push_back({.from = flow->expected.name, .received = flow->receiver.ledger().copy()});
@@ -126,14 +127,14 @@ void Sink::finish() {
   for (const auto& flow : flows_) {
     finish(*flow);
     flow->expected.arrivals->complete.store(true, std::memory_order_release);
-    // Of requests, who asked says that: it waits for the replies.
+    // For requests, the pingpong job says that, because it waits for the replies.
     if (!setup_.echoes) flow->expected.block->drained.store(true, std::memory_order_release);
   }
 }
 
-/// Who echoes counts a reply when it has gone, which may be a moment after it has come.
+/// An echo job counts a reply after sending it, which may be just after its arrival here.
 void Sink::settle_replies(const Flow& flow) const {
-  constexpr std::uint64_t kPatienceNs = 200'000'000;  // with one that was killed
+  constexpr std::uint64_t kPatienceNs = 200'000'000;  // in case the echo job was killed
   const FlowCounts& counts = flow.receiver.counts();
   const ByPeriod<Tally>& sent = flow.expected.echo->replies;
   const std::uint64_t until = now_ns() + kPatienceNs;
@@ -153,7 +154,7 @@ void Sink::finish(Flow& flow) {
   const std::uint64_t ramp = std::min(all, sender.ramp_sent.get());
   block.all_judged.set(all_sent);
   if (flow.expected.replayed) {
-    // Which of them came twice nobody can tell; how many, their number says.
+    // It is not known which frames arrived twice. Their number tells how many did.
     block.received.set(std::min(all, flow.replayed));
     block.duplicates.set(flow.replayed - std::min(all, flow.replayed));
     block.lost.set(all - std::min(all, flow.replayed));
@@ -167,7 +168,7 @@ void Sink::finish(Flow& flow) {
     block.all_judged.set(sent.frames);
   }
   const FlowResult result = flow.receiver.result(sent);
-  // A sender may not have told yet of the last ones that came.
+  // The sender may not have counted the last frames that arrived.
   block.all_judged.set(block.all_judged.get() + result.unexplained);
   block.received.set(result.received);
   block.lost.set(result.lost);
@@ -189,8 +190,8 @@ void Sink::finish(Flow& flow) {
   block.gap_count.set(n);
 }
 
-/// What is missing of a record are the gaps between the first and the last number of each flow: how
-/// many were sent after that, only their sender knew.
+/// The missing frames of a record are the gaps between the first and the last number of each flow.
+/// Only the sender knew how many were sent after the last one.
 void Sink::finish_recorded() {
   FlowBlock& block = *setup_.recorded;
   FlowResult sum;

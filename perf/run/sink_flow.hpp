@@ -1,6 +1,6 @@
 #pragma once
-// The inside of Sink, in two files: sink.cpp takes frames, sink_accounts.cpp keeps the accounts of
-// their flows and tells them to the others. Internal to perf/run.
+// The inside of Sink, in two files: sink.cpp receives frames, and sink_accounts.cpp keeps the
+// counts of their flows and publishes them. Internal to perf/run.
 
 #include <cstdint>
 #include <optional>
@@ -12,16 +12,16 @@ namespace shmif::perf {
 struct Sink::Flow {
   ExpectedFlow expected;
   FlowReceiver receiver;
-  std::optional<FrameMaker> maker{};  // of what it should be, byte by byte
+  std::optional<FrameMaker> maker{};  // of the expected frame, byte by byte
   std::uint64_t last_arrival_ns = 0;
   bool measured_from = false;  // its sender has said when its window begins
   bool drained = false;
   bool touched = false;        // in this batch
-  std::uint64_t replayed = 0;  // frames, of one that is
-  SequenceLedger answered{};   // requests, whose replies have gone
+  std::uint64_t replayed = 0;  // frames of a replayed flow
+  SequenceLedger answered{};   // requests whose replies were sent
 };
 
-/// Of one batch.
+/// Counts of one batch.
 struct Sink::Totals {
   struct Of {
     std::uint64_t frames = 0, bytes = 0, foreign = 0, stale = 0;

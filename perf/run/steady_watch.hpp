@@ -1,6 +1,6 @@
 #pragma once
-// SteadyWatch: which jobs have reached the steady state that they were to be ended at. Looked after
-// by the controller, once a second, by the counts in the shared memory.
+// SteadyWatch: finds the jobs that have reached the steady state at which they are to end. The
+// controller checks this once a second, from the counts in the shared memory.
 
 #include <cstdint>
 #include <optional>
@@ -21,7 +21,7 @@ class SteadyWatch {
 
   /// The jobs that have reached it since the last call.
   std::vector<std::size_t> check(std::uint64_t now_ns);
-  /// What was found of each, for a person; nothing where no job asked.
+  /// What was found for each job, as a text; empty if no job asked.
   std::optional<std::string> describe() const;
   /// The same as data.
   std::vector<SteadyStateResult> results() const;
@@ -30,7 +30,7 @@ class SteadyWatch {
   struct Line {
     std::size_t job;
     SteadyStateDetector detector;
-    std::uint64_t since_ns = 0;  // of the second that goes on; 0: not begun
+    std::uint64_t since_ns = 0;  // start of the current second; 0: not begun
     std::uint64_t frames = 0, bytes = 0;
   };
   std::span<const ControlledJob> jobs_;

@@ -1,6 +1,6 @@
 #pragma once
-// TcpWatch: what the kernel says of a job's TCP connection, over the measured window and at the end
-// of each interval.
+// TcpWatch: what the kernel tells about a job's TCP connection, over the measured window and at the
+// end of each interval.
 
 #include <cstdint>
 #include <optional>
@@ -10,19 +10,19 @@
 
 namespace shmif::perf {
 
-/// Of an end without TCP it does nothing. Threads: the job's. Blocks: never.
+/// It does nothing for an end without TCP. Threads: the job's thread. Blocks: never.
 class TcpWatch {
  public:
   TcpWatch(End& end, JobBlock& job) noexcept : end_(end), job_(job) {}
 
-  /// The measured window begins and ends.
+  /// To be called when the measured window begins and ends.
   void begin_window() noexcept;
   void end_window() noexcept;
-  /// Puts what holds now, and the retransmits since the last call, into an interval.
+  /// Writes the current values, and the retransmits since the last call, into an interval.
   void close(IntervalBlock& into) noexcept;
 
  private:
-  /// Looks, and counts what it sees in the window.
+  /// Reads the current values, and counts them if the window is open.
   std::optional<TcpState> look() noexcept;
 
   End& end_;

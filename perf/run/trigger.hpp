@@ -1,6 +1,6 @@
 #pragma once
-// Trigger: ends a run when a file appears, when time has passed, or when a job saw a frame that
-// matches; then runs a command. Fires once.
+// Trigger: ends a run when a file appears, when a time has passed, or when a job received a
+// matching frame. Then it runs a command. It fires once.
 
 #include <cstdint>
 #include <functional>
@@ -16,11 +16,11 @@ class Trigger {
  public:
   explicit Trigger(const RunOptions& options) : options_(options) {}
 
-  /// What made it fire, for a person; nothing as long as nothing did, and after it fired. Takes the
-  /// file away, so that the next run is not ended by it. `matched`: a job saw a frame.
+  /// Result: why it fires now, as a text; empty if it does not, or has fired before. Deletes the
+  /// file, so that it does not end the next run. `matched`: a job received a matching frame.
   std::optional<std::string> check(std::uint64_t since_start_ns, bool matched);
-  /// Runs the command if it fired and there is one. Result: nothing, or what went wrong. Blocks,
-  /// and `ended_early`: as shmif::perf::run_command().
+  /// Runs the command, if the trigger fired and there is one. Result: what went wrong; empty if
+  /// nothing did. Blocks, and `ended_early`: as shmif::perf::run_command().
   std::optional<std::string> run_command(const std::function<bool()>& ended_early);
 
  private:

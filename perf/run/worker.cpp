@@ -16,14 +16,14 @@
 namespace shmif::perf {
 namespace {
 
-/// The longest sleep of a job that is at work, so that a stop reaches it.
+/// The longest sleep of a working job, so that it notices a stop.
 constexpr std::uint64_t kLongestSleepNs = 50'000'000;
-/// What is due so soon is waited for awake: a sleep may take that much longer than asked for.
+/// A job spins until a time that is this close, because a sleep may end this much too late.
 constexpr std::uint64_t kSpinNs = 60'000;
-/// What a receiver may be late with saying that it waits for nothing more.
+/// How late a receiver may say that it waits for no more frames.
 constexpr std::uint64_t kPatienceWithReceiverNs = 200'000'000;
 
-/// So long before the start jobs are awake.
+/// How long before the start the jobs wake up.
 constexpr std::uint64_t kAwakeBeforeNs = 2'000'000;
 
 }  // namespace
@@ -40,7 +40,7 @@ int Worker::run() {
   if (!await(Order::initialise, 5'000'000)) return leave();
   if (options_.engine != EngineKind::host) return work();
   ::setsid();
-  // Outside of the host, which has no rights for that, and inherits it.
+  // Outside of the guest, which has no rights for this and inherits it.
   if (auto done = take_place(options_); !done) return fail(done.error().message);
   if (!options_.exec.empty()) return run_program();
   return run_host(options_, setup_.host, setup_.end, job_, [this] {
@@ -110,11 +110,12 @@ void Worker::start() {
   if (options_.verify_only) flow_.measure_from_ns.store(start, std::memory_order_release);
   in_ramp_ = options_.ramp_time.count() > 0;
   state(in_ramp_ ? JobState::ramp : JobState::running);
-  // All is made: what is measured as skew is nothing but how late it is. Each wake takes some 20
-  // us of a CPU, one behind the other; who is awake already passes the CPU on in 5.
+  // Everything is prepared, so the measured skew is only the lateness of the start. Waking a job
+  // takes about 20 us of a CPU, one job after the other. A job that is already awake passes the CPU
+  // on in 5 us.
   sleep_until(start - std::min(start, kAwakeBeforeNs));
-  // One that only receives listens at once, and is asleep by the start: the CPUs are for those who
-  // send then. The frames of a file wait, and are read in the window.
+  // A job that only receives listens at once, and sleeps when the others start, so that the senders
+  // get the CPUs then. Frames of a file wait, and are read in the window.
   const bool listens = !generator_ && options_.engine != EngineKind::pcap;
   if (listens) begin_ns_ = now_ns();
   while (!listens && now_ns() < start) ::sched_yield();
@@ -126,11 +127,11 @@ void Worker::note_begin(std::uint64_t now) {
   job_.start_skew_ns.store(now - std::min(now, common), std::memory_order_relaxed);
 }
 
-/// Each that shares a CPU with others has sent its first frame before any of them goes on.
+/// Each job that shares a CPU with others sends its first frame before any of them goes on.
 void Worker::let_others_begin() {
   ::sched_yield();
-  // Only now: the kernel shares a CPU between sessions (sched_autogroup), and nobody could pass
-  // it on to a job of another one.
+  // Only now, because the kernel divides a CPU among sessions (sched_autogroup), and a job could
+  // not pass its CPU on to a job of another session.
   if (!options_.thread) ::setsid();
 }
 
@@ -199,7 +200,7 @@ bool Worker::finished(std::uint64_t now) {
     note_draining();
     return all_arrived(now);
   }
-  // Listens to whatever comes.
+  // Listens to any frames.
   const std::uint64_t runtime = ns(options_.runtime);
   return stopped_ || (runtime != 0 && now >= measure_from_ns_ + runtime);
 }
@@ -211,7 +212,7 @@ bool Worker::all_arrived(std::uint64_t now) const {
   return now >= end + 2 * ns(options_.drain_time) + kPatienceWithReceiverNs;
 }
 
-/// One in which those who send to it have ended is cut there.
+/// An interval in which the last sender ended is cut there.
 void Worker::close_interval(std::uint64_t now) {
   const bool ended = sink_ && sink_->has_flows() && sink_->is_draining();
   if (ended && !draining_) recorder_->border(std::min(now, sink_->window_end_ns()));
@@ -228,7 +229,7 @@ void Worker::note_draining() {
 }
 
 void Worker::keep_usage() {
-  if (!usage_) return;  // it has measured nothing
+  if (!usage_) return;  // nothing was measured
   const bool has_helpers =
       options_.verify_async != 0 || options_.io_submit_mode == IoSubmit::offload;
   if (options_.thread && has_helpers) return;
@@ -242,7 +243,7 @@ std::uint64_t Worker::nothing_until(std::uint64_t now) {
     if (next <= now + kSpinNs || generator_->spins(now)) return now;
     return std::min(now + kLongestSleepNs, next - kSpinNs);
   }
-  return now + (draining_ ? 1'000'000 : kLongestSleepNs);  // at the end, others wait for it
+  return now + (draining_ ? 1'000'000 : kLongestSleepNs);  // at the end, others wait for this
 }
 
 void Worker::idle(std::uint64_t now) {
@@ -252,8 +253,8 @@ void Worker::idle(std::uint64_t now) {
   }
   const std::uint64_t until = std::min(nothing_until(now), recorder_->next_ns());
   const std::uint64_t began = now_ns();
-  // Frames under way through faults go out while their end is used or waited for, and who only
-  // sends uses it for its own frames alone.
+  // Frames delayed by faults go out only while the end is used or waited for. A job that only sends
+  // uses its end only for its own frames.
   if (has_faults_ && !sink_) {
     end_->wait(std::chrono::nanoseconds(until - std::min(until, began)));
   } else if (until <= began) {
@@ -266,7 +267,7 @@ void Worker::idle(std::uint64_t now) {
 }
 
 int run_worker(const WorkerContext& context, std::size_t index) noexcept {
-  // A bus that somebody truncates is an error of the job then, and does not kill it.
+  // If somebody truncates a bus, the job reports an error and is not killed.
   (void)install_sigbus_guard();
   Worker worker(context, index);
   try {

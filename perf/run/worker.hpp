@@ -15,14 +15,14 @@ namespace shmif::perf {
 /// What the controller has made for one job.
 struct WorkerSetup {
   std::size_t index = 0;  ///< of the job
-  Wire* wire = nullptr;   ///< of engine=host: the bus
+  Wire* wire = nullptr;   ///< for engine=host: the bus
   EndOptions end;
-  HostSetup host;           ///< of engine=host
+  HostSetup host;           ///< for engine=host
   std::uint32_t nonce = 0;  ///< of the run
   std::uint64_t interval_ns = 0;
 };
 
-/// What a worker sees of the run. All of it outlives the worker.
+/// What a worker sees of the run. Everything outlives the worker.
 struct WorkerContext {
   std::span<const PlannedJob> plan;
   std::span<const WorkerSetup> setups;
@@ -30,12 +30,12 @@ struct WorkerContext {
   RunMemory& memory;
 };
 
-/// Lives the life of job number `index`: waits for orders, initialises, runs, drains, finishes.
-/// Result: what a process exits with; all else is in the memory. Throws nothing. Blocks: until the
-/// job has ended.
+/// Runs job number `index`: waits for orders, initialises, runs, drains, finishes. Result: the exit
+/// status of a process; everything else is in the memory. Throws nothing. Blocks: until the job has
+/// ended.
 int run_worker(const WorkerContext& context, std::size_t index) noexcept;
 
-/// A number that tells the frames of this run from those of others.
+/// A number that distinguishes the frames of this run from those of others.
 std::uint32_t make_nonce();
 
 }  // namespace shmif::perf

@@ -12,7 +12,7 @@ void Worker::finish() {
   state(JobState::verifying);
   if (sink_) {
     sink_->finish();
-    // Frames that waited to be checked may have been found damaged only now.
+    // Frames that waited to be checked may be found damaged only now.
     if (!sink_->error().empty() && !sink_->ended_normally()) fails(sink_->error());
   }
   state(JobState::finishing);
@@ -92,7 +92,7 @@ void Worker::keep_counters() {
   keep(job_.wire_tx_bytes, c.tx_bytes);
   keep(job_.wire_rx_frames, c.rx_frames);
   keep(job_.wire_rx_bytes, c.rx_bytes);
-  // A port that nobody reads loses all that others send, and that says nothing.
+  // A port that no sink reads loses all frames of others, so these counts would mean nothing.
   if (sink_) {
     keep(job_.wire_lost_frames, c.lost_frames);
     keep(job_.wire_overruns, c.overruns);

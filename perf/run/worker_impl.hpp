@@ -1,6 +1,6 @@
 #pragma once
-// The inside of a worker, in three files: worker_parts.cpp makes what a job is put together from,
-// worker.cpp has its life and its loop, worker_end.cpp what is kept of it. Internal to perf/run.
+// The inside of a worker, in three files: worker_parts.cpp makes the parts of a job, worker.cpp has
+// its states and its loop, and worker_end.cpp saves its results. Internal to perf/run.
 
 #include <cstdint>
 #include <memory>
@@ -19,7 +19,7 @@
 
 namespace shmif::perf {
 
-/// Sleeps until that time of CLOCK_MONOTONIC.
+/// Sleeps until `time_ns` of CLOCK_MONOTONIC.
 void sleep_until(std::uint64_t time_ns);
 
 /// Threads: one at a time.
@@ -38,15 +38,15 @@ class Worker {
   int fail(const std::string& why);
 
  private:
-  /// Of an emulated host with a program of its own: what surrounds that is done outside of it.
+  /// For an emulated host that runs a program: the part outside the guest.
   int run_program();
-  /// All but the creation: what an emulated host does inside.
+  /// Everything after the creation. For an emulated host, this runs inside the guest.
   int work();
   void state(JobState next) { job_.state.store(next, std::memory_order_release); }
   Order order() const { return job_.order.load(std::memory_order_acquire); }
-  /// Result: false when it is to end instead.
+  /// Waits for an order. Result: false if the job must end instead.
   bool await(Order wanted, std::uint64_t look_every_ns) const;
-  /// It was never told to go.
+  /// Ends a job that was never ordered to go.
   int leave();
   bool fails(const std::string& why) {
     if (error_.empty()) error_ = why;
@@ -54,11 +54,11 @@ class Worker {
   }
 
   // Before the start.
-  /// Its exec_prerun.
+  /// Runs its exec_prerun.
   Result<void> prepare();
   Result<void> initialise();
-  /// Until the host is on the bus that this one connects to: who asks for an address in vain asks
-  /// again a second later.
+  /// Waits until the host that this one connects to is on the bus. An address request that is not
+  /// answered would be repeated only a second later.
   void await_peer() const;
   Result<void> make_generator(const VerifyState& before);
   Result<void> make_sink(VerifyState& before);
@@ -68,36 +68,38 @@ class Worker {
   // At work.
   void start();
   void loop();
-  /// Result: false when it is to end at once.
+  /// Follows orders. Result: false if the job must end at once.
   bool obey(std::uint64_t now);
   bool finished(std::uint64_t now);
-  /// The receiver says when it has all; till then, faults on the way may have some of it. One that
-  /// says nothing, for it is stuck, would have stopped listening by twice the drain time.
+  /// Whether the receiver has all frames. It says so itself; until then, faults may still hold
+  /// some. A receiver that says nothing because it is stuck would have stopped listening by twice
+  /// the drain time.
   bool all_arrived(std::uint64_t now) const;
   void note_draining();
-  /// When the first window of the job begins: that of what it sends, or of what it receives;
-  /// UINT64_MAX: nobody knows yet.
+  /// When the first window of the job begins, of what it sends or of what it receives; UINT64_MAX:
+  /// not known yet.
   std::uint64_t window_begin_ns() const;
-  /// Begins to measure what the job uses once that time has come.
+  /// Begins to measure the job's resource use when the window has begun.
   void note_window(std::uint64_t now);
-  /// An interval of the curve is over.
+  /// Closes an interval of the curve.
   void close_interval(std::uint64_t now);
-  /// It could send its first frame now.
+  /// Notes that the job can send its first frame now.
   void note_begin(std::uint64_t now);
-  /// After the first step.
+  /// Called after the first step.
   void let_others_begin();
-  /// Of a thread with helpers of its own, nobody can tell what they all use.
+  /// Keeps the job's resource use. For a thread job with helper threads it is not known.
   void keep_usage();
-  /// Until when there is nothing to do, as far as that is known; `now`: there is something.
+  /// When there is something to do again, as far as that is known; `now`: there is something now.
   std::uint64_t nothing_until(std::uint64_t now);
   /// Sleeps until there is something to do.
   void idle(std::uint64_t now);
 
   // The end.
   void finish();
-  /// `began`: what it was to do, so that there is something for exec_postrun to look at.
+  /// `began`: whether the job had work to do, so that exec_postrun has something to look at.
   void conclude(bool began);
-  /// What an engine had taken to send it later may meet an error when nobody sends any more.
+  /// Waits for frames that an engine has taken but sends later. Their errors can come after the last
+  /// send.
   void finish_sending();
   void save_state();
   void keep_counters();
@@ -112,7 +114,7 @@ class Worker {
   FlowBlock& flow_;
 
   std::unique_ptr<End> end_;
-  bool has_faults_ = false;  // on the way from or to it
+  bool has_faults_ = false;  // between it and the wire
   std::optional<FrameFilter> trigger_;
   std::optional<Generator> generator_;
   std::optional<Sink> sink_;
@@ -123,8 +125,8 @@ class Worker {
   bool begun_ = false;
   bool stopped_ = false;
   bool draining_ = false;
-  std::optional<Usage> usage_;  // from the beginning of the measured window
-  bool used_since_ = false;     // after it was kept: frames still come
+  std::optional<Usage> usage_;  // since the measured window began
+  bool used_since_ = false;     // since the usage was kept: frames still arrive
   std::string error_;
 };
 
