@@ -35,7 +35,7 @@ Result<std::string> read_file(const std::string& path) {
   const auto refuse = [&](int number) {
     return Error::from_errno(number, "cannot read job file \"" + path + '"');
   };
-  // "-" is standard input, which stays open.
+  // "-" is standard input, which is not closed.
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file =
       path == kStandardInput
           ? std::unique_ptr<std::FILE, int (*)(std::FILE*)>(stdin, [](std::FILE*) { return 0; })
@@ -56,15 +56,15 @@ std::optional<std::string> from_environment(const std::string& name) {
   return value == nullptr ? std::nullopt : std::optional<std::string>(value);
 }
 
-/// libinih splits names from values and takes comments off. What it does else does not fit job
-/// files, and is switched off or kept from it:
-///   - its lines end after 200 bytes, and continue where one is indented: settings, below
-///   - its handler is told no line: it reads line by line through ours, which counts them
-///   - it cuts sections after 50 bytes, keeps silent about empty ones, and knows no `include`:
-///     those lines are ours, and it gets an empty one for each
+/// libinih splits names from values and removes comments. Its other features do not fit job files,
+/// and are switched off or avoided:
+///   - its lines end after 200 bytes, and an indented line continues the last one: settings, below
+///   - it does not tell the handler the line number: our reader passes it lines, and counts them
+///   - it cuts sections after 50 bytes, ignores empty ones, and knows no `include`: we handle those
+///     lines, and pass an empty line instead of each
 void set_up_inih() {
   static char comments[] = ";#";
-  ini_use_stack = false;  // a buffer that grows
+  ini_use_stack = false;  // instead, a buffer that grows
   ini_allow_realloc = true;
   ini_max_line = static_cast<int>(kMostLineBytes) + 3;
   ini_allow_multiline = false;
@@ -93,12 +93,12 @@ class Reading {
   std::vector<std::string> errors() && { return std::move(errors_); }
 
  private:
-  /// A file that is being read, and how far.
+  /// A file that is being read, and the position in it.
   struct File {
     std::string path;
     std::string_view rest;
     int line = 0;
-    std::string pending{};  // of a line that did not fit into the buffer of libinih at once
+    std::string pending{};  // rest of a line that did not fit into libinih's buffer
   };
   enum class Section { none, global, job, refused };
 
@@ -133,12 +133,12 @@ void Reading::text_of(const std::string& path, std::string_view text) {
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);  // a byte order mark
   files_.push_back({path, text});
   ++files_read_;
-  // Its result is the line of an error, which there is none of: lines are checked in here.
+  // The result would be the line of an error. There is none, because this class checks the lines.
   if (ini_parse_stream(next_line, this, assign, this) == -2) complain("no memory to read it");
   files_.pop_back();
 }
 
-/// What libinih reads by: a line, or as much as fits, with its end.
+/// libinih's reader function: returns a line with its end, or as much of it as fits.
 char* Reading::next_line(char* into, int room, void* self) {
   Reading& reading = *static_cast<Reading*>(self);
   if (room < 2) return nullptr;
@@ -154,7 +154,7 @@ char* Reading::next_line(char* into, int room, void* self) {
   return into;
 }
 
-/// Takes a line off the file; `pending` is then what libinih is to see of it.
+/// Takes a line from the file. `pending` is then what libinih will see of it.
 void Reading::take_line() {
   File& file = files_.back();
   const std::size_t end = std::min(file.rest.find('\n'), file.rest.size());
@@ -165,7 +165,7 @@ void Reading::take_line() {
   files_.back().pending = (ours ? std::string() : std::string(line)) + '\n';
 }
 
-/// Sees to lines that are none of libinih's. Result: whether this was one.
+/// Handles lines that libinih must not see. Result: whether this was one.
 bool Reading::take_own(std::string_view line) {
   if (line.size() > kMostLineBytes) {
     complain("the line is longer than 64 KiB");
@@ -189,7 +189,7 @@ bool Reading::take_own(std::string_view line) {
 }
 
 void Reading::begin_section(std::string_view line) {
-  section_ = Section::refused;  // its options are passed over
+  section_ = Section::refused;  // its options are ignored
   const std::size_t end = line.find(']');
   const std::string_view rest =
       end == std::string_view::npos ? std::string_view() : stripped(line.substr(end + 1));
@@ -216,7 +216,7 @@ void Reading::begin_section(std::string_view line) {
 }
 
 void Reading::include(std::string_view words) {
-  // As libinih has it: a comment begins behind a space.
+  // As in libinih, a comment begins after a space.
   for (std::size_t i = 1; i < words.size(); ++i) {
     if ((words[i] == ';' || words[i] == '#') &&
         kSpaces.find(words[i - 1]) != std::string_view::npos) {
@@ -252,7 +252,7 @@ int Reading::assign(void* self, const char*, const char* name, const char* value
 void Reading::option(std::string_view name, std::optional<std::string_view> value) {
   if (section_ == Section::refused) return;
   if (section_ == Section::none) {
-    section_ = Section::refused;  // said once
+    section_ = Section::refused;  // report it once
     return complain("\"" + std::string(name) +
                     "\" is before any section (write [global] or a job's [name] above it)");
   }
@@ -271,7 +271,7 @@ void Reading::option(std::string_view name, std::optional<std::string_view> valu
   if (!of_run) job.where_of[row->name] = here();
 }
 
-/// `value` with the values of its ${VARIABLES}. Result: nothing when one has none.
+/// `value` with its ${VARIABLES} replaced. Result: empty if a variable has no value.
 std::optional<std::string> Reading::expanded(std::string_view value) {
   std::string text;
   while (!value.empty()) {

@@ -1,6 +1,6 @@
 #pragma once
-// JobOptions and RunOptions: what a user asks for, as values. perf/job/option_table.hpp has the
-// names, units, defaults and ranges that a job file and the command line know them by.
+// JobOptions and RunOptions: what a user asks for, as values. perf/job/option_table.hpp has their
+// names, units, defaults and ranges in job files and on the command line.
 
 #include <chrono>
 #include <cstddef>
@@ -17,14 +17,14 @@ namespace shmif::perf {
 
 /// What a job does with frames (`rw`).
 enum class Role : std::uint8_t {
-  tx,        ///< sends; without `to`, a sink of its own receives and verifies
-  rx,        ///< receives and verifies what the jobs send that name it in `to`
+  tx,        ///< sends; without `to`, a sink made for it receives and verifies
+  rx,        ///< receives and verifies frames of the jobs that name it in `to`
   txrx,      ///< sends, and so does its peer
   echo,      ///< returns each request to its sender
-  pingpong,  ///< sends requests, at most `iodepth` without their reply; times the round trip
+  pingpong,  ///< sends requests, at most `iodepth` without a reply; measures the round trip
 };
 
-/// Whether a job of that role sends on its own account; an echo only answers.
+/// Whether a job of that role sends by itself; an echo job only answers.
 constexpr bool sends(Role role) noexcept {
   return role == Role::tx || role == Role::txrx || role == Role::pingpong;
 }
@@ -34,16 +34,17 @@ constexpr bool receives(Role role) noexcept {
 
 enum class EngineKind : std::uint8_t { bus, tap, packet, unix_pair, udp, pcap, null, host };
 
-/// One value for each direction: of the job, and for rw=txrx of its peer.
+/// One value for each direction: of the job, or with rw=txrx of its peer.
 template <class T>
 struct PerDirection {
   T tx{};
   T rx{};
 };
 
-/// How long frames are, without FCS.
+/// Lengths of frames, without FCS.
 struct FrameSizes {
-  /// Sizes from `least` to `most` bytes, evenly, in steps of one; `weight` of all frames.
+  /// Sizes from `least` to `most` bytes, uniformly distributed in steps of one. `weight`: relative
+  /// share of all frames.
   struct Part {
     std::uint32_t least = 64;
     std::uint32_t most = 64;
@@ -53,34 +54,34 @@ struct FrameSizes {
   std::vector<Part> parts{Part{}};
   bool operator==(const FrameSizes&) const = default;
 };
-/// The mix of the Internet as testers have it: 7 of 64, 4 of 594, 1 of 1518 bytes on the wire, here
-/// without their FCS (RFC 6985, section 4, "IMIX").
+/// The mix of Internet traffic that testers use: 7 frames of 64, 4 of 594 and 1 of 1518 bytes on
+/// the wire; here without FCS (RFC 6985, section 4, "IMIX").
 FrameSizes imix_sizes();
 
 enum class RateProcess : std::uint8_t { linear, poisson };
-/// After a stall (`rate_catchup`).
+/// What a stream does after a stall (`rate_catchup`).
 enum class CatchUp : std::uint8_t {
-  burst,    ///< all at once: the offered load is kept
-  limited,  ///< at twice the rate until the stream is on time
-  skip,     ///< what should have gone meanwhile is given up, and counted as offered, not sent
+  burst,    ///< sends all late frames at once: the offered load is kept
+  limited,  ///< sends at twice the rate until the stream is on time
+  skip,     ///< gives up the late frames; they count as offered, not as sent
 };
 enum class Payload : std::uint8_t { random, pattern, zero };
 enum class IoSubmit : std::uint8_t { inline_, offload };
 enum class CpuPolicy : std::uint8_t { shared, split };
 enum class HostProtocol : std::uint8_t { udp, tcp };
-/// The highest rate that ... (`search`).
+/// The highest rate at which ... (`search`).
 enum class Search : std::uint8_t {
   none,
-  ndr,             ///< loses nothing (RFC 2544, section 26.1)
-  pdr,             ///< loses no more than `search_loss`
-  latency_target,  ///< keeps `latency_percentile` of its frames within `latency_target`
+  ndr,             ///< no frame is lost (RFC 2544, section 26.1)
+  pdr,             ///< no more than `search_loss` is lost
+  latency_target,  ///< `latency_percentile` of the frames stay within `latency_target`
 };
-/// Classes of errors that a job may go on after (`continue_on_error`).
+/// Classes of errors that do not end a job (`continue_on_error`).
 struct ErrorClasses {
   bool tx = false, rx = false, verify = false, overrun = false, lock = false;
 };
 
-/// A job. Durations not given are nothing; limits not given are 0 and do not limit.
+/// A job, with the defaults of its options. A limit of 0 does not limit.
 struct JobOptions {
   using Nanoseconds = std::chrono::nanoseconds;
 
@@ -88,7 +89,7 @@ struct JobOptions {
   std::string name;
   std::string description;
   std::uint32_t numjobs = 1;
-  bool thread = false;     ///< else a process
+  bool thread = false;     ///< otherwise a process
   std::string wait_for;    ///< starts when every clone of that job has ended
   bool stonewall = false;  ///< starts when every job before it has ended
   Nanoseconds start_delay{0};
@@ -96,31 +97,31 @@ struct JobOptions {
   bool group_reporting = false;
   bool exitall = false;           ///< when it ends, all jobs of its group do
   bool exitall_on_error = false;  ///< the same when it fails
-  bool background = false;        ///< never keeps a run alive
+  bool background = false;        ///< does not keep a run alive
   Nanoseconds startup_timeout = std::chrono::seconds(10);
 
   // ---- Traffic ----
   Role rw = Role::tx;
-  std::string to;  ///< the job that receives; empty: a peer made for this one
+  std::string to;  ///< the job that receives; empty: a peer is made
   PerDirection<FrameSizes> bs;
   PerDirection<std::uint64_t> rate_bps;
   PerDirection<std::uint64_t> rate_fps;
-  std::uint32_t rwmixtx = 50;  ///< of rw=txrx with one rate for both, in per cent
+  std::uint32_t rwmixtx = 50;  ///< for rw=txrx with one rate for both, in per cent
   std::uint32_t rate_overhead_bytes = 0;
   RateProcess rate_process = RateProcess::linear;
   CatchUp rate_catchup = CatchUp::burst;
   PerDirection<std::uint64_t> rate_min_bps;
   PerDirection<std::uint64_t> rate_min_fps;
   Nanoseconds rate_cycle = std::chrono::seconds(1);
-  Nanoseconds rate_settle = std::chrono::seconds(1);  ///< before the minimum counts
+  Nanoseconds rate_settle = std::chrono::seconds(1);  ///< time before the minimum applies
   Nanoseconds thinktime{0};
   Nanoseconds thinktime_spin{0};
-  std::uint64_t thinktime_blocks = 1;  ///< frames of a burst
+  std::uint64_t thinktime_blocks = 1;  ///< frames per burst
   std::uint32_t iodepth = 1;           ///< requests without a reply
-  std::uint32_t iodepth_batch = 32;    ///< most frames handed to the engine at once
+  std::uint32_t iodepth_batch = 32;    ///< most frames passed to the engine at once
   std::uint32_t iodepth_batch_complete_min = 1;
-  std::uint32_t iodepth_low = 0;  ///< the window opens again at so many; 0: at iodepth - 1
-  std::uint32_t flow = 0;         ///< weight among the jobs that have one; 0: none
+  std::uint32_t iodepth_low = 0;  ///< the window opens again at this many; 0: at iodepth - 1
+  std::uint32_t flow = 0;         ///< weight among the jobs that have one; 0: no weight
   IoSubmit io_submit_mode = IoSubmit::inline_;
 
   // ---- How long ----
@@ -130,8 +131,8 @@ struct JobOptions {
   Nanoseconds drain_time = std::chrono::seconds(1);
   std::uint64_t loops = 1;
   std::uint64_t number_ios = 0;      ///< frames
-  std::uint64_t size_bytes = 0;      ///< of one loop
-  std::uint64_t io_limit_bytes = 0;  ///< of all
+  std::uint64_t size_bytes = 0;      ///< in one loop
+  std::uint64_t io_limit_bytes = 0;  ///< in all loops
 
   // ---- Frames ----
   Payload payload = Payload::random;
@@ -139,41 +140,41 @@ struct JobOptions {
   std::uint32_t buffer_compress_percentage = 0;
   std::uint64_t randseed = 1;
   std::optional<std::uint16_t> vlan;
-  std::string headers;  ///< as perf/frame/header_template.hpp reads it; empty: Ethernet alone
+  std::string headers;  ///< in the format of perf/frame/header_template.hpp; empty: only Ethernet
 
   // ---- Engine ----
   EngineKind engine = EngineKind::bus;
-  /// `engine` was a list: expand() makes a job for each, which has that in `engine`.
+  /// `engine` was a list: expand() makes a job for each entry, with that engine in `engine`.
   std::vector<EngineKind> engines;
-  std::string bus;   ///< empty: one made for the run
-  std::string wire;  ///< jobs of one engine with the same name are on one wire
+  std::string bus;   ///< empty: one is made for the run
+  std::string wire;  ///< jobs of one engine with the same name share a wire
   std::uint64_t bus_size_bytes = 4U << 20U;
   std::uint32_t mtu = 1500;
   bool bus_pause = false;
-  std::string netdev;    ///< of engine=packet, tap: an existing interface, else one is made
-  std::string netns;     ///< where that is
-  std::string filename;  ///< of engine=pcap
-  std::string hostname = "127.0.0.1";  ///< of engine=udp
+  std::string netdev;    ///< engine=packet, tap: an existing interface; otherwise one is made
+  std::string netns;     ///< where the interface is
+  std::string filename;  ///< engine=pcap
+  std::string hostname = "127.0.0.1";  ///< engine=udp
   std::uint16_t port = 0;
   bool allow_live = false;
-  FaultOptions fault;     ///< on the way from this job
-  FaultOptions fault_rx;  ///< on the way to it
-  // engine=host: a host with an interface and an IP address of its own, on the bus.
+  FaultOptions fault;     ///< for frames from this job
+  FaultOptions fault_rx;  ///< for frames to this job
+  // engine=host: a host on the bus, with its own interface and IP address.
   HostProtocol proto = HostProtocol::udp;
-  std::uint32_t mss_bytes = 0;        ///< of TCP, TCP_MAXSEG; 0: the kernel's
+  std::uint32_t mss_bytes = 0;        ///< TCP_MAXSEG; 0: the kernel's
   std::uint64_t window_bytes = 0;     ///< of both socket buffers; 0: the kernel's
-  std::string congestion;             ///< of TCP; empty: the kernel's
+  std::string congestion;             ///< algorithm of TCP; empty: the kernel's
   std::optional<std::uint32_t> dscp;  ///< 0 to 63
   std::string ip;                     ///< CIDR; empty: the next of 198.18.0.0/15
-  std::vector<std::string> exec;      ///< a program to run on it instead of the traffic
+  std::vector<std::string> exec;      ///< a program to run on the host, instead of traffic
 
   // ---- Verification ----
   bool verify = true;              ///< frames carry a CRC
-  bool verify_regenerate = false;  ///< and are compared with what their seed makes
+  bool verify_regenerate = false;  ///< and are compared with what their seed generates
   bool do_verify = true;
-  std::uint64_t verify_backlog = 0;  ///< check after so many frames; 0: at once
-  std::uint32_t verify_async = 0;    ///< threads that check
-  bool verify_only = false;          ///< frames of any earlier run are checked
+  std::uint64_t verify_backlog = 0;  ///< check after this many frames; 0: at once
+  std::uint32_t verify_async = 0;    ///< threads that check frames
+  bool verify_only = false;          ///< checks frames of any earlier run
   bool verify_state_save = false;
   std::string verify_state_load;
   ErrorClasses continue_on_error;
@@ -182,14 +183,14 @@ struct JobOptions {
   // ---- Latency and search ----
   bool disable_lat = false;
   Search search = Search::none;
-  double search_loss = 0;            ///< share, of Search::pdr
-  double search_resolution = 0.005;  ///< share of the highest rate
-  std::uint64_t search_max_fps = 0;  ///< 0: found by a trial flat out
+  double search_loss = 0;            ///< share, for Search::pdr
+  double search_resolution = 0.005;  ///< share of the rate
+  std::uint64_t search_max_fps = 0;  ///< 0: measured by a trial at full speed
   Nanoseconds search_trial = std::chrono::seconds(2);
   Nanoseconds latency_target{0};
   double latency_percentile = 99;
-  std::vector<double> percentile_list;  ///< 0 to 100; empty: those that every result has
-  Nanoseconds max_latency{0};           ///< one that is longer fails the job; 0: none is
+  std::vector<double> percentile_list;  ///< 0 to 100; empty: the usual ones
+  Nanoseconds max_latency{0};           ///< a longer latency fails the job; 0: no limit
   std::string steadystate;              ///< "iops:0.3%", "bw_slope:0.1%", ...
   Nanoseconds ss_dur{0};
   Nanoseconds ss_ramp{0};
@@ -197,7 +198,7 @@ struct JobOptions {
   // ---- Replay and records ----
   std::string replay;            ///< a capture file to send
   double replay_time_scale = 1;  ///< 2: half as fast
-  bool replay_no_stall = false;  ///< without any pauses, whatever the scale
+  bool replay_no_stall = false;  ///< no pauses, whatever the scale
   std::string write_pcap;
   std::string write_bw_log, write_iops_log, write_lat_log, write_hist_log;
   Nanoseconds log_avg = std::chrono::milliseconds(500);
@@ -207,33 +208,33 @@ struct JobOptions {
   // ---- Privileges and place ----
   std::vector<int> cpus_allowed;
   CpuPolicy cpus_allowed_policy = CpuPolicy::shared;
-  std::vector<int> peer_cpus_allowed;  ///< of the peer that is made for it
+  std::vector<int> peer_cpus_allowed;  ///< of the peer made for it
   std::optional<int> numa_node;
   std::optional<int> nice;
   std::optional<int> ioprio_class, ioprio;
   std::optional<int> rtprio;  ///< SCHED_FIFO
   bool lockmem = false;
   bool hugepages = false;
-  std::string uid, gid;  ///< numbers or names, taken after the devices are open
+  std::string uid, gid;  ///< numbers or names; applied after the devices are open
   std::string cgroup;
   std::vector<std::string> exec_prerun, exec_postrun;
 
-  // Where it was written, for messages: "voip.job:12", "command line".
+  // Where the job was written, for messages: "voip.job:12", "command line".
   std::string where;
-  /// The same of options that were given in a file or on the command line, by their full names.
+  /// The same for each option that was given in a file or on the command line, by its full name.
   std::map<std::string, std::string> where_of;
-  /// The options that were given, by their full names and as they were written, in their order.
+  /// The options that were given, in order: full name, and value as it was written.
   std::vector<std::pair<std::string, std::string>> given;
 };
 
 enum class OutputFormat : std::uint8_t { normal, json, json_plus, terse };
 
-/// What concerns a run as a whole.
+/// Options of a run as a whole.
 struct RunOptions {
   using Nanoseconds = std::chrono::nanoseconds;
   std::string output;  ///< empty: standard output
   std::vector<OutputFormat> output_format{OutputFormat::normal};
-  std::string metrics_format;   ///< "influx": lines of the intervals on standard output
+  std::string metrics_format;   ///< "influx": prints the intervals as lines on standard output
   std::string metrics_address;  ///< Prometheus, "127.0.0.1:9400"
   bool json_stream = false;
   Nanoseconds status_interval{0};
@@ -242,18 +243,18 @@ struct RunOptions {
   bool continue_on_start_error = false;
   Nanoseconds startup_batch_timeout = std::chrono::seconds(5);
   Nanoseconds stuck_timeout = std::chrono::seconds(300);
-  bool allow_exec = true;  ///< false on a server that was not told otherwise
-  std::string aux_path;    ///< where logs and states go; empty: the current directory
-  // The trigger: whichever comes first, once.
+  bool allow_exec = true;  ///< false on a server, unless its options allow it
+  std::string aux_path;    ///< directory for logs and states; empty: the current directory
+  // The trigger: the first of these fires it, once.
   std::string trigger_file;
   Nanoseconds trigger_timeout{0};
-  std::string trigger_match;  ///< a filter (pcap-filter(7)) that a received frame passes
+  std::string trigger_match;  ///< a filter (pcap-filter(7)) that a received frame matches
   std::vector<std::string> trigger_command;
-  /// The options that were given, as in a job.
+  /// The options that were given, as in JobOptions.
   std::vector<std::pair<std::string, std::string>> given;
 };
 
-/// All of it: the jobs in their order, not yet multiplied by numjobs.
+/// The whole input: the jobs in order, before numjobs multiplies them.
 struct JobSet {
   RunOptions run;
   std::vector<JobOptions> jobs;

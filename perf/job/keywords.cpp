@@ -17,12 +17,12 @@ constexpr std::string_view kDigits = "0123456789.";
 constexpr std::string_view kCalculation = "0123456789.+-*/() ";
 constexpr unsigned kMostParentheses = 32;
 
-/// Works out a calculation, from its front: sums of products of numbers and parentheses.
+/// Evaluates a calculation: sums of products of numbers and parentheses.
 class Calculator {
  public:
   explicit Calculator(std::string_view text) : rest_(text) {}
 
-  /// Result: nothing where the text is no calculation, or has no finite result.
+  /// Result: empty if the text is not a calculation, or has no finite result.
   std::optional<double> result() {
     const auto value = sum(0);
     skip_spaces();
@@ -82,7 +82,7 @@ std::string text_of(double value) {
   return text.data();
 }
 
-/// Puts results in the place of what stands in parentheses. Result: false where one has none.
+/// Replaces parentheses by their results. Result: false if one has no result.
 bool work_out_parentheses(std::string& text) {
   for (std::size_t begin = text.find('('); begin != std::string::npos; begin = text.find('(')) {
     std::size_t end = begin;

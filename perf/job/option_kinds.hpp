@@ -1,9 +1,9 @@
 #pragma once
-// What kinds of options there are: how the text of each becomes a member, and the member a text.
-// Included by the files that hold the rows of option_table.hpp, by nobody else.
+// The kinds of options: how the text of an option becomes a member, and the member a text. Only the
+// files with the rows of option_table.hpp include this.
 //
-// A kind knows its range, and writes it into the documentation itself, so that what is said and
-// what is checked are the same. Likewise the default is the text of the member as it begins.
+// A kind knows its range and writes it into the documentation, so the documented and the checked
+// range are the same. Likewise, the default is the text of the member's initial value.
 
 #include <algorithm>
 #include <charconv>
@@ -65,7 +65,7 @@ Kind<Options> number(T Options::* member, std::uint64_t least, std::uint64_t mos
   return kind;
 }
 
-/// A whole number that may be negative, or is not given.
+/// A whole number that may be negative, or may not be given.
 template <class Options>
 Kind<Options> integer(std::optional<int> Options::* member, int least, int most) {
   Kind<Options> kind{.placeholder = "N",
@@ -86,7 +86,7 @@ Kind<Options> integer(std::optional<int> Options::* member, int least, int most)
   return kind;
 }
 
-/// Bytes of one packet, in digits: with "9k" it would matter which k is meant.
+/// Bytes of one packet, only in digits: in "9k", the meaning of k would matter.
 template <class Options>
 Kind<Options> packet_bytes(std::uint32_t Options::* member, std::uint32_t least,
                            std::uint32_t most) {
@@ -113,7 +113,7 @@ Kind<Options> share(double Options::* member, std::string_view range) {
   return kind;
 }
 
-/// A number with a fraction, as `read` takes it.
+/// A number with a fraction, in the format that `read` takes.
 template <class Options>
 Kind<Options> real(double Options::* member, Result<double> (*read)(std::string_view),
                    std::string_view placeholder, std::string_view range) {
@@ -132,7 +132,7 @@ Kind<Options> real(double Options::* member, Result<double> (*read)(std::string_
   return kind;
 }
 
-/// 1 or 0; alone, 1.
+/// 1 or 0; without a value, 1.
 template <class Options>
 Kind<Options> yes_or_no(bool Options::* member) {
   Kind<Options> kind{.placeholder = "0|1", .range = "0 or 1", .flag = true};
@@ -165,7 +165,7 @@ Kind<Options> bytes(std::uint64_t Options::* member, std::uint64_t least, std::u
   return kind;
 }
 
-/// A time, of `plain` when it has no unit.
+/// A time; without a unit, in units of `plain`.
 template <class Options>
 Kind<Options> time(std::chrono::nanoseconds Options::* member, TimeUnit plain,
                    std::chrono::nanoseconds least, std::chrono::nanoseconds most) {
@@ -191,7 +191,7 @@ struct Word {
   T value;
 };
 
-/// "a, b or c", each value once: further words for it are not advertised.
+/// "a, b or c", each value once: synonyms are not listed.
 template <class T>
 std::string listed(std::span<const Word<T>> words) {
   std::vector<const char*> names;
@@ -215,7 +215,7 @@ const Word<T>* find_word(std::span<const Word<T>> words, std::string_view name) 
   return it == words.end() ? nullptr : &*it;
 }
 
-/// Several of them, by commas. Errors: bad_argument for what is none.
+/// Several of the words, separated by commas. Errors: bad_argument for an unknown word.
 template <class T>
 Result<std::vector<T>> read_words(std::span<const Word<T>> words, std::string_view value) {
   std::vector<T> read;
@@ -253,8 +253,7 @@ Kind<Options> one_of(T Options::* member, std::vector<Word<T>> words,
   return kind;
 }
 
-/// Any text that is not empty, `what` being what it names. Text from `most` characters on is
-/// refused.
+/// Any non-empty text; `what` says what it names. A text of `most` or more characters is refused.
 template <class Options>
 Kind<Options> text(std::string Options::* member, std::string_view placeholder,
                    std::string_view what, std::size_t most = 4096) {
@@ -288,7 +287,7 @@ Kind<Options> command(std::vector<std::string> Options::* member) {
   return kind;
 }
 
-/// Whatever `read` makes of the text.
+/// A value that `read` makes from the text.
 template <class Options, class T>
 Kind<Options> parsed(T Options::* member, Result<T> (*read)(std::string_view),
                      std::string (*show)(const T&), std::string_view placeholder,
@@ -304,7 +303,7 @@ Kind<Options> parsed(T Options::* member, Result<T> (*read)(std::string_view),
   return kind;
 }
 
-/// A value for each direction, "A,B", or one for both; with one left out the other alone is set.
+/// A value for each direction, "A,B", or one for both. If one half is empty, only the other is set.
 template <class Options, class T>
 Kind<Options> per_direction(PerDirection<T> Options::* member, Result<T> (*read)(std::string_view),
                             std::string (*show)(const T&), std::string_view placeholder,
@@ -338,7 +337,8 @@ class Rows {
  public:
   Rows(std::vector<OptionRow>& into, OptionCategory category) : into_(into), category_(category) {}
 
-  /// `names` is the name, and further ones behind spaces; `standard` replaces the default's text.
+  /// `names`: the name, followed by aliases, separated by spaces. `standard` replaces the text of
+  /// the default.
   template <class Options>
   void add(const std::string& names, Kind<Options> kind, std::string text,
            std::string standard = {}) {

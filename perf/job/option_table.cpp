@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::size_t kMostNameBytes = 64;
 
-/// Names are compared as fio's command line and job files would both have them.
+/// Names are compared in a form that suits both the command line and job files: '-' equals '_'.
 std::string with_underscores(std::string_view name) {
   std::string plain(name);
   std::replace(plain.begin(), plain.end(), '-', '_');
@@ -24,7 +24,7 @@ bool has_name(const OptionRow& row, const std::string& plain) {
                      [&](const std::string& alias) { return with_underscores(alias) == plain; });
 }
 
-/// `text` with the half that it leaves out, when that was given before.
+/// `text`, completed with its missing half if that was given before.
 std::string whole_pair(const std::string& name, std::string_view text,
                        const std::vector<std::pair<std::string, std::string>>& given) {
   const auto before = std::find_if(given.rbegin(), given.rend(),
@@ -37,7 +37,7 @@ std::string whole_pair(const std::string& name, std::string_view text,
          std::string(now->rx.empty() ? then->rx : now->rx);
 }
 
-/// Whether keywords and calculations can stand in the value of an option, and may be all of it.
+/// Whether the value of an option may contain keywords and calculations, or be one calculation.
 enum class Calculates { nothing, parts, whole };
 Calculates calculates(const OptionRow& row) {
   const std::string kind = row.placeholder.substr(0, row.placeholder.find('['));
@@ -173,7 +173,7 @@ Error unknown_option(std::string_view name) {
 
 Result<void> set_option(const OptionRow& row, std::optional<std::string_view> value,
                         JobOptions& job) {
-  job.where_of.erase(row.name);  // who sets it again says where
+  job.where_of.erase(row.name);  // the caller notes the new place
   return set(row, row.set_job, value, job);
 }
 
@@ -183,7 +183,8 @@ Result<void> set_option(const OptionRow& row, std::optional<std::string_view> va
 }
 
 bool is_job_name(std::string_view name) noexcept {
-  // Names become parts of file names and of lines: nothing that would change those.
+  // Names become parts of file names and of lines, so characters that would change those are
+  // refused.
   return !name.empty() && name.size() <= kMostNameBytes && name != "global" && name != "." &&
          name != ".." && name.front() != ' ' && name.back() != ' ' &&
          std::all_of(name.begin(), name.end(), [](char c) {

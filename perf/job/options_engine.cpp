@@ -1,4 +1,4 @@
-// The rows about where the frames go, and about where the job runs.
+// The rows about media, and about where the job runs.
 
 #include <set>
 
@@ -24,7 +24,7 @@ const std::vector<Word<EngineKind>>& engine_words() {
   return words;
 }
 
-/// One engine, or several: then `engines` has them all.
+/// One engine or several; if several, `engines` has them all.
 Kind<J> engines() {
   const std::span<const Word<EngineKind>> words = engine_words();
   Kind<J> kind{.placeholder = "ENGINE[,...]", .range = listed(words)};
@@ -56,7 +56,7 @@ Kind<J> cpus(std::vector<int> J::* member) {
       "CPUS", "numbers and ranges up to 1023, by commas");
 }
 
-/// A code point by its number, or by the name that RFC 2474, 2597, 3246 or 5865 gives it.
+/// A code point by its number, or by its name in RFC 2474, 2597, 3246 or 5865.
 Result<std::uint32_t> parse_dscp(std::string_view text) {
   static constexpr std::pair<std::string_view, std::uint32_t> kCodePoints[] = {
       {"cs0", 0},   {"cs1", 8},   {"cs2", 16},  {"cs3", 24},  {"cs4", 32},  {"cs5", 40},
@@ -83,7 +83,7 @@ Kind<J> dscp() {
   return kind;
 }
 
-/// What a socket of an emulated host is asked for. iperf3 has the same, as the texts say.
+/// Settings for a socket of an emulated host. iperf3 has the same settings, as the texts say.
 void add_socket_rows(Rows& rows) {
   rows.add("mss", packet_bytes(&J::mss_bytes, 0, 32767),
            "Of proto=tcp: the largest segment, TCP_MAXSEG, as iperf3 -M. Both ends have it; the "

@@ -9,13 +9,13 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// 1, 0, or fio's names for the check there is and for none.
+/// 1, 0, or fio's names for this check and for no check.
 Kind<J> verify() {
   Kind<J> kind = yes_or_no(&J::verify);
   kind.range = "1 or crc32c, 0 or none, regenerate";
   kind.placeholder = "0|1|regenerate";
   kind.set = [set = kind.set](std::string_view value, J& job) -> Result<void> {
-    // What else fio has under this name.
+    // Other checks that fio has under this name.
     for (const std::string_view of_fio : {"md5", "crc", "sha", "xxhash", "meta", "pattern"}) {
       if (value == "crc32c" || !value.starts_with(of_fio)) continue;
       return Error(Errc::bad_argument, "\"" + std::string(value) +
@@ -75,7 +75,7 @@ std::string percentiles_text(const std::vector<double>& list) {
   return all.empty() ? "none" : all;
 }
 
-/// As with fio, a bound is what is searched for, unless another search is asked for.
+/// As in fio, a bound starts a search for it, unless another search is asked for.
 Kind<J> latency_target() {
   Kind<J> kind = time(&J::latency_target, TimeUnit::microseconds, 0ns, 1h);
   kind.set = [set = kind.set](std::string_view value, J& job) -> Result<void> {
@@ -88,7 +88,7 @@ Kind<J> latency_target() {
   return kind;
 }
 
-/// fio's per cent of the original speed; the member is what times are multiplied by.
+/// fio's percentage of the original speed; the member is the factor for times.
 Kind<J> replay_time_scale() {
   Kind<J> kind{.placeholder = "N", .range = "1 to 100000", .unit = "per cent"};
   kind.set = [](std::string_view value, J& job) -> Result<void> {

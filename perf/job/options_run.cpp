@@ -10,7 +10,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// One format or several, as fio has it.
+/// One format or several, as in fio.
 Kind<R> output_formats() {
   static constexpr Word<OutputFormat> kWords[] = {
       {"normal", OutputFormat::normal},
@@ -46,7 +46,7 @@ Kind<R> metrics_format() {
   return kind;
 }
 
-/// ADDRESS:PORT, [ADDRESS]:PORT or PORT, which is one of this host alone.
+/// ADDRESS:PORT, [ADDRESS]:PORT or PORT, which is a port of the loopback.
 Kind<R> metrics_address() {
   Kind<R> kind = text(&R::metrics_address, "ADDRESS", "ADDRESS:PORT, or a port of the loopback");
   kind.set = [](std::string_view value, R& run) -> Result<void> {

@@ -1,4 +1,4 @@
-// The rows about what a job sends, and how fast, and about what is in its frames.
+// The rows about what a job sends, how fast, and what its frames contain.
 
 #include "perf/frame/header_template.hpp"
 #include "perf/job/option_kinds.hpp"
@@ -49,7 +49,7 @@ Kind<J> frame_sizes(Result<FrameSizes> (*read)(std::string_view), std::string_vi
   return kind;
 }
 
-/// A pattern that is given is meant to be used.
+/// A pattern that is given is also used.
 Kind<J> pattern() {
   Kind<J> kind{.placeholder = "PATTERN",
                .range = "hexadecimal behind 0x, text in quotation marks; 1 to 512 bytes"};

@@ -13,7 +13,7 @@ namespace {
 constexpr std::size_t kMostProblems = 20;
 constexpr std::size_t kMostJobs = 1024;
 
-/// One CPU for each where they are split.
+/// If the CPUs are split, each clone gets one.
 std::vector<int> share_of(const std::vector<int>& cpus, CpuPolicy policy, std::uint32_t clone) {
   if (policy == CpuPolicy::shared || cpus.empty()) return cpus;
   return {cpus[clone]};
@@ -46,7 +46,7 @@ Planner::Planner(const JobSet& set) {
   if (problems_.empty()) check_order();
 }
 
-/// `what` begins with the option that it is about, or is about the job as a whole.
+/// `what` begins with the option that it is about; otherwise it is about the whole job.
 void Planner::problem(const JobOptions& job, const std::string& what) {
   if (problems_.size() >= kMostProblems) return;
   const auto of_option = job.where_of.find(what.substr(0, what.find(':')));
@@ -56,7 +56,7 @@ void Planner::problem(const JobOptions& job, const std::string& what) {
   problems_.push_back(where + name + what);
 }
 
-/// Jobs with the same list, one behind the other, up to a stonewall: a block for each engine.
+/// Makes a block for each engine from consecutive jobs with the same list, up to a stonewall.
 void Planner::multiply_engines(const std::vector<JobOptions>& jobs) {
   for (std::size_t i = 0; i < jobs.size();) {
     std::size_t end = i + 1;
@@ -150,7 +150,7 @@ void Planner::make_clones() {
         if (!options.write_pcap.empty()) options.write_pcap += '.' + std::to_string(clone);
         if (writes_capture(options)) options.filename += '.' + std::to_string(clone);
       }
-      if (options.rw == Role::rx) options.write_pcap.clear();  // it is of what is sent
+      if (options.rw == Role::rx) options.write_pcap.clear();  // only sent frames are recorded
       give_seeds(options, clone);
       options.cpus_allowed = share_of(written.cpus_allowed, written.cpus_allowed_policy, clone);
       options.peer_cpus_allowed =
@@ -167,7 +167,7 @@ void Planner::make_clones() {
   }
 }
 
-/// Who receives what `job` sends.
+/// Adds the peer that receives what `job` sends.
 void Planner::add_peer(std::size_t job) {
   const std::size_t peer = add(made_peer(plan_[job].options), plan_[job].clone);
   plan_[peer].group = plan_[job].group;
@@ -186,7 +186,7 @@ void Planner::check_names() {
   }
 }
 
-/// A minimum is for a direction in which the job has traffic: one value stands for both.
+/// A minimum applies only to directions in which the job has traffic. One value can set both.
 void Planner::drop_idle_minimums() {
   for (PlannedJob& job : plan_) {
     if (job.options.rw == Role::tx) job.options.rate_min_bps.rx = job.options.rate_min_fps.rx = 0;

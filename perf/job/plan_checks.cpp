@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 
 constexpr std::uint32_t kMostOnAWire = 65535;
 
-/// Collects what is wrong with one job.
+/// Collects the problems of one job.
 class Checker {
  public:
   Checker(const JobOptions& job, std::vector<std::string>& problems)
@@ -117,7 +117,7 @@ void Checker::mix() {
   require(has_rate(), "rwmixtx: needs rate or rate_iops, which it divides");
   require(job_.rate_bps.tx == job_.rate_bps.rx && job_.rate_fps.tx == job_.rate_fps.rx,
           "rwmixtx: the directions have rates of their own already (give one rate for both)");
-  // A rate of 0 would be no limit.
+  // A rate of 0 would mean no limit.
   require(job_.rwmixtx != 0, "rwmixtx: 0 leaves the job nothing to send (use rw=rx)");
   require(job_.rwmixtx != 100, "rwmixtx: 100 leaves the job nothing to receive (use rw=tx)");
   if (job_.rwmixtx == 0 || job_.rwmixtx == 100) return;
@@ -136,7 +136,7 @@ void Checker::frames() {
           "buffer_compress_percentage: is only for payload=random");
   headers();
   if (!sends_traffic() || !job_.replay.empty()) return;
-  // What stands before the probe, and what of that a wire's MTU does not count.
+  // Bytes before the probe, and the part of them that a wire's MTU does not count.
   std::size_t before = kEthernetHeaderBytes + (job_.vlan ? kVlanTagBytes : 0);
   std::size_t link = before;
   if (!job_.headers.empty()) {
@@ -155,7 +155,7 @@ void Checker::frames() {
                                      (job_.headers.empty() ? "a vlan tag" : "these headers") +
                                      " a frame has " + std::to_string(least) +
                                      " bytes at least, not " + std::to_string(part.least));
-    // Of TCP a frame is what is written at once. What a bus that is there already takes is seen
+    // With TCP, a frame is what one write sends. The sizes that an existing bus accepts are checked
     // when it is opened.
     const bool tcp = job_.engine == EngineKind::host && job_.proto == HostProtocol::tcp;
     if (!tcp && part.most > kMostOnAWire) {

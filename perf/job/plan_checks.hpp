@@ -1,6 +1,6 @@
 #pragma once
-// What is wrong with one job by itself, and what no job of a set makes use of. For the planner
-// alone.
+// Checks one job by itself, and finds options that no job of a set uses. Only the planner uses
+// this.
 
 #include <cstddef>
 #include <span>
@@ -16,9 +16,9 @@ namespace shmif::perf {
 /// to do)".
 void check_alone(const JobOptions& job, std::vector<std::string>& problems);
 
-/// Options that were given to a job, by its place, and mean nothing there, as "OPTION: why (what to
-/// do)". What another job makes use of with that value may stand at all of them: [global], a list
-/// of engines and the command line are for many jobs.
+/// Options that have no meaning in the job they were given to: the index of the job, and "OPTION:
+/// why (what to do)". An option is not listed if another job uses it with the same value, because
+/// [global], a list of engines and the command line set options of many jobs.
 std::vector<std::pair<std::size_t, std::string>> unused_options(
     std::span<const JobOptions* const> jobs);
 

@@ -1,4 +1,4 @@
-// Who sends to whom.
+// Connects senders to receivers.
 
 #include <algorithm>
 
@@ -7,7 +7,8 @@
 
 namespace shmif::perf {
 
-/// Those that `by` means by `name`: of a list of engines, the one with its own.
+/// The drafts that `by` means by `name`. From a list of engines, it means the one with its own
+/// engine.
 std::vector<std::size_t> Planner::drafts_named(const std::string& name, const Draft& by) const {
   std::vector<std::size_t> found;
   for (std::size_t d = 0; d < drafts_.size(); ++d) {
@@ -48,7 +49,7 @@ void Planner::connect() {
       connect(from, drafts_[found[0]]);
     }
   }
-  // Who is named by a partner sends back to it.
+  // A job that its partner names in `to` sends back to the partner.
   for (std::size_t job = 0; job < plan_.size(); ++job) {
     const std::size_t to = plan_[job].to;
     if (to == kNoJob || plan_[job].options.rw != Role::txrx || plan_[to].options.rw != Role::txrx) {
@@ -89,7 +90,7 @@ void Planner::check_receivers() {
   for (std::size_t i = 0; i < plan_.size(); ++i) {
     const JobOptions& job = plan_[i].options;
     const bool waits_for_frames = job.rw == Role::rx || job.rw == Role::echo;
-    // A capture file brings its own frames, and who only verifies expects those of another run.
+    // A capture file has its own frames, and a job that only verifies expects those of another run.
     const bool fed = reached[i] || job.engine == EngineKind::pcap || job.verify_only ||
                      job.background || !job.exec.empty();
     if (waits_for_frames && !fed) {

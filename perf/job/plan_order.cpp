@@ -1,4 +1,4 @@
-// Who waits for whom: stonewalls, wait_for, and circles of them.
+// Which job waits for which: stonewalls, wait_for, and cycles.
 
 #include <algorithm>
 
@@ -6,11 +6,11 @@
 
 namespace shmif::perf {
 
-/// Who must have ended before `draft` starts, by stonewalls.
+/// The jobs that must have ended before `draft` starts, because of stonewalls.
 std::vector<std::size_t> Planner::before(std::size_t draft) const {
   std::size_t wall = draft;
   while (wall > 0 && !drafts_[wall].options.stonewall) --wall;
-  std::vector<bool> serves(plan_.size());  // somebody at or behind the wall
+  std::vector<bool> serves(plan_.size());  // receivers for jobs at or behind the wall
   for (std::size_t i = 0; i < plan_.size(); ++i) {
     if (draft_of_[i] >= wall && plan_[i].to != kNoJob) serves[plan_[i].to] = true;
   }
@@ -49,8 +49,8 @@ void Planner::order() {
   }
 }
 
-/// Of each job, who must have ended before it can: those that it waits for to start, and, for who
-/// only receives, those that send to it.
+/// For each job, the jobs that must have ended before it can end: those that it waits for, and, if
+/// it only receives, its senders.
 std::vector<std::vector<std::size_t>> Planner::needs() const {
   std::vector<std::vector<std::size_t>> needs;
   needs.reserve(plan_.size());
@@ -64,7 +64,7 @@ std::vector<std::vector<std::size_t>> Planner::needs() const {
 
 void Planner::check_order() {
   const auto needs_of = needs();
-  // Jobs end in an order, unless some wait for each other: those never do.
+  // Jobs end one after another, unless some wait for each other: those never end.
   std::vector<bool> ends(plan_.size());
   const auto can_end = [&](std::size_t i) {
     return std::all_of(needs_of[i].begin(), needs_of[i].end(),
@@ -93,8 +93,8 @@ void Planner::check_order() {
   }
 }
 
-/// Names the jobs of a circle: from any that never ends, along what it needs, until one comes
-/// again.
+/// Names the jobs of a cycle: starts at any job that never ends and follows what it needs until a
+/// job comes up again.
 void Planner::report_cycle(const std::vector<std::vector<std::size_t>>& needs_of,
                            const std::vector<bool>& ends) {
   std::vector<std::size_t> path;

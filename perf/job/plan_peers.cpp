@@ -4,7 +4,7 @@ namespace shmif::perf {
 namespace {
 
 std::uint64_t seed_of(std::uint64_t seed, std::uint64_t which) noexcept {
-  return seed + which * 0x9e3779b97f4a7c15U;  // 2^64 divided by the golden ratio: far apart
+  return seed + which * 0x9e3779b97f4a7c15U;  // 2^64 / golden ratio: seeds are far apart
 }
 
 template <class T>
@@ -12,7 +12,7 @@ PerDirection<T> turned(const PerDirection<T>& values) {
   return {values.rx, values.tx};
 }
 
-/// When it is there, and what its failure does: as its job.
+/// Copies when the job runs, and what an error does.
 void share_life(const JobOptions& job, JobOptions& peer) {
   peer.where = job.where;
   peer.thread = job.thread;
@@ -20,7 +20,7 @@ void share_life(const JobOptions& job, JobOptions& peer) {
   peer.startup_timeout = job.startup_timeout;
   peer.group_reporting = job.group_reporting;
   peer.background = job.background;
-  // What it finds wrong is wrong with the traffic of the job.
+  // A problem that the peer finds is one of the job's traffic.
   peer.exitall_on_error = job.exitall_on_error;
   peer.continue_on_error = job.continue_on_error;
   peer.end_on_overrun = job.end_on_overrun;
@@ -42,7 +42,7 @@ void share_traffic(const JobOptions& job, JobOptions& peer) {
     peer.rate_min_bps = turned(job.rate_min_bps);
     peer.rate_min_fps = turned(job.rate_min_fps);
   } else if (peer.rw == Role::rx) {
-    // The one direction there is was the second value, and is what the peer receives.
+    // The only direction is the second value: what the peer receives.
     peer.rate_min_bps.rx = job.rate_min_bps.rx;
     peer.rate_min_fps.rx = job.rate_min_fps.rx;
   }
@@ -53,7 +53,7 @@ void share_traffic(const JobOptions& job, JobOptions& peer) {
   peer.io_submit_mode = job.io_submit_mode;
 }
 
-/// How much, and with what pauses: for a peer that sends by itself.
+/// Copies limits and pauses, for a peer that sends by itself.
 void share_limits(const JobOptions& job, JobOptions& peer) {
   peer.thinktime = job.thinktime;
   peer.thinktime_spin = job.thinktime_spin;
@@ -65,7 +65,7 @@ void share_limits(const JobOptions& job, JobOptions& peer) {
   peer.time_based = job.time_based;
 }
 
-/// What is in frames, and how it is checked.
+/// Copies what frames contain and how they are checked.
 void share_frames(const JobOptions& job, JobOptions& peer) {
   peer.payload = job.payload;
   peer.buffer_pattern = job.buffer_pattern;

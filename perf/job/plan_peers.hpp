@@ -7,17 +7,16 @@
 
 namespace shmif::perf {
 
-/// `rate` of each direction, divided: of the sum of both `percent` per cent for tx, the rest for
-/// rx.
+/// Divides the sum of both directions, each `rate`: `percent` per cent are tx, the rest is rx.
 PerDirection<std::uint64_t> mixed(std::uint64_t rate, std::uint32_t percent) noexcept;
-/// Of rw=txrx with one rate for both: divides them by rwmixtx.
+/// With rw=txrx and one rate for both directions: divides their sum by rwmixtx.
 void mix_rates(JobOptions& job);
 
-/// Random numbers of its own for each; those of number 0 are as they were given.
+/// Gives the job its own random numbers. Those of number 0 are as they were given.
 void give_seeds(JobOptions& job, std::uint64_t which);
 
-/// Who receives what `job` sends, and for rw=txrx sends to it: on the same wire, on
-/// peer_cpus_allowed. It has what is named in there, and else the defaults.
+/// The peer that receives what `job` sends, and with rw=txrx also sends to it: on the same wire, on
+/// peer_cpus_allowed. It gets the options that this function copies, and defaults otherwise.
 JobOptions made_peer(const JobOptions& job);
 
 }  // namespace shmif::perf

@@ -30,7 +30,7 @@ bool is_tcp(const JobOptions& job) {
 bool makes_frames(const JobOptions& job) {
   return job.replay.empty();
 }
-/// Whether frames go at a pace of the job, or flat out: not at the times of a capture.
+/// Whether the job sets the pace, or sends as fast as possible: not at the times of a capture.
 bool has_own_pace(const JobOptions& job) {
   return job.replay.empty() || job.replay_no_stall || job.rate_bps.tx != 0 || job.rate_fps.tx != 0;
 }

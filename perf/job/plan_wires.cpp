@@ -1,4 +1,4 @@
-// Who shares a medium, what that medium is like, and which files are written.
+// Which jobs share a medium, the properties of that medium, and which files are written.
 
 #include <algorithm>
 #include <map>
@@ -8,7 +8,7 @@
 namespace shmif::perf {
 namespace {
 
-/// What was given for the option `name`; null: nothing was.
+/// The value that was given for the option `name`; null: it was not given.
 const std::string* given(const JobOptions& job, const char* name) {
   const auto it = std::find_if(job.given.rbegin(), job.given.rend(),
                                [&](const auto& option) { return option.first == name; });
@@ -22,7 +22,7 @@ std::string wire_key(const PlannedJob& job) {
          job.options.wire + '\0' + job.options.netdev + '\0' + job.options.filename;
 }
 
-/// Wires with room for one or two become one for each job or pair, by the name of its first.
+/// Wires with room for one or two jobs become one for each job or pair, named after its first job.
 void Planner::name_wires() {
   std::vector<std::size_t> partner(plan_.size(), kNoJob);
   const auto has_room = [&](std::size_t i) {
@@ -47,7 +47,7 @@ void Planner::name_wires() {
   }
 }
 
-/// Gives all `jobs` the value that one of them was given; they cannot have different ones.
+/// Gives all `jobs` the value that one of them was given. Different values are a problem.
 template <class T>
 void Planner::agree(const std::vector<std::size_t>& jobs, const char* name,
                     T JobOptions::* member) {
@@ -70,7 +70,7 @@ void Planner::agree(const std::vector<std::size_t>& jobs, const char* name,
   for (const std::size_t i : jobs) plan_[i].options.*member = value;
 }
 
-/// A wire is made once, for all who are on it.
+/// A wire is made once, for all jobs on it.
 void Planner::agree_on_wires() {
   std::map<std::string, std::vector<std::size_t>> wires;
   for (std::size_t i = 0; i < plan_.size(); ++i) wires[wire_key(plan_[i])].push_back(i);
@@ -81,7 +81,7 @@ void Planner::agree_on_wires() {
     agree(jobs, "netns", &JobOptions::netns);
     agree(jobs, "hostname", &JobOptions::hostname);
     agree(jobs, "port", &JobOptions::port);
-    // Each must allow what its frames do to others.
+    // All of them must allow the effect of their frames on others.
     const bool allowed = std::all_of(jobs.begin(), jobs.end(),
                                      [&](std::size_t i) { return plan_[i].options.allow_live; });
     for (const std::size_t i : jobs) plan_[i].options.allow_live = allowed;
@@ -92,7 +92,7 @@ bool writes_capture(const JobOptions& job) noexcept {
   return job.engine == EngineKind::pcap && job.rw == Role::tx;
 }
 
-/// What two jobs write to one file is neither's.
+/// A file that two jobs write would be useless, so this is a problem.
 void Planner::check_files() {
   std::map<std::string, const PlannedJob*> writers;
   const auto check = [&](const PlannedJob& job, const char* option, const std::string& path) {

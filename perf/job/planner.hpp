@@ -1,5 +1,5 @@
 #pragma once
-// The planner: what expand() and problems_of() share. Included by the files that implement it:
+// The planner: shared by expand() and problems_of(). Only the files that implement it include this:
 // plan.cpp (engines, clones and peers), plan_connect.cpp (who sends to whom), plan_wires.cpp (who
 // shares a medium, and which files are written), plan_order.cpp (who waits for whom).
 
@@ -13,16 +13,16 @@
 
 namespace shmif::perf {
 
-/// A job as it was written, for one engine; not yet its clones.
+/// A job as it was written, for one engine, before its clones are made.
 struct Draft {
   JobOptions options;
   std::string written_name;           // without the engine
-  bool listed = false;                // one of several, by a list of engines
-  std::vector<std::size_t> clones{};  // their places in the plan
-  std::vector<std::size_t> peers{};   // those of the peers made for them
+  bool listed = false;                // made from a list of engines
+  std::vector<std::size_t> clones{};  // their indexes in the plan
+  std::vector<std::size_t> peers{};   // indexes of the peers made for them
 };
 
-/// Nobody else can be on a wire of it.
+/// Whether a wire of this engine has room for only one job.
 inline bool alone_on_its_wire(EngineKind engine) noexcept {
   return capabilities_of(engine).most_ends == 1;
 }
@@ -30,7 +30,7 @@ inline bool alone_on_its_wire(EngineKind engine) noexcept {
 /// Whether `filename` is a file that the job writes.
 bool writes_capture(const JobOptions& job) noexcept;
 
-/// Makes the plan when it is made itself; then it has either problems or the plan.
+/// The constructor makes the plan. Afterwards there are either problems or a plan.
 class Planner {
  public:
   explicit Planner(const JobSet& set);

@@ -1,5 +1,5 @@
 #pragma once
-// Profiles: job files that are part of the program, for the measurements that are asked for most.
+// Profiles: job files built into the program, for the most common measurements.
 
 #include <string>
 #include <string_view>
@@ -13,9 +13,9 @@ struct Profile {
   const char* text;     ///< a job file
 };
 
-/// All of them, in the order in which they are read about. Threads: any.
+/// All profiles, in the order in which they are shown. Threads: any.
 const std::vector<Profile>& profiles();
-/// The profile of that name. Null: there is none.
+/// The profile of that name. Result: null if there is none.
 const Profile* find_profile(std::string_view name);
 /// "unknown profile "voice", did you mean "voip"?"
 std::string unknown_profile(std::string_view name);

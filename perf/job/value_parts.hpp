@@ -1,5 +1,5 @@
 #pragma once
-// What the readers of values share. Internal to perf/job.
+// Shared by the readers of values. Internal to perf/job.
 
 #include <algorithm>
 #include <string_view>

@@ -1,4 +1,4 @@
-// Values of several parts: frame sizes, CPUs, patterns, classes of errors, steady states.
+// Values with several parts: frame sizes, CPUs, patterns, classes of errors, steady states.
 
 #include <sched.h>
 
@@ -12,9 +12,9 @@
 namespace shmif::perf {
 namespace {
 
-/// The longest and the shortest frame, header included and FCS not. The shortest holds a probe.
-/// What is longer than 65535 is for TCP alone (plan_checks.cpp). Messages have both
-/// limits from kFrameSizeRange.
+/// The shortest and the longest frame, with header and without FCS. The shortest still holds a
+/// probe. Frames longer than 65535 are only for TCP (plan_checks.cpp). Messages take both limits
+/// from kFrameSizeRange.
 constexpr std::uint64_t kLeastFrameBytes = 60;
 constexpr std::uint64_t kMostFrameBytes = 1U << 20U;
 constexpr std::uint64_t kMostWeight = 1'000'000;
@@ -75,10 +75,10 @@ Result<FrameSizes> parse_frame_split(std::string_view text) {
     }
   }
   if (open.empty() && sum == 0) return refuse("all weights are 0");
-  if (sizes.parts.size() == 1) sizes.parts[0].weight = 1;  // of the whole, whatever was written
+  if (sizes.parts.size() == 1) sizes.parts[0].weight = 1;  // the whole, whatever was written
   if (open.empty() || sizes.parts.size() == 1) return sizes;
   if (sum > 100) return refuse("the percentages add up to more than 100");
-  // In parts of 100 * open.size(), so that the rest can be divided evenly.
+  // In units of 1/open.size() per cent, so that the rest can be divided equally.
   for (FrameSizes::Part& part : sizes.parts) {
     part.weight *= static_cast<std::uint32_t>(open.size());
   }

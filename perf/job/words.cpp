@@ -9,12 +9,12 @@ namespace {
 
 constexpr std::size_t kMostWords = 1024;
 
-/// Takes words off the front of a command line.
+/// Takes words from the front of a command line.
 class Splitter {
  public:
   explicit Splitter(std::string_view text) : rest_(text) {}
 
-  /// The next word; nothing at the end, or when a quote does not end.
+  /// The next word; empty at the end, or when a quote is not closed.
   std::optional<std::string> next() {
     while (!rest_.empty() && is_space(rest_[0])) rest_.remove_prefix(1);
     if (rest_.empty()) return std::nullopt;
@@ -31,7 +31,7 @@ class Splitter {
     }
     return word;
   }
-  /// What a word that did not end lacks; null: nothing.
+  /// What is missing in an unfinished word; null: nothing is.
   const char* missing() const noexcept { return missing_; }
 
  private:
@@ -53,8 +53,8 @@ class Splitter {
     while (!rest_.empty()) {
       const char c = take();
       if (c == quote) return true;
-      // Within "..." a backslash is one unless it stands before what it could keep from its
-      // meaning; within '...' always.
+      // Within "...", a backslash is literal unless the next character is special there. Within
+      // '...', it is always literal.
       const bool escapes = quote == '"' && c == '\\' && !rest_.empty() &&
                            (rest_[0] == '"' || rest_[0] == '\\' || rest_[0] == '$');
       word += escapes ? take() : c;
