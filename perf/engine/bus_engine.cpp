@@ -1,4 +1,4 @@
-// engine=bus: a bus file, the one named or one made for the run, and a port for each end.
+// engine=bus: a bus file, named by the job or made for the run, with a port for each end.
 
 #include <unistd.h>
 
@@ -23,11 +23,12 @@
 namespace shmif::perf {
 namespace {
 
-/// The kernel takes a while to bury the job before, which had the same name.
+/// The port of an earlier job with the same name may still exist: the kernel cleans up a killed
+/// process late.
 constexpr std::chrono::milliseconds kNamePatience{2000};
 constexpr std::size_t kLongestName = 31;
 
-/// What a port is called: the job's name, as far as that is one for a port.
+/// The port's name: the job's name, with characters replaced that a port's name cannot have.
 std::string port_name(const EndOptions& options) {
   std::string name = options.name;
   std::replace_if(
@@ -37,10 +38,10 @@ std::string port_name(const EndOptions& options) {
   return name.substr(0, kLongestName - tail.size()) + tail;
 }
 
-/// A port counts for itself what the table shows to others, who might write over it there.
+/// Takes the port's own counts: other processes could overwrite the copies in the port table.
 ///
-/// What was received are frames that came whole to the end; those that an overrun passed by are
-/// lost, whoever they were for, as nobody can tell any more.
+/// Received frames are those that reached this end whole. Frames passed over by an overrun count as
+/// lost, because their addresses are no longer known.
 WireCounters counters_of(const Port& port) noexcept {
   const PortCounters c = port.counters();
   return {.tx_frames = c.tx_frames,
@@ -52,8 +53,8 @@ WireCounters counters_of(const Port& port) noexcept {
           .dropped_frames = std::nullopt};
 }
 
-/// The hot path: a port and nothing between. A port that is slow to read holds up nobody here, so
-/// that a job goes on looking at its clock.
+/// The hot path: only a port. It does not wait for ports that read slowly, so the job can go on
+/// watching its clock.
 class BusEnd final : public End {
  public:
   explicit BusEnd(Port port) : port_(std::move(port)) {}
@@ -75,11 +76,10 @@ class BusEnd final : public End {
   Port port_;
 };
 
-/// Takes away the file that was made for a run, whatever it has become: truncated by somebody, it
-/// is no bus any more.
+/// Removes the file that was made for a run, also if it was truncated and is no longer a bus.
 void remove_bus(const std::string& path) noexcept {
   if (Bus::destroy(path, true)) return;
-  std::error_code ignored;  // gone
+  std::error_code ignored;  // already removed
   std::filesystem::remove(path, ignored);
 }
 
@@ -88,7 +88,7 @@ class BusWire final : public Wire {
   BusWire(std::string path, bool ours, bool pauses)
       : path_(std::move(path)), maker_(ours ? ::getpid() : 0), pauses_(pauses) {}
   ~BusWire() override {
-    // Not in a job that was forked: others still use it.
+    // Not in a forked job: others still use the bus.
     if (maker_ == ::getpid()) remove_bus(path_);
   }
 
@@ -122,7 +122,7 @@ class BusWire final : public Wire {
   bool pauses_;
 };
 
-/// Refuses a bus on which the run would meet others' ports. Result: whether it pauses senders.
+/// Refuses a bus on which other ports could disturb the run. Result: whether it pauses senders.
 Result<bool> check_bus(const JobOptions& job, std::size_t ends) {
   auto bus = Bus::open(job.bus);
   if (!bus) {
@@ -148,14 +148,14 @@ Result<bool> check_bus(const JobOptions& job, std::size_t ends) {
   return info.flow == Flow::pause;
 }
 
-/// What no port could attach to is found out before any job starts, and what is to be said of it,
-/// said once and not by every job.
+/// Attaches once before any job starts. So an unusable bus is found early, and its warnings are
+/// logged once and not by every job.
 Result<void> try_to_attach(const std::string& path) {
   Port port;
   return port.attach(path);
 }
 
-/// Where a bus is at home.
+/// The directory for buses.
 std::filesystem::path home_of_buses() {
   std::error_code none;
   const std::filesystem::path shm = "/dev/shm";
@@ -165,12 +165,12 @@ std::filesystem::path home_of_buses() {
 
 constexpr std::string_view kOurs = "shmifperf-";
 
-/// What the names of all buses begin with that this process makes for runs.
+/// The prefix of the names of all buses that this process makes for runs.
 std::string prefix_of(pid_t process) {
   return std::string(kOurs) + std::to_string(process) + '-';
 }
 
-/// The process that a bus in `home_of_buses()` was made by; nothing where it is no run's.
+/// The process that made a bus in `home_of_buses()`; empty if it was not made for a run.
 std::optional<pid_t> maker_of(const std::string& name) {
   if (!name.starts_with(kOurs)) return std::nullopt;
   pid_t pid = 0;
@@ -180,14 +180,14 @@ std::optional<pid_t> maker_of(const std::string& name) {
   return whole && pid > 0 ? std::optional(pid) : std::nullopt;
 }
 
-/// Nobody can use it: the file was truncated, or never filled.
+/// Whether the bus is unusable: the file was truncated, or never filled.
 bool is_ruin(const Error& error) noexcept {
   return error.code == Errc::not_ready || error.code == Errc::wrong_size ||
          error.code == Errc::not_a_bus;
 }
 
-/// Takes away the buses of runs that were killed. Not those that are young: a process that is not
-/// seen here may have made one, in another PID namespace, and not attached to it yet.
+/// Removes the buses of killed runs, except recent ones: a process in another PID namespace, which
+/// is not visible here, may have made one and not attached to it yet.
 void remove_stale_buses() {
   constexpr std::chrono::minutes kOld{1};
   std::error_code failed;
@@ -199,7 +199,7 @@ void remove_stale_buses() {
     std::error_code unknown;
     const auto written = entry->last_write_time(unknown);
     if (unknown || std::filesystem::file_time_type::clock::now() - written < kOld) continue;
-    const auto removed = Bus::destroy(entry->path(), false);  // refuses while anybody is attached
+    const auto removed = Bus::destroy(entry->path(), false);  // refuses while a port is attached
     if (!removed && is_ruin(removed.error())) std::filesystem::remove(entry->path(), unknown);
   }
 }
@@ -220,7 +220,7 @@ void remove_buses_of(pid_t process) noexcept {
   const std::string prefix = prefix_of(process);
   for (; !failed && entry != end; entry.increment(failed)) {
     if (!entry->path().filename().string().starts_with(prefix)) continue;
-    std::error_code ignored;  // somebody else's, or gone
+    std::error_code ignored;  // owned by another user, or already removed
     std::filesystem::remove(entry->path(), ignored);
   }
 }

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::size_t kSlots = 64;       // datagrams per system call
 constexpr std::size_t kAlignBytes = 16;  // of frames in a batch
-constexpr unsigned kMostRefusals = 2;    // of a peer that may come yet, without a frame between
+constexpr unsigned kMostRefusals = 2;    // in a row, by a peer that may start later
 
 bool is_full(int number) noexcept {
   return number == EAGAIN || number == ENOBUFS || number == ENOMEM;
@@ -48,7 +48,7 @@ struct DatagramLink::Impl {
   std::size_t stride;  ///< room that a frame needs in a batch
   std::uint32_t drops_before;
   bool ended = false;
-  std::error_code in_error;  ///< of the socket, to be told by receive()
+  std::error_code in_error;  ///< receive() will report this error of the socket
   std::array<iovec, kSlots> in_parts{}, out_parts{};
   std::array<mmsghdr, kSlots> in{}, out{};
 
@@ -78,8 +78,8 @@ DatagramLink DatagramLink::adopt(UniqueFd socket, DatagramOptions options) {
   return DatagramLink(std::make_unique<Impl>(std::move(socket), std::move(options)));
 }
 
-/// Readies messages for the frames at the front that may be sent. Result: how many; `refused` says
-/// why it is not all that fit.
+/// Prepares messages for the valid frames at the front. Result: how many; `refused` says why the
+/// next frame is not valid.
 std::size_t DatagramLink::Impl::prepare(std::span<const FrameView> frames,
                                         std::error_code& refused) noexcept {
   frames = frames.first(std::min(frames.size(), kSlots));
@@ -112,7 +112,7 @@ SendResult DatagramLink::send(std::span<const FrameView> frames) noexcept {
     if (number == EINTR) continue;
     if (number == EMSGSIZE) return {taken, Errc::frame_too_long};
     if (number == ECONNREFUSED && self.options.peer_may_come) {
-      // Told once for each frame that went before, and the next one goes.
+      // A refusal is reported once for each earlier frame; the next try may succeed.
       if (++refusals <= kMostRefusals) continue;
       return {taken, {}};
     }
@@ -125,14 +125,14 @@ SendResult DatagramLink::send(std::span<const FrameView> frames) noexcept {
   return {taken, {}};
 }
 
-/// Has the kernel fill the room with at most so many datagrams. Result: how many came.
+/// Lets the kernel fill `room` with at most `most` datagrams. Result: how many came.
 std::size_t DatagramLink::Impl::fetch(std::span<std::byte> room, std::size_t most,
                                       bool small) noexcept {
   for (std::size_t i = 0; i < most; ++i) {
     in_parts[i] = {room.data() + i * stride, small ? room.size() : stride};
   }
   for (unsigned refusals = 0;;) {  // ends: a socket has one error at a time
-    // MSG_TRUNC: a datagram that is too long for its room tells how long it was.
+    // MSG_TRUNC: for a datagram that is too long, the kernel returns its true length.
     const int n = ::recvmmsg(socket.get(), in.data(), static_cast<unsigned>(most),
                              MSG_DONTWAIT | MSG_TRUNC, nullptr);
     if (n >= 0) return static_cast<std::size_t>(n);
@@ -154,7 +154,7 @@ ReceiveResult DatagramLink::receive(FrameBatch& into) noexcept {
   while (!into.full()) {
     const std::span<std::byte> room = into.room();
     const bool small = room.size() < self.stride;
-    // With a small room, only the first frame of an empty batch may be cut short.
+    // Only the first frame of an empty batch may be cut short.
     if (small && (room.empty() || !into.empty())) break;
     const std::size_t most =
         small ? 1 : std::min({room.size() / self.stride, into.max_frames() - into.size(), kSlots});
@@ -192,7 +192,7 @@ std::string DatagramLink::address() {
 std::optional<std::uint64_t> DatagramLink::dropped() const noexcept {
   const auto now = drops_of(impl_->socket.get());
   if (!now) return std::nullopt;
-  return *now - impl_->drops_before;  // wraps as the kernel's does
+  return *now - impl_->drops_before;  // wraps like the kernel's count
 }
 
 }  // namespace shmif::perf

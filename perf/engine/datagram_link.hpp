@@ -1,5 +1,5 @@
 #pragma once
-// DatagramLink: a datagram socket that has a peer, as a Link. Each datagram is one frame.
+// DatagramLink: a datagram socket with a peer, as a Link. Each datagram is one frame.
 
 #include <cstddef>
 #include <cstdint>
@@ -15,19 +15,19 @@
 namespace shmif::perf {
 
 struct DatagramOptions {
-  std::size_t max_frame_bytes = 1522;  ///< longer ones are refused; received, they are truncated
+  std::size_t max_frame_bytes = 1522;  ///< longer frames are refused; received ones are truncated
   std::string address;                 ///< for messages: "unix:", "udp:127.0.0.1:4000"
-  /// A peer that refuses frames may come yet, as one of UDP; else it ends the link.
+  /// A peer that refuses frames may start later, as with UDP. Otherwise a refusal ends the link.
   bool peer_may_come = false;
 };
 
-/// Sends and receives many datagrams in one system call, those received straight into the batch.
-/// What is too short for a frame is passed over. Threads: one may send while another receives and
-/// waits; counters from any. Blocks: never; a full socket takes no more frames for now
+/// Sends and receives many datagrams in one system call; it receives directly into the batch.
+/// Datagrams too short for a frame are ignored. Threads: one may send while another receives and
+/// waits; counters from any. Blocks: never; if the socket is full, it takes no more frames for now
 /// (SendResult::taken).
 class DatagramLink {
  public:
-  /// Takes over a connected socket. One without a peer only receives.
+  /// Takes ownership of a connected socket. A socket without a peer only receives.
   static DatagramLink adopt(UniqueFd socket, DatagramOptions options);
   DatagramLink(DatagramLink&&) noexcept;
   DatagramLink& operator=(DatagramLink&&) noexcept;
@@ -42,8 +42,8 @@ class DatagramLink {
   std::size_t max_frame_bytes() noexcept;
   std::string address();
 
-  /// Frames for this socket that the kernel dropped since the link was made, because nobody
-  /// received them. Nothing where it does not tell.
+  /// Frames for this socket that the kernel dropped since the link was made, because they were not
+  /// received in time. Empty if the kernel does not tell.
   std::optional<std::uint64_t> dropped() const noexcept;
 
  private:
@@ -54,14 +54,14 @@ class DatagramLink {
 
 static_assert(Link<DatagramLink>);
 
-/// How many frames the kernel dropped because `socket` was full, since it was made; 32 bits, then
-/// it begins anew. Nothing where it does not tell.
+/// How many frames the kernel dropped since `socket` was made, because it was full: a 32-bit number
+/// that wraps. Empty if the kernel does not tell.
 std::optional<std::uint32_t> drops_of(int socket) noexcept;
 
-/// Asks for buffers of so many bytes, which an ordinary user gets up to a limit of the machine.
+/// Asks for buffers of `bytes` bytes. An ordinary user gets them only up to a limit of the machine.
 void enlarge_buffers(int socket, int bytes) noexcept;
-/// For UDP. Frames that arrive at a full socket are lost, so there is room for a receiver that
-/// waits for its turn on the CPU.
+/// For UDP. A full socket loses frames, so the buffer has room for frames that arrive while the
+/// receiver waits for a CPU.
 inline constexpr int kUdpBufferBytes = 8 << 20;
 
 }  // namespace shmif::perf

@@ -15,8 +15,8 @@ namespace {
 
 constexpr std::size_t kMostDeviceMtu = 65521;  // of a TAP device
 
-/// Switches off what a new interface would say by itself. Where /proc/sys may not be written, each
-/// interface is at least left without an address (Netlink::disable_ipv6).
+/// Stops new interfaces from sending frames by themselves. If /proc/sys is not writable, each
+/// interface at least gets no address (Netlink::disable_ipv6).
 Result<std::vector<UniqueFd>> hush() {
   constexpr std::array<std::pair<const char*, char>, 3> kSettings{
       {{"/proc/sys/net/ipv6/conf/default/disable_ipv6", '1'},

@@ -1,6 +1,6 @@
 #pragma once
-// What the engines tap and packet have in common: the quiet namespace that a run has for itself,
-// and interfaces that somebody named. Internal to perf/engine.
+// Shared by the engines tap and packet: the quiet namespace that a run makes for itself, and
+// interfaces that a job names. Internal to perf/engine.
 
 #include <algorithm>
 #include <cstdint>
@@ -20,15 +20,15 @@
 
 namespace shmif::perf {
 
-/// What joins the devices of a wire with more ends than two, in a namespace of its own.
+/// The bridge that connects the devices of a wire with more than two ends, in its own namespace.
 inline constexpr const char* kBridge = "br0";
 
-/// The MTU of the devices that are made for a wire: room for two tags more than the job's, so that
-/// its frames may be as long as on a bus.
+/// The MTU of the devices that are made for a wire: the job's plus two tags, so that its frames may
+/// be as long as on a bus.
 std::uint32_t device_mtu(const JobOptions& job) noexcept;
 
-/// A link that takes more than what is behind it passes on, as a TAP device does. This one does
-/// not.
+/// Refuses frames that the link would accept but could not pass on, as a TAP device does with long
+/// frames.
 template <Link L>
 class CappedLink {
  public:
@@ -56,31 +56,32 @@ class CappedLink {
   std::size_t largest_;
 };
 
-/// A network namespace in which nothing is ever sent but by the run: IPv6 is off. It goes with the
-/// last descriptor of it. Errors: not_supported, with the reason.
+/// Makes a network namespace in which only the run sends: IPv6 is off. The namespace ends with its
+/// last descriptor. Errors: not_supported, with the reason.
 Result<tap::NetNamespace> make_quiet_namespace();
 
-/// The interfaces that a job names (`netdev`, several separated by commas: one for each end) and
-/// where they are.
+/// The interfaces that a job names (`netdev`, separated by commas, one for each end), and the
+/// namespace where they are.
 struct NamedInterfaces {
   tap::NetNamespace where;
   std::vector<std::string> names;
 };
-/// Errors: bad_argument for less names than ends, ENODEV; busy for an interface that is in use,
-/// where the job does not allow that.
+/// Errors: bad_argument if there are fewer names than ends; ENODEV; busy if an interface is in use
+/// and the job does not allow that.
 Result<NamedInterfaces> find_interfaces(const JobOptions& job, std::size_t ends);
 
 /// Opens an end on the interface `name` in `where`.
 using OpenNamed = Result<std::unique_ptr<End>> (*)(const std::string& name,
                                                    const tap::NetNamespace& where,
                                                    const EndOptions& options);
-/// A wire of interfaces that are there, one for each end, and of whatever is behind them.
+/// A wire of existing interfaces, one for each end. It includes whatever is connected to them.
 std::unique_ptr<Wire> make_named_wire(EngineKind kind, NamedInterfaces interfaces, OpenNamed open);
 
-/// What a device link counted itself.
+/// The counts of a device link.
 WireCounters from_link(const tap::DeviceCounters& counts) noexcept;
 
-/// What the kernel counts of an interface, from now on. Copies count from the same moment.
+/// The kernel's counts of an interface from now on. Copies of this object count from the same
+/// moment.
 class CountsSince {
  public:
   CountsSince(std::shared_ptr<RouteSession> session, unsigned index)

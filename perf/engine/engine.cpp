@@ -62,7 +62,7 @@ std::string what_for(const JobOptions& job) {
          (job.where.empty() ? "" : " (" + job.where + ')');
 }
 
-/// What else there is where this machine, or this user, cannot have an engine's devices.
+/// Names engines that work if this machine or this user cannot have the engine's devices.
 const char* instead_of(EngineKind engine) noexcept {
   return engine == EngineKind::tap
              ? "; engine=packet needs no such device, engine=bus, unix and udp no namespace either"

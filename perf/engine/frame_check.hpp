@@ -1,5 +1,5 @@
 #pragma once
-// Which frames an engine's own links take. Internal to perf/engine.
+// Checks which frames an engine's own links can take. Internal to perf/engine.
 
 #include <cstddef>
 #include <span>
@@ -10,8 +10,8 @@
 
 namespace shmif::perf {
 
-/// How many of the frames at the front are whole ones of at most `largest` bytes; `refused` says
-/// why that is not all of them.
+/// How many frames at the front have a valid length of at most `largest` bytes. `refused` says why
+/// the next frame has not.
 inline std::size_t count_good(std::span<const FrameView> frames, std::size_t largest,
                               std::error_code& refused) noexcept {
   for (std::size_t good = 0; good < frames.size(); ++good) {

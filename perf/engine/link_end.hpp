@@ -1,5 +1,5 @@
 #pragma once
-// LinkEnd: any Link as an end of a wire, with faults on the way where they are asked for.
+// LinkEnd: any Link as an end of a wire, with faults if the options ask for them.
 
 #include <poll.h>
 
@@ -20,23 +20,23 @@
 
 namespace shmif::perf {
 
-/// How the sender of a link that is full waits for it.
+/// How a sender waits for a full link.
 enum class WhenFull : std::uint8_t {
-  sleep,  ///< a short while: its descriptor cannot tell
-  poll,   ///< until its descriptor, a socket, is ready to write
+  sleep,  ///< sleeps a short while, because the descriptor cannot tell
+  poll,   ///< waits until the descriptor, a socket, is writable
 };
 
-/// What a sender waits for a medium that cannot tell when it has room.
+/// How long a sender sleeps if the medium cannot tell when it has room.
 inline constexpr std::chrono::microseconds kShortWhile{50};
 
-/// Sleeps at most `at_most`, less when a signal comes.
+/// Sleeps for `at_most`, or until a signal comes.
 inline void sleep_for(std::chrono::nanoseconds at_most) noexcept {
   const auto ns = at_most.count();
   const timespec time{ns / 1'000'000'000, ns % 1'000'000'000};
   (void)::nanosleep(&time, nullptr);
 }
 
-/// Sleeps until the descriptor is ready for `events`, at most `at_most`; less when a signal comes.
+/// Sleeps until the descriptor is ready for `events`, `at_most` has passed, or a signal comes.
 inline void poll_for(int descriptor, short events, std::chrono::nanoseconds at_most) noexcept {
   pollfd asked{.fd = descriptor, .events = events, .revents = 0};
   const auto ns = at_most.count();
@@ -52,7 +52,7 @@ class LinkEnd final : public End {
     WhenFull when_full = WhenFull::sleep;
     std::function<WireCounters()> counters;        ///< may be empty
     std::function<std::optional<TcpState>()> tcp;  ///< may be empty
-    bool faults_sent = false;  ///< which of its faults a FaultLink was asked for
+    bool faults_sent = false;                      ///< which faults the FaultLink has
     bool faults_received = false;
   };
   LinkEnd(std::unique_ptr<L> link, Traits traits)
@@ -116,14 +116,14 @@ inline bool wants_faults(const EndOptions& options) noexcept {
   return options.sent.any() || options.received.any();
 }
 
-/// An end of `link`, in a FaultLink where the options ask for faults. `count` reads what the medium
-/// counted; it gets the link itself. `tcp` says how its connection is. Errors: the system's.
+/// Makes an end of `link`, within a FaultLink if the options ask for faults. `count` reads the
+/// medium's counts from the link. `tcp` reads the state of its connection. Errors: the system's.
 template <Link L, class Count>
 Result<std::unique_ptr<End>> make_end(L link, const EndOptions& options, WhenFull when_full,
                                       const Count& count,
                                       std::function<std::optional<TcpState>()> tcp = {}) {
   auto owned = std::make_unique<L>(std::move(link));
-  // Whoever owns the link from now on leaves it where it is.
+  // The link stays at this address when its owner changes.
   std::function<WireCounters()> counters = [at = owned.get(), count] { return count(*at); };
   const MacAddress mac = mac_of(options);
   if (!wants_faults(options)) {

@@ -1,5 +1,5 @@
-// engine=null: an end receives what it has sent itself, where it lies. What this costs is what the
-// harness itself costs.
+// engine=null: an end receives what it has sent itself, without a copy. This measures the cost of
+// the harness itself.
 
 #include <utility>
 #include <vector>
@@ -12,8 +12,8 @@
 namespace shmif::perf {
 namespace {
 
-/// Keeps views of what was sent last, and hands those out: the bytes stay the sender's, who leaves
-/// them alone until it has received them. What it sends over those is dropped.
+/// Keeps views of the frames sent last, and returns them. The bytes belong to the sender, which
+/// must not change them until it has received them. A send drops frames not yet received.
 class NullEnd final : public End {
  public:
   NullEnd(MacAddress mac, std::size_t largest) : mac_(mac), largest_(largest) {}
@@ -38,7 +38,7 @@ class NullEnd final : public End {
   }
 
   void wait(std::chrono::nanoseconds at_most) noexcept override {
-    if (next_ == sent_.size()) sleep_for(at_most);  // nobody else could send anything
+    if (next_ == sent_.size()) sleep_for(at_most);  // only this end could send
   }
   void wait_to_send(std::chrono::nanoseconds) noexcept override {}
   std::size_t max_frame_bytes() noexcept override { return largest_; }
@@ -54,7 +54,7 @@ class NullEnd final : public End {
   MacAddress mac_;
   std::size_t largest_;
   std::vector<FrameView> sent_;
-  std::size_t next_ = 0;  // of sent_, the first not yet received
+  std::size_t next_ = 0;  // index in sent_ of the first frame not yet received
   std::uint64_t dropped_ = 0;
 };
 
@@ -68,7 +68,8 @@ class NullWire final : public Wire {
     if (!wants_faults(options)) {
       return std::unique_ptr<End>(std::make_unique<NullEnd>(mac_of(options), largest_));
     }
-    // Faults keep frames for a while, and then views would show what the sender made of them since.
+    // Faults keep frames for a while. Views of them would show bytes that the sender has changed
+    // since.
     auto link = LoopbackLink::self({.max_frame_bytes = largest_});
     if (!link) return std::move(link).error();
     return make_end(*std::move(link), options, WhenFull::sleep, [](const LoopbackLink& l) {

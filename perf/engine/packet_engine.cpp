@@ -1,5 +1,5 @@
-// engine=packet: veth pairs and a packet socket for each end: one pair between two ends, or a
-// bridge with a pair for each of more; or interfaces that somebody has named.
+// engine=packet: veth pairs with a packet socket for each end. Two ends use one pair; more ends use
+// a bridge and a pair each. Or existing interfaces that the job names.
 
 #include <memory>
 #include <utility>
@@ -21,7 +21,7 @@ using PacketEndLink = CappedLink<PacketLink>;
 std::string near_name(std::size_t index) {
   return "veth" + std::to_string(index);
 }
-/// The other end of the pair, at the bridge.
+/// The other end of the pair, on the bridge.
 std::string port_name(std::size_t index) {
   return "port" + std::to_string(index);
 }
@@ -67,8 +67,8 @@ class PacketWire final : public Wire {
   }
 
  private:
-  /// A frame gets lost where the other side of a pair has no room for it, which the side that sent
-  /// it counts, or where nobody empties the packet socket.
+  /// Frames are lost if the other side of a pair has no room (the sending side counts them), or if
+  /// the packet socket is not read in time.
   static WireCounters from_interfaces(const std::optional<InterfaceCounts>& near,
                                       const std::optional<InterfaceCounts>& port,
                                       PacketEndLink& link) {
@@ -99,7 +99,7 @@ Result<std::unique_ptr<End>> open_named_interface(const std::string& name,
                   [](const PacketLink& l) { return from_link(l.counters()); });
 }
 
-/// Gives both sides of a pair their MTU and sets them up.
+/// Sets the MTU of one side of a pair, and sets it up.
 Result<void> bring_up(tap::Netlink& netlink, const std::string& name, std::uint32_t mtu) {
   if (auto done = netlink.disable_ipv6(name); !done) return done;
   if (auto done = netlink.set_mtu(name, mtu); !done) return done;

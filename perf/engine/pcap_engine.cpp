@@ -1,5 +1,5 @@
-// engine=pcap: a capture file. What is sent is recorded; or what is in it is received, flat out,
-// and then the end has ended.
+// engine=pcap: a capture file. Sent frames are recorded; or the frames of the file are received at
+// full speed, and then the end has ended.
 
 #include <utility>
 
@@ -13,13 +13,13 @@ namespace {
 template <class Writer>
 WireCounters count_written(Writer& file) {
   WireCounters counted;
-  (void)file.flush();  // what is still in the buffer is not in the file
+  (void)file.flush();  // buffered frames are not in the file
   counted.tx_frames = file.written();
   return counted;
 }
 
-/// A capture that ends where its file does. One of which not all can be read would else be taken
-/// for all that was recorded.
+/// A capture whose end is an error if part of the file could not be read. Otherwise the part read
+/// would look like the whole capture.
 class WholeCapture {
  public:
   explicit WholeCapture(PcapReader file) : file_(std::move(file)) {}
@@ -45,7 +45,7 @@ class WholeCapture {
 
  private:
   PcapReader file_;
-  bool told_ = false;  // why it is not all of the file
+  bool told_ = false;  // the error was reported
 };
 
 class PcapWire final : public Wire {
@@ -98,7 +98,7 @@ Result<std::unique_ptr<Wire>> make_pcap_wire(const JobOptions& job) {
   }
   const bool records = job.rw == Role::tx;
   if (!records && job.filename != "-") {
-    // Said before any job starts; each opens it again, from its beginning.
+    // Reports errors before any job starts. Each job opens the file again, from its beginning.
     if (auto file = PcapReader::open(job.filename); !file) return std::move(file).error();
   }
   return std::unique_ptr<Wire>(std::make_unique<PcapWire>(job.filename, records));

@@ -50,7 +50,7 @@ Error failure(int nl_error, const std::string& what) {
   }
 }
 
-/// A request about an interface, to be filled with attributes.
+/// A request about an interface. Attributes are added to it.
 class LinkRequest {
  public:
   LinkRequest(int type, int flags, unsigned index, unsigned up = 0)
@@ -65,7 +65,7 @@ class LinkRequest {
 
   template <class T>
   LinkRequest& put(int attribute, T value) {
-    static_assert(std::is_integral_v<T>);  // its width is part of the format
+    static_assert(std::is_integral_v<T>);  // the width is part of the format
     if (message_) (void)nla_put(message_.get(), attribute, sizeof value, &value);
     return *this;
   }
@@ -73,7 +73,7 @@ class LinkRequest {
     if (message_) (void)nla_put_string(message_.get(), attribute, text.c_str());
     return *this;
   }
-  /// Attributes inside of this one, which `fill` puts.
+  /// Adds an attribute that contains the attributes that `fill` adds.
   LinkRequest& nest(int attribute, const std::function<void(LinkRequest&)>& fill) {
     if (!message_) return *this;
     nlattr* const begin = nla_nest_start(message_.get(), attribute);
@@ -90,7 +90,7 @@ class LinkRequest {
 /// What the kernel tells about an interface.
 struct LinkNews {
   std::optional<InterfaceCounts> counts;
-  std::optional<std::uint8_t> port_state;  ///< BR_STATE_*, of a bridge's port
+  std::optional<std::uint8_t> port_state;  ///< BR_STATE_*, for a port of a bridge
 };
 
 int read_link(nl_msg* message, void* into) {
@@ -118,8 +118,7 @@ int read_link(nl_msg* message, void* into) {
   return NL_OK;
 }
 
-/// Whether an IPv6 address, or what is routed, is of the kernel's own making: link-local,
-/// multicast.
+/// Whether an IPv6 address or route is one that the kernel makes itself: link-local or multicast.
 bool is_automatic(nl_addr* address) {
   if (address == nullptr || nl_addr_get_family(address) != AF_INET6) return false;
   if (nl_addr_get_len(address) < 2) return false;
@@ -171,7 +170,7 @@ Result<RouteSession> RouteSession::open(const tap::NetNamespace& where) {
   auto impl = std::make_unique<Impl>();
   impl->socket.reset(nl_socket_alloc());
   if (!impl->socket) return Error::from_errno(ENOMEM, "cannot open a netlink socket");
-  const int fd = sockets->front().release();  // nl_socket_free closes it
+  const int fd = sockets->front().release();  // nl_socket_free() closes it
   if (const int e = nl_socket_set_fd(impl->socket.get(), NETLINK_ROUTE, fd); e < 0) {
     ::close(fd);
     return failure(e, "cannot use a netlink socket");
@@ -225,7 +224,7 @@ Result<void> RouteSession::add_port(const std::string& name, const std::string& 
   return impl_->wait_until_forwarding(*index, what);
 }
 
-/// A static entry of the bridge's table.
+/// Adds a static entry to the bridge's table.
 Result<void> RouteSession::Impl::forward_to(unsigned index, MacAddress host,
                                             const std::string& what) const {
   MessagePtr message(nlmsg_alloc_simple(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE));
@@ -261,7 +260,7 @@ Result<void> RouteSession::Impl::wait_until_forwarding(unsigned index,
   for (const auto deadline = Clock::now() + kForwardingTime; Clock::now() < deadline;) {
     const auto news = look(index);
     if (news && news->port_state == BR_STATE_FORWARDING) return {};
-    ::poll(nullptr, 0, 1);  // takes a moment where the carrier of the interface does
+    ::poll(nullptr, 0, 1);  // carrier takes a moment to come up
   }
   return Error(Errc::timed_out, what + ": it does not forward after five seconds");
 }

@@ -15,7 +15,7 @@ namespace shmif::perf {
 namespace {
 
 constexpr std::size_t kUdpHeaderBytes = 8;
-constexpr std::size_t kMostUdpBytes = 65507;  // an IPv4 packet of 65535 less both headers
+constexpr std::size_t kMostUdpBytes = 65507;  // an IPv4 packet of 65535 minus both headers
 
 sockaddr_in v4(const SocketAddress& a) noexcept {
   sockaddr_in out{};
@@ -86,7 +86,7 @@ std::string SocketAddress::to_string() const {
 
 std::optional<HostPort> split_host_port(std::string_view text) {
   std::string_view host = text;
-  std::string_view rest;  // the colon and the port
+  std::string_view rest;  // colon and port
   if (text.starts_with('[')) {
     const std::size_t end = std::min(text.find(']'), text.size());
     host = text.substr(1, end - 1);
@@ -95,7 +95,7 @@ std::optional<HostPort> split_host_port(std::string_view text) {
   } else if (const std::size_t colon = text.find(':'); colon == text.rfind(':')) {
     host = text.substr(0, colon);
     rest = colon == std::string_view::npos ? "" : text.substr(colon);
-  }  // of more than one colon none is before a port: that is IPv6 without its brackets
+  }  // more than one colon: an IPv6 address without brackets, so no port
   if (host.empty() || host.find_first_of(" \t/@") != std::string_view::npos) return std::nullopt;
   HostPort split{std::string(host), std::nullopt};
   if (rest.empty()) return split;

@@ -1,5 +1,5 @@
 #pragma once
-// Socket addresses as people write them: "198.18.0.1:7000", "[fd00::1]:7000".
+// Socket addresses in text form: "198.18.0.1:7000", "[fd00::1]:7000".
 
 #include <sys/socket.h>
 
@@ -22,33 +22,33 @@ struct SocketAddress {
   int family() const noexcept { return storage.ss_family; }
   std::uint16_t port() const noexcept;
   SocketAddress with_port(std::uint16_t port) const noexcept;
-  /// All addresses of this machine, of the same family, with this one's port.
+  /// The wildcard address of the same family, with this port.
   SocketAddress any() const noexcept;
   std::string to_string() const;
 };
 
-/// HOST, HOST:PORT, or with an IPv6 address ADDRESS or [ADDRESS]:PORT, taken apart.
+/// The parts of HOST, HOST:PORT, or for IPv6 ADDRESS or [ADDRESS]:PORT.
 struct HostPort {
-  std::string host;  ///< a name or a number, without brackets
+  std::string host;  ///< name or address, without brackets
   std::optional<std::uint16_t> port;
 };
-/// Nothing: that is none. Blocks: never, no name is looked up.
+/// Result: empty if the text has none of these forms. Blocks: never; does not look up names.
 std::optional<HostPort> split_host_port(std::string_view text);
 
-/// Errors: bad_argument, naming what is wrong. Blocks: never, no name is looked up.
+/// Errors: bad_argument; the message names the problem. Blocks: never; does not look up names.
 Result<SocketAddress> parse_socket_address(std::string_view text);
-/// What `host`, a name or a number, stands for, with that port. Blocks: for the name server.
+/// The address of `host`, a name or an address, with that port. Blocks: for the name server.
 /// Errors: bad_argument.
 Result<SocketAddress> resolve(const std::string& host, std::uint16_t port);
-/// What a socket is bound to. Errors: the system's.
+/// The address that a socket is bound to. Errors: the system's.
 Result<SocketAddress> address_of(int socket);
 
-/// A socket of that type (SOCK_DGRAM, SOCK_STREAM), bound. Errors: the system's.
+/// A bound socket of that type (SOCK_DGRAM, SOCK_STREAM). Errors: the system's.
 Result<UniqueFd> bound_socket(int type, const SocketAddress& local);
 Result<void> connect_to(int socket, const SocketAddress& remote);
 
-/// The largest datagram that the way to the peer of a connected UDP socket takes in one piece, and
-/// no more than UDP over IPv4 ever carries. Larger ones are refused from now on, not cut up.
+/// The largest datagram that reaches the peer of a connected UDP socket in one piece, but no more
+/// than UDP over IPv4 can carry. From now on the socket refuses larger ones and does not fragment.
 std::size_t max_datagram_bytes(int socket, const SocketAddress& remote) noexcept;
 
 }  // namespace shmif::perf

@@ -25,7 +25,7 @@ constexpr std::chrono::milliseconds kConnectAttempt{100};
 
 Result<std::unique_ptr<End>> make_stream_end(UniqueFd socket, const HostEndOptions& options,
                                              const std::string& peer) {
-  const int on = 1;  // a frame is not kept back until the one before has been acknowledged
+  const int on = 1;  // do not delay a frame until the previous one is acknowledged
   if (::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0) {
     return Error::from_errno(errno, "cannot set TCP_NODELAY on a connection with " + peer);
   }
@@ -37,7 +37,7 @@ Result<std::unique_ptr<End>> make_stream_end(UniqueFd socket, const HostEndOptio
       [](const StreamLink&) { return WireCounters{}; }, [number] { return tcp_state_of(number); });
 }
 
-/// One attempt. Result: errno, 0 when it is connected.
+/// Makes one attempt. Result: errno; 0 if it is connected.
 int try_connect(int socket, const SocketAddress& remote, Clock::time_point deadline) {
   if (::connect(socket, remote.get(), remote.size) == 0) return 0;
   if (errno != EINPROGRESS) return errno;
@@ -51,7 +51,7 @@ int try_connect(int socket, const SocketAddress& remote, Clock::time_point deadl
   return number;
 }
 
-/// Whether a peer that answers this may listen yet.
+/// Whether a peer that answers with this error may start later.
 bool may_come(int number) {
   return number == ECONNREFUSED || number == EHOSTUNREACH || number == ENETUNREACH ||
          number == ECONNRESET || number == EINTR;
@@ -91,7 +91,7 @@ Result<std::unique_ptr<End>> listen_tcp_host_end(const HostEndOptions& options) 
   if (!local) return std::move(local).error();
   auto socket = bound_socket(SOCK_STREAM, *local);
   if (!socket) return std::move(socket).error();
-  // Whoever is accepted has what the listener has.
+  // Accepted sockets inherit the listener's options.
   if (auto done = set_up_socket(socket->get(), options, true); !done)
     return std::move(done).error();
   const std::string what = "cannot listen at " + local->to_string();
@@ -120,15 +120,15 @@ Result<std::unique_ptr<End>> connect_tcp_host_end(const HostEndOptions& options)
                                      : parse_socket_address(options.local);
   if (!local) return std::move(local).error();
   const auto deadline = Clock::now() + options.patience;
-  for (;;) {  // until connected, refused for good, or late
-    // Of a socket whose attempt has failed nothing is certain.
+  for (;;) {  // runs until connected, refused for good, or too late
+    // After a failed attempt, the state of a socket is undefined, so each attempt uses a new one.
     auto socket = bound_socket(SOCK_STREAM | SOCK_NONBLOCK, *local);
     if (!socket) return std::move(socket).error();
     if (auto done = set_up_socket(socket->get(), options, true); !done) {
       return std::move(done).error();
     }
-    // The kernel sends a lost SYN again after a second (RFC 6298, section 2); a new attempt is
-    // sooner.
+    // The kernel repeats a lost SYN only after a second (RFC 6298, section 2); a new attempt is
+    // faster.
     const auto attempt = std::min(deadline, Clock::now() + kConnectAttempt);
     const int number = try_connect(socket->get(), *remote, attempt);
     if (number == 0) return make_stream_end(*std::move(socket), options, remote->to_string());

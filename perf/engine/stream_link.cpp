@@ -22,9 +22,9 @@ using std::byte;
 static_assert(std::endian::native == std::endian::little);
 using Length = std::uint32_t;
 
-constexpr std::size_t kRecords = 64;  // per system call
+constexpr std::size_t kRecords = 64;  // in one system call
 constexpr std::size_t kStreamBufferBytes = std::size_t{256} * 1024;
-/// A rest that the socket has not taken is offered again so much later.
+/// How long to wait before offering the rest of a record again.
 constexpr std::chrono::milliseconds kRetry{1};
 
 }  // namespace
@@ -32,16 +32,16 @@ constexpr std::chrono::milliseconds kRetry{1};
 struct StreamLink::Impl {
   UniqueFd socket;
   StreamOptions options;
-  bool ended = false;    ///< nothing goes out any more
-  bool no_more = false;  ///< nothing comes in any more, but what is in the buffer
-  bool corrupt = false;  ///< to be told
+  bool ended = false;    ///< no more frames can be sent
+  bool no_more = false;  ///< no more bytes arrive; the buffer may still have records
+  bool corrupt = false;  ///< receive() must report it
 
-  std::vector<byte> rest;  ///< of a record that the socket took in part
+  std::vector<byte> rest;  ///< of a record that the socket took partly
   std::size_t rest_at = 0;
   std::array<Length, kRecords> lengths{};
   std::array<iovec, 2 * kRecords> parts{};
 
-  std::vector<byte> buffer;  ///< what was read: from `begin` to `end` not yet received
+  std::vector<byte> buffer;  ///< bytes read; those from `begin` to `end` are not yet received
   std::size_t begin = 0, end = 0;
 
   Impl(UniqueFd s, StreamOptions o)
@@ -68,12 +68,12 @@ StreamLink StreamLink::adopt(UniqueFd connected, StreamOptions options) {
   return StreamLink(std::make_unique<Impl>(std::move(connected), std::move(options)));
 }
 
-/// Result: how many bytes the socket took; 0 when it takes none now, or never again.
+/// Result: how many bytes the socket took; 0 if it takes none now, or never again.
 ssize_t StreamLink::Impl::write(iovec* what, std::size_t count) noexcept {
   msghdr message{};
   message.msg_iov = what;
   message.msg_iovlen = count;
-  for (;;) {  // ends: signals do not come without end
+  for (;;) {  // ends: signals do not come endlessly
     const ssize_t n = ::sendmsg(socket.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n >= 0) return n;
     if (errno == EINTR) continue;
@@ -82,7 +82,7 @@ ssize_t StreamLink::Impl::write(iovec* what, std::size_t count) noexcept {
   }
 }
 
-/// Sends the rest of a record, if there is one. Result: whether there is none now.
+/// Sends the rest of a record, if there is one. Result: whether no rest is left.
 bool StreamLink::Impl::flush() noexcept {
   if (rest_at < rest.size() && !ended) {
     iovec part{rest.data() + rest_at, rest.size() - rest_at};
@@ -91,8 +91,8 @@ bool StreamLink::Impl::flush() noexcept {
   return rest_at == rest.size();
 }
 
-/// Readies records of the frames at the front that may be sent. Result: how many; `refused` says
-/// why it is not all that fit.
+/// Prepares records for the valid frames at the front. Result: how many; `refused` says why the
+/// next frame is not valid.
 std::size_t StreamLink::Impl::prepare(std::span<const FrameView> frames,
                                       std::error_code& refused) noexcept {
   frames = frames.first(std::min(frames.size(), kRecords));
@@ -106,8 +106,8 @@ std::size_t StreamLink::Impl::prepare(std::span<const FrameView> frames,
   return ready;
 }
 
-/// The socket took so many bytes of so many records; of one that it took in part the rest is kept.
-/// Result: how many records are taken.
+/// Accounts for `bytes` that the socket took of `records` records. Keeps the rest of a partly taken
+/// record. Result: how many records were taken.
 std::size_t StreamLink::Impl::settle(std::size_t records, std::size_t bytes) noexcept {
   std::size_t taken = 0;
   while (taken < records && bytes >= sizeof(Length) + lengths[taken]) {
@@ -139,20 +139,20 @@ SendResult StreamLink::send(std::span<const FrameView> frames) noexcept {
   return {taken, {}};
 }
 
-/// Whether the buffer begins with a whole record.
+/// Whether the buffer begins with a complete record.
 bool StreamLink::Impl::whole_record() noexcept {
   if (end - begin < sizeof(Length)) return false;
   Length length = 0;
   std::memcpy(&length, buffer.data() + begin, sizeof length);
   if (length < kEthernetHeaderBytes || length > options.max_frame_bytes) {
-    corrupt = no_more = ended = true;  // where the next record begins nobody knows
+    corrupt = no_more = ended = true;  // the start of the next record is unknown
     begin = end = 0;
     return false;
   }
   return end - begin >= sizeof length + length;
 }
 
-/// Reads what has come. Result: whether anything has.
+/// Reads what has arrived. Result: whether there was anything.
 bool StreamLink::Impl::refill() noexcept {
   if (no_more) return false;
   if (begin == end) {
@@ -162,7 +162,7 @@ bool StreamLink::Impl::refill() noexcept {
               buffer.begin() + static_cast<std::ptrdiff_t>(end), buffer.begin());
     end -= std::exchange(begin, 0);
   }
-  for (;;) {  // ends: signals do not come without end
+  for (;;) {  // ends: signals do not come endlessly
     const ssize_t n = ::recv(socket.get(), buffer.data() + end, buffer.size() - end, MSG_DONTWAIT);
     if (n > 0) {
       end += static_cast<std::size_t>(n);
@@ -188,7 +188,7 @@ ReceiveResult StreamLink::receive(FrameBatch& into) noexcept {
     Length length = 0;
     std::memcpy(&length, record, sizeof length);
     const std::span<byte> room = into.room();
-    // With a small room, only the first frame of an empty batch may be cut short.
+    // Only the first frame of an empty batch may be cut short.
     if (room.size() < length && (room.empty() || !into.empty())) break;
     FrameView frame(room.data(), std::min<std::size_t>(length, room.size()));
     if (length > frame.size()) frame.true_bytes = length;

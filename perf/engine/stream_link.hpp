@@ -14,15 +14,15 @@
 namespace shmif::perf {
 
 struct StreamOptions {
-  std::size_t max_frame_bytes = 1522;  ///< longer ones are refused; a longer record is corrupt
+  std::size_t max_frame_bytes = 1522;  ///< longer frames are refused; a longer record is corrupt
   std::string address;                 ///< for messages: "tcp:198.18.0.1:7000"
 };
 
-/// Sends many records in one system call. Where the socket takes a part of a record, the rest goes
-/// first the next time this link is used, which receive and prepare_wait are, too; so no record
-/// is ever cut short. A peer that closes ends the link, and so does a record with a length that no
-/// frame has, which receive() tells once as Errc::corrupt. Threads: one at a time. Blocks: never; a
-/// full socket takes no more frames for now (SendResult::taken).
+/// Sends many records in one system call. If the socket takes only part of a record, the link sends
+/// the rest first when it is next used, also by receive() or prepare_wait(). So a record is never
+/// cut short. The link ends when the peer closes, or when a record has a length that a frame cannot
+/// have; receive() reports the latter once as Errc::corrupt. Threads: one at a time. Blocks: never;
+/// if the socket is full, it takes no more frames for now (SendResult::taken).
 class StreamLink {
  public:
   static StreamLink adopt(UniqueFd connected, StreamOptions options);

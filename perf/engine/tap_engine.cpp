@@ -1,5 +1,4 @@
-// engine=tap: a bridge of the kernel, and a TAP device for each end; or TAP devices that somebody
-// has made.
+// engine=tap: a kernel bridge, with a TAP device for each end; or existing TAP devices.
 
 #include <algorithm>
 #include <memory>
@@ -16,7 +15,7 @@ namespace {
 
 using TapEndLink = CappedLink<tap::TapLink>;
 
-/// Neither up nor down by this.
+/// Opens a device without setting it up or down.
 Result<tap::TapLink> open_tap(const std::string& name, const tap::NetNamespace& where,
                               std::optional<std::uint32_t> mtu) {
   tap::TapOptions options;
@@ -64,7 +63,7 @@ class TapWire final : public Wire {
   }
 
  private:
-  /// What is sent here comes in at the device, and the other way round.
+  /// Frames sent by this end are received by the device, and the other way round.
   static WireCounters from_device(const std::optional<InterfaceCounts>& c) {
     if (!c) return {};
     return {.tx_frames = c->rx_frames + c->rx_dropped,

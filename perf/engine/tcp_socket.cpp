@@ -29,7 +29,7 @@ int family_of(int socket) noexcept {
   return number_of(socket, SOL_SOCKET, SO_DOMAIN).value_or(AF_INET);
 }
 
-/// The kernel doubles what it is asked for, and for its own purposes uses the other half.
+/// The kernel doubles the requested size, and uses the other half for itself.
 std::uint64_t buffer_of(int socket, int name) noexcept {
   const int doubled = number_of(socket, SOL_SOCKET, name).value_or(0);
   return doubled > 0 ? static_cast<std::uint64_t>(doubled) / 2 : 0;

@@ -1,6 +1,6 @@
 #pragma once
-// What may be asked of a socket before traffic, and what the kernel says of a TCP connection.
-// Internal to perf/engine.
+// Options of a socket that are set before traffic, and the state of a TCP connection. Internal to
+// perf/engine.
 
 #include <optional>
 
@@ -10,11 +10,12 @@
 
 namespace shmif::perf {
 
-/// Sets what `options` ask of a socket, before it is connected or listens. `tcp`: of a stream.
-/// Errors: bad_argument for what the kernel does not grant, with what it would; the system's.
+/// Applies `options` to a socket, before it connects or listens. `tcp`: it is a stream socket.
+/// Errors: bad_argument for an option that the kernel does not grant, with what it would grant; the
+/// system's.
 Result<void> set_up_socket(int socket, const HostEndOptions& options, bool tcp);
 
-/// Nothing when the kernel does not say. Blocks: never.
+/// Empty if the kernel does not tell. Blocks: never.
 std::optional<TcpState> tcp_state_of(int socket) noexcept;
 
 }  // namespace shmif::perf

@@ -1,5 +1,5 @@
-// engine=udp: frames as the payload of UDP datagrams, between two sockets of this machine, or from
-// one of its sockets to another machine's.
+// engine=udp: frames as payload of UDP datagrams, between two sockets of this machine, or between a
+// socket here and another machine.
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -20,7 +20,7 @@ namespace {
 
 struct UdpSocket {
   UniqueFd socket;
-  std::string address;  ///< what it is bound to
+  std::string address;  ///< address that it is bound to
   std::size_t largest = 0;
 };
 
@@ -58,7 +58,7 @@ class UdpWire final : public Wire {
   std::string address_;
 };
 
-/// Connects a bound socket and completes it.
+/// Connects a bound socket and sets it up.
 Result<UdpSocket> finish(UniqueFd socket, const SocketAddress& remote, const JobOptions& job) {
   if (auto connected = connect_to(socket.get(), remote); !connected) {
     return std::move(connected).error();
@@ -73,7 +73,7 @@ Result<UdpSocket> finish(UniqueFd socket, const SocketAddress& remote, const Job
   return made;
 }
 
-/// Both ends are here: the first has the port that was asked for, the second any.
+/// Both ends are on this machine: the first has the requested port, the second any free one.
 Result<std::unique_ptr<Wire>> make_local(const JobOptions& job, UniqueFd first,
                                          const SocketAddress& host) {
   auto second = bound_socket(SOCK_DGRAM, host.with_port(0));

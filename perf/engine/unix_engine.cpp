@@ -1,7 +1,7 @@
 // engine=unix: a pair of datagram sockets.
 //
-// Datagrams and sequenced packets were measured against each other: 64 bytes in batches of 32, sent
-// and received by one thread, took 753 and 783 ns per frame. A full pair takes no more either way.
+// Datagrams and sequenced packets were compared: with 64 bytes in batches of 32, sent and received
+// by one thread, they took 753 and 783 ns per frame. Both refuse frames when the pair is full.
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -19,8 +19,8 @@ namespace shmif::perf {
 namespace {
 
 constexpr std::size_t kEnds = 2;
-/// Some thousand small frames: enough for two processes that take turns on one CPU, and not a queue
-/// that frames stay in for long.
+/// A few thousand small frames: enough for two processes that take turns on one CPU, but not so
+/// many that frames wait long in the queue.
 constexpr int kUnixBufferBytes = 1 << 20;
 
 class UnixWire final : public Wire {

@@ -12,20 +12,20 @@
 #include <sys/auxv.h>
 #endif
 
-// Throughout, polynomials are reflected, as the CRC is: the highest bit of a word is the
-// coefficient of the lowest power.
+// All polynomials here are reflected, as in the CRC: the highest bit of a word is the coefficient
+// of the lowest power.
 
 namespace shmif::perf {
 namespace {
 
-constexpr std::uint32_t kPolynomial = 0x82f63b78;  // of Castagnoli, reflected
+constexpr std::uint32_t kPolynomial = 0x82f63b78;  // Castagnoli's, reflected
 
-/// What one more zero bit behind the message makes of a remainder.
+/// The remainder after one more zero bit at the end of the message.
 constexpr std::uint32_t times_x(std::uint32_t remainder) {
   return remainder >> 1U ^ ((remainder & 1U) != 0 ? kPolynomial : 0U);
 }
 
-/// kTables[k][b]: the remainder of byte b with k zero bytes behind it.
+/// kTables[k][b]: the remainder of byte b followed by k zero bytes.
 constexpr auto kTables = [] {
   std::array<std::array<std::uint32_t, 256>, 8> tables{};
   for (std::uint32_t b = 0; b < 256; ++b) {
@@ -70,15 +70,15 @@ std::uint32_t by_tables(const std::byte* at, std::size_t size, std::uint32_t crc
 
 #if defined(__x86_64__)
 
-/// Words that one lane takes at most before the lanes are put together.
+/// Most words in one lane before the lanes are combined.
 constexpr std::size_t kLaneWords = 256;
-/// The instruction answers after three cycles and takes a new word in each: so three lanes.
+/// The instruction takes three cycles and can start in each cycle, so three lanes keep it busy.
 constexpr std::size_t kLanes = 3;
-/// For less, putting lanes together costs more than it saves.
+/// For shorter lanes, combining costs more than it saves.
 constexpr std::size_t kShortestLane = 8;
 
-/// kBehind[n]: x^(64 n - 33), which times a remainder, and taken as one more word of a message,
-/// makes what that remainder becomes when n words follow.
+/// kBehind[n]: x^(64 n - 33). Multiply it by a remainder and process the product as one more word:
+/// the result is that remainder after n more words.
 constexpr auto kBehind = [] {
   std::array<std::uint32_t, kLaneWords + 1> powers{};
   std::uint32_t power = 1U << 31U;  // x^0
@@ -117,7 +117,7 @@ __attribute__((target("sse4.2,pclmul"))) std::uint32_t by_instruction(const std:
     size -= kLanes * lane;
   }
   for (; size >= kWord; at += kWord, size -= kWord) a = _mm_crc32_u64(a, load_word(at));
-  // Less than a word: each step takes as long as one of a whole word, so no more than three.
+  // The last bytes: each step costs as much as a whole word, so at most three steps.
   auto rest = static_cast<std::uint32_t>(a);
   if ((size & 4U) != 0) {
     rest = _mm_crc32_u32(rest, load<std::uint32_t>(at));

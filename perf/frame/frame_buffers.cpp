@@ -19,7 +19,7 @@ std::size_t rounded(std::size_t bytes, std::size_t unit) noexcept {
   return (bytes + unit - 1) / unit * unit;
 }
 
-/// Result: nothing when there is no such memory.
+/// Result: empty if there is no such memory.
 std::span<std::byte> map(std::size_t bytes, int flags) noexcept {
   void* const at =
       ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
@@ -31,7 +31,7 @@ std::span<std::byte> map(std::size_t bytes, int flags) noexcept {
   throw std::system_error(errno, std::generic_category(), what);
 }
 
-/// The kernel's word for it, "always [madvise] never", does not say which without reading brackets.
+/// The kernel shows the setting in brackets: "always [madvise] never".
 bool has_transparent_huge_pages() {
   std::ifstream file("/sys/kernel/mm/transparent_hugepage/enabled");
   std::string line;
@@ -56,7 +56,7 @@ FrameBuffers::FrameBuffers(std::size_t bytes, bool huge) {
         "hugepages: none are reserved (vm.nr_hugepages), and transparent ones are switched off "
         "(/sys/kernel/mm/transparent_hugepage/enabled)");
   }
-  // Only what begins at a multiple of their size can be in huge pages.
+  // Huge pages need memory aligned to their size.
   mapping_ = map(whole + kHugeBytes, 0);
   if (mapping_.empty()) fail("cannot get memory for " + std::to_string(bytes) + " bytes of frames");
   const auto at = reinterpret_cast<std::uintptr_t>(mapping_.data());

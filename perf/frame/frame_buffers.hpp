@@ -1,16 +1,16 @@
 #pragma once
-// FrameBuffers: memory that frames are made in, in huge pages where that is asked for.
+// FrameBuffers: memory in which frames are made, in huge pages on request.
 
 #include <cstddef>
 #include <span>
 
 namespace shmif::perf {
 
-/// Zeroed, page by page when first written. Threads: as any memory.
+/// Zero-filled; the kernel adds each page when it is first written. Threads: as any memory.
 class FrameBuffers {
  public:
-  /// `huge`: in pages of 2 MiB, reserved ones (vm.nr_hugepages) or else transparent ones. Throws
-  /// std::system_error when there is no memory, or when huge pages are switched off on this
+  /// `huge`: uses pages of 2 MiB, reserved ones (vm.nr_hugepages) or otherwise transparent ones.
+  /// Throws std::system_error if there is no memory, or if huge pages are switched off on this
   /// machine.
   explicit FrameBuffers(std::size_t bytes, bool huge = false);
   FrameBuffers(FrameBuffers&& other) noexcept;
@@ -21,7 +21,7 @@ class FrameBuffers {
   std::span<std::byte> bytes() const noexcept { return memory_; }
 
  private:
-  std::span<std::byte> mapping_, memory_;  // the second within the first
+  std::span<std::byte> mapping_, memory_;  // the second lies within the first
 };
 
 }  // namespace shmif::perf

@@ -38,8 +38,8 @@ void fill_pattern(std::span<std::byte> bytes, std::span<const std::byte> pattern
   }
 }
 
-/// The end of each hundred bytes becomes zeros, so that long and short frames compress alike (fio
-/// does that to each `buffer_compress_chunk`).
+/// Replaces the end of every hundred bytes by zeros, so that long and short frames compress equally
+/// (fio does this to each `buffer_compress_chunk`).
 void put_zeros(std::span<std::byte> bytes, std::size_t per_cent) noexcept {
   constexpr std::size_t kChunk = 100;
   const std::size_t kept = kChunk - std::min(per_cent, kChunk);
@@ -74,7 +74,7 @@ FrameMaker::FrameMaker(const FrameMakerOptions& options)
       headers_(options.ethernet ? options.headers : std::nullopt),
       probe_at_(perf::probe_at(options)),
       most_bytes_(std::max(options.most_bytes, least_bytes())),
-      // Not a power of two: the fronts of all buffers would compete for a few places in the cache.
+      // Not a power of two: otherwise the fronts of all buffers would compete for few cache lines.
       stride_(((most_bytes_ + kLineBytes - 1) / kLineBytes | 1U) * kLineBytes),
       slot_mask_(std::bit_ceil(std::max(kLeastSlots, options.batch)) - 1),
       buffers_(slots() * stride_, options.hugepages) {
@@ -118,7 +118,8 @@ const FrameMaker::Sums& FrameMaker::sums_of(std::uint64_t sequence, std::size_t 
   return sums;
 }
 
-/// But for a checksum of UDP or TCP, which covers the probe and is looked at with that.
+/// Compares the header, except for a checksum of UDP or TCP. That covers the probe, and is checked
+/// together with it.
 bool FrameMaker::header_is_as_made(std::span<const std::byte> frame, std::size_t length,
                                    std::uint64_t sequence) const noexcept {
   if (!headers_) {

@@ -1,5 +1,5 @@
 #pragma once
-// SizeChooser: how long the next frame of a stream is.
+// SizeChooser: the length of each next frame of a stream.
 
 #include <cstdint>
 #include <vector>
@@ -9,13 +9,13 @@
 
 namespace shmif::perf {
 
-/// The sizes of a stream's frames, one after the other. Where all are the same, no random number is
-/// drawn. Else each size of a part comes as often as any other of it, and each part as its weight
-/// says, without the small bias of a remainder. Threads: one at a time. Blocks: never.
+/// The sizes of a stream's frames, in order. If all are the same, no random number is drawn.
+/// Otherwise the parts occur according to their weights, and the sizes within a part are equally
+/// likely, without the small bias of a modulo. Threads: one at a time. Blocks: never.
 class SizeChooser {
  public:
-  /// `position` numbers have been drawn already, by one whose stream is taken up again. Parts of
-  /// weight 0 do not count; one whose `most` is less than its `least` has the size `least`.
+  /// `position`: how many numbers an earlier run, which this one continues, has drawn. Parts of
+  /// weight 0 are ignored. A part whose `most` is less than its `least` has the size `least`.
   SizeChooser(const FrameSizes& sizes, std::uint64_t seed, std::uint64_t position = 0);
 
   /// Bytes without FCS.
@@ -23,7 +23,7 @@ class SizeChooser {
 
   /// Whether all sizes are the same.
   bool is_fixed() const noexcept { return fixed_ != 0; }
-  /// Of infinitely many frames, in bytes.
+  /// The expected size, in bytes.
   double mean() const noexcept { return mean_; }
   std::uint32_t least() const noexcept { return least_; }
   std::uint32_t most() const noexcept { return most_; }
@@ -32,7 +32,7 @@ class SizeChooser {
 
  private:
   struct Part {
-    std::uint64_t end = 0;  // of the weights up to this part
+    std::uint64_t end = 0;  // sum of the weights up to this part
     std::uint32_t least = 0;
     std::uint64_t sizes = 1;
   };

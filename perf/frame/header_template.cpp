@@ -32,7 +32,7 @@ std::uint64_t get_wide(const std::byte* from, std::size_t bytes) noexcept {
   return value;
 }
 
-/// In one or two stores, so that they are read back soon without a wait.
+/// Uses one or two stores, so that reading the bytes soon after does not stall.
 void put_wide(std::byte* to, std::size_t bytes, std::uint64_t value) noexcept {
   const std::uint64_t swapped = __builtin_bswap64(value);
   const auto* const all = reinterpret_cast<const std::byte*>(&swapped);
@@ -45,8 +45,8 @@ void put_wide(std::byte* to, std::size_t bytes, std::uint64_t value) noexcept {
   }
 }
 
-/// What a field adds to a sum of 16-bit words in network byte order, from an even offset on; one of
-/// a single byte may stand at an odd one.
+/// A field's part of a sum of 16-bit words in network byte order. A field of several bytes has an
+/// even offset; a single byte may have an odd one.
 std::uint32_t share_of_sum(std::size_t at, std::size_t bytes, std::uint64_t value) noexcept {
   if (bytes == 1) return static_cast<std::uint32_t>(at % 2 == 0 ? value << 8U : value);
   std::uint32_t sum = 0;
@@ -54,7 +54,7 @@ std::uint32_t share_of_sum(std::size_t at, std::size_t bytes, std::uint64_t valu
   return sum;
 }
 
-/// A sum in network byte order, folded.
+/// A folded sum in network byte order.
 std::uint32_t network_sum(std::span<const std::byte> bytes) noexcept {
   std::uint32_t sum = 0;
   for (std::size_t i = 0; i + 1 < bytes.size(); i += 2) sum += get16(&bytes[i]);
@@ -74,7 +74,7 @@ std::uint16_t fold(std::uint64_t sum) noexcept {
   return static_cast<std::uint16_t>(sum);
 }
 
-/// Not folded. The sum is the same in either byte order, but for the order of its own bytes.
+/// Not folded. In either byte order the sum is the same, except for the order of its own bytes.
 std::uint64_t wide_sum(const std::byte* bytes, std::size_t size) noexcept {
   std::uint64_t sum = 0;
   std::size_t at = 0;
@@ -91,7 +91,7 @@ std::uint64_t wide_sum(const std::byte* bytes, std::size_t size) noexcept {
   return sum;
 }
 
-/// Of the addresses, the length and the protocol (RFC 768, RFC 9293, RFC 8200 section 8.1).
+/// The sum of addresses, length and protocol (RFC 768, RFC 9293, RFC 8200 section 8.1).
 std::uint64_t pseudo_sum(const std::byte* frame, const HeaderPlaces& p,
                          std::size_t length) noexcept {
   const std::uint64_t addresses =
@@ -148,7 +148,7 @@ HeaderPlaces places_of(std::span<const std::byte> frame) noexcept {
 
 bool transport_checksum_is_right(std::span<const std::byte> frame, const HeaderPlaces& p) noexcept {
   if (p.transport_checksum == 0 || frame.size() < p.probe) return true;
-  // Of the length that IP says: what a link has added behind it is not summed.
+  // Uses the length in the IP header: bytes that a link has added at the end are not summed.
   const std::size_t ip_bytes =
       p.v6 ? kIp6Bytes + get16(&frame[p.ip + 4]) : std::size_t{get16(&frame[p.ip + 2])};
   const std::size_t end = p.ip + ip_bytes;
@@ -169,9 +169,9 @@ std::uint64_t HeaderTemplate::Field::value(std::uint64_t sequence,
   }
   std::uint64_t place = sequence;
   if (sequence >= count) {
-    // Two multiplications in place of a division (Lemire, Kaser, Kurz 2019).
+    // Two multiplications instead of a division (Lemire, Kaser, Kurz 2019).
     const bool small = inverse != 0 && (sequence | count) >> 32U == 0;
-    const std::uint64_t fraction = inverse * sequence;  // modulo 2^64, on purpose
+    const std::uint64_t fraction = inverse * sequence;  // modulo 2^64, intended
     place = small ? high(Wide{fraction} * count) : sequence % count;
   }
   return least + step * (order == Order::inc ? place : count - 1 - place);
@@ -185,7 +185,7 @@ void HeaderTemplate::complete(MacAddress destination, MacAddress source,
   const HeaderPlaces& p = places_;
   const std::size_t addresses = p.ip + (p.v6 ? 8 : 12);
   for (Field& field : fields_) {
-    field.inverse = UINT64_MAX / field.count + 1;  // of 1 it is 0: none is needed
+    field.inverse = UINT64_MAX / field.count + 1;  // 0 for a count of 1, where it is not needed
     field.shares_bytes = field.mask != UINT64_MAX >> (64 - 8 * field.bytes);
     std::byte* const at = bytes_.data() + field.at;
     put_wide(at, field.bytes, get_wide(at, field.bytes) & ~field.mask);
@@ -215,7 +215,7 @@ std::uint32_t HeaderTemplate::write(std::byte* frame, std::size_t frame_bytes,
     const Field& field = fields_[i];
     const std::uint64_t bits = field.value(sequence, seed_ + i) << field.shift & field.mask;
     std::byte* const at = frame + field.at;
-    // Of two fields that share bytes, as id and prio of a tag, each keeps what the other has.
+    // If two fields share bytes, as id and prio of a tag do, each keeps the other's bits.
     put_wide(at, field.bytes, field.shares_bytes ? get_wide(at, field.bytes) | bits : bits);
     const std::uint32_t share = share_of_sum(field.at - p.ip, field.bytes, bits);
     if (field.in_ip) ip_sum += share;
@@ -232,7 +232,7 @@ std::uint32_t HeaderTemplate::write(std::byte* frame, std::size_t frame_bytes,
   }
   if (p.transport == 0) return 0;
   const std::size_t transport_length = frame_bytes - p.transport;
-  transport_sum += static_cast<std::uint32_t>(transport_length);  // of the pseudo header
+  transport_sum += static_cast<std::uint32_t>(transport_length);  // in the pseudo header
   if (!p.tcp) {
     put16(frame + p.transport + 4, transport_length);
     transport_sum += static_cast<std::uint32_t>(transport_length);
@@ -247,7 +247,7 @@ void HeaderTemplate::write_checksum(std::byte* frame, std::uint32_t header_sum, 
   const std::uint64_t sum = wide_sum(frame + places_.probe, summed - places_.probe) + rest_sum +
                             __builtin_bswap16(static_cast<std::uint16_t>(header_sum));
   auto checksum = static_cast<std::uint16_t>(~fold(sum));
-  if (checksum == 0 && !places_.tcp) checksum = 0xffff;  // 0 would say that there is none
+  if (checksum == 0 && !places_.tcp) checksum = 0xffff;  // 0 would mean no checksum
   std::memcpy(frame + places_.transport_checksum, &checksum, sizeof checksum);
 }
 

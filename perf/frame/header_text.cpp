@@ -1,4 +1,4 @@
-// How headers are written, in the manner of scapy, with TRex's words for what varies:
+// The syntax of headers, as in scapy, with TRex's words for fields that vary:
 //
 //   eth(dst=02:00:00:00:00:01)/vlan(id=inc(100,199),prio=5)/ipv4(src=random(198.18.0.1,198.18.0.99))
 //     /udp(dport=53)
@@ -35,10 +35,10 @@ constexpr std::pair<std::string_view, Layer> kLayers[] = {
     {"eth", Layer::eth},    {"ether", Layer::eth}, {"vlan", Layer::vlan},
     {"dot1q", Layer::vlan}, {"ipv4", Layer::ipv4}, {"ip", Layer::ipv4},
     {"ipv6", Layer::ipv6},  {"udp", Layer::udp},   {"tcp", Layer::tcp}};
-/// As errors call them.
+/// Names in error messages.
 constexpr const char* kNames[] = {"eth", "vlan", "ipv4", "ipv6", "udp", "tcp"};
 
-/// A field: its bytes within the layer, and which of their bits it has.
+/// A field: its bytes within the layer, and a mask of its bits in them.
 struct Spec {
   Layer layer;
   const char* name;
@@ -46,7 +46,7 @@ struct Spec {
   std::uint64_t mask;
   unsigned shift = 0;
   Type type = Type::number;
-  bool varies = true;  ///< else the receiver would not know where the probe is
+  bool varies = true;  ///< false: the receiver could not find the probe
 };
 constexpr std::uint64_t kAll = UINT64_MAX;
 constexpr Spec kFields[] = {
@@ -82,7 +82,7 @@ constexpr Spec kFields[] = {
     {Layer::tcp, "window", 14, 2, 0xffff},
 };
 
-/// The parts of `text` between `at`s that stand in no parentheses.
+/// The parts of `text` between `at`s that are not in parentheses.
 std::vector<std::string_view> parts_of(std::string_view text, char at) {
   std::vector<std::string_view> parts;
   int depth = 0;
@@ -120,7 +120,7 @@ std::optional<Call> call_of(std::string_view text) {
   return Call{lower(text.substr(0, open)), text.substr(open + 1, text.size() - open - 2), true};
 }
 
-/// A value, and what stands above it: of an IPv6 address the first 64 bits.
+/// A value in `low`; `high` has the first 64 bits of an IPv6 address.
 struct Value {
   std::uint64_t low = 0, high = 0;
 };
@@ -178,7 +178,7 @@ class HeaderReader {
   Result<HeaderTemplate> read(std::string_view text);
 
  private:
-  /// A layer in the frame: its kind and where it begins.
+  /// A layer in the frame: its kind and its offset.
   struct Place {
     Layer layer;
     std::size_t at;
@@ -214,7 +214,7 @@ void HeaderReader::put(std::size_t at, std::size_t bytes, std::uint64_t value, s
   }
 }
 
-/// The headers one behind the other, with what they say when nobody says anything else.
+/// Puts the headers one behind the other, with default values.
 Result<void> HeaderReader::lay_out(const std::vector<Layer>& layers) {
   const auto count = [&](Layer layer) { return std::ranges::count(layers, layer); };
   const auto vlans = static_cast<std::size_t>(count(Layer::vlan));
@@ -231,7 +231,7 @@ Result<void> HeaderReader::lay_out(const std::vector<Layer>& layers) {
   layout_.push_back({Layer::eth, 0});
   for (std::size_t i = 0; i < vlans; ++i) {
     layout_.push_back({Layer::vlan, append(kVlanTagBytes)});
-    // The outer tags of a stack are of 802.1ad.
+    // The outer tags of a stack are 802.1ad tags.
     put(layout_.back().at, 2, i + 1 < vlans ? 0x88a8 : 0x8100, 0xffff, 0);
     put(layout_.back().at + 2, 2, 1, 0x0fff, 0);
   }
@@ -272,7 +272,7 @@ Result<void> HeaderReader::lay_out(const std::vector<Layer>& layers) {
   return {};
 }
 
-/// The headers of a frame of a capture, all but its Ethernet addresses.
+/// Takes the headers of a frame of a capture, without its Ethernet addresses.
 Result<void> HeaderReader::take_capture(std::string_view inside) {
   const auto parts = parts_of(inside, ',');
   const auto number = parts.size() == 2 ? base::read_digits(parts[1]) : std::uint64_t{1};
@@ -405,7 +405,7 @@ Result<void> HeaderReader::read_fields(Place& place, std::string_view inside) {
       return refuse(why + ", each with = and a value)");
     }
     Place at = place;
-    // The type stands behind the tags.
+    // The type follows the tags.
     if (place.layer == Layer::eth && found->at == 12) {
       at.at = 4 * static_cast<std::size_t>(std::ranges::count(layout_, Layer::vlan, &Place::layer));
     }
@@ -445,7 +445,7 @@ Result<HeaderTemplate> HeaderReader::read(std::string_view text) {
   if (captured) p.transport_checksum = given.transport_checksum;
   for (std::size_t i = captured ? 1 : 0; i < calls.size(); ++i) {
     const Layer layer = layers[captured ? i - 1 : i];
-    // Of several tags, each stands for the next one.
+    // If there are several tags, each text sets the next one.
     const auto place = std::ranges::find_if(
         layout_, [&](const Place& each) { return each.layer == layer && !each.fields_read; });
     if (place == layout_.end()) {

@@ -44,7 +44,7 @@ std::uint32_t crc_of(std::span<const std::byte> frame, ProbePlace place) noexcep
   return crc32c(frame.subspan(place.at + kNoCrcAt), crc);
 }
 
-/// The length field of four bytes.
+/// The four bytes of the length field.
 std::uint32_t length_field(std::uint8_t version, std::size_t length) noexcept {
   if (version == kVersion) {
     const auto low = static_cast<std::uint16_t>(length);
@@ -55,7 +55,7 @@ std::uint32_t length_field(std::uint8_t version, std::size_t length) noexcept {
   return bytes | (~folded & 0xffU) << 24U;
 }
 
-/// Whether a frame is one of ours, even when a bit of one of the two marks has changed.
+/// Whether a frame is a probe, even if a bit of one of its two marks has changed.
 bool looks_like_a_probe(std::span<const std::byte> frame, std::size_t at) noexcept {
   if (at == 0) return true;
   if (frame.size() >= at && at >= 2) {
@@ -87,7 +87,7 @@ ProbeReading read(std::span<const std::byte> frame, ProbePlace place) noexcept {
   const auto crc = get<std::uint32_t>(p + kCrcAt);
   const bool unchecked = crc == 0 && get<std::uint16_t>(p + kNoCrcAt) == kNoCrc;
   if (kCheck && !unchecked && crc != crc_of(frame, place)) return {Finding::corrupt};
-  // Whole: so what it says is what was written.
+  // The frame is whole, so its fields are those that were written.
   const auto version = get<std::uint8_t>(p + 2);
   if (get<std::uint16_t>(p) != kMagic || (version != kVersion && version != kLongVersion) ||
       get<std::uint8_t>(p + 3) > static_cast<std::uint8_t>(Probe::Kind::reply)) {
@@ -114,7 +114,7 @@ void write_probe(std::span<std::byte> frame, std::size_t at, const Probe& probe,
     return;
   }
   put(p + kNoCrcAt, std::uint16_t{0});
-  // Not from the frame: a word that spans two that were just written waits for both to arrive.
+  // Uses a copy: reading a word that spans two recent stores from the frame would stall.
   std::uint32_t crc = crc32c(frame.first(at));
   crc = crc32c(std::as_bytes(std::span(front)), crc);
   put(p + kCrcAt, crc32c(frame.subspan(at + kNoCrcAt), crc));

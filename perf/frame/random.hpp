@@ -1,13 +1,13 @@
 #pragma once
-// Random: random numbers that can be taken up again where they were left, from two numbers.
+// Random: random numbers that can be continued from a seed and a position.
 
 #include <cstdint>
 #include <limits>
 
 namespace shmif::perf {
 
-/// SplitMix64 (Steele, Lea, Flood 2014): number i of a stream follows from the seed and i alone, so
-/// a stream resumes at any position at once. Threads: one at a time.
+/// SplitMix64 (Steele, Lea, Flood 2014): number i of a stream depends only on the seed and i, so a
+/// stream can resume at any position at once. Threads: one at a time.
 class Random {
  public:
   using result_type = std::uint64_t;
@@ -19,12 +19,12 @@ class Random {
 
   constexpr std::uint64_t operator()() noexcept { return mix(seed_ + ++position_ * kStep); }
 
-  /// A number below `end`, which is not 0; each as often as any other (Lemire 2019).
+  /// A number below `end`, which is not 0; all are equally likely (Lemire 2019).
   std::uint64_t below(std::uint64_t end) noexcept {
     __extension__ using Wide = unsigned __int128;
     Wide product = Wide{(*this)()} * end;
     if (static_cast<std::uint64_t>(product) < end) {
-      // One of the 2^64 mod `end` numbers that are too many for an even distribution?
+      // Rejects the 2^64 mod `end` numbers that would make the distribution uneven.
       const std::uint64_t too_many = (0 - end) % end;
       while (static_cast<std::uint64_t>(product) < too_many) product = Wide{(*this)()} * end;
     }
@@ -34,7 +34,7 @@ class Random {
   /// How many numbers have been drawn.
   std::uint64_t position() const noexcept { return position_; }
 
-  /// The seed of something that belongs to `seed` and has a number of its own.
+  /// The seed for part number `number` of something with the seed `seed`.
   static constexpr std::uint64_t derive(std::uint64_t seed, std::uint64_t number) noexcept {
     return mix(seed ^ mix(number + kStep));
   }

@@ -16,7 +16,7 @@ Pacer::Pacer(const PaceOptions& options) : options_(options), random_(options.se
   bits_.rate = options.bits_per_s;
 }
 
-/// As much time as `amount` takes at the rate.
+/// Adds the time that `amount` takes at the rate.
 void Pacer::Clock::advance(std::uint64_t amount) noexcept {
   if (rate == 0) return;
   if (amount != amount_before) {
@@ -43,9 +43,9 @@ std::uint64_t Pacer::Clock::steps_before(std::uint64_t now_ns,
   return steps < 2 ? 0 : static_cast<std::uint64_t>(steps - 2);
 }
 
-/// Of a Poisson stream, in units of its mean.
+/// A gap of a Poisson stream, in units of its mean.
 double Pacer::draw_gap() noexcept {
-  const auto drawn = static_cast<double>(random_() >> 11U) * 0x1p-53;  // 0 up to, not including, 1
+  const auto drawn = static_cast<double>(random_() >> 11U) * 0x1p-53;  // 0 to 1, without 1
   return -std::log1p(-drawn);
 }
 
@@ -71,10 +71,10 @@ void Pacer::advance(std::size_t bytes) noexcept {
 }
 
 std::uint64_t Pacer::skip_to(Nanoseconds now, std::size_t bytes) noexcept {
-  if (frames_.rate == 0 && bits_.rate == 0) return 0;  // it is never late
+  if (frames_.rate == 0 && bits_.rate == 0) return 0;  // a stream without a rate is never late
   std::uint64_t skipped = 0;
   if (options_.process == PaceOptions::Process::linear && now.count() > 0) {
-    // At once, but for the last ones: after a long stall of a fast stream there are billions.
+    // Skips most frames in one step: after a long stall of a fast stream there are billions.
     const auto now_ns = static_cast<std::uint64_t>(now.count());
     const std::uint64_t bits = (std::uint64_t{bytes} + options_.overhead_bytes) * 8;
     skipped = std::min(frames_.steps_before(now_ns, 1), bits_.steps_before(now_ns, bits));

@@ -68,9 +68,9 @@ std::size_t Schedule::take_unpaced(std::uint64_t now_ns, Sizes& sizes,
   return into.size();
 }
 
-/// Whether a frame that is due has to wait, because the stream catches up no faster than at twice
-/// its rate. While it does, time passes by a clock of its own, that runs at half the pace of the
-/// pacer's from where the stall ended: so the rate is kept whatever batches the frames go in.
+/// Whether a frame that is due must wait, because the stream catches up at no more than twice its
+/// rate. While it catches up, gaps are half as long as the pacer's, counted from the end of the
+/// stall. So this rate is kept however the frames are batched.
 bool Schedule::is_held_back(std::uint64_t due_ns, std::uint64_t now_ns) noexcept {
   const std::uint64_t expected = catching_up_ ? release_ns(due_ns) : due_ns;
   if (now_ns > expected && now_ns - expected > stall_ns_) {
@@ -89,7 +89,7 @@ bool Schedule::is_held_back(std::uint64_t due_ns, std::uint64_t now_ns) noexcept
 
 template <class Sizes>
 void Schedule::skip(std::uint64_t now_ns, const Sizes& sizes) noexcept {
-  // What was due in a pause was not offered.
+  // Frames due in a pause were not offered.
   if (resume_ns_ > start_ns_ && due_ns() < resume_ns_) {
     pacer_.skip_to(Pacer::Nanoseconds(resume_ns_ - start_ns_), mean_bytes(sizes));
   }

@@ -8,34 +8,34 @@
 
 namespace shmif::perf {
 
-/// After each `blocks` frames a pause, of which the beginning may be spun. Counts frames, whatever
-/// batches they go in. Threads: one at a time. Blocks: never; nobody waits in here.
+/// After every `blocks` frames comes a pause; its beginning may be spent spinning. Counts frames,
+/// however they are batched. Threads: one at a time. Blocks: never; it does not wait.
 class ThinkTime {
  public:
   using Nanoseconds = std::chrono::nanoseconds;
 
   struct Options {
-    Nanoseconds pause{0};  ///< 0: never
-    Nanoseconds spin{0};   ///< of it, busy
+    Nanoseconds pause{0};  ///< 0: no pause
+    Nanoseconds spin{0};   ///< part of the pause that is spent spinning
     std::uint64_t blocks = 1;
   };
   explicit ThinkTime(const Options& options) noexcept
       : options_(options), left_(frames_of_a_burst()) {}
 
-  /// How many frames may go before the next pause.
+  /// How many frames may be sent before the next pause.
   std::uint64_t left() const noexcept { return left_; }
-  /// So many have gone, at most left().
+  /// Notes that `frames` were sent, at most left().
   void note(std::uint64_t frames) noexcept {
     if (options_.pause.count() > 0) left_ -= frames;
   }
-  /// Whether the burst is over, and a pause is to begin when all of it has left.
+  /// Whether the burst is over, so a pause begins when all its frames have left.
   bool is_due() const noexcept { return left_ == 0; }
 
   struct Pause {
     std::uint64_t spin_until_ns = 0;
     std::uint64_t until_ns = 0;
   };
-  /// The pause that begins now, and is over at `end_ns` at the latest; the next burst follows it.
+  /// Begins a pause, which ends at `end_ns` at the latest. The next burst follows it.
   Pause begin(std::uint64_t now_ns, std::uint64_t end_ns) noexcept {
     left_ = frames_of_a_burst();
     const auto after = [&](Nanoseconds time) {
