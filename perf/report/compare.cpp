@@ -16,7 +16,7 @@ namespace {
 using Verdict = ComparedFigure::Verdict;
 using Samples = std::vector<double>;
 
-/// A figure of a job: where it stands, and what an interval says of it.
+/// A figure of a job: how to find it in a job and in an interval.
 struct Kind {
   const char* name;
   bool more_is_better;
@@ -72,7 +72,7 @@ const Kind kKinds[] = {
 
 const char* const kRepeats = "repeats";
 
-/// Of a search, not of a job.
+/// A figure of a search, not of a job.
 const Kind kFound{figure_name::kFoundFps, true, true, [](Of s) { return figure(s, "found_fps"); },
                   no_interval};
 
@@ -97,14 +97,14 @@ Samples intervals(const ReportJson& job, const Kind& kind) {
   return values;
 }
 
-/// `part` as a share of `whole`; nothing where that is 0. No figure is negative.
+/// `part` as a share of `whole`; empty if that is 0. Figures are never negative.
 std::optional<double> share_of(double part, double whole) {
   if (whole == 0) return std::nullopt;
   return part / whole;
 }
 
-/// The figure of a job, or of its search: over repetitions their median. `spread`: how far those
-/// lie apart, as a share of it.
+/// The figure of a job, or of its search; with repetitions, their median. `spread`: how far the
+/// repetitions differ, as a share of the median.
 std::optional<double> value_of(const ReportJson& report, const ReportJson& job, const Kind& kind,
                                std::optional<double>& spread) {
   const auto all = estimate(repetitions(report, name_in(job, "jobname"), kind.name));
@@ -113,7 +113,7 @@ std::optional<double> value_of(const ReportJson& report, const ReportJson& job, 
   return all->median;
 }
 
-/// What both files have at least two values of.
+/// The samples of both files, if both have at least two values.
 std::optional<std::pair<Samples, Samples>> samples(const ReportJson& before,
                                                    const ReportJson& after,
                                                    const ReportJson& before_job,
@@ -135,7 +135,7 @@ std::optional<std::pair<Samples, Samples>> samples(const ReportJson& before,
   return pair;
 }
 
-/// Losses are shares already, and often 0 before; all else is taken as a share of what it was.
+/// Losses already are shares, and often 0 before. All other changes are shares of the value before.
 double size_of_change(const ComparedFigure& f) {
   if (f.figure == figure_name::kLostShare) return f.change;
   if (f.change_share) return *f.change_share;
@@ -162,7 +162,7 @@ class Comparer {
     note_longer_way(before_job, after_job);
   }
 
-  /// The rates that two searches of a job found.
+  /// Compares the rates that two searches of a job found.
   void compare_searches(const ReportJson& before, const ReportJson& after) {
     compare_figure(kFound, before, after);
     if (!before.at("found_fps").is_null() && after.at("found_fps").is_null()) {
@@ -182,8 +182,8 @@ class Comparer {
   }
 
  private:
-  /// The time that a receiver's rate is over ends with the last arrival. So where every frame takes
-  /// longer, as many frames in a short run are a lower rate.
+  /// The time of a receiver's rate ends with the last arrival. If every frame takes longer, the
+  /// same number of frames in a short run gives a lower rate.
   void note_longer_way(const ReportJson& before_job, const ReportJson& after_job) {
     const auto of_rx = [&](const ComparedFigure& f) {
       return f.job == name_in(before_job, "jobname") && f.figure == figure_name::kRxFps &&
@@ -198,8 +198,8 @@ class Comparer {
     const double frames = nested(before_job, "rx", "frames").value_or(0);
     const double longer = grown("rx", "seconds");
     const double least_delay = grown("latency_ns", "min") * 1e-9;
-    // Even the quickest frame was later by most of the time that the receiver took longer. Where
-    // frames wait for a slow receiver instead, the first of them are as fast as before.
+    // Even the fastest frame took longer by most of the time that the receiver took longer. If
+    // frames wait for a slow receiver instead, the first ones are as fast as before.
     const bool explained = longer > 0 && least_delay >= 0.8 * longer;
     if (!explained || grown("rx", "frames") < -into_.options.threshold * frames) return;
     into_.notes.push_back("job " + words(before_job, "jobname") + " received as many frames in " +
@@ -209,7 +209,7 @@ class Comparer {
                           " longer: that delay alone lowers rx_fps, less so in longer runs");
   }
 
-  /// `before_job`, `after_job`: what the figure is of, a job or its search.
+  /// `before_job`, `after_job`: the job or search that has the figure.
   void compare_figure(const Kind& kind, const ReportJson& before_job, const ReportJson& after_job) {
     ComparedFigure f;
     f.job = name_in(before_job, "jobname");
@@ -222,7 +222,7 @@ class Comparer {
     f.decides = kind.decides;
     f.change = *after - *before;
     f.change_share = share_of(f.change, *before);
-    // Without anything to estimate chance from, the size of the difference alone decides.
+    // If chance cannot be estimated, only the size of the difference decides.
     bool significant = true;
     const auto values = samples(before_, after_, before_job, after_job, kind, f.from);
     if (values) {
@@ -236,7 +236,8 @@ class Comparer {
       if (test) f.p = test->p;
       if (test && mean) {
         if (f.from == kRepeats) {
-          // Of the means that the test is of: else the interval would not lie around the change.
+          // Uses the means that the test compares. Otherwise the interval would not lie around the
+          // change.
           f.change = test->of_means;
           f.change_share = share_of(f.change, mean->mean);
         }
@@ -259,7 +260,7 @@ const ReportJson* job_named(const ReportJson& report, const std::string& name) {
   return nullptr;
 }
 
-/// The search of the same job for frames of the same size.
+/// The search in `report` for the same job and frame size.
 const ReportJson* search_like(const ReportJson& report, const ReportJson& other) {
   for (const ReportJson& search : report.at("searches")) {
     if (search.at("jobname") == other.at("jobname") &&

@@ -1,4 +1,4 @@
-// A comparison for people, and as JSON.
+// A comparison as text for people, and as JSON.
 
 #include <algorithm>
 #include <array>
@@ -48,7 +48,7 @@ std::string p_text(std::optional<double> p) {
 
 std::string verdict_text(const ComparedFigure& f) {
   const bool moved = f.verdict != Verdict::same;
-  // Between the rates and the tails, the eye looks for what decides.
+  // Only figures that decide are marked strongly, to stand out among rates and tails.
   if (!f.decides) return moved ? std::string("(") + word_of(f.verdict) + ")" : "";
   return f.verdict == Verdict::worse ? "WORSE" : moved ? word_of(f.verdict) : "";
 }

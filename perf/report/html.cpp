@@ -9,7 +9,7 @@ namespace shmif::perf {
 
 namespace {
 
-/// JSON that can stand in a page: "<" is what could end the script around it or begin a comment.
+/// JSON that is safe in a page: "<" could end the script around it or begin a comment.
 std::string json_for_page(const nlohmann::json& json) {
   std::string out;
   for (const char c : json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)) {
@@ -35,7 +35,8 @@ std::string text_for_page(const std::string& text) {
   return out;
 }
 
-/// `page` with `text` in place of `mark`, which it has once; what it put in is not looked at again.
+/// Replaces `mark`, which occurs once in `page`, by `text`. Does not search the inserted text
+/// again.
 bool fill(std::string& page, std::string_view mark, const std::string& text) {
   const auto at = page.find(mark);
   if (at == std::string::npos) return false;
@@ -54,7 +55,7 @@ Result<std::string> to_html(const Report& report) {
                      ": this shmifperf was built without it (install npm and configure with "
                      "-DSHMIF_REPORT_HTML=ON; with --text the report is text)");
   }
-  // The later mark first: what goes in for the earlier one may hold anything.
+  // The later mark first, because the text for the earlier one may contain anything.
   const bool whole = fill(page, "@RESULT@", json_for_page(report.json())) &&
                      fill(page, "@TEXT@", text_for_page(to_text(report)));
   if (!whole) return Error(Errc::not_supported, "the page of reports lacks a place for the result");

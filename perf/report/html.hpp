@@ -1,5 +1,5 @@
 #pragma once
-// A report to look at and to mail: one page that needs nothing but a browser.
+// A report as one HTML page that needs only a browser.
 
 #include <string>
 
@@ -7,9 +7,9 @@
 
 namespace shmif::perf {
 
-/// The page, whole: styles, scripts and the result itself are in it, its policy forbids it to load
-/// or send anything, and names in the result are text wherever they stand. Errors: not_supported
-/// where shmifperf was built without the page.
+/// The complete page, with styles, scripts and the result. Its policy forbids loading or sending
+/// anything, and names in the result always appear as text. Errors: not_supported if shmifperf was
+/// built without the page.
 Result<std::string> to_html(const Report& report);
 
 }  // namespace shmif::perf

@@ -29,7 +29,7 @@ std::string iso_time(std::chrono::system_clock::time_point when) {
   return out.data();
 }
 
-/// What a group's jobs used together; nothing where one does not know.
+/// What a group's jobs used together; null if it is not known for one of them.
 Json group_cpu(const RunResult& result, const GroupResult& group) {
   CpuResult all;
   for (const JobResult& job : result.jobs) {
@@ -166,7 +166,7 @@ Json searches_of(const RunResult& result, Bins) {
   return list_of(result.searches, search_json);
 }
 
-/// Of repetitions, what is no count is the median of all.
+/// With repetitions, figures that are not counts are the median of all.
 void put_figures(Json& json, const RunResult& result, Bins bins) {
   struct Part {
     const char* key;

@@ -1,10 +1,10 @@
 #pragma once
-// A run as JSON, which every other output is made from: what a run prints and what
-// `shmifperf report` makes of its file later are the same.
+// A run as JSON. Every other output is made from it, so a run prints the same as `shmifperf report`
+// later makes from the file.
 //
-// docs/shmifperf.schema.json names every key, with its unit and meaning. Keys stay; a change that
-// breaks a reader raises kReportFormat. What was not measured is null, with the reason in a key
-// beside it (`latency_ns`, `latency_ns_reason`).
+// docs/shmifperf.schema.json describes every key, with unit and meaning. Keys are stable; a change
+// that breaks readers raises kReportFormat. A figure that was not measured is null, and another key
+// gives the reason (`latency_ns`, `latency_ns_reason`).
 
 #include <cstdint>
 #include <string>
@@ -16,12 +16,11 @@ namespace shmif::perf {
 /// `format_version` of the files.
 inline constexpr int kReportFormat = 1;
 
-/// Whether histograms have their buckets (json+) or percentiles alone.
+/// Whether histograms include their buckets (json+) or only percentiles.
 enum class Bins : std::uint8_t { without, with };
 
-/// The whole result, indented, with a newline at its end. Always valid JSON: bytes that are not
-/// UTF-8 become U+FFFD. To the warnings of the result it adds those that follow from its figures
-/// (perf/report/warnings.hpp).
+/// The whole result, indented, with a final newline. Always valid JSON: bytes that are not UTF-8
+/// become U+FFFD. It adds warnings that follow from the figures (perf/report/warnings.hpp).
 std::string to_json(const RunResult& result, Bins bins);
 
 }  // namespace shmif::perf

@@ -42,12 +42,12 @@ Json per_second(double amount, double seconds) {
 
 // ---- Traffic ----
 
-/// A count of what a job of the harness does; of a program's it is not known.
+/// A count that the harness knows for its own jobs, but not for a program.
 Json known(const TrafficResult& t, std::uint64_t count) {
   return t.of_program ? Json(nullptr) : Json(count);
 }
 
-/// What both directions have.
+/// The keys that both directions have.
 Json traffic(const TrafficResult& t) {
   const auto frames = static_cast<double>(t.frames);
   const auto bits = static_cast<double>(t.bytes) * 8;
@@ -84,7 +84,7 @@ Json received(const TrafficResult& t) {
   return json;
 }
 
-/// Nothing happened there, and nothing could be divided by any time.
+/// Whether this direction had no traffic and no time to divide by.
 bool unused(const TrafficResult& t) {
   return !(t.seconds > 0) && t.frames == 0 && t.offered_frames == 0 && t.errors == 0 &&
          t.ramp_frames == 0 && t.foreign_frames == 0 && t.stale_frames == 0;
@@ -122,7 +122,7 @@ constexpr std::array<Percentile, 9> kPercentiles{{{"p1", 1},
                                                   {"p99_99", 99.99},
                                                   {"p99_999", 99.999}}};
 
-/// Readers of JSON have signed integers; 292 years are enough.
+/// JSON readers have signed integers; 292 years are enough.
 std::uint64_t capped(std::uint64_t ns) {
   return std::min(ns, std::uint64_t{std::numeric_limits<std::int64_t>::max()});
 }
@@ -144,7 +144,7 @@ Json histogram(const LatencyHistogram& of, Bins bins) {
   return json;
 }
 
-/// Those that percentile_list asks for, with keys as fio has them: "99.500000".
+/// Adds the percentiles of percentile_list, with fio's keys: "99.500000".
 void put_percentiles(Json& into, const LatencyHistogram& of, const std::vector<double>& list) {
   if (into.is_null() || list.empty()) return;
   Json& all = into["percentile"] = Json::object();
@@ -193,7 +193,7 @@ Json flow(const FlowResult& f) {
   return json;
 }
 
-/// Of all flows that a job receives.
+/// The sum of all flows that a job receives.
 FlowResult sum(const std::vector<FlowResult>& flows) {
   FlowResult all;
   for (const FlowResult& f : flows) all += f;
@@ -306,7 +306,7 @@ const char* why_no_cpu(const JobResult& job) {
                              : "this job did not finish";
 }
 
-/// Who it is and how it ended.
+/// The job's identity, and how it ended.
 Json identity(const JobResult& job) {
   return {{"jobname", job.name},
           {"groupname", job.group},

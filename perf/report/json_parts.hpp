@@ -1,5 +1,5 @@
 #pragma once
-// The parts of to_json() that a run and its jobs share. Internal to perf/report.
+// Parts that to_json() uses for runs and jobs. Internal to perf/report.
 
 #include <cstdint>
 #include <memory>
@@ -15,13 +15,14 @@ namespace shmif::perf {
 
 using OrderedJson = nlohmann::ordered_json;
 
-// Null for what is missing, not finite, or empty.
+// Null if the value is missing, not finite, or empty.
 OrderedJson json_number(std::optional<double> value);
 OrderedJson json_integer(std::optional<std::uint64_t> value);
 OrderedJson json_integer(std::optional<int> value);
 OrderedJson json_text(const std::string& value);
 
-/// `key` with `value`, and beside it why it is null, or null when it is not.
+/// Writes `key` with `value`, and another key with the reason why it is null; that key is null if
+/// the value is not.
 void put_or_reason(OrderedJson& into, const std::string& key, OrderedJson value,
                    const char* reason);
 void put_directions(OrderedJson& into, const TrafficResult& tx, const TrafficResult& rx,
@@ -32,8 +33,8 @@ void put_histogram(OrderedJson& into, const std::string& key,
 OrderedJson tcp_sample_json(const TcpSample& tcp);
 OrderedJson fates_json(const FlowResult& flow);
 OrderedJson cpu_json(const CpuResult& cpu, double frames);
-/// Puts into each element of `into`, a list of jobs, groups or searches, the medians over the same
-/// one of each of `all`, such lists of the repetitions. `name` is the key of its name.
+/// Sets the figures in each element of `into`, a list of jobs, groups or searches, to their medians
+/// over `all`, the same lists of the repetitions. `name` is the key that identifies an element.
 void put_medians(OrderedJson& into, const std::vector<OrderedJson>& all, const char* name);
 OrderedJson job_json(const RunResult& run, const JobResult& job, Bins bins);
 

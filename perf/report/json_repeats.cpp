@@ -1,4 +1,4 @@
-// Over repetitions (--repeat), figures are medians.
+// With repetitions (--repeat), figures are medians.
 
 #include <algorithm>
 #include <array>
@@ -16,7 +16,8 @@ namespace {
 
 using Json = OrderedJson;
 
-/// What repetitions have a median of: rates, shares and times. Not counts, which belong together.
+/// The figures with a median over repetitions: rates, shares and times, but not counts, which
+/// belong together.
 constexpr std::array<std::string_view, 13> kFigures{"rate_fps",
                                                     "rate_bps",
                                                     "offered_fps",
@@ -44,7 +45,7 @@ void put_median(Json& value, const std::vector<const Json*>& all) {
   }
   const auto over = estimate(values);
   if (!over || value.is_null()) return;
-  // Whole numbers of nanoseconds stay whole.
+  // Whole nanoseconds stay whole.
   if (value.is_number_integer()) {
     value = static_cast<std::uint64_t>(std::llround(over->median));
   } else {
@@ -52,7 +53,7 @@ void put_median(Json& value, const std::vector<const Json*>& all) {
   }
 }
 
-/// The same member of each; only of those that have it.
+/// The same member of each object that has it.
 std::vector<const Json*> members(const std::vector<const Json*>& all, const std::string& key) {
   std::vector<const Json*> found;
   for (const Json* each : all) {

@@ -1,14 +1,13 @@
 #pragma once
-// The page that reports are shown in, made at build time (perf/report/web). Internal to
-// perf/report.
+// The page for HTML reports, made at build time (perf/report/web). Internal to perf/report.
 
 #include <span>
 #include <string_view>
 
 namespace shmif::perf {
 
-/// The page, cut into pieces: with @RESULT@ where the JSON goes and @TEXT@ where the same goes as
-/// text. Nothing where this was built without it.
+/// The page in pieces. @RESULT@ marks the place for the JSON, and @TEXT@ that for the text. Empty
+/// if this was built without the page.
 std::span<const std::string_view> page_pieces() noexcept;
 
 }  // namespace shmif::perf

@@ -9,7 +9,7 @@ namespace shmif::perf {
 
 namespace {
 
-/// "12 lost (0.0200 %), 3 duplicate"; empty when nothing happened.
+/// "12 lost (0.0200 %), 3 duplicate"; empty if there is nothing to report.
 std::string bad_fates(const FlowResult& flow) {
   std::string out;
   const auto add = [&](std::uint64_t n, const char* word, const std::string& more = {}) {
@@ -32,7 +32,7 @@ std::string bad_fates(const FlowResult& flow) {
   return out;
 }
 
-/// What made the run fail is said of the run.
+/// Whether a failure of the run already contains this error.
 bool is_said(const RunResult& run, const std::string& error) {
   return !error.empty() &&
          std::any_of(run.failures.begin(), run.failures.end(), [&](const std::string& failure) {
@@ -70,7 +70,7 @@ OrderedJson problems_json(const RunResult& run, const JobResult& job, const std:
     add("errors", format_count(traffic->errors) + " of " + direction +
                       ", the first: " + traffic->first_error);
   }
-  // Nobody lost them, and yet the load was less.
+  // Skipped frames were not lost, but the load was lower.
   if (job.tx.skipped_frames > 0) {
     add("skipped", format_count(job.tx.skipped_frames) + " of " +
                        format_counted(job.tx.offered_frames, "frame") +

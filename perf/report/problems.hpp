@@ -1,6 +1,5 @@
 #pragma once
-// What went wrong with a job, in words: once, for all that is printed of it. Internal to
-// perf/report.
+// The problems of a job in words, the same for all outputs. Internal to perf/report.
 
 #include <string>
 
@@ -8,8 +7,8 @@
 
 namespace shmif::perf {
 
-/// `problems` of a job: [{kind, text}], the kind being what the text is of. `error` is the error
-/// of the job, in one line; it is left out where a failure of the run has it.
+/// `problems` of a job: [{kind, text}], where kind is the subject of the text. `error`: the error
+/// of the job, in one line; left out if a failure of the run contains it.
 OrderedJson problems_json(const RunResult& run, const JobResult& job, const std::string& error);
 
 }  // namespace shmif::perf

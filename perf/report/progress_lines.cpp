@@ -12,7 +12,7 @@ namespace {
 
 constexpr double kRateSeconds = 1;
 
-/// The jobs of one group, in their order.
+/// The jobs of one group, in order.
 struct Group {
   std::string name;
   std::vector<const JobProgress*> jobs;
@@ -34,7 +34,7 @@ bool over(const Group& group) {
                      [](const JobProgress* job) { return job->state == JobState::reaped; });
 }
 
-/// "45 %", "done", "FAILED"; of the job that is furthest from its end.
+/// "45 %", "done", "FAILED"; for the job that is furthest from its end.
 std::string share_text(const Group& group) {
   std::optional<double> share;
   for (const JobProgress* job : group.jobs) {
@@ -54,7 +54,7 @@ std::string eta_text(const Group& group) {
   return left ? "eta " + format_eta(*left) : "";
 }
 
-/// As much of it as leaves room for the figures on a line of 80 columns.
+/// Shortens a name so that the figures fit on a line of 80 columns.
 std::string short_name(std::string name) {
   constexpr std::size_t kLongest = 12;
   if (name.size() <= kLongest) return name;
@@ -95,7 +95,7 @@ std::string format_states(const std::vector<JobState>& states) {
 
 std::vector<std::string> ProgressLines::lines(const RunProgress& progress) {
   const std::vector<Group> groups = groups_of(progress);
-  // The next run of a campaign begins anew.
+  // The next run of a campaign starts again from 0.
   if (!moments_.empty() && moments_.back().at_seconds > progress.at_seconds) moments_.clear();
   Moment& now = moments_.emplace_back(Moment{progress.at_seconds, {}});
   for (const JobProgress& job : progress.jobs) {
@@ -128,7 +128,7 @@ std::vector<std::string> ProgressLines::lines(const RunProgress& progress) {
       states.push_back(job->state);
       lost += job->lost_frames;
     }
-    // A narrow terminal cuts off what stands last.
+    // A narrow terminal cuts off the last columns.
     table.add({short_name(printable(group.name)), '[' + format_states(states) + ']',
                share_text(group), eta_text(group), "lost " + format_count(lost),
                "tx " + format_fps(rate(&Sums::tx_frames)),

@@ -1,5 +1,5 @@
 #pragma once
-// The lines that say how far a run is: one for each group.
+// Lines that show the progress of a run, one for each group.
 
 #include <deque>
 #include <map>
@@ -10,18 +10,18 @@
 
 namespace shmif::perf {
 
-/// "45 %": whole ones, rounded down: 100 is all of it.
+/// "45 %": whole percents, rounded down, so 100 means complete.
 std::string format_per_cent(double share);
 /// "17s", "2m05s", "1h02m"
 std::string format_eta(double seconds);
-/// The letters of states as fio has them, "R", "RD", and from four alike on "R(20)".
+/// The state letters in fio's format, "R", "RD"; four or more equal ones as "R(20)".
 std::string format_states(const std::vector<JobState>& states);
 
-/// Makes them. Rates are those of the last second or so. Threads: one.
+/// Makes the lines. Rates cover about the last second. Threads: one at a time.
 class ProgressLines {
  public:
   /// `voip [R(2)] 45 % eta 17s lost 12 tx 69.4 k/s rx 69.4 k/s 200 Mbit/s ...`, in columns, without
-  /// line ends. What a terminal of 80 columns cuts off is the bit rates at the end.
+  /// line ends. A terminal of 80 columns cuts off the bit rates at the end.
   std::vector<std::string> lines(const RunProgress& progress);
 
  private:

@@ -19,9 +19,9 @@ namespace {
 
 using Adapter = valijson::adapters::NlohmannJsonAdapter;
 
-// An hour of 1,000 jobs with an interval per second is less than a tenth of that.
+// An hour of 1,000 jobs with an interval per second takes less than a tenth of that.
 constexpr std::size_t kMostBytes = std::size_t{4} << 30U;
-// What the schema describes is 7 deep; what is deeper would make others recurse without need.
+// The schema is 7 levels deep. Deeper input would only cause needless recursion.
 constexpr int kMostDepth = 32;
 
 Error refused(const std::string& name, const std::string& why) {
@@ -39,8 +39,8 @@ const valijson::Schema& schema() {
   return *made;
 }
 
-/// What the schema has against it; empty: nothing. Where one of several forms would do, each is
-/// complained of, and the complaint about the innermost place says most.
+/// Why the schema rejects it; empty: it does not. If several forms are allowed, each makes a
+/// complaint; the one about the innermost place is the most useful.
 std::string complaint(const nlohmann::json& json) {
   valijson::Validator validator(valijson::Validator::kStrongTypes);
   valijson::ValidationResults results;
@@ -55,14 +55,14 @@ std::string complaint(const nlohmann::json& json) {
   return "it is not as the schema has it: " + where + ": " + innermost.description;
 }
 
-/// Which program wrote it, for messages; empty when it does not say.
+/// The program that wrote the file, for messages; empty if the file does not tell.
 std::string writer_of(const nlohmann::json& json) {
   const auto version = json.find("shmifperf_version");
   if (version == json.end() || !version->is_string()) return {};
   return " of shmifperf " + version->get<std::string>();
 }
 
-/// Result: false when reading failed before the end; errno says why.
+/// Result: false if reading failed before the end; errno tells why.
 bool read_all(std::istream& from, std::string& into) {
   std::array<char, 65536> piece{};
   while (from.read(piece.data(), piece.size()) || from.gcount() > 0) {
@@ -82,7 +82,7 @@ Result<Report> Report::parse(std::string_view text, const std::string& name) {
   bool deep = false;
   const auto limit = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
     deep = deep || depth > kMostDepth;
-    return !deep;  // false: what lies below is dropped, and nothing of it kept
+    return !deep;  // false: drops everything below
   };
   auto json = std::make_shared<nlohmann::json>();
   try {

@@ -1,5 +1,5 @@
 #pragma once
-// Report: a result file that has been checked against its schema, which all outputs are made from.
+// Report: a result file, checked against its schema. All outputs are made from it.
 
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
@@ -10,14 +10,15 @@
 
 namespace shmif::perf {
 
-/// Threads: as const as it looks; copies share the data. Blocks: load() alone, on the disk.
+/// Threads: const members are safe; copies share the data. Blocks: only load(), for the disk.
 class Report {
  public:
-  /// Reads what to_json() wrote. `name` is the file's, for messages. Errors: bad_argument for what
-  /// is no JSON, nested deeper or larger than any result, of another format_version (the message
-  /// names both), or not as docs/shmifperf.schema.json has it (the message names the place).
+  /// Reads what to_json() wrote. `name`: the file's name, for messages. Errors: bad_argument if the
+  /// text is not JSON, is nested deeper or larger than any result, has another format_version (the
+  /// message names both), or does not match docs/shmifperf.schema.json (the message names the
+  /// place).
   static Result<Report> parse(std::string_view text, const std::string& name);
-  /// The same of a file; "-" is standard input. Errors: also those of reading.
+  /// The same for a file; "-" is standard input. Errors: also those of reading.
   static Result<Report> load(const std::string& path);
 
   const nlohmann::json& json() const noexcept { return *json_; }
@@ -30,7 +31,7 @@ class Report {
   std::string name_;
 };
 
-/// docs/shmifperf.schema.json, as it was when this was built.
+/// docs/shmifperf.schema.json, as it was at build time.
 std::string_view schema_text() noexcept;
 
 }  // namespace shmif::perf

@@ -15,7 +15,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// Every figure of an interval, null where there is none.
+/// Every figure of an interval; null if it is missing.
 Json figures(const IntervalResult& i) {
   return {{"at_seconds", json_number(i.at_seconds)},
           {"seconds", json_number(i.seconds)},
@@ -50,8 +50,8 @@ Json job_json(const JobProgress& job) {
           {"interval", std::move(interval)}};
 }
 
-/// A tag's value: what ends it is escaped. A line break would end the line; a backslash before the
-/// end would escape what follows.
+/// The value of a tag. Characters that end it are escaped. A line break would end the line, and a
+/// final backslash would escape what follows.
 std::string tag(const std::string& value) {
   std::string out;
   for (const char c : printable(value)) {
@@ -61,7 +61,7 @@ std::string tag(const std::string& value) {
   return out.empty() ? "-" : out;
 }
 
-/// ",key=value" of each figure there is; integers end in "i".
+/// ",key=value" for each figure that is not null; integers end in "i".
 std::string fields(const Json& of) {
   std::string out;
   for (const auto& [key, value] : of.items()) {
@@ -100,7 +100,7 @@ std::string to_influx(const RunProgress& progress, std::chrono::system_clock::ti
                     {"all_rx_frames", job.rx_frames},
                     {"all_rx_bytes", job.rx_bytes},
                     {"all_lost_frames", job.lost_frames}});
-    text[0] = ' ';  // where the tags end
+    text[0] = ' ';  // end of the tags
     out += "shmifperf,groupname=" + tag(job.group) + ",jobname=" + tag(job.name) + text + ' ' +
            std::to_string(ns) + '\n';
   }

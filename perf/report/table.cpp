@@ -14,7 +14,7 @@ using base::columns_of;
 
 namespace {
 
-/// Whether the blank at `at` stands between a number and its unit.
+/// Whether the blank at `at` is between a number and its unit.
 bool is_within_a_figure(std::string_view line, std::size_t at) {
   if (at == 0 || line[at - 1] < '0' || line[at - 1] > '9') return false;
   const std::string_view behind = line.substr(at + 1);
@@ -24,7 +24,7 @@ bool is_within_a_figure(std::string_view line, std::size_t at) {
 
 }  // namespace
 
-/// The first column, and those from `from` up to `to`.
+/// Adds the first column, and the columns in [from, to).
 void Table::add_part(std::string& out, const std::vector<std::size_t>& widths, std::size_t from,
                      std::size_t to) const {
   for (const Row& row : rows_) {
@@ -51,7 +51,7 @@ std::string Table::text(std::size_t width) const {
   do {
     std::size_t to = from;
     std::size_t taken = indent_ + (widths.empty() ? 0 : widths[0]);
-    // One column at least, however narrow the place is.
+    // At least one column, however narrow the terminal is.
     while (to < widths.size() && (to == from || width == 0 || taken + 2 + widths[to] <= width)) {
       taken += 2 + widths[to++];
     }

@@ -1,13 +1,13 @@
 #pragma once
-// Text in aligned columns, and what may go to a terminal.
+// Text in aligned columns, and text that is safe for a terminal.
 
 #include <string>
 #include <vector>
 
 namespace shmif::perf {
 
-/// Rows of cells; the first column goes to the left, the others to the right, two blanks between.
-/// One that is wider than the place for it is folded: what does not fit stands below, behind the
+/// Rows of cells. The first column is left-aligned, the others right-aligned, with two blanks
+/// between. A table that is too wide is folded: the remaining columns stand below, next to the
 /// first column again.
 class Table {
  public:
@@ -16,7 +16,7 @@ class Table {
   void add(Row row) { rows_.push_back(std::move(row)); }
   bool empty() const noexcept { return rows_.empty(); }
   std::size_t rows() const noexcept { return rows_.size(); }
-  /// `width`: how many columns there are; 0: as many as it takes.
+  /// `width`: the number of columns; 0: as many as needed.
   std::string text(std::size_t width = 0) const;
 
  private:
@@ -27,12 +27,12 @@ class Table {
   std::vector<Row> rows_;
 };
 
-/// `line`, without its end, as lines of at most `width` columns, broken between words, not
-/// between a figure and its unit; what goes on is indented by `indent`. 0: as it is.
+/// Breaks `line`, which has no line end, into lines of at most `width` columns: between words, but
+/// not between a number and its unit. Continuation lines are indented by `indent`. 0: unchanged.
 std::string wrapped(const std::string& line, std::size_t width, std::size_t indent);
 
-/// `text` on one line, without control characters: names and messages come from files that others
-/// wrote, and a terminal obeys what it is sent.
+/// `text` on one line, without control characters. Names and messages come from files that others
+/// wrote, and control characters would control the terminal.
 std::string printable(const std::string& text);
 
 }  // namespace shmif::perf

@@ -17,8 +17,8 @@ std::string field(const ReportJson& value) {
   return text;
 }
 
-/// The fields of docs/shmifperf-terse.md, as places in a job: an object's name and its key, or a
-/// key of the job itself.
+/// The fields of docs/shmifperf-terse.md, as places in a job: the name of an object and a key in
+/// it, or a key of the job.
 struct Place {
   const char* object;
   const char* key;

@@ -31,7 +31,7 @@ std::vector<Unit> units_of(const ReportJson& report) {
 
 namespace {
 
-/// "loss      voip: 12 lost ...": of one kind only, or of all but that.
+/// "loss      voip: 12 lost ...": only problems of `kind`, or all others.
 void add_problems(const ReportJson& job, const std::string& kind, bool is_kind,
                   std::vector<std::string>& into) {
   for (const ReportJson& problem : job.at("problems")) {
@@ -42,7 +42,7 @@ void add_problems(const ReportJson& job, const std::string& kind, bool is_kind,
   }
 }
 
-/// The first of them, and how many more there are.
+/// The first lines, and how many more there are.
 std::string at_most(const std::vector<std::string>& lines, std::size_t width) {
   constexpr std::size_t kMost = 50;
   std::string text;
@@ -58,7 +58,7 @@ std::string problems_text(const ReportJson& report, std::size_t width) {
   for (const ReportJson& failure : report.at("failures")) {
     problems.push_back("FAILED    " + printable(failure.get<std::string>()));
   }
-  // What was not offered was not lost, either: it comes last.
+  // Skipped frames come last: they were offered but not sent, so they were not lost.
   for (const bool skipped : {false, true}) {
     for (const ReportJson& job : report.at("jobs")) {
       add_problems(job, "skipped", skipped, problems);
@@ -72,7 +72,7 @@ std::string problems_text(const ReportJson& report, std::size_t width) {
   return at_most(problems, width) + at_most(warnings, width) + '\n';
 }
 
-/// As a shell reads it.
+/// The command line, quoted for a shell.
 std::string command_text(const ReportJson& command) {
   std::string out;
   for (const ReportJson& argument : command) {
@@ -81,7 +81,8 @@ std::string command_text(const ReportJson& command) {
   return out;
 }
 
-/// ", 57 frames lost by the faults asked for": who reads "passed" is not to think that all came.
+/// ", 57 frames lost by the faults asked for": so that "passed" does not suggest that all frames
+/// arrived.
 std::string losses_text(const ReportJson& report) {
   std::uint64_t lost = 0;
   for (const ReportJson& job : report.at("jobs")) {
@@ -100,7 +101,7 @@ std::string losses_text(const ReportJson& report) {
   return all + ", no more than " + format_count(asked_for) + " of them by the faults asked for";
 }
 
-/// Of which run the figures below are, where there were several.
+/// If there were several runs, tells which run the figures below belong to.
 std::string repetitions_text(const ReportJson& report, std::size_t width) {
   if (report.at("repeats").empty()) return "";
   std::size_t runs = 0;
@@ -120,7 +121,7 @@ std::string head_text(const ReportJson& report, std::size_t width) {
   const std::string stopped =
       signal.is_null() ? "" : "stopped by " + word_of_signal(signal.get<int>());
   const bool failed = !report.at("failures").empty();
-  // Who stops a run in which nothing failed is not told that something has.
+  // A run that was stopped without failures is not shown as failed.
   const std::string how = report.at("passed").get<bool>() ? "passed"
                           : !failed && !stopped.empty()   ? stopped
                                                           : "FAILED";
@@ -138,7 +139,7 @@ std::string head_text(const ReportJson& report, std::size_t width) {
   return out + repetitions_text(report, width) + '\n';
 }
 
-/// Of a job that asked for the sums of its group in its place.
+/// Whether the job asked for only the sums of its group.
 bool is_left_to_its_group(const Unit& unit) {
   const ReportJson& options = unit.job->at("options");
   const auto wish = options.find("group_reporting");
@@ -147,7 +148,7 @@ bool is_left_to_its_group(const Unit& unit) {
   return wanted && *wanted;
 }
 
-/// Whether something should not have happened to it.
+/// Whether the job has problems other than skipped frames.
 bool is_troubled(const Unit& unit) {
   const auto troubled = [](const ReportJson* job) {
     std::vector<std::string> problems;
@@ -157,8 +158,8 @@ bool is_troubled(const Unit& unit) {
   return troubled(unit.job) || std::any_of(unit.peers.begin(), unit.peers.end(), troubled);
 }
 
-/// Groups of several units, and those that report for theirs. What is said of another group is said
-/// of its one job.
+/// Groups with several units, and groups that report for their jobs. Figures of other groups would
+/// repeat those of their one job.
 std::set<std::string> groups_to_show(const std::vector<Unit>& units) {
   std::set<std::string> seen;
   std::set<std::string> names;
@@ -169,8 +170,9 @@ std::set<std::string> groups_to_show(const std::vector<Unit>& units) {
   return names;
 }
 
-/// A block for each job of a run of few. Of many a line for each, none where the group alone is
-/// wanted (group_reporting), and blocks for the first that something happened to.
+/// If there are few jobs, a block for each. If there are many, a line for each, except for those
+/// that are reported only by their group (group_reporting), and blocks for the first ones with
+/// problems.
 std::string units_text(const std::vector<Unit>& units, bool listed, std::size_t width) {
   constexpr std::size_t kMostBlocks = 4;
   std::vector<Unit> single;

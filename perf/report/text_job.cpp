@@ -1,4 +1,4 @@
-// The block of one job, with the peers made for it, and that of a group.
+// The block of one job with the peers made for it, and the block of a group.
 
 #include <nlohmann/json.hpp>
 
@@ -10,12 +10,12 @@ namespace shmif::perf {
 
 namespace {
 
-/// The name in front of a row, where a block has several jobs.
+/// The label of a row; it has the job's name if a block has several jobs.
 std::string label(const Unit& unit, const ReportJson& job, const std::string& what) {
   return unit.peers.empty() ? what : words(job, "jobname") + ' ' + what;
 }
 
-/// A table with nothing below its head is none.
+/// A table that has only a head is left out.
 std::string unless_bare(const Table& table, std::size_t width) {
   return table.rows() > 1 ? table.text(width) : "";
 }
@@ -79,7 +79,7 @@ std::string histogram_table(const Unit& unit, std::size_t width) {
     add("latency_ns", "latency");
     add("service_ns", "service");
     add("spacing_error_ns", "spacing error");
-    const bool answers = name_in(job, "rw") == "echo";  // who asked has the times
+    const bool answers = name_in(job, "rw") == "echo";  // the pingpong job has the times
     if (job.at("latency_ns").is_null() && !job.at("rx").is_null() && !answers) {
       without += wrapped(
           "  " + label(unit, job, "latency") + "  -  (" + words(job, "latency_ns_reason") + ')',
@@ -89,7 +89,7 @@ std::string histogram_table(const Unit& unit, std::size_t width) {
   return unless_bare(table, width) + without;
 }
 
-/// What percentile_list asked for.
+/// The percentiles of percentile_list.
 std::string percentiles_text(const Unit& unit, std::size_t width) {
   std::string out;
   for_each_job(unit, [&](const ReportJson& job) {
@@ -111,13 +111,13 @@ std::string percentiles_text(const Unit& unit, std::size_t width) {
   return out;
 }
 
-/// Of connections of TCP, of those who send on them.
+/// TCP connections, for the jobs that send on them.
 std::string tcp_table(const Unit& unit, std::size_t width) {
   Table table;
   table.add({"TCP", "retransmits", "RTT min", "mean", "max", "cwnd max", "MSS", "congestion",
              "send buffer", "receive buffer", "DSCP"});
   for_each_job(unit, [&](const ReportJson& job) {
-    const auto found = job.find("tcp");  // an older result has none
+    const auto found = job.find("tcp");  // missing in older results
     if (found == job.end() || found->is_null() || job.at("tx").is_null()) return;
     const ReportJson& tcp = *found;
     table.add({label(unit, job, "sent"), format_count(count(tcp, "retransmits")),
@@ -147,7 +147,7 @@ Table::Row fates_row(const std::string& name, const ReportJson& f) {
   return row;
 }
 
-/// Numbers that did not come: "17, 20-29".
+/// Numbers that did not arrive: "17, 20-29".
 std::string gaps_text(const ReportJson& gaps) {
   constexpr std::size_t kMost = 8;
   std::string out;
@@ -216,7 +216,8 @@ std::string counts_table(const Unit& unit, std::size_t width) {
     const std::string agree = c.at("agree").is_null() ? "-" : c.at("agree") == true ? "yes" : "NO";
     const bool receives = !job.at("rx").is_null();
     if (!job.at("tx").is_null()) {
-      // Of a bus the port of who reads nothing loses all the others' frames: that says nothing.
+      // On a bus, the port of a job that does not read loses all frames of others, so its count
+      // means nothing.
       const auto dropped = receives ? std::nullopt : count(c, "wire_dropped_frames");
       table.add({label(unit, job, "sent"), format_count(count(c, "generator_tx_frames")),
                  format_count(count(c, "wire_tx_frames")), "-", "-", "-", format_count(dropped),
@@ -257,7 +258,7 @@ std::string cpu_table(const Unit& unit, std::size_t width) {
   return table.text(width);
 }
 
-/// What the figures above are to be measured by.
+/// How far the figures above can be trusted.
 std::string limits_table(const Unit& unit, std::size_t width) {
   Table table;
   table.add({"trust", "start skew", "rate +- (95 %)", "harness's own limit", "used of it"});
@@ -269,7 +270,7 @@ std::string limits_table(const Unit& unit, std::size_t width) {
   return table.text(width);
 }
 
-/// What became of the load after a stall, where somebody chose or frames were given up.
+/// What happened to the load after a stall, if the option was given or frames were given up.
 std::string catchup_text(const Unit& unit, std::size_t width) {
   std::string out;
   for_each_job(unit, [&](const ReportJson& job) {

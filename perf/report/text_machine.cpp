@@ -1,4 +1,4 @@
-// Where the jobs ran: this machine, or the servers'.
+// The machines of the jobs: this one, or the servers'.
 
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -37,7 +37,7 @@ std::string window_of(const ReportJson& m, std::size_t width) {
   return table.text(width);
 }
 
-/// Each server, how it ended, when it began, and what it is. No job ran on the client's machine.
+/// Each server: how it ended, when it started, and its machine. No job ran on the client's machine.
 std::string hosts_text(const ReportJson& report, std::size_t width) {
   Table table;
   table.add({"server", "", "exit code", "began after the first", "+-"});

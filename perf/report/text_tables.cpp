@@ -15,8 +15,8 @@ namespace shmif::perf {
 
 namespace {
 
-/// Options that go with the engine, or name the job: two jobs that differ in nothing else have the
-/// same load.
+/// Whether an option belongs to the engine, or names the job. Two jobs that differ only in such
+/// options have the same load.
 bool is_of_the_engine(const std::string& option) {
   static const std::set<std::string> kOptions = {
       "allow_live", "bus",      "bus_pause", "bus_size", "description", "engine", "filename",
@@ -32,7 +32,7 @@ std::string load_of(const ReportJson& job) {
   return load.dump(-1, ' ', false, ReportJson::error_handler_t::replace);
 }
 
-/// Where frames of this unit arrive: at its peer, or at the job itself.
+/// The job where frames of this unit arrive: its peer, or the job itself.
 const ReportJson& receiver_of(const Unit& unit) {
   for (const ReportJson* peer : unit.peers) {
     if (!peer->at("latency_ns").is_null()) return *peer;
@@ -40,7 +40,7 @@ const ReportJson& receiver_of(const Unit& unit) {
   return unit.peers.empty() || !unit.job->at("rx").is_null() ? *unit.job : *unit.peers[0];
 }
 
-/// A figure of what may be null as a whole.
+/// A figure of an object that may be null.
 std::optional<double> inner(const ReportJson& object, const char* key) {
   return object.is_null() ? std::nullopt : figure(object, key);
 }
@@ -55,8 +55,8 @@ struct Lost {
   std::optional<double> share;
 };
 
-/// What was lost of the frames of a unit. Of one that asks, its requests too, wherever they went
-/// to, as a share of these: each that is lost is an answer less, as is a lost reply.
+/// The frames that a unit lost. A pingpong job also counts its lost requests, at every receiver, as
+/// a share of all requests: a lost request or reply is one answer fewer.
 Lost lost_of(const Unit& unit, const std::vector<Unit>& units) {
   const ReportJson& loss = receiver_of(unit).at("loss");
   if (loss.is_null()) return {};
@@ -158,8 +158,8 @@ const char* search_title(const std::string& kind) {
   return "search";
 }
 
-/// The lowest rate above the found one that was tried in vain, so that it stands between two. Some
-/// below may have been tried in vain, and passed when they were tried again.
+/// The lowest failed rate above the found one. A rate below the found one may also have failed, and
+/// passed when it was repeated.
 std::optional<double> lowest_failed(const ReportJson& search) {
   const double found = figure(search, "found_fps").value_or(0);
   std::optional<double> least;
@@ -185,7 +185,7 @@ std::string searches_text(const ReportJson& report, std::size_t width) {
     }
     const auto bytes = count(search, "frame_bytes");
     const auto too_high = lowest_failed(search);
-    // Where the highest rate passed, the limit was not found.
+    // If the highest rate passed, the limit was not found.
     const bool open_end = search.at("limited_by_maximum").get<bool>();
     table.add({bytes ? format_count(bytes) + " B" : "mix", words(search, "jobname"),
                format_fps(figure(search, "found_fps")), format_bps(figure(search, "found_bps")),
@@ -199,7 +199,7 @@ std::string searches_text(const ReportJson& report, std::size_t width) {
 
 namespace {
 
-/// In the unit that the last part of the figure's name says.
+/// Formats a value in the unit that the last part of the figure's name tells.
 std::string repeated(const std::string& figure_name, std::optional<double> value) {
   if (figure_name.ends_with("_fps")) return format_fps(value);
   if (figure_name.ends_with("_bps")) return format_bps(value);
@@ -236,7 +236,7 @@ std::string repeats_text(const ReportJson& report, std::size_t width) {
 
 std::string links_text(const ReportJson& report, std::size_t width) {
   if (report.at("links").empty()) return "";
-  // Where the options leave no room for figures beside them, they stand below the table.
+  // If the options leave too little room beside them, they are printed below the table.
   const auto name_of_link = [](const ReportJson& l) {
     return words(l, "jobname") + ' ' + words(l, "direction");
   };
@@ -255,7 +255,7 @@ std::string links_text(const ReportJson& report, std::size_t width) {
                             "corrupted_frames", "truncated_frames", "queue_full_frames"}) {
       row.push_back(format_count(count(l, key)));
     }
-    // An older result does not say.
+    // Older results do not have it.
     row.push_back(l.contains("under_way_frames") ? format_count(count(l, "under_way_frames"))
                                                  : "-");
     table.add(row);

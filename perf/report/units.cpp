@@ -10,11 +10,11 @@ namespace shmif::perf {
 
 namespace {
 
-/// Three significant digits, without an exponent for what a report has.
+/// Three significant digits, without an exponent for usual values.
 std::string digits(double value) {
   const double size = std::fabs(value);
   std::array<char, 64> text{};
-  // 9.995 is 10.0 after rounding, so the limits are where rounding goes up.
+  // 9.995 rounds to 10.0, so the limits are where rounding goes up.
   const int decimals = size >= 99.95 || size == 0 ? 0 : size >= 9.995 ? 1 : size >= 0.9995 ? 2 : 3;
   if (size != 0 && size < 0.0995) {
     std::snprintf(text.data(), text.size(), "%.3g", value);
@@ -41,10 +41,10 @@ constexpr std::array<Step, 5> kMemory{{{1099511627776.0, "TiB"},
                                        {1024.0, "KiB"},
                                        {1, "B"}}};
 
-/// In the greatest unit that keeps the number at one or more; the last of `steps` otherwise.
+/// Uses the greatest unit that keeps the number at one or more; otherwise the last of `steps`.
 std::string scaled(double value, std::span<const Step> steps) {
   for (const Step& step : steps) {
-    // What rounds up to the next unit is shown in it: 1.00 M, not 1000 k.
+    // A value that rounds up to the next unit is shown in that unit: 1.00 M, not 1000 k.
     if (std::fabs(value) >= step.size * 0.9995) return digits(value / step.size) + ' ' + step.unit;
   }
   return digits(value / steps.back().size) + ' ' + steps.back().unit;
@@ -77,7 +77,7 @@ std::string format_ns(std::optional<double> ns) {
 std::string format_seconds(std::optional<double> seconds) {
   if (!known(seconds)) return "-";
   if (*seconds == 0) return "0 s";
-  // Of a tenth of a second on, seconds read better than hundreds of milliseconds.
+  // From a tenth of a second, seconds are easier to read than hundreds of milliseconds.
   return *seconds >= 0.09995 ? digits(*seconds) + " s" : format_ns(*seconds * 1e9);
 }
 

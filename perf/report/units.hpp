@@ -1,6 +1,6 @@
 #pragma once
-// Figures for people: three significant digits, a unit that suits them, "-" for what was not
-// measured. Plain ASCII, so that a character is a column.
+// Figures for people: three significant digits, a suitable unit, "-" for figures that were not
+// measured. Plain ASCII, so one character is one column.
 
 #include <cstdint>
 #include <optional>
@@ -21,13 +21,13 @@ std::string format_seconds(std::optional<double> seconds);
 std::string format_bps(std::optional<double> bps);
 /// "950 /s", "1.54 M/s": frames per second
 std::string format_fps(std::optional<double> fps);
-/// "0 %", "0.0123 %", "99.9 %": of a share, 0 to 1
+/// "0 %", "0.0123 %", "99.9 %": a share, 0 to 1
 std::string format_share(std::optional<double> share);
-/// "64 B", "1.50 kB", "3.20 GB": powers of 1000, as rates have them
+/// "64 B", "1.50 kB", "3.20 GB": powers of 1000, as in rates
 std::string format_bytes(std::optional<std::uint64_t> bytes);
-/// "15.6 GiB": of memory
+/// "15.6 GiB": memory
 std::string format_memory(std::optional<std::uint64_t> bytes);
-/// Whether `word` is a unit that the above, or another message, puts behind a number: "ms", "%".
+/// Whether `word` is a unit that follows a number here or in other messages: "ms", "%".
 bool is_unit(std::string_view word);
 
 }  // namespace shmif::perf

@@ -10,11 +10,11 @@ namespace shmif::perf {
 
 namespace {
 
-// Where others took that much of a CPU, tails are theirs.
+// If others took this much of a CPU, they caused the tails.
 constexpr double kMuchSteal = 0.01;
 // A job that has its CPU to itself is interrupted a few times per second by the kernel's own work.
 constexpr double kManySwitchesPerSecond = 20;
-// A sender that reaches less of its pace has sent another load than was asked for.
+// A sender that reaches less than this share of its pace has sent another load than asked for.
 constexpr double kKeptPace = 0.99;
 
 std::optional<double> fps(const TrafficResult& traffic) noexcept {
@@ -32,7 +32,8 @@ std::string interruptions(const JobResult& job) {
          format_seconds(job.runtime_seconds);
 }
 
-/// Jobs that did not have a CPU to themselves: each, or of many the one that had it worst.
+/// Warns about jobs that did not have a CPU to themselves: about each, or if there are many, about
+/// the worst.
 void add_interrupted(const RunResult& result, std::vector<std::string>& warnings) {
   constexpr std::size_t kMostNamed = 4;
   std::vector<const JobResult*> jobs;
@@ -53,7 +54,7 @@ void add_interrupted(const RunResult& result, std::vector<std::string>& warnings
   }
 }
 
-/// Rates that are written as fio writes bytes per second: what they are here, each once.
+/// Warns about rates that look like fio's bytes per second, and tells their value here, each once.
 void add_bare_rates(const RunResult& result, std::vector<std::string>& warnings) {
   std::set<std::string> bare;
   for (const JobResult& job : result.jobs) {
@@ -74,7 +75,7 @@ void add_bare_rates(const RunResult& result, std::vector<std::string>& warnings)
   warnings.insert(warnings.end(), bare.begin(), bare.end());
 }
 
-/// Those that sent less than their pace asked for.
+/// Warns about jobs that sent less than their pace asked for.
 void add_slow(const RunResult& result, std::vector<std::string>& warnings) {
   for (const JobResult& job : result.jobs) {
     const TrafficResult& tx = job.tx;
@@ -112,7 +113,8 @@ namespace {
 std::string near_limit(std::optional<double> rate, std::optional<double> limit) {
   const auto share = share_of_limit(rate, limit);
   if (!share || *share < kNearLimit) return {};
-  // A limit is never less than what was reached, so that is all that is known of it then.
+  // The limit is never less than the rate reached, so with a share of 1 it is known only as a lower
+  // bound.
   const std::string what = *share >= 1
                                ? "as much as the harness itself has done here at all"
                                : format_share(share) + " of what the harness itself can do here (" +
@@ -120,7 +122,7 @@ std::string near_limit(std::optional<double> rate, std::optional<double> limit) 
   return format_fps(rate) + " is " + what + "; the medium may be faster than this";
 }
 
-/// Rates that say more of the harness than of the medium.
+/// Warns about rates that say more about the harness than about the medium.
 void add_near_limit(const RunResult& result, std::vector<std::string>& warnings) {
   for (const JobResult& job : result.jobs) {
     const std::string near = near_limit(rate_fps_of(job), job.limit_fps);

@@ -1,6 +1,6 @@
 #pragma once
-// The words that reports have for enumerations: those of job files, so that what a report says can
-// be given back to `shmifperf run`.
+// The words of reports for enumerations. They are those of job files, so values of a report can be
+// passed to `shmifperf run`.
 
 #include <string>
 
@@ -8,8 +8,8 @@
 
 namespace shmif::perf {
 
-const char* word_of(Role role) noexcept;      ///< "tx", as rw= has it
-const char* word_of(Search search) noexcept;  ///< "ndr", as search= has it
-std::string word_of_signal(int signal);       ///< "SIGINT"; "signal 99" where it has no name
+const char* word_of(Role role) noexcept;      ///< "tx", as in rw=
+const char* word_of(Search search) noexcept;  ///< "ndr", as in search=
+std::string word_of_signal(int signal);       ///< "SIGINT"; "signal 99" if it has no name
 
 }  // namespace shmif::perf

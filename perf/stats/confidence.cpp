@@ -15,7 +15,7 @@ double beta_fraction(double x, double a, double b) noexcept {
   constexpr double kTiny = 1e-300;
   constexpr int kMostSteps = 500;
   const auto not_zero = [](double v) { return std::abs(v) < kTiny ? kTiny : v; };
-  double above = 1;  // C of Lentz
+  double above = 1;  // Lentz's C
   double below = 1 / not_zero(1 - (a + b) / (a + 1) * x);
   double value = below;
   for (int m = 1; m <= kMostSteps; ++m) {
@@ -39,7 +39,7 @@ double beta_share(double x, double a, double b) noexcept {
   if (x >= 1) return 1;
   const double front = std::exp(std::lgamma(a + b) - std::lgamma(a) - std::lgamma(b) +
                                 a * std::log(x) + b * std::log1p(-x));
-  // The fraction converges fast up to about the mean; beyond it, by symmetry.
+  // The fraction converges fast up to about the mean; above it, symmetry is used.
   if (x < (a + 1) / (a + b + 2)) return front * beta_fraction(x, a, b) / a;
   return 1 - front * beta_fraction(1 - x, b, a) / b;
 }
@@ -48,14 +48,14 @@ double mean_of(std::span<const double> values) noexcept {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
-/// Of at least two values, by n - 1.
+/// For at least two values, with n - 1.
 double variance_of(std::span<const double> values, double mean) noexcept {
   double squares = 0;
   for (const double v : values) squares += (v - mean) * (v - mean);
   return squares / (static_cast<double>(values.size()) - 1);
 }
 
-/// The t that is exceeded, on either side, with probability 1 - confidence.
+/// The t that is exceeded on either side with probability 1 - confidence.
 double two_sided(double confidence, double freedom) noexcept {
   return student_quantile((1 + confidence) / 2, freedom);
 }
@@ -73,7 +73,7 @@ double student_quantile(double p, double freedom) noexcept {
   double low = 0;
   double high = 1;
   while (student_share(high, freedom) < p && high < 1e15) high *= 2;
-  // Halving: 100 times is more than the bits of a double.
+  // Bisection: 100 steps are more than a double has bits.
   for (int i = 0; i < 100 && high - low > 1e-13 * high; ++i) {
     const double middle = std::midpoint(low, high);
     (student_share(middle, freedom) < p ? low : high) = middle;
@@ -108,7 +108,7 @@ std::optional<Estimate> estimate(std::span<const double> values, double confiden
 
 namespace {
 
-/// A mean, how uncertain it is, and by how many independent values.
+/// A mean, its uncertainty, and the number of independent values.
 struct Sample {
   double mean, variance_of_mean, count;
 };
@@ -119,7 +119,7 @@ Difference compare_means(const Sample& before, const Sample& after, double confi
   const double part2 = after.variance_of_mean;
   const double error = std::sqrt(part1 + part2);
   Difference out{.of_means = after.mean - before.mean};
-  if (error == 0) {  // figures without any spread differ for certain, or not at all
+  if (error == 0) {  // without spread, figures differ for certain or not at all
     out.significant = out.of_means != 0;
     out.p = out.significant ? 0 : 1;
     return out;
@@ -138,7 +138,7 @@ Sample independent(std::span<const double> values) noexcept {
   return {mean, variance_of(values, mean) / n, n};
 }
 
-/// The means of as many pieces of equal length.
+/// The means of `batches` parts of equal length.
 std::vector<double> means_of_batches(std::span<const double> series, std::size_t batches) {
   const std::size_t length = series.size() / batches;
   std::vector<double> means(batches);
@@ -153,11 +153,12 @@ Sample correlated(std::span<const double> series) {
   const double n = sample.count;
   const double worth = n / correlation_time(series);
   if (!(worth > 1)) return {sample.mean, 0, worth};
-  // Values that hang together vary less about their own mean than about the true one. Here by n,
-  // of which the mean of independent ones takes 1 / n away, and that of these 1 / worth.
+  // Correlated values vary less about their own mean than about the true one. This corrects the
+  // variance: the mean of n independent values removes 1 / n of it, the mean of these values 1 /
+  // worth.
   const double variance = sample.variance_of_mean * (n - 1) / (1 - 1 / worth) / worth;
-  // What makes one part of a run unlike another makes runs unlike, too, and a longer run does not
-  // average it out.
+  // What makes parts of a run differ also makes runs differ, and a longer run does not average it
+  // out.
   constexpr double kStays = 0.5;
   const std::vector<double> parts = means_of_batches(series, std::min(kBatches, series.size()));
   const double stays = kStays * variance_of(parts, mean_of(parts));
@@ -165,7 +166,7 @@ Sample correlated(std::span<const double> series) {
   return {sample.mean, stays, std::min(worth, static_cast<double>(parts.size()))};
 }
 
-/// By the correlation of neighbours, without the bias that short series have.
+/// The estimate from the correlation of neighbours, without the bias of short series.
 double correlation_by_neighbours(std::span<const double> series, double mean) noexcept {
   const auto n = static_cast<double>(series.size());
   double squares = 0;

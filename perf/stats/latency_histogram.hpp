@@ -1,13 +1,13 @@
 #pragma once
 // LatencyHistogram: how often each duration was seen.
 //
-// Executive summary: durations from 0 to 2^64-1 ns, each counted in a bucket no wider than 1/128 of
-// its lower end, so a percentile is at most 0.8 % too high, and below 256 ns exact; 58 KiB;
-// record() is a few instructions; merging loses nothing. The least, the greatest and the mean are
-// exact.
+// Executive summary: covers durations from 0 to 2^64-1 ns. A bucket is at most 1/128 of its lower
+// bound wide, so a percentile is at most 0.8 % too high, and exact below 256 ns. It takes 58 KiB;
+// record() takes a few instructions; merging loses nothing. Minimum, maximum and mean are exact.
 //
-// Buckets are linear within a power of two (log-linear, as HdrHistogram's): 128 to 255 ns has 128
-// buckets of 1 ns, 256 to 511 ns 128 of 2 ns, and so on; below 128 ns each value has its own.
+// Buckets are linear within a power of two (log-linear, as in HdrHistogram): 128 to 255 ns has 128
+// buckets of 1 ns, 256 to 511 ns has 128 of 2 ns, and so on. Below 128 ns each value has its own
+// bucket.
 
 #include <algorithm>
 #include <array>
@@ -18,14 +18,14 @@
 
 namespace shmif::perf {
 
-/// Trivially copyable, so that it may lie in memory that processes share; all zeros is not an empty
-/// one. Threads: one at a time.
+/// Trivially copyable, so it can be in memory that processes share. All zeros is not an empty
+/// histogram. Threads: one at a time.
 class LatencyHistogram {
  public:
   static constexpr unsigned kSubBits = 7;
   static constexpr std::size_t kSubBuckets = std::size_t{1} << kSubBits;
   static constexpr std::size_t kBuckets = (64 - kSubBits + 1) * kSubBuckets;
-  /// Of a percentile: never too low, and too high by no more than this share.
+  /// Error of a percentile: it is never too low, and too high by at most this share.
   static constexpr double kMaxError = 1.0 / kSubBuckets;
 
   /// The bucket that counts `ns`.
@@ -34,7 +34,7 @@ class LatencyHistogram {
     const auto shift = static_cast<unsigned>(std::bit_width(ns)) - 1 - kSubBits;
     return shift * kSubBuckets + (ns >> shift);
   }
-  /// The least and the greatest duration that a bucket counts, ns.
+  /// The least and the greatest duration that a bucket counts, in ns.
   static constexpr std::uint64_t least_of(std::size_t bucket) noexcept {
     if (bucket < 2 * kSubBuckets) return bucket;
     const std::size_t shift = bucket / kSubBuckets - 1;
@@ -54,7 +54,7 @@ class LatencyHistogram {
   }
   /// As if record(ns) were called `times` times.
   void record(std::uint64_t ns, std::uint64_t times) noexcept;
-  /// Adds what `other` has counted. Exact: as if all had been recorded in one.
+  /// Adds the counts of `other`. Exact, as if all had been recorded in one histogram.
   void merge(const LatencyHistogram& other) noexcept;
   void clear() noexcept { *this = LatencyHistogram(); }
 
@@ -62,16 +62,17 @@ class LatencyHistogram {
   bool empty() const noexcept { return count_ == 0; }
   std::uint64_t count_in(std::size_t bucket) const noexcept { return counts_[bucket]; }
 
-  // Of an empty histogram, all of these are 0: ask empty() first, and show no figure then.
+  // For an empty histogram these are all 0: check empty() first, and show no figure then.
 
   std::uint64_t min() const noexcept { return count_ == 0 ? 0 : min_; }
   std::uint64_t max() const noexcept { return max_; }
   double mean() const noexcept;
-  /// Standard deviation, from the middles of the buckets.
+  /// Standard deviation, computed from the middles of the buckets.
   double deviation() const noexcept;
-  /// The least duration, in ns, that `per_cent` of all do not exceed (nearest rank); 0 to 100.
+  /// The least duration, in ns, that `per_cent` per cent of all do not exceed (nearest rank); 0 to
+  /// 100.
   std::uint64_t percentile(double per_cent) const noexcept;
-  /// The same of the duration at this place of all, from 1 on, in ascending order.
+  /// The same for the duration at this rank of all, from 1, in ascending order.
   std::uint64_t at_rank(std::uint64_t rank) const noexcept;
 
  private:

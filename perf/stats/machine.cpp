@@ -20,7 +20,7 @@
 namespace shmif::perf {
 namespace {
 
-/// Empty where it cannot be read.
+/// The content of a file; empty if it cannot be read.
 std::string content_of(const std::string& path) {
   std::ifstream file(path);
   return {std::istreambuf_iterator<char>(file), {}};
@@ -43,7 +43,7 @@ void for_each_line(std::string_view text, Visit visit) {
   }
 }
 
-/// What stands behind the first "name   :" of /proc/cpuinfo or /proc/meminfo; empty: nowhere.
+/// The value of the first "name   :" in /proc/cpuinfo or /proc/meminfo; empty if there is none.
 std::string_view field(std::string_view text, std::string_view name) {
   std::string_view found;
   for_each_line(text, [&](std::string_view line) {
@@ -64,14 +64,14 @@ std::optional<T> number_at_front_of(std::string_view text) noexcept {
 
 std::string model_of(std::string_view cpuinfo) {
   if (const auto name = field(cpuinfo, "model name"); !name.empty()) return std::string(name);
-  // ARM names no model, but who made it and which part it is.
+  // ARM shows no model name, but the implementer and the part.
   const auto implementer = field(cpuinfo, "CPU implementer");
   const auto part = field(cpuinfo, "CPU part");
   if (implementer.empty() || part.empty()) return {};
   return "implementer " + std::string(implementer) + ", part " + std::string(part);
 }
 
-/// Of the first CPU, which stands for all: as it is now, for it may change at any time.
+/// The current frequency of the first CPU, as an example: it may change at any time.
 std::optional<double> frequency_of(const std::string& root, std::string_view cpuinfo) {
   const std::string khz =
       content_of(root + "/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq");
@@ -83,7 +83,7 @@ std::optional<double> frequency_of(const std::string& root, std::string_view cpu
   return std::nullopt;
 }
 
-/// What the hypervisor calls itself; empty where there is none, or it does not say.
+/// The hypervisor's name; empty if there is none, or if it gives no name.
 std::string hypervisor_by_cpuid() {
 #if defined(__x86_64__)
   constexpr unsigned kHypervisorLeaf = 0x40000000;
@@ -113,7 +113,7 @@ std::string virtualization_of(const std::string& root, std::string_view cpuinfo)
     const std::string name = root.empty() ? hypervisor_by_cpuid() : std::string();
     return name.empty() ? "a hypervisor" : name;
   }
-  // Where the CPU does not tell, the vendor of the board may.
+  // If the CPU does not tell, the board's vendor may.
   std::string vendor(trimmed(content_of(root + "/sys/class/dmi/id/sys_vendor")));
   for (const char* known : {"QEMU", "VMware", "Xen", "Amazon EC2", "Google"}) {
     if (vendor.starts_with(known)) return vendor;
@@ -157,7 +157,7 @@ std::vector<CpuTicks> parse_cpu_ticks(std::string_view text) {
     if (!line.starts_with("cpu")) return;
     line.remove_prefix(3);
     const auto cpu = number_at_front_of<int>(line);
-    if (!cpu || *cpu < 0) return;  // the sum of all
+    if (!cpu || *cpu < 0) return;  // the line with the sum of all
     line.remove_prefix(std::min(line.find(' '), line.size()));
     // user, nice, system, idle, iowait, irq, softirq, steal; old kernels have fewer.
     std::array<std::uint64_t, 8> ticks{};
@@ -229,7 +229,7 @@ CpuResult read_usage(Usage::Of of) noexcept {
           .major_faults = count(usage.ru_majflt)};
 }
 
-/// Puts `exact` in the place of the sum of both times; nothing: it stays.
+/// Scales both times so that their sum is `exact`; empty: no change.
 void make_exact(CpuResult& used, std::optional<double> exact) noexcept {
   if (!exact) return;
   const double sum = used.user_seconds + used.system_seconds;
@@ -256,7 +256,7 @@ Usage::Usage(Of of) noexcept : of_(of), begin_clock_(clock_of(of)), begin_(read_
 CpuResult Usage::so_far() const noexcept {
   const std::optional<double> clock = clock_of(of_);
   CpuResult now = read_usage(of_);
-  // The kernel splits one exact time into these two by estimate, and mends the estimate.
+  // The kernel divides one exact time into these two by an estimate, which it corrects later.
   now.user_seconds = std::max(0.0, now.user_seconds - begin_.user_seconds);
   now.system_seconds = std::max(0.0, now.system_seconds - begin_.system_seconds);
   if (clock && begin_clock_) make_exact(now, *clock - *begin_clock_);

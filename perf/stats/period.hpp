@@ -1,13 +1,13 @@
 #pragma once
-// Period: whether something that a job counts belongs to its measured window, or to the ramp before
-// it. This is the one place that decides: every count is kept once for each period (ByPeriod), so
-// that whoever counts has to ask period_of() first.
+// Period: whether an event that a job counts belongs to its measured window, or to the ramp before
+// it. Only this file decides that. Every count is kept once for each period (ByPeriod), so counting
+// requires a call of period_of().
 //
-//   A frame belongs to the period in which it was to be sent. It carries that time, so its sender
-//   and its receiver agree on each frame, and a frame of the window that arrives during the drain
-//   is one of the window.
-//   An event that has no such time (an error, a frame of others, a batch that moved nothing of the
-//   flow) belongs to the period in which it happens.
+//   A frame belongs to the period of its intended time. It carries that time, so sender and
+//   receiver agree on each frame, and a frame of the window that arrives during the drain belongs
+//   to the window.
+//   An event without such a time (an error, a frame of others, a batch without frames of the flow)
+//   belongs to the period in which it happens.
 
 #include <array>
 #include <cstddef>

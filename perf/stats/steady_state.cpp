@@ -36,7 +36,7 @@ bool SteadyStateDetector::note(double frames_per_s, double bits_per_s) {
   if (values_.size() < window_) return false;
   const double mean =
       std::accumulate(values_.begin(), values_.end(), 0.0) / static_cast<double>(window_);
-  // Where nothing moves, nothing has settled.
+  // Without traffic, there is no steady state.
   if (mean <= 0) return false;
   const double off = wanted_.slope ? std::abs(slope(mean)) : deviation(mean);
   figure_ = wanted_.relative ? off / mean : off;
@@ -45,14 +45,14 @@ bool SteadyStateDetector::note(double frames_per_s, double bits_per_s) {
   return settled;
 }
 
-/// The furthest that any value is from the mean.
+/// The largest distance of a value from the mean.
 double SteadyStateDetector::deviation(double mean) const noexcept {
   double furthest = 0;
   for (const double v : values_) furthest = std::max(furthest, std::abs(v - mean));
   return furthest;
 }
 
-/// Of the line through the values, in their unit per second.
+/// The slope of the line through the values, in their unit per second.
 double SteadyStateDetector::slope(double mean) const noexcept {
   const double middle = (static_cast<double>(window_) - 1) / 2;
   double products = 0;

@@ -1,5 +1,5 @@
 #pragma once
-// Numbers and text as files have them: little endian, one behind the other.
+// Numbers and texts in file format: little endian, one after the other.
 
 #include <bit>
 #include <cstddef>
@@ -16,7 +16,7 @@ namespace shmif::perf {
 static_assert(std::endian::native == std::endian::little, "so are the numbers of a file");
 
 inline void append_bytes(std::vector<std::byte>& out, std::span<const std::byte> bytes) {
-  // Not insert(): g++ 12 takes it for an overflow where it knows the size (-Warray-bounds).
+  // Not insert(): g++ 12 warns of an overflow if it knows the size (-Warray-bounds).
   const std::size_t at = out.size();
   out.resize(at + bytes.size());
   if (!bytes.empty()) std::memcpy(out.data() + at, bytes.data(), bytes.size());
@@ -33,8 +33,8 @@ inline void append_text(std::vector<std::byte>& out, const std::string& text) {
   append_bytes(out, std::as_bytes(std::span(text)));
 }
 
-/// Takes a number from the front; nothing when there are too few bytes. What is missing ends it:
-/// all that is asked for after that is missing, too, so whoever takes several may look at the last.
+/// Takes a number from the front; empty if there are too few bytes. After a failure all further
+/// numbers are empty, too, so a caller that takes several may check only the last.
 template <class T>
 std::optional<T> take_number(std::span<const std::byte>& in) noexcept {
   static_assert(std::is_unsigned_v<T>);

@@ -55,7 +55,7 @@ void FlowReceiver::note_times(const Probe& probe, std::uint64_t now_ns) noexcept
   if (options_.latency != nullptr) options_.latency->record(since(probe.intended_ns));
   if (options_.service != nullptr) options_.service->record(since(probe.sent_ns));
   if (!options_.jitter) return;
-  // RFC 3550, section 6.4.1, with the intended time as the timestamp: in order of arrival.
+  // RFC 3550, section 6.4.1, in order of arrival, with the intended time as the timestamp.
   const auto transit_ns = static_cast<std::int64_t>(now_ns - probe.intended_ns);
   if (has_transit_) {
     const auto change = std::abs(static_cast<double>(transit_ns - transit_before_ns_));
@@ -78,9 +78,9 @@ void FlowReceiver::note_damaged(Finding finding, const std::optional<Probe>& sai
   }
 }
 
-/// Which damaged arrivals are the fate of a frame, one of the `missing` ones with numbers from
-/// `from` to `to`; the others are copies. Those that do not say which frame they were stand for as
-/// many as are missing then.
+/// Decides which damaged arrivals are the fate of one of the `missing` frames with numbers from
+/// `from` to `to`; the others are copies. Arrivals with an unknown number then stand for the rest
+/// of the missing frames, as far as there are any.
 void FlowReceiver::judge_damaged(std::uint64_t from, std::uint64_t to, std::uint64_t missing,
                                  FlowResult& result) const {
   std::vector<std::size_t> order(damaged_.size());
@@ -121,7 +121,7 @@ FlowResult FlowReceiver::result(const FlowSent& sent, std::size_t most_gaps) con
 
   const std::uint64_t came = counts_.received + counts_.late;
   if (came > sent.frames) {
-    // The sender's count is too small: it was killed before it could tell of its last batch.
+    // The sender's count is too small: it was killed before it could count its last batch.
     result.unexplained = came - sent.frames;
   }
   const std::uint64_t missing = sent.frames - std::min(came, sent.frames);
@@ -129,7 +129,7 @@ FlowResult FlowReceiver::result(const FlowSent& sent, std::size_t most_gaps) con
   const std::uint64_t to = from + sent.numbers.value_or(sent.frames);
   judge_damaged(from, to, missing, result);
   const std::uint64_t absent = missing - result.corrupt - result.truncated;
-  // Some of those may have come before or been copies: nobody looked.
+  // Some of these may be duplicates or copies of frames that arrived; that was not checked.
   result.unverified = std::min(counts_.unverified, absent);
   result.lost = absent - result.unverified;
   for (const auto& gap : ledger_.gaps(from, to, most_gaps)) {

@@ -5,7 +5,7 @@
 
 namespace shmif::perf {
 
-/// The chunk, made if need be. Result: nothing when it is complete.
+/// The chunk, created if needed. Result: null if it is complete.
 SequenceLedger::Chunk* SequenceLedger::chunk_for(std::uint64_t index) {
   if (index == last_index_) return last_chunk_;
   const auto [place, is_new] = chunks_.try_emplace(index);
@@ -89,7 +89,7 @@ std::vector<SequenceLedger::Gap> SequenceLedger::gaps(std::uint64_t begin, std::
     }
   };
   const std::uint64_t first_chunk = begin >> kChunkBits;
-  std::uint64_t next = first_chunk << kChunkBits;  // where the chunk before ended
+  std::uint64_t next = first_chunk << kChunkBits;  // end of the previous chunk
   for (auto at = chunks_.lower_bound(first_chunk); at != chunks_.end(); ++at) {
     const auto& [index, chunk] = *at;
     const std::uint64_t chunk_begin = index << kChunkBits;
@@ -97,7 +97,7 @@ std::vector<SequenceLedger::Gap> SequenceLedger::gaps(std::uint64_t begin, std::
     add(next, chunk_begin);
     next = chunk_begin + kChunkNumbers;
     if (!chunk) continue;
-    // From each run of ones to the next: a word at a time is as fast as gaps are rare.
+    // Finds each gap between runs of ones, a word at a time: fast if gaps are rare.
     for (std::uint64_t word = 0; word < kChunkNumbers / 64 && found.size() <= most; ++word) {
       std::uint64_t missing = ~chunk->bits[word];
       const std::uint64_t base = chunk_begin + word * 64;

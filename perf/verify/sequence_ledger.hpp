@@ -1,8 +1,8 @@
 #pragma once
-// SequenceLedger: which frames of one flow have come, each exactly once, late, twice or never.
+// SequenceLedger: which frames of one flow have arrived: once, late, twice or never.
 //
-// A bit for each sequence number, and no guess: chunks of 65,536 numbers, of which those that are
-// complete take no memory. A flow that loses nothing has one or two chunks at a time, 8 KiB each.
+// It is exact: it has a bit for each sequence number, in chunks of 65,536 numbers. Complete chunks
+// take no memory, so a flow without loss has one or two chunks at a time, 8 KiB each.
 
 #include <array>
 #include <cstddef>
@@ -15,52 +15,52 @@
 
 namespace shmif::perf {
 
-/// Threads: one at a time. Numbers begin at 0 and run on.
+/// Threads: one at a time. Numbers begin at 0 and are consecutive.
 class SequenceLedger {
  public:
   enum class Verdict : std::uint8_t {
-    in_order,   ///< the greatest so far; what lies between may come yet
-    reordered,  ///< for the first time, but after a greater one (RFC 4737, section 3.3)
-    duplicate,  ///< it has come before
+    in_order,   ///< the greatest so far; skipped numbers may still arrive
+    reordered,  ///< its first arrival, but after a greater one (RFC 4737, section 3.3)
+    duplicate,  ///< has arrived before
   };
   SequenceLedger() = default;
   SequenceLedger(SequenceLedger&&) noexcept = default;
   SequenceLedger& operator=(SequenceLedger&&) noexcept = default;
-  /// Notes that a frame has come.
+  /// Notes that a frame has arrived.
   Verdict note(std::uint64_t number);
 
   std::uint64_t received() const noexcept { return received_; }  ///< each number once
   std::uint64_t reordered() const noexcept { return reordered_; }
   std::uint64_t duplicates() const noexcept { return duplicates_; }
-  /// One more than the greatest that has come.
+  /// One more than the greatest number that has arrived.
   std::uint64_t end() const noexcept { return end_; }
 
-  /// How many of the numbers below `sent` have not come.
+  /// How many of the numbers below `sent` have not arrived.
   std::uint64_t missing(std::uint64_t sent) const noexcept;
-  /// How many of those from `begin` up to, not including, `end`.
+  /// How many numbers in [begin, end) have not arrived.
   std::uint64_t missing(std::uint64_t begin, std::uint64_t end) const noexcept {
     return begin >= end ? 0 : missing(end) - missing(begin);
   }
-  /// Whether this one has come.
+  /// Whether this number has arrived.
   bool has(std::uint64_t number) const noexcept;
 
-  /// Numbers from `from` up to, not including, `to`.
+  /// The numbers in [from, to).
   struct Gap {
     std::uint64_t from, to;
     bool operator==(const Gap&) const = default;
   };
   /// The first `most` gaps below `sent`, in order.
   std::vector<Gap> gaps(std::uint64_t sent, std::size_t most) const { return gaps(0, sent, most); }
-  /// Those from `begin`, which may be within one, to `end`.
+  /// The first `most` gaps in [begin, end); `begin` may be within a gap.
   std::vector<Gap> gaps(std::uint64_t begin, std::uint64_t end, std::size_t most) const;
 
   void clear() { *this = SequenceLedger(); }
 
   SequenceLedger copy() const;
-  /// Appends all of it to `out`: chunks that are complete take 9 bytes, others 8 KiB.
+  /// Appends the ledger to `out`: complete chunks take 9 bytes, others 8 KiB.
   void append_to(std::vector<std::byte>& out) const;
-  /// Reads what append_to() wrote from the front of `in`, which is moved on; nothing when it is
-  /// not that. Takes no more memory than a few times the size of `in`.
+  /// Reads what append_to() wrote from the front of `in`, and advances `in`. Empty if the bytes are
+  /// invalid. Uses no more memory than a few times the size of `in`.
   static std::optional<SequenceLedger> read_from(std::span<const std::byte>& in);
 
  private:
@@ -73,8 +73,8 @@ class SequenceLedger {
   Chunk* chunk_for(std::uint64_t index);
   std::uint64_t received_below(std::uint64_t end) const noexcept;
 
-  std::map<std::uint64_t, std::unique_ptr<Chunk>> chunks_;  // nothing: complete
-  std::uint64_t last_index_ = UINT64_MAX;                   // of the chunk that was met last
+  std::map<std::uint64_t, std::unique_ptr<Chunk>> chunks_;  // null: complete
+  std::uint64_t last_index_ = UINT64_MAX;                   // of the chunk used last
   Chunk* last_chunk_ = nullptr;
   std::uint64_t end_ = 0;
   std::uint64_t received_ = 0;

@@ -1,8 +1,8 @@
-// SequenceLedger as bytes: of files, and for copies.
+// SequenceLedger as bytes, for files and for copies:
 //
 //   8  reordered    8  duplicates    8  number of chunks
 //   and for each chunk, in order:
-//   8  index    1  whether it is complete    8192  else its bits
+//   8  index    1  whether it is complete    8192  if not, its bits
 
 #include <bit>
 
@@ -49,7 +49,7 @@ std::optional<SequenceLedger> SequenceLedger::read_from(std::span<const std::byt
   for (std::uint64_t i = 0; i < *count; ++i) {
     const auto index = take_number<std::uint64_t>(in);
     const auto complete = take_number<std::uint8_t>(in);
-    // The last chunk of all is left out: `end` would not be a number.
+    // The very last chunk is not allowed, because `end` would overflow.
     constexpr std::uint64_t kLastIndex = UINT64_MAX >> kChunkBits;
     if (!complete || *complete > 1 || *index < next_index || *index >= kLastIndex) {
       return std::nullopt;

@@ -17,10 +17,10 @@ namespace {
 
 constexpr std::size_t kFramesWithoutBacklog = 64;
 
-/// Frames that are checked one after the other by the same thread.
+/// Frames that one thread checks one after the other.
 struct Group {
   struct Entry {
-    FrameView frame;  // its bytes are set when they will not move any more
+    FrameView frame;  // set when the bytes no longer move
     std::size_t at = 0;
     std::size_t size = 0;
     std::uint64_t arrived_ns = 0;
@@ -59,23 +59,23 @@ struct VerifyQueue::Impl {
   Deliver deliver;
   std::size_t group_frames = 0;
 
-  // A ring: groups from `front` are waiting, taken or done, in order; `filling` of them, which is
-  // the one behind, belongs to the receiving thread alone.
+  // A ring: groups from `front` on are waiting, taken or done, in order. The group behind them,
+  // filling(), belongs only to the receiving thread.
   std::vector<Group> groups;
   std::size_t front = 0;
-  std::size_t in_use = 0;  // besides the one that is filled
+  std::size_t in_use = 0;  // without the group that is being filled
   std::uint64_t undelivered = 0;
 
   std::mutex mutex;  // guards the states of all groups
   std::condition_variable work;
   std::condition_variable done;
   bool closing = false;                // under the mutex: no more groups will come
-  std::atomic<bool> given_up = false;  // time is over: check nothing more
+  std::atomic<bool> given_up = false;  // time ran out: check no more frames
   std::vector<std::thread> workers;
 
   Group& filling() noexcept { return groups[(front + in_use) % groups.size()]; }
 
-  /// Checks a group that this thread has taken, until time is over.
+  /// Checks a group that this thread has taken, until time runs out.
   void check_all(Group& group, std::uint64_t deadline_ns = UINT64_MAX) {
     for (Group::Entry& entry : group.entries) {
       if (given_up.load(std::memory_order_relaxed)) return;
@@ -103,8 +103,8 @@ struct VerifyQueue::Impl {
     }
   }
 
-  /// Under the mutex. Any of the groups may be looked at: those that wait are where `front` says,
-  /// which a worker does not know; the order among them does not matter to the result.
+  /// Call with the mutex held. A worker does not know `front`, so it searches all groups for one
+  /// that waits. Their order does not affect the result.
   Group* next_waiting() noexcept {
     const auto found = std::ranges::find(groups, Group::State::waiting, &Group::state);
     return found == groups.end() ? nullptr : &*found;
@@ -121,7 +121,7 @@ struct VerifyQueue::Impl {
     ++in_use;
   }
 
-  /// Makes the front group done, by itself where no worker has taken it, and hands it on.
+  /// Finishes the front group and delivers it. Checks it in this thread if no worker has taken it.
   void finish_front(std::uint64_t deadline_ns) {
     Group& group = groups[front];
     std::unique_lock lock(mutex);
@@ -136,7 +136,7 @@ struct VerifyQueue::Impl {
       if (deadline_ns == UINT64_MAX || given_up) {
         done.wait(lock);
       } else if (now_ns() >= deadline_ns) {
-        given_up = true;  // the worker stops after the frame it has
+        given_up = true;  // the worker stops after its current frame
       } else {
         done.wait_for(lock, std::chrono::nanoseconds(deadline_ns - now_ns()));
       }
@@ -185,7 +185,7 @@ Result<std::unique_ptr<VerifyQueue>> VerifyQueue::start(const Options& options, 
   impl->check = std::move(check);
   impl->deliver = std::move(deliver);
   impl->group_frames = options.backlog != 0 ? options.backlog : kFramesWithoutBacklog;
-  // One is filled while each worker has one and finds another.
+  // One group is filled, while each worker has one and finds another.
   impl->groups.resize(2 * options.threads + 2);
   std::unique_ptr<VerifyQueue> queue(new VerifyQueue(std::move(impl)));
   try {

@@ -1,16 +1,16 @@
 #pragma once
-// VerifyQueue: checks frames apart from receiving them.
+// VerifyQueue: checks frames separately from receiving them.
 //
-// To check a frame of 1500 bytes takes longer than to receive it. So frames are copied, in groups,
-// and a group is checked later, by threads of its own (`verify_async`) or, where there are none, by
-// the one that receives, when `verify_backlog` frames have come. What was found out comes back in
-// the order of arrival, as if each had been checked at once; so the ledger sees no difference.
+// Checking a frame of 1500 bytes takes longer than receiving it. So frames are copied into groups,
+// and a group is checked later: by separate threads (`verify_async`) or, without such threads, by
+// the receiving thread when `verify_backlog` frames have come. Results are delivered in the order
+// of arrival, as if each frame had been checked at once, so the ledger sees no difference.
 //
 //        put()           check              deliver
 //   filling -> waiting -> taken by a worker -> done, in order
 //
-// Memory is bounded: where all groups are in use, put() waits for the oldest, and checks one itself
-// rather than wait for a worker.
+// Memory is bounded: if all groups are in use, put() waits for the oldest. It checks that group
+// itself if no worker has taken it.
 
 #include <cstddef>
 #include <cstdint>
@@ -23,47 +23,47 @@
 
 namespace shmif::perf {
 
-/// What became of a frame. Its bytes are good until the callback returns.
+/// A frame and its result. Its bytes are valid until the callback returns.
 struct CheckedFrame {
   FrameView frame;
   std::uint64_t arrived_ns = 0;
-  ProbeReading reading;  ///< unchecked: peek_probe()'s
-  bool checked = true;   ///< false: time ran out before
+  ProbeReading reading;  ///< if unchecked, from peek_probe()
+  bool checked = true;   ///< false: time ran out first
 };
 
-/// Threads: one at a time, the one that receives; deliver() is called in it.
+/// Threads: one at a time, the receiving thread; deliver() is called in it.
 class VerifyQueue {
  public:
   struct Options {
     std::size_t threads = 0;
-    std::uint64_t backlog = 0;  ///< frames of a group; 0: whatever has come at flush(), up to 64
-    /// Of the frames of a group: one that is as long is not waited with any longer.
+    std::uint64_t backlog = 0;  ///< frames per group; 0: as many as came before flush(), up to 64
+    /// Limit for the bytes of a group: at this size a group is complete.
     std::size_t group_bytes = std::size_t{16} << 20U;
   };
-  /// Checks one frame; called by several threads at once.
+  /// Checks one frame. Several threads call it at once.
   using Check = std::function<ProbeReading(const FrameView& frame)>;
   using Deliver = std::function<void(const CheckedFrame& frame)>;
 
-  /// Errors: the system's, when there can be no more threads.
+  /// Errors: the system's, if no more threads can be made.
   static Result<std::unique_ptr<VerifyQueue>> start(const Options& options, Check check,
                                                     Deliver deliver);
   VerifyQueue(const VerifyQueue&) = delete;
   VerifyQueue& operator=(const VerifyQueue&) = delete;
-  ~VerifyQueue();  ///< what was not delivered is forgotten; ask finish() first
+  ~VerifyQueue();  ///< drops undelivered frames; call finish() first
 
-  /// A frame has come; it is copied. Blocks: for the check of a group, where all are in use.
+  /// Copies a frame that has arrived. Blocks: while a group is checked, if all are in use.
   void put(const FrameView& frame, std::uint64_t arrived_ns);
-  /// Nothing more has come for now: without a backlog, what has is checked. Delivers what is done.
+  /// To be called when no more frames have come for now: without a backlog, the group is checked.
+  /// Delivers finished groups.
   void flush();
-  /// Nothing more will come for long: checks and delivers all that has, the beginning of a backlog
-  /// too. Blocks: for the checks.
+  /// To be called when no more frames will come for a while: checks and delivers all frames, also
+  /// those of an incomplete backlog. Blocks: for the checks.
   void catch_up();
-  /// Checks all that is left, until the time `deadline_ns` of CLOCK_MONOTONIC; delivers everything,
-  /// what was not checked by then as unchecked. Result: how many those were. Nothing can be put any
-  /// more.
+  /// Checks all remaining frames until `deadline_ns` of CLOCK_MONOTONIC, and delivers all of them,
+  /// the rest as unchecked. Result: how many were unchecked. put() must not be called afterwards.
   std::uint64_t finish(std::uint64_t deadline_ns);
 
-  /// Frames that have come and were not delivered.
+  /// How many frames have come and were not delivered.
   std::uint64_t waiting() const noexcept;
 
  private:

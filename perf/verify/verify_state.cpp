@@ -22,7 +22,7 @@ namespace {
 constexpr std::array<char, 8> kStateMagic{'s', 'h', 'm', 'i', 'f', 'v', 's', 't'};
 constexpr std::uint32_t kStateVersion = 2;
 constexpr std::size_t kHeaderBytes = 16;
-/// Far more than a state ever takes: 2^37 frames that lose one in each chunk.
+/// Far more than a state ever needs: 2^37 frames with a loss in each chunk.
 constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 30U;
 
 Error damaged(const std::string& name, const char* why) {
@@ -83,7 +83,7 @@ std::uint64_t options_hash(const JobOptions& job) noexcept {
   add(job.buffer_compress_percentage);
   add(job.randseed);
   add(job.vlan ? *job.vlan + 1U : 0U);
-  add(job.iodepth_batch);  // decides how many different frames there are
+  add(job.iodepth_batch);  // determines how many different frames there are
   return hash;
 }
 
@@ -172,7 +172,8 @@ Result<void> save_verify_state(const std::string& path, const VerifyState& state
     unlink(other.c_str());
     return Error::from_errno(number, what);
   }
-  // The name, too, is to be on the disk. Where the directory cannot be opened, it will get there.
+  // The new name must be on disk, too. If the directory cannot be opened, the kernel writes it
+  // later.
   const std::size_t slash = path.rfind('/');
   const std::string directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
   fd.reset(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
