@@ -24,7 +24,7 @@ Error no_address(std::string_view text) {
                                   "[ADDRESS]:PORT for IPv6)"};
 }
 
-/// Messages are small and somebody waits for each.
+/// Sends small messages without delay, because a user waits for each.
 void send_at_once(int socket) {
   const int on = 1;
   (void)::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);

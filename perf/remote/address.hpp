@@ -1,5 +1,5 @@
 #pragma once
-// Where servers are: "lab3", "lab3:7000", "198.18.0.1", "[fd00::1]:7000".
+// Addresses of servers: "lab3", "lab3:7000", "198.18.0.1", "[fd00::1]:7000".
 
 #include <string>
 #include <string_view>
@@ -16,16 +16,16 @@ struct ServerAddress {
   std::uint16_t port = 0;
 };
 
-/// Reads one; without a port it is kRemotePort. Errors: bad_argument, with how to write it.
+/// Reads an address; the default port is kRemotePort. Errors: bad_argument, with the correct
+/// format.
 Result<ServerAddress> parse_server_address(std::string_view text);
 
-/// All that the name stands for. Blocks: for the name server. Errors: bad_argument.
+/// All addresses of the name. Blocks: for the name server. Errors: bad_argument.
 Result<std::vector<SocketAddress>> addresses_of(const ServerAddress& server);
 
-/// A socket that listens. Errors: the system's, with what to do.
+/// A listening socket. Errors: the system's, with advice.
 Result<UniqueFd> listen_at(const SocketAddress& address);
-/// A socket that is being connected: poll() for POLLOUT, then ask connected(). Errors: the
-/// system's.
+/// A socket that is connecting: poll() for POLLOUT, then call connected(). Errors: the system's.
 Result<UniqueFd> begin_connecting(const SocketAddress& address);
 Result<void> connected(int socket);
 

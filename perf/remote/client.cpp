@@ -19,9 +19,9 @@ using namespace std::chrono_literals;
 using Clock = RemoteHost::Clock;
 
 constexpr auto kDisplayEvery = 100ms;
-/// How long servers may take for a hard stop; they need 5 s at most, and the way back.
+/// How long servers may take for a hard stop: they need 5 s at most, plus the way back.
 constexpr auto kServerHardTime = 10s;
-/// From `go` to the start, so that it reaches everybody before: this, and twice the slowest way.
+/// Time from `go` to the start, so that `go` arrives before it: this, plus twice the slowest way.
 constexpr std::uint64_t kStartAhead = 20'000'000;
 
 std::string host_name() {
@@ -45,7 +45,7 @@ class Client {
 
   std::vector<HostResult> run() {
     for (const auto& host : hosts_) host->connect();
-    while (!all_over()) {  // runs until each has its result, or was given up
+    while (!all_over()) {  // runs until every server has sent its result or was given up
       wait();
       const auto now = Clock::now();
       for (const auto& host : hosts_) host->look(now);
@@ -74,9 +74,9 @@ class Client {
   RunControl& control_;
   const JobsMessage jobs_;
   std::vector<std::unique_ptr<RemoteHost>> hosts_;
-  bool gone_ = false;     // all were told to go
-  bool failing_ = false;  // somebody failed, and the others were told
-  int stops_ = 0;         // of those in control_, how many were passed on
+  bool gone_ = false;     // all were ordered to start
+  bool failing_ = false;  // a server failed, and the others were told
+  int stops_ = 0;         // how many stops of control_ were passed on
   std::optional<Clock::time_point> hard_;
   Clock::time_point next_show_{};
 };
@@ -86,14 +86,14 @@ void Client::wait() const {
   for (const auto& host : hosts_) {
     if (host->descriptor() >= 0) entries.push_back({host->descriptor(), host->events(), 0});
   }
-  ::poll(entries.data(), entries.size(), 50);  // a signal is a reason to look
+  ::poll(entries.data(), entries.size(), 50);  // returns early on a signal
 }
 
-/// Without one of them it is not the run that was asked for.
+/// If one server fails, this is no longer the run that was asked for.
 void Client::look_for_failures() {
   if (failing_) return;
   const bool failed = std::ranges::any_of(hosts_, [&](const auto& host) {
-    // Who has ended before the start has not started its jobs.
+    // A server that ended before the start has not started its jobs.
     return !host->failures().empty() || (!gone_ && stops_ == 0 && host->over());
   });
   if (!failed) return;
@@ -129,7 +129,7 @@ void Client::go_when_all_can() {
   for (const auto& host : hosts_) host->go(start);
 }
 
-/// All jobs of all servers, as one run; `of_intervals`: of those which have told one.
+/// All jobs of all servers as one run. `of_intervals`: only servers that have sent an interval.
 RunProgress Client::progress(bool of_intervals) const {
   RunProgress all;
   for (const auto& host : hosts_) {
@@ -144,7 +144,7 @@ RunProgress Client::progress(bool of_intervals) const {
       job.name = host->name() + '/' + job.name;
       job.group = host->name() + '/' + job.group;
       if (!job.peer_of.empty()) job.peer_of = host->name() + '/' + job.peer_of;
-      job.pid = 0;  // of another machine
+      job.pid = 0;  // pids of other machines
       all.jobs.push_back(std::move(job));
     }
   }
@@ -165,7 +165,7 @@ void Client::show(Clock::time_point now) {
   observer_->on_progress(progress(false));
 }
 
-/// One of all when each has told one; what is left at the end, too.
+/// Shows one interval for all servers when each has sent one, and the rest at the end.
 void Client::show_interval() {
   const auto has_interval = [](const auto& host) { return host->has_interval(); };
   const auto has_or_is_over = [](const auto& host) { return host->over() || host->has_interval(); };

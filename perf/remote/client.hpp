@@ -1,5 +1,5 @@
 #pragma once
-// The client of several servers: one set of jobs, run by all of them at once.
+// The client of several servers: all of them run one set of jobs at once.
 
 #include <optional>
 #include <string>
@@ -12,21 +12,21 @@
 
 namespace shmif::perf {
 
-/// What became of the jobs on one server.
+/// What happened to the jobs on one server.
 struct HostResult {
   std::string name;  ///< as the user wrote it
   std::optional<Report> report;
-  std::vector<std::string> failures;  ///< why there is no report, or what else went wrong
-  std::optional<int> refused_with{};  ///< exit code of the server's refusal; nothing: it has not
-  /// When its first jobs were let go, after those of the first server; each job's start_skew_ns
-  /// comes on top. Nothing: they were not.
+  std::vector<std::string> failures;  ///< why there is no report, or other errors
+  std::optional<int> refused_with{};  ///< exit code of the server's refusal; empty: not refused
+  /// When its first jobs started, after those of the first server; each job's start_skew_ns must be
+  /// added. Empty: they did not start.
   std::optional<std::uint64_t> start_offset_ns{};
-  /// By how much that may be wrong, for clocks are compared over a network.
+  /// Possible error of start_offset_ns, because the clocks are compared over a network.
   std::optional<std::uint64_t> clock_error_ns{};
 
-  /// Whether all of its jobs passed.
+  /// Whether all its jobs passed.
   bool passed() const;
-  /// As if its jobs had been run by themselves; 0, too, when it ran nothing because of others.
+  /// The exit code as if its jobs had run alone; also 0 if it ran nothing because of other servers.
   int exit_code() const;
 };
 
@@ -36,10 +36,10 @@ struct RemoteOptions {
   std::vector<std::string> command;
 };
 
-/// Has every server run the set. When one cannot, nobody starts; when one fails later, the others
-/// are stopped. A stop that `control` asks for goes to all of them, a second one is hard. Threads:
-/// as Runner; `observer` hears of the jobs of all servers as "HOST/JOB". Blocks: until every server
-/// has given its result or is given up. Result: in the order of `servers`.
+/// Lets every server run the set. If one cannot, no server starts; if one fails later, the others
+/// are stopped. A stop from `control` goes to all servers; a second stop is hard. Threads: as
+/// Runner; `observer` gets the jobs of all servers as "HOST/JOB". Blocks: until every server has
+/// sent its result or is given up. Result: in the order of `servers`.
 std::vector<HostResult> run_on_servers(const RemoteOptions& options, const JobSet& set,
                                        RunObserver* observer, RunControl& control);
 

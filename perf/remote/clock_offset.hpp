@@ -1,5 +1,5 @@
 #pragma once
-// ClockOffset: how another machine's clock compares with ours, from questions and answers.
+// ClockOffset: compares another machine's clock with ours, by questions and answers.
 
 #include <algorithm>
 #include <cstdint>
@@ -7,12 +7,13 @@
 
 namespace shmif::perf {
 
-/// An answer that was back quickly tells most: the other clock was read within that time, so its
-/// middle is wrong by no more than half of it (RFC 5905, section 8, "clock filter"). Clocks that
-/// are compared for seconds need no more.
+/// The fastest answer is the most precise: the other clock was read between question and answer, so
+/// assuming the middle is wrong by at most half of that time (RFC 5905, section 8, "clock filter").
+/// For comparisons that last seconds, this is enough.
 class ClockOffset {
  public:
-  /// Asked and answered by our clock, in nanoseconds; `theirs` was read in between.
+  /// Notes an answer: `asked` and `answered` by our clock, in nanoseconds; `theirs` was read in
+  /// between.
   void note(std::uint64_t asked, std::uint64_t answered, std::uint64_t theirs) noexcept {
     ++answers_;
     const std::uint64_t took = answered - std::min(asked, answered);
@@ -23,7 +24,7 @@ class ClockOffset {
   }
 
   int answers() const noexcept { return answers_; }
-  std::uint64_t error_ns() const noexcept { return best_ / 2; }  ///< at most; once there is one
+  std::uint64_t error_ns() const noexcept { return best_ / 2; }  ///< at most; valid after an answer
   std::uint64_t to_theirs(std::uint64_t ours) const noexcept { return ours + offset_; }
   std::uint64_t to_ours(std::uint64_t theirs) const noexcept { return theirs - offset_; }
 

@@ -14,7 +14,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-/// A job or group of a server.
+/// Renames a job or group of a server.
 void rename(Json& of, const char* key, const std::string& host) {
   const auto it = of.find(key);
   if (it != of.end() && it->is_string()) *it = host + '/' + it->get<std::string>();
@@ -27,7 +27,7 @@ void drop_bins(Json& of) {
   }
 }
 
-/// A part of a server's result, as a part of the whole.
+/// Makes a part of a server's result a part of the whole.
 Json of_host(Json part, const std::string& host, Bins bins) {
   for (const char* key : {"jobname", "groupname", "peer_of"}) rename(part, key, host);
   if (part.contains("jobnames")) {
@@ -69,7 +69,7 @@ Json host_json(const HostResult& host) {
   return json;
 }
 
-/// What is said of the whole, with no job in it yet.
+/// The JSON of the whole run, without jobs.
 Json frame_of(const std::vector<HostResult>& hosts, const WholeRun& whole) {
   RunResult result;
   result.version = whole.version;
@@ -98,7 +98,7 @@ std::string head_text(const std::vector<HostResult>& hosts, const WholeRun& whol
   return text + '\n';
 }
 
-/// How late, of all jobs of a server, the latest was to its own start.
+/// How late the latest of a server's jobs started, after the server's start.
 std::uint64_t skew_of(const HostResult& host) {
   std::uint64_t most = 0;
   if (!host.report) return most;

@@ -1,9 +1,9 @@
 #pragma once
-// The results of several servers as one result, in the same schema as that of one run.
+// Combines the results of several servers into one result, in the schema of a single run.
 //
-// Jobs, groups and whatever names them are called HOST/NAME: no job has a '/' in its name, so two
-// servers' jobs stay apart in every output and in `shmifperf compare`. `hosts` tells of each
-// server.
+// Jobs and groups are renamed to HOST/NAME wherever their names appear. A job's name has no '/', so
+// the jobs of different servers stay distinct in every output and in `shmifperf compare`. `hosts`
+// describes each server.
 
 #include <chrono>
 #include <optional>
@@ -17,26 +17,27 @@
 
 namespace shmif::perf {
 
-/// What the client knows of the whole.
+/// What the client knows about the whole run.
 struct WholeRun {
   std::string version;
   std::vector<std::string> command;
   OptionTexts options;  ///< of the run
   std::chrono::system_clock::time_point began{}, ended{};
-  int signal = 0;  ///< that stopped it; 0: none
+  int signal = 0;  ///< the signal that stopped it; 0: none
 };
 
-/// 0: every server's jobs passed; 128+n: it was stopped by a signal; 77: a machine cannot do what
-/// was asked for, and nothing else failed; 1: else.
+/// 0: every server's jobs passed; 128+n: stopped by signal n; 77: a machine cannot do what was
+/// asked for, and there was no other failure; 1: otherwise.
 int exit_code_of(const std::vector<HostResult>& hosts, const WholeRun& whole);
 
-/// Every failure, with the server's name before it.
+/// Every failure, preceded by the server's name.
 std::vector<std::string> failures_of(const std::vector<HostResult>& hosts, const WholeRun& whole);
 
-/// The JSON of all of it, as to_json() writes one.
+/// The JSON of the combined result, in the format of to_json().
 std::string combined_json(const std::vector<HostResult>& hosts, const WholeRun& whole, Bins bins);
 
-/// For people: what went wrong first, how far apart they started, then each server's own report.
+/// A readable text: first the failures, then how far apart the servers started, then each server's
+/// own report.
 std::string combined_text(const std::vector<HostResult>& hosts, const WholeRun& whole,
                           std::size_t width = 0);
 

@@ -47,7 +47,7 @@ void Connection::pump() {
   sent_ = 0;
 }
 
-/// Of what waits for a slow reader no more is kept than twice.
+/// Limits the buffer for a slow reader to twice the waiting bytes.
 void Connection::forget_sent() {
   if (sent_ <= out_.size() / 2) return;
   out_.erase(0, sent_);

@@ -1,5 +1,5 @@
 #pragma once
-// Connection: messages to and from one other program over a stream socket, without ever waiting.
+// Connection: messages to and from another program over a stream socket, without blocking.
 
 #include <chrono>
 #include <cstddef>
@@ -15,7 +15,7 @@
 
 namespace shmif::perf {
 
-/// Owns its socket, which becomes non-blocking. Threads: one at a time. Blocks: flush() alone.
+/// Owns its socket and makes it non-blocking. Threads: one at a time. Blocks: only flush().
 class Connection {
  public:
   using Clock = std::chrono::steady_clock;
@@ -23,26 +23,27 @@ class Connection {
   Connection(UniqueFd socket, std::size_t most_bytes);
 
   int descriptor() const noexcept { return socket_.get(); }
-  /// What poll() should wait for: POLLIN, and POLLOUT while something waits to be sent.
+  /// What poll() must wait for: POLLIN, and POLLOUT while bytes wait to be sent.
   short events() const noexcept;
   std::size_t waiting_bytes() const noexcept { return out_.size() - sent_; }
-  /// When the last bytes came, or it was made; and when some of what waits went.
+  /// heard(): when the last bytes arrived, or when the connection was made. moved(): when waiting
+  /// bytes were last sent.
   Clock::time_point heard() const noexcept { return heard_; }
   Clock::time_point moved() const noexcept { return moved_; }
-  /// The largest message from now on.
+  /// Sets the largest message size from now on.
   void allow(std::size_t most_bytes) { reader_.allow(most_bytes); }
 
-  /// Queues a message, and sends what goes at once.
+  /// Queues a message, and sends as much as the socket takes.
   void send(const Message& message) { send_text(encode(message)); }
   void send_text(std::string_view json);
-  /// Sends what waits and can go. An error shows at the next receive().
+  /// Sends as much of the waiting bytes as the socket takes. The next receive() reports an error.
   void pump();
-  /// Waits till all has gone, no longer than `at_most` without progress. Result: whether it has.
+  /// Waits until everything is sent, but at most `at_most` without progress. Result: whether it is.
   bool flush(std::chrono::milliseconds at_most);
 
-  /// The messages that have arrived, of no more than a few reads, so that nobody else waits long.
-  /// Errors: bad_argument for bytes that are no message, else those of the system; ECONNRESET, too,
-  /// when the other side has closed. What came before an error was returned before it.
+  /// The messages that have arrived. It makes only a few reads, so that other connections do not
+  /// wait long. Errors: bad_argument for bytes that are not a message, or the system's; ECONNRESET
+  /// also if the other side has closed. Messages that came before an error are returned before it.
   Result<std::vector<std::string>> receive();
 
  private:

@@ -1,6 +1,5 @@
 #pragma once
-// Messages on a stream of bytes: four bytes of length, the most significant first, then the
-// message.
+// Messages on a byte stream: a length of four bytes, most significant first, then the message.
 
 #include <cstddef>
 #include <optional>
@@ -11,26 +10,26 @@
 
 namespace shmif::perf {
 
-/// Cuts a stream into messages. It keeps what has arrived and never makes room for what a length
-/// promises. Threads: one at a time. Blocks: never.
+/// Splits a stream into messages. It stores what has arrived, and does not allocate memory because
+/// of a length that is only announced. Threads: one at a time. Blocks: never.
 class MessageReader {
  public:
   explicit MessageReader(std::size_t most_bytes) : most_bytes_(most_bytes) {}
-  /// From the next length on.
+  /// Sets the limit from the next length on.
   void allow(std::size_t most_bytes) { most_bytes_ = most_bytes; }
 
   void feed(std::string_view bytes);
-  /// The next whole message; nothing: more must arrive. Errors: bad_argument, for a length of 0 or
-  /// of more than is allowed; then nothing that follows means anything.
+  /// The next complete message; empty: more must arrive. Errors: bad_argument for a length of 0 or
+  /// above the limit; the rest of the stream is then useless.
   Result<std::optional<std::string>> next();
 
  private:
   std::size_t most_bytes_;
   std::string buffer_;
-  std::size_t read_ = 0;  ///< of the buffer
+  std::size_t read_ = 0;  ///< position in the buffer
 };
 
-/// `message` with its length before it.
+/// `message`, preceded by its length.
 std::string with_length(std::string_view message);
 
 }  // namespace shmif::perf

@@ -61,7 +61,7 @@ JobSet job_set_of(const JobTexts& texts, std::vector<std::string>& problems) {
     job.name = text.name;
     job.where = printable(text.where);
     set_all(text.options, "job \"" + printable(text.name) + "\": ", job, problems);
-    job.name = text.name;  // whatever an option "name" said
+    job.name = text.name;  // overrides an option "name"
     set.jobs.push_back(std::move(job));
   }
   if (problems.size() > kMostProblems) problems.resize(kMostProblems);

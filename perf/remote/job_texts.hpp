@@ -1,5 +1,5 @@
 #pragma once
-// Sets of jobs as texts that another machine reads: files, variables and profiles are resolved.
+// Sets of jobs as texts for another machine: files, variables and profiles are resolved.
 
 #include <string>
 #include <vector>
@@ -9,13 +9,13 @@
 
 namespace shmif::perf {
 
-/// Whether an option of the run concerns the client alone: where and how results are shown.
+/// Whether an option of the run concerns only the client: where and how results are shown.
 bool is_of_client(const std::string& option) noexcept;
 
-/// What was given, but for what concerns the client alone.
+/// The options that were given, without those that concern only the client.
 JobTexts texts_of(const JobSet& set);
 
-/// The set again; to `problems` goes what is wrong with it, at most kMostProblems (limits.hpp).
+/// Makes the set again. Adds its problems to `problems`, at most kMostProblems (limits.hpp).
 /// Threads: any.
 JobSet job_set_of(const JobTexts& texts, std::vector<std::string>& problems);
 

@@ -18,7 +18,7 @@ namespace shmif::perf {
 
 namespace {
 
-/// The names of each kind, with spaces between.
+/// The names of each kind, separated by spaces.
 constexpr std::pair<OptionKind, std::string_view> kNames[] = {
     {OptionKind::command, "exec exec_prerun exec_postrun trigger uid gid cgroup rtprio"},
     {OptionKind::file,
@@ -27,8 +27,8 @@ constexpr std::pair<OptionKind, std::string_view> kNames[] = {
      "verify_state_load aux-path trigger-file"},
     {OptionKind::state, "verify_state_save trigger-timeout trigger-match"},
     {OptionKind::live, "allow_live netdev netns"},
-    // hostname and port are of engine=udp, both of whose sockets are the job's own. Of nice and
-    // prioclass some values are no harm (check_privileges()).
+    // hostname and port are for engine=udp, where both sockets belong to the job. Some values of
+    // nice and prioclass are harmless (check_privileges()).
     {OptionKind::harmless,
      "name description numjobs thread wait_for stonewall start_delay new_group group_reporting "
      "exitall exitall_on_error background startup_timeout runtime time_based ramp_time drain_time "
@@ -61,13 +61,13 @@ const std::map<std::string, OptionKind>& kinds() {
   return all;
 }
 
-/// Whether an option of OptionKind::state, with a value that was read before, has states written.
+/// Whether an option of OptionKind::state, whose value is valid, makes the run write states.
 bool has_states_written(const std::string& option, const std::string& value) {
   if (option == "verify_state_save") return parse_boolean(value).value();
   return option != "trigger-timeout" || parse_time(value).value().count() != 0;
 }
 
-/// The path below `directory`, symbolic links followed; nothing: it is elsewhere.
+/// The path below `directory`, with symbolic links resolved; empty if it is elsewhere.
 std::optional<std::string> path_below(const std::string& directory, const std::string& path) {
   namespace fs = std::filesystem;
   std::error_code failed;
@@ -81,7 +81,7 @@ std::optional<std::string> path_below(const std::string& directory, const std::s
   return whole.string();
 }
 
-/// Goes through the options of one job, or of the run.
+/// Checks the options of one job, or of the run.
 template <class Options>
 class Check {
  public:
@@ -128,7 +128,7 @@ class Check {
         return;
       case OptionKind::file: return check_file(name, value);
       case OptionKind::state:
-        if (has_states_written(name, value)) (void)refuse_file(name);  // they go to aux-path
+        if (has_states_written(name, value)) (void)refuse_file(name);  // written to aux-path
         return;
       case OptionKind::of_client:
         return refuse(name, "concerns the client, and was not for the server");
@@ -137,7 +137,7 @@ class Check {
     }
   }
 
-  /// What takes the machine from its other users.
+  /// Refuses privileges that would take the machine from its other users.
   void check_privileges() {
     if (options_.nice.value_or(0) < 0) refuse_command("nice");
     if (options_.ioprio_class == 1) refuse_command("prioclass");
@@ -149,7 +149,7 @@ class Check {
     if (!path) {
       return refuse(name, '"' + value + "\" is not below the server's --directory");
     }
-    // It came from a row, so there is one, which takes any path.
+    // The name came from a row, so the row exists, and it takes any path.
     (void)set_option(*find_option(name), *path, options_);
   }
 
@@ -159,7 +159,7 @@ class Check {
   std::vector<std::string>& problems_;
 };
 
-/// How long a job sends by its options; searches and repetitions are stopped by the clock.
+/// How long a job sends by its options. Searches and repetitions are limited by the server's clock.
 std::chrono::nanoseconds length_of(const JobOptions& job) {
   // Each is at most a year, so no sum overflows.
   return job.start_delay + job.ramp_time + job.runtime;

@@ -1,4 +1,4 @@
-// What a plan takes of a server's memory (limits.hpp).
+// How much of a server's memory a plan uses (limits.hpp).
 
 #include <algorithm>
 #include <filesystem>
@@ -14,21 +14,21 @@ namespace shmif::perf {
 
 namespace {
 
-/// A process with its stack, histograms, counts, and the batch that it receives into.
+/// A process with its stack, histograms, counts, and receive batch.
 constexpr std::uint64_t kJobBytes = 4U << 20U;
-/// What is noted of a frame beside its bytes: of one that waits, and of a request without a reply.
+/// Memory for a frame besides its bytes: for a waiting frame, and for a request without a reply.
 constexpr std::uint64_t kFrameBytes = 192;
 constexpr std::uint64_t kRequestBytes = 128;
 constexpr std::uint64_t kThreadBytes = 256U << 10U;
-/// Frames are made ahead, in up to twice a batch; io_submit_mode=offload has two queues of four
-/// batches beside them.
+/// Frames are made in advance, up to two batches. io_submit_mode=offload adds two queues of four
+/// batches.
 constexpr std::uint64_t kBatches = 2;
 constexpr std::uint64_t kOffloadBatches = 10;
-/// As VerifyQueue::Options has it, and its frames of a group without a backlog.
+/// As in VerifyQueue::Options, with its group size when there is no backlog.
 constexpr std::uint64_t kGroupBytes = 16U << 20U;
 constexpr std::uint64_t kGroupFrames = 64;
 constexpr std::uint64_t kShortestFrame = 60;
-/// Ethernet's header with its tags.
+/// The Ethernet header with tags.
 constexpr std::uint64_t kHeaderBytes = 22;
 
 std::uint64_t waiting_for(const FaultOptions& fault, std::uint64_t frame) {
@@ -36,7 +36,7 @@ std::uint64_t waiting_for(const FaultOptions& fault, std::uint64_t frame) {
   return waits ? fault.queue_frames * (frame + kFrameBytes) : 0;
 }
 
-/// Of frames that are received and not yet verified: groups, for each thread one and the next.
+/// Groups of received frames that are not yet verified: for each thread, one in use and the next.
 std::uint64_t verification_of(const JobOptions& job, std::uint64_t frame) {
   if (job.verify_async == 0 && job.verify_backlog == 0) return 0;
   const std::uint64_t most = kGroupBytes / kShortestFrame;
@@ -46,13 +46,13 @@ std::uint64_t verification_of(const JobOptions& job, std::uint64_t frame) {
   return (2 * job.verify_async + 2) * group + job.verify_async * kThreadBytes;
 }
 
-/// Its frames are kept, and of what is no plain file nobody knows how many there will be.
+/// A capture is kept in memory. If it is not a regular file, its length is not known.
 std::uint64_t capture_of(const JobOptions& job) {
   if (job.replay.empty()) return 0;
   const std::uint64_t most = ReplayOptions().most_bytes;
   std::error_code failed;
   const auto status = std::filesystem::status(job.replay, failed);
-  if (!std::filesystem::exists(status)) return 0;  // the run will say so
+  if (!std::filesystem::exists(status)) return 0;  // the run will report it
   const auto size = std::filesystem::file_size(job.replay, failed);
   return failed ? most : std::min<std::uint64_t>(size, most);
 }

@@ -36,7 +36,7 @@ Json interval_json(const IntervalResult& i) {
           {"tcp", tcp_json(i.tcp)}};
 }
 
-// at() and get<>() throw what progress_from_json() catches: a key that is missing, another type.
+// at() and get<>() throw if a key is missing or has another type; progress_from_json() catches it.
 
 std::optional<double> figure(const Json& value) {
   if (value.is_null()) return std::nullopt;

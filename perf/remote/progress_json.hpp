@@ -9,7 +9,7 @@
 namespace shmif::perf {
 
 nlohmann::json progress_to_json(const RunProgress& progress);
-/// Errors: bad_argument, for a key that is missing or of another type. Blocks: never.
+/// Errors: bad_argument if a key is missing or has another type. Blocks: never.
 Result<RunProgress> progress_from_json(const nlohmann::json& json);
 
 }  // namespace shmif::perf

@@ -14,7 +14,7 @@ using Json = nlohmann::json;
 
 // The deepest message is progress: object, jobs, job, interval.
 constexpr int kMostDepth = 8;
-// The progress of kMostItems jobs, each of some 55 keys, values, and ends of lists and objects.
+// The progress of kMostItems jobs: each has about 55 keys, values, and ends of lists and objects.
 constexpr std::size_t kMostValues = 64 * kMostItems;
 constexpr std::size_t kMostTextBytes = 64U << 10U;
 
@@ -175,11 +175,11 @@ Message message_of(const Json& json) {
   throw Wrong("its type \"" + printable(type) + "\" is unknown");
 }
 
-/// Parses at most kMostValues values, at most kMostDepth deep.
+/// Parses at most kMostValues values, nested at most kMostDepth deep.
 Json parsed(std::string_view text) {
   std::size_t values = 0;
   bool bad = false;
-  // What the callback refuses is dropped at once: a bomb never becomes a tree.
+  // What the callback refuses is dropped at once, so a JSON bomb never becomes a tree.
   const auto bound = [&](int depth, Json::parse_event_t, Json&) {
     bad = bad || depth > kMostDepth || ++values > kMostValues;
     return !bad;

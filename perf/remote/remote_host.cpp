@@ -13,7 +13,7 @@ using namespace std::chrono_literals;
 
 constexpr auto kConnectTime = 5s;
 constexpr auto kGreetTime = 5s;
-/// So many questions before the start, one right after the other.
+/// How many pings to make before the start, one right after the other.
 constexpr int kAnswersWanted = 8;
 constexpr std::size_t kMostReasonsShown = 20;
 
@@ -64,7 +64,7 @@ void RemoteHost::finish_connecting(Clock::time_point now) {
   }
   stage_ = Stage::greeting;
   deadline_ = now + kGreetTime;
-  // Its answer says whether it is worth sending more.
+  // The answer shows whether the jobs should be sent.
   connection_->send(hello_);
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-// RemoteHost: one server as its client sees it. Internal to perf/remote.
+// RemoteHost: one server, as its client sees it. Internal to perf/remote.
 
 #include <chrono>
 #include <memory>
@@ -15,59 +15,59 @@
 
 namespace shmif::perf {
 
-/// Threads: one at a time. Blocks: connect() for the name server, else never.
+/// Threads: one at a time. Blocks: only connect(), for the name server.
 class RemoteHost {
  public:
   using Clock = std::chrono::steady_clock;
   enum class Stage : std::uint8_t {
     connecting,
-    greeting,   ///< has been told hello; jobs go when it has answered
-    preparing,  ///< has said hello, and makes the jobs ready
+    greeting,   ///< hello was sent; the jobs follow its answer
+    preparing,  ///< has answered, and prepares the jobs
     prepared,
-    going,  ///< was told to go
-    over,   ///< has given its result, or never will: see failures()
+    going,  ///< was ordered to start
+    over,   ///< has sent its result, or never will: see failures()
   };
 
-  /// `name` is what the user calls it.
+  /// `name`: as the user wrote it.
   RemoteHost(std::string name, const HelloMessage& hello, const JobsMessage& jobs)
       : name_(std::move(name)), hello_(hello), jobs_(jobs) {}
 
   const std::string& name() const noexcept { return name_; }
   Stage stage() const noexcept { return stage_; }
   bool over() const noexcept { return stage_ == Stage::over; }
-  /// -1: it has no connection.
+  /// -1: not connected.
   int descriptor() const noexcept;
   short events() const noexcept;
 
   void connect();
-  /// Reads what has come, and looks at the clock.
+  /// Reads what has arrived, and checks deadlines.
   void look(Clock::time_point now);
-  /// The start is at that time of our clock.
+  /// Orders the start, at `start_ns` of our clock.
   void go(std::uint64_t start_ns);
   void stop(bool hard, int signal);
-  /// No longer waits for it. `why` fails the run; empty: another host did.
+  /// Stops waiting for it. `why` fails the run; empty: another server failed.
   void give_up(const std::string& why);
 
-  /// Prepared, and its clock known well enough.
+  /// Whether it is prepared, and its clock is known well enough.
   bool can_go() const noexcept;
   const ClockOffset& clock() const noexcept { return clock_; }
-  /// By our clock; nothing: it has not started.
+  /// By our clock; empty: it has not started.
   std::optional<std::uint64_t> started_ns() const noexcept { return started_ns_; }
 
   const RunProgress& progress() const noexcept { return progress_; }
-  /// Whether an interval came that was not taken.
+  /// Whether there is an interval that take_interval() has not taken.
   bool has_interval() const noexcept { return has_interval_; }
   void take_interval() noexcept { has_interval_ = false; }
-  /// What the newest run of the campaign there is; empty: nothing new.
+  /// The text of the campaign's newest run; empty: there is no new one.
   std::string take_run() { return std::exchange(run_, {}); }
 
-  /// Checks what the server gave as its result. It may be large: call when no other host is
-  /// waited for, which would take the silence for an end. Nothing: there is none, or failures() has
-  /// what is wrong with it.
+  /// Checks and returns the server's result. This may take long, so call it when no other server is
+  /// waited for: the client is silent meanwhile, and others would consider it gone. Empty: there is
+  /// no result, or failures() has what is wrong with it.
   std::optional<Report> read_report();
-  /// The exit code of its refusal; nothing: it has not refused.
+  /// The exit code of its refusal; empty: it has not refused.
   std::optional<int> refused_with() const noexcept { return refused_with_; }
-  /// What happened to it beside what is in its report.
+  /// Failures that are not in its report.
   const std::vector<std::string>& failures() const noexcept { return failures_; }
 
  private:
@@ -84,7 +84,7 @@ class RemoteHost {
   Stage stage_ = Stage::connecting;
   std::vector<SocketAddress> addresses_;  ///< not yet tried
   std::unique_ptr<Connection> connection_;
-  Clock::time_point deadline_;  ///< of connecting and greeting
+  Clock::time_point deadline_;  ///< for connecting and hello
   Clock::time_point pinged_{};
   bool pong_due_ = false;
   ClockOffset clock_;
@@ -92,7 +92,7 @@ class RemoteHost {
   RunProgress progress_;
   std::string run_;
   bool has_interval_ = false;
-  std::string result_;  ///< JSON; empty: none
+  std::string result_;  ///< JSON; empty: no result yet
   std::optional<int> refused_with_;
   std::vector<std::string> failures_;
 };

@@ -21,12 +21,12 @@
 namespace shmif::perf {
 namespace {
 
-/// The server reads whatever the client does; a minute is for machines under great load.
+/// The server reads at once, whatever the client does; a minute is for machines under heavy load.
 constexpr std::chrono::seconds kLastWords{60};
-/// More than one progress that waits would be old by the time that it arrives.
+/// If more progress than this is waiting, it would be outdated on arrival.
 constexpr std::size_t kMostWaitingToReport = 64U << 10U;
 
-/// Passes on what the run shows.
+/// Passes the run's progress to the server.
 class Reporter : public RunObserver {
  public:
   explicit Reporter(Connection& server) : server_(server) {}
@@ -44,11 +44,12 @@ class Reporter : public RunObserver {
   Connection& server_;
 };
 
-/// Nobody's child but the server's, deaf to its terminal, with none of its sockets.
+/// Sets up the run's process: it dies with the server, is detached from its terminal, and keeps
+/// none of its sockets.
 int become_run(pid_t server, int socket) {
   ::setsid();
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != server) ::_exit(1);  // it died before that was in force
+  if (::getppid() != server) ::_exit(1);  // the server died before prctl took effect
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) ::signal(number, SIG_DFL);
   const int nowhere = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   if (nowhere >= 0) ::dup2(nowhere, STDIN_FILENO);
@@ -108,7 +109,7 @@ Result<std::unique_ptr<RunChild>> RunChild::start(const RunOptions& options,
   if (child->pid_ == 0) {
     const int socket = become_run(server, theirs.get());
     run_to_the_end(socket, options, plan, identity, *child->control_);
-    ::_exit(0);  // what the server owns, and threads that are stuck, are left alone
+    ::_exit(0);  // skips destructors: the server's objects and stuck threads stay as they are
   }
   return child;
 }

@@ -1,9 +1,9 @@
 #pragma once
-// RunChild: a run in a process of its own, so that whatever happens to it, the server goes on.
+// RunChild: a run in a separate process, so that the server goes on whatever happens to the run.
 //
-// The server tells it what to do through shared memory (RunControl); it tells the server what it
-// finds through a socket, in messages of the protocol. When a process dies: of the run, the kernel
-// kills its jobs; of the server, the kernel kills the run, and so the jobs.
+// The server gives orders through shared memory (RunControl). The run answers through a socket, in
+// messages of the protocol. If the run's process dies, the kernel kills its jobs. If the server
+// dies, the kernel kills the run, and so its jobs.
 
 #include <sys/types.h>
 
@@ -27,7 +27,7 @@ struct RunIdentity {
 /// Threads: one at a time. The destructor kills the run.
 class RunChild {
  public:
-  /// Starts the run; its first jobs wait for go(). Call while the process has no other threads.
+  /// Starts the run. Its first jobs wait for go(). Call it while the process has no other threads.
   /// Errors: the system's.
   static Result<std::unique_ptr<RunChild>> start(const RunOptions& options,
                                                  const std::vector<PlannedJob>& plan,
@@ -36,23 +36,23 @@ class RunChild {
   RunChild& operator=(const RunChild&) = delete;
   ~RunChild();
 
-  /// ProgressMessage, and at the end FinishedMessage, or RefusedMessage for what went wrong before
-  /// any job was there.
+  /// ProgressMessage, and at the end FinishedMessage, or RefusedMessage if there was an error
+  /// before any job existed.
   Connection& messages() noexcept { return *messages_; }
-  /// Whether the first jobs are initialised, and when they began (0: they have not).
+  /// Whether the first jobs are initialised; and when they started (0: not yet).
   bool ready() const noexcept { return control_->ready.load(); }
   std::uint64_t started_ns() const noexcept { return control_->started_ns.load(); }
 
-  /// Lets the first jobs begin, at that time of CLOCK_MONOTONIC.
+  /// Lets the first jobs start, at that time of CLOCK_MONOTONIC.
   void go(std::uint64_t start_ns) noexcept { control_->start_at_ns.store(start_ns); }
-  /// Stops the run, which drains and reports. `signal`: that is the reason; 0: none is.
+  /// Stops the run, which drains and reports. `signal`: the reason; 0: another reason.
   void stop(int signal) noexcept;
   void stop_hard(int signal) noexcept;
-  /// SIGKILL, to it and by the kernel to its jobs.
+  /// Sends SIGKILL to the run; the kernel then kills its jobs.
   void kill() noexcept;
 
-  /// Whether it has ended; then how() says what there is against that: "was killed by signal 9
-  /// (Killed)", or nothing.
+  /// Whether it has ended. Then how() is empty if it ended normally; otherwise it says how: "was
+  /// killed by signal 9 (Killed)".
   bool ended();
   const std::string& how() const noexcept { return how_; }
 

@@ -12,16 +12,16 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// Jobs of their own deadlines (startup_timeout) are ready or failed before.
+/// By then, jobs are ready or have failed by their own deadlines (startup_timeout).
 constexpr auto kPrepareTime = 120s;
-/// Between being ready and `go`: the other servers of the client may be slow.
+/// Time between being ready and `go`: other servers of the client may be slow.
 constexpr auto kHeldTime = 180s;
-/// A run that the server stops may drain for so long; a hard stop may take so long, of which the
-/// runner gives its jobs one second.
+/// How long a run that the server stops may drain, and how long a hard stop may take. The runner
+/// gives its jobs one second of that.
 constexpr auto kSoftTime = 5s;
 constexpr auto kHardStopTime = 5s;
 constexpr int kLastReadings = 16;
-/// A start that is further off is a mistake, or bad will.
+/// A later start is a mistake or malicious.
 constexpr std::uint64_t kFarthestStart = 10'000'000'000;
 
 }  // namespace
@@ -51,7 +51,7 @@ void ServedRun::abandon(Clock::time_point now) {
 
 void ServedRun::listen() {
   auto messages = child_->messages().receive();
-  if (!messages) return;  // it has closed, and its end says why
+  if (!messages) return;  // closed: how the process ended tells why
   for (std::string& text : *messages) {
     const auto message = decode(text);
     if (!message) continue;
@@ -102,17 +102,17 @@ void ServedRun::escalate(Clock::time_point now) {
 }
 
 std::vector<Told> ServedRun::look(Clock::time_point now) {
-  const bool ended = child_->ended();  // before its last words are read, so that none are missed
+  const bool ended = child_->ended();  // before reading its last messages, to miss none
   watch_the_clock(now);
   escalate(now);
-  // What an ended process has left fits a socket's buffer: a few readings have all of it.
+  // The rest from an ended process fits a socket's buffer, so a few reads get all of it.
   for (int i = 0; i == 0 || (ended && last_words_.empty() && i < kLastReadings); ++i) listen();
   if (ended) {
     if (last_words_.empty()) {
       const std::string how = child_->how().empty() ? "ended without a result" : child_->how();
       tell(RefusedMessage{{"the process of the run " + how}});
     } else {
-      // Who has the result finds the server free.
+      // When the client has the result, the server is free.
       told_.push_back({std::move(last_words_)});
     }
     over_ = true;

@@ -1,5 +1,5 @@
 #pragma once
-// ServedRun: the one run of a server, from a client's jobs to its last word. Internal to
+// ServedRun: the one run of a server, from the client's jobs to the last message. Internal to
 // perf/remote.
 
 #include <chrono>
@@ -13,10 +13,10 @@
 
 namespace shmif::perf {
 
-/// What the client is to be told.
+/// A message for the client.
 struct Told {
   std::string json;
-  bool progress = false;  ///< may be left out when the client does not keep up
+  bool progress = false;  ///< may be dropped if the client reads too slowly
 };
 
 /// Threads: one at a time. Blocks: never.
@@ -35,23 +35,23 @@ class ServedRun {
   const std::string& client() const noexcept { return client_; }
   const std::string& since() const noexcept { return since_; }
   int descriptor() noexcept { return child_->messages().descriptor(); }
-  /// Before its first jobs are ready it is to be asked often.
+  /// Whether its first jobs are not ready or not started; look() must then be called often.
   bool is_starting() const noexcept { return !prepared_ || (gone_ && !told_start_); }
 
   void go(std::uint64_t start_ns);
-  /// A stop that drains; the client waits for the result. `why` fails the run; empty: the client
-  /// asked for it.
+  /// Stops the run; it drains, and the client waits for the result. `why` fails the run; empty: the
+  /// client asked for the stop.
   void stop(int signal, const std::string& why, Clock::time_point now);
   void stop_hard(int signal, Clock::time_point now);
-  /// The client is gone: nobody waits for anything.
+  /// The client is gone, so the result is not needed.
   void abandon(Clock::time_point now);
 
-  /// Looks at its process and the clock. Result: what is new, in order.
+  /// Checks its process and deadlines. Result: new messages, in order.
   std::vector<Told> look(Clock::time_point now);
-  /// Whether all is over and said.
+  /// Whether the run is over and all its messages were returned.
   bool over() const noexcept { return over_; }
   bool abandoned() const noexcept { return abandoned_; }
-  /// Whether its first jobs have begun; true only once.
+  /// Whether its first jobs have started; true only once.
   bool take_start() noexcept { return told_start_ && !std::exchange(start_taken_, true); }
 
  private:
@@ -66,8 +66,8 @@ class ServedRun {
   std::size_t jobs_;
   std::chrono::nanoseconds max_runtime_;
   Clock::time_point made_ = Clock::now();
-  std::optional<Clock::time_point> gone_;     ///< when it was told to go
-  std::optional<Clock::time_point> stopped_;  ///< by us, so that it cannot take its time
+  std::optional<Clock::time_point> gone_;     ///< when it was ordered to start
+  std::optional<Clock::time_point> stopped_;  ///< by the server, with a limited time to end
   std::optional<Clock::time_point> hard_;
   std::vector<Told> told_;
   bool prepared_ = false;

@@ -23,9 +23,9 @@ namespace {
 
 using Clock = Connection::Clock;
 
-/// Progress waits for a slow client up to here, then is dropped.
+/// Progress for a slow client is kept up to this size, then dropped.
 constexpr std::size_t kMostWaitingProgress = 1U << 20U;
-/// After a failing accept(), of too many files for one.
+/// Pause after a failed accept(), for example because of too many open files.
 constexpr int kAcceptPause = 100;
 
 std::string time_now() {
@@ -46,8 +46,8 @@ struct Server::Impl {
   Visitors visitors;
   std::unique_ptr<ServedRun> run;
   Visitor* owner = nullptr;
-  bool closed = false;                      ///< to others than those who are here
-  std::optional<Clock::time_point> ending;  ///< since when a signal has told it to
+  bool closed = false;                      ///< to new visitors
+  std::optional<Clock::time_point> ending;  ///< since a signal told it to end
 
   void log(const std::string& line) const { options.log(time_now() + ' ' + line); }
 
@@ -110,7 +110,7 @@ void Server::Impl::lose(Visitor& visitor, const std::string& why) {
   visitor.stage = Visitor::Stage::gone;
 }
 
-/// It is told the last and may read it.
+/// Lets a visitor read its last message.
 void Server::Impl::leave(Visitor& visitor, bool with_result) {
   if (visitor.stage == Visitor::Stage::gone) return;
   if (owner == &visitor) owner = nullptr;
@@ -243,7 +243,7 @@ void Server::Impl::end(int signal) {
   close(why);
 }
 
-/// Nobody new is let in; who has the run, or is told the last, may stay for it.
+/// Accepts no new visitors. The owner of the run and leaving visitors may stay to the end.
 void Server::Impl::close(const std::string& why) {
   closed = true;
   listener.reset();
@@ -255,7 +255,7 @@ void Server::Impl::close(const std::string& why) {
 
 void Server::Impl::wait(int stop_descriptor) {
   std::vector<pollfd> entries{{listener.get(), POLLIN, 0}};
-  // Once it was heard, its bell goes on ringing.
+  // After the stop was noticed, the descriptor stays readable.
   if (!ending) entries.push_back({stop_descriptor, POLLIN, 0});
   if (run) entries.push_back({run->descriptor(), POLLIN, 0});
   for (const auto& visitor : visitors) {
@@ -267,7 +267,7 @@ void Server::Impl::wait(int stop_descriptor) {
 }
 
 void Server::Impl::serve(int stop_descriptor, const std::function<int()>& stop_signal) {
-  while (!closed || run || !visitors.empty()) {  // runs until it is told to end
+  while (!closed || run || !visitors.empty()) {  // runs until it must end
     wait(stop_descriptor);
     if (const int signal = stop_signal(); signal != 0) end(signal);
     accept_all();

@@ -10,17 +10,18 @@ namespace {
 using namespace std::chrono_literals;
 using Stage = Visitor::Stage;
 
-/// Everything a program needs no time to say.
+/// Time for hello, which a program can send at once.
 constexpr auto kHelloTime = 5s;
-/// From hello to jobs; the user is not in between.
+/// Time from hello to jobs; no user is involved.
 constexpr auto kJobsTime = 10s;
-/// To read the last that is said. What is longer may take longer as long as some of it moves, but
-/// not for ever, and a server that is to end waits for no slow reader.
+/// Time to read the last message. A long message may take longer while it makes progress, but not
+/// forever, and an ending server does not wait for slow readers.
 constexpr auto kFarewellTime = 5s;
 constexpr auto kLongestFarewell = 10min;
 constexpr auto kEndingTime = 10s;
 constexpr std::size_t kMostStrangers = 32;
-/// Answers to one who does not read them; progress, which waits up to 1 MiB, has room in it.
+/// Most bytes that wait for a visitor that does not read. Progress, which may wait up to 1 MiB, is
+/// included.
 constexpr std::size_t kMostWaitingAnswers = 4U << 20U;
 
 }  // namespace
@@ -70,7 +71,7 @@ std::optional<std::string> Visitor::look(Clock::time_point now,
 
 bool Visitor::has_left(Clock::time_point now, std::optional<Clock::time_point> ending) const {
   const auto longest = ending ? std::max(left_, *ending) + kEndingTime : left_ + kLongestFarewell;
-  // Who closes first loses what the other has not read: it waits for the client to close.
+  // The side that closes first loses what the other has not read, so the client must close first.
   const bool told = connection.waiting_bytes() == 0;
   const auto deadline = told ? deadline_ : std::max(deadline_, connection.moved() + kSilence);
   return now > std::min(deadline, longest);
@@ -84,7 +85,7 @@ bool is_crowded(const Visitors& visitors) {
 
 Visitor* whom_to_drop(const Visitors& visitors) {
   for (const Stage stage : {Stage::stranger, Stage::known, Stage::leaving}) {
-    // In the order in which they came.
+    // In the order of arrival.
     const auto it = std::ranges::find_if(visitors, [stage](const auto& each) {
       return each->stage == stage && each->may_be_dropped();
     });

@@ -1,5 +1,5 @@
 #pragma once
-// Visitor: one who has connected to a server, and how long it may stay. Internal to perf/remote.
+// Visitor: a client connected to the server, and how long it may stay. Internal to perf/remote.
 
 #include <chrono>
 #include <memory>
@@ -15,21 +15,23 @@ struct Visitor {
   using Clock = Connection::Clock;
   enum class Stage : std::uint8_t {
     stranger,  ///< has not said hello
-    known,     ///< may say what to run
-    owner,     ///< of the run
-    leaving,   ///< has been told the last
+    known,     ///< may send its jobs
+    owner,     ///< owns the run
+    leaving,   ///< was sent its last message
     gone,
   };
   Visitor(UniqueFd socket, std::string address);
 
-  /// It has said hello, and may say what to run.
+  /// To be called when it has said hello. It may then send its jobs.
   void welcome();
-  /// It has been told the last, and may read it: a result for as long as it takes.
+  /// To be called after its last message. It gets time to read that: for a result, as long as it
+  /// takes.
   void leave(bool with_result);
-  /// Looks at the clock and at what waits to be read. Result: why it is to be dropped; nothing: it
-  /// is not. Who leaves needs no reason, and is `gone` then. `ending`: since when the server is.
+  /// Checks deadlines and the waiting bytes. Result: why it must be dropped; empty: it need not. A
+  /// leaving visitor needs no reason, and becomes `gone`. `ending`: since when the server is
+  /// ending.
   std::optional<std::string> look(Clock::time_point now, std::optional<Clock::time_point> ending);
-  /// Whether others may have its place: it neither owns the run nor reads its result.
+  /// Whether it may be dropped for others: it neither owns the run nor reads its result.
   bool may_be_dropped() const noexcept;
 
   Connection connection;
@@ -46,10 +48,10 @@ struct Visitor {
 
 using Visitors = std::vector<std::unique_ptr<Visitor>>;
 
-/// Whether those that may be dropped are as many as there is room for.
+/// Whether there are as many droppable visitors as the server has room for.
 bool is_crowded(const Visitors& visitors);
-/// The one to drop for a newcomer: who has said nothing yet, else who has said hello, else who has
-/// been told the last; of several, the one that came first. Null: nobody may be.
+/// The visitor to drop for a new one: first those that have said nothing, then those that have said
+/// hello, then those that are leaving; among equals the oldest. Null: none may be dropped.
 Visitor* whom_to_drop(const Visitors& visitors);
 
 }  // namespace shmif::perf
