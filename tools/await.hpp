@@ -1,5 +1,5 @@
 #pragma once
-// Sleeping until a link has something or the program is asked to stop.
+// Sleeping until a link has frames or the program must stop.
 
 #include <algorithm>
 #include <chrono>
@@ -12,22 +12,22 @@
 
 namespace shmif::tools {
 
-/// Sleeps until `descriptor` is readable, a stopping signal comes, nobody reads `output` any more,
-/// or `at_most` has passed. A descriptor of -1 is left out.
+/// Sleeps until `descriptor` is readable, a stopping signal comes, the reader of `output` is gone,
+/// or `at_most` has passed. A descriptor of -1 is ignored.
 void await_descriptor(int descriptor, const StopSignals& stop, std::chrono::nanoseconds at_most,
                       int output = -1);
 
-/// Whether `output` is a pipe whose reader has gone: what is written there nobody will see.
+/// Whether `output` is a pipe whose reader is gone, so that no one would see further output.
 bool is_abandoned(int output);
 
-/// For who listens on a bus: a corrupt one is told once and waited out, since repair mends it below
-/// those attached.
+/// For commands that listen on a bus. A corrupt bus is reported once. The command then waits,
+/// because `repair` mends the bus while ports stay attached.
 class Corruption {
  public:
   explicit Corruption(std::string path) : path_(std::move(path)) {}
 
-  /// To be asked after each receive. Result: whether the bus is corrupt now; then it has slept a
-  /// while, less when a stopping signal came.
+  /// Call it after each receive. Result: whether the bus is corrupt now. In that case it has slept
+  /// a while, or until a stopping signal came.
   bool met(const std::error_code& error, const StopSignals& stop);
   bool lasts() const noexcept { return lasts_; }
 
@@ -36,14 +36,14 @@ class Corruption {
   bool lasts_ = false;
 };
 
-/// Sleeps until `link` has something to receive, a stopping signal comes, nobody reads `output` any
-/// more, or `at_most` has passed. Threads: the link's receiving thread.
+/// Sleeps until `link` has something to receive, a stopping signal comes, the reader of `output` is
+/// gone, or `at_most` has passed. Threads: the link's receiving thread.
 template <Link L>
 void await(L& link, const StopSignals& stop, std::chrono::nanoseconds at_most, int output = -1) {
   const WaitHint hint = link.prepare_wait();
   if (!hint.ready) {
     const int descriptor = link.descriptor();
-    // Without a descriptor nothing can wake us but the time.
+    // Without a descriptor, only time can wake this thread.
     constexpr std::chrono::nanoseconds kBlind = std::chrono::milliseconds(2);
     const auto longest = descriptor < 0 ? std::min(kBlind, hint.at_most) : hint.at_most;
     await_descriptor(descriptor, stop, std::min(at_most, longest), output);

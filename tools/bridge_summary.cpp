@@ -37,9 +37,9 @@ std::string to_text(const BridgeWay& way) {
   add_part(how_dropped, c.dropped_error + way.sink_refused, "refused");
   add_part(how_dropped, device.dropped_down, "while the interface was down");
   add_part(how_dropped, device.dropped_full, "with its queue full");
-  // Nobody knows how many bytes and segments the frames had that did not arrive in the end.
+  // The bytes and segments of frames that did not arrive in the end are not known.
   const bool all_arrived = by_device + behind_sink == 0;
-  // A sink may also have dropped a probe for loops, which did not come from the source.
+  // A sink may also have dropped a loop probe, which did not come from the source.
   std::string text =
       std::to_string(c.frames - std::min(c.frames, by_device + behind_sink)) + " frames";
   if (c.segments != c.frames && all_arrived)

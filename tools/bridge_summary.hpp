@@ -1,5 +1,5 @@
 #pragma once
-// What `shmifctl bridge` says at its end.
+// The summary that `shmifctl bridge` prints at its end.
 
 #include <cstdint>
 #include <string>

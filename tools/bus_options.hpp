@@ -9,17 +9,17 @@
 
 namespace shmif::tools {
 
-/// How long a command waits for a port's name that is taken: whoever ends a host by SIGKILL and
-/// starts it again at once meets the name of a process that the kernel is still burying.
+/// How long a command waits for a port's name that is taken. If a host is killed by SIGKILL and
+/// started again at once, the kernel may still be cleaning up the old process, which has the name.
 inline constexpr std::chrono::milliseconds kNamePatience{2000};
 
 /// Adds the three options to a command's description.
 void add_bus_options(Options& options);
 
-/// Adds --no-offload, for commands whose devices could leave work to others.
+/// Adds --no-offload, for commands whose devices can leave work to the receiver.
 void add_offload_option(Options& options);
 
-/// What the three options ask for.
+/// The values of the three options.
 struct BusWish {
   bool create = false;
   bool ring_bytes_asked = false;
@@ -30,10 +30,10 @@ struct BusWish {
 /// Throws UsageError when a size or an MTU is given without --create.
 BusWish bus_wish(const Arguments& args);
 
-/// Makes the bus at `path` when that is wished and it is missing. Errors: what Bus::open says of a
-/// path that is no bus, a missing bus without --create, another geometry than the one asked for.
-/// Result: the bus, to be looked at and attached to (Port::attach(bus)): the path may name another
-/// file by then.
+/// Opens the bus at `path`; makes it first if it is missing and --create is given. Errors: those of
+/// Bus::open for a path that is not a bus; a missing bus without --create; another geometry than
+/// asked for. Result: the bus. Attach to it with Port::attach(bus), because the path may name
+/// another file by then.
 Result<Bus> provide_bus(const std::string& path, const BusWish& wish);
 
 }  // namespace shmif::tools

@@ -20,7 +20,7 @@ namespace shmif::tools {
 
 namespace {
 
-/// Seconds from one look to the next, at first and at most.
+/// Seconds between two checks, at first and at most.
 constexpr unsigned kSoon = 1;
 constexpr unsigned kLate = 16;
 
@@ -40,7 +40,7 @@ bool BusWatch::set_timer() const {
 
 void BusWatch::look_soon() {
   seconds_ = kSoon;
-  static_cast<void>(set_timer());  // which fails for a wrong argument only
+  static_cast<void>(set_timer());  // fails only for invalid arguments
 }
 
 void BusWatch::add(const Port& port) {
@@ -69,7 +69,7 @@ Result<void> BusWatch::join(tap::Bridge& bridge, std::function<bool()> also) {
     seconds_ = std::min(2 * seconds_, kLate);
     for (Watched& each : all_) look(each);
     if (std::ranges::any_of(all_, [](const Watched& w) { return w.said == Said::removed; }))
-      seconds_ = kSoon;  // another bus may be made there any moment
+      seconds_ = kSoon;  // another bus may be made there soon
     const bool go_on = !also || also();
     static_cast<void>(set_timer());
     return go_on;
@@ -91,10 +91,10 @@ void follow_bus(const std::string& path, AnyLink& device, LinkKind kind, std::er
 
 namespace {
 
-/// More processes than that are not looked at.
+/// At most this many processes are examined.
 constexpr unsigned kMaxProcesses = 4096;
 
-/// Whether a file that was at `path`, and has no name any more, is mapped by that process.
+/// Whether the process maps a file that was at `path` and no longer has a name.
 bool has_mapped_removed(const std::string& pid, const std::string& path) {
   std::ifstream maps("/proc/" + pid + "/maps");
   const std::string tail = ' ' + path + " (deleted)";

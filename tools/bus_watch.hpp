@@ -1,6 +1,6 @@
 #pragma once
-// BusWatch: says once that the file of a bus has lost its name, or that another bus took it. Ports
-// go on then, but whoever attaches from now on does not meet them.
+// BusWatch: reports once that a bus file has lost its name, or that another bus took the name.
+// Attached ports go on, but new ports do not meet them.
 
 #include <functional>
 #include <vector>
@@ -14,16 +14,18 @@ namespace shmif::tools {
 /// Threads: one at a time. Blocks: never for a peer.
 class BusWatch {
  public:
-  /// Throws when the kernel gives no timer.
+  /// Throws if the kernel provides no timer.
   BusWatch();
-  /// Watches the bus of this port, which must outlive the watch. A port that is down is left alone.
+  /// Watches the bus of this port, which must outlive the watch. Does nothing while the port is
+  /// down.
   void add(const Port& port);
-  /// Looks now and then while the bridge runs, which must not outlive this, and then calls `also`,
-  /// if there is one; the bridge stops when that says false. The first look is after a second, each
-  /// later one after twice the time of the one before, up to 16 seconds: fifty idle hosts are not
-  /// to wake a machine fifty times a second. Once a bus has lost its name, looks each second.
+  /// Checks the buses now and then while the bridge runs; the bridge must not outlive this. After
+  /// each check it calls `also`, if set; if that returns false, the bridge stops. The first check
+  /// comes after a second. The distance then doubles, up to 16 seconds, so that fifty idle hosts do
+  /// not wake a machine fifty times a second. While a bus has lost its name, it checks every
+  /// second.
   Result<void> join(tap::Bridge& bridge, std::function<bool()> also = {});
-  /// Looks after a second, and then at growing distances again.
+  /// Checks after a second, and then at growing distances again.
   void look_soon();
 
  private:
@@ -36,18 +38,17 @@ class BusWatch {
   bool set_timer() const;
 
   UniqueFd timer_;
-  unsigned seconds_;  ///< until the next look
+  unsigned seconds_;  ///< until the next check
   std::vector<Watched> all_;
 };
 
-/// Says that the bus at `path` is in trouble, or, without an error, that it is well again, and
-/// takes the carrier of the device from the host behind it, or gives it back. `kind`: of the
-/// device; a link without carrier, of any other kind, is left alone.
+/// Reports that the bus at `path` has an error, or without an error that it works again. On an
+/// error the host behind the device loses its carrier; it gets the carrier back afterwards. `kind`:
+/// of the device. Links of other kinds have no carrier and are not changed.
 void follow_bus(const std::string& path, AnyLink& device, LinkKind kind, std::error_code error);
 
-/// Says so when processes of this machine are still on a bus that was at `path` and was removed:
-/// they do not hear who attaches to the one that is there now. Sees those processes only whose
-/// memory maps may be read.
+/// Warns if processes of this machine still use a bus that was at `path` and was removed: they do
+/// not meet ports that attach to the new bus. It sees only processes whose memory maps it may read.
 void warn_of_hosts_left_behind(const std::string& path);
 
 }  // namespace shmif::tools

@@ -1,5 +1,5 @@
 #pragma once
-// The capture files that commands write.
+// Capture files that commands write.
 
 #include <cstdint>
 #include <string>
@@ -10,18 +10,18 @@
 namespace shmif::tools {
 
 enum class CaptureFormat : std::uint8_t {
-  by_name,  ///< pcapng where the name ends with ".pcapng", else pcap
+  by_name,  ///< pcapng if the name ends with ".pcapng", otherwise pcap
   pcap,
   pcapng,
 };
 
-/// Whether a file of this name is to be pcapng.
+/// Whether a file of this name must be pcapng.
 inline bool is_pcapng(const std::string& file, CaptureFormat format) {
   return format == CaptureFormat::pcapng ||
          (format == CaptureFormat::by_name && names_pcapng(file));
 }
 
-/// A file that records, pcap or pcapng. A Link. Threads, blocks, errors: as PcapWriter.
+/// A capture file to write, pcap or pcapng. A Link. Threads, Blocks, Errors: as PcapWriter.
 class CaptureWriter {
  public:
   explicit CaptureWriter(PcapWriter file) : file_(std::move(file)) {}
@@ -59,7 +59,7 @@ class CaptureWriter {
   std::uint64_t bytes() const noexcept {
     return std::visit([](const auto& file) { return file.bytes(); }, file_);
   }
-  /// The file, when it is pcapng; else nullptr.
+  /// The file if it is pcapng; otherwise nullptr.
   PcapngWriter* pcapng() noexcept { return std::get_if<PcapngWriter>(&file_); }
 
  private:
@@ -68,14 +68,14 @@ class CaptureWriter {
 
 static_assert(Link<CaptureWriter>);
 
-/// Whether the reader of what was written has gone, as `head` does; that is no failure.
+/// Whether the reader of the output is gone, as with `head`; this is not a failure.
 inline bool reader_has_gone(const Result<void>& status) {
   return !status && status.error().code == std::errc::broken_pipe;
 }
 
-/// The file to record into; "-": standard output. A bus is never overwritten: throws, as where the
-/// file cannot be made. `snap_bytes`: keep at most so much of each frame; 0: all. `comment` goes
-/// into a file that has room for one.
+/// Creates a file to record into; "-": standard output. Throws if the file cannot be created, or is
+/// a bus: a bus is never overwritten. `snap_bytes`: keep at most so many bytes of each frame; 0:
+/// all. `comment` is stored if the format has comments.
 CaptureWriter create_capture(const std::string& file, CaptureFormat format = CaptureFormat::by_name,
                              std::uint32_t snap_bytes = 0, const std::string& comment = {});
 

@@ -1,5 +1,5 @@
 #pragma once
-// A capture that goes into several files, one after the other, as tcpdump's -C, -G and -W.
+// A capture into several files, one after the other, as with tcpdump's -C, -G and -W.
 
 #include <chrono>
 #include <cstdint>
@@ -12,22 +12,23 @@
 namespace shmif::tools {
 
 struct RotationWish {
-  std::uint64_t file_bytes = 0;     ///< a new file when one is larger than that; 0: never
-  std::chrono::seconds seconds{0};  ///< a new file after that long; 0: never
-  /// With `file_bytes`: so many files, the oldest is overwritten. With `seconds` alone: the capture
-  /// ends after so many. With both it only widens the numbers in the names. 0: no limit.
+  std::uint64_t file_bytes = 0;     ///< new file when one is larger than this; 0: never
+  std::chrono::seconds seconds{0};  ///< new file after this time; 0: never
+  /// With `file_bytes`: this many files, then the oldest is overwritten. With only `seconds`: the
+  /// capture ends after this many files. With both, it only sets the width of the numbers in the
+  /// names. 0: no limit.
   std::uint64_t files = 0;
 
   bool any() const noexcept { return file_bytes != 0 || seconds.count() != 0; }
 };
 
-/// The name of file number `count` of those that a size limits, of which there are `files` at most
-/// (0: any number): the first keeps the name, "x.pcap1" is the second; with a limit all have
-/// numbers, as wide as the largest. `time` is filled in as strftime does.
+/// The name of file number `count` when files are limited by size; at most `files` (0: any number).
+/// The first file keeps the name, "x.pcap1" is the second. With a limit, all names have numbers as
+/// wide as the largest. `time` is filled in as by strftime.
 std::string rotated_name(const std::string& pattern, std::uint64_t count, std::uint64_t files,
                          std::optional<std::time_t> time);
 
-/// Threads: one.
+/// Threads: one at a time.
 class RotatingCapture {
  public:
   using Open = std::function<CaptureWriter(const std::string& file)>;
@@ -36,11 +37,11 @@ class RotatingCapture {
 
   CaptureWriter& file() noexcept { return file_; }
   const CaptureWriter& file() const noexcept { return file_; }
-  /// Whether the next frame goes into another file.
+  /// Whether the next frame must go into another file.
   bool is_due() const noexcept;
-  /// Whether that file would be one more than was asked for: the capture is complete.
+  /// Whether that file would exceed the number asked for, so the capture is complete.
   bool is_last() const noexcept;
-  /// How long until the file is complete.
+  /// Time until the file is complete.
   std::chrono::nanoseconds time_left() const noexcept;
   /// Opens the next file. Throws as `open` does.
   void next();
@@ -53,8 +54,8 @@ class RotatingCapture {
   std::string pattern_;
   RotationWish wish_;
   Open open_;
-  std::uint64_t count_ = 0;  // of files since the last change for the time
-  std::uint64_t spans_ = 1;  // of time that have begun
+  std::uint64_t count_ = 0;  // files since the last change because of the time
+  std::uint64_t spans_ = 1;  // time spans that have begun
   Clock::time_point began_ = Clock::now();
   CaptureWriter file_;
 };

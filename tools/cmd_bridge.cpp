@@ -37,17 +37,16 @@ namespace {
 
 using Kind = LinkAddress::Kind;
 
-/// One end of the bridge. What kind of link it is matters for opening it and for its last words
-/// only.
+/// One end of the bridge. The kind of link matters only for opening it and for the summary.
 struct End {
   LinkAddress address;
-  std::optional<Bus> bus;  ///< from the first look at it until the port is attached
+  std::optional<Bus> bus;  ///< from the first inspection until the port is attached
   std::optional<AnyLink> link;
   Port* port = nullptr;             ///< the link, if it is one
   PcapReader* reader = nullptr;     ///< the link, if it is one
   CaptureWriter* writer = nullptr;  ///< the link, if it is one
-  FaultLink* faults = nullptr;      ///< around the link, where frames from it meet faults
-  /// What the link counts, if it is a device.
+  FaultLink* faults = nullptr;      ///< wraps the link, if frames from it meet faults
+  /// Reads the counters of the link, if it is a device.
   std::function<tap::DeviceCounters()> device = {};
 
   template <class L>
@@ -92,7 +91,7 @@ LinkAddress link_address(const std::string& text) {
                    "\" is not a link (bus:PATH, tap:NAME, packet:IFNAME or pcap:FILE)"};
 }
 
-/// Between a link and itself every frame would go round for ever.
+/// Refuses a bridge from a link to itself: every frame would go round forever.
 void refuse_loop(const LinkAddress& left, const LinkAddress& right) {
   if (left.kind != right.kind) return;
   std::error_code none;
@@ -103,13 +102,14 @@ void refuse_loop(const LinkAddress& left, const LinkAddress& right) {
   }
 }
 
-/// The bus of an end, opened once: what is looked at is what the port is attached to.
+/// The bus of an end. It is opened once, so the port is attached to the bus that was inspected.
 const Bus& bus_of(End& end, const BusWish& wish) {
   if (!end.bus) end.bus.emplace(provide_bus(end.address.target, wish).value());
   return *end.bus;
 }
 
-/// What a device, or another bus, must fit: the bus at the other end, as it is or is to be made.
+/// Properties of the bus at the other end, existing or to be made. A device or another bus must
+/// fit.
 struct BusBeside {
   std::optional<std::uint32_t> mtu;
   bool carries_offloads = false;
@@ -131,7 +131,7 @@ void attach(End& end, End& other, const BusWish& wish, const std::string& port_n
   options.name = port_name;
   options.kind = LinkKind::bridge;
   options.name_patience = kNamePatience;
-  options.promiscuous = true;  // what is for the other side may be for anybody
+  options.promiscuous = true;  // hosts behind the bridge have any addresses
   end.port = end.hold(Port(options));
   end.port->attach(bus).value();
   end.bus.reset();
@@ -157,8 +157,8 @@ void open_device(End& end, End& other, const BusWish& wish, bool offload) {
   }
 }
 
-/// Opens both ends, what leaves nothing behind first: devices and captures that are read, then
-/// buses, which may be made, then captures that are written.
+/// Opens both ends, in an order that leaves nothing behind after a failure: first devices and
+/// captures to read, then buses, which may be made, then captures to write.
 void open_ends(std::array<End, 2>& ends, const BusWish& wish, const std::string& port_name,
                bool offload) {
   if (ends[0].address.kind == Kind::pcap) {
@@ -192,12 +192,12 @@ FaultOptions faults_from(const std::string& option, const std::string& text) {
   return *std::move(parsed);
 }
 
-/// The faults of each direction; what is given for one alone goes before what is given for both.
+/// The faults of each direction; options for one direction override those for both.
 Directions faults_from(const Arguments& args) {
   Directions faults;
   if (const auto both = args.text("fault")) {
     faults.right = faults.left = faults_from("fault", *both);
-    ++faults.left.seed;  // or the same frames would meet the same faults both ways
+    ++faults.left.seed;  // otherwise equal frames would meet equal faults in both directions
   }
   if (const auto right = args.text("fault-right")) {
     faults.right = faults_from("fault-right", *right);
@@ -206,7 +206,7 @@ Directions faults_from(const Arguments& args) {
   return faults;
 }
 
-/// Faults meet a frame as it comes from a link: what is under way when the link ends still arrives.
+/// Adds faults to frames received from a link. Frames still under way when the link ends arrive.
 void wrap(End& end, const FaultOptions& faults) {
   if (!faults.any()) return;
   AnyLink inner = *std::move(end.link);
@@ -229,7 +229,7 @@ BridgeWay way_of(const std::string& from, const std::string& to, const End& sour
   return way;
 }
 
-/// Whether the capture goes to standard output, where then nothing else may go.
+/// Whether the capture goes to standard output, so that no other text may go there.
 bool capture_is_output(const std::array<End, 2>& ends) {
   return ends[1].writer != nullptr && ends[1].address.target == "-";
 }
@@ -240,7 +240,7 @@ bool output_is_pipe() {
          (fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) == O_WRONLY;
 }
 
-/// What a capture file has to say at the end, or why a link ended that should not have.
+/// Reports errors of a capture file, or why a link ended unexpectedly.
 int last_words(const std::array<End, 2>& ends, const tap::BridgeEnd& end) {
   if (ends[1].writer != nullptr) {
     static_cast<void>(ends[1].writer->flush());
@@ -257,7 +257,7 @@ int last_words(const std::array<End, 2>& ends, const tap::BridgeEnd& end) {
   return kDone;
 }
 
-/// What stands between the two ends: who answers pings for ports, and who finds loops.
+/// The interceptors between the two ends: answers to pings for ports, and the search for loops.
 tap::Interceptor interceptor(const End& end, LoopGuard::Side side, LoopGuard* guard) {
   const Port* const port = end.port;
   return [port, side, guard](const FrameView& frame, AnyLink& back) {
@@ -326,7 +326,8 @@ std::pair<tap::BridgeEnd, tap::PairCounters> carry(std::array<End, 2>& ends,
     if (device) device->join(bridge).value();
   }
   if (capture_is_output(ends) && output_is_pipe()) {
-    // Never readable, so it is reported only when the reader has gone, also while no frame passes.
+    // It is never readable, so poll reports it only when the reader is gone, also while no frame
+    // passes.
     bridge.watch(STDOUT_FILENO, [] { return false; }).value();
   }
   tap::BridgeEnd end = bridge.run(stop.descriptor());
@@ -349,7 +350,7 @@ int run_bridge(const CommandLine& line) {
     open_ends(ends, wish, args.text("port-name").value_or(""),
               !args.flag("no-offload") && !faults.any());
   } catch (const Exception& error) {
-    // Only a capture on standard output meets this: its reader went before anything was written.
+    // Only a capture on standard output gets this error: its reader was gone before the first byte.
     if (error.code() != std::errc::broken_pipe) throw;
     const bus::SignalGuard guard(SIGPIPE);
     const std::string text = to_text(BridgeWay{.from = left, .to = right});
@@ -361,10 +362,10 @@ int run_bridge(const CommandLine& line) {
   const auto [end, counters] = carry(ends, stop, args.positional());
   const int code = last_words(ends, end);
   std::FILE* const file = capture_is_output(ends) ? stderr : stdout;
-  const bus::SignalGuard guard(SIGPIPE);  // its reader may have gone, too
+  const bus::SignalGuard guard(SIGPIPE);  // the reader of this may be gone, too
   const BridgeWay there = way_of(left, right, ends[0], ends[1], counters.to_right);
   std::string text = to_text(there);
-  // A capture that is replayed takes nothing, one that is written gives nothing.
+  // A capture that is replayed takes no frames, and one that is written gives none.
   if (ends[0].reader == nullptr && ends[1].writer == nullptr) {
     const BridgeWay back = way_of(right, left, ends[1], ends[0], counters.to_left);
     text += to_text(back);

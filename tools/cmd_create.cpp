@@ -62,8 +62,7 @@ int run_create(const CommandLine& line) {
     warn_of_hosts_left_behind(path);
     return kDone;
   }
-  // A size that is not possible is refused before the path is looked at; the user wants to see
-  // both.
+  // Bus::create() refuses an impossible size without naming the path, so the path is added.
   const std::string& why = made.error().message;
   const bool names_path = why.find(path) != std::string::npos;
   return fail({made.error().code, names_path ? why : "cannot create the bus " + path + ": " + why});

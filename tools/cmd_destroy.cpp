@@ -14,8 +14,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Removes the bus when its last port has left, which takes a process some time after it was told
-/// to end: a script that has just killed its hosts would else find them there.
+/// Removes the bus when its last port has left. A process needs some time for that after it was
+/// told to end, so a script that has just killed its hosts would otherwise find their ports.
 Result<void> destroy_when_left(const std::string& path, bool force,
                                std::chrono::nanoseconds patience, const StopSignals& stop) {
   const Clock::time_point begin = Clock::now();

@@ -1,4 +1,4 @@
-// shmifctl dump: shows or records what passes on a bus.
+// shmifctl dump: shows or records the frames on a bus.
 
 #include <algorithm>
 #include <chrono>
@@ -31,8 +31,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Where the frames come from: a port, which the doorbell wakes and `stat` shows; or a follower,
-/// where the bus may only be read, has no slot left, or is no place for a port.
+/// The source of frames: a port, which the doorbell wakes and `stat` shows. If the bus may only be
+/// read, has no free slot, or does not allow ports, a follower is used instead.
 class Source {
  public:
   Source(const std::string& path, Start start, const std::optional<std::string>& name,
@@ -67,16 +67,17 @@ class Source {
     return port_ ? port_->counters() : follower_->counters();
   }
 
-  /// Waits for frames, a signal, or for nobody to read `output` any more.
+  /// Waits for frames, for a signal, or until the reader of `output` is gone.
   void wait(const StopSignals& stop, std::chrono::nanoseconds at_most, int output) {
     if (port_) return await(*port_, stop, at_most, output);
-    // A follower has no descriptor; looking at the signals this often is soon enough for a person.
+    // A follower's wait() ignores signals; checking for signals this often is fast enough for a
+    // user.
     constexpr std::chrono::nanoseconds kLook = std::chrono::milliseconds(100);
     follower_->wait(std::min(at_most, kLook));
   }
 
  private:
-  /// Whether listening may still be possible where attaching was not.
+  /// Whether listening may be possible although attaching failed.
   static bool follows(const std::error_code& why) {
     return why == std::errc::permission_denied || why == std::errc::operation_not_permitted ||
            why == std::errc::read_only_file_system || why == Errc::table_full ||
@@ -87,17 +88,17 @@ class Source {
   std::optional<Follower> follower_;
 };
 
-/// Says how it went; to a pipe that nobody reads any more, too.
+/// Prints the summary, also to a pipe whose reader is gone.
 void print_summary(const std::string& text) {
   const bus::SignalGuard guard(SIGPIPE);
   std::fprintf(stderr, "%s\n", text.c_str());
 }
 
-/// What was asked for on the command line.
+/// The values of the command line.
 struct WantedDump {
   std::string path;
   std::string filter;
-  std::vector<std::string> ports;  ///< that frames must be from; none: any
+  std::vector<std::string> ports;  ///< show only frames from these; empty: from any port
   std::optional<std::string> name;
   std::uint64_t frames = std::numeric_limits<std::uint64_t>::max();
   std::optional<std::chrono::nanoseconds> timeout;
@@ -148,7 +149,7 @@ Options dump_options() {
   return options;
 }
 
-/// Millions of bytes, as tcpdump takes them, or with a letter behind the number what that says.
+/// A number means millions of bytes, as with tcpdump; with a unit it is a size.
 std::uint64_t parse_rotate_size(const std::string& text) {
   constexpr std::uint64_t kMost = std::uint64_t{1} << 60U;
   std::uint64_t bytes = 0;
@@ -228,21 +229,22 @@ FrameFilter compile(const std::string& expression) {
   return std::move(*filter);
 }
 
-/// How many frames were lost before each one, from the gaps between their numbers.
+/// How many frames were lost before each frame, from the gaps between their numbers.
 class Gaps {
  public:
-  /// What a receive brought, and how many it says were lost before, among and behind them.
+  /// Notes the result of a receive: its frames, and how many it reported as lost before, among and
+  /// after them.
   void received(std::span<const FrameView> frames, std::uint64_t lost) {
-    const std::uint64_t earlier = unplaced_;  // behind all frames that came before
+    const std::uint64_t earlier = unplaced_;  // lost after all earlier frames
     unplaced_ += lost;
     if (frames.empty()) return;
-    // Before the first frame of all there is no number to count from: what is not among the frames
-    // of its batch was lost before it.
+    // Before the very first frame, there is no number to count from. Lost frames that are not among
+    // the frames of its batch, by their numbers, were lost before it.
     const std::uint64_t elsewhere = last_ ? unplaced_ - earlier : among(frames);
     before_first_ = unplaced_ - std::min(unplaced_, elsewhere);
   }
-  /// Result: how many of them passed between the frame before and the one of this number. No more
-  /// than were reported: a repair lets numbers jump.
+  /// Result: how many frames were lost between the last frame and this one. It is never more than
+  /// the number reported as lost, because a repair can make numbers jump.
   std::uint64_t before(std::uint64_t number) {
     const bool follows = last_ && number > *last_;
     const std::uint64_t missing = follows ? number - *last_ - 1 : 0;
@@ -258,17 +260,17 @@ class Gaps {
     std::uint64_t missing = 0;
     for (std::size_t i = 1; i < frames.size(); ++i) {
       const std::uint64_t step = frames[i].number - frames[i - 1].number;
-      if (frames[i].number > frames[i - 1].number) missing += step - 1;  // segments share theirs
+      if (frames[i].number > frames[i - 1].number) missing += step - 1;  // segments share it
     }
     return missing;
   }
 
   std::optional<std::uint64_t> last_;
   std::uint64_t unplaced_ = 0;
-  std::uint64_t before_first_ = 0;  // of the batch: at least so many
+  std::uint64_t before_first_ = 0;  // of this batch, at least this many
 };
 
-/// The frames between here and the end: a loop around one batch, with all it needs.
+/// The capture itself: a loop around one batch, with everything that it needs.
 class Capture {
  public:
   explicit Capture(const WantedDump& wanted)
@@ -302,7 +304,7 @@ class Capture {
         code = fail("cannot go on listening on " + wanted_.path + ": " + received.error.message());
         break;
       }
-      if (received.frames == 0) history_end_ = 0;  // the end of the ring: all of it was seen
+      if (received.frames == 0) history_end_ = 0;  // the end of the ring: all history was seen
       if (left.count() <= 0 && history_end_ == 0) break;
       if (received.frames == 0) {
         sink_.flush();
@@ -317,8 +319,8 @@ class Capture {
   static constexpr std::size_t kBatchFrames = 512;
   static constexpr std::size_t kBatchBytes = 2U << 20U;
 
-  /// The number of the newest frame when the command began, where it has to show all of them
-  /// whatever the time; a busy bus would else never let a --timeout end it.
+  /// The number of the newest frame at the start, if the whole history must be shown regardless of
+  /// time. Without this bound, --timeout would never end the command on a busy bus.
   static std::uint64_t history_end(const WantedDump& wanted) {
     if (!wanted.history || !wanted.timeout) return 0;
     return std::move(Bus::open(wanted.path)).value().info().frames;
@@ -341,7 +343,7 @@ class Capture {
 
   std::uint64_t shown() const { return counts_.captured_segments; }
 
-  /// Whether somebody asked to see it.
+  /// Whether the frame matches the options.
   bool is_wanted(const FrameView& frame) {
     if (!wanted_.ports.empty()) {
       const SenderNames::Sender& sender = names_->of(frame);
@@ -363,7 +365,7 @@ class Capture {
     sink_.put(frame, std::exchange(lost_before_, 0));
   }
 
-  /// Counts the frame of the bus that a segment belongs to: once, and as captured when any of its
+  /// Counts the frame of the bus that a segment belongs to: once, and as captured if any of its
   /// segments is.
   void count_unit(std::uint64_t number, bool wanted) {
     const bool same = unit_ == number;
@@ -380,7 +382,8 @@ class Capture {
                                                 .accepted = counts_.captured,
                                                 .lost = counts_.lost});
     if (const std::uint64_t arrived = sink_.arrived(); arrived != shown()) {
-      // The rest was never written. Frames of the bus can be told only where none was segmented.
+      // The other frames were never written. Their number in frames of the bus is known only if no
+      // frame was segmented.
       if (counts_.captured == counts_.captured_segments) counts_.captured = arrived;
       counts_.captured_segments = arrived;
     }
@@ -408,15 +411,15 @@ class Capture {
   const WantedDump& wanted_;
   FrameFilter filter_;
   std::uint64_t history_end_;
-  StopSignals stop_;  // before the port is seen on the bus: who sees it may signal
-  std::unique_ptr<SenderNames> names_;  // before the own port takes the slot of one that has left
+  StopSignals stop_;  // before the port is visible on the bus: others may signal it
+  std::unique_ptr<SenderNames> names_;  // before the port can take the slot of one that has left
   Source source_;
   DumpSink sink_;
   Corruption corruption_;
   Progress progress_;
   DumpCounts counts_;
   Gaps gaps_;
-  std::uint64_t lost_before_ = 0;  // the next frame that is shown
+  std::uint64_t lost_before_ = 0;  // before the next frame shown
   std::optional<std::uint64_t> unit_;
   bool unit_captured_ = false;
 };
@@ -426,7 +429,7 @@ int run_dump(const CommandLine& line) {
   try {
     return Capture(wanted).run();
   } catch (const Exception& error) {
-    // Its reader was gone before the first byte.
+    // The reader was gone before the first byte.
     if (error.code() != std::errc::broken_pipe) throw;
     print_summary(to_text(DumpCounts{}, false));
     return kDone;

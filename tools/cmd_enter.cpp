@@ -1,4 +1,4 @@
-// shmifctl enter: a further program in a host that runs.
+// shmifctl enter: runs another program in a running host.
 
 #include "tap/guest.hpp"
 #include "tools/commands.hpp"

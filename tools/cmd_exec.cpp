@@ -27,13 +27,13 @@ namespace {
 
 // ---- The command line ----
 
-/// One interface of the host, and the bus it is on.
+/// One interface of the host, and its bus.
 struct Attachment {
   std::string path;
   tap::GuestInterface interface;
   PortOptions port;
-  std::optional<Bus>
-      bus;  ///< from the first look at it until the port is attached; none: to be made
+  /// From the first inspection until the port is attached; empty: the bus must be made.
+  std::optional<Bus> bus;
 };
 
 struct HostWish {
@@ -87,7 +87,7 @@ Options exec_options() {
   return options;
 }
 
-/// The attachments, in the order of the command line: each option belongs to the bus before it.
+/// The attachments, in the order of the command line. Each option applies to the bus before it.
 class AttachmentReader {
  public:
   explicit AttachmentReader(const std::string& first_path) { begin(first_path); }
@@ -124,7 +124,8 @@ class AttachmentReader {
   std::vector<Attachment> finish() && {
     for (std::size_t i = 0; i < all_.size(); ++i) {
       if (all_[i].interface.name.empty()) all_[i].interface.name = "tap" + std::to_string(i);
-      // Chosen here, so that port and interface have the same one, and the bus refuses a double.
+      // Chosen here, so that port and interface have the same address and the bus refuses a
+      // duplicate.
       if (!all_[i].interface.mac) all_[i].interface.mac = MacAddress::random();
       all_[i].port.mac = all_[i].interface.mac;
     }
@@ -159,13 +160,13 @@ bool is_label_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
 }
 
-/// Whether RFC 1123 and the kernel accept it.
+/// Whether RFC 1123 and the kernel accept the name.
 bool is_host_name(const std::string& name) {
   constexpr std::size_t kMostName = 64;
   constexpr std::size_t kMostLabel = 63;
   if (name.empty() || name.size() > kMostName) return false;
   std::size_t begin = 0;
-  for (;;) {  // label by label: each ends at a dot, the last at the end
+  for (;;) {  // one label per round; a label ends at a dot or at the end
     const std::size_t end = std::min(name.find('.', begin), name.size());
     const std::string label = name.substr(begin, end - begin);
     if (label.empty() || label.size() > kMostLabel || label.front() == '-' || label.back() == '-' ||
@@ -177,7 +178,7 @@ bool is_host_name(const std::string& name) {
   }
 }
 
-/// The host name for a port that has `name`, which may have any printable character.
+/// The host name for a port called `name`, which may contain any printable character.
 std::string host_name_for(const std::string& name) {
   if (is_host_name(name)) return name;
   std::string made;
@@ -212,16 +213,16 @@ HostWish read_host_wish(const Arguments& args) {
 
 // ---- The host ----
 
-/// One interface and its port, while both are well.
+/// One interface and its port, while both work.
 struct Wire {
   Port* port = nullptr;  // inside `bus`
   bool always_promiscuous = false;
   tap::GuestInterfaceState state;
   bool broken = false;
   std::uint32_t bus_mtu = 0;      ///< of the bus for which the device was made
-  bool carries_offloads = false;  ///< likewise
-  bool waits_for_bus = false;     ///< broken, until there is a bus at its path again
-  std::string path;               ///< of the bus
+  bool carries_offloads = false;  ///< the same
+  bool waits_for_bus = false;     ///< broken, until a bus is at its path again
+  std::string path;               ///< of its bus
   std::string interface;
   LinkKind kind = LinkKind::tap;
   std::unique_ptr<AnyLink> bus;
@@ -266,7 +267,7 @@ class ExecHost {
   }
 
  private:
-  /// Warns that the end of the program has ended others, too.
+  /// Warns that background processes ended together with the program.
   void tell_of_processes(int count, const std::string& advice) const {
     log_warning("exec: \"" + program_ + "\" has ended and left " + std::to_string(count) +
                 (count == 1 ? " process" : " processes") +
@@ -293,8 +294,8 @@ class ExecHost {
     wires_.push_back(std::move(wire));
   }
 
-  /// Carries frames until the program ends or a link does, which is then left out. Result: false
-  /// when there is nothing to carry any more.
+  /// Carries frames until the program or a link ends. A link that has ended is left out. Result:
+  /// false if no link is left.
   bool carry() {
     tap::BridgeOptions options;
     options.on_too_long = [this](const FrameView& frame, AnyLink& from, AnyLink& to) {
@@ -326,8 +327,8 @@ class ExecHost {
     return true;
   }
 
-  /// Goes on without a wire. Where it is the bus that is lost, the interface loses its carrier, and
-  /// gets it back when there is a bus at that path again.
+  /// Continues without a wire. If its bus is lost, the interface loses its carrier, and gets it
+  /// back when a bus is at that path again.
   static void give_up(Wire& lost, const tap::BridgeEnd& end) {
     lost.broken = true;
     (void)lost.port->down();
@@ -339,7 +340,7 @@ class ExecHost {
     log_warning("exec: " + end.address + " is gone: " + end.error.message() + then);
   }
 
-  /// Result: whether a bus that was lost is there again.
+  /// Result: whether a lost bus is there again.
   bool find_buses_again() {
     bool found = false;
     for (Wire& wire : wires_) found = (wire.waits_for_bus && attach_again(wire)) || found;
@@ -348,7 +349,7 @@ class ExecHost {
     return found;
   }
 
-  /// The device was made for the bus that is lost: another one must be like that.
+  /// The device was made for the lost bus, so a new bus must have the same properties.
   static bool attach_again(Wire& wire) {
     const Result<Bus> bus = Bus::open(wire.path);
     if (!bus || wire.port->detach()) return false;
@@ -356,7 +357,7 @@ class ExecHost {
     if (info.mtu != wire.bus_mtu || info.carries_offloads != wire.carries_offloads) return false;
     if (!wire.port->attach(*bus) || wire.port->up()) return false;
     wire.broken = wire.waits_for_bus = false;
-    show_state(wire);  // what changed meanwhile, too; the carrier comes with the next news
+    show_state(wire);  // also for changes meanwhile; carrier follows with the next news
     (void)tap::set_carrier(wire.device->descriptor(), wire.kind, true);
     log_warning("exec: there is a bus at " + wire.path + " again, and " + wire.interface +
                 " has carrier");
@@ -377,7 +378,7 @@ class ExecHost {
     return std::nullopt;
   }
 
-  /// Result: false when the program has ended.
+  /// Result: false if the program has ended.
   bool take_news() {
     tap::GuestNews news = guest_.dispatch();
     for (const tap::GuestInterfaceState& now : news.interfaces) {
@@ -391,14 +392,14 @@ class ExecHost {
 
   tap::Guest guest_;
   std::string program_;
-  std::string hostname_;  ///< as asked for; empty: the name of the port
+  std::string hostname_;  ///< as given; empty: the name of the port
   std::vector<Wire> wires_;
   BusWatch buses_;
   std::optional<tap::GuestExit> exit_;
   TooLongNotice too_long_;
 };
 
-/// Finds out the MTU of every bus. One that is to be made is made only when all else is there.
+/// Finds out the MTU of every bus. A missing bus is made only when everything else is ready.
 void look_at_buses(HostWish& wish) {
   for (Attachment& each : wish.attachments) {
     bool carries = wish.bus.options.carries_offloads();

@@ -20,7 +20,7 @@ namespace shmif::tools {
 
 namespace {
 
-/// "original", "flat" or "x2.5" as PcapReadOptions::speed.
+/// Converts "original", "flat" or "x2.5" to PcapReadOptions::speed.
 double parse_timing(const std::string& text) {
   if (text == "original") return 1;
   if (text == "flat") return 0;
@@ -54,7 +54,7 @@ class Replay {
       : path_(std::move(path)), file_(std::move(file)), speed_(speed), loops_(loops) {}
 
   int run() {
-    // The file first: it would be wrong to appear on the bus with nothing to send.
+    // Opens the file first, so that the port does not appear on the bus without frames to send.
     PcapReader reader = open();
     const StopSignals stop;
     PortOptions options;
@@ -69,7 +69,7 @@ class Replay {
       if (round > 1) reader = open();
       const std::uint64_t before = counts_.sent;
       code = replay(reader, stop);
-      // A file without a frame to send would be read again and again for nothing.
+      // A file without frames to send would be read again and again in vain.
       if (round == loops_ || counts_.sent == before) break;
     }
     progress_.clear();
@@ -97,15 +97,16 @@ class Replay {
     counts_.too_long += too_long.records;
     counts_.longest = std::max(counts_.longest, too_long.longest_bytes);
     const Result<void> status = reader.status();
-    // What is too long is said at the end, together with what is too long for this bus only.
+    // Records that are too long are reported at the end, together with frames too long for this
+    // bus.
     return status || status.error().code == Errc::frame_too_long ? kDone : fail(status.error());
   }
 
-  /// Sends a batch, passing over what the bus does not take.
+  /// Sends a batch, without the frames that the bus does not accept.
   std::error_code send(const FrameBatch& batch, const StopSignals& stop) {
     frames_.assign(batch.frames().begin(), batch.frames().end());
     for (FrameView& frame : frames_) {
-      frame.time_ns = 0;  // on this bus it is sent now, whenever it was recorded
+      frame.time_ns = 0;  // it is sent now, whenever it was recorded
       if (frame.truncated()) ++counts_.cut_short;
     }
     std::span<const FrameView> rest(frames_);
@@ -119,7 +120,7 @@ class Replay {
         counts_.longest = std::max<std::uint64_t>(counts_.longest, rest[0].size());
         rest = rest.subspan(1);
       } else if (sent.error == Errc::no_room) {
-        stop.wait(1);  // others hold the ring; that passes
+        stop.wait(1);  // others hold the ring for a moment
       } else if (sent.error) {
         return sent.error;
       }

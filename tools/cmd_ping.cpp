@@ -24,10 +24,10 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::nanoseconds;
 
 constexpr nanoseconds kForEver = std::chrono::hours(24);
-/// Below this interval, a line per answer would be what is measured.
+/// With a shorter interval, printing a line per answer would distort the measurement.
 constexpr nanoseconds kQuietInterval = std::chrono::milliseconds(10);
 
-/// A port on the bus at `path`, up.
+/// Attaches a port to the bus at `path` and sets it up.
 Port open_port(const std::string& path, const std::optional<std::string>& name) {
   PortOptions options;
   options.name = name.value_or("");
@@ -45,7 +45,7 @@ Error broken(const std::string& path, const std::error_code& error) {
   return {error, "cannot go on with pings on " + path + ": " + error.message()};
 }
 
-/// Sends one frame; waits out the moments in which others hold the ring.
+/// Sends one frame. Waits while others hold the ring.
 std::error_code send_one(Port& port, const FrameView& frame, const StopSignals& stop) {
   SendResult sent = port.send({&frame, 1});
   while (sent.error == Errc::no_room && !stop.wait(1)) sent = port.send({&frame, 1});
@@ -55,7 +55,7 @@ std::error_code send_one(Port& port, const FrameView& frame, const StopSignals& 
 // ---- Answering ----
 
 int respond(const std::string& path, const std::optional<std::string>& name) {
-  const StopSignals stop;  // before the port is seen on the bus: who sees it may signal
+  const StopSignals stop;  // before the port is visible on the bus: others may signal it
   Port port = open_port(path, name);
   std::printf("answering on %s as %s (%s)\n", path.c_str(), port.name().c_str(),
               port.mac().to_string().c_str());
@@ -85,7 +85,7 @@ int respond(const std::string& path, const std::optional<std::string>& name) {
 
 // ---- Asking ----
 
-/// What was asked for on the command line.
+/// The values of the command line.
 struct WantedPing {
   std::string path;
   std::optional<std::string> to;
@@ -96,7 +96,7 @@ struct WantedPing {
   bool json = false;
 };
 
-/// Whom to ask, and how people call it.
+/// The port to ask, and its name for messages.
 struct Target {
   MacAddress mac;
   std::string text;
@@ -140,7 +140,7 @@ class Asker {
       const bool last = sent_at_.size() == wanted_.count;
       const nanoseconds pause =
           last || wanted_.interval.count() == 0 ? wanted_.timeout : wanted_.interval;
-      // With no interval, and after the last request, an answer ends the wait.
+      // Without an interval, and after the last request, an answer ends the wait.
       const bool until_answered = last || wanted_.interval.count() == 0;
       if (const std::error_code error = listen(sent_at_.back() + pause, until_answered)) {
         return fail(broken(wanted_.path, error));
@@ -163,8 +163,8 @@ class Asker {
     return send_one(port_, {bytes.data(), bytes.size()}, stop_);
   }
 
-  /// Takes answers until `end`; with `until_answered`, only until all requests that can be answered
-  /// are.
+  /// Receives answers until `end`. With `until_answered`, it stops early when all requests are
+  /// answered.
   std::error_code listen(Clock::time_point end, bool until_answered) {
     FrameBatch batch;
     while (!stop_.stopped()) {
@@ -182,7 +182,7 @@ class Asker {
     return {};
   }
 
-  /// Whether nothing is left to wait for. Of everybody, nobody knows how many will answer.
+  /// Whether all answers have come. For a broadcast this is never known.
   bool all_answered() const {
     if (target_.everybody || responders_.empty()) return false;
     return responders_.begin()->second.answered.size() == sent_at_.size();
@@ -202,7 +202,7 @@ class Asker {
     if (from.answered.size() <= ping->sequence) from.answered.resize(ping->sequence + 1U);
     if (from.answered[ping->sequence]) return;
     from.answered[ping->sequence] = true;
-    // Our own record of when it was sent: what the reply says is the peer's word.
+    // Uses our own record of the sending time; the time in the reply is not trusted.
     const auto round_trip = static_cast<std::uint64_t>((now - sent_at_[ping->sequence]).count());
     from.round_trips_ns.push_back(round_trip);
     if (!wanted_.json && wanted_.interval >= kQuietInterval) {
@@ -238,7 +238,7 @@ class Asker {
                 why_silent());
   }
 
-  /// What the port table tells of why the target is silent.
+  /// Why the target does not answer, according to the port table.
   std::string why_silent() const {
     const Result<Bus> bus = Bus::open(wanted_.path);
     if (!bus) return {};
@@ -250,12 +250,12 @@ class Asker {
     return {};
   }
 
-  /// More than a bus has ports; somebody who invents answers fills no memory.
+  /// More than the ports of a bus; limits the memory if forged answers arrive.
   static constexpr std::size_t kMostResponders = 4096;
 
   const WantedPing& wanted_;
   Target target_;
-  StopSignals stop_;  // before the port is seen on the bus
+  StopSignals stop_;  // before the port is visible on the bus
   Port port_;
   std::uint32_t id_ = 0;
   std::vector<Clock::time_point> sent_at_;  ///< by sequence number
@@ -283,7 +283,7 @@ int run_ping(const CommandLine& line) {
           .example("shmifctl ping /dev/shm/bus0 --to web -c 10000 -i 0",
                    "the distribution of round trips to the port \"web\"")
           .parse(line);
-  constexpr std::uint64_t kMostRequests = 100'000'000;  // each is remembered, in 16 bytes
+  constexpr std::uint64_t kMostRequests = 100'000'000;  // each takes 16 bytes of memory
   WantedPing wanted;
   wanted.path = args.positional()[0];
   wanted.to = args.text("to");

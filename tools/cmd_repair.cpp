@@ -1,4 +1,4 @@
-// shmifctl repair: frees what the dead hold and rebuilds a corrupt ring.
+// shmifctl repair: frees what dead ports hold, and rebuilds a corrupt ring.
 
 #include <cstdio>
 

@@ -1,4 +1,4 @@
-// shmifctl stat: everything a bus knows about itself.
+// shmifctl stat: shows the state of a bus and its ports.
 
 #include <cstdio>
 

@@ -30,14 +30,14 @@ void send_signal(const Host& host, int number) {
                                     "only the user who started it, or root, may"));
 }
 
-/// Waits until its process has ended. Result: false when the time was over first.
+/// Waits until the host's process has ended. Result: false if the deadline came first.
 bool wait_for_end(const Host& host, Clock::time_point deadline) {
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
   pollfd entry{host.supervisor_file.get(), POLLIN, 0};
   return ::poll(&entry, 1, static_cast<int>(std::max<long>(left, 0))) > 0;
 }
 
-/// Waits until its ports are gone, so that the bus can be destroyed and the names taken.
+/// Waits until the host's ports are gone, so that the bus can be destroyed and the names reused.
 bool wait_for_ports(const Bus& bus, const Host& host, Clock::time_point deadline) {
   const auto is_there = [&host](const PortInfo& port) {
     return port.live && port.pid == host.supervisor;
@@ -49,7 +49,8 @@ bool wait_for_ports(const Bus& bus, const Host& host, Clock::time_point deadline
   return true;
 }
 
-/// Ends one host that got its signal. Result: whether it has ended.
+/// Waits for the end of a host that was sent a signal; with `force`, kills it after the deadline.
+/// Result: whether it has ended.
 bool finish(const Bus& bus, const Host& host, Clock::time_point deadline, bool force,
             const std::string& time) {
   constexpr std::chrono::seconds kKernel{5};
@@ -102,7 +103,7 @@ int run_stop(const CommandLine& line) {
   }
   for (const Host& host : hosts) {
     send_signal(host, SIGTERM);
-    send_signal(host, SIGCONT);  // a job that is stopped would not hear of it
+    send_signal(host, SIGCONT);  // a stopped process would not react
   }
   const auto deadline =
       Clock::now() + std::min<std::chrono::nanoseconds>(timeout, std::chrono::hours(24));

@@ -1,4 +1,4 @@
-// shmifctl tap: a TAP device of this machine, or of another network namespace, on a bus.
+// shmifctl tap: connects a TAP device of this machine or of another network namespace to a bus.
 
 #include <unistd.h>
 
@@ -85,7 +85,8 @@ TapWish read_tap_wish(const Arguments& args) {
   return wish;
 }
 
-/// What to say when the bus has the address of the device `name` already: another `tap` serves it.
+/// The error if a port on the bus already has the address of device `name`: another `tap` serves
+/// it.
 Error already_there(const Error& refused, const Bus& bus, const std::string& name, MacAddress mac) {
   const BusInfo info = bus.info();
   for (const PortInfo& port : info.ports) {
@@ -98,8 +99,8 @@ Error already_there(const Error& refused, const Bus& bus, const std::string& nam
   return refused;
 }
 
-/// Attaches under the name of the device, or, where a host elsewhere has it already, the next free
-/// one. `is_old`: the device was there before.
+/// Attaches under the name of the device. If another host has that name, takes the next free one.
+/// `is_old`: the device existed before.
 void attach(Port& port, PortOptions options, const Bus& bus, const std::string& device_name,
             bool is_old) {
   const bool named = !options.name.empty();
@@ -109,7 +110,8 @@ void attach(Port& port, PortOptions options, const Bus& bus, const std::string& 
   Result<void> attached = port.attach(bus);
   const std::error_code refused = attached ? std::error_code{} : attached.error().code;
   if (!named && (refused == Errc::name_taken || refused == Errc::mac_taken)) {
-    // The address of a device that stayed is that of a `tap` which was killed a moment ago.
+    // If the device stayed, its address may still belong to the port of a `tap` that was killed a
+    // moment ago.
     if (refused == Errc::name_taken) options.name.clear();
     options.name_patience = kNamePatience;
     port = Port(options);
@@ -121,7 +123,7 @@ void attach(Port& port, PortOptions options, const Bus& bus, const std::string& 
   attached.value();
 }
 
-/// Carries frames until asked to stop, or the device or the bus is gone.
+/// Carries frames until a signal comes, or until the device or the bus is gone.
 int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::TapLink> device) {
   const StopSignals stop;
   Port& on_bus = *port;
@@ -132,7 +134,7 @@ int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::
   AnyLink right(std::move(device));
   TooLongNotice too_long;
   tap::BridgeOptions options;
-  // Only towards the bus: a TAP device takes the longest frame of any bus.
+  // Only towards the bus: a TAP device accepts the longest frame of any bus.
   options.on_too_long = [&](const FrameView& frame, AnyLink& from, AnyLink& to) {
     const std::optional<tap::Interface> now = find_device(wish.space(), name);
     too_long.say(frame.size(), from.address(), now ? std::optional(now->mtu) : std::nullopt,
@@ -177,7 +179,7 @@ int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::
               end.error.message());
 }
 
-/// Gives the device what the bus has or, not yet made, is to have.
+/// Gives the device the MTU and offloads of the bus, which may not exist yet.
 void fit_device_to_bus(TapWish& wish, const std::optional<Bus>& bus) {
   if (bus) {
     const BusInfo is = bus->info();
@@ -192,8 +194,8 @@ void fit_device_to_bus(TapWish& wish, const std::optional<Bus>& bus) {
 
 int run_tap(const CommandLine& line) {
   TapWish wish = read_tap_wish(tap_options().parse(line));
-  // What can fail comes first, and what would stay behind last: a bus is made when all else is
-  // there.
+  // Steps that can fail come first, and steps that leave something behind last: a bus is made when
+  // everything else is ready.
   std::optional<Bus> bus;
   if (!wish.bus.create || access(wish.path.c_str(), F_OK) == 0)
     bus.emplace(provide_bus(wish.path, wish.bus).value());

@@ -1,4 +1,4 @@
-// shmifctl top: a bus at work, live.
+// shmifctl top: shows a bus at work, live.
 
 #include <poll.h>
 #include <unistd.h>
@@ -26,14 +26,14 @@ using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 using Clock = std::chrono::steady_clock;
 
-/// Looks at a bus again and again.
+/// Reads the state of a bus again and again.
 class Watcher {
  public:
   explicit Watcher(std::string path) : path_(std::move(path)), bus_(look_at(path_)) {}
 
-  /// Throws when the file is no sound bus any more: truncated, or another file by now.
+  /// Throws if the file is no longer a valid bus: truncated, or another file.
   TopView look() {
-    // Opened anew each time, so that a bus made anew is shown and a truncated one is noticed.
+    // Opens the bus each time, so that a new bus is shown and a truncated one is noticed.
     Result<Bus> again = Bus::open(path_);
     const bool removed = !again && again.error().code == std::errc::no_such_file_or_directory;
     if (again) {
@@ -42,13 +42,13 @@ class Watcher {
       throw Exception(std::move(again).error());
     }
     Sample now{Clock::now(), bus_.info()};
-    // Another bus by the same name; a file system may use the inode number again.
+    // Another bus with the same name. The time is compared too, because inode numbers are reused.
     if (before_ && (before_->info.inode != now.info.inode ||
                     before_->info.created_ns != now.info.created_ns)) {
       before_.reset();
     }
     TopView view{now.info, rates_between(before_, now)};
-    if (removed) view.info.path += " (removed)";  // those attached go on using it
+    if (removed) view.info.path += " (removed)";  // attached ports go on using it
     before_ = std::move(now);
     return view;
   }
@@ -59,7 +59,7 @@ class Watcher {
   std::optional<Sample> before_;
 };
 
-/// Runs until stopped, or `looks` are done.
+/// Runs until stopped, or until `looks` samples are done.
 int run_plain(Watcher& watcher, nanoseconds interval, std::uint64_t looks) {
   const StopSignals stop;
   const auto step = std::chrono::ceil<milliseconds>(interval);
@@ -76,7 +76,7 @@ int run_plain(Watcher& watcher, nanoseconds interval, std::uint64_t looks) {
   return kDone;
 }
 
-/// What the keys that wait ask for.
+/// The meaning of the pending keys.
 struct Wish {
   bool quit = false;
   int scroll = 0;     ///< ports
@@ -86,7 +86,7 @@ struct Wish {
 Wish read_keys(std::size_t page) {
   std::array<char, 64> keys;
   const ssize_t n = read(STDIN_FILENO, keys.data(), keys.size());
-  // A terminal has nothing where another process took the keys; of anything else that is the end.
+  // On a terminal, another process may have read the keys. Elsewhere, an empty read is the end.
   if (n <= 0) return {.over = isatty(STDIN_FILENO) == 0};
   const std::string_view text(keys.data(), static_cast<std::size_t>(n));
   Wish wish;
@@ -101,7 +101,7 @@ Wish read_keys(std::size_t page) {
                                    {"\x1b[5~", -far},
                                    {"\x1b[6~", far},
                                    {" ", far}}) {
-    // A key that is held down comes several times in one read.
+    // A key that is held down appears several times in one read.
     for (std::size_t at = 0; (at = text.find(key, at)) != std::string_view::npos; ++at) {
       wish.scroll += lines;
     }
@@ -109,12 +109,12 @@ Wish read_keys(std::size_t page) {
   return wish;
 }
 
-/// Runs until stopped, `q`, or `looks` are done.
+/// Runs until stopped, until `q`, or until `looks` samples are done.
 int run_screen(Watcher& watcher, nanoseconds interval, std::uint64_t looks) {
   const StopSignals stop{SIGINT, SIGTERM, SIGHUP, SIGQUIT};
   Screen screen;
   TopView view = watcher.look();
-  // The first rates come soon; nobody wants to look at dashes for a whole interval.
+  // The first rates come early, so that the user does not see dashes for a whole interval.
   auto next = Clock::now() + std::min<nanoseconds>(interval, milliseconds(250));
   std::uint64_t looked = 0;
   bool keys = true;

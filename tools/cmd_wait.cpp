@@ -20,7 +20,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Why the port is not up, for the message when the time is over.
+/// Whether a port is up; if not, why, for the message after the timeout.
 struct Sight {
   bool up = false;
   std::string why;
@@ -40,7 +40,7 @@ Sight look(const Bus& bus, const std::string& name) {
   return sight;
 }
 
-/// Why there is no bus to look at yet. Throws the error if there is a file that is not a bus.
+/// Why no bus is there yet. Throws the error if there is a file that is not a bus.
 Sight why_no_bus(const std::string& path, Error error) {
   const std::string create = "'shmifctl create " + path + '\'';
   if (error.code == std::errc::no_such_file_or_directory) {
@@ -53,8 +53,8 @@ Sight why_no_bus(const std::string& path, Error error) {
   throw Exception(std::move(error));
 }
 
-/// Looks until the port is up or `deadline` has passed; the bus may come later than we do, too.
-/// Errors: whatever keeps a file that is there from being a bus.
+/// Checks until the port is up or `deadline` has passed. The bus may also be made later. Errors:
+/// those of an existing file that is not a bus.
 Sight look_until(const std::string& path, const std::string& name,
                  const std::optional<Clock::time_point>& deadline) {
   std::optional<Bus> bus;
@@ -62,7 +62,7 @@ Sight look_until(const std::string& path, const std::string& name,
   Sight sight;
   std::chrono::milliseconds pause(1);
   for (unsigned looks = 1;; ++looks) {
-    // Somebody may have removed the bus and made it anew.
+    // The bus may have been removed and made again.
     if (looks % 64 == 0) bus.reset();
     if (!bus) {
       Result<Bus> opened = Bus::open(path);
@@ -75,13 +75,13 @@ Sight look_until(const std::string& path, const std::string& name,
     }
     if (bus) sight = look(*bus, name);
     if (sight.up || (deadline && Clock::now() >= *deadline)) return sight;
-    // A port comes up once; looking now and then is cheaper than a bell for it.
+    // A port comes up once, so polling is cheaper than a doorbell for it.
     std::this_thread::sleep_for(pause);
     pause = std::min(pause * 2, std::chrono::milliseconds(20));
   }
 }
 
-/// What is waited for, and until when.
+/// What to wait for, and until when.
 struct WaitWish {
   std::string path;
   std::vector<std::string> ports;
@@ -95,7 +95,7 @@ std::string within(const WaitWish& wish) {
   return wish.timeout ? " within " + *wish.timeout + " s" : "";
 }
 
-/// Waits until the bus is there. Result: why it is not when the time is over.
+/// Waits until the bus exists. Result: empty, or after the deadline why it does not exist.
 std::optional<Sight> wait_for_bus(const WaitWish& wish) {
   for (;;) {
     Result<Bus> bus = Bus::open(wish.path);
@@ -106,7 +106,7 @@ std::optional<Sight> wait_for_bus(const WaitWish& wish) {
   }
 }
 
-/// A port for the probes, up.
+/// Attaches a port for the probes and sets it up.
 Port open_probe_port(const std::string& path) {
   PortOptions options;
   options.kind = LinkKind::ping;
@@ -118,7 +118,8 @@ Port open_probe_port(const std::string& path) {
   return port;
 }
 
-/// Asks until the service answers or the time is over. Result: why not; nothing: it answers.
+/// Probes until the service answers or the deadline has passed. Result: why it does not answer;
+/// empty: it does.
 std::optional<std::string> ask_until(Port& port, const TcpService& service, const WaitWish& wish) {
   std::optional<tap::IpAddress> from;
   if (wish.from && wish.from->family == service.address.family) from = wish.from;
@@ -141,7 +142,7 @@ std::optional<std::string> ask_until(Port& port, const TcpService& service, cons
   return std::nullopt;
 }
 
-/// Result: what to say where a port did not come up in time; nothing when all did.
+/// Result: the error message if a port did not come up in time; otherwise empty.
 std::optional<std::string> wait_for_ports(const WaitWish& wish) {
   for (const std::string& name : wish.ports) {
     const Sight sight = look_until(wish.path, name, wish.deadline);

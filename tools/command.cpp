@@ -18,7 +18,7 @@ void set_program_name(const char* name) noexcept {
 
 int exit_code_of(std::error_code code) noexcept {
   if (code == Errc::not_supported) return kNotSupported;
-  // No bus can have that shape, no port that name: the command line is wrong, not the machine.
+  // No bus can have this shape, and no port this name: the command line is wrong, not the machine.
   const bool impossible = code == Errc::bad_size || code == Errc::bad_mtu ||
                           code == Errc::bad_patience || code == Errc::ring_too_small ||
                           code == Errc::bad_name;
@@ -26,9 +26,9 @@ int exit_code_of(std::error_code code) noexcept {
 }
 
 void complain(std::string_view message) {
-  std::fflush(stdout);  // what was printed before comes before
+  std::fflush(stdout);  // keeps the order of both outputs
   std::string line = std::string(program_name()) + ": ";
-  // A path or a name may hold anything; the message stays one line all the same.
+  // A path or a name may contain anything, but the message must stay one line.
   for (const char c : message) line += c == '\n' || c == '\r' ? ' ' : c;
   line += '\n';
   std::fwrite(line.data(), 1, line.size(), stderr);

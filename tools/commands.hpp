@@ -1,6 +1,6 @@
 #pragma once
-// Every command there is. A command's file includes this, so that its definition has external
-// linkage; tools/main.cpp makes a table of them.
+// All commands. A command's file includes this, so that its definition has external linkage;
+// tools/main.cpp makes a table of them.
 
 #include "tools/command.hpp"
 

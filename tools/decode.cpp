@@ -13,11 +13,10 @@
 
 #include "shmif/ping.hpp"
 
-// libtins 4.0 takes the headers apart, one protocol at a time. It throws at what is malformed, and
-// it goes down recursively into packets in packets, so it only gets the first kHeaderBytes of one:
-// deep nesting then ends early. Lengths come from the headers and the frame, never from what
-// libtins was given. Application protocols are left alone; in particular its DNS parser can loop
-// for ever.
+// libtins 4.0 parses the headers, one protocol at a time. It throws for malformed packets, and it
+// recurses into packets within packets. So it gets only the first kHeaderBytes of a packet, and
+// deep nesting ends early. Lengths come from the headers and the frame, never from the part that
+// libtins was given. Application protocols are not parsed; its DNS parser can loop forever.
 
 namespace shmif::tools {
 namespace {
@@ -29,7 +28,7 @@ constexpr unsigned kTypeIpv4 = 0x0800, kTypeArp = 0x0806, kTypeIpv6 = 0x86dd;
 
 using Octets = std::span<const std::uint8_t>;
 
-/// snprintf into a string. The lines are short.
+/// snprintf into a string, for short lines.
 [[gnu::format(printf, 1, 2)]] std::string text(const char* format, ...) {
   std::array<char, 256> line{};
   va_list arguments;
@@ -107,7 +106,7 @@ std::string protocol_name(unsigned protocol) {
 
 // ---- Layer 4 ----
 
-/// An IP packet as its layer 4 sees it.
+/// The properties of an IP packet that layer 4 needs.
 struct Addresses {
   std::string family;  // "IP", "IP6"
   std::string source, destination;
@@ -174,7 +173,7 @@ std::string describe(const Tins::TCP& tcp, const Addresses& ip) {
 
 std::string describe(const Tins::UDP& udp, const Addresses& ip) {
   constexpr unsigned kUdpHeaderBytes = 8;
-  // Zero stands for more than 16 bits can say (RFC 2675); the IP header knows.
+  // Zero means more than 16 bits can express (RFC 2675); the IP header has the length.
   const std::size_t bytes = udp.length() == 0 ? ip.bytes : udp.length();
   std::string out = ip.line(udp.sport(), udp.dport()) + "UDP";
   if ((udp.sport() == 67 || udp.sport() == 68) && (udp.dport() == 67 || udp.dport() == 68)) {
@@ -241,7 +240,7 @@ std::string describe(const Tins::ICMPv6& icmp, const Addresses& ip) {
   return ip.line() + "ICMP6, " + what + text(", length %zu", ip.bytes);
 }
 
-/// `inner` is what libtins made of layer 4, or nothing.
+/// `inner`: the layer 4 that libtins parsed, or nullptr.
 std::string describe(const Tins::PDU* inner, unsigned protocol, const Addresses& ip) {
   if (inner != nullptr) {
     switch (inner->pdu_type()) {
@@ -260,8 +259,8 @@ std::string describe(const Tins::PDU* inner, unsigned protocol, const Addresses&
 std::string describe_ipv4(Octets packet) {
   const Tins::IP ip(packet.data(), header_part(packet));
   const std::size_t header = std::size_t{4} * ip.head_len();
-  // A total length of zero is a packet that segmentation offload made (longer than 16 bits can
-  // say).
+  // Segmentation offload makes packets with a total length of zero, because they are longer than 16
+  // bits can express.
   const std::size_t total = ip.tot_len() == 0 ? packet.size() : ip.tot_len();
   const Addresses addresses{"IP", ip.src_addr().to_string(), ip.dst_addr().to_string(),
                             minus(total, header)};
@@ -274,11 +273,11 @@ std::string describe_ipv4(Octets packet) {
   return describe(ip.inner_pdu(), ip.protocol(), addresses);
 }
 
-/// Where layer 4 begins behind an IPv6 header and its extension headers.
+/// Where layer 4 begins after an IPv6 header and its extension headers.
 struct Ipv6Payload {
   unsigned protocol = 0;
   std::size_t offset = 40;
-  std::optional<unsigned> fragment;  // the fragment header's offset and flag, as they stand
+  std::optional<unsigned> fragment;  // offset and flag of the fragment header, unchanged
 };
 
 Ipv6Payload find_ipv6_payload(Octets packet, unsigned next_header) {
@@ -309,7 +308,7 @@ std::string describe_ipv6(Octets packet) {
   constexpr std::size_t kIpv6HeaderBytes = 40;
   const Tins::IPv6 ip(packet.data(), header_part(packet));
   const Ipv6Payload payload = find_ipv6_payload(packet, ip.next_header());
-  // A payload length of zero is a packet that segmentation offload made, or a jumbogram.
+  // A payload length of zero comes from segmentation offload, or is a jumbogram.
   const std::size_t bytes =
       ip.payload_length() == 0 ? minus(packet.size(), kIpv6HeaderBytes) : ip.payload_length();
   const Addresses addresses{"IP6", ip.src_addr().to_string(), ip.dst_addr().to_string(),
@@ -350,7 +349,7 @@ std::string describe_stp(Octets bpdu, std::size_t length) {
          text(", cost %u, port %04x, length %zu", stp.root_path_cost(), stp.port_id(), length);
 }
 
-/// What follows a length instead of an EtherType: IEEE 802.2.
+/// A frame with a length instead of an EtherType: IEEE 802.2.
 std::string describe_llc(Octets packet, unsigned length) {
   if (length < packet.size()) packet = packet.first(length);  // the rest is padding
   constexpr std::size_t kLlcBytes = 3;
@@ -404,7 +403,8 @@ std::string hex_dump(Octets bytes) {
   return out;
 }
 
-/// Takes the tags off: `at` is where the EtherType stands, and moves. Result: what the tags say.
+/// Skips the tags: `at` is the offset of the EtherType, and is moved. Result: the contents of the
+/// tags.
 std::string describe_tags(Octets bytes, std::size_t& at) {
   std::string out;
   for (unsigned tags = 0; tags < kMostTags; ++tags) {
@@ -434,7 +434,7 @@ std::string describe_frame(const FrameView& frame, Octets bytes, bool link_heade
   const Octets packet = bytes.subspan(at + 2);
   try {
     out += describe_payload(type, packet);
-  } catch (const std::exception&) {  // libtins throws at what contradicts itself
+  } catch (const std::exception&) {  // libtins throws for contradictory headers
     out += text("ethertype %s (0x%04x), malformed, length %zu: ", ether_type_name(type), type,
                 packet.size()) +
            hex(packet, 16);

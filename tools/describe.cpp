@@ -13,10 +13,10 @@ namespace shmif::tools {
 
 namespace {
 
-// Keeps the fields in the order they are written down.
+// Keeps the fields in the order in which they are written.
 using Json = nlohmann::ordered_json;
 
-// A path or a name may hold bytes that are no UTF-8; they must not end the output in an exception.
+// A path or a name may contain invalid UTF-8; that must not end the output with an exception.
 std::string dump(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';
 }
@@ -330,7 +330,7 @@ std::string to_text(const BusInfo& info, std::size_t width) {
   if (info.ports.empty()) return out;
   std::vector<std::vector<std::string>> ports = {
       {"slot", "name", "state", "up", "link", "pid", "mac", "mode"}};
-  // What matters first: on a narrow terminal it stands in the first block.
+  // The most important columns come first: on a narrow terminal they are in the first block.
   std::vector<std::vector<std::string>> counters = {
       {"slot", "name", "tx_frames", "rx_frames", "lost_frames", "too_long", "tx_bytes", "rx_bytes",
        "overruns", "lost_bytes", "corrupt", "wakeups", "doorbells", "lock_sleeps"}};

@@ -40,7 +40,7 @@ std::optional<tap::Interface> find_device(const tap::NetNamespace* where, const 
 DeviceWatch::DeviceWatch(const tap::NetNamespace* where, const std::string& device, Port& port,
                          bool always_promiscuous)
     : port_(port), always_promiscuous_(always_promiscuous), watch_(open_watch(where, device)) {
-  // After the watch was opened, so that no change falls between the two.
+  // After the watch was opened, so that no change is missed in between.
   if (const std::optional<tap::Interface> now = find_device(where, device)) {
     follow(now->is_promiscuous(), now->has_carrier());
   }

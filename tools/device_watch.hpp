@@ -1,5 +1,5 @@
 #pragma once
-// Shows on the bus how a network device is that a port stands for.
+// Shows on the bus the state of the network device behind a port.
 
 #include <cstdint>
 #include <optional>
@@ -13,15 +13,16 @@
 
 namespace shmif::tools {
 
-/// Keeps a port as its device is: the port has carrier while the device is up and has carrier, and
-/// is promiscuous while somebody listens in on the device, as tcpdump does.
+/// Keeps a port in the state of its device: the port has carrier while the device is up and has
+/// carrier. It is promiscuous while a program captures on the device, as tcpdump does.
 class DeviceWatch {
  public:
-  /// `where`: the device's namespace; nullptr: this one. `always_promiscuous`: whoever listens.
-  /// `port` must outlive this. Throws when the kernel gives no news of interfaces.
+  /// `where`: the device's namespace; nullptr: this one. `always_promiscuous`: even if no program
+  /// captures. `port` must outlive this. Throws if the kernel does not report changes of
+  /// interfaces.
   DeviceWatch(const tap::NetNamespace* where, const std::string& device, Port& port,
               bool always_promiscuous);
-  /// Follows the device while the bridge runs, which must not outlive this.
+  /// Follows the device while the bridge runs; the bridge must not outlive this.
   Result<void> join(tap::Bridge& bridge);
 
  private:
@@ -32,14 +33,14 @@ class DeviceWatch {
   tap::GuestWatch watch_;
 };
 
-/// The device as the kernel knows it; nothing when there is none of that name, or no name is given.
-/// Throws when the namespace cannot be asked.
+/// The device in the kernel's view; empty if no device has this name, or the name is empty. Throws
+/// if the namespace cannot be queried.
 std::optional<tap::Interface> find_device(const tap::NetNamespace* where, const std::string& name);
 
-/// Says once that frames are longer than the other side carries.
+/// Warns once that frames are longer than the other side can carry.
 class TooLongNotice {
  public:
-  /// `from` and `to`: as people call the sides. An MTU that is not known is left out.
+  /// `from` and `to`: names of the sides for the message. An unknown MTU is left out.
   void say(std::size_t frame_bytes, const std::string& from, std::optional<std::uint32_t> from_mtu,
            const std::string& to, std::optional<std::uint32_t> to_mtu);
 
@@ -47,7 +48,7 @@ class TooLongNotice {
   bool said_ = false;
 };
 
-/// The MTU of a bus whose longest frame has so many bytes.
+/// The MTU of a bus whose longest frame has `max_frame_bytes`.
 std::uint32_t mtu_for(std::size_t max_frame_bytes) noexcept;
 
 }  // namespace shmif::tools

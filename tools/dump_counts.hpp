@@ -1,5 +1,5 @@
 #pragma once
-// What `shmifctl dump` says at its end.
+// The summary that `shmifctl dump` prints at its end.
 
 #include <cstdint>
 #include <string>
@@ -7,10 +7,10 @@
 namespace shmif::tools {
 
 /// There are two units: frames of the bus, and frames as shown. A super-frame is one frame of the
-/// bus and is lost as one, but it is shown as the frames that it stands for.
+/// bus, and is lost as one. But it is shown as the frames that it stands for.
 struct DumpCounts {
-  std::uint64_t captured = 0;           // frames of the bus, of which something was shown
-  std::uint64_t filtered = 0;           // of the bus, of which nothing was shown
+  std::uint64_t captured = 0;           // frames of the bus that were shown at least in part
+  std::uint64_t filtered = 0;           // frames of the bus of which no part was shown
   std::uint64_t lost = 0;               // of the bus
   std::uint64_t captured_segments = 0;  // frames shown
   std::uint64_t filtered_segments = 0;  // frames not shown

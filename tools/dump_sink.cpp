@@ -27,7 +27,7 @@ DumpSink::DumpSink(const WantedOutput& wanted, SenderNames* names)
     text_ = std::move(CaptureFile::create("-", options, {})).value();
     return;
   }
-  // Of the name that was given: with a number behind it, it ends with no suffix.
+  // The format follows from the name as given: with a number appended, it has no suffix.
   wanted_.format =
       is_pcapng(*wanted.file, wanted.format) ? CaptureFormat::pcapng : CaptureFormat::pcap;
   capture_.emplace(*wanted.file, wanted.rotation, [this](const std::string& file) {
@@ -42,7 +42,7 @@ std::string DumpSink::comment() const {
   return text;
 }
 
-/// The bus itself is the first interface: what is known of the capture as a whole belongs to it.
+/// The bus itself is the first interface: the totals of the whole capture belong to it.
 void DumpSink::begin_file() {
   interfaces_.clear();
   file_counts_ = {};
@@ -70,7 +70,7 @@ void DumpSink::put(FrameView frame, std::uint64_t lost_before) {
   last_number_ = frame.number;
   file_counts_.received = file_counts_.accepted;
   file_counts_.lost += lost_before;
-  // A failure shows in failed(), once per batch.
+  // failed() reports a failure, once per batch.
   if (PcapngWriter* const file = capture_->file().pcapng()) {
     put_pcapng(*file, frame, lost_before);
   } else {

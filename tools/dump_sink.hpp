@@ -1,5 +1,5 @@
 #pragma once
-// Where `shmifctl dump` puts frames: lines on standard output, or capture files.
+// The output of `shmifctl dump`: lines on standard output, or capture files.
 
 #include <chrono>
 #include <cstdint>
@@ -16,41 +16,42 @@
 namespace shmif::tools {
 
 struct WantedOutput {
-  std::string bus;                  ///< its path, for the comment of a file
-  std::string filter;               ///< likewise
-  std::optional<std::string> file;  ///< nothing: text on standard output
+  std::string bus;                  ///< path, for the comment of a file
+  std::string filter;               ///< the same
+  std::optional<std::string> file;  ///< empty: text on standard output
   CaptureFormat format = CaptureFormat::by_name;
   RotationWish rotation;
-  std::uint32_t snap_bytes = 0;  ///< keep at most so much of each frame; 0: all
+  std::uint32_t snap_bytes = 0;  ///< keep at most so many bytes of each frame; 0: all
   DecodeOptions lines;
-  bool senders = false;  ///< name the port that sent a frame at the beginning of its line
+  bool senders = false;  ///< begin each line with the name of the sending port
 };
 
-/// Threads: one. Blocks: while the disk or the reader of a pipe is slow.
+/// Threads: one at a time. Blocks: while the disk or the reader of a pipe is slow.
 class DumpSink {
  public:
-  /// `names` may be nullptr where nobody asks for senders. Throws where a file cannot be made.
+  /// `names` may be nullptr if senders are not needed. Throws if a file cannot be created.
   DumpSink(const WantedOutput& wanted, SenderNames* names);
 
-  /// Whether the names of senders are needed for that.
+  /// Whether this output needs the names of senders.
   static bool needs_senders(const WantedOutput& wanted);
 
-  /// Passes a frame on. `lost_before`: so many were lost between the frame before and this one.
+  /// Outputs a frame. `lost_before`: how many frames were lost between the last frame and this one.
   void put(FrameView frame, std::uint64_t lost_before);
-  /// Makes everything visible, before nothing may happen for a while.
+  /// Makes everything visible; call it before a possible pause.
   void flush();
-  /// Whether nothing more can be put: a failure, or the reader has gone.
+  /// Whether no more can be output: after a failure, or when the reader is gone.
   bool failed() const { return !status(); }
-  /// Whether all files that were asked for are complete.
+  /// Whether all files asked for are complete.
   bool is_complete() const { return capture_ && capture_->is_last(); }
   std::chrono::nanoseconds time_left() const;
-  /// Ends the output with what a file says about the whole capture; one of several files says it
-  /// about its own part. Result: nothing, or the failure; a reader that has gone is none.
+  /// Ends the output. A pcapng file gets the totals of the whole capture; one of several files gets
+  /// those of its own part. Result: success, or the failure; a reader that is gone is not a
+  /// failure.
   Result<void> finish(const PcapngStatistics& statistics);
-  /// How many frames have arrived where they should.
+  /// How many frames were completely written.
   std::uint64_t arrived() const;
   bool records() const { return capture_.has_value(); }
-  /// The standard output, when frames go there and somebody may read them as they come; else -1.
+  /// Standard output, if frames go there and may be read as they come; otherwise -1.
   int output() const;
 
  private:
@@ -62,12 +63,12 @@ class DumpSink {
 
   WantedOutput wanted_;
   SenderNames* names_;
-  std::unique_ptr<CaptureFile> text_;                  // one of these
-  std::optional<RotatingCapture> capture_;             // two is there
-  std::map<std::uint64_t, std::uint32_t> interfaces_;  // of the file, by the sender's id
+  std::unique_ptr<CaptureFile> text_;                  // either this
+  std::optional<RotatingCapture> capture_;             // or this is set
+  std::map<std::uint64_t, std::uint32_t> interfaces_;  // of the current file, by the sender's id
   bool rotated_ = false;
   std::uint64_t earlier_files_ = 0;  // frames in them
-  PcapngStatistics file_counts_;     // of the file, in frames of the bus
+  PcapngStatistics file_counts_;     // of the current file, in frames of the bus
   std::uint64_t last_number_ = 0;
 };
 

@@ -42,8 +42,8 @@ bool has_ended(const UniqueFd& process) {
   return ::poll(&entry, 1, 0) != 0;
 }
 
-/// Whether a process with these `maps` shares the file `mapped_as` (see BusInfo). What another
-/// inode, or a private mapping, tells is nothing: every process maps libraries.
+/// Whether a process with these `maps` shares the file `mapped_as` (see BusInfo). Other inodes and
+/// private mappings do not count: every process maps libraries.
 bool shares_file(const std::string& maps, const std::string& mapped_as) {
   std::istringstream lines(maps);
   for (std::string line; std::getline(lines, line);) {
@@ -53,8 +53,8 @@ bool shares_file(const std::string& maps, const std::string& mapped_as) {
   return false;
 }
 
-/// Whether `child` is the first process of a pid namespace that is not ours, and has the rights of
-/// `supervisor` and no others. A name is no proof: every process chooses its own.
+/// Whether `child` is the first process of another pid namespace and has exactly the rights of
+/// `supervisor`. A name alone is no proof: every process chooses its own.
 bool is_init_of(pid_t child, pid_t supervisor) {
   if (contents(path_of(child, "comm")) != "shmif-init\n") return false;
   const std::string status = contents(path_of(child, "status"));
@@ -80,7 +80,7 @@ std::vector<pid_t> children_of(pid_t parent) {
   return pids;
 }
 
-/// The init of the host that `supervisor` runs; nothing: it runs none.
+/// The init of the host that `supervisor` runs; empty if it runs no host.
 std::optional<pid_t> init_of(pid_t supervisor) {
   for (const pid_t child : children_of(supervisor)) {
     if (is_init_of(child, supervisor)) return child;
@@ -91,7 +91,7 @@ std::optional<pid_t> init_of(pid_t supervisor) {
 std::vector<std::string> words_of(pid_t pid) {
   std::vector<std::string> words;
   constexpr std::size_t kMost = 4096;
-  // Bounded: a process chooses the area that the kernel shows, and its size.
+  // Bounded, because a process chooses the memory that the kernel shows, and its size.
   std::ifstream file(path_of(pid, "cmdline"));
   std::string text(kMost + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
@@ -102,7 +102,7 @@ std::vector<std::string> words_of(pid_t pid) {
   return words;
 }
 
-/// Names the interfaces behind the ports, which have their MAC addresses.
+/// Finds the interfaces behind the ports by their MAC addresses.
 void look_at_interfaces(Host& host) {
   const auto space = tap::NetNamespace::by_pid(host.init);
   if (!space) return;
@@ -120,8 +120,8 @@ void look_at_interfaces(Host& host) {
   }
 }
 
-/// Finds out what runs behind the ports of a host, whose process is `host.supervisor`. Result:
-/// false when that is no host.
+/// Finds the processes behind the ports of a host with the process `host.supervisor`. Result: false
+/// if this is not a host.
 bool look_at(Host& host, const std::string& mapped_as) {
   const std::string number = std::to_string(host.supervisor);
   const auto unknown = [&host](const std::string& why) {
@@ -145,14 +145,14 @@ bool look_at(Host& host, const std::string& mapped_as) {
   if (!init) return false;
   host.init = *init;
   host.init_file = open_process(host.init);
-  // Once more, of the process that is held now.
+  // Again, now that the pidfd holds the process.
   if (!is_init_of(host.init, host.supervisor)) return unknown("it is just ending");
   const std::vector<pid_t> inside = children_of(host.init);
   if (!inside.empty()) {
-    host.pid = inside.front();  // the program is its first child, and it ends with it
+    host.pid = inside.front();  // the program is its first child, and init ends with it
   }
   look_at_interfaces(host);
-  // What was read by number is of the processes that are held, if they live still.
+  // Files read by pid belong to the held processes, if those are still alive.
   const auto children = children_of(host.supervisor);
   if (!host.init_file || std::ranges::find(children, host.init) == children.end() ||
       has_ended(host.init_file) || has_ended(host.supervisor_file)) {
@@ -161,8 +161,8 @@ bool look_at(Host& host, const std::string& mapped_as) {
   return true;
 }
 
-/// A number may be that of two processes, where one is in another pid namespace: then a port
-/// belongs to the one here only if an interface in there has its address.
+/// Two processes in different pid namespaces may have the same pid. Then a port belongs to the
+/// process here only if an interface of its host has the port's address.
 void drop_foreign_ports(std::vector<Host>& hosts) {
   for (Host& host : hosts) {
     if (!host.unknown.empty() || host.interfaces.size() == 1) continue;
@@ -207,7 +207,7 @@ std::vector<Host> hosts_of(const BusInfo& bus) {
 void read_command(Host& host) {
   if (host.pid <= 0) return;
   host.command = words_of(host.pid);
-  if (has_ended(host.init_file)) host.command.clear();  // the number may be another's
+  if (has_ended(host.init_file)) host.command.clear();  // the pid may belong to another process
 }
 
 Host host_by_name(const BusInfo& bus, const std::string& name) {

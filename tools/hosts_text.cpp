@@ -36,7 +36,7 @@ Json json_of(const Host& host) {
           {"unknown", known ? Json(nullptr) : Json(host.unknown)}};
 }
 
-/// A program chooses its own command line, so the table shows no more of it than this.
+/// A program chooses its own command line, so the table shows at most this much of it.
 constexpr std::size_t kMostOfCommand = 60;
 
 }  // namespace

@@ -1,5 +1,5 @@
 #pragma once
-// What `shmifctl ps` shows of the hosts on a bus.
+// The output of `shmifctl ps`: the hosts on a bus.
 
 #include <string>
 #include <vector>
@@ -8,11 +8,10 @@
 
 namespace shmif::tools {
 
-/// A table, a line for each address.
+/// A table with a line for each address.
 std::string to_text(const std::vector<Host>& hosts);
 
-/// The same and more, in ASCII: a name may hold bytes that are no UTF-8, and characters that steer
-/// a terminal.
+/// The same and more, in ASCII, because a name may contain invalid UTF-8 or control characters.
 std::string to_json(const std::string& path, const std::vector<Host>& hosts);
 
 }  // namespace shmif::tools

@@ -1,5 +1,5 @@
 #pragma once
-// Links as they are named on a command line: bus:PATH, tap:NAME, packet:IFNAME, pcap:FILE.
+// Links in command-line form: bus:PATH, tap:NAME, packet:IFNAME, pcap:FILE.
 
 #include <optional>
 #include <string>
@@ -13,11 +13,11 @@ struct LinkAddress {
   std::string target;  ///< the path or the name, never empty
 };
 
-/// Result: nothing when the text names no link.
+/// Result: empty if the text does not name a link.
 std::optional<LinkAddress> parse_link(std::string_view text);
 
-/// Throws where a TAP device cannot be had: not_supported (exit code 77) where there is no device
-/// node, the errno where it may not be opened.
+/// Throws if TAP devices are not available: not_supported (exit code 77) if there is no device
+/// node, the errno if it may not be opened.
 void need_tun_device();
 
 }  // namespace shmif::tools

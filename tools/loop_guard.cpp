@@ -15,10 +15,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// A host that moves from one side to the other does so once. In a loop each frame is a move.
+/// A host moves from one side to the other once. In a loop, each frame is a move.
 constexpr unsigned kSuspicious = 32;
 constexpr std::chrono::seconds kWithin{1};
-/// In a storm a probe may be lost as any frame.
+/// In a storm, a probe may be lost like any frame.
 constexpr std::chrono::milliseconds kBetweenProbes{50};
 
 std::set<std::int32_t> bridges_on(const std::string& path) {
@@ -52,7 +52,7 @@ bool LoopGuard::look(Side side, const FrameView& frame, AnyLink& back) {
   return false;
 }
 
-/// Whether a probe with this number was sent to the other side, and has not come back before.
+/// Whether a probe with this number was sent to the other side and has not come back before.
 bool LoopGuard::came_round(Side side, std::uint32_t id) {
   for (Probe& probe : probes_) {
     if (!probe.under_way || probe.id != id || probe.sent_to == side) continue;
@@ -62,7 +62,7 @@ bool LoopGuard::came_round(Side side, std::uint32_t id) {
   return false;
 }
 
-/// A frame came from `side`, where its sender was not a moment ago.
+/// Notes a frame from `side` whose sender was on the other side a moment ago.
 void LoopGuard::suspect(Side side, AnyLink& back) {
   const Clock::time_point now = Clock::now();
   if (now - since_ > kWithin) {
@@ -74,8 +74,7 @@ void LoopGuard::suspect(Side side, AnyLink& back) {
   const std::uint32_t id = std::random_device()();
   probes_.at(next_probe_) = {id, side, true};
   next_probe_ = (next_probe_ + 1) % probes_.size();
-  // To everybody, since that is what no switch between the two filters; a reply, since nobody
-  // answers one.
+  // Broadcast, because no switch between the two filters that. A reply, because no port answers it.
   std::array<std::byte, kPingFrameBytes> bytes;
   write_ping({.destination = MacAddress::from_u64(0xffffffffffff),
               .source = address_,

@@ -1,12 +1,12 @@
 #pragma once
-// Finds out that what a bridge passes on comes back to it on the other side.
+// LoopGuard: finds out whether frames that a bridge passes on come back on the other side.
 //
-// Two bridges between the same two segments carry each broadcast round and round, since Ethernet
-// has no hop count. A bridge sees it as source addresses that come from both sides again and again.
-// That alone proves nothing: two hosts may have one address. So the guard then sends a probe, a
-// frame with a random number of its own, back to where the last such frame came from. When the
-// probe arrives on the other side, there is a second way between the two. On the side that it was
-// sent to, anybody can repeat it.
+// Two bridges between the same two segments send each broadcast round and round, because Ethernet
+// has no hop count. A bridge then sees the same source addresses alternately on both sides. That
+// alone is no proof, because two hosts may have the same address. So the guard sends a probe, a
+// frame with a random number, back to the side from which the last such frame came. If the probe
+// arrives on the other side, there is a second path between the two. On the side that it was sent
+// to, any host can repeat it, so an arrival there proves nothing.
 
 #include <array>
 #include <chrono>
@@ -20,16 +20,16 @@
 
 namespace shmif::tools {
 
-/// Threads: the bridge's.
+/// Threads: the bridge's thread.
 class LoopGuard {
  public:
   enum class Side : std::uint8_t { left, right };
 
-  /// `say` is called once, when a loop is certain.
+  /// `say` is called once, when a loop is proven.
   explicit LoopGuard(std::function<void()> say);
 
-  /// To be shown each frame that came from `side`, whose link is `back`. Result: whether it is a
-  /// probe of this guard, which goes no further.
+  /// Call it for each frame from `side`; `back` is that side's link. Result: whether the frame is a
+  /// probe of this guard, which must not be passed on.
   bool look(Side side, const FrameView& frame, AnyLink& back);
 
  private:
@@ -42,7 +42,8 @@ class LoopGuard {
   };
   std::function<void()> say_;
   bool said_ = false;
-  /// A probe that has not come back. In a storm it may take longer than the next one is waited for.
+  /// A probe that has not come back. In a storm it may take longer than the time between two
+  /// probes.
   struct Probe {
     std::uint32_t id = 0;
     Side sent_to = Side::left;
@@ -50,18 +51,19 @@ class LoopGuard {
   };
   std::array<Probe, 16> probes_{};
   std::size_t next_probe_ = 0;
-  MacAddress address_;  ///< the source of the probes, and of nothing else
+  MacAddress address_;  ///< source address of the probes only
   std::array<Seen, 256> seen_{};
-  unsigned moves_ = 0;  ///< of addresses from one side to the other, since `since_`
+  unsigned moves_ = 0;  ///< changes of an address's side since `since_`
   std::chrono::steady_clock::time_point since_;
   std::chrono::steady_clock::time_point probed_;
 };
 
-/// What to tell a person: frames between the two go round. `others`: who joins them too, if known.
+/// The message that frames go round between the two. `others`: the other processes that join them,
+/// if known.
 std::string loop_text(const std::string& one, const std::string& other, const std::string& others);
 
-/// The processes, other than this one, that have ports of bridges on both buses, for people:
-/// "process 4711", "processes 4711 and 4712"; empty when none is seen.
+/// The other processes that have bridge ports on both buses, as text: "process 4711", "processes
+/// 4711 and 4712"; empty if none is visible.
 std::string bridges_between(const std::string& one, const std::string& other);
 
 }  // namespace shmif::tools

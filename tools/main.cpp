@@ -9,7 +9,7 @@ namespace shmif::tools {
 
 namespace {
 
-// In the order of the alphabet.
+// In alphabetical order.
 constexpr std::array kCommands = {
     &kAuditCommand, &kBridgeCommand, &kCreateCommand, &kDestroyCommand,
     &kDumpCommand,  &kEnterCommand,  &kExecCommand,   &kInjectCommand,

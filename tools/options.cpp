@@ -12,14 +12,14 @@ namespace shmif::tools {
 namespace {
 
 constexpr std::size_t kHelpColumns = 80;
-/// In Option::often, of one that may occur any number of times and does not say so.
+/// Value of Option::often for an option that may occur any number of times without showing it.
 constexpr const char* kOpen = "open";
 
 [[noreturn]] void refuse(std::string_view option, const std::string& value, const char* why) {
   throw UsageError{"--" + std::string(option) + " \"" + value + "\" " + why};
 }
 
-/// What was read of the option's value. Throws UsageError when it was refused.
+/// The value of an option. Throws UsageError if it was refused.
 template <class T>
 T read_or_refuse(std::string_view option, const std::string& value,
                  const base::Reading<T>& reading) {
@@ -27,7 +27,7 @@ T read_or_refuse(std::string_view option, const std::string& value,
   throw UsageError{"--" + std::string(option) + ' ' + reading.why(value)};
 }
 
-/// The name between cxxopts' quotation marks.
+/// The name within cxxopts' quotation marks.
 std::string quoted_name(const std::string& message) {
   const std::string open = cxxopts::LQUOTE;
   const std::size_t begin = message.find(open);
@@ -275,7 +275,8 @@ bool Options::takes_no_value(const std::string& name) const {
 }
 
 std::string Options::program_remedy(const CommandLine& line) const {
-  // As it was meant, where that can be seen: the words before "--", and the program's behind it.
+  // Suggests the intended line, if it can be recognised: the command's words before "--", and the
+  // program's after it.
   std::string meant = synopsis_;
   const bool words_only =
       std::none_of(line.words.begin(),
@@ -351,7 +352,7 @@ Arguments Options::parse(const CommandLine& line) const {
     throw Exit{kDone};
   }
   for (const Option& option : options_) {
-    // A flag says no more when it is given twice, as in -nn.
+    // A flag may be repeated, as in -nn.
     const bool once = option.often.empty() && !option.placeholder.empty();
     if (once && result.all(option.name).size() > 1) {
       throw UsageError{dashed(option.name) + " is given more than once"};

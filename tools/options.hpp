@@ -1,9 +1,9 @@
 #pragma once
-// The command line of one command: described once, parsed by cxxopts, explained by --help.
+// The command line of one command: describes it once, parses it with cxxopts, and makes --help from
+// it.
 //
-// cxxopts is included by options.cpp alone, which keeps it out of every other compilation, and it
-// never gets to see a list: it would split one at commas. A repeatable option is a plain one that
-// may occur more than once.
+// Only options.cpp includes cxxopts. cxxopts never parses a list, because it would split it at
+// commas: a repeatable option is a plain option that may occur more than once.
 
 #include <chrono>
 #include <cstdint>
@@ -19,13 +19,13 @@
 
 namespace shmif::tools {
 
-/// What was on the command line. The typed getters throw UsageError, naming option and value, when
-/// the value is not of their kind, and answer nothing when the option was not given.
+/// The contents of the command line. The typed getters throw UsageError, with option and value, if
+/// the value has the wrong type. They return an empty value if the option was not given.
 class Arguments {
  public:
-  /// The words that belong to no option, in order.
+  /// The words that are not options, in order.
   const std::vector<std::string>& positional() const noexcept { return positional_; }
-  /// The program to run, for a command that takes one behind "--".
+  /// The program to run, for a command that takes one after "--".
   const std::vector<std::string>& program() const noexcept { return program_; }
 
   bool given(std::string_view option) const noexcept;
@@ -37,7 +37,7 @@ class Arguments {
   std::optional<std::uint64_t> count(
       std::string_view option, std::uint64_t least = 0,
       std::uint64_t most = std::numeric_limits<std::uint64_t>::max()) const;
-  /// A time; without a unit in seconds.
+  /// A time; without a unit, in seconds.
   std::optional<std::chrono::nanoseconds> seconds(std::string_view option) const;
   std::optional<double> share(std::string_view option) const;
   std::optional<MacAddress> mac(std::string_view option) const;
@@ -55,32 +55,33 @@ class Arguments {
   std::vector<std::pair<std::string, std::string>> options_;
 };
 
-/// The description of a command line. --help and --log-level belong to every command.
+/// The description of a command line. Every command has --help and --log-level.
 class Options {
  public:
   /// `synopsis` is what follows the options: "PATH", "LINK LINK", "PATH -- COMMAND [ARGUMENT]...".
   Options(std::string command, std::string synopsis);
 
-  /// A sentence or a paragraph for --help, wrapped there.
+  /// A sentence or paragraph for --help, which wraps it.
   Options& about(std::string text);
-  /// `names` is "json", or "c,count" with a short form; `text` says what it does.
+  /// `names`: "json", or "c,count" with a short form. `text`: what it does.
   Options& flag(const std::string& names, std::string text);
   Options& value(const std::string& names, std::string placeholder, std::string text);
   Options& repeatable(const std::string& names, std::string placeholder, std::string text);
-  /// Parsed as repeatable; the command sees to it that each bus gets one at most.
+  /// Parsed like repeatable(); the command checks that each bus has at most one.
   Options& once_per_bus(const std::string& names, std::string placeholder, std::string text);
-  /// An option whose meaning the command looks up itself, any number of times. Without `text`
-  /// --help does not list it. `alone` is its value when it stands alone; nothing: it needs one.
+  /// An option that the command interprets itself, any number of times. Without `text`, --help does
+  /// not list it. `alone`: its value if none is given; empty: it needs a value.
   Options& open(const std::string& name, std::string placeholder, std::string text,
                 std::optional<std::string> alone);
   Options& example(std::string command_line, std::string text);
-  /// How many words without an option the command takes. Default: exactly one.
+  /// How many words that are not options the command takes. Default: exactly one.
   Options& words(std::size_t least, std::size_t most);
-  /// What follows "--" is a program to run and must be there; else it is words like the others.
+  /// "--" must be given, followed by a program to run. Without this call, words after "--" are
+  /// ordinary words.
   Options& takes_program();
 
-  /// Parses. Throws Exit after printing --help, UsageError for a line that does not fit. Sets the
-  /// level of the log.
+  /// Parses the line. Throws Exit after printing --help, and UsageError for a wrong line. Sets the
+  /// log level.
   Arguments parse(const CommandLine& line) const;
   std::string help() const;
 
@@ -109,14 +110,14 @@ class Options {
   bool takes_program_ = false;
 };
 
-/// `text` in lines of 80 columns, with a line end. It begins in `column`; further lines are
-/// indented.
+/// `text` in lines of 80 columns, with a final newline. The first line begins in `column`; further
+/// lines are indented.
 std::string wrapped(const std::string& text, std::size_t indent, std::size_t column);
 
-/// How values are written (base/quantity.hpp): what `help values` prints.
+/// The formats of values (base/quantity.hpp), as printed by `help values`.
 std::string values_help();
 
-/// Sets the level of the log. Throws UsageError for a word that is none.
+/// Sets the log level. Throws UsageError for an unknown word.
 void apply_log_level(const std::string& level);
 
 }  // namespace shmif::tools

@@ -1,5 +1,5 @@
 #pragma once
-// Answers `shmifctl ping` for a port that a bridge carries frames for.
+// Answers `shmifctl ping` in place of a port whose frames a bridge carries.
 
 #include <array>
 #include <cstddef>
@@ -9,9 +9,9 @@
 
 namespace shmif::tools {
 
-/// An interceptor of the bridge (tap/bridge.hpp) for what comes from the port. A request to the
-/// port itself goes no further; one to everybody does. A port whose interface is down answers
-/// nothing, since its host could not answer either. Threads: the bridge's.
+/// An interceptor of the bridge (tap/bridge.hpp) for frames from the port. A request to the port
+/// itself is not passed on; a broadcast request is. A port whose interface is down does not answer,
+/// because its host could not answer either. Threads: the bridge's thread.
 class PingAnswerer {
  public:
   /// `port` must outlive the bridge.

@@ -48,14 +48,14 @@ std::string ping_text(std::uint64_t sent, PingResponders responders) {
     const std::uint64_t answered = from.round_trips_ns.size();
     const std::uint64_t lost = sent - answered;
     char text[256];
-    std::snprintf(
-        text, sizeof text,
-        ": %llu sent, %llu answered, %llu lost (%.1f %%)\n"
-        "  min/p50/p99/max %.1f/%.1f/%.1f/%.1f us\n",  // a line of its own: both fit 80 columns
-        static_cast<unsigned long long>(sent), static_cast<unsigned long long>(answered),
-        static_cast<unsigned long long>(lost),
-        100.0 * static_cast<double>(lost) / static_cast<double>(sent), microseconds(times.min),
-        microseconds(times.p50), microseconds(times.p99), microseconds(times.max));
+    std::snprintf(text, sizeof text,
+                  ": %llu sent, %llu answered, %llu lost (%.1f %%)\n"
+                  "  min/p50/p99/max %.1f/%.1f/%.1f/%.1f us\n",  // own line: both fit 80 columns
+                  static_cast<unsigned long long>(sent), static_cast<unsigned long long>(answered),
+                  static_cast<unsigned long long>(lost),
+                  100.0 * static_cast<double>(lost) / static_cast<double>(sent),
+                  microseconds(times.min), microseconds(times.p50), microseconds(times.p99),
+                  microseconds(times.max));
     out += label(mac, from) + text;
   }
   return out;

@@ -40,7 +40,7 @@ void print_overview(const Program& program) {
       program.examples, program.name, program.name);
 }
 
-/// `as_topic`: of "help", which also explains how values are written.
+/// `as_topic`: a topic of "help", which also explains the formats of values.
 [[noreturn]] void refuse_unknown_command(const Program& program, const std::string& name,
                                          bool as_topic = false) {
   std::vector<std::string> known = {"help"};
@@ -74,7 +74,7 @@ int help_command(const Program& program, const std::vector<std::string>& words) 
   return command->run({{"--help"}, std::nullopt});
 }
 
-/// Cuts the words at the first "--".
+/// Splits the words at the first "--".
 CommandLine cut(std::vector<std::string> words) {
   CommandLine line;
   const auto dashes = std::find(words.begin(), words.end(), "--");
@@ -84,7 +84,7 @@ CommandLine cut(std::vector<std::string> words) {
   return line;
 }
 
-/// Runs what `words` ask for; `command` becomes the name of the command as soon as it is known.
+/// Runs what `words` ask for. Sets `command` as soon as the command's name is known.
 int run(const Program& program, std::vector<std::string> words, std::string& command) {
   while (!words.empty() && words[0].starts_with('-') && words[0] != "--") {
     const std::string option = words[0];
@@ -117,7 +117,7 @@ int run(const Program& program, std::vector<std::string> words, std::string& com
   return found->run(cut(std::move(words)));
 }
 
-/// What was printed must have arrived: a full disk or a closed pipe is a failure, not silence.
+/// Printed text must have arrived: a full disk or a closed pipe is a failure.
 int finish_output(int code) {
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
   const int number = errno;
@@ -126,7 +126,7 @@ int finish_output(int code) {
 }
 
 int guarded_main(const Program& program, std::vector<std::string> words) {
-  // A bus that somebody truncates under us is an error then, and not our death.
+  // If somebody truncates a bus, the command reports an error and does not crash.
   if (!install_sigbus_guard()) {
     log_warning("cannot catch SIGBUS: this command will crash if its bus is truncated");
   }

@@ -1,5 +1,5 @@
 #pragma once
-// What the programs of this folder share: a table of commands, and what main() does with it.
+// Shared by the programs of this folder: a table of commands, and what main() does with it.
 
 #include <span>
 #include <string>
@@ -8,16 +8,16 @@
 
 namespace shmif::tools {
 
-/// A program: its commands, and what --help says of it all.
+/// A program: its commands, and the texts of its --help.
 struct Program {
   const char* name;                          ///< "shmifctl"
-  const char* about;                         ///< a sentence or two, in lines
+  const char* about;                         ///< one or two sentences, already in lines
   const char* examples;                      ///< the lines below "examples:"
-  std::span<const Command* const> commands;  ///< in the order of the alphabet
+  std::span<const Command* const> commands;  ///< in alphabetical order
 };
 
-/// All that main() does: --help, --version, --log-level, the command, and its errors. Threads: the
-/// main thread. Result: the exit code.
+/// Everything that main() does: --help, --version, --log-level, the command, and its errors.
+/// Threads: the main thread. Result: the exit code.
 int run_program(const Program& program, int argc, char** argv);
 
 }  // namespace shmif::tools

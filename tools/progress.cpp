@@ -19,7 +19,7 @@ struct Room {
   unsigned rows = 23;
 };
 
-/// The last column stays empty, for some terminals begin a new line behind it, and so does a row.
+/// The last column and the last row stay empty, because some terminals begin a new line after them.
 Room room() {
   winsize window{};
   if (ioctl(STDERR_FILENO, TIOCGWINSZ, &window) != 0 || window.ws_col < 2 || window.ws_row < 2) {
@@ -59,13 +59,13 @@ void Progress::show(const std::string& text) {
   for (std::size_t at = 0; at <= text.size() && rows < has.rows; ++rows) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
     if (rows > 0) out += '\n';
-    // What stood behind it is erased after it is written: nothing flickers.
+    // Erases the rest of the line after writing it, to avoid flicker.
     const std::string_view line = std::string_view(text).substr(at, end - at);
     out += line.substr(0, base::behind_columns(line, has.columns));
     out += "\033[K";
     at = end + 1;
   }
-  out += "\033[J";  // and lines below it that are no longer there
+  out += "\033[J";  // also older lines below
   std::fwrite(out.data(), 1, out.size(), stderr);
   shown_ = rows;
   next_ = Clock::now() + std::chrono::milliseconds(250);

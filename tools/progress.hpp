@@ -1,17 +1,17 @@
 #pragma once
-// Lines on the terminal that say how far a command is.
+// Lines on the terminal that show the progress of a command.
 
 #include <chrono>
 #include <string>
 
 namespace shmif::tools {
 
-/// The width that COLUMNS in the environment gives, or else that of the terminal on standard
-/// output; 0 when standard output is none: in a file or a pipe a row of a table stays a line.
+/// The width from COLUMNS in the environment, otherwise that of the terminal on standard output. 0
+/// if standard output is not a terminal: in a file or a pipe, each row of a table stays one line.
 unsigned terminal_columns() noexcept;
 
-/// A line on standard error that replaces itself, or several, where that is a terminal; else
-/// nothing at all. The destructor takes them away. Threads: one.
+/// One or more lines on standard error that replace themselves. Does nothing if standard error is
+/// not a terminal. The destructor removes the lines. Threads: one at a time.
 class Progress {
  public:
   Progress();
@@ -20,12 +20,12 @@ class Progress {
   ~Progress() { clear(); }
 
   bool on_terminal() const noexcept { return terminal_; }
-  /// Whether it is time to show() something new: a few times per second. Cheap.
+  /// Whether it is time for a new show(): a few times per second. Cheap.
   bool due() noexcept;
-  /// In place of what stands there. Lines are cut at the width of the terminal, and those that it
-  /// has no room for are left out.
+  /// Replaces the shown lines. Lines are cut at the terminal's width; lines that do not fit on it
+  /// are left out.
   void show(const std::string& text);
-  /// Takes it away, before something else is printed.
+  /// Removes the lines, before other output is printed.
   void clear();
 
  private:

@@ -7,7 +7,7 @@ namespace shmif::tools {
 
 namespace {
 
-/// A counter only goes back when somebody wrote over it.
+/// A counter goes back only if it was overwritten.
 std::uint64_t grown(std::uint64_t before, std::uint64_t now) {
   return now >= before ? now - before : 0;
 }
@@ -19,7 +19,7 @@ const PortInfo* same_port(const std::vector<PortInfo>& ports, const PortInfo& wa
   return nullptr;
 }
 
-/// What the last owner of a slot sent.
+/// The last owner of a slot, and what it sent.
 struct Sent {
   std::uint32_t incarnation = 0;  // 0: not known
   bool has_left = true;
@@ -35,7 +35,7 @@ std::map<unsigned, Sent> sent_by_slot(const BusInfo& info) {
   return slots;
 }
 
-/// What all ports sent between two looks, as far as the slots still tell it.
+/// Adds up what all ports sent between two samples, as far as the slots still show it.
 void add_up(const BusInfo& before, const BusInfo& now, double seconds, BusRates& rates) {
   const std::map<unsigned, Sent> old_slots = sent_by_slot(before);
   const std::map<unsigned, Sent> slots = sent_by_slot(now);
@@ -47,7 +47,7 @@ void add_up(const BusInfo& before, const BusInfo& now, double seconds, BusRates&
     const auto found = old_slots.find(slot);
     Sent old = found != old_slots.end() ? found->second : Sent{};
     if (sent.incarnation == 0 || old.incarnation != sent.incarnation) {
-      // Nobody has it between the two, and the one before had left: nothing is missing.
+      // Complete only if no other port had the slot in between, and the old port had left before.
       complete = complete && old.has_left && sent.incarnation == old.incarnation + 1;
       if (sent.incarnation == 0) continue;
       old = {};
@@ -57,7 +57,8 @@ void add_up(const BusInfo& before, const BusInfo& now, double seconds, BusRates&
     segments += grown(old.segments, sent.segments);
   }
   for (const auto& [slot, old] : old_slots) complete = complete && slots.contains(slot);
-  // A slot that changed hands unseen is no gap where the bus numbered no more frames than these.
+  // A slot that changed its port unseen does not matter if the bus numbered no more frames than
+  // these.
   rates.complete = complete || grown(before.frames, now.frames) <= frames;
   rates.frames = static_cast<double>(segments) / seconds;
   rates.bits = 8 * static_cast<double>(bytes) / seconds;
@@ -79,7 +80,7 @@ BusRates rates_between(const std::optional<Sample>& before, const Sample& now) {
   }
   for (const PortInfo& port : now.info.ports) {
     PortRates row{port};
-    // Which port the counters of a slot are of is not known while it changes hands.
+    // While a slot changes hands, it is not known which port its counters belong to.
     row.known = rates.known && port.incarnation != 0;
     if (row.known) {
       const PortInfo* const seen = same_port(before->info.ports, port);

@@ -11,10 +11,10 @@ std::string describe(unsigned slot, LinkKind link, const MacAddress& mac) {
   return "slot " + std::to_string(slot) + ", " + to_string(link) + ", " + mac.to_string();
 }
 
-/// Twice as many as the table of a bus can name: 256 ports, and the former port of each slot.
+/// Twice as many as the port table can name: 256 ports, and the former port of each slot.
 constexpr std::size_t kMostSenders = 1024;
-/// A look at the table takes many times as long as a frame, so looks are limited: to kMostLooks at
-/// once, and one more each kTimePerLook.
+/// Reading the port table takes many times as long as showing a frame, so reads are limited:
+/// kMostLooks at once, and one more every kTimePerLook.
 constexpr unsigned kMostLooks = 4096;
 constexpr std::chrono::milliseconds kTimePerLook{1};
 
@@ -42,8 +42,8 @@ void SenderNames::add(const Key& key, std::string name, std::string description,
   if (is_new) at->second = {++last_id_, std::move(name), std::move(description), known};
 }
 
-/// Learns who is in the table of the bus. For that and one more sender it makes room, by forgetting
-/// those who are not in the table: they never come back to it.
+/// Reads the port table of the bus. Makes room for its ports and one more sender, by forgetting
+/// senders that are not in the table: they never return to it.
 void SenderNames::look() {
   const BusInfo info = bus_ ? bus_->info() : BusInfo{};
   const auto key_of = [](const auto& port) {

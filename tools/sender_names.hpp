@@ -1,5 +1,5 @@
 #pragma once
-// Who sent a frame: the name of the port, from the bus's table.
+// SenderNames: names the sender of a frame, from the bus's port table.
 
 #include <chrono>
 #include <cstddef>
@@ -15,31 +15,31 @@
 
 namespace shmif::tools {
 
-/// The senders of the frames of one bus. Threads: one.
+/// The senders of the frames of one bus. Threads: one at a time.
 class SenderNames {
  public:
   static constexpr std::uint64_t kOthers = 0;
   struct Sender {
-    std::uint64_t id = 0;     ///< no two senders have the same
-    std::string name;         ///< of the port; of one that nobody knows any more "slot 7"
-    std::string description;  ///< what it is: slot, kind of link, MAC address
+    std::uint64_t id = 0;     ///< unique among senders
+    std::string name;         ///< of the port; "slot 7" if the port is no longer known
+    std::string description;  ///< slot, kind of link, MAC address
     bool known = false;
   };
 
-  /// A bus that cannot be opened has senders without names.
+  /// If the bus cannot be opened, senders have no names.
   explicit SenderNames(const std::string& path);
 
-  /// A port that has left is known until another one takes its slot. The reference is good until
-  /// the next call. A writer can forge any number of senders, and looks into the table of the
-  /// bus are limited. Senders beyond that are all one, named "others".
+  /// The sender of a frame. A port that has left is known until another one takes its slot. The
+  /// reference is valid until the next call. Because a writer can forge any number of senders,
+  /// reads of the port table are limited. All senders beyond the limit share one entry, "others".
   const Sender& of(const FrameView& frame);
   /// The sender named "others".
   const Sender& others() const { return others_; }
   /// For how many frames the answer was "others".
   std::uint64_t not_looked_up() const { return not_looked_up_; }
-  /// How many senders are remembered just now: a bounded number.
+  /// How many senders are remembered now; bounded.
   std::size_t remembered() const { return senders_.size(); }
-  /// The names of the ports that live now.
+  /// The names of the live ports.
   std::vector<std::string> live() const;
 
  private:
@@ -57,7 +57,7 @@ class SenderNames {
   unsigned looks_left_;
   Clock::time_point looks_counted_ = Clock::now();
   Key last_key_{};
-  const Sender* last_ = nullptr;  // most frames come from the sender of the one before
+  const Sender* last_ = nullptr;  // usually also the sender of the next frame
 };
 
 }  // namespace shmif::tools

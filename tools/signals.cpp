@@ -16,7 +16,7 @@ namespace shmif::tools {
 
 namespace {
 
-// A handler can reach only what is static. Both are lock-free, so safe inside one.
+// A handler can access only static objects. Both are lock-free, so they are safe in a handler.
 std::atomic<int> caught{0};
 std::atomic<int> bell{-1};
 std::vector<std::pair<int, struct sigaction>> replaced_handlers;
@@ -43,8 +43,8 @@ StopSignals::StopSignals(std::initializer_list<int> signals) {
   for (const int number : signals) {
     struct sigaction before{};
     sigaction(number, nullptr, &before);
-    // nohup wants SIGHUP ignored. An ignored SIGINT only says that a script's shell put us in the
-    // background; the script's own `kill -INT` is still to end us.
+    // nohup ignores SIGHUP on purpose. An ignored SIGINT only means that a script's shell runs this
+    // in the background; the script's `kill -INT` must still end it.
     if (before.sa_handler == SIG_IGN && number == SIGHUP) continue;
     sigaction(number, &action, &before);
     replaced_handlers.emplace_back(number, before);

@@ -1,14 +1,14 @@
 #pragma once
-// Being asked to stop: SIGINT, SIGTERM and SIGHUP as a flag and a descriptor.
+// Requests to stop: SIGINT, SIGTERM and SIGHUP as a flag and a descriptor.
 
 #include <csignal>
 #include <initializer_list>
 
 namespace shmif::tools {
 
-/// While it lives, the stopping signals no longer end the program; they set a flag and make a
-/// descriptor readable. One at a time. Children that are started get the default dispositions at
-/// exec and an unchanged signal mask. Threads: signal() and descriptor() from any.
+/// While this exists, the stopping signals do not end the program. They set a flag and make a
+/// descriptor readable. Only one may exist at a time. Child processes get the default dispositions
+/// at exec and an unchanged signal mask. Threads: signal() and descriptor() from any.
 class StopSignals {
  public:
   explicit StopSignals(std::initializer_list<int> signals = {SIGINT, SIGTERM, SIGHUP});
@@ -19,9 +19,9 @@ class StopSignals {
   /// The first signal that came; 0: none yet.
   int signal() const noexcept;
   bool stopped() const noexcept { return signal() != 0; }
-  /// Readable from the first signal on, for poll and epoll. Leave reading it alone.
+  /// Readable from the first signal on, for poll and epoll. Do not read from it.
   int descriptor() const noexcept;
-  /// Sleeps at most `milliseconds`, less when a signal comes. Result: stopped().
+  /// Sleeps for `milliseconds`, or until a signal comes. Result: stopped().
   bool wait(int milliseconds) const noexcept;
 };
 

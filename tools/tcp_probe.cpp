@@ -15,7 +15,7 @@ namespace {
 using Clock = TcpProbe::Clock;
 using std::chrono::milliseconds;
 
-constexpr milliseconds kClaimWait{100};  ///< for somebody who has the address to say so
+constexpr milliseconds kClaimWait{100};  ///< time for a host that has the address to say so
 constexpr unsigned kClaimQuestions = 3;
 constexpr milliseconds kFirstRetry{20};
 constexpr milliseconds kLongestRetry{200};
@@ -47,7 +47,7 @@ tap::IpAddress link_local(MacAddress mac) {
   return a;
 }
 
-/// ff02::1:ffXX:XXXX, to which the owner of the address listens, and its Ethernet address.
+/// ff02::1:ffXX:XXXX, the group that the owner of the address listens to, and its Ethernet address.
 std::pair<Tins::IPv6Address, Tins::HWAddress<6>> solicited_node(const tap::IpAddress& address) {
   std::array<std::uint8_t, 16> group{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff};
   std::copy_n(address.bytes.begin() + 13, 3, group.begin() + 13);
@@ -102,7 +102,7 @@ struct TcpProbe::Impl {
     }
   }
 
-  /// Another address of the service's /24, to be claimed.
+  /// Chooses another address of the service's /24, to be claimed.
   void choose() {
     self = service.address;
     while (self.bytes[3] == service.address.bytes[3] || self.bytes[3] == 0 || self.bytes[3] == 255)
@@ -118,7 +118,7 @@ struct TcpProbe::Impl {
     static_cast<void>(port.try_send({&view, 1}));
   }
 
-  /// Who has `wanted`? `teller`: on whose behalf; 0.0.0.0 leaves the caches of others alone.
+  /// Sends an ARP request for `wanted`. `teller`: the sender address; 0.0.0.0 changes no ARP cache.
   void ask_arp(const tap::IpAddress& wanted, Tins::IPv4Address teller) {
     Tins::ARP arp(v4(wanted), teller, Tins::HWAddress<6>(), hardware(mac));
     arp.opcode(Tins::ARP::REQUEST);
@@ -149,7 +149,7 @@ struct TcpProbe::Impl {
   }
 
   void ask() {
-    // Each question from another port, so that no late answer is taken for that of a later one.
+    // Uses a new port for each question, so that a late answer does not count for a later question.
     source_port = static_cast<std::uint16_t>(kFirstPort + random() % (65536 - kFirstPort));
     sequence = static_cast<std::uint32_t>(random());
     send_tcp(Tins::TCP::SYN, sequence);
@@ -219,7 +219,7 @@ struct TcpProbe::Impl {
   tap::IpAddress self;
   std::mt19937 random;
   Stage stage = Stage::resolve;
-  unsigned questions = 0;  ///< whether somebody has `self`
+  unsigned questions = 0;  ///< sent to find out whether another host has `self`
   std::optional<MacAddress> peer;
   std::uint16_t source_port = 0;
   std::uint32_t sequence = 0;
@@ -285,7 +285,7 @@ void TcpProbe::take(const FrameView& frame) {
       i.take_tcp(*tcp);
     }
   } catch (const Tins::exception_base&) {
-    return;  // a frame that is not what it says
+    return;  // malformed frame
   }
 }
 

@@ -1,13 +1,15 @@
 #pragma once
-// Asks over a bus whether a TCP service answers, without any IP stack: `shmifctl wait --tcp`.
+// TcpProbe: finds out over a bus whether a TCP service answers, without an IP stack: `shmifctl wait
+// --tcp`.
 //
-// The probe is a host of its own with a MAC address and an IP address. It finds the service's host
-// by ARP or neighbour discovery, sends a SYN, takes a SYN-ACK for yes, and resets the connection.
-// The service's program sees nothing: its kernel answers as long as somebody listens.
+// The probe acts as a host with its own MAC address and IP address. It finds the service's host by
+// ARP or neighbour discovery, sends a SYN, takes a SYN-ACK as success, and resets the connection.
+// The service's program does not notice: its kernel answers as long as the program listens.
 //
-// The IP address it asks from: for IPv6 the link-local one of its MAC address (RFC 4291), to which
-// each host on the link has a route. For IPv4 it has to be of the host's own network: one of the
-// same /24 that nobody claims when asked three times (RFC 5227), or the one that the caller gives.
+// Its own IP address: for IPv6 it is the link-local address of its MAC address (RFC 4291), to which
+// each host on the link has a route. For IPv4 it must be in the host's network. The caller gives
+// one, or the probe takes one of the same /24 that no host claims when asked three times (RFC
+// 5227).
 
 #include <chrono>
 #include <cstdint>
@@ -32,19 +34,19 @@ struct TcpService {
 /// Threads: one at a time. Blocks: never.
 class TcpProbe {
  public:
-  /// `port` is up and outlives this. `from`: nothing, or of the service's family.
+  /// `port` is up and outlives this. `from`: empty, or of the service's family.
   TcpProbe(Port& port, const TcpService& service, std::optional<tap::IpAddress> from);
   TcpProbe(TcpProbe&&) noexcept;
   TcpProbe& operator=(TcpProbe&&) noexcept;
   ~TcpProbe();
 
   using Clock = std::chrono::steady_clock;
-  /// Sends what is due. Result: when to call again at the latest.
+  /// Sends what is due. Result: when to call it again at the latest.
   Clock::time_point tick(Clock::time_point now);
-  /// Looks at a frame that came.
+  /// Handles a received frame.
   void take(const FrameView& frame);
   bool answered() const noexcept;
-  /// Why there is no answer yet, for people.
+  /// Why there is no answer yet, as a text.
   std::string why() const;
 
  private:

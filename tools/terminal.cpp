@@ -20,7 +20,7 @@ constexpr std::string_view kLeave = "\x1b[0m\x1b[?25h\x1b[?1049l";
 void put(std::string_view text) noexcept {
   while (!text.empty()) {
     const ssize_t n = write(STDOUT_FILENO, text.data(), text.size());
-    if (n < 0 && errno != EINTR && errno != EAGAIN) return;  // a terminal that is gone
+    if (n < 0 && errno != EINTR && errno != EAGAIN) return;  // the terminal is gone
     if (n > 0) text.remove_prefix(static_cast<std::size_t>(n));
   }
 }
@@ -84,8 +84,8 @@ void Screen::show(const std::string& lines) {
   for (const char c : lines) {
     if (c == '\n') {
       if (++row == room.rows) break;
-      // The rest of the line is empty. Behind a full one, "erase to the end" would take its last
-      // letter.
+      // Clears the rest of the line. Not after a full line, because "erase to the end" would remove
+      // its last letter.
       out += column < room.columns ? "\x1b[0m\x1b[K\r\n" : "\x1b[0m\r\n";
       column = 0;
       continue;
@@ -93,20 +93,20 @@ void Screen::show(const std::string& lines) {
     if (c == '\x1b') in_escape = true;
     if (in_escape) {
       out += c;
-      // An escape sequence takes no room; a letter ends it.
+      // An escape sequence takes no columns; a letter ends it.
       if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) in_escape = false;
     } else if (column < room.columns) {
       out += c;
       ++column;
     }
   }
-  out += column < room.columns ? "\x1b[0m\x1b[K\x1b[J" : "\x1b[0m";  // and of the screen
+  out += column < room.columns ? "\x1b[0m\x1b[K\x1b[J" : "\x1b[0m";  // and the rest of the screen
   put(out);
 }
 
 void Screen::suspend() {
   leave();
-  raise(SIGSTOP);  // goes on here when SIGCONT comes
+  raise(SIGSTOP);  // continues here at SIGCONT
   enter();
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-// The terminal as a full screen, given back as it was found.
+// The terminal as a full screen, which is restored afterwards.
 
 #include <termios.h>
 
@@ -7,8 +7,9 @@
 
 namespace shmif::tools {
 
-/// The alternate screen of the terminal on standard output, with keys arriving singly and unechoed
-/// on standard input. The destructor gives everything back. One at a time. Threads: one.
+/// The alternate screen of the terminal on standard output. Standard input delivers single keys
+/// without echo. The destructor restores both. Only one may exist at a time. Threads: one at a
+/// time.
 class Screen {
  public:
   struct Size {
@@ -22,14 +23,15 @@ class Screen {
   ~Screen();
 
   Size size() const noexcept;
-  /// Shows `lines` in place of what is there, cut where they do not fit; written in one go, so that
-  /// nothing flickers. The only escape sequences in them are colours.
+  /// Replaces the screen by `lines`, cut where they do not fit. It writes them at once, to avoid
+  /// flicker. The only escape sequences in `lines` are colours.
   void show(const std::string& lines);
-  /// Leaves the screen to the shell, stops the process, and takes the screen again when it goes on.
+  /// Returns the screen to the shell, stops the process, and takes the screen again when it
+  /// continues.
   void suspend();
-  /// Readable when a signal of the terminal waits: its size changed, or it is to be suspended.
+  /// Readable when a terminal signal is pending: a change of size, or a request to suspend.
   int signal_descriptor() const noexcept { return signals_; }
-  /// The signal that waits (SIGWINCH, SIGTSTP), or 0.
+  /// The pending signal (SIGWINCH, SIGTSTP), or 0.
   int next_signal() noexcept;
 
  private:

@@ -21,7 +21,7 @@ std::string rate(const PortRates& row, double value) {
   return row.known ? format_rate(value) : "-";
 }
 
-/// A port whose network interface is down counts as down: nobody can be reached there.
+/// A port whose network interface is down counts as down, because its host cannot be reached.
 bool is_up(const PortInfo& port) {
   return port.live && port.up && port.carrier;
 }
@@ -31,15 +31,14 @@ const char* short_state(const PortInfo& port) {
   return is_up(port) ? "up" : "down";
 }
 
-/// `text` in exactly `width` columns; what does not fit is cut.
+/// `text` in exactly `width` columns; longer text is cut.
 std::string fitted(const std::string& text, std::size_t width, bool right) {
   if (text.size() >= width) return text.substr(0, width);
   const std::string gap(width - text.size(), ' ');
   return right ? gap + text : text + gap;
 }
 
-/// Printable ASCII stays, anything else becomes '?': a name from the bus must not steer the
-/// terminal.
+/// Replaces all but printable ASCII by '?': a name from the bus must not control the terminal.
 std::string tame(const std::string& text) {
   std::string out = text;
   std::replace_if(out.begin(), out.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
@@ -86,7 +85,7 @@ const std::vector<Column>& columns() {
   return all;
 }
 
-/// A line of at most `columns` characters: `left`, and `right` at the other end when both fit.
+/// A line of at most `columns` characters: `left`, and `right` at the other end if both fit.
 std::string spread(const std::string& left, const std::string& right, std::size_t columns) {
   if (left.size() + right.size() + 2 > columns) return fitted(left, columns, false);
   return left + std::string(columns - left.size() - right.size(), ' ') + right;
@@ -120,7 +119,7 @@ std::string head(const TopView& view, std::size_t width) {
                     kPlain + '\n';
   const auto field = [](const char* name, const std::string& value, std::size_t room) {
     if (room == 0) return std::string();
-    return fitted(fitted(name, 11, false) + value, room - 1, false) + ' ';  // fields never touch
+    return fitted(fitted(name, 11, false) + value, room - 1, false) + ' ';  // keep fields apart
   };
   const std::size_t half = width / 2;
   out += field("frames/s", format_bus_rate(rates, rates.frames), half) +
@@ -162,7 +161,7 @@ std::string table_head(unsigned width, std::size_t name_width) {
   return kReverse + fitted(out, width, false) + kPlain;
 }
 
-/// The column NAME gets the room that the others leave, up to 31 columns.
+/// The width of the column NAME: the room that the others leave, up to 31 columns.
 std::size_t name_width(unsigned width) {
   std::size_t used = 0;
   std::size_t least = 0;
@@ -177,7 +176,7 @@ std::size_t name_width(unsigned width) {
 
 }  // namespace
 
-/// The head takes five lines, the table's head and the foot take one each.
+/// The head takes five lines, the table's head and the foot one line each.
 std::size_t top_rows(Screen::Size size) {
   return size.rows > 7 ? size.rows - 7 : 1;
 }

@@ -1,5 +1,5 @@
 #pragma once
-// What `shmifctl top` shows: a screen, or lines.
+// The output of `shmifctl top`: a screen, or lines.
 
 #include <ctime>
 #include <string>
@@ -10,20 +10,20 @@
 
 namespace shmif::tools {
 
-/// What the screen is to show.
+/// The contents of the screen.
 struct TopView {
   BusInfo info;
   BusRates rates;
-  std::size_t scrolled = 0;  ///< ports above the first one shown
+  std::size_t scrolled = 0;  ///< number of ports above the first one shown
 };
 
 /// How many ports fit on a screen of that size.
 std::size_t top_rows(Screen::Size size);
 
-/// The screen, without a newline after its last line. Scrolls back if there are not so many ports.
+/// The screen, without a newline after its last line. Scrolls back if there are too few ports.
 std::string top_screen(TopView& view, Screen::Size size);
 
-/// The lines of one look, for a file or a pipe: one of the bus, one of each port.
+/// The lines of one sample, for a file or a pipe: one for the bus, one for each port.
 std::string top_lines(std::time_t now, const BusInfo& info, const BusRates& rates);
 
 }  // namespace shmif::tools

@@ -1,5 +1,5 @@
 #pragma once
-// What people write on a command line besides what base/quantity.hpp reads.
+// Command-line values that base/quantity.hpp does not read.
 
 #include <cstdint>
 #include <optional>
@@ -11,7 +11,7 @@ namespace shmif::tools {
 /// Octal permission bits, "0600" or "660", at most 0777.
 std::optional<std::uint32_t> parse_mode(std::string_view text) noexcept;
 
-/// "4 MiB", "1.5 KiB", "14 B": for people.
+/// For people: "4 MiB", "1.5 KiB", "14 B".
 std::string format_bytes(std::uint64_t bytes);
 
 }  // namespace shmif::tools

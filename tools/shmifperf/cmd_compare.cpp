@@ -1,4 +1,5 @@
-// shmifperf compare: what became better between two results, what worse, and what is only noise.
+// shmifperf compare: finds what became better and worse between two results, and what is only
+// noise.
 
 #include "perf/report/compare.hpp"
 #include "tools/options.hpp"

@@ -29,7 +29,7 @@ std::vector<std::string> lines_of(std::string_view text) {
   return lines;
 }
 
-/// "0 to 100 (per cent); default: 50": what it may be, in what unit, and what it is.
+/// "0 to 100 (per cent); default: 50": range, unit and default value.
 std::string values_of(const OptionRow& row) {
   const bool has_units = row.placeholder.starts_with("TIME") ||
                          row.placeholder.starts_with("RATE") || row.placeholder.starts_with("SIZE");
@@ -69,14 +69,14 @@ std::string described(const CategoryInfo& info) {
   return text;
 }
 
-/// Text that mdoc takes for nothing else.
+/// Text in which mdoc recognises no macros.
 std::string escaped(const std::string& text) {
   std::string out = text.starts_with('.') || text.starts_with('\'') ? "\\&" : "";
   for (const char c : text) out += c == '\\' ? std::string("\\e") : std::string(1, c);
   return out;
 }
 
-/// An argument of a macro, of one word.
+/// A macro argument that is one word.
 std::string argument(const std::string& text) {
   std::string out = "\"\\&";
   for (const char c : text) {
@@ -141,7 +141,7 @@ std::string everything(bool man) {
   throw UsageError{what};
 }
 
-/// An option by any of its names, or a category; what is both, as engine, is shown as both.
+/// An option by any of its names, or a category. A name that is both, such as engine, shows both.
 std::string named(const std::string& name) {
   if (name == "values") return values_help();
   const auto& categories = perf::option_categories();

@@ -1,4 +1,4 @@
-// shmifperf report: a page to look at and to mail, of a result that was kept.
+// shmifperf report: makes a page from a stored result.
 
 #include <cstdio>
 #include <filesystem>
@@ -15,8 +15,8 @@ namespace shmif::tools {
 
 namespace {
 
-/// Where the page of `file` goes unless told: beside it, "voip.json" as "voip.html". What came from
-/// standard input has no place of its own.
+/// The default place for the page of `file`: beside it, "voip.html" for "voip.json". A result from
+/// standard input has no place, so its page goes to standard output.
 std::string page_beside(const std::string& file) {
   if (file == "-") return "-";
   std::filesystem::path page(file);
@@ -25,7 +25,7 @@ std::string page_beside(const std::string& file) {
   return page;
 }
 
-/// The result itself is not to be lost to its page.
+/// Refuses a page that would overwrite the result.
 void refuse_same_file(const std::string& file, const std::string& page) {
   std::error_code not_there;
   if (file != "-" && page != "-" && std::filesystem::equivalent(file, page, not_there)) {

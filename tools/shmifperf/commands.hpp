@@ -1,5 +1,5 @@
 #pragma once
-// Every command of shmifperf that there is; tools/shmifperf/main.cpp makes a table of them.
+// All commands of shmifperf; tools/shmifperf/main.cpp makes a table of them.
 
 #include <optional>
 #include <string>
@@ -15,8 +15,8 @@ extern const Command kReportCommand;
 extern const Command kRunCommand;
 extern const Command kServerCommand;
 
-/// "--help=NAME" or fio's "--cmdhelp[=NAME]" among `words`: what 'shmifperf options NAME' prints.
-/// Throws UsageError for a NAME that there is not.
+/// If `words` contain "--help=NAME" or fio's "--cmdhelp[=NAME]": what 'shmifperf options NAME'
+/// prints. Throws UsageError if there is no such NAME.
 std::optional<std::string> help_asked_for(const std::vector<std::string>& words);
 
 }  // namespace shmif::tools

@@ -21,7 +21,7 @@ constexpr std::size_t kMostErrors = 20;
 constexpr std::size_t kMostFiles = 256;
 constexpr const char* kWhere = "command line";
 
-/// The name as it is written, and with '-' and '_' exchanged.
+/// The name as written, and with '-' and '_' exchanged.
 std::vector<std::string> spellings(const std::string& name) {
   std::string dashes = name;
   std::string underscores = name;
@@ -33,14 +33,14 @@ std::vector<std::string> spellings(const std::string& name) {
   return all;
 }
 
-/// The first sentence, as --help has them.
+/// The first sentence, in the style of --help.
 std::string brief(const std::string& text) {
   std::string sentence = text.substr(0, std::min(text.find(". "), text.size() - 1));
   sentence[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(sentence[0])));
   return sentence;
 }
 
-/// Every row of the table; --help lists those of the run as a whole.
+/// Adds every row of the table. --help lists only the options of the run as a whole.
 void add_rows(Options& options) {
   for (const OptionRow& row : perf::option_table()) {
     const std::optional<std::string> alone =
@@ -94,7 +94,7 @@ Options options_of_run() {
   return options;
 }
 
-/// Reads what is wrong, too, so that all of it can be said at once.
+/// Collects all errors, so that they can be reported together.
 class Reader {
  public:
   explicit Reader(const Arguments& args) : args_(args) {}
@@ -157,13 +157,13 @@ void Reader::keep_sections() {
 void Reader::read_options() {
   const bool files = args_.given("profile") || !args_.positional().empty();
   const std::size_t of_files = line_.set.jobs.size();
-  JobOptions common;  // what stands before the first --name
+  JobOptions common;  // options before the first --name
   common.where = kWhere;
   bool any = false;
   JobOptions* job = &common;
   for (const auto& [name, value] : args_.in_order()) {
     const OptionRow* const row = perf::find_option(name);
-    if (row == nullptr) continue;  // --profile and its like
+    if (row == nullptr) continue;  // --profile and similar options
     if (row->name == "name") {
       line_.set.jobs.push_back(common);
       job = &line_.set.jobs.back();
@@ -195,7 +195,7 @@ void Reader::refuse_errors() const {
   throw UsageError{errors_[shown - 1]};
 }
 
-/// " --NAME=VALUE" of each, as it was given last.
+/// " --NAME=VALUE" for each option, with its last value.
 std::string written(const std::vector<std::pair<std::string, std::string>>& given) {
   std::string text;
   for (auto it = given.begin(); it != given.end(); ++it) {

@@ -1,12 +1,10 @@
 #pragma once
 // The command line of `shmifperf run`: job files, profiles, and every option of a job or the run.
 //
-//   shmifperf run a.job --rate=1Mbit            the option holds for every job of a.job, whatever
-//                                               that says
+//   shmifperf run a.job --rate=1Mbit            the option overrides that of every job in a.job
 //   shmifperf run --rw=tx --runtime=5           one job, named "job"
 //   shmifperf run --runtime=5 --name=a --name=b --rw=pingpong
-//                                               two; what stands before the first --name is for
-//                                               both
+//                                               two jobs; options before --name are for both
 
 #include <string>
 #include <vector>
@@ -19,17 +17,17 @@ namespace shmif::tools {
 
 struct RunLine {
   perf::JobSet set;
-  std::vector<perf::PlannedJob> plan;  ///< of `set`
-  std::vector<std::string> servers;    ///< of --client; empty: it is run here
+  std::vector<perf::PlannedJob> plan;  ///< made from `set`
+  std::vector<std::string> servers;    ///< from --client; empty: run on this machine
   bool show_command = false;
   bool parse_only = false;
 };
 
-/// Reads the line, and the files that it names. Throws UsageError, or Exit after --help; where more
-/// than one thing is wrong, complain() has said the others.
+/// Reads the line and the files that it names. Throws UsageError, or Exit after --help. If there
+/// are several errors, complain() has printed the others.
 RunLine read_run_line(const CommandLine& line);
 
-/// The command line that means the same as `set`, for a shell, a job a line.
+/// A command line for a shell that means the same as `set`, one job per line.
 std::string command_line_of(const perf::JobSet& set);
 
 }  // namespace shmif::tools

@@ -12,7 +12,7 @@ namespace shmif::tools {
 
 namespace {
 
-// In the order of the alphabet.
+// In alphabetical order.
 constexpr std::array kCommands = {
     &kCompareCommand, &kOptionsCommand, &kReportCommand, &kRunCommand, &kServerCommand,
 };
@@ -40,7 +40,7 @@ constexpr Program kProgram{
 int main(int argc, char** argv) {
   std::vector<char*> words(argv, argv + argc);
   std::string run = "run";
-  // As fio's users ask, who name no command: "--cmdhelp=bs".
+  // fio's users give no command: "--cmdhelp=bs".
   const std::string_view first = argc > 1 ? argv[1] : "";
   if (first.starts_with("--help=") || first.starts_with("--cmdhelp")) {
     words.insert(words.begin() + 1, run.data());

@@ -21,10 +21,10 @@ namespace {
 using CounterFamily = prometheus::Family<prometheus::Counter>;
 using GaugeFamily = prometheus::Family<prometheus::Gauge>;
 
-/// What was not measured, as Prometheus has it.
+/// Prometheus' value for a figure that was not measured.
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
-/// A counter that follows a count which begins anew with each run of a campaign.
+/// A counter that follows a count which restarts from 0 with each run of a campaign.
 struct Following {
   prometheus::Counter& counter;
   std::uint64_t last = 0;
@@ -35,7 +35,7 @@ struct Following {
   }
 };
 
-/// Why nothing could be bound there: the server library keeps it to itself.
+/// Why the address could not be bound: the server library does not tell.
 Error why_not(const std::string& address) {
   const std::string what = "cannot serve metrics on " + address;
   const std::string remedy =
@@ -79,7 +79,8 @@ struct Metrics::Impl {
   CounterFamily& tx_bytes = counters("shmifperf_tx_bytes_total", "Bytes sent, without FCS.");
   CounterFamily& rx_frames = counters("shmifperf_rx_frames_total", "Frames received.");
   CounterFamily& rx_bytes = counters("shmifperf_rx_bytes_total", "Bytes received, without FCS.");
-  // What is overtaken is missed until it comes, so the count may fall: no counter of Prometheus.
+  // Overtaken frames count as lost until they arrive. So the count may fall, and cannot be a
+  // Prometheus counter.
   GaugeFamily& lost =
       gauges("shmifperf_lost_frames", "Frames missed so far in this run by who receives them.");
   GaugeFamily& tx_fps = gauges("shmifperf_tx_fps", "Frames per second sent.");
@@ -94,7 +95,7 @@ struct Metrics::Impl {
       gauges("shmifperf_run_done_ratio", "How much of the run is done, 0 to 1.").Add({});
   prometheus::Gauge& left = gauges("shmifperf_run_left_seconds", "How long it will go on.").Add({});
   std::map<std::string, Job> jobs;
-  // Last: its thread reads what is above, and ends before that goes.
+  // Last, because its thread uses the members above and must end before they do.
   prometheus::Exposer exposer;
 };
 

@@ -1,5 +1,5 @@
 #pragma once
-// --metrics: the figures of a run as Prometheus scrapes them, while it lasts.
+// --metrics: serves the figures of a running run in the format of Prometheus.
 
 #include <memory>
 #include <string>
@@ -9,23 +9,23 @@
 
 namespace shmif::tools {
 
-/// Answers HTTP GET /metrics with text of Prometheus, from a thread of its own. Nobody is asked who
-/// he is: bind it to an address that only those reach who may read. The destructor closes it.
-/// Threads: one.
+/// Answers HTTP GET /metrics with Prometheus text, in a separate thread. There is no
+/// authentication: bind it to an address that only permitted clients can reach. The destructor
+/// closes it. Threads: one at a time.
 class Metrics {
  public:
-  /// `address` is "127.0.0.1:9400" or "[::1]:9400"; port 0 is any that is free. Errors: the
-  /// system's, with the remedy, for an address that is in use or not of this machine.
+  /// `address`: "127.0.0.1:9400" or "[::1]:9400"; port 0 is any free one. Errors: the system's,
+  /// with advice, if the address is in use or not of this machine.
   static Result<std::unique_ptr<Metrics>> serve(const std::string& address);
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
   ~Metrics();
 
-  /// Where it is, "http://127.0.0.1:9400/metrics".
+  /// Its URL, "http://127.0.0.1:9400/metrics".
   const std::string& url() const noexcept;
-  /// Counts since the start, and states.
+  /// Updates the counts since the start, and the states.
   void count(const perf::RunProgress& progress);
-  /// Rates and latencies of the interval that has just ended.
+  /// Updates the rates and latencies of the interval that has just ended.
   void measure(const perf::RunProgress& progress);
 
  private:

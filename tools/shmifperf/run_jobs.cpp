@@ -30,7 +30,7 @@ namespace {
 
 using perf::RunControl;
 
-/// Where the handlers put what they heard. They do nothing else.
+/// The signal handlers store what they get here, and do nothing else.
 std::atomic<RunControl*> heard{nullptr};
 
 extern "C" void on_signal(int number) {
@@ -45,16 +45,16 @@ extern "C" void on_signal(int number) {
   control->stops.fetch_add(1);
 }
 
-/// While it lives, SIGINT, SIGTERM and SIGHUP stop the run, twice stop it hard, and SIGUSR1 asks
-/// for its status. SIGPIPE does nothing, but in programs that jobs run does what it always does:
-/// who writes is told by an error.
+/// While this exists, SIGINT, SIGTERM and SIGHUP stop the run; a second one stops it hard. SIGUSR1
+/// asks for its status. SIGPIPE is ignored here, so writers get an error, but it has its default
+/// effect in programs that jobs run.
 class RunSignals {
  public:
   explicit RunSignals(RunControl& control) {
     heard.store(&control);
     install();
   }
-  /// Again, after a library took them for itself.
+  /// Installs the handlers again, after a library replaced them.
   static void install() {
     struct sigaction action{};
     action.sa_handler = on_signal;
@@ -72,7 +72,7 @@ class RunSignals {
   static constexpr int kNumbers[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGPIPE};
 };
 
-/// What cannot be written is better known before an hour's run than behind it.
+/// Checks before the run whether the result can be written, so that an hour's run is not lost.
 Result<void> check_output(const std::string& path) {
   if (path.empty() || path == "-") return {};
   const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
@@ -80,7 +80,7 @@ Result<void> check_output(const std::string& path) {
   return Error::from_errno(errno, "cannot write " + path);
 }
 
-/// A search asks for patience, which is easier to have when one knows how much.
+/// Tells how long a search will take, if it takes long.
 void say_how_long(const perf::RunOptions& options, const std::vector<perf::PlannedJob>& plan) {
   constexpr double kWorthSaying = 10;
   const auto time = perf::search_time(options, plan);
@@ -122,7 +122,7 @@ int run_jobs(const RunLine& wanted, const std::vector<std::string>& argv) {
   int code = result->exit_code;
   if (!(*output)->print_result(text) && code == kDone) code = kFailed;
   if (stuck) {
-    // Its thread still uses what destructors would take away.
+    // The stuck thread still uses objects that destructors would destroy.
     std::fflush(nullptr);
     ::_exit(code);
   }

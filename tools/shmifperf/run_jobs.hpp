@@ -1,5 +1,5 @@
 #pragma once
-// What `shmifperf run` ends in.
+// The last step of `shmifperf run`.
 
 #include <string>
 #include <vector>
@@ -8,8 +8,8 @@
 
 namespace shmif::tools {
 
-/// Runs the jobs, here or on the servers where there are some, and prints what they found out.
-/// `argv` is the command line, for the report. Result: the exit code.
+/// Runs the jobs, here or on the servers if there are any, and prints the result. `argv`: the
+/// command line, for the report. Result: the exit code.
 int run_jobs(const RunLine& wanted, const std::vector<std::string>& argv);
 
 }  // namespace shmif::tools

@@ -46,7 +46,7 @@ std::string rendered(const std::vector<perf::OutputFormat>& formats,
 
 namespace {
 
-/// Then the result follows, which says more.
+/// Whether the run is over: then the result follows, which says more.
 bool is_over(const RunProgress& progress) {
   return std::ranges::all_of(progress.jobs, [](const perf::JobProgress& job) {
     return job.state == perf::JobState::reaped;
@@ -121,13 +121,13 @@ void RunOutput::print(const std::string& text) {
   const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
   if (written && std::fflush(stdout) == 0) return;
   failure_ = errno == 0 ? EIO : errno;
-  std::clearerr(stdout);  // it is told of once, here
+  std::clearerr(stdout);  // reported once, here
   if (failure_ != EPIPE) {
     complain(std::string("cannot write to standard output: ") + std::strerror(failure_) +
              " (the run goes on without it)");
     return;
   }
-  // Nobody reads any more: as SIGPIPE would end another program, the run stops in good order.
+  // The reader is gone. As SIGPIPE would end another program, this stops the run in good order.
   int none = 0;
   control_.signal.compare_exchange_strong(none, SIGPIPE);
   control_.stops.fetch_add(1);

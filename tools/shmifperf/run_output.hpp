@@ -1,13 +1,13 @@
 #pragma once
-// What a run says while it lasts, and to whom:
+// The outputs of a run while it lasts:
 //
-//   standard error    lines of progress (--eta), the status that SIGUSR1 asks for
-//   standard output   one stream, for programs: --json-stream or --format=influx; else the status
-//                     of each --status-interval
+//   standard error    progress lines (--eta), the status that SIGUSR1 asks for
+//   standard output   one stream for programs: --json-stream or --format=influx; otherwise the
+//                     status of each --status-interval
 //   HTTP              --metrics
 //
-// The result comes last: to --output, else to standard output; behind a stream, whose reader it
-// would confuse, to standard error.
+// The result comes last: to --output, otherwise to standard output. If a stream is on standard
+// output, the result goes to standard error, because it would confuse the stream's reader.
 
 #include <functional>
 #include <memory>
@@ -26,19 +26,19 @@
 
 namespace shmif::tools {
 
-/// What contradicts itself among the outputs that were asked for; empty: nothing.
+/// Which of the requested outputs contradict each other; empty: none do.
 std::string problem_of_outputs(const perf::RunOptions& options);
 
-/// A result in each of the formats, one behind the other: `json` makes its JSON, `text` what people
-/// read.
+/// A result in each of the formats, one after the other: `json` makes the JSON, `text` the readable
+/// text.
 std::string rendered(const std::vector<perf::OutputFormat>& formats,
                      const std::function<std::string(perf::Bins)>& json,
                      const std::function<std::string()>& text);
 
-/// Threads: one. Blocks: where the reader of standard output lets it wait.
+/// Threads: one at a time. Blocks: while the reader of standard output is slow.
 class RunOutput final : public perf::RunObserver {
  public:
-  /// `control` is told to stop when the reader of the stream has gone. Errors: those of Metrics.
+  /// Orders `control` to stop when the reader of the stream is gone. Errors: those of Metrics.
   static Result<std::unique_ptr<RunOutput>> open(const perf::RunOptions& options,
                                                  perf::RunControl& control);
 
@@ -47,29 +47,29 @@ class RunOutput final : public perf::RunObserver {
   void on_interval(const perf::RunProgress& progress) override;
   void on_status(const perf::RunProgress& progress) override;
 
-  /// Ends it all: no line of progress is left on the terminal. Result: outputs that were lost, each
-  /// with the reason.
+  /// Ends all outputs and removes progress lines from the terminal. Result: outputs that were lost,
+  /// each with the reason.
   std::vector<std::string> finish();
-  /// The result, after finish(). Result: false when it could not be written where it belongs; then
-  /// all is said, and it is on a standard stream instead.
+  /// Prints the result; call it after finish(). Result: false if it could not be written to its
+  /// place. The error was then reported, and the result is on a standard stream instead.
   bool print_result(const std::string& text);
 
  private:
   enum class Stream : std::uint8_t { none, json, influx };
 
   RunOutput(const perf::RunOptions& options, perf::RunControl& control);
-  /// To standard output, once it has failed never again.
+  /// Prints to standard output; does nothing after the first failure.
   void print(const std::string& text);
 
   const perf::RunOptions& options_;
   perf::RunControl& control_;
   Stream stream_ = Stream::none;
-  bool plain_lines_ = false;    // of progress, one an interval
-  bool redrawn_lines_ = false;  // on the terminal
-  std::string run_;             // which of several
+  bool plain_lines_ = false;    // progress lines, one per interval
+  bool redrawn_lines_ = false;  // progress lines on the terminal
+  std::string run_;             // which of several runs
   perf::ProgressLines lines_;
   Progress terminal_;
-  std::unique_ptr<Metrics> metrics_;  // closed last: its server takes a second or two for that
+  std::unique_ptr<Metrics> metrics_;  // destroyed first: closing its server takes a second or two
   int failure_ = 0;                   // errno of standard output
 };
 

@@ -1,5 +1,5 @@
 #pragma once
-// What `shmifperf run --client` ends in.
+// The last step of `shmifperf run --client`.
 
 #include <string>
 #include <vector>
@@ -10,10 +10,10 @@
 
 namespace shmif::tools {
 
-/// The servers of "--client=a,b --client=c", each once. Throws UsageError.
+/// The servers in "--client=a,b --client=c", each once. Throws UsageError.
 std::vector<std::string> servers_of(const std::vector<std::string>& values);
 
-/// Has the servers run the jobs, and prints what they found out to `output`. Result: the exit code.
+/// Lets the servers run the jobs, and prints the result to `output`. Result: the exit code.
 int run_remotely(const perf::JobSet& set, const std::vector<std::string>& servers,
                  const std::vector<std::string>& argv, RunOutput& output,
                  perf::RunControl& control);

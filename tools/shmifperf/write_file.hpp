@@ -1,5 +1,5 @@
 #pragma once
-// Results and pages, written where the user wants them.
+// Writes results and pages to files.
 
 #include <string>
 
@@ -7,8 +7,8 @@
 
 namespace shmif::tools {
 
-/// Makes `path` a file with `text` in it; "-" is standard output. Blocks: on the disk. Errors: the
-/// system's, with the path; a full disk is one.
+/// Makes `path` a file that contains `text`; "-" is standard output. Blocks: for the disk. Errors:
+/// the system's, with the path; a full disk is one.
 Result<void> write_file(const std::string& path, const std::string& text);
 
 }  // namespace shmif::tools
