@@ -22,7 +22,7 @@ quietly() {
   report_failure "$log" "$status"
 }
 
-# report_failure LOG STATUS: shows the end of the log when the status is not 0. Returns the status.
+# report_failure LOG STATUS: if the status is not 0, shows the end of the log. Returns the status.
 report_failure() {
   local log=$1 status=$2
   ((status == 0)) && return 0
@@ -57,7 +57,7 @@ follow() {
   [[ ! -t 1 ]] || printf '\r\033[K'
 }
 
-# watched TEXT LOG COMMAND...: as quietly, for what takes long: says how far it is.
+# watched TEXT LOG COMMAND...: like quietly, for long commands: shows how far they are.
 watched() {
   local text=$1 log=$logs/$2.log status=0 pid
   shift 2
@@ -68,7 +68,7 @@ watched() {
   report_failure "$log" "$status"
 }
 
-# packages_for GROUP...: the packages of tools/packages.txt that are for any of the groups.
+# packages_for GROUP...: prints the packages in tools/packages.txt for any of these groups.
 packages_for() {
   awk -v groups="$*" '
     BEGIN { n = split(groups, wanted, " ") }
@@ -77,18 +77,18 @@ packages_for() {
   ' "$root/tools/packages.txt"
 }
 
-# missing_packages GROUP...: those of them that are not installed.
+# missing_packages GROUP...: prints the ones of them that are not installed.
 missing_packages() {
   local package
   for package in $(packages_for "$@"); do
-    # Node's own packages bring npm with them, and stand in the way of Debian's.
+    # Node's own packages include npm and conflict with Debian's.
     [[ $package == npm ]] && command -v npm >/dev/null && continue
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || echo "$package"
   done
 }
 
-# need_packages GROUP...: installs what is missing, as root or by sudo; with neither, names it and stops.
-# Touches neither apt nor the network when nothing is missing.
+# need_packages GROUP...: installs missing packages, as root or with sudo. Without either, it names them and stops.
+# Uses neither apt nor the network if no package is missing.
 need_packages() {
   local missing as_root=()
   if ! command -v dpkg-query >/dev/null; then
@@ -102,10 +102,10 @@ need_packages() {
     command -v sudo >/dev/null ||
       die "these packages are missing, and there is neither root nor sudo to install them: $missing"
     as_root=(sudo)
-    sudo -v || die "sudo did not let us install these packages: $missing" # asks now, and not below a line of progress
+    sudo -v || die "sudo did not let us install these packages: $missing" # asks before the progress lines begin
   fi
   say "packages: installing $(wc -w <<<"$missing") of them: $missing" | fold -s -w 100
-  # A list that is older than the mirror makes the install fail, not the update, so only the install counts.
+  # Outdated package lists make the install fail, not the update. So only the install counts.
   watched packages packages apt_get "$missing" || die "apt-get could not install: $missing"
 }
 
@@ -116,14 +116,14 @@ apt_get() {
   "${get[@]}" install -y --no-install-recommends $1
 }
 
-# configure PRESET [CMAKE OPTION...]: makes build/PRESET, unless it is there; Ninja itself notices later changes.
+# configure PRESET [CMAKE OPTION...]: creates build/PRESET if it does not exist. Ninja notices later changes itself.
 configure() {
   local preset=$1
   shift
   [[ -f $root/build/$preset/build.ninja ]] || cmake -S "$root" --preset "$preset" "$@"
 }
 
-# build PRESET [TARGET...]: everything, or the targets.
+# build PRESET [TARGET...]: builds everything, or these targets.
 build() {
   local preset=$1
   shift

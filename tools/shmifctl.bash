@@ -1,6 +1,6 @@
-# Completion of shmifctl for bash. It asks the program itself what there is, so it cannot grow old.
+# Completion of shmifctl for bash. It asks the program itself for its options, so it is never outdated.
 
-# The names in JSON. Those with control characters, \b or \u001b, are left out.
+# The names in JSON. Names with control characters, \b or \u001b, are left out.
 _shmifctl_unescape() {
   sed -n '/^\([^\\]\|\\["\\]\)*$/ s/\\\(["\\]\)/\1/gp; t; /\\/!p'
 }
@@ -15,13 +15,13 @@ _shmifctl_hosts() {
     _shmifctl_unescape
 }
 
-# Offers those of the words $1 that begin with $2. Others chose some of them, as the name of a port:
-# so none is expanded, as compgen -W would do, and each is quoted, for the shell to take it as it is.
+# Offers the words in $1 that begin with $2. Other users choose some of them, such as names of ports.
+# So words are not expanded, as compgen -W would do. Each is quoted, so the shell takes it literally.
 _shmifctl_offer() {
   local LC_ALL=C word quoted words=()
   read -r -d '' -a words <<<"$1"
   for word in "${words[@]}"; do
-    [[ $word == *[!\ -~]* ]] && continue # what could steer the terminal
+    [[ $word == *[!\ -~]* ]] && continue # could control the terminal
     printf -v quoted %q "$word"
     quoted=${quoted//\\,/,} # harmless between quoted braces
     if [[ $word == "$2"* || $quoted == "$2"* || ($2 == [\"\']* && $word == "${2:1}"*) ]]; then
@@ -30,7 +30,7 @@ _shmifctl_offer() {
   done
 }
 
-# The interfaces of this network namespace: all, or the TAP devices alone.
+# The interfaces of this network namespace: all, or only the TAP devices.
 _shmifctl_interfaces() {
   local folder
   for folder in /sys/class/net/*/; do
@@ -49,7 +49,7 @@ _shmifctl() {
   local current=${COMP_WORDS[COMP_CWORD]} option=${COMP_WORDS[COMP_CWORD - 1]}
   local command='' path='' word words='' kind='' i
   COMPREPLY=()
-  # Readline takes --name=value and kind:name for three words each.
+  # Readline splits --name=value and kind:name into three words each.
   if [[ $current == = ]]; then
     current=''
   elif [[ $option == = ]]; then
@@ -62,7 +62,7 @@ _shmifctl() {
   for ((i = 1; i < COMP_CWORD; i++)); do
     word=${COMP_WORDS[i]}
     if [[ $word == -- ]]; then
-      # What stands behind is another program's command line.
+      # The rest is another program's command line.
       if declare -F _command_offset >/dev/null; then _command_offset $((i + 1)); fi
       return
     elif [[ $word == -* ]]; then
@@ -73,7 +73,7 @@ _shmifctl() {
       path=$word
     fi
   done
-  local only=yes # whether nothing else may stand here, above all no file
+  local only=yes # whether no other word is possible here, in particular no file
   case $option in
     --log-level) words='trace debug info warning error critical off' ;;
     --port | --to) [[ -n $path ]] && words=$(_shmifctl_ports "$path") ;;
@@ -100,7 +100,7 @@ _shmifctl() {
         words=$(_shmifctl_interfaces "$kind")
         only=yes
       elif [[ $command == bridge && -n $kind ]]; then
-        : # a file, which readline knows best
+        : # a file: left to readline
       elif [[ $command == bridge && $option != --* ]]; then
         words='bus: tap: packet: pcap:'
         only=yes
@@ -108,7 +108,7 @@ _shmifctl() {
       fi
       ;;
   esac
-  # Outside of a completion, as in a test, there is nothing to say about the next one.
+  # Outside of a completion, as in a test, compopt has no completion to change.
   [[ -z $only ]] || compopt +o default +o bashdefault 2>/dev/null
   _shmifctl_offer "$words" "$current"
 }

@@ -1,26 +1,26 @@
-# Completion of shmifperf for bash. It asks the program itself what there is, so it cannot grow old.
+# Completion of shmifperf for bash. It asks the program itself for its options, so it is never outdated.
 
-# The options of a command, as its --help lists them, with "=" where a value may follow.
+# The options of a command as in its --help, with "=" if a value may follow.
 _shmifperf_options() {
   command shmifperf "$1" --help 2>/dev/null |
     sed -n '/^options:/,/^$/ s/^  \(-.,\|   \) \(--[a-z_-]*\).*/\2/p'
   [[ $1 != run ]] || command shmifperf options | sed -n 's/^  \([a-z_-]*\)\(=\|\[=\).*/--\1=/p'
 }
 
-# The words that an option of jobs takes, where there are few: "bus, tap or unix".
+# The words that an option of jobs accepts, if there are few: "bus, tap or unix".
 _shmifperf_values() {
-  # The program explains the whole group that an option belongs to.
+  # The program explains all options of the group.
   command shmifperf options "${1#--}" 2>/dev/null | sed -n "/^  ${1#--}\(=\|\[=\)/,/^\$/p" |
     sed -n 's/^ *Values: \([a-z0-9_+]*\(, [a-z0-9_+]*\)* or [a-z0-9_+]*\).*/\1/p' | sed 's/, \| or / /g'
 }
 
-# Offers those of the words $1 that begin with $2. None is expanded, as compgen -W would do, and each
-# is quoted, for the shell to take it as it is.
+# Offers the words in $1 that begin with $2. Words are not expanded, as compgen -W would do. Each is
+# quoted, so the shell takes it literally.
 _shmifperf_offer() {
   local LC_ALL=C word quoted words=()
   read -r -d '' -a words <<<"$1"
   for word in "${words[@]}"; do
-    [[ $word == *[!\ -~]* ]] && continue # what could steer the terminal
+    [[ $word == *[!\ -~]* ]] && continue # could control the terminal
     printf -v quoted %q "$word"
     quoted=${quoted//\\,/,} # harmless between quoted braces
     if [[ $word == "$2"* || $quoted == "$2"* || ($2 == [\"\']* && $word == "${2:1}"*) ]]; then
@@ -33,7 +33,7 @@ _shmifperf() {
   local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
   local command='' words='' i
   COMPREPLY=()
-  # Readline takes --name=value for three words.
+  # Readline splits --name=value into three words.
   if [[ $current == = ]]; then
     current=''
   elif [[ $previous == = ]]; then
@@ -53,7 +53,7 @@ _shmifperf() {
         [[ -z $command ]] && words+=' --help --version --log-level'
         [[ $command == help ]] && words+=' values'
       elif [[ $previous == --?* ]] && words=$(_shmifperf_values "$previous") && [[ $words && $words != '0 1' ]]; then
-        # The words are those of the option; what is 0 or 1 needs none. A list goes on behind its last comma.
+        # The words are the option's values; a value of 0 or 1 needs none. A list continues after its last comma.
         if [[ $current == *,* ]]; then
           local begin=${current%,*} word rest='' list=()
           read -r -d '' -a list <<<"$words"

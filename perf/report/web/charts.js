@@ -1,10 +1,10 @@
-// Charts, by uPlot. Each is made anew when the colours change: for the dark scheme, for paper.
+// Charts, drawn by uPlot. Each is redrawn when the colours change: for the dark scheme, and for paper.
 const charts = (() => {
   const made = [];  // {box, make, plot}
   let paper = false;
 
-  // Okabe and Ito's colours, which colour-blind people tell apart, less the one that marks losses; each with
-  // a pattern of its own for paper without colours.
+  // Okabe and Ito's colours, which colour-blind people can tell apart, except the one that marks losses. Each has
+  // its own dash pattern, for paper without colours.
   const kLight = ['#0072B2', '#009E73', '#B8780A', '#AA4499', '#3B9FD6', '#4D4D4D', '#6A51A3', '#7A7A00'];
   const kDark = ['#56B4E9', '#2FD0A4', '#F0B63A', '#E58BC4', '#8FC7FF', '#C9C9C9', '#B9A5F0', '#E3DF5A'];
   const kDashes = [[], [8, 4], [2, 3], [10, 3, 2, 3], [5, 5], [12, 4], [3, 6], [6, 2, 2, 2]];
@@ -16,18 +16,18 @@ const charts = (() => {
     : { text: '#4a525b', grid: '#e4e8ec', lost: '#C84A00', ramp: 'rgba(87, 96, 106, 0.14)', series: kLight, ground: '#ffffff' };
 
   const kFont = '12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
-  // To the right, half of a text that stands below the end of an axis.
+  // Room on the right for half of a label below the end of an axis.
   const kPadding = [10, 34, 0, 4];
   const kBelow = 30;
   const kBeside = 76;
-  /// Marks are round numbers: "1 ms", not "1.00 ms".
+  /// Labels of an axis are round numbers: "1 ms", not "1.00 ms".
   const short = (text) => text.replace(/(\.\d*?)0+ /, '$1 ').replace('. ', ' ');
   const axis = (colours, label, more) => ({
     stroke: colours.text, font: kFont, labelFont: 'bold ' + kFont, label, labelSize: 22, labelGap: 6,
     grid: { stroke: colours.grid, width: 1 }, ticks: { stroke: colours.grid, width: 1, size: 5 }, ...more,
   });
 
-  /// The series of `l`, the i-th of its chart, in its own colour; `values` formats what is hovered.
+  /// The series of `l`, number i of its chart, in its own colour. `values` formats the value under the pointer.
   const line = (colours, l, i, values, more) => ({
     label: l.label, stroke: colours.series[l.colour % colours.series.length], width: 2, dash: kDashes[l.colour % kDashes.length],
     spanGaps: true, show: i < kMostShown, points: { show: false },
@@ -37,7 +37,7 @@ const charts = (() => {
   const widthOf = (box) => Math.max(240, Math.floor(box.clientWidth));
   const heightOf = (box) => (box.clientWidth < 480 ? 230 : 290);
 
-  /// Only marks that have room: the axis of "nines" and logarithmic ones bring their own.
+  /// Keeps only labels that have room. The axis of nines and logarithmic axes have labels of their own.
   const spaced = (u, splits, axisIndex, room) => {
     const scale = u.axes[axisIndex].scale;
     let last = -Infinity;
@@ -49,7 +49,7 @@ const charts = (() => {
     });
   };
 
-  // ---- What the axes of logarithms show ----
+  // ---- Labels of logarithmic axes ----
   const decades = (min, max) => {
     const list = [];
     for (let e = Math.floor(Math.log10(min)); 10 ** e <= max * 1.0001; ++e) {
@@ -65,7 +65,7 @@ const charts = (() => {
     values: (u, splits, i) => spaced(u, splits, i, i === 0 ? 58 : 18).map((v) => (v === null ? '' : short(format(v)))), ...more,
   });
 
-  // A chart is as wide as its place, which the window and the charts beside it decide.
+  // A chart is as wide as its container, which depends on the window and the charts beside it.
   const sizes = new ResizeObserver((places) => requestAnimationFrame(() => {
     for (const { target } of places) {
       const entry = made.find((e) => e.box === target);
@@ -85,7 +85,7 @@ const charts = (() => {
     const { options, data } = entry.make(theme(), entry.box);
     entry.plot = new uPlot({ width: widthOf(entry.box), height: heightOf(entry.box), padding: kPadding, cursor: { points: { size: 7 } }, ...options }, data, entry.box);
     entry.box.dataset.chart = 'drawn';
-    // The legend switches lines on and off; for the keyboard, too.
+    // The legend shows and hides lines, also by keyboard.
     for (const head of entry.box.querySelectorAll('.u-legend .u-series:not(:first-child) th')) {
       head.tabIndex = 0;
       head.setAttribute('role', 'button');
@@ -113,7 +113,7 @@ const charts = (() => {
 
   // ---- Over time ----
 
-  /// Lines over the time of all intervals; `marks` has [at, lost, overruns] where there were any.
+  /// Lines over the time of all intervals. `marks` has [at, lost, overruns] of intervals with losses or overruns.
   function overTime(box, lines, format, label, marks, more = {}) {
     show(box, (colours) => {
       const tables = lines.map((l) => [l.at, l.values]);
@@ -121,11 +121,11 @@ const charts = (() => {
       const data = uPlot.join(tables);
       const series = [{ label: 'time', value: (u, v) => (v === null || v === undefined ? '-' : v.toFixed(1) + ' s') }];
       lines.forEach((l, i) => series.push(line(colours, l, i, format,
-        // A line of a point or two would not be seen.
+        // A line of one or two points would be invisible.
         l.values.length < 3 ? { points: { show: true, size: 7 } } : {})));
       const hooks = {};
       if (marks.length) {
-        // Their numbers are for the legend; where they lie on the axis is drawn below.
+        // These series only put the numbers into the legend. drawMarks() draws the marks on the axis.
         const silent = { scale: 'marks', stroke: colours.lost, width: 0, paths: () => null, points: { show: false } };
         series.push({ ...silent, label: '▲ lost frames', value: (u, v) => units.count(v) });
         series.push({ ...silent, label: '┆ overruns', value: (u, v) => units.count(v) });
@@ -142,7 +142,7 @@ const charts = (() => {
     });
   }
 
-  /// Before the measured window: [from, to] of each.
+  /// Shades the times before measured windows: [from, to] of each.
   function drawRamps(u, ramps, colours) {
     const c = u.ctx;
     const { left, top, width, height } = u.bbox;
@@ -185,13 +185,13 @@ const charts = (() => {
     c.restore();
   }
 
-  // ---- Percentiles, on an axis of nines: 90 %, 99 %, 99.9 % are equally far apart ----
+  // ---- Percentiles, on an axis of nines: 90 %, 99 %, 99.9 % have equal distances ----
 
   const nines = (per_cent) => -Math.log10(1 - per_cent / 100);
   const kMarks = [[0, '0 %'], [nines(50), '50 %'], [1, '90 %'], [2, '99 %'], [3, '99.9 %'], [4, '99.99 %'], [5, '99.999 %'], [6, '99.9999 %']];
   const kNamed = [['p1', 1], ['p10', 10], ['p50', 50], ['p90', 90], ['p95', 95], ['p99', 99], ['p99_9', 99.9], ['p99_99', 99.99], ['p99_999', 99.999]];
 
-  /// [nines, ns] of one histogram: of its buckets, or of the percentiles that have names.
+  /// [nines, ns] of one histogram: from its buckets, or from the named percentiles.
   function curve(h) {
     const end = Math.min(6, Math.log10(Math.max(h.count, 2)));
     if (!h.bins) return kNamed.filter(([, p]) => nines(p) <= end).map(([key, p]) => [nines(p), h[key]]).concat([[end, h.max]]);
@@ -225,7 +225,7 @@ const charts = (() => {
     });
   }
 
-  // ---- Histogram: how many frames took how long, both logarithmic, 24 columns for a power of ten ----
+  // ---- Histogram: how many frames took how long, both logarithmic, 24 columns per power of ten ----
 
   const kPerDecade = 24;
   function columns(h) {
@@ -241,7 +241,7 @@ const charts = (() => {
     show(box, (colours) => {
       const all = lines.map((l) => columns(l.histogram));
       const keys = all.flatMap((sums) => [...sums.keys()]);
-      // A column more, so that the last has a width.
+      // One more column, so that the last one has a width.
       const from = Math.min(...keys);
       const to = Math.max(...keys) + 1;
       const xs = [];
@@ -261,7 +261,7 @@ const charts = (() => {
     });
   }
 
-  /// Draws another chart into `box` in place of the one that is there.
+  /// Replaces the chart in `box` by another one.
   function replace(box, drawAnother) {
     const old = made.findIndex((e) => e.box === box);
     if (old >= 0) {

@@ -1,4 +1,4 @@
-// embed.mjs OUTPUT.cpp NODE_MODULES: the page of reports as C++, all in one, with the hashes that its own policy asks for.
+// embed.mjs OUTPUT.cpp NODE_MODULES: makes the report page as C++, in one piece, with the hashes for its own policy.
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -11,7 +11,7 @@ const theirs = (name) => readFileSync(join(modules, 'uplot', name), 'utf8');
 const hash = (text) => 'sha256-' + createHash('sha256').update(text).digest('base64');
 const escape = (text) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 
-// At least two dots of a chart for each of the page: paper and enlarged pages have more dots than the screen had.
+// At least two chart pixels per page pixel: paper and enlarged pages have more pixels than the screen had.
 const library = '((devicePixelRatio) => {' + theirs('dist/uPlot.iife.min.js') + '\nglobalThis.uPlot = uPlot;\n})(Math.max(2, devicePixelRatio));\n';
 const script = library + "(() => {\n'use strict';\n"
   + ['units.js', 'charts.js', 'tables.js', 'page.js'].map(own).join('\n') + '})();\n';
@@ -20,10 +20,10 @@ if (/<\/(script|style)/i.test(script + style)) throw new Error('the page would e
 
 let page = own('page.html');
 for (const [name, text] of Object.entries({ SCRIPT_HASH: hash(script), STYLE_HASH: hash(style), STYLE: style, SCRIPT: script, LICENCE: escape(theirs('LICENSE')) })) {
-  page = page.replace(`@${name}@`, () => text);  // a function: "$" means nothing in what it returns
+  page = page.replace(`@${name}@`, () => text);  // a function, so that "$" in the text has no meaning
 }
 
-/// As literals that every compiler takes, none longer than a few thousand characters.
+/// String literals that every compiler accepts, each at most a few thousand characters long.
 function literals(text) {
   const letters = Array.from(text);
   const pieces = [];

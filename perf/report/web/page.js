@@ -1,4 +1,4 @@
-// The page: what the result says, as tables and charts. Text goes into the page as text, never as markup.
+// The page: shows the result as tables and charts. Text is always inserted as text, never as markup.
 const result = JSON.parse(document.getElementById('result').textContent);
 
 function element(tag, attributes = {}, ...children) {
@@ -15,7 +15,7 @@ function section(title, note, ...children) {
   return made;
 }
 
-/// `head` names the columns; a cell is a text, or [text, class].
+/// `head`: the titles of the columns. A cell is a text, or [text, class].
 function table(caption, head, rows) {
   const cell = (content, i) => {
     const [text, kind] = Array.isArray(content) ? content : [content, ''];
@@ -52,7 +52,7 @@ const bad = (n) => [units.count(n), n > 0 ? 'bad' : ''];
 
 const kSignals = { 1: 'SIGHUP', 2: 'SIGINT', 13: 'SIGPIPE', 15: 'SIGTERM' };
 const stopped = result.stopped_by_signal === null ? '' : 'stopped by ' + (kSignals[result.stopped_by_signal] || `signal ${result.stopped_by_signal}`);
-// Who stops a run in which nothing failed is not told that something has.
+// A run that was stopped without failures is not shown as failed.
 const verdict = result.passed ? 'passed' : stopped && !result.failures.length ? 'stopped' : 'FAILED';
 const where = result.hosts ? `${units.count(result.hosts.length)} server${result.hosts.length === 1 ? '' : 's'}, asked for by ${known(result.machine.hostname)}` : known(result.machine.hostname);
 
@@ -67,7 +67,7 @@ function head() {
       + (result.steady_state === null ? '' : ` · steady state ${result.steady_state}`)),
     element('pre', { class: 'command wrap', tabindex: '0', 'aria-label': 'command' }, result.command.map(quote).join(' ')));
 }
-/// Who reads "passed" is not to think that all came.
+/// Tells of losses beside "passed", which otherwise would suggest that all frames arrived.
 function losses() {
   const sum = (list, of) => list.reduce((all, one) => all + of(one), 0);
   const lost = sum(result.jobs, (job) => (job.loss ? job.loss.lost_frames : 0));
@@ -91,7 +91,7 @@ function problems() {
   if (list.children.length) main.append(list);
 }
 
-/// Of many items of a kind the first are seen, the others on demand, and on paper.
+/// Shows the first of many items; the others unfold on demand, and on paper.
 function shorten(list, items) {
   const kMostShown = 8;
   if (items.length <= kMostShown + 2) return;
@@ -102,11 +102,11 @@ function shorten(list, items) {
   addEventListener('beforeprint', () => { details.open = true; });
 }
 
-// Of more jobs than these, groups are shown, and jobs on demand.
+// Above this number of jobs, the page shows groups, and jobs on demand.
 const kMostJobs = 10;
 const manyJobs = members.length > kMostJobs;
 
-/// Of a job that asks its requests count too, as in the text output.
+/// For a pingpong job, lost requests count, too, as in the text output.
 function lostOf(unit) {
   const { loss } = receiverOf(unit);
   if (!loss) return ['-', '-'];
@@ -137,7 +137,7 @@ function glance() {
   return section('At a glance', note, table('At a glance', groupHead, rows.slice(0, kMostJobs)), more, folded(`each of the ${units.count(members.length)} jobs`, jobs));
 }
 
-/// What is seen on demand, and on paper.
+/// Content that unfolds on demand, and on paper.
 function folded(title, ...children) {
   const details = element('details', {}, element('summary', {}, title), ...children);
   addEventListener('beforeprint', () => { details.open = true; });
@@ -146,14 +146,14 @@ function folded(title, ...children) {
 
 // ---- Charts ----
 
-/// The intervals that a curve is made of: without stubs, in which a frame or two make any rate, and
-/// without the drain and the interval that crosses into it, whose rates are of half the time.
+/// The intervals of a curve. It leaves out very short ones, in which one or two frames make any rate.
+/// It also leaves out the drain and the interval that crosses into it, whose rates cover half the time.
 function curveOf(job) {
   const lengths = job.intervals.map((i) => i.seconds).sort((a, b) => a - b);
   const usual = lengths[Math.floor(lengths.length / 2)] || 0;
   const list = job.intervals.filter((i) => i.seconds > usual / 2);
   if (!list.some((i) => i.measured)) return list;
-  // A long one is a stall, which is to be seen.
+  // A long one is a stall, which must be visible.
   while (!list.at(-1).measured && list.at(-1).seconds < 2 * usual) list.pop();
   return list;
 }
@@ -161,22 +161,22 @@ function curveOf(job) {
 const timesOf = (list) => list.map((i) => Math.round(i.at_seconds * 100) / 100);
 const rate = (i, key, factor) => (i.seconds > 0 ? i[key] * factor / i.seconds : null);
 const beginOf = (job) => (job.intervals.length ? job.intervals[0].at_seconds - job.intervals[0].seconds : 0);
-/// When its measured window began, where something was sent before: the ramp, which is in no figure.
+/// When its measured window began, if it had a ramp, which is in no figure; otherwise null.
 function rampEndOf(job) {
   const first = job.intervals.findIndex((i) => i.measured);
   return first > 0 ? job.intervals[first].at_seconds - job.intervals[first].seconds : null;
 }
 
-// ---- What a chart has lines of: jobs, or of many jobs their groups ----
+// ---- Lines of a chart: one per job, or if there are many jobs, one per group ----
 
-/// {name, colour, at: the job whose intervals count, or null, of: their jobs}
+/// {name, colour, jobs: the jobs whose intervals are added up}
 function sources() {
   if (!manyJobs) return members.map((unit) => ({ name: unit.job.jobname, colour: colourOf.get(unit), jobs: [receiverOf(unit)] }));
   return result.groups.map((group, i) => ({ name: 'group ' + group.groupname, colour: i,
     jobs: members.filter(({ job }) => job.groupname === group.groupname).map(receiverOf) })).filter((s) => s.jobs.length);
 }
 
-/// The intervals of several jobs as those of one: what ends within the same usual interval is added up.
+/// The intervals of several jobs as those of one: adds up those that end within the same usual interval.
 function curveOfAll(jobs) {
   if (jobs.length === 1) return curveOf(jobs[0]);
   const curves = jobs.map(curveOf).filter((list) => list.length);
@@ -187,7 +187,7 @@ function curveOfAll(jobs) {
     for (const i of list) {
       const key = Math.round(i.at_seconds / usual);
       const sum = sums.get(key) || { at_seconds: key * usual, seconds: usual, measured: true, tx_bytes: 0, rx_bytes: 0, tx_frames: 0, rx_frames: 0, jobs: 0 };
-      // Intervals differ a little in length: what is added up are rates.
+      // Intervals differ a little in length, so rates are added up.
       for (const name of ['tx_bytes', 'rx_bytes', 'tx_frames', 'rx_frames']) sum[name] += i.seconds > 0 ? i[name] * usual / i.seconds : 0;
       sum.jobs += 1;
       sum.measured = sum.measured && i.measured;
@@ -199,13 +199,13 @@ function curveOfAll(jobs) {
 
 const kZoomHint = 'Drag across the chart to zoom in; double-click to see all again.';
 
-/// Where runs follow each other, their curves lie one behind the other; from their own starts, one over the other.
+/// Whether jobs began at different times. By the time of the run, their curves are one after the other.
 function startApart(jobs) {
   const begins = jobs.filter((job) => job.intervals.length).map(beginOf);
   return begins.length > 1 && Math.max(...begins) - Math.min(...begins) > 0.5;
 }
 
-/// Buttons of which one is pressed; `choose` is told which.
+/// Buttons of which one is pressed. Calls `choose` with its value.
 function choices(label, names, choose) {
   const choice = element('div', { class: 'choice', role: 'group', 'aria-label': label });
   const buttons = names.map(([name, value]) => {
@@ -222,10 +222,10 @@ function choices(label, names, choose) {
   return choice;
 }
 
-/// The job's own time, when `own`: its start is 0.
+/// What to subtract from times: with `own`, the job's start, so that the job begins at 0.
 const since = (job, own) => (own ? beginOf(job) : 0);
 
-/// [at, lost, overruns] of intervals in which there were any.
+/// [at, lost, overruns] of intervals with losses or overruns.
 function marksOf(jobs, own) {
   const marks = new Map();
   for (const job of jobs) {
@@ -252,14 +252,14 @@ function rampsOf(jobs, own) {
   return [...ramps.values()];
 }
 
-/// Adds the choice of where time begins, where jobs began at different times.
+/// If the jobs began at different times, adds a choice of where time begins.
 function addTimeChoice(into, jobs, redraw) {
   if (!startApart(jobs)) return;
   into.append(choices('time', [['since the start of the run', false], ['since each job’s own start', true]], redraw));
 }
 
 function throughput() {
-  // Where nobody receives, a file or engine=null, what was sent is all there is.
+  // If no job receives (a file, or engine=null), only the sent frames are known.
   const receivesOf = (job) => job.rx !== null;
   const all = sources().filter((s) => s.jobs.some((job) => curveOf(job).length));
   if (!all.length) return;
@@ -289,14 +289,14 @@ function throughput() {
   addTimeChoice(bar, drawn, (own) => { chosen.own = own; redraw(); });
 }
 
-/// {colour, label, histogram}: of jobs, or of groups of many.
+/// {colour, label, histogram}: for each job, or if there are many jobs, for each group.
 function histograms() {
   if (manyJobs) return result.groups.map((g, i) => ({ colour: i, label: 'group ' + g.groupname, histogram: g.latency_ns })).filter((l) => l.histogram);
   return members.filter((unit) => receiverOf(unit).latency_ns)
     .map((unit) => ({ colour: colourOf.get(unit), label: unit.job.jobname, histogram: receiverOf(unit).latency_ns }));
 }
 
-/// Of jobs that send by TCP: how their connections went.
+/// The TCP connections of the jobs that send on them.
 function connections() {
   const samplesOf = (job) => curveOf(job).filter((i) => i.tcp);
   const senders = result.jobs.filter((job) => job.tx && job.tcp && samplesOf(job).length);
@@ -340,7 +340,7 @@ function latencies() {
   latencyOverTime();
 }
 
-/// The slowest job of a group stands for it: percentiles cannot be added up.
+/// Each group is represented by its slowest job, because percentiles cannot be added up.
 function latencyOverTime() {
   const all = sources().map((s) => ({ ...s, job: s.jobs.filter((job) => job.latency_ns).sort((a, b) => b.latency_ns.p99 - a.latency_ns.p99)[0] })).filter((s) => s.job);
   const overTime = (own) => all.map(({ name, colour, job }) => {

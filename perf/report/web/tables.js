@@ -1,4 +1,4 @@
-// The tables below the charts, for who wants every figure.
+// The tables below the charts, with every figure.
 const kTimes = ['p50', 'p90', 'p99', 'p99_9', 'p99_99', 'p99_999', 'max'];
 const kKinds = { data: '', request: ' requests', reply: ' replies' };
 const kFates = ['duplicate_frames', 'reordered_frames', 'corrupt_frames', 'truncated_frames'];
@@ -13,7 +13,7 @@ const timeRow = (name, h) => [name, units.count(h.count), units.ns(h.min), units
 const fatesRow = (name, f) => [name, units.count(f.sent_frames), units.count(f.received_frames), bad(f.lost_frames), units.share(f.lost_share),
   ...kFates.map((key) => bad(f[key])), bad(f.corrupt_copies + f.truncated_copies), units.count(f.late_frames), units.count(f.cancelled_frames), bad(f.unverified_frames), units.ns(f.jitter_ns)];
 
-/// A table of jobs and groups: of many jobs the groups, and the jobs on demand.
+/// A table of jobs and groups. If there are many jobs: the groups, and the jobs on demand.
 function jobsAndGroups(caption, head, jobs, groups) {
   if (!manyJobs || !groups.length) return [table(caption, head, jobs.concat(groups))];
   return [table(caption, head, groups), folded(`${units.count(jobs.length)} rows of single jobs`, table(caption + ' of single jobs', head, jobs))];
@@ -21,7 +21,7 @@ function jobsAndGroups(caption, head, jobs, groups) {
 
 function jobTables() {
   const each = (make) => result.jobs.flatMap(make).concat();
-  // What would be said of a group of one job is said of that.
+  // A group of one job is left out: it would repeat the job's figures.
   const sizes = new Map();
   for (const { job } of members) sizes.set(job.groupname, (sizes.get(job.groupname) || 0) + 1);
   const groups = (make) => result.groups.filter((g) => sizes.get(g.groupname) > 1).flatMap(make);
@@ -95,7 +95,7 @@ function searches() {
       const failed = s.trials.filter((t) => !t.passed && t.offered_fps > (s.found_fps || 0)).map((t) => t.offered_fps);
       return [s.frame_bytes === null ? 'mix' : units.count(s.frame_bytes) + ' B', s.jobname, units.fps(s.found_fps), units.bps(s.found_bps),
         failed.length ? units.fps(Math.min(...failed)) : '-', units.count(s.trials.length),
-        // Where the highest rate passed, the limit was not found.
+        // If the highest rate passed, the limit was not found.
         [s.limited_by_maximum ? 'the highest rate that was tried' : s.why_none || '', 'words']];
     })));
   }
@@ -114,7 +114,7 @@ function addWindow(made, rows) {
   if (rows.length) made.append(table('CPUs over the measured window', ['over the window', 'user', 'system', 'irq', 'steal', 'idle'], rows));
 }
 
-/// Where the jobs ran. Of a run on servers that is no machine of the client's.
+/// The machine of the jobs. For a run on servers, these are the servers, not the client.
 function machine() {
   if (result.hosts) return servers();
   const m = result.machine;
