@@ -9,7 +9,7 @@ bool is_continuation(char c) {
   return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U;
 }
 
-/// One character of UTF-8 and its length; length 0: the text does not begin with one.
+/// A UTF-8 character and its length; length 0 if the text does not begin with a valid one.
 struct Character {
   std::uint32_t code = 0;
   std::size_t length = 0;
@@ -57,7 +57,7 @@ std::string printable(std::string_view text) {
 
 std::string shortened(std::string_view text, std::size_t most) {
   std::size_t characters = 0;
-  std::size_t cut = 0;  // where the end is left out, if it must be
+  std::size_t cut = 0;  // where to cut if the text is too long
   for (std::size_t at = 0; at < text.size(); ++at) {
     if (is_continuation(text[at])) continue;
     if (characters + 3 == most) cut = at;

@@ -1,5 +1,5 @@
 #pragma once
-// Text that others chose, made fit for a terminal, which obeys what it is sent.
+// Makes text from others safe to print: a terminal obeys control characters.
 //
 // Threads: any. Blocks: never.
 
@@ -8,11 +8,12 @@
 
 namespace shmif::base {
 
-/// `text` on one line: '?' for each control character (C0, C1, DEL), each that changes the
-/// direction of the text, and each byte that is no UTF-8.
+/// `text` on one line. '?' replaces each control character (C0, C1, DEL), each line separator, each
+/// character that changes the direction of the text, and each byte that is not valid UTF-8.
 std::string printable(std::string_view text);
 
-/// `text`, which is UTF-8, in at most `most` characters: "..." in place of the end of a longer one.
+/// At most `most` (at least 3) characters of `text`, which is UTF-8; "..." replaces the end of a
+/// longer text.
 std::string shortened(std::string_view text, std::size_t most);
 
 }  // namespace shmif::base

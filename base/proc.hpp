@@ -1,5 +1,5 @@
 #pragma once
-// What the kernel tells of processes under /proc: see proc(5).
+// Reads what the kernel says about processes under /proc: see proc(5).
 //
 // Threads: any. Blocks: never.
 
@@ -11,20 +11,20 @@
 
 namespace shmif::base {
 
-/// What one line of /proc/PID/maps is about.
+/// The range of addresses in one line of /proc/PID/maps.
 struct MappedRange {
   std::uintptr_t begin = 0;
-  std::uintptr_t end = 0;  ///< the first address behind it
+  std::uintptr_t end = 0;  ///< the first address after the range
   bool is_shared = false;
-  /// Device and inode, as they stand there: on some file systems stat(2) has other numbers.
+  /// Device and inode, as text from that line. On some file systems stat(2) gives other numbers.
   std::string file;
 };
 
-/// Nothing: it is no such line.
+/// Result: empty if `line` has another format.
 std::optional<MappedRange> read_maps_line(const std::string& line);
 
-/// The numbers behind `name` in `status`, the text of a /proc/PID/status: of "Uid" the real, the
-/// effective, the saved and the one of the file system. None: there is no such line.
+/// The numbers after `name` in `status`, the text of a /proc/PID/status. "Uid" has four: real,
+/// effective, saved and file-system user ID. Result: empty if there is no such line.
 std::vector<std::uint64_t> status_numbers(const std::string& status, std::string_view name);
 
 }  // namespace shmif::base

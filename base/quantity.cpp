@@ -40,8 +40,8 @@ bool is_digit(char c) noexcept {
   return c >= '0' && c <= '9';
 }
 
-/// The decimal number at the front of `text`, which is then what follows. Result: nothing when
-/// there is none, or more than 64 bits of it.
+/// Takes the decimal number at the front of `text`, and leaves the rest in `text`. Result: empty if
+/// there is no number, or if it needs more than 18 decimals or 64 bits.
 std::optional<Decimal> take_decimal(std::string_view& text) noexcept {
   Decimal number;
   bool point = false;
@@ -63,21 +63,21 @@ std::optional<Decimal> take_decimal(std::string_view& text) noexcept {
   return number;
 }
 
-/// `number` times `factor`. Result: nothing when that is no whole number of 64 bits.
+/// `number` times `factor`. Result: empty unless the product is a whole number of 64 bits.
 std::optional<std::uint64_t> times(Decimal number, std::uint64_t factor) noexcept {
   std::uint64_t divisor = 1;
   for (unsigned i = 0; i < number.decimals; ++i) divisor *= 10;
   const std::uint64_t common = std::gcd(factor, divisor);
   factor /= common;
   divisor /= common;
-  // What is left of the divisor shares nothing with the factor, so it must go into the digits.
+  // The rest of the divisor has no factor in common with `factor`, so it must divide the digits.
   if (number.digits % divisor != 0) return std::nullopt;
   const std::uint64_t quotient = number.digits / divisor;
   if (factor != 0 && quotient > UINT64_MAX / factor) return std::nullopt;
   return quotient * factor;
 }
 
-/// A number and one of `units`, in either case; the unit may be "".
+/// Parses a number followed by one of `units`, in either case; a unit may be "".
 std::optional<std::uint64_t> with_unit(std::string_view text, std::span<const Unit> units) {
   const std::optional<Decimal> number = take_decimal(text);
   if (!number) return std::nullopt;
@@ -97,7 +97,7 @@ std::string joined(const std::vector<std::string>& choices, const std::string& b
   return text;
 }
 
-/// With up to nine decimals, and no zeros at their end.
+/// Up to nine decimals, without trailing zeros.
 std::string decimal_text(double value) {
   std::array<char, 400> text{};
   const int size = std::snprintf(text.data(), text.size(), "%.9f", value);
@@ -181,7 +181,7 @@ Reading<std::uint64_t> read_rate(std::string_view text) {
     };
     const auto bits = times(*number, prefix.factor);
     if (is({"", "bit", "bits", "bit/s", "bits/s"})) return bits ? *bits : refuse();
-    // fio and tc have bytes per second, and write some of these for them.
+    // In fio and tc, some of these words mean bytes per second.
     if (bits && *bits <= UINT64_MAX / 8 && is({"b", "bps", "b/s", "byte", "bytes"})) {
       return Reading<std::uint64_t>::ambiguous({rate_text(*bits), rate_text(*bits * 8)});
     }
@@ -247,7 +247,7 @@ Reading<double> read_percentage(std::string_view text) {
 
 std::optional<std::uint64_t> read_digits(std::string_view text, int radix) noexcept {
   std::uint64_t value = 0;
-  // from_chars takes no sign of an unsigned number, no space and no prefix.
+  // For an unsigned number, from_chars accepts no sign, no space and no prefix.
   const char* const end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(end - text.size(), end, value, radix);
   if (error != std::errc{} || stop != end) return std::nullopt;
@@ -257,7 +257,7 @@ std::optional<std::uint64_t> read_digits(std::string_view text, int radix) noexc
 std::optional<double> read_real(std::string_view text) noexcept {
   double value = 0;
   const char* const end = text.data() + text.size();
-  // from_chars would take "inf", "-1" and, of std::chars_format::general, "1e3".
+  // from_chars would accept "inf" and "-1", and with std::chars_format::general also "1e3".
   if (text.empty() || (!is_digit(text[0]) && text[0] != '.')) return std::nullopt;
   const auto [stop, error] =
       std::from_chars(end - text.size(), end, value, std::chars_format::fixed);
