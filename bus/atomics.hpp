@@ -1,11 +1,12 @@
 #pragma once
-// Every atomic access to shared memory goes through this file, so that a reviewer can read them
-// all.
+// Every atomic access to shared memory goes through this file, so that a reviewer can read all of
+// them.
 //
-// The words of the bus are plain integers in structs (bus/layout.hpp); they are accessed through
-// std::atomic_ref. Orders are given by the name of the function. ThreadSanitizer neither
-// understands fences nor sees races through two mappings of one file, so its builds replace the two
-// fences and the bulk copies below by ordered atomic accesses, and race tests share one mapping.
+// The words of the bus are plain integers in structs (bus/layout.hpp), accessed through
+// std::atomic_ref. The name of each function says the memory order. ThreadSanitizer neither
+// understands fences nor sees races through two mappings of one file. So its builds leave out the
+// two fences, make the bulk copies below of relaxed atomic accesses, and let race tests share one
+// mapping.
 
 #include <atomic>
 #include <cstddef>
@@ -23,7 +24,8 @@
 namespace shmif::bus {
 
 #ifdef SHMIF_FUZZ
-/// Defined by the fuzz targets (tests/fuzz): what a hostile process does between two accesses.
+/// Defined by the fuzz targets (tests/fuzz): does what a hostile process might do between two
+/// accesses.
 void on_shared_access() noexcept;
 #else
 inline void on_shared_access() noexcept {}
@@ -32,8 +34,8 @@ inline void on_shared_access() noexcept {}
 template <class T>
 concept SharedWord = std::atomic_ref<T>::is_always_lock_free;
 
-// A mapping may be read-only, but atomic_ref takes no const object; loads of lock-free words never
-// write.
+// atomic_ref takes no const object, even for a mapping that is read-only. Loads of lock-free words
+// never write.
 template <SharedWord T>
 T load_relaxed(const T& word) noexcept {
   on_shared_access();
@@ -59,21 +61,21 @@ void store_release(T& word, T value) noexcept {
   on_shared_access();
   std::atomic_ref<T>(word).store(value, std::memory_order_release);
 }
-/// A store and a full barrier.
+/// A store with a full barrier.
 template <SharedWord T>
 void store_seq_cst(T& word, T value) noexcept {
   on_shared_access();
   std::atomic_ref<T>(word).store(value, std::memory_order_seq_cst);
 }
-/// Compare and swap, a full barrier. Result: whether `word` held `expected` and holds `desired`
-/// now.
+/// Compare and swap, with a full barrier. Result: true if `word` held `expected` and now holds
+/// `desired`.
 template <SharedWord T>
 bool compare_and_swap(T& word, T expected, T desired) noexcept {
   on_shared_access();
   return std::atomic_ref<T>(word).compare_exchange_strong(expected, desired,
                                                           std::memory_order_seq_cst);
 }
-/// These three return the value before. Full barriers.
+/// These three return the previous value. Full barriers.
 template <SharedWord T>
 T fetch_add(T& word, T value) noexcept {
   on_shared_access();
@@ -89,31 +91,31 @@ T fetch_and(T& word, T bits) noexcept {
   on_shared_access();
   return std::atomic_ref<T>(word).fetch_and(bits, std::memory_order_seq_cst);
 }
-/// Adds to a counter that only one thread writes and others read: no locked instruction.
+/// Adds to a counter that only one thread writes and others read. Needs no locked instruction.
 template <SharedWord T>
 void add_single_writer(T& counter, T value) noexcept {
   store_relaxed(counter, static_cast<T>(load_relaxed(counter) + value));
 }
 
-/// What was stored before is seen before what is stored after.
+/// Stores before the fence are seen before stores after it.
 inline void fence_stores() noexcept {
 #ifndef SHMIF_TSAN
   std::atomic_thread_fence(std::memory_order_release);
 #endif
 }
-/// What was loaded before was loaded before what is loaded after.
+/// Loads before the fence are done before loads after it.
 inline void fence_loads() noexcept {
 #ifndef SHMIF_TSAN
   std::atomic_thread_fence(std::memory_order_acquire);
 #endif
 }
 
-/// Asks for the cache line of `word` for this CPU alone, and does not wait for it.
+/// Requests the cache line of `word` for this CPU alone, without waiting for it.
 template <SharedWord T>
 void prefetch_to_write(const T& word) noexcept {
 #if defined(__x86_64__)
-  // g++ makes this instruction only for newer CPUs than it builds for; the older have it too, or
-  // do nothing.
+  // g++ emits this instruction only for newer CPUs than this build's target. Older CPUs have it
+  // too, or ignore it.
   asm volatile("prefetchw %0" : : "m"(word));
 #else
   __builtin_prefetch(&word, 1);
@@ -123,7 +125,7 @@ void prefetch_to_write(const T& word) noexcept {
 /// Tells the CPU that this is a spin loop.
 inline void cpu_relax() noexcept {
 #if defined(SHMIF_FUZZ)
-  // Nobody else runs there, and a virtual machine may make a pause a long one.
+  // No other thread runs there, and in a virtual machine a pause can take long.
 #elif defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -131,13 +133,14 @@ inline void cpu_relax() noexcept {
 #endif
 }
 
-// The two bulk copies race by design: a reader may copy what a writer overwrites, and finds out
-// afterwards from `first` (docs/theory-of-operation.md, I6). So the bytes may be torn, and only
-// checked bytes are used. In release they are memcpy, which measured 3 times the speed of word-wise
-// atomics at 1514 B.
+// The two bulk copies race by design: a reader may copy what a writer is overwriting, and finds out
+// afterwards from `first` (docs/theory-of-operation.md, I6). So the copied bytes may be torn, and
+// only checked bytes are used. In release builds they are memcpy, which measured 3 times the speed
+// of word-wise atomics at 1514 B.
 #ifdef SHMIF_TSAN
-/// One item of `Unit` at a time, relaxed: no data race, and on x86, where these builds run, loads
-/// and stores keep their order. (Release and acquire for every item made a test take minutes.)
+/// Copies one item of type `Unit`, relaxed. This is no data race, and on x86, where these builds
+/// run, loads and stores keep their order. (With release and acquire for every item a test took
+/// minutes.)
 template <class Unit>
 void copy_unit(std::byte* to, const std::byte* from, bool to_shared) noexcept {
   Unit item;
@@ -162,7 +165,8 @@ inline void copy_words(std::byte* to, const std::byte* from, std::size_t size,
 }
 #endif
 
-/// memcpy, with what is short copied in place: for a frame of 64 bytes the call costs as much.
+/// As memcpy, but copies a short block inline: for a frame of 64 bytes the call would cost as much
+/// as the copy.
 inline void copy_bytes(std::byte* to, const std::byte* from, std::size_t size) noexcept {
   constexpr std::size_t kStep = 16;
   constexpr std::size_t kShort = 128;
@@ -173,7 +177,7 @@ inline void copy_bytes(std::byte* to, const std::byte* from, std::size_t size) n
   for (std::size_t at = 0; at + kStep < size; at += kStep) {
     std::memcpy(to + at, from + at, kStep);
   }
-  std::memcpy(to + size - kStep, from + size - kStep, kStep);  // overlaps the one before
+  std::memcpy(to + size - kStep, from + size - kStep, kStep);  // overlaps the previous copy
 }
 
 /// Copies private bytes into the ring.

@@ -1,6 +1,5 @@
 #pragma once
-// The bus file, byte by byte. docs/bus-format.md says the same in prose; a test holds the two
-// together.
+// The bus file, byte by byte. docs/bus-format.md says the same in prose; a test compares the two.
 //
 //   0 KiB   BusHeader
 //   4 KiB   PortSlot[kSlots]
@@ -36,7 +35,7 @@ inline constexpr std::uint32_t kMinFrameBytes = 14;
 inline constexpr std::uint32_t kVnetBytes = 12;  // struct virtio_net_hdr_v1, before a super-frame
 inline constexpr std::uint32_t kSuperFrameRecord = kVnetBytes + 65535 + kMtuToFrame;
 inline constexpr unsigned kRecordsPerRing =
-    8;  // a ring holds at least so many of the largest record
+    8;  // a ring holds at least this many of the largest record
 
 struct alignas(kLineBytes) BusHeader {
   // Line 0 and 1: geometry, fixed.
@@ -50,7 +49,7 @@ struct alignas(kLineBytes) BusHeader {
   std::uint32_t max_record;        //   36 (i) most bytes behind a RecordHeader
   std::uint32_t record_align;      //   40 (i) records begin at multiples of it
   std::uint32_t flow;              //   44 (i) 0 ethernet, 1 pause
-  std::uint64_t inode;             //   48 (i) of this file; another one betrays a copy
+  std::uint64_t inode;             //   48 (i) of this file; another number betrays a copy
   std::uint64_t file_system;       //   56 (i) statfs f_type
   std::uint64_t created_ns;        //   64 (i) wall clock, for display
   std::uint64_t patience_ns;       //   72 (i) how long a pause may be; 0 where flow is ethernet
@@ -59,17 +58,17 @@ struct alignas(kLineBytes) BusHeader {
   alignas(kLineBytes)
       std::uint64_t lock;  //  128 (A) LockWord: free, or holder's slot; counts acquisitions
   std::uint64_t wish;      //  136 (A) slot plus one of a waiter that should be next, 0: nobody
-  // Beside the lock, as only its holder needs it: one line that goes from writer to writer, not
-  // two.
+  // Beside the lock, because only the lock's holder needs it: one line goes from writer to writer,
+  // not two.
   std::uint64_t last;             //  144 (A) position past the newest; may lag behind the chain
   std::uint64_t longest_hold_ns;  //  152 (A) the longest that a waiter saw one holder keep the lock
   alignas(kLineBytes) std::uint64_t first;  //  192 (A) position of the oldest record
-  /// Ports that sleep, one bit per slot: set by the sleeper, cleared by whoever rings.
+  /// Ports that sleep, one bit per slot: the sleeper sets it, and whoever rings clears it.
   alignas(kLineBytes) std::uint64_t sleepers[kBitmapWords];  //  256 (A)
-  /// Those of them that sleep without looking up every 50 ms.
+  /// Sleepers that do not check the ring every 50 ms.
   std::uint64_t deep_sleepers[kBitmapWords];  //  288 (A)
 
-  // Line 5: seldom written, read by everyone for every batch.
+  // Line 5: seldom written; everyone reads it for every batch.
   alignas(kLineBytes) std::uint64_t epoch;  //  320 (A) grows at every repair that rebuilt the ring
   std::uint64_t takeovers;         //  328 (A) grows before every attempt to take the lock over
   std::uint64_t slots_used;        //  336 (A) slots from here on were never used
@@ -84,22 +83,22 @@ struct alignas(kLineBytes) BusHeader {
   std::byte reserved3[4096 - 448];             //  448
 };
 
-/// What a slot is, in the low byte of PortSlot::state; the incarnation is above.
+/// The state of a slot, in the low byte of PortSlot::state; the incarnation is above it.
 enum class SlotState : std::uint8_t { free = 0, attaching = 1, live = 2 };
 
-/// What BusHeader::flow may be.
+/// Values of BusHeader::flow.
 inline constexpr std::uint32_t kFlowEthernet = 0;
 inline constexpr std::uint32_t kFlowPause = 1;
 
 inline constexpr std::uint32_t kFlagUp = 1U << 0U;
 inline constexpr std::uint32_t kFlagPromiscuous = 1U << 1U;
-inline constexpr std::uint32_t kFlagLearnedTooMany = 1U << 2U;  // as good as promiscuous
+inline constexpr std::uint32_t kFlagLearnedTooMany = 1U << 2U;  // hears all, as if promiscuous
 inline constexpr std::uint32_t kFlagPause = 1U << 3U;      // senders wait for it (bus/flow.hpp)
 inline constexpr std::uint32_t kFlagNoCarrier = 1U << 4U;  // the interface behind it is down
 
-/// What PortSlot::rung_position is while nobody has rung since the port announced sleep; no record
-/// begins at either.
-inline constexpr std::uint64_t kLooksForFrames = 1;   // it may have yet to read some
+/// Values of PortSlot::rung_position while nobody has rung since the port announced sleep. No
+/// record begins at either.
+inline constexpr std::uint64_t kLooksForFrames = 1;   // it may still have frames to read
 inline constexpr std::uint64_t kAsleep = UINT64_MAX;  // its look found none
 /// Set in the position when the port was rung before that look was over. The port may still have to
 /// read frames from before that position.
@@ -110,8 +109,7 @@ inline constexpr std::uint32_t kBellFutex = 0;
 inline constexpr std::uint32_t kBellInotify = 1;
 
 struct alignas(kLineBytes) PortSlot {
-  // Line 0: who it is. The byte at the slot's offset carries the F_OFD_SETLK lock that says
-  // "alive".
+  // Line 0: identity. The byte at the slot's offset carries the F_OFD_SETLK lock that says "alive".
   std::uint64_t state;      //   0 (A) SlotState and incarnation
   std::uint32_t pid;        //   8 (O) in the pid namespace of the port's process
   std::uint32_t flags;      //  12 (A) kFlag...
@@ -120,14 +118,15 @@ struct alignas(kLineBytes) PortSlot {
   std::uint32_t reserved0;  //  28
   char name[kNameBytes];    //  32 (O) zero-terminated
 
-  // Line 1: the claim. `owner` is the lock word of the acquisition it belongs to, 0: no claim.
-  alignas(kLineBytes) std::uint64_t claim_owner;  //  64 (O) cleared by the owner, or by who reaps
+  // Line 1: the claim. `claim_owner` is the lock word of the acquisition that the claim belongs to;
+  // 0: no claim.
+  alignas(kLineBytes) std::uint64_t claim_owner;  //  64 (O) 0: none; cleared by owner or reaper
   std::uint64_t claim_commit;  //  72 (O) position of the word that commits the batch
   std::uint64_t claim_begin;   //  80 (O) [begin, end) is what the owner may write
   std::uint64_t claim_end;     //  88 (O)
   std::uint64_t reserved1[4];  //  96
 
-  // Line 2: how it is woken.
+  // Line 2: how the port is woken.
   alignas(kLineBytes) std::uint32_t futex;  // 128 (A) grows at every ring
   std::uint32_t bell;                       // 132 (O) kBell...
   std::uint64_t rung_position;  // 136 (A) of the batch that rang: nothing before it was for the
@@ -138,44 +137,44 @@ struct alignas(kLineBytes) PortSlot {
   std::uint64_t stalls;         // 160 (A) times that senders lost patience with it
   std::uint64_t reserved2[3];   // 168
 
-  // Line 3: what it sent.
+  // Line 3: what the port sent.
   alignas(kLineBytes) std::uint64_t tx_frames;  // 192 (O)
   std::uint64_t tx_bytes;                       // 200 (O)
-  std::uint64_t doorbells;         // 208 (O) times it rang, one for a batch however many it woke
+  std::uint64_t doorbells;         // 208 (O) times it rang: once per batch, however many it woke
   std::uint64_t lock_sleeps;       // 216 (O) cooldowns spent waiting for the lock
   std::uint64_t pauses;            // 224 (O) times it waited for a slow port
   std::uint64_t paused_ns;         // 232 (O) how long, altogether
-  std::uint32_t waits_for;         // 240 (O) slot plus one of the port it is waiting for, 0: none
+  std::uint32_t waits_for;         // 240 (O) slot plus one of the port it waits for, 0: nobody
   std::uint32_t reserved6;         // 244
   std::uint64_t tx_more_segments;  // 248 (O) beyond tx_frames, where one frame stands for many
 
-  // Line 4 and 5: what it received.
+  // Line 4 and 5: what the port received.
   alignas(kLineBytes) std::uint64_t position;  // 256 (O) where it reads next
   std::uint64_t next_number;                   // 264 (O) the frame number it expects there
   std::uint64_t rx_frames;                     // 272 (O)
   std::uint64_t rx_bytes;                      // 280 (O)
-  std::uint64_t own_frames;                    // 288 (O) passed by: its own
-  std::uint64_t filtered_frames;               // 296 (O) passed by: for others
-  std::uint64_t skipped_frames;                // 304 (O) passed by while it was down
+  std::uint64_t own_frames;                    // 288 (O) not delivered: its own
+  std::uint64_t filtered_frames;               // 296 (O) not delivered: for others
+  std::uint64_t skipped_frames;                // 304 (O) passed while it was down
   std::uint64_t overruns;                      // 312 (O)
   std::uint64_t lost_frames;                   // 320 (O)
   std::uint64_t lost_bytes;                    // 328 (O) of the ring, record headers included
   std::uint64_t corrupt;                       // 336 (O)
   std::uint64_t wakeups;                       // 344 (O)
   std::uint64_t rx_more_segments;              // 352 (O) beyond rx_frames
-  std::uint64_t too_long_frames;               // 360 (O) not sent: the bus carries none so long
-  std::uint64_t refused_frames;                // 368 (O) not sent for another reason of their own
+  std::uint64_t too_long_frames;               // 360 (O) not sent: longer than the bus allows
+  std::uint64_t refused_frames;                // 368 (O) not sent: refused for another reason
   std::uint64_t reserved4[1];                  // 376
 
-  // Line 6 and 7: source addresses of hosts behind this port, 0: none.
+  // Line 6 and 7: source addresses of hosts behind this port, 0: unused.
   alignas(kLineBytes) std::uint64_t learned[kLearnedAddresses];  // 384 (O)
 };
 
-/// What stands at the beginning of every record. Behind it: the frame, or what its receiver has
-/// still to do (an Offload and two zero bytes) and the frame.
-/// A record that ends the chain has only the first two words: EMPTY(position), and the number that
-/// the next frame will have. That number is word 1 of the next record already, so committing a
-/// record does not change it.
+/// The beginning of every record. Behind it is the frame. If the sender left work to the receiver,
+/// an Offload and two zero bytes come before the frame.
+/// The end of the chain has only the first two words: EMPTY(position), and the number that the next
+/// frame will have. That number is already word 1 of the next record, so committing a record does
+/// not change it.
 struct RecordHeader {
   std::uint64_t word;     //  0 (A) the commit word, see below
   std::uint64_t number;   //  8 (L) of this frame, or for EMPTY and pads of the next one; grows by 1
@@ -193,10 +192,11 @@ inline constexpr std::size_t kTableBytes = kSlots * sizeof(PortSlot);
 inline constexpr std::uint32_t kRingOffset = 192U << 10U;  // a multiple of 64 KiB pages
 
 // The commit word: two bits of kind; what the kind needs; and the low bits of the record's position
-// in units of 16 bytes, so that a word never fits at any other place or lap it could be met at.
+// in units of 16 bytes. So a word is never valid at another place, or at another lap at which it
+// could be found.
 //   EMPTY  01 | position / 16, 62 bits
-//   FRAME  10 | length of all behind the header, 20 bits | position / 16, 42 bits
-//             (the top bit of the length: a virtio_net_hdr of 12 bytes stands before the frame)
+//   FRAME  10 | length of everything behind the header, 20 bits | position / 16, 42 bits
+//             (the top bit of the length: a virtio_net_hdr of 12 bytes comes before the frame)
 //   PAD    11 | length / 16, 27 bits  | position / 16, 35 bits
 namespace word {
 
@@ -235,11 +235,11 @@ constexpr bool is_pad_at(std::uint64_t w, std::uint64_t position) noexcept {
 constexpr bool has_vnet(std::uint64_t w) noexcept {
   return (w & kVnet) != 0;
 }
-/// The whole field: the length, and above it the mark of has_vnet().
+/// The whole field: the length, and the kVnet mark above it.
 constexpr std::uint32_t length_and_mark(std::uint64_t w) noexcept {
   return static_cast<std::uint32_t>((w & ~kKindMask) >> kFramePositionBits);
 }
-/// All that stands behind the record's header.
+/// Bytes behind the record's header.
 constexpr std::uint32_t frame_bytes(std::uint64_t w) noexcept {
   return static_cast<std::uint32_t>((w & ~kKindMask & ~kVnet) >> kFramePositionBits);
 }
@@ -249,8 +249,8 @@ constexpr std::uint64_t pad_bytes(std::uint64_t w) noexcept {
 
 }  // namespace word
 
-/// The lock word: the holder's slot plus one in the low 10 bits, 0 when free; above it a count that
-/// grows at every acquisition and takeover, so that no value ever comes back.
+/// The lock word: the holder's slot plus one in the low 10 bits, 0 when free. Above it a count that
+/// grows at every acquisition and takeover, so no value ever comes back.
 namespace lock_word {
 
 inline constexpr unsigned kSlotBits = 10;
@@ -308,9 +308,9 @@ static_assert(kHeaderBytes + kTableBytes <= kRingOffset);
 static_assert(kRecordAlign >= kTailBytes && kRecordAlign % 16 == 0);
 static_assert(kSlots < lock_word::kRepairSlot && lock_word::kRepairSlot < lock_word::kSlotMask);
 
-/// FNV-1a over sizes, offsets and the widths of bit fields: who changes the layout and forgets to
-/// raise the version makes a build that the others refuse all the same. A test holds this list
-/// against the structs.
+/// FNV-1a over sizes, offsets and the widths of bit fields. So if somebody changes the layout and
+/// forgets to raise the version, other builds still refuse such a bus. A test compares this list
+/// with the structs.
 constexpr std::uint32_t fold_layout() noexcept {
   // clang-format off: it would put each on a line of its own
   const std::uint64_t facts[] = {

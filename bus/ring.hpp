@@ -50,7 +50,7 @@
 
 namespace shmif::bus {
 
-/// The ring's geometry and words. Trivially cheap to copy; owns nothing.
+/// The ring's geometry and words. Cheap to copy; owns no memory.
 class Ring {
  public:
   Ring() = default;
@@ -72,11 +72,12 @@ class Ring {
   /// Whether records may leave work to their receivers (bus/frame.hpp, Offload).
   bool carries_offloads() const noexcept { return max_super_ != 0; }
   std::uint64_t inode() const noexcept { return inode_; }  ///< of the file, not of its header
-  /// A bound for walks: more records than one call has to follow. (The smallest frames take twice
-  /// the alignment, a pad stands between two of them.) So a peer that writes over the chain can
-  /// make a call slow, by the ring's size, but not endless.
+  /// A bound for walks: no call has to follow this many records. (The smallest frame takes twice
+  /// the alignment, and a pad can stand between two frames.) So a peer that overwrites the chain
+  /// can make a call slow, in proportion to the ring's size, but not endless.
   std::uint64_t walk_limit() const noexcept { return ring_bytes_ / kRecordAlign; }
-  /// The record at a position that fits_alignment(), of which at least ring_bytes() lie contiguous.
+  /// The record at `position`, which must pass fits_alignment(). At least bytes() contiguous bytes
+  /// begin there.
   RecordHeader& record(std::uint64_t position) const noexcept {
     return *reinterpret_cast<RecordHeader*>(ring_ + (position & (ring_bytes_ - 1)));
   }
@@ -92,11 +93,11 @@ class Ring {
   bool fits_alignment(std::uint64_t position) const noexcept {
     return position % kRecordAlign == 0 && position <= UINT64_MAX - 2 * kMaxRingBytes;
   }
-  /// Bytes from the record at `position`, whose word is `w`, to the next one; 0 when `w` is neither
-  /// a frame nor a pad of that position, or does not fit the bus.
+  /// Bytes from the record at `position`, whose word is `w`, to the next one; 0 if `w` is not a
+  /// frame or pad of that position, or has a length that this bus does not allow.
   std::uint64_t step(std::uint64_t w, std::uint64_t position) const noexcept {
     if (word::is_frame_at(w, position)) {
-      // With the mark of something left to do a length looks longer than any frame.
+      // With the kVnet mark, a length is greater than that of any frame.
       const std::uint32_t length = word::length_and_mark(w);
       if (length <= max_frame_) return length >= kMinFrameBytes ? record_bytes(length) : 0;
       const std::uint32_t bytes = word::frame_bytes(w);
@@ -121,17 +122,17 @@ class Ring {
   std::uint32_t max_super_ = 0;
 };
 
-/// What stands behind the header of a frame's record.
+/// Bytes behind the record header of a frame.
 inline std::uint64_t body_bytes(const FrameView& frame) noexcept {
   return frame.size() + (frame.offload.pending() ? kVnetBytes : 0);
 }
 
 enum class AppendStatus : std::uint8_t {
   done,
-  lost_lock,  ///< somebody took the lock over: nothing was sent, send again
-  no_room,    ///< claims stand everywhere the batch would fit
-  full,       ///< the batch would overrun a port that is waited for (W1)
-  corrupt,    ///< the chain does not hold what it should
+  lost_lock,  ///< another port took the lock over: nothing was sent, send again
+  no_room,    ///< claims leave no room for the batch
+  full,       ///< the batch would overrun a port that senders wait for (W1)
+  corrupt,    ///< the chain is not what correct writers write
 };
 
 /// Appends batches under the lock. Threads: one at a time.
@@ -141,13 +142,13 @@ class RingWriter {
   RingWriter(Ring ring, unsigned slot, std::uint32_t incarnation) noexcept
       : ring_(ring), slot_(slot), incarnation_(incarnation) {}
 
-  /// Where no port is waited for.
+  /// The `limit` if senders wait for no port.
   static constexpr std::uint64_t kNoLimit = UINT64_MAX;
 
   /// Bytes of the ring that one batch may take (a quarter), its tail included.
   std::uint64_t max_batch_bytes() const noexcept { return ring_.bytes() / 4; }
-  /// Appends all of `frames`, whose records take `bytes`, or nothing. `lock` is the word that says
-  /// the lock is held; `limit` is how far `first` may be moved (W1).
+  /// Appends all of `frames`, whose records take `bytes`, or none. `lock` is the lock word while
+  /// this port holds the lock; `limit` is how far `first` may be moved (W1).
   AppendStatus append(std::uint64_t lock, std::span<const FrameView> frames, std::uint64_t bytes,
                       std::uint64_t time_ns, std::uint64_t limit = kNoLimit) noexcept;
 
@@ -156,14 +157,15 @@ class RingWriter {
   std::uint64_t batch_number() const noexcept { return batch_number_; }
   /// Bytes of the ring that the last append needed: the batch, its tail, and the claims before it.
   std::uint64_t needed_bytes() const noexcept { return needed_bytes_; }
-  /// Whether the last append met claims in its way, and the slots that may hold them. Their owners
-  /// are stopped or dead.
+  /// Whether claims were in the way of the last append, and the slots that may hold them. The
+  /// owners of these claims are stopped or dead.
   bool met_claims() const noexcept { return met_claims_; }
   std::span<const std::uint16_t> standing_slots() const noexcept {
     return {standing_slots_.data(), standing_count_};
   }
 
-  /// The end of the chain, helping `last` forward (I7). Result: false when the chain is broken.
+  /// Finds the end of the chain and helps `last` forward (I7). Result: false if the chain is
+  /// broken.
   bool find_end(std::uint64_t& end) noexcept;
 
  private:
@@ -183,12 +185,12 @@ class RingWriter {
   Ring ring_;
   unsigned slot_ = 0;
   std::uint32_t incarnation_ = 0;
-  // Claims can outlive their lock only through a takeover, which grows `takeovers` first (L2). So a
-  // scan that found the lock still held afterwards is good until that count grows.
+  // A claim can outlive its lock only through a takeover, which first increases `takeovers` (L2).
+  // So a scan that found the lock still held afterwards is good until that count grows.
   std::uint64_t scanned_takeovers_ = UINT64_MAX;
-  std::array<std::uint16_t, kSlots> standing_slots_{};  // that had a claim at the last scan
+  std::array<std::uint16_t, kSlots> standing_slots_{};  // slots that had a claim at the last scan
   std::size_t standing_count_ = 0;
-  std::array<Claim, kSlots> claims_{};  // of those, now
+  std::array<Claim, kSlots> claims_{};  // the claims that these slots have now
   std::size_t claim_count_ = 0;
   bool met_claims_ = false;
   std::uint64_t needed_bytes_ = 0;
@@ -196,72 +198,76 @@ class RingWriter {
   std::uint64_t batch_number_ = 0;
 };
 
-/// What a port lets through. Read by the port itself, and by senders that wonder whom to wake.
+/// Which frames a port accepts. The port itself asks, and so do senders, to know whom to wake.
 struct AddressFilter {
-  /// Whether a frame to `mac` (first byte most significant) is for the port behind `slot`.
+  /// Whether the port behind `slot` accepts frames to `mac` (first byte most significant).
   static bool accepts(const PortSlot& slot, std::uint64_t mac) noexcept;
 };
 
 enum class ReadStatus : std::uint8_t {
   more,     ///< the chunk or the batch is full
   empty,    ///< the end of the chain
-  overrun,  ///< writers lapped this reader; it goes on from the oldest record, or the newest
-  corrupt,  ///< a record is not what a correct writer writes; it goes on at the end of the chain
-  broken,   ///< as corrupt, and the end of the chain is not to be found either
+  overrun,  ///< writers lapped this reader; it continues at the oldest record, or at the newest
+  corrupt,  ///< a record is not what a correct writer writes; the reader continues at the end of
+            ///< the chain
+  broken,   ///< as corrupt, and the end of the chain cannot be found either
 };
 
-/// What passed by in one call.
+/// What one call read and passed.
 struct ReadTally {
   std::uint64_t frames = 0, bytes = 0, own = 0, filtered = 0;
   std::uint64_t overruns = 0, lost_frames = 0, lost_bytes = 0, corrupt = 0;
-  std::uint64_t more_segments = 0;  // that super-frames stand for, beyond one each
+  std::uint64_t more_segments = 0;  // segments of super-frames, beyond one for each
 };
 
 /// Follows the chain without the lock. Threads: one at a time.
 class RingReader {
  public:
   RingReader() = default;
-  /// `self`: the slot whose own frames are not delivered and whose filter holds; nullptr: a
-  /// follower, hears all. `take_offloads`: deliver super-frames and unfinished checksums as they
-  /// are; else they are made whole.
+  /// `self`: this port's slot. The reader does not deliver the port's own frames, nor those that
+  /// its filter does not accept. nullptr: a follower, which hears everything. `take_offloads`:
+  /// deliver super-frames and unfinished checksums as they are; otherwise the reader splits and
+  /// finishes them.
   RingReader(Ring ring, const PortSlot* self, unsigned slot, std::uint32_t incarnation,
              bool resume_newest, bool take_offloads = false);
 
   std::uint64_t position() const noexcept { return position_; }
   std::uint64_t next_number() const noexcept { return next_number_; }
-  /// Goes to the end of the chain, or the oldest record. Result: false when neither can be found.
+  /// Goes to the end of the chain; or to the oldest record, or to the end if that record cannot be
+  /// found. Result: false if the end cannot be found.
   bool seek_end() noexcept;
   bool seek_oldest() noexcept;
-  /// Goes to a position of before. Result: false when no record, nor the end, is there any more.
+  /// Goes back to a position where the reader was. Result: false if that place is no longer in the
+  /// chain.
   bool seek_to(std::uint64_t position) noexcept;
 
-  /// After a repair: stays at its place, or goes on with the oldest record where that is gone.
-  /// Result: false when neither can be found.
+  /// After a repair: stays where it is, or goes to the oldest record if its place is gone. Result:
+  /// false if neither can be found.
   bool find_place_again(ReadTally& tally) noexcept;
 
-  /// Tells that no frame before `position`, where the frame `number` is, was for this port: its
-  /// senders would have rung. Of those, what was lapped while the port slept counts as filtered,
-  /// not as lost.
+  /// Learns that no frame before `position`, where frame `number` begins, was for this port: the
+  /// senders of such frames would have rung it. Frames among them that were overwritten while the
+  /// port slept count as filtered, not as lost (D4).
   void pass_over(std::uint64_t position, std::uint64_t number, ReadTally& tally) noexcept;
 
-  /// Whether read() would do more than answer `empty`. Sequentially consistent with a commit, as a
-  /// sleeper needs.
+  /// Whether read() would return something other than `empty`. Sequentially consistent with a
+  /// commit, as a sleeper needs (D1).
   bool ready() const noexcept;
   /// Reads one chunk of the chain into `into`.
   ReadStatus read(FrameBatch& into, ReadTally& tally) noexcept;
-  /// Passes the frames that were lent. `torn`: so many, from the first on, were overwritten
-  /// meanwhile; all of them where the chain went on elsewhere. Result: as of a read that copies.
+  /// Ends the loan and passes the lent frames. `torn`: how many of them, counted from the first,
+  /// were overwritten meanwhile; all of them if the reader continues elsewhere. Result: as read().
   ReadStatus release(ReadTally& tally, std::size_t& torn) noexcept;
-  /// Forgets that any were lent: they come again, if they are still there.
+  /// Forgets the loan: the lent frames are read again, if they are still there.
   void forget_lent() noexcept { has_lent_ = false; }
-  /// Reads chunks until the batch is full, nothing is left, or enough passed by for one call.
+  /// Reads chunks until the batch is full, the chain ends, or one call has passed enough records.
   ReadStatus read_all(FrameBatch& into, ReadTally& tally) noexcept;
-  /// Lends the frames of one chunk instead: they stay where they are, and `into` has views of them.
-  /// Until release(), position() stays before them, and nothing else is to be read or sought. What
-  /// must be finished is copied, and lent as the others are; what must be cut up comes by itself,
-  /// and is not lent.
+  /// As read_all(), but lends the frames of one chunk: they stay in the ring, and `into` gets views
+  /// of them. Until release(), position() stays in front of them, and the reader must not read or
+  /// seek. A frame whose checksum must be finished is copied, and is lent like the others. The
+  /// segments of a super-frame that must be split come in a call of their own, and are not lent.
   ReadStatus lend(FrameBatch& into, ReadTally& tally) noexcept;
-  /// How many are lent.
+  /// How many frames are lent.
   std::size_t lent() const noexcept { return has_lent_ ? lent_.delivered() : 0; }
 
  private:
@@ -269,24 +275,24 @@ class RingReader {
   enum class Passed : std::uint8_t { delivered, own, filtered, refused };
   struct ChunkEntry {
     std::uint64_t position;
-    std::uint32_t bytes;  // of the frame, without what it leaves to do
+    std::uint32_t bytes;  // of the frame, without its Offload
     std::uint16_t more_segments;
     Passed how;
   };
-  /// What one pass along the chain met, kept until `first` tells how much of it was whole.
+  /// What one walk along the chain found, kept until `first` tells how much of it was whole.
   struct Chunk {
     std::array<ChunkEntry, kChunkRecords> entries;
     std::size_t count = 0;
-    // Of the entries:
+    // Counts of these entries:
     std::uint64_t own = 0;
     std::uint64_t filtered = 0;
-    std::uint64_t refused = 0;  // no correct writer writes them: longer than the bus allows
-    std::uint64_t bytes = 0;    // of those delivered
+    std::uint64_t refused = 0;  // not deliverable; no correct writer writes them
+    std::uint64_t bytes = 0;    // of delivered frames
     std::uint64_t more_segments = 0;
     std::uint64_t end = 0;   // position behind the last entry and its pads
-    std::uint64_t next = 0;  // number expected there
+    std::uint64_t next = 0;  // frame number expected there
     bool behind_pad = false;
-    bool super_frame = false;  // it ended in front of one that is to be cut up
+    bool super_frame = false;  // the walk stopped in front of one that must be split
     ReadStatus status = ReadStatus::more;
 
     std::size_t delivered() const noexcept { return count - own - filtered - refused; }
@@ -320,17 +326,17 @@ class RingReader {
   std::uint64_t next_number_ = 0;
   bool behind_pad_ = false;  // the record before position_ was a pad
   bool has_lent_ = false;
-  Chunk lent_;  // meaningful while has_lent_
+  Chunk lent_;  // valid while has_lent_
 
-  /// A super-frame that is being cut up for a reader that takes none: a private copy, which goes
-  /// out as room comes.
+  /// A super-frame that is being split, for a reader that does not take super-frames. It is a
+  /// private copy, whose segments are delivered as room comes.
   struct Cutting {
     Segmenter segments;
-    FrameView like;  // number, time and sender of each
+    FrameView like;  // number, time and sender of every segment
     std::array<std::byte, kMaxSuperFrameBytes> frame;
-    std::array<std::byte, kMaxSuperFrameBytes> segment;  // one that is to be cut short
+    std::array<std::byte, kMaxSuperFrameBytes> segment;  // a segment that must be cut short
   };
-  std::unique_ptr<Cutting> cutting_;  // nothing where no record is a super-frame, or all are taken
+  std::unique_ptr<Cutting> cutting_;  // null where nothing needs splitting
 };
 
 }  // namespace shmif::bus

@@ -10,8 +10,8 @@ namespace {
 
 constexpr unsigned kChunksPerCall = 64;
 constexpr unsigned kOverrunsPerCall = 4;
-constexpr unsigned kTries = 1000;      // against writers that move on meanwhile
-constexpr unsigned kTriesInPeace = 4;  // when nobody moved on: then what was seen is how it is
+constexpr unsigned kTries = 1000;      // while writers move on
+constexpr unsigned kTriesInPeace = 4;  // if `last` does not move: the chain is broken
 constexpr std::uint64_t kGroupBit =
     1ULL << 40U;  // I/G bit of an address with its first byte most significant
 
@@ -54,7 +54,7 @@ RingReader::RingReader(Ring ring, const PortSlot* self, unsigned slot, std::uint
       incarnation_(incarnation),
       resume_newest_(resume_newest),
       take_offloads_(take_offloads) {
-  // For overwrite: pages that no super-frame touches cost nothing.
+  // Not zeroed: pages that no super-frame touches cost nothing.
   if (ring.carries_offloads() && !take_offloads)
     cutting_ = std::make_unique_for_overwrite<Cutting>();
 }
@@ -105,14 +105,14 @@ ReadStatus RingReader::release(ReadTally& tally, std::size_t& torn) noexcept {
   return pass(lent_, tally, torn);
 }
 
-/// Moves on behind a chunk, as far as it was whole to the end. `torn`: so many of the frames
-/// delivered, from the first on, were not.
+/// Moves past a chunk. `torn`: how many of its delivered frames, counted from the first, had been
+/// overwritten.
 ReadStatus RingReader::pass(Chunk& chunk, ReadTally& tally, std::size_t& torn) noexcept {
-  fence_loads();  // I6: the copies, or whatever was made of the frames, came before this look
+  fence_loads();  // I6: the copying, or the use of lent frames, came before this look
   const std::uint64_t first = load_acquire(ring_.header().first);
   std::size_t whole_from = 0;
   if (first > position_) {
-    // Lapped. What was copied from `first` on is whole, if the walk came through there.
+    // Lapped. Records from `first` on are whole, if the walk met a record exactly at `first`.
     while (whole_from < chunk.count && chunk.entries[whole_from].position < first) ++whole_from;
     const bool met = whole_from < chunk.count && chunk.entries[whole_from].position == first;
     if (!met || resume_newest_) {
@@ -128,7 +128,7 @@ ReadStatus RingReader::pass(Chunk& chunk, ReadTally& tally, std::size_t& torn) n
   tally.frames += chunk.delivered();
   tally.bytes += chunk.bytes;
   tally.more_segments += chunk.more_segments;
-  // Lapped, or behind a pad where repair could not save them (I8).
+  // Overwritten before they were read, or left out by repair behind a pad (I8).
   tally.lost_frames += chunk.next - next_number_ - chunk.count + chunk.refused;
   tally.corrupt += chunk.refused;
   position_ = chunk.end;
@@ -137,7 +137,7 @@ ReadStatus RingReader::pass(Chunk& chunk, ReadTally& tally, std::size_t& torn) n
   return chunk.status == ReadStatus::corrupt ? resume_after_corruption(tally) : chunk.status;
 }
 
-/// Takes the first `torn` records out of the count. Result: how many of them had been delivered.
+/// Removes the first `torn` records from the counts. Result: how many of them had been delivered.
 std::size_t RingReader::Chunk::forget_front(std::size_t torn) noexcept {
   std::size_t frames = 0;
   for (const ChunkEntry& e : std::span(entries).first(torn)) {
@@ -169,17 +169,18 @@ ReadStatus RingReader::read_chunks(FrameBatch& into, ReadTally& tally) noexcept 
   ReadStatus status = ReadStatus::more;
   unsigned overruns = 0;
   const std::size_t had = into.size();
-  // Without a frame it goes on, or its caller took that for an empty bus: as far as the chain went
-  // when the call began, and once round the ring at most.
+  // If no frame was found yet, the call goes on: its caller would otherwise believe that the bus is
+  // empty. It goes on to where the chain ended when the call began, and at most once round the
+  // ring.
   const std::uint64_t last = load_acquire(ring_.header().last);
   const std::uint64_t goal = std::min(last, position_ + ring_.bytes());
   for (unsigned i = 0; i < kChunksPerCall || (into.size() == had && position_ < goal); ++i) {
     const std::uint64_t before = position_;
     status = place == Place::in_ring ? lend_chunk(into, tally) : read(into, tally);
-    // After corruption it stands at the end of the chain.
+    // After corruption the reader is at the end of the chain.
     if (status != ReadStatus::more && status != ReadStatus::overrun) break;
     if (status == ReadStatus::overrun && ++overruns == kOverrunsPerCall) break;
-    // Segments do not come together with what is lent: release() counts from the first one on.
+    // Segments never share a call with lent frames: release() counts from the first lent one.
     if (place == Place::in_ring && into.size() != had) break;
     if (into.full() || (status == ReadStatus::more && position_ == before)) break;
   }
@@ -206,7 +207,7 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
     if (word::is_frame_at(w, p)) [[likely]] {
       const std::uint64_t number = ring_.number_at(p);
       const std::uint64_t most = behind_pad ? ring_.bytes() / kRecordAlign : 0;
-      if (number - next > most) {  // also when it is less
+      if (number - next > most) {  // also if it is less
         status = ReadStatus::corrupt;
         break;
       }
@@ -242,7 +243,7 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
   chunk.status = status;
 }
 
-// In the loop above for every frame: the call alone was a fifth of a 64-byte frame's time.
+// Inlined into the loop above: the call alone took a fifth of the time of a 64-byte frame.
 template <RingReader::Place place>
 [[gnu::always_inline]] inline RingReader::Took RingReader::deliver(std::uint64_t position,
                                                                    std::uint64_t w,
@@ -307,15 +308,16 @@ template <RingReader::Place place>
     return Took::no_room;  // the next call has an empty batch
   const std::size_t take = std::min<std::size_t>(room.size(), bytes);
   copy_from_shared(room.data(), payload, take);
-  // The copy is looked at, which nobody changes any more. One that is cut short to what any frame
-  // may have is passed on, since its headers may not be all there.
+  // The check reads the copy, which nobody changes any more. A super-frame that is cut to at most
+  // the size of a frame is passed on unchecked, since its headers may be incomplete.
   if (super_frame && (take == bytes || take > ring_.max_frame()) &&
       !is_deliverable(room.first(take), offload, ring_.max_frame())) [[unlikely]] {
     entry.how = Passed::refused;
     return Took::yes;
   }
   if (finish) [[unlikely]] {
-    // One that does not fit its frame, or a frame cut short, goes out as it came.
+    // If the checksum does not lie in the frame, or the frame is cut short, it is delivered as it
+    // came.
     if (take == bytes) static_cast<void>(finish_checksum(room.first(take), offload));
     offload = {};
   }
@@ -328,12 +330,13 @@ template <RingReader::Place place>
   return Took::yes;
 }
 
-/// Takes the super-frame at position_ as one record, and delivers what of it there is room for.
+/// Takes the super-frame at position_ as one record, and delivers as many segments as there is room
+/// for.
 ReadStatus RingReader::take_super_frame(FrameBatch& into, ReadTally& tally) noexcept {
   const std::uint64_t p = position_;
   const std::uint64_t w = ring_.word_at(p);
   const std::uint64_t step = ring_.step(w, p);
-  // Another record than a moment ago: the next chunk tells.
+  // The record has changed since the walk: the next chunk finds out.
   if (step == 0 || !word::is_frame_at(w, p) || !word::has_vnet(w)) return ReadStatus::more;
   const RecordHeader& r = ring_.record(p);
   const std::byte* payload = ring_.payload(p);
@@ -346,7 +349,7 @@ ReadStatus RingReader::take_super_frame(FrameBatch& into, ReadTally& tally) noex
   c.like.sender = load_relaxed(r.slot);
   c.like.sender_incarnation = load_relaxed(r.incarnation);
   copy_from_shared(c.frame.data(), payload + kVnetBytes, bytes);
-  fence_loads();  // I6, for this record by itself: what is cut up must be whole
+  fence_loads();  // I6, for this record alone: it must be whole to be split
   if (load_acquire(ring_.header().first) > p) return resume_after_overrun(tally);
   if (c.like.number < next_number_ ||
       c.like.number - next_number_ > (behind_pad_ ? ring_.bytes() / kRecordAlign : 0)) {
@@ -358,7 +361,7 @@ ReadStatus RingReader::take_super_frame(FrameBatch& into, ReadTally& tally) noex
   behind_pad_ = false;
   const bool sound = is_deliverable({c.frame.data(), bytes}, offload, ring_.max_frame()) &&
                      c.segments.begin({c.frame.data(), bytes}, offload);
-  if (!sound) {  // no sender sends it: see Attachment::send
+  if (!sound) {  // no correct sender sends it: see Attachment::send
     c.segments = {};
     ++tally.corrupt;
     ++tally.lost_frames;
@@ -392,12 +395,12 @@ void RingReader::deliver_segments(FrameBatch& into) noexcept {
 
 void RingReader::pass_over(std::uint64_t position, std::uint64_t number,
                            ReadTally& tally) noexcept {
-  if (has_lent_) return;  // release() tells
+  if (has_lent_) return;  // release() finds out
   if (load_acquire(ring_.header().first) <= position_)
     return;  // nothing was lapped: read() sees each frame
   if (position <= position_ || number <= next_number_) return;
-  if (position > load_acquire(ring_.header().first)) return;  // a scribble: read() sees the rest
-  // The numbers come from shared memory: no more frames than fit between the positions.
+  if (position > load_acquire(ring_.header().first)) return;  // overwritten; read() sees the rest
+  // The numbers come from shared memory: accept no more frames than fit between the positions.
   if (!ring_.fits_alignment(position) ||
       number - next_number_ > (position - position_) / kRecordAlign)
     return;
@@ -411,7 +414,7 @@ bool RingReader::adopt(std::uint64_t position) noexcept {
   if (!ring_.fits_alignment(position)) return false;
   const std::uint64_t w = ring_.word_at(position);
   if (w != word::empty(position) && ring_.step(w, position) == 0) return false;
-  const std::uint64_t number = ring_.number_at(position);  // stands before and after a commit (I8)
+  const std::uint64_t number = ring_.number_at(position);  // commits do not change it (I8)
   fence_loads();
   if (load_acquire(ring_.header().first) > position) return false;
   position_ = position;
@@ -422,8 +425,8 @@ bool RingReader::adopt(std::uint64_t position) noexcept {
 }
 
 bool RingReader::seek_to(std::uint64_t position) noexcept {
-  // Repair may have begun the positions anew. What stands at an old one then is no part of the
-  // chain, though its word still names it. `last` may lag, but not by a ring.
+  // A repair may have started the positions again at 0. Then a word at an old position may still
+  // name it, but is not part of the chain. `last` may lag, but not by a ring.
   const std::uint64_t last = load_acquire(ring_.header().last);
   return (position <= last || position - last <= ring_.bytes()) && adopt(position);
 }
@@ -433,7 +436,8 @@ bool RingReader::seek_end() noexcept {
   std::uint64_t start_before = UINT64_MAX;
   unsigned in_peace = 0;
   for (unsigned tries = 0; tries < kTries && steps > 0; ++tries) {
-    // `last` may lag (I7): from there along the chain, else a reader that knew more would go back.
+    // `last` may lag (I7), so follow the chain from there: a reader that is ahead of `last` must
+    // not go back.
     const std::uint64_t start = load_acquire(ring_.header().last);
     in_peace = start == start_before ? in_peace + 1 : 0;
     if (in_peace == kTriesInPeace) return false;
@@ -442,10 +446,10 @@ bool RingReader::seek_end() noexcept {
     std::uint64_t p = start;
     for (; steps > 0; --steps) {
       const std::uint64_t step = ring_.step(ring_.word_at(p), p);
-      if (step == 0) break;  // EMPTY, or no record at all: adopt() tells
+      if (step == 0) break;  // EMPTY, or not a record: adopt() decides
       p += step;
     }
-    // In the middle of a chain without an end, a reader would stumble again and again.
+    // Never stop in the middle of a chain without an end: the reader would fail again and again.
     if (steps > 0 && adopt(p)) return true;
   }
   return false;
@@ -463,8 +467,8 @@ bool RingReader::find_place_again(ReadTally& tally) noexcept {
   const std::uint64_t number = next_number_;
   if (seek_to(position)) return true;
   if (!seek_oldest()) return false;
-  // No more frames than fit between the positions, or, where these began anew, in the ring: a
-  // number may still be a scribble.
+  // Accept no more frames than fit between the positions, or in the ring if the positions started
+  // again: the number may have been overwritten.
   const std::uint64_t lost = next_number_ - number;
   const std::uint64_t passed = position_ > position ? position_ - position : 0;
   if (lost != 0 && lost <= (passed != 0 ? passed : ring_.bytes()) / kRecordAlign) {
@@ -472,7 +476,7 @@ bool RingReader::find_place_again(ReadTally& tally) noexcept {
     tally.lost_frames += lost;
     tally.lost_bytes += passed;
   } else if (lost != 0) {
-    ++tally.corrupt;  // what is counted as lost is a lower bound now
+    ++tally.corrupt;  // lost_frames is a lower bound now
   }
   return true;
 }
@@ -484,7 +488,8 @@ ReadStatus RingReader::resume_after_overrun(ReadTally& tally) noexcept {
     ++tally.corrupt;
     return ReadStatus::broken;
   }
-  // Positions and numbers come from shared memory: no more frames than fit between the positions.
+  // Positions and numbers come from shared memory: accept no more frames than fit between the
+  // positions.
   if (position_ < position || next_number_ - number > (position_ - position) / kRecordAlign) {
     ++tally.corrupt;
     return ReadStatus::corrupt;
@@ -500,7 +505,7 @@ ReadStatus RingReader::resume_after_corruption(ReadTally& tally) noexcept {
   const std::uint64_t position = position_;
   const std::uint64_t number = next_number_;
   if (!seek_end()) return ReadStatus::broken;
-  // A lower bound from here on: the number may be a scribble too.
+  // lost_frames is a lower bound from here on: the number may have been overwritten, too.
   if (next_number_ > number && position_ > position &&
       next_number_ - number <= (position_ - position) / kRecordAlign) {
     tally.lost_frames += next_number_ - number;

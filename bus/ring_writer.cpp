@@ -6,14 +6,14 @@
 namespace shmif::bus {
 namespace {
 
-/// The part of the ring that is freed beyond what a batch needs: 1/64 of the history for a CAS
-/// saved nearly every time.
+/// How much of the ring is freed beyond what a batch needs: 1/64 of the history saves a CAS nearly
+/// every time.
 constexpr std::uint64_t kRoomShare = 64;
 
-/// How far ahead of the walk over the oldest records their cache lines are asked for.
+/// How far ahead of the walk over the oldest records their cache lines are requested.
 constexpr std::uint64_t kRecordsAhead = 16;
 
-/// Whether [a, a + a_bytes) and [b, b + b_bytes) meet in a ring of `ring` bytes, a power of two.
+/// Whether [a, a + a_bytes) and [b, b + b_bytes) overlap in a ring of `ring` bytes, a power of two.
 constexpr bool overlap(std::uint64_t a, std::uint64_t a_bytes, std::uint64_t b,
                        std::uint64_t b_bytes, std::uint64_t ring) noexcept {
   return ((b - a) & (ring - 1)) < a_bytes || ((a - b) & (ring - 1)) < b_bytes;
@@ -39,7 +39,7 @@ bool RingWriter::find_end(std::uint64_t& end) noexcept {
     for (; steps > 0; --steps) {
       const std::uint64_t w = ring_.word_at(p);
       if (w == word::empty(p)) {
-        // I7. It fails when somebody else helped, perhaps to a nearer place: then from there again.
+        // I7. It fails if somebody else helped, perhaps to a nearer place: then start from there.
         if (!ring_.fits_alignment(p)) return false;  // pads led it to where positions end
         if (p != start && !compare_and_swap(h.last, start, p)) break;
         end = p;
@@ -77,7 +77,7 @@ AppendStatus RingWriter::append(std::uint64_t lock, std::span<const FrameView> f
 
   // I3: declare, then look again. Either the next holder of the lock sees the claim, or we see that
   // we lost it.
-  fence_stores();  // of the claim before this one it was seen that it is gone: see read_claim()
+  fence_stores();  // the previous claim is seen to be gone before these stores: see read_claim()
   store_relaxed(self.claim_commit, claim.commit);
   store_relaxed(self.claim_begin, claim.begin);
   store_relaxed(self.claim_end, claim.end);
@@ -120,7 +120,7 @@ void RingWriter::write_records(std::uint64_t chain_end, std::uint64_t begin,
     RecordHeader& r = ring_.record(p);
     const bool vnet = frame.offload.pending();
     const std::uint64_t bytes = frame.size() + (vnet ? kVnetBytes : 0);
-    if (p != chain_end) {  // there, the word is for the commit, and the number stands already
+    if (p != chain_end) {  // the commit writes the word at chain_end; its number is there already
       store_relaxed(r.word, word::frame(p, bytes, vnet));
       store_relaxed(r.number, number);
     }
@@ -153,22 +153,22 @@ AppendStatus RingWriter::make_room(std::uint64_t lock, std::uint64_t end,
     const std::uint64_t first = load_acquire(h.first);
     if (first >= target) return AppendStatus::done;
     if (target > limit) return AppendStatus::full;
-    // Further than needed, so that the line of `first`, which every reader looks at, changes
+    // Further than needed, so that the cache line of `first`, which every reader looks at, changes
     // seldom.
     const std::uint64_t generous = std::min(target + ring_.bytes() / kRoomShare, limit);
-    // Whole records only, and none beyond the chain: EMPTY has no step.
+    // Whole records only, and never beyond the end of the chain: EMPTY has no step.
     std::uint64_t p = first;
     std::uint64_t step = ring_.fits_alignment(first) ? 1 : 0;
     while (p < generous && step != 0 && steps > 0) {
       --steps;
       step = ring_.step(ring_.word_at(p), p);
-      // Where readers have its line, it comes while others are walked. Records of a stream are
-      // alike.
+      // Readers may have its cache line. It comes while others are walked. Records of a stream have
+      // similar sizes.
       prefetch_to_write(ring_.record(p + kRecordsAhead * step).word);
       p += step;
     }
-    // One CAS for the whole batch. It succeeds only when `first` stood still, so what was walked
-    // was whole.
+    // One CAS for the whole batch. It succeeds only if `first` did not move, so the walked records
+    // were whole.
     if (p >= target && compare_and_swap(h.first, first, p)) return AppendStatus::done;
     if (load_seq_cst(h.lock) != lock) return AppendStatus::lost_lock;
     if (p < target && load_acquire(h.first) == first) return AppendStatus::corrupt;
@@ -180,7 +180,7 @@ bool RingWriter::place(std::uint64_t chain_end, std::uint64_t need,
                        std::uint64_t& begin) const noexcept {
   begin = chain_end;
   // Steps over claims until none is in the way. The batch and its pad must not reach round to the
-  // chain's end.
+  // end of the chain.
   for (bool moved = true; moved;) {
     moved = false;
     for (std::size_t i = 0; i < claim_count_; ++i) {
@@ -214,9 +214,10 @@ void RingWriter::look_for_claims(std::uint64_t takeovers) noexcept {
   }
 }
 
-/// Pairs with fence_stores() in append(): who has seen a word of the next claim sees another owner
-/// below. (It would do no harm not to: who makes another claim has the lock, so we lost it, and
-/// send nothing (I3). tests/model/ring.pml leaves that fence out, and holds.)
+/// Pairs with fence_stores() in append(): if we see a word of the owner's next claim, we see
+/// another owner below. (Without that fence no harm is done: a port that makes another claim has
+/// the lock, so we lost it and send nothing (I3). tests/model/ring.pml leaves the fence out, and
+/// its assertions hold.)
 bool RingWriter::read_claim(unsigned slot, Claim& claim) const noexcept {
   const PortSlot& s = ring_.slot(slot);
   for (unsigned tries = 0; tries < 8; ++tries) {
@@ -224,12 +225,12 @@ bool RingWriter::read_claim(unsigned slot, Claim& claim) const noexcept {
     if (owner == 0) return false;
     claim = {load_relaxed(s.claim_commit), load_relaxed(s.claim_begin), load_relaxed(s.claim_end)};
     fence_loads();
-    if (load_seq_cst(s.claim_owner) != owner) continue;  // it is at work: look again
-    // A claim is never more than a quarter of the ring; anything else is a scribble, which nobody
-    // need heed.
+    if (load_seq_cst(s.claim_owner) != owner) continue;  // the owner is at work: look again
+    // A claim is never more than a quarter of the ring. Anything else is overwritten memory and is
+    // ignored.
     return claim.begin < claim.end && claim.end - claim.begin <= max_batch_bytes() + kTailBytes;
   }
-  return false;  // each change took an acquisition, so we lost the lock, and shall see that (I3)
+  return false;  // each change took an acquisition, so we lost the lock, and will see that (I3)
 }
 
 }  // namespace shmif::bus
