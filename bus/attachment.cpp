@@ -18,7 +18,7 @@ using std::chrono::nanoseconds;
 
 namespace {
 
-/// `path`, whatever the working directory will be; as it is where that has no path now.
+/// `path`, made independent of the working directory; unchanged if that has no path now.
 std::string absolute(const std::string& path) {
   std::error_code unknown;
   const std::filesystem::path whole = std::filesystem::absolute(path, unknown);
@@ -95,11 +95,11 @@ std::error_code Attachment::up() noexcept {
   Impl& a = *impl_;
   if (a.forked()) return Errc::forked;
   const std::error_code error = a.up() ? std::error_code{} : a.go_up();
-  a.tell_news();  // a bus that is lost, too
+  a.tell_news();  // also if the bus is lost
   return error;
 }
 
-/// Takes the reader to where it begins to read, and raises the flag.
+/// Moves the reader to where it begins to read, and sets kFlagUp.
 std::error_code Attachment::Impl::go_up() noexcept {
   const std::lock_guard guard(receive_mutex);
   taken_back += reader.lent();
@@ -110,8 +110,8 @@ std::error_code Attachment::Impl::go_up() noexcept {
   if (options.start_oldest) {
     found = reader.seek_oldest();
     if (found && was_up && reader.position() < position) {
-      // What was delivered before going down is not delivered again.
-      // Unless a repair began the positions anew: then all there is is new.
+      // What was delivered before down() is not delivered again, unless a repair started the
+      // positions again: then everything in the ring is new.
       found = reader.seek_to(position) || load_acquire(ring.header().epoch) != epoch;
     }
   } else {
@@ -119,7 +119,7 @@ std::error_code Attachment::Impl::go_up() noexcept {
   }
   if (!found) return broken();
   if (const std::uint64_t passed = reader.next_number() - expected;
-      passed <= (reader.position() - position) / kRecordAlign) {  // else a number is a scribble
+      passed <= (reader.position() - position) / kRecordAlign) {  // else a number was overwritten
     counts.skipped.add(passed, slot().skipped_frames);
   }
   was_up = true;
@@ -139,7 +139,7 @@ std::error_code Attachment::down() noexcept {
     a.nobody_waits.wait(senders, [&] { return a.threads_waiting_for_room == 0; });
   }
   const std::lock_guard until_they_left(a.receive_mutex);
-  return {};  // what is lent stays so: its borrower may be reading it
+  return {};  // lent frames stay lent: the caller may be reading them
 }
 
 bool Attachment::forked() const noexcept {
@@ -192,7 +192,7 @@ std::error_code Attachment::set_mac(MacAddress mac) noexcept {
   a.show_mac(mac.to_u64());  // P3: publish, then look
   if (!address_is_taken(a.ring, a.owned.slot, a.fd.get(), mac)) return {};
   a.show_mac(before);
-  // While the other address was shown, senders to this one did not ring the port.
+  // While the other address was shown, senders of frames to this one did not ring the port.
   wake_port(a.ring, a.owned.slot, a.fd.get());
   return Errc::mac_taken;
 }

@@ -1,6 +1,7 @@
 #pragma once
-// Attachment: a port's hold on a bus. Everything a port does with the bus file goes through here,
-// and nothing in this header tells how the file is laid out: another format can be added behind it.
+// Attachment: a port's access to a bus. A port does everything with the bus file through this
+// class. This header says nothing about the layout of the file, so another format can be added
+// behind it.
 
 #include <chrono>
 #include <cstdint>
@@ -33,10 +34,10 @@ struct AttachOptions {
   std::chrono::milliseconds name_patience{0};
 };
 
-/// What a sender does where a port that is waited for would be overrun, on a bus that pauses.
+/// What a sender does on a bus that pauses if it would overrun a port that senders wait for.
 enum class WhenFull : std::uint8_t {
-  wait,     ///< until there is room, or patience is over
-  give_up,  ///< for now: fewer frames are taken, none perhaps
+  wait,     ///< waits until there is room, or the patience is over
+  give_up,  ///< takes fewer frames, perhaps none
 };
 
 struct Appended {
@@ -50,13 +51,13 @@ struct Received {
   std::error_code error;
 };
 
-/// Threads: send, interrupt, counters and the setters from any; wait_until_up beside up and down;
-/// the others from one at a time. After a fork everything answers Errc::forked in the child, and
-/// destruction leaves the parent's bus alone.
+/// Threads: send, interrupt, counters and the setters from any; wait_until_up also while up or down
+/// runs; the others from one at a time. In the child of a fork every call returns Errc::forked, and
+/// the destructor leaves the parent's bus alone.
 class Attachment {
  public:
   static Result<Attachment> attach(const std::string& path, const AttachOptions& options);
-  /// The same to a bus that is open already, whatever its path names by now.
+  /// Attaches to a bus that is already open, whatever its path names by now.
   static Result<Attachment> attach(const Inspector& bus, const AttachOptions& options);
   Attachment(Attachment&&) noexcept;
   Attachment& operator=(Attachment&&) noexcept;
@@ -65,7 +66,7 @@ class Attachment {
   [[nodiscard]] std::error_code up() noexcept;
   [[nodiscard]] std::error_code down() noexcept;
   bool is_up() const noexcept;
-  /// Whether this is the child of a fork, where nothing can be done but destroy the object.
+  /// Whether this is the child of a fork. The child may only destroy the object.
   bool forked() const noexcept;
 
   Appended send(std::span<const FrameView> frames, WhenFull when_full) noexcept;
@@ -75,12 +76,13 @@ class Attachment {
   std::size_t release() noexcept;
   bool wait(std::chrono::nanoseconds timeout) noexcept;
   bool wait_until_up() noexcept;
-  void interrupt() noexcept;           ///< ends what waits: receiver and senders
-  void interrupt_receiver() noexcept;  ///< leaves senders that wait for room alone
+  void interrupt() noexcept;           ///< ends the waits of the receiver and of senders
+  void interrupt_receiver() noexcept;  ///< ends no send() that waits for room
 
   int descriptor() noexcept;
   std::error_code descriptor_error() const noexcept;
-  /// Announces sleep. Result: nothing when frames are there, else how long to sleep at most.
+  /// Announces sleep. Result: empty if receive() has something to report, otherwise how long to
+  /// sleep at most.
   std::optional<std::chrono::nanoseconds> prepare_wait() noexcept;
   void finish_wait() noexcept;
 
@@ -117,14 +119,14 @@ class Listener {
   Listener& operator=(Listener&&) noexcept;
   ~Listener();
 
-  /// Why what is heard may not be what the ports hear, or empty.
+  /// Why it may hear other frames than the ports do; empty when all is well.
   const std::string& warning() const noexcept;
 
   Received receive(FrameBatch& into) noexcept;
-  /// Polls, 1 to 50 ms apart: who may not write cannot announce that it sleeps.
+  /// Polls every 1 to 50 ms: a listener may not write, so it cannot announce that it sleeps.
   bool wait(std::chrono::nanoseconds timeout) noexcept;
-  /// Result: nothing when frames are there, or an error is, else how long to sleep until the next
-  /// look.
+  /// Result: empty if receive() has frames or an error to report, otherwise how long to sleep until
+  /// the next look.
   std::optional<std::chrono::nanoseconds> prepare_wait() noexcept;
   void finish_wait() noexcept;
   PortCounters counters() const noexcept;

@@ -1,6 +1,6 @@
 #pragma once
-// What an attachment is made of. Internal to bus/attachment*.cpp: a port's life and properties,
-// what it sends, and what it receives and waits for.
+// The parts of an attachment. Internal to bus/attachment.cpp (life and properties of a port),
+// bus/attachment_send.cpp, and bus/attachment_receive.cpp (receiving and waiting).
 
 #include <sys/types.h>
 
@@ -27,7 +27,7 @@ namespace shmif::bus {
 
 struct Attachment::Impl {
   std::string path;
-  std::string absolute_path;  ///< what `path` named when the port was attached
+  std::string absolute_path;  ///< `path` made absolute, at the time of attaching
   std::string warning;
   AttachOptions options;
   std::uint64_t token = process_token();
@@ -38,42 +38,44 @@ struct Attachment::Impl {
   Ring ring;
   OwnedSlot owned;
   bool attached = false;
-  // The slot shows these too, for others to see: a bus that somebody overwrote must not look quiet.
+  // The slot shows these to others. The port uses its own copies: if somebody overwrites the slot,
+  // the bus must not look quiet.
   std::atomic<std::uint32_t> own_flags{0};
   std::atomic<std::uint64_t> own_mac{0};
-  /// Whoever changes one of these and the slot holds this, so that both say the same afterwards.
+  /// Held to change one of these and the slot, so that both agree afterwards.
   std::mutex slot_mutex;
   std::mutex mac_mutex;  ///< one set_mac() at a time
 
-  /// One claim per slot, so one sending thread at a time. Nobody sleeps with it but for the bus
-  /// lock: see wait_for_room().
+  /// A slot has one claim, so one thread sends at a time. A thread that holds this sleeps only for
+  /// the bus lock: see wait_for_room().
   std::mutex send_mutex;
   unsigned threads_waiting_for_room = 0;     ///< under send_mutex
-  std::condition_variable nobody_waits;      ///< for room any more
-  std::atomic<std::uint32_t> interrupts{0};  ///< so many times send() was to end its waits
+  std::condition_variable nobody_waits;      ///< signalled when no thread waits for room
+  std::atomic<std::uint32_t> interrupts{0};  ///< how often send() was told to end its waits
   std::optional<BusLock> lock;
-  std::optional<FlowControl> flow;  ///< nothing where senders never wait for ports
+  std::optional<FlowControl> flow;  ///< empty if senders never wait for ports
   RingWriter writer;
   Bell bell;
   std::uint64_t last_learned = 0;
   std::uint64_t epoch_sent_in = 0;
 
-  /// Held inside receive and the wait calls, so that down() knows when they are over and up() may
-  /// move the reader.
+  /// Held inside receive and the wait calls. So down() knows when they are over, and up() may move
+  /// the reader.
   std::mutex receive_mutex;
   RingReader reader;
-  std::uint64_t unreported_lost = 0;     ///< met by a wait, for the next receive to tell
-  std::size_t taken_back = 0;            ///< lent, and not released when it went up again
-  std::chrono::nanoseconds patience{0};  ///< of senders with this port; 0: none, they never wait
-  std::optional<std::chrono::steady_clock::time_point> unheeded_since;  ///< they lost it
+  std::uint64_t unreported_lost = 0;  ///< found by a wait or release(), not yet reported by receive
+  std::size_t taken_back = 0;         ///< lent, and not released before up()
+  std::chrono::nanoseconds patience{0};  ///< how long senders wait for a slow port; 0: never
+  std::optional<std::chrono::steady_clock::time_point> unheeded_since;  ///< senders ignore it (W3)
   Sleeper sleeper;
   SpinBudget spin_budget;
   std::uint64_t epoch = 0;
   bool was_up = false;
   std::atomic<bool> interrupted{false};
-  /// Something was sent and nothing received since: what comes may be the answer, to be answered.
+  /// Something was sent and nothing received since. The next frame may be the answer, and the port
+  /// may reply to it.
   std::atomic<bool> awaits_answer{false};
-  /// Grows when there is news for wait_until_up(). Not in the file, so that no peer can hold it up.
+  /// Grows when wait_until_up() must look again. Not in the file, so that no peer can delay it.
   std::atomic<std::uint32_t> news{0};
   Counts counts;
 
@@ -82,13 +84,13 @@ struct Attachment::Impl {
   Impl& operator=(const Impl&) = delete;
   ~Impl() {
     if (!is_this_process(token)) {
-      mapping.forget();  // the parent's; the pages are not even here
+      mapping.forget();  // the parent's; this process does not have the pages
       owned.life.forget();
       sleeper.forget();
       return;
     }
     if (attached) free_slot(ring, owned.slot);
-    sleeper = Sleeper();  // its helper thread uses the mapping
+    sleeper = Sleeper();  // first, because its helper thread uses the mapping
   }
 
   PortSlot& slot() const noexcept { return ring.slot(owned.slot); }
@@ -127,11 +129,11 @@ struct Attachment::Impl {
     return mapping.lost() ? Errc::bus_lost : Errc::corrupt;
   }
 
-  /// What one call of send() is about.
+  /// One call of send().
   struct Sending {
     WhenFull when_full;
-    std::unique_lock<std::mutex> lock;  ///< of send_mutex; held but while it waits for room
-    std::uint32_t interrupts;           ///< when it began
+    std::unique_lock<std::mutex> lock;  ///< of send_mutex; released only while it waits for room
+    std::uint32_t interrupts;           ///< Impl::interrupts when the call began
   };
   Appended send_batch(std::span<const FrameView> frames, Sending& sending) noexcept;
   std::error_code wait_for_room(Sending& sending, std::uint64_t least,

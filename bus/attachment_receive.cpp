@@ -1,4 +1,4 @@
-// What a port receives, and how it waits for that.
+// Receiving frames, and waiting for them.
 
 #include <algorithm>
 #include <utility>
@@ -13,8 +13,8 @@ using std::chrono::nanoseconds;
 
 constexpr unsigned kPassesPerLook = 1000;  // chunks of the ring
 
-/// How long a sleeper on a futex, or on its descriptor, sleeps at most where a truncation is
-/// survived: that wakes watchers of the file, and no futex.
+/// The longest sleep on a futex or a descriptor if the SIGBUS guard is installed. A truncation
+/// wakes watchers of the file, but no futex.
 constexpr std::chrono::seconds kLookWhetherLost{10};
 
 }  // namespace
@@ -33,17 +33,17 @@ std::size_t Attachment::release() noexcept {
   return impl_->end_loan();
 }
 
-/// Result: how many of the frames that were lent are worthless.
+/// Result: how many of the lent frames must not be used.
 std::size_t Attachment::Impl::end_loan() noexcept {
   const std::size_t lent = reader.lent();
   if (lent == 0) return std::exchange(taken_back, 0);
   if (load_acquire(ring.header().epoch) != epoch || mapping.lost()) {
-    reader.forget_lent();  // after a repair, `first` says nothing of them
+    reader.forget_lent();  // after a repair, `first` says nothing about them
     return lent;
   }
   ReadTally tally;
   std::size_t torn = 0;
-  // A chain whose end is not to be found the next receive meets again.
+  // If the end of the chain cannot be found, the next receive finds that out again.
   const ReadStatus status = reader.release(tally, torn);
   counts.add(tally, slot());
   unreported_lost += tally.lost_frames;
@@ -52,7 +52,7 @@ std::size_t Attachment::Impl::end_loan() noexcept {
   return torn;
 }
 
-/// What all ways to receive have in common; `read` reads.
+/// What all ways to receive have in common; `read` does the reading.
 template <typename Read>
 Received Attachment::Impl::take(FrameBatch& into, const Read& read) noexcept {
   Impl& a = *this;
@@ -66,8 +66,9 @@ Received Attachment::Impl::take(FrameBatch& into, const Read& read) noexcept {
   }
   ReadTally tally;
   const std::size_t before = into.size();
-  // Who answers will need the lock next: its line comes while the frame is copied. Asked for once
-  // per batch sent, so a port that only listens takes nothing from the senders.
+  // A port that answers needs the lock next. Its cache line is fetched while the frame is copied.
+  // This happens once per batch sent, so a port that only listens does not take the line from
+  // senders.
   if (a.awaits_answer.load(std::memory_order_relaxed) && a.reader.ready()) {
     a.awaits_answer.store(false, std::memory_order_relaxed);
     a.lock->prefetch();
@@ -87,7 +88,7 @@ Received Attachment::Impl::take(FrameBatch& into, const Read& read) noexcept {
 bool Attachment::Impl::find_place_after_repair() noexcept {
   epoch = load_acquire(ring.header().epoch);
   if (const std::unique_lock nobody_sends(send_mutex, std::try_to_lock); nobody_sends) {
-    tidy_up_after_repair();  // else the sender does so, at the latest at its next call
+    tidy_up_after_repair();  // else the sending thread does so, in its next call at the latest
   }
   ReadTally tally;
   const bool found = reader.find_place_again(tally);
@@ -96,8 +97,8 @@ bool Attachment::Impl::find_place_after_repair() noexcept {
   return found;
 }
 
-/// Has senders wait for this port again after they lost patience with it, once it has caught up and
-/// some time has passed (W3).
+/// Makes senders wait for this port again after they lost patience with it: once it has caught up
+/// and some time has passed (W3).
 void Attachment::Impl::ask_to_be_heeded(bool caught_up) noexcept {
   if (!up()) return;
   if ((load_relaxed(slot().flags) & kFlagPause) != 0) {
@@ -113,9 +114,9 @@ void Attachment::Impl::ask_to_be_heeded(bool caught_up) noexcept {
   }
 }
 
-/// Whether receive() would bring something. Passes over what is not for this port, so that a wait
-/// neither ends for it nor spins on it; after many of these it is time to look at clock and
-/// interruptions.
+/// Whether receive() would return something. Passes over frames that are not for this port, so that
+/// a wait neither ends nor spins because of them. `flood`: there were so many of these that the
+/// caller should look at the clock and at interruptions.
 Attachment::Impl::Seen Attachment::Impl::look_for_frame() noexcept {
   if (load_acquire(ring.header().epoch) != epoch) return Seen::frame;
   for (unsigned rounds = 0; reader.ready(); ++rounds) {
@@ -138,15 +139,15 @@ nanoseconds Attachment::Impl::longest_sleep(nanoseconds announced) const noexcep
                                      : announced;
 }
 
-/// Takes back an announcement, and learns from it. `saw_nothing`: the look after the announcement
-/// found no frame. Else some were sent before it, whose senders did not ring: then the position of
-/// who rang says nothing of them (D4).
+/// Withdraws an announcement, and learns from it. `saw_nothing`: the look after the announcement
+/// found no frame. If it found some, they were sent before the announcement, and their senders did
+/// not ring. Then the position of a later ringer says nothing about them (D4).
 void Attachment::Impl::wake_up(bool saw_nothing) noexcept {
   const Woken woken = sleeper.withdraw();
   if (woken.rung) {
     counts.wakeups.add(1, slot().wakeups);
   } else {
-    mapping.look_whether_lost();  // for a truncation nobody rings
+    mapping.look_whether_lost();  // a truncation rings nobody
   }
   if (!saw_nothing) return;
   ReadTally tally;
@@ -154,7 +155,7 @@ void Attachment::Impl::wake_up(bool saw_nothing) noexcept {
   counts.add(tally, slot());
 }
 
-/// Looks for a frame for as long as that has paid lately. Result: whether one is there.
+/// Looks for a frame for as long as that has paid lately. Result: whether there is one.
 bool Attachment::Impl::spin() noexcept {
   const unsigned looks = spin_budget.looks();
   for (unsigned look = 1; look <= looks; ++look) {
@@ -163,7 +164,7 @@ bool Attachment::Impl::spin() noexcept {
       spin_budget.paid(look);
       return true;
     }
-    if (seen == Seen::flood) break;  // each such look takes long
+    if (seen == Seen::flood) break;  // each look takes long then
     cpu_relax();
   }
   spin_budget.was_in_vain();
@@ -199,8 +200,8 @@ bool Attachment::wait(nanoseconds timeout) noexcept {
   }
 }
 
-/// Sleeps without looking up: whoever ends the wait tells so. Holds no mutex, since up() needs
-/// receive_mutex. A bus that is lost meanwhile shows at up().
+/// Sleeps without a time limit: whatever ends the wait calls tell_news(). Holds no mutex, since
+/// up() needs receive_mutex. If the bus is lost meanwhile, up() reports it.
 bool Attachment::wait_until_up() noexcept {
   Impl& a = *impl_;
   while (!a.forked()) {
@@ -235,14 +236,14 @@ std::error_code Attachment::descriptor_error() const noexcept {
 
 std::optional<nanoseconds> Attachment::prepare_wait() noexcept {
   Impl& a = *impl_;
-  if (a.forked() || a.mapping.lost()) return std::nullopt;  // receive() tells
+  if (a.forked() || a.mapping.lost()) return std::nullopt;  // receive() reports it
   const std::lock_guard guard(a.receive_mutex);
   static_cast<void>(a.end_loan());
   if (!a.up()) return nanoseconds(kLookUp);
   if (a.look_for_frame() != Impl::Seen::nothing) return std::nullopt;
   if (a.patience > nanoseconds(0)) a.ask_to_be_heeded(true);
-  // Announced as a sleeper on a futex, a caller that asks for its descriptor only now would not
-  // hear.
+  // Makes the descriptor before the announcement. Otherwise the port would announce that it sleeps
+  // on the futex, and a caller that asks for its descriptor afterwards would not be woken.
   static_cast<void>(a.sleeper.descriptor(a.fd.get()));
   const nanoseconds longest = a.sleeper.announce(true);
   if (a.look_for_frame() != Impl::Seen::nothing) {
@@ -257,8 +258,9 @@ void Attachment::finish_wait() noexcept {
   Impl& a = *impl_;
   if (a.forked()) return;
   const std::lock_guard guard(a.receive_mutex);
-  // Also when it went down meanwhile, or its bit stays, and the descriptor that down() made
-  // readable keeps whoever polls it from sleeping. What passes then is for up() to count.
+  // Also if the port went down meanwhile. Otherwise its bit would stay set, and the descriptor that
+  // down() made readable would keep the polling thread awake. up() counts what passes while the
+  // port is down.
   a.wake_up(a.up());
   a.sleeper.drain();
 }

@@ -1,5 +1,5 @@
-// What a port sends: batches under the lock, one doorbell each, waiting for slow ports where the
-// bus pauses.
+// Sending: batches under the lock, one doorbell for each. On a bus that pauses, a sender waits for
+// slow ports.
 
 #include <time.h>
 
@@ -14,8 +14,8 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-/// With a lock that is lost again and again, which takes a peer that follows no rules: a takeover
-/// from a sender that only was stopped happens once per stop.
+/// Limits the tries with a lock that is lost again and again. Only a peer that breaks the rules
+/// causes that: a sender that was merely stopped loses the lock once per stop.
 class Patience {
  public:
   bool is_over() noexcept {
@@ -31,17 +31,17 @@ class Patience {
   std::chrono::steady_clock::time_point since_;
 };
 
-/// The front part of what is to be sent that one lock hold covers.
+/// The frames at the front of a send() that one lock hold covers.
 struct Batch {
   std::size_t count = 0;
   std::uint64_t bytes = 0;          // of the ring, without the tail
   std::uint64_t payload = 0;        // of the frames
   std::uint64_t more_segments = 0;  // beyond one for each frame
-  std::error_code refused;          // why the frame behind it cannot be sent at all
+  std::error_code refused;          // why the next frame cannot be sent at all
 };
 
-/// Whether each receiver can do what a frame leaves to it, and gets none that is too long then.
-/// Adds the segments of a super-frame beyond the first to `more`.
+/// Checks that every receiver can do the work that `frame` leaves to it, and that no resulting
+/// frame is too long. Adds the segments of a super-frame beyond the first to `more`.
 std::error_code check_offload(const FrameView& frame, const Ring& ring,
                               std::uint64_t& more) noexcept {
   const Offload& o = frame.offload;
@@ -82,7 +82,7 @@ Batch front_of(std::span<const FrameView> frames, const Ring& ring, std::uint64_
   return batch;
 }
 
-/// Whether an error is the frame's own, other than that it is too long.
+/// Whether the frame itself caused `error`. A frame that is too long has its own counter.
 bool is_refusal(std::error_code error) noexcept {
   return error == Errc::frame_too_short || error == Errc::bad_argument ||
          error == Errc::not_supported;
@@ -113,8 +113,8 @@ Appended Attachment::send(std::span<const FrameView> frames, WhenFull when_full)
   return sent;
 }
 
-/// Sends as many frames from the front as one lock hold may cover; none, and no error, when other
-/// senders took the room.
+/// Sends as many frames from the front as one lock hold may cover. Sends none, without an error,
+/// when other senders took the room.
 Appended Attachment::Impl::send_batch(std::span<const FrameView> frames,
                                       Sending& sending) noexcept {
   const bool may_wait = sending.when_full == WhenFull::wait;
@@ -146,7 +146,8 @@ Appended Attachment::Impl::send_batch(std::span<const FrameView> frames,
   switch (status) {
     case AppendStatus::done: break;
     case AppendStatus::full: {
-      // It has to step around claims, and needs more room than it takes. This wait too ends (W3).
+      // The batch must step around claims, and needs more room than its own size. This wait also
+      // ends (W3).
       const std::uint64_t needed = writer.needed_bytes();
       std::error_code ended;
       if (may_wait) {
@@ -170,16 +171,16 @@ Appended Attachment::Impl::send_batch(std::span<const FrameView> frames,
   return {batch.count, batch.refused};
 }
 
-/// Waits until there is room for `wanted` bytes, or after a tenth of the patience for `least`:
-/// batches that fill the last gaps would cost a lock each. Holds send_mutex only while it looks.
-/// Result: why the wait ended without room.
+/// Waits until there is room for `wanted` bytes. After a tenth of the patience, room for `least` is
+/// enough. (Batches that fill the last gaps would cost a lock hold each.) Holds send_mutex only
+/// while it looks. Result: why the wait ended without room.
 std::error_code Attachment::Impl::wait_for_room(Sending& sending, std::uint64_t least,
                                                 std::uint64_t wanted) noexcept {
   const nanoseconds before = flow->paused();
   std::error_code ended;
   flow->begin_wait();
   ++threads_waiting_for_room;
-  for (unsigned looks = 0;  // ends when patience is over (W3)
+  for (unsigned looks = 0;  // ends when the patience is over (W3)
        !ended && !flow->admits(flow->paused() - before < patience / 10 ? wanted : least); ++looks) {
     sending.lock.unlock();
     if (const nanoseconds pause = flow->pause_after(looks); pause == nanoseconds(0)) {
@@ -196,14 +197,14 @@ std::error_code Attachment::Impl::wait_for_room(Sending& sending, std::uint64_t 
   return ended;
 }
 
-/// Why a wait for room is to end, or nothing.
+/// Why a wait for room must end; no error if it goes on.
 std::error_code Attachment::Impl::end_of_wait(const Sending& sending) const noexcept {
   if (mapping.lost()) return Errc::bus_lost;
   if (!up()) return Errc::port_down;
   return interrupts.load() != sending.interrupts ? Errc::interrupted : std::error_code{};
 }
 
-/// What the flow control counted, into the port's counters.
+/// Copies what the flow control counted into the port's counters.
 void Attachment::Impl::show_pauses() noexcept {
   const auto paused = static_cast<std::uint64_t>(flow->paused().count());
   counts.pauses.add(flow->pauses() - counts.pauses.get(), slot().pauses);
@@ -215,14 +216,14 @@ AppendStatus Attachment::Impl::append(std::span<const FrameView> frames,
   const std::uint64_t limit = flow ? flow->limit() : RingWriter::kNoLimit;
   const std::uint64_t sleeps = lock->sleeps();
   lock->prefetch();
-  // Not under the lock: there the clock, before which a CPU finishes all it has begun, would keep
-  // it from asking for the next lines meanwhile.
+  // Read outside the lock: before a CPU reads the clock, it finishes all that it has begun. Under
+  // the lock, that would keep it from fetching the next cache lines meanwhile.
   std::uint64_t time_ns = wall_clock_ns();
   AppendStatus status = AppendStatus::lost_lock;
   bool rang = bell.wake_deep(frames);  // D3
   Wanted wanted;
-  // Each time round somebody else got on, or a dead port's claim is gone; unless a peer keeps
-  // taking the lock from everybody.
+  // In each round another sender made progress, or a dead port's claim was cleared. The exception
+  // is a peer that keeps taking the lock from everybody.
   Patience patience_with_peers;
   while (
       (status == AppendStatus::lost_lock && !patience_with_peers.is_over()) ||
@@ -230,7 +231,7 @@ AppendStatus Attachment::Impl::append(std::span<const FrameView> frames,
        bury_dead_claims())) {
     const std::uint64_t mine = lock->acquire();
     if (lock->waited()) time_ns = wall_clock_ns();
-    rang |= bell.wake_deep(frames);  // D3: who goes deep from here on sees the lock held
+    rang |= bell.wake_deep(frames);  // D3: a port that goes deep from here on sees the lock held
     status = writer.append(mine, frames, bytes, time_ns, limit);
     if (status == AppendStatus::done) {
       wanted = bell.collect(frames, writer.batch_position(), writer.batch_number());  // D4
@@ -245,8 +246,8 @@ AppendStatus Attachment::Impl::append(std::span<const FrameView> frames,
   return status;
 }
 
-/// Frees the room of writers that were killed in the middle of a batch. Asked only when a claim was
-/// in the way, so at most once per claim and lap. Result: whether there was one.
+/// Frees the room of writers that were killed in the middle of a batch. Called only when a claim
+/// was in the way, so at most once per claim and lap. Result: whether it freed any.
 bool Attachment::Impl::bury_dead_claims() noexcept {
   if (!same_file(fd.get(), ring.inode())) return false;
   bool any = false;
@@ -256,14 +257,14 @@ bool Attachment::Impl::bury_dead_claims() noexcept {
   return any;
 }
 
-/// A repair was needed, so the slot may be scribbled over: shows again who we are. To be called
-/// while nothing is sent, so that what stands there as our claim is none (I4).
+/// Restores the slot, which may be overwritten where a repair was needed. Call it only while
+/// nothing is sent: then a claim in the slot is not a real one (I4).
 void Attachment::Impl::tidy_up_after_repair() noexcept {
   show_slot();
   store_release(slot().claim_owner, std::uint64_t{0});
 }
 
-/// Remembers source addresses, so that what is sent to them is let through to this port.
+/// Remembers source addresses, so that this port accepts frames to them.
 void Attachment::Impl::learn(std::span<const FrameView> frames) noexcept {
   for (const FrameView& frame : frames) {
     const MacAddress source = frame.source();

@@ -21,7 +21,7 @@ SlotSet Audience::of(std::span<const FrameView> frames) noexcept {
 
 const SlotSet& Audience::of(std::uint64_t mac) noexcept {
   Answer& answer = answers_[(mac ^ mac >> 8U ^ mac >> 16U) % answers_.size()];
-  // Before the slots: what changes while they are looked at makes this answer an old one.
+  // Read before the slots: a change while they are looked at makes this answer outdated.
   const std::uint64_t changes = load_seq_cst(ring_.header().filter_changes);
   if (answer.mac == mac && answer.changes == changes) return answer.slots;
   answer = {mac, changes, {}};
