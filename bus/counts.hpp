@@ -11,9 +11,8 @@
 
 namespace shmif::bus {
 
-/// A counter of this process, shown in the port table too. A peer may scribble over the table, not
-/// over this one. One thread writes at
-/// a time; any may read.
+/// A counter of this process, which the port table shows, too. A peer may overwrite the table, but
+/// not this counter. One thread writes at a time; any may read.
 class Count {
  public:
   void add(std::uint64_t n, std::uint64_t& shown) noexcept {
@@ -28,14 +27,14 @@ class Count {
   std::atomic<std::uint64_t> own_{0};
 };
 
-/// The same for several writers, where counting is rare.
+/// The same for several writers that seldom count.
 class SharedCount {
  public:
   void add(std::uint64_t n, std::uint64_t& shown) noexcept {
     if (n == 0) return;
     std::uint64_t value = own_.fetch_add(n) + n;
-    // Whoever counted last shows its number last: another round only when somebody counted
-    // meanwhile.
+    // The thread that counted last shows its number last: there is another round only if another
+    // thread counted meanwhile.
     for (;;) {
       store_seq_cst(shown, value);
       const std::uint64_t now = own_.load();
@@ -49,11 +48,11 @@ class SharedCount {
   std::atomic<std::uint64_t> own_{0};
 };
 
-/// All of them, one for each field of PortCounters.
+/// All counters of a port, one for each field of PortCounters.
 struct Counts {
   Count tx_frames, tx_bytes, refused, doorbells, lock_sleeps, pauses, paused_ns;
   Count rx_frames, rx_bytes, own, filtered, skipped, overruns, lost_frames, lost_bytes, wakeups;
-  SharedCount corrupt;  ///< met by the thread that sends, and by the one that receives
+  SharedCount corrupt;  ///< the sending thread and the receiving one both count here
   Count tx_more_segments, rx_more_segments, too_long;
 
   void add(const ReadTally& t, PortSlot& s) noexcept {

@@ -50,7 +50,7 @@ bool nobody_in(const std::uint64_t (&bitmap)[kBitmapWords]) noexcept {
 
 /// Wakes every watcher of the bus's file: writes `value`, which nobody reads. Does nothing if `fd`
 /// is no longer that file (as same_file() says), or if somebody has truncated the file, because the
-/// write would make it grow. It still grows if it is truncated between the look and the write.
+/// write would make it grow. It still grows if it is truncated between the check and the write.
 void set_off_watches(int fd, std::uint64_t inode, std::uint32_t value) noexcept {
   constexpr std::uint64_t kEnd = offsetof(BusHeader, doorbell) + sizeof value;
   struct stat status{};
@@ -61,8 +61,8 @@ void set_off_watches(int fd, std::uint64_t inode, std::uint32_t value) noexcept 
     static_cast<void>(pwrite(fd, &value, sizeof value, offsetof(BusHeader, doorbell)));
     return;
   }
-  // In a sandbox that may write no file, pwrite would end the process. Setting the size that the
-  // file has sets off the watches too, and nothing grows.
+  // In a sandbox that may not write files, pwrite would end the process. Setting the file's present
+  // size also triggers the watches, and nothing grows.
   const SignalGuard guard(SIGXFSZ);
   static_cast<void>(ftruncate(fd, status.st_size) == 0);
 }
@@ -74,9 +74,9 @@ void wake_futex(PortSlot& slot) noexcept {
   futex_wake(slot.futex);
 }
 
-/// Calls `visitor(slot)` for each sleeper in `bitmap` but ourselves that wants one of the frames.
-/// What a dead port left there stays until the slot's next owner clears it: were we to do that, and
-/// to be stopped first, we could put out the bits of that next owner in its sleep.
+/// Calls `visitor(slot)` for each sleeper in `bitmap`, except this port, that wants one of the
+/// frames. Bits of a dead port stay until the slot's next owner clears them. A writer that wanted
+/// to clear them, and was stopped just before, would later clear the bits of that next owner.
 template <class Visitor>
 void Bell::visit(const std::uint64_t (&bitmap)[kBitmapWords], std::span<const FrameView> frames,
                  Visitor&& visitor) noexcept {
@@ -97,12 +97,14 @@ Wanted Bell::collect(std::span<const FrameView> frames, std::uint64_t position,
   if (nobody_in(h.sleepers)) return found;
   visit(h.sleepers, frames, [&](unsigned slot) {
     PortSlot& s = ring_.slot(slot);
-    // D4: before the bit goes. Only of who was asleep it says how far it has read, too (W2).
+    // D4: before the bit is cleared. It also says how far the port has read, but only if the port
+    // was asleep (W2).
     if (!compare_and_swap(s.rung_position, kAsleep, position)) {
       store_relaxed(s.rung_position, position | kRungEarly);
     }
     store_relaxed(s.rung_number, number);
-    // Who clears the bit owes the wake; were it to die before that, the sleeper looks up (D2).
+    // Whoever clears the bit must wake the port. If it dies before that, the sleeper looks again
+    // (D2).
     const std::uint64_t mask = 1ULL << (slot % 64);
     if ((fetch_and(h.sleepers[slot / 64], ~mask) & mask) == 0) return;
     found.slots[slot / 64] |= mask;
@@ -138,9 +140,10 @@ void Bell::wake(const Wanted& wanted) noexcept {
 
 bool Bell::wake_deep(std::span<const FrameView> frames) noexcept {
   if (nobody_in(ring_.header().deep_sleepers)) return false;
-  // The bits stay until the sleeper clears them itself: were we to die before the wake, the next
-  // writer must still find it, since it does not look up. One that cannot, stopped or dead, is
-  // woken once by each writer, known by its ticket.
+  // The bits stay until the sleeper clears them itself. If this writer dies before the wake, the
+  // next one must still find the sleeper, since a deep sleeper does not look by itself. A sleeper
+  // that cannot clear its bits, stopped or dead, is woken once by each writer, which knows it by
+  // its ticket.
   Wanted found;
   visit(ring_.header().deep_sleepers, frames, [&](unsigned slot) {
     const std::uint64_t ticket = std::uint64_t{load_relaxed(ring_.slot(slot).deep_ticket)} + 1;
@@ -153,7 +156,7 @@ bool Bell::wake_deep(std::span<const FrameView> frames) noexcept {
   return found.any;
 }
 
-/// Turns rings of the futex into an eventfd, for a port that finds nothing else.
+/// Turns rings of the futex into an eventfd, for a port that has no other descriptor.
 struct Sleeper::Helper {
   explicit Helper(PortSlot& s)
       : slot(s), thread([this](const std::stop_token& stop) { run(stop); }) {}
@@ -176,7 +179,7 @@ struct Sleeper::Helper {
       served = armed.load();
       while (!stop.stop_requested() && load_seq_cst(slot.futex) == expected.load()) {
         // Not for ever: when the file is truncated, the guard puts other memory in the futex's
-        // place, and a wake there, by our destructor, does not reach who waits on the file.
+        // place. A wake there, by our destructor, does not reach a thread that waits on the file.
         futex_wait(slot.futex, expected.load(), std::chrono::seconds(10));
       }
       const std::uint64_t one = 1;
@@ -204,7 +207,7 @@ void Sleeper::forget() noexcept {
 namespace {
 
 /// Whether a writer may have looked for deep sleepers already and commit later: the lock's holder,
-/// or one that lost the lock to a takeover and still has a claim.
+/// or a writer that lost the lock to a takeover and still has a claim.
 bool writer_may_be_past_its_look(const Ring& ring) noexcept {
   const BusHeader& h = ring.header();
   if (!lock_word::is_free(load_seq_cst(h.lock))) return true;
@@ -228,19 +231,20 @@ std::chrono::nanoseconds Sleeper::announce(bool by_descriptor) noexcept {
   if (idle_since_ == std::chrono::steady_clock::time_point{}) idle_since_ = now;
   bool deep = will_hear && now - idle_since_ >= kIdleUntilDeep;
   if (deep) {
-    store_relaxed(self().deep_ticket, futex_seen_);  // the next ring makes the next ticket another
+    store_relaxed(self().deep_ticket, futex_seen_);  // each ring changes the next ticket
     fetch_or(h.deep_sleepers[slot_ / 64], mask);
   }
-  store_relaxed(self().rung_position, kLooksForFrames);  // before who sees the bit stores another
+  store_relaxed(self().rung_position, kLooksForFrames);  // before others see the bit
   fetch_or(h.sleepers[slot_ / 64], mask);                // D1: before the last look at the ring
-  // D4: before the last look at the ring, too. The count comes first: where the lock is free after
-  // that, the takeovers that it counted are over, and who lost it and may still commit has a claim.
+  // D4: also before the last look at the ring. The count is read first: if the lock is free after
+  // that, the takeovers that it counts are over, and a writer that lost the lock and may still
+  // commit has a claim.
   const std::uint64_t takeovers = load_seq_cst(h.takeovers);
   if (takeovers != settled_takeovers_ && !writer_may_be_past_its_look(ring_)) {
     settled_takeovers_ = takeovers;
   }
   if (deep && writer_may_be_past_its_look(ring_)) {
-    // D3: it may commit without having seen that we sleep deep.
+    // D3: that writer may commit without having seen that we sleep deep.
     fetch_and(h.deep_sleepers[slot_ / 64], ~mask);
     deep = false;
   }
@@ -248,8 +252,8 @@ std::chrono::nanoseconds Sleeper::announce(bool by_descriptor) noexcept {
   return deep ? std::chrono::nanoseconds::max() : std::chrono::nanoseconds(kLookUp);
 }
 
-/// Makes the descriptor readable when the futex moves on from `futex_seen_`, or has. Result: false
-/// when it cannot.
+/// Makes the descriptor readable when the futex changes from `futex_seen_`, or at once if it has.
+/// Result: false if that is not possible.
 bool Sleeper::arm_descriptor() noexcept {
   if (futex_poll_.is_open()) return futex_poll_.arm(self().futex, futex_seen_);
   if (helper_) helper_->arm(futex_seen_);
@@ -263,12 +267,12 @@ struct Place {
   std::uint64_t number = 0;
 };
 
-/// Where `first` is, and the number of the frame there; zeros when it moves too fast to tell.
+/// Where `first` is, and the number of the frame there; zeros if it moves too fast to tell.
 Place oldest_record(const Ring& ring) noexcept {
   const std::uint64_t& first = ring.header().first;
   for (unsigned tries = 0; tries < 8; ++tries) {
     const std::uint64_t position = load_seq_cst(first);
-    if (!ring.fits_alignment(position)) return {};  // overwritten: receive() tells
+    if (!ring.fits_alignment(position)) return {};  // overwritten: receive() reports it
     const std::uint64_t number = ring.number_at(position);
     fence_loads();
     if (load_acquire(first) == position) return {position, number};
@@ -279,7 +283,7 @@ Place oldest_record(const Ring& ring) noexcept {
 }  // namespace
 
 void Sleeper::found_nothing() noexcept {
-  // Fails when somebody rang: then there is something to read, and it is not asleep (W2).
+  // Fails if somebody rang: then there is something to read, and the port is not asleep (W2).
   compare_and_swap(self().rung_position, kLooksForFrames, kAsleep);
 }
 
@@ -290,19 +294,20 @@ Woken Sleeper::withdraw() noexcept {
   if (!announced_) return woken;
   announced_ = false;
   compare_and_swap(self().rung_position, kAsleep, kLooksForFrames);  // W2: before it reads on
-  const Place oldest = oldest_record(ring_);  // D4: read while the bit stands
+  const Place oldest = oldest_record(ring_);  // D4: read while the bit is set
   fetch_and(h.deep_sleepers[slot_ / 64], ~mask);
   const bool collected = (fetch_and(h.sleepers[slot_ / 64], ~mask) & mask) == 0;
   woken.rung = load_relaxed(self().futex) != futex_seen_;
   Place known = oldest;
-  // What is still in the ring read() sees for itself, so never further than to `first`: a writer
-  // that died between its commit and its look at us has rung nobody.
+  // read() sees for itself what is still in the ring, so never pass more than what is before
+  // `first`: a writer that died between its commit and its look at us has rung nobody.
   const Place rung{load_relaxed(self().rung_position) & ~kRungEarly,
                    load_relaxed(self().rung_number)};
   if (collected && rung.position < oldest.position && rung.number <= oldest.number) {
     known = rung;
   }
-  // D4. Read last: who wrote any of the above in a lock that it took over grew the count before.
+  // D4. Read last: a writer that wrote any of the above under a lock that it took over increased
+  // the count before.
   if (load_seq_cst(h.takeovers) == settled_takeovers_) {
     woken.position = known.position;
     woken.number = known.number;
@@ -321,7 +326,7 @@ int Sleeper::descriptor(int fd) noexcept {
   if (futex_poll_.open()) return futex_poll_.descriptor();
   inotify_ = UniqueFd(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   if (inotify_) {
-    char path[32];  // no string, which would need memory
+    char path[32];  // not a string, which would need memory
     std::snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     if (inotify_add_watch(inotify_.get(), path, IN_MODIFY) >= 0) return inotify_.get();
   }

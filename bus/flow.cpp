@@ -12,10 +12,10 @@ namespace {
 using std::chrono::nanoseconds;
 
 constexpr unsigned kNobody = kSlots;
-/// A wait that a moment ends is not worth a sleep: so often it looks before the first one.
+/// A wait may end after a moment, so this many looks come before the first sleep.
 constexpr unsigned kLooksBeforeSleep = 64;
 constexpr nanoseconds kSleep = std::chrono::microseconds(20);
-/// A window of waiting, and how much of the ring a port must have read in it, W3.
+/// W3: the window, in units of the patience, and the part of the ring that a port must read in it.
 constexpr int kWindow = FlowControl::kRest + 1;
 constexpr std::uint64_t kGoodPart = 256;
 
@@ -23,7 +23,7 @@ constexpr std::uint64_t kGoodPart = 256;
 
 std::uint64_t FlowControl::known_room() const noexcept {
   const std::uint64_t last = load_acquire(ring_.header().last);
-  if (limit_ > last) return 0;  // from before a repair that began the positions anew
+  if (limit_ > last) return 0;  // from before a repair that started the positions again
   const std::uint64_t used = last - limit_;
   return used < ring_.bytes() ? ring_.bytes() - used : 0;
 }
@@ -34,7 +34,8 @@ std::uint64_t FlowControl::room(std::uint64_t wanted) noexcept {
   return known_room();
 }
 
-/// Finds the limit (W2), whose it is, and all who are so far behind that a wait is charged to them.
+/// Finds the limit (W2), the slot that sets it, and all ports so far behind that a wait is charged
+/// to them.
 void FlowControl::look(std::uint64_t wanted) noexcept {
   const BusHeader& h = ring_.header();
   const std::uint64_t last = load_acquire(h.last);
@@ -48,7 +49,7 @@ void FlowControl::look(std::uint64_t wanted) noexcept {
   for (unsigned i = 0; i < used; ++i) {
     std::uint64_t position = 0;
     if (!is_waited_for(i, position)) continue;
-    position = std::max(position, first);  // a port that was lapped goes on from there
+    position = std::max(position, first);  // a port that was lapped continues there
     if (position >= keep_from) continue;
     behind_[behind_count_++] = {i, position};
     if (position >= limit_) continue;
@@ -69,7 +70,7 @@ bool FlowControl::is_waited_for(unsigned slot, std::uint64_t& position) const no
   return true;
 }
 
-/// Whether a wait for it was in vain lately (W3).
+/// Whether a wait for this port was in vain lately (W3).
 bool FlowControl::rests(unsigned slot) const noexcept {
   const Clock::time_point not_before = accounts_[slot].not_before;
   return not_before != Clock::time_point{} && Clock::now() < not_before;
@@ -84,7 +85,7 @@ bool FlowControl::admits(std::uint64_t least) noexcept {
       looked_ = now;
       ++pauses_;
     }
-    // Who was stopped for a while must not hold that against the others.
+    // If this process was stopped for a while, that time must not count against the others.
     const nanoseconds cost = std::min<nanoseconds>(now - looked_, patience_ / 4);
     looked_ = now;
     paused_ += cost;
@@ -99,8 +100,8 @@ bool FlowControl::admits(std::uint64_t least) noexcept {
   return fits;
 }
 
-/// Charges `cost` to all who are behind, and takes the flag away from those in the way that
-/// patience is over with. Result: whether there was one.
+/// Charges `cost` to all ports that are behind, and takes the flag from those that are in the way
+/// and have used up the patience. Result: whether there were any.
 bool FlowControl::overrun_stalled(Clock::time_point now, nanoseconds cost,
                                   std::uint64_t least) noexcept {
   const std::uint64_t last = load_acquire(ring_.header().last);
@@ -127,7 +128,7 @@ void FlowControl::charge(Account& a, std::uint64_t position, Clock::time_point n
     a.waited = nanoseconds(0);
   }
   a.waited += cost;
-  // One that shows an older place than before has read nothing, or scribbles.
+  // A port that shows an older place than before has read nothing, or its slot was overwritten.
   const bool has_moved = position > a.furthest;
   const bool read_enough = position > a.run_from && position - a.run_from >= least;
   if (read_enough || (has_moved && a.pause != pauses_)) {
@@ -140,13 +141,14 @@ void FlowControl::charge(Account& a, std::uint64_t position, Clock::time_point n
   a.pause = pauses_;
 }
 
-/// Whether a port is waited for no longer (W3).
+/// Whether senders stop waiting for a port (W3).
 bool FlowControl::is_stalled(const Account& a, const Behind& port,
                              nanoseconds cost) const noexcept {
   const bool read_much =
       port.position > a.position && port.position - a.position >= ring_.bytes() / kGoodPart;
   if (a.run >= patience_ || (a.waited >= patience_ && !read_much)) return true;
-  // Asked a few times only, since it takes a system call for each of perhaps many ports.
+  // Asked only a few times per patience: it takes a system call for each port, and there may be
+  // many.
   const nanoseconds part = std::max(patience_ / 8, nanoseconds(1));
   const bool time_to_ask = a.run / part != (a.run - std::min(a.run, cost)) / part;
   return time_to_ask && !is_alive(fd_, port.slot);

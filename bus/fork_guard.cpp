@@ -13,8 +13,8 @@ namespace {
 using Token = std::atomic<std::uint64_t>;
 std::atomic<Token*> known_page{nullptr};
 
-// A page that the kernel wipes in every child, however it was cloned; pthread_atfork would miss raw
-// clones. Nothing when there is no memory for it: then it is asked for again.
+// A page that the kernel wipes in every child, however the child is made; pthread_atfork would miss
+// raw clones. Result: nullptr if there is no memory; the next call tries again.
 Token* wiped_page() noexcept {
   Token* page = known_page.load(std::memory_order_acquire);
   if (page != nullptr) return page;
@@ -28,13 +28,13 @@ Token* wiped_page() noexcept {
   const int error = errno;
   munmap(p, size);
   errno = error;
-  return page;  // another thread's, or nothing
+  return page;  // another thread's, or nullptr
 }
 
 std::atomic<std::uint64_t> tokens_drawn{0};  // inherited by children, so their tokens differ
 
-// Held by a ForkHold, or by a thread inside fork(). It lies in the page, too: the kernel frees it
-// in a child whose fork it could not hold up.
+// Held by a ForkHold, or by a thread inside fork(). It also lies in the page. So in a child whose
+// fork it could not hold up, the kernel frees it.
 std::atomic<std::uint32_t>* fork_lock() noexcept {
   Token* page = wiped_page();
   return page == nullptr ? nullptr : reinterpret_cast<std::atomic<std::uint32_t>*>(page + 1);
@@ -54,7 +54,7 @@ void unlock_forks() noexcept {
   lock->notify_all();
 }
 
-// Before and after a fork. A process that has attached to nothing yet locks, too: another thread
+// Called before and after a fork. A process that has not attached yet locks, too: another thread
 // may attach before the child is made.
 thread_local bool fork_holds = false;
 void before_fork() noexcept {
@@ -64,8 +64,8 @@ void after_fork() noexcept {
   if (fork_holds) unlock_forks();
 }
 
-// Before main(), so that no child of another thread finds the registration half done, for good.
-// Without memory for it, a fork is not held up.
+// Before main(): a child that another thread forks must not find the registration half done,
+// because it would stay so. Without memory for the registration, forks are not held up.
 [[maybe_unused]] const bool forks_are_watched =
     pthread_atfork(before_fork, after_fork, nullptr) == 0;
 

@@ -1,6 +1,6 @@
 #pragma once
-// Tells a process from the child it forked. The child has no mapping of the bus (MADV_DONTFORK), so
-// no call may touch it.
+// Tells a process from its forked child. The child has no mapping of the bus (MADV_DONTFORK), so no
+// call in the child may touch the bus.
 
 #include <signal.h>
 
@@ -8,14 +8,15 @@
 
 namespace shmif::bus {
 
-/// A token of this process, to be kept in an object. Threads: safe. Result: 0, and errno, when
-/// there is no memory for the page that tells processes apart; then nothing may be attached.
+/// A token of this process, for an object to keep. Threads: safe. Result: 0, and errno, if there is
+/// no memory for the page that tells processes apart; then nothing may be attached.
 std::uint64_t process_token() noexcept;
 
-/// Keeps fork() in other threads waiting as long as it lives, for the few system calls in which a
+/// While it exists, fork() in other threads waits. This covers the few system calls in which a
 /// child would inherit what must stay this process's. A child that is made without the handlers of
-/// pthread_atfork(3), as by a bare clone(2), still inherits it. Blocks: while another thread has
-/// one, or is inside fork(). Signals are blocked in the thread, since a handler may call fork().
+/// pthread_atfork(3), for example by a bare clone(2), still inherits it. Blocks: while another
+/// thread has a ForkHold, or is inside fork(). Signals are blocked in the thread, since a handler
+/// may call fork().
 class ForkHold {
  public:
   ForkHold() noexcept;
@@ -28,7 +29,7 @@ class ForkHold {
   bool locked_ = false;
 };
 
-/// Whether the token was drawn in this very process. Costs one load. Threads: safe.
+/// Whether this very process drew the token. Costs one load. Threads: safe.
 bool is_this_process(std::uint64_t token) noexcept;
 
 }  // namespace shmif::bus

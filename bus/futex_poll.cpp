@@ -17,7 +17,7 @@
 namespace shmif::bus {
 namespace {
 
-// From Linux 6.6 and 6.7; Debian 12 has older headers.
+// From Linux 6.6 and 6.7; Debian 12's headers are older.
 constexpr unsigned kSetupNoSqArray = 1U << 16;  // IORING_SETUP_NO_SQARRAY
 constexpr std::uint8_t kOpFutexWait = 51;       // IORING_OP_FUTEX_WAIT
 constexpr int kFutexU32 = 2;                    // FUTEX2_SIZE_U32, shared between processes
@@ -31,7 +31,7 @@ class FutexPoll::Ring {
  public:
   /// Result: whether it can be used.
   bool open(int event) noexcept;
-  /// These three: false when the ring is of no use any more.
+  /// These three return false if the ring can no longer be used.
   bool submit_wait(const std::uint32_t& word, std::uint32_t expected) noexcept;
   bool empty_work_list() noexcept;
   bool end_waits() noexcept;
@@ -62,7 +62,7 @@ bool FutexPoll::Ring::open(int event) noexcept {
 
 bool FutexPoll::Ring::knows_futexes() const noexcept {
   io_uring_probe probe;
-  std::memset(&probe, 0, sizeof probe);  // clang refuses {}, for its flexible member
+  std::memset(&probe, 0, sizeof probe);  // clang refuses {} because of its flexible member
   return syscall(SYS_io_uring_register, fd_.get(), IORING_REGISTER_PROBE, &probe, 0) == 0 &&
          probe.last_op >= kOpFutexWait;
 }
@@ -79,7 +79,8 @@ bool FutexPoll::Ring::submit_wait(const std::uint32_t& word, std::uint32_t expec
   auto& tail = rings_.at<std::uint32_t>(params_.sq_off.tail);
   store_release(tail, load_relaxed(tail) + 1);  // the kernel reads the entry after this
   if (!enter(1, 0)) return false;
-  // What a completion says does not matter: that it came has rung. There is room for the next.
+  // The content of a completion does not matter: its arrival has rung. This makes room for the
+  // next.
   store_release(rings_.at<std::uint32_t>(params_.cq_off.head),
                 load_acquire(rings_.at<std::uint32_t>(params_.cq_off.tail)));
   return true;
@@ -125,7 +126,7 @@ bool FutexPoll::arm(const std::uint32_t& word, std::uint32_t expected) noexcept 
     armed_ = ring_ && ring_->submit_wait(word, expected);
     expected_ = expected;
     if (armed_) return true;
-    // None yet, or another thread's (F5).
+    // No ring yet, or another thread's (F5).
     forsaken_ = 0;
     ring_.reset(new (std::nothrow) Ring);
     if (ring_ && !ring_->open(event_.get())) ring_.reset();

@@ -1,4 +1,4 @@
-// Listener: a reader without a slot, for who may only read the file.
+// Listener: a reader without a slot, for processes that may only read the file.
 
 #include <time.h>
 
@@ -92,7 +92,7 @@ bool Listener::wait(nanoseconds timeout) noexcept {
     const timespec t{static_cast<time_t>(nap.count() / 1'000'000'000),
                      static_cast<long>(nap.count() % 1'000'000'000)};
     if (nanosleep(&t, nullptr) != 0)
-      return l.reader.ready();  // a signal: the caller wants to look at it
+      return l.reader.ready();  // a signal: the caller may want to act on it
     l.mapping.look_whether_lost();
     l.pause = std::min<nanoseconds>(l.pause * 2, kLookUp);
   }

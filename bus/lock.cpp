@@ -27,7 +27,7 @@ std::uint64_t BusLock::acquire() noexcept {
 
 bool BusLock::try_acquire(std::uint64_t& mine) noexcept {
   const std::uint64_t seen = load_relaxed(header_->lock);
-  // Our own name without our holding it: a stray value, or what repair left behind.
+  // The lock names this port, which does not hold it: a stray value, or repair left it behind.
   if (!lock_word::is_free(seen) && lock_word::holder(seen) != slot_) return false;
   mine = lock_word::next_held_by(seen, slot_);
   return compare_and_swap(header_->lock, seen, mine);
@@ -44,15 +44,15 @@ bool BusLock::spin(unsigned times, std::uint64_t& mine) noexcept {
 std::uint64_t BusLock::wait_for_turn() noexcept {
   using Clock = std::chrono::steady_clock;
   const Clock::time_point began = Clock::now();
-  std::uint64_t watched = 0;  // the value whose holder we lose patience with
+  std::uint64_t watched = 0;  // the last lock word seen, unchanged since `since`
   Clock::time_point since;
   std::chrono::microseconds cooldown = kCooldown;
-  bool stalled = false;  // the holder made no progress: no use in spinning
+  bool stalled = false;  // the holder made no progress: spinning is useless
   std::uint64_t mine = 0;
   while (!spin(stalled ? 1 : kSpins, mine)) {  // runs until acquired: see L3 and L5
     const std::uint64_t seen = load_relaxed(header_->lock);
     if (lock_word::is_free(seen)) {
-      if (Clock::now() - began >= kLongestWait && try_acquire(mine)) break;  // whoever wishes
+      if (Clock::now() - began >= kLongestWait && try_acquire(mine)) break;  // in spite of any wish
       step_back();
       continue;
     }
@@ -90,7 +90,7 @@ bool BusLock::somebody_else_wishes() const noexcept {
   return wish != 0 && wish != own_wish();
 }
 
-/// Leaves the lock to whoever wishes it; strikes the wish out when nobody comes (L5).
+/// Leaves the lock to the port that wishes it; deletes the wish if nobody comes (L5).
 void BusLock::step_back() noexcept {
   const std::uint64_t wish = load_relaxed(header_->wish);
   if (wish == 0 || wish == own_wish()) return;
@@ -109,20 +109,20 @@ bool BusLock::holds(std::uint64_t mine) const noexcept {
 }
 
 void BusLock::release(std::uint64_t mine) noexcept {
-  // Fails when the lock was taken over; then it is not ours to free. A full barrier either way.
+  // Fails if the lock was taken over: then it is not ours to free. A full barrier either way.
   compare_and_swap(header_->lock, mine, lock_word::freed(mine));
 }
 
 bool BusLock::holder_is_dead(unsigned holder) const noexcept {
   if (holder == lock_word::kRepairSlot) return false;  // it has no liveness lock: patience decides
-  if (holder >= kSlots) return true;                   // nobody has such a slot
+  if (holder >= kSlots) return true;                   // no port has such a slot
   return same_file(probe_fd_, inode_) && !is_alive(probe_fd_, holder);
 }
 
 void BusLock::note_hold(std::chrono::nanoseconds time) noexcept {
   const auto held = static_cast<std::uint64_t>(time.count());
   std::uint64_t longest = load_relaxed(header_->longest_hold_ns);
-  // Fails when somebody else noted one; theirs is as good unless it is shorter.
+  // Fails if somebody else noted a time; theirs stands unless it is shorter.
   for (unsigned tries = 0; tries < 8 && longest < held; ++tries) {
     if (compare_and_swap(header_->longest_hold_ns, longest, held)) return;
     longest = load_relaxed(header_->longest_hold_ns);
@@ -130,7 +130,7 @@ void BusLock::note_hold(std::chrono::nanoseconds time) noexcept {
 }
 
 bool BusLock::take_over(std::uint64_t seen, bool dead) noexcept {
-  fetch_add(header_->takeovers, std::uint64_t{1});  // L2: before, so that who scans claims knows
+  fetch_add(header_->takeovers, std::uint64_t{1});  // L2: before, so that scanners of claims notice
   if (!compare_and_swap(header_->lock, seen, lock_word::next_held_by(seen, slot_))) return false;
   fetch_add(dead ? header_->takeovers_dead : header_->takeovers_living, std::uint64_t{1});
   return true;

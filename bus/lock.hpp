@@ -1,21 +1,22 @@
 #pragma once
-// The lock of the bus. It only keeps writers out of each other's way; what decides is the commit
-// (bus/ring.hpp), so it may be taken from its holder at any moment, dead, stopped or slow.
+// The lock of the bus. It only keeps writers out of each other's way; the commit decides which
+// batch counts (bus/ring.hpp). So others may take it from its holder at any moment, whether that is
+// dead, stopped or slow.
 //
 // L1  The word names its owner and a count that grows at every acquisition and takeover, so no
 // value comes back.
 //
 // L2  A takeover is one CAS from the exact value seen, and `takeovers` grows before it.
 //
-// L3  A waiter takes over from a dead holder at once (it asks after each cooldown), from a living
-// one after it has seen the same value for kPatience by its own clock.
+// L3  A waiter takes over from a dead holder at once (it asks after each cooldown), and from a
+// living one after it has seen the same value for kPatience by its own clock.
 //
 // L4  Nothing else depends on who holds the lock: see I3 to I5 in bus/ring.hpp.
 //
-// L5  A waiter that was unlucky for kUnlucky writes its wish to be next; others then step back from
-// a free lock until it has had its turn, but for a few cooldowns at most, and then strike the wish
-// out. So a sender that leaves no gap between its batches starves nobody, and a wish whose owner
-// died or sleeps holds everybody up once.
+// L5  A waiter that did not get the lock for kUnlucky writes its wish to be next. Others then leave
+// a free lock to it until it has had its turn, but for a few cooldowns at most; then they delete
+// the wish. So a sender that leaves no gap between its batches starves nobody, and a wish whose
+// owner died or sleeps holds up the others only once.
 
 #include <chrono>
 #include <cstdint>
@@ -27,36 +28,34 @@ namespace shmif::bus {
 
 class BusLock {
  public:
-  /// `slot`: in whose name. `probe_fd`: a description of the file, or -1, for the question who
-  /// lives.
+  /// `slot`: the port that takes the lock. `probe_fd`: a description of the file, to ask which
+  /// ports live, or -1.
   BusLock(BusHeader& header, unsigned slot, int probe_fd) noexcept;
 
-  /// Takes the lock. Result: the word that says so. Threads: one at a time per slot (the caller
-  /// serialises). Blocks: for other holders; at most kPatience for one without progress.
+  /// Takes the lock. Result: the lock word while it is held. Threads: one at a time per slot (the
+  /// caller serialises). Blocks: for other holders; at most kPatience for one without progress.
   std::uint64_t acquire() noexcept;
   bool holds(std::uint64_t mine) const noexcept;
-  /// Gives the lock back unless it was taken over. A full barrier: what was committed is visible
-  /// before the look at the sleepers that follows.
+  /// Gives the lock back, unless it was taken over. A full barrier.
   void release(std::uint64_t mine) noexcept;
 
-  /// Asks for the lock's cache line, to be there when acquire() needs it.
+  /// Requests the lock's cache line, so that it is there when acquire() needs it.
   void prefetch() const noexcept { prefetch_to_write(header_->lock); }
-  /// Whether the last acquire() did not get the lock at once.
+  /// Whether the last acquire() had to wait.
   bool waited() const noexcept { return waited_; }
   std::uint64_t sleeps() const noexcept { return sleeps_; }
 
-  /// Looks at a lock that is taken before it sleeps: about a microsecond, which is a large batch.
-  /// (By measurement, docs/decisions.md; NetBSD if_shmem.c has 1001.)
+  /// Looks at a held lock before the first sleep: about a microsecond, as long as a large batch
+  /// takes. (By measurement, docs/decisions.md; NetBSD if_shmem.c has 1001.)
   static constexpr unsigned kSpins = 50;
   static constexpr std::chrono::microseconds kCooldown{50};
-  /// To which the cooldown grows, by doubling, before a holder that makes no progress.
+  /// The cooldown doubles up to this while the holder makes no progress.
   static constexpr std::chrono::microseconds kLongestCooldown{800};
   static constexpr std::chrono::milliseconds kPatience{100};
-  /// After which a waiter takes the lock from whoever has it. No wait takes so long (L5) unless a
-  /// peer writes over the lock again and again, so that it never looks as if its holder stood
-  /// still.
+  /// After this time a waiter takes the lock from any holder. No wait takes that long (L5), unless
+  /// a peer overwrites the lock again and again, so that its holder never seems to stand still.
   static constexpr std::chrono::seconds kLongestWait{2};
-  /// The same before `repair`, which looks at all of a ring in one hold.
+  /// The same while `repair` holds the lock: it looks at a whole ring in one hold.
   static constexpr std::chrono::seconds kLongestRepair{20};
   static constexpr std::chrono::milliseconds kUnlucky{1};
   static constexpr unsigned kStepBackCooldowns = 4;
@@ -75,7 +74,7 @@ class BusLock {
   BusHeader* header_;
   unsigned slot_;
   int probe_fd_;
-  std::uint64_t inode_;  // behind probe_fd_ when it was given
+  std::uint64_t inode_;  // of the file behind probe_fd when it was given
   bool waited_ = false;
   std::uint64_t sleeps_ = 0;
 };

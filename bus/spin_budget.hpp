@@ -1,14 +1,14 @@
 #pragma once
 // SpinBudget: how often a wait looks at the ring before it sleeps.
 //
-// Looking answers in a fraction of a microsecond, sleeping in two to fifty. But while nothing
-// comes, or the sender needs this very CPU, every look is lost. Which it is cannot be known, only
-// learned from the waits before: a wait that ended while it looked pays for as many looks again,
-// and some; one that looked in vain halves them, until none are left. Now and then a wait tries the
-// most again, seldomer each time that it was in vain.
+// A look answers in a fraction of a microsecond, a sleep in two to fifty. But if nothing comes, or
+// the sender needs this very CPU, every look is wasted. Only earlier waits can tell. A wait that
+// ended at look n allows 4n looks to the next one. A wait that looked in vain halves the number,
+// until no looks are left. Now and then a wait tries the most again, more seldom each time that it
+// was in vain.
 //
 // The most is about as long as the kernel takes to wake a halted CPU. With less, two ports that
-// answer each other at once and have both come to sleep would never find out that they need not:
+// answer each other at once and have both begun to sleep would never find out that they need not:
 // each sees the other's answer only after the other woke.
 
 #include <algorithm>
@@ -19,16 +19,16 @@ namespace shmif::bus {
 class SpinBudget {
  public:
   static constexpr unsigned kMost = 2000;   // looks of 30 ns each, docs/performance.md
-  static constexpr unsigned kUseful = 100;  // as long as it pays at all
+  static constexpr unsigned kUseful = 100;  // the least while looking pays at all
   static constexpr unsigned kFirstGap = 16;
   static constexpr unsigned kLongestGap = 4096;
 
-  /// How often to look in the wait that begins. Tell its outcome by paid() or was_in_vain().
+  /// How often to look in the wait that begins. Report its outcome with paid() or was_in_vain().
   unsigned looks() noexcept {
     if (looks_ == 0 && ++waits_ >= gap_) looks_ = kMost;
     return looks_;
   }
-  /// Something came at the look with this number, from 1 on.
+  /// Something came at look number `look`, counted from 1.
   void paid(unsigned look) noexcept {
     gap_ = kFirstGap;
     waits_ = 0;
@@ -47,7 +47,7 @@ class SpinBudget {
  private:
   unsigned looks_ = kUseful;
   unsigned gap_ = kFirstGap;  // waits without a look until the next trial
-  unsigned waits_ = 0;        // of them
+  unsigned waits_ = 0;        // such waits so far
 };
 
 }  // namespace shmif::bus
