@@ -5,7 +5,7 @@
 namespace shmif::bus {
 namespace {
 
-constexpr unsigned kLooks = 50;  // on a bus in use, so often may the walk be overtaken
+constexpr unsigned kLooks = 50;  // on a bus in use: how often writers may overtake the walk
 
 /// Follows the chain from `first` once.
 Walk walk_once(const Ring& ring, std::uint64_t first, std::uint64_t last) {
@@ -21,10 +21,11 @@ Walk walk_once(const Ring& ring, std::uint64_t first, std::uint64_t last) {
   for (;;) {  // bounded: every step moves on, and a chain is no longer than the ring
     if (p == last) w.met_last = true;
     w.end = p;
-    // Writers are at work, and may lap the walk for ever: what was there when it began is sound.
+    // Writers may lap the walk for ever. All that was there when it began has been checked.
     if (w.met_last && load_acquire(ring.header().last) != last) break;
     const std::uint64_t word = ring.word_at(p);
-    // I8: behind a pad no more are missing than could have stood there; readers look at that, too.
+    // I8: behind a pad, no more numbers are missing than could have stood there. Readers check the
+    // same.
     const std::uint64_t missing = ring.number_at(p) - number;
     if (behind_pad && missing <= ring.bytes() / kRecordAlign) number += missing;
     if (ring.number_at(p) != number) {
@@ -52,7 +53,7 @@ Walk walk_once(const Ring& ring, std::uint64_t first, std::uint64_t last) {
   if (last > w.end)
     return fail("I7", "last (" + std::to_string(last) + ") is past the end of the chain, " +
                           std::to_string(w.end));
-  // Who moves `first` has helped `last` to the end before, and goes no further.
+  // A writer that moves `first` has moved `last` to the end before, and moves `first` no further.
   if (last < first)
     return fail("I7", "last (" + std::to_string(last) + ") is before first (" +
                           std::to_string(first) + "), and no record leads on from there");
@@ -83,7 +84,8 @@ Walk walk_chain(const Ring& ring) {
     }
     if (!w.broken) return w;
     fence_loads();
-    // Broken and nobody moved: so it is. Lapped in the meantime: look again.
+    // Broken although nobody moved: the finding stands. Otherwise writers lapped the walk: look
+    // again.
     if (load_acquire(h.first) == first && load_acquire(h.last) == last && look > 2) return w;
   }
   return w;

@@ -14,14 +14,14 @@ std::string at(std::uint64_t position);
 
 struct Walk {
   bool broken = false;
-  AuditFinding finding;   ///< when it is broken: which invariant
-  std::uint64_t end = 0;  ///< where the chain ends, or broke
+  AuditFinding finding;   ///< which invariant is broken
+  std::uint64_t end = 0;  ///< where the chain ends, or is broken
   std::uint64_t records = 0, frames = 0, pads = 0;
   bool met_last = false;
 };
 
-/// Follows the chain from `first` to its end. On a bus in use, looks again until a walk was not
-/// overtaken by writers.
+/// Follows the chain from `first` to its end. On a bus in use, repeats a walk that writers
+/// overtook, up to 50 times.
 Walk walk_chain(const Ring& ring);
 
 }  // namespace shmif::bus

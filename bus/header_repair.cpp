@@ -21,29 +21,29 @@
 namespace shmif::bus {
 namespace {
 
-/// Of the ten fields with a meaning of their own, so many must be right.
+/// How many of the ten fields that are evidence must be right.
 constexpr unsigned kFieldsWanted = 4;
-/// A signature begins with the version of the format. So far ahead it is believed; what is beyond,
-/// and 0, is a scribble.
+/// A signature begins with the version of the format. Versions up to this are believed; 0 and
+/// higher versions come from overwritten memory.
 constexpr std::uint32_t kNewestVersionBelieved = 127;
 
-/// What the ring says.
+/// What the ring shows.
 struct RingEvidence {
   std::uint64_t links = 0;          // records that lead to another one, or to the end
   std::uint32_t largest_frame = 0;  // of these
-  bool empty_chain = false;         // no record, but its end stands where it should
+  bool empty_chain = false;         // no record, but the end of the chain is in its place
   bool holds() const noexcept { return links != 0 || empty_chain; }
 };
 
-/// All that there is to judge by.
+/// All evidence.
 struct Evidence {
   BusHeader found{};  // as it stands in the file
   BusHeader right{};  // as it should be; the MTU and what follows from it come last
   RingEvidence ring;
-  bool in_use = false;  // a port lives: this file was a bus, and no copy
+  bool in_use = false;  // a port lives: so this file is a bus, and not a copy
 };
 
-/// Whether the header says that this is a bus of another format: then it may well be one.
+/// Whether the header says that this is a bus of another format, which it may then be.
 bool names_another_format(std::uint32_t signature) noexcept {
   const std::uint32_t version = signature >> 24U;
   return signature != kLayoutSignature && version != 0 && version <= kNewestVersionBelieved;
@@ -56,7 +56,7 @@ std::optional<std::uint64_t> ring_of_file(std::uint64_t file_size) {
   return ring;
 }
 
-/// The position that a word names, as far as its kind knows it.
+/// The position that a word names, with as many bits as its kind has.
 std::uint64_t named_position(std::uint64_t w) noexcept {
   const std::uint64_t kind = w & word::kKindMask;
   const unsigned bits = kind == word::kFrame ? word::kFramePositionBits
@@ -65,8 +65,8 @@ std::uint64_t named_position(std::uint64_t w) noexcept {
   return word::low_bits(w, bits) << word::kUnitShift;
 }
 
-/// Whether a word at `offset` goes on a chain that has come to `position`: all that both know of
-/// their positions is the same.
+/// Whether `w` continues a chain that has come to `position`: the bits of the position that both
+/// have are the same.
 bool goes_on(const Ring& ring, std::uint64_t w, std::uint64_t position) noexcept {
   const std::uint64_t named = named_position(w);
   const std::uint64_t differ = (named ^ position) >> word::kUnitShift;
@@ -74,8 +74,8 @@ bool goes_on(const Ring& ring, std::uint64_t w, std::uint64_t position) noexcept
   return w == word::empty(named) || ring.step(w, named) != 0;
 }
 
-/// Looks for records that lead to another one. Chance does not make two words that both name their
-/// place, one where the other ends.
+/// Looks for records that lead to another one. Two words that both name their own place, one where
+/// the other ends, do not arise by chance.
 RingEvidence look_at_ring(const Ring& ring) {
   RingEvidence e;
   const std::uint64_t told[] = {load_acquire(ring.header().last), load_acquire(ring.header().first),
@@ -100,7 +100,7 @@ RingEvidence look_at_ring(const Ring& ring) {
   return e;
 }
 
-/// Flow and patience tell of each other: one of them may be a scribble.
+/// Makes flow and patience agree: one of them may have been overwritten.
 void settle_flow(BusHeader& h) noexcept {
   constexpr std::uint64_t kDefaultPatience = 10'000'000;
   if (check_flow(h.flow, h.patience_ns)) return;
@@ -114,7 +114,7 @@ void settle_flow(BusHeader& h) noexcept {
   }
 }
 
-/// Maps the file for reading, so that not even a page of a foreign file with holes is filled.
+/// Maps the file for reading only, so that not even a hole in a foreign file is filled.
 Result<Evidence> gather(const OpenFile& file, const struct stat& status, std::uint64_t ring_bytes) {
   auto mapping = Mapping::map(file.fd.get(), ring_bytes, false, false);
   if (!mapping) return mapping.error();
@@ -126,7 +126,7 @@ Result<Evidence> gather(const OpenFile& file, const struct stat& status, std::ui
     e.in_use = is_alive(file.fd.get(), slot);
   }
   BusHeader& h = e.right;
-  h = e.found;  // created_ns is for show, and stays as it is
+  h = e.found;  // created_ns is only shown, and stays as it is
   h.magic = kMagic;
   h.layout_signature = kLayoutSignature;
   h.ready = 1;
@@ -146,8 +146,8 @@ bool can_be_mtu(const Evidence& e, std::uint32_t mtu) noexcept {
          max_frame_bytes(mtu) >= e.ring.largest_frame;
 }
 
-/// The MTU as the header tells it, in one of two places: small rings have room for no super-frames,
-/// so `max_record` follows from it. Nothing where the two disagree.
+/// The MTU that the header gives, in one or two places: small rings have no room for super-frames,
+/// so `max_record` follows from the MTU. Empty if the two places disagree, or neither is possible.
 std::optional<std::uint32_t> told_mtu(const Evidence& e) noexcept {
   const std::uint32_t mtu = e.found.mtu;
   const std::uint32_t other = e.found.max_record - kMtuToFrame;
@@ -159,7 +159,7 @@ std::optional<std::uint32_t> told_mtu(const Evidence& e) noexcept {
   return can_be_mtu(e, mtu) ? std::optional(mtu) : std::nullopt;
 }
 
-/// For a bus that nobody uses: the default, or where a larger frame was found, what that takes.
+/// For a bus that nobody uses: the default, or what the largest frame in the ring needs.
 std::uint32_t assumed_mtu(const Evidence& e) noexcept {
   constexpr std::uint32_t kDefault = 1500;
   constexpr std::uint32_t kEthernetHeader = 14;
@@ -167,7 +167,7 @@ std::uint32_t assumed_mtu(const Evidence& e) noexcept {
   return std::min(e.ring.largest_frame - kEthernetHeader, most_mtu(e.right.ring_bytes));
 }
 
-/// Fills in the MTU and what follows from it. Result: how it is known, for the user.
+/// Fills in the MTU and what follows from it. Result: how the MTU is known, as text for the user.
 Result<const char*> settle_mtu(const std::string& path, const RepairOptions& options, Evidence& e) {
   const auto told = told_mtu(e);
   const char* how = "";
@@ -198,7 +198,7 @@ Result<const char*> settle_mtu(const std::string& path, const RepairOptions& opt
 struct Field {
   const char* name;
   bool right;
-  bool tells;  // it is evidence: neither 0 nor what chance may bring, and known without the rest
+  bool tells;  // it is evidence: not 0, not likely by chance, known without the rest
 };
 
 std::array<Field, 13> compare(const Evidence& e) noexcept {
@@ -219,7 +219,7 @@ std::array<Field, 13> compare(const Evidence& e) noexcept {
            {"file_system", a.file_system == b.file_system, true}}};
 }
 
-/// What speaks against a repair; nothing: all is well. Some of it, force overcomes.
+/// A reason against a repair. `final`: `force` does not overcome it.
 struct Objection {
   Errc code;
   std::string what;
@@ -244,7 +244,7 @@ Count count_right(const Evidence& e) noexcept {
   return count;
 }
 
-/// What speaks against it that this is a bus of this build.
+/// Why this may not be a bus of this build; empty if it surely is.
 std::optional<Objection> doubt(const Evidence& e, unsigned fields) {
   const bool header = fields >= kFieldsWanted;
   const bool ring = e.ring.holds();
@@ -279,7 +279,7 @@ std::optional<Objection> doubt(const Evidence& e, unsigned fields) {
   return std::nullopt;
 }
 
-/// What speaks against the repair.
+/// Why the file should not be repaired; empty if it should.
 std::optional<Objection> objection(const Evidence& e, const RepairOptions& options) {
   const Count right = count_right(e);
   if (auto not_ours = doubt(e, right.telling)) return not_ours;
@@ -306,7 +306,7 @@ std::optional<Objection> objection(const Evidence& e, const RepairOptions& optio
   return std::nullopt;
 }
 
-/// Whether a repair of the header may help against this refusal of open_file.
+/// Whether a repair of the header may help against this error of check_file().
 bool is_about_the_header(const std::error_code& why) noexcept {
   constexpr std::array kCodes{Errc::not_a_bus,  Errc::not_ready, Errc::wrong_layout,
                               Errc::wrong_size, Errc::corrupt,   Errc::copied_file};

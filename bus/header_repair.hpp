@@ -1,14 +1,14 @@
 #pragma once
-// The fixed part of a bus's header, brought back from what else the file says.
+// Restores the fixed part of a bus's header from what else the file shows.
 //
-// Who has a bus open keeps a copy of that part, and mends it with any repair. This is for the rest:
-// a bus that nobody can open any more. What is written there follows from the format (magic,
-// signature, offsets), from the file (its size gives the ring's, its inode is its own), or from the
-// records in the ring (the MTU, as far as they tell).
+// A process that has a bus open keeps a copy of that part, and any repair restores it from there.
+// This is for a bus that nobody can open any more. The values follow from the format (magic,
+// signature, offsets), from the file (its size gives the ring's size, its inode is its own), or
+// from the records in the ring (the MTU, as far as they tell).
 //
-// It must not make a bus of what is none. There are two kinds of evidence: *fields* of the header
-// that are still right, and a *ring* in which one record leads to the next. By itself a repair asks
-// for both; by force for one of them.
+// It must not turn another file into a bus. There are two kinds of evidence: *fields* of the header
+// that are still right, and a *ring* in which one record leads to the next. A repair needs both;
+// with `force`, one of them is enough.
 
 #include <string>
 #include <vector>
@@ -21,14 +21,15 @@ namespace shmif::bus {
 
 struct RestoredHeader {
   OpenFile file;  ///< the bus, open for writing
-  /// What was restored, for the user ("magic", "mtu to 1500, which is assumed"); nothing where it
-  /// was right, but for an MTU that was asked for.
+  /// What was restored, for the user ("magic", "mtu to 1500, which is assumed"). Empty if the
+  /// header was right and no other MTU was asked for.
   std::vector<std::string> restored;
 };
 
-/// Makes the header of the bus at `path` one that can be opened, and opens it. Errors: those of
-/// open_file where the file is no bus, a bus of another format, a copy, or not what it seems, with
-/// what `force` would do; corrupt where the MTU cannot be told.
+/// Makes the header of the bus at `path` valid, and opens the bus. Errors: those of open_file if
+/// the file is not a bus, is a bus of another format, a copy, or not what it seems; the message
+/// says what `force` would do. corrupt if the MTU cannot be told; bad_mtu and geometry_differs for
+/// an MTU that was asked for.
 Result<RestoredHeader> restore_header(const std::string& path, const RepairOptions& options);
 
 }  // namespace shmif::bus

@@ -1,5 +1,5 @@
 #pragma once
-// What can be seen of a bus, free of its layout: ports, counters, geometry, findings of an audit.
+// What can be seen of a bus, whatever its layout: ports, counters, geometry, findings of an audit.
 
 #include <cstdint>
 #include <optional>
@@ -10,7 +10,7 @@
 
 namespace shmif {
 
-/// What a port is, for whoever looks at the bus; `stat` prints the name.
+/// What a port is, for those who look at the bus; `stat` prints the name.
 enum class LinkKind : std::uint8_t { library, tap, veth, packet, dump, inject, ping, bridge, pcap };
 /// "library", "tap", ...
 const char* to_string(LinkKind kind) noexcept;
@@ -18,42 +18,40 @@ const char* to_string(LinkKind kind) noexcept;
 /// What senders do about slow ports.
 enum class Flow : std::uint8_t {
   ethernet,  ///< nothing: a port that is too slow loses the oldest frames
-  pause,     ///< wait for it, for a bounded time
+  pause,     ///< they wait for the port, for a bounded time
 };
 
-/// What a port did and met since it was attached. Always: numbers passed = rx_frames + own_frames +
-/// filtered_frames
-/// + skipped_frames + lost_frames, exactly, while every writer follows the protocol.
+/// What a port has done since it was attached. While every writer follows the protocol, this holds
+/// exactly: numbers passed = rx_frames + own_frames + filtered_frames + skipped_frames +
+/// lost_frames.
 struct PortCounters {
   std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0;
-  std::uint64_t own_frames = 0;       ///< passed by: sent by this port
-  std::uint64_t filtered_frames = 0;  ///< passed by: addressed to somebody else
-  std::uint64_t skipped_frames = 0;   ///< passed by while the port was down
+  std::uint64_t own_frames = 0;       ///< not delivered: sent by this port
+  std::uint64_t filtered_frames = 0;  ///< not delivered: addressed to others
+  std::uint64_t skipped_frames = 0;   ///< passed while the port was down
   std::uint64_t overruns = 0;         ///< times writers lapped this port
-  std::uint64_t lost_frames = 0;      ///< passed by in overruns
+  std::uint64_t lost_frames = 0;      ///< lost, most of them in overruns
   std::uint64_t lost_bytes = 0;       ///< of the ring, record headers included
-  std::uint64_t corrupt = 0;          ///< times the shared memory did not hold what it should
+  std::uint64_t corrupt = 0;          ///< times the shared memory was found corrupt
   std::uint64_t wakeups = 0;          ///< times it slept and was rung
-  std::uint64_t doorbells = 0;        ///< times it rang, once for a batch however many it woke
+  std::uint64_t doorbells = 0;        ///< times it rang: once per batch, however many it woke
   std::uint64_t lock_sleeps = 0;      ///< cooldowns spent waiting for the lock
   std::uint64_t pauses = 0;           ///< times it waited for a slow port (flow *pause* only)
-  std::uint64_t paused_ns = 0;        ///< how long, altogether
-  /// Frames as a wire would carry them: a super-frame counts as the segments that it stands for
-  /// (but as one in rx_segments when it was lent uncut by receive_in_place()).
+  std::uint64_t paused_ns = 0;        ///< for how long in total
+  /// Frames as a wire would carry them: a super-frame counts as the segments that it stands for.
   std::uint64_t tx_segments = 0, rx_segments = 0;
-  std::uint64_t too_long_frames = 0;  ///< not sent, since the bus carries none so long
-  /// Not sent for another reason of their own: too short, or the work they leave makes no sense.
+  std::uint64_t too_long_frames = 0;  ///< not sent: longer than the bus allows
+  /// Not sent for another reason: too short, or the work left to the receiver makes no sense.
   std::uint64_t refused_frames = 0;
-  /// Whether more frames may have been lost than lost_frames says: numbers met in corrupt memory
-  /// tell nothing.
+  /// Whether more frames may be lost than lost_frames says: corruption was seen.
   bool lost_is_lower_bound() const noexcept { return corrupt != 0; }
 };
 
 /// One row of the port table, with the port's counters.
 struct PortInfo : PortCounters {
   unsigned slot = 0;
-  /// Which of the ports that had this slot, one after the other: grows at each attach. 0: the slot
-  /// changed hands while it was looked at.
+  /// Which of the successive ports in this slot it is: grows at each attach. 0: the slot changed
+  /// its owner while it was read.
   std::uint32_t incarnation = 0;
   std::string name;
   bool live = false;     ///< false: its process is gone; the next attach or `repair` frees the slot
@@ -66,8 +64,8 @@ struct PortInfo : PortCounters {
   bool pause = false;  ///< mode: true "pause": senders wait for it; false "ethernet"
   bool promiscuous = false;
   std::uint64_t stalls = 0;           ///< times that senders lost patience with it, and overran it
-  std::optional<unsigned> waits_for;  ///< slot of the port that it is waiting for
-  std::optional<std::uint64_t> claim_bytes;  ///< a claim that stands: others step around it
+  std::optional<unsigned> waits_for;  ///< slot of the port that it waits for
+  std::optional<std::uint64_t> claim_bytes;  ///< size of a standing claim: others step around it
 };
 
 /// The last port of a slot that is free now. Its frames may still be in the ring.
@@ -80,7 +78,7 @@ struct FormerPort {
   std::uint64_t tx_frames = 0, tx_bytes = 0, tx_segments = 0;  ///< what it sent in all
 };
 
-/// Everything `stat` shows. Numbers are one moment's, read without stopping anybody.
+/// Everything `stat` shows. The numbers are read without stopping anybody.
 struct BusInfo {
   std::string path;
   std::uint64_t ring_bytes = 0;
@@ -96,12 +94,12 @@ struct BusInfo {
   std::string file_system;
   std::uint64_t created_ns = 0;
   std::uint64_t generation = 0, first = 0, last = 0, frames = 0, epoch = 0;
-  std::optional<unsigned> lock_holder;  ///< slot; nothing: the lock is free
+  std::optional<unsigned> lock_holder;  ///< slot; empty: the lock is free
   std::uint64_t lock_acquisitions = 0, takeovers_dead = 0, takeovers_living = 0;
-  /// The longest that a waiter saw one holder keep the lock; nothing: nobody had to wait so long
-  /// that it would show.
+  /// The longest time that a waiter saw one holder keep the lock; empty if no wait was long enough
+  /// to show it.
   std::optional<std::uint64_t> longest_hold_ns;
-  std::uint64_t claims_freed = 0;  ///< room that dead writers held and others took back
+  std::uint64_t claims_freed = 0;  ///< claims of dead writers that others freed
   std::uint64_t repairs = 0;
   std::vector<PortInfo> ports;
   std::vector<FormerPort> former_ports;
@@ -116,16 +114,16 @@ struct AuditFinding {
 struct AuditReport {
   std::vector<AuditFinding> findings;
   std::uint64_t records = 0, frames = 0, pads = 0;  ///< walked from first to last
-  std::vector<std::string> notes;  ///< worth knowing, not wrong: claims that stand, dead ports
+  std::vector<std::string> notes;  ///< worth knowing, but not wrong: standing claims, dead ports
   bool clean() const noexcept { return findings.empty(); }
 };
 
 struct RepairOptions {
-  /// Of a bus whose header does not tell it any more. Nothing: what header and frames say; where
-  /// they do not, and no port lives, 1500 or what the largest frame in the ring takes.
+  /// The MTU of a bus whose header no longer tells it. Empty: what header and frames say; if they
+  /// do not, and no port lives, 1500 or what the largest frame in the ring needs.
   std::optional<std::uint32_t> mtu{};
-  /// Restore the header where only half of what it takes shows that the file is a bus, or where it
-  /// seems a copy, a bus of another format or of another size.
+  /// Also restore the header if only header or ring shows that the file is a bus, or if it seems to
+  /// be a copy, a bus of another format or of another size.
   bool force = false;
 };
 

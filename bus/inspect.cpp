@@ -25,8 +25,8 @@ LinkKind link_kind(const PortSlot& s) {
   return static_cast<LinkKind>(link < kLinkKinds ? link : 0);
 }
 
-/// Who was the last to have a free slot. Whoever takes a slot locks it before he describes himself
-/// in it, so what was read while it was not locked was of one owner.
+/// The last owner of a free slot. A new owner locks the slot before it writes its name there, so
+/// what was read while the slot was not locked is one owner's.
 std::optional<FormerPort> former_port(const PortSlot& s, unsigned slot, int fd) {
   const std::uint64_t state = load_acquire(s.state);
   FormerPort p;
@@ -172,7 +172,8 @@ BusInfo Inspector::info() const {
       continue;
     }
     PortInfo p = port_info(s, i, impl_->file.fd.get());
-    // A writer at work has a claim too; one that stands is of another acquisition than the lock's.
+    // A writer at work has a claim, too. A standing claim is of another acquisition than the
+    // present one.
     const std::uint64_t owner = load_acquire(s.claim_owner);
     if (owner != 0 && owner != lock)
       p.claim_bytes = load_relaxed(s.claim_end) - load_relaxed(s.claim_begin);

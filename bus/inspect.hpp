@@ -1,6 +1,6 @@
 #pragma once
-// A bus seen from outside: what `stat`, `audit`, `repair` and `destroy` need. Never disturbs the
-// bus, but for repair.
+// A bus seen from outside, for `stat`, `audit`, `repair` and `destroy`. Only repair disturbs the
+// bus.
 
 #include <memory>
 #include <string>
@@ -13,10 +13,10 @@ namespace shmif::bus {
 
 class Inspector {
  public:
-  /// `writable`: for repair. Read-only, a copied file or one on a refused file system is opened
+  /// `writable`: for repair. Without it, a copied file or one on a refused file system is opened
   /// with a warning.
   static Result<Inspector> open(const std::string& path, bool writable);
-  /// The same of a file that is open already. `writable`: the file was opened for writing, too.
+  /// The same for a file that is already open. `writable`: the file was opened for writing, too.
   static Result<Inspector> open(OpenFile file, const std::string& path, bool writable);
   Inspector(Inspector&&) noexcept;
   Inspector& operator=(Inspector&&) noexcept;
@@ -25,12 +25,12 @@ class Inspector {
   BusInfo info() const;
   AuditReport audit() const;
   Result<RepairReport> repair();
-  /// Of the open file, for the life of the inspector.
+  /// The open file's descriptor, valid for the life of the inspector.
   int descriptor() const noexcept;
   const std::string& path() const noexcept;
   const std::string& warning() const noexcept;
-  /// Where the file is now, which may not be where it was made: the name of a file system that
-  /// hides live ports; empty on others.
+  /// The name of the file system that the file is on now, if that hides live ports; otherwise
+  /// empty. The file may have been made elsewhere.
   std::string hidden_by() const;
 
  private:

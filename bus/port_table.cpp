@@ -24,7 +24,8 @@ SlotState state(const PortSlot& s) noexcept {
   return state_of(load_seq_cst(s.state));
 }
 
-/// A slot of ours: the one a dead port of the same name left, a free one, or any dead one's.
+/// Locks a slot for us: the one that a dead port of the same name left, a free one, or a dead
+/// port's.
 std::optional<unsigned> lock_slot(const Ring& ring, int fd, const std::string& name) {
   const unsigned used = slots_used(ring);
   const auto try_slots = [&](unsigned end, auto&& suits) -> std::optional<unsigned> {
@@ -58,8 +59,8 @@ void clear_sleeper_bits(const Ring& ring, unsigned slot) noexcept {
   fetch_and(ring.header().deep_sleepers[slot / 64], ~mask);
 }
 
-/// Frees the lock if the slot's dead owner held it. From now on the slot is alive, and others would
-/// wait for a holder that lives (L3).
+/// Frees the lock if the slot's dead owner held it. From now on the slot counts as alive, and
+/// others would wait for its holder as for one that lives (L3).
 void free_lock_of_the_dead(const Ring& ring, unsigned slot) noexcept {
   std::uint64_t& lock = ring.header().lock;
   const std::uint64_t seen = load_seq_cst(lock);
@@ -69,15 +70,15 @@ void free_lock_of_the_dead(const Ring& ring, unsigned slot) noexcept {
   }
 }
 
-/// Empties everything in a slot behind its state word.
+/// Clears what the slot's last owner left: sleeper bits, claim, lock, flags, counters, addresses.
 void clear(const Ring& ring, unsigned slot) noexcept {
   PortSlot& s = ring.slot(slot);
   clear_sleeper_bits(ring, slot);
   store_seq_cst(s.claim_owner, std::uint64_t{0});
-  free_lock_of_the_dead(ring, slot);  // after the claim: a free lock means that none stands (L2)
+  free_lock_of_the_dead(ring, slot);  // after the claim: a free lock means no claim stands (L2)
   store_relaxed(s.flags, std::uint32_t{0});
   store_relaxed(s.bell, kBellFutex);
-  store_relaxed(s.rung_position, std::uint64_t{0});  // or senders think that we read so far (W2)
+  store_relaxed(s.rung_position, std::uint64_t{0});  // else senders think we read this far (W2)
   store_relaxed(s.rung_number, std::uint64_t{0});
   for (std::uint64_t* word = &s.tx_frames; word <= &s.lock_sleeps; ++word)
     store_relaxed(*word, std::uint64_t{0});
@@ -93,7 +94,7 @@ void clear(const Ring& ring, unsigned slot) noexcept {
   for (std::uint64_t& mac : s.learned) store_relaxed(mac, std::uint64_t{0});
 }
 
-/// `state` is written last: whoever sees it sees the rest.
+/// Writes `state` last: whoever sees it sees the rest.
 void publish(PortSlot& s, const std::string& name, MacAddress mac, std::uint64_t state) noexcept {
   char padded[kNameBytes] = {};
   // NOLINTNEXTLINE(bugprone-not-null-terminated-result): the zeros that it does not reach end it
@@ -114,8 +115,8 @@ struct Conflict {
   bool same_name;
 };
 
-/// P3. Waits a little for a competitor in a higher slot, who will see us and give way; one that was
-/// stopped in the middle keeps the name.
+/// P3. Waits a little for a competitor in a higher slot, which will see us and give way. A
+/// competitor that was stopped in the middle keeps the name.
 std::optional<Conflict> find_conflict(const Ring& ring, int fd, unsigned self,
                                       const std::string& name, MacAddress mac) {
   const unsigned used = slots_used(ring);
@@ -135,8 +136,8 @@ std::optional<Conflict> find_conflict(const Ring& ring, int fd, unsigned self,
   return std::nullopt;
 }
 
-/// Waits until the port in the way is dead, or has another name and address, and takes from a dead
-/// one what it holds. Result: false when it is still in the way at `deadline`.
+/// Waits until the port in the way is dead, or has another name and address. Takes from a dead port
+/// what it holds. Result: false if it is still in the way at `deadline`.
 bool outlast(const Ring& ring, int fd, unsigned slot, const std::string& name, MacAddress mac,
              std::chrono::steady_clock::time_point deadline) {
   const PortSlot& s = ring.slot(slot);
@@ -168,7 +169,7 @@ std::string next_default_name(const Ring& ring, int fd, unsigned self, unsigned&
   }
 }
 
-/// Gives a slot back that was not taken in the end, also when memory ran out in the middle. Its
+/// Gives a slot back that was not taken in the end, also if memory ran out in the middle. Its
 /// lifeline must live longer.
 class SlotHold {
  public:
@@ -198,7 +199,7 @@ std::string slot_name(const PortSlot& slot) {
   copy_from_shared(reinterpret_cast<std::byte*>(name),
                    reinterpret_cast<const std::byte*>(slot.name), sizeof name);
   std::string text(name, strnlen(name, sizeof name));
-  // A scribbled name must not reach a terminal as control characters.
+  // An overwritten name must not reach a terminal as control characters.
   std::replace_if(text.begin(), text.end(), [](char c) { return c <= ' ' || c > '~'; }, '?');
   return text;
 }
@@ -257,7 +258,7 @@ Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
     }
     const bool chosen = conflict->same_name ? !options.name.empty() : options.mac.has_value();
     if (!chosen) continue;
-    // Not published meanwhile: of several that wait, each would stand in the others' way (P3).
+    // Not published meanwhile: if several ports wait, each would stand in the others' way (P3).
     store_seq_cst(s.state, slot_state(SlotState::free, incarnation));
     if (outlast(ring, fd, conflict->slot, owned.name, owned.mac, deadline)) continue;
     return conflict->same_name
@@ -304,9 +305,9 @@ void free_slot(const Ring& ring, unsigned slot) noexcept {
 
 Reaped reap_if_dead(const Ring& ring, unsigned slot, int fd) noexcept {
   PortSlot& s = ring.slot(slot);
-  // Both are read before the question, and changed only from these values: a claim's owner word
-  // names one acquisition (L1) and the state one incarnation (P2), so a new owner's are never
-  // touched.
+  // Both are read before the question, and changed only from these values. A claim's owner word
+  // names one acquisition (L1), and the state one incarnation (P2), so those of a new owner are
+  // never touched.
   const std::uint64_t state = load_seq_cst(s.state);
   const std::uint64_t claim = load_seq_cst(s.claim_owner);
   Reaped done;

@@ -13,7 +13,7 @@ namespace shmif::bus {
 namespace {
 
 /// Positions end where sums of a few lengths could overflow (Ring::fits_alignment). A chain that
-/// ends so near to that point has no future.
+/// ends behind this is too near to that point to go on.
 std::uint64_t farthest_end(const Ring& ring) noexcept {
   return UINT64_MAX - 2 * kMaxRingBytes - 8 * ring.bytes();
 }
@@ -25,8 +25,8 @@ void write_pad(const Ring& ring, std::uint64_t from, std::uint64_t to,
   store_release(ring.record(from).word, word::pad(from, to - from));
 }
 
-/// The end of the new chain: at a fresh place, so that whoever was about to commit at the old one
-/// fails (I5), and where no late writer writes.
+/// The end of the new chain. It is at a fresh place, so that a writer that was about to commit at
+/// the old one fails (I5), and outside of what late writers may write.
 std::uint64_t new_end(const Ring& ring, const std::vector<Stretch>& claims,
                       std::uint64_t at_least) noexcept {
   std::uint64_t end = at_least + kRecordAlign;
@@ -39,14 +39,14 @@ std::uint64_t new_end(const Ring& ring, const std::vector<Stretch>& claims,
   return end;
 }
 
-/// The highest number that a living port expects: where no frame is left to tell, numbers go on
-/// from there.
+/// The highest number that a living port expects. If no frame is left, numbers continue from there.
 std::uint64_t next_number_of_ports(const Ring& ring) noexcept {
   std::uint64_t next = 0;
   for (unsigned i = 0; i < kSlots; ++i) {
     const PortSlot& s = ring.slot(i);
     const std::uint64_t number = load_relaxed(s.next_number);
-    // No more frames than fit in front of a position; else one of the two is a scribble.
+    // At most this many frames fit in front of a position; otherwise one of the two was
+    // overwritten.
     const bool possible = number <= load_relaxed(s.position) / kRecordAlign;
     if (possible && state_of(load_acquire(s.state)) == SlotState::live) {
       next = std::max(next, number);
@@ -55,7 +55,7 @@ std::uint64_t next_number_of_ports(const Ring& ring) noexcept {
   return next;
 }
 
-/// Writes what makes a chain of the runs: the pads between them, its end, `first` and `last`.
+/// Makes a chain of the runs: writes the pads between them, its end, `first` and `last`.
 void link_runs(const Ring& ring, const std::vector<Run>& kept, std::uint64_t end,
                std::uint64_t number) noexcept {
   for (std::size_t i = 0; i < kept.size(); ++i) {  // numbers jump behind these pads (I8)
@@ -69,7 +69,7 @@ void link_runs(const Ring& ring, const std::vector<Run>& kept, std::uint64_t end
   store_seq_cst(h.last, end);
 }
 
-/// Joins what survived into a chain. Result: how many frames, nothing when the lock was lost.
+/// Joins what survived into a chain. Result: how many frames; empty if the lock was lost.
 std::optional<std::uint64_t> rebuild_chain(const Ring& ring, const std::vector<Stretch>& unfinished,
                                            RepairLock& lock) {
   const std::vector<Stretch> claims = standing_claims(ring);
@@ -77,12 +77,13 @@ std::optional<std::uint64_t> rebuild_chain(const Ring& ring, const std::vector<S
   if (!found) return std::nullopt;
   std::vector<Run>& kept = found->runs;
   std::uint64_t number = kept.empty() ? next_number_of_ports(ring) : kept.back().next_number();
-  // The number behind the end may be a scribble: no more frames than fit are missing.
+  // The number behind the end may have been overwritten. Accept it only if the missing frames can
+  // fit.
   if (found->end && ring.number_at(*found->end) - number <= ring.bytes() / kRecordAlign) {
     number = ring.number_at(*found->end);
   }
   std::uint64_t end = new_end(ring, claims, found->end.value_or(found->place));
-  if (end > farthest_end(ring)) {  // the positions are used up: they begin anew
+  if (end > farthest_end(ring)) {  // the positions are used up: start again at 0
     kept.clear();
     end = new_end(ring, claims, 0);
   }
@@ -97,8 +98,8 @@ std::optional<std::uint64_t> rebuild_chain(const Ring& ring, const std::vector<S
   return frames;
 }
 
-/// Clears claims that no writer makes. Their owners cannot mean them; one that declares a claim
-/// just now writes another owner word, and keeps it. Result: how many.
+/// Clears claims that no correct writer makes. Their owners cannot mean them. A port that declares
+/// a claim just now writes another owner word, and keeps its claim. Result: how many.
 unsigned clear_impossible_claims(const Ring& ring) noexcept {
   unsigned cleared = 0;
   for (unsigned i = 0; i < kSlots; ++i) {
@@ -112,8 +113,8 @@ unsigned clear_impossible_claims(const Ring& ring) noexcept {
   return cleared;
 }
 
-/// Whether somebody who lives has a claim. It may be a writer that was stopped, or a scribble; the
-/// port itself knows.
+/// Whether a claim stands, after those of dead ports were cleared. It may be a stopped writer's, or
+/// overwritten memory; only the port itself knows.
 bool a_claim_stands(const Ring& ring) noexcept {
   for (unsigned i = 0; i < kSlots; ++i) {
     if (load_seq_cst(ring.slot(i).claim_owner) != 0) return true;
@@ -121,7 +122,7 @@ bool a_claim_stands(const Ring& ring) noexcept {
   return false;
 }
 
-/// Where a port says it reads is for show. One that only sends would never mend a scribble there.
+/// The position in a slot is only shown. A port that only sends would never correct a wrong one.
 void show_possible_positions(const Ring& ring) noexcept {
   const std::uint64_t last = load_acquire(ring.header().last);
   for (unsigned i = 0; i < kSlots; ++i) {
@@ -131,8 +132,8 @@ void show_possible_positions(const Ring& ring) noexcept {
   }
 }
 
-/// A new epoch: every attached port finds its place again, shows in its slot who it is, and drops a
-/// claim that is none. They are woken for it: the bits that say who sleeps may be scribbles.
+/// A new epoch: every attached port finds its place again, writes its slot again, and drops a claim
+/// that is not real. All are woken for it: the bits that say who sleeps may be overwritten.
 void begin_epoch(const Ring& ring, int fd) noexcept {
   fetch_add(ring.header().epoch, std::uint64_t{1});
   wake_everybody(ring, fd);

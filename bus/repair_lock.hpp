@@ -1,13 +1,13 @@
 #pragma once
-// The lock as `repair` holds it: taken from whoever has it, and kept in sight of those who wait.
+// The lock as `repair` holds it: taken from any holder, and kept by showing progress to waiters.
 
 #include "bus/atomics.hpp"
 #include "bus/layout.hpp"
 
 namespace shmif::bus {
 
-/// Holds the lock in the name of `repair`. Whoever holds it for long must keep() it several times
-/// in BusLock::kPatience, or a sender that waits takes the holder for stopped.
+/// Holds the lock in the name of `repair`. In a long hold, call keep() several times in each
+/// BusLock::kPatience; otherwise a waiting sender believes that the holder has stopped.
 class RepairLock {
  public:
   explicit RepairLock(BusHeader& header) noexcept : header_(header) {
@@ -22,8 +22,7 @@ class RepairLock {
   RepairLock& operator=(const RepairLock&) = delete;
   ~RepairLock() { compare_and_swap(header_.lock, mine_, lock_word::freed(mine_)); }
 
-  /// Shows progress, so that nobody loses patience. Result: false when somebody took the lock over
-  /// all the same.
+  /// Shows progress, so that nobody loses patience. Result: false if somebody took the lock over.
   bool keep() noexcept {
     const std::uint64_t next = lock_word::next_held_by(mine_, lock_word::kRepairSlot);
     if (!compare_and_swap(header_.lock, mine_, next)) return false;

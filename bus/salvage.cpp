@@ -7,18 +7,19 @@
 namespace shmif::bus {
 namespace {
 
-/// No bus gets there by itself (73 years at 4 GB/s): a `first` or `last` beyond is a scribble,
-/// unless the ring says the same.
+/// No bus gets there by itself (73 years at 4 GB/s). A `first` or `last` beyond this was
+/// overwritten, unless the ring says the same.
 constexpr std::uint64_t kUnheardOf = std::uint64_t{1} << 63U;
 
-/// What a look over the whole ring brought. The positions of runs are right in the bits that a
-/// frame's word has; those above are as guessed.
+/// What a look at the whole ring found. The positions of runs are right in the bits that a frame's
+/// word has; the bits above are guessed.
 struct Found {
-  std::vector<Run> runs;            // as met, so nearly sorted
-  std::vector<std::uint64_t> ends;  // EMPTY words right behind a record: these know all their bits
+  std::vector<Run> runs;            // as found, so nearly sorted
+  std::vector<std::uint64_t> ends;  // EMPTY words right behind a record: these have all their bits
 };
 
-/// The position, in units of 16 bytes and cut to `bits` in a word, that is nearest to `reference`.
+/// The position nearest to `reference` whose low `bits` bits, in units of 16 bytes, are those in
+/// `w`.
 std::uint64_t full_position(std::uint64_t w, unsigned bits, std::uint64_t reference) noexcept {
   const std::uint64_t low = word::low_bits(w, bits) << word::kUnitShift;
   const std::uint64_t span = 1ULL << (bits + word::kUnitShift);
@@ -53,9 +54,9 @@ void add_claim(const Ring& ring, unsigned slot, std::vector<Stretch>& claims) {
   claims.push_back({commit, kTailBytes, commit});
 }
 
-/// Whether a late writer may still write over a frame, or over the pad behind it. Not so where that
-/// pad is the word that would commit the writer's own batch: it changes that by CAS alone, and
-/// fails (I5).
+/// Whether a late writer may still write over a frame, or over the pad behind it. It may not if
+/// that pad is the word that would commit the writer's own batch: it changes that word by CAS
+/// alone, and fails (I5).
 bool may_be_overwritten(const Ring& ring, const std::vector<Stretch>& claims,
                         std::uint64_t position, std::uint64_t bytes) noexcept {
   if (claim_in(ring, claims, position, bytes) != nullptr) return true;
@@ -74,8 +75,8 @@ bool is_named(const Ring& ring, std::uint64_t p) noexcept {
   return ends_chain(ring, p) || (ring.fits_alignment(p) && ring.step(ring.word_at(p), p) != 0);
 }
 
-/// Where the chain may have ended, as far as the header tells: rather a place that its own word
-/// names than one that is only possible, and nothing that no bus reaches.
+/// Where the chain may have ended, according to the header. A place that its own word names is
+/// better than one that is only possible. A place that no bus reaches is ignored.
 std::uint64_t guess_place(const Ring& ring) noexcept {
   const std::uint64_t told[] = {load_acquire(ring.header().last),
                                 load_acquire(ring.header().first)};
@@ -101,9 +102,9 @@ void add_frame(std::vector<Run>& runs, std::uint64_t position, std::uint64_t byt
   runs.push_back({position, position + bytes, number, 1});
 }
 
-/// Looks at the whole ring, from `first` on. The inside of a record is skipped, so that bytes of a
-/// payload can pose as a record only where a header was spoiled. `is_sound` says which frames to
-/// keep. Result: nothing when the lock was lost.
+/// Looks at the whole ring, from `first` on. It skips the inside of records, so bytes of a payload
+/// can pose as a record only where a header was overwritten. `is_sound` says which frames to keep.
+/// Result: empty if the lock was lost.
 template <class IsSound>
 std::optional<Found> look_for_records(const Ring& ring, std::uint64_t reference, RepairLock& lock,
                                       IsSound is_sound) {
@@ -142,7 +143,7 @@ std::optional<Found> look_for_records(const Ring& ring, std::uint64_t reference,
   return found;
 }
 
-/// Gives the runs the upper bits of their positions, and brings them in order.
+/// Completes the upper bits of the runs' positions, and sorts the runs.
 void settle(const Ring& ring, std::vector<Run>& runs, std::uint64_t reference) {
   for (Run& run : runs) {
     const std::uint64_t bytes = run.end - run.begin;
@@ -153,8 +154,8 @@ void settle(const Ring& ring, std::vector<Run>& runs, std::uint64_t reference) {
   std::sort(runs.begin(), runs.end(), [](const Run& a, const Run& b) { return a.begin < b.begin; });
 }
 
-/// Where the chain ended, `last` being no help: the nearest EMPTY of the newest lap. One further on
-/// ends a batch that its writer did not live to commit.
+/// Where the chain ended if `last` does not tell: the nearest EMPTY of the newest lap. An EMPTY
+/// further on ends a batch whose writer died before it committed.
 std::optional<std::uint64_t> nearest_end(const Ring& ring, const Found& found) {
   const std::uint64_t newest = found.runs.empty() ? 0 : found.runs.back().end;
   std::optional<std::uint64_t> end;
@@ -166,12 +167,12 @@ std::optional<std::uint64_t> nearest_end(const Ring& ring, const Found& found) {
 
 /// Whether the numbers of two runs can both be right: no more are missing than fit between them.
 bool agree(const Run& older, const Run& newer) noexcept {
-  const std::uint64_t missing = newer.number - older.next_number();  // huge when it does not grow
+  const std::uint64_t missing = newer.number - older.next_number();  // huge if it does not grow
   return newer.begin >= older.end && missing <= (newer.begin - older.end) / kRecordAlign;
 }
 
-/// Drops single frames whose number fits neither neighbour's: it is a scribble, and so may the rest
-/// be.
+/// Drops single frames whose number fits neither neighbour's: the number was overwritten, and the
+/// rest may be, too.
 void drop_loners(std::vector<Run>& runs) {
   std::vector<Run> kept;
   for (std::size_t i = 0; i < runs.size(); ++i) {
@@ -182,13 +183,14 @@ void drop_loners(std::vector<Run>& runs) {
   runs = std::move(kept);
 }
 
-/// Of runs by position: those of the newest lap that do not overlap and whose numbers grow.
+/// From runs sorted by position: those of the newest lap that do not overlap and whose numbers
+/// grow.
 std::vector<Run> newest_lap(const Ring& ring, const std::vector<Run>& runs) {
   std::vector<Run> kept;
   std::uint64_t oldest = 0;
   for (auto it = runs.rbegin(); it != runs.rend() && it->end > oldest; ++it) {
     if (kept.empty()) {
-      // Room for the tail behind the newest, one alignment further on than its end.
+      // Room for the tail behind the newest run, one alignment further on than its end.
       const std::uint64_t end = it->end + std::uint64_t{2} * kRecordAlign;
       oldest = end > ring.bytes() ? end - ring.bytes() : 0;
     } else if (!agree(*it, kept.back())) {
@@ -235,7 +237,7 @@ void cut(const Ring& ring, Run& run, std::uint64_t from, std::uint64_t to) noexc
   Run left{};
   std::uint64_t p = run.begin;
   for (std::uint64_t i = 0; i < run.frames; ++i) {
-    if (p >= from && run.end <= to) {  // and so are all the others
+    if (p >= from && run.end <= to) {  // and so are all the rest
       left = {p, run.end, run.number + i, run.frames - i};
       break;
     }
@@ -274,7 +276,7 @@ std::optional<Salvage> salvage(const Ring& ring, const std::vector<Stretch>& cla
   drop_loners(found->runs);
   if (!lock.keep()) return std::nullopt;
   result.runs = newest_lap(ring, found->runs);
-  // Positions do not go back (I2), unless `last` is a scribble far from any frame.
+  // Positions do not go back (I2), unless `last` was overwritten and is far from any frame.
   const std::uint64_t newest = result.runs.empty() ? 0 : result.runs.back().end;
   const bool near = newest == 0 || (guess >= newest && guess - newest < ring.bytes() / 2);
   result.place = near ? guess : newest;

@@ -1,11 +1,11 @@
 #pragma once
-// What is still whole in a ring whose chain broke.
+// Finds what is still whole in a ring whose chain is broken.
 //
-// Every frame says where it stands and which number it has. So all of them can be found again by a
-// look at every place where a record can begin, whatever became of `first`, `last` and the words
-// between. What is found is kept as *runs*, frames side by side with one number after the other: a
-// chain that broke at three places is four runs, however many frames it has. So a repair needs
-// little memory (kMostRuns), and the time of one look at the ring.
+// Every frame says where it is and which number it has. So all frames can be found again by a look
+// at every place where a record can begin, whatever happened to `first`, `last` and the words
+// between. They are kept as *runs*: adjacent frames whose numbers grow by one. A chain that broke
+// at three places is four runs, however many frames it has. So a repair needs little memory
+// (kMostRuns), and the time of one look at the ring.
 
 #include <cstddef>
 #include <cstdint>
@@ -17,22 +17,22 @@
 
 namespace shmif::bus {
 
-/// What writers that may still go on may write, as offsets in the ring.
+/// What a late writer may still write, as a place in the ring.
 struct Stretch {
   std::uint64_t begin, bytes;
-  std::uint64_t commit;  // of the claim it belongs to
+  std::uint64_t commit;  // position of the word that commits the claim's batch
 };
 
-/// Of every claim that stands.
+/// The stretches of every claim that stands.
 std::vector<Stretch> standing_claims(const Ring& ring);
-/// What the dead had begun to write and cannot be shown to have committed: it may be torn.
+/// What dead writers had begun to write and may not have committed: it may be torn.
 std::vector<Stretch> unfinished_batches(const Ring& ring, int fd);
-/// The claim that [position, position + bytes) meets in the ring, if any.
+/// The claim that overlaps [position, position + bytes) in the ring; nullptr if there is none.
 const Stretch* claim_in(const Ring& ring, const std::vector<Stretch>& claims,
                         std::uint64_t position, std::uint64_t bytes) noexcept;
 
-/// Frames side by side that prove themselves: each word names its very place, and their numbers
-/// grow by one.
+/// Adjacent frames that prove themselves: each word names its own place, and their numbers grow by
+/// one.
 struct Run {
   std::uint64_t begin, end;  // positions
   std::uint64_t number;      // of the first frame
@@ -43,17 +43,17 @@ struct Run {
 /// A ring in more pieces than this loses the oldest of them.
 inline constexpr std::size_t kMostRuns = std::size_t{1} << 18U;
 
-/// Leaves of a run the frames that lie within [from, to); none where somebody wrote over it.
+/// Reduces a run to the frames that lie within [from, to); to no frames if somebody overwrote it.
 void cut(const Ring& ring, Run& run, std::uint64_t from, std::uint64_t to) noexcept;
 
 struct Salvage {
-  std::vector<Run> runs;  ///< the newest lap, by position, free of claims, fit to be joined
-  /// Where the chain ended, if that can be proven: what lies behind was never sent.
+  std::vector<Run> runs;  ///< the newest lap, by position, outside of claims, ready to be joined
+  /// Where the chain ended, if that can be proven: what lies behind it was never sent.
   std::optional<std::uint64_t> end;
-  std::uint64_t place = 0;  ///< where the next chain may end otherwise
+  std::uint64_t place = 0;  ///< where the next chain may end if `end` is empty
 };
 
-/// Looks at the whole ring, under the lock. Result: nothing when the lock was lost.
+/// Looks at the whole ring, under the lock. Result: empty if the lock was lost.
 std::optional<Salvage> salvage(const Ring& ring, const std::vector<Stretch>& claims,
                                const std::vector<Stretch>& unfinished, RepairLock& lock);
 
