@@ -20,7 +20,7 @@
 namespace shmif::bus {
 namespace {
 
-/// A name in a directory that stays the same directory, whatever becomes of the path to it.
+/// A name in a directory. It stays in this directory, whatever the path to it names later.
 class Name {
  public:
   explicit Name(const std::string& path) {
@@ -38,7 +38,7 @@ class Name {
     return fstatat(directory_.get(), base.c_str(), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
            fstat(fd, &open) == 0 && named.st_dev == open.st_dev && named.st_ino == open.st_ino;
   }
-  /// Never replaces a file. Result: errno, 0 when done.
+  /// Renames, but never replaces a file. Result: 0, or errno.
   int move(const std::string& from, const std::string& to) const noexcept {
     return syscall(SYS_renameat2, directory_.get(), from.c_str(), directory_.get(), to.c_str(),
                    RENAME_NOREPLACE) == 0
@@ -58,8 +58,8 @@ bool is_denied(const std::error_code& why) noexcept {
   return why == std::errc::permission_denied || why == std::errc::operation_not_permitted;
 }
 
-/// Why the caller may not remove `path`, whatever its mode: from a sticky directory, only the
-/// owners do. Empty where that is not so.
+/// Why the caller may not remove `path`, whatever its mode: in a sticky directory, only the owners
+/// of the file and of the directory may. Empty if this is not the reason.
 std::string kept_by_owners(const std::string& path) {
   struct stat file{};
   struct stat directory{};
@@ -89,7 +89,7 @@ Error was_replaced(const std::string& path, const std::string& where = {}) {
                                  " (look what it is, and try again)"};
 }
 
-/// A name that nobody expects.
+/// A name that nobody else uses by chance.
 std::string name_aside() {
   std::random_device random;
   char name[48];
@@ -97,18 +97,18 @@ std::string name_aside() {
   return name;
 }
 
-/// Removes `path` if it is the file behind `fd`. No system call removes a file on condition that it
-/// is a certain one, and between a look at a name and its removal somebody may put another file
-/// there. So the name is taken away first: what was moved aside nobody finds by chance, and if it
-/// is not our file, it goes back.
+/// Removes `path` if it is the file behind `fd`. No system call removes a name on condition that it
+/// names a certain file, and between a look at the name and its removal somebody may put another
+/// file there. So the file is first renamed to a name that nobody uses by chance. If it is not our
+/// file, it gets its old name back.
 Result<void> remove_file(const std::string& path, int fd) {
   const Name name(path);
   if (!name.is(name.base(), fd)) return was_replaced(path);
   const std::string aside = name_aside();
   const int number = name.move(name.base(), aside);
   if (number == EINVAL || number == ENOSYS || number == ENOSPC || number == EDQUOT) {
-    // No such rename on this file system, or no room for a longer name: what remains is to be
-    // quick.
+    // This file system has no such rename, or no room for a longer name. So check again, and remove
+    // the name at once.
     if (!name.is(name.base(), fd)) return was_replaced(path);
     if (const int failed = name.remove(name.base()); failed != 0)
       return cannot_remove(path, failed);
@@ -123,7 +123,7 @@ Result<void> remove_file(const std::string& path, int fd) {
   return {};
 }
 
-/// remove_file(), and a look at the other names. Result: that there are some; else empty.
+/// Calls remove_file(), and looks for other names of the file. Result: a text about them, or empty.
 Result<std::string> remove_name(const std::string& path, int fd) {
   struct stat status{};
   const bool more = fstat(fd, &status) == 0 && status.st_nlink > 1;
@@ -134,7 +134,7 @@ Result<std::string> remove_name(const std::string& path, int fd) {
          "\" looks for it in this directory; 'shmifctl destroy' removes it, too)";
 }
 
-/// With force, anything that begins like a bus is removed.
+/// With `force`, removes any file that begins like a bus.
 Result<std::string> remove_if_it_begins_like_a_bus(const std::string& path,
                                                    const Error& otherwise) {
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
@@ -152,7 +152,7 @@ Result<std::string> destroy(const std::string& path, bool force) {
   auto bus = Inspector::open(path, false);
   if (!bus) {
     const Error& error = bus.error();
-    // Permission to read it would not help.
+    // Read permission would not help.
     if (is_denied(error.code) && !kept_by_owners(path).empty())
       return cannot_remove(path, error.code.value());
     if (force) return remove_if_it_begins_like_a_bus(path, error);

@@ -48,7 +48,7 @@ const char* text(Errc e) noexcept {
   return "unknown shmif error";
 }
 
-/// Maps onto the errno values of the ancestor and of POSIX, which the C facade returns.
+/// Maps errors to the errno values of NetBSD's shmif and of POSIX. The C facade returns these.
 class Category final : public std::error_category {
  public:
   const char* name() const noexcept override { return "shmif"; }

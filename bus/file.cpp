@@ -33,13 +33,13 @@ bool write_at(int fd, const void* data, std::size_t size, std::uint64_t offset) 
   return true;
 }
 
-/// What to do about a bus that could not be made at `path`; nothing where that is not known.
+/// What to do about a bus that could not be made at `path`; empty if that is not known.
 const char* remedy_for(const std::error_code& why, const std::string& path) noexcept {
   if (why.category() != std::generic_category()) return "";
   constexpr const char* kNoNewFiles =
       " (its directory takes no new files; choose another, such as /dev/shm)";
   switch (why.value()) {
-    case ENOENT: {  // /proc says so, too
+    case ENOENT: {  // also if the directory is /proc
       struct stat directory{};
       return stat(directory_of(path).c_str(), &directory) == 0 ? kNoNewFiles
                                                                : " (make the directory first)";
@@ -61,7 +61,7 @@ Error with_remedy(Error error, const std::string& path) {
 
 /// Reserves every block, so that a full disk is an error here and never a SIGBUS later.
 int reserve(int fd, std::uint64_t bytes) noexcept {
-  const SignalGuard guard(SIGXFSZ);  // above RLIMIT_FSIZE: EFBIG, and no signal
+  const SignalGuard guard(SIGXFSZ);  // beyond RLIMIT_FSIZE: EFBIG instead of a signal
   if (ftruncate(fd, static_cast<off_t>(bytes)) != 0) return errno;
   int error = 0;
   do {
@@ -128,11 +128,12 @@ Result<void> fill(int fd, const std::string& path, const CreateOptions& options)
 
 namespace {
 
-/// A file in the directory of `path` that has no name, or none that lasts (`temporary` is set
-/// then).
+/// Opens a new file without a name in the directory of `path`. If that is not possible, the file
+/// has a temporary name, which goes into `temporary`.
 Result<UniqueFd> open_unnamed(const std::string& path, std::string& temporary) {
   const std::string directory = directory_of(path);
-  // Nobody else opens it half made, whatever the umask: its mode comes when it is whole.
+  // Nobody else can open the half-made file, whatever the umask. It gets its mode when it is
+  // complete.
   UniqueFd fd(::open(directory.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   if (fd && access(proc_path(fd.get()).c_str(), F_OK) == 0) return fd;
   if (!fd && errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL) {
@@ -150,9 +151,9 @@ Result<UniqueFd> open_unnamed(const std::string& path, std::string& temporary) {
   return fd;
 }
 
-/// Gives a file the name `path`, which nobody has. Best without a moment in which it has two names:
-/// --create does not take such a file. `from` is empty then: it may be anybody's by now. Result: 0,
-/// or -1 and errno.
+/// Gives a file the name `path`, which no file has yet. A rename is best: then the file never has
+/// two names, and --create refuses a file with two. After a rename, `from` is empty: that name may
+/// be anybody's by now. Result: 0, or -1 and errno.
 int rename_or_link(std::string& from, const std::string& path) {
   const long renamed =
       syscall(SYS_renameat2, AT_FDCWD, from.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE);

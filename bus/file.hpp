@@ -1,6 +1,6 @@
 #pragma once
-// The bus file as a file: made complete before it has a name, opened only after a look at
-// everything.
+// The bus file as a file: it gets its name only when it is complete, and is opened only after every
+// check.
 
 #include <sys/stat.h>
 
@@ -21,30 +21,31 @@ struct CreateOptions {
   std::uint64_t patience_ns = 0;
 };
 
-/// Makes a bus at `path`: the disk space reserved, everything written, and only then the name.
-/// Result: the file that was made, whatever the path names by now. Errors: exists, those of
-/// check_geometry, unsupported_file_system, or the system's.
+/// Makes a bus at `path`: reserves the disk space, writes everything, and only then gives it the
+/// name. Result: the file that was made, whatever the path names by now. Errors: exists, those of
+/// check_geometry and check_flow, path_empty, unsupported_file_system, or the system's.
 Result<UniqueFd> create_file(const std::string& path, const CreateOptions& options);
 
-/// Why the file behind `fd` is a slow place for a bus; empty where it is not.
+/// Why the file behind `fd` is a slow place for a bus; empty if it is not.
 std::string warning_of_disk(int fd, const std::string& path);
 
 /// An open bus file whose header was checked.
 struct OpenFile {
   UniqueFd fd;
-  BusHeader header;  ///< a private copy; only its (i) fields mean something
-  /// Why what is seen may not be what the ports see; of a bus that was just made, why it may be
-  /// slow. Else empty.
+  BusHeader header;  ///< a private copy; only its (i) fields are meaningful
+  /// Why what is seen may differ from what the ports see; for a bus that was just made, why it may
+  /// be slow. Otherwise empty.
   std::string warning;
-  std::uint64_t file_system = 0;  ///< where it is now; see bus/file_system.hpp
+  std::uint64_t file_system = 0;  ///< of the place where it is now; see bus/file_system.hpp
 };
 
-/// Opens what may be a bus, never following a symbolic link: a regular file that one may read, or
-/// write. Nothing is read of it; `header` is empty. `status`: of the file.
+/// Opens a file that may be a bus, for reading or writing. It must be a regular file; a symbolic
+/// link is never followed. Reads nothing from the file, and `header` is empty. `status` receives
+/// the status of the file.
 Result<OpenFile> open_unchecked(const std::string& path, bool writable, struct stat& status);
 
-/// Looks at what open_unchecked() opened: size, ready, magic, signature, geometry, inode and file
-/// system, in this order, and fills in `header`. `tolerate_copies`: for read-only tools, a copied
+/// Checks what open_unchecked() opened: magic, ready, signature, size, geometry, file system and
+/// inode, in this order; and fills in `header`. `tolerate_copies`: for read-only tools, a copied
 /// file or a file system on which processes see different data becomes a warning. Errors name both
 /// sides of what does not fit.
 Result<void> check_file(OpenFile& file, const std::string& path, const struct stat& status,
@@ -53,23 +54,23 @@ Result<void> check_file(OpenFile& file, const std::string& path, const struct st
 /// open_unchecked() and check_file() in one.
 Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate_copies = false);
 
-/// Opens the bus at `path` for writing, and makes it first where it is missing. An existing empty
-/// file is filled by whoever comes first; the others wait at most 10 s until it is ready.
+/// Opens the bus at `path` for writing, and makes it first if it is missing. If there is an empty
+/// file, whoever comes first fills it; the others wait at most 10 s until it is ready.
 ///
-/// The path is opened once, and what is looked at is the file behind that descriptor. In a sticky
-/// directory that everybody may write to, such as /dev/shm, a file of neither the caller nor the
-/// directory's owner may have been put there to be mistaken for a bus of the caller's own (as
-/// fs.protected_regular has it, see proc_sys_fs(5)); and where others than root may write to the
-/// directory (its group, everybody, another owner), a file with more than one name may be a hard
-/// link to another bus. Errors: permission_denied for such files, those of create_file() and
-/// open_file().
+/// The path is opened once, and every check looks at the file behind that descriptor. Two kinds of
+/// files are refused, because somebody may have put them there to be mistaken for the caller's own
+/// bus. In a sticky directory that everybody may write to, such as /dev/shm: a file that belongs
+/// neither to the caller nor to the directory's owner (as with fs.protected_regular, see
+/// proc_sys_fs(5)). In a directory that others than the caller and root may write to (its group,
+/// everybody, another owner): a file with more than one name, which may be a hard link to another
+/// bus. Errors: permission_denied for such files, those of create_file() and open_file().
 Result<OpenFile> open_or_create_file(const std::string& path, const CreateOptions& options);
 
-/// A further description of the file behind `fd`, which shares no locks with it. Falls back to
-/// `path` where /proc is not mounted, and then makes sure that it is the same file.
+/// Opens another description of the file behind `fd`, which shares no locks with it. If /proc is
+/// not mounted, opens `path` and makes sure that it is the same file.
 Result<UniqueFd> reopen(int fd, const std::string& path, bool writable);
 
-/// The bus behind `fd` once more, through a description of its own, and checked anew.
+/// Opens the bus behind `fd` again, through a description of its own, and checks it again.
 Result<OpenFile> reopen_file(int fd, const std::string& path, bool writable);
 
 }  // namespace shmif::bus

@@ -1,5 +1,5 @@
 #pragma once
-// What making a bus file, opening one and removing it have in common. Internal to bus/file.cpp,
+// What creating, opening and removing a bus file have in common. Internal to bus/file.cpp,
 // bus/open_file.cpp and bus/destroy.cpp.
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace shmif::bus {
 
-/// `doing`: "create", "open".
+/// The error for a file system on which a bus cannot live. `doing`: "create" or "open".
 Error refuse_file_system(const char* doing, const std::string& path, std::uint64_t type);
 
 std::string directory_of(const std::string& path);

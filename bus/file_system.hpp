@@ -1,5 +1,5 @@
 #pragma once
-// The file system that a bus is on: what it is called, and whether a bus can live there.
+// The file system that a bus is on: its name, and whether a bus can live there.
 
 #include <cstdint>
 #include <string>
@@ -14,11 +14,10 @@ Result<std::uint64_t> file_system_of(int fd, const std::string& path);
 /// "tmpfs", "overlay", ... or the number in hexadecimal.
 std::string file_system_name(std::uint64_t f_type);
 
-/// What keeps a bus from living there, to follow "on overlay: "; nullptr where one can.
+/// Why a bus cannot live there, as text to follow "on overlay: "; nullptr if it can.
 const char* harm_on_file_system(std::uint64_t f_type) noexcept;
 
-/// Whether the kernel writes pages that change to some disk, as it does unless the name says
-/// otherwise.
+/// Whether the kernel writes changed pages to a disk; true for an unknown file system.
 bool writes_to_disk(std::uint64_t f_type) noexcept;
 
 }  // namespace shmif::bus

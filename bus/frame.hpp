@@ -1,5 +1,5 @@
 #pragma once
-// Frames as links hand them on: views, and the buffer that a batch is received into.
+// Frames as links pass them on: views, and the buffer into which a batch is received.
 
 #include <algorithm>
 #include <cstddef>
@@ -19,19 +19,19 @@ inline constexpr std::size_t kMaxFrameBytes = 65521 + kEthernetHeaderBytes + 8;
 /// Longest super-frame: an IP packet of 64 KiB less one byte, the header, and two tags.
 inline constexpr std::size_t kMaxSuperFrameBytes = 65535 + kEthernetHeaderBytes + 8;
 
-/// What the sender of a frame left to whoever takes it, as a kernel leaves it to a network card:
+/// What the sender of a frame leaves to its receiver, as a kernel leaves it to a network card:
 /// struct virtio_net_hdr (virtio 1.2, section 5.1.6) as Linux uses it, in the machine's byte order.
 ///
-///   - A checksum is *unfinished*: its field holds the sum of the pseudo header only; what is
-///     missing is the sum from csum_start to the end of the frame.
-///   - A *super-frame* (GSO) of up to 64 KiB holds one TCP or UDP header and payload for many
-///     frames, each to carry gso_size bytes of it.
+///   - A checksum is *unfinished*: its field holds only the sum of the pseudo header. The sum from
+///     csum_start to the end of the frame is missing.
+///   - A *super-frame* (GSO) of up to 64 KiB holds one TCP or UDP header and the payload of many
+///     frames; each of them carries gso_size bytes of it.
 struct Offload {
   static constexpr std::uint8_t kNeedsChecksum = 1;  // flags
   static constexpr std::uint8_t kGsoNone = 0;        // gso_type
   static constexpr std::uint8_t kGsoTcp4 = 1;
   static constexpr std::uint8_t kGsoTcp6 = 4;
-  static constexpr std::uint8_t kGsoUdp = 5;     // UDP_SEGMENT: each piece a datagram of its own
+  static constexpr std::uint8_t kGsoUdp = 5;  // UDP_SEGMENT: each segment is a datagram of its own
   static constexpr std::uint8_t kGsoEcn = 0x80;  // together with one of the above
 
   std::uint8_t flags = 0;
@@ -47,7 +47,7 @@ struct Offload {
 };
 static_assert(sizeof(Offload) == 10);
 
-/// One Ethernet frame, destination MAC first, without FCS. The bytes belong to somebody else.
+/// One Ethernet frame, destination MAC first, without FCS. The view does not own the bytes.
 struct FrameView {
   std::span<const std::byte> bytes;
   std::uint64_t time_ns =
@@ -55,8 +55,8 @@ struct FrameView {
   std::uint64_t number = 0;      ///< the bus's number of this frame; 0 on links that have none
   std::uint32_t true_bytes = 0;  ///< length on the wire when `bytes` is cut short; 0: not cut short
   std::uint16_t sender = 0xffff;  ///< slot of the sending port on its bus; 0xffff: not from a bus
-  Offload offload{};              ///< nothing is left to do, unless both sides asked for that
-  /// Which of the ports that had this slot, one after the other, sent it: PortInfo::incarnation.
+  Offload offload{};              ///< no work is left, unless both sides asked for that
+  /// Which of the successive ports in this slot sent it: PortInfo::incarnation.
   std::uint32_t sender_incarnation = 0;
 
   FrameView() = default;
@@ -67,18 +67,18 @@ struct FrameView {
 
   std::size_t size() const noexcept { return bytes.size(); }
   bool truncated() const noexcept { return true_bytes > bytes.size(); }
-  /// Valid only for frames of at least 14 bytes, as every link guarantees of what it delivers.
+  /// Valid only for frames of at least 14 bytes; every link delivers only such frames.
   MacAddress destination() const noexcept { return MacAddress::read(bytes.data()); }
   MacAddress source() const noexcept { return MacAddress::read(bytes.data() + 6); }
 };
 
-/// The buffer a batch of frames is received into, packed one behind the other, reused batch by
-/// batch without allocating. One that was moved from may be assigned to or destroyed, no more.
-/// Threads: one at a time. Blocks: never.
+/// The buffer into which a batch of frames is received, one frame behind the other. It is reused
+/// for batch after batch without allocating. A batch that was moved from may only be assigned to or
+/// destroyed. Threads: one at a time. Blocks: never.
 class FrameBatch {
  public:
-  /// Room for `max_frames` frames, `arena_bytes` in all. A link stops filling when the room left is
-  /// smaller than its largest frame, so arena_bytes should be several times that.
+  /// Room for `max_frames` frames, `arena_bytes` in total. A link stops filling when the room left
+  /// is smaller than its largest frame, so arena_bytes should be several times that.
   explicit FrameBatch(std::size_t max_frames = 64,
                       std::size_t arena_bytes = std::size_t{256} * 1024)
       : arena_(std::make_unique_for_overwrite<std::byte[]>(arena_bytes)),
@@ -101,28 +101,28 @@ class FrameBatch {
   std::size_t max_frames() const noexcept { return max_frames_; }
   /// The free bytes, where the next frame may be written.
   std::span<std::byte> room() noexcept { return {arena_.get() + used_, arena_bytes_ - used_}; }
-  /// The view of the next frame, blank, to be filled in where it stays: to copy one that was built
-  /// elsewhere takes a quarter of the time of a 64-byte frame. keep() or keep_lent() takes it;
-  /// otherwise it is as if it had not been asked for. Call only while not full().
+  /// The view of the next frame, blank, to be filled in place: to copy a view that was built
+  /// elsewhere takes a quarter of the time of a 64-byte frame. keep() or keep_lent() adds it to the
+  /// batch; without them the call has no effect. Call only while not full().
   FrameView& next() noexcept { return frames_[size_] = {}; }
-  /// Takes next(), whose bytes begin `offset` bytes into room().
+  /// Adds next(), whose bytes begin `offset` bytes into room().
   void keep(std::size_t offset = 0) noexcept {
     used_ += (offset + frames_[size_++].size() + kAlignBytes - 1) & ~(kAlignBytes - 1);
     if (used_ > arena_bytes_) used_ = arena_bytes_;
   }
-  /// Takes next(), whose bytes stay where they are.
+  /// Adds next(), whose bytes stay where they are.
   void keep_lent() noexcept { ++size_; }
 
-  /// Takes `view.size()` bytes, which begin `offset` bytes into room(), as the next frame; `view`
+  /// Adds `view.size()` bytes, which begin `offset` bytes into room(), as the next frame; `view`
   /// gives its time, number, sender and true length. Call only while not full().
   void push(const FrameView& view, std::size_t offset = 0) noexcept {
     frames_[size_] = view;
     frames_[size_].bytes = {arena_.get() + used_ + offset, view.size()};
     keep(offset);
   }
-  /// Takes a frame that stays where it is as the next one. Call only while not full().
+  /// Adds a frame whose bytes stay where they are. Call only while not full().
   void push_lent(const FrameView& view) noexcept { frames_[size_++] = view; }
-  /// Takes back the frames from index `from` up to, not including, `to`; their bytes stay used
+  /// Removes the frames from index `from` up to, but not including, `to`; their bytes stay used
   /// until clear().
   void drop(std::size_t from, std::size_t to) noexcept {
     size_ = static_cast<std::size_t>(

@@ -9,12 +9,12 @@
 
 namespace shmif::bus {
 
-/// Largest frame on a bus of this MTU: Ethernet header and two VLAN tags more.
+/// Largest frame on a bus of this MTU: the MTU, Ethernet header and two VLAN tags.
 constexpr std::uint32_t max_frame_bytes(std::uint32_t mtu) noexcept {
   return mtu + kMtuToFrame;
 }
 
-/// The least ring, a power of two, that holds eight of the largest record of this MTU.
+/// The smallest ring, a power of two, that holds eight of the largest record of this MTU.
 constexpr std::uint64_t least_ring_bytes(std::uint32_t mtu) noexcept {
   const std::uint64_t need = kRecordsPerRing * record_bytes(max_frame_bytes(mtu));
   std::uint64_t ring = kMinRingBytes;
@@ -29,8 +29,8 @@ constexpr std::uint32_t most_mtu(std::uint64_t ring_bytes) noexcept {
   return most < kMaxMtu ? static_cast<std::uint32_t>(most) : kMaxMtu;
 }
 
-/// Most bytes behind a record header: a super-frame where eight of them fit, else a frame of the
-/// MTU.
+/// Most bytes behind a record header: a super-frame if the ring holds eight of them, otherwise a
+/// frame of the MTU.
 constexpr std::uint32_t max_record_of(std::uint64_t ring_bytes, std::uint32_t mtu) noexcept {
   return kRecordsPerRing * record_bytes(kSuperFrameRecord) <= ring_bytes ? kSuperFrameRecord
                                                                          : max_frame_bytes(mtu);
@@ -44,11 +44,11 @@ constexpr std::uint64_t file_bytes(std::uint64_t ring_bytes) noexcept {
 /// remedy.
 Result<void> check_geometry(std::uint64_t ring_bytes, std::uint32_t mtu);
 
-/// Whether a bus may have this flow, and a sender this patience with a slow port: from 1 ms to 1 s
-/// where it pauses, else 0. Result: bad_patience with the remedy.
+/// Whether a bus may have this flow and this patience with slow ports: 1 ms to 1 s if it pauses,
+/// otherwise 0. Result: bad_patience with the remedy.
 Result<void> check_flow(std::uint32_t flow, std::uint64_t patience_ns);
 
-/// 4194304 -> "4M"; what is no whole K, M or G stays a number.
+/// 4194304 -> "4M"; a size that is not a whole number of K, M or G stays in bytes.
 std::string size_text(std::uint64_t bytes);
 
 }  // namespace shmif::bus

@@ -18,7 +18,7 @@ void gather_in_huge_pages(int fd, std::uint64_t bytes) noexcept {
   if (reserved == MAP_FAILED) return;
   std::byte* const view = align_for_huge_pages(static_cast<std::byte*>(reserved));
   if (mmap(view, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED) {
-    // Unlike khugepaged, this asks neither the mount's option huge= nor the settings in /sys.
+    // Unlike khugepaged, this ignores the mount option huge= and the settings in /sys.
     for (std::uint64_t at = 0; at + kHugePageBytes <= bytes; at += kHugePageBytes) {
       // If nobody has touched the pages, Debian's 6.1 answers EINVAL the first time.
       if (madvise(view + at, kHugePageBytes, MADV_COLLAPSE) != 0 && errno == EINVAL) {

@@ -21,7 +21,7 @@ struct MacAddress {
   constexpr bool is_group() const noexcept { return (bytes[0] & 1U) != 0; }
   constexpr bool is_broadcast() const noexcept { return to_u64() == 0xffffffffffffU; }
   constexpr bool is_zero() const noexcept { return to_u64() == 0; }
-  /// Whether a port or an interface may have it: neither a group's nor all zeros.
+  /// Whether a port or an interface may have it: it is neither a group address nor all zeros.
   constexpr bool is_unicast() const noexcept { return !is_group() && !is_zero(); }
 
   /// The address as a number, first byte most significant.
@@ -44,7 +44,7 @@ struct MacAddress {
 
   /// "b2:a0:01:02:03:04". Result: lower case, always 17 characters.
   std::string to_string() const;
-  /// Accepts six hexadecimal bytes joined by ':' or '-'. Result: nothing when it is not that.
+  /// Accepts six hexadecimal bytes joined by ':' or '-'. Result: empty for other text.
   static std::optional<MacAddress> parse(std::string_view text) noexcept;
   /// A random locally administered address b2:a0:xx:xx:xx:xx (NetBSD if_shmem.c).
   /// Threads: safe. Blocks: only for the kernel's random numbers at boot.

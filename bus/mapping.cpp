@@ -22,8 +22,8 @@ std::size_t span_bytes(std::uint64_t ring_bytes) noexcept {
   return kRingOffset + 2 * ring_bytes;
 }
 
-/// Reserves address space with guards on both sides of `span` bytes, which begin where huge pages
-/// may. Result: where they begin; nullptr: errno says why not.
+/// Reserves address space for `span` bytes, with guards on both sides. The span begins where huge
+/// pages may begin. Result: its address; nullptr, and errno, on failure.
 std::byte* reserve(std::size_t span) noexcept {
   const std::size_t size = span + 2 * kGuardBytes + kHugePageBytes;
   void* const reserved =
@@ -37,8 +37,8 @@ std::byte* reserve(std::size_t span) noexcept {
   return base;
 }
 
-/// Write-faults every page: MAP_POPULATE would only read-fault a shared file mapping, and each page
-/// would then fault again at its first write on a disk file system. Older kernels fault at use,
+/// Write-faults every page. MAP_POPULATE would only read-fault a shared file mapping, and on a disk
+/// file system each page would fault again at its first write. Older kernels fault at first use,
 /// which is only slower.
 void prefault(std::byte* base, std::uint64_t ring_bytes) noexcept {
   static_cast<void>(madvise(base, kRingOffset + ring_bytes, MADV_POPULATE_WRITE));

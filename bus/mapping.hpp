@@ -3,10 +3,10 @@
 //
 //   | guard | header, table | ring | ring again | guard |
 //
-// The guards are address space that nobody may touch, and wider than the largest record: what runs
-// out of the bus ends there, and not in somebody's memory.
+// The guards are address space that nobody may access, each wider than the largest record. An
+// access that runs past the bus ends there, and not in other memory.
 //
-// A record that wraps the ring's edge is so one contiguous span. Plain mmap, because a mirrored
+// So a record that crosses the end of the ring is contiguous. Plain mmap, because a mirrored
 // mapping needs MAP_FIXED over a reservation (docs/decisions.md says why not Boost.Interprocess).
 
 #include <cstddef>
@@ -24,9 +24,9 @@ class Mapping {
  public:
   Mapping() = default;
   /// Maps the file behind `fd`, whose geometry was checked. The mapping keeps the open file
-  /// description alive, and with it its F_OFD_SETLK locks, after `fd` is closed. It is not
-  /// inherited by fork (MADV_DONTFORK) and not part of core dumps. `writable` also prefaults both
-  /// views for writing. Blocks: for the page faults.
+  /// description alive after `fd` is closed, and with it its F_OFD_SETLK locks. Forked children do
+  /// not inherit it (MADV_DONTFORK), and core dumps do not contain it. `writable` also prefaults
+  /// both views for writing. Blocks: for the page faults.
   static Result<Mapping> map(int fd, std::uint64_t ring_bytes, bool writable, bool lock_memory);
 
   Mapping(Mapping&& other) noexcept { *this = std::move(other); }
@@ -47,12 +47,12 @@ class Mapping {
   PortSlot* slots() const noexcept { return reinterpret_cast<PortSlot*>(base_ + kHeaderBytes); }
   std::byte* ring() const noexcept { return base_ + kRingOffset; }
   std::uint64_t ring_bytes() const noexcept { return ring_bytes_; }
-  /// Of the mapped file, as the kernel says: a peer may scribble over the header's.
+  /// Inode of the mapped file, as the kernel says: a peer may overwrite the header's number.
   std::uint64_t inode() const noexcept { return inode_; }
   /// Whether the file was truncated below the mapping (known only with install_sigbus_guard).
   bool lost() const noexcept { return guard_ && guard_->lost(); }
-  /// Finds out whether it was, where the mapping would not be used for a while: reads the file's
-  /// last byte, if there is a guard to survive that.
+  /// Finds out whether the file was truncated, when the mapping is not used for a while. Reads the
+  /// file's last byte, if a guard is installed to survive that.
   void look_whether_lost() const noexcept;
   void reset() noexcept;
   /// In the child of a fork: forgets the mapping, which does not exist there.

@@ -40,13 +40,13 @@ void put32(std::span<std::byte> b, std::size_t at, std::uint32_t v) {
   put16(b, at, v >> 16U);
   put16(b, at + 2, v & 0xffffU);
 }
-/// A folded sum is in the machine's byte order already: it goes into the frame as it is.
+/// Writes a folded sum as it is, since it is already in the machine's byte order.
 void put_sum(std::span<std::byte> b, std::size_t at, std::uint16_t v) {
   std::memcpy(b.data() + at, &v, sizeof v);
 }
 
-/// The checksum that makes `sum` complete. In UDP 0 means that there is none, so 0 is written as
-/// the other zero of one's complement (RFC 768); in TCP that would look wrong to some receivers.
+/// Writes the checksum that completes `sum`. In UDP, 0 means "no checksum", so 0 is written as the
+/// other zero of one's complement (RFC 768). In TCP that would look wrong to some receivers.
 void put_checksum(std::span<std::byte> b, std::size_t at, bool udp, std::uint16_t sum) {
   const auto checksum = static_cast<std::uint16_t>(~sum);
   put_sum(b, at, udp && checksum == 0 ? 0xffff : checksum);
@@ -62,7 +62,7 @@ struct Headers {
 };
 
 /// Walks IPv6's extension headers to the transport header (RFC 8200 section 4). Bounded: each step
-/// goes at least 8 bytes further. Stops at a routing header that still has hops to go, because the
+/// advances at least 8 bytes. Stops at a routing header that still has hops to go, because the
 /// pseudo header then names another destination than the IPv6 header.
 void find_transport6(std::span<const std::byte> f, Headers& h) {
   h.protocol = get8(f, h.l3 + 6);
@@ -100,7 +100,7 @@ Headers find_headers(std::span<const std::byte> f) {
   return h;
 }
 
-/// CRC32c (RFC 9260 appendix A), a nibble at a time: SCTP without offloads is rare here.
+/// CRC32c (RFC 9260 appendix A), one nibble at a time: SCTP without offloads is rare here.
 std::uint32_t crc32c(std::span<const std::byte> bytes) {
   static constexpr std::array<std::uint32_t, 16> kTable = [] {
     std::array<std::uint32_t, 16> t{};
@@ -133,8 +133,8 @@ std::uint32_t pseudo_header_sum(std::span<const std::byte> f, std::size_t l3, bo
 }  // namespace
 
 std::uint16_t internet_sum(std::span<const std::byte> bytes, std::uint32_t start) noexcept {
-  // Sums of 32-bit words in 64 bits cannot overflow below 16 GiB; one's complement addition does
-  // not mind the word size or the byte order (RFC 1071 section 2).
+  // Sums of 32-bit words in 64 bits cannot overflow below 16 GiB. One's complement addition works
+  // with any word size and byte order (RFC 1071 section 2).
   std::uint64_t sum = start;
   const std::byte* p = bytes.data();
   std::size_t left = bytes.size();
@@ -189,7 +189,7 @@ bool Segmenter::begin(std::span<const std::byte> frame, const Offload& offload) 
     if (l4_bytes < kTcpMinBytes) return false;
   }
   payload_ = h.l4 + l4_bytes;
-  if (payload_ >= frame.size()) return false;  // also: no payload to cut
+  if (payload_ >= frame.size()) return false;  // also if there is no payload
   const std::size_t payload_bytes = frame.size() - payload_;
   const std::size_t mss = offload.gso_size + (tcp_ ? l4_bytes - kTcpMinBytes : 0);
   const bool small = !tcp_ || mss < kLeastTcpMss;

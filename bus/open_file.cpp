@@ -1,8 +1,8 @@
 // Opening a bus file.
 //
-// A path can name another file at each look, for whoever may write to its directory. So the path is
-// opened once, for nothing but to hold the file (O_PATH), and all that is looked at, opened for
-// reading or writing, and mapped is the file behind that descriptor.
+// Whoever may write to a directory can make a path name another file at any moment. So the path is
+// opened once, with O_PATH, only to hold the file. Everything that is checked, opened for reading
+// or writing, and mapped is the file behind that descriptor.
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -23,7 +23,7 @@
 namespace shmif::bus {
 namespace {
 
-/// `size` bytes, the first of a file, in quotation marks; '.' for what cannot be printed.
+/// The first `size` bytes of a file, in quotation marks; '.' replaces bytes that cannot be printed.
 std::string quoted_bytes(const void* bytes, std::size_t size) {
   std::string text(static_cast<const char*>(bytes), size);
   std::replace_if(text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, '.');
@@ -40,8 +40,8 @@ bool is_same_file(int a, int b) noexcept {
          of_a.st_dev == of_b.st_dev;
 }
 
-/// Opens the file behind `fd`, which may be of O_PATH. Result: none, and errno; ESTALE when /proc
-/// does not help and `path` names another file by now.
+/// Opens the file behind `fd`, which may be an O_PATH descriptor. Result: empty, and errno; ESTALE
+/// if /proc does not help and `path` names another file by now.
 UniqueFd open_behind(int fd, const std::string& path, bool writable) {
   const int flags = (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK;
   UniqueFd again(::open(proc_path(fd).c_str(), flags));
@@ -54,7 +54,7 @@ UniqueFd open_behind(int fd, const std::string& path, bool writable) {
   return again;
 }
 
-/// What to do about a bus that may not be opened. `status`: of its file, where that is known.
+/// What to do about a bus that the caller may not open. `status`: of its file, if known.
 std::string who_may_open(const struct stat* status, bool writable) {
   const std::string permission = writable ? "read and write permission" : "read permission";
   if (status == nullptr) return "ask for search permission in its directory";
@@ -81,9 +81,9 @@ UniqueFd hold(int directory, const char* path) noexcept {
   return UniqueFd(::openat(directory, path, O_PATH | O_CLOEXEC | O_NOFOLLOW));
 }
 
-/// Opens the file that `node` holds. For writing, it is refused by its file system before it is
-/// opened: to open for writing is enough for an overlay to put a copy of the file into its upper
-/// layer, which hides the bus for good.
+/// Opens the file that `node` holds. For writing, its file system is checked before it is opened:
+/// on an overlay, opening for writing is enough to put a copy of the file into the upper layer,
+/// which hides the bus for good.
 Result<OpenFile> open_node(int node, const std::string& path, bool writable, struct stat& status) {
   if (fstat(node, &status) != 0) return Error::from_errno(errno, "cannot query " + path);
   if (S_ISLNK(status.st_mode)) {
@@ -107,8 +107,8 @@ Result<OpenFile> open_node(int node, const std::string& path, bool writable, str
   return file;
 }
 
-/// Whether the file is where a bus can live, and the one that was made. `tolerate`: what is wrong
-/// becomes a warning.
+/// Whether a bus can live where the file is, and whether the file is the one that was made.
+/// `tolerate`: a problem becomes a warning.
 Result<void> check_place(const std::string& path, const struct stat& status, bool tolerate,
                          OpenFile& file) {
   const std::uint64_t type = file.file_system;
@@ -217,7 +217,7 @@ struct HeldPath {
   UniqueFd directory;
   UniqueFd node;
 
-  /// No `node`, and errno, when there is none at `path`.
+  /// `node` is empty, and errno set, if `path` names no file.
   explicit HeldPath(const std::string& path)
       : directory(::open(directory_of(path).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)) {
     if (!directory) return;
@@ -226,15 +226,15 @@ struct HeldPath {
   }
 };
 
-/// Whether somebody else than the caller and root may make names in a directory. Its mode covers
-/// access control lists: where there is one, the bits of the group are its mask.
+/// Whether others than the caller and root may make names in a directory. Its mode covers access
+/// control lists: if there is one, the bits of the group are its mask.
 bool others_may_write(const struct stat& directory) noexcept {
   return (directory.st_mode & (S_IWGRP | S_IWOTH)) != 0 ||
          (directory.st_uid != 0 && directory.st_uid != geteuid());
 }
 
-/// Whether the file is the caller's own to take, where others may put files, too: a file of theirs
-/// or a hard link to another bus may be there to be mistaken for the one that is meant.
+/// Checks that the caller may take the file as its own. Where others may put files, too, there may
+/// be a file of theirs, or a hard link to another bus, to be mistaken for the one that is meant.
 Result<void> check_owner(const HeldPath& held, const std::string& path) {
   struct stat file{};
   struct stat directory{};
@@ -267,16 +267,16 @@ bool is_ready(int fd) noexcept {
          ready != 0;
 }
 
-/// Fills an empty file, whoever comes first. A file that is not empty is left alone. Result:
-/// whether it was this call that did.
+/// Fills an empty file, unless another process was first. Leaves a file that is not empty alone.
+/// Result: whether this call filled the file.
 Result<bool> fill_if_empty(int fd, const std::string& path, const CreateOptions& options) {
   struct stat status{};
   if (fstat(fd, &status) != 0) return Error::from_errno(errno, "cannot query " + path);
   if (status.st_size != 0 && is_ready(fd)) return false;
   if (auto ok = check_geometry(options.ring_bytes, options.mtu); !ok) return ok.error();
   if (auto ok = check_flow(options.flow, options.patience_ns); !ok) return ok.error();
-  // A byte that no port's lock covers serves as the creators' lock; the kernel frees it when one
-  // dies.
+  // A byte that no port's lock covers serves as the creators' lock. The kernel frees it when a
+  // creator dies.
   struct flock lock{};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
@@ -299,12 +299,12 @@ Result<bool> fill_if_empty(int fd, const std::string& path, const CreateOptions&
     }
     filled = true;
   }
-  lock.l_type = F_UNLCK;  // the descriptor lives on, in whoever opened the bus
+  lock.l_type = F_UNLCK;  // the descriptor stays open for the caller
   static_cast<void>(fcntl(fd, F_OFD_SETLK, &lock));
   return filled;
 }
 
-/// How often a bus may be gone again that was there, or was made, a moment ago.
+/// How often a bus may vanish again that was there, or was made, a moment ago.
 constexpr unsigned kMaxOpens = 10;
 
 }  // namespace
@@ -317,10 +317,10 @@ Result<OpenFile> open_or_create_file(const std::string& path, const CreateOption
       const int number = errno;
       if (tries == kMaxOpens) return cannot_open(path, true, number);
       const auto fresh = create_file(path, options);
-      // Somebody else may be first. Its file was complete before it had this name.
+      // Another process may be first. Its file was complete before it had this name.
       if (!fresh && fresh.error().code != Errc::exists) return fresh.error();
       made = made || fresh;
-      continue;  // what the path names now is looked at like any other file
+      continue;  // whatever the path names now is checked like any other file
     }
     if (auto ok = check_owner(held, path); !ok) return ok.error();
     struct stat status{};

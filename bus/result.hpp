@@ -11,16 +11,16 @@
 
 namespace shmif {
 
-/// Why an operation failed: the code to act on, and one line that names what was tried, on what,
-/// and what to do about it, for a person.
+/// Why an operation failed: a code for programs, and one line for people that names what was tried,
+/// on what, and what to do about it.
 struct Error {
   std::error_code code;
   std::string message;
 
   Error(std::error_code c, std::string what) : code(c), message(std::move(what)) {}
   Error(Errc c, std::string what) : code(make_error_code(c)), message(std::move(what)) {}
-  /// `what`, then the text of errno value `number`, then `advice`, where there is any, in
-  /// parentheses: what failed, why, and what to do.
+  /// `what`, then the text of errno value `number`, then `advice` in parentheses if there is any:
+  /// what failed, why, and what to do.
   static Error from_errno(int number, const std::string& what, const std::string& advice = {}) {
     const std::error_code c(number, std::generic_category());
     return {c, what + ": " + c.message() + (advice.empty() ? "" : " (" + advice + ')')};
@@ -75,7 +75,7 @@ class [[nodiscard]] Result {
   std::variant<T, Error> state_;
 };
 
-/// Done, or the Error that kept it from being done.
+/// Success, or the Error that says why not.
 template <>
 class [[nodiscard]] Result<void> {
  public:

@@ -21,7 +21,7 @@ struct GuardedRange::Entry {
   std::atomic<std::size_t> bytes{0};
   std::atomic<bool> used{false};
   std::atomic<bool> lost{false};
-  /// Of the process that has the mapping; in its children, something else may be at that place.
+  /// Of the process that has the mapping. In its children, something else may be at that address.
   std::atomic<std::uint64_t> token{0};
 };
 
@@ -29,7 +29,7 @@ namespace {
 
 using Entry = GuardedRange::Entry;
 
-/// Entries by the hundred; the blocks are a list that only grows.
+/// Entries in blocks; the list of blocks only grows.
 struct Block {
   std::array<Entry, 256> entries;
   std::atomic<Block*> next{nullptr};
@@ -38,7 +38,7 @@ Block first_block;
 struct sigaction older{};
 std::atomic<bool> installed{false};
 
-/// Result: nullptr when all entries are in use and there is no memory for more.
+/// Result: nullptr if all entries are in use and there is no memory for more.
 Entry* take_entry() noexcept {
   for (Block* block = &first_block;;) {
     for (Entry& e : block->entries) {
@@ -54,14 +54,14 @@ Entry* take_entry() noexcept {
   }
 }
 
-/// Result: whether it did. By the bare system call: a sanitizer's own mmap() may take the very lock
-/// that the faulting access holds.
+/// Result: whether it succeeded. Uses the bare system call: a sanitizer's own mmap() may take the
+/// very lock that the faulting access holds.
 bool map_zeros(std::byte* base, std::size_t bytes) noexcept {
   return syscall(SYS_mmap, base, bytes, long{PROT_READ | PROT_WRITE},
                  long{MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED}, -1L, 0L) != -1;
 }
 
-/// Whether `fault` was in this mapping, which is zeros now.
+/// Replaces this mapping by zeros if `fault` lies in it. Result: whether it did.
 bool replace_by_zeros(Entry& e, const std::byte* fault) noexcept {
   std::byte* base = e.base.load(std::memory_order_acquire);
   const std::size_t bytes = e.bytes.load(std::memory_order_relaxed);
@@ -91,8 +91,8 @@ void on_sigbus(int number, siginfo_t* info, void* context) noexcept {
   }
   if (older.sa_handler == SIG_IGN && sent) return;
   if (older.sa_handler == SIG_DFL || older.sa_handler == SIG_IGN) {
-    // Not ours: the access faults again on return, and ends the process as it would have without
-    // us. What was sent is sent again.
+    // Not ours: the access faults again on return, and ends the process as without this handler. A
+    // signal that was sent is sent again.
     struct sigaction standard{};
     standard.sa_handler = SIG_DFL;
     sigaction(SIGBUS, &standard, nullptr);
@@ -112,11 +112,11 @@ bool install_sigbus_guard() noexcept {
   if (installed.load()) return true;
   struct sigaction action{};
   action.sa_sigaction = on_sigbus;
-  // On the alternate stack of a thread that has one: its own stack may be too small for a handler
-  // (Go's are), and the Go runtime ends a program whose handlers do without the flag.
+  // Uses the alternate stack of a thread that has one: the thread's own stack may be too small for
+  // a handler (Go's are), and the Go runtime ends a program whose handlers lack the flag.
   action.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
   sigemptyset(&action.sa_mask);
-  // Known before a fault can need it; and looked at again, for another thread may have set it.
+  // Read before a fault can need it; and again, because another thread may have changed it.
   struct sigaction before{};
   if (sigaction(SIGBUS, nullptr, &older) != 0 || sigaction(SIGBUS, &action, &before) != 0)
     return false;

@@ -1,7 +1,6 @@
 #pragma once
-// What happens when somebody truncates the file below a mapping: the next access raises SIGBUS.
-// With the guard installed, the bus is replaced by zero pages and marked lost, and the access goes
-// on.
+// What happens when somebody truncates the file below a mapping: the next access raises SIGBUS. If
+// the guard is installed, zero pages replace the bus, it is marked lost, and the access continues.
 
 #include <atomic>
 #include <cstddef>
@@ -17,7 +16,7 @@ bool sigbus_guard_is_installed() noexcept;
 /// A mapping that the guard watches. Threads: safe.
 class GuardedRange {
  public:
-  /// Where there is no memory to remember one more, it is not watched.
+  /// The range is not watched if there is no memory to remember it.
   GuardedRange(std::byte* base, std::size_t bytes) noexcept;
   GuardedRange(const GuardedRange&) = delete;
   GuardedRange& operator=(const GuardedRange&) = delete;

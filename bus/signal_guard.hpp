@@ -1,5 +1,5 @@
 #pragma once
-// SignalGuard: system calls that may raise a signal, in a library that leaves signals to its
+// SignalGuard: for system calls that may raise a signal, in a library that leaves signals to the
 // program.
 
 #include <pthread.h>
@@ -10,9 +10,9 @@
 
 namespace shmif::bus {
 
-/// While it lives, signals that a write of this thread raises in it (SIGPIPE, SIGXFSZ) do not end
-/// the process; the call then fails with EPIPE or EFBIG. What the process does about the signals
-/// stays as it is: they are blocked in this thread, and one that was raised meanwhile is taken
+/// While it exists, signals that a write of this thread raises (SIGPIPE, SIGXFSZ) do not end the
+/// process; the call fails with EPIPE or EFBIG instead. How the process handles these signals does
+/// not change: they are blocked in this thread, and a signal that was raised meanwhile is taken
 /// back.
 class SignalGuard {
  public:
@@ -22,7 +22,7 @@ class SignalGuard {
     (sigaddset(&guarded_, signals), ...);
     sigset_t pending;
     sigpending(&pending);
-    // What was pending before is not ours to take.
+    // A signal that was already pending is not ours to take.
     for (const int number : {signals...}) {
       if (sigismember(&pending, number) == 1) sigdelset(&guarded_, number);
     }

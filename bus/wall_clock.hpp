@@ -1,5 +1,5 @@
 #pragma once
-// The clock that frames are stamped with.
+// The clock for the timestamps of frames.
 
 #include <time.h>
 
