@@ -47,7 +47,7 @@ Error wrong(const std::string& what) {
   return {Errc::bad_argument, what};
 }
 
-/// ThreadSanitizer has a thread of its own in every process.
+/// ThreadSanitizer runs a thread of its own in every process, so there is nothing to check then.
 bool has_threads() {
 #ifdef SHMIF_GUEST_TSAN
   return false;
@@ -114,8 +114,8 @@ Result<void> check(const GuestOptions& options) {
   return {};
 }
 
-/// Keeps our own descriptors off the numbers of standard streams that the caller closed. What holds
-/// them is close-on-exec, so the command finds them closed too.
+/// Keeps our own descriptors off the numbers of standard streams that the caller closed. The
+/// placeholders are close-on-exec, so the command finds these streams closed, too.
 void occupy_standard_streams() {
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
     if (::fcntl(fd, F_GETFD) < 0 && errno == EBADF) {
@@ -124,8 +124,8 @@ void occupy_standard_streams() {
   }
 }
 
-/// Every signal that can be taken and sent on. The faults of a process are its own, as are its
-/// children and its profiling clocks.
+/// Every signal that can be taken and forwarded. Faults, children and profiling clocks of a process
+/// are its own.
 sigset_t forwarded_signals() {
   sigset_t set;
   ::sigfillset(&set);
@@ -136,8 +136,8 @@ sigset_t forwarded_signals() {
   return set;
 }
 
-/// Why the clone that makes the guest failed: this machine forbids namespaces, or just now there is
-/// no room for one more process.
+/// Why the clone that makes the guest failed: this machine forbids namespaces, or at the moment
+/// there is no room for another process.
 Error cannot_clone(int number) {
   const std::string what = "cannot make the host's namespaces";
   if (number == EAGAIN) {
@@ -166,29 +166,29 @@ Error cannot_clone(int number) {
 
 struct Guest::Impl {
   GuestOptions options;
-  bool entered = false;   ///< the command joins a guest that runs, whose init is another's child
-  std::string directory;  ///< where we were before we joined it; empty: unknown
+  bool entered = false;   ///< the command joins a running guest, whose init is not our child
+  std::string directory;  ///< our directory before we joined it; empty: unknown
   UniqueFd socket;
   UniqueFd signals;
-  UniqueFd events;  ///< an epoll of all that dispatch() reads
+  UniqueFd events;  ///< an epoll of everything that dispatch() reads
   std::optional<GuestWatch> watch;
   std::vector<GuestLink> links;
   std::vector<unsigned> indices;
   std::vector<std::string> notes;
   Terminal terminal;
-  bool apart = false;   ///< the guest is another user's: it gets no terminal of ours
-  TerminalRelay relay;  ///< what it gets in place of that
+  bool apart = false;   ///< the guest is another user's: it does not get our terminal
+  TerminalRelay relay;  ///< what it gets instead
   sigset_t mask_before{};
   bool masked = false;
   bool whole_job = false;  ///< we are the whole job of a shell with job control
   bool own_group = false;  ///< the command is in a process group of the guest's own
   bool hung_up = false;    ///< the command was told that no shell looks after it
-  int gifts = 0;           ///< how often it got the terminal since we were last stopped
+  int gifts = 0;           ///< how often it got the terminal since our last stop
   pid_t init = -1;
   UniqueFd init_file;  ///< a pidfd
   bool released = false;
-  std::int32_t stops = 0;    ///< how often the command was stopped, as far as we know
-  std::int32_t resumed = 0;  ///< the last stop that we have ordered to end
+  std::int32_t stops = 0;    ///< number of the command's last stop that we know of
+  std::int32_t resumed = 0;  ///< the last stop that we ordered to end
   std::optional<GuestExit> exit;
   std::vector<int> early;  ///< signals that came before the command could get them
 
@@ -209,7 +209,7 @@ struct Guest::Impl {
     return {};
   }
 
-  /// For a guest of another user: takes from the command what is ours.
+  /// For a guest of another user: takes everything of ours from the command.
   Result<void> set_apart(uid_t user) {
     apart = true;
     whole_job = false;
@@ -226,8 +226,8 @@ struct Guest::Impl {
     relay.pass(may_use_terminal());
   }
 
-  /// Clones init into the guest's namespaces. `foreign_init`: a pidfd of the guest's init, if the
-  /// guest is another user's; else -1.
+  /// Clones init into the guest's namespaces. `foreign_init`: a pidfd of the guest's init if the
+  /// guest is another user's; otherwise -1.
   Result<void> spawn(int foreign_init = -1) {
     std::array<int, 2> pair{};
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) {
@@ -240,8 +240,8 @@ struct Guest::Impl {
     ::pthread_sigmask(SIG_SETMASK, nullptr, &plan.command_mask);
     if (masked) plan.command_mask = mask_before;
     ::sigaction(SIGCHLD, nullptr, &plan.command_child);
-    // All at once, and without a user namespace of our own for a moment: so this works in any
-    // process, and a death at any time leaves nothing.
+    // All namespaces at once, and without a user namespace of our own before. So this works in any
+    // process, and a death at any time leaves nothing behind.
     const unsigned long flags = (entered ? 0U : kGuestNamespaces) | CLONE_PIDFD | SIGCHLD;
     int file = -1;
     const long pid = ::syscall(SYS_clone, flags, nullptr, &file, nullptr, nullptr);
@@ -252,7 +252,7 @@ struct Guest::Impl {
     return {};
   }
 
-  /// Tells init that its ids are there, and waits until all is ready.
+  /// Tells init that its ids are mapped, and waits until all is ready.
   Result<void> set_up(bool single_id) {
     GuestMessage mapped;
     mapped.what = GuestSays::mapped;
@@ -302,7 +302,7 @@ struct Guest::Impl {
     indices.push_back(static_cast<unsigned>(m.b));
   }
 
-  /// `interfaces`: a watch on the guest's, if it has any of ours.
+  /// `interfaces`: the watch on the guest's interfaces; empty for a guest that was entered.
   Result<void> open_events(UniqueFd interfaces) {
     if (interfaces) {
       auto opened = GuestWatch::open(std::move(interfaces), indices);
@@ -344,16 +344,16 @@ struct Guest::Impl {
     order(GuestSays::resume, stops, with_terminal);
   }
 
-  /// Whether we are the whole job of a shell with job control, as far as that can be seen: where
+  /// Whether we are the whole job of a shell with job control, as far as that can be seen. If
   /// others are in our process group (a script's shell, the pager at the end of a pipeline), keys
-  /// are for them, too, and so may the terminal be.
+  /// are for them, too, and perhaps the terminal.
   bool is_whole_job() const {
     return masked && ::getpid() == ::getpgrp() && terminal.is_all_streams();
   }
 
-  /// Whether the command shall be in a process group of the guest's. In the background it is in any
-  /// case: a shell in there must see that it is not in the foreground, and in our group it sees the
-  /// number 0 for both, and takes the terminal from the user's shell.
+  /// Whether the command must be in a process group of the guest's own. In the background it always
+  /// is: a shell in the guest must see that it is not in the foreground. In our group it would see
+  /// the number 0 for both, and take the terminal from the user's shell.
   bool needs_own_group() const {
     return whole_job || (masked && terminal.is_there() && !terminal.is_ours());
   }
@@ -361,9 +361,9 @@ struct Guest::Impl {
   /// A shell that continues its job gives the terminal to our process group.
   bool has_terminal_to_give() const { return own_group && terminal.is_ours(); }
 
-  /// Whether the command must hear of a signal from us. Not of what the kernel sent (the terminal)
-  /// to our process group, if the command is in it. But the hang-up of a terminal whose session we
-  /// lead is for us to pass on, wherever the command has gone meanwhile.
+  /// Whether we must pass a signal on to the command. We need not if the kernel (the terminal) sent
+  /// it to our process group and the command is in that group. But the hang-up of a terminal whose
+  /// session we lead is for us to pass on, wherever the command has gone meanwhile.
   bool is_for_command(const signalfd_siginfo& info) const {
     if (info.ssi_code != SI_KERNEL) return true;
     if (apart) return info.ssi_signo != SIGWINCH && info.ssi_signo != SIGTSTP;
@@ -393,27 +393,27 @@ struct Guest::Impl {
     }
   }
 
-  /// The command stopped: stop too, as a shell expects of its job. SIGTSTP does nothing in a
+  /// The command stopped: stop, too, as a shell expects of its job. SIGTSTP does nothing in a
   /// process group that no shell looks after. A SIGSTOP comes from a person with a purpose; it
-  /// stops us only where a terminal would hang otherwise.
+  /// stops us only if a terminal would hang otherwise.
   void stop_too(int number, bool guest_has_terminal) {
     if (apart) return;  // it stops in a terminal of its own
     if (!masked || (number == SIGSTOP && !guest_has_terminal && !terminal.is_ours())) return;
     const bool wants_terminal = own_group && (number == SIGTTIN || number == SIGTTOU);
     constexpr int kMostGifts = 3;
     if (wants_terminal && has_terminal_to_give() && gifts < kMostGifts) {
-      // A shell takes a job that runs into the foreground without a SIGCONT. Bounded, for a
-      // terminal that cannot be given.
+      // A shell moves a running job into the foreground without a SIGCONT. Bounded, in case the
+      // terminal cannot be given.
       ++gifts;
       resume(true);
       return;
     }
-    // As the terminal would have done, had the command been in our process group.
+    // As the terminal would have done if the command were in our process group.
     if (stop_by(wants_terminal ? number : SIGTSTP, wants_terminal)) {
       gifts = 0;
     } else if (wants_terminal) {
-      // Nobody will ever give it the terminal. The kernel hangs up on a process group that is
-      // stopped when its shell goes; if the command does not end by that, it stays stopped.
+      // Nobody will ever give the terminal to the command. The kernel hangs up on a stopped process
+      // group when its shell goes. If the command does not end by that, it stays stopped.
       if (std::exchange(hung_up, true)) return;
       order(GuestSays::signal, SIGHUP);
     }
@@ -450,7 +450,7 @@ struct Guest::Impl {
   }
 
   GuestExit not_run(int number) const {
-    const std::string& name = options.command.at(0);  // a body does not fail to be executed
+    const std::string& name = options.command.at(0);  // a body cannot fail to be executed
     std::string why = "cannot run \"" + name + "\": " + std::strerror(number);
     if (number == ENOENT && name.find('/') == std::string::npos) {
       why += " (no such program in PATH)";
@@ -462,15 +462,15 @@ struct Guest::Impl {
     return {.status = number == ENOENT ? 127 : 126, .failure = why};
   }
 
-  /// Kills init, and with it every process of the guest, and waits until the kernel is through.
+  /// Kills init, and with it every process of the guest, and waits until the kernel has finished.
   void end() {
     if (init <= 0) return;
-    // By descriptor: where SIGCHLD is ignored, init's number may be another process's by now.
+    // By descriptor: if SIGCHLD is ignored, init's number may be another process's by now.
     ::syscall(SYS_pidfd_send_signal, init_file.get(), SIGKILL, nullptr, 0U);
     while (::waitpid(init, nullptr, 0) < 0 && errno == EINTR) {
     }
     init = -1;
-    pass_terminal();  // what it wrote last
+    pass_terminal();  // the last output
     if (!exit) {
       exit =
           GuestExit{128 + SIGKILL, entered ? "the host has ended" : "the host's init was killed"};
@@ -552,7 +552,7 @@ int Guest::descriptor() const noexcept {
 
 GuestNews Guest::dispatch() {
   GuestNews news;
-  if (impl_->init > 0) impl_->obey_init();  // first: which stop a SIGCONT is about
+  if (impl_->init > 0) impl_->obey_init();  // first, to know which stop a SIGCONT ends
   if (impl_->init > 0) impl_->forward_signals();
   if (impl_->init > 0) impl_->pass_terminal();
   if (impl_->watch) impl_->watch->read(news.interfaces);

@@ -26,7 +26,7 @@ namespace {
 
 constexpr const char* kCannotEnter = "cannot enter the host's namespaces";
 
-/// Whether a user namespace has one id. Nothing: it cannot be read.
+/// Whether a user namespace has only one id. Empty if that cannot be read.
 std::optional<bool> has_single_id(pid_t init) {
   std::ifstream map("/proc/" + std::to_string(init) + "/uid_map");
   std::uint64_t inside = 0;
@@ -38,7 +38,7 @@ std::optional<bool> has_single_id(pid_t init) {
   return all == 1;
 }
 
-/// Whose user namespace it is.
+/// The owner of the user namespace. Empty if that cannot be read.
 std::optional<uid_t> owner_of(pid_t init) {
   const UniqueFd space(
       ::open(("/proc/" + std::to_string(init) + "/ns/user").c_str(), O_RDONLY | O_CLOEXEC));
@@ -47,7 +47,7 @@ std::optional<uid_t> owner_of(pid_t init) {
   return owner;
 }
 
-/// The user as whom `init` runs. Nothing: its ids cannot be read, or not all four are the same
+/// The user that `init` runs as. Empty if its ids cannot be read, or not all four are the same
 /// user's.
 std::optional<uid_t> user_of(pid_t init) {
   std::ifstream file("/proc/" + std::to_string(init) + "/status");
@@ -69,12 +69,12 @@ Result<GuestTarget> look_at_guest(pid_t init, int init_file) {
   const auto single = has_single_id(init);
   const auto owner = owner_of(init);
   const auto user = user_of(init);
-  // What was read by number is of the process that the descriptor holds, if that one lives still.
+  // What was read by number belongs to the process that the descriptor holds, if that still lives.
   if (has_ended(init_file)) return Error::from_errno(ESRCH, what, "the host has just ended");
   if (!single || !owner || !user) {
     return Error::from_errno(EACCES, what, "it was started by another user; be that user, or root");
   }
-  // The user namespace of a container may be ours, and its processes another user's.
+  // In a container, the user namespace may be ours, and its processes another user's.
   return GuestTarget{*single, *user, *owner != ::geteuid() || *user != ::geteuid()};
 }
 
@@ -90,7 +90,7 @@ Result<void> join_guest(const GuestTarget& target, int init_file) {
 Result<void> become_foreign_guest(int init_file) {
   const std::string what = kCannotEnter;
   ::prctl(PR_SET_DUMPABLE, 0);
-  // The caller's session keyring holds its keys. A kernel may be built without keyrings.
+  // The caller's session keyring holds the caller's keys. A kernel may be built without keyrings.
   if (::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) < 0 && errno != ENOSYS) {
     return Error::from_errno(errno, what + ": cannot leave the caller's session keyring",
                              "a container's seccomp profile may forbid keyctl");

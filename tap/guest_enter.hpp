@@ -1,5 +1,5 @@
 #pragma once
-// Joining a guest that runs. Internal to tap/guest.
+// Joining a running guest. Internal to tap/guest.
 
 #include <linux/sched.h>
 #include <sys/types.h>
@@ -8,15 +8,15 @@
 
 namespace shmif::tap {
 
-/// What a guest has of its own.
+/// The namespaces that a guest has of its own.
 inline constexpr unsigned long kGuestNamespaces =
     CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
 
-/// A guest to be joined.
+/// A guest to join.
 struct GuestTarget {
-  bool single_id = false;   ///< 0 is the only id in there
-  uid_t user = 0;           ///< as whom its processes run
-  bool is_foreign = false;  ///< that is another user than ours, or the namespaces are another's
+  bool single_id = false;   ///< 0 is the only id in it
+  uid_t user = 0;           ///< the user that its processes run as
+  bool is_foreign = false;  ///< that user, or the owner of the namespaces, is not our user
 };
 
 /// Looks at the guest whose init is `init`, held by the pidfd `init_file`. Errors: the system's,
@@ -24,15 +24,15 @@ struct GuestTarget {
 Result<GuestTarget> look_at_guest(pid_t init, int init_file);
 
 /// Moves the calling process, which has one thread, into the namespaces of the guest whose init is
-/// held by the pidfd `init_file`: its children are processes of that guest. For a foreign guest
-/// only the children are moved, and only into the pid namespace: otherwise processes in there could
+/// held by the pidfd `init_file`; its children become processes of that guest. For a foreign guest
+/// only the children move, and only into the pid namespace. Otherwise processes of the guest could
 /// stop or kill the calling process, which would leave its terminal in raw mode. Errors: the
 /// system's, with what to do.
 Result<void> join_guest(const GuestTarget& target, int init_file);
 
 /// Moves the calling process, a child of one that called join_guest(), into the other namespaces of
-/// a foreign guest, as its root. Nothing of the caller's rights is left, and nobody in there may
-/// trace it, look into it or take its descriptors. Errors: the system's, with what to do.
+/// a foreign guest, as its root. The process keeps none of the caller's rights. No process of the
+/// guest may trace it, look into it or take its descriptors. Errors: the system's, with what to do.
 Result<void> become_foreign_guest(int init_file);
 
 }  // namespace shmif::tap

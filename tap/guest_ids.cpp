@@ -28,7 +28,7 @@ std::string map_path(pid_t init, Kind kind) {
   return "/proc/" + std::to_string(init) + (kind == Kind::user ? "/uid_map" : "/gid_map");
 }
 
-/// Writes a file of /proc in one write, as id maps must be. Result: errno, 0 when done.
+/// Writes a file of /proc in one write, as id maps must be written. Result: 0, or errno.
 int write_once(const std::string& path, const std::string& text) {
   const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (!file) return errno;
@@ -37,7 +37,7 @@ int write_once(const std::string& path, const std::string& text) {
   return n < 0 ? errno : EIO;
 }
 
-/// A map in which every id that exists here means itself.
+/// A map in which every id that exists here is mapped to itself.
 std::string identity_map(Kind kind) {
   std::ifstream ours(kind == Kind::user ? "/proc/self/uid_map" : "/proc/self/gid_map");
   std::string map;
@@ -57,8 +57,8 @@ struct Range {
   std::uint64_t count;
 };
 
-/// What /etc/subuid or /etc/subgid (lines NAME:FIRST:COUNT, see subuid(5)) give the caller, which
-/// both files name as a user.
+/// The ranges that /etc/subuid or /etc/subgid (lines NAME:FIRST:COUNT, see subuid(5)) give the
+/// caller. Both files name the caller as a user.
 std::vector<Range> subordinate_ranges(Kind kind) {
   const passwd* const entry = ::getpwuid(::geteuid());
   const std::string name = entry != nullptr ? entry->pw_name : "";
@@ -78,7 +78,7 @@ std::vector<Range> subordinate_ranges(Kind kind) {
   return ranges;
 }
 
-/// Runs a helper of shadow-utils. Result: whether it is there and did it.
+/// Runs a helper of shadow-utils. Result: whether it exists and succeeded.
 bool run_helper(const std::vector<std::string>& words) {
   std::vector<char*> argv;
   argv.reserve(words.size() + 1);
@@ -86,9 +86,10 @@ bool run_helper(const std::vector<std::string>& words) {
   argv.push_back(nullptr);
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
-  // What it complains about, a note says in our words.
+  // The helper's complaints are hidden; a note says it in our words.
   ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-  // SIGCHLD may be ignored, which would hide the status; the helper's own one is of no account.
+  // SIGCHLD may be ignored, which would hide the status. The helper's own disposition does not
+  // matter.
   struct sigaction plain{};
   struct sigaction before{};
   plain.sa_handler = SIG_DFL;
@@ -106,7 +107,7 @@ bool run_helper(const std::vector<std::string>& words) {
   return started && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-/// Maps 0 to the caller and its subordinate ranges behind it.
+/// Maps 0 to the caller, and its subordinate ranges behind it.
 bool map_ranges(pid_t init, Kind kind, const std::vector<Range>& ranges) {
   if (ranges.empty()) return false;
   const bool user = kind == Kind::user;
@@ -122,10 +123,11 @@ bool map_ranges(pid_t init, Kind kind, const std::vector<Range>& ranges) {
   return run_helper(words);
 }
 
-/// Maps 0 to the caller and nothing else.
+/// Maps only 0, to the caller.
 Result<void> map_single(pid_t init, Kind kind) {
   if (kind == Kind::group) {
-    // Without it an ordinary user may not map a group. It is missing before Linux 3.19 only.
+    // Without it an ordinary user may not map a group. Only kernels before Linux 3.19 lack the
+    // file.
     (void)write_once("/proc/" + std::to_string(init) + "/setgroups", "deny");
   }
   const unsigned id = kind == Kind::user ? ::geteuid() : ::getegid();
@@ -148,23 +150,23 @@ struct FilterDeleter {
 };
 using FilterPtr = std::unique_ptr<void, FilterDeleter>;
 
-/// Makes chown and its like answer 0 and do nothing where they name an id that does not exist with
-/// 0 as the only one. A daemon that gives its directories to the user whose ids it pretends to
-/// take goes on then; what it could not do to the only id is refused as ever.
+/// Where 0 is the only id: makes chown and the like return 0 without effect if they name an id that
+/// does not exist. So a daemon goes on that gives its directories to the user whose ids it pretends
+/// to take. What it may not do to the only id is refused as ever.
 Result<void> pretend_to_give_away() {
   const FilterPtr filter(::seccomp_init(SCMP_ACT_ALLOW));
   if (!filter) return Error::from_errno(ENOMEM, "cannot make a seccomp filter");
   (void)::seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW);
   struct Call {
     int number;
-    unsigned owner;  ///< which argument is the user; the next one is the group
+    unsigned owner;  ///< which argument is the user; the next is the group
   };
   constexpr std::array<Call, 4> kCalls{{{SCMP_SYS(chown), 1},
                                         {SCMP_SYS(fchown), 1},
                                         {SCMP_SYS(lchown), 1},
                                         {SCMP_SYS(fchownat), 2}}};
-  // 0 is an id that exists, -1 means "as it is". Every other id below 2^31 has one bit set, and the
-  // highest one not; a rule compares an argument once.
+  // 0 is an id that exists, and -1 means "unchanged". Every other id below 2^31 has some bit set,
+  // and the highest bit clear. A rule can compare an argument only once.
   constexpr unsigned kHighest = 31;
   for (const Call& call : kCalls) {
     for (const unsigned argument : {call.owner, call.owner + 1}) {
@@ -210,8 +212,8 @@ Result<GuestIds> map_guest_ids(pid_t init) {
 Result<void> pretend_to_change_ids() {
   const FilterPtr filter(::seccomp_init(SCMP_ACT_ALLOW));
   if (!filter) return Error::from_errno(ENOMEM, "cannot make a seccomp filter");
-  // A program of another architecture runs unfiltered rather than not at all; the usual companions
-  // of x86-64 are filtered too.
+  // A program of another architecture runs unfiltered instead of not at all. The usual companions
+  // of x86-64 are filtered, too.
   (void)::seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW);
   if (::seccomp_arch_native() == SCMP_ARCH_X86_64) {
     (void)::seccomp_arch_add(filter.get(), SCMP_ARCH_X86);

@@ -11,18 +11,19 @@
 namespace shmif::tap {
 
 struct GuestIds {
-  bool single = false;  ///< 0 is the only id: root's calls to become somebody else would fail
+  bool single = false;  ///< 0 is the only id: root cannot become another user
   std::vector<std::string> notes;
 };
 
-/// Maps the ids of the user namespace of `init`, a child of this process that waits for it: for
-/// root every id to itself, for an ordinary user 0 to the user and what /etc/subuid and /etc/subgid
-/// allow behind it, or 0 alone. Blocks: while newuidmap and newgidmap run. Errors: not_supported.
+/// Maps the ids of the user namespace of `init`, a child of this process that waits for it. For
+/// root, every id is mapped to itself. For an ordinary user, 0 is the user, and the ranges of
+/// /etc/subuid and /etc/subgid come behind it; or 0 is the only id. Blocks: while newuidmap and
+/// newgidmap run. Errors: not_supported, or the system's.
 Result<GuestIds> map_guest_ids(pid_t init);
 
-/// Makes setgroups and the set*id calls of this process and its descendants answer 0 and do
-/// nothing, and so chown to an id that does not exist, for a user namespace with a single id.
-/// Errors: the system's.
+/// For a user namespace with a single id: makes setgroups and the set*id calls of this process and
+/// its descendants return 0 without effect, and chown to an id that does not exist as well. Errors:
+/// the system's.
 Result<void> pretend_to_change_ids();
 
 }  // namespace shmif::tap

@@ -40,9 +40,10 @@ GuestMessage message(GuestSays what, std::int32_t a = 0) {
   return m;
 }
 
-/// Closes what the supervisor has open for itself. init does not exec, so close-on-exec alone does
-/// not do it, and a socket of another guest kept open here would keep that guest from hearing the
-/// end. What was inherited on purpose is not marked, and goes on to the command.
+/// Closes what the supervisor has open for itself. Init does not exec, so close-on-exec alone is
+/// not enough. If a socket of another guest stayed open here, that guest would not see the end of
+/// its connection. Descriptors that were inherited on purpose are not marked, and go on to the
+/// command.
 void close_foreign(int ours) {
   std::vector<int> open;
   if (DIR* directory = ::opendir("/proc/self/fd"); directory != nullptr) {
@@ -64,7 +65,7 @@ void close_foreign(int ours) {
   }
 }
 
-/// Closes every descriptor from number `first` on but these.
+/// Closes every descriptor from number `first` on, except `kept`.
 void close_all_but(std::vector<int> kept, int first) {
   std::ranges::sort(kept);
   for (const int fd : kept) {
@@ -75,7 +76,7 @@ void close_all_but(std::vector<int> kept, int first) {
   ::close_range(static_cast<unsigned>(first), ~0U, 0);
 }
 
-/// Whether a file by this name is where execvp looks for it.
+/// Whether execvp finds a file of this name; a name with a slash counts as found.
 bool exists_in_path(const std::string& name) {
   if (name.find('/') != std::string::npos) return true;
   const char* const path = std::getenv("PATH");
@@ -92,7 +93,7 @@ class Init {
   Init(const GuestPlan& plan, int socket) : plan_(plan), socket_(socket) {}
 
   [[noreturn]] void run() {
-    // What it kills must be the guest's: kill(-1) further down.
+    // kill(-1) further down must only reach processes of the guest.
     if (!plan_.entered && ::getpid() != 1) ::_exit(1);
     set_up_process();
     await(GuestSays::mapped);
@@ -114,14 +115,14 @@ class Init {
     sigset_t all;
     ::sigfillset(&all);
     ::sigprocmask(SIG_SETMASK, &all, nullptr);
-    // Ignored, it would take the children's statuses away.
+    // If SIGCHLD were ignored, the children's statuses would be lost.
     ::signal(SIGCHLD, SIG_DFL);
     plan_.apart ? leave_session() : close_foreign(socket_);
   }
 
   /// In a guest of another user: keeps nothing of the caller's session, its terminal or its
-  /// descriptors. Standard streams that are no terminal were meant for the program. This process
-  /// leads the session, not the command: jobs that the command leaves go on when it ends.
+  /// descriptors. Standard streams that are not a terminal were meant for the program. This process
+  /// leads the session, not the command: so jobs that the command leaves go on when it ends.
   void leave_session() {
     if (::setsid() < 0) ::_exit(1);
     (void)take_terminal_signals();  // the supervisor got them, too, and passes them on
@@ -134,8 +135,8 @@ class Init {
     close_all_but({socket_, plan_.foreign_init, terminal_.get()}, STDERR_FILENO + 1);
   }
 
-  /// Waits for an order. The supervisor's end is the end of this process too, so nothing is left
-  /// when it died before PDEATHSIG was in force.
+  /// Waits for an order. If the supervisor has ended, this process ends, too, so nothing is left if
+  /// the supervisor died before PDEATHSIG was in force.
   void await(GuestSays what) {
     GuestMessage order;
     UniqueFd none;
@@ -146,13 +147,14 @@ class Init {
     if (order.a == 1) make_own_group(order.b == 1);
   }
 
-  /// Takes the name that became known last. The guest's own name must have an address in there.
+  /// Takes the name that became known last. The guest's own name must have an address in
+  /// /etc/hosts.
   void take_hostname(const std::string& name) const {
     if (::sethostname(name.data(), name.size()) != 0 || !etc_is_private_) return;
     std::ostringstream hosts;
     if (std::ifstream before("/etc/hosts"); before) hosts << before.rdbuf();
     hosts << "127.0.1.1\t" << name << '\n';
-    // A new file: the old one may belong to somebody who does not exist here.
+    // A new file: the old one may belong to a user who does not exist here.
     constexpr const char* kFresh = "/etc/.shmif-hosts";
     std::ofstream file(kFresh);
     file << hosts.str();
@@ -160,12 +162,13 @@ class Init {
     if (file.fail() || ::rename(kFresh, "/etc/hosts") != 0) ::unlink(kFresh);
   }
 
-  /// Leads a process group for the command to be in: number 1 here, as in any container. What the
-  /// terminal sent to the supervisor's group until now, the supervisor got and passes on.
+  /// Leads a process group for the command: number 1 here, as in any container. Signals that the
+  /// terminal sent to the supervisor's group until now reached the supervisor, too, which passes
+  /// them on.
   void make_own_group(bool foreground) {
     if (plan_.entered) {
-      // The command leads it itself: what is sent to the group must not reach this process, which
-      // is not an init that the kernel protects.
+      // The command leads it itself: signals to the group must not reach this process, which is not
+      // an init that the kernel protects.
       own_group_ = true;
       foreground_ = foreground;
       return;
@@ -182,7 +185,7 @@ class Init {
     if (terminal && group > 0) ::tcsetpgrp(terminal.get(), group);  // SIGTTOU is blocked
   }
 
-  /// Whether the foreground process group is one of the guest's. Others have no number here.
+  /// Whether the foreground process group is one of the guest's. Other groups have no number here.
   static bool has_terminal() {
     const UniqueFd terminal = open_terminal();
     return terminal && ::tcgetpgrp(terminal.get()) > 0;
@@ -192,7 +195,7 @@ class Init {
     return UniqueFd(::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY));
   }
 
-  /// The signals that the kernel has sent us on behalf of a terminal.
+  /// Takes the signals that the kernel has sent us on behalf of a terminal.
   static std::vector<int> take_terminal_signals() {
     std::vector<int> taken;
     sigset_t all;
@@ -205,8 +208,9 @@ class Init {
     return taken;
   }
 
-  /// Sends it to the command and what shares its process group, unless that is the supervisor's.
-  /// Init may be in it, too, and has all signals blocked.
+  /// Sends a signal to the command and to what shares its process group, unless that is the
+  /// supervisor's group; then to the command alone. Init may be in the group, too, and has all
+  /// signals blocked.
   void send_on(int number) const {
     if (!own_group_) {
       ::kill(command_, number);
@@ -218,11 +222,12 @@ class Init {
   }
 
   void become_root() {
-    // An id that is not mapped has become 0 already for an ordinary user; for root, and for a
-    // caller whose real and effective ids differ, this makes them agree.
+    // For an ordinary user, the map has made the ids 0 already. For root, and for a caller whose
+    // real and effective ids differ, this makes them agree.
     (void)!::setresgid(0, 0, 0);
     (void)!::setresuid(0, 0, 0);
-    // A change of credentials clears it. Whoever died in between is noticed at the next await().
+    // A change of credentials clears it. If the supervisor died in between, the next await()
+    // notices.
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   }
@@ -234,7 +239,7 @@ class Init {
       return Error::from_errno(errno, "cannot set the host name \"" + options.hostname + '"');
     }
     if (single_id_) {
-      // Here, so that a failure can be told; init itself changes no ids any more.
+      // Here, so that a failure can be reported; init itself changes no ids after this.
       if (auto done = pretend_to_change_ids(); !done) return done;
     }
     if (plan_.entered) {
@@ -274,9 +279,9 @@ class Init {
   }
 
   /// Forks the command. Init got the signals that the terminal sent before the command existed. It
-  /// passes them on while the command has all signals blocked: a signal that the terminal sent to
-  /// both arrives once. If the command leads its own group in a guest that was entered, init does
-  /// not pass them on: the supervisor got them as well, and does.
+  /// passes them on while the command has all signals blocked, so a signal that the terminal sent
+  /// to both arrives once. If the command leads its own group in a guest that was entered, init
+  /// does not pass them on: the supervisor got them as well, and does.
   void start_command() {
     std::array<int, 2> pair{};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) != 0) {
@@ -299,25 +304,25 @@ class Init {
     close_all_but({socket_, failure_.get(), terminal_.get()}, 0);
   }
 
-  /// Waits until the command leads its process group. Until then it drops signals, because they are
-  /// the terminal's, and it would drop those that we pass on as well. `end`: the command's end of
-  /// the socket pair; the command has its own copy.
+  /// Waits until the command leads its process group. Until then the command drops signals, because
+  /// it takes them for the terminal's, and it would also drop those that we pass on. `end`: the
+  /// command's end of the socket pair; the command has its own copy.
   void await_joined(int end) const {
     ::close(end);  // so that the wait ends if the command dies
     char joined = 0;
     (void)!::recv(failure_.get(), &joined, 1, 0);
   }
 
-  /// In the command: waits until init has passed on what was meant for it.
+  /// In the command: waits until init has passed on the signals that were meant for it.
   void await_go(int order) {
     failure_.reset();  // so that the end of init ends the wait
     char go = 0;
     if (::recv(order, &go, 1, 0) != 1) ::_exit(125);
   }
 
-  /// A command that was not started by the guest's init: ends with the process that started it, and
-  /// leads its process group. It drops what the terminal sent it while it was in the supervisor's
-  /// group: the supervisor got these signals as well, and passes them on.
+  /// For a command that the guest's init did not start: it ends with the process that started it,
+  /// and leads its process group. It drops the signals that the terminal sent while it was in the
+  /// supervisor's group: the supervisor got them as well, and passes them on.
   void join_as_command(int failure) const {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (plan_.apart) {
@@ -332,16 +337,17 @@ class Init {
     (void)::send(failure, "", 1, MSG_NOSIGNAL);
   }
 
-  /// Takes the caller's signals and directory.
+  /// Restores the caller's signals, and goes to the caller's directory.
   void take_callers_place() const {
     ::sigaction(SIGCHLD, &plan_.command_child, nullptr);
     ::sigprocmask(SIG_SETMASK, &plan_.command_mask, nullptr);
     if (!plan_.entered) return;
-    // After that, so that signals end a wait for a file system of the guest that never answers.
+    // After the signals, so that they can end a wait for a file system of the guest that never
+    // answers.
     if (plan_.directory.empty() || ::chdir(plan_.directory.c_str()) != 0) (void)!::chdir("/");
   }
 
-  /// What runs in a command's place has its signals, and none of our descriptors.
+  /// A body has the command's signals, and none of our descriptors.
   [[noreturn]] void run_body() {
     take_callers_place();
     close_foreign(-1);
@@ -363,8 +369,8 @@ class Init {
     take_callers_place();
     ::execvp(argv[0], argv.data());
     int number = errno;
-    // A directory of PATH that the caller may not look into is no reason to call a program that is
-    // nowhere forbidden.
+    // execvp also says EACCES if the caller may not look into a directory of PATH. A program that
+    // is nowhere should not be called forbidden.
     if (number == EACCES && !exists_in_path(plan_.options.command[0])) number = ENOENT;
     (void)!::write(failure, &number, sizeof number);
     ::_exit(125);
@@ -411,15 +417,15 @@ class Init {
   }
 
   /// Stops are numbered because news of them may be old: a shell's SIGCONT reaches the supervisor
-  /// and the command at once, and neither must then act on what was before.
+  /// and the command at once, and then neither may act on an earlier stop.
   bool is_in_stop(std::int32_t number) {
     reap();
     return is_stopped_ && number == stops_;
   }
 
   void reap() {
-    for (;;) {  // until no child has anything to tell
-      // Looks first: /proc tells of a process only until it is reaped.
+    for (;;) {  // until no child has news
+      // Look first: /proc describes a process only until it is reaped.
       siginfo_t next{};
       constexpr int kAny = WEXITED | WSTOPPED | WCONTINUED;
       if (::waitid(P_ALL, 0, &next, kAny | WNOHANG | WNOWAIT) != 0 || next.si_pid == 0) return;
@@ -442,7 +448,7 @@ class Init {
       }
       GuestMessage end = message(GuestSays::exited, status);
       if (!plan_.entered && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-        while (::waitpid(-1, nullptr, WNOHANG) > 0) {  // those that have ended are not left
+        while (::waitpid(-1, nullptr, WNOHANG) > 0) {  // those that have ended do not count
         }
         const auto [daemons, jobs] = count_left();
         end.b = daemons;
@@ -454,24 +460,24 @@ class Init {
     }
   }
 
-  /// When the leader of a session ends, the kernel hangs up on the process group in the foreground.
-  /// This puts a group there whose only process has ended.
+  /// When the leader of a session ends, the kernel hangs up on the foreground process group. This
+  /// puts a group into the foreground whose only process has ended.
   void leave_terminal() const {
     if (!terminal_) return;
     const pid_t nobody = ::fork();
     if (nobody == 0) ::_exit(0);
-    // It is not reaped, so its number stays its own.
+    // It is not reaped, so nobody else gets its number.
     if (nobody > 0 && ::setpgid(nobody, nobody) == 0) ::tcsetpgrp(terminal_.get(), nobody);
   }
 
   /// Whether the command, which has ended and is not reaped yet, has waited for none of its
-  /// children: when a process waits for a child, the kernel adds the child's page faults to the
-  /// process's cminflt, see proc(5). False when the command has become another program by exec, or
-  /// when /proc is the outer one, where its number is another process's.
+  /// children. When a process waits for a child, the kernel adds the child's page faults to the
+  /// process's cminflt, see proc(5). False if the command has become another program by exec, or if
+  /// /proc is the outer one, where its number is another process's.
   bool has_waited_for_nobody() const {
     if (plan_.options.command.empty()) return false;
     const std::string& path = plan_.options.command.front();
-    const std::string name = path.substr(path.rfind('/') + 1, 15);  // what the kernel keeps of it
+    const std::string name = path.substr(path.rfind('/') + 1, 15);  // what the kernel keeps
     const std::string number = std::to_string(command_);
     const std::string begin = number + " (" + name + ") ";
     std::ifstream file("/proc/" + number + "/stat");
@@ -487,10 +493,10 @@ class Init {
 
   struct Left {
     int daemons = 0;  ///< in sessions of their own
-    int jobs = 0;     ///< in the session that init is in, as a shell's in the background
+    int jobs = 0;     ///< in init's session, as a shell's background jobs
   };
 
-  /// How many processes the command has left.
+  /// How many processes the command has left behind.
   static Left count_left() {
     Left left;
     DIR* const directory = ::opendir("/proc");
@@ -499,7 +505,7 @@ class Init {
       const char* const name = &entry->d_name[0];
       pid_t pid = 0;
       std::from_chars(name, name + std::strlen(name), pid);
-      // By number: where /proc is the outer one, its numbers mean nobody here, or somebody else.
+      // By number: if /proc is the outer one, its numbers mean nobody here, or somebody else.
       const pid_t session = pid > 1 ? ::getsid(pid) : -1;
       if (session > 0) ++left.daemons;
       if (session == 0) ++left.jobs;
@@ -508,9 +514,9 @@ class Init {
     return left;
   }
 
-  /// Lets what the command left behind end in its own way, for a moment.
+  /// Gives the processes that the command left behind a moment to end in their own way.
   void end_the_rest() const {
-    if (::kill(-1, SIGTERM) != 0) return;  // nobody
+    if (::kill(-1, SIGTERM) != 0) return;  // nobody is left
     ::kill(-1, SIGCONT);
     const auto deadline = std::chrono::steady_clock::now() + plan_.options.grace;
     sigset_t child;
@@ -532,11 +538,11 @@ class Init {
   const int socket_;
   bool single_id_ = false;
   bool etc_is_private_ = false;
-  bool foreground_ = false;  ///< of a command in a guest that was entered: it gets the terminal
-  bool own_group_ = false;   ///< we lead a process group, and the command was started in it
+  bool foreground_ = false;  ///< entered: the command gets the terminal
+  bool own_group_ = false;   ///< the command is in a process group of the guest's own
   pid_t command_ = -1;
-  UniqueFd terminal_;  ///< apart: the one of our session
-  UniqueFd failure_;   ///< what the command says when it cannot be executed
+  UniqueFd terminal_;  ///< apart: the terminal of our session
+  UniqueFd failure_;   ///< the command's errno if it cannot be executed
   bool is_stopped_ = false;
   std::int32_t stops_ = 0;
   int stop_signal_ = 0;

@@ -17,7 +17,7 @@ Result<std::unique_ptr<AnyLink>> wrap(Result<L> link) {
 }  // namespace
 
 Result<std::unique_ptr<AnyLink>> adopt(GuestLink& link, bool offload) {
-  // A TAP file knows by itself what was set.
+  // A TAP file itself tells whether it has offloads.
   if (link.kind == LinkKind::tap) return wrap(TapLink::adopt(std::move(link.descriptor)));
   return wrap(PacketLink::adopt(std::move(link.descriptor), {.offload = offload}));
 }

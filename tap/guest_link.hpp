@@ -9,8 +9,8 @@
 
 namespace shmif::tap {
 
-/// Takes the end's descriptor over. `offload`: frames come and go with a virtio-net header; as
-/// GuestInterface::offload was. Threads: any. Blocks: never. Errors: the system's.
+/// Takes over the end's descriptor. `offload`: frames come and go with a virtio-net header; the
+/// value of GuestInterface::offload. Threads: any. Blocks: never. Errors: the system's.
 Result<std::unique_ptr<AnyLink>> adopt(GuestLink& link, bool offload);
 
 }  // namespace shmif::tap

@@ -27,18 +27,18 @@ namespace fs = std::filesystem;
 
 constexpr const char* kResolvConf = "/etc/resolv.conf";
 
-/// Where programs keep what they know, what they say and what they can fetch again.
+/// Where programs keep state, logs and caches.
 constexpr std::string_view kState = "/var/lib";
 constexpr std::array kLayeredDirectories = {"/var/lib", "/var/log", "/var/cache"};
 
-/// Where daemons that belong into a guest keep state, beside /run. It begins empty.
+/// Where daemons that belong in a guest keep state, beside /run. These directories begin empty.
 constexpr std::array kStateDirectories = {
     "/var/lib/misc",  // dnsmasq's leases
     "/var/lib/dhcp",  // dhclient's, dhcpd's
     "/var/lib/dhcpcd", "/var/lib/frr", "/var/log/frr", "/var/tmp/frr",
 };
 
-/// What settings in /proc belong to the guest's own namespaces, and so to the guest, whoever
+/// Settings in /proc that belong to the guest's own namespaces, and so to the guest, whoever
 /// mounted that /proc: the kernel shows each process those of its own namespaces.
 constexpr std::array kOwnSettings = {
     "/proc/sys/net",           "/proc/sys/kernel/hostname", "/proc/sys/kernel/domainname",
@@ -46,10 +46,10 @@ constexpr std::array kOwnSettings = {
     "/proc/sys/kernel/sem",    "/proc/sys/kernel/shmall",   "/proc/sys/kernel/shmmax",
     "/proc/sys/kernel/shmmni", "/proc/sys/fs/mqueue",
 };
-/// The same in a /sys that the guest mounted; in the outer one these are the outer interfaces.
+/// The same in a /sys that the guest mounted. In the outer /sys these are the outer interfaces.
 constexpr std::array kOwnDevices = {"/sys/devices/virtual/net"};
 
-/// What else there is to be written in /proc and /sys belongs to the machine.
+/// Everything else in /proc and /sys that can be written belongs to the machine.
 constexpr std::array kSettingsOfTheMachine = {
     "/proc/sys",  "/proc/sysrq-trigger", "/proc/irq",    "/proc/bus",
     "/proc/fs",   "/proc/acpi",          "/proc/asound", "/proc/driver",
@@ -64,7 +64,7 @@ bool mount_tmpfs(const std::string& path, const char* options = "mode=755") {
   return ::mount("tmpfs", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options) == 0;
 }
 
-/// A directory or symbolic link to be made again.
+/// A directory or symbolic link to make again.
 struct Entry {
   std::string path;
   std::string target;  ///< of a symbolic link; empty: a directory
@@ -89,16 +89,15 @@ std::vector<Entry> skeleton_of(const std::string& directory) {
   return entries;
 }
 
-/// Puts `path`, with everything mounted below it, over itself. Result: false when that is
-/// forbidden.
+/// Puts `path`, with everything mounted below it, over itself. Result: false if that is forbidden.
 bool mount_over_itself(const char* path) {
-  // Recursively: a mount without what lies below it would show what others hide there, and the
-  // kernel refuses that.
+  // Recursively: a mount without what lies below it would show what others have hidden there, and
+  // the kernel refuses that.
   return ::mount(path, path, nullptr, MS_BIND | MS_REC, nullptr) == 0;
 }
 
-/// Makes `path` and everything mounted below it read-only, here and for what is mounted there
-/// later.
+/// Makes `path` and everything mounted below it read-only. What the outer world mounts there later
+/// does not appear here.
 bool make_read_only(const char* path) {
   if (!mount_over_itself(path)) return false;
   mount_attr attributes{};
@@ -107,19 +106,19 @@ bool make_read_only(const char* path) {
   return ::mount_setattr(AT_FDCWD, path, AT_RECURSIVE, &attributes, sizeof attributes) == 0;
 }
 
-/// Whether nothing at `path` can be written anyhow: the outer world has made it read-only.
+/// Whether nothing at `path` can be written anyway, because the outer world made it read-only.
 bool is_read_only(const char* path) {
   struct statvfs mounted{};
   return ::statvfs(path, &mounted) == 0 && (mounted.f_flag & ST_RDONLY) != 0;
 }
 
-/// What a setting is at, taken before its surroundings become read-only.
+/// A mount of a setting, taken before its surroundings become read-only.
 struct KeptSetting {
   const char* path;
   UniqueFd tree;
 };
 
-/// Takes mounts of `paths` that stay as writable as they are now.
+/// Takes mounts of `paths`, which stay as writable as they are now.
 template <std::size_t N>
 void keep_settings(const std::array<const char*, N>& paths, std::vector<KeptSetting>& kept) {
   for (const char* path : paths) {
@@ -129,13 +128,12 @@ void keep_settings(const std::array<const char*, N>& paths, std::vector<KeptSett
 }
 
 /// Makes the settings of the machine read-only for a guest of the outer root. The files in /proc
-/// and /sys belong to that user and mostly ask for no capability, so a guest that was started by
-/// root and adjusts "its" machine as it boots (sysctl --system does) would adjust the outer one. It
-/// keeps nobody from undoing this who means to: that takes a capability which the guest has.
+/// and /sys belong to that user, and most need no capability. So a guest that root started and that
+/// adjusts "its" machine as it boots (as sysctl --system does) would adjust the outer one. A
+/// program that wants to can undo this: the guest has the capability for that.
 ///
-/// Each path stands for itself, whether /proc and /sys are the guest's own or, where those cannot
-/// be mounted, the outer ones. Result: a note that names what could not be made read-only, or
-/// nothing.
+/// Each path stands for itself, whether /proc and /sys are the guest's own or, if those cannot be
+/// mounted, the outer ones. Result: a note that names what could not be made read-only, or empty.
 std::optional<std::string> shield_machine(bool own_sys) {
   std::vector<KeptSetting> kept;
   keep_settings(kOwnSettings, kept);
@@ -151,7 +149,7 @@ std::optional<std::string> shield_machine(bool own_sys) {
     open.append(open.empty() ? "" : ", ").append(path);
   }
   for (const KeptSetting& each : kept) {
-    // A guest whose own settings are read-only is told so by the first program that writes them.
+    // If a guest's own settings stay read-only, the first program that writes them reports it.
     (void)::move_mount(each.tree.get(), "", AT_FDCWD, each.path, MOVE_MOUNT_F_EMPTY_PATH);
   }
   if (open.empty()) return std::nullopt;
@@ -161,15 +159,15 @@ std::optional<std::string> shield_machine(bool own_sys) {
          "user, or allow mount_setattr in the seccomp profile)";
 }
 
-/// Gives `path` the owner and mode it had. An owner that does not exist in this user namespace
-/// becomes root, whose directory it then is.
+/// Gives `path` its earlier owner and mode. If the owner does not exist in this user namespace,
+/// root becomes the owner.
 void restore(const std::string& path, const struct stat& before) {
   if (::chown(path.c_str(), before.st_uid, before.st_gid) != 0) (void)!::chown(path.c_str(), 0, 0);
   (void)::chmod(path.c_str(), before.st_mode & 07777U);
 }
 
-/// Puts a tmpfs over `path`, with the same owner, mode, directories and links, all of them empty.
-/// Result: false when that is forbidden.
+/// Puts a tmpfs over `path`, with the same owner, mode, directories and links; all directories are
+/// empty. Result: false if that is forbidden.
 bool make_private(const std::string& path) {
   struct stat before{};
   if (::lstat(path.c_str(), &before) != 0 || !S_ISDIR(before.st_mode)) return true;  // not here
@@ -207,9 +205,9 @@ bool write_file(const std::string& path, const std::string& text) {
   return !file.fail() && ::chmod(path.c_str(), 0644) == 0;
 }
 
-/// Mounts an overlay over `directory` whose upper layer is what `begin` makes in the directory that
-/// it is given. The upper layer's root belongs to the guest's root, so that files can be made there
-/// by an ordinary user too.
+/// Mounts an overlay over `directory`. `begin` fills its upper layer, in the directory that it is
+/// given. The upper layer's root belongs to the guest's root, so that an ordinary user can make
+/// files there, too.
 bool mount_layer(const std::string& directory,
                  const std::function<bool(const std::string& upper)>& begin) {
   const std::string base = "/run/.shmif-layer";
@@ -220,7 +218,7 @@ bool mount_layer(const std::string& directory,
       ::mkdir((base + "/work").c_str(), 0755) == 0 && begin(base + "/upper")) {
     const std::string layers =
         "lowerdir=" + directory + ",upperdir=" + base + "/upper,workdir=" + base + "/work";
-    // A tmpfs has user.* attributes from Linux 6.6 on; without them only the renaming of old
+    // A tmpfs has user.* attributes since Linux 6.6. Without them, only the renaming of old
     // directories is missing.
     for (const char* more : {",userxattr", ""}) {
       done = ::mount("overlay", directory.c_str(), "overlay", MS_NOSUID | MS_NODEV,
@@ -229,16 +227,17 @@ bool mount_layer(const std::string& directory,
       number = errno;
     }
   }
-  // The overlay holds on to its layers by itself.
+  // The overlay itself keeps its layers in use.
   (void)::umount2(base.c_str(), MNT_DETACH);
   (void)::rmdir(base.c_str());
   errno = number;
   return done;
 }
 
-/// Makes the directories below `from` in the upper layer, where they belong to the guest's root and
-/// show what is in them as before. `closed`: those that the caller may not read, which cannot be
-/// shown. Bounded: the state of a machine may be large, and what is further down stays as it is.
+/// Makes the directories below `from` again in the upper layer. There they belong to the guest's
+/// root, and show the same contents as before. `closed`: directories that the caller may not read,
+/// which cannot be shown. Bounded, since the state of a machine may be large: what is further down
+/// stays as it is.
 void own_directories(const std::string& from, const std::string& upper,
                      std::vector<std::string>& closed) {
   constexpr std::size_t kMost = 512;
@@ -260,7 +259,7 @@ void own_directories(const std::string& from, const std::string& upper,
 }
 
 /// Puts a layer over `directory` that takes changes and ends with the guest. An ordinary user may
-/// change in it what its root could; what only others may read is there, and empty.
+/// change in it what its root could. Directories that only others may read are there, but empty.
 bool layer_state(const std::string& directory, uid_t outer_uid) {
   std::vector<std::string> closed;
   const bool done = mount_layer(directory, [&](const std::string& upper) {
@@ -272,8 +271,8 @@ bool layer_state(const std::string& directory, uid_t outer_uid) {
   return true;
 }
 
-/// layer_state(), and where that is refused because something is mounted below, for each directory
-/// in it. Result: false when there is nothing private at all.
+/// As layer_state(). If that is refused because something is mounted below, puts a layer over each
+/// directory in it. Result: false if no layer was possible.
 bool layer_state_or_parts(const std::string& directory, uid_t outer_uid,
                           std::vector<std::string>& notes) {
   if (layer_state(directory, outer_uid)) return true;
@@ -296,14 +295,14 @@ bool layer_state_or_parts(const std::string& directory, uid_t outer_uid,
   return any;
 }
 
-/// Puts a private copy over /etc/resolv.conf, or over what it points to.
+/// Puts a private copy over /etc/resolv.conf, or over the file that it points to.
 bool bind_resolv_conf(const std::string& resolv_conf) {
   const std::string copy = "/run/.shmif-resolv.conf";
   std::error_code failed;
   const fs::path target = fs::weakly_canonical(kResolvConf, failed);
   if (failed) return false;
   if (!fs::exists(target, failed)) {
-    // A link into /run, which is empty now: the file it names can simply be made.
+    // A link into /run, which is empty now: make the file that the link names.
     fs::create_directories(target.parent_path(), failed);
     return write_file(target.string(), resolv_conf);
   }
@@ -318,7 +317,7 @@ bool bind_resolv_conf(const std::string& resolv_conf) {
 Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid) {
   GuestMounts world;
   std::vector<std::string>& notes = world.notes;
-  // Slave, not private: what is unmounted outside does not stay busy because of a guest.
+  // Slave, not private: otherwise a guest would keep busy what is unmounted outside.
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) {
     const Errc code = errno == EPERM || errno == EACCES ? Errc::not_supported : Errc::bad_argument;
     return Error(code, "cannot arrange a mount namespace" + because() +
@@ -344,12 +343,12 @@ Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid) {
     notes.push_back("cannot make /run private" + because() + ": the host shares the outer one");
   }
   for (const char* path : {"/var/run", "/var/lock"}) {
-    // Links into /run nearly everywhere, and then left alone.
+    // Nearly everywhere these are links into /run, and are then left alone.
     if (!make_private(path)) notes.push_back(std::string("cannot make ") + path + " private");
   }
   for (const char* path : kLayeredDirectories) {
     if (::access(path, F_OK) != 0) continue;
-    // Root writes its logs where it always did; others could not write there at all.
+    // Root writes its logs where it always did. Others could not write there at all.
     if (outer_uid == 0 && path != kState) continue;
     if (!layer_state_or_parts(path, outer_uid, notes)) {
       notes.push_back(std::string("cannot put a layer over ") + path + because() +

@@ -28,7 +28,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kCarrierTime{5000};
 
-/// Writes a setting of /proc/sys; what is missing or read-only stays as it is.
+/// Writes a setting of /proc/sys. A setting that is missing or read-only stays as it is.
 bool write_setting(const char* path, const char* value) {
   const UniqueFd file(::open(path, O_WRONLY | O_CLOEXEC));
   const auto size = static_cast<ssize_t>(std::strlen(value));
@@ -36,8 +36,8 @@ bool write_setting(const char* path, const char* value) {
 }
 
 void tune_namespace() {
-  // Every group may open ping sockets. The kernel takes a range only when both its ends exist in
-  // the user namespace: all, a 16-bit range behind newgidmap, or the only one.
+  // Every group may open ping sockets. The kernel accepts a range only if both its ends exist in
+  // the user namespace: all ids, a 16-bit range behind newgidmap, or the only id.
   for (const char* range : {"0 2147483647", "0 65535", "0 0"}) {
     if (write_setting("/proc/sys/net/ipv4/ping_group_range", range)) break;
   }
@@ -46,7 +46,7 @@ void tune_namespace() {
   write_setting("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
 }
 
-/// Creates a TAP device here and opens it.
+/// Creates a TAP device in this namespace and opens it.
 Result<UniqueFd> open_tap(const std::string& device, const GuestInterface& wanted) {
   const std::string what = "cannot make a TAP device by " + device;
   UniqueFd file(::open(device.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
@@ -66,7 +66,8 @@ Result<UniqueFd> open_tap(const std::string& device, const GuestInterface& wante
   return file;
 }
 
-/// A socket that hears and says whole frames on an interface of the calling process's namespace.
+/// A socket that receives and sends whole frames on an interface of the calling process's
+/// namespace.
 Result<UniqueFd> open_packet_socket(unsigned index) {
   UniqueFd s(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   sockaddr_ll where{};
@@ -79,11 +80,11 @@ Result<UniqueFd> open_packet_socket(unsigned index) {
   return s;
 }
 
-/// The second network namespace, where the far ends of veth pairs are. It lives as long as the
+/// The second network namespace, which has the far ends of veth pairs. It lives as long as the
 /// packet sockets do.
 class FarSide {
  public:
-  /// Makes the namespace and comes back from it.
+  /// Makes the namespace, and returns to the guest's.
   static Result<FarSide> open(const NetNamespace& guest) {
     if (::unshare(CLONE_NEWNET) != 0) {
       return Error::from_errno(errno, "cannot make a network namespace for veth pairs");
@@ -98,7 +99,7 @@ class FarSide {
     return FarSide(*std::move(there), *std::move(netlink));
   }
 
-  /// Makes a pair, `name` on both sides, the guest's end not yet up. Result: the packet socket.
+  /// Makes a pair, `name` on both sides; the guest's end is not yet up. Result: the packet socket.
   Result<UniqueFd> add(const NetNamespace& guest, const std::string& name, std::uint32_t mtu) {
     if (::setns(space_.descriptor(), CLONE_NEWNET) != 0) {
       return Error::from_errno(errno, "cannot enter the network namespace for veth pairs");
@@ -129,7 +130,7 @@ class FarSide {
     if (!end) return std::move(end).error();
     if (auto done = netlink_.disable_ipv6(name); !done) return std::move(done).error();
     if (auto done = netlink_.set_mtu(name, mtu); !done) return std::move(done).error();
-    // Bound before it is up: no frame of the guest passes unheard.
+    // Bound before the interface is up, so that no frame of the guest is missed.
     auto heard = open_packet_socket(end->index);
     if (!heard) return heard;
     if (auto done = netlink_.set_up(name); !done) return std::move(done).error();
@@ -140,7 +141,7 @@ class FarSide {
   Netlink netlink_;
 };
 
-/// Makes one device, not yet up, by what `options.via` allows.
+/// Makes one device as `options.via` allows. It is not yet up.
 Result<GuestEnd> make_device(const GuestOptions& options, const GuestInterface& wanted,
                              const NetNamespace& guest, std::optional<FarSide>& far) {
   GuestEnd end;

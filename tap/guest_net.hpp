@@ -10,17 +10,18 @@ namespace shmif::tap {
 
 struct GuestEnd {
   LinkKind kind = LinkKind::tap;
-  UniqueFd descriptor;  ///< for whoever serves the far end
+  UniqueFd descriptor;  ///< for the program that serves the far end
   MacAddress mac;
   unsigned index = 0;
 };
 
-/// Makes every interface of the options in the calling process's network namespace, which is left
-/// and entered again where a veth pair needs a second one. On return they are up, have carrier,
-/// addresses and routes, and loopback is up. Errors: not_supported, or the system's.
+/// Makes every interface of the options in the calling process's network namespace. If a veth pair
+/// needs a second one, the process leaves its namespace and returns. At the end the interfaces are
+/// up, have carrier, addresses and routes, and loopback is up. Errors: not_supported, or the
+/// system's.
 Result<std::vector<GuestEnd>> make_guest_interfaces(const GuestOptions& options);
 
-/// A netlink socket that hears of every change of the calling process's interfaces.
+/// A netlink socket that reports every change of the interfaces in the calling process's namespace.
 Result<UniqueFd> open_interface_watch();
 
 }  // namespace shmif::tap

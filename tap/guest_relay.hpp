@@ -10,8 +10,8 @@
 
 namespace shmif::tap {
 
-/// Passes bytes and the window size between our standard streams and a pseudo-terminal, where those
-/// streams are terminals. Whoever has our own terminal could type into it (TIOCSTI), and read it.
+/// If our standard streams are terminals, passes bytes and the window size between them and a
+/// pseudo-terminal. A program that had our own terminal could type into it (TIOCSTI), and read it.
 class TerminalRelay {
  public:
   /// Makes the pseudo-terminal, for user `owner`, if one of our standard streams is a terminal.
@@ -19,16 +19,16 @@ class TerminalRelay {
   /// so its modes are copied. Errors: the system's.
   Result<void> open(uid_t owner, bool foreground);
 
-  /// The program's end; -1: there is none, because no stream is a terminal.
+  /// The program's end; -1 if no stream is a terminal.
   int program_end() const noexcept { return slave_.get(); }
   /// An epoll descriptor that is readable when pass() has something to do; -1: never.
   int descriptor() const noexcept { return events_.get(); }
   /// Passes on what is there. `foreground`: we may read our terminal, and set its modes. Blocks:
-  /// while our terminal takes no output.
+  /// while our terminal accepts no output.
   void pass(bool foreground);
-  /// Takes the size of our window over.
+  /// Takes over the size of our window.
   void take_size() const noexcept;
-  /// We were stopped, and a shell had the terminal meanwhile.
+  /// Call it after we were stopped: a shell had the terminal meanwhile.
   void note_continued() noexcept;
 
  private:
@@ -50,8 +50,8 @@ class TerminalRelay {
   bool is_raw_ = false;
 };
 
-/// Leaves nothing of the caller in the environment but what a terminal and a language need, and
-/// describes the user `owner`.
+/// Clears the environment, except for what a terminal and a language need, and describes the user
+/// `owner` in it.
 void clean_environment(uid_t owner);
 
 }  // namespace shmif::tap

@@ -32,7 +32,7 @@ void Terminal::take_back() const {
   if (!has_modes_) return;  // we never had it
   const pid_t group = ::tcgetpgrp(file_.get());
   if (group <= 0) return;
-  // Another group that lives has it by right: the shell that put us into the background.
+  // Another living group has it by right: the shell that put us into the background.
   const bool ours = group == ::getpgrp();
   if (!ours && (::kill(-group, 0) == 0 || errno != ESRCH)) return;
   sigset_t output;
@@ -41,7 +41,7 @@ void Terminal::take_back() const {
   ::sigaddset(&output, SIGTTOU);
   ::pthread_sigmask(SIG_BLOCK, &output, &before);
   if (!ours) ::tcsetpgrp(file_.get(), ::getpgrp());
-  // Now, because output that somebody holds back (Ctrl-S) would make us wait.
+  // At once, because output that somebody holds back (Ctrl-S) would make us wait.
   ::tcsetattr(file_.get(), TCSANOW, &modes_);
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
@@ -58,8 +58,8 @@ bool stop_by(int number, bool with_group) {
   ::pthread_sigmask(SIG_UNBLOCK, &stop, nullptr);  // stops here
   ::pthread_sigmask(SIG_BLOCK, &stop, nullptr);
   ::sigaction(number, &before, nullptr);
-  // What continued us is blocked, and would be read once more, perhaps when the command has been
-  // stopped anew. A SIGCONT from before the stop went with the stop.
+  // The SIGCONT that ended the stop is blocked. It would be read once more, perhaps when the
+  // command has been stopped again. A SIGCONT from before the stop was discarded by the stop.
   sigset_t continued;
   ::sigemptyset(&continued);
   ::sigaddset(&continued, SIGCONT);

@@ -22,11 +22,11 @@ namespace shmif::tap {
 namespace {
 
 /// What one message says, if it is about an interface. The flag IFF_PROMISC only shows what an
-/// administrator set; the count shows packet sockets too.
+/// administrator set; the count shows packet sockets, too.
 std::optional<LinkNews> read_message(nlmsghdr* header) {
   if (header->nlmsg_type != RTM_NEWLINK) return std::nullopt;
   std::array<nla_policy, IFLA_MAX + 1> policy{};
-  policy[IFLA_PROMISCUITY].type = policy[IFLA_MTU].type = NLA_U32;  // refused when shorter
+  policy[IFLA_PROMISCUITY].type = policy[IFLA_MTU].type = NLA_U32;  // shorter ones are refused
   std::array<nlattr*, IFLA_MAX + 1> found{};
   if (::nlmsg_parse(header, sizeof(ifinfomsg), found.data(), IFLA_MAX, policy.data()) < 0 ||
       found[IFLA_PROMISCUITY] == nullptr) {
@@ -43,7 +43,7 @@ std::optional<LinkNews> read_message(nlmsghdr* header) {
 
 LinkNewsBatch read_link_news(std::span<const std::byte> datagram) {
   LinkNewsBatch batch;
-  // libnl's functions do not write here, but are from before const.
+  // libnl's functions do not write here, but their parameters are not const.
   auto* header =
       reinterpret_cast<nlmsghdr*>(const_cast<std::byte*>(datagram.data()));  // NOLINT: see above
   auto left = static_cast<int>(datagram.size());
@@ -67,7 +67,7 @@ struct GuestWatch::Impl {
     }
   }
 
-  /// Something was missed.
+  /// Call it when something was missed.
   void ask_for_everything() const {
     (void)::nl_rtgen_request(socket, RTM_GETLINK, AF_UNSPEC, NLM_F_DUMP);
   }
@@ -103,8 +103,8 @@ int GuestWatch::descriptor() const noexcept {
 }
 
 void GuestWatch::read(std::vector<GuestInterfaceState>& changes) {
-  // One call reads one datagram. Bounded, so that a guest which changes its interfaces without
-  // pause does not keep us here.
+  // One call reads one datagram. Bounded: a guest that changes its interfaces without pause must
+  // not keep us here.
   for (int i = 0; i < 64; ++i) {
     sockaddr_nl from{};
     unsigned char* buffer = nullptr;

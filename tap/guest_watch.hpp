@@ -1,5 +1,5 @@
 #pragma once
-// Which interfaces of a guest are promiscuous, and which are down. Internal to tap/.
+// Watches which interfaces of a guest are promiscuous or down, and their MTU. Internal to tap/.
 
 #include <cstddef>
 #include <cstdint>
@@ -16,29 +16,29 @@ namespace shmif::tap {
 struct LinkNews {
   unsigned index = 0;
   bool promiscuous = false;
-  bool carrier = false;  ///< it is up and has carrier
+  bool carrier = false;  ///< up and with carrier
   std::uint32_t mtu = 0;
 };
 struct LinkNewsBatch {
   std::vector<LinkNews> news;
   bool incomplete = false;  ///< something was missed: ask for everything
 };
-/// Reads the rtnetlink messages of one datagram. What is malformed says nothing.
+/// Reads the rtnetlink messages of one datagram, and ignores malformed ones.
 LinkNewsBatch read_link_news(std::span<const std::byte> datagram);
 
 /// Listens on a socket of open_interface_watch() (tap/guest_net.hpp), from any namespace.
 /// Threads: one at a time. Blocks: never.
 class GuestWatch {
  public:
-  /// `indices`: of the guest's interfaces, in their order. Taken to be up and not promiscuous so
-  /// far.
+  /// `indices`: of the guest's interfaces, in order. The interfaces are assumed to be up and not
+  /// promiscuous so far.
   static Result<GuestWatch> open(UniqueFd socket, std::vector<unsigned> indices);
   GuestWatch(GuestWatch&&) noexcept;
   GuestWatch& operator=(GuestWatch&&) noexcept;
   ~GuestWatch();
 
   int descriptor() const noexcept;
-  /// Reads what has come and appends what changed.
+  /// Reads what has come, and appends the states that changed.
   void read(std::vector<GuestInterfaceState>& changes);
 
  private:

@@ -1,6 +1,6 @@
 #pragma once
-// What a guest's supervisor and its init say to each other, over one SOCK_SEQPACKET pair. Both are
-// copies of one program, so a struct is format enough.
+// Messages between a guest's supervisor and its init, over one SOCK_SEQPACKET pair. Both are copies
+// of one program, so a plain struct is enough.
 
 #include <array>
 #include <cstdint>
@@ -17,22 +17,21 @@ namespace shmif::tap {
 
 enum class GuestSays : std::uint32_t {
   // supervisor to init
-  mapped,   ///< the ids are mapped; a: 1 when there is only one of them
-  run,      ///< start the command; a: 1 in a process group of its own, b: 1 that has the
-            ///< terminal; text: the host name, or empty
-  signal,   ///< send the command, or its process group if it has one of its own, signal a
-  resume,   ///< continue it if it is still in stop number a; b: 1 when it gets the terminal, too
+  mapped,  ///< the ids are mapped; a: 1 if there is only one
+  run,  ///< start the command; a: 1 in a process group of its own, b: 1 if that has the terminal;
+        ///< text: the host name, or empty
+  signal,   ///< send signal a to the command, or to its process group if it has one of its own
+  resume,   ///< continue it if it is still in stop number a; b: 1 if it also gets the terminal
   confirm,  ///< is the command still in stop number a?
   // init to supervisor
-  note,           ///< text
-  interface,      ///< a: its number, b: its index, c: LinkKind; mac; one descriptor
-  ready,          ///< all set up; one descriptor: the watch on the guest's interfaces; none for
-                  ///< a guest that was entered
-  failed,         ///< a: code, b: 1 when the category is shmif's, else generic; text; init ends
-  not_run,        ///< a: errno of execvp
-  stopped,        ///< the command was stopped; a: the number of this stop, from 1
-  still_stopped,  ///< confirmed; a: by which signal, b: 1 when a group of the guest has the
-                  ///< terminal
+  note,       ///< text
+  interface,  ///< a: its number, b: its index, c: LinkKind; mac; one descriptor
+  ready,      ///< all set up; one descriptor: the watch on the guest's interfaces; without it for a
+              ///< guest that was entered
+  failed,     ///< a: code, b: 1 if the category is shmif's, 0 if generic; text; init ends
+  not_run,    ///< a: errno of execvp
+  stopped,    ///< the command was stopped; a: the number of this stop, from 1
+  still_stopped,  ///< confirmed; a: by which signal, b: 1 if a group of the guest has the terminal
   exited,         ///< a: wait status of the command, b: daemons that it left, c: jobs; init ends
 };
 
@@ -50,14 +49,14 @@ struct GuestMessage {
 };
 static_assert(std::is_trivially_copyable_v<GuestMessage>);
 
-/// Sends a message, and a descriptor with it unless it is -1. `patient`: waits for room.
-/// Result: false when the other side is gone, or has no room.
+/// Sends a message, with a descriptor unless that is -1. `patient`: waits for room. Result: false
+/// if the other side is gone, or has no room.
 bool say(int socket, const GuestMessage& message, int descriptor = -1,
          bool patient = true) noexcept;
 
 enum class Heard : std::uint8_t { message, nothing, end };
 
-/// Receives a message. `patient`: waits for one. Result: `end` when the other side is gone.
+/// Receives a message. `patient`: waits for one. Result: `end` if the other side is gone.
 Heard hear(int socket, GuestMessage& message, UniqueFd& descriptor, bool patient) noexcept;
 
 }  // namespace shmif::tap
