@@ -60,7 +60,7 @@ std::size_t BatchWriter::write(int fd, std::span<const std::span<const iovec>> f
     entry.addr = reinterpret_cast<std::uintptr_t>(frames[i].data());
     entry.len = static_cast<std::uint32_t>(frames[i].size());
     entry.off = static_cast<std::uint64_t>(-1);  // a device has no position
-    entry.rw_flags = RWF_NOWAIT;                 // else one that finds no room would be put off
+    entry.rw_flags = RWF_NOWAIT;                 // else one without room would be deferred
     entry.user_data = i;
     rings_.at<std::uint32_t>(sq_array_ + at * sizeof(std::uint32_t)) = at;
   }
@@ -70,15 +70,15 @@ std::size_t BatchWriter::write(int fd, std::span<const std::span<const iovec>> f
     submitted =
         ::syscall(SYS_io_uring_enter, fd_.get(), count, count, IORING_ENTER_GETEVENTS, nullptr, 0);
   } while (submitted < 0 && errno == EINTR);
-  // None may wait, so each that was submitted is done.
+  // No write may wait, so every one that was submitted is done.
   const std::size_t written = take_completions(results.first(count));
   const bool knows_nowait = written == 0 || results.front() != -EOPNOTSUPP;
-  // What was not submitted would be so by the next call, with buffers of this one.
+  // Otherwise the next call would submit the rest, with buffers of this call.
   if (written < count || !knows_nowait) close();
   return knows_nowait ? written : 0;
 }
 
-/// Result: how many there were.
+/// Result: how many completions there were.
 std::size_t BatchWriter::take_completions(std::span<std::int32_t> results) noexcept {
   auto& head = rings_.at<std::uint32_t>(cq_head_);
   const std::uint32_t begin = bus::load_relaxed(head);

@@ -1,9 +1,9 @@
 #pragma once
 // BatchWriter: writes many frames to one device in one system call, through io_uring.
 //
-// What is saved is less the system calls than what happens at the end of each: a frame written to a
-// TAP device wakes whoever waits for it, and the kernel gives the CPU away when the writer returns
-// to its program. Once for a batch is enough (docs/decisions.md).
+// This saves not so much system calls as what happens at the end of each. A frame written to a TAP
+// device wakes a waiter, and the kernel gives the CPU away when the writer returns to its program.
+// Once per batch is enough (docs/decisions.md).
 
 #include <sys/uio.h>
 
@@ -22,14 +22,14 @@ class BatchWriter {
  public:
   static constexpr unsigned kMostFrames = 64;
 
-  /// Result: false where the kernel has no io_uring, or forbids it.
+  /// Result: false if the kernel has no io_uring, or forbids it.
   bool open() noexcept;
 
-  /// Writes each of `frames`, at most kMostFrames, as by writev() to a descriptor that does not
-  /// block: in their order, each by itself. What the buffers hold may change afterwards.
-  /// Blocks: never. Result: how many from the front were written, or tried, with results[i] as
-  /// writev() has it, or the errno, negative. Fewer than all, or none: the rest is the caller's to
-  /// write, and so is all that comes later.
+  /// Writes `frames`, at most kMostFrames, in order and each by itself, as writev() does to a
+  /// non-blocking descriptor. Afterwards the buffers may be changed. Blocks: never. Result: how
+  /// many frames from the front were written or tried; results[i] is what writev() returns, or the
+  /// negative errno. If that is fewer than all, or 0, the caller must write the rest, and all later
+  /// frames.
   std::size_t write(int fd, std::span<const std::span<const iovec>> frames,
                     std::span<std::int32_t> results) noexcept;
 
@@ -39,7 +39,7 @@ class BatchWriter {
 
   UniqueFd fd_;
   bus::UringMemory rings_, entries_;
-  // Where in rings_.
+  // Offsets in rings_.
   std::uint32_t sq_tail_ = 0, sq_array_ = 0, cq_head_ = 0, cq_tail_ = 0, cq_entries_ = 0;
   std::uint32_t sq_mask_ = 0, cq_mask_ = 0;
 };

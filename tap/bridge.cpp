@@ -20,15 +20,15 @@
 
 // How the loop turns
 //
-// Each link is an Endpoint: the source of one direction, the sink of the other. A round pumps every
-// endpoint that may have something (`look`): receive one batch, send it to the peer. A batch that
-// came back full leaves `look` set, so that round follows round without a system call for waiting.
-// When no endpoint has `look` set, the loop prepares all links to wait, sleeps in epoll
+// Each link is an Endpoint: the source of one direction and the sink of the other. A round pumps
+// every endpoint that may have frames (`look`): it receives one batch and sends it to the peer. A
+// batch with frames leaves `look` set, so round follows round without a system call for waiting. If
+// no endpoint has `look` set, the loop prepares all links to wait, sleeps in epoll
 // (level-triggered), and looks at those that epoll named.
 //
-// While a sink refuses, its source is not received from and its descriptor is taken out of epoll,
-// because a level-triggered descriptor that nobody reads would make the loop spin. The loop then
-// wakes each millisecond to try again.
+// While a sink refuses frames, the loop does not receive from its source. It also takes the
+// source's descriptor out of epoll, because a level-triggered descriptor that nobody reads would
+// make the loop spin. The loop then wakes every millisecond to try again.
 
 namespace shmif::tap {
 namespace {
@@ -38,18 +38,18 @@ using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
 constexpr milliseconds kRetry{1};
-/// A link whose receive fails without having ended (a bus that is corrupt until somebody repairs
-/// it) is asked again this much later.
+/// If receiving from a link fails and the link has not ended (a bus that is corrupt until somebody
+/// repairs it), the loop asks it again after this time.
 constexpr milliseconds kErrorPause{50};
-/// Rounds without waiting after which the loop looks at its control descriptors all the same.
+/// After this many rounds without waiting, the loop looks at its control descriptors all the same.
 constexpr unsigned kBusyRounds = 16;
 constexpr std::size_t kArenaBytesPerFrame = 2048;
-/// Sixteen super-frames; pages that nothing is received into cost nothing.
+/// Sixteen super-frames. Unused pages cost nothing.
 constexpr std::size_t kMinArenaBytes = std::size_t{16} * 65600;
 constexpr int kMaxEvents = 32;
 /// How long to look for an answer: twice what a round trip takes when neither host sleeps.
 constexpr std::chrono::microseconds kLookForAnswer{50};
-/// A longer frame, or more than one at a time, is no question and no answer, but a stream.
+/// A longer frame, or more than one at a time, is a stream, and not a question or an answer.
 constexpr std::size_t kLongestQuestion = 1600;
 
 struct DirectionCounts {
@@ -82,17 +82,17 @@ struct Endpoint {
   Endpoint* peer = nullptr;
   Interceptor interceptor;
   FrameBatch batch;
-  std::vector<FrameView> kept;         // of the batch, what the interceptor left
+  std::vector<FrameView> kept;         // what the interceptor left of the batch
   std::span<const FrameView> pending;  // received, not yet taken by the peer's link
-  Clock::time_point give_up{};      // when `pending` is dropped; meaningful while it is not empty
-  Clock::time_point quiet_until{};  // no receive before that, after an error
-  int descriptor = -1;              // in epoll; -1: the link has none that can be polled
-  bool watched = false;             // in epoll at present
+  Clock::time_point give_up{};         // when `pending` is dropped; valid while it is not empty
+  Clock::time_point quiet_until{};     // after an error: no receive before then
+  int descriptor = -1;                 // in epoll; -1: the link has none that can be polled
+  bool watched = false;                // in epoll at present
   bool look = true;
   bool prepared = false;
   bool in_trouble = false;  // the last receive failed
-  bool is_bus = false;      // to look there costs no system call
-  bool may_answer = false;  // it was sent a question since the loop last slept
+  bool is_bus = false;      // looking there costs no system call
+  bool may_answer = false;  // a question went to it since the loop last slept
   Expectation answers;
   DirectionCounts counts;
 
@@ -254,7 +254,7 @@ void Bridge::Impl::flush(Endpoint& source) {
       finish(*source.peer, sent.error);
       return;
     }
-    // The link names the frame at the front: that one cannot go, the others may.
+    // The error is about the frame at the front: that one cannot go, the others may.
     if (sent.error == Errc::frame_too_long) {
       source.counts.dropped_too_long.add();
       if (options.on_too_long)
@@ -266,8 +266,8 @@ void Bridge::Impl::flush(Endpoint& source) {
   }
 }
 
-/// Offers again what the peer refused; drops it when patience is over. Result: true when nothing
-/// waits any more.
+/// Offers again what the peer refused, and drops it when the patience is over. Result: true if
+/// nothing waits any more.
 bool Bridge::Impl::retry(Endpoint& source) {
   flush(source);
   if (source.stalled() && Clock::now() >= source.give_up) {
@@ -277,7 +277,7 @@ bool Bridge::Impl::retry(Endpoint& source) {
   return !source.stalled();
 }
 
-/// Shows the batch to the interceptor; what it leaves is pending.
+/// Shows the batch to the interceptor; frames that it does not consume become `pending`.
 void Bridge::Impl::intercept(Endpoint& source) {
   source.pending = source.batch.frames();
   if (!source.interceptor) return;
@@ -310,7 +310,7 @@ bool Bridge::Impl::pump(Endpoint& source) {
     source.peer->may_answer = source.peer->is_bus && source.brought_one_small();
   }
   if (source.stalled()) {
-    // Longer than the sink's own patience: what it ends with is better than a drop.
+    // Longer than the sink's own patience: however that ends, it is better than a drop.
     source.give_up =
         Clock::now() + std::max<nanoseconds>(options.patience, 2 * source.peer->link->patience());
     unwatch(source);
@@ -328,9 +328,9 @@ bool Bridge::Impl::pump(Endpoint& source) {
     }
     return false;
   }
-  // Where frames came, more are likely: asking once more costs less than a sleep and a wakeup
-  // (measured between two hosts on a bus, on a busy machine: TCP 1.8-2.0 Gbit/s instead of 1.2-1.7,
-  // ping no slower). One empty answer ends it, so the loop does not spin.
+  // After frames, more are likely: asking once more costs less than a sleep and a wakeup (measured
+  // between two hosts on a bus, on a busy machine: TCP 1.8-2.0 Gbit/s instead of 1.2-1.7, ping no
+  // slower). One empty answer ends it, so the loop does not spin.
   return got.frames > 0 && !source.stalled();
 }
 
@@ -346,8 +346,8 @@ bool Bridge::Impl::round() {
   return more;
 }
 
-/// Looks for the answers to what was sent last, where that is likely to save a sleep. Result: true
-/// when one came.
+/// Looks for answers to what was sent last, if that is likely to save a sleep. Result: true if one
+/// came.
 bool Bridge::Impl::look_for_answers() {
   bool more = false;
   for (Endpoint& e : endpoints) {
@@ -362,8 +362,8 @@ bool Bridge::Impl::look_for_answers() {
   return more;
 }
 
-/// Prepares all links to wait. Result: how many milliseconds epoll may sleep; 0: do not; -1: for
-/// ever.
+/// Prepares all links to wait. Result: how many milliseconds epoll may sleep; 0: not at all; -1:
+/// for ever.
 int Bridge::Impl::prepare_waits() {
   nanoseconds at_most = nanoseconds::max();
   const Clock::time_point now = Clock::now();
@@ -372,7 +372,7 @@ int Bridge::Impl::prepare_waits() {
       at_most = std::min<nanoseconds>(at_most, e.stalled() ? kRetry : e.quiet_until - now);
       continue;
     }
-    if (watch_endpoint(e)) at_most = std::min<nanoseconds>(at_most, kErrorPause);  // poll it then
+    if (watch_endpoint(e)) at_most = std::min<nanoseconds>(at_most, kErrorPause);  // then poll it
     const WaitHint hint = e.link->prepare_wait();
     e.prepared = true;
     if (hint.ready) {
@@ -393,7 +393,7 @@ void Bridge::Impl::wait(int timeout_ms) {
   const int n = ::epoll_wait(epoll.get(), events.data(), kMaxEvents, timeout_ms);
   for (Endpoint& e : endpoints) {
     if (std::exchange(e.prepared, false)) e.link->finish_wait();
-    if (n == 0 && timeout_ms > 0) e.look = true;  // somebody asked to be looked at by now
+    if (n == 0 && timeout_ms > 0) e.look = true;  // an endpoint asked to be looked at by now
   }
   for (int i = 0; i < n; ++i) {
     void* const who = events[static_cast<std::size_t>(i)].data.ptr;
@@ -412,7 +412,8 @@ void Bridge::Impl::wait(int timeout_ms) {
   }
 }
 
-/// A link has ended: what was received before goes on to where it was going, within its patience.
+/// A link has ended: frames received before still go to where they were going, within their
+/// patience.
 void Bridge::Impl::settle() {
   const auto waits = [](const Endpoint& e) { return e.stalled(); };
   while (std::any_of(endpoints.begin(), endpoints.end(), waits)) {
@@ -445,7 +446,7 @@ BridgeEnd Bridge::run(int stop_descriptor) {
     const bool more = self.round() || self.look_for_answers();
     if (self.end) break;
     if (more && ++busy_rounds % kBusyRounds != 0) {
-      // The others may have got something meanwhile, and looking is cheaper than asking epoll.
+      // The others may have received something meanwhile, and looking is cheaper than asking epoll.
       for (Endpoint& e : self.endpoints) e.look = true;
     } else {
       self.wait(more ? 0 : self.prepare_waits());

@@ -21,7 +21,7 @@ std::error_code last_error() noexcept {
   return {errno, std::generic_category()};
 }
 
-/// The interface that a packet socket is bound to, in the socket's own network namespace.
+/// Sets the interface of a packet socket up or down, in the socket's own network namespace.
 std::error_code set_up(int socket, bool on) noexcept {
   sockaddr_ll bound{};
   socklen_t size = sizeof bound;

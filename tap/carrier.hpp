@@ -1,5 +1,5 @@
 #pragma once
-// The carrier of a guest's or a TAP device's interface, as seen by the host behind it: its cable.
+// The carrier (the cable) of a guest's or a TAP device's interface, as the host behind it sees it.
 
 #include <system_error>
 
@@ -8,8 +8,9 @@
 namespace shmif::tap {
 
 /// Gives the interface behind our end carrier, or takes it away. `descriptor`: of the TapLink
-/// (`kind` tap), or of the PacketLink on our end of a veth pair (`kind` veth), which goes down
-/// then. Threads: any. Blocks: never. Errors: not_supported for another kind, the system's.
+/// (`kind` tap), or of the PacketLink on our end of a veth pair (`kind` veth). For veth, our end
+/// goes up or down. Threads: any. Blocks: never. Errors: not_supported for another kind, the
+/// system's.
 [[nodiscard]] std::error_code set_carrier(int descriptor, LinkKind kind, bool on) noexcept;
 
 }  // namespace shmif::tap

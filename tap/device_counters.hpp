@@ -6,15 +6,15 @@
 
 namespace shmif::tap {
 
-/// Counts of one device link since it was opened. "Sent" is from the program into the interface,
-/// "received" what the interface's host sent.
+/// Counts of one device link since it was opened. "Sent" frames went from the program into the
+/// interface; "received" frames came from the interface's host.
 struct DeviceCounters {
   std::uint64_t sent_frames = 0, sent_bytes = 0;
   std::uint64_t received_frames = 0, received_bytes = 0;
-  std::uint64_t dropped_down = 0;     ///< to send, while the interface was down
-  std::uint64_t dropped_full = 0;     ///< to send, the device's queue was full
+  std::uint64_t dropped_down = 0;     ///< not sent: the interface was down
+  std::uint64_t dropped_full = 0;     ///< not sent: the device's queue was full
   std::uint64_t dropped_corrupt = 0;  ///< either way: the kernel or we could make no sense of it
-  std::uint64_t missed = 0;           ///< to receive, our queue in the kernel was full
+  std::uint64_t missed = 0;           ///< not received: our queue in the kernel was full
 };
 
 /// A counter with one writer at a time and readers in any thread.

@@ -1,11 +1,12 @@
 #pragma once
-// Expectation: whether to look on for a while, before going to sleep, for the answer to a frame.
+// Expectation: whether to go on looking for the answer to a frame for a while before going to
+// sleep.
 //
-// A sleep and a wake-up cost tens of microseconds, and the next frame of two programs that ask and
-// answer each other is often here sooner. But a loop that looks on takes a CPU from somebody, on
-// two CPUs perhaps from who would answer. So it is tried, and each time that it was in vain the
-// next 1, 2, 4 and so on up to 256 occasions are let pass: then it costs next to nothing where it
-// does not pay, and is found out soon where it begins to.
+// A sleep and a wakeup cost tens of microseconds. If two programs ask and answer each other, the
+// next frame often comes sooner. But a loop that goes on looking takes a CPU from others; with two
+// CPUs, perhaps from the program that would answer. So the loop tries, and after each try in vain
+// skips the next 1, 2, 4 and so on up to 256 occasions. So looking costs next to nothing where it
+// does not pay, and the loop soon finds out where it begins to pay.
 
 #include <algorithm>
 
@@ -15,7 +16,7 @@ class Expectation {
  public:
   static constexpr unsigned kMostSkipped = 256;
 
-  /// To be asked once for each occasion; if true, learn() is to follow.
+  /// Call it once for each occasion; if true, learn() must follow.
   bool is_worth_a_look() noexcept {
     if (to_skip_ == 0) return true;
     --to_skip_;
@@ -27,8 +28,8 @@ class Expectation {
   }
 
  private:
-  unsigned skip_ = 0;     // after the last look
-  unsigned to_skip_ = 0;  // of these, still
+  unsigned skip_ = 0;     // occasions to skip after the last look
+  unsigned to_skip_ = 0;  // of these, still to skip
 };
 
 }  // namespace shmif::tap

@@ -23,13 +23,12 @@
 namespace shmif::tap {
 namespace {
 
-constexpr std::size_t kAddressBytes = 12;  // both MACs: a tag stands behind them
+constexpr std::size_t kAddressBytes = 12;  // both MACs: a tag comes behind them
 constexpr std::size_t kSlots = 32;         // frames per recvmmsg and per sendmmsg
 /// A super-frame: an IP packet of 64 KiB, the header, a tag in it and room for one before it.
 constexpr std::size_t kSlotBytes = 65536 + 64;
 constexpr int kSocketBufferBytes = 8 << 20;
-constexpr int kMaxRefills =
-    8;  // per receive(), so that frames that are dropped cannot keep it busy
+constexpr int kMaxRefills = 8;  // per receive(), so that dropped frames cannot keep it busy
 
 constexpr std::chrono::milliseconds kLookWhileDown{50};
 
@@ -42,8 +41,8 @@ Result<void> ignore_outgoing(int fd) {
   return set_option(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1, "PACKET_IGNORE_OUTGOING");
 }
 
-/// Asks for more room than the default, which is a tenth of a second at 20 Mbit/s; the limit of an
-/// ordinary user is what it gets at most.
+/// Asks for larger buffers than the default, which holds a tenth of a second at 20 Mbit/s. An
+/// ordinary user gets at most the system's limit.
 void enlarge(int fd, int forced, int plain) {
   if (::setsockopt(fd, SOL_SOCKET, forced, &kSocketBufferBytes, sizeof kSocketBufferBytes) != 0) {
     (void)::setsockopt(fd, SOL_SOCKET, plain, &kSocketBufferBytes, sizeof kSocketBufferBytes);
@@ -70,7 +69,7 @@ Result<void> configure(int fd, int index, bool promiscuous) {
 /// A packet socket bound to the interface, in the calling thread's namespace.
 Result<std::vector<UniqueFd>> open_socket(const std::string& interface) {
   const std::string what = "cannot open a packet socket on interface \"" + interface + "\"";
-  // Protocol 0: nothing is heard before bind names the interface.
+  // Protocol 0: the socket hears nothing before bind names the interface.
   UniqueFd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
   if (!socket) {
     const char* hint =
@@ -79,7 +78,7 @@ Result<std::vector<UniqueFd>> open_socket(const std::string& interface) {
             : "";
     return Error::from_errno(errno, what, hint);
   }
-  // Before bind, so that nothing the host sends slips in between.
+  // Before bind, so that no frame of the host slips in.
   if (auto r = ignore_outgoing(socket.get()); !r) return std::move(r).error();
   const unsigned index = ::if_nametoindex(interface.c_str());
   if (index == 0) return Error::from_errno(errno, what, "'ip link' lists those that are here");
@@ -106,7 +105,7 @@ struct PacketLink::Impl {
   std::atomic<std::size_t> max_frame{0};
   DeviceCounts counts;
 
-  // Receiving: what one recvmmsg brought, of which slots before `next` are done with.
+  // Receiving: what one recvmmsg brought; slots before `next` are done.
   struct alignas(cmsghdr) Control {
     std::array<char, CMSG_SPACE(sizeof(tpacket_auxdata)) + CMSG_SPACE(sizeof(std::uint32_t))> bytes;
   };
@@ -118,12 +117,12 @@ struct PacketLink::Impl {
   std::array<mmsghdr, kSlots> messages{};
   std::size_t filled = 0;
   std::size_t next = 0;
-  std::span<const std::byte> current;  // the frame of slot `next`, once it has been looked at
-  Offload current_offload;             // what it leaves to do
-  bus::Segmenter segments;             // of `current` when it is a super-frame
+  std::span<const std::byte> current;  // the frame of slot `next`, after look_at_next()
+  Offload current_offload;             // the work left in it
+  bus::Segmenter segments;             // of `current` if it is a super-frame
   bool cutting = false;
   std::uint32_t overflows = 0;  // SO_RXQ_OVFL: frames missed since the socket was made
-  bool down = false;            // so its end would not be told: see look_at_interface()
+  bool down = false;            // then its deletion is not reported: see look_at_interface()
 
   // Sending.
   std::array<std::array<iovec, 2>, kSlots> out_parts{};
@@ -194,14 +193,14 @@ Result<PacketLink> PacketLink::adopt(UniqueFd socket, const PacketOptions& optio
   return PacketLink(std::move(impl));
 }
 
-/// True when the interface does not exist any more in the socket's namespace.
+/// Whether the interface no longer exists in the socket's namespace.
 bool PacketLink::Impl::is_gone() const noexcept {
   ifreq request{};
   request.ifr_ifindex = index;
   return ::ioctl(socket.get(), SIOCGIFNAME, &request) != 0 && errno == ENODEV;
 }
 
-/// Asks for the MTU. Result: true when it is another than before.
+/// Asks for the MTU. Result: whether it has changed.
 bool PacketLink::Impl::refresh_mtu() noexcept {
   ifreq request{};
   request.ifr_ifindex = index;  // by its index: somebody may have renamed it
@@ -212,14 +211,14 @@ bool PacketLink::Impl::refresh_mtu() noexcept {
   return max_frame.exchange(std::min(bytes, kMaxFrameBytes)) != std::min(bytes, kMaxFrameBytes);
 }
 
-/// The interface went down, or away. Result: true when away, which ends the link.
+/// Call it when the interface went down or away. Result: true if it is away, which ends the link.
 bool PacketLink::Impl::interface_trouble() noexcept {
   if (is_gone()) ended = true;
   return ended;
 }
 
-/// The kernel tells a socket that its interface is deleted only if the interface was up (Linux:
-/// packet_notifier()). One that is down is looked at instead.
+/// The kernel reports the deletion of an interface to a socket only if the interface was up (Linux:
+/// packet_notifier()). So this looks at an interface that is down.
 void PacketLink::Impl::look_at_interface() noexcept {
   if (interface_trouble()) return;
   ifreq request{};
@@ -228,7 +227,7 @@ void PacketLink::Impl::look_at_interface() noexcept {
          ::ioctl(socket.get(), SIOCGIFFLAGS, &request) != 0 || (request.ifr_flags & IFF_UP) == 0;
 }
 
-/// Fetches the next frames from the kernel. Result: false when there are none now.
+/// Fetches the next frames from the kernel. Result: false if there are none now.
 bool PacketLink::Impl::refill(ReceiveResult& result) noexcept {
   for (std::size_t i = 0; i < kSlots; ++i) {
     // The first bytes of a slot stay free for a tag.
@@ -250,18 +249,17 @@ bool PacketLink::Impl::refill(ReceiveResult& result) noexcept {
   }
   switch (errno) {
     case EINTR: return true;
-    case EINVAL:  // a frame with an offload that virtio_net_hdr has no word for; the kernel dropped
-                  // it
+    case EINVAL:  // virtio_net_hdr cannot describe the offload of a frame; the kernel dropped it
       counts.corrupt_received.add();
       return true;
-    case ENETDOWN:  // told once each time it goes down
+    case ENETDOWN:  // reported once each time it goes down
     case ENXIO: down = true; return !interface_trouble();
     case EAGAIN: return false;
     default: result.error = std::error_code(errno, std::generic_category()); return false;
   }
 }
 
-/// Moves both addresses forward and puts the tag behind them. The slot has room in front.
+/// Moves both addresses forward, and puts the tag behind them. The slot has room in front.
 std::span<std::byte> PacketLink::Impl::put_tag_back(std::span<std::byte> frame,
                                                     const tpacket_auxdata& aux) noexcept {
   std::byte* const begin = frame.data() - kVlanTagBytes;
@@ -276,7 +274,7 @@ std::span<std::byte> PacketLink::Impl::put_tag_back(std::span<std::byte> frame,
   return {begin, frame.size() + kVlanTagBytes};
 }
 
-/// Makes the frame of slot `next` whole and leaves it in `current`; empty when it is no good.
+/// Makes the frame of slot `next` whole and leaves it in `current`; empty if the frame is bad.
 void PacketLink::Impl::look_at_next(ReceiveResult& result) noexcept {
   msghdr& m = messages[next].msg_hdr;
   Offload header = vnet[next];
@@ -319,7 +317,7 @@ void PacketLink::Impl::look_at_next(ReceiveResult& result) noexcept {
   counts.corrupt_received.add();
 }
 
-/// Moves `current`, or the next segment of it, into the batch. Result: false when it does not fit.
+/// Moves `current`, or the next segment of it, into the batch. Result: false if it does not fit.
 bool PacketLink::Impl::deliver(FrameBatch& into, ReceiveResult& result) noexcept {
   const std::size_t size = cutting ? segments.next_bytes() : current.size();
   const std::span<std::byte> room = into.room();
@@ -368,8 +366,8 @@ ReceiveResult PacketLink::receive(FrameBatch& into) noexcept {
   return result;
 }
 
-/// Readies messages for the frames at the front that may be sent. Result: how many; when not all,
-/// and none of them is the first, `result` says why.
+/// Prepares messages for the frames at the front that may be sent. Result: how many; if 0, `result`
+/// says why.
 std::size_t PacketLink::Impl::prepare(std::span<const FrameView> frames,
                                       SendResult& result) noexcept {
   std::size_t ready = 0;
@@ -413,7 +411,7 @@ SendResult PacketLink::send(std::span<const FrameView> frames) noexcept {
       result.taken += static_cast<std::size_t>(n);
       continue;
     }
-    switch (errno) {  // of the first frame
+    switch (errno) {  // about the first frame
       case EINTR: continue;
       case EAGAIN: return result;
       case EMSGSIZE: return {result.taken, Errc::frame_too_long};

@@ -1,6 +1,6 @@
 #pragma once
-// PacketLink: an existing network interface as a Link, through a packet socket. What arrives at the
-// interface from its cable is received here, what is sent here leaves by the cable.
+// PacketLink: an existing network interface as a Link, through a packet socket. It receives what
+// arrives at the interface from its cable. What is sent to it leaves by the cable.
 
 #include <memory>
 #include <string>
@@ -14,45 +14,45 @@
 namespace shmif::tap {
 
 struct PacketOptions {
-  /// Receive also what is addressed to other hosts, as everything that bridges must.
+  /// Also receive frames addressed to other hosts, as every bridge must.
   bool promiscuous = true;
-  /// Where the interface is; nullptr: in the calling thread's namespace. Only used during open.
+  /// Where the interface is; nullptr: in the calling thread's namespace. Used only during open.
   const NetNamespace* where = nullptr;
-  /// Deliver frames that leave work to do as they are (FrameView::offload), for a link at the other
+  /// Deliver frames with work left to do as they are (FrameView::offload), for a link at the other
   /// end that carries such frames.
   bool offload = false;
 };
 
 /// One interface, heard and spoken to below its host's stack (AF_PACKET).
 ///
-/// Every frame received is whole: tags that the kernel took out (802.1Q, 802.1ad) are back in their
-/// place; unfinished checksums are finished and super-frames are cut up (bus/offload.hpp), unless
-/// PacketOptions::offload asks for them as they are. What the
-/// interface's own host sends is not received, and neither is what was sent here.
-/// While the interface is down, frames to send are dropped and counted; it goes on by itself when
+/// Every frame received is whole: tags that the kernel took out (802.1Q, 802.1ad) are put back,
+/// unfinished checksums are finished, and super-frames are split (bus/offload.hpp). With
+/// PacketOptions::offload, unfinished checksums and super-frames stay as they are. Frames that the
+/// interface's own host sends are not received, and neither are frames that were sent here. While
+/// the interface is down, frames to send are dropped and counted; the link goes on by itself when
 /// the interface is up again. An interface that is deleted or moved to another namespace ends the
 /// link. Threads: one may send while another receives and waits; counters() from any. Blocks:
-/// never. A full socket takes no more frames for now (SendResult::taken); a full device drops.
+/// never. A full socket takes no more frames for now (SendResult::taken); a full device drops them.
 class PacketLink {
  public:
   /// Errors: bad_argument (name), ENODEV, EPERM, not_supported (not an Ethernet interface).
   static Result<PacketLink> open(const std::string& interface, const PacketOptions& options = {});
   /// Takes over a packet socket (SOCK_RAW) that is bound to an interface, and sets every option
-  /// itself. Errors: bad_argument when it is something else, not_supported.
+  /// itself. Errors: bad_argument if it is something else, not_supported.
   static Result<PacketLink> adopt(UniqueFd socket, const PacketOptions& options = {});
 
   PacketLink(PacketLink&&) noexcept;
   PacketLink& operator=(PacketLink&&) noexcept;
   ~PacketLink();
 
-  /// Frames may leave work to the interface, or its driver. Errors: frame_too_short,
-  /// frame_too_long, link_ended.
+  /// Frames may leave work to the interface or its driver. Errors: frame_too_short, frame_too_long,
+  /// link_ended.
   SendResult send(std::span<const FrameView> frames) noexcept;
   ReceiveResult receive(FrameBatch& into) noexcept;
   int descriptor() noexcept;
   WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
-  /// The interface's MTU, the header and one 802.1Q tag; follows a change of the MTU.
+  /// The interface's MTU plus the header and one 802.1Q tag; follows a change of the MTU.
   std::size_t max_frame_bytes() noexcept;
   std::string address();  ///< "packet:IFNAME"
 

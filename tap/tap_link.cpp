@@ -77,7 +77,7 @@ Error attach_error(int number, const std::string& name) {
 }
 
 /// Opens one queue of the device `name`, which may be a pattern. Result: the descriptor; `name`
-/// becomes what the kernel chose.
+/// becomes the name that the kernel chose.
 Result<UniqueFd> attach_queue(std::string& name, const TapOptions& options) {
   auto tun = open_tun();
   if (!tun) return tun;
@@ -96,7 +96,7 @@ Result<UniqueFd> attach_queue(std::string& name, const TapOptions& options) {
 Result<void> configure(const std::string& name, const TapOptions& options) {
   auto netlink = Netlink::open();
   if (!netlink) return std::move(netlink).error();
-  // The MAC and the MTU first: addresses and neighbours then see the final ones.
+  // MAC and MTU first, so that addresses and neighbours see the final ones.
   if (options.mac) {
     if (auto r = netlink->set_mac(name, *options.mac); !r) return r;
   }
@@ -105,7 +105,7 @@ Result<void> configure(const std::string& name, const TapOptions& options) {
   }
   for (const Cidr& address : options.addresses) {
     auto r = netlink->add_address(name, address);
-    // An attached persistent device may have it from last time.
+    // A persistent device may still have it from last time.
     if (!r && r.error().code != std::errc::file_exists) return r;
   }
   if (!options.up) return {};
@@ -117,7 +117,7 @@ Result<void> configure(const std::string& name, const TapOptions& options) {
   return {};
 }
 
-/// All that must happen inside the target namespace.
+/// Everything that must happen inside the target namespace.
 Result<std::vector<UniqueFd>> make_queues(const TapOptions& options, unsigned queues) {
   std::string name = options.name;
   std::vector<UniqueFd> fds;
@@ -166,7 +166,7 @@ struct TapLink::Impl {
   DeviceCounts counts;
   bool vnet = false;  ///< an Offload comes before each frame, both ways
   std::size_t largest = kMaxFrameBytes;
-  /// Takes what a small room cannot, so that the length of a truncated frame is known.
+  /// Takes the part of a frame that has no room in the batch, so that the frame's length is known.
   std::unique_ptr<std::byte[]> overflow =
       std::make_unique_for_overwrite<std::byte[]>(kMaxSuperFrameBytes);
 
@@ -177,10 +177,9 @@ struct TapLink::Impl {
   void note(std::int32_t result, const FrameView& frame) noexcept;
 };
 
-// Also to be called where it is to be none: a persistent device may have been left with what its
-// last user wanted.
+// Also call it to switch offloads off: a persistent device may still have those of its last user.
 Result<void> set_tap_offloads(int tun, const std::string& name, bool on) {
-  // Cutting up UDP came with Linux 6.2; names for it came with the headers of that version.
+  // Linux 6.2 can split UDP; the names for it came with the headers of that version.
   constexpr unsigned long kUso = 0x20 | 0x40;
   constexpr unsigned long kBasic = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
   if (on && ::ioctl(tun, TUNSETOFFLOAD, kBasic | kUso) == 0) return {};
@@ -260,9 +259,8 @@ std::error_code TapLink::Impl::refusal_of(const FrameView& frame) const noexcept
   return {};
 }
 
-/// Writes some frames, together where that can be. What the device cannot take now is dropped, as
-/// by any network card. Result: how many of them are written or dropped, none when the link has
-/// ended.
+/// Writes some frames, together if possible. Frames that the device cannot take now are dropped, as
+/// by any network card. Result: how many frames were written or dropped, up to the end of the link.
 std::size_t TapLink::Impl::write(std::span<const FrameView> frames) noexcept {
   constexpr std::size_t kMost = BatchWriter::kMostFrames;
   std::array<Offload, kMost> offloads;
@@ -366,7 +364,7 @@ int TapLink::descriptor() noexcept {
   return impl_->tun.get();
 }
 
-// A deleted device polls as POLLERR, which every waiter is told of; `ready` covers the time before.
+// A deleted device polls as POLLERR, which wakes every waiter; `ready` covers the time before.
 WaitHint TapLink::prepare_wait() noexcept {
   return {.ready = impl_->ended};
 }

@@ -1,6 +1,6 @@
 #pragma once
-// TapLink: a Linux TAP device as a Link. What the host sends through the interface is received
-// here, what is sent here arrives at the host's interface.
+// TapLink: a Linux TAP device as a Link. It receives what the host sends through the interface.
+// What is sent to it arrives at the host's interface.
 
 #include <cstdint>
 #include <memory>
@@ -19,49 +19,49 @@
 namespace shmif::tap {
 
 struct TapOptions {
-  /// An existing TAP device of that name is attached to, else one is created; empty: the next free
-  /// "tapN". At most 15 characters.
+  /// Attaches to an existing TAP device of that name, or creates one; empty: the next free "tapN".
+  /// At most 15 characters.
   std::string name;
   std::optional<std::uint32_t> mtu;  ///< 68 to 65521
   std::optional<MacAddress> mac;
   std::vector<Cidr> addresses;
   std::optional<IpAddress> gateway4, gateway6;  ///< default routes; need `up` and an address
   bool up = true;
-  bool persist = false;      ///< the device stays when this link goes
+  bool persist = false;      ///< the device stays when this link is closed
   bool multi_queue = false;  ///< further links may be opened on the same device
-  /// Let the host leave segmentation and checksums to us (FrameView::offload), and take frames that
-  /// leave them to the host: for a link at the other end that carries such frames.
+  /// Let the host leave segmentation and checksums to us (FrameView::offload), and accept frames
+  /// that leave these to the host: for a link at the other end that carries such frames.
   bool offload = false;
-  /// Where the device appears; nullptr: in the calling thread's namespace. Only used during open.
+  /// Where the device appears; nullptr: in the calling thread's namespace. Used only during open.
   const NetNamespace* where = nullptr;
 };
 
-/// Says which work the host may leave to whoever reads a TAP device: segmentation of TCP and UDP,
-/// and checksums, or nothing. Errors: the system's.
+/// Says which work the host may leave to the reader of a TAP device: segmentation of TCP and UDP,
+/// and checksums; or none. Errors: the system's.
 Result<void> set_tap_offloads(int tun, const std::string& name, bool on);
 
-/// Whether /dev/net/tun can be opened here, for choosing between a TAP device and other means.
-/// Result: nothing amiss, or the Error that TapLink::open would give.
+/// Whether /dev/net/tun can be opened here, to choose between a TAP device and other means. Result:
+/// success, or the Error that TapLink::open would give.
 Result<void> check_tun_device();
 
 /// One queue of a TAP device.
 ///
-/// While the interface is down, frames to send are dropped and counted; it goes on by itself when
-/// the interface is up again. A deleted device ends the link. Tags of 802.1Q and 802.1ad stay in
-/// the frames. Threads: one may send while another receives and waits; counters() from any. Blocks:
-/// never; what finds the device's queue full is dropped and counted.
+/// While the interface is down, frames to send are dropped and counted; the link goes on by itself
+/// when the interface is up again. A deleted device ends the link. Tags of 802.1Q and 802.1ad stay
+/// in the frames. Threads: one may send while another receives and waits; counters() from any.
+/// Blocks: never; frames that find the device's queue full are dropped and counted.
 class TapLink {
  public:
-  /// Creates the device or attaches to it and configures it as `options` says. What it created is
-  /// gone again when a later step fails. Errors: bad_argument (name, MTU); ENOENT, EACCES for
-  /// /dev/net/tun; EPERM, EBUSY (attached by another process), EINVAL (an interface of that name is
-  /// something else); each message says what to do.
+  /// Creates the device or attaches to it, and configures it as `options` says. If a later step
+  /// fails, a device that it created is gone again. Errors: bad_argument (name, MAC address),
+  /// bad_mtu; ENOENT, EACCES for /dev/net/tun; EPERM, EBUSY (attached by another process), EINVAL
+  /// (an interface of that name is something else); each message says what to do.
   static Result<TapLink> open(const TapOptions& options);
   /// The same with `queues` links on one device; the kernel spreads flows over them.
   static Result<std::vector<TapLink>> open_queues(TapOptions options, unsigned queues);
   /// Takes over a descriptor of /dev/net/tun that is attached to a TAP device without packet
-  /// information header (IFF_TAP | IFF_NO_PI); with IFF_VNET_HDR frames may leave work to do, as
-  /// with TapOptions::offload. Errors: bad_argument when it is something else.
+  /// information header (IFF_TAP | IFF_NO_PI). With IFF_VNET_HDR, frames may leave work to do, as
+  /// with TapOptions::offload. Errors: bad_argument if it is something else.
   static Result<TapLink> adopt(UniqueFd tun);
 
   TapLink(TapLink&&) noexcept;
@@ -69,13 +69,14 @@ class TapLink {
   ~TapLink();
 
   /// Errors: frame_too_short, frame_too_long, link_ended; not_supported for a frame with work left
-  /// to do where takes_offloads() is false.
+  /// to do if takes_offloads() is false.
   SendResult send(std::span<const FrameView> frames) noexcept;
   ReceiveResult receive(FrameBatch& into) noexcept;
   int descriptor() noexcept;
   WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
-  /// The longest of any bus: like the kernel's stack, a TAP device takes more than its MTU.
+  /// The longest of any bus, or the longest super-frame if takes_offloads() is true: like the
+  /// kernel's stack, a TAP device takes more than its MTU.
   std::size_t max_frame_bytes() noexcept;
   std::string address();  ///< "tap:NAME"
 
