@@ -17,7 +17,7 @@ std::uint32_t as_u32(const IpAddress& a) {
   return v;
 }
 
-/// Why no interface can have the address, or nothing.
+/// Why no interface can have the address; empty if one can.
 std::string unusable(const Cidr& c) {
   const bool zero = c.address.bytes == decltype(c.address.bytes){};
   if (zero) return "is the unspecified address, which no interface can have";

@@ -23,8 +23,8 @@ struct IpAddress {
   unsigned bits() const noexcept { return is_v6() ? 128 : 32; }
   std::string to_string() const;
 
-  /// Accepts "198.18.0.1" and "fd00::1", nothing around it, no zone, no short forms such as
-  /// "198.18". Errors: bad_argument.
+  /// Accepts "198.18.0.1" and "fd00::1", without surrounding text or zone, and no short forms such
+  /// as "198.18". Errors: bad_argument.
   static Result<IpAddress> parse(std::string_view text);
 };
 
@@ -36,10 +36,10 @@ struct Cidr {
   bool operator==(const Cidr&) const = default;
   std::string to_string() const;
 
-  /// Accepts ADDRESS/PREFIX. The prefix must be there and at least 1; an address that no interface
-  /// can have (unspecified, multicast, or the network's own or broadcast address of an IPv4 network
-  /// of more than two) is refused, because it is a slip of the pen each time. Errors: bad_argument,
-  /// with a message that says what is wrong and how it is written.
+  /// Accepts ADDRESS/PREFIX. The prefix is required, and at least 1. An address that no interface
+  /// can have is refused, because it is a typing error each time: unspecified, multicast, reserved,
+  /// or the network or broadcast address of an IPv4 network of more than two addresses. Errors:
+  /// bad_argument; the message says what is wrong and how to write it.
   static Result<Cidr> parse(std::string_view text);
 };
 

@@ -1,5 +1,5 @@
 #pragma once
-// Owners of what libnl hands out. Internal to the layers that talk rtnetlink.
+// Owners of libnl's objects. Internal to the layers that use rtnetlink.
 
 #include <netlink/errno.h>
 #include <netlink/handlers.h>
@@ -12,7 +12,7 @@
 
 namespace shmif::tap {
 
-/// Gives a pointer back by the function of libnl that is for it.
+/// Frees a pointer by libnl's function for it.
 template <auto F>
 struct NlDeleter {
   template <class T>
@@ -23,7 +23,7 @@ struct NlDeleter {
 using NlSocketPtr = std::unique_ptr<nl_sock, NlDeleter<nl_socket_free>>;
 using NlLinkPtr = std::unique_ptr<rtnl_link, NlDeleter<rtnl_link_put>>;
 
-/// nl_recv() that passes over what does not come from the kernel. Root of a network namespace may
+/// nl_recv() that skips messages that do not come from the kernel. Root in a network namespace may
 /// send to every netlink socket of that namespace, also to one that a process outside holds.
 inline int receive_from_kernel(nl_sock* socket, sockaddr_nl* from, unsigned char** buffer,
                                ucred** credentials) {
@@ -40,7 +40,7 @@ inline int receive_from_kernel(nl_sock* socket, sockaddr_nl* from, unsigned char
   return -NLE_AGAIN;
 }
 
-/// Makes the functions of libnl that use these callbacks believe the kernel only.
+/// Makes libnl's functions that use these callbacks accept messages from the kernel only.
 inline void believe_kernel_only(nl_cb* callbacks) {
   ::nl_cb_overwrite_recv(callbacks, receive_from_kernel);
 }

@@ -68,7 +68,7 @@ int errno_of(int nl_error) {
   return EIO;
 }
 
-/// An Error that says `what` failed, why, and what to do where that is known.
+/// An Error that says what failed, why, and what to do if that is known.
 Error failure(int nl_error, const std::string& what) {
   const int number = errno_of(nl_error);
   const std::error_code code(number, std::generic_category());
@@ -103,7 +103,7 @@ IpAddress broadcast_of(const Cidr& c) {
   return b;
 }
 
-/// Opens the two sockets that a session lives on: rtnetlink, and one for ioctl.
+/// Opens the two sockets of a session: rtnetlink, and one for ioctl.
 Result<std::vector<UniqueFd>> open_sockets() {
   UniqueFd route(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
   sockaddr_nl any{};
@@ -119,7 +119,7 @@ Result<std::vector<UniqueFd>> open_sockets() {
   return sockets;
 }
 
-/// Whether packet sockets can describe super-frames of UDP. Before Linux 6.2 they drop them.
+/// Whether packet sockets can describe super-frames of UDP. Before Linux 6.2 they drop these.
 bool speaks_of_udp_segments() {
   utsname kernel{};
   int major = 0;
@@ -147,7 +147,7 @@ bool is_interface_name(std::string_view name) noexcept {
          std::all_of(
              name.begin(), name.end(),
              [](char c) {
-               // The kernel takes a '%' for a pattern, which it fills in.
+               // The kernel takes a '%' as a pattern to fill in.
                return c != '/' && c != ':' && c != '%' && static_cast<unsigned char>(c) > ' ' &&
                       c != '\x7f';
              });
@@ -156,7 +156,7 @@ bool is_interface_name(std::string_view name) noexcept {
 struct Netlink::Impl {
   NlSocketPtr socket;
   UniqueFd control;
-  UniqueFd own_namespace;  ///< to know whether /proc/sys/net shows this session's namespace
+  UniqueFd own_namespace;  ///< tells whether /proc/sys/net shows this session's namespace
 
   /// Asks the kernel for one interface.
   Result<NlLinkPtr> get(const std::string& name) const {
@@ -170,7 +170,7 @@ struct Netlink::Impl {
     return NlLinkPtr(link);
   }
 
-  /// Looks the interface up, lets `edit` say what to change, and sends that.
+  /// Looks up the interface, lets `edit` say what to change, and sends that.
   template <class Edit>
   Result<void> change(const std::string& name, const std::string& what, Edit edit) {
     auto link = get(name);
@@ -409,8 +409,8 @@ Result<void> Netlink::add_default_route(const std::string& name, const IpAddress
 Result<void> Netlink::wait_for_carrier(const std::string& name, std::chrono::milliseconds timeout) {
   using std::chrono::steady_clock;
   const auto deadline = steady_clock::now() + timeout;
-  // The kernel tells link changes only to sockets of a group of their own; looking again each
-  // millisecond does the same for the short time this takes, with nothing to leave behind.
+  // The kernel reports link changes only to sockets in a group of their own. Looking again every
+  // millisecond is as good for the short time that this takes, and leaves nothing behind.
   for (;;) {
     auto now = interface(name);
     if (!now) return std::move(now).error();
@@ -437,7 +437,7 @@ Result<void> Netlink::disable_ipv6(const std::string& name) {
       ::fstat(impl_->own_namespace.get(), &theirs) == 0 && ours.st_ino == theirs.st_ino) {
     const std::string path = "/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6";
     const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-    if (file) (void)!::write(file.get(), "1", 1);  // a read-only /proc leaves the setting above
+    if (file) (void)!::write(file.get(), "1", 1);  // if /proc is read-only, the above stays
   }
   return {};
 }
@@ -498,7 +498,7 @@ Result<void> Netlink::disable_unspeakable_offloads(const std::string& name) {
     const std::string_view feature(text, ::strnlen(text, ETH_GSTRING_LEN));
     if (is_unspeakable(feature)) wanted->features[i / 32].valid |= 1U << i % 32;
   }
-  // A positive answer says that it has some of them for ever: nothing can be done about that.
+  // A positive answer means that some features stay on for ever: nothing can be done about that.
   if (!ask(wanted) && errno != EOPNOTSUPP) return failed();
   return {};
 }

@@ -22,8 +22,9 @@ struct Interface {
   std::string name;
   unsigned flags = 0;  ///< IFF_*
   std::uint32_t mtu = 0;
-  MacAddress mac;  ///< zero where the interface has none
-  /// How many want everything that arrives: the administrator, tcpdump, a bridge it belongs to.
+  MacAddress mac;  ///< zero if the interface has none
+  /// How many want every frame that arrives: the administrator, tcpdump, a bridge that it belongs
+  /// to.
   unsigned promiscuity = 0;
 
   bool is_up() const noexcept { return (flags & IFF_UP) != 0; }
@@ -44,24 +45,25 @@ struct Interface {
 /// An interface with the addresses that it has.
 struct AddressedInterface {
   std::string name;
-  MacAddress mac;  ///< zero where the interface has none
+  MacAddress mac;  ///< zero if the interface has none
   std::vector<Cidr> addresses;
 };
 
-/// True for what the kernel takes as an interface's name: 1 to 15 bytes without '/', ':' and
-/// blanks.
+/// Whether `name` can name an interface: 1 to 15 bytes without '/', ':', '%', blanks and control
+/// characters, and not "." or "..".
 bool is_interface_name(std::string_view name) noexcept;
 
-/// A session with one namespace's rtnetlink. It stays with the namespace it was opened in, wherever
-/// the calling thread goes.
+/// A session with one namespace's rtnetlink. It stays with the namespace in which it was opened,
+/// wherever the calling thread goes.
 /// Threads: one at a time. Blocks: for the kernel's answer (microseconds; while an interface is
 /// being unregistered elsewhere, up to milliseconds). Errors name the interface, what was tried and
 /// what to do.
 class Netlink {
  public:
-  /// In the calling thread's namespace.
+  /// Opens a session in the calling thread's namespace.
   static Result<Netlink> open();
-  /// In another one, also one of another user namespace that the caller may enter.
+  /// Opens a session in another namespace, also in one of another user namespace that the caller
+  /// may enter.
   static Result<Netlink> open(const NetNamespace& where);
   Netlink(Netlink&&) noexcept;
   Netlink& operator=(Netlink&&) noexcept;
@@ -70,7 +72,7 @@ class Netlink {
   /// Errors: ENODEV.
   Result<Interface> interface(const std::string& name) const;
 
-  /// All of them, in the order of their numbers.
+  /// All interfaces, in the order of their numbers.
   Result<std::vector<AddressedInterface>> interfaces() const;
 
   Result<void> set_up(const std::string& name, bool up = true);
@@ -84,13 +86,13 @@ class Netlink {
   Result<void> move_to(const std::string& name, const NetNamespace& where);
   Result<void> move_to(const std::string& name, pid_t pid);
 
-  /// Creates a pair of veth interfaces, `name` here and `peer` here or, when given, in
+  /// Creates a pair of veth interfaces: `name` here, and `peer` here or, if given, in
   /// `peer_namespace`.
   Result<void> add_veth(const std::string& name, const std::string& peer,
                         const NetNamespace* peer_namespace = nullptr);
 
-  /// IPv4 with the network's broadcast address; IPv6 without duplicate address detection
-  /// (IFA_F_NODAD), so that it can be used at once.
+  /// An IPv4 address comes with its network's broadcast address. An IPv6 address skips duplicate
+  /// address detection (IFA_F_NODAD), so that it can be used at once.
   Result<void> add_address(const std::string& name, const Cidr& cidr);
   /// The interface must be up and the gateway in one of its networks.
   Result<void> add_default_route(const std::string& name, const IpAddress& gateway);
@@ -98,16 +100,15 @@ class Netlink {
   /// Blocks: until frames can pass, at most `timeout`. Errors: timed_out, ENODEV.
   Result<void> wait_for_carrier(const std::string& name, std::chrono::milliseconds timeout);
 
-  /// Keeps the kernel from speaking IPv6 on the interface by itself. Call before it goes up: no
-  /// link-local address is made then, and where /proc/sys may be written IPv6 is off altogether.
+  /// Keeps the kernel from using IPv6 on the interface by itself. Call it before the interface goes
+  /// up: then no link-local address is made. If /proc/sys may be written, IPv6 is off altogether.
   Result<void> disable_ipv6(const std::string& name);
-  /// Switches checksum, segmentation and receive offloads off, so that every frame that leaves the
-  /// interface is whole. What a driver does not have is passed over.
+  /// Switches off checksum, segmentation and receive offloads, so that every frame that leaves the
+  /// interface is whole. Skips what a driver does not have.
   Result<void> disable_offloads(const std::string& name);
   /// Switches off what an Offload cannot describe: segmentation inside tunnels, and segmentation of
-  /// what is neither TCP nor UDP; before Linux 6.2, of UDP, too. The kernel then cuts such frames
-  /// up itself. If it left one whole, a packet socket would get no description of it, or a wrong
-  /// one.
+  /// anything but TCP and UDP; before Linux 6.2, of UDP, too. The kernel then splits such frames
+  /// itself. If it left one whole, a packet socket would get no description of it, or a wrong one.
   Result<void> disable_unspeakable_offloads(const std::string& name);
 
  private:

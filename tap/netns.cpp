@@ -28,14 +28,13 @@ bool same_file(const struct stat& a, const struct stat& b) {
   return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-/// Enters the namespace and, first, the user namespace that owns it. Only in a single-threaded
-/// process.
+/// Enters the namespace, after the user namespace that owns it. Only for a single-threaded process.
 Result<void> enter(const NetNamespace& where) {
   const std::string what = "cannot enter the network namespace of " + where.name();
   const UniqueFd owner(::ioctl(where.descriptor(), NS_GET_USERNS));
   struct stat theirs{};
   struct stat ours{};
-  // EPERM here: it belongs to a user namespace outside ours. setns below then says so.
+  // EPERM: it belongs to a user namespace outside ours. Then setns below says so.
   if (owner && ::fstat(owner.get(), &theirs) == 0 && ::stat("/proc/self/ns/user", &ours) == 0 &&
       !same_file(theirs, ours) && ::setns(owner.get(), CLONE_NEWUSER) != 0) {
     return Error::from_errno(errno, what, "its user namespace must be one that you created");
@@ -47,7 +46,7 @@ Result<void> enter(const NetNamespace& where) {
   return {};
 }
 
-/// How an answer travels from child to parent, followed by the error's message.
+/// How the child's answer reaches the parent; the error's message follows it.
 struct Answer {
   bool failed;
   bool ours;  ///< the code's category is shmif, not generic
@@ -120,7 +119,7 @@ Result<std::vector<UniqueFd>> receive_answer(int socket) {
       std::string(message.data(), length));
 }
 
-/// The child's whole life.
+/// The whole life of the child.
 [[noreturn]] void run_child(int socket, const NamespaceTask& task) {
   try {
     send_answer(socket, task());
@@ -153,8 +152,8 @@ bool write_file(const char* path, const std::string& text) {
   return file && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
 }
 
-/// Moves the calling process, which has one thread, into a new network namespace, and where it may
-/// not make one by itself, into a user namespace first, in which it may.
+/// Moves the calling process, which has one thread, into a new network namespace. If it may not
+/// make one, it first moves into a new user namespace, in which it may.
 Result<void> leave_for_a_new_one() {
   if (::unshare(CLONE_NEWNET) == 0) return {};
   const std::string uid_map = "0 " + std::to_string(::geteuid()) + " 1\n";

@@ -13,23 +13,23 @@
 
 namespace shmif::tap {
 
-/// A network namespace that is held open: it exists at least as long as this does.
+/// A network namespace that is held open: it exists at least as long as this object.
 /// Threads: const calls from any. Blocks: never.
 class NetNamespace {
  public:
-  /// The calling thread's.
+  /// The calling thread's namespace.
   static Result<NetNamespace> current();
-  /// /run/netns/NAME, as `ip netns` makes them.
+  /// The namespace at /run/netns/NAME, where `ip netns` makes them.
   static Result<NetNamespace> by_name(const std::string& name);
   static Result<NetNamespace> by_path(const std::string& path);
-  /// The one that process `pid` is in.
+  /// The namespace of process `pid`.
   static Result<NetNamespace> by_pid(pid_t pid);
-  /// What a person writes: a pid when all digits, a path when there is a '/', else a name.
+  /// What a person writes: a pid if it is all digits, a path if it has a '/', otherwise a name.
   static Result<NetNamespace> parse(std::string_view text);
 
-  /// A new one, empty, which nothing but this holds. Where the caller may make none, it belongs to
-  /// a user namespace of its own, which run_in() enters. Blocks: some milliseconds. Errors:
-  /// not_supported, with the reason.
+  /// Makes a new, empty namespace that only this object holds. If the caller may not make one, it
+  /// belongs to a user namespace of its own, which run_in() enters. Blocks: some milliseconds.
+  /// Errors: not_supported, with the reason.
   static Result<NetNamespace> create();
 
   int descriptor() const noexcept { return fd_.get(); }
@@ -44,17 +44,17 @@ class NetNamespace {
   std::string name_;
 };
 
-/// What runs inside a namespace: answers with descriptors to hand out, in an order of its own.
+/// What runs inside a namespace. It returns descriptors to hand out, in an order of its own.
 using NamespaceTask = std::function<Result<std::vector<UniqueFd>>()>;
 
-/// Runs `task` inside `where` and hands back the descriptors that it answered with (at most 16).
+/// Runs `task` inside `where`, and returns the descriptors that it returned (at most 16).
 ///
-/// The task runs in a forked child, which enters the user namespace that owns `where` first when
+/// The task runs in a forked child. The child first enters the user namespace that owns `where`, if
 /// that is another one: setns of a user namespace fails in a process with threads, and the caller's
-/// threads must not move. So the task sees a copy of the caller's memory, and what it changes there
-/// is gone afterwards; it must not touch locks that other threads may hold (no logging), and a Port
-/// answers `forked` in it. Threads: safe. Blocks: until the task is done. Errors: the task's own;
-/// EPERM when the namespace may not be entered.
+/// threads must not move. So the task sees a copy of the caller's memory, and its changes there are
+/// lost afterwards. It must not touch locks that other threads may hold (no logging), and a Port
+/// returns Errc::forked in it. Threads: safe. Blocks: until the task is done. Errors: the task's
+/// own; EPERM if the namespace may not be entered.
 Result<std::vector<UniqueFd>> run_in(const NetNamespace& where, const NamespaceTask& task);
 
 }  // namespace shmif::tap

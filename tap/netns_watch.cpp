@@ -15,8 +15,8 @@
 namespace shmif::tap {
 namespace {
 
-/// How often a path is looked at. A container that is started anew finds its port's name free
-/// within the two seconds that attach waits for one.
+/// How often a path is checked. So a restarted container finds its port's name free within the two
+/// seconds that attach waits for one.
 constexpr long kLookNs = 500'000'000;
 
 bool is_number(std::string_view text) {
@@ -36,7 +36,8 @@ bool leads_to(const std::string& path, const struct stat& wanted) {
 }
 
 /// Whether a process other than the caller is in the namespace. A process that the caller may not
-/// look at counts as outside: in a namespace that it may enter there are only those it may look at.
+/// look at counts as outside: if the caller may enter a namespace, it may look at all processes in
+/// it.
 bool is_inhabited(const struct stat& space) {
   const std::unique_ptr<DIR, int (*)(DIR*)> processes(::opendir("/proc"), ::closedir);
   if (!processes) return true;
@@ -65,9 +66,9 @@ Result<NetNamespaceWatch> NetNamespaceWatch::open(std::string_view text) {
   const std::string given(text);
   const bool process = is_number(text);
   UniqueFd ended;
-  // The process first: when its number leads to a namespace afterwards and it still runs, the
-  // namespace is its own and not that of a later process of the same number. A number that is one
-  // thread's, and a kernel without pidfd_open, leave only the path to look at.
+  // The process first: if its number leads to a namespace afterwards and it still runs, the
+  // namespace is its own, and not that of a later process with the same number. For a thread's
+  // number, and on a kernel without pidfd_open, only the path can be checked.
   if (process) {
     ended.reset(static_cast<int>(
         ::syscall(SYS_pidfd_open, static_cast<pid_t>(std::strtol(given.c_str(), nullptr, 10)), 0)));

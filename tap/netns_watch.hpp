@@ -1,5 +1,5 @@
 #pragma once
-// Tells when nobody but this process uses a network namespace any more.
+// Tells when no other process uses a network namespace any more.
 
 #include <sys/types.h>
 
@@ -13,14 +13,14 @@
 
 namespace shmif::tap {
 
-/// A network namespace, and what its end is tied to.
+/// A network namespace, and how to find out that it is over.
 ///
-/// A device in a namespace keeps that namespace alive as long as its descriptor is open, so the
-/// kernel never tells the owner of the device that all others have gone. This class finds it out:
+/// A device in a namespace keeps the namespace alive as long as the device's descriptor is open. So
+/// the kernel never tells the owner of the device that all others have gone. This class finds out:
 ///
 /// - A namespace given by a process id is over when that process ends, whoever else is in it.
-/// - A namespace given by a name or a path is over when the path does not lead to it any more
-///   (`ip netns del`, a container runtime that cleans up) and no other process is in it.
+/// - A namespace given by a name or a path is over when the path no longer leads to it (`ip netns
+///   del`, a container runtime that cleans up) and no other process is in it.
 ///
 /// Threads: one at a time. Blocks: never.
 class NetNamespaceWatch {
@@ -32,8 +32,8 @@ class NetNamespaceWatch {
   const NetNamespace& space() const noexcept { return space_; }
   /// For poll and epoll: becomes readable when look() is worth a call.
   int descriptor() const noexcept { return descriptor_.get(); }
-  /// Result: why the namespace is over, as a sentence's beginning ("process 4711 has ended");
-  /// nothing while it is in use.
+  /// Result: why the namespace is over, as the beginning of a sentence ("process 4711 has ended");
+  /// empty while it is in use.
   std::optional<std::string> look() const;
 
  private:
@@ -45,7 +45,7 @@ class NetNamespaceWatch {
 
   NetNamespace space_;
   std::string path_;
-  UniqueFd descriptor_;  ///< a pidfd, or a timer that fires now and then
+  UniqueFd descriptor_;  ///< a pidfd, or a timer that fires regularly
   bool is_process_;
 };
 
