@@ -140,9 +140,10 @@ class Asker {
       const bool last = sent_at_.size() == wanted_.count;
       const nanoseconds pause =
           last || wanted_.interval.count() == 0 ? wanted_.timeout : wanted_.interval;
-      // Without an interval, and after the last request, an answer ends the wait.
-      const bool until_answered = last || wanted_.interval.count() == 0;
-      if (const std::error_code error = listen(sent_at_.back() + pause, until_answered)) {
+      const Wait wait = last                            ? Wait::for_all_answers
+                        : wanted_.interval.count() == 0 ? Wait::for_newest_answer
+                                                        : Wait::whole_pause;
+      if (const std::error_code error = listen(sent_at_.back() + pause, wait)) {
         return fail(broken(wanted_.path, error));
       }
     }
@@ -163,9 +164,11 @@ class Asker {
     return send_one(port_, {bytes.data(), bytes.size()}, stop_);
   }
 
-  /// Receives answers until `end`. With `until_answered`, it stops early when all requests are
-  /// answered.
-  std::error_code listen(Clock::time_point end, bool until_answered) {
+  /// What ends a wait for answers before its time is over.
+  enum class Wait : std::uint8_t { whole_pause, for_newest_answer, for_all_answers };
+
+  /// Receives answers until `end`, or until those that `wait` names have come.
+  std::error_code listen(Clock::time_point end, Wait wait) {
     FrameBatch batch;
     while (!stop_.stopped()) {
       batch.clear();
@@ -173,7 +176,7 @@ class Asker {
       const Clock::time_point now = Clock::now();
       if (received.error) return received.error;
       for (const FrameView& frame : batch.frames()) take(frame, now);
-      if ((until_answered && all_answered()) || now >= end) break;
+      if (is_over(wait) || now >= end) break;
       if (received.frames == 0) {
         std::fflush(stdout);
         await(port_, stop_, end - now);
@@ -182,10 +185,12 @@ class Asker {
     return {};
   }
 
-  /// Whether all answers have come. For a broadcast this is never known.
-  bool all_answered() const {
-    if (target_.everybody || responders_.empty()) return false;
-    return responders_.begin()->second.answered.size() == sent_at_.size();
+  /// Whether those answers have come. For a broadcast this is never known.
+  bool is_over(Wait wait) const {
+    if (wait == Wait::whole_pause || target_.everybody || responders_.empty()) return false;
+    const PingResponder& from = responders_.begin()->second;
+    return wait == Wait::for_newest_answer ? from.answered.size() == sent_at_.size()
+                                           : from.round_trips_ns.size() == sent_at_.size();
   }
 
   void take(const FrameView& frame, Clock::time_point now) {

@@ -23,17 +23,23 @@ std::vector<std::string> ping(const BusRig& rig, const std::vector<std::string>&
   return argv;
 }
 
-/// The first request that `port` hears. Nothing when none comes for long.
-std::optional<Ping> hear_request(Port& port) {
+/// Requests that `port` hears: `count` or more, or fewer when none comes for long.
+std::vector<Ping> hear_requests(Port& port, std::size_t count) {
+  std::vector<Ping> heard;
   FrameBatch batch;
-  while (wait_for(port, std::chrono::seconds(10))) {
+  while (heard.size() < count && wait_for(port, std::chrono::seconds(10))) {
     batch.clear();
     (void)port.receive(batch);
     for (const FrameView& frame : batch.frames()) {
-      if (auto request = read_ping(frame)) return request;
+      if (const auto request = read_ping(frame)) heard.push_back(*request);
     }
   }
-  return std::nullopt;
+  return heard;
+}
+
+std::optional<Ping> hear_request(Port& port) {
+  const std::vector<Ping> heard = hear_requests(port, 1);
+  return heard.empty() ? std::nullopt : std::optional(heard.front());
 }
 
 TEST(PingCommand, ListsEverybodyWhoAnswers) {
@@ -203,6 +209,30 @@ TEST(PingCommand, AnAnswerThatComesTwiceCountsOnce) {
   ASSERT_EQ(liar.send(twice).taken, 2U);
   const Json from = Json::parse(tool.finish().out)["responders"][0];
   EXPECT_EQ(from["answered"], 1);
+  EXPECT_EQ(from["lost"], 0);
+}
+
+TEST(PingCommand, AnAnswerThatOvertakesAnotherDoesNotEndTheWaitForIt) {
+  const BusRig rig;
+  Port late = rig.port("late");
+  Tool tool(ping(rig, {"--to", "late", "-c", "2", "-i", "0.01", "--timeout", "15", "--json"}));
+  const std::vector<Ping> requests = hear_requests(late, 2);
+  ASSERT_EQ(requests.size(), 2U);
+  const auto answer = [&](const Ping& request) {
+    std::array<std::byte, kPingFrameBytes> bytes;
+    write_ping({.destination = request.source,
+                .source = late.mac(),
+                .type = PingType::reply,
+                .id = request.id,
+                .sequence = request.sequence},
+               bytes);
+    send(late, {Bytes(bytes.begin(), bytes.end())});
+  };
+  answer(requests[1]);
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // it would have ended
+  answer(requests[0]);
+  const Json from = Json::parse(tool.finish().out)["responders"][0];
+  EXPECT_EQ(from["answered"], 2);
   EXPECT_EQ(from["lost"], 0);
 }
 
