@@ -42,6 +42,14 @@ class TapCommand : public ::testing::Test {
     const ToolResult waited = run_tool({"wait", bus, "--port", name, "--timeout", "20"});
     ASSERT_EQ(waited.status, 0) << waited.err;
   }
+  /// Whether `stat` comes to show that.
+  bool becomes(const std::string& field) const {
+    for (int i = 0; i < 1000; ++i) {
+      if (run_tool({"stat", bus, "--json"}).out.find(field) != std::string::npos) return true;
+      usleep(20'000);
+    }
+    return false;
+  }
 
   TempDir directory;
   std::string bus = directory.file("bus");
@@ -260,18 +268,26 @@ TEST_F(TapCommand, AFrameLongerThanTheBusCarriesIsCountedAndSaidOnceWithBothMtus
   EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
 }
 
-TEST_F(TapCommand, ABridgeCountsWhatItsDeviceDroppedWhileThatWasDown) {
+TEST_F(TapCommand, ABridgeShowsThatItsDeviceIsDownAndCountsWhatThatDropped) {
   const TestNamespace space;
-  Tool bridge({"nsenter", "--net=" + path_of(space), shmifctl_path(), "bridge", "bus:" + bus,
-               "tap:lab0", "--create", "--port-name", "br"});
-  wait_for_port("br");
-  ASSERT_TRUE(space.netlink().set_up("lab0", false));
-  EXPECT_EQ(run_tool({"ping", bus, "-c", "2", "-i", "0.01", "--timeout", "0.5"}).status, 1);
-  bridge.signal(SIGTERM);
-  const ToolResult result = bridge.finish();
-  const std::string line = "bus:" + bus + " -> tap:lab0: 0 frames, 0 bytes, 0 lost, 2 dropped (2 " +
-                           "while the interface was down) = 2 came\n";
-  EXPECT_NE(result.out.find(line), std::string::npos) << result.out;
+  for (const bool bus_is_first : {true, false}) {
+    SCOPED_TRACE(bus_is_first ? "the bus first" : "the device first");
+    std::vector<std::string> links = {"bus:" + bus, "tap:lab0"};
+    if (!bus_is_first) std::ranges::reverse(links);
+    Tool bridge({"nsenter", "--net=" + path_of(space), shmifctl_path(), "bridge", links[0],
+                 links[1], "--create", "--port-name", "br"});
+    wait_for_port("br");
+    ASSERT_TRUE(space.netlink().set_up("lab0", false));
+    EXPECT_TRUE(becomes("\"carrier\": false"));
+    EXPECT_EQ(run_tool({"ping", bus, "-c", "2", "-i", "0.01", "--timeout", "0.5"}).status, 1);
+    ASSERT_TRUE(space.netlink().set_up("lab0"));
+    EXPECT_TRUE(becomes("\"carrier\": true"));
+    bridge.signal(SIGTERM);
+    const ToolResult result = bridge.finish();
+    const std::string line = "bus:" + bus + " -> tap:lab0: 0 frames, 0 bytes, 0 lost, 2 dropped " +
+                             "(2 while the interface was down) = 2 came\n";
+    EXPECT_NE(result.out.find(line), std::string::npos) << result.out;
+  }
 }
 
 TEST_F(TapCommand, EndsWithTheProcessWhoseNamespaceItWasGiven) {
@@ -349,6 +365,43 @@ TEST_F(TapCommand, ABridgeGivesItsDeviceTheMtuOfTheBusThatItMakes) {
     EXPECT_EQ(space.netlink().interface("lab0").value().mtu, 9000U);
     bridge.signal(SIGTERM);
     EXPECT_EQ(bridge.finish().status, 0);
+  }
+}
+
+TEST_F(TapCommand, TheDeviceIsLikeTheBusWhetherThatIsMadeOrThere) {
+  const TestNamespace space;
+  struct Case {
+    std::vector<std::string> bus;
+    std::vector<std::string> more;
+    std::uint32_t mtu;
+    bool offload;
+  };
+  const std::vector<Case> cases{{{"--mtu", "9000", "--size", "4M"}, {}, 9000, true},
+                                {{"--mtu", "1400", "--size", "4M"}, {"--no-offload"}, 1400, false},
+                                {{"--mtu", "1500", "--size", "256K"}, {}, 1500, false}};
+  for (const bool made : {false, true}) {
+    for (const Case& each : cases) {
+      SCOPED_TRACE((made ? "made " : "there ") + each.bus[1] + ' ' + each.bus[3]);
+      std::vector<std::string> options{"--name", "lab0"};
+      options.insert(options.end(), each.more.begin(), each.more.end());
+      std::vector<std::string> create{"create", bus};
+      if (made) options.emplace_back("--create");
+      std::vector<std::string>& maker = made ? options : create;
+      maker.insert(maker.end(), each.bus.begin(), each.bus.end());
+      if (!made) {
+        ASSERT_EQ(run_tool(create).status, 0);
+      }
+      Tool tap(tap_in(space, options));
+      wait_for_port("lab0");
+      EXPECT_EQ(space.netlink().interface("lab0").value().mtu, each.mtu);
+      const std::string features = run_inside(space, {"ethtool", "-k", "lab0"}).out;
+      const std::string wanted =
+          std::string("tcp-segmentation-offload: ") + (each.offload ? "on" : "off");
+      EXPECT_NE(features.find(wanted), std::string::npos) << features;
+      tap.signal(SIGTERM);
+      EXPECT_EQ(tap.finish().status, 0);
+      ASSERT_EQ(run_tool({"destroy", bus}).status, 0);
+    }
   }
 }
 

@@ -191,6 +191,38 @@ TEST_P(Hosts, ProgramThatDoesNotEndIsToldAndKilledByForce) {
   EXPECT_FALSE(port("a"));
 }
 
+TEST_P(Hosts, AHostThatDoesNotEndKeepsNoOtherFromEndingAndIsNotForgotten) {
+  const auto deaf = start("a", "trap '' TERM; echo ready; while :; do sleep 0.02; done");
+  const auto second = start("b", "echo ready; exec sleep 61");
+  for (const auto& each : {deaf.get(), second.get()}) ASSERT_TRUE(each->wait_for("ready"));
+  const ToolResult stopped = call({"stop", bus(), "a", "b", "--timeout", "0.1"});
+  EXPECT_EQ(stopped.status, 1);
+  EXPECT_NE(stopped.err.find("cannot stop host \"a\""), std::string::npos) << stopped.err;
+  EXPECT_EQ(stopped.err.find("host \"b\""), std::string::npos) << stopped.err;
+  EXPECT_EQ(second->finish().status, 128 + SIGTERM);
+  EXPECT_FALSE(port("b"));
+  EXPECT_TRUE(port("a"));
+}
+
+TEST_P(Hosts, PsShowsEachInterfaceOfAHostWithItsOwnAddresses) {
+  const auto host = start("a", "echo ready; exec sleep 61",
+                          {"--ip", "198.18.0.1/24", "--ip", "fd00::1/64", "--bus", bus(), "--ip",
+                           "198.18.1.1/25", "--bus", bus(), "--ifname", "bare"});
+  ASSERT_TRUE(host->wait_for("ready"));
+  const nlohmann::json all = hosts();
+  ASSERT_EQ(all.size(), 1U) << all;
+  ASSERT_EQ(all[0]["interfaces"].size(), 3U) << all;
+  const std::vector<std::pair<std::string, std::vector<std::string>>> wanted{
+      {"tap0", {"198.18.0.1/24", "fd00::1/64"}}, {"tap1", {"198.18.1.1/25"}}, {"bare", {}}};
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    const nlohmann::json& seen = all[0]["interfaces"][i];
+    EXPECT_EQ(seen["interface"], wanted[i].first);
+    auto addresses = seen["addresses"].get<std::vector<std::string>>();
+    std::erase_if(addresses, [](const std::string& each) { return each.starts_with("fe80:"); });
+    EXPECT_EQ(addresses, wanted[i].second) << seen;
+  }
+}
+
 TEST_P(Hosts, StopEndsAHostThatIsStopped) {
   const auto host = start("a", "echo ready; exec sleep 61");
   ASSERT_TRUE(host->wait_for("ready"));
@@ -303,15 +335,21 @@ TEST_P(HostsOfTwo, WhoMayNotMakeTapDevicesIsToldOfHostsThatNeedNone) {
 }
 
 TEST_P(HostsOfTwo, HostOfAnotherUserIsNamedAndNotTouched) {
-  Tool host({shmifctl_path(), "exec", bus(), "--name", "roots", "--", "sleep", "61"});
-  ASSERT_TRUE(eventually([&] { return port("roots").has_value(); }));
-  EXPECT_TRUE(hosts()[0]["pid"].is_null());
-  EXPECT_NE(hosts()[0]["unknown"].dump().find("another user"), std::string::npos);
-  const ToolResult stop = call({"stop", bus(), "roots"});
-  EXPECT_EQ(stop.status, 1);
-  EXPECT_NE(stop.err.find("Operation not permitted"), std::string::npos) << stop.err;
-  EXPECT_NE(stop.err.find("another user"), std::string::npos) << stop.err;
-  EXPECT_EQ(call({"enter", bus(), "roots", "--", "true"}).status, 125);
+  for (const std::string via : {"tap", "veth"}) {
+    Tool host({shmifctl_path(), "exec", bus(), "--via", via, "--name", via, "--", "sleep", "61"});
+    ASSERT_TRUE(eventually([&] { return port(via).has_value(); }));
+    const nlohmann::json seen = hosts();
+    ASSERT_EQ(seen.size(), 1U) << via;
+    EXPECT_TRUE(seen[0]["pid"].is_null());
+    EXPECT_NE(seen[0]["unknown"].dump().find("another user"), std::string::npos) << seen;
+    const ToolResult stop = call({"stop", bus(), via});
+    EXPECT_EQ(stop.status, 1);
+    EXPECT_NE(stop.err.find("Operation not permitted"), std::string::npos) << stop.err;
+    EXPECT_NE(stop.err.find("another user"), std::string::npos) << stop.err;
+    EXPECT_EQ(call({"enter", bus(), via, "--", "true"}).status, 125);
+    host.signal(SIGTERM);
+    host.finish();
+  }
 }
 
 TEST_P(HostsOfTwo, RootThatEntersAHostOfAnotherUserIsThatUserOutside) {
@@ -422,11 +460,15 @@ TEST_P(Hosts, ProgramThatPutsItselfIntoTheBackgroundIsTold) {
   EXPECT_NE(gone.err.find("left 1 process in the background, which ended with the host"),
             std::string::npos)
       << gone.err;
-  for (const char* script : {"sleep 61 &", "sleep 61 & sleep 62 & exit 0"}) {
+  for (const auto& [script, left] : {std::pair{"sleep 61 &", "left 1 process "},
+                                     {"sleep 61 & sleep 62 & exit 0", "left 2 processes "}}) {
     const ToolResult jobs = run_shell(script);
     EXPECT_EQ(jobs.status, 0);
-    EXPECT_NE(jobs.err.find("in the background, which ended with the host (the host lives as long"),
-              std::string::npos)
+    EXPECT_NE(
+        jobs.err.find(
+            left +
+            std::string("in the background, which ended with the host (the host lives as long")),
+        std::string::npos)
         << jobs.err;
   }
   EXPECT_EQ(run_shell("sleep 61 & sleep 0; exit 0").err, "") << "it was there for something else";
