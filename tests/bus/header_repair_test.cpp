@@ -13,6 +13,7 @@
 
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
+#include "tests/support/super_frames.hpp"
 #include "tests/support/temp_bus.hpp"
 
 namespace shmif::test {
@@ -279,6 +280,19 @@ TEST_F(LargeHeaderRepair, TakesTheMtuFromTheLargestFrameWhereNothingElseTells) {
   ASSERT_TRUE(Bus::repair(path(), {}));
   EXPECT_EQ(mtu(), 9000U);
   expect_refusal(path(), {.mtu = 1500, .force = true}, Errc::bad_mtu, {"1500", "9014"});
+}
+
+TEST_F(LargeHeaderRepair, DoesNotTakeASuperFrameForOneThatNeedsALargeMtu) {
+  Bytes bytes = build({}, 30'000, 1);
+  FrameView frame(bytes.data(), bytes.size());
+  frame.offload = header_for({}, 1'400);
+  {
+    Port sender = port_on(path());
+    ASSERT_FALSE(sender.send({&frame, 1}).error);
+  }
+  lose_mtu();
+  ASSERT_TRUE(Bus::repair(path(), {}));
+  EXPECT_EQ(mtu(), 1500U);
 }
 
 TEST_F(LargeHeaderRepair, MustBeToldTheMtuThatLivingPortsHave) {

@@ -101,6 +101,20 @@ TEST_F(Repair, FindsTheOldestFrameAgainWhenFirstWasSpoiled) {
   expect_traffic();
 }
 
+TEST(RepairOfABus, WithASingleFrameKeepsIt) {
+  const TempBus bus(BusOptions{.ring_bytes = 64U << 10U});
+  const RawBus raw(bus.path());
+  Port sender = port_on(bus.path());
+  Port reader = port_on(bus.path());
+  NumberedBatch frames(200);
+  ASSERT_FALSE(sender.send(frames.make(1, 0, 1)).error);
+  raw.header().first = 0xdeadbeef;
+  EXPECT_EQ(Bus::open(bus.path(), Access::read_write).value().repair().value().frames_kept, 1U);
+  FrameBatch batch;
+  EXPECT_EQ(reader.receive(batch).frames, 1U);
+  EXPECT_EQ(reader.counters().lost_frames, 0U);
+}
+
 TEST_F(Repair, FindsTheEndAgainWhenLastWasSpoiled) {
   raw_.header().last = std::uint64_t{1} << 40U;
   ASSERT_FALSE(audit().clean());

@@ -116,6 +116,13 @@ TEST(RunEnds, AJobThatHangsAtItsStartKeepsEvenOthersFromBeginning) {
   EXPECT_EQ(job_of(result, "a").tx.frames, 0U);
 }
 
+TEST(RunEnds, ABatchMayTakeLongToStartWhileOneJobAfterTheOtherIsReady) {
+  const RunResult result = run_text(
+      "[global]\nengine=null\nrw=txrx\nnumber_ios=10\nstartup_batch_timeout=1\n"
+      "[a]\nexec_prerun=sleep 0.4\n[b]\nexec_prerun=sleep 0.8\n[c]\nexec_prerun=sleep 1.2\n");
+  EXPECT_TRUE(passed(result));
+}
+
 TEST(RunEnds, AThreadThatHangsAtItsStartIsReportedAndLeft) {
   bool stuck = false;
   const RunResult result = with_stuck_thread(

@@ -322,6 +322,13 @@ TEST(GatheredFigures, OfAFlowAreWhatItsReceiverHasCounted) {
   }
 }
 
+TEST(GatheredFigures, AVerificationIsCompleteOnceEveryFrameThatCameWasChecked) {
+  CountedRun run;
+  EXPECT_FALSE(run.gathered().jobs[2].flows[0].verification_complete);
+  run.memory->flow(0).unverified.set(0);
+  EXPECT_TRUE(run.gathered().jobs[2].flows[0].verification_complete);
+}
+
 TEST(GatheredFigures, OfTheMediumTheKernelAndTheFaultsAreTheirs) {
   CountedRun run;
   const RunResult result = run.gathered();

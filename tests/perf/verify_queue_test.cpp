@@ -175,6 +175,40 @@ TEST(VerifyQueue, WorkersCheckAndTheReceiverGoesOn) {
   EXPECT_EQ(outcome.frames.size(), 16U);
 }
 
+TEST(VerifyQueue, AFlushWhileEveryGroupIsBeingCheckedChangesNothing) {
+  Gate gate;
+  Outcome outcome;
+  const auto queue = VerifyQueue::start(
+                         {.threads = 2},
+                         [&](const FrameView& frame) {
+                           gate.pass();
+                           return check(frame);
+                         },
+                         outcome.deliver())
+                         .value();
+  constexpr std::uint64_t kFrames = 100;  // more than there are groups
+  std::atomic<std::uint64_t> begun{0};
+  std::jthread receiver([&] {
+    FrameMaker maker({});
+    for (std::uint64_t n = 0; n < kFrames; ++n) {
+      begun = n + 1;
+      put(*queue, maker, n);
+      for (int i = 0; i < 3; ++i) queue->flush();
+    }
+    EXPECT_EQ(queue->finish(kForever), 0U);
+  });
+  // Until the receiver waits for a group.
+  for (std::uint64_t seen = 0; gate.waiting() == 0 || seen != begun;) {
+    seen = begun;
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  }
+  EXPECT_LT(begun, kFrames);
+  gate.open();
+  receiver.join();
+  ASSERT_EQ(outcome.frames.size(), kFrames);
+  for (std::uint64_t n = 0; n < kFrames; ++n) EXPECT_EQ(outcome.frames[n].frame.number, n);
+}
+
 TEST(VerifyQueue, WhatWasNotCheckedInTimeIsDeliveredAsUnverified) {
   for (const std::size_t threads : {0U, 2U}) {
     Outcome outcome;

@@ -430,6 +430,17 @@ TEST(Faults, TheTimeOfAFrameIsWhenItComesOut) {
   EXPECT_EQ(out[1].time_ns, 0U) << "unknown stays unknown";
 }
 
+TEST(Faults, TheTimeOfAFrameHasItsWaitForTheBottleneckInIt) {
+  Faults faults({.delay = 3ms, .rate_bps = 480'000});  // 1 ms for a frame
+  const Bytes bytes = make_frame(60, 1);
+  FrameView frame(bytes.data(), bytes.size());
+  frame.time_ns = 1'000'000'000;
+  for (int i = 0; i < 3; ++i) faults.put(frame, Time{1h});
+  std::array<FrameView, 3> out;
+  ASSERT_EQ(faults.ready(out, Time{1h + 1s}), 3U);
+  for (std::uint64_t i = 0; i < 3; ++i) EXPECT_EQ(out[i].time_ns, 1'004'000'000 + i * 1'000'000);
+}
+
 TEST(Faults, AFrameThatWaitsForTheOneBeforeIsAsLateAsThat) {
   Faults faults({.delay = 5ms, .jitter = 5ms});
   const Bytes bytes = make_frame(60, 1);

@@ -111,6 +111,19 @@ TEST(Follower, AnOverrunIsToldAndCounted) {
   EXPECT_EQ(follower.counters().overruns, 1U);
 }
 
+TEST(Follower, ResumesAfterAnOverrunWhereItWasAskedTo) {
+  const TempBus bus(small_ring());
+  Port port = port_on(bus.path());
+  Follower first = Follower::open(bus.path(), Start::now, Resume::first).value();
+  Follower newest = Follower::open(bus.path(), Start::now, Resume::newest).value();
+  for (std::uint32_t i = 0; i < 300; ++i) send(port, i, 1, 1000);
+  FrameBatch in(256);
+  EXPECT_GT(first.receive(in).frames, 50U) << "the ring holds more than 50 of them";
+  const ReceiveResult got = newest.receive(in);
+  EXPECT_EQ(got.frames, 0U);
+  EXPECT_EQ(got.lost, 300U);
+}
+
 TEST(Follower, CountsWhatItHeardAndWhatItMissed) {
   const TempBus bus(small_ring());
   const RawBus raw(bus.path());

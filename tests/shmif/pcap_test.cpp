@@ -608,6 +608,17 @@ TEST(PcapWriter, AFileThatCannotBeMadeIsAnErrorThatNamesIt) {
   EXPECT_NE(writer.error().message.find("place.pcap"), std::string::npos);
 }
 
+TEST(PcapWriter, AFileThatWasThereIsReplacedWhole) {
+  const TempDir dir;
+  const std::string path = dir.file("a.pcap");
+  for (const std::size_t frames : {100U, 1U}) {
+    auto writer = PcapWriter::create(path).value();
+    const std::vector<Bytes> bytes(frames, make_frame(100, 1));
+    ASSERT_EQ(writer.send(views(bytes)).taken, frames);
+  }
+  EXPECT_EQ(std::filesystem::file_size(path), 24U + 16U + 100U);
+}
+
 TEST(PcapWriter, KeepsEveryFrameOfMoreThanItsBuffer) {
   const TempDir dir;
   {

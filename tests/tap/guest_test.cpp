@@ -742,7 +742,7 @@ TEST(Guest, FindsTheSessionOfItsCallerAndOtherwiseAnEmptyRun) {
            {session + "/mark", std::string("/run/daemon/socket"), std::string("/run/pid")}) {
         std::ofstream(file) << "mine\n";
       }
-      (void)!::chmod("/run/daemon", 0751);
+      (void)!::chmod("/run/daemon", 03751);
       (void)!::chown(session.c_str(), uid, uid);
       (void)!::chmod(session.c_str(), 0700);
     };
@@ -750,7 +750,7 @@ TEST(Guest, FindsTheSessionOfItsCallerAndOtherwiseAnEmptyRun) {
     const int code = guest.finish();
     if (code == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
     EXPECT_EQ(code, 0) << guest.output();
-    EXPECT_EQ(guest.output(), "mine\n0\ndaemon\n751\nwritten\n") << uid;
+    EXPECT_EQ(guest.output(), "mine\n0\ndaemon\n3751\nwritten\n") << uid;
   }
 }
 

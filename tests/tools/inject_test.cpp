@@ -74,7 +74,7 @@ TEST(Inject, CountsAndReportsFramesThatAreTooLong) {
   const BusRig rig;
   Port port = rig.port();
   write_capture(rig.file("in.pcap"),
-                {make_frame(60, 1), make_frame(4000, 2), make_frame(61, 3), make_frame(9000, 4)});
+                {make_frame(60, 1), make_frame(9000, 2), make_frame(61, 3), make_frame(4000, 4)});
   const ToolResult r = inject(rig, {rig.file("in.pcap"), "--timing", "flat"});
   EXPECT_EQ(r.status, 1);
   EXPECT_EQ(r.out, "2 frames sent, 121 B\n");
