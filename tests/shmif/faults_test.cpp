@@ -430,26 +430,29 @@ TEST(Faults, TheTimeOfAFrameIsWhenItComesOut) {
   EXPECT_EQ(out[1].time_ns, 0U) << "unknown stays unknown";
 }
 
-TEST(Faults, TheTimeOfAFrameHasItsWaitForTheBottleneckInIt) {
-  Faults faults({.delay = 3ms, .rate_bps = 480'000});  // 1 ms for a frame
+/// The times of `N` equal frames that come at once, at time 1 s of their own clock, as they come out.
+template <std::size_t N>
+std::vector<std::uint64_t> times_behind(const FaultOptions& options) {
+  Faults faults(options);
   const Bytes bytes = make_frame(60, 1);
   FrameView frame(bytes.data(), bytes.size());
   frame.time_ns = 1'000'000'000;
-  for (int i = 0; i < 3; ++i) faults.put(frame, Time{1h});
-  std::array<FrameView, 3> out;
-  ASSERT_EQ(faults.ready(out, Time{1h + 1s}), 3U);
-  for (std::uint64_t i = 0; i < 3; ++i) EXPECT_EQ(out[i].time_ns, 1'004'000'000 + i * 1'000'000);
+  for (std::size_t i = 0; i < N; ++i) faults.put(frame, Time{1h});
+  std::array<FrameView, N> out;
+  EXPECT_EQ(faults.ready(out, Time{1h + 10ms}), N);
+  std::vector<std::uint64_t> times;
+  for (const FrameView& each : out) times.push_back(each.time_ns);
+  return times;
+}
+
+TEST(Faults, TheTimeOfAFrameHasItsWaitForTheBottleneckInIt) {
+  // 1 ms for a frame.
+  EXPECT_EQ(times_behind<3>({.delay = 3ms, .rate_bps = 480'000}),
+            (std::vector<std::uint64_t>{1'004'000'000, 1'005'000'000, 1'006'000'000}));
 }
 
 TEST(Faults, AFrameThatWaitsForTheOneBeforeIsAsLateAsThat) {
-  Faults faults({.delay = 5ms, .jitter = 5ms});
-  const Bytes bytes = make_frame(60, 1);
-  FrameView frame(bytes.data(), bytes.size());
-  frame.time_ns = 1'000'000'000;
-  for (int i = 0; i < 100; ++i) faults.put(frame, Time{1h});
-  std::array<FrameView, 100> out;
-  ASSERT_EQ(faults.ready(out, Time{1h + 10ms}), 100U);
-  EXPECT_TRUE(std::ranges::is_sorted(out, {}, &FrameView::time_ns));
+  EXPECT_TRUE(std::ranges::is_sorted(times_behind<100>({.delay = 5ms, .jitter = 5ms})));
 }
 
 TEST(ParseFaults, UnderstandsEachKindAndItsUnits) {
