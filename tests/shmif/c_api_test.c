@@ -1,76 +1,11 @@
 /* The C facade, used from C11: what a rig that is not C++ sees. `c_api_test CASE` runs one case. */
 
-#define _GNU_SOURCE
+#include "tests/shmif/c_api_rig.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-#include "shmif/shmif.h"
-
-#define CHECK(condition)                                                                         \
-  do {                                                                                           \
-    if (!(condition)) {                                                                          \
-      fprintf(stderr, "%s:%d: not so: %s\n  last message: %s\n", __FILE__, __LINE__, #condition, \
-              shmif_message());                                                                  \
-      exit(1);                                                                                   \
-    }                                                                                            \
-  } while (0)
-
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
-enum { kFrameBytes = 60 };
-
-static char g_directory[64];
-static char g_path[96];
-
-static void remove_bus(void) {
-  unlink(g_path);
-  rmdir(g_directory);
-}
-
-/** A bus of its own for this process, removed at exit. */
-static void make_bus(void) {
-  strcpy(g_directory,
-         access("/dev/shm", W_OK) == 0 ? "/dev/shm/shmif-c-XXXXXX" : "/tmp/shmif-c-XXXXXX");
-  CHECK(mkdtemp(g_directory) != NULL);
-  snprintf(g_path, sizeof g_path, "%s/bus", g_directory);
-  atexit(remove_bus);
-  const struct shmif_bus_options options = {.size = sizeof options, .ring_bytes = 1 << 20};
-  CHECK(shmif_create(g_path, &options) == 0);
-}
-
-static shmif_port* open_port(const char* name) {
-  const struct shmif_port_options options = {.size = sizeof options, .name = name};
-  shmif_port* port = NULL;
-  CHECK(shmif_open(g_path, &options, &port) == 0);
-  CHECK(port != NULL);
-  return port;
-}
-
-static shmif_port* open_port_up(const char* name) {
-  shmif_port* port = open_port(name);
-  CHECK(shmif_up(port) == 0);
-  return port;
-}
-
-/** A broadcast of EtherType 0x88b5 whose payload bytes are all `mark`. */
-static void fill_frame(unsigned char frame[kFrameBytes], unsigned char mark) {
-  memset(frame, mark, kFrameBytes);
-  memset(frame, 0xff, 6);
-  frame[12] = 0x88;
-  frame[13] = 0xb5;
-}
 
 static void a_frame_crosses_unchanged(void) {
   shmif_port* sender = open_port_up("sender");
@@ -501,28 +436,6 @@ static void a_bus_has_the_mode_that_was_asked_for_whatever_the_umask(void) {
   shmif_close(port);
 }
 
-static shmif_port* open_port_with(const char* name, uint32_t flags) {
-  const struct shmif_port_options options = {.size = sizeof options, .name = name, .flags = flags};
-  shmif_port* port = NULL;
-  CHECK(shmif_open(g_path, &options, &port) == 0 && shmif_up(port) == 0);
-  return port;
-}
-
-/** Sends `count` broadcasts. */
-static void send_many(shmif_port* sender, unsigned count) {
-  unsigned char frame[kFrameBytes];
-  for (unsigned i = 0; i < count; ++i) {
-    fill_frame(frame, (unsigned char)i);
-    CHECK(shmif_send(sender, frame, sizeof frame) == 0);
-  }
-}
-
-static struct shmif_counters counters_of(const shmif_port* port) {
-  struct shmif_counters counters = {.size = sizeof counters};
-  CHECK(shmif_get_counters(port, &counters) == 0);
-  return counters;
-}
-
 static void after_an_overrun_a_port_goes_on_with_the_oldest_frame_or_with_the_next(void) {
   enum { kLap = 40000 };
   shmif_port* sender = open_port_up("sender");
@@ -656,11 +569,6 @@ static void waits_are_in_milliseconds(void) {
   shmif_close(receiver);
 }
 
-/** Whether a call was refused with -EINVAL and a message that names it. */
-static int is_refused(int result, const char* call) {
-  return result == -EINVAL && strncmp(shmif_message(), call, strlen(call)) == 0;
-}
-
 static void a_structure_of_size_0_and_a_path_that_is_none_are_refused(void) {
   const struct shmif_bus_options no_bus = {.size = 0, .mtu = 9000};
   const struct shmif_port_options no_options = {.size = 0, .name = "rig"};
@@ -690,15 +598,6 @@ static void a_structure_of_size_0_and_a_path_that_is_none_are_refused(void) {
   CHECK(is_refused(shmif_get_counters(port, &no_counters), "shmif_get_counters:"));
   CHECK(is_refused(shmif_get_counters(port, NULL), "shmif_get_counters:"));
   shmif_close(port);
-}
-
-/** Sends frames whose mark and number are `from` to `to`. */
-static void send_marked(shmif_port* sender, unsigned from, unsigned to) {
-  unsigned char frame[kFrameBytes];
-  for (unsigned i = from; i <= to; ++i) {
-    fill_frame(frame, (unsigned char)i);
-    CHECK(shmif_send(sender, frame, sizeof frame) == 0);
-  }
 }
 
 static void frames_come_in_order_however_the_next_are_received(void) {
@@ -765,10 +664,7 @@ static void library_and_header_are_of_one_version(void) {
   CHECK(strcmp(shmif_version(), SHMIF_HEADER_VERSION) == 0);
 }
 
-static const struct {
-  const char* name;
-  void (*run)(void);
-} kCases[] = {
+const struct test_case kCases[] = {
     {"APortSaysWhatItIsAndCanBeChanged", a_port_says_what_it_is_and_can_be_changed},
     {"EveryCounterCounts", every_counter_counts},
     {"ABusIsMadeWhereItIsMissingAndRemoved", a_bus_is_made_where_it_is_missing_and_removed},
@@ -803,17 +699,4 @@ static const struct {
     {"AnInterruptEndsAWaitWithoutEnd", an_interrupt_ends_a_wait_without_end},
     {"AnOlderCallerGetsTheMembersItKnows", an_older_caller_gets_the_members_it_knows},
 };
-
-int main(int argc, char** argv) {
-  for (size_t i = 0; i < sizeof kCases / sizeof kCases[0]; ++i) {
-    if (argc == 2 && strcmp(argv[1], kCases[i].name) == 0) {
-      make_bus();
-      kCases[i].run();
-      return 0;
-    }
-  }
-  fprintf(stderr, "usage: c_api_test CASE\n");
-  for (size_t i = 0; i < sizeof kCases / sizeof kCases[0]; ++i)
-    fprintf(stderr, "  %s\n", kCases[i].name);
-  return 2;
-}
+const size_t kCaseCount = sizeof kCases / sizeof kCases[0];
