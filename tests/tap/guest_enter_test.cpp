@@ -13,8 +13,9 @@ namespace {
 /// A process in a user namespace that root has made, as container managers do.
 class ContainerOfRoot {
  public:
-  /// `outer`: the first id outside that is in there, as 0.
-  explicit ContainerOfRoot(uid_t outer) {
+  /// `outer`: the first of `count` ids outside that are in there, as 0 and up. `effective`: the
+  /// effective user id of the process.
+  explicit ContainerOfRoot(uid_t outer, unsigned count = 1000, uid_t effective = 0) {
     std::array<int, 2> steps{};
     EXPECT_EQ(::pipe2(steps.data(), O_CLOEXEC), 0);
     std::array<int, 2> news{};
@@ -26,14 +27,14 @@ class ContainerOfRoot {
       if (::unshare(CLONE_NEWUSER) != 0) ::_exit(1);
       (void)!::write(news[1], "u", 1);
       (void)!::read(steps[0], &step, 1);
-      if (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0) ::_exit(1);
+      if (::setresgid(0, 0, 0) != 0 || ::setresuid(0, effective, 0) != 0) ::_exit(1);
       (void)!::write(news[1], "r", 1);
       for (;;) ::pause();  // until the test kills it
     }
     ::close(news[1]);
     works_ = ::read(news[0], &step, 1) == 1;
     for (const char* kind : {"uid_map", "gid_map"}) {
-      std::ofstream("/proc/" + std::to_string(pid_) + '/' + kind) << "0 " << outer << " 1000";
+      std::ofstream("/proc/" + std::to_string(pid_) + '/' + kind) << "0 " << outer << ' ' << count;
     }
     (void)!::write(steps[1], "m", 1);
     works_ = works_ && ::read(news[0], &step, 1) == 1;
@@ -69,6 +70,28 @@ TEST(GuestEnter, WhoRunsInAContainerThatRootMadeIsAnotherUser) {
   const auto own = same.look();
   ASSERT_TRUE(own) << own.error().message;
   EXPECT_FALSE(own->is_foreign) << "there root is the same one";
+}
+
+TEST(GuestEnter, KnowsWhereThereIsOnlyOneId) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  for (const unsigned count : {1U, 2U, 1000U}) {
+    const ContainerOfRoot container(100000, count);
+    if (!container.works()) GTEST_SKIP() << "this machine forbids user namespaces";
+    const auto target = container.look();
+    ASSERT_TRUE(target) << target.error().message;
+    EXPECT_EQ(target->single_id, count == 1) << count;
+  }
+}
+
+TEST(GuestEnter, WhoRunsAsTwoUsersIsNobodyToBecome) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  const ContainerOfRoot container(100000, 1000, 5);
+  if (!container.works()) GTEST_SKIP() << "this machine forbids user namespaces";
+  const auto target = container.look();
+  ASSERT_FALSE(target);
+  EXPECT_EQ(target.error().code, std::errc::permission_denied);
+  EXPECT_NE(target.error().message.find("started by another user"), std::string::npos)
+      << target.error().message;
 }
 
 }  // namespace

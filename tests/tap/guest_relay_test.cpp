@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <set>
 
+#include "tests/support/handed_on.hpp"
 #include "tests/tap/guest_rig.hpp"
 
 namespace shmif::tap::test {
@@ -139,6 +140,80 @@ TEST(TerminalRelay, TakesModesAndSizeAgainWhenContinued) {
               size = {};
               ::ioctl(relay.program_end(), TIOCGWINSZ, &size);
               return size.ws_row == 33 && size.ws_col == 77 ? "" : "the size is the old one";
+            }),
+            "");
+}
+
+TEST(TerminalRelay, TakesTheKeysEachTimeThatItComesToTheForeground) {
+  EXPECT_EQ(on_terminal([](Pty&) -> std::string {
+              TerminalRelay relay;
+              if (!relay.open(::getuid(), true)) return "not open";
+              for (int round = 0; round < 3; ++round) {
+                relay.pass(true);
+                if (!is_raw(STDIN_FILENO)) return "not for the program, " + std::to_string(round);
+                set_raw(STDIN_FILENO, false);  // as a shell does that has the terminal meanwhile
+                relay.pass(false);
+                if (is_raw(STDIN_FILENO)) return "taken while in the background";
+              }
+              return "";
+            }),
+            "");
+}
+
+TEST(TerminalRelay, TypesTheKeyThatTheProgramHasForTheEndOfInput) {
+  EXPECT_EQ(on_terminal([](Pty& pty) -> std::string {
+              TerminalRelay relay;
+              if (!relay.open(::getuid(), true)) return "not open";
+              termios modes{};
+              ::tcgetattr(relay.program_end(), &modes);
+              modes.c_cc[VEOF] = '\x18';
+              ::tcsetattr(relay.program_end(), TCSANOW, &modes);
+              pty.master.reset();
+              const std::string got = read_as_program(relay);
+              return got == "END" ? "" : got;
+            }),
+            "");
+}
+
+TEST(TerminalRelay, OutputAndSizeAreOfTheFirstStreamThatIsATerminal) {
+  for (const int which : {STDOUT_FILENO, STDERR_FILENO}) {
+    EXPECT_EQ(on_terminal([&](Pty& pty) -> std::string {
+                const Pty other;
+                winsize size{33, 77, 0, 0};
+                ::ioctl(other.master.get(), TIOCSWINSZ, &size);
+                const UniqueFd theirs(::open(other.name.c_str(), O_RDWR | O_CLOEXEC | O_NOCTTY));
+                const UniqueFd nothing(::open("/dev/null", O_RDWR | O_CLOEXEC));
+                ::dup2(nothing.get(), STDOUT_FILENO);
+                ::dup2(theirs.get(), which);
+                TerminalRelay relay;
+                if (!relay.open(::getuid(), true)) return "not open";
+                size = {};
+                ::ioctl(relay.program_end(), TIOCGWINSZ, &size);
+                if (size.ws_row != 33 || size.ws_col != 77) return "the size of another";
+                (void)!::write(relay.program_end(), "text", 4);
+                std::array<char, 256> bytes{};
+                const bool came = eventually([&] {
+                  relay.pass(true);
+                  return ::read(other.master.get(), bytes.data(), bytes.size()) == 4;
+                });
+                if (!came) return "no output";
+                return ::read(pty.master.get(), bytes.data(), bytes.size()) > 0 ? "on both" : "";
+              }),
+              "")
+        << which;
+  }
+}
+
+TEST(TerminalRelay, NothingOfItReachesAProgramThatItsCallerRuns) {
+  EXPECT_EQ(on_terminal([](Pty&) -> std::string {
+              const auto before = shmif::test::handed_on();
+              TerminalRelay relay;
+              if (!relay.open(::getuid(), true)) return "not open";
+              std::string more;
+              for (const std::string& each : shmif::test::handed_on()) {
+                if (!before.contains(each)) more += each + '\n';
+              }
+              return more;
             }),
             "");
 }

@@ -139,7 +139,10 @@ TEST_F(NetlinkTest, ConfiguresBothEndsOfAPairAcrossNamespaces) {
   ok(peer.rename("v1", "eth0"));
   ok(netlink.set_up("v0"));
   EXPECT_FALSE(netlink.interface("v0")->has_carrier());
-  EXPECT_EQ(netlink.wait_for_carrier("v0", milliseconds(0)).error().code, Errc::timed_out);
+  const auto none = netlink.wait_for_carrier("v0", milliseconds(20));
+  EXPECT_EQ(none.error().code, Errc::timed_out);
+  EXPECT_NE(none.error().message.find("\"v0\" has no carrier after 20 ms"), std::string::npos)
+      << none.error().message;
   ok(peer.set_up("eth0"));
   ok(netlink.wait_for_carrier("v0", milliseconds(30000)));
   const auto v0 = netlink.interface("v0");
@@ -269,6 +272,9 @@ TEST_F(NetlinkTest, ChangesOtherNamespacesWithoutMovingTheCaller) {
 TEST(NetNamespace, RefusesWhatIsNone) {
   EXPECT_EQ(NetNamespace::parse("no-such-name").error().code, std::errc::no_such_file_or_directory);
   EXPECT_EQ(NetNamespace::parse("0").error().code, Errc::bad_argument);
+  for (const char* no_name : {".", "..", "a/.."}) {
+    EXPECT_EQ(NetNamespace::by_name(no_name).error().code, Errc::bad_argument) << no_name;
+  }
   EXPECT_EQ(NetNamespace::parse("99999999999").error().code, Errc::bad_argument);
   EXPECT_EQ(NetNamespace::parse("/etc/passwd").error().code, Errc::bad_argument);
   EXPECT_EQ(NetNamespace::parse("/proc/self/ns/user").error().code, Errc::bad_argument);
@@ -276,6 +282,24 @@ TEST(NetNamespace, RefusesWhatIsNone) {
   const auto mine = NetNamespace::parse(std::to_string(::getpid()));
   ASSERT_TRUE(mine) << mine.error().message;
   EXPECT_TRUE(mine->is_current());
+}
+
+TEST(NetNamespace, SaysWhyOneCannotBeOpened) {
+  const std::string nobody = NetNamespace::by_pid(0x3fffffff).error().message;
+  EXPECT_NE(nobody.find("of process 1073741823 at /proc/1073741823/ns/net"), std::string::npos)
+      << nobody;
+  EXPECT_NE(nobody.find("there is no such namespace or process"), std::string::npos) << nobody;
+  EXPECT_EQ(nobody.find("another user"), std::string::npos) << nobody;
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: becomes an ordinary user";
+  const int code = shmif::test::Child([] {
+                     if (::setresgid(65001, 65001, 65001) != 0) return 1;
+                     if (::setresuid(65001, 65001, 65001) != 0) return 1;
+                     const auto closed = NetNamespace::by_pid(1);
+                     if (closed || closed.error().code != std::errc::permission_denied) return 2;
+                     const std::string& said = closed.error().message;
+                     return said.find("another user; become root") != std::string::npos ? 0 : 3;
+                   }).wait();
+  EXPECT_EQ(code, 0) << "1 still root, 2 the code, 3 the advice";
 }
 
 TEST(NetNamespace, TaskErrorsComeBackWhole) {
