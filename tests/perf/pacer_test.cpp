@@ -93,6 +93,26 @@ TEST(Pacer, APoissonStreamHasItsRateAndIndependentExponentialGaps) {
   EXPECT_NEAR(static_cast<double>(long_ones) / n, std::exp(-3), 0.003);
 }
 
+TEST(Pacer, APoissonStreamHasTheLowerOfItsTwoRates) {
+  struct Case {
+    std::uint64_t frames_per_s, bits_per_s;
+    double gap_ns;
+  };
+  for (const Case& c : {Case{0, 8'000'000, 1e6}, Case{5000, 8'000'000, 1e6},
+                        Case{500, 8'000'000, 2e6}, Case{500, 0, 2e6}}) {
+    Pacer pacer({.frames_per_s = c.frames_per_s,
+                 .bits_per_s = c.bits_per_s,
+                 .overhead_bytes = 100,
+                 .process = PaceOptions::Process::poisson,
+                 .seed = 3});
+    constexpr double kFrames = 20'000;
+    const auto t = times(pacer, static_cast<std::size_t>(kFrames) + 1, 900);
+    EXPECT_NEAR(static_cast<double>(t.back().count()) / kFrames, c.gap_ns,
+                c.gap_ns * 4 / std::sqrt(kFrames))
+        << c.frames_per_s << " and " << c.bits_per_s;
+  }
+}
+
 TEST(Pacer, APoissonStreamOfMoreFramesThanNanosecondsKeepsItsRateToo) {
   Pacer pacer({.frames_per_s = 4'000'000'000, .process = PaceOptions::Process::poisson});
   const auto t = times(pacer, 400'001);

@@ -154,14 +154,44 @@ TEST(Probe, OtherFramesAreForeign) {
 }
 
 TEST(Probe, AWholeOneOfAnotherVersionOrKindIsForeign) {
-  for (const std::size_t at : {kHeader + 2, kHeader + 3}) {
+  for (const auto& [at, value] :
+       {std::pair(kHeader + 2, 0), std::pair(kHeader + 2, 3), std::pair(kHeader + 2, 9),
+        std::pair(kHeader + 3, 3), std::pair(kHeader + 3, 9)}) {
     Bytes frame = frame_with(kProbe, 60);
-    frame[at] = std::byte{9};
+    frame[at] = static_cast<std::byte>(value);
     const std::uint32_t front = crc32c(std::span(frame).first(kHeader + 40));
     const std::uint32_t crc = crc32c(std::span(frame).subspan(kHeader + 44), front);
     std::memcpy(frame.data() + kHeader + 40, &crc, sizeof crc);
     EXPECT_EQ(read_probe(frame, kHeader).finding, Finding::foreign);
   }
+}
+
+TEST(Probe, OfALongWriteHasALengthWhoseEveryBitIsChecked) {
+  for (const std::size_t size : {65535U, 65536U, 0x123456U}) {
+    Bytes frame(size);
+    write_probe(frame, 0, kProbe);
+    EXPECT_EQ(probe_length(frame.data()), size);
+    EXPECT_EQ(read_probe(frame, 0).probe, kProbe);
+    for (std::size_t bit = 4 * 8; bit < 8 * 8; ++bit) {
+      const auto flip = static_cast<std::byte>(1U << bit % 8);
+      frame[bit / 8] ^= flip;
+      EXPECT_FALSE(probe_length(frame.data())) << size << ", bit " << bit;
+      frame[bit / 8] ^= flip;
+    }
+  }
+}
+
+TEST(Probe, OfALengthThatHoldsNoProbeIsCorruptWithoutALookAtItsCrc) {
+  Bytes frame = frame_with(kProbe, 100);
+  const auto say = [&](std::uint16_t length) {
+    const auto complement = static_cast<std::uint16_t>(~length);
+    std::memcpy(frame.data() + kHeader + 4, &length, sizeof length);
+    std::memcpy(frame.data() + kHeader + 6, &complement, sizeof complement);
+    return peek_probe(frame, kHeader).finding;
+  };
+  EXPECT_EQ(say(kHeader + kProbeBytes), Finding::whole);
+  EXPECT_EQ(say(kHeader + kProbeBytes - 1), Finding::corrupt);
+  EXPECT_EQ(say(kHeader), Finding::corrupt);
 }
 
 TEST(Probe, NoBytesMakeItReadPastTheEnd) {

@@ -199,11 +199,72 @@ TEST(Schedule, APauseIsNotHeldAgainstTheFramesThatWereDueInIt) {
   for (const Sent& sent : skip.sent) EXPECT_EQ(sent.at_ns, sent.intended_ns);
 }
 
+TEST(Schedule, WhatIsExactlyAsLateAsAStallIsNone) {
+  for (const CatchUp kind : {CatchUp::limited, CatchUp::skip}) {
+    Job in_time({.pace = {.frames_per_s = 10'000}, .catch_up = kind});
+    in_time.look(kBegin + 100 * kUs);
+    EXPECT_EQ(in_time.sent.size(), 2U);
+    Job late({.pace = {.frames_per_s = 10'000}, .catch_up = kind});
+    late.look(kBegin + 100 * kUs + 1);
+    EXPECT_EQ(late.sent.size(), kind == CatchUp::limited ? 1U : 0U);
+  }
+}
+
+TEST(Schedule, WhenItHasCaughtUpALittleLateIsNoStallAsBefore) {
+  Job job({.pace = {.frames_per_s = 100'000}, .catch_up = CatchUp::limited});
+  for (const std::uint64_t begin : {kBegin, kBegin + 200 * kMs}) {  // and once more
+    job.run(begin, begin + 5 * kMs, 10 * kUs);
+    job.run(begin + 25 * kMs, begin + 100 * kMs, 10 * kUs);
+    job.run(begin + 100 * kMs, begin + 200 * kMs, 50 * kUs);
+    for (const Sent& sent : job.sent) {
+      if (sent.at_ns < begin + 100 * kMs) continue;
+      ASSERT_LT(sent.at_ns - sent.intended_ns, 50 * kUs) << "not held back until the next look";
+    }
+  }
+  EXPECT_EQ(job.sent.size(), 39'996U);
+}
+
+TEST(Schedule, EachStallAddsToWhatWasSkippedAndTheRampIsNotCounted) {
+  Schedule schedule({.pace = {.frames_per_s = 10'000}, .catch_up = CatchUp::skip}, kBegin,
+                    kBegin + 20 * kMs, kBegin + 3 * kMs);
+  SizeChooser sizes({{{.least = 64, .most = 65, .weight = 1}}}, 1);  // 64.5 on average: 65
+  std::array<Schedule::Slot, 4> slots;
+  EXPECT_EQ(schedule.take(kBegin + 5 * kMs, sizes, slots), 1U);
+  EXPECT_EQ(schedule.skipped_frames(), 20U) << "those from 3 to 4.9 ms";
+  EXPECT_EQ(schedule.skipped_bytes(), 20U * 65);
+  EXPECT_EQ(schedule.take(kBegin + 8 * kMs, sizes, slots), 1U);
+  EXPECT_EQ(schedule.skipped_frames(), 49U) << "and those from 5.1 to 7.9 ms";
+  EXPECT_EQ(schedule.skipped_bytes(), 49U * 65);
+  EXPECT_EQ(schedule.give_up(kBegin + kMs * 30, sizes), 119U) << "from 8.1 to 19.9 ms";
+  EXPECT_EQ(schedule.give_up(kBegin + kMs * 30, sizes), 0U) << "once";
+}
+
+TEST(Schedule, WhatIsGivenUpInTheRampWasNotOffered) {
+  Schedule schedule({.pace = {.frames_per_s = 10'000}}, kBegin, kBegin + 10 * kMs,
+                    kBegin + 3 * kMs);
+  SizeChooser sizes(FrameSizes{}, 1);
+  EXPECT_EQ(schedule.give_up(kBegin + 2 * kMs, sizes), 0U);
+  EXPECT_EQ(schedule.give_up(kBegin + 10 * kMs, sizes), 70U);
+}
+
+TEST(Schedule, AfterAPauseThatLastsToTheEndNothingIsSent) {
+  for (const std::uint64_t rate : {0U, 1000U}) {
+    Job job({.pace = {.frames_per_s = rate}, .think = {.pause = 1h, .blocks = 3}},
+            kBegin + 10 * kMs);
+    job.run(kBegin, kBegin + 20 * kMs, kMs / 2);
+    EXPECT_EQ(job.sent.size(), 3U) << rate;
+    EXPECT_EQ(job.schedule.next_ns(), Schedule::kNever) << rate;
+  }
+}
+
 TEST(Schedule, TakesWhatAJobAsksForInEachDirection) {
   JobOptions job;
   job.rate_fps = {.tx = 1000, .rx = 500};
   job.rate_catchup = CatchUp::limited;
+  job.rate_bps = {.tx = 7'000'000, .rx = 6'000'000};
+  job.rate_overhead_bytes = 24;
   job.thinktime = 3ms;
+  job.thinktime_spin = 2ms;
   job.thinktime_blocks = 4;
   job.rate_process = RateProcess::poisson;
   const ScheduleOptions sent = schedule_options(job);
@@ -214,7 +275,14 @@ TEST(Schedule, TakesWhatAJobAsksForInEachDirection) {
   EXPECT_EQ(sent.catch_up, CatchUp::limited);
   EXPECT_EQ(sent.think.blocks, 4U);
   EXPECT_EQ(sent.think.pause, 3ms);
+  EXPECT_EQ(sent.think.spin, 2ms);
   EXPECT_NE(sent.pace.seed, received.pace.seed);
+  EXPECT_EQ(sent.pace.bits_per_s, 7'000'000U);
+  EXPECT_EQ(received.pace.bits_per_s, 6'000'000U);
+  EXPECT_EQ(sent.pace.overhead_bytes, 24U);
+  EXPECT_EQ(received.pace.overhead_bytes, 24U);
+  job.randseed = 2;
+  EXPECT_NE(schedule_options(job).pace.seed, sent.pace.seed);
 }
 
 }  // namespace

@@ -1,0 +1,278 @@
+// Each field of a header: its place, its default, its values, and which headers are refused.
+
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "perf/frame/frame_maker.hpp"
+#include "perf/frame/header_template.hpp"
+#include "shmif/pcap_link.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using Bytes = std::vector<std::byte>;
+
+/// Frame number `number` with `headers`.
+Bytes frame_of(const std::string& headers, std::uint64_t number = 0, std::uint64_t seed = 1) {
+  FrameMakerOptions options;
+  options.headers = HeaderTemplate::parse(headers).value();
+  options.destination = MacAddress::from_u64(0x020000000002);
+  options.source = MacAddress::from_u64(0x020000000001);
+  options.seed = seed;
+  options.most_bytes = 200;
+  FrameMaker maker(options);
+  const FrameView frame = maker.make(number, 200, {.nonce = 7});
+  return {frame.bytes.begin(), frame.bytes.end()};
+}
+
+std::string hex(std::span<const std::byte> bytes) {
+  std::string text;
+  for (const std::byte b : bytes) {
+    std::array<char, 3> two{};
+    (void)std::snprintf(two.data(), two.size(), "%02x", std::to_integer<unsigned>(b));
+    text += two.data();
+  }
+  return text;
+}
+
+unsigned number_at(const Bytes& frame, std::size_t at) {
+  return std::to_integer<unsigned>(frame[at]) << 8U | std::to_integer<unsigned>(frame[at + 1]);
+}
+
+std::string why(const std::string& headers) {
+  const auto read = HeaderTemplate::parse(headers);
+  return read ? "" : read.error().message;
+}
+
+struct Place {
+  const char* headers;
+  std::size_t at;
+  const char* bytes;
+};
+
+TEST(HeaderFields, StandWhereTheStandardsPutThemAndHaveTheirDefaults) {
+  for (const Place& place : std::initializer_list<Place>{
+           {"ipv4", 0, "020000000002020000000001"},
+           {"ipv4", 12, "080045"},
+           {"ipv4", 18, "00000000"},
+           {"ipv4", 22, "40fd"},
+           {"ipv4", 26, "c6120001c6130001"},
+           {"ipv4/udp", 23, "11"},
+           {"ipv4/tcp", 23, "06"},
+           {"ipv4(proto=99)", 23, "63"},
+           {"ipv4(ecn=1)", 15, "01"},
+           {"ipv4(ecn=3)", 15, "03"},
+           {"ipv4(dscp=63)", 15, "fc"},
+           {"ipv4(dscp=1,ecn=2)", 15, "06"},
+           {"ipv4(id=0x1234)", 18, "12340000"},
+           {"ipv4(df=1)", 18, "00004000"},
+           {"ipv4(ttl=7)", 22, "07"},
+           {"ipv4(src=1.2.3.4)", 26, "01020304c6130001"},
+           {"ipv4(dst=1.2.3.4)", 26, "c612000101020304"},
+           {"ipv4/udp", 34, "04000009"},
+           {"ipv4/udp(sport=1,dport=2)", 34, "00010002"},
+           {"ipv4/udp(checksum=0)", 40, "0000"},
+           {"ipv4/tcp", 34, "0400000900000000000000005010ffff"},
+           {"ipv4/tcp(sport=1,dport=2)", 34, "00010002"},
+           {"ipv4/tcp(seq=0x01020304)", 38, "0102030400000000"},
+           {"ipv4/tcp(ack=0x01020304)", 38, "0000000001020304"},
+           {"ipv4/tcp(window=0x0102)", 46, "50100102"},
+           {"ipv4/tcp(flags=F)", 47, "01"},
+           {"ipv4/tcp(flags=S)", 47, "02"},
+           {"ipv4/tcp(flags=R)", 47, "04"},
+           {"ipv4/tcp(flags=P)", 47, "08"},
+           {"ipv4/tcp(flags=A)", 47, "10"},
+           {"ipv4/tcp(flags=U)", 47, "20"},
+           {"ipv4/tcp(flags=E)", 47, "40"},
+           {"ipv4/tcp(flags=C)", 47, "80"},
+           {"ipv4/tcp(flags=0x15)", 47, "15"},
+           {"ipv6", 12, "86dd60000000"},
+           {"ipv6", 20, "fd40"},
+           {"ipv6", 22, "2001000200000000000000000000000120010002000000000000000000000002"},
+           {"ipv6/udp", 20, "11"},
+           {"ipv6/tcp", 20, "06"},
+           {"ipv6(next=59)", 20, "3b"},
+           {"ipv6(hlim=9)", 21, "09"},
+           {"ipv6(dscp=63)", 14, "6fc00000"},
+           {"ipv6(ecn=3)", 14, "60300000"},
+           {"ipv6(flow=0xfffff)", 14, "600fffff"},
+           {"vlan", 12, "8100000188b5"},
+           {"vlan/vlan", 12, "88a800018100000188b5"},
+           {"vlan(id=0xabc)", 12, "81000abc"},
+           {"vlan(prio=5)", 12, "8100a001"},
+           {"vlan(dei=1)", 12, "81001001"},
+           {"vlan(tpid=0x88a8,id=5)", 12, "88a80005"},
+           {"eth(type=0x88b6)", 12, "88b6"},
+           {"eth(type=0x88b6)/vlan(id=3)", 12, "8100000388b6"},
+           {"eth(dst=02:00:00:00:00:08)", 0, "020000000008020000000001"},
+           {"eth(src=02:00:00:00:00:09)", 0, "020000000002020000000009"},
+           {"ether/dot1q(id=4)/ip/udp", 12, "81000004080045"},
+       }) {
+    const Bytes frame = frame_of(place.headers);
+    const std::size_t size = std::string_view(place.bytes).size() / 2;
+    EXPECT_EQ(hex(std::span(frame).subspan(place.at, size)), place.bytes)
+        << place.headers << " at " << place.at;
+  }
+  EXPECT_NE(number_at(frame_of("ipv4/udp(checksum=1)"), 40), 0U);
+}
+
+TEST(HeaderFields, VaryByTheirStepFromTheFirstToTheLast) {
+  const auto ids = [](const std::string& value) {
+    std::vector<unsigned> all;
+    for (std::uint64_t n = 0; n < 4; ++n) {
+      all.push_back(number_at(frame_of("ipv4(id=" + value + ")", n), 18));
+    }
+    return all;
+  };
+  EXPECT_EQ(ids("inc(10,25,7)"), (std::vector<unsigned>{10, 17, 24, 10}));
+  EXPECT_EQ(ids("dec(10,25,7)"), (std::vector<unsigned>{24, 17, 10, 24}));
+  EXPECT_EQ(ids("inc(5,5)"), (std::vector<unsigned>{5, 5, 5, 5}));
+  std::set<unsigned> random;
+  for (std::uint64_t n = 0; n < 60; ++n) {
+    random.insert(number_at(frame_of("ipv4(id=random(10,25,7))", n), 18));
+  }
+  EXPECT_EQ(random, (std::set<unsigned>{10, 17, 24}));
+}
+
+TEST(HeaderFields, ThatAreRandomDifferFromEachOtherAndFromSeedToSeed) {
+  const std::string headers = "ipv4(id=random(0,65535))/udp(sport=random(0,65535))";
+  int alike = 0;
+  int same = 0;
+  for (std::uint64_t n = 0; n < 20; ++n) {
+    const Bytes frame = frame_of(headers, n);
+    alike += number_at(frame, 18) == number_at(frame, 34) ? 1 : 0;
+    same += number_at(frame, 18) == number_at(frame_of(headers, n, 2), 18) ? 1 : 0;
+    EXPECT_EQ(frame, frame_of(headers, n));
+  }
+  EXPECT_LT(alike, 3);
+  EXPECT_LT(same, 3);
+}
+
+TEST(HeaderFields, GoAsFarAsTheirBitsAndNoFurther) {
+  struct Limit {
+    const char* field;
+    std::uint64_t most;
+  };
+  for (const Limit& limit : std::initializer_list<Limit>{{"vlan(id", 4095},
+                                                         {"vlan(prio", 7},
+                                                         {"vlan(dei", 1},
+                                                         {"ipv4(dscp", 63},
+                                                         {"ipv4(ecn", 3},
+                                                         {"ipv4(id", 65535},
+                                                         {"ipv4(df", 1},
+                                                         {"ipv4(ttl", 255},
+                                                         {"ipv6(dscp", 63},
+                                                         {"ipv6(ecn", 3},
+                                                         {"ipv6(flow", 1048575},
+                                                         {"ipv6(hlim", 255},
+                                                         {"ipv4/udp(sport", 65535},
+                                                         {"ipv4/udp(dport", 65535},
+                                                         {"ipv4/tcp(seq", 4294967295},
+                                                         {"ipv4/tcp(ack", 4294967295},
+                                                         {"ipv4/tcp(window", 65535},
+                                                         {"ipv4/tcp(flags", 255}}) {
+    const std::string field = limit.field;
+    const std::string most = std::to_string(limit.most);
+    const std::string more = std::to_string(limit.most + 1);
+    EXPECT_EQ(why(field + '=' + most + ')'), "");
+    EXPECT_NE(why(field + '=' + more + ')').find("is at most " + most), std::string::npos) << field;
+    EXPECT_EQ(why(field + "=inc(0," + most + "))"), "");
+    EXPECT_NE(why(field + "=inc(0," + more + "))").find("is at most " + most), std::string::npos)
+        << field;
+  }
+}
+
+TEST(HeaderFields, LayersStandOnEachOtherUpToEightTags) {
+  std::string tags = "vlan";
+  for (int i = 1; i < 8; ++i) tags += "/vlan";
+  EXPECT_EQ(why(tags), "");
+  EXPECT_EQ(frame_of(tags).size(), 200U);
+  for (const std::string& headers :
+       {tags + "/vlan", std::string("eth/eth"), std::string("ipv4/ipv6"), std::string("ipv4/ipv4"),
+        std::string("ipv4/udp/tcp"), std::string("vlan/eth"), std::string("tcp")}) {
+    EXPECT_NE(why(headers).find("do not stand on each other"), std::string::npos) << headers;
+  }
+}
+
+/// A capture of frames, and headers that begin with one of them.
+class HeadersOfACapture : public testing::Test {
+ protected:
+  void record(const std::vector<Bytes>& frames) const {
+    PcapWriter writer = PcapWriter::create(path).value();
+    for (const Bytes& frame : frames) {
+      const FrameView view(frame.data(), frame.size());
+      ASSERT_EQ(writer.send({&view, 1}).taken, 1U);
+    }
+  }
+  test::TempDir dir;
+  std::string path = dir.file("frames.pcap");
+};
+
+TEST_F(HeadersOfACapture, AreThoseOfItsFirstFrameUnlessItSaysWhich) {
+  record({frame_of("ipv4(ttl=1)/udp"), frame_of("ipv4(ttl=2)/udp")});
+  EXPECT_EQ(frame_of("pcap(" + path + ")")[22], std::byte{1});
+  EXPECT_EQ(frame_of("pcap(" + path + ",1)")[22], std::byte{1});
+  EXPECT_EQ(frame_of("pcap(" + path + ",2)")[22], std::byte{2});
+  EXPECT_NE(why("pcap(" + path + ",3)").find("there is no frame 3"), std::string::npos);
+  EXPECT_NE(why("pcap(" + path + ",0)").find("pcap takes a path"), std::string::npos);
+  EXPECT_NE(why("pcap(" + path + ")/tcp").find("has no tcp"), std::string::npos);
+  EXPECT_NE(why("pcap(" + path + ")/vlan").find("has no vlan"), std::string::npos);
+}
+
+TEST_F(HeadersOfACapture, HaveAnUdpSumAsTheFrameHasUnlessTheTextSaysOtherwise) {
+  record({frame_of("ipv4/udp(checksum=0)"), frame_of("ipv4/udp")});
+  EXPECT_EQ(number_at(frame_of("pcap(" + path + ",1)"), 40), 0U);
+  EXPECT_NE(number_at(frame_of("pcap(" + path + ",1)/udp(checksum=1)"), 40), 0U);
+  EXPECT_NE(number_at(frame_of("pcap(" + path + ",2)"), 40), 0U);
+  EXPECT_EQ(number_at(frame_of("pcap(" + path + ",2)/udp(checksum=0)"), 40), 0U);
+}
+
+TEST_F(HeadersOfACapture, AreOfNoFragmentAndOfUdpOrTcpAlone) {
+  Bytes more = frame_of("ipv4/udp");
+  more[20] = std::byte{0x20};
+  Bytes offset = frame_of("ipv4/udp");
+  offset[21] = std::byte{1};
+  Bytes options = frame_of("ipv4/udp");
+  options[14] = std::byte{0x46};
+  Bytes tcp_options = frame_of("ipv4/tcp");
+  tcp_options[46] = std::byte{0x60};
+  record({frame_of("ipv4(df=1)/udp"), more, offset, options, frame_of("ipv4"), frame_of("vlan"),
+          tcp_options});
+  EXPECT_EQ(frame_of("pcap(" + path + ",1)")[20], std::byte{0x40}) << "that is no fragment";
+  for (int number = 2; number <= 7; ++number) {
+    const std::string text = std::to_string(number);
+    EXPECT_NE(why("pcap(" + path + ',' + text + ')').find("frame " + text), std::string::npos);
+    EXPECT_NE(why("pcap(" + path + ',' + text + ')').find("is none of UDP or TCP"),
+              std::string::npos);
+  }
+}
+
+TEST(HeaderPlaces, AreThoseOfHeadersWithoutOptions) {
+  Bytes frame = frame_of("ipv4/tcp");
+  EXPECT_EQ(places_of(frame).probe, 54U);
+  frame[46] = std::byte{0x60};
+  EXPECT_EQ(places_of(frame).probe, 34U) << "options of TCP";
+  frame[14] = std::byte{0x46};
+  EXPECT_EQ(places_of(frame).probe, 14U) << "options of IPv4";
+}
+
+TEST(TransportSum, IsOfTheBytesThatTheIpHeaderCounts) {
+  for (const char* headers : {"ipv4/udp", "ipv6/udp", "ipv4/tcp", "ipv6/tcp"}) {
+    SCOPED_TRACE(headers);
+    Bytes frame = frame_of(headers);
+    const HeaderPlaces places = places_of(frame);
+    EXPECT_TRUE(transport_checksum_is_right(frame, places));
+    frame.resize(frame.size() + 6, std::byte{0xee});
+    EXPECT_TRUE(transport_checksum_is_right(frame, places)) << "padding";
+    frame.resize(199);
+    EXPECT_FALSE(transport_checksum_is_right(frame, places)) << "cut short";
+  }
+}
+
+}  // namespace
+}  // namespace shmif::perf
