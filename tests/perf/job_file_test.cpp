@@ -196,6 +196,78 @@ TEST(JobFile, IncludesDoNotMultiplyWithoutEnd) {
   EXPECT_NE(result.errors[0].find("more than 256 files"), std::string::npos);
 }
 
+TEST(JobFile, GoesAsFarAsItsLimitsAndNoFurther) {
+  // Files within files.
+  const auto chain = [](int files) {
+    Files all;
+    for (int i = 1; i <= files; ++i) {
+      const std::string next = i < files ? "include " + std::to_string(i + 1) + ".job\n" : "";
+      all[i == 1 ? "main.job" : std::to_string(i) + ".job"] =
+          "[j" + std::to_string(i) + "]\n" + next;
+    }
+    return read(all);
+  };
+  EXPECT_EQ(chain(16).errors, std::vector<std::string>());
+  EXPECT_EQ(chain(16).set.jobs.size(), 16U);
+  EXPECT_EQ(chain(17).errors.size(), 1U);
+  // Files in all.
+  const auto wide = [](int includes) {
+    Files all{{"main.job", "[a]\n"}, {"b.job", "loops=3\n"}};
+    for (int i = 0; i < includes; ++i) all["main.job"] += "include b.job\n";
+    return read(all).errors;
+  };
+  EXPECT_EQ(wide(255), std::vector<std::string>());
+  EXPECT_EQ(wide(256), std::vector<std::string>{"main.job:257: include: more than 256 files"});
+  // Jobs.
+  std::string jobs;
+  for (int i = 0; i < 4096; ++i) jobs += "[j" + std::to_string(i) + "]\n";
+  EXPECT_EQ(read(jobs).errors, std::vector<std::string>());
+  EXPECT_EQ(error_of(jobs + "[last]\n"), "main.job:4097: there are more than 4096 jobs");
+  // Bytes of a line, which all arrive.
+  std::string line = "exec_prerun=/bin/echo ";
+  line.append((64U << 10U) - line.size(), 'x');
+  const Read longest = read("[a]\n" + line + "\nloops=3\n");
+  EXPECT_EQ(longest.errors, std::vector<std::string>());
+  EXPECT_EQ(longest.set.jobs.at(0).exec_prerun.at(1).size(), line.size() - 22);
+  EXPECT_EQ(longest.set.jobs.at(0).loops, 3U);
+  EXPECT_EQ(error_of("[a]\n" + line + "x\n"), "main.job:2: the line is longer than 64 KiB");
+}
+
+TEST(JobFile, BothSignsOfACommentAreKnownWhereverOneMayBe) {
+  for (const std::string sign : {";", "#"}) {
+    SCOPED_TRACE(sign);
+    const std::string comment = ' ' + sign + " loops=9 \n";
+    const Read result =
+        read(Files{{"main.job", sign + "[z]\n [a]" + comment + "numjobs=2" + comment +
+                                    "include b.job" + comment + "stonewall" + comment},
+                   {"b.job", sign + "\nrw=tx" + comment}});
+    EXPECT_EQ(result.errors, std::vector<std::string>());
+    ASSERT_EQ(names(result), std::vector<std::string>{"a"});
+    EXPECT_EQ(result.set.jobs[0].numjobs, 2U);
+    EXPECT_EQ(result.set.jobs[0].loops, 1U);
+    EXPECT_TRUE(result.set.jobs[0].stonewall);
+  }
+}
+
+TEST(JobFile, AnIncludeIsBesideItsOwnFileOrWhereAVariableOrARootSays) {
+  const Read result = read(Files{{"main.job", "[a]\ninclude one/one.job\n"},
+                                 {"one/one.job", "include two/two.job\nnumjobs=2\n"},
+                                 {"one/two/two.job", "include ${HOSTS}.job\niodepth=5\n"},
+                                 {"one/two/3.job", "include\t/root/r.job\nflow=6\n"},
+                                 {"/root/r.job", "include s.job\n"},
+                                 {"/root/s.job", "loops=7\n"},
+                                 {"two/two.job", "wrong=1\n"},
+                                 {"s.job", "wrong=1\n"}});
+  EXPECT_EQ(result.errors, std::vector<std::string>());
+  const JobOptions& job = result.set.jobs.at(0);
+  EXPECT_EQ(job.numjobs, 2U);
+  EXPECT_EQ(job.iodepth, 5U);
+  EXPECT_EQ(job.flow, 6U);
+  EXPECT_EQ(job.loops, 7U);
+  EXPECT_EQ(job.where_of.at("loops"), "/root/s.job:1");
+  EXPECT_EQ(job.where_of.at("numjobs"), "one/one.job:2");
+}
+
 TEST(JobFile, FilesAreReadFromTheFileSystem) {
   test::TempDir directory;
   std::ofstream(directory.file("a.job")) << "[global]\ninclude b.job\n[x]\n";
@@ -209,8 +281,10 @@ TEST(JobFile, FilesAreReadFromTheFileSystem) {
   EXPECT_EQ(missing[0],
             "cannot read job file \"" + directory.file("c.job") + "\": No such file or directory");
   EXPECT_EQ(read_job_file(directory.path(), set).size(), 1U);
-  std::ofstream(directory.file("big.job")) << std::string((1U << 20U) + 1, '\n');
-  EXPECT_EQ(read_job_file(directory.file("big.job"), set).size(), 1U);
+  for (const std::size_t more : {0U, 1U}) {
+    std::ofstream(directory.file("big.job")) << std::string((1U << 20U) + more, '\n');
+    EXPECT_EQ(read_job_file(directory.file("big.job"), set).size(), more);
+  }
 }
 
 }  // namespace

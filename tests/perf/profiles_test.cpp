@@ -10,7 +10,7 @@
 namespace shmif::perf {
 namespace {
 
-JobSet set_of(const std::string& name) {
+JobSet jobs_of(const std::string& name) {
   JobSet set;
   EXPECT_EQ(read_job_text(name, find_profile(name)->text, set), std::vector<std::string>());
   return set;
@@ -18,7 +18,7 @@ JobSet set_of(const std::string& name) {
 
 TEST(Profiles, EachIsAJobFileWithAPlan) {
   for (const Profile& profile : profiles()) {
-    const JobSet set = set_of(profile.name);
+    const JobSet set = jobs_of(profile.name);
     EXPECT_EQ(problems_of(set), std::vector<std::string>()) << profile.name;
     EXPECT_TRUE(expand(set)) << profile.name;
     EXPECT_FALSE(std::string(profile.summary).ends_with('.')) << profile.name;
@@ -35,7 +35,7 @@ TEST(Profiles, ThoseThatAreAskedForAreThere) {
 }
 
 TEST(Profiles, Rfc2544SearchesEachSizeOfSection91OneAfterTheOther) {
-  const auto plan = expand(set_of("rfc2544")).value();
+  const auto plan = expand(jobs_of("rfc2544")).value();
   std::vector<std::uint32_t> on_the_wire;
   for (std::size_t i = 0; i < plan.size(); ++i) {
     if (!plan[i].peer_of.empty()) continue;
@@ -49,7 +49,7 @@ TEST(Profiles, Rfc2544SearchesEachSizeOfSection91OneAfterTheOther) {
 }
 
 TEST(Profiles, HostsCarriesBothProtocolsAndRoundTripsAtOnce) {
-  const auto plan = expand(set_of("hosts")).value();
+  const auto plan = expand(jobs_of("hosts")).value();
   ASSERT_EQ(plan.size(), 6U);
   EXPECT_TRUE(std::all_of(plan.begin(), plan.end(), [](const PlannedJob& job) {
     return job.options.engine == EngineKind::host && job.waits_for.empty() &&
@@ -62,7 +62,7 @@ TEST(Profiles, HostsCarriesBothProtocolsAndRoundTripsAtOnce) {
 }
 
 TEST(Profiles, VoipIsTwentyStreamsOfFiftyFramesASecond) {
-  const JobSet set = set_of("voip");
+  const JobSet set = jobs_of("voip");
   ASSERT_EQ(set.jobs.size(), 1U);
   EXPECT_EQ(set.jobs[0].numjobs, 20U);
   EXPECT_EQ(set.jobs[0].rate_fps.tx, 50U);

@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
+#include "tests/support/run_tool.hpp"
+
 namespace shmif::perf {
 namespace {
 
@@ -67,6 +71,19 @@ TEST(JobValues, WeightsOfASplitAreFiosPercentagesOrSharesOfTheirSum) {
                                      "64/x", "64/-1", "64/1.5", "64/9999999", "64//1", "/30"});
 }
 
+TEST(JobValues, ASplitGoesAsFarAsItsLimits) {
+  using Part = FrameSizes::Part;
+  // Percentages that leave nothing for the rest.
+  EXPECT_EQ(value_of(parse_frame_split("64/100:590")),
+            (FrameSizes{{Part{64, 64, 100}, Part{590, 590, 0}}}));
+  EXPECT_TRUE(parse_frame_split("64/1000000:590/1"));
+  EXPECT_EQ(value_of(parse_frame_split("60/1:1048576/1")).value().parts[1].most, 1048576U);
+  std::string parts = "64/1";
+  for (int i = 1; i < 256; ++i) parts += ":64/1";
+  EXPECT_EQ(value_of(parse_frame_split(parts)).value().parts.size(), 256U);
+  expect_refused(parse_frame_split, {"64/101:590", "64/1000001:590/1", parts + ":64/1"});
+}
+
 TEST(JobValues, TextsOfFrameSizesComeBack) {
   for (const char* text : {"64", "64-1514", "imix", "64/70:1514/30", "64-100/1:200/2"}) {
     const FrameSizes sizes = parse_frame_split(text).value();
@@ -80,6 +97,7 @@ TEST(JobValues, ListsOfCpusAreSortedAndHoldEachOnce) {
   EXPECT_EQ(value_of(parse_cpus("7,0,3-1023")).value().size(), 1022U);
   EXPECT_EQ(value_of(parse_cpus("1,1,0-1")), (std::vector<int>{0, 1}));
   EXPECT_EQ(to_string_of_cpus({0, 1, 2, 3, 7}), "0-3,7");
+  EXPECT_EQ(to_string_of_cpus({1, 2, 5, 8, 9}), "1-2,5,8-9");
   expect_refused(parse_cpus,
                  {"", ",", "1,", "3-1", "1024", "-1", "0-", "a", "0-99999999999", "1 2"});
 }
@@ -93,6 +111,8 @@ std::string text_of(const std::vector<std::byte>& bytes) {
 TEST(JobValues, PatternsAreHexadecimalOrQuoted) {
   EXPECT_EQ(text_of(parse_pattern("0x414243").value()), "ABC");
   EXPECT_EQ(text_of(parse_pattern("\"abc\"").value()), "abc");
+  EXPECT_EQ(text_of(parse_pattern("0X4a4B").value()), "JK");
+  EXPECT_EQ(parse_pattern('"' + std::string(512, 'x') + '"').value().size(), 512U);
   EXPECT_EQ(text_of(parse_pattern("0x41\"b\\\"\\\\\"0x43").value()), "Ab\"\\C");
   expect_refused(parse_pattern, {"", "0x", "0x4", "0xzz", "abc", "\"abc", "\"\"", "\"a\\",
                                  "0x41,0x42", '"' + std::string(513, 'x') + '"'});
@@ -108,6 +128,29 @@ TEST(JobValues, CommandsAreSplitAsAShellDoesAndNothingIsExpanded) {
   expect_refused(split_words, {"", "   ", "a 'b", "a \"b", "a \\", "'' x"});
 }
 
+TEST(JobValues, WordsAreSeparatedByAnySpaceUpToAThousandAndSome) {
+  using Words = std::vector<std::string>;
+  EXPECT_EQ(value_of(split_words("a\tb\nc\rd \t e")), (Words{"a", "b", "c", "d", "e"}));
+  EXPECT_EQ(value_of(split_words("p \"\\$x\" '\\$x' \\$x")), (Words{"p", "$x", "\\$x", "$x"}));
+  std::string many = "w";
+  for (int i = 1; i < 1024; ++i) many += " w";
+  EXPECT_EQ(value_of(split_words(many)).value().size(), 1024U);
+  expect_refused(split_words, {many + " w"});
+}
+
+TEST(JobValues, AShellReadsAQuotedWordAsOneWord) {
+  std::string command = "printf '<%s>'";
+  std::string wanted;
+  for (char c = ' '; c <= '~'; ++c) {
+    for (const std::string& word :
+         {std::string(1, c), c + std::string("x"), std::string("x") + c}) {
+      command += ' ' + quote_word(word);
+      wanted += '<' + word + '>';
+    }
+  }
+  EXPECT_EQ(test::run_program({"sh", "-c", command}).out, wanted);
+}
+
 TEST(JobValues, QuotedWordsComeBack) {
   for (const std::string word :
        {"plain", "", "a b", "it's", "\"", "\\", "$x", "a'b'c", "--rate=1k"}) {
@@ -116,16 +159,25 @@ TEST(JobValues, QuotedWordsComeBack) {
 }
 
 TEST(JobValues, ClassesOfErrorsHaveFiosNamesToo) {
-  EXPECT_TRUE(parse_error_classes("tx,verify")->tx);
-  EXPECT_TRUE(parse_error_classes("tx,verify")->verify);
-  EXPECT_FALSE(parse_error_classes("tx,verify")->rx);
-  EXPECT_TRUE(parse_error_classes("write")->tx);
-  EXPECT_TRUE(parse_error_classes("read")->rx);
-  EXPECT_FALSE(parse_error_classes("io")->verify);
-  EXPECT_TRUE(parse_error_classes("io")->rx);
-  EXPECT_TRUE(parse_error_classes("all")->lock);
-  EXPECT_TRUE(parse_error_classes("all")->overrun);
-  EXPECT_FALSE(parse_error_classes("none")->tx);
+  struct Case {
+    const char* text;
+    std::array<bool, 5> classes;  // tx, rx, verify, overrun, lock
+  };
+  for (const Case& c : std::initializer_list<Case>{{"none", {}},
+                                                   {"tx", {true}},
+                                                   {"write", {true}},
+                                                   {"rx", {false, true}},
+                                                   {"read", {false, true}},
+                                                   {"io", {true, true}},
+                                                   {"verify", {false, false, true}},
+                                                   {"overrun", {false, false, false, true}},
+                                                   {"lock", {false, false, false, false, true}},
+                                                   {"lock,tx", {true, false, false, false, true}},
+                                                   {"all", {true, true, true, true, true}}}) {
+    const ErrorClasses read = parse_error_classes(c.text).value();
+    EXPECT_EQ((std::array{read.tx, read.rx, read.verify, read.overrun, read.lock}), c.classes)
+        << c.text;
+  }
   expect_refused(parse_error_classes, {"", "tx,", "some", "tx none", "none,tx"});
 }
 
@@ -133,6 +185,9 @@ TEST(JobValues, SteadyStatesNameAFigureAndALimit) {
   const SteadyState slope = parse_steady_state("bw_slope:0.1%").value();
   EXPECT_TRUE(slope.bandwidth && slope.slope && slope.relative);
   EXPECT_DOUBLE_EQ(slope.limit, 0.001);
+  EXPECT_DOUBLE_EQ(parse_steady_state("iops_slope:100%")->limit, 1);
+  EXPECT_FALSE(parse_steady_state("iops_slope:100%")->bandwidth);
+  EXPECT_FALSE(parse_steady_state("bw:1%")->slope);
   const SteadyState flat = parse_steady_state("iops:250").value();
   EXPECT_FALSE(flat.bandwidth || flat.slope || flat.relative);
   EXPECT_EQ(flat.limit, 250);
