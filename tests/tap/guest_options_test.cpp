@@ -1,0 +1,295 @@
+// What the caller of a guest asks for, and that each wish has its effect: the host name, the signal
+// mask, early signals, descriptors, the time to end.
+
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+
+#include "tap/netlink.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/handed_on.hpp"
+#include "tests/tap/guest_rig.hpp"
+
+namespace shmif::tap::test {
+namespace {
+
+constexpr int kNoNamespaces = 77;
+
+/// Runs `body` in a guest of `options`, with `before` first, in the supervisor. Result: what it
+/// returned; 77 where there are no namespaces.
+int status_of(GuestOptions options, const std::function<int()>& body,
+              const std::function<void()>& before = {}) {
+  Supervised::Options o;
+  o.guest = std::move(options);
+  o.guest.body = body;
+  o.before = before;
+  Supervised guest(o);
+  const int status = guest.finish();
+  if (status != 0) std::fputs(guest.output().c_str(), stderr);
+  return status;
+}
+
+/// The signals that the calling thread blocks.
+std::vector<int> blocked_signals() {
+  sigset_t set;
+  ::sigprocmask(SIG_SETMASK, nullptr, &set);
+  std::vector<int> all;
+  for (int number = 1; number < 65; ++number) {
+    if (::sigismember(&set, number) == 1) all.push_back(number);
+  }
+  return all;
+}
+
+void block_only(std::initializer_list<int> numbers) {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int number : numbers) ::sigaddset(&set, number);
+  ::sigprocmask(SIG_SETMASK, &set, nullptr);
+}
+
+TEST(GuestOptions, TheSignalMaskIsTheCallersWhetherSignalsAreForwardedOrNot) {
+  for (const bool forward : {true, false}) {
+    auto o = guest_running({});
+    o.forward_signals = forward;
+    const int status = status_of(
+        o, [] { return blocked_signals() == std::vector<int>{SIGUSR1, SIGCHLD} ? 0 : 1; },
+        [] { block_only({SIGUSR1, SIGCHLD}); });
+    if (status == kNoNamespaces) GTEST_SKIP() << "no namespaces here";
+    EXPECT_EQ(status, 0) << "forwarded: " << forward;
+  }
+}
+
+TEST(GuestOptions, EverySignalBeforeTheCommandStartsReachesItOnce) {
+  Supervised::Options o;
+  o.guest = guest_running({});
+  o.before = [] { block_only({SIGUSR1, SIGUSR2, SIGTERM}); };  // as the command inherits it
+  o.serve = [](Guest& guest) {
+    for (const int number : {SIGUSR1, SIGUSR2}) {
+      ::kill(::getpid(), number);
+      guest.dispatch();
+    }
+    ::kill(::getpid(), SIGTERM);
+  };
+  o.guest.body = [] {
+    for (const int number : {SIGUSR1, SIGUSR2, SIGTERM}) {
+      sigset_t one;
+      ::sigemptyset(&one);
+      ::sigaddset(&one, number);
+      const timespec patience{20, 0};
+      if (::sigtimedwait(&one, nullptr, &patience) != number) return number;
+    }
+    return 0;
+  };
+  Supervised guest(o);
+  const int status = guest.finish();
+  if (status == kNoNamespaces) GTEST_SKIP() << "no namespaces here: " << guest.output();
+  EXPECT_EQ(status, 0) << "the number of the signal that did not come";
+}
+
+TEST(GuestOptions, SignalSendsTheCommandWhatItSays) {
+  Supervised::Options o;
+  o.guest = guest_running({});
+  o.guest.forward_signals = false;
+  o.before = [] { block_only({SIGUSR1, SIGTERM}); };
+  o.guest.body = [] {
+    for (const int number : {SIGUSR1, SIGTERM}) {
+      sigset_t one;
+      ::sigemptyset(&one);
+      ::sigaddset(&one, number);
+      const timespec patience{20, 0};
+      if (::sigtimedwait(&one, nullptr, &patience) != number) return number;
+    }
+    return 0;
+  };
+  o.serve = [](Guest& guest) {
+    (void)guest.release();  // and once more by the rig, which init does not mind
+    guest.signal(SIGUSR1);
+    guest.signal(SIGTERM);
+  };
+  Supervised guest(o);
+  const int status = guest.finish();
+  if (status == kNoNamespaces) GTEST_SKIP() << "no namespaces here: " << guest.output();
+  EXPECT_EQ(status, 0) << "the number of the signal that did not come";
+}
+
+TEST(GuestOptions, TheHostNameIsTheLastOneGivenAndHasAnAddressBesideThoseOfBefore) {
+  const auto run = [](const std::string& first, const std::string& later) {
+    auto o = guest_running({});
+    o.hostname = first;
+    o.forward_signals = false;
+    const std::string hosts = contents("/etc/hosts");
+    o.body = [=] {
+      std::array<char, 65> name{};
+      ::gethostname(name.data(), name.size());
+      if (std::string(name.data()) != (later.empty() ? first : later)) return 1;
+      const std::string now = contents("/etc/hosts");
+      if (now == hosts && !later.empty()) return kNoNamespaces;  // no layer over /etc here
+      return now == (later.empty() ? hosts : hosts + "127.0.1.1\t" + later + '\n') ? 0 : 2;
+    };
+    auto guest = Guest::start(o);
+    if (!guest || !guest->release(later)) return kNoNamespaces;
+    return guest->wait().status;
+  };
+  for (const auto& [first, later] : {std::pair{"named-first", ""}, std::pair{"", "named-later"},
+                                     std::pair{"named-first", "named-later"}}) {
+    const int status = shmif::test::Child([&] { return run(first, later); }).wait();
+    if (status == kNoNamespaces) GTEST_SKIP() << "no namespaces here, or no layer over /etc";
+    EXPECT_EQ(status, 0) << first << ", then " << later << ": 1 the name, 2 its address";
+  }
+}
+
+TEST(GuestOptions, ABodyHasTheDescriptorsThatWereInheritedOnPurposeAndNoOther) {
+  UniqueFd marked(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
+  UniqueFd deliberate(::open("/dev/null", O_RDONLY));  // NOLINT(android-cloexec-open)
+  const int number = marked.get();
+  const int kept = deliberate.get();
+  const int status = status_of(guest_running({}), [=] {
+    if (::fcntl(number, F_GETFD) >= 0) return 1;
+    if (::fcntl(kept, F_GETFD) != 0) return 2;
+    for (int fd = 3; fd < 256; ++fd) {
+      if (const int flags = ::fcntl(fd, F_GETFD); flags >= 0 && (flags & FD_CLOEXEC) != 0) return 3;
+    }
+    return 0;
+  });
+  if (status == kNoNamespaces) GTEST_SKIP() << "no namespaces here";
+  EXPECT_EQ(status, 0) << "1 a marked one is there, 2 the deliberate one is not, 3 one of ours";
+}
+
+TEST(GuestOptions, WhatTheCommandLeftBehindHasTheTimeThatItWasGiven) {
+  for (const int grace : {0, 60'000}) {
+    auto o =
+        guest_running(shell("(trap 'sleep 0.25; echo tidy; exit' TERM; echo ready > /run/ready; "
+                            "while :; do sleep 0.01; done) 2> /dev/null & "
+                            "while ! test -s /run/ready; do sleep 0.01; done"));
+    o.grace = std::chrono::milliseconds(grace);
+    Supervised::Options options;
+    options.guest = o;
+    Supervised guest(options);
+    const int status = guest.finish();
+    if (status == kNoNamespaces) GTEST_SKIP() << "no namespaces here: " << guest.output();
+    EXPECT_EQ(status, 0);
+    EXPECT_EQ(guest.output(), grace == 0 ? "" : "tidy\n") << grace;
+  }
+}
+
+TEST(GuestOptions, ALongReasonIsToldAsFarAsItFits) {
+  // A name that leads nowhere in many steps; the message of the device has it whole.
+  std::string device = "/nonexistent";
+  while (device.size() < 700) device += "/directory";
+  auto o = guest_running({"true"}, Via::tap);
+  o.tun_device = device;
+  const auto guest = Guest::start(o);
+  ASSERT_FALSE(guest);
+  if (guest.error().message.find("TAP") == std::string::npos) GTEST_SKIP() << "no namespaces here";
+  EXPECT_NE(guest.error().message.find(device), std::string::npos) << guest.error().message;
+}
+
+TEST(GuestOptions, NothingOfAGuestReachesAProgramThatItsCallerRuns) {
+  const int code = shmif::test::Child([] {
+                     const auto before = shmif::test::handed_on();
+                     auto o = guest_running({"true"});
+                     o.interfaces.emplace_back();
+                     o.interfaces.back().name = "tap1";
+                     auto guest = Guest::start(o);
+                     if (!guest) return kNoNamespaces;
+                     if (shmif::test::handed_on() != before) {
+                       for (const auto& each : shmif::test::handed_on()) {
+                         std::fprintf(stderr, "%s\n", each.c_str());
+                       }
+                       return 1;
+                     }
+                     return guest->release() && guest->wait().status == 0 ? 0 : 2;
+                   }).wait();
+  if (code == kNoNamespaces) GTEST_SKIP() << "no namespaces here";
+  EXPECT_EQ(code, 0) << "1 a descriptor is handed on, 2 the guest did not end as it should";
+}
+
+TEST(GuestOptions, WhatHappensToOneInterfaceIsToldOnceAndAChangeOfNothingIsNot) {
+  auto o =
+      guest_running(shell("for n in 500 600 700; do ip link set tap0 txqueuelen $n; done; "
+                          "ip link set tap0 mtu 1400; ip link set tap0 txqueuelen 800"));
+  o.forward_signals = false;
+  auto guest = Guest::start(o);
+  if (!guest && guest.error().code == make_error_code(Errc::not_supported)) {
+    GTEST_SKIP() << "no namespaces here: " << guest.error().message;
+  }
+  ASSERT_TRUE(guest) << guest.error().message;
+  ASSERT_TRUE(guest->release());
+  std::vector<std::uint32_t> mtus;
+  for (std::optional<GuestExit> exit; !exit;) {
+    const GuestNews news = guest->dispatch();
+    for (const GuestInterfaceState& now : news.interfaces) mtus.push_back(now.mtu);
+    exit = news.exit;
+    pollfd entry{guest->descriptor(), POLLIN, 0};
+    if (!exit) (void)::poll(&entry, 1, -1);
+  }
+  // The first news say how it is; then only what changed.
+  ASSERT_FALSE(mtus.empty());
+  EXPECT_EQ(mtus.back(), 1400U);
+  EXPECT_EQ(std::ranges::count(mtus, 1400U), 1);
+  EXPECT_LE(std::ranges::count(mtus, 1500U), 1);
+}
+
+/// Which offloads interface "tap0" of the calling process's namespace has, one bit for each.
+int offloads_of_tap0() {
+  const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  int on = 0;
+  int bit = 1;
+  for (const std::uint32_t command : {ETHTOOL_GTSO, ETHTOOL_GTXCSUM, ETHTOOL_GSG, ETHTOOL_GGSO}) {
+    ethtool_value value{command, 0};
+    ifreq request{};
+    std::string("tap0").copy(request.ifr_name, IFNAMSIZ - 1);
+    request.ifr_data = reinterpret_cast<char*>(&value);
+    if (::ioctl(socket.get(), SIOCETHTOOL, &request) == 0 && value.data != 0) on |= bit;
+    bit *= 2;
+  }
+  return on;
+}
+
+TEST(GuestOptions, AVethPairLeavesWorkToOurEndOnlyWhereThatWasAskedFor) {
+  for (const bool offload : {false, true}) {
+    auto o = guest_running({}, Via::veth);
+    o.interfaces[0].offload = offload;
+    const int status = status_of(o, [offload] {
+      const int on = offloads_of_tap0();
+      return (offload ? (on & 1) != 0 : on == 0) ? 0 : 100 + on;
+    });
+    if (status == kNoNamespaces) GTEST_SKIP() << "no namespaces here";
+    EXPECT_EQ(status, 0) << "asked for: " << offload << ", 100 and which there are";
+  }
+}
+
+TEST(GuestOptions, OurEndOfAVethPairHasTheMtuAndNoAddressThatSpeaksByItself) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: enters the namespace of our end";
+  auto o = guest_running({"true"}, Via::veth);
+  o.forward_signals = false;
+  o.interfaces[0].mtu = 4321;
+  auto guest = Guest::start(o);
+  if (!guest) GTEST_SKIP() << "no namespaces here: " << guest.error().message;
+  const UniqueFd far(::ioctl(guest->links()[0].descriptor.get(), SIOCGSKNS));
+  ASSERT_TRUE(far) << std::strerror(errno);
+  const auto space = NetNamespace::by_path("/proc/self/fd/" + std::to_string(far.get()));
+  ASSERT_TRUE(space) << space.error().message;
+  const auto netlink = Netlink::open(*space);
+  ASSERT_TRUE(netlink) << netlink.error().message;
+  const auto end = netlink->interface("tap0");
+  ASSERT_TRUE(end) << end.error().message;
+  EXPECT_EQ(end->mtu, 4321U);
+  EXPECT_TRUE(end->has_carrier());
+  const auto all = netlink->interfaces();
+  ASSERT_TRUE(all) << all.error().message;
+  for (const AddressedInterface& each : *all) {
+    EXPECT_TRUE(each.name == "lo" || each.addresses.empty()) << each.addresses[0].to_string();
+  }
+}
+
+}  // namespace
+}  // namespace shmif::tap::test
