@@ -1,0 +1,189 @@
+// The files that a guest finds: the state of daemons, /etc/resolv.conf, and mounts of the outer
+// world. Each test gives the supervisor a mount namespace with contents of the test's own.
+
+#include <sched.h>
+#include <sys/mount.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "tests/tap/guest_rig.hpp"
+
+namespace shmif::tap::test {
+namespace {
+
+constexpr const char* kNeedsRoot = "needs root: has mounts of its own";
+
+/// Moves the calling process into a mount namespace of its own.
+void leave_mounts(unsigned long propagation = MS_PRIVATE) {
+  if (::unshare(CLONE_NEWNS) != 0 ||
+      ::mount(nullptr, "/", nullptr, MS_REC | propagation, nullptr) != 0) {
+    ::_exit(98);
+  }
+}
+
+void mount_fresh(const char* path) {
+  if (::mount("none", path, "tmpfs", 0, "mode=755") != 0) ::_exit(98);
+}
+
+void write_text(const std::string& path, const std::string& text) {
+  if (!(std::ofstream(path) << text).flush()) ::_exit(97);
+}
+
+TEST(GuestMounts, TheStateOfEachDaemonBeginsEmptyAndBelongsToWhoItBelongedTo) {
+  if (::geteuid() != 0) GTEST_SKIP() << kNeedsRoot;
+  constexpr std::array kDirectories{"/var/lib/misc", "/var/lib/dhcp", "/var/lib/dhcpcd",
+                                    "/var/lib/frr",  "/var/log/frr",  "/var/tmp/frr"};
+  std::string script;
+  for (const char* each : kDirectories) {
+    const std::string d = each;
+    script += "stat -c '%n %u:%g %a' " + d + " " + d + "/sub; ls -A " + d + " " + d +
+              "/sub; readlink " + d + "/link; ";
+  }
+  for (const uid_t uid : {uid_t{0}, kStranger}) {
+    Supervised::Options o;
+    o.guest = guest_running(shell(script));
+    o.caller = {uid};
+    o.before = [&] {
+      leave_mounts();
+      for (const char* each : {"/var/lib", "/var/log", "/var/tmp"}) mount_fresh(each);
+      for (const char* each : kDirectories) {
+        const std::string d = each;
+        std::filesystem::create_directories(d + "/sub");
+        write_text(d + "/lease", "of the outer world\n");
+        write_text(d + "/sub/lease", "of the outer world\n");
+        std::filesystem::create_symlink("sub", d + "/link");
+        if (::chown(d.c_str(), 7, 8) != 0 || ::chmod(d.c_str(), 02755) != 0 ||
+            ::chown((d + "/sub").c_str(), 9, 10) != 0 ||
+            ::chmod((d + "/sub").c_str(), 01775) != 0) {
+          ::_exit(96);
+        }
+      }
+    };
+    Supervised guest(o);
+    const int status = guest.finish();
+    if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+    std::string expected;
+    for (const char* each : kDirectories) {
+      const std::string d = each;  // a user who has no such ids sees root in their place
+      expected += d + (uid == 0 ? " 7:8" : " 0:0") + " 2755\n";
+      expected += d + (uid == 0 ? "/sub 9:10" : "/sub 0:0") + " 1775\n";
+      expected += d + ":\nlink\nsub\n\n" + d + "/sub:\nsub\n";
+    }
+    EXPECT_EQ(guest.output(), expected) << uid;
+  }
+}
+
+/// As containers have it: /etc/resolv.conf is a mount, so no layer can be put over /etc.
+TEST(GuestMounts, WhereResolvConfIsAMountTheGuestHasACopyOfItToChange) {
+  if (::geteuid() != 0) GTEST_SKIP() << kNeedsRoot;
+  for (const uid_t uid : {uid_t{0}, kStranger}) {
+    std::string outer = "/tmp/shmif-resolv-XXXXXX";
+    const UniqueFd file(::mkstemp(outer.data()));
+    (void)::fchmod(file.get(), 0644);
+    write_text(outer, "nameserver 198.18.0.1\n");
+    Supervised::Options o;
+    o.guest = guest_running(
+        shell("cat /etc/resolv.conf; echo nameserver 198.18.0.2 > /etc/resolv.conf; "
+              "cat /etc/resolv.conf; ls -A /run | grep shmif; stat -c %a /etc/resolv.conf"));
+    o.caller = {uid};
+    o.before = [&] {
+      leave_mounts();
+      if (::mount(outer.c_str(), "/etc/resolv.conf", nullptr, MS_BIND, nullptr) != 0) ::_exit(98);
+    };
+    Supervised guest(o);
+    const int status = guest.finish();
+    const std::string left = contents(outer);
+    ::unlink(outer.c_str());
+    if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+    EXPECT_EQ(guest.output(), "nameserver 198.18.0.1\nnameserver 198.18.0.2\n644\n") << uid;
+    EXPECT_EQ(left, "nameserver 198.18.0.1\n") << uid;
+  }
+}
+
+TEST(GuestMounts, WhatResolvConfNamesInRunIsThereThoughRunIsEmpty) {
+  if (::geteuid() != 0) GTEST_SKIP() << kNeedsRoot;
+  for (const bool layered : {true, false}) {
+    Supervised::Options o;
+    o.guest = guest_running(
+        shell("cat /etc/resolv.conf; echo nameserver 198.18.0.2 > /etc/resolv.conf && "
+              "cat /etc/resolv.conf"));
+    o.before = [&] {
+      leave_mounts();
+      mount_fresh("/run");
+      mount_fresh("/etc");
+      std::filesystem::create_directories("/run/resolver");
+      write_text("/run/resolver/stub.conf", "nameserver 198.18.0.1\n");
+      std::filesystem::create_symlink("/run/resolver/stub.conf", "/etc/resolv.conf");
+      std::filesystem::create_directories("/etc/below");
+      if (!layered) mount_fresh("/etc/below");
+    };
+    Supervised guest(o);
+    const int status = guest.finish();
+    if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+    EXPECT_EQ(status, 0);
+    EXPECT_EQ(guest.output(), "nameserver 198.18.0.1\nnameserver 198.18.0.2\n") << layered;
+  }
+}
+
+TEST(GuestMounts, WhatIsUnmountedOutsideIsNotKeptBusyInside) {
+  if (::geteuid() != 0) GTEST_SKIP() << kNeedsRoot;
+  Supervised::Options o;
+  o.guest = guest_running(shell("test -e /mnt/mark && echo busy; echo end"));
+  o.before = [] {
+    leave_mounts(MS_SHARED);
+    mount_fresh("/mnt");
+    write_text("/mnt/mark", "");
+  };
+  o.serve = [](Guest&) {
+    if (::umount2("/mnt", 0) != 0) ::_exit(95);
+  };
+  Supervised guest(o);
+  const int status = guest.finish();
+  if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(guest.output(), "end\n");
+}
+
+TEST(GuestMounts, OfDirectoriesThatACallerMayNotReadThereAreEmptyOnesToWriteTo) {
+  if (::geteuid() != 0) GTEST_SKIP() << kNeedsRoot;
+  Supervised::Options o;
+  o.guest = guest_running(
+      shell("ls -A /var/lib/closed /var/lib/open/closed && echo 1 > /var/lib/closed/new && "
+            "echo 1 > /var/lib/open/closed/new && cat /var/lib/open/text && "
+            "stat -c %a /var/lib/closed"));
+  o.caller = {kStranger};
+  o.before = [] {
+    leave_mounts();
+    mount_fresh("/var/lib");
+    std::filesystem::create_directories("/var/lib/closed");
+    std::filesystem::create_directories("/var/lib/open/closed");
+    write_text("/var/lib/open/text", "seen\n");
+    for (const std::string each : {"/var/lib/closed", "/var/lib/open/closed"}) {
+      write_text(each + "/secret", "secret\n");
+      if (::chmod(each.c_str(), 0700) != 0) ::_exit(96);
+    }
+  };
+  Supervised guest(o);
+  const int status = guest.finish();
+  if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(guest.output(), "/var/lib/closed:\n\n/var/lib/open/closed:\nseen\n700\n");
+}
+
+TEST(GuestMounts, OfMessageQueuesTheGuestHasItsOwnSettings) {
+  if (::geteuid() != 0) GTEST_SKIP() << kNeedsRoot;
+  if (::access("/proc/sys/fs/mqueue/msg_max", F_OK) != 0) GTEST_SKIP() << "no message queues here";
+  Supervised::Options o;
+  const std::string before = contents("/proc/sys/fs/mqueue/msg_max");
+  o.guest = guest_running(
+      shell("echo 17 > /proc/sys/fs/mqueue/msg_max && cat /proc/sys/fs/mqueue/msg_max"));
+  Supervised guest(o);
+  const int status = guest.finish();
+  if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+  EXPECT_EQ(guest.output(), "17\n");
+  EXPECT_EQ(contents("/proc/sys/fs/mqueue/msg_max"), before);
+}
+
+}  // namespace
+}  // namespace shmif::tap::test
