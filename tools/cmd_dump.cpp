@@ -20,6 +20,7 @@
 #include "tools/bus_options.hpp"
 #include "tools/commands.hpp"
 #include "tools/dump_counts.hpp"
+#include "tools/dump_gaps.hpp"
 #include "tools/dump_sink.hpp"
 #include "tools/options.hpp"
 #include "tools/progress.hpp"
@@ -229,47 +230,6 @@ FrameFilter compile(const std::string& expression) {
   return std::move(*filter);
 }
 
-/// How many frames were lost before each frame, from the gaps between their numbers.
-class Gaps {
- public:
-  /// Notes the result of a receive: its frames, and how many it reported as lost before, among and
-  /// after them.
-  void received(std::span<const FrameView> frames, std::uint64_t lost) {
-    const std::uint64_t earlier = unplaced_;  // lost after all earlier frames
-    unplaced_ += lost;
-    if (frames.empty()) return;
-    // Before the very first frame, there is no number to count from. Lost frames that are not among
-    // the frames of its batch, by their numbers, were lost before it.
-    const std::uint64_t elsewhere = last_ ? unplaced_ - earlier : among(frames);
-    before_first_ = unplaced_ - std::min(unplaced_, elsewhere);
-  }
-  /// Result: how many frames were lost between the last frame and this one. It is never more than
-  /// the number reported as lost, because a repair can make numbers jump.
-  std::uint64_t before(std::uint64_t number) {
-    const bool follows = last_ && number > *last_;
-    const std::uint64_t missing = follows ? number - *last_ - 1 : 0;
-    const std::uint64_t gap =
-        std::min(std::max(missing, std::exchange(before_first_, 0)), unplaced_);
-    last_ = number;
-    unplaced_ -= gap;
-    return gap;
-  }
-
- private:
-  static std::uint64_t among(std::span<const FrameView> frames) {
-    std::uint64_t missing = 0;
-    for (std::size_t i = 1; i < frames.size(); ++i) {
-      const std::uint64_t step = frames[i].number - frames[i - 1].number;
-      if (frames[i].number > frames[i - 1].number) missing += step - 1;  // segments share it
-    }
-    return missing;
-  }
-
-  std::optional<std::uint64_t> last_;
-  std::uint64_t unplaced_ = 0;
-  std::uint64_t before_first_ = 0;  // of this batch, at least this many
-};
-
 /// The capture itself: a loop around one batch, with everything that it needs.
 class Capture {
  public:
@@ -359,7 +319,7 @@ class Capture {
     lost_before_ += gaps_.before(frame.number);
     const bool wanted = is_wanted(frame);
     ++(wanted ? counts_.captured_segments : counts_.filtered_segments);
-    count_unit(frame.number, wanted);
+    count_unit(frame, wanted);
     if (!wanted) return;
     counts_.bytes += frame.size();
     sink_.put(frame, std::exchange(lost_before_, 0));
@@ -367,9 +327,9 @@ class Capture {
 
   /// Counts the frame of the bus that a segment belongs to: once, and as captured if any of its
   /// segments is.
-  void count_unit(std::uint64_t number, bool wanted) {
-    const bool same = unit_ == number;
-    unit_ = number;
+  void count_unit(const FrameView& frame, bool wanted) {
+    const bool same = unit_.is_of(frame);
+    unit_ = UnitOfBus(frame);
     if (same && (unit_captured_ || !wanted)) return;
     if (same) --counts_.filtered;
     ++(wanted ? counts_.captured : counts_.filtered);
@@ -420,7 +380,7 @@ class Capture {
   DumpCounts counts_;
   Gaps gaps_;
   std::uint64_t lost_before_ = 0;  // before the next frame shown
-  std::optional<std::uint64_t> unit_;
+  UnitOfBus unit_;
   bool unit_captured_ = false;
 };
 

@@ -66,8 +66,8 @@ void DumpSink::put(FrameView frame, std::uint64_t lost_before) {
     capture_->next();
     begin_file();
   }
-  if (frame.number != last_number_) ++file_counts_.accepted;
-  last_number_ = frame.number;
+  if (!last_unit_.is_of(frame)) ++file_counts_.accepted;
+  last_unit_ = UnitOfBus(frame);
   file_counts_.received = file_counts_.accepted;
   file_counts_.lost += lost_before;
   // failed() reports a failure, once per batch.

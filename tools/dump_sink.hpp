@@ -11,6 +11,7 @@
 #include "shmif/capture_file.hpp"
 #include "tools/capture_rotation.hpp"
 #include "tools/decode.hpp"
+#include "tools/dump_gaps.hpp"
 #include "tools/sender_names.hpp"
 
 namespace shmif::tools {
@@ -69,7 +70,7 @@ class DumpSink {
   bool rotated_ = false;
   std::uint64_t earlier_files_ = 0;  // frames in them
   PcapngStatistics file_counts_;     // of the current file, in frames of the bus
-  std::uint64_t last_number_ = 0;
+  UnitOfBus last_unit_;
 };
 
 }  // namespace shmif::tools
