@@ -582,6 +582,8 @@ TEST(Dump, ShowsTheFramesOfOnePortAlone) {
   const ToolResult all = run_program(dump(rig, words));
   EXPECT_EQ(lines(all.out), 4);
   EXPECT_TRUE(contains(all.out, " slot 2: ")) << all.out;
+  EXPECT_EQ(run_program(dump(rig, {"--history", "--timeout", "0", "--port", "slot 2"})).out, "")
+      << "what is shown for want of a name is no name";
   const ToolResult none = run_program(dump(rig, {"--timeout", "0", "--port", "wbe"}));
   EXPECT_TRUE(contains(none.err, "no port \"wbe\" on " + rig.path())) << none.err;
   EXPECT_TRUE(contains(none.err, "other, silent, web")) << none.err;

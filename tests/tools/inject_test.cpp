@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "tests/tools/bus_rig.hpp"
+#include "tests/tools/held_ring.hpp"
 #include "tests/tools/on_terminal.hpp"
 
 namespace shmif::test {
@@ -39,6 +40,32 @@ TEST(Inject, ReplaysAFileInOrderAndUnchanged) {
     EXPECT_EQ(r.err, "");
     EXPECT_TRUE(same_frames(frames, collect(port, 100))) << timing;
   }
+}
+
+TEST(Inject, EndsWhenALaterRoundFindsNothingToSend) {
+  const BusRig rig;
+  Port port = rig.port();
+  const std::string path = rig.file("in.pcap");
+  write_capture(path, some_frames(2), 20'000'000);
+  write_capture(rig.file("empty.pcap"), {});
+  Tool tool({shmifctl_path(), "inject", rig.path(), path, "--loop", "0"});
+  ASSERT_EQ(collect(port, 1).size(), 1U);
+  std::filesystem::rename(rig.file("empty.pcap"), path);
+  const ToolResult r = tool.finish();
+  EXPECT_FALSE(r.timed_out);
+  EXPECT_EQ(r.status, 0) << r.err;
+}
+
+TEST(Inject, ReadsADamagedFileOnceHoweverOftenItWasToLoop) {
+  const BusRig rig;
+  Port port = rig.port();
+  const std::string path = rig.file("in.pcap");
+  write_capture(path, some_frames(3));
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) - 5);
+  const ToolResult r = inject(rig, {path, "--timing", "flat", "--loop", "3"});
+  EXPECT_EQ(r.status, 1);
+  EXPECT_EQ(r.out, "2 frames sent, 121 B\n");
+  EXPECT_EQ(count_of_lines(r.err), 1) << r.err;
 }
 
 TEST(Inject, FramesCarryTheTimeOfTheirReplay) {
@@ -224,6 +251,47 @@ TEST(Inject, EachRoundHasTheTimingThatWasAskedFor) {
   EXPECT_FALSE(r.timed_out);
   EXPECT_EQ(r.status, 0) << r.err;
   EXPECT_EQ(r.out, "9 frames sent, 549 B\n");
+}
+
+/// A replay on a bus whose ring others hold: it has begun, and has been refused again and again.
+Tool held_up(const BusRig& rig, const std::string& name, std::size_t frames) {
+  write_capture(rig.file(name), some_frames(frames));
+  return Tool({shmifctl_path(), "inject", rig.path(), rig.file(name), "--timing", "flat"});
+}
+
+bool is_there(const BusRig& rig, LinkKind kind) {
+  for (int i = 0; i < 2000; ++i) {
+    const std::vector<PortInfo> ports = Bus::open(rig.path()).value().info().ports;
+    if (std::ranges::any_of(ports, [&](const PortInfo& p) { return p.link == kind && p.up; }))
+      return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return false;
+}
+
+TEST(Inject, WaitsWhileStoppedWritersHoldTheRingAndThenSendsEveryFrame) {
+  const BusRig rig({.ring_bytes = 64U << 10U});
+  Port port = rig.port();
+  const HeldRing held(rig);
+  Tool tool = held_up(rig, "in.pcap", 100);
+  ASSERT_TRUE(is_there(rig, LinkKind::inject));
+  EXPECT_FALSE(tool.wait_for("sent", std::chrono::milliseconds(50))) << tool.so_far().err;
+  held.let_go();
+  EXPECT_TRUE(same_frames(some_frames(100), collect(port, 100)));
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_EQ(r.out, "100 frames sent, 10.7 KiB\n");
+}
+
+TEST(Inject, ASignalEndsItWhereItWaitsForRoom) {
+  const BusRig rig({.ring_bytes = 64U << 10U});
+  const HeldRing held(rig);
+  Tool tool = held_up(rig, "in.pcap", 1);
+  ASSERT_TRUE(is_there(rig, LinkKind::inject));
+  tool.signal(SIGINT);
+  const ToolResult r = tool.finish();
+  EXPECT_EQ(r.status, 128 + SIGINT);
+  EXPECT_EQ(r.out, "0 frames sent, 0 B\n");
 }
 
 TEST(Inject, ASignalIsItsStatusThoughFramesWereTooLong) {

@@ -67,6 +67,28 @@ TEST_F(ResultCommands, ThePageOfAResultStandsBesideItUnlessToldOtherwise) {
   EXPECT_EQ(shmifperf({"report", "-"}, text_of(result)).out, page);
 }
 
+TEST_F(ResultCommands, WhatTakesThePlaceOfALongerFileIsAllThereIs) {
+  const std::string page = dir.file("page"), output = dir.file("output.json");
+  for (const std::string& path : {page, output}) std::ofstream(path) << std::string(4 << 20, 'x');
+  EXPECT_EQ(shmifperf({"report", result, "-o", page}).status, 0);
+  EXPECT_EQ(text_of(page), shmifperf({"report", result, "-o", "-"}).out);
+  EXPECT_EQ(shmifperf({"run", "--engine=null", "--rw=tx", "--number_ios=10", "--output-format=json",
+                       "--output=" + output})
+                .status,
+            0);
+  EXPECT_TRUE(Json::parse(text_of(output), nullptr, false).is_object());
+}
+
+TEST_F(ResultCommands, AResultIsStillThereWhereTheNextRunDidNotBegin) {
+  const std::string before = text_of(result);
+  const ToolResult refused = shmifperf({"run", "--engine=null", "--rw=tx", "--number_ios=10",
+                                        "--metrics=198.18.255.1:0", "--output=" + result});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_NE(refused.err.find("cannot serve metrics on 198.18.255.1:0"), std::string::npos)
+      << refused.err;
+  EXPECT_EQ(text_of(result), before);
+}
+
 TEST_F(ResultCommands, TheTextOfAResultIsThatOfItsRun) {
   const ToolResult text = shmifperf({"report", result, "--text"});
   EXPECT_EQ(text.status, 0) << text.err;

@@ -11,6 +11,7 @@
 #include "bus/layout.hpp"
 #include "shmif/ping.hpp"
 #include "tests/tools/bus_rig.hpp"
+#include "tests/tools/held_ring.hpp"
 
 namespace shmif::test {
 namespace {
@@ -402,6 +403,45 @@ TEST(PingCommand, WhoAnswersGoesOnWhereACorruptBusWasRepaired) {
   const ToolResult r = tool.finish();
   EXPECT_EQ(r.status, 0) << r.err;
   EXPECT_TRUE(contains(r.out, "\n2 requests answered\n")) << r.out;
+}
+
+TEST(PingCommand, BothSidesWaitWhileStoppedWritersHoldTheRing) {
+  const BusRig rig({.ring_bytes = 64U << 10U});
+  Tool answerer(ping(rig, {"--respond", "--name", "one"}));
+  ASSERT_TRUE(rig.wait_for_port("one"));
+  const auto held = std::make_unique<HeldRing>(rig);
+  Tool asker(ping(rig, {"--to", "one", "--name", "asker", "-c", "2", "-i", "0"}));
+  ASSERT_TRUE(rig.wait_for_port("asker"));
+  EXPECT_FALSE(asker.wait_for("lost", std::chrono::milliseconds(50))) << asker.so_far().err;
+  held->let_go();
+  const ToolResult r = asker.finish();
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_TRUE(contains(r.out, "2 sent, 2 answered, 0 lost")) << r.out;
+}
+
+TEST(PingCommand, WhoAnswersWaitsForRoomForItsAnswer) {
+  const BusRig rig({.ring_bytes = 64U << 10U});
+  Port port = rig.port();
+  Tool answerer(ping(rig, {"--respond", "--name", "one"}));
+  ASSERT_TRUE(rig.wait_for_port("one"));
+  const std::vector<PortInfo> ports = Bus::open(rig.path()).value().info().ports;
+  const MacAddress one = std::ranges::find(ports, "one", &PortInfo::name)->mac;
+  std::array<std::byte, kPingFrameBytes> bytes;
+  write_ping({.destination = one, .source = port.mac(), .type = PingType::request, .id = 7}, bytes);
+  const FrameView frame(bytes.data(), bytes.size());
+  answerer.signal(SIGSTOP);
+  ASSERT_EQ(port.send({&frame, 1}).taken, 1U);
+  const HeldRing held(rig);
+  answerer.signal(SIGCONT);
+  EXPECT_FALSE(wait_for(port, std::chrono::milliseconds(50)));
+  held.let_go();
+  ASSERT_TRUE(wait_for(port, std::chrono::seconds(10)));
+  FrameBatch batch;
+  ASSERT_EQ(port.receive(batch).frames, 1U);
+  const std::optional<Ping> answer = read_ping(batch[0]);
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->type, PingType::reply);
+  EXPECT_EQ(answer->id, 7U);
 }
 
 TEST(PingCommand, APortWhoseProcessIsGoneIsNotThere) {

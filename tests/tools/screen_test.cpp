@@ -2,78 +2,17 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <poll.h>
-#include <pty.h>
-#include <sys/ioctl.h>
-#include <termios.h>
 #include <unistd.h>
 
-#include <array>
 #include <csignal>
-#include <cstdio>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "tests/tools/borrowed_terminal.hpp"
 #include "tools/terminal.hpp"
 
 namespace shmif::test {
 namespace {
-
-/// Makes a pseudo-terminal standard input and output of the test while it lives. So nothing may be
-/// expected meanwhile, for a failure would be printed there.
-class BorrowedTerminal {
- public:
-  BorrowedTerminal(unsigned short columns, unsigned short rows) {
-    std::fflush(stdout);
-    const winsize size{rows, columns, 0, 0};
-    if (openpty(&master_, &slave_, nullptr, nullptr, &size) != 0)
-      throw std::runtime_error("openpty");
-    termios now = settings();
-    now.c_oflag &= ~static_cast<tcflag_t>(OPOST);  // what is written arrives as it is
-    tcsetattr(slave_, TCSANOW, &now);
-    for (int fd = 0; fd < 2; ++fd) {
-      saved_[static_cast<std::size_t>(fd)] = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-      dup2(slave_, fd);
-    }
-  }
-  BorrowedTerminal(const BorrowedTerminal&) = delete;
-  BorrowedTerminal& operator=(const BorrowedTerminal&) = delete;
-  ~BorrowedTerminal() {
-    for (int fd = 0; fd < 2; ++fd) {
-      const int was = saved_[static_cast<std::size_t>(fd)];
-      dup2(was, fd);
-      close(was);
-    }
-    close(slave_);
-    close(master_);
-  }
-  /// What was written since the last call.
-  std::string seen() const {
-    std::string all;
-    for (pollfd entry{master_, POLLIN, 0}; poll(&entry, 1, 0) > 0;) {
-      std::array<char, 4096> buffer;
-      const ssize_t n = read(master_, buffer.data(), buffer.size());
-      if (n <= 0) break;
-      all.append(buffer.data(), static_cast<std::size_t>(n));
-    }
-    return all;
-  }
-  void resize(unsigned short columns, unsigned short rows) const {
-    const winsize size{rows, columns, 0, 0};
-    ioctl(master_, TIOCSWINSZ, &size);
-  }
-  termios settings() const {
-    termios now{};
-    tcgetattr(slave_, &now);
-    return now;
-  }
-
- private:
-  int master_ = -1;
-  int slave_ = -1;
-  std::array<int, 2> saved_{};
-};
 
 bool is_blocked(int number) {
   sigset_t set;
