@@ -1,5 +1,6 @@
 #include "shmif/fault_link.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -7,7 +8,9 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
+#include <span>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -17,6 +20,7 @@
 #include "tests/shmif/far_end.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/support/temp_bus.hpp"
+#include "tests/support/temp_dir.hpp"
 
 namespace shmif::test {
 namespace {
@@ -168,6 +172,7 @@ class Moody {
     bool takes_frames = true;
     std::size_t frames_until_end = SIZE_MAX;  ///< that it sends, and then it has ended
     int descriptor = -1;                      ///< instead of its own
+    int waits_begun = 0, waits_ended = 0;     ///< what it was told
   };
   Moody(LoopbackLink link, Mood& mood) : link_(std::move(link)), mood_(mood) {}
 
@@ -186,8 +191,14 @@ class Moody {
   int descriptor() noexcept {
     return mood_.descriptor >= 0 ? mood_.descriptor : link_.descriptor();
   }
-  WaitHint prepare_wait() noexcept { return link_.prepare_wait(); }
-  void finish_wait() noexcept { link_.finish_wait(); }
+  WaitHint prepare_wait() noexcept {
+    ++mood_.waits_begun;
+    return link_.prepare_wait();
+  }
+  void finish_wait() noexcept {
+    ++mood_.waits_ended;
+    link_.finish_wait();
+  }
   std::size_t max_frame_bytes() noexcept { return link_.max_frame_bytes(); }
   std::string address() { return "moody:"; }
 
@@ -196,11 +207,21 @@ class Moody {
   Mood& mood_;
 };
 
+FaultLink wrap(LoopbackLink link, Moody::Mood& mood, const FaultOptions& received = {},
+               const FaultOptions& sent = {}) {
+  return FaultLink::wrap(AnyLink(std::make_unique<Moody>(std::move(link), mood)), received, sent)
+      .value();
+}
+
+bool is_readable(FaultLink& link) {
+  pollfd p{.fd = link.descriptor(), .events = POLLIN, .revents = 0};
+  return poll(&p, 1, 0) == 1;
+}
+
 TEST(FaultLink, TellsOfAnErrorThatMayPassAndAsksAgain) {
   auto [near, far] = LoopbackLink::pair().value();
   Moody::Mood mood{.next_error = Errc::corrupt};
-  FaultLink link =
-      FaultLink::wrap(AnyLink(std::make_unique<Moody>(std::move(near), mood)), {}, {}).value();
+  FaultLink link = wrap(std::move(near), mood);
   const std::vector<Bytes> frames{make_frame(60, 1)};
   ASSERT_EQ(far.send(views(frames)).taken, 1U);
   FrameBatch batch;
@@ -214,9 +235,7 @@ TEST(FaultLink, ALinkThatHasEndedWakesNobodyWhoWaitsForWhatIsUnderWay) {
   const UniqueFd readable(eventfd(1, EFD_CLOEXEC));  // like a socket whose peer has closed
   auto [near, far] = LoopbackLink::pair().value();
   Moody::Mood mood{.next_error = {}, .descriptor = readable.get()};
-  FaultLink link = FaultLink::wrap(AnyLink(std::make_unique<Moody>(std::move(near), mood)),
-                                   {.delay = std::chrono::hours(1)}, {})
-                       .value();
+  FaultLink link = wrap(std::move(near), mood, {.delay = std::chrono::hours(1)});
   const std::vector<Bytes> frames{make_frame(60, 1)};
   ASSERT_EQ(far.send(views(frames)).taken, 1U);
   FrameBatch batch;
@@ -233,8 +252,7 @@ TEST(FaultLink, ALinkThatHasEndedWakesNobodyWhoWaitsForWhatIsUnderWay) {
 TEST(FaultLink, ALinkThatEndsWithinABatchTellsHowManyWentOut) {
   auto [near, far] = LoopbackLink::pair().value();
   Moody::Mood mood{.next_error = {}, .frames_until_end = 2};
-  FaultLink link =
-      FaultLink::wrap(AnyLink(std::make_unique<Moody>(std::move(near), mood)), {}, {}).value();
+  FaultLink link = wrap(std::move(near), mood);
   std::vector<Bytes> frames;
   for (std::uint64_t i = 0; i < 5; ++i) frames.push_back(make_frame(60, i));
   SendResult sent = link.send(views(frames));
@@ -260,8 +278,7 @@ TEST(FaultLink, ALongBatchDoesNotFillAShortQueue) {
 TEST(FaultLink, OffersFramesAgainSoonThatTheLinkDidNotTake) {
   auto [near, far] = LoopbackLink::pair().value();
   Moody::Mood mood{.next_error = {}, .takes_frames = false};
-  FaultLink link =
-      FaultLink::wrap(AnyLink(std::make_unique<Moody>(std::move(near), mood)), {}, {}).value();
+  FaultLink link = wrap(std::move(near), mood);
   const std::vector<Bytes> frames{make_frame(60, 1)};
   EXPECT_EQ(link.send(views(frames)).taken, 1U);
   EXPECT_LE(link.prepare_wait().at_most, 1ms) << "nothing else would wake it";
@@ -270,6 +287,106 @@ TEST(FaultLink, OffersFramesAgainSoonThatTheLinkDidNotTake) {
   EXPECT_EQ(link.prepare_wait().at_most, std::chrono::nanoseconds::max());
   link.finish_wait();
   EXPECT_TRUE(same_frames(frames, collect(far, 1)));
+}
+
+TEST(FaultLink, TakesNoMoreThanItsQueueHoldsWhileTheLinkTakesNothing) {
+  auto [near, far] = LoopbackLink::pair({.queue_frames = 1000}).value();
+  Moody::Mood mood{.next_error = {}, .takes_frames = false};
+  FaultLink link = wrap(std::move(near), mood, {}, {.queue_frames = 100});
+  std::vector<Bytes> frames;
+  for (std::uint64_t i = 0; i < 200; ++i) frames.push_back(make_frame(60, i));
+  std::size_t taken = link.send(views(frames)).taken;
+  EXPECT_GT(taken, 0U);
+  EXPECT_LE(taken, 100U);
+  EXPECT_EQ(link.send(views(frames)).taken, 0U);
+  EXPECT_FALSE(link.prepare_wait().ready);
+  EXPECT_FALSE(is_readable(link)) << "whoever waits would turn round and round";
+  link.finish_wait();
+  mood.takes_frames = true;
+  const std::vector<FrameView> all = views(frames);
+  while (taken < 200) taken += link.send(std::span(all).subspan(taken)).taken;
+  EXPECT_EQ(link.sent().queue_full, 0U);
+  EXPECT_TRUE(same_frames(frames, collect(far, frames.size())));
+}
+
+TEST(FaultLink, TellsTheLinkWhenAWaitBeginsAndWhenItEnds) {
+  auto [near, far] = LoopbackLink::pair().value();
+  Moody::Mood mood;
+  FaultLink link = wrap(std::move(near), mood);
+  const std::vector<Bytes> frames{make_frame(60, 1)};
+  FrameBatch batch;
+  for (int round = 1; round <= 3; ++round) {
+    EXPECT_FALSE(link.prepare_wait().ready);
+    EXPECT_EQ(mood.waits_begun, round);
+    EXPECT_EQ(far.send(views(frames)).taken, 1U);
+    EXPECT_TRUE(is_readable(link));
+    link.finish_wait();
+    EXPECT_EQ(mood.waits_ended, round);
+    EXPECT_EQ(link.receive(batch).frames, 1U);
+    EXPECT_FALSE(is_readable(link));
+  }
+  link.finish_wait();
+  EXPECT_EQ(mood.waits_ended, 3) << "none had begun";
+}
+
+TEST(FaultLink, IsReadyWhenAFrameIsDueAndQuietWhenItHasGone) {
+  const std::vector<Bytes> frames{make_frame(60, 1)};
+  FrameBatch batch;
+  Cable in({.delay = 1ms});
+  ASSERT_EQ(in.far->send(views(frames)).taken, 1U);
+  EXPECT_EQ(in.near->receive(batch).frames, 0U);
+  std::this_thread::sleep_for(2ms);
+  EXPECT_TRUE(in.near->prepare_wait().ready);
+  in.near->finish_wait();
+
+  Cable out({}, {.delay = 1ms});
+  ASSERT_EQ(out.near->send(views(frames)).taken, 1U);
+  (void)out.near->prepare_wait();  // sets the timer
+  out.near->finish_wait();
+  std::this_thread::sleep_for(2ms);
+  EXPECT_EQ(out.near->receive(batch).frames, 0U);
+  EXPECT_EQ(out.near->under_way(), 0U);
+  EXPECT_FALSE(out.near->prepare_wait().ready);
+  EXPECT_FALSE(is_readable(*out.near)) << "for a frame that has gone";
+  out.near->finish_wait();
+}
+
+TEST(FaultLink, OfALinkThatHasEndedItTakesNoFrame) {
+  auto [near, far] = LoopbackLink::pair().value();
+  Moody::Mood mood{.next_error = make_error_code(Errc::link_ended)};
+  FaultLink link = wrap(std::move(near), mood);
+  FrameBatch batch;
+  EXPECT_EQ(link.receive(batch).error, Errc::link_ended);
+  const std::vector<Bytes> frames{make_frame(60, 1)};
+  const SendResult sent = link.send(views(frames));
+  EXPECT_EQ(sent.taken, 0U);
+  EXPECT_EQ(sent.error, Errc::link_ended);
+}
+
+TEST(FaultLink, MayWrapALinkWhoseDescriptorIsARegularFile) {
+  const TempDir dir;
+  const UniqueFd file(open(dir.file("file").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  auto [near, far] = LoopbackLink::pair().value();
+  Moody::Mood mood;
+  mood.descriptor = file.get();
+  FaultLink link = wrap(std::move(near), mood);
+  const std::vector<Bytes> frames{make_frame(60, 1)};
+  EXPECT_EQ(far.send(views(frames)).taken, 1U);
+  EXPECT_TRUE(link.prepare_wait().ready);
+  link.finish_wait();
+  EXPECT_TRUE(same_frames(frames, collect(link, 1)));
+}
+
+TEST(FaultLink, AFrameThatCameCutShortKeepsItsTrueLengthWhereItIsCutAgain) {
+  Cable cable({});
+  const Bytes bytes = make_frame(1000, 1);
+  FrameView frame(bytes.data(), bytes.size());
+  frame.true_bytes = 1400;
+  ASSERT_EQ(cable.far->send({&frame, 1}).taken, 1U);
+  FrameBatch small(1, 100);
+  ASSERT_EQ(cable.near->receive(small).frames, 1U);
+  EXPECT_EQ(small[0].size(), 100U);
+  EXPECT_EQ(small[0].true_bytes, 1400U);
 }
 
 TEST(FaultLink, TakesNoFrameThatLeavesWorkToOthers) {
@@ -356,6 +473,22 @@ TEST(FaultLink, WhatTheLinkLostIsToldWhereFaultsLoseTheFrames) {
   EXPECT_EQ(told[1].lost, 3U);
   EXPECT_EQ(told[1].error, Errc::corrupt);
   EXPECT_EQ(told[2].lost, 0U);
+}
+
+TEST(FaultLink, AnErrorThatComesWhileFramesAreUnderWayIsToldOnceAfterThem) {
+  const std::vector<ReceiveResult> told = told_through(
+      {.delay = 5ms}, {{2, 0, {}}, {0, 0, make_error_code(Errc::corrupt)}, {1, 0, {}}});
+  std::size_t frames = 0;
+  std::size_t errors = 0;
+  for (const ReceiveResult& each : told) {
+    if (each.error == Errc::corrupt) {
+      ++errors;
+      EXPECT_EQ(frames, 2U) << "it came between the second and the third";
+    }
+    frames += each.frames;
+  }
+  EXPECT_EQ(frames, 3U);
+  EXPECT_EQ(errors, 1U);
 }
 
 }  // namespace

@@ -1,5 +1,8 @@
 #include "shmif/loopback_link.hpp"
 
+#include <poll.h>
+
+#include <iterator>
 #include <utility>
 
 #include "tests/shmif/far_end.hpp"
@@ -105,11 +108,77 @@ TEST(LoopbackLink, WhatIsAssignedToLeavesItsPeer) {
   EXPECT_TRUE(same_frames(frames, collect(end, 1)));
 }
 
-TEST(LoopbackLink, RefusesAQueueThatHoldsNoFrame) {
-  EXPECT_EQ(LoopbackLink::self({.queue_frames = 0}).error().code, Errc::bad_argument);
-  EXPECT_EQ(LoopbackLink::self({.queue_bytes = 100}).error().code, Errc::bad_argument);
-  EXPECT_EQ(LoopbackLink::pair({.max_frame_bytes = 13}).error().code, Errc::bad_argument);
-  EXPECT_EQ(LoopbackLink::pair({.max_frame_bytes = 1U << 20U}).error().code, Errc::bad_argument);
+TEST(LoopbackLink, TakesEachLimitAndRefusesWhatIsJustBeyond) {
+  const LoopbackOptions within[] = {{.max_frame_bytes = 14},
+                                    {.max_frame_bytes = kMaxFrameBytes},
+                                    {.queue_frames = 1},
+                                    {.queue_bytes = 100, .max_frame_bytes = 100}};
+  const LoopbackOptions beyond[] = {{.max_frame_bytes = 13},
+                                    {.max_frame_bytes = kMaxFrameBytes + 1},
+                                    {.queue_frames = 0},
+                                    {.queue_bytes = 99, .max_frame_bytes = 100}};
+  for (std::size_t i = 0; i < std::size(within); ++i) {
+    SCOPED_TRACE(i);
+    auto link = LoopbackLink::self(within[i]).value();
+    EXPECT_TRUE(LoopbackLink::pair(within[i]));
+    const std::vector<Bytes> frames{make_frame(within[i].max_frame_bytes, 1)};
+    EXPECT_EQ(link.send(views(frames)).taken, 1U);
+    EXPECT_TRUE(same_frames(frames, collect(link, 1)));
+    EXPECT_EQ(LoopbackLink::self(beyond[i]).error().code, Errc::bad_argument);
+    EXPECT_EQ(LoopbackLink::pair(beyond[i]).error().code, Errc::bad_argument);
+  }
+}
+
+TEST(LoopbackLink, FramesThatFillTheQueueToTheByteAreNotDropped) {
+  auto link = LoopbackLink::self({.queue_bytes = 200, .max_frame_bytes = 100}).value();
+  const std::vector<Bytes> frames{make_frame(100, 1), make_frame(100, 2), make_frame(14, 3)};
+  for (std::uint64_t round = 1; round <= 3; ++round) {
+    EXPECT_EQ(link.send(views(frames)).taken, 3U);
+    EXPECT_EQ(link.dropped(), round);
+    EXPECT_TRUE(same_frames({frames[0], frames[1]}, collect(link, 2)));
+  }
+}
+
+TEST(LoopbackLink, AFrameThatIsCutKeepsItsTrueLengthAndTheNextOneIsWhole) {
+  auto link = LoopbackLink::self().value();
+  const std::vector<Bytes> frames{make_frame(1000, 1), make_frame(60, 2)};
+  const std::vector<Bytes> more{make_frame(1500, 3)};
+  std::vector<FrameView> sent = views(frames);
+  for (const std::uint32_t true_bytes : {0U, 1400U}) {
+    sent[0].true_bytes = true_bytes;
+    EXPECT_EQ(link.send(sent).taken, 2U);
+    FrameBatch small(1, 100);
+    ASSERT_EQ(link.receive(small).frames, 1U);
+    EXPECT_EQ(small[0].size(), 100U);
+    EXPECT_EQ(small[0].true_bytes, true_bytes == 0 ? 1000U : 1400U);
+    EXPECT_EQ(link.send(views(more)).taken, 1U);
+    EXPECT_TRUE(same_frames({frames[1], more[0]}, collect(link, 2)));
+  }
+}
+
+TEST(LoopbackLink, RingsForAWaiterAgainAndAgainAndForNobodyElse) {
+  auto [near, far] = LoopbackLink::pair().value();
+  const std::vector<Bytes> frames{make_frame(60, 1)};
+  pollfd p{.fd = far.descriptor(), .events = POLLIN, .revents = 0};
+  FrameBatch batch;
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_FALSE(far.prepare_wait().ready);
+    EXPECT_EQ(near.send(views(frames)).taken, 1U);
+    EXPECT_EQ(poll(&p, 1, 0), 1);
+    far.finish_wait();
+    EXPECT_EQ(poll(&p, 1, 0), 0) << "whoever waits would turn round and round";
+    EXPECT_EQ(far.receive(batch).frames, 1U);
+    EXPECT_EQ(near.send(views(frames)).taken, 1U);
+    EXPECT_EQ(poll(&p, 1, 0), 0) << "nobody waits";
+    EXPECT_EQ(far.receive(batch).frames, 1U);
+  }
+}
+
+TEST(LoopbackLink, SendingNothingTellsWhetherTheLinkHasEnded) {
+  auto [near, far] = LoopbackLink::pair().value();
+  EXPECT_FALSE(near.send({}).error);
+  far.close();
+  EXPECT_EQ(near.send({}).error, Errc::link_ended);
 }
 
 TEST(AnyLink, IsTheLinkThatItHolds) {

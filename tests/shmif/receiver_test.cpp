@@ -287,6 +287,7 @@ TEST(Receiver, APortWithoutABusEndsItWithTheError) {
   Receiver receiver(port, [](auto) {});
   EXPECT_TRUE(eventually([&] { return !receiver.running(); }));
   EXPECT_EQ(receiver.error(), Errc::not_linked);
+  EXPECT_EQ(receiver.failed_waits(), 1U) << "it will not mend itself";
 }
 
 TEST(Receiver, ABrokenRingEndsItWithTheErrorAfterSomePatienceInsteadOfLooping) {
