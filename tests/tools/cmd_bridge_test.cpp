@@ -345,6 +345,20 @@ TEST_F(BridgeCommand, RefusesTwoLinksThatAreOneUnderWhateverName) {
   }
 }
 
+TEST_F(BridgeCommand, WaitsForTheNameThatItWasGivenUntilItsOwnerHasGone) {
+  const std::string one = make_bus("one");
+  const std::string two = make_bus("two");
+  PortOptions options;
+  options.name = "bridge";
+  Port owner(options);
+  ASSERT_TRUE(owner.attach(two));
+  Tool tool(bridge("bus:" + one, "bus:" + two));
+  usleep(300'000);  // it finds the name taken
+  ASSERT_FALSE(owner.detach());
+  wait_for_bridge(one);
+  wait_for_bridge(two);
+}
+
 TEST_F(BridgeCommand, NeverRecordsOverABus) {
   const std::string bus = make_bus("one");
   for (const std::string& left : {bus, make_bus("two")}) {

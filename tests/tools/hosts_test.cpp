@@ -419,9 +419,20 @@ TEST_P(Hosts, HostnameIsTheOneGivenOrTheNameOfThePort) {
   EXPECT_EQ(name({"--name", "web"}), "web\n127.0.1.1\n");
   EXPECT_EQ(name({}), "port0\n127.0.1.1\n");
   EXPECT_EQ(name({"--name", "web", "--hostname", "other"}), "other\n127.0.1.1\n");
-  const ToolResult refused = run({"true"}, {"--hostname", std::string(65, 'x')});
-  EXPECT_EQ(refused.status, 2);
-  EXPECT_NE(refused.err.find("--hostname"), std::string::npos) << refused.err;
+  const std::string other = bus("other");
+  EXPECT_EQ(name({"--name", "first", "--bus", other, "--name", "second"}), "first\n127.0.1.1\n");
+  // Of 64 characters, and with a part of 63.
+  const std::string half(31, 'x');
+  for (const std::string& longest : {half + "y." + half, std::string(63, 'x')}) {
+    EXPECT_EQ(name({"--hostname", longest}), longest + "\n127.0.1.1\n");
+  }
+  for (const std::string& wrong :
+       {half + "y." + half + "z", std::string(64, 'x'), std::string(65, 'x')}) {
+    const ToolResult refused = run({"true"}, {"--hostname", wrong});
+    EXPECT_EQ(refused.status, 2) << wrong;
+    EXPECT_NE(refused.err.find("--hostname \"" + wrong + "\" is not"), std::string::npos)
+        << refused.err;
+  }
   for (const char* wrong : {"a b", "a_b", "-a", "a-", "a..b", ".a", "a.", "", "a\nb", "\xc3\xa4"}) {
     const ToolResult said = run({"true"}, {"--hostname", wrong});
     EXPECT_EQ(said.status, 2) << wrong;
