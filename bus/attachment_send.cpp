@@ -261,6 +261,7 @@ bool Attachment::Impl::bury_dead_claims() noexcept {
 /// nothing is sent: then a claim in the slot is not a real one (I4).
 void Attachment::Impl::tidy_up_after_repair() noexcept {
   show_slot();
+  last_learned = 0;  // its entry in the slot may be gone
   store_release(slot().claim_owner, std::uint64_t{0});
 }
 

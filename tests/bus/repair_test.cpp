@@ -378,6 +378,29 @@ TEST_F(LargeRepair, OfARingInMorePiecesThanItCountsKeepsTheNewest) {
   EXPECT_TRUE(is_clean(bus_.audit()));
 }
 
+/// A port on a bus that was scribbled over learns again, also when it sends for the same host only.
+TEST_F(Repair, APortThatLearnsHearsForItsHostAgain) {
+  const MacAddress host = *MacAddress::parse("02:00:00:00:00:77");
+  Port bridge = port_on(bus_.path(), {.learn = true});
+  std::vector<std::byte> bytes(60, std::byte{0xff});
+  std::memcpy(bytes.data() + 6, host.bytes.data(), host.bytes.size());
+  const FrameView from_host(bytes);
+  NumberedBatch frames(200);
+  for (const bool repaired : {false, true}) {
+    if (repaired) {
+      std::memset(raw_.slot(bridge.slot()).learned, 0, sizeof raw_.slot(0).learned);
+      raw_.header().last = 12345;
+      EXPECT_TRUE(repair().ring_rebuilt);
+    }
+    ASSERT_FALSE(bridge.send({&from_host, 1}).error);
+    ASSERT_FALSE(sender_.send(frames.make(3, 0, 1, host)).error);
+    batch_.clear();
+    EXPECT_FALSE(bridge.receive(batch_).error);
+    ASSERT_EQ(batch_.size(), 1U) << "repaired: " << repaired;
+    EXPECT_EQ(check_numbered(batch_[0]).value().sender, 3U);
+  }
+}
+
 TEST_F(Repair, LeavesASoundBusAlone) {
   const std::uint64_t last = raw_.header().last;
   const RepairReport done = repair();
