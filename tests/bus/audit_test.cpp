@@ -43,12 +43,19 @@ class Audit : public testing::Test {
 };
 
 TEST_F(Audit, FindsAHolderOfTheLockThatCannotBe) {
-  raw_.lock_as(999);
-  expect("L1", "held by slot 999");
+  for (const unsigned nobody : {256U, 999U, 1001U}) {
+    raw_.lock_as(nobody);
+    expect("L1", "held by slot " + std::to_string(nobody) + ",");
+  }
+  raw_.lock_as(1000);  // the name of a repair
+  EXPECT_TRUE(is_clean(bus_.audit()));
+  EXPECT_TRUE(bus_.audit().notes.empty());
 }
 TEST_F(Audit, NotesADeadHolderOfTheLock) {
-  raw_.lock_as(77);
-  expect_note("slot 77, whose process is dead");
+  for (const unsigned dead : {77U, 255U}) {
+    raw_.lock_as(dead);
+    expect_note("slot " + std::to_string(dead) + ", whose process is dead");
+  }
 }
 TEST_F(Audit, FindsAClaimThatNoWriterMakes) {
   raw_.claim(idle_.slot(), 64, 64, 64 + raw_.ring().bytes() / 2);
@@ -151,6 +158,17 @@ TEST_F(Audit, RepairTellsWhatItFreedAndCleared) {
   EXPECT_EQ(again.claims_cleared, 0U);
   EXPECT_EQ(again.epoch, 1U) << "it was sound";
   EXPECT_EQ(bus_.info().repairs, 2U);
+}
+
+TEST_F(Audit, AClaimIsAWritersUpToAQuarterOfTheRingAndItsTail) {
+  const std::uint64_t longest = raw_.ring().bytes() / 4 + bus::kTailBytes;
+  for (const std::uint64_t more : {std::uint64_t{0}, std::uint64_t{1}}) {
+    raw_.claim(idle_.slot(), 32, 64, 64 + longest + more);
+    EXPECT_EQ(bus_.audit().clean(), more == 0);
+    EXPECT_EQ(bus_.info().ports.at(idle_.slot()).claim_bytes, longest + more);
+    const auto done = Bus::open(bus_.path(), Access::read_write).value().repair();
+    EXPECT_EQ(done.value().claims_cleared, more);
+  }
 }
 
 TEST_F(Audit, RepairReleasesALockThatNobodyHolds) {

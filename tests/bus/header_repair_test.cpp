@@ -11,6 +11,7 @@
 #include <iterator>
 #include <random>
 
+#include "bus/liveness.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/super_frames.hpp"
@@ -182,6 +183,35 @@ TEST_F(HeaderRepair, OfABusWithoutAWholeRecordTakesForce) {
   EXPECT_TRUE(is_clean(bus_.audit()));
 }
 
+/// Four fields are evidence enough for who insists, three are none.
+TEST_F(HeaderRepair, OfFourRightFieldsWithoutARecordTakesForceAndOfThreeIsRefused) {
+  const std::vector<char> junk(64U << 10U, 'x');
+  put(path(), bus::kRingOffset, junk.data(), junk.size());
+  put(path(), 0, junk.data(), offsetof(BusHeader, mtu));  // six of the ten
+  put(path(), offsetof(BusHeader, layout_signature), std::uint64_t{0});
+  expect_refusal(path(), {}, Errc::corrupt, {"4 of 10 fields", "--force"});
+  put(path(), offsetof(BusHeader, record_align), std::uint32_t{3});
+  expect_refusal(path(), {.force = true}, Errc::not_a_bus, {"3 of 10 fields"});
+  put(path(), offsetof(BusHeader, record_align), bus::kRecordAlign);
+  ASSERT_TRUE(Bus::repair(path(), {.force = true}));
+  EXPECT_TRUE(same_fixed_part(header_of(path()), before_));
+  EXPECT_TRUE(is_clean(bus_.audit()));
+}
+
+/// On a small ring, `max_record` tells the MTU, too. Where both are possible, neither is believed.
+TEST_F(HeaderRepair, OfTwoMtusThatCanBothBeBelievesNeither) {
+  put(path(), offsetof(BusHeader, mtu), std::uint32_t{1400});
+  {
+    const UniqueFd fd(::open(path().c_str(), O_RDWR | O_CLOEXEC));
+    ASSERT_TRUE(bus::take_liveness(fd.get(), 3));  // a port that lives
+    expect_refusal(path(), {}, Errc::corrupt, {path(), "its MTU cannot be told", "--mtu"});
+  }
+  const auto done = Bus::repair(path(), {});
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(done->header_restored, std::vector<std::string>{"mtu to 1500, which is assumed"});
+  expect_all_is_back();
+}
+
 TEST_F(HeaderRepair, OfABusOnWhichNothingWasEverSentWorksToo) {
   const std::string fresh = bus_.file("fresh");
   Bus::create(fresh, small_ring()).value();
@@ -280,6 +310,14 @@ TEST_F(LargeHeaderRepair, TakesTheMtuFromTheLargestFrameWhereNothingElseTells) {
   ASSERT_TRUE(Bus::repair(path(), {}));
   EXPECT_EQ(mtu(), 9000U);
   expect_refusal(path(), {.mtu = 1500, .force = true}, Errc::bad_mtu, {"1500", "9014"});
+}
+
+TEST_F(LargeHeaderRepair, AllowsTheMtuThatTheLargestFrameJustFitsAndNoneBelow) {
+  send_frame(9000 + bus::kMtuToFrame);
+  lose_mtu();
+  expect_refusal(path(), {.mtu = 8999, .force = true}, Errc::bad_mtu, {"8999", "9022"});
+  ASSERT_TRUE(Bus::repair(path(), {.mtu = 9000}));
+  EXPECT_EQ(mtu(), 9000U);
 }
 
 TEST_F(LargeHeaderRepair, DoesNotTakeASuperFrameForOneThatNeedsALargeMtu) {

@@ -86,6 +86,7 @@ TEST_F(Repair, LosesOnlyTheFrameWhoseHeaderWasSpoiled) {
   EXPECT_EQ(audit().findings.front().invariant, "I5");
   const RepairReport done = repair();
   EXPECT_TRUE(done.ring_rebuilt);
+  EXPECT_FALSE(done.lock_released) << "nobody held it";
   EXPECT_EQ(done.frames_kept, kFrames - 1);
   EXPECT_EQ(done.epoch, 1U);
   EXPECT_EQ(read_all(), all_but(50));
@@ -99,6 +100,21 @@ TEST_F(Repair, FindsTheOldestFrameAgainWhenFirstWasSpoiled) {
   EXPECT_EQ(repair().frames_kept, kFrames);
   EXPECT_EQ(read_all(), all_but(kFrames));
   expect_traffic();
+}
+
+/// A number that was overwritten must not make the sound ones look wrong, wherever it stands.
+TEST_F(Repair, LosesOnlyTheFrameWhoseNumberWasSpoiled) {
+  std::vector<std::uint32_t> kept = all_but(kFrames);
+  for (const std::uint32_t n : {kFrames - 1, 50U, 0U}) {
+    raw_.ring().record(position_of(n)).number = 77'777 + n;
+    ASSERT_FALSE(audit().clean());
+    std::erase(kept, n);
+    EXPECT_EQ(repair().frames_kept, kept.size()) << n;
+    EXPECT_TRUE(is_clean(audit()));
+  }
+  EXPECT_EQ(read_all(), kept);
+  expect_traffic();
+  EXPECT_EQ(reader_.counters().lost_frames, 3U) << "of the last one, the next one tells";
 }
 
 TEST(RepairOfABus, WithASingleFrameKeepsIt) {
@@ -210,6 +226,19 @@ TEST_F(Repair, GoesOnAfterTheLastNumberWhenNothingSurvived) {
   NumberedBatch frames(200);
   ASSERT_FALSE(sender_.send(frames.make(2, 7, 1)).error);
   EXPECT_EQ(read_all(), std::vector<std::uint32_t>{7});
+}
+
+/// What a port shows may be overwritten, too: more frames than fit in front of its place.
+TEST_F(Repair, GoesOnAfterTheHighestNumberThatAPortCanHaveReadTo) {
+  EXPECT_EQ(read_all(), all_but(kFrames));
+  raw_.slot(sender_.slot()).next_number = 1U << 30U;
+  raw_.slot(5).next_number = kFrames + 7;  // nobody's
+  raw_.slot(5).position = raw_.header().last;
+  std::memset(raw_.ring().payload(0) - bus::kRecordHeaderBytes, 0x5a, raw_.ring().bytes());
+  EXPECT_EQ(repair().frames_kept, 0U);
+  EXPECT_EQ(raw_.ring().number_at(raw_.header().last), kFrames);
+  expect_traffic();
+  EXPECT_EQ(reader_.counters().lost_frames, 0U);
 }
 
 TEST_F(Repair, FindsTheEndAgainWhenLastIsBeforeFirst) {
