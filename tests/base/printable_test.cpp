@@ -37,7 +37,8 @@ TEST(Printable, EachLengthOfACharacterIsShownFromItsFirstToItsLastCode) {
       {"\xe0\x9f\xbf", "???"},                                // U+07FF in three
       {"\xf0\x8f\xbf\xbf", "????"},                           // U+FFFF in four
       {"\xf4\x90\x80\x80", "????"},                           // beyond the last one, U+10FFFF
-      {"\xf5\x80\x80\x80", "????"}, {"\xed\xbf\xbf", "???"},  // the last half of a pair of UTF-16
+      {"\xf5\x80\x80\x80", "????"}, {"\xed\xa0\x80", "???"},  // the first half of a pair of UTF-16
+      {"\xed\xbf\xbf", "???"},                                // the last one
       {"\xe2\x82z", "??z"},  // cut short: what follows is still shown
   };
   for (const auto& [text, shown] : kNone) {

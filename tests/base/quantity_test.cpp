@@ -244,6 +244,8 @@ TEST(Quantity, SharesHaveTheirPerCentSign) {
 TEST(Quantity, PercentagesAreThatWithAndWithoutTheSign) {
   EXPECT_EQ(value_of(read_percentage("99.9")), 99.9);
   EXPECT_EQ(value_of(read_percentage("50%")), 50);
+  EXPECT_EQ(value_of(read_percentage("100")), 100);
+  EXPECT_EQ(value_of(read_percentage("0")), 0);
   expect_refused(read_percentage, {"", "100.1", "-1", "nan", "5%%"});
 }
 

@@ -124,6 +124,38 @@ TEST_F(AudienceTest, APortThatLearnedTooManyIsMeantByAll) {
   EXPECT_TRUE(hears(first_, kBehind));
 }
 
+/// That it hears all from now on is news by itself: nothing else changes with the one too many.
+TEST_F(AudienceTest, AnswersChangeWithTheAddressThatIsOneTooMany) {
+  for (std::uint64_t i = 0; i <= bus::kLearnedAddresses; ++i) {
+    EXPECT_FALSE(hears(first_, kBehind)) << i;
+    const Frame frame(kSecond, MacAddress::from_u64(0x020000000000U + i));
+    const FrameView view = frame.view();
+    ASSERT_EQ(first_.send({&view, 1}).taken, 1U);
+  }
+  EXPECT_TRUE(hears(first_, kBehind));
+}
+
+TEST_F(AudienceTest, APortInAnySlotIsFound) {
+  raw_.header().slots_used = bus::kSlots;
+  for (const unsigned slot : {63U, 64U, 130U, 255U}) {
+    const MacAddress mac = MacAddress::from_u64(0x02'00'00'00'77'00 + slot);
+    raw_.slot(slot).mac = mac.to_u64();
+    const Frame frame(mac);
+    const FrameView view = frame.view();
+    const bus::SlotSet all = audience_.of({&view, 1});
+    for (unsigned i = 0; i < bus::kSlots; ++i) EXPECT_EQ(is_set(all.data(), i), i == slot) << i;
+  }
+}
+
+/// After a repair the count of changes may be what it was, and the ports may be others.
+TEST_F(AudienceTest, AnAnswerThatIsForgottenIsAskedForAgain) {
+  EXPECT_TRUE(hears(second_, kSecond));
+  raw_.slot(second_.slot()).mac = 0;  // no change is counted
+  EXPECT_TRUE(hears(second_, kSecond));
+  audience_.forget();
+  EXPECT_FALSE(hears(second_, kSecond));
+}
+
 TEST_F(AudienceTest, APortThatAttachesLaterIsFound) {
   EXPECT_FALSE(hears(second_, kBehind));
   PortOptions options;

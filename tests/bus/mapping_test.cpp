@@ -75,6 +75,26 @@ TEST(Mapping, HasTheRingTwiceInARow) {
   }
 }
 
+TEST(Mapping, ThatTakesThePlaceOfAnotherIsTheNewOneInAll) {
+  const TempBus small(small_ring());
+  const TempBus large({.ring_bytes = 1U << 20U});
+  const auto map = [](const TempBus& file) {
+    const bus::OpenFile open = bus::open_file(file.path(), false).value();
+    return bus::Mapping::map(open.fd.get(), open.header.ring_bytes, false, false).value();
+  };
+  const std::size_t before = areas().size();
+  {
+    bus::Mapping mapping = map(small);
+    for (const TempBus* file : {&large, &small, &large}) {
+      mapping = map(*file);
+      EXPECT_EQ(mapping.inode(), file->info().inode);
+      EXPECT_EQ(mapping.ring_bytes(), file->info().ring_bytes);
+      EXPECT_EQ(mapping.header().ring_bytes, file->info().ring_bytes);
+    }
+  }
+  EXPECT_EQ(areas().size(), before) << "something of them is left";
+}
+
 /// The kernel's value of `key` for the mapping that begins at `address` (/proc/self/smaps).
 std::string said_of_mapping(const void* address, const std::string& key) {
   std::ostringstream begin;

@@ -220,6 +220,31 @@ TEST(Segmenter, RefusesARoutingHeaderThatNamesAnotherDestination) {
   EXPECT_FALSE(cutter.begin(frame, header_for(shape, 100)));
 }
 
+/// One Segmenter serves all super-frames of a port, one after the other, some not to their end.
+TEST(Segmenter, BeginsEachSuperFrameAnew) {
+  const Shape s;
+  const auto pieces = [&s](Segmenter& cutter, std::size_t most) {
+    const Bytes big = build(s, 300, 1);
+    std::vector<Bytes> all;
+    EXPECT_TRUE(cutter.begin(big, header_for(s, 100)));
+    for (Bytes out(cutter.next_bytes()); all.size() < most && cutter.next(out) != 0;) {
+      all.push_back(out);
+    }
+    return all;
+  };
+  Segmenter fresh;
+  const std::vector<Bytes> should = pieces(fresh, 3);
+  ASSERT_EQ(should.size(), 3U);
+  Segmenter used;
+  for (const std::size_t most : {3U, 2U, 3U}) {
+    const std::vector<Bytes> is = pieces(used, most);
+    EXPECT_EQ(is, std::vector<Bytes>(should.begin(), should.begin() + std::ssize(is)));
+  }
+  const Bytes nonsense(60);
+  EXPECT_FALSE(used.begin(nonsense, header_for(s, 100)));
+  EXPECT_TRUE(used.done()) << "nothing of the last one is left";
+}
+
 TEST(Segmenter, WaitsForRoom) {
   const Shape s;
   const Bytes big = build(s, 300, 1);

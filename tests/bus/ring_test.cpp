@@ -344,6 +344,25 @@ TEST(Claims, ABatchThatNoStretchFitsIsRefusedAndFitsAgainWhenAClaimIsGone) {
   EXPECT_EQ(rig.append_one(1500), AppendStatus::done);
 }
 
+TEST(Claims, AWriterKnowsOfThoseThatStandNowAndNotOfThoseBefore) {
+  RingRig rig;
+  EXPECT_FALSE(rig.writer.met_claims());
+  for (unsigned round = 0; round < 3; ++round) {
+    const std::uint64_t end = rig.raw.header().last;
+    const unsigned slot = 3 + round;
+    rig.raw.claim(slot, end, end, end + 512);
+    ASSERT_EQ(rig.append_one(300), AppendStatus::done);
+    EXPECT_TRUE(rig.writer.met_claims());
+    ASSERT_EQ(rig.writer.standing_slots().size(), 1U) << "round " << round;
+    EXPECT_EQ(rig.writer.standing_slots()[0], slot);
+    EXPECT_EQ(rig.writer.needed_bytes(), 512 + bus::record_bytes(300) + bus::kTailBytes);
+    bus::store_seq_cst(rig.raw.slot(slot).claim_owner, std::uint64_t{0});
+    ASSERT_EQ(rig.append_one(300), AppendStatus::done);
+    EXPECT_FALSE(rig.writer.met_claims());
+    EXPECT_EQ(rig.writer.needed_bytes(), bus::record_bytes(300) + bus::kTailBytes);
+  }
+}
+
 TEST(Claims, AScribbledClaimLongerThanAnyWriterMakesIsNotHeeded) {
   RingRig rig;
   rig.raw.claim(3, 0, 0, rig.raw.ring().bytes());

@@ -1,0 +1,265 @@
+// What a bus tells of itself and of its ports, living, dead and gone: each field with a value of
+// its own; and what is said where it is refused.
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <string>
+#include <thread>
+
+#include "bus/destroy.hpp"
+#include "bus/wall_clock.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/numbered_frames.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+void expect_text(const std::string& message, const std::string& text) {
+  EXPECT_NE(message.find(text), std::string::npos) << message;
+}
+
+/// A process with a port that is up, and that is killed.
+void die_with_port(const std::string& path, const PortOptions& options) {
+  EXPECT_EQ(Child([&] {
+              const Port port = port_on(path, options);
+              return raise(SIGKILL);
+            }).wait(),
+            128 + SIGKILL);
+}
+
+TEST(Inspect, TellsWhenTheBusWasMade) {
+  const std::uint64_t before = bus::wall_clock_ns();
+  const TempBus bus(small_ring());
+  EXPECT_GE(bus.info().created_ns, before);
+  EXPECT_LE(bus.info().created_ns, bus::wall_clock_ns());
+}
+
+TEST(Inspect, TellsOfTheRingAndTheLockEachNumberUnderItsName) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  raw.begin_at(10 * raw.ring().bytes() + 64, 1001);
+  raw.header().first = 8 * raw.ring().bytes();
+  raw.header().epoch = 1002;
+  raw.header().takeovers = 1003;
+  raw.header().takeovers_dead = 1004;
+  raw.header().takeovers_living = 1005;
+  raw.header().repairs = 1006;
+  raw.header().claims_freed = 1007;
+  raw.header().longest_hold_ns = 1008;
+  raw.header().filter_changes = 1009;
+  raw.header().lock = std::uint64_t{1010} << bus::lock_word::kSlotBits | 256;
+  const BusInfo told = file.info();
+  EXPECT_EQ(told.generation, 10U);
+  EXPECT_EQ(told.first, 8 * raw.ring().bytes());
+  EXPECT_EQ(told.last, 10 * raw.ring().bytes() + 64);
+  EXPECT_EQ(told.frames, 1001U);
+  EXPECT_EQ(told.epoch, 1002U);
+  EXPECT_EQ(told.takeovers_dead, 1004U);
+  EXPECT_EQ(told.takeovers_living, 1005U);
+  EXPECT_EQ(told.repairs, 1006U);
+  EXPECT_EQ(told.claims_freed, 1007U);
+  EXPECT_EQ(told.longest_hold_ns, 1008U);
+  EXPECT_EQ(told.lock_acquisitions, 1010U);
+  EXPECT_EQ(told.lock_holder, 255U);
+}
+
+TEST(Inspect, TellsOfAPortForWhomItWaitsAndWhatItHears) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  const Port port = port_on(file.path());
+  bus::PortSlot& slot = raw.slot(port.slot());
+  EXPECT_EQ(file.info().ports.at(0).waits_for, std::nullopt);
+  for (const unsigned other : {1U, 77U, 256U}) {
+    slot.waits_for = other;
+    EXPECT_EQ(file.info().ports.at(0).waits_for, other - 1);
+  }
+  slot.waits_for = 257;  // overwritten
+  EXPECT_EQ(file.info().ports.at(0).waits_for, std::nullopt);
+  for (const std::uint32_t flag : {bus::kFlagPromiscuous, bus::kFlagLearnedTooMany}) {
+    slot.flags = flag;
+    EXPECT_TRUE(file.info().ports.at(0).promiscuous) << flag;
+    EXPECT_FALSE(file.info().ports.at(0).up);
+    EXPECT_FALSE(file.info().ports.at(0).pause);
+  }
+  slot.flags = bus::kFlagPause;
+  EXPECT_FALSE(file.info().ports.at(0).promiscuous);
+  EXPECT_TRUE(file.info().ports.at(0).pause);
+}
+
+/// What comes from the file is shown on terminals, in columns.
+TEST(Inspect, ShowsANameThatWasOverwrittenWithoutWhatCannotBeShown) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  const Port port = port_on(file.path(), {.name = "innocent"});
+  char(&name)[bus::kNameBytes] = raw.slot(port.slot()).name;
+  std::memcpy(name, "a b\x1b~\x7f\xc3", 8);
+  EXPECT_EQ(file.info().ports.at(0).name, "a?b?~??");
+  std::memset(name, 'x', sizeof name);  // no zero at the end
+  EXPECT_EQ(file.info().ports.at(0).name, std::string(sizeof name, 'x'));
+}
+
+TEST(Inspect, TellsOfAFormerPortWhatItSent) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  MacAddress mac;
+  {
+    Port port = port_on(file.path(), {.name = "gone", .kind = LinkKind::pcap});
+    mac = port.mac();
+    bus::PortSlot& slot = raw.slot(port.slot());
+    slot.tx_frames = 100;
+    slot.tx_bytes = 2000;
+    slot.tx_more_segments = 30'000;
+    slot.rx_more_segments = 400'000;
+  }
+  const BusInfo info = file.info();
+  EXPECT_TRUE(info.ports.empty());
+  ASSERT_EQ(info.former_ports.size(), 1U);
+  const FormerPort& former = info.former_ports[0];
+  EXPECT_EQ(former.slot, 0U);
+  EXPECT_EQ(former.incarnation, 1U);
+  EXPECT_EQ(former.name, "gone");
+  EXPECT_EQ(former.mac, mac);
+  EXPECT_EQ(former.link, LinkKind::pcap);
+  EXPECT_EQ(former.tx_frames, 100U);
+  EXPECT_EQ(former.tx_bytes, 2000U);
+  EXPECT_EQ(former.tx_segments, 30'100U);
+}
+
+TEST(Inspect, APortWhoseProcessIsDeadIsNeitherLiveNorUp) {
+  const TempBus file(small_ring());
+  die_with_port(file.path(), {.name = "mortal"});
+  const BusInfo info = file.info();
+  ASSERT_EQ(info.ports.size(), 1U);
+  EXPECT_FALSE(info.ports[0].live);
+  EXPECT_FALSE(info.ports[0].up);
+  EXPECT_EQ(info.ports[0].name, "mortal");
+}
+
+// What the dead leave holds up nobody.
+
+TEST(LeftByTheDead, AnAddressMayBeTakenByOthers) {
+  const TempBus file(small_ring());
+  const MacAddress mac = MacAddress::random();
+  die_with_port(file.path(), {.name = "mortal", .mac = mac});
+  Port port({.name = "heir"});
+  port.attach(file.path()).value();
+  ASSERT_EQ(file.info().ports.size(), 2U) << "the dead port still has its slot";
+  EXPECT_FALSE(port.set_mac(mac));
+  EXPECT_EQ(port.mac(), mac);
+}
+
+TEST(LeftByTheDead, AnnouncementsOfSleepEndWithTheNextOwnerOfTheSlot) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  bus::BusHeader& h = raw.header();
+  for (auto* const bits : {h.sleepers, h.deep_sleepers})
+    std::fill_n(bits, bus::kBitmapWords, ~0ULL);
+  const Port port = port_on(file.path());
+  EXPECT_FALSE(is_set(h.sleepers, port.slot()));
+  EXPECT_FALSE(is_set(h.deep_sleepers, port.slot()));
+  EXPECT_TRUE(is_set(h.sleepers, port.slot() + 1)) << "those of others are theirs";
+  EXPECT_TRUE(is_set(h.deep_sleepers, port.slot() + 1));
+}
+
+TEST(LeftByTheDead, WhoWaitedForANameTakesTheSlotFromWhoHadIt) {
+  const TempBus file(small_ring());
+  const Shared<std::atomic<bool>> up;
+  Child mortal([&] {
+    const Port port = port_on(file.path(), {.name = "alpha"});
+    *up = true;
+    for (;;) pause();
+    return 0;
+  });
+  ASSERT_TRUE(eventually([&] { return up->load(); }));
+  Port heir({.name = "alpha", .name_patience = std::chrono::minutes(1)});
+  std::jthread ends([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+    mortal.kill_and_wait();
+  });
+  ASSERT_TRUE(heir.attach(file.path()));
+  const BusInfo info = file.info();
+  ASSERT_EQ(info.ports.size(), 1U) << "the dead one of that name is shown, too";
+  EXPECT_EQ(info.ports[0].slot, heir.slot());
+  EXPECT_TRUE(info.ports[0].live);
+}
+
+// What is said.
+
+TEST(Refusal, OfACopyNamesBothFiles) {
+  const TempBus file(small_ring());
+  const std::string copy = file.file("copy");
+  std::filesystem::copy_file(file.path(), copy);
+  struct stat status{};
+  ASSERT_EQ(stat(copy.c_str(), &status), 0);
+  const auto refused = Port().attach(copy);
+  ASSERT_EQ(refused.error().code, Errc::copied_file);
+  expect_text(refused.error().message,
+              "made as inode " + std::to_string(file.info().inode) + " on ");
+  expect_text(refused.error().message, "this is inode " + std::to_string(status.st_ino) + " on ");
+}
+
+/// An inode number says something only together with the file system that it is of.
+TEST(Refusal, OfACopyOnAnotherFileSystemNamesThatToo) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  constexpr std::uint64_t kXfs = 0x58465342;
+  raw.header().file_system = kXfs;
+  const auto refused = Port().attach(file.path());
+  ASSERT_EQ(refused.error().code, Errc::copied_file);
+  expect_text(refused.error().message, " on xfs, this is inode ");
+  EXPECT_TRUE(file.info().is_copy);
+}
+
+TEST(Refusal, OfASizeOverTheLimitOfFilesTellsHowToRaiseIt) {
+  const TempDir dir;
+  EXPECT_EQ(Child([&] {
+              const rlimit limit{.rlim_cur = 100'000, .rlim_max = RLIM_INFINITY};
+              if (setrlimit(RLIMIT_FSIZE, &limit) != 0) return 1;
+              const auto made = Bus::create(dir.file("b"), small_ring());
+              if (made) return 2;
+              return made.error().message.find("ulimit -f") != std::string::npos ? 0 : 3;
+            }).wait(),
+            0);
+}
+
+TEST(Refusal, ToDestroyABusNamesOneOfItsLivePortsAndCountsThem) {
+  const TempBus file(small_ring());
+  die_with_port(file.path(), {.name = "mortal"});
+  const auto refusal = [&] {
+    const auto refused = Bus::destroy(file.path(), false);
+    EXPECT_EQ(refused.error().code, Errc::busy);
+    return refused.error().message;
+  };
+  const Port first = port_on(file.path(), {.name = "first"});
+  expect_text(refusal(), ": 1 live port is attached, such as \"first\" of process " +
+                             std::to_string(getpid()) + " (");
+  const Port second = port_on(file.path(), {.name = "second"});
+  expect_text(refusal(), ": 2 live ports are attached, such as \"first\" of process ");
+}
+
+TEST(Destroy, TellsOfAnotherNameThatTheFileHas) {
+  const TempBus file(small_ring());
+  const std::string inode = std::to_string(file.info().inode);
+  std::filesystem::create_hard_link(file.path(), file.file("other"));
+  const auto told = bus::destroy(file.path(), false);
+  ASSERT_TRUE(told);
+  expect_text(*told, "another name");
+  expect_text(*told, "-inum " + inode);
+  const auto last = bus::destroy(file.file("other"), false);
+  ASSERT_TRUE(last);
+  EXPECT_EQ(*last, "");
+}
+
+}  // namespace
+}  // namespace shmif::test

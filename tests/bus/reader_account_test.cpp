@@ -1,0 +1,339 @@
+// What a reader counts, where each count has a value of its own: of a loan that was lapped in the
+// middle, of what corruption and repair took, and of super-frames.
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/super_frames.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+using bus::ReadStatus;
+using bus::ReadTally;
+
+constexpr unsigned kSelf = 9;
+constexpr std::uint32_t kSelfIncarnation = 4;
+constexpr unsigned kPeer = 7;
+constexpr std::uint32_t kPeerIncarnation = 3;
+
+/// A reader in slot 9 and a peer in slot 7, on a ring that carries super-frames.
+class ReaderAccount : public testing::Test {
+ protected:
+  ReaderAccount() {
+    raw_.slot(kSelf).mac = 0x02'00'00'00'00'09;
+    EXPECT_TRUE(reader_.seek_end());
+    EXPECT_TRUE(splitter_.seek_end());
+  }
+
+  bus::RingReader reader_for(bool take_offloads) const {
+    return {raw_.ring(), &raw_.slot(kSelf), kSelf, kSelfIncarnation, false, take_offloads};
+  }
+  void append(unsigned slot, const FrameView& frame) {
+    bus::RingWriter& writer = slot == kSelf ? own_writer_ : peer_writer_;
+    bus::BusLock lock(raw_.header(), slot, raw_.fd());
+    const std::uint64_t mine = lock.acquire();
+    EXPECT_EQ(writer.append(mine, {&frame, 1}, bus::record_bytes(bus::body_bytes(frame)), ++time_),
+              bus::AppendStatus::done);
+    lock.release(mine);
+  }
+  void append_own() { append(kSelf, frame_of(100, 0xff)); }
+  void append_for_others() { append(kPeer, frame_of(100, 0x02)); }
+  void append_for_all(std::size_t size) { append(kPeer, frame_of(size, 0xff)); }
+  /// A super-frame of so many segments. Result: its size.
+  std::size_t append_super(unsigned segments) {
+    bytes_ = build(Shape{}, std::size_t{segments} * 100, segments);
+    std::memset(bytes_.data(), 0xff, 6);
+    FrameView frame(bytes_);
+    frame.offload = header_for(Shape{}, 100);
+    append(kPeer, frame);
+    return bytes_.size();
+  }
+  /// A super-frame that no reader can use.
+  void append_nonsense() {
+    FrameView frame = frame_of(100, 0xff);
+    frame.offload.gso_type = Offload::kGsoTcp4;
+    frame.offload.gso_size = 10;
+    append(kPeer, frame);
+  }
+  FrameView frame_of(std::size_t size, unsigned char destination) {
+    bytes_.assign(size, std::byte{0});
+    std::memset(bytes_.data(), destination, 6);
+    return FrameView(bytes_);
+  }
+  /// The end of the chain.
+  std::uint64_t here() const { return raw_.header().last; }
+
+  /// Records before a place to which writers lap the reader, and behind it. Result: that place.
+  std::uint64_t append_two_parts() {
+    append_own();
+    append_for_others();
+    append_for_others();
+    append_for_all(200);
+    append_super(4);
+    append_nonsense();
+    const std::uint64_t place = here();
+    for (int i = 0; i < 3; ++i) append_own();
+    append_for_others();
+    append_for_all(61);
+    append_for_all(62);
+    for (int i = 0; i < 2; ++i) append_nonsense();
+    super_bytes_ = append_super(3);
+    return place;
+  }
+
+  TempBus file_{BusOptions{.ring_bytes = 1U << 20U}};
+  RawBus raw_{file_.path()};
+  bus::RingWriter own_writer_{raw_.ring(), kSelf, kSelfIncarnation};
+  bus::RingWriter peer_writer_{raw_.ring(), kPeer, kPeerIncarnation};
+  bus::RingReader reader_ = reader_for(true);
+  bus::RingReader splitter_ = reader_for(false);
+  Bytes bytes_;
+  std::uint64_t time_ = 0;
+  std::size_t super_bytes_ = 0;
+};
+
+/// One line for each count that differs.
+std::string differences(const ReadTally& is, const ReadTally& should) {
+  std::string text;
+  const auto compare = [&](const char* name, std::uint64_t a, std::uint64_t b) {
+    if (a != b)
+      text += std::string(name) + " " + std::to_string(a) + " not " + std::to_string(b) + "\n";
+  };
+  compare("frames", is.frames, should.frames);
+  compare("bytes", is.bytes, should.bytes);
+  compare("own", is.own, should.own);
+  compare("filtered", is.filtered, should.filtered);
+  compare("overruns", is.overruns, should.overruns);
+  compare("lost_frames", is.lost_frames, should.lost_frames);
+  compare("lost_bytes", is.lost_bytes, should.lost_bytes);
+  compare("corrupt", is.corrupt, should.corrupt);
+  compare("more_segments", is.more_segments, should.more_segments);
+  return text;
+}
+
+TEST_F(ReaderAccount, ALoanThatIsLappedInItsMiddleCountsOnlyWhatWasWhole) {
+  const std::uint64_t start = here();
+  const std::uint64_t place = append_two_parts();
+  FrameBatch in(64);
+  ReadTally tally;
+  ASSERT_EQ(reader_.lend(in, tally), ReadStatus::more);
+  ASSERT_EQ(in.size(), 5U);
+  EXPECT_EQ(reader_.lent(), 5U);
+  EXPECT_EQ(differences(tally, {}), "") << "nothing is passed before it is released";
+  raw_.header().first = place;
+  std::size_t torn = 0;
+  EXPECT_EQ(reader_.release(tally, torn), ReadStatus::empty);
+  EXPECT_EQ(torn, 2U);
+  EXPECT_EQ(differences(tally, {.frames = 3,
+                                .bytes = 61 + 62 + super_bytes_,
+                                .own = 3,
+                                .filtered = 1,
+                                .overruns = 1,
+                                .lost_frames = 6 + 2,
+                                .lost_bytes = place - start,
+                                .corrupt = 2,
+                                .more_segments = 2}),
+            "");
+  EXPECT_EQ(reader_.position(), here());
+}
+
+/// Each loan counts for itself, also behind one of which other things were counted.
+TEST_F(ReaderAccount, TheNextLoanBeginsToCountAnew) {
+  append_two_parts();
+  FrameBatch in(64);
+  ReadTally tally;
+  std::size_t torn = 1;
+  ASSERT_EQ(reader_.lend(in, tally), ReadStatus::more);
+  EXPECT_EQ(reader_.release(tally, torn), ReadStatus::empty);
+  EXPECT_EQ(torn, 0U);
+  EXPECT_EQ(reader_.lent(), 0U);
+  for (unsigned round = 0; round < 2; ++round) {
+    append_for_all(70);
+    tally = {};
+    in.clear();
+    ASSERT_EQ(reader_.lend(in, tally), ReadStatus::more);
+    EXPECT_EQ(reader_.lent(), 1U);
+    EXPECT_EQ(reader_.release(tally, torn), ReadStatus::empty);
+    EXPECT_EQ(differences(tally, {.frames = 1, .bytes = 70}), "");
+  }
+}
+
+TEST_F(ReaderAccount, NothingIsPassedOverWhileFramesAreLent) {
+  append_for_all(70);
+  const std::uint64_t place = here();
+  FrameBatch in(64);
+  ReadTally tally;
+  std::size_t torn = 0;
+  ASSERT_EQ(reader_.lend(in, tally), ReadStatus::more);
+  raw_.header().first = place;
+  reader_.pass_over(place, 1, tally);
+  EXPECT_EQ(differences(tally, {}), "");
+  static_cast<void>(reader_.release(tally, torn));
+  EXPECT_EQ(torn, 1U);
+  EXPECT_EQ(differences(tally, {.overruns = 1, .lost_frames = 1, .lost_bytes = place}), "");
+}
+
+TEST_F(ReaderAccount, WhatLappedASleeperAndWasForOthersIsFilteredNotLost) {
+  for (int i = 0; i < 5; ++i) append_for_others();
+  const std::uint64_t place = here();
+  append_for_all(70);
+  raw_.header().first = place;
+  ReadTally tally;
+  reader_.pass_over(place, 5, tally);
+  EXPECT_EQ(differences(tally, {.filtered = 5}), "");
+  EXPECT_EQ(reader_.position(), place);
+  EXPECT_EQ(reader_.next_number(), 5U);
+}
+
+TEST_F(ReaderAccount, OfACorruptRecordItCountsTheFramesAndBytesUpToTheEnd) {
+  append_for_all(200);
+  const std::uint64_t place = here();
+  for (int i = 0; i < 4; ++i) append_for_all(300);
+  raw_.ring().record(place).word = 0x5a5a5a5a;
+  FrameBatch in(64);
+  ReadTally tally;
+  EXPECT_EQ(reader_.read(in, tally), ReadStatus::corrupt);
+  EXPECT_EQ(in.size(), 1U);
+  EXPECT_EQ(differences(tally, {.frames = 1,
+                                .bytes = 200,
+                                .lost_frames = 4,
+                                .lost_bytes = here() - place,
+                                .corrupt = 1}),
+            "");
+  append_for_all(80);
+  EXPECT_EQ(reader_.read(in, tally), ReadStatus::empty) << "and goes on behind it";
+  EXPECT_EQ(tally.frames, 2U);
+}
+
+TEST_F(ReaderAccount, AfterARepairThatLeftItBehindItCountsWhatItMissed) {
+  for (int i = 0; i < 4; ++i) append_for_all(300);
+  const std::uint64_t place = here();
+  append_for_all(80);
+  raw_.header().first = place;
+  ReadTally tally;
+  ASSERT_TRUE(reader_.find_place_again(tally));
+  EXPECT_EQ(differences(tally, {.overruns = 1, .lost_frames = 4, .lost_bytes = place}), "");
+  tally = {};
+  ASSERT_TRUE(reader_.find_place_again(tally)) << "its place is still there";
+  EXPECT_EQ(differences(tally, {}), "");
+}
+
+/// More numbers are missing than could have stood there: so the number was overwritten, and what is
+/// known is only that something was lost.
+TEST_F(ReaderAccount, AfterARepairWithAnImpossibleNumberItKnowsOnlyThatItIsNotSound) {
+  for (int i = 0; i < 4; ++i) append_for_all(300);
+  const std::uint64_t place = here();
+  raw_.ring().record(place).number = 1'000'000;
+  raw_.header().first = place;
+  ReadTally tally;
+  ASSERT_TRUE(reader_.find_place_again(tally));
+  EXPECT_EQ(differences(tally, {.corrupt = 1}), "");
+}
+
+/// A repair may begin the positions again at 0. An old word at an old place is then no place.
+TEST_F(ReaderAccount, APlaceBeyondTheEndOfANewChainIsGone) {
+  for (int i = 0; i < 4; ++i) append_for_all(300);
+  const std::uint64_t bytes = raw_.ring().bytes();
+  // The reader is two rings further on than the chain, where a word names its position.
+  ASSERT_TRUE(reader_.seek_end());
+  const std::uint64_t far = here() + 2 * bytes;
+  raw_.begin_at(far, 100);
+  ASSERT_TRUE(reader_.seek_end());
+  ASSERT_EQ(reader_.position(), far);
+  raw_.begin_at(64, 100);
+  raw_.ring().record(far).word = bus::word::empty(far);
+  EXPECT_FALSE(reader_.seek_to(far));
+  ReadTally tally;
+  ASSERT_TRUE(reader_.find_place_again(tally));
+  EXPECT_EQ(reader_.position(), 64U);
+}
+
+// Super-frames that the reader splits.
+
+TEST_F(ReaderAccount, EachSegmentBearsWhatTheSuperFrameBore) {
+  append_for_all(70);
+  const std::size_t bytes = append_super(3);
+  FrameBatch in(64);
+  ReadTally tally;
+  EXPECT_EQ(splitter_.read_all(in, tally), ReadStatus::empty);
+  ASSERT_EQ(in.size(), 4U);
+  for (std::size_t i = 1; i < in.size(); ++i) {
+    SCOPED_TRACE(i);
+    EXPECT_EQ(in[i].number, 1U);
+    EXPECT_EQ(in[i].time_ns, 2U);
+    EXPECT_EQ(in[i].sender, kPeer);
+    EXPECT_EQ(in[i].sender_incarnation, kPeerIncarnation);
+    EXPECT_EQ(in[i].size(), Shape{}.payload() + 100);
+    EXPECT_FALSE(in[i].truncated());
+    EXPECT_FALSE(in[i].offload.pending());
+  }
+  EXPECT_EQ(differences(tally, {.frames = 2, .bytes = 70 + bytes, .more_segments = 2}), "");
+}
+
+TEST_F(ReaderAccount, ASuperFrameThatMakesNoSenseIsLostAndCorruptWhoeverSplitsIt) {
+  for (bus::RingReader* reader : {&reader_, &splitter_}) ASSERT_TRUE(reader->seek_end());
+  append_nonsense();
+  append_for_all(70);
+  for (bus::RingReader* reader : {&reader_, &splitter_}) {
+    FrameBatch in(64);
+    ReadTally tally;
+    EXPECT_EQ(reader->read_all(in, tally), ReadStatus::empty);
+    EXPECT_EQ(in.size(), 1U);
+    EXPECT_EQ(differences(tally, {.frames = 1, .bytes = 70, .lost_frames = 1, .corrupt = 1}), "");
+  }
+}
+
+/// Behind a pad, numbers may be missing that a repair could not save.
+TEST_F(ReaderAccount, WhatIsMissingBehindAPadIsLostAlsoInFrontOfASuperFrame) {
+  raw_.claim(3, 4096, here(), here() + 1024);
+  append_super(3);  // behind a pad, around the claim
+  const std::uint64_t w = raw_.ring().word_at(0);
+  ASSERT_TRUE(bus::word::is_pad_at(w, 0));
+  const std::uint64_t place = raw_.ring().step(w, 0);
+  for (const std::uint64_t p : {place, here()}) raw_.ring().record(p).number += 5;
+  for (bus::RingReader* reader : {&reader_, &splitter_}) {
+    FrameBatch in(64);
+    ReadTally tally;
+    EXPECT_EQ(reader->read_all(in, tally), ReadStatus::empty);
+    EXPECT_EQ(tally.frames, 1U);
+    EXPECT_EQ(tally.lost_frames, 5U);
+    EXPECT_EQ(tally.corrupt, 0U);
+    EXPECT_EQ(reader->next_number(), 6U);
+  }
+}
+
+/// A reader that goes elsewhere in the middle of a super-frame delivers no more of it.
+TEST_F(ReaderAccount, SegmentsThatWaitAreForgottenWhenTheReaderGoesElsewhere) {
+  append_super(3);
+  FrameBatch one(1);
+  ReadTally tally;
+  EXPECT_EQ(splitter_.read(one, tally), ReadStatus::more);
+  ASSERT_TRUE(splitter_.ready());
+  ASSERT_TRUE(splitter_.seek_end());
+  EXPECT_FALSE(splitter_.ready());
+  append_for_all(70);
+  one.clear();
+  splitter_.read_all(one, tally);
+  ASSERT_EQ(one.size(), 1U);
+  EXPECT_EQ(one[0].size(), 70U);
+}
+
+TEST_F(ReaderAccount, ASegmentThatFindsLittleRoomIsCutShortAndSaysHowLongItWas) {
+  append_super(2);
+  FrameBatch small(8, 50);
+  ReadTally tally;
+  splitter_.read(small, tally);
+  ASSERT_EQ(small.size(), 1U);
+  EXPECT_EQ(small[0].size(), 50U);
+  EXPECT_TRUE(small[0].truncated());
+  EXPECT_EQ(small[0].true_bytes, Shape{}.payload() + 100);
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,136 @@
+// The watch over a mapping, as such: many mappings come and go in one process, so each watch is
+// the second one of its entry sooner or later.
+
+#include "bus/sigbus_guard.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "bus/unique_fd.hpp"
+#include "tests/support/child_process.hpp"
+
+namespace shmif::test {
+namespace {
+
+const auto kPage = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+
+/// A file of some pages, mapped, whose content is taken away.
+class LostPages {
+ public:
+  explicit LostPages(std::size_t pages)
+      : pages_(pages), fd_(memfd_create("shmif-test", MFD_CLOEXEC)) {
+    EXPECT_EQ(ftruncate(fd_.get(), static_cast<off_t>(pages * kPage)), 0);
+    void* p = mmap(nullptr, pages * kPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0);
+    EXPECT_NE(p, MAP_FAILED);
+    begin_ = static_cast<std::byte*>(p);
+  }
+  LostPages(const LostPages&) = delete;
+  LostPages& operator=(const LostPages&) = delete;
+  ~LostPages() { munmap(begin_, pages_ * kPage); }
+
+  std::byte* begin() const { return begin_; }
+  std::size_t bytes() const { return pages_ * kPage; }
+  void truncate() const { EXPECT_EQ(ftruncate(fd_.get(), 0), 0); }
+  void touch(std::size_t page) const {
+    static_cast<void>(*static_cast<volatile std::byte*>(begin_ + page * kPage));
+  }
+
+ private:
+  std::size_t pages_;
+  UniqueFd fd_;
+  std::byte* begin_;
+};
+
+/// What becomes of a process that runs `body` under the guard alone.
+int under_the_guard(const std::function<int()>& body) {
+  return Child([&] {
+           no_core();
+           alarm(10);                // a fault that is answered wrongly comes again for ever
+           signal(SIGBUS, SIG_DFL);  // sanitizers have a handler
+           return bus::install_sigbus_guard() ? body() : 98;
+         })
+      .wait();
+}
+
+TEST(SigbusGuard, AWatchKnowsNothingOfTheOneBeforeItInItsPlace) {
+  EXPECT_EQ(under_the_guard([] {
+              LostPages small(1);
+              std::optional<bus::GuardedRange> first(std::in_place, small.begin(), small.bytes());
+              small.truncate();
+              errno = ENOTTY;
+              small.touch(0);
+              if (errno != ENOTTY) return 1;
+              if (!first->lost()) return 2;
+              first.reset();
+              LostPages large(3);
+              const bus::GuardedRange second(large.begin(), large.bytes());
+              if (second.lost()) return 3;
+              large.truncate();
+              large.touch(2);  // further than the first one reached
+              return second.lost() ? 0 : 4;
+            }),
+            0)
+      << "1 errno was changed, 2 or 4 not lost, 3 lost too early";
+}
+
+TEST(SigbusGuard, AWatchThatEndedAnswersForNothingAtItsAddressAnyMore) {
+  EXPECT_EQ(under_the_guard([] {
+              LostPages pages(2);
+              {
+                const bus::GuardedRange ended(pages.begin(), pages.bytes());
+              }
+              pages.truncate();
+              pages.touch(1);
+              return 0;
+            }),
+            128 + SIGBUS);
+}
+
+TEST(SigbusGuard, AnswersFromTheFirstByteOfAMappingToTheLastAndNotForTheNeighbours) {
+  for (const std::size_t page : {0, 1, 2, 3}) {
+    const bool watched = page == 1 || page == 2;
+    EXPECT_EQ(under_the_guard([&] {
+                LostPages pages(4);
+                const bus::GuardedRange middle(pages.begin() + kPage, 2 * kPage);
+                pages.truncate();
+                pages.touch(page);
+                return middle.lost() ? 0 : 1;
+              }),
+              watched ? 0 : 128 + SIGBUS)
+        << page;
+  }
+}
+
+/// More watches than one block of entries has; each is lost by itself.
+TEST(SigbusGuard, EachOfManyWatchesIsLostByItself) {
+  EXPECT_EQ(
+      under_the_guard([] {
+        constexpr std::size_t kWatches = 300;
+        LostPages pages(kWatches);
+        std::vector<std::unique_ptr<bus::GuardedRange>> watches;
+        for (std::size_t i = 0; i < kWatches; ++i) {
+          watches.push_back(std::make_unique<bus::GuardedRange>(pages.begin() + i * kPage, kPage));
+          if (!watches.back()->is_watched()) return 1;
+        }
+        pages.truncate();
+        for (const std::size_t i : {std::size_t{299}, std::size_t{0}, std::size_t{256}}) {
+          pages.touch(i);
+          if (!watches[i]->lost()) return 2;
+        }
+        std::ptrdiff_t lost = 0;
+        for (const auto& watch : watches) lost += watch->lost() ? 1 : 0;
+        return lost == 3 ? 0 : 3;
+      }),
+      0);
+}
+
+}  // namespace
+}  // namespace shmif::test
