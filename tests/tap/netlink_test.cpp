@@ -59,6 +59,40 @@ TEST_F(NetlinkTest, NamesAnInterfaceThatIsNotThere) {
   EXPECT_EQ(netlink.interface("far-too-long-a-name").error().code, Errc::bad_argument);
 }
 
+TEST_F(NetlinkTest, SaysWhatItTriedWithWhatOnWhich) {
+  const TestNamespace space;
+  Netlink netlink = space.netlink();
+  const MacAddress mac = *MacAddress::parse("b2:a0:00:00:00:01");
+  const auto why = [](const Result<void>& tried) {
+    EXPECT_FALSE(tried);
+    EXPECT_EQ(tried.error().code, std::errc::no_such_device) << tried.error().message;
+    return tried.error().message;
+  };
+  for (const auto& [said, wanted] : std::vector<std::pair<std::string, std::string>>{
+           {why(netlink.set_up("no0")), "set interface \"no0\" up: "},
+           {why(netlink.set_up("no0", false)), "set interface \"no0\" down: "},
+           {why(netlink.set_mtu("no0", 1400)), "set the MTU of interface \"no0\" to 1400: "},
+           {why(netlink.set_mac("no0", mac)),
+            "set the MAC of interface \"no0\" to b2:a0:00:00:00:01: "},
+           {why(netlink.set_promiscuous("no0", true)),
+            "change promiscuous mode of interface \"no0\": "},
+           {why(netlink.rename("no0", "yes0")), "rename interface \"no0\" to \"yes0\": "},
+           {why(netlink.move_to("no0", *NetNamespace::current())),
+            "move interface \"no0\" to the network namespace of this process: "},
+           {why(netlink.add_address("no0", *Cidr::parse("198.18.0.7/24"))),
+            "add address 198.18.0.7/24 to interface \"no0\": "},
+           {why(netlink.add_default_route("no0", *IpAddress::parse("fd00::1"))),
+            "route by gateway fd00::1 on interface \"no0\": "},
+           {why(netlink.disable_ipv6("no0")), "keep IPv6 off interface \"no0\": "},
+           {why(netlink.disable_offloads("no0")), "switch off the offloads of interface \"no0\": "},
+           {why(netlink.disable_unspeakable_offloads("no0")),
+            "switch off the offloads of tunnels on interface \"no0\": "},
+           {why(netlink.remove("no0")), "no interface \"no0\" here: "}}) {
+    const bool is_lookup = wanted.starts_with("no interface");
+    EXPECT_TRUE(said.starts_with(is_lookup ? wanted : "cannot " + wanted)) << said;
+  }
+}
+
 TEST(Interface, HasANameOfFifteenBytesThatIsNoPatternAndNoPath) {
   for (const std::string name : {"a", "eth0", "br-lan.7", "wg_1", "a-name-of-15byt", "..."}) {
     EXPECT_TRUE(is_interface_name(name)) << name;
