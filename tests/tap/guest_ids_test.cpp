@@ -1,0 +1,130 @@
+// The ids of a guest: ranges of /etc/subuid and /etc/subgid, and what pretends to change the only
+// id that there is.
+
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+
+#include "tests/tap/guest_rig.hpp"
+
+namespace shmif::tap::test {
+namespace {
+
+/// Gives the calling process an /etc of which `kStranger` is a user with subordinate ids.
+void give_ranges(const std::string& users, const std::string& groups) {
+  const auto replace = [](const char* path, const std::string& text) {
+    std::string copy = "/tmp/shmif-subid-XXXXXX";
+    const UniqueFd file(::mkstemp(copy.data()));
+    (void)!::write(file.get(), text.data(), text.size());
+    (void)::fchmod(file.get(), 0644);
+    const bool done = ::mount(copy.c_str(), path, nullptr, MS_BIND, nullptr) == 0;
+    ::unlink(copy.c_str());
+    return done;
+  };
+  const std::string uid = std::to_string(kStranger);
+  if (::unshare(CLONE_NEWNS) != 0 ||
+      ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      !replace("/etc/passwd",
+               contents("/etc/passwd") + "stranger:x:" + uid + ':' + uid + "::/:/bin/sh\n") ||
+      !replace("/etc/subuid", users) || !replace("/etc/subgid", groups)) {
+    ::_exit(98);
+  }
+}
+
+/// One blank between words.
+std::string squeezed(const std::string& text) {
+  std::istringstream words(text);
+  std::string all;
+  for (std::string word; words >> word;) all += word + ' ';
+  return all;
+}
+
+TEST(Guest, SubordinateIdsAreMappedBehindRoot) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: gives a user a range of its own";
+  if (::access("/usr/bin/newuidmap", X_OK) != 0) GTEST_SKIP() << "no newuidmap here";
+  Supervised::Options o;
+  o.guest = guest_running(shell(
+      "cat /proc/self/uid_map /proc/self/gid_map; setpriv --reuid 33 --regid 33 --groups 34 id"));
+  o.caller = {kStranger};
+  const std::string uid = std::to_string(kStranger);
+  o.before = [&] {  // by name and by number, and beside somebody else's
+    give_ranges("other:1000000:65536\nstranger:3000000:65536\n" + uid + ":5000000:1000\n",
+                uid + ":4000000:65536\n");
+  };
+  Supervised guest(o);
+  EXPECT_EQ(guest.finish(), 0) << guest.output();
+  const std::string said = squeezed(guest.output());
+  EXPECT_TRUE(said.starts_with("0 " + uid + " 1 1 3000000 65536 65537 5000000 1000 0 " + uid +
+                               " 1 1 4000000 65536 "))
+      << guest.output();
+  EXPECT_NE(guest.output().find("uid=33"), std::string::npos) << guest.output();
+  EXPECT_EQ(guest.output().find("note:"), std::string::npos) << guest.output();
+}
+
+TEST(Guest, RangesThatCannotBeUsedAreToldAndTheGuestHasRootOnly) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: gives a user a range of its own";
+  Supervised::Options o;
+  o.guest = guest_running({"/bin/sh", "-c", "/bin/cat /proc/self/uid_map"});
+  o.caller = {kStranger};
+  o.before = [] {
+    give_ranges("stranger:3000000:65536\n", "stranger:4000000:65536\n");
+    ::setenv("PATH", "/nonexistent", 1);
+  };
+  Supervised guest(o);
+  EXPECT_EQ(guest.finish(), 0) << guest.output();
+  EXPECT_NE(guest.output().find("note: the ranges of /etc/subuid"), std::string::npos)
+      << guest.output();
+  const std::string said = squeezed(guest.output());
+  EXPECT_TRUE(said.ends_with(" 0 " + std::to_string(kStranger) + " 1 ")) << guest.output();
+}
+
+/// Calls what changes ids, in a guest that has one only. Result: 0, or the number of the first call
+/// that did not answer that it is done.
+int pretend_to_change_each_id() {
+  constexpr const char* kFile = "/run/of-somebody";
+  const UniqueFd file(::open(kFile, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  const std::array<gid_t, 2> groups{5, 6};
+  constexpr auto kAsItIs = static_cast<uid_t>(-1);
+  int number = 0;
+  const auto done = [&](long answer) {
+    ++number;
+    return answer == 0;
+  };
+  if (!done(::syscall(SYS_setgroups, groups.size(), groups.data())) ||
+      !done(::syscall(SYS_setgid, 5)) || !done(::syscall(SYS_setuid, 5)) ||
+      !done(::syscall(SYS_setregid, 5, 5)) || !done(::syscall(SYS_setreuid, 5, 5)) ||
+      !done(::syscall(SYS_setresgid, 5, 5, 5)) || !done(::syscall(SYS_setresuid, 5, 5, 5)) ||
+      !done(::syscall(SYS_setfsgid, 5)) || !done(::syscall(SYS_setfsuid, 5))) {
+    return number;
+  }
+  for (unsigned bit = 0; bit < 31; ++bit) {
+    const uid_t id = 1U << bit;
+    for (const auto& [user, group] :
+         {std::pair{id, kAsItIs}, std::pair{kAsItIs, id}, std::pair{id, id}}) {
+      number = 10;
+      if (!done(::chown(kFile, user, group)) || !done(::lchown(kFile, user, group)) ||
+          !done(::fchown(file.get(), user, group)) ||
+          !done(::fchownat(AT_FDCWD, kFile, user, group, 0))) {
+        return number;
+      }
+    }
+  }
+  struct stat now{};
+  if (::fstat(file.get(), &now) != 0 || now.st_uid != 0 || now.st_gid != 0) return 20;
+  return ::getuid() == 0 && ::geteuid() == 0 && ::getgid() == 0 ? 0 : 21;
+}
+
+TEST(Guest, WhereRootIsTheOnlyIdEveryChangeOfIdsIsAnsweredAsDone) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: becomes a user without subordinate ids";
+  Supervised::Options o;
+  o.guest = guest_running({});
+  o.guest.body = pretend_to_change_each_id;
+  o.caller = {kStranger};
+  Supervised guest(o);
+  const int code = guest.finish();
+  if (code == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+  EXPECT_EQ(code, 0) << "the number of a call";
+}
+
+}  // namespace
+}  // namespace shmif::tap::test
