@@ -126,6 +126,39 @@ TEST(GuestMounts, WhatResolvConfNamesInRunIsThereThoughRunIsEmpty) {
   }
 }
 
+TEST(GuestMounts, WhereEtcCannotBeALayerTheOuterHostsStayAsTheyAreWhateverTheGuestIsCalled) {
+  if (::geteuid() != 0) GTEST_SKIP() << kNeedsRoot;
+  constexpr const char* kHosts = "127.0.0.1\tlocalhost\n";
+  for (const bool layered : {true, false}) {
+    Supervised::Options o;
+    o.guest = guest_running(shell("hostname; cat /etc/hosts"));
+    o.before = [&] {
+      leave_mounts();
+      mount_fresh("/etc");
+      std::filesystem::create_directories("/etc/below");
+      write_text("/etc/hosts", kHosts);
+      if (!layered) mount_fresh("/etc/below");
+    };
+    o.serve = [](Guest& guest) {
+      (void)guest.release("called");
+      (void)guest.wait();
+      (void)!::write(STDOUT_FILENO, "outside:\n", 9);
+      const std::string after = contents("/etc/hosts");
+      (void)!::write(STDOUT_FILENO, after.data(), after.size());
+      ::_exit(std::filesystem::exists("/etc/.shmif-hosts") ? 94 : 0);
+    };
+    Supervised guest(o);
+    const int status = guest.finish();
+    if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+    EXPECT_EQ(status, 0) << "94: a file is left";
+    EXPECT_NE(guest.output().find(std::string("called\n") + kHosts +
+                                  (layered ? "127.0.1.1\tcalled\n" : "") + "outside:\n" + kHosts),
+              std::string::npos)
+        << layered << guest.output();
+    EXPECT_TRUE(guest.output().ends_with(std::string("outside:\n") + kHosts)) << guest.output();
+  }
+}
+
 TEST(GuestMounts, WhatIsUnmountedOutsideIsNotKeptBusyInside) {
   if (::geteuid() != 0) GTEST_SKIP() << kNeedsRoot;
   Supervised::Options o;

@@ -146,6 +146,21 @@ TEST(GuestOptions, TheHostNameIsTheLastOneGivenAndHasAnAddressBesideThoseOfBefor
   }
 }
 
+TEST(GuestOptions, EachGroupThatThereIsMaySendPings) {
+  for (const uid_t uid : {::geteuid(), kStranger}) {
+    if (uid != ::geteuid() && ::geteuid() != 0) continue;
+    Supervised::Options o;
+    o.guest = guest_running({"cat", "/proc/sys/net/ipv4/ping_group_range"});
+    o.caller = {uid};
+    Supervised guest(o);
+    const int status = guest.finish();
+    if (status == kNoNamespaces) GTEST_SKIP() << "no namespaces here: " << guest.output();
+    EXPECT_EQ(status, 0) << guest.output();
+    if (::geteuid() != 0) continue;  // who may have more ids than one
+    EXPECT_EQ(guest.output(), uid == 0 ? "0\t2147483647\n" : "0\t0\n");
+  }
+}
+
 TEST(GuestOptions, ABodyHasTheDescriptorsThatWereInheritedOnPurposeAndNoOther) {
   UniqueFd marked(::open("/dev/zero", O_RDONLY | O_CLOEXEC));
   UniqueFd deliberate(::open("/dev/null", O_RDONLY));  // NOLINT(android-cloexec-open)
@@ -161,6 +176,20 @@ TEST(GuestOptions, ABodyHasTheDescriptorsThatWereInheritedOnPurposeAndNoOther) {
   });
   if (status == kNoNamespaces) GTEST_SKIP() << "no namespaces here";
   EXPECT_EQ(status, 0) << "1 a marked one is there, 2 the deliberate one is not, 3 one of ours";
+}
+
+TEST(GuestOptions, EachStreamThatTheCallerClosedStaysClosedAndTheOthersOpen) {
+  for (const int closed : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    Supervised::Options o;
+    o.guest = guest_running(
+        shell("n=40; for i in 0 1 2; do test -e /proc/$$/fd/$i && n=$((n + (1 << i))); done; "
+              "exit $n"));
+    o.before = [closed] { ::close(closed); };
+    Supervised guest(o);
+    const int status = guest.finish();
+    if (status == kNoNamespaces) GTEST_SKIP() << "no namespaces here: " << guest.output();
+    EXPECT_EQ(status, 40 + (7 & ~(1 << closed))) << closed;
+  }
 }
 
 TEST(GuestOptions, WhatTheCommandLeftBehindHasTheTimeThatItWasGiven) {
