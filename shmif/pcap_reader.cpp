@@ -43,8 +43,8 @@ std::string limit_behind(const std::string& trouble, const std::string& path) {
     return "its interfaces have several link types (a bus carries Ethernet only: capture on one "
            "interface, not on \"any\")";
   }
-  if (has("different byte orders") || has("unsupported") || has("too high") ||
-      has("interfaces in the file")) {
+  if (has("different byte orders") || has("unsupported") || has("savefile major version") ||
+      has("too high") || has("interfaces in the file")) {
     return "libpcap does not read it" + convert;
   }
   return {};
@@ -242,7 +242,8 @@ Result<void> PcapReader::status() const {
   const TooLong& passed = impl_->too_long;
   if (passed.records == 0) return {};
   return Error(Errc::frame_too_long,
-               std::to_string(passed.records) + " frames of " + in_quotes(impl_->path) +
+               std::to_string(passed.records) +
+                   (passed.records == 1 ? " frame of " : " frames of ") + in_quotes(impl_->path) +
                    " passed over: the longest has " + std::to_string(passed.longest_bytes) +
                    " bytes, and a bus carries at most " + std::to_string(kMaxFrameBytes));
 }
