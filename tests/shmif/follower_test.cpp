@@ -1,6 +1,7 @@
 // Follower: listens where the file may only be read, and disturbs nothing.
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -175,6 +176,22 @@ TEST(Follower, LooksSeldomerWhileNothingComesAndOftenAgainAfterAFrame) {
     follower.finish_wait();
     FrameBatch in;
     EXPECT_EQ(follower.receive(in).frames, 1U);
+  }
+}
+
+TEST(Follower, ItsDescriptorWakesWhenTheNextLookIsDueAndIsQuietAfterIt) {
+  const TempBus bus;
+  Follower follower = Follower::open(bus.path(), Start::now).value();
+  pollfd p{.fd = follower.descriptor(), .events = POLLIN, .revents = 0};
+  for (int look = 0; look < 6; ++look) {
+    const auto before = std::chrono::steady_clock::now();
+    const WaitHint hint = follower.prepare_wait();
+    ASSERT_FALSE(hint.ready);
+    ASSERT_EQ(poll(&p, 1, 10'000), 1);
+    EXPECT_GE(std::chrono::steady_clock::now() - before, hint.at_most) << "it looks too often";
+    follower.finish_wait();
+    EXPECT_EQ(poll(&p, 1, 0), 0) << "whoever waits would turn round and round";
+    EXPECT_EQ(follower.descriptor(), p.fd);
   }
 }
 

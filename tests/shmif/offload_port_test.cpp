@@ -11,6 +11,7 @@
 
 #include "bus/offload.hpp"
 #include "shmif/port.hpp"
+#include "shmif/shmif.h"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/super_frames.hpp"
 #include "tests/support/temp_bus.hpp"
@@ -103,6 +104,42 @@ TEST_F(OffloadPort, CountsASuperFrameAsItsSegmentsToo) {
     EXPECT_EQ(p.tx_segments, sends ? 5U : 0U) << p.name;
     EXPECT_EQ(p.rx_frames, sends ? 0U : 2U) << p.name;
     EXPECT_EQ(p.rx_segments, sends ? 0U : 5U) << p.name;
+  }
+}
+
+TEST_F(OffloadPort, ThroughTheCFacadeASuperFrameComesAndCountsAsItsSegments) {
+  const Made made = make(3 * kMss + 1, kMss, 7);
+  const std::vector<Bytes> wanted = whole_frames(made);
+  ASSERT_EQ(wanted.size(), 4U);
+  for (const std::size_t at_once : {1U, 3U, 32U}) {
+    SCOPED_TRACE(at_once);
+    shmif_port* port = nullptr;
+    ASSERT_EQ(shmif_open(bus.path().c_str(), nullptr, &port), 0);
+    ASSERT_EQ(shmif_up(port), 0);
+    send(made);
+    send(make(100, 0, 8));
+    std::vector<Bytes> buffers(at_once, Bytes(2048));
+    std::vector<iovec> into;
+    for (Bytes& each : buffers) into.push_back({each.data(), each.size()});
+    std::vector<shmif_frame_info> infos(at_once);
+    infos[0].size = sizeof infos[0];
+    std::vector<Bytes> came;
+    int got = 0;
+    while ((got = shmif_receive_batch(port, into.data(), infos.data(), at_once)) > 0) {
+      for (int i = 0; i < got; ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        came.emplace_back(buffers[at].begin(), buffers[at].begin() + infos[at].bytes);
+      }
+    }
+    ASSERT_EQ(came.size(), 5U);
+    came.pop_back();
+    EXPECT_EQ(came, wanted);
+    shmif_counters counters{};
+    counters.size = sizeof counters;
+    EXPECT_EQ(shmif_get_counters(port, &counters), 0);
+    EXPECT_EQ(counters.rx_frames, 2U);
+    EXPECT_EQ(counters.rx_segments, 5U);
+    shmif_close(port);
   }
 }
 
