@@ -78,6 +78,15 @@ PortInfo owner(unsigned slot, std::uint32_t incarnation, std::uint64_t tx_frames
   return info;
 }
 
+/// Gives what a port received, and what it waited for, values from `first` on.
+void own_counters(PortInfo& port, std::uint64_t first) {
+  for (std::uint64_t PortInfo::* const counter :
+       {&PortInfo::rx_segments, &PortInfo::rx_bytes, &PortInfo::lost_frames, &PortInfo::wakeups,
+        &PortInfo::doorbells, &PortInfo::lock_sleeps}) {
+    port.*counter = first++;
+  }
+}
+
 Sample with_former(Sample sample, unsigned slot, std::uint32_t incarnation,
                    std::uint64_t tx_frames) {
   FormerPort former;
@@ -133,6 +142,38 @@ TEST(Rates, OfTheBusAreMarkedWhereFramesAreOfAPortThatNobodyCanAsk) {
   EXPECT_EQ(format_bus_rate(all, all.frames), "10");
 }
 
+TEST(Rates, OfTheBusAreMarkedWhereAnOwnerCameAndWentUnseenOrASlotIsUnknown) {
+  const Sample before = with_former(sample_at(1, 500, {}), 0, 1, 500);
+  const BusRates next = rates_between(before, sample_at(2, 600, {owner(0, 2, 10)}));
+  EXPECT_TRUE(next.complete);
+  const BusRates later = rates_between(before, sample_at(2, 600, {owner(0, 3, 10)}));
+  EXPECT_FALSE(later.complete) << "the second owner may have sent the others";
+  EXPECT_EQ(format_bus_rate(later, later.frames), "10+");
+  const BusRates unknown = rates_between(sample_at(1, 500, {port(0, "a", 500), port(1, "b", 1)}),
+                                         sample_at(2, 600, {port(1, "b", 3)}));
+  EXPECT_FALSE(unknown.complete) << "nobody knows what became of the first slot";
+  EXPECT_EQ(format_bus_rate(unknown, unknown.frames), "2.0+");
+  const BusRates changing =
+      rates_between(sample_at(1, 500, {owner(0, 0, 500)}), sample_at(2, 600, {owner(0, 0, 900)}));
+  EXPECT_EQ(format_bus_rate(changing, changing.frames), "-");
+}
+
+TEST(Rates, OfANewOwnerAreItsOwnThoughItSentMoreThanTheOneBefore) {
+  PortInfo before = owner(0, 1, 500), after = owner(0, 2, 800);
+  own_counters(before, 100);
+  own_counters(after, 300);
+  const PortRates rates =
+      rates_between(sample_at(1, 500, {before}), sample_at(2, 1300, {after})).ports.at(0);
+  EXPECT_DOUBLE_EQ(rates.tx_frames, 800);
+  EXPECT_DOUBLE_EQ(rates.tx_bits, 800 * 800);
+  EXPECT_DOUBLE_EQ(rates.rx_frames, 300);
+  EXPECT_DOUBLE_EQ(rates.rx_bits, 301 * 8);
+  EXPECT_DOUBLE_EQ(rates.lost_frames, 302);
+  EXPECT_DOUBLE_EQ(rates.wakeups, 303);
+  EXPECT_DOUBLE_EQ(rates.doorbells, 304);
+  EXPECT_DOUBLE_EQ(rates.lock_sleeps, 305);
+}
+
 TEST(Rates, APortWhoseSlotChangesHandsHasNone) {
   EXPECT_FALSE(
       rates_between(sample_at(1, 0, {owner(0, 1, 500)}), sample_at(2, 0, {owner(0, 0, 900)}))
@@ -155,6 +196,19 @@ TEST(Rates, AreWrittenInAtMostSixCharacters) {
   EXPECT_EQ(format_rate(999.5), "1.00k");
   EXPECT_EQ(format_rate(1234), "1.23k");
   EXPECT_EQ(format_rate(45'600'000), "45.6M");
+  // On both sides of each place where a digit is given up.
+  EXPECT_EQ(format_rate(9.6), "9.6");
+  EXPECT_EQ(format_rate(9.94), "9.9");
+  EXPECT_EQ(format_rate(9.96), "10");
+  EXPECT_EQ(format_rate(9960), "9.96k");
+  EXPECT_EQ(format_rate(9994), "9.99k");
+  EXPECT_EQ(format_rate(9996), "10.0k");
+  EXPECT_EQ(format_rate(99'600), "99.6k");
+  EXPECT_EQ(format_rate(99'940), "99.9k");
+  EXPECT_EQ(format_rate(99'960), "100k");
+  EXPECT_EQ(format_rate(999'400), "999k");
+  EXPECT_EQ(format_rate(999'600), "1.00M");
+  EXPECT_EQ(format_rate(1e18), "1000P");
   for (double value = 0.01; value < 1e17; value *= 1.037) {
     EXPECT_LE(format_rate(value).size(), 5U) << value;
   }

@@ -94,6 +94,18 @@ TEST(TopNames, SteerNoTerminalWhereverTheyStand) {
   EXPECT_EQ(screen.find("\x1b[2J"), std::string::npos) << screen;
 }
 
+TEST(TopNames, AndTheShapeOfTheBusShareALineOnlyIfBothFit) {
+  tools::TopView view = view_of({});
+  view.info.file_system = "tmpfs";
+  const auto first_line = [&](unsigned columns) {
+    const std::string screen = tools::top_screen(view, {.columns = columns, .rows = 10});
+    return screen.substr(0, screen.find('\n'));
+  };
+  const std::string name = "\x1b[1mshmif top  /bus";
+  EXPECT_EQ(first_line(34), name + "  tmpfs  0 B  mtu 0\x1b[0m");
+  EXPECT_EQ(first_line(33), name + std::string(18, ' ') + "\x1b[0m");
+}
+
 TEST(TopNames, HaveRoomForTheLongestThereCanBeAndNoMore) {
   for (const auto& [columns, width] : {std::pair{80U, 17U}, {90U, 27U}, {93U, 30U}, {300U, 31U}}) {
     tools::TopView view = view_of({port_of(1, std::string(31, 'n'))});
