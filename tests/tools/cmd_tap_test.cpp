@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "shmif/port.hpp"
 #include "tap/packet_link.hpp"
 #include "tap/tap_link.hpp"
 #include "tests/support/run_tool.hpp"
@@ -108,8 +109,10 @@ TEST_F(TapCommand, APersistentDeviceStaysAndIsUsedAgainWithItsAddress) {
 
 TEST_F(TapCommand, TheDeviceGetsTheMtuOfTheBusAndTheMacAsked) {
   const TestNamespace space;
-  Tool tap(tap_in(space, {"--create", "--mtu", "9000", "--mac", "02:00:00:00:00:07"}));
-  wait_for_port("tap0");
+  Tool tap(tap_in(space, {"--create", "--mtu", "9000", "--mac", "02:00:00:00:00:07", "--port-name",
+                          "machine"}));
+  wait_for_port("machine");
+  EXPECT_TRUE(tap.wait_for("tap0 is on " + bus + " as port machine, 02:00:00:00:00:07\n"));
   const tap::Interface device = space.netlink().interface("tap0").value();
   EXPECT_EQ(device.mtu, 9000U);
   EXPECT_EQ(device.mac.to_string(), "02:00:00:00:00:07");
@@ -351,6 +354,48 @@ TEST_F(TapCommand, HearsWhatIsForOthersAllTheTimeWhereThatWasAskedFor) {
     ASSERT_TRUE(has(std::string("\"carrier\": ") + (up ? "true" : "false")));
     EXPECT_TRUE(has("\"promiscuous\": true"));
   }
+}
+
+TEST_F(TapCommand, AMachineBehindItsDeviceHearsWhatIsForThat) {
+  const TestNamespace left;
+  const TestNamespace right;
+  Tool a(tap_in(left, {"--create", "--name", "lab0", "--ip", "198.18.0.1/24"}));
+  wait_for_port("lab0");
+  Tool b(tap_in(right, {"--ip", "198.18.0.2/24", "--port-name", "b"}));
+  wait_for_port("b");
+  // Another address than that of the port, as of a machine that the device is bridged to.
+  left.netlink().set_mac("lab0", *MacAddress::parse("02:00:00:00:00:77")).value();
+  const ToolResult ping = run_inside(left, {"ping", "-c", "1", "-W", "10", "198.18.0.2"});
+  EXPECT_EQ(ping.status, 0) << ping.out << ping.err;
+}
+
+TEST_F(TapCommand, WaitsForTheNameThatItWasGivenUntilItsOwnerHasGone) {
+  ASSERT_EQ(run_tool({"create", bus}).status, 0);
+  const TestNamespace space;
+  PortOptions options;
+  options.name = "given";
+  Port owner(options);
+  ASSERT_TRUE(owner.attach(bus));
+  Tool tap(tap_in(space, {"--name", "lab0", "--port-name", "given"}));
+  usleep(300'000);  // it finds the name taken
+  ASSERT_FALSE(owner.detach());
+  EXPECT_TRUE(tap.wait_for("as port given")) << tap.so_far().err;
+}
+
+TEST_F(TapCommand, ADeviceOnWhichSomebodyListensInAlreadyIsAPortThatHearsAll) {
+  const TestNamespace space;
+  tap::TapOptions device = {};
+  const tap::NetNamespace where = space.space();
+  device.name = "lab0";
+  device.where = &where;
+  device.persist = true;
+  {
+    const auto former = tap::TapLink::open(device).value();
+  }
+  (void)space.netlink().set_promiscuous("lab0", true);
+  Tool tap(tap_in(space, {"--create", "--name", "lab0"}));
+  wait_for_port("lab0");
+  EXPECT_TRUE(becomes("\"promiscuous\": true"));
 }
 
 TEST_F(TapCommand, ABridgeGivesItsDeviceTheMtuOfTheBusThatItMakes) {

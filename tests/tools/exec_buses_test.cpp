@@ -77,6 +77,17 @@ TEST_P(ExecBuses, AnInterfaceThatGoesDownAndUpAgainShowsOnItsOwnPortOnly) {
   }
 }
 
+TEST_P(ExecBuses, AHostThatTakesAnotherAddressIsHeardAndHearsUnderThat) {
+  if (!has_program("ip")) GTEST_SKIP() << "no ip here";
+  const auto other = start("other", "echo ready; exec sleep 60", {"--ip", "198.18.0.2/24"});
+  ASSERT_TRUE(other->wait_for("ready"));
+  const ToolResult said = run_shell(std::string(kFindsIp) +
+                                        "ip link set tap0 address 02:00:00:00:00:77 && "
+                                        "ping -c 1 -W 10 198.18.0.2",
+                                    {"--ip", "198.18.0.1/24"});
+  EXPECT_EQ(said.status, 0) << said.out << said.err;
+}
+
 // A veth pair drops such a frame by itself.
 using ExecBusesOnTap = ExecBuses;
 INSTANTIATE_TEST_SUITE_P(Each, ExecBusesOnTap, ::testing::Values(exec_settings().front()),
@@ -112,9 +123,10 @@ TEST_P(ExecLostBus, OfOneInterfaceIsFoundAgainEachTimeAndTheOtherGoesOn) {
       "n=0; while :; do for to in 198.18.0.9 198.18.1.9; do ping -c 1 -W 0.1 $to; done > /dev/null "
       "2>&1; "
       "now=$(cat /sys/class/net/tap0/carrier)$(cat /sys/class/net/tap1/carrier); "
-      "if [ \"$now\" != \"$last\" ]; then n=$((n + 1)); last=$now; echo \"change $n: $now.\"; "
+      "if [ \"$now\" != \"$last\" ]; then n=$((n + 1)); last=$now; "
+      "test $now != 10 || ip link set tap1 promisc on; echo \"change $n: $now.\"; "
       "fi; sleep 0.02; done",
-      {"--ip", "198.18.0.1/24", "--bus", far, "--name", "b", "--promisc", "--ip", "198.18.1.1/24"});
+      {"--ip", "198.18.0.1/24", "--bus", far, "--name", "b", "--ip", "198.18.1.1/24"});
   ASSERT_TRUE(host->wait_for("change 1: 11."));
   for (int round = 0; round < 2; ++round) {
     const std::string out = "change " + std::to_string(2 * round + 2) + ": 10.";
@@ -122,9 +134,12 @@ TEST_P(ExecLostBus, OfOneInterfaceIsFoundAgainEachTimeAndTheOtherGoesOn) {
     std::filesystem::resize_file(far, 0);
     EXPECT_TRUE(host->wait_for(out)) << host->so_far().out << host->so_far().err;
     std::filesystem::remove(far);
-    if (round == 0) {
-      // One that the interface was not made for.
-      (void)bus("far", 9000);
+    {
+      // One that the interface was not made for: another MTU, or no super-frames.
+      BusOptions unfit;
+      unfit.mtu = round == 0 ? 9000 : 1500;
+      unfit.ring_bytes = round == 0 ? 1U << 20U : 64U << 10U;
+      Bus::create(far, unfit).value();
       std::this_thread::sleep_for(std::chrono::milliseconds(1300));
       EXPECT_FALSE(port_on(far, "b"));
       std::filesystem::remove(far);
@@ -144,6 +159,13 @@ TEST_P(ExecLostBus, OfOneInterfaceIsFoundAgainEachTimeAndTheOtherGoesOn) {
   EXPECT_TRUE(host->wait_for("change 7: 00.")) << host->so_far().out << host->so_far().err;
   host->signal(SIGTERM);
   const std::string said = host->finish().err;
+  const std::string lost = "bus:" + far + " is gone: ";
+  const std::string until =
+      "; the program goes on without it, and tap1 has no carrier until there is a bus at that path "
+      "again\n";
+  const std::size_t gone = said.find(lost);
+  EXPECT_NE(gone, std::string::npos) << said;
+  EXPECT_NE(said.find(until, gone), std::string::npos) << said;
   const std::string again = "there is a bus at " + far + " again, and tap1 has carrier";
   const std::size_t first = said.find(again);
   EXPECT_NE(first, std::string::npos) << said;

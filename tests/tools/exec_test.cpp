@@ -278,6 +278,10 @@ TEST_P(Exec, WrongUsageIsToldInOneLine) {
            {"--mac", "02:00:00:00:00:01", "--mac", "02:00:00:00:00:02"},
            {"--ifname", "far too long a name"},
            {"--ifname", "lo"},
+           {"--ifname", ""},
+           {"--ifname", "left", "--ifname", "right"},
+           {"--name", ""},
+           {"--name", "web", "--name", "db"},
            {"--ifname", "tap1", "--bus", file("bus")},
            {"--via", "pigeon"},
            {"--size", "64K"}}) {
@@ -287,6 +291,22 @@ TEST_P(Exec, WrongUsageIsToldInOneLine) {
   }
   EXPECT_EQ(run_tool({"exec", bus(), "true"}).status, 2) << "no program behind --";
   EXPECT_EQ(run_tool({"exec", bus(), "--"}).status, 2);
+}
+
+TEST(ExecNotes, EachThingThatCouldNotBeHadIsTold) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: masks parts of /proc and /sys";
+  const TempDir directory;
+  const std::string bus = directory.file("bus");
+  const ToolResult said = run_program(
+      {"unshare", "-m", "sh", "-c",
+       "mount -t tmpfs none /proc/tty && mount -t tmpfs none /sys/firmware && exec \"$@\"", "sh",
+       shmifctl_path(), "exec", bus, "--create", "--via", "veth", "--", "echo", "runs"});
+  if (said.status == 77) GTEST_SKIP() << "no hosts here: " << said.err;
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_EQ(said.out, "runs\n");
+  for (const char* what : {"exec: cannot mount a /proc of its own", "exec: cannot mount a /sys"}) {
+    EXPECT_NE(said.err.find(what), std::string::npos) << said.err;
+  }
 }
 
 TEST(ExecVia, TapThatCannotBeHadIs77AndLeavesNoBusBehind) {
