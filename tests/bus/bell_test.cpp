@@ -2,12 +2,17 @@
 // each of several deep sleepers once.
 
 #include <gtest/gtest.h>
+#include <sys/inotify.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstddef>
+#include <string>
 
 #include "bus/doorbell.hpp"
+#include "bus/unique_fd.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 
@@ -15,6 +20,24 @@ namespace shmif::test {
 namespace {
 
 constexpr std::array kSleepers{3U, 70U, 255U};  // in three words of the bitmaps
+
+/// A watch of a file, as a port has that polls without io_uring.
+class Watch {
+ public:
+  explicit Watch(const std::string& path) : fd_(inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) {
+    EXPECT_GE(inotify_add_watch(fd_.get(), path.c_str(), IN_MODIFY), 0);
+  }
+  /// Since the last call.
+  bool went_off() const {
+    alignas(inotify_event) std::array<char, 1024> events{};
+    bool any = false;
+    while (read(fd_.get(), events.data(), events.size()) > 0) any = true;
+    return any;
+  }
+
+ private:
+  UniqueFd fd_;
+};
 
 class BellTest : public testing::Test {
  protected:
@@ -89,8 +112,69 @@ TEST_F(BellTest, SleepersLearnWhereTheBatchBeganAndWhetherTheyWereStillLooking) 
 }
 
 TEST_F(BellTest, AfterARepairEverySlotIsRungWhateverItSays) {
+  const Watch watch(file_.path());
+  EXPECT_FALSE(watch.went_off());
   bus::wake_everybody(raw_.ring(), raw_.fd());
   for (unsigned slot = 0; slot < bus::kSlots; ++slot) EXPECT_EQ(rings(slot), 1U) << slot;
+  EXPECT_TRUE(watch.went_off()) << "nor does it say who polls";
+}
+
+TEST_F(BellTest, TheFileIsWrittenOnlyForASleeperThatWatchesIt) {
+  const Watch watch(file_.path());
+  const FrameView frame(broadcast_);
+  for (const unsigned watching : {0U, 1U, 2U}) {  // none, the first, the last of them
+    for (const unsigned slot : kSleepers) {
+      set(raw_.header().sleepers, slot);
+      const bool this_one = (watching == 1 && slot == 3) || (watching == 2 && slot == 255);
+      raw_.slot(slot).bell = this_one ? bus::kBellInotify : bus::kBellFutex;
+    }
+    bell_.wake(bell_.collect({&frame, 1}, 4096, 55));
+    EXPECT_EQ(watch.went_off(), watching != 0) << watching;
+    for (const unsigned slot : kSleepers) EXPECT_EQ(rings(slot), watching + 1) << slot;
+  }
+}
+
+/// Answers about ports do not outlive a repair, though the count of changes is what it was.
+TEST_F(BellTest, ASenderAsksAnewWhoIsMeantAfterARepair) {
+  Port sender = port_on(file_.path());
+  ASSERT_NE(sender.slot(), 3U);
+  std::array<std::byte, 60> to_x{};
+  to_x[0] = std::byte{0x02};
+  const FrameView frame(to_x);
+  raw_.slot(3).mac = 0x02'00'00'00'00'99;
+  set(raw_.header().sleepers, 3);
+  ASSERT_FALSE(sender.send({&frame, 1}).error);
+  ASSERT_EQ(rings(3), 0U) << "it is for another address";
+  raw_.slot(3).mac = 0x02'00'00'00'00'00;
+  const std::uint64_t counted = raw_.header().filter_changes;
+  raw_.header().filter_changes = counted - 2;  // the port counts two when it shows itself again
+  bus::fetch_add(raw_.header().epoch, std::uint64_t{1});
+  ASSERT_FALSE(sender.send({&frame, 1}).error);
+  EXPECT_EQ(raw_.header().filter_changes, counted);
+  EXPECT_EQ(rings(3), 1U);
+}
+
+/// It takes more than the second that a port must be idle before it sleeps deeply.
+TEST_F(BellTest, ASleeperSleepsAsLongAsItSaysAndDeeplyOnlyAfterASecondWithoutTraffic) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::milliseconds kNap(1050);
+  bus::Sleeper sleeper(raw_.ring(), 70);
+  const std::chrono::nanoseconds lightly = sleeper.announce(false);
+  EXPECT_LT(lightly, std::chrono::seconds(1));
+  const Clock::time_point began = Clock::now();
+  for (const std::chrono::milliseconds nap : {std::chrono::milliseconds(50), kNap}) {
+    sleeper.sleep(nap);
+    EXPECT_GE(Clock::now() - began, nap - std::chrono::milliseconds(1));
+  }
+  EXPECT_FALSE(sleeper.withdraw().rung);
+  EXPECT_EQ(sleeper.announce(false), std::chrono::nanoseconds::max());
+  EXPECT_TRUE(is_set(raw_.header().deep_sleepers, 70));
+  static_cast<void>(sleeper.withdraw());
+  EXPECT_FALSE(is_set(raw_.header().deep_sleepers, 70));
+  sleeper.saw_traffic();
+  EXPECT_EQ(sleeper.announce(false), lightly);
+  EXPECT_FALSE(is_set(raw_.header().deep_sleepers, 70));
+  static_cast<void>(sleeper.withdraw());
 }
 
 }  // namespace

@@ -14,8 +14,10 @@
 #include <optional>
 #include <vector>
 
+#include "bus/layout.hpp"
 #include "bus/unique_fd.hpp"
 #include "tests/support/child_process.hpp"
+#include "tests/support/temp_bus.hpp"
 
 namespace shmif::test {
 namespace {
@@ -106,6 +108,28 @@ TEST(SigbusGuard, AnswersFromTheFirstByteOfAMappingToTheLastAndNotForTheNeighbou
               }),
               watched ? 0 : 128 + SIGBUS)
         << page;
+  }
+}
+
+/// Part of the file is left: what stands there still looks like a bus.
+TEST(SigbusGuard, WhoWaitsOnABusOfWhichTheBeginningIsLeftLearnsThatItIsLost) {
+  for (const bool polls : {false, true}) {
+    const TempBus file(small_ring());
+    EXPECT_EQ(under_the_guard([&] {
+                Follower follower = Follower::open(file.path(), Start::now).value();
+                FrameBatch in;
+                if (::truncate(file.path().c_str(), bus::kRingOffset + (32U << 10U)) != 0) return 1;
+                if (follower.receive(in).error) return 2;
+                if (polls) {
+                  if (follower.prepare_wait().ready) return 3;
+                  follower.finish_wait();
+                } else if (follower.wait(std::chrono::seconds(8))) {
+                  return 4;
+                }
+                return follower.receive(in).error == Errc::bus_lost ? 0 : 5;
+              }),
+              0)
+        << polls;
   }
 }
 

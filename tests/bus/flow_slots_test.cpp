@@ -1,0 +1,119 @@
+// Flow control as it sees the slots of several ports: who holds a sender up, which of them is told,
+// and for how long a dead one counts.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <thread>
+#include <utility>
+
+#include "bus/flow.hpp"
+#include "bus/liveness.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+using bus::FlowControl;
+using std::chrono::milliseconds;
+
+constexpr std::uint64_t kSlotsRing = 64U << 10U;
+constexpr unsigned kFlowSender = 200;
+
+class FlowSlots : public testing::Test {
+ protected:
+  FlowSlots() {
+    raw_.header().slots_used = bus::kSlots;
+    show_ring(100 * kSlotsRing);
+  }
+  /// The chain ends here, and the ring is full but for 512 bytes.
+  void show_ring(std::uint64_t last) const {
+    raw_.header().last = last;
+    raw_.header().first = last - kSlotsRing + 512;
+  }
+  /// A port that listens, this far behind the oldest record.
+  bus::PortSlot& listener(unsigned slot, std::uint64_t behind_first) const {
+    bus::PortSlot& s = raw_.slot(slot);
+    s.state = bus::slot_state(bus::SlotState::live, 1);
+    s.flags = bus::kFlagUp | bus::kFlagPause;
+    s.rung_position = 0;
+    s.position = raw_.header().first + behind_first;
+    return s;
+  }
+  void make_live(unsigned slot) const { ASSERT_TRUE(bus::take_liveness(life_.get(), slot)); }
+  FlowControl flow(milliseconds patience) const {
+    return {raw_.ring(), kFlowSender, raw_.fd(), patience};
+  }
+  std::uint32_t waits_for() const { return raw_.slot(kFlowSender).waits_for; }
+
+  TempBus file_{small_ring()};
+  RawBus raw_{file_.path()};
+  UniqueFd life_{::open(file_.path().c_str(), O_RDWR | O_CLOEXEC)};
+};
+
+TEST_F(FlowSlots, TheSlowestOfSeveralIsTheOneThatIsToldWhereverItsSlotIs) {
+  for (const auto& [slow, slowest] : {std::pair{3U, 70U}, std::pair{70U, 3U}}) {
+    FlowControl control = flow(milliseconds(1000));
+    listener(slow, 4096);
+    listener(slowest, 1024);
+    EXPECT_FALSE(control.admits(8192));
+    EXPECT_EQ(waits_for(), slowest + 1);
+    EXPECT_EQ(control.limit(), raw_.header().first + 1024);
+    EXPECT_EQ(control.room(2048), 512U + 1024);
+    raw_.slot(slowest).position = raw_.header().last;
+    EXPECT_FALSE(control.admits(8192));
+    EXPECT_EQ(waits_for(), slow + 1) << "that one is the slowest now";
+    raw_.slot(slow).position = raw_.header().last;
+    EXPECT_TRUE(control.admits(8192));
+    EXPECT_EQ(waits_for(), 0U);
+    EXPECT_EQ(control.pauses(), 1U);
+  }
+}
+
+/// Both flags, and neither for itself.
+TEST_F(FlowSlots, OnlyAPortThatIsUpAndAsksForItIsWaitedFor) {
+  bus::PortSlot& s = listener(3, 0);
+  for (const std::uint32_t flags : {0U, bus::kFlagUp, bus::kFlagPause}) {
+    s.flags = flags;
+    EXPECT_TRUE(flow(milliseconds(1000)).admits(8192)) << flags;
+  }
+  s.flags = bus::kFlagUp | bus::kFlagPause;
+  EXPECT_FALSE(flow(milliseconds(1000)).admits(8192));
+  s.state = bus::slot_state(bus::SlotState::attaching, 1);
+  EXPECT_TRUE(flow(milliseconds(1000)).admits(8192));
+}
+
+TEST_F(FlowSlots, ADeadPortIsForgottenLongBeforeThePatienceIsOver) {
+  constexpr milliseconds kPatience(200);
+  const bus::PortSlot& dead = listener(3, 0);
+  FlowControl control = flow(kPatience);
+  while (!control.admits(8192)) std::this_thread::sleep_for(milliseconds(1));
+  EXPECT_LT(control.paused(), kPatience * 3 / 4) << "a look counts for a quarter at most";
+  EXPECT_EQ(dead.flags, bus::kFlagUp);
+  EXPECT_EQ(dead.stalls, 1U);
+}
+
+/// A repair may begin the positions again. A port that reads then reads, though it was further on.
+TEST_F(FlowSlots, AfterARepairAPortIsJudgedByWhatItReadsFromThenOn) {
+  constexpr milliseconds kPatience(20);
+  bus::PortSlot& s = listener(3, 0);
+  make_live(3);
+  FlowControl control = flow(kPatience);
+  EXPECT_FALSE(control.admits(1024));
+  show_ring(2 * kSlotsRing);
+  s.position = raw_.header().first;
+  control.forget_positions();
+  for (unsigned looks = 0; looks < 12; ++looks) {  // three times the patience
+    EXPECT_FALSE(control.admits(1024)) << looks;
+    std::this_thread::sleep_for(kPatience / 4);
+    s.position += 2048;
+    raw_.header().last += 2048;
+    raw_.header().first += 2048;
+  }
+  EXPECT_EQ(s.stalls, 0U);
+}
+
+}  // namespace
+}  // namespace shmif::test
