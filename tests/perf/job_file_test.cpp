@@ -221,8 +221,9 @@ TEST(JobFile, GoesAsFarAsItsLimitsAndNoFurther) {
   // Jobs.
   std::string jobs;
   for (int i = 0; i < 4096; ++i) jobs += "[j" + std::to_string(i) + "]\n";
-  EXPECT_EQ(read(jobs).errors, std::vector<std::string>());
-  EXPECT_EQ(error_of(jobs + "[last]\n"), "main.job:4097: there are more than 4096 jobs");
+  const Read many = read(jobs + "[last]\n");
+  EXPECT_EQ(many.errors, std::vector<std::string>{"main.job:4097: there are more than 4096 jobs"});
+  EXPECT_EQ(many.set.jobs.size(), 4096U);
   // Bytes of a line, which all arrive.
   std::string line = "exec_prerun=/bin/echo ";
   line.append((64U << 10U) - line.size(), 'x');

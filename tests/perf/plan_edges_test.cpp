@@ -90,6 +90,21 @@ TEST(PlanEdges, AStonewallWithinJobsOfManyEnginesBeginsAnotherBlock) {
   EXPECT_EQ(plan.at(10).waits_for.size(), 10U);
 }
 
+TEST(PlanEdges, AnOptionOfNoUseIsToldOfUnlessAnotherJobUsesThatValue) {
+  const std::string other = "[b]\nruntime=1\nengine=udp\nport=8\n";
+  EXPECT_EQ(problems_of(test::set_of("[a]\nruntime=1\nport=8\n" + other)), Names());
+  const auto problems = problems_of(test::set_of("[a]\nruntime=1\nport=7\n" + other));
+  ASSERT_EQ(problems.size(), 1U);
+  EXPECT_NE(problems[0].find("job \"a\": port: is for engine=udp"), std::string::npos);
+}
+
+TEST(PlanEdges, APeerIsInTheGroupOfItsJob) {
+  const auto plan = planned("[global]\nruntime=1\n[a]\n[b]\nnew_group\nnumjobs=2\n[c]\n");
+  Names groups;
+  for (const PlannedJob& job : plan) groups.push_back(job.group);
+  EXPECT_EQ(groups, (Names{"a", "a", "b", "b", "b", "b", "b", "b"}));
+}
+
 TEST(PlanEdges, AMinimumInBitsStaysWithItsDirectionToo) {
   auto plan = planned("[a]\nruntime=1\nrate_min=1Mbit,2Mbit\n");
   EXPECT_EQ(plan[0].options.rate_min_bps.tx, 1'000'000U);
@@ -104,8 +119,9 @@ TEST(PlanEdges, AMinimumInBitsStaysWithItsDirectionToo) {
 }
 
 TEST(PlanEdges, BesideASearchRunBackgroundJobsAndThoseTheySendTo) {
-  const auto plan = planned("[s]\nsearch=ndr\n[noise]\nbackground\n[other]\nsearch=ndr\n");
-  ASSERT_EQ(names_of(plan), (Names{"s", "s.sink", "noise", "noise.sink", "other", "other.sink"}));
+  const auto plan =
+      planned("[s]\nsearch=ndr\n[r]\nrw=rx\n[noise]\nbackground\nto=r\n[other]\nsearch=ndr\n");
+  ASSERT_EQ(names_of(plan), (Names{"s", "s.sink", "r", "noise", "other", "other.sink"}));
   EXPECT_EQ(trial_jobs(plan, 0), (std::set<std::size_t>{0, 1, 2, 3}));
   EXPECT_EQ(trial_jobs(plan, 4), (std::set<std::size_t>{2, 3, 4, 5}));
 }
