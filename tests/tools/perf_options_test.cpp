@@ -240,6 +240,46 @@ TEST(Shmifperf, OfManyErrorsTheFirstTwentyAreSaid) {
     EXPECT_NE(refused.err.find("\"nonsense0\""), std::string::npos) << refused.err;
     EXPECT_EQ(refused.err.find("\"nonsense20\""), std::string::npos) << refused.err;
   }
+  // Of several files together, too.
+  Words files{"run"};
+  for (const std::string name : {"x.job", "y.job"}) {
+    std::ofstream file(directory.file(name));
+    file << '[' << name[0] << "]\n";
+    for (int i = 0; i < 15; ++i) file << "nonsense" << i << "=1\n";
+    files.push_back(directory.file(name));
+  }
+  const ToolResult refused = shmifperf(files);
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_EQ(count_of_lines(refused.err), 20) << refused.err;
+  EXPECT_NE(
+      refused.err.find("y.job:6: unknown option \"nonsense4\" (shmifperf options lists all); see"),
+      std::string::npos)
+      << refused.err;
+}
+
+TEST(Shmifperf, NamesOfJobsAreQuotedAndSpelledAsTheirOptionsAre) {
+  const std::string line = shown({"--name=it's $HOME", "--runtime=1"});
+  const ToolResult again = run_program(
+      {"sh", "-c", std::string(SHMIFPERF_PATH) + line.substr(9, line.size() - 10) + " --showcmd"});
+  EXPECT_EQ(again.out, line) << again.err;
+  EXPECT_NE(line.find("HOME"), std::string::npos) << line;
+  for (const std::string spelling : {"rate-fps", "rate_fps", "rate-iops", "rate_iops"}) {
+    EXPECT_EQ(shown({"--runtime=1", "--" + spelling + "=7"}),
+              "shmifperf run \\\n  --name=job --runtime=1 --rate_iops=7\n");
+  }
+}
+
+TEST(Shmifperf, AnOptionOfTheLineThatFitsNoJobOfAFileIsSaidToBeOfTheLine) {
+  const TempDir directory;
+  std::ofstream(directory.file("x.job")) << "[a]\nruntime=1\n[b]\nruntime=1\n";
+  expect_usage_error({"run", directory.file("x.job"), "--wait_for=c", "--parse-only"},
+                     {"command line: job \"a\": wait_for: there is no job \"c\"",
+                      "command line: job \"b\": wait_for: there is no job \"c\""});
+}
+
+TEST(Shmifperf, AMisspeltAliasIsAnsweredWithTheAliasAndAllOfItIsAllOfIt) {
+  expect_usage_error({"options", "rate-fpss"}, {"did you mean \"rate_fps\"?"});
+  EXPECT_EQ(shmifperf({"run", "--cmdhelp=all"}).out, shmifperf({"options"}).out);
 }
 
 TEST(Shmifperf, SeveralSectionsAreThoseInTheOrderOfTheFile) {

@@ -131,6 +131,31 @@ TEST(PerfStatus, OfEachIntervalPrecedesTheResult) {
   EXPECT_LT(ran.out.rfind("status after "), ran.out.find("\nshmifperf "));
 }
 
+TEST(PerfStatus, OfAnIntervalIsJsonWhereTheResultIsAndTheEndHasNone) {
+  for (const std::string format : {"normal", "json", "json+"}) {
+    const ToolResult ran =
+        run_program(run_with({"--status-interval=250ms", "--output-format=" + format,
+                              "--output=/dev/null", "--runtime=600ms"}));
+    EXPECT_EQ(ran.status, 0) << ran.err;
+    const auto lines = lines_of(ran.out);
+    ASSERT_FALSE(lines.empty()) << format;
+    EXPECT_EQ(lines[0].starts_with("status after "), format == "normal") << lines[0];
+    EXPECT_EQ(lines[0].starts_with('{'), format != "normal") << lines[0];
+    for (const std::string& line : lines)
+      EXPECT_EQ(line.find("reaped"), std::string::npos) << "the result says that: " << ran.out;
+  }
+}
+
+TEST(PerfStatus, ThatCannotBeWrittenIsSaidOnce) {
+  Words words = run_with({"--status-interval=100ms", "--output=/dev/null", "--runtime=600ms"});
+  words.insert(words.begin(), {"sh", "-c", "exec \"$@\" >/dev/full", "sh"});
+  const ToolResult ran = run_program(words);
+  EXPECT_EQ(ran.status, 1);
+  const std::string what = "cannot write to standard output: No space left on device";
+  EXPECT_NE(ran.err.find(what + " (the run goes on without it)"), std::string::npos) << ran.err;
+  EXPECT_EQ(ran.err.find(what), ran.err.rfind(what)) << ran.err;
+}
+
 // ---- Progress ----
 
 TEST(PerfProgress, IsAPlainLineForEachIntervalWhereThereIsNoTerminal) {

@@ -207,6 +207,15 @@ TEST(PerfServer, TheMachinesNetworksAndItsTimeAreNotForStrangers) {
   EXPECT_EQ(run_at(server, {"--numjobs=3"}).status, 0);
 }
 
+TEST(PerfServer, WhatIsAllowedRuns) {
+  RunningServer server({"--allow-live", "--allow-exec"});
+  for (const char* const option : {"--allow_live=1", "--exec_prerun=true", "--nice=-1"}) {
+    const ToolResult result = run_at(server, {option});
+    EXPECT_FALSE(has(result.err, "refused")) << option << result.err;
+  }
+  EXPECT_EQ(run_at(server, {"--allow_live=1"}).status, 0);
+}
+
 TEST(PerfServer, WhatTakesTooLongIsStoppedByItsClockAndReported) {
   RunningServer server({"--max-runtime=1"});
   const ToolResult result = run_program(
