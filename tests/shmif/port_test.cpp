@@ -152,6 +152,29 @@ TEST(PortLink, APortTakesItsAddressAndItsPromiscuityToTheNextBus) {
   EXPECT_TRUE(second.info().ports.at(0).promiscuous);
 }
 
+TEST(PortLink, TheAddressThatAPortWasGivenOnABusStaysWithItWhenItHasLeft) {
+  const TempBus bus;
+  Port port;
+  port.attach(bus.path()).value();
+  const MacAddress given = port.mac();
+  EXPECT_EQ(bus.info().ports.at(0).mac, given);
+  EXPECT_FALSE(port.detach());
+  EXPECT_EQ(port.mac(), given);
+}
+
+TEST(PortLink, AnAddressThatIsNotUnicastIsRefusedWithABusAndWithout) {
+  const TempBus bus;
+  Port port;
+  for (const bool linked : {false, true}) {
+    if (linked) port.attach(bus.path()).value();
+    const MacAddress before = port.mac();
+    for (const char* none : {"01:00:00:00:00:07", "ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00"}) {
+      EXPECT_EQ(port.set_mac(*MacAddress::parse(none)), Errc::bad_argument) << none;
+      EXPECT_EQ(port.mac(), before);
+    }
+  }
+}
+
 TEST(PortLink, ARelativePathIsThatOfTheDirectoryInWhichThePortWasAttached) {
   const TempDir dir;
   const TempDir elsewhere;

@@ -323,6 +323,32 @@ TEST(Receiver, CorruptionThatIsMendedAgainAndAgainDoesNotEndIt) {
   }
 }
 
+TEST(Receiver, ThatStopsDoesNotEndASendOfItsPortThatWaitsForRoom) {
+  BusOptions options = small_ring();
+  options.flow = Flow::pause;
+  options.patience = std::chrono::milliseconds(100);
+  const TempBus bus(options);
+  Port port = port_on(bus.path(), {.name = "port"});
+  const Port slow = port_on(bus.path(), {.name = "slow"});
+  std::atomic<bool> sent{false};
+  SendResult result;
+  std::jthread sender([&] {
+    NumberedBatch frames(60);
+    for (std::uint32_t i = 0; i < 1000 && !result.error; ++i) {
+      result = port.send(frames.make(1, i, 1));
+    }
+    sent = true;
+  });
+  while (!sent) {
+    Receiver receiver(port, [](auto) {});
+    receiver.stop();
+  }
+  sender.join();
+  EXPECT_FALSE(result.error) << result.error.message();
+  EXPECT_EQ(result.taken, 1U);
+  EXPECT_GT(port.counters().pauses, 0U) << "it never waited";
+}
+
 TEST(Receiver, ItsStopTokenTellsTheCallbackThatTheEndIsNear) {
   ReceiverRig rig;
   std::atomic<bool> inside{false};
