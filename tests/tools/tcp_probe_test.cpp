@@ -263,6 +263,18 @@ TEST_F(TcpProbes, OverIpv6StayWithTheHostThatAnsweredFirstToo) {
   EXPECT_TRUE(probe.why().starts_with("fd00::1 is at " + host.mac().to_string())) << probe.why();
 }
 
+TEST_F(TcpProbes, OverIpv6AskAtTheAddressThatTheAnswerNamesWhoeverSentIt) {
+  TcpProbe probe(asker, service("[fd00::1]:80"), {});
+  probe.tick(now);
+  const Tins::IPv6Address self = one_sent().rfind_pdu<Tins::IPv6>().src_addr();
+  const Tins::HWAddress<6> named("02:00:00:00:00:77");
+  Tins::ICMPv6 told(Tins::ICMPv6::NEIGHBOUR_ADVERT);
+  told.target_addr("fd00::1");
+  told.target_link_layer_addr(named);
+  give(probe, Tins::EthernetII(ours, theirs) / Tins::IPv6(self, "fd00::1") / told);
+  EXPECT_TRUE(probe.why().starts_with("fd00::1 is at 02:00:00:00:00:77, ")) << probe.why();
+}
+
 TEST_F(TcpProbes, OverIpv6AnswerAsAHostDoesAndBelieveNobodyElse) {
   TcpProbe probe(asker, service("[fd00::1]:80"), {});
   probe.tick(now);
