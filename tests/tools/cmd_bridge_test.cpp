@@ -12,6 +12,7 @@
 #include "shmif/loopback_link.hpp"
 #include "shmif/pcap_link.hpp"
 #include "shmif/port.hpp"
+#include "tests/support/own_tmpfs.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/super_frames.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -343,6 +344,18 @@ TEST_F(BridgeCommand, RefusesTwoLinksThatAreOneUnderWhateverName) {
     EXPECT_EQ(result.status, 2) << left << ' ' << right << '\n' << result.err;
     EXPECT_NE(result.err.find("both links are"), std::string::npos) << result.err;
   }
+}
+
+TEST_F(BridgeCommand, ACaptureThatFindsNoRoomIsReported) {
+  const OwnTmpfs small("size=64k,mode=0777");
+  if (!small.missing().empty()) GTEST_SKIP() << small.missing();
+  const std::string source = directory.file("source.pcap");
+  const std::string copy = small.file("copy.pcap");
+  write_numbered(source, 2000);  // more than there is room for
+  const ToolResult result = run_program(bridge("pcap:" + source, "pcap:" + copy));
+  EXPECT_EQ(result.status, 1) << result.out;
+  EXPECT_NE(result.err.find("\"" + copy + "\": No space left on device"), std::string::npos)
+      << result.err;
 }
 
 TEST_F(BridgeCommand, WaitsForTheNameThatItWasGivenUntilItsOwnerHasGone) {
