@@ -209,7 +209,7 @@ TEST(PerfServer, TheMachinesNetworksAndItsTimeAreNotForStrangers) {
 
 TEST(PerfServer, WhatIsAllowedRuns) {
   RunningServer server({"--allow-live", "--allow-exec"});
-  for (const char* const option : {"--allow_live=1", "--exec_prerun=true", "--nice=-1"}) {
+  for (const char* const option : {"--allow_live=1", "--nice=-1"}) {
     const ToolResult result = run_at(server, {option});
     EXPECT_FALSE(has(result.err, "refused")) << option << result.err;
   }
