@@ -33,44 +33,6 @@ Kind kind_of(JobOptions job) {
           job.rate_fps.tx != 0, job.rate_bps.tx != 0, job.rate_process};
 }
 
-/// A job whose frames are made, paced and checked like those of `job`, as fast as one thread can.
-JobOptions limit_job(const JobOptions& job) {
-  JobOptions o;
-  o.name = "limit";
-  o.engine = EngineKind::null;
-  o.thread = true;
-  o.runtime = 15ms;
-  // A ramp is measured by intended times. If a job is asked for more than it can do, its intended
-  // times lie far behind.
-  const bool paced = job.rate_fps.tx != 0 || job.rate_bps.tx != 0;
-  if (!paced) o.ramp_time = 3ms;
-  o.bs = job.bs;
-  o.payload = job.payload;
-  o.buffer_pattern = job.buffer_pattern;
-  o.buffer_compress_percentage = job.buffer_compress_percentage;
-  o.vlan = job.vlan;
-  o.mtu = job.mtu;
-  // This wire keeps no frames, so the part of a batch that a receiver does not take at once is lost.
-  o.iodepth_batch = std::min(job.iodepth_batch, 64U);
-  o.drain_time = 1ms;
-  o.verify = job.verify;
-  o.verify_regenerate = job.verify_regenerate;
-  o.do_verify = job.do_verify;
-  o.verify_backlog = job.verify_backlog;
-  o.verify_async = job.verify_async;
-  o.disable_lat = job.disable_lat;
-  // A rate that no sender can reach: the sender is always behind, every frame still has its
-  // intended time, and it is sent as fast as possible. The rate is not higher than needed, because
-  // at the end a Poisson stream draws the times of all due frames.
-  const std::uint64_t beyond_all =
-      job.rate_process == RateProcess::poisson ? 50'000'000 : 1'000'000'000;
-  const double mean_bits = SizeChooser(job.bs.tx, job.randseed).mean() * 8;
-  if (job.rate_fps.tx != 0) o.rate_fps.tx = beyond_all;
-  if (job.rate_bps.tx != 0) o.rate_bps.tx = beyond_all * static_cast<std::uint64_t>(mean_bits);
-  o.rate_process = job.rate_process;
-  return o;
-}
-
 std::optional<double> rate_of(const JobOptions& job) {
   PlannedJob planned;
   planned.options = job;
@@ -115,6 +77,43 @@ std::optional<double> limit_by(const TrafficResult& sent, const std::optional<Cp
   if (cpu) seconds = std::min(seconds, cpu->user_seconds + cpu->system_seconds);
   if (seconds < kLeastSeconds || sent.frames == 0) return std::nullopt;
   return static_cast<double>(sent.frames) / seconds;
+}
+
+JobOptions limit_job(const JobOptions& job) {
+  JobOptions o;
+  o.name = "limit";
+  o.engine = EngineKind::null;
+  o.thread = true;
+  o.runtime = 15ms;
+  // A ramp is measured by intended times. If a job is asked for more than it can do, its intended
+  // times lie far behind.
+  const bool paced = job.rate_fps.tx != 0 || job.rate_bps.tx != 0;
+  if (!paced) o.ramp_time = 3ms;
+  o.bs = job.bs;
+  o.payload = job.payload;
+  o.buffer_pattern = job.buffer_pattern;
+  o.buffer_compress_percentage = job.buffer_compress_percentage;
+  o.vlan = job.vlan;
+  o.mtu = job.mtu;
+  // This wire keeps no frames, so the part of a batch that a receiver does not take at once is lost.
+  o.iodepth_batch = std::min(job.iodepth_batch, 64U);
+  o.drain_time = 1ms;
+  o.verify = job.verify;
+  o.verify_regenerate = job.verify_regenerate;
+  o.do_verify = job.do_verify;
+  o.verify_backlog = job.verify_backlog;
+  o.verify_async = job.verify_async;
+  o.disable_lat = job.disable_lat;
+  // A rate that no sender can reach: the sender is always behind, every frame still has its
+  // intended time, and it is sent as fast as possible. The rate is not higher than needed, because
+  // at the end a Poisson stream draws the times of all due frames.
+  const std::uint64_t beyond_all =
+      job.rate_process == RateProcess::poisson ? 50'000'000 : 1'000'000'000;
+  const double mean_bits = SizeChooser(job.bs.tx, job.randseed).mean() * 8;
+  if (job.rate_fps.tx != 0) o.rate_fps.tx = beyond_all;
+  if (job.rate_bps.tx != 0) o.rate_bps.tx = beyond_all * static_cast<std::uint64_t>(mean_bits);
+  o.rate_process = job.rate_process;
+  return o;
 }
 
 HarnessLimit measure_limit(const JobOptions& job, const HarnessLimit& reached) {

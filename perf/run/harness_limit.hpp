@@ -18,6 +18,10 @@ struct HarnessLimit {
 /// was sent, or because the job had its CPU for too short a time. `cpu`: empty if unknown.
 std::optional<double> limit_by(const TrafficResult& sent, const std::optional<CpuResult>& cpu);
 
+/// The sender of measure_limit(): its frames are made, paced and checked like those of `job`, as fast
+/// as one thread can.
+JobOptions limit_job(const JobOptions& job);
+
 /// Makes short runs with frames as those of `job`, on engine=null, with the same kind of pace.
 /// `reached`: rates that the harness has already shown; no limit is below them. Result: empty
 /// fields if the runs failed. Blocks: about 200 ms, at most a second.

@@ -19,6 +19,7 @@
 
 #include "perf/run/command.hpp"
 #include "perf/run/frame_source.hpp"
+#include "perf/run/harness_limit.hpp"
 #include "perf/run/interval_log.hpp"
 #include "perf/run/repetitions.hpp"
 #include "perf/run/trigger.hpp"
@@ -219,6 +220,52 @@ bool lives(pid_t pid) {
   if (!std::getline(stat, text)) return false;
   const char state = text.at(text.rfind(')') + 2);
   return state != 'Z' && state != 'X';
+}
+
+TEST(LimitOfTheHarness, IsOfFramesMadePacedAndCheckedLikeThoseOfTheJob) {
+  JobOptions job;
+  job.bs.tx.parts = {{.least = 70, .most = 90, .weight = 3}};
+  job.payload = Payload::zero;
+  job.buffer_pattern = {std::byte{7}, std::byte{8}};
+  job.buffer_compress_percentage = 41;
+  job.vlan = 42;
+  job.mtu = 1400;
+  job.iodepth_batch = 43;
+  job.verify = job.verify_regenerate = job.disable_lat = true;
+  job.do_verify = false;
+  job.verify_backlog = 44;
+  job.verify_async = 45;
+  job.rate_process = RateProcess::poisson;
+  const JobOptions limit = limit_job(job);
+  EXPECT_EQ(limit.bs.tx.parts.at(0).most, 90U);
+  EXPECT_EQ(limit.payload, job.payload);
+  EXPECT_EQ(limit.buffer_pattern, job.buffer_pattern);
+  EXPECT_EQ(limit.buffer_compress_percentage, 41U);
+  EXPECT_EQ(limit.vlan, 42U);
+  EXPECT_EQ(limit.mtu, 1400U);
+  EXPECT_EQ(limit.iodepth_batch, 43U);
+  EXPECT_TRUE(limit.verify && limit.verify_regenerate && limit.disable_lat);
+  EXPECT_FALSE(limit.do_verify);
+  EXPECT_EQ(limit.verify_backlog, 44U);
+  EXPECT_EQ(limit.verify_async, 45U);
+  EXPECT_EQ(limit.rate_process, RateProcess::poisson);
+  EXPECT_EQ(limit.rate_fps.tx, 0U) << "it is not paced";
+  EXPECT_GT(limit.ramp_time.count(), 0);
+  EXPECT_EQ(limit.engine, EngineKind::null);
+  // A wire that keeps no frames takes at most what a receiver takes at once.
+  job.iodepth_batch = 65;
+  EXPECT_EQ(limit_job(job).iodepth_batch, 64U);
+  // Whatever pace was asked for, it is of the same kind and beyond what any sender does.
+  job.rate_fps.tx = 5;
+  EXPECT_EQ(limit_job(job).rate_fps.tx, 50'000'000U);
+  EXPECT_EQ(limit_job(job).rate_bps.tx, 0U);
+  EXPECT_EQ(limit_job(job).ramp_time.count(), 0);
+  job.rate_process = RateProcess::linear;
+  job.rate_fps.tx = 0;
+  job.rate_bps.tx = 5;
+  EXPECT_EQ(limit_job(job).rate_fps.tx, 0U);
+  EXPECT_EQ(limit_job(job).rate_bps.tx, std::uint64_t{1'000'000'000} * 80 * 8)
+      << "of 80 bytes on average";
 }
 
 TEST(CommandOfARun, DiesWithTheOneWhoRunsIt) {
