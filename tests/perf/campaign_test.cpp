@@ -183,6 +183,20 @@ TEST(Campaign, ARepetitionThatIsCutOffIsInNoFigure) {
   EXPECT_GE(result.ended - result.began, 200ms) << "it took as long as all of them";
 }
 
+TEST(Campaign, ARepetitionThatATriggerCutsOffIsInNoFigureEither) {
+  const test::TempDir dir;
+  const RunResult result = campaign_of(
+      kRepeat + "trigger-file=" + dir.file("now") + "\naux-path=" + dir.path() + "\n[j]\n", 3,
+      [&](RunControl&) { std::ofstream(dir.file("now")) << "!"; });
+  ASSERT_FALSE(result.repeats.empty());
+  for (const RepeatFigure& figure : result.repeats) EXPECT_EQ(figure.values.size(), 2U);
+  EXPECT_EQ(result.repetitions.size(), 2U);
+  EXPECT_LT(result.shown_run, 2U);
+  EXPECT_TRUE(std::ranges::any_of(result.warnings, [](const std::string& warning) {
+    return warning.starts_with("the trigger fired: ");
+  })) << "what it said is kept";
+}
+
 TEST(Campaign, ATrialThatIsCutOffIsInNoSearch) {
   const RunResult result = campaign_of(kSearch, 2, stop);
   ASSERT_EQ(result.searches.size(), 1U);

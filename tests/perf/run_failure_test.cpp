@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <string>
@@ -167,6 +168,53 @@ TEST(RunStop, ASecondStopEndsAJobThatDoesNotListen) {
   });
   const RunResult result = Runner::create({}, long_pair()).value()->run(&meddler, control);
   EXPECT_TRUE(failed(result, "job \"second\": did not end within a second of a hard stop"));
+}
+
+TEST(RunStop, AfterASecondStopAJobHasASecondToEnd) {
+  RunControl control;
+  test::Meddler meddler([&](const RunProgress& progress) {
+    if (control.stops != 0) return test::send_signal(progress.jobs[1], SIGCONT);
+    if (progress.jobs[1].rx_frames == 0) return;
+    test::send_signal(progress.jobs[1], SIGSTOP);
+    control.signal = SIGINT;
+    control.stops = 2;
+  });
+  // A hard stop leaves frames on their way, but the job ended by itself.
+  const RunResult result = Runner::create({}, long_pair()).value()->run(&meddler, control);
+  EXPECT_FALSE(failed(result, "hard stop"));
+  EXPECT_FALSE(result.jobs[1].exit_signal);
+}
+
+/// Asks for the status at each of its first two looks, and stops the run at the third one.
+class Asker final : public RunObserver {
+ public:
+  explicit Asker(RunControl& control) : control_(control) {}
+  void on_progress(const RunProgress&) override {
+    told_before_.push_back(told_);
+    if (told_before_.size() <= 2) {
+      control_.status = true;
+    } else {
+      control_.stops = 1;
+    }
+  }
+  void on_interval(const RunProgress&) override {}
+  void on_status(const RunProgress&) override { ++told_; }
+  const std::vector<int>& told_before() const { return told_before_; }
+
+ private:
+  RunControl& control_;
+  int told_ = 0;
+  std::vector<int> told_before_;
+};
+
+TEST(RunStatus, IsToldOnceEachTimeThatItIsAskedFor) {
+  RunControl control;
+  Asker asker(control);
+  (void)Runner::create({}, long_pair()).value()->run(&asker, control);
+  ASSERT_GE(asker.told_before().size(), 3U);
+  for (std::size_t look = 0; look < asker.told_before().size(); ++look) {
+    EXPECT_EQ(asker.told_before()[look], std::min<int>(static_cast<int>(look), 2));
+  }
 }
 
 TEST(RunOrder, AJobWaitsForAnother) {

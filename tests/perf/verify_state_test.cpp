@@ -1,8 +1,11 @@
 #include "perf/verify/verify_state.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstring>
@@ -12,6 +15,22 @@
 
 #include "perf/frame/crc32c.hpp"
 #include "tests/support/temp_dir.hpp"
+
+namespace {
+
+/// What is looked at when this program writes a file to the disk, or looks at an open file.
+void (*g_look)(const char* call, int fd) = nullptr;
+
+}  // namespace
+
+extern "C" int fsync(int fd) {
+  if (g_look != nullptr) g_look("fsync", fd);
+  return static_cast<int>(::syscall(SYS_fsync, fd));
+}
+extern "C" int fstat(int fd, struct stat* into) noexcept {
+  if (g_look != nullptr) g_look("fstat", fd);
+  return ::fstatat(fd, "", into, AT_EMPTY_PATH);
+}
 
 namespace shmif::perf {
 namespace {
@@ -217,6 +236,33 @@ TEST(VerifyState, AFullDiskLeavesTheOneBefore) {
   EXPECT_EQ(saved.error().code, std::errc::file_too_large);
   EXPECT_EQ(load_verify_state(path, "before", 0).value().job, "before");
   EXPECT_EQ(files_in(dir.path()), 1U);
+}
+
+TEST(VerifyState, IsOnTheDiskBeforeItReplacesTheOneBeforeAndNoProgramInheritsIt) {
+  static std::string calls;
+  static std::string path;
+  calls = {};
+  const test::TempDir dir;
+  path = dir.file("state");
+  save_verify_state(path, {.job = "before"}).value();
+  const auto before = std::filesystem::file_size(path);
+  // Of each call: on what, whether programs would inherit it, and whether the new one is in place.
+  static std::uintmax_t replaced;
+  replaced = before;
+  g_look = [](const char* call, int fd) {
+    const std::string of =
+        std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd)).string();
+    const bool is_state = of.starts_with(path);
+    if (!is_state && path != of + "/state") return;
+    calls += std::string(call) + (is_state ? " state" : " directory");
+    if ((fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0) calls += " inherited";
+    calls += std::filesystem::file_size(path) == replaced ? " before; " : " after; ";
+  };
+  const auto saved = save_verify_state(path, some_state());
+  const auto loaded = load_verify_state(path, "voip", 0x1234);
+  g_look = nullptr;
+  EXPECT_TRUE(saved && loaded);
+  EXPECT_EQ(calls, "fsync state before; fsync directory after; fstat state after; ");
 }
 
 TEST(VerifyState, AJobNameWithASlashStaysInTheDirectory) {
