@@ -6,7 +6,9 @@
 #include <gtest/gtest.h>
 #include <linux/close_range.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <thread>
 
 #include "bus/lifeline.hpp"
@@ -102,6 +104,39 @@ TEST(Lock, TheLongestHoldIsShownUntilThereIsALongerOne) {
     EXPECT_FALSE(sender.send(batch.make(0, 0, 1)).error);
     EXPECT_EQ(file.info().longest_hold_ns == before, before == kHour);
   }
+}
+
+TEST(Lock, TheLongestHoldIsThatOfOneHolderAndNotOfAllThatWereWaitedFor) {
+  using Clock = std::chrono::steady_clock;
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  Port sender = port_on(file.path());
+  const Port one = port_on(file.path());
+  const Port other = port_on(file.path());
+  // Each holder's time is measured around it, so it is never shorter than what the sender can see.
+  Clock::time_point before = Clock::now();
+  raw.lock_as(one.slot());
+  std::atomic<bool> sent = false;
+  std::thread waiting([&] {
+    NumberedBatch batch(60);
+    EXPECT_FALSE(sender.send(batch.make(0, 0, 1)).error);
+    sent = true;
+  });
+  Clock::duration longest{};
+  for (std::size_t i = 1; i < 200 && (i < 6 || !file.info().longest_hold_ns) && !sent; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(15));
+    const Clock::time_point next = Clock::now();  // the last moment of the holder before
+    raw.lock_as((i % 2 == 0 ? one : other).slot());
+    longest = std::max(longest, Clock::now() - before);
+    before = next;
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(15));
+  bus::store_seq_cst(raw.header().lock, std::uint64_t{0});
+  longest = std::max(longest, Clock::now() - before);
+  waiting.join();
+  ASSERT_TRUE(file.info().longest_hold_ns.has_value());
+  EXPECT_LE(*file.info().longest_hold_ns,
+            static_cast<std::uint64_t>(std::chrono::nanoseconds(longest).count()));
 }
 
 TEST(Lock, TheOneItWasTakenFromStillSendsAfterwards) {

@@ -221,6 +221,28 @@ TEST(Segmenter, RefusesARoutingHeaderThatNamesAnotherDestination) {
 }
 
 /// One Segmenter serves all super-frames of a port, one after the other, some not to their end.
+TEST(Segmenter, TakesASuperFrameOfAConnectionWithEcnLikeAnyOther) {
+  for (const Shape& s : shapes()) {
+    if (!s.tcp) continue;
+    const Bytes big = build(s, 250, 1);
+    const auto pieces = [&](const Offload& header) {
+      Segmenter cutter;
+      std::vector<Bytes> all;
+      EXPECT_TRUE(cutter.begin(big, header));
+      while (!cutter.done()) {
+        Bytes& out = all.emplace_back(cutter.next_bytes());
+        EXPECT_EQ(cutter.next(out), out.size());
+      }
+      return all;
+    };
+    const Offload plain = header_for(s, 100);
+    Offload marked = plain;
+    marked.gso_type |= Offload::kGsoEcn;
+    EXPECT_EQ(pieces(plain).size(), 3U);
+    EXPECT_EQ(pieces(marked), pieces(plain));
+  }
+}
+
 TEST(Segmenter, BeginsEachSuperFrameAnew) {
   const Shape s;
   const auto pieces = [&s](Segmenter& cutter, std::size_t most) {

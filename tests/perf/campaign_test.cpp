@@ -204,6 +204,22 @@ TEST(Campaign, ATrialThatIsCutOffIsInNoSearch) {
   EXPECT_FALSE(result.searches[0].found_fps);
 }
 
+TEST(Campaign, ATrialThatFailsEndsItsSearchAndFailsIt) {
+  for (const int failing : {1, 2}) {
+    const test::TempDir dir;
+    const std::string count = dir.file("count");
+    const RunResult result = campaign_of("[global]\naux-path=" + dir.path() + "\n" + kSearch +
+                                         "exec_prerun=sh -c 'echo >>" + count + "; test $(wc -l <" +
+                                         count + ") != " + std::to_string(failing) + "'\n");
+    EXPECT_TRUE(std::ranges::any_of(result.failures, [](const std::string& failure) {
+      return failure.find("exec_prerun") != std::string::npos;
+    })) << failing;
+    std::ifstream file(count);
+    EXPECT_EQ(std::count(std::istreambuf_iterator<char>(file), {}, '\n'), failing)
+        << "no trial follows one that failed";
+  }
+}
+
 TEST(Campaign, ATriggerFiresOnceAndEndsAllOfIt) {
   const test::TempDir dir;
   const std::string log = dir.file("fired");

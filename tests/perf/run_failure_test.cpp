@@ -135,6 +135,18 @@ TEST(RunFailure, AStalledReceiverTripsItsMinimum) {
   EXPECT_TRUE(failed(result, "job \"second\": rx: wanted at least 1000 bit/s (rate_min), got 0"));
 }
 
+TEST(RunFailure, AReceiverBelowItsMinimumEndsThoseThatSendToItToo) {
+  auto plan = long_pair();
+  plan[1].options.rate_min_fps.rx = 1'000'000;
+  plan[1].options.rate_settle = 100ms;
+  plan[1].options.rate_cycle = 100ms;
+  const RunResult result = run(plan);
+  EXPECT_TRUE(
+      failed(result, "job \"second\": rx: wanted at least 1000000 frames/s (rate_iops_min), "));
+  EXPECT_GT(result.jobs.at(0).tx.frames, 0U);
+  EXPECT_LT(result.jobs.at(0).tx.frames, 30000U);
+}
+
 TEST(RunFailure, AFailedPostrunFailsTheJob) {
   auto plan = long_pair();
   plan[0].options.number_ios = 10;

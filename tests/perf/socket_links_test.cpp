@@ -122,6 +122,36 @@ TEST(DatagramLink, WhatWasDroppedBeforeItIsNotItsOwn) {
   EXPECT_EQ(link.dropped(), 0U);
 }
 
+TEST(DatagramLink, APeerThatIsNotThereYetEndsOnlyALinkThatDoesNotExpectIt) {
+  const perf::SocketAddress here = perf::parse_socket_address("127.0.0.1:0").value();
+  const Bytes frame = make_frame(60, 1);
+  for (const bool may_come : {true, false}) {
+    UniqueFd there = perf::bound_socket(SOCK_DGRAM, here).value();
+    const perf::SocketAddress address = perf::address_of(there.get()).value();
+    there.reset();
+    UniqueFd socket = perf::bound_socket(SOCK_DGRAM, here).value();
+    perf::connect_to(socket.get(), address).value();
+    auto link =
+        DatagramLink::adopt(std::move(socket), {.address = "here", .peer_may_come = may_come});
+    std::error_code error;
+    for (int i = 0; i < 10; ++i) {  // a refusal is told at a later call
+      const SendResult sent = link.send(views({frame}));
+      if (sent.error) error = sent.error;
+    }
+    EXPECT_EQ(error, may_come ? std::error_code() : Errc::link_ended);
+    if (!may_come) continue;
+    there = perf::bound_socket(SOCK_DGRAM, address).value();
+    auto peer = DatagramLink::adopt(std::move(there), {.address = "there"});
+    FrameBatch batch;
+    for (int i = 0; i < 10 && batch.size() == 0; ++i) {
+      EXPECT_FALSE(link.send(views({frame})).error);
+      (void)peer.receive(batch);
+    }
+    ASSERT_GT(batch.size(), 0U);
+    EXPECT_EQ(to_bytes(batch[0]), frame);
+  }
+}
+
 TEST(StreamLink, IsReadyWhileThereIsAWholeFrameThatItHasRead) {
   auto pair = socket_pair(SOCK_STREAM);
   auto near = StreamLink::adopt(std::move(pair[0]), {.address = "near"});

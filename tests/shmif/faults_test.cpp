@@ -135,6 +135,23 @@ TEST(Faults, AKindOfFaultChangesNoneOfTheOthers) {
   EXPECT_GT(all.faults.counters().duplicated, 0U);
 }
 
+TEST(Faults, LossBesideBurstsMovesNoBurst) {
+  FaultOptions options{.seed = 3};
+  options.bursts = FaultOptions::Bursts{.to_bad = 0.05, .to_good = 0.2};
+  Way bursts(options);
+  bursts.put_many(0, 2000);
+  options.loss = 0.3;
+  Way both(options);
+  both.put_many(0, 2000);
+  EXPECT_LT(bursts.out.size(), 2000U);
+  EXPECT_LT(both.out.size(), bursts.out.size());
+  std::size_t at = 0;
+  for (const Bytes& frame : both.out) {
+    while (at < bursts.out.size() && bursts.out[at] != frame) ++at;
+    ASSERT_LT(at, bursts.out.size()) << "a frame came that was in a burst";
+  }
+}
+
 TEST(Faults, AChangeGoesOnWithTheRandomNumbersUnlessTheSeedIsAnother) {
   FaultOptions options{.loss = 0.3, .seed = 5};
   Way whole(options);

@@ -225,6 +225,31 @@ TEST_P(ExecJob, InterruptKeyBeforeAnEnteredProgramExistsReachesItOnce) {
   }
 }
 
+TEST_P(ExecJob, InterruptIsForEveryProcessOfTheJob) {
+  Shell shell(mark_);
+  ASSERT_TRUE(shell.answers("first"));
+  std::string enter;
+  for (const std::string& word : by_caller({shmifctl_path(), "enter", bus(), "a", "--"})) {
+    enter += '\'' + word + "' ";
+  }
+  // This shell heeds its trap only when its child has ended, so the child must get the signal, too.
+  const std::string job =
+      "sh -c \"trap 'echo inter''rupted; exit 0' INT; sh -c 'echo rea''dy; exec sleep 61'\" ";
+  const auto ends_by = [&](const std::string& keys) {
+    EXPECT_TRUE(shell.shows("ready")) << shell.screen();
+    shell.type(keys);
+    EXPECT_TRUE(shell.shows("interrupted")) << shell.screen();
+    EXPECT_TRUE(shell.answers("last")) << shell.screen();
+  };
+  shell.type(line({}) + job + '\n');
+  ends_by("\x03");
+  const auto host = start("a", "sleep 61");
+  shell.type(enter + job + '\n');
+  ends_by("\x03");
+  shell.type(enter + job + "&\n");
+  ends_by("kill -INT %%\n");
+}
+
 TEST_P(ExecJob, InterruptKeyJustBeforeTheProgramExistsIsForTheProgram) {
   bool typed = false;
   TracedFamily family(host_line({"sleep", "2"}, {"--name", "a"}));

@@ -223,6 +223,18 @@ TEST_P(Hosts, PsShowsEachInterfaceOfAHostWithItsOwnAddresses) {
   }
 }
 
+TEST_P(Hosts, AHostIsMeantByTheNameOfEachOfItsPorts) {
+  const auto host = start("a", "echo ready; exec sleep 61",
+                          {"--bus", bus(), "--name", "b", "--bus", bus(), "--name", "c"});
+  ASSERT_TRUE(host->wait_for("ready"));
+  for (const char* name : {"a", "b", "c"}) {
+    const ToolResult entered = call({"enter", bus(), name, "--", "echo", "inside"});
+    EXPECT_EQ(entered.out, "inside\n") << name << entered.err;
+  }
+  EXPECT_EQ(call({"stop", bus(), "c"}).status, 0);
+  EXPECT_EQ(host->finish().status, 128 + SIGTERM);
+}
+
 TEST_P(Hosts, StopEndsAHostThatIsStopped) {
   const auto host = start("a", "echo ready; exec sleep 61");
   ASSERT_TRUE(host->wait_for("ready"));

@@ -156,6 +156,17 @@ TEST(PerfStatus, ThatCannotBeWrittenIsSaidOnce) {
   EXPECT_EQ(ran.err.find(what), ran.err.rfind(what)) << ran.err;
 }
 
+TEST(PerfOutput, ThatCannotBeWrittenFailsTheCommandThoughOnlyItsLastBytesShowThat) {
+  for (const std::string path : {"/dev/null", "/dev/full"}) {
+    const ToolResult ran = run_program(
+        run_with({"--output-format=terse", "--output=" + path, "--runtime=100ms", "--eta=never"}));
+    const bool full = path == "/dev/full";  // refuses the few lines when they leave the buffer
+    EXPECT_EQ(ran.status, full ? 1 : 0) << ran.err;
+    EXPECT_EQ(ran.err.find("cannot write /dev/full: No space left on device") != ran.err.npos, full)
+        << ran.err;
+  }
+}
+
 // ---- Progress ----
 
 TEST(PerfProgress, IsAPlainLineForEachIntervalWhereThereIsNoTerminal) {

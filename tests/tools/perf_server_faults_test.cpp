@@ -328,13 +328,32 @@ TEST(PerfServerFaults, WhoSaysHelloAndNoMoreDoesNotKeepTheServer) {
   EXPECT_TRUE(can_run(server));
 }
 
+perf::JobsMessage minute_of_traffic() {
+  perf::JobsMessage jobs;
+  jobs.set.jobs.push_back({"job", "here", {{"rw", "tx"}, {"runtime", "60"}}});
+  return jobs;
+}
+
+TEST(PerfServerFaults, OfTwoThatSayHelloToAFreeServerTheFirstWithJobsHasIt) {
+  RunningServer server;
+  HandMadeClient first(server.port());
+  HandMadeClient second(server.port());
+  for (HandMadeClient* const each : {&first, &second}) {
+    ASSERT_TRUE(each->send(hello()));
+    EXPECT_EQ(each->receive().at("type"), "hello");
+  }
+  ASSERT_TRUE(first.send(minute_of_traffic()));
+  EXPECT_TRUE(first.receives("prepared"));
+  ASSERT_TRUE(second.send(minute_of_traffic()));
+  EXPECT_EQ(second.receive().at("type"), "busy");
+  EXPECT_TRUE(first.receives("progress")) << "its run goes on";
+}
+
 TEST(PerfServerFaults, AnOwnerThatTalksNonsenseLosesItsRun) {
   RunningServer server;
   HandMadeClient client(server.port());
   ASSERT_TRUE(client.send(hello()));
-  perf::JobsMessage jobs;
-  jobs.set.jobs.push_back({"job", "here", {{"rw", "tx"}, {"runtime", "60"}}});
-  ASSERT_TRUE(client.send(jobs));
+  ASSERT_TRUE(client.send(minute_of_traffic()));
   EXPECT_EQ(client.receive().at("type"), "hello");
   Json next = client.receive();
   while (next.at("type") == "progress") next = client.receive();
