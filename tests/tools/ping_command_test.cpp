@@ -12,6 +12,7 @@
 #include "shmif/ping.hpp"
 #include "tests/tools/bus_rig.hpp"
 #include "tests/tools/held_ring.hpp"
+#include "tests/tools/ping_rig.hpp"
 
 namespace shmif::test {
 namespace {
@@ -22,25 +23,6 @@ std::vector<std::string> ping(const BusRig& rig, const std::vector<std::string>&
   std::vector<std::string> argv{shmifctl_path(), "ping", rig.path()};
   argv.insert(argv.end(), more.begin(), more.end());
   return argv;
-}
-
-/// Requests that `port` hears: `count` or more, or fewer when none comes for long.
-std::vector<Ping> hear_requests(Port& port, std::size_t count) {
-  std::vector<Ping> heard;
-  FrameBatch batch;
-  while (heard.size() < count && wait_for(port, std::chrono::seconds(10))) {
-    batch.clear();
-    (void)port.receive(batch);
-    for (const FrameView& frame : batch.frames()) {
-      if (const auto request = read_ping(frame)) heard.push_back(*request);
-    }
-  }
-  return heard;
-}
-
-std::optional<Ping> hear_request(Port& port) {
-  const std::vector<Ping> heard = hear_requests(port, 1);
-  return heard.empty() ? std::nullopt : std::optional(heard.front());
 }
 
 TEST(PingCommand, ListsEverybodyWhoAnswers) {
@@ -199,15 +181,8 @@ TEST(PingCommand, AnAnswerThatComesTwiceCountsOnce) {
   Tool tool(ping(rig, {"--to", "liar", "-c", "1", "--timeout", "15", "--json"}));
   const std::optional<Ping> request = hear_request(liar);
   ASSERT_TRUE(request);
-  std::array<std::byte, kPingFrameBytes> bytes;
-  write_ping({.destination = request->source,
-              .source = liar.mac(),
-              .type = PingType::reply,
-              .id = request->id},
-             bytes);
   // Both at once, or the first one would end it.
-  const std::vector<FrameView> twice(2, FrameView(bytes.data(), bytes.size()));
-  ASSERT_EQ(liar.send(twice).taken, 2U);
+  send(liar, std::vector<Bytes>(2, ping_back(*request, liar.mac(), PingType::reply, 0)));
   const Json from = Json::parse(tool.finish().out)["responders"][0];
   EXPECT_EQ(from["answered"], 1);
   EXPECT_EQ(from["lost"], 0);
@@ -220,14 +195,7 @@ TEST(PingCommand, AnAnswerThatOvertakesAnotherDoesNotEndTheWaitForIt) {
   const std::vector<Ping> requests = hear_requests(late, 2);
   ASSERT_EQ(requests.size(), 2U);
   const auto answer = [&](const Ping& request) {
-    std::array<std::byte, kPingFrameBytes> bytes;
-    write_ping({.destination = request.source,
-                .source = late.mac(),
-                .type = PingType::reply,
-                .id = request.id,
-                .sequence = request.sequence},
-               bytes);
-    send(late, {Bytes(bytes.begin(), bytes.end())});
+    send(late, {ping_back(request, late.mac(), PingType::reply, request.sequence)});
   };
   answer(requests[1]);
   std::this_thread::sleep_for(std::chrono::milliseconds(50));  // it would have ended
@@ -244,13 +212,10 @@ TEST(PingCommand, WhoInventsAnswerersFillsNoMemory) {
   const std::optional<Ping> request = hear_request(liar);
   ASSERT_TRUE(request);
   constexpr std::uint64_t kInvented = 4200;
-  std::vector<Bytes> replies(kInvented, Bytes(kPingFrameBytes));
+  std::vector<Bytes> replies;
   for (std::uint64_t i = 0; i < kInvented; ++i) {
-    write_ping({.destination = request->source,
-                .source = MacAddress::from_u64(0x020000000000 + i),
-                .type = PingType::reply,
-                .id = request->id},
-               std::span<std::byte, kPingFrameBytes>(replies[i].data(), kPingFrameBytes));
+    const MacAddress source = MacAddress::from_u64(0x020000000000 + i);
+    replies.push_back(ping_back(*request, source, PingType::reply, 0));
   }
   send(liar, replies);
   const auto all_heard = [&] {
@@ -351,15 +316,7 @@ TEST(PingCommand, ARoundTripBeginsWithItsOwnRequest) {
     request = hear_request(peer);
     ASSERT_TRUE(request);
   } while (request->sequence != 1);
-  std::array<std::byte, kPingFrameBytes> bytes;
-  write_ping({.destination = request->source,
-              .source = peer.mac(),
-              .type = PingType::reply,
-              .id = request->id,
-              .sequence = 1},
-             bytes);
-  const FrameView frame(bytes.data(), bytes.size());
-  ASSERT_EQ(peer.send({&frame, 1}).taken, 1U);
+  send(peer, {ping_back(*request, peer.mac(), PingType::reply, 1)});
   const Json from = Json::parse(tool.finish().out)["responders"][0];
   const std::chrono::nanoseconds most = std::chrono::steady_clock::now() - begin - interval;
   EXPECT_LE(from["rtt_ns_max"].get<std::int64_t>(), most.count())

@@ -9,6 +9,7 @@
 
 #include "shmif/ping.hpp"
 #include "tests/tools/bus_rig.hpp"
+#include "tests/tools/ping_rig.hpp"
 
 namespace shmif::test {
 namespace {
@@ -82,27 +83,10 @@ TEST(PingPorts, ThatAnswerWhatWasNotAskedOrAskInTurnHaveNotAnswered) {
   const BusRig rig;
   Port peer = rig.port("peer");
   Tool tool({shmifctl_path(), "ping", rig.path(), "--to", "peer", "-c", "1", "--timeout", "0.3"});
-  FrameBatch batch;
-  ASSERT_TRUE(wait_for(peer, std::chrono::seconds(10)));
-  ASSERT_GE(peer.receive(batch).frames, 1U);
-  const std::optional<Ping> request = read_ping(batch[0]);
+  const std::optional<Ping> request = hear_request(peer);
   ASSERT_TRUE(request);
-  std::array<std::byte, kPingFrameBytes> bytes;
-  write_ping({.destination = request->source,
-              .source = peer.mac(),
-              .type = PingType::reply,
-              .id = request->id,
-              .sequence = 1},
-             bytes);
-  std::array<std::byte, kPingFrameBytes> echo;
-  write_ping({.destination = request->source,
-              .source = peer.mac(),
-              .type = PingType::request,
-              .id = request->id},
-             echo);
-  const std::array<FrameView, 2> frames{FrameView(bytes.data(), bytes.size()),
-                                        FrameView(echo.data(), echo.size())};
-  ASSERT_EQ(peer.send(frames).taken, 2U);
+  send(peer, {ping_back(*request, peer.mac(), PingType::reply, 1),
+              ping_back(*request, peer.mac(), PingType::request, 0)});
   const ToolResult r = tool.finish();
   EXPECT_EQ(r.status, 1) << r.out;
   EXPECT_TRUE(contains(r.err, "no answer from peer (" + peer.mac().to_string() + ") to 1 request"))
