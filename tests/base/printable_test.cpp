@@ -50,6 +50,11 @@ TEST(Printable, AShortenedTextHasNoMoreCharactersThanAsked) {
   EXPECT_EQ(shortened("abcdef", 6), "abcdef");
   EXPECT_EQ(shortened("abcdefg", 6), "abc...");
   EXPECT_EQ(shortened("abcd", 3), "...");
+  for (const std::string each : {"\u00fc", "\u20ac", "\U0001f600"}) {  // of 2, 3 and 4 bytes
+    const std::string three = each + each + each;
+    EXPECT_EQ(shortened(three + three, 6), three + three);
+    EXPECT_EQ(shortened(three + three + each, 6), three + "...");
+  }
 }
 
 }  // namespace

@@ -233,6 +233,8 @@ TEST(Quantity, SharesHaveTheirPerCentSign) {
   EXPECT_EQ(value_of(read_share("0.5%")), 0.005);
   EXPECT_EQ(value_of(read_share("100%")), 1);
   EXPECT_EQ(value_of(read_share("0")), 0);
+  EXPECT_EQ(value_of(read_share("0%")), 0);
+  EXPECT_EQ(value_of(read_share(".5%")), 0.005);
   expect_refused(read_share, {"", "%", "2", "101%", "101", "-1%", "nan", "inf", "1e-3", "0x1",
                               "0.01", "1", "1%%", "1 %"});
   EXPECT_EQ(read_share("1").why("1", "loss="),
@@ -265,6 +267,9 @@ TEST(Quantity, TextsComeBack) {
   EXPECT_EQ(size_text(4U << 20U), "4m");
   EXPECT_EQ(rate_text(10'000'000), "10Mbit");
   EXPECT_EQ(share_text(0.005), "0.5%");
+  EXPECT_EQ(share_text(1), "100%");
+  EXPECT_EQ(share_text(0.25), "25%");
+  EXPECT_EQ(share_text(1e-11), "0.000000001%");
 }
 
 TEST(Quantity, EverySpellingThatHelpShowsIsTaken) {
