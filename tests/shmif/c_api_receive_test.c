@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 enum { kMost = 32, kSmallRing = 1 << 16, kSmallLap = 2000 };
 
@@ -271,6 +272,37 @@ static void a_descriptor_wakes_again_and_again_and_is_quiet_in_between(void) {
   shmif_close(receiver);
 }
 
+static void where_no_descriptor_can_be_had_a_port_says_why_and_gets_one_later(void) {
+  struct rlimit limit;
+  struct rlimit none;
+  char wanted[160];
+  shmif_port* sender = open_port_up("sender");
+  shmif_port* receiver = open_port_up("receiver");
+  CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+  none = limit;
+  none.rlim_cur = 0;
+  CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+  snprintf(wanted, sizeof wanted, "cannot wait by descriptor on bus:%s: ", g_path);
+  for (unsigned round = 0; round < 2; ++round) {
+    CHECK(shmif_descriptor(receiver) == -EMFILE);
+    CHECK(strncmp(shmif_message(), wanted, strlen(wanted)) == 0);
+    send_many(sender, 1);
+    CHECK(shmif_wait(receiver, 10000) == 1);
+  }
+  CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+  unsigned char in[kFrameBytes];
+  while (shmif_receive(receiver, in, sizeof in, NULL) > 0) continue;
+  struct pollfd entry = {.fd = shmif_descriptor(receiver), .events = POLLIN};
+  int at_most_ms = 0;
+  CHECK(entry.fd >= 0);
+  CHECK(shmif_prepare_wait(receiver, &at_most_ms) == 0);
+  send_many(sender, 1);
+  CHECK(poll(&entry, 1, 10000) == 1);
+  shmif_finish_wait(receiver);
+  shmif_close(sender);
+  shmif_close(receiver);
+}
+
 const struct test_case kCases[] = {
     {"FramesThatWereKeptBackAreLentAsManyAsAskedFor",
      frames_that_were_kept_back_are_lent_as_many_as_asked_for},
@@ -286,5 +318,7 @@ const struct test_case kCases[] = {
      descriptions_may_be_those_of_an_older_or_a_newer_header},
     {"ADescriptorWakesAgainAndAgainAndIsQuietInBetween",
      a_descriptor_wakes_again_and_again_and_is_quiet_in_between},
+    {"WhereNoDescriptorCanBeHadAPortSaysWhyAndGetsOneLater",
+     where_no_descriptor_can_be_had_a_port_says_why_and_gets_one_later},
 };
 const size_t kCaseCount = sizeof kCases / sizeof kCases[0];

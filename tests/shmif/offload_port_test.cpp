@@ -329,7 +329,10 @@ TEST(OffloadOnASmallRing, IsRefusedByName) {
   EXPECT_FALSE(port.takes_offloads());
   const Made made = make(3'000, kMss, 1);
   const FrameView view = made.view();
-  EXPECT_EQ(port.send({&view, 1}).error, make_error_code(Errc::not_supported));
+  for (unsigned i = 1; i < 4; ++i) {
+    EXPECT_EQ(port.send({&view, 1}).error, make_error_code(Errc::not_supported));
+    EXPECT_EQ(port.counters().refused_frames, i);
+  }
 }
 
 TEST_F(OffloadPort, ALappedReaderLosesWholeSuperFramesAndCountsThem) {

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <chrono>
 #include <climits>
@@ -208,6 +209,40 @@ TEST(PortLink, AFailedAttachLeavesNoDescriptorNoSlotAndAPortThatCanTryAgain) {
 }
 
 // Up and down.
+
+TEST(PortLink, WhyThereIsNoDescriptorIsLoggedOnce) {
+  const TempBus bus;
+  Port port = port_on(bus.path(), {.name = "poor"});
+  rlimit limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlimit none{.rlim_cur = 0, .rlim_max = limit.rlim_max};
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  for (unsigned i = 0; i < 3; ++i) {
+    EXPECT_EQ(port.descriptor(), -1);
+    EXPECT_EQ(port.descriptor_error(), std::errc::too_many_files_open);
+  }
+  EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "shmif: warning: port poor has neither io_uring nor inotify (Too many open files); it "
+            "has no descriptor\n");
+  EXPECT_GE(port.descriptor(), 0) << "once there is one, it is made";
+}
+
+TEST(PortState, APortThatIsDownHasNothingReadyAndLooksUpSoon) {
+  const TempBus bus;
+  Port peer = port_on(bus.path());
+  Port port = port_on(bus.path());
+  ASSERT_FALSE(send_one(peer));
+  EXPECT_TRUE(port.prepare_wait().ready);
+  ASSERT_FALSE(port.down());
+  for (unsigned i = 0; i < 2; ++i) {
+    const WaitHint hint = port.prepare_wait();
+    EXPECT_FALSE(hint.ready);
+    EXPECT_EQ(hint.at_most, std::chrono::milliseconds(50));
+    port.finish_wait();
+  }
+}
 
 TEST(PortState, SendingWhileDownIsAnErrorOfItsOwnAndNothingIsHeard) {
   const TempBus bus;

@@ -128,6 +128,36 @@ TEST(Receiver, ACallbackThatThrowsEndsItWithAReportedError) {
   ASSERT_TRUE(set_log_level("warning"));
 }
 
+TEST(Receiver, WhatACallbackThrewIsLogged) {
+  for (const bool standard : {true, false}) {
+    ReceiverRig rig;
+    testing::internal::CaptureStderr();
+    {
+      Receiver receiver(rig.port, [&](auto) {
+        if (standard) throw std::runtime_error("the disk is full");
+        throw 42;
+      });
+      EXPECT_FALSE(rig.send(0));
+      EXPECT_TRUE(eventually([&] { return !receiver.running(); }));
+    }
+    const std::string said = testing::internal::GetCapturedStderr();
+    EXPECT_EQ(said,
+              std::string("shmif: error: the callback of a receiver threw") +
+                  (standard ? ": the disk is full\n" : " something that is no std::exception\n"));
+  }
+}
+
+TEST(Receiver, FramesThatCameBeforeAnErrorAreHandedOverFirst) {
+  ReceiverRig rig;
+  const RawBus raw(rig.bus.path());
+  for (std::uint32_t i = 0; i < 5; ++i) ASSERT_FALSE(rig.send(i));
+  raw.ring().record(raw.header().last).word = 0x1234;
+  std::atomic<unsigned> heard{0};
+  Receiver receiver(rig.port, [&](auto frames) { heard += static_cast<unsigned>(frames.size()); });
+  EXPECT_TRUE(eventually([&] { return receiver.failed_waits() > 2; }));
+  EXPECT_EQ(heard, 5U);
+}
+
 TEST(Receiver, ThePortCanGoDownAndBeDetachedAfterStop) {
   ReceiverRig rig;
   std::atomic<unsigned> heard{0};
@@ -248,6 +278,29 @@ TEST(PortWaitUntilUp, AnswersAtOnceWhereThereIsNothingToWaitForAndEndsWithAnInte
     std::this_thread::yield();
   }
   EXPECT_EQ(answer, 0);
+}
+
+/// An interrupt ends one wait, whichever comes first, and no other.
+TEST(PortWaitUntilUp, WaitsAgainAfterAnInterruptThatEndedAnother) {
+  ReceiverRig rig;
+  ASSERT_FALSE(rig.port.down());
+  for (unsigned round = 0; round < 3; ++round) {
+    rig.port.interrupt();
+    EXPECT_FALSE(rig.port.wait_until_up());
+    std::atomic<int> answer{-1};
+    std::jthread waiter([&] { answer = rig.port.wait_until_up() ? 1 : 0; });
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    EXPECT_EQ(answer, -1) << "it waits";
+    ASSERT_FALSE(rig.port.up());
+    waiter.join();
+    EXPECT_EQ(answer, 1);
+    ASSERT_FALSE(rig.port.down());
+  }
+  rig.port.interrupt();
+  EXPECT_FALSE(rig.port.wait_until_up());
+  ASSERT_FALSE(rig.port.up());
+  ASSERT_FALSE(rig.send(0));
+  EXPECT_TRUE(rig.port.wait(std::chrono::seconds(20))) << "nor a wait for frames";
 }
 
 TEST(Receiver, ThePortMayGoDownAndUpWhileItRunsAndNothingIsHeardTwiceOrUncounted) {
