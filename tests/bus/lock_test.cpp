@@ -291,6 +291,29 @@ TEST(Lifeline, WithoutALockThereIsNone) {
   EXPECT_FALSE(bus::is_alive(raw.fd(), 7)) << "its description is still open";
 }
 
+TEST(Lifeline, ThatIsReplacedLetsItsLockGo) {
+  const TempBus file(small_ring());
+  const RawBus raw(file.path());
+  const auto open = [&](unsigned slot) {
+    return bus::Lifeline::open(
+               raw.fd(), file.path(),
+               [slot](int description) { return bus::take_liveness(description, slot); })
+        .value();
+  };
+  bus::Lifeline line = open(6);
+  bus::Lifeline next = open(7);
+  EXPECT_TRUE(bus::is_alive(raw.fd(), 6));
+  line = std::move(next);
+  EXPECT_FALSE(bus::is_alive(raw.fd(), 6)) << "that of before is still open";
+  EXPECT_TRUE(bus::is_alive(raw.fd(), 7));
+  next = bus::Lifeline();  // it has handed its lock on, and holds none
+  EXPECT_TRUE(bus::is_alive(raw.fd(), 7));
+  line.reset();
+  EXPECT_FALSE(bus::is_alive(raw.fd(), 7));
+  line.reset();
+  EXPECT_FALSE(line);
+}
+
 /// A wrong "dead" would let others take its slot and its claim.
 TEST(Liveness, AProcessThatTheKernelSaysNothingAboutCountsAsAlive) {
   EXPECT_TRUE(bus::is_alive(-1, 7));

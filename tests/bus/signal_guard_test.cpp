@@ -45,5 +45,21 @@ TEST(SignalGuard, TakesBackWhatWasRaisedMeanwhileAndNothingElse) {
       .join();
 }
 
+TEST(SignalGuard, TakesBackEachOfItsSignals) {
+  std::thread([] {
+    for (int round = 0; round < 2; ++round) {
+      const SignalGuard guard(SIGPIPE, SIGXFSZ);
+      raise(SIGXFSZ);
+      raise(SIGPIPE);
+      EXPECT_TRUE(is_pending(SIGPIPE));
+      EXPECT_TRUE(is_pending(SIGXFSZ));
+    }
+    for (const int number : {SIGPIPE, SIGXFSZ}) {
+      EXPECT_FALSE(is_pending(number)) << number;
+      EXPECT_FALSE(is_blocked(number)) << number;
+    }
+  }).join();
+}
+
 }  // namespace
 }  // namespace shmif::bus
