@@ -55,12 +55,26 @@ std::uint64_t next_number_of_ports(const Ring& ring) noexcept {
   return next;
 }
 
+/// Whether a pad may begin where the chain ended. The word there may be the one that commits a late
+/// writer's batch: it changes that word by CAS alone, and fails (I5).
+bool may_pad_from(const Ring& ring, const std::vector<Stretch>& claims, std::uint64_t former_end) {
+  return std::none_of(claims.begin(), claims.end(), [&](const Stretch& c) {
+    return c.commit != former_end && claim_in(ring, {c}, former_end, kTailBytes) != nullptr;
+  });
+}
+
 /// Makes a chain of the runs: writes the pads between them, its end, `first` and `last`.
-void link_runs(const Ring& ring, const std::vector<Run>& kept, std::uint64_t end,
+/// `former_end`: where readers may wait that had read everything, with EMPTY of that place. If the
+/// newest frame is not kept, this is in the middle of the last pad. So a pad of its own begins
+/// there (I2): they would otherwise wait there for a whole lap.
+void link_runs(const Ring& ring, const std::vector<Run>& kept,
+               std::optional<std::uint64_t> former_end, std::uint64_t end,
                std::uint64_t number) noexcept {
   for (std::size_t i = 0; i < kept.size(); ++i) {  // numbers jump behind these pads (I8)
     const std::uint64_t next = i + 1 < kept.size() ? kept[i + 1].begin : end;
-    write_pad(ring, kept[i].end, next, kept[i].next_number());
+    const bool split = i + 1 == kept.size() && former_end && *former_end > kept[i].end;
+    if (split) write_pad(ring, *former_end, next, number);
+    write_pad(ring, kept[i].end, split ? *former_end : next, kept[i].next_number());
   }
   BusHeader& h = ring.header();
   store_relaxed(ring.record(end).number, number);
@@ -92,7 +106,8 @@ std::optional<std::uint64_t> rebuild_chain(const Ring& ring, const std::vector<S
     std::erase_if(kept, [](const Run& run) { return run.frames == 0; });
   }
   if (!lock.keep()) return std::nullopt;
-  link_runs(ring, kept, end, number);
+  const bool splits = found->end && *found->end < end && may_pad_from(ring, claims, *found->end);
+  link_runs(ring, kept, splits ? found->end : std::nullopt, end, number);
   std::uint64_t frames = 0;
   for (const Run& run : kept) frames += run.frames;
   return frames;

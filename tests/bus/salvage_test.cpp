@@ -1,0 +1,432 @@
+// What a repair keeps of a ring that senders have gone round: all that can be proven whole, exactly
+// that, wherever the ring was scribbled over and wherever positions stand.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+#include <string>
+
+#include "tests/support/numbered_frames.hpp"
+#include "tests/support/raw_bus.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::test {
+namespace {
+
+constexpr std::uint64_t kSalvageRing = 64U << 10U;
+
+/// A frame that stands in the ring.
+struct Standing {
+  std::uint64_t position;
+  std::uint64_t number;
+  std::uint32_t sequence;
+};
+
+/// A small bus on which frames of many sizes are sent until the ring is full of them.
+class LappedBus {
+ public:
+  /// `begin`: where positions begin.
+  explicit LappedBus(std::uint64_t begin = 0) {
+    if (begin != 0) raw_.begin_at(begin, 1'000'000);
+    sender_ = port_on(bus_.path(), {.name = "sender"});
+    reader_ = port_on(bus_.path(), {.name = "reader"});
+  }
+
+  /// Sends until the chain ends at `position` or behind it.
+  void send_up_to(std::uint64_t position) {
+    while (raw_.header().last < position) {
+      const std::uint64_t from = raw_.header().last;
+      ASSERT_FALSE(sender_.send(frames_.make(1, next_, 3)).error);
+      next_ += 3;
+      note(from);
+    }
+  }
+
+  /// All frames from `position` to the end of the chain.
+  std::vector<Standing> standing_from(std::uint64_t position) const {
+    std::vector<Standing> all;
+    std::ranges::copy_if(sent_, std::back_inserter(all),
+                         [&](const Standing& f) { return f.position >= position; });
+    return all;
+  }
+  std::vector<Standing> chain() const { return standing_from(raw_.header().first); }
+
+  RepairReport repair() const {
+    return Bus::open(bus_.path(), Access::read_write).value().repair().value();
+  }
+
+  /// What `port` gets until there is no more. Adds what it is told was lost to `lost`.
+  std::vector<Standing> read_all(Port& port, std::uint64_t& lost) {
+    std::vector<Standing> all;
+    for (;;) {
+      batch_.clear();
+      const ReceiveResult got = port.receive(batch_);
+      EXPECT_FALSE(got.error) << got.error.message();
+      lost += got.lost;
+      if (batch_.empty()) return all;
+      for (const FrameView& f : batch_.frames()) {
+        const auto n = check_numbered(f);
+        EXPECT_TRUE(n) << "a torn frame";
+        if (n) all.push_back({0, f.number, n->sequence});
+      }
+    }
+  }
+
+  /// Adds the frames from `position` on to those that were sent.
+  void note(std::uint64_t position) {
+    while (const std::uint64_t step = raw_.ring().step(raw_.ring().word_at(position), position)) {
+      if (bus::word::is_frame_at(raw_.ring().word_at(position), position)) {
+        Standing frame{position, raw_.ring().number_at(position), 0};
+        std::memcpy(&frame.sequence, raw_.ring().payload(position) + 8, sizeof frame.sequence);
+        sent_.push_back(frame);
+      }
+      position += step;
+    }
+  }
+
+  TempBus bus_{BusOptions{.ring_bytes = kSalvageRing}};
+  RawBus raw_{bus_.path()};
+  std::vector<Standing> sent_;
+  Port sender_, reader_;
+  NumberedBatch frames_{700};
+  FrameBatch batch_;
+  std::uint32_t next_ = 0;
+};
+
+std::vector<std::uint32_t> sequences(const std::vector<Standing>& frames) {
+  std::vector<std::uint32_t> all;
+  for (const Standing& f : frames) all.push_back(f.sequence);
+  return all;
+}
+
+/// A place that positions pass while the ring is full.
+struct Passed {
+  const char* name;
+  std::uint64_t position;
+};
+void PrintTo(const Passed& p, std::ostream* out) {
+  *out << p.name;
+}
+
+/// A way to scribble over a ring. Result: which of the frames in it are gone.
+struct Damage {
+  const char* what;
+  std::function<std::vector<std::size_t>(const RawBus&, const std::vector<Standing>&)> spoil;
+};
+
+const std::vector<Damage>& damages() {
+  const auto words = [](const RawBus& raw, const std::vector<Standing>& chain,
+                        std::vector<std::size_t> which) {
+    for (const std::size_t i : which) raw.ring().record(chain[i].position).word = 0x123456789;
+    return which;
+  };
+  static const std::vector<Damage> all{
+      {"the oldest word",
+       [=](const RawBus& raw, const auto& chain) { return words(raw, chain, {0}); }},
+      {"words in the middle",
+       [=](const RawBus& raw, const auto& chain) {
+         const std::size_t half = chain.size() / 2;
+         return words(raw, chain, {half, half + 1, half + 5, half + 7});
+       }},
+      {"the newest word",
+       [=](const RawBus& raw, const auto& chain) { return words(raw, chain, {chain.size() - 1}); }},
+      {"every other word",
+       [=](const RawBus& raw, const auto& chain) {
+         std::vector<std::size_t> which;
+         for (std::size_t i = 1; i < chain.size(); i += 2) which.push_back(i);
+         return words(raw, chain, which);
+       }},
+      {"a number in the middle",
+       [](const RawBus& raw, const std::vector<Standing>& chain) {
+         const std::size_t half = chain.size() / 2;
+         raw.ring().record(chain[half].position).number += 1000;
+         return std::vector<std::size_t>{half};
+       }},
+      {"the number behind the end",
+       [=](const RawBus& raw, const auto& chain) {
+         raw.ring().record(raw.header().last).number += 1U << 30U;
+         return words(raw, chain, {3});
+       }},
+      {"the end itself",
+       [](const RawBus& raw, const std::vector<Standing>&) {
+         raw.ring().record(raw.header().last).word = 0;
+         return std::vector<std::size_t>{};
+       }},
+      {"first",
+       [](const RawBus& raw, const std::vector<Standing>&) {
+         raw.header().first = 12345;
+         return std::vector<std::size_t>{};
+       }},
+      {"last",
+       [](const RawBus& raw, const std::vector<Standing>&) {
+         raw.header().last = 12345;
+         return std::vector<std::size_t>{};
+       }},
+      {"last and a word behind which are many",
+       [=](const RawBus& raw, const auto& chain) {
+         raw.header().last = 12345;
+         return words(raw, chain, {5});
+       }},
+      {"first and last",
+       [](const RawBus& raw, const std::vector<Standing>&) {
+         raw.header().first = raw.header().last = 12345;
+         return std::vector<std::size_t>{};
+       }},
+      {"first, last and a word",
+       [=](const RawBus& raw, const auto& chain) {
+         raw.header().first = raw.header().last = UINT64_MAX;
+         return words(raw, chain, {chain.size() / 3});
+       }},
+  };
+  return all;
+}
+
+/// Scribbles over the ring, repairs it, and looks whether all that was whole is there, and no more.
+void spoil_and_repair(LappedBus& bus, const Damage& damage, std::uint64_t repairs) {
+  std::uint64_t lost = 0;
+  bus.read_all(bus.reader_, lost);  // it knows all that is there
+  const std::vector<Standing> chain = bus.chain();
+  ASSERT_GT(chain.size(), 60U);
+  const std::uint64_t next_number = chain.back().number + 1;
+  const std::vector<std::size_t> gone = damage.spoil(bus.raw_, chain);
+  ASSERT_FALSE(bus.bus_.audit().clean());
+  const RepairReport done = bus.repair();
+  ASSERT_TRUE(is_clean(bus.bus_.audit()));
+  EXPECT_TRUE(done.ring_rebuilt);
+  EXPECT_EQ(done.epoch, repairs);
+  EXPECT_EQ(bus.bus_.info().repairs, repairs);
+
+  // The new end needs a little room. What `first` had passed may still be whole.
+  const std::uint64_t end = bus.raw_.header().last;
+  std::erase_if(bus.sent_, [&](const Standing& f) {
+    return std::ranges::any_of(gone,
+                               [&](std::size_t i) { return chain[i].position == f.position; });
+  });
+  const std::vector<Standing> whole =
+      bus.standing_from(end > kSalvageRing ? end + bus::kTailBytes - kSalvageRing : 0);
+  EXPECT_GE(whole.size() + gone.size() + 2, chain.size());
+  EXPECT_LE(end, chain.back().position + 2048) << "no further on than the end was";
+  EXPECT_EQ(done.frames_kept, whole.size());
+  Port late = port_on(bus.bus_.path(), {.start = Start::oldest});
+  const std::vector<Standing> heard = bus.read_all(late, lost);
+  ASSERT_EQ(sequences(heard), sequences(whole));
+  for (std::size_t i = 0; i < whole.size(); ++i) EXPECT_EQ(heard[i].number, whole[i].number);
+
+  // What is sent then continues the numbers, for who was there and who comes late.
+  const std::uint32_t from = bus.next_;
+  bus.send_up_to(end + kSalvageRing / 8);
+  for (Port* port : {&late, &bus.reader_}) {
+    lost = 0;
+    const std::vector<Standing> fresh = bus.read_all(*port, lost);
+    ASSERT_EQ(fresh.size(), bus.next_ - from) << port->name();
+    EXPECT_EQ(fresh.front().sequence, from);
+    EXPECT_EQ(fresh.front().number, next_number);
+    EXPECT_EQ(fresh.back().number, next_number + fresh.size() - 1);
+    // That the newest one is missing shows only here, to who had not read it.
+    const bool missed = port == &late && std::ranges::find(gone, chain.size() - 1) != gone.end();
+    EXPECT_EQ(lost, missed ? 1U : 0U) << port->name();
+  }
+}
+
+class Salvage : public testing::TestWithParam<Passed> {};
+
+TEST_P(Salvage, KeepsExactlyWhatIsWholeAgainAndAgain) {
+  std::uint32_t layout = 0;
+  // The place lies in the newer part of the ring, or in the older one.
+  for (const std::uint64_t behind : {kSalvageRing / 4, kSalvageRing * 3 / 4}) {
+    for (const Damage& damage : damages()) {
+      SCOPED_TRACE(damage.what);
+      const std::uint64_t place = GetParam().position;
+      LappedBus bus(place - 2 * kSalvageRing);
+      bus.next_ = layout += 17;  // frames of other sizes each time
+      bus.send_up_to(place + behind);
+      spoil_and_repair(bus, damage, 1);
+      bus.send_up_to(bus.raw_.header().last + kSalvageRing);
+      spoil_and_repair(bus, damage, 2);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Places, Salvage,
+                         testing::Values(Passed{"SomeLaps", 5 * kSalvageRing + 64},
+                                         Passed{"TwoTo32", 1ULL << 32U},
+                                         Passed{"HalfOfWhatAPadKnows", 1ULL << 38U},
+                                         Passed{"AllThatAPadKnows", 1ULL << 39U},
+                                         Passed{"HalfOfWhatAFrameKnows", 1ULL << 45U},
+                                         Passed{"AllThatAFrameKnows", 1ULL << 46U},
+                                         Passed{"ThriceWhatAFrameKnows", 3ULL << 46U}),
+                         [](const auto& place) { return std::string(place.param.name); });
+
+/// Fills `bytes` with what would be records of the places where they will stand, and ends of the
+/// chain: both name these places.
+void disguise(std::vector<std::byte>& bytes, std::uint64_t record, std::uint64_t number,
+              bool as_ends) {
+  for (std::size_t at = bus::kRecordAlign; at + 16 <= bytes.size(); at += bus::kRecordAlign) {
+    const std::uint64_t place = record + bus::kRecordHeaderBytes + at;
+    const std::uint64_t fake[2] = {as_ends ? bus::word::empty(place) : bus::word::frame(place, 64),
+                                   number};
+    std::memcpy(bytes.data() + at, fake, sizeof fake);
+  }
+}
+
+TEST(SalvageOfALappedRing, TakesNoPayloadForARecordWhereverTheRingBegins) {
+  LappedBus bus;
+  const std::vector<std::byte> plain(230, std::byte{0xff});
+  std::uint64_t sent = 0;
+  while (bus.raw_.header().last < 3 * kSalvageRing + kSalvageRing / 2) {
+    std::vector<std::byte> bytes = plain;
+    disguise(bytes, bus.raw_.header().last, sent + 1, false);
+    const FrameView view(bytes);
+    const std::uint64_t from = bus.raw_.header().last;
+    ASSERT_FALSE(bus.sender_.send({&view, 1}).error);
+    bus.note(from);
+    ++sent;
+  }
+  const std::vector<Standing> chain = bus.chain();
+  const std::uint64_t border = 3 * kSalvageRing;  // where the ring begins again
+  ASSERT_TRUE(std::ranges::any_of(chain, [&](const Standing& f) {
+    return f.position < border && f.position + bus::record_bytes(plain.size()) > border;
+  })) << "inside of a record";
+  bus.raw_.header().last = 12345;
+  EXPECT_GE(bus.repair().frames_kept + 1, chain.size());
+  Port late = port_on(bus.bus_.path(), {.start = Start::oldest});
+  bus.batch_ = FrameBatch(1024, 1U << 20U);
+  EXPECT_FALSE(late.receive(bus.batch_).error);
+  EXPECT_GE(bus.batch_.size() + 1, chain.size());
+  std::uint64_t number = sent - bus.batch_.size();
+  for (const FrameView& f : bus.batch_.frames()) {
+    EXPECT_EQ(f.size(), plain.size());
+    EXPECT_EQ(f.number, number++);
+  }
+}
+
+/// Where a header was overwritten, the payload behind it is looked at, too.
+TEST(SalvageOfALappedRing, TakesNoPayloadForTheEnd) {
+  LappedBus bus;
+  bus.send_up_to(kSalvageRing / 4);
+  const std::uint64_t disguised = bus.raw_.header().last;
+  std::vector<std::byte> bytes(230, std::byte{0xff});
+  disguise(bytes, disguised, bus.next_ + 1, true);
+  const FrameView view(bytes);
+  ASSERT_FALSE(bus.sender_.send({&view, 1}).error);
+  bus.note(disguised);
+  bus.send_up_to(kSalvageRing / 2);
+  const std::vector<Standing> chain = bus.chain();
+  bus.raw_.ring().record(disguised).word = 0x123456789;
+  bus.raw_.header().last = 12345;
+  EXPECT_EQ(bus.repair().frames_kept, chain.size() - 1);
+  EXPECT_TRUE(is_clean(bus.bus_.audit()));
+  std::uint64_t lost = 0;
+  EXPECT_EQ(bus.read_all(bus.reader_, lost).size(), chain.size() - 1);
+  EXPECT_EQ(lost, 1U);
+}
+
+TEST(SalvageOfALappedRing, KeepsWhatADeadWriterCommittedBeforeItDied) {
+  LappedBus bus;
+  bus.send_up_to(kSalvageRing / 2);
+  const std::vector<Standing> chain = bus.chain();
+  ASSERT_GT(chain.size(), 60U);
+  bus.raw_.claim(77, chain[50].position, chain[50].position, chain[55].position);
+  bus.raw_.ring().record(chain[20].position).word = 0;
+  const RepairReport done = bus.repair();
+  EXPECT_EQ(done.claims_cleared, 1U);
+  EXPECT_EQ(done.frames_kept, chain.size() - 1);
+  std::uint64_t lost = 0;
+  EXPECT_EQ(bus.read_all(bus.reader_, lost).size(), chain.size() - 1);
+}
+
+/// A stopped writer may go on, and write to all of its claim.
+TEST(SalvageOfALappedRing, KeepsOutOfClaimsOfEverySize) {
+  constexpr std::uint64_t kLongest = kSalvageRing / 4 + bus::kTailBytes;
+  for (const std::uint64_t size : {std::uint64_t{64}, std::uint64_t{4096}, kLongest}) {
+    LappedBus bus;
+    bus.send_up_to(kSalvageRing / 4);
+    const std::vector<Standing> chain = bus.chain();
+    const std::uint64_t end = bus.raw_.header().last;
+    bus.raw_.claim(bus.sender_.slot(), end, end, end + size);
+    bus.raw_.ring().record(chain[20].position).word = 0;
+    const RepairReport done = bus.repair();
+    EXPECT_EQ(done.claims_cleared, 0U) << size;
+    EXPECT_EQ(done.frames_kept, chain.size() - 1) << size;
+    EXPECT_GE(bus.raw_.header().last, end + size);
+    EXPECT_LE(bus.raw_.header().last, end + size + 64);
+    EXPECT_TRUE(is_clean(bus.bus_.audit()));
+  }
+}
+
+/// The whole of what a repair does beside the ring, each with a number of its own.
+TEST(RepairReport, CountsEachKindByItself) {
+  LappedBus bus;
+  bus.send_up_to(kSalvageRing / 8);
+  const std::uint64_t end = bus.raw_.header().last;
+  for (const unsigned slot : {70U, 71U, 72U}) bus.raw_.claim(slot, end, end, end + 512);
+  bus.raw_.claim(bus.reader_.slot(), end, end + 512, end);  // which no writer makes
+  bus.raw_.slot(80).state = bus::slot_state(bus::SlotState::live, 1);
+  bus.raw_.slot(81).state = bus::slot_state(bus::SlotState::live, 1);
+  const RepairReport done = bus.repair();
+  EXPECT_EQ(done.claims_cleared, 4U);
+  EXPECT_EQ(done.ports_freed, 2U);
+  EXPECT_FALSE(done.lock_released);
+  EXPECT_FALSE(done.ring_rebuilt);
+  EXPECT_EQ(done.frames_kept, 0U);
+  for (const PortInfo& port : bus.bus_.info().ports) EXPECT_TRUE(port.live) << port.name;
+}
+
+TEST(RepairReport, SaysThatADeadPortsLockWasReleasedAndALivingOnesNot) {
+  LappedBus bus;
+  bus.send_up_to(kSalvageRing / 8);
+  for (const unsigned holder : {77U, bus::lock_word::kRepairSlot, bus::kSlots}) {
+    bus.raw_.lock_as(holder);
+    const RepairReport done = bus.repair();
+    EXPECT_TRUE(done.lock_released) << holder;
+    EXPECT_FALSE(done.ring_rebuilt) << holder;
+    EXPECT_TRUE(bus::lock_word::is_free(bus.raw_.header().lock)) << holder;
+  }
+  const std::uint64_t word = bus.raw_.lock_as(bus.reader_.slot());
+  EXPECT_FALSE(bus.repair().lock_released);
+  EXPECT_EQ(bus.raw_.header().lock, word);
+}
+
+TEST(RepairReport, OfASoundBusWithAClaimThatItsPortDoesNotKnowLetsThePortDropIt) {
+  LappedBus bus;
+  bus.send_up_to(kSalvageRing / 8);
+  const std::uint64_t end = bus.raw_.header().last;
+  bus.raw_.claim(bus.sender_.slot(), end, end, end + 512);
+  ASSERT_TRUE(is_clean(bus.bus_.audit()));
+  const RepairReport done = bus.repair();
+  EXPECT_EQ(done.epoch, 1U);
+  EXPECT_EQ(done.claims_cleared, 0U) << "it may be a stopped writer's";
+  EXPECT_EQ(bus.sender_.send({}).taken, 0U);  // any call does
+  EXPECT_FALSE(bus.bus_.info().ports.at(bus.sender_.slot()).claim_bytes);
+  EXPECT_EQ(bus.repair().epoch, 1U) << "now there is nothing to tell the ports";
+}
+
+/// What was not saved is told to whom it was for, by the next receive and only once.
+TEST(RepairReport, OfFramesThatAPortHadStillToReadIsToldByItsNextReceive) {
+  for (const bool waits : {false, true}) {
+    LappedBus bus;
+    bus.send_up_to(kSalvageRing / 8);
+    const std::vector<Standing> chain = bus.chain();
+    for (const std::size_t i : {0U, 1U, 2U}) bus.raw_.ring().record(chain[i].position).word = 0;
+    EXPECT_EQ(bus.repair().frames_kept, chain.size() - 3);
+    for (const unsigned slot : {0U, 1U}) {
+      const bus::PortSlot& s = bus.raw_.slot(slot);
+      EXPECT_LE(s.position, bus.raw_.header().last) << slot;
+    }
+    if (waits) {
+      EXPECT_TRUE(bus.reader_.wait(std::chrono::seconds(20)));
+    }
+    bus.batch_.clear();
+    EXPECT_EQ(bus.reader_.receive(bus.batch_).lost, 3U) << "waits: " << waits;
+    std::uint64_t lost = 0;
+    bus.read_all(bus.reader_, lost);
+    EXPECT_EQ(lost, 0U);
+    EXPECT_EQ(bus.reader_.counters().lost_frames, 3U);
+    EXPECT_EQ(bus.reader_.counters().rx_frames, chain.size() - 3);
+  }
+}
+
+}  // namespace
+}  // namespace shmif::test
