@@ -5,10 +5,13 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "bus/layout.hpp"
+#include "shmif/receiver.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/temp_bus.hpp"
@@ -63,6 +66,31 @@ TEST(Truncation, AReceiverSaysBusLostToItsCallerInsteadOfLooping) {
   ASSERT_TRUE(eventually([&] { return *step == 1; }));
   ASSERT_EQ(truncate(bus.path().c_str(), 4096), 0);
   *step = 2;
+  EXPECT_EQ(child.wait(), 0);
+}
+
+/// It will not mend itself, so neither is tried again.
+TEST(Truncation, EndsAReceiverAndAWaitForUpAtOnce) {
+  const TempBus bus(small_ring());
+  Child child([&] {
+    no_core();
+    alarm(30);
+    if (!install_sigbus_guard()) return 1;
+    Port port = port_on(bus.path());
+    Port down = port_on(bus.path());
+    if (down.down()) return 2;
+    Receiver receiver(port, [](auto) {});
+    std::atomic<int> answer{-1};
+    std::jthread waiter([&] { answer = down.wait_until_up() ? 1 : 0; });
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // both sleep
+    if (truncate(bus.path().c_str(), 0) != 0) return 3;
+    port.interrupt();
+    if (!eventually([&] { return !receiver.running(); })) return 4;
+    if (receiver.error() != Errc::bus_lost || receiver.failed_waits() != 1) return 5;
+    if (down.up() != Errc::bus_lost) return 6;
+    waiter.join();  // nobody else tells it
+    return answer == 0 ? 0 : 7;
+  });
   EXPECT_EQ(child.wait(), 0);
 }
 

@@ -243,10 +243,15 @@ TEST(Link, AnotherBusOfTheSameInodeNumberOnAnotherFileSystemIsNotTaken) {
                        Port port;
                        port.attach(dir.file("b")).value();
                        if (!port.link().value().still_named) return 1;
+                       const int held = open(dir.file("b").c_str(), O_PATH | O_CLOEXEC);
                        // A second tmpfs over the first one counts its inodes from the beginning.
                        if (mount("again", dir.path().c_str(), "tmpfs", 0, "size=1M") != 0) return 2;
                        if (inode_of_new_bus() != inode) return 3;
-                       return port.link().value().still_named ? 4 : 0;
+                       if (port.link().value().still_named) return 4;
+                       // Nor is it taken by who cannot open a file again without its path.
+                       if (mount("none", "/proc", "tmpfs", 0, "size=1M") != 0) return 5;
+                       const auto again = bus::reopen(held, dir.file("b"), true);
+                       return again ? 6 : again.error().code == Errc::copied_file ? 0 : 7;
                      });
                    }).wait();
   if (code == 77) GTEST_SKIP() << "user namespaces cannot be made here";
@@ -455,6 +460,7 @@ TEST(Open, ACopyIsRefusedForUseAndShownWithAWarning) {
   const auto seen = Bus::open(bus.file("copy"));
   ASSERT_TRUE(seen);
   EXPECT_THAT(seen->warning(), HasSubstr("copy"));
+  expect_refused(port.attach(*seen), Errc::copied_file, {bus.file("copy"), "inode"});
   EXPECT_TRUE(seen->info().is_copy);
   EXPECT_FALSE(bus.info().is_copy);
   EXPECT_NE(seen->info().inode, bus.info().inode) << "of the file, not of its header";
