@@ -111,16 +111,21 @@ int attach_is_refused(const std::string& path, const std::string& why) {
   return 0;
 }
 
-/// Forks in the way of `fork_by`. Result: whether the child was told so by a port of its parent's.
-bool child_is_told(Port& port, const std::function<pid_t()>& fork_by) {
+/// Forks in the way of `fork_by`. Result: whether the child is told so by a port of its parent's,
+/// also when it has a port of its own.
+bool child_is_told(Port& port, const std::string& path, const std::function<pid_t()>& fork_by) {
   const pid_t pid = fork_by();
   if (pid < 0) return false;
   if (pid == 0) {
     NumberedBatch frames(60);
     FrameBatch batch;
-    const bool told = port.send(frames.make(1, 0, 1)).error == Errc::forked &&
-                      port.receive(batch).error == Errc::forked && !port.is_up() &&
-                      port.detach() == Errc::forked;
+    const auto is_told = [&] {
+      return port.send(frames.make(1, 0, 1)).error == Errc::forked &&
+             port.receive(batch).error == Errc::forked && !port.is_up();
+    };
+    bool told = is_told();
+    Port own;
+    told = told && own.attach(path) && is_told() && port.detach() == Errc::forked;
     _exit(told ? 0 : 1);
   }
   int status = 0;
@@ -130,8 +135,8 @@ bool child_is_told(Port& port, const std::function<pid_t()>& fork_by) {
 /// Result: what went wrong, 0: a port attaches, and notices forks however they are made.
 int forks_are_noticed(const std::string& path) {
   Port port = port_on(path);
-  if (!child_is_told(port, [] { return fork(); })) return 20;
-  if (!child_is_told(port, [] {
+  if (!child_is_told(port, path, [] { return fork(); })) return 20;
+  if (!child_is_told(port, path, [] {
         return static_cast<pid_t>(syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
       })) {
     return 21;
@@ -189,15 +194,24 @@ TEST(ForkHold, KeepsSignalsWaitingBecauseAHandlerMayFork) {
   Child child([] {
     struct sigaction action{};
     action.sa_handler = [](int) { signals_seen = signals_seen + 1; };
-    sigaction(SIGUSR1, &action, nullptr);
+    for (const int number : {SIGUSR1, SIGUSR2}) sigaction(number, &action, nullptr);
+    sigset_t blocked;  // by the program itself
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGUSR2);
+    sigprocmask(SIG_BLOCK, &blocked, nullptr);
     {
       const bus::ForkHold held;
       raise(SIGUSR1);
+      raise(SIGUSR2);
       if (signals_seen != 0) return 1;
     }
-    return signals_seen == 1 ? 0 : 2;
+    if (signals_seen != 1) return signals_seen == 0 ? 2 : 3;
+    sigprocmask(SIG_UNBLOCK, &blocked, nullptr);
+    return signals_seen == 2 ? 0 : 4;
   });
-  EXPECT_EQ(child.wait(), 0) << "1 its handler ran under the hold, 2 it never ran";
+  EXPECT_EQ(child.wait(), 0)
+      << "1 a handler ran under the hold, 2 it never ran, 3 what the program "
+         "blocks came, 4 it was lost";
 }
 
 /// Children of a process that attaches to a bus, which outlive it: what they have inherited must
