@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -117,6 +118,8 @@ class Init {
     ::sigprocmask(SIG_SETMASK, &all, nullptr);
     // If SIGCHLD were ignored, the children's statuses would be lost.
     ::signal(SIGCHLD, SIG_DFL);
+    // What init makes is for everybody in the guest. The caller's own mask is the command's.
+    mask_ = ::umask(S_IWGRP | S_IWOTH);
     plan_.apart ? leave_session() : close_foreign(socket_);
   }
 
@@ -339,6 +342,7 @@ class Init {
 
   /// Restores the caller's signals, and goes to the caller's directory.
   void take_callers_place() const {
+    ::umask(mask_);
     ::sigaction(SIGCHLD, &plan_.command_child, nullptr);
     ::sigprocmask(SIG_SETMASK, &plan_.command_mask, nullptr);
     if (!plan_.entered) return;
@@ -536,6 +540,7 @@ class Init {
 
   const GuestPlan& plan_;
   const int socket_;
+  mode_t mask_ = 0;  ///< the caller's umask
   bool single_id_ = false;
   bool etc_is_private_ = false;
   bool foreground_ = false;  ///< entered: the command gets the terminal

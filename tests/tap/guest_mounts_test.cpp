@@ -218,5 +218,33 @@ TEST(GuestMounts, OfMessageQueuesTheGuestHasItsOwnSettings) {
   EXPECT_EQ(contents("/proc/sys/fs/mqueue/msg_max"), before);
 }
 
+/// Whoever gives up root's ids in the guest must find its name servers and its own name.
+TEST(GuestMounts, WhateverTheCallerHidesFromOthersWithItsUmaskTheGuestHasTheUsualModes) {
+  if (::geteuid() != 0) GTEST_SKIP() << kNeedsRoot;
+  for (const uid_t uid : {uid_t{0}, kStranger}) {
+    for (const bool session : {false, true}) {
+      Supervised::Options o;
+      o.guest = guest_running(
+          shell("umask; stat -c '%a %n' /etc /etc/hosts /etc/resolv.conf /var/lib /run/user 2>&1"));
+      o.caller = {uid};
+      o.before = [&] {
+        leave_mounts();
+        mount_fresh("/var/lib");
+        mount_fresh("/run");
+        if (session) std::filesystem::create_directories("/run/user/" + std::to_string(uid));
+        ::umask(0077);
+      };
+      o.serve = [](Guest& guest) { (void)guest.release("named"); };
+      Supervised guest(o);
+      const int status = guest.finish();
+      if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+      const std::string expected =
+          "0077\n755 /etc\n644 /etc/hosts\n644 /etc/resolv.conf\n755 /var/lib\n";
+      EXPECT_TRUE(guest.output().starts_with(expected)) << uid << guest.output();
+      EXPECT_EQ(guest.output().ends_with("755 /run/user\n"), session) << guest.output();
+    }
+  }
+}
+
 }  // namespace
 }  // namespace shmif::tap::test
