@@ -252,6 +252,62 @@ TEST(FlowReceiver, KeepsTheNumbersOfSoManyDamagedFramesAndNoMore) {
   EXPECT_EQ(result.corrupt + result.corrupt_copies, FlowReceiver::kMaxDamaged + 1);
 }
 
+TEST(FlowReceiver, ALateFrameShowsThatThoseBeforeItAreMissing) {
+  FlowReceiver receiver({});
+  for (const std::uint64_t n : {1U, 2U, 4U}) receive(receiver, n);
+  EXPECT_EQ(receiver.counts().lost_so_far(), 1U);
+  receiver.end_drain(0);
+  receive(receiver, 7);
+  EXPECT_EQ(receiver.counts().lost_so_far(), 3U) << "3, 5 and 6";
+  receive(receiver, 0);
+  EXPECT_EQ(receiver.counts().lost_so_far(), 3U);
+}
+
+TEST(FlowReceiver, ADamagedFrameIsOfThePeriodThatItNamesOrElseOfThatInWhichItCame) {
+  constexpr std::uint64_t kBegin = kStart + 10 * kStep;
+  FlowReceiver receiver({.measure_from_ns = kBegin});
+  receiver.note_damaged(Finding::corrupt, probe(9), kBegin + 500);
+  receiver.note_damaged(Finding::truncated, std::nullopt, kBegin - 1);
+  EXPECT_EQ(receiver.counts().corrupt + receiver.counts().truncated, 0U) << "both of the ramp";
+  receiver.note_damaged(Finding::corrupt, probe(10), kBegin - 1);
+  receiver.note_damaged(Finding::truncated, std::nullopt, kBegin);
+  receiver.note_damaged(Finding::truncated, std::nullopt, kBegin + 1);
+  EXPECT_EQ(receiver.counts().corrupt, 1U);
+  EXPECT_EQ(receiver.counts().truncated, 2U);
+}
+
+TEST(FlowReceiver, OnlyDamagedFramesOfTheWindowAreTheFateOfOneOfItsFrames) {
+  FlowReceiver receiver({});
+  // An earlier run sent a hundred, the ramp twenty, and the window ten.
+  for (const std::uint64_t n : {100U, 119U, 120U, 129U, 130U}) {
+    receiver.note_damaged(Finding::corrupt, probe(n), 0);
+  }
+  receive(receiver, 125);
+  const FlowResult result = receiver.result({.first = 100, .ramp_frames = 20, .frames = 10});
+  EXPECT_EQ(result.corrupt, 2U) << "the first and the last number of the window";
+  EXPECT_EQ(result.corrupt_copies, 3U);
+  EXPECT_EQ(result.lost, 7U);
+  EXPECT_EQ(result.gaps, (Gaps{{120, 125}, {126, 130}}));
+}
+
+TEST(FlowReceiver, NoMoreFramesAreDamagedOrUncheckedThanAreMissing) {
+  FlowReceiver damaged({});
+  receive(damaged, 0);
+  for (const std::uint64_t n : {1U, 3U, 5U}) damaged.note_damaged(Finding::truncated, probe(n), 0);
+  FlowResult result = damaged.result({.frames = 3, .numbers = 6});
+  EXPECT_EQ(result.truncated, 2U);
+  EXPECT_EQ(result.truncated_copies, 1U);
+  EXPECT_EQ(result.lost, 0U);
+  FlowReceiver unchecked({});
+  receive(unchecked, 0);
+  for (int i = 0; i < 5; ++i) unchecked.note_unverified(probe(1));
+  unchecked.note_damaged(Finding::corrupt, probe(2), 0);
+  result = unchecked.result({.frames = 4});
+  EXPECT_EQ(result.unverified, 2U);
+  EXPECT_EQ(result.corrupt, 1U);
+  EXPECT_EQ(result.lost, 0U);
+}
+
 TEST(FlowReceiver, WhatIsNotCheckedInTheRampIsInNoFigure) {
   FlowReceiver receiver({.measure_from_ns = kStart + 10 * kStep});
   receiver.note_unverified(probe(3));

@@ -64,6 +64,18 @@ TEST(SequenceLedger, NamesAndCountsTheGapsOfAStretch) {
   EXPECT_EQ(ledger.missing(100, 6), 0U);
 }
 
+TEST(SequenceLedger, TheLastGapOfThoseAskedForIsWholeThoughItGoesOverChunks) {
+  SequenceLedger ledger;
+  for (const std::uint64_t n : {0U, 100'000U, 300'000U}) ledger.note(n);
+  EXPECT_EQ(ledger.gaps(400'000, 1), (std::vector<Gap>{{1, 100'000}}));
+  EXPECT_EQ(ledger.gaps(400'000, 2), (std::vector<Gap>{{1, 100'000}, {100'001, 300'000}}));
+  EXPECT_EQ(ledger.gaps(400'000, 3).back(), (Gap{300'001, 400'000}));
+  EXPECT_TRUE(ledger.gaps(400'000, 0).empty());
+  SequenceLedger one;
+  one.note(0);
+  EXPECT_EQ(one.gaps(200'000, 1), (std::vector<Gap>{{1, 200'000}}));
+}
+
 TEST(SequenceLedger, NumbersBeyondWhatWasSentDoNotMakeUpForMissingOnes) {
   SequenceLedger ledger;
   ledger.note(0);

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <filesystem>
@@ -20,11 +21,16 @@ namespace {
 
 /// What is looked at when this program writes a file to the disk, or looks at an open file.
 void (*g_look)(const char* call, int fd) = nullptr;
+bool g_fsync_fails = false;
 
 }  // namespace
 
 extern "C" int fsync(int fd) {
   if (g_look != nullptr) g_look("fsync", fd);
+  if (g_fsync_fails) {
+    errno = EIO;
+    return -1;
+  }
   return static_cast<int>(::syscall(SYS_fsync, fd));
 }
 extern "C" int fstat(int fd, struct stat* into) noexcept {
@@ -193,6 +199,23 @@ TEST(VerifyState, ALedgerThatNoLedgerWritesIsRefused) {
   EXPECT_TRUE(refused([](auto at) { at[17] = std::byte{0}; })) << "a chunk of nothing";
 }
 
+TEST(VerifyState, ChunksTwiceOrWholeButForTheirMarkAreRefused) {
+  const auto is_read = [](auto change) {
+    VerifyState state{.job = "a"};
+    state.flows.emplace_back();
+    for (const std::uint64_t n : {5U, 70'000U}) state.flows[0].received.note(n);
+    Bytes bytes = encode_verify_state(state);
+    constexpr std::size_t kFirst = 16 + 8 + 9 + 8 + 32 + 24;
+    change(std::span(bytes).subspan(kFirst));
+    seal(bytes);
+    return bool{decode_verify_state(bytes, "state")};
+  };
+  constexpr std::size_t kChunk = 8 + 1 + 8192;
+  EXPECT_TRUE(is_read([](auto at) { at[kChunk] = std::byte{2}; })) << "a later one";
+  EXPECT_FALSE(is_read([](auto at) { at[kChunk] = std::byte{0}; })) << "the first one again";
+  EXPECT_FALSE(is_read([](auto at) { std::ranges::fill(at.subspan(9, 8192), std::byte{0xff}); }));
+}
+
 TEST(VerifyState, AChunkWithoutItsIndexIsRefused) {
   VerifyState state{.job = "a"};
   state.flows.emplace_back();
@@ -238,6 +261,46 @@ TEST(VerifyState, AFullDiskLeavesTheOneBefore) {
   EXPECT_EQ(files_in(dir.path()), 1U);
 }
 
+TEST(VerifyState, ThatDoesNotReachTheDiskLeavesTheOneBefore) {
+  const test::TempDir dir;
+  const std::string path = dir.file("state");
+  save_verify_state(path, {.job = "before"}).value();
+  g_fsync_fails = true;
+  const auto saved = save_verify_state(path, some_state());
+  g_fsync_fails = false;
+  ASSERT_FALSE(saved);
+  EXPECT_EQ(saved.error().code, std::errc::io_error);
+  EXPECT_EQ(saved.error().message, "cannot save verify state \"" + path + "\": Input/output error");
+  EXPECT_EQ(load_verify_state(path, "before", 0).value().job, "before");
+  EXPECT_EQ(files_in(dir.path()), 1U);
+}
+
+TEST(VerifyState, WhatIsNoFileOrFarTooLongIsNotRead) {
+  const test::TempDir dir;
+  ASSERT_EQ(mkfifo(dir.file("pipe").c_str(), 0600), 0);
+  for (const std::string& path : {dir.path(), dir.file("pipe")}) {
+    EXPECT_EQ(load_verify_state(path, "a", 0).error().message,
+              "cannot load verify state \"" + path + "\": it is no regular file");
+  }
+  // Should it be read, it does not take the memory of the machine.
+  std::uint64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  rlimit usual{};
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &usual), 0);
+  const rlimit little{.rlim_cur = pages * 4096 + (std::uint64_t{4} << 30U),
+                      .rlim_max = usual.rlim_max};
+  const std::string path = dir.file("long");
+  std::ofstream{path};
+  std::filesystem::resize_file(path, (std::uint64_t{16} << 30U) + 1);  // nothing of it is there
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &little), 0);
+  const auto loaded = load_verify_state(path, "a", 0);
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &usual), 0);
+  ASSERT_FALSE(loaded);
+  EXPECT_EQ(loaded.error().code, Errc::bad_argument);
+  EXPECT_EQ(loaded.error().message,
+            "cannot load verify state \"" + path + "\": it is too long to be one");
+}
+
 TEST(VerifyState, IsOnTheDiskBeforeItReplacesTheOneBeforeAndNoProgramInheritsIt) {
   static std::string calls;
   static std::string path;
@@ -279,6 +342,7 @@ TEST(OptionsHash, ChangesWithWhateverChangesFrames) {
     return options_hash(other) != hash;
   };
   EXPECT_TRUE(differs([](JobOptions& j) { j.bs.tx.parts[0].most = 65; }));
+  EXPECT_TRUE(differs([](JobOptions& j) { j.bs.tx.parts[0].least = 63; }));
   EXPECT_TRUE(differs([](JobOptions& j) { j.bs.rx.parts[0].weight = 2; }));
   EXPECT_TRUE(differs([](JobOptions& j) { j.bs.tx = imix_sizes(); }));
   EXPECT_TRUE(differs([](JobOptions& j) { j.randseed = 2; }));
