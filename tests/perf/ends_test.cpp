@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -33,6 +34,7 @@ struct Told {
   std::error_code receive_error;
   std::uint64_t sent_ns = 0;         // the end of the last send
   std::function<void(int)> on_wait;  // of waits for room, with how many there have been
+  std::atomic<int> waits{0};         // for frames
 
   std::vector<Bytes> so_far() {
     const std::lock_guard lock(mutex);
@@ -64,7 +66,7 @@ class ToldEnd final : public End {
     lent_ = std::exchange(told_.to_receive, {});
     return result;
   }
-  void wait(std::chrono::nanoseconds) noexcept override {}
+  void wait(std::chrono::nanoseconds) noexcept override { ++told_.waits; }
   void wait_to_send(std::chrono::nanoseconds at_most) noexcept override {
     if (told_.on_wait) told_.on_wait(++waits_);
     std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(at_most, 1ms));
@@ -77,6 +79,12 @@ class ToldEnd final : public End {
   }
   std::optional<FaultsMade> faults_received() const noexcept override {
     return FaultsMade{{.frames = 9}};
+  }
+  WireCounters counters() noexcept override {
+    WireCounters counters;
+    counters.tx_frames = 11;
+    counters.rx_bytes = 13;
+    return counters;
   }
 
  private:
@@ -148,6 +156,70 @@ TEST(OffloadEnd, HasTheFaultsOfItsLink) {
   EXPECT_EQ(end->faults_received().value_or(FaultsMade{}).frames, 9U);
 }
 
+TEST(OffloadEnd, IsForEverythingElseTheEndBehindIt) {
+  Told told;
+  told.to_receive = frames_to(0, 1, 3);
+  const auto expected = told.to_receive;
+  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
+  EXPECT_EQ(end->mac(), end_mac(0));
+  EXPECT_EQ(end->address(), "told");
+  EXPECT_EQ(end->max_frame_bytes(), 1514U);
+  EXPECT_EQ(end->counters().tx_frames, 11U);
+  EXPECT_EQ(end->counters().rx_bytes, 13U);
+  EXPECT_TRUE(shmif::test::same_frames(arrived(*end), expected));
+  end->wait(1ms);
+  EXPECT_EQ(told.waits, 1);
+}
+
+/// Waits until it is so; at most for long.
+template <class Happened>
+bool comes_true(Happened happened) {
+  for (int i = 0; i < 20'000 && !happened(); ++i) std::this_thread::sleep_for(1ms);
+  return happened();
+}
+
+TEST(OffloadEnd, SendsAtOnceWithoutBeingToldToFinish) {
+  Told told;
+  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
+  for (const std::size_t upto : {3U, 5U}) {
+    EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, upto))).taken, upto);
+    EXPECT_TRUE(comes_true([&] { return told.so_far().size() == (upto == 3 ? 3U : 8U); }));
+  }
+}
+
+TEST(OffloadEnd, CountsWhatNeverLeftOfBothItsQueues) {
+  Told told;
+  told.full = true;
+  std::atomic<bool> waits{false};
+  told.on_wait = [&](int) { waits = true; };
+  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
+  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 3))).taken, 3U);
+  ASSERT_TRUE(comes_true([&] { return waits.load(); })) << "three are on their way";
+  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 5))).taken, 5U);
+  EXPECT_EQ(end->finish_sending(1ms).frames, 8U);
+  EXPECT_TRUE(told.so_far().empty());
+}
+
+TEST(OffloadEnd, WakesWhoWaitsForRoomToTellOfAnError) {
+  Told told;
+  told.full = true;
+  std::atomic<bool> waits{false};
+  told.on_wait = [&](int) { waits = true; };
+  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
+  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 3))).taken, 3U);
+  ASSERT_TRUE(comes_true([&] { return waits.load(); }));
+  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 20))).taken, 16U) << "four batches";
+  {
+    const std::lock_guard lock(told.mutex);
+    told.errors.push_back(Errc::port_down);
+    told.full = false;
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  end->wait_to_send(20s);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s);
+  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 1))).error, Errc::port_down);
+}
+
 /// A link that never takes a frame.
 class RefusingLink {
  public:
@@ -195,6 +267,124 @@ TEST(Echoer, GivesUpAtOnceWhenItsJobIsToldToStop) {
   EXPECT_EQ(waits, 3) << "a second of them is for those that are not stopped";
   EXPECT_EQ(job.sent[Period::window].frames.get(), 0U);
   EXPECT_EQ(job.sent[Period::window].offered_frames.get(), 1U);
+}
+
+/// An echoer, and the wire of its replies.
+struct Echo {
+  std::unique_ptr<RunMemory> memory = RunMemory::create(1).value();
+  JobBlock& job = memory->job(0);
+  IntervalRecorder recorder{job, now_ns(), 100'000'000};
+  Told told;
+  ToldEnd end{told};
+  Echoer echoer{end, job};
+
+  void add(std::uint64_t number, std::size_t size, Period period) {
+    const Bytes request = frame_to(0, 1, size, number);
+    echoer.add(FrameView(request.data(), request.size()), 14,
+               Probe{.kind = Probe::Kind::request,
+                     .flow = static_cast<std::uint32_t>(number + 50),
+                     .nonce = 7,
+                     .sequence = number,
+                     .intended_ns = 11,
+                     .sent_ns = 13},
+               period);
+  }
+  const SentCounts& sent(Period period) const { return job.sent[period]; }
+};
+
+TEST(Echoer, AnswersEachRequestOfItsPeriodOnceAndCountsWhatItSent) {
+  Echo echo;
+  EXPECT_TRUE(echo.echoer.flush(echo.recorder).empty()) << "nothing was asked";
+  echo.add(1, 100, Period::ramp);
+  echo.add(2, 200, Period::window);
+  echo.add(3, 400, Period::window);
+  const auto about = echo.echoer.flush(echo.recorder);
+  ASSERT_EQ(about.size(), 3U);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(about[i].number, i + 1);
+    EXPECT_EQ(about[i].flow, i + 51);
+    EXPECT_EQ(about[i].period, i == 0 ? Period::ramp : Period::window);
+    const Bytes& reply = echo.told.sent.at(i);
+    EXPECT_EQ(reply.size(), i == 0 ? 100U : i * 200);
+    EXPECT_EQ(std::memcmp(reply.data(), end_mac(1).bytes.data(), 6), 0);
+    EXPECT_EQ(std::memcmp(reply.data() + 6, end_mac(0).bytes.data(), 6), 0);
+    const ProbeReading reading = read_probe(reply, 14);
+    EXPECT_EQ(reading.finding, Finding::whole);
+    EXPECT_EQ(reading.probe.kind, Probe::Kind::reply);
+    EXPECT_EQ(reading.probe.sequence, i + 1);
+    EXPECT_EQ(reading.probe.intended_ns, 11U);
+  }
+  echo.add(4, 60, Period::ramp);
+  EXPECT_EQ(echo.echoer.flush(echo.recorder).size(), 1U);
+  EXPECT_EQ(echo.sent(Period::ramp).frames.get(), 2U);
+  EXPECT_EQ(echo.sent(Period::ramp).bytes.get(), 160U);
+  EXPECT_EQ(echo.sent(Period::ramp).offered_frames.get(), 2U);
+  EXPECT_EQ(echo.sent(Period::ramp).offered_bytes.get(), 160U);
+  EXPECT_EQ(echo.sent(Period::ramp).batches.get(), 1U);
+  EXPECT_EQ(echo.sent(Period::window).frames.get(), 2U);
+  EXPECT_EQ(echo.sent(Period::window).bytes.get(), 600U);
+  EXPECT_EQ(echo.sent(Period::window).offered_bytes.get(), 600U);
+  EXPECT_EQ(echo.sent(Period::window).batches.get(), 1U);
+  EXPECT_EQ(echo.job.all_tx_frames.get(), 4U);
+  EXPECT_EQ(echo.job.all_tx_bytes.get(), 760U);
+  echo.recorder.close(now_ns() + 1'000'000);
+  EXPECT_EQ(echo.job.intervals[0].tx_frames.get(), 4U);
+  EXPECT_EQ(echo.job.intervals[0].tx_bytes.get(), 760U);
+}
+
+TEST(Echoer, CountsOnceWhatTheWireTookOnlyLater) {
+  Echo echo;
+  std::uint64_t number = 0;
+  for (const Period period : {Period::ramp, Period::ramp, Period::window, Period::window}) {
+    echo.add(++number, 60, period);
+  }
+  // The wire takes one at a time, and for three looks none.
+  echo.told.on_wait = [&](int so_far) {
+    const std::lock_guard lock(echo.told.mutex);
+    echo.told.full = so_far < 4;
+  };
+  EXPECT_EQ(echo.echoer.flush(echo.recorder).size(), 4U);
+  EXPECT_EQ(echo.sent(Period::ramp).refused.get(), 1U) << "the first was taken at once";
+  EXPECT_EQ(echo.sent(Period::window).refused.get(), 2U);
+  EXPECT_EQ(echo.sent(Period::window).frames.get(), 2U);
+}
+
+TEST(Echoer, AnErrorIsOfThePeriodOfTheReplyThatCouldNotBeSent) {
+  Echo echo;
+  echo.told.errors = {Errc::port_down};  // behind the first
+  echo.add(1, 60, Period::ramp);
+  echo.add(2, 100, Period::window);
+  const auto about = echo.echoer.flush(echo.recorder);
+  ASSERT_EQ(about.size(), 1U);
+  EXPECT_EQ(about[0].number, 1U);
+  EXPECT_EQ(echo.sent(Period::ramp).errors.get(), 0U);
+  EXPECT_EQ(echo.sent(Period::window).errors.get(), 1U);
+  EXPECT_EQ(echo.sent(Period::window).frames.get(), 0U);
+  EXPECT_EQ(echo.sent(Period::window).offered_frames.get(), 1U);
+  EXPECT_EQ(echo.sent(Period::window).offered_bytes.get(), 100U);
+  EXPECT_EQ(echo.sent(Period::window).batches.get(), 0U);
+  // What was not sent is not sent later.
+  echo.add(3, 60, Period::window);
+  EXPECT_EQ(echo.echoer.flush(echo.recorder).size(), 1U);
+  ASSERT_EQ(echo.told.sent.size(), 2U);
+  EXPECT_EQ(read_probe(echo.told.sent[1], 14).probe.sequence, 3U);
+}
+
+// It takes the second that a requester waits for.
+TEST(Echoer, DropsAReplyThatNobodyTakesForASecond) {
+  Echo echo;
+  echo.told.full = true;
+  bool over = false;
+  const std::uint64_t begin = now_ns();
+  echo.told.on_wait = [&](int) {  // should it wait for ever
+    over = now_ns() > begin + 20'000'000'000;
+    if (over) echo.job.order.store(Order::stop);
+  };
+  echo.add(1, 60, Period::window);
+  EXPECT_TRUE(echo.echoer.flush(echo.recorder).empty());
+  EXPECT_FALSE(over);
+  EXPECT_GE(now_ns() - begin, 1'000'000'000U);
+  EXPECT_EQ(echo.sent(Period::window).refused.get(), 1U);
 }
 
 TEST(Sink, WithoutFlowsAnEndThatHasEndedIsAnErrorAndNoEndOfAllFlows) {
