@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <regex>
 #include <vector>
 
 #include "perf/run/record_writer.hpp"
@@ -126,6 +128,43 @@ TEST(Replay, AClockThatWasSetBackHoldsNothingUp) {
   EXPECT_EQ(intended(take_all(replay, kStart + 100'000)), (Times{0, 2000, 2000, 4000}));
 }
 
+TEST(Replay, LoopsAreScaledLikeTheTimesInThem) {
+  const test::TempDir dir;
+  Replay replay = Replay::open(capture(dir, {0, 500, 2000}), {.time_scale = 2, .loops = 2}).value();
+  EXPECT_EQ(replay.loop_ns(), 6000U);
+  replay.start(kStart);
+  EXPECT_EQ(intended(take_all(replay, kStart + 100'000)),
+            (Times{0, 1000, 4000, 6000, 7000, 10000}));
+}
+
+TEST(Replay, KnowsHowManyFramesAreLeftInAllLoops) {
+  const test::TempDir dir;
+  Replay replay = Replay::open(capture(dir, {0, 1, 2}), {.loops = 2}).value();
+  for (std::uint64_t left = 6; left > 0; --left) {
+    EXPECT_EQ(replay.left(), left);
+    EXPECT_FALSE(replay.ended());
+    EXPECT_EQ(replay.next().size(), 60 + (6 - left) % 3);
+  }
+  EXPECT_EQ(replay.left(), 0U);
+  EXPECT_TRUE(replay.ended());
+  EXPECT_EQ(Replay::open(dir.file("capture.pcap"), {.loops = 0}).value().left(), Replay::kNever);
+}
+
+TEST(Replay, TheLongestFrameMayStandAnywhereAndAllMayTakeTheWholeMemory) {
+  const test::TempDir dir;
+  const std::string path = dir.file("mixed.pcap");
+  {
+    auto writer = PcapWriter::create(path).value();
+    for (const std::size_t size : {100U, 900U, 60U}) {
+      const auto bytes = frame_of(1, size);
+      const FrameView frame{std::span<const std::byte>(bytes)};
+      EXPECT_EQ(writer.send({&frame, 1}).taken, 1U);
+    }
+  }
+  EXPECT_EQ(Replay::open(path, {.most_bytes = 1060}).value().longest(), 900U);
+  EXPECT_FALSE(Replay::open(path, {.most_bytes = 1059}));
+}
+
 TEST(Replay, WhatCannotBeReplayedIsRefused) {
   const test::TempDir dir;
   EXPECT_FALSE(Replay::open(dir.file("absent")));
@@ -218,6 +257,35 @@ TEST(RecordWriter, WiresharkShowsTheIntendedTimeBesideTheFrame) {
   EXPECT_LE(std::stoll(lines[1]), wall_seconds() + 1);
 }
 
+TEST(RecordWriter, ItsCommentsHaveAllDigitsOfATime) {
+  const test::TempDir dir;
+  const std::string path = dir.file("sent.pcapng");
+  // Over more than a second, so that some fractions begin with 0.
+  constexpr std::uint64_t kStep = 70'000'001;
+  constexpr std::uint64_t kFrames = 16;
+  {
+    auto writer = RecordWriter::create(path).value();
+    const std::uint64_t now = now_ns();
+    for (std::uint64_t n = 0; n < kFrames; ++n) {
+      writer.put(FrameView{std::span<const std::byte>(frame_of(n, 60))}, now + n * kStep + 3 * n,
+                 now + n * kStep);
+    }
+  }
+  std::ifstream file(path, std::ios::binary);
+  const std::string content(std::istreambuf_iterator<char>(file), {});
+  const std::regex comment("intended ([0-9]+)[.]([0-9]{9}), sent ([0-9]+) ns later");
+  std::uint64_t first = 0;
+  std::uint64_t n = 0;
+  for (std::sregex_iterator at(content.begin(), content.end(), comment);
+       at != std::sregex_iterator(); ++at, ++n) {
+    const std::uint64_t time = std::stoull((*at)[1]) * 1'000'000'000 + std::stoull((*at)[2]);
+    if (n == 0) first = time;
+    EXPECT_EQ(time - first, n * kStep);
+    EXPECT_EQ(std::stoull((*at)[3]), 3 * n);
+  }
+  EXPECT_EQ(n, kFrames);
+}
+
 TEST(RecordWriter, ABusIsNotOverwritten) {
   const test::TempDir dir;
   const std::string path = dir.file("bus");
@@ -241,6 +309,9 @@ TEST(RecordWriter, AFullDiskFailsTheRecordAndNothingElse) {
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &usual), 0);
   ASSERT_FALSE(finished);
   EXPECT_EQ(finished.error().code, std::errc::file_too_large);
+  EXPECT_EQ(finished.error().message,
+            "cannot record into \"" + dir.file("sent") + "\": File too large");
+  EXPECT_LT(writer.written(), 1000U) << "what is not in it does not count";
   EXPECT_FALSE(RecordWriter::create(dir.file("no/such/file")));
 }
 

@@ -6,6 +6,7 @@
 #include <functional>
 #include <random>
 #include <set>
+#include <vector>
 
 namespace shmif::perf {
 namespace {
@@ -239,6 +240,99 @@ TEST(RateSearch, NoNoiseMakesARatePassWithoutAPassedTrial) {
   }
 }
 
+/// The rates that a search tries, in order.
+std::vector<double> tried(const RateSearchOptions& options, const Line& link) {
+  std::vector<double> rates;
+  for (const TrialResult& one : run(options, link).trials) rates.push_back(one.offered_fps);
+  return rates;
+}
+using Rates = std::vector<double>;
+
+TEST(RateSearch, TriesWholeFramesASecond) {
+  EXPECT_EQ(tried({.max_fps = 1234.9}, link_of(1e9)), Rates{1234});
+  EXPECT_EQ(tried({.max_fps = 0.3}, link_of(1e9)), Rates{1});
+  for (const double fps : tried({.max_fps = 54'321.6, .resolution = 0.001}, link_of(3210.7))) {
+    EXPECT_EQ(fps, std::floor(fps));
+  }
+}
+
+TEST(RateSearch, TriesNoRateBelowOneOfTenFramesInATrial) {
+  const Line dead = [](double fps) { return trial(fps, 1); };
+  const auto from = [&](double max) { return tried({.max_fps = max, .trial_seconds = 2}, dead); };
+  EXPECT_EQ(from(320), (Rates{320, 40, 5}));
+  EXPECT_EQ(from(384), (Rates{384, 48, 6, 1}));
+  EXPECT_EQ(tried({.max_fps = 320}, dead), (Rates{320, 40, 5, 1})) << "no time is known";
+}
+
+TEST(RateSearch, FollowsTheRateThatTheLinkCarriedThreeTimesAndThenStepsDown) {
+  const Line half = [](double fps) { return trial(fps, 0.5); };
+  EXPECT_EQ(tried({.max_fps = 1e6}, half), (Rates{1e6, 498'750, 248'751, 124'064, 15'508, 1938}));
+  // Of a loss that is allowed, so much more is sent than arrives.
+  const Rates lossy = tried({.kind = Search::pdr, .max_fps = 1e6, .allowed_loss = 0.2}, half);
+  EXPECT_EQ(lossy.at(1), 623'437);
+}
+
+TEST(RateSearch, OnlyATrialThatFailedByAHairIsMadeAgain) {
+  struct Case {
+    const char* what;
+    RateSearchOptions options;
+    TrialResult first;
+    std::size_t times;
+  };
+  const RateSearchOptions ndr{.max_fps = 1000};
+  const RateSearchOptions pdr{.kind = Search::pdr, .max_fps = 1000, .allowed_loss = 0.01};
+  const RateSearchOptions latency{
+      .kind = Search::latency_target, .max_fps = 1000, .latency_bound_ns = 10'000};
+  const auto late = [](TrialResult result, double achieved) {
+    result.achieved_fps = achieved;
+    result.sender_late_ns = 2e7;
+    return result;
+  };
+  for (const Case& c : {Case{"a thousandth", ndr, trial(1000, 0.001), 2},
+                        {"more", ndr, trial(1000, 0.0011), 1},
+                        {"a thousandth beyond what may be lost", pdr, trial(1000, 0.0109), 2},
+                        {"more beyond it", pdr, trial(1000, 0.0111), 1},
+                        {"a fifth too late", latency, trial(1000, 0, 12'000), 2},
+                        {"later", latency, trial(1000, 0, 12'001), 1},
+                        {"never", latency, trial(1000, 0), 1},
+                        {"a late sender", ndr, late(trial(1000, 0.5), 1000), 3},
+                        {"one that is too slow besides", ndr, late(trial(1000, 0), 900), 1}}) {
+    SCOPED_TRACE(c.what);
+    RateSearch search(c.options);
+    std::size_t times = 0;
+    for (; search.next_fps() == 1000 && times < 9; ++times) search.note(c.first);
+    EXPECT_EQ(times, c.times);
+  }
+}
+
+TEST(RateSearch, SaysOfTheLowestRateWhyItFailed) {
+  const auto why = [](RateSearchOptions options, const TrialResult& only) {
+    options.max_fps = only.offered_fps;
+    options.resolution = 1;  // one trial is all of it
+    options.repeat_near = false;
+    RateSearch search(options);
+    search.note(only);
+    EXPECT_FALSE(search.next_fps());
+    return search.result().why_none;
+  };
+  TrialResult slow = trial(100, 0);
+  slow.achieved_fps = 40;
+  EXPECT_EQ(why({}, slow),
+            "no rate passed, down to 100 frames/s: there, the sender itself reached only 40 "
+            "frames/s of 100");
+  const RateSearchOptions latency{
+      .kind = Search::latency_target, .latency_bound_ns = 9000, .latency_percentile = 99.9};
+  EXPECT_EQ(why(latency, trial(100, 0, 10'500)),
+            "no rate passed, down to 100 frames/s: there, 99.9 % of the frames took up to 10.5 us, "
+            "and 9 us was allowed");
+  EXPECT_EQ(why(latency, trial(100, 0)),
+            "no rate passed, down to 100 frames/s: there, less than 99.9 % of the frames came at "
+            "all");
+  EXPECT_EQ(why({.kind = Search::pdr, .allowed_loss = 0.02}, trial(100, 0.034)),
+            "no rate passed, down to 100 frames/s: there, 3.4 % of the frames were lost, and 2 % "
+            "was allowed");
+}
+
 TEST(RateSearch, WithoutAnythingToBeginWithItSaysSo) {
   const SearchResult none = run({}, link_of(1));
   EXPECT_TRUE(none.trials.empty());
@@ -276,6 +370,12 @@ TEST(RateSearch, TakesWhatAJobAsksFor) {
   EXPECT_EQ(options.max_fps, 5);
   EXPECT_EQ(options.trial_seconds, 2);
   EXPECT_EQ(RateSearch(options).result().job, "voip");
+  job.search = Search::pdr;
+  job.search_loss = 0.013;
+  job.search_trial = std::chrono::milliseconds(3500);
+  EXPECT_EQ(rate_search_options(job, 5).kind, Search::pdr);
+  EXPECT_EQ(rate_search_options(job, 5).allowed_loss, 0.013);
+  EXPECT_EQ(rate_search_options(job, 5).trial_seconds, 3.5);
 }
 
 TEST(RateSearch, OfAMixHasBitsByItsMean) {

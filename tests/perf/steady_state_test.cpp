@@ -68,6 +68,26 @@ TEST(SteadyStateDetector, AWindowThatIsNotFullOrWithoutTrafficHasNotSettled) {
   EXPECT_EQ(reached_at(stalled, {0, 0, 0, 0, 0, 0}), 0U) << "a total stall is as flat as can be";
 }
 
+TEST(SteadyStateDetector, PartsOfASecondAreWholeOnes) {
+  const auto seconds = [](std::chrono::nanoseconds window, std::chrono::nanoseconds ramp) {
+    const SteadyStateDetector state(wanted("iops:1%"), window, ramp);
+    return std::pair(state.window_seconds(), state.ramp_seconds());
+  };
+  EXPECT_EQ(seconds(2500ms, 1ns), (std::pair<std::uint64_t, std::uint64_t>(3, 1)));
+  EXPECT_EQ(seconds(3s, 1s), (std::pair<std::uint64_t, std::uint64_t>(3, 1)));
+  EXPECT_EQ(seconds(3001ms, 1001ms), (std::pair<std::uint64_t, std::uint64_t>(4, 2)));
+  EXPECT_EQ(seconds(1ms, 0s), (std::pair<std::uint64_t, std::uint64_t>(2, 0)));
+}
+
+TEST(SteadyStateDetector, AfterAStallTheLastFigureIsThatOfTrafficAndTheWindowGoesOn) {
+  SteadyStateDetector state(wanted("bw:1%"), 2s, 0s);
+  EXPECT_EQ(reached_at(state, {100, 300, 0, 0}), 0U);
+  EXPECT_DOUBLE_EQ(*state.figure(), 1) << "of 300 and 0";
+  EXPECT_EQ(state.describe(), "not reached: bw deviation 100 % (limit 1 %, over 2 s)");
+  EXPECT_EQ(reached_at(state, {0, 200, 200}), 3U);
+  EXPECT_EQ(state.reached_at_seconds(), 7U);
+}
+
 TEST(SteadyStateDetector, OnceReachedItStays) {
   SteadyStateDetector state(wanted("iops:1%"), 2s, 0s);
   EXPECT_EQ(reached_at(state, {5, 5}), 2U);
