@@ -306,6 +306,17 @@ TEST_F(ReaderAccount, WhatIsMissingBehindAPadIsLostAlsoInFrontOfASuperFrame) {
     EXPECT_EQ(tally.corrupt, 0U);
     EXPECT_EQ(reader->next_number(), 6U);
   }
+  // The pad excuses the frame behind it, and no other.
+  const std::uint64_t next = here();
+  append_for_all(70);
+  raw_.ring().record(next).number += 3;
+  for (bus::RingReader* reader : {&reader_, &splitter_}) {
+    FrameBatch in(64);
+    ReadTally tally;
+    EXPECT_EQ(reader->read_all(in, tally), ReadStatus::corrupt);
+    EXPECT_EQ(tally.frames, 0U);
+    EXPECT_EQ(tally.corrupt, 1U);
+  }
 }
 
 /// A reader that goes elsewhere in the middle of a super-frame delivers no more of it.

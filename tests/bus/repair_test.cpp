@@ -68,7 +68,7 @@ class Repair : public ::testing::Test {
   TempBus bus_{BusOptions{.ring_bytes = 64U << 10U}};
   RawBus raw_{bus_.path()};
   Port sender_ = port_on(bus_.path(), {.name = "sender"});
-  Port reader_ = port_on(bus_.path(), {.name = "reader"});
+  Port reader_ = port_on(bus_.path(), {.name = "reader", .kind = LinkKind::dump});
   FrameBatch batch_;
 };
 
@@ -281,6 +281,7 @@ TEST_F(Repair, PortsShowAgainWhoTheyAreAndDropClaimsThatAreNotTheirs) {
     s.flags = 0;
     raw_.claim(slot, 32, 32, 8000);
   }
+  raw_.header().slots_used = 0;
   EXPECT_TRUE(sender_.is_up()) << "what a peer writes takes no port down";
   EXPECT_EQ(reader_.mac(), mac) << "nor does it change its address";
   EXPECT_FALSE(audit().clean());
@@ -299,7 +300,7 @@ TEST_F(Repair, PortsShowAgainWhoTheyAreAndDropClaimsThatAreNotTheirs) {
   EXPECT_TRUE(info.ports[1].carrier);
   for (const PortInfo& port : info.ports) {
     EXPECT_EQ(port.pid, getpid());
-    EXPECT_EQ(port.link, LinkKind::library);
+    EXPECT_EQ(port.link, port.name == "reader" ? LinkKind::dump : LinkKind::library);
     EXPECT_TRUE(port.up);
     EXPECT_FALSE(port.claim_bytes) << port.name;
   }
@@ -333,6 +334,25 @@ TEST_F(Repair, BeginsWherePositionsAreNotUsedUpWhenNothingSurvivedAndLastPointsT
     ASSERT_EQ(read_all().size(), 10U);
   }
   EXPECT_TRUE(audit().clean());
+}
+
+TEST_F(Repair, APortThatWasDownWhenPositionsBeganAnewHearsAllThatIsThereThen) {
+  Port late = port_on(bus_.path(), {.name = "late", .start = Start::oldest});
+  batch_.clear();
+  EXPECT_GT(late.receive(batch_).frames, 0U);
+  ASSERT_FALSE(late.down());
+  std::memset(raw_.ring().payload(0) - bus::kRecordHeaderBytes, 0x5a, raw_.ring().bytes());
+  raw_.header().first = raw_.header().last = kLastPositions;
+  repair();
+  NumberedBatch frames(200);
+  ASSERT_FALSE(sender_.send(frames.make(1, 0, 10)).error);
+  ASSERT_FALSE(late.up());
+  batch_.clear();
+  EXPECT_EQ(late.receive(batch_).frames, 10U);
+  ASSERT_FALSE(late.down());
+  ASSERT_FALSE(late.up());
+  batch_.clear();
+  EXPECT_EQ(late.receive(batch_).frames, 0U) << "not again";
 }
 
 TEST_F(Repair, FindsTheFramesAlsoWhenFirstAndLastAreOffByMoreThanAFramesWordKnows) {

@@ -107,6 +107,25 @@ TEST_F(OffloadPort, CountsASuperFrameAsItsSegmentsToo) {
   }
 }
 
+TEST_F(OffloadPort, CountsTheSegmentsOfEachSuperFrameOfABatch) {
+  const std::vector<Made> made{make(3 * kMss + 1, kMss, 7), make(100, 0, 8),
+                               make(2 * kMss, kMss, 9), make(kMss + 1, kMss, 10)};
+  std::vector<FrameView> views;
+  for (const Made& m : made) views.push_back(m.view());
+  constexpr std::uint64_t kSegments = 4 + 1 + 2 + 2;
+  FrameBatch batch(64, 1U << 20U);
+  for (std::uint64_t round = 1; round < 3; ++round) {
+    EXPECT_EQ(sender.send(views).taken, made.size());
+    EXPECT_EQ(sender.counters().tx_frames, round * made.size());
+    EXPECT_EQ(sender.counters().tx_segments, round * kSegments);
+    batch.clear();
+    EXPECT_EQ(taker.receive(batch).frames, made.size());
+    EXPECT_EQ(taker.counters().rx_segments, round * kSegments);
+    EXPECT_EQ(drain(plain, batch).size(), kSegments);
+    EXPECT_EQ(plain.counters().rx_segments, round * kSegments);
+  }
+}
+
 TEST_F(OffloadPort, ThroughTheCFacadeASuperFrameComesAndCountsAsItsSegments) {
   const Made made = make(3 * kMss + 1, kMss, 7);
   const std::vector<Bytes> wanted = whole_frames(made);

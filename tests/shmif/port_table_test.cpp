@@ -72,6 +72,15 @@ TEST(PortTable, ATakenNameIsRefusedNamingItsProcess) {
   EXPECT_EQ(refused.error().code, Errc::name_taken);
   EXPECT_THAT(refused.error().message, HasSubstr("alpha"));
   EXPECT_THAT(refused.error().message, HasSubstr(std::to_string(getpid())));
+  const MacAddress mac = MacAddress::random();
+  const StayingChild other([&] {
+    static const Port port = port_on(bus.path(), {.name = "beta", .mac = mac});
+    return true;
+  });
+  ASSERT_TRUE(other.works());
+  const std::string owner = "by port \"beta\" of process " + std::to_string(other.pid()) + " ";
+  EXPECT_THAT(Port({.name = "beta"}).attach(bus.path()).error().message, HasSubstr(owner));
+  EXPECT_THAT(Port({.mac = mac}).attach(bus.path()).error().message, HasSubstr(owner));
 }
 
 TEST(PortTable, WhoHasPatienceGetsANameAndAnAddressThatBecomeFree) {

@@ -244,6 +244,22 @@ TEST(PortState, APortThatIsDownHasNothingReadyAndLooksUpSoon) {
   }
 }
 
+TEST(PortState, OnABusThatPausesAPortIsWaitedForWheneverItIsUp) {
+  BusOptions options = small_ring();
+  options.flow = Flow::pause;
+  const TempBus bus(options);
+  Port port;
+  ASSERT_TRUE(port.attach(bus.path()));
+  for (unsigned round = 0; round < 3; ++round) {
+    EXPECT_FALSE(bus.info().ports.at(0).pause);
+    EXPECT_FALSE(bus.info().ports.at(0).up);
+    ASSERT_FALSE(port.up());
+    EXPECT_TRUE(bus.info().ports.at(0).pause);
+    EXPECT_TRUE(bus.info().ports.at(0).up);
+    ASSERT_FALSE(port.down());
+  }
+}
+
 TEST(PortState, SendingWhileDownIsAnErrorOfItsOwnAndNothingIsHeard) {
   const TempBus bus;
   Port port;
@@ -350,6 +366,24 @@ TEST(Corruption, ARecordThatIsNoFrameIsCountedAndThePortGoesOn) {
   EXPECT_EQ(port.counters().corrupt, 1U);
   EXPECT_FALSE(send_one(sender));
   EXPECT_EQ(heard(port), 1U);
+}
+
+TEST(Corruption, ANumberThatWasOverwrittenWhileAPortWasDownSkipsNothing) {
+  const TempBus bus;
+  const RawBus raw(bus.path());
+  Port sender = port_on(bus.path());
+  Port port = port_on(bus.path());
+  EXPECT_FALSE(send_one(sender));
+  EXPECT_EQ(heard(port), 1U);
+  ASSERT_FALSE(port.down());
+  EXPECT_FALSE(send_one(sender));
+  raw.ring().record(raw.header().last).number = 1ULL << 40U;
+  ASSERT_FALSE(port.up());
+  EXPECT_EQ(port.counters().skipped_frames, 0U) << "so many were never sent";
+  ASSERT_FALSE(port.down());
+  EXPECT_FALSE(send_one(sender));
+  ASSERT_FALSE(port.up());
+  EXPECT_EQ(port.counters().skipped_frames, 1U);
 }
 
 TEST(Corruption, ABrokenRingIsAnErrorToSenderAndListenerUntilRepaired) {

@@ -330,6 +330,30 @@ TEST(PortWait, AFloodOfFramesForOthersIsNothingToReceive) {
   EXPECT_TRUE(port.wait(std::chrono::seconds(60)));
 }
 
+/// Nobody rings it for them, and it has not looked at those that are gone.
+TEST(PortWait, FramesForOthersThatLapASleepByDescriptorAreFilteredAndNotLost) {
+  const TempBus bus(small_ring());
+  Port sender = port_on(bus.path());
+  Port port = port_on(bus.path());
+  NumberedBatch frames(60);
+  frames.fix_size(60);
+  constexpr std::uint32_t kLap = 2000;
+  for (std::uint32_t round = 1; round < 4; ++round) {
+    ASSERT_FALSE(port.prepare_wait().ready);
+    for (std::uint32_t i = 0; i < kLap; ++i) {
+      ASSERT_FALSE(sender.send(frames.make(1, i, 1, kStranger)).error);
+    }
+    port.finish_wait();
+    FrameBatch in;
+    const ReceiveResult got = port.receive(in);
+    EXPECT_EQ(got.frames, 0U);
+    EXPECT_EQ(got.lost, 0U);
+    EXPECT_EQ(port.counters().filtered_frames, round * kLap);
+    EXPECT_EQ(port.counters().overruns, 0U);
+    EXPECT_EQ(port.counters().wakeups, 0U);
+  }
+}
+
 TEST(PortWait, ADescriptorAskedForOnlyAfterTheFirstPrepareWaitIsRungToo) {
   const TempBus bus;
   Port sender = port_on(bus.path());
