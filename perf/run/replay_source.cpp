@@ -85,10 +85,11 @@ class TimedReplay final : public ReplaySource {
   std::uint64_t due_ns() const noexcept override { return replay_.due_ns(); }
   Unsent give_up(std::uint64_t now_ns) noexcept override {
     Unsent unsent;
-    std::vector<Replay::Slot> late(64);
-    for (std::size_t n = 0; replay_.next_ns() < now_ns && (n = replay_.take(now_ns, late)) != 0;) {
-      unsent.frames += n;
-      for (std::size_t i = 0; i < n; ++i) unsent.bytes += late[i].frame.size();
+    // One at a time, because a frame that is due at `now_ns` itself is not given up.
+    Replay::Slot late;
+    while (replay_.next_ns() < now_ns && replay_.take(now_ns, {&late, 1}) != 0) {
+      ++unsent.frames;
+      unsent.bytes += late.frame.size();
     }
     return unsent;
   }
