@@ -488,6 +488,14 @@ TEST(PortTable, ShowsTheCarrierOfAPortUntilItLeaves) {
     EXPECT_EQ(bus.info().ports.at(0).carrier, on);
   }
   EXPECT_TRUE(port.is_up()) << "it changes nothing of what is sent and received";
+  EXPECT_FALSE(port.set_promiscuous(true));
+  for (unsigned round = 0; round < 2; ++round) {
+    EXPECT_FALSE(port.down());
+    EXPECT_FALSE(port.up());
+    EXPECT_FALSE(bus.info().ports.at(0).carrier) << "nor does going down and up change it";
+    EXPECT_FALSE(port.has_carrier());
+    EXPECT_TRUE(bus.info().ports.at(0).promiscuous);
+  }
   EXPECT_FALSE(port.down());
   EXPECT_FALSE(port.detach());
   ASSERT_TRUE(port.attach(bus.path()));

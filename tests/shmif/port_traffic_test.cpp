@@ -354,6 +354,32 @@ TEST(PortWait, FramesForOthersThatLapASleepByDescriptorAreFilteredAndNotLost) {
   }
 }
 
+/// A wait passes over what is for others, and senders see how far it has come.
+TEST(PortWait, WhoOnlyWaitsKeepsUpOnABusThatPauses) {
+  BusOptions options = small_ring();
+  options.flow = Flow::pause;
+  const TempBus bus(options);
+  Port sender = port_on(bus.path());
+  Port port = port_on(bus.path());
+  NumberedBatch frames(60);
+  frames.fix_size(60);
+  for (const bool by_descriptor : {false, true}) {
+    for (std::uint32_t i = 0; i < 2000; ++i) {
+      ASSERT_FALSE(sender.send(frames.make(1, i, 1, kStranger)).error);
+      if (i % 100 != 0) continue;
+      FrameBatch in;
+      EXPECT_EQ(sender.receive(in).frames, 0U);  // its own: it is waited for, too
+      if (by_descriptor) {
+        EXPECT_FALSE(port.prepare_wait().ready);
+        port.finish_wait();
+      } else {
+        EXPECT_FALSE(port.wait(std::chrono::nanoseconds(0)));
+      }
+    }
+    EXPECT_EQ(sender.counters().pauses, 0U) << by_descriptor;
+  }
+}
+
 TEST(PortWait, ADescriptorAskedForOnlyAfterTheFirstPrepareWaitIsRungToo) {
   const TempBus bus;
   Port sender = port_on(bus.path());
