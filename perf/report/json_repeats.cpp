@@ -79,7 +79,8 @@ void put_medians_in(Json& into, const std::vector<const Json*>& all, bool histog
         put_medians_in(value[i], elements(members(all, key), i), false);
       }
     } else if (value.is_object()) {
-      put_medians_in(value, members(all, key), is_one_of(kHistograms, key));
+      // Also of the percentiles of percentile_list, which are an object in the histogram.
+      put_medians_in(value, members(all, key), histogram || is_one_of(kHistograms, key));
     } else if (is_figure) {
       put_median(value, members(all, key));
     }
