@@ -198,9 +198,11 @@ std::string to_text(const Report& report, std::size_t width) {
   const std::vector<Unit> units = units_of(json);
   const std::set<std::string> groups = groups_to_show(units);
   bool listed = false;
-  std::string out = head_text(json, width) + problems_text(json, width) +
-                    engines_text(json, listed, width) + searches_text(json, width) +
-                    repeats_text(json, width) + units_text(units, listed, width);
+  // First, because it sets `listed`.
+  const std::string engines = engines_text(json, listed, width);
+  std::string out = head_text(json, width) + problems_text(json, width) + engines +
+                    searches_text(json, width) + repeats_text(json, width) +
+                    units_text(units, listed, width);
   for (const ReportJson& group : json.at("groups")) {
     if (groups.contains(name_in(group, "groupname"))) out += group_text(group, width);
   }
