@@ -38,6 +38,23 @@ TEST(ReportPage, HoldsTheTextForBrowsersWithoutScripts) {
   EXPECT_NE(page_of(run).find("<pre>" + text.substr(0, text.find("->"))), std::string::npos);
 }
 
+/// As HTML has it.
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    out += c == '&' ? "&amp;" : c == '<' ? "&lt;" : c == '>' ? "&gt;" : std::string(1, c);
+  }
+  return out;
+}
+
+TEST(ReportPage, HoldsEveryByteOfTheTextWhateverTheNamesAre) {
+  RunResult run = test::hostile_sample();
+  run.jobs[0].name = run.jobs[1].peer_of = "@TEXT@ @RESULT@ &lt; <b> &amp;";
+  const std::string text = to_text(Report::parse(to_json(run, Bins::with), "sample").value());
+  EXPECT_NE(text.find("@TEXT@ @RESULT@ &lt; <b> &amp;"), std::string::npos);
+  EXPECT_NE(page_of(run).find("<pre>" + escaped(text) + "</pre>"), std::string::npos);
+}
+
 TEST(ReportPage, NamesAreTextEvenWhereTheyLookLikeMarkup) {
   const std::string page = page_of(test::hostile_sample());
   EXPECT_EQ(page.find("<img"), std::string::npos);

@@ -1,0 +1,302 @@
+// Two results beside each other: each figure is that of its name, from the right job, interval or
+// repetition, and each column and key holds the figure that it is named for.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "distinct_sample.hpp"
+#include "perf/report/compare.hpp"
+#include "perf/report/json.hpp"
+#include "perf/report/units.hpp"
+#include "sample_results.hpp"
+
+namespace shmif::perf::figures_compare {
+namespace {
+
+using Json = nlohmann::json;
+using Verdict = ComparedFigure::Verdict;
+using Cells = std::vector<std::string>;
+
+Report report_of(const Json& json, const std::string& name) {
+  return Report::parse(json.dump(), name).value();
+}
+Json json_of(const RunResult& run) {
+  return Json::parse(to_json(run, Bins::without));
+}
+Comparison compared(const Json& before, const Json& after, const CompareOptions& options = {}) {
+  return compare(report_of(before, "before"), report_of(after, "after"), options).value();
+}
+Comparison compared(const RunResult& before, const RunResult& after,
+                    const CompareOptions& options = {}) {
+  return compared(json_of(before), json_of(after), options);
+}
+const ComparedFigure& figure_of(const Comparison& c, const std::string& job,
+                                const std::string& name) {
+  const auto found = std::ranges::find_if(
+      c.figures, [&](const ComparedFigure& f) { return f.job == job && f.figure == name; });
+  if (found == c.figures.end()) throw std::runtime_error("no figure " + name + " of " + job);
+  return *found;
+}
+
+TEST(CompareFigures, OfAJobAreThoseOfItsResult) {
+  Json json = json_of(test::distinct_sample().run);
+  json.at("repeats") = json.at("searches") = Json::array();
+  for (Json& job : json.at("jobs")) job.at("intervals") = Json::array();
+  const Comparison c = compared(json, json);
+  auto next = c.figures.begin();
+  for (const Json& job : json.at("jobs")) {
+    const auto expect = [&](const char* name, const char* object, const char* key, bool decides) {
+      ASSERT_NE(next, c.figures.end());
+      EXPECT_EQ(next->job, job.at("jobname"));
+      EXPECT_EQ(next->figure, name);
+      EXPECT_EQ(next->before, job.at(object).at(key).get<double>()) << name;
+      EXPECT_EQ(next->after, next->before) << name;
+      EXPECT_EQ(next->decides, decides) << name;
+      EXPECT_EQ(next->verdict, Verdict::same) << name;
+      ++next;
+    };
+    expect("tx_fps", "tx", "rate_fps", true);
+    expect("rx_fps", "rx", "rate_fps", true);
+    expect("lost_share", "loss", "lost_share", true);
+    expect("latency_ns_mean", "latency_ns", "mean", true);
+    expect("latency_ns_p50", "latency_ns", "p50", true);
+    expect("latency_ns_p99", "latency_ns", "p99", true);
+    expect("latency_ns_p99_9", "latency_ns", "p99_9", false);
+    expect("latency_ns_p99_99", "latency_ns", "p99_99", false);
+    expect("latency_ns_max", "latency_ns", "max", false);
+  }
+  EXPECT_EQ(next, c.figures.end());
+}
+
+/// The figures whose chance is another when the intervals of the second run are changed so.
+Cells moved_by(const std::function<void(IntervalResult&)>& change) {
+  const RunResult before = test::quiet_sample(1);
+  RunResult after = test::quiet_sample(2);
+  const Comparison same = compared(before, after);
+  for (JobResult& job : after.jobs) {
+    for (IntervalResult& interval : job.intervals) change(interval);
+  }
+  const Comparison c = compared(before, after);
+  Cells moved;
+  for (std::size_t i = 0; i < c.figures.size(); ++i) {
+    if (c.figures[i].p != same.figures.at(i).p) {
+      moved.push_back(c.figures[i].job + ' ' + c.figures[i].figure);
+    }
+  }
+  return moved;
+}
+
+TEST(CompareFigures, HaveTheirChanceFromTheFigureOfTheSameNameInTheIntervals) {
+  const auto longer = [](std::optional<double> IntervalResult::* latency) {
+    return [=](IntervalResult& i) {
+      if (i.*latency) *(i.*latency) *= 1.5;
+    };
+  };
+  EXPECT_EQ(moved_by([](IntervalResult& i) { i.tx_frames += i.tx_frames / 2; }),
+            Cells{"bulk tx_fps"});
+  EXPECT_EQ(moved_by([](IntervalResult& i) { i.rx_frames += i.rx_frames / 2; }),
+            Cells{"bulk.peer rx_fps"});
+  EXPECT_EQ(moved_by([](IntervalResult& i) { i.lost_frames += i.rx_frames / 10; }),
+            Cells{"bulk.peer lost_share"});
+  EXPECT_EQ(moved_by(longer(&IntervalResult::latency_mean_ns)), Cells{"bulk.peer latency_ns_mean"});
+  EXPECT_EQ(moved_by(longer(&IntervalResult::latency_p50_ns)), Cells{"bulk.peer latency_ns_p50"});
+  EXPECT_EQ(moved_by(longer(&IntervalResult::latency_p99_ns)), Cells{"bulk.peer latency_ns_p99"});
+  EXPECT_EQ(moved_by(longer(&IntervalResult::latency_max_ns)), Cells{});
+  // The same rates, in intervals of twice the length.
+  EXPECT_EQ(moved_by([](IntervalResult& i) {
+              i.seconds *= 2;
+              i.tx_frames *= 2;
+              i.rx_frames *= 2;
+            }),
+            Cells{});
+}
+
+// ---- Repetitions and searches ----
+
+RepeatFigure repeat(const char* job, const char* figure, const std::vector<double>& values) {
+  return {.job = job, .figure = figure, .values = values};
+}
+
+TEST(CompareFigures, OfRepetitionsAreThoseOfTheJobAndFigureWithTheirSpread) {
+  RunResult before = test::quiet_sample();
+  RunResult after = before;
+  before.repeats = {repeat("bulk.peer", "tx_fps", {1, 2, 3}), repeat("bulk", "rx_fps", {4, 5, 6}),
+                    repeat("bulk", "tx_fps", {90, 100, 110})};
+  after.repeats = {repeat("bulk.peer", "tx_fps", {7, 8, 9}),
+                   repeat("bulk", "tx_fps", {150, 200, 250})};
+  const ComparedFigure f = figure_of(compared(before, after), "bulk", "tx_fps");
+  EXPECT_EQ(f.before, 100);
+  EXPECT_EQ(f.after, 200);
+  EXPECT_DOUBLE_EQ(f.spread_before.value_or(0), 0.2);
+  EXPECT_DOUBLE_EQ(f.spread_after.value_or(0), 0.5);
+  EXPECT_EQ(f.from, "repeats");
+  // One alone has no spread to judge by, on either side.
+  for (const auto& [first, second] : {std::pair{2U, 1U}, {1U, 2U}}) {
+    before.repeats[2].values.resize(first, 100);
+    after.repeats[1].values.resize(second, 200);
+    EXPECT_EQ(figure_of(compared(before, after), "bulk", "tx_fps").from, "intervals");
+  }
+}
+
+TEST(CompareFigures, OfASearchAreThoseOfTheSameJobAndSize) {
+  RunResult before = test::quiet_sample();
+  const auto search = [](const char* job, std::uint32_t bytes, double found) {
+    SearchResult s;
+    s.job = job;
+    s.frame_bytes = bytes;
+    s.found_fps = found;
+    return s;
+  };
+  before.searches = {search("j", 64, 10), search("k", 64, 20), search("j", 128, 30)};
+  RunResult after = before;
+  std::ranges::reverse(after.searches);
+  const Comparison c = compared(before, after);
+  std::size_t found = 0;
+  for (const ComparedFigure& f : c.figures) {
+    if (f.figure != "found_fps") continue;
+    ++found;
+    EXPECT_EQ(f.before, f.after) << f.job;
+  }
+  EXPECT_EQ(found, 3U);
+}
+
+TEST(CompareFigures, WhatWasNothingBeforeGrowsWithoutASize) {
+  RunResult before = test::quiet_sample();
+  for (JobResult& job : before.jobs) job.intervals.clear();
+  RunResult after = before;
+  for (const auto& [run, ns] : {std::pair{&before, 0U}, {&after, 1000U}}) {
+    run->jobs[1].latency = std::make_shared<LatencyHistogram>();
+    run->jobs[1].latency->record(ns);
+  }
+  const ComparedFigure f = figure_of(compared(before, after), "bulk.peer", "latency_ns_p50");
+  EXPECT_EQ(f.before, 0);
+  EXPECT_FALSE(f.change_share);
+  EXPECT_EQ(f.verdict, Verdict::worse);
+  EXPECT_EQ(figure_of(compared(before, before), "bulk.peer", "latency_ns_p50").verdict,
+            Verdict::same);
+}
+
+TEST(CompareFigures, ARateIsLowerByADelayAloneOnlyWhereThatIsMostOfItAndAsManyCame) {
+  const double tenth = test::quiet_sample().jobs[1].rx.seconds / 10;
+  const auto delayed = [](double seconds, double delay, double frames) {
+    RunResult run = test::quiet_sample();
+    JobResult& receiver = run.jobs[1];
+    receiver.intervals.clear();
+    receiver.rx.seconds += seconds;
+    receiver.rx.frames = static_cast<std::uint64_t>(double(receiver.rx.frames) * frames);
+    receiver.latency = std::make_shared<LatencyHistogram>();
+    receiver.latency->record(9000 + static_cast<std::uint64_t>(delay * 1e9));
+    return run;
+  };
+  const auto notes = [&](double delay, double frames) {
+    return compared(delayed(0, 0, 1), delayed(tenth, delay, frames)).notes.size();
+  };
+  EXPECT_EQ(notes(0.85 * tenth, 1), 1U);
+  EXPECT_EQ(notes(0.75 * tenth, 1), 0U) << "the fastest was not late by as much";
+  EXPECT_EQ(notes(tenth, 0.96), 1U);
+  EXPECT_EQ(notes(tenth, 0.94), 0U) << "fewer came";
+}
+
+// ---- Outputs ----
+
+/// A comparison in which every value is another one.
+Comparison made() {
+  ComparedFigure rate;
+  rate.job = "j";
+  rate.figure = "tx_fps";
+  rate.before = 1110;
+  rate.after = 2220;
+  rate.spread_before = 0.033;
+  rate.spread_after = 0.044;
+  rate.change = 555;
+  rate.change_share = 0.066;
+  rate.half_width_share = 0.077;
+  rate.p = 0.088;
+  rate.from = "repeats";
+  rate.verdict = Verdict::better;
+  ComparedFigure loss;
+  loss.job = "k";
+  loss.figure = "lost_share";
+  loss.before = 0.0111;
+  loss.after = 0.0222;
+  loss.change = 0.0333;
+  loss.from = "intervals";
+  loss.verdict = Verdict::worse;
+  ComparedFigure tail;
+  tail.job = "l";
+  tail.figure = "latency_ns_max";
+  tail.before = 12'300;
+  tail.after = 45'600;
+  tail.decides = false;
+  tail.verdict = Verdict::worse;
+  return {.before = "old",
+          .after = "new",
+          .options = {.threshold = 0.11, .loss_threshold = 0.022, .confidence = 0.93},
+          .figures = {rate, loss, tail},
+          .notes = {"a note"},
+          .undecided = true,
+          .failures = {"a failure", "another"}};
+}
+
+TEST(CompareOutputs, EachKeyOfTheJsonHoldsItsFigure) {
+  const Json wanted = Json::parse(R"({
+    "before": "old", "after": "new", "threshold": 0.11, "loss_threshold": 0.022,
+    "confidence": 0.93, "test": "Welch's t-test", "undecided": true, "worse": true,
+    "failures": ["a failure", "another"], "notes": ["a note"],
+    "figures": [
+     {"jobname": "j", "figure": "tx_fps", "before": 1110.0, "after": 2220.0,
+      "spread_before_share": 0.033, "spread_after_share": 0.044, "change": 555.0,
+      "change_share": 0.066, "half_width_share": 0.077, "p": 0.088, "from": "repeats",
+      "decides": true, "verdict": "better"},
+     {"jobname": "k", "figure": "lost_share", "before": 0.0111, "after": 0.0222,
+      "spread_before_share": null, "spread_after_share": null, "change": 0.0333,
+      "change_share": null, "half_width_share": null, "p": null, "from": "intervals",
+      "decides": true, "verdict": "worse"},
+     {"jobname": "l", "figure": "latency_ns_max", "before": 12300.0, "after": 45600.0,
+      "spread_before_share": null, "spread_after_share": null, "change": 0.0,
+      "change_share": null, "half_width_share": null, "p": null, "from": null,
+      "decides": false, "verdict": "worse"}]})");
+  EXPECT_EQ(Json::parse(to_json(made())), wanted);
+}
+
+Cells cells_of(const std::string& line) {
+  Cells cells;
+  for (std::size_t at = line.find_first_not_of(' '); at != std::string::npos;) {
+    const std::size_t end = std::min(line.find("  ", at), line.size());
+    cells.push_back(line.substr(at, end - at));
+    at = line.find_first_not_of(' ', end);
+  }
+  return cells;
+}
+
+TEST(CompareOutputs, EachLineAndColumnOfTheTextHoldsItsFigure) {
+  std::istringstream text(to_text(made()));
+  std::vector<Cells> lines;
+  for (std::string line; std::getline(text, line);) lines.push_back(cells_of(line));
+  const std::vector<Cells> wanted{
+      {"before old, after new"},
+      {"note: a note"},
+      {"WORSE: a failure"},
+      {"WORSE: another"},
+      {"figure", "before", "spread", "after", "spread", "change", "+-", "p", "from"},
+      {"j tx_fps", "1.11 k/s", "3.30 %", "2.22 k/s", "4.40 %", "+6.60 %", "7.70 %", "0.088",
+       "repeats", "better"},
+      {"k lost_share", "1.11 %", "-", "2.22 %", "-", "-", "-", "-", "intervals", "WORSE"},
+      {"l latency_ns_max", "12.3 us", "-", "45.6 us", "-", "-", "-", "-", "-", "(worse)"},
+      {"of repeats, before and after are medians; change, +- and p are of their means"},
+      {"p is \"-\" where too few intervals are independent of each other: compare runs with "
+       "--repeat, or longer ones"},
+      {"3 became worse by more than 11.0 %, losses 2.20 % of all frames (Welch's t-test, 93.0 % "
+       "confidence)"}};
+  EXPECT_EQ(lines, wanted);
+}
+
+}  // namespace
+}  // namespace shmif::perf::figures_compare
