@@ -352,5 +352,41 @@ TEST(ClientOfServers, LetsTheOthersGoWhenOneRefuses) {
   EXPECT_TRUE(run.watcher.shown().progress.empty()) << "there is no run to be shown";
 }
 
+TEST(ClientOfServers, LetsTheOthersGoWhenOneIsOverBeforeTheStart) {
+  Two run;
+  ASSERT_NO_FATAL_FAILURE(run.greet());
+  run.first.say(PreparedMessage{2});
+  // None of its jobs could be started.
+  RunResult failed = shmif::test::quiet_sample();
+  failed.failures = {"no"};
+  failed.exit_code = 1;
+  run.second.say(FinishedMessage{to_json(failed, Bins::with)});
+  ASSERT_TRUE(run.until([&] { return run.first.is_closed() && run.second.is_closed(); }));
+  const auto results = run.results.get();
+  EXPECT_FALSE(results[0].report);
+  EXPECT_EQ(results[0].failures, Texts{});
+  EXPECT_TRUE(results[1].report);
+  EXPECT_FALSE(results[1].passed());
+  EXPECT_EQ(results[1].exit_code(), 1);
+  EXPECT_TRUE(run.first.all<GoMessage>().empty());
+}
+
+TEST(ClientOfServers, StartsNothingAfterAStop) {
+  Two run;
+  ASSERT_NO_FATAL_FAILURE(run.greet());
+  run.control.signal = 2;
+  run.control.stops = 1;
+  ASSERT_TRUE(run.until_both_heard<StopMessage>());
+  for (OneServer* const server : run.both()) server->say(PreparedMessage{2});
+  const auto known = [](const OneServer* server) { return server->answers_ns().size() >= 9; };
+  ASSERT_TRUE(run.until([&] { return known(&run.first) && known(&run.second); }))
+      << "their clocks are known well enough";
+  for (const HostResult& result : run.end()) EXPECT_EQ(result.start_offset_ns, std::nullopt);
+  for (const OneServer* const server : run.both()) {
+    EXPECT_TRUE(server->all<GoMessage>().empty());
+    EXPECT_EQ(server->all<StopMessage>().size(), 1U);
+  }
+}
+
 }  // namespace
 }  // namespace shmif::perf::remote_client

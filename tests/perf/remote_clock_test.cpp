@@ -148,6 +148,37 @@ TEST(VisitorRoom, IsForSoManyAnswersAndStrangers) {
   EXPECT_TRUE(is_crowded(visitors));
 }
 
+TEST(VisitorTime, ToReadTheLastWordsOfAServerThatEndsIsTenSecondsFromWhenItLeft) {
+  Visit visit([](Visitor& v) {
+    say_much(v, 3U << 20U);
+    v.leave(true);
+  });
+  ASSERT_GT(visit.visitor->connection.waiting_bytes(), 0U);
+  (void)visit.look(visit.before + 5s, visit.before - 7s);
+  EXPECT_FALSE(visit.is_gone()) << "the server was to end long before";
+}
+
+TEST(VisitorRoom, IsForLongMessagesOnlyOfOneThatHasSaidHello) {
+  const auto hears = [](bool welcome, std::size_t bytes) {
+    Visit visit([&](Visitor& v) {
+      if (welcome) v.welcome();
+    });
+    Connection other(std::move(visit.other), 64);
+    other.send_text(std::string(bytes, 'x'));
+    for (int i = 0; i < 1000; ++i) {
+      other.pump();
+      const auto messages = visit.visitor->connection.receive();
+      if (!messages || !messages->empty()) return messages.has_value();
+    }
+    return false;
+  };
+  EXPECT_TRUE(hears(false, 4U << 10U));
+  EXPECT_FALSE(hears(false, (4U << 10U) + 1));
+  EXPECT_TRUE(hears(true, (4U << 10U) + 1));
+  EXPECT_TRUE(hears(true, 4U << 20U));
+  EXPECT_FALSE(hears(true, (4U << 20U) + 1));
+}
+
 // ---- A server as its client sees it ----
 
 /// A server that says what the test says, at a port of the loopback.
@@ -181,6 +212,16 @@ class SaidServer {
     for (;;) {
       const Message message = next();
       if (const T* const found = std::get_if<T>(&message)) return *found;
+    }
+  }
+
+  /// How often it asks for the clock before it says that.
+  template <class T>
+  int pings_before() {
+    for (int pings = 0;; ++pings) {
+      const Message message = next();
+      if (std::holds_alternative<T>(message)) return pings;
+      EXPECT_TRUE(std::holds_alternative<PingMessage>(message)) << type_of(message);
     }
   }
 
@@ -402,6 +443,58 @@ TEST(ServerOfAClient, ThatIsAnotherVersionOrVanishesIsNoServerForIt) {
   hopeless.greet();
   hopeless.host.give_up("late");
   EXPECT_EQ(hopeless.host.failures(), Texts{"late"});
+}
+
+TEST(ServerOfAClient, IsAskedForItsClockOnceASecondAndNotBeforeItGreets) {
+  Client client;
+  client.host.connect();
+  (void)client.server.accept(client.host);
+  client.host.look(Clock::now() + 3s);
+  client.server.say(client.hello);
+  ASSERT_TRUE(
+      client.look_until([&] { return client.host.stage() == RemoteHost::Stage::preparing; }));
+  EXPECT_EQ(client.server.pings_before<JobsMessage>(), 0) << "it had not greeted";
+  client.server.say(PreparedMessage{1});
+  ASSERT_TRUE(
+      client.look_until([&] { return client.host.stage() == RemoteHost::Stage::prepared; }));
+  client.answer(8);
+  client.host.stop(false, 0);
+  (void)client.server.next_of<StopMessage>();
+  const auto now = Clock::now() + 2s;
+  for (const auto& at : {now, now, now + 500ms, now + 1s, now + 1s + 1ns, now + 2s}) {
+    client.host.look(at);
+  }
+  client.host.stop(false, 0);
+  EXPECT_EQ(client.server.pings_before<StopMessage>(), 2);
+}
+
+TEST(ServerOfAClient, ChangesNothingByWhatItSaysAtTheWrongTime) {
+  Client client;
+  client.prepare();
+  client.answer(8);
+  client.server.say(client.hello);
+  client.server.say(RunMessage{"1"});
+  std::string run;
+  ASSERT_TRUE(client.look_until([&] {
+    if (run.empty()) run = client.host.take_run();
+    return run == "1";
+  }));
+  EXPECT_EQ(client.host.stage(), RemoteHost::Stage::prepared) << "it has greeted already";
+  client.host.go(1);
+  client.server.say(PreparedMessage{1});
+  client.server.say(NoticeMessage{"odd\n"});
+  ASSERT_TRUE(client.look_until([&] { return !client.host.failures().empty(); }));
+  EXPECT_EQ(client.host.stage(), RemoteHost::Stage::going) << "it was prepared already";
+  EXPECT_EQ(client.host.failures(), Texts{"odd?"});
+}
+
+TEST(ServerOfAClient, IsLeftAloneByAStopWhereItHasNoRunYet) {
+  Client client;
+  client.host.connect();
+  (void)client.server.accept(client.host);
+  client.host.stop(false, 2);
+  EXPECT_TRUE(client.host.over());
+  EXPECT_EQ(client.host.failures(), Texts{});
 }
 
 }  // namespace

@@ -1,9 +1,15 @@
 // What a server takes from strangers.
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "perf/job/job_file.hpp"
 #include "perf/job/option_table.hpp"
@@ -163,6 +169,136 @@ TEST(ServerLimits, MemoryIsThatOfAllJobsAndTheirBusesTogether) {
   EXPECT_EQ(too_much_memory(limits, plan), "");
   --limits.max_memory;
   EXPECT_NE(too_much_memory(limits, plan), "");
+}
+
+TEST(ServerLimits, MemoryForVerificationIsCountedWithThreadsOrABacklogAlone) {
+  const auto memory = [](const std::string& text) {
+    return memory_of(expand(set_of("[a]\nsize=1k\nverify=crc32c\n" + text)).value());
+  };
+  const std::uint64_t least = memory("");
+  constexpr std::uint64_t kFrame = 1500 + 22;  // the longest, with its header and tags
+  constexpr std::uint64_t kGroup = 64 * (kFrame + 192);
+  // Two groups for each thread and two more, of 64 frames where there is no backlog.
+  const std::uint64_t jobs = (memory("verify_async=1\n") - least) / (4 * kGroup + (256U << 10U));
+  EXPECT_TRUE(jobs == 1 || jobs == 2) << "of who verifies";
+  EXPECT_EQ(memory("verify_async=1\n") - least, jobs * (4 * kGroup + (256U << 10U)));
+  EXPECT_EQ(memory("verify_async=3\n") - least, jobs * (8 * kGroup + 3 * (256U << 10U)));
+  EXPECT_EQ(memory("verify_backlog=64\n") - least, jobs * 2 * kGroup);
+  EXPECT_EQ(memory("verify_backlog=128\n") - least, jobs * 4 * kGroup);
+}
+
+TEST(ServerLimits, MemoryForFramesIsCountedWithTheirHeadersAndQueues) {
+  const auto memory = [](const std::string& text) {
+    return memory_of(expand(set_of("[a]\nsize=1k\nrw=tx\n" + text)).value());
+  };
+  constexpr std::uint64_t kFrame = 1500 + 22;
+  const auto more = [&](const std::string& text) {
+    const std::string one = "iodepth_batch=32\n" + text;
+    return memory("iodepth_batch=132\n" + text) - memory(one);
+  };
+  const std::uint64_t plain = more("");
+  EXPECT_EQ(plain % (2 * 100 * kFrame), 0U) << "two batches";
+  EXPECT_EQ(more("io_submit_mode=offload\n"), 5 * plain);
+  // A capture that is no regular file may be as long as a capture may be.
+  const test::TempDir directory;
+  ASSERT_EQ(::mkfifo(directory.file("pipe").c_str(), 0600), 0);
+  EXPECT_GE(memory("replay=" + directory.file("pipe") + '\n') - memory(""), 64U << 20U);
+  EXPECT_EQ(memory("fault=delay=1ms,queue=1000\n") - memory(""), 1000 * (kFrame + 192));
+  // The ring of a bus that is there already takes nothing more.
+  EXPECT_LT(memory("bus=/dev/shm/there\n"), memory(""));
+}
+
+TEST(ServerLimits, WhatNeedsLeaveIsEachOptionOfTheseAndNoOther) {
+  using Names = std::set<std::string>;
+  std::map<OptionKind, Names> kinds;
+  for (const OptionRow& row : option_table()) kinds[kind_of(row.name)].insert(row.name);
+  kinds.erase(OptionKind::harmless);
+  EXPECT_EQ(
+      kinds,
+      (std::map<OptionKind, Names>{
+          {OptionKind::command,
+           {"exec", "exec_prerun", "exec_postrun", "trigger", "uid", "gid", "cgroup", "rtprio"}},
+          {OptionKind::file,
+           {"bus", "filename", "headers", "replay", "write_pcap", "write_bw_log", "write_iops_log",
+            "write_lat_log", "write_hist_log", "verify_state_load", "aux-path", "trigger-file"}},
+          {OptionKind::state, {"verify_state_save", "trigger-timeout", "trigger-match"}},
+          {OptionKind::live, {"allow_live", "netdev", "netns"}},
+          {OptionKind::of_client,
+           {"output", "output-format", "eta", "json-stream", "format", "metrics"}}}));
+}
+
+TEST(ServerLimits, APathIsBelowTheDirectoryAndNotBesideOneOfALongerName) {
+  const test::TempDir parent("/tmp");
+  for (const char* name : {"dir", "dir2", "dir/sub"}) {
+    std::filesystem::create_directory(parent.file(name));
+  }
+  std::filesystem::create_directory_symlink(parent.file("dir2"), parent.file("dir/out"));
+  ServerLimits limits;
+  limits.directory = parent.file("dir");
+  const auto path = [&](const std::string& given) {
+    JobSet set = set_of("[a]\nsize=1k\nwrite_bw_log=" + given + '\n');
+    const auto problems = apply_limits(limits, set);
+    return problems.empty() ? set.jobs.at(0).write_bw_log : problems.at(0);
+  };
+  EXPECT_EQ(path("x"), parent.file("dir/x"));
+  EXPECT_EQ(path("sub/x"), parent.file("dir/sub/x"));
+  EXPECT_EQ(path("sub/../x"), parent.file("dir/x"));
+  EXPECT_EQ(path(parent.file("dir/x")), parent.file("dir/x"));
+  for (const std::string& elsewhere :
+       {std::string("../dir2/x"), parent.file("dir2/x"), std::string("out/x"), std::string("..")}) {
+    EXPECT_EQ(path(elsewhere), "job \"a\": write_bw_log: \"" + elsewhere +
+                                   "\" is not below the server's --directory");
+  }
+}
+
+TEST(ServerLimits, OtherFilesGoToTheDirectoryUnlessToldWhereInIt) {
+  const test::TempDir directory("/tmp");
+  std::filesystem::create_directory(directory.file("sub"));
+  ServerLimits limits;
+  limits.directory = directory.path();
+  JobSet set = set_of("[a]\nsize=1k\n");
+  set.run.allow_exec = true;
+  EXPECT_TRUE(apply_limits(limits, set).empty());
+  EXPECT_EQ(set.run.aux_path, directory.path());
+  EXPECT_FALSE(set.run.allow_exec) << "it is the server that allows that";
+  JobSet told = set_of("[global]\naux-path=sub\n[a]\nsize=1k\n");
+  EXPECT_TRUE(apply_limits(limits, told).empty());
+  EXPECT_EQ(told.run.aux_path, directory.file("sub"));
+}
+
+TEST(ServerLimits, OfManyProblemsTwentyAreTold) {
+  const auto jobs = [](std::size_t count, const std::string& option) {
+    std::string text;
+    for (std::size_t i = 0; i < count; ++i) {
+      text += "[j" + std::to_string(i) + "]\nsize=1k\n" + option + '\n';
+    }
+    return text;
+  };
+  for (const char* option : {"uid=1", "write_pcap=x", "runtime=2h", "allow_live=1"}) {
+    for (const auto& [count, told] : {std::pair{19U, 19U}, {20U, 20U}, {21U, 20U}}) {
+      JobSet set = set_of(jobs(count, option));
+      EXPECT_EQ(apply_limits(ServerLimits{}, set).size(), told) << option;
+    }
+  }
+  for (const auto& [count, told] : {std::pair{19U, 19U}, {20U, 20U}, {21U, 20U}}) {
+    JobTexts names;
+    JobTexts options;
+    JobTexts of_run;
+    options.jobs.emplace_back().name = "a";
+    for (std::size_t i = 0; i < count; ++i) {
+      names.jobs.push_back({"a/b", "", {}});
+      options.jobs[0].options.emplace_back("rat", "1");
+      of_run.run.emplace_back("rat", "1");
+    }
+    for (const JobTexts& texts : {names, options, of_run}) {
+      std::vector<std::string> problems;
+      (void)job_set_of(texts, problems);
+      EXPECT_EQ(problems.size(), told);
+    }
+    std::vector<std::string> problems;
+    (void)job_set_of(of_run, problems);
+    EXPECT_EQ(problems.at(0).find("unknown option"), 0U) << problems[0];
+  }
 }
 
 TEST(ServerLimits, LeaveTheProfilesAlone) {

@@ -133,6 +133,35 @@ TEST(RemoteFigures, HowFarServersBeganApartHasTheLatestJobInIt) {
   EXPECT_NE(text.find(wanted), std::string::npos) << text.substr(0, 1000);
 }
 
+TEST(RemoteFigures, OfEachServerSayWhetherItPassedAndWhyNot) {
+  const Report good = Report::parse(to_json(test::quiet_sample(), Bins::without), "s").value();
+  const Report bad = Report::parse(to_json(test::failed_sample(), Bins::without), "s").value();
+  const std::vector<HostResult> hosts{
+      {.name = "a:1", .report = good, .failures = {}},
+      {.name = "b:2", .report = bad, .failures = {}},
+      {.name = "c:3", .report = good, .failures = {"one\x1b", "two\xff"}},
+      {.name = "d:4", .report = {}, .failures = {}}};
+  WholeRun run;
+  run.options = {{"repeat", "3"}, {"status-interval", "2"}};
+  const auto whole = nlohmann::json::parse(combined_json(hosts, run, Bins::without));
+  const auto list = [&](const char* key) {
+    auto values = nlohmann::json::array();
+    for (const auto& host : whole.at("hosts")) values.push_back(host.at(key));
+    return values;
+  };
+  EXPECT_EQ(list("passed"), (nlohmann::json{true, false, false, false}));
+  EXPECT_EQ(list("failures"),
+            nlohmann::json::parse("[[], [], [\"one\\u001b\", \"two\xEF\xBF\xBD\"], []]"));
+  EXPECT_EQ(list("exit_code"), (nlohmann::json{0, 1, 0, nullptr}));
+  EXPECT_EQ(list("shmifperf_version"), (nlohmann::json{"0.1.0", "0.1.0", "0.1.0", nullptr}));
+  EXPECT_EQ(whole.at("jobs").at(0).at("hostname"), "a:1");
+  EXPECT_EQ(whole.at("options"), (nlohmann::json{{"repeat", "3"}, {"status-interval", "2"}}));
+  EXPECT_EQ(whole.at("exit_code"), 1);
+  const std::string text = combined_text(hosts, run);
+  EXPECT_NE(text.find("\nFAILED    c:3: one?\nFAILED    c:3: two?\n"), std::string::npos)
+      << text.substr(0, 1000);
+}
+
 /// Of "loss.flows.0.from" the last word, and of "jobnames.2" the list.
 std::string key_of(const std::string& place) {
   const std::string last = place.substr(place.rfind('.') + 1);

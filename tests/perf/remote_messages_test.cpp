@@ -1,0 +1,275 @@
+// The limits of each part of a message, and what a connection does with bytes that wait, come in
+// pieces, or never arrive.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <chrono>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "perf/remote/address.hpp"
+#include "perf/remote/connection.hpp"
+#include "perf/remote/protocol.hpp"
+
+namespace shmif::perf::remote_messages {
+namespace {
+
+using namespace std::chrono_literals;
+using Json = nlohmann::json;
+
+// ---- Messages ----
+
+std::string refusal(const Message& message) {
+  const auto back = decode(encode(message));
+  return back ? "" : back.error().message;
+}
+
+TEST(MessageLimits, EachTextMayBeAsLongAsItsLimitAndNoLonger) {
+  struct Text {
+    const char* key;
+    std::size_t most;
+    std::function<Message(const std::string&)> message;
+  };
+  const auto jobs_with = [](const std::function<void(JobsMessage&, const std::string&)>& put) {
+    return [=](const std::string& text) {
+      JobsMessage m;
+      m.set.jobs.emplace_back();
+      put(m, text);
+      return Message(m);
+    };
+  };
+  const auto progress_with = [](std::string JobProgress::* name) {
+    return [=](const std::string& text) {
+      ProgressMessage m;
+      m.progress.jobs.emplace_back().*name = text;
+      return Message(m);
+    };
+  };
+  constexpr std::size_t kLong = 64U << 10U;
+  const std::vector<Text> texts{
+      {"name", 256, [](const auto& t) { return HelloMessage{t, 2, "", ""}; }},
+      {"version", 256, [](const auto& t) { return HelloMessage{"", 2, t, ""}; }},
+      {"host", 256, [](const auto& t) { return HelloMessage{"", 2, "", t}; }},
+      {"run", 256, jobs_with([](auto& m, auto& t) { m.set.run = {{t, ""}}; })},
+      {"run", kLong, jobs_with([](auto& m, auto& t) { m.set.run = {{"", t}}; })},
+      {"name", 256, jobs_with([](auto& m, auto& t) { m.set.jobs[0].name = t; })},
+      {"where", kLong, jobs_with([](auto& m, auto& t) { m.set.jobs[0].where = t; })},
+      {"options", 256, jobs_with([](auto& m, auto& t) { m.set.jobs[0].options = {{t, ""}}; })},
+      {"options", kLong, jobs_with([](auto& m, auto& t) { m.set.jobs[0].options = {{"", t}}; })},
+      {"command", kLong, jobs_with([](auto& m, auto& t) { m.command = {t}; })},
+      {"why", kLong, [](const auto& t) { return RefusedMessage{{t}, 1}; }},
+      {"by", kLong, [](const auto& t) { return BusyMessage{t, ""}; }},
+      {"since", kLong, [](const auto& t) { return BusyMessage{"", t}; }},
+      {"what", kLong, [](const auto& t) { return RunMessage{t}; }},
+      {"what", kLong, [](const auto& t) { return NoticeMessage{t}; }},
+      {nullptr, 256, progress_with(&JobProgress::name)},
+      {nullptr, 256, progress_with(&JobProgress::group)},
+      {nullptr, 256, progress_with(&JobProgress::peer_of)}};
+  for (const Text& each : texts) {
+    EXPECT_EQ(refusal(each.message(std::string(each.most, 'x'))), "");
+    EXPECT_EQ(refusal(each.message(std::string(each.most + 1, 'x'))),
+              each.key == nullptr ? "a message is not understood: no progress: a name is none"
+                                  : "a message is not understood: its \"" + std::string(each.key) +
+                                        "\" is not of a size that is allowed");
+  }
+}
+
+TEST(MessageLimits, AListMayHaveAsManyItemsAsItsLimitAndNoMore) {
+  const auto refused = [](std::size_t n) { return RefusedMessage{std::vector<std::string>(n), 1}; };
+  EXPECT_EQ(refusal(refused(kMostItems)), "");
+  EXPECT_EQ(refusal(refused(kMostItems + 1)),
+            "a message is not understood: its \"why\" is not a list of a length that is allowed");
+  // That as many jobs as there can be arrive is tested elsewhere.
+  ProgressMessage progress;
+  progress.progress.jobs.resize(kMostItems + 1);
+  EXPECT_EQ(refusal(progress), "a message is not understood: no progress: no jobs");
+}
+
+TEST(MessageLimits, NumbersAreThoseOfSignalsAndExitCodes) {
+  EXPECT_EQ(refusal(StopMessage{false, 64}), "");
+  EXPECT_NE(refusal(StopMessage{false, 65}), "");
+  EXPECT_EQ(refusal(RefusedMessage{{}, 255}), "");
+  EXPECT_NE(refusal(RefusedMessage{{}, 256}), "");
+  EXPECT_TRUE(decode(R"({"type":"jobs","run":[["a","b"]],"jobs":[],"command":[]})"));
+  EXPECT_FALSE(decode(R"({"type":"jobs","run":[["a","b","c"]],"jobs":[],"command":[]})"));
+  ProgressMessage progress;
+  progress.progress.jobs.emplace_back().pid = -1;
+  const Message back = decode(encode(progress)).value();
+  EXPECT_EQ(std::get<ProgressMessage>(back).progress.jobs.at(0).pid, 0);
+}
+
+TEST(MessageTexts, BytesThatAreNoTextAreReplacedAndNamesOfOthersArePrintable) {
+  const Message back = decode(encode(RunMessage{"a\xff"})).value();
+  EXPECT_EQ(std::get<RunMessage>(back).what, "a\xEF\xBF\xBD");
+  const HelloMessage ours{.version = "1", .host = ""};
+  HelloMessage theirs = ours;
+  theirs.version = "2\x1b[2J";
+  EXPECT_NE(mismatch(ours, "a", theirs, "b").find("b is shmifperf 2?[2J with"), std::string::npos);
+  theirs.name = "f\x1bio";
+  EXPECT_EQ(mismatch(ours, "a", theirs, "b"), "b is no shmifperf, but \"f?io\"");
+}
+
+// ---- Connections ----
+
+/// A connection whose socket takes little at once, and the other end.
+struct Pair {
+  Connection here;
+  Connection there;
+
+  Pair() : Pair(ends()) {}
+  explicit Pair(std::array<int, 2> fds)
+      : here(UniqueFd(fds[0]), kMostResultBytes), there(UniqueFd(fds[1]), kMostResultBytes) {
+    const int little = 4096;
+    (void)::setsockopt(here.descriptor(), SOL_SOCKET, SO_SNDBUF, &little, sizeof little);
+  }
+  static std::array<int, 2> ends() {
+    std::array<int, 2> fds{};
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data()), 0);
+    return fds;
+  }
+  /// What the other end receives until all is sent.
+  std::vector<std::string> all() {
+    std::vector<std::string> got;
+    for (int i = 0; i < 100'000 && here.waiting_bytes() != 0; ++i) {
+      here.pump();
+      const auto messages = there.receive();
+      if (messages) got.insert(got.end(), messages->begin(), messages->end());
+    }
+    const auto last = there.receive();
+    if (last) got.insert(got.end(), last->begin(), last->end());
+    return got;
+  }
+};
+
+TEST(ConnectionBytes, ArriveWholeAndInOrderThoughTheSocketTakesAFewAtATime) {
+  Pair pair;
+  EXPECT_EQ(pair.here.events(), POLLIN);
+  std::vector<std::string> said;
+  for (std::size_t i = 0; i < 200; ++i) {
+    std::string text;
+    for (std::size_t at = 0; at < 20 * i + 1; ++at) text += std::to_string(at * i + 7);
+    said.push_back(text);
+    pair.here.send_text(text);
+  }
+  ASSERT_GT(pair.here.waiting_bytes(), 100'000U);
+  EXPECT_EQ(pair.here.events(), POLLIN | POLLOUT) << "somebody must wait until there is room";
+  const std::vector<std::string> got = pair.all();
+  ASSERT_EQ(got.size(), said.size());
+  EXPECT_TRUE(got == said);
+  EXPECT_EQ(pair.here.events(), POLLIN);
+}
+
+TEST(ConnectionBytes, HaveTheTimeAtWhichTheyMovedOrBeganToWait) {
+  Pair pair;
+  const auto later = [] {
+    const auto now = Connection::Clock::now();
+    while (Connection::Clock::now() == now) {
+    }
+    return Connection::Clock::now();
+  };
+  // The socket is full, so what is said now waits from now on.
+  const std::string bytes(1000, 'x');
+  while (::send(pair.here.descriptor(), bytes.data(), bytes.size(), MSG_DONTWAIT) > 0) {
+  }
+  const auto before = later();
+  pair.here.send_text("waits");
+  ASSERT_GT(pair.here.waiting_bytes(), 0U);
+  EXPECT_GE(pair.here.moved(), before);
+  // The time of what waits is not that of what is said later.
+  const auto first = pair.here.moved();
+  (void)later();
+  pair.here.send_text("waits, too");
+  EXPECT_EQ(pair.here.moved(), first);
+  // It moves when the other side has read.
+  const auto heard_before = later();
+  EXPECT_LT(pair.there.heard(), heard_before);
+  std::array<char, 1U << 16U> room{};
+  while (::recv(pair.there.descriptor(), room.data(), room.size(), MSG_DONTWAIT) > 0) {
+  }
+  const auto moves = later();
+  pair.here.pump();
+  EXPECT_EQ(pair.here.waiting_bytes(), 0U);
+  EXPECT_GE(pair.here.moved(), moves);
+  (void)pair.there.receive();
+  EXPECT_GE(pair.there.heard(), heard_before);
+}
+
+TEST(ConnectionBytes, AreFlushedOnlyWhereTheOtherSideTakesThem) {
+  const std::string much(1U << 20U, 'x');
+  Pair slow;
+  slow.here.send_text(much);
+  EXPECT_FALSE(slow.here.flush(1ms)) << "nobody reads";
+  EXPECT_GT(slow.here.waiting_bytes(), 0U);
+  (void)slow.all();
+  EXPECT_TRUE(slow.here.flush(1ms));
+  std::array<int, 2> fds = Pair::ends();
+  Connection alone{UniqueFd(fds[0]), 64};
+  ::close(fds[1]);
+  alone.send_text("x");
+  EXPECT_FALSE(alone.flush(1ms)) << "nobody is there";
+  const auto broken = alone.receive();
+  ASSERT_FALSE(broken);
+  EXPECT_EQ(broken.error().message.find("cannot send"), 0U) << broken.error().message;
+}
+
+TEST(ConnectionBytes, LastWordsAreHeardBeforeTheEnd) {
+  for (const bool nonsense : {false, true}) {
+    std::array<int, 2> fds = Pair::ends();
+    Connection hears{UniqueFd(fds[0]), 64};
+    {
+      Connection says{UniqueFd(fds[1]), 64};
+      says.send_text("one");
+      says.send_text("two");
+      if (nonsense) says.send_text(std::string(65, 'x'));
+    }
+    EXPECT_EQ(hears.receive().value(), (std::vector<std::string>{"one", "two"}));
+    const auto end = hears.receive();
+    ASSERT_FALSE(end);
+    EXPECT_EQ(
+        end.error().message,
+        nonsense
+            ? "a message of 65 bytes is announced, where 1 to 64 "
+              "are allowed"
+            : Error({ECONNRESET, std::generic_category()}, "the connection was closed").message);
+  }
+}
+
+// ---- Addresses ----
+
+TEST(ServerSockets, AreNotInheritedDoNotBlockAndSendAtOnce) {
+  const auto listener = listen_at(parse_socket_address("127.0.0.1:0").value());
+  ASSERT_TRUE(listener);
+  const auto client = begin_connecting(address_of(listener->get()).value());
+  ASSERT_TRUE(client);
+  for (const int fd : {listener->get(), client->get()}) {
+    EXPECT_EQ(::fcntl(fd, F_GETFD), FD_CLOEXEC);
+    EXPECT_NE(::fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
+  }
+  int at_once = 0;
+  socklen_t size = sizeof at_once;
+  EXPECT_EQ(::getsockopt(client->get(), IPPROTO_TCP, TCP_NODELAY, &at_once, &size), 0);
+  EXPECT_NE(at_once, 0) << "a user waits for each message";
+  EXPECT_FALSE(connected(-1)) << "what is no socket is not connected";
+}
+
+TEST(ServerSockets, AreOnTheLoopbackWhereNobodyElseCanReachThem) {
+  for (const char* text : {"127.0.0.1:1", "127.0.0.2:1", "127.255.0.0:1", "[::1]:1"}) {
+    EXPECT_TRUE(is_loopback(parse_socket_address(text).value())) << text;
+  }
+  for (const char* text : {"0.0.0.0:1", "126.0.0.1:1", "128.0.0.1:1", "198.18.0.127:1", "[::]:1",
+                           "[::2]:1", "[fd00::1]:1"}) {
+    EXPECT_FALSE(is_loopback(parse_socket_address(text).value())) << text;
+  }
+}
+
+}  // namespace
+}  // namespace shmif::perf::remote_messages
