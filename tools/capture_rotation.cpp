@@ -57,7 +57,7 @@ void RotatingCapture::next() {
     began_ = Clock::now();
   } else {
     ++count_;
-    if (wish_.files != 0) count_ %= wish_.files;
+    if (wish_.files != 0 && wish_.seconds.count() == 0) count_ %= wish_.files;
   }
   file_ = open_(name());
 }

@@ -62,6 +62,31 @@ TEST(DumpRotation, ByTimeBeginsEachSpanAnewAndEndsAfterTheLast) {
   EXPECT_EQ(opened, (std::vector<std::string>{"t", "b0", "b1", "t", "b0"}));
 }
 
+TEST(DumpRotation, BySizeTakesTheOldestFileAgainOnlyWhereNoTimeIsSet) {
+  const TempDir directory;
+  const Bytes bytes = make_frame(60, 1);
+  const FrameView frame(bytes.data(), bytes.size());
+  for (const bool timed : {false, true}) {
+    std::vector<std::string> opened;
+    tools::RotatingCapture capture(
+        directory.file("x"),
+        {.file_bytes = 50, .seconds = std::chrono::seconds(timed ? 1000 : 0), .files = 3},
+        [&](const std::string& file) {
+          opened.push_back(file.substr(file.rfind('/') + 1));
+          return tools::create_capture(file);
+        });
+    for (int i = 0; i < 7; ++i) {
+      EXPECT_FALSE(capture.is_due());
+      ASSERT_EQ(capture.file().send({&frame, 1}).taken, 1U);
+      EXPECT_TRUE(capture.is_due());
+      capture.next();
+    }
+    EXPECT_EQ(opened,
+              timed ? (std::vector<std::string>{"x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7"})
+                    : (std::vector<std::string>{"x0", "x1", "x2", "x0", "x1", "x2", "x0", "x1"}));
+  }
+}
+
 TEST(DumpRotation, AFileThatCannotBeCompletedIsTheLast) {
   const BusRig rig;
   Port port = rig.port();
