@@ -14,6 +14,7 @@
 #include "tools/describe.hpp"
 #include "tools/hosts.hpp"
 #include "tools/options.hpp"
+#include "tools/values.hpp"
 
 namespace shmif::tools {
 
@@ -56,8 +57,9 @@ bool finish(const Bus& bus, const Host& host, Clock::time_point deadline, bool f
   constexpr std::chrono::seconds kKernel{5};
   if (!wait_for_end(host, deadline)) {
     if (!force) {
-      complain("cannot stop host \"" + host.name() + "\": its program did not end within " + time +
-               " s of SIGTERM (interactive shells ignore it; --force kills the host)");
+      complain("cannot stop host \"" + host.name() + "\": its program did not end within " +
+               with_unit_of_time(time) +
+               " of SIGTERM (interactive shells ignore it; --force kills the host)");
       return false;
     }
     send_signal(host, SIGKILL);

@@ -13,6 +13,7 @@
 #include "tools/commands.hpp"
 #include "tools/options.hpp"
 #include "tools/tcp_probe.hpp"
+#include "tools/values.hpp"
 
 namespace shmif::tools {
 
@@ -92,7 +93,7 @@ struct WaitWish {
 };
 
 std::string within(const WaitWish& wish) {
-  return wish.timeout ? " within " + *wish.timeout + " s" : "";
+  return wish.timeout ? " within " + with_unit_of_time(*wish.timeout) : "";
 }
 
 /// Waits until the bus exists. Result: empty, or after the deadline why it does not exist.

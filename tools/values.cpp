@@ -26,4 +26,8 @@ std::string format_bytes(std::uint64_t bytes) {
   return text;
 }
 
+std::string with_unit_of_time(const std::string& given) {
+  return given.find_first_not_of("0123456789.") == std::string::npos ? given + " s" : given;
+}
+
 }  // namespace shmif::tools

@@ -42,6 +42,13 @@ TEST(BusMessages, OfWaitTellWhatKeepsAPortFromBeingUp) {
                          "\" within 0 s: the port is up, but the network interface of its host is "
                          "down (see 'shmifctl stat " +
                          rig.path() + "')\n");
+  const ToolResult soon = run_tool({"wait", rig.path(), "--port", "web", "--timeout", "5ms"});
+  EXPECT_TRUE(contains(soon.err, "\" within 5ms: ")) << soon.err;
+  const ToolResult asked = run_tool({"wait", rig.file("none"), "--tcp", "198.18.0.1:80", "--tcp",
+                                     "198.18.0.2:81", "--timeout", "5ms"});
+  EXPECT_TRUE(contains(asked.err, "service 198.18.0.1:80 on bus \"" + rig.file("none") +
+                                      "\" within 5ms: there is no such bus ("))
+      << asked.err;
   ASSERT_FALSE(port.down());
   const ToolResult down = waited();
   EXPECT_EQ(down.status, 1);

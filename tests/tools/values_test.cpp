@@ -35,6 +35,17 @@ TEST(Values, BytesAreWrittenForPeople) {
   }
 }
 
+TEST(Values, ATimeAsItWasGivenHasOneUnit) {
+  for (const auto& [given, text] : {std::pair{"5", "5 s"},
+                                    {"0.25", "0.25 s"},
+                                    {"0", "0 s"},
+                                    {"500ms", "500ms"},
+                                    {"1.5m", "1.5m"},
+                                    {"30S", "30S"}}) {
+    EXPECT_EQ(with_unit_of_time(given), text);
+  }
+}
+
 TEST(Values, PrintableTextSteersNoTerminal) {
   EXPECT_EQ(base::printable("a\x1b[2Jb\nc\x7f\xc2\x9b."), "a?[2Jb?c??.");
   EXPECT_EQ(base::printable("Zürich €"), "Zürich €");
