@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <optional>
 
 #include "shmif/port.hpp"
@@ -335,6 +336,39 @@ TEST_F(TapCommand, ADeviceThatIsDeletedEndsItWithAnError) {
   const ToolResult result = tap.finish();
   EXPECT_EQ(result.status, 1);
   EXPECT_NE(result.err.find("lab0"), std::string::npos) << result.err;
+}
+
+TEST_F(TapCommand, SaysThatItsBusIsCorruptOrRemovedAndHasCarrierAgainWhenItIsRepaired) {
+  const TestNamespace space;
+  Tool tap(tap_in(space, {"--create", "--size", "64K", "--name", "lab0"}));
+  wait_for_port("lab0");
+  for (int round = 0; round < 2; ++round) {
+    {
+      std::fstream ring(bus, std::ios::in | std::ios::out | std::ios::binary);
+      ring.seekp(-static_cast<std::streamoff>(64U << 10U), std::ios::end);
+      ring << std::string(64U << 10U, '\xff');
+    }
+    ASSERT_TRUE(becomes("\"carrier\": false")) << tap.so_far().err;
+    ASSERT_EQ(run_tool({"repair", bus}).status, 0);
+    ASSERT_TRUE(becomes("\"carrier\": true")) << tap.so_far().err;
+  }
+  std::filesystem::remove(bus);
+  EXPECT_TRUE(tap.wait_for("the bus " + bus + " was removed; port lab0 goes on"));
+  tap.signal(SIGTERM);
+  const ToolResult end = tap.finish();
+  EXPECT_EQ(end.status, 0) << end.err;
+  const auto times = [&](const std::string& what) {
+    std::size_t count = 0;
+    for (std::size_t at = 0; (at = end.err.find(what, at)) != std::string::npos; ++at) ++count;
+    return count;
+  };
+  EXPECT_EQ(times("nothing can be received from the bus " + bus + ": "), 2U) << end.err;
+  EXPECT_EQ(times("; the interface has no carrier until it is repaired (run 'shmifctl repair')\n"),
+            2U)
+      << end.err;
+  EXPECT_EQ(times("the bus " + bus + " works again, and the interface has carrier\n"), 2U)
+      << end.err;
+  EXPECT_EQ(count_of_lines(end.err), 5) << end.err;
 }
 
 TEST_F(TapCommand, HearsWhatIsForOthersAllTheTimeWhereThatWasAskedFor) {

@@ -169,7 +169,18 @@ TEST(PingCommand, LiesInRepliesAreNotBelieved) {
 
 TEST(PingCommand, WrongUsageIsRefused) {
   const BusRig rig;
-  EXPECT_EQ(run_program(ping(rig, {"--respond", "--to", "one"})).status, 2);
+  for (const auto& [option, value] : {std::pair{"--to", "one"},
+                                      {"--count", "1"},
+                                      {"--interval", "1"},
+                                      {"--timeout", "1"},
+                                      {"--json", ""}}) {
+    std::vector<std::string> words{"--respond", option};
+    if (*value != '\0') words.emplace_back(value);
+    const ToolResult refused = run_program(ping(rig, words), {}, std::chrono::seconds(5));
+    EXPECT_EQ(refused.status, 2) << option;
+    EXPECT_TRUE(contains(refused.err, std::string("--respond only answers, it takes no ") + option))
+        << refused.err;
+  }
   EXPECT_EQ(run_program(ping(rig, {"-c", "0"})).status, 2);
   EXPECT_EQ(run_program(ping(rig, {"--to", "01:00:5e:00:00:01"})).status, 2);
   EXPECT_EQ(run_program(ping(rig, {"-i", "soon"})).status, 2);
