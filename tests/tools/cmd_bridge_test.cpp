@@ -473,6 +473,8 @@ TEST(LoopGuard, EachProbeHasANumberOfItsOwn) {
   }
   ASSERT_GE(loop.probes.size(), 2U);
   EXPECT_NE(loop.probes[0], loop.probes[1]);
+  EXPECT_TRUE(loop.arrives(SuspiciousGuard::Side::right, 0));
+  EXPECT_EQ(loop.said, 1U) << "the first is still under way when the second has been sent";
 }
 
 TEST(LoopGuard, SendsNoProbeBecauseOfMovesThatAreFarApart) {

@@ -137,6 +137,36 @@ TEST(DumpSinks, KeepOfAFrameThatCameShortHowLongItWas) {
   EXPECT_EQ(batch[0].true_bytes, 1514U);
 }
 
+TEST(DumpSinks, SayHowMuchOfEachFrameTheyKeep) {
+  const BusRig rig;
+  constexpr std::uint32_t kAll = 262144;
+  for (const auto& [asked, told] : {std::pair{60U, 60U}, {0U, kAll}}) {
+    for (const std::string name : {"x.pcap", "x.pcapng"}) {
+      tools::SenderNames names(rig.path());
+      tools::WantedOutput wanted;
+      wanted.bus = rig.path();
+      wanted.file = rig.file(name);
+      wanted.snap_bytes = asked;
+      {
+        tools::DumpSink sink(wanted, &names);
+        ASSERT_TRUE(sink.finish({}));
+      }
+      std::ifstream file(*wanted.file, std::ios::binary);
+      const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+      // In pcapng it is in the description of an interface, the block behind the first.
+      std::uint32_t at = 16, length = 0;
+      if (name == "x.pcapng") {
+        ASSERT_GE(bytes.size(), 28U);
+        std::memcpy(&at, bytes.data() + 4, sizeof at);
+        at += 12;
+      }
+      ASSERT_GE(bytes.size(), at + sizeof length);
+      std::memcpy(&length, bytes.data() + at, sizeof length);
+      EXPECT_EQ(length, told) << name;
+    }
+  }
+}
+
 /// How many blocks of that type a pcapng file has.
 std::size_t blocks_of_type(const std::string& path, std::uint32_t wanted) {
   std::ifstream file(path, std::ios::binary);
