@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <fstream>
 
 #include "tests/support/traced_family.hpp"
 #include "tests/tools/exec_rig.hpp"
@@ -64,6 +65,11 @@ class Shell {
     type("echo " + name + "-$((6*7))-$$\n");
     return shows(name + "-42-" + std::to_string(shell_));
   }
+  /// Whether a job of this shell is in the foreground, and not the shell.
+  bool has_job_in_foreground() const {
+    const pid_t group = ::tcgetpgrp(master_.get());
+    return group > 0 && group != shell_;
+  }
   const std::string& screen() const { return screen_; }
   /// What was on the screen before what shows() found last.
   const std::string& passed() const { return passed_; }
@@ -118,6 +124,31 @@ TEST_P(ExecJob, ShellInTheBackgroundStopsAndComesBackByFg) {
   }
 }
 
+TEST_P(ExecJob, JobHasTheTerminalEachTimeThatItsShellMovesItIntoTheForeground) {
+  const std::string go = file("go");  // then the program asks for a word
+  Shell shell(mark_);
+  ASSERT_TRUE(shell.answers("first"));
+  // Not dash: it makes its children by vfork, and waits where nothing can stop it for a child that
+  // Ctrl-Z stopped before its exec.
+  shell.type(line({"bash", "-c",
+                   "while :; do if test -e " + go + "; then rm -f " + go +
+                       "; read word; echo \"got <$word>\"; fi; sleep 0.02; done"}) +
+             "&\n");
+  ASSERT_TRUE(eventually([&] { return port("a") && port("a")->up; })) << shell.screen();
+  for (int round = 0; round < 5; ++round) {
+    ASSERT_TRUE(shell.answers("runs")) << round;
+    shell.type("fg\n");
+    ASSERT_TRUE(eventually([&] { return shell.has_job_in_foreground(); })) << round;
+    std::ofstream(go).close();
+    const std::string word = "word" + std::to_string(round);
+    shell.type(word + "\n");
+    ASSERT_TRUE(shell.shows("got <" + word + ">")) << shell.screen();
+    shell.type("\x1a");  // Ctrl-Z
+    ASSERT_TRUE(shell.answers("stopped")) << shell.screen();
+    shell.type("bg\n");
+  }
+}
+
 TEST_P(ExecJob, ShellInABackgroundPipelineDoesNotTakeTheTerminal) {
   Shell shell(mark_);
   ASSERT_TRUE(shell.answers("first"));
@@ -168,7 +199,7 @@ TEST_P(ExecJob, EnteredProgramIsAJobAsAnyOther) {
   ASSERT_TRUE(shell.shows("Stopped")) << shell.screen();
   ASSERT_TRUE(shell.answers("mine")) << shell.screen();
   shell.type("fg\n");
-  ASSERT_TRUE(shell.shows("exec cat")) << shell.screen();
+  ASSERT_TRUE(shell.shows("exec cat'\r\n")) << shell.screen();
   shell.type("typed\n");
   ASSERT_TRUE(shell.shows("typed\r\ntyped")) << shell.screen();
   shell.type("\x03");
