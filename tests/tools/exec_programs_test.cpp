@@ -1,4 +1,4 @@
-// Real programs on hosts: captures, routing daemons, DHCP, and many hosts at once.
+// Real programs on hosts: captures, routing daemons, DHCP.
 
 #include <fstream>
 
@@ -85,44 +85,6 @@ TEST_P(ExecDhcp, DhclientGetsAnAddressAndANameServerFromDnsmasq) {
   EXPECT_NE(leased.out.find("nameserver 198.18.0.1"), std::string::npos) << leased.out;
   EXPECT_NE(leased.out.find("reached"), std::string::npos) << leased.out;
   EXPECT_EQ(resolv_conf(), before) << "the outer file is nobody's business in there";
-}
-
-using ExecMany = ExecRig;
-INSTANTIATE_TEST_SUITE_P(Each, ExecMany, ::testing::Values(exec_settings().back()),
-                         [](const auto& each) { return each.param.name; });
-
-// All network namespaces of a machine share one table of 1024 neighbours, which by itself lets go
-// of an entry after 5 s at the earliest (net.ipv4.neigh.default.gc_thresh3; "neighbor table
-// overflow" in the kernel's log). Fifty hosts need 2450 at once, so these forget theirs after each
-// ping.
-TEST_P(ExecMany, FiftyHostsAllPingOneAnother) {
-  constexpr int kHosts = 50;
-  constexpr std::chrono::seconds kLong{100};
-  const std::string go = file("go");
-  const std::string script =
-      "while ! test -e " + go +
-      "; do sleep 0.1; done; for i in $(seq 50); do tries=0; "
-      "until ping -q -c 1 -W 2 198.18.0.$i > /dev/null 2>&1; do tries=$((tries+1)); "
-      "test $tries -lt 30 || { echo no answer from $i; exit 1; }; ip neigh flush all; sleep 0.2; "
-      "done; ip neigh flush all; done; "
-      "echo reached all; while ! test -e " +
-      go + ".home; do sleep 0.2; done";
-  std::vector<std::unique_ptr<Tool>> hosts;
-  for (int i = 1; i <= kHosts; ++i) {
-    const std::string number = std::to_string(i);
-    hosts.push_back(start("h" + number, script, {"--ip", "198.18.0." + number + "/24"}));
-  }
-  std::ofstream(go).close();
-  const auto end = std::chrono::steady_clock::now() + kLong;
-  int reached = 0;
-  for (const auto& host : hosts) {
-    const auto left =
-        std::chrono::ceil<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
-    if (host->wait_for("reached all", left)) ++reached;
-  }
-  EXPECT_EQ(reached, kHosts);
-  std::ofstream(go + ".home").close();
-  for (const auto& host : hosts) EXPECT_EQ(host->finish().status, 0);
 }
 
 }  // namespace

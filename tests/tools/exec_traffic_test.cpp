@@ -1,4 +1,4 @@
-// What crosses between hosts, what a stopped host costs the others, and what idle hosts cost.
+// What crosses between hosts, and what a stopped host costs the others.
 
 #include <signal.h>
 
@@ -106,43 +106,6 @@ TEST_P(ExecTraffic, HostStoppedWhileItSendsFlatOutDoesNotHoldUpTheOthers) {
     flooder->signal(SIGCONT);
   }
   EXPECT_EQ(run_program({shmifctl_path(), "audit", bus()}).status, 0);
-}
-
-/// How often a process was given a CPU, all its threads counted: nothing that runs escapes it.
-std::uint64_t times_run(pid_t pid) {
-  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
-  std::uint64_t total = 0;
-  for (std::string word; status >> word;) {
-    std::uint64_t count = 0;
-    if (word.find("ctxt_switches:") != std::string::npos && status >> count) total += count;
-  }
-  return total;
-}
-
-using ExecIdle = ExecRig;
-INSTANTIATE_TEST_SUITE_P(Each, ExecIdle, ::testing::Values(exec_settings().back()),
-                         [](const auto& each) { return each.param.name; });
-
-// The kernels of fresh hosts solicit routers and report groups for some seconds, so the hosts are
-// watched until they are quiet. Hosts that looked at their bus every 50 ms would run 40 times each
-// in a window of two seconds, for ever.
-TEST_P(ExecIdle, FiftyIdleHostsDoNotRun) {
-  constexpr unsigned kHosts = 50;
-  std::vector<std::unique_ptr<Tool>> hosts;
-  for (unsigned i = 0; i < kHosts; ++i)
-    hosts.push_back(start("h" + std::to_string(i), "sleep 100"));
-  std::uint64_t runs = 0;
-  for (int window = 0; window < 20; ++window) {
-    std::uint64_t before = 0;
-    for (const auto& host : hosts) before += times_run(host->pid());
-    std::this_thread::sleep_for(std::chrono::seconds(2));
-    runs = 0;
-    for (const auto& host : hosts) runs += times_run(host->pid());
-    ASSERT_GT(runs, 0U);
-    runs -= before;
-    if (runs < kHosts) break;
-  }
-  EXPECT_LT(runs, kHosts) << "in two seconds";
 }
 
 }  // namespace
