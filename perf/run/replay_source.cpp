@@ -85,6 +85,9 @@ class TimedReplay final : public ReplaySource {
   std::uint64_t due_ns() const noexcept override { return replay_.due_ns(); }
   Unsent give_up(std::uint64_t now_ns) noexcept override {
     Unsent unsent;
+    // A capture whose frames all have one time and that begins again and again has no pace:
+    // endlessly many of its frames are always due.
+    if (replay_.left() == Replay::kNever && replay_.loop_ns() == 0) return unsent;
     // One at a time, because a frame that is due at `now_ns` itself is not given up.
     Replay::Slot late;
     while (replay_.next_ns() < now_ns && replay_.take(now_ns, {&late, 1}) != 0) {
