@@ -133,7 +133,9 @@ Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
   double best_fps = -1;
   const std::uint64_t begin = now_ns();
   const std::uint64_t bound = ns(o.runtime);
-  while (const auto fps = rates.next_fps()) {
+  // A failure of the trial at full speed is one of the search, too.
+  const bool failed = best && !best->failures.empty();
+  while (const auto fps = failed ? std::nullopt : rates.next_fps()) {
     if (over() || (bound != 0 && now_ns() - begin >= bound)) break;
     auto trial = run_trial(plan, o.name, *fps);
     if (!trial && !best) return std::move(trial).error();
