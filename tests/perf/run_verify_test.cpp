@@ -204,6 +204,16 @@ TEST_F(RunState, HoldsWhatWasSentAndWhatWasReceived) {
   EXPECT_EQ(received->flows[0].received.end(), 100U);
 }
 
+TEST_F(RunState, IsSavedByAJobThatFailedToo) {
+  const RunResult result =
+      run_text(global() + "verify_state_save\n[a]\nto=b\nfault=corrupt=100%\n[b]\nrw=rx\n");
+  EXPECT_TRUE(failed(result, "job \"b\": a corrupt frame was received"));
+  const JobSet set = test::set_of(global() + "[a]\nto=b\n[b]\nrw=rx\n");
+  const auto received = load_verify_state(state_of("b"), "b", options_hash(set.jobs[1]));
+  ASSERT_TRUE(received) << received.error().message;
+  EXPECT_EQ(received->flows.at(0).received.received(), 0U);
+}
+
 TEST_F(RunState, AStateOfAnotherJobOrVersionIsRefusedByName) {
   EXPECT_TRUE(passed(run_text(global() + "verify_state_save\n[a]\n")));
   const RunResult other = run_text(global() + "[c]\nverify_state_load=" + state_of("a") + '\n');
