@@ -2,11 +2,13 @@
 
 #include "perf/run/command.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -83,6 +85,21 @@ TEST(CommandOfARun, HasNothingToReadAndTheSignalsOfAnyProgram) {
     }
   }
   EXPECT_EQ(masks, 2);
+}
+
+TEST(CommandOfARun, InheritsNoDescriptorBesideItsInputAndItsOutputs) {
+  std::size_t inheritable = 0;  // those of whoever started this program
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    const int fd = std::stoi(entry.path().filename());
+    if (fd > 2 && (::fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0) ++inheritable;
+  }
+  const test::TempDir dir;
+  EXPECT_EQ(failure_of(run_command({"ls", "/proc/self/fd"}, dir.file("out"), [] { return false; })),
+            "");
+  std::ifstream file(dir.file("out"));
+  std::size_t more = 0;
+  for (int fd = 0; file >> fd;) more += fd > 2 ? 1 : 0;
+  EXPECT_EQ(more, inheritable + 1) << "the directory that ls reads";
 }
 
 TEST(CommandOfARun, ThatFailsIsNamedWithWhatItDidAndWhereItsOutputIs) {

@@ -67,6 +67,16 @@ TEST(Confidence, OfOneValueNoSpreadIsKnownAndOfNoneNothing) {
   EXPECT_FALSE(estimate(std::vector<double>{-1, 1})->half_width_share()) << "a share of 0";
 }
 
+TEST(Confidence, AShareOfANegativeMeanIsAsWideAsThatOfAPositiveOne) {
+  const auto positive = estimate(std::vector<double>{1, 2, 6});
+  const auto negative = estimate(std::vector<double>{-1, -2, -6});
+  EXPECT_GT(*negative->half_width_share(), 0);
+  EXPECT_DOUBLE_EQ(*negative->half_width_share(), *positive->half_width_share());
+  EXPECT_EQ(negative->median, -2);
+  EXPECT_EQ(negative->least, -6);
+  EXPECT_EQ(negative->most, -1);
+}
+
 TEST(Confidence, NinetyFiveOfAHundredIntervalsHoldTheTruth) {
   std::mt19937_64 random(1);
   std::normal_distribution<double> draw(100, 15);
@@ -163,6 +173,46 @@ TEST(Series, OfAHundredEqualPairsAtMostFiveDifferAndOfAHundredOthersNinety) {
     if (of.correlation > 0) {
       EXPECT_GT(by_welch, 20 * kHundreds) << "taken for independent";
     }
+  }
+}
+
+// The numbers are those of the formulas in confidence.hpp, computed by another program.
+TEST(Series, CountAsManyIndependentValuesAsTheirNeighboursAndPartsTell) {
+  const std::vector<double> near{10, 12, 11, 9, 8, 10, 13, 12, 10, 11, 9, 8, 12, 11};
+  const std::vector<double> noise{11, 12, 10, 9,  13, 10, 10, 12, 11, 8, 9, 12,
+                                  10, 13, 12, 10, 9,  11, 14, 10, 12, 9, 8, 11};
+  const std::vector<double> beat{5, 9, 5, 9, 5, 9, 5, 9, 5, 9, 6, 9};
+  const std::vector<double> few{7, 3, 8, 2, 9};
+  const std::vector<double> peak{20, 20, 20, 21, 20, 20, 20, 20, 20, 20, 29, 20,
+                                 20, 20, 20, 20, 20, 20, 20, 20, 20, 21, 20, 20};
+  const std::vector<double> pairs{10, 10, 12, 12, 10, 10, 12, 12, 10, 10,
+                                  12, 12, 10, 10, 12, 12, 10, 10, 12, 12};
+  const std::vector<double> drift{0, 3, 0, 3, 1, 4, 1, 4, 2, 5, 2, 5,
+                                  3, 6, 3, 6, 4, 7, 4, 7, 5, 8, 5, 8};
+  EXPECT_NEAR(correlation_time(drift), 2.596774193548387, 1e-12) << "by its sixths";
+  EXPECT_NEAR(correlation_time(near), 1.9440389294403888, 1e-12);
+  EXPECT_NEAR(correlation_time(pairs), 1.2666666666666668, 1e-12);
+  EXPECT_EQ(correlation_time(noise), 1);
+  EXPECT_EQ(correlation_time(beat), 1);
+  struct Row {
+    const std::vector<double>&before, &after;
+    double of_means, error, freedom;
+  };
+  for (const Row& row :
+       {Row{near, beat, -3.345238095238096, 1.1737877907772674, 8.40659163148098},
+        {beat, noise, 3.583333333333333, 0.7149203529842406, 15.964882197606228},
+        {few, peak, 14.658333333333331, 2.2896961224872907, 4.649604154529972},
+        {peak, pairs, -9.458333333333332, 0.6784718061174854, 6.801833342595769},
+        {pairs, few, -5.2, 2.2175697640351677, 4.112092267450617},
+        {near, pairs, 0.5714285714285712, 1.0512448137151449, 5.664819624975139}}) {
+    SCOPED_TRACE(row.of_means);
+    const auto found = difference_of_series(row.before, row.after);
+    ASSERT_TRUE(found);
+    EXPECT_NEAR(found->of_means, row.of_means, 1e-12);
+    EXPECT_NEAR(found->half_width, student_quantile(0.975, row.freedom) * row.error, 1e-9);
+    EXPECT_NEAR(found->p, 2 * student_share(-std::abs(row.of_means) / row.error, row.freedom),
+                1e-9);
+    EXPECT_EQ(found->significant, found->p < 0.05);
   }
 }
 

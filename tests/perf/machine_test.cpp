@@ -74,6 +74,40 @@ TEST(Machine, AnArmCpuIsNamedByItsPart) {
   EXPECT_EQ(machine.virtualization, "");
 }
 
+TEST(Machine, IsVirtualByItsBoardIfTheCpuDoesNotTell) {
+  Root root;
+  for (const char* const flags : {"fpu sse4_2", "fpu hypervisor_guest nohypervisor"}) {
+    root.put("proc/cpuinfo", std::string("processor\t: 0\nflags\t\t: ") + flags + "\n");
+    for (const auto& [vendor, virtualization] : {std::pair{"QEMU", "QEMU"},
+                                                 {"VMware, Inc.", "VMware, Inc."},
+                                                 {"Xen", "Xen"},
+                                                 {"Amazon EC2", "Amazon EC2"},
+                                                 {"Google", "Google"},
+                                                 {"Dell Inc.", ""},
+                                                 {"A Xen", ""}}) {
+      root.put("sys/class/dmi/id/sys_vendor", std::string(vendor) + "\n");
+      EXPECT_EQ(describe_machine(root.path()).virtualization, virtualization) << flags;
+    }
+  }
+  root.put("proc/cpuinfo", "flags\t\t: hypervisor\n");
+  EXPECT_EQ(describe_machine(root.path()).virtualization, "a hypervisor");
+}
+
+TEST(Machine, IsThatOfItsFirstCpuAndHasNoFrequencyOfNothing) {
+  Root root;
+  root.put("proc/cpuinfo",
+           "processor\t: 0\nmodel name\t: Large\ncpu MHz\t: 2100\n\n"
+           "processor\t: 1\nmodel name\t: Small\ncpu MHz\t: 900\n");
+  for (const char* const unknown : {"0\n", "<unknown>\n", ""}) {
+    root.put("sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", unknown);
+    const MachineResult machine = describe_machine(root.path());
+    EXPECT_EQ(machine.cpu_model, "Large");
+    EXPECT_EQ(machine.frequency_mhz, 2100) << unknown;
+  }
+  root.put("proc/cpuinfo", "cpu MHz\t: 0\n");
+  EXPECT_FALSE(describe_machine(root.path()).frequency_mhz);
+}
+
 TEST(Machine, WhatIsUnknownIsNothing) {
   Root root;
   const MachineResult machine = describe_machine(root.path());
@@ -178,6 +212,28 @@ TEST(Usage, CountsTheTimeSinceTheLastTickToo) {
   }
 }
 
+TEST(Usage, CountsNothingOfWhatWasBefore) {
+  constexpr std::uint64_t kBefore = 200;
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  void* const memory =
+      ::mmap(nullptr, kBefore * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  ::madvise(memory, kBefore * page, MADV_NOHUGEPAGE);
+  for (std::size_t i = 0; i < kBefore; ++i) static_cast<volatile char*>(memory)[i * page] = 1;
+  for (std::size_t i = 0; i < kBefore; ++i) {
+    std::this_thread::sleep_for(std::chrono::microseconds(1));
+  }
+  for (const Usage::Of of : {Usage::Of::thread, Usage::Of::process}) {
+    const Usage usage(of);
+    const CpuResult used = usage.so_far();
+    EXPECT_LT(used.minor_faults, kBefore);
+    EXPECT_LT(used.voluntary_switches, kBefore);
+    EXPECT_LT(used.involuntary_switches, kBefore);
+    EXPECT_LT(used.major_faults, kBefore);
+  }
+  ::munmap(memory, kBefore * page);
+}
+
 TEST(Usage, CountsFaults) {
   const Usage usage(Usage::Of::thread);
   constexpr std::size_t kPages = 100;
@@ -187,7 +243,9 @@ TEST(Usage, CountsFaults) {
       ::mmap(nullptr, kPages * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(memory, MAP_FAILED);
   for (std::size_t i = 0; i < kPages; ++i) static_cast<volatile char*>(memory)[i * page] = 1;
-  EXPECT_GT(usage.so_far().minor_faults, 0U);
+  const CpuResult used = usage.so_far();
+  EXPECT_GT(used.minor_faults, 0U);
+  EXPECT_LT(used.major_faults, used.minor_faults) << "no page came from a disk";
   ::munmap(memory, kPages * page);
 }
 

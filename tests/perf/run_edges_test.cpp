@@ -117,6 +117,56 @@ TEST(LogsOfARun, OnAFullDiskAreEachNamedOnceAtTheEnd) {
   EXPECT_EQ(logs->finish(), wanted);
 }
 
+TEST(LogsOfARun, OfWhoHasBothKindsGoByTheShorterOfTheirTimes) {
+  const test::TempDir dir;
+  RunOptions options;
+  options.aux_path = dir.path();
+  for (const auto& [rates, histograms] : {std::pair{200, 800}, {800, 200}}) {
+    std::vector<PlannedJob> plan{logged_job()};
+    plan[0].options.log_avg = std::chrono::milliseconds(rates);
+    plan[0].options.log_hist = std::chrono::milliseconds(histograms);
+    const auto logs = IntervalLogs::open(plan, options).value();
+    EXPECT_EQ(logs->interval_ns(0, 1'000'000'000), 200'000'000U);
+    EXPECT_EQ(logs->interval_ns(0, 199'999'999), 100'000'000U);
+    EXPECT_EQ(logs->interval_ns(0, 200'000'000), 200'000'000U);
+  }
+}
+
+TEST(LogsOfARun, HaveALineForEachOfTheirTimesThoughIntervalsEndALittleLate) {
+  const test::TempDir dir;
+  RunOptions options;
+  options.aux_path = dir.path();
+  std::vector<PlannedJob> plan{logged_job()};
+  plan[0].options.log_avg = plan[0].options.log_hist = std::chrono::milliseconds(200);
+  plan[0].options.log_hist_coarseness = 11;  // all of them in one
+  auto logs = IntervalLogs::open(plan, options).value();
+  const auto latencies = std::make_unique<HistogramBlock>();
+  IntervalResult interval;
+  for (int i = 1; i <= 10; ++i) {
+    interval.seconds = i == 1 ? 0.10001 : 0.1;
+    interval.at_seconds = i / 10.0 + 0.00001;
+    interval.tx_frames = static_cast<std::uint64_t>(i);
+    interval.rx_frames = 1;
+    interval.rx_bytes = static_cast<std::uint64_t>(100 * i);
+    interval.latency_count = static_cast<std::uint64_t>(i);
+    (*latencies)[7] = static_cast<std::uint32_t>(i);
+    logs->add(0, interval, latencies.get());
+  }
+  EXPECT_EQ(logs->finish(), Words{});
+  const auto lines = [&](const char* name) {
+    std::ifstream file(dir.file(name));
+    Words all;
+    for (std::string line; std::getline(file, line);) all.push_back(line);
+    return all;
+  };
+  EXPECT_EQ(lines("rates_iops.a.log"),
+            (Words{"200, 15, 1, 0, 0", "400, 35, 1, 0, 0", "600, 55, 1, 0, 0", "800, 75, 1, 0, 0",
+                   "1000, 95, 1, 0, 0"}));
+  EXPECT_EQ(lines("times_clat_hist.a.log"),
+            (Words{"200, 0, 150, 3", "400, 0, 350, 7", "600, 0, 550, 11", "800, 0, 750, 15",
+                   "1000, 0, 950, 19"}));
+}
+
 // ---- Captures ----
 
 /// A file of pcap(5) with so many frames that are whole, cut short, and too short for any frame.
@@ -209,6 +259,36 @@ TEST(RunsAsOne, KeepTheMessagesOfEachAndTheGroupsForMedians) {
     for (const GroupResult& group : run.groups) groups.push_back(group.name);
   }
   EXPECT_EQ(groups, (Words{"slow", "fast", "middle"}));
+}
+
+TEST(RunsAsOne, OfAnEvenNumberShowTheUpperOfTheTwoInTheMiddle) {
+  std::vector<RunResult> runs;
+  for (const std::uint64_t rate : {100U, 300U, 200U, 400U}) runs.push_back(run_of(rate, "r"));
+  EXPECT_EQ(all_of_repetitions(std::move(runs)).shown_run, 1U);
+}
+
+TEST(RunsAsOne, AreChosenByTheSumOfWhatAllSearchesFound) {
+  std::vector<RunResult> runs;
+  for (const auto& [first, second] : {std::pair{10, 50}, {40, 30}, {20, 60}}) {
+    runs.push_back(run_of(1, "r"));
+    runs.back().searches.resize(2);
+    runs.back().searches[0].found_fps = first;
+    runs.back().searches[1].found_fps = second;
+  }
+  EXPECT_EQ(all_of_repetitions(std::move(runs)).shown_run, 1U);
+}
+
+TEST(RunsAsOne, AreByOneWhoReceivedNothingNotOneWithoutTraffic) {
+  std::vector<RunResult> runs;
+  for (const std::uint64_t rate : {100U, 300U, 200U}) {
+    runs.push_back(run_of(rate, "r"));
+    runs.back().jobs[0].rx.seconds = 1;
+  }
+  const RunResult all = all_of_repetitions(std::move(runs));
+  EXPECT_EQ(all.shown_run, 2U) << "by what was sent, for nobody received anything";
+  ASSERT_EQ(all.repeats.size(), 1U);
+  EXPECT_EQ(all.repeats[0].figure, "tx_fps");
+  EXPECT_EQ(all.repeats[0].values, (std::vector<double>{100, 300, 200}));
 }
 
 // ---- Commands ----

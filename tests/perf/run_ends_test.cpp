@@ -28,6 +28,7 @@ using test::flow_to;
 using test::job_of;
 using test::passed;
 using test::run_text;
+using test::send_signal;
 using test::Shared;
 using test::signal_in;
 
@@ -41,6 +42,22 @@ TEST(RunEnds, AnySignalThatEndsAJobFailsTheRunAndIsNamed) {
     EXPECT_GT(job_of(result, "a").tx.frames, 0U) << "its result comes back even so";
     EXPECT_EQ(job_of(result, "a").state, JobState::reaped);
   }
+}
+
+TEST(RunEnds, SignalsOfTheTerminalEndNoJobForTheControllerTellsItToStop) {
+  bool sent = false;
+  const RunResult result = run_text("[a]\nrate_iops=1000\nnumber_ios=200\ndrain_time=50ms\n",
+                                    [&](const RunProgress& progress) {
+                                      if (sent || progress.jobs[0].tx_frames == 0) return;
+                                      sent = true;
+                                      for (const int number : {SIGINT, SIGQUIT, SIGHUP, SIGUSR1}) {
+                                        for (const JobProgress& job : progress.jobs)
+                                          send_signal(job, number);
+                                      }
+                                    });
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(job_of(result, "a").tx.frames, 200U);
+  EXPECT_EQ(flow_to(result, "a.sink").received, 200U);
 }
 
 TEST(RunEnds, AJobKilledBeforeTheStartFailsTheRun) {

@@ -299,6 +299,21 @@ TEST(RunMeasure, JobsOneBehindTheOtherHaveOneTimeAxisAndTheGroupAllTheirTime) {
   EXPECT_TRUE(result.groups[0].loss.jitter_ns) << "the greatest of its flows";
 }
 
+TEST(RunMeasure, TheLogOfAJobThatWaitedBeginsWithTheJobAndItsCurveWithTheRun) {
+  const test::TempDir dir;
+  const RunResult result =
+      run_text("[global]\nengine=unix\nrate_iops=1000\ndrain_time=50ms\naux-path=" + dir.path() +
+               "\n[a]\nruntime=300ms\n"
+               "[b]\nwait_for=a\nruntime=200ms\nwrite_iops_log=x\n"
+               "log_avg_msec=100\n");
+  ASSERT_TRUE(passed(result));
+  const auto lines = log_lines(dir.file("x_iops.b.log"));
+  ASSERT_FALSE(lines.empty());
+  const double end = job_of(result, "b").intervals.back().at_seconds;
+  EXPECT_LE(static_cast<double>(lines.back().at(0)) / 1000, end - 0.35)
+      << "of the same interval: the other job had lasted so long";
+}
+
 TEST(RunMeasure, WhatNobodyCountsIsNotZero) {
   const std::string job = "[j]\nrate_iops=1000\nruntime=100ms\ndrain_time=50ms\n";
   const RunResult over_bus = run_text(job + "thread\n");
