@@ -12,6 +12,8 @@
 
 #include <cstddef>
 #include <fstream>
+#include <iterator>
+#include <sstream>
 
 #include "tests/support/child_process.hpp"
 #include "tests/tools/exec_rig.hpp"
@@ -53,6 +55,8 @@ class OnTerminal {
   }
 
   pid_t pid() const { return pid_; }
+  /// The name of the terminal.
+  std::string terminal() const { return ::ptsname(terminal_); }
   void type(const std::string& keys) const { (void)!::write(terminal_, keys.data(), keys.size()); }
   /// Waits for `text` on the screen, and forgets the screen up to its end.
   bool shows(const std::string& text) {
@@ -149,6 +153,43 @@ TEST_P(EnterForeign, ProgramThatTheOwnerKillsLeavesTheTerminalAsItWas) {
       << "that one has nothing of root";
   EXPECT_TRUE(eventually([&] { return !enter.is_raw(); }));
   EXPECT_EQ(enter.finish(), 137);
+}
+
+TEST_P(EnterForeign, EachStreamOfTheProgramIsATerminalOfItsOwnThatBelongsToItsUser) {
+  OnTerminal enter(
+      line("for fd in 0 1 2; do stat -L -c \"stream $fd is %t:%T of %u,\" "
+           "/proc/$$/fd/$fd; done"));
+  EXPECT_EQ(enter.finish(), 0) << enter.screen();
+  struct stat ours{};
+  ASSERT_EQ(::stat(enter.terminal().c_str(), &ours), 0);
+  std::ostringstream device;
+  device << std::hex << major(ours.st_rdev) << ':' << minor(ours.st_rdev) << " of";
+  EXPECT_EQ(enter.screen().find(device.str()), std::string::npos) << enter.screen();
+  for (const char* stream : {"stream 0 is ", "stream 1 is ", "stream 2 is "}) {
+    const std::size_t at = enter.screen().find(stream);
+    ASSERT_NE(at, std::string::npos) << enter.screen();
+    const std::string said = enter.screen().substr(at, enter.screen().find(',', at) - at);
+    EXPECT_TRUE(said.ends_with(" of 0")) << said;
+  }
+}
+
+TEST_P(EnterForeign, WhatTheProgramSaidLastIsShownWhenItHasEndedMeanwhile) {
+  const std::string go = file("go");
+  OnTerminal enter(
+      line("echo in; while ! test -e " + go + "; do sleep 0.02; done; echo last-$((6*7))"));
+  ASSERT_TRUE(enter.shows("in")) << enter.screen();
+  const std::vector<pid_t> inside = children_of(enter.pid());
+  ASSERT_EQ(inside.size(), 1U);
+  ::kill(enter.pid(), SIGSTOP);
+  std::ofstream(go) << "go";
+  EXPECT_TRUE(eventually([&] {
+    std::ifstream status("/proc/" + std::to_string(inside[0]) + "/status");
+    const std::string text{std::istreambuf_iterator<char>(status), {}};
+    return text.find("State:\tZ") != std::string::npos;
+  }));
+  ::kill(enter.pid(), SIGCONT);
+  EXPECT_EQ(enter.finish(), 0);
+  EXPECT_TRUE(enter.shows("last-42")) << enter.screen();
 }
 
 /// From now on keyctl fails in this process and those that it starts.
