@@ -282,6 +282,17 @@ TEST(Shmifperf, AMisspeltAliasIsAnsweredWithTheAliasAndAllOfItIsAllOfIt) {
   EXPECT_EQ(shmifperf({"run", "--cmdhelp=all"}).out, shmifperf({"options"}).out);
 }
 
+TEST(Shmifperf, BehindANameOptionsAreOfThatJobAndOfNoneOfTheFiles) {
+  const TempDir directory;
+  std::ofstream(directory.file("x.job")) << "[global]\nruntime=5\n[first]\n[second]\n";
+  EXPECT_EQ(shown({directory.file("x.job"), "--rate=9Mbit", "--name=c", "--runtime=7", "--bs=128"}),
+            "shmifperf run \\\n  --name=first --runtime=5 --rate=9Mbit \\\n"
+            "  --name=second --runtime=5 --rate=9Mbit \\\n"
+            "  --name=c --rate=9Mbit --runtime=7 --bs=128\n");
+  expect_usage_error({"run", directory.file("x.job"), "--section=secnod"},
+                     {"there is no section \"secnod\", did you mean \"second\"?"});
+}
+
 TEST(Shmifperf, SeveralSectionsAreThoseInTheOrderOfTheFile) {
   const TempDir directory;
   std::ofstream(directory.file("x.job")) << "[global]\nruntime=5\n[a]\n[b]\n[c]\n";

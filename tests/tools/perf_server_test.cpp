@@ -156,6 +156,7 @@ TEST(PerfServer, CommandsAreRefusedByNameUnlessTheServerAllowsThem) {
   const ToolResult result = run_at(open, {command});
   EXPECT_EQ(result.status, 0) << result.err << result.out;
   EXPECT_TRUE(std::filesystem::exists(mark));
+  expect_refused(open, {"--allow_live=1"}, {"allow_live", "--allow-live"});
 }
 
 TEST(PerfServer, FilesAreThoseOfOneDirectoryOrNone) {
@@ -214,6 +215,8 @@ TEST(PerfServer, WhatIsAllowedRuns) {
     EXPECT_FALSE(has(result.err, "refused")) << option << result.err;
   }
   EXPECT_EQ(run_at(server, {"--allow_live=1"}).status, 0);
+  RunningServer live({"--allow-live"});
+  expect_refused(live, {"--exec_prerun=true"}, {"exec_prerun", "--allow-exec"});
 }
 
 TEST(PerfServer, WhatTakesTooLongIsStoppedByItsClockAndReported) {
@@ -261,6 +264,8 @@ TEST(PerfServer, TheCommandLineSaysWhatIsWrongWithIt) {
 TEST(PerfServer, ListensOnTheLoopbackAloneUnlessTold) {
   RunningServer server;
   EXPECT_EQ(server.address().rfind("127.0.0.1:", 0), 0U);
+  EXPECT_TRUE(server.says("\n"));
+  EXPECT_FALSE(has(server.tool().so_far().out, "may run jobs here"));
   Tool open(shmifperf_words({"server", "--listen=0.0.0.0:0"}));
   EXPECT_TRUE(open.wait_for("may run jobs here: keep that to a network you trust"));
   EXPECT_TRUE(has(shmifperf({"server", "--help"}).out, "127.0.0.1:18765"));
