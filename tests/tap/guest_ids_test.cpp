@@ -11,7 +11,7 @@ namespace shmif::tap::test {
 namespace {
 
 /// Gives the calling process an /etc of which `kStranger` is a user with subordinate ids.
-void give_ranges(const std::string& users, const std::string& groups) {
+void give_ranges(const std::string& users, const std::string& groups, gid_t group = kStranger) {
   const auto replace = [](const char* path, const std::string& text) {
     std::string copy = "/tmp/shmif-subid-XXXXXX";
     const UniqueFd file(::mkstemp(copy.data()));
@@ -24,8 +24,8 @@ void give_ranges(const std::string& users, const std::string& groups) {
   const std::string uid = std::to_string(kStranger);
   if (::unshare(CLONE_NEWNS) != 0 ||
       ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-      !replace("/etc/passwd",
-               contents("/etc/passwd") + "stranger:x:" + uid + ':' + uid + "::/:/bin/sh\n") ||
+      !replace("/etc/passwd", contents("/etc/passwd") + "stranger:x:" + uid + ':' +
+                                  std::to_string(group) + "::/:/bin/sh\n") ||
       !replace("/etc/subuid", users) || !replace("/etc/subgid", groups)) {
     ::_exit(98);
   }
@@ -76,6 +76,124 @@ TEST(Guest, RangesThatCannotBeUsedAreToldAndTheGuestHasRootOnly) {
       << guest.output();
   const std::string said = squeezed(guest.output());
   EXPECT_TRUE(said.ends_with(" 0 " + std::to_string(kStranger) + " 1 ")) << guest.output();
+}
+
+constexpr gid_t kGroup = kStranger + 1;
+
+/// A stranger whose group has another number than the user, and who ignores children.
+void become_stranger_of_another_group() {
+  ::signal(SIGCHLD, SIG_IGN);
+  if (::setgroups(0, nullptr) != 0 || ::setresgid(kGroup, kGroup, kGroup) != 0 ||
+      ::setresuid(kStranger, kStranger, kStranger) != 0) {
+    ::_exit(99);
+  }
+  ::prctl(PR_SET_DUMPABLE, 1);
+}
+
+TEST(Guest, UserAndGroupAreMappedEachToItsOwnNumberAlsoWhereTheCallerIgnoresItsChildren) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: gives a user a range of its own";
+  Supervised::Options probe;
+  probe.guest = guest_running({"true"});
+  probe.caller = {kStranger};
+  if (Supervised(probe).finish() == 77) GTEST_SKIP() << "no namespaces here";
+  const std::string uid = std::to_string(kStranger);
+  const std::string gid = std::to_string(kGroup);
+  for (const bool ranged : {false, true}) {
+    if (ranged && ::access("/usr/bin/newuidmap", X_OK) != 0) GTEST_SKIP() << "no newuidmap here";
+    Supervised::Options o;
+    o.guest = guest_running(shell("cat /proc/self/uid_map /proc/self/gid_map"));
+    o.caller = {kStranger};
+    o.before = [ranged] {
+      if (ranged) give_ranges("stranger:3000000:65536\n", "stranger:4000000:65536\n", kGroup);
+      become_stranger_of_another_group();
+    };
+    o.serve = [](Guest&) {
+      struct sigaction now{};
+      ::sigaction(SIGCHLD, nullptr, &now);
+      if (now.sa_handler != SIG_IGN) (void)::dprintf(STDERR_FILENO, "SIGCHLD is not ignored\n");
+    };
+    Supervised guest(o);
+    EXPECT_EQ(guest.finish(), 0);
+    EXPECT_EQ(squeezed(guest.output()),
+              ranged ? "0 " + uid + " 1 1 3000000 65536 0 " + gid + " 1 1 4000000 65536 "
+                     : "0 " + uid + " 1 0 " + gid + " 1 ");
+  }
+}
+
+TEST(Guest, WithARangeInOneOfTheFilesOnlyThereIsRootAloneAndNothingToTell) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: gives a user a range of its own";
+  const std::string line = "stranger:3000000:65536\n";
+  for (const bool of_users : {false, true}) {
+    Supervised::Options o;
+    o.guest = guest_running(shell("cat /proc/self/uid_map /proc/self/gid_map"));
+    o.caller = {kStranger};
+    o.before = [&] { give_ranges(of_users ? line : "", of_users ? "" : line); };
+    Supervised guest(o);
+    const int status = guest.finish();
+    if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+    const std::string single = "0 " + std::to_string(kStranger) + " 1 ";
+    EXPECT_EQ(squeezed(guest.output()), single + single) << of_users;
+  }
+}
+
+TEST(Guest, WhatAHelperThatFailsComplainsOfIsToldInOurWordsAlone) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: gives a user a range of its own";
+  std::string helpers = "/tmp/shmif-helpers-XXXXXX";
+  ASSERT_NE(::mkdtemp(helpers.data()), nullptr);
+  ::chmod(helpers.c_str(), 0755);
+  for (const char* name : {"/newuidmap", "/newgidmap"}) {
+    std::ofstream(helpers + name) << "#!/bin/sh\necho of the helper >&2\nexit 1\n";
+    ::chmod((helpers + name).c_str(), 0755);
+  }
+  Supervised::Options o;
+  o.guest = guest_running({"/bin/cat", "/proc/self/uid_map"});
+  o.caller = {kStranger};
+  o.before = [&] {
+    give_ranges("stranger:3000000:65536\n", "stranger:4000000:65536\n");
+    ::setenv("PATH", helpers.c_str(), 1);
+  };
+  Supervised guest(o);
+  const int status = guest.finish();
+  for (const char* name : {"/newuidmap", "/newgidmap", ""}) ::remove((helpers + name).c_str());
+  if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+  EXPECT_EQ(status, 0) << guest.output();
+  EXPECT_EQ(guest.output().find("of the helper"), std::string::npos) << guest.output();
+  EXPECT_NE(guest.output().find("note: the ranges of /etc/subuid"), std::string::npos)
+      << guest.output();
+}
+
+/// As root of a container, which has some ids of the outer machine, in two ranges.
+TEST(Guest, OfRootInAUserNamespaceHasEveryIdThatIsThere) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: has two ranges of ids";
+  Supervised::Options o;
+  o.guest = guest_running(shell("cat /proc/self/uid_map /proc/self/gid_map"));
+  o.before = [] {
+    std::array<int, 2> made{};
+    if (::pipe2(made.data(), O_CLOEXEC) != 0) ::_exit(96);
+    const pid_t container = ::getpid();
+    const pid_t mapper = ::fork();  // stays outside
+    if (mapper == 0) {
+      char step = 0;
+      (void)!::read(made[0], &step, 1);
+      const std::string process = "/proc/" + std::to_string(container);
+      for (const char* kind : {"/uid_map", "/gid_map"}) {
+        std::ofstream(process + kind) << "0 100000 1000\n1000 300000 65536\n";
+      }
+      ::_exit(0);
+    }
+    if (::unshare(CLONE_NEWUSER) != 0) ::_exit(77);
+    (void)!::write(made[1], "m", 1);
+    ::waitpid(mapper, nullptr, 0);
+    if (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0) ::_exit(77);
+    ::prctl(PR_SET_DUMPABLE, 1);
+  };
+  Supervised guest(o);
+  const int status = guest.finish();
+  if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
+  EXPECT_EQ(status, 0);
+  std::string said = squeezed(guest.output());
+  const std::string both = "0 0 1000 1000 1000 65536 ";
+  EXPECT_TRUE(said.ends_with(both + both)) << guest.output();
 }
 
 /// Calls what changes ids, in a guest that has one only. Result: 0, or the number of the first call

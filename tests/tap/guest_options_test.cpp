@@ -11,11 +11,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <optional>
 
 #include "tap/netlink.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/handed_on.hpp"
+#include "tests/support/temp_dir.hpp"
 #include "tests/tap/guest_rig.hpp"
 
 namespace shmif::tap::test {
@@ -296,11 +298,13 @@ TEST(GuestOptions, AVethPairLeavesWorkToOurEndOnlyWhereThatWasAskedFor) {
   }
 }
 
-TEST(GuestOptions, OurEndOfAVethPairHasTheMtuAndNoAddressThatSpeaksByItself) {
+TEST(GuestOptions, OurEndOfEachVethPairHasItsMtuAndNoAddressThatSpeaksByItself) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: enters the namespace of our end";
+  constexpr std::array<std::uint32_t, 3> kMtus{4321, 1400, 9000};
   auto o = guest_running({"true"}, Via::veth);
   o.forward_signals = false;
-  o.interfaces[0].mtu = 4321;
+  for (const char* name : {"tap1", "tap2"}) o.interfaces.emplace_back().name = name;
+  for (std::size_t i = 0; i < kMtus.size(); ++i) o.interfaces[i].mtu = kMtus[i];
   auto guest = Guest::start(o);
   if (!guest) GTEST_SKIP() << "no namespaces here: " << guest.error().message;
   const UniqueFd far(::ioctl(guest->links()[0].descriptor.get(), SIOCGSKNS));
@@ -309,14 +313,129 @@ TEST(GuestOptions, OurEndOfAVethPairHasTheMtuAndNoAddressThatSpeaksByItself) {
   ASSERT_TRUE(space) << space.error().message;
   const auto netlink = Netlink::open(*space);
   ASSERT_TRUE(netlink) << netlink.error().message;
-  const auto end = netlink->interface("tap0");
-  ASSERT_TRUE(end) << end.error().message;
-  EXPECT_EQ(end->mtu, 4321U);
-  EXPECT_TRUE(end->has_carrier());
+  for (std::size_t i = 0; i < kMtus.size(); ++i) {
+    EXPECT_EQ(guest->links()[i].mtu, kMtus[i]);
+    const auto end = netlink->interface(o.interfaces[i].name);
+    ASSERT_TRUE(end) << end.error().message;
+    EXPECT_EQ(end->mtu, kMtus[i]);
+    EXPECT_TRUE(end->has_carrier());
+  }
   const auto all = netlink->interfaces();
   ASSERT_TRUE(all) << all.error().message;
   for (const AddressedInterface& each : *all) {
     EXPECT_TRUE(each.name == "lo" || each.addresses.empty()) << each.addresses[0].to_string();
+  }
+}
+
+/// Neighbours know the host by this address before it has sent anything from another.
+TEST(GuestOptions, TheLinkLocalAddressIsMadeOfTheMacThatWasAskedFor) {
+  auto o = guest_running({}, Via::veth);
+  o.interfaces[0].mac = MacAddress::parse("b2:a0:00:00:00:07");
+  const int status = status_of(o, [] {
+    std::ifstream addresses("/proc/net/if_inet6");
+    if (!addresses) return kNoNamespaces;
+    std::string found;
+    for (std::string line; std::getline(addresses, line);) {
+      if (line.find(" tap0") != std::string::npos) found += line.substr(0, line.find(' ')) + '\n';
+    }
+    std::fputs(found.c_str(), stderr);
+    return found == "fe80000000000000b0a000fffe000007\n" ? 0 : 1;
+  });
+  if (status == kNoNamespaces) GTEST_SKIP() << "no namespaces here, or no IPv6";
+  EXPECT_EQ(status, 0);
+}
+
+/// Whoever reads what the command writes must see its end when the command has closed it.
+TEST(GuestOptions, NoDescriptorThatTheCommandInheritsStaysOpenBesideIt) {
+  const int code =
+      shmif::test::Child([] {
+        std::array<int, 2> pipe{};
+        std::array<int, 2> life{};
+        if (::pipe2(pipe.data(), O_CLOEXEC) != 0 || ::pipe2(life.data(), O_CLOEXEC) != 0) {
+          return 99;
+        }
+        // Numbers below, between and above those that the guest takes for itself.
+        std::vector<int> ends;
+        for (int fd = 0; fd < 120;) {
+          fd = ::fcntl(pipe[1], F_DUPFD, 3);
+          ends.push_back(fd);
+        }
+        for (std::size_t i = 1; i < ends.size() - 1; i += 2) ::close(ends[i]);
+        ::close(pipe[1]);
+        auto o = guest_running({});
+        o.body = [] {
+          ::close_range(3, ~0U, 0);
+          for (;;) ::pause();  // until it is killed
+          return 0;
+        };
+        auto guest = Guest::start(o);
+        if (!guest) return kNoNamespaces;
+        if (!guest->release()) return 98;
+        for (std::size_t i = 0; i < ends.size(); i += 2) ::close(ends[i]);
+        pollfd entry{pipe[0], POLLIN, 0};
+        const int ready = ::poll(&entry, 1, static_cast<int>(kPatience.count()));
+        return ready == 1 && (entry.revents & POLLHUP) != 0 ? 0 : 1;
+      }).wait();
+  if (code == kNoNamespaces) GTEST_SKIP() << "no namespaces here";
+  EXPECT_EQ(code, 0) << "1 it is open";
+}
+
+/// A copy of the shell under a name that is longer than the kernel keeps.
+class LongNamedShell {
+ public:
+  LongNamedShell() {
+    if (::mkdtemp(directory_.data()) == nullptr) return;
+    ::chmod(directory_.c_str(), 0755);
+    std::error_code failed;
+    std::filesystem::copy_file("/bin/sh", path(), failed);
+    ::chmod(path().c_str(), 0755);
+  }
+  LongNamedShell(const LongNamedShell&) = delete;
+  LongNamedShell& operator=(const LongNamedShell&) = delete;
+  ~LongNamedShell() {
+    ::unlink(path().c_str());
+    ::rmdir(directory_.c_str());
+  }
+  std::string path() const { return directory_ + "/shell-of-more-than-15"; }
+
+ private:
+  std::string directory_ = "/tmp/shmif-shell-XXXXXX";
+};
+
+TEST(GuestOptions, WhatTheCommandLeftBehindIsCountedByItsKind) {
+  const LongNamedShell long_named;
+  struct Case {
+    std::string script;
+    int daemons;
+    int jobs;
+  };
+  // Each says through a FIFO of its own that it has a session of its own.
+  const auto daemon = [](const std::string& fifo) {
+    return "setsid sh -c 'echo > $0; exec sleep 61' " + fifo + " & read line < " + fifo + "; ";
+  };
+  const std::string one = daemon("$0/one");
+  const std::string two = one + daemon("$0/two");
+  const shmif::test::TempDir directory;
+  for (const char* fifo : {"one", "two"}) {
+    ASSERT_EQ(::mkfifo(directory.file(fifo).c_str(), 0600), 0);
+  }
+  for (const std::string& program : {std::string("sh"), long_named.path()}) {
+    for (const Case& each :
+         {Case{"exit 0", 0, 0}, Case{"sleep 61 & exit 0", 0, 1},
+          Case{"sleep 61 & sleep 61 & sleep 61 & exit 0", 0, 3},
+          Case{one + "sleep 61 & exit 0", 1, 1}, Case{two + "sleep 61 & exit 0", 2, 1},
+          Case{two + "sleep 61 & sleep 0; exit 0", 2, 0}, Case{one + "sleep 61 & exit 3", 0, 0}}) {
+      auto o = guest_running({program, "-c", each.script, directory.path()});
+      o.forward_signals = false;
+      auto guest = Guest::start(o);
+      if (!guest && guest.error().code == make_error_code(Errc::not_supported)) {
+        GTEST_SKIP() << "no namespaces here: " << guest.error().message;
+      }
+      ASSERT_TRUE(guest && guest->release());
+      const GuestExit exit = guest->wait();
+      EXPECT_EQ(exit.daemons, each.daemons) << program << ' ' << each.script;
+      EXPECT_EQ(exit.jobs, each.jobs) << program << ' ' << each.script;
+    }
   }
 }
 

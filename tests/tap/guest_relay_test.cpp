@@ -2,83 +2,20 @@
 
 #include "tap/guest_relay.hpp"
 
-#include <sys/ioctl.h>
-#include <termios.h>
-
 #include <algorithm>
 #include <set>
 
 #include "tests/support/handed_on.hpp"
 #include "tests/tap/guest_rig.hpp"
+#include "tests/tap/terminal_rig.hpp"
 
 namespace shmif::tap::test {
 namespace {
 
-struct Pty {
-  UniqueFd master{::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK)};
-  std::string name;
-
-  Pty() {
-    if (master && ::grantpt(master.get()) == 0 && ::unlockpt(master.get()) == 0) {
-      name = ::ptsname(master.get());
-    }
-  }
-};
-
-/// Runs `body` in a process that leads the session of a terminal, which is its standard streams.
-/// Result: what `body` has to complain about; empty: nothing.
-std::string on_terminal(const std::function<std::string(Pty&)>& body) {
-  std::array<int, 2> pipe{};
-  if (::pipe2(pipe.data(), O_CLOEXEC) != 0) return "no pipe";
-  const UniqueFd complaints(pipe[0]);
-  UniqueFd said(pipe[1]);
-  const pid_t child = ::fork();
-  if (child == 0) {
-    ::setsid();
-    ::signal(SIGHUP, SIG_IGN);
-    ::signal(SIGTTOU, SIG_IGN);
-    ::alarm(60);
-    Pty pty;
-    const int terminal = ::open(pty.name.c_str(), O_RDWR | O_CLOEXEC);
-    for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(terminal, fd);
-    ::close(terminal);
-    const std::string complaint = body(pty);
-    (void)!::write(said.get(), complaint.data(), complaint.size());
-    ::_exit(0);
-  }
-  said.reset();
-  std::string complaint;
-  std::array<char, 256> bytes{};
-  for (;;) {  // until the child has ended
-    const ssize_t count = ::read(complaints.get(), bytes.data(), bytes.size());
-    if (count <= 0) break;
-    complaint.append(bytes.data(), static_cast<std::size_t>(count));
-  }
-  int status = -1;
-  ::waitpid(child, &status, 0);
-  return status == 0 ? complaint : complaint + " (status " + std::to_string(status) + ')';
-}
-
-void set_raw(int terminal, bool raw) {
-  termios modes{};
-  ::tcgetattr(terminal, &modes);
-  if (raw) {
-    ::cfmakeraw(&modes);
-  } else {
-    modes.c_lflag |= ICANON | ECHO;
-  }
-  ::tcsetattr(terminal, TCSANOW, &modes);
-}
-
-bool is_raw(int terminal) {
-  termios modes{};
-  return ::tcgetattr(terminal, &modes) == 0 && (modes.c_lflag & (ICANON | ECHO)) == 0;
-}
-
 /// What the program reads while the relay passes bytes; "END" where it sees the end of its input.
 std::string read_as_program(TerminalRelay& relay, bool foreground = true) {
   ::fcntl(relay.program_end(), F_SETFL, O_NONBLOCK);
-  std::array<char, 256> bytes{};
+  std::array<char, 4096> bytes{};
   ssize_t count = -1;
   const bool came = eventually([&] {
     relay.pass(foreground);
@@ -352,17 +289,113 @@ TEST(TerminalRelay, WhatTheProgramHasNoRoomForReachesItLater) {
                 }
               }
               if (taken == typed.size()) return "there was room for all of it";
+              // Keys wait on both sides now. That alone is nothing to do.
+              if (has_something_to_do(relay)) return "it does not rest";
               std::string got;
-              (void)eventually([&] {
-                type();
+              const auto read_some = [&] {
                 std::array<char, 4096> bytes{};
                 const ssize_t count = ::read(relay.program_end(), bytes.data(), bytes.size());
                 if (count > 0) got.append(bytes.data(), static_cast<std::size_t>(count));
+                return count > 0;
+              };
+              while (read_some()) {
+              }
+              if (!has_something_to_do(relay, static_cast<int>(kPatience.count()))) {
+                return "it does not see that there is room";
+              }
+              (void)eventually([&] {
+                type();
+                (void)read_some();
                 return got.size() >= typed.size();
               });
               return got == typed ? ""
                                   : "of " + std::to_string(typed.size()) + " bytes came " +
                                         std::to_string(got.size());
+            }),
+            "");
+}
+
+/// The descriptor does not wait for room, and nobody looks at the terminal for a while.
+TEST(TerminalRelay, WhatASlowTerminalHasNoRoomForReachesItLater) {
+  EXPECT_EQ(on_terminal([](Pty& pty) -> std::string {
+              set_raw(STDIN_FILENO, true);
+              TerminalRelay relay;
+              if (!relay.open(::getuid(), true)) return "not open";
+              ::fcntl(STDOUT_FILENO, F_SETFL, O_RDWR | O_NONBLOCK);
+              ::fcntl(relay.program_end(), F_SETFL, O_NONBLOCK);
+              std::string text;
+              for (int i = 0; i < 20'000; ++i) text += std::to_string(i) + ' ';
+              std::string seen;
+              std::thread person([&] {
+                ::usleep(50'000);
+                (void)eventually(
+                    [&] {
+                      std::array<char, 4096> bytes{};
+                      const ssize_t count = ::read(pty.master.get(), bytes.data(), bytes.size());
+                      if (count > 0) seen.append(bytes.data(), static_cast<std::size_t>(count));
+                      return seen.size() >= text.size();
+                    },
+                    std::chrono::seconds(5));
+              });
+              for (std::size_t written = 0; written < text.size();) {
+                const ssize_t count = ::write(relay.program_end(), text.data() + written,
+                                              std::min<std::size_t>(3000, text.size() - written));
+                if (count > 0) written += static_cast<std::size_t>(count);
+                relay.pass(true);
+              }
+              for (int i = 0; i < 100; ++i) relay.pass(true);
+              person.join();
+              return seen == text ? ""
+                                  : "of " + std::to_string(text.size()) + " bytes came " +
+                                        std::to_string(seen.size());
+            }),
+            "");
+}
+
+/// All that a program has written before it ended.
+TEST(TerminalRelay, OneLookPassesOnAllThatFitsIntoATerminal) {
+  EXPECT_EQ(on_terminal([](Pty& pty) -> std::string {
+              set_raw(STDIN_FILENO, true);
+              TerminalRelay relay;
+              if (!relay.open(::getuid(), true)) return "not open";
+              ::fcntl(relay.program_end(), F_SETFL, O_NONBLOCK);
+              const std::string line(500, 'x');
+              std::size_t written = 0;
+              for (ssize_t count = 0;
+                   (count = ::write(relay.program_end(), line.data(), line.size())) > 0;) {
+                written += static_cast<std::size_t>(count);
+              }
+              std::size_t seen = 0;
+              std::thread person([&] {
+                (void)eventually(
+                    [&] {
+                      std::array<char, 4096> bytes{};
+                      const ssize_t count = ::read(pty.master.get(), bytes.data(), bytes.size());
+                      if (count > 0) seen += static_cast<std::size_t>(count);
+                      return seen >= written;
+                    },
+                    std::chrono::seconds(2));
+              });
+              relay.pass(true);
+              person.join();
+              return seen == written
+                         ? ""
+                         : "of " + std::to_string(written) + " bytes came " + std::to_string(seen);
+            }),
+            "");
+}
+
+TEST(TerminalRelay, ALineThatIsLongerThanOneReadDoesNotEndTheInput) {
+  EXPECT_EQ(on_terminal([](Pty&) -> std::string {
+              const Pty other;  // of another session: it interprets its keys itself
+              const UniqueFd theirs(::open(other.name.c_str(), O_RDWR | O_CLOEXEC | O_NOCTTY));
+              ::dup2(theirs.get(), STDIN_FILENO);
+              TerminalRelay relay;
+              if (!relay.open(::getuid(), true)) return "not open";
+              const std::string typed = std::string(1500, 'x') + '\n';
+              (void)!::write(other.master.get(), typed.data(), typed.size());
+              const std::string got = read_as_program(relay);
+              return got == typed ? "" : got;
             }),
             "");
 }

@@ -3,7 +3,6 @@
 #include <sys/ioctl.h>
 #include <termios.h>
 
-#include "tap/guest_terminal.hpp"
 #include "tests/tap/guest_rig.hpp"
 
 namespace shmif::tap::test {
@@ -279,35 +278,42 @@ TEST_P(GuestTerminal, WholeJobHasAProcessGroupOfTheGuest) {
 
 TEST_P(GuestTerminal, PartOfAPipelineStaysInItsProcessGroup) {
   // Keys are for the others in there, too. The outer group has no number in the guest.
-  Supervised::Options part = options(shell("echo group $(ps -o pgid= -p $$)"));
-  part.before = [] { ::dup2(::open("/dev/null", O_RDWR | O_CLOEXEC), STDIN_FILENO); };
-  TerminalSession session(part);
-  EXPECT_TRUE(session.shows("group 0\r")) << session.rest();
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    Supervised::Options part = options(shell("echo group $(ps -o pgid= -p $$) > /dev/tty"));
+    part.before = [stream] { ::dup2(::open("/dev/null", O_RDWR | O_CLOEXEC), stream); };
+    TerminalSession session(part);
+    EXPECT_TRUE(session.shows("group 0\r")) << stream << session.rest();
+  }
 }
 
-/// A second time it would continue a command that was suspended anew meanwhile.
-TEST(StopBy, TakesTheSignalThatContinuedIt) {
-  constexpr int kWasStopped = 1;
-  constexpr int kSignalIsLeft = 2;
-  const pid_t child = ::fork();
-  if (child == 0) {
-    ::setpgid(0, 0);
-    sigset_t blocked;
-    ::sigemptyset(&blocked);
-    for (const int number : {SIGTSTP, SIGCONT}) ::sigaddset(&blocked, number);
-    ::sigprocmask(SIG_BLOCK, &blocked, nullptr);
-    int code = stop_by(SIGTSTP, false) ? kWasStopped : 0;
-    sigset_t pending;
-    ::sigpending(&pending);
-    if (::sigismember(&pending, SIGCONT) == 1) code |= kSignalIsLeft;
-    ::_exit(code);
-  }
-  int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, WUNTRACED), child);
-  ASSERT_TRUE(WIFSTOPPED(status)) << status;
-  ::kill(child, SIGCONT);
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_EQ(WEXITSTATUS(status), kWasStopped);
+TEST_P(GuestTerminal, WhatAScriptRunsStaysInItsProcessGroup) {
+  Supervised::Options part = options(shell("echo group $(ps -o pgid= -p $$)"));
+  part.before = [] {  // goes on as a child of the leader, as what a script runs
+    const pid_t supervisor = ::fork();
+    if (supervisor == 0) return;
+    int status = 0;
+    ::waitpid(supervisor, &status, 0);
+    ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 99);
+  };
+  TerminalSession session(part);
+  EXPECT_TRUE(session.shows("group 0\r")) << session.rest();
+  EXPECT_EQ(session.news(), "exit 0");
+}
+
+TEST_P(GuestTerminal, ASignalIsForTheJobAndNotForADaemonInASessionOfItsOwn) {
+  const std::string loop = "while :; do sleep 0.02; done";
+  TerminalSession session(options(
+      shell("trap 'echo job' USR1; sh -c \"trap 'echo member' USR1; echo one up; " + loop +
+            "\" & setsid sh -c \"trap 'echo daemon' USR1; echo two up; " + loop + "\" & " + loop)));
+  ASSERT_TRUE(session.shows("up"));
+  ASSERT_TRUE(session.shows("up"));
+  ::kill(session.supervisor(), SIGUSR1);
+  std::string screen;
+  EXPECT_TRUE(eventually([&] {
+    screen = session.rest();
+    return screen.find("job") != std::string::npos && screen.find("member") != std::string::npos;
+  })) << screen;
+  EXPECT_EQ(screen.find("daemon"), std::string::npos) << screen;
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include "tap/guest.hpp"
 
 #include <linux/if_link.h>
-#include <linux/keyctl.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sched.h>
@@ -17,7 +16,6 @@
 #include <set>
 #include <stdexcept>
 
-#include "tap/guest_enter.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/tap/guest_rig.hpp"
 
@@ -544,114 +542,6 @@ TEST(Guest, WhatAGuestSaysAboutItsInterfacesIsNotTakenForTheKernelsWord) {
   }
   EXPECT_EQ(exit->status, 0) << "9: nobody took the forged messages";
   EXPECT_EQ(believed, 0U);
-}
-
-TEST(Guest, WrongOptionsAreRefusedByName) {
-  const auto refusal = [](const GuestOptions& o) {
-    auto guest = Guest::start(o);
-    if (guest) return std::string("started");
-    EXPECT_EQ(guest.error().code, make_error_code(Errc::bad_argument));
-    return guest.error().message;
-  };
-  EXPECT_NE(refusal(guest_running({})).find("command"), std::string::npos);
-  auto o = guest_running({"true"});
-  o.interfaces[0].name = "a/b";
-  EXPECT_NE(refusal(o).find("a/b"), std::string::npos);
-  o.interfaces[0].name = "lo";
-  EXPECT_NE(refusal(o).find("lo"), std::string::npos);
-  o = guest_running({"true"});
-  o.interfaces.push_back(o.interfaces[0]);
-  EXPECT_NE(refusal(o).find("tap0"), std::string::npos);
-  o = guest_running({"true"});
-  o.interfaces[0].mac = MacAddress::parse("01:00:5e:00:00:01");
-  EXPECT_NE(refusal(o).find("01:00:5e:00:00:01"), std::string::npos);
-  o = guest_running({"true"});
-  o.interfaces[0].addresses = {Cidr::parse("198.18.0.2/24").value()};
-  o.interfaces[0].gateways = {IpAddress::parse("198.18.1.1").value()};
-  EXPECT_NE(refusal(o).find("198.18.1.1"), std::string::npos);
-}
-
-/// What is wrong with a host of these addresses and gateways, or "nothing". No host is made: the
-/// caller has threads, and that is what Guest::start complains of last.
-std::string wrong_with(const std::vector<const char*>& addresses,
-                       const std::vector<const char*>& gateways) {
-  auto o = guest_running({"true"});
-  for (const char* each : addresses) o.interfaces[0].addresses.push_back(*Cidr::parse(each));
-  for (const char* each : gateways) o.interfaces[0].gateways.push_back(*IpAddress::parse(each));
-  const auto guest = Guest::start(o);
-  if (guest) return "started";
-  const std::string& message = guest.error().message;
-  return message.find("threads") != std::string::npos ? "nothing" : message;
-}
-
-TEST(Guest, AGatewayIsTakenWhereItIsInOneOfTheNetworksToTheBit) {
-  std::atomic<bool> over{false};
-  std::jthread other([&] { over.wait(false); });
-  struct Case {
-    std::vector<const char*> addresses;
-    const char* inside;
-    const char* outside;
-  };
-  for (const Case& each :
-       {Case{{"198.18.0.2/25"}, "198.18.0.126", "198.18.0.129"},
-        Case{{"198.18.0.2/23"}, "198.18.1.1", "198.18.2.1"},
-        Case{{"198.18.0.2/31"}, "198.18.0.3", "198.18.0.1"},
-        Case{{"198.18.0.2/24", "198.19.0.2/24"}, "198.19.0.1", "198.17.0.1"},
-        Case{{"fd00::2/65"}, "fd00::7fff:0:0:1", "fd00::8000:0:0:1"},
-        Case{{"198.18.0.2/24"}, "198.18.0.1", "c612::1"}, Case{{}, "fe80::1", "fec0::1"},
-        Case{{"198.18.0.2/24"}, "febf::1", "fe7f::1"}}) {
-    EXPECT_EQ(wrong_with(each.addresses, {each.inside}), "nothing") << each.inside;
-    const std::string why = wrong_with(each.addresses, {each.outside});
-    EXPECT_NE(why.find("is in none of the networks"), std::string::npos) << each.outside << why;
-    EXPECT_EQ(wrong_with(each.addresses, {each.inside, each.outside}), why) << "each is looked at";
-  }
-  EXPECT_EQ(wrong_with({"198.18.0.2/24", "198.18.0.2/25", "198.18.0.3/24"}, {}), "nothing");
-  const std::string twice = wrong_with({"198.18.0.2/24", "198.18.0.3/24", "198.18.0.2/24"}, {});
-  EXPECT_NE(twice.find("198.18.0.2/24 twice"), std::string::npos) << twice;
-  over = true;
-  over.notify_all();
-}
-
-TEST(Guest, ProcessWithThreadsIsRefused) {
-  std::atomic<bool> over{false};
-  std::thread other([&] { over.wait(false); });
-  auto guest = Guest::start(guest_running({"true"}));
-  over = true;
-  over.notify_all();
-  other.join();
-  ASSERT_FALSE(guest);
-  EXPECT_NE(guest.error().message.find("threads"), std::string::npos);
-}
-
-/// Joins a guest of `kStranger` as root who has a key. Result: 0, or what went wrong.
-int join_with_a_key(pid_t init) {
-  constexpr const char* kKey = "of root";
-  constexpr long kSession = KEY_SPEC_SESSION_KEYRING;
-  if (::syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) < 0) return 77;
-  if (::syscall(SYS_add_key, "user", kKey, "x", 1UL, kSession) < 0) return 77;
-  const UniqueFd file(static_cast<int>(::syscall(SYS_pidfd_open, init, 0)));
-  const auto target = look_at_guest(init, file.get());
-  if (!target || !target->is_foreign) return 1;
-  if (!join_guest(*target, file.get()) || !become_foreign_guest(file.get())) return 2;
-  if (::syscall(SYS_keyctl, KEYCTL_SEARCH, kSession, "user", kKey, 0L) >= 0) return 3;
-  return ::prctl(PR_GET_DUMPABLE) == 0 ? 0 : 4;
-}
-
-TEST(JoinGuest, OfAnotherUserTakesNothingOfRootAlong) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root: has two users";
-  const shmif::test::StayingChild init([] {
-    become({kStranger});
-    const std::string map = "0 " + std::to_string(kStranger) + " 1";
-    return ::unshare(static_cast<int>(kGuestNamespaces)) == 0 &&
-           (std::ofstream("/proc/self/uid_map") << map).flush() &&
-           (std::ofstream("/proc/self/setgroups") << "deny").flush() &&
-           (std::ofstream("/proc/self/gid_map") << map).flush();
-  });
-  if (!init.works()) GTEST_SKIP() << "this machine forbids user namespaces";
-  const int code = shmif::test::Child([&] { return join_with_a_key(init.pid()); }).wait();
-  if (code == 77) GTEST_SKIP() << "this machine has no keys";
-  EXPECT_EQ(code, 0) << "1 it is not found foreign, 2 not joined, 3 the key is there, "
-                        "4 it may be traced";
 }
 
 }  // namespace

@@ -124,6 +124,16 @@ void expect_counts(DeviceLink& link, PacketPeer& peer) {
   EXPECT_EQ(link.send(shmif::test::views(frames)).taken, frames.size());
   EXPECT_EQ(link.counters().sent_frames - before.sent_frames, frames.size());
   EXPECT_EQ(link.counters().sent_bytes - before.sent_bytes, 60U + 200 + 1514);
+  std::vector<Bytes> many;  // more than go to the kernel at once
+  std::size_t bytes_of_many = 0;
+  for (std::size_t i = 0; i < 70; ++i) {
+    many.push_back(make_frame(60 + i, i));
+    bytes_of_many += many.back().size();
+  }
+  const DeviceCounters first = link.counters();
+  EXPECT_EQ(link.send(shmif::test::views(many)).taken, many.size());
+  EXPECT_EQ(link.counters().sent_frames - first.sent_frames, many.size());
+  EXPECT_EQ(link.counters().sent_bytes - first.sent_bytes, bytes_of_many);
   for (const Bytes& frame : frames) peer.send(frame);
   // The kernel at the other end sends frames of its own.
   std::uint64_t received = 0, bytes = 0;
