@@ -237,6 +237,19 @@ TEST(PerfRun, AResultThatItsFileDoesNotTakeFollowsAndFailsTheRun) {
   EXPECT_EQ(result["command"], Json(said));
 }
 
+TEST(PerfRun, HasTheStatusOfCommandsAndJobsThoughItsParentIgnoresItsChildren) {
+  const auto run = [](const std::string& option) {
+    Words words = run_words({"--engine=null", "--rw=txrx", "--number_ios=10", option});
+    words.insert(words.begin(), {"env", "--ignore-signal=CHLD"});
+    return run_program(words);
+  };
+  const auto passed = run("--exec_prerun=true");
+  EXPECT_EQ(passed.status, 0) << passed.out << passed.err;
+  const auto failed = run("--exec_prerun=sh -c 'exit 3'");
+  EXPECT_EQ(failed.status, 1);
+  EXPECT_NE(failed.out.find("sh ended with status 3"), std::string::npos) << failed.out;
+}
+
 TEST(PerfRun, ASearchThatIsSoonOverIsNotAnnounced) {
   const ToolResult ran =
       run_program(run_words({"--engine=unix", "--search=ndr", "--search_trial=20ms",
