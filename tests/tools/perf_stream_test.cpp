@@ -295,6 +295,37 @@ TEST(Metrics, EachSampleHoldsTheFigureThatItIsNamedForAndNoneIsUnknown) {
   expect_figures(wanted, samples_in(scraped((*metrics)->url())));
 }
 
+TEST(Metrics, WhatWasNotMeasuredIsNotKnownThoughItWasBefore) {
+  const auto metrics = tools::Metrics::serve("127.0.0.1:0");
+  ASSERT_TRUE(metrics) << metrics.error().message;
+  perf::RunProgress progress = distinct_progress();
+  (*metrics)->count(progress);
+  for (const auto& [place, value] : samples_in(scraped((*metrics)->url()))) {
+    const bool of_an_interval = place.find("_fps{") != std::string::npos ||
+                                place.find("_bps{") != std::string::npos ||
+                                place.find("latency") != std::string::npos;
+    EXPECT_EQ(value.is_null(), of_an_interval) << place << ": no interval was measured yet";
+  }
+  (*metrics)->measure(progress);
+  EXPECT_TRUE(progress.jobs[1].failed);
+  progress.jobs[1].failed = false;  // the next run of a campaign
+  progress.share = progress.left_seconds = std::nullopt;
+  for (perf::JobProgress& job : progress.jobs) job.last = {};
+  (*metrics)->count(progress);
+  (*metrics)->measure(progress);
+  for (const auto& [place, value] : samples_in(scraped((*metrics)->url()))) {
+    const bool counted = place.find("_total{") != std::string::npos ||
+                         place.find("_lost_frames{") != std::string::npos ||
+                         place.find("job_state{") != std::string::npos;
+    if (counted) {
+      EXPECT_TRUE(value.is_number()) << place;
+    } else {
+      EXPECT_EQ(value, place.find("job_failed{") != std::string::npos ? Json(0.0) : Json())
+          << place;
+    }
+  }
+}
+
 TEST_F(PerfStream, APortInUseFailsTheStartWithARemedy) {
   const TakenPort taken;
   const ToolResult ran = run_program(with({"--metrics=" + taken.number()}));
