@@ -174,6 +174,24 @@ TEST(MissingFigures, AreNullAlsoWhereTheyAreNothingElse) {
   EXPECT_EQ(text.find("\n  \n"), std::string::npos) << "no line for a command that is not known";
 }
 
+TEST(MissingFigures, TheShareOfTheLimitIsThatOfTheFasterDirectionOrOfTheOneThatThereIs) {
+  const auto share = [](std::uint64_t sent, std::uint64_t received) {
+    const Json json = json_of(run_with([&](RunResult&, JobResult& job, GroupResult&) {
+      job.limit_fps = 1000;
+      job.tx.frames = sent;
+      job.rx.frames = received;
+      job.tx.seconds = sent == 0 ? 0 : 1;
+      job.rx.seconds = received == 0 ? 0 : 1;
+    }));
+    return json.at("jobs").at(0).at("limit_share");
+  };
+  EXPECT_EQ(share(250, 0), 0.25);
+  EXPECT_EQ(share(0, 125), 0.125);
+  EXPECT_EQ(share(250, 125), 0.25);
+  EXPECT_EQ(share(125, 500), 0.5);
+  EXPECT_EQ(share(0, 0), nullptr);
+}
+
 TEST(MissingFigures, NoPercentileIsLongerThanReadersOfJsonTake) {
   constexpr auto kMost = std::numeric_limits<std::int64_t>::max();
   const Json json = json_of(run_with([](RunResult&, JobResult& job, GroupResult&) {

@@ -8,11 +8,13 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "figures.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/report.hpp"
+#include "perf/report/text.hpp"
 #include "sample_results.hpp"
 
 namespace shmif::perf::report_repeats {
@@ -33,6 +35,8 @@ RunResult run_number(std::size_t number) {
   static const RunResult kQuiet = test::quiet_sample();
   RunResult run = kQuiet;
   std::size_t count = 1;
+  // So that the middle of two whole numbers is none.
+  const std::uint64_t odd = number == 2 ? 1 : 0;
   for (JobResult& job : run.jobs) {
     for (TrafficResult* const traffic : {&job.tx, &job.rx}) {
       traffic->frames *= number;
@@ -41,7 +45,7 @@ RunResult run_number(std::size_t number) {
       traffic->offered_bytes *= number + 3;
     }
     for (auto* const times : {&job.latency, &job.service, &job.spacing_error}) {
-      *times = few_times(1000 * number + 100 * ++count);
+      *times = few_times(1000 * number + 100 * ++count + odd);
     }
     job.limit_fps = 1e6 * n + static_cast<double>(++count);
     job.cpu->user_seconds = 3 + n / static_cast<double>(++count);
@@ -155,6 +159,17 @@ TEST(Repetitions, EachRateShareAndTimeIsTheMedianAndEverythingElseOfTheRunThatIs
   expect_medians(runs[1], runs);
   runs.pop_back();  // of an even number it is between the middle ones
   expect_medians(runs[2], runs);
+}
+
+TEST(Repetitions, TheFirstRunIsCalledTheFirst) {
+  RunResult run = run_number(1);
+  run.repeats = {{.job = "bulk", .figure = figure_name::kTxFps, .values = {1, 2}}};
+  run.repetitions = {run, run};
+  for (const auto& [shown, number] : {std::pair{0U, "run 1; "}, {1U, "run 2; "}}) {
+    run.shown_run = shown;
+    const std::string text = to_text(Report::parse(to_json(run, Bins::without), "x").value());
+    EXPECT_NE(text.find(std::string("and counts are of ") + number), std::string::npos) << text;
+  }
 }
 
 TEST(Repetitions, WhatTheShownRunDoesNotKnowStaysUnknownAndOneWithFewerFlowsIsNone) {
