@@ -292,7 +292,7 @@ TEST_F(Cable, OfAHostIsOutWhileItsBusIsCorruptAndInWhenItIsRepaired) {
   all_say("the bus " + bus + " works again, and the interface has carrier\n");
 }
 
-std::size_t count_of(const std::string& text, const std::string& word) {
+std::size_t times_in(const std::string& text, const std::string& word) {
   std::size_t count = 0;
   for (auto at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) ++count;
   return count;
@@ -325,8 +325,8 @@ TEST(RemovedBus, IsToldOnceByEachHostAndByWhoMakesANewOneThere) {
   for (const auto& host : hosts) {
     host->signal(SIGTERM);
     const std::string said = host->finish().err;
-    EXPECT_EQ(count_of(said, removed), 1U) << said;
-    EXPECT_EQ(count_of(said, another), 1U) << said;
+    EXPECT_EQ(times_in(said, removed), 1U) << said;
+    EXPECT_EQ(times_in(said, another), 1U) << said;
     EXPECT_EQ(said.find(far), std::string::npos) << said;
     EXPECT_EQ(said.find(other), std::string::npos) << said;
   }
