@@ -32,11 +32,13 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = Connection::Clock;
 
-std::unique_ptr<RunChild> started(const std::string& jobs) {
+/// `aux_path`: where the outputs of its commands go.
+std::unique_ptr<RunChild> started(const std::string& jobs, const std::string& aux_path = "") {
   JobSet set;
   const auto problems = read_job_text("x.job", jobs, set);
   EXPECT_TRUE(problems.empty()) << problems.front();
   set.run.allow_exec = true;
+  set.run.aux_path = aux_path;
   return RunChild::start(set.run, expand(set).value(), {"1.2.3", {"c"}}).value();
 }
 
@@ -82,7 +84,8 @@ TEST(ChildOfAServer, HasNoneOfItsDescriptorsNorItsTerminalNorItsSignals) {
   // What a server ignores is not ignored by what it runs.
   auto* const before = std::signal(SIGUSR1, SIG_IGN);
   const auto child = started("[a]\nrw=tx\nengine=null\nnumber_ios=1\nexec_prerun=sh -c \"exec sh " +
-                             script + " > " + out + "\"\n");
+                                 script + " > " + out + "\"\n",
+                             directory.path());
   (void)std::signal(SIGUSR1, before);
   const pid_t process = only_child();
   EXPECT_FALSE(result_of(*child).is_null());
