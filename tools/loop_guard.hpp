@@ -63,7 +63,7 @@ class LoopGuard {
 std::string loop_text(const std::string& one, const std::string& other, const std::string& others);
 
 /// The other processes that have bridge ports on both buses, as text: "process 4711", "processes
-/// 4711 and 4712"; empty if none is visible.
+/// 4711, 4712"; empty if none is visible.
 std::string bridges_between(const std::string& one, const std::string& other);
 
 }  // namespace shmif::tools

@@ -115,7 +115,7 @@ Result<RunResult> Campaign::run_trial(std::vector<PlannedJob> plan, const std::s
   return run_once(std::move(plan));
 }
 
-/// Result: the search and the run of its best trial, or of its last trial if none passed. Errors:
+/// Result: the search and the run of its best trial, or of its first trial if none passed. Errors:
 /// why the first trial could not be set up. If a later trial cannot be set up, the search fails and
 /// keeps what it has found so far.
 Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {

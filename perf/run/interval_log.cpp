@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <utility>
 
 #include "perf/run/progress.hpp"
@@ -38,6 +39,7 @@ Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const Planned
                                                          const RunOptions& options) {
   std::unique_ptr<IntervalLogs> logs(new IntervalLogs);
   logs->sources_.resize(plan.size());
+  std::map<std::string, std::string> writers;  // by path: the job whose log it is
   for (std::size_t i = 0; i < plan.size(); ++i) {
     const JobOptions& o = plan[i].options;
     if (!plan[i].peer_of.empty()) continue;  // its prefixes are those of the job it was made for
@@ -54,9 +56,16 @@ Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const Planned
     add(o.write_bw_log, "bw", Value::kib_per_s);
     add(o.write_iops_log, "iops", Value::frames_per_s);
     add(o.write_lat_log, "lat", Value::latency_ns);
+    const auto create = [&](File& each) -> Result<void> {
+      const auto [writer, is_new] = writers.emplace(each.path, o.name);
+      if (is_new) return each.create();
+      return Error(Errc::bad_argument, "the log " + each.path + " is that of job \"" +
+                                           writer->second +
+                                           "\" already (rename a job, or give it another prefix)");
+    };
     Result<void> made;
     for (File& each : log.files) {
-      if (made) made = each.create();
+      if (made) made = create(each);
     }
     std::size_t own = SIZE_MAX;
     std::size_t histogram = SIZE_MAX;
@@ -69,7 +78,7 @@ Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const Planned
       logs->histogram_logs_.push_back({std::chrono::duration<double>(o.log_hist).count(),
                                        o.log_hist_coarseness,
                                        file(o.write_hist_log, "clat_hist", Value::histogram)});
-      if (made) made = logs->histogram_logs_.back().file.create();
+      if (made) made = create(logs->histogram_logs_.back().file);
     }
     if (!made) return Error(made.error().code, "job \"" + o.name + "\": " + made.error().message);
     for (std::size_t of = 0; of < plan.size(); ++of) {

@@ -91,6 +91,25 @@ TEST(LogsOfARun, ThatHaveNoFolderSayWhatToDo) {
                 "--aux-path)");
 }
 
+TEST(LogsOfARun, AreNotThoseOfTwoJobs) {
+  const test::TempDir dir;
+  RunOptions options;
+  options.aux_path = dir.path();
+  std::vector<PlannedJob> plan{logged_job(), logged_job()};
+  plan[0].options.name = "a/b";
+  plan[1].options.name = "a_b";
+  const auto logs = IntervalLogs::open(plan, options);
+  ASSERT_FALSE(logs);
+  EXPECT_EQ(logs.error().message,
+            "job \"a_b\": the log " + dir.file("rates_bw.a_b.log") +
+                " is that of job \"a/b\" already (rename a job, or give it another prefix)");
+  plan[1].options.write_bw_log = plan[1].options.write_iops_log = {};
+  plan[1].options.write_lat_log = {};
+  EXPECT_FALSE(IntervalLogs::open(plan, options)) << "nor is one of latencies";
+  plan[1].options.name = "a_c";
+  EXPECT_TRUE(IntervalLogs::open(plan, options));
+}
+
 TEST(LogsOfARun, OnAFullDiskAreEachNamedOnceAtTheEnd) {
   const test::TempDir dir;
   for (const char* const name : kLogNames) {

@@ -89,6 +89,20 @@ TEST_F(ResultCommands, AResultIsStillThereWhereTheNextRunDidNotBegin) {
   EXPECT_EQ(text_of(result), before);
 }
 
+TEST_F(ResultCommands, MetricsOverIpv6AreThereOrTheReasonIs) {
+  const ToolResult ran = shmifperf({"run", "--engine=null", "--rw=tx", "--number_ios=10",
+                                    "--metrics=[::1]:0", "--output=" + result});
+  if (ran.status == 0) {
+    EXPECT_NE(ran.err.find("http://[::1]:"), std::string::npos) << ran.err;
+  } else {
+    EXPECT_NE(
+        ran.err.find("cannot serve metrics on [::1]:0: the library that serves them was built "
+                     "without IPv6 (give --metrics an IPv4 address)"),
+        std::string::npos)
+        << ran.err;
+  }
+}
+
 TEST_F(ResultCommands, TheTextOfAResultIsThatOfItsRun) {
   const ToolResult text = shmifperf({"report", result, "--text"});
   EXPECT_EQ(text.status, 0) << text.err;

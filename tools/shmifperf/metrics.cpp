@@ -45,6 +45,12 @@ Error why_not(const std::string& address) {
   if (!local) return {local.error().code, what + ": " + local.error().message + remedy};
   const auto socket = perf::bound_socket(SOCK_STREAM, *local);
   if (!socket) return {socket.error().code, what + ": " + socket.error().message + remedy};
+  if (local->family() == AF_INET6) {
+    return {Errc::not_supported,
+            what +
+                ": the library that serves them was built without IPv6 (give --metrics an IPv4 "
+                "address)"};
+  }
   return Error::from_errno(EADDRINUSE, what);
 }
 
