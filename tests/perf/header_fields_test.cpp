@@ -103,6 +103,8 @@ TEST(HeaderFields, StandWhereTheStandardsPutThemAndHaveTheirDefaults) {
            {"ipv6(flow=0xfffff)", 14, "600fffff"},
            {"vlan", 12, "8100000188b5"},
            {"vlan/vlan", 12, "88a800018100000188b5"},
+           {"vlan/vlan(id=7)", 12, "88a800018100000788b5"},
+           {"vlan(id=7)/vlan", 12, "88a800078100000188b5"},
            {"vlan(id=0xabc)", 12, "81000abc"},
            {"vlan(prio=5)", 12, "8100a001"},
            {"vlan(dei=1)", 12, "81001001"},

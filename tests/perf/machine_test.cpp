@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -187,6 +188,22 @@ TEST(Usage, IsOfTheThreadOrTheProcessFromWhenItWasMade) {
   EXPECT_GE(thread.so_far().voluntary_switches, 1U) << "it slept until the other had ended";
   const CpuResult again = Usage(Usage::Of::process).so_far();
   EXPECT_LT(again.user_seconds + again.system_seconds, all.user_seconds + all.system_seconds);
+}
+
+TEST(Machine, TheUsageOfChildrenIsTheirsAlone) {
+  const Usage children(Usage::Of::children);
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    while (std::clock() < CLOCKS_PER_SEC / 10) {  // of its own CPU time
+    }
+    ::_exit(0);
+  }
+  EXPECT_EQ(children.so_far().user_seconds, 0) << "it is not waited for";
+  ::waitpid(child, nullptr, 0);
+  const CpuResult used = children.so_far();
+  // Of this process's own time, which is next to none, there is nothing in it.
+  EXPECT_NEAR(used.user_seconds + used.system_seconds, 0.1, 0.05);
 }
 
 /// What this thread has had of its CPU, by the clock that counts every nanosecond of it.

@@ -258,6 +258,30 @@ TYPED_TEST_P(LinkConformance, ARoomThatIsTooSmallGivesATruncatedFrameWithItsTrue
   }
 }
 
+TYPED_TEST_P(LinkConformance, AFrameThatDoesNotFitBehindOthersWaitsForTheNextBatch) {
+  if constexpr (TypeParam::kReceives) {
+    const std::vector<Bytes> frames{make_frame(1000, 1), make_frame(1000, 2), make_frame(1000, 3)};
+    this->rig().feed(frames);
+    FrameBatch batch(8, 1700);
+    std::vector<Bytes> got;
+    while (got.size() < frames.size()) {
+      batch.clear();
+      const ReceiveResult r = this->link().receive(batch);
+      ASSERT_FALSE(r.error) << r.error.message();
+      if (r.frames == 0) {
+        ASSERT_TRUE(wait_for(this->link(), std::chrono::seconds(20))) << "at frame " << got.size();
+      }
+      for (const FrameView& f : batch.frames()) {
+        EXPECT_FALSE(f.truncated());
+        if (is_suite_frame(f)) got.push_back(to_bytes(f));
+      }
+    }
+    EXPECT_TRUE(same_frames(frames, got));
+  } else {
+    SUCCEED() << "nothing arrives at this link";
+  }
+}
+
 TYPED_TEST_P(LinkConformance, DoesNotReceiveItsOwnFrames) {
   if constexpr (TypeParam::kSends && TypeParam::kReceives && TypeParam::kLive) {
     const std::vector<Bytes> own{make_frame(60, 1), make_frame(61, 2)};
@@ -412,7 +436,8 @@ REGISTER_TYPED_TEST_SUITE_P(
     LinkConformance, ReceivesEverySizeInOrderAndUnchanged, SendsEverySizeInOrderAndUnchanged,
     TakesABatchLargerThanItsQueueKeepingTheOrder, ReceiveAppendsToWhatTheBatchHolds,
     AFullBatchStopsTheReceiveAndLosesNothing,
-    ARoomThatIsTooSmallGivesATruncatedFrameWithItsTrueLength, DoesNotReceiveItsOwnFrames,
+    ARoomThatIsTooSmallGivesATruncatedFrameWithItsTrueLength,
+    AFrameThatDoesNotFitBehindOthersWaitsForTheNextBatch, DoesNotReceiveItsOwnFrames,
     WithNothingThereReceiveBringsNoFramesAndNoError, AWaiterWakesWhenAFrameArrives,
     AWaiterWakesWhenTheLinkEnds, PrepareWaitSeesWhatArrivedBeforeIt,
     RefusesFramesThatAreTooShortOrTooLongAndSaysWhich, CarriesVlanTaggedFramesUnchanged,

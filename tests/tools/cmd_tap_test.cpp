@@ -108,6 +108,18 @@ TEST_F(TapCommand, APersistentDeviceStaysAndIsUsedAgainWithItsAddress) {
   EXPECT_TRUE(space.netlink().interface("lab0"));
 }
 
+TEST_F(TapCommand, APersistentDeviceTakesTheAddressThatIsAskedForAndItsPortToo) {
+  const TestNamespace space;
+  for (const char* const mac : {"02:00:00:00:00:07", "02:00:00:00:00:08"}) {
+    Tool tap(tap_in(space, {"--create", "--name", "lab0", "--persist", "--mac", mac}));
+    EXPECT_TRUE(tap.wait_for("lab0 is on " + bus + " as port lab0, " + mac + '\n'));
+    EXPECT_EQ(space.netlink().interface("lab0").value().mac.to_string(), mac);
+    EXPECT_NE(run_tool({"stat", bus, "--json"}).out.find(mac), std::string::npos);
+    tap.signal(SIGTERM);
+    EXPECT_EQ(tap.finish().status, 0);
+  }
+}
+
 TEST_F(TapCommand, TheDeviceGetsTheMtuOfTheBusAndTheMacAsked) {
   const TestNamespace space;
   Tool tap(tap_in(space, {"--create", "--mtu", "9000", "--mac", "02:00:00:00:00:07", "--port-name",

@@ -86,6 +86,18 @@ TEST(Inject, LoopsAsOftenAsAsked) {
   EXPECT_EQ(collect(port, 30).size(), 30U);
 }
 
+TEST(Inject, KeepsTheTimesOfTheRecordingInEachRound) {
+  const BusRig rig;
+  Port port = rig.port();
+  write_capture(rig.file("in.pcap"), some_frames(2), 150'000'000);
+  EXPECT_EQ(inject(rig, {rig.file("in.pcap"), "--timing", "x2", "--loop", "2"}).status, 0);
+  FrameBatch batch;
+  ASSERT_EQ(port.receive(batch).frames, 4U);
+  for (const std::size_t second : {1U, 3U}) {
+    EXPECT_GE(batch[second].time_ns - batch[second - 1].time_ns, 70'000'000U) << second;
+  }
+}
+
 TEST(Inject, ReadsStandardInput) {
   const BusRig rig;
   Port port = rig.port();
