@@ -356,7 +356,7 @@ TEST(GuestOptions, NoDescriptorThatTheCommandInheritsStaysOpenBesideIt) {
         }
         // Numbers below, between and above those that the guest takes for itself.
         std::vector<int> ends;
-        for (int fd = 0; fd < 120;) {
+        for (int fd = 0; fd < 120 || ends.size() % 2 == 0;) {
           fd = ::fcntl(pipe[1], F_DUPFD, 3);
           ends.push_back(fd);
         }

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 
 #include "tests/support/traced_family.hpp"
@@ -165,9 +166,11 @@ TEST_P(ExecJob, NothingSpinsWhenTheShellOfABackgroundGuestIsGone) {
     {
       Shell shell(mark_);
       ASSERT_TRUE(shell.answers("first"));
-      // A shell between, that ends: nobody is left to continue the job.
-      shell.type("(set -m; " + line({inner}) + "&)\n");
-      ASSERT_TRUE(eventually([&] { return port("a").has_value(); }));
+      // A shell between, that ends: nobody is left to continue the job. Its port may be gone again
+      // before anybody has looked.
+      const std::string begun = file(std::string("begun-") + inner);
+      shell.type("(set -m; " + line({"sh", "-c", "touch " + begun + "; exec " + inner}) + "&)\n");
+      ASSERT_TRUE(eventually([&] { return std::filesystem::exists(begun); }));
       ASSERT_TRUE(shell.answers("mine")) << shell.screen();
       // The command is told that no shell looks after it, and ends.
       EXPECT_TRUE(eventually([&] { return !port("a"); })) << inner;
