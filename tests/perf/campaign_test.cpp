@@ -124,8 +124,11 @@ TEST(Campaign, EveryFigureOfRepetitionsIsCompared) {
 }
 
 TEST(Campaign, TheLossOfAReceiverIsThatOfAllItsFlows) {
-  const RunResult result =
-      campaign_of(kRepeat + "engine=bus\n[rx]\nrw=rx\n[a]\nto=rx\nfault=loss=100%\n[b]\nto=rx\n");
+  // As many frames of each, however much CPU time each has.
+  const RunResult result = campaign_of(
+      kRepeat +
+      "engine=bus\nruntime=0\n[rx]\nrw=rx\n[a]\nto=rx\nnumber_ios=100\nfault=loss=100%\n"
+      "[b]\nto=rx\nnumber_ios=100\n");
   const auto loss = std::ranges::find(result.repeats, "lost_share", &RepeatFigure::figure);
   ASSERT_NE(loss, result.repeats.end());
   EXPECT_NEAR(loss->median, 0.5, 0.1);

@@ -5,7 +5,6 @@
 
 #include <array>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -73,7 +72,7 @@ TEST(GatheredWindows, WhoEchoesSendsAsLongAsItIsAsked) {
   EXPECT_DOUBLE_EQ(result.jobs[1].tx.offered_seconds, 3);
 }
 
-/// Intervals that end at these seconds after the start, each `long_s` long.
+/// Intervals: when each ends, in seconds after the start, and how many seconds it lasts.
 std::vector<IntervalResult> intervals(const std::vector<std::pair<double, double>>& ends) {
   std::vector<IntervalResult> all;
   for (const auto& [at, seconds] : ends) {

@@ -6,7 +6,6 @@
 
 #include "perf/job/job_file.hpp"
 #include "perf/job/plan.hpp"
-#include "perf/job/profiles.hpp"
 #include "perf/job/trial_jobs.hpp"
 #include "tests/perf/run_plan.hpp"
 
@@ -124,15 +123,6 @@ TEST(PlanEdges, BesideASearchRunBackgroundJobsAndThoseTheySendTo) {
   ASSERT_EQ(names_of(plan), (Names{"s", "s.sink", "r", "noise", "other", "other.sink"}));
   EXPECT_EQ(trial_jobs(plan, 0), (std::set<std::size_t>{0, 1, 2, 3}));
   EXPECT_EQ(trial_jobs(plan, 4), (std::set<std::size_t>{2, 3, 4, 5}));
-}
-
-TEST(PlanEdges, AnUnknownProfileIsAnsweredWithTheNearestOrWithAll) {
-  EXPECT_EQ(unknown_profile("imx"), "unknown profile \"imx\", did you mean \"imix\"?");
-  std::string all;
-  for (const Profile& profile : profiles())
-    all += (all.empty() ? "" : ", ") + std::string(profile.name);
-  EXPECT_EQ(unknown_profile("frobnication"),
-            "unknown profile \"frobnication\" (there are " + all + ')');
 }
 
 }  // namespace
