@@ -19,6 +19,7 @@
 #include "perf/report/stream.hpp"
 #include "perf/report/text.hpp"
 #include "sample_results.hpp"
+#include "tests/perf/text_rows.hpp"
 
 namespace shmif::perf::report_missing {
 namespace {
@@ -277,20 +278,6 @@ JobProgress progress_of(const std::string& name, std::uint64_t tx_frames) {
   return job;
 }
 
-/// The parts of the first line that begins so.
-std::vector<std::string> row_of(const std::string& text, const std::string& name) {
-  std::vector<std::string> cells;
-  const std::size_t begin = text.find("\n  " + name + ' ');
-  if (begin == std::string::npos) return cells;
-  const std::string line = text.substr(begin + 3, text.find('\n', begin + 1) - begin - 3);
-  for (std::size_t at = 0; at != std::string::npos;) {
-    const std::size_t end = std::min(line.find("  ", at), line.size());
-    cells.push_back(line.substr(at, end - at));
-    at = line.find_first_not_of(' ', end);
-  }
-  return cells;
-}
-
 TEST(StatusText, OfADirectionThatAJobDoesNotUseHasDashes) {
   JobProgress sender = progress_of("sender", 1000);
   JobProgress sink = progress_of("sink", 0);
@@ -302,11 +289,11 @@ TEST(StatusText, OfADirectionThatAJobDoesNotUseHasDashes) {
   }
   const std::string text =
       to_status({.at_seconds = 1, .share = {}, .left_seconds = {}, .jobs = {sender, sink}}, 0);
-  using Row = std::vector<std::string>;
-  EXPECT_EQ(row_of(text, "sender"), (Row{"sender", "running", "1,000", "30.0 /s", "4.00 kbit/s",
-                                         "-", "-", "-", "-", "-", "-", "-"}));
-  EXPECT_EQ(row_of(text, "sink"), (Row{"sink", "running", "-", "-", "-", "2,000", "30.0 /s",
-                                       "4.00 kbit/s", "0", "-", "-", "-"}));
+  using Row = test::Cells;
+  EXPECT_EQ(test::row_of(text, "sender "), (Row{"sender", "running", "1,000", "30.0 /s",
+                                                "4.00 kbit/s", "-", "-", "-", "-", "-", "-", "-"}));
+  EXPECT_EQ(test::row_of(text, "sink "), (Row{"sink", "running", "-", "-", "-", "2,000", "30.0 /s",
+                                              "4.00 kbit/s", "0", "-", "-", "-"}));
 }
 
 TEST(ProgressLinesOfGroups, KnowARateOnlyOfAGroupThatWasThereBeforeAndNoneBelowNothing) {

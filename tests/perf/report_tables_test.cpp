@@ -14,31 +14,19 @@
 #include "perf/report/text.hpp"
 #include "sample_results.hpp"
 #include "served_sample.hpp"
+#include "tests/perf/text_rows.hpp"
 
 namespace shmif::perf::report_tables {
 namespace {
 
-using Cells = std::vector<std::string>;
+using test::Cells;
+using test::row_of;
 
 std::string text_of(const RunResult& run) {
   return to_text(Report::parse(to_json(run, Bins::without), "x").value());
 }
 bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
-}
-
-/// The parts of the first line that begins so, blanks in front not counted, behind `from`.
-Cells row_of(const std::string& text, const std::string& begin, const std::string& from = "") {
-  Cells cells;
-  const std::size_t start = text.find("\n  " + begin, text.find(from));
-  if (start == std::string::npos) return cells;
-  const std::string line = text.substr(start + 3, text.find('\n', start + 1) - start - 3);
-  for (std::size_t at = 0; at != std::string::npos;) {
-    const std::size_t end = std::min(line.find("  ", at), line.size());
-    cells.push_back(line.substr(at, end - at));
-    at = line.find_first_not_of(' ', end);
-  }
-  return cells;
 }
 
 /// A job that did nothing.

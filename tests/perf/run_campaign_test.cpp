@@ -1,5 +1,5 @@
 // Campaigns: what they say before each run, how they end, and what of their runs is kept. Where a
-// search ends up on a real line is told by campaign_test.cpp.
+// search ends up on a real line is told by search_rate_test.cpp.
 
 #include "perf/run/campaign.hpp"
 

@@ -46,7 +46,7 @@ TEST(RunEnds, AnySignalThatEndsAJobFailsTheRunAndIsNamed) {
 
 TEST(RunEnds, SignalsOfTheTerminalEndNoJobForTheControllerTellsItToStop) {
   bool sent = false;
-  const RunResult result = run_text("[a]\nrate_iops=1000\nnumber_ios=200\ndrain_time=50ms\n",
+  const RunResult result = run_text("[a]\nrate_iops=1000\nnumber_ios=1000\ndrain_time=5\n",
                                     [&](const RunProgress& progress) {
                                       if (sent || progress.jobs[0].tx_frames == 0) return;
                                       sent = true;
@@ -55,9 +55,10 @@ TEST(RunEnds, SignalsOfTheTerminalEndNoJobForTheControllerTellsItToStop) {
                                           send_signal(job, number);
                                       }
                                     });
+  EXPECT_TRUE(sent);
   EXPECT_TRUE(passed(result));
-  EXPECT_EQ(job_of(result, "a").tx.frames, 200U);
-  EXPECT_EQ(flow_to(result, "a.sink").received, 200U);
+  EXPECT_EQ(job_of(result, "a").tx.frames, 1000U);
+  EXPECT_EQ(flow_to(result, "a.sink").received, 1000U);
 }
 
 TEST(RunEnds, AJobKilledBeforeTheStartFailsTheRun) {

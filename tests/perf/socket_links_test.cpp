@@ -124,9 +124,11 @@ TEST(DatagramLink, WhatWasDroppedBeforeItIsNotItsOwn) {
 
 TEST(DatagramLink, APeerThatIsNotThereYetEndsOnlyALinkThatDoesNotExpectIt) {
   const perf::SocketAddress here = perf::parse_socket_address("127.0.0.1:0").value();
+  // Nobody else takes a port of this address while the peer is gone.
+  const perf::SocketAddress elsewhere = perf::parse_socket_address("127.0.77.1:0").value();
   const Bytes frame = make_frame(60, 1);
   for (const bool may_come : {true, false}) {
-    UniqueFd there = perf::bound_socket(SOCK_DGRAM, here).value();
+    UniqueFd there = perf::bound_socket(SOCK_DGRAM, elsewhere).value();
     const perf::SocketAddress address = perf::address_of(there.get()).value();
     there.reset();
     UniqueFd socket = perf::bound_socket(SOCK_DGRAM, here).value();

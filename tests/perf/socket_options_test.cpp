@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -275,7 +276,9 @@ TEST(UnixEngine, HasAsMuchRoomOneWayAsTheOther) {
     const std::vector<Bytes> frames(20'000, frame_to(1 - from, from, 100, 1));
     room.push_back(end->send(shmif::test::views(frames)).taken);
   }
-  EXPECT_GT(room[0], 1000U) << "more than the kernel gives by itself";
+  if (::geteuid() == 0) {
+    EXPECT_GT(room[0], 1000U) << "more than the kernel gives by itself";
+  }
   EXPECT_EQ(room[0], room[1]);
 }
 

@@ -196,7 +196,7 @@ TEST(VerifyQueue, ThatGoesDoesNotWaitForChecksThatNobodyWillHearOf) {
                    [&](const FrameView& frame) {
                      ++checks;
                      goes.wait(false);
-                     std::this_thread::sleep_for(std::chrono::milliseconds(1));
+                     std::this_thread::sleep_for(std::chrono::milliseconds(10));
                      return check(frame);
                    },
                    outcome.deliver())

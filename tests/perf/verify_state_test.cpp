@@ -287,7 +287,8 @@ TEST(VerifyState, WhatIsNoFileOrFarTooLongIsNotRead) {
   std::ifstream("/proc/self/statm") >> pages;
   rlimit usual{};
   ASSERT_EQ(getrlimit(RLIMIT_AS, &usual), 0);
-  const rlimit little{.rlim_cur = pages * 4096 + (std::uint64_t{4} << 30U),
+  const rlimit little{.rlim_cur = pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)) +
+                                  (std::uint64_t{4} << 30U),
                       .rlim_max = usual.rlim_max};
   const std::string path = dir.file("long");
   std::ofstream{path};
