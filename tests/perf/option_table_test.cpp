@@ -274,6 +274,30 @@ TEST(OptionTable, EveryOptionOfARunSetsItsMember) {
   expect_settable(run_cases());
 }
 
+/// Result: how many of them are flags.
+template <class Options>
+std::size_t expect_flags(const std::vector<Case<Options>>& cases) {
+  std::size_t flags = 0;
+  for (const auto& c : cases) {
+    const OptionRow& row = *find_option(c.name);
+    if (!row.flag) continue;
+    ++flags;
+    const bool on = c.value == std::string("1");
+    Options options;
+    EXPECT_TRUE(set_option(row, std::nullopt, options)) << c.name;
+    EXPECT_EQ(c.is_set(options), on) << c.name;
+    EXPECT_EQ(options.given.back(), (std::pair<std::string, std::string>(c.name, "1")));
+    EXPECT_TRUE(set_option(row, "0", options)) << c.name;
+    EXPECT_EQ(c.is_set(options), !on) << c.name;
+    EXPECT_EQ(options.given.back(), (std::pair<std::string, std::string>(c.name, "0")));
+  }
+  return flags;
+}
+
+TEST(OptionTable, AFlagNeedsNoValueAndZeroTakesItBack) {
+  EXPECT_GE(expect_flags(job_cases()) + expect_flags(run_cases()), 20U);
+}
+
 TEST(OptionTable, KeywordsAndCalculationsWithThemStandForNumbersOfThisMachine) {
   const Keywords here = keywords_of_this_machine();
   const auto set = [](const char* name, const char* value) {

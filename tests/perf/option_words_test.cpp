@@ -124,23 +124,5 @@ TEST(OptionWords, AnEngineIsCalledAsItsResultsCallIt) {
   }
 }
 
-TEST(OptionWords, AFlagIsSetWithoutAValueAndTakenBackWithZero) {
-  std::size_t flags = 0;
-  for (const OptionRow& row : option_table()) {
-    if (!row.flag) continue;
-    ++flags;
-    OfJob job;
-    OfRun run;
-    for (const std::optional<std::string_view> value :
-         {std::optional<std::string_view>(), std::optional<std::string_view>("0")}) {
-      EXPECT_TRUE(row.of_run() ? set_option(row, value, run) : set_option(row, value, job))
-          << row.name;
-      const auto& given = row.of_run() ? run.given : job.given;
-      EXPECT_EQ(given.back(), (std::pair<std::string, std::string>(row.name, value ? "0" : "1")));
-    }
-  }
-  EXPECT_GE(flags, 20U);
-}
-
 }  // namespace
 }  // namespace shmif::perf

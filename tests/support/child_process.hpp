@@ -20,6 +20,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "tests/support/eventually.hpp"
+
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 #define SHMIF_TEST_SANITIZED 1
 #elif defined(__has_feature)
@@ -117,17 +119,6 @@ class Child {
  private:
   pid_t pid_ = -1;
 };
-
-/// Waits until `done` says so. Result: false when it did not within a generous time.
-template <class Condition>
-bool eventually(Condition done, std::chrono::seconds patience = std::chrono::seconds(30)) {
-  const auto deadline = std::chrono::steady_clock::now() + patience;
-  while (!done()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return true;
-}
 
 /// A forked process that runs `begin` and then stays until the destructor kills it.
 class StayingChild {

@@ -20,6 +20,8 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/eventually.hpp"
+
 extern char** environ;
 
 namespace shmif::test {
@@ -97,7 +99,7 @@ class Tool {
 
   /// Waits until `text` has appeared on standard output or error. Result: false when the program
   /// ended or the time was up without it.
-  bool wait_for(const std::string& text, std::chrono::milliseconds at_most = kDefaultTime) {
+  bool wait_for(const std::string& text, std::chrono::milliseconds at_most = kGenerousTime) {
     const auto deadline = Clock::now() + at_most;
     for (;;) {
       if (result_.out.find(text) != std::string::npos ||
@@ -109,7 +111,7 @@ class Tool {
   }
 
   /// Waits for the end, kills the program when `at_most` has passed. Result: everything it said.
-  ToolResult finish(std::chrono::milliseconds at_most = kDefaultTime) {
+  ToolResult finish(std::chrono::milliseconds at_most = kGenerousTime) {
     const auto deadline = Clock::now() + at_most;
     while (out_ >= 0 || err_ >= 0) {
       // A descendant may hold the pipes open: the end of the program itself is what counts.
@@ -132,10 +134,6 @@ class Tool {
 
   /// What it has said up to the last wait_for().
   const ToolResult& so_far() const { return result_; }
-
-  /// Ten times as long where CPUs are emulated (tests/kernel/guest).
-  static inline const std::chrono::milliseconds kDefaultTime{
-      std::getenv("SHMIF_EMULATED") != nullptr ? 200000 : 20000};
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -224,13 +222,13 @@ inline std::string shmifctl_path() {
 
 /// Runs a program to its end.
 inline ToolResult run_program(std::vector<std::string> argv, std::string input = {},
-                              std::chrono::milliseconds at_most = Tool::kDefaultTime) {
+                              std::chrono::milliseconds at_most = kGenerousTime) {
   return Tool(std::move(argv), std::move(input)).finish(at_most);
 }
 
 /// Runs `shmifctl ARGUMENTS` to its end.
 inline ToolResult run_tool(std::vector<std::string> arguments, std::string input = {},
-                           std::chrono::milliseconds at_most = Tool::kDefaultTime) {
+                           std::chrono::milliseconds at_most = kGenerousTime) {
   arguments.insert(arguments.begin(), shmifctl_path());
   return run_program(std::move(arguments), std::move(input), at_most);
 }

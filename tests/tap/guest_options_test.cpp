@@ -373,7 +373,7 @@ TEST(GuestOptions, NoDescriptorThatTheCommandInheritsStaysOpenBesideIt) {
         if (!guest->release()) return 98;
         for (std::size_t i = 0; i < ends.size(); i += 2) ::close(ends[i]);
         pollfd entry{pipe[0], POLLIN, 0};
-        const int ready = ::poll(&entry, 1, static_cast<int>(kPatience.count()));
+        const int ready = ::poll(&entry, 1, static_cast<int>(kGenerousTime.count()));
         return ready == 1 && (entry.revents & POLLHUP) != 0 ? 0 : 1;
       }).wait();
   if (code == kNoNamespaces) GTEST_SKIP() << "no namespaces here";

@@ -161,7 +161,8 @@ TEST(TerminalRelay, LooksAgainNowAndThenWhileInTheBackground) {
               if (!relay.open(::getuid(), false)) return "not open";
               relay.pass(false);
               // A shell takes a job that runs into the foreground without a signal.
-              if (!has_something_to_do(relay, static_cast<int>(kPatience.count()))) return "asleep";
+              if (!has_something_to_do(relay, static_cast<int>(kGenerousTime.count())))
+                return "asleep";
               relay.pass(true);
               return is_raw(STDIN_FILENO) ? "" : "keys are not for the program";
             }),
@@ -300,7 +301,7 @@ TEST(TerminalRelay, WhatTheProgramHasNoRoomForReachesItLater) {
               };
               while (read_some()) {
               }
-              if (!has_something_to_do(relay, static_cast<int>(kPatience.count()))) {
+              if (!has_something_to_do(relay, static_cast<int>(kGenerousTime.count()))) {
                 return "it does not see that there is room";
               }
               (void)eventually([&] {

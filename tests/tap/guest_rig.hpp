@@ -24,23 +24,12 @@
 #include <vector>
 
 #include "tap/guest.hpp"
+#include "tests/support/eventually.hpp"
 
 namespace shmif::tap::test {
 
-/// Ten times as long where CPUs are emulated (tests/kernel/guest).
-inline const std::chrono::milliseconds kPatience{std::getenv("SHMIF_EMULATED") != nullptr ? 200000
-                                                                                          : 20000};
-
-/// Looks again every few milliseconds until `condition` holds. Result: false when it never did.
-inline bool eventually(const std::function<bool()>& condition,
-                       std::chrono::milliseconds at_most = kPatience) {
-  const auto deadline = std::chrono::steady_clock::now() + at_most;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() >= deadline) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  }
-  return true;
-}
+using shmif::test::eventually;
+using shmif::test::kGenerousTime;
 
 inline std::string contents(const std::string& path) {
   std::ifstream file(path);
@@ -202,7 +191,7 @@ class Supervised {
 
   /// Waits for `text` in the output.
   bool says(const std::string& text) {
-    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    const auto deadline = std::chrono::steady_clock::now() + kGenerousTime;
     while (output_.find(text) == std::string::npos) {
       if (std::chrono::steady_clock::now() >= deadline || !read_some(100)) return false;
     }
@@ -212,7 +201,7 @@ class Supervised {
 
   /// Waits for the end. Result: exit status, 128 + n when ended by signal n, -1 when it did not.
   int finish() {
-    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    const auto deadline = std::chrono::steady_clock::now() + kGenerousTime;
     while (std::chrono::steady_clock::now() < deadline && read_some(100)) {
     }
     int status = 0;
@@ -227,7 +216,7 @@ class Supervised {
   /// Waits until no process is left that came from the supervisor.
   bool all_gone() const {
     pollfd entry{life_.get(), POLLIN, 0};
-    return ::poll(&entry, 1, static_cast<int>(kPatience.count())) == 1 &&
+    return ::poll(&entry, 1, static_cast<int>(kGenerousTime.count())) == 1 &&
            (entry.revents & POLLHUP) != 0;
   }
 

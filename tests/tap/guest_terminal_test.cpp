@@ -50,7 +50,7 @@ class TerminalSession {
 
   /// Waits for `text` on the screen, and forgets the screen up to its end.
   bool shows(const std::string& text) {
-    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    const auto deadline = std::chrono::steady_clock::now() + kGenerousTime;
     for (;;) {
       const std::size_t at = screen_.find(text);
       if (at != std::string::npos) {
@@ -70,7 +70,7 @@ class TerminalSession {
   /// Waits until the shell tells of its job. Result: "stopped", "exit N", or nothing.
   std::string news() const {
     pollfd entry{news_.get(), POLLIN, 0};
-    if (::poll(&entry, 1, static_cast<int>(kPatience.count())) <= 0) return {};
+    if (::poll(&entry, 1, static_cast<int>(kGenerousTime.count())) <= 0) return {};
     std::array<char, 64> text{};
     const ssize_t n = ::read(news_.get(), text.data(), text.size());
     return n > 0 ? std::string(text.data(), static_cast<std::size_t>(n)) : std::string();

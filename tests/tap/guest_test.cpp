@@ -184,7 +184,7 @@ TEST_P(Guests, DaemonLeftBehindMayEndInItsOwnWay) {
   auto o = options(
       shell("(trap 'echo tidy; exit' TERM; echo ready > /run/ready; while :; do sleep 0.01; done) "
             "2> /dev/null & while ! test -s /run/ready; do sleep 0.01; done"));
-  o.guest.grace = kPatience;  // 100 ms may be too short on a busy machine
+  o.guest.grace = kGenerousTime;  // 100 ms may be too short on a busy machine
   Supervised guest(o);
   EXPECT_EQ(guest.finish(), 0);
   EXPECT_EQ(guest.output(), "tidy\n");
@@ -376,7 +376,7 @@ TEST(Guest, StoppedProcessLeftBehindMayEndInItsOwnWay) {
   o.guest = guest_running(
       shell("(trap 'echo tidy; exit' TERM; echo ready > /run/ready; while :; do sleep 0.01; done) "
             "2> /dev/null & while ! test -s /run/ready; do sleep 0.01; done; kill -STOP $!"));
-  o.guest.grace = kPatience / 4;  // 100 ms may be too short on a busy machine
+  o.guest.grace = kGenerousTime / 4;  // 100 ms may be too short on a busy machine
   Supervised guest(o);
   const int code = guest.finish();
   if (code == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();

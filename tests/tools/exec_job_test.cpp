@@ -44,7 +44,7 @@ class Shell {
   }
   /// Waits for `text` on the screen, and forgets the screen up to its end.
   bool shows(const std::string& text) {
-    const auto deadline = std::chrono::steady_clock::now() + Tool::kDefaultTime;
+    const auto deadline = std::chrono::steady_clock::now() + kGenerousTime;
     for (;;) {
       const std::size_t at = screen_.find(text);
       if (at != std::string::npos) {

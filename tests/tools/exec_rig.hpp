@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "shmif/bus.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -34,15 +35,6 @@ inline std::vector<ExecSetting> exec_settings() {
   if (::geteuid() != 0) return {{false, "veth", "CallerViaVeth"}};
   // An ordinary user cannot open /dev/net/tun here; tests/tap/guest_test.cpp opens it to one.
   return {{false, "tap", "RootViaTap"}, {false, "veth", "RootViaVeth"}, {true, "veth", "User"}};
-}
-
-inline bool eventually(const std::function<bool()>& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + Tool::kDefaultTime;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() >= deadline) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  return true;
 }
 
 /// A directory that everybody may write to, and buses in it that everybody may use.
