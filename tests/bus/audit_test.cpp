@@ -43,11 +43,12 @@ class Audit : public testing::Test {
 };
 
 TEST_F(Audit, FindsAHolderOfTheLockThatCannotBe) {
-  for (const unsigned nobody : {256U, 999U, 1001U}) {
+  for (const unsigned nobody :
+       {bus::kSlots, bus::lock_word::kRepairSlot - 1, bus::lock_word::kRepairSlot + 1}) {
     raw_.lock_as(nobody);
     expect("L1", "held by slot " + std::to_string(nobody) + ",");
   }
-  raw_.lock_as(1000);  // the name of a repair
+  raw_.lock_as(bus::lock_word::kRepairSlot);
   EXPECT_TRUE(is_clean(bus_.audit()));
   EXPECT_TRUE(bus_.audit().notes.empty());
 }

@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <functional>
-#include <numeric>
+#include <iterator>
 #include <string>
+#include <vector>
 
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"

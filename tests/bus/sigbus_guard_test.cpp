@@ -55,7 +55,7 @@ class LostPages {
 int under_the_guard(const std::function<int()>& body) {
   return Child([&] {
            no_core();
-           alarm(10);                // a fault that is answered wrongly comes again for ever
+           alarm(30);                // a fault that is answered wrongly comes again for ever
            signal(SIGBUS, SIG_DFL);  // sanitizers have a handler
            return bus::install_sigbus_guard() ? body() : 98;
          })

@@ -27,21 +27,6 @@
 namespace shmif::test {
 namespace {
 
-/// Puts another descriptor in the place of a standard stream for a while.
-class InPlaceOf {
- public:
-  InPlaceOf(int stream, int other) : stream_(stream), kept_(fcntl(stream, F_DUPFD_CLOEXEC, 3)) {
-    EXPECT_EQ(dup2(other, stream), stream);
-  }
-  InPlaceOf(const InPlaceOf&) = delete;
-  InPlaceOf& operator=(const InPlaceOf&) = delete;
-  ~InPlaceOf() { dup2(kept_.get(), stream_); }
-
- private:
-  int stream_;
-  UniqueFd kept_;
-};
-
 struct Pipe {
   explicit Pipe(int flags = 0) {
     std::array<int, 2> ends{};
@@ -174,10 +159,10 @@ void expect_all_through_a_full_pipe(int flags) {
   struct sigaction before{};
   ASSERT_EQ(sigaction(SIGUSR2, &nothing, &before), 0);
   Pipe pipe(flags);
-  const InPlaceOf output(STDOUT_FILENO, pipe.input.get());
+  std::optional<InPlaceOf> output(std::in_place, STDOUT_FILENO, pipe.input.get());
   auto writer = std::optional(Writer::create("-").value());
   const std::vector<Bytes> frames(200, make_frame(1000, 1));
-  EXPECT_EQ(writer->send(views(frames)).taken, 200U);
+  const std::size_t taken = writer->send(views(frames)).taken;
   std::uint64_t came = 0;
   std::jthread reader([&, waiting = pthread_self()] {
     for (int i = 0; i < 4; ++i) {
@@ -192,16 +177,16 @@ void expect_all_through_a_full_pipe(int flags) {
       came += static_cast<std::uint64_t>(n);
     }
   });
-  EXPECT_FALSE(writer->flush());
-  EXPECT_EQ(writer->written(), 200U);
+  const std::error_code flushed = writer->flush();
+  const std::uint64_t written = writer->written();
   const std::uint64_t bytes = writer->bytes();
   writer.reset();
-  {
-    const UniqueFd none(open("/dev/null", O_WRONLY | O_CLOEXEC));
-    dup2(none.get(), STDOUT_FILENO);  // and so the pipe ends
-  }
-  pipe.input.reset();
+  output.reset();
+  pipe.input.reset();  // and so the pipe ends
   reader.join();
+  EXPECT_EQ(taken, 200U);
+  EXPECT_FALSE(flushed) << flushed.message();
+  EXPECT_EQ(written, 200U);
   EXPECT_EQ(came, bytes);
   sigaction(SIGUSR2, &before, nullptr);
 }
@@ -242,13 +227,6 @@ TEST(PcapWriter, AFullDiskLeavesAFileOfWholeRecords) {
   auto reader = PcapReader::open(dir.file("a.pcap")).value();
   EXPECT_EQ(collect(reader, 100).size(), written);
   EXPECT_TRUE(reader.status()) << "the file ends within a record";
-}
-
-TEST(PcapWriter, AFullDiskIsAnErrorWhenTheFileIsMade) {
-  const auto writer = PcapWriter::create("/dev/full");
-  ASSERT_FALSE(writer);
-  EXPECT_EQ(writer.error().code, std::errc::no_space_on_device);
-  EXPECT_NE(writer.error().message.find("/dev/full"), std::string::npos);
 }
 
 TEST(PcapReader, OfStandardInputNamesItInItsAddressAndItsErrors) {

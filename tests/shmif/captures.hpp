@@ -1,7 +1,10 @@
 #pragma once
-// Capture files for tests: made by hand or by a writer, and read back.
+// Capture files for tests: made by hand or by a writer, read back, and in the place of standard
+// streams.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstdint>
@@ -10,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "bus/unique_fd.hpp"
 #include "shmif/pcap_link.hpp"
 #include "tests/support/frames.hpp"
 
@@ -18,6 +22,22 @@ namespace shmif::test {
 inline bool have_tshark() {
   return std::system("command -v tshark >/dev/null 2>&1") == 0;
 }
+
+/// Puts another descriptor in the place of a standard stream for a while. If that is standard
+/// output, nothing may be expected meanwhile, for a failure would be printed there.
+class InPlaceOf {
+ public:
+  InPlaceOf(int stream, int other) : stream_(stream), kept_(fcntl(stream, F_DUPFD_CLOEXEC, 3)) {
+    EXPECT_EQ(dup2(other, stream), stream);
+  }
+  InPlaceOf(const InPlaceOf&) = delete;
+  InPlaceOf& operator=(const InPlaceOf&) = delete;
+  ~InPlaceOf() { dup2(kept_.get(), stream_); }
+
+ private:
+  int stream_;
+  UniqueFd kept_;
+};
 
 inline void put32(std::string& out, std::uint32_t v) {
   out.append(reinterpret_cast<const char*>(&v), 4);

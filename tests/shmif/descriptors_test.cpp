@@ -74,20 +74,20 @@ TEST(Descriptors, OfStandardStreamsAreNotInheritedTwice) {
   write_capture(dir.file("a.pcap"), {make_frame(60, 1)});
   const UniqueFd in(open(dir.file("a.pcap").c_str(), O_RDONLY | O_CLOEXEC));
   const UniqueFd out(open(dir.file("b.pcap").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-  const UniqueFd kept_in(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
-  const UniqueFd kept_out(fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));
-  ASSERT_EQ(dup2(in.get(), STDIN_FILENO), STDIN_FILENO);
-  ASSERT_EQ(dup2(out.get(), STDOUT_FILENO), STDOUT_FILENO);
-  const std::set<int> before = inherited();
+  std::set<int> before;
   std::set<int> meanwhile;
+  std::set<int> after;
   {
-    auto reader = PcapReader::open("-").value();
-    auto writer = PcapWriter::create("-").value();
-    meanwhile = inherited();
+    const InPlaceOf input(STDIN_FILENO, in.get());
+    const InPlaceOf output(STDOUT_FILENO, out.get());
+    before = inherited();
+    {
+      auto reader = PcapReader::open("-").value();
+      auto writer = PcapWriter::create("-").value();
+      meanwhile = inherited();
+    }
+    after = inherited();
   }
-  const std::set<int> after = inherited();
-  dup2(kept_in.get(), STDIN_FILENO);
-  dup2(kept_out.get(), STDOUT_FILENO);
   EXPECT_EQ(meanwhile, before);
   EXPECT_EQ(after, before) << "the streams themselves stay open";
 }

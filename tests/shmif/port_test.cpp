@@ -208,8 +208,6 @@ TEST(PortLink, AFailedAttachLeavesNoDescriptorNoSlotAndAPortThatCanTryAgain) {
   EXPECT_EQ(bus.info().ports.size(), 1U);
 }
 
-// Up and down.
-
 TEST(PortLink, WhyThereIsNoDescriptorIsLoggedOnce) {
   if (kSanitized) GTEST_SKIP() << "checks of objects need descriptors themselves, under sanitizers";
   const TempBus bus;
@@ -229,6 +227,8 @@ TEST(PortLink, WhyThereIsNoDescriptorIsLoggedOnce) {
             "has no descriptor\n");
   EXPECT_GE(port.descriptor(), 0) << "once there is one, it is made";
 }
+
+// Up and down.
 
 TEST(PortState, APortThatIsDownHasNothingReadyAndLooksUpSoon) {
   const TempBus bus;

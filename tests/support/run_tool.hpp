@@ -96,6 +96,12 @@ class Tool {
   void signal(int number) const {
     if (pid_ > 0) ::kill(pid_, number);
   }
+  /// Stops it with SIGSTOP, and returns when it stands, or has ended.
+  void stop() const {
+    siginfo_t seen{};
+    signal(SIGSTOP);
+    if (pid_ > 0) waitid(P_PID, static_cast<id_t>(pid_), &seen, WSTOPPED | WEXITED | WNOWAIT);
+  }
 
   /// Waits until `text` has appeared on standard output or error. Result: false when the program
   /// ended or the time was up without it.
@@ -207,6 +213,15 @@ class Tool {
 
 inline std::int64_t count_of_lines(const std::string& text) {
   return std::ranges::count(text, '\n');
+}
+
+/// How often `part` stands in `text`.
+inline std::size_t times_in(const std::string& text, const std::string& part) {
+  std::size_t count = 0;
+  for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += part.size()) {
+    ++count;
+  }
+  return count;
 }
 
 /// The shmifctl under test: the one this build made, or the one that SHMIFCTL in the environment

@@ -1,7 +1,6 @@
 // The files that a guest finds: settings of the machine in /proc and /sys, /run, and state and logs
 // in /var. See also guest_mounts_test.cpp.
 
-#include <sched.h>
 #include <sys/mount.h>
 
 #include <filesystem>
@@ -18,11 +17,8 @@ TEST(Guest, MaskedProcIsToldAndTheGuestRunsAllTheSame) {
     o.guest = guest_running(shell("cat /proc/self/comm; echo ok"));
     o.caller = {uid};
     o.before = [] {
-      if (::unshare(CLONE_NEWNS) != 0 ||
-          ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-          ::mount("none", "/proc/tty", "tmpfs", 0, nullptr) != 0) {
-        ::_exit(98);
-      }
+      leave_mounts();
+      if (::mount("none", "/proc/tty", "tmpfs", 0, nullptr) != 0) ::_exit(98);
     };
     Supervised guest(o);
     EXPECT_EQ(guest.finish(), 0) << guest.output();
@@ -44,9 +40,8 @@ TEST(Guest, MaskedProcOrSysLeavesTheSettingsOfTheMachineReadOnlyForRootsGuest) {
         "for s in net/ipv4/ip_forward kernel/hostname; do "
         "(: >> /proc/sys/$s) || echo refused $s; done; echo end"));
     o.before = [mask] {
-      if (::unshare(CLONE_NEWNS) != 0 ||
-          ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-          ::mount("none", "/sys/kernel/debug", "tmpfs", 0, nullptr) != 0 ||
+      leave_mounts();
+      if (::mount("none", "/sys/kernel/debug", "tmpfs", 0, nullptr) != 0 ||
           ::mount("none", mask, "tmpfs", 0, nullptr) != 0) {
         ::_exit(98);
       }
@@ -80,9 +75,8 @@ class StateDirectory {
 
   /// Puts it in place for this process; `below`: with something mounted in it, too.
   void take(bool below) const {
-    if (::unshare(CLONE_NEWNS) != 0 ||
-        ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-        ::mount(path_.c_str(), "/var/lib", nullptr, MS_BIND, nullptr) != 0 ||
+    leave_mounts();
+    if (::mount(path_.c_str(), "/var/lib", nullptr, MS_BIND, nullptr) != 0 ||
         (below && ::mount("none", "/var/lib/other", "tmpfs", 0, nullptr) != 0)) {
       ::_exit(98);
     }
@@ -166,11 +160,8 @@ TEST(Guest, FindsTheSessionOfItsCallerAndOtherwiseAnEmptyRun) {
               "/run/daemon; test -e /run/pid && echo there; echo 1 > /run/pid && echo written"));
     o.caller = {uid};
     o.before = [&] {
-      if (::unshare(CLONE_NEWNS) != 0 ||
-          ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-          ::mount("none", "/run", "tmpfs", 0, "mode=755") != 0) {
-        ::_exit(98);
-      }
+      leave_mounts();
+      if (::mount("none", "/run", "tmpfs", 0, "mode=755") != 0) ::_exit(98);
       std::filesystem::create_directories(session);
       std::filesystem::create_directories("/run/daemon");
       std::filesystem::create_symlink("daemon", "/run/link");
@@ -205,9 +196,8 @@ TEST(Guest, LogsOfRootStayAndThoseOfOthersEndWithTheGuest) {
         shell("for d in log cache; do cat /var/$d/old; echo new > /var/$d/new && echo $d; done"));
     o.caller = {uid};
     o.before = [&] {
-      if (::unshare(CLONE_NEWNS) != 0 ||
-          ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-          ::mount((directory + "/log").c_str(), "/var/log", nullptr, MS_BIND, nullptr) != 0 ||
+      leave_mounts();
+      if (::mount((directory + "/log").c_str(), "/var/log", nullptr, MS_BIND, nullptr) != 0 ||
           ::mount((directory + "/cache").c_str(), "/var/cache", nullptr, MS_BIND, nullptr) != 0) {
         ::_exit(98);
       }

@@ -5,6 +5,7 @@
 #include <sys/mount.h>
 #include <sys/syscall.h>
 
+#include "tests/support/temp_dir.hpp"
 #include "tests/tap/guest_rig.hpp"
 
 namespace shmif::tap::test {
@@ -22,9 +23,8 @@ void give_ranges(const std::string& users, const std::string& groups, gid_t grou
     return done;
   };
   const std::string uid = std::to_string(kStranger);
-  if (::unshare(CLONE_NEWNS) != 0 ||
-      ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-      !replace("/etc/passwd", contents("/etc/passwd") + "stranger:x:" + uid + ':' +
+  leave_mounts();
+  if (!replace("/etc/passwd", contents("/etc/passwd") + "stranger:x:" + uid + ':' +
                                   std::to_string(group) + "::/:/bin/sh\n") ||
       !replace("/etc/subuid", users) || !replace("/etc/subgid", groups)) {
     ::_exit(98);
@@ -138,23 +138,21 @@ TEST(Guest, WithARangeInOneOfTheFilesOnlyThereIsRootAloneAndNothingToTell) {
 
 TEST(Guest, WhatAHelperThatFailsComplainsOfIsToldInOurWordsAlone) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: gives a user a range of its own";
-  std::string helpers = "/tmp/shmif-helpers-XXXXXX";
-  ASSERT_NE(::mkdtemp(helpers.data()), nullptr);
-  ::chmod(helpers.c_str(), 0755);
-  for (const char* name : {"/newuidmap", "/newgidmap"}) {
-    std::ofstream(helpers + name) << "#!/bin/sh\necho of the helper >&2\nexit 1\n";
-    ::chmod((helpers + name).c_str(), 0755);
+  const shmif::test::TempDir helpers("/tmp");  // for /dev/shm may be mounted noexec
+  ::chmod(helpers.path().c_str(), 0755);
+  for (const char* name : {"newuidmap", "newgidmap"}) {
+    std::ofstream(helpers.file(name)) << "#!/bin/sh\necho of the helper >&2\nexit 1\n";
+    ::chmod(helpers.file(name).c_str(), 0755);
   }
   Supervised::Options o;
   o.guest = guest_running({"/bin/cat", "/proc/self/uid_map"});
   o.caller = {kStranger};
   o.before = [&] {
     give_ranges("stranger:3000000:65536\n", "stranger:4000000:65536\n");
-    ::setenv("PATH", helpers.c_str(), 1);
+    ::setenv("PATH", helpers.path().c_str(), 1);
   };
   Supervised guest(o);
   const int status = guest.finish();
-  for (const char* name : {"/newuidmap", "/newgidmap", ""}) ::remove((helpers + name).c_str());
   if (status == 77) GTEST_SKIP() << "no namespaces here: " << guest.output();
   EXPECT_EQ(status, 0) << guest.output();
   EXPECT_EQ(guest.output().find("of the helper"), std::string::npos) << guest.output();
@@ -173,8 +171,9 @@ TEST(Guest, OfRootInAUserNamespaceHasEveryIdThatIsThere) {
     const pid_t container = ::getpid();
     const pid_t mapper = ::fork();  // stays outside
     if (mapper == 0) {
+      ::close(made[1]);  // or it would wait for ever where there are no user namespaces
       char step = 0;
-      (void)!::read(made[0], &step, 1);
+      if (::read(made[0], &step, 1) != 1) ::_exit(0);
       const std::string process = "/proc/" + std::to_string(container);
       for (const char* kind : {"/uid_map", "/gid_map"}) {
         std::ofstream(process + kind) << "0 100000 1000\n1000 300000 65536\n";

@@ -1,7 +1,6 @@
 // The files that a guest finds: the state of daemons, /etc/resolv.conf, and mounts of the outer
 // world. Each test gives the supervisor a mount namespace with contents of the test's own.
 
-#include <sched.h>
 #include <sys/mount.h>
 
 #include <algorithm>
@@ -13,14 +12,6 @@ namespace shmif::tap::test {
 namespace {
 
 constexpr const char* kNeedsRoot = "needs root: has mounts of its own";
-
-/// Moves the calling process into a mount namespace of its own.
-void leave_mounts(unsigned long propagation = MS_PRIVATE) {
-  if (::unshare(CLONE_NEWNS) != 0 ||
-      ::mount(nullptr, "/", nullptr, MS_REC | propagation, nullptr) != 0) {
-    ::_exit(98);
-  }
-}
 
 void mount_fresh(const char* path) {
   if (::mount("none", path, "tmpfs", 0, "mode=755") != 0) ::_exit(98);
@@ -164,7 +155,8 @@ TEST(GuestMounts, WhatIsUnmountedOutsideIsNotKeptBusyInside) {
   Supervised::Options o;
   o.guest = guest_running(shell("test -e /mnt/mark && echo busy; echo end"));
   o.before = [] {
-    leave_mounts(MS_SHARED);
+    leave_mounts();  // first, or the machine would get the mount, too
+    if (::mount(nullptr, "/", nullptr, MS_REC | MS_SHARED, nullptr) != 0) ::_exit(98);
     mount_fresh("/mnt");
     write_text("/mnt/mark", "");
   };

@@ -57,6 +57,18 @@ void block_only(std::initializer_list<int> numbers) {
   ::sigprocmask(SIG_SETMASK, &set, nullptr);
 }
 
+/// Takes signals that are blocked. Result: 0, or the number of the first one that did not come.
+int take_each(std::initializer_list<int> numbers) {
+  for (const int number : numbers) {
+    sigset_t one;
+    ::sigemptyset(&one);
+    ::sigaddset(&one, number);
+    const timespec patience{20, 0};
+    if (::sigtimedwait(&one, nullptr, &patience) != number) return number;
+  }
+  return 0;
+}
+
 TEST(GuestOptions, TheSignalMaskIsTheCallersWhetherSignalsAreForwardedOrNot) {
   for (const bool forward : {true, false}) {
     auto o = guest_running({});
@@ -80,16 +92,7 @@ TEST(GuestOptions, EverySignalBeforeTheCommandStartsReachesItOnce) {
     }
     ::kill(::getpid(), SIGTERM);
   };
-  o.guest.body = [] {
-    for (const int number : {SIGUSR1, SIGUSR2, SIGTERM}) {
-      sigset_t one;
-      ::sigemptyset(&one);
-      ::sigaddset(&one, number);
-      const timespec patience{20, 0};
-      if (::sigtimedwait(&one, nullptr, &patience) != number) return number;
-    }
-    return 0;
-  };
+  o.guest.body = [] { return take_each({SIGUSR1, SIGUSR2, SIGTERM}); };
   Supervised guest(o);
   const int status = guest.finish();
   if (status == kNoNamespaces) GTEST_SKIP() << "no namespaces here: " << guest.output();
@@ -101,16 +104,7 @@ TEST(GuestOptions, SignalSendsTheCommandWhatItSays) {
   o.guest = guest_running({});
   o.guest.forward_signals = false;
   o.before = [] { block_only({SIGUSR1, SIGTERM}); };
-  o.guest.body = [] {
-    for (const int number : {SIGUSR1, SIGTERM}) {
-      sigset_t one;
-      ::sigemptyset(&one);
-      ::sigaddset(&one, number);
-      const timespec patience{20, 0};
-      if (::sigtimedwait(&one, nullptr, &patience) != number) return number;
-    }
-    return 0;
-  };
+  o.guest.body = [] { return take_each({SIGUSR1, SIGTERM}); };
   o.serve = [](Guest& guest) {
     (void)guest.release();  // and once more by the rig, which init does not mind
     guest.signal(SIGUSR1);
@@ -197,7 +191,7 @@ TEST(GuestOptions, EachStreamThatTheCallerClosedStaysClosedAndTheOthersOpen) {
 TEST(GuestOptions, WhatTheCommandLeftBehindHasTheTimeThatItWasGiven) {
   for (const int grace : {0, 60'000}) {
     auto o =
-        guest_running(shell("(trap 'sleep 0.25; echo tidy; exit' TERM; echo ready > /run/ready; "
+        guest_running(shell("(trap 'sleep 1; echo tidy; exit' TERM; echo ready > /run/ready; "
                             "while :; do sleep 0.01; done) 2> /dev/null & "
                             "while ! test -s /run/ready; do sleep 0.01; done"));
     o.grace = std::chrono::milliseconds(grace);
@@ -380,30 +374,12 @@ TEST(GuestOptions, NoDescriptorThatTheCommandInheritsStaysOpenBesideIt) {
   EXPECT_EQ(code, 0) << "1 it is open";
 }
 
-/// A copy of the shell under a name that is longer than the kernel keeps.
-class LongNamedShell {
- public:
-  LongNamedShell() {
-    if (::mkdtemp(directory_.data()) == nullptr) return;
-    ::chmod(directory_.c_str(), 0755);
-    std::error_code failed;
-    std::filesystem::copy_file("/bin/sh", path(), failed);
-    ::chmod(path().c_str(), 0755);
-  }
-  LongNamedShell(const LongNamedShell&) = delete;
-  LongNamedShell& operator=(const LongNamedShell&) = delete;
-  ~LongNamedShell() {
-    ::unlink(path().c_str());
-    ::rmdir(directory_.c_str());
-  }
-  std::string path() const { return directory_ + "/shell-of-more-than-15"; }
-
- private:
-  std::string directory_ = "/tmp/shmif-shell-XXXXXX";
-};
-
 TEST(GuestOptions, WhatTheCommandLeftBehindIsCountedByItsKind) {
-  const LongNamedShell long_named;
+  // A copy of the shell under a name that is longer than the kernel keeps.
+  const shmif::test::TempDir programs("/tmp");  // for /dev/shm may be mounted noexec
+  ::chmod(programs.path().c_str(), 0755);
+  const std::string long_named = programs.file("shell-of-more-than-15");
+  std::filesystem::copy_file("/bin/sh", long_named);
   struct Case {
     std::string script;
     int daemons;
@@ -419,7 +395,7 @@ TEST(GuestOptions, WhatTheCommandLeftBehindIsCountedByItsKind) {
   for (const char* fifo : {"one", "two"}) {
     ASSERT_EQ(::mkfifo(directory.file(fifo).c_str(), 0600), 0);
   }
-  for (const std::string& program : {std::string("sh"), long_named.path()}) {
+  for (const std::string& program : {std::string("sh"), long_named}) {
     for (const Case& each :
          {Case{"exit 0", 0, 0}, Case{"sleep 61 & exit 0", 0, 1},
           Case{"sleep 61 & sleep 61 & sleep 61 & exit 0", 0, 3},

@@ -329,14 +329,12 @@ TEST(TerminalRelay, WhatASlowTerminalHasNoRoomForReachesItLater) {
               std::string seen;
               std::thread person([&] {
                 ::usleep(50'000);
-                (void)eventually(
-                    [&] {
-                      std::array<char, 4096> bytes{};
-                      const ssize_t count = ::read(pty.master.get(), bytes.data(), bytes.size());
-                      if (count > 0) seen.append(bytes.data(), static_cast<std::size_t>(count));
-                      return seen.size() >= text.size();
-                    },
-                    std::chrono::seconds(5));
+                (void)eventually([&] {
+                  std::array<char, 4096> bytes{};
+                  const ssize_t count = ::read(pty.master.get(), bytes.data(), bytes.size());
+                  if (count > 0) seen.append(bytes.data(), static_cast<std::size_t>(count));
+                  return seen.size() >= text.size();
+                });
               });
               for (std::size_t written = 0; written < text.size();) {
                 const ssize_t count = ::write(relay.program_end(), text.data() + written,
@@ -368,14 +366,12 @@ TEST(TerminalRelay, OneLookPassesOnAllThatFitsIntoATerminal) {
               }
               std::size_t seen = 0;
               std::thread person([&] {
-                (void)eventually(
-                    [&] {
-                      std::array<char, 4096> bytes{};
-                      const ssize_t count = ::read(pty.master.get(), bytes.data(), bytes.size());
-                      if (count > 0) seen += static_cast<std::size_t>(count);
-                      return seen >= written;
-                    },
-                    std::chrono::seconds(2));
+                (void)eventually([&] {
+                  std::array<char, 4096> bytes{};
+                  const ssize_t count = ::read(pty.master.get(), bytes.data(), bytes.size());
+                  if (count > 0) seen += static_cast<std::size_t>(count);
+                  return seen >= written;
+                });
               });
               relay.pass(true);
               person.join();

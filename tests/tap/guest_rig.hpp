@@ -5,6 +5,8 @@
 #include <grp.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -70,6 +72,15 @@ inline void become(const Caller& caller) {
     ::_exit(99);
   }
   ::prctl(PR_SET_DUMPABLE, 1);  // what exec would do; without it /proc/self belongs to root
+}
+
+/// Moves the calling process into a mount namespace of its own, so that nobody else sees what it
+/// mounts.
+inline void leave_mounts() {
+  if (::unshare(CLONE_NEWNS) != 0 ||
+      ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+    ::_exit(98);
+  }
 }
 
 /// A caller and a kind of device.

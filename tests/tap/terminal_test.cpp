@@ -124,6 +124,7 @@ TEST(StopBy, StopsItsGroupWhereThatIsMeantAndLeavesSignalsAsTheyWere) {
     ASSERT_EQ(::pipe2(pipe.data(), O_CLOEXEC), 0);
     const pid_t child = ::fork();
     if (child == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // it may still be stopped
       ::setpgid(0, 0);
       const pid_t member = ::fork();
       if (member == 0) {

@@ -369,11 +369,7 @@ TEST_F(TapCommand, SaysThatItsBusIsCorruptOrRemovedAndHasCarrierAgainWhenItIsRep
   tap.signal(SIGTERM);
   const ToolResult end = tap.finish();
   EXPECT_EQ(end.status, 0) << end.err;
-  const auto times = [&](const std::string& what) {
-    std::size_t count = 0;
-    for (std::size_t at = 0; (at = end.err.find(what, at)) != std::string::npos; ++at) ++count;
-    return count;
-  };
+  const auto times = [&](const std::string& what) { return times_in(end.err, what); };
   EXPECT_EQ(times("nothing can be received from the bus " + bus + ": "), 2U) << end.err;
   EXPECT_EQ(times("; the interface has no carrier until it is repaired (run 'shmifctl repair')\n"),
             2U)

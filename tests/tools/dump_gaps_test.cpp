@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <fstream>
@@ -140,13 +141,6 @@ void send_of_strangers(const BusRig& rig, Port& port, std::uint32_t count) {
   }
 }
 
-std::size_t count_of(const std::string& text, const std::string& part) {
-  std::size_t count = 0;
-  for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += part.size())
-    ++count;
-  return count;
-}
-
 TEST(DumpNames, OfTooManyNewSendersAreSaidToBeMissing) {
   const BusRig rig({.ring_bytes = 4U << 20U});
   Port port = rig.port("web");
@@ -158,14 +152,19 @@ TEST(DumpNames, OfTooManyNewSendersAreSaidToBeMissing) {
     return run_tool(words);
   };
   const std::string what = "shmifctl: too many new senders to look up all their names: ";
+  // One name is looked up in a millisecond, and 4096 at once.
+  const auto begin = std::chrono::steady_clock::now();
   const ToolResult shown = dumped({"--sender"});
+  const ToolResult chosen = dumped({"--port", "web"});
+  if (std::chrono::steady_clock::now() - begin > std::chrono::seconds(15)) {
+    GTEST_SKIP() << "so slow a machine has the time to look them all up";
+  }
   EXPECT_EQ(shown.status, 0) << shown.err;
-  const std::size_t others = count_of(shown.out, " others: ");
+  const std::size_t others = times_in(shown.out, " others: ");
   EXPECT_GT(others, 1U);
   EXPECT_EQ(shown.err, what + std::to_string(others) +
                            " frames were shown as from \"others\"\n20000 frames captured, 0 "
                            "filtered out, 0 lost\n");
-  const ToolResult chosen = dumped({"--port", "web"});
   unsigned long long left_out = 0;
   EXPECT_EQ(std::sscanf(chosen.err.c_str(), (what + "%llu frames").c_str(), &left_out), 1)
       << chosen.err;

@@ -17,7 +17,7 @@ namespace shmif::test {
 /// every frame of the bus has passed that port.
 template <class SendAll>
 ToolResult overrun(const BusRig& rig, Tool& tool, SendAll send_all) {
-  tool.signal(SIGSTOP);
+  tool.stop();
   send_all();
   tool.signal(SIGCONT);
   const auto all_passed = [&] {

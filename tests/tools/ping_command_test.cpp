@@ -176,7 +176,7 @@ TEST(PingCommand, WrongUsageIsRefused) {
                                       {"--json", ""}}) {
     std::vector<std::string> words{"--respond", option};
     if (*value != '\0') words.emplace_back(value);
-    const ToolResult refused = run_program(ping(rig, words), {}, std::chrono::seconds(5));
+    const ToolResult refused = run_program(ping(rig, words));
     EXPECT_EQ(refused.status, 2) << option;
     EXPECT_TRUE(contains(refused.err, std::string("--respond only answers, it takes no ") + option))
         << refused.err;
@@ -377,11 +377,12 @@ TEST(PingCommand, BothSidesWaitWhileStoppedWritersHoldTheRing) {
   const BusRig rig({.ring_bytes = 64U << 10U});
   Tool answerer(ping(rig, {"--respond", "--name", "one"}));
   ASSERT_TRUE(rig.wait_for_port("one"));
-  const auto held = std::make_unique<HeldRing>(rig);
-  Tool asker(ping(rig, {"--to", "one", "--name", "asker", "-c", "2", "-i", "0"}));
+  const HeldRing held(rig);
+  Tool asker(
+      ping(rig, {"--to", "one", "--name", "asker", "-c", "2", "-i", "0", "--timeout", "15"}));
   ASSERT_TRUE(rig.wait_for_port("asker"));
   EXPECT_FALSE(asker.wait_for("lost", std::chrono::milliseconds(50))) << asker.so_far().err;
-  held->let_go();
+  held.let_go();
   const ToolResult r = asker.finish();
   EXPECT_EQ(r.status, 0) << r.err;
   EXPECT_TRUE(contains(r.out, "2 sent, 2 answered, 0 lost")) << r.out;
@@ -397,7 +398,7 @@ TEST(PingCommand, WhoAnswersWaitsForRoomForItsAnswer) {
   std::array<std::byte, kPingFrameBytes> bytes;
   write_ping({.destination = one, .source = port.mac(), .type = PingType::request, .id = 7}, bytes);
   const FrameView frame(bytes.data(), bytes.size());
-  answerer.signal(SIGSTOP);
+  answerer.stop();
   ASSERT_EQ(port.send({&frame, 1}).taken, 1U);
   const HeldRing held(rig);
   answerer.signal(SIGCONT);

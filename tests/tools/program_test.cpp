@@ -2,18 +2,18 @@
 
 #include "tools/program.hpp"
 
-#include <gtest/gtest.h>
-
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <array>
 #include <cstdio>
 #include <functional>
-#include <new>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace shmif::tools {
@@ -87,9 +87,9 @@ TEST(ProgramEnd, IsWhatTheCommandReturnsOrThrows) {
   EXPECT_EQ(thrown(Errc::busy, "x").code, 1);
   EXPECT_EQ(thrown(Errc::bad_mtu, "x").code, 2);
   EXPECT_EQ(thrown(Errc::not_supported, "x").code, 77);
-  const Ended memory = acting([]() -> int { throw std::runtime_error("out of luck"); });
-  EXPECT_EQ(memory.code, 1);
-  EXPECT_EQ(memory.err, "shmifctl: cannot finish act: out of luck\n");
+  const Ended unlucky = acting([]() -> int { throw std::runtime_error("out of luck"); });
+  EXPECT_EQ(unlucky.code, 1);
+  EXPECT_EQ(unlucky.err, "shmifctl: cannot finish act: out of luck\n");
 }
 
 TEST(ProgramEnd, IsAFailureWhereItsOutputIsLostUnlessTheCommandSaysWorse) {

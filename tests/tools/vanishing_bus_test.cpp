@@ -292,12 +292,6 @@ TEST_F(Cable, OfAHostIsOutWhileItsBusIsCorruptAndInWhenItIsRepaired) {
   all_say("the bus " + bus + " works again, and the interface has carrier\n");
 }
 
-std::size_t times_in(const std::string& text, const std::string& word) {
-  std::size_t count = 0;
-  for (auto at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) ++count;
-  return count;
-}
-
 TEST(RemovedBus, IsToldOnceByEachHostAndByWhoMakesANewOneThere) {
   const TempDir dir;
   const std::string bus = dir.file("bus");
