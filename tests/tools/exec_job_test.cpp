@@ -148,6 +148,8 @@ TEST_P(ExecJob, JobHasTheTerminalEachTimeThatItsShellMovesItIntoTheForeground) {
     ASSERT_TRUE(shell.answers("stopped")) << shell.screen();
     shell.type("bg\n");
   }
+  shell.type("kill %%\n");
+  EXPECT_TRUE(eventually([&] { return processes_with(mark_).size() == 1; })) << "the shell's";
 }
 
 TEST_P(ExecJob, ShellInABackgroundPipelineDoesNotTakeTheTerminal) {
