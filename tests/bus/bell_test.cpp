@@ -158,8 +158,8 @@ TEST_F(BellTest, ASenderAsksAnewWhoIsMeantAfterARepair) {
 /// shorter than asked for, the second would not be over.
 TEST_F(BellTest, ASleeperSleepsAsLongAsItSaysAndDeeplyOnlyAfterASecondWithoutTraffic) {
   bus::Sleeper sleeper(raw_.ring(), 70);
-  const std::chrono::nanoseconds lightly = sleeper.announce(false);
-  EXPECT_LT(lightly, std::chrono::seconds(1));
+  const std::chrono::nanoseconds at_most = sleeper.announce(false);
+  EXPECT_LT(at_most, std::chrono::seconds(1)) << "so long it may sleep lightly";
   sleeper.sleep(std::chrono::milliseconds(1050));
   EXPECT_FALSE(sleeper.withdraw().rung);
   EXPECT_EQ(sleeper.announce(false), std::chrono::nanoseconds::max());
@@ -167,7 +167,7 @@ TEST_F(BellTest, ASleeperSleepsAsLongAsItSaysAndDeeplyOnlyAfterASecondWithoutTra
   static_cast<void>(sleeper.withdraw());
   EXPECT_FALSE(is_set(raw_.header().deep_sleepers, 70));
   sleeper.saw_traffic();
-  EXPECT_EQ(sleeper.announce(false), lightly);
+  EXPECT_EQ(sleeper.announce(false), at_most);
   EXPECT_FALSE(is_set(raw_.header().deep_sleepers, 70));
   static_cast<void>(sleeper.withdraw());
 }

@@ -182,27 +182,28 @@ TEST(OffloadEnd, SendsAtOnceWithoutBeingToldToFinish) {
   }
 }
 
-TEST(OffloadEnd, CountsWhatNeverLeftOfBothItsQueues) {
+/// An end whose wire is full: its thread has three frames, and waits for room.
+class FullOffloadEnd : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    told.full = true;
+    told.on_wait = [this](int) { waits = true; };
+    end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
+    ASSERT_EQ(end->send(shmif::test::views(frames_to(1, 0, 3))).taken, 3U);
+    ASSERT_TRUE(eventually([&] { return waits.load(); }));
+  }
   Told told;
-  told.full = true;
   std::atomic<bool> waits{false};
-  told.on_wait = [&](int) { waits = true; };
-  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
-  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 3))).taken, 3U);
-  ASSERT_TRUE(eventually([&] { return waits.load(); })) << "three are on their way";
+  std::unique_ptr<End> end;  // goes first, and its thread with it
+};
+
+TEST_F(FullOffloadEnd, CountsWhatNeverLeftOfBothItsQueues) {
   EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 5))).taken, 5U);
   EXPECT_EQ(end->finish_sending(1ms).frames, 8U);
   EXPECT_TRUE(told.so_far().empty());
 }
 
-TEST(OffloadEnd, WakesWhoWaitsForRoomToTellOfAnError) {
-  Told told;
-  told.full = true;
-  std::atomic<bool> waits{false};
-  told.on_wait = [&](int) { waits = true; };
-  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
-  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 3))).taken, 3U);
-  ASSERT_TRUE(eventually([&] { return waits.load(); }));
+TEST_F(FullOffloadEnd, WakesWhoWaitsForRoomToTellOfAnError) {
   EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 20))).taken, 16U) << "four batches";
   {
     const std::lock_guard lock(told.mutex);
