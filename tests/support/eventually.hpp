@@ -7,10 +7,11 @@
 
 namespace shmif::test {
 
-/// How long to wait before a test fails. Ten times as long where CPUs are emulated
-/// (tests/kernel/guest).
-inline const std::chrono::milliseconds kGenerousTime{
-    std::getenv("SHMIF_EMULATED") != nullptr ? 300000 : 30000};
+/// Whether the CPUs of this machine are emulated (tests/kernel/guest).
+inline const bool kEmulated = std::getenv("SHMIF_EMULATED") != nullptr;
+
+/// How long to wait before a test fails. Ten times as long where CPUs are emulated.
+inline const std::chrono::milliseconds kGenerousTime{kEmulated ? 300000 : 30000};
 
 /// Looks again every other millisecond until `holds` says so. Result: false when it never did.
 template <class Condition>

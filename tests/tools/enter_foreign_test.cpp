@@ -231,7 +231,7 @@ TEST_P(EnterForeign, DirectoryThatNeverAnswersInThereIsLeftByCtrlCOrASignal) {
   const std::string device = file("fuse");
   ASSERT_EQ(::mkdir(directory.c_str(), 0777), 0);
   if (::mknod(device.c_str(), S_IFCHR | 0666, makedev(10, 229)) != 0 ||
-      ::chmod(device.c_str(), 0666) != 0) {
+      ::chmod(device.c_str(), 0666) != 0 || !UniqueFd(::open(device.c_str(), O_RDWR | O_CLOEXEC))) {
     GTEST_SKIP() << "no device nodes here";
   }
   const StayingChild hanging([&] { return make_hang(init(), directory, device); });

@@ -120,8 +120,11 @@ TEST_P(ExecEnd, NothingIsLeftOfAProgramThatIgnoresSignalsWhenItsHostIsKilled) {
 TEST_P(ExecEnd, DaemonsThatIgnoreSignalsAreGoneWhenTheHostEnds) {
   // Forked twice, in sessions of their own, deaf, and of a parent that ended before.
   const std::string daemon =
-      "(setsid sh -c \"trap : TERM INT HUP; echo up; while :; do sleep 0.05; done\" &) & ";
-  const ToolResult ended = run_program(marked(daemon + daemon + "wait; sleep 0.2; exit 4"));
+      "(setsid sh -c \"trap : TERM INT HUP; echo up; echo >&3; while :; do sleep 0.05; done\" &) "
+      "& ";
+  // The program ends when both have said through a pipe that they are up.
+  const ToolResult ended = run_program(
+      marked("{ { " + daemon + daemon + "} 3>&1 1>&4 | { read a; read b; }; } 4>&1; exit 4"));
   EXPECT_TRUE(processes_with(mark_).empty()) << "at once, for exec waits for them";
   EXPECT_EQ(ended.status, 4) << ended.err;
   EXPECT_EQ(ended.out, "up\nup\n");
