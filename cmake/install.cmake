@@ -1,5 +1,5 @@
 # What `cmake --install` puts where. Users include <shmif/port.hpp>; the headers lie in
-# INCLUDEDIR/shmif/{bus,shmif,tap}, so that nothing of ours but one folder shows in a shared include path.
+# INCLUDEDIR/shmif/{base,bus,shmif,tap}, so that nothing of ours but one folder shows in a shared include path.
 
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
@@ -10,11 +10,12 @@ set(SHMIF_PKGCONFIG_DIR ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
 # The public headers. Everything else in these folders is ours alone.
 set(SHMIF_PUBLIC_HEADERS
-  bus/error.hpp
+  base/error.hpp
+  base/result.hpp
+  base/unique_fd.hpp
   bus/frame.hpp
   bus/info.hpp
   bus/mac.hpp
-  bus/result.hpp
   shmif/bus.hpp
   shmif/fault_link.hpp
   shmif/faults.hpp
@@ -28,7 +29,6 @@ set(SHMIF_PUBLIC_HEADERS
   shmif/ping.hpp
   shmif/port.hpp
   shmif/receiver.hpp
-  bus/unique_fd.hpp
   shmif/shmif.h)
 
 set(SHMIF_INSTALLED_TARGETS shmif)

@@ -1,11 +1,11 @@
 #include "shmif/bus.hpp"
 
-#include "bus/destroy.hpp"
-#include "bus/file.hpp"
-#include "bus/geometry.hpp"
-#include "bus/header_repair.hpp"
-#include "bus/inspect.hpp"
-#include "bus/sigbus_guard.hpp"
+#include "bus/file/file.hpp"
+#include "bus/file/geometry.hpp"
+#include "bus/file/sigbus_guard.hpp"
+#include "bus/repair/destroy.hpp"
+#include "bus/repair/header_repair.hpp"
+#include "bus/repair/inspect.hpp"
 #include "shmif/bus_impl.hpp"
 #include "shmif/log.hpp"
 

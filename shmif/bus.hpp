@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "base/result.hpp"
 #include "bus/info.hpp"
-#include "bus/result.hpp"
 #include "shmif/mac.hpp"
 
 namespace shmif {

@@ -1,7 +1,7 @@
 #pragma once
 // What a Bus is made of. Internal to shmif/bus.cpp and shmif/port.cpp.
 
-#include "bus/inspect.hpp"
+#include "bus/repair/inspect.hpp"
 #include "shmif/bus.hpp"
 
 namespace shmif {

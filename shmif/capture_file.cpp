@@ -11,7 +11,7 @@
 #include <csignal>
 #include <utility>
 
-#include "bus/signal_guard.hpp"
+#include "base/signal_guard.hpp"
 
 namespace shmif {
 namespace {
@@ -72,7 +72,7 @@ Result<std::unique_ptr<CaptureFile>> CaptureFile::create(const std::string& path
   file->buffer_.resize(std::clamp(options.buffer_bytes, kLeastBufferBytes, kMostBufferBytes));
   file->records_.reserve(file->buffer_.size() / kLeastRecordBytes);
 
-  const bus::SignalGuard guard(SIGPIPE, SIGXFSZ);
+  const base::SignalGuard guard(SIGPIPE, SIGXFSZ);
   std::size_t done = 0;
   if (const int failure = write_all(file->fd_.get(), header, done)) {
     return Error::from_errno(failure, "cannot write " + what);
@@ -97,7 +97,7 @@ void CaptureFile::flush() noexcept {
   if (failure_ != 0 || used_ == 0) return;
   std::size_t done = 0;
   {
-    const bus::SignalGuard guard(SIGPIPE, SIGXFSZ);
+    const base::SignalGuard guard(SIGPIPE, SIGXFSZ);
     failure_ = write_all(fd_.get(), {buffer_.data(), used_}, done);
   }
   std::size_t whole = 0;

@@ -11,9 +11,9 @@
 #include <system_error>
 #include <vector>
 
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
 #include "bus/frame.hpp"
-#include "bus/result.hpp"
-#include "bus/unique_fd.hpp"
 #include "shmif/link.hpp"
 
 namespace shmif {

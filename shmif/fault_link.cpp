@@ -9,7 +9,7 @@
 #include <cerrno>
 #include <utility>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 
 namespace shmif {
 namespace {

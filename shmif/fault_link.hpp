@@ -7,7 +7,7 @@
 #include <span>
 #include <string>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "shmif/faults.hpp"
 #include "shmif/link.hpp"
 

@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "shmif/frame.hpp"
 
 namespace shmif {

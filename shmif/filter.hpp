@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "shmif/frame.hpp"
 
 namespace shmif {

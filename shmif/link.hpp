@@ -12,7 +12,7 @@
 #include <string>
 #include <system_error>
 
-#include "bus/error.hpp"
+#include "base/error.hpp"
 #include "shmif/frame.hpp"
 
 namespace shmif {

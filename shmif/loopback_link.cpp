@@ -8,8 +8,8 @@
 #include <mutex>
 #include <vector>
 
-#include "bus/unique_fd.hpp"
-#include "bus/wall_clock.hpp"
+#include "base/unique_fd.hpp"
+#include "base/wall_clock.hpp"
 
 namespace shmif {
 
@@ -105,7 +105,7 @@ class LoopbackLink::Queue {
     entries_[(head_ + count_) % entries_.size()] = {
         .offset = offset,
         .size = frame.size(),
-        .time_ns = frame.time_ns != 0 ? frame.time_ns : bus::wall_clock_ns(),
+        .time_ns = frame.time_ns != 0 ? frame.time_ns : base::wall_clock_ns(),
         .true_bytes = frame.truncated() ? frame.true_bytes : 0};
     ++count_;
     used_ += frame.size();

@@ -8,7 +8,7 @@
 #include <string>
 #include <utility>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "shmif/link.hpp"
 
 namespace shmif {

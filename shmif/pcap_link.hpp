@@ -9,7 +9,7 @@
 #include <string>
 #include <string_view>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "shmif/link.hpp"
 
 namespace shmif {

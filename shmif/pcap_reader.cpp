@@ -11,7 +11,7 @@
 #include <cstring>
 #include <utility>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 #include "shmif/pcap_link.hpp"
 
 namespace shmif {

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <utility>
 
-#include "bus/wall_clock.hpp"
+#include "base/wall_clock.hpp"
 #include "shmif/capture_file.hpp"
 #include "shmif/pcap_link.hpp"
 
@@ -38,7 +38,7 @@ struct PcapWriter::Impl {
   std::size_t snap_bytes = 0;
 
   void put(const FrameView& frame) noexcept {
-    const std::uint64_t time = frame.time_ns != 0 ? frame.time_ns : bus::wall_clock_ns();
+    const std::uint64_t time = frame.time_ns != 0 ? frame.time_ns : base::wall_clock_ns();
     const std::size_t kept = snap_bytes == 0 ? frame.size() : std::min(snap_bytes, frame.size());
     std::byte* const to = file->reserve(sizeof(RecordHeader) + kept);
     if (to == nullptr) return;

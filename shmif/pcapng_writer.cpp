@@ -6,7 +6,7 @@
 #include <cstring>
 #include <utility>
 
-#include "bus/wall_clock.hpp"
+#include "base/wall_clock.hpp"
 #include "shmif/capture_file.hpp"
 #include "shmif/pcap_link.hpp"
 
@@ -128,7 +128,7 @@ struct PcapngWriter::Impl {
   }
 
   void put(std::uint32_t interface, const FrameView& frame, const PcapngNotes& notes) noexcept {
-    const std::uint64_t time = frame.time_ns != 0 ? frame.time_ns : bus::wall_clock_ns();
+    const std::uint64_t time = frame.time_ns != 0 ? frame.time_ns : base::wall_clock_ns();
     const std::size_t kept =
         snap_bytes == 0 ? frame.size() : std::min<std::size_t>(snap_bytes, frame.size());
     std::byte* const to = file->reserve(kFixedBytes + padded(kept) + room_for(notes.comment));
@@ -198,7 +198,7 @@ void PcapngWriter::put_statistics(std::uint32_t interface,
   if (to == nullptr) return;
   Block block(to, BlockType::interface_statistics);
   block.number(interface);
-  block.time(bus::wall_clock_ns());
+  block.time(base::wall_clock_ns());
   block.option(kIsbReceived, statistics.received);
   block.option(kIsbDropped, statistics.lost);
   block.option(kIsbAccepted, statistics.accepted);

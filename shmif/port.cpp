@@ -6,9 +6,9 @@
 #include <climits>
 #include <mutex>
 
-#include "bus/attachment.hpp"
-#include "bus/geometry.hpp"
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
+#include "bus/file/geometry.hpp"
+#include "bus/port/attachment.hpp"
 #include "shmif/bus_impl.hpp"
 #include "shmif/log.hpp"
 
@@ -39,7 +39,7 @@ Result<void> Port::attach(const std::string& path) {
 Result<void> Port::attach(const Bus& bus) {
   const bus::Inspector& opened = bus.impl_->inspector;
   return link_to(opened.path(), [&](const bus::AttachOptions& options) {
-    return bus::Attachment::attach(opened, options);
+    return bus::Attachment::attach(opened.descriptor(), opened.path(), options);
   });
 }
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <system_error>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/link.hpp"
 #include "shmif/mac.hpp"

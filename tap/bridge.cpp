@@ -13,8 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/unique_fd.hpp"
 #include "bus/offload.hpp"
-#include "bus/unique_fd.hpp"
 #include "tap/device_counters.hpp"
 #include "tap/expectation.hpp"
 

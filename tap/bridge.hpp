@@ -23,7 +23,7 @@
 #include <string>
 #include <system_error>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "shmif/link.hpp"
 
 namespace shmif::tap {

@@ -8,7 +8,7 @@
 
 #include <cerrno>
 
-#include "bus/error.hpp"
+#include "base/error.hpp"
 
 #ifndef TUNSETCARRIER
 #define TUNSETCARRIER _IOW('T', 226, int)  // Linux 5.0

@@ -67,8 +67,8 @@
 #include <string>
 #include <vector>
 
-#include "bus/result.hpp"
-#include "bus/unique_fd.hpp"
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/mac.hpp"
 #include "tap/cidr.hpp"

@@ -19,7 +19,7 @@
 #include <string>
 
 #include "base/proc.hpp"
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 
 namespace shmif::tap {
 namespace {

@@ -4,7 +4,7 @@
 #include <linux/sched.h>
 #include <sys/types.h>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 
 namespace shmif::tap {
 

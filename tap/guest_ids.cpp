@@ -17,7 +17,7 @@
 #include <optional>
 #include <sstream>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 
 namespace shmif::tap {
 namespace {

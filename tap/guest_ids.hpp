@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 
 namespace shmif::tap {
 

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "shmif/link.hpp"
 #include "tap/guest.hpp"
 

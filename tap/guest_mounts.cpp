@@ -18,7 +18,7 @@
 #include <string_view>
 #include <utility>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 
 namespace shmif::tap {
 namespace {

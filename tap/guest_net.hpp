@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "tap/guest.hpp"
 
 namespace shmif::tap {

@@ -5,8 +5,8 @@
 
 #include <string>
 
-#include "bus/result.hpp"
-#include "bus/unique_fd.hpp"
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
 
 namespace shmif::tap {
 

@@ -4,7 +4,7 @@
 
 #include <termios.h>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 
 namespace shmif::tap {
 

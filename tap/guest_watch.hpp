@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 #include "tap/guest.hpp"
 
 namespace shmif::tap {

@@ -9,8 +9,8 @@
 #include <type_traits>
 #include <vector>
 
-#include "bus/result.hpp"
-#include "bus/unique_fd.hpp"
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
 #include "shmif/mac.hpp"
 
 namespace shmif::tap {

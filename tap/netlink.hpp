@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "shmif/mac.hpp"
 #include "tap/cidr.hpp"
 #include "tap/netns.hpp"

@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "bus/result.hpp"
-#include "bus/unique_fd.hpp"
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
 
 namespace shmif::tap {
 

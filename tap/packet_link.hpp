@@ -5,8 +5,8 @@
 #include <memory>
 #include <string>
 
-#include "bus/result.hpp"
-#include "bus/unique_fd.hpp"
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
 #include "shmif/link.hpp"
 #include "tap/device_counters.hpp"
 #include "tap/netns.hpp"

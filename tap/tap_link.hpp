@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "bus/result.hpp"
-#include "bus/unique_fd.hpp"
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
 #include "shmif/link.hpp"
 #include "shmif/mac.hpp"
 #include "tap/cidr.hpp"

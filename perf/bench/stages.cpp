@@ -15,12 +15,12 @@
 #include <limits>
 #include <vector>
 
-#include "bus/doorbell.hpp"
-#include "bus/file.hpp"
-#include "bus/geometry.hpp"
-#include "bus/lock.hpp"
-#include "bus/mapping.hpp"
-#include "bus/ring.hpp"
+#include "bus/file/file.hpp"
+#include "bus/file/geometry.hpp"
+#include "bus/file/mapping.hpp"
+#include "bus/port/doorbell.hpp"
+#include "bus/ring/lock.hpp"
+#include "bus/ring/ring.hpp"
 #include "frame.hpp"
 #include "shmif/port.hpp"
 #include "trial.hpp"

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/engine/route_session.hpp"
 #include "shmif/link.hpp"

@@ -20,8 +20,8 @@
 #include <optional>
 #include <string>
 
-#include "bus/error.hpp"
-#include "bus/result.hpp"
+#include "base/error.hpp"
+#include "base/result.hpp"
 #include "perf/job/job_options.hpp"
 #include "shmif/link.hpp"
 #include "shmif/mac.hpp"

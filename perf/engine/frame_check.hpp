@@ -5,7 +5,7 @@
 #include <span>
 #include <system_error>
 
-#include "bus/error.hpp"
+#include "base/error.hpp"
 #include "shmif/frame.hpp"
 
 namespace shmif::perf {

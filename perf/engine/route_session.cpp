@@ -26,7 +26,7 @@
 #include <utility>
 #include <vector>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 #include "tap/libnl.hpp"
 
 namespace shmif::perf {

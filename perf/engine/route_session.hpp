@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "shmif/mac.hpp"
 #include "tap/netns.hpp"
 

@@ -9,8 +9,8 @@
 #include <string>
 #include <string_view>
 
-#include "bus/result.hpp"
-#include "bus/unique_fd.hpp"
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
 
 namespace shmif::perf {
 

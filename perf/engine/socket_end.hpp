@@ -10,7 +10,7 @@
 #include <optional>
 #include <string>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "perf/engine/engine.hpp"
 
 namespace shmif::perf {

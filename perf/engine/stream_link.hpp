@@ -7,8 +7,8 @@
 #include <span>
 #include <string>
 
-#include "bus/result.hpp"
-#include "bus/unique_fd.hpp"
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
 #include "shmif/link.hpp"
 
 namespace shmif::perf {

@@ -4,7 +4,7 @@
 
 #include <optional>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/engine/socket_end.hpp"
 

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 #include "perf/engine/datagram_link.hpp"
 #include "perf/engine/link_end.hpp"
 #include "perf/engine/socket_address.hpp"

@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <utility>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 #include "perf/engine/datagram_link.hpp"
 #include "perf/engine/link_end.hpp"
 #include "perf/engine/wires.hpp"

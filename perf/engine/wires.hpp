@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <memory>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/job/job_options.hpp"
 

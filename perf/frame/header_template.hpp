@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "shmif/mac.hpp"
 
 namespace shmif::perf {

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "base/quantity.hpp"
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "perf/job/job_options.hpp"
 
 namespace shmif::perf {

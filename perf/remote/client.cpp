@@ -10,7 +10,7 @@
 
 #include "perf/remote/job_texts.hpp"
 #include "perf/remote/remote_host.hpp"
-#include "perf/run/run_memory.hpp"
+#include "perf/stats/clock.hpp"
 
 namespace shmif::perf {
 namespace {

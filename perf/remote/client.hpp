@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "perf/control/runner.hpp"
 #include "perf/job/job_options.hpp"
 #include "perf/report/report.hpp"
-#include "perf/run/progress.hpp"
-#include "perf/run/runner.hpp"
+#include "perf/result/progress.hpp"
 
 namespace shmif::perf {
 

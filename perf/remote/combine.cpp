@@ -7,7 +7,7 @@
 #include "perf/report/text.hpp"
 #include "perf/report/units.hpp"
 #include "perf/report/words.hpp"
-#include "perf/stats/machine.hpp"
+#include "perf/result/machine.hpp"
 
 namespace shmif::perf {
 namespace {

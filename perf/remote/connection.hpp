@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "bus/result.hpp"
-#include "bus/unique_fd.hpp"
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
 #include "perf/remote/frames.hpp"
 #include "perf/remote/protocol.hpp"
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "perf/job/option_table.hpp"
+#include "perf/option/option_table.hpp"
 #include "perf/remote/limits.hpp"
 #include "perf/report/table.hpp"
 

@@ -10,8 +10,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "perf/job/option_table.hpp"
 #include "perf/job/values.hpp"
+#include "perf/option/option_table.hpp"
 #include "perf/remote/job_texts.hpp"
 
 namespace shmif::perf {

@@ -23,7 +23,7 @@
 #include <vector>
 
 #include "perf/job/job_options.hpp"
-#include "perf/job/plan.hpp"
+#include "perf/plan/plan.hpp"
 
 namespace shmif::perf {
 

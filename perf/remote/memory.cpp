@@ -8,7 +8,7 @@
 
 #include "perf/remote/limits.hpp"
 #include "perf/report/units.hpp"
-#include "perf/run/replay.hpp"
+#include "perf/worker/replay.hpp"
 
 namespace shmif::perf {
 

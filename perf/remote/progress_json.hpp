@@ -3,8 +3,8 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "bus/result.hpp"
-#include "perf/run/progress.hpp"
+#include "base/result.hpp"
+#include "perf/result/progress.hpp"
 
 namespace shmif::perf {
 

@@ -27,8 +27,8 @@
 #include <variant>
 #include <vector>
 
-#include "bus/result.hpp"
-#include "perf/run/progress.hpp"
+#include "base/result.hpp"
+#include "perf/result/progress.hpp"
 
 namespace shmif::perf {
 

@@ -3,7 +3,7 @@
 #include <poll.h>
 
 #include "perf/report/table.hpp"
-#include "perf/run/run_memory.hpp"
+#include "perf/stats/clock.hpp"
 
 namespace shmif::perf {
 

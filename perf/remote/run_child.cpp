@@ -14,9 +14,9 @@
 #include <exception>
 #include <new>
 
+#include "perf/control/campaign.hpp"
 #include "perf/engine/engine.hpp"
 #include "perf/report/json.hpp"
-#include "perf/run/campaign.hpp"
 
 namespace shmif::perf {
 namespace {

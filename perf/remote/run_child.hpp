@@ -11,10 +11,10 @@
 #include <string>
 #include <vector>
 
-#include "bus/result.hpp"
-#include "perf/job/plan.hpp"
+#include "base/result.hpp"
+#include "perf/control/runner.hpp"
+#include "perf/plan/plan.hpp"
 #include "perf/remote/connection.hpp"
-#include "perf/run/runner.hpp"
 
 namespace shmif::perf {
 

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "perf/job/values.hpp"
-#include "perf/run/run_memory.hpp"
+#include "perf/stats/clock.hpp"
 
 namespace shmif::perf {
 

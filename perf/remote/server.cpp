@@ -16,7 +16,7 @@
 #include "perf/remote/served_run.hpp"
 #include "perf/remote/visitor.hpp"
 #include "perf/report/table.hpp"
-#include "perf/run/run_memory.hpp"
+#include "perf/stats/clock.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -19,7 +19,7 @@
 #include <memory>
 #include <string>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "perf/engine/socket_address.hpp"
 #include "perf/remote/limits.hpp"
 

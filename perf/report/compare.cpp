@@ -6,7 +6,7 @@
 
 #include "perf/report/fields.hpp"
 #include "perf/report/units.hpp"
-#include "perf/run/run_result.hpp"
+#include "perf/result/run_result.hpp"
 #include "perf/stats/confidence.hpp"
 
 namespace shmif::perf {

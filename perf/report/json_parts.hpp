@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "perf/report/json.hpp"
-#include "perf/run/run_result.hpp"
+#include "perf/result/run_result.hpp"
 
 namespace shmif::perf {
 

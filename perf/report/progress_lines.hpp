@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "perf/run/progress.hpp"
+#include "perf/result/progress.hpp"
 
 namespace shmif::perf {
 

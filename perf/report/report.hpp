@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 
 namespace shmif::perf {
 

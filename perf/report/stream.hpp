@@ -7,7 +7,7 @@
 #include <chrono>
 #include <string>
 
-#include "perf/run/progress.hpp"
+#include "perf/result/progress.hpp"
 
 namespace shmif::perf {
 

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "perf/run/run_result.hpp"
+#include "perf/result/run_result.hpp"
 
 namespace shmif::perf {
 

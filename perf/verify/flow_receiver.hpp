@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "perf/frame/probe.hpp"
-#include "perf/run/run_result.hpp"
+#include "perf/result/run_result.hpp"
 #include "perf/stats/latency_histogram.hpp"
 #include "perf/stats/period.hpp"
 #include "perf/verify/sequence_ledger.hpp"

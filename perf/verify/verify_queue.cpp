@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "perf/run/run_memory.hpp"
+#include "perf/stats/clock.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -17,7 +17,7 @@
 #include <functional>
 #include <memory>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "perf/frame/probe.hpp"
 #include "shmif/frame.hpp"
 

@@ -11,7 +11,7 @@
 #include <cstring>
 #include <utility>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 #include "perf/frame/crc32c.hpp"
 #include "perf/frame/random.hpp"
 #include "perf/verify/bytes.hpp"

@@ -20,7 +20,7 @@
 #include <string>
 #include <vector>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "perf/job/job_options.hpp"
 #include "perf/verify/sequence_ledger.hpp"
 

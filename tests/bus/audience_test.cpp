@@ -1,6 +1,6 @@
 // Whom a frame is for, as a sender remembers it.
 
-#include "bus/audience.hpp"
+#include "bus/port/audience.hpp"
 
 #include <gtest/gtest.h>
 

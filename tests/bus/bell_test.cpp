@@ -11,8 +11,8 @@
 #include <cstddef>
 #include <string>
 
-#include "bus/doorbell.hpp"
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
+#include "bus/port/doorbell.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 

@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "bus/counts.hpp"
+#include "bus/ring/counts.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"

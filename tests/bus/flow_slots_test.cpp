@@ -8,8 +8,8 @@
 #include <thread>
 #include <utility>
 
-#include "bus/flow.hpp"
-#include "bus/liveness.hpp"
+#include "bus/file/liveness.hpp"
+#include "bus/ring/flow.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"
 

@@ -1,7 +1,7 @@
 // Flow control against peers that scribble and stop: what holds a sender up, and for how long
-// (bus/flow.hpp, W3).
+// (bus/ring/flow.hpp, W3).
 
-#include "bus/flow.hpp"
+#include "bus/ring/flow.hpp"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "bus/doorbell.hpp"
+#include "bus/port/doorbell.hpp"
 #include "shmif/receiver.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"

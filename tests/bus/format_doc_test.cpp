@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "bus/geometry.hpp"
+#include "bus/file/geometry.hpp"
 #include "bus/layout.hpp"
 
 namespace shmif::bus {

@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "bus/atomics.hpp"
-#include "bus/futex_poll.hpp"
+#include "bus/port/futex_poll.hpp"
 #include "tests/support/child_process.hpp"
 
 namespace shmif::bus {

@@ -1,6 +1,6 @@
 // Which sizes, MTUs and patiences a bus may have: both sides of every limit, and what is said of it.
 
-#include "bus/geometry.hpp"
+#include "bus/file/geometry.hpp"
 
 #include <gtest/gtest.h>
 

@@ -11,7 +11,7 @@
 #include <iterator>
 #include <random>
 
-#include "bus/liveness.hpp"
+#include "bus/file/liveness.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/super_frames.hpp"

@@ -15,8 +15,8 @@
 #include <string>
 #include <thread>
 
-#include "bus/destroy.hpp"
-#include "bus/wall_clock.hpp"
+#include "base/wall_clock.hpp"
+#include "bus/repair/destroy.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
@@ -39,10 +39,10 @@ void die_with_port(const std::string& path, const PortOptions& options) {
 }
 
 TEST(Inspect, TellsWhenTheBusWasMade) {
-  const std::uint64_t before = bus::wall_clock_ns();
+  const std::uint64_t before = base::wall_clock_ns();
   const TempBus bus(small_ring());
   EXPECT_GE(bus.info().created_ns, before);
-  EXPECT_LE(bus.info().created_ns, bus::wall_clock_ns());
+  EXPECT_LE(bus.info().created_ns, base::wall_clock_ns());
 }
 
 TEST(Inspect, TellsOfTheRingAndTheLockEachNumberUnderItsName) {

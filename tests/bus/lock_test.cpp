@@ -1,6 +1,6 @@
 // The lock: nobody can keep it, whatever stands in its word.
 
-#include "bus/lock.hpp"
+#include "bus/ring/lock.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -11,8 +11,8 @@
 #include <chrono>
 #include <thread>
 
-#include "bus/lifeline.hpp"
-#include "bus/liveness.hpp"
+#include "bus/file/lifeline.hpp"
+#include "bus/file/liveness.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"

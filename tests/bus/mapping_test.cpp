@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "bus/huge_pages.hpp"
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
+#include "bus/file/huge_pages.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"

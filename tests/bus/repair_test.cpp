@@ -7,7 +7,7 @@
 #include <atomic>
 #include <thread>
 
-#include "bus/salvage.hpp"
+#include "bus/repair/salvage.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"

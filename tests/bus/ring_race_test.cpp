@@ -9,8 +9,8 @@
 #include <thread>
 #include <vector>
 
-#include "bus/counts.hpp"
-#include "bus/liveness.hpp"
+#include "bus/file/liveness.hpp"
+#include "bus/ring/counts.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"

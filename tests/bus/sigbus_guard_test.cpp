@@ -1,7 +1,7 @@
 // The watch over a mapping, as such: many mappings come and go in one process, so each watch is
 // the second one of its entry sooner or later.
 
-#include "bus/sigbus_guard.hpp"
+#include "bus/file/sigbus_guard.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
@@ -14,8 +14,8 @@
 #include <optional>
 #include <vector>
 
+#include "base/unique_fd.hpp"
 #include "bus/layout.hpp"
-#include "bus/unique_fd.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/temp_bus.hpp"
 

@@ -1,6 +1,6 @@
 // A guard leaves the signals of its program as they were.
 
-#include "bus/signal_guard.hpp"
+#include "base/signal_guard.hpp"
 
 #include <gtest/gtest.h>
 
@@ -30,7 +30,7 @@ TEST(SignalGuard, TakesBackWhatWasRaisedMeanwhileAndNothingElse) {
     pthread_sigmask(SIG_BLOCK, &pipe, nullptr);
     raise(SIGPIPE);  // the program's own, from before
     {
-      const SignalGuard guard(SIGPIPE, SIGXFSZ);
+      const base::SignalGuard guard(SIGPIPE, SIGXFSZ);
       raise(SIGXFSZ);
       EXPECT_TRUE(is_pending(SIGXFSZ));
       errno = EFBIG;
@@ -48,7 +48,7 @@ TEST(SignalGuard, TakesBackWhatWasRaisedMeanwhileAndNothingElse) {
 TEST(SignalGuard, TakesBackEachOfItsSignals) {
   std::thread([] {
     for (int round = 0; round < 2; ++round) {
-      const SignalGuard guard(SIGPIPE, SIGXFSZ);
+      const base::SignalGuard guard(SIGPIPE, SIGXFSZ);
       raise(SIGXFSZ);
       raise(SIGPIPE);
       EXPECT_TRUE(is_pending(SIGPIPE));

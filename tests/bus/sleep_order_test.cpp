@@ -10,8 +10,8 @@
 #include <functional>
 #include <utility>
 
-#include "bus/doorbell.hpp"
-#include "bus/port_table.hpp"
+#include "bus/port/doorbell.hpp"
+#include "bus/port/port_table.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"
 #include "tests/support/temp_bus.hpp"

@@ -1,6 +1,6 @@
 // How often a wait looks before it sleeps: what it learns from the waits before.
 
-#include "bus/spin_budget.hpp"
+#include "bus/port/spin_budget.hpp"
 
 #include <gtest/gtest.h>
 

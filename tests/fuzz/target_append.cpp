@@ -4,10 +4,10 @@
 #include <chrono>
 #include <optional>
 
-#include "bus/doorbell.hpp"
-#include "bus/flow.hpp"
-#include "bus/lock.hpp"
-#include "bus/port_table.hpp"
+#include "bus/port/doorbell.hpp"
+#include "bus/port/port_table.hpp"
+#include "bus/ring/flow.hpp"
+#include "bus/ring/lock.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"
 
@@ -17,7 +17,7 @@ namespace {
 constexpr std::uint64_t kMost = 200'000;  // spinning for the lock is a good part of it
 constexpr std::uint64_t kMostWhilePausing = 4'000'000;
 
-/// A sender as bus/attachment_send.cpp has it, step by step; `slot` is whose name it writes.
+/// A sender as bus/port/attachment_send.cpp has it, step by step; `slot` is whose name it writes.
 struct Sender {
   Sender(BusImage& image, unsigned slot)
       : lock(image.ring().header(), slot, image.fd()),

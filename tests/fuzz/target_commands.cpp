@@ -1,9 +1,9 @@
 #include <cstdio>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"
-#include "tools/commands.hpp"
+#include "tools/shmifctl/commands.hpp"
 
 namespace shmif::fuzz {
 namespace {

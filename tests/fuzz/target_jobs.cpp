@@ -2,10 +2,10 @@
 #include <string>
 #include <vector>
 
-#include "perf/job/job_file.hpp"
-#include "perf/job/option_table.hpp"
-#include "perf/job/plan.hpp"
 #include "perf/job/values.hpp"
+#include "perf/option/job_file.hpp"
+#include "perf/option/option_table.hpp"
+#include "perf/plan/plan.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 #include "shmif/bus.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"

@@ -2,7 +2,7 @@
 #include <string>
 #include <vector>
 
-#include "perf/job/plan.hpp"
+#include "perf/plan/plan.hpp"
 #include "perf/remote/frames.hpp"
 #include "perf/remote/job_texts.hpp"
 #include "perf/remote/limits.hpp"

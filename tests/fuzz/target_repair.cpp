@@ -1,7 +1,7 @@
 #include <string>
 
-#include "bus/audit.hpp"
-#include "bus/inspect.hpp"
+#include "bus/repair/audit.hpp"
+#include "bus/repair/inspect.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"
 #include "tests/support/numbered_frames.hpp"

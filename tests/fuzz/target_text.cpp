@@ -1,15 +1,15 @@
 #include <string>
 
 #include "base/quantity.hpp"
-#include "bus/geometry.hpp"
-#include "bus/port_table.hpp"
+#include "bus/file/geometry.hpp"
+#include "bus/port/port_table.hpp"
 #include "shmif/faults.hpp"
 #include "shmif/mac.hpp"
 #include "tap/cidr.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"
-#include "tools/command.hpp"
-#include "tools/values.hpp"
+#include "tools/common/command.hpp"
+#include "tools/common/values.hpp"
 
 namespace shmif::fuzz {
 

@@ -1,5 +1,5 @@
-/* Lock, takeover, wish, slots and the doorbell, as bus/lock.cpp, bus/doorbell.cpp,
- * bus/port_table.cpp, Attachment::Impl::append and Attachment::wait run them, for three processes
+/* Lock, takeover, wish, slots and the doorbell, as bus/ring/lock.cpp, bus/port/doorbell.cpp,
+ * bus/port/port_table.cpp, Attachment::Impl::append and Attachment::wait run them, for three processes
  * (or more).
  *
  * One port sleeps; RINGERS others each send a frame that is for it. Any of them may die at any

@@ -1,4 +1,4 @@
-/* The ring and its lock-free readers, as bus/lock.cpp, bus/ring_writer.cpp, bus/ring_reader.cpp,
+/* The ring and its lock-free readers, as bus/ring/lock.cpp, bus/ring/ring_writer.cpp, bus/ring/ring_reader.cpp,
  * Attachment::Impl::append and Attachment::wait run them, with store buffers (memory.pml).
  *
  * WRITERS append batches, READERS follow the chain without the lock. The lock is taken from a

@@ -18,7 +18,7 @@
 #include <thread>
 #include <vector>
 
-#include "bus/liveness.hpp"
+#include "bus/file/liveness.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/handed_on.hpp"
 #include "tests/support/holdings.hpp"

@@ -18,7 +18,7 @@
 #include <string>
 #include <thread>
 
-#include "bus/fork_guard.hpp"
+#include "base/fork_guard.hpp"
 #include "shmif/port.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
@@ -200,7 +200,7 @@ TEST(ForkHold, KeepsSignalsWaitingBecauseAHandlerMayFork) {
     sigaddset(&blocked, SIGUSR2);
     sigprocmask(SIG_BLOCK, &blocked, nullptr);
     {
-      const bus::ForkHold held;
+      const base::ForkHold held;
       raise(SIGUSR1);
       raise(SIGUSR2);
       if (signals_seen != 0) return 1;
@@ -353,7 +353,7 @@ TEST_F(Heirs, ThatAreForkedWhileTheLibraryIsFirstUsedFindItNotHalfReady) {
     std::atomic<bool> used = false;
     std::thread first([&] {
       {
-        const bus::ForkHold held;
+        const base::ForkHold held;
       }
       used = true;
     });
@@ -362,7 +362,7 @@ TEST_F(Heirs, ThatAreForkedWhileTheLibraryIsFirstUsedFindItNotHalfReady) {
         static_cast<pid_t>(syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
     if (pid == 0) {
       alarm(5);
-      const bus::ForkHold free_here;
+      const base::ForkHold free_here;
       syscall(SYS_exit_group, 0);
     }
     cloned = true;
@@ -387,7 +387,7 @@ TEST_F(Heirs, ThatAreForkedAtAnyMomentMayAttachThemselves) {
           static_cast<pid_t>(syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
       if (pid == 0) {
         alarm(20);
-        const bus::ForkHold free_here;
+        const base::ForkHold free_here;
         syscall(SYS_exit_group, 0);  // ThreadSanitizer's _exit() would sleep for a second
       }
       int status = 0;

@@ -9,7 +9,7 @@
 #include <fstream>
 #include <map>
 
-#include "bus/liveness.hpp"
+#include "bus/file/liveness.hpp"
 #include "tests/process/crowd.hpp"
 #include "tests/support/run_tool.hpp"
 

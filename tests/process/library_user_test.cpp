@@ -13,7 +13,7 @@
 #include <optional>
 #include <thread>
 
-#include "bus/doorbell.hpp"
+#include "bus/port/doorbell.hpp"
 #include "shmif/receiver.hpp"
 #include "shmif/shmif.h"
 #include "tests/support/child_process.hpp"

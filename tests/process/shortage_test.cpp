@@ -19,7 +19,7 @@
 #include <new>
 #include <thread>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 #include "shmif/receiver.hpp"
 #include "shmif/shmif.h"
 #include "tests/support/child_process.hpp"

@@ -12,7 +12,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "bus/liveness.hpp"
+#include "bus/file/liveness.hpp"
 #include "tests/process/figures.hpp"
 #include "tests/process/witness.hpp"
 #include "tests/support/raw_bus.hpp"

@@ -11,8 +11,8 @@
 #include <thread>
 #include <utility>
 
-#include "bus/doorbell.hpp"
-#include "bus/liveness.hpp"
+#include "bus/file/liveness.hpp"
+#include "bus/port/doorbell.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"

@@ -17,7 +17,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "bus/file.hpp"
+#include "bus/file/file.hpp"
 #include "bus/layout.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/temp_bus.hpp"

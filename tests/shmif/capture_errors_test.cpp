@@ -20,7 +20,7 @@
 #include <thread>
 #include <vector>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 #include "tests/shmif/captures.hpp"
 #include "tests/support/temp_dir.hpp"
 

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 #include "shmif/pcap_link.hpp"
 #include "tests/support/frames.hpp"
 

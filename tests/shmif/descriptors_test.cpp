@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 #include "shmif/fault_link.hpp"
 #include "shmif/loopback_link.hpp"
 #include "tests/shmif/captures.hpp"

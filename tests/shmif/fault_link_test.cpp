@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 #include "shmif/loopback_link.hpp"
 #include "shmif/port.hpp"
 #include "tests/shmif/far_end.hpp"

@@ -1,7 +1,7 @@
 // File systems that few machines can mount: this program's own fstatfs tells the library that a
-// file is on one. (Real mounts of those that most machines have: tests/tools/mounts_test.cpp.)
+// file is on one. (Real mounts of those that most machines have: tests/tools/exec/mounts_test.cpp.)
 
-#include "bus/file_system.hpp"
+#include "bus/file/file_system.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/statfs.h>

@@ -10,7 +10,7 @@
 #include <iterator>
 #include <thread>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/raw_bus.hpp"

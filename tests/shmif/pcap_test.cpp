@@ -15,8 +15,8 @@
 #include <map>
 #include <optional>
 
-#include "bus/unique_fd.hpp"
-#include "bus/wall_clock.hpp"
+#include "base/unique_fd.hpp"
+#include "base/wall_clock.hpp"
 #include "tests/shmif/captures.hpp"
 #include "tests/shmif/link_conformance.hpp"
 #include "tests/support/holdings.hpp"
@@ -518,11 +518,11 @@ TEST(PcapWriter, WritesItsHeaderAtOnceAndTheRestWhenItsUserIsAboutToSleep) {
 /// replaced by another.
 template <class Writer>
 void expect_kept_and_stamped(const TempDir& dir) {
-  const std::uint64_t before = bus::wall_clock_ns();
+  const std::uint64_t before = base::wall_clock_ns();
   auto writer = Writer::create(dir.file("a")).value();
   const std::vector<Bytes> frames{make_frame(60, 1)};
   ASSERT_EQ(writer.send(views(frames)).taken, 1U);
-  const std::uint64_t after = bus::wall_clock_ns();
+  const std::uint64_t after = base::wall_clock_ns();
   writer = Writer::create(dir.file("b")).value();
   auto reader = PcapReader::open(dir.file("a")).value();
   FrameBatch batch;

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "bus/wall_clock.hpp"
+#include "base/wall_clock.hpp"
 #include "tests/shmif/captures.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -155,7 +155,7 @@ std::vector<Block> blocks_of(const std::string& path, std::uint32_t type) {
 
 TEST(PcapngWriter, StatisticsTellOfWhichInterfaceWhatCameWhatWasLostAndWhatTheFilterTook) {
   const TempDir dir;
-  const std::uint64_t before = bus::wall_clock_ns();
+  const std::uint64_t before = base::wall_clock_ns();
   {
     auto writer = PcapngWriter::create(dir.file("a.pcapng")).value();
     static_cast<void>(writer.add_interface({"one"}));
@@ -166,7 +166,7 @@ TEST(PcapngWriter, StatisticsTellOfWhichInterfaceWhatCameWhatWasLostAndWhatTheFi
   ASSERT_EQ(blocks.size(), 1U);
   EXPECT_EQ(blocks[0].word(0), 1U);
   EXPECT_GE(blocks[0].time(4), before);
-  EXPECT_LE(blocks[0].time(4), bus::wall_clock_ns());
+  EXPECT_LE(blocks[0].time(4), base::wall_clock_ns());
   const std::string& body = blocks[0].body;
   std::map<unsigned, std::uint64_t> told;  // by the code of the option
   for (std::size_t at = 12; number_at<std::uint16_t>(body, at) != 0; at += 12) {

@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "bus/wall_clock.hpp"
+#include "base/wall_clock.hpp"
 #include "shmif/port.hpp"
 #include "tests/support/numbered_frames.hpp"
 #include "tests/support/one_frame.hpp"
@@ -198,7 +198,7 @@ TEST(PortSend, AFrameBearsTheTimeAfterTheWaitForTheLock) {
   const RawBus raw(bus.path());
   Port port = port_on(bus.path());
   Port peer = port_on(bus.path());
-  const std::uint64_t before = bus::wall_clock_ns();
+  const std::uint64_t before = base::wall_clock_ns();
   raw.lock_as(peer.slot());  // the peer is alive and never frees the lock
   EXPECT_FALSE(send_one(port));
   FrameBatch batch;

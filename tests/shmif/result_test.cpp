@@ -1,4 +1,4 @@
-#include "bus/result.hpp"
+#include "base/result.hpp"
 
 #include <gtest/gtest.h>
 

@@ -4,11 +4,11 @@
 
 #include <string>
 
-#include "bus/file.hpp"
-#include "bus/geometry.hpp"
-#include "bus/lock.hpp"
-#include "bus/mapping.hpp"
-#include "bus/ring.hpp"
+#include "bus/file/file.hpp"
+#include "bus/file/geometry.hpp"
+#include "bus/file/mapping.hpp"
+#include "bus/ring/lock.hpp"
+#include "bus/ring/ring.hpp"
 
 namespace shmif::test {
 

@@ -38,7 +38,7 @@
 #include <utility>
 #include <vector>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 
 namespace shmif::test {
 

@@ -12,7 +12,7 @@
 #include <fstream>
 #include <string>
 
-#include "bus/futex_poll.hpp"
+#include "bus/port/futex_poll.hpp"
 #include "shmif/port.hpp"
 #include "tests/support/child_process.hpp"
 

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 #include "tap/bridge.hpp"
 #include "tests/tap/bridge_rig.hpp"
 

@@ -1,6 +1,6 @@
 // No descriptor of the library reaches a program that its user runs. These tests try everything
 // that opens descriptors, except two things: tests/process/descriptor_test.cpp tries each means
-// that wakes a port, and tests/perf/engine_media_test.cpp tries the wires of shmifperf.
+// that wakes a port, and tests/perf/engine/engine_media_test.cpp tries the wires of shmifperf.
 
 #include <gtest/gtest.h>
 

@@ -13,7 +13,7 @@
 #include <functional>
 #include <string>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
 
 namespace shmif::tap::test {
 

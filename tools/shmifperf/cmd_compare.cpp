@@ -2,8 +2,8 @@
 // noise.
 
 #include "perf/report/compare.hpp"
-#include "tools/options.hpp"
-#include "tools/progress.hpp"
+#include "tools/common/options.hpp"
+#include "tools/common/progress.hpp"
 #include "tools/shmifperf/commands.hpp"
 #include "tools/shmifperf/write_file.hpp"
 

@@ -2,10 +2,10 @@
 #include <cstdio>
 
 #include "base/quantity.hpp"
-#include "perf/job/option_table.hpp"
-#include "perf/job/profiles.hpp"
+#include "perf/option/option_table.hpp"
+#include "perf/option/profiles.hpp"
 #include "shmif/nearest.hpp"
-#include "tools/options.hpp"
+#include "tools/common/options.hpp"
 #include "tools/shmifperf/commands.hpp"
 
 namespace shmif::tools {

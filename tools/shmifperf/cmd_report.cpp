@@ -6,8 +6,8 @@
 #include "perf/report/html.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
-#include "tools/options.hpp"
-#include "tools/progress.hpp"
+#include "tools/common/options.hpp"
+#include "tools/common/progress.hpp"
 #include "tools/shmifperf/commands.hpp"
 #include "tools/shmifperf/write_file.hpp"
 

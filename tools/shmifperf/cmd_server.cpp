@@ -5,10 +5,10 @@
 #include "perf/remote/address.hpp"
 #include "perf/remote/protocol.hpp"
 #include "perf/remote/server.hpp"
-#include "tools/options.hpp"
+#include "tools/common/options.hpp"
+#include "tools/common/signals.hpp"
+#include "tools/common/version.hpp"
 #include "tools/shmifperf/commands.hpp"
-#include "tools/signals.hpp"
-#include "tools/version.hpp"
 
 namespace shmif::tools {
 

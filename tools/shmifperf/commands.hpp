@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "tools/command.hpp"
+#include "tools/common/command.hpp"
 
 namespace shmif::tools {
 

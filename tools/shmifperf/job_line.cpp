@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cctype>
 
-#include "perf/job/job_file.hpp"
-#include "perf/job/option_table.hpp"
-#include "perf/job/profiles.hpp"
 #include "perf/job/values.hpp"
-#include "tools/options.hpp"
+#include "perf/option/job_file.hpp"
+#include "perf/option/option_table.hpp"
+#include "perf/option/profiles.hpp"
+#include "tools/common/options.hpp"
 #include "tools/shmifperf/run_remote.hpp"
 
 namespace shmif::tools {

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "perf/job/job_options.hpp"
-#include "perf/job/plan.hpp"
-#include "tools/command.hpp"
+#include "perf/plan/plan.hpp"
+#include "tools/common/command.hpp"
 
 namespace shmif::tools {
 

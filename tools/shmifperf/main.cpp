@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "tools/program.hpp"
+#include "tools/common/program.hpp"
 #include "tools/shmifperf/commands.hpp"
 
 namespace shmif::tools {

@@ -4,8 +4,8 @@
 #include <memory>
 #include <string>
 
-#include "bus/result.hpp"
-#include "perf/run/progress.hpp"
+#include "base/result.hpp"
+#include "perf/result/progress.hpp"
 
 namespace shmif::tools {
 

@@ -11,18 +11,18 @@
 #include <iterator>
 #include <memory>
 
-#include "bus/unique_fd.hpp"
+#include "base/unique_fd.hpp"
+#include "perf/control/campaign.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/progress_lines.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
 #include "perf/report/units.hpp"
-#include "perf/run/campaign.hpp"
-#include "tools/command.hpp"
-#include "tools/progress.hpp"
+#include "tools/common/command.hpp"
+#include "tools/common/progress.hpp"
+#include "tools/common/version.hpp"
 #include "tools/shmifperf/run_output.hpp"
 #include "tools/shmifperf/run_remote.hpp"
-#include "tools/version.hpp"
 
 namespace shmif::tools {
 

@@ -10,8 +10,8 @@
 #include "perf/report/report.hpp"
 #include "perf/report/stream.hpp"
 #include "perf/report/text.hpp"
-#include "tools/command.hpp"
-#include "tools/progress.hpp"
+#include "tools/common/command.hpp"
+#include "tools/common/progress.hpp"
 #include "tools/shmifperf/write_file.hpp"
 
 namespace shmif::tools {

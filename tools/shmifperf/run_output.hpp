@@ -15,13 +15,13 @@
 #include <string>
 #include <vector>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
+#include "perf/control/runner.hpp"
 #include "perf/job/job_options.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/progress_lines.hpp"
-#include "perf/run/progress.hpp"
-#include "perf/run/runner.hpp"
-#include "tools/progress.hpp"
+#include "perf/result/progress.hpp"
+#include "tools/common/progress.hpp"
 #include "tools/shmifperf/metrics.hpp"
 
 namespace shmif::tools {

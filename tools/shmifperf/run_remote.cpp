@@ -5,9 +5,9 @@
 
 #include "perf/remote/address.hpp"
 #include "perf/remote/combine.hpp"
-#include "tools/command.hpp"
-#include "tools/progress.hpp"
-#include "tools/version.hpp"
+#include "tools/common/command.hpp"
+#include "tools/common/progress.hpp"
+#include "tools/common/version.hpp"
 
 namespace shmif::tools {
 

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "perf/control/runner.hpp"
 #include "perf/job/job_options.hpp"
-#include "perf/run/runner.hpp"
 #include "tools/shmifperf/run_output.hpp"
 
 namespace shmif::tools {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "bus/result.hpp"
+#include "base/result.hpp"
 
 namespace shmif::tools {
 

@@ -1,0 +1,100 @@
+#include "base/fork_guard.hpp"
+
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+
+namespace shmif::base {
+namespace {
+
+using Token = std::atomic<std::uint64_t>;
+std::atomic<Token*> known_page{nullptr};
+
+// A page that the kernel wipes in every child, however the child is made; pthread_atfork would miss
+// raw clones. Result: nullptr if there is no memory; the next call tries again.
+Token* wiped_page() noexcept {
+  Token* page = known_page.load(std::memory_order_acquire);
+  if (page != nullptr) return page;
+  const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  void* p = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED) return nullptr;
+  if (madvise(p, size, MADV_WIPEONFORK) == 0 &&
+      known_page.compare_exchange_strong(page, static_cast<Token*>(p))) {
+    return static_cast<Token*>(p);
+  }
+  const int error = errno;
+  munmap(p, size);
+  errno = error;
+  return page;  // another thread's, or nullptr
+}
+
+std::atomic<std::uint64_t> tokens_drawn{0};  // inherited by children, so their tokens differ
+
+// Held by a ForkHold, or by a thread inside fork(). It also lies in the page. So in a child whose
+// fork it could not hold up, the kernel frees it.
+std::atomic<std::uint32_t>* fork_lock() noexcept {
+  Token* page = wiped_page();
+  return page == nullptr ? nullptr : reinterpret_cast<std::atomic<std::uint32_t>*>(page + 1);
+}
+
+/// Result: whether forks are locked now; false without memory for the lock.
+bool lock_forks() noexcept {
+  std::atomic<std::uint32_t>* lock = fork_lock();
+  if (lock == nullptr) return false;
+  while (lock->exchange(1, std::memory_order_acquire) != 0) lock->wait(1);
+  return true;
+}
+
+void unlock_forks() noexcept {
+  std::atomic<std::uint32_t>* lock = fork_lock();
+  lock->store(0, std::memory_order_release);
+  lock->notify_all();
+}
+
+// Called before and after a fork. A process that has not attached yet locks, too: another thread
+// may attach before the child is made.
+thread_local bool fork_holds = false;
+void before_fork() noexcept {
+  fork_holds = lock_forks();
+}
+void after_fork() noexcept {
+  if (fork_holds) unlock_forks();
+}
+
+// Before main(): a child that another thread forks must not find the registration half done,
+// because it would stay so. Without memory for the registration, forks are not held up.
+[[maybe_unused]] const bool forks_are_watched =
+    pthread_atfork(before_fork, after_fork, nullptr) == 0;
+
+}  // namespace
+
+ForkHold::ForkHold() noexcept {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before_);
+  locked_ = lock_forks();
+}
+
+ForkHold::~ForkHold() {
+  if (locked_) unlock_forks();
+  pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+}
+
+std::uint64_t process_token() noexcept {
+  Token* page = wiped_page();
+  if (page == nullptr) return 0;
+  std::uint64_t token = page->load();
+  if (token != 0) return token;
+  const std::uint64_t fresh = tokens_drawn.fetch_add(1) + 1;
+  return page->compare_exchange_strong(token, fresh) ? fresh : token;
+}
+
+bool is_this_process(std::uint64_t token) noexcept {
+  const Token* page = wiped_page();
+  return page == nullptr || page->load(std::memory_order_relaxed) == token;
+}
+
+}  // namespace shmif::base

@@ -1,0 +1,35 @@
+#pragma once
+// Tells a process from its forked child. The child has no mapping of the bus (MADV_DONTFORK), so no
+// call in the child may touch the bus.
+
+#include <signal.h>
+
+#include <cstdint>
+
+namespace shmif::base {
+
+/// A token of this process, for an object to keep. Threads: safe. Result: 0, and errno, if there is
+/// no memory for the page that tells processes apart; then nothing may be attached.
+std::uint64_t process_token() noexcept;
+
+/// While it exists, fork() in other threads waits. This covers the few system calls in which a
+/// child would inherit what must stay this process's. A child that is made without the handlers of
+/// pthread_atfork(3), for example by a bare clone(2), still inherits it. Blocks: while another
+/// thread has a ForkHold, or is inside fork(). Signals are blocked in the thread, since a handler
+/// may call fork().
+class ForkHold {
+ public:
+  ForkHold() noexcept;
+  ForkHold(const ForkHold&) = delete;
+  ForkHold& operator=(const ForkHold&) = delete;
+  ~ForkHold();
+
+ private:
+  sigset_t before_{};
+  bool locked_ = false;
+};
+
+/// Whether this very process drew the token. Costs one load. Threads: safe.
+bool is_this_process(std::uint64_t token) noexcept;
+
+}  // namespace shmif::base

@@ -1,0 +1,76 @@
+#pragma once
+// The bus file as a file: it gets its name only when it is complete, and is opened only after every
+// check.
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
+#include "bus/layout.hpp"
+
+namespace shmif::bus {
+
+struct CreateOptions {
+  std::uint64_t ring_bytes = kDefaultRingBytes;
+  std::uint32_t mtu = 1500;
+  std::uint32_t mode = 0600;
+  std::uint32_t flow = kFlowEthernet;
+  std::uint64_t patience_ns = 0;
+};
+
+/// Makes a bus at `path`: reserves the disk space, writes everything, and only then gives it the
+/// name. Result: the file that was made, whatever the path names by now. Errors: exists, those of
+/// check_geometry and check_flow, path_empty, unsupported_file_system, or the system's.
+Result<UniqueFd> create_file(const std::string& path, const CreateOptions& options);
+
+/// Why the file behind `fd` is a slow place for a bus; empty if it is not.
+std::string warning_of_disk(int fd, const std::string& path);
+
+/// An open bus file whose header was checked.
+struct OpenFile {
+  UniqueFd fd;
+  BusHeader header;  ///< a private copy; only its (i) fields are meaningful
+  /// Why what is seen may differ from what the ports see; for a bus that was just made, why it may
+  /// be slow. Otherwise empty.
+  std::string warning;
+  std::uint64_t file_system = 0;  ///< of the place where it is now; see bus/file/file_system.hpp
+};
+
+/// Opens a file that may be a bus, for reading or writing. It must be a regular file; a symbolic
+/// link is never followed. Reads nothing from the file, and `header` is empty. `status` receives
+/// the status of the file.
+Result<OpenFile> open_unchecked(const std::string& path, bool writable, struct stat& status);
+
+/// Checks what open_unchecked() opened: magic, ready, signature, size, geometry, file system and
+/// inode, in this order; and fills in `header`. `tolerate_copies`: for read-only tools, a copied
+/// file or a file system on which processes see different data becomes a warning. Errors name both
+/// sides of what does not fit.
+Result<void> check_file(OpenFile& file, const std::string& path, const struct stat& status,
+                        bool tolerate_copies);
+
+/// open_unchecked() and check_file() in one.
+Result<OpenFile> open_file(const std::string& path, bool writable, bool tolerate_copies = false);
+
+/// Opens the bus at `path` for writing, and makes it first if it is missing. If there is an empty
+/// file, whoever comes first fills it; the others wait at most 10 s until it is ready.
+///
+/// The path is opened once, and every check looks at the file behind that descriptor. Two kinds of
+/// files are refused, because somebody may have put them there to be mistaken for the caller's own
+/// bus. In a sticky directory that everybody may write to, such as /dev/shm: a file that belongs
+/// neither to the caller nor to the directory's owner (as with fs.protected_regular, see
+/// proc_sys_fs(5)). In a directory that others than the caller and root may write to (its group,
+/// everybody, another owner): a file with more than one name, which may be a hard link to another
+/// bus. Errors: permission_denied for such files, those of create_file() and open_file().
+Result<OpenFile> open_or_create_file(const std::string& path, const CreateOptions& options);
+
+/// Opens another description of the file behind `fd`, which shares no locks with it. If /proc is
+/// not mounted, opens `path` and makes sure that it is the same file.
+Result<UniqueFd> reopen(int fd, const std::string& path, bool writable);
+
+/// Opens the bus behind `fd` again, through a description of its own, and checks it again.
+Result<OpenFile> reopen_file(int fd, const std::string& path, bool writable);
+
+}  // namespace shmif::bus

@@ -1,0 +1,49 @@
+#include "bus/file/geometry.hpp"
+
+#include <bit>
+
+namespace shmif::bus {
+
+Result<void> check_geometry(std::uint64_t ring_bytes, std::uint32_t mtu) {
+  if (!std::has_single_bit(ring_bytes) || ring_bytes < kMinRingBytes ||
+      ring_bytes > kMaxRingBytes) {
+    return Error(Errc::bad_size,
+                 "a ring of " + size_text(ring_bytes) +
+                     " is not possible: the size must be a power of two from 64K to 1G");
+  }
+  if (mtu < kMinMtu || mtu > kMaxMtu) {
+    return Error(Errc::bad_mtu, "an MTU of " + std::to_string(mtu) +
+                                    " is not possible: it must lie between 68 and 65521");
+  }
+  if (ring_bytes < least_ring_bytes(mtu)) {
+    return Error(Errc::ring_too_small, "a ring of " + size_text(ring_bytes) +
+                                           " is too small for an MTU of " + std::to_string(mtu) +
+                                           ": it needs at least " +
+                                           size_text(least_ring_bytes(mtu)));
+  }
+  return {};
+}
+
+Result<void> check_flow(std::uint32_t flow, std::uint64_t patience_ns) {
+  constexpr std::uint64_t kLeast = 1'000'000;
+  constexpr std::uint64_t kMost = 1'000'000'000;
+  if (flow == kFlowEthernet && patience_ns == 0) return {};
+  if (flow == kFlowPause && patience_ns >= kLeast && patience_ns <= kMost) return {};
+  return Error(Errc::bad_patience,
+               "a patience of " + std::to_string(patience_ns / 1000) +
+                   " us is not possible: it must lie between 1 ms and 1 s on a bus that pauses, "
+                   "and be 0 on others");
+}
+
+std::string size_text(std::uint64_t bytes) {
+  constexpr char kUnits[] = {'G', 'M', 'K'};
+  for (unsigned i = 0; i < 3; ++i) {
+    const unsigned shift = 30 - 10 * i;
+    if (bytes != 0 && (bytes & ((1ULL << shift) - 1)) == 0) {
+      return std::to_string(bytes >> shift) + kUnits[i];
+    }
+  }
+  return std::to_string(bytes);
+}
+
+}  // namespace shmif::bus

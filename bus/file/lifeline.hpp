@@ -1,0 +1,48 @@
+#pragma once
+// Lifeline: makes a port live in the sense of bus/file/liveness.hpp. It is an open file description that
+// holds the lock of a slot, and that one page of address space keeps open.
+//
+// If a forked child inherited such a description, it would keep a dead port alive for as long as
+// the child lives. So this description serves the lock alone, not the mapping of the bus. Between
+// its open and the close of its descriptor there are four system calls, while fork() in other
+// threads waits (ForkHold). After that only a page keeps it open, which no child inherits
+// (MADV_DONTFORK). One case remains: a child made by a bare clone(2) within these four calls, which
+// does not exec.
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "base/result.hpp"
+
+namespace shmif::bus {
+
+class Lifeline {
+ public:
+  Lifeline() = default;
+  /// Opens a description of the file behind `fd`, and lets `take_lock` take a lock on it. The lock
+  /// stands until the lifeline or the process ends. If `take_lock` returns false, the lifeline is
+  /// empty. Errors: those of reopen(), or the system's.
+  static Result<Lifeline> open(int fd, const std::string& path,
+                               const std::function<bool(int description)>& take_lock);
+  Lifeline(Lifeline&& other) noexcept : page_(std::exchange(other.page_, nullptr)) {}
+  Lifeline& operator=(Lifeline&& other) noexcept {
+    if (this != &other) {
+      reset();
+      page_ = std::exchange(other.page_, nullptr);
+    }
+    return *this;
+  }
+  ~Lifeline() { reset(); }
+
+  explicit operator bool() const noexcept { return page_ != nullptr; }
+  void reset() noexcept;
+  /// In the child of a fork: forgets the page, which does not exist there.
+  void forget() noexcept { page_ = nullptr; }
+
+ private:
+  void* page_ = nullptr;
+};
+
+}  // namespace shmif::bus

@@ -1,0 +1,30 @@
+#pragma once
+// Tells which ports live. Each port holds an open-file-description lock on the byte at its slot's
+// offset, through a description that only a page of address space keeps open (bus/file/lifeline.hpp).
+// The kernel drops the lock when the process dies or execs, whatever its pid namespace. Forked
+// children do not inherit the page.
+
+#include <cstdint>
+
+#include "bus/layout.hpp"
+
+namespace shmif::bus {
+
+/// Takes the lock that says "the port in `slot` lives", on the description behind `fd`. Result:
+/// false if somebody holds it, or a read lock there: anybody who may read the file can delay new
+/// ports.
+bool take_liveness(int fd, unsigned slot) noexcept;
+
+/// Whether a port in `slot` lives; asks through any description of the file. Asks for a read lock,
+/// so that a stranger with a read lock cannot pose as alive. If the question fails, the answer is
+/// true: a dead holder that seems alive loses the lock 100 ms later, for lack of progress.
+bool is_alive(int fd, unsigned slot) noexcept;
+
+/// The inode number of an open file; 0 if `fd` is not open.
+std::uint64_t inode_of(int fd) noexcept;
+
+/// Whether `fd` still is the file with this inode. A library user may have closed our descriptors
+/// (close_range in a daemon), and the number may be another file's by now.
+bool same_file(int fd, std::uint64_t inode) noexcept;
+
+}  // namespace shmif::bus

@@ -1,0 +1,141 @@
+#pragma once
+// Attachment: a port's access to a bus. A port does everything with the bus file through this
+// class. This header says nothing about the layout of the file, so another format can be added
+// behind it.
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <system_error>
+
+#include "base/result.hpp"
+#include "bus/frame.hpp"
+#include "bus/info.hpp"
+
+namespace shmif::bus {
+
+struct OpenFile;
+
+struct AttachOptions {
+  std::string name;  ///< empty: the next free "portN"
+  std::optional<MacAddress> mac;
+  LinkKind kind = LinkKind::library;
+  bool start_oldest = false;
+  bool resume_newest = false;
+  bool promiscuous = false;
+  bool learn = false;
+  bool take_offloads = false;
+  bool lock_memory = false;
+  /// How long to wait for a name or an address that another port has.
+  std::chrono::milliseconds name_patience{0};
+};
+
+/// What a sender does on a bus that pauses if it would overrun a port that senders wait for.
+enum class WhenFull : std::uint8_t {
+  wait,     ///< waits until there is room, or the patience is over
+  give_up,  ///< takes fewer frames, perhaps none
+};
+
+struct Appended {
+  std::size_t taken = 0;
+  std::error_code error;
+};
+
+struct Received {
+  std::size_t frames = 0;
+  std::uint64_t lost = 0;
+  std::error_code error;
+};
+
+/// Threads: send, interrupt, counters and the setters from any; wait_until_up also while up or down
+/// runs; the others from one at a time. In the child of a fork every call returns Errc::forked, and
+/// the destructor leaves the parent's bus alone.
+class Attachment {
+ public:
+  static Result<Attachment> attach(const std::string& path, const AttachOptions& options);
+  /// Attaches to the bus that is open as `descriptor`, whatever its path names by now.
+  static Result<Attachment> attach(int descriptor, const std::string& path,
+                                   const AttachOptions& options);
+  Attachment(Attachment&&) noexcept;
+  Attachment& operator=(Attachment&&) noexcept;
+  ~Attachment();  ///< frees the slot
+
+  [[nodiscard]] std::error_code up() noexcept;
+  [[nodiscard]] std::error_code down() noexcept;
+  bool is_up() const noexcept;
+  /// Whether this is the child of a fork. The child may only destroy the object.
+  bool forked() const noexcept;
+
+  Appended send(std::span<const FrameView> frames, WhenFull when_full) noexcept;
+  std::chrono::nanoseconds patience() const noexcept;  ///< of a sender; 0: it never waits
+  Received receive(FrameBatch& into) noexcept;
+  Received receive_in_place(FrameBatch& into) noexcept;
+  std::size_t release() noexcept;
+  bool wait(std::chrono::nanoseconds timeout) noexcept;
+  bool wait_until_up() noexcept;
+  void interrupt() noexcept;           ///< ends the waits of the receiver and of senders
+  void interrupt_receiver() noexcept;  ///< ends no send() that waits for room
+
+  int descriptor() noexcept;
+  std::error_code descriptor_error() const noexcept;
+  /// Announces sleep. Result: empty if receive() has something to report, otherwise how long to
+  /// sleep at most.
+  std::optional<std::chrono::nanoseconds> prepare_wait() noexcept;
+  void finish_wait() noexcept;
+
+  const std::string& path() const noexcept;
+  const std::string& name() const noexcept;
+  const std::string& warning()
+      const noexcept;  ///< why this file is a poor place for a bus, or empty
+  bool path_names_this_file() const noexcept;
+  MacAddress mac() const noexcept;
+  unsigned slot() const noexcept;
+  std::uint32_t mtu() const noexcept;
+  bool carries_offloads() const noexcept;  ///< whether frames may leave work to their receivers
+  std::size_t max_frame() const noexcept;
+  [[nodiscard]] std::error_code set_mac(MacAddress mac) noexcept;
+  [[nodiscard]] std::error_code set_promiscuous(bool on) noexcept;
+  [[nodiscard]] std::error_code set_carrier(bool on) noexcept;
+  bool has_carrier() const noexcept;
+  PortCounters counters() const noexcept;
+
+ private:
+  struct Impl;
+  static Result<Attachment> attach(OpenFile file, const std::string& path,
+                                   const AttachOptions& options);
+  explicit Attachment(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Follows a bus without a slot, through a read-only mapping. Threads: one at a time.
+class Listener {
+ public:
+  static Result<Listener> open(const std::string& path, bool start_oldest, bool resume_newest,
+                               bool take_offloads);
+  Listener(Listener&&) noexcept;
+  Listener& operator=(Listener&&) noexcept;
+  ~Listener();
+
+  /// Why it may hear other frames than the ports do; empty when all is well.
+  const std::string& warning() const noexcept;
+
+  Received receive(FrameBatch& into) noexcept;
+  /// Polls every 1 to 50 ms: a listener may not write, so it cannot announce that it sleeps.
+  bool wait(std::chrono::nanoseconds timeout) noexcept;
+  /// Result: empty if receive() has frames or an error to report, otherwise how long to sleep until
+  /// the next look.
+  std::optional<std::chrono::nanoseconds> prepare_wait() noexcept;
+  void finish_wait() noexcept;
+  PortCounters counters() const noexcept;
+  std::size_t max_frame() const noexcept;
+
+ private:
+  struct Impl;
+  explicit Listener(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace shmif::bus

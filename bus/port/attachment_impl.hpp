@@ -1,0 +1,169 @@
+#pragma once
+// The parts of an attachment. Internal to bus/port/attachment.cpp (life and properties of a port),
+// bus/port/attachment_send.cpp, and bus/port/attachment_receive.cpp (receiving and waiting).
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "base/fork_guard.hpp"
+#include "base/unique_fd.hpp"
+#include "bus/file/mapping.hpp"
+#include "bus/port/attachment.hpp"
+#include "bus/port/doorbell.hpp"
+#include "bus/port/port_table.hpp"
+#include "bus/port/spin_budget.hpp"
+#include "bus/ring/counts.hpp"
+#include "bus/ring/flow.hpp"
+#include "bus/ring/lock.hpp"
+#include "bus/ring/ring.hpp"
+
+namespace shmif::bus {
+
+struct Attachment::Impl {
+  std::string path;
+  std::string absolute_path;  ///< `path` made absolute, at the time of attaching
+  std::string warning;
+  AttachOptions options;
+  std::uint64_t token = base::process_token();
+  UniqueFd fd;  ///< for the mapping, probes and the inotify doorbell; holds no lock
+  dev_t device = 0;
+  ino_t inode = 0;
+  Mapping mapping;
+  Ring ring;
+  OwnedSlot owned;
+  bool attached = false;
+  // The slot shows these to others. The port uses its own copies: if somebody overwrites the slot,
+  // the bus must not look quiet.
+  std::atomic<std::uint32_t> own_flags{0};
+  std::atomic<std::uint64_t> own_mac{0};
+  /// Held to change one of these and the slot, so that both agree afterwards.
+  std::mutex slot_mutex;
+  std::mutex mac_mutex;  ///< one set_mac() at a time
+
+  /// A slot has one claim, so one thread sends at a time. A thread that holds this sleeps only for
+  /// the bus lock: see wait_for_room().
+  std::mutex send_mutex;
+  unsigned threads_waiting_for_room = 0;     ///< under send_mutex
+  std::condition_variable nobody_waits;      ///< signalled when no thread waits for room
+  std::atomic<std::uint32_t> interrupts{0};  ///< how often send() was told to end its waits
+  std::optional<BusLock> lock;
+  std::optional<FlowControl> flow;  ///< empty if senders never wait for ports
+  RingWriter writer;
+  Bell bell;
+  std::uint64_t last_learned = 0;
+  std::uint64_t epoch_sent_in = 0;
+
+  /// Held inside receive and the wait calls. So down() knows when they are over, and up() may move
+  /// the reader.
+  std::mutex receive_mutex;
+  RingReader reader;
+  std::uint64_t unreported_lost = 0;  ///< found by a wait or release(), not yet reported by receive
+  std::size_t taken_back = 0;         ///< lent, and not released before up()
+  std::chrono::nanoseconds patience{0};  ///< how long senders wait for a slow port; 0: never
+  std::optional<std::chrono::steady_clock::time_point> unheeded_since;  ///< senders ignore it (W3)
+  Sleeper sleeper;
+  SpinBudget spin_budget;
+  std::uint64_t epoch = 0;
+  bool was_up = false;
+  std::atomic<bool> interrupted{false};
+  /// Something was sent and nothing received since. The next frame may be the answer, and the port
+  /// may reply to it.
+  std::atomic<bool> awaits_answer{false};
+  /// Grows when wait_until_up() must look again. Not in the file, so that no peer can delay it.
+  std::atomic<std::uint32_t> news{0};
+  Counts counts;
+
+  Impl() = default;
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  ~Impl() {
+    if (!base::is_this_process(token)) {
+      mapping.forget();  // the parent's; this process does not have the pages
+      owned.life.forget();
+      sleeper.forget();
+      return;
+    }
+    if (attached) free_slot(ring, owned.slot);
+    sleeper = Sleeper();  // first, because its helper thread uses the mapping
+  }
+
+  PortSlot& slot() const noexcept { return ring.slot(owned.slot); }
+  bool forked() const noexcept { return !base::is_this_process(token); }
+  bool up() const noexcept { return (own_flags.load(std::memory_order_relaxed) & kFlagUp) != 0; }
+  void set_flag(std::uint32_t flag, bool on) noexcept {
+    {
+      const std::lock_guard guard(slot_mutex);
+      if (on) {
+        own_flags.fetch_or(flag);
+        fetch_or(slot().flags, flag);
+      } else {
+        own_flags.fetch_and(~flag);
+        fetch_and(slot().flags, ~flag);
+      }
+    }
+    if ((flag & (kFlagPromiscuous | kFlagLearnedTooMany)) != 0) tell_filter_change(ring);
+  }
+  void show_mac(std::uint64_t mac) noexcept {
+    {
+      const std::lock_guard guard(slot_mutex);
+      store_seq_cst(slot().mac, mac);
+      own_mac = mac;
+    }
+    tell_filter_change(ring);
+  }
+  void show_slot() noexcept {
+    {
+      const std::lock_guard guard(slot_mutex);
+      restore_slot(ring, owned, MacAddress::from_u64(own_mac.load()), options.kind);
+      store_seq_cst(slot().flags, own_flags.load());
+    }
+    tell_filter_change(ring);
+  }
+  std::error_code broken() const noexcept {
+    return mapping.lost() ? Errc::bus_lost : Errc::corrupt;
+  }
+
+  /// One call of send().
+  struct Sending {
+    WhenFull when_full;
+    std::unique_lock<std::mutex> lock;  ///< of send_mutex; released only while it waits for room
+    std::uint32_t interrupts;           ///< Impl::interrupts when the call began
+  };
+  Appended send_batch(std::span<const FrameView> frames, Sending& sending) noexcept;
+  std::error_code wait_for_room(Sending& sending, std::uint64_t least,
+                                std::uint64_t wanted) noexcept;
+  std::error_code end_of_wait(const Sending& sending) const noexcept;
+  AppendStatus append(std::span<const FrameView> frames, std::uint64_t bytes) noexcept;
+  void show_pauses() noexcept;
+  bool bury_dead_claims() noexcept;
+  void tidy_up_after_repair() noexcept;
+  void learn(std::span<const FrameView> frames) noexcept;
+  void publish_position() noexcept {
+    store_relaxed(slot().position, reader.position());
+    store_relaxed(slot().next_number, reader.next_number());
+  }
+  std::error_code go_up() noexcept;
+  void tell_news() noexcept {
+    news.fetch_add(1);
+    news.notify_all();
+  }
+  template <typename Read>
+  Received take(FrameBatch& into, const Read& read) noexcept;
+  std::size_t end_loan() noexcept;
+  bool find_place_after_repair() noexcept;
+  void ask_to_be_heeded(bool caught_up) noexcept;
+  enum class Seen : std::uint8_t { nothing, frame, flood };
+  Seen look_for_frame() noexcept;
+  bool spin() noexcept;
+  std::chrono::nanoseconds longest_sleep(std::chrono::nanoseconds announced) const noexcept;
+  void wake_up(bool saw_nothing) noexcept;
+  FrameBatch nothing{0, 0};  ///< always full
+};
+
+}  // namespace shmif::bus

@@ -1,0 +1,286 @@
+// Sending: batches under the lock, one doorbell for each. On a bus that pauses, a sender waits for
+// slow ports.
+
+#include <time.h>
+
+#include <algorithm>
+
+#include "base/wall_clock.hpp"
+#include "bus/file/liveness.hpp"
+#include "bus/port/attachment_impl.hpp"
+
+namespace shmif::bus {
+namespace {
+
+using std::chrono::nanoseconds;
+
+/// Limits the tries with a lock that is lost again and again. Only a peer that breaks the rules
+/// causes that: a sender that was merely stopped loses the lock once per stop.
+class Patience {
+ public:
+  bool is_over() noexcept {
+    using Clock = std::chrono::steady_clock;
+    if (++rounds_ == 2) since_ = Clock::now();
+    return rounds_ > kRounds && Clock::now() - since_ > kTime;
+  }
+
+ private:
+  static constexpr unsigned kRounds = 16;
+  static constexpr std::chrono::seconds kTime{5};
+  unsigned rounds_ = 0;
+  std::chrono::steady_clock::time_point since_;
+};
+
+/// The frames at the front of a send() that one lock hold covers.
+struct Batch {
+  std::size_t count = 0;
+  std::uint64_t bytes = 0;          // of the ring, without the tail
+  std::uint64_t payload = 0;        // of the frames
+  std::uint64_t more_segments = 0;  // beyond one for each frame
+  std::error_code refused;          // why the next frame cannot be sent at all
+};
+
+/// Checks that every receiver can do the work that `frame` leaves to it, and that no resulting
+/// frame is too long. Adds the segments of a super-frame beyond the first to `more`.
+std::error_code check_offload(const FrameView& frame, const Ring& ring,
+                              std::uint64_t& more) noexcept {
+  const Offload& o = frame.offload;
+  if (!ring.carries_offloads()) return Errc::not_supported;
+  if (!o.is_super_frame()) {
+    if (frame.size() > ring.max_frame()) return Errc::frame_too_long;
+    const bool fits = std::size_t{o.csum_start} + o.csum_offset + 2 <= frame.size();
+    return fits ? std::error_code{} : Errc::bad_argument;
+  }
+  if (frame.size() > kMaxSuperFrameBytes) return Errc::frame_too_long;
+  Segmenter segments;
+  if (!segments.begin(frame.bytes, o)) return Errc::bad_argument;
+  if (segments.next_bytes() > ring.max_frame()) return Errc::frame_too_long;
+  more += segments.remaining() - 1;
+  return {};
+}
+
+/// `most`: bytes of the ring, the tail included.
+Batch front_of(std::span<const FrameView> frames, const Ring& ring, std::uint64_t most) noexcept {
+  Batch batch;
+  for (const FrameView& frame : frames) {
+    const std::size_t size = frame.size();
+    const std::uint64_t bytes = record_bytes(body_bytes(frame));
+    std::uint64_t more = 0;
+    if (size < kMinFrameBytes) {
+      batch.refused = Errc::frame_too_short;
+    } else if (frame.offload.pending()) {
+      batch.refused = check_offload(frame, ring, more);
+    } else if (size > ring.max_frame()) {
+      batch.refused = Errc::frame_too_long;
+    }
+    if (batch.refused || batch.bytes + bytes + kTailBytes > most) break;
+    batch.bytes += bytes;
+    batch.payload += size;
+    batch.more_segments += more;
+    ++batch.count;
+  }
+  return batch;
+}
+
+/// Whether the frame itself caused `error`. A frame that is too long has its own counter.
+bool is_refusal(std::error_code error) noexcept {
+  return error == Errc::frame_too_short || error == Errc::bad_argument ||
+         error == Errc::not_supported;
+}
+
+}  // namespace
+
+Appended Attachment::send(std::span<const FrameView> frames, WhenFull when_full) noexcept {
+  Impl& a = *impl_;
+  if (a.forked()) return {0, Errc::forked};
+  const std::uint32_t interrupts = a.interrupts.load();
+  Impl::Sending sending{when_full, std::unique_lock(a.send_mutex), interrupts};
+  if (!a.up()) return {0, a.mapping.lost() ? Errc::bus_lost : Errc::port_down};
+  if (const std::uint64_t now = load_acquire(a.ring.header().epoch); now != a.epoch_sent_in) {
+    a.epoch_sent_in = now;
+    a.bell.forget();
+    if (a.flow) a.flow->forget_positions();
+    a.tidy_up_after_repair();
+  }
+  Appended sent;
+  while (sent.taken < frames.size() && !sent.error) {
+    const Appended batch = a.send_batch(frames.subspan(sent.taken), sending);
+    sent.taken += batch.taken;
+    sent.error = batch.error;
+    if (batch.taken == 0 && !batch.error && when_full == WhenFull::give_up) break;
+  }
+  if (is_refusal(sent.error)) a.counts.refused.add(1, a.slot().refused_frames);
+  return sent;
+}
+
+/// Sends as many frames from the front as one lock hold may cover. Sends none, without an error,
+/// when other senders took the room.
+Appended Attachment::Impl::send_batch(std::span<const FrameView> frames,
+                                      Sending& sending) noexcept {
+  const bool may_wait = sending.when_full == WhenFull::wait;
+  Batch batch = front_of(frames, ring, writer.max_batch_bytes());
+  if (batch.count == 0) {
+    if (batch.refused == Errc::frame_too_long) counts.too_long.add(1, slot().too_long_frames);
+    return {0, batch.refused};
+  }
+  if (flow) {
+    const std::uint64_t wanted = batch.bytes + kTailBytes;
+    const std::uint64_t least = record_bytes(body_bytes(frames.front())) + kTailBytes;
+    if (flow->room(wanted) < wanted) {
+      const std::error_code ended =
+          may_wait ? wait_for_room(sending, least, wanted) : std::error_code{};
+      const bool admitted = may_wait || flow->admits(least);
+      show_pauses();
+      if (ended || !admitted) return {0, ended};
+      batch = front_of(frames, ring, std::min(wanted, flow->room(least)));
+      if (batch.count == 0) return {};
+    }
+  }
+  if (options.learn) learn(frames.first(batch.count));
+  AppendStatus status = append(frames.first(batch.count), batch.bytes);
+  if (status == AppendStatus::no_room && batch.count > 1) {
+    // Between the claims of stopped writers, one frame may fit where a batch does not.
+    batch = front_of(frames.first(1), ring, writer.max_batch_bytes());
+    status = append(frames.first(1), batch.bytes);
+  }
+  switch (status) {
+    case AppendStatus::done: break;
+    case AppendStatus::full: {
+      // The batch must step around claims, and needs more room than its own size. This wait also
+      // ends (W3).
+      const std::uint64_t needed = writer.needed_bytes();
+      std::error_code ended;
+      if (may_wait) {
+        ended = wait_for_room(sending, needed, needed);
+      } else {
+        static_cast<void>(flow->admits(needed));
+      }
+      show_pauses();
+      return {0, ended};
+    }
+    case AppendStatus::no_room: return {0, Errc::no_room};
+    case AppendStatus::lost_lock:
+    case AppendStatus::corrupt: counts.corrupt.add(1, slot().corrupt); return {0, broken()};
+  }
+  if (flow) flow->found_room();
+  awaits_answer.store(true, std::memory_order_relaxed);
+  counts.tx_frames.add(batch.count, slot().tx_frames);
+  counts.tx_bytes.add(batch.payload, slot().tx_bytes);
+  counts.tx_more_segments.add(batch.more_segments, slot().tx_more_segments);
+  if (batch.refused == Errc::frame_too_long) counts.too_long.add(1, slot().too_long_frames);
+  return {batch.count, batch.refused};
+}
+
+/// Waits until there is room for `wanted` bytes. After a tenth of the patience, room for `least` is
+/// enough. (Batches that fill the last gaps would cost a lock hold each.) Holds send_mutex only
+/// while it looks. Result: why the wait ended without room.
+std::error_code Attachment::Impl::wait_for_room(Sending& sending, std::uint64_t least,
+                                                std::uint64_t wanted) noexcept {
+  const nanoseconds before = flow->paused();
+  std::error_code ended;
+  flow->begin_wait();
+  ++threads_waiting_for_room;
+  for (unsigned looks = 0;  // ends when the patience is over (W3)
+       !ended && !flow->admits(flow->paused() - before < patience / 10 ? wanted : least); ++looks) {
+    sending.lock.unlock();
+    if (const nanoseconds pause = flow->pause_after(looks); pause == nanoseconds(0)) {
+      cpu_relax();
+    } else {
+      const timespec t{0, static_cast<long>(pause.count())};
+      nanosleep(&t, nullptr);
+    }
+    sending.lock.lock();
+    ended = end_of_wait(sending);
+  }
+  flow->end_wait();
+  if (--threads_waiting_for_room == 0) nobody_waits.notify_all();
+  return ended;
+}
+
+/// Why a wait for room must end; no error if it goes on.
+std::error_code Attachment::Impl::end_of_wait(const Sending& sending) const noexcept {
+  if (mapping.lost()) return Errc::bus_lost;
+  if (!up()) return Errc::port_down;
+  return interrupts.load() != sending.interrupts ? Errc::interrupted : std::error_code{};
+}
+
+/// Copies what the flow control counted into the port's counters.
+void Attachment::Impl::show_pauses() noexcept {
+  const auto paused = static_cast<std::uint64_t>(flow->paused().count());
+  counts.pauses.add(flow->pauses() - counts.pauses.get(), slot().pauses);
+  counts.paused_ns.add(paused - counts.paused_ns.get(), slot().paused_ns);
+}
+
+AppendStatus Attachment::Impl::append(std::span<const FrameView> frames,
+                                      std::uint64_t bytes) noexcept {
+  const std::uint64_t limit = flow ? flow->limit() : RingWriter::kNoLimit;
+  const std::uint64_t sleeps = lock->sleeps();
+  lock->prefetch();
+  // Read outside the lock: before a CPU reads the clock, it finishes all that it has begun. Under
+  // the lock, that would keep it from fetching the next cache lines meanwhile.
+  std::uint64_t time_ns = base::wall_clock_ns();
+  AppendStatus status = AppendStatus::lost_lock;
+  bool rang = bell.wake_deep(frames);  // D3
+  Wanted wanted;
+  // In each round another sender made progress, or a dead port's claim was cleared. The exception
+  // is a peer that keeps taking the lock from everybody.
+  Patience patience_with_peers;
+  while (
+      (status == AppendStatus::lost_lock && !patience_with_peers.is_over()) ||
+      ((status == AppendStatus::no_room || (status == AppendStatus::full && writer.met_claims())) &&
+       bury_dead_claims())) {
+    const std::uint64_t mine = lock->acquire();
+    if (lock->waited()) time_ns = base::wall_clock_ns();
+    rang |= bell.wake_deep(frames);  // D3: a port that goes deep from here on sees the lock held
+    status = writer.append(mine, frames, bytes, time_ns, limit);
+    if (status == AppendStatus::done) {
+      wanted = bell.collect(frames, writer.batch_position(), writer.batch_number());  // D4
+    }
+    lock->release(mine);
+  }
+  bell.wake(wanted);
+  rang |= wanted.any;
+  if (status == AppendStatus::done && writer.met_claims()) bury_dead_claims();
+  counts.doorbells.add(rang ? 1 : 0, slot().doorbells);
+  counts.lock_sleeps.add(lock->sleeps() - sleeps, slot().lock_sleeps);
+  return status;
+}
+
+/// Frees the room of writers that were killed in the middle of a batch. Called only when a claim
+/// was in the way, so at most once per claim and lap. Result: whether it freed any.
+bool Attachment::Impl::bury_dead_claims() noexcept {
+  if (!same_file(fd.get(), ring.inode())) return false;
+  bool any = false;
+  for (const std::uint16_t slot : writer.standing_slots()) {
+    any |= reap_if_dead(ring, slot, fd.get()).claim;
+  }
+  return any;
+}
+
+/// Restores the slot, which may be overwritten where a repair was needed. Call it only while
+/// nothing is sent: then a claim in the slot is not a real one (I4).
+void Attachment::Impl::tidy_up_after_repair() noexcept {
+  show_slot();
+  last_learned = 0;  // its entry in the slot may be gone
+  store_release(slot().claim_owner, std::uint64_t{0});
+}
+
+/// Remembers source addresses, so that this port accepts frames to them.
+void Attachment::Impl::learn(std::span<const FrameView> frames) noexcept {
+  for (const FrameView& frame : frames) {
+    const MacAddress source = frame.source();
+    const std::uint64_t mac = source.to_u64();
+    if (mac == last_learned || source.is_group() || mac == own_mac) continue;
+    last_learned = mac;
+    const auto place = std::find_if(std::begin(slot().learned), std::end(slot().learned),
+                                    [&](const std::uint64_t& w) { return w == 0 || w == mac; });
+    if (place == std::end(slot().learned)) {
+      if ((own_flags & kFlagLearnedTooMany) == 0) set_flag(kFlagLearnedTooMany, true);
+    } else if (load_relaxed(*place) == 0) {
+      store_relaxed(*place, mac);
+      tell_filter_change(ring);
+    }
+  }
+}
+
+}  // namespace shmif::bus

@@ -1,0 +1,130 @@
+// Listener: a reader without a slot, for processes that may only read the file.
+
+#include <time.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/fork_guard.hpp"
+#include "bus/file/file.hpp"
+#include "bus/file/geometry.hpp"
+#include "bus/file/mapping.hpp"
+#include "bus/port/attachment.hpp"
+#include "bus/port/doorbell.hpp"
+#include "bus/ring/ring.hpp"
+
+namespace shmif::bus {
+
+using std::chrono::nanoseconds;
+
+struct Listener::Impl {
+  std::uint64_t token = base::process_token();
+  std::string warning;
+  Mapping mapping;
+  Ring ring;
+  RingReader reader;
+  ReadTally total;
+  std::uint64_t epoch = 0;
+  nanoseconds pause{std::chrono::milliseconds(1)};
+};
+
+Listener::Listener(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Listener::Listener(Listener&&) noexcept = default;
+Listener& Listener::operator=(Listener&&) noexcept = default;
+Listener::~Listener() {
+  if (impl_ && !base::is_this_process(impl_->token)) impl_->mapping.forget();
+}
+
+Result<Listener> Listener::open(const std::string& path, bool start_oldest, bool resume_newest,
+                                bool take_offloads) {
+  auto file = open_file(path, false, true);
+  if (!file) return file.error();
+  auto mapping = Mapping::map(file->fd.get(), file->header.ring_bytes, false, false);
+  if (!mapping)
+    return Error(mapping.error().code,
+                 "cannot listen to the bus " + path + ": " + mapping.error().message);
+  auto impl = std::make_unique<Impl>();
+  impl->warning = std::move(file->warning);
+  impl->mapping = *std::move(mapping);
+  impl->ring = Ring(impl->mapping, max_frame_bytes(file->header.mtu));
+  impl->reader = RingReader(impl->ring, nullptr, 0, 0, resume_newest, take_offloads);
+  impl->epoch = load_acquire(impl->ring.header().epoch);
+  if (!(start_oldest ? impl->reader.seek_oldest() : impl->reader.seek_end())) {
+    return Error(Errc::corrupt, "cannot listen to the bus " + path +
+                                    ": its ring is corrupt (run 'shmifctl repair')");
+  }
+  return Listener(std::move(impl));
+}
+
+const std::string& Listener::warning() const noexcept {
+  return impl_->warning;
+}
+
+Received Listener::receive(FrameBatch& into) noexcept {
+  Impl& l = *impl_;
+  if (!base::is_this_process(l.token)) return {0, 0, Errc::forked};
+  const std::size_t before = into.size();
+  const std::uint64_t lost = l.total.lost_frames;
+  if (const std::uint64_t epoch = load_acquire(l.ring.header().epoch); epoch != l.epoch) {
+    l.epoch = epoch;
+    if (!l.reader.find_place_again(l.total)) return {0, 0, Errc::corrupt};
+  }
+  const ReadStatus status = l.reader.read_all(into, l.total);
+  Received result{into.size() - before, l.total.lost_frames - lost, {}};
+  if (l.mapping.lost())
+    result.error = Errc::bus_lost;
+  else if (status == ReadStatus::broken)
+    result.error = Errc::corrupt;
+  return result;
+}
+
+bool Listener::wait(nanoseconds timeout) noexcept {
+  using Clock = std::chrono::steady_clock;
+  Impl& l = *impl_;
+  const Clock::time_point deadline =
+      timeout > std::chrono::hours(24 * 365) ? Clock::time_point::max() : Clock::now() + timeout;
+  l.pause = std::chrono::milliseconds(1);
+  while (base::is_this_process(l.token) && !l.mapping.lost()) {
+    if (l.reader.ready()) return true;
+    const nanoseconds left = deadline - Clock::now();
+    if (left <= nanoseconds(0)) return false;
+    const nanoseconds nap = std::min(l.pause, left);
+    const timespec t{static_cast<time_t>(nap.count() / 1'000'000'000),
+                     static_cast<long>(nap.count() % 1'000'000'000)};
+    if (nanosleep(&t, nullptr) != 0)
+      return l.reader.ready();  // a signal: the caller may want to act on it
+    l.mapping.look_whether_lost();
+    l.pause = std::min<nanoseconds>(l.pause * 2, kLookUp);
+  }
+  return false;
+}
+
+std::optional<nanoseconds> Listener::prepare_wait() noexcept {
+  Impl& l = *impl_;
+  if (!base::is_this_process(l.token) || l.mapping.lost() || l.reader.ready()) {
+    l.pause = std::chrono::milliseconds(1);
+    return std::nullopt;
+  }
+  return std::exchange(l.pause, std::min<nanoseconds>(l.pause * 2, kLookUp));
+}
+
+void Listener::finish_wait() noexcept {
+  if (base::is_this_process(impl_->token)) impl_->mapping.look_whether_lost();
+}
+
+PortCounters Listener::counters() const noexcept {
+  PortCounters c;
+  c.rx_frames = impl_->total.frames;
+  c.rx_bytes = impl_->total.bytes;
+  c.overruns = impl_->total.overruns;
+  c.lost_frames = impl_->total.lost_frames;
+  c.lost_bytes = impl_->total.lost_bytes;
+  c.corrupt = impl_->total.corrupt;
+  c.rx_segments = c.rx_frames + impl_->total.more_segments;
+  return c;
+}
+std::size_t Listener::max_frame() const noexcept {
+  return impl_->ring.max_frame();
+}
+
+}  // namespace shmif::bus

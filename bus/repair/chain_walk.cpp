@@ -1,0 +1,94 @@
+#include "bus/repair/chain_walk.hpp"
+
+#include "base/hex.hpp"
+
+namespace shmif::bus {
+namespace {
+
+constexpr unsigned kLooks = 50;  // on a bus in use: how often writers may overtake the walk
+
+/// Follows the chain from `first` once.
+Walk walk_once(const Ring& ring, std::uint64_t first, std::uint64_t last) {
+  Walk w;
+  const auto fail = [&](const char* invariant, std::string what) {
+    w.broken = true;
+    w.finding = {invariant, std::move(what)};
+    return w;
+  };
+  std::uint64_t p = first;
+  std::uint64_t number = ring.number_at(p);
+  bool behind_pad = false;
+  for (;;) {  // bounded: every step moves on, and a chain is no longer than the ring
+    if (p == last) w.met_last = true;
+    w.end = p;
+    // Writers may lap the walk for ever. All that was there when it began has been checked.
+    if (w.met_last && load_acquire(ring.header().last) != last) break;
+    const std::uint64_t word = ring.word_at(p);
+    // I8: behind a pad, no more numbers are missing than could have stood there. Readers check the
+    // same.
+    const std::uint64_t missing = ring.number_at(p) - number;
+    if (behind_pad && missing <= ring.bytes() / kRecordAlign) number += missing;
+    if (ring.number_at(p) != number) {
+      return fail("I8", "at " + at(p) + " the frame number is " +
+                            std::to_string(ring.number_at(p)) + ", expected " +
+                            std::to_string(number));
+    }
+    if (word == word::empty(p)) break;
+    const std::uint64_t step = ring.step(word, p);
+    if (step == 0)
+      return fail("I5", "at " + at(p) + " the header word " + base::hex(word) +
+                            " is no record of this place");
+    if (p + step - first > ring.bytes())
+      return fail("I6", "the chain from " + at(first) + " is longer than the ring");
+    ++w.records;
+    if (word::is_frame_at(word, p)) {
+      ++w.frames;
+      ++number;
+    } else {
+      ++w.pads;
+    }
+    behind_pad = !word::is_frame_at(word, p);
+    p += step;
+  }
+  if (last > w.end)
+    return fail("I7", "last (" + std::to_string(last) + ") is past the end of the chain, " +
+                          std::to_string(w.end));
+  // A writer that moves `first` has moved `last` to the end before, and moves `first` no further.
+  if (last < first)
+    return fail("I7", "last (" + std::to_string(last) + ") is before first (" +
+                          std::to_string(first) + "), and no record leads on from there");
+  if (!w.met_last)
+    return fail("I7", "last (" + std::to_string(last) + ") is not the beginning of a record");
+  return w;
+}
+
+}  // namespace
+
+std::string at(std::uint64_t position) {
+  return "position " + std::to_string(position);
+}
+
+Walk walk_chain(const Ring& ring) {
+  const BusHeader& h = ring.header();
+  Walk w;
+  for (unsigned look = 0; look < kLooks; ++look) {
+    const std::uint64_t last = load_acquire(h.last);
+    const std::uint64_t first = load_acquire(h.first);
+    if (!ring.fits_alignment(first) || !ring.fits_alignment(last)) {
+      w = {};
+      w.broken = true;
+      w.finding = {"I2", "first (" + std::to_string(first) + ") or last (" + std::to_string(last) +
+                             ") is not where a record can begin"};
+    } else {
+      w = walk_once(ring, first, last);
+    }
+    if (!w.broken) return w;
+    fence_loads();
+    // Broken although nobody moved: the finding stands. Otherwise writers lapped the walk: look
+    // again.
+    if (load_acquire(h.first) == first && load_acquire(h.last) == last && look > 2) return w;
+  }
+  return w;
+}
+
+}  // namespace shmif::bus

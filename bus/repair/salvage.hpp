@@ -1,0 +1,60 @@
+#pragma once
+// Finds what is still whole in a ring whose chain is broken.
+//
+// Every frame says where it is and which number it has. So all frames can be found again by a look
+// at every place where a record can begin, whatever happened to `first`, `last` and the words
+// between. They are kept as *runs*: adjacent frames whose numbers grow by one. A chain that broke
+// at three places is four runs, however many frames it has. So a repair needs little memory
+// (kMostRuns), and the time of one look at the ring.
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "bus/repair/repair_lock.hpp"
+#include "bus/ring/ring.hpp"
+
+namespace shmif::bus {
+
+/// What a late writer may still write, as a place in the ring.
+struct Stretch {
+  std::uint64_t begin, bytes;
+  std::uint64_t commit;  // position of the word that commits the claim's batch
+};
+
+/// The stretches of every claim that stands.
+std::vector<Stretch> standing_claims(const Ring& ring);
+/// What dead writers had begun to write and may not have committed: it may be torn.
+std::vector<Stretch> unfinished_batches(const Ring& ring, int fd);
+/// The claim that overlaps [position, position + bytes) in the ring; nullptr if there is none.
+const Stretch* claim_in(const Ring& ring, const std::vector<Stretch>& claims,
+                        std::uint64_t position, std::uint64_t bytes) noexcept;
+
+/// Adjacent frames that prove themselves: each word names its own place, and their numbers grow by
+/// one.
+struct Run {
+  std::uint64_t begin, end;  // positions
+  std::uint64_t number;      // of the first frame
+  std::uint64_t frames;
+  std::uint64_t next_number() const noexcept { return number + frames; }
+};
+
+/// A ring in more pieces than this loses the oldest of them.
+inline constexpr std::size_t kMostRuns = std::size_t{1} << 18U;
+
+/// Reduces a run to the frames that lie within [from, to); to no frames if somebody overwrote it.
+void cut(const Ring& ring, Run& run, std::uint64_t from, std::uint64_t to) noexcept;
+
+struct Salvage {
+  std::vector<Run> runs;  ///< the newest lap, by position, outside of claims, ready to be joined
+  /// Where the chain ended, if that can be proven: what lies behind it was never sent.
+  std::optional<std::uint64_t> end;
+  std::uint64_t place = 0;  ///< where the next chain may end if `end` is empty
+};
+
+/// Looks at the whole ring, under the lock. Result: empty if the lock was lost.
+std::optional<Salvage> salvage(const Ring& ring, const std::vector<Stretch>& claims,
+                               const std::vector<Stretch>& unfinished, RepairLock& lock);
+
+}  // namespace shmif::bus

@@ -1,0 +1,342 @@
+#pragma once
+// The ring: a chain of records at ever growing positions, written under the lock, read without it.
+//
+//        first                        claim of a writer            last
+//   ------+--------+-----+--------+- - - - - - - - - - - - -+-------+-------------
+//         | FRAME  | PAD>|  ...   |                          | FRAME | EMPTY(last)
+//   ------+--------+-----+--------+- - - - - - - - - - - - -+-------+-------------
+//
+// I1  A bus is ready only when everything else in it is written.
+//
+// I2  Positions never go back. The word at the end e of the chain reads EMPTY(e), which no other
+// word ever does.
+//
+// I3  A writer writes only inside its claim, except by CAS on the word that commits its batch. It
+// declares the claim under the lock, and then looks again that the lock is still its own and the
+// end of the chain where it was; so whoever takes the lock after that sees the claim and keeps out
+// of it.
+//
+// I4  Only the claim's owner clears it (or who found the owner dead), and only after its last
+// write.
+//
+// I5  A batch becomes visible by one CAS of the word at the end of the chain. A late writer's CAS
+// fails, since by I2 the value it expects never comes back: nobody overwrites that word's bytes
+// while the claim stands.
+//
+// I6  `first` passes a record before a byte of it is overwritten, by a CAS that fails when it moved
+// meanwhile. A reader copies, then looks at `first`: what it copied from there on is whole.
+//
+// I7  `last` may lag behind the end of the chain, never run ahead; whoever writes next helps it
+// forward.
+//
+// I8  Frame numbers grow by one along the chain; the number of the next frame stands behind its
+//     EMPTY. Behind a pad they may grow by more: there repair left out what it could not save.
+//
+// A process that dies or stops: before its claim, nothing happened. With a claim, before the
+// commit: others pad around the claim until its owner clears it or is found dead; the oldest frames
+// it made room over are gone. After the commit: the batch is sent, the next writer helps `last`.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "bus/atomics.hpp"
+#include "bus/file/mapping.hpp"
+#include "bus/frame.hpp"
+#include "bus/layout.hpp"
+#include "bus/offload.hpp"
+
+namespace shmif::bus {
+
+/// The ring's geometry and words. Cheap to copy; owns no memory.
+class Ring {
+ public:
+  Ring() = default;
+  explicit Ring(const Mapping& mapping, std::uint32_t max_frame) noexcept
+      : header_(&mapping.header()),
+        slots_(mapping.slots()),
+        ring_(mapping.ring()),
+        ring_bytes_(mapping.ring_bytes()),
+        inode_(mapping.inode()),
+        max_frame_(max_frame),
+        max_super_(kRecordsPerRing * record_bytes(kSuperFrameRecord) <= ring_bytes_
+                       ? kSuperFrameRecord
+                       : 0) {}
+
+  BusHeader& header() const noexcept { return *header_; }
+  PortSlot& slot(unsigned i) const noexcept { return slots_[i]; }
+  std::uint64_t bytes() const noexcept { return ring_bytes_; }
+  std::uint32_t max_frame() const noexcept { return max_frame_; }
+  /// Whether records may leave work to their receivers (bus/frame.hpp, Offload).
+  bool carries_offloads() const noexcept { return max_super_ != 0; }
+  std::uint64_t inode() const noexcept { return inode_; }  ///< of the file, not of its header
+  /// A bound for walks: no call has to follow this many records. (The smallest frame takes twice
+  /// the alignment, and a pad can stand between two frames.) So a peer that overwrites the chain
+  /// can make a call slow, in proportion to the ring's size, but not endless.
+  std::uint64_t walk_limit() const noexcept { return ring_bytes_ / kRecordAlign; }
+  /// The record at `position`, which must pass fits_alignment(). At least bytes() contiguous bytes
+  /// begin there.
+  RecordHeader& record(std::uint64_t position) const noexcept {
+    return *reinterpret_cast<RecordHeader*>(ring_ + (position & (ring_bytes_ - 1)));
+  }
+  std::uint64_t word_at(std::uint64_t position) const noexcept {
+    return load_acquire(record(position).word);
+  }
+  std::uint64_t number_at(std::uint64_t position) const noexcept {
+    return load_relaxed(record(position).number);
+  }
+  std::byte* payload(std::uint64_t position) const noexcept {
+    return reinterpret_cast<std::byte*>(&record(position)) + kRecordHeaderBytes;
+  }
+  bool fits_alignment(std::uint64_t position) const noexcept {
+    return position % kRecordAlign == 0 && position <= UINT64_MAX - 2 * kMaxRingBytes;
+  }
+  /// Bytes from the record at `position`, whose word is `w`, to the next one; 0 if `w` is not a
+  /// frame or pad of that position, or has a length that this bus does not allow.
+  std::uint64_t step(std::uint64_t w, std::uint64_t position) const noexcept {
+    if (word::is_frame_at(w, position)) {
+      // With the kVnet mark, a length is greater than that of any frame.
+      const std::uint32_t length = word::length_and_mark(w);
+      if (length <= max_frame_) return length >= kMinFrameBytes ? record_bytes(length) : 0;
+      const std::uint32_t bytes = word::frame_bytes(w);
+      return word::has_vnet(w) && bytes >= kMinFrameBytes + kVnetBytes && bytes <= max_super_
+                 ? record_bytes(bytes)
+                 : 0;
+    }
+    if (word::is_pad_at(w, position)) {
+      const std::uint64_t bytes = word::pad_bytes(w);
+      return bytes % kRecordAlign == 0 && bytes < ring_bytes_ ? bytes : 0;
+    }
+    return 0;
+  }
+
+ private:
+  BusHeader* header_ = nullptr;
+  PortSlot* slots_ = nullptr;
+  std::byte* ring_ = nullptr;
+  std::uint64_t ring_bytes_ = 0;
+  std::uint64_t inode_ = 0;
+  std::uint32_t max_frame_ = 0;
+  std::uint32_t max_super_ = 0;
+};
+
+/// Bytes behind the record header of a frame.
+inline std::uint64_t body_bytes(const FrameView& frame) noexcept {
+  return frame.size() + (frame.offload.pending() ? kVnetBytes : 0);
+}
+
+enum class AppendStatus : std::uint8_t {
+  done,
+  lost_lock,  ///< another port took the lock over: nothing was sent, send again
+  no_room,    ///< claims leave no room for the batch
+  full,       ///< the batch would overrun a port that senders wait for (W1)
+  corrupt,    ///< the chain is not what correct writers write
+};
+
+/// Appends batches under the lock. Threads: one at a time.
+class RingWriter {
+ public:
+  RingWriter() = default;
+  RingWriter(Ring ring, unsigned slot, std::uint32_t incarnation) noexcept
+      : ring_(ring), slot_(slot), incarnation_(incarnation) {}
+
+  /// The `limit` if senders wait for no port.
+  static constexpr std::uint64_t kNoLimit = UINT64_MAX;
+
+  /// Bytes of the ring that one batch may take (a quarter), its tail included.
+  std::uint64_t max_batch_bytes() const noexcept { return ring_.bytes() / 4; }
+  /// Appends all of `frames`, whose records take `bytes`, or none. `lock` is the lock word while
+  /// this port holds the lock; `limit` is how far `first` may be moved (W1).
+  AppendStatus append(std::uint64_t lock, std::span<const FrameView> frames, std::uint64_t bytes,
+                      std::uint64_t time_ns, std::uint64_t limit = kNoLimit) noexcept;
+
+  /// Where the batch that was appended last begins in the chain, and the number of its first frame.
+  std::uint64_t batch_position() const noexcept { return batch_position_; }
+  std::uint64_t batch_number() const noexcept { return batch_number_; }
+  /// Bytes of the ring that the last append needed: the batch, its tail, and the claims before it.
+  std::uint64_t needed_bytes() const noexcept { return needed_bytes_; }
+  /// Whether claims were in the way of the last append, and the slots that may hold them. The
+  /// owners of these claims are stopped or dead.
+  bool met_claims() const noexcept { return met_claims_; }
+  std::span<const std::uint16_t> standing_slots() const noexcept {
+    return {standing_slots_.data(), standing_count_};
+  }
+
+  /// Finds the end of the chain and helps `last` forward (I7). Result: false if the chain is
+  /// broken.
+  bool find_end(std::uint64_t& end) noexcept;
+
+ private:
+  struct Claim {
+    std::uint64_t commit, begin, end;
+  };
+  void look_for_claims(std::uint64_t takeovers) noexcept;
+  bool read_claim(unsigned slot, Claim& claim) const noexcept;
+  bool place(std::uint64_t chain_end, std::uint64_t need, std::uint64_t& begin) const noexcept;
+  AppendStatus make_room(std::uint64_t lock, std::uint64_t end, std::uint64_t limit) noexcept;
+  void write_records(std::uint64_t chain_end, std::uint64_t begin,
+                     std::span<const FrameView> frames, std::uint64_t time_ns) noexcept;
+  AppendStatus fill_claim(std::uint64_t lock, std::uint64_t chain_end, const Claim& claim,
+                          std::span<const FrameView> frames, std::uint64_t time_ns,
+                          std::uint64_t limit) noexcept;
+
+  Ring ring_;
+  unsigned slot_ = 0;
+  std::uint32_t incarnation_ = 0;
+  // A claim can outlive its lock only through a takeover, which first increases `takeovers` (L2).
+  // So a scan that found the lock still held afterwards is good until that count grows.
+  std::uint64_t scanned_takeovers_ = UINT64_MAX;
+  std::array<std::uint16_t, kSlots> standing_slots_{};  // slots that had a claim at the last scan
+  std::size_t standing_count_ = 0;
+  std::array<Claim, kSlots> claims_{};  // the claims that these slots have now
+  std::size_t claim_count_ = 0;
+  bool met_claims_ = false;
+  std::uint64_t needed_bytes_ = 0;
+  std::uint64_t batch_position_ = 0;
+  std::uint64_t batch_number_ = 0;
+};
+
+/// Which frames a port accepts. The port itself asks, and so do senders, to know whom to wake.
+struct AddressFilter {
+  /// Whether the port behind `slot` accepts frames to `mac` (first byte most significant).
+  static bool accepts(const PortSlot& slot, std::uint64_t mac) noexcept;
+};
+
+enum class ReadStatus : std::uint8_t {
+  more,     ///< the chunk or the batch is full
+  empty,    ///< the end of the chain
+  overrun,  ///< writers lapped this reader; it continues at the oldest record, or at the newest
+  corrupt,  ///< a record is not what a correct writer writes; the reader continues at the end of
+            ///< the chain
+  broken,   ///< as corrupt, and the end of the chain cannot be found either
+};
+
+/// What one call read and passed.
+struct ReadTally {
+  std::uint64_t frames = 0, bytes = 0, own = 0, filtered = 0;
+  std::uint64_t overruns = 0, lost_frames = 0, lost_bytes = 0, corrupt = 0;
+  std::uint64_t more_segments = 0;  // segments of super-frames, beyond one for each
+};
+
+/// Follows the chain without the lock. Threads: one at a time.
+class RingReader {
+ public:
+  RingReader() = default;
+  /// `self`: this port's slot. The reader does not deliver the port's own frames, nor those that
+  /// its filter does not accept. nullptr: a follower, which hears everything. `take_offloads`:
+  /// deliver super-frames and unfinished checksums as they are; otherwise the reader splits and
+  /// finishes them.
+  RingReader(Ring ring, const PortSlot* self, unsigned slot, std::uint32_t incarnation,
+             bool resume_newest, bool take_offloads = false);
+
+  std::uint64_t position() const noexcept { return position_; }
+  std::uint64_t next_number() const noexcept { return next_number_; }
+  /// Goes to the end of the chain; or to the oldest record, or to the end if that record cannot be
+  /// found. Result: false if the end cannot be found.
+  bool seek_end() noexcept;
+  bool seek_oldest() noexcept;
+  /// Goes back to a position where the reader was. Result: false if that place is no longer in the
+  /// chain.
+  bool seek_to(std::uint64_t position) noexcept;
+
+  /// After a repair: stays where it is, or goes to the oldest record if its place is gone. Result:
+  /// false if neither can be found.
+  bool find_place_again(ReadTally& tally) noexcept;
+
+  /// Learns that no frame before `position`, where frame `number` begins, was for this port: the
+  /// senders of such frames would have rung it. Frames among them that were overwritten while the
+  /// port slept count as filtered, not as lost (D4).
+  void pass_over(std::uint64_t position, std::uint64_t number, ReadTally& tally) noexcept;
+
+  /// Whether read() would return something other than `empty`. Sequentially consistent with a
+  /// commit, as a sleeper needs (D1).
+  bool ready() const noexcept;
+  /// Reads one chunk of the chain into `into`.
+  ReadStatus read(FrameBatch& into, ReadTally& tally) noexcept;
+  /// Ends the loan and passes the lent frames. `torn`: how many of them, counted from the first,
+  /// were overwritten meanwhile; all of them if the reader continues elsewhere. Result: as read().
+  ReadStatus release(ReadTally& tally, std::size_t& torn) noexcept;
+  /// Forgets the loan: the lent frames are read again, if they are still there.
+  void forget_lent() noexcept { has_lent_ = false; }
+  /// Reads chunks until the batch is full, the chain ends, or one call has passed enough records.
+  ReadStatus read_all(FrameBatch& into, ReadTally& tally) noexcept;
+  /// As read_all(), but lends the frames of one chunk: they stay in the ring, and `into` gets views
+  /// of them. Until release(), position() stays in front of them, and the reader must not read or
+  /// seek. A frame whose checksum must be finished is copied, and is lent like the others. The
+  /// segments of a super-frame that must be split come in a call of their own, and are not lent.
+  ReadStatus lend(FrameBatch& into, ReadTally& tally) noexcept;
+  /// How many frames are lent.
+  std::size_t lent() const noexcept { return has_lent_ ? lent_.delivered() : 0; }
+
+ private:
+  static constexpr std::size_t kChunkRecords = 32;
+  enum class Passed : std::uint8_t { delivered, own, filtered, refused };
+  struct ChunkEntry {
+    std::uint64_t position;
+    std::uint32_t bytes;  // of the frame, without its Offload
+    std::uint16_t more_segments;
+    Passed how;
+  };
+  /// What one walk along the chain found, kept until `first` tells how much of it was whole.
+  struct Chunk {
+    std::array<ChunkEntry, kChunkRecords> entries;
+    std::size_t count = 0;
+    // Counts of these entries:
+    std::uint64_t own = 0;
+    std::uint64_t filtered = 0;
+    std::uint64_t refused = 0;  // not deliverable; no correct writer writes them
+    std::uint64_t bytes = 0;    // of delivered frames
+    std::uint64_t more_segments = 0;
+    std::uint64_t end = 0;   // position behind the last entry and its pads
+    std::uint64_t next = 0;  // frame number expected there
+    bool behind_pad = false;
+    bool super_frame = false;  // the walk stopped in front of one that must be split
+    ReadStatus status = ReadStatus::more;
+
+    std::size_t delivered() const noexcept { return count - own - filtered - refused; }
+    std::size_t forget_front(std::size_t torn) noexcept;
+  };
+  enum class Place : bool { copied, in_ring };
+  template <Place place>
+  ReadStatus read_chunks(FrameBatch& into, ReadTally& tally) noexcept;
+  ReadStatus lend_chunk(FrameBatch& into, ReadTally& tally) noexcept;
+
+  bool adopt(std::uint64_t position) noexcept;
+  template <Place place>
+  void follow(FrameBatch& into, Chunk& chunk) noexcept;
+  enum class Took : std::uint8_t { yes, no_room, super_frame };
+  template <Place place>
+  Took deliver(std::uint64_t position, std::uint64_t w, std::uint64_t number, FrameBatch& into,
+               ChunkEntry& entry) noexcept;
+  ReadStatus pass(Chunk& chunk, ReadTally& tally, std::size_t& torn) noexcept;
+  ReadStatus take_super_frame(FrameBatch& into, ReadTally& tally) noexcept;
+  void deliver_segments(FrameBatch& into) noexcept;
+  ReadStatus resume_after_overrun(ReadTally& tally) noexcept;
+  ReadStatus resume_after_corruption(ReadTally& tally) noexcept;
+
+  Ring ring_;
+  const PortSlot* self_ = nullptr;
+  unsigned slot_ = 0;
+  std::uint32_t incarnation_ = 0;
+  bool resume_newest_ = false;
+  bool take_offloads_ = false;
+  std::uint64_t position_ = 0;
+  std::uint64_t next_number_ = 0;
+  bool behind_pad_ = false;  // the record before position_ was a pad
+  bool has_lent_ = false;
+  Chunk lent_;  // valid while has_lent_
+
+  /// A super-frame that is being split, for a reader that does not take super-frames. It is a
+  /// private copy, whose segments are delivered as room comes.
+  struct Cutting {
+    Segmenter segments;
+    FrameView like;  // number, time and sender of every segment
+    std::array<std::byte, kMaxSuperFrameBytes> frame;
+    std::array<std::byte, kMaxSuperFrameBytes> segment;  // a segment that must be cut short
+  };
+  std::unique_ptr<Cutting> cutting_;  // null where nothing needs splitting
+};
+
+}  // namespace shmif::bus

@@ -1,0 +1,236 @@
+#include <algorithm>
+#include <cstring>
+
+#include "bus/ring/ring.hpp"
+
+namespace shmif::bus {
+namespace {
+
+/// How much of the ring is freed beyond what a batch needs: 1/64 of the history saves a CAS nearly
+/// every time.
+constexpr std::uint64_t kRoomShare = 64;
+
+/// How far ahead of the walk over the oldest records their cache lines are requested.
+constexpr std::uint64_t kRecordsAhead = 16;
+
+/// Whether [a, a + a_bytes) and [b, b + b_bytes) overlap in a ring of `ring` bytes, a power of two.
+constexpr bool overlap(std::uint64_t a, std::uint64_t a_bytes, std::uint64_t b,
+                       std::uint64_t b_bytes, std::uint64_t ring) noexcept {
+  return ((b - a) & (ring - 1)) < a_bytes || ((a - b) & (ring - 1)) < b_bytes;
+}
+
+constexpr std::uint64_t align_up(std::uint64_t v) noexcept {
+  return (v + kRecordAlign - 1) & ~std::uint64_t{kRecordAlign - 1};
+}
+
+std::uint64_t commit_word(std::uint64_t position, const FrameView& frame) noexcept {
+  return word::frame(position, body_bytes(frame), frame.offload.pending());
+}
+
+}  // namespace
+
+bool RingWriter::find_end(std::uint64_t& end) noexcept {
+  BusHeader& h = ring_.header();
+  std::uint64_t steps = ring_.walk_limit();  // for all tries together
+  for (unsigned tries = 0; tries < 64; ++tries) {
+    const std::uint64_t start = load_acquire(h.last);
+    if (!ring_.fits_alignment(start)) return false;
+    std::uint64_t p = start;
+    for (; steps > 0; --steps) {
+      const std::uint64_t w = ring_.word_at(p);
+      if (w == word::empty(p)) {
+        // I7. It fails if somebody else helped, perhaps to a nearer place: then start from there.
+        if (!ring_.fits_alignment(p)) return false;  // pads led it to where positions end
+        if (p != start && !compare_and_swap(h.last, start, p)) break;
+        end = p;
+        return true;
+      }
+      const std::uint64_t step = ring_.step(w, p);
+      if (step == 0) break;
+      p += step;
+    }
+    if (load_acquire(h.last) == start) return false;  // nobody moved on: the chain is broken
+  }
+  return false;
+}
+
+AppendStatus RingWriter::append(std::uint64_t lock, std::span<const FrameView> frames,
+                                std::uint64_t bytes, std::uint64_t time_ns,
+                                std::uint64_t limit) noexcept {
+  BusHeader& h = ring_.header();
+  PortSlot& self = ring_.slot(slot_);
+  std::uint64_t chain_end = 0;
+  if (!find_end(chain_end)) {
+    return load_seq_cst(h.lock) == lock ? AppendStatus::corrupt : AppendStatus::lost_lock;
+  }
+  const std::uint64_t takeovers = load_seq_cst(h.takeovers);
+  look_for_claims(takeovers);
+  Claim claim{chain_end, 0, 0};
+  const bool placed = place(chain_end, bytes + kTailBytes, claim.begin);
+  met_claims_ = claim.begin != chain_end;
+  if (!placed) {
+    // Without the lock, the claims were read at different moments and say nothing.
+    return load_seq_cst(h.lock) == lock ? AppendStatus::no_room : AppendStatus::lost_lock;
+  }
+  claim.end = claim.begin + bytes + kTailBytes;
+  needed_bytes_ = claim.end - chain_end;
+
+  // I3: declare, then look again. Either the next holder of the lock sees the claim, or we see that
+  // we lost it.
+  fence_stores();  // the previous claim is seen to be gone before these stores: see read_claim()
+  store_relaxed(self.claim_commit, claim.commit);
+  store_relaxed(self.claim_begin, claim.begin);
+  store_relaxed(self.claim_end, claim.end);
+  store_seq_cst(self.claim_owner, lock);
+  AppendStatus status = AppendStatus::lost_lock;
+  if (load_seq_cst(h.lock) == lock) {
+    scanned_takeovers_ = takeovers;  // the lock was held throughout the scan: it stays good
+    if (ring_.word_at(chain_end) == word::empty(chain_end)) {
+      status = fill_claim(lock, chain_end, claim, frames, time_ns, limit);
+    }
+  }
+  batch_position_ = chain_end;
+  batch_number_ = ring_.number_at(chain_end);
+  store_release(self.claim_owner, std::uint64_t{0});  // I4: no write into the ring comes after this
+  if (status == AppendStatus::done) compare_and_swap(h.last, chain_end, claim.end - kTailBytes);
+  return status;
+}
+
+AppendStatus RingWriter::fill_claim(std::uint64_t lock, std::uint64_t chain_end, const Claim& claim,
+                                    std::span<const FrameView> frames, std::uint64_t time_ns,
+                                    std::uint64_t limit) noexcept {
+  const AppendStatus room = make_room(lock, claim.end, limit);
+  if (room != AppendStatus::done) return room;
+  fence_stores();  // I6: `first` is seen to have passed before any byte changes
+  write_records(chain_end, claim.begin, frames, time_ns);
+  // I5: the commit. SYNC POINT COMMIT: everything written above is seen by who reads this word.
+  const std::uint64_t commit = claim.begin == chain_end
+                                   ? commit_word(chain_end, frames.front())
+                                   : word::pad(chain_end, claim.begin - chain_end);
+  return compare_and_swap(ring_.record(chain_end).word, word::empty(chain_end), commit)
+             ? AppendStatus::done
+             : AppendStatus::lost_lock;
+}
+
+void RingWriter::write_records(std::uint64_t chain_end, std::uint64_t begin,
+                               std::span<const FrameView> frames, std::uint64_t time_ns) noexcept {
+  std::uint64_t number = ring_.number_at(chain_end);  // I8
+  std::uint64_t p = begin;
+  for (const FrameView& frame : frames) {
+    RecordHeader& r = ring_.record(p);
+    const bool vnet = frame.offload.pending();
+    const std::uint64_t bytes = frame.size() + (vnet ? kVnetBytes : 0);
+    if (p != chain_end) {  // the commit writes the word at chain_end; its number is there already
+      store_relaxed(r.word, word::frame(p, bytes, vnet));
+      store_relaxed(r.number, number);
+    }
+    store_relaxed(r.time_ns, time_ns);
+    store_relaxed(r.slot, static_cast<std::uint16_t>(slot_));
+    store_relaxed(r.flags, std::uint16_t{0});
+    store_relaxed(r.incarnation, incarnation_);
+    std::byte* body = ring_.payload(p);
+    if (vnet) [[unlikely]] {
+      std::byte header[kVnetBytes] = {};
+      std::memcpy(header, &frame.offload, sizeof frame.offload);
+      copy_to_shared(body, header, sizeof header);
+      body += sizeof header;
+    }
+    copy_to_shared(body, frame.bytes.data(), frame.size());
+    p += record_bytes(bytes);
+    ++number;
+  }
+  store_relaxed(ring_.record(p).number, number);
+  store_relaxed(ring_.record(p).word, word::empty(p));
+}
+
+AppendStatus RingWriter::make_room(std::uint64_t lock, std::uint64_t end,
+                                   std::uint64_t limit) noexcept {
+  BusHeader& h = ring_.header();
+  if (end <= ring_.bytes()) return AppendStatus::done;
+  const std::uint64_t target = end - ring_.bytes();
+  std::uint64_t steps = 2 * ring_.walk_limit();  // for all tries together
+  for (unsigned tries = 0; tries < 64; ++tries) {
+    const std::uint64_t first = load_acquire(h.first);
+    if (first >= target) return AppendStatus::done;
+    if (target > limit) return AppendStatus::full;
+    // Further than needed, so that the cache line of `first`, which every reader looks at, changes
+    // seldom.
+    const std::uint64_t generous = std::min(target + ring_.bytes() / kRoomShare, limit);
+    // Whole records only, and never beyond the end of the chain: EMPTY has no step.
+    std::uint64_t p = first;
+    std::uint64_t step = ring_.fits_alignment(first) ? 1 : 0;
+    while (p < generous && step != 0 && steps > 0) {
+      --steps;
+      step = ring_.step(ring_.word_at(p), p);
+      // Readers may have its cache line. It comes while others are walked. Records of a stream have
+      // similar sizes.
+      prefetch_to_write(ring_.record(p + kRecordsAhead * step).word);
+      p += step;
+    }
+    // One CAS for the whole batch. It succeeds only if `first` did not move, so the walked records
+    // were whole.
+    if (p >= target && compare_and_swap(h.first, first, p)) return AppendStatus::done;
+    if (load_seq_cst(h.lock) != lock) return AppendStatus::lost_lock;
+    if (p < target && load_acquire(h.first) == first) return AppendStatus::corrupt;
+  }
+  return AppendStatus::corrupt;
+}
+
+bool RingWriter::place(std::uint64_t chain_end, std::uint64_t need,
+                       std::uint64_t& begin) const noexcept {
+  begin = chain_end;
+  // Steps over claims until none is in the way. The batch and its pad must not reach round to the
+  // end of the chain.
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (std::size_t i = 0; i < claim_count_; ++i) {
+      const Claim& c = claims_[i];
+      const Claim parts[] = {{0, c.begin, c.end}, {0, c.commit, c.commit + kTailBytes}};
+      for (const Claim& part : parts) {
+        if (!overlap(begin, need, part.begin, part.end - part.begin, ring_.bytes())) continue;
+        const std::uint64_t skip = (part.end - begin) & (ring_.bytes() - 1);
+        begin = align_up(begin + skip);
+        moved = true;
+      }
+    }
+    if (begin + need > chain_end + ring_.bytes()) return false;
+  }
+  return true;
+}
+
+void RingWriter::look_for_claims(std::uint64_t takeovers) noexcept {
+  if (takeovers != scanned_takeovers_) {
+    standing_count_ = 0;
+    const std::uint64_t used = load_acquire(ring_.header().slots_used);
+    for (unsigned i = 0; i < kSlots && i < used; ++i) {
+      if (i != slot_ && load_seq_cst(ring_.slot(i).claim_owner) != 0) {
+        standing_slots_[standing_count_++] = static_cast<std::uint16_t>(i);
+      }
+    }
+  }
+  claim_count_ = 0;
+  for (std::size_t i = 0; i < standing_count_; ++i) {
+    if (read_claim(standing_slots_[i], claims_[claim_count_])) ++claim_count_;
+  }
+}
+
+/// Pairs with fence_stores() in append(): if we see a word of the owner's next claim, we see
+/// another owner below. (Without that fence no harm is done: a port that makes another claim has
+/// the lock, so we lost it and send nothing (I3). tests/model/ring.pml leaves the fence out, and
+/// its assertions hold.)
+bool RingWriter::read_claim(unsigned slot, Claim& claim) const noexcept {
+  const PortSlot& s = ring_.slot(slot);
+  for (unsigned tries = 0; tries < 8; ++tries) {
+    const std::uint64_t owner = load_seq_cst(s.claim_owner);
+    if (owner == 0) return false;
+    claim = {load_relaxed(s.claim_commit), load_relaxed(s.claim_begin), load_relaxed(s.claim_end)};
+    fence_loads();
+    if (load_seq_cst(s.claim_owner) != owner) continue;  // the owner is at work: look again
+    // A claim is never more than a quarter of the ring. Anything else is overwritten memory and is
+    // ignored.
+    return claim.begin < claim.end && claim.end - claim.begin <= max_batch_bytes() + kTailBytes;
+  }
+  return false;  // each change took an acquisition, so we lost the lock, and will see that (I3)
+}
+
+}  // namespace shmif::bus

@@ -1,0 +1,41 @@
+#pragma once
+// A campaign: all runs that one set of jobs asks for. Usually that is one run. A search makes one
+// run for each rate that it tries. `--repeat` makes all runs several times.
+
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "perf/control/runner.hpp"
+#include "perf/job/job_options.hpp"
+#include "perf/plan/plan.hpp"
+#include "perf/result/progress.hpp"
+#include "perf/result/run_result.hpp"
+
+namespace shmif::perf {
+
+/// How long the searches of `plan` will take: at least, if each first guess is right; at most, if
+/// the rate must be found by halving. Result: empty if no job searches.
+struct SearchTime {
+  std::size_t searches = 0;
+  double trial_seconds = 0;  ///< of the longest search
+  double least_seconds = 0, most_seconds = 0;
+  /// Each search has a runtime that bounds it. Without one, repeated trials can make it longer than
+  /// `most_seconds`.
+  bool bounded = true;
+};
+std::optional<SearchTime> search_time(const RunOptions& options,
+                                      const std::vector<PlannedJob>& plan);
+
+/// Runs what `plan` (expand() of the set) asks for. Result: of several runs, the figures are
+/// computed over all runs that were not cut off, and the counts and curves are those of the run
+/// with the median rate. A signal or a trigger ends the campaign. Threads: as Runner. Errors: those
+/// before any job started. If a later run cannot be set up, the result has a failure instead.
+/// `stuck`: set when a thread could not be ended (Runner::stuck).
+Result<RunResult> run_campaign(const RunOptions& options, const std::vector<PlannedJob>& plan,
+                               RunObserver* observer, RunControl& control, bool& stuck);
+
+}  // namespace shmif::perf

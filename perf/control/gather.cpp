@@ -1,0 +1,445 @@
+#include "perf/control/gather.hpp"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "perf/control/job_verdict.hpp"
+#include "perf/pace/schedule.hpp"
+#include "perf/stats/confidence.hpp"
+
+namespace shmif::perf {
+namespace {
+
+double seconds(std::uint64_t from_ns, std::uint64_t to_ns) {
+  return to_ns > from_ns ? static_cast<double>(to_ns - from_ns) * 1e-9 : 0;
+}
+
+/// Times on CLOCK_MONOTONIC; {0, 0}: no window.
+using Span = std::pair<std::uint64_t, std::uint64_t>;
+
+/// An incomplete window counts as none.
+void set_window(TrafficResult& traffic, Span window) {
+  if (window.first == 0 || window.second <= window.first) window = {};
+  std::tie(traffic.begin_ns, traffic.end_ns) = window;
+  traffic.seconds = seconds(window.first, window.second);
+}
+
+/// From the beginning of the earlier window to the end of the later one.
+Span around(Span a, Span b) {
+  if (a.first == 0) return b;
+  if (b.first == 0) return a;
+  return {std::min(a.first, b.first), std::max(a.second, b.second)};
+}
+
+TrafficResult tx_of(const JobBlock& b, const JobOptions& o) {
+  TrafficResult tx;
+  const SentCounts& counts = b.sent[Period::window];
+  tx.frames = counts.frames.get();
+  tx.bytes = counts.bytes.get();
+  tx.offered_frames = counts.offered_frames.get();
+  tx.offered_bytes = counts.offered_bytes.get();
+  tx.skipped_frames = counts.skipped.get();
+  tx.refused_frames = counts.refused.get();
+  tx.batches = counts.batches.get();
+  tx.errors = counts.errors.get();
+  tx.first_error = b.first_tx_error.get();
+  tx.ramp_frames = b.sent[Period::ramp].frames.get();
+  set_window(tx, {b.window_begin_ns.load(), b.window_end_ns.load()});
+  const std::uint64_t until = b.offered_until_ns.get();
+  tx.offered_seconds = until == 0 ? tx.seconds : seconds(b.window_begin_ns.load(), until);
+  tx.paced = o.rate_fps.tx != 0 || o.rate_bps.tx != 0 || (!o.replay.empty() && !o.replay_no_stall);
+  if (tx.paced && o.rate_catchup != CatchUp::burst) {
+    tx.catchup_tolerance_ns = ns(ScheduleOptions{}.stall);
+  }
+  return tx;
+}
+
+TrafficResult rx_of(const JobBlock& b) {
+  TrafficResult rx;
+  const ReceivedCounts& counts = b.received[Period::window];
+  rx.frames = counts.frames.get();
+  rx.bytes = counts.bytes.get();
+  rx.batches = counts.batches.get();
+  rx.errors = counts.errors.get();
+  rx.first_error = b.first_rx_error.get();
+  rx.ramp_frames = b.received[Period::ramp].frames.get();
+  rx.foreign_frames = counts.foreign.get();
+  rx.stale_frames = counts.stale.get();
+  return rx;
+}
+
+/// The time that rates are divided by: from the beginning of the first window received to the end
+/// of the last one, or to its last frame if that came later.
+Span rx_window(const std::vector<std::size_t>& flows, RunMemory& memory) {
+  std::uint64_t from = UINT64_MAX;
+  std::uint64_t to = 0;
+  for (const std::size_t i : flows) {
+    const FlowBlock& flow = memory.flow(i);
+    if (flow.measure_from_ns.load() == 0) continue;
+    from = std::min(from, flow.measure_from_ns.load());
+    to = std::max(
+        {to, flow.window_end_ns.load(), flow.rate_end_ns.get(), flow.last_arrival_ns.get()});
+  }
+  return from == UINT64_MAX ? Span{} : Span{from, to};
+}
+
+/// How many frames a flow has sent in its window, and how many of them before its receiver stopped.
+struct Sent {
+  std::uint64_t frames = 0;
+  std::uint64_t judged = 0;
+};
+
+Sent sent_of(const ControlledJob& from, const FlowArrivals& arrivals, bool of_replies) {
+  const std::uint64_t judged = arrivals.all_judged.get();
+  if (of_replies) return {from.echo->replies[Period::window].get(), judged};
+  const FlowBlock& f = *from.flow;
+  const std::uint64_t begin = f.first.get() + f.ramp_sent.get();
+  // A killed sender may have published one number and not yet the other.
+  const auto behind = [begin](std::uint64_t number) { return number - std::min(number, begin); };
+  return {behind(f.all_sent.get()), behind(judged)};
+}
+
+/// Fills in the fates of frames that never arrived whole, as the receiver counted them.
+void take_fates(const FlowArrivals& a, FlowResult& r) {
+  r.corrupt = a.corrupt.get();
+  r.truncated = a.truncated.get();
+  r.corrupt_copies = a.corrupt_copies.get();
+  r.truncated_copies = a.truncated_copies.get();
+  r.unverified = a.unverified.get();
+  r.lost = a.lost.get();
+}
+
+/// The same for a receiver that was killed. Damaged frames are counted as they arrived; lost frames
+/// are those that it had missed by then. No receiver took the rest.
+void guess_fates(const FlowArrivals& a, FlowResult& r) {
+  std::uint64_t left = r.sent - std::min(r.sent, r.received + r.late);
+  const auto take = [&left](std::uint64_t most) {
+    const std::uint64_t taken = std::min(most, left);
+    left -= taken;
+    return taken;
+  };
+  r.corrupt = take(a.corrupt.get());
+  r.corrupt_copies = a.corrupt.get() - r.corrupt;
+  r.truncated = take(a.truncated.get());
+  r.truncated_copies = a.truncated.get() - r.truncated;
+  const std::uint64_t missed = a.lost_so_far.get();
+  r.lost = take(missed - std::min(missed, r.corrupt + r.truncated));
+  r.cancelled = left;
+}
+
+/// In a pingpong job, the flow with the job's own number is that of the replies.
+void name_ends(std::span<const ControlledJob> jobs, std::size_t number, std::size_t to,
+               FlowResult& r) {
+  const JobOptions& sender = jobs[number].plan.options;
+  const bool asks = sender.rw == Role::pingpong;
+  const bool replies = asks && number == to;
+  const std::size_t from = replies ? jobs[number].plan.to : number;
+  r.flow = static_cast<std::uint32_t>(number);
+  r.from = from == kNoJob ? sender.name : jobs[from].plan.options.name;
+  r.to = jobs[to].plan.options.name;
+  if (jobs[to].plan.options.verify_only) r.from = "an earlier run";
+  if (asks) r.kind = replies ? FlowResult::Kind::reply : FlowResult::Kind::request;
+}
+
+/// Whether the counts of a job are complete. A killed or stuck job may have sent a batch without
+/// counting it.
+bool has_counted_all(const ControlledJob& job) {
+  return job.block->state.load(std::memory_order_acquire) == JobState::exited;
+}
+
+FlowResult flow_result(std::span<const ControlledJob> jobs, std::size_t number, std::size_t to) {
+  const ControlledJob& from = jobs[number];
+  const FlowArrivals& a = arrivals_of(jobs, number, to);
+  FlowResult r;
+  name_ends(jobs, number, to, r);
+  // If no job counts the replies, each request should have had one.
+  const bool echoed = from.plan.to != kNoJob && jobs[from.plan.to].plan.options.rw == Role::echo;
+  const bool replied = r.kind == FlowResult::Kind::reply && echoed;
+  const Sent sent = sent_of(from, a, replied);
+  r.sent = sent.frames;
+  r.received = a.received.get();
+  r.duplicates = a.duplicates.get();
+  r.reordered = a.reordered.get();
+  r.late = a.late.get();
+  if (!has_counted_all(replied ? jobs[from.plan.to] : from)) {
+    r.sent = std::max(r.sent, r.received + r.late);  // frames that arrived were sent
+  }
+  const bool told = a.complete.load(std::memory_order_acquire);
+  if (told) take_fates(a, r);
+  if (!told) guess_fates(a, r);
+  // Frames sent after the receiver had ended early are cancelled.
+  if (told) r.cancelled = sent.frames - std::min(sent.frames, sent.judged);
+  // If no frame was sent, as by a job that was stopped before it began, there is nothing to verify.
+  const bool nothing = from.flow->all_sent.get() == from.flow->first.get();
+  r.verification_complete = nothing || (told && r.unverified == 0);
+  for (std::size_t i = 0; i < a.gap_count.get(); ++i)
+    r.gaps.emplace_back(a.gaps[i][0], a.gaps[i][1]);
+  if (a.jitter_ps.get() != 0) r.jitter_ns = static_cast<double>(a.jitter_ps.get() - 1) / 1000;
+  return r;
+}
+
+/// How many frames came out of a fault link when `frames` went in.
+std::uint64_t behind_faults(std::uint64_t frames, const std::atomic<bool>& has_faults,
+                            const FaultsMade& faults) {
+  if (!has_faults.load(std::memory_order_acquire)) return frames;
+  const std::uint64_t less = faults.lost + faults.queue_full + faults.under_way;
+  return frames + faults.duplicated - std::min(frames + faults.duplicated, less);
+}
+
+/// The kernel of an emulated host may drop some of the job's frames. Its count of drops may include
+/// other frames.
+bool agree_but_for(const JobBlock::OptionalCount& drops, std::uint64_t more, std::uint64_t fewer) {
+  return more >= fewer && more - fewer <= drops.get().value_or(0);
+}
+
+CountsResult counts_of(const JobBlock& b) {
+  CountsResult c;
+  c.generator_tx = b.all_tx_frames.get();
+  c.receiver_rx = b.all_rx_frames.get();
+  c.receiver_foreign = c.receiver_others = b.all_foreign.get();
+  c.wire.tx_frames = b.wire_tx_frames.get();
+  c.wire.tx_bytes = b.wire_tx_bytes.get();
+  c.wire.rx_frames = b.wire_rx_frames.get();
+  c.wire.rx_bytes = b.wire_rx_bytes.get();
+  c.wire.lost_frames = b.wire_lost_frames.get();
+  c.wire.overruns = b.wire_overruns.get();
+  c.wire.dropped_frames = b.wire_dropped_frames.get();
+  if (const auto tx = b.kernel_tx_drops.get(), rx = b.kernel_rx_drops.get(); tx && rx) {
+    c.wire.dropped_frames = c.wire.dropped_frames.value_or(0) + *tx + *rx;
+    // Frames of address resolution and the like. With TCP, all segments are the kernel's own.
+    if (c.wire.tx_frames) c.receiver_foreign += b.wire_foreign.get();
+  }
+  // With faults, an end sees more or fewer frames than the medium. The difference is known.
+  if (c.wire.tx_frames) {
+    const std::uint64_t left = behind_faults(c.generator_tx, b.has_faults_sent, b.faults_sent);
+    c.agree = agree_but_for(b.kernel_tx_drops, left, *c.wire.tx_frames);
+  }
+  if (c.wire.rx_frames) {
+    const std::uint64_t come =
+        behind_faults(*c.wire.rx_frames, b.has_faults_received, b.faults_received);
+    c.agree = c.agree.value_or(true) && agree_but_for(b.kernel_rx_drops, come, c.receiver_rx);
+  }
+  return c;
+}
+
+std::optional<double> rate_interval(const std::vector<IntervalResult>& intervals) {
+  std::vector<double> rates;
+  for (const IntervalResult& i : intervals) {
+    const std::uint64_t frames = std::max(i.tx_frames, i.rx_frames);
+    if (i.measured && frames != 0) rates.push_back(static_cast<double>(frames) / i.seconds);
+  }
+  if (rates.size() < 3) return std::nullopt;
+  const auto rate = estimate(rates);
+  return rate ? rate->half_width_share() : std::nullopt;
+}
+
+/// From the beginning of the first to the end of the last window, of the job's own frames and of
+/// those sent to it; {0, 0}: none.
+Span measured_window(const JobBlock& b, const std::vector<std::size_t>& flows, RunMemory& memory) {
+  std::uint64_t from = b.window_begin_ns.load();
+  std::uint64_t to = b.window_end_ns.load();
+  for (const std::size_t i : flows) {
+    const FlowBlock& flow = memory.flow(i);
+    const std::uint64_t begin = flow.measure_from_ns.load();
+    if (begin == 0) continue;
+    from = from == 0 ? begin : std::min(from, begin);
+    to = std::max({to, flow.window_end_ns.load(), flow.last_arrival_ns.get()});
+  }
+  return {from, to};
+}
+
+/// Marks the intervals that lie in the window. A job closes its intervals a little late.
+void mark_measured(std::vector<IntervalResult>& intervals, std::uint64_t start_ns, Span window) {
+  const double from = seconds(start_ns, window.first);
+  const double to = seconds(start_ns, window.second);
+  double longest = 0;
+  for (const IntervalResult& i : intervals) longest = std::max(longest, i.seconds);
+  for (IntervalResult& i : intervals) {
+    // In a very short interval, one or two frames can make any rate.
+    if (i.seconds < 0.1 * longest) i.measured = false;
+    if (!i.measured) continue;
+    const double slack = 0.02 * i.seconds;
+    i.measured = i.at_seconds - i.seconds >= from - slack && i.at_seconds <= to + slack &&
+                 i.at_seconds > from;
+  }
+}
+
+/// Empty if the kernel told nothing in the measured window.
+std::optional<TcpResult> tcp_of(const TcpBlock& b) {
+  const std::uint64_t samples = b.samples.get();
+  if (samples == 0) return std::nullopt;
+  TcpResult tcp;
+  tcp.retransmits = b.retransmits.get();
+  tcp.mss_bytes = b.mss_bytes.get();
+  tcp.pmtu_bytes = b.pmtu_bytes.get();
+  tcp.cwnd_bytes_max = b.cwnd_bytes_max.get();
+  tcp.rtt_ns_min = b.rtt_ns_min.get();
+  tcp.rtt_ns_mean = b.rtt_ns_sum.get() / samples;
+  tcp.rtt_ns_max = b.rtt_ns_max.get();
+  tcp.samples = samples;
+  tcp.send_buffer_bytes = b.send_buffer_bytes.get();
+  tcp.receive_buffer_bytes = b.receive_buffer_bytes.get();
+  tcp.dscp = b.dscp.get();
+  tcp.congestion = b.congestion.get();
+  return tcp;
+}
+
+std::shared_ptr<LatencyHistogram> copy_of(const LatencyHistogram& histogram) {
+  return std::make_shared<LatencyHistogram>(histogram);
+}
+
+/// When the first jobs began; 0: no job began.
+std::uint64_t first_start_ns(std::span<const ControlledJob> jobs) {
+  std::uint64_t first = 0;
+  for (const ControlledJob& job : jobs) {
+    const std::uint64_t start = job.block->start_ns.load();
+    if (start != 0 && (first == 0 || start < first)) first = start;
+  }
+  return first;
+}
+
+JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, RunMemory& memory) {
+  const ControlledJob& job = jobs[number];
+  const JobBlock& b = *job.block;
+  JobResult r;
+  r.name = job.plan.options.name;
+  r.group = job.plan.group;
+  r.peer_of = job.plan.peer_of;
+  r.role = job.plan.options.rw;
+  r.engine = job.plan.options.engine;
+  r.address = b.address.get();
+  r.state = job.never_started ? job.block->state.load() : JobState::reaped;
+  r.thread = job.plan.options.thread;
+  for (const auto& [name, value] : job.plan.options.given) r.options[name] = value;
+  if (job.runner) {
+    r.pid = job.runner->pid();
+    r.exit_status = job.runner->exit().status;
+    r.exit_signal = job.runner->exit().signal;
+  }
+  r.tx = tx_of(b, job.plan.options);
+  r.rx = rx_of(b);
+  r.tx.of_program = r.rx.of_program = !job.plan.options.exec.empty();
+  const std::vector<std::size_t> flows = flows_to(jobs, number);
+  const bool echoes = r.role == Role::echo;
+  set_window(r.rx, rx_window(echoes ? job.senders : flows, memory));
+  // An echo job sends replies as requests arrive.
+  if (echoes) {
+    set_window(r.tx, {r.rx.begin_ns, r.rx.end_ns});
+    r.tx.offered_seconds = r.tx.seconds;
+  }
+  const double longest = std::max(r.tx.seconds, r.rx.seconds);
+  if (longest > 0) r.runtime_seconds = longest;
+  for (const std::size_t i : flows) {
+    r.flows.push_back(flow_result(jobs, i, number));
+  }
+  r.counts = counts_of(b);
+  // For an emulated host, the counts of its port; the job itself sees no overruns.
+  const bool host = r.engine == EngineKind::host;
+  if (host) {
+    r.overruns = b.port_overruns.get();
+    r.overrun_frames = b.port_lost_frames.get();
+  } else if (capabilities_of(r.engine).overruns && receives(r.role)) {
+    r.overruns = b.received[Period::window].overruns.get();
+    r.overrun_frames = b.received[Period::window].overrun_frames.get();
+  }
+  if (b.cpu_known.load(std::memory_order_acquire)) r.cpu = b.cpu;
+  // The histograms of a stuck thread may change while they are read.
+  const bool ended = !job.runner || job.runner->ended_already();
+  r.latency = ended ? copy_of(b.latency) : std::make_shared<LatencyHistogram>();
+  r.service = ended ? copy_of(b.service) : std::make_shared<LatencyHistogram>();
+  r.spacing_error = ended ? copy_of(b.spacing_error) : std::make_shared<LatencyHistogram>();
+  r.tcp = tcp_of(b.tcp);
+  r.percentile_list = job.plan.options.percentile_list;
+  r.intervals = job.intervals;
+  mark_measured(r.intervals, first_start_ns(jobs), measured_window(b, flows, memory));
+  if (b.start_skew_ns.load() != UINT64_MAX) r.start_skew_ns = b.start_skew_ns.load();
+  r.rate_ci_share = rate_interval(r.intervals);
+  r.errors = job.errors;
+  return r;
+}
+
+void add(TrafficResult& sum, const TrafficResult& one) {
+  sum.frames += one.frames;
+  sum.bytes += one.bytes;
+  // The jobs need not run at the same time.
+  set_window(sum, around({sum.begin_ns, sum.end_ns}, {one.begin_ns, one.end_ns}));
+  sum.offered_frames += one.offered_frames;
+  sum.offered_bytes += one.offered_bytes;
+  // The longest time of all jobs counts.
+  sum.offered_seconds = std::max(sum.offered_seconds, one.offered_seconds);
+  sum.paced |= one.paced;
+  sum.skipped_frames += one.skipped_frames;
+  sum.refused_frames += one.refused_frames;
+  sum.batches += one.batches;
+  sum.errors += one.errors;
+  sum.ramp_frames += one.ramp_frames;
+  sum.foreign_frames += one.foreign_frames;
+  sum.stale_frames += one.stale_frames;
+  if (sum.first_error.empty()) sum.first_error = one.first_error;
+  sum.of_program |= one.of_program;
+}
+
+void add(GroupResult& group, const JobResult& job) {
+  group.jobs.push_back(job.name);
+  add(group.tx, job.tx);
+  add(group.rx, job.rx);
+  for (const FlowResult& flow : job.flows) group.loss += flow;
+  group.latency->merge(*job.latency);
+  group.service->merge(*job.service);
+  if (job.start_skew_ns) {
+    group.start_skew_ns = std::max(group.start_skew_ns.value_or(0), *job.start_skew_ns);
+  }
+}
+
+void add_links(const ControlledJob& job, RunResult& result) {
+  const JobBlock& b = *job.block;
+  const JobOptions& o = job.plan.options;
+  if (b.has_faults_sent.load(std::memory_order_acquire)) {
+    result.links.push_back({b.address.get(), o.name, "sent", b.faults_sent, to_string(o.fault)});
+  }
+  if (b.has_faults_received.load(std::memory_order_acquire)) {
+    result.links.push_back(
+        {b.address.get(), o.name, "received", b.faults_received, to_string(o.fault_rx)});
+  }
+}
+
+}  // namespace
+
+void gather(std::span<const ControlledJob> jobs, RunMemory& memory, RunResult& result) {
+  std::map<std::string, std::size_t> group_of;
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    result.jobs.push_back(job_result(jobs, i, memory));
+    JobResult& job = result.jobs.back();
+    judge(jobs[i], job);
+    add_links(jobs[i], result);
+    const std::string warning = jobs[i].block->warning.get();
+    if (!warning.empty()) result.warnings.push_back(job.name + ": " + warning);
+    const auto [at, is_new] = group_of.try_emplace(job.group, result.groups.size());
+    if (is_new) {
+      GroupResult group;
+      group.name = job.group;
+      group.latency = std::make_shared<LatencyHistogram>();
+      group.service = std::make_shared<LatencyHistogram>();
+      result.groups.push_back(std::move(group));
+    }
+    add(result.groups[at->second], job);
+    for (const std::string& error : job.errors) {
+      result.failures.push_back("job \"" + job.name + "\": " + error);
+    }
+  }
+}
+
+std::vector<std::size_t> flows_to(std::span<const ControlledJob> jobs, std::size_t to) {
+  const JobOptions& job = jobs[to].plan.options;
+  if (job.rw == Role::pingpong || job.verify_only) return {to};
+  return jobs[to].senders;
+}
+
+const FlowArrivals& arrivals_of(std::span<const ControlledJob> jobs, std::size_t from,
+                                std::size_t to) {
+  if (jobs[to].plan.options.rw == Role::echo) return jobs[from].echo->requests;
+  return *jobs[from].flow;
+}
+
+}  // namespace shmif::perf

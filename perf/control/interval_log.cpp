@@ -1,0 +1,224 @@
+#include "perf/control/interval_log.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <utility>
+
+#include "perf/result/progress.hpp"
+
+namespace shmif::perf {
+namespace {
+
+/// A file name without slashes, whatever the job's name is.
+std::string as_file_name(std::string name) {
+  std::replace(name.begin(), name.end(), '/', '_');
+  return name;
+}
+
+std::string log_path(const RunOptions& options, const std::string& prefix, const char* kind,
+                     const std::string& job) {
+  const bool relative = !prefix.starts_with('/') && !options.aux_path.empty();
+  return (relative ? options.aux_path + '/' : "") + prefix + '_' + kind + '.' + as_file_name(job) +
+         ".log";
+}
+
+}  // namespace
+
+Result<void> IntervalLogs::File::create() {
+  file = {std::fopen(path.c_str(), "we"), std::fclose};
+  if (file) return {};
+  Error error = Error::from_errno(errno, "cannot make the log " + path);
+  if (errno == ENOENT) error.message += " (make the directory, or name another: --aux-path)";
+  return error;
+}
+
+Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const PlannedJob> plan,
+                                                         const RunOptions& options) {
+  std::unique_ptr<IntervalLogs> logs(new IntervalLogs);
+  logs->sources_.resize(plan.size());
+  std::map<std::string, std::string> writers;  // by path: the job whose log it is
+  for (std::size_t i = 0; i < plan.size(); ++i) {
+    const JobOptions& o = plan[i].options;
+    if (!plan[i].peer_of.empty()) continue;  // its prefixes are those of the job it was made for
+    Log log;
+    log.every_seconds = std::chrono::duration<double>(o.log_avg).count();
+    log.sends = o.rw != Role::rx;
+    log.receives = o.rw != Role::tx;
+    const auto file = [&](const std::string& prefix, const char* kind, Value value) {
+      return File{value, log_path(options, prefix, kind, o.name), {nullptr, nullptr}, 0};
+    };
+    const auto add = [&](const std::string& prefix, const char* kind, Value value) {
+      if (!prefix.empty()) log.files.push_back(file(prefix, kind, value));
+    };
+    add(o.write_bw_log, "bw", Value::kib_per_s);
+    add(o.write_iops_log, "iops", Value::frames_per_s);
+    add(o.write_lat_log, "lat", Value::latency_ns);
+    const auto create = [&](File& each) -> Result<void> {
+      const auto [writer, is_new] = writers.emplace(each.path, o.name);
+      if (is_new) return each.create();
+      return Error(Errc::bad_argument, "the log " + each.path + " is that of job \"" +
+                                           writer->second +
+                                           "\" already (rename a job, or give it another prefix)");
+    };
+    Result<void> made;
+    for (File& each : log.files) {
+      if (made) made = create(each);
+    }
+    std::size_t own = SIZE_MAX;
+    std::size_t histogram = SIZE_MAX;
+    if (!log.files.empty()) {
+      own = logs->logs_.size();
+      logs->logs_.push_back(std::move(log));
+    }
+    if (!o.write_hist_log.empty()) {
+      histogram = logs->histogram_logs_.size();
+      logs->histogram_logs_.push_back({std::chrono::duration<double>(o.log_hist).count(),
+                                       o.log_hist_coarseness,
+                                       file(o.write_hist_log, "clat_hist", Value::histogram)});
+      if (made) made = create(logs->histogram_logs_.back().file);
+    }
+    if (!made) return Error(made.error().code, "job \"" + o.name + "\": " + made.error().message);
+    for (std::size_t of = 0; of < plan.size(); ++of) {
+      if (of != i && plan[of].peer_of != o.name) continue;
+      logs->sources_[of].log = own;
+      logs->sources_[of].histogram_log = histogram;
+      logs->sources_[of].is_peer = of != i;
+    }
+  }
+  return logs;
+}
+
+std::vector<std::size_t> IntervalLogs::with_histograms() const {
+  std::vector<std::size_t> jobs;
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    if (sources_[i].histogram_log != SIZE_MAX) jobs.push_back(i);
+  }
+  return jobs;
+}
+
+std::uint64_t IntervalLogs::interval_ns(std::size_t job, std::uint64_t longest_ns) const noexcept {
+  const Source& source = sources_[job];
+  double every_seconds = 0;
+  if (source.log != SIZE_MAX) every_seconds = logs_[source.log].every_seconds;
+  if (source.histogram_log != SIZE_MAX) {
+    const double other = histogram_logs_[source.histogram_log].every_seconds;
+    // If there are two, one is a multiple of the other.
+    every_seconds = every_seconds == 0 ? other : std::min(every_seconds, other);
+  }
+  if (every_seconds == 0) return longest_ns;
+  const auto every = static_cast<std::uint64_t>(std::llround(every_seconds * 1e9));
+  const std::uint64_t parts = (every + longest_ns - 1) / longest_ns;
+  return every / std::max<std::uint64_t>(parts, 1);
+}
+
+void IntervalLogs::File::line(const IntervalResult& sum, bool sent, double figure) {
+  line(std::to_string(std::llround(sum.at_seconds * 1000)) + ", " +
+       std::to_string(std::llround(figure)) + (sent ? ", 1, 0, 0" : ", 0, 0, 0"));
+}
+
+void IntervalLogs::File::line(const std::string& text) {
+  if (failure != 0) return;
+  const int written = std::fprintf(file.get(), "%s\n", text.c_str());
+  // Flushes each line: programs may follow the file, and a full disk is noticed at once.
+  if (written < 0 || std::fflush(file.get()) != 0) failure = errno == 0 ? EIO : errno;
+}
+
+void IntervalLogs::write(Source& source) {
+  const IntervalResult& sum = source.sum;
+  if (sum.seconds <= 0) return;
+  Log& log = logs_[source.log];
+  for (File& file : log.files) {
+    if (file.value == Value::latency_ns) {
+      if (sum.latency_mean_ns) file.line(sum, source.is_peer, *sum.latency_mean_ns);
+      continue;
+    }
+    if (source.is_peer) continue;
+    const bool bytes = file.value == Value::kib_per_s;
+    const auto rate = [&](std::uint64_t count, std::uint64_t count_bytes) {
+      return (bytes ? static_cast<double>(count_bytes) / 1024 : static_cast<double>(count)) /
+             sum.seconds;
+    };
+    if (log.receives) file.line(sum, false, rate(sum.rx_frames, sum.rx_bytes));
+    if (log.sends) file.line(sum, true, rate(sum.tx_frames, sum.tx_bytes));
+  }
+  source.sum = {};
+}
+
+namespace {
+
+/// Adds an interval. Result: whether `sum` is now a line of `every` seconds.
+bool fills(IntervalResult& sum, const IntervalResult& interval, double every) {
+  const double begun =
+      sum.seconds > 0 ? sum.at_seconds - sum.seconds : interval.at_seconds - interval.seconds;
+  extend(sum, interval);
+  // A job closes its intervals a little late, never early.
+  constexpr double kSlack = 1e-3;
+  return interval.ends_at_border ||
+         sum.at_seconds >= (std::floor(begun / every + kSlack) + 1) * every;
+}
+
+}  // namespace
+
+void IntervalLogs::add(std::size_t job, const IntervalResult& interval,
+                       const HistogramBlock* latencies) {
+  Source& source = sources_[job];
+  if (source.log != SIZE_MAX && fills(source.sum, interval, logs_[source.log].every_seconds)) {
+    write(source);
+  }
+  if (source.histogram_log != SIZE_MAX) add_histogram(source, interval, latencies);
+}
+
+void IntervalLogs::add_histogram(Source& source, const IntervalResult& interval,
+                                 const HistogramBlock* counts) {
+  if (counts != nullptr && interval.latency_count != 0) {
+    source.histogram.resize(kHistogramBins);
+    for (std::size_t i = 0; i < kHistogramBins; ++i) {
+      source.histogram[i] += (*counts)[i].load(std::memory_order_relaxed);
+    }
+  }
+  if (fills(source.histogram_sum, interval, histogram_logs_[source.histogram_log].every_seconds)) {
+    write_histogram(source);
+  }
+}
+
+/// As in fio, an interval without latencies has no line.
+void IntervalLogs::write_histogram(Source& source) {
+  const HistogramLog& log = histogram_logs_[source.histogram_log];
+  const IntervalResult sum = std::exchange(source.histogram_sum, {});
+  const std::vector<std::uint64_t> bins = std::exchange(source.histogram, {});
+  if (bins.empty()) return;
+  std::string line = std::to_string(std::llround(sum.at_seconds * 1000)) +
+                     (source.is_peer ? ", 1, " : ", 0, ") +
+                     std::to_string(sum.rx_frames == 0 ? 0 : sum.rx_bytes / sum.rx_frames);
+  const std::size_t step = std::size_t{1} << log.coarseness;
+  for (std::size_t i = 0; i < bins.size(); i += step) {
+    std::uint64_t count = 0;
+    for (std::size_t at = i; at < std::min(i + step, bins.size()); ++at) count += bins[at];
+    line += ", " + std::to_string(count);
+  }
+  histogram_logs_[source.histogram_log].file.line(line);
+}
+
+std::vector<std::string> IntervalLogs::finish() {
+  for (Source& source : sources_) {
+    if (source.log != SIZE_MAX) write(source);
+    if (source.histogram_log != SIZE_MAX) write_histogram(source);
+  }
+  std::vector<std::string> lost;
+  const auto close = [&](File& file) {
+    if (!file.file) return;
+    if (std::fclose(file.file.release()) != 0 && file.failure == 0) file.failure = errno;
+    if (file.failure == 0) return;
+    lost.push_back("the log " + file.path + " is not whole: " + std::strerror(file.failure));
+  };
+  for (Log& log : logs_) {
+    for (File& file : log.files) close(file);
+  }
+  for (HistogramLog& log : histogram_logs_) close(log.file);
+  return lost;
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,89 @@
+#pragma once
+// IntervalLogs: the files of write_bw_log, write_iops_log, write_lat_log and write_hist_log, in
+// fio's format:
+//
+//   msec, value, direction, 0, 0      a line each log_avg_msec; direction 0 received, 1 sent
+//   msec, direction, bytes, counts    of a histogram, each log_hist_msec: mean size, and each bin
+//
+// As in fio, the value is KiB/s, frames per second, or the mean latency in ns, so tools that plot
+// fio's logs can plot these. A latency of direction 1 belongs to frames that the job sent; the peer
+// that was made for the job measured it.
+
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "perf/plan/plan.hpp"
+#include "perf/result/run_result.hpp"
+#include "perf/worker/run_memory.hpp"
+
+namespace shmif::perf {
+
+/// Threads: one at a time. Blocks: for the disk.
+class IntervalLogs {
+ public:
+  /// Creates the files, PREFIX_bw.NAME.log and so on, below aux_path. Errors: the system's, with
+  /// the path and advice.
+  static Result<std::unique_ptr<IntervalLogs>> open(std::span<const PlannedJob> plan,
+                                                    const RunOptions& options);
+
+  /// How long the intervals of a job must be, at most `longest_ns`. A whole number of intervals
+  /// makes a line of the job's logs.
+  std::uint64_t interval_ns(std::size_t job, std::uint64_t longest_ns) const noexcept;
+  /// Adds the next interval of a job. `latencies`: null if they are not logged, or were
+  /// overwritten.
+  void add(std::size_t job, const IntervalResult& interval, const HistogramBlock* latencies);
+  /// The jobs whose latencies are logged: those with write_hist_log, and peers that measure them.
+  std::vector<std::size_t> with_histograms() const;
+  /// Writes the rest. Result: the logs that could not be written, each with the reason.
+  std::vector<std::string> finish();
+
+ private:
+  enum class Value : std::uint8_t { kib_per_s, frames_per_s, latency_ns, histogram };
+  struct File {
+    Value value{};
+    std::string path;
+    std::unique_ptr<std::FILE, int (*)(std::FILE*)> file{nullptr, nullptr};
+    int failure = 0;  // errno of the first failed write; later lines are left out
+
+    Result<void> create();
+    void line(const IntervalResult& sum, bool sent, double figure);
+    void line(const std::string& text);
+  };
+  /// The logs of a job.
+  struct Log {
+    double every_seconds = 0;
+    bool sends = false, receives = false;
+    std::vector<File> files;
+  };
+  /// The histogram log of a job.
+  struct HistogramLog {
+    double every_seconds = 0;
+    unsigned coarseness = 0;
+    File file;
+  };
+  /// What a job did since its last line, and the logs for it.
+  struct Source {
+    std::size_t log = SIZE_MAX;  // none
+    std::size_t histogram_log = SIZE_MAX;
+    bool is_peer = false;
+    IntervalResult sum;
+    IntervalResult histogram_sum;
+    std::vector<std::uint64_t> histogram;  // its bins, or empty
+  };
+
+  IntervalLogs() = default;
+  void write(Source& source);
+  void add_histogram(Source& source, const IntervalResult& interval, const HistogramBlock* counts);
+  void write_histogram(Source& source);
+
+  std::vector<Log> logs_;
+  std::vector<HistogramLog> histogram_logs_;
+  std::vector<Source> sources_;  // indexed like the jobs
+};
+
+}  // namespace shmif::perf

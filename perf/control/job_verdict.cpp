@@ -1,0 +1,79 @@
+#include "perf/control/job_verdict.hpp"
+
+#include <algorithm>
+
+namespace shmif::perf {
+namespace {
+
+/// A hint why no frame may have moved.
+std::string hint_of(const ControlledJob& job, const JobResult& result) {
+  const JobOptions& o = job.plan.options;
+  if (result.tx.refused_frames != 0) return "the engine took no frame; is it up?";
+  if (o.rw == Role::rx || o.rw == Role::echo) {
+    if (result.rx.stale_frames != 0) {
+      return "only frames of earlier runs came, which verify_only checks";
+    }
+    if (result.rx.foreign_frames != 0) return "only frames of others came";
+    const auto sent_nothing = [](const FlowResult& flow) { return flow.sent == 0; };
+    const bool none = !result.flows.empty() && std::ranges::all_of(result.flows, sent_nothing);
+    return none ? "its senders sent nothing in the measured window"
+                : "did its senders reach " + result.address + "?";
+  }
+  if (o.rate_fps.tx != 0 || o.rate_bps.tx != 0) {
+    return "at this rate no frame may have been due: see rate, rate_iops and runtime";
+  }
+  return "see runtime, number_ios and size";
+}
+
+void judge_counts(const CountsResult& counts, JobResult& result) {
+  if (counts.agree.value_or(true)) return;
+  std::string text = "counts differ:";
+  if (counts.wire.tx_frames && *counts.wire.tx_frames != counts.generator_tx) {
+    text += " sent " + std::to_string(counts.generator_tx) + ", of which the wire counted " +
+            std::to_string(*counts.wire.tx_frames) + ';';
+  }
+  if (counts.wire.rx_frames && *counts.wire.rx_frames != counts.receiver_rx) {
+    text += " received " + std::to_string(counts.receiver_rx) + ", of which the wire counted " +
+            std::to_string(*counts.wire.rx_frames) + ';';
+  }
+  text.pop_back();
+  result.errors.push_back(text);
+}
+
+void judge_flow(const FlowResult& flow, JobResult& result) {
+  // Each frame has one fate.
+  const std::uint64_t accounted = flow.received + flow.lost + flow.corrupt + flow.truncated +
+                                  flow.late + flow.cancelled + flow.unverified;
+  if (accounted != flow.sent && flow.received <= flow.sent) {
+    result.errors.push_back("frames from \"" + flow.from + "\" do not add up: sent " +
+                            std::to_string(flow.sent) + ", accounted for " +
+                            std::to_string(accounted));
+  }
+  if (flow.received > flow.sent) {
+    result.errors.push_back("more frames of \"" + flow.from + "\" were received than it sent: " +
+                            std::to_string(flow.received) + " of " + std::to_string(flow.sent));
+  }
+  if (!flow.verification_complete && result.exit_signal) return;  // already reported
+  if (!flow.verification_complete) {
+    result.errors.push_back("the verification of frames from \"" + flow.from + "\" is incomplete");
+  }
+}
+
+}  // namespace
+
+void judge(const ControlledJob& job, JobResult& result) {
+  if (!job.never_started && result.errors.empty()) {
+    judge_counts(result.counts, result);
+    for (const FlowResult& flow : result.flows) judge_flow(flow, result);
+    // Frames of other senders do not count as moved.
+    const CountsResult& counts = result.counts;
+    const bool moved = counts.generator_tx != 0 || counts.receiver_rx > counts.receiver_others;
+    // A run that was stopped early already says so.
+    if (!moved && job.stop_ns == 0 && !job.plan.options.background) {
+      result.errors.push_back("moved no frame (" + hint_of(job, result) + ')');
+    }
+  }
+  result.passed = result.errors.empty() && !job.never_started;
+}
+
+}  // namespace shmif::perf

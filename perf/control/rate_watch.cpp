@@ -1,0 +1,93 @@
+#include "perf/control/rate_watch.hpp"
+
+#include <algorithm>
+#include <sstream>
+
+namespace shmif::perf {
+
+RateWatch::RateWatch(std::span<const ControlledJob> jobs) : jobs_(jobs) {
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    const JobOptions& o = jobs[i].plan.options;
+    const auto add = [&](bool tx, bool bits, std::uint64_t least) {
+      if (least != 0) lines_.push_back({i, tx, bits, least});
+    };
+    add(true, true, o.rate_min_bps.tx);
+    add(true, false, o.rate_min_fps.tx);
+    add(false, true, o.rate_min_bps.rx);
+    add(false, false, o.rate_min_fps.rx);
+  }
+}
+
+std::uint64_t RateWatch::count_of(const Line& line) const noexcept {
+  const JobBlock& block = *jobs_[line.job].block;
+  if (line.bits) return 8 * (line.tx ? block.all_tx_bytes : block.all_rx_bytes).get();
+  return (line.tx ? block.all_tx_frames : block.all_rx_frames).get();
+}
+
+namespace {
+
+/// Whether a job has run for `settle`, and its ramp is over.
+bool has_settled(const ControlledJob& job, std::chrono::nanoseconds settle,
+                 std::uint64_t now) noexcept {
+  if (job.phase != ControlledJob::Phase::going) return false;
+  const JobOptions& o = job.plan.options;
+  return now >= job.block->start_ns.load(std::memory_order_acquire) + ns(o.start_delay) +
+                    ns(std::max(o.ramp_time, settle));
+}
+
+}  // namespace
+
+/// Whether frames must be expected in that direction. A job may finish sending before its partner
+/// does, and may start before the jobs that send to it.
+bool RateWatch::is_due(const Line& line, std::uint64_t now) const noexcept {
+  const ControlledJob& job = jobs_[line.job];
+  const std::chrono::nanoseconds settle = job.plan.options.rate_settle;
+  if (job.stop_ns != 0 || job.state() > JobState::running) return false;
+  if (!has_settled(job, settle, now)) return false;
+  const auto sends = [&](const ControlledJob& from) {
+    return has_settled(from, settle, now) && !from.flow->tx_done.load(std::memory_order_acquire);
+  };
+  // A pingpong job receives replies to what it sends; an echo job sends as requests arrive.
+  const Role role = job.plan.options.rw;
+  if (role == Role::pingpong || (line.tx && role != Role::echo)) return sends(job);
+  if (job.senders.empty()) return true;
+  return std::ranges::any_of(job.senders, [&](std::size_t from) { return sends(jobs_[from]); });
+}
+
+/// "tx: wanted at least 1000 frames/s (rate_iops_min), got 0 frames/s".
+std::string RateWatch::text_of(const Line& line, double got) {
+  const char* const unit = line.bits ? " bit/s" : " frames/s";
+  std::ostringstream text;
+  text << (line.tx ? "tx" : "rx") << ": wanted at least " << line.least_per_s << unit << " ("
+       << (line.bits ? "rate_min" : "rate_iops_min") << "), got " << static_cast<std::uint64_t>(got)
+       << unit;
+  return text.str();
+}
+
+std::vector<RateWatch::Trip> RateWatch::check(std::uint64_t now) {
+  std::vector<Trip> trips;
+  for (Line& line : lines_) {
+    if (line.tripped) continue;
+    if (!is_due(line, now)) {
+      line.since_ns = 0;
+      continue;
+    }
+    if (line.since_ns == 0) {
+      line.since_ns = now;
+      line.at_begin = count_of(line);
+      continue;
+    }
+    const std::uint64_t took = now - line.since_ns;
+    if (took < ns(jobs_[line.job].plan.options.rate_cycle)) continue;
+    const std::uint64_t count = count_of(line);
+    const double got = static_cast<double>(count - line.at_begin) * 1e9 / static_cast<double>(took);
+    line.since_ns = now;
+    line.at_begin = count;
+    if (got >= static_cast<double>(line.least_per_s)) continue;
+    line.tripped = true;
+    trips.push_back({line.job, text_of(line, got)});
+  }
+  return trips;
+}
+
+}  // namespace shmif::perf

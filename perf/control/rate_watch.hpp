@@ -1,0 +1,45 @@
+#pragma once
+// RateWatch: rate_min and rate_iops_min. The controller checks them, because a job that hangs
+// cannot notice that it does.
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "perf/control/controlled_job.hpp"
+
+namespace shmif::perf {
+
+/// Threads: one at a time. Blocks: never.
+class RateWatch {
+ public:
+  explicit RateWatch(std::span<const ControlledJob> jobs);
+
+  struct Trip {
+    std::size_t job;
+    std::string message;  ///< direction, wanted and got
+  };
+  /// The jobs that fell below their minimum in the cycle that has just ended. Each is returned
+  /// once.
+  std::vector<Trip> check(std::uint64_t now_ns);
+
+ private:
+  struct Line {
+    std::size_t job;
+    bool tx;
+    bool bits;  // else frames
+    std::uint64_t least_per_s;
+    std::uint64_t since_ns = 0;  // start of the cycle; 0: no cycle is running
+    std::uint64_t at_begin = 0;
+    bool tripped = false;
+  };
+  std::uint64_t count_of(const Line& line) const noexcept;
+  static std::string text_of(const Line& line, double got);
+  bool is_due(const Line& line, std::uint64_t now) const noexcept;
+
+  std::span<const ControlledJob> jobs_;
+  std::vector<Line> lines_;
+};
+
+}  // namespace shmif::perf

@@ -1,0 +1,18 @@
+#pragma once
+// Makes one result of the repeated runs of a campaign (`--repeat`).
+
+#include <vector>
+
+#include "perf/result/run_result.hpp"
+
+namespace shmif::perf {
+
+/// Makes one result of all runs. `repeats` and `repetitions` have the figures of all runs. Figures
+/// that have no median (counts, intervals, links) are those of the run with the median rate. If one
+/// run failed, the result has failed. `runs` must not be empty.
+RunResult all_of_repetitions(std::vector<RunResult> runs);
+
+/// Adds the failures, lost outputs and warnings of `one` to `all`; its figures are left out.
+void keep_messages(RunResult& all, RunResult&& one);
+
+}  // namespace shmif::perf

@@ -1,0 +1,69 @@
+#pragma once
+// Runner: one run of a set of jobs, from their creation to the result.
+//
+//   not created -> created -> initialised -> ramp -> running -> draining -> verifying -> finishing
+//                     |            |                                                        |
+//               order: initialise  order: go, at one time for all of a batch             exited
+//
+// A batch consists of the jobs that wait for no job that has not ended: all that begin the run, or
+// all that waited for the same job. Nothing is opened, filled or pinned after `go`. The controller
+// looks at its jobs every few milliseconds. It does not disturb them: jobs only read their orders
+// and write their counts (perf/worker/run_memory.hpp).
+//
+// When a process dies: if it is a job, its counts are in the shared memory. The run goes on and
+// fails, and the jobs that wait for its frames learn that no more will come. If it is the
+// controller, the kernel kills every job.
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/result.hpp"
+#include "perf/job/job_options.hpp"
+#include "perf/plan/plan.hpp"
+#include "perf/result/progress.hpp"
+#include "perf/result/run_result.hpp"
+
+namespace shmif::perf {
+
+/// What signal handlers or other threads tell a run.
+struct RunControl {
+  std::atomic<int> signal{0};       ///< the first one that asked to stop
+  std::atomic<int> stops{0};        ///< how many signals asked to stop: the second one stops hard
+  std::atomic<bool> status{false};  ///< print the status now
+
+  /// To start together with runs elsewhere: while this is kHeld, the first jobs wait, initialised.
+  /// They then start at this time of CLOCK_MONOTONIC or later.
+  static constexpr std::uint64_t kHeld = ~std::uint64_t{0};
+  std::atomic<std::uint64_t> start_at_ns{0};
+  // Written by the run.
+  std::atomic<bool> ready{false};  ///< the first jobs are initialised
+  /// Start of the first jobs of all runs, past or future; 0: not known yet
+  std::atomic<std::uint64_t> started_ns{0};
+};
+
+/// Threads: one at a time; RunControl from any. A thread job that is stuck forever outlives this
+/// object: see stuck().
+class Runner {
+ public:
+  /// Makes the wires and the processes. Call it while the process has no other threads, if
+  /// possible. Errors: those of the media; the message names the job.
+  static Result<std::unique_ptr<Runner>> create(const RunOptions& options,
+                                                std::vector<PlannedJob> plan);
+  Runner(const Runner&) = delete;
+  Runner& operator=(const Runner&) = delete;
+  ~Runner();
+
+  /// Runs to the end in any case. Result: what the jobs found out, including failed jobs.
+  RunResult run(RunObserver* observer, RunControl& control);
+  /// Whether a thread of a job could not be ended. The process must then end by _exit.
+  bool stuck() const noexcept;
+
+ private:
+  struct Impl;
+  explicit Runner(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace shmif::perf

@@ -1,0 +1,39 @@
+#include "perf/control/trigger.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "perf/worker/command.hpp"
+
+namespace shmif::perf {
+
+std::optional<std::string> Trigger::check(std::uint64_t since_start_ns, bool matched) {
+  if (fired_) return std::nullopt;
+  std::optional<std::string> why;
+  if (!options_.trigger_file.empty() && ::access(options_.trigger_file.c_str(), F_OK) == 0) {
+    why = "file " + options_.trigger_file + " appeared";
+    if (::unlink(options_.trigger_file.c_str()) != 0) *why += " (and could not be removed)";
+  } else if (options_.trigger_timeout.count() > 0 &&
+             since_start_ns >= static_cast<std::uint64_t>(options_.trigger_timeout.count())) {
+    why = "its time has passed";
+  } else if (matched) {
+    why = "a frame matched \"" + options_.trigger_match + '"';
+  }
+  fired_ = why.has_value();
+  return why;
+}
+
+std::optional<std::string> Trigger::run_command(const std::function<bool()>& ended_early) {
+  if (!fired_ || options_.trigger_command.empty()) return std::nullopt;
+  if (!options_.allow_exec) {
+    return "the trigger's command was not run: this server runs no commands (start it with "
+           "--allow-exec)";
+  }
+  if (auto done = shmif::perf::run_command(options_.trigger_command, {}, ended_early); !done) {
+    return "the trigger's command: " + done.error().message;
+  }
+  return std::nullopt;
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,389 @@
+#pragma once
+// The kinds of options: how the text of an option becomes a member, and the member a text. Only the
+// files with the rows of option_table.hpp include this.
+//
+// A kind knows its range and writes it into the documentation, so the documented and the checked
+// range are the same. Likewise, the default is the text of the member's initial value.
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <limits>
+#include <span>
+#include <type_traits>
+#include <utility>
+
+#include "perf/job/values.hpp"
+#include "perf/option/option_table.hpp"
+
+namespace shmif::perf {
+
+/// How an option of Options (JobOptions, RunOptions) is written and read.
+template <class Options>
+struct Kind {
+  std::string placeholder;
+  std::string range;
+  std::string unit{};
+  bool flag = false;
+  bool pair = false;
+  std::function<Result<void>(std::string_view, Options&)> set{};
+  std::function<std::string(const Options&)> show{};
+};
+
+template <class T>
+struct IsOptional : std::false_type {};
+template <class T>
+struct IsOptional<std::optional<T>> : std::true_type {};
+
+/// A whole number.
+template <class Options, class T>
+Kind<Options> number(T Options::* member, std::uint64_t least, std::uint64_t most,
+                     std::string_view unit = {}) {
+  const bool unbounded = most == std::numeric_limits<std::uint64_t>::max();
+  Kind<Options> kind{.placeholder = "N",
+                     .range = unbounded ? "from " + std::to_string(least) + " up"
+                                        : std::to_string(least) + " to " + std::to_string(most),
+                     .unit = std::string(unit)};
+  kind.set = [=, range = kind.range](std::string_view value, Options& options) -> Result<void> {
+    const Result<std::uint64_t> read = parse_count(value);
+    if (!read) return read.error();
+    if (*read < least || *read > most) return refused(value, "is out of range (" + range + ')');
+    if constexpr (IsOptional<T>::value) {
+      options.*member = static_cast<typename T::value_type>(*read);
+    } else {
+      options.*member = static_cast<T>(*read);
+    }
+    return {};
+  };
+  kind.show = [=](const Options& options) -> std::string {
+    if constexpr (IsOptional<T>::value) {
+      return options.*member ? std::to_string(*(options.*member)) : "none";
+    } else {
+      return std::to_string(options.*member);
+    }
+  };
+  return kind;
+}
+
+/// A whole number that may be negative, or may not be given.
+template <class Options>
+Kind<Options> integer(std::optional<int> Options::* member, int least, int most) {
+  Kind<Options> kind{.placeholder = "N",
+                     .range = std::to_string(least) + " to " + std::to_string(most)};
+  kind.set = [=, range = kind.range](std::string_view value, Options& options) -> Result<void> {
+    int read = 0;
+    const auto [stop, error] = std::from_chars(value.data(), value.data() + value.size(), read);
+    if (error != std::errc{} || stop != value.data() + value.size() || read < least ||
+        read > most) {
+      return refused(value, "is not a whole number in its range (" + range + ')');
+    }
+    options.*member = read;
+    return {};
+  };
+  kind.show = [=](const Options& options) -> std::string {
+    return options.*member ? std::to_string(*(options.*member)) : "none";
+  };
+  return kind;
+}
+
+/// Bytes of one packet, only in digits: in "9k", the meaning of k would matter.
+template <class Options>
+Kind<Options> packet_bytes(std::uint32_t Options::* member, std::uint32_t least,
+                           std::uint32_t most) {
+  Kind<Options> kind = number(member, least, most, "bytes");
+  kind.set = [set = kind.set](std::string_view value, Options& options) -> Result<void> {
+    const Result<std::uint64_t> read = parse_packet_bytes(value);
+    if (!read) return read.error();
+    return set(value, options);
+  };
+  return kind;
+}
+
+/// A share of a whole.
+template <class Options>
+Kind<Options> share(double Options::* member, std::string_view range) {
+  Kind<Options> kind{.placeholder = "SHARE", .range = std::string(range)};
+  kind.set = [=](std::string_view value, Options& options) -> Result<void> {
+    const Result<double> read = parse_share(value);
+    if (!read) return read.error();
+    options.*member = *read;
+    return {};
+  };
+  kind.show = [=](const Options& options) { return share_text(options.*member); };
+  return kind;
+}
+
+/// A number with a fraction, in the format that `read` takes.
+template <class Options>
+Kind<Options> real(double Options::* member, Result<double> (*read)(std::string_view),
+                   std::string_view placeholder, std::string_view range) {
+  Kind<Options> kind{.placeholder = std::string(placeholder), .range = std::string(range)};
+  kind.set = [=](std::string_view value, Options& options) -> Result<void> {
+    const Result<double> number = read(value);
+    if (!number) return number.error();
+    options.*member = *number;
+    return {};
+  };
+  kind.show = [=](const Options& options) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%g", options.*member);
+    return std::string(text);
+  };
+  return kind;
+}
+
+/// 1 or 0; without a value, 1.
+template <class Options>
+Kind<Options> yes_or_no(bool Options::* member) {
+  Kind<Options> kind{.placeholder = "0|1", .range = "0 or 1", .flag = true};
+  kind.set = [=](std::string_view value, Options& options) -> Result<void> {
+    const Result<bool> read = parse_boolean(value);
+    if (!read) return read.error();
+    options.*member = *read;
+    return {};
+  };
+  kind.show = [=](const Options& options) -> std::string { return options.*member ? "1" : "0"; };
+  return kind;
+}
+
+/// Bytes, with fio's suffixes.
+template <class Options>
+Kind<Options> bytes(std::uint64_t Options::* member, std::uint64_t least, std::uint64_t most) {
+  Kind<Options> kind{.placeholder = "SIZE",
+                     .range = most == std::numeric_limits<std::uint64_t>::max()
+                                  ? "from " + base::size_text(least) + " up"
+                                  : base::size_text(least) + " to " + base::size_text(most),
+                     .unit = "bytes"};
+  kind.set = [=, range = kind.range](std::string_view value, Options& options) -> Result<void> {
+    const Result<std::uint64_t> read = parse_bytes(value);
+    if (!read) return read.error();
+    if (*read < least || *read > most) return refused(value, "is out of range (" + range + ')');
+    options.*member = *read;
+    return {};
+  };
+  kind.show = [=](const Options& options) { return base::size_text(options.*member); };
+  return kind;
+}
+
+/// A time; without a unit, in units of `plain`.
+template <class Options>
+Kind<Options> time(std::chrono::nanoseconds Options::* member, TimeUnit plain,
+                   std::chrono::nanoseconds least, std::chrono::nanoseconds most) {
+  Kind<Options> kind{.placeholder = "TIME",
+                     .range = time_text(least) + " to " + time_text(most),
+                     .unit = plain == TimeUnit::seconds        ? "seconds"
+                             : plain == TimeUnit::milliseconds ? "milliseconds"
+                                                               : "microseconds"};
+  kind.set = [=, range = kind.range](std::string_view value, Options& options) -> Result<void> {
+    const Result<std::chrono::nanoseconds> read = parse_time(value, plain);
+    if (!read) return read.error();
+    if (*read < least || *read > most) return refused(value, "is out of range (" + range + ')');
+    options.*member = *read;
+    return {};
+  };
+  kind.show = [=](const Options& options) { return time_text(options.*member); };
+  return kind;
+}
+
+template <class T>
+struct Word {
+  const char* name;
+  T value;
+};
+
+/// "a, b or c", each value once: synonyms are not listed.
+template <class T>
+std::string listed(std::span<const Word<T>> words) {
+  std::vector<const char*> names;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const bool again = std::any_of(words.begin(), words.begin() + static_cast<std::ptrdiff_t>(i),
+                                   [&](const auto& w) { return w.value == words[i].value; });
+    if (!again) names.push_back(words[i].name);
+  }
+  std::string text;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (i > 0) text += i + 1 == names.size() ? " or " : ", ";
+    text += names[i];
+  }
+  return text;
+}
+
+template <class T>
+const Word<T>* find_word(std::span<const Word<T>> words, std::string_view name) {
+  const auto it =
+      std::find_if(words.begin(), words.end(), [&](const Word<T>& w) { return w.name == name; });
+  return it == words.end() ? nullptr : &*it;
+}
+
+/// Several of the words, separated by commas. Errors: bad_argument for an unknown word.
+template <class T>
+Result<std::vector<T>> read_words(std::span<const Word<T>> words, std::string_view value) {
+  std::vector<T> read;
+  std::string_view rest = value;
+  for (;;) {
+    const std::size_t comma = rest.find(',');
+    const Word<T>* const word = find_word(words, rest.substr(0, comma));
+    if (word == nullptr) {
+      return refused(value, "is not known (" + listed(words) + ", or several by commas)");
+    }
+    read.push_back(word->value);
+    if (comma == std::string_view::npos) return read;
+    rest.remove_prefix(comma + 1);
+  }
+}
+
+/// One of a few words.
+template <class Options, class T>
+Kind<Options> one_of(T Options::* member, std::vector<Word<T>> words,
+                     std::string_view placeholder) {
+  Kind<Options> kind{.placeholder = std::string(placeholder),
+                     .range = listed(std::span<const Word<T>>(words))};
+  kind.set = [=, range = kind.range](std::string_view value, Options& options) -> Result<void> {
+    const Word<T>* const word = find_word(std::span<const Word<T>>(words), value);
+    if (word == nullptr) return refused(value, "is not known (" + range + ')');
+    options.*member = word->value;
+    return {};
+  };
+  kind.show = [=](const Options& options) -> std::string {
+    for (const Word<T>& word : words) {
+      if (word.value == options.*member) return word.name;
+    }
+    return "?";
+  };
+  return kind;
+}
+
+/// Any non-empty text; `what` says what it names. A text of `most` or more characters is refused.
+template <class Options>
+Kind<Options> text(std::string Options::* member, std::string_view placeholder,
+                   std::string_view what, std::size_t most = 4096) {
+  Kind<Options> kind{.placeholder = std::string(placeholder), .range = std::string(what)};
+  kind.set = [=](std::string_view value, Options& options) -> Result<void> {
+    if (value.empty()) return refused(value, "is empty");
+    if (value.size() >= most) return refused(value, "is too long");
+    if (value.find('\0') != std::string_view::npos) return refused(value, "holds a NUL byte");
+    options.*member = std::string(value);
+    return {};
+  };
+  kind.show = [=](const Options& options) {
+    return (options.*member).empty() ? "none" : options.*member;
+  };
+  return kind;
+}
+
+/// A program and its arguments, without a shell.
+template <class Options>
+Kind<Options> command(std::vector<std::string> Options::* member) {
+  Kind<Options> kind{
+      .placeholder = "COMMAND",
+      .range = "a program and its arguments, quoted as for a shell, run without one"};
+  kind.set = [=](std::string_view value, Options& options) -> Result<void> {
+    auto words = split_words(value);
+    if (!words) return words.error();
+    options.*member = std::move(*words);
+    return {};
+  };
+  kind.show = [=](const Options&) { return std::string("none"); };
+  return kind;
+}
+
+/// A value that `read` makes from the text.
+template <class Options, class T>
+Kind<Options> parsed(T Options::* member, Result<T> (*read)(std::string_view),
+                     std::string (*show)(const T&), std::string_view placeholder,
+                     std::string_view range) {
+  Kind<Options> kind{.placeholder = std::string(placeholder), .range = std::string(range)};
+  kind.set = [=](std::string_view value, Options& options) -> Result<void> {
+    auto result = read(value);
+    if (!result) return result.error();
+    options.*member = std::move(*result);
+    return {};
+  };
+  kind.show = [=](const Options& options) { return show(options.*member); };
+  return kind;
+}
+
+/// A value for each direction, "A,B", or one for both. If one half is empty, only the other is set.
+template <class Options, class T>
+Kind<Options> per_direction(PerDirection<T> Options::* member, Result<T> (*read)(std::string_view),
+                            std::string (*show)(const T&), std::string_view placeholder,
+                            std::string_view range) {
+  Kind<Options> kind{
+      .placeholder = std::string(placeholder), .range = std::string(range), .pair = true};
+  kind.set = [=](std::string_view value, Options& options) -> Result<void> {
+    const Result<PairText> both = split_pair(value);
+    if (!both) return both.error();
+    PerDirection<T> values = options.*member;
+    for (const auto& [part, into] :
+         {std::pair(both->tx, &values.tx), std::pair(both->rx, &values.rx)}) {
+      if (part.empty() && !value.empty()) continue;
+      auto result = read(part);
+      if (!result) return result.error();
+      *into = std::move(*result);
+    }
+    options.*member = std::move(values);
+    return {};
+  };
+  kind.show = [=](const Options& options) {
+    const std::string tx = show((options.*member).tx);
+    const std::string rx = show((options.*member).rx);
+    return tx == rx ? tx : tx + ',' + rx;
+  };
+  return kind;
+}
+
+/// Collects the rows of a category.
+class Rows {
+ public:
+  Rows(std::vector<OptionRow>& into, OptionCategory category) : into_(into), category_(category) {}
+
+  /// `names`: the name, followed by aliases, separated by spaces. `standard` replaces the text of
+  /// the default.
+  template <class Options>
+  void add(const std::string& names, Kind<Options> kind, std::string text,
+           std::string standard = {}) {
+    OptionRow row;
+    std::size_t begin = 0;
+    while (begin < names.size()) {
+      const std::size_t end = std::min(names.find(' ', begin), names.size());
+      const std::string name = names.substr(begin, end - begin);
+      if (begin == 0) {
+        row.name = name;
+      } else {
+        row.aliases.push_back(name);
+      }
+      begin = end + 1;
+    }
+    row.category = category_;
+    row.placeholder = std::move(kind.placeholder);
+    row.unit = std::move(kind.unit);
+    row.standard = standard.empty() ? kind.show(Options{}) : std::move(standard);
+    row.range = std::move(kind.range);
+    row.flag = kind.flag;
+    row.pair = kind.pair;
+    row.text = std::move(text);
+    if constexpr (std::is_same_v<Options, JobOptions>) {
+      row.set_job = std::move(kind.set);
+    } else {
+      row.set_run = std::move(kind.set);
+    }
+    into_.push_back(std::move(row));
+  }
+
+ private:
+  std::vector<OptionRow>& into_;
+  OptionCategory category_;
+};
+
+void add_job_rows(std::vector<OptionRow>& into);
+void add_traffic_rows(std::vector<OptionRow>& into);
+void add_length_rows(std::vector<OptionRow>& into);
+void add_frame_rows(std::vector<OptionRow>& into);
+void add_engine_rows(std::vector<OptionRow>& into);
+void add_verification_rows(std::vector<OptionRow>& into);
+void add_measurement_rows(std::vector<OptionRow>& into);
+void add_record_rows(std::vector<OptionRow>& into);
+void add_place_rows(std::vector<OptionRow>& into);
+void add_run_rows(std::vector<OptionRow>& into);
+
+}  // namespace shmif::perf

@@ -1,0 +1,196 @@
+#include "perf/option/option_table.hpp"
+
+#include <algorithm>
+
+#include "perf/option/keywords.hpp"
+#include "perf/option/option_kinds.hpp"
+#include "shmif/nearest.hpp"
+
+namespace shmif::perf {
+namespace {
+
+constexpr std::size_t kMostNameBytes = 64;
+
+/// Names are compared in a form that suits both the command line and job files: '-' equals '_'.
+std::string with_underscores(std::string_view name) {
+  std::string plain(name);
+  std::replace(plain.begin(), plain.end(), '-', '_');
+  return plain;
+}
+
+bool has_name(const OptionRow& row, const std::string& plain) {
+  return with_underscores(row.name) == plain ||
+         std::any_of(row.aliases.begin(), row.aliases.end(),
+                     [&](const std::string& alias) { return with_underscores(alias) == plain; });
+}
+
+/// `text`, completed with its missing half if that was given before.
+std::string whole_pair(const std::string& name, std::string_view text,
+                       const std::vector<std::pair<std::string, std::string>>& given) {
+  const auto before = std::find_if(given.rbegin(), given.rend(),
+                                   [&](const auto& option) { return option.first == name; });
+  const Result<PairText> now = split_pair(text);
+  if (before == given.rend() || !now) return std::string(text);
+  const Result<PairText> then = split_pair(before->second);
+  if (!then || (!now->tx.empty() && !now->rx.empty())) return std::string(text);
+  return std::string(now->tx.empty() ? then->tx : now->tx) + ',' +
+         std::string(now->rx.empty() ? then->rx : now->rx);
+}
+
+/// Whether the value of an option may contain keywords and calculations, or be one calculation.
+enum class Calculates { nothing, parts, whole };
+Calculates calculates(const OptionRow& row) {
+  const std::string kind = row.placeholder.substr(0, row.placeholder.find('['));
+  if (kind == "N" || kind == "SIZE" || kind == "RATE" || kind == "TIME") return Calculates::whole;
+  return kind == "CPUS" ? Calculates::parts : Calculates::nothing;
+}
+
+template <class Options>
+Result<void> set(const OptionRow& row,
+                 const std::function<Result<void>(std::string_view, Options&)>& setter,
+                 std::optional<std::string_view> value, Options& options) {
+  const auto refuse = [&](const std::string& why) {
+    return Error(Errc::bad_argument, row.name + ": " + why);
+  };
+  if (!setter) {
+    return refuse(row.of_run()
+                      ? "applies to the whole run, not to one job (write it in [global], or on "
+                        "the command line)"
+                      : "applies to one job, not to the whole run");
+  }
+  if (!value && !row.flag) {
+    return refuse("needs a value (" + row.name + '=' + row.placeholder + ")");
+  }
+  std::string text(value.value_or("1"));
+  if (const Calculates kind = calculates(row); kind != Calculates::nothing) {
+    static const Keywords keywords = keywords_of_this_machine();
+    auto replaced = replace_keywords(text, kind == Calculates::whole, keywords);
+    if (!replaced) return refuse(replaced.error().message);
+    text = *std::move(replaced);
+  }
+  const Result<void> done = setter(text, options);
+  if (!done) return refuse(done.error().message);
+  options.given.emplace_back(row.name, row.pair ? whole_pair(row.name, text, options.given) : text);
+  return {};
+}
+
+}  // namespace
+
+const std::vector<CategoryInfo>& option_categories() {
+  static const std::vector<CategoryInfo> all{
+      {OptionCategory::job, "job", "The job itself",
+       "A job is an emulated host, or several equal ones (numjobs). Jobs start together, unless "
+       "stonewall, wait_for or start_delay say otherwise."},
+      {OptionCategory::traffic, "traffic", "Traffic",
+       "What a job sends, to whom, and how fast. Values that differ by direction are written A,B: "
+       "A for what the job sends, B for what it receives, which is what its peer sends (in fio, "
+       "reads come first). Rates are, unlike fio's, in bits per second; they count the job's "
+       "frames without FCS."},
+      {OptionCategory::length, "length", "How long a job runs",
+       "A job that sends ends at the first limit it reaches. It never exceeds a limit: a frame "
+       "that would is not sent, and frames on their way count. Every job that sends needs a limit, "
+       "or a search, which ends by itself. A job that only receives ends when its senders have "
+       "ended.\n"
+       "  given                the job ends\n"
+       "  runtime              when that time has passed since the end of ramp_time\n"
+       "  size, loops          after loops times so many bytes (loops: 1 unless given)\n"
+       "  replay, loops        after loops times the frames of the capture\n"
+       "  number_ios           after so many frames, however many loops that is\n"
+       "  io_limit             after so many bytes, however many loops that is\n"
+       "  time_based, runtime  at runtime: size, replay and loops begin again until\n"
+       "                       then; number_ios and io_limit still end it\n"
+       "  several of these     at the first that is reached\n"
+       "Frames of ramp_time count towards the limits in frames and in bytes, but not in any "
+       "result. "
+       "After the last frame comes drain_time, in which frames on their way can still arrive."},
+      {OptionCategory::frames, "frames", "Frames", "What is in the frames."},
+      {OptionCategory::engine, "engine", "Engines and wires",
+       "An engine is where the frames go; a wire is one medium of it, to which jobs are connected. "
+       "The generator and the statistics are the same over each, so engines can be compared.\n"
+       "  engine   a wire is                                             jobs on it\n"
+       "  bus      a bus file: the one named, or one made for the run    any number\n"
+       "  tap      a network namespace with a bridge and a TAP each      any number\n"
+       "  packet   the same with veth pairs and packet sockets           any number\n"
+       "  unix     a pair of datagram sockets                            2\n"
+       "  udp      two UDP sockets, with the frames as their payload     2\n"
+       "  pcap     a file, to which frames are written or read from      1\n"
+       "  null     nothing: a job receives what it sends itself          1\n"
+       "  host     a bus, with an interface and an IP address per job    any number"},
+      {OptionCategory::verification, "verification", "Verification",
+       "Each frame carries its flow, its number, its times and a CRC-32C. The receiver accounts "
+       "for frames lost, duplicated, reordered, corrupt, truncated and late, exactly."},
+      {OptionCategory::measurement, "measurement", "Latency, searches and steady state",
+       "Latency counts from the time at which a frame was due to be sent, so a stall shows in "
+       "every frame that it delayed."},
+      {OptionCategory::records, "records", "Replay and records",
+       "Capture files as the source, and files that are written beside the results."},
+      {OptionCategory::place, "place", "Privileges and place",
+       "Where a job runs, and as whom. Privileges are dropped after the devices are open."},
+      {OptionCategory::run, "run", "The run as a whole",
+       "Given once, on the command line or in [global]."},
+  };
+  return all;
+}
+
+const std::vector<OptionRow>& option_table() {
+  static const std::vector<OptionRow> all = [] {
+    std::vector<OptionRow> rows;
+    add_job_rows(rows);
+    add_traffic_rows(rows);
+    add_length_rows(rows);
+    add_frame_rows(rows);
+    add_engine_rows(rows);
+    add_verification_rows(rows);
+    add_measurement_rows(rows);
+    add_record_rows(rows);
+    add_place_rows(rows);
+    add_run_rows(rows);
+    return rows;
+  }();
+  return all;
+}
+
+const OptionRow* find_option(std::string_view name) {
+  const std::string plain = with_underscores(name);
+  const std::vector<OptionRow>& rows = option_table();
+  const auto it = std::find_if(rows.begin(), rows.end(),
+                               [&](const OptionRow& row) { return has_name(row, plain); });
+  return it == rows.end() ? nullptr : &*it;
+}
+
+Error unknown_option(std::string_view name) {
+  std::vector<std::string> known;
+  for (const OptionRow& row : option_table()) {
+    known.push_back(row.name);
+    known.insert(known.end(), row.aliases.begin(), row.aliases.end());
+  }
+  std::string what = "unknown option \"" + std::string(name) + '"';
+  auto meant = nearest(name, known);
+  if (!meant) meant = nearest(with_underscores(name), known);
+  what += meant ? ", did you mean \"" + *meant + "\"?" : " (shmifperf options lists all)";
+  return {Errc::bad_argument, what};
+}
+
+Result<void> set_option(const OptionRow& row, std::optional<std::string_view> value,
+                        JobOptions& job) {
+  job.where_of.erase(row.name);  // the caller notes the new place
+  return set(row, row.set_job, value, job);
+}
+
+Result<void> set_option(const OptionRow& row, std::optional<std::string_view> value,
+                        RunOptions& run) {
+  return set(row, row.set_run, value, run);
+}
+
+bool is_job_name(std::string_view name) noexcept {
+  // Names become parts of file names and of lines, so characters that would change those are
+  // refused.
+  return !name.empty() && name.size() <= kMostNameBytes && name != "global" && name != "." &&
+         name != ".." && name.front() != ' ' && name.back() != ' ' &&
+         std::all_of(name.begin(), name.end(), [](char c) {
+           const auto byte = static_cast<unsigned char>(c);
+           return byte >= 0x20 && byte != 0x7f && c != '/' && c != ']' && c != '[';
+         });
+}
+
+}  // namespace shmif::perf

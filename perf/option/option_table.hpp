@@ -1,0 +1,77 @@
+#pragma once
+// The table of options: their names in job files and on the command line, the members of JobOptions
+// and RunOptions that they set, their meanings and ranges. Setting, checking and all documentation
+// use the same rows.
+//
+// An option that fio has keeps fio's name and, as far as a frame can replace a block, its meaning.
+// What fio's manual says about writes holds for tx, and about reads for rx.
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+#include "perf/job/job_options.hpp"
+
+namespace shmif::perf {
+
+enum class OptionCategory : std::uint8_t {
+  job,
+  traffic,
+  length,
+  frames,
+  engine,
+  verification,
+  measurement,
+  records,
+  place,
+  run,
+};
+struct CategoryInfo {
+  OptionCategory category;
+  const char* name;   ///< in `shmifperf options NAME`
+  const char* title;  ///< "How long a job runs"
+  const char* intro;  ///< paragraphs; lines that begin with two spaces are kept as they are
+};
+const std::vector<CategoryInfo>& option_categories();
+
+/// A row. One of the setters is empty: an option belongs to a job or to the run as a whole.
+struct OptionRow {
+  std::string name;
+  std::vector<std::string> aliases;
+  OptionCategory category{};
+  std::string placeholder;  ///< "TIME"
+  std::string unit;         ///< of a number without a unit; empty: no unit
+  std::string standard;     ///< the default value, or "none"
+  std::string range;        ///< allowed values
+  bool flag = false;        ///< may have no value, which means "1"
+  bool pair = false;        ///< "A,B": a half that is left out is not changed
+  std::string text;         ///< one to three sentences
+  std::function<Result<void>(std::string_view value, JobOptions&)> set_job;
+  std::function<Result<void>(std::string_view value, RunOptions&)> set_run;
+
+  bool of_run() const noexcept { return set_run != nullptr; }
+};
+
+/// All rows, by category, in the order in which they are shown. Threads: any.
+const std::vector<OptionRow>& option_table();
+/// The row with that name or alias; '-' and '_' are the same. Result: null if there is none.
+const OptionRow* find_option(std::string_view name);
+/// "unknown option "rat", did you mean "rate"?"
+Error unknown_option(std::string_view name);
+
+/// Sets the option `row` to `value` and notes it in `given`. A flag without a value has no `value`.
+/// If half of a pair is given, it is noted together with the other half as given before. Errors:
+/// bad_argument; the message begins with the option's name.
+Result<void> set_option(const OptionRow& row, std::optional<std::string_view> value,
+                        JobOptions& job);
+Result<void> set_option(const OptionRow& row, std::optional<std::string_view> value,
+                        RunOptions& run);
+
+/// Whether a job can have that name: 1 to 64 printable characters, no '/', not "global".
+bool is_job_name(std::string_view name) noexcept;
+
+}  // namespace shmif::perf

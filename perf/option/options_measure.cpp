@@ -1,0 +1,251 @@
+// The rows about verification, latency, searches and records.
+
+#include "perf/option/option_kinds.hpp"
+
+namespace shmif::perf {
+
+using J = JobOptions;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// 1, 0, or fio's names for this check and for no check.
+Kind<J> verify() {
+  Kind<J> kind = yes_or_no(&J::verify);
+  kind.range = "1 or crc32c, 0 or none, regenerate";
+  kind.placeholder = "0|1|regenerate";
+  kind.set = [set = kind.set](std::string_view value, J& job) -> Result<void> {
+    // Other checks that fio has under this name.
+    for (const std::string_view of_fio : {"md5", "crc", "sha", "xxhash", "meta", "pattern"}) {
+      if (value == "crc32c" || !value.starts_with(of_fio)) continue;
+      return Error(Errc::bad_argument, "\"" + std::string(value) +
+                                           "\" is a check of fio's; here frames carry a CRC-32C "
+                                           "(verify=crc32c, which is the default)");
+    }
+    job.verify_regenerate = value == "regenerate";
+    if (value == "crc32c" || value == "regenerate") value = "1";
+    if (value == "none" || value == "null") value = "0";
+    return set(value, job);
+  };
+  return kind;
+}
+
+Kind<J> end_on() {
+  return one_of(&J::end_on_overrun, {{"none", false}, {"overrun", true}}, "EVENT");
+}
+
+Kind<J> steady_state() {
+  Kind<J> kind = text(&J::steadystate, "WHAT:LIMIT",
+                      "iops, iops_slope, bw or bw_slope, and a number or a percentage");
+  kind.set = [](std::string_view value, J& job) -> Result<void> {
+    const auto read = parse_steady_state(value);
+    if (!read) return read.error();
+    job.steadystate = std::string(value);
+    return {};
+  };
+  return kind;
+}
+
+/// fio's list of percentiles, "50:99:99.9".
+Result<std::vector<double>> parse_percentiles(std::string_view text) {
+  constexpr std::size_t kMost = 20;
+  std::vector<double> list;
+  for (std::string_view rest = text;;) {
+    const std::size_t colon = rest.find(':');
+    const auto each = parse_per_cent(rest.substr(0, colon));
+    if (!each || *each <= 0 || list.size() == kMost) {
+      return refused(text, "is not a list of percentiles (up to 20 above 0 to 100, as 50:99:99.9)");
+    }
+    list.push_back(*each);
+    if (colon == std::string_view::npos) break;
+    rest.remove_prefix(colon + 1);
+  }
+  std::sort(list.begin(), list.end());
+  list.erase(std::unique(list.begin(), list.end()), list.end());
+  return list;
+}
+
+std::string percentiles_text(const std::vector<double>& list) {
+  std::string all;
+  for (const double each : list) {
+    char one[32];
+    std::snprintf(one, sizeof one, "%s%.15g", all.empty() ? "" : ":", each);
+    all += one;
+  }
+  return all.empty() ? "none" : all;
+}
+
+/// As in fio, a bound starts a search for it, unless another search is asked for.
+Kind<J> latency_target() {
+  Kind<J> kind = time(&J::latency_target, TimeUnit::microseconds, 0ns, 1h);
+  kind.set = [set = kind.set](std::string_view value, J& job) -> Result<void> {
+    const Result<void> done = set(value, job);
+    if (done && job.search == Search::none && job.latency_target.count() > 0) {
+      job.search = Search::latency_target;
+    }
+    return done;
+  };
+  return kind;
+}
+
+/// fio's percentage of the original speed; the member is the factor for times.
+Kind<J> replay_time_scale() {
+  Kind<J> kind{.placeholder = "N", .range = "1 to 100000", .unit = "per cent"};
+  kind.set = [](std::string_view value, J& job) -> Result<void> {
+    const auto read = parse_count(value);
+    if (!read) return read.error();
+    if (*read < 1 || *read > 100'000) return refused(value, "is out of range (1 to 100000)");
+    job.replay_time_scale = 100.0 / static_cast<double>(*read);
+    return {};
+  };
+  kind.show = [](const J&) { return std::string("100"); };
+  return kind;
+}
+
+Kind<J> above_zero_share(double J::* member) {
+  Kind<J> kind = share(member, "above 0% to 100%");
+  kind.set = [set = kind.set](std::string_view value, J& job) -> Result<void> {
+    if (const auto read = parse_share(value); read && *read <= 0) {
+      return refused(value, "is out of range (above 0)");
+    }
+    return set(value, job);
+  };
+  return kind;
+}
+
+}  // namespace
+
+void add_verification_rows(std::vector<OptionRow>& into) {
+  Rows rows(into, OptionCategory::verification);
+  rows.add(
+      "verify", verify(),
+      "Each frame carries a CRC-32C over all of it, which the receiver checks. With regenerate "
+      "it also makes each frame again, from the seed, and compares all of it: this also finds "
+      "wrong contents under a right checksum. With 0, frames are still numbered and accounted "
+      "for.");
+  rows.add(
+      "do_verify", yes_or_no(&J::do_verify),
+      "0 writes what verification needs and leaves checking to a later run. A damaged frame then "
+      "counts as the frame whose number it has; only numbers that were never sent are reported.");
+  rows.add("verify_backlog", number(&J::verify_backlog, 0, 1'000'000'000, "frames"),
+           "Checks frames in batches of so many, not each as it comes; 0 is at once. Not for "
+           "rw=pingpong and echo.");
+  rows.add("verify_async", number(&J::verify_async, 0, 64, "threads"),
+           "Leaves checking to so many extra threads; with 0 the job checks itself. Not for "
+           "rw=pingpong and echo.");
+  rows.add(
+      "verify_only", yes_or_no(&J::verify_only),
+      "Of rw=rx: checks frames that any earlier run sent, of a capture (engine=pcap) or a bus: "
+      "which are missing, came twice or are damaged; with verify=regenerate, also whether they "
+      "are what randseed makes.");
+  rows.add("verify_state_save", yes_or_no(&J::verify_state_save),
+           "Writes what is needed to go on verifying later, at the end, on a signal and on a "
+           "trigger, to NAME-verify.state.");
+  rows.add("verify_state_load", text(&J::verify_state_load, "PATH", "the path of such a file"),
+           "Goes on from a state that was saved. A state of another version or job, or with frames "
+           "of a job that sends none to this one now, is refused. fio's option is a yes or no, and "
+           "finds the "
+           "file itself.");
+  rows.add("continue_on_error",
+           parsed(
+               &J::continue_on_error, parse_error_classes,
+               +[](const ErrorClasses&) { return std::string("none"); }, "CLASSES",
+               "none, all, or some of tx, rx, io, verify, overrun, lock, by commas"),
+           "Goes on after errors of these classes. They are counted, with the first of them, and "
+           "fail neither job nor run: exit 0 where nothing else is wrong. overrun is an error on a "
+           "bus that pauses its senders only; lock is a ring that others hold. A bus or link that "
+           "is gone or corrupt always ends the job.");
+  rows.add("end_on", end_on(), "Ends the job, without failure, when this happens.");
+}
+
+void add_measurement_rows(std::vector<OptionRow>& into) {
+  Rows rows(into, OptionCategory::measurement);
+  rows.add("disable_lat", yes_or_no(&J::disable_lat),
+           "Does not measure times, for the highest rate with the smallest frames.");
+  rows.add("percentile_list",
+           parsed(&J::percentile_list, parse_percentiles, percentiles_text, "N[:N]...",
+                  "up to 20 above 0 to 100, by colons"),
+           "Percentiles of the latency, beside those that every result has: 50:99:99.9. Results "
+           "have them in \"percentiles\".");
+  rows.add("max_latency", time(&J::max_latency, TimeUnit::microseconds, 0ns, 1h),
+           "The job fails when one of its frames takes longer, from its intended send time to its "
+           "arrival or the reply; frames of ramp_time do not count.",
+           "0, none");
+  rows.add("search",
+           one_of(&J::search,
+                  {{"none", Search::none},
+                   {"ndr", Search::ndr},
+                   {"pdr", Search::pdr},
+                   {"latency_target", Search::latency_target}},
+                  "WHAT"),
+           "Searches for the highest rate that loses nothing (ndr, RFC 2544), loses no more than "
+           "search_loss (pdr), or keeps latency_percentile of its frames within latency_target.");
+  rows.add("search_loss", share(&J::search_loss, "0% to 100%"),
+           "Of search=pdr: the share of frames that may be lost.");
+  rows.add(
+      "search_resolution", above_zero_share(&J::search_resolution),
+      "The search ends when it has the rate to within this share of that rate, or to a frame per "
+      "second.");
+  rows.add("search_max_iops search_max_fps",
+           number(&J::search_max_fps, 0, 1'000'000'000, "frames per second"),
+           "The highest rate that the search tries; 0 is what a trial at full speed reaches.");
+  rows.add("search_trial", time(&J::search_trial, TimeUnit::seconds, 1ms, 24h),
+           "How long each trial sends. RFC 2544 wants 60 s.");
+  rows.add("latency_target", latency_target(),
+           "The bound that latency_percentile of the frames keep, in a search for the highest rate "
+           "that allows it.",
+           "0, none");
+  rows.add("latency_percentile",
+           real(&J::latency_percentile, parse_per_cent, "PERCENTAGE", "0 to 100"),
+           "The share of frames that must keep latency_target. fio's default is 100, all of them.");
+  rows.add("steadystate ss", steady_state(),
+           "Ends the job when over ss_dur its rate deviates from the mean, or slopes, by no more "
+           "than the limit: frames per second with iops, bits per second with bw, as iops:0.3%.");
+  rows.add("ss_dur steadystate_duration", time(&J::ss_dur, TimeUnit::seconds, 0ns, 24h),
+           "How far steadystate looks back: whole seconds, rounded up, at least 2; 0 means 2. "
+           "With fio, 0 switches steadystate off.",
+           "0, which is 2 seconds");
+  rows.add("ss_ramp steadystate_ramp_time", time(&J::ss_ramp, TimeUnit::seconds, 0ns, 24h),
+           "How long steadystate waits before it begins to look: whole seconds, rounded up.");
+}
+
+void add_record_rows(std::vector<OptionRow>& into) {
+  Rows rows(into, OptionCategory::records);
+  rows.add("replay read_iolog", text(&J::replay, "PATH", "the path of a capture file"),
+           "Sends the frames of a capture, at their times, or at rate or rate_iops where one is "
+           "given. They carry no probes, so they are counted and not verified.");
+  rows.add("replay_time_scale", replay_time_scale(),
+           "The speed of replay, in per cent: 200 is twice as fast as the capture.");
+  rows.add("replay_no_stall", yes_or_no(&J::replay_no_stall),
+           "Replays without the pauses of the capture, as fast as rate lets it, whatever "
+           "replay_time_scale is.");
+  rows.add(
+      "write_pcap", text(&J::write_pcap, "PATH", "the path of a file"),
+      "Writes each frame that is sent to a capture file, which replay can read, with the times "
+      "when it was due and when it was sent. Clones add .0, .1 and so on to the path, and a "
+      "list of engines their names.");
+  rows.add("write_bw_log", text(&J::write_bw_log, "PREFIX", "the beginning of a path"),
+           "Writes the KiB per second of each log_avg_msec to PREFIX_bw.NAME.log, in fio's format: "
+           "ms, value, 0 for what was received or 1 for what was sent, 0, 0. A log that cannot be "
+           "written to its end is a warning and exit code 1; the figures stand.");
+  rows.add("write_iops_log", text(&J::write_iops_log, "PREFIX", "the beginning of a path"),
+           "The same for frames per second, PREFIX_iops.NAME.log.");
+  rows.add("write_lat_log", text(&J::write_lat_log, "PREFIX", "the beginning of a path"),
+           "The same for the mean latency in ns, PREFIX_lat.NAME.log; with direction 1 that of "
+           "frames which the job sent, as the peer made for it measured them.");
+  rows.add(
+      "write_hist_log", text(&J::write_hist_log, "PREFIX", "the beginning of a path"),
+      "Writes a histogram of the latencies of each log_hist_msec to PREFIX_clat_hist.NAME.log, "
+      "in fio's format and with fio's bins: ms, direction, mean size of frames, and a count for "
+      "each of 1856 bins of ns, or fewer by log_hist_coarseness.");
+  rows.add(
+      "log_hist_msec", time(&J::log_hist, TimeUnit::milliseconds, 10ms, 1h),
+      "The interval of write_hist_log. With other logs, one of both intervals is a multiple of "
+      "the other. fio's default is 0, no histograms.");
+  rows.add("log_hist_coarseness", number(&J::log_hist_coarseness, 0, 6),
+           "Puts 2 to that power of bins into one: 1 has 928 bins, 6 has 29.");
+  rows.add("log_avg_msec", time(&J::log_avg, TimeUnit::milliseconds, 10ms, 1h),
+           "The interval of the logs.");
+}
+
+}  // namespace shmif::perf

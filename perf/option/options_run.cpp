@@ -1,0 +1,128 @@
+// The rows about the run as a whole.
+
+#include "perf/engine/socket_address.hpp"
+#include "perf/option/option_kinds.hpp"
+
+namespace shmif::perf {
+
+using R = RunOptions;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// One format or several, as in fio.
+Kind<R> output_formats() {
+  static constexpr Word<OutputFormat> kWords[] = {
+      {"normal", OutputFormat::normal},
+      {"json", OutputFormat::json},
+      {"json+", OutputFormat::json_plus},
+      {"terse", OutputFormat::terse},
+  };
+  const std::span<const Word<OutputFormat>> words = kWords;
+  Kind<R> kind{.placeholder = "FORMAT[,...]", .range = listed(words)};
+  kind.set = [words](std::string_view value, R& run) -> Result<void> {
+    const auto read = read_words(words, value);
+    if (!read) return read.error();
+    run.output_format.clear();
+    for (const OutputFormat format : *read) {
+      const auto& known = run.output_format;
+      if (std::find(known.begin(), known.end(), format) == known.end()) {
+        run.output_format.push_back(format);
+      }
+    }
+    return {};
+  };
+  kind.show = [](const R&) { return std::string("normal"); };
+  return kind;
+}
+
+Kind<R> metrics_format() {
+  Kind<R> kind = text(&R::metrics_format, "FORMAT", "influx");
+  kind.set = [](std::string_view value, R& run) -> Result<void> {
+    if (value != "influx") return refused(value, "is not known (influx)");
+    run.metrics_format = std::string(value);
+    return {};
+  };
+  return kind;
+}
+
+/// ADDRESS:PORT, [ADDRESS]:PORT or PORT, which is a port of the loopback.
+Kind<R> metrics_address() {
+  Kind<R> kind = text(&R::metrics_address, "ADDRESS", "ADDRESS:PORT, or a port of the loopback");
+  kind.set = [](std::string_view value, R& run) -> Result<void> {
+    const bool port_alone = value.find_first_not_of("0123456789") == std::string_view::npos;
+    const std::string address = (port_alone ? "127.0.0.1:" : "") + std::string(value);
+    const auto split = split_host_port(address);
+    if (!split || !split->port) {
+      return refused(value, "is not an address (as 127.0.0.1:9400, [::1]:9400, or 9400 alone)");
+    }
+    run.metrics_address = address;
+    return {};
+  };
+  return kind;
+}
+
+void add_output_rows(Rows& rows) {
+  rows.add("output", text(&R::output, "PATH", "the path of a file"), "Writes the results there.",
+           "standard output");
+  rows.add("output-format", output_formats(),
+           "How results are written: normal for people; json; json+, which has the bins of the "
+           "histograms, too; terse, a line for each job. Several are written one after the other.");
+  rows.add(
+      "status-interval", time(&R::status_interval, TimeUnit::seconds, 0ns, 24h),
+      "Prints the results so far at this interval; 0 is only at the end. With a stream it is the "
+      "interval of the stream; 0 is each second.",
+      "0, at the end");
+  rows.add(
+      "eta",
+      one_of(&R::eta,
+             {{"auto", R::Eta::automatic}, {"always", R::Eta::always}, {"never", R::Eta::never}},
+             "WHEN"),
+      "When to show the lines of progress, one for each group: on a terminal only, always (a plain "
+      "line for each interval where there is none) or never.");
+  rows.add(
+      "json-stream", yes_or_no(&R::json_stream),
+      "Prints a JSON object for each interval, one a line. Without --output the result goes to "
+      "standard error then.");
+  rows.add("format", metrics_format(),
+           "Prints each interval as lines that a time-series database reads. Without --output the "
+           "result goes to standard error then.");
+  rows.add(
+      "metrics", metrics_address(),
+      "Answers http://ADDRESS/metrics with the figures as Prometheus scrapes them, while the run "
+      "lasts; port 0 is any that is free. Everyone who reaches that address can read them.");
+  rows.add("aux-path", text(&R::aux_path, "PATH", "a directory"),
+           "Where logs, states and the output of commands go.", "the current directory");
+}
+
+void add_trigger_rows(Rows& rows) {
+  rows.add("trigger-file", text(&R::trigger_file, "PATH", "the path of a file"),
+           "Fires the trigger when that file appears, and removes the file. A trigger fires "
+           "once: states are saved, all jobs stop, and the command of --trigger runs.");
+  rows.add("trigger-timeout", time(&R::trigger_timeout, TimeUnit::seconds, 0ns, 365 * 24h),
+           "Fires the trigger after that time; 0 is never.", "0, never");
+  rows.add("trigger-match", text(&R::trigger_match, "FILTER", "a filter of pcap-filter(7)"),
+           "Fires the trigger when a job receives a frame that passes the filter.");
+  rows.add("trigger trigger-command", command(&R::trigger_command),
+           "The program that a trigger runs.");
+}
+
+}  // namespace
+
+void add_run_rows(std::vector<OptionRow>& into) {
+  Rows rows(into, OptionCategory::run);
+  add_output_rows(rows);
+  rows.add("repeat", number(&R::repeat, 1, 1000, "times"),
+           "Repeats the whole run so many times, and reports median and spread of each figure.");
+  rows.add("continue_on_start_error", yes_or_no(&R::continue_on_start_error),
+           "Goes on without the jobs that cannot start; the run still exits 1.");
+  rows.add(
+      "startup_batch_timeout", time(&R::startup_batch_timeout, TimeUnit::seconds, 1ms, 1h),
+      "For jobs that start together: how long to wait while no further one gets ready (devices, "
+      "buffers, exec_prerun). Those that are not ready then have failed.");
+  rows.add("stuck_timeout", time(&R::stuck_timeout, TimeUnit::seconds, 1ms, 24h),
+           "A job that has not ended this long after it was stopped is killed, and has failed.");
+  add_trigger_rows(rows);
+}
+
+}  // namespace shmif::perf

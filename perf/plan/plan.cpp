@@ -1,0 +1,221 @@
+#include "perf/plan/plan.hpp"
+
+#include <algorithm>
+#include <set>
+
+#include "perf/plan/plan_peers.hpp"
+#include "perf/plan/planner.hpp"
+#include "perf/plan/trial_jobs.hpp"
+
+namespace shmif::perf {
+namespace {
+
+constexpr std::size_t kMostProblems = 20;
+constexpr std::size_t kMostJobs = 1024;
+
+/// If the CPUs are split, each clone gets one.
+std::vector<int> share_of(const std::vector<int>& cpus, CpuPolicy policy, std::uint32_t clone) {
+  if (policy == CpuPolicy::shared || cpus.empty()) return cpus;
+  return {cpus[clone]};
+}
+
+}  // namespace
+
+Planner::Planner(const JobSet& set) {
+  if (set.jobs.empty()) {
+    problems_.emplace_back(
+        "there are no jobs (write a section, as [name], or options on the command line)");
+    return;
+  }
+  multiply_engines(set.jobs);
+  check_each();
+  check_used();
+  if (!problems_.empty()) return;
+  make_clones();
+  if (!problems_.empty()) return;
+  check_names();
+  connect();
+  if (!problems_.empty()) return;
+  check_receivers();
+  name_wires();
+  agree_on_wires();
+  check_files();
+  drop_idle_minimums();
+  check_searches();
+  order();
+  if (problems_.empty()) check_order();
+}
+
+/// `what` begins with the option that it is about; otherwise it is about the whole job.
+void Planner::problem(const JobOptions& job, const std::string& what) {
+  if (problems_.size() >= kMostProblems) return;
+  const auto of_option = job.where_of.find(what.substr(0, what.find(':')));
+  const std::string& place = of_option == job.where_of.end() ? job.where : of_option->second;
+  const std::string where = place.empty() ? "" : place + ": ";
+  const std::string name = job.name.empty() ? "" : "job \"" + job.name + "\": ";
+  problems_.push_back(where + name + what);
+}
+
+/// Makes a block for each engine from consecutive jobs with the same list, up to a stonewall.
+void Planner::multiply_engines(const std::vector<JobOptions>& jobs) {
+  for (std::size_t i = 0; i < jobs.size();) {
+    std::size_t end = i + 1;
+    if (jobs[i].engines.empty()) {
+      drafts_.push_back({jobs[i], jobs[i].name, false});
+      i = end;
+      continue;
+    }
+    while (end < jobs.size() && jobs[end].engines == jobs[i].engines && !jobs[end].stonewall) ++end;
+    for (const EngineKind engine : jobs[i].engines) {
+      for (std::size_t j = i; j < end; ++j) {
+        Draft draft{jobs[j], jobs[j].name, true};
+        draft.options.engine = engine;
+        draft.options.engines.clear();
+        draft.options.name += std::string("-") + name_of(engine);
+        if (!draft.options.write_pcap.empty()) {
+          draft.options.write_pcap += std::string(".") + name_of(engine);
+        }
+        draft.options.stonewall =
+            draft.options.stonewall || (j == i && engine != jobs[i].engines[0]);
+        drafts_.push_back(std::move(draft));
+      }
+    }
+    i = end;
+  }
+}
+
+void Planner::check_each() {
+  std::set<std::string> names;
+  std::size_t count = 0;
+  bool lasting = false;
+  for (const Draft& draft : drafts_) {
+    const JobOptions& job = draft.options;
+    if (!names.insert(job.name).second)
+      problem(job, "another job has that name (choose one for each)");
+    std::vector<std::string> found;
+    check_alone(job, found);
+    for (const std::string& what : found) problem(job, what);
+    count += 2 * std::size_t{job.numjobs};
+    lasting = lasting || !job.background;
+  }
+  if (!lasting)
+    problem(drafts_[0].options, "background: all jobs have it, so no job keeps the run going");
+  if (count > 2 * kMostJobs) {
+    problems_.push_back("there are more than " + std::to_string(kMostJobs) +
+                        " jobs in all (numjobs counts)");
+  }
+}
+
+void Planner::check_used() {
+  std::vector<const JobOptions*> jobs;
+  jobs.reserve(drafts_.size());
+  for (const Draft& draft : drafts_) jobs.push_back(&draft.options);
+  for (const auto& [job, what] : unused_options(jobs)) problem(*jobs[job], what);
+}
+
+std::size_t Planner::add(const JobOptions& options, std::uint32_t clone) {
+  PlannedJob job;
+  job.options = options;
+  job.options.numjobs = 1;
+  job.clone = clone;
+  plan_.push_back(std::move(job));
+  return plan_.size() - 1;
+}
+
+bool Planner::wants_peer(const Draft& draft) const {
+  const JobOptions& job = draft.options;
+  const bool named_by_another = std::any_of(drafts_.begin(), drafts_.end(), [&](const Draft& by) {
+    return by.options.rw == Role::txrx && by.options.to == draft.written_name;
+  });
+  return sends(job.rw) && job.to.empty() && job.exec.empty() && !alone_on_its_wire(job.engine) &&
+         !named_by_another;
+}
+
+void Planner::make_clones() {
+  std::string group;
+  for (std::size_t d = 0; d < drafts_.size(); ++d) {
+    Draft& draft = drafts_[d];
+    const JobOptions& written = draft.options;
+    if (group.empty() || written.new_group || written.stonewall) group = written.name;
+    const bool with_peer = wants_peer(draft);
+    if (written.rw == Role::txrx && written.rwmixtx != 50 && !with_peer) {
+      problem(written,
+              "rwmixtx: divides the rate between a job and the peer made for it, and this one has "
+              "none (give each job a rate of its own)");
+    }
+    for (std::uint32_t clone = 0; clone < written.numjobs; ++clone) {
+      JobOptions options = written;
+      if (written.numjobs > 1) {
+        options.name += '.' + std::to_string(clone);
+        if (!options.write_pcap.empty()) options.write_pcap += '.' + std::to_string(clone);
+        if (writes_capture(options)) options.filename += '.' + std::to_string(clone);
+      }
+      if (options.rw == Role::rx) options.write_pcap.clear();  // only sent frames are recorded
+      give_seeds(options, clone);
+      options.cpus_allowed = share_of(written.cpus_allowed, written.cpus_allowed_policy, clone);
+      options.peer_cpus_allowed =
+          share_of(written.peer_cpus_allowed, written.cpus_allowed_policy, clone);
+      if (with_peer) mix_rates(options);
+      draft.clones.push_back(add(options, clone));
+      plan_.back().group = group;
+      draft_of_.push_back(d);
+      if (!with_peer) continue;
+      add_peer(draft.clones.back());
+      draft.peers.push_back(plan_.size() - 1);
+      draft_of_.push_back(d);
+    }
+  }
+}
+
+/// Adds the peer that receives what `job` sends.
+void Planner::add_peer(std::size_t job) {
+  const std::size_t peer = add(made_peer(plan_[job].options), plan_[job].clone);
+  plan_[peer].group = plan_[job].group;
+  plan_[peer].peer_of = plan_[job].options.name;
+  plan_[job].to = peer;
+  if (plan_[peer].options.rw == Role::txrx) plan_[peer].to = job;
+}
+
+void Planner::check_names() {
+  std::set<std::string> names;
+  for (const PlannedJob& job : plan_) {
+    if (!names.insert(job.options.name).second) {
+      problem(job.options,
+              "another job, or a clone or peer of one, has that name (choose another)");
+    }
+  }
+}
+
+/// A minimum applies only to directions in which the job has traffic. One value can set both.
+void Planner::drop_idle_minimums() {
+  for (PlannedJob& job : plan_) {
+    if (job.options.rw == Role::tx) job.options.rate_min_bps.rx = job.options.rate_min_fps.rx = 0;
+    if (job.options.rw == Role::rx) job.options.rate_min_bps.tx = job.options.rate_min_fps.tx = 0;
+  }
+}
+
+void Planner::check_searches() {
+  for (const std::size_t idle : idle_beside_searches(plan_)) {
+    problem(plan_[idle].options,
+            "background: beside a job with search only background jobs run, and jobs that receive "
+            "(give it background=1)");
+  }
+}
+
+Planning plan_of(const JobSet& set) {
+  Planner planner(set);
+  std::vector<std::string> problems = planner.problems();
+  return {std::move(planner).plan(), std::move(problems)};
+}
+
+std::vector<std::string> problems_of(const JobSet& set) {
+  return plan_of(set).problems;
+}
+
+Result<std::vector<PlannedJob>> expand(const JobSet& set) {
+  Planning planning = plan_of(set);
+  if (!planning.problems.empty()) return Error(Errc::bad_argument, planning.problems[0]);
+  return std::move(planning.jobs);
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,63 @@
+#pragma once
+// The plan of a run: a set of jobs, checked as a whole, with all clones and peers.
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "perf/job/job_options.hpp"
+
+namespace shmif::perf {
+
+inline constexpr std::size_t kNoJob = std::numeric_limits<std::size_t>::max();
+
+/// One job of a run: one thread or process. The number of a job is its index in the plan, and also
+/// the number of the flow that it sends.
+struct PlannedJob {
+  JobOptions options;                  ///< with its final name, "voip.3"
+  std::string group;                   ///< its reporting group
+  std::string peer_of;                 ///< if it is a peer made for another job: that job's name
+  std::size_t to = kNoJob;             ///< the job it sends to; itself for rw=txrx on engine=null
+  std::vector<std::size_t> waits_for;  ///< it starts when all of these have ended
+  std::uint32_t clone = 0;             ///< number of the clone, from 0
+};
+
+/// Jobs with the same key share a wire. In a plan, all options that define the wire are the same
+/// for them.
+std::string wire_key(const PlannedJob& job);
+
+/// The plan of a set of jobs:
+///
+///   engine=A,B     consecutive jobs with the same list become a block for each engine, named
+///                  NAME-A and NAME-B; each block but the first waits for the one before
+///   numjobs=3      becomes NAME.0, NAME.1 and NAME.2, each with its own random numbers
+///   rw=tx          without `to` gets NAME.sink (rw=rx); rw=txrx gets NAME.peer (rw=txrx) and
+///                  rw=pingpong gets NAME.echo (rw=echo), on the same wire; on engine=null and pcap
+///                  a sender has no peer
+///   to=OTHER       clone i sends to clone i of OTHER; if OTHER has fewer, numbers wrap
+///   stonewall      waits for all jobs before it, except those that receive from later ones
+///   wires with two ends (unix, udp) become one for each pair, named after the first sender
+///
+/// A peer is a copy of the job that it is made for, on peer_cpus_allowed, without faults, records
+/// and commands. With rw=txrx it also has the limits and pauses. It takes the values of the other
+/// direction: with rw=txrx the second values of bs, rate and rate_min, with rw=tx the second value
+/// of rate_min. With rw=txrx and one rate for both, rwmixtx divides the sum of both. Errors:
+/// bad_argument, the first of problems_of().
+Result<std::vector<PlannedJob>> expand(const JobSet& set);
+
+/// Problems of a set of jobs as a whole, at most 20, each with the job, where it was written, and
+/// advice: names that are missing or occur twice, jobs that wait for themselves or send to jobs
+/// that cannot receive, contradicting options. Empty if there are none.
+std::vector<std::string> problems_of(const JobSet& set);
+
+/// Both results at once. If there are problems, `jobs` is not valid.
+struct Planning {
+  std::vector<PlannedJob> jobs;
+  std::vector<std::string> problems;
+};
+Planning plan_of(const JobSet& set);
+
+}  // namespace shmif::perf

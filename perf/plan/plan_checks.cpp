@@ -1,0 +1,298 @@
+#include "perf/plan/plan_checks.hpp"
+
+#include <algorithm>
+
+#include "perf/engine/engine.hpp"
+#include "perf/frame/header_template.hpp"
+#include "perf/frame/probe.hpp"
+#include "perf/job/values.hpp"
+#include "perf/plan/plan_peers.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::uint32_t kMostOnAWire = 65535;
+
+/// Collects the problems of one job.
+class Checker {
+ public:
+  Checker(const JobOptions& job, std::vector<std::string>& problems)
+      : job_(job), problems_(problems) {}
+
+  void all() {
+    role();
+    length();
+    traffic();
+    frames();
+    engine();
+    searches();
+    records();
+    place();
+  }
+
+ private:
+  void require(bool fine, const std::string& what) {
+    if (!fine) problems_.push_back(what);
+  }
+  bool sends_traffic() const { return sends(job_.rw) && job_.exec.empty(); }
+  bool has_rate() const { return job_.rate_bps.tx != 0 || job_.rate_fps.tx != 0; }
+
+  void role();
+  void length();
+  void traffic();
+  void mix();
+  void frames();
+  void headers();
+  void engine();
+  void searches();
+  void records();
+  void place();
+
+  const JobOptions& job_;
+  std::vector<std::string>& problems_;
+};
+
+void Checker::role() {
+  if (!sends(job_.rw)) {
+    const std::string role = job_.rw == Role::rx ? "rw=rx" : "rw=echo";
+    require(job_.to.empty(),
+            "to: a job with " + role + " sends to nobody by itself (leave it out)");
+    require(job_.thinktime.count() == 0,
+            "thinktime: a job with " + role + " sends nothing by itself (leave it out)");
+    require(job_.search == Search::none,
+            "search: a job with " + role + " has no rate to search for (write it at the sender)");
+    require(job_.replay.empty(),
+            "replay: a job with " + role + " sends nothing by itself (use rw=tx)");
+  }
+  require(job_.rw != Role::pingpong || job_.replay.empty(),
+          "replay: nobody answers the frames of a capture (use rw=tx)");
+  const bool later = job_.verify_async != 0 || job_.verify_backlog != 0;
+  require(
+      !later || (job_.rw != Role::pingpong && job_.rw != Role::echo),
+      std::string(job_.verify_async != 0 ? "verify_async" : "verify_backlog") +
+          ": a job that asks or answers checks each frame before it sends the next (leave it out)");
+  require(!job_.verify_only || job_.rw == Role::rx,
+          "verify_only: such a job sends nothing (use rw=rx)");
+  require(!job_.verify_only || (job_.verify && job_.do_verify),
+          "verify_only: verify=0 and do_verify=0 leave nothing to do");
+}
+
+void Checker::length() {
+  require(!job_.time_based || job_.runtime.count() > 0,
+          "time_based: needs runtime, which says for how long");
+  const bool limited = job_.runtime.count() > 0 || job_.number_ios != 0 || job_.size_bytes != 0 ||
+                       job_.io_limit_bytes != 0 || !job_.replay.empty();
+  require(!sends_traffic() || limited || job_.search != Search::none || job_.background,
+          "runtime: nothing says when the job ends (give runtime, number_ios, size or io_limit)");
+  require(job_.loops == 1 || job_.size_bytes != 0 || !job_.replay.empty(),
+          "loops: needs size or replay, which define a loop");
+}
+
+void Checker::traffic() {
+  if (!sends_traffic()) return;
+  require(job_.thinktime_spin <= job_.thinktime,
+          "thinktime_spin: is longer than thinktime, but must be a part of it");
+  require(job_.rate_process == RateProcess::linear || has_rate() || job_.search != Search::none,
+          "rate_process: poisson needs rate or rate_iops, which gives the average");
+  const auto reachable = [&](const char* name, std::uint64_t least, std::uint64_t rate) {
+    require(rate == 0 || least <= rate,
+            std::string(name) + ": is more than the rate, so it can never be reached");
+  };
+  reachable("rate_min", job_.rate_min_bps.tx, job_.rate_bps.tx);
+  reachable("rate_min", job_.rate_min_bps.rx, job_.rate_bps.rx);
+  reachable("rate_iops_min", job_.rate_min_fps.tx, job_.rate_fps.tx);
+  reachable("rate_iops_min", job_.rate_min_fps.rx, job_.rate_fps.rx);
+  if (job_.rw == Role::pingpong) {
+    require(job_.iodepth_low < job_.iodepth || job_.iodepth_low == 0,
+            "iodepth_low: is not below iodepth, so it can never be reached again");
+    require(job_.iodepth_batch_complete_min <= job_.iodepth,
+            "iodepth_batch_complete_min: is more than iodepth, so it can never be reached");
+  }
+  if (job_.rw == Role::txrx && job_.rwmixtx != 50) mix();
+}
+
+void Checker::mix() {
+  require(has_rate(), "rwmixtx: needs rate or rate_iops, which it divides");
+  require(job_.rate_bps.tx == job_.rate_bps.rx && job_.rate_fps.tx == job_.rate_fps.rx,
+          "rwmixtx: the directions have rates of their own already (give one rate for both)");
+  // A rate of 0 would mean no limit.
+  require(job_.rwmixtx != 0, "rwmixtx: 0 leaves the job nothing to send (use rw=rx)");
+  require(job_.rwmixtx != 100, "rwmixtx: 100 leaves the job nothing to receive (use rw=tx)");
+  if (job_.rwmixtx == 0 || job_.rwmixtx == 100) return;
+  for (const std::uint64_t rate : {job_.rate_bps.tx, job_.rate_fps.tx}) {
+    const PerDirection<std::uint64_t> shares = mixed(rate, job_.rwmixtx);
+    require(rate == 0 || (shares.tx != 0 && shares.rx != 0),
+            "rwmixtx: leaves one direction less than 1 of " + std::to_string(2 * rate) +
+                " per second (give a higher rate)");
+  }
+}
+
+void Checker::frames() {
+  require(job_.payload != Payload::pattern || !job_.buffer_pattern.empty(),
+          "payload: pattern needs buffer_pattern");
+  require(job_.buffer_compress_percentage == 0 || job_.payload == Payload::random,
+          "buffer_compress_percentage: is only for payload=random");
+  headers();
+  if (!sends_traffic() || !job_.replay.empty()) return;
+  // Bytes before the probe, and the part of them that a wire's MTU does not count.
+  std::size_t before = kEthernetHeaderBytes + (job_.vlan ? kVlanTagBytes : 0);
+  std::size_t link = before;
+  if (!job_.headers.empty()) {
+    const auto read = HeaderTemplate::parse(job_.headers);
+    if (!read) return require(false, read.error().message);
+    before = read->bytes();
+    link = read->places().ip == 0 ? before : read->places().ip;
+  }
+  const std::size_t least = before + kProbeBytes;
+  std::vector<FrameSizes::Part> parts = job_.bs.tx.parts;
+  if (job_.rw == Role::txrx && job_.to.empty()) {
+    parts.insert(parts.end(), job_.bs.rx.parts.begin(), job_.bs.rx.parts.end());
+  }
+  for (const FrameSizes::Part& part : parts) {
+    require(part.least >= least, std::string("bs: with ") +
+                                     (job_.headers.empty() ? "a vlan tag" : "these headers") +
+                                     " a frame has " + std::to_string(least) +
+                                     " bytes at least, not " + std::to_string(part.least));
+    // With TCP, a frame is what one write sends. The sizes that an existing bus accepts are checked
+    // when it is opened.
+    const bool tcp = job_.engine == EngineKind::host && job_.proto == HostProtocol::tcp;
+    if (!tcp && part.most > kMostOnAWire) {
+      require(false, "bs: frames have up to " + std::to_string(kMostOnAWire) +
+                         " bytes, and writes up to 1m with engine=host and proto=tcp only");
+      break;
+    }
+    const bool fits = tcp || !job_.bus.empty() || part.most <= job_.mtu + link;
+    require(fits, "bs: frames of " + std::to_string(part.most) +
+                      " bytes do not fit a wire with mtu=" + std::to_string(job_.mtu) +
+                      " (give it mtu=" + std::to_string(part.most - link) + ')');
+    if (part.least < least || !fits) break;
+  }
+}
+
+void Checker::headers() {
+  if (job_.headers.empty()) return;
+  require(!job_.vlan, "vlan: headers say which tags a frame has (leave it out)");
+  require(job_.replay.empty(),
+          "headers: the frames of a capture have headers already (leave it out)");
+  require(job_.rw == Role::tx || job_.rw == Role::txrx,
+          "headers: only a job that sends, and gets no replies, can have them (use rw=tx)");
+  require(job_.engine != EngineKind::host && job_.engine != EngineKind::udp,
+          std::string("headers: the kernel makes those of engine=") + name_of(job_.engine) +
+              " (leave it out)");
+}
+
+void Checker::engine() {
+  const Capabilities can = capabilities_of(job_.engine);
+  const std::string name = std::string("engine=") + name_of(job_.engine);
+  const bool receives = job_.rw != Role::tx;
+  const bool transmits = job_.rw != Role::rx;
+  require(!receives || can.receives, "rw: " + name + " cannot receive");
+  require(!transmits || can.sends, "rw: " + name + " cannot send");
+  if (job_.io_submit_mode == IoSubmit::offload) {
+    require(!job_.fault.any() && !job_.fault_rx.any(),
+            "io_submit_mode: a link with faults cannot be used by two threads (use inline)");
+    require(job_.engine != EngineKind::null,
+            "io_submit_mode: engine=null cannot be used by two threads (use inline)");
+    require(job_.engine != EngineKind::host || job_.proto != HostProtocol::tcp,
+            "io_submit_mode: a connection of TCP cannot be used by two threads (use inline)");
+  }
+  if (job_.engine == EngineKind::pcap) {
+    require(job_.rw == Role::tx || job_.rw == Role::rx,
+            "rw: a capture file is written (rw=tx) or read (rw=rx)");
+    require(!job_.filename.empty(), "filename: engine=pcap needs the file's path");
+  }
+  if (job_.engine == EngineKind::null) {
+    require(job_.rw == Role::tx || job_.rw == Role::txrx,
+            "rw: nobody else is on engine=null (use rw=tx, or rw=txrx to receive what it sends)");
+    require(job_.to.empty(), "to: nobody else is on engine=null (leave it out)");
+  }
+  if (job_.engine != EngineKind::host) {
+    require(job_.exec.empty(), "exec: only engine=host has a host to run it on");
+    require(job_.ip.empty(), "ip: only engine=host has addresses");
+  }
+  if (!job_.exec.empty()) {
+    const std::string remedy =
+        ": the program of exec runs as root of its host (leave it out; the program can "
+        "become another user by itself, see setpriv(1))";
+    require(job_.uid.empty(), "uid" + remedy);
+    require(job_.gid.empty(), "gid" + remedy);
+  }
+  require(job_.engine != EngineKind::host || !job_.thread,
+          "thread: an emulated host is a process (leave it out)");
+  require(job_.ip.empty() || job_.numjobs == 1,
+          "ip: " + std::to_string(job_.numjobs) + " jobs cannot have one address (leave it out)");
+}
+
+void Checker::searches() {
+  const bool bound = job_.latency_target.count() > 0;
+  require(job_.search == Search::latency_target || !bound,
+          "latency_target: needs search=latency_target (give latency_target=0, or that search)");
+  if (job_.search == Search::none) return;
+  require(!has_rate(),
+          "search: it searches for the rate, so none can be given (search_max_iops bounds it)");
+  require(job_.number_ios == 0 && job_.size_bytes == 0 && job_.io_limit_bytes == 0 &&
+              !job_.time_based && job_.loops == 1,
+          "search: each trial takes search_trial, so size, loops, number_ios, io_limit and "
+          "time_based cannot be given (runtime bounds them all together)");
+  require(job_.replay.empty(), "search: replay has a rate already");
+  require(job_.numjobs == 1, "search: clones would disturb each other (use numjobs=1)");
+  require(job_.thinktime.count() == 0, "search: thinktime would be part of the rate");
+  require(job_.steadystate.empty(), "search: steadystate would end its trials");
+  require(job_.engine != EngineKind::null && job_.engine != EngineKind::pcap,
+          std::string("search: nothing is lost on engine=") + name_of(job_.engine));
+  require(job_.search != Search::latency_target || bound,
+          "search: latency_target needs the option latency_target, the bound to keep");
+  require(job_.search != Search::latency_target || !job_.disable_lat,
+          "disable_lat: without latencies, latency_target cannot work");
+  require((job_.search == Search::pdr) == (job_.search_loss > 0),
+          "search_loss: search=pdr needs it, and no other search takes it");
+}
+
+void Checker::records() {
+  require(job_.replay.empty() || job_.rate_catchup != CatchUp::skip,
+          "rate_catchup: skip would leave frames of the capture out (use burst or limited)");
+  require(job_.replay.empty() || job_.ramp_time.count() == 0,
+          "ramp_time: the frames of a capture do not say what belongs to it (leave it out)");
+  require(job_.steadystate.empty() || job_.ss_dur.count() == 0 ||
+              job_.ss_dur >= std::chrono::seconds(2),
+          "ss_dur: must be at least 2 s, because there is one rate per second and one alone shows "
+          "no change");
+  const auto needs_latency = [&](const char* name, bool given) {
+    require(!job_.disable_lat || !given,
+            std::string("disable_lat: without latencies, ") + name + " cannot work");
+  };
+  needs_latency("write_lat_log", !job_.write_lat_log.empty());
+  needs_latency("write_hist_log", !job_.write_hist_log.empty());
+  needs_latency("percentile_list", !job_.percentile_list.empty());
+  needs_latency("max_latency", job_.max_latency.count() > 0);
+  const bool averages =
+      !job_.write_bw_log.empty() || !job_.write_iops_log.empty() || !job_.write_lat_log.empty();
+  require(
+      job_.write_hist_log.empty() || !averages || job_.log_hist % job_.log_avg == 0ns ||
+          job_.log_avg % job_.log_hist == 0ns,
+      "log_hist_msec: neither it nor log_avg_msec is a multiple of the other (as 500 and 1000)");
+  require(job_.verify_state_load.empty() || job_.numjobs == 1,
+          "verify_state_load: a state is of one job (use numjobs=1)");
+}
+
+void Checker::place() {
+  if (job_.cpus_allowed_policy != CpuPolicy::split) return;
+  require(job_.cpus_allowed.size() >= job_.numjobs,
+          "cpus_allowed: " + std::to_string(job_.cpus_allowed.size()) +
+              " CPUs cannot be split between " + std::to_string(job_.numjobs) +
+              " jobs, one for each");
+  require(job_.peer_cpus_allowed.empty() || job_.peer_cpus_allowed.size() >= job_.numjobs,
+          "peer_cpus_allowed: " + std::to_string(job_.peer_cpus_allowed.size()) +
+              " CPUs cannot be split between the peers of " + std::to_string(job_.numjobs) +
+              " jobs");
+}
+
+}  // namespace
+
+void check_alone(const JobOptions& job, std::vector<std::string>& problems) {
+  Checker(job, problems).all();
+}
+
+}  // namespace shmif::perf

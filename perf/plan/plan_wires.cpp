@@ -1,0 +1,112 @@
+// Which jobs share a medium, the properties of that medium, and which files are written.
+
+#include <algorithm>
+#include <map>
+
+#include "perf/plan/planner.hpp"
+
+namespace shmif::perf {
+namespace {
+
+/// The value that was given for the option `name`; null: it was not given.
+const std::string* given(const JobOptions& job, const char* name) {
+  const auto it = std::find_if(job.given.rbegin(), job.given.rend(),
+                               [&](const auto& option) { return option.first == name; });
+  return it == job.given.rend() ? nullptr : &it->second;
+}
+
+}  // namespace
+
+std::string wire_key(const PlannedJob& job) {
+  return std::string(name_of(job.options.engine)) + '\0' + job.options.bus + '\0' +
+         job.options.wire + '\0' + job.options.netdev + '\0' + job.options.filename;
+}
+
+/// Wires with room for one or two jobs become one for each job or pair, named after its first job.
+void Planner::name_wires() {
+  std::vector<std::size_t> partner(plan_.size(), kNoJob);
+  const auto has_room = [&](std::size_t i) {
+    return capabilities_of(plan_[i].options.engine).most_ends == 0;
+  };
+  for (std::size_t i = 0; i < plan_.size(); ++i) {
+    const std::size_t to = plan_[i].to;
+    if (has_room(i) || to == kNoJob || to == i) continue;
+    if ((partner[to] != kNoJob && partner[to] != i) || (partner[i] != kNoJob && partner[i] != to)) {
+      problem(plan_[i].options,
+              std::string("to: engine=") + name_of(plan_[i].options.engine) +
+                  " joins two jobs, and \"" + plan_[to].options.name +
+                  "\" has another already (give each its own, or use engine=bus)");
+    }
+    partner[to] = i;
+    partner[i] = to;
+  }
+  for (std::size_t i = 0; i < plan_.size(); ++i) {
+    if (has_room(i)) continue;
+    std::string& wire = plan_[i].options.wire;
+    wire += (wire.empty() ? "" : "/") + plan_[std::min(i, partner[i])].options.name;
+  }
+}
+
+/// Gives all `jobs` the value that one of them was given. Different values are a problem.
+template <class T>
+void Planner::agree(const std::vector<std::size_t>& jobs, const char* name,
+                    T JobOptions::* member) {
+  const PlannedJob* first = nullptr;
+  for (const std::size_t i : jobs) {
+    const JobOptions& job = plan_[i].options;
+    const std::string* const value = given(job, name);
+    if (value == nullptr) continue;
+    if (first == nullptr) {
+      first = &plan_[i];
+    } else if (job.*member != first->options.*member) {
+      return problem(job, std::string(name) + ": is \"" + *value + "\" here and \"" +
+                              *given(first->options, name) + "\" for job \"" + first->options.name +
+                              "\", which is on the same wire (give both the same, or name a "
+                              "'wire' for each)");
+    }
+  }
+  if (first == nullptr) return;
+  const T value = first->options.*member;
+  for (const std::size_t i : jobs) plan_[i].options.*member = value;
+}
+
+/// A wire is made once, for all jobs on it.
+void Planner::agree_on_wires() {
+  std::map<std::string, std::vector<std::size_t>> wires;
+  for (std::size_t i = 0; i < plan_.size(); ++i) wires[wire_key(plan_[i])].push_back(i);
+  for (const auto& [key, jobs] : wires) {
+    agree(jobs, "mtu", &JobOptions::mtu);
+    agree(jobs, "bus_size", &JobOptions::bus_size_bytes);
+    agree(jobs, "bus_pause", &JobOptions::bus_pause);
+    agree(jobs, "netns", &JobOptions::netns);
+    agree(jobs, "hostname", &JobOptions::hostname);
+    agree(jobs, "port", &JobOptions::port);
+    // All of them must allow the effect of their frames on others.
+    const bool allowed = std::all_of(jobs.begin(), jobs.end(),
+                                     [&](std::size_t i) { return plan_[i].options.allow_live; });
+    for (const std::size_t i : jobs) plan_[i].options.allow_live = allowed;
+  }
+}
+
+bool writes_capture(const JobOptions& job) noexcept {
+  return job.engine == EngineKind::pcap && job.rw == Role::tx;
+}
+
+/// A file that two jobs write would be useless, so this is a problem.
+void Planner::check_files() {
+  std::map<std::string, const PlannedJob*> writers;
+  const auto check = [&](const PlannedJob& job, const char* option, const std::string& path) {
+    if (path.empty()) return;
+    const auto [writer, is_new] = writers.emplace(path, &job);
+    if (is_new) return;
+    problem(job.options, std::string(option) + ": \"" + path + "\" is written by job \"" +
+                             writer->second->options.name +
+                             "\" already (give each job a file of its own)");
+  };
+  for (const PlannedJob& job : plan_) {
+    check(job, "write_pcap", job.options.write_pcap);
+    if (writes_capture(job.options)) check(job, "filename", job.options.filename);
+  }
+}
+
+}  // namespace shmif::perf

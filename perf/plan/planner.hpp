@@ -1,0 +1,77 @@
+#pragma once
+// The planner: shared by expand() and problems_of(). Only the files that implement it include this:
+// plan.cpp (engines, clones and peers), plan_connect.cpp (who sends to whom), plan_wires.cpp (who
+// shares a medium, and which files are written), plan_order.cpp (who waits for whom).
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "perf/engine/engine.hpp"
+#include "perf/plan/plan.hpp"
+#include "perf/plan/plan_checks.hpp"
+
+namespace shmif::perf {
+
+/// A job as it was written, for one engine, before its clones are made.
+struct Draft {
+  JobOptions options;
+  std::string written_name;           // without the engine
+  bool listed = false;                // made from a list of engines
+  std::vector<std::size_t> clones{};  // their indexes in the plan
+  std::vector<std::size_t> peers{};   // indexes of the peers made for them
+};
+
+/// Whether a wire of this engine has room for only one job.
+inline bool alone_on_its_wire(EngineKind engine) noexcept {
+  return capabilities_of(engine).most_ends == 1;
+}
+
+/// Whether `filename` is a file that the job writes.
+bool writes_capture(const JobOptions& job) noexcept;
+
+/// The constructor makes the plan. Afterwards there are either problems or a plan.
+class Planner {
+ public:
+  explicit Planner(const JobSet& set);
+
+  const std::vector<std::string>& problems() const { return problems_; }
+  std::vector<PlannedJob> plan() && { return std::move(plan_); }
+
+ private:
+  void problem(const JobOptions& job, const std::string& what);
+
+  void multiply_engines(const std::vector<JobOptions>& jobs);
+  void check_each();
+  void check_used();
+  void make_clones();
+  std::size_t add(const JobOptions& options, std::uint32_t clone);
+  void add_peer(std::size_t job);
+  bool wants_peer(const Draft& draft) const;
+  void check_names();
+  std::vector<std::size_t> drafts_named(const std::string& name, const Draft& by) const;
+  std::string unknown(const std::string& option, const std::string& name) const;
+  void connect();
+  void connect(const Draft& from, const Draft& to);
+  void check_receivers();
+  void name_wires();
+  void agree_on_wires();
+  template <class T>
+  void agree(const std::vector<std::size_t>& jobs, const char* name, T JobOptions::* member);
+  void check_files();
+  void drop_idle_minimums();
+  void check_searches();
+  void order();
+  std::vector<std::size_t> before(std::size_t draft) const;
+  void check_order();
+  std::vector<std::vector<std::size_t>> needs() const;
+  void report_cycle(const std::vector<std::vector<std::size_t>>& needs_of,
+                    const std::vector<bool>& ends);
+
+  std::vector<Draft> drafts_;
+  std::vector<PlannedJob> plan_;
+  std::vector<std::size_t> draft_of_;  // of each planned job
+  std::vector<std::string> problems_;
+};
+
+}  // namespace shmif::perf

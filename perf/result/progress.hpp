@@ -1,0 +1,53 @@
+#pragma once
+// What is known about a run while it runs, once per interval. The progress line, status reports,
+// streams and metrics use it.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "perf/result/run_result.hpp"
+
+namespace shmif::perf {
+
+struct JobProgress {
+  std::string name;
+  std::string group;
+  std::string peer_of;
+  JobState state = JobState::not_created;
+  std::int64_t pid = 0;  ///< 0: a thread, or no process
+  bool failed = false;
+  std::optional<double> share;  ///< share done, 0 to 1; empty if its end is not known
+  std::optional<double> left_seconds;
+  /// In on_interval(): everything since the previous call. Otherwise the newest interval.
+  IntervalResult last;
+  std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0, lost_frames = 0;
+};
+
+struct RunProgress {
+  double at_seconds = 0;        ///< since the common start
+  std::optional<double> share;  ///< share done, 0 to 1; empty if the end is not known
+  std::optional<double> left_seconds;
+  std::vector<JobProgress> jobs;
+};
+
+/// Merges `next`, which followed `sum`, into `sum`. Sums, means and maxima are exact. Of a
+/// percentile, the greater value is kept; the percentile of the whole does not exceed it.
+void extend(IntervalResult& sum, const IntervalResult& next);
+
+/// Observes a run. Threads: the thread that runs it calls this. Blocks: should not.
+class RunObserver {
+ public:
+  virtual ~RunObserver() = default;
+  /// Called before each run of a campaign with several: "run 2 of 5", "trial of voip at 125000/s".
+  virtual void on_run(const std::string& /*what*/) {}
+  /// Called about every 100 ms, for a display.
+  virtual void on_progress(const RunProgress& progress) = 0;
+  /// Called every status interval (default: 1 s), and once at the end for the rest.
+  virtual void on_interval(const RunProgress& progress) = 0;
+  /// Called when SIGUSR1 asked for the status.
+  virtual void on_status(const RunProgress& /*progress*/) {}
+};
+
+}  // namespace shmif::perf

@@ -1,0 +1,48 @@
+#pragma once
+// Echoer: sends the requests of a batch back to their senders.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "perf/engine/engine.hpp"
+#include "perf/frame/probe.hpp"
+#include "perf/stats/period.hpp"
+#include "perf/worker/interval_recorder.hpp"
+#include "perf/worker/run_memory.hpp"
+
+namespace shmif::perf {
+
+/// Threads: one at a time.
+class Echoer {
+ public:
+  Echoer(End& end, JobBlock& job) : end_(end), job_(job) {}
+
+  /// A reply that was sent: which request of which flow it answers.
+  struct Sent {
+    std::uint32_t flow = 0;
+    std::uint64_t number = 0;
+    Period period = Period::window;  ///< of the request
+  };
+  /// Makes the reply to a request of period `period` whose probe is at offset `at`. The next
+  /// flush() sends it.
+  void add(const FrameView& request, std::size_t at, Probe probe, Period period);
+  /// Sends the added replies. A reply that cannot be sent within a second is dropped; when the job
+  /// is ordered to stop, it is dropped at once, because its requester has given it up, too. Result:
+  /// the replies that were sent, valid until the next add(). Blocks: while the engine is full.
+  std::span<const Sent> flush(IntervalRecorder& recorder);
+
+ private:
+  std::size_t send();
+  void account(std::size_t sent, IntervalRecorder& recorder);
+  void refused(std::size_t sent);
+
+  End& end_;
+  JobBlock& job_;
+  std::vector<std::vector<std::byte>> bytes_;  // kept from batch to batch
+  std::vector<FrameView> replies_;
+  std::vector<Sent> about_;  // about each of these replies
+};
+
+}  // namespace shmif::perf

@@ -1,0 +1,45 @@
+#pragma once
+// FlowShare: jobs of a run that have a weight (`flow`) send frames in the proportion of their
+// weights. Each waits for those that are behind.
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "perf/worker/run_memory.hpp"
+
+namespace shmif::perf {
+
+/// Threads: the job's thread. Blocks: never.
+class FlowShare {
+ public:
+  struct Other {
+    const JobBlock* job;
+    const FlowBlock* flow;
+    std::uint32_t weight;
+  };
+  FlowShare(std::uint32_t weight, std::vector<Other> others)
+      : weight_(weight), others_(std::move(others)) {}
+
+  /// How many more frames may be sent after `sent`: a job may be at most 16 rounds ahead of the job
+  /// that is furthest behind.
+  std::uint64_t room(std::uint64_t sent) const noexcept {
+    constexpr std::uint64_t kAhead = 16;
+    std::uint64_t least = UINT64_MAX;  // rounds of the job that is furthest behind
+    for (const Other& other : others_) {
+      // A job that has not started yet, because it waits for another to end, does not count.
+      if (other.job->start_ns.load(std::memory_order_acquire) == 0) continue;
+      if (other.flow->tx_done.load(std::memory_order_acquire)) continue;
+      least = std::min(least, other.job->all_tx_frames.get() / other.weight);
+    }
+    if (least == UINT64_MAX) return UINT64_MAX;
+    const std::uint64_t allowed = (least + kAhead) * weight_;
+    return allowed > sent ? allowed - sent : 0;
+  }
+
+ private:
+  std::uint32_t weight_;
+  std::vector<Other> others_;
+};
+
+}  // namespace shmif::perf

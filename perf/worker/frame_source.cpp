@@ -1,0 +1,80 @@
+#include "perf/worker/frame_source.hpp"
+
+#include "perf/frame/frame_maker.hpp"
+#include "perf/frame/frame_sizes.hpp"
+
+namespace shmif::perf {
+namespace {
+
+FrameMakerOptions maker_options(const ProbeSourceOptions& options, std::uint32_t most) {
+  FrameMakerOptions maker = frame_maker_options(options.job, options.flow, most);
+  maker.destination = options.to;
+  maker.source = options.from;
+  return maker;
+}
+
+class ProbeSource final : public FrameSource {
+ public:
+  explicit ProbeSource(const ProbeSourceOptions& options)
+      : options_(options),
+        sizes_(options.job.bs.tx, options.job.randseed, options.random_position),
+        maker_(maker_options(options, sizes_.most())),
+        schedule_(schedule_options(options.job)) {}
+
+  void begin(std::uint64_t begin_ns, std::uint64_t end_ns, std::uint64_t measure_from_ns) override {
+    schedule_ = Schedule(schedule_options(options_.job), begin_ns, end_ns, measure_from_ns);
+  }
+
+  std::size_t take(std::uint64_t now_ns, std::span<Slot> into) override {
+    return schedule_.take(now_ns, sizes_, into);
+  }
+
+  void make(std::uint64_t first, std::span<const Slot> slots, std::uint64_t now_ns,
+            std::vector<FrameView>& into) override {
+    if (maker_.has_headers()) {
+      for (std::size_t i = 0; i < slots.size(); ++i) {
+        maker_.write_headers(first + i, slots[i].bytes);
+      }
+    }
+    for (const Slot& slot : slots) {
+      into.push_back(maker_.finish(first++, slot.bytes,
+                                   {.kind = options_.kind,
+                                    .nonce = options_.nonce,
+                                    .intended_ns = slot.intended_ns,
+                                    .sent_ns = now_ns}));
+    }
+  }
+
+  std::uint64_t next_ns() const noexcept override { return schedule_.next_ns(); }
+  std::uint64_t due_ns() const noexcept override { return schedule_.pace_ns(); }
+
+  std::uint64_t all_left(std::uint64_t now_ns) noexcept override {
+    return schedule_.pause_is_due() ? schedule_.pause(now_ns).spin_until_ns : 0;
+  }
+
+  Unsent give_up(std::uint64_t now_ns) noexcept override {
+    const std::uint64_t frames = schedule_.give_up(now_ns, sizes_);
+    return {frames, static_cast<std::uint64_t>(static_cast<double>(frames) * sizes_.mean())};
+  }
+  Unsent skipped() const noexcept override {
+    return {schedule_.skipped_frames(), schedule_.skipped_bytes()};
+  }
+  std::size_t most_bytes() const noexcept override { return sizes_.most(); }
+  std::size_t most_frames() const noexcept override { return maker_.slots(); }
+  std::span<std::byte> memory() noexcept override { return maker_.memory(); }
+  std::uint64_t random_position() const noexcept override { return sizes_.position(); }
+
+ private:
+  ProbeSourceOptions options_;
+  SizeChooser sizes_;
+  FrameMaker maker_;
+  Schedule schedule_;
+};
+
+}  // namespace
+
+std::unique_ptr<FrameSource> make_probe_source(const ProbeSourceOptions& options) {
+  return std::make_unique<ProbeSource>(options);
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,266 @@
+#include "perf/worker/generator.hpp"
+
+#include <algorithm>
+
+namespace shmif::perf {
+namespace {
+
+/// An engine that has taken no frame for this long never will.
+constexpr std::uint64_t kNoProgressNs = 10'000'000'000;
+
+/// How long to wait for a reply: as long as for frames at the end, because replies can be as late.
+std::uint64_t reply_patience_ns(const JobOptions& job) {
+  constexpr std::uint64_t kWithoutDrainNs = 1'000'000'000;
+  return job.drain_time.count() > 0 ? ns(job.drain_time) : kWithoutDrainNs;
+}
+
+/// 0 stands for "no limit" in the options.
+std::uint64_t limit(std::uint64_t value) {
+  return value == 0 ? UINT64_MAX : value;
+}
+
+}  // namespace
+
+Generator::Generator(Setup setup, End& end, JobBlock& job, FlowBlock& flow)
+    : options_(setup.options),
+      end_(end),
+      job_(job),
+      flow_(flow),
+      source_(std::move(setup.source)),
+      record_(std::move(setup.record)),
+      share_(std::move(setup.share)),
+      window_(setup.options.rw == Role::pingpong ? setup.options.iodepth : 1,
+              setup.options.iodepth_low, setup.options.iodepth_batch_complete_min,
+              reply_patience_ns(setup.options)),
+      asks_(setup.options.rw == Role::pingpong),
+      paced_(setup.options.rate_bps.tx != 0 || setup.options.rate_fps.tx != 0 ||
+             (!setup.options.replay.empty() && !setup.options.replay_no_stall)),
+      times_(paced_ && !setup.options.disable_lat),
+      first_sequence_(setup.first_sequence),
+      sequence_(setup.first_sequence) {
+  flow.first.set(first_sequence_);
+  flow.all_sent.set(sequence_);
+  const std::size_t most =
+      std::min<std::size_t>(std::max(options_.iodepth_batch, 1U), source_->most_frames());
+  slots_.resize(most);
+  pending_.reserve(most);
+  views_.reserve(most);
+  frames_left_ = limit(options_.number_ios);
+  // With time_based, the loops are limited by time, not by bytes.
+  const bool sized = options_.size_bytes != 0 && !options_.time_based;
+  bytes_left_ = std::min(
+      limit(options_.io_limit_bytes),
+      sized ? options_.size_bytes * std::max<std::uint64_t>(options_.loops, 1) : UINT64_MAX);
+}
+
+void Generator::begin(std::uint64_t begin_ns, IntervalRecorder& recorder) {
+  recorder_ = &recorder;
+  begin_ns_ = begin_ns;
+  progress_ns_ = begin_ns;
+  measure_from_ns_ = begin_ns + ns(options_.ramp_time);
+  if (options_.runtime.count() > 0) end_ns_ = measure_from_ns_ + ns(options_.runtime);
+  source_->begin(begin_ns_, end_ns_, measure_from_ns_);
+  flow_.measure_from_ns.store(measure_from_ns_, std::memory_order_release);
+  job_.window_begin_ns.store(measure_from_ns_, std::memory_order_release);
+}
+
+/// How many frames may be sent, without regard to the pace.
+std::size_t Generator::most_now(std::uint64_t now) {
+  std::uint64_t most = std::min<std::uint64_t>(slots_.size(), frames_left_);
+  if (asks_) {
+    window_.expire(now);
+    most = std::min<std::uint64_t>(most, window_.room());
+  }
+  if (share_) most = std::min(most, share_->room(sequence_ - first_sequence_));
+  return static_cast<std::size_t>(most);
+}
+
+/// Takes from the schedule the frames to send now, within the limits.
+void Generator::fill(std::uint64_t now) {
+  // All frames taken before have left, so a pause may begin.
+  if (const std::uint64_t until = source_->all_left(now); until != 0) spin_until_ns_ = until;
+  const std::size_t count = source_->take(now, std::span(slots_).first(most_now(now)));
+  if (source_->ended()) no_more_ = true;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (slots_[i].bytes > bytes_left_) {
+      no_more_ = true;
+      over_limit_ns_ = slots_[i].intended_ns;
+      break;
+    }
+    pending_.push_back(slots_[i]);
+    if (bytes_left_ != UINT64_MAX) bytes_left_ -= slots_[i].bytes;
+    if (frames_left_ != UINT64_MAX) --frames_left_;
+  }
+  if (frames_left_ == 0 || bytes_left_ == 0) no_more_ = true;
+  make(now);
+}
+
+/// Refused frames are made again unchanged, except for the time when they are really sent.
+void Generator::make(std::uint64_t now) {
+  views_.clear();
+  source_->make(sequence_, pending_, now, views_);
+}
+
+bool Generator::step(std::uint64_t now) {
+  if (done_ || now < begin_ns_) return false;
+  // Frames that are still refused at the end of the runtime were offered but not sent.
+  if (now >= end_ns_) {
+    finish(now);
+    return false;
+  }
+  if (refused_) {
+    make(now);
+  } else if (!no_more_) {
+    fill(now);
+  }
+  if (!pending_.empty()) return submit(now);
+  if (no_more_) finish(now);
+  return false;
+}
+
+bool Generator::submit(std::uint64_t now) {
+  const SendResult result = end_.send(views_);
+  const std::size_t taken = std::min(result.taken, pending_.size());
+  if (taken != 0) account(taken, now);
+  if (pending_.empty()) {
+    refused_ = false;
+    refused_known_ = 0;
+    if (no_more_) finish(now_ns());  // the end includes the time of the last batch
+  } else {
+    refused(result, now);
+  }
+  return taken != 0;
+}
+
+void Generator::account(std::size_t taken, std::uint64_t now) {
+  ByPeriod<FrameSource::Unsent> gone;
+  for (std::size_t i = 0; i < taken; ++i) {
+    const FrameSource::Slot& p = pending_[i];
+    const Period period = period_of(p);
+    ++gone[period].frames;
+    gone[period].bytes += p.bytes;
+    if (times_ && period == Period::window) job_.spacing_error.record(now - p.intended_ns);
+    if (asks_) window_.sent(sequence_ + i, now);
+    if (record_) record_->put(views_[i], now, p.intended_ns);
+  }
+  const auto count = static_cast<std::ptrdiff_t>(taken);
+  pending_.erase(pending_.begin(), pending_.begin() + count);
+  views_.erase(views_.begin(), views_.begin() + count);
+  sequence_ += taken;
+  refused_known_ -= std::min(refused_known_, taken);
+  progress_ns_ = now;
+
+  flow_.all_sent.set(sequence_);  // before ramp_sent, which is part of it
+  for (const Period period : {Period::ramp, Period::window}) {
+    const FrameSource::Unsent& of = gone[period];
+    if (of.frames == 0) continue;
+    SentCounts& counts = job_.sent[period];
+    counts.frames.add(of.frames);
+    counts.bytes.add(of.bytes);
+    counts.offered_frames.add(of.frames);
+    counts.offered_bytes.add(of.bytes);
+    // A batch that crosses the border counts in the window, because some of its frames do.
+    const bool last = period == Period::window || gone[Period::window].frames == 0;
+    if (last) counts.batches.add(1);
+  }
+  if (gone[Period::ramp].frames != 0) flow_.ramp_sent.add(gone[Period::ramp].frames);
+  const std::uint64_t bytes = gone[Period::ramp].bytes + gone[Period::window].bytes;
+  job_.all_tx_frames.add(taken);
+  job_.all_tx_bytes.add(bytes);
+  recorder_->sent(taken, bytes);
+}
+
+FrameSource::Unsent Generator::pending_of(Period period, std::size_t from) const noexcept {
+  FrameSource::Unsent of;
+  for (std::size_t i = from; i < pending_.size(); ++i) {
+    if (period_of(pending_[i]) != period) continue;
+    ++of.frames;
+    of.bytes += pending_[i].bytes;
+  }
+  return of;
+}
+
+void Generator::refused(const SendResult& result, std::uint64_t now) {
+  if (!refused_ || now == progress_ns_) refused_since_ns_ = now;
+  refused_ = true;
+  for (const Period period : {Period::ramp, Period::window}) {
+    job_.sent[period].refused.add(pending_of(period, refused_known_).frames);
+  }
+  refused_known_ = pending_.size();
+  if (result.error) {
+    job_.note_tx_error(period_of(pending_.front()), result.error);
+    if (!may_go_on_after(result.error)) {
+      error_ = "cannot send on " + end_.address() + ": " + result.error.message();
+      finish(now);
+      return;
+    }
+  }
+  if (now < refused_since_ns_ + kNoProgressNs) return;
+  error_ = "the engine has taken no frame for 10 s";
+  finish(now);
+}
+
+bool Generator::may_go_on_after(std::error_code error) const noexcept {
+  if (ends_the_medium(error)) return false;
+  // Other ports hold the ring and do not release it.
+  const bool lock = error == Errc::no_room || error == Errc::timed_out || error == Errc::busy;
+  return lock ? options_.continue_on_error.lock : options_.continue_on_error.tx;
+}
+
+std::uint64_t Generator::next_look_ns(std::uint64_t now) noexcept {
+  constexpr std::uint64_t kOthersNs = 100'000;
+  if (done_) return FrameSource::kNever;
+  if (refused_) return 0;
+  std::uint64_t next = source_->next_ns();
+  if (asks_ && window_.room() == 0) next = window_.expire(now);
+  if (is_held_by_others()) next = std::max(next, now + kOthersNs);
+  return std::min(next, end_ns_);
+}
+
+void Generator::stop(std::uint64_t now) {
+  if (done_) return;
+  end_ns_ = std::min(end_ns_, now);
+  finish(now);
+}
+
+/// Counts the frames that the pace asked for and that were not sent: refused until the end, or due
+/// and never made.
+void Generator::finish(std::uint64_t now) {
+  done_ = true;
+  refused_ = false;  // no longer waits for room
+  // In a stream with a pace, a frame takes its time until the next one is due. This holds for the
+  // last frame, too.
+  const std::uint64_t next = paced_ ? source_->next_ns() : now;
+  const bool by_limit = no_more_ && next != FrameSource::kNever && pending_.empty();
+  const std::uint64_t end = std::min(by_limit ? std::max(now, next) : now, end_ns_);
+  note_offered(end);
+  recorder_->border(std::min(now, end));
+  flow_.rate_end_ns.set(end);
+  flow_.window_end_ns.store(std::min(now, end), std::memory_order_release);
+  job_.window_end_ns.store(end, std::memory_order_release);
+  flow_.tx_done.store(true, std::memory_order_release);
+}
+
+/// Counts what was offered besides the sent frames, and until when. A job that reached a limit was
+/// asked for no more frames. Its pace allowed it the time until the next frame would have been due,
+/// however long the job really took.
+void Generator::note_offered(std::uint64_t end) {
+  SentCounts& counts = job_.sent[Period::window];
+  const FrameSource::Unsent refused = pending_of(Period::window);
+  counts.offered_frames.add(refused.frames);
+  counts.offered_bytes.add(refused.bytes);
+  const std::uint64_t due = over_limit_ns_ != 0 ? over_limit_ns_ : source_->due_ns();
+  const std::uint64_t until = paced_ && no_more_ ? due : end;
+  if (!no_more_ && end > begin_ns_) {
+    const FrameSource::Unsent unmade = source_->give_up(end);
+    counts.offered_frames.add(unmade.frames);
+    counts.offered_bytes.add(unmade.bytes);
+  }
+  const FrameSource::Unsent skipped = source_->skipped();
+  counts.skipped.set(skipped.frames);
+  counts.offered_frames.add(skipped.frames);
+  counts.offered_bytes.add(skipped.bytes);
+  job_.offered_until_ns.set(std::min(until, end_ns_));
+}
+
+}  // namespace shmif::perf

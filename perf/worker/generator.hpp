@@ -1,0 +1,110 @@
+#pragma once
+// Generator: the sending half of a job. It makes frames when they are due, passes them to the
+// engine in batches, and counts how many were offered and how many the engine took.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "perf/engine/engine.hpp"
+#include "perf/job/job_options.hpp"
+#include "perf/worker/flow_share.hpp"
+#include "perf/worker/frame_source.hpp"
+#include "perf/worker/interval_recorder.hpp"
+#include "perf/worker/record_writer.hpp"
+#include "perf/worker/run_memory.hpp"
+#include "perf/worker/window.hpp"
+
+namespace shmif::perf {
+
+/// Threads: one at a time. Blocks: only as the engine's send() does.
+class Generator {
+ public:
+  struct Setup {
+    const JobOptions& options;
+    std::unique_ptr<FrameSource> source;
+    std::unique_ptr<RecordWriter> record;  ///< may be null
+    std::optional<FlowShare> share;
+    std::uint64_t first_sequence = 0;  ///< after those of an earlier run that this run continues
+  };
+  Generator(Setup setup, End& end, JobBlock& job, FlowBlock& flow);
+
+  /// The stream begins at `begin_ns`: no frame is due before.
+  void begin(std::uint64_t begin_ns, IntervalRecorder& recorder);
+  /// Sends the frames that are due and allowed. Result: whether a frame was sent.
+  bool step(std::uint64_t now);
+  /// When to call step() next, as far as that is known; 0: at once, UINT64_MAX: when a reply has
+  /// arrived.
+  std::uint64_t next_look_ns(std::uint64_t now) noexcept;
+  /// Whether to spin until then: during the spinning part of think time.
+  bool spins(std::uint64_t now) const noexcept { return now < spin_until_ns_; }
+  /// Whether the engine refused the next frame, so the caller must wait for the engine.
+  bool is_refused() const noexcept { return refused_ && !done_; }
+  /// Offers no more frames.
+  void stop(std::uint64_t now);
+  bool done() const noexcept { return done_; }
+  /// Why it ended early; empty: it did not.
+  const std::string& error() const noexcept { return error_; }
+
+  Window& window() noexcept { return window_; }
+  std::uint64_t sequence() const noexcept { return sequence_; }
+  FrameSource& source() noexcept { return *source_; }
+  /// Completes the record of sent frames, if there is one. Errors: why it is incomplete.
+  Result<void> finish_record() { return record_ ? record_->finish() : Result<void>(); }
+
+ private:
+  Period period_of(const FrameSource::Slot& slot) const noexcept {
+    return perf::period_of(slot.intended_ns, measure_from_ns_);
+  }
+  std::size_t most_now(std::uint64_t now);
+  void fill(std::uint64_t now);
+  void make(std::uint64_t now);
+  bool is_held_by_others() const noexcept {
+    return share_ && share_->room(sequence_ - first_sequence_) == 0;
+  }
+  bool submit(std::uint64_t now);
+  void account(std::size_t taken, std::uint64_t now);
+  /// The part of the pending frames that belongs to `period`.
+  FrameSource::Unsent pending_of(Period period, std::size_t from = 0) const noexcept;
+  void refused(const SendResult& result, std::uint64_t now);
+  bool may_go_on_after(std::error_code error) const noexcept;
+  void finish(std::uint64_t now);
+  void note_offered(std::uint64_t end);
+
+  const JobOptions& options_;
+  End& end_;
+  JobBlock& job_;
+  FlowBlock& flow_;
+  IntervalRecorder* recorder_ = nullptr;
+  std::unique_ptr<FrameSource> source_;
+  std::unique_ptr<RecordWriter> record_;
+  std::optional<FlowShare> share_;
+  Window window_;
+  bool asks_;
+  bool paced_;  // each frame is due at a time
+  bool times_;  // spacing errors are recorded
+
+  std::uint64_t begin_ns_ = 0, measure_from_ns_ = 0;
+  std::uint64_t end_ns_ = FrameSource::kNever;  // of the runtime
+  std::uint64_t spin_until_ns_ = 0;
+  std::uint64_t frames_left_ = UINT64_MAX;
+  std::uint64_t bytes_left_ = UINT64_MAX;
+  std::uint64_t over_limit_ns_ = 0;  // due time of the first frame that did not fit bytes_left_
+
+  std::uint64_t first_sequence_ = 0;
+  std::uint64_t sequence_ = 0;            // of the first frame that the engine has not taken
+  std::vector<FrameSource::Slot> slots_;  // room for a batch
+  // The schedule has passed these on, and the engine has not taken them.
+  std::vector<FrameSource::Slot> pending_;
+  std::vector<FrameView> views_;  // of these frames
+  bool refused_ = false;
+  std::uint64_t refused_since_ns_ = 0;
+  std::size_t refused_known_ = 0;  // how many of the pending frames are counted as refused
+  std::uint64_t progress_ns_ = 0;
+  bool no_more_ = false;  // a limit is reached: only the pending frames are still sent
+  bool done_ = false;
+  std::string error_;
+};
+
+}  // namespace shmif::perf

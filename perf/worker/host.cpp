@@ -1,0 +1,329 @@
+#include "perf/worker/host.hpp"
+
+#include <poll.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <fstream>
+#include <optional>
+#include <sstream>
+
+#include "perf/engine/socket_end.hpp"
+#include "perf/result/machine.hpp"
+#include "shmif/bus.hpp"
+#include "shmif/port.hpp"
+#include "tap/bridge.hpp"
+#include "tap/cidr.hpp"
+#include "tap/guest_link.hpp"
+
+namespace shmif::perf {
+namespace {
+
+constexpr long kLookEveryNs = 2'000'000;
+
+std::uint16_t read16(std::span<const std::byte> bytes, std::size_t at) {
+  return static_cast<std::uint16_t>(std::to_integer<unsigned>(bytes[at]) << 8U |
+                                    std::to_integer<unsigned>(bytes[at + 1]));
+}
+
+/// Whether a frame is a UDP datagram from or to `port`: one of the job's frames, not address
+/// resolution or neighbour discovery.
+bool is_own_datagram(std::span<const std::byte> frame, std::uint16_t port) {
+  constexpr std::byte kUdp{17};
+  if (frame.size() < kEthernetHeaderBytes + 28) return false;
+  const std::uint16_t type = read16(frame, 12);
+  std::size_t at = 0;
+  if (type == 0x0800 && frame[23] == kUdp) {
+    at = kEthernetHeaderBytes + 4 * (std::to_integer<std::size_t>(frame[14]) & 0xfU);
+  } else if (type == 0x86dd && frame[20] == kUdp) {
+    at = kEthernetHeaderBytes + 40;
+  }
+  if (at == 0 || frame.size() < at + 4) return false;
+  return read16(frame, at) == port || read16(frame, at + 2) == port;
+}
+
+std::uint16_t port_of(const std::string& socket_address) {
+  return static_cast<std::uint16_t>(
+      std::stoul(socket_address.substr(socket_address.rfind(':') + 1)));
+}
+
+/// The guest of one job, and its port on the bus.
+class Host {
+ public:
+  Host(const JobOptions& job, const HostSetup& setup, const EndOptions& options, JobBlock& block,
+       const std::function<int()>& work)
+      : job_(job),
+        block_(block),
+        offload_(Bus::open(setup.bus).value().info().carries_offloads),
+        own_port_(port_of(setup.local)),
+        guest_(make_guest(setup, options, work)) {
+    auto port = std::make_unique<Port>(PortOptions{.name = options.name,
+                                                   .mac = options.mac,
+                                                   .kind = guest_.links()[0].kind,
+                                                   .learn = true,
+                                                   .take_offloads = offload_});
+    port->attach(setup.bus).value();
+    port_ = port.get();
+    bus_ = std::make_unique<AnyLink>(std::move(port));
+    device_ = tap::adopt(guest_.links()[0], offload_).value();
+    if (const std::error_code error = port_->up()) throw Exception(Error(error, "port up"));
+    block_.on_bus.store(true, std::memory_order_release);
+  }
+
+  /// Result: the exit status of the program or worker in the guest.
+  int run() {
+    if (job_.exec.empty()) {
+      guest_.release().value();
+    } else {
+      block_.address.set(bus_->address());
+      block_.state.store(JobState::initialised, std::memory_order_release);
+    }
+    carry();
+    keep_counters();
+    // Stopped before its program began: no program can end, and the guest dies with this process.
+    if (!exit_ && !job_.exec.empty() && !released_) exit_.emplace();
+    if (!exit_) exit_ = guest_.wait();
+    if (!exit_->failure.empty()) block_.error.set(exit_->failure);
+    if (!job_.exec.empty()) end_of_program();
+    return exit_->status;
+  }
+
+ private:
+  tap::Guest make_guest(const HostSetup& setup, const EndOptions& options,
+                        const std::function<int()>& work) {
+    tap::GuestOptions guest;
+    guest.command = job_.exec;
+    if (guest.command.empty()) guest.body = work;
+    guest.forward_signals = false;
+    tap::GuestInterface interface;
+    interface.addresses = {tap::Cidr::parse(setup.address).value()};
+    interface.mac = options.mac;
+    interface.mtu = job_.mtu;
+    interface.offload = offload_;
+    guest.interfaces.push_back(std::move(interface));
+    return tap::Guest::start(std::move(guest)).value();
+  }
+
+  /// Carries frames until the program or worker in the guest has ended.
+  void carry() {
+    tap::Bridge bridge = tap::Bridge::create().value();
+    const bool counts = job_.proto == HostProtocol::udp && job_.exec.empty();
+    const auto count = [this](std::uint64_t& own) {
+      return [this, &own](const FrameView& frame, AnyLink&) {
+        if (is_own_datagram(frame.bytes, own_port_)) ++own;
+        return false;
+      };
+    };
+    bridge
+        .add(*bus_, *device_, counts ? tap::Interceptor(count(own_received_)) : tap::Interceptor{},
+             counts ? tap::Interceptor(count(own_sent_)) : tap::Interceptor{})
+        .value();
+    bridge.watch(guest_.descriptor(), [this] { return take_news(); }).value();
+    const UniqueFd clock(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    const itimerspec every{{0, kLookEveryNs}, {0, kLookEveryNs}};
+    ::timerfd_settime(clock.get(), 0, &every, nullptr);
+    bridge.watch(clock.get(), [this, &clock] { return look(clock.get()); }).value();
+    const tap::BridgeEnd end = bridge.run();
+    if (end.why == tap::BridgeEnd::Why::link_ended) {
+      block_.error.set(end.address + " is gone: " + end.error.message());
+    }
+    carried_ = bridge.counters(0);
+  }
+
+  bool take_news() {
+    exit_ = guest_.dispatch().exit;
+    return !exit_;
+  }
+
+  /// When the program begins: the common start plus start_delay.
+  std::uint64_t begin_ns() const {
+    return block_.start_ns.load(std::memory_order_acquire) +
+           static_cast<std::uint64_t>(job_.start_delay.count());
+  }
+
+  bool look(int clock) {
+    std::uint64_t ticks = 0;
+    (void)!::read(clock, &ticks, sizeof ticks);
+    // A program must be told the controller's orders; a worker reads them itself.
+    const bool goes_on = job_.exec.empty() || pass_orders();
+    if (!before_window_ && measures()) {
+      before_window_ = port_->counters();
+      const itimerspec never{};
+      if (job_.exec.empty()) ::timerfd_settime(clock, 0, &never, nullptr);
+    }
+    return goes_on;
+  }
+
+  bool measures() const {
+    if (job_.exec.empty()) return block_.measuring.load(std::memory_order_acquire);
+    return released_ && period_of(now_ns(), window_begin_ns()) == Period::window;
+  }
+  /// For a program.
+  std::uint64_t window_begin_ns() const { return begin_ns() + ns(job_.ramp_time); }
+
+  /// Does what a worker does by itself: starts the program when all jobs begin, and ends it at a
+  /// stop or when its runtime is over.
+  bool pass_orders() {
+    const Order order = block_.order.load(std::memory_order_acquire);
+    const std::uint64_t now = now_ns();
+    const std::uint64_t start = begin_ns();
+    if (order == Order::go && !released_ && now >= start) {
+      released_ = true;
+      block_.start_skew_ns.store(now - start, std::memory_order_relaxed);
+      block_.state.store(JobState::running, std::memory_order_release);
+      own_.emplace(Usage::Of::process);
+      program_.emplace(Usage::Of::children);
+      guest_.release().value();
+    }
+    const std::uint64_t runtime = ns(job_.runtime);
+    const bool over = released_ && runtime != 0 && now >= window_begin_ns() + runtime;
+    const bool wanted = order == Order::stop || order == Order::abandon || over;
+    if (wanted && !stopped_) {
+      stopped_ = true;
+      if (!released_) return false;
+      guest_.signal(SIGTERM);
+    }
+    return true;
+  }
+
+  void keep_counters() {
+    const PortCounters c = port_->counters();
+    const bool udp = job_.proto == HostProtocol::udp && job_.exec.empty();
+    if (udp) {
+      block_.wire_tx_frames.set(own_sent_);
+      block_.wire_rx_frames.set(own_received_);
+      // Frames that a full bus dropped were the job's own, and did not pass the port.
+      const std::uint64_t passed = c.tx_frames + c.rx_frames;
+      block_.wire_foreign.set(passed - std::min(passed, own_sent_ + own_received_));
+    } else {
+      // TCP segments, super-frames and acknowledgements: the job's frames cannot be compared with
+      // them.
+      block_.wire_foreign.set(c.tx_frames + c.rx_frames);
+    }
+    block_.wire_tx_bytes.set(c.tx_bytes);
+    block_.wire_rx_bytes.set(c.rx_bytes);
+    block_.wire_lost_frames.set(c.lost_frames);
+    block_.wire_overruns.set(c.overruns);
+    // Without a window, no count lies in it.
+    const PortCounters before = before_window_.value_or(c);
+    block_.port_lost_frames.set(c.lost_frames - before.lost_frames);
+    block_.port_overruns.set(c.overruns - before.overruns);
+    block_.wire_dropped_frames.set(carried_.to_right.dropped_full + carried_.to_left.dropped_full);
+  }
+
+  /// The traffic of a program is what passed its port.
+  void end_of_program() {
+    const PortCounters c = port_->counters();
+    block_.all_tx_frames.set(c.tx_frames);
+    block_.all_tx_bytes.set(c.tx_bytes);
+    block_.all_rx_frames.set(c.rx_frames);
+    block_.all_rx_bytes.set(c.rx_bytes);
+    const PortCounters before = before_window_.value_or(c);
+    block_.sent[Period::ramp].frames.set(before.tx_frames);
+    block_.sent[Period::window].frames.set(c.tx_frames - before.tx_frames);
+    block_.sent[Period::window].bytes.set(c.tx_bytes - before.tx_bytes);
+    block_.received[Period::ramp].frames.set(before.rx_frames);
+    block_.received[Period::window].frames.set(c.rx_frames - before.rx_frames);
+    block_.received[Period::window].bytes.set(c.rx_bytes - before.rx_bytes);
+    block_.window_begin_ns.store(std::min(window_begin_ns(), now_ns()));
+    block_.window_end_ns.store(now_ns());
+    // The kernel tells the usage of a child only at its end, with the ramp included.
+    if (own_ && job_.ramp_time.count() == 0) {
+      block_.cpu = own_->so_far();
+      block_.cpu += program_->so_far();
+      block_.cpu_known.store(true, std::memory_order_release);
+    }
+    if (exit_->status != 0 && !stopped_ && block_.error.empty()) {
+      block_.error.set(job_.exec.front() + " ended with status " + std::to_string(exit_->status));
+    }
+  }
+
+  const JobOptions& job_;
+  JobBlock& block_;
+  bool offload_;
+  std::uint16_t own_port_;
+  tap::Guest guest_;
+  Port* port_ = nullptr;  // inside bus_
+  std::unique_ptr<AnyLink> bus_, device_;
+  std::uint64_t own_sent_ = 0, own_received_ = 0;
+  tap::PairCounters carried_;
+  std::optional<tap::GuestExit> exit_;
+  std::optional<Usage> own_, program_;  // of the bridge, and of all processes in the guest
+  std::optional<PortCounters> before_window_;
+  bool released_ = false;
+  bool stopped_ = false;
+};
+
+}  // namespace
+
+/// The least frame size of a TCP end, whatever its job sends.
+static constexpr std::size_t kLeastStreamBytes = 65535;
+
+Result<std::string> host_address(const JobOptions& job, std::size_t number) {
+  if (job.ip.empty()) {
+    const std::size_t host = number + 1;
+    if (host >= 1U << 16U) return Error(Errc::bad_argument, "too many hosts for 198.18.0.0/15");
+    return "198.18." + std::to_string(host >> 8U) + '.' + std::to_string(host & 0xffU) + "/15";
+  }
+  auto cidr = tap::Cidr::parse(job.ip);
+  if (!cidr) return Error(cidr.error().code, "ip: " + cidr.error().message);
+  return cidr->to_string();
+}
+
+std::string socket_address(const std::string& cidr, std::uint16_t port) {
+  const std::string address = cidr.substr(0, cidr.find('/'));
+  const bool v6 = address.find(':') != std::string::npos;
+  return (v6 ? '[' + address + ']' : address) + ':' + std::to_string(port);
+}
+
+Result<std::unique_ptr<End>> open_host_end(const JobOptions& job, const HostSetup& host,
+                                           const EndOptions& options) {
+  // IP and UDP headers take part of the interface's MTU.
+  const bool v6 = host.local.starts_with('[');
+  const std::size_t room = job.mtu - (v6 ? 48U : 28U);
+  const HostEndOptions end{
+      .local = host.local,
+      .remote = host.remote,
+      .max_frame_bytes =
+          job.proto == HostProtocol::udp ? room : std::max(host.most_bytes, kLeastStreamBytes),
+      .end = options,
+      .mss_bytes = job.mss_bytes,
+      .congestion = job.congestion,
+      .window_bytes = job.window_bytes,
+      .dscp = job.dscp,
+      .patience = std::chrono::duration_cast<std::chrono::milliseconds>(job.startup_timeout)};
+  if (job.proto == HostProtocol::udp) return open_udp_host_end(end);
+  return host.listens ? listen_tcp_host_end(end) : connect_tcp_host_end(end);
+}
+
+std::optional<InterfaceDrops> interface_drops() {
+  // /proc/net/dev: after the name come eight numbers for receiving and eight for sending, each
+  // "bytes packets errs drop ..." (proc_net(5)).
+  std::ifstream file("/proc/thread-self/net/dev");
+  InterfaceDrops drops;
+  bool any = false;
+  for (std::string line; std::getline(file, line);) {
+    const std::size_t colon = line.find(':');
+    if (colon == std::string::npos || line.substr(0, colon).ends_with("lo")) continue;
+    std::istringstream numbers(line.substr(colon + 1));
+    std::array<std::uint64_t, 12> n{};
+    for (std::uint64_t& each : n) numbers >> each;
+    if (!numbers) continue;
+    any = true;
+    drops.received += n[3];
+    drops.sent += n[11];
+  }
+  if (!any) return std::nullopt;
+  return drops;
+}
+
+int run_host(const JobOptions& job, const HostSetup& host, const EndOptions& options,
+             JobBlock& block, const std::function<int()>& work) {
+  return Host(job, host, options, block, work).run();
+}
+
+}  // namespace shmif::perf

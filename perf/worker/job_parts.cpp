@@ -1,0 +1,152 @@
+#include "perf/worker/job_parts.hpp"
+
+#include <algorithm>
+
+#include "perf/frame/frame_sizes.hpp"
+
+namespace shmif::perf {
+namespace {
+
+/// Whether job `to` receives what job `i` sends. In a pingpong job, the flow with its own number is
+/// that of the replies.
+bool is_flow_to(const WorkerContext& context, std::size_t i, std::size_t to) {
+  const PlannedJob& sender = context.plan[i];
+  if (context.plan[to].options.rw == Role::pingpong) return i == to;
+  return sends(sender.options.rw) && sender.to == to;
+}
+
+/// Whether job `to` is an echo job of the run, which counts its replies.
+bool is_echo(const WorkerContext& context, std::size_t to) {
+  return to != kNoJob && context.plan[to].options.rw == Role::echo;
+}
+
+/// How the frames of flow `i` look when they arrive at job `index`. A reply has the addresses of
+/// its request, swapped.
+FrameMakerOptions made_again(const WorkerContext& context, std::size_t i, std::size_t index) {
+  const PlannedJob& sender = context.plan[i];
+  const std::uint32_t most = SizeChooser(sender.options.bs.tx, 0).most();
+  FrameMakerOptions frames =
+      frame_maker_options(sender.options, static_cast<std::uint32_t>(i), most);
+  const std::size_t to = sender.to == kNoJob ? i : sender.to;
+  frames.source = context.setups[i].end.mac;
+  frames.destination = context.setups[to].end.mac;
+  if (i == index && sender.options.rw == Role::pingpong)
+    std::swap(frames.source, frames.destination);
+  return frames;
+}
+
+}  // namespace
+
+bool hears_everything(std::span<const PlannedJob> plan, std::size_t index) {
+  if (plan[index].options.verify_only) return true;
+  return std::ranges::any_of(plan, [index](const PlannedJob& job) {
+    if (job.to != index) return false;
+    if (!job.options.replay.empty()) return true;
+    if (job.options.headers.empty()) return false;
+    const auto headers = HeaderTemplate::parse(job.options.headers);
+    return headers && headers->has_own_destination();
+  });
+}
+
+Result<VerifyState> state_before(const WorkerContext& context, std::size_t index) {
+  const JobOptions& job = context.plan[index].options;
+  if (job.verify_state_load.empty()) return VerifyState{};
+  auto state = load_verify_state(job.verify_state_load, job.name, options_hash(job));
+  if (!state) return state;
+  for (const FlowState& flow : state->flows) {
+    bool known = flow.from == job.name;
+    for (std::size_t i = 0; i < context.plan.size() && !known; ++i) {
+      known = is_flow_to(context, i, index) && context.plan[i].options.name == flow.from;
+    }
+    if (!known) {
+      return Error(Errc::bad_argument, "cannot load verify state \"" + job.verify_state_load +
+                                           "\": it has frames from job \"" + flow.from +
+                                           "\", which sends none to job \"" + job.name +
+                                           "\" now (jobs are known by their names)");
+    }
+  }
+  return state;
+}
+
+Result<std::unique_ptr<FrameSource>> make_source(const WorkerContext& context, std::size_t index,
+                                                 const VerifyState& before) {
+  const PlannedJob& job = context.plan[index];
+  if (!job.options.replay.empty()) return make_replay_source(job.options);
+  const FlowState* const state = flow_from(before, job.options.name);
+  const bool asks = job.options.rw == Role::pingpong;
+  return make_probe_source({.job = job.options,
+                            .to = context.setups[job.to == kNoJob ? index : job.to].end.mac,
+                            .from = context.setups[index].end.mac,
+                            .flow = static_cast<std::uint32_t>(index),
+                            .nonce = context.setups[index].nonce,
+                            .kind = asks ? Probe::Kind::request : Probe::Kind::data,
+                            .random_position = state != nullptr ? state->random_position : 0});
+}
+
+Result<std::unique_ptr<RecordWriter>> make_record(const JobOptions& job) {
+  if (job.write_pcap.empty()) return std::unique_ptr<RecordWriter>();
+  auto made = RecordWriter::create(job.write_pcap);
+  if (!made) return std::move(made).error();
+  return std::make_unique<RecordWriter>(*std::move(made));
+}
+
+std::optional<FlowShare> make_share(const WorkerContext& context, std::size_t index) {
+  const std::uint32_t own = context.plan[index].options.flow;
+  if (own == 0) return std::nullopt;
+  std::vector<FlowShare::Other> others;
+  for (std::size_t i = 0; i < context.plan.size(); ++i) {
+    const std::uint32_t weight = context.plan[i].options.flow;
+    if (i == index || weight == 0 || !context.plan[i].peer_of.empty()) continue;
+    others.push_back({&context.memory.job(i), &context.memory.flow(i), weight});
+  }
+  return FlowShare(own, std::move(others));
+}
+
+std::vector<ExpectedFlow> expected_flows(const WorkerContext& context, std::size_t index,
+                                         VerifyState& before) {
+  const PlannedJob& job = context.plan[index];
+  std::vector<ExpectedFlow> flows;
+  for (std::size_t i = 0; i < context.plan.size(); ++i) {
+    if (!is_flow_to(context, i, index)) continue;
+    const JobOptions& sender = context.plan[i].options;
+    const std::size_t from = job.options.rw == Role::pingpong ? job.to : i;
+    ExpectedFlow flow{.flow = static_cast<std::uint32_t>(i),
+                      .name = sender.name,
+                      .from = context.setups[from].end.mac,
+                      .block = &context.memory.flow(i)};
+    if (job.options.rw == Role::echo) {
+      flow.echo = &context.memory.echo(i);
+      flow.arrivals = &flow.echo->requests;
+    } else if (i == index && is_echo(context, job.to)) {
+      flow.echo = &context.memory.echo(i);
+    }
+    flow.drain_ns = static_cast<std::uint64_t>(sender.drain_time.count());
+    // The lower one of the sender's and the receiver's limit applies.
+    for (const JobOptions* const o : {&sender, &job.options}) {
+      const auto most = static_cast<std::uint64_t>(o->max_latency.count());
+      if (most != 0 && (flow.max_latency_ns == 0 || most < flow.max_latency_ns)) {
+        flow.max_latency_ns = most;
+      }
+    }
+    flow.replayed = !sender.replay.empty();
+    flow.nonce = context.setups[index].nonce;
+    if (!sender.headers.empty() && !flow.replayed) {
+      flow.headers = HeaderTemplate::parse(sender.headers).value().places();
+    }
+    if (FlowState* const state = flow_from(before, sender.name)) {
+      flow.before = std::move(state->received);
+    }
+    if (job.options.verify_regenerate && !flow.replayed)
+      flow.remade = made_again(context, i, index);
+    flows.push_back(std::move(flow));
+  }
+  return flows;
+}
+
+FrameMakerOptions recorded_frames(const JobOptions& job) {
+  constexpr std::uint32_t kHeaderBytes = 18;
+  const std::uint32_t most = SizeChooser(job.bs.tx, 0).most();
+  return frame_maker_options(job, 0, std::max(most, job.mtu + kHeaderBytes));
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,206 @@
+#include "perf/worker/placement.hpp"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <link.h>
+#include <pwd.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.hpp"
+#include "perf/job/values.hpp"
+
+namespace shmif::perf {
+namespace {
+
+/// `option`: the option that names the CPUs.
+Result<void> set_cpus(const std::vector<int>& cpus, const std::string& option) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int cpu : cpus) {
+    if (cpu < 0 || cpu >= CPU_SETSIZE) return Error(Errc::bad_argument, "there is no such CPU");
+    CPU_SET(static_cast<std::size_t>(cpu), &set);
+  }
+  if (::sched_setaffinity(0, sizeof set, &set) != 0) {
+    return Error::from_errno(errno,
+                             "cannot run on CPU " + to_string_of_cpus(cpus) + " (" + option + ')',
+                             "nproc --all says how many there are");
+  }
+  return {};
+}
+
+/// Empty if the kernel does not tell, or if the node has only memory.
+std::vector<int> cpus_of_node(int node) {
+  std::ifstream file("/sys/devices/system/node/node" + std::to_string(node) + "/cpulist");
+  std::string list;
+  if (!std::getline(file, list) || list.empty()) return {};
+  auto cpus = parse_cpus(list);
+  return cpus ? *std::move(cpus) : std::vector<int>{};
+}
+
+/// Takes memory from one node. It makes the system call itself, because libnuma would be a library
+/// for one call.
+Result<void> set_numa_node(int node) {
+  constexpr int kBind = 2;  // MPOL_BIND
+  constexpr std::size_t kBits = 8 * sizeof(unsigned long);
+  std::array<unsigned long, 1024 / kBits> mask{};  // as many as the option allows
+  mask.at(static_cast<std::size_t>(node) / kBits) = 1UL << static_cast<std::size_t>(node) % kBits;
+  if (::syscall(SYS_set_mempolicy, kBind, mask.data(), 8 * sizeof mask) != 0) {
+    return Error::from_errno(
+        errno, "cannot take memory from NUMA node " + std::to_string(node) + " (numa_node)");
+  }
+  return {};
+}
+
+Result<void> set_io_priority(const JobOptions& job) {
+  constexpr int kProcess = 1;      // IOPRIO_WHO_PROCESS
+  constexpr int kClassShift = 13;  // IOPRIO_CLASS_SHIFT
+  const int priority = job.ioprio_class.value_or(2) << kClassShift | job.ioprio.value_or(0);
+  if (::syscall(SYS_ioprio_set, kProcess, 0, priority) != 0) {
+    return Error::from_errno(errno, "cannot set the I/O priority (prio, prioclass)");
+  }
+  return {};
+}
+
+/// `name` is a path, or a path below the mount point of cgroups, as cgroup tools write it.
+Result<void> enter_cgroup(const std::string& name) {
+  const bool whole = name.starts_with('/') && ::access((name + "/cgroup.procs").c_str(), F_OK) == 0;
+  const std::string path = whole ? name : "/sys/fs/cgroup/" + name;
+  // Never creates the file: in a directory that is not a cgroup it would be an ordinary file.
+  const UniqueFd procs(::open((path + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
+  const std::string self = std::to_string(::getpid());
+  if (procs && ::write(procs.get(), self.data(), self.size()) > 0) return {};
+  return Error::from_errno(errno, "cannot enter cgroup " + path,
+                           "it is the path of a directory with a cgroup.procs to write to");
+}
+
+/// A number, or the id that `lookup` finds for the name.
+template <class Lookup>
+std::optional<unsigned> id_of(const std::string& text, Lookup lookup) {
+  unsigned id = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (error == std::errc() && end == text.data() + text.size()) return id;
+  return lookup(text);
+}
+
+}  // namespace
+
+Result<void> take_place(const JobOptions& job) {
+  // Without this, a sender's sleep could end up to 50 us late.
+  ::prctl(PR_SET_TIMERSLACK, 1UL);
+  const bool named = !job.cpus_allowed.empty();
+  const std::vector<int> cpus =
+      named || !job.numa_node ? job.cpus_allowed : cpus_of_node(*job.numa_node);
+  if (!cpus.empty()) {
+    if (auto done = set_cpus(cpus, named ? "cpus_allowed" : "numa_node"); !done) return done;
+  }
+  if (job.numa_node) {
+    if (auto done = set_numa_node(*job.numa_node); !done) return done;
+  }
+  if (!job.cgroup.empty()) {
+    if (job.thread) {
+      return Error(Errc::bad_argument,
+                   "a thread cannot change its control group alone (thread=0 with cgroup)");
+    }
+    if (auto done = enter_cgroup(job.cgroup); !done) return done;
+  }
+  if (job.nice && ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), *job.nice) != 0) {
+    return Error::from_errno(errno, "cannot set nice value " + std::to_string(*job.nice),
+                             "negative ones need CAP_SYS_NICE");
+  }
+  if (job.ioprio || job.ioprio_class) {
+    if (auto done = set_io_priority(job); !done) return done;
+  }
+  if (job.rtprio) {
+    sched_param parameter{};
+    parameter.sched_priority = *job.rtprio;
+    if (::sched_setscheduler(0, SCHED_FIFO, &parameter) != 0) {
+      return Error::from_errno(errno, "cannot run as SCHED_FIFO " + std::to_string(*job.rtprio),
+                               "needs CAP_SYS_NICE, or RLIMIT_RTPRIO (ulimit -r)");
+    }
+  }
+  return {};
+}
+
+Result<void> drop_privileges(const JobOptions& job) {
+  if (job.uid.empty() && job.gid.empty()) return {};
+  if (job.thread) {
+    return Error(Errc::bad_argument, "a thread cannot change its user (thread=0 with uid and gid)");
+  }
+  const auto group = id_of(job.gid, [](const std::string& name) -> std::optional<unsigned> {
+    const auto* const entry = ::getgrnam(name.c_str());
+    return entry == nullptr ? std::nullopt : std::optional<unsigned>(entry->gr_gid);
+  });
+  const auto user = id_of(job.uid, [](const std::string& name) -> std::optional<unsigned> {
+    const auto* const entry = ::getpwnam(name.c_str());
+    return entry == nullptr ? std::nullopt : std::optional<unsigned>(entry->pw_uid);
+  });
+  if (!job.gid.empty() && !group) return Error(Errc::bad_argument, "no group is called " + job.gid);
+  if (!job.uid.empty() && !user) return Error(Errc::bad_argument, "no user is called " + job.uid);
+  const pid_t parent = ::getppid();
+  // In this order, because a process that has given up its user may not change groups.
+  if (::setgroups(0, nullptr) != 0) {
+    return Error::from_errno(errno, "cannot give up supplementary groups", "needs CAP_SETGID");
+  }
+  if (group && ::setresgid(*group, *group, *group) != 0) {
+    return Error::from_errno(errno, "cannot become group " + job.gid, "needs CAP_SETGID");
+  }
+  if (user && ::setresuid(*user, *user, *user) != 0) {
+    return Error::from_errno(errno, "cannot become user " + job.uid, "needs CAP_SETUID");
+  }
+  // The change of user cleared this setting. A killed controller must leave no job behind.
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(1);  // the controller died before prctl took effect
+  return {};
+}
+
+Result<void> pin(std::span<std::byte> memory) {
+  if (memory.empty() || ::mlock(memory.data(), memory.size()) == 0) return {};
+  return Error::from_errno(
+      errno,
+      "cannot lock " + std::to_string(memory.size()) + " bytes of buffers into memory (lockmem)",
+      "ulimit -l says how much may be");
+}
+
+namespace {
+
+void populate(std::uintptr_t begin, std::size_t bytes, int how) noexcept {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const std::uintptr_t from = begin & ~(page - 1);
+  // An older kernel maps the pages when they are first used, as usual.
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): a page's address, which nothing is read through
+  (void)::madvise(reinterpret_cast<void*>(from), begin + bytes - from, how);
+}
+
+int map_code(dl_phdr_info* object, std::size_t /*size*/, void* /*unused*/) noexcept {
+  for (int i = 0; i < object->dlpi_phnum; ++i) {
+    const auto& segment = object->dlpi_phdr[i];
+    if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0) continue;
+    populate(object->dlpi_addr + segment.p_vaddr, segment.p_memsz, MADV_POPULATE_READ);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void map_code_ahead() noexcept {
+  ::dl_iterate_phdr(map_code, nullptr);
+}
+
+void map_ahead(std::span<std::byte> memory) noexcept {
+  populate(reinterpret_cast<std::uintptr_t>(memory.data()), memory.size(), MADV_POPULATE_WRITE);
+}
+
+}  // namespace shmif::perf

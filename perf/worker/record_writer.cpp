@@ -1,0 +1,75 @@
+#include "perf/worker/record_writer.hpp"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <string_view>
+#include <utility>
+
+#include "shmif/bus.hpp"
+#include "shmif/pcap_link.hpp"
+
+namespace shmif::perf {
+
+struct RecordWriter::Impl {
+  std::string path;
+  PcapngWriter file;
+  std::uint32_t interface = 0;
+  std::uint64_t written = 0;
+  /// Difference between the wall clock and CLOCK_MONOTONIC when the file was made. If the wall
+  /// clock is set later, the times in the record do not jump.
+  std::uint64_t epoch_ns = 0;
+};
+
+RecordWriter::RecordWriter(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
+RecordWriter::RecordWriter(RecordWriter&&) noexcept = default;
+RecordWriter& RecordWriter::operator=(RecordWriter&& other) noexcept = default;
+RecordWriter::~RecordWriter() = default;
+
+Result<RecordWriter> RecordWriter::create(const std::string& path, std::size_t buffer_bytes) {
+  if (Bus::open(path)) {
+    return Error(Errc::exists, "cannot record into \"" + path +
+                                   "\": it is a bus, and would be destroyed (name another file)");
+  }
+  auto file = PcapngWriter::create(path, {.buffer_bytes = buffer_bytes});
+  if (!file) return std::move(file).error();
+  auto impl = std::make_unique<Impl>(Impl{.path = path, .file = *std::move(file)});
+  impl->interface = impl->file.add_interface({});
+  using namespace std::chrono;
+  const auto wall = duration_cast<nanoseconds>(system_clock::now().time_since_epoch());
+  const auto monotonic = steady_clock::now().time_since_epoch();
+  impl->epoch_ns = static_cast<std::uint64_t>((wall - monotonic).count());
+  return RecordWriter(std::move(impl));
+}
+
+void RecordWriter::put(const FrameView& frame, std::uint64_t sent_ns,
+                       std::uint64_t intended_ns) noexcept {
+  Impl& impl = *impl_;
+  const std::uint64_t intended = intended_ns + impl.epoch_ns;
+  const auto late_ns = static_cast<long long>(sent_ns - intended_ns);
+  constexpr std::uint64_t kSecond = 1'000'000'000;
+  std::array<char, 100> comment{};
+  const int length =
+      std::snprintf(comment.data(), comment.size(), "intended %llu.%09llu, sent %lld ns later",
+                    static_cast<unsigned long long>(intended / kSecond),
+                    static_cast<unsigned long long>(intended % kSecond), late_ns);
+  FrameView sent = frame;
+  sent.time_ns = sent_ns + impl.epoch_ns;
+  const std::string_view text(comment.data(), static_cast<std::size_t>(std::max(0, length)));
+  if (!impl.file.put(impl.interface, sent, {.comment = text})) ++impl.written;
+}
+
+Result<void> RecordWriter::finish() noexcept {
+  static_cast<void>(impl_->file.flush());
+  const Result<void> status = impl_->file.status();
+  if (status) return {};
+  return Error::from_errno(status.error().code.value(),
+                           "cannot record into \"" + impl_->path + '"');
+}
+
+std::uint64_t RecordWriter::written() const noexcept {
+  return impl_->written;
+}
+
+}  // namespace shmif::perf

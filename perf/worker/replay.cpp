@@ -1,0 +1,118 @@
+#include "perf/worker/replay.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "shmif/pcap_link.hpp"
+
+namespace shmif::perf {
+namespace {
+
+Error unusable(const std::string& path, const std::string& why) {
+  return {Errc::bad_argument, "cannot replay \"" + path + "\": " + why};
+}
+
+}  // namespace
+
+Result<Replay> Replay::open(const std::string& path, const ReplayOptions& options) {
+  auto reader = PcapReader::open(path);
+  if (!reader) return reader.error();
+  Replay replay;
+  FrameBatch batch(64, std::size_t{4} * kMaxFrameBytes);
+  std::uint64_t first_ns = 0;
+  for (bool ended = false; !ended;) {
+    batch.clear();
+    ended = static_cast<bool>(reader->receive(batch).error);
+    for (const FrameView& frame : batch.frames()) {
+      if (replay.records_.empty()) first_ns = frame.time_ns;
+      // If the clock was set back during the recording, these frames follow at once.
+      std::uint64_t after = frame.time_ns > first_ns ? frame.time_ns - first_ns : 0;
+      if (!replay.records_.empty()) after = std::max(after, replay.records_.back().after_ns);
+      replay.records_.push_back({.after_ns = after,
+                                 .at = replay.bytes_.size(),
+                                 .size = static_cast<std::uint32_t>(frame.size())});
+      replay.bytes_.insert(replay.bytes_.end(), frame.bytes.begin(), frame.bytes.end());
+      replay.longest_ = std::max(replay.longest_, frame.size());
+      replay.cut_short_ += frame.truncated() ? 1 : 0;
+    }
+    if (replay.bytes_.size() > options.most_bytes) {
+      return unusable(path, "its frames have more than " + std::to_string(options.most_bytes) +
+                                " bytes, and all of them are kept in memory (take a part of it, "
+                                "with editcap -c)");
+    }
+  }
+  if (auto status = reader->status(); !status) return unusable(path, status.error().message);
+  if (replay.records_.empty()) return unusable(path, "there is no frame in it");
+  replay.skipped_ = reader->skipped();
+  replay.endless_ = options.loops == 0;
+  replay.loops_left_ = options.loops;
+  replay.scale(options.time_scale);
+  replay.start(0);
+  return replay;
+}
+
+/// Applies the factor to all times, and computes how long a loop takes: the next loop begins one
+/// mean gap after the last frame.
+void Replay::scale(double factor) {
+  flat_out_ = !(factor > 0);
+  if (flat_out_) return;
+  constexpr double kTooFarNs = 1e18;  // 30 years; beyond it, sums might overflow
+  const auto scaled = [&](double ns) {
+    return static_cast<std::uint64_t>(std::llround(std::min(ns * factor, kTooFarNs)));
+  };
+  const auto last = static_cast<double>(records_.back().after_ns);
+  const double mean_gap =
+      records_.size() > 1 ? last / (static_cast<double>(records_.size()) - 1) : 0;
+  loop_ns_ = scaled(last + mean_gap);
+  if (factor == 1) return;
+  for (Record& record : records_) record.after_ns = scaled(static_cast<double>(record.after_ns));
+}
+
+void Replay::start(std::uint64_t start_ns, std::uint64_t end_ns) noexcept {
+  loop_start_ns_ = start_ns;
+  end_ns_ = end_ns;
+}
+
+std::uint64_t Replay::due_ns() const noexcept {
+  return loop_start_ns_ + (flat_out_ ? 0 : records_[next_].after_ns);
+}
+
+std::uint64_t Replay::next_ns() const noexcept {
+  if (ended()) return kNever;
+  const std::uint64_t due = due_ns();
+  return due < end_ns_ ? due : kNever;
+}
+
+std::size_t Replay::take(std::uint64_t now_ns, std::span<Slot> into) noexcept {
+  if (now_ns >= end_ns_ && flat_out_) return 0;
+  std::size_t taken = 0;
+  for (; taken < into.size(); ++taken) {
+    const std::uint64_t due = next_ns();
+    if (due == kNever || due > now_ns) break;
+    const Record& record = records_[next_];
+    into[taken] = {.intended_ns = flat_out_ ? now_ns : due,
+                   .frame = FrameView(bytes_.data() + record.at, record.size)};
+    advance();
+  }
+  return taken;
+}
+
+void Replay::advance() noexcept {
+  if (++next_ < records_.size()) return;
+  next_ = 0;
+  loop_start_ns_ += loop_ns_;
+  if (!endless_) --loops_left_;
+}
+
+FrameView Replay::next() noexcept {
+  const Record& record = records_[next_];
+  const FrameView frame(bytes_.data() + record.at, record.size);
+  advance();
+  return frame;
+}
+
+std::uint64_t Replay::left() const noexcept {
+  return endless_ ? kNever : loops_left_ * records_.size() - next_;
+}
+
+}  // namespace shmif::perf

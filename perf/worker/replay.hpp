@@ -1,0 +1,88 @@
+#pragma once
+// Replay: a capture file as the source of a stream's frames.
+//
+// The whole file is read before the run begins, so the disk does not slow the stream. The intended
+// time of a frame is its recorded time relative to the first frame, multiplied by a factor.
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "shmif/frame.hpp"
+
+namespace shmif::perf {
+
+struct ReplayOptions {
+  double time_scale = 1;                           ///< 2: half as fast; 0: as fast as possible
+  std::uint64_t loops = 1;                         ///< 0: endless
+  std::size_t most_bytes = std::size_t{2} << 30U;  ///< of frames in memory
+};
+
+/// Threads: one at a time. Blocks: only open(), for the disk.
+class Replay {
+ public:
+  static constexpr std::uint64_t kNever = std::numeric_limits<std::uint64_t>::max();
+
+  /// Reads the capture at `path`. Errors: the system's; bad_argument if the file is not a capture,
+  /// is damaged, has no frames, or is larger than `most_bytes`; not_supported if its frames are not
+  /// Ethernet.
+  static Result<Replay> open(const std::string& path, const ReplayOptions& options = {});
+
+  std::size_t frames() const noexcept { return records_.size(); }  ///< of one loop
+  std::uint64_t bytes() const noexcept { return bytes_.size(); }
+  std::size_t longest() const noexcept { return longest_; }        ///< bytes of the longest frame
+  std::uint64_t cut_short() const noexcept { return cut_short_; }  ///< truncated during capture
+  std::uint64_t skipped() const noexcept { return skipped_; }  ///< records of less than 14 bytes
+  std::uint64_t loop_ns() const noexcept { return loop_ns_; }  ///< how long a loop takes
+
+  /// The first frame is due at `start_ns` of CLOCK_MONOTONIC. No frame is due at `end_ns` or later.
+  void start(std::uint64_t start_ns, std::uint64_t end_ns = kNever) noexcept;
+
+  struct Slot {
+    std::uint64_t intended_ns = 0;
+    FrameView frame;  ///< valid while the replay exists
+  };
+  /// Fills `into` with the frames to send now, from the front. They count as sent: the caller sends
+  /// them, in this order, before it takes more. With a factor of 0, the intended time of each frame
+  /// is now. Result: how many.
+  std::size_t take(std::uint64_t now_ns, std::span<Slot> into) noexcept;
+  /// Takes the next frame, whatever its due time. Call it only while ended() is false.
+  FrameView next() noexcept;
+  /// How many frames are left, in all loops.
+  std::uint64_t left() const noexcept;
+  /// When the next frame is due; kNever after the last one, and if it is due at the end or later.
+  std::uint64_t next_ns() const noexcept;
+  /// The same, but without regard to the end.
+  std::uint64_t due_ns() const noexcept;
+  /// Whether no frame is left, whatever the end is.
+  bool ended() const noexcept { return !endless_ && loops_left_ == 0; }
+  std::span<std::byte> memory() noexcept { return bytes_; }  ///< of all frames
+
+ private:
+  struct Record {
+    std::uint64_t after_ns = 0;  // time since the first frame, scaled
+    std::size_t at = 0;
+    std::uint32_t size = 0;
+  };
+  void scale(double factor);
+  void advance() noexcept;
+
+  std::vector<std::byte> bytes_;
+  std::vector<Record> records_;
+  std::size_t longest_ = 0;
+  std::uint64_t cut_short_ = 0;
+  std::uint64_t skipped_ = 0;
+  std::uint64_t loop_ns_ = 0;
+  std::uint64_t loops_left_ = 1;  // this one included
+  bool endless_ = false;
+  bool flat_out_ = false;
+  std::size_t next_ = 0;
+  std::uint64_t loop_start_ns_ = 0;
+  std::uint64_t end_ns_ = kNever;
+};
+
+}  // namespace shmif::perf

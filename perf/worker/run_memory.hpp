@@ -1,0 +1,235 @@
+#pragma once
+// RunMemory: what a run's controller and its jobs see of each other.
+//
+// The memory is shared across fork, so the counts of a killed job remain. Every number has one
+// writer: (J) the job that owns the block, (R) the job that receives the flow, (C) the controller.
+// Where two writers are named, the second writes in place of a first that is gone: the controller
+// ends the flows of killed jobs (`tx_done` and `drained` never go back), and a receiver ends the
+// window of a killed sender. The error of an emulated host is written by its supervisor once the
+// program in the guest has ended. Others may read at any time. They find each number whole, but not
+// all numbers of the same moment. A store with release order announces final numbers (`state`,
+// `tx_done`).
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "base/result.hpp"
+#include "perf/result/run_result.hpp"
+#include "perf/stats/clock.hpp"
+#include "perf/stats/latency_histogram.hpp"
+#include "perf/stats/period.hpp"
+
+namespace shmif::perf {
+
+/// A number with one writer.
+class Tally {
+ public:
+  void add(std::uint64_t n) noexcept {
+    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+  void set(std::uint64_t n) noexcept { value_.store(n, std::memory_order_relaxed); }
+  std::uint64_t get() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+/// A short text with one writer, which writes it once.
+template <std::size_t N>
+class SharedText {
+ public:
+  /// Only the first text is kept.
+  void set(std::string_view text) noexcept {
+    if (length_.load(std::memory_order_relaxed) != 0 || text.empty()) return;
+    const std::size_t length = text.copy(text_.data(), N);
+    length_.store(static_cast<std::uint32_t>(length), std::memory_order_release);
+  }
+  std::string get() const { return {text_.data(), length_.load(std::memory_order_acquire)}; }
+  bool empty() const noexcept { return length_.load(std::memory_order_acquire) == 0; }
+
+ private:
+  std::atomic<std::uint32_t> length_{0};
+  std::array<char, N> text_;
+};
+
+/// What the controller wants of a job.
+enum class Order : std::uint32_t {
+  wait,        ///< do nothing yet
+  initialise,  ///< open devices, fill buffers
+  go,          ///< begin at `start_ns`
+  stop,        ///< send no more, drain, finish
+  abandon,     ///< end at once
+};
+
+/// What a receiver counts of one flow: frames of the measured window, except in `all_...`.
+struct FlowArrivals {  // (R)
+  Tally received;      ///< each once
+  Tally all_received;
+  Tally lost_so_far;
+  Tally all_judged;  ///< `all_sent` when the receiver stopped listening; for replies, EchoBlock's
+  Tally lost;        ///< valid when complete
+  Tally duplicates, reordered, late, unverified;
+  /// Until `complete`, every damaged frame that arrived. Then the fates of the frames that were
+  /// sent, and separately the damaged copies.
+  Tally corrupt, truncated, corrupt_copies, truncated_copies;
+  Tally last_arrival_ns;
+  std::atomic<bool> complete{false};  ///< release: the receiver has written all its counts
+  Tally jitter_ps;                    ///< plus 1; 0: not known
+  std::array<std::array<std::uint64_t, 2>, 16> gaps;
+  Tally gap_count;
+};
+
+/// Counts of one flow, from job number `flow` to its receiver. For a pingpong job: what it sent,
+/// and the replies that came back.
+struct FlowBlock : FlowArrivals {
+  // (J) of the sender.
+  std::atomic<std::uint64_t> measure_from_ns{0};  ///< intended times from here on are measured
+  /// (J, R) when the last frame was sent; 0: not yet
+  std::atomic<std::uint64_t> window_end_ns{0};
+  /// End of the time for rates: a frame takes its time until the next one is due
+  Tally rate_end_ns;
+  std::atomic<bool> tx_done{false};  ///< (J, C) release: the counts of the sender are final
+  Tally first;                       ///< the first number; not 0 if an earlier run is continued
+  Tally all_sent;                    ///< one more than the last number used
+  Tally ramp_sent;                   ///< of these, sent before the window
+  std::atomic<bool> drained{false};  ///< (R, C) the receiver waits for no more frames
+};
+
+/// For a pingpong job: what the echo job (E) knows of its requests and their replies.
+struct EchoBlock {
+  FlowArrivals requests;
+  /// (E) Requests that were answered, each counted once. This is what the flow of replies has sent.
+  ByPeriod<Tally> replies;
+};
+
+/// What a job sends in one period, and its errors.
+struct SentCounts {
+  Tally frames, bytes, offered_frames, offered_bytes, skipped, refused, batches, errors;
+};
+/// What a job receives in one period, and its errors.
+struct ReceivedCounts {
+  Tally frames, bytes, foreign, stale, batches, errors, overruns, overrun_frames;
+};
+
+/// What a job did in one interval. The job writes it. The controller reads it once `written` counts
+/// it.
+struct IntervalBlock {
+  Tally begin_ns, end_ns;  // since the common start of the job's batch
+  Tally tx_frames, tx_bytes, rx_frames, rx_bytes, lost_frames, overruns;
+  Tally latency_count, latency_sum_ns, latency_p50_ns, latency_p99_ns, latency_max_ns;
+  // For a TCP connection; the segment size is 0 if the kernel did not tell it.
+  Tally tcp_retransmits, tcp_rtt_ns, tcp_rttvar_ns, tcp_cwnd_bytes, tcp_mss_bytes, tcp_pmtu_bytes;
+  Tally ends_at_border;  // 1: a border of the measured window ended it early
+};
+inline constexpr std::size_t kIntervalBlocks = 256;
+
+/// The latencies of an interval, for write_hist_log. The bins are fio's: a value v below 128 is in
+/// bin v; above, each power of two has 64 bins. The last bin has all values from 17 s.
+inline constexpr std::size_t kHistogramBins = 1856;
+using HistogramBlock = std::array<std::atomic<std::uint32_t>, kHistogramBins>;
+/// Interval number n is at index n % kHistogramBlocks.
+inline constexpr std::size_t kHistogramBlocks = 64;
+
+/// A job's TCP connection (J), as the job saw it last.
+struct TcpBlock {
+  Tally retransmits, mss_bytes, pmtu_bytes, cwnd_bytes_max;
+  Tally rtt_ns_min, rtt_ns_max, rtt_ns_sum, samples;  ///< with 0 samples, these are not known
+  Tally send_buffer_bytes, receive_buffer_bytes, dscp;
+  SharedText<16> congestion;
+};
+
+struct JobBlock {
+  std::atomic<Order> order{Order::wait};                 // (C)
+  std::atomic<JobState> state{JobState::not_created};    // (J) release
+  std::atomic<std::uint64_t> start_ns{0};                // (C) before Order::go
+  std::atomic<bool> save_state{false};                   // (C) before Order::stop: a trigger fired
+  std::atomic<bool> failed{false};                       // (J)
+  SharedText<480> error;                                 // (J) the first error
+  SharedText<240> warning;                               // (J) before Order::go
+  SharedText<128> address;                               // (J)
+  std::atomic<bool> on_bus{false};                       // (J) of a host: its port receives frames
+  std::atomic<std::uint64_t> start_skew_ns{UINT64_MAX};  // (J) UINT64_MAX: not started
+
+  // (J) Counts for each period.
+  ByPeriod<SentCounts> sent;
+  ByPeriod<ReceivedCounts> received;
+  // (J) Of the whole job. They are compared with the medium's counts, and shown during the run.
+  // These count all frames; `received` counts only probes of the job's flows.
+  Tally all_tx_frames, all_tx_bytes, all_rx_frames, all_rx_bytes, all_foreign;
+  SharedText<160> first_tx_error, first_rx_error;  // (J) of the window
+  std::atomic<bool> measuring{false};              // (J) its first window has begun
+  std::atomic<std::uint64_t> window_begin_ns{0}, window_end_ns{0};
+  Tally offered_until_ns;  // (J) by the pace: the end of the time for which it has offered frames
+  std::atomic<bool> trigger_hit{false};
+
+  void note_tx_error(Period period, std::error_code why) noexcept;
+  void note_rx_error(Period period, std::error_code why) noexcept;
+
+  // Written at the end (J).
+  struct OptionalCount {
+    Tally value;
+    std::atomic<bool> known{false};
+    void set(std::uint64_t count) noexcept {
+      value.set(count);
+      known.store(true, std::memory_order_release);
+    }
+    std::optional<std::uint64_t> get() const noexcept {
+      if (!known.load(std::memory_order_acquire)) return std::nullopt;
+      return value.get();
+    }
+  };
+  OptionalCount wire_tx_frames, wire_tx_bytes, wire_rx_frames, wire_rx_bytes, wire_lost_frames,
+      wire_overruns, wire_dropped_frames;
+  /// For an emulated host: frames that its kernel dropped between the job and its interface.
+  OptionalCount kernel_tx_drops, kernel_rx_drops;
+  /// For an emulated host, over the measured window: counts of its port, which the job itself does
+  /// not see.
+  OptionalCount port_overruns, port_lost_frames;
+  Tally wire_foreign;  ///< for an emulated host: other frames that passed its port
+  CpuResult cpu;
+  std::atomic<bool> cpu_known{false};
+  FaultsMade faults_sent, faults_received;
+  std::atomic<bool> has_faults_sent{false}, has_faults_received{false};
+
+  // (J) The newest intervals. Interval number n is at index n % kIntervalBlocks.
+  std::atomic<std::uint64_t> intervals_written{0};  // release
+  std::array<IntervalBlock, kIntervalBlocks> intervals;
+  HistogramBlock* histograms = nullptr;  // (J) kHistogramBlocks of them; null: not asked for
+  TcpBlock tcp;
+
+  // (J) Times of measured frames. LatencyHistogram says who may read them when.
+  LatencyHistogram latency, service, spacing_error;
+};
+
+/// Threads: any. Blocks: never.
+class RunMemory {
+ public:
+  /// Errors: the system's, if there is no memory. `with_histograms`: the jobs with a
+  /// write_hist_log.
+  static Result<std::unique_ptr<RunMemory>> create(
+      std::size_t jobs, std::span<const std::size_t> with_histograms = {});
+  RunMemory(const RunMemory&) = delete;
+  RunMemory& operator=(const RunMemory&) = delete;
+  ~RunMemory();
+
+  std::size_t size() const noexcept { return jobs_.size(); }
+  JobBlock& job(std::size_t i) noexcept { return jobs_[i]; }
+  FlowBlock& flow(std::size_t i) noexcept { return flows_[i]; }
+  EchoBlock& echo(std::size_t i) noexcept { return echoes_[i]; }  ///< of job `i`, a pingpong job
+
+ private:
+  RunMemory(void* memory, std::size_t bytes, std::size_t jobs);
+  void* memory_;
+  std::size_t bytes_;
+  std::span<JobBlock> jobs_;
+  std::span<FlowBlock> flows_;
+  std::span<EchoBlock> echoes_;
+};
+
+}  // namespace shmif::perf

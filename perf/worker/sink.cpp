@@ -1,0 +1,405 @@
+#include "perf/worker/sink_flow.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "perf/job/values.hpp"
+
+namespace shmif::perf {
+namespace {
+
+constexpr std::size_t kBatchFrames = 64;
+/// A sender counts a batch only after sending it, so this many frames may be uncounted: the
+/// greatest iodepth_batch.
+constexpr std::uint64_t kMostUntold = 1024;
+
+}  // namespace
+
+Sink::Sink(Setup setup, End& end, JobBlock& job)
+    : setup_(std::move(setup)),
+      end_(end),
+      job_(job),
+      batch_(kBatchFrames, std::max<std::size_t>(256U << 10U, 4 * end.max_frame_bytes())),
+      echoer_(end, job),
+      // Recorded frames were sent long ago, so they have no latency.
+      times_(!setup_.options.disable_lat && setup_.recorded == nullptr) {
+  for (ExpectedFlow& expected : setup_.flows) add_flow(std::move(expected));
+}
+
+void Sink::add_flow(ExpectedFlow expected) {
+  // In a round trip, the pingpong job keeps the times.
+  const bool keeps_times = times_ && !setup_.echoes;
+  const FlowReceiver::Options options{.flow = expected.flow,
+                                      .measure_from_ns = UINT64_MAX,
+                                      .latency = keeps_times ? &job_.latency : nullptr,
+                                      .service = keeps_times ? &job_.service : nullptr,
+                                      .jitter = times_};
+  FlowReceiver receiver(options, std::move(expected.before));
+  if (expected.arrivals == nullptr) expected.arrivals = expected.block;
+  auto flow = std::make_unique<Flow>(Flow{std::move(expected), std::move(receiver)});
+  if (flow->expected.remade) flow->maker.emplace(*flow->expected.remade);
+  if (flow->expected.replayed) replayed_ = flow.get();
+  has_headers_ = has_headers_ || flow->expected.headers;
+  flows_.push_back(std::move(flow));
+}
+
+Result<void> Sink::prepare() {
+  const JobOptions& o = setup_.options;
+  // A pingpong or echo job checks each frame before the next one is sent.
+  const bool at_once = setup_.echoes || setup_.window != nullptr;
+  if (at_once || (o.verify_async == 0 && o.verify_backlog == 0)) return {};
+  auto queue = VerifyQueue::start(
+      {.threads = o.verify_async, .backlog = o.verify_backlog},
+      [this](const FrameView& frame) { return read(frame); },
+      [this](const CheckedFrame& frame) { take_checked(frame); });
+  if (!queue) return std::move(queue).error();
+  queue_ = *std::move(queue);
+  return {};
+}
+
+Sink::~Sink() = default;
+
+Sink::Flow* Sink::flow_of(const Probe& probe) noexcept {
+  // Few jobs receive more than one flow, and hardly any more than ten.
+  for (const auto& flow : flows_) {
+    if (flow->expected.flow == probe.flow && flow->expected.nonce == probe.nonce) return flow.get();
+  }
+  return nullptr;
+}
+
+/// The same, but the first frame of a flow of an earlier run adds that flow.
+Sink::Flow* Sink::flow_of(const FrameView& frame, const Probe& probe) {
+  Flow* const known = flow_of(probe);
+  if (known != nullptr || setup_.recorded == nullptr) return known;
+  ExpectedFlow expected{.flow = probe.flow, .from = frame.source(), .block = setup_.recorded};
+  expected.nonce = probe.nonce;
+  if (setup_.options.verify_regenerate) {
+    expected.remade = setup_.recorded_frames;
+    expected.remade->flow = probe.flow;
+    expected.remade->destination = frame.destination();
+    expected.remade->source = frame.source();
+  }
+  add_flow(std::move(expected));
+  Flow& flow = *flows_.back();
+  flow.receiver.measure_from(0);
+  flow.measured_from = true;
+  return &flow;
+}
+
+/// Whether the sender of a flow has sent that number, or may be sending it now.
+bool Sink::may_have_sent(const Flow& flow, std::uint64_t sequence) const noexcept {
+  if (setup_.recorded != nullptr) return true;  // nothing is known about the recorded run
+  const FlowCounts& counts = flow.receiver.counts();
+  if (sequence >= counts.begin && sequence < counts.end + kMostUntold) return true;
+  const FlowBlock& block = *flow.expected.block;
+  return sequence >= block.first.get() && sequence < block.all_sent.get() + kMostUntold;
+}
+
+std::uint64_t Sink::window_begin_ns() const noexcept {
+  if (setup_.recorded != nullptr) return 0;
+  if (flows_.empty()) return own_begin_ns_;
+  std::uint64_t first = UINT64_MAX;
+  for (const auto& flow : flows_) {
+    const auto begin = flow->expected.block->measure_from_ns.load(std::memory_order_acquire);
+    if (begin != 0) first = std::min(first, begin);
+  }
+  return first;
+}
+
+std::uint64_t Sink::window_end_ns() const noexcept {
+  std::uint64_t last = 0;
+  for (const auto& flow : flows_) {
+    const auto end = flow->expected.block->window_end_ns.load(std::memory_order_acquire);
+    last = std::max({last, end, flow->last_arrival_ns});
+  }
+  return last;
+}
+
+/// The period of an event that is not a frame of a flow.
+Period Sink::period_at(std::uint64_t now) noexcept {
+  if (!in_window_) in_window_ = period_of(now, window_begin_ns()) == Period::window;
+  return in_window_ ? Period::window : Period::ramp;
+}
+
+bool Sink::step() {
+  batch_.clear();
+  const ReceiveResult got = end_.receive(batch_);
+  if (got.lost != 0) overrun(got.lost);
+  if (!batch_.frames().empty()) {
+    take_batch();
+  } else if (queue_ && queue_->waiting() != 0) {
+    deliver([this] { queue_->flush(); });
+  }
+  if (got.error) receive_failed(got.error);
+  return !batch_.frames().empty();
+}
+
+void Sink::take_batch() {
+  const std::uint64_t now = now_ns();
+  Totals totals;
+  queued_totals_ = &totals;
+  for (const FrameView& frame : batch_.frames()) {
+    ++totals.all_frames;
+    totals.all_bytes += frame.size();
+    if (setup_.trigger != nullptr && setup_.trigger->matches(frame)) {
+      job_.trigger_hit.store(true, std::memory_order_release);
+      setup_.trigger = nullptr;  // one match is enough
+    }
+    if (queue_) {
+      queue_->put(frame, now);
+    } else {
+      take(frame, read(frame), now, totals);
+    }
+  }
+  if (queue_) queue_->flush();
+  note_replies(echoer_.flush(*recorder_));
+  // A batch with only frames of the ramp belongs to the ramp, whenever it arrives.
+  const bool only_ramp =
+      totals.of[Period::ramp].frames != 0 && totals.of[Period::window].frames == 0;
+  job_.received[only_ramp ? Period::ramp : period_at(now)].batches.add(1);
+  publish(totals);
+}
+
+/// The first reply to each request counts as sent by its flow; further replies are copies.
+void Sink::note_replies(std::span<const Echoer::Sent> replies) {
+  for (const Echoer::Sent& reply : replies) {
+    const auto flow = std::ranges::find_if(
+        flows_, [&](const auto& each) { return each->expected.flow == reply.flow; });
+    if (flow == flows_.end() || (*flow)->expected.echo == nullptr) continue;
+    const auto verdict = (*flow)->answered.note(reply.number);
+    if (verdict == SequenceLedger::Verdict::duplicate) continue;
+    (*flow)->expected.echo->replies[reply.period].add(1);
+  }
+}
+
+void Sink::overrun(std::uint64_t lost) {
+  // The lost frames were sent after the newest one that arrived. If that was a frame of the ramp,
+  // the overrun began in the ramp.
+  const Period period = after_ramp_frame_ ? Period::ramp : period_at(now_ns());
+  job_.received[period].overruns.add(1);
+  job_.received[period].overrun_frames.add(lost);
+  recorder_->overrun();
+  // For a flow, the gap in its numbers will show the lost frames.
+  if (flows_.empty()) recorder_->lost(lost);
+  if (!error_.empty()) return;
+  if (setup_.options.end_on_overrun) {
+    error_ = "an overrun";
+    ended_normally_ = true;
+  } else if (setup_.pauses && !setup_.options.continue_on_error.overrun) {
+    error_ = "an overrun, although senders wait for slow receivers on " + end_.address() +
+             ": it was off its CPU for too long (continue_on_error=overrun goes on)";
+  }
+}
+
+void Sink::receive_failed(std::error_code error) {
+  if (error == Errc::link_ended && setup_.options.engine == EngineKind::pcap) {
+    if (!error_.empty()) return;
+    ended_normally_ = true;
+    error_ = "the end of the capture";
+    return;
+  }
+  // A peer that has sent everything closes its connection. The sequence numbers show whether
+  // everything arrived.
+  if (error == Errc::link_ended && has_flows() && is_draining()) {
+    no_more_comes_ = true;
+    return;
+  }
+  job_.note_rx_error(period_at(now_ns()), error);
+  const bool fatal = ends_the_medium(error);
+  const bool damaged = error == Errc::corrupt && setup_.options.engine == EngineKind::pcap;
+  if (fatal || !setup_.options.continue_on_error.rx) {
+    error_ = "cannot receive on " + end_.address() + ": " +
+             (damaged ? "the capture is damaged, and its rest cannot be read" : error.message()) +
+             (fatal ? "" : " (continue_on_error=rx goes on)");
+  }
+}
+
+ProbeReading Sink::read(const FrameView& frame) const noexcept {
+  const ProbePlace place = place_of(frame);
+  if (!setup_.options.do_verify) return peek_probe(frame.bytes, place);
+  ProbeReading reading = read_probe(frame.bytes, place);
+  if (!has_headers_) return reading;
+  if (reading.finding == Finding::foreign) reading.finding = finding_without_probe(frame);
+  if (reading.finding != Finding::whole || reading.checksum != Checksum::crc) return reading;
+  // The CRC covers all but the checksum of UDP or TCP, which covers the rest. A UDP checksum that
+  // became 0 would mean that there is no checksum.
+  const auto flow = std::ranges::find(flows_, reading.probe.flow,
+                                      [](const auto& each) { return each->expected.flow; });
+  if (flow == flows_.end() || !(*flow)->expected.headers) return reading;
+  const HeaderPlaces& places = *(*flow)->expected.headers;
+  const bool right = places.transport_checksum == place.checksum_at &&
+                     transport_checksum_is_right(frame.bytes, places);
+  return right ? reading : ProbeReading{Finding::corrupt};
+}
+
+ProbePlace Sink::place_of(const FrameView& frame) const noexcept {
+  const ProbePlace said = probe_place(frame.bytes);
+  if (!has_headers_ || peek_probe(frame.bytes, said).finding != Finding::foreign) return said;
+  for (const auto& flow : flows_) {
+    if (!flow->expected.headers) continue;
+    const HeaderPlaces& places = *flow->expected.headers;
+    const ProbePlace known{places.probe, places.transport_checksum};
+    if (peek_probe(frame.bytes, known).finding != Finding::foreign) return known;
+  }
+  return said;
+}
+
+Finding Sink::finding_without_probe(const FrameView& frame) const noexcept {
+  constexpr std::size_t kNonceAt = 12;
+  for (const auto& flow : flows_) {
+    if (!flow->expected.headers) continue;
+    const std::size_t at = flow->expected.headers->probe;
+    if (frame.size() < at + kProbeBytes) {
+      if (frame.source() == flow->expected.from) return Finding::truncated;
+      continue;
+    }
+    std::uint32_t nonce = 0;
+    std::memcpy(&nonce, &frame.bytes[at + kNonceAt], sizeof nonce);
+    if (nonce == flow->expected.nonce) return Finding::corrupt;
+  }
+  return Finding::foreign;
+}
+
+void Sink::take_checked(const CheckedFrame& frame) {
+  Totals& totals = *queued_totals_;
+  if (!frame.checked) {
+    if (Flow* const flow = flow_of(frame.frame, frame.reading.probe); flow != nullptr) {
+      flow->receiver.note_unverified(frame.reading.probe);
+      flow->touched = true;
+    }
+    return;
+  }
+  take(frame.frame, frame.reading, frame.arrived_ns, totals);
+}
+
+void Sink::take(const FrameView& frame, const ProbeReading& reading, std::uint64_t now,
+                Totals& totals) {
+  const bool any_run = setup_.recorded != nullptr;
+  switch (classify(reading, any_run ? reading.probe.nonce : setup_.nonce)) {
+    case Arrival::ours: take_probe(frame, reading, now, totals); break;
+    case Arrival::stale:
+    case Arrival::foreign:
+      // A capture may contain any frames: those of programs, or the probes of an earlier run.
+      if (replayed_ != nullptr) {
+        take_replayed(frame, now, totals);
+      } else {
+        auto& counts = totals.of[period_at(now)];
+        ++(reading.finding == Finding::whole ? counts.stale : counts.foreign);
+      }
+      break;
+    case Arrival::corrupt:
+    case Arrival::truncated: take_damaged(frame, reading.finding, now); break;
+  }
+}
+
+void Sink::take_replayed(const FrameView& frame, std::uint64_t now, Totals& totals) {
+  ++totals.of[Period::window].frames;  // a replay has no ramp
+  totals.of[Period::window].bytes += frame.size();
+  replayed_->last_arrival_ns = now;
+  replayed_->touched = true;
+  ++replayed_->replayed;
+}
+
+void Sink::take_probe(const FrameView& frame, const ProbeReading& reading, std::uint64_t now,
+                      Totals& totals) {
+  const Probe& probe = reading.probe;
+  // An echo job takes requests, and a pingpong job takes replies. A record contains both.
+  const bool for_us = setup_.recorded != nullptr
+                          ? probe.kind != Probe::Kind::reply
+                          : (probe.kind == Probe::Kind::request) == setup_.echoes &&
+                                (probe.kind == Probe::Kind::reply) == (setup_.window != nullptr);
+  Flow* const flow = for_us ? flow_of(frame, probe) : nullptr;
+  // A medium that floods also delivers frames for others.
+  if (flow == nullptr) {
+    ++totals.of[period_at(now)].foreign;
+    return;
+  }
+  // Without a CRC, a damaged sequence number is recognised if no frame can have it.
+  const bool damaged = reading.checksum == Checksum::none && !may_have_sent(*flow, probe.sequence);
+  if (damaged || (flow->maker && !flow->maker->payload_is_as_made(frame.bytes))) {
+    take_damaged(frame, Finding::corrupt, now);
+    return;
+  }
+  learn_window(*flow);
+  flow->touched = true;
+  if (setup_.window != nullptr) (void)setup_.window->replied(probe.sequence);
+  note_probe(*flow, frame, probe, now, totals);
+  // Each copy of a request is answered.
+  if (setup_.echoes) {
+    echoer_.add(frame, probe_offset(frame.bytes), probe, flow->receiver.period_of(probe));
+  }
+}
+
+void Sink::note_probe(Flow& flow, const FrameView& frame, const Probe& probe, std::uint64_t now,
+                      Totals& totals) {
+  after_ramp_frame_ = flow.receiver.period_of(probe) == Period::ramp;
+  const FlowCounts& counts = flow.receiver.counts();
+  const std::uint64_t received_before = counts.received;
+  const std::uint64_t ramp_before = counts.ramp_received;
+  flow.receiver.note(probe, frame.size(), now);
+  if (counts.received != received_before) {
+    flow.last_arrival_ns = now;
+    ++totals.of[Period::window].frames;
+    totals.of[Period::window].bytes += frame.size();
+    if (!times_ || setup_.echoes) return;
+    const std::uint64_t latency = now > probe.intended_ns ? now - probe.intended_ns : 0;
+    recorder_->latency(latency);
+    const std::uint64_t most = flow.expected.max_latency_ns;
+    if (most != 0 && latency > most) too_late(flow, probe, latency);
+  } else if (counts.ramp_received != ramp_before) {
+    ++totals.of[Period::ramp].frames;
+    totals.of[Period::ramp].bytes += frame.size();
+  }
+}
+
+void Sink::too_late(const Flow& flow, const Probe& probe, std::uint64_t latency_ns) {
+  if (!error_.empty()) return;
+  const auto text = [](std::uint64_t of_ns) {
+    return time_text(std::chrono::nanoseconds(static_cast<std::int64_t>(of_ns)));
+  };
+  error_ = "frame " + std::to_string(probe.sequence) + " of " + flow.expected.name + " took " +
+           text(latency_ns) + ", longer than max_latency (" + text(flow.expected.max_latency_ns) +
+           ')';
+}
+
+void Sink::take_damaged(const FrameView& frame, Finding finding, std::uint64_t now) {
+  const bool corrupt = finding == Finding::corrupt;
+  const std::optional<Probe> said = mend_probe(frame.bytes, place_of(frame));
+  if (Flow* const flow = said ? flow_of(*said) : nullptr) {
+    learn_window(*flow);
+    flow->receiver.note_damaged(finding, may_have_sent(*flow, said->sequence) ? said : std::nullopt,
+                                now);
+    flow->touched = true;
+  } else if (Flow* const sender = flow_from(frame.source())) {
+    learn_window(*sender);
+    sender->receiver.note_damaged(finding, std::nullopt, now);
+    sender->touched = true;
+  }
+  if (setup_.options.verify && !setup_.options.continue_on_error.verify) {
+    fail_verification(corrupt ? "a corrupt frame was received" : "a truncated frame was received");
+  }
+}
+
+/// The flow of a frame that does not tell its flow: that of its sender, because damage mostly
+/// leaves the addresses intact.
+Sink::Flow* Sink::flow_from(MacAddress sender) noexcept {
+  if (flows_.size() == 1) return flows_.front().get();
+  const auto at =
+      std::ranges::find_if(flows_, [&](const auto& flow) { return flow->expected.from == sender; });
+  return at == flows_.end() ? nullptr : at->get();
+}
+
+/// The sender of a flow publishes when its measured window begins, as soon as it knows.
+void Sink::learn_window(Flow& flow) {
+  if (flow.measured_from) return;
+  flow.receiver.measure_from(flow.expected.block->measure_from_ns.load(std::memory_order_acquire));
+  flow.measured_from = true;
+}
+
+void Sink::fail_verification(const std::string& what) {
+  if (!error_.empty() && !ended_normally_) return;
+  error_ = what + " (continue_on_error=verify goes on, and counts them)";
+  ended_normally_ = false;
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,155 @@
+#pragma once
+// Sink: the receiving half of a job. It checks every frame, finds its flow, and counts it. In a
+// pingpong job it receives the replies; in an echo job it sends requests back.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "perf/engine/engine.hpp"
+#include "perf/frame/frame_maker.hpp"
+#include "perf/plan/plan.hpp"
+#include "perf/verify/flow_receiver.hpp"
+#include "perf/verify/verify_queue.hpp"
+#include "perf/verify/verify_state.hpp"
+#include "perf/worker/echoer.hpp"
+#include "perf/worker/interval_recorder.hpp"
+#include "perf/worker/run_memory.hpp"
+#include "perf/worker/window.hpp"
+#include "shmif/filter.hpp"
+
+namespace shmif::perf {
+
+/// A flow that a sink expects.
+struct ExpectedFlow {
+  std::uint32_t flow = 0;      ///< number of its sender
+  std::string name{};          ///< of its sender
+  MacAddress from;             ///< its sender, to assign damaged frames
+  FlowBlock* block = nullptr;  ///< of its sender; for replies, of the requester
+  /// What this sink counts of the flow; for requests, the EchoBlock's.
+  FlowArrivals* arrivals = nullptr;
+  /// For requests and replies; null if no job of the run echoes them.
+  EchoBlock* echo = nullptr;
+  std::uint64_t drain_ns = 0;
+  std::uint64_t max_latency_ns = 0;  ///< a longer latency is an error; 0: no limit
+  /// Frames of a capture, without probes: they are only counted.
+  bool replayed = false;
+  SequenceLedger before{};  ///< what an earlier run that is continued has received
+  /// verify=regenerate: how the sender makes its frames, to compare every byte.
+  std::optional<FrameMakerOptions> remade{};
+  std::uint32_t nonce = 0;  ///< of the run that sent it
+  /// Where the probe is, if the frames have headers of layers 3 and 4.
+  std::optional<HeaderPlaces> headers{};
+};
+
+/// Threads: one at a time. Blocks: in an echo job, as the engine's send() does.
+class Sink {
+ public:
+  struct Setup {
+    const JobOptions& options;
+    std::vector<ExpectedFlow> flows;
+    std::uint32_t nonce = 0;
+    const FrameFilter* trigger = nullptr;  ///< matches are reported to the controller
+    Window* window = nullptr;              ///< for a pingpong job: replies close its requests
+    bool echoes = false;
+    bool pauses = false;  ///< the medium pauses, so an overrun is an error
+    /// For verify_only: frames of any run are sorted by flow and checked. This block gets the sums.
+    FlowBlock* recorded = nullptr;
+    FrameMakerOptions recorded_frames{};  ///< how they were made, except flow and addresses
+  };
+  Sink(Setup setup, End& end, JobBlock& job);
+  ~Sink();
+  /// Starts the threads that check frames; call it before the start. Errors: the system's.
+  Result<void> prepare();
+
+  /// `window_begin_ns`: for a sink without flows, where no sender tells it.
+  void begin(IntervalRecorder& recorder, std::uint64_t window_begin_ns = 0) {
+    recorder_ = &recorder;
+    own_begin_ns_ = window_begin_ns;
+  }
+  /// When the measured window of its first flow begins; UINT64_MAX: not known yet.
+  std::uint64_t window_begin_ns() const noexcept;
+  /// When all flows have ended: when the last of them ended, or its last frame arrived.
+  std::uint64_t window_end_ns() const noexcept;
+  /// Receives frames that have arrived. Result: whether there were any.
+  bool step();
+  /// Checks which flows have ended and drained. Result: whether all have.
+  bool drained(std::uint64_t now);
+  /// Whether all senders have ended, so the sink waits only for their last frames.
+  bool is_draining() const noexcept;
+  /// What has been received of each flow. A later run continues from it.
+  std::vector<FlowState> state() const;
+  /// Writes the final counts into the flows' blocks.
+  void finish();
+  /// The memory that frames are received into.
+  std::span<std::byte> memory() noexcept { return batch_.room(); }
+  bool has_flows() const noexcept { return setup_.recorded == nullptr && !flows_.empty(); }
+  /// Why it cannot or should not go on; empty: it can.
+  const std::string& error() const noexcept { return error_; }
+  /// Whether error() was an expected end (end_on=overrun). An error found later, in frames that
+  /// waited to be checked, replaces it.
+  bool ended_normally() const noexcept { return ended_normally_; }
+
+ private:
+  struct Flow;
+  struct Totals;
+  ProbeReading read(const FrameView& frame) const noexcept;
+  /// Where the probe is, even if the header that says so is damaged.
+  ProbePlace place_of(const FrameView& frame) const noexcept;
+  /// For a frame without a recognisable probe: whether it is a damaged frame of ours.
+  Finding finding_without_probe(const FrameView& frame) const noexcept;
+  /// Counts the frames that the queue delivers when `from_queue` asks it to.
+  void deliver(const std::function<void()>& from_queue);
+  void take(const FrameView& frame, const ProbeReading& reading, std::uint64_t now, Totals& totals);
+  void take_replayed(const FrameView& frame, std::uint64_t now, Totals& totals);
+  void take_checked(const CheckedFrame& frame);
+  bool may_have_sent(const Flow& flow, std::uint64_t sequence) const noexcept;
+  void take_probe(const FrameView& frame, const ProbeReading& reading, std::uint64_t now,
+                  Totals& totals);
+  void note_probe(Flow& flow, const FrameView& frame, const Probe& probe, std::uint64_t now,
+                  Totals& totals);
+  void take_damaged(const FrameView& frame, Finding finding, std::uint64_t now);
+  void take_batch();
+  Period period_at(std::uint64_t now) noexcept;
+  void overrun(std::uint64_t lost);
+  void receive_failed(std::error_code error);
+  void publish(const Totals& totals);
+  void note_replies(std::span<const Echoer::Sent> replies);
+  void settle_replies(const Flow& flow) const;
+  void publish(Flow& flow);
+  void finish(Flow& flow);
+  void finish_recorded();
+  void add_flow(ExpectedFlow expected);
+  Flow* flow_of(const Probe& probe) noexcept;
+  Flow* flow_from(MacAddress sender) noexcept;
+  void learn_window(Flow& flow);
+  Flow* flow_of(const FrameView& frame, const Probe& probe);
+  void fail_verification(const std::string& what);
+  void too_late(const Flow& flow, const Probe& probe, std::uint64_t latency_ns);
+
+  Setup setup_;
+  End& end_;
+  JobBlock& job_;
+  IntervalRecorder* recorder_ = nullptr;
+  FrameBatch batch_;
+  std::vector<std::unique_ptr<Flow>> flows_;
+  Flow* replayed_ = nullptr;  // among these, the flow without probes
+  std::unique_ptr<VerifyQueue> queue_;
+  Totals* queued_totals_ = nullptr;  // where frames delivered by the queue are counted
+  std::uint64_t own_begin_ns_ = 0;
+  bool in_window_ = false;         // the first window has begun
+  bool after_ramp_frame_ = false;  // the newest frame was of its flow's ramp
+  Echoer echoer_;
+  std::uint64_t lost_before_ = 0;
+  bool times_;
+  bool has_headers_ = false;  // a flow has them
+  std::string error_;
+  bool ended_normally_ = false;
+  bool no_more_comes_ = false;  // the peer closed the connection after the end of its stream
+};
+
+}  // namespace shmif::perf

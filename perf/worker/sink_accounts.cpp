@@ -1,0 +1,219 @@
+#include <sched.h>
+
+#include <algorithm>
+
+#include "perf/worker/sink_flow.hpp"
+
+namespace shmif::perf {
+namespace {
+
+/// Frames not checked this long after the last frame stay unchecked.
+constexpr std::uint64_t kVerifyPatienceNs = 10'000'000'000;
+/// After this long without a frame, no frame is on its way, unless delayed on purpose.
+constexpr std::uint64_t kStillComingNs = 10'000'000;
+
+}  // namespace
+
+void Sink::publish(const Totals& t) {
+  for (const Period period : {Period::ramp, Period::window}) {
+    const Totals::Of& of = t.of[period];
+    ReceivedCounts& counts = job_.received[period];
+    if (of.frames != 0) {
+      counts.frames.add(of.frames);
+      counts.bytes.add(of.bytes);
+    }
+    const std::uint64_t others = of.foreign + of.stale;
+    if (others == 0) continue;
+    counts.foreign.add(of.foreign);
+    counts.stale.add(of.stale);
+    job_.all_foreign.add(others);
+  }
+  job_.all_rx_frames.add(t.all_frames);
+  job_.all_rx_bytes.add(t.all_bytes);
+  recorder_->received(t.all_frames, t.all_bytes);
+  std::uint64_t lost = 0;
+  for (const auto& flow : flows_) {
+    const FlowCounts& counts = flow->receiver.counts();
+    lost += counts.lost_so_far();
+    if (flow->touched && has_flows()) publish(*flow);
+    flow->touched = false;
+  }
+  if (lost > lost_before_) recorder_->lost(lost - lost_before_);
+  lost_before_ = lost;
+}
+
+void Sink::publish(Flow& flow) {
+  const FlowCounts& counts = flow.receiver.counts();
+  FlowArrivals& block = *flow.expected.arrivals;
+  block.received.set(counts.received + flow.replayed);
+  block.all_received.set(counts.received + counts.ramp_received + counts.late);
+  block.duplicates.set(counts.duplicates);
+  block.reordered.set(counts.reordered);
+  block.corrupt.set(counts.corrupt);
+  block.truncated.set(counts.truncated);
+  block.late.set(counts.late);
+  block.lost_so_far.set(counts.lost_so_far());
+  block.last_arrival_ns.set(flow.last_arrival_ns);
+}
+
+bool Sink::is_draining() const noexcept {
+  return std::ranges::all_of(flows_, [](const auto& flow) {
+    return flow->expected.block->tx_done.load(std::memory_order_acquire);
+  });
+}
+
+void Sink::deliver(const std::function<void()>& from_queue) {
+  Totals totals;
+  queued_totals_ = &totals;
+  from_queue();
+  publish(totals);
+}
+
+bool Sink::drained(std::uint64_t now) {
+  // Everything has been sent, so the backlog is checked from now on.
+  if (queue_ && queue_->waiting() != 0) deliver([this] { queue_->catch_up(); });
+  bool all = true;
+  for (const auto& flow : flows_) {
+    FlowBlock& block = *flow->expected.block;
+    if (!block.tx_done.load(std::memory_order_acquire)) return false;
+    std::uint64_t end = block.window_end_ns.load(std::memory_order_acquire);
+    if (end == 0) {
+      // The sender was killed, and it is not known when it sent its last frame. The drain time
+      // starts now.
+      end = now;
+      block.window_end_ns.store(now, std::memory_order_release);
+    }
+    const FlowCounts& counts = flow->receiver.counts();
+    const std::uint64_t came =
+        counts.received + counts.ramp_received + counts.late + flow->replayed;
+    // In a replay, copies count as received, so it is complete only when no more frames arrive.
+    const bool comes = flow->expected.replayed && now < flow->last_arrival_ns + kStillComingNs;
+    const bool complete = !comes && came >= block.all_sent.get() - block.first.get();
+    const std::uint64_t drain_end = end + flow->expected.drain_ns;
+    if (!complete && now >= drain_end && !flow->drained) {
+      flow->drained = true;
+      flow->receiver.end_drain(drain_end);
+    }
+    if (setup_.echoes) {
+      // The pingpong job says so, unless it has closed its connection.
+      all &= no_more_comes_ || block.drained.load(std::memory_order_acquire);
+      continue;
+    }
+    // Missing frames may come late: the sink listens for another drain time.
+    if (complete || no_more_comes_ || now >= drain_end + flow->expected.drain_ns) {
+      block.drained.store(true, std::memory_order_release);
+    } else {
+      all = false;
+    }
+  }
+  return all;
+}
+
+std::vector<FlowState> Sink::state() const {
+  std::vector<FlowState> states;
+  if (!has_flows()) return states;  // flows of any run, whose senders are not known
+  states.reserve(flows_.size());
+  for (const auto& flow : flows_) {
+    states.push_back({.from = flow->expected.name, .received = flow->receiver.ledger().copy()});
+  }
+  return states;
+}
+
+void Sink::finish() {
+  if (queue_) {
+    deliver([this] { (void)queue_->finish(now_ns() + kVerifyPatienceNs); });
+  }
+  if (setup_.recorded != nullptr) return finish_recorded();
+  for (const auto& flow : flows_) {
+    finish(*flow);
+    flow->expected.arrivals->complete.store(true, std::memory_order_release);
+    // For requests, the pingpong job says that, because it waits for the replies.
+    if (!setup_.echoes) flow->expected.block->drained.store(true, std::memory_order_release);
+  }
+}
+
+/// An echo job counts a reply after sending it, which may be just after its arrival here.
+void Sink::settle_replies(const Flow& flow) const {
+  constexpr std::uint64_t kPatienceNs = 200'000'000;  // in case the echo job was killed
+  const FlowCounts& counts = flow.receiver.counts();
+  const ByPeriod<Tally>& sent = flow.expected.echo->replies;
+  const std::uint64_t until = now_ns() + kPatienceNs;
+  while ((sent[Period::window].get() < counts.received + counts.late ||
+          sent[Period::ramp].get() < counts.ramp_received) &&
+         now_ns() < until) {
+    ::sched_yield();
+  }
+}
+
+void Sink::finish(Flow& flow) {
+  const FlowBlock& sender = *flow.expected.block;
+  FlowArrivals& block = *flow.expected.arrivals;
+  const std::uint64_t first = sender.first.get();
+  const std::uint64_t all_sent = sender.all_sent.get();
+  const std::uint64_t all = all_sent - first;
+  const std::uint64_t ramp = std::min(all, sender.ramp_sent.get());
+  block.all_judged.set(all_sent);
+  if (flow.expected.replayed) {
+    // It is not known which frames arrived twice. Their number tells how many did.
+    block.received.set(std::min(all, flow.replayed));
+    block.duplicates.set(flow.replayed - std::min(all, flow.replayed));
+    block.lost.set(all - std::min(all, flow.replayed));
+    return;
+  }
+  FlowSent sent{.first = first, .ramp_frames = ramp, .frames = all - ramp};
+  if (setup_.window != nullptr && flow.expected.echo != nullptr) {
+    settle_replies(flow);
+    sent.numbers = sent.frames;
+    sent.frames = flow.expected.echo->replies[Period::window].get();
+    block.all_judged.set(sent.frames);
+  }
+  const FlowResult result = flow.receiver.result(sent);
+  // The sender may not have counted the last frames that arrived.
+  block.all_judged.set(block.all_judged.get() + result.unexplained);
+  block.received.set(result.received);
+  block.lost.set(result.lost);
+  block.duplicates.set(result.duplicates);
+  block.reordered.set(result.reordered);
+  block.corrupt.set(result.corrupt);
+  block.truncated.set(result.truncated);
+  block.corrupt_copies.set(result.corrupt_copies);
+  block.truncated_copies.set(result.truncated_copies);
+  block.late.set(result.late);
+  block.unverified.set(result.unverified);
+  block.jitter_ps.set(result.jitter_ns ? static_cast<std::uint64_t>(*result.jitter_ns * 1000) + 1
+                                       : 0);
+  std::size_t n = 0;
+  for (const auto& [from, to] : result.gaps) {
+    if (n == block.gaps.size()) break;
+    block.gaps[n++] = {from, to};
+  }
+  block.gap_count.set(n);
+}
+
+/// The missing frames of a record are the gaps between the first and the last number of each flow.
+/// Only the sender knew how many were sent after the last one.
+void Sink::finish_recorded() {
+  FlowBlock& block = *setup_.recorded;
+  FlowResult sum;
+  for (const auto& flow : flows_) {
+    const FlowCounts& counts = flow->receiver.counts();
+    const std::uint64_t span = counts.end > counts.begin ? counts.end - counts.begin : 0;
+    FlowResult one = flow->receiver.result({.first = counts.begin, .frames = span});
+    one.sent = span;
+    sum += one;
+  }
+  block.all_sent.set(sum.sent);
+  block.all_judged.set(sum.sent);
+  block.received.set(sum.received);
+  block.lost.set(sum.lost);
+  block.duplicates.set(sum.duplicates);
+  block.reordered.set(sum.reordered);
+  block.corrupt.set(sum.corrupt);
+  block.truncated.set(sum.truncated);
+  block.corrupt_copies.set(sum.corrupt_copies);
+  block.truncated_copies.set(sum.truncated_copies);
+  block.window_end_ns.store(now_ns(), std::memory_order_release);
+  block.complete.store(true, std::memory_order_release);
+}
+
+}  // namespace shmif::perf

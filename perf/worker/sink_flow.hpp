@@ -1,0 +1,33 @@
+#pragma once
+// The inside of Sink, in two files: sink.cpp receives frames, and sink_accounts.cpp keeps the
+// counts of their flows and publishes them. Internal to perf/worker.
+
+#include <cstdint>
+#include <optional>
+
+#include "perf/worker/sink.hpp"
+
+namespace shmif::perf {
+
+struct Sink::Flow {
+  ExpectedFlow expected;
+  FlowReceiver receiver;
+  std::optional<FrameMaker> maker{};  // of the expected frame, byte by byte
+  std::uint64_t last_arrival_ns = 0;
+  bool measured_from = false;  // its sender has said when its window begins
+  bool drained = false;
+  bool touched = false;        // in this batch
+  std::uint64_t replayed = 0;  // frames of a replayed flow
+  SequenceLedger answered{};   // requests whose replies were sent
+};
+
+/// Counts of one batch.
+struct Sink::Totals {
+  struct Of {
+    std::uint64_t frames = 0, bytes = 0, foreign = 0, stale = 0;
+  };
+  ByPeriod<Of> of;
+  std::uint64_t all_frames = 0, all_bytes = 0;
+};
+
+}  // namespace shmif::perf

@@ -1,0 +1,311 @@
+// What becomes of the windows and flows that jobs leave behind: windows that never ended, receivers
+// and senders that were killed, replies, records.
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "tests/perf/control/gather_rig.hpp"
+
+namespace shmif::perf::gathering {
+namespace {
+
+// ---- Windows ----
+
+void set_window(JobBlock& job, std::uint64_t begin_s, std::uint64_t end_s) {
+  job.window_begin_ns = begin_s * kSecond;
+  job.window_end_ns = end_s * kSecond;
+}
+
+TEST(GatheredWindows, OneThatNeverEndedIsNoneAndNoneOfItsGroup) {
+  Left left({Role::tx, Role::tx, Role::tx});
+  set_window(left.block(0), 10, 0);  // it was killed
+  set_window(left.block(1), 21, 25);
+  set_window(left.block(2), 20, 23);
+  left.block(2).offered_until_ns.set(22 * kSecond);
+  const RunResult result = left.gathered();
+  EXPECT_EQ(result.jobs[0].tx.seconds, 0);
+  EXPECT_EQ(result.jobs[0].tx.begin_ns, 0U);
+  EXPECT_EQ(result.jobs[0].runtime_seconds, std::nullopt);
+  EXPECT_DOUBLE_EQ(result.jobs[2].tx.seconds, 3);
+  EXPECT_DOUBLE_EQ(result.jobs[2].tx.offered_seconds, 2);
+  EXPECT_DOUBLE_EQ(result.jobs[1].tx.offered_seconds, 4) << "nothing else is known";
+  EXPECT_EQ(result.jobs[1].runtime_seconds, 4);
+  EXPECT_DOUBLE_EQ(result.groups.at(0).tx.seconds, 5) << "from 20 to 25";
+  EXPECT_DOUBLE_EQ(result.groups.at(0).tx.offered_seconds, 4) << "the longest";
+}
+
+TEST(GatheredWindows, OfAReceiverEndWithTheLastOfItsFlowsWhicheverSaysSo) {
+  struct Case {
+    std::array<std::uint64_t, 3> ends_s;  // window_end, rate_end, last_arrival
+    double seconds;
+  };
+  for (const Case& c : {Case{{15, 14, 13}, 8}, {{14, 16, 13}, 9}, {{14, 13, 17}, 10}}) {
+    Left left({Role::tx, Role::tx, Role::tx, Role::rx});
+    for (const std::size_t from : {0U, 1U, 2U}) left.connect(from, 3);
+    // The first never began, the third began last and ended first.
+    left.flow(0).window_end_ns = 99 * kSecond;
+    left.flow(1).measure_from_ns = 7 * kSecond;
+    left.flow(1).window_end_ns = c.ends_s[0] * kSecond;
+    left.flow(1).rate_end_ns.set(c.ends_s[1] * kSecond);
+    left.flow(1).last_arrival_ns.set(c.ends_s[2] * kSecond);
+    left.flow(2).measure_from_ns = 9 * kSecond;
+    left.flow(2).window_end_ns = 10 * kSecond;
+    const RunResult result = left.gathered();
+    EXPECT_DOUBLE_EQ(result.jobs[3].rx.seconds, c.seconds);
+    EXPECT_EQ(result.jobs[3].tx.seconds, 0);
+  }
+}
+
+TEST(GatheredWindows, WhoEchoesSendsAsLongAsItIsAsked) {
+  Left left({Role::pingpong, Role::echo});
+  left.connect(0, 1);
+  left.flow(0).measure_from_ns = 5 * kSecond;
+  left.flow(0).window_end_ns = 8 * kSecond;
+  const RunResult result = left.gathered();
+  EXPECT_DOUBLE_EQ(result.jobs[1].rx.seconds, 3);
+  EXPECT_DOUBLE_EQ(result.jobs[1].tx.seconds, 3);
+  EXPECT_DOUBLE_EQ(result.jobs[1].tx.offered_seconds, 3);
+}
+
+/// Intervals: when each ends, in seconds after the start, and how many seconds it lasts.
+std::vector<IntervalResult> intervals(const std::vector<std::pair<double, double>>& ends) {
+  std::vector<IntervalResult> all;
+  for (const auto& [at, seconds] : ends) {
+    IntervalResult& interval = all.emplace_back();
+    interval.at_seconds = at;
+    interval.seconds = seconds;
+  }
+  return all;
+}
+
+std::vector<bool> measured(const JobResult& job) {
+  std::vector<bool> all;
+  for (const IntervalResult& each : job.intervals) all.push_back(each.measured);
+  return all;
+}
+
+TEST(GatheredWindows, AnIntervalIsMeasuredIfItLiesInTheWindowButForALittle) {
+  Left left({Role::tx, Role::rx});
+  left.connect(0, 1);
+  // The first jobs of the run began at 100 s, and these ones' window is from 2 s to 6 s after that.
+  left.block(0).start_ns = 101 * kSecond;
+  left.block(1).start_ns = 100 * kSecond;
+  set_window(left.block(0), 102, 104);
+  left.flow(0).measure_from_ns = 102 * kSecond;
+  left.flow(0).last_arrival_ns.set(106 * kSecond);
+  for (ControlledJob& job : left.jobs) {
+    job.intervals = intervals({{2, 1},          // before it
+                               {2.97, 1},       // begins too early
+                               {2.985, 1},      // by 15 ms of 1 s
+                               {4, 1},          // in the midst
+                               {4.099, 0.099},  // less than a tenth of the longest
+                               {4.201, 0.101},
+                               {6.019, 1},
+                               {6.03, 1}});
+  }
+  left.jobs[0].intervals[3].measured = false;  // as its job says
+  const RunResult result = left.gathered();
+  EXPECT_EQ(measured(result.jobs[0]),
+            (std::vector<bool>{false, false, true, false, false, false, false, false}))
+      << "of its own frames, to 4 s";
+  EXPECT_EQ(measured(result.jobs[1]),
+            (std::vector<bool>{false, false, true, true, false, true, true, false}));
+}
+
+TEST(GatheredWindows, ARateIsOfTheMeasuredIntervalsWithFramesIfThereAreThree) {
+  const auto share = [](std::size_t idle, std::size_t busy) {
+    Left left({Role::tx});
+    left.block(0).start_ns = 100 * kSecond;
+    set_window(left.block(0), 100, 200);
+    for (std::size_t i = 0; i < idle + busy; ++i) {
+      IntervalResult interval;
+      interval.seconds = 2;
+      interval.at_seconds = 2 * static_cast<double>(i + 1);
+      // The same rate each, whichever direction has the more frames.
+      if (i >= idle) {
+        interval.tx_frames = i % 2 == 0 ? 100 : 7;
+        interval.rx_frames = i % 2 == 0 ? 7 : 100;
+      }
+      left.jobs[0].intervals.push_back(interval);
+    }
+    IntervalResult ramp;
+    ramp.measured = false;
+    ramp.seconds = 2;
+    ramp.tx_frames = 5000;
+    left.jobs[0].intervals.push_back(ramp);
+    return left.gathered().jobs[0].rate_ci_share;
+  };
+  EXPECT_EQ(share(4, 2), std::nullopt);
+  EXPECT_EQ(share(0, 3), 0);
+  EXPECT_EQ(share(4, 3), 0) << "no frame is no rate";
+}
+
+// ---- What was offered ----
+
+TEST(GatheredPace, IsThatOfARateOrOfACaptureThatKeepsItsTimes) {
+  struct Case {
+    std::uint64_t fps, bps;
+    bool replay, no_stall, paced;
+  };
+  for (const Case& c : {Case{0, 0, false, false, false},
+                        {1, 0, false, false, true},
+                        {0, 1, false, false, true},
+                        {0, 0, true, false, true},
+                        {0, 0, true, true, false},
+                        {1, 0, true, true, true}}) {
+    for (const CatchUp catch_up : {CatchUp::burst, CatchUp::limited, CatchUp::skip}) {
+      Left left({Role::tx});
+      JobOptions& o = left.plan[0].options;
+      o.rate_fps.tx = c.fps;
+      o.rate_bps.tx = c.bps;
+      if (c.replay) o.replay = "capture";
+      o.replay_no_stall = c.no_stall;
+      o.rate_catchup = catch_up;
+      o.rate_fps.rx = o.rate_bps.rx = 9;  // of the other direction
+      const RunResult result = left.gathered();
+      EXPECT_EQ(result.jobs[0].tx.paced, c.paced);
+      EXPECT_EQ(result.groups[0].tx.paced, c.paced);
+      const bool tolerates = c.paced && catch_up != CatchUp::burst;
+      EXPECT_EQ(result.jobs[0].tx.catchup_tolerance_ns,
+                tolerates ? std::optional<std::uint64_t>(100'000) : std::nullopt);
+    }
+  }
+}
+
+// ---- Flows ----
+
+/// "a" has sent 100 numbers to "b", from 1000 on; the first ten were of the ramp.
+struct LeftFlow : Left {
+  LeftFlow() : Left({Role::tx, Role::rx}) {
+    connect(0, 1);
+    flow(0).first.set(1000);
+    flow(0).ramp_sent.set(10);
+    flow(0).all_sent.set(1100);
+    flow(0).all_judged.set(1100);
+    flow(0).received.set(30);
+    flow(0).late.set(2);
+  }
+  FlowResult result() const { return gathered().jobs.at(1).flows.at(0); }
+};
+
+TEST(GatheredFlows, OfAKilledReceiverTheRestIsNobodys) {
+  struct Case {
+    std::uint64_t corrupt, truncated, missed;
+    std::array<std::uint64_t, 6> fates;  // corrupt, truncated, their copies, lost, cancelled
+  };
+  for (const Case& c : {Case{0, 0, 0, {0, 0, 0, 0, 0, 58}},
+                        {5, 4, 20, {5, 4, 0, 0, 11, 38}},
+                        {5, 4, 8, {5, 4, 0, 0, 0, 49}},
+                        {5, 4, 500, {5, 4, 0, 0, 49, 0}},
+                        {60, 7, 70, {58, 0, 2, 7, 0, 0}},
+                        {50, 9, 80, {50, 8, 0, 1, 0, 0}}}) {
+    LeftFlow left;
+    left.flow(0).corrupt.set(c.corrupt);
+    left.flow(0).truncated.set(c.truncated);
+    left.flow(0).lost_so_far.set(c.missed);
+    left.flow(0).lost.set(77);  // not valid yet
+    const FlowResult r = left.result();
+    EXPECT_EQ((std::array<std::uint64_t, 6>{r.corrupt, r.truncated, r.corrupt_copies,
+                                            r.truncated_copies, r.lost, r.cancelled}),
+              c.fates);
+    EXPECT_EQ(r.sent, 90U);
+    EXPECT_FALSE(r.verification_complete);
+  }
+}
+
+TEST(GatheredFlows, OfAKilledSenderWhatItCouldNotCountIsGuessedFromWhatCame) {
+  LeftFlow left;
+  left.flow(0).complete = true;
+  left.flow(0).ramp_sent.set(200);  // written before the number of all
+  EXPECT_EQ(left.result().sent, 0U) << "it said that it counted all";
+  left.block(0).state = JobState::running;
+  EXPECT_EQ(left.result().sent, 32U);
+  EXPECT_EQ(left.result().cancelled, 0U);
+}
+
+TEST(GatheredFlows, WhereNothingWasSentThereIsNothingToVerify) {
+  LeftFlow left;
+  EXPECT_FALSE(left.result().verification_complete);
+  left.flow(0).all_sent.set(1000);
+  EXPECT_TRUE(left.result().verification_complete);
+  EXPECT_EQ(left.result().jitter_ns, std::nullopt);
+  left.flow(0).jitter_ps.set(1);
+  EXPECT_EQ(left.result().jitter_ns, 0);
+  left.flow(0).jitter_ps.set(1501);
+  EXPECT_EQ(left.result().jitter_ns, 1.5);
+}
+
+TEST(GatheredFlows, OfRepliesWereSentByWhoEchoesAndOfRequestsByWhoAsks) {
+  Left left({Role::pingpong, Role::echo});
+  left.connect(0, 1);
+  left.flow(0).first.set(5);
+  left.flow(0).all_sent.set(105);
+  left.flow(0).all_judged.set(60);
+  left.flow(0).received.set(61);
+  left.flow(0).complete = true;
+  left.echo(0).replies[Period::ramp].set(9);
+  left.echo(0).replies[Period::window].set(70);
+  left.echo(0).requests.all_judged.set(95);
+  left.echo(0).requests.received.set(80);
+  left.echo(0).requests.complete = true;
+  RunResult result = left.gathered();
+  const FlowResult& replies = result.jobs[0].flows.at(0);
+  EXPECT_EQ(replies.kind, FlowResult::Kind::reply);
+  EXPECT_EQ(replies.from + replies.to, "ba");
+  EXPECT_EQ(replies.sent, 70U);
+  EXPECT_EQ(replies.received, 61U);
+  EXPECT_EQ(replies.cancelled, 10U);
+  const FlowResult& requests = result.jobs[1].flows.at(0);
+  EXPECT_EQ(requests.kind, FlowResult::Kind::request);
+  EXPECT_EQ(requests.from + requests.to, "ab");
+  EXPECT_EQ(requests.sent, 100U);
+  EXPECT_EQ(requests.received, 80U);
+  EXPECT_EQ(requests.cancelled, 10U);
+  // What one of them could not count when it was killed was sent all the same.
+  left.block(1).state = JobState::running;
+  left.flow(0).received.set(75);
+  left.echo(0).requests.received.set(103);
+  result = left.gathered();
+  EXPECT_EQ(result.jobs[0].flows[0].sent, 75U);
+  EXPECT_EQ(result.jobs[1].flows[0].sent, 100U) << "who asked was not killed";
+  left.block(1).state = JobState::exited;
+  left.block(0).state = JobState::running;
+  result = left.gathered();
+  EXPECT_EQ(result.jobs[0].flows[0].sent, 70U);
+  EXPECT_EQ(result.jobs[1].flows[0].sent, 103U);
+}
+
+TEST(GatheredFlows, WithoutAJobThatEchoesEachRequestShouldHaveHadAReply) {
+  Left left({Role::pingpong});
+  left.flow(0).all_sent.set(100);
+  left.flow(0).all_judged.set(90);
+  left.flow(0).complete = true;
+  left.echo(0).replies[Period::window].set(3);
+  const FlowResult replies = left.gathered().jobs[0].flows.at(0);
+  EXPECT_EQ(replies.kind, FlowResult::Kind::reply);
+  EXPECT_EQ(replies.from, "a") << "of whoever answers, no name is known";
+  EXPECT_EQ(replies.sent, 100U);
+  EXPECT_EQ(replies.cancelled, 10U);
+}
+
+TEST(GatheredFlows, OfARecordAreFromAnEarlierRun) {
+  Left left({Role::tx, Role::rx});
+  left.plan[1].options.verify_only = true;
+  left.connect(0, 1);
+  left.flow(1).all_sent.set(7);
+  left.flow(1).complete = true;
+  const JobResult job = left.gathered().jobs[1];
+  ASSERT_EQ(job.flows.size(), 1U);
+  EXPECT_EQ(job.flows[0].from, "an earlier run");
+  EXPECT_EQ(job.flows[0].flow, 1U);
+  EXPECT_EQ(job.flows[0].sent, 7U);
+  EXPECT_EQ(job.flows[0].kind, FlowResult::Kind::data);
+}
+
+}  // namespace
+}  // namespace shmif::perf::gathering

@@ -1,0 +1,168 @@
+// Which results fail a job, and how it is said.
+
+#include "perf/control/job_verdict.hpp"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <vector>
+
+#include "perf/control/gather.hpp"
+
+namespace shmif::perf {
+namespace {
+
+/// A job that has sent and received, and what is judged of it.
+struct Judged {
+  PlannedJob plan;
+  ControlledJob job{.plan = plan};
+  JobResult result;
+
+  Judged() {
+    result.counts.generator_tx = result.counts.receiver_rx = 10;
+    FlowResult& flow = result.flows.emplace_back();
+    flow.from = "a";
+    flow.sent = flow.received = 10;
+  }
+  std::string verdict() {
+    judge(job, result);
+    EXPECT_EQ(result.passed, result.errors.empty());
+    return result.errors.empty() ? "" : result.errors.front();
+  }
+};
+
+TEST(JobVerdict, PassesWhatAddsUp) {
+  EXPECT_EQ(Judged().verdict(), "");
+  Judged lossy;
+  lossy.result.flows[0].received = 4;
+  lossy.result.flows[0].lost = 3;
+  lossy.result.flows[0].late = 2;
+  lossy.result.flows[0].cancelled = 1;
+  EXPECT_EQ(lossy.verdict(), "") << "losses are a result, no failure";
+}
+
+TEST(JobVerdict, CountsThatDifferFailTheJobAndAreShownSideBySide) {
+  Judged judged;
+  judged.result.counts.wire.tx_frames = 9;
+  judged.result.counts.wire.rx_frames = 10;
+  judged.result.counts.agree = false;
+  EXPECT_EQ(judged.verdict(), "counts differ: sent 10, of which the wire counted 9");
+}
+
+TEST(JobVerdict, FramesThatDoNotAddUpFailTheJob) {
+  Judged judged;
+  judged.result.flows[0].received = 9;
+  EXPECT_EQ(judged.verdict(), "frames from \"a\" do not add up: sent 10, accounted for 9");
+  Judged more;
+  more.result.flows[0].received = 11;
+  EXPECT_EQ(more.verdict(), "more frames of \"a\" were received than it sent: 11 of 10");
+  Judged twice;
+  twice.result.flows[0].cancelled = 1;
+  EXPECT_EQ(twice.verdict(), "frames from \"a\" do not add up: sent 10, accounted for 11");
+}
+
+TEST(JobVerdict, FramesThatWereNotCheckedFailTheJob) {
+  Judged judged;
+  judged.result.flows[0].verification_complete = false;
+  EXPECT_EQ(judged.verdict(), "the verification of frames from \"a\" is incomplete");
+}
+
+TEST(JobVerdict, WhoMovedNothingFailsUnlessItWasStopped) {
+  const auto idle = [](auto change) {
+    Judged judged;
+    judged.result = {};
+    change(judged);
+    return judged.verdict();
+  };
+  EXPECT_EQ(idle([](Judged& j) { j.plan.options.rate_fps.tx = 1; }),
+            "moved no frame (at this rate no frame may have been due: see rate, rate_iops and "
+            "runtime)");
+  EXPECT_EQ(idle([](Judged& j) { j.result.tx.refused_frames = 1; }),
+            "moved no frame (the engine took no frame; is it up?)");
+  EXPECT_EQ(idle([](Judged& j) {
+              j.plan.options.rw = Role::rx;
+              j.result.rx.foreign_frames = 3;
+            }),
+            "moved no frame (only frames of others came)");
+  const auto unheard = [](Judged& j, std::uint64_t sent) {
+    j.plan.options.rw = Role::rx;
+    j.result.address = "unix:/a";
+    FlowResult& flow = j.result.flows.emplace_back();
+    flow.sent = flow.lost = sent;
+  };
+  EXPECT_EQ(idle([&](Judged& j) { unheard(j, 7); }),
+            "moved no frame (did its senders reach unix:/a?)");
+  EXPECT_EQ(idle([&](Judged& j) { unheard(j, 0); }),
+            "moved no frame (its senders sent nothing in the measured window)");
+  EXPECT_EQ(idle([](Judged& j) { j.job.stop_ns = 1; }), "");
+  EXPECT_EQ(idle([](Judged& j) { j.plan.options.background = true; }), "");
+}
+
+TEST(JobVerdict, WhoNeverStartedHasNotPassed) {
+  Judged judged;
+  judged.job.never_started = true;
+  judge(judged.job, judged.result);
+  EXPECT_FALSE(judged.result.passed);
+}
+
+/// A sender of ten frames and their receiver, which has got them all, as their processes left them.
+struct LeftBehind {
+  std::vector<PlannedJob> plan = std::vector<PlannedJob>(2);
+  std::unique_ptr<RunMemory> memory = RunMemory::create(2).value();
+  std::vector<ControlledJob> jobs;
+
+  LeftBehind() {
+    plan[0].options.name = "a";
+    plan[0].options.rw = Role::tx;
+    plan[0].to = 1;
+    plan[1].options.name = "b";
+    plan[1].options.rw = Role::rx;
+    for (std::size_t i = 0; i < plan.size(); ++i) {
+      jobs.push_back({.plan = plan[i], .block = &memory->job(i), .flow = &memory->flow(i)});
+      jobs[i].phase = ControlledJob::Phase::over;
+      jobs[i].block->state = JobState::exited;
+    }
+    jobs[1].senders = {0};
+    jobs[0].block->all_tx_frames.set(10);
+    jobs[1].block->all_rx_frames.set(10);
+    jobs[0].flow->all_sent.set(10);
+    arrive(10);
+    jobs[0].flow->complete = true;
+  }
+  void arrive(std::uint64_t frames) {
+    jobs[0].flow->received.set(frames);
+    jobs[0].flow->all_judged.set(frames);
+  }
+  RunResult gathered() {
+    RunResult result;
+    gather(jobs, *memory, result);
+    return result;
+  }
+};
+
+TEST(JobVerdict, AReceiverIsNotToBlameForFramesThatAKilledSenderCouldNotCount) {
+  LeftBehind left;
+  left.jobs[0].block->state = JobState::running;
+  left.jobs[0].fail("was killed by signal 9");
+  left.arrive(11);
+  const RunResult result = left.gathered();
+  EXPECT_EQ(result.jobs[1].errors, std::vector<std::string>{});
+  EXPECT_TRUE(result.jobs[1].passed);
+  const FlowResult& flow = result.jobs[1].flows.at(0);
+  EXPECT_EQ(flow.sent, 11U) << "what came was sent";
+  EXPECT_EQ(flow.received, 11U);
+  EXPECT_EQ(flow.cancelled, 0U);
+}
+
+TEST(JobVerdict, MoreFramesThanASenderHasCountedToItsEndAreAnError) {
+  LeftBehind left;
+  EXPECT_TRUE(left.gathered().jobs[1].passed);
+  left.arrive(11);
+  const RunResult result = left.gathered();
+  EXPECT_EQ(result.jobs[1].errors,
+            std::vector<std::string>{"more frames of \"a\" were received than it sent: 11 of 10"});
+  EXPECT_EQ(result.jobs[1].flows.at(0).sent, 10U);
+}
+
+}  // namespace
+}  // namespace shmif::perf

@@ -1,0 +1,167 @@
+// What engine=bus leaves in the directory of buses, takes away from there, and tells of its ports.
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "perf/engine/engine.hpp"
+#include "shmif/bus.hpp"
+#include "shmif/port.hpp"
+#include "tests/perf/engine/engine_rig.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/temp_bus.hpp"
+
+namespace shmif::perf::rig {
+namespace {
+
+namespace fs = std::filesystem;
+using shmif::test::same_frames;
+
+JobOptions bus_job() {
+  JobOptions job;
+  job.name = "voice";
+  job.engine = EngineKind::bus;
+  return job;
+}
+
+/// A process that was, and has ended.
+pid_t ended_process() {
+  shmif::test::Child child([] { return 0; });
+  const pid_t pid = child.pid();
+  EXPECT_EQ(child.wait(), 0);
+  return pid;
+}
+
+/// A file beside the buses of runs, which is taken away at the end.
+class Beside {
+ public:
+  explicit Beside(const std::string& name) : path_("/dev/shm/" + name) {}
+  Beside(const Beside&) = delete;
+  Beside& operator=(const Beside&) = delete;
+  ~Beside() {
+    std::error_code gone;
+    fs::remove(path_, gone);
+  }
+  const std::string& path() const { return path_; }
+  bool is_there() const { return fs::exists(path_); }
+  Beside& as_bus() {
+    EXPECT_TRUE(Bus::create(path_, {.ring_bytes = 64U << 10U}));
+    return *this;
+  }
+  Beside& as_empty() {
+    std::ofstream{path_};
+    return *this;
+  }
+  Beside& as_old() {
+    fs::last_write_time(path_, fs::file_time_type::clock::now() - std::chrono::hours(1));
+    return *this;
+  }
+
+ private:
+  std::string path_;
+};
+
+TEST(BusesOfRuns, AreTakenAwayWhateverTheyHaveBecome) {
+  auto wire = make_wire(bus_job(), 2).value();
+  const std::string path = wire->address().substr(4);
+  ASSERT_TRUE(fs::exists(path));
+  fs::resize_file(path, 0);
+  wire.reset();
+  EXPECT_FALSE(fs::exists(path));
+}
+
+TEST(BusesOfRuns, ThatWereKilledAreTakenAwayByTheNextWhenTheyAreOldAndNobodyIsOnThem) {
+  const std::string gone = "shmifperf-" + std::to_string(ended_process());
+  Beside bus(gone + "-bus");
+  Beside ruin(gone + "-ruin");
+  Beside young(gone + "-young");
+  Beside used(gone + "-used");
+  Beside alive("shmifperf-" + std::to_string(::getppid()) + "-alive");
+  Beside no_number(gone);
+  Beside other(gone + ".other");
+  for (Beside* const file : {&bus, &young, &used, &alive, &other}) file->as_bus();
+  for (Beside* const file : {&ruin, &no_number}) file->as_empty();
+  Port port = shmif::test::port_on(used.path());
+  for (Beside* const file : {&bus, &ruin, &used, &alive, &no_number, &other}) file->as_old();
+  const auto wire = make_wire(bus_job(), 2).value();
+  EXPECT_FALSE(bus.is_there());
+  EXPECT_FALSE(ruin.is_there()) << "what was truncated";
+  EXPECT_TRUE(young.is_there()) << "its maker may be in another PID namespace";
+  EXPECT_TRUE(used.is_there()) << "somebody is attached";
+  EXPECT_TRUE(alive.is_there()) << "its maker lives";
+  EXPECT_TRUE(no_number.is_there()) << "that is no name of a run's bus";
+  EXPECT_TRUE(other.is_there()) << "nor is that";
+}
+
+TEST(BusesOfRuns, OfAProcessAreNotThoseOfOneWhoseNumberBeginsLikeThat) {
+  const std::string id = std::to_string(ended_process());
+  Beside first("shmifperf-" + id + "-1");
+  Beside second("shmifperf-" + id + "-2");
+  Beside longer("shmifperf-" + id + "7-1");
+  for (Beside* const file : {&first, &second, &longer}) file->as_empty();
+  remove_buses_of(static_cast<pid_t>(std::stoi(id)));
+  EXPECT_FALSE(first.is_there());
+  EXPECT_FALSE(second.is_there());
+  EXPECT_TRUE(longer.is_there());
+}
+
+TEST(BusWire, OnABusWithPortsOfOthersCountsThem) {
+  const shmif::test::TempBus used;
+  JobOptions job = bus_job();
+  job.bus = used.path();
+  const Port one = shmif::test::port_on(used.path());
+  EXPECT_NE(make_wire(job, 1).error().message.find("has 1 live port, such as"), std::string::npos);
+  const Port two = shmif::test::port_on(used.path());
+  EXPECT_NE(make_wire(job, 1).error().message.find("has 2 live ports, such as"), std::string::npos);
+}
+
+TEST(BusWire, SaysOfAnyBusWhetherItPausesItsSenders) {
+  for (const bool pauses : {false, true}) {
+    const shmif::test::TempDir directory;
+    JobOptions job = bus_job();
+    job.bus_pause = pauses;
+    EXPECT_EQ(make_wire(job, 1).value()->capabilities().pauses, pauses);
+    JobOptions named = bus_job();
+    named.bus = directory.file("bus");
+    ASSERT_TRUE(Bus::create(named.bus, {.flow = pauses ? Flow::pause : Flow::ethernet}));
+    EXPECT_EQ(make_wire(named, 1).value()->capabilities().pauses, pauses);
+  }
+}
+
+TEST(BusWire, AnEndHasTheAddressThatItSaysWithFaultsOrWithout) {
+  for (const bool faults : {false, true}) {
+    const auto wire = make_wire(bus_job(), 2).value();
+    EndOptions options{.name = "near", .index = 0, .mac = {}, .sent = {}, .received = {}};
+    if (faults) options.sent.duplicate = 1e-9;
+    const auto near = wire->open_end(options).value();
+    const auto far = wire->open_end(end_options(1)).value();
+    EXPECT_FALSE(near->mac().is_zero());
+    Bytes frame = frame_to(0, 1, 60, 1);
+    std::memcpy(frame.data(), near->mac().bytes.data(), 6);
+    (void)send_all(*far, {frame}, *far);
+    EXPECT_TRUE(same_frames({frame}, collect(*near, 1))) << faults;
+  }
+}
+
+TEST(BusWire, OnlyAPromiscuousEndHearsWhatIsForOthers) {
+  const auto wire = make_wire(bus_job(), 3).value();
+  const auto sender = wire->open_end(end_options(0)).value();
+  const auto plain = wire->open_end(end_options(1)).value();
+  EndOptions curious = end_options(2);
+  curious.promiscuous = true;
+  const auto all = wire->open_end(curious).value();
+  // Behind a frame that is for another, one that is for the end itself: the first is not late.
+  const std::vector<Bytes> frames{frame_to(9, 0, 60, 1), frame_to(1, 0, 60, 2),
+                                  frame_to(2, 0, 60, 3)};
+  EXPECT_EQ(sender->send(shmif::test::views(frames)).taken, 3U);
+  EXPECT_TRUE(same_frames({frames[1]}, collect(*plain, 1)));
+  EXPECT_TRUE(same_frames(frames, collect(*all, 3)));
+}
+
+}  // namespace
+}  // namespace shmif::perf::rig

@@ -1,0 +1,245 @@
+// What engines say they can do, and what their ends count: of their own time only, and with drops.
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "perf/engine/device_wires.hpp"
+#include "shmif/port.hpp"
+#include "tests/perf/engine/engine_rig.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/temp_bus.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::perf::rig {
+namespace {
+
+using shmif::test::same_frames;
+
+JobOptions counting_job(EngineKind kind) {
+  JobOptions job;
+  job.name = "counts";
+  job.engine = kind;
+  return job;
+}
+
+/// Empty, without an error, where this machine cannot have it; then `why` has the reason.
+std::unique_ptr<Wire> wire_of(const JobOptions& job, std::size_t ends, std::string* why = nullptr) {
+  auto made = make_wire(job, ends);
+  if (made) return *std::move(made);
+  const std::string& message = made.error().message;
+  EXPECT_EQ(made.error().code, Errc::not_supported) << message;
+  if (why != nullptr) *why = message.substr(message.find("\": ") + 3);
+  return nullptr;
+}
+
+TEST(EngineCapabilities, AreTold) {
+  struct Row {
+    EngineKind kind;
+    bool addresses, counts, batches, overruns;
+    std::size_t most_ends;
+  };
+  for (const Row& row : std::initializer_list<Row>{
+           {EngineKind::bus, true, true, true, true, 0},
+           {EngineKind::tap, true, true, true, false, 0},
+           {EngineKind::packet, true, true, true, true, 0},
+           {EngineKind::unix_pair, false, false, true, false, 2},
+           {EngineKind::udp, false, true, true, false, 2},
+           {EngineKind::pcap, false, true, false, false, 1},
+           {EngineKind::null, false, true, true, false, 1},
+           {EngineKind::host, true, false, false, false, 0},
+       }) {
+    const Capabilities can = capabilities_of(row.kind);
+    SCOPED_TRACE(name_of(row.kind));
+    EXPECT_TRUE(can.sends && can.receives);
+    EXPECT_EQ(can.addresses, row.addresses);
+    EXPECT_EQ(can.counts, row.counts);
+    EXPECT_EQ(can.batches, row.batches);
+    EXPECT_FALSE(can.pauses);
+    EXPECT_EQ(can.overruns, row.overruns);
+    EXPECT_EQ(can.most_ends, row.most_ends);
+  }
+}
+
+TEST(EngineCapabilities, OfACaptureAreThoseOfItsDirection) {
+  const test::TempDir dir;
+  JobOptions job = counting_job(EngineKind::pcap);
+  job.filename = dir.file("x.pcap");
+  const auto records = make_wire(job, 1).value();
+  const auto end = records->open_end(end_options(0)).value();
+  EXPECT_TRUE(records->capabilities().sends && records->capabilities().counts);
+  EXPECT_FALSE(records->capabilities().receives);
+  const auto frames = frames_to(1, 0, 3, 100);
+  EXPECT_EQ(end->send(shmif::test::views(frames)).taken, 3U);
+  EXPECT_EQ(end->counters().tx_frames, 3U);
+  EXPECT_EQ(std::filesystem::file_size(job.filename), 24U + 3 * (16 + 100)) << "it is in the file";
+  job.rw = Role::rx;
+  const Capabilities can = make_wire(job, 1).value()->capabilities();
+  EXPECT_TRUE(can.receives);
+  EXPECT_FALSE(can.sends || can.counts);
+}
+
+TEST(EngineFrames, AreAsLongAsOnABusWhateverTheEngine) {
+  for (const EngineKind kind : {EngineKind::bus, EngineKind::tap, EngineKind::packet,
+                                EngineKind::unix_pair, EngineKind::udp, EngineKind::null}) {
+    for (const std::uint32_t mtu : {1000U, 9000U}) {
+      JobOptions job = counting_job(kind);
+      job.mtu = mtu;
+      const auto wire = wire_of(job, kind == EngineKind::null ? 1 : 2);
+      if (!wire) continue;
+      const auto end = wire->open_end(end_options(0)).value();
+      EXPECT_EQ(end->max_frame_bytes(), mtu + 14 + 8) << name_of(kind) << ": header and two tags";
+    }
+  }
+}
+
+TEST(EngineCounts, OfAnEndThatIsOpenedAgainBeginAgain) {
+  for (const auto& [kind, ends] :
+       {std::pair(EngineKind::bus, 2), std::pair(EngineKind::tap, 2),
+        std::pair(EngineKind::packet, 2), std::pair(EngineKind::packet, 3)}) {
+    const auto wire = wire_of(counting_job(kind), static_cast<std::size_t>(ends));
+    if (!wire) continue;
+    for (const std::size_t round : {1U, 2U}) {
+      SCOPED_TRACE(std::string(name_of(kind)) + " time " + std::to_string(round));
+      const auto one = wire->open_end(end_options(0)).value();
+      const auto other = wire->open_end(end_options(1)).value();
+      const auto there = frames_to(1, 0, 10 / round, 200 * round);
+      const auto back = frames_to(0, 1, 4 * round, 150 * round);
+      (void)send_all(*one, there, *other);
+      EXPECT_TRUE(same_frames(there, collect(*other, there.size())));
+      (void)send_all(*other, back, *one);
+      EXPECT_TRUE(same_frames(back, collect(*one, back.size())));
+      const WireCounters counted = one->counters();
+      EXPECT_EQ(counted.tx_frames, 10U / round);
+      EXPECT_EQ(counted.tx_bytes, 2000U);
+      EXPECT_EQ(counted.rx_frames, 4U * round);
+      EXPECT_EQ(counted.rx_bytes, 600U * round * round);
+      EXPECT_EQ(counted.dropped_frames.value_or(0), 0U);
+    }
+  }
+}
+
+TEST(EngineCounts, OfAPacketSocketThatDroppedAreOfWhatItGot) {
+  for (const std::size_t ends : {2U, 3U}) {
+    SCOPED_TRACE(ends);
+    std::string why;
+    const auto wire = wire_of(counting_job(EngineKind::packet), ends, &why);
+    if (!wire) GTEST_SKIP() << why;
+    const auto one = wire->open_end(end_options(0)).value();
+    const auto other = wire->open_end(end_options(1)).value();
+    const auto frames = frames_to(1, 0, 64, 1400);
+    const auto out = shmif::test::views(frames);
+    std::size_t sent = 0;
+    for (int i = 0; i < 10'000 && other->counters().dropped_frames == 0U; ++i) {
+      const SendResult r = one->send(out);
+      ASSERT_FALSE(r.error) << r.error.message();
+      sent += r.taken;
+      if (r.taken == 0) one->wait_to_send(std::chrono::milliseconds(1));
+    }
+    std::size_t got = 0;
+    WireCounters at_one;
+    WireCounters at_other;
+    // A busy kernel delivers some of them only later.
+    (void)shmif::test::eventually([&] {
+      got += arrived(*other).size();
+      at_one = one->counters();
+      at_other = other->counters();
+      return at_other.rx_frames == got &&
+             got + at_one.dropped_frames.value_or(0) + at_other.dropped_frames.value_or(0) == sent;
+    });
+    EXPECT_GT(at_other.dropped_frames, 0U);
+    EXPECT_EQ(at_one.tx_frames, sent);
+    EXPECT_EQ(at_other.rx_frames, got) << "what was dropped was not received";
+    EXPECT_EQ(got + at_one.dropped_frames.value() + at_other.dropped_frames.value(), sent);
+    EXPECT_FALSE(at_other.rx_bytes) << "nobody knows how long those were that it dropped";
+  }
+}
+
+TEST(EngineCounts, OfEngineNullAreOfWhatNobodyReceivedYet) {
+  const auto wire = make_wire(counting_job(EngineKind::null), 1).value();
+  const auto end = wire->open_end(end_options(0)).value();
+  const auto frames = frames_to(0, 0, 5);
+  const auto out = shmif::test::views(frames);
+  FrameBatch two(2, 4096);
+  EXPECT_EQ(end->send(out).taken, 5U);
+  EXPECT_EQ(end->receive(two).frames, 2U);
+  EXPECT_EQ(end->counters().dropped_frames, 0U);
+  EXPECT_EQ(end->send(out).taken, 5U);
+  EXPECT_EQ(end->counters().dropped_frames, 3U);
+  two.clear();
+  EXPECT_EQ(end->receive(two).frames, 2U);
+  two.clear();
+  EXPECT_EQ(end->receive(two).frames, 2U) << "those that are left";
+  EXPECT_EQ(end->send(out).taken, 5U);
+  EXPECT_EQ(end->counters().dropped_frames, 4U);
+}
+
+/// A link that takes so many frames at a time.
+struct SlowLink {
+  std::size_t takes = 0;
+  SendResult send(std::span<const FrameView> frames) noexcept {
+    return {std::min(takes, frames.size()), {}};
+  }
+  ReceiveResult receive(FrameBatch&) noexcept { return {}; }
+  int descriptor() noexcept { return -1; }
+  WaitHint prepare_wait() noexcept { return {}; }
+  void finish_wait() noexcept {}
+  std::size_t max_frame_bytes() noexcept { return 9000; }
+  std::string address() { return "slow"; }
+};
+
+TEST(CappedLink, RefusesALongFrameWhenItIsItsTurn) {
+  const std::vector<Bytes> frames{frame_to(1, 0, 100, 1), frame_to(1, 0, 200, 2),
+                                  frame_to(1, 0, 201, 3), frame_to(1, 0, 60, 4)};
+  const auto out = shmif::test::views(frames);
+  const auto send = [&](std::size_t takes, std::size_t from) {
+    return CappedLink<SlowLink>({takes}, 200).send(std::span(out).subspan(from));
+  };
+  EXPECT_EQ(send(1, 0).taken, 1U);
+  EXPECT_FALSE(send(1, 0).error) << "the second comes first";
+  EXPECT_EQ(send(9, 0).taken, 2U);
+  EXPECT_EQ(send(9, 0).error, Errc::frame_too_long);
+  EXPECT_EQ(send(9, 2).taken, 0U);
+  EXPECT_EQ(send(9, 2).error, Errc::frame_too_long);
+  EXPECT_FALSE(send(9, 3).error);
+  EXPECT_EQ(CappedLink<SlowLink>({1}, 200).max_frame_bytes(), 200U);
+  EXPECT_EQ(CappedLink<SlowLink>({1}, 9999).max_frame_bytes(), 9000U);
+}
+
+TEST(EngineBus, AnEndHasItsNameWhenItsFormerOwnerIsGone) {
+  const shmif::test::TempBus bus;
+  JobOptions job = counting_job(EngineKind::bus);
+  job.bus = bus.path();
+  job.allow_live = true;
+  std::optional<Port> former = shmif::test::port_on(bus.path(), {.name = "job0"});
+  const auto wire = make_wire(job, 1).value();
+  const std::jthread leaves([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+    former.reset();
+  });
+  const auto end = wire->open_end(end_options(0));
+  ASSERT_TRUE(end) << end.error().message;
+  EXPECT_EQ((*end)->mac(), end_mac(0));
+}
+
+TEST(EngineBus, ANameThatJustFitsAPortIsKept) {
+  const shmif::test::TempBus bus;
+  JobOptions job = counting_job(EngineKind::bus);
+  job.bus = bus.path();
+  const auto wire = make_wire(job, 2).value();
+  for (const auto& [length, name] :
+       {std::pair(31, std::string(31, 'x')), std::pair(32, std::string(28, 'x') + "~12")}) {
+    EndOptions options = end_options(12);
+    options.name = std::string(static_cast<std::size_t>(length), 'x');
+    const auto end = wire->open_end(options).value();
+    EXPECT_EQ(bus.info().ports.at(0).name, name);
+  }
+}
+
+}  // namespace
+}  // namespace shmif::perf::rig

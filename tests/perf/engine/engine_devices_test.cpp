@@ -1,0 +1,139 @@
+// Interfaces that a job names: several of them, those of others, and what is in use.
+
+#include <gtest/gtest.h>
+
+#include "perf/engine/device_wires.hpp"
+#include "tap/tap_link.hpp"
+#include "tests/perf/engine/engine_rig.hpp"
+#include "tests/tap/test_namespace.hpp"
+
+namespace shmif::perf::rig {
+namespace {
+
+using shmif::tap::test::TestNamespace;
+using shmif::test::same_frames;
+
+/// A namespace with a cable in it.
+class NamedDevices : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string why = shmif::tap::test::no_namespaces_because(); !why.empty()) {
+      GTEST_SKIP() << why;
+    }
+    space.emplace();
+    auto netlink = space->netlink();
+    netlink.add_veth("left", "right").value();
+    for (const char* const name : {"left", "right"}) {
+      netlink.disable_ipv6(name).value();
+      netlink.set_up(name).value();
+    }
+  }
+  bool ip(std::vector<std::string> words) const {
+    words.insert(words.begin(), "ip");
+    return shmif::tap::test::run(*space, words).status == 0;
+  }
+  Result<std::unique_ptr<Wire>> wire_on(const std::string& netdev, std::size_t ends = 1,
+                                        EngineKind kind = EngineKind::packet) const {
+    JobOptions job;
+    job.name = "named";
+    job.engine = kind;
+    job.netdev = netdev;
+    job.netns = space->path();
+    return make_wire(job, ends);
+  }
+  std::string refusal(const std::string& netdev, std::size_t ends = 1) const {
+    const auto made = wire_on(netdev, ends);
+    return made ? "" : made.error().message;
+  }
+  std::optional<TestNamespace> space;
+};
+
+TEST_F(NamedDevices, AreTheEndsInTheirOrder) {
+  for (const char* const netdev : {"left,right", "right,left"}) {
+    const auto wire = wire_on(netdev, 2).value();
+    EXPECT_EQ(wire->capabilities().most_ends, 2U);
+    const auto one = wire->open_end(end_options(0)).value();
+    const auto other = wire->open_end(end_options(1)).value();
+    const std::string text = netdev;
+    EXPECT_EQ(wire->address(), "packet:" + text.substr(0, text.find(',')));
+    EXPECT_EQ(one->address(), "packet:" + text.substr(0, text.find(',')));
+    EXPECT_EQ(other->address(), "packet:" + text.substr(text.find(',') + 1));
+    const auto there = frames_to(1, 0, 5, 100);
+    const auto back = frames_to(0, 1, 3, 200);
+    (void)send_all(*one, there, *other);
+    EXPECT_TRUE(same_frames(there, collect(*other, there.size())));
+    (void)send_all(*other, back, *one);
+    EXPECT_TRUE(same_frames(back, collect(*one, back.size())));
+    EXPECT_EQ(wire->open_end(end_options(2)).error().code, Errc::bad_argument);
+  }
+}
+
+TEST_F(NamedDevices, AreAllLookedAtAndCounted) {
+  const std::string place = " in namespace " + space->path();
+  EXPECT_NE(refusal("left,nowhere").find("\"nowhere\""), std::string::npos) << "the last, too";
+  EXPECT_NE(refusal("left,nowhere").find(place), std::string::npos);
+  EXPECT_NE(refusal("left", 2).find("names 1 interface, and 2 ends"), std::string::npos);
+  EXPECT_NE(refusal("left,right", 3).find("names 2 interfaces, and 3 ends"), std::string::npos);
+  EXPECT_NE(refusal("left,").find("\"\" is not the name"), std::string::npos);
+  EXPECT_NE(refusal("left,right,").find("\"\" is not the name"), std::string::npos);
+}
+
+TEST_F(NamedDevices, AreInUseByWhatIsTheirOwnAndNotTheirNeighbours) {
+  ASSERT_TRUE(ip({"address", "add", "198.18.0.1/24", "dev", "right"}));
+  EXPECT_EQ(refusal("left"), "");
+  const std::string why = refusal("left,right");
+  EXPECT_NE(why.find("\"right\" in namespace " + space->path() + " has the address 198.18.0.1/24"),
+            std::string::npos)
+      << why;
+}
+
+TEST_F(NamedDevices, AreInUseByARouteWithSeveralWays) {
+  ASSERT_TRUE(
+      ip({"route", "add", "198.19.0.0/16", "nexthop", "dev", "left", "nexthop", "dev", "right"}));
+  EXPECT_NE(refusal("left").find("has a route, to 198.19.0.0/16"), std::string::npos);
+  EXPECT_NE(refusal("right").find("has a route, to 198.19.0.0/16"), std::string::npos);
+}
+
+TEST_F(NamedDevices, AreInUseByAnAddressThatTheKernelDidNotMake) {
+  auto netlink = space->netlink();
+  netlink.add_veth("one", "other").value();
+  if (!ip({"-6", "address", "add", "febf::1/64", "dev", "one", "nodad"})) {
+    GTEST_SKIP() << "no IPv6 here";
+  }
+  EXPECT_EQ(refusal("one"), "") << "link-local";
+  ASSERT_TRUE(ip({"-6", "address", "add", "fec0::1/64", "dev", "one", "nodad"}));
+  EXPECT_NE(refusal("one").find("fec0::1"), std::string::npos);
+}
+
+TEST_F(NamedDevices, OfEngineTapTakeFramesOfTheirOwnMtu) {
+  if (auto usable = tap::check_tun_device(); !usable) {
+    GTEST_SKIP() << "no TUN device: " << usable.error().message;
+  }
+  ASSERT_TRUE(ip({"tuntap", "add", "dev", "mine", "mode", "tap"}));
+  ASSERT_TRUE(ip({"link", "set", "mine", "mtu", "1400", "up"}));
+  const auto wire = wire_on("mine", 1, EngineKind::tap).value();
+  const auto end = wire->open_end(end_options(0)).value();
+  EXPECT_EQ(end->max_frame_bytes(), 1414U);
+  const auto too_long = frames_to(1, 0, 1, 1415);
+  EXPECT_EQ(end->send(shmif::test::views(too_long)).error, Errc::frame_too_long);
+}
+
+TEST_F(NamedDevices, OfEngineTapAreNeitherSetUpNorDown) {
+  if (auto usable = tap::check_tun_device(); !usable) {
+    GTEST_SKIP() << "no TUN device: " << usable.error().message;
+  }
+  for (const bool up : {false, true}) {
+    const std::string state = up ? "up" : "down";
+    ASSERT_TRUE(ip({"tuntap", "add", "dev", "tap" + state, "mode", "tap"}));
+    ASSERT_TRUE(ip({"link", "set", "tap" + state, state}));
+    const auto wire = wire_on("tap" + state, 1, EngineKind::tap).value();
+    for (int i = 0; i < 2; ++i) {
+      const auto end = wire->open_end(end_options(0)).value();
+      const auto shown = shmif::tap::test::run(*space, {"ip", "-o", "link", "show", "up"}).output;
+      EXPECT_EQ(shown.find("tap" + state) != std::string::npos, up) << shown;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace shmif::perf::rig

@@ -1,0 +1,615 @@
+// What concerns one engine alone: which media it refuses, what it leaves behind, files, interfaces
+// that somebody named, other machines.
+
+#include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <set>
+
+#include "perf/engine/device_wires.hpp"
+#include "shmif/pcap_link.hpp"
+#include "tap/netns.hpp"
+#include "tap/packet_link.hpp"
+#include "tap/tap_link.hpp"
+#include "tests/perf/engine/engine_rig.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/handed_on.hpp"
+#include "tests/support/own_dev_net.hpp"
+#include "tests/support/temp_bus.hpp"
+#include "tests/tap/test_namespace.hpp"
+
+namespace shmif::perf::rig {
+namespace {
+
+using shmif::tap::test::Inside;
+using shmif::tap::test::TestNamespace;
+using shmif::test::become_ordinary;
+using shmif::test::Child;
+using shmif::test::handed_on;
+using shmif::test::own_dev_net;
+using shmif::test::same_frames;
+using shmif::test::TempBus;
+using shmif::test::TempDir;
+
+JobOptions job_on(EngineKind kind) {
+  JobOptions job;
+  job.name = "voice";
+  job.where = "voip.job:12";
+  job.engine = kind;
+  return job;
+}
+
+testing::AssertionResult says(const Result<std::unique_ptr<Wire>>& made, std::error_code code,
+                              std::initializer_list<std::string> words) {
+  if (made) return testing::AssertionFailure() << "it was made";
+  const Error& error = made.error();
+  if (error.code != code) {
+    return testing::AssertionFailure() << error.code << " " << error.message;
+  }
+  for (const std::string& word : words) {
+    if (error.message.find(word) == std::string::npos) {
+      return testing::AssertionFailure() << '"' << word << "\" is not in: " << error.message;
+    }
+  }
+  return testing::AssertionSuccess();
+}
+
+/// Files of buses that this process made for runs, in /dev/shm.
+std::set<std::string> own_buses() {
+  std::set<std::string> names;
+  const std::string prefix = "shmifperf-" + std::to_string(::getpid()) + '-';
+  for (const auto& entry : std::filesystem::directory_iterator("/dev/shm")) {
+    const std::string name = entry.path().filename();
+    if (name.starts_with(prefix)) names.insert(name);
+  }
+  return names;
+}
+
+/// What the open descriptors of this process show, in their order.
+std::multiset<std::string> open_files() {
+  std::multiset<std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    std::string target = std::filesystem::read_symlink(entry.path(), gone);
+    if (!gone && target.find("/proc/") == std::string::npos) {
+      files.insert(target.substr(0, target.find(':')));  // inode numbers differ
+    }
+  }
+  return files;
+}
+
+/// Sends a frame each way between two ends.
+void expect_traffic(End& one, End& other) {
+  const auto there = frames_to(1, 0, 10, 200);
+  const auto back = frames_to(0, 1, 10, 100);
+  (void)send_all(one, there, other);
+  EXPECT_TRUE(same_frames(there, collect(other, there.size())));
+  (void)send_all(other, back, one);
+  EXPECT_TRUE(same_frames(back, collect(one, back.size())));
+}
+
+TEST(EngineNames, AreThoseOfTheJobOption) {
+  const std::vector<std::string> names{"bus", "tap",  "packet", "unix",
+                                       "udp", "pcap", "null",   "host"};
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    EXPECT_EQ(name_of(static_cast<EngineKind>(i)), names[i]);
+  }
+}
+
+TEST(EngineMessages, NameTheJobAndWhereItIsWritten) {
+  EXPECT_TRUE(says(make_wire(job_on(EngineKind::unix_pair), 3), Errc::bad_argument,
+                   {"\"voice\"", "voip.job:12", "engine=unix", "1 to 2 ends", "'wire'"}));
+  EXPECT_TRUE(says(make_wire(job_on(EngineKind::bus), 0), Errc::bad_argument, {"1 end or more"}));
+  EXPECT_TRUE(says(make_wire(job_on(EngineKind::host), 1), Errc::bad_argument, {"engine=host"}));
+}
+
+TEST(BusWire, OfMoreEndsThanABusHasPortsIsRefused) {
+  EXPECT_TRUE(make_wire(job_on(EngineKind::bus), 256));
+  EXPECT_TRUE(says(make_wire(job_on(EngineKind::bus), 257), Errc::table_full,
+                   {"has room for 256 ports", "257 jobs"}));
+  const TempBus used;
+  const Port port = shmif::test::port_on(used.path());
+  JobOptions job = job_on(EngineKind::bus);
+  job.bus = used.path();
+  job.allow_live = true;
+  EXPECT_TRUE(says(make_wire(job, 256), Errc::table_full, {"has room for 255 ports"}));
+  EXPECT_TRUE(own_buses().empty());
+}
+
+TEST(Wires, FaultsOfAnEndTellWhatIsUnderWayEachWay) {
+  auto wire = make_wire(job_on(EngineKind::unix_pair), 2).value();
+  EndOptions options = end_options(0);
+  options.sent.delay = options.received.delay = std::chrono::hours(1);
+  const auto late = wire->open_end(options).value();
+  const auto other = wire->open_end(end_options(1)).value();
+  const auto there = frames_to(1, 0, 3);
+  const auto back = frames_to(0, 1, 5);
+  EXPECT_EQ(late->send(shmif::test::views(there)).taken, 3U);
+  EXPECT_EQ(other->send(shmif::test::views(back)).taken, 5U);
+  EXPECT_TRUE(arrived(*late).empty());
+  EXPECT_EQ(late->faults_sent()->under_way, 3U);
+  EXPECT_EQ(late->faults_received()->under_way, 5U);
+}
+
+TEST(Wires, WithABridgeCarryNothingToAddressesThatNoEndHas) {
+  for (const EngineKind kind : {EngineKind::tap, EngineKind::packet}) {
+    SCOPED_TRACE(name_of(kind));
+    auto wire = make_wire(job_on(kind), 3);
+    if (!wire) {
+      EXPECT_EQ(wire.error().code, Errc::not_supported) << wire.error().message;
+      continue;
+    }
+    std::vector<std::unique_ptr<End>> ends;
+    for (std::size_t i = 0; i < 3; ++i) ends.push_back((*wire)->open_end(end_options(i)).value());
+    // A frame from a host behind end 0 to end 1, a frame to that host, and two frames that show
+    // that everything sent before has arrived.
+    const std::vector<Bytes> from_nobody{frame_to(1, 9, 60, 1)};
+    const std::vector<Bytes> to_nobody{frame_to(9, 1, 60, 2)};
+    const std::vector<Bytes> last{frame_to(0, 1, 60, 3), frame_to(2, 1, 60, 4)};
+    (void)send_all(*ends[0], from_nobody, *ends[2]);
+    EXPECT_TRUE(same_frames(from_nobody, collect(*ends[1], 1)));
+    (void)send_all(*ends[1], to_nobody, *ends[1]);
+    EXPECT_EQ(ends[1]->send(shmif::test::views(last)).taken, 2U);
+    EXPECT_TRUE(same_frames({last[0]}, collect(*ends[0], 1)));
+    EXPECT_TRUE(same_frames({last[1]}, collect(*ends[2], 1)));
+  }
+}
+
+TEST(DeviceWires, WhatADeviceMissedOrDroppedIsDropped) {
+  const WireCounters counted = from_link({.sent_frames = 1,
+                                          .sent_bytes = 2,
+                                          .received_frames = 3,
+                                          .received_bytes = 4,
+                                          .dropped_down = 10,
+                                          .dropped_full = 200,
+                                          .dropped_corrupt = 3000,
+                                          .missed = 40000});
+  EXPECT_EQ(counted.tx_frames, 1U);
+  EXPECT_EQ(counted.tx_bytes, 2U);
+  EXPECT_EQ(counted.rx_frames, 3U);
+  EXPECT_EQ(counted.rx_bytes, 4U);
+  EXPECT_EQ(counted.dropped_frames, 43210U);
+}
+
+TEST(Wires, HandNothingOnToCommandsOfTheirJobs) {
+  for (const EngineKind kind : {EngineKind::bus, EngineKind::tap, EngineKind::packet,
+                                EngineKind::unix_pair, EngineKind::udp, EngineKind::null}) {
+    SCOPED_TRACE(name_of(kind));
+    const auto before = handed_on();
+    const std::size_t ends = kind == EngineKind::null ? 1 : 2;
+    auto wire = make_wire(job_on(kind), ends);
+    if (!wire) {
+      EXPECT_EQ(wire.error().code, Errc::not_supported) << wire.error().message;
+      continue;
+    }
+    std::vector<std::unique_ptr<End>> open;
+    for (std::size_t i = 0; i < ends; ++i) {
+      EndOptions options = end_options(i);
+      options.sent.delay = options.received.delay = std::chrono::milliseconds(1);
+      open.push_back((*wire)->open_end(options).value());
+      open.back()->wait(std::chrono::nanoseconds(0));  // only a wait opens what it waits with
+    }
+    EXPECT_EQ(handed_on(), before);
+  }
+}
+
+TEST(Wires, LeaveNothingBehindWhatEverTheEngine) {
+  for (const EngineKind kind : {EngineKind::bus, EngineKind::tap, EngineKind::packet,
+                                EngineKind::unix_pair, EngineKind::udp, EngineKind::null}) {
+    SCOPED_TRACE(name_of(kind));
+    const auto before = open_files();
+    {
+      const std::size_t ends = kind == EngineKind::null ? 1 : 2;
+      auto wire = make_wire(job_on(kind), ends);
+      if (!wire) {
+        EXPECT_EQ(wire.error().code, Errc::not_supported) << wire.error().message;
+        continue;
+      }
+      EXPECT_EQ(own_buses().size(), kind == EngineKind::bus ? 1U : 0U);
+      std::vector<std::unique_ptr<End>> open;
+      for (std::size_t i = 0; i < ends; ++i) {
+        open.push_back((*wire)->open_end(end_options(i)).value());
+      }
+    }
+    EXPECT_TRUE(own_buses().empty());
+    EXPECT_EQ(open_files(), before);
+    EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1) << "a process";
+    EXPECT_EQ(errno, ECHILD);
+  }
+}
+
+TEST(BusEngine, AForkedJobThatEndsDoesNotTakeTheBusWithIt) {
+  auto wire = make_wire(job_on(EngineKind::bus), 2).value();
+  Child job([&] {
+    wire.reset();
+    return 0;
+  });
+  ASSERT_EQ(job.wait(), 0);
+  EXPECT_EQ(own_buses().size(), 1U);
+  const auto one = wire->open_end(end_options(0)).value();
+  const auto other = wire->open_end(end_options(1)).value();
+  expect_traffic(*one, *other);
+}
+
+TEST(BusEngine, MakesTheBusThatTheJobDescribes) {
+  JobOptions job = job_on(EngineKind::bus);
+  job.bus_size_bytes = 1U << 20U;
+  job.mtu = 4000;
+  job.bus_pause = true;
+  const auto wire = make_wire(job, 2).value();
+  const BusInfo info = Bus::open(wire->address().substr(4)).value().info();
+  EXPECT_EQ(info.ring_bytes, 1U << 20U);
+  EXPECT_EQ(info.mtu, 4000U);
+  EXPECT_EQ(info.flow, Flow::pause);
+  job.bus_size_bytes = 12345;
+  EXPECT_TRUE(says(make_wire(job, 2), Errc::bad_size, {"12345"}));
+}
+
+TEST(BusEngine, ABusThatIsNotThereIsNamedTogetherWithTheCommandThatMakesIt) {
+  const TempDir dir;
+  JobOptions job = job_on(EngineKind::bus);
+  job.bus = dir.file("nowhere");
+  EXPECT_TRUE(says(make_wire(job, 2), std::make_error_code(std::errc::no_such_file_or_directory),
+                   {job.bus, "shmifctl create"}));
+}
+
+TEST(BusEngine, ABusWithPortsOfOthersIsRefusedUnlessThatIsAllowed) {
+  const TempBus bus;
+  JobOptions job = job_on(EngineKind::bus);
+  job.bus = bus.path();
+  {
+    const Port port = shmif::test::port_on(bus.path(), {.name = "web"});
+    EXPECT_TRUE(says(make_wire(job, 2), Errc::busy, {"\"web\"", "1 live port,", "allow_live=1"}));
+    job.allow_live = true;
+    EXPECT_TRUE(make_wire(job, 2));
+    EXPECT_TRUE(says(make_wire(job, 256), Errc::table_full, {"room for 255"}));
+    job.allow_live = false;
+  }
+  {
+    const auto wire = make_wire(job, 2).value();
+  }
+  EXPECT_TRUE(std::filesystem::exists(bus.path())) << "it is not the run's to remove";
+}
+
+TEST(BusEngine, PortsAreCalledAsTheirJobsAsFarAsThatIsANameForOne) {
+  const TempBus bus;
+  JobOptions job = job_on(EngineKind::bus);
+  job.bus = bus.path();
+  const auto wire = make_wire(job, 2).value();
+  EndOptions options = end_options(7);
+  options.name = "a job with a name that is too long for a port";
+  const auto end = wire->open_end(options).value();
+  EXPECT_EQ(bus.info().ports.at(0).name, "a_job_with_a_name_that_is_too~7");
+  EXPECT_EQ(bus.info().ports.at(0).mac, end_mac(7));
+  EXPECT_EQ(end->mac(), end_mac(7));
+}
+
+TEST(BusEngine, WhatAnOverrunCostIsCounted) {
+  JobOptions job = job_on(EngineKind::bus);
+  job.bus_size_bytes = 64U << 10U;
+  const auto wire = make_wire(job, 2).value();
+  const auto one = wire->open_end(end_options(0)).value();
+  const auto other = wire->open_end(end_options(1)).value();
+  const auto frames = frames_to(1, 0, 5000, 100);
+  EXPECT_EQ(one->send(shmif::test::views(frames)).taken, frames.size());
+  std::uint64_t lost = 0;
+  const auto got = arrived(*other, &lost);
+  EXPECT_GT(lost, 0U);
+  const WireCounters counted = other->counters();
+  EXPECT_EQ(counted.lost_frames, lost);
+  EXPECT_EQ(counted.overruns, 1U);
+  EXPECT_EQ(counted.rx_frames, got.size()) << "what was lost was not received";
+  EXPECT_EQ(got.size() + lost, frames.size());
+}
+
+void record_and_receive(const std::string& filename) {
+  JobOptions job = job_on(EngineKind::pcap);
+  job.filename = filename;
+  const auto frames = frames_to(1, 0, 100, 300);
+  {
+    const auto wire = make_wire(job, 1).value();
+    EXPECT_TRUE(wire->capabilities().sends);
+    EXPECT_FALSE(wire->capabilities().receives);
+    const auto end = wire->open_end(end_options(0)).value();
+    EXPECT_EQ(end->send(shmif::test::views(frames)).taken, frames.size());
+    EXPECT_EQ(end->counters().tx_frames, frames.size());
+    EXPECT_EQ(end->address(), "pcap:" + job.filename);
+  }
+  job.rw = Role::rx;
+  const auto wire = make_wire(job, 1).value();
+  EXPECT_FALSE(wire->capabilities().sends);
+  const auto end = wire->open_end(end_options(0)).value();
+  std::vector<Bytes> got;
+  FrameBatch batch;
+  for (std::error_code error; !error; batch.clear()) {
+    end->wait(std::chrono::hours(1));
+    error = end->receive(batch).error;
+    std::ranges::transform(batch.frames(), std::back_inserter(got), shmif::test::to_bytes);
+    if (error) {
+      EXPECT_EQ(error, Errc::link_ended);
+    }
+  }
+  EXPECT_TRUE(same_frames(frames, got));
+}
+
+TEST(PcapEngine, RecordsWhatIsSentAndReceivesWhatIsRecorded) {
+  const TempDir dir;
+  const auto begins_with = [](const std::string& path, std::uint32_t magic) {
+    std::uint32_t first = 0;
+    std::ifstream(path, std::ios::binary).read(reinterpret_cast<char*>(&first), sizeof first);
+    return first == magic;
+  };
+  record_and_receive(dir.file("run.pcap"));
+  EXPECT_TRUE(begins_with(dir.file("run.pcap"), 0xa1b23c4d));
+  record_and_receive(dir.file("run.pcapng"));
+  EXPECT_TRUE(begins_with(dir.file("run.pcapng"), 0x0a0d0d0a)) << "the name asks for pcapng";
+}
+
+TEST(PcapEngine, AFrameThatIsTooLongForAnyFrameFailsTheReadersOfACapture) {
+  const TempDir dir;
+  JobOptions job = job_on(EngineKind::pcap);
+  job.filename = dir.file("long.pcap");
+  {
+    static_cast<void>(PcapWriter::create(job.filename).value());
+  }
+  {
+    std::ofstream file(job.filename, std::ios::binary | std::ios::app);
+    const std::array<std::uint32_t, 4> head{1'700'000'000, 0, 80'066, 80'066};
+    file.write(reinterpret_cast<const char*>(head.data()), sizeof head);
+    file << std::string(80'066, 'x');
+  }
+  job.rw = Role::rx;
+  const auto end = make_wire(job, 1).value()->open_end(end_options(0)).value();
+  FrameBatch batch;
+  EXPECT_EQ(end->receive(batch).error, Errc::frame_too_long);
+  EXPECT_EQ(end->receive(batch).error, Errc::link_ended);
+  EXPECT_TRUE(batch.empty());
+}
+
+TEST(PcapEngine, ACaptureThatBreaksOffIsDamagedAndToldSoOnce) {
+  const TempDir directory;
+  JobOptions job = job_on(EngineKind::pcap);
+  job.filename = directory.file("cut.pcap");
+  {
+    PcapWriter writer = PcapWriter::create(job.filename).value();
+    const auto frames = frames_to(1, 0, 2);
+    ASSERT_EQ(writer.send(shmif::test::views(frames)).taken, 2U);
+  }
+  std::filesystem::resize_file(job.filename, std::filesystem::file_size(job.filename) - 1);
+  job.rw = Role::rx;
+  auto wire = make_wire(job, 1).value();
+  const auto end = wire->open_end(end_options(0)).value();
+  FrameBatch batch;
+  EXPECT_EQ(end->receive(batch).frames, 1U) << "the first is whole";
+  EXPECT_EQ(end->receive(batch).error, Errc::corrupt);
+  EXPECT_EQ(end->receive(batch).error, Errc::link_ended);
+}
+
+TEST(PcapEngine, RefusesWhatIsNoCaptureAndRolesThatItDoesNotHave) {
+  const TempDir dir;
+  JobOptions job = job_on(EngineKind::pcap);
+  EXPECT_TRUE(says(make_wire(job, 1), Errc::bad_argument, {"'filename'"}));
+  job.filename = dir.file("none.pcap");
+  job.rw = Role::rx;
+  EXPECT_TRUE(says(make_wire(job, 1), std::make_error_code(std::errc::no_such_file_or_directory),
+                   {job.filename}));
+  job.rw = Role::pingpong;
+  EXPECT_TRUE(says(make_wire(job, 1), Errc::bad_argument, {"rw=tx or rw=rx"}));
+}
+
+TEST(NullEngine, WhatNobodyReceivesBeforeTheNextSendIsDroppedAndCounted) {
+  const auto wire = make_wire(job_on(EngineKind::null), 1).value();
+  const auto end = wire->open_end(end_options(0)).value();
+  const auto first = frames_to(0, 0, 5);
+  const auto second = frames_to(0, 0, 3, 100);
+  EXPECT_EQ(end->send(shmif::test::views(first)).taken, 5U);
+  EXPECT_EQ(end->send(shmif::test::views(second)).taken, 3U);
+  EXPECT_TRUE(same_frames(second, arrived(*end)));
+  EXPECT_EQ(end->counters().dropped_frames, 5U);
+}
+
+TEST(NullEngine, FramesStayWhereTheyAre) {
+  const auto wire = make_wire(job_on(EngineKind::null), 1).value();
+  const auto end = wire->open_end(end_options(0)).value();
+  const auto frames = frames_to(0, 0, 2);
+  EXPECT_EQ(end->send(shmif::test::views(frames)).taken, 2U);
+  FrameBatch batch;
+  EXPECT_EQ(end->receive(batch).frames, 2U);
+  EXPECT_EQ(batch[1].bytes.data(), frames[1].data());
+}
+
+TEST(UdpEngine, DropsOfAFullSocketAreCounted) {
+  const auto wire = make_wire(job_on(EngineKind::udp), 2).value();
+  const auto one = wire->open_end(end_options(0)).value();
+  const auto other = wire->open_end(end_options(1)).value();
+  const auto frames = frames_to(1, 0, 64, 1400);
+  const auto out = shmif::test::views(frames);
+  std::size_t sent = 0;
+  while (other->counters().dropped_frames.value() == 0 && sent < 1'000'000) {
+    sent += one->send(out).taken;
+  }
+  const auto got = arrived(*other);
+  EXPECT_GT(other->counters().dropped_frames, 0U);
+  EXPECT_EQ(got.size() + other->counters().dropped_frames.value(), sent);
+}
+
+TEST(UdpEngine, RefusesAPortThatIsTakenAndAMachineWithoutOne) {
+  JobOptions job = job_on(EngineKind::udp);
+  const auto wire = make_wire(job, 2).value();
+  const std::string address = wire->address();
+  job.port = static_cast<std::uint16_t>(std::stoi(address.substr(address.rfind(':') + 1)));
+  EXPECT_TRUE(says(make_wire(job, 2), std::make_error_code(std::errc::address_in_use),
+                   {"127.0.0.1", "choose one"}));
+  job.hostname = "198.18.77.1";
+  job.port = 0;
+  EXPECT_TRUE(says(make_wire(job, 1), Errc::bad_argument, {"another machine", "'port'"}));
+  job.port = 7000;
+  EXPECT_TRUE(says(make_wire(job, 2), Errc::bad_argument, {"one is there", "rw=rx"}));
+  job.hostname = "no such host";
+  EXPECT_TRUE(says(make_wire(job, 1), Errc::bad_argument, {"no such host"}));
+}
+
+/// Two namespaces with a cable between them, or a reason why not.
+class EngineInNamespaces : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string why = shmif::tap::test::no_namespaces_because(); !why.empty()) {
+      GTEST_SKIP() << why;
+    }
+    here.emplace();
+    there.emplace();
+    const auto far = there->space();
+    auto netlink = here->netlink();
+    netlink.add_veth("left", "right", &far).value();
+    quiet(*here, "left");
+    quiet(*there, "right");
+  }
+  static void quiet(const TestNamespace& space, const std::string& name) {
+    auto netlink = space.netlink();
+    netlink.disable_ipv6(name).value();
+    netlink.set_up(name).value();
+  }
+  void address(const TestNamespace& space, const std::string& name, const std::string& cidr) {
+    space.netlink().add_address(name, tap::Cidr::parse(cidr).value()).value();
+  }
+  JobOptions job(const std::string& netdev, EngineKind kind = EngineKind::packet) const {
+    JobOptions job = job_on(kind);
+    job.netdev = netdev;
+    job.netns = here->path();
+    return job;
+  }
+
+  std::optional<TestNamespace> here, there;
+};
+
+TEST_F(EngineInNamespaces, PacketUsesAnInterfaceThatIsNamed) {
+  const auto wire = make_wire(job("left"), 1).value();
+  EXPECT_EQ(wire->address(), "packet:left");
+  EXPECT_EQ(wire->capabilities().most_ends, 1U);
+  const auto one = wire->open_end(end_options(0)).value();
+  JobOptions other_job = job("right");
+  other_job.netns = there->path();
+  const auto other_wire = make_wire(other_job, 1).value();
+  const auto other = other_wire->open_end(end_options(0)).value();
+  expect_traffic(*one, *other);
+  EXPECT_EQ(one->counters().tx_frames, 10U);
+  EXPECT_EQ(other->counters().rx_frames, 10U);
+  EXPECT_TRUE(says(make_wire(job("left"), 2), Errc::bad_argument, {"netdev=left", "commas"}));
+}
+
+TEST_F(EngineInNamespaces, AnInterfaceInUseIsRefusedUnlessThatIsAllowed) {
+  address(*here, "left", "198.18.0.1/24");
+  EXPECT_TRUE(
+      says(make_wire(job("left"), 1), Errc::busy, {"\"left\"", "198.18.0.1/24", "allow_live=1"}));
+  JobOptions allowed = job("left");
+  allowed.allow_live = true;
+  EXPECT_TRUE(make_wire(allowed, 1));
+}
+
+TEST_F(EngineInNamespaces, AnInterfaceWithARouteAloneIsInUse) {
+  ASSERT_EQ(run(*here, {"ip", "route", "add", "198.19.0.0/16", "dev", "left"}).status, 0);
+  EXPECT_TRUE(says(make_wire(job("left"), 1), Errc::busy, {"route", "198.19.0.0/16"}));
+}
+
+TEST_F(EngineInNamespaces, AnInterfaceOfABridgeIsInUse) {
+  ASSERT_EQ(run(*here, {"ip", "link", "add", "lan", "type", "bridge"}).status, 0);
+  ASSERT_EQ(run(*here, {"ip", "link", "set", "left", "master", "lan"}).status, 0);
+  EXPECT_TRUE(says(make_wire(job("left"), 1), Errc::busy, {"bridge"}));
+}
+
+TEST_F(EngineInNamespaces, AnInterfaceWithLinkLocalAddressesOnlyIsNot) {
+  auto netlink = here->netlink();
+  netlink.add_veth("one", "other").value();
+  netlink.set_up("one").value();
+  netlink.set_up("other").value();
+  const auto shown = run(*here, {"ip", "-6", "address", "show", "dev", "one"});
+  if (shown.output.find("fe80::") == std::string::npos) return;  // a kernel without IPv6
+  EXPECT_TRUE(make_wire(job("one"), 1));
+}
+
+TEST_F(EngineInNamespaces, AnInterfaceThatIsNotThereIsNamed) {
+  for (const EngineKind kind : {EngineKind::packet, EngineKind::tap}) {
+    if (kind == EngineKind::tap && !tap::check_tun_device()) continue;
+    const auto made = make_wire(job("nowhere", kind), 1);
+    EXPECT_TRUE(
+        says(made, std::make_error_code(std::errc::no_such_device), {"\"nowhere\"", "ip link"}));
+    EXPECT_TRUE(says(make_wire(job("a b", kind), 1), Errc::bad_argument, {"\"a b\""}));
+  }
+}
+
+TEST_F(EngineInNamespaces, TapUsesADeviceThatIsNamed) {
+  if (auto usable = tap::check_tun_device(); !usable) {
+    GTEST_SKIP() << "no TUN device: " << usable.error().message;
+  }
+  ASSERT_EQ(run(*here, {"ip", "tuntap", "add", "dev", "mine", "mode", "tap"}).status, 0);
+  quiet(*here, "mine");
+  const auto wire = make_wire(job("mine", EngineKind::tap), 1).value();
+  const auto one = wire->open_end(end_options(0)).value();
+  const auto space = here->space();
+  auto other = tap::PacketLink::open("mine", {.where = &space}).value();
+  // What is written into the device comes out of its interface.
+  const auto frames = frames_to(1, 0, 10);
+  EXPECT_EQ(one->send(shmif::test::views(frames)).taken, frames.size());
+  std::vector<Bytes> got;
+  FrameBatch batch;
+  while (got.size() < frames.size() && shmif::test::wait_for(other, std::chrono::seconds(20))) {
+    batch.clear();
+    (void)other.receive(batch);
+    std::ranges::transform(batch.frames(), std::back_inserter(got), shmif::test::to_bytes);
+  }
+  EXPECT_TRUE(same_frames(frames, got));
+  EXPECT_EQ(one->counters().tx_frames, 10U);
+}
+
+TEST_F(EngineInNamespaces, UdpReachesAnotherMachine) {
+  address(*here, "left", "198.18.0.1/24");
+  address(*there, "right", "198.18.0.2/24");
+  const auto open_in = [](const TestNamespace& space, const std::string& peer) {
+    const Inside inside(space);
+    JobOptions job = job_on(EngineKind::udp);
+    job.hostname = peer;
+    job.port = 7000;
+    job.mtu = 9000;
+    const auto wire = make_wire(job, 1).value();
+    EXPECT_EQ(wire->address(), "udp:" + peer + ":7000");
+    return wire->open_end(end_options(0)).value();
+  };
+  const auto one = open_in(*here, "198.18.0.2");
+  const auto other = open_in(*there, "198.18.0.1");
+  EXPECT_EQ(one->max_frame_bytes(), 1472U) << "what the way there takes in one piece";
+  expect_traffic(*one, *other);
+}
+
+TEST(EnginesOfAnOrdinaryUser, MakeTheirDevicesInAUserNamespace) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: becomes another user";
+  for (const EngineKind kind : {EngineKind::tap, EngineKind::packet, EngineKind::bus}) {
+    for (const std::size_t ends : {2U, 3U}) {
+      Child user([&] {
+        // The TUN device is root's alone on many machines.
+        if (!own_dev_net(0666) || !become_ordinary()) return 77;
+        auto wire = make_wire(job_on(kind), ends);
+        if (!wire) {
+          std::fprintf(stderr, "%s\n", wire.error().message.c_str());
+          return wire.error().code == Errc::not_supported ? 77 : 2;
+        }
+        const auto one = (*wire)->open_end(end_options(0)).value();
+        const auto other = (*wire)->open_end(end_options(1)).value();
+        expect_traffic(*one, *other);
+        return testing::Test::HasFailure() ? 3 : 0;
+      });
+      const int status = user.wait();
+      if (status == 77) GTEST_SKIP() << "no namespaces here for an ordinary user";
+      EXPECT_EQ(status, 0) << name_of(kind) << " of " << ends;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace shmif::perf::rig

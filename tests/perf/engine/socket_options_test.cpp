@@ -1,0 +1,312 @@
+// What the sockets of engines and of emulated hosts are set to, and what they hand on.
+
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <future>
+#include <set>
+
+#include "perf/engine/datagram_link.hpp"
+#include "perf/engine/socket_address.hpp"
+#include "perf/engine/socket_end.hpp"
+#include "perf/engine/tcp_socket.hpp"
+#include "tests/perf/engine/engine_rig.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/handed_on.hpp"
+#include "tests/support/own_dev_net.hpp"
+#include "tests/tap/test_namespace.hpp"
+
+namespace shmif::perf::rig {
+namespace {
+
+using shmif::tap::test::Inside;
+using shmif::tap::test::TestNamespace;
+using shmif::test::same_frames;
+
+int value_of(int socket, int level, int name) {
+  int value = -1;
+  socklen_t size = sizeof value;
+  (void)::getsockopt(socket, level, name, &value, &size);
+  return value;
+}
+
+/// All sockets of this process.
+std::set<int> sockets() {
+  std::set<int> all;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    const int number = std::stoi(entry.path().filename());
+    if (value_of(number, SOL_SOCKET, SO_TYPE) > 0) all.insert(number);
+  }
+  return all;
+}
+
+/// The sockets that `open` opened and left open.
+template <class Open>
+std::vector<int> opened_by(const Open& open) {
+  const std::set<int> before = sockets();
+  open();
+  const std::set<int> now = sockets();
+  std::vector<int> more;
+  std::ranges::set_difference(now, before, std::back_inserter(more));
+  return more;
+}
+
+SocketAddress address_of_socket(int socket) {
+  return perf::address_of(socket).value();
+}
+
+/// Ends of a connection over loopback, `listening` at `address`.
+struct Connection {
+  explicit Connection(const std::string& address, HostEndOptions options = {}) {
+    options.local = address;
+    options.remote = {};
+    auto accepted =
+        std::async(std::launch::async, [options] { return listen_tcp_host_end(options).value(); });
+    options.local = {};
+    options.remote = address;
+    connecting = connect_tcp_host_end(options).value();
+    listening = accepted.get();
+  }
+  std::unique_ptr<End> connecting, listening;
+};
+
+/// A namespace of its own for ports, or the reason why there is none.
+class HostSockets : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (const std::string why = shmif::tap::test::no_namespaces_because(); !why.empty()) {
+      GTEST_SKIP() << why;
+    }
+    space.emplace();
+    space->netlink().set_mtu("lo", 1500).value();
+  }
+  std::optional<TestNamespace> space;
+};
+
+TEST_F(HostSockets, OfAConnectionDelayNothingAndAreWhatWasAskedFor) {
+  const Inside inside(*space);
+  HostEndOptions options;
+  options.window_bytes = 64U << 10U;
+  options.dscp = 34;
+  options.mss_bytes = 800;
+  options.congestion = "reno";
+  std::optional<Connection> pair;
+  const auto made = opened_by([&] { pair.emplace("127.0.0.1:7000", options); });
+  ASSERT_EQ(made.size(), 2U) << "nobody listens any more";
+  for (const int socket : made) {
+    EXPECT_EQ(value_of(socket, IPPROTO_TCP, TCP_NODELAY), 1);
+    EXPECT_EQ(value_of(socket, SOL_SOCKET, SO_SNDBUF), 128 << 10);
+    EXPECT_EQ(value_of(socket, SOL_SOCKET, SO_RCVBUF), 128 << 10);
+    EXPECT_EQ(value_of(socket, IPPROTO_IP, IP_TOS), 34 << 2);
+    EXPECT_EQ(tcp_state_of(socket)->congestion, "reno");
+    EXPECT_LE(tcp_state_of(socket)->mss_bytes, 800U);
+  }
+}
+
+TEST_F(HostSockets, AConnectionCanBeMadeAgainAtOnceAtTheSamePort) {
+  const Inside inside(*space);
+  for (int i = 0; i < 3; ++i) {
+    Connection pair("127.0.0.1:7000");
+    pair.listening.reset();  // who closes first keeps the port for a minute
+  }
+}
+
+TEST_F(HostSockets, AConnectionComesFromTheAddressThatItIsToldTo) {
+  const Inside inside(*space);
+  HostEndOptions options;
+  options.local = "127.0.0.1:7000";
+  auto listening =
+      std::async(std::launch::async, [options] { return listen_tcp_host_end(options).value(); });
+  options.local = "127.0.0.7:7007";
+  options.remote = "127.0.0.1:7000";
+  std::unique_ptr<End> end;
+  std::unique_ptr<End> other;
+  const auto made = opened_by([&] {
+    end = connect_tcp_host_end(options).value();
+    other = listening.get();
+  });
+  EXPECT_EQ(std::ranges::count(made, "127.0.0.7:7007",
+                               [](int s) { return address_of_socket(s).to_string(); }),
+            1);
+}
+
+TEST_F(HostSockets, OfDatagramsAreWhatWasAskedForWithEitherFamily) {
+  const Inside inside(*space);
+  for (const bool six : {false, true}) {
+    SCOPED_TRACE(six);
+    const std::string host = six ? "[::1]:" : "127.0.0.1:";
+    HostEndOptions options;
+    options.local = host + "7000";
+    options.remote = host + "7001";
+    options.window_bytes = 64U << 10U;
+    options.dscp = 46;
+    std::unique_ptr<End> end;
+    const auto made = opened_by([&] { end = open_udp_host_end(options).value(); });
+    ASSERT_EQ(made.size(), 1U);
+    EXPECT_EQ(value_of(made[0], SOL_SOCKET, SO_SNDBUF), 128 << 10);
+    EXPECT_EQ(value_of(made[0], SOL_SOCKET, SO_RCVBUF), 128 << 10);
+    EXPECT_EQ(
+        value_of(made[0], six ? int{IPPROTO_IPV6} : int{IPPROTO_IP}, six ? IPV6_TCLASS : IP_TOS),
+        46 << 2);
+    EXPECT_EQ(value_of(made[0], six ? int{IPPROTO_IPV6} : int{IPPROTO_IP},
+                       six ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER),
+              IP_PMTUDISC_DO)
+        << "nothing is fragmented";
+    EXPECT_EQ(end->max_frame_bytes(), six ? 1500U - 48 : 1500U - 28);
+    EXPECT_EQ(end->address(), "udp:" + options.local);
+    EXPECT_FALSE(end->tcp());
+    end.reset();
+    options.window_bytes = 0;
+    const auto large = opened_by([&] { end = open_udp_host_end(options).value(); });
+    ASSERT_EQ(large.size(), 1U);
+    EXPECT_EQ(value_of(large[0], SOL_SOCKET, SO_RCVBUF), 2 * kUdpBufferBytes);
+    EXPECT_EQ(value_of(large[0], SOL_SOCKET, SO_SNDBUF), 2 * kUdpBufferBytes);
+  }
+}
+
+TEST_F(HostSockets, AWayThatBecomesNarrowerRefusesWhatIsTooLongForIt) {
+  const Inside inside(*space);
+  HostEndOptions options;
+  options.local = "127.0.0.1:7000";
+  options.remote = "127.0.0.1:7001";
+  const auto end = open_udp_host_end(options).value();
+  std::swap(options.local, options.remote);
+  const auto other = open_udp_host_end(options).value();
+  space->netlink().set_mtu("lo", 1000).value();
+  const auto frames = frames_to(1, 0, 1, 1472);
+  EXPECT_EQ(end->send(shmif::test::views(frames)).error, Errc::frame_too_long);
+  const auto shorter = frames_to(1, 0, 1, 972);
+  EXPECT_EQ(end->send(shmif::test::views(shorter)).taken, 1U);
+  EXPECT_TRUE(same_frames(shorter, collect(*other, 1)));
+}
+
+TEST_F(HostSockets, HandNothingOnToCommands) {
+  const Inside inside(*space);
+  const auto before = shmif::test::handed_on();
+  const Connection pair("127.0.0.1:7000");
+  HostEndOptions options;
+  options.local = "127.0.0.1:7000";
+  const auto datagrams = open_udp_host_end(options).value();
+  const auto stream = bound_socket(SOCK_STREAM, parse_socket_address("127.0.0.1:7001").value());
+  EXPECT_TRUE(stream);
+  EXPECT_EQ(shmif::test::handed_on(), before);
+}
+
+TEST_F(HostSockets, AConnectionTellsOfItselfWithFaultsToo) {
+  const Inside inside(*space);
+  HostEndOptions options;
+  options.end = end_options(0);
+  options.end.sent.delay = std::chrono::milliseconds(1);
+  options.dscp = 10;
+  const Connection pair("127.0.0.1:7000", options);
+  ASSERT_TRUE(pair.connecting->tcp());
+  EXPECT_EQ(pair.connecting->tcp()->dscp, 10U);
+  EXPECT_EQ(pair.listening->tcp()->dscp, 10U);
+  EXPECT_EQ(pair.listening->address(), "tcp:127.0.0.1:7000");
+}
+
+TEST(TcpSockets, TellTheirOwnBuffersAndClassWithEitherFamily) {
+  for (const int family : {AF_INET, AF_INET6}) {
+    SCOPED_TRACE(family);
+    const UniqueFd socket(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!socket) continue;  // a kernel without IPv6
+    HostEndOptions options;
+    options.window_bytes = 100'000;
+    options.dscp = 18;
+    set_up_socket(socket.get(), options, true).value();
+    const int more = 30'000;
+    ASSERT_EQ(::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUF, &more, sizeof more), 0);
+    const auto state = tcp_state_of(socket.get());
+    ASSERT_TRUE(state);
+    EXPECT_EQ(state->send_buffer_bytes, 100'000U);
+    EXPECT_EQ(state->receive_buffer_bytes, 30'000U);
+    EXPECT_EQ(state->dscp, 18U);
+    EXPECT_EQ(value_of(socket.get(), family == AF_INET6 ? int{IPPROTO_IPV6} : int{IPPROTO_IP},
+                       family == AF_INET6 ? IPV6_TCLASS : IP_TOS),
+              18 << 2);
+  }
+}
+
+TEST(TcpSockets, WithoutTcpThereIsNoStateAndWhatTheKernelRefusesIsNamed) {
+  const UniqueFd datagrams(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  EXPECT_FALSE(tcp_state_of(datagrams.get()));
+  const UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  HostEndOptions options;
+  options.congestion = "nosuch";
+  Result<void> done = set_up_socket(socket.get(), options, true);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code, Errc::bad_argument);
+  EXPECT_NE(done.error().message.find("\"nosuch\" (it has: "), std::string::npos);
+  EXPECT_TRUE(set_up_socket(datagrams.get(), options, false)) << "that is of TCP";
+  options = {};
+  options.mss_bytes = 40'000;
+  done = set_up_socket(socket.get(), options, true);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().message.rfind("mss: cannot have segments of 40000 bytes", 0), 0U);
+}
+
+TEST(SocketBuffers, AreEnlargedBothWaysByRootAndByAnOrdinaryUser) {
+  const auto both_are = [](int bytes) {
+    const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    enlarge_buffers(socket.get(), bytes);
+    return value_of(socket.get(), SOL_SOCKET, SO_RCVBUF) == 2 * bytes &&
+           value_of(socket.get(), SOL_SOCKET, SO_SNDBUF) == 2 * bytes;
+  };
+  EXPECT_TRUE(both_are(50'000));
+  if (::geteuid() != 0) return;
+  EXPECT_TRUE(both_are(8 << 20)) << "beyond the limit of the machine";
+  shmif::test::Child user(
+      [&] { return shmif::test::become_ordinary() && both_are(50'000) ? 0 : 1; });
+  EXPECT_EQ(user.wait(), 0);
+}
+
+TEST(UnixEngine, HasAsMuchRoomOneWayAsTheOther) {
+  JobOptions job;
+  job.engine = EngineKind::unix_pair;
+  const auto wire = make_wire(job, 2).value();
+  std::vector<std::size_t> room;
+  for (const std::size_t from : {0U, 1U}) {
+    const auto end = wire->open_end(end_options(from)).value();
+    const std::vector<Bytes> frames(20'000, frame_to(1 - from, from, 100, 1));
+    room.push_back(end->send(shmif::test::views(frames)).taken);
+  }
+  if (::geteuid() == 0) {
+    EXPECT_GT(room[0], 1000U) << "more than the kernel gives by itself";
+  }
+  EXPECT_EQ(room[0], room[1]);
+}
+
+TEST_F(HostSockets, OfEngineUdpHaveThePortThatIsAskedForAtTheFirstEnd) {
+  const Inside inside(*space);
+  for (const char* const host : {"127.0.0.1", "::1"}) {
+    JobOptions job;
+    job.engine = EngineKind::udp;
+    job.hostname = host;
+    job.port = 7000;
+    std::unique_ptr<Wire> wire;
+    const auto made = opened_by([&] { wire = make_wire(job, 2).value(); });
+    ASSERT_EQ(made.size(), 2U);
+    for (const int socket : made) {
+      EXPECT_EQ(value_of(socket, SOL_SOCKET, SO_RCVBUF), 2 * kUdpBufferBytes);
+    }
+    const std::string place = std::string(host) == "::1" ? "udp:[::1]:" : "udp:127.0.0.1:";
+    EXPECT_EQ(wire->address(), place + "7000");
+    const auto one = wire->open_end(end_options(0)).value();
+    const auto other = wire->open_end(end_options(1)).value();
+    EXPECT_EQ(one->address(), place + "7000");
+    EXPECT_EQ(other->address().substr(0, place.size()), place);
+    EXPECT_NE(other->address(), one->address());
+    const auto there = frames_to(1, 0, 5, 100);
+    (void)send_all(*one, there, *other);
+    EXPECT_TRUE(same_frames(there, collect(*other, there.size())));
+  }
+}
+
+}  // namespace
+}  // namespace shmif::perf::rig

@@ -1,0 +1,292 @@
+#include "perf/option/job_file.hpp"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using Files = std::map<std::string, std::string>;
+
+struct Read {
+  JobSet set;
+  std::vector<std::string> errors;
+};
+
+/// Reads "main.job" of `files`, with a variable HOSTS=3 and one EMPTY.
+Read read(const Files& files) {
+  JobFileSources sources;
+  sources.read = [&](const std::string& path) -> Result<std::string> {
+    const auto it = files.find(path);
+    if (it == files.end()) return Error(Errc::bad_argument, "no file " + path);
+    return it->second;
+  };
+  sources.variable = [](const std::string& name) -> std::optional<std::string> {
+    if (name == "HOSTS") return "3";
+    if (name == "EMPTY") return "";
+    return std::nullopt;
+  };
+  Read result;
+  result.errors = read_job_file("main.job", result.set, sources);
+  return result;
+}
+
+Read read(const std::string& text) {
+  return read(Files{{"main.job", text}});
+}
+
+/// The one error of `text`.
+std::string error_of(const std::string& text) {
+  const Read result = read(text);
+  EXPECT_EQ(result.errors.size(), 1U) << text;
+  return result.errors.empty() ? "" : result.errors[0];
+}
+
+std::vector<std::string> names(const Read& result) {
+  std::vector<std::string> all;
+  for (const JobOptions& job : result.set.jobs) all.push_back(job.name);
+  return all;
+}
+
+TEST(JobFile, SectionsAreJobsAndGlobalHoldsForThoseBehindIt) {
+  const Read result = read(
+      "; a comment\n"
+      "[global]\n"
+      "numjobs=2\n"
+      "[a]\n"
+      "# another\n"
+      "  bs = 128 ; behind a space\n"
+      "[ b ] # too\n"
+      "\n"
+      "[global]\n"
+      "numjobs=5\n"
+      "output-format=json\n"
+      "[c]\n"
+      "stonewall ; a flag\n"
+      "bs=64#x:1\n");
+  EXPECT_EQ(result.errors.size(), 1U);  // the last line: no space, no comment
+  ASSERT_EQ(names(result), (std::vector<std::string>{"a", "b", "c"}));
+  EXPECT_EQ(result.set.jobs[0].numjobs, 2U);
+  EXPECT_EQ(result.set.jobs[0].bs.tx.parts[0].least, 128U);
+  EXPECT_EQ(result.set.jobs[1].numjobs, 2U);
+  EXPECT_EQ(result.set.jobs[2].numjobs, 5U);
+  EXPECT_TRUE(result.set.jobs[2].stonewall);
+  EXPECT_FALSE(result.set.jobs[1].stonewall);
+  EXPECT_EQ(result.set.run.output_format, std::vector{OutputFormat::json});
+  EXPECT_EQ(result.set.jobs[1].where, "main.job:7");
+}
+
+TEST(JobFile, WhatIsAssignedLaterWins) {
+  const Read result = read("[global]\nrate=1Mbit\n[a]\nrate=2Mbit\nrate=3Mbit\n");
+  EXPECT_TRUE(result.errors.empty());
+  EXPECT_EQ(result.set.jobs.at(0).rate_bps.tx, 3'000'000U);
+}
+
+TEST(JobFile, VariablesComeFromTheEnvironment) {
+  const Read result = read("[a]\nnumjobs=${HOSTS}\ndescription=<${HOSTS}${EMPTY}>$x {y}\n");
+  EXPECT_TRUE(result.errors.empty());
+  EXPECT_EQ(result.set.jobs.at(0).numjobs, 3U);
+  EXPECT_EQ(result.set.jobs.at(0).description, "<3>$x {y}");
+  EXPECT_EQ(error_of("[a]\n\nsize=${SIZE}\n"),
+            "main.job:3: the environment has no variable \"SIZE\" (set it, or write the value)");
+  EXPECT_NE(error_of("[a]\nsize=${SIZE\n").find("main.job:2: a ${ is not closed"),
+            std::string::npos);
+}
+
+TEST(JobFile, ErrorsNameFileLineAndTheNearestOption) {
+  EXPECT_EQ(error_of("[a]\nbs=64\nnumjob=3\n"),
+            "main.job:3: unknown option \"numjob\", did you mean \"numjobs\"?");
+  EXPECT_EQ(error_of("[a]\nnumjobs=0\n"), "main.job:2: numjobs: \"0\" is out of range (1 to 256)");
+  EXPECT_NE(error_of("[a]\nrate\n").find("main.job:2: rate: needs a value"), std::string::npos);
+  EXPECT_NE(error_of("[a]\n=3\n").find("main.job:2: there is no name"), std::string::npos);
+  EXPECT_NE(error_of("[a]\noutput=x\n").find("main.job:2: output: applies to the whole run"),
+            std::string::npos);
+}
+
+TEST(JobFile, SectionsThatAreNoneAreRefusedAndTheirOptionsPassedOver) {
+  for (const char* const line : {"[a", "[a] b", "[]", "[a/b]", "[a[b]"}) {
+    const std::string error = error_of(std::string(line) + "\nnonsense=1\n[b]\nbs=64\n");
+    EXPECT_EQ(error.rfind("main.job:1: ", 0), 0U) << error;
+  }
+  EXPECT_NE(error_of("rate=1\nbs=64\n[a]\n").find("before any section"), std::string::npos);
+}
+
+TEST(JobFile, ManyErrorsAreToldAtOnceUpToTwenty) {
+  EXPECT_EQ(read("[a]\nx=1\ny=2\n[b]\nz=3\n").errors.size(), 3U);
+  std::string text = "[a]\n";
+  for (int i = 0; i < 100; ++i) text += "nonsense=1\n";
+  const Read result = read(text);
+  EXPECT_EQ(result.errors.size(), 20U);
+  EXPECT_NE(result.errors.back().find("further errors"), std::string::npos);
+}
+
+TEST(JobFile, LinesMayBeLongButNotEndless) {
+  const std::string value(60'000, 'x');
+  const Read result = read("[a]\nwire=" + std::string(4000, 'x') + "\nbs=64\n" + "bus=y\n");
+  EXPECT_TRUE(result.errors.empty());
+  EXPECT_EQ(result.set.jobs.at(0).wire.size(), 4000U);
+  EXPECT_EQ(result.set.jobs.at(0).bus, "y");
+  // What does not fit is refused by its own line, and the count goes on.
+  const Read longer = read("[a]\nwire=" + value + "\nwire=" + value + value + "\nbad=1\n");
+  ASSERT_EQ(longer.errors.size(), 3U);
+  EXPECT_EQ(longer.errors[0].rfind("main.job:2: wire: ", 0), 0U);
+  EXPECT_EQ(longer.errors[1], "main.job:3: the line is longer than 64 KiB");
+  EXPECT_EQ(longer.errors[2].rfind("main.job:4: unknown", 0), 0U);
+}
+
+TEST(JobFile, BytesThatAreNoTextAreRefused) {
+  EXPECT_NE(error_of(std::string("[a]\nbs=6\0004\n", 10)).find("NUL"), std::string::npos);
+  const Read result = read("\xef\xbb\xbf[a]\r\nbs=64\r\nstonewall\r\n");
+  EXPECT_TRUE(result.errors.empty());
+  EXPECT_TRUE(result.set.jobs.at(0).stonewall);
+}
+
+TEST(JobFile, AnIndentedLineContinuesNothing) {
+  const Read result = read("[a]\nnumjobs=2\n  numjobs=3\n");
+  EXPECT_TRUE(result.errors.empty());
+  EXPECT_EQ(result.set.jobs.at(0).numjobs, 3U);
+}
+
+TEST(JobFile, AnIncludeStandsForTheLinesOfItsFile) {
+  const Read result = read(Files{{"main.job",
+                                  "[global]\nnumjobs=4\ninclude sub/one.job ; x\n[a]\n"
+                                  "include sub/two.job\nrate=2Mbit\n"},
+                                 {"sub/one.job", "rate=1Mbit\ninclude ../three.job\n"},
+                                 {"sub/two.job", "bs=128\n[b]\nbs=256\n"},
+                                 {"three.job", "loops=7\n"}});
+  EXPECT_EQ(result.errors, std::vector<std::string>());
+  ASSERT_EQ(names(result), (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(result.set.jobs[0].loops, 7U);
+  EXPECT_EQ(result.set.jobs[0].bs.tx.parts[0].least, 128U);
+  EXPECT_EQ(result.set.jobs[0].rate_bps.tx, 1'000'000U);
+  EXPECT_EQ(result.set.jobs[1].rate_bps.tx, 2'000'000U);
+  EXPECT_EQ(result.set.jobs[1].where, "sub/two.job:2");
+}
+
+TEST(JobFile, IncludesThatLackALoopOrAFileAreErrors) {
+  const Read cycle =
+      read(Files{{"main.job", "[a]\ninclude b.job\n"}, {"b.job", "\ninclude ./main.job\n"}});
+  ASSERT_EQ(cycle.errors.size(), 1U);
+  EXPECT_EQ(cycle.errors[0], "b.job:2: include: \"main.job\" includes itself");
+  EXPECT_NE(error_of("[a]\ninclude missing.job\n").find("main.job:2: no file missing.job"),
+            std::string::npos);
+  Files deep;
+  for (int i = 0; i < 40; ++i) {
+    deep[i == 0 ? "main.job" : std::to_string(i) + ".job"] =
+        "[a]\ninclude " + std::to_string(i + 1) + ".job\n";
+  }
+  ASSERT_EQ(read(deep).errors.size(), 1U);
+  EXPECT_NE(read(deep).errors[0].find("16 deep"), std::string::npos);
+}
+
+TEST(JobFile, IncludesDoNotMultiplyWithoutEnd) {
+  Files files;  // each includes the next ten times
+  for (int i = 0; i < 12; ++i) {
+    std::string text = "[a]\n";
+    for (int j = 0; j < 10; ++j) text += "include " + std::to_string(i + 1) + ".job\n";
+    files[i == 0 ? "main.job" : std::to_string(i) + ".job"] = text;
+  }
+  files["12.job"] = "";
+  const Read result = read(files);
+  ASSERT_FALSE(result.errors.empty());
+  EXPECT_NE(result.errors[0].find("more than 256 files"), std::string::npos);
+}
+
+TEST(JobFile, GoesAsFarAsItsLimitsAndNoFurther) {
+  // Files within files.
+  const auto chain = [](int files) {
+    Files all;
+    for (int i = 1; i <= files; ++i) {
+      const std::string next = i < files ? "include " + std::to_string(i + 1) + ".job\n" : "";
+      all[i == 1 ? "main.job" : std::to_string(i) + ".job"] =
+          "[j" + std::to_string(i) + "]\n" + next;
+    }
+    return read(all);
+  };
+  EXPECT_EQ(chain(16).errors, std::vector<std::string>());
+  EXPECT_EQ(chain(16).set.jobs.size(), 16U);
+  EXPECT_EQ(chain(17).errors.size(), 1U);
+  // Files in all.
+  const auto wide = [](int includes) {
+    Files all{{"main.job", "[a]\n"}, {"b.job", "loops=3\n"}};
+    for (int i = 0; i < includes; ++i) all["main.job"] += "include b.job\n";
+    return read(all).errors;
+  };
+  EXPECT_EQ(wide(255), std::vector<std::string>());
+  EXPECT_EQ(wide(256), std::vector<std::string>{"main.job:257: include: more than 256 files"});
+  // Jobs.
+  std::string jobs;
+  for (int i = 0; i < 4096; ++i) jobs += "[j" + std::to_string(i) + "]\n";
+  const Read many = read(jobs + "[last]\n");
+  EXPECT_EQ(many.errors, std::vector<std::string>{"main.job:4097: there are more than 4096 jobs"});
+  EXPECT_EQ(many.set.jobs.size(), 4096U);
+  // Bytes of a line, which all arrive.
+  std::string line = "exec_prerun=/bin/echo ";
+  line.append((64U << 10U) - line.size(), 'x');
+  const Read longest = read("[a]\n" + line + "\nloops=3\n");
+  EXPECT_EQ(longest.errors, std::vector<std::string>());
+  EXPECT_EQ(longest.set.jobs.at(0).exec_prerun.at(1).size(), line.size() - 22);
+  EXPECT_EQ(longest.set.jobs.at(0).loops, 3U);
+  EXPECT_EQ(error_of("[a]\n" + line + "x\n"), "main.job:2: the line is longer than 64 KiB");
+}
+
+TEST(JobFile, BothSignsOfACommentAreKnownWhereverOneMayBe) {
+  for (const std::string sign : {";", "#"}) {
+    SCOPED_TRACE(sign);
+    const std::string comment = ' ' + sign + " loops=9 \n";
+    const Read result =
+        read(Files{{"main.job", sign + "[z]\n [a]" + comment + "numjobs=2" + comment +
+                                    "include b.job" + comment + "stonewall" + comment},
+                   {"b.job", sign + "\nrw=tx" + comment}});
+    EXPECT_EQ(result.errors, std::vector<std::string>());
+    ASSERT_EQ(names(result), std::vector<std::string>{"a"});
+    EXPECT_EQ(result.set.jobs[0].numjobs, 2U);
+    EXPECT_EQ(result.set.jobs[0].loops, 1U);
+    EXPECT_TRUE(result.set.jobs[0].stonewall);
+  }
+}
+
+TEST(JobFile, AnIncludeIsBesideItsOwnFileOrWhereAVariableOrARootSays) {
+  const Read result = read(Files{{"main.job", "[a]\ninclude one/one.job\n"},
+                                 {"one/one.job", "include two/two.job\nnumjobs=2\n"},
+                                 {"one/two/two.job", "include ${HOSTS}.job\niodepth=5\n"},
+                                 {"one/two/3.job", "include\t/root/r.job\nflow=6\n"},
+                                 {"/root/r.job", "include s.job\n"},
+                                 {"/root/s.job", "loops=7\n"},
+                                 {"two/two.job", "wrong=1\n"},
+                                 {"s.job", "wrong=1\n"}});
+  EXPECT_EQ(result.errors, std::vector<std::string>());
+  const JobOptions& job = result.set.jobs.at(0);
+  EXPECT_EQ(job.numjobs, 2U);
+  EXPECT_EQ(job.iodepth, 5U);
+  EXPECT_EQ(job.flow, 6U);
+  EXPECT_EQ(job.loops, 7U);
+  EXPECT_EQ(job.where_of.at("loops"), "/root/s.job:1");
+  EXPECT_EQ(job.where_of.at("numjobs"), "one/one.job:2");
+}
+
+TEST(JobFile, FilesAreReadFromTheFileSystem) {
+  test::TempDir directory;
+  std::ofstream(directory.file("a.job")) << "[global]\ninclude b.job\n[x]\n";
+  std::ofstream(directory.file("b.job")) << "loops=3\n";
+  JobSet set;
+  EXPECT_EQ(read_job_file(directory.file("a.job"), set), std::vector<std::string>());
+  ASSERT_EQ(set.jobs.size(), 1U);
+  EXPECT_EQ(set.jobs[0].loops, 3U);
+  const auto missing = read_job_file(directory.file("c.job"), set);
+  ASSERT_EQ(missing.size(), 1U);
+  EXPECT_EQ(missing[0],
+            "cannot read job file \"" + directory.file("c.job") + "\": No such file or directory");
+  EXPECT_EQ(read_job_file(directory.path(), set).size(), 1U);
+  for (const std::size_t more : {0U, 1U}) {
+    std::ofstream(directory.file("big.job")) << std::string((1U << 20U) + more, '\n');
+    EXPECT_EQ(read_job_file(directory.file("big.job"), set).size(), more);
+  }
+}
+
+}  // namespace
+}  // namespace shmif::perf

@@ -1,0 +1,392 @@
+// What a client of several servers makes of them: the test says what each server says.
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <functional>
+#include <future>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "perf/option/job_file.hpp"
+#include "perf/remote/address.hpp"
+#include "perf/remote/client.hpp"
+#include "perf/remote/connection.hpp"
+#include "perf/report/json.hpp"
+#include "perf/stats/clock.hpp"
+#include "sample_results.hpp"
+
+namespace shmif::perf::remote_client {
+namespace {
+
+using namespace std::chrono_literals;
+using Texts = std::vector<std::string>;
+
+/// A server whose clock is some seconds ahead. It answers pings, and keeps what else it hears.
+class OneServer {
+ public:
+  explicit OneServer(std::uint64_t ahead_ns, std::chrono::milliseconds slow = 0ms)
+      : ahead_ns_(ahead_ns), slow_(slow) {
+    listener_ = listen_at(parse_socket_address("127.0.0.1:0").value()).value();
+    name_ = address_of(listener_.get()).value().to_string();
+  }
+  const std::string& name() const { return name_; }
+  std::uint64_t ahead_ns() const { return ahead_ns_; }
+  /// When its answers were sent, by the clock of the client.
+  const std::vector<std::uint64_t>& answers_ns() const { return answers_ns_; }
+  const std::vector<Message>& heard() const { return heard_; }
+  bool is_closed() const { return closed_; }
+
+  void say(const Message& message) { connection_->send(message); }
+  void look() {
+    if (!connection_) {
+      UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (!fd) return;
+      connection_ = std::make_unique<Connection>(std::move(fd), kMostResultBytes);
+    }
+    connection_->pump();
+    const auto texts = connection_->receive();
+    if (!texts) closed_ = true;
+    if (!texts) return;
+    for (const std::string& text : *texts) {
+      const Message message = decode(text).value();
+      if (const auto* const ping = std::get_if<PingMessage>(&message)) {
+        answer(*ping);
+      } else {
+        heard_.push_back(message);
+      }
+    }
+  }
+  template <class T>
+  std::vector<T> all() const {
+    std::vector<T> found;
+    for (const Message& message : heard_) {
+      if (const T* const one = std::get_if<T>(&message)) found.push_back(*one);
+    }
+    return found;
+  }
+
+ private:
+  void answer(const PingMessage& ping) {
+    ::poll(nullptr, 0, static_cast<int>(slow_.count()));
+    const std::uint64_t now = now_ns();
+    answers_ns_.push_back(now);
+    // Its clock in the middle of the way, as a client takes it to be.
+    say(PongMessage{ping.sent_ns, ping.sent_ns + (now - ping.sent_ns) / 2 + ahead_ns_});
+  }
+
+  std::uint64_t ahead_ns_;
+  std::chrono::milliseconds slow_;
+  UniqueFd listener_;
+  std::string name_;
+  std::unique_ptr<Connection> connection_;
+  std::vector<std::uint64_t> answers_ns_;
+  std::vector<Message> heard_;
+  bool closed_ = false;
+};
+
+/// What a client shows.
+struct Shown {
+  std::vector<RunProgress> progress, intervals, statuses;
+  Texts runs;
+};
+
+class Watcher : public RunObserver {
+ public:
+  void on_run(const std::string& what) override { add(&Shown::runs, what); }
+  void on_progress(const RunProgress& p) override { add(&Shown::progress, p); }
+  void on_interval(const RunProgress& p) override { add(&Shown::intervals, p); }
+  void on_status(const RunProgress& p) override { add(&Shown::statuses, p); }
+  Shown shown() const {
+    const std::lock_guard lock(mutex_);
+    return shown_;
+  }
+
+ private:
+  template <class T>
+  void add(std::vector<T> Shown::* list, const T& what) {
+    const std::lock_guard lock(mutex_);
+    (shown_.*list).push_back(what);
+  }
+  mutable std::mutex mutex_;
+  Shown shown_;
+};
+
+/// A client of two servers, of which the first is slow to answer.
+struct Two {
+  OneServer first{5'000'000'000, 10ms};
+  OneServer second{9'000'000'000};
+  Watcher watcher;
+  RunControl control;
+  std::future<std::vector<HostResult>> results;
+
+  Two() {
+    JobSet set;
+    EXPECT_TRUE(read_job_text("x.job", "[global]\nrepeat=2\n[a]\nrw=tx\nsize=1k\n", set).empty());
+    RemoteOptions options{
+        .servers = {first.name(), second.name()}, .version = "1.2.3", .command = {"c"}};
+    results = std::async(std::launch::async, [this, options, set] {
+      return run_on_servers(options, set, &watcher, control);
+    });
+  }
+  std::array<OneServer*, 2> both() { return {&first, &second}; }
+  bool until(const std::function<bool()>& holds) {
+    for (int i = 0; i < 10'000 && !holds(); ++i) {
+      for (OneServer* const server : both()) server->look();
+      ::poll(nullptr, 0, 1);
+    }
+    return holds();
+  }
+  template <class T>
+  bool until_both_heard(std::size_t times = 1) {
+    return until([&] { return first.all<T>().size() >= times && second.all<T>().size() >= times; });
+  }
+  void greet() {
+    ASSERT_TRUE(until_both_heard<HelloMessage>());
+    for (OneServer* const server : both())
+      server->say(HelloMessage{.version = "1.2.3", .host = ""});
+    ASSERT_TRUE(until_both_heard<JobsMessage>());
+  }
+  void start() {
+    ASSERT_NO_FATAL_FAILURE(greet());
+    for (OneServer* const server : both()) server->say(PreparedMessage{2});
+    ASSERT_TRUE(until_both_heard<GoMessage>());
+  }
+  /// Says that, and waits until it is shown.
+  void show(OneServer& server, double at_seconds) {
+    RunProgress progress;
+    progress.at_seconds = at_seconds;
+    server.say(ProgressMessage{progress, false});
+    EXPECT_TRUE(until([&] {
+      const Shown shown = watcher.shown();
+      return !shown.progress.empty() && shown.progress.back().at_seconds == at_seconds;
+    }));
+  }
+  void finish(OneServer& server) {
+    server.say(FinishedMessage{to_json(shmif::test::quiet_sample(), Bins::with)});
+    EXPECT_TRUE(until([&] { return server.is_closed(); }));
+  }
+  std::vector<HostResult> end() {
+    for (OneServer* const server : both()) {
+      if (!server->is_closed()) finish(*server);
+    }
+    return results.get();
+  }
+};
+
+RunProgress progress_of(double at, double share, double left, const std::string& peer_of) {
+  RunProgress progress{.at_seconds = at, .share = share, .left_seconds = left, .jobs = {}};
+  JobProgress job;
+  job.name = "j";
+  job.group = "g";
+  job.peer_of = peer_of;
+  job.pid = 4711;
+  job.tx_frames = static_cast<std::uint64_t>(at);
+  progress.jobs = {job};
+  return progress;
+}
+
+TEST(ClientOfServers, StartsAllAtOnceByTheClockOfEachAndFarEnoughAheadForTheSlowest) {
+  Two run;
+  ASSERT_NO_FATAL_FAILURE(run.start());
+  std::array<char, 256> here{};
+  ASSERT_EQ(::gethostname(here.data(), here.size() - 1), 0);
+  std::vector<std::uint64_t> starts;
+  for (OneServer* const server : run.both()) {
+    EXPECT_EQ(server->all<HelloMessage>().at(0).host, here.data());
+    EXPECT_EQ(server->all<JobsMessage>().at(0).set.run, (OptionTexts{{"repeat", "2"}}));
+    starts.push_back(server->all<GoMessage>().at(0).start_ns - server->ahead_ns());
+  }
+  // The clocks are seconds apart, and compared to within the time that an answer takes.
+  EXPECT_NEAR(static_cast<double>(starts[0]), static_cast<double>(starts[1]), 5e8);
+  // Answers of the first take 10 ms, so that its clock is known to 5 ms at best: 20 ms and four
+  // times that, less what the other's clock may be wrong by.
+  EXPECT_GE(starts[1], run.first.answers_ns().at(7) + 35'000'000);
+  // The first one begins a second late, and who began first is where others are counted from.
+  run.first.say(StartedMessage{run.first.all<GoMessage>()[0].start_ns + 1'000'000'000});
+  run.second.say(StartedMessage{run.second.all<GoMessage>()[0].start_ns});
+  const auto results = run.end();
+  ASSERT_EQ(results.size(), 2U);
+  EXPECT_EQ(results[0].name, run.first.name());
+  EXPECT_NEAR(static_cast<double>(results[0].start_offset_ns.value()), 1e9, 5e8);
+  EXPECT_EQ(results[1].start_offset_ns, 0U);
+  EXPECT_GE(results[0].clock_error_ns.value(), 5'000'000U);
+  EXPECT_TRUE(results[1].clock_error_ns);
+}
+
+TEST(ClientOfServers, ShowsTheJobsOfAllUnderTheNamesOfTheirServers) {
+  Two run;
+  ASSERT_NO_FATAL_FAILURE(run.start());
+  run.first.say(ProgressMessage{progress_of(3, 0.25, 9, "p"), false});
+  run.second.say(ProgressMessage{progress_of(2, 0.5, 4, ""), false});
+  ASSERT_TRUE(run.until([&] {
+    const Shown shown = run.watcher.shown();
+    return !shown.progress.empty() && shown.progress.back().jobs.size() == 2;
+  }));
+  const RunProgress all = run.watcher.shown().progress.back();
+  EXPECT_EQ(all.at_seconds, 3);
+  EXPECT_EQ(all.share, 0.25);
+  EXPECT_EQ(all.left_seconds, 9);
+  for (const std::size_t i : {0U, 1U}) {
+    const std::string prefix = run.both()[i]->name() + '/';
+    EXPECT_EQ(all.jobs[i].name, prefix + 'j');
+    EXPECT_EQ(all.jobs[i].group, prefix + 'g');
+    EXPECT_EQ(all.jobs[i].peer_of, i == 0 ? prefix + 'p' : "");
+    EXPECT_EQ(all.jobs[i].pid, 0) << "it means nothing here";
+    EXPECT_EQ(all.jobs[i].tx_frames, i == 0 ? 3U : 2U);
+  }
+  // The status is shown once for each time that somebody asks for it.
+  for (std::size_t asked = 1; asked <= 2; ++asked) {
+    run.control.status = true;
+    ASSERT_TRUE(run.until([&] { return run.watcher.shown().statuses.size() == asked; }));
+    run.show(run.first, 10 + static_cast<double>(asked));
+    EXPECT_EQ(run.watcher.shown().statuses.size(), asked);
+  }
+  EXPECT_EQ(run.watcher.shown().statuses[0].jobs.size(), 2U);
+  run.first.say(RunMessage{"run 2 of 5"});
+  ASSERT_TRUE(run.until([&] { return !run.watcher.shown().runs.empty(); }));
+  run.show(run.first, 20);
+  EXPECT_EQ(run.watcher.shown().runs, Texts{run.first.name() + ": run 2 of 5"});
+  // Of one that is over nothing is left to wait for.
+  run.finish(run.first);
+  ASSERT_TRUE(run.until([&] { return run.watcher.shown().progress.back().share == 0.5; }));
+  EXPECT_EQ(run.watcher.shown().progress.back().left_seconds, 4);
+  (void)run.end();
+}
+
+TEST(ClientOfServers, ShowsAnIntervalWhenEachHasToldOneAndWhatIsLeftAtTheEnd) {
+  Two run;
+  ASSERT_NO_FATAL_FAILURE(run.start());
+  const auto intervals = [&] { return run.watcher.shown().intervals; };
+  for (std::size_t nth = 1; nth <= 2; ++nth) {
+    const double at = 10.0 * static_cast<double>(nth);
+    run.first.say(ProgressMessage{progress_of(at, 0.1, 1, ""), true});
+    run.show(run.first, at + 1);
+    EXPECT_EQ(intervals().size(), nth - 1) << "the other has not told its own";
+    run.second.say(ProgressMessage{progress_of(at + 2, 0.1, 1, ""), true});
+    ASSERT_TRUE(run.until([&] { return intervals().size() >= nth; }));
+    run.show(run.second, at + 3);
+    EXPECT_EQ(intervals().size(), nth) << "it is shown once";
+  }
+  run.second.say(ProgressMessage{progress_of(40, 0.1, 1, ""), false});
+  run.finish(run.second);
+  run.first.say(ProgressMessage{progress_of(50, 0.1, 1, ""), true});
+  ASSERT_TRUE(run.until([&] { return intervals().size() >= 3; }));
+  ASSERT_EQ(intervals()[2].jobs.size(), 1U) << "of who has told one";
+  EXPECT_EQ(intervals()[2].jobs[0].name, run.first.name() + "/j");
+  (void)run.end();
+}
+
+TEST(ClientOfServers, ShowsItsProgressNoMoreThanTenTimesASecond) {
+  const auto before = std::chrono::steady_clock::now();
+  Two run;
+  ASSERT_NO_FATAL_FAILURE(run.start());
+  for (int i = 0; i < 60; ++i) {
+    run.first.say(ProgressMessage{progress_of(i, 0.1, 1, ""), false});
+    run.first.look();
+    ::poll(nullptr, 0, 2);
+  }
+  const std::size_t shown = run.watcher.shown().progress.size();
+  const auto passed = std::chrono::steady_clock::now() - before;
+  EXPECT_LE(shown, static_cast<std::size_t>(passed / 100ms) + 1);
+  (void)run.end();
+}
+
+TEST(ClientOfServers, PassesEachStopOnToAllOfThem) {
+  Two run;
+  ASSERT_NO_FATAL_FAILURE(run.start());
+  run.control.signal = 15;
+  for (const int stops : {1, 2}) {
+    run.control.stops = stops;
+    const auto nth = static_cast<std::size_t>(stops);
+    ASSERT_TRUE(run.until_both_heard<StopMessage>(nth));
+    run.show(run.first, stops);
+    for (const OneServer* const server : run.both()) {
+      const auto heard = server->all<StopMessage>();
+      ASSERT_EQ(heard.size(), nth) << "each is said once";
+      EXPECT_EQ(heard.back().hard, stops == 2);
+      EXPECT_EQ(heard.back().signal, 15);
+    }
+  }
+  for (const HostResult& result : run.end()) {
+    EXPECT_EQ(result.failures, Texts{});
+    EXPECT_TRUE(result.report);
+  }
+}
+
+TEST(ClientOfServers, StopsTheOthersWhenOneFailsAndTakesTheirResults) {
+  Two run;
+  ASSERT_NO_FATAL_FAILURE(run.start());
+  run.first.say(NoticeMessage{"it is ended"});
+  ASSERT_TRUE(run.until([&] { return !run.second.all<StopMessage>().empty(); }));
+  EXPECT_FALSE(run.second.all<StopMessage>()[0].hard);
+  EXPECT_EQ(run.second.all<StopMessage>()[0].signal, 0) << "no signal is the reason";
+  const auto results = run.end();
+  EXPECT_EQ(results[0].failures, Texts{"it is ended"});
+  EXPECT_FALSE(results[0].passed());
+  EXPECT_EQ(results[0].exit_code(), 1);
+  EXPECT_TRUE(results[1].passed());
+  EXPECT_TRUE(results[1].report);
+}
+
+TEST(ClientOfServers, LetsTheOthersGoWhenOneRefuses) {
+  Two run;
+  ASSERT_NO_FATAL_FAILURE(run.greet());
+  run.first.say(PreparedMessage{2});
+  run.second.say(RefusedMessage{{"no TAP devices"}, 77});
+  ASSERT_TRUE(run.until([&] { return run.first.is_closed() && run.second.is_closed(); }));
+  const auto results = run.results.get();
+  EXPECT_EQ(results[0].failures, Texts{});
+  EXPECT_EQ(results[0].exit_code(), 0);
+  EXPECT_EQ(results[0].start_offset_ns, std::nullopt);
+  EXPECT_EQ(results[0].clock_error_ns, std::nullopt);
+  EXPECT_EQ(results[1].failures, Texts{"refused: no TAP devices"});
+  EXPECT_EQ(results[1].exit_code(), 77);
+  EXPECT_TRUE(run.first.all<GoMessage>().empty());
+  EXPECT_TRUE(run.watcher.shown().progress.empty()) << "there is no run to be shown";
+}
+
+TEST(ClientOfServers, LetsTheOthersGoWhenOneIsOverBeforeTheStart) {
+  Two run;
+  ASSERT_NO_FATAL_FAILURE(run.greet());
+  run.first.say(PreparedMessage{2});
+  // None of its jobs could be started.
+  RunResult failed = shmif::test::quiet_sample();
+  failed.failures = {"no"};
+  failed.exit_code = 1;
+  run.second.say(FinishedMessage{to_json(failed, Bins::with)});
+  ASSERT_TRUE(run.until([&] { return run.first.is_closed() && run.second.is_closed(); }));
+  const auto results = run.results.get();
+  EXPECT_FALSE(results[0].report);
+  EXPECT_EQ(results[0].failures, Texts{});
+  EXPECT_TRUE(results[1].report);
+  EXPECT_FALSE(results[1].passed());
+  EXPECT_EQ(results[1].exit_code(), 1);
+  EXPECT_TRUE(run.first.all<GoMessage>().empty());
+}
+
+TEST(ClientOfServers, StartsNothingAfterAStop) {
+  Two run;
+  ASSERT_NO_FATAL_FAILURE(run.greet());
+  run.control.signal = 2;
+  run.control.stops = 1;
+  ASSERT_TRUE(run.until_both_heard<StopMessage>());
+  for (OneServer* const server : run.both()) server->say(PreparedMessage{2});
+  const auto known = [](const OneServer* server) { return server->answers_ns().size() >= 9; };
+  ASSERT_TRUE(run.until([&] { return known(&run.first) && known(&run.second); }))
+      << "their clocks are known well enough";
+  for (const HostResult& result : run.end()) EXPECT_EQ(result.start_offset_ns, std::nullopt);
+  for (const OneServer* const server : run.both()) {
+    EXPECT_TRUE(server->all<GoMessage>().empty());
+    EXPECT_EQ(server->all<StopMessage>().size(), 1U);
+  }
+}
+
+}  // namespace
+}  // namespace shmif::perf::remote_client

@@ -1,0 +1,316 @@
+// What a server takes from strangers.
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "perf/option/job_file.hpp"
+#include "perf/option/option_table.hpp"
+#include "perf/option/profiles.hpp"
+#include "perf/plan/plan.hpp"
+#include "perf/remote/job_texts.hpp"
+#include "perf/remote/limits.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::perf {
+namespace {
+
+TEST(ServerLimits, KnowOfEveryOptionWhatItMayDo) {
+  for (const OptionRow& row : option_table()) {
+    EXPECT_NE(kind_of(row.name), OptionKind::unknown)
+        << row.name << " is new: may a stranger use it? (perf/remote/limits.cpp)";
+  }
+  // Whatever runs a program or names a file.
+  for (const OptionRow& row : option_table()) {
+    if (row.placeholder == "COMMAND") {
+      EXPECT_EQ(kind_of(row.name), OptionKind::command) << row.name;
+    }
+    const bool path = row.range.find("path") != std::string::npos ||
+                      row.range.find("directory") != std::string::npos;
+    if (path && !is_of_client(row.name) && row.name != "netns" && row.name != "cgroup") {
+      EXPECT_EQ(kind_of(row.name), OptionKind::file) << row.name << ": " << row.range;
+    }
+  }
+  EXPECT_EQ(kind_of("no_such_option"), OptionKind::unknown);
+}
+
+JobSet set_of(const std::string& text) {
+  JobSet set;
+  const auto problems = read_job_text("x.job", text, set);
+  EXPECT_TRUE(problems.empty()) << problems.front();
+  return set;
+}
+
+TEST(ServerLimits, StatesAndTriggersThatSaveThemNeedADirectory) {
+  for (const char* option : {"trigger-timeout=1", "trigger-match=udp", "trigger-file=x"}) {
+    JobSet set = set_of(std::string("[global]\n") + option + "\n[a]\nsize=1k\n");
+    const auto problems = apply_limits(ServerLimits{}, set);
+    ASSERT_EQ(problems.size(), 1U) << option;
+    EXPECT_NE(problems[0].find("--directory"), std::string::npos) << problems[0];
+  }
+  JobSet saves = set_of("[a]\nsize=1k\nverify_state_save=1\n");
+  EXPECT_EQ(apply_limits(ServerLimits{}, saves).size(), 1U);
+  JobSet none = set_of("[global]\ntrigger-timeout=0\n[a]\nsize=1k\nverify_state_save=0\n");
+  EXPECT_TRUE(apply_limits(ServerLimits{}, none).empty());
+}
+
+TEST(ServerLimits, WhatIsSwitchedOffNeedsNoNetworkOfTheServer) {
+  JobSet off = set_of("[a]\nsize=1k\nallow_live=0\n");
+  EXPECT_TRUE(apply_limits(ServerLimits{}, off).empty());
+  JobSet on = set_of("[a]\nsize=1k\nallow_live=1\n");
+  EXPECT_EQ(apply_limits(ServerLimits{}, on).size(), 1U);
+}
+
+TEST(ServerLimits, PrivilegesOverOthersNeedThoseOfCommands) {
+  for (const char* option : {"nice=-1", "prioclass=1", "prioclass=01", "rtprio=1"}) {
+    JobSet set = set_of(std::string("[a]\nsize=1k\n") + option + '\n');
+    const auto problems = apply_limits(ServerLimits{}, set);
+    ASSERT_EQ(problems.size(), 1U) << option;
+    EXPECT_NE(problems[0].find("--allow-exec"), std::string::npos) << problems[0];
+    ServerLimits open;
+    open.allow_exec = true;
+    EXPECT_TRUE(apply_limits(open, set).empty()) << option;
+  }
+  JobSet modest = set_of("[a]\nsize=1k\nnice=10\nprioclass=3\n");
+  EXPECT_TRUE(apply_limits(ServerLimits{}, modest).empty());
+}
+
+TEST(ServerLimits, JobsAreCountedWithTheirClonesAndEngines) {
+  const auto refused = [](const std::string& text, std::size_t max_jobs) {
+    ServerLimits limits;
+    limits.max_jobs = max_jobs;
+    JobSet set = set_of(text);
+    const auto problems = apply_limits(limits, set);
+    return problems.empty() ? "" : problems[0];
+  };
+  const std::pair<const char*, std::size_t> sets[] = {
+      {"[a]\nsize=1k\n", 1},
+      {"[a]\nsize=1k\n[b]\nsize=1k\n", 2},
+      {"[a]\nsize=1k\nnumjobs=3\n", 3},
+      {"[a]\nsize=1k\nengine=bus,unix,udp\n", 3},
+      {"[a]\nsize=1k\nengine=bus,unix\nnumjobs=3\n[b]\nsize=1k\n", 7}};
+  for (const auto& [text, jobs] : sets) {
+    EXPECT_EQ(refused(text, jobs), "") << text;
+    const std::string why = refused(text, jobs - 1);
+    EXPECT_NE(why.find("these are " + std::to_string(jobs) + " jobs"), std::string::npos) << why;
+    EXPECT_NE(why.find("--max-jobs"), std::string::npos) << why;
+  }
+}
+
+TEST(ServerLimits, DelayAndRampAreOfTheTimeThatAJobTakes) {
+  const auto refused = [](const std::string& text) {
+    ServerLimits limits;
+    limits.max_runtime = std::chrono::seconds(10);
+    JobSet set = set_of("[a]\n" + text);
+    const auto problems = apply_limits(limits, set);
+    return problems.empty() ? "" : problems[0];
+  };
+  for (const char* allowed :
+       {"runtime=10\n", "runtime=7\nramp_time=3\n", "runtime=7\nstart_delay=3\n",
+        "runtime=5\nramp_time=3\nstart_delay=2\n"}) {
+    EXPECT_EQ(refused(allowed), "") << allowed;
+  }
+  for (const char* longer :
+       {"runtime=10500ms\n", "runtime=7500ms\nramp_time=3\n", "runtime=7500ms\nstart_delay=3\n",
+        "runtime=5500ms\nramp_time=3\nstart_delay=2\n"}) {
+    const std::string why = refused(longer);
+    EXPECT_NE(why.find("with its delays it is 10500ms"), std::string::npos) << why;
+    EXPECT_NE(why.find("--max-runtime"), std::string::npos) << why;
+  }
+}
+
+TEST(ServerLimits, MemoryIsThatOfAllJobsAndTheirBusesTogether) {
+  const auto memory = [](const std::string& text) {
+    return memory_of(expand(set_of(text)).value());
+  };
+  const std::string one = "[a]\nsize=1k\n";
+  const std::uint64_t least = memory(one);
+  constexpr std::uint64_t kMega = 1U << 20U;
+  EXPECT_EQ(memory(one + "bus_size=64m\n") - least, 60 * kMega);
+  EXPECT_EQ(memory(one + "[b]\nsize=1k\n[c]\nsize=1k\n"), 3 * least - 2 * 4 * kMega) << "one bus";
+  EXPECT_EQ(memory(one + "[b]\nsize=1k\nwire=w\n"), 2 * least) << "two buses";
+  EXPECT_EQ(memory(one + "bus_size=64m\n[b]\nsize=1k\nbus_size=64m\n"),
+            memory(one + "[b]\nsize=1k\nbus_size=64m\n"))
+      << "one bus";
+  EXPECT_EQ(memory(one + "engine=host\nbus_size=64m\n") - memory(one + "engine=host\n"),
+            60 * kMega);
+  EXPECT_EQ(memory(one + "engine=udp\nbus_size=64m\n"), memory(one + "engine=udp\n"));
+  EXPECT_EQ(
+      memory("[a]\nrw=pingpong\nsize=1k\niodepth=1001\n") - memory("[a]\nrw=pingpong\nsize=1k\n"),
+      2 * 1000 * 128U)
+      << "of who asks and who answers";
+  for (const char* option : {"fault", "fault_rx"}) {
+    for (const char* waits : {"delay=1s", "delay=1s+-1ms", "rate=1Mbit"}) {
+      const std::string line = std::string(option) + '=' + waits + ",queue=1000\n";
+      EXPECT_GE(memory(one + line) - least, 1000U * 1500) << line;
+    }
+    EXPECT_EQ(memory(one + option + "=loss=1%,queue=1000\n"), least) << "no frame waits";
+  }
+  EXPECT_GE(memory(one + "fault=delay=1s,queue=10000000\n") - least, 10'000'000U * 1500);
+  EXPECT_GE(memory(one + "verify_async=64\nverify_backlog=1000000000\n") - least, 128 * 16 * kMega);
+  EXPECT_GE(memory(one + "mtu=65000\nbs=65000\niodepth_batch=1024\nio_submit_mode=offload\n"),
+            9 * 1024 * 65000U);
+  const test::TempDir directory;
+  std::ofstream(directory.file("x.pcap")) << "";
+  std::filesystem::resize_file(directory.file("x.pcap"), 64 * kMega);
+  EXPECT_EQ(memory("[a]\nreplay=" + directory.file("x.pcap") + '\n') - least, 64 * kMega);
+  ServerLimits limits;
+  const auto plan = expand(set_of(one + "bus_size=1g\n")).value();
+  const std::string why = too_much_memory(limits, plan);
+  EXPECT_NE(why.find("--max-memory"), std::string::npos) << why;
+  limits.max_memory = memory_of(plan);
+  EXPECT_EQ(too_much_memory(limits, plan), "");
+  --limits.max_memory;
+  EXPECT_NE(too_much_memory(limits, plan), "");
+}
+
+TEST(ServerLimits, MemoryForVerificationIsCountedWithThreadsOrABacklogAlone) {
+  const auto memory = [](const std::string& text) {
+    return memory_of(expand(set_of("[a]\nsize=1k\nverify=crc32c\n" + text)).value());
+  };
+  const std::uint64_t least = memory("");
+  constexpr std::uint64_t kFrame = 1500 + 22;  // the longest, with its header and tags
+  constexpr std::uint64_t kGroup = 64 * (kFrame + 192);
+  // Two groups for each thread and two more, of 64 frames where there is no backlog.
+  const std::uint64_t jobs = (memory("verify_async=1\n") - least) / (4 * kGroup + (256U << 10U));
+  EXPECT_TRUE(jobs == 1 || jobs == 2) << "of who verifies";
+  EXPECT_EQ(memory("verify_async=1\n") - least, jobs * (4 * kGroup + (256U << 10U)));
+  EXPECT_EQ(memory("verify_async=3\n") - least, jobs * (8 * kGroup + 3 * (256U << 10U)));
+  EXPECT_EQ(memory("verify_backlog=64\n") - least, jobs * 2 * kGroup);
+  EXPECT_EQ(memory("verify_backlog=128\n") - least, jobs * 4 * kGroup);
+}
+
+TEST(ServerLimits, MemoryForFramesIsCountedWithTheirHeadersAndQueues) {
+  const auto memory = [](const std::string& text) {
+    return memory_of(expand(set_of("[a]\nsize=1k\nrw=tx\n" + text)).value());
+  };
+  constexpr std::uint64_t kFrame = 1500 + 22;
+  const auto more = [&](const std::string& text) {
+    const std::string one = "iodepth_batch=32\n" + text;
+    return memory("iodepth_batch=132\n" + text) - memory(one);
+  };
+  const std::uint64_t plain = more("");
+  EXPECT_GT(plain, 0U);
+  EXPECT_EQ(plain % (2 * 100 * kFrame), 0U) << "two batches";
+  EXPECT_EQ(more("io_submit_mode=offload\n"), 5 * plain);
+  // A capture that is no regular file may be as long as a capture may be.
+  const test::TempDir directory;
+  ASSERT_EQ(::mkfifo(directory.file("pipe").c_str(), 0600), 0);
+  EXPECT_GE(memory("replay=" + directory.file("pipe") + '\n') - memory(""), 64U << 20U);
+  EXPECT_EQ(memory("fault=delay=1ms,queue=1000\n") - memory(""), 1000 * (kFrame + 192));
+  // The ring of a bus that is there already takes nothing more.
+  EXPECT_LT(memory("bus=/dev/shm/there\n"), memory(""));
+}
+
+TEST(ServerLimits, WhatNeedsLeaveIsEachOptionOfTheseAndNoOther) {
+  using Names = std::set<std::string>;
+  std::map<OptionKind, Names> kinds;
+  for (const OptionRow& row : option_table()) kinds[kind_of(row.name)].insert(row.name);
+  kinds.erase(OptionKind::harmless);
+  EXPECT_EQ(
+      kinds,
+      (std::map<OptionKind, Names>{
+          {OptionKind::command,
+           {"exec", "exec_prerun", "exec_postrun", "trigger", "uid", "gid", "cgroup", "rtprio"}},
+          {OptionKind::file,
+           {"bus", "filename", "headers", "replay", "write_pcap", "write_bw_log", "write_iops_log",
+            "write_lat_log", "write_hist_log", "verify_state_load", "aux-path", "trigger-file"}},
+          {OptionKind::state, {"verify_state_save", "trigger-timeout", "trigger-match"}},
+          {OptionKind::live, {"allow_live", "netdev", "netns"}},
+          {OptionKind::of_client,
+           {"output", "output-format", "eta", "json-stream", "format", "metrics"}}}));
+}
+
+TEST(ServerLimits, APathIsBelowTheDirectoryAndNotBesideOneOfALongerName) {
+  const test::TempDir parent("/tmp");
+  for (const char* name : {"dir", "dir2", "dir/sub"}) {
+    std::filesystem::create_directory(parent.file(name));
+  }
+  std::filesystem::create_directory_symlink(parent.file("dir2"), parent.file("dir/out"));
+  ServerLimits limits;
+  limits.directory = parent.file("dir");
+  const auto path = [&](const std::string& given) {
+    JobSet set = set_of("[a]\nsize=1k\nwrite_bw_log=" + given + '\n');
+    const auto problems = apply_limits(limits, set);
+    return problems.empty() ? set.jobs.at(0).write_bw_log : problems.at(0);
+  };
+  EXPECT_EQ(path("x"), parent.file("dir/x"));
+  EXPECT_EQ(path("sub/x"), parent.file("dir/sub/x"));
+  EXPECT_EQ(path("sub/../x"), parent.file("dir/x"));
+  EXPECT_EQ(path(parent.file("dir/x")), parent.file("dir/x"));
+  for (const std::string& elsewhere :
+       {std::string("../dir2/x"), parent.file("dir2/x"), std::string("out/x"), std::string("..")}) {
+    EXPECT_EQ(path(elsewhere), "job \"a\": write_bw_log: \"" + elsewhere +
+                                   "\" is not below the server's --directory");
+  }
+}
+
+TEST(ServerLimits, OtherFilesGoToTheDirectoryUnlessToldWhereInIt) {
+  const test::TempDir directory("/tmp");
+  std::filesystem::create_directory(directory.file("sub"));
+  ServerLimits limits;
+  limits.directory = directory.path();
+  JobSet set = set_of("[a]\nsize=1k\n");
+  set.run.allow_exec = true;
+  EXPECT_TRUE(apply_limits(limits, set).empty());
+  EXPECT_EQ(set.run.aux_path, directory.path());
+  EXPECT_FALSE(set.run.allow_exec) << "it is the server that allows that";
+  JobSet told = set_of("[global]\naux-path=sub\n[a]\nsize=1k\n");
+  EXPECT_TRUE(apply_limits(limits, told).empty());
+  EXPECT_EQ(told.run.aux_path, directory.file("sub"));
+}
+
+TEST(ServerLimits, OfManyProblemsTwentyAreTold) {
+  const auto jobs = [](std::size_t count, const std::string& option) {
+    std::string text;
+    for (std::size_t i = 0; i < count; ++i) {
+      text += "[j" + std::to_string(i) + "]\nsize=1k\n" + option + '\n';
+    }
+    return text;
+  };
+  for (const char* option : {"uid=1", "write_pcap=x", "runtime=2h", "allow_live=1"}) {
+    for (const auto& [count, told] : {std::pair{19U, 19U}, {20U, 20U}, {21U, 20U}}) {
+      JobSet set = set_of(jobs(count, option));
+      EXPECT_EQ(apply_limits(ServerLimits{}, set).size(), told) << option;
+    }
+  }
+  for (const auto& [count, told] : {std::pair{19U, 19U}, {20U, 20U}, {21U, 20U}}) {
+    JobTexts names;
+    JobTexts options;
+    JobTexts of_run;
+    options.jobs.emplace_back().name = "a";
+    for (std::size_t i = 0; i < count; ++i) {
+      names.jobs.push_back({"a/b", "", {}});
+      options.jobs[0].options.emplace_back("rat", "1");
+      of_run.run.emplace_back("rat", "1");
+    }
+    for (const JobTexts& texts : {names, options, of_run}) {
+      std::vector<std::string> problems;
+      (void)job_set_of(texts, problems);
+      EXPECT_EQ(problems.size(), told);
+    }
+    std::vector<std::string> problems;
+    (void)job_set_of(of_run, problems);
+    EXPECT_EQ(problems.at(0).find("unknown option"), 0U) << problems[0];
+  }
+}
+
+TEST(ServerLimits, LeaveTheProfilesAlone) {
+  for (const Profile& profile : profiles()) {
+    JobSet set;
+    ASSERT_TRUE(read_job_text(profile.name, profile.text, set).empty());
+    const auto problems = apply_limits(ServerLimits{}, set);
+    EXPECT_TRUE(problems.empty()) << profile.name << ": " << problems.front();
+    EXPECT_EQ(too_much_memory(ServerLimits{}, expand(set).value()), "") << profile.name;
+  }
+}
+
+}  // namespace
+}  // namespace shmif::perf

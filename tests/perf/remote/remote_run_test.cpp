@@ -1,0 +1,211 @@
+// The run of a server: how long it may take for each step, and how it ends. The tests say what time
+// it is.
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/unique_fd.hpp"
+#include "perf/remote/run_child.hpp"
+#include "perf/remote/served_run.hpp"
+
+namespace shmif::perf::remote_run {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = Connection::Clock;
+using Texts = std::vector<std::string>;
+
+/// A run of one job, which the test lets go.
+struct Served {
+  Clock::time_point before = Clock::now();
+  std::unique_ptr<ServedRun> run;
+  Clock::time_point after;
+  std::vector<Message> told;
+
+  explicit Served(const JobOptions& job) {
+    PlannedJob planned;
+    planned.options = job;
+    planned.options.name = "j";
+    planned.options.engine = EngineKind::null;
+    planned.options.thread = job.exec_prerun.empty() && job.exec_postrun.empty();
+    planned.group = "g";
+    run = std::make_unique<ServedRun>(RunChild::start({}, {planned}, {"1.2.3", {"c"}}).value(),
+                                      "client", "since", 3, 10s);
+    after = Clock::now();
+  }
+  void look(Clock::time_point now) {
+    for (const Told& each : run->look(now)) told.push_back(decode(each.json).value());
+  }
+  template <class T>
+  const T* first() const {
+    for (const Message& message : told) {
+      if (const T* const found = std::get_if<T>(&message)) return found;
+    }
+    return nullptr;
+  }
+  template <class T>
+  bool look_until_told() {
+    for (int i = 0; i < 10'000 && first<T>() == nullptr && !run->over(); ++i) {
+      look(Clock::now());
+      ::poll(nullptr, 0, 1);
+    }
+    return first<T>() != nullptr;
+  }
+  std::string notice() const {
+    const auto* const found = first<NoticeMessage>();
+    return found == nullptr ? "" : found->what;
+  }
+};
+
+JobOptions lasting() {
+  JobOptions job;
+  job.runtime = 1000s;
+  job.rate_fps.tx = 100;
+  return job;
+}
+
+TEST(RunOfAServer, IsStoppedWhenItIsNotReadyInTime) {
+  JobOptions job = lasting();
+  job.exec_prerun = {"sleep", "1000"};
+  Served served(job);
+  served.look(served.before + 120s);
+  EXPECT_EQ(served.notice(), "");
+  EXPECT_TRUE(served.run->is_starting());
+  served.look(served.after + 120s + 1ns);
+  EXPECT_EQ(served.notice().find("the jobs were not ready after 2m (is there an exec_prerun"), 0U)
+      << served.notice();
+  ASSERT_TRUE(served.look_until_told<FinishedMessage>());
+  EXPECT_TRUE(served.run->over());
+  EXPECT_EQ(served.first<PreparedMessage>(), nullptr);
+  EXPECT_EQ(served.first<StartedMessage>(), nullptr);
+  EXPECT_FALSE(served.run->take_start());
+}
+
+TEST(RunOfAServer, IsStoppedWhenItsClientDoesNotSayWhenToStart) {
+  Served served(lasting());
+  ASSERT_TRUE(served.look_until_told<PreparedMessage>());
+  EXPECT_EQ(served.first<PreparedMessage>()->jobs, 3U);
+  EXPECT_FALSE(served.run->is_starting());
+  served.look(served.before + 300s);
+  EXPECT_EQ(served.notice(), "");
+  served.look(served.after + 300s + 1ns);
+  EXPECT_EQ(served.notice().find("the client did not say when to start within 3m"), 0U)
+      << served.notice();
+  ASSERT_TRUE(served.look_until_told<FinishedMessage>());
+}
+
+TEST(RunOfAServer, IsStoppedWhenItTakesLongerThanTheServerAllows) {
+  Served served(lasting());
+  ASSERT_TRUE(served.look_until_told<PreparedMessage>());
+  const auto before = Clock::now();
+  served.run->go(0);
+  const auto after = Clock::now();
+  EXPECT_TRUE(served.run->is_starting());
+  ASSERT_TRUE(served.look_until_told<StartedMessage>());
+  EXPECT_FALSE(served.run->is_starting());
+  EXPECT_TRUE(served.run->take_start());
+  EXPECT_FALSE(served.run->take_start()) << "once";
+  served.look(before + 10s);
+  EXPECT_EQ(served.notice(), "");
+  served.look(after + 10s + 1ns);
+  EXPECT_EQ(served.notice(),
+            "the run was stopped, for it took longer than the server's --max-runtime, 10s");
+  served.look(after + 10s + 2ns);
+  ASSERT_TRUE(served.look_until_told<FinishedMessage>());
+  const auto result = nlohmann::json::parse(served.first<FinishedMessage>()->result);
+  EXPECT_EQ(result.at("shmifperf_version"), "1.2.3");
+  EXPECT_EQ(result.at("command"), nlohmann::json{"c"});
+  EXPECT_EQ(std::ranges::count_if(served.told,
+                                  [](const Message& message) {
+                                    return std::holds_alternative<NoticeMessage>(message);
+                                  }),
+            1)
+      << "it is said once";
+  EXPECT_FALSE(served.run->abandoned());
+}
+
+TEST(RunOfAServer, ThatItsClientStopsHasNoNoticeAndTheSignalOfTheClient) {
+  Served served(lasting());
+  ASSERT_TRUE(served.look_until_told<PreparedMessage>());
+  served.run->go(0);
+  ASSERT_TRUE(served.look_until_told<StartedMessage>());
+  served.run->stop(15, "", Clock::now());
+  served.run->stop(2, "", Clock::now());  // the first one counts
+  ASSERT_TRUE(served.look_until_told<FinishedMessage>());
+  EXPECT_EQ(served.notice(), "");
+  const auto result = nlohmann::json::parse(served.first<FinishedMessage>()->result);
+  EXPECT_EQ(result.at("stopped_by_signal"), 15);
+  EXPECT_EQ(result.at("exit_code"), 128 + 15);
+}
+
+TEST(RunOfAServer, ThatDoesNotEndWhenItIsStoppedIsStoppedHardAfterFiveSeconds) {
+  JobOptions job = lasting();
+  job.exec_postrun = {"sleep", "1000"};
+  Served served(job);
+  ASSERT_TRUE(served.look_until_told<PreparedMessage>());
+  served.run->go(0);
+  ASSERT_TRUE(served.look_until_told<StartedMessage>());
+  const auto stopped = Clock::now();
+  served.run->stop(0, "enough", stopped);
+  served.look(stopped + 5s);
+  for (int i = 0; i < 50; ++i) {
+    served.look(stopped + 5s);
+    ::poll(nullptr, 0, 1);
+  }
+  EXPECT_EQ(served.first<FinishedMessage>(), nullptr) << "its last command goes on";
+  served.look(stopped + 5s + 1ns);
+  EXPECT_TRUE(served.look_until_told<FinishedMessage>());
+  EXPECT_EQ(served.notice(), "enough");
+}
+
+TEST(RunOfAServer, ThatDoesNotEndEvenThenIsKilledAfterFiveMore) {
+  Served served(lasting());
+  ASSERT_TRUE(served.look_until_told<PreparedMessage>());
+  std::ifstream children("/proc/thread-self/children");
+  pid_t child = 0;
+  ASSERT_TRUE(children >> child);
+  ::kill(child, SIGSTOP);
+  siginfo_t what{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &what, WSTOPPED | WNOWAIT), 0);
+  const auto hard = Clock::now();
+  served.run->abandon(hard);
+  EXPECT_TRUE(served.run->abandoned());
+  served.run->stop_hard(0, hard + 1000s);  // the time is that of the first one
+  for (int i = 0; i < 50; ++i) {
+    served.look(hard + 5s);
+    ::poll(nullptr, 0, 1);
+  }
+  EXPECT_FALSE(served.run->over());
+  served.look(hard + 5s + 1ns);
+  ASSERT_TRUE(served.look_until_told<RefusedMessage>());
+  EXPECT_EQ(served.first<RefusedMessage>()->why,
+            Texts{"the process of the run was killed by signal 9 (Killed)"});
+}
+
+TEST(RunOfAServer, KeepsNoDescriptorOfTheServer) {
+  std::array<int, 2> pipe{};
+  ASSERT_EQ(::pipe(pipe.data()), 0);
+  const UniqueFd reads(pipe[0]);
+  UniqueFd writes(pipe[1]);
+  Served served(lasting());
+  ASSERT_TRUE(served.look_until_told<PreparedMessage>());
+  writes.reset();
+  pollfd entry{reads.get(), POLLIN, 0};
+  EXPECT_EQ(::poll(&entry, 1, 3000), 1) << "the run still has it";
+}
+
+}  // namespace
+}  // namespace shmif::perf::remote_run

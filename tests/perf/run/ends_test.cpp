@@ -1,0 +1,438 @@
+// Ends that put something between a job and its wire, over a wire that fails as it is told to.
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "perf/engine/link_end.hpp"
+#include "perf/worker/echoer.hpp"
+#include "perf/worker/generator.hpp"
+#include "perf/worker/offload_end.hpp"
+#include "perf/worker/sink.hpp"
+#include "tests/perf/engine/engine_rig.hpp"
+#include "tests/support/child_process.hpp"
+
+namespace shmif::perf::rig {
+namespace {
+
+using namespace std::chrono_literals;
+using shmif::test::eventually;
+
+/// What a test tells a wire to do, and what came to it.
+struct Told {
+  std::mutex mutex;
+  std::vector<std::error_code> errors;  // of the next sends, the last first
+  bool full = false;                    // takes nothing
+  std::vector<Bytes> sent;
+  std::vector<Bytes> to_receive;  // by the next call
+  std::error_code receive_error;
+  std::uint64_t sent_ns = 0;         // the end of the last send
+  std::function<void(int)> on_wait;  // of waits for room, with how many there have been
+  std::atomic<int> waits{0};         // for frames
+
+  std::vector<Bytes> so_far() {
+    const std::lock_guard lock(mutex);
+    return sent;
+  }
+};
+
+class ToldEnd final : public End {
+ public:
+  explicit ToldEnd(Told& told) : told_(told) {}
+  SendResult send(std::span<const FrameView> frames) noexcept override {
+    const std::lock_guard lock(told_.mutex);
+    if (told_.full) return {};
+    // One at a time: an error comes in the middle of a batch.
+    told_.sent.push_back(shmif::test::to_bytes(frames.front()));
+    told_.sent_ns = now_ns();
+    if (told_.errors.empty()) return {1, {}};
+    const std::error_code error = told_.errors.back();
+    told_.errors.pop_back();
+    return {1, error};
+  }
+  ReceiveResult receive(FrameBatch& into) noexcept override {
+    const std::lock_guard lock(told_.mutex);
+    ReceiveResult result{.error = told_.receive_error};
+    for (const Bytes& frame : told_.to_receive) {
+      into.push_lent(FrameView(frame.data(), frame.size()));
+      ++result.frames;
+    }
+    lent_ = std::exchange(told_.to_receive, {});
+    return result;
+  }
+  void wait(std::chrono::nanoseconds) noexcept override { ++told_.waits; }
+  void wait_to_send(std::chrono::nanoseconds at_most) noexcept override {
+    if (told_.on_wait) told_.on_wait(++waits_);
+    std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(at_most, 1ms));
+  }
+  std::size_t max_frame_bytes() noexcept override { return 1514; }
+  MacAddress mac() const noexcept override { return end_mac(0); }
+  std::string address() override { return "told"; }
+  std::optional<FaultsMade> faults_sent() const noexcept override {
+    return FaultsMade{{.frames = 7}};
+  }
+  std::optional<FaultsMade> faults_received() const noexcept override {
+    return FaultsMade{{.frames = 9}};
+  }
+  WireCounters counters() noexcept override {
+    WireCounters counters;
+    counters.tx_frames = 11;
+    counters.rx_bytes = 13;
+    return counters;
+  }
+
+ private:
+  Told& told_;
+  int waits_ = 0;
+  std::vector<Bytes> lent_;  // until the next call
+};
+
+TEST(OffloadEnd, TellsOfEachErrorOnceAndGoesOnBehindIt) {
+  Told told;
+  told.errors.resize(40);
+  told.errors[38] = Errc::frame_too_long;  // with the second frame
+  told.errors[30] = Errc::busy;            // and with the tenth
+  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
+  const auto frames = frames_to(1, 0, 20);
+  const auto views = shmif::test::views(frames);
+  std::vector<std::error_code> seen;
+  std::span<const FrameView> left = views;
+  for (int i = 0; i < 1000 && (!left.empty() || told.so_far().size() < frames.size()); ++i) {
+    const SendResult result = end->send(left);
+    left = left.subspan(result.taken);
+    if (result.error) seen.push_back(result.error);
+    if (result.taken == 0) end->wait_to_send(10ms);
+    if (left.empty()) std::this_thread::sleep_for(1ms);
+  }
+  const std::vector<std::error_code> expected{Errc::frame_too_long, Errc::busy};
+  EXPECT_EQ(seen, expected);
+  EXPECT_TRUE(shmif::test::same_frames(frames, told.so_far()));
+}
+
+TEST(OffloadEnd, FinishesOnlyWhenAllHasGoneThatTheWireTakes) {
+  Told told;
+  told.full = true;
+  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
+  const auto frames = frames_to(1, 0, 3);
+  EXPECT_EQ(end->send(shmif::test::views(frames)).taken, 3U);
+  std::this_thread::sleep_for(5ms);
+  {
+    const std::lock_guard lock(told.mutex);
+    told.full = false;
+  }
+  EXPECT_EQ(end->finish_sending(10s).frames, 0U);
+  EXPECT_EQ(told.so_far().size(), 3U);
+}
+
+TEST(OffloadEnd, TellsAtItsEndOfAnErrorThatCameAfterTheLastSend) {
+  Told told;
+  told.errors.push_back(Errc::bus_lost);
+  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
+  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 2))).taken, 2U);
+  const End::Unsent left = end->finish_sending(10s);
+  EXPECT_EQ(left.error, Errc::bus_lost);
+  EXPECT_EQ(left.frames, 0U) << "the wire took the frame behind it";
+  EXPECT_FALSE(end->finish_sending(10s).error) << "it is told once";
+}
+
+TEST(OffloadEnd, TellsAtItsEndHowManyFramesTheWireNeverTook) {
+  Told told;
+  told.full = true;
+  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
+  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 3))).taken, 3U);
+  EXPECT_EQ(end->finish_sending(1ms).frames, 3U);
+}
+
+TEST(OffloadEnd, HasTheFaultsOfItsLink) {
+  Told told;
+  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
+  EXPECT_EQ(end->faults_sent().value_or(FaultsMade{}).frames, 7U);
+  EXPECT_EQ(end->faults_received().value_or(FaultsMade{}).frames, 9U);
+}
+
+TEST(OffloadEnd, IsForEverythingElseTheEndBehindIt) {
+  Told told;
+  told.to_receive = frames_to(0, 1, 3);
+  const auto expected = told.to_receive;
+  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
+  EXPECT_EQ(end->mac(), end_mac(0));
+  EXPECT_EQ(end->address(), "told");
+  EXPECT_EQ(end->max_frame_bytes(), 1514U);
+  EXPECT_EQ(end->counters().tx_frames, 11U);
+  EXPECT_EQ(end->counters().rx_bytes, 13U);
+  EXPECT_TRUE(shmif::test::same_frames(arrived(*end), expected));
+  end->wait(1ms);
+  EXPECT_EQ(told.waits, 1);
+}
+
+TEST(OffloadEnd, SendsAtOnceWithoutBeingToldToFinish) {
+  Told told;
+  const auto end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
+  for (const std::size_t upto : {3U, 5U}) {
+    EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, upto))).taken, upto);
+    EXPECT_TRUE(eventually([&] { return told.so_far().size() == (upto == 3 ? 3U : 8U); }));
+  }
+}
+
+/// An end whose wire is full: its thread has three frames, and waits for room.
+class FullOffloadEnd : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    told.full = true;
+    told.on_wait = [this](int) { waits = true; };
+    end = make_offload_end(std::make_unique<ToldEnd>(told), 4);
+    ASSERT_EQ(end->send(shmif::test::views(frames_to(1, 0, 3))).taken, 3U);
+    ASSERT_TRUE(eventually([&] { return waits.load(); }));
+  }
+  Told told;
+  std::atomic<bool> waits{false};
+  std::unique_ptr<End> end;  // goes first, and its thread with it
+};
+
+TEST_F(FullOffloadEnd, CountsWhatNeverLeftOfBothItsQueues) {
+  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 5))).taken, 5U);
+  EXPECT_EQ(end->finish_sending(1ms).frames, 8U);
+  EXPECT_TRUE(told.so_far().empty());
+}
+
+TEST_F(FullOffloadEnd, WakesWhoWaitsForRoomToTellOfAnError) {
+  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 20))).taken, 16U) << "four batches";
+  {
+    const std::lock_guard lock(told.mutex);
+    told.errors.push_back(Errc::port_down);
+    told.full = false;
+  }
+  end->wait_to_send(1h);  // there is no room before the error is told
+  EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 1))).error, Errc::port_down);
+}
+
+/// A link that never takes a frame.
+class RefusingLink {
+ public:
+  SendResult send(std::span<const FrameView>) noexcept { return {0, Errc::port_down}; }
+  ReceiveResult receive(FrameBatch&) noexcept { return {}; }
+  int descriptor() noexcept { return -1; }
+  WaitHint prepare_wait() noexcept { return {}; }
+  void finish_wait() noexcept {}
+  std::size_t max_frame_bytes() noexcept { return kMaxFrameBytes; }
+  std::string address() { return "refusing:"; }
+};
+
+TEST(LinkEnd, TellsAtTheEndWhatTheMediumBehindTheFaultsRefused) {
+  EndOptions only_to_it;
+  only_to_it.received.loss = 0.5;
+  EndOptions from_it;
+  from_it.sent.duplicate = 1;
+  for (const auto& [options, refused] : {std::pair{only_to_it, 3U}, {from_it, 6U}}) {
+    const auto end = make_end(RefusingLink(), options, WhenFull::sleep, [](RefusingLink&) {
+                       return WireCounters{};
+                     }).value();
+    EXPECT_EQ(end->finish_sending(0ms).frames, 0U);
+    EXPECT_EQ(end->send(shmif::test::views(frames_to(1, 0, 3))).taken, 3U) << "on their way";
+    EXPECT_EQ(end->finish_sending(0ms).frames, refused);
+  }
+}
+
+TEST(Echoer, GivesUpAtOnceWhenItsJobIsToldToStop) {
+  const auto memory = RunMemory::create(1).value();
+  JobBlock& job = memory->job(0);
+  IntervalRecorder recorder(job, now_ns(), 100'000'000);
+  Told told;
+  told.full = true;
+  ToldEnd end(told);
+  Echoer echoer(end, job);
+  const Bytes request = frame_to(0, 1, 100, 1);
+  const FrameView view(request.data(), request.size());
+  echoer.add(view, 14, Probe{}, Period::window);
+  int waits = 0;
+  told.on_wait = [&](int so_far) {
+    waits = so_far;
+    if (so_far == 3) job.order.store(Order::stop);
+  };
+  EXPECT_TRUE(echoer.flush(recorder).empty());
+  EXPECT_EQ(waits, 3) << "a second of them is for those that are not stopped";
+  EXPECT_EQ(job.sent[Period::window].frames.get(), 0U);
+  EXPECT_EQ(job.sent[Period::window].offered_frames.get(), 1U);
+}
+
+/// An echoer, and the wire of its replies.
+struct Echo {
+  std::unique_ptr<RunMemory> memory = RunMemory::create(1).value();
+  JobBlock& job = memory->job(0);
+  IntervalRecorder recorder{job, now_ns(), 100'000'000};
+  Told told;
+  ToldEnd end{told};
+  Echoer echoer{end, job};
+
+  void add(std::uint64_t number, std::size_t size, Period period) {
+    const Bytes request = frame_to(0, 1, size, number);
+    echoer.add(FrameView(request.data(), request.size()), 14,
+               Probe{.kind = Probe::Kind::request,
+                     .flow = static_cast<std::uint32_t>(number + 50),
+                     .nonce = 7,
+                     .sequence = number,
+                     .intended_ns = 11,
+                     .sent_ns = 13},
+               period);
+  }
+  const SentCounts& sent(Period period) const { return job.sent[period]; }
+};
+
+TEST(Echoer, AnswersEachRequestOfItsPeriodOnceAndCountsWhatItSent) {
+  Echo echo;
+  EXPECT_TRUE(echo.echoer.flush(echo.recorder).empty()) << "nothing was asked";
+  echo.add(1, 100, Period::ramp);
+  echo.add(2, 200, Period::window);
+  echo.add(3, 400, Period::window);
+  const auto about = echo.echoer.flush(echo.recorder);
+  ASSERT_EQ(about.size(), 3U);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(about[i].number, i + 1);
+    EXPECT_EQ(about[i].flow, i + 51);
+    EXPECT_EQ(about[i].period, i == 0 ? Period::ramp : Period::window);
+    const Bytes& reply = echo.told.sent.at(i);
+    EXPECT_EQ(reply.size(), i == 0 ? 100U : i * 200);
+    EXPECT_EQ(std::memcmp(reply.data(), end_mac(1).bytes.data(), 6), 0);
+    EXPECT_EQ(std::memcmp(reply.data() + 6, end_mac(0).bytes.data(), 6), 0);
+    const ProbeReading reading = read_probe(reply, 14);
+    EXPECT_EQ(reading.finding, Finding::whole);
+    EXPECT_EQ(reading.probe.kind, Probe::Kind::reply);
+    EXPECT_EQ(reading.probe.sequence, i + 1);
+    EXPECT_EQ(reading.probe.intended_ns, 11U);
+  }
+  echo.add(4, 60, Period::ramp);
+  EXPECT_EQ(echo.echoer.flush(echo.recorder).size(), 1U);
+  EXPECT_EQ(echo.sent(Period::ramp).frames.get(), 2U);
+  EXPECT_EQ(echo.sent(Period::ramp).bytes.get(), 160U);
+  EXPECT_EQ(echo.sent(Period::ramp).offered_frames.get(), 2U);
+  EXPECT_EQ(echo.sent(Period::ramp).offered_bytes.get(), 160U);
+  EXPECT_EQ(echo.sent(Period::ramp).batches.get(), 1U);
+  EXPECT_EQ(echo.sent(Period::window).frames.get(), 2U);
+  EXPECT_EQ(echo.sent(Period::window).bytes.get(), 600U);
+  EXPECT_EQ(echo.sent(Period::window).offered_bytes.get(), 600U);
+  EXPECT_EQ(echo.sent(Period::window).batches.get(), 1U);
+  EXPECT_EQ(echo.job.all_tx_frames.get(), 4U);
+  EXPECT_EQ(echo.job.all_tx_bytes.get(), 760U);
+  echo.recorder.close(now_ns() + 1'000'000);
+  EXPECT_EQ(echo.job.intervals[0].tx_frames.get(), 4U);
+  EXPECT_EQ(echo.job.intervals[0].tx_bytes.get(), 760U);
+}
+
+TEST(Echoer, CountsOnceWhatTheWireTookOnlyLater) {
+  Echo echo;
+  std::uint64_t number = 0;
+  for (const Period period : {Period::ramp, Period::ramp, Period::window, Period::window}) {
+    echo.add(++number, 60, period);
+  }
+  // The wire takes one at a time, and for three looks none.
+  echo.told.on_wait = [&](int so_far) {
+    const std::lock_guard lock(echo.told.mutex);
+    echo.told.full = so_far < 4;
+  };
+  EXPECT_EQ(echo.echoer.flush(echo.recorder).size(), 4U);
+  EXPECT_EQ(echo.sent(Period::ramp).refused.get(), 1U) << "the first was taken at once";
+  EXPECT_EQ(echo.sent(Period::window).refused.get(), 2U);
+  EXPECT_EQ(echo.sent(Period::window).frames.get(), 2U);
+}
+
+TEST(Echoer, AnErrorIsOfThePeriodOfTheReplyThatCouldNotBeSent) {
+  Echo echo;
+  echo.told.errors = {Errc::port_down};  // behind the first
+  echo.add(1, 60, Period::ramp);
+  echo.add(2, 100, Period::window);
+  const auto about = echo.echoer.flush(echo.recorder);
+  ASSERT_EQ(about.size(), 1U);
+  EXPECT_EQ(about[0].number, 1U);
+  EXPECT_EQ(echo.sent(Period::ramp).errors.get(), 0U);
+  EXPECT_EQ(echo.sent(Period::window).errors.get(), 1U);
+  EXPECT_EQ(echo.sent(Period::window).frames.get(), 0U);
+  EXPECT_EQ(echo.sent(Period::window).offered_frames.get(), 1U);
+  EXPECT_EQ(echo.sent(Period::window).offered_bytes.get(), 100U);
+  EXPECT_EQ(echo.sent(Period::window).batches.get(), 0U);
+  // What was not sent is not sent later.
+  echo.add(3, 60, Period::window);
+  EXPECT_EQ(echo.echoer.flush(echo.recorder).size(), 1U);
+  ASSERT_EQ(echo.told.sent.size(), 2U);
+  EXPECT_EQ(read_probe(echo.told.sent[1], 14).probe.sequence, 3U);
+}
+
+// It takes the second that a requester waits for.
+TEST(Echoer, DropsAReplyThatNobodyTakesForASecond) {
+  Echo echo;
+  echo.told.full = true;
+  bool over = false;
+  const std::uint64_t begin = now_ns();
+  echo.told.on_wait = [&](int) {  // should it wait for ever
+    over = now_ns() > begin + 20'000'000'000;
+    if (over) echo.job.order.store(Order::stop);
+  };
+  echo.add(1, 60, Period::window);
+  EXPECT_TRUE(echo.echoer.flush(echo.recorder).empty());
+  EXPECT_FALSE(over);
+  EXPECT_GE(now_ns() - begin, 1'000'000'000U);
+  EXPECT_EQ(echo.sent(Period::window).refused.get(), 1U);
+}
+
+TEST(Sink, WithoutFlowsAnEndThatHasEndedIsAnErrorAndNoEndOfAllFlows) {
+  const auto memory = RunMemory::create(1).value();
+  Told told;
+  told.receive_error = Errc::link_ended;
+  ToldEnd end(told);
+  JobOptions options;
+  options.rw = Role::rx;
+  Sink sink({.options = options, .flows = {}}, end, memory->job(0));
+  (void)sink.step();
+  EXPECT_NE(sink.error().find("cannot receive on told"), std::string::npos) << sink.error();
+}
+
+TEST(Sink, CountsWhatItsThreadsHaveCheckedThoughNothingMoreComes) {
+  const auto memory = RunMemory::create(1).value();
+  JobBlock& job = memory->job(0);
+  IntervalRecorder recorder(job, now_ns(), 100'000'000);
+  Told told;
+  told.to_receive = frames_to(0, 1, 3);
+  ToldEnd end(told);
+  JobOptions options;
+  options.rw = Role::rx;
+  options.verify_async = 1;
+  Sink sink({.options = options, .flows = {}}, end, job);
+  sink.prepare().value();
+  sink.begin(recorder);
+  EXPECT_TRUE(sink.step());
+  for (int i = 0; i < 10'000 && job.all_foreign.get() < 3; ++i) {
+    std::this_thread::sleep_for(1ms);
+    EXPECT_FALSE(sink.step());
+  }
+  EXPECT_EQ(job.received[Period::window].foreign.get(), 3U);
+}
+
+TEST(Generator, TheTimeThatItsLastBatchTakesIsOfItsWindow) {
+  const auto memory = RunMemory::create(1).value();
+  JobBlock& job = memory->job(0);
+  IntervalRecorder recorder(job, now_ns(), 100'000'000);
+  Told told;
+  ToldEnd end(told);
+  JobOptions options;
+  options.number_ios = 1;
+  Generator generator(
+      {.options = options,
+       .source = make_probe_source({.job = options, .to = end_mac(1), .from = end_mac(0)}),
+       .record = nullptr,
+       .share = std::nullopt},
+      end, job, memory->flow(0));
+  generator.begin(now_ns(), recorder);
+  EXPECT_TRUE(generator.step(now_ns()));
+  EXPECT_TRUE(generator.done());
+  EXPECT_GE(job.window_end_ns.load(), told.sent_ns);
+}
+
+}  // namespace
+}  // namespace shmif::perf::rig

@@ -1,0 +1,218 @@
+// Campaigns: what they say before each run, how they end, and what of their runs is kept. Where a
+// search ends up on a real line is told by search_rate_test.cpp.
+
+#include "perf/control/campaign.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <csignal>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "perf/control/harness_limit.hpp"
+#include "tests/perf/run/run_plan.hpp"
+
+namespace shmif::perf::run_campaigns {
+namespace {
+
+using test::failed;
+using test::passed;
+using Words = std::vector<std::string>;
+
+/// Keeps the names of the runs, and does something at each.
+class Names final : public RunObserver {
+ public:
+  explicit Names(std::function<void(std::size_t)> deed) : deed_(std::move(deed)) {}
+  void on_run(const std::string& what) override {
+    names.push_back(what);
+    deed_(names.size());
+  }
+  void on_progress(const RunProgress&) override {}
+  void on_interval(const RunProgress&) override {}
+
+  Words names;
+
+ private:
+  std::function<void(std::size_t)> deed_;
+};
+
+struct Ended {
+  RunResult result;
+  Words names;
+};
+
+/// A campaign by a job file, to which `deed` happens when a run begins, with its number from 1.
+Ended campaign(
+    const std::string& text,
+    const std::function<void(std::size_t, RunControl&)>& deed = [](std::size_t, RunControl&) {}) {
+  const JobSet set = test::set_of(text);
+  RunControl control;
+  Names names([&](std::size_t run) { deed(run, control); });
+  bool stuck = false;
+  RunResult result = run_campaign(set.run, expand(set).value(), &names, control, stuck).value();
+  EXPECT_FALSE(stuck);
+  return {std::move(result), std::move(names.names)};
+}
+
+const std::string kGlobal = "[global]\nengine=unix\nsearch_trial=100ms\ndrain_time=10ms\n";
+/// A search that finds its highest rate at once: a frame at the beginning of its trial, which is
+/// waited for.
+const std::string kFinds = "search=ndr\nsearch_max_iops=10\ndrain_time=5\n";
+/// One whose trials all fail.
+const std::string kFails =
+    "bs=1000\nsearch=ndr\nsearch_max_iops=1000\nfault=rate=100kbit,queue=1\n";
+
+TEST(CampaignOfSearches, TellsBeforeEachRunWhatItTries) {
+  const Ended twice = campaign(kGlobal + "repeat=2\n[s]\n" + kFinds);
+  EXPECT_EQ(twice.names, (Words{"run 1 of 2", "search of s, trial at 10/s", "run 2 of 2",
+                                "search of s, trial at 10/s"}));
+  EXPECT_EQ(twice.result.repetitions.size(), 2U);
+  const Ended flat_out = campaign(kGlobal + "[s]\nsearch=ndr\nfault=loss=50%\n",
+                                  [](std::size_t run, RunControl& control) {
+                                    if (run < 3) return;
+                                    control.signal = SIGTERM;
+                                    control.stops = 1;
+                                  });
+  ASSERT_EQ(flat_out.names.size(), 3U);
+  EXPECT_EQ(flat_out.names[0], "search of s, trial flat out");
+  EXPECT_EQ(flat_out.names[1].find("search of s, trial at "), 0U);
+  const auto rate =
+      static_cast<std::uint64_t>(flat_out.result.searches.at(0).trials.at(0).offered_fps);
+  EXPECT_EQ(flat_out.names[1], "search of s, trial at " + std::to_string(rate) + "/s");
+  EXPECT_EQ(flat_out.result.exit_code, 128 + SIGTERM);
+  EXPECT_TRUE(passed(flat_out.result)) << "one who was stopped has not failed to find a rate";
+}
+
+TEST(CampaignOfSearches, KnowsWhatTheCpusDidMeanwhile) {
+  std::vector<CpuShare> window;
+  // On a busy machine a short run may be over when it is first looked at.
+  for (int i = 0; i < 20 && window.empty(); ++i) {
+    window = campaign(kGlobal + "[s]\n" + kFinds).result.machine.window;
+  }
+  EXPECT_FALSE(window.empty());
+}
+
+TEST(CampaignOfSearches, BeginsNoTrialWhenTheRuntimeOfTheSearchIsOver) {
+  const Ended bounded = campaign(kGlobal + "[s]\nruntime=50ms\n" + kFails);
+  EXPECT_EQ(bounded.names.size(), 1U);
+  ASSERT_EQ(bounded.result.searches.size(), 1U);
+  EXPECT_EQ(bounded.result.searches[0].trials.size(), 1U);
+  EXPECT_TRUE(failed(bounded.result,
+                     "job \"s\": the search found no rate: the search was stopped before any rate "
+                     "had passed"));
+  EXPECT_EQ(bounded.result.failures.size(), 1U);
+  EXPECT_EQ(bounded.result.exit_code, 1);
+}
+
+TEST(CampaignOfSearches, EndsAndFailsWithItsTrialAtFullSpeedToo) {
+  const test::TempDir dir;
+  const std::string count = dir.file("count");
+  // Only the first run fails. At a lower rate every run would pass.
+  const Ended ended = campaign(kGlobal + "aux-path=" + dir.path() +
+                               "\n[s]\nsearch=ndr\nexec_postrun=sh -c 'echo >>" + count +
+                               "; test $(wc -l <" + count + ") != 1'\n");
+  EXPECT_EQ(ended.names, Words{"search of s, trial flat out"});
+  EXPECT_TRUE(failed(ended.result, "exec_postrun"));
+  EXPECT_EQ(ended.result.exit_code, 1);
+}
+
+TEST(CampaignOfSearches, RunsTheTrialsOfAJobThatWaitsForAnother) {
+  const Ended both = campaign(kGlobal + "[s]\n" + kFinds + "[t]\nstonewall\n" + kFinds);
+  EXPECT_TRUE(passed(both.result));
+  EXPECT_EQ(both.names, (Words{"search of s, trial at 10/s", "search of t, trial at 10/s"}));
+  ASSERT_EQ(both.result.searches.size(), 2U);
+  EXPECT_EQ(both.result.searches[1].found_fps, 10);
+}
+
+TEST(CampaignOfSearches, KeepsWhatATriggerSaidInWhicheverTrialItFires) {
+  // The first trial lasts until the trigger fires. Of shorter ones, it fires in the second or in one
+  // behind it: on a busy machine a trial may be over before the controller looks for the file.
+  for (const auto& [at, time] : {std::pair{1U, "20"}, {2U, "100ms"}}) {
+    const test::TempDir dir;
+    const Ended ended = campaign(kGlobal + "search_trial=" + time + "\naux-path=" + dir.path() +
+                                     "\ntrigger-file=" + dir.file("now") + "\n[s]\n" + kFails,
+                                 [&, first = at](std::size_t run, RunControl&) {
+                                   if (run == first) std::ofstream(dir.file("now")) << "!";
+                                 });
+    EXPECT_GE(ended.names.size(), at);
+    EXPECT_EQ(std::ranges::count(ended.result.warnings,
+                                 "the trigger fired: file " + dir.file("now") + " appeared"),
+              1);
+    EXPECT_EQ(ended.result.searches.at(0).trials.size(), ended.names.size() - 1)
+        << "the trial that it cut off is none";
+    EXPECT_EQ(ended.result.options.at("trigger-file"), dir.file("now"));
+  }
+}
+
+TEST(TimeOfSearches, IsThatOfAllTheirPartsAndOfEveryRepetition) {
+  const JobSet set = test::set_of(
+      "[global]\nengine=unix\nsearch=ndr\nrepeat=3\n"
+      "[a]\nsearch_trial=2\nramp_time=1\ndrain_time=500ms\n"
+      "[b]\nsearch_trial=1\ndrain_time=250ms\n");
+  const auto time = search_time(set.run, expand(set).value());
+  ASSERT_TRUE(time);
+  EXPECT_EQ(time->searches, 2U);
+  EXPECT_EQ(time->trial_seconds, 3.5) << "the longest";
+  EXPECT_EQ(time->least_seconds, 3 * 4 * (3.5 + 1.25));
+  EXPECT_EQ(time->most_seconds, 3 * 16 * (3.5 + 1.25));
+}
+
+// ---- The limit of the harness ----
+
+/// A plan of one job, and a result in which it has sent and received.
+struct Limited {
+  std::vector<PlannedJob> plan{test::job("j", Role::tx, EngineKind::unix_pair)};
+  RunResult result;
+
+  Limited() {
+    JobResult& job = result.jobs.emplace_back();
+    job.name = "j";
+    job.tx.frames = job.rx.frames = 1000;
+    job.tx.seconds = job.rx.seconds = 1;
+    result.searches.resize(1);
+    result.searches[0].job = "j";
+    result.searches[0].trials.resize(1);
+  }
+  bool has_any() {
+    add_limits(plan, result);
+    return result.jobs[0].limit_fps || result.searches[0].limit_fps;
+  }
+};
+
+TEST(LimitOfTheHarness, IsNotThatOfFramesItDoesNotMake) {
+  using Change = void (*)(Limited&);
+  for (const auto& [what, change] : std::vector<std::pair<const char*, Change>>{
+           {"a replay", [](Limited& l) { l.plan[0].options.replay = "x"; }},
+           {"a program", [](Limited& l) { l.plan[0].options.exec = {"x"}; }},
+           {"a check of a record", [](Limited& l) { l.plan[0].options.verify_only = true; }},
+           {"an asker", [](Limited& l) { l.plan[0].options.rw = Role::pingpong; }},
+           {"one who answers", [](Limited& l) { l.plan[0].options.rw = Role::echo; }},
+           {"one of whom nothing is planned", [](Limited& l) { l.plan[0].options.name = "other"; }},
+           {"one who moved nothing", [](Limited& l) {
+              l.result.jobs[0].tx.frames = l.result.jobs[0].rx.frames = 0;
+              l.result.searches[0].trials.clear();
+            }}}) {
+    Limited limited;
+    change(limited);
+    EXPECT_FALSE(limited.has_any()) << what;
+  }
+}
+
+TEST(LimitOfTheHarness, StandsInEveryRepetition) {
+  Limited limited;
+  limited.result.searches.clear();
+  RunResult other;
+  other.jobs = limited.result.jobs;
+  limited.result.repetitions = {other, other};
+  add_limits(limited.plan, limited.result);
+  ASSERT_TRUE(limited.result.jobs[0].limit_fps);
+  for (const RunResult& each : limited.result.repetitions) {
+    EXPECT_EQ(each.jobs[0].limit_fps, limited.result.jobs[0].limit_fps);
+  }
+}
+
+}  // namespace
+}  // namespace shmif::perf::run_campaigns

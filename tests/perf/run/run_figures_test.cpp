@@ -1,0 +1,701 @@
+// Each figure of a run comes from the right count of the right interval, job and group. The tests
+// set the counts of the jobs, and no two counts are alike.
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "own_values.hpp"
+#include "perf/control/gather.hpp"
+#include "perf/control/job_progress.hpp"
+#include "perf/control/repetitions.hpp"
+#include "perf/control/search.hpp"
+#include "perf/worker/interval_recorder.hpp"
+
+namespace shmif::perf::run_figures {
+namespace {
+
+using test::OwnValues;
+
+// ---- Intervals ----
+
+constexpr std::uint64_t kStart = 5'000'000'000;
+
+TEST(IntervalFigures, AreEachOfItsIntervalAlone) {
+  const auto memory = RunMemory::create(1).value();
+  JobBlock& job = memory->job(0);
+  IntervalRecorder recorder(job, kStart, 100'000'000);
+  recorder.sent(11, 1'300);
+  recorder.received(17, 1'900);
+  recorder.lost(23);
+  for (int i = 0; i < 5; ++i) recorder.overrun();
+  for (std::uint64_t ns = 1; ns <= 100; ++ns) recorder.latency(ns);
+  recorder.close(kStart + 100'000'000);
+  recorder.sent(29, 3'100);
+  recorder.received(37, 4'100);
+  recorder.lost(43);
+  for (int i = 0; i < 7; ++i) recorder.overrun();
+  for (std::uint64_t ns = 101; ns <= 120; ++ns) recorder.latency(ns);
+  recorder.border(kStart + 250'000'000);
+  recorder.close(kStart + 300'000'000);
+  ASSERT_EQ(job.intervals_written.load(), 3U);
+
+  const IntervalResult first = read_interval(job.intervals[0]);
+  EXPECT_DOUBLE_EQ(first.at_seconds, 0.1);
+  EXPECT_DOUBLE_EQ(first.seconds, 0.1);
+  EXPECT_EQ(first.tx_frames, 11U);
+  EXPECT_EQ(first.tx_bytes, 1'300U);
+  EXPECT_EQ(first.rx_frames, 17U);
+  EXPECT_EQ(first.rx_bytes, 1'900U);
+  EXPECT_EQ(first.lost_frames, 23U);
+  EXPECT_EQ(first.overruns, 5U);
+  EXPECT_EQ(first.latency_count, 100U);
+  EXPECT_EQ(first.latency_mean_ns, 50.5);
+  EXPECT_EQ(first.latency_p50_ns, 50);
+  EXPECT_EQ(first.latency_p99_ns, 99);
+  EXPECT_EQ(first.latency_max_ns, 100);
+  EXPECT_FALSE(first.ends_at_border);
+
+  const IntervalResult second = read_interval(job.intervals[1]);
+  EXPECT_DOUBLE_EQ(second.at_seconds, 0.25);
+  EXPECT_DOUBLE_EQ(second.seconds, 0.15);
+  EXPECT_EQ(second.tx_frames, 29U);
+  EXPECT_EQ(second.tx_bytes, 3'100U);
+  EXPECT_EQ(second.rx_frames, 37U);
+  EXPECT_EQ(second.rx_bytes, 4'100U);
+  EXPECT_EQ(second.lost_frames, 43U);
+  EXPECT_EQ(second.overruns, 7U);
+  EXPECT_EQ(second.latency_count, 20U);
+  EXPECT_EQ(second.latency_mean_ns, 110.5);
+  EXPECT_EQ(second.latency_p50_ns, 110);
+  EXPECT_EQ(second.latency_p99_ns, 120);
+  EXPECT_EQ(second.latency_max_ns, 120);
+  EXPECT_TRUE(second.ends_at_border);
+
+  const IntervalResult third = read_interval(job.intervals[2]);
+  EXPECT_DOUBLE_EQ(third.seconds, 0.05);
+  EXPECT_EQ(third.tx_frames + third.tx_bytes + third.rx_frames + third.rx_bytes, 0U);
+  EXPECT_EQ(third.lost_frames + third.overruns + third.latency_count, 0U);
+  EXPECT_FALSE(third.latency_mean_ns || third.latency_p50_ns || third.latency_p99_ns ||
+               third.latency_max_ns);
+}
+
+TEST(IntervalFigures, APercentileIsTooHighByOneBucketAtMost) {
+  const auto memory = RunMemory::create(1).value();
+  JobBlock& job = memory->job(0);
+  IntervalRecorder recorder(job, kStart, 100'000'000);
+  for (std::uint64_t i = 1; i <= 1000; ++i) recorder.latency(i * 1'000);
+  recorder.close(kStart + 100'000'000);
+  const IntervalResult all = read_interval(job.intervals[0]);
+  EXPECT_GE(*all.latency_p50_ns, 500'000);
+  EXPECT_LE(*all.latency_p50_ns, 500'000 * (1 + 1.0 / 64));
+  EXPECT_GE(*all.latency_p99_ns, 990'000);
+  EXPECT_LE(*all.latency_p99_ns, 1'000'000);
+}
+
+TEST(IntervalFigures, OfTcpAreTheKernels) {
+  const auto memory = RunMemory::create(1).value();
+  IntervalBlock& block = memory->job(0).intervals[0];
+  block.tcp_retransmits.set(3);
+  block.tcp_rtt_ns.set(5);
+  block.tcp_rttvar_ns.set(7);
+  block.tcp_cwnd_bytes.set(11);
+  block.tcp_mss_bytes.set(13);
+  block.tcp_pmtu_bytes.set(17);
+  const auto tcp = read_interval(block).tcp;
+  ASSERT_TRUE(tcp);
+  EXPECT_EQ(tcp->retransmits, 3U);
+  EXPECT_EQ(tcp->rtt_ns, 5U);
+  EXPECT_EQ(tcp->rttvar_ns, 7U);
+  EXPECT_EQ(tcp->cwnd_bytes, 11U);
+  EXPECT_EQ(tcp->mss_bytes, 13U);
+  EXPECT_EQ(tcp->pmtu_bytes, 17U);
+}
+
+// ---- A run whose jobs have counted ----
+
+void fill(SentCounts& counts, OwnValues& own) {
+  for (Tally* tally : {&counts.frames, &counts.bytes, &counts.offered_frames, &counts.offered_bytes,
+                       &counts.skipped, &counts.refused, &counts.batches, &counts.errors}) {
+    tally->set(own.count());
+  }
+}
+
+void fill(ReceivedCounts& counts, OwnValues& own) {
+  for (Tally* tally : {&counts.frames, &counts.bytes, &counts.foreign, &counts.stale,
+                       &counts.batches, &counts.errors, &counts.overruns, &counts.overrun_frames}) {
+    tally->set(own.count());
+  }
+}
+
+void fill(FaultsMade& faults, OwnValues& own) {
+  faults.frames = own.count();
+  faults.lost = own.count();
+  faults.duplicated = own.count();
+  faults.reordered = own.count();
+  faults.corrupted = own.count();
+  faults.truncated = own.count();
+  faults.queue_full = own.count();
+  faults.under_way = own.count();
+}
+
+void fill(TcpBlock& tcp, OwnValues& own) {
+  for (Tally* tally :
+       {&tcp.retransmits, &tcp.mss_bytes, &tcp.pmtu_bytes, &tcp.cwnd_bytes_max, &tcp.rtt_ns_min,
+        &tcp.rtt_ns_max, &tcp.send_buffer_bytes, &tcp.receive_buffer_bytes, &tcp.dscp}) {
+    tally->set(own.count());
+  }
+  tcp.rtt_ns_sum.set(own.count() * 7);
+  tcp.samples.set(7);
+  tcp.congestion.set("reno");
+}
+
+void fill(LatencyHistogram& histogram, OwnValues& own) {
+  histogram.record(own.count());
+  histogram.record(own.count());
+}
+
+/// The time `seconds` after the start of job `number`.
+std::uint64_t second_of(std::uint64_t number, std::uint64_t seconds) {
+  return kStart + (number * 100 + seconds) * 1'000'000'000;
+}
+
+void fill(JobBlock& b, std::uint64_t number, OwnValues& own) {
+  b.state = JobState::exited;
+  b.start_ns = second_of(number, 0);
+  b.start_skew_ns = own.count();
+  for (const Period period : {Period::ramp, Period::window}) {
+    fill(b.sent[period], own);
+    fill(b.received[period], own);
+  }
+  for (Tally* tally :
+       {&b.all_tx_frames, &b.all_tx_bytes, &b.all_rx_frames, &b.all_rx_bytes, &b.all_foreign}) {
+    tally->set(own.count());
+  }
+  b.first_tx_error.set("sent " + std::to_string(number));
+  b.first_rx_error.set("received " + std::to_string(number));
+  b.address.set("address " + std::to_string(number));
+  b.window_begin_ns = second_of(number, 2);
+  b.window_end_ns = second_of(number, 13);
+  b.offered_until_ns.set(second_of(number, 9));
+  for (JobBlock::OptionalCount* count :
+       {&b.wire_tx_frames, &b.wire_tx_bytes, &b.wire_rx_frames, &b.wire_rx_bytes,
+        &b.wire_lost_frames, &b.wire_overruns, &b.wire_dropped_frames}) {
+    count->set(own.count());
+  }
+  b.cpu =
+      CpuResult{own.seconds(), own.seconds(), own.count(), own.count(), own.count(), own.count()};
+  b.cpu_known = true;
+  fill(b.faults_sent, own);
+  fill(b.faults_received, own);
+  b.has_faults_sent = b.has_faults_received = true;
+  fill(b.tcp, own);
+  fill(b.latency, own);
+  fill(b.service, own);
+  fill(b.spacing_error, own);
+}
+
+void fill(FlowBlock& f, std::uint64_t number, OwnValues& own) {
+  for (Tally* tally :
+       {&f.received, &f.all_received, &f.lost_so_far, &f.lost, &f.duplicates, &f.reordered, &f.late,
+        &f.unverified, &f.corrupt, &f.truncated, &f.corrupt_copies, &f.truncated_copies, &f.first,
+        &f.ramp_sent, &f.jitter_ps}) {
+    tally->set(own.count());
+  }
+  const std::uint64_t begin = f.first.get() + f.ramp_sent.get();
+  const std::uint64_t cancelled = own.count();
+  f.all_judged.set(begin + own.count() * 10);
+  f.all_sent.set(f.all_judged.get() + cancelled);
+  f.gaps[0] = {own.count(), own.count()};
+  f.gaps[1] = {own.count(), own.count()};
+  f.gap_count.set(2);
+  f.complete = true;
+  // The latest of these four times is the end.
+  f.measure_from_ns = second_of(number, 3);
+  f.window_end_ns = second_of(number, 14);
+  f.rate_end_ns.set(second_of(number, 15));
+  f.last_arrival_ns.set(second_of(number, 17));
+}
+
+/// Jobs "a" and "b" send to each other and to "c". "c" sends to nobody. The group "odd" has "a" and
+/// "c"; the group "even" has "b".
+struct CountedRun {
+  std::vector<PlannedJob> plan = std::vector<PlannedJob>(3);
+  std::unique_ptr<RunMemory> memory = RunMemory::create(3).value();
+  std::vector<ControlledJob> jobs;
+
+  CountedRun() {
+    OwnValues own;
+    for (std::size_t i = 0; i < plan.size(); ++i) {
+      plan[i].options.name = std::string(1, static_cast<char>('a' + i));
+      plan[i].options.rw = i == 2 ? Role::rx : Role::txrx;
+      plan[i].options.engine = EngineKind::bus;
+      plan[i].group = i == 1 ? "even" : "odd";
+      jobs.push_back({.plan = plan[i], .block = &memory->job(i), .flow = &memory->flow(i)});
+      jobs[i].phase = ControlledJob::Phase::over;
+      fill(memory->job(i), i, own);
+      fill(memory->flow(i), i, own);
+    }
+    plan[0].to = 1;
+    plan[1].to = 0;
+    jobs[0].senders = {1};
+    jobs[1].senders = {0};
+    jobs[2].senders = {0, 1};
+  }
+  RunResult gathered() {
+    RunResult result;
+    gather(jobs, *memory, result);
+    return result;
+  }
+};
+
+TEST(GatheredFigures, AreWhatAJobHasCountedInItsWindow) {
+  CountedRun run;
+  const RunResult result = run.gathered();
+  for (std::size_t i = 0; i < 3; ++i) {
+    const JobResult& job = result.jobs.at(i);
+    const JobBlock& b = run.memory->job(i);
+    const SentCounts& sent = b.sent[Period::window];
+    EXPECT_EQ(job.tx.frames, sent.frames.get());
+    EXPECT_EQ(job.tx.bytes, sent.bytes.get());
+    EXPECT_EQ(job.tx.offered_frames, sent.offered_frames.get());
+    EXPECT_EQ(job.tx.offered_bytes, sent.offered_bytes.get());
+    EXPECT_EQ(job.tx.skipped_frames, sent.skipped.get());
+    EXPECT_EQ(job.tx.refused_frames, sent.refused.get());
+    EXPECT_EQ(job.tx.batches, sent.batches.get());
+    EXPECT_EQ(job.tx.errors, sent.errors.get());
+    EXPECT_EQ(job.tx.first_error, "sent " + std::to_string(i));
+    EXPECT_EQ(job.tx.ramp_frames, b.sent[Period::ramp].frames.get());
+    EXPECT_DOUBLE_EQ(job.tx.seconds, 11);
+    EXPECT_DOUBLE_EQ(job.tx.offered_seconds, 7);
+    const ReceivedCounts& received = b.received[Period::window];
+    EXPECT_EQ(job.rx.frames, received.frames.get());
+    EXPECT_EQ(job.rx.bytes, received.bytes.get());
+    EXPECT_EQ(job.rx.batches, received.batches.get());
+    EXPECT_EQ(job.rx.errors, received.errors.get());
+    EXPECT_EQ(job.rx.first_error, "received " + std::to_string(i));
+    EXPECT_EQ(job.rx.foreign_frames, received.foreign.get());
+    EXPECT_EQ(job.rx.stale_frames, received.stale.get());
+    EXPECT_EQ(job.rx.ramp_frames, b.received[Period::ramp].frames.get());
+    EXPECT_EQ(job.overruns, received.overruns.get());
+    EXPECT_EQ(job.overrun_frames, received.overrun_frames.get());
+    EXPECT_EQ(job.address, "address " + std::to_string(i));
+    EXPECT_EQ(job.start_skew_ns, b.start_skew_ns.load());
+    EXPECT_EQ(job.latency->max(), b.latency.max());
+    EXPECT_EQ(job.service->max(), b.service.max());
+    EXPECT_EQ(job.spacing_error->max(), b.spacing_error.max());
+  }
+  // From the beginning of the first flow to the end of the last one.
+  EXPECT_DOUBLE_EQ(result.jobs[0].rx.seconds, 14);
+  EXPECT_DOUBLE_EQ(result.jobs[2].rx.seconds, 114);
+  EXPECT_EQ(result.jobs[2].runtime_seconds, result.jobs[2].rx.seconds) << "the longer of both";
+}
+
+TEST(GatheredFigures, OfAFlowAreWhatItsReceiverHasCounted) {
+  CountedRun run;
+  const RunResult result = run.gathered();
+  ASSERT_EQ(result.jobs[2].flows.size(), 2U);
+  for (std::size_t i = 0; i < 2; ++i) {
+    const FlowResult& flow = result.jobs[2].flows[i];
+    const FlowBlock& f = run.memory->flow(i);
+    EXPECT_EQ(flow.flow, i);
+    EXPECT_EQ(flow.from, i == 0 ? "a" : "b");
+    EXPECT_EQ(flow.to, "c");
+    EXPECT_EQ(flow.sent, f.all_sent.get() - f.first.get() - f.ramp_sent.get());
+    EXPECT_EQ(flow.received, f.received.get());
+    EXPECT_EQ(flow.lost, f.lost.get());
+    EXPECT_EQ(flow.corrupt, f.corrupt.get());
+    EXPECT_EQ(flow.truncated, f.truncated.get());
+    EXPECT_EQ(flow.late, f.late.get());
+    EXPECT_EQ(flow.cancelled, f.all_sent.get() - f.all_judged.get());
+    EXPECT_EQ(flow.unverified, f.unverified.get());
+    EXPECT_EQ(flow.duplicates, f.duplicates.get());
+    EXPECT_EQ(flow.corrupt_copies, f.corrupt_copies.get());
+    EXPECT_EQ(flow.truncated_copies, f.truncated_copies.get());
+    EXPECT_EQ(flow.reordered, f.reordered.get());
+    EXPECT_DOUBLE_EQ(*flow.jitter_ns, static_cast<double>(f.jitter_ps.get() - 1) / 1000);
+    ASSERT_EQ(flow.gaps.size(), 2U);
+    EXPECT_EQ(flow.gaps[1], std::pair(f.gaps[1][0], f.gaps[1][1]));
+  }
+}
+
+TEST(GatheredFigures, AVerificationIsCompleteOnceEveryFrameThatCameWasChecked) {
+  CountedRun run;
+  EXPECT_FALSE(run.gathered().jobs[2].flows[0].verification_complete);
+  run.memory->flow(0).unverified.set(0);
+  EXPECT_TRUE(run.gathered().jobs[2].flows[0].verification_complete);
+}
+
+TEST(GatheredFigures, OfTheMediumTheKernelAndTheFaultsAreTheirs) {
+  CountedRun run;
+  const RunResult result = run.gathered();
+  for (std::size_t i = 0; i < 3; ++i) {
+    const JobResult& job = result.jobs.at(i);
+    const JobBlock& b = run.memory->job(i);
+    EXPECT_EQ(job.counts.generator_tx, b.all_tx_frames.get());
+    EXPECT_EQ(job.counts.receiver_rx, b.all_rx_frames.get());
+    EXPECT_EQ(job.counts.receiver_foreign, b.all_foreign.get());
+    EXPECT_EQ(job.counts.wire.tx_frames, b.wire_tx_frames.get());
+    EXPECT_EQ(job.counts.wire.tx_bytes, b.wire_tx_bytes.get());
+    EXPECT_EQ(job.counts.wire.rx_frames, b.wire_rx_frames.get());
+    EXPECT_EQ(job.counts.wire.rx_bytes, b.wire_rx_bytes.get());
+    EXPECT_EQ(job.counts.wire.lost_frames, b.wire_lost_frames.get());
+    EXPECT_EQ(job.counts.wire.overruns, b.wire_overruns.get());
+    EXPECT_EQ(job.counts.wire.dropped_frames, b.wire_dropped_frames.get());
+    ASSERT_TRUE(job.cpu);
+    EXPECT_EQ(job.cpu->user_seconds, b.cpu.user_seconds);
+    EXPECT_EQ(job.cpu->major_faults, b.cpu.major_faults);
+    ASSERT_TRUE(job.tcp);
+    EXPECT_EQ(job.tcp->retransmits, b.tcp.retransmits.get());
+    EXPECT_EQ(job.tcp->mss_bytes, b.tcp.mss_bytes.get());
+    EXPECT_EQ(job.tcp->pmtu_bytes, b.tcp.pmtu_bytes.get());
+    EXPECT_EQ(job.tcp->cwnd_bytes_max, b.tcp.cwnd_bytes_max.get());
+    EXPECT_EQ(job.tcp->rtt_ns_min, b.tcp.rtt_ns_min.get());
+    EXPECT_EQ(job.tcp->rtt_ns_mean, b.tcp.rtt_ns_sum.get() / 7);
+    EXPECT_EQ(job.tcp->rtt_ns_max, b.tcp.rtt_ns_max.get());
+    EXPECT_EQ(job.tcp->samples, 7U);
+    EXPECT_EQ(job.tcp->send_buffer_bytes, b.tcp.send_buffer_bytes.get());
+    EXPECT_EQ(job.tcp->receive_buffer_bytes, b.tcp.receive_buffer_bytes.get());
+    EXPECT_EQ(job.tcp->dscp, b.tcp.dscp.get());
+    const LinkResult& sent = result.links.at(2 * i);
+    EXPECT_EQ(sent.direction, "sent");
+    EXPECT_EQ(sent.job, job.name);
+    EXPECT_EQ(sent.faults.lost, b.faults_sent.lost);
+    EXPECT_EQ(sent.faults.under_way, b.faults_sent.under_way);
+    const LinkResult& received = result.links.at(2 * i + 1);
+    EXPECT_EQ(received.direction, "received");
+    EXPECT_EQ(received.faults.lost, b.faults_received.lost);
+  }
+}
+
+/// Expects that each count of `sum` is the sum of those of `a` and `b`.
+void expect_sum(const TrafficResult& sum, const TrafficResult& a, const TrafficResult& b) {
+  EXPECT_EQ(sum.frames, a.frames + b.frames);
+  EXPECT_EQ(sum.bytes, a.bytes + b.bytes);
+  EXPECT_EQ(sum.offered_frames, a.offered_frames + b.offered_frames);
+  EXPECT_EQ(sum.offered_bytes, a.offered_bytes + b.offered_bytes);
+  EXPECT_EQ(sum.skipped_frames, a.skipped_frames + b.skipped_frames);
+  EXPECT_EQ(sum.refused_frames, a.refused_frames + b.refused_frames);
+  EXPECT_EQ(sum.batches, a.batches + b.batches);
+  EXPECT_EQ(sum.errors, a.errors + b.errors);
+  EXPECT_EQ(sum.first_error, a.first_error);
+  EXPECT_EQ(sum.ramp_frames, a.ramp_frames + b.ramp_frames);
+  EXPECT_EQ(sum.foreign_frames, a.foreign_frames + b.foreign_frames);
+  EXPECT_EQ(sum.stale_frames, a.stale_frames + b.stale_frames);
+}
+
+TEST(GatheredFigures, OfAGroupAreTheSumsOfItsOwnJobs) {
+  CountedRun run;
+  const RunResult result = run.gathered();
+  ASSERT_EQ(result.groups.size(), 2U);
+  const GroupResult& odd = result.groups[0];
+  const GroupResult& even = result.groups[1];
+  const JobResult& a = result.jobs[0];
+  const JobResult& b = result.jobs[1];
+  const JobResult& c = result.jobs[2];
+  EXPECT_EQ(odd.name, "odd");
+  EXPECT_EQ(odd.jobs, (std::vector<std::string>{"a", "c"}));
+  expect_sum(odd.tx, a.tx, c.tx);
+  expect_sum(odd.rx, a.rx, c.rx);
+  // From the beginning of the window of "a" to the end of that of "c".
+  EXPECT_DOUBLE_EQ(odd.tx.seconds, 211);
+  EXPECT_DOUBLE_EQ(odd.rx.seconds, 114);
+  EXPECT_DOUBLE_EQ(odd.tx.offered_seconds, 7);
+  EXPECT_EQ(even.jobs, std::vector<std::string>{"b"});
+  expect_sum(even.tx, b.tx, {});
+  expect_sum(even.rx, b.rx, {});
+  FlowResult all = a.flows.at(0);
+  for (const FlowResult& flow : c.flows) {
+    for (const auto count :
+         {&FlowResult::sent, &FlowResult::received, &FlowResult::lost, &FlowResult::corrupt,
+          &FlowResult::truncated, &FlowResult::late, &FlowResult::cancelled,
+          &FlowResult::unverified, &FlowResult::duplicates, &FlowResult::corrupt_copies,
+          &FlowResult::truncated_copies, &FlowResult::reordered}) {
+      all.*count += flow.*count;
+    }
+    all.jitter_ns = std::max(*all.jitter_ns, *flow.jitter_ns);
+  }
+  EXPECT_EQ(odd.loss.sent, all.sent);
+  EXPECT_EQ(odd.loss.received, all.received);
+  EXPECT_EQ(odd.loss.lost, all.lost);
+  EXPECT_EQ(odd.loss.corrupt, all.corrupt);
+  EXPECT_EQ(odd.loss.truncated, all.truncated);
+  EXPECT_EQ(odd.loss.late, all.late);
+  EXPECT_EQ(odd.loss.cancelled, all.cancelled);
+  EXPECT_EQ(odd.loss.unverified, all.unverified);
+  EXPECT_EQ(odd.loss.duplicates, all.duplicates);
+  EXPECT_EQ(odd.loss.corrupt_copies, all.corrupt_copies);
+  EXPECT_EQ(odd.loss.truncated_copies, all.truncated_copies);
+  EXPECT_EQ(odd.loss.reordered, all.reordered);
+  EXPECT_EQ(odd.loss.jitter_ns, all.jitter_ns);
+  EXPECT_EQ(even.loss.lost, b.flows.at(0).lost);
+  EXPECT_EQ(odd.latency->count(), 4U);
+  EXPECT_EQ(odd.latency->min(), std::min(a.latency->min(), c.latency->min()));
+  EXPECT_EQ(odd.latency->max(), std::max(a.latency->max(), c.latency->max()));
+  EXPECT_DOUBLE_EQ(odd.latency->mean(), (a.latency->mean() + c.latency->mean()) / 2);
+  EXPECT_DOUBLE_EQ(odd.service->mean(), (a.service->mean() + c.service->mean()) / 2);
+  EXPECT_EQ(even.latency->max(), b.latency->max());
+  EXPECT_EQ(odd.start_skew_ns, std::max(a.start_skew_ns, c.start_skew_ns));
+  EXPECT_EQ(even.start_skew_ns, b.start_skew_ns);
+}
+
+// ---- Progress ----
+
+TEST(ProgressFigures, AreWhatEachJobHasCountedSoFar) {
+  CountedRun run;
+  for (ControlledJob& job : run.jobs) {
+    job.phase = ControlledJob::Phase::going;
+    job.intervals.resize(2);
+    job.intervals[0].tx_frames = 3;
+    job.intervals[1].tx_frames = 5 + run.memory->job(0).all_foreign.get();
+  }
+  const RunProgress progress = progress_of(run.jobs, 12.5, second_of(2, 7));
+  EXPECT_EQ(progress.at_seconds, 12.5);
+  ASSERT_EQ(progress.jobs.size(), 3U);
+  for (std::size_t i = 0; i < 3; ++i) {
+    const JobProgress& job = progress.jobs[i];
+    const JobBlock& b = run.memory->job(i);
+    EXPECT_EQ(job.name, run.plan[i].options.name);
+    EXPECT_EQ(job.group, run.plan[i].group);
+    EXPECT_EQ(job.tx_frames, b.all_tx_frames.get());
+    EXPECT_EQ(job.tx_bytes, b.all_tx_bytes.get());
+    EXPECT_EQ(job.rx_frames, b.all_rx_frames.get());
+    EXPECT_EQ(job.rx_bytes, b.all_rx_bytes.get());
+    EXPECT_EQ(job.last.tx_frames, run.jobs[i].intervals[1].tx_frames) << "the newest";
+  }
+  const auto missed = [&](std::size_t flow) { return run.memory->flow(flow).lost_so_far.get(); };
+  EXPECT_EQ(progress.jobs[0].lost_frames, missed(1)) << "of what is sent to it";
+  EXPECT_EQ(progress.jobs[1].lost_frames, missed(0));
+  EXPECT_EQ(progress.jobs[2].lost_frames, missed(0) + missed(1));
+}
+
+TEST(ProgressFigures, HowFarAJobIsGoesByItsTimeOrByWhatItHasSent) {
+  using std::chrono::seconds;
+  CountedRun run;
+  for (ControlledJob& job : run.jobs) job.phase = ControlledJob::Phase::going;
+  // Of 40 s (10 s of delay and ramp, 30 s of runtime) the first job has done 16 s. In 16 s the
+  // second job has sent a tenth of its frames. The third one receives as long as the others send.
+  JobOptions& timed = run.plan[0].options;
+  timed.start_delay = seconds(4);
+  timed.ramp_time = seconds(6);
+  timed.runtime = seconds(30);
+  JobOptions& counted = run.plan[1].options;
+  counted.number_ios = run.memory->job(1).all_tx_frames.get() * 10;
+  const std::uint64_t now = second_of(0, 16);
+  run.memory->job(1).start_ns = kStart;
+  run.memory->job(2).start_ns = kStart;
+  const RunProgress progress = progress_of(run.jobs, 16, now);
+  EXPECT_NEAR(progress.jobs[0].share.value_or(0), 0.4, 1e-9);
+  EXPECT_NEAR(progress.jobs[0].left_seconds.value_or(0), 24, 1e-9);
+  EXPECT_NEAR(progress.jobs[1].share.value_or(0), 0.1, 1e-9);
+  EXPECT_NEAR(progress.jobs[1].left_seconds.value_or(0), 144, 1e-6);
+  EXPECT_FALSE(progress.jobs[2].share);
+  EXPECT_NEAR(progress.left_seconds.value_or(0), 144, 1e-6) << "until the last one ends";
+  EXPECT_NEAR(progress.share.value_or(0), 0.1, 1e-9);
+}
+
+// ---- Repetitions ----
+
+/// A run of a sender and its receiver. Its figures are those of a basic run multiplied by `times`;
+/// only the rate of the sender is multiplied by `sent_times`.
+RunResult run_times(double times, double sent_times) {
+  const auto count = [&](double n) { return static_cast<std::uint64_t>(n * times); };
+  RunResult run;
+  for (const char* name : {"tx", "rx"}) {
+    JobResult job;
+    job.name = name;
+    job.latency = std::make_shared<LatencyHistogram>();
+    job.service = job.spacing_error = job.latency;
+    run.jobs.push_back(job);
+  }
+  run.jobs[0].tx.frames = static_cast<std::uint64_t>(7'000 * sent_times);
+  run.jobs[0].tx.seconds = 10;
+  TrafficResult& rx = run.jobs[1].rx;
+  rx.frames = count(5'000);
+  rx.seconds = 20;
+  FlowResult flow;
+  flow.sent = 100'000;
+  flow.received = 10;
+  flow.corrupt = 11;
+  flow.lost = count(1'300);
+  run.jobs[1].flows = {flow, flow};
+  // Percentiles are exact below 256 ns.
+  run.jobs[1].latency->record(count(17), 60);
+  run.jobs[1].latency->record(count(19), 39);
+  run.jobs[1].latency->record(count(23), 1);
+  run.began = std::chrono::system_clock::time_point(std::chrono::seconds(count(100)));
+  run.ended = run.began + std::chrono::seconds(1);
+  return run;
+}
+
+constexpr std::array<double, 5> kTimes{2, 5, 3, 1, 9};
+constexpr std::array<double, 5> kSentTimes{5, 9, 1, 2, 3};
+
+RunResult five_runs() {
+  std::vector<RunResult> runs;
+  for (std::size_t i = 0; i < kTimes.size(); ++i) {
+    runs.push_back(run_times(kTimes.at(i), kSentTimes.at(i)));
+  }
+  return all_of_repetitions(std::move(runs));
+}
+
+const RepeatFigure& repeat_of(const RunResult& run, const std::string& job,
+                              const std::string& figure) {
+  for (const RepeatFigure& each : run.repeats) {
+    if (each.job == job && each.figure == figure) return each;
+  }
+  throw std::runtime_error("no repetitions of " + job + ' ' + figure);
+}
+
+TEST(RepeatedFigures, AreTheMedianAndTheEndsOfAllRunsInTheirOrder) {
+  const RunResult run = five_runs();
+  struct Row {
+    const char *job, *figure;
+    double once;
+  };
+  const double mean = (17 * 60 + 19 * 39 + 23) / 100.0;
+  const std::vector<Row> rows{{"tx", "tx_fps", 700},        {"rx", "rx_fps", 250},
+                              {"rx", "lost_share", 0.013},  {"rx", "latency_ns_mean", mean},
+                              {"rx", "latency_ns_p50", 17}, {"rx", "latency_ns_p99", 19}};
+  EXPECT_EQ(run.repeats.size(), rows.size());
+  for (const Row& row : rows) {
+    const RepeatFigure& figure = repeat_of(run, row.job, row.figure);
+    ASSERT_EQ(figure.values.size(), 5U) << row.figure;
+    const auto& times = row.job == std::string("tx") ? kSentTimes : kTimes;
+    for (std::size_t i = 0; i < times.size(); ++i) {
+      EXPECT_NEAR(figure.values[i], row.once * times.at(i), 1e-9) << row.figure;
+    }
+    EXPECT_NEAR(figure.median, row.once * 3, 1e-9) << row.figure;
+    EXPECT_NEAR(figure.least, row.once, 1e-9) << row.figure;
+    EXPECT_NEAR(figure.most, row.once * 9, 1e-9) << row.figure;
+  }
+}
+
+TEST(RepeatedFigures, CountsAreThoseOfTheRunWithTheMedianRate) {
+  const RunResult run = five_runs();
+  EXPECT_EQ(run.shown_run, 2U);
+  EXPECT_EQ(run.jobs.at(1).rx.frames, 15'000U);
+  ASSERT_EQ(run.repetitions.size(), 5U);
+  EXPECT_EQ(run.repetitions[4].jobs.at(1).rx.frames, 45'000U);
+  EXPECT_EQ(run.began, std::chrono::system_clock::time_point(std::chrono::seconds(200)));
+  EXPECT_EQ(run.ended, std::chrono::system_clock::time_point(std::chrono::seconds(901)));
+}
+
+TEST(RepeatedFigures, OfSearchesARunIsChosenByWhatItFound) {
+  std::vector<RunResult> runs;
+  for (const double found : {40.0, 20.0, 30.0}) {
+    // By the rate of its traffic, another run would be chosen.
+    const double times = found == 40 ? 2 : found == 20 ? 3 : 9;
+    runs.push_back(run_times(times, times));
+    SearchResult& search = runs.back().searches.emplace_back();
+    search.job = "tx";
+    search.found_fps = found;
+  }
+  const RunResult run = all_of_repetitions(std::move(runs));
+  EXPECT_EQ(run.shown_run, 2U);
+  const RepeatFigure& figure = repeat_of(run, "tx", "found_fps");
+  EXPECT_EQ(figure.values, (std::vector<double>{40, 20, 30}));
+  EXPECT_EQ(figure.median, 30);
+  EXPECT_EQ(figure.least, 20);
+  EXPECT_EQ(figure.most, 40);
+}
+
+// ---- Searches ----
+
+/// 1000 frames were sent. Each way in which frames can end has a number of its own.
+FlowResult flow_of_trial() {
+  FlowResult flow;
+  flow.from = "s";
+  flow.to = "s.sink";
+  flow.sent = 1000;
+  flow.received = 900;
+  flow.lost = 41;
+  flow.corrupt = 23;
+  flow.truncated = 13;
+  flow.late = 11;
+  flow.cancelled = 7;
+  flow.unverified = 5;
+  flow.duplicates = 300;
+  flow.corrupt_copies = 200;
+  return flow;
+}
+
+/// A trial of "s" and its receiver, with two other jobs in the same run.
+RunResult run_of_trial() {
+  RunResult run;
+  for (const char* name : {"other", "s", "s.sink", "other.sink"}) {
+    JobResult job;
+    job.name = name;
+    job.latency = std::make_shared<LatencyHistogram>();
+    job.service = std::make_shared<LatencyHistogram>();
+    job.spacing_error = std::make_shared<LatencyHistogram>();
+    run.jobs.push_back(job);
+  }
+  run.jobs[1].tx.frames = 1000;
+  run.jobs[1].tx.offered_frames = 1200;
+  run.jobs[1].tx.seconds = 4;
+  run.jobs[1].tx.offered_seconds = 5;
+  run.jobs[1].spacing_error->record(70);
+  run.jobs[1].spacing_error->record(90);
+  run.jobs[2].flows = {flow_of_trial()};
+  for (std::uint64_t i = 1; i <= 90; ++i) run.jobs[2].latency->record(i, 10);
+  run.jobs[0].tx.frames = 77;
+  run.jobs[0].tx.seconds = 1;
+  run.jobs[0].spacing_error->record(1'000'000);
+  run.jobs[3].flows = {flow_of_trial()};
+  run.jobs[3].flows[0].from = "other";
+  run.jobs[3].flows[0].received = 0;
+  run.jobs[3].latency->record(1'000'000, 100'000);
+  return run;
+}
+
+TEST(TrialFigures, OnlyAFrameThatCameWholeAndInTimeIsDelivered) {
+  JobOptions job;
+  job.name = "s";
+  job.latency_percentile = 50;
+  const TrialResult trial = figures_of_trial(run_of_trial(), job, 300);
+  EXPECT_EQ(trial.job, "s");
+  EXPECT_EQ(trial.offered_fps, 300);
+  EXPECT_EQ(trial.achieved_fps, 250);
+  EXPECT_EQ(trial.loss_share, 0.1) << "900 of 1000 were received";
+  EXPECT_EQ(trial.latency_percentile_ns, 50) << "of all that were sent, half took so long";
+  EXPECT_EQ(trial.sender_late_ns, 90);
+}
+
+TEST(TrialFigures, OfOneThatAsksRequestsAndRepliesCount) {
+  RunResult run = run_of_trial();
+  // Replies also count: "s" asks and receives them itself.
+  FlowResult replies = flow_of_trial();
+  replies.from = "s.sink";
+  replies.to = "s";
+  replies.received = 800;
+  run.jobs[1].flows = {replies};
+  JobOptions job;
+  job.name = "s";
+  EXPECT_EQ(figures_of_trial(run, job, 300).loss_share, 0.15);
+}
+
+TEST(TrialFigures, ATrialWithFramesThatCameTooLateHasNotPassed) {
+  for (const auto fate : {&FlowResult::lost, &FlowResult::corrupt, &FlowResult::truncated,
+                          &FlowResult::late, &FlowResult::cancelled, &FlowResult::unverified}) {
+    RunResult run = run_of_trial();
+    FlowResult flow;
+    flow.from = "s";
+    flow.sent = 1000;
+    flow.received = 900;
+    flow.*fate = 100;
+    run.jobs[2].flows = {flow};
+    JobOptions job;
+    job.name = "s";
+    RateSearch search({.max_fps = 250, .repeat_near = false});
+    search.note(figures_of_trial(run, job, 250));
+    EXPECT_FALSE(search.result().trials.at(0).passed);
+    EXPECT_FALSE(search.result().found_fps);
+  }
+}
+
+}  // namespace
+}  // namespace shmif::perf::run_figures

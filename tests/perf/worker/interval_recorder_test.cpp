@@ -1,0 +1,62 @@
+// What an interval keeps of its latencies: bins for a log, and percentiles.
+
+#include "perf/worker/interval_recorder.hpp"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstdint>
+
+#include "perf/worker/run_memory.hpp"
+
+namespace shmif::perf::interval_recorder {
+namespace {
+
+constexpr std::uint64_t kSecond = 1'000'000'000;
+constexpr std::uint64_t kBegin = 100 * kSecond;
+
+TEST(IntervalsOfAJob, TheLastBinOfAHistogramHasItsOwnLatenciesAndAllLongerOnes) {
+  constexpr std::array<std::size_t, 1> kLogged{0};
+  const auto memory = RunMemory::create(1, kLogged).value();
+  JobBlock& job = memory->job(0);
+  IntervalRecorder recorder(job, kBegin, 100);
+  constexpr std::uint64_t kLast = std::uint64_t{127} << 27U;  // 17 s
+  for (const std::uint64_t ns : {kLast - 1, kLast, 2 * kLast, 3600 * kSecond}) recorder.latency(ns);
+  recorder.close(kBegin + 100);
+  recorder.latency(127);
+  recorder.close(kBegin + 200);
+  const HistogramBlock& first = job.histograms[0];
+  EXPECT_EQ(first[kHistogramBins - 2], 1U);
+  EXPECT_EQ(first[kHistogramBins - 1], 3U);
+  const HistogramBlock& second = job.histograms[1];
+  EXPECT_EQ(second[127], 1U);
+  EXPECT_EQ(second[kHistogramBins - 1], 0U);
+}
+
+TEST(IntervalsOfAJob, NoPercentileIsLongerThanTheLongestLatencyNorTooLow) {
+  const auto memory = RunMemory::create(1).value();
+  JobBlock& job = memory->job(0);
+  IntervalRecorder recorder(job, kBegin, 100);
+  std::uint64_t end = kBegin;
+  std::uint64_t number = 0;
+  for (const std::uint64_t ns : {1UL, 63UL, 64UL, 127UL, 128UL, 129UL, 1'000'001UL, 20 * kSecond}) {
+    recorder.latency(ns);
+    recorder.close(end += 100);
+    const IntervalBlock& only = job.intervals[number++];
+    EXPECT_EQ(only.latency_p50_ns.get(), ns);
+    EXPECT_EQ(only.latency_p99_ns.get(), ns);
+    EXPECT_EQ(only.latency_max_ns.get(), ns);
+  }
+  // Of 200 values the median is the 100th, and the 99th percentile the 198th.
+  for (std::uint64_t i = 1; i <= 200; ++i) recorder.latency(i <= 100 ? 10 : i <= 198 ? 20 : 30);
+  recorder.close(end += 100);
+  EXPECT_EQ(job.intervals[number].latency_p50_ns.get(), 10U);
+  EXPECT_EQ(job.intervals[number++].latency_p99_ns.get(), 20U);
+  for (std::uint64_t i = 1; i <= 201; ++i) recorder.latency(i <= 100 ? 10 : i <= 198 ? 20 : 30);
+  recorder.close(end += 100);
+  EXPECT_EQ(job.intervals[number].latency_p50_ns.get(), 20U);
+  EXPECT_EQ(job.intervals[number].latency_p99_ns.get(), 30U);
+}
+
+}  // namespace
+}  // namespace shmif::perf::interval_recorder

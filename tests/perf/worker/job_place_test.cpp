@@ -1,0 +1,342 @@
+// A job's process and thread: how it begins and ends, and where and with which rights it is.
+
+#include <fcntl.h>
+#include <grp.h>
+#include <gtest/gtest.h>
+#include <pwd.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <functional>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "perf/control/job_thread.hpp"
+#include "perf/worker/placement.hpp"
+#include "tests/support/child_process.hpp"
+
+namespace shmif::perf::job_place {
+namespace {
+
+using test::Child;
+using test::eventually;
+using test::Shared;
+
+// ---- Processes and threads ----
+
+bool ends(JobRunner& runner) {
+  return eventually([&] { return runner.ended(); });
+}
+
+TEST(JobRunner, TellsHowAProcessEndedHoweverOftenItIsAsked) {
+  const auto status = JobRunner::start(false, [] { return 41; }).value();
+  EXPECT_FALSE(status->is_thread());
+  EXPECT_GT(status->pid(), 0);
+  EXPECT_FALSE(status->ended_already()) << "nobody has looked";
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(ends(*status));
+    EXPECT_TRUE(status->ended_already());
+    EXPECT_EQ(status->exit().status, 41);
+    EXPECT_EQ(status->exit().signal, std::nullopt);
+  }
+  status->signal(SIGKILL);  // to nobody
+  const auto killed = JobRunner::start(false, [] {
+                        for (;;) ::pause();
+                        return 0;
+                      }).value();
+  EXPECT_FALSE(killed->ended());
+  killed->signal(SIGTERM);
+  killed->wait();
+  EXPECT_TRUE(killed->ended_already());
+  killed->wait();
+  EXPECT_EQ(killed->exit().status, std::nullopt);
+  EXPECT_EQ(killed->exit().signal, SIGTERM);
+}
+
+TEST(JobRunner, AProcessThatNobodyKnowsOfAnyMoreHasEnded) {
+  const auto runner = JobRunner::start(false, [] { return 3; }).value();
+  siginfo_t what{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(runner->pid()), &what, WEXITED), 0);
+  EXPECT_TRUE(runner->ended());
+  EXPECT_EQ(runner->exit().status, std::nullopt);
+  EXPECT_EQ(runner->exit().signal, std::nullopt);
+}
+
+TEST(JobRunner, AProcessGoesWithItsRunner) {
+  pid_t pid = 0;
+  {
+    const auto runner = JobRunner::start(false, [] {
+                          for (;;) ::pause();
+                          return 0;
+                        }).value();
+    pid = runner->pid();
+    EXPECT_EQ(::kill(pid, 0), 0);
+  }
+  EXPECT_EQ(::kill(pid, 0), -1) << "it is not even a zombie";
+}
+
+TEST(JobRunner, AThreadEndsByItself) {
+  std::atomic<bool> go_on{false};
+  const auto runner = JobRunner::start(true, [&] {
+                        while (!go_on) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+                        return 7;
+                      }).value();
+  EXPECT_TRUE(runner->is_thread());
+  EXPECT_EQ(runner->pid(), 0);
+  EXPECT_FALSE(runner->ended());
+  runner->signal(SIGKILL);  // for processes alone
+  runner->wait();
+  EXPECT_FALSE(runner->ended_already());
+  go_on = true;
+  EXPECT_TRUE(ends(*runner));
+  EXPECT_TRUE(runner->ended()) << "a second look";
+  EXPECT_EQ(runner->exit().status, std::nullopt) << "of a process alone";
+}
+
+/// Bit n: what this process does at signal `numbers[n]` is as wanted.
+int handlers_are(const std::vector<int>& numbers, void (*wanted)(int)) {
+  int found = 0;
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    struct sigaction now{};
+    ::sigaction(numbers[i], nullptr, &now);
+    if (now.sa_handler == wanted) found |= 1 << i;
+  }
+  return found;
+}
+
+TEST(JobRunner, AProcessLeavesTheSignalsOfATerminalToItsController) {
+  const std::vector<int> terminals{SIGINT, SIGQUIT, SIGHUP, SIGUSR1};
+  const int ignored = handlers_are(terminals, SIG_IGN);  // by whoever started this, as nohup
+  void (*const before)(int) = ::signal(SIGTERM, SIG_IGN);
+  const auto runner = JobRunner::start(false, [&] {
+                        int on_death = 0;
+                        ::prctl(PR_GET_PDEATHSIG, &on_death);
+                        return handlers_are(terminals, SIG_IGN) |
+                               handlers_are({SIGTERM}, SIG_DFL) << 4 |
+                               (on_death == SIGKILL ? 1 : 0) << 5;
+                      }).value();
+  ::signal(SIGTERM, before);
+  EXPECT_TRUE(ends(*runner));
+  EXPECT_EQ(runner->exit().status, 0x3f);
+  EXPECT_EQ(handlers_are(terminals, SIG_IGN), ignored) << "the controller's are its own";
+}
+
+// ---- Where a job is ----
+
+/// What is found in a thread that took the place of `job`; empty if it could not.
+std::optional<int> in_place(const JobOptions& job, const std::function<int()>& look) {
+  std::optional<int> found;
+  std::thread([&] {
+    if (take_place(job)) found = look();
+  }).join();
+  return found;
+}
+
+/// The CPUs that this thread may be on.
+std::vector<int> own_cpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  EXPECT_EQ(::sched_getaffinity(0, sizeof set, &set), 0);
+  std::vector<int> cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+TEST(JobPlace, IsThatOfItsThreadAlone) {
+  JobOptions job;
+  EXPECT_EQ(in_place(job, [] { return ::prctl(PR_GET_TIMERSLACK); }), 1) << "it sleeps to the ns";
+  EXPECT_GT(::prctl(PR_GET_TIMERSLACK), 1);
+  job.nice = 19;  // which anybody may have
+  const std::vector<int> last{own_cpus().back()};
+  job.cpus_allowed = last;
+  const int nice = ::getpriority(PRIO_PROCESS, 0);
+  EXPECT_EQ(
+      in_place(job, [] { return ::getpriority(PRIO_PROCESS, static_cast<id_t>(::gettid())); }), 19);
+  EXPECT_EQ(in_place(job, [&] { return own_cpus() == last ? 1 : 0; }), 1);
+  EXPECT_EQ(::getpriority(PRIO_PROCESS, 0), nice);
+}
+
+TEST(JobPlace, HasThePriorityOfItsInputAndOutputInItsClassOrTheUsualOne) {
+  struct Case {
+    std::optional<int> klass, priority;
+    int wanted;
+  };
+  const auto priority_of = [](int klass, int priority) { return klass << 13 | priority; };
+  for (const Case& c : {Case{2, 3, priority_of(2, 3)},
+                        {std::nullopt, 5, priority_of(2, 5)},
+                        {std::nullopt, 0, priority_of(2, 0)},
+                        {3, std::nullopt, priority_of(3, 0)},
+                        {2, std::nullopt, priority_of(2, 0)}}) {
+    JobOptions job;
+    job.ioprio_class = c.klass;
+    job.ioprio = c.priority;
+    EXPECT_EQ(in_place(job,
+                       [] {
+                         constexpr int kOfProcess = 1;
+                         return static_cast<int>(::syscall(SYS_ioprio_get, kOfProcess, 0));
+                       }),
+              c.wanted);
+  }
+}
+
+TEST(JobPlace, ItsOwnCpusGoBeforeThoseOfItsNode) {
+  const std::vector<int> cpus = own_cpus();
+  if (cpus.size() < 2) GTEST_SKIP() << "needs two CPUs";
+  JobOptions job;
+  job.numa_node = 0;
+  const std::vector<int> last{cpus.back()};
+  const auto is_on_the_last = [&] { return own_cpus() == last ? 1 : 0; };
+  if (!in_place(job, is_on_the_last)) GTEST_SKIP() << "a kernel without NUMA";
+  job.cpus_allowed = last;
+  EXPECT_EQ(in_place(job, is_on_the_last), 1);
+}
+
+TEST(JobPlace, WhatItCannotHaveIsNamed) {
+  const auto why = [](const std::function<void(JobOptions&)>& change) {
+    std::string text = "nothing";
+    std::thread([&] {
+      JobOptions job;
+      change(job);
+      const auto done = take_place(job);
+      if (!done) text = done.error().message;
+    }).join();
+    return text;
+  };
+  EXPECT_EQ(why([](JobOptions& o) { o.cpus_allowed = {0, CPU_SETSIZE}; }), "there is no such CPU");
+  EXPECT_EQ(why([](JobOptions& o) { o.cpus_allowed = {-1}; }), "there is no such CPU");
+  EXPECT_EQ(why([](JobOptions& o) {
+              o.cpus_allowed = {1022, 1023};
+            }).find("cannot run on CPU 1022-1023 (cpus_allowed): Invalid argument"),
+            0U);
+  const std::string io = why([](JobOptions& o) { o.ioprio_class = 7; });
+  EXPECT_EQ(io.find("cannot set the I/O priority (prio, prioclass): Invalid argument"), 0U) << io;
+  const std::string group = why([](JobOptions& o) { o.cgroup = "/no/such"; });
+  EXPECT_EQ(group.find("cannot enter cgroup /sys/fs/cgroup//no/such: No such file"), 0U) << group;
+}
+
+/// What a process says of itself that becomes an ordinary user, and then does this.
+int as_user(const std::function<int()>& body) {
+  Child child([&] {
+    constexpr unsigned kNobodyElse = 64115;
+    if (::setgid(kNobodyElse) != 0 || ::setuid(kNobodyElse) != 0) return 98;
+    return body();
+  });
+  return child.wait();
+}
+
+TEST(JobPlace, AnOrdinaryUserIsToldWhatItWouldNeed) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: becomes another user";
+  EXPECT_EQ(as_user([] {
+              const auto refused = [](const std::function<void(JobOptions&)>& change,
+                                      const std::string& what, const std::string& hint) {
+                JobOptions job;
+                change(job);
+                auto done = take_place(job);
+                if (done) done = drop_privileges(job);
+                return !done && done.error().message.find(what) == 0 &&
+                       done.error().message.find(hint) != std::string::npos;
+              };
+              if (!refused([](JobOptions& o) { o.nice = -5; },
+                           "cannot set nice value -5: ", "need CAP_SYS_NICE")) {
+                return 1;
+              }
+              if (!refused([](JobOptions& o) { o.rtprio = 7; },
+                           "cannot run as SCHED_FIFO 7: ", "RLIMIT_RTPRIO")) {
+                return 2;
+              }
+              if (!refused([](JobOptions& o) { o.gid = "1"; },
+                           "cannot give up supplementary groups: ", "CAP_SETGID")) {
+                return 3;
+              }
+              const rlimit little{4096, 4096};
+              ::setrlimit(RLIMIT_MEMLOCK, &little);
+              std::vector<std::byte> memory(1U << 20U);
+              if (pin({memory.data(), 0}).has_value() != true) return 4;
+              const auto pinned = pin(memory);
+              if (pinned ||
+                  pinned.error().message.find("cannot lock 1048576 bytes of buffers into memory "
+                                              "(lockmem): ") != 0) {
+                return 5;
+              }
+              return pinned.error().message.find("ulimit -l") == std::string::npos ? 6 : 0;
+            }),
+            0);
+}
+
+// ---- Rights ----
+
+/// In a process of root: becomes what these say. Result: 0 if it is then as wanted.
+int becomes(const std::string& uid, const std::string& gid, unsigned user, unsigned group) {
+  Child child([&] {
+    const gid_t groups[] = {4, 24};
+    if (::setgroups(2, groups) != 0) return 1;
+    ::prctl(PR_SET_PDEATHSIG, 0);
+    JobOptions job;
+    job.uid = uid;
+    job.gid = gid;
+    if (!drop_privileges(job)) return 2;
+    uid_t users[3];
+    gid_t own[3];
+    ::getresuid(&users[0], &users[1], &users[2]);
+    ::getresgid(&own[0], &own[1], &own[2]);
+    for (const uid_t each : users) {
+      if (each != user) return 3;
+    }
+    for (const gid_t each : own) {
+      if (each != group) return 4;
+    }
+    if (::getgroups(0, nullptr) != 0) return 5;
+    int on_death = 0;
+    ::prctl(PR_GET_PDEATHSIG, &on_death);
+    return on_death == SIGKILL ? 0 : 6;
+  });
+  return child.wait();
+}
+
+TEST(JobRights, AreGivenUpByNumberOrByNameAndEachAlone) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: gives up rights";
+  EXPECT_EQ(becomes("65533", "65532", 65533, 65532), 0);
+  EXPECT_EQ(becomes("65533", "", 65533, ::getegid()), 0);
+  EXPECT_EQ(becomes("", "65532", ::geteuid(), 65532), 0);
+  const passwd* const user = ::getpwnam("nobody");
+  if (user == nullptr) return;
+  const unsigned uid = user->pw_uid;
+  const group* const theirs = ::getgrnam("daemon");
+  if (theirs == nullptr) return;
+  EXPECT_EQ(becomes("nobody", "daemon", uid, theirs->gr_gid), 0);
+}
+
+TEST(JobRights, OfWhomNobodyKnowsAreRefusedBeforeAnyIsGivenUp) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: gives up rights";
+  Child child([] {
+    const auto refused = [](const char* uid, const char* gid, const std::string& wanted) {
+      JobOptions job;
+      job.uid = uid;
+      job.gid = gid;
+      const auto done = drop_privileges(job);
+      return !done && done.error().message == wanted;
+    };
+    if (!refused("65533", "no-such", "no group is called no-such")) return 1;
+    if (!refused("65533x", "65532", "no user is called 65533x")) return 2;
+    if (!refused("no-such", "", "no user is called no-such")) return 3;
+    return ::geteuid() == 0 && ::getegid() == 0 ? 0 : 4;
+  });
+  EXPECT_EQ(child.wait(), 0);
+  JobOptions none;
+  none.thread = true;
+  EXPECT_TRUE(drop_privileges(none)) << "nothing is asked for";
+}
+
+}  // namespace
+}  // namespace shmif::perf::job_place

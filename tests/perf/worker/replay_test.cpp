@@ -1,0 +1,319 @@
+#include "perf/worker/replay.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <regex>
+#include <vector>
+
+#include "perf/worker/record_writer.hpp"
+#include "shmif/bus.hpp"
+#include "shmif/pcap_link.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::perf {
+namespace {
+
+constexpr std::uint64_t kStart = 9'000'000'000;
+
+std::vector<std::byte> frame_of(std::uint64_t n, std::size_t size) {
+  std::vector<std::byte> bytes(size, static_cast<std::byte>(n));
+  bytes[12] = std::byte{0x08};
+  return bytes;
+}
+
+/// A capture of frames at these times (ns), of 60 bytes and more.
+std::string capture(const test::TempDir& dir, const std::vector<std::uint64_t>& times) {
+  const std::string path = dir.file("capture.pcap");
+  auto writer = PcapWriter::create(path).value();
+  for (std::size_t n = 0; n < times.size(); ++n) {
+    const auto bytes = frame_of(n, 60 + n);
+    FrameView frame{std::span<const std::byte>(bytes)};
+    frame.time_ns = 1'700'000'000'000'000'000 + times[n];
+    EXPECT_EQ(writer.send({&frame, 1}).taken, 1U);
+  }
+  return path;
+}
+
+std::vector<Replay::Slot> take_all(Replay& replay, std::uint64_t now_ns) {
+  std::vector<Replay::Slot> all;
+  Replay::Slot slots[7];
+  while (const std::size_t n = replay.take(now_ns, slots)) all.insert(all.end(), slots, slots + n);
+  return all;
+}
+
+std::vector<std::uint64_t> intended(const std::vector<Replay::Slot>& slots) {
+  std::vector<std::uint64_t> times;
+  for (const Replay::Slot& slot : slots) times.push_back(slot.intended_ns - kStart);
+  return times;
+}
+
+using Times = std::vector<std::uint64_t>;
+
+TEST(Replay, FramesAreDueAtTheTimesOfTheirRecording) {
+  const test::TempDir dir;
+  Replay replay = Replay::open(capture(dir, {0, 1000, 1001, 5000})).value();
+  EXPECT_EQ(replay.frames(), 4U);
+  EXPECT_EQ(replay.bytes(), 60U + 61 + 62 + 63);
+  EXPECT_EQ(replay.longest(), 63U);
+  replay.start(kStart);
+  EXPECT_EQ(replay.next_ns(), kStart);
+  EXPECT_TRUE(take_all(replay, kStart - 1).empty());
+  const auto first = take_all(replay, kStart + 1000);
+  EXPECT_EQ(intended(first), (Times{0, 1000}));
+  EXPECT_EQ(replay.next_ns(), kStart + 1001);
+  const auto rest = take_all(replay, kStart + 9000);
+  EXPECT_EQ(intended(rest), (Times{1001, 5000}));
+  EXPECT_EQ(replay.next_ns(), Replay::kNever);
+  EXPECT_TRUE(take_all(replay, kStart + 99'000).empty());
+  const auto expected = frame_of(3, 63);
+  EXPECT_TRUE(std::ranges::equal(rest[1].frame.bytes, expected));
+}
+
+TEST(Replay, TimesAreScaled) {
+  const test::TempDir dir;
+  const std::string path = capture(dir, {0, 1000, 3001});
+  Replay slower = Replay::open(path, {.time_scale = 2}).value();
+  slower.start(kStart);
+  EXPECT_EQ(intended(take_all(slower, kStart + 100'000)), (Times{0, 2000, 6002}));
+  Replay faster = Replay::open(path, {.time_scale = 0.1}).value();
+  faster.start(kStart);
+  EXPECT_EQ(intended(take_all(faster, kStart + 100'000)), (Times{0, 100, 300}));
+}
+
+TEST(Replay, FlatOutFramesAreIntendedForNow) {
+  const test::TempDir dir;
+  Replay replay =
+      Replay::open(capture(dir, {0, 1'000'000'000}), {.time_scale = 0, .loops = 2}).value();
+  replay.start(kStart, kStart + 100);
+  EXPECT_TRUE(take_all(replay, kStart - 1).empty());
+  EXPECT_EQ(intended(take_all(replay, kStart + 70)), (Times{70, 70, 70, 70}));
+  Replay late = Replay::open(capture(dir, {0}), {.time_scale = 0}).value();
+  late.start(kStart, kStart + 100);
+  EXPECT_TRUE(take_all(late, kStart + 100).empty());
+}
+
+TEST(Replay, LoopsFollowEachOtherAtTheMeanGap) {
+  const test::TempDir dir;
+  const std::string path = capture(dir, {0, 500, 2000});
+  Replay replay = Replay::open(path, {.loops = 2}).value();
+  EXPECT_EQ(replay.loop_ns(), 3000U);
+  replay.start(kStart);
+  EXPECT_EQ(intended(take_all(replay, kStart + 100'000)), (Times{0, 500, 2000, 3000, 3500, 5000}));
+  Replay endless = Replay::open(path, {.loops = 0}).value();
+  endless.start(kStart, kStart + 30'000);
+  const auto all = take_all(endless, kStart + 100'000);
+  EXPECT_EQ(all.size(), 30U) << "until the end";
+  EXPECT_EQ(endless.next_ns(), Replay::kNever);
+}
+
+TEST(Replay, NoFrameIsDueAtTheEndOrLater) {
+  const test::TempDir dir;
+  Replay replay = Replay::open(capture(dir, {0, 1000, 2000})).value();
+  replay.start(kStart, kStart + 2000);
+  EXPECT_EQ(intended(take_all(replay, kStart + 9000)), (Times{0, 1000}));
+}
+
+TEST(Replay, AClockThatWasSetBackHoldsNothingUp) {
+  const test::TempDir dir;
+  Replay replay = Replay::open(capture(dir, {5000, 7000, 1000, 9000})).value();
+  replay.start(kStart);
+  EXPECT_EQ(intended(take_all(replay, kStart + 100'000)), (Times{0, 2000, 2000, 4000}));
+}
+
+TEST(Replay, LoopsAreScaledLikeTheTimesInThem) {
+  const test::TempDir dir;
+  Replay replay = Replay::open(capture(dir, {0, 500, 2000}), {.time_scale = 2, .loops = 2}).value();
+  EXPECT_EQ(replay.loop_ns(), 6000U);
+  replay.start(kStart);
+  EXPECT_EQ(intended(take_all(replay, kStart + 100'000)),
+            (Times{0, 1000, 4000, 6000, 7000, 10000}));
+}
+
+TEST(Replay, KnowsHowManyFramesAreLeftInAllLoops) {
+  const test::TempDir dir;
+  Replay replay = Replay::open(capture(dir, {0, 1, 2}), {.loops = 2}).value();
+  for (std::uint64_t left = 6; left > 0; --left) {
+    EXPECT_EQ(replay.left(), left);
+    EXPECT_FALSE(replay.ended());
+    EXPECT_EQ(replay.next().size(), 60 + (6 - left) % 3);
+  }
+  EXPECT_EQ(replay.left(), 0U);
+  EXPECT_TRUE(replay.ended());
+  EXPECT_EQ(Replay::open(dir.file("capture.pcap"), {.loops = 0}).value().left(), Replay::kNever);
+}
+
+TEST(Replay, TheLongestFrameMayStandAnywhereAndAllMayTakeTheWholeMemory) {
+  const test::TempDir dir;
+  const std::string path = dir.file("mixed.pcap");
+  {
+    auto writer = PcapWriter::create(path).value();
+    for (const std::size_t size : {100U, 900U, 60U}) {
+      const auto bytes = frame_of(1, size);
+      const FrameView frame{std::span<const std::byte>(bytes)};
+      EXPECT_EQ(writer.send({&frame, 1}).taken, 1U);
+    }
+  }
+  EXPECT_EQ(Replay::open(path, {.most_bytes = 1060}).value().longest(), 900U);
+  EXPECT_FALSE(Replay::open(path, {.most_bytes = 1059}));
+}
+
+TEST(Replay, WhatCannotBeReplayedIsRefused) {
+  const test::TempDir dir;
+  EXPECT_FALSE(Replay::open(dir.file("absent")));
+  const auto empty = Replay::open(capture(dir, {}));
+  ASSERT_FALSE(empty);
+  EXPECT_NE(empty.error().message.find("no frame in it"), std::string::npos);
+  const std::string path = capture(dir, {0, 1, 2});
+  const auto large = Replay::open(path, {.most_bytes = 100});
+  ASSERT_FALSE(large);
+  EXPECT_NE(large.error().message.find("more than 100 bytes"), std::string::npos);
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) - 5);
+  const auto damaged = Replay::open(path);
+  ASSERT_FALSE(damaged);
+  EXPECT_NE(damaged.error().message.find("damaged"), std::string::npos) << damaged.error().message;
+}
+
+std::uint64_t now_ns() {
+  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
+}
+
+TEST(RecordWriter, WhatItRecordsCanBeReplayedToTheNanosecond) {
+  const test::TempDir dir;
+  const std::string path = dir.file("sent.pcapng");
+  const std::uint64_t start = now_ns();
+  constexpr std::uint64_t kFrames = 5000;  // more than the buffer holds
+  {
+    auto writer = RecordWriter::create(path, 0).value();
+    for (std::uint64_t n = 0; n < kFrames; ++n) {
+      writer.put(FrameView{std::span<const std::byte>(frame_of(n, 60 + n % 1000))},
+                 start + 1003 * n + 7, start + 1000 * n);
+    }
+    EXPECT_EQ(writer.written(), kFrames);
+    EXPECT_TRUE(writer.finish());
+  }
+  Replay replay = Replay::open(path).value();
+  ASSERT_EQ(replay.frames(), kFrames);
+  EXPECT_EQ(replay.cut_short() + replay.skipped(), 0U);
+  replay.start(kStart);
+  const auto all = take_all(replay, UINT64_MAX - 1);
+  for (std::uint64_t n = 0; n < kFrames; ++n) {
+    ASSERT_EQ(all[n].intended_ns, kStart + 1003 * n);
+    ASSERT_TRUE(std::ranges::equal(all[n].frame.bytes, frame_of(n, 60 + n % 1000)));
+  }
+}
+
+/// What a command prints.
+std::string output_of(const std::string& command) {
+  std::string out;
+  FILE* const pipe = popen(command.c_str(), "r");
+  if (pipe == nullptr) return out;
+  for (int c = 0; (c = std::fgetc(pipe)) != EOF;) out.push_back(static_cast<char>(c));
+  return pclose(pipe) == 0 ? out : std::string();
+}
+
+TEST(RecordWriter, WiresharkShowsTheIntendedTimeBesideTheFrame) {
+  if (std::system("command -v tshark >/dev/null 2>&1") != 0) {
+    GTEST_SKIP() << "tshark is not installed";
+  }
+  const test::TempDir dir;
+  const std::string path = dir.file("sent.pcapng");
+  using namespace std::chrono;
+  const auto wall_seconds = [] {
+    return duration_cast<seconds>(system_clock::now().time_since_epoch()).count();
+  };
+  const auto before = wall_seconds();
+  {
+    auto writer = RecordWriter::create(path).value();
+    const std::uint64_t now = now_ns();
+    writer.put(FrameView{std::span<const std::byte>(frame_of(1, 61))}, now, now - 1'000'000'123);
+    writer.put(FrameView{std::span<const std::byte>(frame_of(2, 64))}, now + 5, now + 5);
+  }
+  const std::string shown = output_of("tshark -r '" + path +
+                                      "' -T fields -e frame.time_epoch -e frame.len "
+                                      "-e frame.comment 2>/dev/null");
+  std::vector<std::string> lines;
+  for (std::size_t at = 0, end = 0; (end = shown.find('\n', at)) != std::string::npos;
+       at = end + 1) {
+    lines.push_back(shown.substr(at, end - at));
+  }
+  ASSERT_EQ(lines.size(), 2U) << shown;
+  EXPECT_NE(lines[0].find("\t61\tintended "), std::string::npos) << lines[0];
+  EXPECT_NE(lines[0].find(", sent 1000000123 ns later"), std::string::npos);
+  EXPECT_NE(lines[1].find("\t64\tintended "), std::string::npos);
+  EXPECT_NE(lines[1].find(", sent 0 ns later"), std::string::npos);
+  EXPECT_EQ(lines[1].substr(0, lines[1].find('\t')),
+            lines[1].substr(lines[1].find("intended ") + 9,
+                            lines[1].find(',') - lines[1].find("intended ") - 9))
+      << "both times are of the same clock";
+  EXPECT_GE(std::stoll(lines[1]), before - 1);
+  EXPECT_LE(std::stoll(lines[1]), wall_seconds() + 1);
+}
+
+TEST(RecordWriter, ItsCommentsHaveAllDigitsOfATime) {
+  const test::TempDir dir;
+  const std::string path = dir.file("sent.pcapng");
+  // Over more than a second, so that some fractions begin with 0.
+  constexpr std::uint64_t kStep = 70'000'001;
+  constexpr std::uint64_t kFrames = 16;
+  {
+    auto writer = RecordWriter::create(path).value();
+    const std::uint64_t now = now_ns();
+    for (std::uint64_t n = 0; n < kFrames; ++n) {
+      writer.put(FrameView{std::span<const std::byte>(frame_of(n, 60))}, now + n * kStep + 3 * n,
+                 now + n * kStep);
+    }
+  }
+  std::ifstream file(path, std::ios::binary);
+  const std::string content(std::istreambuf_iterator<char>(file), {});
+  const std::regex comment("intended ([0-9]+)[.]([0-9]{9}), sent ([0-9]+) ns later");
+  std::uint64_t first = 0;
+  std::uint64_t n = 0;
+  for (std::sregex_iterator at(content.begin(), content.end(), comment);
+       at != std::sregex_iterator(); ++at, ++n) {
+    const std::uint64_t time = std::stoull((*at)[1]) * 1'000'000'000 + std::stoull((*at)[2]);
+    if (n == 0) first = time;
+    EXPECT_EQ(time - first, n * kStep);
+    EXPECT_EQ(std::stoull((*at)[3]), 3 * n);
+  }
+  EXPECT_EQ(n, kFrames);
+}
+
+TEST(RecordWriter, ABusIsNotOverwritten) {
+  const test::TempDir dir;
+  const std::string path = dir.file("bus");
+  Bus::create(path, {}).value();
+  const auto refused = RecordWriter::create(path);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::exists);
+  EXPECT_TRUE(Bus::open(path));
+}
+
+TEST(RecordWriter, AFullDiskFailsTheRecordAndNothingElse) {
+  const test::TempDir dir;
+  auto writer = RecordWriter::create(dir.file("sent"), 0).value();
+  rlimit usual{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &usual), 0);
+  const rlimit small{.rlim_cur = 200'000, .rlim_max = usual.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const auto bytes = frame_of(1, 1514);
+  for (int n = 0; n < 1000; ++n) writer.put(FrameView{std::span<const std::byte>(bytes)}, 5, 5);
+  const auto finished = writer.finish();
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &usual), 0);
+  ASSERT_FALSE(finished);
+  EXPECT_EQ(finished.error().code, std::errc::file_too_large);
+  EXPECT_EQ(finished.error().message,
+            "cannot record into \"" + dir.file("sent") + "\": File too large");
+  EXPECT_LT(writer.written(), 1000U) << "what is not in it does not count";
+  EXPECT_FALSE(RecordWriter::create(dir.file("no/such/file")));
+}
+
+}  // namespace
+}  // namespace shmif::perf

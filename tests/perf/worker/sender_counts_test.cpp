@@ -1,0 +1,319 @@
+// What a sender, and one who answers, count is what their end took. The test says what the end
+// takes and what time it is.
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "perf/control/job_progress.hpp"
+#include "perf/frame/probe.hpp"
+#include "perf/worker/echoer.hpp"
+#include "tests/perf/worker/sender_rig.hpp"
+
+namespace shmif::perf::sender_counts {
+namespace {
+
+using rig::frame_to;
+
+TEST(SenderCounts, AreOfWhatItsEndTookAndOfThePeriodOfEachFrame) {
+  const std::error_code broken(EIO, std::generic_category());
+  Sender sender({1000, 1050, 1099, 1100, 1150, 1200, 1250, 1300, 1350, 1380, 1390, 1500},
+                {.frames = 5, .bytes = 700});
+  sender.options.continue_on_error.tx = true;
+  Generator& generator = sender.begin(70);
+  EXPECT_FALSE(generator.step(999)) << "it has not begun";
+  EXPECT_TRUE(sender.step(1100, 2));  // of three of the ramp and one of the window
+  EXPECT_TRUE(generator.is_refused());
+  EXPECT_EQ(generator.next_look_ns(1101), 0U);
+  EXPECT_TRUE(sender.step(1110, 1, broken)) << "one went before the error";
+  EXPECT_TRUE(sender.step(1120, 1));
+  EXPECT_FALSE(generator.is_refused());
+  EXPECT_EQ(generator.next_look_ns(1121), 1150U);
+  EXPECT_TRUE(sender.step(1200, 2));
+  EXPECT_FALSE(sender.step(1360, 0));
+  EXPECT_FALSE(sender.step(1365, 0)) << "frames are refused once, however often they are offered";
+  EXPECT_TRUE(sender.step(1370, 3));
+  generator.stop(1400);
+
+  EXPECT_EQ(generator.error(), "");
+  EXPECT_TRUE(generator.done());
+  // 100 + 101 + 102 bytes in two batches; what is skipped or given up is the window's.
+  EXPECT_EQ(of(sender.job.sent[Period::ramp]), (Counts{3, 303, 3, 303, 0, 1, 2, 0}));
+  // Numbers 3 to 8 went, 9 and 10 were due and did not, and 5 were skipped. The error came with
+  // number 3 in front.
+  constexpr std::uint64_t kBytes = 103 + 104 + 105 + 106 + 107 + 108;
+  EXPECT_EQ(of(sender.job.sent[Period::window]),
+            (Counts{6, kBytes, 6 + 2 + 5, kBytes + 109 + 110 + 700, 5, 4, 3, 1}));
+  EXPECT_EQ(sender.job.first_tx_error.get(), broken.message());
+  EXPECT_EQ(sender.job.all_tx_frames.get(), 9U);
+  EXPECT_EQ(sender.job.all_tx_bytes.get(), 303 + kBytes);
+  EXPECT_EQ(sender.flow.first.get(), 70U);
+  EXPECT_EQ(sender.flow.all_sent.get(), 79U);
+  EXPECT_EQ(sender.flow.ramp_sent.get(), 3U);
+  EXPECT_EQ(generator.sequence(), 79U);
+  EXPECT_TRUE(sender.flow.tx_done.load());
+  EXPECT_EQ(sender.flow.measure_from_ns.load(), 1100U);
+  EXPECT_EQ(sender.job.window_begin_ns.load(), 1100U);
+  EXPECT_EQ(sender.job.window_end_ns.load(), 1400U);
+  EXPECT_EQ(sender.flow.window_end_ns.load(), 1400U);
+  EXPECT_EQ(sender.job.offered_until_ns.get(), 1400U);
+  // How late each of the window was: 20, 50, 0, 120, 70, 20 ns.
+  const LatencyHistogram& late = sender.job.spacing_error;
+  EXPECT_EQ(late.count(), 6U);
+  EXPECT_EQ(late.min(), 0U);
+  EXPECT_EQ(late.max(), 120U);
+  EXPECT_DOUBLE_EQ(late.mean(), (20 + 50 + 0 + 120 + 70 + 20) / 6.0);
+  // The curve has all of them.
+  const IntervalResult curve = read_interval(sender.job.intervals[0]);
+  EXPECT_EQ(curve.tx_frames, 9U);
+  EXPECT_EQ(curve.tx_bytes, 303 + kBytes);
+  EXPECT_TRUE(curve.ends_at_border);
+}
+
+TEST(SenderCounts, ABatchThatCrossesTheBorderIsOfTheWindow) {
+  Sender sender({1090, 1095, 1100, 1105});
+  sender.begin();
+  EXPECT_TRUE(sender.step(1110, 4));
+  EXPECT_EQ(of(sender.job.sent[Period::ramp]), (Counts{2, 201, 2, 201, 0, 0, 0, 0}));
+  EXPECT_EQ(of(sender.job.sent[Period::window]), (Counts{2, 205, 2, 205, 0, 0, 1, 0}));
+}
+
+TEST(SenderCounts, WhatIsRefusedToTheEndWasOfferedAndNotSent) {
+  Sender sender({1100, 1200});
+  sender.options.runtime = std::chrono::nanoseconds(400);
+  Generator& generator = sender.begin();
+  EXPECT_FALSE(sender.step(1300, 0));
+  EXPECT_FALSE(generator.step(1500)) << "the runtime is over";
+  EXPECT_TRUE(generator.done());
+  EXPECT_FALSE(generator.is_refused());
+  EXPECT_EQ(of(sender.job.sent[Period::window]), (Counts{0, 0, 2, 201, 0, 2, 0, 0}));
+  EXPECT_EQ(sender.flow.all_sent.get(), 0U);
+  EXPECT_EQ(sender.job.window_end_ns.load(), 1500U);
+}
+
+TEST(SenderCounts, OnlyAnEndThatTakesNothingForTenSecondsIsGivenUp) {
+  constexpr std::uint64_t kSecond = 1'000'000'000;
+  Sender sender({1100, 1100, 1100, 1100});
+  Generator& generator = sender.begin();
+  std::uint64_t now = 2000;
+  // It is never free of refused frames, but each of them goes within ten seconds.
+  EXPECT_TRUE(sender.step(now, 1));
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_FALSE(sender.step(now + 9 * kSecond, 0));
+    EXPECT_EQ(generator.error(), "") << i;
+    now += 10 * kSecond - 1;
+    EXPECT_TRUE(sender.step(now, 1));
+    EXPECT_EQ(generator.error(), "") << i;
+  }
+  EXPECT_FALSE(sender.step(now + 10 * kSecond - 1, 0));
+  EXPECT_EQ(generator.error(), "");
+  EXPECT_FALSE(sender.step(now + 10 * kSecond, 0));
+  EXPECT_EQ(generator.error(), "the engine has taken no frame for 10 s");
+  EXPECT_TRUE(generator.done());
+  EXPECT_EQ(sender.job.sent[Period::window].frames.get(), 3U);
+  EXPECT_EQ(sender.job.sent[Period::window].offered_frames.get(), 4U);
+}
+
+TEST(SenderCounts, AnErrorEndsAJobThatWasNotToldToGoOnAfterItsClass) {
+  struct Case {
+    std::error_code error;
+    bool tx, lock, goes_on;
+  };
+  const std::error_code broken(EIO, std::generic_category());
+  for (const Case& c : {Case{broken, false, true, false},
+                        {broken, true, false, true},
+                        {Errc::frame_too_long, true, false, true},
+                        {Errc::frame_too_long, false, true, false},
+                        {Errc::busy, true, false, false},
+                        {Errc::busy, false, true, true},
+                        {Errc::no_room, true, false, false},
+                        {Errc::no_room, false, true, true},
+                        {Errc::timed_out, true, false, false},
+                        {Errc::timed_out, false, true, true},
+                        {Errc::bus_lost, true, true, false},
+                        {Errc::corrupt, true, true, false},
+                        {Errc::link_ended, true, true, false}}) {
+    SCOPED_TRACE(c.error.message());
+    Sender sender({1100, 1101});
+    sender.options.continue_on_error.tx = c.tx;
+    sender.options.continue_on_error.lock = c.lock;
+    Generator& generator = sender.begin();
+    EXPECT_FALSE(sender.step(1200, 0, c.error));
+    EXPECT_EQ(generator.done(), !c.goes_on);
+    EXPECT_EQ(generator.error(), c.goes_on ? "" : "cannot send on said: " + c.error.message());
+    EXPECT_EQ(sender.job.sent[Period::window].errors.get(), 1U);
+    EXPECT_EQ(sender.job.sent[Period::window].offered_frames.get(), c.goes_on ? 0U : 2U);
+  }
+}
+
+// ---- One who answers ----
+
+Probe request_of(std::uint32_t flow, std::uint64_t number) {
+  Probe probe;
+  probe.kind = Probe::Kind::request;
+  probe.flow = flow;
+  probe.sequence = number;
+  return probe;
+}
+
+/// An echoer with requests of 100, 200 and 300 bytes, of which the first is of the ramp.
+struct Answering {
+  std::unique_ptr<RunMemory> memory = RunMemory::create(1).value();
+  JobBlock& job = memory->job(0);
+  SaidEnd end;
+  IntervalRecorder recorder{job, 1000, 1'000'000'000'000};
+  Echoer echoer{end, job};
+  std::vector<Bytes> requests;
+
+  void ask() {
+    requests.clear();
+    for (const std::uint64_t i : {1U, 2U, 3U}) {
+      const Bytes& request = requests.emplace_back(frame_to(0, i, 100 * i, i));
+      echoer.add(FrameView(request.data(), request.size()), 14,
+                 request_of(static_cast<std::uint32_t>(i), 10 * i),
+                 i == 1 ? Period::ramp : Period::window);
+    }
+  }
+};
+
+TEST(EchoerCounts, AreOfWhatItsEndTookAndOfThePeriodOfEachRequest) {
+  Answering all;
+  all.ask();
+  all.end.answers = {{.taken = 1, .error = {}}, {.taken = 0, .error = {}}};  // and then the rest
+  const auto sent = all.echoer.flush(all.recorder);
+  ASSERT_EQ(sent.size(), 3U);
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(sent[i].flow, i + 1);
+    EXPECT_EQ(sent[i].number, 10 * (i + 1));
+    EXPECT_EQ(sent[i].period, i == 0 ? Period::ramp : Period::window);
+    // Back to whoever asked, with all that was asked.
+    const Bytes& reply = all.end.sent.at(i);
+    const Bytes& request = all.requests.at(i);
+    ASSERT_EQ(reply.size(), request.size());
+    EXPECT_TRUE(std::equal(reply.begin(), reply.begin() + 6, request.begin() + 6));
+    EXPECT_TRUE(std::equal(reply.begin() + 6, reply.begin() + 12, request.begin()));
+    EXPECT_TRUE(std::equal(reply.begin() + 60, reply.end(), request.begin() + 60));
+    const ProbeReading reading = read_probe(reply, 14);
+    EXPECT_EQ(reading.finding, Finding::whole);
+    EXPECT_EQ(reading.probe.kind, Probe::Kind::reply);
+    EXPECT_EQ(reading.probe.sequence, 10 * (i + 1));
+  }
+  EXPECT_EQ(of(all.job.sent[Period::ramp]), (Counts{1, 100, 1, 100, 0, 0, 0, 0}));
+  EXPECT_EQ(of(all.job.sent[Period::window]), (Counts{2, 500, 2, 500, 0, 2, 1, 0}));
+  EXPECT_EQ(all.job.all_tx_frames.get(), 3U);
+  EXPECT_EQ(all.job.all_tx_bytes.get(), 600U);
+  EXPECT_TRUE(all.echoer.flush(all.recorder).empty()) << "each goes once";
+  all.recorder.border(2000);
+  const IntervalResult curve = read_interval(all.job.intervals[0]);
+  EXPECT_EQ(curve.tx_frames, 3U);
+  EXPECT_EQ(curve.tx_bytes, 600U);
+}
+
+TEST(EchoerCounts, WhatAnErrorStoppedWasAskedForAndNeverGoes) {
+  Answering all;
+  const std::error_code broken(EIO, std::generic_category());
+  all.ask();
+  all.end.answers = {{.taken = 2, .error = broken}};
+  EXPECT_EQ(all.echoer.flush(all.recorder).size(), 2U);
+  EXPECT_EQ(of(all.job.sent[Period::ramp]), (Counts{1, 100, 1, 100, 0, 0, 0, 0}));
+  EXPECT_EQ(of(all.job.sent[Period::window]), (Counts{1, 200, 2, 500, 0, 0, 1, 1}));
+  EXPECT_EQ(all.job.first_tx_error.get(), broken.message());
+  EXPECT_EQ(all.job.all_tx_frames.get(), 2U);
+  // The next requests have their own replies, and the third of before is given up.
+  all.end.sent.clear();
+  all.ask();
+  const auto next = all.echoer.flush(all.recorder);
+  ASSERT_EQ(next.size(), 3U);
+  EXPECT_EQ(next[0].flow, 1U);
+  EXPECT_EQ(all.end.sent.size(), 3U);
+  EXPECT_EQ(of(all.job.sent[Period::window]), (Counts{3, 700, 4, 1000, 0, 0, 2, 1}));
+  // Of a batch of the ramp alone nothing is of the window.
+  Answering ramp;
+  const Bytes request = frame_to(0, 1, 100, 1);
+  ramp.echoer.add(FrameView(request.data(), request.size()), 14, request_of(1, 1), Period::ramp);
+  EXPECT_EQ(ramp.echoer.flush(ramp.recorder).size(), 1U);
+  EXPECT_EQ(of(ramp.job.sent[Period::ramp]), (Counts{1, 100, 1, 100, 0, 0, 1, 0}));
+  EXPECT_EQ(of(ramp.job.sent[Period::window]), Counts(8));
+}
+
+// ---- Jobs that send in a proportion, and requests without a reply ----
+
+TEST(SharedFlow, AJobIsSixteenRoundsAheadOfTheSlowestAtMost) {
+  const auto memory = RunMemory::create(4).value();
+  std::vector<FlowShare::Other> others;
+  for (std::size_t i = 0; i < 4; ++i) {
+    const auto weight = static_cast<std::uint32_t>(i + 1);
+    others.push_back({&memory->job(i), &memory->flow(i), weight});
+  }
+  const FlowShare share(5, others);
+  EXPECT_EQ(share.room(1'000'000), UINT64_MAX) << "nobody is waited for who has not begun";
+  for (std::size_t i = 0; i < 3; ++i) memory->job(i).start_ns = 1;
+  EXPECT_EQ(share.room(0), 16 * 5U);
+  EXPECT_EQ(share.room(79), 1U);
+  EXPECT_EQ(share.room(80), 0U);
+  EXPECT_EQ(share.room(81), 0U);
+  memory->job(0).all_tx_frames.set(7);
+  memory->job(1).all_tx_frames.set(20);  // ten rounds of two
+  memory->job(2).all_tx_frames.set(27);  // nine rounds of three
+  EXPECT_EQ(share.room(0), (7 + 16) * 5U);
+  memory->flow(0).tx_done = true;
+  EXPECT_EQ(share.room(0), (9 + 16) * 5U) << "nor who has sent all";
+  memory->flow(1).tx_done = memory->flow(2).tx_done = true;
+  EXPECT_EQ(share.room(1'000'000), UINT64_MAX);
+}
+
+TEST(RequestWindow, OpensWhenSoManyRepliesHaveComeAndGivesUpWhatIsLate) {
+  struct Case {
+    std::uint32_t depth, low, replies;
+    std::uint32_t opens_at;  // so many are still open then
+  };
+  for (const Case& c : {Case{4, 0, 1, 3},
+                        {4, 2, 1, 2},
+                        {4, 4, 1, 3},
+                        {4, 9, 1, 3},
+                        {4, 3, 1, 3},
+                        {4, 0, 3, 1},
+                        {4, 1, 2, 1},
+                        {4, 3, 4, 0},
+                        {4, 0, 9, 0},
+                        {4, 0, 0, 3},
+                        {1, 0, 1, 0},
+                        {0, 0, 0, 0}}) {
+    SCOPED_TRACE(testing::Message() << c.depth << ' ' << c.low << ' ' << c.replies);
+    const std::uint32_t depth = std::max(c.depth, 1U);
+    Window window(c.depth, c.low, c.replies, 100);
+    EXPECT_EQ(window.room(), depth);
+    for (std::uint32_t i = 0; i < depth; ++i) {
+      EXPECT_EQ(window.room(), depth - i) << "till it is full";
+      window.sent(50 + i, 1000);
+    }
+    EXPECT_EQ(window.room(), 0U);
+    for (std::uint32_t open = depth; open > c.opens_at;) {
+      EXPECT_EQ(window.room(), 0U) << open;
+      EXPECT_EQ(window.replied(50 + --open), Window::Reply::first);
+    }
+    EXPECT_EQ(window.room(), depth - c.opens_at);
+  }
+  Window window(3, 0, 1, 100);
+  EXPECT_EQ(window.expire(0), UINT64_MAX) << "nothing waits";
+  window.sent(7, 1000);
+  window.sent(8, 1010);
+  window.sent(9, 1020);
+  EXPECT_EQ(window.replied(8), Window::Reply::first);
+  EXPECT_EQ(window.replied(8), Window::Reply::again);
+  EXPECT_EQ(window.expire(1099), 1100U);
+  EXPECT_EQ(window.room(), 1U);
+  EXPECT_EQ(window.expire(1100), 1120U) << "number 8 has its reply";
+  EXPECT_EQ(window.room(), 2U);
+  EXPECT_EQ(window.replied(7), Window::Reply::too_late);
+  EXPECT_EQ(window.replied(7), Window::Reply::again);
+  EXPECT_EQ(window.room(), 2U) << "who was given up does not make room again";
+  EXPECT_EQ(window.expire(1120), UINT64_MAX);
+  EXPECT_EQ(window.room(), 3U);
+  EXPECT_EQ(window.replied(10), Window::Reply::again) << "was never sent";
+}
+
+}  // namespace
+}  // namespace shmif::perf::sender_counts

@@ -1,0 +1,100 @@
+#pragma once
+// A receiver to which that comes which a test says.
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "perf/frame/frame_maker.hpp"
+#include "perf/worker/run_memory.hpp"
+#include "perf/worker/sink.hpp"
+
+namespace shmif::perf::sinks {
+
+using Bytes = std::vector<std::byte>;
+
+inline std::uint64_t clock_ns() {
+  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch() /
+                                    std::chrono::nanoseconds(1));
+}
+
+/// An end to which that has come which a test gives it.
+class ScriptedEnd final : public End {
+ public:
+  std::vector<Bytes> next;
+  std::uint64_t lost = 0;
+  std::error_code error;
+
+  SendResult send(std::span<const FrameView>) noexcept override { return {}; }
+  ReceiveResult receive(FrameBatch& into) noexcept override {
+    ReceiveResult result;
+    lent_ = std::exchange(next, {});
+    for (const Bytes& frame : lent_) into.push_lent(FrameView(frame.data(), frame.size()));
+    result.frames = lent_.size();
+    result.lost = std::exchange(lost, 0);
+    result.error = std::exchange(error, {});
+    return result;
+  }
+  void wait(std::chrono::nanoseconds) noexcept override {}
+  void wait_to_send(std::chrono::nanoseconds) noexcept override {}
+  std::size_t max_frame_bytes() noexcept override { return 1514; }
+  MacAddress mac() const noexcept override { return {}; }
+  std::string address() override { return "scripted"; }
+
+ private:
+  std::vector<Bytes> lent_;
+};
+
+/// A frame of 200 bytes of that flow and run.
+inline Bytes frame_of(std::uint32_t flow, std::uint32_t nonce, std::uint64_t number,
+                      std::uint64_t intended_ns = 1) {
+  FrameMakerOptions options;
+  options.source = MacAddress::from_u64(0xb2a000000000 + flow);
+  options.flow = flow;
+  FrameMaker maker(options);
+  Probe probe;
+  probe.nonce = nonce;
+  probe.intended_ns = probe.sent_ns = intended_ns;
+  const FrameView frame = maker.make(number, 200, probe);
+  return {frame.bytes.begin(), frame.bytes.end()};
+}
+inline Bytes corrupt(Bytes frame) {
+  frame.back() ^= std::byte{1};
+  return frame;
+}
+inline Bytes truncated(Bytes frame) {
+  frame.resize(150);
+  return frame;
+}
+
+struct SinkRig {
+  std::unique_ptr<RunMemory> memory = RunMemory::create(2).value();
+  JobBlock& job = memory->job(1);
+  FlowBlock& flow = memory->flow(0);
+  IntervalRecorder recorder{job, clock_ns(), 1'000'000'000};
+  ScriptedEnd end;
+  JobOptions options;
+
+  SinkRig() {
+    options.rw = Role::rx;
+    options.continue_on_error.verify = true;
+  }
+  /// One flow, "a", of run 7, whose window begins then.
+  Sink::Setup with_flow(std::uint64_t measure_from_ns, std::uint64_t max_latency_ns = 0) {
+    flow.measure_from_ns = measure_from_ns;
+    Sink::Setup setup{.options = options, .flows = {}, .nonce = 7};
+    ExpectedFlow expected;
+    expected.name = "a";
+    expected.block = &flow;
+    expected.nonce = 7;
+    expected.max_latency_ns = max_latency_ns;
+    setup.flows.push_back(std::move(expected));
+    return setup;
+  }
+};
+
+}  // namespace shmif::perf::sinks

@@ -1,0 +1,97 @@
+// What TcpWatch counts of a TCP connection. The test sets the state of the connection.
+
+#include "perf/worker/tcp_watch.hpp"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+namespace shmif::perf {
+namespace {
+
+/// An end whose connection has the state that the test sets.
+class ConnectedEnd : public End {
+ public:
+  TcpState state;
+  bool says = true;
+
+  SendResult send(std::span<const FrameView>) noexcept override { return {}; }
+  ReceiveResult receive(FrameBatch&) noexcept override { return {}; }
+  void wait(std::chrono::nanoseconds) noexcept override {}
+  void wait_to_send(std::chrono::nanoseconds) noexcept override {}
+  std::size_t max_frame_bytes() noexcept override { return kMaxFrameBytes; }
+  MacAddress mac() const noexcept override { return {}; }
+  std::string address() override { return "told"; }
+  std::optional<TcpState> tcp() noexcept override {
+    return says ? std::optional(state) : std::nullopt;
+  }
+};
+
+TEST(TcpWatch, AnIntervalHasTheRetransmitsSinceTheOneBeforeAndTheWindowItsOwn) {
+  ConnectedEnd end;
+  const auto job = std::make_unique<JobBlock>();
+  TcpWatch watch(end, *job);
+  const auto retransmits_of_interval = [&](std::uint64_t so_far) {
+    IntervalBlock interval;
+    end.state.retransmits = so_far;
+    watch.close(interval);
+    return interval.tcp_retransmits.get();
+  };
+  EXPECT_EQ(retransmits_of_interval(2), 2U);
+  watch.begin_window();
+  EXPECT_EQ(retransmits_of_interval(5), 3U);
+  EXPECT_EQ(retransmits_of_interval(5), 0U);
+  end.state.retransmits = 6;
+  watch.end_window();
+  EXPECT_EQ(retransmits_of_interval(9), 4U);
+  EXPECT_EQ(job->tcp.retransmits.get(), 4U);
+}
+
+TEST(TcpWatch, TheWindowHasTheLeastTheMeanAndTheGreatestOfItsSamplesAlone) {
+  ConnectedEnd end;
+  const auto job = std::make_unique<JobBlock>();
+  TcpWatch watch(end, *job);
+  const auto sample = [&](std::uint64_t rtt_ns, std::uint64_t cwnd_bytes) {
+    IntervalBlock interval;
+    end.state.rtt_ns = rtt_ns;
+    end.state.cwnd_bytes = cwnd_bytes;
+    watch.close(interval);
+  };
+  sample(1, 9999);  // in the ramp
+  watch.begin_window();
+  sample(300, 50);
+  sample(500, 70);
+  end.state.rtt_ns = 400;
+  end.state.cwnd_bytes = 60;
+  watch.end_window();
+  sample(2, 8888);  // after it
+  EXPECT_EQ(job->tcp.samples.get(), 3U);
+  EXPECT_EQ(job->tcp.rtt_ns_min.get(), 300U);
+  EXPECT_EQ(job->tcp.rtt_ns_max.get(), 500U);
+  EXPECT_EQ(job->tcp.rtt_ns_sum.get(), 1200U);
+  EXPECT_EQ(job->tcp.cwnd_bytes_max.get(), 70U);
+}
+
+TEST(TcpWatch, AnIntervalOfAConnectionThatIsGoneHasNotTheFiguresOfAnOlderOneInItsPlace) {
+  ConnectedEnd end;
+  const auto job = std::make_unique<JobBlock>();
+  TcpWatch watch(end, *job);
+  IntervalBlock interval;
+  end.state.mss_bytes = 1448;
+  end.state.rtt_ns = 7;
+  end.state.rttvar_ns = 3;
+  watch.close(interval);
+  EXPECT_EQ(interval.tcp_mss_bytes.get(), 1448U);
+  EXPECT_EQ(interval.tcp_rtt_ns.get(), 7U);
+  EXPECT_EQ(interval.tcp_rttvar_ns.get(), 3U);
+  end.says = false;
+  watch.close(interval);
+  EXPECT_EQ(interval.tcp_mss_bytes.get(), 0U) << "by that it is known that there is none";
+}
+
+}  // namespace
+}  // namespace shmif::perf

@@ -1,0 +1,467 @@
+// create, stat, wait, audit, repair and destroy on sound and unsound buses.
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+
+#include "shmif/port.hpp"
+#include "tests/support/run_tool.hpp"
+#include "tests/support/temp_dir.hpp"
+#include "tests/tools/common/on_terminal.hpp"
+
+namespace shmif::test {
+namespace {
+
+using nlohmann::json;
+
+class BusCommands : public ::testing::Test {
+ protected:
+  std::string make_bus(std::vector<std::string> more = {"--size", "64K"}) {
+    const std::string path = directory.file("bus");
+    more.insert(more.begin(), {"create", path});
+    const ToolResult made = run_tool(more);
+    EXPECT_EQ(made.status, 0) << made.err;
+    EXPECT_EQ(made.out + made.err, "");
+    return path;
+  }
+  static json stat_of(const std::string& path) {
+    const ToolResult result = run_tool({"stat", path, "--json"});
+    EXPECT_EQ(result.status, 0) << result.err;
+    return json::parse(result.out);
+  }
+  static Port attached(const std::string& path, const std::string& name) {
+    PortOptions options;
+    options.name = name;
+    Port port(options);
+    const Result<void> done = port.attach(path);
+    EXPECT_TRUE(done) << done.error().message;
+    return port;
+  }
+
+  TempDir directory;
+};
+
+std::array<std::byte, 60> broadcast_frame() {
+  std::array<std::byte, 60> frame{};
+  std::fill_n(frame.begin(), 6, std::byte{0xff});
+  frame[6] = std::byte{0x02};
+  return frame;
+}
+
+TEST_F(BusCommands, CreateTakesSizeMtuAndModeExactly) {
+  const std::string path = make_bus({"--size", "1M", "--mtu", "9000", "--mode", "0640"});
+  struct stat file{};
+  ASSERT_EQ(stat(path.c_str(), &file), 0);
+  EXPECT_EQ(file.st_mode & 07777U, 0640U);
+  const json bus = stat_of(path);
+  EXPECT_EQ(bus["geometry"]["ring_bytes"], 1U << 20U);
+  EXPECT_EQ(bus["geometry"]["mtu"], 9000);
+}
+
+TEST_F(BusCommands, StatShowsEveryFieldOfBusAndPorts) {
+  const std::string path = make_bus();
+  Port sender = attached(path, "alice");
+  Port listener = attached(path, "bob");
+  ASSERT_FALSE(sender.up());
+  ASSERT_FALSE(listener.up());
+  const auto frame = broadcast_frame();
+  const FrameView view(frame.data(), frame.size());
+  ASSERT_EQ(sender.send({&view, 1}).taken, 1U);
+  FrameBatch batch;
+  ASSERT_EQ(listener.receive(batch).frames, 1U);
+
+  const json bus = stat_of(path);
+  for (const char* field :
+       {"path", "geometry", "generation", "first", "last", "lock_holder", "takeovers",
+        "longest_hold_ns", "claims", "claims_freed", "repairs", "ports"}) {
+    EXPECT_TRUE(bus.contains(field)) << field;
+  }
+  EXPECT_EQ(bus["frames"], 1);
+  EXPECT_LT(bus["first"], bus["last"]);
+  ASSERT_EQ(bus["ports"].size(), 2U);
+  std::set<std::string> fields;
+  for (const auto& [name, value] : bus["ports"][0].items()) fields.insert(name);
+  for (const char* field : {"slot",      "name",        "state",       "pid",
+                            "mac",       "link",        "up",          "mode",
+                            "tx_frames", "tx_bytes",    "rx_frames",   "rx_bytes",
+                            "overruns",  "lost_frames", "lost_bytes",  "lost_is_lower_bound",
+                            "corrupt",   "wakeups",     "doorbells",   "lock_sleeps",
+                            "carrier",   "tx_segments", "rx_segments", "too_long_frames"}) {
+    EXPECT_TRUE(fields.contains(field)) << field;
+  }
+  const json& alice = bus["ports"][0];
+  EXPECT_EQ(alice["name"], "alice");
+  EXPECT_EQ(alice["state"], "live");
+  EXPECT_EQ(alice["pid"], getpid());
+  EXPECT_EQ(alice["mac"], sender.mac().to_string());
+  EXPECT_EQ(alice["link"], "library");
+  EXPECT_EQ(alice["up"], true);
+  EXPECT_EQ(alice["mode"], "ethernet");
+  EXPECT_EQ(alice["tx_frames"], 1);
+  EXPECT_EQ(alice["tx_bytes"], 60);
+  EXPECT_EQ(bus["ports"][1]["rx_frames"], 1);
+  EXPECT_EQ(bus["ports"][1]["rx_bytes"], 60);
+}
+
+TEST_F(BusCommands, StatFoldsItsTablesToTheWidthOfTheTerminal) {
+  const std::string path = make_bus();
+  const Port first = attached(path, "a-port-with-a-rather-long-name");
+  const Port second = attached(path, "bob");
+  const auto lines_of = [&](const std::string& columns) {
+    const ToolResult result = run_program({"env", columns, shmifctl_path(), "stat", path});
+    EXPECT_EQ(result.status, 0) << result.err;
+    std::istringstream in(result.out);
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(in, line);) lines.push_back(line);
+    return lines;
+  };
+  const auto count = [](const std::vector<std::string>& lines, const std::string& text) {
+    return std::ranges::count_if(
+        lines, [&](const std::string& line) { return line.find(text) != std::string::npos; });
+  };
+  const std::vector<std::string> narrow = lines_of("COLUMNS=80");
+  for (const std::string& line : narrow) EXPECT_LE(line.size(), 80U) << line;
+  EXPECT_EQ(count(narrow, "lost_frames"), 1);
+  EXPECT_EQ(count(narrow, "lock_sleeps"), 1) << "nothing is left out";
+  EXPECT_GT(count(narrow, "bob"), 2) << "each block names the ports";
+  EXPECT_EQ(count(lines_of("COLUMNS="), "bob"), 2) << "no terminal: one line in each table";
+}
+
+TEST_F(BusCommands, StatTellsOfABusThatPausesAndWhoHoldsItUp) {
+  const std::string path = make_bus({"--size", "64K", "--flow", "pause", "--patience", "0.02"});
+  Port sender = attached(path, "alice");
+  Port idler = attached(path, "bob");
+  ASSERT_FALSE(sender.up());
+  ASSERT_FALSE(idler.up());
+  const auto frame = broadcast_frame();
+  const std::vector<FrameView> frames(2000, FrameView(frame.data(), frame.size()));
+  ASSERT_EQ(sender.send(frames).taken, frames.size()) << "bob was waited for, but not for ever";
+  const json bus = stat_of(path);
+  EXPECT_EQ(bus["geometry"]["flow"], "pause");
+  EXPECT_EQ(bus["geometry"]["patience_ns"], 20'000'000);
+  EXPECT_GE(bus["ports"][0]["pauses"], 1);
+  EXPECT_GT(bus["ports"][0]["paused_ns"], 0);
+  EXPECT_EQ(bus["ports"][0]["waits_for"], nullptr);
+  EXPECT_EQ(bus["ports"][1]["stalls"], 1);
+  EXPECT_EQ(bus["ports"][1]["mode"], "ethernet") << "until it has caught up";
+  const std::string text = run_tool({"stat", path}).out;
+  EXPECT_NE(text.find("flow        pause: senders wait for slow ports, 20.0 ms at most"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("stalled     slot 1 \"bob\" 1 time"), std::string::npos) << text;
+}
+
+TEST_F(BusCommands, AFlowThatIsNoneIsRefused) {
+  const std::string path = directory.file("bus");
+  const auto refused = [&](std::vector<std::string> more, const std::string& why) {
+    more.insert(more.begin(), {"create", path});
+    const ToolResult result = run_tool(more);
+    EXPECT_EQ(result.status, 2) << result.err;
+    EXPECT_NE(result.err.find(why), std::string::npos) << result.err;
+    EXPECT_FALSE(std::filesystem::exists(path));
+  };
+  refused({"--flow", "token-ring"}, "ethernet or pause");
+  refused({"--patience", "0.02"}, "--flow pause");
+  refused({"--flow", "pause", "--patience", "soon"}, "is not a time (as 30s, 1.5ms or 2m");
+  refused({"--flow", "pause", "--patience", "5"}, "between 1 ms and 1 s on a bus that pauses");
+}
+
+TEST_F(BusCommands, StatForPeopleNamesTheSameFields) {
+  const std::string path = make_bus();
+  const Port port = attached(path, "alice");
+  const ToolResult result = run_tool({"stat", path});
+  EXPECT_EQ(result.status, 0);
+  for (const char* word :
+       {"generation", "first", "last", "lock", "takeovers", "slot", "alice", "live", "library",
+        "down", "ethernet", "tx_frames", "corrupt", "recovered", "lock_sleeps"}) {
+    EXPECT_NE(result.out.find(word), std::string::npos) << word << " in:\n" << result.out;
+  }
+}
+
+TEST_F(BusCommands, WaitReturnsWhenThePortComesUp) {
+  const std::string path = make_bus();
+  Port port = attached(path, "alice");
+  Tool wait({shmifctl_path(), "wait", path, "--port", "alice", "--timeout", "20"});
+  EXPECT_TRUE(run_tool({"wait", path, "--port", "alice", "--timeout", "0.2"}).err.find("down") !=
+              std::string::npos);
+  ASSERT_FALSE(port.up());
+  const ToolResult result = wait.finish();
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.out + result.err, "");
+}
+
+TEST_F(BusCommands, WaitWaitsForTheBusToo) {
+  const std::string path = directory.file("bus");
+  Tool wait({shmifctl_path(), "wait", path, "--port", "alice", "--timeout", "20"});
+  const ToolResult early = run_tool({"wait", path, "--port", "alice", "--timeout", "0.1"});
+  EXPECT_EQ(early.status, 1);
+  EXPECT_NE(early.err.find("no such bus"), std::string::npos) << early.err;
+  std::ofstream(directory.file("empty")).close();
+  const ToolResult empty =
+      run_tool({"wait", directory.file("empty"), "--port", "alice", "--timeout", "0.1"});
+  EXPECT_EQ(empty.status, 1);
+  EXPECT_NE(empty.err.find("no bus has been made in it"), std::string::npos) << empty.err;
+  make_bus();
+  Port port = attached(path, "alice");
+  ASSERT_FALSE(port.up());
+  EXPECT_EQ(wait.finish().status, 0);
+}
+
+TEST_F(BusCommands, WaitNoticesABusMadeAnewAgainAndAgain) {
+  const std::string path = make_bus();
+  Tool wait({shmifctl_path(), "wait", path, "--port", "alice", "--timeout", "20"});
+  for (const char* seconds : {"0.1", "1.6"}) {  // it looks for a new bus every 1.3 s
+    EXPECT_EQ(run_tool({"wait", path, "--port", "alice", "--timeout", seconds}).status, 1);
+    ASSERT_EQ(run_tool({"destroy", path}).status, 0);
+    make_bus();
+  }
+  Port port = attached(path, "alice");
+  ASSERT_FALSE(port.up());
+  EXPECT_EQ(wait.finish().status, 0);
+}
+
+TEST_F(BusCommands, WaitForSeveralPortsNamesTheOneThatIsMissing) {
+  const std::string path = make_bus();
+  Port port = attached(path, "alice");
+  ASSERT_FALSE(port.up());
+  const ToolResult result =
+      run_tool({"wait", path, "--port", "alice", "--port", "bob", "--timeout", "0.1"});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("\"bob\""), std::string::npos) << result.err;
+  Port other = attached(path, "bob");
+  ASSERT_FALSE(other.up());
+  EXPECT_EQ(run_tool({"wait", path, "--port", "alice", "--port", "bob"}).status, 0);
+}
+
+TEST_F(BusCommands, WaitSaysHowAServiceIsWrittenAndWhenThereIsNoBusToAskOn) {
+  const std::string path = directory.file("none");
+  for (const auto& [text, why] : std::vector<std::pair<std::string, std::string>>{
+           {"198.18.0.1", "the port is missing"},
+           {"198.18.0.1:0", "a number from 1 to 65535"},
+           {"198.18.0.1:80x", "a number from 1 to 65535"},
+           {"fd00::1:80", "an IPv6 address needs brackets"},
+           {"[198.18.0.1]:80", "neither IPv4 nor IPv6"},
+           {"web:80", "neither IPv4 nor IPv6"}}) {
+    const ToolResult result = run_tool({"wait", path, "--tcp", text});
+    EXPECT_EQ(result.status, 2) << text;
+    EXPECT_NE(result.err.find(why), std::string::npos) << result.err;
+  }
+  const ToolResult late = run_tool({"wait", path, "--tcp", "198.18.0.1:80", "--timeout", "0"});
+  EXPECT_EQ(late.status, 1);
+  EXPECT_NE(late.err.find("there is no such bus"), std::string::npos) << late.err;
+}
+
+TEST_F(BusCommands, AnInterruptedWaitEndsBySignal) {
+  const std::string path = make_bus();
+  Tool wait({shmifctl_path(), "wait", path, "--port", "nobody"});
+  EXPECT_FALSE(wait.wait_for("anything", std::chrono::milliseconds(100)));
+  wait.signal(SIGINT);
+  EXPECT_EQ(wait.finish().status, 130);
+}
+
+TEST_F(BusCommands, AKilledPortIsDeadUntilRepairFreesIt) {
+  const std::string path = make_bus();
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    Port port = Port(PortOptions{.name = "mallory"});
+    if (!port.attach(path) || port.up()) _exit(1);
+    raise(SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+
+  json bus = stat_of(path);
+  ASSERT_EQ(bus["ports"].size(), 1U);
+  EXPECT_EQ(bus["ports"][0]["state"], "dead");
+  const ToolResult waited = run_tool({"wait", path, "--port", "mallory", "--timeout", "0"});
+  EXPECT_EQ(waited.status, 1);
+  EXPECT_NE(waited.err.find(": the port's process is gone ("), std::string::npos) << waited.err;
+  EXPECT_EQ(run_tool({"audit", path}).status, 0) << "a dead port breaks no invariant";
+  const ToolResult repair = run_tool({"repair", path});
+  EXPECT_EQ(repair.status, 0) << repair.err;
+  EXPECT_NE(repair.out.find("freed 1 dead port"), std::string::npos) << repair.out;
+  EXPECT_TRUE(stat_of(path)["ports"].empty());
+  EXPECT_NE(run_tool({"repair", path}).out.find("nothing to repair"), std::string::npos);
+}
+
+TEST_F(BusCommands, AuditFindsScribblesAndRepairMendsThem) {
+  const std::string path = make_bus();
+  {
+    Port port = attached(path, "alice");
+    ASSERT_FALSE(port.up());
+    const auto frame = broadcast_frame();
+    const std::vector<FrameView> views(8, FrameView(frame.data(), frame.size()));
+    ASSERT_EQ(port.send(views).taken, views.size());
+  }
+  EXPECT_EQ(run_tool({"audit", path}).status, 0);
+  EXPECT_EQ(json::parse(run_tool({"audit", path, "--json"}).out)["frames"], 8);
+
+  // The ring lies at the end of the file; something in its first bytes is the oldest record's
+  // header.
+  const std::uint64_t ring_begin = std::filesystem::file_size(path) - (64U << 10U);
+  const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_GE(fd, 0);
+  const std::array<unsigned char, 8> junk = {0xde, 0xad, 0xbe, 0xef, 0xde, 0xad, 0xbe, 0xef};
+  ASSERT_EQ(pwrite(fd, junk.data(), junk.size(), static_cast<off_t>(ring_begin)), 8);
+  close(fd);
+
+  const ToolResult audit = run_tool({"audit", path});
+  EXPECT_EQ(audit.status, 1);
+  EXPECT_EQ(audit.out.rfind("I", 0), 0U) << audit.out;
+  EXPECT_NE(audit.err.find("shmifctl repair"), std::string::npos) << audit.err;
+  const ToolResult as_json = run_tool({"audit", path, "--json"});
+  EXPECT_EQ(as_json.status, 1);
+  EXPECT_FALSE(json::parse(as_json.out)["findings"].empty());
+
+  const ToolResult repair = run_tool({"repair", path});
+  EXPECT_EQ(repair.status, 0) << repair.err;
+  EXPECT_NE(repair.out.find("rebuilt the ring"), std::string::npos) << repair.out;
+  EXPECT_EQ(run_tool({"audit", path}).status, 0);
+}
+
+TEST_F(BusCommands, RepairRestoresAHeaderThatNobodyHasOpenAndSaysWhat) {
+  const std::string path = make_bus();
+  const auto overwrite = [&](off_t offset, std::size_t size) {
+    const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
+    ASSERT_GE(fd, 0);
+    const std::vector<char> zeros(size);
+    ASSERT_EQ(pwrite(fd, zeros.data(), size, offset), static_cast<ssize_t>(size));
+    close(fd);
+  };
+  overwrite(0, 8);
+  EXPECT_EQ(run_tool({"stat", path}).status, 1);
+  const ToolResult repair = run_tool({"repair", path});
+  EXPECT_EQ(repair.status, 0) << repair.err;
+  EXPECT_EQ(repair.out, path + ": restored the header (magic)\n");
+  EXPECT_EQ(run_tool({"audit", path}).status, 0);
+
+  overwrite(0, 64);
+  const ToolResult refused = run_tool({"repair", path});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_NE(refused.err.find("--force"), std::string::npos) << refused.err;
+  const ToolResult forced = run_tool({"repair", path, "--force", "--mtu", "1400"});
+  EXPECT_EQ(forced.status, 0) << forced.err;
+  EXPECT_NE(forced.out.find("mtu to 1400"), std::string::npos) << forced.out;
+  EXPECT_EQ(stat_of(path)["geometry"]["mtu"], 1400);
+}
+
+TEST_F(BusCommands, DestroyWaitsForPortsThatAreAboutToLeave) {
+  const std::string path = make_bus();
+  Port port = attached(path, "alice");
+  EXPECT_EQ(run_tool({"destroy", path, "--timeout", "0"}).status, 1);
+  Tool destroy({shmifctl_path(), "destroy", path, "--timeout", "20"});
+  EXPECT_FALSE(destroy.wait_for("cannot", std::chrono::milliseconds(100)));
+  EXPECT_TRUE(std::filesystem::exists(path));
+  ASSERT_FALSE(port.detach());
+  const ToolResult r = destroy.finish();
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+/// The words of the first tour of the README, as a reader pastes them: on a bus of the test's own.
+std::string tour(const std::string& bus) {
+  std::ifstream readme(SHMIF_README);
+  std::string script;
+  std::string line;
+  while (std::getline(readme, line) && line != "```console") {
+  }
+  while (std::getline(readme, line) && line != "```") {
+    if (line.starts_with("$ ")) script += line.substr(2) + '\n';
+  }
+  for (const std::string was : {"/dev/shm/bus0", "$PWD/build/release/tools"}) {
+    const std::string now =
+        was.front() == '/' ? bus : shmifctl_path().substr(0, shmifctl_path().rfind('/'));
+    for (std::size_t at = 0; (at = script.find(was, at)) != std::string::npos; at += now.size()) {
+      script.replace(at, was.size(), now);
+    }
+  }
+  return script;
+}
+
+TEST_F(BusCommands, TheTourOfTheReadmeWorksAsItIsPasted) {
+  const std::string path = directory.file("bus");
+  const std::string script = tour(path);
+  ASSERT_NE(script.find("kill %1 %2"), std::string::npos) << script;
+  const ToolResult can = run_tool({"exec", directory.file("other"), "--create", "--", "true"});
+  if (can.status == 77) GTEST_SKIP() << can.err;
+  // Each of its commands must succeed; jobs in the background, as at a prompt.
+  const ToolResult r =
+      run_program({"bash", "-m", "-c", "set -e\n" + script}, {}, std::chrono::seconds(60));
+  EXPECT_EQ(r.status, 0) << script << r.out << r.err;
+  EXPECT_NE(r.out.find("2 received"), std::string::npos) << r.out << r.err;
+  EXPECT_NE(r.out.find("ICMP echo reply"), std::string::npos) << r.out << r.err;
+  EXPECT_FALSE(std::filesystem::exists(path)) << r.err;
+}
+
+TEST_F(BusCommands, DestroyRemovesTheFile) {
+  const std::string path = make_bus();
+  EXPECT_EQ(run_tool({"destroy", path}).status, 0);
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST_F(BusCommands, DestroySaysThatAnotherNameOfTheFileRemains) {
+  const std::string path = make_bus();
+  const std::string link = directory.file("link");
+  std::filesystem::create_hard_link(path, link);
+  const ToolResult first = run_tool({"destroy", path});
+  EXPECT_EQ(first.status, 0);
+  EXPECT_FALSE(std::filesystem::exists(path));
+  for (const std::string part : {path.c_str(), "has another name", "find ", "-inum "})
+    EXPECT_NE(first.err.find(part), std::string::npos) << first.err;
+  const auto begin = first.err.find("find ");
+  ASSERT_NE(begin, std::string::npos);
+  const std::string command = first.err.substr(begin, first.err.find('"', begin) - begin);
+  EXPECT_EQ(run_program({"sh", "-c", command}).out, link + "\n") << command;
+  const ToolResult last = run_tool({"destroy", link});
+  EXPECT_EQ(last.status, 0);
+  EXPECT_EQ(last.err, "");
+}
+
+TEST_F(BusCommands, DestroyThatIsInterruptedEndsBySignalAndLeavesTheBus) {
+  const std::string path = make_bus();
+  const Port port = attached(path, "alice");
+  OnTerminal destroy({shmifctl_path(), "destroy", path, "--timeout", "60"}, 80, 24);
+  ASSERT_TRUE(destroy.wait_for("\rwaiting for ports to leave " + path)) << destroy.seen;
+  destroy.signal(SIGINT);
+  EXPECT_EQ(destroy.status(), 128 + SIGINT);
+  EXPECT_TRUE(destroy.seen.ends_with("\r\x1b[J")) << "what it waits for is taken away";
+  EXPECT_TRUE(std::filesystem::exists(path));
+}
+
+TEST_F(BusCommands, CreateTellsOfWhoIsLeftBehindWhereverItStandsUnlessThatIsNotWanted) {
+  const Port port = attached(make_bus(), "alice");
+  const auto made_anew = [&](const std::string& before, const std::string& behind) {
+    std::filesystem::remove(directory.file("bus"));
+    const ToolResult made = run_program(
+        {"sh", "-c", "cd \"$1\" && exec \"$2\" " + before + " create bus --size 64K " + behind,
+         "sh", directory.path(), shmifctl_path()});
+    EXPECT_EQ(made.status, 0) << made.err;
+    return made.err;
+  };
+  EXPECT_NE(made_anew("", "").find("an older bus at bus still exists without a name, used by "
+                                   "process " +
+                                   std::to_string(getpid()) + ':'),
+            std::string::npos);
+  EXPECT_EQ(made_anew("--log-level error", ""), "");
+  EXPECT_EQ(made_anew("--log-level=error", ""), "");
+  EXPECT_EQ(made_anew("", "--log-level error"), "");
+}
+
+TEST_F(BusCommands, WaitAsksFromAnAddressOnlyWhereItAsks) {
+  const ToolResult refused =
+      run_tool({"wait", directory.file("bus"), "--port", "a", "--from", "198.18.0.1"});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_NE(refused.err.find("--from is for --tcp"), std::string::npos) << refused.err;
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,99 @@
+// Which words bash is offered, at each place of a command line where it may ask.
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "tests/tools/common/bus_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+using Offer = std::set<std::string>;
+
+/// What the completion of `program` offers behind these words, which are cut as readline cuts them.
+Offer offered(const std::string& program, const std::string& words,
+              const std::string& directory = "/") {
+  const std::string path = program == "shmifctl" ? shmifctl_path() : SHMIFPERF_PATH;
+  const std::string script = "cd \"$3\"; PATH=${1%/*}:$PATH; . \"$2\"; COMP_WORDS=(" + program +
+                             ' ' + words + "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _" + program +
+                             "; printf '%s\\n' \"${COMPREPLY[@]}\"";
+  const ToolResult result =
+      run_program({"bash", "-c", script, "bash", path,
+                   std::string(SHMIF_SOURCE) + "/tools/" + program + ".bash", directory});
+  EXPECT_EQ(result.err, "") << words;
+  Offer offer;
+  std::istringstream in(result.out);
+  for (std::string word; std::getline(in, word);) {
+    if (word.empty()) continue;
+    EXPECT_TRUE(offer.insert(word).second) << "twice: " << word;
+  }
+  return offer;
+}
+
+const Offer kLevels{"trace", "debug", "info", "warning", "error", "critical", "off"};
+
+TEST(Completion, OfShmifctlKnowsTheWordsOfEachOptionAndNoOthers) {
+  const std::string ctl = "shmifctl";
+  EXPECT_EQ(offered(ctl, "--log-level ''"), kLevels);
+  EXPECT_EQ(offered(ctl, "--log-level ="), kLevels);
+  EXPECT_EQ(offered(ctl, "--log-level = wa"), Offer{"warning"});
+  EXPECT_EQ(offered(ctl, "--log-level info du"), Offer{"dump"});
+  EXPECT_EQ(offered(ctl, "inject x --timing ''"), (Offer{"original", "flat", "x2"}));
+  EXPECT_EQ(offered(ctl, "exec x --via ''"), (Offer{"tap", "veth"}));
+  EXPECT_EQ(offered(ctl, "help v"), Offer{"values"});
+  EXPECT_TRUE(offered(ctl, "help ''").contains("values"));
+  EXPECT_FALSE(offered(ctl, "help ''").contains("--help"));
+  EXPECT_FALSE(offered(ctl, "''").contains("values"));
+  EXPECT_EQ(offered(ctl, "create --fl"), Offer{"--flow"});
+  EXPECT_EQ(offered(ctl, "create x --flow pause --pa"), Offer{"--patience"});
+  EXPECT_EQ(offered(ctl, "exec x -- ls --"), Offer{}) << "that is another program's line";
+  EXPECT_EQ(offered(ctl, "stat ''"), Offer{}) << "files are readline's own";
+}
+
+TEST(Completion, OfShmifctlAsksTheBusThatTheLineNames) {
+  const BusRig rig, other;
+  const Port alice = rig.port("alice"), bob = rig.port("bob"), carol = other.port("carol");
+  const std::string ctl = "shmifctl";
+  EXPECT_EQ(offered(ctl, "ping " + rig.path() + " --to ''"), (Offer{"alice", "bob"}));
+  EXPECT_EQ(offered(ctl, "ping " + rig.path() + " --to = b"), Offer{"bob"});
+  EXPECT_EQ(offered(ctl, "dump " + other.path() + " --port alice --port ''"), Offer{"carol"});
+  EXPECT_EQ(offered(ctl, "--log-level error wait bus --port ''", rig.directory()),
+            (Offer{"alice", "bob"}));
+  EXPECT_EQ(offered(ctl, "ping " + rig.file("none") + " --to ''"), Offer{});
+  EXPECT_EQ(offered(ctl, "stop " + rig.path() + " ''"), Offer{}) << "no port of these is a host";
+}
+
+TEST(Completion, OfShmifperfKnowsOptionsAndTheirWords) {
+  const std::string perf = "shmifperf";
+  const Offer commands{"compare", "options", "report", "run", "server", "help"};
+  Offer first = commands;
+  first.insert({"--help", "--version", "--log-level"});
+  EXPECT_EQ(offered(perf, "''"), first);
+  Offer topics = commands;
+  topics.insert("values");
+  EXPECT_EQ(offered(perf, "help ''"), topics);
+  EXPECT_EQ(offered(perf, "--log-level ''"), kLevels);
+  EXPECT_EQ(offered(perf, "--log-level info com"), Offer{"compare"});
+  EXPECT_EQ(offered(perf, "server --allow"), (Offer{"--allow-exec", "--allow-live"}));
+  EXPECT_EQ(offered(perf, "run --profile = v"), Offer{"voip"});
+  EXPECT_EQ(offered(perf, "run --engi"), Offer{"--engine="});
+  EXPECT_EQ(offered(perf, "run --rw ''"), (Offer{"tx", "rx", "txrx", "echo", "pingpong"}));
+  EXPECT_EQ(offered(perf, "options traf"), Offer{"traffic"});
+  EXPECT_EQ(offered(perf, "options rate_iops_"), Offer{"rate_iops_min"});
+}
+
+TEST(Completion, OfShmifperfContinuesAListWithWhatItDoesNotHave) {
+  const std::string perf = "shmifperf";
+  EXPECT_EQ(offered(perf, "run --engine ="),
+            (Offer{"bus", "tap", "packet", "unix", "udp", "pcap", "null", "host"}));
+  EXPECT_EQ(offered(perf, "run --engine = u"), (Offer{"unix", "udp"}));
+  EXPECT_EQ(offered(perf, "run --engine = bus,u"), (Offer{"bus,unix", "bus,udp"}));
+  EXPECT_EQ(offered(perf, "run --engine unix,bus,u"), Offer{"unix,bus,udp"});
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,156 @@
+// The lines on standard error that show the progress of a command.
+
+#include "tools/common/progress.hpp"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tests/tools/common/borrowed_terminal.hpp"
+
+namespace shmif::test {
+namespace {
+
+/// What a terminal of that size gets for each of `texts`, and at the end.
+std::vector<std::string> shown_on(unsigned short columns, unsigned short rows,
+                                  const std::vector<std::string>& texts) {
+  const BorrowedTerminal terminal(columns, rows, {STDERR_FILENO});
+  std::vector<std::string> seen;
+  {
+    tools::Progress progress;
+    for (const std::string& text : texts) {
+      progress.show(text);
+      seen.push_back(terminal.seen());
+    }
+  }
+  seen.push_back(terminal.seen());
+  return seen;
+}
+
+TEST(Progress, LinesReplaceThoseBeforeHoweverManyTheseWere) {
+  EXPECT_EQ(shown_on(80, 24, {"one\ntwo\nthree", "1\n2\n3", "a\nb", "c", "d\ne"}),
+            (std::vector<std::string>{"\rone\x1b[K\ntwo\x1b[K\nthree\x1b[K\x1b[J",
+                                      "\r\x1b[2A1\x1b[K\n2\x1b[K\n3\x1b[K\x1b[J",
+                                      "\r\x1b[2Aa\x1b[K\nb\x1b[K\x1b[J", "\r\x1b[1Ac\x1b[K\x1b[J",
+                                      "\rd\x1b[K\ne\x1b[K\x1b[J", "\r\x1b[1A\x1b[J"}));
+}
+
+TEST(Progress, ThatWasRemovedIsNotRemovedAgainAndBeginsAnew) {
+  std::vector<std::string> seen;
+  {
+    const BorrowedTerminal terminal(80, 24, {STDERR_FILENO});
+    tools::Progress progress;
+    progress.clear();
+    seen.push_back(terminal.seen());
+    progress.show("one\ntwo");
+    progress.clear();
+    seen.push_back(terminal.seen());
+    progress.clear();
+    seen.push_back(terminal.seen());
+    progress.show("three");
+    seen.push_back(terminal.seen());
+  }
+  EXPECT_EQ(seen, (std::vector<std::string>{"", "\rone\x1b[K\ntwo\x1b[K\x1b[J\r\x1b[1A\x1b[J", "",
+                                            "\rthree\x1b[K\x1b[J"}));
+}
+
+TEST(Progress, LeavesTheLastColumnAndTheLastRowEmpty) {
+  EXPECT_EQ(shown_on(6, 3, {"12345\n123456\nthree", "äöüäöü"}),
+            (std::vector<std::string>{"\r12345\x1b[K\n12345\x1b[K\x1b[J",
+                                      "\r\x1b[1Aäöüäö\x1b[K\x1b[J", "\r\x1b[J"}));
+  EXPECT_EQ(shown_on(2, 2, {"12\n3"})[0], "\r1\x1b[K\x1b[J") << "the least there is";
+  // A terminal that tells no size, or one that cannot be, is taken for a usual one.
+  for (const auto& [columns, rows] :
+       {std::pair<unsigned short, unsigned short>{0, 0}, {1, 24}, {80, 1}}) {
+    std::string lines;
+    for (int i = 0; i < 24; ++i) lines += std::string(80, 'x') + '\n';
+    const std::string seen = shown_on(columns, rows, {lines})[0];
+    std::string expected = "\r";
+    for (int i = 0; i < 23; ++i) expected += (i == 0 ? "" : "\n") + std::string(79, 'x') + "\x1b[K";
+    EXPECT_EQ(seen, expected + "\x1b[J") << columns << 'x' << rows;
+  }
+}
+
+TEST(Progress, IsDueAtOnceAndThenAFewTimesASecond) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::milliseconds kBetween{250};
+  bool at_once = false, too_soon = true, again = false, after_clear = true;
+  // Until no other program held this one up.
+  for (bool undisturbed = false; !undisturbed;) {
+    const BorrowedTerminal terminal(80, 24, {STDERR_FILENO});
+    tools::Progress progress;
+    at_once = progress.due();
+    progress.show("x");
+    const Clock::time_point begin = Clock::now();
+    too_soon = progress.due();
+    progress.clear();
+    after_clear = progress.due();
+    undisturbed = Clock::now() - begin < kBetween / 2;
+    while (Clock::now() - begin <= kBetween) usleep(1000);
+    again = progress.due();
+  }
+  EXPECT_TRUE(at_once);
+  EXPECT_FALSE(too_soon);
+  EXPECT_FALSE(after_clear);
+  EXPECT_TRUE(again);
+}
+
+TEST(Progress, IsNothingWhereStandardErrorIsNoTerminal) {
+  ::testing::internal::CaptureStderr();
+  bool due = true;
+  {
+    tools::Progress progress;
+    due = progress.due() || progress.on_terminal();
+    progress.show("one\ntwo");
+    progress.clear();
+  }
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+  EXPECT_FALSE(due);
+}
+
+/// The width of tables with that wish in the environment.
+unsigned columns_wished(const char* wish) {
+  const char* const was = std::getenv("COLUMNS");
+  const std::optional<std::string> saved = was ? std::optional<std::string>(was) : std::nullopt;
+  wish != nullptr ? setenv("COLUMNS", wish, 1) : unsetenv("COLUMNS");
+  const unsigned columns = tools::terminal_columns();
+  saved ? setenv("COLUMNS", saved->c_str(), 1) : unsetenv("COLUMNS");
+  return columns;
+}
+
+TEST(TerminalColumns, AreThoseWishedForOrThoseOfTheTerminal) {
+  struct Case {
+    const char* wish;
+    unsigned columns;
+  };
+  for (const Case& each : std::vector<Case>{{"1", 1},
+                                            {"9999", 9999},
+                                            {"10000", 123},
+                                            {"0", 123},
+                                            {"", 123},
+                                            {"wide", 123},
+                                            {nullptr, 123}}) {
+    unsigned columns = 0;
+    {
+      const BorrowedTerminal terminal(123, 24);
+      columns = columns_wished(each.wish);
+    }
+    EXPECT_EQ(columns, each.columns) << (each.wish != nullptr ? each.wish : "none");
+  }
+  unsigned on_errors_alone = 1;
+  {
+    // Standard output goes to a file here, whatever standard error is.
+    const BorrowedTerminal terminal(123, 24, {STDERR_FILENO});
+    ::testing::internal::CaptureStdout();
+    on_errors_alone = columns_wished(nullptr);
+    (void)::testing::internal::GetCapturedStdout();
+  }
+  EXPECT_EQ(on_errors_alone, 0U);
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,104 @@
+// Requests to stop a command: they are caught while it wants that, and as before afterwards.
+
+#include "tools/common/signals.hpp"
+
+#include <gtest/gtest.h>
+
+#include <fcntl.h>
+#include <poll.h>
+
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <iterator>
+
+namespace shmif::tools {
+namespace {
+
+using Handler = void (*)(int);
+
+Handler handler_of(int number) {
+  struct sigaction action{};
+  sigaction(number, nullptr, &action);
+  return action.sa_handler;
+}
+
+/// Sets a handler, and the one from before at the end.
+class Disposition {
+ public:
+  Disposition(int number, Handler handler) : number_(number), was_(std::signal(number, handler)) {}
+  Disposition(const Disposition&) = delete;
+  Disposition& operator=(const Disposition&) = delete;
+  ~Disposition() { std::signal(number_, was_); }
+
+ private:
+  int number_;
+  Handler was_;
+};
+
+bool is_readable(int descriptor) {
+  pollfd entry{descriptor, POLLIN, 0};
+  return ::poll(&entry, 1, 0) == 1;
+}
+
+std::ptrdiff_t open_files() {
+  return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+}
+
+TEST(StoppingSignals, AreCaughtWhileTheyAreWantedEachTimeAnew) {
+  const Disposition quit(SIGQUIT, SIG_IGN);
+  const std::array<int, 3> usual{SIGINT, SIGTERM, SIGHUP};
+  std::array<Handler, 3> before{};
+  for (std::size_t i = 0; i < usual.size(); ++i) before[i] = handler_of(usual[i]);
+  const std::ptrdiff_t files = open_files();
+  for (const int number : {SIGTERM, SIGHUP, SIGINT}) {
+    {
+      const StopSignals stop;
+      EXPECT_EQ(stop.signal(), 0) << "of the one before";
+      EXPECT_FALSE(stop.wait(0));
+      EXPECT_FALSE(is_readable(stop.descriptor()));
+      EXPECT_NE(::fcntl(stop.descriptor(), F_GETFD) & FD_CLOEXEC, 0);
+      ASSERT_EQ(::raise(number), 0);
+      EXPECT_EQ(stop.signal(), number);
+      EXPECT_TRUE(is_readable(stop.descriptor()));
+      ASSERT_EQ(::raise(number == SIGINT ? SIGTERM : SIGINT), 0);
+      EXPECT_EQ(stop.signal(), number) << "the first one counts";
+      const auto begin = std::chrono::steady_clock::now();
+      EXPECT_TRUE(stop.wait(60'000));
+      EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
+      EXPECT_EQ(handler_of(SIGQUIT), SIG_IGN);
+    }
+    for (std::size_t i = 0; i < usual.size(); ++i) EXPECT_EQ(handler_of(usual[i]), before[i]) << i;
+    EXPECT_EQ(open_files(), files);
+  }
+}
+
+TEST(StoppingSignals, AreThoseThatWereNamed) {
+  const Disposition first(SIGUSR1, SIG_IGN), second(SIGUSR2, SIG_IGN);
+  const Handler interrupt = handler_of(SIGINT);
+  {
+    const StopSignals stop{SIGUSR1, SIGUSR2};
+    EXPECT_EQ(handler_of(SIGINT), interrupt);
+    ASSERT_EQ(::raise(SIGUSR2), 0);
+    EXPECT_EQ(stop.signal(), SIGUSR2);
+  }
+  EXPECT_EQ(handler_of(SIGUSR1), SIG_IGN);
+  EXPECT_EQ(handler_of(SIGUSR2), SIG_IGN);
+}
+
+TEST(StoppingSignals, ThatWereIgnoredStopAllTheSameExceptAHangup) {
+  const Disposition hangup(SIGHUP, SIG_IGN), interrupt(SIGINT, SIG_IGN);
+  {
+    const StopSignals stop;
+    ASSERT_EQ(::raise(SIGHUP), 0);
+    EXPECT_EQ(stop.signal(), 0);
+    ASSERT_EQ(::raise(SIGINT), 0);
+    EXPECT_EQ(stop.signal(), SIGINT);
+  }
+  EXPECT_EQ(handler_of(SIGHUP), SIG_IGN);
+  EXPECT_EQ(handler_of(SIGINT), SIG_IGN);
+}
+
+}  // namespace
+}  // namespace shmif::tools

@@ -1,0 +1,295 @@
+// What a run tells people while it lasts, and its result afterwards.
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <functional>
+
+#include "tests/support/temp_dir.hpp"
+#include "tests/tools/shmifperf/perf_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+// ---- The result ----
+
+/// What python3-jsonschema has against a file; empty when it is as the schema has it.
+std::string judged(const std::string& path) {
+  const std::string program =
+      "import json, sys, jsonschema\n"
+      "schema, result = (json.load(open(p)) for p in sys.argv[1:])\n"
+      "errors = jsonschema.Draft7Validator(schema).iter_errors(result)\n"
+      "print('\\n'.join('/'.join(map(str, e.path)) + ': ' + e.message[:200] for e in errors),"
+      " end='')\n";
+  const ToolResult said = run_program({SHMIF_PYTHON, "-c", program, SHMIF_SCHEMA, path});
+  return said.out + (said.status == 0 ? "" : "python failed: " + said.err);
+}
+
+TEST(PerfResult, OfRealRunsIsAsTheSchemaHasIt) {
+  const TempDir dir;
+  const std::string path = dir.file("result.json");
+  const Words runs[] = {
+      {"--output-format=json", "--engine=bus,unix", "--rw=txrx"},
+      {"--output-format=json+", "--rw=pingpong", "--ramp_time=100ms", "--fault=loss=5%"},
+      {"--output-format=json", "--repeat=3", "--runtime=200ms", "--numjobs=2"},
+      {"--output-format=json+", "--search=ndr", "--search_trial=100ms", "--search_max_fps=2000",
+       "--rate_iops=0"},
+      {"--output-format=json", "--fault=corrupt=50%", "--runtime=300ms"},
+      {"--output-format=json", "--percentile_list=50:99.5", "--engine=host", "--proto=tcp"},
+  };
+  for (Words words : runs) {
+    SCOPED_TRACE(words[0] + ' ' + words[1]);
+    words.emplace_back("--output=" + path);
+    const ToolResult ran = run_program(run_with(words));
+    EXPECT_LE(ran.status, 1) << ran.err;
+    EXPECT_EQ(judged(path), "");
+    const Json json = json_of_file(path);
+    const bool with_bins = words[0] == "--output-format=json+";
+    for (const Json& job : json.at("jobs")) {
+      if (job.at("latency_ns").is_null()) continue;
+      EXPECT_EQ(job.at("latency_ns").contains("bins"), with_bins);
+    }
+  }
+}
+
+TEST(PerfResult, HasThePercentilesThatWereAskedForUnderFiosNames) {
+  const TempDir dir;
+  const std::string path = dir.file("result.json");
+  const ToolResult ran = run_program(run_with(
+      {"--output-format=normal,json", "--runtime=200ms", "--percentile_list=99.5:50:100"}));
+  ASSERT_EQ(ran.status, 0) << ran.err;
+  const Json json = Json::parse(ran.out.substr(ran.out.find("\n{\n")));
+  bool any = false;
+  for (const Json& job : json.at("jobs")) {
+    if (job.at("latency_ns").is_null()) continue;
+    any = true;
+    const Json& latency = job.at("latency_ns");
+    EXPECT_EQ(latency.at("percentile").size(), 3U);
+    EXPECT_EQ(latency.at("percentile").at("50.000000"), latency.at("p50"));
+    EXPECT_EQ(latency.at("percentile").at("100.000000"), latency.at("max"));
+    EXPECT_GE(latency.at("percentile").at("99.500000"), latency.at("p99"));
+    EXPECT_LE(latency.at("percentile").at("99.500000"), latency.at("p99_9"));
+  }
+  EXPECT_TRUE(any);
+  EXPECT_NE(ran.out.find("p50 "), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find(", p99.5 "), std::string::npos) << ran.out;
+}
+
+TEST(PerfResult, SaysOfRatesInFiosSpellingThatTheyAreInBits) {
+  const std::string warning =
+      "rate=10m is 10Mbit per second here; where fio's bytes were meant it is 80Mbit";
+  const auto ran = [](const char* rate) {
+    return run_program(run_with({"--output-format=json", "--runtime=200ms", "--bs=1000",
+                                 "--rate_iops=0", std::string("--rate=") + rate}));
+  };
+  const ToolResult bare = ran("10m");
+  ASSERT_EQ(bare.status, 0) << bare.err;
+  const Json json = Json::parse(bare.out);
+  EXPECT_TRUE(std::ranges::any_of(json.at("warnings"), [&](const Json& w) { return w == warning; }))
+      << json.at("warnings");
+  const double offered = json.at("jobs")[0].at("tx").at("offered_bps").get<double>();
+  EXPECT_NEAR(offered, 10e6, 1e6) << "bits, not bytes";
+  EXPECT_EQ(ran("10Mbit").out.find("fio's bytes"), std::string::npos);
+}
+
+TEST(PerfResult, AllFormatsAreOfOneRunAndOneAfterTheOther) {
+  const ToolResult ran =
+      run_program(run_with({"--output-format=normal,terse,json", "--runtime=200ms"}));
+  ASSERT_EQ(ran.status, 0) << ran.err;
+  const auto json_at = ran.out.find("\n{\n");
+  ASSERT_NE(json_at, std::string::npos) << ran.out;
+  EXPECT_EQ(Json::parse(ran.out.substr(json_at)).at("passed"), true);
+  EXPECT_EQ(ran.out.rfind("shmifperf ", 0), 0U);
+  EXPECT_NE(ran.out.find("\n1;"), std::string::npos) << "a line of terse";
+  EXPECT_EQ(ran.err, "") << "no progress where there is no terminal";
+}
+
+// ---- Status ----
+
+TEST(PerfStatus, Sigusr1AsksForItOnceAndTheRunGoesOn) {
+  Tool run(run_with({"--runtime=60", "--json-stream", "--status-interval=100ms"}));
+  ASSERT_TRUE(run.wait_for("\"state\":\"running\""));
+  run.signal(SIGUSR1);
+  ASSERT_TRUE(run.wait_for("status after "));
+  ASSERT_TRUE(run.wait_for("job.sink  running"));
+  run.signal(SIGINT);
+  const ToolResult ended = run.finish();
+  EXPECT_EQ(ended.status, 128 + SIGINT);
+  EXPECT_EQ(ended.err.find("status after "), ended.err.rfind("status after ")) << ended.err;
+  EXPECT_EQ(ended.out.find("status after "), std::string::npos) << "that is the stream's";
+  EXPECT_NE(ended.err.find("stopped by SIGINT"), std::string::npos) << ended.err;
+}
+
+TEST(PerfStatus, OfEachIntervalPrecedesTheResult) {
+  const ToolResult ran = run_program(run_with({"--status-interval=250ms"}));
+  EXPECT_EQ(ran.status, 0) << ran.err;
+  const auto lines = lines_of(ran.out);
+  const auto is_status = [](const std::string& line) { return line.starts_with("status after "); };
+  EXPECT_GE(std::ranges::count_if(lines, is_status), 2) << ran.out;
+  EXPECT_LT(ran.out.rfind("status after "), ran.out.find("\nshmifperf "));
+}
+
+TEST(PerfStatus, OfAnIntervalIsJsonWhereTheResultIsAndTheEndHasNone) {
+  for (const std::string format : {"normal", "json", "json+"}) {
+    const ToolResult ran =
+        run_program(run_with({"--status-interval=250ms", "--output-format=" + format,
+                              "--output=/dev/null", "--runtime=600ms"}));
+    EXPECT_EQ(ran.status, 0) << ran.err;
+    const auto lines = lines_of(ran.out);
+    ASSERT_FALSE(lines.empty()) << format;
+    EXPECT_EQ(lines[0].starts_with("status after "), format == "normal") << lines[0];
+    EXPECT_EQ(lines[0].starts_with('{'), format != "normal") << lines[0];
+    // Of the end of all jobs, the result tells. A status is one line of JSON, or a table.
+    std::vector<std::string> statuses;
+    for (const std::string& line : lines) {
+      if (format != "normal" || line.starts_with("status after ")) statuses.emplace_back();
+      statuses.back() += line + '\n';
+    }
+    for (const std::string& status : statuses) {
+      std::size_t reaped = 0;
+      for (std::size_t at = 0; (at = status.find("reaped", at)) != std::string::npos; ++at)
+        ++reaped;
+      EXPECT_LT(reaped, 2U) << "both of its jobs: " << ran.out;
+    }
+  }
+}
+
+TEST(PerfStatus, ThatCannotBeWrittenIsSaidOnce) {
+  Words words = run_with({"--status-interval=100ms", "--output=/dev/null", "--runtime=600ms"});
+  words.insert(words.begin(), {"sh", "-c", "exec \"$@\" >/dev/full", "sh"});
+  const ToolResult ran = run_program(words);
+  EXPECT_EQ(ran.status, 1);
+  const std::string what = "cannot write to standard output: No space left on device";
+  EXPECT_NE(ran.err.find(what + " (the run goes on without it)"), std::string::npos) << ran.err;
+  EXPECT_EQ(ran.err.find(what), ran.err.rfind(what)) << ran.err;
+}
+
+TEST(PerfOutput, ThatCannotBeWrittenFailsTheCommandThoughOnlyItsLastBytesShowThat) {
+  for (const std::string path : {"/dev/null", "/dev/full"}) {
+    const ToolResult ran = run_program(
+        run_with({"--output-format=terse", "--output=" + path, "--runtime=100ms", "--eta=never"}));
+    const bool full = path == "/dev/full";  // refuses the few lines when they leave the buffer
+    EXPECT_EQ(ran.status, full ? 1 : 0) << ran.err;
+    EXPECT_EQ(ran.err.find("cannot write /dev/full: No space left on device") != ran.err.npos, full)
+        << ran.err;
+  }
+}
+
+// ---- Progress ----
+
+TEST(PerfProgress, IsAPlainLineForEachIntervalWhereThereIsNoTerminal) {
+  const ToolResult ran = run_program(
+      run_with({"--eta=always", "--status-interval=250ms", "--output=/dev/null", "--name=alice"}));
+  EXPECT_EQ(ran.status, 0) << ran.err;
+  EXPECT_EQ(ran.err.find('\x1b'), std::string::npos) << "no escape sequences in a file";
+  const auto lines = lines_of(ran.err);
+  ASSERT_GE(lines.size(), 3U) << ran.err;
+  EXPECT_EQ(lines[0].rfind("alice  [RR]  ", 0), 0U) << ran.err;
+  for (const char* part : {" % ", "eta 1s", "tx ", "rx ", "bit/s", "lost 0"}) {
+    EXPECT_NE(lines[0].find(part), std::string::npos) << part << " in " << lines[0];
+  }
+  EXPECT_EQ(lines.back().rfind("alice  [--]  done", 0), 0U) << ran.err;
+}
+
+TEST(PerfProgress, NamesTheRunOfSeveral) {
+  const ToolResult ran = run_program(run_with(
+      {"--eta=always", "--runtime=200ms", "--repeat=2", "--output=/dev/null", "--name=alice"}));
+  EXPECT_NE(ran.err.find("run 1 of 2: alice"), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find("run 2 of 2: alice"), std::string::npos) << ran.err;
+}
+
+/// A program in a terminal of tmux, which says what a person would see. The destructor ends it.
+class OnScreen {
+ public:
+  OnScreen(const Words& program, int columns, int rows) : socket_(dir_.file("tmux")) {
+    Words words{"new-session",
+                "-d",
+                "-x",
+                std::to_string(columns),
+                "-y",
+                std::to_string(rows),
+                "sh",
+                "-c",
+                "echo begun; \"$@\"; echo ended with $?; exec cat",
+                "sh"};
+    words.insert(words.end(), program.begin(), program.end());
+    tmux(words);
+  }
+  OnScreen(const OnScreen&) = delete;
+  OnScreen& operator=(const OnScreen&) = delete;
+  ~OnScreen() { tmux({"kill-server"}); }
+
+  /// The lines below "begun", with what has scrolled away, without empty ones at the end.
+  std::vector<std::string> lines() const {
+    auto seen = lines_of(tmux({"capture-pane", "-p", "-S", "-"}).out);
+    while (!seen.empty() && seen.back().empty()) seen.pop_back();
+    if (!seen.empty() && seen.front() == "begun") seen.erase(seen.begin());
+    return seen;
+  }
+  using Wanted = std::function<bool(const std::vector<std::string>&)>;
+  /// Waits until the screen is as wanted. Result: the screen.
+  std::vector<std::string> wait_for(const Wanted& wanted) const {
+    for (int i = 0; i < 400; ++i) {
+      auto seen = lines();
+      if (wanted(seen)) return seen;
+      usleep(25000);
+    }
+    ADD_FAILURE() << "it never came";
+    return lines();
+  }
+
+ private:
+  ToolResult tmux(Words words) const {
+    words.insert(words.begin(), {"tmux", "-S", socket_, "-f", "/dev/null"});
+    return run_program(std::move(words));
+  }
+  TempDir dir_{"/tmp"};
+  std::string socket_;
+};
+
+bool has_tmux() {
+  return run_program({"sh", "-c", "command -v tmux"}).status == 0;
+}
+
+TEST(PerfProgress, OnATerminalIsALineForEachGroupRedrawnInPlaceAndGoneAtTheEnd) {
+  if (!has_tmux()) GTEST_SKIP() << "tmux is not installed";
+  const OnScreen screen(run_with({"--runtime=2500ms", "--output=/dev/null", "--name=alice",
+                                  "--numjobs=2", "--name=bob", "--numjobs=1", "--new_group"}),
+                        120, 20);
+  const auto is_running = [](const std::vector<std::string>& seen) {
+    return seen.size() == 2 && seen[0].find("[R(4)]") != std::string::npos &&
+           seen[1].find("[RR]") != std::string::npos &&
+           seen[0].find("tx 1.00 k/s") != std::string::npos;
+  };
+  const auto first = screen.wait_for(is_running);
+  EXPECT_TRUE(first[0].starts_with("alice")) << first[0];
+  EXPECT_TRUE(first[1].starts_with("bob")) << first[1];
+  // Later in the same place, for two lines are all there is.
+  screen.wait_for([&](const auto& seen) { return is_running(seen) && seen[0] != first[0]; });
+  const auto last = screen.wait_for(
+      [](const auto& seen) { return !seen.empty() && seen.back().starts_with("ended with"); });
+  EXPECT_EQ(last, (std::vector<std::string>{"ended with 0"})) << "the lines are taken away";
+}
+
+TEST(PerfProgress, LinesAreCutAtTheWidthOfTheTerminalAndTheResultStandsBelow) {
+  if (!has_tmux()) GTEST_SKIP() << "tmux is not installed";
+  const OnScreen screen(run_with({"--runtime=1500ms", "--name=alice"}), 30, 10);
+  const auto seen = screen.wait_for(
+      [](const auto& now) { return now.size() == 1 && now[0].find("[RR]") != std::string::npos; });
+  EXPECT_LE(seen[0].size(), 30U);
+  const auto last = screen.wait_for(
+      [](const auto& now) { return !now.empty() && now.back().starts_with("ended with"); });
+  EXPECT_TRUE(last.front().starts_with("shmifperf ")) << last.front();
+}
+
+TEST(PerfProgress, NeverIsNeverOnATerminalToo) {
+  if (!has_tmux()) GTEST_SKIP() << "tmux is not installed";
+  const OnScreen screen(run_with({"--runtime=500ms", "--eta=never", "--output=/dev/null"}), 80, 10);
+  const auto seen = screen.wait_for([](const auto& now) { return !now.empty(); });
+  EXPECT_EQ(seen, (std::vector<std::string>{"ended with 0"}));
+}
+
+}  // namespace
+}  // namespace shmif::test

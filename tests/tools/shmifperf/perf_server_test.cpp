@@ -1,0 +1,286 @@
+// Jobs on servers: what comes back, and what a server does for nobody.
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "perf/report/report.hpp"
+#include "tests/tools/shmifperf/perf_server_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+/// Runs one set on the server, which must refuse it by name.
+void expect_refused(RunningServer& server, const Words& options, const Words& named) {
+  Words words = short_job();
+  words.insert(words.end(), options.begin(), options.end());
+  const ToolResult result = run_program(client_words(server.address(), words));
+  EXPECT_EQ(result.status, 1) << result.err;
+  for (const std::string& name : named) EXPECT_TRUE(has(result.err, name)) << result.err;
+  EXPECT_TRUE(has(result.err, server.address() + ": refused: ")) << result.err;
+}
+
+ToolResult run_at(RunningServer& server, const Words& options) {
+  Words words = short_job();
+  words.insert(words.end(), options.begin(), options.end());
+  return run_program(client_words(server.address(), words));
+}
+
+TEST(PerfServer, TwoRunTheSameJobFileAtOnceAndTheClientReadsItsFilesAndVariables) {
+  RunningServer first;
+  RunningServer second;
+  TempDir directory;
+  std::ofstream(directory.file("common.job")) << "[global]\nbs=${FRAME_BYTES}\nrate_iops=1000\n";
+  std::ofstream(directory.file("x.job"))
+      << "include common.job\n[calls]\nrw=tx\nnumber_ios=300\n"
+         "[across]\nrw=tx\nengine=udp\nnumber_ios=200\n[there-and-back]\nrw=pingpong\n"
+         "number_ios=50\n";
+  ::setenv("FRAME_BYTES", "128", 1);
+  const ToolResult result =
+      run_program(client_words(first.address() + ',' + second.address(),
+                               {directory.file("x.job"), "--output-format=json+"}));
+  ::unsetenv("FRAME_BYTES");
+  ASSERT_EQ(result.status, 0) << result.err << result.out;
+  // One result in the schema of every run, which report and compare read.
+  const auto report = perf::Report::parse(result.out, "of two servers");
+  ASSERT_TRUE(report) << report.error().message;
+  const Json& json = report->json();
+  EXPECT_TRUE(json.at("passed"));
+  ASSERT_EQ(json.at("hosts").size(), 2U);
+  for (const RunningServer* server : {&first, &second}) {
+    for (const auto& [name, frames] : std::vector<std::pair<std::string, int>>{
+             {"calls", 300}, {"across", 200}, {"there-and-back", 50}}) {
+      const std::string full = server->address() + '/' + name;
+      const auto job = std::ranges::find_if(
+          json.at("jobs"), [&](const Json& each) { return each.at("jobname") == full; });
+      ASSERT_NE(job, json.at("jobs").end()) << full;
+      EXPECT_EQ(job->at("hostname"), server->address());
+      EXPECT_EQ(job->at("tx").at("frames"), frames) << full;
+      EXPECT_EQ(job->at("tx").at("bytes"), frames * 128) << full;
+    }
+    const auto sink = std::ranges::find_if(json.at("jobs"), [&](const Json& each) {
+      return each.at("jobname") == server->address() + "/calls.sink";
+    });
+    ASSERT_NE(sink, json.at("jobs").end());
+    EXPECT_EQ(sink->at("peer_of"), server->address() + "/calls");
+    EXPECT_EQ(sink->at("loss").at("flows").at(0).at("from"), server->address() + "/calls");
+    EXPECT_EQ(sink->at("loss").at("received_frames"), 300);
+  }
+  for (const Json& host : json.at("hosts")) {
+    EXPECT_TRUE(host.at("start_offset_ns").is_number_unsigned());
+    EXPECT_TRUE(host.at("clock_error_ns").is_number_unsigned());
+    EXPECT_TRUE(host.at("machine").is_object());
+  }
+}
+
+TEST(PerfServer, ThePeopleReadEachServersResultUnderItsName) {
+  RunningServer first;
+  RunningServer second;
+  const ToolResult result =
+      run_program(client_words(first.address() + ',' + second.address(), short_job()));
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_TRUE(has(result.out, "2 servers, passed")) << result.out;
+  EXPECT_TRUE(has(result.out, "2 servers began within ")) << result.out;
+  for (const RunningServer* server : {&first, &second}) {
+    const std::size_t at = result.out.find("==== " + server->address() + " ====");
+    ASSERT_NE(at, std::string::npos) << result.out;
+    EXPECT_NE(result.out.find("job -> job.sink", at), std::string::npos) << result.out;
+  }
+}
+
+TEST(PerfServer, TerseHasALineForEachJobOfEachServer) {
+  RunningServer server;
+  const ToolResult result = run_at(server, {"--output-format=terse"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_TRUE(has(result.out, server.address() + "/job;")) << result.out;
+  EXPECT_TRUE(has(result.out, server.address() + "/job.sink;")) << result.out;
+}
+
+TEST(PerfServer, WhoHasTheResultFindsTheServerFree) {
+  RunningServer server;
+  for (int i = 0; i < 5; ++i) {
+    const ToolResult result = run_at(server, {"--number_ios=10", "--output-format=terse"});
+    EXPECT_EQ(result.status, 0) << result.err;
+  }
+}
+
+TEST(PerfServer, AJobThatFailsThereFailsTheRunHere) {
+  RunningServer good;
+  const ToolResult result = run_at(good, {"--fault=corrupt=100%"});
+  EXPECT_EQ(result.status, 1) << result.out;
+  EXPECT_TRUE(has(result.out, "FAILED    " + good.address() + ": ")) << result.out;
+}
+
+TEST(PerfServer, ALogThatIsNotWholeThereIsExitCodeOneHere) {
+  TempDir directory;
+  std::filesystem::create_symlink("/dev/full", directory.file("x_bw.job.log"));
+  RunningServer server({"--directory=" + directory.path()});
+  const ToolResult result = run_at(server, {"--write_bw_log=x"});
+  EXPECT_EQ(result.status, 1) << result.err << result.out;
+  EXPECT_TRUE(has(result.out, "x_bw.job.log")) << result.out;
+}
+
+TEST(PerfServer, WhatAServersMachineCannotDoIsExitCodeSeventySevenHere) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root: becomes another user";
+  const Words as_other{"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"};
+  const auto with = [&](Words more) {
+    more.insert(more.begin(), as_other.begin(), as_other.end());
+    return run_program(more).status;
+  };
+  if (with({SHMIFPERF_PATH, "--version"}) != 0) {
+    GTEST_SKIP() << "another user cannot run " << SHMIFPERF_PATH;
+  }
+  if (with({"test", "-w", "/dev/net/tun"}) == 0) {
+    GTEST_SKIP() << "everybody may open /dev/net/tun";
+  }
+  RunningServer server({}, as_other);
+  const ToolResult result = run_at(server, {"--engine=tap"});
+  EXPECT_EQ(result.status, 77) << result.err;
+  EXPECT_TRUE(has(result.err, "/dev/net/tun")) << result.err;
+}
+
+TEST(PerfServer, CommandsAreRefusedByNameUnlessTheServerAllowsThem) {
+  TempDir directory;
+  const std::string mark = directory.file("was-here");
+  const std::string command = "--exec_prerun=touch " + mark;
+  RunningServer closed;
+  expect_refused(closed, {command}, {"exec_prerun", "--allow-exec", "job \"job\""});
+  expect_refused(closed, {"--exec_postrun=true"}, {"exec_postrun", "--allow-exec"});
+  expect_refused(closed, {"--trigger=true", "--trigger-timeout=1"}, {"trigger", "--allow-exec"});
+  expect_refused(closed, {"--engine=host", "--exec=true"}, {"exec: ", "--allow-exec"});
+  expect_refused(closed, {"--uid=0"}, {"uid: ", "--allow-exec"});
+  EXPECT_FALSE(std::filesystem::exists(mark));
+
+  RunningServer open({"--allow-exec", "--directory=" + directory.path()});
+  const ToolResult result = run_at(open, {command});
+  EXPECT_EQ(result.status, 0) << result.err << result.out;
+  EXPECT_TRUE(std::filesystem::exists(mark));
+  expect_refused(open, {"--allow_live=1"}, {"allow_live", "--allow-live"});
+}
+
+TEST(PerfServer, FilesAreThoseOfOneDirectoryOrNone) {
+  RunningServer closed;
+  expect_refused(closed, {"--write_pcap=x.pcap"}, {"write_pcap", "--directory"});
+  expect_refused(closed, {"--bus=/dev/shm/bus0"}, {"bus: ", "--directory"});
+  expect_refused(closed, {"--verify_state_save=1"}, {"verify_state_save", "--directory"});
+
+  TempDir directory;
+  TempDir elsewhere;
+  std::filesystem::create_symlink(elsewhere.path(), directory.file("out"));
+  RunningServer open({"--directory=" + directory.path()});
+  expect_refused(open, {"--write_pcap=../x.pcap"}, {"write_pcap", "not below"});
+  expect_refused(open, {"--write_pcap=/etc/x.pcap"}, {"write_pcap", "not below"});
+  expect_refused(open, {"--write_pcap=out/x.pcap"}, {"write_pcap", "not below"});
+  expect_refused(open, {"--aux-path=/tmp"}, {"aux-path", "not below"});
+  const ToolResult result = run_at(open, {"--write_pcap=x.pcap"});
+  EXPECT_EQ(result.status, 0) << result.err << result.out;
+  EXPECT_TRUE(std::filesystem::exists(directory.file("x.pcap")));
+  EXPECT_TRUE(std::filesystem::is_empty(elsewhere.path()));
+}
+
+TEST(PerfServer, ATriggerSavesStatesInTheDirectoryAndNowhereElse) {
+  RunningServer closed;
+  expect_refused(closed, {"--trigger-timeout=1"}, {"trigger-timeout", "--directory"});
+  expect_refused(closed, {"--trigger-match=udp"}, {"trigger-match", "--directory"});
+  TempDir directory;
+  RunningServer open({"--directory=" + directory.path()});
+  Words words = long_job();
+  words.emplace_back("--trigger-timeout=100ms");
+  const ToolResult result = run_program(client_words(open.address(), words));
+  EXPECT_EQ(result.status, 0) << result.err << result.out;
+  EXPECT_TRUE(std::filesystem::exists(directory.file("job-verify.state")));
+}
+
+TEST(PerfServer, TheMachinesNetworksAndItsTimeAreNotForStrangers) {
+  RunningServer server({"--max-jobs=3", "--max-runtime=60", "--max-memory=512m"});
+  expect_refused(server, {"--allow_live=1"}, {"allow_live", "--allow-live"});
+  expect_refused(server, {"--engine=packet", "--netdev=eth0,eth1"}, {"netdev", "--allow-live"});
+  expect_refused(server, {"--numjobs=4"}, {"4 jobs", "--max-jobs"});
+  expect_refused(server, {"--engine=bus,unix,udp,null"}, {"4 jobs", "--max-jobs"});
+  expect_refused(server, {"--runtime=2m"}, {"runtime", "--max-runtime"});
+  expect_refused(server, {"--runtime=50", "--ramp_time=20"}, {"runtime", "--max-runtime"});
+  // Two jobs over a bus of half a gigabyte. The default limit of one gigabyte would admit this.
+  expect_refused(server, {"--bus_size=512m"}, {"memory", "--max-memory"});
+  expect_refused(server, {"--nice=-20"}, {"nice", "--allow-exec"});
+  // All that is wrong is said at once.
+  expect_refused(server, {"--allow_live=1", "--runtime=2m"}, {"allow_live", "runtime"});
+  EXPECT_EQ(run_at(server, {"--numjobs=3"}).status, 0);
+}
+
+TEST(PerfServer, WhatIsAllowedRuns) {
+  RunningServer server({"--allow-live", "--allow-exec"});
+  for (const char* const option : {"--allow_live=1", "--nice=-1"}) {
+    const ToolResult result = run_at(server, {option});
+    EXPECT_FALSE(has(result.err, "refused")) << option << result.err;
+  }
+  EXPECT_EQ(run_at(server, {"--allow_live=1"}).status, 0);
+  RunningServer live({"--allow-live"});
+  expect_refused(live, {"--exec_prerun=true"}, {"exec_prerun", "--allow-exec"});
+}
+
+TEST(PerfServer, WhatTakesTooLongIsStoppedByItsClockAndReported) {
+  RunningServer server({"--max-runtime=1"});
+  const ToolResult result = run_program(
+      client_words(server.address(), {"--rw=tx", "--rate_iops=50", "--number_ios=100000"}));
+  EXPECT_EQ(result.status, 1) << result.out;
+  EXPECT_TRUE(has(result.err, "--max-runtime")) << result.err;
+  EXPECT_TRUE(has(result.out, "job -> job.sink")) << result.out;
+}
+
+TEST(PerfServer, AServerThatCannotBeReachedIsNamedAndNobodyRuns) {
+  RunningServer server;
+  std::uint16_t closed = 0;
+  {
+    RunningServer gone;
+    closed = gone.port();
+  }
+  const std::string nobody = "127.0.0.1:" + std::to_string(closed);
+  const ToolResult result = run_program(client_words(server.address() + ',' + nobody, short_job()));
+  EXPECT_EQ(result.status, 1);
+  EXPECT_TRUE(has(result.err, nobody + ": cannot reach it")) << result.err;
+  EXPECT_TRUE(has(result.err, "is 'shmifperf server' running there")) << result.err;
+  EXPECT_TRUE(has(result.out, server.address() + ": ran nothing")) << result.out;
+  EXPECT_EQ(run_at(server, {}).status, 0) << "the other is free again";
+}
+
+TEST(PerfServer, TheCommandLineSaysWhatIsWrongWithIt) {
+  const auto expect = [](const Words& words, const std::string& what) {
+    const ToolResult result = shmifperf(words);
+    EXPECT_EQ(result.status, 2) << result.err;
+    EXPECT_TRUE(has(result.err, what)) << result.err;
+  };
+  expect({"run", "--client=a:b", "--runtime=1"}, "\"a:b\" is not an address of a server");
+  expect({"run", "--client=a,a", "--runtime=1"}, "\"a\" is given twice");
+  expect({"run", "--client=a,", "--runtime=1"}, "\"\" is not an address of a server");
+  expect({"server", "--listen=127.0.0.1:70000"}, "is not an address of a server");
+  expect({"server", "--directory=/nowhere/at/all"}, "is not a directory (make it first)");
+  RunningServer server;
+  const ToolResult second = shmifperf({"server", "--listen=" + server.address()});
+  EXPECT_EQ(second.status, 1);
+  EXPECT_TRUE(has(second.err, "another program has that port; choose one")) << second.err;
+}
+
+TEST(PerfServer, ListensOnTheLoopbackAloneUnlessTold) {
+  RunningServer server;
+  EXPECT_EQ(server.address().rfind("127.0.0.1:", 0), 0U);
+  EXPECT_TRUE(server.says("\n"));
+  EXPECT_FALSE(has(server.tool().so_far().out, "may run jobs here"));
+  Tool open(shmifperf_words({"server", "--listen=0.0.0.0:0"}));
+  EXPECT_TRUE(open.wait_for("may run jobs here: keep that to a network you trust"));
+  EXPECT_TRUE(has(shmifperf({"server", "--help"}).out, "127.0.0.1:18765"));
+}
+
+TEST(PerfServer, EndsAfterOneRunWithOnceAndAtASignal) {
+  RunningServer once({"--once"});
+  EXPECT_EQ(run_at(once, {}).status, 0);
+  EXPECT_EQ(once.tool().finish().status, 0);
+  RunningServer server;
+  server.tool().signal(SIGTERM);
+  const ToolResult result = server.tool().finish();
+  EXPECT_EQ(result.status, 0);
+  EXPECT_TRUE(has(result.out, "ended by signal 15")) << result.out;
+}
+
+}  // namespace
+}  // namespace shmif::test

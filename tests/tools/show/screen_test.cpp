@@ -1,0 +1,123 @@
+// The terminal as a full screen: what is written to it, and that it is given back.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <string>
+#include <vector>
+
+#include "tests/tools/common/borrowed_terminal.hpp"
+#include "tools/show/terminal.hpp"
+
+namespace shmif::test {
+namespace {
+
+bool is_blocked(int number) {
+  sigset_t set;
+  sigprocmask(SIG_BLOCK, nullptr, &set);
+  return sigismember(&set, number) == 1;
+}
+
+/// What is found on a terminal during a screen and behind it.
+struct Found {
+  std::string entered, left;
+  termios before{}, during{}, after{};
+  bool blocked = false, still_blocked = true;
+  int descriptor = -1, flags = 0;
+  ssize_t read_without_keys = -1;
+};
+
+Found found_around_a_screen() {
+  Found found;
+  const BorrowedTerminal terminal(80, 24);
+  found.before = terminal.settings();
+  {
+    const tools::Screen screen;
+    found.entered = terminal.seen();
+    found.during = terminal.settings();
+    found.blocked = is_blocked(SIGWINCH) && is_blocked(SIGTSTP);
+    found.descriptor = screen.signal_descriptor();
+    found.flags = fcntl(found.descriptor, F_GETFD);
+    char key = 0;
+    // Where it would wait for a key, the test does not.
+    if (found.during.c_cc[VMIN] == 0) found.read_without_keys = read(STDIN_FILENO, &key, 1);
+  }
+  found.left = terminal.seen();
+  found.after = terminal.settings();
+  found.still_blocked = is_blocked(SIGWINCH) || is_blocked(SIGTSTP);
+  return found;
+}
+
+TEST(TopScreen, IsGivenBackAsItWasFoundAgainAndAgain) {
+  const Found first = found_around_a_screen();
+  for (const Found& found : {first, found_around_a_screen()}) {
+    EXPECT_EQ(found.entered, "\x1b[?1049h\x1b[?25l");
+    EXPECT_EQ(found.left, "\x1b[0m\x1b[?25h\x1b[?1049l");
+    EXPECT_EQ(found.during.c_lflag, found.before.c_lflag & ~static_cast<tcflag_t>(ICANON | ECHO));
+    EXPECT_EQ(found.after.c_lflag, found.before.c_lflag);
+    EXPECT_EQ(found.after.c_cc[VMIN], found.before.c_cc[VMIN]);
+    EXPECT_TRUE(found.blocked);
+    EXPECT_FALSE(found.still_blocked);
+    EXPECT_EQ(found.flags & FD_CLOEXEC, FD_CLOEXEC);
+    EXPECT_EQ(found.read_without_keys, 0) << "nothing was typed, and nobody waits for it";
+    EXPECT_EQ(found.descriptor, first.descriptor) << "the one before was closed";
+  }
+}
+
+/// What is written to show `lines` on a terminal of four columns and three rows.
+std::string shown(const std::string& lines, unsigned short columns = 4) {
+  const BorrowedTerminal terminal(columns, 3);
+  tools::Screen screen;
+  (void)terminal.seen();
+  screen.show(lines);
+  return terminal.seen();
+}
+
+TEST(TopScreen, ShowsWhatFitsAndErasesTheRest) {
+  EXPECT_EQ(shown("ab\ncd"), "\x1b[Hab\x1b[0m\x1b[K\r\ncd\x1b[0m\x1b[K\x1b[J");
+  EXPECT_EQ(shown("abcd\nx"), "\x1b[Habcd\x1b[0m\r\nx\x1b[0m\x1b[K\x1b[J")
+      << "to erase behind a full line takes its last letter away";
+  EXPECT_EQ(shown("abcdef\nabcdef"), "\x1b[Habcd\x1b[0m\r\nabcd\x1b[0m");
+  EXPECT_EQ(shown("\x1b[31mabcdef\x1b[0m\n\x1b[1mx"),
+            "\x1b[H\x1b[31mabcd\x1b[0m\x1b[0m\r\n\x1b[1mx\x1b[0m\x1b[K\x1b[J")
+      << "colours take no room";
+  const std::string three = shown("1\n2\n3\n4");
+  EXPECT_EQ(three.find('4'), std::string::npos) << three;
+  EXPECT_EQ(three.find("3\x1b[0m\x1b[K\r\n"), std::string::npos) << "that would scroll: " << three;
+  EXPECT_EQ(shown("abcdef", 6), "\x1b[Habcdef\x1b[0m");
+}
+
+TEST(TopScreen, OfUnknownSizeIsOfTheUsualOne) {
+  for (const auto& [columns, rows] : {std::pair{0, 0}, {100, 0}, {0, 50}, {100, 50}}) {
+    tools::Screen::Size size;
+    {
+      const BorrowedTerminal terminal(0, 0);
+      const tools::Screen screen;
+      terminal.resize(static_cast<unsigned short>(columns), static_cast<unsigned short>(rows));
+      size = screen.size();
+    }
+    const bool known = columns != 0 && rows != 0;
+    EXPECT_EQ(size.columns, known ? 100U : 80U) << columns << ' ' << rows;
+    EXPECT_EQ(size.rows, known ? 50U : 24U) << columns << ' ' << rows;
+  }
+}
+
+TEST(TopScreen, TellsOfASignalOnceAndOfNothingElse) {
+  std::vector<int> told;
+  {
+    const BorrowedTerminal terminal(80, 24);
+    tools::Screen screen;
+    told.push_back(screen.next_signal());
+    for (const int number : {SIGWINCH, SIGTSTP, SIGWINCH}) {
+      raise(number);
+      told.push_back(screen.next_signal());
+      told.push_back(screen.next_signal());
+    }
+  }
+  EXPECT_EQ(told, (std::vector<int>{0, SIGWINCH, 0, SIGTSTP, 0, SIGWINCH, 0}));
+}
+
+}  // namespace
+}  // namespace shmif::test

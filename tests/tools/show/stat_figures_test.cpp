@@ -1,0 +1,526 @@
+// What stat, audit, repair and ps print for states in which each figure has a value of its own.
+
+#include <gtest/gtest.h>
+
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "tests/tools/show/shown_figures.hpp"
+#include "tools/show/describe.hpp"
+#include "tools/show/hosts_text.hpp"
+
+namespace shmif::test {
+namespace {
+
+PortInfo port_with_own_numbers(unsigned slot, const std::string& name, std::uint64_t first) {
+  PortInfo p;
+  p.slot = slot;
+  p.name = name;
+  OwnNumbers(first).fill(p.incarnation, p.pid, p.tx_frames, p.tx_bytes, p.rx_frames, p.rx_bytes,
+                         p.own_frames, p.filtered_frames, p.skipped_frames, p.overruns,
+                         p.lost_frames, p.lost_bytes, p.corrupt, p.wakeups, p.doorbells,
+                         p.lock_sleeps, p.pauses, p.paused_ns, p.tx_segments, p.rx_segments,
+                         p.too_long_frames, p.refused_frames, p.stalls);
+  p.mac = MacAddress::from_u64(0xb2a000000000 + first);
+  return p;
+}
+
+/// The local time 2026-11-21 20:52:32.
+std::time_t a_local_time() {
+  std::tm parts{};
+  parts.tm_year = 126;
+  parts.tm_mon = 10;
+  parts.tm_mday = 21;
+  parts.tm_hour = 20;
+  parts.tm_min = 52;
+  parts.tm_sec = 32;
+  parts.tm_isdst = -1;
+  return std::mktime(&parts);
+}
+
+BusInfo bus_with_own_numbers() {
+  BusInfo bus;
+  bus.path = "/dev/shm/figures";
+  bus.file_system = "tmpfs";
+  OwnNumbers(201).fill(bus.mtu, bus.max_record_bytes, bus.slots, bus.inode, bus.generation,
+                       bus.frames, bus.epoch, bus.lock_acquisitions, bus.takeovers_dead,
+                       bus.takeovers_living, bus.claims_freed, bus.repairs);
+  bus.ring_bytes = 8U << 20U;
+  bus.flow = Flow::pause;
+  bus.patience_ns = 12'500'000;
+  bus.layout_signature = 0x418e585;
+  bus.created_ns = static_cast<std::uint64_t>(a_local_time()) * 1'000'000'000 + 987'654'321;
+  bus.first = 5'000'000;
+  bus.last = 5'000'000 + (3U << 20U);
+  bus.lock_holder = 7;
+  bus.longest_hold_ns = 3'400'000;
+
+  PortInfo alice = port_with_own_numbers(3, "alice", 1001);
+  alice.live = alice.up = alice.pause = true;
+  alice.link = LinkKind::tap;
+  alice.waits_for = 7;
+  PortInfo bob = port_with_own_numbers(7, "bob", 2001);
+  bob.up = bob.promiscuous = true;
+  bob.carrier = false;
+  bob.link = LinkKind::veth;
+  bob.claim_bytes = 6U << 10U;
+  bob.stalls = 1;
+  bob.refused_frames = 1;
+  PortInfo carol = port_with_own_numbers(9, "carol", 3001);
+  carol.live = true;
+  carol.link = LinkKind::bridge;
+  carol.corrupt = 0;
+  carol.stalls = 0;
+  carol.refused_frames = 0;
+  bus.ports = {alice, bob, carol};
+  return bus;
+}
+
+/// The rows of both tables of `stat`. Each block of a table repeats the slot and name of the ports.
+struct ShownPorts {
+  std::map<std::string, ShownRow> by_slot;
+  std::set<std::size_t> widths;
+};
+
+ShownPorts ports_shown(const std::string& text) {
+  ShownPorts shown;
+  std::vector<std::string> block;
+  const auto end_block = [&] {
+    if (!block.empty()) {
+      for (const ShownRow& row : rows_below(block)) {
+        for (const auto& [column, value] : row) {
+          const auto [at, is_new] = shown.by_slot[row.at("slot")].emplace(column, value);
+          EXPECT_TRUE(is_new || column == "slot" || column == "name") << column;
+          EXPECT_EQ(at->second, value) << column;
+        }
+      }
+    }
+    block.clear();
+  };
+  for (const std::string& line : shown_lines(text.substr(text.find("\n\n") + 2))) {
+    shown.widths.insert(line.size());
+    if (line.empty()) {
+      end_block();
+    } else {
+      block.push_back(line);
+    }
+  }
+  end_block();
+  return shown;
+}
+
+std::map<std::string, ShownRow> expected_ports() {
+  return {{"3",
+           {{"slot", "3"},
+            {"name", "alice"},
+            {"state", "live"},
+            {"up", "up"},
+            {"link", "tap"},
+            {"pid", "1002"},
+            {"mac", "b2:a0:00:00:03:e9"},
+            {"mode", "pause"},
+            {"tx_frames", "1003"},
+            {"tx_bytes", "1004"},
+            {"rx_frames", "1005"},
+            {"rx_bytes", "1006"},
+            {"overruns", "1010"},
+            {"lost_frames", "1011"},
+            {"lost_bytes", "1012"},
+            {"corrupt", "1013"},
+            {"wakeups", "1014"},
+            {"doorbells", "1015"},
+            {"lock_sleeps", "1016"},
+            {"too_long", "1021"}}},
+          {"7",
+           {{"slot", "7"},
+            {"name", "bob"},
+            {"state", "dead"},
+            {"up", "no-carrier"},
+            {"link", "veth"},
+            {"pid", "2002"},
+            {"mac", "b2:a0:00:00:07:d1"},
+            {"mode", "ethernet"},
+            {"tx_frames", "2003"},
+            {"tx_bytes", "2004"},
+            {"rx_frames", "2005"},
+            {"rx_bytes", "2006"},
+            {"overruns", "2010"},
+            {"lost_frames", "2011"},
+            {"lost_bytes", "2012"},
+            {"corrupt", "2013"},
+            {"wakeups", "2014"},
+            {"doorbells", "2015"},
+            {"lock_sleeps", "2016"},
+            {"too_long", "2021"}}},
+          {"9",
+           {{"slot", "9"},
+            {"name", "carol"},
+            {"state", "live"},
+            {"up", "down"},
+            {"link", "bridge"},
+            {"pid", "3002"},
+            {"mac", "b2:a0:00:00:0b:b9"},
+            {"mode", "ethernet"},
+            {"tx_frames", "3003"},
+            {"tx_bytes", "3004"},
+            {"rx_frames", "3005"},
+            {"rx_bytes", "3006"},
+            {"overruns", "3010"},
+            {"lost_frames", "3011"},
+            {"lost_bytes", "3012"},
+            {"corrupt", "0"},
+            {"wakeups", "3014"},
+            {"doorbells", "3015"},
+            {"lock_sleeps", "3016"},
+            {"too_long", "3021"}}}};
+}
+
+TEST(StatFigures, EachStandsUnderItsName) {
+  EXPECT_EQ(ports_shown(tools::to_text(bus_with_own_numbers())).by_slot, expected_ports());
+}
+
+TEST(StatFigures, FoldedTablesHaveTheSameFiguresOnLinesThatFit) {
+  for (const std::size_t width : {60U, 80U, 120U}) {
+    const ShownPorts shown = ports_shown(tools::to_text(bus_with_own_numbers(), width));
+    EXPECT_EQ(shown.by_slot, expected_ports()) << width;
+    EXPECT_LE(*shown.widths.rbegin(), width);
+  }
+}
+
+TEST(StatFigures, TheHeadSaysOfTheBusWhatItIs) {
+  using Head = std::multimap<std::string, std::string>;
+  const auto head_of = [](const BusInfo& bus) {
+    Head head;
+    for (const std::string& line : shown_lines(tools::to_text(bus))) {
+      if (line.empty()) break;
+      head.emplace(line.substr(0, line.find(' ')), line.substr(12));
+    }
+    return head;
+  };
+  Head expected{
+      {"bus", "/dev/shm/figures"},
+      {"file", "tmpfs, inode 204, created 2026-11-21 20:52:32, layout 0x418e585"},
+      {"geometry", "ring 8 MiB, mtu 201, largest record 202 B"},
+      {"flow", "pause: senders wait for slow ports, 12.5 ms at most for one that reads nothing"},
+      {"generation", "205"},
+      {"first", "5000000"},
+      {"last", "8145728 (3 MiB of history)"},
+      {"frames", "206"},
+      {"epoch", "207"},
+      {"lock", "held by slot 7 \"bob\", 208 acquisitions"},
+      {"longest", "3.4 ms that one holder kept the lock"},
+      {"takeovers", "209 from dead holders, 210 from living ones"},
+      {"recovered", "211 claims of dead writers freed, 212 repairs"},
+      {"waiting", "slot 3 \"alice\" for slot 7 \"bob\" to read"},
+      {"stalled", "slot 3 \"alice\" 1023 times: senders stopped waiting for it and overran it"},
+      {"stalled", "slot 7 \"bob\" 1 time: senders stopped waiting for it and overran it"},
+      {"refused",
+       "slot 3 \"alice\" tried to send 1022 frames that are too short or cannot be segmented as "
+       "asked"},
+      {"refused",
+       "slot 7 \"bob\" tried to send 1 frame that is too short or cannot be segmented as asked"},
+      {"claim", "6 KiB of slot 7 \"bob\", skipped by the others"},
+      {"ports", "2 live, 1 dead, 203 slots"},
+      {"note", "corruption was seen; lost_frames may be too low"}};
+  EXPECT_EQ(head_of(bus_with_own_numbers()), expected);
+
+  BusInfo quiet = bus_with_own_numbers();
+  quiet.flow = Flow::ethernet;
+  quiet.lock_holder.reset();
+  quiet.longest_hold_ns.reset();
+  quiet.ports = {quiet.ports[2]};
+  for (const char* const name :
+       {"flow", "longest", "waiting", "stalled", "refused", "claim", "note", "lock", "ports"}) {
+    expected.erase(name);
+  }
+  expected.emplace("lock", "free, 208 acquisitions");
+  expected.emplace("ports", "1 live, 203 slots");
+  EXPECT_EQ(head_of(quiet), expected) << "what did not happen is not mentioned";
+  quiet.lock_holder = 11;  // a port that has left
+  EXPECT_EQ(head_of(quiet).find("lock")->second, "held by slot 11, 208 acquisitions");
+}
+
+nlohmann::json port_figures(unsigned first) {
+  return {{"pid", first + 1},
+          {"tx_frames", first + 2},
+          {"tx_bytes", first + 3},
+          {"rx_frames", first + 4},
+          {"rx_bytes", first + 5},
+          {"own_frames", first + 6},
+          {"filtered_frames", first + 7},
+          {"skipped_frames", first + 8},
+          {"overruns", first + 9},
+          {"lost_frames", first + 10},
+          {"lost_bytes", first + 11},
+          {"corrupt", first + 12},
+          {"wakeups", first + 13},
+          {"doorbells", first + 14},
+          {"lock_sleeps", first + 15},
+          {"pauses", first + 16},
+          {"paused_ns", first + 17},
+          {"tx_segments", first + 18},
+          {"rx_segments", first + 19},
+          {"too_long_frames", first + 20},
+          {"refused_frames", first + 21},
+          {"stalls", first + 22}};
+}
+
+TEST(StatFigures, JsonHasEachUnderItsNameAndNothingElse) {
+  nlohmann::json expected = {{"path", "/dev/shm/figures"},
+                             {"file_system", "tmpfs"},
+                             {"inode", 204},
+                             {"created_ns", bus_with_own_numbers().created_ns},
+                             {"layout_signature", "0x418e585"},
+                             {"geometry",
+                              {{"ring_bytes", 8U << 20U},
+                               {"mtu", 201},
+                               {"flow", "pause"},
+                               {"patience_ns", 12'500'000},
+                               {"max_record_bytes", 202},
+                               {"slots", 203}}},
+                             {"generation", 205},
+                             {"first", 5'000'000},
+                             {"last", 8'145'728},
+                             {"frames", 206},
+                             {"epoch", 207},
+                             {"lock_holder", 7},
+                             {"lock_acquisitions", 208},
+                             {"takeovers", {{"dead", 209}, {"living", 210}}},
+                             {"longest_hold_ns", 3'400'000},
+                             {"claims", {{{"slot", 7}, {"name", "bob"}, {"bytes", 6144}}}},
+                             {"claims_freed", 211},
+                             {"repairs", 212}};
+  nlohmann::json alice = port_figures(1001);
+  alice.update({{"slot", 3},
+                {"name", "alice"},
+                {"state", "live"},
+                {"mac", "b2:a0:00:00:03:e9"},
+                {"link", "tap"},
+                {"up", true},
+                {"carrier", true},
+                {"mode", "pause"},
+                {"promiscuous", false},
+                {"lost_is_lower_bound", true},
+                {"waits_for", 7},
+                {"claim_bytes", nullptr}});
+  nlohmann::json bob = port_figures(2001);
+  bob.update({{"slot", 7},
+              {"name", "bob"},
+              {"state", "dead"},
+              {"mac", "b2:a0:00:00:07:d1"},
+              {"link", "veth"},
+              {"up", true},
+              {"carrier", nullptr},  // its process is dead, so nobody knows
+              {"mode", "ethernet"},
+              {"promiscuous", true},
+              {"lost_is_lower_bound", true},
+              {"waits_for", nullptr},
+              {"claim_bytes", 6144},
+              {"stalls", 1},
+              {"refused_frames", 1}});
+  nlohmann::json carol = port_figures(3001);
+  carol.update({{"slot", 9},
+                {"name", "carol"},
+                {"state", "live"},
+                {"mac", "b2:a0:00:00:0b:b9"},
+                {"link", "bridge"},
+                {"up", false},
+                {"carrier", true},
+                {"mode", "ethernet"},
+                {"promiscuous", false},
+                {"lost_is_lower_bound", false},
+                {"corrupt", 0},
+                {"waits_for", nullptr},
+                {"claim_bytes", nullptr},
+                {"stalls", 0},
+                {"refused_frames", 0}});
+  expected["ports"] = {alice, bob, carol};
+  const auto shown = nlohmann::json::parse(tools::to_json(bus_with_own_numbers()));
+  EXPECT_EQ(shown, expected) << nlohmann::json::diff(expected, shown);
+
+  BusInfo quiet = bus_with_own_numbers();
+  quiet.flow = Flow::ethernet;
+  quiet.lock_holder.reset();
+  quiet.longest_hold_ns.reset();
+  quiet.ports.clear();
+  expected.update({{"lock_holder", nullptr},
+                   {"longest_hold_ns", nullptr},
+                   {"claims", nlohmann::json::array()},
+                   {"ports", nlohmann::json::array()}});
+  expected["geometry"]["flow"] = "ethernet";
+  EXPECT_EQ(nlohmann::json::parse(tools::to_json(quiet)), expected);
+}
+
+TEST(AuditFigures, EachStandsUnderItsName) {
+  AuditReport report;
+  OwnNumbers(31).fill(report.records, report.frames, report.pads);
+  report.notes = {"a claim stands"};
+  EXPECT_EQ(tools::to_text("/bus", report),
+            "note: a claim stands\n"
+            "/bus: every invariant holds (31 records, 32 frames, 33 pads)\n");
+  nlohmann::json expected = {{"path", "/bus"},
+                             {"clean", true},
+                             {"records", 31},
+                             {"frames", 32},
+                             {"pads", 33},
+                             {"notes", {"a claim stands"}},
+                             {"findings", nlohmann::json::array()}};
+  EXPECT_EQ(nlohmann::json::parse(tools::to_json("/bus", report)), expected);
+
+  report.findings = {{"I4", "what four is"}, {"I7", "what seven is"}};
+  EXPECT_EQ(tools::to_text("/bus", report),
+            "I4: what four is\nI7: what seven is\nnote: a claim stands\n");
+  expected["clean"] = false;
+  expected["findings"] = {{{"invariant", "I4"}, {"what", "what four is"}},
+                          {{"invariant", "I7"}, {"what", "what seven is"}}};
+  EXPECT_EQ(nlohmann::json::parse(tools::to_json("/bus", report)), expected);
+}
+
+TEST(RepairFigures, EachStandsUnderItsName) {
+  RepairReport report;
+  EXPECT_EQ(tools::to_text(report), "nothing to repair");
+  OwnNumbers(81).fill(report.ports_freed, report.claims_cleared, report.frames_kept, report.epoch);
+  EXPECT_EQ(tools::to_text(report), "freed 81 dead ports, cleared 82 claims");
+  report.header_restored = {"magic", "mtu to 1500"};
+  report.lock_released = report.ring_rebuilt = true;
+  EXPECT_EQ(tools::to_text(report),
+            "restored the header (magic, mtu to 1500), freed 81 dead ports, cleared 82 claims, "
+            "released the lock, rebuilt the ring keeping 83 frames (epoch 84)");
+  report = {};
+  report.ports_freed = report.claims_cleared = 1;
+  report.frames_kept = 1;
+  report.ring_rebuilt = true;
+  EXPECT_EQ(tools::to_text(report),
+            "freed 1 dead port, cleared 1 claim, rebuilt the ring keeping 1 frame (epoch 0)");
+}
+
+tools::HostInterface interface_on(unsigned slot, const std::string& port, const std::string& name,
+                                  std::vector<std::string> addresses) {
+  tools::HostInterface each;
+  each.port = port_with_own_numbers(slot, port, 100U * slot);
+  each.port.link = LinkKind::tap;
+  each.port.up = slot != 5;
+  each.name = name;
+  each.addresses = std::move(addresses);
+  return each;
+}
+
+/// A host with two interfaces, one that another user runs, and one whose program was not found.
+std::vector<tools::Host> some_hosts() {
+  std::vector<tools::Host> hosts(3);
+  hosts[0].interfaces.push_back(interface_on(4, "web", "größe0", {"198.18.0.1/24", "fd00::1/64"}));
+  hosts[0].interfaces.push_back(interface_on(5, "web2", "", {}));
+  OwnNumbers(41).fill(hosts[0].supervisor, hosts[0].init, hosts[0].pid);
+  hosts[0].command = {"busybox", "httpd", "-f"};
+  hosts[1].interfaces.push_back(interface_on(6, "locked", "", {}));
+  OwnNumbers(51).fill(hosts[1].supervisor, hosts[1].init, hosts[1].pid);
+  hosts[1].command = {"never", "shown"};
+  hosts[1].unknown = "of another user";
+  hosts[2].interfaces.push_back(interface_on(8, "young", "tap0", {"198.18.0.3/24"}));
+  OwnNumbers(61).fill(hosts[2].supervisor);
+  return hosts;
+}
+
+TEST(PsFigures, EachStandsUnderItsName) {
+  const std::vector<std::string> lines = shown_lines(tools::to_text(some_hosts()));
+  // All columns are left-aligned, because each has an empty cell. So a cell begins where the name
+  // of its column begins.
+  std::vector<ShownRow> rows;
+  const std::vector<std::string> head = shown_words(lines.at(0));
+  for (std::size_t i = 1; i < lines.size(); ++i) {
+    // Counts columns of a terminal: replaces each character of two bytes by 'x'.
+    std::string line = lines[i];
+    for (const std::string wide : {"ö", "ß"}) {
+      if (const auto at = line.find(wide); at != std::string::npos) line.replace(at, 2, "x");
+    }
+    ShownRow& row = rows.emplace_back();
+    for (std::size_t c = 0; c < head.size(); ++c) {
+      const std::size_t from = lines[0].find(head[c]);
+      const std::size_t to = c + 1 < head.size() ? lines[0].find(head[c + 1]) : line.size();
+      std::string cell = from < line.size() ? line.substr(from, to - from) : "";
+      cell.erase(cell.find_last_not_of(' ') + 1);
+      row[head[c]] = cell;
+    }
+  }
+  const std::vector<ShownRow> expected = {
+      {{"host", "web"},
+       {"pid", "43"},
+       {"interface", "grxxe0"},
+       {"address", "198.18.0.1/24"},
+       {"command", "busybox httpd -f"}},
+      {{"host", ""}, {"pid", ""}, {"interface", ""}, {"address", "fd00::1/64"}, {"command", ""}},
+      {{"host", "web2"}, {"pid", ""}, {"interface", "-"}, {"address", "-"}, {"command", ""}},
+      {{"host", "locked"},
+       {"pid", "-"},
+       {"interface", "-"},
+       {"address", "-"},
+       {"command", "(of another user)"}},
+      {{"host", "young"},
+       {"pid", "-"},
+       {"interface", "tap0"},
+       {"address", "198.18.0.3/24"},
+       {"command", ""}}};
+  EXPECT_EQ(rows, expected) << tools::to_text(some_hosts());
+}
+
+TEST(PsFigures, JsonHasEachUnderItsNameAndNothingElse) {
+  const nlohmann::json expected = {{"path", "/bus"},
+                                   {"hosts",
+                                    {{{"name", "web"},
+                                      {"pid", 43},
+                                      {"init_pid", 42},
+                                      {"supervisor_pid", 41},
+                                      {"command", {"busybox", "httpd", "-f"}},
+                                      {"unknown", nullptr},
+                                      {"interfaces",
+                                       {{{"port", "web"},
+                                         {"slot", 4},
+                                         {"mac", "b2:a0:00:00:01:90"},
+                                         {"link", "tap"},
+                                         {"up", true},
+                                         {"interface", "größe0"},
+                                         {"addresses", {"198.18.0.1/24", "fd00::1/64"}}},
+                                        {{"port", "web2"},
+                                         {"slot", 5},
+                                         {"mac", "b2:a0:00:00:01:f4"},
+                                         {"link", "tap"},
+                                         {"up", false},
+                                         {"interface", nullptr},
+                                         {"addresses", nullptr}}}}},
+                                     {{"name", "locked"},
+                                      {"pid", nullptr},
+                                      {"init_pid", nullptr},
+                                      {"supervisor_pid", 51},
+                                      {"command", nullptr},
+                                      {"unknown", "of another user"},
+                                      {"interfaces",
+                                       {{{"port", "locked"},
+                                         {"slot", 6},
+                                         {"mac", "b2:a0:00:00:02:58"},
+                                         {"link", "tap"},
+                                         {"up", true},
+                                         {"interface", nullptr},
+                                         {"addresses", nullptr}}}}},
+                                     {{"name", "young"},
+                                      {"pid", nullptr},
+                                      {"init_pid", nullptr},
+                                      {"supervisor_pid", 61},
+                                      {"command", nlohmann::json::array()},
+                                      {"unknown", nullptr},
+                                      {"interfaces",
+                                       {{{"port", "young"},
+                                         {"slot", 8},
+                                         {"mac", "b2:a0:00:00:03:20"},
+                                         {"link", "tap"},
+                                         {"up", true},
+                                         {"interface", "tap0"},
+                                         {"addresses", {"198.18.0.3/24"}}}}}}}}};
+  const std::string text = tools::to_json("/bus", some_hosts());
+  EXPECT_TRUE(std::ranges::all_of(text, [](char c) { return static_cast<signed char>(c) > 0; }))
+      << "not ASCII alone: " << text;
+  EXPECT_EQ(nlohmann::json::parse(text), expected)
+      << nlohmann::json::diff(expected, nlohmann::json::parse(text));
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,269 @@
+// top, on a terminal and off it.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <ctime>
+#include <filesystem>
+#include <set>
+
+#include "shmif/port.hpp"
+#include "tests/support/run_tool.hpp"
+#include "tests/support/temp_dir.hpp"
+#include "tests/tools/common/on_terminal.hpp"
+
+namespace shmif::test {
+namespace {
+
+constexpr const char* kEnter = "\x1b[?1049h";
+constexpr const char* kLeave = "\x1b[?25h\x1b[?1049l";
+
+class Top : public ::testing::Test {
+ protected:
+  Top() : path(directory.file("bus")) {
+    EXPECT_EQ(run_tool({"create", path, "--size", "64K"}).status, 0);
+  }
+  std::vector<std::string> command() const {
+    return {shmifctl_path(), "top", path, "--interval", "0.1"};
+  }
+  TempDir directory;
+  std::string path;
+};
+
+TEST_F(Top, PrintsLinesWhenStandardOutputIsNoTerminal) {
+  PortOptions options;
+  options.name = "alice";
+  Port port(options);
+  ASSERT_TRUE(port.attach(path));
+  const ToolResult result = run_tool({"top", path, "--interval", "0.1", "--count", "2"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.out.find('\x1b'), std::string::npos) << "no escape sequences in a file";
+  EXPECT_EQ(std::count(result.out.begin(), result.out.end(), '\n'), 4);
+  EXPECT_NE(result.out.find(" port alice slot 0 library down tx 0/s"), std::string::npos)
+      << result.out;
+  EXPECT_EQ(result.out.find(" - "), std::string::npos)
+      << "the first line has rates: " << result.out;
+}
+
+TEST_F(Top, LinesBeginWithTheTimeAndEachHasTheRatesSinceTheOneBefore) {
+  Port alice(PortOptions{.name = "alice"});
+  ASSERT_TRUE(alice.attach(path));
+  ASSERT_FALSE(alice.up());
+  const std::time_t begin = std::time(nullptr);
+  Tool top(command());
+  ASSERT_TRUE(top.wait_for("library up tx 0/s"));
+  const std::string first = top.so_far().out.substr(0, 8);
+  std::set<std::string> times;
+  for (std::time_t now = begin; now <= std::time(nullptr); ++now) {
+    std::tm parts{};
+    localtime_r(&now, &parts);
+    std::array<char, 16> text{};
+    std::strftime(text.data(), text.size(), "%H:%M:%S", &parts);
+    times.insert(text.data());
+  }
+  EXPECT_TRUE(times.contains(first)) << first;
+  const std::array<std::byte, 60> bytes{};
+  const FrameView frame(bytes.data(), bytes.size());
+  for (unsigned i = 0; i < 100; ++i) ASSERT_EQ(alice.send({&frame, 1}).taken, 1U);
+  const auto is_quiet_again = [&] {
+    const std::string& out = top.so_far().out;
+    const std::string port = "library up tx ";
+    std::optional<std::size_t> busy;  // the last line of a port that sent
+    for (std::size_t at = 0; (at = out.find(port, at)) != std::string::npos; ++at) {
+      if (out.compare(at + port.size(), 3, "0/s") != 0) busy = at;
+    }
+    const std::size_t quiet = out.rfind(port + "0/s");
+    return busy && quiet != std::string::npos && quiet > *busy;
+  };
+  for (int i = 0; i < 100 && !is_quiet_again(); ++i) {
+    top.wait_for("never", std::chrono::milliseconds(50));
+  }
+  EXPECT_TRUE(is_quiet_again()) << top.so_far().out;
+}
+
+TEST_F(Top, EndsWithZeroOnSigtermWhenPrintingLines) {
+  Tool top(command());
+  ASSERT_TRUE(top.wait_for(" bus "));
+  top.signal(SIGTERM);
+  EXPECT_EQ(top.finish().status, 0);
+}
+
+TEST_F(Top, ABusThatIsTruncatedIsAnErrorAndOneThatIsRemovedIsNot) {
+  OnTerminal removed(command(), 80, 24);
+  ASSERT_TRUE(removed.wait_for("SLOT NAME"));
+  ASSERT_EQ(run_tool({"destroy", path}).status, 0);
+  EXPECT_TRUE(removed.wait_for("(removed)"));
+  ASSERT_EQ(run_tool({"create", path, "--size", "64K"}).status, 0);
+  Tool truncated(command());
+  ASSERT_TRUE(truncated.wait_for(" bus "));
+  std::filesystem::resize_file(path, 1000);
+  const ToolResult result = truncated.finish();
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("truncated"), std::string::npos) << result.err;
+  EXPECT_EQ(removed.status(), 1) << "it shows the new bus of that path";
+  EXPECT_TRUE(removed.reads_whole_lines());
+}
+
+TEST_F(Top, ABusThatTookThePlaceOfAnotherIsNotComparedWithThat) {
+  const auto alice_on = [](const std::string& bus) {
+    Port port(PortOptions{.name = "alice"});
+    EXPECT_TRUE(port.attach(bus));
+    EXPECT_FALSE(port.up());
+    return port;
+  };
+  const Port before = alice_on(path);
+  const std::string other = directory.file("other");
+  ASSERT_EQ(run_tool({"create", other, "--size", "64K"}).status, 0);
+  Port after = alice_on(other);
+  const std::array<std::byte, 60> bytes{};
+  const FrameView frame(bytes.data(), bytes.size());
+  for (unsigned i = 0; i < 100; ++i) ASSERT_EQ(after.send({&frame, 1}).taken, 1U);
+  Tool top(command());
+  ASSERT_TRUE(top.wait_for("library up tx 0/s"));
+  std::filesystem::rename(other, path);
+  EXPECT_TRUE(top.wait_for("library up tx -/s")) << "it sent nothing on the bus before";
+}
+
+TEST_F(Top, QQuitsAndGivesTheTerminalBack) {
+  OnTerminal top(command(), 80, 24);
+  ASSERT_TRUE(top.wait_for("SLOT NAME"));
+  EXPECT_NE(top.seen.find(kEnter), std::string::npos);
+  EXPECT_FALSE(top.reads_whole_lines());
+  top.type("q");
+  EXPECT_EQ(top.status(), 0);
+  EXPECT_NE(top.seen.find(kLeave), std::string::npos);
+  EXPECT_TRUE(top.reads_whole_lines());
+}
+
+TEST_F(Top, EverySignalThatEndsItGivesTheTerminalBack) {
+  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGQUIT}) {
+    SCOPED_TRACE(number);
+    OnTerminal top(command(), 80, 24);
+    ASSERT_TRUE(top.wait_for("SLOT NAME"));
+    top.signal(number);
+    EXPECT_EQ(top.status(), 0);
+    EXPECT_NE(top.seen.find(kLeave), std::string::npos);
+    EXPECT_TRUE(top.reads_whole_lines());
+  }
+}
+
+TEST_F(Top, StoppingGivesTheTerminalBackAndGoingOnTakesItAgain) {
+  OnTerminal top(command(), 80, 24);
+  ASSERT_TRUE(top.wait_for("SLOT NAME"));
+  for (int round = 0; round < 2; ++round) {
+    top.forget();
+    top.signal(SIGTSTP);
+    ASSERT_EQ(top.status(WUNTRACED), -2) << round;
+    EXPECT_TRUE(top.reads_whole_lines());
+    EXPECT_NE(top.seen.find(kLeave), std::string::npos);
+    top.forget();
+    top.signal(SIGCONT);
+    EXPECT_TRUE(top.wait_for(kEnter));
+    EXPECT_TRUE(top.wait_for("SLOT NAME"));
+    EXPECT_FALSE(top.reads_whole_lines());
+  }
+  top.type("q");
+  EXPECT_EQ(top.status(), 0);
+}
+
+TEST_F(Top, FollowsTheSizeOfTheTerminal) {
+  OnTerminal top({shmifctl_path(), "top", path, "--interval", "3600"}, 80, 24);
+  ASSERT_TRUE(top.wait_for("SLOT NAME"));
+  EXPECT_EQ(top.seen.find("MAC"), std::string::npos) << "no room for it on 80 columns";
+  ASSERT_TRUE(top.wait_for("generation"));
+  top.forget();
+  top.resize(160, 24);
+  EXPECT_TRUE(top.wait_for("SLEEP/s")) << "a wide terminal shows more";
+  top.forget();
+  top.resize(30, 5);
+  EXPECT_TRUE(top.wait_for_screen_of(5)) << top.seen;
+}
+
+TEST_F(Top, AKeyThatComesTwiceInOneReadCountsTwice) {
+  Port first, second, third;
+  for (Port* port : {&first, &second, &third}) ASSERT_TRUE(port->attach(path));
+  OnTerminal top({shmifctl_path(), "top", path, "--interval", "3600"}, 80, 8);
+  ASSERT_TRUE(top.wait_for("ports 1-1 of 3")) << top.seen;
+  top.type("jj");
+  EXPECT_TRUE(top.wait_for("ports 3-3 of 3")) << top.seen;
+}
+
+TEST_F(Top, FieldsThatAreCutStillStandApart) {
+  OnTerminal top({shmifctl_path(), "top", path, "--interval", "3600"}, 40, 24);
+  EXPECT_TRUE(top.wait_for("0 live ( takeovers")) << top.seen;
+}
+
+TEST_F(Top, AFullDiskIsNamedAsTheReason) {
+  const ToolResult result =
+      run_program({"sh", "-c", "\"$1\" top \"$2\" --count 1 --interval 0.1 >/dev/full", "sh",
+                   shmifctl_path(), path});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_EQ(result.err, "shmifctl: cannot write to standard output: No space left on device\n");
+}
+
+TEST_F(Top, EachKeyScrollsItsWayAndAnUpdateLeavesTheListWhereItIs) {
+  std::vector<Port> ports(12);
+  for (Port& port : ports) ASSERT_TRUE(port.attach(path));
+  OnTerminal top({shmifctl_path(), "top", path, "--interval", "0.05"}, 80, 10);  // room for three
+  ASSERT_TRUE(top.wait_for("ports 1-3 of 12")) << top.seen;
+  for (const auto& [key, shown] : {std::pair{"j", "2-4"},
+                                   {"\x1b[B", "3-5"},
+                                   {"\x1bOB", "4-6"},
+                                   {" ", "7-9"},
+                                   {"\x1b[6~", "10-12"},
+                                   {"\x1b[5~", "7-9"},
+                                   {"k", "6-8"},
+                                   {"\x1b[A", "5-7"},
+                                   {"\x1bOA", "4-6"},
+                                   {"kkkkkkkkkkkk", "1-3"},
+                                   {"j", "2-4"},
+                                   {"jjjjjjjjjjjj", "10-12"},
+                                   {"k", "9-11"}}) {
+    const std::string wanted = "ports " + std::string(shown) + " of 12";
+    top.type(key);
+    ASSERT_TRUE(top.wait_for(wanted)) << key + 1 << '\n' << top.seen;
+    top.forget();
+    for (int updates = 0; updates < 2; ++updates) {
+      ASSERT_TRUE(top.wait_for(" of 12"));
+      EXPECT_NE(top.seen.find(wanted), std::string::npos) << key + 1 << '\n' << top.seen;
+      top.forget();
+    }
+  }
+  top.type("Q");
+  EXPECT_EQ(top.status(), 0);
+}
+
+std::size_t screens_in(const std::string& text) {
+  std::size_t count = 0;
+  for (std::size_t at = 0; (at = text.find("\x1b[H", at)) != std::string::npos; ++at) ++count;
+  return count;
+}
+
+TEST_F(Top, EndsAfterAsManyUpdatesOnATerminalToo) {
+  for (const std::size_t updates : {1U, 3U}) {
+    OnTerminal top(
+        {shmifctl_path(), "top", path, "--interval", "0.05", "-n", std::to_string(updates)}, 80,
+        24);
+    EXPECT_EQ(top.status(), 0);
+    EXPECT_EQ(screens_in(top.seen), 1 + updates) << "the first has no rates";
+    EXPECT_TRUE(top.reads_whole_lines());
+  }
+}
+
+TEST_F(Top, SleepsBetweenItsUpdatesWhereThereAreNoKeys) {
+  // A file that has ended, and a pipe whose writer has gone.
+  for (const std::string input : {"</dev/null", "< <(true)"}) {
+    OnTerminal top({"bash", "-c", "exec \"$1\" top \"$2\" --interval 3600 " + input, "bash",
+                    shmifctl_path(), path},
+                   80, 24);
+    ASSERT_TRUE(top.wait_for("frames/s   0")) << "the rates of the first update: " << top.seen;
+    top.forget();
+    EXPECT_FALSE(top.wait_for("frames/s", 2)) << input << ": nothing has changed";
+    top.signal(SIGTERM);
+    EXPECT_EQ(top.status(), 0);
+  }
+}
+
+}  // namespace
+}  // namespace shmif::test

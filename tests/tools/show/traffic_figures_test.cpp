@@ -1,0 +1,393 @@
+// What top, ping, dump and bridge print for states in which each figure has a value of its own.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "tests/tools/show/shown_figures.hpp"
+#include "tools/capture/dump_counts.hpp"
+#include "tools/relay/bridge_summary.hpp"
+#include "tools/show/ping_report.hpp"
+#include "tools/show/top_text.hpp"
+
+namespace shmif::test {
+namespace {
+
+// ---- top ----
+
+/// Not one second, so that a test notices a rate that was not divided by the time.
+constexpr std::chrono::milliseconds kBetweenLooks{2500};
+
+/// The value of a counter that was `before` and has grown by `rate` per second since.
+std::uint64_t grown_at(std::uint64_t before, std::uint64_t rate) {
+  return before + rate * 5 / 2;
+}
+
+/// The port at the first look and at the second. Its rates begin at `first` thousand.
+std::pair<PortInfo, PortInfo> port_at_work(unsigned slot, const std::string& name,
+                                           std::uint64_t first) {
+  PortInfo before;
+  before.slot = slot;
+  before.name = name;
+  before.mac = MacAddress::from_u64(0xb2a000000000 + slot);
+  before.incarnation = slot + 1;
+  before.pid = static_cast<int>(700 + slot);
+  before.live = before.up = true;
+  before.link = LinkKind::tap;
+  // Every counter has a different value, so that the test notices two exchanged counters.
+  OwnNumbers(10'000'000)
+      .fill(before.tx_frames, before.tx_bytes, before.rx_frames, before.rx_bytes, before.own_frames,
+            before.filtered_frames, before.skipped_frames, before.overruns, before.lost_frames,
+            before.lost_bytes, before.corrupt, before.wakeups, before.doorbells, before.lock_sleeps,
+            before.pauses, before.paused_ns, before.tx_segments, before.rx_segments,
+            before.too_long_frames, before.refused_frames, before.stalls);
+  before.lost_frames = 0;
+  PortInfo now = before;
+  std::uint64_t rate = first * 1000;
+  for (std::uint64_t PortInfo::* const counter :
+       {&PortInfo::tx_segments, &PortInfo::tx_bytes, &PortInfo::rx_segments, &PortInfo::rx_bytes,
+        &PortInfo::lost_frames, &PortInfo::wakeups, &PortInfo::doorbells, &PortInfo::lock_sleeps,
+        &PortInfo::tx_frames, &PortInfo::rx_frames, &PortInfo::lost_bytes, &PortInfo::overruns}) {
+    now.*counter = grown_at(before.*counter, rate);
+    rate += 1000;
+  }
+  return {before, now};
+}
+
+/// A bus with three ports: one works, one works without a carrier, and the process of one is dead.
+tools::TopView view_of_work() {
+  tools::Sample before{{}, {}};
+  BusInfo& bus = before.info;
+  bus.path = "/dev/shm/figures";
+  bus.file_system = "tmpfs";
+  bus.ring_bytes = 8U << 20U;
+  bus.mtu = 1501;
+  bus.first = 3U << 20U;
+  bus.last = bus.first + (6U << 20U);
+  OwnNumbers(11).fill(bus.generation, bus.frames, bus.epoch, bus.takeovers_dead,
+                      bus.takeovers_living, bus.lock_acquisitions);
+  tools::Sample now{before.when + kBetweenLooks, bus};
+  now.info.lock_acquisitions = grown_at(bus.lock_acquisitions, 91'000);
+  now.info.frames = grown_at(bus.frames, 92'000);
+  for (auto& [old_look, look] :
+       {port_at_work(3, "alice", 20), port_at_work(5, "bob", 40), port_at_work(6, "carol", 60)}) {
+    before.info.ports.push_back(old_look);
+    now.info.ports.push_back(look);
+  }
+  now.info.ports[1].carrier = false;
+  now.info.ports[1].link = LinkKind::veth;
+  now.info.ports[2].live = false;
+  now.info.ports[2].link = LinkKind::library;
+  now.info.lock_holder = 5;
+  return {now.info, tools::rates_between(before, now)};
+}
+
+std::vector<ShownRow> expected_rates() {
+  return {{{"SLOT", "3"},
+           {"NAME", "alice"},
+           {"LINK", "tap"},
+           {"UP", "up"},
+           {"PID", "703"},
+           {"MAC", "b2:a0:00:00:00:03"},
+           {"TX/s", "20.0k"},
+           {"TXbit/s", "168k"},
+           {"RX/s", "22.0k"},
+           {"RXbit/s", "184k"},
+           {"LOST/s", "24.0k"},
+           {"LOST", "60.0k"},
+           {"WAKE/s", "25.0k"},
+           {"BELL/s", "26.0k"},
+           {"SLEEP/s", "27.0k"}},
+          {{"SLOT", "5"},
+           {"NAME", "bob"},
+           {"LINK", "veth"},
+           {"UP", "down"},
+           {"PID", "705"},
+           {"MAC", "b2:a0:00:00:00:05"},
+           {"TX/s", "40.0k"},
+           {"TXbit/s", "328k"},
+           {"RX/s", "42.0k"},
+           {"RXbit/s", "344k"},
+           {"LOST/s", "44.0k"},
+           {"LOST", "110k"},
+           {"WAKE/s", "45.0k"},
+           {"BELL/s", "46.0k"},
+           {"SLEEP/s", "47.0k"}},
+          {{"SLOT", "6"},
+           {"NAME", "carol"},
+           {"LINK", "library"},
+           {"UP", "dead"},
+           {"PID", "706"},
+           {"MAC", "b2:a0:00:00:00:06"},
+           {"TX/s", "60.0k"},
+           {"TXbit/s", "488k"},
+           {"RX/s", "62.0k"},
+           {"RXbit/s", "504k"},
+           {"LOST/s", "64.0k"},
+           {"LOST", "160k"},
+           {"WAKE/s", "65.0k"},
+           {"BELL/s", "66.0k"},
+           {"SLEEP/s", "67.0k"}}};
+}
+
+/// The lines of a screen of that size. Expects that each line fits.
+std::vector<std::string> screen_of(tools::TopView view, tools::Screen::Size size) {
+  const std::vector<std::string> lines =
+      shown_lines(without_colours(tools::top_screen(view, size)));
+  EXPECT_EQ(lines.size(), size.rows);
+  for (const std::string& line : lines) EXPECT_LE(line.size(), size.columns) << line;
+  return lines;
+}
+
+std::vector<ShownRow> ports_on(const std::vector<std::string>& screen) {
+  std::vector<std::string> table;
+  for (const std::string& line : screen) {
+    const std::vector<std::string> words = shown_words(line);
+    if (!table.empty() && words.empty()) break;
+    if (!table.empty() || (!words.empty() && words[0] == "SLOT")) table.push_back(line);
+  }
+  return rows_below(table);
+}
+
+TEST(TopFigures, EachStandsUnderItsName) {
+  EXPECT_EQ(ports_on(screen_of(view_of_work(), {.columns = 200, .rows = 24})), expected_rates());
+}
+
+TEST(TopFigures, ANarrowScreenHasFewerAndTheSame) {
+  for (const auto& [columns, left_out] : std::vector<std::pair<unsigned, std::vector<std::string>>>{
+           {141, {}},
+           {140, {"SLEEP/s"}},
+           {131, {"SLEEP/s", "BELL/s"}},
+           {123, {"SLEEP/s", "BELL/s", "WAKE/s"}},
+           {109, {"SLEEP/s", "BELL/s", "WAKE/s", "LOST"}},
+           {80, {"SLEEP/s", "BELL/s", "WAKE/s", "LOST", "MAC"}}}) {
+    std::vector<ShownRow> expected = expected_rates();
+    for (ShownRow& row : expected) {
+      for (const std::string& name : left_out) row.erase(name);
+    }
+    EXPECT_EQ(ports_on(screen_of(view_of_work(), {.columns = columns, .rows = 24})), expected)
+        << columns;
+  }
+}
+
+/// The names and values of the head. Each line has two names, each followed by its value.
+ShownRow head_on(const std::vector<std::string>& screen) {
+  ShownRow head;
+  for (std::size_t i = 1; i < 4; ++i) {
+    for (const std::string& half : {screen[i].substr(0, 50), screen[i].substr(50)}) {
+      std::string value = half.substr(11);
+      value.erase(value.find_last_not_of(' ') + 1);
+      head[half.substr(0, half.find(' '))] = value;
+    }
+  }
+  return head;
+}
+
+TEST(TopFigures, TheHeadSaysOfTheBusWhatItIs) {
+  const std::vector<std::string> screen = screen_of(view_of_work(), {.columns = 100, .rows = 24});
+  EXPECT_EQ(shown_words(screen[0]), (std::vector<std::string>{"shmif", "top", "/dev/shm/figures",
+                                                              "tmpfs", "8", "MiB", "mtu", "1501"}));
+  ShownRow expected{{"frames/s", "120k"},
+                    {"bit/s", "984k"},
+                    {"ring", "75 % full, generation 11"},
+                    {"lock", "slot 5, 91.0k/s"},
+                    {"ports", "2 live (1 up), 1 dead"},
+                    {"takeovers", "14 dead, 15 living"}};
+  EXPECT_EQ(head_on(screen), expected);
+
+  tools::TopView first_look = view_of_work();
+  first_look.info.lock_holder.reset();
+  first_look.info.ports.pop_back();
+  first_look.rates = tools::rates_between(std::nullopt, {{}, first_look.info});
+  expected["frames/s"] = expected["bit/s"] = "-";
+  expected["lock"] = "free, -/s";
+  expected["ports"] = "2 live (1 up)";
+  const std::vector<std::string> again = screen_of(first_look, {.columns = 100, .rows = 24});
+  EXPECT_EQ(head_on(again), expected);
+  EXPECT_EQ(ports_on(again)[0]["TX/s"], "-");
+}
+
+TEST(TopFigures, AShortScreenScrollsAndSaysWhere) {
+  tools::TopView view = view_of_work();
+  view.scrolled = 1;
+  std::vector<std::string> screen = screen_of(view, {.columns = 200, .rows = 9});
+  EXPECT_EQ(ports_on({screen.begin(), screen.end() - 1}),
+            (std::vector<ShownRow>{expected_rates()[1], expected_rates()[2]}));
+  EXPECT_NE(screen.back().find("ports 2-3 of 3"), std::string::npos) << screen.back();
+  view.scrolled = 7;
+  EXPECT_EQ(screen_of(view, {.columns = 200, .rows = 9}), screen) << "no further than the last";
+}
+
+TEST(TopFigures, LinesSayTheSame) {
+  std::tm parts{};
+  parts.tm_year = 126;
+  parts.tm_mday = 1;
+  parts.tm_hour = 12;
+  parts.tm_min = 34;
+  parts.tm_sec = 56;
+  parts.tm_isdst = -1;
+  const tools::TopView view = view_of_work();
+  EXPECT_EQ(shown_lines(tools::top_lines(std::mktime(&parts), view.info, view.rates)),
+            (std::vector<std::string>{
+                "12:34:56 bus 120k frames/s 984kbit/s, 2 live (1 up), 1 dead",
+                "12:34:56 port alice slot 3 tap up tx 20.0k/s 168kbit/s rx 22.0k/s 184kbit/s lost "
+                "24.0k/s",
+                "12:34:56 port bob slot 5 veth down tx 40.0k/s 328kbit/s rx 42.0k/s 344kbit/s "
+                "lost 44.0k/s",
+                "12:34:56 port carol slot 6 library dead tx 60.0k/s 488kbit/s rx 62.0k/s "
+                "504kbit/s lost 64.0k/s"}));
+}
+
+// ---- ping ----
+
+std::vector<std::uint64_t> round_trips(std::uint64_t count, std::uint64_t step_ns) {
+  std::vector<std::uint64_t> times;
+  for (std::uint64_t i = 1; i <= count; ++i) times.push_back(i * step_ns);
+  std::ranges::rotate(times, times.begin() + 17);  // so that they are not sorted
+  return times;
+}
+
+/// Of 250 requests, one port answered 60 and the other 200.
+tools::PingResponders two_responders() {
+  tools::PingResponders all;
+  tools::PingResponder& guest = all[MacAddress::from_u64(0xb2a000000009)];
+  guest.round_trips_ns = round_trips(60, 1000);
+  tools::PingResponder& web = all[MacAddress::from_u64(0xb2a000000001)];
+  web.name = "web";
+  web.round_trips_ns = round_trips(200, 700);
+  return all;
+}
+
+TEST(PingFigures, EachStandsUnderItsName) {
+  EXPECT_EQ(tools::ping_text(250, two_responders()),
+            "web (b2:a0:00:00:00:01): 250 sent, 200 answered, 50 lost (20.0 %)\n"
+            "  min/p50/p99/max 0.7/70.0/138.6/140.0 us\n"
+            "b2:a0:00:00:00:09: 250 sent, 60 answered, 190 lost (76.0 %)\n"
+            "  min/p50/p99/max 1.0/30.0/60.0/60.0 us\n");
+  EXPECT_EQ(
+      tools::ping_answer_text(MacAddress::from_u64(0xb2a000000001), {.name = "web"}, 17, 2600),
+      "web (b2:a0:00:00:00:01): seq 17, 2.6 us\n");
+}
+
+TEST(PingFigures, JsonHasEachUnderItsNameAndNothingElse) {
+  const nlohmann::json expected = {{"path", "/bus"},
+                                   {"sent", 250},
+                                   {"responders",
+                                    {{{"name", "web"},
+                                      {"mac", "b2:a0:00:00:00:01"},
+                                      {"answered", 200},
+                                      {"lost", 50},
+                                      {"rtt_ns_min", 700},
+                                      {"rtt_ns_p50", 70'000},
+                                      {"rtt_ns_p99", 138'600},
+                                      {"rtt_ns_max", 140'000}},
+                                     {{"name", ""},
+                                      {"mac", "b2:a0:00:00:00:09"},
+                                      {"answered", 60},
+                                      {"lost", 190},
+                                      {"rtt_ns_min", 1000},
+                                      {"rtt_ns_p50", 30'000},
+                                      {"rtt_ns_p99", 60'000},
+                                      {"rtt_ns_max", 60'000}}}}};
+  const auto shown = nlohmann::json::parse(tools::ping_json("/bus", 250, two_responders()));
+  EXPECT_EQ(shown, expected) << nlohmann::json::diff(expected, shown);
+}
+
+// ---- dump ----
+
+TEST(DumpFigures, EachStandsUnderItsName) {
+  tools::DumpCounts counts;
+  OwnNumbers(71).fill(counts.captured, counts.filtered, counts.lost, counts.captured_segments,
+                      counts.filtered_segments, counts.bytes);
+  EXPECT_EQ(tools::to_text(counts, false),
+            "71 frames captured (74 after segmentation), 72 filtered out (75 after segmentation), "
+            "73 lost");
+  counts.captured_segments = counts.captured;
+  counts.filtered_segments = counts.filtered;
+  EXPECT_EQ(tools::to_text(counts, true), "71 frames captured, 72 filtered out, at least 73 lost");
+}
+
+// ---- bridge ----
+
+/// On this way, everything that can happen to a frame has happened, each to a different number of
+/// frames.
+tools::BridgeWay way_of_everything() {
+  tools::BridgeWay way{.from = "bus:/a", .to = "tap:b"};
+  tap::DirectionCounters& c = way.counters;
+  c.frames = 1000;
+  c.bytes = 64'001;
+  c.segments = 1200;
+  c.batches = 77;
+  c.consumed = 2;
+  c.lost = 3;
+  c.dropped_full = 4;
+  c.dropped_too_long = 5;
+  c.dropped_error = 6;
+  c.received = 1000 + 2 + 4 + 5 + 6 + 7;  // 7 wait in the bridge
+  return way;
+}
+
+TEST(BridgeFigures, WhatTheBridgeDidStandsUnderItsNameAndTheSumIsRight) {
+  EXPECT_EQ(tools::to_text(way_of_everything()),
+            "bus:/a -> tap:b: 1000 frames (1200 segments), 64001 bytes, 3 lost (3 by overrun), "
+            "15 dropped (5 too long, 4 not taken in time, 6 refused), 2 answered or found here, "
+            "7 still under way = 1027 came\n");
+}
+
+TEST(BridgeFigures, WhatADeviceDroppedDidNotArrive) {
+  tools::BridgeWay way = way_of_everything();
+  OwnNumbers(30).fill(way.sink_device.sent_frames, way.sink_device.sent_bytes,
+                      way.sink_device.received_frames, way.sink_device.received_bytes,
+                      way.sink_device.dropped_down, way.sink_device.dropped_full,
+                      way.sink_device.missed);
+  EXPECT_EQ(tools::to_text(way),
+            "bus:/a -> tap:b: 931 frames, 31 bytes, 3 lost (3 by overrun), 84 dropped (5 too "
+            "long, 4 not taken in time, 6 refused, 34 while the interface was down, 35 with its "
+            "queue full), 2 answered or found here, 7 still under way = 1027 came\n");
+  way.counters.frames = 10;  // the device dropped more than that: also probes of the loop guard
+  EXPECT_NE(tools::to_text(way).find(": 0 frames, "), std::string::npos) << tools::to_text(way);
+}
+
+tools::BridgeWay way_with_faults() {
+  tools::BridgeWay way = way_of_everything();
+  way.has_faults = true;
+  OwnNumbers(41).fill(way.faults.lost, way.faults.duplicated, way.faults.reordered,
+                      way.faults.corrupted, way.faults.truncated, way.faults.queue_full,
+                      way.faults.under_way);
+  // Each frame that came, and each copy, was lost, found the queue full, waits, or came out.
+  way.faults.frames = 41 + 46 + 47 + way.counters.received - 42;
+  return way;
+}
+
+TEST(BridgeFigures, WhatFaultsDidStandsUnderItsNameAndTheSumIsRight) {
+  EXPECT_EQ(tools::to_text(way_with_faults()),
+            "bus:/a -> tap:b: 1000 frames (1200 segments), 64001 bytes, 90 lost (87 by faults, 3 "
+            "by overrun), 15 dropped (5 too long, 4 not taken in time, 6 refused), 2 answered or "
+            "found here, 54 still under way = 1119 came + 42 duplicated by faults\n");
+  FaultOptions options = parse_faults("loss=3%,delay=5ms").value();
+  options.seed = 48;
+  EXPECT_EQ(tools::faults_text(way_with_faults(), options),
+            "bus:/a -> tap:b: faults loss=3%,delay=5ms,seed=48: 1116 frames came, 41 lost, 42 "
+            "duplicated, 43 reordered, 44 corrupted, 45 truncated, 46 found the queue full, 47 "
+            "still under way\n");
+}
+
+TEST(BridgeFigures, WhatALinkWithFaultsTookAndCouldNotPassOnDidNotArrive) {
+  tools::BridgeWay way = way_of_everything();
+  way.sink_refused = 51;
+  EXPECT_EQ(tools::to_text(way),
+            "bus:/a -> tap:b: 949 frames, 3 lost (3 by overrun), 66 dropped (5 too long, 4 not "
+            "taken in time, 57 refused), 2 answered or found here, 7 still under way = 1027 "
+            "came\n");
+  way.sink_refused = 0;
+  way.sink_waiting = 52;
+  EXPECT_EQ(tools::to_text(way),
+            "bus:/a -> tap:b: 948 frames, 3 lost (3 by overrun), 15 dropped (5 too long, 4 not "
+            "taken in time, 6 refused), 2 answered or found here, 59 still under way = 1027 "
+            "came\n");
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,63 @@
+#pragma once
+// A capture into several files, one after the other, as with tcpdump's -C, -G and -W.
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "tools/capture/capture_file.hpp"
+
+namespace shmif::tools {
+
+struct RotationWish {
+  std::uint64_t file_bytes = 0;     ///< new file when one is larger than this; 0: never
+  std::chrono::seconds seconds{0};  ///< new file after this time; 0: never
+  /// With `file_bytes`: this many files, then the oldest is overwritten. With only `seconds`: the
+  /// capture ends after this many files. With both, it only sets the width of the numbers in the
+  /// names. 0: no limit.
+  std::uint64_t files = 0;
+
+  bool any() const noexcept { return file_bytes != 0 || seconds.count() != 0; }
+};
+
+/// The name of file number `count` when files are limited by size; at most `files` (0: any number).
+/// The first file keeps the name, "x.pcap1" is the second. With a limit, all names have numbers as
+/// wide as the largest. `time` is filled in as by strftime.
+std::string rotated_name(const std::string& pattern, std::uint64_t count, std::uint64_t files,
+                         std::optional<std::time_t> time);
+
+/// Threads: one at a time.
+class RotatingCapture {
+ public:
+  using Open = std::function<CaptureWriter(const std::string& file)>;
+  /// Opens the first file. Throws as `open` does.
+  RotatingCapture(std::string name, RotationWish wish, Open open);
+
+  CaptureWriter& file() noexcept { return file_; }
+  const CaptureWriter& file() const noexcept { return file_; }
+  /// Whether the next frame must go into another file.
+  bool is_due() const noexcept;
+  /// Whether that file would exceed the number asked for, so the capture is complete.
+  bool is_last() const noexcept;
+  /// Time until the file is complete.
+  std::chrono::nanoseconds time_left() const noexcept;
+  /// Opens the next file. Throws as `open` does.
+  void next();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  bool time_is_over() const noexcept;
+  std::string name() const;
+
+  std::string pattern_;
+  RotationWish wish_;
+  Open open_;
+  std::uint64_t count_ = 0;  // files since the last change because of the time
+  std::uint64_t spans_ = 1;  // time spans that have begun
+  Clock::time_point began_ = Clock::now();
+  CaptureWriter file_;
+};
+
+}  // namespace shmif::tools

@@ -1,0 +1,137 @@
+#include "tools/capture/dump_sink.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace shmif::tools {
+
+namespace {
+
+constexpr std::size_t kTextBytes = 1U << 20U;  // more than any frame's lines, with --hex
+constexpr std::size_t kMostInterfaces = 1024;  // further senders share one
+
+}  // namespace
+
+bool DumpSink::needs_senders(const WantedOutput& wanted) {
+  if (!wanted.file) return wanted.senders;
+  return is_pcapng(*wanted.file, wanted.format);
+}
+
+DumpSink::DumpSink(const WantedOutput& wanted, SenderNames* names)
+    : wanted_(wanted), names_(names) {
+  if (!wanted.file) {
+    const CaptureFile::Options options{.buffer_bytes = kTextBytes, .terminal = true};
+    text_ = std::move(CaptureFile::create("-", options, {})).value();
+    return;
+  }
+  // The format follows from the name as given: with a number appended, it has no suffix.
+  wanted_.format =
+      is_pcapng(*wanted.file, wanted.format) ? CaptureFormat::pcapng : CaptureFormat::pcap;
+  capture_.emplace(*wanted.file, wanted.rotation, [this](const std::string& file) {
+    return create_capture(file, wanted_.format, wanted_.snap_bytes, comment());
+  });
+  begin_file();
+}
+
+std::string DumpSink::comment() const {
+  std::string text = "frames of the bus " + wanted_.bus;
+  if (!wanted_.filter.empty()) text += ", filter \"" + wanted_.filter + '"';
+  return text;
+}
+
+/// The bus itself is the first interface: the totals of the whole capture belong to it.
+void DumpSink::begin_file() {
+  interfaces_.clear();
+  file_counts_ = {};
+  if (PcapngWriter* const file = capture_->file().pcapng()) {
+    const std::string name = wanted_.bus.substr(wanted_.bus.rfind('/') + 1);
+    file->add_interface({"bus " + name, "the bus " + wanted_.bus});
+  }
+}
+
+void DumpSink::put(FrameView frame, std::uint64_t lost_before) {
+  if (wanted_.snap_bytes != 0 && frame.size() > wanted_.snap_bytes) {
+    if (!frame.truncated()) frame.true_bytes = static_cast<std::uint32_t>(frame.size());
+    frame.bytes = frame.bytes.first(wanted_.snap_bytes);
+  }
+  if (text_) return put_line(frame);
+  if (capture_->is_due()) {
+    rotated_ = true;
+    (void)finish({});
+    if (failed()) return;
+    earlier_files_ += capture_->file().written();
+    capture_->next();
+    begin_file();
+  }
+  if (!last_unit_.is_of(frame)) ++file_counts_.accepted;
+  last_unit_ = UnitOfBus(frame);
+  file_counts_.received = file_counts_.accepted;
+  file_counts_.lost += lost_before;
+  // failed() reports a failure, once per batch.
+  if (PcapngWriter* const file = capture_->file().pcapng()) {
+    put_pcapng(*file, frame, lost_before);
+  } else {
+    (void)capture_->file().send({&frame, 1});
+  }
+}
+
+void DumpSink::put_line(const FrameView& frame) {
+  DecodeOptions options = wanted_.lines;
+  if (wanted_.senders) options.sender = names_->of(frame).name;
+  const std::string line = decode(frame, options);
+  std::byte* const to = text_->reserve(line.size());
+  if (to == nullptr) return;
+  std::memcpy(to, line.data(), line.size());
+  text_->commit(line.size(), true);
+}
+
+void DumpSink::put_pcapng(PcapngWriter& file, const FrameView& frame, std::uint64_t lost_before) {
+  const SenderNames::Sender& sender = names_->of(frame);
+  const bool is_full = interfaces_.size() >= kMostInterfaces;
+  auto found = interfaces_.find(sender.id);
+  if (found == interfaces_.end() && is_full) found = interfaces_.find(SenderNames::kOthers);
+  if (found == interfaces_.end()) {
+    const SenderNames::Sender& named = is_full ? names_->others() : sender;
+    const std::uint32_t number = file.add_interface({named.name, named.description});
+    found = interfaces_.emplace(named.id, number).first;
+  }
+  std::string comment;
+  if (lost_before != 0) comment = std::to_string(lost_before) + " frames of the bus lost before";
+  (void)file.put(found->second, frame, {.lost_before = lost_before, .comment = comment});
+}
+
+void DumpSink::flush() {
+  if (capture_) {
+    (void)capture_->file().flush();
+  } else {
+    text_->flush();
+  }
+}
+
+std::chrono::nanoseconds DumpSink::time_left() const {
+  return capture_ ? capture_->time_left() : std::chrono::hours(24);
+}
+
+Result<void> DumpSink::finish(const PcapngStatistics& statistics) {
+  if (capture_) {
+    if (PcapngWriter* const file = capture_->file().pcapng()) {
+      file->put_statistics(0, rotated_ ? file_counts_ : statistics);
+    }
+  }
+  flush();
+  Result<void> how = status();
+  return reader_has_gone(how) ? Result<void>() : std::move(how);
+}
+
+std::uint64_t DumpSink::arrived() const {
+  return capture_ ? earlier_files_ + capture_->file().written() : text_->written();
+}
+
+int DumpSink::output() const {
+  return wanted_.file.value_or("-") == "-" ? STDOUT_FILENO : -1;
+}
+
+}  // namespace shmif::tools

@@ -1,0 +1,76 @@
+#pragma once
+// The output of `shmifctl dump`: lines on standard output, or capture files.
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "shmif/capture_file.hpp"
+#include "tools/capture/capture_rotation.hpp"
+#include "tools/capture/decode.hpp"
+#include "tools/capture/dump_gaps.hpp"
+#include "tools/capture/sender_names.hpp"
+
+namespace shmif::tools {
+
+struct WantedOutput {
+  std::string bus;                  ///< path, for the comment of a file
+  std::string filter;               ///< the same
+  std::optional<std::string> file;  ///< empty: text on standard output
+  CaptureFormat format = CaptureFormat::by_name;
+  RotationWish rotation;
+  std::uint32_t snap_bytes = 0;  ///< keep at most so many bytes of each frame; 0: all
+  DecodeOptions lines;
+  bool senders = false;  ///< begin each line with the name of the sending port
+};
+
+/// Threads: one at a time. Blocks: while the disk or the reader of a pipe is slow.
+class DumpSink {
+ public:
+  /// `names` may be nullptr if senders are not needed. Throws if a file cannot be created.
+  DumpSink(const WantedOutput& wanted, SenderNames* names);
+
+  /// Whether this output needs the names of senders.
+  static bool needs_senders(const WantedOutput& wanted);
+
+  /// Outputs a frame. `lost_before`: how many frames were lost between the last frame and this one.
+  void put(FrameView frame, std::uint64_t lost_before);
+  /// Makes everything visible; call it before a possible pause.
+  void flush();
+  /// Whether no more can be output: after a failure, or when the reader is gone.
+  bool failed() const { return !status(); }
+  /// Whether all files asked for are complete.
+  bool is_complete() const { return capture_ && capture_->is_last(); }
+  std::chrono::nanoseconds time_left() const;
+  /// Ends the output. A pcapng file gets the totals of the whole capture; one of several files gets
+  /// those of its own part. Result: success, or the failure; a reader that is gone is not a
+  /// failure.
+  Result<void> finish(const PcapngStatistics& statistics);
+  /// How many frames were completely written.
+  std::uint64_t arrived() const;
+  bool records() const { return capture_.has_value(); }
+  /// Standard output, if frames go there and may be read as they come; otherwise -1.
+  int output() const;
+
+ private:
+  Result<void> status() const { return capture_ ? capture_->file().status() : text_->status(); }
+  void put_line(const FrameView& frame);
+  void put_pcapng(PcapngWriter& file, const FrameView& frame, std::uint64_t lost_before);
+  void begin_file();
+  std::string comment() const;
+
+  WantedOutput wanted_;
+  SenderNames* names_;
+  std::unique_ptr<CaptureFile> text_;                  // either this
+  std::optional<RotatingCapture> capture_;             // or this is set
+  std::map<std::uint64_t, std::uint32_t> interfaces_;  // of the current file, by the sender's id
+  bool rotated_ = false;
+  std::uint64_t earlier_files_ = 0;  // frames in them
+  PcapngStatistics file_counts_;     // of the current file, in frames of the bus
+  UnitOfBus last_unit_;
+};
+
+}  // namespace shmif::tools

@@ -1,0 +1,93 @@
+#include "tools/capture/sender_names.hpp"
+
+#include <algorithm>
+#include <set>
+
+namespace shmif::tools {
+
+namespace {
+
+std::string describe(unsigned slot, LinkKind link, const MacAddress& mac) {
+  return "slot " + std::to_string(slot) + ", " + to_string(link) + ", " + mac.to_string();
+}
+
+/// Twice as many as the port table can name: 256 ports, and the former port of each slot.
+constexpr std::size_t kMostSenders = 1024;
+/// Reading the port table takes many times as long as showing a frame, so reads are limited:
+/// kMostLooks at once, and one more every kTimePerLook.
+constexpr unsigned kMostLooks = 4096;
+constexpr std::chrono::milliseconds kTimePerLook{1};
+
+}  // namespace
+
+SenderNames::SenderNames(const std::string& path) : looks_left_(kMostLooks) {
+  if (Result<Bus> bus = Bus::open(path)) bus_.emplace(*std::move(bus));
+  look();
+}
+
+bool SenderNames::may_look() {
+  const auto gained = (Clock::now() - looks_counted_) / kTimePerLook;
+  if (gained > 0) {
+    looks_counted_ += gained * kTimePerLook;
+    looks_left_ = static_cast<unsigned>(
+        std::min<std::int64_t>(kMostLooks, static_cast<std::int64_t>(looks_left_) + gained));
+  }
+  if (looks_left_ == 0) return false;
+  --looks_left_;
+  return true;
+}
+
+void SenderNames::add(const Key& key, std::string name, std::string description, bool known) {
+  const auto [at, is_new] = senders_.try_emplace(key);
+  if (is_new) at->second = {++last_id_, std::move(name), std::move(description), known};
+}
+
+/// Reads the port table of the bus. Makes room for its ports and one more sender, by forgetting
+/// senders that are not in the table: they never return to it.
+void SenderNames::look() {
+  const BusInfo info = bus_ ? bus_->info() : BusInfo{};
+  const auto key_of = [](const auto& port) {
+    return Key{static_cast<std::uint16_t>(port.slot), port.incarnation};
+  };
+  if (senders_.size() + info.former_ports.size() + info.ports.size() >= kMostSenders) {
+    std::set<Key> present;
+    for (const FormerPort& port : info.former_ports) present.insert(key_of(port));
+    for (const PortInfo& port : info.ports) present.insert(key_of(port));
+    std::erase_if(senders_, [&](const auto& sender) { return !present.contains(sender.first); });
+    last_ = nullptr;
+  }
+  const auto learn = [&](const auto& port) {
+    add(key_of(port), port.name, describe(port.slot, port.link, port.mac), port.incarnation != 0);
+  };
+  for (const FormerPort& port : info.former_ports) learn(port);
+  for (const PortInfo& port : info.ports) learn(port);
+}
+
+const SenderNames::Sender& SenderNames::of(const FrameView& frame) {
+  const Key key{frame.sender, frame.sender_incarnation};
+  if (last_ != nullptr && key == last_key_) return *last_;
+  auto found = senders_.find(key);
+  if (found == senders_.end()) {
+    if (!may_look()) {
+      ++not_looked_up_;
+      return others_;
+    }
+    look();
+    add(key, "slot " + std::to_string(frame.sender), "a port that has left", false);
+    found = senders_.find(key);
+  }
+  last_key_ = key;
+  last_ = &found->second;
+  return *last_;
+}
+
+std::vector<std::string> SenderNames::live() const {
+  std::vector<std::string> names;
+  if (!bus_) return names;
+  for (const PortInfo& port : bus_->info().ports) {
+    if (port.live) names.push_back(port.name);
+  }
+  return names;
+}
+
+}  // namespace shmif::tools

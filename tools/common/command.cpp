@@ -1,0 +1,52 @@
+#include "tools/common/command.hpp"
+
+#include <cstdio>
+
+namespace shmif::tools {
+
+namespace {
+const char* g_program_name = "shmifctl";
+}
+
+const char* program_name() noexcept {
+  return g_program_name;
+}
+
+void set_program_name(const char* name) noexcept {
+  g_program_name = name;
+}
+
+int exit_code_of(std::error_code code) noexcept {
+  if (code == Errc::not_supported) return kNotSupported;
+  // No bus can have this shape, and no port this name: the command line is wrong, not the machine.
+  const bool impossible = code == Errc::bad_size || code == Errc::bad_mtu ||
+                          code == Errc::bad_patience || code == Errc::ring_too_small ||
+                          code == Errc::bad_name;
+  return impossible ? kWrongUsage : kFailed;
+}
+
+void complain(std::string_view message) {
+  std::fflush(stdout);  // keeps the order of both outputs
+  std::string line = std::string(program_name()) + ": ";
+  // A path or a name may contain anything, but the message must stay one line.
+  for (const char c : message) line += c == '\n' || c == '\r' ? ' ' : c;
+  line += '\n';
+  std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+void complain_of(const std::string& command, const std::string& what) {
+  const bool says_what_was_tried = what.starts_with("cannot ") || command.empty();
+  complain(says_what_was_tried ? what : "cannot run " + command + ": " + what);
+}
+
+int fail(std::string_view message) {
+  complain(message);
+  return kFailed;
+}
+
+int fail(const Error& error) {
+  complain(error.message);
+  return exit_code_of(error.code);
+}
+
+}  // namespace shmif::tools

@@ -1,0 +1,72 @@
+#pragma once
+// The parts of a command of shmifctl or shmifperf: its row in the table, its exit codes, its
+// errors.
+//
+// A command is in a file cmd_NAME.cpp and defines one `const Command`, which the main.cpp in the
+// same folder lists. It describes its command line with Options (tools/common/options.hpp), works through
+// the libraries, and returns an exit code. It may throw UsageError, Exit and shmif::Exception:
+// main() prints one line and turns them into an exit code, after the stack is unwound.
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+#include "shmif/nearest.hpp"
+
+namespace shmif::tools {
+
+inline constexpr int kDone = 0;
+inline constexpr int kFailed = 1;
+inline constexpr int kWrongUsage = 2;
+inline constexpr int kOwnFailure = 125;     // of commands that run a program, as with env and nohup
+inline constexpr int kNotSupported = 77;    // "skipped" for Automake and Meson
+inline constexpr int kEndedBySignal = 128;  // plus the number of the signal
+inline constexpr int kInterrupted = 128 + 2;  // SIGINT
+
+/// The words after the command's name, split at the first "--" before any parser sees them.
+struct CommandLine {
+  std::vector<std::string> words;                // before "--"
+  std::optional<std::vector<std::string>> tail;  // after "--"; empty: there was no "--"
+};
+
+/// A row of the table of commands.
+struct Command {
+  const char* name;
+  const char* summary;  ///< one line for --help, no full stop
+  int (*run)(const CommandLine& line);
+};
+
+/// The command line is wrong. main() prints the text and a hint to --help, and exits with 2.
+struct UsageError {
+  std::string what;
+};
+
+/// Ends the program with `code`; all messages have been printed.
+struct Exit {
+  int code;
+};
+
+/// The exit code for an error of the libraries: 77 if this machine cannot do it; 2 for a shape or
+/// name that is not possible; otherwise 1.
+int exit_code_of(std::error_code code) noexcept;
+
+/// The name of this program in messages and help; "shmifctl" until main() sets it.
+const char* program_name() noexcept;
+void set_program_name(const char* name) noexcept;
+
+/// Prints "PROGRAM: MESSAGE" as one line on standard error.
+void complain(std::string_view message);
+
+/// complain() about `command`. Some messages of the libraries tell only what is wrong; what was
+/// tried is then put before them.
+void complain_of(const std::string& command, const std::string& what);
+
+/// complain(); returns the exit code. "cannot ... : why (remedy)".
+int fail(std::string_view message);
+int fail(const Error& error);
+
+using shmif::nearest;
+
+}  // namespace shmif::tools

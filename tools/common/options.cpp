@@ -1,0 +1,381 @@
+#include "tools/common/options.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cxxopts.hpp>
+
+#include "base/quantity.hpp"
+#include "shmif/log.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+constexpr std::size_t kHelpColumns = 80;
+/// Value of Option::often for an option that may occur any number of times without showing it.
+constexpr const char* kOpen = "open";
+
+[[noreturn]] void refuse(std::string_view option, const std::string& value, const char* why) {
+  throw UsageError{"--" + std::string(option) + " \"" + value + "\" " + why};
+}
+
+/// The value of an option. Throws UsageError if it was refused.
+template <class T>
+T read_or_refuse(std::string_view option, const std::string& value,
+                 const base::Reading<T>& reading) {
+  if (reading) return *reading;
+  throw UsageError{"--" + std::string(option) + ' ' + reading.why(value)};
+}
+
+/// The name within cxxopts' quotation marks.
+std::string quoted_name(const std::string& message) {
+  const std::string open = cxxopts::LQUOTE;
+  const std::size_t begin = message.find(open);
+  const std::size_t end = message.find(cxxopts::RQUOTE, begin + open.size());
+  if (begin == std::string::npos || end == std::string::npos) return message;
+  return message.substr(begin + open.size(), end - begin - open.size());
+}
+
+std::string dashed(const std::string& name) {
+  return (name.size() == 1 ? "-" : "--") + name;
+}
+
+}  // namespace
+
+std::string wrapped(const std::string& text, std::size_t indent, std::size_t column) {
+  std::string out;
+  std::size_t begin = 0;
+  while (begin < text.size()) {
+    std::size_t end = text.find(' ', begin);
+    if (end == std::string::npos) end = text.size();
+    const std::size_t length = end - begin;
+    if (column + length > kHelpColumns && column > indent) {
+      if (!out.empty() && out.back() == ' ') out.pop_back();
+      out += '\n' + std::string(indent, ' ');
+      column = indent;
+    }
+    out += text.substr(begin, length);
+    column += length;
+    if (end < text.size()) {
+      out += ' ';
+      ++column;
+    }
+    begin = end + 1;
+  }
+  return out + '\n';
+}
+
+std::string values_help() {
+  std::string out =
+      "How to write sizes, counts, rates, times and shares, in every option. Case does not "
+      "matter.";
+  out = wrapped(out, 0, 0) + '\n';
+  for (const base::Spelling& spelling : base::kSpellings) {
+    std::string left = std::string("  ") + spelling.kind;
+    left.resize(9, ' ');
+    out += left + wrapped(std::string(spelling.examples) + ": " + spelling.meaning + '.', 9, 9);
+  }
+  return out;
+}
+
+void apply_log_level(const std::string& level) {
+  if (!set_log_level(level)) {
+    refuse("log-level", level,
+           "is not a level (trace, debug, info, warning, error, critical or off)");
+  }
+}
+
+bool Arguments::given(std::string_view option) const noexcept {
+  return std::any_of(options_.begin(), options_.end(),
+                     [&](const auto& entry) { return entry.first == option; });
+}
+
+std::optional<std::string> Arguments::text(std::string_view option) const {
+  for (const auto& [name, value] : options_) {
+    if (name == option) return value;
+  }
+  return std::nullopt;
+}
+
+std::vector<std::string> Arguments::all(std::string_view option) const {
+  std::vector<std::string> values;
+  for (const auto& [name, value] : options_) {
+    if (name == option) values.push_back(value);
+  }
+  return values;
+}
+
+std::optional<std::uint64_t> Arguments::size(std::string_view option) const {
+  const std::optional<std::string> value = text(option);
+  if (!value) return std::nullopt;
+  return read_or_refuse(option, *value, base::read_size(*value));
+}
+
+std::optional<std::uint32_t> Arguments::packet_bytes(std::string_view option) const {
+  const std::optional<std::string> value = text(option);
+  if (!value) return std::nullopt;
+  const std::uint64_t bytes = read_or_refuse(option, *value, base::read_packet_bytes(*value));
+  if (bytes > UINT32_MAX) refuse(option, *value, "is out of range");
+  return static_cast<std::uint32_t>(bytes);
+}
+
+std::optional<std::uint64_t> Arguments::count(std::string_view option, std::uint64_t least,
+                                              std::uint64_t most) const {
+  const std::optional<std::string> value = text(option);
+  if (!value) return std::nullopt;
+  const auto number = base::read_count(*value);
+  if (number && *number >= least && *number <= most) return *number;
+  std::string why = "is not a whole number";
+  if (most != std::numeric_limits<std::uint64_t>::max()) {
+    why += " from " + std::to_string(least) + " to " + std::to_string(most);
+  } else if (least != 0) {
+    why += " from " + std::to_string(least) + " up";
+  }
+  refuse(option, *value, why.c_str());
+}
+
+std::optional<std::chrono::nanoseconds> Arguments::seconds(std::string_view option) const {
+  const std::optional<std::string> value = text(option);
+  if (!value) return std::nullopt;
+  return read_or_refuse(option, *value, base::read_time(*value, base::TimeUnit::seconds));
+}
+
+std::optional<double> Arguments::share(std::string_view option) const {
+  const std::optional<std::string> value = text(option);
+  if (!value) return std::nullopt;
+  return read_or_refuse(option, *value, base::read_share(*value));
+}
+
+std::optional<MacAddress> Arguments::mac(std::string_view option) const {
+  const std::optional<std::string> value = text(option);
+  if (!value) return std::nullopt;
+  const std::optional<MacAddress> address = MacAddress::parse(*value);
+  if (!address) refuse(option, *value, "is not a MAC address (such as b2:a0:00:00:00:01)");
+  if (!address->is_unicast()) {
+    refuse(option, *value,
+           "is not a unicast MAC address (the first byte must be even, not all zero)");
+  }
+  return address;
+}
+
+Options::Options(std::string command, std::string synopsis)
+    : command_(std::move(command)), synopsis_(std::move(synopsis)) {}
+
+Options& Options::about(std::string text) {
+  about_ = std::move(text);
+  return *this;
+}
+
+Options& Options::add(const std::string& names, std::string placeholder, std::string text,
+                      std::string often) {
+  Option option;
+  option.name = names;
+  if (names.size() > 2 && names[1] == ',') {
+    option.letter = names[0];
+    option.name = names.substr(2);
+  } else if (names.size() == 1) {
+    option.letter = names[0];
+  }
+  option.placeholder = std::move(placeholder);
+  option.text = std::move(text);
+  option.often = std::move(often);
+  options_.push_back(std::move(option));
+  return *this;
+}
+
+Options& Options::flag(const std::string& names, std::string text) {
+  return add(names, "", std::move(text), "");
+}
+
+Options& Options::value(const std::string& names, std::string placeholder, std::string text) {
+  return add(names, std::move(placeholder), std::move(text), "");
+}
+
+Options& Options::repeatable(const std::string& names, std::string placeholder, std::string text) {
+  return add(names, std::move(placeholder), std::move(text), "repeatable");
+}
+
+Options& Options::once_per_bus(const std::string& names, std::string placeholder,
+                               std::string text) {
+  return add(names, std::move(placeholder), std::move(text), "once per bus");
+}
+
+Options& Options::open(const std::string& name, std::string placeholder, std::string text,
+                       std::optional<std::string> alone) {
+  Option option;
+  option.name = name;
+  option.placeholder = std::move(placeholder);
+  option.text = std::move(text);
+  option.often = kOpen;
+  option.alone = std::move(alone);
+  options_.push_back(std::move(option));
+  return *this;
+}
+
+Options& Options::example(std::string command_line, std::string text) {
+  examples_.emplace_back(std::move(command_line), std::move(text));
+  return *this;
+}
+
+Options& Options::words(std::size_t least, std::size_t most) {
+  least_ = least;
+  most_ = most;
+  return *this;
+}
+
+Options& Options::takes_program() {
+  takes_program_ = true;
+  return *this;
+}
+
+std::string Options::help() const {
+  const std::string before = options_.empty() ? "" : " [OPTION]...";
+  std::string out =
+      std::string("usage: ") + program_name() + ' ' + command_ + before + ' ' + synopsis_ + "\n\n";
+  out += wrapped(about_, 0, 0) + '\n';
+  std::vector<Option> rows;
+  for (const Option& option : options_) {
+    if (!option.text.empty()) rows.push_back(option);
+  }
+  rows.push_back({0, "log-level", "LEVEL",
+                  "what to report: trace, debug, info, warning (default), error, critical or off"});
+  rows.push_back({'h', "help", "", "print this and exit"});
+  std::vector<std::string> left;
+  std::size_t width = 0;
+  for (const Option& row : rows) {
+    std::string text = row.letter != 0 ? std::string("  -") + row.letter : "    ";
+    if (row.name.size() > 1) text += (row.letter != 0 ? ", --" : "  --") + row.name;
+    if (row.alone) {
+      text += "[=" + row.placeholder + ']';
+    } else if (!row.placeholder.empty()) {
+      text += ' ' + row.placeholder;
+    }
+    width = std::max(width, text.size());
+    left.push_back(std::move(text));
+  }
+  out += "options:\n";
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    out += left[i] + std::string(width + 2 - left[i].size(), ' ');
+    out += wrapped(
+        rows[i].text +
+            (rows[i].often.empty() || rows[i].often == kOpen ? "" : " (" + rows[i].often + ')'),
+        width + 2, width + 2);
+  }
+  if (!examples_.empty()) out += "\nexamples:\n";
+  for (const auto& [line, text] : examples_) {
+    out += "  " + line + '\n' + "      " + wrapped(text, 6, 6);
+  }
+  return out;
+}
+
+bool Options::takes_no_value(const std::string& name) const {
+  const auto it = std::find_if(options_.begin(), options_.end(),
+                               [&](const Option& option) { return option.name == name; });
+  return it != options_.end() && it->placeholder.empty();
+}
+
+std::string Options::program_remedy(const CommandLine& line) const {
+  // Suggests the intended line, if it can be recognised: the command's words before "--", and the
+  // program's after it.
+  std::string meant = synopsis_;
+  const bool words_only =
+      std::none_of(line.words.begin(),
+                   line.words.begin() + static_cast<long>(std::min(line.words.size(), most_)),
+                   [](const std::string& word) { return word.starts_with('-'); });
+  if (words_only && line.words.size() > most_) {
+    meant.clear();
+    for (std::size_t i = 0; i < line.words.size(); ++i) {
+      meant += (i == 0 ? "" : i == most_ ? " -- " : " ") + line.words[i];
+    }
+  }
+  return std::string("the program and its options come after \"--\": ") + program_name() + ' ' +
+         command_ + ' ' + meant;
+}
+
+void Options::refuse_unknown(const std::string& name, const CommandLine& line) const {
+  std::vector<std::string> known = {"help", "log-level"};
+  for (const Option& option : options_) known.push_back(option.name);
+  std::string what = "unknown option " + dashed(name);
+  if (takes_program_ && !line.tail) throw UsageError{what + " (" + program_remedy(line) + ')'};
+  if (const auto meant = name.size() > 1 ? nearest(name, known) : std::nullopt) {
+    what += ", did you mean " + dashed(*meant) + '?';
+  }
+  throw UsageError{what};
+}
+
+Arguments Options::parse(const CommandLine& line) const {
+  cxxopts::Options parser(program_name() + (' ' + command_));
+  auto add = parser.add_options();
+  for (const Option& option : options_) {
+    std::string names = option.name;
+    if (option.letter != 0 && option.name.size() > 1) names.insert(0, {option.letter, ','});
+    if (option.placeholder.empty()) {
+      add(names, "");
+    } else if (option.alone) {
+      add(names, "", cxxopts::value<std::string>()->implicit_value(*option.alone));
+    } else {
+      add(names, "", cxxopts::value<std::string>());
+    }
+  }
+  add("h,help", "");
+  add("log-level", "", cxxopts::value<std::string>());
+
+  std::vector<const char*> argv = {program_name()};
+  for (const std::string& word : line.words) argv.push_back(word.c_str());
+  Arguments result;
+  try {
+    const cxxopts::ParseResult parsed = parser.parse(static_cast<int>(argv.size()), argv.data());
+    for (const auto& entry : parsed.arguments()) {
+      if (takes_no_value(entry.key()) && entry.value() != "true") {
+        throw UsageError{dashed(entry.key()) + " takes no value"};
+      }
+      result.options_.emplace_back(entry.key(), entry.value());
+    }
+    result.positional_ = parsed.unmatched();
+  } catch (const cxxopts::exceptions::no_such_option& e) {
+    refuse_unknown(quoted_name(e.what()), line);
+  } catch (const cxxopts::exceptions::missing_argument& e) {
+    throw UsageError{dashed(quoted_name(e.what())) + " needs a value"};
+  } catch (const cxxopts::exceptions::option_requires_argument& e) {
+    throw UsageError{dashed(quoted_name(e.what())) + " needs a value"};
+  } catch (const cxxopts::exceptions::invalid_option_syntax& e) {
+    throw UsageError{"\"" + quoted_name(e.what()) +
+                     "\" is not an option (write words that begin with '-' after "
+                     "\"--\")"};
+  } catch (const cxxopts::exceptions::exception& e) {
+    throw UsageError{e.what()};
+  }
+
+  if (result.given("help")) {
+    const std::string text = help();
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    throw Exit{kDone};
+  }
+  for (const Option& option : options_) {
+    // A flag may be repeated, as in -nn.
+    const bool once = option.often.empty() && !option.placeholder.empty();
+    if (once && result.all(option.name).size() > 1) {
+      throw UsageError{dashed(option.name) + " is given more than once"};
+    }
+  }
+  for (const std::string& level : result.all("log-level")) apply_log_level(level);
+
+  if (takes_program_) {
+    if (!line.tail || line.tail->empty()) {
+      throw UsageError{"no program to run (" + program_remedy(line) + ')'};
+    }
+    result.program_ = *line.tail;
+  } else if (line.tail) {
+    result.positional_.insert(result.positional_.end(), line.tail->begin(), line.tail->end());
+  }
+  if (result.positional_.size() < least_) {
+    throw UsageError{"too few arguments, it takes " + synopsis_};
+  }
+  if (result.positional_.size() > most_) {
+    throw UsageError{"\"" + result.positional_[most_] + "\" is one argument too many, it takes " +
+                     synopsis_};
+  }
+  return result;
+}
+
+}  // namespace shmif::tools

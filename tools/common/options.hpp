@@ -1,0 +1,123 @@
+#pragma once
+// The command line of one command: describes it once, parses it with cxxopts, and makes --help from
+// it.
+//
+// Only options.cpp includes cxxopts. cxxopts never parses a list, because it would split it at
+// commas: a repeatable option is a plain option that may occur more than once.
+
+#include <chrono>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "shmif/mac.hpp"
+#include "tools/common/command.hpp"
+
+namespace shmif::tools {
+
+/// The contents of the command line. The typed getters throw UsageError, with option and value, if
+/// the value has the wrong type. They return an empty value if the option was not given.
+class Arguments {
+ public:
+  /// The words that are not options, in order.
+  const std::vector<std::string>& positional() const noexcept { return positional_; }
+  /// The program to run, for a command that takes one after "--".
+  const std::vector<std::string>& program() const noexcept { return program_; }
+
+  bool given(std::string_view option) const noexcept;
+  bool flag(std::string_view option) const noexcept { return given(option); }
+  std::optional<std::string> text(std::string_view option) const;
+  std::optional<std::uint64_t> size(std::string_view option) const;
+  /// Bytes of a packet, in digits.
+  std::optional<std::uint32_t> packet_bytes(std::string_view option) const;
+  std::optional<std::uint64_t> count(
+      std::string_view option, std::uint64_t least = 0,
+      std::uint64_t most = std::numeric_limits<std::uint64_t>::max()) const;
+  /// A time; without a unit, in seconds.
+  std::optional<std::chrono::nanoseconds> seconds(std::string_view option) const;
+  std::optional<double> share(std::string_view option) const;
+  std::optional<MacAddress> mac(std::string_view option) const;
+  /// Every value of a repeatable option, in order.
+  std::vector<std::string> all(std::string_view option) const;
+  /// Every option given, as long name and value, in the order of the command line.
+  const std::vector<std::pair<std::string, std::string>>& in_order() const noexcept {
+    return options_;
+  }
+
+ private:
+  friend class Options;
+  std::vector<std::string> positional_;
+  std::vector<std::string> program_;
+  std::vector<std::pair<std::string, std::string>> options_;
+};
+
+/// The description of a command line. Every command has --help and --log-level.
+class Options {
+ public:
+  /// `synopsis` is what follows the options: "PATH", "LINK LINK", "PATH -- COMMAND [ARGUMENT]...".
+  Options(std::string command, std::string synopsis);
+
+  /// A sentence or paragraph for --help, which wraps it.
+  Options& about(std::string text);
+  /// `names`: "json", or "c,count" with a short form. `text`: what it does.
+  Options& flag(const std::string& names, std::string text);
+  Options& value(const std::string& names, std::string placeholder, std::string text);
+  Options& repeatable(const std::string& names, std::string placeholder, std::string text);
+  /// Parsed like repeatable(); the command checks that each bus has at most one.
+  Options& once_per_bus(const std::string& names, std::string placeholder, std::string text);
+  /// An option that the command interprets itself, any number of times. Without `text`, --help does
+  /// not list it. `alone`: its value if none is given; empty: it needs a value.
+  Options& open(const std::string& name, std::string placeholder, std::string text,
+                std::optional<std::string> alone);
+  Options& example(std::string command_line, std::string text);
+  /// How many words that are not options the command takes. Default: exactly one.
+  Options& words(std::size_t least, std::size_t most);
+  /// "--" must be given, followed by a program to run. Without this call, words after "--" are
+  /// ordinary words.
+  Options& takes_program();
+
+  /// Parses the line. Throws Exit after printing --help, and UsageError for a wrong line. Sets the
+  /// log level.
+  Arguments parse(const CommandLine& line) const;
+  std::string help() const;
+
+ private:
+  struct Option {
+    char letter = 0;
+    std::string name;
+    std::string placeholder;  ///< empty: a flag
+    std::string text;
+    std::string often{};  ///< how often, for --help; empty: once
+    std::optional<std::string> alone{};
+  };
+  Options& add(const std::string& names, std::string placeholder, std::string text,
+               std::string often);
+  bool takes_no_value(const std::string& name) const;
+  [[noreturn]] void refuse_unknown(const std::string& name, const CommandLine& line) const;
+  std::string program_remedy(const CommandLine& line) const;
+
+  std::string command_;
+  std::string synopsis_;
+  std::string about_;
+  std::vector<Option> options_;
+  std::vector<std::pair<std::string, std::string>> examples_;
+  std::size_t least_ = 1;
+  std::size_t most_ = 1;
+  bool takes_program_ = false;
+};
+
+/// `text` in lines of 80 columns, with a final newline. The first line begins in `column`; further
+/// lines are indented.
+std::string wrapped(const std::string& text, std::size_t indent, std::size_t column);
+
+/// The formats of values (base/quantity.hpp), as printed by `help values`.
+std::string values_help();
+
+/// Sets the log level. Throws UsageError for an unknown word.
+void apply_log_level(const std::string& level);
+
+}  // namespace shmif::tools

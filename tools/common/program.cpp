@@ -1,0 +1,159 @@
+#include "tools/common/program.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+
+#include "shmif/bus.hpp"
+#include "shmif/log.hpp"
+#include "tools/common/options.hpp"
+#include "tools/common/version.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+const Command* find_command(const Program& program, std::string_view name) {
+  const auto it = std::find_if(program.commands.begin(), program.commands.end(),
+                               [&](const Command* c) { return c->name == name; });
+  return it == program.commands.end() ? nullptr : *it;
+}
+
+void print_overview(const Program& program) {
+  std::printf("usage: %s [--log-level LEVEL] COMMAND [OPTION]... ARGUMENT...\n\n%s\n\ncommands:\n",
+              program.name, program.about);
+  for (const Command* command : program.commands) {
+    std::printf("  %-8s  %s\n", command->name, command->summary);
+  }
+  std::printf(
+      "  help      explain a command, as COMMAND --help does, or how \"values\" are written\n\n"
+      "options:\n"
+      "      --log-level LEVEL  what to report: trace, debug, info, warning (default),\n"
+      "                         error, critical or off\n"
+      "      --version          print the version and the signature of the bus format\n"
+      "  -h, --help             print this and exit\n\n"
+      "examples:\n%s\n"
+      "Exit codes: 0 done, 1 failed, 2 wrong usage, 77 not supported on this machine,\n"
+      "128+n ended by signal n. More: man %s, %s COMMAND --help.\n",
+      program.examples, program.name, program.name);
+}
+
+/// `as_topic`: a topic of "help", which also explains the formats of values.
+[[noreturn]] void refuse_unknown_command(const Program& program, const std::string& name,
+                                         bool as_topic = false) {
+  std::vector<std::string> known = {"help"};
+  for (const Command* command : program.commands) known.emplace_back(command->name);
+  if (as_topic) known.emplace_back("values");
+  std::string what = "unknown command \"" + name + '"';
+  if (const auto meant = nearest(name, known)) what += ", did you mean \"" + *meant + "\"?";
+  throw UsageError{what};
+}
+
+[[noreturn]] void refuse_unknown_option(const std::string& option) {
+  static const std::vector<std::string> kKnown = {"--help", "--log-level", "--version"};
+  std::string what = "unknown option " + option;
+  const auto meant =
+      option.starts_with("--") ? nearest(option.substr(0, option.find('=')), kKnown) : std::nullopt;
+  if (meant) what += ", did you mean " + *meant + '?';
+  throw UsageError{what};
+}
+
+int help_command(const Program& program, const std::vector<std::string>& words) {
+  if (words.empty() || words[0].starts_with('-')) {
+    print_overview(program);
+    return kDone;
+  }
+  if (words[0] == "values") {
+    std::fputs(values_help().c_str(), stdout);
+    return kDone;
+  }
+  const Command* const command = find_command(program, words[0]);
+  if (command == nullptr) refuse_unknown_command(program, words[0], true);
+  return command->run({{"--help"}, std::nullopt});
+}
+
+/// Splits the words at the first "--".
+CommandLine cut(std::vector<std::string> words) {
+  CommandLine line;
+  const auto dashes = std::find(words.begin(), words.end(), "--");
+  if (dashes != words.end()) line.tail.emplace(dashes + 1, words.end());
+  words.erase(dashes, words.end());
+  line.words = std::move(words);
+  return line;
+}
+
+/// Runs what `words` ask for. Sets `command` as soon as the command's name is known.
+int run(const Program& program, std::vector<std::string> words, std::string& command) {
+  while (!words.empty() && words[0].starts_with('-') && words[0] != "--") {
+    const std::string option = words[0];
+    words.erase(words.begin());
+    if (option == "-h" || option == "--help") {
+      print_overview(program);
+      return kDone;
+    }
+    if (option == "--version" || option == "-V") {
+      std::printf("%s %s\n", program.name, version_text().c_str());
+      return kDone;
+    }
+    if (option.starts_with("--log-level=")) {
+      apply_log_level(option.substr(std::strlen("--log-level=")));
+    } else if (option == "--log-level") {
+      if (words.empty()) throw UsageError{"--log-level needs a value"};
+      apply_log_level(words[0]);
+      words.erase(words.begin());
+    } else {
+      refuse_unknown_option(option);
+    }
+  }
+  if (words.empty() || words[0] == "--") throw UsageError{"no command given"};
+  const std::string name = words[0];
+  words.erase(words.begin());
+  if (name == "help") return help_command(program, words);
+  const Command* const found = find_command(program, name);
+  if (found == nullptr) refuse_unknown_command(program, name);
+  command = name;
+  return found->run(cut(std::move(words)));
+}
+
+/// Printed text must have arrived: a full disk or a closed pipe is a failure.
+int finish_output(int code) {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  const int number = errno;
+  complain(std::string("cannot write to standard output: ") + std::strerror(number));
+  return code == kDone ? kFailed : code;
+}
+
+int guarded_main(const Program& program, std::vector<std::string> words) {
+  // If somebody truncates a bus, the command reports an error and does not crash.
+  if (!install_sigbus_guard()) {
+    log_warning("cannot catch SIGBUS: this command will crash if its bus is truncated");
+  }
+  std::string command;
+  try {
+    return finish_output(run(program, std::move(words), command));
+  } catch (const Exit& exit) {
+    return finish_output(exit.code);
+  } catch (const UsageError& error) {
+    const std::string where = command.empty() ? "" : ' ' + command;
+    const std::string prefix = command.empty() ? "" : command + ": ";
+    const char* const joint = error.what.ends_with('?') ? " See" : "; see";
+    complain(prefix + error.what + joint + " '" + program.name + where + " --help'");
+    return kWrongUsage;
+  } catch (const Exception& error) {
+    complain_of(command, error.what());
+    return exit_code_of(error.code());
+  } catch (const std::exception& error) {
+    return fail((command.empty() ? "" : "cannot finish " + command + ": ") + error.what());
+  }
+}
+
+}  // namespace
+
+int run_program(const Program& program, int argc, char** argv) {
+  set_program_name(program.name);
+  return guarded_main(program, std::vector<std::string>(argv + 1, argv + argc));
+}
+
+}  // namespace shmif::tools

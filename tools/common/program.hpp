@@ -1,0 +1,23 @@
+#pragma once
+// Shared by the programs of this folder: a table of commands, and what main() does with it.
+
+#include <span>
+#include <string>
+
+#include "tools/common/command.hpp"
+
+namespace shmif::tools {
+
+/// A program: its commands, and the texts of its --help.
+struct Program {
+  const char* name;                          ///< "shmifctl"
+  const char* about;                         ///< one or two sentences, already in lines
+  const char* examples;                      ///< the lines below "examples:"
+  std::span<const Command* const> commands;  ///< in alphabetical order
+};
+
+/// Everything that main() does: --help, --version, --log-level, the command, and its errors.
+/// Threads: the main thread. Result: the exit code.
+int run_program(const Program& program, int argc, char** argv);
+
+}  // namespace shmif::tools

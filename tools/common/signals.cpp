@@ -1,0 +1,74 @@
+#include "tools/common/signals.hpp"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "tools/common/command.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+// A handler can access only static objects. Both are lock-free, so they are safe in a handler.
+std::atomic<int> caught{0};
+std::atomic<int> bell{-1};
+std::vector<std::pair<int, struct sigaction>> replaced_handlers;
+
+void on_signal(int number) {
+  const int saved = errno;
+  int none = 0;
+  caught.compare_exchange_strong(none, number);
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = write(bell.load(), &one, sizeof one);
+  errno = saved;
+}
+
+}  // namespace
+
+StopSignals::StopSignals(std::initializer_list<int> signals) {
+  caught = 0;
+  bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (bell < 0) throw Exception(Error::from_errno(errno, "cannot make an eventfd for signals"));
+  struct sigaction action{};
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  for (const int number : signals) {
+    struct sigaction before{};
+    sigaction(number, nullptr, &before);
+    // nohup ignores SIGHUP on purpose. An ignored SIGINT only means that a script's shell runs this
+    // in the background; the script's `kill -INT` must still end it.
+    if (before.sa_handler == SIG_IGN && number == SIGHUP) continue;
+    sigaction(number, &action, &before);
+    replaced_handlers.emplace_back(number, before);
+  }
+}
+
+StopSignals::~StopSignals() {
+  for (const auto& [number, before] : replaced_handlers) sigaction(number, &before, nullptr);
+  replaced_handlers.clear();
+  close(bell.exchange(-1));
+}
+
+int StopSignals::signal() const noexcept {
+  return caught.load();
+}
+
+int StopSignals::descriptor() const noexcept {
+  return bell.load();
+}
+
+bool StopSignals::wait(int milliseconds) const noexcept {
+  pollfd entry{descriptor(), POLLIN, 0};
+  poll(&entry, 1, milliseconds);
+  return stopped();
+}
+
+}  // namespace shmif::tools

@@ -1,0 +1,41 @@
+#include "tools/relay/await.hpp"
+
+#include <poll.h>
+
+#include <array>
+#include <ctime>
+
+#include "base/error.hpp"
+#include "tools/common/command.hpp"
+
+namespace shmif::tools {
+
+void await_descriptor(int descriptor, const StopSignals& stop, std::chrono::nanoseconds at_most,
+                      int output) {
+  std::array<pollfd, 3> entries{
+      {{descriptor, POLLIN, 0}, {stop.descriptor(), POLLIN, 0}, {output, 0, 0}}};
+  const auto ns = std::max<std::int64_t>(at_most.count(), 0);
+  const timespec timeout{.tv_sec = ns / 1'000'000'000, .tv_nsec = ns % 1'000'000'000};
+  ppoll(entries.data(), entries.size(), &timeout,
+        nullptr);  // the caller looks at everything anyway
+}
+
+bool is_abandoned(int output) {
+  pollfd entry{output, 0, 0};
+  return poll(&entry, 1, 0) > 0 && (entry.revents & POLLERR) != 0;
+}
+
+bool Corruption::met(const std::error_code& error, const StopSignals& stop) {
+  const bool lasted = lasts_;
+  lasts_ = error == Errc::corrupt;
+  if (!lasts_) return false;
+  if (!lasted) {
+    complain("cannot go on with " + path_ +
+             ": the bus is corrupt (waiting until 'shmifctl repair " + path_ +
+             "' has repaired it)");
+  }
+  stop.wait(50);
+  return true;
+}
+
+}  // namespace shmif::tools

@@ -1,0 +1,54 @@
+#pragma once
+// Sleeping until a link has frames or the program must stop.
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "shmif/link.hpp"
+#include "tools/common/signals.hpp"
+
+namespace shmif::tools {
+
+/// Sleeps until `descriptor` is readable, a stopping signal comes, the reader of `output` is gone,
+/// or `at_most` has passed. A descriptor of -1 is ignored.
+void await_descriptor(int descriptor, const StopSignals& stop, std::chrono::nanoseconds at_most,
+                      int output = -1);
+
+/// Whether `output` is a pipe whose reader is gone, so that no one would see further output.
+bool is_abandoned(int output);
+
+/// For commands that listen on a bus. A corrupt bus is reported once. The command then waits,
+/// because `repair` mends the bus while ports stay attached.
+class Corruption {
+ public:
+  explicit Corruption(std::string path) : path_(std::move(path)) {}
+
+  /// Call it after each receive. Result: whether the bus is corrupt now. In that case it has slept
+  /// a while, or until a stopping signal came.
+  bool met(const std::error_code& error, const StopSignals& stop);
+  bool lasts() const noexcept { return lasts_; }
+
+ private:
+  std::string path_;
+  bool lasts_ = false;
+};
+
+/// Sleeps until `link` has something to receive, a stopping signal comes, the reader of `output` is
+/// gone, or `at_most` has passed. Threads: the link's receiving thread.
+template <Link L>
+void await(L& link, const StopSignals& stop, std::chrono::nanoseconds at_most, int output = -1) {
+  const WaitHint hint = link.prepare_wait();
+  if (!hint.ready) {
+    const int descriptor = link.descriptor();
+    // Without a descriptor, only time can wake this thread.
+    constexpr std::chrono::nanoseconds kBlind = std::chrono::milliseconds(2);
+    const auto longest = descriptor < 0 ? std::min(kBlind, hint.at_most) : hint.at_most;
+    await_descriptor(descriptor, stop, std::min(at_most, longest), output);
+  }
+  link.finish_wait();
+}
+
+}  // namespace shmif::tools

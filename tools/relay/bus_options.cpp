@@ -1,0 +1,40 @@
+#include "tools/relay/bus_options.hpp"
+
+namespace shmif::tools {
+
+void add_bus_options(Options& options) {
+  options.flag("create", "make the bus unless it exists")
+      .value("size", "BYTES", "with --create: its ring, a power of two from 64K to 1G (default 4M)")
+      .value("mtu", "N", "with --create: its MTU, 68 to 65521 (default 1500)");
+}
+
+void add_offload_option(Options& options) {
+  options.flag("no-offload",
+               "disable TSO/GSO and checksum offload; by default packets of up to 64 KiB cross the "
+               "bus, and ports that cannot take them get segments");
+}
+
+BusWish bus_wish(const Arguments& args) {
+  BusWish wish;
+  wish.create = args.flag("create");
+  if (const auto bytes = args.size("size")) {
+    wish.options.ring_bytes = *bytes;
+    wish.ring_bytes_asked = true;
+  }
+  if (const auto mtu = args.packet_bytes("mtu")) {
+    wish.options.mtu = static_cast<std::uint32_t>(*mtu);
+    wish.mtu_asked = true;
+  }
+  if (!wish.create && (wish.ring_bytes_asked || wish.mtu_asked)) {
+    throw UsageError{"--size and --mtu are for a bus to be made: give --create, too"};
+  }
+  return wish;
+}
+
+Result<Bus> provide_bus(const std::string& path, const BusWish& wish) {
+  if (wish.create)
+    return Bus::create_if_missing(path, wish.options, wish.ring_bytes_asked, wish.mtu_asked);
+  return Bus::open(path);
+}
+
+}  // namespace shmif::tools

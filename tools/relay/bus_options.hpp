@@ -1,0 +1,39 @@
+#pragma once
+// --create, --size and --mtu, for every command that attaches to a bus (tap, exec, bridge).
+
+#include <chrono>
+#include <string>
+
+#include "shmif/bus.hpp"
+#include "tools/common/options.hpp"
+
+namespace shmif::tools {
+
+/// How long a command waits for a port's name that is taken. If a host is killed by SIGKILL and
+/// started again at once, the kernel may still be cleaning up the old process, which has the name.
+inline constexpr std::chrono::milliseconds kNamePatience{2000};
+
+/// Adds the three options to a command's description.
+void add_bus_options(Options& options);
+
+/// Adds --no-offload, for commands whose devices can leave work to the receiver.
+void add_offload_option(Options& options);
+
+/// The values of the three options.
+struct BusWish {
+  bool create = false;
+  bool ring_bytes_asked = false;
+  bool mtu_asked = false;
+  BusOptions options;
+};
+
+/// Throws UsageError when a size or an MTU is given without --create.
+BusWish bus_wish(const Arguments& args);
+
+/// Opens the bus at `path`; makes it first if it is missing and --create is given. Errors: those of
+/// Bus::open for a path that is not a bus; a missing bus without --create; another geometry than
+/// asked for. Result: the bus. Attach to it with Port::attach(bus), because the path may name
+/// another file by then.
+Result<Bus> provide_bus(const std::string& path, const BusWish& wish);
+
+}  // namespace shmif::tools

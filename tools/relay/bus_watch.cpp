@@ -1,0 +1,136 @@
+#include "tools/relay/bus_watch.hpp"
+
+#include <dirent.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <utility>
+
+#include "shmif/log.hpp"
+#include "tap/carrier.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+/// Seconds between two checks, at first and at most.
+constexpr unsigned kSoon = 1;
+constexpr unsigned kLate = 16;
+
+}  // namespace
+
+BusWatch::BusWatch()
+    : timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)), seconds_(kSoon) {
+  if (!timer_ || !set_timer())
+    throw Exception(Error::from_errno(errno, "cannot make a timer to look after the bus"));
+}
+
+bool BusWatch::set_timer() const {
+  itimerspec next{};
+  next.it_value.tv_sec = seconds_;
+  return timerfd_settime(timer_.get(), 0, &next, nullptr) == 0;
+}
+
+void BusWatch::look_soon() {
+  seconds_ = kSoon;
+  static_cast<void>(set_timer());  // fails only for invalid arguments
+}
+
+void BusWatch::add(const Port& port) {
+  all_.push_back({&port, Said::nothing});
+}
+
+void BusWatch::look(Watched& watched) {
+  if (watched.said == Said::replaced || !watched.port->is_up()) return;
+  const Result<Port::LinkState> link = watched.port->link();
+  if (!link || link->still_named) return;
+  struct stat now{};
+  const bool replaced = lstat(link->path.c_str(), &now) == 0;
+  if (!replaced && watched.said == Said::removed) return;
+  watched.said = replaced ? Said::replaced : Said::removed;
+  log_warning(replaced ? "another file is at " + link->path + " now; port " + watched.port->name() +
+                             " stays on the old bus, and does not hear ports of a new one (restart "
+                             "this host to join the new one)"
+                       : "the bus " + link->path + " was removed; port " + watched.port->name() +
+                             " goes on with the attached ports, and no other port can join them");
+}
+
+Result<void> BusWatch::join(tap::Bridge& bridge, std::function<bool()> also) {
+  return bridge.watch(timer_.get(), [this, also = std::move(also)] {
+    std::uint64_t expirations = 0;
+    static_cast<void>(read(timer_.get(), &expirations, sizeof expirations) > 0);
+    seconds_ = std::min(2 * seconds_, kLate);
+    for (Watched& each : all_) look(each);
+    if (std::ranges::any_of(all_, [](const Watched& w) { return w.said == Said::removed; }))
+      seconds_ = kSoon;  // another bus may be made there soon
+    const bool go_on = !also || also();
+    static_cast<void>(set_timer());
+    return go_on;
+  });
+}
+
+void follow_bus(const std::string& path, AnyLink& device, LinkKind kind, std::error_code error) {
+  const bool carrier = (kind == LinkKind::tap || kind == LinkKind::veth) &&
+                       !tap::set_carrier(device.descriptor(), kind, !error);
+  if (error) {
+    log_warning("nothing can be received from the bus " + path + ": " + error.message() +
+                (carrier ? "; the interface has no carrier until it is repaired" : "") +
+                " (run 'shmifctl repair')");
+  } else {
+    log_warning("the bus " + path + " works again" +
+                (carrier ? ", and the interface has carrier" : ""));
+  }
+}
+
+namespace {
+
+/// At most this many processes are examined.
+constexpr unsigned kMaxProcesses = 4096;
+
+/// Whether the process maps a file that was at `path` and no longer has a name.
+bool has_mapped_removed(const std::string& pid, const std::string& path) {
+  std::ifstream maps("/proc/" + pid + "/maps");
+  const std::string tail = ' ' + path + " (deleted)";
+  for (std::string line; std::getline(maps, line);) {
+    if (line.ends_with(tail)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+void warn_of_hosts_left_behind(const std::string& path) {
+  std::error_code unknown;
+  const std::filesystem::path given(path);
+  const std::filesystem::path directory =
+      std::filesystem::canonical(given.has_parent_path() ? given.parent_path() : ".", unknown);
+  DIR* const processes = unknown ? nullptr : opendir("/proc");
+  if (processes == nullptr) return;
+  const std::string whole = (directory / given.filename()).string();
+  std::string pids;
+  unsigned seen = 0;
+  unsigned found = 0;
+  for (const dirent* entry = nullptr;
+       seen < kMaxProcesses && (entry = readdir(processes)) != nullptr;) {
+    const std::string pid = entry->d_name;
+    if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
+    ++seen;
+    if (!has_mapped_removed(pid, whole)) continue;
+    if (++found <= 5) pids += (found == 1 ? "" : ", ") + pid;
+  }
+  closedir(processes);
+  if (found == 0) return;
+  if (found > 5) pids += " and " + std::to_string(found - 5) + " more";
+  log_warning("an older bus at " + path + " still exists without a name, used by " +
+              (found == 1 ? "process " : "processes ") + pids +
+              ": they do not hear ports of the new one (restart them to join it)");
+}
+
+}  // namespace shmif::tools

@@ -1,0 +1,54 @@
+#pragma once
+// BusWatch: reports once that a bus file has lost its name, or that another bus took the name.
+// Attached ports go on, but new ports do not meet them.
+
+#include <functional>
+#include <vector>
+
+#include "base/unique_fd.hpp"
+#include "shmif/port.hpp"
+#include "tap/bridge.hpp"
+
+namespace shmif::tools {
+
+/// Threads: one at a time. Blocks: never for a peer.
+class BusWatch {
+ public:
+  /// Throws if the kernel provides no timer.
+  BusWatch();
+  /// Watches the bus of this port, which must outlive the watch. Does nothing while the port is
+  /// down.
+  void add(const Port& port);
+  /// Checks the buses now and then while the bridge runs; the bridge must not outlive this. After
+  /// each check it calls `also`, if set; if that returns false, the bridge stops. The first check
+  /// comes after a second. The distance then doubles, up to 16 seconds, so that fifty idle hosts do
+  /// not wake a machine fifty times a second. While a bus has lost its name, it checks every
+  /// second.
+  Result<void> join(tap::Bridge& bridge, std::function<bool()> also = {});
+  /// Checks after a second, and then at growing distances again.
+  void look_soon();
+
+ private:
+  enum class Said { nothing, removed, replaced };
+  struct Watched {
+    const Port* port;
+    Said said;
+  };
+  static void look(Watched& watched);
+  bool set_timer() const;
+
+  UniqueFd timer_;
+  unsigned seconds_;  ///< until the next check
+  std::vector<Watched> all_;
+};
+
+/// Reports that the bus at `path` has an error, or without an error that it works again. On an
+/// error the host behind the device loses its carrier; it gets the carrier back afterwards. `kind`:
+/// of the device. Links of other kinds have no carrier and are not changed.
+void follow_bus(const std::string& path, AnyLink& device, LinkKind kind, std::error_code error);
+
+/// Warns if processes of this machine still use a bus that was at `path` and was removed: they do
+/// not meet ports that attach to the new bus. It sees only processes whose memory maps it may read.
+void warn_of_hosts_left_behind(const std::string& path);
+
+}  // namespace shmif::tools

@@ -1,0 +1,79 @@
+#include "tools/relay/device_watch.hpp"
+
+#include <utility>
+#include <vector>
+
+#include "bus/layout.hpp"
+#include "tap/guest_net.hpp"
+#include "tools/common/command.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+tap::GuestWatch open_watch(const tap::NetNamespace* where, const std::string& device) {
+  const auto listen = []() -> Result<std::vector<UniqueFd>> {
+    Result<UniqueFd> socket = tap::open_interface_watch();
+    if (!socket) return socket.error();
+    std::vector<UniqueFd> one;
+    one.push_back(std::move(*socket));
+    return one;
+  };
+  std::vector<UniqueFd> sockets =
+      (where != nullptr ? tap::run_in(*where, listen) : listen()).value();
+  const std::optional<tap::Interface> found = find_device(where, device);
+  return tap::GuestWatch::open(std::move(sockets.at(0)), {found ? found->index : 0}).value();
+}
+
+}  // namespace
+
+std::optional<tap::Interface> find_device(const tap::NetNamespace* where, const std::string& name) {
+  if (name.empty()) return std::nullopt;
+  Result<tap::Netlink> session =
+      where != nullptr ? tap::Netlink::open(*where) : tap::Netlink::open();
+  if (!session) throw Exception(session.error());
+  const Result<tap::Interface> found = session->interface(name);
+  if (!found) return std::nullopt;
+  return *found;
+}
+
+DeviceWatch::DeviceWatch(const tap::NetNamespace* where, const std::string& device, Port& port,
+                         bool always_promiscuous)
+    : port_(port), always_promiscuous_(always_promiscuous), watch_(open_watch(where, device)) {
+  // After the watch was opened, so that no change is missed in between.
+  if (const std::optional<tap::Interface> now = find_device(where, device)) {
+    follow(now->is_promiscuous(), now->has_carrier());
+  }
+}
+
+Result<void> DeviceWatch::join(tap::Bridge& bridge) {
+  return bridge.watch(watch_.descriptor(), [this] {
+    std::vector<tap::GuestInterfaceState> changes;
+    watch_.read(changes);
+    for (const tap::GuestInterfaceState& now : changes) follow(now.promiscuous, now.carrier);
+    return true;
+  });
+}
+
+void DeviceWatch::follow(bool promiscuous, bool carrier) {
+  static_cast<void>(port_.set_promiscuous(always_promiscuous_ || promiscuous));
+  static_cast<void>(port_.set_carrier(carrier));
+}
+
+void TooLongNotice::say(std::size_t frame_bytes, const std::string& from,
+                        std::optional<std::uint32_t> from_mtu, const std::string& to,
+                        std::optional<std::uint32_t> to_mtu) {
+  if (std::exchange(said_, true)) return;
+  const auto side = [](const std::string& name, const std::optional<std::uint32_t>& mtu) {
+    return mtu ? name + " (MTU " + std::to_string(*mtu) + ')' : name;
+  };
+  complain("cannot pass on a frame of " + std::to_string(frame_bytes) + " bytes from " +
+           side(from, from_mtu) + ": it is too long for " + side(to, to_mtu) +
+           " (such frames are dropped and counted; give both sides the same MTU)");
+}
+
+std::uint32_t mtu_for(std::size_t max_frame_bytes) noexcept {
+  return static_cast<std::uint32_t>(max_frame_bytes) - bus::kMtuToFrame;
+}
+
+}  // namespace shmif::tools

@@ -1,0 +1,40 @@
+// shmifctl audit: checks every invariant of a bus and changes nothing.
+
+#include <cstdio>
+
+#include "shmif/bus.hpp"
+#include "tools/common/options.hpp"
+#include "tools/shmifctl/commands.hpp"
+#include "tools/show/describe.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+int run_audit(const CommandLine& line) {
+  const Arguments args =
+      Options("audit", "PATH")
+          .about(
+              "Checks every invariant of a bus (docs/theory-of-operation.md numbers them) and "
+              "changes "
+              "nothing. Exits 1 with a list when some do not hold; 'shmifctl repair' repairs them.")
+          .flag("json", "print JSON, for scripts")
+          .example("shmifctl audit /dev/shm/bus0 && echo sound", "is the bus sound?")
+          .parse(line);
+  const std::string path = args.positional()[0];
+  const Bus bus = look_at(path);
+  const AuditReport report = bus.audit();
+  const std::string text = args.flag("json") ? to_json(path, report) : to_text(path, report);
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  if (report.clean()) return kDone;
+  const bool one = report.findings.size() == 1;
+  return fail("bus \"" + path + "\" breaks " + std::to_string(report.findings.size()) +
+              (one ? " invariant" : " invariants") + " (repair it with 'shmifctl repair " + path +
+              "')");
+}
+
+}  // namespace
+
+const Command kAuditCommand{"audit", "check every invariant of a bus", run_audit};
+
+}  // namespace shmif::tools

@@ -1,0 +1,383 @@
+// shmifctl bridge: carries frames between any two links.
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "base/signal_guard.hpp"
+#include "shmif/fault_link.hpp"
+#include "shmif/pcap_link.hpp"
+#include "shmif/port.hpp"
+#include "tap/bridge.hpp"
+#include "tap/packet_link.hpp"
+#include "tap/tap_link.hpp"
+#include "tools/capture/capture_file.hpp"
+#include "tools/common/options.hpp"
+#include "tools/common/signals.hpp"
+#include "tools/relay/bridge_summary.hpp"
+#include "tools/relay/bus_options.hpp"
+#include "tools/relay/bus_watch.hpp"
+#include "tools/relay/device_watch.hpp"
+#include "tools/relay/link_address.hpp"
+#include "tools/relay/loop_guard.hpp"
+#include "tools/relay/ping_answerer.hpp"
+#include "tools/shmifctl/commands.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+using Kind = LinkAddress::Kind;
+
+/// One end of the bridge. The kind of link matters only for opening it and for the summary.
+struct End {
+  LinkAddress address;
+  std::optional<Bus> bus;  ///< from the first inspection until the port is attached
+  std::optional<AnyLink> link;
+  Port* port = nullptr;             ///< the link, if it is one
+  PcapReader* reader = nullptr;     ///< the link, if it is one
+  CaptureWriter* writer = nullptr;  ///< the link, if it is one
+  FaultLink* faults = nullptr;      ///< wraps the link, if frames from it meet faults
+  /// Reads the counters of the link, if it is a device.
+  std::function<tap::DeviceCounters()> device = {};
+
+  template <class L>
+  L* hold(L made) {
+    auto owned = std::make_unique<L>(std::move(made));
+    L* const raw = owned.get();
+    link.emplace(std::move(owned));
+    return raw;
+  }
+};
+
+Options bridge_options() {
+  Options options("bridge", "LINK LINK");
+  options.words(2, 2).about(
+      "Carries frames between two links, both ways, until one of them ends or a signal comes; "
+      "then prints counters. A link is bus:PATH (a port on a bus), tap:NAME (a TAP device), "
+      "packet:IFNAME (an existing interface) or pcap:FILE (a capture: replayed as the first link, "
+      "written as the second).");
+  add_bus_options(options);
+  add_offload_option(options);
+  options
+      .value("port-name", "NAME", "the name of the ports on buses (default: the next free portN)")
+      .value("fault", "FAULTS",
+             "inject faults, in both directions: a list of parts such as loss=1%, "
+             "delay=5ms±1ms, rate=10Mbit, duplicate=1%, reorder=1%, corrupt=0.1%, truncate=0.1%, "
+             "burst=1%:20%, queue=1000, seed=1, with commas between them")
+      .value("fault-right", "FAULTS", "the same from the first link to the second only")
+      .value("fault-left", "FAULTS", "the same from the second link to the first only")
+      .example("shmifctl bridge bus:/dev/shm/bus0 bus:/dev/shm/bus1", "make one segment of two")
+      .example(
+          "shmifctl bridge --fault 'loss=1%,delay=5ms±1ms' bus:/dev/shm/bus0 bus:/dev/shm/bus1",
+          "join them by a bad line")
+      .example("shmifctl bridge bus:/dev/shm/bus0 packet:eth1",
+               "put a real interface on the bus (as root)")
+      .example("shmifctl bridge bus:/dev/shm/bus0 pcap:all.pcap", "record everything");
+  return options;
+}
+
+LinkAddress link_address(const std::string& text) {
+  if (auto address = parse_link(text)) return *address;
+  throw UsageError{"\"" + text +
+                   "\" is not a link (bus:PATH, tap:NAME, packet:IFNAME or pcap:FILE)"};
+}
+
+/// Refuses a bridge from a link to itself: every frame would go round forever.
+void refuse_loop(const LinkAddress& left, const LinkAddress& right) {
+  if (left.kind != right.kind) return;
+  std::error_code none;
+  const bool file = left.kind == Kind::bus || left.kind == Kind::pcap;
+  if (left.target == right.target ||
+      (file && std::filesystem::equivalent(left.target, right.target, none))) {
+    throw UsageError{"both links are \"" + right.target + "\" (a bridge joins two)"};
+  }
+}
+
+/// The bus of an end. It is opened once, so the port is attached to the bus that was inspected.
+const Bus& bus_of(End& end, const BusWish& wish) {
+  if (!end.bus) end.bus.emplace(provide_bus(end.address.target, wish).value());
+  return *end.bus;
+}
+
+/// Properties of the bus at the other end, existing or to be made. A device or another bus must
+/// fit.
+struct BusBeside {
+  std::optional<std::uint32_t> mtu;
+  bool carries_offloads = false;
+};
+
+BusBeside bus_beside(End& other, const BusWish& wish) {
+  if (other.address.kind != Kind::bus) return {};
+  if (!other.bus && wish.create && access(other.address.target.c_str(), F_OK) != 0)
+    return {wish.options.mtu, wish.options.carries_offloads()};
+  const BusInfo bus = bus_of(other, wish).info();
+  return {bus.mtu, bus.carries_offloads};
+}
+
+void attach(End& end, End& other, const BusWish& wish, const std::string& port_name, bool offload) {
+  const Bus& bus = bus_of(end, wish);
+  PortOptions options;
+  options.take_offloads = offload && (other.link ? other.link->takes_offloads()
+                                                 : bus_beside(other, wish).carries_offloads);
+  options.name = port_name;
+  options.kind = LinkKind::bridge;
+  options.name_patience = kNamePatience;
+  options.promiscuous = true;  // hosts behind the bridge have any addresses
+  end.port = end.hold(Port(options));
+  end.port->attach(bus).value();
+  end.bus.reset();
+}
+
+void open_device(End& end, End& other, const BusWish& wish, bool offload) {
+  const BusBeside bus = bus_beside(other, wish);
+  offload = offload && bus.carries_offloads;
+  if (end.address.kind == Kind::tap) {
+    need_tun_device();
+    tap::TapOptions options;
+    options.name = end.address.target;
+    options.mtu = bus.mtu;
+    options.offload = offload;
+    const tap::TapLink* const link = end.hold(tap::TapLink::open(options).value());
+    end.device = [link] { return link->counters(); };
+  } else if (end.address.kind == Kind::packet) {
+    tap::PacketOptions options;
+    options.offload = offload;
+    const tap::PacketLink* const link =
+        end.hold(tap::PacketLink::open(end.address.target, options).value());
+    end.device = [link] { return link->counters(); };
+  }
+}
+
+/// Opens both ends, in an order that leaves nothing behind after a failure: first devices and
+/// captures to read, then buses, which may be made, then captures to write.
+void open_ends(std::array<End, 2>& ends, const BusWish& wish, const std::string& port_name,
+               bool offload) {
+  if (ends[0].address.kind == Kind::pcap) {
+    ends[0].reader = ends[0].hold(PcapReader::open(ends[0].address.target, {.speed = 1}).value());
+  }
+  open_device(ends[0], ends[1], wish, offload);
+  open_device(ends[1], ends[0], wish, offload);
+  for (std::size_t i = 0; i < ends.size(); ++i) {
+    if (ends[i].address.kind == Kind::bus) attach(ends[i], ends[1 - i], wish, port_name, offload);
+  }
+  if (ends[1].address.kind == Kind::pcap) {
+    ends[1].writer = ends[1].hold(create_capture(ends[1].address.target));
+  }
+  for (const End& end : ends) {
+    if (end.port == nullptr) continue;
+    if (const std::error_code error = end.port->up()) {
+      throw Exception(Error(
+          error, "cannot bring the port up on bus " + end.address.target + ": " + error.message()));
+    }
+  }
+}
+
+struct Directions {
+  FaultOptions right, left;
+  bool any() const { return right.any() || left.any(); }
+};
+
+FaultOptions faults_from(const std::string& option, const std::string& text) {
+  auto parsed = parse_faults(text);
+  if (!parsed) throw UsageError{"--" + option + ": " + parsed.error().message};
+  return *std::move(parsed);
+}
+
+/// The faults of each direction; options for one direction override those for both.
+Directions faults_from(const Arguments& args) {
+  Directions faults;
+  if (const auto both = args.text("fault")) {
+    faults.right = faults.left = faults_from("fault", *both);
+    ++faults.left.seed;  // otherwise equal frames would meet equal faults in both directions
+  }
+  if (const auto right = args.text("fault-right")) {
+    faults.right = faults_from("fault-right", *right);
+  }
+  if (const auto left = args.text("fault-left")) faults.left = faults_from("fault-left", *left);
+  return faults;
+}
+
+/// Adds faults to frames received from a link. Frames still under way when the link ends arrive.
+void wrap(End& end, const FaultOptions& faults) {
+  if (!faults.any()) return;
+  AnyLink inner = *std::move(end.link);
+  end.faults = end.hold(FaultLink::wrap(std::move(inner), faults, {}).value());
+}
+
+/// What happened to the frames from one end to the other.
+BridgeWay way_of(const std::string& from, const std::string& to, const End& source, const End& sink,
+                 const tap::DirectionCounters& counters) {
+  BridgeWay way{.from = from, .to = to, .counters = counters};
+  if (source.faults != nullptr) {
+    way.faults = {source.faults->received(), source.faults->to_receive()};
+    way.has_faults = true;
+  }
+  if (sink.faults != nullptr) {
+    way.sink_waiting = sink.faults->under_way() - sink.faults->to_receive();
+    way.sink_refused = sink.faults->refused();
+  }
+  if (sink.device) way.sink_device = sink.device();
+  return way;
+}
+
+/// Whether the capture goes to standard output, so that no other text may go there.
+bool capture_is_output(const std::array<End, 2>& ends) {
+  return ends[1].writer != nullptr && ends[1].address.target == "-";
+}
+
+bool output_is_pipe() {
+  struct stat status{};
+  return fstat(STDOUT_FILENO, &status) == 0 && S_ISFIFO(status.st_mode) &&
+         (fcntl(STDOUT_FILENO, F_GETFL) & O_ACCMODE) == O_WRONLY;
+}
+
+/// Reports errors of a capture file, or why a link ended unexpectedly.
+int last_words(const std::array<End, 2>& ends, const tap::BridgeEnd& end) {
+  if (ends[1].writer != nullptr) {
+    static_cast<void>(ends[1].writer->flush());
+    const Result<void> status = ends[1].writer->status();
+    if (reader_has_gone(status)) return kDone;
+    if (!status) return fail(status.error());
+  }
+  if (ends[0].reader != nullptr) {
+    if (const Result<void> status = ends[0].reader->status(); !status) return fail(status.error());
+  }
+  if (end.error && end.error != make_error_code(Errc::link_ended)) {
+    return fail("cannot go on with " + end.address + ": " + end.error.message());
+  }
+  return kDone;
+}
+
+/// The interceptors between the two ends: answers to pings for ports, and the search for loops.
+tap::Interceptor interceptor(const End& end, LoopGuard::Side side, LoopGuard* guard) {
+  const Port* const port = end.port;
+  return [port, side, guard](const FrameView& frame, AnyLink& back) {
+    if (guard != nullptr && guard->look(side, frame, back)) return true;
+    return port != nullptr && PingAnswerer(*port)(frame, back);
+  };
+}
+
+std::optional<std::uint32_t> mtu_of(const End& end) {
+  if (end.port != nullptr) return end.port->mtu();
+  if (end.address.kind == Kind::pcap) return std::nullopt;
+  const std::optional<tap::Interface> device = find_device(nullptr, end.address.target);
+  return device ? std::optional(device->mtu) : std::nullopt;
+}
+
+/// Shows the state of a device on the port at the other end.
+std::optional<DeviceWatch> watch_device(const End& device, const End& other) {
+  const bool is_device = device.address.kind == Kind::tap || device.address.kind == Kind::packet;
+  if (!is_device || other.port == nullptr) return std::nullopt;
+  return std::optional<DeviceWatch>(std::in_place, nullptr, device.address.target, *other.port,
+                                    true);
+}
+
+/// Carries frames until a link ends or a signal comes. Result: how it ended, and the counters.
+std::pair<tap::BridgeEnd, tap::PairCounters> carry(std::array<End, 2>& ends,
+                                                   const StopSignals& stop,
+                                                   const std::vector<std::string>& names) {
+  tap::BridgeOptions options;
+  TooLongNotice too_long;
+  options.on_too_long = [&](const FrameView& frame, AnyLink& from, AnyLink&) {
+    const std::size_t source = &from == &*ends[0].link ? 0 : 1;
+    too_long.say(frame.size(), names[source], mtu_of(ends[source]), names[1 - source],
+                 mtu_of(ends[1 - source]));
+  };
+  LoopGuard guard([&] {
+    const bool buses = ends[0].port != nullptr && ends[1].port != nullptr;
+    complain(loop_text(
+        names[0], names[1],
+        buses ? bridges_between(ends[0].address.target, ends[1].address.target) : std::string()));
+  });
+  const bool both_ways = ends[0].reader == nullptr && ends[1].writer == nullptr;
+  LoopGuard* const watchful = both_ways ? &guard : nullptr;
+  std::array<std::optional<DeviceWatch>, 2> devices{watch_device(ends[0], ends[1]),
+                                                    watch_device(ends[1], ends[0])};
+  options.on_trouble = [&](AnyLink& link, std::error_code error) {
+    for (std::size_t i = 0; i < ends.size(); ++i) {
+      End& other = ends[1 - i];
+      if (&link != &*ends[i].link || ends[i].port == nullptr) continue;
+      const bool tap = other.address.kind == Kind::tap && other.faults == nullptr;
+      follow_bus(ends[i].address.target, *other.link, tap ? LinkKind::tap : LinkKind::bridge,
+                 error);
+    }
+  };
+  tap::Bridge bridge = tap::Bridge::create(options).value();
+  BusWatch bus_watch;
+  for (const End& end : ends) {
+    if (end.port != nullptr) bus_watch.add(*end.port);
+  }
+  bus_watch.join(bridge).value();
+  const std::size_t pair =
+      bridge
+          .add(*ends[0].link, *ends[1].link, interceptor(ends[0], LoopGuard::Side::left, watchful),
+               interceptor(ends[1], LoopGuard::Side::right, watchful))
+          .value();
+  for (std::optional<DeviceWatch>& device : devices) {
+    if (device) device->join(bridge).value();
+  }
+  if (capture_is_output(ends) && output_is_pipe()) {
+    // It is never readable, so poll reports it only when the reader is gone, also while no frame
+    // passes.
+    bridge.watch(STDOUT_FILENO, [] { return false; }).value();
+  }
+  tap::BridgeEnd end = bridge.run(stop.descriptor());
+  return {std::move(end), bridge.counters(pair)};
+}
+
+int run_bridge(const CommandLine& line) {
+  const Arguments args = bridge_options().parse(line);
+  const BusWish wish = bus_wish(args);
+  const Directions faults = faults_from(args);
+  std::array<End, 2> ends;
+  for (std::size_t i = 0; i < ends.size(); ++i) {
+    ends[i].address = link_address(args.positional()[i]);
+  }
+  refuse_loop(ends[0].address, ends[1].address);
+  const StopSignals stop;
+  const std::string& left = args.positional()[0];
+  const std::string& right = args.positional()[1];
+  try {
+    open_ends(ends, wish, args.text("port-name").value_or(""),
+              !args.flag("no-offload") && !faults.any());
+  } catch (const Exception& error) {
+    // Only a capture on standard output gets this error: its reader was gone before the first byte.
+    if (error.code() != std::errc::broken_pipe) throw;
+    const base::SignalGuard guard(SIGPIPE);
+    const std::string text = to_text(BridgeWay{.from = left, .to = right});
+    std::fwrite(text.data(), 1, text.size(), stderr);
+    return kDone;
+  }
+  wrap(ends[0], faults.right);
+  wrap(ends[1], faults.left);
+  const auto [end, counters] = carry(ends, stop, args.positional());
+  const int code = last_words(ends, end);
+  std::FILE* const file = capture_is_output(ends) ? stderr : stdout;
+  const base::SignalGuard guard(SIGPIPE);  // the reader of this may be gone, too
+  const BridgeWay there = way_of(left, right, ends[0], ends[1], counters.to_right);
+  std::string text = to_text(there);
+  // A capture that is replayed takes no frames, and one that is written gives none.
+  if (ends[0].reader == nullptr && ends[1].writer == nullptr) {
+    const BridgeWay back = way_of(right, left, ends[1], ends[0], counters.to_left);
+    text += to_text(back);
+    if (back.has_faults) text += faults_text(back, faults.left);
+  }
+  if (there.has_faults) text += faults_text(there, faults.right);
+  std::fwrite(text.data(), 1, text.size(), file);
+  return code;
+}
+
+}  // namespace
+
+const Command kBridgeCommand{"bridge", "carry frames between two links", run_bridge};
+
+}  // namespace shmif::tools

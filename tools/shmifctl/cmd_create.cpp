@@ -1,0 +1,75 @@
+// shmifctl create: makes a bus.
+
+#include "shmif/bus.hpp"
+#include "tools/common/options.hpp"
+#include "tools/common/values.hpp"
+#include "tools/relay/bus_watch.hpp"
+#include "tools/shmifctl/commands.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+int run_create(const CommandLine& line) {
+  const Arguments args =
+      Options("create", "PATH")
+          .about(
+              "Makes a bus. The file appears under its name only when it is complete, and its disk "
+              "space is reserved. A path that exists already is refused.")
+          .value("size", "BYTES",
+                 "ring size: a power of two from 64K to 1G (default 4M); below 1M, devices cannot "
+                 "send unsegmented (TSO) packets")
+          .value("mtu", "N",
+                 "largest layer-3 packet: 68 to 65521 (default 1500). The ring must hold eight of "
+                 "the largest records: 9000 needs 128K, 65521 needs 1M")
+          .value("mode", "OCTAL", "file mode; the umask is ignored (default 0600)")
+          .value("flow", "KIND",
+                 "what senders do about a slow reader: \"ethernet\", overrun it (default); "
+                 "\"pause\", wait for it")
+          .value("patience", "SECONDS",
+                 "with --flow pause: how long to wait for a port that reads nothing, 0.001 to 1 "
+                 "(default 0.01)")
+          .example("shmifctl create /dev/shm/bus0", "a bus of 4 MiB, only for its owner")
+          .example("shmifctl create /dev/shm/big --size 64M --mtu 9000 --mode 0660",
+                   "jumbo frames, room for bursts, and the file's group may attach too")
+          .example("shmifctl create /dev/shm/lab --flow pause",
+                   "no frame is lost while every port goes on reading")
+          .parse(line);
+
+  BusOptions options;
+  if (const auto bytes = args.size("size")) options.ring_bytes = *bytes;
+  if (const auto mtu = args.packet_bytes("mtu")) {
+    options.mtu = static_cast<std::uint32_t>(*mtu);
+  }
+  if (const auto text = args.text("mode")) {
+    const auto mode = parse_mode(*text);
+    if (!mode) throw UsageError{"--mode \"" + *text + "\" is not a mode (octal digits, 0 to 0777)"};
+    options.mode = *mode;
+  }
+  if (const auto kind = args.text("flow")) {
+    if (*kind != "ethernet" && *kind != "pause")
+      throw UsageError{"--flow \"" + *kind + "\" is not known (ethernet or pause)"};
+    if (*kind == "pause") options.flow = Flow::pause;
+  }
+  if (const auto patience = args.seconds("patience")) {
+    if (options.flow != Flow::pause)
+      throw UsageError{"--patience is for buses that pause: give --flow pause, too"};
+    options.patience = *patience;
+  }
+  const std::string path = args.positional()[0];
+  const Result<void> made = Bus::create(path, options);
+  if (made) {
+    warn_of_hosts_left_behind(path);
+    return kDone;
+  }
+  // Bus::create() refuses an impossible size without naming the path, so the path is added.
+  const std::string& why = made.error().message;
+  const bool names_path = why.find(path) != std::string::npos;
+  return fail({made.error().code, names_path ? why : "cannot create the bus " + path + ": " + why});
+}
+
+}  // namespace
+
+const Command kCreateCommand{"create", "make a bus", run_create};
+
+}  // namespace shmif::tools

@@ -1,0 +1,60 @@
+// shmifctl destroy: removes a bus.
+
+#include <chrono>
+
+#include "shmif/bus.hpp"
+#include "tools/common/options.hpp"
+#include "tools/common/progress.hpp"
+#include "tools/common/signals.hpp"
+#include "tools/shmifctl/commands.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Removes the bus when its last port has left. A process needs some time for that after it was
+/// told to end, so a script that has just killed its hosts would otherwise find their ports.
+Result<void> destroy_when_left(const std::string& path, bool force,
+                               std::chrono::nanoseconds patience, const StopSignals& stop) {
+  const Clock::time_point begin = Clock::now();
+  Progress progress;
+  for (;;) {
+    Result<void> done = Bus::destroy(path, force);
+    if (done || done.error().code != Errc::busy) return done;
+    if (stop.stopped() || Clock::now() - begin >= patience) return done;
+    if (progress.due()) progress.show("waiting for ports to leave " + path);
+    stop.wait(10);
+  }
+}
+
+int run_destroy(const CommandLine& line) {
+  const Arguments args =
+      Options("destroy", "PATH")
+          .about(
+              "Removes the file of a bus. Waits for ports that are about to leave, and refuses "
+              "while live ports are attached. With --force those ports go on using the bus, "
+              "which no longer has a name.")
+          .flag("force", "remove it even if live ports are attached")
+          .value("timeout", "SECONDS", "how long to wait for the last port to leave (default 2)")
+          .example("shmifctl destroy /dev/shm/bus0", "when all ports have left")
+          .parse(line);
+  const std::string& path = args.positional()[0];
+  const auto patience = args.seconds("timeout").value_or(std::chrono::seconds(2));
+  const StopSignals stop;
+  Result<void> done = destroy_when_left(path, args.flag("force"), patience, stop);
+  if (done) return kDone;
+  if (stop.stopped()) return kEndedBySignal + stop.signal();
+  if (done.error().code == std::errc::no_such_file_or_directory) {
+    return fail("cannot remove the bus " + path +
+                ": No such file or directory (there is nothing to remove; check the path)");
+  }
+  throw Exception(std::move(done).error());
+}
+
+}  // namespace
+
+const Command kDestroyCommand{"destroy", "remove a bus", run_destroy};
+
+}  // namespace shmif::tools

@@ -1,0 +1,403 @@
+// shmifctl dump: shows or records the frames on a bus.
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/quantity.hpp"
+#include "base/signal_guard.hpp"
+#include "shmif/filter.hpp"
+#include "shmif/log.hpp"
+#include "shmif/port.hpp"
+#include "tools/capture/dump_counts.hpp"
+#include "tools/capture/dump_gaps.hpp"
+#include "tools/capture/dump_sink.hpp"
+#include "tools/common/options.hpp"
+#include "tools/common/progress.hpp"
+#include "tools/common/values.hpp"
+#include "tools/relay/await.hpp"
+#include "tools/relay/bus_options.hpp"
+#include "tools/shmifctl/commands.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// The source of frames: a port, which the doorbell wakes and `stat` shows. If the bus may only be
+/// read, has no free slot, or does not allow ports, a follower is used instead.
+class Source {
+ public:
+  Source(const std::string& path, Start start, const std::optional<std::string>& name,
+         bool super_frames) {
+    PortOptions options;
+    options.name = name.value_or("");
+    options.kind = LinkKind::dump;
+    options.name_patience = kNamePatience;
+    options.start = start;
+    options.promiscuous = true;
+    options.take_offloads = super_frames;
+    Port port(options);
+    if (const Result<void> attached = port.attach(path); attached) {
+      if (const std::error_code error = port.up()) {
+        throw Exception(Error(error, "cannot listen on " + path + ": " + error.message()));
+      }
+      port_.emplace(std::move(port));
+    } else if (!name && follows(attached.error().code)) {
+      log_info("no port on " + path + ", following without one: " + attached.error().message);
+      follower_.emplace(
+          std::move(Follower::open(path, start, Resume::first, super_frames)).value());
+    } else {
+      throw Exception(attached.error());
+    }
+  }
+
+  ReceiveResult receive(FrameBatch& into) noexcept {
+    return port_ ? port_->receive(into) : follower_->receive(into);
+  }
+
+  PortCounters counters() const noexcept {
+    return port_ ? port_->counters() : follower_->counters();
+  }
+
+  /// Waits for frames, for a signal, or until the reader of `output` is gone.
+  void wait(const StopSignals& stop, std::chrono::nanoseconds at_most, int output) {
+    if (port_) return await(*port_, stop, at_most, output);
+    // A follower's wait() ignores signals; checking for signals this often is fast enough for a
+    // user.
+    constexpr std::chrono::nanoseconds kLook = std::chrono::milliseconds(100);
+    follower_->wait(std::min(at_most, kLook));
+  }
+
+ private:
+  /// Whether listening may be possible although attaching failed.
+  static bool follows(const std::error_code& why) {
+    return why == std::errc::permission_denied || why == std::errc::operation_not_permitted ||
+           why == std::errc::read_only_file_system || why == Errc::table_full ||
+           why == Errc::copied_file || why == Errc::unsupported_file_system;
+  }
+
+  std::optional<Port> port_;
+  std::optional<Follower> follower_;
+};
+
+/// Prints the summary, also to a pipe whose reader is gone.
+void print_summary(const std::string& text) {
+  const base::SignalGuard guard(SIGPIPE);
+  std::fprintf(stderr, "%s\n", text.c_str());
+}
+
+/// The values of the command line.
+struct WantedDump {
+  std::string path;
+  std::string filter;
+  std::vector<std::string> ports;  ///< show only frames from these; empty: from any port
+  std::optional<std::string> name;
+  std::uint64_t frames = std::numeric_limits<std::uint64_t>::max();
+  std::optional<std::chrono::nanoseconds> timeout;
+  bool history = false;
+  bool super_frames = false;
+  WantedOutput output;
+};
+
+Options dump_options() {
+  Options options("dump", "PATH [FILTER]...");
+  options
+      .about(
+          "Prints the frames on the bus, one line each, or records them, until a signal comes or "
+          "the reader of its output has gone. FILTER is an expression of tcpdump (man "
+          "pcap-filter), in one word or several. At the end, prints to standard error how many "
+          "frames were captured, filtered out and lost.")
+      .value("w,write", "FILE",
+             "record into FILE; \"-\" is standard output. A name that ends with .pcapng makes a "
+             "pcapng file, with the names of ports and with losses; any other name a pcap file")
+      .value("format", "KIND", "record as \"pcap\" or \"pcapng\", whatever the file is called")
+      .value("s,snapshot-length", "BYTES",
+             "keep at most so many bytes of each frame: 14 to 262144; 0: all (default)")
+      .value("C,rotate-size", "SIZE",
+             "with -w: continue in FILE1, FILE2, ... when a file is larger than SIZE: millions of "
+             "bytes, or with the suffix K, M or G powers of 1024")
+      .value("G,rotate-seconds", "SECONDS",
+             "with -w: continue in a new file after that time; FILE is a format for strftime, such "
+             "as x-%H%M%S.pcap")
+      .value("W,rotate-files", "N",
+             "with -C: keep the N newest files; with -G alone: end after N files")
+      .value("c,count", "N", "end after N frames")
+      .value("timeout", "SECONDS", "end after that time")
+      .repeatable("port", "NAME", "only frames that the port NAME sent")
+      .flag("sender", "print the name of the port that sent each frame, too")
+      .flag("history", "start with the oldest frame still in the ring, not with the next one")
+      .flag("super-frames", "show unsegmented (TSO) packets, not their segments")
+      .flag("e,link-header", "print addresses, EtherType and length of each frame, too")
+      .flag("x,hex", "print the bytes of each frame, too")
+      .flag("n", "no effect, as addresses are always numbers (for users of tcpdump)")
+      .value("name", "NAME", "the name of the port that listens (default: the next free one)")
+      .words(1, std::numeric_limits<std::size_t>::max())
+      .example("shmifctl dump /dev/shm/bus0 arp or icmp6", "ARP and ICMPv6 only")
+      .example("shmifctl dump /dev/shm/bus0 -w - | wireshark -k -i -", "watch live in Wireshark")
+      .example("shmifctl dump /dev/shm/bus0 --history --timeout 0 -w last.pcapng",
+               "save what is in the ring now")
+      .example("shmifctl dump /dev/shm/bus0 -w ring.pcap -C 100 -W 10",
+               "keep the last gigabyte, in ten files");
+  return options;
+}
+
+/// A number means millions of bytes, as with tcpdump; with a unit it is a size.
+std::uint64_t parse_rotate_size(const std::string& text) {
+  constexpr std::uint64_t kMost = std::uint64_t{1} << 60U;
+  std::uint64_t bytes = 0;
+  if (const auto millions = base::read_digits(text)) {
+    bytes = *millions <= kMost / 1'000'000 ? *millions * 1'000'000 : 0;
+  } else if (const auto size = base::read_size(text)) {
+    bytes = *size;
+  }
+  if (bytes != 0) return bytes;
+  throw UsageError{"--rotate-size \"" + text +
+                   "\" is not a size (millions of bytes, such as 10, or 64K, 10M, 1G)"};
+}
+
+RotationWish rotation(const Arguments& args, const std::optional<std::string>& file) {
+  RotationWish wish;
+  if (const auto size = args.text("rotate-size")) wish.file_bytes = parse_rotate_size(*size);
+  constexpr std::uint64_t kMostSeconds = 1'000'000'000;
+  wish.seconds = std::chrono::seconds(args.count("rotate-seconds", 1, kMostSeconds).value_or(0));
+  wish.files = args.count("rotate-files", 1).value_or(0);
+  if (wish.files != 0 && !wish.any()) {
+    throw UsageError{"--rotate-files counts the files of -C or -G: give one of them, too"};
+  }
+  if (wish.any() && file.value_or("-") == "-") {
+    throw UsageError{"-C and -G need the name of a file: give -w FILE"};
+  }
+  if (wish.seconds.count() != 0 && wish.file_bytes == 0 && file->find('%') == std::string::npos) {
+    throw UsageError{"-G would overwrite \"" + *file +
+                     "\" each time (put a time into its name, such as x-%Y%m%d-%H%M%S.pcap)"};
+  }
+  return wish;
+}
+
+WantedOutput output(const Arguments& args) {
+  WantedOutput wanted;
+  wanted.file = args.text("write");
+  if (const auto format = args.text("format")) {
+    if (*format != "pcap" && *format != "pcapng")
+      throw UsageError{"--format \"" + *format + "\" is not known (pcap or pcapng)"};
+    if (!wanted.file) throw UsageError{"--format is for recording: give -w FILE, too"};
+    wanted.format = *format == "pcapng" ? CaptureFormat::pcapng : CaptureFormat::pcap;
+  }
+  wanted.rotation = rotation(args, wanted.file);
+  constexpr std::uint64_t kMostSnap = 262144;
+  const std::uint64_t snap = args.count("snapshot-length", 0, kMostSnap).value_or(0);
+  if (snap != 0 && snap < kEthernetHeaderBytes) {
+    throw UsageError{"--snapshot-length " + std::to_string(snap) +
+                     " is less than the header of a frame (14 or more; 0: all of it)"};
+  }
+  wanted.snap_bytes = static_cast<std::uint32_t>(snap);
+  wanted.senders = args.flag("sender");
+  wanted.lines = {.link_header = args.flag("link-header"), .hex_dump = args.flag("hex")};
+  return wanted;
+}
+
+WantedDump parse(const CommandLine& line) {
+  const Arguments args = dump_options().parse(line);
+  WantedDump wanted;
+  wanted.path = args.positional()[0];
+  for (std::size_t i = 1; i < args.positional().size(); ++i) {
+    wanted.filter += (i > 1 ? " " : "") + args.positional()[i];
+  }
+  wanted.ports = args.all("port");
+  wanted.name = args.text("name");
+  wanted.frames = args.count("count", 1).value_or(wanted.frames);
+  wanted.timeout = args.seconds("timeout");
+  wanted.history = args.flag("history");
+  wanted.super_frames = args.flag("super-frames");
+  wanted.output = output(args);
+  wanted.output.bus = wanted.path;
+  wanted.output.filter = wanted.filter;
+  return wanted;
+}
+
+FrameFilter compile(const std::string& expression) {
+  Result<FrameFilter> filter = FrameFilter::compile(expression);
+  if (!filter) throw UsageError{filter.error().message};
+  return std::move(*filter);
+}
+
+/// The capture itself: a loop around one batch, with everything that it needs.
+class Capture {
+ public:
+  explicit Capture(const WantedDump& wanted)
+      : wanted_(wanted),
+        filter_(compile(wanted.filter)),
+        history_end_(history_end(wanted)),
+        names_(make_names(wanted)),
+        source_(wanted.path, wanted.history ? Start::oldest : Start::now, wanted.name,
+                wanted.super_frames),
+        sink_(wanted.output, names_.get()),
+        corruption_(wanted.path) {}
+
+  int run() {
+    const Clock::time_point begin = Clock::now();
+    FrameBatch batch(kBatchFrames, kBatchBytes);
+    int code = kDone;
+    while (!stop_.stopped() && shown() < wanted_.frames && !sink_.failed() &&
+           !sink_.is_complete()) {
+      batch.clear();
+      const ReceiveResult received = source_.receive(batch);
+      counts_.lost += received.lost;
+      gaps_.received(batch.frames(), received.lost);
+      for (const FrameView& frame : batch.frames()) take(frame);
+      show_progress();
+      const auto left = time_left(begin);
+      if (corruption_.met(received.error, stop_)) {
+        if (left.count() <= 0) break;
+        continue;
+      }
+      if (received.error) {
+        code = fail("cannot go on listening on " + wanted_.path + ": " + received.error.message());
+        break;
+      }
+      if (received.frames == 0) history_end_ = 0;  // the end of the ring: all history was seen
+      if (left.count() <= 0 && history_end_ == 0) break;
+      if (received.frames == 0) {
+        sink_.flush();
+        source_.wait(stop_, std::min(left, sink_.time_left()), sink_.output());
+        if (is_abandoned(sink_.output())) break;  // as with `dump | head`
+      }
+    }
+    return finish(code);
+  }
+
+ private:
+  static constexpr std::size_t kBatchFrames = 512;
+  static constexpr std::size_t kBatchBytes = 2U << 20U;
+
+  /// The number of the newest frame at the start, if the whole history must be shown regardless of
+  /// time. Without this bound, --timeout would never end the command on a busy bus.
+  static std::uint64_t history_end(const WantedDump& wanted) {
+    if (!wanted.history || !wanted.timeout) return 0;
+    return std::move(Bus::open(wanted.path)).value().info().frames;
+  }
+
+  static std::unique_ptr<SenderNames> make_names(const WantedDump& wanted) {
+    if (wanted.ports.empty() && !DumpSink::needs_senders(wanted.output)) return nullptr;
+    auto names = std::make_unique<SenderNames>(wanted.path);
+    const std::vector<std::string> live = names->live();
+    for (const std::string& port : wanted.ports) {
+      if (std::ranges::find(live, port) != live.end()) continue;
+      std::string others;
+      for (const std::string& name : live) others.append(others.empty() ? "" : ", ").append(name);
+      std::string why = "no port \"" + port + "\" on ";
+      why.append(wanted.path).append(" now, waiting for its frames (attached: ");
+      complain(why.append(others.empty() ? "none" : others).append(")"));
+    }
+    return names;
+  }
+
+  std::uint64_t shown() const { return counts_.captured_segments; }
+
+  /// Whether the frame matches the options.
+  bool is_wanted(const FrameView& frame) {
+    if (!wanted_.ports.empty()) {
+      const SenderNames::Sender& sender = names_->of(frame);
+      if (!sender.known || std::ranges::find(wanted_.ports, sender.name) == wanted_.ports.end())
+        return false;
+    }
+    return filter_.matches(frame);
+  }
+
+  void take(const FrameView& frame) {
+    if (frame.number >= history_end_) history_end_ = 0;
+    if (shown() == wanted_.frames) return;
+    lost_before_ += gaps_.before(frame.number);
+    const bool wanted = is_wanted(frame);
+    ++(wanted ? counts_.captured_segments : counts_.filtered_segments);
+    count_unit(frame, wanted);
+    if (!wanted) return;
+    counts_.bytes += frame.size();
+    sink_.put(frame, std::exchange(lost_before_, 0));
+  }
+
+  /// Counts the frame of the bus that a segment belongs to: once, and as captured if any of its
+  /// segments is.
+  void count_unit(const FrameView& frame, bool wanted) {
+    const bool same = unit_.is_of(frame);
+    unit_ = UnitOfBus(frame);
+    if (same && (unit_captured_ || !wanted)) return;
+    if (same) --counts_.filtered;
+    ++(wanted ? counts_.captured : counts_.filtered);
+    unit_captured_ = wanted;
+  }
+
+  int finish(int code) {
+    progress_.clear();
+    const Result<void> finished = sink_.finish({.received = counts_.captured + counts_.filtered,
+                                                .accepted = counts_.captured,
+                                                .lost = counts_.lost});
+    if (const std::uint64_t arrived = sink_.arrived(); arrived != shown()) {
+      // The other frames were never written. Their number in frames of the bus is known only if no
+      // frame was segmented.
+      if (counts_.captured == counts_.captured_segments) counts_.captured = arrived;
+      counts_.captured_segments = arrived;
+    }
+    if (!finished) code = std::max(code, fail(finished.error().message));
+    if (const std::uint64_t n = names_ ? names_->not_looked_up() : 0; n > 0) {
+      complain("too many new senders to look up all their names: " + std::to_string(n) +
+               (n == 1 ? " frame was " : " frames were ") +
+               (wanted_.ports.empty() ? "shown as from \"others\"" : "left out by --port"));
+    }
+    print_summary(to_text(counts_, source_.counters().lost_is_lower_bound()));
+    return corruption_.lasts() ? kFailed : code;
+  }
+
+  std::chrono::nanoseconds time_left(Clock::time_point begin) const {
+    if (!wanted_.timeout) return std::chrono::hours(24);
+    return *wanted_.timeout - (Clock::now() - begin);
+  }
+
+  void show_progress() {
+    if (!sink_.records() || !progress_.due()) return;
+    progress_.show(std::to_string(counts_.captured) + " frames, " + format_bytes(counts_.bytes) +
+                   ", " + std::to_string(counts_.lost) + " lost");
+  }
+
+  const WantedDump& wanted_;
+  FrameFilter filter_;
+  std::uint64_t history_end_;
+  StopSignals stop_;  // before the port is visible on the bus: others may signal it
+  std::unique_ptr<SenderNames> names_;  // before the port can take the slot of one that has left
+  Source source_;
+  DumpSink sink_;
+  Corruption corruption_;
+  Progress progress_;
+  DumpCounts counts_;
+  Gaps gaps_;
+  std::uint64_t lost_before_ = 0;  // before the next frame shown
+  UnitOfBus unit_;
+  bool unit_captured_ = false;
+};
+
+int run_dump(const CommandLine& line) {
+  const WantedDump wanted = parse(line);
+  try {
+    return Capture(wanted).run();
+  } catch (const Exception& error) {
+    // The reader was gone before the first byte.
+    if (error.code() != std::errc::broken_pipe) throw;
+    print_summary(to_text(DumpCounts{}, false));
+    return kDone;
+  }
+}
+
+}  // namespace
+
+const Command kDumpCommand{"dump", "show or record the frames on a bus", run_dump};
+
+}  // namespace shmif::tools

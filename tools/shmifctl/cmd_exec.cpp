@@ -1,0 +1,464 @@
+// shmifctl exec: a program as a host on one or more buses.
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "shmif/log.hpp"
+#include "shmif/port.hpp"
+#include "tap/bridge.hpp"
+#include "tap/carrier.hpp"
+#include "tap/guest_link.hpp"
+#include "tools/common/options.hpp"
+#include "tools/relay/bus_options.hpp"
+#include "tools/relay/bus_watch.hpp"
+#include "tools/relay/device_watch.hpp"
+#include "tools/relay/ping_answerer.hpp"
+#include "tools/shmifctl/commands.hpp"
+#include "tools/show/hosts.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+// ---- The command line ----
+
+/// One interface of the host, and its bus.
+struct Attachment {
+  std::string path;
+  tap::GuestInterface interface;
+  PortOptions port;
+  /// From the first inspection until the port is attached; empty: the bus must be made.
+  std::optional<Bus> bus;
+};
+
+struct HostWish {
+  std::vector<Attachment> attachments;
+  BusWish bus;
+  tap::Via via = tap::Via::any;
+  bool offload = true;
+  std::string hostname;
+  std::vector<std::string> program;
+};
+
+Options exec_options() {
+  Options options("exec", "PATH -- PROGRAM [ARGUMENT]...");
+  options
+      .about(
+          "Runs a program as a host on the bus, in a network namespace of its own. Needs no "
+          "privileges. The program is root inside, but has only your rights outside. Standard "
+          "input and output, signals and the exit status pass through. When it ends, all processes "
+          "of the host end, too. It sees only its own interfaces and processes. It sees the files "
+          "of the machine, but /run is its own, with empty directories, and its changes in /etc "
+          "and /var/lib are discarded at the end. Set-user-ID programs give it no rights, and "
+          "files of users without an id in the host belong to \"nobody\". This is not a sandbox: "
+          "the program may read and write what you may.")
+      .repeatable("ip", "CIDR",
+                  "an address, such as 198.18.0.1/24 or fd00::1/64; without one the host has layer "
+                  "2 only")
+      .repeatable("gateway", "ADDRESS", "the default route")
+      .once_per_bus("mac", "MAC", "the MAC address (default: random, b2:a0:...)")
+      .once_per_bus("name", "NAME", "the port's name on the bus (default: the next free portN)")
+      .once_per_bus("ifname", "NAME", "the interface's name (default: tap0, then tap1, ...)")
+      .once_per_bus("promisc", "", "hear every frame, not only those for this host")
+      .repeatable("bus", "PATH",
+                  "another interface, on that bus; later options apply to this interface")
+      .value("hostname", "NAME",
+             "the host name (default: the name of its port, hyphens for characters that no host "
+             "name has)")
+      .value("via", "tap|veth",
+             "how interfaces are made (default: TAP where /dev/net/tun can be used, else veth)");
+  add_bus_options(options);
+  add_offload_option(options);
+  options.takes_program()
+      .example("shmifctl exec /dev/shm/bus0 --create --ip 198.18.0.1/24 -- bash",
+               "a shell on a host of its own")
+      .example("shmifctl exec /dev/shm/bus0 --ip 198.18.0.2/24 -- ping -c 3 198.18.0.1",
+               "another host pings it")
+      .example(
+          "shmifctl exec /dev/shm/bus0 --ip 198.18.0.254/24 \\\n"
+          "      --bus /dev/shm/bus1 --ip 198.18.1.254/24 \\\n"
+          "      -- sh -c 'sysctl -w net.ipv4.ip_forward=1; sleep infinity'",
+          "a router between two buses");
+  return options;
+}
+
+/// The attachments, in the order of the command line. Each option applies to the bus before it.
+class AttachmentReader {
+ public:
+  explicit AttachmentReader(const std::string& first_path) { begin(first_path); }
+
+  void take(const std::string& option, const std::string& value) {
+    Attachment& last = all_.back();
+    if (option == "bus") {
+      begin(value);
+    } else if (option == "ip") {
+      last.interface.addresses.push_back(parsed<tap::Cidr>(option, value));
+    } else if (option == "gateway") {
+      last.interface.gateways.push_back(parsed<tap::IpAddress>(option, value));
+    } else if (option == "promisc") {
+      last.port.promiscuous = true;
+    } else if (option == "mac") {
+      once(option, last.interface.mac.has_value());
+      const auto mac = MacAddress::parse(value);
+      if (!mac || !mac->is_unicast()) {
+        throw UsageError{"--mac \"" + value +
+                         "\" is not a unicast MAC address (such as b2:a0:00:00:00:01)"};
+      }
+      last.interface.mac = mac;
+    } else if (option == "name") {
+      once(option, !last.port.name.empty());
+      if (value.empty()) throw UsageError{"--name needs a name"};
+      last.port.name = value;
+    } else if (option == "ifname") {
+      once(option, !last.interface.name.empty());
+      if (value.empty()) throw UsageError{"--ifname needs a name"};
+      last.interface.name = value;
+    }
+  }
+
+  std::vector<Attachment> finish() && {
+    for (std::size_t i = 0; i < all_.size(); ++i) {
+      if (all_[i].interface.name.empty()) all_[i].interface.name = "tap" + std::to_string(i);
+      // Chosen here, so that port and interface have the same address and the bus refuses a
+      // duplicate.
+      if (!all_[i].interface.mac) all_[i].interface.mac = MacAddress::random();
+      all_[i].port.mac = all_[i].interface.mac;
+    }
+    return std::move(all_);
+  }
+
+ private:
+  void begin(const std::string& path) {
+    Attachment next;
+    next.path = path;
+    next.interface.name.clear();
+    next.port.learn = true;
+    next.port.name_patience = kNamePatience;
+    all_.push_back(std::move(next));
+  }
+
+  template <class T>
+  static T parsed(const std::string& option, const std::string& value) {
+    const Result<T> result = T::parse(value);
+    if (!result) throw UsageError{"--" + option + ": " + result.error().message};
+    return *result;
+  }
+
+  static void once(const std::string& option, bool given_before) {
+    if (given_before) throw UsageError{"--" + option + " is given more than once for one bus"};
+  }
+
+  std::vector<Attachment> all_;
+};
+
+bool is_label_character(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
+}
+
+/// Whether RFC 1123 and the kernel accept the name.
+bool is_host_name(const std::string& name) {
+  constexpr std::size_t kMostName = 64;
+  constexpr std::size_t kMostLabel = 63;
+  if (name.empty() || name.size() > kMostName) return false;
+  std::size_t begin = 0;
+  for (;;) {  // one label per round; a label ends at a dot or at the end
+    const std::size_t end = std::min(name.find('.', begin), name.size());
+    const std::string label = name.substr(begin, end - begin);
+    if (label.empty() || label.size() > kMostLabel || label.front() == '-' || label.back() == '-' ||
+        !std::ranges::all_of(label, is_label_character)) {
+      return false;
+    }
+    if (end == name.size()) return true;
+    begin = end + 1;
+  }
+}
+
+/// The host name for a port called `name`, which may contain any printable character.
+std::string host_name_for(const std::string& name) {
+  if (is_host_name(name)) return name;
+  std::string made;
+  for (const char c : name) made += is_label_character(c) ? c : '-';
+  const std::size_t first = made.find_first_not_of('-');
+  if (first == std::string::npos) return "host";
+  return made.substr(first, made.find_last_not_of('-') - first + 1);
+}
+
+HostWish read_host_wish(const Arguments& args) {
+  HostWish wish;
+  wish.bus = bus_wish(args);
+  wish.program = args.program();
+  wish.offload = !args.flag("no-offload");
+  if (const auto via = args.text("via")) {
+    if (*via != "tap" && *via != "veth" && *via != "any") {
+      throw UsageError{"--via \"" + *via + "\" is neither tap nor veth"};
+    }
+    wish.via = *via == "tap" ? tap::Via::tap : *via == "veth" ? tap::Via::veth : tap::Via::any;
+  }
+  wish.hostname = args.text("hostname").value_or("");
+  if (args.given("hostname") && !is_host_name(wish.hostname)) {
+    throw UsageError{"--hostname \"" + wish.hostname +
+                     "\" is not a host name (letters, digits, hyphens and dots, at most 64 "
+                     "characters; each part between dots has 1 to 63 and no hyphen at its ends)"};
+  }
+  AttachmentReader reader(args.positional()[0]);
+  for (const auto& [option, value] : args.in_order()) reader.take(option, value);
+  wish.attachments = std::move(reader).finish();
+  return wish;
+}
+
+// ---- The host ----
+
+/// One interface and its port, while both work.
+struct Wire {
+  Port* port = nullptr;  // inside `bus`
+  bool always_promiscuous = false;
+  tap::GuestInterfaceState state;
+  bool broken = false;
+  std::uint32_t bus_mtu = 0;      ///< of the bus for which the device was made
+  bool carries_offloads = false;  ///< the same
+  bool waits_for_bus = false;     ///< broken, until a bus is at its path again
+  std::string path;               ///< of its bus
+  std::string interface;
+  LinkKind kind = LinkKind::tap;
+  std::unique_ptr<AnyLink> bus;
+  std::unique_ptr<AnyLink> device;
+};
+
+/// A program on its buses.
+class ExecHost {
+ public:
+  ExecHost(tap::Guest guest, HostWish& wish)
+      : guest_(std::move(guest)), program_(wish.program.front()), hostname_(wish.hostname) {
+    for (std::size_t i = 0; i < wish.attachments.size(); ++i) {
+      attach(wish.attachments[i], guest_.links()[i]);
+    }
+  }
+
+  /// Runs the program. Result: the exit code.
+  int run() {
+    for (const Wire& wire : wires_) {
+      if (const std::error_code error = wire.port->up()) {
+        throw Exception(Error(
+            error, "cannot bring the port up on " + wire.bus->address() + ": " + error.message()));
+      }
+    }
+    guest_.release(hostname_.empty() ? host_name_for(wires_.front().port->name()) : hostname_)
+        .value();
+    let_go_of_streams();
+    while (!exit_ && carry()) {  // until the program ends, or no interface is left
+    }
+    const tap::GuestExit end = exit_ ? *exit_ : guest_.wait();
+    if (!end.failure.empty()) complain(end.failure);
+    if (end.daemons > 0) {
+      tell_of_processes(end.daemons,
+                        "a daemon must stay in the foreground: most have an option such as -f, -F, "
+                        "-n, --foreground or --nodaemon; or run sh -c '" +
+                            program_ + " ...; sleep infinity'");
+    } else if (end.jobs > 0) {
+      tell_of_processes(end.jobs, "the host lives as long as \"" + program_ +
+                                      "\": let a shell end with 'wait', or leave out the last '&'");
+    }
+    return end.status;
+  }
+
+ private:
+  /// Warns that background processes ended together with the program.
+  void tell_of_processes(int count, const std::string& advice) const {
+    log_warning("exec: \"" + program_ + "\" has ended and left " + std::to_string(count) +
+                (count == 1 ? " process" : " processes") +
+                " in the background, which ended with the host (" + advice + ')');
+  }
+
+  void attach(Attachment& attachment, tap::GuestLink& link) {
+    attachment.port.kind = link.kind;
+    auto port = std::make_unique<Port>(attachment.port);
+    port->attach(*attachment.bus).value();
+    attachment.bus.reset();
+    Wire wire;
+    wire.bus_mtu = port->mtu();
+    wire.carries_offloads = port->takes_offloads();
+    wire.port = port.get();
+    wire.always_promiscuous = attachment.port.promiscuous;
+    wire.state.mtu = link.mtu;
+    wire.path = attachment.path;
+    wire.interface = link.interface;
+    wire.kind = link.kind;
+    buses_.add(*wire.port);
+    wire.bus = std::make_unique<AnyLink>(std::move(port));
+    wire.device = tap::adopt(link, attachment.interface.offload).value();
+    wires_.push_back(std::move(wire));
+  }
+
+  /// Carries frames until the program or a link ends. A link that has ended is left out. Result:
+  /// false if no link is left.
+  bool carry() {
+    tap::BridgeOptions options;
+    options.on_too_long = [this](const FrameView& frame, AnyLink& from, AnyLink& to) {
+      too_long_.say(frame.size(), from.address(), mtu_of(from), to.address(), mtu_of(to));
+    };
+    options.on_trouble = [this](AnyLink& link, std::error_code error) {
+      for (Wire& wire : wires_) {
+        if (wire.bus.get() == &link) follow_bus(wire.path, *wire.device, wire.kind, error);
+      }
+    };
+    tap::Bridge bridge = tap::Bridge::create(options).value();
+    std::vector<Wire*> pairs;
+    for (Wire& wire : wires_) {
+      if (wire.broken) continue;
+      bridge.add(*wire.bus, *wire.device, PingAnswerer(*wire.port)).value();
+      pairs.push_back(&wire);
+    }
+    const auto waits = [](const Wire& wire) { return wire.waits_for_bus; };
+    if (pairs.empty() && std::ranges::none_of(wires_, waits)) return false;
+    buses_.join(bridge, [this] { return !find_buses_again(); }).value();
+    bridge.watch(guest_.descriptor(), [this] { return take_news(); }).value();
+    const tap::BridgeEnd end = bridge.run();
+    if (end.why == tap::BridgeEnd::Why::link_ended && end.pair < pairs.size()) {
+      give_up(*pairs[end.pair], end);
+      if (pairs[end.pair]->waits_for_bus) buses_.look_soon();
+    } else if (end.error) {
+      throw Exception(Error(end.error, "cannot carry frames: " + end.error.message()));
+    }
+    return true;
+  }
+
+  /// Continues without a wire. If its bus is lost, the interface loses its carrier, and gets it
+  /// back when a bus is at that path again.
+  static void give_up(Wire& lost, const tap::BridgeEnd& end) {
+    lost.broken = true;
+    (void)lost.port->down();
+    lost.waits_for_bus = end.error == Errc::bus_lost;
+    std::string then = "; the program goes on without it";
+    if (lost.waits_for_bus && !tap::set_carrier(lost.device->descriptor(), lost.kind, false)) {
+      then += ", and " + lost.interface + " has no carrier until there is a bus at that path again";
+    }
+    log_warning("exec: " + end.address + " is gone: " + end.error.message() + then);
+  }
+
+  /// Result: whether a lost bus is there again.
+  bool find_buses_again() {
+    bool found = false;
+    for (Wire& wire : wires_) found = (wire.waits_for_bus && attach_again(wire)) || found;
+    const auto waits = [](const Wire& wire) { return wire.waits_for_bus; };
+    if (std::ranges::any_of(wires_, waits)) buses_.look_soon();
+    return found;
+  }
+
+  /// The device was made for the lost bus, so a new bus must have the same properties.
+  static bool attach_again(Wire& wire) {
+    const Result<Bus> bus = Bus::open(wire.path);
+    if (!bus || wire.port->detach()) return false;
+    const BusInfo info = bus->info();
+    if (info.mtu != wire.bus_mtu || info.carries_offloads != wire.carries_offloads) return false;
+    if (!wire.port->attach(*bus) || wire.port->up()) return false;
+    wire.broken = wire.waits_for_bus = false;
+    show_state(wire);  // also for changes meanwhile; carrier follows with the next news
+    (void)tap::set_carrier(wire.device->descriptor(), wire.kind, true);
+    log_warning("exec: there is a bus at " + wire.path + " again, and " + wire.interface +
+                " has carrier");
+    return true;
+  }
+
+  static void show_state(const Wire& wire) {
+    if (wire.broken) return;
+    (void)wire.port->set_promiscuous(wire.always_promiscuous || wire.state.promiscuous);
+    (void)wire.port->set_carrier(wire.state.carrier);
+  }
+
+  std::optional<std::uint32_t> mtu_of(const AnyLink& side) const {
+    for (const Wire& wire : wires_) {
+      if (&side == wire.bus.get()) return wire.port->mtu();
+      if (&side == wire.device.get()) return wire.state.mtu;
+    }
+    return std::nullopt;
+  }
+
+  /// Result: false if the program has ended.
+  bool take_news() {
+    tap::GuestNews news = guest_.dispatch();
+    for (const tap::GuestInterfaceState& now : news.interfaces) {
+      Wire& wire = wires_[now.interface];
+      wire.state = now;
+      show_state(wire);
+    }
+    exit_ = std::move(news.exit);
+    return !exit_;
+  }
+
+  tap::Guest guest_;
+  std::string program_;
+  std::string hostname_;  ///< as given; empty: the name of the port
+  std::vector<Wire> wires_;
+  BusWatch buses_;
+  std::optional<tap::GuestExit> exit_;
+  TooLongNotice too_long_;
+};
+
+/// Finds out the MTU of every bus. A missing bus is made only when everything else is ready.
+void look_at_buses(HostWish& wish) {
+  for (Attachment& each : wish.attachments) {
+    bool carries = wish.bus.options.carries_offloads();
+    each.interface.mtu = wish.bus.options.mtu;
+    if (!wish.bus.create || ::access(each.path.c_str(), F_OK) == 0) {
+      each.bus.emplace(provide_bus(each.path, wish.bus).value());
+      const BusInfo bus = each.bus->info();
+      carries = bus.carries_offloads;
+      each.interface.mtu = bus.mtu;
+    }
+    each.interface.offload = each.port.take_offloads = wish.offload && carries;
+  }
+}
+
+void make_missing_buses(HostWish& wish) {
+  for (Attachment& each : wish.attachments) {
+    if (each.bus) continue;
+    each.bus.emplace(provide_bus(each.path, wish.bus).value());
+    const BusInfo made = each.bus->info();
+    if (made.mtu == each.interface.mtu) continue;
+    throw Exception(Error(Errc::geometry_differs,
+                          "bus " + each.path + " was made by another process meanwhile, with MTU " +
+                              std::to_string(made.mtu) + " (try again)"));
+  }
+}
+
+int run_host(HostWish& wish) {
+  look_at_buses(wish);
+  tap::GuestOptions options;
+  options.command = wish.program;
+  options.via = wish.via;
+  options.hostname = wish.hostname;
+  for (const Attachment& each : wish.attachments) options.interfaces.push_back(each.interface);
+  Result<tap::Guest> guest = tap::Guest::start(std::move(options));
+  if (!guest && guest.error().code == make_error_code(Errc::bad_argument)) {
+    throw UsageError{guest.error().message};
+  }
+  if (!guest) throw Exception(std::move(guest).error());
+  for (const std::string& note : guest->notes()) log_warning("exec: " + note);
+  make_missing_buses(wish);
+  return ExecHost(*std::move(guest), wish).run();
+}
+
+int run_exec(const CommandLine& line) {
+  HostWish wish = read_host_wish(exec_options().parse(line));
+  try {
+    return run_host(wish);
+  } catch (const Exception& error) {
+    complain_of("exec", error.what());
+    const int code = exit_code_of(error.code());
+    return code == kFailed ? kOwnFailure : code;
+  } catch (const std::exception& error) {
+    complain(std::string("exec: ") + error.what());
+    return kOwnFailure;
+  }
+}
+
+}  // namespace
+
+const Command kExecCommand{"exec", "run a program as a host on a bus", run_exec};
+
+}  // namespace shmif::tools

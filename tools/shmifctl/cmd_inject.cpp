@@ -1,0 +1,204 @@
+// shmifctl inject: replays a capture file onto a bus.
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <optional>
+#include <vector>
+
+#include "shmif/pcap_link.hpp"
+#include "shmif/port.hpp"
+#include "tools/common/options.hpp"
+#include "tools/common/progress.hpp"
+#include "tools/common/values.hpp"
+#include "tools/relay/await.hpp"
+#include "tools/shmifctl/commands.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+/// Converts "original", "flat" or "x2.5" to PcapReadOptions::speed.
+double parse_timing(const std::string& text) {
+  if (text == "original") return 1;
+  if (text == "flat") return 0;
+  double speed = 0;
+  const char* const end = text.data() + text.size();
+  if (text.starts_with('x')) {
+    const auto [stop, error] =
+        std::from_chars(text.data() + 1, end, speed, std::chars_format::fixed);
+    if (error == std::errc{} && stop == end && speed > 0 && std::isfinite(speed)) return speed;
+  }
+  throw UsageError{"--timing \"" + text +
+                   "\" is not a timing (original, flat, or xN for N times as fast, such as x10)"};
+}
+
+struct Injected {
+  std::uint64_t sent = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t too_long = 0;
+  std::uint64_t longest = 0;
+  std::uint64_t cut_short = 0;
+  std::uint64_t skipped = 0;
+};
+
+std::string plural(std::uint64_t n, const char* what) {
+  return std::to_string(n) + ' ' + what + (n == 1 ? "" : "s");
+}
+
+class Replay {
+ public:
+  Replay(std::string path, std::string file, double speed, std::uint64_t loops)
+      : path_(std::move(path)), file_(std::move(file)), speed_(speed), loops_(loops) {}
+
+  int run() {
+    // Opens the file first, so that the port does not appear on the bus without frames to send.
+    PcapReader reader = open();
+    const StopSignals stop;
+    PortOptions options;
+    options.kind = LinkKind::inject;
+    port_ = Port(options);
+    port_.attach(path_).value();
+    if (const std::error_code error = port_.up()) {
+      throw Exception(Error(error, "cannot send on " + path_ + ": " + error.message()));
+    }
+    int code = kDone;
+    for (std::uint64_t round = 1; code == kDone && !stop.stopped(); ++round) {
+      if (round > 1) reader = open();
+      const std::uint64_t before = counts_.sent;
+      code = replay(reader, stop);
+      // A file without frames to send would be read again and again in vain.
+      if (round == loops_ || counts_.sent == before) break;
+    }
+    progress_.clear();
+    return report(code, stop.signal());
+  }
+
+ private:
+  PcapReader open() const { return std::move(PcapReader::open(file_, {.speed = speed_})).value(); }
+
+  /// Sends the file once. Result: the exit code so far.
+  int replay(PcapReader& reader, const StopSignals& stop) {
+    FrameBatch batch(kBatchFrames, kBatchBytes);
+    while (!stop.stopped()) {
+      batch.clear();
+      const ReceiveResult received = reader.receive(batch);
+      if (received.error) break;
+      if (received.frames == 0) await(reader, stop, kForEver);
+      if (const std::error_code error = send(batch, stop)) {
+        return fail("cannot send on " + path_ + ": " + error.message());
+      }
+      show_progress(reader);
+    }
+    counts_.skipped += reader.skipped();
+    const PcapReader::TooLong too_long = reader.too_long();
+    counts_.too_long += too_long.records;
+    counts_.longest = std::max(counts_.longest, too_long.longest_bytes);
+    const Result<void> status = reader.status();
+    // Records that are too long are reported at the end, together with frames too long for this
+    // bus.
+    return status || status.error().code == Errc::frame_too_long ? kDone : fail(status.error());
+  }
+
+  /// Sends a batch, without the frames that the bus does not accept.
+  std::error_code send(const FrameBatch& batch, const StopSignals& stop) {
+    frames_.assign(batch.frames().begin(), batch.frames().end());
+    for (FrameView& frame : frames_) {
+      frame.time_ns = 0;  // it is sent now, whenever it was recorded
+      if (frame.truncated()) ++counts_.cut_short;
+    }
+    std::span<const FrameView> rest(frames_);
+    while (!rest.empty() && !stop.stopped()) {
+      const SendResult sent = port_.send(rest);
+      counts_.sent += sent.taken;
+      for (const FrameView& frame : rest.first(sent.taken)) counts_.bytes += frame.size();
+      rest = rest.subspan(sent.taken);
+      if (sent.error == Errc::frame_too_long) {
+        ++counts_.too_long;
+        counts_.longest = std::max<std::uint64_t>(counts_.longest, rest[0].size());
+        rest = rest.subspan(1);
+      } else if (sent.error == Errc::no_room) {
+        stop.wait(1);  // others hold the ring for a moment
+      } else if (sent.error) {
+        return sent.error;
+      }
+    }
+    return {};
+  }
+
+  void show_progress(const PcapReader& reader) {
+    if (!progress_.due()) return;
+    std::string text = plural(counts_.sent, "frame") + ", " + format_bytes(counts_.bytes);
+    if (const std::optional<double> done = reader.progress(); done && loops_ == 1) {
+      text = std::to_string(static_cast<int>(*done * 100)) + " %, " + text;
+    }
+    progress_.show(text);
+  }
+
+  int report(int code, int signal) {
+    std::printf("%s sent, %s", plural(counts_.sent, "frame").c_str(),
+                format_bytes(counts_.bytes).c_str());
+    if (counts_.cut_short > 0) {
+      std::printf(", %s as short as captured", plural(counts_.cut_short, "frame").c_str());
+    }
+    if (counts_.skipped > 0) {
+      std::printf(", %s without an Ethernet header skipped",
+                  plural(counts_.skipped, "record").c_str());
+    }
+    std::printf("\n");
+    if (counts_.too_long > 0) {
+      code = fail(plural(counts_.too_long, "frame") + " of \"" + file_ + "\" not sent on " + path_ +
+                  ": the longest has " + std::to_string(counts_.longest) +
+                  " bytes, the bus takes " + std::to_string(port_.max_frame_bytes()) +
+                  (counts_.longest > kMaxFrameBytes
+                       ? " (no bus takes more than " + std::to_string(kMaxFrameBytes) + ")"
+                       : " (create a bus with a larger --mtu)"));
+    }
+    return signal != 0 ? kEndedBySignal + signal : code;
+  }
+
+  static constexpr std::size_t kBatchFrames = 64;
+  static constexpr std::size_t kBatchBytes = 1U << 20U;
+  static constexpr std::chrono::nanoseconds kForEver = std::chrono::hours(24);
+
+  std::string path_;
+  std::string file_;
+  double speed_;
+  std::uint64_t loops_;  ///< 0: until stopped
+  Port port_;
+  std::vector<FrameView> frames_;
+  Injected counts_;
+  Progress progress_;
+};
+
+int run_inject(const CommandLine& line) {
+  const Arguments args =
+      Options("inject", "PATH FILE")
+          .about(
+              "Replays the Ethernet frames of a capture file (pcap or pcapng, \"-\" is standard "
+              "input) onto the bus. A frame that was cut short in the capture is sent that "
+              "short. Frames that are too long for the bus are not sent; they are counted and "
+              "reported, and the exit code is 1.")
+          .value("timing", "HOW",
+                 "original (the default), flat (as fast as possible), or xN: N times as fast")
+          .value("loop", "N", "replay the file N times; 0: until stopped (default 1)")
+          .words(2, 2)
+          .example("shmifctl inject /dev/shm/bus0 session.pcap", "replay with the recorded gaps")
+          .example("shmifctl inject /dev/shm/bus0 session.pcap --timing x10 --loop 3",
+                   "three times, ten times as fast")
+          .parse(line);
+  const std::string& file = args.positional()[1];
+  const std::uint64_t loops = args.count("loop").value_or(1);
+  if (file == "-" && loops != 1) throw UsageError{"standard input can be replayed only once"};
+  return Replay(args.positional()[0], file, parse_timing(args.text("timing").value_or("original")),
+                loops)
+      .run();
+}
+
+}  // namespace
+
+const Command kInjectCommand{"inject", "replay a capture file", run_inject};
+
+}  // namespace shmif::tools

@@ -1,0 +1,43 @@
+// shmifctl ps: the hosts on a bus.
+
+#include <cstdio>
+
+#include "tools/common/options.hpp"
+#include "tools/shmifctl/commands.hpp"
+#include "tools/show/describe.hpp"
+#include "tools/show/hosts.hpp"
+#include "tools/show/hosts_text.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+int run_ps(const CommandLine& line) {
+  const Arguments args =
+      Options("ps", "PATH")
+          .about(
+              "Lists the hosts that 'shmifctl exec' runs on the bus: their names, addresses and "
+              "programs. The pid is that of the program, as seen from here: 'nsenter -t PID -n' "
+              "(for a host of an ordinary user 'nsenter -t PID -U --preserve-credentials -n') "
+              "enters the host. The pid in 'stat' is that of shmifctl exec itself, which is in "
+              "the network of this machine. For hosts of other users it shows only the names.")
+          .flag("json", "print JSON, for scripts")
+          .example("shmifctl ps /dev/shm/bus0", "which hosts there are")
+          .example(
+              "shmifctl ps /dev/shm/bus0 --json | jq -r '.hosts[] | .interfaces[].addresses[]'",
+              "the addresses of all hosts")
+          .parse(line);
+  const Bus bus = look_at(args.positional()[0]);
+  const BusInfo info = bus.info();
+  std::vector<Host> hosts = hosts_of(info);
+  for (Host& host : hosts) read_command(host);
+  const std::string text = args.flag("json") ? to_json(info.path, hosts) : to_text(hosts);
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  return kDone;
+}
+
+}  // namespace
+
+const Command kPsCommand{"ps", "list the hosts on a bus and what they run", run_ps};
+
+}  // namespace shmif::tools

@@ -1,0 +1,44 @@
+// shmifctl repair: frees what dead ports hold, and rebuilds a corrupt ring.
+
+#include <cstdio>
+
+#include "shmif/bus.hpp"
+#include "tools/common/options.hpp"
+#include "tools/shmifctl/commands.hpp"
+#include "tools/show/describe.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+int run_repair(const CommandLine& line) {
+  const Arguments args =
+      Options("repair", "PATH")
+          .about(
+              "Frees what dead ports hold: their slots, their claims, the lock. When an invariant "
+              "is broken, it also rebuilds the ring and keeps every frame that can still be proven "
+              "whole; attached ports find their place in it by themselves. If the bus does not "
+              "open any more, because its header was overwritten, it restores the header first.")
+          .value("mtu", "N",
+                 "the MTU, if the header no longer has it; with --force also if it has another")
+          .flag("force",
+                "restore the header even if only the header or only the ring shows that the file "
+                "is a bus, or if it seems to be a copy, of another version, or of another size")
+          .example("shmifctl repair /dev/shm/bus0", "repair the bus while others go on using it")
+          .parse(line);
+  RepairOptions options;
+  if (const auto mtu = args.packet_bytes("mtu")) {
+    options.mtu = static_cast<std::uint32_t>(*mtu);
+  }
+  options.force = args.flag("force");
+  const RepairReport report = Bus::repair(args.positional()[0], options).value();
+  std::printf("%s: %s\n", args.positional()[0].c_str(), to_text(report).c_str());
+  return kDone;
+}
+
+}  // namespace
+
+const Command kRepairCommand{"repair", "free what dead ports hold, rebuild a corrupt ring",
+                             run_repair};
+
+}  // namespace shmif::tools

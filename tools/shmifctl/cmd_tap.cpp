@@ -1,0 +1,224 @@
+// shmifctl tap: connects a TAP device of this machine or of another network namespace to a bus.
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "shmif/port.hpp"
+#include "tap/bridge.hpp"
+#include "tap/netlink.hpp"
+#include "tap/netns_watch.hpp"
+#include "tap/tap_link.hpp"
+#include "tools/common/options.hpp"
+#include "tools/common/signals.hpp"
+#include "tools/relay/bus_options.hpp"
+#include "tools/relay/bus_watch.hpp"
+#include "tools/relay/device_watch.hpp"
+#include "tools/relay/link_address.hpp"
+#include "tools/relay/loop_guard.hpp"
+#include "tools/relay/ping_answerer.hpp"
+#include "tools/shmifctl/commands.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+struct TapWish {
+  std::string path;
+  BusWish bus;
+  tap::TapOptions device;
+  std::optional<tap::NetNamespaceWatch> where;
+  PortOptions port;
+
+  const tap::NetNamespace* space() const { return where ? &where->space() : nullptr; }
+};
+
+Options tap_options() {
+  Options options("tap", "PATH");
+  options
+      .about(
+          "Attaches a TAP device to the bus until stopped: what this machine sends through the "
+          "device "
+          "goes to the bus, and frames on the bus for it arrive there. Needs CAP_NET_ADMIN and "
+          "/dev/net/tun; 'shmifctl exec' needs neither.")
+      .value("name", "NAME", "the device; made unless it exists (default: the next free tapN)")
+      .repeatable("ip", "CIDR", "an address for it, such as 198.18.0.1/24 or fd00::1/64")
+      .value("mac", "MAC", "its MAC address (default: random, b2:a0:...)")
+      .value("netns", "NAME|PID|PATH",
+             "make it in that network namespace, or that of a process or file; exit when it ends")
+      .flag("persist", "leave the device behind at the end")
+      .flag("promisc", "hear every frame, not only those for the device and for machines behind it")
+      .value("port-name", "NAME", "the port's name on the bus (default: that of the device)");
+  add_bus_options(options);
+  add_offload_option(options);
+  options
+      .example("shmifctl tap /dev/shm/bus0 --name lab0 --ip 198.18.0.254/24",
+               "put this machine on the bus")
+      .example("shmifctl tap /dev/shm/bus0 --create --netns 4711 --ip fd00::7/64",
+               "put the container of process 4711 on the bus");
+  return options;
+}
+
+TapWish read_tap_wish(const Arguments& args) {
+  TapWish wish;
+  wish.path = args.positional()[0];
+  wish.bus = bus_wish(args);
+  wish.device.name = args.text("name").value_or("");
+  wish.device.mac = args.mac("mac");
+  wish.device.persist = args.flag("persist");
+  wish.device.offload = !args.flag("no-offload");
+  for (const std::string& text : args.all("ip")) {
+    const Result<tap::Cidr> address = tap::Cidr::parse(text);
+    if (!address) throw UsageError{"--ip: " + address.error().message};
+    wish.device.addresses.push_back(*address);
+  }
+  if (const auto text = args.text("netns")) {
+    wish.where.emplace(tap::NetNamespaceWatch::open(*text).value());
+  }
+  wish.port.name = args.text("port-name").value_or("");
+  wish.port.kind = LinkKind::tap;
+  wish.port.promiscuous = args.flag("promisc");
+  wish.port.learn = true;
+  return wish;
+}
+
+/// The error if a port on the bus already has the address of device `name`: another `tap` serves
+/// it.
+Error already_there(const Error& refused, const Bus& bus, const std::string& name, MacAddress mac) {
+  const BusInfo info = bus.info();
+  for (const PortInfo& port : info.ports) {
+    if (!port.live || port.mac != mac) continue;
+    return {refused.code, "cannot attach TAP device \"" + name + "\" to the bus " + info.path +
+                              ": process " + std::to_string(port.pid) +
+                              " has attached it there as port \"" + port.name +
+                              "\" (for a second device, choose another --name)"};
+  }
+  return refused;
+}
+
+/// Attaches under the name of the device. If another host has that name, takes the next free one.
+/// `is_old`: the device existed before.
+void attach(Port& port, PortOptions options, const Bus& bus, const std::string& device_name,
+            bool is_old) {
+  const bool named = !options.name.empty();
+  if (!named) options.name = device_name;
+  options.name_patience = named ? kNamePatience : std::chrono::milliseconds(0);
+  port = Port(options);
+  Result<void> attached = port.attach(bus);
+  const std::error_code refused = attached ? std::error_code{} : attached.error().code;
+  if (!named && (refused == Errc::name_taken || refused == Errc::mac_taken)) {
+    // If the device stayed, its address may still belong to the port of a `tap` that was killed a
+    // moment ago.
+    if (refused == Errc::name_taken) options.name.clear();
+    options.name_patience = kNamePatience;
+    port = Port(options);
+    attached = port.attach(bus);
+  }
+  if (!attached && attached.error().code == Errc::mac_taken && is_old) {
+    throw Exception(already_there(attached.error(), bus, device_name, *options.mac));
+  }
+  attached.value();
+}
+
+/// Carries frames until a signal comes, or until the device or the bus is gone.
+int carry(const TapWish& wish, std::unique_ptr<Port> port, std::unique_ptr<tap::TapLink> device) {
+  const StopSignals stop;
+  Port& on_bus = *port;
+  const std::string& path = wish.path;
+  const std::string name = device->name();
+  DeviceWatch watch(wish.space(), name, on_bus, wish.port.promiscuous);
+  AnyLink left(std::move(port));
+  AnyLink right(std::move(device));
+  TooLongNotice too_long;
+  tap::BridgeOptions options;
+  // Only towards the bus: a TAP device accepts the longest frame of any bus.
+  options.on_too_long = [&](const FrameView& frame, AnyLink& from, AnyLink& to) {
+    const std::optional<tap::Interface> now = find_device(wish.space(), name);
+    too_long.say(frame.size(), from.address(), now ? std::optional(now->mtu) : std::nullopt,
+                 to.address(), on_bus.mtu());
+  };
+  options.on_trouble = [&](AnyLink& link, std::error_code error) {
+    if (&link == &left) follow_bus(path, right, LinkKind::tap, error);
+  };
+  tap::Bridge bridge = tap::Bridge::create(options).value();
+  BusWatch bus_watch;
+  bus_watch.add(on_bus);
+  bus_watch.join(bridge).value();
+  LoopGuard guard([&] { complain(loop_text(left.address(), right.address(), {})); });
+  const PingAnswerer answer(on_bus);
+  bridge
+      .add(
+          left, right,
+          [&](const FrameView& frame, AnyLink& back) {
+            return guard.look(LoopGuard::Side::left, frame, back) || answer(frame, back);
+          },
+          [&](const FrameView& frame, AnyLink& back) {
+            return guard.look(LoopGuard::Side::right, frame, back);
+          })
+      .value();
+  watch.join(bridge).value();
+  std::optional<std::string> over;
+  if (wish.where) {
+    const auto look = [&] { return !(over = wish.where->look()); };
+    bridge.watch(wish.where->descriptor(), look).value();
+  }
+  if (const std::error_code error = on_bus.up()) {
+    throw Exception(
+        Error(error, "cannot bring the port up on bus " + path + ": " + error.message()));
+  }
+  std::printf("%s is on %s as port %s, %s\n", name.c_str(), path.c_str(), on_bus.name().c_str(),
+              on_bus.mac().to_string().c_str());
+  std::fflush(stdout);
+  const tap::BridgeEnd end = bridge.run(stop.descriptor());
+  if (over) std::printf("%s: %s leaves %s\n", over->c_str(), name.c_str(), path.c_str());
+  if (end.why == tap::BridgeEnd::Why::stopped && !end.error) return kDone;
+  return fail("cannot go on with " + (end.address.empty() ? name : end.address) + ": " +
+              end.error.message());
+}
+
+/// Gives the device the MTU and offloads of the bus, which may not exist yet.
+void fit_device_to_bus(TapWish& wish, const std::optional<Bus>& bus) {
+  if (bus) {
+    const BusInfo is = bus->info();
+    wish.device.mtu = is.mtu;
+    wish.device.offload &= is.carries_offloads;
+  } else {
+    wish.device.mtu = wish.bus.options.mtu;
+    wish.device.offload &= wish.bus.options.carries_offloads();
+  }
+  wish.port.take_offloads = wish.device.offload;
+}
+
+int run_tap(const CommandLine& line) {
+  TapWish wish = read_tap_wish(tap_options().parse(line));
+  // Steps that can fail come first, and steps that leave something behind last: a bus is made when
+  // everything else is ready.
+  std::optional<Bus> bus;
+  if (!wish.bus.create || access(wish.path.c_str(), F_OK) == 0)
+    bus.emplace(provide_bus(wish.path, wish.bus).value());
+  fit_device_to_bus(wish, bus);
+  need_tun_device();
+  wish.device.where = wish.space();
+  const std::optional<tap::Interface> old = find_device(wish.space(), wish.device.name);
+  if (!old && !wish.device.mac) wish.device.mac = MacAddress::random();
+  wish.port.mac = wish.device.mac ? wish.device.mac : old->mac;
+
+  auto port = std::make_unique<Port>();
+  if (bus) attach(*port, wish.port, *bus, wish.device.name, old.has_value());
+  auto device = std::make_unique<tap::TapLink>(tap::TapLink::open(wish.device).value());
+  if (!bus) {
+    bus.emplace(provide_bus(wish.path, wish.bus).value());
+    attach(*port, wish.port, *bus, device->name(), old.has_value());
+  }
+  bus.reset();
+  return carry(wish, std::move(port), std::move(device));
+}
+
+}  // namespace
+
+const Command kTapCommand{"tap", "attach a TAP device to a bus until stopped", run_tap};
+
+}  // namespace shmif::tools

@@ -1,0 +1,230 @@
+// shmifctl wait: returns when ports are up and services answer, so that scripts need no sleep.
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "shmif/bus.hpp"
+#include "shmif/log.hpp"
+#include "shmif/port.hpp"
+#include "tools/common/options.hpp"
+#include "tools/common/values.hpp"
+#include "tools/relay/tcp_probe.hpp"
+#include "tools/shmifctl/commands.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Whether a port is up; if not, why, for the message after the timeout.
+struct Sight {
+  bool up = false;
+  std::string why;
+  std::string hint;  ///< what to do
+};
+
+Sight look(const Bus& bus, const std::string& name) {
+  const BusInfo info = bus.info();
+  Sight sight{false, "no port of that name is attached", "see 'shmifctl stat " + info.path + "'"};
+  for (const PortInfo& port : info.ports) {
+    if (port.name != name) continue;
+    if (port.live && port.up && port.carrier) return {true, "", ""};
+    sight.why = !port.live ? "the port's process is gone"
+                : port.up  ? "the port is up, but the network interface of its host is down"
+                           : "the port is attached but down";
+  }
+  return sight;
+}
+
+/// Why no bus is there yet. Throws the error if there is a file that is not a bus.
+Sight why_no_bus(const std::string& path, Error error) {
+  const std::string create = "'shmifctl create " + path + '\'';
+  if (error.code == std::errc::no_such_file_or_directory) {
+    return {false, "there is no such bus", "make one with " + create};
+  }
+  if (error.code == make_error_code(Errc::not_ready)) {
+    return {false, "the file is there, but no bus has been made in it",
+            "if nobody is about to, delete it and make one with " + create};
+  }
+  throw Exception(std::move(error));
+}
+
+/// Checks until the port is up or `deadline` has passed. The bus may also be made later. Errors:
+/// those of an existing file that is not a bus.
+Sight look_until(const std::string& path, const std::string& name,
+                 const std::optional<Clock::time_point>& deadline) {
+  std::optional<Bus> bus;
+  bool warned = false;
+  Sight sight;
+  std::chrono::milliseconds pause(1);
+  for (unsigned looks = 1;; ++looks) {
+    // The bus may have been removed and made again.
+    if (looks % 64 == 0) bus.reset();
+    if (!bus) {
+      Result<Bus> opened = Bus::open(path);
+      if (opened) {
+        bus.emplace(std::move(*opened));
+        if (!bus->warning().empty() && !std::exchange(warned, true)) log_warning(bus->warning());
+      } else {
+        sight = why_no_bus(path, std::move(opened).error());
+      }
+    }
+    if (bus) sight = look(*bus, name);
+    if (sight.up || (deadline && Clock::now() >= *deadline)) return sight;
+    // A port comes up once, so polling is cheaper than a doorbell for it.
+    std::this_thread::sleep_for(pause);
+    pause = std::min(pause * 2, std::chrono::milliseconds(20));
+  }
+}
+
+/// What to wait for, and until when.
+struct WaitWish {
+  std::string path;
+  std::vector<std::string> ports;
+  std::vector<TcpService> services;
+  std::optional<tap::IpAddress> from;
+  std::optional<std::string> timeout;  ///< as given, for messages
+  std::optional<Clock::time_point> deadline;
+};
+
+std::string within(const WaitWish& wish) {
+  return wish.timeout ? " within " + with_unit_of_time(*wish.timeout) : "";
+}
+
+/// Waits until the bus exists. Result: empty, or after the deadline why it does not exist.
+std::optional<Sight> wait_for_bus(const WaitWish& wish) {
+  for (;;) {
+    Result<Bus> bus = Bus::open(wish.path);
+    if (bus) return std::nullopt;
+    Sight sight = why_no_bus(wish.path, std::move(bus).error());
+    if (wish.deadline && Clock::now() >= *wish.deadline) return sight;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
+/// Attaches a port for the probes and sets it up.
+Port open_probe_port(const std::string& path) {
+  PortOptions options;
+  options.kind = LinkKind::ping;
+  Port port(options);
+  port.attach(path).value();
+  if (const std::error_code error = port.up()) {
+    throw Exception(Error(error, "cannot use a port on " + path + ": " + error.message()));
+  }
+  return port;
+}
+
+/// Probes until the service answers or the deadline has passed. Result: why it does not answer;
+/// empty: it does.
+std::optional<std::string> ask_until(Port& port, const TcpService& service, const WaitWish& wish) {
+  std::optional<tap::IpAddress> from;
+  if (wish.from && wish.from->family == service.address.family) from = wish.from;
+  TcpProbe probe(port, service, from);
+  FrameBatch batch;
+  while (!probe.answered()) {
+    const Clock::time_point now = Clock::now();
+    if (wish.deadline && now >= *wish.deadline) return probe.why();
+    Clock::time_point until = probe.tick(now);
+    if (wish.deadline) until = std::min(until, *wish.deadline);
+    port.wait(std::max<std::chrono::nanoseconds>(until - now, std::chrono::nanoseconds(0)));
+    batch.clear();
+    const ReceiveResult received = port.receive(batch);
+    if (received.error) {
+      throw Exception(Error(received.error,
+                            "cannot go on with " + wish.path + ": " + received.error.message()));
+    }
+    for (const FrameView& frame : batch.frames()) probe.take(frame);
+  }
+  return std::nullopt;
+}
+
+/// Result: the error message if a port did not come up in time; otherwise empty.
+std::optional<std::string> wait_for_ports(const WaitWish& wish) {
+  for (const std::string& name : wish.ports) {
+    const Sight sight = look_until(wish.path, name, wish.deadline);
+    if (sight.up) continue;
+    return "cannot see port \"" + name + "\" up on bus \"" + wish.path + '"' + within(wish) + ": " +
+           sight.why + " (" + sight.hint + ')';
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> wait_for_services(const WaitWish& wish) {
+  if (wish.services.empty()) return std::nullopt;
+  const std::string what = "cannot reach TCP service ";
+  if (const auto sight = wait_for_bus(wish)) {
+    return what + wish.services.front().to_string() + " on bus \"" + wish.path + '"' +
+           within(wish) + ": " + sight->why + " (" + sight->hint + ')';
+  }
+  Port port = open_probe_port(wish.path);
+  for (const TcpService& service : wish.services) {
+    if (const auto why = ask_until(port, service, wish)) {
+      return what + service.to_string() + " on bus \"" + wish.path + '"' + within(wish) + ": " +
+             *why;
+    }
+  }
+  return std::nullopt;
+}
+
+WaitWish read_wait_wish(const Arguments& args) {
+  WaitWish wish;
+  wish.path = args.positional()[0];
+  wish.ports = args.all("port");
+  for (const std::string& name : wish.ports) {
+    if (name.empty()) throw UsageError{"--port \"\" names no port"};
+  }
+  for (const std::string& text : args.all("tcp")) {
+    const Result<TcpService> service = TcpService::parse(text);
+    if (!service) throw UsageError{"--tcp: " + service.error().message};
+    wish.services.push_back(*service);
+  }
+  if (wish.ports.empty() && wish.services.empty()) {
+    throw UsageError{"--port NAME is missing, the port to wait for (or --tcp ADDRESS:PORT)"};
+  }
+  if (const auto text = args.text("from")) {
+    const Result<tap::IpAddress> from = tap::IpAddress::parse(*text);
+    if (!from) throw UsageError{"--from: " + from.error().message};
+    if (wish.services.empty()) throw UsageError{"--from is for --tcp"};
+    wish.from = *from;
+  }
+  wish.timeout = args.text("timeout");
+  if (const auto timeout = args.seconds("timeout")) wish.deadline = Clock::now() + *timeout;
+  return wish;
+}
+
+int run_wait(const CommandLine& line) {
+  const Arguments args =
+      Options("wait", "PATH --port NAME... --tcp ADDRESS:PORT...")
+          .about(
+              "Returns when all ports NAME are attached to the bus and up, and all TCP services "
+              "answer, so that scripts need no sleep. If the bus does not exist yet, waits for it, "
+              "too. It asks a service over the bus, as any other host on the bus would; it does "
+              "nothing inside a host.")
+          .repeatable("port", "NAME", "a port to wait for")
+          .repeatable("tcp", "ADDRESS:PORT",
+                      "a service to wait for, such as 198.18.0.1:80 or [fd00::1]:80")
+          .value("from", "ADDRESS",
+                 "ask from that address (default: link-local; for IPv4 one in the service's /24 "
+                 "that nobody has)")
+          .value("timeout", "SECONDS", "give up after that long, and exit 1 (default: never)")
+          .example(
+              "shmifctl exec /dev/shm/bus0 --name web --ip 198.18.0.1/24 -- httpd &\n"
+              "  shmifctl wait /dev/shm/bus0 --port web --tcp 198.18.0.1:80 --timeout 5",
+              "go on when the host \"web\" is on the bus and its server answers")
+          .parse(line);
+  const WaitWish wish = read_wait_wish(args);
+  if (const auto late = wait_for_ports(wish)) return fail(*late);
+  if (const auto late = wait_for_services(wish)) return fail(*late);
+  return kDone;
+}
+
+}  // namespace
+
+const Command kWaitCommand{"wait", "return when ports are up and services answer", run_wait};
+
+}  // namespace shmif::tools

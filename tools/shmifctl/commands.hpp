@@ -1,0 +1,26 @@
+#pragma once
+// All commands. A command's file includes this, so that its definition has external linkage;
+// tools/shmifctl/main.cpp makes a table of them.
+
+#include "tools/common/command.hpp"
+
+namespace shmif::tools {
+
+extern const Command kAuditCommand;
+extern const Command kBridgeCommand;
+extern const Command kCreateCommand;
+extern const Command kDestroyCommand;
+extern const Command kDumpCommand;
+extern const Command kEnterCommand;
+extern const Command kExecCommand;
+extern const Command kInjectCommand;
+extern const Command kPingCommand;
+extern const Command kPsCommand;
+extern const Command kRepairCommand;
+extern const Command kStatCommand;
+extern const Command kStopCommand;
+extern const Command kTapCommand;
+extern const Command kTopCommand;
+extern const Command kWaitCommand;
+
+}  // namespace shmif::tools

@@ -1,0 +1,39 @@
+// shmifctl: the table of its commands.
+
+#include <array>
+
+#include "tools/common/program.hpp"
+#include "tools/shmifctl/commands.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+// In alphabetical order.
+constexpr std::array kCommands = {
+    &kAuditCommand, &kBridgeCommand, &kCreateCommand, &kDestroyCommand,
+    &kDumpCommand,  &kEnterCommand,  &kExecCommand,   &kInjectCommand,
+    &kPingCommand,  &kPsCommand,     &kRepairCommand, &kStatCommand,
+    &kStopCommand,  &kTapCommand,    &kTopCommand,    &kWaitCommand,
+};
+
+constexpr Program kProgram{
+    "shmifctl",
+    "A bus is one memory-mapped file that behaves as a shared Ethernet segment:\n"
+    "every program attached to it hears every frame.",
+    "  shmifctl create /dev/shm/bus0\n"
+    "      make a bus\n"
+    "  shmifctl exec /dev/shm/bus0 --ip 198.18.0.1/24 -- bash\n"
+    "      a shell on a host of its own, attached to the bus, without privileges\n"
+    "  shmifctl dump /dev/shm/bus0\n"
+    "      watch the frames on the bus\n",
+    kCommands,
+};
+
+}  // namespace
+
+}  // namespace shmif::tools
+
+int main(int argc, char** argv) {
+  return shmif::tools::run_program(shmif::tools::kProgram, argc, argv);
+}

@@ -1,0 +1,353 @@
+#include "tools/show/describe.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "base/columns.hpp"
+#include "shmif/log.hpp"
+#include "tools/common/values.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+// Keeps the fields in the order in which they are written.
+using Json = nlohmann::ordered_json;
+
+// A path or a name may contain invalid UTF-8; that must not end the output with an exception.
+std::string dump(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';
+}
+
+std::string signature_text(std::uint32_t signature) {
+  char text[16];
+  std::snprintf(text, sizeof text, "0x%x", static_cast<unsigned>(signature));
+  return text;
+}
+
+Json port_json(const PortInfo& port) {
+  return {{"slot", port.slot},
+          {"name", port.name},
+          {"state", state_name(port)},
+          {"pid", port.pid},
+          {"mac", port.mac.to_string()},
+          {"link", to_string(port.link)},
+          {"up", port.up},
+          {"carrier", port.live ? Json(port.carrier) : Json(nullptr)},
+          {"mode", mode_name(port)},
+          {"promiscuous", port.promiscuous},
+          {"tx_frames", port.tx_frames},
+          {"tx_bytes", port.tx_bytes},
+          {"refused_frames", port.refused_frames},
+          {"rx_frames", port.rx_frames},
+          {"rx_bytes", port.rx_bytes},
+          {"tx_segments", port.tx_segments},
+          {"rx_segments", port.rx_segments},
+          {"too_long_frames", port.too_long_frames},
+          {"own_frames", port.own_frames},
+          {"filtered_frames", port.filtered_frames},
+          {"skipped_frames", port.skipped_frames},
+          {"overruns", port.overruns},
+          {"lost_frames", port.lost_frames},
+          {"lost_bytes", port.lost_bytes},
+          {"lost_is_lower_bound", port.lost_is_lower_bound()},
+          {"corrupt", port.corrupt},
+          {"wakeups", port.wakeups},
+          {"doorbells", port.doorbells},
+          {"lock_sleeps", port.lock_sleeps},
+          {"pauses", port.pauses},
+          {"paused_ns", port.paused_ns},
+          {"stalls", port.stalls},
+          {"waits_for", port.waits_for ? Json(*port.waits_for) : Json(nullptr)},
+          {"claim_bytes", port.claim_bytes ? Json(*port.claim_bytes) : Json(nullptr)}};
+}
+
+std::string local_time(std::uint64_t ns) {
+  const auto seconds = static_cast<std::time_t>(ns / 1'000'000'000);
+  std::tm parts{};
+  localtime_r(&seconds, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts);
+  return text;
+}
+
+std::string format_milliseconds(std::uint64_t ns) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f ms", static_cast<double>(ns) * 1e-6);
+  return text;
+}
+
+std::string name_of_slot(const BusInfo& info, unsigned slot) {
+  const auto it = std::find_if(info.ports.begin(), info.ports.end(),
+                               [&](const PortInfo& port) { return port.slot == slot; });
+  return it == info.ports.end() ? "" : " \"" + it->name + '"';
+}
+
+bool looks_like_a_number(const std::string& cell) {
+  return !cell.empty() && cell.find_first_not_of("0123456789.-") == std::string::npos;
+}
+
+std::string counted(std::uint64_t n, const char* thing) {
+  return std::to_string(n) + ' ' + thing + (n == 1 ? "" : "s");
+}
+
+std::string head_text(const BusInfo& info) {
+  const auto live =
+      std::count_if(info.ports.begin(), info.ports.end(), [](const PortInfo& p) { return p.live; });
+  const auto dead = static_cast<std::ptrdiff_t>(info.ports.size()) - live;
+  std::string ports = std::to_string(live) + " live";
+  if (dead != 0) ports += ", " + std::to_string(dead) + " dead";
+  ports += ", " + std::to_string(info.slots) + " slots";
+  std::string lock = "free";
+  if (info.lock_holder) {
+    lock =
+        "held by slot " + std::to_string(*info.lock_holder) + name_of_slot(info, *info.lock_holder);
+  }
+  std::string out;
+  const auto row = [&out](const char* name, const std::string& value) {
+    out += name + std::string(12 - std::string_view(name).size(), ' ') + value + '\n';
+  };
+  row("bus", info.path);
+  row("file", info.file_system + ", inode " + std::to_string(info.inode) + ", created " +
+                  local_time(info.created_ns) + ", layout " +
+                  signature_text(info.layout_signature));
+  row("geometry", "ring " + format_bytes(info.ring_bytes) + ", mtu " + std::to_string(info.mtu) +
+                      ", largest record " + std::to_string(info.max_record_bytes) + " B");
+  if (info.flow == Flow::pause) {
+    row("flow", "pause: senders wait for slow ports, " + format_milliseconds(info.patience_ns) +
+                    " at most for one that reads nothing");
+  }
+  row("generation", std::to_string(info.generation));
+  row("first", std::to_string(info.first));
+  row("last",
+      std::to_string(info.last) + " (" + format_bytes(info.last - info.first) + " of history)");
+  row("frames", std::to_string(info.frames));
+  row("epoch", std::to_string(info.epoch));
+  row("lock", lock + ", " + std::to_string(info.lock_acquisitions) + " acquisitions");
+  if (info.longest_hold_ns) {
+    row("longest", format_milliseconds(*info.longest_hold_ns) + " that one holder kept the lock");
+  }
+  row("takeovers", std::to_string(info.takeovers_dead) + " from dead holders, " +
+                       std::to_string(info.takeovers_living) + " from living ones");
+  row("recovered", std::to_string(info.claims_freed) + " claims of dead writers freed, " +
+                       std::to_string(info.repairs) + " repairs");
+  for (const PortInfo& port : info.ports) {
+    if (port.waits_for) {
+      row("waiting", "slot " + std::to_string(port.slot) + " \"" + port.name + "\" for slot " +
+                         std::to_string(*port.waits_for) + name_of_slot(info, *port.waits_for) +
+                         " to read");
+    }
+    if (port.stalls != 0) {
+      row("stalled", "slot " + std::to_string(port.slot) + " \"" + port.name + "\" " +
+                         std::to_string(port.stalls) + (port.stalls == 1 ? " time" : " times") +
+                         ": senders stopped waiting for it and overran it");
+    }
+  }
+  for (const PortInfo& port : info.ports) {
+    if (port.refused_frames == 0) continue;
+    row("refused", "slot " + std::to_string(port.slot) + " \"" + port.name + "\" tried to send " +
+                       std::to_string(port.refused_frames) +
+                       (port.refused_frames == 1 ? " frame that is" : " frames that are") +
+                       " too short or cannot be segmented as asked");
+  }
+  for (const PortInfo& port : info.ports) {
+    if (!port.claim_bytes) continue;
+    row("claim", format_bytes(*port.claim_bytes) + " of slot " + std::to_string(port.slot) + " \"" +
+                     port.name + "\", skipped by the others");
+  }
+  row("ports", ports);
+  if (std::ranges::any_of(info.ports, &PortInfo::lost_is_lower_bound)) {
+    row("note", "corruption was seen; lost_frames may be too low");
+  }
+  return out;
+}
+
+}  // namespace
+
+Bus look_at(const std::string& path) {
+  Bus bus = std::move(Bus::open(path)).value();
+  if (!bus.warning().empty()) log_warning(bus.warning());
+  return bus;
+}
+
+const char* state_name(const PortInfo& port) noexcept {
+  return port.live ? "live" : "dead";
+}
+
+const char* up_name(const PortInfo& port) noexcept {
+  if (!port.up) return "down";
+  return port.carrier ? "up" : "no-carrier";
+}
+
+const char* mode_name(const PortInfo& port) noexcept {
+  return port.pause ? "pause" : "ethernet";
+}
+
+std::string to_json(const BusInfo& info) {
+  Json claims = Json::array();
+  Json ports = Json::array();
+  for (const PortInfo& port : info.ports) {
+    ports.push_back(port_json(port));
+    if (port.claim_bytes) {
+      claims.push_back({{"slot", port.slot}, {"name", port.name}, {"bytes", *port.claim_bytes}});
+    }
+  }
+  return dump(
+      {{"path", info.path},
+       {"file_system", info.file_system},
+       {"inode", info.inode},
+       {"created_ns", info.created_ns},
+       {"layout_signature", signature_text(info.layout_signature)},
+       {"geometry",
+        {{"ring_bytes", info.ring_bytes},
+         {"mtu", info.mtu},
+         {"flow", info.flow == Flow::pause ? "pause" : "ethernet"},
+         {"patience_ns", info.patience_ns},
+         {"max_record_bytes", info.max_record_bytes},
+         {"slots", info.slots}}},
+       {"generation", info.generation},
+       {"first", info.first},
+       {"last", info.last},
+       {"frames", info.frames},
+       {"epoch", info.epoch},
+       {"lock_holder", info.lock_holder ? Json(*info.lock_holder) : Json(nullptr)},
+       {"lock_acquisitions", info.lock_acquisitions},
+       {"takeovers", {{"dead", info.takeovers_dead}, {"living", info.takeovers_living}}},
+       {"longest_hold_ns", info.longest_hold_ns ? Json(*info.longest_hold_ns) : Json(nullptr)},
+       {"claims", claims},
+       {"claims_freed", info.claims_freed},
+       {"repairs", info.repairs},
+       {"ports", ports}});
+}
+
+std::string to_json(const std::string& path, const AuditReport& report) {
+  Json findings = Json::array();
+  for (const AuditFinding& finding : report.findings) {
+    findings.push_back({{"invariant", finding.invariant}, {"what", finding.what}});
+  }
+  return dump({{"path", path},
+               {"clean", report.clean()},
+               {"records", report.records},
+               {"frames", report.frames},
+               {"pads", report.pads},
+               {"findings", findings},
+               {"notes", report.notes}});
+}
+
+std::string to_text(const std::string& path, const AuditReport& report) {
+  std::string out;
+  for (const AuditFinding& finding : report.findings) {
+    out += finding.invariant + ": " + finding.what + '\n';
+  }
+  for (const std::string& note : report.notes) out += "note: " + note + '\n';
+  if (report.clean()) {
+    out += path + ": every invariant holds (" + std::to_string(report.records) + " records, " +
+           std::to_string(report.frames) + " frames, " + std::to_string(report.pads) + " pads)\n";
+  }
+  return out;
+}
+
+std::string to_text(const RepairReport& report) {
+  std::string out;
+  const auto add = [&out](const std::string& what) { out += (out.empty() ? "" : ", ") + what; };
+  if (!report.header_restored.empty()) {
+    std::string fields;
+    for (const std::string& field : report.header_restored) {
+      fields += (fields.empty() ? "" : ", ") + field;
+    }
+    add("restored the header (" + fields + ')');
+  }
+  if (report.ports_freed != 0) add("freed " + counted(report.ports_freed, "dead port"));
+  if (report.claims_cleared != 0) add("cleared " + counted(report.claims_cleared, "claim"));
+  if (report.lock_released) add("released the lock");
+  if (report.ring_rebuilt) {
+    add("rebuilt the ring keeping " + counted(report.frames_kept, "frame") + " (epoch " +
+        std::to_string(report.epoch) + ')');
+  }
+  return out.empty() ? "nothing to repair" : out;
+}
+
+std::string aligned(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::size_t> widths;
+  std::vector<bool> numeric;
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    widths.resize(std::max(widths.size(), rows[r].size()), 0);
+    numeric.resize(widths.size(), rows.size() > 1);
+    for (std::size_t c = 0; c < rows[r].size(); ++c) {
+      widths[c] = std::max(widths[c], base::columns_of(rows[r][c]));
+      if (r > 0 && !looks_like_a_number(rows[r][c])) numeric[c] = false;
+    }
+  }
+  std::string out;
+  for (const std::vector<std::string>& row : rows) {
+    std::string line;
+    for (std::size_t c = 0; c < row.size(); ++c) {
+      const std::string gap(widths[c] - base::columns_of(row[c]), ' ');
+      line += (c == 0 ? "" : "  ") + (numeric[c] ? gap + row[c] : row[c] + gap);
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    out += line + '\n';
+  }
+  return out;
+}
+
+std::string folded(const std::vector<std::vector<std::string>>& rows, std::size_t keys,
+                   std::size_t width) {
+  std::string out;
+  const std::size_t columns = rows.front().size();
+  for (std::size_t from = keys; from < columns;) {
+    std::string block;
+    std::size_t end = from;
+    for (; end < columns; ++end) {  // the widest block that fits, but at least one column
+      std::vector<std::vector<std::string>> part;
+      for (const std::vector<std::string>& row : rows) {
+        std::vector<std::string> cells(row.begin(), row.begin() + static_cast<long>(keys));
+        cells.insert(cells.end(), row.begin() + static_cast<long>(from),
+                     row.begin() + static_cast<long>(end) + 1);
+        part.push_back(std::move(cells));
+      }
+      std::string wider = aligned(part);
+      std::size_t widest = 0;
+      for (std::size_t at = 0; at < wider.size();) {
+        const std::size_t line_end = wider.find('\n', at);
+        widest =
+            std::max(widest, base::columns_of(std::string_view(wider).substr(at, line_end - at)));
+        at = line_end + 1;
+      }
+      if (width != 0 && widest > width && end > from) break;
+      block = std::move(wider);
+    }
+    out += (out.empty() ? "" : "\n") + block;
+    from = end;
+  }
+  return out;
+}
+
+std::string to_text(const BusInfo& info, std::size_t width) {
+  std::string out = head_text(info);
+  if (info.ports.empty()) return out;
+  std::vector<std::vector<std::string>> ports = {
+      {"slot", "name", "state", "up", "link", "pid", "mac", "mode"}};
+  // The most important columns come first: on a narrow terminal they are in the first block.
+  std::vector<std::vector<std::string>> counters = {
+      {"slot", "name", "tx_frames", "rx_frames", "lost_frames", "too_long", "tx_bytes", "rx_bytes",
+       "overruns", "lost_bytes", "corrupt", "wakeups", "doorbells", "lock_sleeps"}};
+  for (const PortInfo& port : info.ports) {
+    ports.push_back({std::to_string(port.slot), port.name, state_name(port), up_name(port),
+                     to_string(port.link), std::to_string(port.pid), port.mac.to_string(),
+                     mode_name(port)});
+    std::vector<std::string> row = {std::to_string(port.slot), port.name};
+    for (const std::uint64_t number :
+         {port.tx_frames, port.rx_frames, port.lost_frames, port.too_long_frames, port.tx_bytes,
+          port.rx_bytes, port.overruns, port.lost_bytes, port.corrupt, port.wakeups, port.doorbells,
+          port.lock_sleeps}) {
+      row.push_back(std::to_string(number));
+    }
+    counters.push_back(std::move(row));
+  }
+  return out + '\n' + folded(ports, 2, width) + '\n' + folded(counters, 2, width);
+}
+
+}  // namespace shmif::tools

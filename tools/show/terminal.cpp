@@ -1,0 +1,119 @@
+#include "tools/show/terminal.hpp"
+
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <string_view>
+
+#include "tools/common/command.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+constexpr std::string_view kEnter = "\x1b[?1049h\x1b[?25l";  // alternate screen, no cursor
+constexpr std::string_view kLeave = "\x1b[0m\x1b[?25h\x1b[?1049l";
+
+void put(std::string_view text) noexcept {
+  while (!text.empty()) {
+    const ssize_t n = write(STDOUT_FILENO, text.data(), text.size());
+    if (n < 0 && errno != EINTR && errno != EAGAIN) return;  // the terminal is gone
+    if (n > 0) text.remove_prefix(static_cast<std::size_t>(n));
+  }
+}
+
+sigset_t terminal_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGWINCH);
+  sigaddset(&set, SIGTSTP);
+  return set;
+}
+
+}  // namespace
+
+Screen::Screen() {
+  const sigset_t set = terminal_signals();
+  sigprocmask(SIG_BLOCK, &set, nullptr);
+  signals_ = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (signals_ < 0) throw Exception(Error::from_errno(errno, "cannot make a signalfd"));
+  have_keys_ = tcgetattr(STDIN_FILENO, &before_) == 0;
+  enter();
+}
+
+Screen::~Screen() {
+  leave();
+  const sigset_t set = terminal_signals();
+  sigprocmask(SIG_UNBLOCK, &set, nullptr);
+  close(signals_);
+}
+
+void Screen::enter() {
+  if (have_keys_) {
+    termios raw = before_;
+    raw.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);  // ISIG stays: Ctrl-C and Ctrl-Z work
+    raw.c_cc[VMIN] = 0;
+    raw.c_cc[VTIME] = 0;
+    tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+  }
+  put(kEnter);
+}
+
+void Screen::leave() noexcept {
+  put(kLeave);
+  if (have_keys_) tcsetattr(STDIN_FILENO, TCSANOW, &before_);
+}
+
+Screen::Size Screen::size() const noexcept {
+  winsize window{};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0 || window.ws_col == 0 || window.ws_row == 0) {
+    return {};
+  }
+  return {window.ws_col, window.ws_row};
+}
+
+void Screen::show(const std::string& lines) {
+  const Size room = size();
+  std::string out = "\x1b[H";
+  unsigned row = 0;
+  unsigned column = 0;
+  bool in_escape = false;
+  for (const char c : lines) {
+    if (c == '\n') {
+      if (++row == room.rows) break;
+      // Clears the rest of the line. Not after a full line, because "erase to the end" would remove
+      // its last letter.
+      out += column < room.columns ? "\x1b[0m\x1b[K\r\n" : "\x1b[0m\r\n";
+      column = 0;
+      continue;
+    }
+    if (c == '\x1b') in_escape = true;
+    if (in_escape) {
+      out += c;
+      // An escape sequence takes no columns; a letter ends it.
+      if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) in_escape = false;
+    } else if (column < room.columns) {
+      out += c;
+      ++column;
+    }
+  }
+  out += column < room.columns ? "\x1b[0m\x1b[K\x1b[J" : "\x1b[0m";  // and the rest of the screen
+  put(out);
+}
+
+void Screen::suspend() {
+  leave();
+  raise(SIGSTOP);  // continues here at SIGCONT
+  enter();
+}
+
+int Screen::next_signal() noexcept {
+  signalfd_siginfo info{};
+  if (read(signals_, &info, sizeof info) != sizeof info) return 0;
+  return static_cast<int>(info.ssi_signo);
+}
+
+}  // namespace shmif::tools
