@@ -55,15 +55,15 @@ std::string printable(std::string_view text) {
   return out;
 }
 
-std::string shortened(std::string_view text, std::size_t most) {
+std::string shortened(std::string_view text, std::size_t max) {
   std::size_t characters = 0;
   std::size_t cut = 0;  // where to cut if the text is too long
   for (std::size_t at = 0; at < text.size(); ++at) {
     if (is_continuation(text[at])) continue;
-    if (characters + 3 == most) cut = at;
+    if (characters + 3 == max) cut = at;
     ++characters;
   }
-  if (characters <= most) return std::string(text);
+  if (characters <= max) return std::string(text);
   return std::string(text.substr(0, cut)) + "...";
 }
 

@@ -12,8 +12,8 @@ namespace shmif::base {
 /// character that changes the direction of the text, and each byte that is not valid UTF-8.
 std::string printable(std::string_view text);
 
-/// At most `most` (at least 3) characters of `text`, which is UTF-8; "..." replaces the end of a
+/// At most `max` (at least 3) characters of `text`, which is UTF-8; "..." replaces the end of a
 /// longer text.
-std::string shortened(std::string_view text, std::size_t most);
+std::string shortened(std::string_view text, std::size_t max);
 
 }  // namespace shmif::base

@@ -14,7 +14,7 @@ namespace {
 using std::chrono::nanoseconds;
 
 constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
-constexpr std::uint64_t kMostTimeNs = 100ULL * 365 * 24 * 3600 * kNsPerSecond;
+constexpr std::uint64_t kMaxTimeNs = 100ULL * 365 * 24 * 3600 * kNsPerSecond;
 
 struct Unit {
   std::string_view name;
@@ -218,7 +218,7 @@ Reading<nanoseconds> read_time(std::string_view text, std::optional<TimeUnit> pl
       }
     }
   }
-  if (!ns || *ns > kMostTimeNs) {
+  if (!ns || *ns > kMaxTimeNs) {
     return Reading<nanoseconds>::refused(
         "is not a time (as 30s, 1.5ms or 2m, with ns, us, ms, s, m, h or d, down to one nanosecond "
         "and up to 100 years)");

@@ -1,11 +1,14 @@
 #pragma once
-// Frames as links pass them on: views, and the buffer into which a batch is received.
+// Frames as links pass them on: views, the buffer into which a batch is received, and what the calls
+// that send, receive and wait return.
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <system_error>
 
 #include "bus/mac.hpp"
 
@@ -137,6 +140,27 @@ class FrameBatch {
   std::size_t max_frames_;
   std::size_t size_ = 0;
   std::size_t used_ = 0;
+};
+
+/// The outcome of sending a batch. The link accepted the first `taken` frames (or dropped and
+/// counted them itself, as a full device does). The caller can send the rest again.
+struct [[nodiscard]] SendResult {
+  std::size_t taken = 0;
+  std::error_code error;  ///< set: why frame number `taken` was refused; Errc::link_ended: for good
+};
+
+/// The outcome of a receive. No frames and no error: no frame is there now.
+struct [[nodiscard]] ReceiveResult {
+  std::size_t frames = 0;
+  std::uint64_t lost = 0;  ///< frames lost to overruns since the last call
+  std::error_code error;   ///< Errc::link_ended: no frame will ever come again (device gone, EOF)
+};
+
+/// What prepare_wait() returns.
+struct WaitHint {
+  bool ready = false;  ///< frames are there: do not sleep
+  /// Sleep no longer than this before looking again, whatever the descriptor says.
+  std::chrono::nanoseconds at_most = std::chrono::nanoseconds::max();
 };
 
 }  // namespace shmif

@@ -192,8 +192,8 @@ bool Segmenter::begin(std::span<const std::byte> frame, const Offload& offload) 
   if (payload_ >= frame.size()) return false;  // also if there is no payload
   const std::size_t payload_bytes = frame.size() - payload_;
   const std::size_t mss = offload.gso_size + (tcp_ ? l4_bytes - kTcpMinBytes : 0);
-  const bool small = !tcp_ || mss < kLeastTcpMss;
-  if (small && payload_bytes > kMostSegments * offload.gso_size) return false;
+  const bool small = !tcp_ || mss < kMinTcpMss;
+  if (small && payload_bytes > kMaxSegments * offload.gso_size) return false;
   gso_size_ = std::min<std::size_t>(offload.gso_size, payload_bytes);
   // The lengths that next() writes must fit 16 bits.
   if (payload_ - h.l3 + gso_size_ > 0xffff) return false;

@@ -25,12 +25,12 @@ std::uint16_t internet_sum(std::span<const std::byte> bytes, std::uint32_t start
 bool finish_checksum(std::span<std::byte> frame, const Offload& offload) noexcept;
 
 /// A super-frame stands for at most this many frames (Linux: UDP_MAX_SEGMENTS, 64 in older
-/// kernels). The exception is TCP with an MSS of at least kLeastTcpMss, options included (Linux:
+/// kernels). The exception is TCP with an MSS of at least kMinTcpMss, options included (Linux:
 /// TCP_MIN_SND_MSS; Linux never uses a smaller one). So 64 KiB are at most 1,365 TCP segments, or
 /// 8,190 if each has 40 bytes of options. A super-frame that a device merged from small packets has
 /// less than 128 of them, so these may be smaller.
-inline constexpr std::size_t kMostSegments = 128;
-inline constexpr std::size_t kLeastTcpMss = 48;
+inline constexpr std::size_t kMaxSegments = 128;
+inline constexpr std::size_t kMinTcpMss = 48;
 
 /// Splits a super-frame into the frames that it stands for, one at a time, so that the caller may
 /// stop when its buffer is full and continue later.

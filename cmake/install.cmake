@@ -16,6 +16,7 @@ set(SHMIF_PUBLIC_HEADERS
   bus/frame.hpp
   bus/info.hpp
   bus/mac.hpp
+  bus/port_options.hpp
   shmif/bus.hpp
   shmif/fault_link.hpp
   shmif/faults.hpp

@@ -1,15 +1,14 @@
 #include "shmif/bus.hpp"
 
+#include <utility>
+
 #include "bus/file/file.hpp"
 #include "bus/file/geometry.hpp"
 #include "bus/file/sigbus_guard.hpp"
 #include "bus/repair/destroy.hpp"
 #include "bus/repair/header_repair.hpp"
 #include "bus/repair/inspect.hpp"
-#include "shmif/bus_impl.hpp"
 #include "shmif/log.hpp"
-
-#include <utility>
 
 namespace shmif {
 namespace {
@@ -60,10 +59,19 @@ bool BusOptions::carries_offloads() const noexcept {
   return bus::max_record_of(ring_bytes, mtu) == bus::kSuperFrameRecord;
 }
 
+struct Bus::Impl {
+  bus::Inspector inspector;
+};
 Bus::Bus(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Bus::Bus(Bus&&) noexcept = default;
 Bus& Bus::operator=(Bus&&) noexcept = default;
 Bus::~Bus() = default;
+int Bus::descriptor() const noexcept {
+  return impl_->inspector.descriptor();
+}
+const std::string& Bus::path() const noexcept {
+  return impl_->inspector.path();
+}
 
 Result<void> Bus::create(const std::string& path, const BusOptions& options) {
   const auto made = bus::create_file(path, to_create(options));

@@ -79,6 +79,8 @@ class Bus {
 
  private:
   friend class Port;
+  int descriptor() const noexcept;
+  const std::string& path() const noexcept;
   struct Impl;
   explicit Bus(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;

@@ -188,7 +188,7 @@ int refill(shmif_port& port) {
 }
 
 /// How many frames a port lends at once.
-constexpr std::size_t kMostLent = 32;
+constexpr std::size_t kMaxLent = 32;
 /// How often frames may be overwritten while they are copied.
 constexpr unsigned kMaxTries = 16;
 
@@ -231,7 +231,7 @@ std::size_t copy_to(const iovec& buffer, const FrameView& frame) noexcept {
   return bytes;
 }
 
-/// Receives up to `count` frames, at most kMostLent, straight from the ring into the buffers.
+/// Receives up to `count` frames, at most kMaxLent, straight from the ring into the buffers.
 /// Result: how many, or -errno.
 int receive_into(shmif_port& port, const iovec* buffers, shmif_frame_info* infos,
                  std::size_t count) {
@@ -239,7 +239,7 @@ int receive_into(shmif_port& port, const iovec* buffers, shmif_frame_info* infos
   for (unsigned tries = 0; tries < kMaxTries; ++tries) {
     const int lent = borrow(port, batch);
     if (lent <= 0) return lent;
-    std::array<FrameView, kMostLent> views;
+    std::array<FrameView, kMaxLent> views;
     std::copy(batch.frames().begin(), batch.frames().end(), views.begin());
     for (std::size_t i = 0; i < batch.size(); ++i) copy_to(buffers[i], views[i]);
     const std::size_t torn = port.port.release();
@@ -390,7 +390,7 @@ int shmif_receive_batch(shmif_port* port, const iovec* buffers, shmif_frame_info
       tell(frame, copy_to(buffers[done], frame), port->lost, info_at(infos, done));
     }
     while (done < count) {
-      const std::size_t n = std::min(count - done, kMostLent);
+      const std::size_t n = std::min(count - done, kMaxLent);
       const int got = receive_into(*port, buffers + done, info_at(infos, done), n);
       if (got < 0 && done == 0) return got;
       if (got <= 0) break;
@@ -411,7 +411,7 @@ int shmif_receive_in_place(shmif_port* port, iovec* frames, shmif_frame_info* in
       views = views.first(std::min(views.size(), count));
       port->next += views.size();
     } else {
-      shmif::FrameBatch& batch = port->batch_of(std::min(count, kMostLent));
+      shmif::FrameBatch& batch = port->batch_of(std::min(count, kMaxLent));
       if (const int lent = borrow(*port, batch); lent <= 0) return lent;
       views = batch.frames();
     }

@@ -16,9 +16,9 @@
 namespace shmif {
 namespace {
 
-constexpr std::size_t kLeastBufferBytes = 128U << 10U;
-constexpr std::size_t kMostBufferBytes = 1U << 30U;  // what Record::end can say
-constexpr std::size_t kLeastRecordBytes = 16;        // of all the formats written here
+constexpr std::size_t kMinBufferBytes = 128U << 10U;
+constexpr std::size_t kMaxBufferBytes = 1U << 30U;  // what Record::end can say
+constexpr std::size_t kMinRecordBytes = 16;         // of all the formats written here
 
 /// Writes all of `bytes`, also to a descriptor that does not block. Result: 0 or errno; `done`
 /// counts what was written either way.
@@ -69,8 +69,8 @@ Result<std::unique_ptr<CaptureFile>> CaptureFile::create(const std::string& path
   if (!file->never_) return Error::from_errno(errno, "cannot write " + what);
   struct stat status{};
   file->regular_ = fstat(file->fd_.get(), &status) == 0 && S_ISREG(status.st_mode);
-  file->buffer_.resize(std::clamp(options.buffer_bytes, kLeastBufferBytes, kMostBufferBytes));
-  file->records_.reserve(file->buffer_.size() / kLeastRecordBytes);
+  file->buffer_.resize(std::clamp(options.buffer_bytes, kMinBufferBytes, kMaxBufferBytes));
+  file->records_.reserve(file->buffer_.size() / kMinRecordBytes);
 
   const base::SignalGuard guard(SIGPIPE, SIGXFSZ);
   std::size_t done = 0;

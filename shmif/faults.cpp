@@ -14,15 +14,15 @@ using std::chrono::nanoseconds;
 /// A frame that lets the next one pass does not wait longer for one.
 constexpr std::chrono::milliseconds kLongestHold{10};
 /// Frames that wait for one to pass, their copies not counted.
-constexpr std::size_t kMostHeld = 64;
+constexpr std::size_t kMaxHeld = 64;
 constexpr std::size_t kAddressBytes = 12;
 constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
 /// Longer is a mistake, and so is a rate above it.
-constexpr std::chrono::hours kMostDelay{1};
-constexpr std::uint64_t kMostBps = 1'000'000'000'000;
-constexpr std::uint64_t kMostQueued = 10'000'000;
+constexpr std::chrono::hours kMaxDelay{1};
+constexpr std::uint64_t kMaxBps = 1'000'000'000'000;
+constexpr std::uint64_t kMaxQueued = 10'000'000;
 /// Of the buffers of frames that have gone, so many are kept for others.
-constexpr std::size_t kMostSpare = 256;
+constexpr std::size_t kMaxSpare = 256;
 
 Error bad_part(const std::string& what) {
   return {Errc::bad_argument, "fault " + what};
@@ -64,7 +64,7 @@ Why set_delay(const Part& part, FaultOptions& o) {
   }
   const auto delay = base::read_time(mean.value, std::nullopt);
   if (!delay) return delay.why(mean.value, mean.before);
-  if (*delay > kMostDelay) return mean.wrong("is longer than an hour");
+  if (*delay > kMaxDelay) return mean.wrong("is longer than an hour");
   if (jitter > *delay) return mean.wrong("varies by more than the delay itself");
   o.delay = *delay;
   o.jitter = jitter;
@@ -100,7 +100,7 @@ Why set_share(const Part& part, FaultOptions& o) {
 Why set_rate(const Part& part, FaultOptions& o) {
   const auto rate = base::read_rate(part.value);
   if (!rate) return rate.why(part.value, part.before);
-  if (*rate == 0 || *rate > kMostBps) return part.wrong("is out of range (1bit to 1000Gbit)");
+  if (*rate == 0 || *rate > kMaxBps) return part.wrong("is out of range (1bit to 1000Gbit)");
   o.rate_bps = *rate;
   return {};
 }
@@ -108,7 +108,7 @@ Why set_rate(const Part& part, FaultOptions& o) {
 Why set_queue(const Part& part, FaultOptions& o) {
   const auto frames = base::read_count(part.value);
   if (!frames) return frames.why(part.value, part.before);
-  if (*frames == 0 || *frames > kMostQueued)
+  if (*frames == 0 || *frames > kMaxQueued)
     return part.wrong("is out of range (1 to 10000000 frames)");
   o.queue_frames = *frames;
   return {};
@@ -204,8 +204,8 @@ std::string to_string(const FaultOptions& o) {
 }
 
 Faults::Faults(const FaultOptions& options) : options_(options) {
-  spare_.reserve(kMostSpare);
-  held_.reserve(2 * kMostHeld);  // so that no memory is needed later
+  spare_.reserve(kMaxSpare);
+  held_.reserve(2 * kMaxHeld);  // so that no memory is needed later
   seed_random();
 }
 
@@ -237,10 +237,10 @@ bool Faults::is_lost() noexcept {
 }
 
 nanoseconds Faults::draw_jitter() noexcept {
-  const auto most = static_cast<std::uint64_t>(options_.jitter.count());
+  const auto max = static_cast<std::uint64_t>(options_.jitter.count());
   const std::uint64_t drawn = random_[kJitter]();
   // The bias is less than 2^-20: a jitter has at most 42 bits.
-  return nanoseconds(static_cast<std::int64_t>(drawn % (2 * most + 1))) - options_.jitter;
+  return nanoseconds(static_cast<std::int64_t>(drawn % (2 * max + 1))) - options_.jitter;
 }
 
 /// When a frame that comes in now goes out, and the bottleneck's time for it.
@@ -295,7 +295,7 @@ void Faults::put(const FrameView& frame, Time now) noexcept {
 bool Faults::may_hold(std::size_t count) const noexcept {
   if (held_.size() + count >= options_.queue_frames) return false;
   const auto originals = std::ranges::count(held_, false, &Frame::is_copy);
-  return static_cast<std::size_t>(originals) < kMostHeld;
+  return static_cast<std::size_t>(originals) < kMaxHeld;
 }
 
 /// So many from the back of the queue, a frame and perhaps its copy, wait for one to pass.
@@ -328,8 +328,8 @@ bool Faults::enter(const FrameView& frame, Time due, Time now) noexcept {
 void Faults::cut_short(Frame& frame, std::uint64_t where) noexcept {
   const std::size_t size = frame.view.size();
   if (size <= kEthernetHeaderBytes) return;
-  const std::size_t most = size - kEthernetHeaderBytes;
-  frame.view.bytes = frame.view.bytes.first(kEthernetHeaderBytes + where % most);
+  const std::size_t max = size - kEthernetHeaderBytes;
+  frame.view.bytes = frame.view.bytes.first(kEthernetHeaderBytes + where % max);
   ++counters_.truncated;
 }
 
@@ -378,7 +378,7 @@ std::size_t Faults::ready(std::span<FrameView> into, Time now) noexcept {
 
 void Faults::pop(std::size_t count) noexcept {
   for (; count > 0; --count) {
-    if (spare_.size() < kMostSpare) spare_.push_back(std::move(queue_.front().bytes));
+    if (spare_.size() < kMaxSpare) spare_.push_back(std::move(queue_.front().bytes));
     queue_.pop_front();
   }
 }

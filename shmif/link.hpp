@@ -17,32 +17,11 @@
 
 namespace shmif {
 
-/// The outcome of sending a batch. The link accepted the first `taken` frames (or dropped and
-/// counted them itself, as a full device does). The caller can send the rest again.
-struct [[nodiscard]] SendResult {
-  std::size_t taken = 0;
-  std::error_code error;  ///< set: why frame number `taken` was refused; Errc::link_ended: for good
-};
-
-/// The outcome of a receive. No frames and no error: no frame is there now.
-struct [[nodiscard]] ReceiveResult {
-  std::size_t frames = 0;
-  std::uint64_t lost = 0;  ///< frames lost to overruns since the last call
-  std::error_code error;   ///< Errc::link_ended: no frame will ever come again (device gone, EOF)
-};
-
 /// Whether a link that returned this error can never work again.
 inline bool is_final(std::error_code error) noexcept {
   return error == Errc::link_ended || error == Errc::bus_lost || error == Errc::forked ||
          error == Errc::not_linked;
 }
-
-/// What prepare_wait() returns.
-struct WaitHint {
-  bool ready = false;  ///< frames are there: do not sleep
-  /// Sleep no longer than this before looking again, whatever the descriptor says.
-  std::chrono::nanoseconds at_most = std::chrono::nanoseconds::max();
-};
 
 /// To wait: prepare_wait(); unless ready, poll descriptor() for POLLIN at most `at_most`;
 /// finish_wait(). A descriptor of -1 cannot be polled: the link is always ready, or has ended.

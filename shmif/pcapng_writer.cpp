@@ -31,19 +31,19 @@ constexpr std::uint16_t kIsbDropped = 5;        // isb_ifdrop
 constexpr std::uint16_t kIsbAccepted = 6;       // isb_filteraccept
 
 constexpr std::uint32_t kByteOrder = 0x1a2b3c4d;
-constexpr std::uint16_t kEthernet = 1;          // LINKTYPE_ETHERNET
-constexpr std::uint32_t kMostBytes = 262144;    // of a frame: the most that Wireshark accepts
-constexpr std::uint8_t kNanoseconds = 9;        // times count units of 10^-9 s
-constexpr std::size_t kMostTextBytes = 60'000;  // an option's length has 16 bits
-constexpr std::size_t kFixedBytes = 64;         // more than any block has besides data and options
-constexpr std::size_t kOptionBytes = 4;         // of an option's head; also the end of options
+constexpr std::uint16_t kEthernet = 1;         // LINKTYPE_ETHERNET
+constexpr std::uint32_t kMaxBytes = 262144;    // of a frame: the most that Wireshark accepts
+constexpr std::uint8_t kNanoseconds = 9;       // times count units of 10^-9 s
+constexpr std::size_t kMaxTextBytes = 60'000;  // an option's length has 16 bits
+constexpr std::size_t kFixedBytes = 64;        // more than any block has besides data and options
+constexpr std::size_t kOptionBytes = 4;        // of an option's head; also the end of options
 
 constexpr std::size_t padded(std::size_t bytes) noexcept {
   return (bytes + 3U) & ~std::size_t{3};
 }
 
 std::string_view fitting(std::string_view text) noexcept {
-  return text.substr(0, kMostTextBytes);
+  return text.substr(0, kMaxTextBytes);
 }
 
 /// Room for a text as an option, and for the end of options.
@@ -118,7 +118,7 @@ struct PcapngWriter::Impl {
       Block block(to, BlockType::interface_description);
       block.number(kEthernet);
       block.number(std::uint16_t{0});
-      block.number(snap_bytes != 0 ? snap_bytes : kMostBytes);
+      block.number(snap_bytes != 0 ? snap_bytes : kMaxBytes);
       block.option(kIfName, about.name);
       block.option(kIfDescription, about.description);
       block.option(kIfTimeResolution, &kNanoseconds, sizeof kNanoseconds);

@@ -9,7 +9,6 @@
 #include "base/unique_fd.hpp"
 #include "bus/file/geometry.hpp"
 #include "bus/port/attachment.hpp"
-#include "shmif/bus_impl.hpp"
 #include "shmif/log.hpp"
 
 namespace shmif {
@@ -31,15 +30,13 @@ Port& Port::operator=(Port&&) noexcept = default;
 Port::~Port() = default;
 
 Result<void> Port::attach(const std::string& path) {
-  return link_to(path, [&](const bus::AttachOptions& options) {
-    return bus::Attachment::attach(path, options);
-  });
+  return link_to(
+      path, [&](const PortOptions& options) { return bus::Attachment::attach(path, options); });
 }
 
 Result<void> Port::attach(const Bus& bus) {
-  const bus::Inspector& opened = bus.impl_->inspector;
-  return link_to(opened.path(), [&](const bus::AttachOptions& options) {
-    return bus::Attachment::attach(opened.descriptor(), opened.path(), options);
+  return link_to(bus.path(), [&](const PortOptions& options) {
+    return bus::Attachment::attach(bus.descriptor(), bus.path(), options);
   });
 }
 
@@ -61,26 +58,10 @@ Result<void> Port::link_to(const std::string& path, const Attach& attach_with) {
                                           std::to_string(path.size()) + " characters, at most " +
                                           std::to_string(PATH_MAX - 1) + " are possible");
   }
-  const PortOptions& o = impl_->options;
-  bus::AttachOptions attach;
-  attach.name = o.name;
-  attach.mac = o.mac;  // a random one is drawn again when it collides
-  attach.kind = o.kind;
-  attach.start_oldest = o.start == Start::oldest;
-  attach.resume_newest = o.resume == Resume::newest;
-  attach.promiscuous = o.promiscuous;
-  attach.learn = o.learn;
-  attach.take_offloads = o.take_offloads;
-  attach.lock_memory = o.lock_memory;
-  attach.name_patience = o.name_patience;
-  auto attached = attach_with(attach);
+  auto attached = attach_with(impl_->options);
   if (!attached) return std::move(attached).error();
   impl_->bus.emplace(*std::move(attached));
-  if (o.mac) {
-    impl_->mac = *o.mac;
-  } else {
-    impl_->mac = impl_->bus->mac();
-  }
+  impl_->mac = impl_->bus->mac();
   log_if_possible([&] {
     if (!impl_->bus->warning().empty()) log_warning_once(impl_->bus->warning());
     log_debug("port " + name() + " attached to " + path + " in slot " + std::to_string(slot()));
@@ -116,14 +97,12 @@ bool Port::is_up() const noexcept {
 
 SendResult Port::send(std::span<const FrameView> frames) noexcept {
   if (!impl_->bus) return {0, Errc::not_linked};
-  const bus::Appended sent = impl_->bus->send(frames, bus::WhenFull::wait);
-  return {sent.taken, sent.error};
+  return impl_->bus->send(frames, bus::WhenFull::wait);
 }
 
 SendResult Port::try_send(std::span<const FrameView> frames) noexcept {
   if (!impl_->bus) return {0, Errc::not_linked};
-  const bus::Appended sent = impl_->bus->send(frames, bus::WhenFull::give_up);
-  return {sent.taken, sent.error};
+  return impl_->bus->send(frames, bus::WhenFull::give_up);
 }
 
 std::chrono::nanoseconds Port::patience() const noexcept {
@@ -132,14 +111,12 @@ std::chrono::nanoseconds Port::patience() const noexcept {
 
 ReceiveResult Port::receive(FrameBatch& into) noexcept {
   if (!impl_->bus) return {0, 0, Errc::not_linked};
-  const bus::Received got = impl_->bus->receive(into);
-  return {got.frames, got.lost, got.error};
+  return impl_->bus->receive(into);
 }
 
 ReceiveResult Port::receive_in_place(FrameBatch& into) noexcept {
   if (!impl_->bus) return {0, 0, Errc::not_linked};
-  const bus::Received got = impl_->bus->receive_in_place(into);
-  return {got.frames, got.lost, got.error};
+  return impl_->bus->receive_in_place(into);
 }
 std::size_t Port::release() noexcept {
   return impl_->bus ? impl_->bus->release() : 0;
@@ -175,9 +152,7 @@ std::error_code Port::descriptor_error() const noexcept {
 }
 
 WaitHint Port::prepare_wait() noexcept {
-  if (!impl_->bus) return {true, {}};
-  const auto longest = impl_->bus->prepare_wait();
-  return longest ? WaitHint{false, *longest} : WaitHint{true, {}};
+  return impl_->bus ? impl_->bus->prepare_wait() : WaitHint{.ready = true};
 }
 void Port::finish_wait() noexcept {
   if (impl_->bus) impl_->bus->finish_wait();
@@ -236,7 +211,7 @@ PortCounters Port::counters() const noexcept {
 }
 
 struct Follower::Impl {
-  bus::Listener listener;
+  bus::Follower follower;
   UniqueFd timer;
 };
 Follower::Follower(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -246,19 +221,17 @@ Follower::~Follower() = default;
 
 Result<Follower> Follower::open(const std::string& path, Start start, Resume resume,
                                 bool take_offloads) {
-  auto listener =
-      bus::Listener::open(path, start == Start::oldest, resume == Resume::newest, take_offloads);
-  if (!listener) return std::move(listener).error();
-  if (!listener->warning().empty()) log_warning(listener->warning());
-  return Follower(std::make_unique<Impl>(Impl{*std::move(listener), {}}));
+  auto follower = bus::Follower::open(path, start, resume, take_offloads);
+  if (!follower) return std::move(follower).error();
+  if (!follower->warning().empty()) log_warning(follower->warning());
+  return Follower(std::make_unique<Impl>(Impl{*std::move(follower), {}}));
 }
 
 ReceiveResult Follower::receive(FrameBatch& into) noexcept {
-  const bus::Received got = impl_->listener.receive(into);
-  return {got.frames, got.lost, got.error};
+  return impl_->follower.receive(into);
 }
 bool Follower::wait(std::chrono::nanoseconds timeout) noexcept {
-  return impl_->listener.wait(timeout);
+  return impl_->follower.wait(timeout);
 }
 int Follower::descriptor() noexcept {
   UniqueFd& timer = impl_->timer;
@@ -267,25 +240,25 @@ int Follower::descriptor() noexcept {
 }
 
 WaitHint Follower::prepare_wait() noexcept {
-  const auto next_look = impl_->listener.prepare_wait();
-  if (!next_look) return {true, {}};
+  const WaitHint hint = impl_->follower.prepare_wait();
+  if (hint.ready) return hint;
   itimerspec at{};
-  at.it_value.tv_nsec = static_cast<long>(next_look->count());  // less than a second
+  at.it_value.tv_nsec = static_cast<long>(hint.at_most.count());  // less than a second
   if (impl_->timer) static_cast<void>(timerfd_settime(impl_->timer.get(), 0, &at, nullptr));
-  return {false, *next_look};
+  return hint;
 }
 
 void Follower::finish_wait() noexcept {
   std::uint64_t expired = 0;
   if (impl_->timer) static_cast<void>(read(impl_->timer.get(), &expired, sizeof expired) > 0);
-  impl_->listener.finish_wait();
+  impl_->follower.finish_wait();
 }
 
 PortCounters Follower::counters() const noexcept {
-  return impl_->listener.counters();
+  return impl_->follower.counters();
 }
 std::size_t Follower::max_frame_bytes() const noexcept {
-  return impl_->listener.max_frame();
+  return impl_->follower.max_frame();
 }
 
 }  // namespace shmif

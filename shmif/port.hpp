@@ -11,43 +11,12 @@
 #include <system_error>
 
 #include "base/result.hpp"
+#include "bus/port_options.hpp"  // IWYU pragma: export
 #include "shmif/bus.hpp"
 #include "shmif/link.hpp"
 #include "shmif/mac.hpp"
 
 namespace shmif {
-
-/// Where a port begins to read when it goes up.
-enum class Start : std::uint8_t {
-  now,     ///< with the next frame
-  oldest,  ///< with the oldest frame still in the ring (what NetBSD's shmif does)
-};
-/// Where a port continues after an overrun.
-enum class Resume : std::uint8_t {
-  first,   ///< with the oldest frame still in the ring: loses least
-  newest,  ///< with the next frame: catches up at once
-};
-
-struct PortOptions {
-  std::string name =
-      {};  ///< 1 to 31 printable characters, unique among live ports; empty: next "portN"
-  std::optional<MacAddress> mac = std::nullopt;  ///< unset: random b2:a0:xx:xx:xx:xx
-  LinkKind kind = LinkKind::library;
-  Start start = Start::now;
-  Resume resume = Resume::first;
-  bool promiscuous = false;
-  /// Also accept frames addressed to any source MAC this port has sent from (for a link with other
-  /// hosts behind it, such as a guest or a bridge).
-  bool learn = false;
-  /// Deliver unfinished checksums and super-frames as they are (FrameView::offload), for a link
-  /// that can pass them on. Otherwise the port finishes each frame before delivery, and splits a
-  /// super-frame into its segments. The counters count a super-frame as one frame either way.
-  bool take_offloads = false;
-  bool lock_memory = false;  ///< mlock the mapping; attach fails if RLIMIT_MEMLOCK is too small
-  /// How long attach waits for a name or a MAC address that another port has. The kernel takes a
-  /// while to clean up a killed process (half a second was seen); until then its port keeps both.
-  std::chrono::milliseconds name_patience{0};
-};
 
 /// A port exists independently of a bus: it is linked to one or not, and it is up or down.
 /// Moves: a move transfers the link, the state, the counters, the lent frames and the descriptor. A

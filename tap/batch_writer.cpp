@@ -14,8 +14,7 @@ namespace shmif::tap {
 
 bool BatchWriter::open() noexcept {
   io_uring_params params{};
-  fd_.reset(
-      static_cast<int>(::syscall(SYS_io_uring_setup, kMostFrames, &params)));  // close-on-exec
+  fd_.reset(static_cast<int>(::syscall(SYS_io_uring_setup, kMaxFrames, &params)));  // close-on-exec
   if (!fd_ || (params.features & IORING_FEAT_SINGLE_MMAP) == 0) {
     close();
     return false;
@@ -49,7 +48,7 @@ void BatchWriter::close() noexcept {
 std::size_t BatchWriter::write(int fd, std::span<const std::span<const iovec>> frames,
                                std::span<std::int32_t> results) noexcept {
   if (!fd_) return 0;
-  const auto count = static_cast<unsigned>(std::min<std::size_t>(frames.size(), kMostFrames));
+  const auto count = static_cast<unsigned>(std::min<std::size_t>(frames.size(), kMaxFrames));
   auto& tail = rings_.at<std::uint32_t>(sq_tail_);
   const std::uint32_t begin = bus::load_relaxed(tail);
   for (unsigned i = 0; i < count; ++i) {

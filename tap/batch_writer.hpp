@@ -20,12 +20,12 @@ namespace shmif::tap {
 /// Threads: one at a time.
 class BatchWriter {
  public:
-  static constexpr unsigned kMostFrames = 64;
+  static constexpr unsigned kMaxFrames = 64;
 
   /// Result: false if the kernel has no io_uring, or forbids it.
   bool open() noexcept;
 
-  /// Writes `frames`, at most kMostFrames, in order and each by itself, as writev() does to a
+  /// Writes `frames`, at most kMaxFrames, in order and each by itself, as writev() does to a
   /// non-blocking descriptor. Afterwards the buffers may be changed. Blocks: never. Result: how
   /// many frames from the front were written or tried; results[i] is what writev() returns, or the
   /// negative errno. If that is fewer than all, or 0, the caller must write the rest, and all later

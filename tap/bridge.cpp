@@ -20,10 +20,10 @@
 
 // How the loop turns
 //
-// Each link is an Endpoint: the source of one direction and the sink of the other. A round pumps
-// every endpoint that may have frames (`look`): it receives one batch and sends it to the peer. A
+// Each link is a Side: the source of one direction and the sink of the other. A round pumps
+// every side that may have frames (`look`): it receives one batch and sends it to the peer. A
 // batch with frames leaves `look` set, so round follows round without a system call for waiting. If
-// no endpoint has `look` set, the loop prepares all links to wait, sleeps in epoll
+// no side has `look` set, the loop prepares all links to wait, sleeps in epoll
 // (level-triggered), and looks at those that epoll named.
 //
 // While a sink refuses frames, the loop does not receive from its source. It also takes the
@@ -70,8 +70,8 @@ struct DirectionCounts {
 };
 
 /// One link, as the source of its direction.
-struct Endpoint {
-  Endpoint(std::size_t pair_number, AnyLink& l, Interceptor i, std::size_t frames)
+struct Side {
+  Side(std::size_t pair_number, AnyLink& l, Interceptor i, std::size_t frames)
       : pair(pair_number),
         link(&l),
         interceptor(std::move(i)),
@@ -79,7 +79,7 @@ struct Endpoint {
 
   std::size_t pair;
   AnyLink* link;
-  Endpoint* peer = nullptr;
+  Side* peer = nullptr;
   Interceptor interceptor;
   FrameBatch batch;
   std::vector<FrameView> kept;         // what the interceptor left of the batch
@@ -115,18 +115,18 @@ struct Bridge::Impl {
   UniqueFd epoll;
   UniqueFd stop_event;
   // Left, right, left, right. A deque, because epoll points to them.
-  std::deque<Endpoint> endpoints;
+  std::deque<Side> sides;
   std::deque<Watch> watches;
   std::optional<BridgeEnd> end;
   char stop_marker = 0;  // its address stands for run()'s stop descriptor in epoll
 
-  std::error_code watch_endpoint(Endpoint& e) noexcept;
-  void unwatch(Endpoint& e) noexcept;
-  void finish(const Endpoint& e, std::error_code error);
-  bool retry(Endpoint& source);
-  bool pump(Endpoint& source);
-  void flush(Endpoint& source);
-  void intercept(Endpoint& source);
+  std::error_code watch_side(Side& e) noexcept;
+  void unwatch(Side& e) noexcept;
+  void finish(const Side& e, std::error_code error);
+  bool retry(Side& source);
+  bool pump(Side& source);
+  void flush(Side& source);
+  void intercept(Side& source);
   bool round();
   bool look_for_answers();
   int prepare_waits();
@@ -164,22 +164,20 @@ Result<Bridge> Bridge::create(const BridgeOptions& options) {
 Result<std::size_t> Bridge::add(AnyLink& left, AnyLink& right, Interceptor on_to_right,
                                 Interceptor on_to_left) {
   Impl& self = *impl_;
-  const std::size_t pair = self.endpoints.size() / 2;
-  Endpoint& l =
-      self.endpoints.emplace_back(pair, left, std::move(on_to_right), self.options.batch_frames);
-  Endpoint& r =
-      self.endpoints.emplace_back(pair, right, std::move(on_to_left), self.options.batch_frames);
+  const std::size_t pair = self.sides.size() / 2;
+  Side& l = self.sides.emplace_back(pair, left, std::move(on_to_right), self.options.batch_frames);
+  Side& r = self.sides.emplace_back(pair, right, std::move(on_to_left), self.options.batch_frames);
   l.peer = &r;
   r.peer = &l;
   l.is_bus = left.address().starts_with("bus:");
   r.is_bus = right.address().starts_with("bus:");
-  for (Endpoint* e : {&l, &r}) {
-    if (const std::error_code error = self.watch_endpoint(*e)) {
+  for (Side* e : {&l, &r}) {
+    if (const std::error_code error = self.watch_side(*e)) {
       Error failed(error, "cannot wait for " + e->link->address() + ": " + error.message());
       self.unwatch(l);
       self.unwatch(r);
-      self.endpoints.pop_back();
-      self.endpoints.pop_back();
+      self.sides.pop_back();
+      self.sides.pop_back();
       return failed;
     }
   }
@@ -203,11 +201,11 @@ void Bridge::stop() noexcept {
 }
 
 PairCounters Bridge::counters(std::size_t pair) const noexcept {
-  return {.to_right = impl_->endpoints[2 * pair].counts.snapshot(),
-          .to_left = impl_->endpoints[2 * pair + 1].counts.snapshot()};
+  return {.to_right = impl_->sides[2 * pair].counts.snapshot(),
+          .to_left = impl_->sides[2 * pair + 1].counts.snapshot()};
 }
 
-std::error_code Bridge::Impl::watch_endpoint(Endpoint& e) noexcept {
+std::error_code Bridge::Impl::watch_side(Side& e) noexcept {
   if (e.watched) return {};
   e.descriptor = e.link->descriptor();
   if (e.descriptor < 0) return {};
@@ -222,20 +220,20 @@ std::error_code Bridge::Impl::watch_endpoint(Endpoint& e) noexcept {
   return {};
 }
 
-void Bridge::Impl::unwatch(Endpoint& e) noexcept {
+void Bridge::Impl::unwatch(Side& e) noexcept {
   if (!e.watched) return;
   (void)::epoll_ctl(epoll.get(), EPOLL_CTL_DEL, e.descriptor, nullptr);
   e.watched = false;
 }
 
 /// Notes the first link that ended.
-void Bridge::Impl::finish(const Endpoint& e, std::error_code error) {
+void Bridge::Impl::finish(const Side& e, std::error_code error) {
   if (end) return;
   end = BridgeEnd{BridgeEnd::Why::link_ended, e.pair, e.link->address(), error};
 }
 
 /// Offers `pending` to the peer's link, and drops what it refuses for good.
-void Bridge::Impl::flush(Endpoint& source) {
+void Bridge::Impl::flush(Side& source) {
   while (source.stalled()) {
     const SendResult sent = source.peer->link->send(source.pending);
     const auto taken = source.pending.first(sent.taken);
@@ -268,7 +266,7 @@ void Bridge::Impl::flush(Endpoint& source) {
 
 /// Offers again what the peer refused, and drops it when the patience is over. Result: true if
 /// nothing waits any more.
-bool Bridge::Impl::retry(Endpoint& source) {
+bool Bridge::Impl::retry(Side& source) {
   flush(source);
   if (source.stalled() && Clock::now() >= source.give_up) {
     source.counts.dropped_full.add(source.pending.size());
@@ -278,7 +276,7 @@ bool Bridge::Impl::retry(Endpoint& source) {
 }
 
 /// Shows the batch to the interceptor; frames that it does not consume become `pending`.
-void Bridge::Impl::intercept(Endpoint& source) {
+void Bridge::Impl::intercept(Side& source) {
   source.pending = source.batch.frames();
   if (!source.interceptor) return;
   source.kept.clear();
@@ -293,7 +291,7 @@ void Bridge::Impl::intercept(Endpoint& source) {
 }
 
 /// Carries one batch from `source` to its peer. Result: true when there is likely more.
-bool Bridge::Impl::pump(Endpoint& source) {
+bool Bridge::Impl::pump(Side& source) {
   if (source.stalled() && !retry(source)) return false;
   if (source.quiet_until != Clock::time_point{}) {
     if (Clock::now() < source.quiet_until) return false;
@@ -334,10 +332,10 @@ bool Bridge::Impl::pump(Endpoint& source) {
   return got.frames > 0 && !source.stalled();
 }
 
-/// Pumps every endpoint that may have something. Result: true when one likely has more.
+/// Pumps every side that may have something. Result: true when one likely has more.
 bool Bridge::Impl::round() {
   bool more = false;
-  for (Endpoint& e : endpoints) {
+  for (Side& e : sides) {
     if (!e.look) continue;
     e.look = pump(e);
     more = more || e.look;
@@ -350,7 +348,7 @@ bool Bridge::Impl::round() {
 /// came.
 bool Bridge::Impl::look_for_answers() {
   bool more = false;
-  for (Endpoint& e : endpoints) {
+  for (Side& e : sides) {
     if (!std::exchange(e.may_answer, false) || e.stalled() || !e.answers.is_worth_a_look())
       continue;
     const Clock::time_point until = Clock::now() + kLookForAnswer;
@@ -367,12 +365,12 @@ bool Bridge::Impl::look_for_answers() {
 int Bridge::Impl::prepare_waits() {
   nanoseconds at_most = nanoseconds::max();
   const Clock::time_point now = Clock::now();
-  for (Endpoint& e : endpoints) {
+  for (Side& e : sides) {
     if (e.stalled() || e.quiet_until > now) {
       at_most = std::min<nanoseconds>(at_most, e.stalled() ? kRetry : e.quiet_until - now);
       continue;
     }
-    if (watch_endpoint(e)) at_most = std::min<nanoseconds>(at_most, kErrorPause);  // then poll it
+    if (watch_side(e)) at_most = std::min<nanoseconds>(at_most, kErrorPause);  // then poll it
     const WaitHint hint = e.link->prepare_wait();
     e.prepared = true;
     if (hint.ready) {
@@ -387,13 +385,13 @@ int Bridge::Impl::prepare_waits() {
   return static_cast<int>(std::min<long>(ms, 60'000));
 }
 
-/// Sleeps, and notes which endpoints to look at.
+/// Sleeps, and notes which sides to look at.
 void Bridge::Impl::wait(int timeout_ms) {
   std::array<epoll_event, kMaxEvents> events{};
   const int n = ::epoll_wait(epoll.get(), events.data(), kMaxEvents, timeout_ms);
-  for (Endpoint& e : endpoints) {
+  for (Side& e : sides) {
     if (std::exchange(e.prepared, false)) e.link->finish_wait();
-    if (n == 0 && timeout_ms > 0) e.look = true;  // an endpoint asked to be looked at by now
+    if (n == 0 && timeout_ms > 0) e.look = true;  // a side asked to be looked at by now
   }
   for (int i = 0; i < n; ++i) {
     void* const who = events[static_cast<std::size_t>(i)].data.ptr;
@@ -406,7 +404,7 @@ void Bridge::Impl::wait(int timeout_ms) {
     } else if (watch != watches.end()) {
       stop = !watch->on_ready();
     } else {
-      static_cast<Endpoint*>(who)->look = true;
+      static_cast<Side*>(who)->look = true;
     }
     if (stop && !end) end = BridgeEnd{};
   }
@@ -415,9 +413,9 @@ void Bridge::Impl::wait(int timeout_ms) {
 /// A link has ended: frames received before still go to where they were going, within their
 /// patience.
 void Bridge::Impl::settle() {
-  const auto waits = [](const Endpoint& e) { return e.stalled(); };
-  while (std::any_of(endpoints.begin(), endpoints.end(), waits)) {
-    for (Endpoint& e : endpoints) (void)retry(e);
+  const auto waits = [](const Side& e) { return e.stalled(); };
+  while (std::any_of(sides.begin(), sides.end(), waits)) {
+    for (Side& e : sides) (void)retry(e);
     ::poll(nullptr, 0, static_cast<int>(kRetry.count()));
   }
 }
@@ -440,14 +438,14 @@ BridgeEnd Bridge::run(int stop_descriptor) {
       return failed;
     }
   }
-  for (Endpoint& e : self.endpoints) e.look = true;
+  for (Side& e : self.sides) e.look = true;
   unsigned busy_rounds = 0;
   while (!self.end) {  // runs until stopped
     const bool more = self.round() || self.look_for_answers();
     if (self.end) break;
     if (more && ++busy_rounds % kBusyRounds != 0) {
       // The others may have received something meanwhile, and looking is cheaper than asking epoll.
-      for (Endpoint& e : self.endpoints) e.look = true;
+      for (Side& e : self.sides) e.look = true;
     } else {
       self.wait(more ? 0 : self.prepare_waits());
     }

@@ -14,7 +14,7 @@ namespace shmif::tap {
 
 class Expectation {
  public:
-  static constexpr unsigned kMostSkipped = 256;
+  static constexpr unsigned kMaxSkipped = 256;
 
   /// Call it once for each occasion; if true, learn() must follow.
   bool is_worth_a_look() noexcept {
@@ -23,7 +23,7 @@ class Expectation {
     return false;
   }
   void learn(bool answered) noexcept {
-    skip_ = answered ? 0 : std::clamp(2 * skip_, 1U, kMostSkipped);
+    skip_ = answered ? 0 : std::clamp(2 * skip_, 1U, kMaxSkipped);
     to_skip_ = skip_;
   }
 

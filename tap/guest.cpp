@@ -400,8 +400,8 @@ struct Guest::Impl {
     if (apart) return;  // it stops in a terminal of its own
     if (!masked || (number == SIGSTOP && !guest_has_terminal && !terminal.is_ours())) return;
     const bool wants_terminal = own_group && (number == SIGTTIN || number == SIGTTOU);
-    constexpr int kMostGifts = 3;
-    if (wants_terminal && has_terminal_to_give() && gifts < kMostGifts) {
+    constexpr int kMaxGifts = 3;
+    if (wants_terminal && has_terminal_to_give() && gifts < kMaxGifts) {
       // A shell moves a running job into the foreground without a SIGCONT. Bounded, in case the
       // terminal cannot be given.
       ++gifts;

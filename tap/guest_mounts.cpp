@@ -240,12 +240,12 @@ bool mount_layer(const std::string& directory,
 /// stays as it is.
 void own_directories(const std::string& from, const std::string& upper,
                      std::vector<std::string>& closed) {
-  constexpr std::size_t kMost = 512;
+  constexpr std::size_t kMax = 512;
   std::vector<std::string> found = {""};
   for (std::size_t i = 0; i < found.size(); ++i) {
     const std::string name = found[i];
     for (const Entry& entry : skeleton_of(from + name)) {
-      if (!entry.target.empty() || found.size() + closed.size() >= kMost) continue;
+      if (!entry.target.empty() || found.size() + closed.size() >= kMax) continue;
       if (::access(entry.path.c_str(), R_OK | X_OK) != 0) {
         closed.push_back(entry.path);
         continue;

@@ -262,12 +262,12 @@ std::error_code TapLink::Impl::refusal_of(const FrameView& frame) const noexcept
 /// Writes some frames, together if possible. Frames that the device cannot take now are dropped, as
 /// by any network card. Result: how many frames were written or dropped, up to the end of the link.
 std::size_t TapLink::Impl::write(std::span<const FrameView> frames) noexcept {
-  constexpr std::size_t kMost = BatchWriter::kMostFrames;
-  std::array<Offload, kMost> offloads;
-  std::array<std::array<iovec, 2>, kMost> parts;
-  std::array<std::span<const iovec>, kMost> buffers;
-  std::array<std::int32_t, kMost> results;
-  frames = frames.first(std::min(frames.size(), kMost));
+  constexpr std::size_t kMax = BatchWriter::kMaxFrames;
+  std::array<Offload, kMax> offloads;
+  std::array<std::array<iovec, 2>, kMax> parts;
+  std::array<std::span<const iovec>, kMax> buffers;
+  std::array<std::int32_t, kMax> results;
+  frames = frames.first(std::min(frames.size(), kMax));
   for (std::size_t i = 0; i < frames.size(); ++i) {
     offloads[i] = frames[i].offload;
     // writev only reads, but iovec has no const.

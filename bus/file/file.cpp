@@ -12,7 +12,7 @@
 
 #include "base/signal_guard.hpp"
 #include "base/wall_clock.hpp"
-#include "bus/file/file_parts.hpp"
+#include "bus/file/file_common.hpp"
 #include "bus/file/file_system.hpp"
 #include "bus/file/geometry.hpp"
 #include "bus/file/huge_pages.hpp"

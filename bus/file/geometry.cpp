@@ -15,20 +15,19 @@ Result<void> check_geometry(std::uint64_t ring_bytes, std::uint32_t mtu) {
     return Error(Errc::bad_mtu, "an MTU of " + std::to_string(mtu) +
                                     " is not possible: it must lie between 68 and 65521");
   }
-  if (ring_bytes < least_ring_bytes(mtu)) {
+  if (ring_bytes < min_ring_bytes(mtu)) {
     return Error(Errc::ring_too_small, "a ring of " + size_text(ring_bytes) +
                                            " is too small for an MTU of " + std::to_string(mtu) +
-                                           ": it needs at least " +
-                                           size_text(least_ring_bytes(mtu)));
+                                           ": it needs at least " + size_text(min_ring_bytes(mtu)));
   }
   return {};
 }
 
 Result<void> check_flow(std::uint32_t flow, std::uint64_t patience_ns) {
-  constexpr std::uint64_t kLeast = 1'000'000;
-  constexpr std::uint64_t kMost = 1'000'000'000;
+  constexpr std::uint64_t kMin = 1'000'000;
+  constexpr std::uint64_t kMax = 1'000'000'000;
   if (flow == kFlowEthernet && patience_ns == 0) return {};
-  if (flow == kFlowPause && patience_ns >= kLeast && patience_ns <= kMost) return {};
+  if (flow == kFlowPause && patience_ns >= kMin && patience_ns <= kMax) return {};
   return Error(Errc::bad_patience,
                "a patience of " + std::to_string(patience_ns / 1000) +
                    " us is not possible: it must lie between 1 ms and 1 s on a bus that pauses, "

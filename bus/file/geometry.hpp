@@ -15,7 +15,7 @@ constexpr std::uint32_t max_frame_bytes(std::uint32_t mtu) noexcept {
 }
 
 /// The smallest ring, a power of two, that holds eight of the largest record of this MTU.
-constexpr std::uint64_t least_ring_bytes(std::uint32_t mtu) noexcept {
+constexpr std::uint64_t min_ring_bytes(std::uint32_t mtu) noexcept {
   const std::uint64_t need = kRecordsPerRing * record_bytes(max_frame_bytes(mtu));
   std::uint64_t ring = kMinRingBytes;
   while (ring < need) ring <<= 1U;
@@ -23,10 +23,10 @@ constexpr std::uint64_t least_ring_bytes(std::uint32_t mtu) noexcept {
 }
 
 /// The largest MTU that a ring has room for.
-constexpr std::uint32_t most_mtu(std::uint64_t ring_bytes) noexcept {
+constexpr std::uint32_t max_mtu(std::uint64_t ring_bytes) noexcept {
   const std::uint64_t record = ring_bytes / kRecordsPerRing;
-  const std::uint64_t most = record - kRecordHeaderBytes - kMtuToFrame;
-  return most < kMaxMtu ? static_cast<std::uint32_t>(most) : kMaxMtu;
+  const std::uint64_t max = record - kRecordHeaderBytes - kMtuToFrame;
+  return max < kMaxMtu ? static_cast<std::uint32_t>(max) : kMaxMtu;
 }
 
 /// Most bytes behind a record header: a super-frame if the ring holds eight of them, otherwise a

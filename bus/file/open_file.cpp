@@ -16,7 +16,7 @@
 
 #include "base/hex.hpp"
 #include "bus/file/file.hpp"
-#include "bus/file/file_parts.hpp"
+#include "bus/file/file_common.hpp"
 #include "bus/file/file_system.hpp"
 #include "bus/file/geometry.hpp"
 

@@ -9,7 +9,7 @@
 
 #include "bus/file/file.hpp"
 #include "bus/file/geometry.hpp"
-#include "bus/port/attachment_impl.hpp"
+#include "bus/port/attachment_state.hpp"
 
 namespace shmif::bus {
 
@@ -31,21 +31,21 @@ Attachment::Attachment(Attachment&&) noexcept = default;
 Attachment& Attachment::operator=(Attachment&&) noexcept = default;
 Attachment::~Attachment() = default;
 
-Result<Attachment> Attachment::attach(const std::string& path, const AttachOptions& options) {
+Result<Attachment> Attachment::attach(const std::string& path, const PortOptions& options) {
   auto file = open_file(path, true);
   if (!file) return file.error();
   return attach(*std::move(file), path, options);
 }
 
 Result<Attachment> Attachment::attach(int descriptor, const std::string& path,
-                                      const AttachOptions& options) {
+                                      const PortOptions& options) {
   auto file = reopen_file(descriptor, path, true);
   if (!file) return file.error();
   return attach(*std::move(file), path, options);
 }
 
 Result<Attachment> Attachment::attach(OpenFile file, const std::string& path,
-                                      const AttachOptions& options) {
+                                      const PortOptions& options) {
   auto mapping = Mapping::map(file.fd.get(), file.header.ring_bytes, true, options.lock_memory);
   if (!mapping)
     return Error(mapping.error().code,
@@ -79,7 +79,7 @@ Result<Attachment> Attachment::attach(OpenFile file, const std::string& path,
   impl->bell = Bell(impl->ring, slot, impl->fd.get());
   impl->sleeper = Sleeper(impl->ring, slot);
   impl->reader = RingReader(impl->ring, &impl->slot(), slot, impl->owned.incarnation,
-                            options.resume_newest, options.take_offloads);
+                            options.resume == Resume::newest, options.take_offloads);
   impl->epoch = load_acquire(impl->ring.header().epoch);
   impl->epoch_sent_in = impl->epoch;
   impl->set_flag(kFlagPromiscuous, options.promiscuous);
@@ -107,7 +107,7 @@ std::error_code Attachment::Impl::go_up() noexcept {
   const std::uint64_t expected = reader.next_number();
   const std::uint64_t position = reader.position();
   bool found = false;
-  if (options.start_oldest) {
+  if (options.start == Start::oldest) {
     found = reader.seek_oldest();
     if (found && was_up && reader.position() < position) {
       // What was delivered before down() is not delivered again, unless a repair started the

@@ -13,25 +13,11 @@
 
 #include "base/result.hpp"
 #include "bus/frame.hpp"
-#include "bus/info.hpp"
+#include "bus/port_options.hpp"
 
 namespace shmif::bus {
 
 struct OpenFile;
-
-struct AttachOptions {
-  std::string name;  ///< empty: the next free "portN"
-  std::optional<MacAddress> mac;
-  LinkKind kind = LinkKind::library;
-  bool start_oldest = false;
-  bool resume_newest = false;
-  bool promiscuous = false;
-  bool learn = false;
-  bool take_offloads = false;
-  bool lock_memory = false;
-  /// How long to wait for a name or an address that another port has.
-  std::chrono::milliseconds name_patience{0};
-};
 
 /// What a sender does on a bus that pauses if it would overrun a port that senders wait for.
 enum class WhenFull : std::uint8_t {
@@ -39,26 +25,15 @@ enum class WhenFull : std::uint8_t {
   give_up,  ///< takes fewer frames, perhaps none
 };
 
-struct Appended {
-  std::size_t taken = 0;
-  std::error_code error;
-};
-
-struct Received {
-  std::size_t frames = 0;
-  std::uint64_t lost = 0;
-  std::error_code error;
-};
-
 /// Threads: send, interrupt, counters and the setters from any; wait_until_up also while up or down
 /// runs; the others from one at a time. In the child of a fork every call returns Errc::forked, and
 /// the destructor leaves the parent's bus alone.
 class Attachment {
  public:
-  static Result<Attachment> attach(const std::string& path, const AttachOptions& options);
+  static Result<Attachment> attach(const std::string& path, const PortOptions& options);
   /// Attaches to the bus that is open as `descriptor`, whatever its path names by now.
   static Result<Attachment> attach(int descriptor, const std::string& path,
-                                   const AttachOptions& options);
+                                   const PortOptions& options);
   Attachment(Attachment&&) noexcept;
   Attachment& operator=(Attachment&&) noexcept;
   ~Attachment();  ///< frees the slot
@@ -69,10 +44,10 @@ class Attachment {
   /// Whether this is the child of a fork. The child may only destroy the object.
   bool forked() const noexcept;
 
-  Appended send(std::span<const FrameView> frames, WhenFull when_full) noexcept;
+  SendResult send(std::span<const FrameView> frames, WhenFull when_full) noexcept;
   std::chrono::nanoseconds patience() const noexcept;  ///< of a sender; 0: it never waits
-  Received receive(FrameBatch& into) noexcept;
-  Received receive_in_place(FrameBatch& into) noexcept;
+  ReceiveResult receive(FrameBatch& into) noexcept;
+  ReceiveResult receive_in_place(FrameBatch& into) noexcept;
   std::size_t release() noexcept;
   bool wait(std::chrono::nanoseconds timeout) noexcept;
   bool wait_until_up() noexcept;
@@ -81,9 +56,7 @@ class Attachment {
 
   int descriptor() noexcept;
   std::error_code descriptor_error() const noexcept;
-  /// Announces sleep. Result: empty if receive() has something to report, otherwise how long to
-  /// sleep at most.
-  std::optional<std::chrono::nanoseconds> prepare_wait() noexcept;
+  WaitHint prepare_wait() noexcept;  ///< announces sleep
   void finish_wait() noexcept;
 
   const std::string& path() const noexcept;
@@ -105,36 +78,34 @@ class Attachment {
  private:
   struct Impl;
   static Result<Attachment> attach(OpenFile file, const std::string& path,
-                                   const AttachOptions& options);
+                                   const PortOptions& options);
   explicit Attachment(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 
 /// Follows a bus without a slot, through a read-only mapping. Threads: one at a time.
-class Listener {
+class Follower {
  public:
-  static Result<Listener> open(const std::string& path, bool start_oldest, bool resume_newest,
+  static Result<Follower> open(const std::string& path, Start start, Resume resume,
                                bool take_offloads);
-  Listener(Listener&&) noexcept;
-  Listener& operator=(Listener&&) noexcept;
-  ~Listener();
+  Follower(Follower&&) noexcept;
+  Follower& operator=(Follower&&) noexcept;
+  ~Follower();
 
   /// Why it may hear other frames than the ports do; empty when all is well.
   const std::string& warning() const noexcept;
 
-  Received receive(FrameBatch& into) noexcept;
-  /// Polls every 1 to 50 ms: a listener may not write, so it cannot announce that it sleeps.
+  ReceiveResult receive(FrameBatch& into) noexcept;
+  /// Polls every 1 to 50 ms: it may not write, so it cannot announce that it sleeps.
   bool wait(std::chrono::nanoseconds timeout) noexcept;
-  /// Result: empty if receive() has frames or an error to report, otherwise how long to sleep until
-  /// the next look.
-  std::optional<std::chrono::nanoseconds> prepare_wait() noexcept;
+  WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
   PortCounters counters() const noexcept;
   std::size_t max_frame() const noexcept;
 
  private:
   struct Impl;
-  explicit Listener(std::unique_ptr<Impl> impl);
+  explicit Follower(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

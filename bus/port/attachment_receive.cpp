@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "bus/file/sigbus_guard.hpp"
-#include "bus/port/attachment_impl.hpp"
+#include "bus/port/attachment_state.hpp"
 
 namespace shmif::bus {
 namespace {
@@ -19,11 +19,11 @@ constexpr std::chrono::seconds kLookWhetherLost{10};
 
 }  // namespace
 
-Received Attachment::receive(FrameBatch& into) noexcept {
+ReceiveResult Attachment::receive(FrameBatch& into) noexcept {
   return impl_->take(into, [&](ReadTally& tally) { return impl_->reader.read_all(into, tally); });
 }
 
-Received Attachment::receive_in_place(FrameBatch& into) noexcept {
+ReceiveResult Attachment::receive_in_place(FrameBatch& into) noexcept {
   return impl_->take(into, [&](ReadTally& tally) { return impl_->reader.lend(into, tally); });
 }
 
@@ -54,7 +54,7 @@ std::size_t Attachment::Impl::end_loan() noexcept {
 
 /// What all ways to receive have in common; `read` does the reading.
 template <typename Read>
-Received Attachment::Impl::take(FrameBatch& into, const Read& read) noexcept {
+ReceiveResult Attachment::Impl::take(FrameBatch& into, const Read& read) noexcept {
   Impl& a = *this;
   if (a.forked()) return {0, 0, Errc::forked};
   const std::lock_guard guard(a.receive_mutex);
@@ -77,7 +77,7 @@ Received Attachment::Impl::take(FrameBatch& into, const Read& read) noexcept {
   a.counts.add(tally, a.slot());
   a.publish_position();
   if (a.patience > nanoseconds(0)) a.ask_to_be_heeded(status == ReadStatus::empty);
-  Received result{
+  ReceiveResult result{
       into.size() - before, tally.lost_frames + std::exchange(a.unreported_lost, 0), {}};
   if (result.frames != 0) a.sleeper.saw_traffic();
   if (status == ReadStatus::broken || (a.mapping.lost() && result.frames == 0))
@@ -234,13 +234,13 @@ std::error_code Attachment::descriptor_error() const noexcept {
   return impl_->sleeper.descriptor_error();
 }
 
-std::optional<nanoseconds> Attachment::prepare_wait() noexcept {
+WaitHint Attachment::prepare_wait() noexcept {
   Impl& a = *impl_;
-  if (a.forked() || a.mapping.lost()) return std::nullopt;  // receive() reports it
+  if (a.forked() || a.mapping.lost()) return {.ready = true};  // receive() reports it
   const std::lock_guard guard(a.receive_mutex);
   static_cast<void>(a.end_loan());
-  if (!a.up()) return nanoseconds(kLookUp);
-  if (a.look_for_frame() != Impl::Seen::nothing) return std::nullopt;
+  if (!a.up()) return {.at_most = kLookUp};
+  if (a.look_for_frame() != Impl::Seen::nothing) return {.ready = true};
   if (a.patience > nanoseconds(0)) a.ask_to_be_heeded(true);
   // Makes the descriptor before the announcement. Otherwise the port would announce that it sleeps
   // on the futex, and a caller that asks for its descriptor afterwards would not be woken.
@@ -248,10 +248,10 @@ std::optional<nanoseconds> Attachment::prepare_wait() noexcept {
   const nanoseconds longest = a.sleeper.announce(true);
   if (a.look_for_frame() != Impl::Seen::nothing) {
     a.wake_up(false);
-    return std::nullopt;
+    return {.ready = true};
   }
   a.sleeper.found_nothing();
-  return a.sleeper.watches_file() ? longest : a.longest_sleep(longest);
+  return {.at_most = a.sleeper.watches_file() ? longest : a.longest_sleep(longest)};
 }
 
 void Attachment::finish_wait() noexcept {

@@ -7,7 +7,7 @@
 
 #include "base/wall_clock.hpp"
 #include "bus/file/liveness.hpp"
-#include "bus/port/attachment_impl.hpp"
+#include "bus/port/attachment_state.hpp"
 
 namespace shmif::bus {
 namespace {
@@ -59,8 +59,8 @@ std::error_code check_offload(const FrameView& frame, const Ring& ring,
   return {};
 }
 
-/// `most`: bytes of the ring, the tail included.
-Batch front_of(std::span<const FrameView> frames, const Ring& ring, std::uint64_t most) noexcept {
+/// `max`: bytes of the ring, the tail included.
+Batch front_of(std::span<const FrameView> frames, const Ring& ring, std::uint64_t max) noexcept {
   Batch batch;
   for (const FrameView& frame : frames) {
     const std::size_t size = frame.size();
@@ -73,7 +73,7 @@ Batch front_of(std::span<const FrameView> frames, const Ring& ring, std::uint64_
     } else if (size > ring.max_frame()) {
       batch.refused = Errc::frame_too_long;
     }
-    if (batch.refused || batch.bytes + bytes + kTailBytes > most) break;
+    if (batch.refused || batch.bytes + bytes + kTailBytes > max) break;
     batch.bytes += bytes;
     batch.payload += size;
     batch.more_segments += more;
@@ -90,7 +90,7 @@ bool is_refusal(std::error_code error) noexcept {
 
 }  // namespace
 
-Appended Attachment::send(std::span<const FrameView> frames, WhenFull when_full) noexcept {
+SendResult Attachment::send(std::span<const FrameView> frames, WhenFull when_full) noexcept {
   Impl& a = *impl_;
   if (a.forked()) return {0, Errc::forked};
   const std::uint32_t interrupts = a.interrupts.load();
@@ -102,9 +102,9 @@ Appended Attachment::send(std::span<const FrameView> frames, WhenFull when_full)
     if (a.flow) a.flow->forget_positions();
     a.tidy_up_after_repair();
   }
-  Appended sent;
+  SendResult sent;
   while (sent.taken < frames.size() && !sent.error) {
-    const Appended batch = a.send_batch(frames.subspan(sent.taken), sending);
+    const SendResult batch = a.send_batch(frames.subspan(sent.taken), sending);
     sent.taken += batch.taken;
     sent.error = batch.error;
     if (batch.taken == 0 && !batch.error && when_full == WhenFull::give_up) break;
@@ -115,8 +115,8 @@ Appended Attachment::send(std::span<const FrameView> frames, WhenFull when_full)
 
 /// Sends as many frames from the front as one lock hold may cover. Sends none, without an error,
 /// when other senders took the room.
-Appended Attachment::Impl::send_batch(std::span<const FrameView> frames,
-                                      Sending& sending) noexcept {
+SendResult Attachment::Impl::send_batch(std::span<const FrameView> frames,
+                                        Sending& sending) noexcept {
   const bool may_wait = sending.when_full == WhenFull::wait;
   Batch batch = front_of(frames, ring, writer.max_batch_bytes());
   if (batch.count == 0) {
@@ -125,14 +125,14 @@ Appended Attachment::Impl::send_batch(std::span<const FrameView> frames,
   }
   if (flow) {
     const std::uint64_t wanted = batch.bytes + kTailBytes;
-    const std::uint64_t least = record_bytes(body_bytes(frames.front())) + kTailBytes;
+    const std::uint64_t min = record_bytes(body_bytes(frames.front())) + kTailBytes;
     if (flow->room(wanted) < wanted) {
       const std::error_code ended =
-          may_wait ? wait_for_room(sending, least, wanted) : std::error_code{};
-      const bool admitted = may_wait || flow->admits(least);
+          may_wait ? wait_for_room(sending, min, wanted) : std::error_code{};
+      const bool admitted = may_wait || flow->admits(min);
       show_pauses();
       if (ended || !admitted) return {0, ended};
-      batch = front_of(frames, ring, std::min(wanted, flow->room(least)));
+      batch = front_of(frames, ring, std::min(wanted, flow->room(min)));
       if (batch.count == 0) return {};
     }
   }
@@ -171,17 +171,17 @@ Appended Attachment::Impl::send_batch(std::span<const FrameView> frames,
   return {batch.count, batch.refused};
 }
 
-/// Waits until there is room for `wanted` bytes. After a tenth of the patience, room for `least` is
+/// Waits until there is room for `wanted` bytes. After a tenth of the patience, room for `min` is
 /// enough. (Batches that fill the last gaps would cost a lock hold each.) Holds send_mutex only
 /// while it looks. Result: why the wait ended without room.
-std::error_code Attachment::Impl::wait_for_room(Sending& sending, std::uint64_t least,
+std::error_code Attachment::Impl::wait_for_room(Sending& sending, std::uint64_t min,
                                                 std::uint64_t wanted) noexcept {
   const nanoseconds before = flow->paused();
   std::error_code ended;
   flow->begin_wait();
   ++threads_waiting_for_room;
   for (unsigned looks = 0;  // ends when the patience is over (W3)
-       !ended && !flow->admits(flow->paused() - before < patience / 10 ? wanted : least); ++looks) {
+       !ended && !flow->admits(flow->paused() - before < patience / 10 ? wanted : min); ++looks) {
     sending.lock.unlock();
     if (const nanoseconds pause = flow->pause_after(looks); pause == nanoseconds(0)) {
       cpu_relax();

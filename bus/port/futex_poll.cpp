@@ -22,7 +22,7 @@ constexpr unsigned kSetupNoSqArray = 1U << 16;  // IORING_SETUP_NO_SQARRAY
 constexpr std::uint8_t kOpFutexWait = 51;       // IORING_OP_FUTEX_WAIT
 constexpr int kFutexU32 = 2;                    // FUTEX2_SIZE_U32, shared between processes
 
-constexpr unsigned kMostForsaken = 16;
+constexpr unsigned kMaxForsaken = 16;
 
 }  // namespace
 
@@ -116,7 +116,7 @@ bool FutexPoll::open() noexcept {
 bool FutexPoll::arm(const std::uint32_t& word, std::uint32_t expected) noexcept {
   if (armed_ && expected_ == expected) return true;  // F2
   if (armed_) drain();
-  if (armed_ && ++forsaken_ > kMostForsaken) {  // F4
+  if (armed_ && ++forsaken_ > kMaxForsaken) {  // F4
     if (ring_ && !ring_->end_waits()) ring_.reset();
     forsaken_ = 0;
     drain();

@@ -15,7 +15,7 @@
 //    the eventfd again when the list is emptied. A wait that could not begin, because the value had
 //    already changed or for any other reason, posts one, and has rung by that.
 // F4 If the value changed and nobody rang, because the waker died in between or is late, the old
-//    wait stands beside the new one until both end at the next wake. After kMostForsaken such waits
+//    wait stands beside the new one until both end at the next wake. After kMaxForsaken such waits
 //    all are ended, so a hostile peer cannot make them pile up.
 // F5 The kernel lets only the thread that made a ring use it. Any other thread gets EEXIST, and
 //    makes another ring. When a thread ends, its waits end, too, and ring.

@@ -205,7 +205,7 @@ std::string slot_name(const PortSlot& slot) {
 }
 
 Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
-                            const AttachOptions& options) {
+                            const PortOptions& options) {
   if (!options.name.empty() && !is_valid_name(options.name)) {
     return Error(Errc::bad_name, "\"" + options.name +
                                      "\" cannot be the name of a port: it takes 1 to 31 printable "

@@ -17,7 +17,7 @@
 #include <string>
 
 #include "bus/file/lifeline.hpp"
-#include "bus/port/attachment.hpp"
+#include "bus/port_options.hpp"
 #include "bus/ring/ring.hpp"
 
 namespace shmif::bus {
@@ -37,7 +37,7 @@ struct OwnedSlot {
 /// address that is not unicast), table_full, name_taken, mac_taken; the last two name the port in
 /// the way.
 Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
-                            const AttachOptions& options);
+                            const PortOptions& options);
 
 /// Writes into a live slot again what its owner knows, except for flags, counters and claim.
 void restore_slot(const Ring& ring, const OwnedSlot& owned, MacAddress mac, LinkKind kind) noexcept;

@@ -18,21 +18,21 @@ namespace shmif::bus {
 /// Threads: one at a time.
 class SpinBudget {
  public:
-  static constexpr unsigned kMost = 2000;   // looks of 30 ns each, docs/performance.md
+  static constexpr unsigned kMax = 2000;    // looks of 30 ns each, docs/performance.md
   static constexpr unsigned kUseful = 100;  // the least while looking pays at all
   static constexpr unsigned kFirstGap = 16;
   static constexpr unsigned kLongestGap = 4096;
 
   /// How often to look in the wait that begins. Report its outcome with paid() or was_in_vain().
   unsigned looks() noexcept {
-    if (looks_ == 0 && ++waits_ >= gap_) looks_ = kMost;
+    if (looks_ == 0 && ++waits_ >= gap_) looks_ = kMax;
     return looks_;
   }
   /// Something came at look number `look`, counted from 1.
   void paid(unsigned look) noexcept {
     gap_ = kFirstGap;
     waits_ = 0;
-    looks_ = std::clamp(4 * look, kUseful, kMost);
+    looks_ = std::clamp(4 * look, kUseful, kMax);
   }
   /// Nothing came while it looked.
   void was_in_vain() noexcept {

@@ -13,7 +13,7 @@
 
 #include "base/unique_fd.hpp"
 #include "bus/file/file.hpp"
-#include "bus/file/file_parts.hpp"
+#include "bus/file/file_common.hpp"
 #include "bus/layout.hpp"
 #include "bus/repair/inspect.hpp"
 

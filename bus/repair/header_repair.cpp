@@ -121,7 +121,7 @@ Result<Evidence> gather(const OpenFile& file, const struct stat& status, std::ui
   Evidence e;
   copy_from_shared(reinterpret_cast<std::byte*>(&e.found),
                    reinterpret_cast<const std::byte*>(&mapping->header()), sizeof e.found);
-  e.ring = look_at_ring(Ring(*mapping, max_frame_bytes(most_mtu(ring_bytes))));
+  e.ring = look_at_ring(Ring(*mapping, max_frame_bytes(max_mtu(ring_bytes))));
   for (unsigned slot = 0; slot < kSlots && !e.in_use; ++slot) {
     e.in_use = is_alive(file.fd.get(), slot);
   }
@@ -142,7 +142,7 @@ Result<Evidence> gather(const OpenFile& file, const struct stat& status, std::ui
 
 /// Whether a bus of this ring, with these frames in it, can have that MTU.
 bool can_be_mtu(const Evidence& e, std::uint32_t mtu) noexcept {
-  return mtu >= kMinMtu && mtu <= most_mtu(e.right.ring_bytes) &&
+  return mtu >= kMinMtu && mtu <= max_mtu(e.right.ring_bytes) &&
          max_frame_bytes(mtu) >= e.ring.largest_frame;
 }
 
@@ -164,7 +164,7 @@ std::uint32_t assumed_mtu(const Evidence& e) noexcept {
   constexpr std::uint32_t kDefault = 1500;
   constexpr std::uint32_t kEthernetHeader = 14;
   if (e.ring.largest_frame <= max_frame_bytes(kDefault)) return kDefault;
-  return std::min(e.ring.largest_frame - kEthernetHeader, most_mtu(e.right.ring_bytes));
+  return std::min(e.ring.largest_frame - kEthernetHeader, max_mtu(e.right.ring_bytes));
 }
 
 /// Fills in the MTU and what follows from it. Result: how the MTU is known, as text for the user.
@@ -177,7 +177,7 @@ Result<const char*> settle_mtu(const std::string& path, const RepairOptions& opt
       return Error(Errc::bad_mtu, "cannot repair the bus " + path + ": an MTU of " +
                                       std::to_string(e.right.mtu) +
                                       " is not possible: it must lie between 68 and " +
-                                      std::to_string(most_mtu(e.right.ring_bytes)) +
+                                      std::to_string(max_mtu(e.right.ring_bytes)) +
                                       ", and the largest frame in the ring has " +
                                       std::to_string(e.ring.largest_frame) + " bytes");
     }

@@ -96,8 +96,8 @@ void add_frame(std::vector<Run>& runs, std::uint64_t position, std::uint64_t byt
     ++runs.back().frames;
     return;
   }
-  if (runs.size() == kMostRuns) {
-    runs.erase(runs.begin(), runs.begin() + std::ptrdiff_t{kMostRuns / 2});
+  if (runs.size() == kMaxRuns) {
+    runs.erase(runs.begin(), runs.begin() + std::ptrdiff_t{kMaxRuns / 2});
   }
   runs.push_back({position, position + bytes, number, 1});
 }
@@ -135,7 +135,7 @@ std::optional<Found> look_for_records(const Ring& ring, std::uint64_t reference,
       looked += step;
     } else {
       const bool end = here && w == word::empty(p) && behind_record && same_place(p, record_ended);
-      if (end && found.ends.size() < kMostRuns) found.ends.push_back(p);
+      if (end && found.ends.size() < kMaxRuns) found.ends.push_back(p);
       behind_record = false;
       looked += kRecordAlign;
     }

@@ -5,7 +5,7 @@
 // at every place where a record can begin, whatever happened to `first`, `last` and the words
 // between. They are kept as *runs*: adjacent frames whose numbers grow by one. A chain that broke
 // at three places is four runs, however many frames it has. So a repair needs little memory
-// (kMostRuns), and the time of one look at the ring.
+// (kMaxRuns), and the time of one look at the ring.
 
 #include <cstddef>
 #include <cstdint>
@@ -41,7 +41,7 @@ struct Run {
 };
 
 /// A ring in more pieces than this loses the oldest of them.
-inline constexpr std::size_t kMostRuns = std::size_t{1} << 18U;
+inline constexpr std::size_t kMaxRuns = std::size_t{1} << 18U;
 
 /// Reduces a run to the frames that lie within [from, to); to no frames if somebody overwrote it.
 void cut(const Ring& ring, Run& run, std::uint64_t from, std::uint64_t to) noexcept;

@@ -76,8 +76,8 @@ bool FlowControl::rests(unsigned slot) const noexcept {
   return not_before != Clock::time_point{} && Clock::now() < not_before;
 }
 
-bool FlowControl::admits(std::uint64_t least) noexcept {
-  bool fits = room(least) >= least;
+bool FlowControl::admits(std::uint64_t min) noexcept {
+  bool fits = room(min) >= min;
   if (!fits) {
     const Clock::time_point now = Clock::now();
     if (!pausing_) {
@@ -89,8 +89,8 @@ bool FlowControl::admits(std::uint64_t least) noexcept {
     const nanoseconds cost = std::min<nanoseconds>(now - looked_, patience_ / 4);
     looked_ = now;
     paused_ += cost;
-    if (overrun_stalled(now, cost, least)) look(least);
-    fits = slowest_ == kNobody || known_room() >= least;
+    if (overrun_stalled(now, cost, min)) look(min);
+    fits = slowest_ == kNobody || known_room() >= min;
   }
   if (!fits) {
     store_relaxed(ring_.slot(slot_).waits_for, slowest_ + 1);
@@ -103,13 +103,13 @@ bool FlowControl::admits(std::uint64_t least) noexcept {
 /// Charges `cost` to all ports that are behind, and takes the flag from those that are in the way
 /// and have used up the patience. Result: whether there were any.
 bool FlowControl::overrun_stalled(Clock::time_point now, nanoseconds cost,
-                                  std::uint64_t least) noexcept {
+                                  std::uint64_t min) noexcept {
   const std::uint64_t last = load_acquire(ring_.header().last);
   bool any = false;
   for (const Behind& port : std::span(behind_).first(behind_count_)) {
     Account& a = accounts_[port.slot];
-    charge(a, port.position, now, cost, least);
-    const bool in_the_way = last > port.position && last - port.position > ring_.bytes() - least;
+    charge(a, port.position, now, cost, min);
+    const bool in_the_way = last > port.position && last - port.position > ring_.bytes() - min;
     if (!in_the_way || !is_stalled(a, port, cost)) continue;
     a.not_before = now + kRest * patience_;
     PortSlot& s = ring_.slot(port.slot);
@@ -121,7 +121,7 @@ bool FlowControl::overrun_stalled(Clock::time_point now, nanoseconds cost,
 }
 
 void FlowControl::charge(Account& a, std::uint64_t position, Clock::time_point now,
-                         nanoseconds cost, std::uint64_t least) noexcept {
+                         nanoseconds cost, std::uint64_t min) noexcept {
   if (now - a.begin >= kWindow * patience_) {
     a.begin = now;
     a.position = position;
@@ -130,7 +130,7 @@ void FlowControl::charge(Account& a, std::uint64_t position, Clock::time_point n
   a.waited += cost;
   // A port that shows an older place than before has read nothing, or its slot was overwritten.
   const bool has_moved = position > a.furthest;
-  const bool read_enough = position > a.run_from && position - a.run_from >= least;
+  const bool read_enough = position > a.run_from && position - a.run_from >= min;
   if (read_enough || (has_moved && a.pause != pauses_)) {
     a.run_from = position;
     a.run = nanoseconds(0);

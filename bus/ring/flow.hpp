@@ -65,10 +65,10 @@ class FlowControl {
   /// port. Looks at the ports if it knows of less room than `wanted`.
   std::uint64_t room(std::uint64_t wanted) noexcept;
 
-  /// Whether there is room for `least` bytes. If not, charges the time since the last look to the
+  /// Whether there is room for `min` bytes. If not, charges the time since the last look to the
   /// ports that are behind, and takes the flag from those that are in the way and have used up the
   /// patience (W3). Blocks: never.
-  bool admits(std::uint64_t least) noexcept;
+  bool admits(std::uint64_t min) noexcept;
   /// Call this when a batch was sent. It ends the pause, unless a thread still waits for room.
   void found_room() noexcept;
   /// How long a waiting thread should sleep after `looks` looks in vain; 0: look again at once.
@@ -107,9 +107,9 @@ class FlowControl {
   bool is_waited_for(unsigned slot, std::uint64_t& position) const noexcept;
   bool rests(unsigned slot) const noexcept;
   bool overrun_stalled(Clock::time_point now, std::chrono::nanoseconds cost,
-                       std::uint64_t least) noexcept;
+                       std::uint64_t min) noexcept;
   void charge(Account& a, std::uint64_t position, Clock::time_point now,
-              std::chrono::nanoseconds cost, std::uint64_t least) noexcept;
+              std::chrono::nanoseconds cost, std::uint64_t min) noexcept;
   bool is_stalled(const Account& a, const Behind& port,
                   std::chrono::nanoseconds cost) const noexcept;
   void end_pause() noexcept;

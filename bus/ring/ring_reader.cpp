@@ -206,8 +206,8 @@ void RingReader::follow(FrameBatch& into, Chunk& chunk) noexcept {
     }
     if (word::is_frame_at(w, p)) [[likely]] {
       const std::uint64_t number = ring_.number_at(p);
-      const std::uint64_t most = behind_pad ? ring_.bytes() / kRecordAlign : 0;
-      if (number - next > most) {  // also if it is less
+      const std::uint64_t max = behind_pad ? ring_.bytes() / kRecordAlign : 0;
+      if (number - next > max) {  // also if it is less
         status = ReadStatus::corrupt;
         break;
       }

@@ -31,23 +31,23 @@ namespace {
 using namespace shmif;
 using Clock = std::chrono::steady_clock;
 
-constexpr unsigned kMostSenders = 16;
+constexpr unsigned kMaxSenders = 16;
 constexpr std::chrono::seconds kRunTime{1};
 
-constexpr std::size_t kMostWaits = 10'000;
+constexpr std::size_t kMaxWaits = 10'000;
 
 struct Outcome {
   std::uint64_t frames = 0;
   std::uint64_t lock_sleeps = 0;
   double longest_wait_ms = 0;
   std::size_t wait_count = 0;
-  double waits_us[kMostWaits] = {};  // of the one that sends now and then
+  double waits_us[kMaxWaits] = {};  // of the one that sends now and then
 };
 
 struct Shared {
   std::atomic<unsigned> ready{0};
   std::atomic<bool> go{false};
-  Outcome outcomes[kMostSenders];
+  Outcome outcomes[kMaxSenders];
 };
 
 /// What the senders do, and how they are told.
@@ -113,7 +113,7 @@ class Race {
       outcome.longest_wait_ms = std::max(outcome.longest_wait_ms, wait.count() / 1000);
       outcome.frames += batch;
       if (gap.count() == 0) continue;
-      if (outcome.wait_count < kMostWaits) outcome.waits_us[outcome.wait_count++] = wait.count();
+      if (outcome.wait_count < kMaxWaits) outcome.waits_us[outcome.wait_count++] = wait.count();
       std::this_thread::sleep_for(gap);
     }
     outcome.lock_sleeps = port.counters().lock_sleeps;
@@ -132,17 +132,17 @@ void contention(benchmark::State& state) {
                  static_cast<std::size_t>(state.range(2)), false);
     if (outcomes.empty()) state.SkipWithError("a sender failed");
     std::uint64_t total = 0;
-    std::uint64_t least = UINT64_MAX;
+    std::uint64_t min = UINT64_MAX;
     double longest = 0;
     double sleeps = 0;
     for (const Outcome& o : outcomes) {
       total += o.frames;
-      least = std::min(least, o.frames);
+      min = std::min(min, o.frames);
       longest = std::max(longest, o.longest_wait_ms);
       sleeps += static_cast<double>(o.lock_sleeps);
     }
     state.counters["total/s"] = static_cast<double>(total);
-    state.counters["least%"] = 100 * static_cast<double>(least) / static_cast<double>(total);
+    state.counters["least%"] = 100 * static_cast<double>(min) / static_cast<double>(total);
     state.counters["longest_ms"] = longest;
     state.counters["lock_sleeps"] = sleeps;
   }

@@ -1,4 +1,4 @@
-#include "frame.hpp"
+#include "perf/bench/frame.hpp"
 
 #include <algorithm>
 

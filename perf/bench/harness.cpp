@@ -27,13 +27,13 @@ constexpr std::uint64_t kStep = 200;  // ns: 5 million frames a second
 struct Sender {
   explicit Sender(const benchmark::State& state)
       : bytes(static_cast<std::uint32_t>(state.range(0))),
-        sizes({{{.least = bytes, .most = bytes}}}, 1),
+        sizes({{{.min = bytes, .max = bytes}}}, 1),
         schedule({.pace = {.frames_per_s = 1'000'000'000 / kStep}}),
         maker(options(state)) {}
 
   static FrameMakerOptions options(const benchmark::State& state) {
     FrameMakerOptions options;
-    options.most_bytes = static_cast<std::size_t>(state.range(0));
+    options.max_bytes = static_cast<std::size_t>(state.range(0));
     options.checksum = state.range(1) != 0 ? Checksum::crc : Checksum::none;
     return options;
   }

@@ -22,9 +22,9 @@
 #include <string>
 #include <thread>
 
-#include "frame.hpp"
+#include "perf/bench/frame.hpp"
+#include "perf/bench/trial.hpp"
 #include "shmif/port.hpp"
-#include "trial.hpp"
 
 namespace {
 
@@ -32,7 +32,7 @@ using namespace shmif;
 using namespace shmif::bench;
 using Clock = std::chrono::steady_clock;
 
-constexpr unsigned kMostPorts = 200;
+constexpr unsigned kMaxPorts = 200;
 constexpr auto kToSleepDeeply = std::chrono::milliseconds(1500);  // then they look up no more
 constexpr auto kToFallAsleep = std::chrono::milliseconds(2);
 
@@ -40,8 +40,8 @@ struct Shared {
   std::atomic<unsigned> ready{0};
   std::atomic<bool> stop{false};
   std::atomic<std::uint64_t> heard{0};
-  std::array<double, kMostPorts> attach_ms{};
-  std::array<double, kMostPorts> private_kib{};
+  std::array<double, kMaxPorts> attach_ms{};
+  std::array<double, kMaxPorts> private_kib{};
 };
 
 MacAddress mac_of(unsigned number) {
@@ -140,7 +140,7 @@ int main(int argc, char** argv) {
               shared_by(static_cast<int>(arguments.count("shared", 0))));
     return 0;
   }
-  const unsigned ports = std::min(arguments.count("ports", 100), kMostPorts);
+  const unsigned ports = std::min(arguments.count("ports", 100), kMaxPorts);
   const unsigned frames = std::max(arguments.count("frames", 500), 1U);
   const OwnFile bus("ports");
   Bus::create(bus.path(), {}).value();

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "frame.hpp"
-#include "trial.hpp"
-#include "wire.hpp"
+#include "perf/bench/frame.hpp"
+#include "perf/bench/trial.hpp"
+#include "perf/bench/wire.hpp"
 
 namespace shmif::bench {
 

@@ -12,16 +12,16 @@
 #include <array>
 #include <vector>
 
+#include "perf/bench/trial.hpp"
 #include "tap/tap_link.hpp"
-#include "trial.hpp"
 
 namespace {
 
 using namespace shmif;
 using namespace shmif::bench;
 
-constexpr std::size_t kMostBytes = 65536 + 64;
-constexpr unsigned kMostAtOnce = 64;
+constexpr std::size_t kMaxBytes = 65536 + 64;
+constexpr unsigned kMaxAtOnce = 64;
 
 tap::TapLink device_of(const Arguments& arguments, const char* side, const char* address) {
   const auto where =
@@ -36,8 +36,8 @@ tap::TapLink device_of(const Arguments& arguments, const char* side, const char*
 
 /// Carries what is there, some frames at most, so that the other direction has its turn.
 void carry(int from, int to) {
-  static std::vector<std::byte> buffer(kMostBytes);
-  for (unsigned i = 0; i < kMostAtOnce; ++i) {
+  static std::vector<std::byte> buffer(kMaxBytes);
+  for (unsigned i = 0; i < kMaxAtOnce; ++i) {
     const ssize_t bytes = read(from, buffer.data(), buffer.size());
     if (bytes <= 0) return;
     (void)!write(to, buffer.data(), static_cast<std::size_t>(bytes));  // a full device drops it

@@ -31,9 +31,9 @@
 #include <fstream>
 #include <map>
 
-#include "frame.hpp"
+#include "perf/bench/frame.hpp"
+#include "perf/bench/trial.hpp"
 #include "shmif/port.hpp"
-#include "trial.hpp"
 
 namespace {
 

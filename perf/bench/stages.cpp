@@ -21,9 +21,9 @@
 #include "bus/port/doorbell.hpp"
 #include "bus/ring/lock.hpp"
 #include "bus/ring/ring.hpp"
-#include "frame.hpp"
+#include "perf/bench/frame.hpp"
+#include "perf/bench/trial.hpp"
 #include "shmif/port.hpp"
-#include "trial.hpp"
 
 namespace {
 
@@ -38,17 +38,17 @@ struct Shape {
 
 /// Least nanoseconds for a frame. `before` prepares a round, untimed.
 template <class Before, class Work>
-double least_ns(const Shape& shape, Before&& before, Work&& work) {
+double min_ns(const Shape& shape, Before&& before, Work&& work) {
   using Clock = std::chrono::steady_clock;
-  double least = std::numeric_limits<double>::max();
+  double min = std::numeric_limits<double>::max();
   for (unsigned round = 0; round < shape.rounds; ++round) {
     before();
     const Clock::time_point begin = Clock::now();
     for (unsigned i = 0; i < shape.batches; ++i) work();
     const std::chrono::duration<double, std::nano> time = Clock::now() - begin;
-    least = std::min(least, time.count());
+    min = std::min(min, time.count());
   }
-  return least / static_cast<double>(shape.batches * shape.batch);
+  return min / static_cast<double>(shape.batches * shape.batch);
 }
 
 /// A bus of which each part can be worked by itself.
@@ -103,19 +103,19 @@ int main(int argc, char** argv) {
   FrameBatch heard(256, std::size_t{1} << 20U);
 
   Parts parts(file.path());
-  const double clock = least_ns(shape, nothing, [] {
+  const double clock = min_ns(shape, nothing, [] {
     timespec now{};
     clock_gettime(CLOCK_REALTIME, &now);
     asm volatile("" : : "r"(&now) : "memory");
   });
-  const double lock = least_ns(shape, nothing, [&] { parts.lock.release(parts.lock.acquire()); });
-  const double append = least_ns(shape, nothing, [&] {
+  const double lock = min_ns(shape, nothing, [&] { parts.lock.release(parts.lock.acquire()); });
+  const double append = min_ns(shape, nothing, [&] {
     const std::uint64_t mine = parts.lock.acquire();
     if (parts.writer.append(mine, frames, records, 1) != bus::AppendStatus::done)
       give_up("not appended");
     parts.lock.release(mine);
   });
-  const double bell = least_ns(shape, nothing, [&] {
+  const double bell = min_ns(shape, nothing, [&] {
     parts.bell.wake_deep(frames);
     parts.bell.wake_deep(frames);
     parts.bell.wake(parts.bell.collect(frames, 0, 0));
@@ -131,15 +131,15 @@ int main(int argc, char** argv) {
   };
   // All of a round at once, as a reader does that is behind.
   const Shape at_once{batch * shape.batches, 1, shape.rounds};
-  const double read = least_ns(at_once, one_more_round, [&] {
+  const double read = min_ns(at_once, one_more_round, [&] {
     heard.clear();
     parts.reader.read_all(heard, tally);
   });
 
   Port from = port_on(file.path());
-  const double send = least_ns(shape, nothing, [&] { static_cast<void>(from.send(frames)); });
+  const double send = min_ns(shape, nothing, [&] { static_cast<void>(from.send(frames)); });
   Port to = port_on(file.path());
-  const double receive = least_ns(
+  const double receive = min_ns(
       at_once,
       [&] {
         for (unsigned i = 0; i < shape.batches; ++i) static_cast<void>(from.send(frames));

@@ -17,15 +17,15 @@
 #include <map>
 #include <thread>
 
-#include "trial.hpp"
-#include "wire.hpp"
+#include "perf/bench/trial.hpp"
+#include "perf/bench/wire.hpp"
 
 namespace {
 
 using namespace shmif::bench;
 using Clock = std::chrono::steady_clock;
 
-constexpr unsigned kMostProcesses = 64;
+constexpr unsigned kMaxProcesses = 64;
 constexpr auto kWarmUp = std::chrono::milliseconds(250);
 constexpr unsigned kSecondsToBeReady = 10;
 
@@ -38,7 +38,7 @@ struct Shared {
   std::atomic<unsigned> ready{0};
   std::atomic<bool> go{false};
   std::atomic<bool> stop{false};
-  std::array<Count, kMostProcesses> counts;
+  std::array<Count, kMaxProcesses> counts;
 };
 
 struct Setting {
@@ -185,7 +185,7 @@ int main(int argc, char** argv) {
   s.seconds = arguments.number("seconds", 1);
   s.rate = arguments.number("rate", 0);
   s.pin = arguments.count("pin", s.senders + s.listeners <= 2 ? 1 : 0) != 0;
-  if (s.senders + s.listeners > kMostProcesses) give_up("too many processes");
+  if (s.senders + s.listeners > kMaxProcesses) give_up("too many processes");
   alarm(kSecondsToBeReady + static_cast<unsigned>(s.seconds) + 10);  // whatever happens
   return run(s);
 }

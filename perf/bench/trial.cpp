@@ -1,4 +1,4 @@
-#include "trial.hpp"
+#include "perf/bench/trial.hpp"
 
 #include <sched.h>
 #include <signal.h>

@@ -17,9 +17,9 @@
 #include <atomic>
 #include <cstring>
 
-#include "frame.hpp"
-#include "trial.hpp"
-#include "wire.hpp"
+#include "perf/bench/frame.hpp"
+#include "perf/bench/trial.hpp"
+#include "perf/bench/wire.hpp"
 
 namespace shmif::bench {
 namespace {

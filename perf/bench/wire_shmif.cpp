@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cstring>
 
-#include "frame.hpp"
+#include "perf/bench/frame.hpp"
+#include "perf/bench/trial.hpp"
+#include "perf/bench/wire.hpp"
 #include "shmif/port.hpp"
-#include "trial.hpp"
-#include "wire.hpp"
 
 namespace shmif::bench {
 

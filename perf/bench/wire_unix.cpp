@@ -6,9 +6,9 @@
 
 #include <array>
 
-#include "messages.hpp"
-#include "trial.hpp"
-#include "wire.hpp"
+#include "perf/bench/messages.hpp"
+#include "perf/bench/trial.hpp"
+#include "perf/bench/wire.hpp"
 
 namespace shmif::bench {
 namespace {

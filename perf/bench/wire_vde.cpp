@@ -5,9 +5,9 @@
 #include <fcntl.h>
 #include <poll.h>
 
-#include "frame.hpp"
-#include "trial.hpp"
-#include "wire.hpp"
+#include "perf/bench/frame.hpp"
+#include "perf/bench/trial.hpp"
+#include "perf/bench/wire.hpp"
 
 namespace shmif::bench {
 namespace {

@@ -121,15 +121,15 @@ Result<RunResult> Campaign::run_trial(std::vector<PlannedJob> plan, const std::s
 Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
   const JobOptions& o = plan_[job].options;
   const std::vector<PlannedJob> plan = trial_plan(plan_, job);
-  double most = static_cast<double>(o.search_max_fps);
+  double max = static_cast<double>(o.search_max_fps);
   std::optional<RunResult> best;
-  if (most == 0) {
+  if (max == 0) {
     auto flat_out = run_trial(plan, o.name, 0);
     if (!flat_out) return std::move(flat_out).error();
-    most = figures_of_trial(*flat_out, o, 0).achieved_fps;
+    max = figures_of_trial(*flat_out, o, 0).achieved_fps;
     best = *std::move(flat_out);
   }
-  RateSearch rates(rate_search_options(o, most));
+  RateSearch rates(rate_search_options(o, max));
   double best_fps = -1;
   const std::uint64_t begin = now_ns();
   const std::uint64_t bound = ns(o.runtime);
@@ -224,8 +224,8 @@ std::optional<SearchTime> search_time(const RunOptions& options,
                                       const std::vector<PlannedJob>& plan) {
   // At least: one trial at full speed, one on each side of the rate that the link then carried, and
   // one more. At most: halving a thousandfold range, with a few repeated trials.
-  constexpr double kLeastTrials = 4;
-  constexpr double kMostTrials = 16;
+  constexpr double kMinTrials = 4;
+  constexpr double kMaxTrials = 16;
   SearchTime time;
   for (const PlannedJob& job : plan) {
     const JobOptions& o = job.options;
@@ -234,15 +234,15 @@ std::optional<SearchTime> search_time(const RunOptions& options,
     const double trial = Seconds(o.ramp_time + o.search_trial + o.drain_time).count();
     const double bound = o.runtime.count() > 0 ? Seconds(o.runtime).count() + trial : HUGE_VAL;
     ++time.searches;
-    time.bounded = time.bounded && bound <= kMostTrials * trial;
+    time.bounded = time.bounded && bound <= kMaxTrials * trial;
     time.trial_seconds = std::max(time.trial_seconds, trial);
-    time.least_seconds += std::min(kLeastTrials * trial, bound);
-    time.most_seconds += std::min(kMostTrials * trial, bound);
+    time.min_seconds += std::min(kMinTrials * trial, bound);
+    time.max_seconds += std::min(kMaxTrials * trial, bound);
   }
   if (time.searches == 0) return std::nullopt;
   const double times = std::max<double>(options.repeat, 1);
-  time.least_seconds *= times;
-  time.most_seconds *= times;
+  time.min_seconds *= times;
+  time.max_seconds *= times;
   return time;
 }
 

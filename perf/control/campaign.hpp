@@ -22,9 +22,9 @@ namespace shmif::perf {
 struct SearchTime {
   std::size_t searches = 0;
   double trial_seconds = 0;  ///< of the longest search
-  double least_seconds = 0, most_seconds = 0;
+  double min_seconds = 0, max_seconds = 0;
   /// Each search has a runtime that bounds it. Without one, repeated trials can make it longer than
-  /// `most_seconds`.
+  /// `max_seconds`.
   bool bounded = true;
 };
 std::optional<SearchTime> search_time(const RunOptions& options,

@@ -114,8 +114,8 @@ void take_fates(const FlowArrivals& a, FlowResult& r) {
 /// are those that it had missed by then. No receiver took the rest.
 void guess_fates(const FlowArrivals& a, FlowResult& r) {
   std::uint64_t left = r.sent - std::min(r.sent, r.received + r.late);
-  const auto take = [&left](std::uint64_t most) {
-    const std::uint64_t taken = std::min(most, left);
+  const auto take = [&left](std::uint64_t max) {
+    const std::uint64_t taken = std::min(max, left);
     left -= taken;
     return taken;
   };

@@ -70,12 +70,12 @@ std::optional<double> limit_for(Role role, const HarnessLimit& limit) {
 
 std::optional<double> limit_by(const TrafficResult& sent, const std::optional<CpuResult>& cpu) {
   // A fifteenth of a trial's time when no other program wants the CPU.
-  constexpr double kLeastSeconds = 0.001;
+  constexpr double kMinSeconds = 0.001;
   // The job never sleeps, so its time is the CPU time that it got. CPU time taken by other programs
   // is not a limit of the harness.
   double seconds = sent.seconds;
   if (cpu) seconds = std::min(seconds, cpu->user_seconds + cpu->system_seconds);
-  if (seconds < kLeastSeconds || sent.frames == 0) return std::nullopt;
+  if (seconds < kMinSeconds || sent.frames == 0) return std::nullopt;
   return static_cast<double>(sent.frames) / seconds;
 }
 
@@ -122,12 +122,12 @@ HarnessLimit measure_limit(const JobOptions& job, const HarnessLimit& reached) {
   // Takes the best of several trials, because disturbances only make them slower. On a machine with
   // shared cores, it takes more trials until both kinds have had a core to themselves.
   constexpr int kAttempts = 3;
-  constexpr int kMostAttempts = 15;
+  constexpr int kMaxAttempts = 15;
   const auto is_odd = [&] {
     return !limit.both_fps || limit.tx_fps <= limit.both_fps || limit.tx_fps < reached.tx_fps ||
            limit.both_fps < reached.both_fps;
   };
-  for (int i = 0; i < kAttempts || (i < kMostAttempts && is_odd()); ++i) {
+  for (int i = 0; i < kAttempts || (i < kMaxAttempts && is_odd()); ++i) {
     o.rw = Role::tx;
     limit.tx_fps = std::max(limit.tx_fps, rate_of(o));
     o.rw = Role::txrx;
@@ -180,12 +180,12 @@ JobOptions as_it_ran(const JobOptions& job) {
 
 void add_limits(std::span<const PlannedJob> plan, RunResult& result) {
   // Measuring many kinds of jobs would take too long for a secondary figure.
-  constexpr std::size_t kMostKinds = 8;
+  constexpr std::size_t kMaxKinds = 8;
   std::map<Kind, HarnessLimit> limits;
   const auto limit_of = [&](const JobOptions& job, const HarnessLimit& reached) {
     const Kind kind = kind_of(job);
     if (limits.find(kind) == limits.end()) {
-      if (limits.size() == kMostKinds) return HarnessLimit();
+      if (limits.size() == kMaxKinds) return HarnessLimit();
       limits[kind] = measure_limit(job, reached);
     }
     HarnessLimit& limit = limits[kind];

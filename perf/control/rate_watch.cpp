@@ -8,8 +8,8 @@ namespace shmif::perf {
 RateWatch::RateWatch(std::span<const ControlledJob> jobs) : jobs_(jobs) {
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     const JobOptions& o = jobs[i].plan.options;
-    const auto add = [&](bool tx, bool bits, std::uint64_t least) {
-      if (least != 0) lines_.push_back({i, tx, bits, least});
+    const auto add = [&](bool tx, bool bits, std::uint64_t min) {
+      if (min != 0) lines_.push_back({i, tx, bits, min});
     };
     add(true, true, o.rate_min_bps.tx);
     add(true, false, o.rate_min_fps.tx);
@@ -58,7 +58,7 @@ bool RateWatch::is_due(const Line& line, std::uint64_t now) const noexcept {
 std::string RateWatch::text_of(const Line& line, double got) {
   const char* const unit = line.bits ? " bit/s" : " frames/s";
   std::ostringstream text;
-  text << (line.tx ? "tx" : "rx") << ": wanted at least " << line.least_per_s << unit << " ("
+  text << (line.tx ? "tx" : "rx") << ": wanted at least " << line.min_per_s << unit << " ("
        << (line.bits ? "rate_min" : "rate_iops_min") << "), got " << static_cast<std::uint64_t>(got)
        << unit;
   return text.str();
@@ -83,7 +83,7 @@ std::vector<RateWatch::Trip> RateWatch::check(std::uint64_t now) {
     const double got = static_cast<double>(count - line.at_begin) * 1e9 / static_cast<double>(took);
     line.since_ns = now;
     line.at_begin = count;
-    if (got >= static_cast<double>(line.least_per_s)) continue;
+    if (got >= static_cast<double>(line.min_per_s)) continue;
     line.tripped = true;
     trips.push_back({line.job, text_of(line, got)});
   }

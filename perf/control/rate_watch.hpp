@@ -29,7 +29,7 @@ class RateWatch {
     std::size_t job;
     bool tx;
     bool bits;  // else frames
-    std::uint64_t least_per_s;
+    std::uint64_t min_per_s;
     std::uint64_t since_ns = 0;  // start of the cycle; 0: no cycle is running
     std::uint64_t at_begin = 0;
     bool tripped = false;

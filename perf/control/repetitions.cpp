@@ -93,7 +93,7 @@ RunResult all_of_repetitions(std::vector<RunResult> runs) {
   for (auto& [figure, series] : values) {
     const auto spread = estimate(series);
     repeats.push_back(
-        {figure.first, figure.second, series, spread->median, spread->least, spread->most});
+        {figure.first, figure.second, series, spread->median, spread->min, spread->max});
   }
   std::vector<RunResult> repetitions;
   repetitions.reserve(runs.size());

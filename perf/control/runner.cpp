@@ -7,11 +7,19 @@
 
 #include "perf/control/gather.hpp"
 #include "perf/control/job_progress.hpp"
-#include "perf/control/runner_impl.hpp"
+#include "perf/control/rate_watch.hpp"
+#include "perf/control/run_state.hpp"
+#include "perf/control/starter.hpp"
+#include "perf/control/steady_watch.hpp"
+#include "perf/control/supervisor.hpp"
+#include "perf/control/trigger.hpp"
+#include "perf/result/machine.hpp"
 
 namespace shmif::perf {
 namespace {
 
+/// How often the controller looks at its jobs.
+constexpr std::uint64_t kTickNs = 5'000'000;
 constexpr std::uint64_t kDisplayEvery = 100'000'000;
 
 }  // namespace
@@ -28,6 +36,34 @@ void sleep_a_tick() {
   (void)::nanosleep(&tick, nullptr);  // returns early on a signal
 }
 
+struct Runner::Impl {
+  explicit Impl(RunState made) : run(std::move(made)) {}
+
+  RunState run;
+  Supervisor supervisor{run};
+  Starter starter{run, supervisor};
+  RateWatch rates{run.jobs};
+  SteadyWatch steady{run.jobs};
+  Trigger trigger{run.options};
+  std::uint64_t next_display_ns = 0, next_status_ns = 0;
+  std::optional<CpuWindow> window;      // from when the first job leaves its ramp
+  std::vector<CpuShare> window_shares;  // until the last generator was done
+  bool generating = false;
+  RunControl* control = nullptr;
+  RunResult result;
+
+  void step(RunObserver* observer);
+  void keep(std::vector<IntervalResult>& curve, const IntervalResult& next,
+            double start_seconds) const;
+  void collect_intervals();
+  void watch_cpus();
+  void watch_rates(std::uint64_t now);
+  void listen(RunObserver* observer);
+  void show(RunObserver* observer, std::uint64_t now);
+  void tell_interval(RunObserver* observer, std::uint64_t now);
+  RunProgress progress(std::uint64_t now) const;
+};
+
 // ---- While it runs ----
 
 /// Watches the CPUs while something is measured: not during the first ramp, and not during the last
@@ -35,7 +71,7 @@ void sleep_a_tick() {
 void Runner::Impl::watch_cpus() {
   bool measures = false;
   bool generates = false;
-  for (const ControlledJob& job : jobs) {
+  for (const ControlledJob& job : run.jobs) {
     if (job.phase != ControlledJob::Phase::going) continue;
     const JobState state = job.state();
     measures |= state >= JobState::running;
@@ -49,32 +85,33 @@ void Runner::Impl::watch_cpus() {
 }
 
 void Runner::Impl::watch_rates(std::uint64_t now) {
-  for (const RateWatch::Trip& trip : rates->check(now)) {
-    jobs[trip.job].fail(trip.message);
-    stop(trip.job);
+  for (const RateWatch::Trip& trip : rates.check(now)) {
+    run.jobs[trip.job].fail(trip.message);
+    supervisor.stop(trip.job);
   }
-  for (const std::size_t i : steady->check(now)) stop(i);
+  for (const std::size_t i : steady.check(now)) supervisor.stop(i);
 }
 
 void Runner::Impl::listen(RunObserver* observer) {
   const int stops = control->stops.load();
-  if (stops >= 1 && !stopping) stop_all();
-  if (stops >= 2) stop_hard();
+  if (stops >= 1 && !supervisor.stopping()) supervisor.stop_all();
+  if (stops >= 2) supervisor.stop_hard();
   if (control->status.exchange(false) && observer != nullptr) {
     observer->on_status(progress(now_ns()));
   }
-  if (first_start_ns == 0) return;
+  if (starter.first_start_ns() == 0) return;
   bool hit = false;
-  for (const ControlledJob& job : jobs) {
+  for (const ControlledJob& job : run.jobs) {
     hit |= job.block->trigger_hit.load(std::memory_order_acquire);
   }
   const std::uint64_t now = now_ns();
   const std::uint64_t begin = control->started_ns.load();  // start of the first of several runs
-  if (auto why = trigger->check(now - std::min(now, begin), hit)) {
+  if (auto why = trigger.check(now - std::min(now, begin), hit)) {
     result.warnings.push_back("the trigger fired: " + *why);
     result.trigger_fired = true;
-    for (ControlledJob& job : jobs) job.block->save_state.store(true, std::memory_order_relaxed);
-    stop_all();
+    for (ControlledJob& job : run.jobs)
+      job.block->save_state.store(true, std::memory_order_relaxed);
+    supervisor.stop_all();
   }
 }
 
@@ -84,7 +121,7 @@ void Runner::Impl::listen(RunObserver* observer) {
 /// not shorter than interval_ns.
 void Runner::Impl::keep(std::vector<IntervalResult>& curve, const IntervalResult& next,
                         double start_seconds) const {
-  const double length = static_cast<double>(interval_ns) * 1e-9;
+  const double length = static_cast<double>(run.interval_ns) * 1e-9;
   // Intervals are closed a little late.
   const auto place = [&](double at_seconds) {
     return std::floor((at_seconds - start_seconds) / length + 1e-3);
@@ -99,18 +136,19 @@ void Runner::Impl::keep(std::vector<IntervalResult>& curve, const IntervalResult
 }
 
 void Runner::Impl::collect_intervals() {
-  for (std::size_t i = 0; i < jobs.size(); ++i) {
-    ControlledJob& job = jobs[i];
+  for (std::size_t i = 0; i < run.jobs.size(); ++i) {
+    ControlledJob& job = run.jobs[i];
     const std::uint64_t written = job.block->intervals_written.load(std::memory_order_acquire);
     // A job counts time from its own start. In a later batch, this is not the start of the run.
     const std::uint64_t start_ns = job.block->start_ns.load(std::memory_order_acquire);
-    const double start = static_cast<double>(start_ns - std::min(start_ns, first_start_ns)) * 1e-9;
+    const double start =
+        static_cast<double>(start_ns - std::min(start_ns, starter.first_start_ns())) * 1e-9;
     // Overwritten intervals are missing from the curve, not from the sums.
     const std::uint64_t oldest = written > kIntervalBlocks / 2 ? written - kIntervalBlocks / 2 : 0;
     for (std::uint64_t n = std::max(job.intervals_read, oldest); n < written; ++n) {
       IntervalResult next = read_interval(job.block->intervals[n % kIntervalBlocks]);
       const bool kept = job.block->histograms != nullptr && written - n <= kHistogramBlocks / 2;
-      logs->add(i, next, kept ? &job.block->histograms[n % kHistogramBlocks] : nullptr);
+      run.logs->add(i, next, kept ? &job.block->histograms[n % kHistogramBlocks] : nullptr);
       next.at_seconds += start;
       extend(job.untold, next);
       keep(job.intervals, next, start);
@@ -120,25 +158,27 @@ void Runner::Impl::collect_intervals() {
 }
 
 RunProgress Runner::Impl::progress(std::uint64_t now) const {
-  const bool begun = first_start_ns != 0 && now > first_start_ns;
-  const double at = begun ? static_cast<double>(now - first_start_ns) * 1e-9 : 0;
-  return progress_of(jobs, at, now);
+  const bool begun = starter.first_start_ns() != 0 && now > starter.first_start_ns();
+  const double at = begun ? static_cast<double>(now - starter.first_start_ns()) * 1e-9 : 0;
+  return progress_of(run.jobs, at, now);
 }
 
 void Runner::Impl::show(RunObserver* observer, std::uint64_t now) {
   if (observer == nullptr || now < next_display_ns) return;
   next_display_ns = now + kDisplayEvery;
   observer->on_progress(progress(now));
-  if (first_start_ns == 0 || now < next_status_ns) return;
-  const std::uint64_t every = status_interval_ns(options);
+  const std::uint64_t every = status_interval_ns(run.options);
+  const std::uint64_t start = starter.first_start_ns();
+  if (next_status_ns == 0 && start != 0) next_status_ns = start + every;
+  if (start == 0 || now < next_status_ns) return;
   next_status_ns += ((now - next_status_ns) / every + 1) * every;
   tell_interval(observer, now);
 }
 
 void Runner::Impl::tell_interval(RunObserver* observer, std::uint64_t now) {
   RunProgress p = progress(now);
-  for (std::size_t i = 0; i < jobs.size(); ++i) {
-    p.jobs[i].last = std::exchange(jobs[i].untold, {});
+  for (std::size_t i = 0; i < run.jobs.size(); ++i) {
+    p.jobs[i].last = std::exchange(run.jobs[i].untold, {});
   }
   observer->on_interval(p);
 }
@@ -148,49 +188,56 @@ void Runner::Impl::tell_interval(RunObserver* observer, std::uint64_t now) {
 Runner::Runner(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Runner::~Runner() = default;
 bool Runner::stuck() const noexcept {
-  return impl_->stuck_thread;
+  return impl_->supervisor.stuck_thread();
 }
 
 Result<std::unique_ptr<Runner>> Runner::create(const RunOptions& options,
                                                std::vector<PlannedJob> plan) {
-  auto impl = std::make_unique<Impl>();
-  impl->options = options;
-  impl->plan = std::move(plan);
-  if (auto done = impl->prepare(); !done) return std::move(done).error();
+  RunState run;
+  run.options = options;
+  run.plan = std::move(plan);
+  if (auto done = set_up(run); !done) return std::move(done).error();
+  auto impl = std::make_unique<Impl>(std::move(run));
+  impl->starter.create_processes();
   return std::unique_ptr<Runner>(new Runner(std::move(impl)));
 }
 
+void Runner::Impl::step(RunObserver* observer) {
+  supervisor.reap();
+  starter.step(*control);
+  collect_intervals();
+  const std::uint64_t now = now_ns();
+  watch_cpus();
+  watch_rates(now);
+  listen(observer);
+  supervisor.check_stuck(now);
+  show(observer, now);
+}
+
 RunResult Runner::run(RunObserver* observer, RunControl& control) {
-  Impl& run = *impl_;
-  run.control = &control;
-  run.result.began = std::chrono::system_clock::now();
-  while (!run.all_over()) {  // runs until every job has ended or was ended
-    run.reap();
-    run.start_batches();
-    run.collect_intervals();
-    const std::uint64_t now = now_ns();
-    run.watch_cpus();
-    run.watch_rates(now);
-    run.listen(observer);
-    run.check_stuck(now);
-    run.show(observer, now);
-    if (!run.all_over()) sleep_a_tick();
+  Impl& impl = *impl_;
+  impl.control = &control;
+  impl.result.began = std::chrono::system_clock::now();
+  while (!impl.run.all_over()) {  // runs until every job has ended or was ended
+    impl.step(observer);
+    if (!impl.run.all_over()) sleep_a_tick();
   }
-  run.leave_threads();
-  run.collect_intervals();
-  if (observer != nullptr && run.first_start_ns != 0) run.tell_interval(observer, now_ns());
-  run.result.lost_outputs = run.logs->finish();
-  run.result.ended = std::chrono::system_clock::now();
-  run.watch_cpus();
-  run.result.machine.window = std::move(run.window_shares);
-  if (const int signal = control.signal.load(); signal != 0) run.result.stopped_by_signal = signal;
-  gather(run.jobs, *run.memory, run.result);
-  run.result.steady_state = run.steady->describe();
-  run.result.steady_states = run.steady->results();
-  for (std::string& failure : run.failures) run.result.failures.push_back(std::move(failure));
+  impl.supervisor.leave_threads();
+  impl.collect_intervals();
+  if (observer != nullptr && impl.starter.first_start_ns() != 0) {
+    impl.tell_interval(observer, now_ns());
+  }
+  impl.result.lost_outputs = impl.run.logs->finish();
+  impl.result.ended = std::chrono::system_clock::now();
+  impl.watch_cpus();
+  impl.result.machine.window = std::move(impl.window_shares);
+  if (const int signal = control.signal.load(); signal != 0) impl.result.stopped_by_signal = signal;
+  gather(impl.run.jobs, *impl.run.memory, impl.result);
+  impl.result.steady_state = impl.steady.describe();
+  impl.result.steady_states = impl.steady.results();
   const auto at_once = [&control] { return control.stops.load() > 1; };
-  if (auto error = run.trigger->run_command(at_once)) run.result.failures.push_back(*error);
-  return std::move(run.result);
+  if (auto error = impl.trigger.run_command(at_once)) impl.result.failures.push_back(*error);
+  return std::move(impl.result);
 }
 
 }  // namespace shmif::perf

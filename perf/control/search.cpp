@@ -20,19 +20,19 @@ constexpr double kNearLatency = 1.2;
 // A sender that was this late sent a burst, not the rate. Losses in a burst say nothing about the
 // rate.
 constexpr double kLateNs = 3e6;
-constexpr int kMostRepeatsWhenLate = 2;
+constexpr int kMaxRepeatsWhenLate = 2;
 // A sender that is too slow has not tried the rate. A difference of one frame per second comes from
 // rounding in a short trial.
 constexpr double kShortfall = 0.01;
 constexpr double kShortfallFps = 1;
 // Most trials at the rate that the link carried. If they do not find the rate, halving does.
-constexpr int kMostGuesses = 3;
+constexpr int kMaxGuesses = 3;
 // Factor for lower rates while no trial has passed.
 constexpr double kStepDown = 8;
 // A link that carried some rate and loses frames at this small share of it loses them at any rate.
 constexpr double kLosesAtAnyRate = 1.0 / (kStepDown * kStepDown);
 // A trial with fewer frames says nothing about losses.
-constexpr double kLeastFrames = 10;
+constexpr double kMinFrames = 10;
 
 template <class... Values>
 std::string format(const char* pattern, Values... values) {
@@ -59,7 +59,7 @@ RateSearchOptions rate_search_options(const JobOptions& job, double max_fps) {
   options.latency_percentile = job.latency_percentile;
   options.job = job.name;
   const SizeChooser sizes(job.bs.tx, job.randseed);
-  options.frame_bytes = sizes.is_fixed() ? sizes.least() : 0;
+  options.frame_bytes = sizes.is_fixed() ? sizes.min() : 0;
   options.mean_frame_bytes = sizes.mean();
   options.trial_seconds = std::chrono::duration<double>(job.search_trial).count();
   return options;
@@ -78,8 +78,8 @@ bool RateSearch::is_over() const noexcept {
   const double low = passed_fps_.value_or(0);
   if (*failed_fps_ - low <= std::max(1.0, options_.resolution * *failed_fps_)) return true;
   if (passed_fps_) return false;
-  const double least = options_.trial_seconds > 0 ? kLeastFrames / options_.trial_seconds : 1;
-  return *failed_fps_ <= least || *failed_fps_ <= most_carried_fps_ * kLosesAtAnyRate;
+  const double min = options_.trial_seconds > 0 ? kMinFrames / options_.trial_seconds : 1;
+  return *failed_fps_ <= min || *failed_fps_ <= max_carried_fps_ * kLosesAtAnyRate;
 }
 
 std::optional<double> RateSearch::guess() const noexcept {
@@ -87,7 +87,7 @@ std::optional<double> RateSearch::guess() const noexcept {
   double fps = 0;
   if (guess_passed_) {
     fps = std::floor(low * (1 + options_.resolution * 0.9));  // this may be the last trial but one
-  } else if (carried_fps_ && guesses_ < kMostGuesses) {
+  } else if (carried_fps_ && guesses_ < kMaxGuesses) {
     fps = std::floor(*carried_fps_ * (1 - options_.resolution / 2));
   }
   if (!(fps > low) || !(fps < *failed_fps_)) return std::nullopt;
@@ -142,8 +142,8 @@ void RateSearch::note(TrialResult trial) {
   trial.job = options_.job;
   trial.frame_bytes = options_.frame_bytes;
   const bool late = !fell_short(trial) && trial.sender_late_ns.value_or(0) > kLateNs;
-  const int most = late ? kMostRepeatsWhenLate : near ? 1 : 0;
-  const bool again = !trial.passed && options_.repeat_near && repeats_ < most;
+  const int max = late ? kMaxRepeatsWhenLate : near ? 1 : 0;
+  const bool again = !trial.passed && options_.repeat_near && repeats_ < max;
   const bool guessed = failed_fps_ && !guess_passed_ && guess() == trial.offered_fps;
   repeats_ = again ? repeats_ + 1 : 0;
   repeat_fps_.reset();
@@ -167,7 +167,7 @@ void RateSearch::note_failed(const TrialResult& trial, const std::string& why) {
   const double allowed = options_.kind == Search::pdr ? options_.allowed_loss : 0;
   const double arrived = trial.achieved_fps * (1 - trial.loss_share);
   carried_fps_.reset();
-  most_carried_fps_ = std::max(most_carried_fps_, arrived);
+  max_carried_fps_ = std::max(max_carried_fps_, arrived);
   // If all frames arrived but too late, the rate that would be in time is not known.
   const bool lost_any = trial.loss_share > allowed || fell_short(trial);
   if (lost_any && arrived > 0) carried_fps_ = arrived / (1 - std::min(allowed, 0.99));

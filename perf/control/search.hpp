@@ -73,9 +73,9 @@ class RateSearch {
   int repeats_ = 0;  // of this rate, so far
   // What the link carried in the trial of the lowest failed rate, plus the frames that may be lost.
   std::optional<double> carried_fps_;
-  double most_carried_fps_ = 0;  // in all failed trials
-  int guesses_ = 0;              // trials at carried_fps_
-  bool guess_passed_ = false;    // and no trial since then
+  double max_carried_fps_ = 0;  // in all failed trials
+  int guesses_ = 0;             // trials at carried_fps_
+  bool guess_passed_ = false;   // and no trial since then
 };
 
 /// What a run of `job` at `fps` shows about the link, for note(). Counts the frames that the job

@@ -113,7 +113,7 @@ class BusWire final : public Wire {
       return std::unique_ptr<End>(std::make_unique<BusEnd>(std::move(port)));
     EndOptions with_mac = options;
     with_mac.mac = port.mac();
-    return make_end(std::move(port), with_mac, WhenFull::sleep, counters_of);
+    return make_end(std::move(port), with_mac, RoomWait::sleep, counters_of);
   }
 
  private:

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::size_t kSlots = 64;       // datagrams per system call
 constexpr std::size_t kAlignBytes = 16;  // of frames in a batch
-constexpr unsigned kMostRefusals = 2;    // in a row, by a peer that may start later
+constexpr unsigned kMaxRefusals = 2;     // in a row, by a peer that may start later
 
 bool is_full(int number) noexcept {
   return number == EAGAIN || number == ENOBUFS || number == ENOMEM;
@@ -66,7 +66,7 @@ struct DatagramLink::Impl {
   }
 
   std::size_t prepare(std::span<const FrameView> frames, std::error_code& refused) noexcept;
-  std::size_t fetch(std::span<std::byte> room, std::size_t most, bool small) noexcept;
+  std::size_t fetch(std::span<std::byte> room, std::size_t max, bool small) noexcept;
 };
 
 DatagramLink::DatagramLink(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -113,7 +113,7 @@ SendResult DatagramLink::send(std::span<const FrameView> frames) noexcept {
     if (number == EMSGSIZE) return {taken, Errc::frame_too_long};
     if (number == ECONNREFUSED && self.options.peer_may_come) {
       // A refusal is reported once for each earlier frame; the next try may succeed.
-      if (++refusals <= kMostRefusals) continue;
+      if (++refusals <= kMaxRefusals) continue;
       return {taken, {}};
     }
     if (number == ECONNREFUSED || number == ECONNRESET || number == EPIPE || number == ENOTCONN) {
@@ -125,19 +125,19 @@ SendResult DatagramLink::send(std::span<const FrameView> frames) noexcept {
   return {taken, {}};
 }
 
-/// Lets the kernel fill `room` with at most `most` datagrams. Result: how many came.
-std::size_t DatagramLink::Impl::fetch(std::span<std::byte> room, std::size_t most,
+/// Lets the kernel fill `room` with at most `max` datagrams. Result: how many came.
+std::size_t DatagramLink::Impl::fetch(std::span<std::byte> room, std::size_t max,
                                       bool small) noexcept {
-  for (std::size_t i = 0; i < most; ++i) {
+  for (std::size_t i = 0; i < max; ++i) {
     in_parts[i] = {room.data() + i * stride, small ? room.size() : stride};
   }
   for (unsigned refusals = 0;;) {  // ends: a socket has one error at a time
     // MSG_TRUNC: for a datagram that is too long, the kernel returns its true length.
-    const int n = ::recvmmsg(socket.get(), in.data(), static_cast<unsigned>(most),
+    const int n = ::recvmmsg(socket.get(), in.data(), static_cast<unsigned>(max),
                              MSG_DONTWAIT | MSG_TRUNC, nullptr);
     if (n >= 0) return static_cast<std::size_t>(n);
     if (errno == EINTR) continue;
-    if (errno == ECONNREFUSED && ++refusals <= kMostRefusals) continue;
+    if (errno == ECONNREFUSED && ++refusals <= kMaxRefusals) continue;
     const int number = errno;
     if (number == ECONNRESET || number == ENOTCONN) {
       ended = true;
@@ -156,9 +156,9 @@ ReceiveResult DatagramLink::receive(FrameBatch& into) noexcept {
     const bool small = room.size() < self.stride;
     // Only the first frame of an empty batch may be cut short.
     if (small && (room.empty() || !into.empty())) break;
-    const std::size_t most =
+    const std::size_t max =
         small ? 1 : std::min({room.size() / self.stride, into.max_frames() - into.size(), kSlots});
-    const std::size_t got = self.fetch(room, most, small);
+    const std::size_t got = self.fetch(room, max, small);
     for (std::size_t i = 0; i < got; ++i) {
       const auto* const at = static_cast<const std::byte*>(self.in_parts[i].iov_base);
       const std::size_t length = self.in[i].msg_len;
@@ -168,7 +168,7 @@ ReceiveResult DatagramLink::receive(FrameBatch& into) noexcept {
       into.push(frame, static_cast<std::size_t>(at - into.room().data()));
       ++result.frames;
     }
-    if (got < most || small) break;
+    if (got < max || small) break;
   }
   if (result.frames != 0) return result;
   result.error = self.ended ? Errc::link_ended : std::exchange(self.in_error, {});

@@ -13,7 +13,7 @@
 namespace shmif::perf {
 namespace {
 
-constexpr std::size_t kMostDeviceMtu = 65521;  // of a TAP device
+constexpr std::size_t kMaxDeviceMtu = 65521;  // of a TAP device
 
 /// Stops new interfaces from sending frames by themselves. If /proc/sys is not writable, each
 /// interface at least gets no address (Netlink::disable_ipv6).
@@ -60,7 +60,7 @@ Result<void> check_interface(RouteSession& session, const JobOptions& job,
 
 std::uint32_t device_mtu(const JobOptions& job) noexcept {
   return static_cast<std::uint32_t>(
-      std::min(max_frame_bytes_of(job) - kEthernetHeaderBytes, kMostDeviceMtu));
+      std::min(max_frame_bytes_of(job) - kEthernetHeaderBytes, kMaxDeviceMtu));
 }
 
 Result<tap::NetNamespace> make_quiet_namespace() {
@@ -123,7 +123,7 @@ class NamedWire final : public Wire {
 
   Capabilities capabilities() const noexcept override {
     Capabilities can = capabilities_of(kind_);
-    can.most_ends = interfaces_.names.size();
+    can.max_ends = interfaces_.names.size();
     return can;
   }
   std::string address() const override {

@@ -27,12 +27,12 @@ Capabilities capabilities_of(EngineKind kind) noexcept {
     case EngineKind::bus:
     case EngineKind::packet: return {.counts = true, .batches = true, .overruns = true};
     case EngineKind::tap: return {.counts = true, .batches = true};
-    case EngineKind::unix_pair: return {.addresses = false, .batches = true, .most_ends = 2};
+    case EngineKind::unix_pair: return {.addresses = false, .batches = true, .max_ends = 2};
     case EngineKind::udp:
-      return {.addresses = false, .counts = true, .batches = true, .most_ends = 2};
-    case EngineKind::pcap: return {.addresses = false, .counts = true, .most_ends = 1};
+      return {.addresses = false, .counts = true, .batches = true, .max_ends = 2};
+    case EngineKind::pcap: return {.addresses = false, .counts = true, .max_ends = 1};
     case EngineKind::null:
-      return {.addresses = false, .counts = true, .batches = true, .most_ends = 1};
+      return {.addresses = false, .counts = true, .batches = true, .max_ends = 1};
     case EngineKind::host: return {};
   }
   return {};
@@ -86,13 +86,13 @@ Result<std::unique_ptr<Wire>> choose(const JobOptions& job, std::size_t ends) {
 }  // namespace
 
 Result<std::unique_ptr<Wire>> make_wire(const JobOptions& job, std::size_t ends) {
-  const std::size_t most = capabilities_of(job.engine).most_ends;
-  if (ends == 0 || (most != 0 && ends > most)) {
+  const std::size_t max = capabilities_of(job.engine).max_ends;
+  if (ends == 0 || (max != 0 && ends > max)) {
     return Error(Errc::bad_argument,
                  what_for(job) + ": engine=" + name_of(job.engine) + " has 1" +
-                     (most == 1   ? " end"
-                      : most == 0 ? " end or more"
-                                  : " to " + std::to_string(most) + " ends") +
+                     (max == 1   ? " end"
+                      : max == 0 ? " end or more"
+                                 : " to " + std::to_string(max) + " ends") +
                      ", and " + std::to_string(ends) +
                      " are to be on it (give jobs wires of their own by 'wire', or use engine=bus, "
                      "tap or packet, which have any number)");

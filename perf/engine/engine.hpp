@@ -32,12 +32,12 @@ namespace shmif::perf {
 struct Capabilities {
   bool sends = true;
   bool receives = true;
-  bool addresses = true;      ///< frames reach the end that has their destination MAC
-  bool counts = false;        ///< the medium itself counts: End::counters()
-  bool batches = false;       ///< many frames in one call cost less than single ones
-  bool pauses = false;        ///< slow receivers delay senders, so an overrun is an error
-  bool overruns = false;      ///< a receiver learns how much an overrun lost
-  std::size_t most_ends = 0;  ///< 0: any number
+  bool addresses = true;     ///< frames reach the end that has their destination MAC
+  bool counts = false;       ///< the medium itself counts: End::counters()
+  bool batches = false;      ///< many frames in one call cost less than single ones
+  bool pauses = false;       ///< slow receivers delay senders, so an overrun is an error
+  bool overruns = false;     ///< a receiver learns how much an overrun lost
+  std::size_t max_ends = 0;  ///< 0: any number
 };
 
 /// What the medium itself counted at one end. A count is empty if the medium does not have it.

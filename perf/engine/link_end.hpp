@@ -21,7 +21,7 @@
 namespace shmif::perf {
 
 /// How a sender waits for a full link.
-enum class WhenFull : std::uint8_t {
+enum class RoomWait : std::uint8_t {
   sleep,  ///< sleeps a short while, because the descriptor cannot tell
   poll,   ///< waits until the descriptor, a socket, is writable
 };
@@ -49,7 +49,7 @@ class LinkEnd final : public End {
  public:
   struct Traits {
     MacAddress mac;
-    WhenFull when_full = WhenFull::sleep;
+    RoomWait room_wait = RoomWait::sleep;
     std::function<WireCounters()> counters;        ///< may be empty
     std::function<std::optional<TcpState>()> tcp;  ///< may be empty
     bool faults_sent = false;                      ///< which faults the FaultLink has
@@ -68,7 +68,7 @@ class LinkEnd final : public End {
     link_->finish_wait();
   }
   void wait_to_send(std::chrono::nanoseconds at_most) noexcept override {
-    if (traits_.when_full == WhenFull::poll) {
+    if (traits_.room_wait == RoomWait::poll) {
       poll_for(link_->descriptor(), POLLOUT, at_most);
     } else {
       sleep_for(std::min<std::chrono::nanoseconds>(at_most, kShortWhile));
@@ -119,7 +119,7 @@ inline bool wants_faults(const EndOptions& options) noexcept {
 /// Makes an end of `link`, within a FaultLink if the options ask for faults. `count` reads the
 /// medium's counts from the link. `tcp` reads the state of its connection. Errors: the system's.
 template <Link L, class Count>
-Result<std::unique_ptr<End>> make_end(L link, const EndOptions& options, WhenFull when_full,
+Result<std::unique_ptr<End>> make_end(L link, const EndOptions& options, RoomWait room_wait,
                                       const Count& count,
                                       std::function<std::optional<TcpState>()> tcp = {}) {
   auto owned = std::make_unique<L>(std::move(link));
@@ -129,7 +129,7 @@ Result<std::unique_ptr<End>> make_end(L link, const EndOptions& options, WhenFul
   if (!wants_faults(options)) {
     return std::unique_ptr<End>(std::make_unique<LinkEnd<L>>(
         std::move(owned), typename LinkEnd<L>::Traits{.mac = mac,
-                                                      .when_full = when_full,
+                                                      .room_wait = room_wait,
                                                       .counters = std::move(counters),
                                                       .tcp = std::move(tcp)}));
   }
@@ -139,7 +139,7 @@ Result<std::unique_ptr<End>> make_end(L link, const EndOptions& options, WhenFul
   return std::unique_ptr<End>(
       std::make_unique<Faulty>(std::make_unique<FaultLink>(*std::move(faulty)),
                                Faulty::Traits{.mac = mac,
-                                              .when_full = WhenFull::sleep,
+                                              .room_wait = RoomWait::sleep,
                                               .counters = std::move(counters),
                                               .tcp = std::move(tcp),
                                               .faults_sent = options.sent.any(),

@@ -72,7 +72,7 @@ class NullWire final : public Wire {
     // since.
     auto link = LoopbackLink::self({.max_frame_bytes = largest_});
     if (!link) return std::move(link).error();
-    return make_end(*std::move(link), options, WhenFull::sleep, [](const LoopbackLink& l) {
+    return make_end(*std::move(link), options, RoomWait::sleep, [](const LoopbackLink& l) {
       WireCounters counted;
       counted.dropped_frames = l.dropped();
       return counted;

@@ -60,7 +60,7 @@ class PacketWire final : public Wire {
     }
     auto link = PacketLink::open(near_name(options.index), {.where = &where_});
     if (!link) return std::move(link).error();
-    return make_end(PacketEndLink(*std::move(link), largest_), with_mac, WhenFull::poll,
+    return make_end(PacketEndLink(*std::move(link), largest_), with_mac, RoomWait::poll,
                     [counts = CountsSince(session, *index), at_port](PacketEndLink& l) {
                       return from_interfaces(counts(), at_port ? (*at_port)() : std::nullopt, l);
                     });
@@ -95,7 +95,7 @@ Result<std::unique_ptr<End>> open_named_interface(const std::string& name,
                                                   const EndOptions& options) {
   auto link = PacketLink::open(name, {.where = &where});
   if (!link) return std::move(link).error();
-  return make_end(*std::move(link), options, WhenFull::poll,
+  return make_end(*std::move(link), options, RoomWait::poll,
                   [](const PacketLink& l) { return from_link(l.counters()); });
 }
 

@@ -69,7 +69,7 @@ class PcapWire final : public Wire {
     }
     auto file = PcapReader::open(filename_);
     if (!file) return std::move(file).error();
-    return make_end(WholeCapture(*std::move(file)), options, WhenFull::sleep,
+    return make_end(WholeCapture(*std::move(file)), options, RoomWait::sleep,
                     [](const WholeCapture&) { return WireCounters{}; });
   }
 
@@ -78,7 +78,7 @@ class PcapWire final : public Wire {
   Result<std::unique_ptr<End>> open_writer(const EndOptions& options) {
     auto file = Writer::create(filename_);
     if (!file) return std::move(file).error();
-    return make_end(*std::move(file), options, WhenFull::sleep, count_written<Writer>);
+    return make_end(*std::move(file), options, RoomWait::sleep, count_written<Writer>);
   }
 
   std::string filename_;

@@ -15,7 +15,7 @@ namespace shmif::perf {
 namespace {
 
 constexpr std::size_t kUdpHeaderBytes = 8;
-constexpr std::size_t kMostUdpBytes = 65507;  // an IPv4 packet of 65535 minus both headers
+constexpr std::size_t kMaxUdpBytes = 65507;  // an IPv4 packet of 65535 minus both headers
 
 sockaddr_in v4(const SocketAddress& a) noexcept {
   sockaddr_in out{};
@@ -185,10 +185,10 @@ std::size_t max_datagram_bytes(int socket, const SocketAddress& remote) noexcept
                      sizeof never);
   int mtu = 0;
   socklen_t size = sizeof mtu;
-  if (::getsockopt(socket, level, six ? IPV6_MTU : IP_MTU, &mtu, &size) != 0) return kMostUdpBytes;
+  if (::getsockopt(socket, level, six ? IPV6_MTU : IP_MTU, &mtu, &size) != 0) return kMaxUdpBytes;
   const std::size_t headers = (six ? 40 : 20) + kUdpHeaderBytes;
   const std::size_t room = static_cast<std::size_t>(mtu) - headers;
-  return std::min(room, kMostUdpBytes);
+  return std::min(room, kMaxUdpBytes);
 }
 
 }  // namespace shmif::perf

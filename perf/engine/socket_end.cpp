@@ -33,7 +33,7 @@ Result<std::unique_ptr<End>> make_stream_end(UniqueFd socket, const HostEndOptio
   auto link = StreamLink::adopt(
       std::move(socket), {.max_frame_bytes = options.max_frame_bytes, .address = "tcp:" + peer});
   return make_end(
-      std::move(link), options.end, WhenFull::poll,
+      std::move(link), options.end, RoomWait::poll,
       [](const StreamLink&) { return WireCounters{}; }, [number] { return tcp_state_of(number); });
 }
 
@@ -79,7 +79,7 @@ Result<std::unique_ptr<End>> open_udp_host_end(const HostEndOptions& options) {
   auto link = DatagramLink::adopt(
       *std::move(socket),
       {.max_frame_bytes = largest, .address = "udp:" + bound->to_string(), .peer_may_come = true});
-  return make_end(std::move(link), options.end, WhenFull::poll, [](const DatagramLink& l) {
+  return make_end(std::move(link), options.end, RoomWait::poll, [](const DatagramLink& l) {
     WireCounters counted;
     counted.dropped_frames = l.dropped();
     return counted;

@@ -56,7 +56,7 @@ class TapWire final : public Wire {
     }
     auto index = session->index_of(name);
     if (!index) return std::move(index).error();
-    return make_end(TapEndLink(*std::move(link), largest_), with_mac, WhenFull::sleep,
+    return make_end(TapEndLink(*std::move(link), largest_), with_mac, RoomWait::sleep,
                     [counts = CountsSince(session, *index)](const TapEndLink&) {
                       return from_device(counts());
                     });
@@ -90,7 +90,7 @@ Result<std::unique_ptr<End>> open_named_tap(const std::string& name, const tap::
   auto device = netlink->interface(name);
   if (!device) return std::move(device).error();
   return make_end(TapEndLink(*std::move(link), device->mtu + kEthernetHeaderBytes), options,
-                  WhenFull::sleep,
+                  RoomWait::sleep,
                   [](const TapEndLink& l) { return from_link(l.link().counters()); });
 }
 

@@ -31,7 +31,7 @@ class UdpWire final : public Wire {
 
   Capabilities capabilities() const noexcept override {
     Capabilities can = capabilities_of(EngineKind::udp);
-    can.most_ends = sockets_.size();
+    can.max_ends = sockets_.size();
     return can;
   }
   std::string address() const override { return address_; }
@@ -46,7 +46,7 @@ class UdpWire final : public Wire {
     auto link = DatagramLink::adopt(
         std::move(socket),
         {.max_frame_bytes = ours.largest, .address = ours.address, .peer_may_come = true});
-    return make_end(std::move(link), options, WhenFull::poll, [](const DatagramLink& l) {
+    return make_end(std::move(link), options, RoomWait::poll, [](const DatagramLink& l) {
       WireCounters counted;
       counted.dropped_frames = l.dropped();
       return counted;

@@ -39,7 +39,7 @@ class UnixWire final : public Wire {
     if (!socket) return Error::from_errno(errno, "cannot open an end of a pair of sockets");
     auto link =
         DatagramLink::adopt(std::move(socket), {.max_frame_bytes = largest_, .address = address()});
-    return make_end(std::move(link), options, WhenFull::poll,
+    return make_end(std::move(link), options, RoomWait::poll,
                     [](const DatagramLink&) { return WireCounters{}; });
   }
 

@@ -10,7 +10,7 @@
 namespace shmif::perf {
 namespace {
 
-constexpr std::size_t kLeastSlots = 64;
+constexpr std::size_t kMinSlots = 64;
 constexpr std::size_t kLineBytes = 64;
 
 std::size_t probe_at(const FrameMakerOptions& options) noexcept {
@@ -52,7 +52,7 @@ void put_zeros(std::span<std::byte> bytes, std::size_t per_cent) noexcept {
 }  // namespace
 
 FrameMakerOptions frame_maker_options(const JobOptions& job, std::uint32_t flow,
-                                      std::uint32_t most_bytes) {
+                                      std::uint32_t max_bytes) {
   FrameMakerOptions options;
   options.vlan = job.vlan;
   if (!job.headers.empty()) options.headers = HeaderTemplate::parse(job.headers).value();
@@ -61,7 +61,7 @@ FrameMakerOptions frame_maker_options(const JobOptions& job, std::uint32_t flow,
   options.payload = job.payload;
   options.pattern = job.buffer_pattern;
   options.zeros_per_cent = job.buffer_compress_percentage;
-  options.most_bytes = most_bytes;
+  options.max_bytes = max_bytes;
   options.batch = job.iodepth_batch;
   options.checksum = job.verify ? Checksum::crc : Checksum::none;
   options.hugepages = job.hugepages;
@@ -73,10 +73,10 @@ FrameMaker::FrameMaker(const FrameMakerOptions& options)
       checksum_(options.checksum),
       headers_(options.ethernet ? options.headers : std::nullopt),
       probe_at_(perf::probe_at(options)),
-      most_bytes_(std::max(options.most_bytes, least_bytes())),
+      max_bytes_(std::max(options.max_bytes, min_bytes())),
       // Not a power of two: otherwise the fronts of all buffers would compete for few cache lines.
-      stride_(((most_bytes_ + kLineBytes - 1) / kLineBytes | 1U) * kLineBytes),
-      slot_mask_(std::bit_ceil(std::max(kLeastSlots, options.batch)) - 1),
+      stride_(((max_bytes_ + kLineBytes - 1) / kLineBytes | 1U) * kLineBytes),
+      slot_mask_(std::bit_ceil(std::max(kMinSlots, options.batch)) - 1),
       buffers_(slots() * stride_, options.hugepages) {
   if (headers_) {
     headers_->complete(options.destination, options.source,
@@ -85,7 +85,7 @@ FrameMaker::FrameMaker(const FrameMakerOptions& options)
   }
   for (std::size_t number = 0; number < slots(); ++number) {
     std::byte* const slot = slot_of(number);
-    const std::span payload(slot + least_bytes(), most_bytes_ - least_bytes());
+    const std::span payload(slot + min_bytes(), max_bytes_ - min_bytes());
     if (options.ethernet && !headers_) write_header(options, slot);
     if (options.payload == Payload::zero) continue;
     if (options.payload == Payload::pattern) {
@@ -112,7 +112,7 @@ const FrameMaker::Sums& FrameMaker::sums_of(std::uint64_t sequence, std::size_t 
   Sums& sums = sums_[sequence & slot_mask_];
   if (sums.bytes != bytes) {
     const std::byte* const slot = slot_of(sequence);
-    sums.rest = internet_sum({slot + least_bytes(), bytes - least_bytes()});
+    sums.rest = internet_sum({slot + min_bytes(), bytes - min_bytes()});
     sums.bytes = bytes;
   }
   return sums;
@@ -126,8 +126,8 @@ bool FrameMaker::header_is_as_made(std::span<const std::byte> frame, std::size_t
     const std::byte* const made = buffers_.data() + (sequence & slot_mask_) * stride_;
     return std::equal(made, made + probe_at_, frame.begin());
   }
-  constexpr std::size_t kMostHeaderBytes = 128;
-  std::array<std::byte, kMostHeaderBytes> made{};
+  constexpr std::size_t kMaxHeaderBytes = 128;
+  std::array<std::byte, kMaxHeaderBytes> made{};
   headers_->write(made.data(), length, sequence);
   if (const std::size_t at = headers_->places().transport_checksum; at != 0) {
     std::copy_n(&frame[at], 2, &made[at]);
@@ -137,15 +137,14 @@ bool FrameMaker::header_is_as_made(std::span<const std::byte> frame, std::size_t
 }
 
 bool FrameMaker::payload_is_as_made(std::span<const std::byte> frame) const noexcept {
-  if (frame.size() < least_bytes()) return false;
+  if (frame.size() < min_bytes()) return false;
   std::uint64_t sequence = 0;
   std::memcpy(&sequence, &frame[probe_at_ + 16], sizeof sequence);
   const std::size_t length = probe_length(&frame[probe_at_]).value_or(0);
-  if (length < least_bytes() || length > std::min(frame.size(), most_bytes_)) return false;
+  if (length < min_bytes() || length > std::min(frame.size(), max_bytes_)) return false;
   const std::byte* const made = buffers_.data() + (sequence & slot_mask_) * stride_;
   return header_is_as_made(frame, length, sequence) &&
-         std::memcmp(made + least_bytes(), frame.data() + least_bytes(), length - least_bytes()) ==
-             0;
+         std::memcmp(made + min_bytes(), frame.data() + min_bytes(), length - min_bytes()) == 0;
 }
 
 }  // namespace shmif::perf

@@ -32,7 +32,7 @@ struct FrameMakerOptions {
   Payload payload = Payload::random;
   std::vector<std::byte> pattern;    ///< empty: 0, 1, 2, ... 255, as in ping(8)
   std::uint32_t zeros_per_cent = 0;  ///< share of the payload, at most 100
-  std::size_t most_bytes = 1514;     ///< longest frame; at least header and probe
+  std::size_t max_bytes = 1514;      ///< longest frame; at least header and probe
   std::size_t batch = 32;            ///< most frames whose bytes are used at once
   Checksum checksum = Checksum::crc;
   bool hugepages = false;
@@ -40,7 +40,7 @@ struct FrameMakerOptions {
 
 /// The options that `job` sets for the frames of `flow`. The caller fills in the addresses.
 FrameMakerOptions frame_maker_options(const JobOptions& job, std::uint32_t flow,
-                                      std::uint32_t most_bytes);
+                                      std::uint32_t max_bytes);
 
 /// Threads: one at a time. Blocks: never.
 class FrameMaker {
@@ -49,7 +49,7 @@ class FrameMaker {
   explicit FrameMaker(const FrameMakerOptions& options);
 
   /// Makes frame number `sequence` with `probe`; the probe's flow and number are replaced by those
-  /// of the frame. `bytes`: from least_bytes() to `most_bytes`. Result: a view that is valid until
+  /// of the frame. `bytes`: from min_bytes() to `max_bytes`. Result: a view that is valid until
   /// slots() more frames have been made.
   FrameView make(std::uint64_t sequence, std::size_t bytes, Probe probe) noexcept {
     if (headers_) write_headers(sequence, bytes);
@@ -71,7 +71,7 @@ class FrameMaker {
     write_probe({slot, bytes}, probe_at_, probe, checksum_);
     if (headers_) {
       const Sums& sums = sums_of(sequence, bytes);
-      headers_->write_checksum(slot, sums.header, least_bytes(), sums.rest);
+      headers_->write_checksum(slot, sums.header, min_bytes(), sums.rest);
     }
     return {slot, bytes};
   }
@@ -80,7 +80,7 @@ class FrameMaker {
   /// what this maker makes for its number. Bytes that a link added at the end are ignored.
   bool payload_is_as_made(std::span<const std::byte> frame) const noexcept;
 
-  std::size_t least_bytes() const noexcept { return probe_at_ + kProbeBytes; }
+  std::size_t min_bytes() const noexcept { return probe_at_ + kProbeBytes; }
   std::size_t slots() const noexcept { return slot_mask_ + 1; }
   std::size_t probe_at() const noexcept { return probe_at_; }
   /// All buffers, for locking into memory.
@@ -106,7 +106,7 @@ class FrameMaker {
   std::optional<HeaderTemplate> headers_;
   std::vector<Sums> sums_;  // indexed like the slots; only with headers
   std::size_t probe_at_;
-  std::size_t most_bytes_;
+  std::size_t max_bytes_;
   std::size_t stride_;
   std::size_t slot_mask_;
   FrameBuffers buffers_;

@@ -15,7 +15,7 @@ namespace shmif::perf {
 class SizeChooser {
  public:
   /// `position`: how many numbers an earlier run, which this one continues, has drawn. Parts of
-  /// weight 0 are ignored. A part whose `most` is less than its `least` has the size `least`.
+  /// weight 0 are ignored. A part whose `max` is less than its `min` has the size `min`.
   SizeChooser(const FrameSizes& sizes, std::uint64_t seed, std::uint64_t position = 0);
 
   /// Bytes without FCS.
@@ -25,15 +25,15 @@ class SizeChooser {
   bool is_fixed() const noexcept { return fixed_ != 0; }
   /// The expected size, in bytes.
   double mean() const noexcept { return mean_; }
-  std::uint32_t least() const noexcept { return least_; }
-  std::uint32_t most() const noexcept { return most_; }
+  std::uint32_t min() const noexcept { return min_; }
+  std::uint32_t max() const noexcept { return max_; }
   /// How many random numbers have been drawn.
   std::uint64_t position() const noexcept { return random_.position(); }
 
  private:
   struct Part {
     std::uint64_t end = 0;  // sum of the weights up to this part
-    std::uint32_t least = 0;
+    std::uint32_t min = 0;
     std::uint64_t sizes = 1;
   };
   std::uint32_t draw() noexcept;
@@ -41,8 +41,8 @@ class SizeChooser {
   std::vector<Part> parts_;
   Random random_;
   std::uint32_t fixed_ = 0;  // 0: not fixed
-  std::uint32_t least_ = 0;
-  std::uint32_t most_ = 0;
+  std::uint32_t min_ = 0;
+  std::uint32_t max_ = 0;
   double mean_ = 0;
 };
 

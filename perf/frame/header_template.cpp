@@ -165,7 +165,7 @@ std::uint64_t HeaderTemplate::Field::value(std::uint64_t sequence,
   const auto high = [](Wide product) { return static_cast<std::uint64_t>(product >> 64U); };
   if (order == Order::random) {
     const std::uint64_t drawn = Random::derive(salt, sequence);
-    return least + step * high(Wide{drawn} * count);
+    return min + step * high(Wide{drawn} * count);
   }
   std::uint64_t place = sequence;
   if (sequence >= count) {
@@ -174,7 +174,7 @@ std::uint64_t HeaderTemplate::Field::value(std::uint64_t sequence,
     const std::uint64_t fraction = inverse * sequence;  // modulo 2^64, intended
     place = small ? high(Wide{fraction} * count) : sequence % count;
   }
-  return least + step * (order == Order::inc ? place : count - 1 - place);
+  return min + step * (order == Order::inc ? place : count - 1 - place);
 }
 
 void HeaderTemplate::complete(MacAddress destination, MacAddress source,

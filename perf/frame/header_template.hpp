@@ -51,7 +51,7 @@ class HeaderTemplate {
     std::size_t bytes = 1;
     std::uint64_t mask = 0xff;
     unsigned shift = 0;
-    std::uint64_t least = 0, count = 1, step = 1;  ///< least + step * (0 to count - 1)
+    std::uint64_t min = 0, count = 1, step = 1;  ///< least + step * (0 to count - 1)
     Order order = Order::inc;
     // Set by complete(): 2^64 / count rounded up, used to divide by count; whether the bytes
     // contain bits of other fields; and which checksums cover them.

@@ -324,20 +324,20 @@ Result<void> HeaderReader::read_varying(const Place& place, const Spec& spec, co
   };
   if (!spec.varies) return refuse(name + " is the same in all frames (write one value)");
   if (parts.size() < 2 || parts.size() > 3) return refuse_form();
-  const auto least = value_of(spec.type, parts[0]);
-  const auto most = value_of(spec.type, parts[1]);
+  const auto min = value_of(spec.type, parts[0]);
+  const auto max = value_of(spec.type, parts[1]);
   const auto step = parts.size() == 3 ? base::read_digits(parts[2]) : std::uint64_t{1};
-  if (!least || !most || !step || *step == 0 || least->low > most->low) return refuse_form();
-  if (least->high != most->high) {
+  if (!min || !max || !step || *step == 0 || min->low > max->low) return refuse_form();
+  if (min->high != max->high) {
     return refuse(name + ": both addresses begin with the same 64 bits");
   }
   const std::uint64_t largest = spec.mask >> spec.shift;
-  if (most->low > largest) {
+  if (max->low > largest) {
     return refuse(name + " is at most " + std::to_string(largest));
   }
   std::size_t at = place.at + spec.at;
   if (spec.type == Type::ip6) {
-    put(at, 8, least->high, kAll, 0);
+    put(at, 8, min->high, kAll, 0);
     at += 8;
   }
   HeaderTemplate::Field field;
@@ -345,9 +345,9 @@ Result<void> HeaderReader::read_varying(const Place& place, const Spec& spec, co
   field.bytes = std::min<std::size_t>(spec.bytes, 8);
   field.mask = spec.mask;
   field.shift = spec.shift;
-  field.least = least->low;
+  field.min = min->low;
   field.step = *step;
-  field.count = (most->low - least->low) / *step;
+  field.count = (max->low - min->low) / *step;
   if (field.count == kAll) return refuse_form();
   ++field.count;
   field.order = call.name == "inc" ? Order::inc : call.name == "dec" ? Order::dec : Order::random;

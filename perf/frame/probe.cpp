@@ -14,7 +14,7 @@ namespace {
 constexpr std::uint16_t kMagic = 'p' << 8U | 's';
 constexpr std::uint8_t kVersion = 1;
 constexpr std::uint8_t kLongVersion = 2;
-constexpr std::size_t kMostShort = 65535;
+constexpr std::size_t kMaxShort = 65535;
 constexpr std::size_t kCrcAt = 40;
 constexpr std::size_t kNoCrcAt = 44;
 constexpr std::uint16_t kNoCrc = 'c' << 8U | 'n';
@@ -101,7 +101,7 @@ ProbeReading read(std::span<const std::byte> frame, ProbePlace place) noexcept {
 void write_probe(std::span<std::byte> frame, std::size_t at, const Probe& probe,
                  Checksum checksum) noexcept {
   std::byte* const p = frame.data() + at;
-  const std::uint8_t version = frame.size() > kMostShort ? kLongVersion : kVersion;
+  const std::uint8_t version = frame.size() > kMaxShort ? kLongVersion : kVersion;
   const std::array<std::uint64_t, kCrcAt / 8> front{
       kMagic | std::uint64_t{version} << 16U | std::uint64_t(probe.kind) << 24U |
           std::uint64_t{length_field(version, frame.size())} << 32U,

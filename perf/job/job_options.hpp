@@ -43,11 +43,11 @@ struct PerDirection {
 
 /// Lengths of frames, without FCS.
 struct FrameSizes {
-  /// Sizes from `least` to `most` bytes, uniformly distributed in steps of one. `weight`: relative
+  /// Sizes from `min` to `max` bytes, uniformly distributed in steps of one. `weight`: relative
   /// share of all frames.
   struct Part {
-    std::uint32_t least = 64;
-    std::uint32_t most = 64;
+    std::uint32_t min = 64;
+    std::uint32_t max = 64;
     std::uint32_t weight = 1;
     bool operator==(const Part&) const = default;
   };

@@ -1,6 +1,6 @@
 #include "perf/job/values.hpp"
 
-#include "perf/job/value_parts.hpp"
+#include "perf/job/split.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -6,7 +6,7 @@
 #include <optional>
 #include <set>
 
-#include "perf/job/value_parts.hpp"
+#include "perf/job/split.hpp"
 #include "perf/job/values.hpp"
 
 namespace shmif::perf {
@@ -15,22 +15,22 @@ namespace {
 /// The shortest and the longest frame, with header and without FCS. The shortest still holds a
 /// probe. Frames longer than 65535 are only for TCP (plan_checks.cpp). Messages take both limits
 /// from kFrameSizeRange.
-constexpr std::uint64_t kLeastFrameBytes = 60;
-constexpr std::uint64_t kMostFrameBytes = 1U << 20U;
-constexpr std::uint64_t kMostWeight = 1'000'000;
-constexpr std::size_t kMostParts = 256;
-constexpr std::size_t kMostPatternBytes = 512;
+constexpr std::uint64_t kMinFrameBytes = 60;
+constexpr std::uint64_t kMaxFrameBytes = 1U << 20U;
+constexpr std::uint64_t kMaxWeight = 1'000'000;
+constexpr std::size_t kMaxParts = 256;
+constexpr std::size_t kMaxPatternBytes = 512;
 
 /// "64", "64-1518".
 std::optional<FrameSizes::Part> parse_range(std::string_view text) {
   const std::size_t dash = text.find('-');
-  const Result<std::uint64_t> least = parse_bytes(text.substr(0, dash));
-  const Result<std::uint64_t> most =
-      dash == std::string_view::npos ? least : parse_bytes(text.substr(dash + 1));
-  if (!least || !most || *least < kLeastFrameBytes || *most > kMostFrameBytes || *least > *most) {
+  const Result<std::uint64_t> min = parse_bytes(text.substr(0, dash));
+  const Result<std::uint64_t> max =
+      dash == std::string_view::npos ? min : parse_bytes(text.substr(dash + 1));
+  if (!min || !max || *min < kMinFrameBytes || *max > kMaxFrameBytes || *min > *max) {
     return std::nullopt;
   }
-  return FrameSizes::Part{static_cast<std::uint32_t>(*least), static_cast<std::uint32_t>(*most), 1};
+  return FrameSizes::Part{static_cast<std::uint32_t>(*min), static_cast<std::uint32_t>(*max), 1};
 }
 
 const std::string kSizeForm =
@@ -63,15 +63,15 @@ Result<FrameSizes> parse_frame_split(std::string_view text) {
       open.push_back(sizes.parts.size());
     } else {
       const auto weight = base::read_digits(weight_text);
-      if (!weight || *weight > kMostWeight) {
-        return refuse("a weight is a whole number up to " + std::to_string(kMostWeight));
+      if (!weight || *weight > kMaxWeight) {
+        return refuse("a weight is a whole number up to " + std::to_string(kMaxWeight));
       }
       part->weight = static_cast<std::uint32_t>(*weight);
       sum += *weight;
     }
     sizes.parts.push_back(*part);
-    if (sizes.parts.size() > kMostParts) {
-      return refuse("it has more than " + std::to_string(kMostParts) + " parts");
+    if (sizes.parts.size() > kMaxParts) {
+      return refuse("it has more than " + std::to_string(kMaxParts) + " parts");
     }
   }
   if (open.empty() && sum == 0) return refuse("all weights are 0");
@@ -91,8 +91,8 @@ std::string to_string(const FrameSizes& sizes) {
   std::string text;
   for (const FrameSizes::Part& part : sizes.parts) {
     if (!text.empty()) text += ':';
-    text += std::to_string(part.least);
-    if (part.most != part.least) text += '-' + std::to_string(part.most);
+    text += std::to_string(part.min);
+    if (part.max != part.min) text += '-' + std::to_string(part.max);
     if (sizes.parts.size() > 1) text += '/' + std::to_string(part.weight);
   }
   return text;
@@ -156,7 +156,7 @@ Result<std::vector<std::byte>> parse_pattern(std::string_view text) {
     }
   }
   if (bytes.empty()) return refuse("it is empty");
-  if (bytes.size() > kMostPatternBytes) return refuse("it is longer than 512 bytes");
+  if (bytes.size() > kMaxPatternBytes) return refuse("it is longer than 512 bytes");
   return bytes;
 }
 

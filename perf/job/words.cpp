@@ -7,7 +7,7 @@
 namespace shmif::perf {
 namespace {
 
-constexpr std::size_t kMostWords = 1024;
+constexpr std::size_t kMaxWords = 1024;
 
 /// Takes words from the front of a command line.
 class Splitter {
@@ -78,7 +78,7 @@ Result<std::vector<std::string>> split_words(std::string_view text) {
   while (auto word = splitter.next()) {
     if (word->find('\0') != std::string::npos) return refuse("it holds a NUL byte");
     words.push_back(std::move(*word));
-    if (words.size() > kMostWords) return refuse("it has more than 1024 words");
+    if (words.size() > kMaxWords) return refuse("it has more than 1024 words");
   }
   if (splitter.missing() != nullptr) return refuse(splitter.missing());
   if (words.empty() || words[0].empty()) return refuse("it names no program");

@@ -16,12 +16,12 @@
 namespace shmif::perf {
 namespace {
 
-constexpr std::size_t kMostErrors = 20;
-constexpr std::size_t kMostDepth = 16;
-constexpr std::size_t kMostFiles = 256;
-constexpr std::size_t kMostSections = 4096;
-constexpr std::size_t kMostFileBytes = 1U << 20U;
-constexpr std::size_t kMostLineBytes = 64U << 10U;
+constexpr std::size_t kMaxErrors = 20;
+constexpr std::size_t kMaxDepth = 16;
+constexpr std::size_t kMaxFiles = 256;
+constexpr std::size_t kMaxSections = 4096;
+constexpr std::size_t kMaxFileBytes = 1U << 20U;
+constexpr std::size_t kMaxLineBytes = 64U << 10U;
 constexpr std::string_view kStandardInput = "-";
 constexpr std::string_view kSpaces = " \t\r\n\v\f";
 
@@ -42,10 +42,10 @@ Result<std::string> read_file(const std::string& path) {
           : std::unique_ptr<std::FILE, int (*)(std::FILE*)>(std::fopen(path.c_str(), "re"),
                                                             std::fclose);
   if (!file) return refuse(errno);
-  std::string text(kMostFileBytes + 1, '\0');
+  std::string text(kMaxFileBytes + 1, '\0');
   const std::size_t size = std::fread(text.data(), 1, text.size(), file.get());
   if (std::ferror(file.get()) != 0) return refuse(errno);
-  if (size > kMostFileBytes)
+  if (size > kMaxFileBytes)
     return Error(Errc::bad_argument, "job file \"" + path + "\" is longer than 1 MiB");
   text.resize(size);
   return text;
@@ -66,7 +66,7 @@ void set_up_inih() {
   static char comments[] = ";#";
   ini_use_stack = false;  // instead, a buffer that grows
   ini_allow_realloc = true;
-  ini_max_line = static_cast<int>(kMostLineBytes) + 3;
+  ini_max_line = static_cast<int>(kMaxLineBytes) + 3;
   ini_allow_multiline = false;
   ini_allow_no_value = true;
   ini_allow_inline_comments = true;
@@ -115,9 +115,9 @@ class Reading {
     return files_.empty() ? "" : files_.back().path + ':' + std::to_string(files_.back().line);
   }
   void complain(const std::string& what) {
-    if (errors_.size() >= kMostErrors) return;
+    if (errors_.size() >= kMaxErrors) return;
     errors_.push_back(files_.empty() ? what : here() + ": " + what);
-    if (errors_.size() == kMostErrors) errors_.back() += " (further errors are not shown)";
+    if (errors_.size() == kMaxErrors) errors_.back() += " (further errors are not shown)";
   }
 
   JobSet& set_;
@@ -143,7 +143,7 @@ char* Reading::next_line(char* into, int room, void* self) {
   Reading& reading = *static_cast<Reading*>(self);
   if (room < 2) return nullptr;
   if (reading.files_.back().pending.empty()) {
-    if (reading.files_.back().rest.empty() || reading.errors_.size() >= kMostErrors) return nullptr;
+    if (reading.files_.back().rest.empty() || reading.errors_.size() >= kMaxErrors) return nullptr;
     reading.take_line();
   }
   std::string& pending = reading.files_.back().pending;  // take_line() may have moved the files
@@ -167,7 +167,7 @@ void Reading::take_line() {
 
 /// Handles lines that libinih must not see. Result: whether this was one.
 bool Reading::take_own(std::string_view line) {
-  if (line.size() > kMostLineBytes) {
+  if (line.size() > kMaxLineBytes) {
     complain("the line is longer than 64 KiB");
     return true;
   }
@@ -206,8 +206,8 @@ void Reading::begin_section(std::string_view line) {
     return complain("\"" + name +
                     "\" is not a name of a job (1 to 64 printable characters, no / and no [)");
   }
-  if (set_.jobs.size() >= kMostSections) {
-    return complain("there are more than " + std::to_string(kMostSections) + " jobs");
+  if (set_.jobs.size() >= kMaxSections) {
+    return complain("there are more than " + std::to_string(kMaxSections) + " jobs");
   }
   section_ = Section::job;
   set_.jobs.push_back(global_);
@@ -233,12 +233,12 @@ void Reading::include(std::string_view words) {
       })) {
     return complain("include: \"" + path + "\" includes itself");
   }
-  if (files_.size() >= kMostDepth) {
-    return complain("include: files include each other more than " + std::to_string(kMostDepth) +
+  if (files_.size() >= kMaxDepth) {
+    return complain("include: files include each other more than " + std::to_string(kMaxDepth) +
                     " deep");
   }
-  if (files_read_ >= kMostFiles) {
-    return complain("include: more than " + std::to_string(kMostFiles) + " files");
+  if (files_read_ >= kMaxFiles) {
+    return complain("include: more than " + std::to_string(kMaxFiles) + " files");
   }
   file(path);
 }

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::string_view kDigits = "0123456789.";
 constexpr std::string_view kCalculation = "0123456789.+-*/() ";
-constexpr unsigned kMostParentheses = 32;
+constexpr unsigned kMaxParentheses = 32;
 
 /// Evaluates a calculation: sums of products of numbers and parentheses.
 class Calculator {
@@ -64,7 +64,7 @@ class Calculator {
   }
   std::optional<double> number(unsigned depth) {
     if (take('(')) {
-      const auto value = depth < kMostParentheses ? sum(depth + 1) : std::nullopt;
+      const auto value = depth < kMaxParentheses ? sum(depth + 1) : std::nullopt;
       return take(')') ? value : std::nullopt;
     }
     const std::string_view digits = rest_.substr(0, rest_.find_first_not_of(kDigits));

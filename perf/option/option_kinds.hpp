@@ -37,17 +37,17 @@ struct IsOptional<std::optional<T>> : std::true_type {};
 
 /// A whole number.
 template <class Options, class T>
-Kind<Options> number(T Options::* member, std::uint64_t least, std::uint64_t most,
+Kind<Options> number(T Options::* member, std::uint64_t min, std::uint64_t max,
                      std::string_view unit = {}) {
-  const bool unbounded = most == std::numeric_limits<std::uint64_t>::max();
+  const bool unbounded = max == std::numeric_limits<std::uint64_t>::max();
   Kind<Options> kind{.placeholder = "N",
-                     .range = unbounded ? "from " + std::to_string(least) + " up"
-                                        : std::to_string(least) + " to " + std::to_string(most),
+                     .range = unbounded ? "from " + std::to_string(min) + " up"
+                                        : std::to_string(min) + " to " + std::to_string(max),
                      .unit = std::string(unit)};
   kind.set = [=, range = kind.range](std::string_view value, Options& options) -> Result<void> {
     const Result<std::uint64_t> read = parse_count(value);
     if (!read) return read.error();
-    if (*read < least || *read > most) return refused(value, "is out of range (" + range + ')');
+    if (*read < min || *read > max) return refused(value, "is out of range (" + range + ')');
     if constexpr (IsOptional<T>::value) {
       options.*member = static_cast<typename T::value_type>(*read);
     } else {
@@ -67,14 +67,13 @@ Kind<Options> number(T Options::* member, std::uint64_t least, std::uint64_t mos
 
 /// A whole number that may be negative, or may not be given.
 template <class Options>
-Kind<Options> integer(std::optional<int> Options::* member, int least, int most) {
+Kind<Options> integer(std::optional<int> Options::* member, int min, int max) {
   Kind<Options> kind{.placeholder = "N",
-                     .range = std::to_string(least) + " to " + std::to_string(most)};
+                     .range = std::to_string(min) + " to " + std::to_string(max)};
   kind.set = [=, range = kind.range](std::string_view value, Options& options) -> Result<void> {
     int read = 0;
     const auto [stop, error] = std::from_chars(value.data(), value.data() + value.size(), read);
-    if (error != std::errc{} || stop != value.data() + value.size() || read < least ||
-        read > most) {
+    if (error != std::errc{} || stop != value.data() + value.size() || read < min || read > max) {
       return refused(value, "is not a whole number in its range (" + range + ')');
     }
     options.*member = read;
@@ -88,9 +87,8 @@ Kind<Options> integer(std::optional<int> Options::* member, int least, int most)
 
 /// Bytes of one packet, only in digits: in "9k", the meaning of k would matter.
 template <class Options>
-Kind<Options> packet_bytes(std::uint32_t Options::* member, std::uint32_t least,
-                           std::uint32_t most) {
-  Kind<Options> kind = number(member, least, most, "bytes");
+Kind<Options> packet_bytes(std::uint32_t Options::* member, std::uint32_t min, std::uint32_t max) {
+  Kind<Options> kind = number(member, min, max, "bytes");
   kind.set = [set = kind.set](std::string_view value, Options& options) -> Result<void> {
     const Result<std::uint64_t> read = parse_packet_bytes(value);
     if (!read) return read.error();
@@ -148,16 +146,16 @@ Kind<Options> yes_or_no(bool Options::* member) {
 
 /// Bytes, with fio's suffixes.
 template <class Options>
-Kind<Options> bytes(std::uint64_t Options::* member, std::uint64_t least, std::uint64_t most) {
+Kind<Options> bytes(std::uint64_t Options::* member, std::uint64_t min, std::uint64_t max) {
   Kind<Options> kind{.placeholder = "SIZE",
-                     .range = most == std::numeric_limits<std::uint64_t>::max()
-                                  ? "from " + base::size_text(least) + " up"
-                                  : base::size_text(least) + " to " + base::size_text(most),
+                     .range = max == std::numeric_limits<std::uint64_t>::max()
+                                  ? "from " + base::size_text(min) + " up"
+                                  : base::size_text(min) + " to " + base::size_text(max),
                      .unit = "bytes"};
   kind.set = [=, range = kind.range](std::string_view value, Options& options) -> Result<void> {
     const Result<std::uint64_t> read = parse_bytes(value);
     if (!read) return read.error();
-    if (*read < least || *read > most) return refused(value, "is out of range (" + range + ')');
+    if (*read < min || *read > max) return refused(value, "is out of range (" + range + ')');
     options.*member = *read;
     return {};
   };
@@ -168,16 +166,16 @@ Kind<Options> bytes(std::uint64_t Options::* member, std::uint64_t least, std::u
 /// A time; without a unit, in units of `plain`.
 template <class Options>
 Kind<Options> time(std::chrono::nanoseconds Options::* member, TimeUnit plain,
-                   std::chrono::nanoseconds least, std::chrono::nanoseconds most) {
+                   std::chrono::nanoseconds min, std::chrono::nanoseconds max) {
   Kind<Options> kind{.placeholder = "TIME",
-                     .range = time_text(least) + " to " + time_text(most),
+                     .range = time_text(min) + " to " + time_text(max),
                      .unit = plain == TimeUnit::seconds        ? "seconds"
                              : plain == TimeUnit::milliseconds ? "milliseconds"
                                                                : "microseconds"};
   kind.set = [=, range = kind.range](std::string_view value, Options& options) -> Result<void> {
     const Result<std::chrono::nanoseconds> read = parse_time(value, plain);
     if (!read) return read.error();
-    if (*read < least || *read > most) return refused(value, "is out of range (" + range + ')');
+    if (*read < min || *read > max) return refused(value, "is out of range (" + range + ')');
     options.*member = *read;
     return {};
   };
@@ -253,14 +251,14 @@ Kind<Options> one_of(T Options::* member, std::vector<Word<T>> words,
   return kind;
 }
 
-/// Any non-empty text; `what` says what it names. A text of `most` or more characters is refused.
+/// Any non-empty text; `what` says what it names. A text of `max` or more characters is refused.
 template <class Options>
 Kind<Options> text(std::string Options::* member, std::string_view placeholder,
-                   std::string_view what, std::size_t most = 4096) {
+                   std::string_view what, std::size_t max = 4096) {
   Kind<Options> kind{.placeholder = std::string(placeholder), .range = std::string(what)};
   kind.set = [=](std::string_view value, Options& options) -> Result<void> {
     if (value.empty()) return refused(value, "is empty");
-    if (value.size() >= most) return refused(value, "is too long");
+    if (value.size() >= max) return refused(value, "is too long");
     if (value.find('\0') != std::string_view::npos) return refused(value, "holds a NUL byte");
     options.*member = std::string(value);
     return {};

@@ -9,7 +9,7 @@
 namespace shmif::perf {
 namespace {
 
-constexpr std::size_t kMostNameBytes = 64;
+constexpr std::size_t kMaxNameBytes = 64;
 
 /// Names are compared in a form that suits both the command line and job files: '-' equals '_'.
 std::string with_underscores(std::string_view name) {
@@ -185,7 +185,7 @@ Result<void> set_option(const OptionRow& row, std::optional<std::string_view> va
 bool is_job_name(std::string_view name) noexcept {
   // Names become parts of file names and of lines, so characters that would change those are
   // refused.
-  return !name.empty() && name.size() <= kMostNameBytes && name != "global" && name != "." &&
+  return !name.empty() && name.size() <= kMaxNameBytes && name != "global" && name != "." &&
          name != ".." && name.front() != ' ' && name.back() != ' ' &&
          std::all_of(name.begin(), name.end(), [](char c) {
            const auto byte = static_cast<unsigned char>(c);

@@ -48,12 +48,12 @@ Kind<J> steady_state() {
 
 /// fio's list of percentiles, "50:99:99.9".
 Result<std::vector<double>> parse_percentiles(std::string_view text) {
-  constexpr std::size_t kMost = 20;
+  constexpr std::size_t kMax = 20;
   std::vector<double> list;
   for (std::string_view rest = text;;) {
     const std::size_t colon = rest.find(':');
     const auto each = parse_per_cent(rest.substr(0, colon));
-    if (!each || *each <= 0 || list.size() == kMost) {
+    if (!each || *each <= 0 || list.size() == kMax) {
       return refused(text, "is not a list of percentiles (up to 20 above 0 to 100, as 50:99:99.9)");
     }
     list.push_back(*each);

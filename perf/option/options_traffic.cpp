@@ -10,8 +10,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr std::uint64_t kMostRate = 1'000'000'000'000;  // bits/s
-constexpr std::uint64_t kMostFps = 1'000'000'000;
+constexpr std::uint64_t kMaxRate = 1'000'000'000'000;  // bits/s
+constexpr std::uint64_t kMaxFps = 1'000'000'000;
 
 std::string count_text(const std::uint64_t& count) {
   return std::to_string(count);
@@ -21,12 +21,12 @@ std::string rate_text_of(const std::uint64_t& rate) {
 }
 Result<std::uint64_t> rate_in_range(std::string_view text) {
   auto rate = parse_rate(text);
-  if (rate && *rate > kMostRate) return refused(text, "is out of range (0 to 1000Gbit)");
+  if (rate && *rate > kMaxRate) return refused(text, "is out of range (0 to 1000Gbit)");
   return rate;
 }
 Result<std::uint64_t> frame_rate_in_range(std::string_view text) {
   auto rate = parse_count(text);
-  if (rate && *rate > kMostFps) return refused(text, "is out of range (0 to 1000000000)");
+  if (rate && *rate > kMaxFps) return refused(text, "is out of range (0 to 1000000000)");
   return rate;
 }
 

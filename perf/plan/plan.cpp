@@ -10,8 +10,8 @@
 namespace shmif::perf {
 namespace {
 
-constexpr std::size_t kMostProblems = 20;
-constexpr std::size_t kMostJobs = 1024;
+constexpr std::size_t kMaxProblems = 20;
+constexpr std::size_t kMaxJobs = 1024;
 
 /// If the CPUs are split, each clone gets one.
 std::vector<int> share_of(const std::vector<int>& cpus, CpuPolicy policy, std::uint32_t clone) {
@@ -48,7 +48,7 @@ Planner::Planner(const JobSet& set) {
 
 /// `what` begins with the option that it is about; otherwise it is about the whole job.
 void Planner::problem(const JobOptions& job, const std::string& what) {
-  if (problems_.size() >= kMostProblems) return;
+  if (problems_.size() >= kMaxProblems) return;
   const auto of_option = job.where_of.find(what.substr(0, what.find(':')));
   const std::string& place = of_option == job.where_of.end() ? job.where : of_option->second;
   const std::string where = place.empty() ? "" : place + ": ";
@@ -100,8 +100,8 @@ void Planner::check_each() {
   }
   if (!lasting)
     problem(drafts_[0].options, "background: all jobs have it, so no job keeps the run going");
-  if (count > 2 * kMostJobs) {
-    problems_.push_back("there are more than " + std::to_string(kMostJobs) +
+  if (count > 2 * kMaxJobs) {
+    problems_.push_back("there are more than " + std::to_string(kMaxJobs) +
                         " jobs in all (numjobs counts)");
   }
 }

@@ -13,7 +13,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::uint32_t kMostOnAWire = 65535;
+constexpr std::uint32_t kMaxOnAWire = 65535;
 
 /// Collects the problems of one job.
 class Checker {
@@ -96,8 +96,8 @@ void Checker::traffic() {
           "thinktime_spin: is longer than thinktime, but must be a part of it");
   require(job_.rate_process == RateProcess::linear || has_rate() || job_.search != Search::none,
           "rate_process: poisson needs rate or rate_iops, which gives the average");
-  const auto reachable = [&](const char* name, std::uint64_t least, std::uint64_t rate) {
-    require(rate == 0 || least <= rate,
+  const auto reachable = [&](const char* name, std::uint64_t min, std::uint64_t rate) {
+    require(rate == 0 || min <= rate,
             std::string(name) + ": is more than the rate, so it can never be reached");
   };
   reachable("rate_min", job_.rate_min_bps.tx, job_.rate_bps.tx);
@@ -145,29 +145,29 @@ void Checker::frames() {
     before = read->bytes();
     link = read->places().ip == 0 ? before : read->places().ip;
   }
-  const std::size_t least = before + kProbeBytes;
+  const std::size_t min = before + kProbeBytes;
   std::vector<FrameSizes::Part> parts = job_.bs.tx.parts;
   if (job_.rw == Role::txrx && job_.to.empty()) {
     parts.insert(parts.end(), job_.bs.rx.parts.begin(), job_.bs.rx.parts.end());
   }
   for (const FrameSizes::Part& part : parts) {
-    require(part.least >= least, std::string("bs: with ") +
-                                     (job_.headers.empty() ? "a vlan tag" : "these headers") +
-                                     " a frame has " + std::to_string(least) +
-                                     " bytes at least, not " + std::to_string(part.least));
+    require(part.min >= min, std::string("bs: with ") +
+                                 (job_.headers.empty() ? "a vlan tag" : "these headers") +
+                                 " a frame has " + std::to_string(min) + " bytes at least, not " +
+                                 std::to_string(part.min));
     // With TCP, a frame is what one write sends. The sizes that an existing bus accepts are checked
     // when it is opened.
     const bool tcp = job_.engine == EngineKind::host && job_.proto == HostProtocol::tcp;
-    if (!tcp && part.most > kMostOnAWire) {
-      require(false, "bs: frames have up to " + std::to_string(kMostOnAWire) +
+    if (!tcp && part.max > kMaxOnAWire) {
+      require(false, "bs: frames have up to " + std::to_string(kMaxOnAWire) +
                          " bytes, and writes up to 1m with engine=host and proto=tcp only");
       break;
     }
-    const bool fits = tcp || !job_.bus.empty() || part.most <= job_.mtu + link;
-    require(fits, "bs: frames of " + std::to_string(part.most) +
+    const bool fits = tcp || !job_.bus.empty() || part.max <= job_.mtu + link;
+    require(fits, "bs: frames of " + std::to_string(part.max) +
                       " bytes do not fit a wire with mtu=" + std::to_string(job_.mtu) +
-                      " (give it mtu=" + std::to_string(part.most - link) + ')');
-    if (part.least < least || !fits) break;
+                      " (give it mtu=" + std::to_string(part.max - link) + ')');
+    if (part.min < min || !fits) break;
   }
 }
 

@@ -100,13 +100,13 @@ std::string head_text(const std::vector<HostResult>& hosts, const WholeRun& whol
 
 /// How late the latest of a server's jobs started, after the server's start.
 std::uint64_t skew_of(const HostResult& host) {
-  std::uint64_t most = 0;
-  if (!host.report) return most;
+  std::uint64_t max = 0;
+  if (!host.report) return max;
   for (const Json& job : host.report->json().at("jobs")) {
     const Json& skew = job.at("start_skew_ns");
-    if (skew.is_number_unsigned()) most = std::max(most, skew.get<std::uint64_t>());
+    if (skew.is_number_unsigned()) max = std::max(max, skew.get<std::uint64_t>());
   }
-  return most;
+  return max;
 }
 
 std::string start_text(const std::vector<HostResult>& hosts) {

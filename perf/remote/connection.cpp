@@ -14,8 +14,8 @@ constexpr std::size_t kReadBytes = 64U << 10U;
 constexpr int kReadsAtOnce = 4;
 }  // namespace
 
-Connection::Connection(UniqueFd socket, std::size_t most_bytes)
-    : socket_(std::move(socket)), reader_(most_bytes) {
+Connection::Connection(UniqueFd socket, std::size_t max_bytes)
+    : socket_(std::move(socket)), reader_(max_bytes) {
   const int flags = ::fcntl(socket_.get(), F_GETFL);
   ::fcntl(socket_.get(), F_SETFL, flags | O_NONBLOCK);
 }

@@ -20,7 +20,7 @@ class Connection {
  public:
   using Clock = std::chrono::steady_clock;
 
-  Connection(UniqueFd socket, std::size_t most_bytes);
+  Connection(UniqueFd socket, std::size_t max_bytes);
 
   int descriptor() const noexcept { return socket_.get(); }
   /// What poll() must wait for: POLLIN, and POLLOUT while bytes wait to be sent.
@@ -31,7 +31,7 @@ class Connection {
   Clock::time_point heard() const noexcept { return heard_; }
   Clock::time_point moved() const noexcept { return moved_; }
   /// Sets the largest message size from now on.
-  void allow(std::size_t most_bytes) { reader_.allow(most_bytes); }
+  void allow(std::size_t max_bytes) { reader_.allow(max_bytes); }
 
   /// Queues a message, and sends as much as the socket takes.
   void send(const Message& message) { send_text(encode(message)); }

@@ -23,10 +23,10 @@ Result<std::optional<std::string>> MessageReader::next() {
   for (const char c : rest.substr(0, kLengthBytes)) {
     length = length << 8U | static_cast<std::uint8_t>(c);
   }
-  if (length == 0 || length > most_bytes_) {
+  if (length == 0 || length > max_bytes_) {
     return Error(Errc::bad_argument, "a message of " + std::to_string(length) +
                                          " bytes is announced, where 1 to " +
-                                         std::to_string(most_bytes_) + " are allowed");
+                                         std::to_string(max_bytes_) + " are allowed");
   }
   if (rest.size() - kLengthBytes < length) return std::optional<std::string>();
   read_ += kLengthBytes + length;

@@ -14,9 +14,9 @@ namespace shmif::perf {
 /// of a length that is only announced. Threads: one at a time. Blocks: never.
 class MessageReader {
  public:
-  explicit MessageReader(std::size_t most_bytes) : most_bytes_(most_bytes) {}
+  explicit MessageReader(std::size_t max_bytes) : max_bytes_(max_bytes) {}
   /// Sets the limit from the next length on.
-  void allow(std::size_t most_bytes) { most_bytes_ = most_bytes; }
+  void allow(std::size_t max_bytes) { max_bytes_ = max_bytes; }
 
   void feed(std::string_view bytes);
   /// The next complete message; empty: more must arrive. Errors: bad_argument for a length of 0 or
@@ -24,7 +24,7 @@ class MessageReader {
   Result<std::optional<std::string>> next();
 
  private:
-  std::size_t most_bytes_;
+  std::size_t max_bytes_;
   std::string buffer_;
   std::size_t read_ = 0;  ///< position in the buffer
 };

@@ -18,7 +18,7 @@ template <class Options>
 void set_all(const OptionTexts& texts, const std::string& who, Options& into,
              std::vector<std::string>& problems) {
   for (const auto& [name, value] : texts) {
-    if (problems.size() >= kMostProblems) return;
+    if (problems.size() >= kMaxProblems) return;
     const OptionRow* const row = find_option(name);
     if (row == nullptr) {
       problems.push_back(who + unknown_option(printable(name)).message);
@@ -64,7 +64,7 @@ JobSet job_set_of(const JobTexts& texts, std::vector<std::string>& problems) {
     job.name = text.name;  // overrides an option "name"
     set.jobs.push_back(std::move(job));
   }
-  if (problems.size() > kMostProblems) problems.resize(kMostProblems);
+  if (problems.size() > kMaxProblems) problems.resize(kMaxProblems);
   return set;
 }
 

@@ -15,7 +15,7 @@ bool is_of_client(const std::string& option) noexcept;
 /// The options that were given, without those that concern only the client.
 JobTexts texts_of(const JobSet& set);
 
-/// Makes the set again. Adds its problems to `problems`, at most kMostProblems (limits.hpp).
+/// Makes the set again. Adds its problems to `problems`, at most kMaxProblems (limits.hpp).
 /// Threads: any.
 JobSet job_set_of(const JobTexts& texts, std::vector<std::string>& problems);
 

@@ -97,7 +97,7 @@ class Check {
 
  private:
   void refuse(const std::string& option, const std::string& why) {
-    if (problems_.size() < kMostProblems) problems_.push_back(who_ + option + ": " + why);
+    if (problems_.size() < kMaxProblems) problems_.push_back(who_ + option + ": " + why);
   }
 
   void refuse_command(const std::string& option) {
@@ -170,14 +170,14 @@ void check_sizes(const ServerLimits& limits, const JobSet& set,
   std::size_t jobs = 0;
   for (const JobOptions& job : set.jobs) {
     jobs += job.numjobs * std::max<std::size_t>(job.engines.size(), 1);
-    if (length_of(job) <= limits.max_runtime || problems.size() >= kMostProblems) continue;
+    if (length_of(job) <= limits.max_runtime || problems.size() >= kMaxProblems) continue;
     problems.push_back("job \"" + job.name + "\": runtime: with its delays it is " +
                        time_text(length_of(job)) +
                        ", and this server runs nothing for longer "
                        "than " +
                        time_text(limits.max_runtime) + " (start it with --max-runtime)");
   }
-  if (jobs > limits.max_jobs && problems.size() < kMostProblems) {
+  if (jobs > limits.max_jobs && problems.size() < kMaxProblems) {
     problems.push_back("numjobs: these are " + std::to_string(jobs) +
                        " jobs, and this server takes " + std::to_string(limits.max_jobs) +
                        " (start it with --max-jobs)");

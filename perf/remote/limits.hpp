@@ -37,14 +37,14 @@ struct ServerLimits {
 };
 
 /// How many problems of a client's jobs are reported.
-inline constexpr std::size_t kMostProblems = 20;
+inline constexpr std::size_t kMaxProblems = 20;
 
 enum class OptionKind : std::uint8_t { harmless, command, file, state, live, of_client, unknown };
 /// The kind of an option, by its full name.
 OptionKind kind_of(const std::string& option) noexcept;
 
 /// Changes `set` so that the server can run it: paths become absolute, and `allow_exec` follows the
-/// limits. Result: what is refused, each with job, option and advice, at most kMostProblems; empty
+/// limits. Result: what is refused, each with job, option and advice, at most kMaxProblems; empty
 /// if nothing is. Threads: any. Blocks: for the file system.
 std::vector<std::string> apply_limits(const ServerLimits& limits, JobSet& set);
 

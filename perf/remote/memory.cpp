@@ -39,9 +39,9 @@ std::uint64_t waiting_for(const FaultOptions& fault, std::uint64_t frame) {
 /// Groups of received frames that are not yet verified: for each thread, one in use and the next.
 std::uint64_t verification_of(const JobOptions& job, std::uint64_t frame) {
   if (job.verify_async == 0 && job.verify_backlog == 0) return 0;
-  const std::uint64_t most = kGroupBytes / kShortestFrame;
+  const std::uint64_t max = kGroupBytes / kShortestFrame;
   const std::uint64_t frames =
-      std::min(job.verify_backlog == 0 ? kGroupFrames : job.verify_backlog, most);
+      std::min(job.verify_backlog == 0 ? kGroupFrames : job.verify_backlog, max);
   const std::uint64_t group = std::min(frames * frame, kGroupBytes + frame) + frames * kFrameBytes;
   return (2 * job.verify_async + 2) * group + job.verify_async * kThreadBytes;
 }
@@ -49,12 +49,12 @@ std::uint64_t verification_of(const JobOptions& job, std::uint64_t frame) {
 /// A capture is kept in memory. If it is not a regular file, its length is not known.
 std::uint64_t capture_of(const JobOptions& job) {
   if (job.replay.empty()) return 0;
-  const std::uint64_t most = ReplayOptions().most_bytes;
+  const std::uint64_t max = ReplayOptions().max_bytes;
   std::error_code failed;
   const auto status = std::filesystem::status(job.replay, failed);
   if (!std::filesystem::exists(status)) return 0;  // the run will report it
   const auto size = std::filesystem::file_size(job.replay, failed);
-  return failed ? most : std::min<std::uint64_t>(size, most);
+  return failed ? max : std::min<std::uint64_t>(size, max);
 }
 
 std::uint64_t memory_of(const JobOptions& job) {

@@ -10,7 +10,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::size_t kMostNameBytes = 256;
+constexpr std::size_t kMaxNameBytes = 256;
 constexpr int kStates = static_cast<int>(JobState::reaped) + 1;
 
 Json number(const std::optional<double>& value) {
@@ -50,7 +50,7 @@ std::uint64_t count(const Json& value) {
 }
 
 std::string name(const Json& value) {
-  if (!value.is_string() || value.get_ref<const std::string&>().size() > kMostNameBytes) {
+  if (!value.is_string() || value.get_ref<const std::string&>().size() > kMaxNameBytes) {
     throw std::invalid_argument("a name is none");
   }
   return value.get<std::string>();
@@ -140,7 +140,7 @@ Result<RunProgress> progress_from_json(const nlohmann::json& json) {
     progress.share = figure(json.at("share"));
     progress.left_seconds = figure(json.at("left"));
     const Json& jobs = json.at("jobs");
-    if (!jobs.is_array() || jobs.size() > kMostItems) throw std::invalid_argument("no jobs");
+    if (!jobs.is_array() || jobs.size() > kMaxItems) throw std::invalid_argument("no jobs");
     for (const Json& job : jobs) progress.jobs.push_back(job_of(job));
     return progress;
   } catch (const std::exception& error) {

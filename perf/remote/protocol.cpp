@@ -13,10 +13,10 @@ namespace {
 using Json = nlohmann::json;
 
 // The deepest message is progress: object, jobs, job, interval.
-constexpr int kMostDepth = 8;
-// The progress of kMostItems jobs: each has about 55 keys, values, and ends of lists and objects.
-constexpr std::size_t kMostValues = 64 * kMostItems;
-constexpr std::size_t kMostTextBytes = 64U << 10U;
+constexpr int kMaxDepth = 8;
+// The progress of kMaxItems jobs: each has about 55 keys, values, and ends of lists and objects.
+constexpr std::size_t kMaxValues = 64 * kMaxItems;
+constexpr std::size_t kMaxTextBytes = 64U << 10U;
 
 constexpr std::array kTypes = {"hello",  "jobs",     "prepared", "refused", "busy",
                                "go",     "started",  "progress", "run",     "stop",
@@ -78,15 +78,15 @@ const Json& member(const Json& of, const char* key) {
   throw Wrong(std::string("its \"") + key + "\" is not " + what);
 }
 
-std::string text_of(const Json& value, const char* key, std::size_t most) {
+std::string text_of(const Json& value, const char* key, std::size_t max) {
   if (!value.is_string()) wrong_type(key, "a text");
   const auto& text = value.get_ref<const std::string&>();
-  if (text.size() > most) wrong_type(key, "of a size that is allowed");
+  if (text.size() > max) wrong_type(key, "of a size that is allowed");
   return text;
 }
 
-std::string text(const Json& of, const char* key, std::size_t most = kMostTextBytes) {
-  return text_of(member(of, key), key, most);
+std::string text(const Json& of, const char* key, std::size_t max = kMaxTextBytes) {
+  return text_of(member(of, key), key, max);
 }
 
 std::uint64_t count(const Json& of, const char* key) {
@@ -104,13 +104,13 @@ bool flag(const Json& of, const char* key) {
 const Json& list(const Json& of, const char* key) {
   const Json& value = member(of, key);
   if (!value.is_array()) wrong_type(key, "a list");
-  if (value.size() > kMostItems) wrong_type(key, "a list of a length that is allowed");
+  if (value.size() > kMaxItems) wrong_type(key, "a list of a length that is allowed");
   return value;
 }
 
 std::vector<std::string> texts(const Json& of, const char* key) {
   std::vector<std::string> all;
-  for (const Json& item : list(of, key)) all.push_back(text_of(item, key, kMostTextBytes));
+  for (const Json& item : list(of, key)) all.push_back(text_of(item, key, kMaxTextBytes));
   return all;
 }
 
@@ -118,7 +118,7 @@ OptionTexts pairs(const Json& of, const char* key) {
   OptionTexts all;
   for (const Json& item : list(of, key)) {
     if (!item.is_array() || item.size() != 2) wrong_type(key, "a list of names and values");
-    all.emplace_back(text_of(item[0], key, 256), text_of(item[1], key, kMostTextBytes));
+    all.emplace_back(text_of(item[0], key, 256), text_of(item[1], key, kMaxTextBytes));
   }
   return all;
 }
@@ -169,19 +169,19 @@ Message message_of(const Json& json) {
   if (type == "run") return RunMessage{text(json, "what")};
   if (type == "stop") return stop_message(json);
   if (type == "notice") return NoticeMessage{text(json, "what")};
-  if (type == "finished") return FinishedMessage{text(json, "result", kMostResultBytes)};
+  if (type == "finished") return FinishedMessage{text(json, "result", kMaxResultBytes)};
   if (type == "ping") return PingMessage{count(json, "sent_ns")};
   if (type == "pong") return PongMessage{count(json, "sent_ns"), count(json, "clock_ns")};
   throw Wrong("its type \"" + printable(type) + "\" is unknown");
 }
 
-/// Parses at most kMostValues values, nested at most kMostDepth deep.
+/// Parses at most kMaxValues values, nested at most kMaxDepth deep.
 Json parsed(std::string_view text) {
   std::size_t values = 0;
   bool bad = false;
   // What the callback refuses is dropped at once, so a JSON bomb never becomes a tree.
   const auto bound = [&](int depth, Json::parse_event_t, Json&) {
-    bad = bad || depth > kMostDepth || ++values > kMostValues;
+    bad = bad || depth > kMaxDepth || ++values > kMaxValues;
     return !bad;
   };
   Json json = Json::parse(text, bound, false);

@@ -42,12 +42,12 @@ inline constexpr std::chrono::seconds kSilence{8};
 inline constexpr std::chrono::seconds kPingEvery{1};
 
 /// The largest messages: before hello; with jobs; with results.
-inline constexpr std::size_t kMostHelloBytes = 4U << 10U;
-inline constexpr std::size_t kMostJobsBytes = 4U << 20U;
-inline constexpr std::size_t kMostResultBytes = 256U << 20U;
+inline constexpr std::size_t kMaxHelloBytes = 4U << 10U;
+inline constexpr std::size_t kMaxJobsBytes = 4U << 20U;
+inline constexpr std::size_t kMaxResultBytes = 256U << 20U;
 /// The most jobs in a message, options in a job, or elements in any other list. A plan has at most
 /// half as many jobs, including peers.
-inline constexpr std::size_t kMostItems = 4096;
+inline constexpr std::size_t kMaxItems = 4096;
 
 using OptionTexts = std::vector<std::pair<std::string, std::string>>;
 

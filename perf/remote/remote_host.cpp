@@ -15,7 +15,7 @@ constexpr auto kConnectTime = 5s;
 constexpr auto kGreetTime = 5s;
 /// How many pings to make before the start, one right after the other.
 constexpr int kAnswersWanted = 8;
-constexpr std::size_t kMostReasonsShown = 20;
+constexpr std::size_t kMaxReasonsShown = 20;
 
 }  // namespace
 
@@ -49,7 +49,7 @@ void RemoteHost::try_next_address(const std::string& why) {
   addresses_.erase(addresses_.begin());
   auto socket = begin_connecting(address);
   if (!socket) return try_next_address(socket.error().message);
-  connection_ = std::make_unique<Connection>(*std::move(socket), kMostResultBytes);
+  connection_ = std::make_unique<Connection>(*std::move(socket), kMaxResultBytes);
   deadline_ = Clock::now() + kConnectTime;
 }
 
@@ -180,7 +180,7 @@ void RemoteHost::hear(const Message& message) {
   } else if (const auto* refused = std::get_if<RefusedMessage>(&message)) {
     std::vector<std::string> why = refused->why;
     if (why.empty()) why.emplace_back("it gave no reason");
-    why.resize(std::min(why.size(), kMostReasonsShown));
+    why.resize(std::min(why.size(), kMaxReasonsShown));
     for (const std::string& reason : why) failures_.push_back("refused: " + printable(reason));
     refused_with_ = refused->exit_code;
     connection_.reset();

@@ -24,7 +24,7 @@ namespace {
 /// The server reads at once, whatever the client does; a minute is for machines under heavy load.
 constexpr std::chrono::seconds kLastWords{60};
 /// If more progress than this is waiting, it would be outdated on arrival.
-constexpr std::size_t kMostWaitingToReport = 64U << 10U;
+constexpr std::size_t kMaxWaitingToReport = 64U << 10U;
 
 /// Passes the run's progress to the server.
 class Reporter : public RunObserver {
@@ -37,7 +37,7 @@ class Reporter : public RunObserver {
  private:
   void report(const RunProgress& progress, bool interval) {
     server_.pump();
-    if (server_.waiting_bytes() < kMostWaitingToReport) {
+    if (server_.waiting_bytes() < kMaxWaitingToReport) {
       server_.send(ProgressMessage{.progress = progress, .interval = interval});
     }
   }
@@ -62,7 +62,7 @@ int become_run(pid_t server, int socket) {
 
 void run_to_the_end(int socket, const RunOptions& options, const std::vector<PlannedJob>& plan,
                     const RunIdentity& identity, RunControl& control) {
-  Connection server(UniqueFd(socket), kMostHelloBytes);
+  Connection server(UniqueFd(socket), kMaxHelloBytes);
   try {
     Reporter reporter(server);
     bool stuck = false;
@@ -100,7 +100,7 @@ Result<std::unique_ptr<RunChild>> RunChild::start(const RunOptions& options,
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
     return Error::from_errno(errno, "cannot make a pair of sockets");
   }
-  child->messages_ = std::make_unique<Connection>(UniqueFd(ends[0]), kMostResultBytes);
+  child->messages_ = std::make_unique<Connection>(UniqueFd(ends[0]), kMaxResultBytes);
   const UniqueFd theirs(ends[1]);
   std::fflush(nullptr);
   const pid_t server = ::getpid();

@@ -24,7 +24,7 @@ namespace {
 using Clock = Connection::Clock;
 
 /// Progress for a slow client is kept up to this size, then dropped.
-constexpr std::size_t kMostWaitingProgress = 1U << 20U;
+constexpr std::size_t kMaxWaitingProgress = 1U << 20U;
 /// Pause after a failed accept(), for example because of too many open files.
 constexpr int kAcceptPause = 100;
 
@@ -221,7 +221,7 @@ void Server::Impl::look_at_run() {
   if (!run) return;
   for (const Told& told : run->look(Clock::now())) {
     if (owner == nullptr) continue;
-    const bool drop = told.progress && owner->connection.waiting_bytes() > kMostWaitingProgress;
+    const bool drop = told.progress && owner->connection.waiting_bytes() > kMaxWaitingProgress;
     if (!drop) owner->connection.send_text(told.json);
   }
   if (run->take_start()) log(run->client() + ": the jobs begin");
@@ -262,8 +262,8 @@ void Server::Impl::wait(int stop_descriptor) {
     entries.push_back({visitor->connection.descriptor(), visitor->connection.events(), 0});
   }
   const bool quiet = !run && visitors.empty() && !closed;
-  const int most = quiet ? -1 : run && run->is_starting() ? 10 : 200;
-  ::poll(entries.data(), entries.size(), most);
+  const int max = quiet ? -1 : run && run->is_starting() ? 10 : 200;
+  ::poll(entries.data(), entries.size(), max);
 }
 
 void Server::Impl::serve(int stop_descriptor, const std::function<int()>& stop_signal) {

@@ -19,22 +19,22 @@ constexpr auto kJobsTime = 10s;
 constexpr auto kFarewellTime = 5s;
 constexpr auto kLongestFarewell = 10min;
 constexpr auto kEndingTime = 10s;
-constexpr std::size_t kMostStrangers = 32;
+constexpr std::size_t kMaxStrangers = 32;
 /// Most bytes that wait for a visitor that does not read. Progress, which may wait up to 1 MiB, is
 /// included.
-constexpr std::size_t kMostWaitingAnswers = 4U << 20U;
+constexpr std::size_t kMaxWaitingAnswers = 4U << 20U;
 
 }  // namespace
 
 Visitor::Visitor(UniqueFd socket, std::string address)
-    : connection(std::move(socket), kMostHelloBytes),
+    : connection(std::move(socket), kMaxHelloBytes),
       name(std::move(address)),
       deadline_(Clock::now() + kHelloTime) {}
 
 void Visitor::welcome() {
   stage = Stage::known;
   deadline_ = Clock::now() + kJobsTime;
-  connection.allow(kMostJobsBytes);
+  connection.allow(kMaxJobsBytes);
 }
 
 void Visitor::leave(bool with_result) {
@@ -50,7 +50,7 @@ bool Visitor::may_be_dropped() const noexcept {
 
 std::optional<std::string> Visitor::look(Clock::time_point now,
                                          std::optional<Clock::time_point> ending) {
-  if (!has_result_ && connection.waiting_bytes() > kMostWaitingAnswers) {
+  if (!has_result_ && connection.waiting_bytes() > kMaxWaitingAnswers) {
     return "it does not read what it is told";
   }
   switch (stage) {
@@ -80,7 +80,7 @@ bool Visitor::has_left(Clock::time_point now, std::optional<Clock::time_point> e
 bool is_crowded(const Visitors& visitors) {
   const auto count =
       std::ranges::count_if(visitors, [](const auto& each) { return each->may_be_dropped(); });
-  return static_cast<std::size_t>(count) >= kMostStrangers;
+  return static_cast<std::size_t>(count) >= kMaxStrangers;
 }
 
 Visitor* whom_to_drop(const Visitors& visitors) {

@@ -109,7 +109,7 @@ std::optional<double> value_of(const ReportJson& report, const ReportJson& job, 
                                std::optional<double>& spread) {
   const auto all = estimate(repetitions(report, name_in(job, "jobname"), kind.name));
   if (!all) return kind.whole(job);
-  spread = share_of(all->most - all->least, all->median);
+  spread = share_of(all->max - all->min, all->median);
   return all->median;
 }
 
@@ -197,15 +197,15 @@ class Comparer {
     };
     const double frames = nested(before_job, "rx", "frames").value_or(0);
     const double longer = grown("rx", "seconds");
-    const double least_delay = grown("latency_ns", "min") * 1e-9;
+    const double min_delay = grown("latency_ns", "min") * 1e-9;
     // Even the fastest frame took longer by most of the time that the receiver took longer. If
     // frames wait for a slow receiver instead, the first ones are as fast as before.
-    const bool explained = longer > 0 && least_delay >= 0.8 * longer;
+    const bool explained = longer > 0 && min_delay >= 0.8 * longer;
     if (!explained || grown("rx", "frames") < -into_.options.threshold * frames) return;
     into_.notes.push_back("job " + words(before_job, "jobname") + " received as many frames in " +
                           format_seconds(nested(after_job, "rx", "seconds")) + " as in " +
                           format_seconds(nested(before_job, "rx", "seconds")) +
-                          " before, because each took " + format_seconds(least_delay) +
+                          " before, because each took " + format_seconds(min_delay) +
                           " longer: that delay alone lowers rx_fps, less so in longer runs");
   }
 

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "perf/report/compare.hpp"
-#include "perf/report/json_parts.hpp"
+#include "perf/report/json_values.hpp"
 #include "perf/report/table.hpp"
 #include "perf/report/units.hpp"
 

@@ -5,7 +5,7 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
-#include "perf/report/json_parts.hpp"
+#include "perf/report/json_values.hpp"
 #include "perf/report/warnings.hpp"
 #include "perf/report/words.hpp"
 
@@ -99,12 +99,9 @@ Json search_json(const SearchResult& search) {
 }
 
 Json repeat_json(const RepeatFigure& r) {
-  return {{"jobname", r.job},
-          {"figure", r.figure},
-          {"values", r.values},
-          {"median", json_number(r.median)},
-          {"min", json_number(r.least)},
-          {"max", json_number(r.most)}};
+  return {{"jobname", r.job},          {"figure", r.figure},
+          {"values", r.values},        {"median", json_number(r.median)},
+          {"min", json_number(r.min)}, {"max", json_number(r.max)}};
 }
 
 Json steady_state_json(const SteadyStateResult& s) {

@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "perf/engine/engine.hpp"
-#include "perf/report/json_parts.hpp"
+#include "perf/report/json_values.hpp"
 #include "perf/report/problems.hpp"
 #include "perf/report/warnings.hpp"
 #include "perf/report/words.hpp"
@@ -138,7 +138,7 @@ Json histogram(const LatencyHistogram& of, Bins bins) {
   Json& list = json["bins"] = Json::array();
   for (std::size_t i = 0; i < LatencyHistogram::kBuckets; ++i) {
     if (of.count_in(i) == 0) continue;
-    list.push_back({capped(LatencyHistogram::least_of(i)), capped(LatencyHistogram::greatest_of(i)),
+    list.push_back({capped(LatencyHistogram::min_of(i)), capped(LatencyHistogram::greatest_of(i)),
                     of.count_in(i)});
   }
   return json;

@@ -7,7 +7,7 @@
 #include <span>
 #include <string_view>
 
-#include "perf/report/json_parts.hpp"
+#include "perf/report/json_values.hpp"
 #include "perf/stats/confidence.hpp"
 
 namespace shmif::perf {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "perf/report/json_parts.hpp"
+#include "perf/report/json_values.hpp"
 
 namespace shmif::perf {
 

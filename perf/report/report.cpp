@@ -20,9 +20,9 @@ namespace {
 using Adapter = valijson::adapters::NlohmannJsonAdapter;
 
 // An hour of 1,000 jobs with an interval per second takes less than a tenth of that.
-constexpr std::size_t kMostBytes = std::size_t{4} << 30U;
+constexpr std::size_t kMaxBytes = std::size_t{4} << 30U;
 // The schema is 7 levels deep. Deeper input would only cause needless recursion.
-constexpr int kMostDepth = 32;
+constexpr int kMaxDepth = 32;
 
 Error refused(const std::string& name, const std::string& why) {
   return {Errc::bad_argument, "cannot read result " + name + ": " + why};
@@ -67,7 +67,7 @@ bool read_all(std::istream& from, std::string& into) {
   std::array<char, 65536> piece{};
   while (from.read(piece.data(), piece.size()) || from.gcount() > 0) {
     into.append(piece.data(), static_cast<std::size_t>(from.gcount()));
-    if (into.size() > kMostBytes) break;  // parse() refuses it
+    if (into.size() > kMaxBytes) break;  // parse() refuses it
   }
   return !from.bad();
 }
@@ -78,10 +78,10 @@ Report::Report(std::shared_ptr<const nlohmann::json> json, std::string name)
     : json_(std::move(json)), name_(std::move(name)) {}
 
 Result<Report> Report::parse(std::string_view text, const std::string& name) {
-  if (text.size() > kMostBytes) return refused(name, "it is larger than any result (4 GiB)");
+  if (text.size() > kMaxBytes) return refused(name, "it is larger than any result (4 GiB)");
   bool deep = false;
   const auto limit = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
-    deep = deep || depth > kMostDepth;
+    deep = deep || depth > kMaxDepth;
     return !deep;  // false: drops everything below
   };
   auto json = std::make_shared<nlohmann::json>();

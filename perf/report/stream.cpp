@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "perf/report/json_parts.hpp"
+#include "perf/report/json_values.hpp"
 #include "perf/report/progress_lines.hpp"
 #include "perf/report/table.hpp"
 #include "perf/report/units.hpp"

@@ -6,7 +6,7 @@
 
 #include "perf/job/values.hpp"
 #include "perf/report/table.hpp"
-#include "perf/report/text_parts.hpp"
+#include "perf/report/text_blocks.hpp"
 #include "perf/report/units.hpp"
 #include "perf/report/words.hpp"
 
@@ -44,13 +44,13 @@ void add_problems(const ReportJson& job, const std::string& kind, bool is_kind,
 
 /// The first lines, and how many more there are.
 std::string at_most(const std::vector<std::string>& lines, std::size_t width) {
-  constexpr std::size_t kMost = 50;
+  constexpr std::size_t kMax = 50;
   std::string text;
-  for (std::size_t i = 0; i < lines.size() && i < kMost; ++i) {
+  for (std::size_t i = 0; i < lines.size() && i < kMax; ++i) {
     text += wrapped("  " + lines[i], width, 12);
   }
-  if (lines.size() <= kMost) return text;
-  return text + "  ... and " + format_count(lines.size() - kMost) + " more: --output-format=json\n";
+  if (lines.size() <= kMax) return text;
+  return text + "  ... and " + format_count(lines.size() - kMax) + " more: --output-format=json\n";
 }
 
 std::string problems_text(const ReportJson& report, std::size_t width) {
@@ -174,17 +174,17 @@ std::set<std::string> groups_to_show(const std::vector<Unit>& units) {
 /// that are reported only by their group (group_reporting), and blocks for the first ones with
 /// problems.
 std::string units_text(const std::vector<Unit>& units, bool listed, std::size_t width) {
-  constexpr std::size_t kMostBlocks = 4;
+  constexpr std::size_t kMaxBlocks = 4;
   std::vector<Unit> single;
   for (const Unit& unit : units) {
     if (!is_left_to_its_group(unit)) single.push_back(unit);
   }
-  const bool many = single.size() > kMostBlocks;
+  const bool many = single.size() > kMaxBlocks;
   std::string out = many && !listed ? jobs_text(single, width) : "";
   std::size_t blocks = 0;
   for (const Unit& unit : units) {
     const bool wanted = !many && !is_left_to_its_group(unit);
-    if (!wanted && (blocks >= kMostBlocks || !is_troubled(unit))) continue;
+    if (!wanted && (blocks >= kMaxBlocks || !is_troubled(unit))) continue;
     out += unit_text(unit, width);
     ++blocks;
   }

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "perf/report/table.hpp"
-#include "perf/report/text_parts.hpp"
+#include "perf/report/text_blocks.hpp"
 #include "perf/report/units.hpp"
 
 namespace shmif::perf {
@@ -149,15 +149,15 @@ Table::Row fates_row(const std::string& name, const ReportJson& f) {
 
 /// Numbers that did not arrive: "17, 20-29".
 std::string gaps_text(const ReportJson& gaps) {
-  constexpr std::size_t kMost = 8;
+  constexpr std::size_t kMax = 8;
   std::string out;
-  for (std::size_t i = 0; i < gaps.size() && i < kMost; ++i) {
+  for (std::size_t i = 0; i < gaps.size() && i < kMax; ++i) {
     const auto from = gaps[i][0].get<std::uint64_t>();
     const auto to = gaps[i][1].get<std::uint64_t>();
     out += (out.empty() ? "" : ", ") + format_count(from);
     if (to > from + 1) out += " to " + format_count(to - 1);
   }
-  return gaps.size() > kMost ? out + ", ..." : out;
+  return gaps.size() > kMax ? out + ", ..." : out;
 }
 
 std::string loss_table(const Unit& unit, std::size_t width) {

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "perf/report/table.hpp"
-#include "perf/report/text_parts.hpp"
+#include "perf/report/text_blocks.hpp"
 #include "perf/report/units.hpp"
 
 namespace shmif::perf {

@@ -8,7 +8,7 @@
 
 #include "base/columns.hpp"
 #include "perf/report/table.hpp"
-#include "perf/report/text_parts.hpp"
+#include "perf/report/text_blocks.hpp"
 #include "perf/report/units.hpp"
 
 namespace shmif::perf {
@@ -162,13 +162,13 @@ const char* search_title(const std::string& kind) {
 /// passed when it was repeated.
 std::optional<double> lowest_failed(const ReportJson& search) {
   const double found = figure(search, "found_fps").value_or(0);
-  std::optional<double> least;
+  std::optional<double> min;
   for (const ReportJson& trial : search.at("trials")) {
     const auto offered = figure(trial, "offered_fps");
     if (trial.at("passed").get<bool>() || !offered || *offered <= found) continue;
-    least = std::min(least.value_or(*offered), *offered);
+    min = std::min(min.value_or(*offered), *offered);
   }
-  return least;
+  return min;
 }
 
 }  // namespace
@@ -223,13 +223,13 @@ std::string repeats_text(const ReportJson& report, std::size_t width) {
   table.add({"repetitions", "times", "median", "least", "most", "spread"});
   for (const ReportJson& r : report.at("repeats")) {
     const std::string name = words(r, "figure");
-    const auto least = figure(r, "min");
-    const auto most = figure(r, "max");
+    const auto min = figure(r, "min");
+    const auto max = figure(r, "max");
     const auto median = figure(r, "median");
-    const bool divides = least && most && median && *median > 0;
+    const bool divides = min && max && median && *median > 0;
     table.add({words(r, "jobname") + ' ' + name, format_count(r.at("values").size()),
-               repeated(name, median), repeated(name, least), repeated(name, most),
-               divides ? format_share((*most - *least) / *median) : "-"});
+               repeated(name, median), repeated(name, min), repeated(name, max),
+               divides ? format_share((*max - *min) / *median) : "-"});
   }
   return table.text(width) + '\n';
 }

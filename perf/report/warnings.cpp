@@ -35,12 +35,12 @@ std::string interruptions(const JobResult& job) {
 /// Warns about jobs that did not have a CPU to themselves: about each, or if there are many, about
 /// the worst.
 void add_interrupted(const RunResult& result, std::vector<std::string>& warnings) {
-  constexpr std::size_t kMostNamed = 4;
+  constexpr std::size_t kMaxNamed = 4;
   std::vector<const JobResult*> jobs;
   for (const JobResult& job : result.jobs) {
     if (switches_per_second(job) >= kManySwitchesPerSecond) jobs.push_back(&job);
   }
-  if (jobs.size() > kMostNamed) {
+  if (jobs.size() > kMaxNamed) {
     const JobResult& worst = **std::ranges::max_element(
         jobs, {}, [](const JobResult* job) { return switches_per_second(*job); });
     warnings.push_back(format_count(jobs.size()) + " jobs were taken off their CPUs, " +

@@ -273,7 +273,7 @@ inline constexpr const char* kFoundFps = "found_fps";  ///< of its search
 struct RepeatFigure {
   std::string job, figure;  ///< one of figure_name
   std::vector<double> values;
-  double median = 0, least = 0, most = 0;
+  double median = 0, min = 0, max = 0;
 };
 
 struct RunResult {

@@ -3,6 +3,7 @@
 
 #include <time.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 
@@ -19,6 +20,14 @@ inline std::uint64_t now_ns() noexcept {
 /// An option's time in the unit of these times; a negative time becomes 0.
 inline std::uint64_t ns(std::chrono::nanoseconds time) noexcept {
   return time.count() > 0 ? static_cast<std::uint64_t>(time.count()) : 0;
+}
+
+/// Sleeps until that time of CLOCK_MONOTONIC, whatever signals come.
+inline void sleep_until(std::uint64_t time_ns) noexcept {
+  const timespec until{static_cast<time_t>(time_ns / 1'000'000'000),
+                       static_cast<long>(time_ns % 1'000'000'000)};
+  while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, nullptr) == EINTR) {
+  }
 }
 
 }  // namespace shmif::perf

@@ -13,12 +13,12 @@ namespace {
 /// from the front (Lentz 1976): each step multiplies by the ratio of two neighbouring convergents.
 double beta_fraction(double x, double a, double b) noexcept {
   constexpr double kTiny = 1e-300;
-  constexpr int kMostSteps = 500;
+  constexpr int kMaxSteps = 500;
   const auto not_zero = [](double v) { return std::abs(v) < kTiny ? kTiny : v; };
   double above = 1;  // Lentz's C
   double below = 1 / not_zero(1 - (a + b) / (a + 1) * x);
   double value = below;
-  for (int m = 1; m <= kMostSteps; ++m) {
+  for (int m = 1; m <= kMaxSteps; ++m) {
     const double even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m));
     const double odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1));
     double change = 1;
@@ -94,8 +94,8 @@ std::optional<Estimate> estimate(std::span<const double> values, double confiden
   Estimate out;
   out.count = values.size();
   out.mean = mean_of(values);
-  out.least = sorted.front();
-  out.most = sorted.back();
+  out.min = sorted.front();
+  out.max = sorted.back();
   out.median =
       sorted.size() % 2 == 1 ? sorted[half] : std::midpoint(sorted[half - 1], sorted[half]);
   if (values.size() > 1) {

@@ -16,7 +16,7 @@ namespace shmif::perf {
 struct Estimate {
   std::size_t count = 0;
   double mean = 0;
-  double median = 0, least = 0, most = 0;
+  double median = 0, min = 0, max = 0;
   /// Standard deviation, estimated from the values (with n - 1). Empty for a single value.
   std::optional<double> deviation;
   /// The true mean lies within this distance of the mean, with the confidence asked for. Empty for

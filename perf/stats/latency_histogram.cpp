@@ -36,8 +36,7 @@ double LatencyHistogram::deviation() const noexcept {
   for (std::size_t i = 0; i < kBuckets; ++i) {
     if (counts_[i] == 0) continue;
     const double off =
-        std::midpoint(static_cast<double>(least_of(i)), static_cast<double>(greatest_of(i))) -
-        middle;
+        std::midpoint(static_cast<double>(min_of(i)), static_cast<double>(greatest_of(i))) - middle;
     squares += off * off * static_cast<double>(counts_[i]);
   }
   return std::sqrt(squares / static_cast<double>(count_));

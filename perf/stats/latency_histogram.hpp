@@ -35,14 +35,14 @@ class LatencyHistogram {
     return shift * kSubBuckets + (ns >> shift);
   }
   /// The least and the greatest duration that a bucket counts, in ns.
-  static constexpr std::uint64_t least_of(std::size_t bucket) noexcept {
+  static constexpr std::uint64_t min_of(std::size_t bucket) noexcept {
     if (bucket < 2 * kSubBuckets) return bucket;
     const std::size_t shift = bucket / kSubBuckets - 1;
     return std::uint64_t{bucket - shift * kSubBuckets} << shift;
   }
   static constexpr std::uint64_t greatest_of(std::size_t bucket) noexcept {
     return bucket + 1 == kBuckets ? std::numeric_limits<std::uint64_t>::max()
-                                  : least_of(bucket + 1) - 1;
+                                  : min_of(bucket + 1) - 1;
   }
 
   void record(std::uint64_t ns) noexcept {

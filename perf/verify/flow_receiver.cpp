@@ -108,7 +108,7 @@ void FlowReceiver::judge_damaged(std::uint64_t from, std::uint64_t to, std::uint
   guess(truncated_unknown_, result.truncated, result.truncated_copies);
 }
 
-FlowResult FlowReceiver::result(const FlowSent& sent, std::size_t most_gaps) const {
+FlowResult FlowReceiver::result(const FlowSent& sent, std::size_t max_gaps) const {
   FlowResult result;
   result.flow = options_.flow;
   result.sent = sent.frames;
@@ -132,7 +132,7 @@ FlowResult FlowReceiver::result(const FlowSent& sent, std::size_t most_gaps) con
   // Some of these may be duplicates or copies of frames that arrived; that was not checked.
   result.unverified = std::min(counts_.unverified, absent);
   result.lost = absent - result.unverified;
-  for (const auto& gap : ledger_.gaps(from, to, most_gaps)) {
+  for (const auto& gap : ledger_.gaps(from, to, max_gaps)) {
     result.gaps.emplace_back(gap.from, gap.to);
   }
   return result;

@@ -107,9 +107,9 @@ class FlowReceiver {
   const FlowCounts& counts() const noexcept { return counts_; }
   const SequenceLedger& ledger() const noexcept { return ledger_; }
 
-  /// The result, without the names of the jobs. Includes the first `most_gaps` gaps of the window;
+  /// The result, without the names of the jobs. Includes the first `max_gaps` gaps of the window;
   /// late frames do not leave a gap.
-  FlowResult result(const FlowSent& sent, std::size_t most_gaps = 16) const;
+  FlowResult result(const FlowSent& sent, std::size_t max_gaps = 16) const;
 
  private:
   struct Damaged {

@@ -76,7 +76,7 @@ std::uint64_t SequenceLedger::missing(std::uint64_t sent) const noexcept {
 }
 
 std::vector<SequenceLedger::Gap> SequenceLedger::gaps(std::uint64_t begin, std::uint64_t end,
-                                                      std::size_t most) const {
+                                                      std::size_t max) const {
   std::vector<Gap> found;
   const auto add = [&](std::uint64_t from, std::uint64_t to) {
     from = std::max(from, begin);
@@ -93,12 +93,12 @@ std::vector<SequenceLedger::Gap> SequenceLedger::gaps(std::uint64_t begin, std::
   for (auto at = chunks_.lower_bound(first_chunk); at != chunks_.end(); ++at) {
     const auto& [index, chunk] = *at;
     const std::uint64_t chunk_begin = index << kChunkBits;
-    if (chunk_begin >= end || found.size() > most) break;
+    if (chunk_begin >= end || found.size() > max) break;
     add(next, chunk_begin);
     next = chunk_begin + kChunkNumbers;
     if (!chunk) continue;
     // Finds each gap between runs of ones, a word at a time: fast if gaps are rare.
-    for (std::uint64_t word = 0; word < kChunkNumbers / 64 && found.size() <= most; ++word) {
+    for (std::uint64_t word = 0; word < kChunkNumbers / 64 && found.size() <= max; ++word) {
       std::uint64_t missing = ~chunk->bits[word];
       const std::uint64_t base = chunk_begin + word * 64;
       while (missing != 0) {
@@ -109,8 +109,8 @@ std::vector<SequenceLedger::Gap> SequenceLedger::gaps(std::uint64_t begin, std::
       }
     }
   }
-  if (found.size() <= most) add(next, end);
-  if (found.size() > most) found.resize(most);
+  if (found.size() <= max) add(next, end);
+  if (found.size() > max) found.resize(max);
   return found;
 }
 

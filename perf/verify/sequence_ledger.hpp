@@ -49,10 +49,10 @@ class SequenceLedger {
     std::uint64_t from, to;
     bool operator==(const Gap&) const = default;
   };
-  /// The first `most` gaps below `sent`, in order.
-  std::vector<Gap> gaps(std::uint64_t sent, std::size_t most) const { return gaps(0, sent, most); }
-  /// The first `most` gaps in [begin, end); `begin` may be within a gap.
-  std::vector<Gap> gaps(std::uint64_t begin, std::uint64_t end, std::size_t most) const;
+  /// The first `max` gaps below `sent`, in order.
+  std::vector<Gap> gaps(std::uint64_t sent, std::size_t max) const { return gaps(0, sent, max); }
+  /// The first `max` gaps in [begin, end); `begin` may be within a gap.
+  std::vector<Gap> gaps(std::uint64_t begin, std::uint64_t end, std::size_t max) const;
 
   void clear() { *this = SequenceLedger(); }
 

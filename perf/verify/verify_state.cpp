@@ -23,7 +23,7 @@ constexpr std::array<char, 8> kStateMagic{'s', 'h', 'm', 'i', 'f', 'v', 's', 't'
 constexpr std::uint32_t kStateVersion = 2;
 constexpr std::size_t kHeaderBytes = 16;
 /// Far more than a state ever needs: 2^37 frames with a loss in each chunk.
-constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 30U;
+constexpr std::uint64_t kMaxBytes = std::uint64_t{16} << 30U;
 
 Error damaged(const std::string& name, const char* why) {
   return {Errc::bad_argument, "cannot load verify state " + name + ": " + why +
@@ -47,7 +47,7 @@ Result<std::vector<std::byte>> read_all(const std::string& path) {
   struct stat status{};
   if (fstat(fd.get(), &status) != 0) return Error::from_errno(errno, what);
   if (!S_ISREG(status.st_mode)) return Error(Errc::bad_argument, what + ": it is no regular file");
-  if (static_cast<std::uint64_t>(status.st_size) > kMostBytes) {
+  if (static_cast<std::uint64_t>(status.st_size) > kMaxBytes) {
     return Error(Errc::bad_argument, what + ": it is too long to be one");
   }
   std::vector<std::byte> bytes(static_cast<std::size_t>(status.st_size));
@@ -71,8 +71,8 @@ std::uint64_t options_hash(const JobOptions& job) noexcept {
   for (const FrameSizes* sizes : {&job.bs.tx, &job.bs.rx}) {
     add(sizes->parts.size());
     for (const FrameSizes::Part& part : sizes->parts) {
-      add(part.least);
-      add(part.most);
+      add(part.min);
+      add(part.max);
       add(part.weight);
     }
   }

@@ -25,15 +25,15 @@ class FlowShare {
   /// that is furthest behind.
   std::uint64_t room(std::uint64_t sent) const noexcept {
     constexpr std::uint64_t kAhead = 16;
-    std::uint64_t least = UINT64_MAX;  // rounds of the job that is furthest behind
+    std::uint64_t min = UINT64_MAX;  // rounds of the job that is furthest behind
     for (const Other& other : others_) {
       // A job that has not started yet, because it waits for another to end, does not count.
       if (other.job->start_ns.load(std::memory_order_acquire) == 0) continue;
       if (other.flow->tx_done.load(std::memory_order_acquire)) continue;
-      least = std::min(least, other.job->all_tx_frames.get() / other.weight);
+      min = std::min(min, other.job->all_tx_frames.get() / other.weight);
     }
-    if (least == UINT64_MAX) return UINT64_MAX;
-    const std::uint64_t allowed = (least + kAhead) * weight_;
+    if (min == UINT64_MAX) return UINT64_MAX;
+    const std::uint64_t allowed = (min + kAhead) * weight_;
     return allowed > sent ? allowed - sent : 0;
   }
 

@@ -6,8 +6,8 @@
 namespace shmif::perf {
 namespace {
 
-FrameMakerOptions maker_options(const ProbeSourceOptions& options, std::uint32_t most) {
-  FrameMakerOptions maker = frame_maker_options(options.job, options.flow, most);
+FrameMakerOptions maker_options(const ProbeSourceOptions& options, std::uint32_t max) {
+  FrameMakerOptions maker = frame_maker_options(options.job, options.flow, max);
   maker.destination = options.to;
   maker.source = options.from;
   return maker;
@@ -18,7 +18,7 @@ class ProbeSource final : public FrameSource {
   explicit ProbeSource(const ProbeSourceOptions& options)
       : options_(options),
         sizes_(options.job.bs.tx, options.job.randseed, options.random_position),
-        maker_(maker_options(options, sizes_.most())),
+        maker_(maker_options(options, sizes_.max())),
         schedule_(schedule_options(options.job)) {}
 
   void begin(std::uint64_t begin_ns, std::uint64_t end_ns, std::uint64_t measure_from_ns) override {
@@ -59,8 +59,8 @@ class ProbeSource final : public FrameSource {
   Unsent skipped() const noexcept override {
     return {schedule_.skipped_frames(), schedule_.skipped_bytes()};
   }
-  std::size_t most_bytes() const noexcept override { return sizes_.most(); }
-  std::size_t most_frames() const noexcept override { return maker_.slots(); }
+  std::size_t max_bytes() const noexcept override { return sizes_.max(); }
+  std::size_t max_frames() const noexcept override { return maker_.slots(); }
   std::span<std::byte> memory() noexcept override { return maker_.memory(); }
   std::uint64_t random_position() const noexcept override { return sizes_.position(); }
 

@@ -58,8 +58,8 @@ class FrameSource {
   virtual Unsent skipped() const noexcept { return {}; }
   /// What to know about the frames before believing the figures; empty: nothing.
   virtual std::string warning() const { return {}; }
-  virtual std::size_t most_bytes() const noexcept = 0;   ///< of one frame
-  virtual std::size_t most_frames() const noexcept = 0;  ///< that one take() may take
+  virtual std::size_t max_bytes() const noexcept = 0;   ///< of one frame
+  virtual std::size_t max_frames() const noexcept = 0;  ///< that one take() may take
   virtual std::span<std::byte> memory() noexcept { return {}; }
   /// How many random numbers the frame sizes have used. A later run continues from there.
   virtual std::uint64_t random_position() const noexcept { return 0; }

@@ -40,11 +40,11 @@ Generator::Generator(Setup setup, End& end, JobBlock& job, FlowBlock& flow)
       sequence_(setup.first_sequence) {
   flow.first.set(first_sequence_);
   flow.all_sent.set(sequence_);
-  const std::size_t most =
-      std::min<std::size_t>(std::max(options_.iodepth_batch, 1U), source_->most_frames());
-  slots_.resize(most);
-  pending_.reserve(most);
-  views_.reserve(most);
+  const std::size_t max =
+      std::min<std::size_t>(std::max(options_.iodepth_batch, 1U), source_->max_frames());
+  slots_.resize(max);
+  pending_.reserve(max);
+  views_.reserve(max);
   frames_left_ = limit(options_.number_ios);
   // With time_based, the loops are limited by time, not by bytes.
   const bool sized = options_.size_bytes != 0 && !options_.time_based;
@@ -65,21 +65,21 @@ void Generator::begin(std::uint64_t begin_ns, IntervalRecorder& recorder) {
 }
 
 /// How many frames may be sent, without regard to the pace.
-std::size_t Generator::most_now(std::uint64_t now) {
-  std::uint64_t most = std::min<std::uint64_t>(slots_.size(), frames_left_);
+std::size_t Generator::max_now(std::uint64_t now) {
+  std::uint64_t max = std::min<std::uint64_t>(slots_.size(), frames_left_);
   if (asks_) {
     window_.expire(now);
-    most = std::min<std::uint64_t>(most, window_.room());
+    max = std::min<std::uint64_t>(max, window_.room());
   }
-  if (share_) most = std::min(most, share_->room(sequence_ - first_sequence_));
-  return static_cast<std::size_t>(most);
+  if (share_) max = std::min(max, share_->room(sequence_ - first_sequence_));
+  return static_cast<std::size_t>(max);
 }
 
 /// Takes from the schedule the frames to send now, within the limits.
 void Generator::fill(std::uint64_t now) {
   // All frames taken before have left, so a pause may begin.
   if (const std::uint64_t until = source_->all_left(now); until != 0) spin_until_ns_ = until;
-  const std::size_t count = source_->take(now, std::span(slots_).first(most_now(now)));
+  const std::size_t count = source_->take(now, std::span(slots_).first(max_now(now)));
   if (source_->ended()) no_more_ = true;
   for (std::size_t i = 0; i < count; ++i) {
     if (slots_[i].bytes > bytes_left_) {

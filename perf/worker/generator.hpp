@@ -50,6 +50,7 @@ class Generator {
   Window& window() noexcept { return window_; }
   std::uint64_t sequence() const noexcept { return sequence_; }
   FrameSource& source() noexcept { return *source_; }
+  const FrameSource& source() const noexcept { return *source_; }
   /// Completes the record of sent frames, if there is one. Errors: why it is incomplete.
   Result<void> finish_record() { return record_ ? record_->finish() : Result<void>(); }
 
@@ -57,7 +58,7 @@ class Generator {
   Period period_of(const FrameSource::Slot& slot) const noexcept {
     return perf::period_of(slot.intended_ns, measure_from_ns_);
   }
-  std::size_t most_now(std::uint64_t now);
+  std::size_t max_now(std::uint64_t now);
   void fill(std::uint64_t now);
   void make(std::uint64_t now);
   bool is_held_by_others() const noexcept {

@@ -18,7 +18,7 @@
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
 #include "tap/cidr.hpp"
-#include "tap/guest_link.hpp"
+#include "tap/guest_port.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -60,17 +60,14 @@ class Host {
         block_(block),
         offload_(Bus::open(setup.bus).value().info().carries_offloads),
         own_port_(port_of(setup.local)),
-        guest_(make_guest(setup, options, work)) {
-    auto port = std::make_unique<Port>(PortOptions{.name = options.name,
-                                                   .mac = options.mac,
-                                                   .kind = guest_.links()[0].kind,
-                                                   .learn = true,
-                                                   .take_offloads = offload_});
-    port->attach(setup.bus).value();
-    port_ = port.get();
-    bus_ = std::make_unique<AnyLink>(std::move(port));
-    device_ = tap::adopt(guest_.links()[0], offload_).value();
-    if (const std::error_code error = port_->up()) throw Exception(Error(error, "port up"));
+        guest_(make_guest(setup, options, work)),
+        port_(tap::GuestPort::attach(guest_.links()[0], Bus::open(setup.bus).value(),
+                                     {.name = options.name,
+                                      .mac = options.mac,
+                                      .learn = true,
+                                      .take_offloads = offload_})
+                  .value()) {
+    port_.up().value();
     block_.on_bus.store(true, std::memory_order_release);
   }
 
@@ -79,7 +76,7 @@ class Host {
     if (job_.exec.empty()) {
       guest_.release().value();
     } else {
-      block_.address.set(bus_->address());
+      block_.address.set(port_.bus().address());
       block_.state.store(JobState::initialised, std::memory_order_release);
     }
     carry();
@@ -119,7 +116,8 @@ class Host {
       };
     };
     bridge
-        .add(*bus_, *device_, counts ? tap::Interceptor(count(own_received_)) : tap::Interceptor{},
+        .add(port_.bus(), port_.device(),
+             counts ? tap::Interceptor(count(own_received_)) : tap::Interceptor{},
              counts ? tap::Interceptor(count(own_sent_)) : tap::Interceptor{})
         .value();
     bridge.watch(guest_.descriptor(), [this] { return take_news(); }).value();
@@ -151,7 +149,7 @@ class Host {
     // A program must be told the controller's orders; a worker reads them itself.
     const bool goes_on = job_.exec.empty() || pass_orders();
     if (!before_window_ && measures()) {
-      before_window_ = port_->counters();
+      before_window_ = port_.port().counters();
       const itimerspec never{};
       if (job_.exec.empty()) ::timerfd_settime(clock, 0, &never, nullptr);
     }
@@ -191,7 +189,7 @@ class Host {
   }
 
   void keep_counters() {
-    const PortCounters c = port_->counters();
+    const PortCounters c = port_.port().counters();
     const bool udp = job_.proto == HostProtocol::udp && job_.exec.empty();
     if (udp) {
       block_.wire_tx_frames.set(own_sent_);
@@ -217,7 +215,7 @@ class Host {
 
   /// The traffic of a program is what passed its port.
   void end_of_program() {
-    const PortCounters c = port_->counters();
+    const PortCounters c = port_.port().counters();
     block_.all_tx_frames.set(c.tx_frames);
     block_.all_tx_bytes.set(c.tx_bytes);
     block_.all_rx_frames.set(c.rx_frames);
@@ -247,8 +245,7 @@ class Host {
   bool offload_;
   std::uint16_t own_port_;
   tap::Guest guest_;
-  Port* port_ = nullptr;  // inside bus_
-  std::unique_ptr<AnyLink> bus_, device_;
+  tap::GuestPort port_;
   std::uint64_t own_sent_ = 0, own_received_ = 0;
   tap::PairCounters carried_;
   std::optional<tap::GuestExit> exit_;
@@ -261,7 +258,7 @@ class Host {
 }  // namespace
 
 /// The least frame size of a TCP end, whatever its job sends.
-static constexpr std::size_t kLeastStreamBytes = 65535;
+static constexpr std::size_t kMinStreamBytes = 65535;
 
 Result<std::string> host_address(const JobOptions& job, std::size_t number) {
   if (job.ip.empty()) {
@@ -289,7 +286,7 @@ Result<std::unique_ptr<End>> open_host_end(const JobOptions& job, const HostSetu
       .local = host.local,
       .remote = host.remote,
       .max_frame_bytes =
-          job.proto == HostProtocol::udp ? room : std::max(host.most_bytes, kLeastStreamBytes),
+          job.proto == HostProtocol::udp ? room : std::max(host.max_bytes, kMinStreamBytes),
       .end = options,
       .mss_bytes = job.mss_bytes,
       .congestion = job.congestion,

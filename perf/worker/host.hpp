@@ -24,12 +24,12 @@ namespace shmif::perf {
 
 /// One host among those of a run.
 struct HostSetup {
-  std::string bus;             ///< path
-  std::string address;         ///< CIDR
-  std::string local;           ///< "198.18.0.1:40000"
-  std::string remote;          ///< of the job it sends to or answers; empty: anybody
-  bool listens = false;        ///< TCP: the other host connects
-  std::size_t most_bytes = 0;  ///< of a frame that it sends or receives
+  std::string bus;            ///< path
+  std::string address;        ///< CIDR
+  std::string local;          ///< "198.18.0.1:40000"
+  std::string remote;         ///< of the job it sends to or answers; empty: anybody
+  bool listens = false;       ///< TCP: the other host connects
+  std::size_t max_bytes = 0;  ///< of a frame that it sends or receives
 };
 
 /// Errors: bad_argument if `ip` is not an address. `number`: the job's number.

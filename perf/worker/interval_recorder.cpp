@@ -53,8 +53,8 @@ std::uint64_t IntervalRecorder::percentile(unsigned per_cent) const noexcept {
     if (seen < rank) continue;
     if (i < (2U << kSubBits)) return std::min<std::uint64_t>(i, now_.latency_max);
     const std::size_t shift = (i >> kSubBits) - 1;
-    const std::uint64_t least = (std::uint64_t{i} - (shift << kSubBits)) << shift;
-    return std::min(least + (std::uint64_t{1} << shift) - 1, now_.latency_max);
+    const std::uint64_t min = (std::uint64_t{i} - (shift << kSubBits)) << shift;
+    return std::min(min + (std::uint64_t{1} << shift) - 1, now_.latency_max);
   }
   return now_.latency_max;
 }

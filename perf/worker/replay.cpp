@@ -35,8 +35,8 @@ Result<Replay> Replay::open(const std::string& path, const ReplayOptions& option
       replay.longest_ = std::max(replay.longest_, frame.size());
       replay.cut_short_ += frame.truncated() ? 1 : 0;
     }
-    if (replay.bytes_.size() > options.most_bytes) {
-      return unusable(path, "its frames have more than " + std::to_string(options.most_bytes) +
+    if (replay.bytes_.size() > options.max_bytes) {
+      return unusable(path, "its frames have more than " + std::to_string(options.max_bytes) +
                                 " bytes, and all of them are kept in memory (take a part of it, "
                                 "with editcap -c)");
     }

@@ -17,9 +17,9 @@
 namespace shmif::perf {
 
 struct ReplayOptions {
-  double time_scale = 1;                           ///< 2: half as fast; 0: as fast as possible
-  std::uint64_t loops = 1;                         ///< 0: endless
-  std::size_t most_bytes = std::size_t{2} << 30U;  ///< of frames in memory
+  double time_scale = 1;                          ///< 2: half as fast; 0: as fast as possible
+  std::uint64_t loops = 1;                        ///< 0: endless
+  std::size_t max_bytes = std::size_t{2} << 30U;  ///< of frames in memory
 };
 
 /// Threads: one at a time. Blocks: only open(), for the disk.
@@ -28,7 +28,7 @@ class Replay {
   static constexpr std::uint64_t kNever = std::numeric_limits<std::uint64_t>::max();
 
   /// Reads the capture at `path`. Errors: the system's; bad_argument if the file is not a capture,
-  /// is damaged, has no frames, or is larger than `most_bytes`; not_supported if its frames are not
+  /// is damaged, has no frames, or is larger than `max_bytes`; not_supported if its frames are not
   /// Ethernet.
   static Result<Replay> open(const std::string& path, const ReplayOptions& options = {});
 

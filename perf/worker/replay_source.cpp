@@ -44,8 +44,8 @@ class ReplaySource : public FrameSource {
     }
     return what;
   }
-  std::size_t most_bytes() const noexcept final { return replay_.longest(); }
-  std::size_t most_frames() const noexcept final { return SIZE_MAX; }
+  std::size_t max_bytes() const noexcept final { return replay_.longest(); }
+  std::size_t max_frames() const noexcept final { return SIZE_MAX; }
   std::span<std::byte> memory() noexcept final { return replay_.memory(); }
 
  protected:

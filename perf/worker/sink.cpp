@@ -11,7 +11,7 @@ namespace {
 constexpr std::size_t kBatchFrames = 64;
 /// A sender counts a batch only after sending it, so this many frames may be uncounted: the
 /// greatest iodepth_batch.
-constexpr std::uint64_t kMostUntold = 1024;
+constexpr std::uint64_t kMaxUntold = 1024;
 
 }  // namespace
 
@@ -90,9 +90,9 @@ Sink::Flow* Sink::flow_of(const FrameView& frame, const Probe& probe) {
 bool Sink::may_have_sent(const Flow& flow, std::uint64_t sequence) const noexcept {
   if (setup_.recorded != nullptr) return true;  // nothing is known about the recorded run
   const FlowCounts& counts = flow.receiver.counts();
-  if (sequence >= counts.begin && sequence < counts.end + kMostUntold) return true;
+  if (sequence >= counts.begin && sequence < counts.end + kMaxUntold) return true;
   const FlowBlock& block = *flow.expected.block;
-  return sequence >= block.first.get() && sequence < block.all_sent.get() + kMostUntold;
+  return sequence >= block.first.get() && sequence < block.all_sent.get() + kMaxUntold;
 }
 
 std::uint64_t Sink::window_begin_ns() const noexcept {
@@ -344,8 +344,8 @@ void Sink::note_probe(Flow& flow, const FrameView& frame, const Probe& probe, st
     if (!times_ || setup_.echoes) return;
     const std::uint64_t latency = now > probe.intended_ns ? now - probe.intended_ns : 0;
     recorder_->latency(latency);
-    const std::uint64_t most = flow.expected.max_latency_ns;
-    if (most != 0 && latency > most) too_late(flow, probe, latency);
+    const std::uint64_t max = flow.expected.max_latency_ns;
+    if (max != 0 && latency > max) too_late(flow, probe, latency);
   } else if (counts.ramp_received != ramp_before) {
     ++totals.of[Period::ramp].frames;
     totals.of[Period::ramp].bytes += frame.size();

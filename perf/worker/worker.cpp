@@ -1,16 +1,22 @@
 #include "perf/worker/worker.hpp"
 
 #include <sched.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
+#include <chrono>
 #include <exception>
+#include <optional>
 #include <random>
+#include <string>
 
+#include "perf/result/machine.hpp"
+#include "perf/stats/clock.hpp"
+#include "perf/worker/command.hpp"
+#include "perf/worker/equipment.hpp"
+#include "perf/worker/interval_recorder.hpp"
+#include "perf/worker/job_account.hpp"
 #include "perf/worker/placement.hpp"
-#include "perf/worker/worker_impl.hpp"
 #include "shmif/bus.hpp"
 
 namespace shmif::perf {
@@ -26,14 +32,102 @@ constexpr std::uint64_t kPatienceWithReceiverNs = 200'000'000;
 /// How long before the start the jobs wake up.
 constexpr std::uint64_t kAwakeBeforeNs = 2'000'000;
 
-}  // namespace
+/// Threads: one at a time.
+class Worker {
+ public:
+  Worker(const WorkerContext& context, std::size_t index)
+      : context_(context),
+        plan_(context.plan[index]),
+        options_(plan_.options),
+        setup_(context.setups[index]),
+        job_(context.memory.job(index)),
+        flow_(context.memory.flow(index)),
+        equipment_(context, index) {}
 
-void sleep_until(std::uint64_t time_ns) {
-  const timespec until{static_cast<time_t>(time_ns / 1'000'000'000),
-                       static_cast<long>(time_ns % 1'000'000'000)};
-  while (::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, nullptr) == EINTR) {
+  int run();
+  int fail(const std::string& why);
+
+ private:
+  /// For an emulated host that runs a program: the part outside the guest.
+  int run_program();
+  /// Everything after the creation. For an emulated host, this runs inside the guest.
+  int work();
+  void state(JobState next) { job_.state.store(next, std::memory_order_release); }
+  Order order() const { return job_.order.load(std::memory_order_acquire); }
+  /// Waits for an order. Result: false if the job must end instead.
+  bool await(Order wanted, std::uint64_t look_every_ns) const;
+  /// Ends a job that was never ordered to go.
+  int leave();
+  bool fails(const std::string& why) {
+    if (error_.empty()) error_ = why;
+    return true;
   }
-}
+
+  // Before the start.
+  /// Runs its exec_prerun.
+  Result<void> prepare();
+  Result<void> initialise();
+  /// Waits until the host that this one connects to is on the bus. An address request that is not
+  /// answered would be repeated only a second later.
+  void await_peer() const;
+  std::string file_name(const std::string& what) const;
+
+  // At work.
+  void start();
+  void loop();
+  /// Follows orders. Result: false if the job must end at once.
+  bool obey(std::uint64_t now);
+  bool finished(std::uint64_t now);
+  /// Whether the receiver has all frames. It says so itself; until then, faults may still hold
+  /// some. A receiver that says nothing because it is stuck would have stopped listening by twice
+  /// the drain time.
+  bool all_arrived(std::uint64_t now) const;
+  void note_draining();
+  /// When the first window of the job begins, of what it sends or of what it receives; UINT64_MAX:
+  /// not known yet.
+  std::uint64_t window_begin_ns() const;
+  /// Begins to measure the job's resource use when the window has begun.
+  void note_window(std::uint64_t now);
+  /// Closes an interval of the curve.
+  void close_interval(std::uint64_t now);
+  /// Notes that the job can send its first frame now.
+  void note_begin(std::uint64_t now);
+  /// Called after the first step.
+  void let_others_begin();
+  /// Keeps the job's resource use. For a thread job with helper threads it is not known.
+  void keep_usage();
+  /// When there is something to do again, as far as that is known; `now`: there is something now.
+  std::uint64_t nothing_until(std::uint64_t now);
+  /// Sleeps until there is something to do.
+  void idle(std::uint64_t now);
+
+  // The end.
+  void finish();
+  /// `began`: whether the job had work to do, so that exec_postrun has something to look at.
+  void conclude(bool began);
+  /// Waits for frames that an engine has taken but sends later. Their errors can come after the last
+  /// send.
+  void finish_sending();
+
+  const WorkerContext& context_;
+  const PlannedJob& plan_;
+  const JobOptions& options_;
+  const WorkerSetup& setup_;
+  JobBlock& job_;
+  FlowBlock& flow_;
+
+  Equipment equipment_;
+  std::optional<TcpWatch> tcp_;
+  std::optional<IntervalRecorder> recorder_;
+  std::uint64_t begin_ns_ = 0, measure_from_ns_ = 0;
+  bool in_ramp_ = false;
+  bool begun_ = false;
+  bool stopped_ = false;
+  bool draining_ = false;
+  std::optional<Usage> usage_;  // since the measured window began
+  bool used_since_ = false;     // since the usage was kept: frames still arrive
+  std::string error_;
+};
 
 int Worker::run() {
   state(JobState::created);
@@ -99,14 +193,59 @@ int Worker::leave() {
   return 0;
 }
 
+// ---- Before the start ----
+
+Result<void> Worker::prepare() {
+  if (options_.exec_prerun.empty()) return {};
+  const std::string output = file_name("prerun.txt");
+  const auto stopped = [this] { return order() >= Order::stop; };
+  if (auto done = run_command(options_.exec_prerun, output, stopped); !done) {
+    return Error(done.error().code, "exec_prerun: " + done.error().message);
+  }
+  return {};
+}
+
+Result<void> Worker::initialise() {
+  if (auto done = prepare(); !done) return done;
+  if (options_.engine == EngineKind::host) {
+    await_peer();
+  } else if (auto done = take_place(options_); !done) {
+    return done;
+  }
+  if (auto done = equipment_.make(); !done) return done;
+  if (!options_.thread) {
+    map_code_ahead();
+    map_ahead({reinterpret_cast<std::byte*>(&job_), sizeof job_});
+    map_ahead({reinterpret_cast<std::byte*>(&flow_), sizeof flow_});
+  }
+  return drop_privileges(options_);
+}
+
+void Worker::await_peer() const {
+  if (options_.proto != HostProtocol::tcp || setup_.host.listens || plan_.to == kNoJob) return;
+  const JobBlock& peer = context_.memory.job(plan_.to);
+  const std::uint64_t deadline = now_ns() + ns(options_.startup_timeout);
+  while (!peer.on_bus.load(std::memory_order_acquire) && order() < Order::stop &&
+         now_ns() < deadline) {
+    sleep_until(now_ns() + 500'000);
+  }
+}
+
+std::string Worker::file_name(const std::string& what) const {
+  const std::string& folder = context_.run.aux_path;
+  return (folder.empty() ? "" : folder + '/') + options_.name + '.' + what;
+}
+
+// ---- At work ----
+
 void Worker::start() {
   const std::uint64_t start = job_.start_ns.load(std::memory_order_acquire);
-  tcp_.emplace(*end_, job_);
+  tcp_.emplace(*equipment_.end, job_);
   recorder_.emplace(job_, start, setup_.interval_ns, &*tcp_);
   begin_ns_ = start + ns(options_.start_delay);
   measure_from_ns_ = begin_ns_ + ns(options_.ramp_time);
-  if (generator_) generator_->begin(begin_ns_, *recorder_);
-  if (sink_) sink_->begin(*recorder_, measure_from_ns_);
+  if (equipment_.generator) equipment_.generator->begin(begin_ns_, *recorder_);
+  if (equipment_.sink) equipment_.sink->begin(*recorder_, measure_from_ns_);
   if (options_.verify_only) flow_.measure_from_ns.store(start, std::memory_order_release);
   in_ramp_ = options_.ramp_time.count() > 0;
   state(in_ramp_ ? JobState::ramp : JobState::running);
@@ -116,14 +255,14 @@ void Worker::start() {
   sleep_until(start - std::min(start, kAwakeBeforeNs));
   // A job that only receives listens at once, and sleeps when the others start, so that the senders
   // get the CPUs then. Frames of a file wait, and are read in the window.
-  const bool listens = !generator_ && options_.engine != EngineKind::pcap;
+  const bool listens = !equipment_.generator && options_.engine != EngineKind::pcap;
   if (listens) begin_ns_ = now_ns();
   while (!listens && now_ns() < start) ::sched_yield();
 }
 
 void Worker::note_begin(std::uint64_t now) {
   begun_ = true;
-  const std::uint64_t common = generator_ ? begin_ns_ : job_.start_ns.load();
+  const std::uint64_t common = equipment_.generator ? begin_ns_ : job_.start_ns.load();
   job_.start_skew_ns.store(now - std::min(now, common), std::memory_order_relaxed);
 }
 
@@ -144,8 +283,8 @@ void Worker::loop() {
     const bool begins = !begun_ && now >= begin_ns_;
     if (begins) note_begin(now);
     bool moved = false;
-    if (generator_) moved = generator_->step(now);
-    if (sink_ && sink_->step()) moved = true;
+    if (equipment_.generator) moved = equipment_.generator->step(now);
+    if (equipment_.sink && equipment_.sink->step()) moved = true;
     if (begins) let_others_begin();
     if (draining_ && moved != used_since_) {
       used_since_ = moved;
@@ -157,8 +296,8 @@ void Worker::loop() {
 }
 
 std::uint64_t Worker::window_begin_ns() const {
-  const std::uint64_t own = generator_ ? measure_from_ns_ : UINT64_MAX;
-  return sink_ ? std::min(own, sink_->window_begin_ns()) : own;
+  const std::uint64_t own = equipment_.generator ? measure_from_ns_ : UINT64_MAX;
+  return equipment_.sink ? std::min(own, equipment_.sink->window_begin_ns()) : own;
 }
 
 void Worker::note_window(std::uint64_t now) {
@@ -175,7 +314,7 @@ bool Worker::obey(std::uint64_t now) {
   if (now_wanted == Order::abandon) return false;
   if (now_wanted == Order::stop && !stopped_) {
     stopped_ = true;
-    if (generator_) generator_->stop(now);
+    if (equipment_.generator) equipment_.generator->stop(now);
   }
   return true;
 }
@@ -185,18 +324,19 @@ bool Worker::finished(std::uint64_t now) {
     in_ramp_ = false;
     state(JobState::running);
   }
-  if (generator_ && !generator_->error().empty()) return fails(generator_->error());
-  if (sink_ && !sink_->error().empty()) {
-    return sink_->ended_normally() ? true : fails(sink_->error());
+  if (equipment_.generator && !equipment_.generator->error().empty())
+    return fails(equipment_.generator->error());
+  if (equipment_.sink && !equipment_.sink->error().empty()) {
+    return equipment_.sink->ended_normally() ? true : fails(equipment_.sink->error());
   }
-  if (generator_ && !generator_->done()) return false;
-  if (sink_ && sink_->has_flows()) {
-    if (!sink_->is_draining()) return false;
+  if (equipment_.generator && !equipment_.generator->done()) return false;
+  if (equipment_.sink && equipment_.sink->has_flows()) {
+    if (!equipment_.sink->is_draining()) return false;
     note_draining();
-    const bool has_all = sink_->drained(now);
+    const bool has_all = equipment_.sink->drained(now);
     return all_arrived(now) && has_all;
   }
-  if (generator_) {
+  if (equipment_.generator) {
     note_draining();
     return all_arrived(now);
   }
@@ -206,7 +346,7 @@ bool Worker::finished(std::uint64_t now) {
 }
 
 bool Worker::all_arrived(std::uint64_t now) const {
-  if (!generator_ || plan_.to == kNoJob) return true;
+  if (!equipment_.generator || plan_.to == kNoJob) return true;
   if (flow_.drained.load(std::memory_order_acquire)) return true;
   const std::uint64_t end = job_.window_end_ns.load(std::memory_order_acquire);
   return now >= end + 2 * ns(options_.drain_time) + kPatienceWithReceiverNs;
@@ -214,8 +354,9 @@ bool Worker::all_arrived(std::uint64_t now) const {
 
 /// An interval in which the last sender ended is cut there.
 void Worker::close_interval(std::uint64_t now) {
-  const bool ended = sink_ && sink_->has_flows() && sink_->is_draining();
-  if (ended && !draining_) recorder_->border(std::min(now, sink_->window_end_ns()));
+  const bool ended =
+      equipment_.sink && equipment_.sink->has_flows() && equipment_.sink->is_draining();
+  if (ended && !draining_) recorder_->border(std::min(now, equipment_.sink->window_end_ns()));
   recorder_->close(now);
 }
 
@@ -223,7 +364,7 @@ void Worker::note_draining() {
   if (draining_) return;
   draining_ = true;
   tcp_->end_window();
-  if (sink_) recorder_->border(std::min(now_ns(), sink_->window_end_ns()));
+  if (equipment_.sink) recorder_->border(std::min(now_ns(), equipment_.sink->window_end_ns()));
   keep_usage();
   state(JobState::draining);
 }
@@ -238,33 +379,96 @@ void Worker::keep_usage() {
 }
 
 std::uint64_t Worker::nothing_until(std::uint64_t now) {
-  if (generator_ && !generator_->done()) {
-    const std::uint64_t next = generator_->next_look_ns(now);
-    if (next <= now + kSpinNs || generator_->spins(now)) return now;
+  if (equipment_.generator && !equipment_.generator->done()) {
+    const std::uint64_t next = equipment_.generator->next_look_ns(now);
+    if (next <= now + kSpinNs || equipment_.generator->spins(now)) return now;
     return std::min(now + kLongestSleepNs, next - kSpinNs);
   }
   return now + (draining_ ? 1'000'000 : kLongestSleepNs);  // at the end, others wait for this
 }
 
 void Worker::idle(std::uint64_t now) {
-  if (generator_ && generator_->is_refused()) {
-    end_->wait_to_send(std::chrono::milliseconds(sink_ ? 1 : 50));
+  if (equipment_.generator && equipment_.generator->is_refused()) {
+    equipment_.end->wait_to_send(std::chrono::milliseconds(equipment_.sink ? 1 : 50));
     return;
   }
   const std::uint64_t until = std::min(nothing_until(now), recorder_->next_ns());
   const std::uint64_t began = now_ns();
   // Frames delayed by faults go out only while the end is used or waited for. A job that only sends
   // uses its end only for its own frames.
-  if (has_faults_ && !sink_) {
-    end_->wait(std::chrono::nanoseconds(until - std::min(until, began)));
+  if (equipment_.has_faults && !equipment_.sink) {
+    equipment_.end->wait(std::chrono::nanoseconds(until - std::min(until, began)));
   } else if (until <= began) {
     return;
-  } else if (sink_ || draining_) {
-    end_->wait(std::chrono::nanoseconds(until - began));
+  } else if (equipment_.sink || draining_) {
+    equipment_.end->wait(std::chrono::nanoseconds(until - began));
   } else {
     sleep_until(until);
   }
 }
+
+// ---- The end ----
+
+void Worker::finish() {
+  if (!draining_) tcp_->end_window();
+  if (!draining_ || used_since_) keep_usage();
+  if (equipment_.generator) equipment_.generator->stop(now_ns());
+  state(JobState::verifying);
+  if (equipment_.sink) {
+    equipment_.sink->finish();
+    // Frames that waited to be checked may be found damaged only now.
+    if (!equipment_.sink->error().empty() && !equipment_.sink->ended_normally())
+      fails(equipment_.sink->error());
+  }
+  state(JobState::finishing);
+  finish_sending();
+  recorder_->close(now_ns());
+  keep_counters(options_, equipment_, job_);
+  equipment_.end.reset();
+  if (equipment_.generator) {
+    if (auto done = equipment_.generator->finish_record(); !done) fails(done.error().message);
+  }
+  if (options_.verify_state_save || job_.save_state.load()) {
+    if (auto done = save_flows(options_, equipment_, context_.run.aux_path); !done) {
+      fails(done.error().message);
+    }
+  }
+  conclude(true);
+}
+
+void Worker::conclude(bool began) {
+  if (began && !options_.exec_postrun.empty()) {
+    const auto abandoned = [this] { return order() == Order::abandon; };
+    const std::string output = file_name("postrun.txt");
+    if (auto done = run_command(options_.exec_postrun, output, abandoned); !done) {
+      fails("exec_postrun: " + done.error().message);
+    }
+  }
+  if (!error_.empty()) {
+    job_.error.set(error_);
+    job_.failed.store(true, std::memory_order_relaxed);
+  }
+  state(JobState::exited);
+}
+
+void Worker::finish_sending() {
+  constexpr std::chrono::seconds kPatience{1};
+  const End::Unsent left = equipment_.end->finish_sending(
+      order() == Order::abandon ? std::chrono::seconds(0) : kPatience);
+  if (left.error) {
+    job_.note_tx_error(period_of(now_ns(), window_begin_ns()), left.error);
+    if (ends_the_medium(left.error) || !options_.continue_on_error.tx) {
+      fails("cannot send on " + equipment_.end->address() + ": " + left.error.message());
+    }
+  }
+  if (left.frames != 0) {
+    const bool one = left.frames == 1;
+    fails(equipment_.end->address() + " never took " + std::to_string(left.frames) +
+          (one ? " frame that was" : " frames that were") + " counted as sent");
+  }
+}
+
+}  // namespace
 
 int run_worker(const WorkerContext& context, std::size_t index) noexcept {
   // If somebody truncates a bus, the job reports an error and is not killed.

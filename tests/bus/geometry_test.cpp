@@ -36,12 +36,12 @@ TEST(Geometry, OfAnMtuLiesBetweenItsLimits) {
 TEST(Geometry, OfARingHoldsEightOfTheLargestFrame) {
   for (std::uint64_t bytes = kMinRingBytes; bytes <= kMaxRingBytes; bytes *= 2) {
     SCOPED_TRACE(bytes);
-    const std::uint32_t most = most_mtu(bytes);
-    EXPECT_TRUE(check_geometry(bytes, most));
-    EXPECT_LE(kRecordsPerRing * record_bytes(max_frame_bytes(most)), bytes);
-    if (most == kMaxMtu) continue;
-    EXPECT_GT(kRecordsPerRing * record_bytes(max_frame_bytes(most + 1)), bytes);
-    const auto refused = check_geometry(bytes, most + 1);
+    const std::uint32_t max = max_mtu(bytes);
+    EXPECT_TRUE(check_geometry(bytes, max));
+    EXPECT_LE(kRecordsPerRing * record_bytes(max_frame_bytes(max)), bytes);
+    if (max == kMaxMtu) continue;
+    EXPECT_GT(kRecordsPerRing * record_bytes(max_frame_bytes(max + 1)), bytes);
+    const auto refused = check_geometry(bytes, max + 1);
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code, Errc::ring_too_small);
     EXPECT_NE(refused.error().message.find("it needs at least " + size_text(2 * bytes)),

@@ -139,7 +139,7 @@ TEST(Segmenter, MakesValidFramesThatCarryEveryByteOnceInOrder) {
   for (const Shape& s : shapes()) {
     for (const std::size_t payload : {1U, 99U, 100U, 101U, 1000U, 65000U}) {
       for (const std::uint16_t gso : {std::uint16_t{100}, std::uint16_t{1448}}) {
-        if (!s.tcp && payload > kMostSegments * gso) continue;
+        if (!s.tcp && payload > kMaxSegments * gso) continue;
         const Bytes big = build(s, payload, 5);
         Segmenter cutter;
         ASSERT_TRUE(cutter.begin(big, header_for(s, gso)));
@@ -245,11 +245,11 @@ TEST(Segmenter, TakesASuperFrameOfAConnectionWithEcnLikeAnyOther) {
 
 TEST(Segmenter, BeginsEachSuperFrameAnew) {
   const Shape s;
-  const auto pieces = [&s](Segmenter& cutter, std::size_t most) {
+  const auto pieces = [&s](Segmenter& cutter, std::size_t max) {
     const Bytes big = build(s, 300, 1);
     std::vector<Bytes> all;
     EXPECT_TRUE(cutter.begin(big, header_for(s, 100)));
-    for (Bytes out(cutter.next_bytes()); all.size() < most && cutter.next(out) != 0;) {
+    for (Bytes out(cutter.next_bytes()); all.size() < max && cutter.next(out) != 0;) {
       all.push_back(out);
     }
     return all;
@@ -258,8 +258,8 @@ TEST(Segmenter, BeginsEachSuperFrameAnew) {
   const std::vector<Bytes> should = pieces(fresh, 3);
   ASSERT_EQ(should.size(), 3U);
   Segmenter used;
-  for (const std::size_t most : {3U, 2U, 3U}) {
-    const std::vector<Bytes> is = pieces(used, most);
+  for (const std::size_t max : {3U, 2U, 3U}) {
+    const std::vector<Bytes> is = pieces(used, max);
     EXPECT_EQ(is, std::vector<Bytes>(should.begin(), should.begin() + std::ssize(is)));
   }
   const Bytes nonsense(60);

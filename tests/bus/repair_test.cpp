@@ -412,8 +412,8 @@ TEST_F(LargeRepair, OfARingInMorePiecesThanItCountsKeepsTheNewest) {
   fill_and_spoil(2);
   const auto report = repair();
   ASSERT_TRUE(report) << report.error().message;
-  EXPECT_GE(report->frames_kept, bus::kMostRuns / 2);
-  EXPECT_LE(report->frames_kept, bus::kMostRuns);
+  EXPECT_GE(report->frames_kept, bus::kMaxRuns / 2);
+  EXPECT_LE(report->frames_kept, bus::kMaxRuns);
   Port late = port_on(bus_.path(), {.start = Start::oldest});
   FrameBatch batch;
   std::uint32_t newest = 0;

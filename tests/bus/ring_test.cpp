@@ -214,9 +214,9 @@ TEST(Ring, ARecordThatIsNoFrameIsCountedAsCorruptAndTheReaderGoesOnAtTheEnd) {
 TEST(Ring, ARecordWhoseLengthDoesNotFitTheBusIsCorruptToReadersAndToTheWriter) {
   const RingRig any;
   const std::uint64_t ring = any.raw.ring().bytes();
-  const std::uint32_t most = any.raw.ring().max_frame();
+  const std::uint32_t max = any.raw.ring().max_frame();
   for (const std::uint64_t word :
-       {bus::word::frame(0, bus::kMinFrameBytes - 1), bus::word::frame(0, most + 1),
+       {bus::word::frame(0, bus::kMinFrameBytes - 1), bus::word::frame(0, max + 1),
         bus::word::frame(0, 65562), bus::word::pad(0, 16), bus::word::pad(0, 0),
         bus::word::pad(0, ring), bus::word::pad(0, 2 * ring)}) {
     RingRig rig;

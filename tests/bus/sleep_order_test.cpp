@@ -359,8 +359,8 @@ class SleepOrderOnAPausingBus : public ::testing::Test {
   void TearDown() override { hooks = {}; }
 
   /// Sends at most so many, without waiting for anybody.
-  void send(unsigned most) {
-    for (; most > 0; --most) {
+  void send(unsigned max) {
+    for (; max > 0; --max) {
       own.clear();
       static_cast<void>(sender.receive(own));  // as a port it is waited for, too
       const SendResult sent = sender.try_send(frames.make(0, sequence, 1));

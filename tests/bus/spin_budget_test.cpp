@@ -48,7 +48,7 @@ TEST(SpinBudget, TriesTheMostNowAndThen) {
   SpinBudget budget;
   wait_in_vain_until_it_stops(budget);
   EXPECT_LE(waits_until_it_tries(budget), SpinBudget::kFirstGap);
-  EXPECT_EQ(budget.looks(), SpinBudget::kMost);
+  EXPECT_EQ(budget.looks(), SpinBudget::kMax);
 }
 
 TEST(SpinBudget, TriesSeldomerEachTimeItWasInVainButNeverGivesUp) {
@@ -70,7 +70,7 @@ TEST(SpinBudget, ATrialThatPaidBringsTheLooksBack) {
   wait_in_vain_until_it_stops(budget);
   waits_until_it_tries(budget);
   budget.paid(1200);
-  EXPECT_EQ(budget.looks(), SpinBudget::kMost);
+  EXPECT_EQ(budget.looks(), SpinBudget::kMax);
   budget.was_in_vain();
   EXPECT_GT(budget.looks(), 0U) << "a trial that paid is over";
 }
@@ -81,9 +81,9 @@ TEST(SpinBudget, LooksAsLongAsPaysAndNotMuchLonger) {
   EXPECT_EQ(budget.looks(), SpinBudget::kUseful);
   budget.paid(200);
   EXPECT_GT(budget.looks(), 200U);
-  EXPECT_LT(budget.looks(), SpinBudget::kMost);
-  budget.paid(SpinBudget::kMost);
-  EXPECT_EQ(budget.looks(), SpinBudget::kMost);
+  EXPECT_LT(budget.looks(), SpinBudget::kMax);
+  budget.paid(SpinBudget::kMax);
+  EXPECT_EQ(budget.looks(), SpinBudget::kMax);
 }
 
 TEST(SpinBudget, AfterASuccessTrialsAreFrequentAgain) {

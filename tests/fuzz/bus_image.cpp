@@ -269,8 +269,8 @@ void BusImage::end_ambush() noexcept {
   until_ambush = 0;
 }
 
-AccessLimit::AccessLimit(std::uint64_t most) noexcept {
-  accesses_left = most;
+AccessLimit::AccessLimit(std::uint64_t max) noexcept {
+  accesses_left = max;
 }
 AccessLimit::~AccessLimit() {
   accesses_left = UINT64_MAX;

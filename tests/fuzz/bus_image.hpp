@@ -66,11 +66,11 @@ class BusImage {
   bool far_slots_touched_ = true;
 };
 
-/// While it lives, more than `most` accesses to shared memory are a failure: something loops.
+/// While it lives, more than `max` accesses to shared memory are a failure: something loops.
 /// Nothing without SHMIF_FUZZ.
 class AccessLimit {
  public:
-  explicit AccessLimit(std::uint64_t most) noexcept;
+  explicit AccessLimit(std::uint64_t max) noexcept;
   AccessLimit(const AccessLimit&) = delete;
   AccessLimit& operator=(const AccessLimit&) = delete;
   ~AccessLimit();

@@ -30,9 +30,8 @@ class Input {
   }
   /// A number below `end`, which is at least 1.
   std::size_t below(std::size_t end) noexcept { return word(end > 256 ? 2 : 1) % end; }
-  std::span<const std::uint8_t> take(std::size_t most) noexcept {
-    const std::span<const std::uint8_t> out =
-        left_.first(most < left_.size() ? most : left_.size());
+  std::span<const std::uint8_t> take(std::size_t max) noexcept {
+    const std::span<const std::uint8_t> out = left_.first(max < left_.size() ? max : left_.size());
     left_ = left_.subspan(out.size());
     return out;
   }

@@ -14,8 +14,8 @@
 namespace shmif::fuzz {
 namespace {
 
-constexpr std::uint64_t kMost = 200'000;  // spinning for the lock is a good part of it
-constexpr std::uint64_t kMostWhilePausing = 4'000'000;
+constexpr std::uint64_t kMax = 200'000;  // spinning for the lock is a good part of it
+constexpr std::uint64_t kMaxWhilePausing = 4'000'000;
 
 /// A sender as bus/port/attachment_send.cpp has it, step by step; `slot` is whose name it writes.
 struct Sender {
@@ -56,12 +56,12 @@ void append(Sender& s, Input& in, const bus::Ring& ring, std::uint64_t limit) {
 }
 
 /// As Attachment::send() waits, but for the mutex of its port.
-void wait_for_room(bus::FlowControl& flow, std::uint64_t least, std::uint64_t wanted) {
+void wait_for_room(bus::FlowControl& flow, std::uint64_t min, std::uint64_t wanted) {
   constexpr std::chrono::microseconds kTenthOfPatience(100);
   const std::chrono::nanoseconds before = flow.paused();
   flow.begin_wait();
   for (unsigned looks = 0;  // ends when patience is over
-       !flow.admits(flow.paused() - before < kTenthOfPatience ? wanted : least); ++looks) {
+       !flow.admits(flow.paused() - before < kTenthOfPatience ? wanted : min); ++looks) {
     const timespec pause{0, static_cast<long>(flow.pause_after(looks).count())};
     if (pause.tv_nsec != 0) nanosleep(&pause, nullptr);
   }
@@ -79,16 +79,16 @@ void append(Bytes bytes) {
   std::array<Sender, 2> senders{Sender(image, 0), Sender(image, 1)};
   if ((options & 1U) != 0) image.ambush(in);
   while (!in.empty()) {
-    const AccessLimit most(pauses ? kMostWhilePausing : kMost);
+    const AccessLimit max(pauses ? kMaxWhilePausing : kMax);
     const std::uint8_t what = in.byte();
     Sender& s = senders[what >> 7U];
     const std::uint64_t limit = pauses ? s.flow.limit() : bus::RingWriter::kNoLimit;
     if (pauses && (what & 64U) != 0) {
-      const std::uint64_t least = in.word(2) % s.writer.max_batch_bytes();
+      const std::uint64_t min = in.word(2) % s.writer.max_batch_bytes();
       if ((what & 32U) != 0) {
-        wait_for_room(s.flow, least, s.writer.max_batch_bytes());
+        wait_for_room(s.flow, min, s.writer.max_batch_bytes());
       } else {
-        static_cast<void>(s.flow.admits(least));
+        static_cast<void>(s.flow.admits(min));
       }
     }
     switch (what % 8) {

@@ -83,8 +83,7 @@ void check_values(const std::string& text) {
   if (const auto sizes = parse_frame_split(text)) {
     for (const FrameSizes::Part& part : sizes->parts) {
       // What is longer than a frame is for TCP.
-      require(part.least >= 60 && part.least <= part.most && part.most <= 1U << 20U,
-              "no frame size");
+      require(part.min >= 60 && part.min <= part.max && part.max <= 1U << 20U, "no frame size");
     }
     require(*parse_frame_split(to_string(*sizes)) == *sizes, "sizes that do not come back");
   }

@@ -8,8 +8,8 @@
 namespace shmif::fuzz {
 namespace {
 
-constexpr std::uint64_t kMost = 2'000'000;
-constexpr std::uint64_t kMostWhilePausing = 40'000'000;
+constexpr std::uint64_t kMax = 2'000'000;
+constexpr std::uint64_t kMaxWhilePausing = 40'000'000;
 
 void send(Port& port, Input& in) {
   std::array<std::byte, 1522> payload{};
@@ -87,7 +87,7 @@ void port(Bytes bytes) {
   static_cast<void>(port.attach(image.path()));
   static_cast<void>(port.up());
   while (!in.empty()) {
-    const AccessLimit limit(pauses ? kMostWhilePausing : kMost);
+    const AccessLimit limit(pauses ? kMaxWhilePausing : kMax);
     switch (in.byte() % 16) {
       case 0: static_cast<void>(port.up()); break;
       case 1: static_cast<void>(port.down()); break;

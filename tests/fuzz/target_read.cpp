@@ -10,8 +10,8 @@ constexpr std::uint64_t kWalks = 40;
 void look_at(const FrameBatch& batch, std::size_t max_frame, bool takes_offloads) {
   for (const FrameView& f : batch.frames()) {
     require(f.size() >= 14 || f.truncated(), "a frame without an Ethernet header");
-    const std::size_t most = takes_offloads ? kMaxSuperFrameBytes : max_frame;
-    require(f.size() <= most && f.true_bytes <= most, "a frame that is too long");
+    const std::size_t max = takes_offloads ? kMaxSuperFrameBytes : max_frame;
+    require(f.size() <= max && f.true_bytes <= max, "a frame that is too long");
     require(takes_offloads || !f.offload.pending(), "work that is left to who takes none");
     unsigned sum = 0;
     for (const std::byte b : f.bytes) sum += std::to_integer<unsigned>(b);

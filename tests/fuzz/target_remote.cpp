@@ -58,7 +58,7 @@ void check(const std::string& text) {
 void remote(Bytes bytes) {
   const std::string text(bytes.begin(), bytes.end());
   check(text);
-  MessageReader reader(kMostHelloBytes);
+  MessageReader reader(kMaxHelloBytes);
   const std::size_t piece = text.empty() ? 1 : 1 + bytes[0] % 64U;
   for (std::size_t at = 0; at < text.size(); at += piece) {
     reader.feed(std::string_view(text).substr(at, piece));
@@ -66,7 +66,7 @@ void remote(Bytes bytes) {
       const auto next = reader.next();
       if (!next) return;
       if (!*next) break;
-      require(!(*next)->empty() && (*next)->size() <= kMostHelloBytes, "a length out of bounds");
+      require(!(*next)->empty() && (*next)->size() <= kMaxHelloBytes, "a length out of bounds");
       check(**next);
     }
   }

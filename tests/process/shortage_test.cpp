@@ -133,7 +133,7 @@ long __wrap_syscall(long number, ...) {
 namespace shmif::test {
 namespace {
 
-constexpr unsigned kMostFailures = 2000;  // far more than any of these makes calls
+constexpr unsigned kMaxFailures = 2000;  // far more than any of these makes calls
 
 template <class Action>
 auto finally(Action action) {
@@ -232,7 +232,7 @@ class Shortage : public testing::TestWithParam<Use> {
   /// Runs it with the first call failing, then the second, until it met no failure any more.
   /// Nothing may be left after any of them. Result: how many failures it met.
   unsigned fail_each(Failing& what, int error) {
-    for (unsigned n = 1; n <= kMostFailures; ++n) {
+    for (unsigned n = 1; n <= kMaxFailures; ++n) {
       what.error = error;
       what.countdown = n;
       bool well = false;

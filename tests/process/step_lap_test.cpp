@@ -78,14 +78,14 @@ class StepLap : public Steps {
 
  private:
   enum Exit : std::uint8_t { kFine, kTorn, kMiscounted };
-  static constexpr std::size_t kMostFrames = 64;
+  static constexpr std::size_t kMaxFrames = 64;
 
   /// The first batch between the marks, and then the rest. One frame was received before, so that
   /// what is resolved at the first call only is not part of the steps.
   int read_all(const TempBus& bus, const Marked& first, Take take) const {
     const std::uint64_t before = bus.info().frames;
     Port port = port_on(bus.path(), {.name = "reader"});
-    FrameBatch batch(kMostFrames, 1U << 18U);
+    FrameBatch batch(kMaxFrames, 1U << 18U);
     {
       Port other = port_on(bus.path(), {.name = "other"});
       const FrameView view = first.view();
@@ -105,7 +105,7 @@ class StepLap : public Steps {
   /// Lent frames are judged while they are lent; those that release() then says are torn may be.
   /// `marked`: the test stops it on the way.
   static bool receives_whole_ones(Port& port, FrameBatch& batch, Take take, bool marked) {
-    std::array<bool, kMostFrames> whole{};
+    std::array<bool, kMaxFrames> whole{};
     const auto judge = [&] {
       for (std::size_t i = 0; i < batch.size(); ++i) whole.at(i) = Marked::is_whole(batch[i].bytes);
     };

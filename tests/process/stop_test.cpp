@@ -74,8 +74,8 @@ class Stop : public ::testing::Test {
   template <class StopIt, class Resume>
   void stop_at_random(std::uint64_t stops, bool until_held_up, Child& sender, StopIt stop,
                       Resume resume) {
-    const std::uint64_t most = until_held_up ? 100 * stops : stops;
-    for (std::uint64_t i = 0; i < stops || (i < most && held_up_ == 0); ++i) {
+    const std::uint64_t max = until_held_up ? 100 * stops : stops;
+    for (std::uint64_t i = 0; i < stops || (i < max && held_up_ == 0); ++i) {
       SCOPED_TRACE("stop " + std::to_string(i));
       ASSERT_TRUE(stop());
       others_go_on();

@@ -124,13 +124,13 @@ using Stop = FlatOut;
 
 TEST_F(Kill, SendersKilledAtAnyMomentCostTheOthersNothing) {
   constexpr unsigned kRounds = kSanitized ? 20 : 120;
-  constexpr unsigned kMostRounds = 240;  // until one was killed in the middle of a batch
+  constexpr unsigned kMaxRounds = 240;  // until one was killed in the middle of a batch
   Checker checker(bus.path());
   const auto none_yet = [&] {
     const BusInfo info = bus.info();
     return info.takeovers_dead + info.takeovers_living == 0;
   };
-  for (unsigned round = 1; round <= kRounds || (round <= kMostRounds && none_yet()); ++round) {
+  for (unsigned round = 1; round <= kRounds || (round <= kMaxRounds && none_yet()); ++round) {
     SCOPED_TRACE("round " + std::to_string(round));
     Child sender = start_sender(round);
     ASSERT_TRUE(strike(round, SIGKILL));
@@ -150,12 +150,11 @@ TEST_F(Kill, SendersKilledAtAnyMomentCostTheOthersNothing) {
 
 TEST_F(Stop, ASenderStoppedWhileItSendsFlatOutDoesNotHoldUpTheOthersAndTearsNothingWhenItGoesOn) {
   constexpr unsigned kRounds = kSanitized ? 10 : 40;
-  constexpr unsigned kMostRounds = 1000;  // until it was stopped in the middle of a batch
+  constexpr unsigned kMaxRounds = 1000;  // until it was stopped in the middle of a batch
   Checker checker(bus.path());
   unsigned held_the_lock = 0;
   Child sender = start_sender(1);
-  for (unsigned round = 0; round < kRounds || (round < kMostRounds && held_the_lock == 0);
-       ++round) {
+  for (unsigned round = 0; round < kRounds || (round < kMaxRounds && held_the_lock == 0); ++round) {
     SCOPED_TRACE("round " + std::to_string(round));
     ASSERT_TRUE(strike(1, SIGSTOP) && sender.wait_until_stopped());
     held_the_lock += bus.info().lock_holder ? 1U : 0U;

@@ -28,7 +28,7 @@ namespace shmif::test {
 
 /// What one sender, through all its lives, has sent. Zero-initialised.
 struct SenderLedger {
-  static constexpr std::uint32_t kMost = 1U << 14U;
+  static constexpr std::uint32_t kMax = 1U << 14U;
   struct Open {
     std::uint32_t from, to;
   };
@@ -36,7 +36,7 @@ struct SenderLedger {
   std::atomic<std::uint32_t> returned{0};    ///< by the victim, when send() returned
   std::atomic<std::uint32_t> life_begin{0};  ///< by the test
   std::atomic<std::uint32_t> open_count{0};
-  std::array<Open, kMost> open{};  ///< by the test, before the sender's next life
+  std::array<Open, kMax> open{};  ///< by the test, before the sender's next life
 
   /// Notes what the sender left open. Its next life begins behind that.
   void close_life() {
@@ -47,7 +47,7 @@ struct SenderLedger {
   }
   void may_miss(std::uint32_t from, std::uint32_t to) {
     const std::uint32_t n = open_count;
-    if (n == kMost) throw std::runtime_error("the ledger is full");
+    if (n == kMax) throw std::runtime_error("the ledger is full");
     open.at(n) = {from, to};
     open_count = n + 1;
   }

@@ -102,11 +102,11 @@ class Schedule {
     for (std::uint32_t i = 0; i < sent.taken; ++i) sent_.push_back({s.sender, first + i, to});
   }
 
-  void receive(Station& s, std::size_t most) {
+  void receive(Station& s, std::size_t max) {
     if (!s.port.is_up()) return;
     wake(s);
     give_back(s);
-    FrameBatch in(most, 1U << 17U);
+    FrameBatch in(max, 1U << 17U);
     EXPECT_FALSE(s.port.receive(in).error);
     for (const FrameView& frame : in.frames()) deliver(s, frame.number, check_numbered(frame));
   }

@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
-enum { kMost = 32, kSmallRing = 1 << 16, kSmallLap = 2000 };
+enum { kMax = 32, kSmallRing = 1 << 16, kSmallLap = 2000 };
 
 /** Another bus in place of the first, with a ring that a few hundred frames go round. */
 static void make_small_bus(void) {
@@ -18,12 +18,12 @@ static void make_small_bus(void) {
   CHECK(unlink(g_path) == 0 && shmif_create(g_path, &options) == 0);
 }
 
-static unsigned char g_buffers[kMost][kFrameBytes];
+static unsigned char g_buffers[kMax][kFrameBytes];
 
 /** An array of buffers, each of which holds a frame. */
-static void point_to_buffers(struct iovec into[kMost]) {
+static void point_to_buffers(struct iovec into[kMax]) {
   memset(g_buffers, 0xee, sizeof g_buffers);
-  for (unsigned i = 0; i < kMost; ++i) into[i] = (struct iovec){g_buffers[i], kFrameBytes};
+  for (unsigned i = 0; i < kMax; ++i) into[i] = (struct iovec){g_buffers[i], kFrameBytes};
 }
 
 static unsigned char mark_of(struct iovec frame) {
@@ -31,7 +31,7 @@ static unsigned char mark_of(struct iovec frame) {
 }
 
 static void frames_that_were_kept_back_are_lent_as_many_as_asked_for(void) {
-  struct iovec lent[kMost];
+  struct iovec lent[kMax];
   unsigned char in[kFrameBytes];
   shmif_port* sender = open_port_up("sender");
   shmif_port* receiver = open_port_up("receiver");
@@ -51,15 +51,15 @@ static void frames_that_were_kept_back_are_lent_as_many_as_asked_for(void) {
 }
 
 /** What was lost up to now is told once, with the first frame that is described. */
-static void check_told_once(shmif_port* receiver, struct shmif_frame_info infos[kMost], int got) {
-  CHECK(got == kMost);
+static void check_told_once(shmif_port* receiver, struct shmif_frame_info infos[kMax], int got) {
+  CHECK(got == kMax);
   CHECK(infos[0].lost > 0 && infos[0].lost == counters_of(receiver).lost_frames);
   for (int i = 1; i < got; ++i) CHECK(infos[i].lost == 0);
 }
 
 static void what_was_lost_is_added_up_until_somebody_asks_and_then_told_once(void) {
-  struct iovec into[kMost];
-  struct shmif_frame_info infos[kMost];
+  struct iovec into[kMax];
+  struct shmif_frame_info infos[kMax];
   struct shmif_frame_info info = {.size = sizeof info};
   unsigned char in[kFrameBytes];
   make_small_bus();
@@ -73,8 +73,8 @@ static void what_was_lost_is_added_up_until_somebody_asks_and_then_told_once(voi
     send_many(sender, kSmallLap);
     CHECK(shmif_receive(one, in, sizeof in, NULL) == kFrameBytes);
     while (shmif_receive(one, in, sizeof in, NULL) > 0) continue;
-    CHECK(shmif_receive_batch(many, into, NULL, kMost) == kMost);
-    CHECK(shmif_receive_in_place(lent, into, NULL, kMost) == kMost);
+    CHECK(shmif_receive_batch(many, into, NULL, kMax) == kMax);
+    CHECK(shmif_receive_in_place(lent, into, NULL, kMax) == kMax);
     CHECK(shmif_release(lent) == 0);
     point_to_buffers(into);
   }
@@ -85,10 +85,10 @@ static void what_was_lost_is_added_up_until_somebody_asks_and_then_told_once(voi
   send_many(sender, 2);
   for (int i = 0; i < 2; ++i)
     CHECK(shmif_receive(one, in, sizeof in, &info) == kFrameBytes && info.lost == 0);
-  check_told_once(many, infos, shmif_receive_batch(many, into, infos, kMost));
-  CHECK(shmif_receive_batch(many, into, infos, kMost) == kMost && infos[0].lost == 0);
-  check_told_once(lent, infos, shmif_receive_in_place(lent, into, infos, kMost));
-  CHECK(shmif_receive_in_place(lent, into, infos, kMost) == kMost && infos[0].lost == 0);
+  check_told_once(many, infos, shmif_receive_batch(many, into, infos, kMax));
+  CHECK(shmif_receive_batch(many, into, infos, kMax) == kMax && infos[0].lost == 0);
+  check_told_once(lent, infos, shmif_receive_in_place(lent, into, infos, kMax));
+  CHECK(shmif_receive_in_place(lent, into, infos, kMax) == kMax && infos[0].lost == 0);
   shmif_close(sender);
   shmif_close(one);
   shmif_close(many);
@@ -114,8 +114,7 @@ static void send_and_let_go_on(int signal) {
 /** Receives 32 frames with the marks 0 to 31, while `frames_in_fault` others are sent when the 11th
  * is being copied. Result: how many are received. */
 static int receive_while_overwritten(shmif_port* receiver, unsigned frames_in_fault,
-                                     struct iovec into[kMost],
-                                     struct shmif_frame_info infos[kMost]) {
+                                     struct iovec into[kMax], struct shmif_frame_info infos[kMax]) {
   const struct sigaction act = {.sa_handler = send_and_let_go_on};
   struct sigaction before;
   g_page_bytes = sysconf(_SC_PAGESIZE);
@@ -125,16 +124,16 @@ static int receive_while_overwritten(shmif_port* receiver, unsigned frames_in_fa
   g_frames_in_fault = frames_in_fault;
   infos[0].size = sizeof infos[0];
   CHECK(sigaction(SIGSEGV, &act, &before) == 0);
-  send_marked(g_overwriter, 0, kMost - 1);
-  const int got = shmif_receive_batch(receiver, into, infos, kMost);
+  send_marked(g_overwriter, 0, kMax - 1);
+  const int got = shmif_receive_batch(receiver, into, infos, kMax);
   CHECK(sigaction(SIGSEGV, &before, NULL) == 0);
   return got;
 }
 
 static void frames_overwritten_while_they_are_copied_are_lost_and_the_others_move_up(void) {
   enum { kRoom = 20, kSmall = 15 };
-  struct iovec into[kMost];
-  struct shmif_frame_info infos[kMost];
+  struct iovec into[kMax];
+  struct shmif_frame_info infos[kMax];
   struct shmif_frame_info info = {.size = sizeof info};
   unsigned char in[kFrameBytes];
   make_small_bus();
@@ -143,8 +142,8 @@ static void frames_overwritten_while_they_are_copied_are_lost_and_the_others_mov
   /* The ring has room for 682 records of 96 bytes: the last frames reach the first. */
   point_to_buffers(into);
   into[kSmall].iov_len = kRoom;
-  const int got = receive_while_overwritten(receiver, 682 - kMost + 5, into, infos);
-  const int torn = kMost - got;
+  const int got = receive_while_overwritten(receiver, 682 - kMax + 5, into, infos);
+  const int torn = kMax - got;
   CHECK(torn > 0 && torn < kSmall);
   for (int i = 0; i < got; ++i) {
     const unsigned char* const bytes = into[i].iov_base;
@@ -162,21 +161,21 @@ static void frames_overwritten_while_they_are_copied_are_lost_and_the_others_mov
 }
 
 static void where_all_are_overwritten_while_they_are_copied_others_are_received(void) {
-  struct iovec into[kMost];
-  struct shmif_frame_info infos[kMost];
+  struct iovec into[kMax];
+  struct shmif_frame_info infos[kMax];
   make_small_bus();
   g_overwriter = open_port_up("sender");
   shmif_port* receiver = open_port_up("receiver");
   point_to_buffers(into);
-  CHECK(receive_while_overwritten(receiver, kSmallLap, into, infos) == kMost);
-  CHECK(infos[0].lost >= kMost && infos[0].number == infos[0].lost && mark_of(into[0]) == 0xaa);
+  CHECK(receive_while_overwritten(receiver, kSmallLap, into, infos) == kMax);
+  CHECK(infos[0].lost >= kMax && infos[0].number == infos[0].lost && mark_of(into[0]) == 0xaa);
   CHECK(infos[0].lost == counters_of(receiver).lost_frames);
   shmif_close(g_overwriter);
   shmif_close(receiver);
 }
 
 static void on_a_lost_bus_the_frames_that_were_kept_back_come_first_and_then_the_error(void) {
-  struct iovec into[kMost];
+  struct iovec into[kMax];
   struct shmif_frame_info info = {.size = sizeof info};
   unsigned char in[kFrameBytes];
   char wanted[160];
@@ -189,17 +188,17 @@ static void on_a_lost_bus_the_frames_that_were_kept_back_come_first_and_then_the
   CHECK(truncate(g_path, 0) == 0);
   CHECK(shmif_receive_in_place(receiver, into, NULL, 1) == 1 && mark_of(into[0]) == 1);
   point_to_buffers(into);
-  CHECK(shmif_receive_batch(receiver, into, NULL, kMost) == 4 && mark_of(into[3]) == 5);
+  CHECK(shmif_receive_batch(receiver, into, NULL, kMax) == 4 && mark_of(into[3]) == 5);
   snprintf(wanted, sizeof wanted, "cannot receive on bus:%s: ", g_path);
   memset(&info.bytes, 0xee, sizeof info - sizeof info.size);
   CHECK(shmif_receive(receiver, in, sizeof in, &info) == -EIO);
   CHECK(strncmp(shmif_message(), wanted, strlen(wanted)) == 0);
   CHECK(info.bytes == 0 && info.lost == 0); /* no frame */
   CHECK(shmif_send(sender, in, 1) != 0);    /* another message */
-  CHECK(shmif_receive_batch(receiver, into, NULL, kMost) == -EIO);
+  CHECK(shmif_receive_batch(receiver, into, NULL, kMax) == -EIO);
   CHECK(strncmp(shmif_message(), wanted, strlen(wanted)) == 0);
   CHECK(shmif_send(sender, in, 1) != 0);
-  CHECK(shmif_receive_in_place(receiver, into, NULL, kMost) == -EIO);
+  CHECK(shmif_receive_in_place(receiver, into, NULL, kMax) == -EIO);
   CHECK(strncmp(shmif_message(), wanted, strlen(wanted)) == 0);
   shmif_close(sender);
   shmif_close(receiver);
@@ -209,7 +208,7 @@ static void on_a_lost_bus_the_frames_that_were_kept_back_come_first_and_then_the
 static void check_infos_of(size_t stride, shmif_port* sender, shmif_port* receiver) {
   enum { kFrames = 4 };
   unsigned char infos[kFrames * 100];
-  struct iovec into[kMost];
+  struct iovec into[kMax];
   unsigned char in[kFrameBytes];
   for (int way = 0; way < 3; ++way) {
     point_to_buffers(into);

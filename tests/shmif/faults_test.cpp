@@ -399,19 +399,19 @@ TEST(Faults, DelayHoldsEachFrameForItsTime) {
 
 TEST(Faults, JitterSpreadsTheDelayEvenlyAndReordersNothing) {
   Way way({.delay = 5ms, .jitter = 1ms});
-  std::chrono::nanoseconds least = 1h;
-  std::chrono::nanoseconds most = 0h;
+  std::chrono::nanoseconds min = 1h;
+  std::chrono::nanoseconds max = 0h;
   for (std::uint32_t i = 0; i < 400; ++i) {
     way.put_many(i, 1);
     const auto due = *way.faults.due() - way.now;
-    least = std::min(least, due);
-    most = std::max(most, due);
+    min = std::min(min, due);
+    max = std::max(max, due);
     way.wait(10ms);
   }
-  EXPECT_GE(least, 4ms);
-  EXPECT_LT(least, 4100us);
-  EXPECT_LE(most, 6ms);
-  EXPECT_GT(most, 5900us);
+  EXPECT_GE(min, 4ms);
+  EXPECT_LT(min, 4100us);
+  EXPECT_LE(max, 6ms);
+  EXPECT_GT(max, 5900us);
   EXPECT_EQ(way.out, made(0, 400));
   Way crowd({.delay = 5ms, .jitter = 5ms, .queue_frames = 10'000});
   crowd.put_many(0, 5000, 1us);

@@ -311,20 +311,20 @@ TEST_F(OffloadPort, TheLongestThatItCarriesIsTakenAndAByteMoreIsNot) {
   const auto mss = static_cast<std::uint16_t>(longest);
   const auto one_more = static_cast<std::uint16_t>(longest + 1);
   constexpr std::uint16_t kNoSuperFrame = 0;
-  const std::size_t most = kMaxSuperFrameBytes - headers;
+  const std::size_t max = kMaxSuperFrameBytes - headers;
   Made at_the_end = make(100, kNoSuperFrame, 1);
   at_the_end.offload.csum_start =
       static_cast<std::uint16_t>(at_the_end.bytes.size() - 2 - at_the_end.offload.csum_offset);
   Made behind_the_end = at_the_end;
   ++behind_the_end.offload.csum_start;
   const std::vector<Made> taken{make(longest, kNoSuperFrame, 1), make(3'000, mss, 2),
-                                make(most, kMss, 3), at_the_end};
+                                make(max, kMss, 3), at_the_end};
   for (const Made& made : taken) {
     const FrameView view = made.view();
     EXPECT_FALSE(sender.send({&view, 1}).error) << made.bytes.size();
   }
   for (const Made& made :
-       {make(longest + 1, kNoSuperFrame, 1), make(3'000, one_more, 2), make(most + 1, kMss, 3)}) {
+       {make(longest + 1, kNoSuperFrame, 1), make(3'000, one_more, 2), make(max + 1, kMss, 3)}) {
     const FrameView view = made.view();
     EXPECT_EQ(sender.send({&view, 1}).error, Errc::frame_too_long) << made.bytes.size();
   }

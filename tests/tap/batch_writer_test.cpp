@@ -53,7 +53,7 @@ struct Frames {
   std::vector<std::span<const iovec>> buffers;
 };
 
-using Results = std::array<std::int32_t, BatchWriter::kMostFrames>;
+using Results = std::array<std::int32_t, BatchWriter::kMaxFrames>;
 
 class BatchWriterTest : public ::testing::Test {
  protected:
@@ -73,7 +73,7 @@ class BatchWriterTest : public ::testing::Test {
 };
 
 TEST_F(BatchWriterTest, WritesEachByItselfInOrderAndSaysHowMuch) {
-  Frames frames(BatchWriter::kMostFrames);
+  Frames frames(BatchWriter::kMaxFrames);
   for (unsigned round = 0; round < 5; ++round) {  // more than the rings hold
     for (std::size_t begin = 0; begin < frames.buffers.size(); begin += 8) {
       const auto some = std::span(frames.buffers).subspan(begin, 8);
@@ -89,7 +89,7 @@ TEST_F(BatchWriterTest, WritesEachByItselfInOrderAndSaysHowMuch) {
 }
 
 TEST_F(BatchWriterTest, WhatFindsNoRoomFailsAtOnceAndIsNotWrittenLater) {
-  Frames frames(BatchWriter::kMostFrames);
+  Frames frames(BatchWriter::kMaxFrames);
   const int few_bytes = 4096;  // for a few frames, with what the kernel adds to each
   ASSERT_EQ(::setsockopt(wire_.in.get(), SOL_SOCKET, SO_SNDBUF, &few_bytes, sizeof few_bytes), 0);
   ASSERT_EQ(writer_.write(wire_.in.get(), frames.buffers, results_), frames.buffers.size());
@@ -115,12 +115,12 @@ TEST_F(BatchWriterTest, OneThatFailsDoesNotKeepTheOthers) {
 }
 
 TEST_F(BatchWriterTest, TakesNoMoreAtOnceThanItSaysAndIsOfUseAfterwards) {
-  Frames frames(BatchWriter::kMostFrames + 6);
-  std::array<std::int32_t, BatchWriter::kMostFrames + 6> results{};
+  Frames frames(BatchWriter::kMaxFrames + 6);
+  std::array<std::int32_t, BatchWriter::kMaxFrames + 6> results{};
   results.fill(12345);
-  EXPECT_EQ(writer_.write(wire_.in.get(), frames.buffers, results), BatchWriter::kMostFrames);
+  EXPECT_EQ(writer_.write(wire_.in.get(), frames.buffers, results), BatchWriter::kMaxFrames);
   for (std::size_t i = 0; i < results.size(); ++i) {
-    EXPECT_EQ(results[i] == 12345, i >= BatchWriter::kMostFrames) << i;
+    EXPECT_EQ(results[i] == 12345, i >= BatchWriter::kMaxFrames) << i;
   }
   (void)wire_.heard();
   EXPECT_EQ(writer_.write(wire_.in.get(), std::span(frames.buffers).first(2), results_), 2U);

@@ -34,7 +34,7 @@ DirectionCounters counters_of(const Bridge& bridge, bool to_right) {
 }
 
 TEST(BridgeOptions, NoBatchIsLargerThanWasAskedForInEitherDirection) {
-  for (const std::size_t most : {1U, 3U, 100U}) {
+  for (const std::size_t max : {1U, 3U, 100U}) {
     for (const bool to_right : {true, false}) {
       Script source;
       source.receive = [left = std::size_t{100}](FrameBatch& into) mutable {
@@ -53,12 +53,12 @@ TEST(BridgeOptions, NoBatchIsLargerThanWasAskedForInEitherDirection) {
       };
       AnyLink from = scripted_link(source);
       AnyLink to = scripted_link(sink);
-      Bridge bridge = Bridge::create({.batch_frames = most}).value();
+      Bridge bridge = Bridge::create({.batch_frames = max}).value();
       add_pair(bridge, from, to, to_right);
       EXPECT_EQ(bridge.run().error, Errc::link_ended);
-      std::vector<std::size_t> expected(100 / most, most);
-      if (100 % most != 0) expected.push_back(100 % most);
-      EXPECT_EQ(offered, expected) << most;
+      std::vector<std::size_t> expected(100 / max, max);
+      if (100 % max != 0) expected.push_back(100 % max);
+      EXPECT_EQ(offered, expected) << max;
       EXPECT_EQ(counters_of(bridge, to_right).batches, expected.size());
       EXPECT_EQ(counters_of(bridge, to_right).frames, 100U);
     }

@@ -5,10 +5,10 @@
 namespace shmif::tap::test {
 namespace {
 
-/// How many occasions it lets pass before it looks again; more than it may: `most`.
-unsigned skipped(Expectation& expectation, unsigned most = 2 * Expectation::kMostSkipped) {
+/// How many occasions it lets pass before it looks again; more than it may: `max`.
+unsigned skipped(Expectation& expectation, unsigned max = 2 * Expectation::kMaxSkipped) {
   unsigned count = 0;
-  while (count < most && !expectation.is_worth_a_look()) ++count;
+  while (count < max && !expectation.is_worth_a_look()) ++count;
   return count;
 }
 

@@ -201,9 +201,9 @@ TEST_F(TapLinkTest, TakesEveryMtuAndNumberOfQueuesUpToTheLimits) {
   for (const unsigned queues : {0U, 17U}) {
     EXPECT_EQ(TapLink::open_queues(in(where_, "tap0"), queues).error().code, Errc::bad_argument);
   }
-  const auto most = TapLink::open_queues(in(where_, "tap0"), 16);
-  ASSERT_TRUE(most) << most.error().message;
-  EXPECT_EQ(most->size(), 16U);
+  const auto max = TapLink::open_queues(in(where_, "tap0"), 16);
+  ASSERT_TRUE(max) << max.error().message;
+  EXPECT_EQ(max->size(), 16U);
 }
 
 TEST_F(TapLinkTest, ADeviceThatIsNotToBeUpHasItsAddressAndIsDown) {

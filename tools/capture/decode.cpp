@@ -22,7 +22,7 @@ namespace shmif::tools {
 namespace {
 
 constexpr std::size_t kHeaderBytes = 512;
-constexpr unsigned kMostTags = 4;
+constexpr unsigned kMaxTags = 4;
 
 constexpr unsigned kTypeIpv4 = 0x0800, kTypeArp = 0x0806, kTypeIpv6 = 0x86dd;
 
@@ -55,10 +55,10 @@ std::string time_of_day(std::uint64_t time_ns) {
               time_ns % 1'000'000'000U);
 }
 
-std::string hex(Octets bytes, std::size_t most) {
+std::string hex(Octets bytes, std::size_t max) {
   std::string out;
-  for (std::size_t i = 0; i < std::min(bytes.size(), most); ++i) out += text("%02x", bytes[i]);
-  if (bytes.size() > most) out += "...";
+  for (std::size_t i = 0; i < std::min(bytes.size(), max); ++i) out += text("%02x", bytes[i]);
+  if (bytes.size() > max) out += "...";
   return out;
 }
 
@@ -353,10 +353,10 @@ std::string describe_stp(Octets bpdu, std::size_t length) {
 std::string describe_llc(Octets packet, unsigned length) {
   if (length < packet.size()) packet = packet.first(length);  // the rest is padding
   constexpr std::size_t kLlcBytes = 3;
-  constexpr std::size_t kLeastBpdu = 35;  // a configuration BPDU; the change notice is shorter
+  constexpr std::size_t kMinBpdu = 35;  // a configuration BPDU; the change notice is shorter
   if (packet.size() < kLlcBytes) return text("LLC, length %u, malformed", length);
   const bool spanning_tree = packet[0] == 0x42 && packet[1] == 0x42 && packet[2] == 0x03;
-  if (spanning_tree && packet.size() >= kLlcBytes + kLeastBpdu) {
+  if (spanning_tree && packet.size() >= kLlcBytes + kMinBpdu) {
     return describe_stp(packet.subspan(kLlcBytes), length);
   }
   const char* const name = spanning_tree ? "STP" : "LLC";
@@ -407,7 +407,7 @@ std::string hex_dump(Octets bytes) {
 /// tags.
 std::string describe_tags(Octets bytes, std::size_t& at) {
   std::string out;
-  for (unsigned tags = 0; tags < kMostTags; ++tags) {
+  for (unsigned tags = 0; tags < kMaxTags; ++tags) {
     const unsigned type = get16(bytes, at);
     if ((type != 0x8100 && type != 0x88a8) || bytes.size() < at + 6) break;
     const unsigned tag = get16(bytes, at + 2);

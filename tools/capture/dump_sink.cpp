@@ -11,7 +11,7 @@ namespace shmif::tools {
 namespace {
 
 constexpr std::size_t kTextBytes = 1U << 20U;  // more than any frame's lines, with --hex
-constexpr std::size_t kMostInterfaces = 1024;  // further senders share one
+constexpr std::size_t kMaxInterfaces = 1024;   // further senders share one
 
 }  // namespace
 
@@ -90,7 +90,7 @@ void DumpSink::put_line(const FrameView& frame) {
 
 void DumpSink::put_pcapng(PcapngWriter& file, const FrameView& frame, std::uint64_t lost_before) {
   const SenderNames::Sender& sender = names_->of(frame);
-  const bool is_full = interfaces_.size() >= kMostInterfaces;
+  const bool is_full = interfaces_.size() >= kMaxInterfaces;
   auto found = interfaces_.find(sender.id);
   if (found == interfaces_.end() && is_full) found = interfaces_.find(SenderNames::kOthers);
   if (found == interfaces_.end()) {

@@ -12,15 +12,15 @@ std::string describe(unsigned slot, LinkKind link, const MacAddress& mac) {
 }
 
 /// Twice as many as the port table can name: 256 ports, and the former port of each slot.
-constexpr std::size_t kMostSenders = 1024;
+constexpr std::size_t kMaxSenders = 1024;
 /// Reading the port table takes many times as long as showing a frame, so reads are limited:
-/// kMostLooks at once, and one more every kTimePerLook.
-constexpr unsigned kMostLooks = 4096;
+/// kMaxLooks at once, and one more every kTimePerLook.
+constexpr unsigned kMaxLooks = 4096;
 constexpr std::chrono::milliseconds kTimePerLook{1};
 
 }  // namespace
 
-SenderNames::SenderNames(const std::string& path) : looks_left_(kMostLooks) {
+SenderNames::SenderNames(const std::string& path) : looks_left_(kMaxLooks) {
   if (Result<Bus> bus = Bus::open(path)) bus_.emplace(*std::move(bus));
   look();
 }
@@ -30,7 +30,7 @@ bool SenderNames::may_look() {
   if (gained > 0) {
     looks_counted_ += gained * kTimePerLook;
     looks_left_ = static_cast<unsigned>(
-        std::min<std::int64_t>(kMostLooks, static_cast<std::int64_t>(looks_left_) + gained));
+        std::min<std::int64_t>(kMaxLooks, static_cast<std::int64_t>(looks_left_) + gained));
   }
   if (looks_left_ == 0) return false;
   --looks_left_;
@@ -49,7 +49,7 @@ void SenderNames::look() {
   const auto key_of = [](const auto& port) {
     return Key{static_cast<std::uint16_t>(port.slot), port.incarnation};
   };
-  if (senders_.size() + info.former_ports.size() + info.ports.size() >= kMostSenders) {
+  if (senders_.size() + info.former_ports.size() + info.ports.size() >= kMaxSenders) {
     std::set<Key> present;
     for (const FormerPort& port : info.former_ports) present.insert(key_of(port));
     for (const PortInfo& port : info.ports) present.insert(key_of(port));

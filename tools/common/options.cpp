@@ -119,17 +119,17 @@ std::optional<std::uint32_t> Arguments::packet_bytes(std::string_view option) co
   return static_cast<std::uint32_t>(bytes);
 }
 
-std::optional<std::uint64_t> Arguments::count(std::string_view option, std::uint64_t least,
-                                              std::uint64_t most) const {
+std::optional<std::uint64_t> Arguments::count(std::string_view option, std::uint64_t min,
+                                              std::uint64_t max) const {
   const std::optional<std::string> value = text(option);
   if (!value) return std::nullopt;
   const auto number = base::read_count(*value);
-  if (number && *number >= least && *number <= most) return *number;
+  if (number && *number >= min && *number <= max) return *number;
   std::string why = "is not a whole number";
-  if (most != std::numeric_limits<std::uint64_t>::max()) {
-    why += " from " + std::to_string(least) + " to " + std::to_string(most);
-  } else if (least != 0) {
-    why += " from " + std::to_string(least) + " up";
+  if (max != std::numeric_limits<std::uint64_t>::max()) {
+    why += " from " + std::to_string(min) + " to " + std::to_string(max);
+  } else if (min != 0) {
+    why += " from " + std::to_string(min) + " up";
   }
   refuse(option, *value, why.c_str());
 }
@@ -217,9 +217,9 @@ Options& Options::example(std::string command_line, std::string text) {
   return *this;
 }
 
-Options& Options::words(std::size_t least, std::size_t most) {
-  least_ = least;
-  most_ = most;
+Options& Options::words(std::size_t min, std::size_t max) {
+  min_ = min;
+  max_ = max;
   return *this;
 }
 
@@ -278,14 +278,13 @@ std::string Options::program_remedy(const CommandLine& line) const {
   // Suggests the intended line, if it can be recognised: the command's words before "--", and the
   // program's after it.
   std::string meant = synopsis_;
-  const bool words_only =
-      std::none_of(line.words.begin(),
-                   line.words.begin() + static_cast<long>(std::min(line.words.size(), most_)),
-                   [](const std::string& word) { return word.starts_with('-'); });
-  if (words_only && line.words.size() > most_) {
+  const bool words_only = std::none_of(
+      line.words.begin(), line.words.begin() + static_cast<long>(std::min(line.words.size(), max_)),
+      [](const std::string& word) { return word.starts_with('-'); });
+  if (words_only && line.words.size() > max_) {
     meant.clear();
     for (std::size_t i = 0; i < line.words.size(); ++i) {
-      meant += (i == 0 ? "" : i == most_ ? " -- " : " ") + line.words[i];
+      meant += (i == 0 ? "" : i == max_ ? " -- " : " ") + line.words[i];
     }
   }
   return std::string("the program and its options come after \"--\": ") + program_name() + ' ' +
@@ -368,11 +367,11 @@ Arguments Options::parse(const CommandLine& line) const {
   } else if (line.tail) {
     result.positional_.insert(result.positional_.end(), line.tail->begin(), line.tail->end());
   }
-  if (result.positional_.size() < least_) {
+  if (result.positional_.size() < min_) {
     throw UsageError{"too few arguments, it takes " + synopsis_};
   }
-  if (result.positional_.size() > most_) {
-    throw UsageError{"\"" + result.positional_[most_] + "\" is one argument too many, it takes " +
+  if (result.positional_.size() > max_) {
+    throw UsageError{"\"" + result.positional_[max_] + "\" is one argument too many, it takes " +
                      synopsis_};
   }
   return result;

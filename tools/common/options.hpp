@@ -35,8 +35,8 @@ class Arguments {
   /// Bytes of a packet, in digits.
   std::optional<std::uint32_t> packet_bytes(std::string_view option) const;
   std::optional<std::uint64_t> count(
-      std::string_view option, std::uint64_t least = 0,
-      std::uint64_t most = std::numeric_limits<std::uint64_t>::max()) const;
+      std::string_view option, std::uint64_t min = 0,
+      std::uint64_t max = std::numeric_limits<std::uint64_t>::max()) const;
   /// A time; without a unit, in seconds.
   std::optional<std::chrono::nanoseconds> seconds(std::string_view option) const;
   std::optional<double> share(std::string_view option) const;
@@ -75,7 +75,7 @@ class Options {
                 std::optional<std::string> alone);
   Options& example(std::string command_line, std::string text);
   /// How many words that are not options the command takes. Default: exactly one.
-  Options& words(std::size_t least, std::size_t most);
+  Options& words(std::size_t min, std::size_t max);
   /// "--" must be given, followed by a program to run. Without this call, words after "--" are
   /// ordinary words.
   Options& takes_program();
@@ -105,8 +105,8 @@ class Options {
   std::string about_;
   std::vector<Option> options_;
   std::vector<std::pair<std::string, std::string>> examples_;
-  std::size_t least_ = 1;
-  std::size_t most_ = 1;
+  std::size_t min_ = 1;
+  std::size_t max_ = 1;
   bool takes_program_ = false;
 };
 

@@ -37,8 +37,8 @@ namespace {
 
 using Kind = LinkAddress::Kind;
 
-/// One end of the bridge. The kind of link matters only for opening it and for the summary.
-struct End {
+/// One side of the bridge. The kind of link matters only for opening it and for the summary.
+struct Side {
   LinkAddress address;
   std::optional<Bus> bus;  ///< from the first inspection until the port is attached
   std::optional<AnyLink> link;
@@ -103,7 +103,7 @@ void refuse_loop(const LinkAddress& left, const LinkAddress& right) {
 }
 
 /// The bus of an end. It is opened once, so the port is attached to the bus that was inspected.
-const Bus& bus_of(End& end, const BusWish& wish) {
+const Bus& bus_of(Side& end, const BusWish& wish) {
   if (!end.bus) end.bus.emplace(provide_bus(end.address.target, wish).value());
   return *end.bus;
 }
@@ -115,7 +115,7 @@ struct BusBeside {
   bool carries_offloads = false;
 };
 
-BusBeside bus_beside(End& other, const BusWish& wish) {
+BusBeside bus_beside(Side& other, const BusWish& wish) {
   if (other.address.kind != Kind::bus) return {};
   if (!other.bus && wish.create && access(other.address.target.c_str(), F_OK) != 0)
     return {wish.options.mtu, wish.options.carries_offloads()};
@@ -123,7 +123,8 @@ BusBeside bus_beside(End& other, const BusWish& wish) {
   return {bus.mtu, bus.carries_offloads};
 }
 
-void attach(End& end, End& other, const BusWish& wish, const std::string& port_name, bool offload) {
+void attach(Side& end, Side& other, const BusWish& wish, const std::string& port_name,
+            bool offload) {
   const Bus& bus = bus_of(end, wish);
   PortOptions options;
   options.take_offloads = offload && (other.link ? other.link->takes_offloads()
@@ -137,7 +138,7 @@ void attach(End& end, End& other, const BusWish& wish, const std::string& port_n
   end.bus.reset();
 }
 
-void open_device(End& end, End& other, const BusWish& wish, bool offload) {
+void open_device(Side& end, Side& other, const BusWish& wish, bool offload) {
   const BusBeside bus = bus_beside(other, wish);
   offload = offload && bus.carries_offloads;
   if (end.address.kind == Kind::tap) {
@@ -159,7 +160,7 @@ void open_device(End& end, End& other, const BusWish& wish, bool offload) {
 
 /// Opens both ends, in an order that leaves nothing behind after a failure: first devices and
 /// captures to read, then buses, which may be made, then captures to write.
-void open_ends(std::array<End, 2>& ends, const BusWish& wish, const std::string& port_name,
+void open_ends(std::array<Side, 2>& ends, const BusWish& wish, const std::string& port_name,
                bool offload) {
   if (ends[0].address.kind == Kind::pcap) {
     ends[0].reader = ends[0].hold(PcapReader::open(ends[0].address.target, {.speed = 1}).value());
@@ -172,7 +173,7 @@ void open_ends(std::array<End, 2>& ends, const BusWish& wish, const std::string&
   if (ends[1].address.kind == Kind::pcap) {
     ends[1].writer = ends[1].hold(create_capture(ends[1].address.target));
   }
-  for (const End& end : ends) {
+  for (const Side& end : ends) {
     if (end.port == nullptr) continue;
     if (const std::error_code error = end.port->up()) {
       throw Exception(Error(
@@ -207,15 +208,15 @@ Directions faults_from(const Arguments& args) {
 }
 
 /// Adds faults to frames received from a link. Frames still under way when the link ends arrive.
-void wrap(End& end, const FaultOptions& faults) {
+void wrap(Side& end, const FaultOptions& faults) {
   if (!faults.any()) return;
   AnyLink inner = *std::move(end.link);
   end.faults = end.hold(FaultLink::wrap(std::move(inner), faults, {}).value());
 }
 
 /// What happened to the frames from one end to the other.
-BridgeWay way_of(const std::string& from, const std::string& to, const End& source, const End& sink,
-                 const tap::DirectionCounters& counters) {
+BridgeWay way_of(const std::string& from, const std::string& to, const Side& source,
+                 const Side& sink, const tap::DirectionCounters& counters) {
   BridgeWay way{.from = from, .to = to, .counters = counters};
   if (source.faults != nullptr) {
     way.faults = {source.faults->received(), source.faults->to_receive()};
@@ -230,7 +231,7 @@ BridgeWay way_of(const std::string& from, const std::string& to, const End& sour
 }
 
 /// Whether the capture goes to standard output, so that no other text may go there.
-bool capture_is_output(const std::array<End, 2>& ends) {
+bool capture_is_output(const std::array<Side, 2>& ends) {
   return ends[1].writer != nullptr && ends[1].address.target == "-";
 }
 
@@ -241,7 +242,7 @@ bool output_is_pipe() {
 }
 
 /// Reports errors of a capture file, or why a link ended unexpectedly.
-int last_words(const std::array<End, 2>& ends, const tap::BridgeEnd& end) {
+int last_words(const std::array<Side, 2>& ends, const tap::BridgeEnd& end) {
   if (ends[1].writer != nullptr) {
     static_cast<void>(ends[1].writer->flush());
     const Result<void> status = ends[1].writer->status();
@@ -258,7 +259,7 @@ int last_words(const std::array<End, 2>& ends, const tap::BridgeEnd& end) {
 }
 
 /// The interceptors between the two ends: answers to pings for ports, and the search for loops.
-tap::Interceptor interceptor(const End& end, LoopGuard::Side side, LoopGuard* guard) {
+tap::Interceptor interceptor(const Side& end, LoopGuard::Side side, LoopGuard* guard) {
   const Port* const port = end.port;
   return [port, side, guard](const FrameView& frame, AnyLink& back) {
     if (guard != nullptr && guard->look(side, frame, back)) return true;
@@ -266,7 +267,7 @@ tap::Interceptor interceptor(const End& end, LoopGuard::Side side, LoopGuard* gu
   };
 }
 
-std::optional<std::uint32_t> mtu_of(const End& end) {
+std::optional<std::uint32_t> mtu_of(const Side& end) {
   if (end.port != nullptr) return end.port->mtu();
   if (end.address.kind == Kind::pcap) return std::nullopt;
   const std::optional<tap::Interface> device = find_device(nullptr, end.address.target);
@@ -274,7 +275,7 @@ std::optional<std::uint32_t> mtu_of(const End& end) {
 }
 
 /// Shows the state of a device on the port at the other end.
-std::optional<DeviceWatch> watch_device(const End& device, const End& other) {
+std::optional<DeviceWatch> watch_device(const Side& device, const Side& other) {
   const bool is_device = device.address.kind == Kind::tap || device.address.kind == Kind::packet;
   if (!is_device || other.port == nullptr) return std::nullopt;
   return std::optional<DeviceWatch>(std::in_place, nullptr, device.address.target, *other.port,
@@ -282,7 +283,7 @@ std::optional<DeviceWatch> watch_device(const End& device, const End& other) {
 }
 
 /// Carries frames until a link ends or a signal comes. Result: how it ended, and the counters.
-std::pair<tap::BridgeEnd, tap::PairCounters> carry(std::array<End, 2>& ends,
+std::pair<tap::BridgeEnd, tap::PairCounters> carry(std::array<Side, 2>& ends,
                                                    const StopSignals& stop,
                                                    const std::vector<std::string>& names) {
   tap::BridgeOptions options;
@@ -304,7 +305,7 @@ std::pair<tap::BridgeEnd, tap::PairCounters> carry(std::array<End, 2>& ends,
                                                     watch_device(ends[1], ends[0])};
   options.on_trouble = [&](AnyLink& link, std::error_code error) {
     for (std::size_t i = 0; i < ends.size(); ++i) {
-      End& other = ends[1 - i];
+      Side& other = ends[1 - i];
       if (&link != &*ends[i].link || ends[i].port == nullptr) continue;
       const bool tap = other.address.kind == Kind::tap && other.faults == nullptr;
       follow_bus(ends[i].address.target, *other.link, tap ? LinkKind::tap : LinkKind::bridge,
@@ -313,7 +314,7 @@ std::pair<tap::BridgeEnd, tap::PairCounters> carry(std::array<End, 2>& ends,
   };
   tap::Bridge bridge = tap::Bridge::create(options).value();
   BusWatch bus_watch;
-  for (const End& end : ends) {
+  for (const Side& end : ends) {
     if (end.port != nullptr) bus_watch.add(*end.port);
   }
   bus_watch.join(bridge).value();
@@ -338,7 +339,7 @@ int run_bridge(const CommandLine& line) {
   const Arguments args = bridge_options().parse(line);
   const BusWish wish = bus_wish(args);
   const Directions faults = faults_from(args);
-  std::array<End, 2> ends;
+  std::array<Side, 2> ends;
   for (std::size_t i = 0; i < ends.size(); ++i) {
     ends[i].address = link_address(args.positional()[i]);
   }

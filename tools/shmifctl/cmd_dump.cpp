@@ -152,10 +152,10 @@ Options dump_options() {
 
 /// A number means millions of bytes, as with tcpdump; with a unit it is a size.
 std::uint64_t parse_rotate_size(const std::string& text) {
-  constexpr std::uint64_t kMost = std::uint64_t{1} << 60U;
+  constexpr std::uint64_t kMax = std::uint64_t{1} << 60U;
   std::uint64_t bytes = 0;
   if (const auto millions = base::read_digits(text)) {
-    bytes = *millions <= kMost / 1'000'000 ? *millions * 1'000'000 : 0;
+    bytes = *millions <= kMax / 1'000'000 ? *millions * 1'000'000 : 0;
   } else if (const auto size = base::read_size(text)) {
     bytes = *size;
   }
@@ -167,8 +167,8 @@ std::uint64_t parse_rotate_size(const std::string& text) {
 RotationWish rotation(const Arguments& args, const std::optional<std::string>& file) {
   RotationWish wish;
   if (const auto size = args.text("rotate-size")) wish.file_bytes = parse_rotate_size(*size);
-  constexpr std::uint64_t kMostSeconds = 1'000'000'000;
-  wish.seconds = std::chrono::seconds(args.count("rotate-seconds", 1, kMostSeconds).value_or(0));
+  constexpr std::uint64_t kMaxSeconds = 1'000'000'000;
+  wish.seconds = std::chrono::seconds(args.count("rotate-seconds", 1, kMaxSeconds).value_or(0));
   wish.files = args.count("rotate-files", 1).value_or(0);
   if (wish.files != 0 && !wish.any()) {
     throw UsageError{"--rotate-files counts the files of -C or -G: give one of them, too"};
@@ -193,8 +193,8 @@ WantedOutput output(const Arguments& args) {
     wanted.format = *format == "pcapng" ? CaptureFormat::pcapng : CaptureFormat::pcap;
   }
   wanted.rotation = rotation(args, wanted.file);
-  constexpr std::uint64_t kMostSnap = 262144;
-  const std::uint64_t snap = args.count("snapshot-length", 0, kMostSnap).value_or(0);
+  constexpr std::uint64_t kMaxSnap = 262144;
+  const std::uint64_t snap = args.count("snapshot-length", 0, kMaxSnap).value_or(0);
   if (snap != 0 && snap < kEthernetHeaderBytes) {
     throw UsageError{"--snapshot-length " + std::to_string(snap) +
                      " is less than the header of a frame (14 or more; 0: all of it)"};

@@ -12,7 +12,7 @@
 #include "shmif/port.hpp"
 #include "tap/bridge.hpp"
 #include "tap/carrier.hpp"
-#include "tap/guest_link.hpp"
+#include "tap/guest_port.hpp"
 #include "tools/common/options.hpp"
 #include "tools/relay/bus_options.hpp"
 #include "tools/relay/bus_watch.hpp"
@@ -162,14 +162,14 @@ bool is_label_character(char c) {
 
 /// Whether RFC 1123 and the kernel accept the name.
 bool is_host_name(const std::string& name) {
-  constexpr std::size_t kMostName = 64;
-  constexpr std::size_t kMostLabel = 63;
-  if (name.empty() || name.size() > kMostName) return false;
+  constexpr std::size_t kMaxName = 64;
+  constexpr std::size_t kMaxLabel = 63;
+  if (name.empty() || name.size() > kMaxName) return false;
   std::size_t begin = 0;
   for (;;) {  // one label per round; a label ends at a dot or at the end
     const std::size_t end = std::min(name.find('.', begin), name.size());
     const std::string label = name.substr(begin, end - begin);
-    if (label.empty() || label.size() > kMostLabel || label.front() == '-' || label.back() == '-' ||
+    if (label.empty() || label.size() > kMaxLabel || label.front() == '-' || label.back() == '-' ||
         !std::ranges::all_of(label, is_label_character)) {
       return false;
     }
@@ -213,22 +213,6 @@ HostWish read_host_wish(const Arguments& args) {
 
 // ---- The host ----
 
-/// One interface and its port, while both work.
-struct Wire {
-  Port* port = nullptr;  // inside `bus`
-  bool always_promiscuous = false;
-  tap::GuestInterfaceState state;
-  bool broken = false;
-  std::uint32_t bus_mtu = 0;      ///< of the bus for which the device was made
-  bool carries_offloads = false;  ///< the same
-  bool waits_for_bus = false;     ///< broken, until a bus is at its path again
-  std::string path;               ///< of its bus
-  std::string interface;
-  LinkKind kind = LinkKind::tap;
-  std::unique_ptr<AnyLink> bus;
-  std::unique_ptr<AnyLink> device;
-};
-
 /// A program on its buses.
 class ExecHost {
  public:
@@ -241,13 +225,8 @@ class ExecHost {
 
   /// Runs the program. Result: the exit code.
   int run() {
-    for (const Wire& wire : wires_) {
-      if (const std::error_code error = wire.port->up()) {
-        throw Exception(Error(
-            error, "cannot bring the port up on " + wire.bus->address() + ": " + error.message()));
-      }
-    }
-    guest_.release(hostname_.empty() ? host_name_for(wires_.front().port->name()) : hostname_)
+    for (tap::GuestPort& port : ports_) port.up().value();
+    guest_.release(hostname_.empty() ? host_name_for(ports_.front().port().name()) : hostname_)
         .value();
     let_go_of_streams();
     while (!exit_ && carry()) {  // until the program ends, or no interface is left
@@ -275,23 +254,9 @@ class ExecHost {
   }
 
   void attach(Attachment& attachment, tap::GuestLink& link) {
-    attachment.port.kind = link.kind;
-    auto port = std::make_unique<Port>(attachment.port);
-    port->attach(*attachment.bus).value();
+    ports_.push_back(tap::GuestPort::attach(link, *attachment.bus, attachment.port).value());
     attachment.bus.reset();
-    Wire wire;
-    wire.bus_mtu = port->mtu();
-    wire.carries_offloads = port->takes_offloads();
-    wire.port = port.get();
-    wire.always_promiscuous = attachment.port.promiscuous;
-    wire.state.mtu = link.mtu;
-    wire.path = attachment.path;
-    wire.interface = link.interface;
-    wire.kind = link.kind;
-    buses_.add(*wire.port);
-    wire.bus = std::make_unique<AnyLink>(std::move(port));
-    wire.device = tap::adopt(link, attachment.interface.offload).value();
-    wires_.push_back(std::move(wire));
+    buses_.add(ports_.back().port());
   }
 
   /// Carries frames until the program or a link ends. A link that has ended is left out. Result:
@@ -302,40 +267,37 @@ class ExecHost {
       too_long_.say(frame.size(), from.address(), mtu_of(from), to.address(), mtu_of(to));
     };
     options.on_trouble = [this](AnyLink& link, std::error_code error) {
-      for (Wire& wire : wires_) {
-        if (wire.bus.get() == &link) follow_bus(wire.path, *wire.device, wire.kind, error);
+      for (const tap::GuestPort& port : ports_) {
+        if (&port.bus() == &link) follow_bus(port.path(), port.device(), port.kind(), error);
       }
     };
     tap::Bridge bridge = tap::Bridge::create(options).value();
-    std::vector<Wire*> pairs;
-    for (Wire& wire : wires_) {
-      if (wire.broken) continue;
-      bridge.add(*wire.bus, *wire.device, PingAnswerer(*wire.port)).value();
-      pairs.push_back(&wire);
+    std::vector<tap::GuestPort*> pairs;
+    for (tap::GuestPort& port : ports_) {
+      if (!port.is_plugged()) continue;
+      bridge.add(port.bus(), port.device(), PingAnswerer(port.port())).value();
+      pairs.push_back(&port);
     }
-    const auto waits = [](const Wire& wire) { return wire.waits_for_bus; };
-    if (pairs.empty() && std::ranges::none_of(wires_, waits)) return false;
+    if (pairs.empty() && std::ranges::none_of(ports_, &tap::GuestPort::waits_for_bus)) return false;
     buses_.join(bridge, [this] { return !find_buses_again(); }).value();
     bridge.watch(guest_.descriptor(), [this] { return take_news(); }).value();
     const tap::BridgeEnd end = bridge.run();
     if (end.why == tap::BridgeEnd::Why::link_ended && end.pair < pairs.size()) {
       give_up(*pairs[end.pair], end);
-      if (pairs[end.pair]->waits_for_bus) buses_.look_soon();
+      if (pairs[end.pair]->waits_for_bus()) buses_.look_soon();
     } else if (end.error) {
       throw Exception(Error(end.error, "cannot carry frames: " + end.error.message()));
     }
     return true;
   }
 
-  /// Continues without a wire. If its bus is lost, the interface loses its carrier, and gets it
-  /// back when a bus is at that path again.
-  static void give_up(Wire& lost, const tap::BridgeEnd& end) {
-    lost.broken = true;
-    (void)lost.port->down();
-    lost.waits_for_bus = end.error == Errc::bus_lost;
+  /// Continues without an interface. If its bus is lost, the interface loses its carrier, and gets
+  /// it back when a bus is at that path again.
+  static void give_up(tap::GuestPort& lost, const tap::BridgeEnd& end) {
     std::string then = "; the program goes on without it";
-    if (lost.waits_for_bus && !tap::set_carrier(lost.device->descriptor(), lost.kind, false)) {
-      then += ", and " + lost.interface + " has no carrier until there is a bus at that path again";
+    if (lost.unplug(end.error) && !lost.set_carrier(false)) {
+      then +=
+          ", and " + lost.interface() + " has no carrier until there is a bus at that path again";
     }
     log_warning("exec: " + end.address + " is gone: " + end.error.message() + then);
   }
@@ -343,37 +305,19 @@ class ExecHost {
   /// Result: whether a lost bus is there again.
   bool find_buses_again() {
     bool found = false;
-    for (Wire& wire : wires_) found = (wire.waits_for_bus && attach_again(wire)) || found;
-    const auto waits = [](const Wire& wire) { return wire.waits_for_bus; };
-    if (std::ranges::any_of(wires_, waits)) buses_.look_soon();
+    for (tap::GuestPort& port : ports_) {
+      if (!port.waits_for_bus() || !port.attach_again()) continue;
+      found = true;
+      log_warning("exec: there is a bus at " + port.path() + " again, and " + port.interface() +
+                  " has carrier");
+    }
+    if (std::ranges::any_of(ports_, &tap::GuestPort::waits_for_bus)) buses_.look_soon();
     return found;
   }
 
-  /// The device was made for the lost bus, so a new bus must have the same properties.
-  static bool attach_again(Wire& wire) {
-    const Result<Bus> bus = Bus::open(wire.path);
-    if (!bus || wire.port->detach()) return false;
-    const BusInfo info = bus->info();
-    if (info.mtu != wire.bus_mtu || info.carries_offloads != wire.carries_offloads) return false;
-    if (!wire.port->attach(*bus) || wire.port->up()) return false;
-    wire.broken = wire.waits_for_bus = false;
-    show_state(wire);  // also for changes meanwhile; carrier follows with the next news
-    (void)tap::set_carrier(wire.device->descriptor(), wire.kind, true);
-    log_warning("exec: there is a bus at " + wire.path + " again, and " + wire.interface +
-                " has carrier");
-    return true;
-  }
-
-  static void show_state(const Wire& wire) {
-    if (wire.broken) return;
-    (void)wire.port->set_promiscuous(wire.always_promiscuous || wire.state.promiscuous);
-    (void)wire.port->set_carrier(wire.state.carrier);
-  }
-
   std::optional<std::uint32_t> mtu_of(const AnyLink& side) const {
-    for (const Wire& wire : wires_) {
-      if (&side == wire.bus.get()) return wire.port->mtu();
-      if (&side == wire.device.get()) return wire.state.mtu;
+    for (const tap::GuestPort& port : ports_) {
+      if (const auto mtu = port.mtu_of(side)) return mtu;
     }
     return std::nullopt;
   }
@@ -381,11 +325,7 @@ class ExecHost {
   /// Result: false if the program has ended.
   bool take_news() {
     tap::GuestNews news = guest_.dispatch();
-    for (const tap::GuestInterfaceState& now : news.interfaces) {
-      Wire& wire = wires_[now.interface];
-      wire.state = now;
-      show_state(wire);
-    }
+    for (const tap::GuestInterfaceState& now : news.interfaces) ports_[now.interface].show(now);
     exit_ = std::move(news.exit);
     return !exit_;
   }
@@ -393,7 +333,7 @@ class ExecHost {
   tap::Guest guest_;
   std::string program_;
   std::string hostname_;  ///< as given; empty: the name of the port
-  std::vector<Wire> wires_;
+  std::vector<tap::GuestPort> ports_;
   BusWatch buses_;
   std::optional<tap::GuestExit> exit_;
   TooLongNotice too_long_;

@@ -201,7 +201,7 @@ class Asker {
     }
     if (!target_.everybody && ping->source != target_.mac) return;
     const bool known = responders_.contains(ping->source);
-    if (!known && responders_.size() == kMostResponders) return;
+    if (!known && responders_.size() == kMaxResponders) return;
     PingResponder& from = responders_[ping->source];
     if (!known) from.name = name_of(ping->source);
     if (from.answered.size() <= ping->sequence) from.answered.resize(ping->sequence + 1U);
@@ -256,7 +256,7 @@ class Asker {
   }
 
   /// More than the ports of a bus; limits the memory if forged answers arrive.
-  static constexpr std::size_t kMostResponders = 4096;
+  static constexpr std::size_t kMaxResponders = 4096;
 
   const WantedPing& wanted_;
   Target target_;
@@ -288,12 +288,12 @@ int run_ping(const CommandLine& line) {
           .example("shmifctl ping /dev/shm/bus0 --to web -c 10000 -i 0",
                    "the distribution of round trips to the port \"web\"")
           .parse(line);
-  constexpr std::uint64_t kMostRequests = 100'000'000;  // each takes 16 bytes of memory
+  constexpr std::uint64_t kMaxRequests = 100'000'000;  // each takes 16 bytes of memory
   WantedPing wanted;
   wanted.path = args.positional()[0];
   wanted.to = args.text("to");
   wanted.name = args.text("name");
-  wanted.count = args.count("count", 1, kMostRequests).value_or(wanted.count);
+  wanted.count = args.count("count", 1, kMaxRequests).value_or(wanted.count);
   wanted.interval = args.seconds("interval").value_or(wanted.interval);
   wanted.timeout = args.seconds("timeout").value_or(wanted.timeout);
   wanted.json = args.flag("json");

@@ -14,7 +14,7 @@ namespace shmif::tools {
 
 namespace {
 
-constexpr std::uint64_t kMostJobs = 1024;
+constexpr std::uint64_t kMaxJobs = 1024;
 
 Options options_of_server() {
   Options options("server", "");
@@ -86,7 +86,7 @@ perf::ServerOptions server_options(const Arguments& args) {
     options.limits.max_runtime = *time;
   }
   options.limits.max_jobs = static_cast<std::size_t>(
-      args.count("max-jobs", 1, kMostJobs).value_or(options.limits.max_jobs));
+      args.count("max-jobs", 1, kMaxJobs).value_or(options.limits.max_jobs));
   options.limits.max_memory = args.size("max-memory").value_or(options.limits.max_memory);
   options.once = args.flag("once");
   options.version = version_number();

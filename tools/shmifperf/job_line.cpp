@@ -17,8 +17,8 @@ namespace {
 using perf::JobOptions;
 using perf::OptionRow;
 
-constexpr std::size_t kMostErrors = 20;
-constexpr std::size_t kMostFiles = 256;
+constexpr std::size_t kMaxErrors = 20;
+constexpr std::size_t kMaxFiles = 256;
 constexpr const char* kWhere = "command line";
 
 /// The name as written, and with '-' and '_' exchanged.
@@ -71,7 +71,7 @@ Options options_of_run() {
           "every "
           "job of the files and override them; --name=NAME starts another job. Options before "
           "the first --name apply to all of these jobs.")
-      .words(0, kMostFiles)
+      .words(0, kMaxFiles)
       .value("profile", "NAME", "run a built-in job file: " + names)
       .repeatable("client", "HOST[:PORT][,...]",
                   "run all of the jobs on each of these hosts at once, by 'shmifperf server' there")
@@ -190,7 +190,7 @@ void Reader::set(const OptionRow& row, const std::string& value, JobOptions& job
 
 void Reader::refuse_errors() const {
   if (errors_.empty()) return;
-  const std::size_t shown = std::min(errors_.size(), kMostErrors);
+  const std::size_t shown = std::min(errors_.size(), kMaxErrors);
   for (std::size_t i = 0; i + 1 < shown; ++i) complain("run: " + errors_[i]);
   throw UsageError{errors_[shown - 1]};
 }

@@ -84,10 +84,10 @@ Result<void> check_output(const std::string& path) {
 void say_how_long(const perf::RunOptions& options, const std::vector<perf::PlannedJob>& plan) {
   constexpr double kWorthSaying = 10;
   const auto time = perf::search_time(options, plan);
-  if (!time || time->most_seconds < kWorthSaying) return;
+  if (!time || time->max_seconds < kWorthSaying) return;
   complain(std::to_string(time->searches) + (time->searches == 1 ? " search" : " searches") +
            " by trials of " + perf::format_seconds(time->trial_seconds) + ": " +
-           perf::format_eta(time->least_seconds) + " to " + perf::format_eta(time->most_seconds) +
+           perf::format_eta(time->min_seconds) + " to " + perf::format_eta(time->max_seconds) +
            (time->bounded ? "" : ", or longer on a busy machine, where trials are repeated"));
 }
 

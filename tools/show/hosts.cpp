@@ -90,13 +90,13 @@ std::optional<pid_t> init_of(pid_t supervisor) {
 
 std::vector<std::string> words_of(pid_t pid) {
   std::vector<std::string> words;
-  constexpr std::size_t kMost = 4096;
+  constexpr std::size_t kMax = 4096;
   // Bounded, because a process chooses the memory that the kernel shows, and its size.
   std::ifstream file(path_of(pid, "cmdline"));
-  std::string text(kMost + 1, '\0');
+  std::string text(kMax + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<std::size_t>(file.gcount()));
-  if (text.size() > kMost) text.replace(kMost, std::string::npos, "...");
+  if (text.size() > kMax) text.replace(kMax, std::string::npos, "...");
   std::istringstream line(text);
   for (std::string word; std::getline(line, word, '\0');) words.push_back(std::move(word));
   return words;

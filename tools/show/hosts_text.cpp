@@ -37,7 +37,7 @@ Json json_of(const Host& host) {
 }
 
 /// A program chooses its own command line, so the table shows at most this much of it.
-constexpr std::size_t kMostOfCommand = 60;
+constexpr std::size_t kMaxOfCommand = 60;
 
 }  // namespace
 
@@ -63,7 +63,7 @@ std::string to_text(const std::vector<Host>& hosts) {
                                  : base::printable(each.name),
              address,
              first ? base::shortened(base::printable(known ? command : '(' + host.unknown + ')'),
-                                     kMostOfCommand)
+                                     kMaxOfCommand)
                    : ""});
         first = false;
       }

@@ -164,14 +164,14 @@ std::string table_head(unsigned width, std::size_t name_width) {
 /// The width of the column NAME: the room that the others leave, up to 31 columns.
 std::size_t name_width(unsigned width) {
   std::size_t used = 0;
-  std::size_t least = 0;
+  std::size_t min = 0;
   for (const Column& column : columns()) {
     if (width < column.from_columns) continue;
     used += column.width + 1;
-    if (column.title == std::string_view("NAME")) least = column.width;
+    if (column.title == std::string_view("NAME")) min = column.width;
   }
   const std::size_t spare = width + 1 > used ? width + 1 - used : 0;
-  return std::min<std::size_t>(least + spare, 31);
+  return std::min<std::size_t>(min + spare, 31);
 }
 
 }  // namespace

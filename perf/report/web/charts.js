@@ -8,7 +8,7 @@ const charts = (() => {
   const kLight = ['#0072B2', '#009E73', '#B8780A', '#AA4499', '#3B9FD6', '#4D4D4D', '#6A51A3', '#7A7A00'];
   const kDark = ['#56B4E9', '#2FD0A4', '#F0B63A', '#E58BC4', '#8FC7FF', '#C9C9C9', '#B9A5F0', '#E3DF5A'];
   const kDashes = [[], [8, 4], [2, 3], [10, 3, 2, 3], [5, 5], [12, 4], [3, 6], [6, 2, 2, 2]];
-  const kMostShown = 8;
+  const kMaxShown = 8;
 
   const dark = () => !paper && matchMedia('(prefers-color-scheme: dark)').matches;
   const theme = () => dark()
@@ -30,7 +30,7 @@ const charts = (() => {
   /// The series of `l`, number i of its chart, in its own colour. `values` formats the value under the pointer.
   const line = (colours, l, i, values, more) => ({
     label: l.label, stroke: colours.series[l.colour % colours.series.length], width: 2, dash: kDashes[l.colour % kDashes.length],
-    spanGaps: true, show: i < kMostShown, points: { show: false },
+    spanGaps: true, show: i < kMaxShown, points: { show: false },
     value: (u, v) => (v === null || v === undefined ? '-' : values(v)), ...more,
   });
 

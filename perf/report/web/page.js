@@ -93,9 +93,9 @@ function problems() {
 
 /// Shows the first of many items; the others unfold on demand, and on paper.
 function shorten(list, items) {
-  const kMostShown = 8;
-  if (items.length <= kMostShown + 2) return;
-  const rest = items.slice(kMostShown);
+  const kMaxShown = 8;
+  if (items.length <= kMaxShown + 2) return;
+  const rest = items.slice(kMaxShown);
   const details = element('details', {}, element('summary', {}, `and ${units.count(rest.length)} more`));
   rest[0].before(element('li', { class: 'more' }, details));
   details.append(element('ul', { class: 'problems' }, ...rest));
@@ -103,8 +103,8 @@ function shorten(list, items) {
 }
 
 // Above this number of jobs, the page shows groups, and jobs on demand.
-const kMostJobs = 10;
-const manyJobs = members.length > kMostJobs;
+const kMaxJobs = 10;
+const manyJobs = members.length > kMaxJobs;
 
 /// For a pingpong job, lost requests count, too, as in the text output.
 function lostOf(unit) {
@@ -133,8 +133,8 @@ function glance() {
   const membersOf = (group) => members.filter(({ job }) => job.groupname === group.groupname).length;
   const groupHead = ['group', 'jobs', ...head];
   const rows = result.groups.map((group) => [group.groupname, units.count(membersOf(group)), ...figures(group.tx, group, group.loss ? [bad(group.loss.lost_frames), units.share(group.loss.lost_share)] : ['-', '-'])]);
-  const more = rows.length > kMostJobs ? folded(`and ${units.count(rows.length - kMostJobs)} more groups`, table('More groups', groupHead, rows.slice(kMostJobs))) : null;
-  return section('At a glance', note, table('At a glance', groupHead, rows.slice(0, kMostJobs)), more, folded(`each of the ${units.count(members.length)} jobs`, jobs));
+  const more = rows.length > kMaxJobs ? folded(`and ${units.count(rows.length - kMaxJobs)} more groups`, table('More groups', groupHead, rows.slice(kMaxJobs))) : null;
+  return section('At a glance', note, table('At a glance', groupHead, rows.slice(0, kMaxJobs)), more, folded(`each of the ${units.count(members.length)} jobs`, jobs));
 }
 
 /// Content that unfolds on demand, and on paper.

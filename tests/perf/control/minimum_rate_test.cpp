@@ -38,8 +38,8 @@ TEST(MinimumRate, IsThatOfEachWholeCycleInItsDirectionAndUnit) {
     Watched run;
     const std::size_t of = c.tx ? 0 : 1;
     JobOptions& o = run.options(of);
-    auto& least = c.bits ? o.rate_min_bps : o.rate_min_fps;
-    (c.tx ? least.tx : least.rx) = c.bits ? 8000 : 1000;
+    auto& min = c.bits ? o.rate_min_bps : o.rate_min_fps;
+    (c.tx ? min.tx : min.rx) = c.bits ? 8000 : 1000;
     o.ramp_time = milliseconds(1500);
     o.start_delay = milliseconds(500);
     o.rate_cycle = seconds(2);

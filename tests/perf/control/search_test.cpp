@@ -27,11 +27,11 @@ Line link_of(double capacity_fps) {
   return [=](double fps) { return trial(fps, fps <= capacity_fps ? 0 : 1 - capacity_fps / fps); };
 }
 
-SearchResult run(const RateSearchOptions& options, const Line& link, unsigned most_trials = 60) {
+SearchResult run(const RateSearchOptions& options, const Line& link, unsigned max_trials = 60) {
   RateSearch search(options);
   for (unsigned trials = 0; const auto fps = search.next_fps(); ++trials) {
-    EXPECT_LT(trials, most_trials) << "a search without end";
-    if (trials >= most_trials) break;
+    EXPECT_LT(trials, max_trials) << "a search without end";
+    if (trials >= max_trials) break;
     search.note(link(*fps));
   }
   return search.result();

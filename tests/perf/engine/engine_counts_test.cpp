@@ -42,7 +42,7 @@ TEST(EngineCapabilities, AreTold) {
   struct Row {
     EngineKind kind;
     bool addresses, counts, batches, overruns;
-    std::size_t most_ends;
+    std::size_t max_ends;
   };
   for (const Row& row : std::initializer_list<Row>{
            {EngineKind::bus, true, true, true, true, 0},
@@ -62,7 +62,7 @@ TEST(EngineCapabilities, AreTold) {
     EXPECT_EQ(can.batches, row.batches);
     EXPECT_FALSE(can.pauses);
     EXPECT_EQ(can.overruns, row.overruns);
-    EXPECT_EQ(can.most_ends, row.most_ends);
+    EXPECT_EQ(can.max_ends, row.max_ends);
   }
 }
 

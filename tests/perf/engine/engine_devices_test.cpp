@@ -51,7 +51,7 @@ class NamedDevices : public testing::Test {
 TEST_F(NamedDevices, AreTheEndsInTheirOrder) {
   for (const char* const netdev : {"left,right", "right,left"}) {
     const auto wire = wire_on(netdev, 2).value();
-    EXPECT_EQ(wire->capabilities().most_ends, 2U);
+    EXPECT_EQ(wire->capabilities().max_ends, 2U);
     const auto one = wire->open_end(end_options(0)).value();
     const auto other = wire->open_end(end_options(1)).value();
     const std::string text = netdev;

@@ -492,7 +492,7 @@ class EngineInNamespaces : public testing::Test {
 TEST_F(EngineInNamespaces, PacketUsesAnInterfaceThatIsNamed) {
   const auto wire = make_wire(job("left"), 1).value();
   EXPECT_EQ(wire->address(), "packet:left");
-  EXPECT_EQ(wire->capabilities().most_ends, 1U);
+  EXPECT_EQ(wire->capabilities().max_ends, 1U);
   const auto one = wire->open_end(end_options(0)).value();
   JobOptions other_job = job("right");
   other_job.netns = there->path();

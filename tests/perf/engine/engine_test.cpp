@@ -298,15 +298,15 @@ TEST_P(Engine, FaultsOnTheWayToAnEndAreCountedAndADelayedFrameEndsItsWait) {
 }
 
 TEST_P(Engine, RefusesMoreEndsThanItHas) {
-  const std::size_t most = capabilities_of(GetParam().kind).most_ends;
-  if (most == 0) return;  // any number
-  const auto made = make_wire(job(), most + 1);
+  const std::size_t max = capabilities_of(GetParam().kind).max_ends;
+  if (max == 0) return;  // any number
+  const auto made = make_wire(job(), max + 1);
   ASSERT_FALSE(made);
   EXPECT_EQ(made.error().code, Errc::bad_argument);
   EXPECT_NE(made.error().message.find(name_of(GetParam().kind)), std::string::npos)
       << made.error().message;
   SHMIF_MAKE_WIRE_OR_SKIP(job());
-  EXPECT_EQ(wire->open_end(end_options(most)).error().code, Errc::bad_argument);
+  EXPECT_EQ(wire->open_end(end_options(max)).error().code, Errc::bad_argument);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Engine,

@@ -109,8 +109,8 @@ TEST(DatagramLink, WhatWasDroppedBeforeItIsNotItsOwn) {
   UniqueFd socket = perf::bound_socket(SOCK_DGRAM, here).value();
   const UniqueFd sender = perf::bound_socket(SOCK_DGRAM, here).value();
   perf::connect_to(sender.get(), perf::address_of(socket.get()).value()).value();
-  const int least = 1;
-  ASSERT_EQ(::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUF, &least, sizeof least), 0);
+  const int min = 1;
+  ASSERT_EQ(::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUF, &min, sizeof min), 0);
   const Bytes frame = make_frame(1400, 1);
   const auto overflow = [&](std::uint32_t before) {
     for (int i = 0; i < 1000 && perf::drops_of(socket.get()).value_or(0) < before + 10; ++i)

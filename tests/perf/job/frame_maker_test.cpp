@@ -26,7 +26,7 @@ Bytes copy(const FrameView& frame) {
   return {frame.bytes.begin(), frame.bytes.end()};
 }
 Bytes payload(const FrameMaker& maker, const FrameView& frame) {
-  const auto behind = frame.bytes.subspan(maker.least_bytes());
+  const auto behind = frame.bytes.subspan(maker.min_bytes());
   return {behind.begin(), behind.end()};
 }
 
@@ -52,7 +52,7 @@ TEST(FrameMaker, TagsFramesOfAVlan) {
   FrameMakerOptions options = some_options();
   options.vlan = 0x123;
   FrameMaker maker(options);
-  EXPECT_EQ(maker.least_bytes(), 64U);
+  EXPECT_EQ(maker.min_bytes(), 64U);
   const FrameView frame = maker.make(0, 64, kProbeInFrame);
   const Bytes tag(frame.bytes.begin() + 12, frame.bytes.begin() + 18);
   EXPECT_EQ(tag, (Bytes{std::byte{0x81}, std::byte{0}, std::byte{1}, std::byte{0x23},
@@ -66,7 +66,7 @@ TEST(FrameMaker, ADatagramBeginsWithItsProbe) {
   options.ethernet = false;
   options.checksum = Checksum::none;
   FrameMaker maker(options);
-  EXPECT_EQ(maker.least_bytes(), kProbeBytes);
+  EXPECT_EQ(maker.min_bytes(), kProbeBytes);
   const FrameView datagram = maker.make(9, 100, kProbeInFrame);
   const ProbeReading reading = read_probe(datagram.bytes, 0);
   EXPECT_EQ(reading.finding, Finding::whole);

@@ -20,7 +20,7 @@ double margin(double frames, double share) {
 }
 
 TEST(FrameSizes, AFixedSizeDrawsNoRandomNumber) {
-  SizeChooser sizes({{{.least = 64, .most = 64, .weight = 3}}}, 1);
+  SizeChooser sizes({{{.min = 64, .max = 64, .weight = 3}}}, 1);
   EXPECT_TRUE(sizes.is_fixed());
   EXPECT_EQ(count(sizes, 1000), (std::map<std::uint32_t, std::uint64_t>{{64, 1000}}));
   EXPECT_EQ(sizes.position(), 0U);
@@ -28,14 +28,14 @@ TEST(FrameSizes, AFixedSizeDrawsNoRandomNumber) {
 }
 
 TEST(FrameSizes, PartsOfOneSizeAreFixedToo) {
-  SizeChooser sizes({{{.least = 80, .most = 80}, {.least = 80, .most = 80, .weight = 9}}}, 1);
+  SizeChooser sizes({{{.min = 80, .max = 80}, {.min = 80, .max = 80, .weight = 9}}}, 1);
   EXPECT_TRUE(sizes.is_fixed());
   EXPECT_EQ(sizes.next(), 80U);
   EXPECT_EQ(sizes.position(), 0U);
 }
 
 TEST(FrameSizes, EachSizeOfARangeComesAsOftenAsAnyOther) {
-  SizeChooser sizes({{{.least = 64, .most = 73}}}, 2);
+  SizeChooser sizes({{{.min = 64, .max = 73}}}, 2);
   constexpr double kFrames = 200'000;
   const auto seen = count(sizes, static_cast<std::uint64_t>(kFrames));
   ASSERT_EQ(seen.size(), 10U);
@@ -58,24 +58,24 @@ TEST(FrameSizes, TheMixOfTheInternetIsSevenFourOne) {
     EXPECT_NEAR(static_cast<double>(seen.at(size)), kFrames * share, margin(kFrames, share));
   }
   EXPECT_DOUBLE_EQ(sizes.mean(), (7 * 60 + 4 * 590 + 1514) / 12.0);
-  EXPECT_EQ(sizes.least(), 60U);
-  EXPECT_EQ(sizes.most(), 1514U);
+  EXPECT_EQ(sizes.min(), 60U);
+  EXPECT_EQ(sizes.max(), 1514U);
 }
 
 TEST(FrameSizes, AWeightIsOfThePartNotOfItsSizes) {
-  SizeChooser sizes({{{.least = 100, .most = 199, .weight = 1},
-                      {.least = 1000, .most = 1000, .weight = 3},
-                      {.least = 5, .most = 5, .weight = 0}}},
+  SizeChooser sizes({{{.min = 100, .max = 199, .weight = 1},
+                      {.min = 1000, .max = 1000, .weight = 3},
+                      {.min = 5, .max = 5, .weight = 0}}},
                     4);
   constexpr double kFrames = 100'000;
   auto seen = count(sizes, static_cast<std::uint64_t>(kFrames));
   EXPECT_NEAR(static_cast<double>(seen[1000]), kFrames * 0.75, margin(kFrames, 0.75));
   EXPECT_FALSE(seen.contains(5)) << "a part of weight 0";
-  EXPECT_EQ(sizes.least(), 100U);
+  EXPECT_EQ(sizes.min(), 100U);
 }
 
 TEST(FrameSizes, TheSeedMakesTheStreamAndThePositionTakesItUpAgain) {
-  const FrameSizes range{{{.least = 64, .most = 1500}, {.least = 60, .most = 60}}};
+  const FrameSizes range{{{.min = 64, .max = 1500}, {.min = 60, .max = 60}}};
   SizeChooser one(range, 7);
   SizeChooser same(range, 7);
   SizeChooser other(range, 8);

@@ -46,9 +46,9 @@ struct Replayed {
                   kStart);
   }
   /// The lengths of the frames that are due so many ms after the start, as they are made.
-  std::vector<std::size_t> take(double ms, std::size_t most = 64) {
+  std::vector<std::size_t> take(double ms, std::size_t max = 64) {
     const std::size_t count =
-        source->take(kStart + static_cast<std::uint64_t>(ms * kMs), std::span(slots).first(most));
+        source->take(kStart + static_cast<std::uint64_t>(ms * kMs), std::span(slots).first(max));
     std::vector<FrameView> views;
     source->make(number, std::span(slots).first(count), 0, views);
     std::vector<std::size_t> sizes;
@@ -137,7 +137,7 @@ TEST(ReplaySource, WithTimeBasedItRepeatsTheCaptureToItsEnd) {
 
 TEST(ProbeSource, CountsWhatItSkipsAndGivesUpWithItsBytes) {
   JobOptions job;
-  job.bs.tx.parts = {{.least = 100, .most = 200, .weight = 1}};
+  job.bs.tx.parts = {{.min = 100, .max = 200, .weight = 1}};
   job.rate_fps.tx = 1000;
   job.rate_catchup = CatchUp::skip;
   const auto source = make_probe_source({.job = job, .to = {}, .from = {}});
@@ -154,12 +154,12 @@ TEST(ProbeSource, CountsWhatItSkipsAndGivesUpWithItsBytes) {
   const auto unsent = source->give_up(due + 10 * kMs);
   EXPECT_EQ(unsent.frames, 10U);
   EXPECT_NEAR(static_cast<double>(unsent.bytes), 1500, 10);
-  EXPECT_EQ(source->most_bytes(), 200U);
+  EXPECT_EQ(source->max_bytes(), 200U);
 }
 
 TEST(ProbeSource, SaysHowManyRandomNumbersItHasUsedAndGoesOnThere) {
   JobOptions job;
-  job.bs.tx.parts = {{.least = 100, .most = 1000, .weight = 1}};
+  job.bs.tx.parts = {{.min = 100, .max = 1000, .weight = 1}};
   const auto sizes_from = [&](std::uint64_t position, std::size_t count) {
     const auto source =
         make_probe_source({.job = job, .to = {}, .from = {}, .random_position = position});

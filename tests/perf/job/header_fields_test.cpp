@@ -27,7 +27,7 @@ Bytes frame_of(const std::string& headers, std::uint64_t number = 0, std::uint64
   options.destination = MacAddress::from_u64(0x020000000002);
   options.source = MacAddress::from_u64(0x020000000001);
   options.seed = seed;
-  options.most_bytes = 200;
+  options.max_bytes = 200;
   FrameMaker maker(options);
   const FrameView frame = maker.make(number, 200, {.nonce = 7});
   return {frame.bytes.begin(), frame.bytes.end()};
@@ -161,7 +161,7 @@ TEST(HeaderFields, ThatAreRandomDifferFromEachOtherAndFromSeedToSeed) {
 TEST(HeaderFields, GoAsFarAsTheirBitsAndNoFurther) {
   struct Limit {
     const char* field;
-    std::uint64_t most;
+    std::uint64_t max;
   };
   for (const Limit& limit : std::initializer_list<Limit>{{"vlan(id", 4095},
                                                          {"vlan(prio", 7},
@@ -182,12 +182,12 @@ TEST(HeaderFields, GoAsFarAsTheirBitsAndNoFurther) {
                                                          {"ipv4/tcp(window", 65535},
                                                          {"ipv4/tcp(flags", 255}}) {
     const std::string field = limit.field;
-    const std::string most = std::to_string(limit.most);
-    const std::string more = std::to_string(limit.most + 1);
-    EXPECT_EQ(why(field + '=' + most + ')'), "");
-    EXPECT_NE(why(field + '=' + more + ')').find("is at most " + most), std::string::npos) << field;
-    EXPECT_EQ(why(field + "=inc(0," + most + "))"), "");
-    EXPECT_NE(why(field + "=inc(0," + more + "))").find("is at most " + most), std::string::npos)
+    const std::string max = std::to_string(limit.max);
+    const std::string more = std::to_string(limit.max + 1);
+    EXPECT_EQ(why(field + '=' + max + ')'), "");
+    EXPECT_NE(why(field + '=' + more + ')').find("is at most " + max), std::string::npos) << field;
+    EXPECT_EQ(why(field + "=inc(0," + max + "))"), "");
+    EXPECT_NE(why(field + "=inc(0," + more + "))").find("is at most " + max), std::string::npos)
         << field;
   }
 }

@@ -38,11 +38,11 @@ std::vector<std::vector<std::byte>> frames_of(const std::string& headers, std::s
   options.headers = HeaderTemplate::parse(headers).value();
   options.source = MacAddress::from_u64(0x020000000001);
   options.destination = MacAddress::from_u64(0x020000000002);
-  options.most_bytes = 300;
+  options.max_bytes = 300;
   FrameMaker maker(options);
   std::vector<std::vector<std::byte>> frames;
   for (std::size_t n = 0; n < count; ++n) {
-    const std::size_t bytes = maker.least_bytes() + n * 7 % 100;
+    const std::size_t bytes = maker.min_bytes() + n * 7 % 100;
     const FrameView frame = maker.make(n, bytes, {.nonce = 7, .sent_ns = n * 1000});
     frames.emplace_back(frame.bytes.begin(), frame.bytes.end());
     EXPECT_TRUE(maker.payload_is_as_made(frame.bytes));
@@ -89,7 +89,7 @@ TEST(HeaderTemplate, AUdpSumThatIsZeroIsWrittenAsAllOnes) {
   FrameMaker maker(options);
   bool all_ones = false;
   for (std::size_t n = 0; n < 1'000'000 && !all_ones; ++n) {
-    const FrameView frame = maker.make(n, maker.least_bytes(), {.nonce = 7, .sent_ns = n});
+    const FrameView frame = maker.make(n, maker.min_bytes(), {.nonce = 7, .sent_ns = n});
     const std::byte* const sum = &frame.bytes[14 + 20 + 6];
     ASSERT_FALSE(sum[0] == std::byte{0} && sum[1] == std::byte{0}) << "frame " << n;
     all_ones = sum[0] == std::byte{0xff} && sum[1] == std::byte{0xff};
@@ -116,8 +116,8 @@ TEST(HeaderTemplate, ValuesFollowFromTheNumberOfTheFrame) {
     for (std::uint64_t n = 0; n < 7; ++n) text += std::to_string(field.value(n, 5)) + ' ';
     return text;
   };
-  EXPECT_EQ(values({.least = 10, .count = 3, .step = 5}), "10 15 20 10 15 20 10 ");
-  EXPECT_EQ(values({.least = 10, .count = 3, .order = Field::Order::dec}), "12 11 10 12 11 10 12 ");
+  EXPECT_EQ(values({.min = 10, .count = 3, .step = 5}), "10 15 20 10 15 20 10 ");
+  EXPECT_EQ(values({.min = 10, .count = 3, .order = Field::Order::dec}), "12 11 10 12 11 10 12 ");
   // By multiplication as by division.
   for (const std::uint64_t count : {2ULL, 3ULL, 4094ULL, 65536ULL, 4294967295ULL}) {
     const Field plain{.count = count};
@@ -126,7 +126,7 @@ TEST(HeaderTemplate, ValuesFollowFromTheNumberOfTheFrame) {
       ASSERT_EQ(fast.value(n, 5), plain.value(n, 5)) << n << " of " << count;
     }
   }
-  Field random{.least = 100, .count = 50, .order = Field::Order::random};
+  Field random{.min = 100, .count = 50, .order = Field::Order::random};
   std::set<std::uint64_t> seen;
   for (std::uint64_t n = 0; n < 2000; ++n) seen.insert(random.value(n, 5));
   EXPECT_EQ(seen.size(), 50U) << "each of them comes";

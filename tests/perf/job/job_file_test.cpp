@@ -71,7 +71,7 @@ TEST(JobFile, SectionsAreJobsAndGlobalHoldsForThoseBehindIt) {
   EXPECT_EQ(result.errors.size(), 1U);  // the last line: no space, no comment
   ASSERT_EQ(names(result), (std::vector<std::string>{"a", "b", "c"}));
   EXPECT_EQ(result.set.jobs[0].numjobs, 2U);
-  EXPECT_EQ(result.set.jobs[0].bs.tx.parts[0].least, 128U);
+  EXPECT_EQ(result.set.jobs[0].bs.tx.parts[0].min, 128U);
   EXPECT_EQ(result.set.jobs[1].numjobs, 2U);
   EXPECT_EQ(result.set.jobs[2].numjobs, 5U);
   EXPECT_TRUE(result.set.jobs[2].stonewall);
@@ -161,7 +161,7 @@ TEST(JobFile, AnIncludeStandsForTheLinesOfItsFile) {
   EXPECT_EQ(result.errors, std::vector<std::string>());
   ASSERT_EQ(names(result), (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(result.set.jobs[0].loops, 7U);
-  EXPECT_EQ(result.set.jobs[0].bs.tx.parts[0].least, 128U);
+  EXPECT_EQ(result.set.jobs[0].bs.tx.parts[0].min, 128U);
   EXPECT_EQ(result.set.jobs[0].rate_bps.tx, 1'000'000U);
   EXPECT_EQ(result.set.jobs[1].rate_bps.tx, 2'000'000U);
   EXPECT_EQ(result.set.jobs[1].where, "sub/two.job:2");

@@ -35,7 +35,7 @@ class Setter {
 /// The least and the greatest value, and those next to them; empty: there is none.
 struct Limits {
   const char* name;
-  const char *least, *most;
+  const char *min, *max;
   const char *below, *above;
 };
 
@@ -103,8 +103,8 @@ TEST(OptionLimits, AreWhereTheDocumentationHasThem) {
            {"trigger-timeout", "0", "365d", "-1", "31536000001ms"},
        }) {
     Setter setter;
-    EXPECT_TRUE(setter.takes(limits.name, limits.least)) << limits.name;
-    EXPECT_TRUE(setter.takes(limits.name, limits.most)) << limits.name;
+    EXPECT_TRUE(setter.takes(limits.name, limits.min)) << limits.name;
+    EXPECT_TRUE(setter.takes(limits.name, limits.max)) << limits.name;
     EXPECT_FALSE(setter.takes(limits.name, limits.below)) << limits.name << '=' << limits.below;
     EXPECT_FALSE(setter.takes(limits.name, limits.above)) << limits.name << '=' << limits.above;
   }

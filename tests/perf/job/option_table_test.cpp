@@ -49,7 +49,7 @@ const std::vector<JobCase>& job_cases() {
        {"59", "1048577", "64/1", "64,64,64"}},
       {"bsrange",
        "64-100,200-300",
-       [](J j) { return j.bs.tx.parts[0].most == 100 && j.bs.rx.parts[0].least == 200; },
+       [](J j) { return j.bs.tx.parts[0].max == 100 && j.bs.rx.parts[0].min == 200; },
        {"100-64", "0-64"}},
       {"bssplit",
        "64/70:1514/30",

@@ -66,7 +66,7 @@ TEST(Plan, ASenderWithoutReceiverGetsAPeerForItsRole) {
   EXPECT_EQ(plan[2].to, 3U);
   EXPECT_EQ(plan[3].to, 2U);
   EXPECT_EQ(plan[3].options.rw, Role::txrx);
-  EXPECT_EQ(plan[3].options.bs.tx.parts[0].least, 128U);
+  EXPECT_EQ(plan[3].options.bs.tx.parts[0].min, 128U);
   EXPECT_EQ(plan[3].options.rate_bps.tx, 2'000'000U);
   EXPECT_NE(plan[3].options.randseed, plan[2].options.randseed);
   EXPECT_EQ(plan[5].options.rw, Role::echo);
@@ -228,9 +228,9 @@ TEST(Plan, ASetNeedsAJobThatKeepsItAlive) {
   std::string many = "[global]\nruntime=1\nnumjobs=256\n";
   for (const char* name : {"a", "b", "c", "d", "e"}) many += std::string("[") + name + "]\n";
   expect_problem(many, "more than 1024 jobs");
-  const std::string most = "[global]\nruntime=1\nnumjobs=256\n[a]\n[b]\n[c]\n[d]\n";
-  EXPECT_EQ(problems_of(set_of(most)), Words());
-  expect_problem(most + "[e]\nnumjobs=1\n", "more than 1024 jobs");
+  const std::string max = "[global]\nruntime=1\nnumjobs=256\n[a]\n[b]\n[c]\n[d]\n";
+  EXPECT_EQ(problems_of(set_of(max)), Words());
+  expect_problem(max + "[e]\nnumjobs=1\n", "more than 1024 jobs");
 }
 
 TEST(Plan, CpusAreSplitOneForEachOrRefused) {

@@ -40,7 +40,7 @@ TEST(Profiles, Rfc2544SearchesEachSizeOfSection91OneAfterTheOther) {
   for (std::size_t i = 0; i < plan.size(); ++i) {
     if (!plan[i].peer_of.empty()) continue;
     EXPECT_EQ(plan[i].options.search, Search::ndr);
-    const std::uint32_t bytes = plan[i].options.bs.tx.parts[0].least + 4;
+    const std::uint32_t bytes = plan[i].options.bs.tx.parts[0].min + 4;
     EXPECT_EQ(plan[i].options.name, "rfc2544-" + std::to_string(bytes));
     EXPECT_EQ(plan[i].waits_for.size(), i);
     on_the_wire.push_back(bytes);

@@ -227,7 +227,7 @@ TEST(Schedule, WhenItHasCaughtUpALittleLateIsNoStallAsBefore) {
 TEST(Schedule, EachStallAddsToWhatWasSkippedAndTheRampIsNotCounted) {
   Schedule schedule({.pace = {.frames_per_s = 10'000}, .catch_up = CatchUp::skip}, kBegin,
                     kBegin + 20 * kMs, kBegin + 3 * kMs);
-  SizeChooser sizes({{{.least = 64, .most = 65, .weight = 1}}}, 1);  // 64.5 on average: 65
+  SizeChooser sizes({{{.min = 64, .max = 65, .weight = 1}}}, 1);  // 64.5 on average: 65
   std::array<Schedule::Slot, 4> slots;
   EXPECT_EQ(schedule.take(kBegin + 5 * kMs, sizes, slots), 1U);
   EXPECT_EQ(schedule.skipped_frames(), 20U) << "those from 3 to 4.9 ms";

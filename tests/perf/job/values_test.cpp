@@ -9,6 +9,8 @@
 namespace shmif::perf {
 namespace {
 
+using Words = std::vector<std::string>;
+
 template <class T>
 std::optional<T> value_of(const Result<T>& result) {
   return result ? std::optional<T>(*result) : std::nullopt;
@@ -77,7 +79,7 @@ TEST(JobValues, ASplitGoesAsFarAsItsLimits) {
   EXPECT_EQ(value_of(parse_frame_split("64/100:590")),
             (FrameSizes{{Part{64, 64, 100}, Part{590, 590, 0}}}));
   EXPECT_TRUE(parse_frame_split("64/1000000:590/1"));
-  EXPECT_EQ(value_of(parse_frame_split("60/1:1048576/1")).value().parts[1].most, 1048576U);
+  EXPECT_EQ(value_of(parse_frame_split("60/1:1048576/1")).value().parts[1].max, 1048576U);
   std::string parts = "64/1";
   for (int i = 1; i < 256; ++i) parts += ":64/1";
   EXPECT_EQ(value_of(parse_frame_split(parts)).value().parts.size(), 256U);
@@ -119,7 +121,6 @@ TEST(JobValues, PatternsAreHexadecimalOrQuoted) {
 }
 
 TEST(JobValues, CommandsAreSplitAsAShellDoesAndNothingIsExpanded) {
-  using Words = std::vector<std::string>;
   EXPECT_EQ(value_of(split_words("echo a  b")), (Words{"echo", "a", "b"}));
   EXPECT_EQ(value_of(split_words("  sh -c 'a \"b\" \\c' ")), (Words{"sh", "-c", "a \"b\" \\c"}));
   EXPECT_EQ(value_of(split_words("p \"a \\\" \\\\ \\x\" c\\ d e''f \"\"")),
@@ -129,7 +130,6 @@ TEST(JobValues, CommandsAreSplitAsAShellDoesAndNothingIsExpanded) {
 }
 
 TEST(JobValues, WordsAreSeparatedByAnySpaceUpToAThousandAndSome) {
-  using Words = std::vector<std::string>;
   EXPECT_EQ(value_of(split_words("a\tb\nc\rd \t e")), (Words{"a", "b", "c", "d", "e"}));
   EXPECT_EQ(value_of(split_words("p \"\\$x\" '\\$x' \\$x")), (Words{"p", "$x", "\\$x", "$x"}));
   std::string many = "w";

@@ -20,7 +20,7 @@
 #include "perf/remote/connection.hpp"
 #include "perf/report/json.hpp"
 #include "perf/stats/clock.hpp"
-#include "sample_results.hpp"
+#include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf::remote_client {
 namespace {
@@ -48,7 +48,7 @@ class OneServer {
     if (!connection_) {
       UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
       if (!fd) return;
-      connection_ = std::make_unique<Connection>(std::move(fd), kMostResultBytes);
+      connection_ = std::make_unique<Connection>(std::move(fd), kMaxResultBytes);
     }
     connection_->pump();
     const auto texts = connection_->receive();

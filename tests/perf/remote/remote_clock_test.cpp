@@ -19,7 +19,7 @@
 #include "perf/remote/address.hpp"
 #include "perf/remote/remote_host.hpp"
 #include "perf/remote/visitor.hpp"
-#include "sample_results.hpp"
+#include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf::remote_clock {
 namespace {
@@ -102,16 +102,16 @@ TEST(VisitorTime, ToReadTheLastWordsEndsWhenNothingMoves) {
 }
 
 TEST(VisitorRoom, IsForSoManyAnswersAndStrangers) {
-  constexpr std::size_t kMost = 4U << 20U;
+  constexpr std::size_t kMax = 4U << 20U;
   for (const bool has_result : {false, true}) {
     Visit visit([&](Visitor& v) {
-      say_much(v, kMost);
+      say_much(v, kMax);
       if (has_result) v.leave(true);
     });
     Connection& connection = visit.visitor->connection;
-    const std::size_t room = kMost - connection.waiting_bytes();
+    const std::size_t room = kMax - connection.waiting_bytes();
     connection.send_text(std::string(room - 4, 'y'));  // four bytes of length
-    ASSERT_EQ(connection.waiting_bytes(), kMost);
+    ASSERT_EQ(connection.waiting_bytes(), kMax);
     EXPECT_EQ(visit.look(visit.before), std::nullopt);
     connection.send_text("z");
     EXPECT_EQ(visit.look(visit.before).value_or(""),
@@ -201,7 +201,7 @@ class SaidServer {
     }
     for (int i = 0; i < 2000 && !connection_; ++i) {
       UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-      if (fd) connection_ = std::make_unique<Connection>(std::move(fd), kMostResultBytes);
+      if (fd) connection_ = std::make_unique<Connection>(std::move(fd), kMaxResultBytes);
       if (!fd) ::poll(nullptr, 0, 1);
     }
     return next_of<HelloMessage>();

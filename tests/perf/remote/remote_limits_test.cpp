@@ -131,11 +131,11 @@ TEST(ServerLimits, MemoryIsThatOfAllJobsAndTheirBusesTogether) {
     return memory_of(expand(set_of(text)).value());
   };
   const std::string one = "[a]\nsize=1k\n";
-  const std::uint64_t least = memory(one);
+  const std::uint64_t min = memory(one);
   constexpr std::uint64_t kMega = 1U << 20U;
-  EXPECT_EQ(memory(one + "bus_size=64m\n") - least, 60 * kMega);
-  EXPECT_EQ(memory(one + "[b]\nsize=1k\n[c]\nsize=1k\n"), 3 * least - 2 * 4 * kMega) << "one bus";
-  EXPECT_EQ(memory(one + "[b]\nsize=1k\nwire=w\n"), 2 * least) << "two buses";
+  EXPECT_EQ(memory(one + "bus_size=64m\n") - min, 60 * kMega);
+  EXPECT_EQ(memory(one + "[b]\nsize=1k\n[c]\nsize=1k\n"), 3 * min - 2 * 4 * kMega) << "one bus";
+  EXPECT_EQ(memory(one + "[b]\nsize=1k\nwire=w\n"), 2 * min) << "two buses";
   EXPECT_EQ(memory(one + "bus_size=64m\n[b]\nsize=1k\nbus_size=64m\n"),
             memory(one + "[b]\nsize=1k\nbus_size=64m\n"))
       << "one bus";
@@ -149,18 +149,18 @@ TEST(ServerLimits, MemoryIsThatOfAllJobsAndTheirBusesTogether) {
   for (const char* option : {"fault", "fault_rx"}) {
     for (const char* waits : {"delay=1s", "delay=1s+-1ms", "rate=1Mbit"}) {
       const std::string line = std::string(option) + '=' + waits + ",queue=1000\n";
-      EXPECT_GE(memory(one + line) - least, 1000U * 1500) << line;
+      EXPECT_GE(memory(one + line) - min, 1000U * 1500) << line;
     }
-    EXPECT_EQ(memory(one + option + "=loss=1%,queue=1000\n"), least) << "no frame waits";
+    EXPECT_EQ(memory(one + option + "=loss=1%,queue=1000\n"), min) << "no frame waits";
   }
-  EXPECT_GE(memory(one + "fault=delay=1s,queue=10000000\n") - least, 10'000'000U * 1500);
-  EXPECT_GE(memory(one + "verify_async=64\nverify_backlog=1000000000\n") - least, 128 * 16 * kMega);
+  EXPECT_GE(memory(one + "fault=delay=1s,queue=10000000\n") - min, 10'000'000U * 1500);
+  EXPECT_GE(memory(one + "verify_async=64\nverify_backlog=1000000000\n") - min, 128 * 16 * kMega);
   EXPECT_GE(memory(one + "mtu=65000\nbs=65000\niodepth_batch=1024\nio_submit_mode=offload\n"),
             9 * 1024 * 65000U);
   const test::TempDir directory;
   std::ofstream(directory.file("x.pcap")) << "";
   std::filesystem::resize_file(directory.file("x.pcap"), 64 * kMega);
-  EXPECT_EQ(memory("[a]\nreplay=" + directory.file("x.pcap") + '\n') - least, 64 * kMega);
+  EXPECT_EQ(memory("[a]\nreplay=" + directory.file("x.pcap") + '\n') - min, 64 * kMega);
   ServerLimits limits;
   const auto plan = expand(set_of(one + "bus_size=1g\n")).value();
   const std::string why = too_much_memory(limits, plan);
@@ -175,16 +175,16 @@ TEST(ServerLimits, MemoryForVerificationIsCountedWithThreadsOrABacklogAlone) {
   const auto memory = [](const std::string& text) {
     return memory_of(expand(set_of("[a]\nsize=1k\nverify=crc32c\n" + text)).value());
   };
-  const std::uint64_t least = memory("");
+  const std::uint64_t min = memory("");
   constexpr std::uint64_t kFrame = 1500 + 22;  // the longest, with its header and tags
   constexpr std::uint64_t kGroup = 64 * (kFrame + 192);
   // Two groups for each thread and two more, of 64 frames where there is no backlog.
-  const std::uint64_t jobs = (memory("verify_async=1\n") - least) / (4 * kGroup + (256U << 10U));
+  const std::uint64_t jobs = (memory("verify_async=1\n") - min) / (4 * kGroup + (256U << 10U));
   EXPECT_TRUE(jobs == 1 || jobs == 2) << "of who verifies";
-  EXPECT_EQ(memory("verify_async=1\n") - least, jobs * (4 * kGroup + (256U << 10U)));
-  EXPECT_EQ(memory("verify_async=3\n") - least, jobs * (8 * kGroup + 3 * (256U << 10U)));
-  EXPECT_EQ(memory("verify_backlog=64\n") - least, jobs * 2 * kGroup);
-  EXPECT_EQ(memory("verify_backlog=128\n") - least, jobs * 4 * kGroup);
+  EXPECT_EQ(memory("verify_async=1\n") - min, jobs * (4 * kGroup + (256U << 10U)));
+  EXPECT_EQ(memory("verify_async=3\n") - min, jobs * (8 * kGroup + 3 * (256U << 10U)));
+  EXPECT_EQ(memory("verify_backlog=64\n") - min, jobs * 2 * kGroup);
+  EXPECT_EQ(memory("verify_backlog=128\n") - min, jobs * 4 * kGroup);
 }
 
 TEST(ServerLimits, MemoryForFramesIsCountedWithTheirHeadersAndQueues) {

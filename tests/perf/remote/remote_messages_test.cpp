@@ -36,7 +36,7 @@ std::string refusal(const Message& message) {
 TEST(MessageLimits, EachTextMayBeAsLongAsItsLimitAndNoLonger) {
   struct Text {
     const char* key;
-    std::size_t most;
+    std::size_t max;
     std::function<Message(const std::string&)> message;
   };
   const auto jobs_with = [](const std::function<void(JobsMessage&, const std::string&)>& put) {
@@ -75,8 +75,8 @@ TEST(MessageLimits, EachTextMayBeAsLongAsItsLimitAndNoLonger) {
       {nullptr, 256, progress_with(&JobProgress::group)},
       {nullptr, 256, progress_with(&JobProgress::peer_of)}};
   for (const Text& each : texts) {
-    EXPECT_EQ(refusal(each.message(std::string(each.most, 'x'))), "");
-    EXPECT_EQ(refusal(each.message(std::string(each.most + 1, 'x'))),
+    EXPECT_EQ(refusal(each.message(std::string(each.max, 'x'))), "");
+    EXPECT_EQ(refusal(each.message(std::string(each.max + 1, 'x'))),
               each.key == nullptr ? "a message is not understood: no progress: a name is none"
                                   : "a message is not understood: its \"" + std::string(each.key) +
                                         "\" is not of a size that is allowed");
@@ -85,12 +85,12 @@ TEST(MessageLimits, EachTextMayBeAsLongAsItsLimitAndNoLonger) {
 
 TEST(MessageLimits, AListMayHaveAsManyItemsAsItsLimitAndNoMore) {
   const auto refused = [](std::size_t n) { return RefusedMessage{std::vector<std::string>(n), 1}; };
-  EXPECT_EQ(refusal(refused(kMostItems)), "");
-  EXPECT_EQ(refusal(refused(kMostItems + 1)),
+  EXPECT_EQ(refusal(refused(kMaxItems)), "");
+  EXPECT_EQ(refusal(refused(kMaxItems + 1)),
             "a message is not understood: its \"why\" is not a list of a length that is allowed");
   // That as many jobs as there can be arrive is tested elsewhere.
   ProgressMessage progress;
-  progress.progress.jobs.resize(kMostItems + 1);
+  progress.progress.jobs.resize(kMaxItems + 1);
   EXPECT_EQ(refusal(progress), "a message is not understood: no progress: no jobs");
 }
 
@@ -127,7 +127,7 @@ struct Pair {
 
   Pair() : Pair(ends()) {}
   explicit Pair(std::array<int, 2> fds)
-      : here(UniqueFd(fds[0]), kMostResultBytes), there(UniqueFd(fds[1]), kMostResultBytes) {
+      : here(UniqueFd(fds[0]), kMaxResultBytes), there(UniqueFd(fds[1]), kMaxResultBytes) {
     const int little = 4096;
     (void)::setsockopt(here.descriptor(), SOL_SOCKET, SO_SNDBUF, &little, sizeof little);
   }

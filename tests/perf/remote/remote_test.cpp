@@ -18,9 +18,9 @@
 #include "perf/report/json.hpp"
 #include "perf/report/stream.hpp"
 #include "perf/report/units.hpp"
-#include "sample_results.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/figures.hpp"
+#include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -332,10 +332,10 @@ TEST(RemoteProtocol, AProgressWithAStateThatIsNoneOrTooManyJobsIsRefused) {
 
 TEST(RemoteProtocol, TheProgressOfAsManyJobsAsThereCanBeArrives) {
   ProgressMessage message = std::get<ProgressMessage>(one_of_each()[7]);
-  message.progress.jobs.resize(kMostItems, message.progress.jobs[0]);
+  message.progress.jobs.resize(kMaxItems, message.progress.jobs[0]);
   const auto back = decode(encode(message));
   ASSERT_TRUE(back) << back.error().message;
-  EXPECT_EQ(std::get<ProgressMessage>(*back).progress.jobs.size(), kMostItems);
+  EXPECT_EQ(std::get<ProgressMessage>(*back).progress.jobs.size(), kMaxItems);
 }
 
 TEST(RemoteProtocol, BombsAreRefusedBeforeTheyGoOff) {
@@ -344,7 +344,7 @@ TEST(RemoteProtocol, BombsAreRefusedBeforeTheyGoOff) {
       decode(R"({"type":"refused","why":)" + std::string(20, '[') + std::string(20, ']') + '}'));
   std::string many = R"({"type":"refused","why":[""])";
   many.pop_back();
-  for (std::size_t i = 0; i < kMostItems; ++i) many += ",\"\"";
+  for (std::size_t i = 0; i < kMaxItems; ++i) many += ",\"\"";
   EXPECT_FALSE(decode(many + "]}"));
   EXPECT_FALSE(decode(R"({"type":"busy","since":"","by":")" + std::string(1U << 20U, 'x') + "\"}"));
 }

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "perf/report/json.hpp"
-#include "sample_results.hpp"
+#include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::test {
 

@@ -1,9 +1,9 @@
-#include "distinct_sample.hpp"
+#include "tests/perf/report/distinct_sample.hpp"
 
 #include <set>
 #include <string>
 
-#include "own_values.hpp"
+#include "tests/perf/report/own_values.hpp"
 
 namespace shmif::test {
 
@@ -257,9 +257,9 @@ RepeatFigure distinct_repeat(OwnValues& own, const char* job, const char* figure
   r.job = job;
   r.figure = figure;
   r.values = {own.number(), own.number(), own.number()};
-  r.least = own.number();
+  r.min = own.number();
   r.median = own.number();
-  r.most = r.least + own.number();
+  r.max = r.min + own.number();
   return r;
 }
 

@@ -13,11 +13,11 @@
 #include <string>
 #include <vector>
 
-#include "distinct_sample.hpp"
 #include "perf/report/compare.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/units.hpp"
-#include "sample_results.hpp"
+#include "tests/perf/report/distinct_sample.hpp"
+#include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf::figures_compare {
 namespace {

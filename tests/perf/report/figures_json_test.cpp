@@ -7,10 +7,10 @@
 #include <numeric>
 #include <regex>
 
-#include "distinct_sample.hpp"
-#include "figures.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/units.hpp"
+#include "tests/perf/report/distinct_sample.hpp"
+#include "tests/perf/report/figures.hpp"
 
 namespace shmif::perf::figures_json {
 namespace {
@@ -81,7 +81,7 @@ double deviation(const DistinctTimes& times, double mean) {
   double squares = 0;
   for (std::size_t i = 0; i < DistinctTimes::kPlaces; ++i) {
     const std::size_t bucket = LatencyHistogram::bucket_of(times.ns.at(i));
-    const double middle = std::midpoint(static_cast<double>(LatencyHistogram::least_of(bucket)),
+    const double middle = std::midpoint(static_cast<double>(LatencyHistogram::min_of(bucket)),
                                         static_cast<double>(times.ns.at(i)));
     squares += static_cast<double>(times.count_of(i)) * (middle - mean) * (middle - mean);
   }
@@ -93,7 +93,7 @@ void want_times(const DistinctTimes& times, const Wanted& at) {
   for (std::size_t i = 0; i < DistinctTimes::kPlaces; ++i) {
     sum += static_cast<double>(times.ns.at(i)) * static_cast<double>(times.count_of(i));
     const std::size_t bucket = LatencyHistogram::bucket_of(times.ns.at(i));
-    at.below("bins", i).put("0", LatencyHistogram::least_of(bucket));
+    at.below("bins", i).put("0", LatencyHistogram::min_of(bucket));
     at.below("bins", i).put("1", times.ns.at(i));
     at.below("bins", i).put("2", times.count_of(i));
   }
@@ -472,8 +472,8 @@ Figures wanted_of(const DistinctSample& sample) {
       at.put("values." + std::to_string(n), r.values[n]);
     }
     at.put("median", r.median);
-    at.put("min", r.least);
-    at.put("max", r.most);
+    at.put("min", r.min);
+    at.put("max", r.max);
   }
   for (std::size_t i = 0; i < run.steady_states.size(); ++i) {
     const SteadyStateResult& s = run.steady_states[i];

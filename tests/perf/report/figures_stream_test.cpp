@@ -7,11 +7,11 @@
 #include <regex>
 #include <sstream>
 
-#include "distinct_sample.hpp"
-#include "figures.hpp"
 #include "perf/report/progress_lines.hpp"
 #include "perf/report/stream.hpp"
 #include "perf/report/units.hpp"
+#include "tests/perf/report/distinct_sample.hpp"
+#include "tests/perf/report/figures.hpp"
 
 namespace shmif::perf::figures_stream {
 namespace {

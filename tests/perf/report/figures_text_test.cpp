@@ -6,12 +6,12 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "distinct_sample.hpp"
-#include "figures.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/text.hpp"
 #include "perf/report/units.hpp"
-#include "served_sample.hpp"
+#include "tests/perf/remote/served_sample.hpp"
+#include "tests/perf/report/distinct_sample.hpp"
+#include "tests/perf/report/figures.hpp"
 
 namespace shmif::perf::figures_text {
 namespace {

@@ -8,12 +8,12 @@
 #include <utility>
 #include <vector>
 
-#include "page_in_browser.hpp"
-#include "page_samples.hpp"
 #include "perf/report/units.hpp"
 #include "perf/stats/latency_histogram.hpp"
-#include "sample_results.hpp"
-#include "served_sample.hpp"
+#include "tests/perf/remote/served_sample.hpp"
+#include "tests/perf/report/page_in_browser.hpp"
+#include "tests/perf/report/page_samples.hpp"
+#include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf {
 namespace {

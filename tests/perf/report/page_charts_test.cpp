@@ -15,9 +15,9 @@
 #include <utility>
 #include <vector>
 
-#include "page_in_browser.hpp"
-#include "page_samples.hpp"
 #include "perf/report/units.hpp"
+#include "tests/perf/report/page_in_browser.hpp"
+#include "tests/perf/report/page_samples.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -258,35 +258,35 @@ void expect_time_axis(const Json& chart, bool own) {
 }
 
 double greatest_of(const Json& chart) {
-  double most = 0;
+  double max = 0;
   for (const auto& [label, curve] : curves_of(chart)) {
-    for (const auto& [at, value] : curve) most = std::max(most, value);
+    for (const auto& [at, value] : curve) max = std::max(max, value);
   }
-  return most;
+  return max;
 }
 
 /// Expects that the axis begins at zero and ends a little above the highest point.
 void expect_linear(const Json& chart) {
   const Json& y = chart["scales"]["y"];
-  const double most = greatest_of(chart);
+  const double max = greatest_of(chart);
   EXPECT_EQ(y[0], 0);
-  EXPECT_GT(y[1].get<double>(), most);
-  EXPECT_LT(y[1].get<double>(), most * 1.2);
+  EXPECT_GT(y[1].get<double>(), max);
+  EXPECT_LT(y[1].get<double>(), max * 1.2);
   EXPECT_NE(y[2], 3);
 }
 
 /// Expects that the axis begins and ends at powers of ten that enclose all points.
 void expect_logarithmic(const Json& chart) {
   const Json& y = chart["scales"]["y"];
-  const double least = y[0], most = y[1];
+  const double min = y[0], max = y[1];
   EXPECT_EQ(y[2], 3);
-  for (const double end : {least, most}) {
+  for (const double end : {min, max}) {
     EXPECT_NEAR(std::log10(end), std::round(std::log10(end)), 1e-9);
   }
   for (const auto& [label, curve] : curves_of(chart)) {
     for (const auto& [at, value] : curve) {
-      EXPECT_GE(value, least) << label;
-      EXPECT_LE(value, most * 1.0001) << label;
+      EXPECT_GE(value, min) << label;
+      EXPECT_LE(value, max * 1.0001) << label;
     }
   }
 }

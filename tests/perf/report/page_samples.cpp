@@ -1,4 +1,4 @@
-#include "page_samples.hpp"
+#include "tests/perf/report/page_samples.hpp"
 
 #include <array>
 #include <cmath>
@@ -6,7 +6,7 @@
 #include <string>
 
 #include "perf/report/json.hpp"
-#include "sample_results.hpp"
+#include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::test {
 
@@ -72,12 +72,12 @@ Json with_own_values(const RunResult& run, bool bins) {
 
 // ---- Runs ----
 
-/// Latencies of `count` frames, the least of them `least_ns`; most are low.
-std::shared_ptr<LatencyHistogram> own_latencies(std::uint64_t least_ns, std::uint64_t count) {
+/// Latencies of `count` frames, the least of them `min_ns`; most are low.
+std::shared_ptr<LatencyHistogram> own_latencies(std::uint64_t min_ns, std::uint64_t count) {
   auto histogram = std::make_shared<LatencyHistogram>();
   for (std::uint64_t i = 0; i < count; ++i) {
     const double rank = static_cast<double>(i + 1) / static_cast<double>(count + 1);
-    histogram->record(least_ns + static_cast<std::uint64_t>(-3000 * std::log(1 - rank)));
+    histogram->record(min_ns + static_cast<std::uint64_t>(-3000 * std::log(1 - rank)));
   }
   return histogram;
 }

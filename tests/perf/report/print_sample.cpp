@@ -7,7 +7,7 @@
 #include "perf/report/html.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/text.hpp"
-#include "sample_results.hpp"
+#include "tests/perf/report/sample_results.hpp"
 
 int main(int argc, char** argv) {
   using namespace shmif::perf;  // NOLINT(google-build-using-namespace): a short program

@@ -6,9 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
-#include "page_in_browser.hpp"
-#include "page_samples.hpp"
-#include "sample_results.hpp"
+#include "tests/perf/report/page_in_browser.hpp"
+#include "tests/perf/report/page_samples.hpp"
+#include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "perf/report/compare.hpp"
 #include "perf/report/json.hpp"
-#include "sample_results.hpp"
+#include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf {
 namespace {

@@ -15,7 +15,7 @@
 #include "perf/report/stream.hpp"
 #include "perf/report/text.hpp"
 #include "perf/report/warnings.hpp"
-#include "sample_results.hpp"
+#include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf::report_edges {
 namespace {

@@ -13,7 +13,7 @@
 #include "perf/report/json.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/stream.hpp"
-#include "sample_results.hpp"
+#include "tests/perf/report/sample_results.hpp"
 #include "tests/support/run_tool.hpp"
 #include "tests/support/temp_dir.hpp"
 

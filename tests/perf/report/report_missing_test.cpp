@@ -12,13 +12,13 @@
 #include <string>
 #include <vector>
 
-#include "distinct_sample.hpp"
 #include "perf/report/compare.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/progress_lines.hpp"
 #include "perf/report/stream.hpp"
 #include "perf/report/text.hpp"
-#include "sample_results.hpp"
+#include "tests/perf/report/distinct_sample.hpp"
+#include "tests/perf/report/sample_results.hpp"
 #include "tests/perf/report/text_rows.hpp"
 
 namespace shmif::perf::report_missing {
@@ -194,7 +194,7 @@ TEST(MissingFigures, TheShareOfTheLimitIsThatOfTheFasterDirectionOrOfTheOneThatT
 }
 
 TEST(MissingFigures, NoPercentileIsLongerThanReadersOfJsonTake) {
-  constexpr auto kMost = std::numeric_limits<std::int64_t>::max();
+  constexpr auto kMax = std::numeric_limits<std::int64_t>::max();
   const Json json = json_of(run_with([](RunResult&, JobResult& job, GroupResult&) {
     for (const auto& times : {job.latency, job.service}) {
       times->record(std::numeric_limits<std::uint64_t>::max());
@@ -203,9 +203,9 @@ TEST(MissingFigures, NoPercentileIsLongerThanReadersOfJsonTake) {
   }));
   for (const char* times : {"latency_ns", "service_ns"}) {
     const Json& all = json.at("jobs").at(0).at(times);
-    EXPECT_EQ(all.at("percentile").at("30.000000"), kMost);
-    EXPECT_EQ(all.at("p1"), kMost);
-    EXPECT_EQ(all.at("max"), kMost);
+    EXPECT_EQ(all.at("percentile").at("30.000000"), kMax);
+    EXPECT_EQ(all.at("p1"), kMax);
+    EXPECT_EQ(all.at("max"), kMax);
   }
 }
 

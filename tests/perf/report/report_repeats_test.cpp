@@ -11,11 +11,11 @@
 #include <utility>
 #include <vector>
 
-#include "figures.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
-#include "sample_results.hpp"
+#include "tests/perf/report/figures.hpp"
+#include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf::report_repeats {
 namespace {

@@ -12,8 +12,8 @@
 
 #include "perf/report/json.hpp"
 #include "perf/report/text.hpp"
-#include "sample_results.hpp"
-#include "served_sample.hpp"
+#include "tests/perf/remote/served_sample.hpp"
+#include "tests/perf/report/sample_results.hpp"
 #include "tests/perf/report/text_rows.hpp"
 
 namespace shmif::perf::report_tables {
@@ -268,8 +268,8 @@ TEST(RepeatText, ShowsEachFigureInItsUnit) {
                         .figure = figure,
                         .values = {1, 2},
                         .median = median,
-                        .least = median / 2,
-                        .most = median * 2};
+                        .min = median / 2,
+                        .max = median * 2};
   };
   for (const char* figure :
        {figure_name::kTxFps, figure_name::kRxFps, figure_name::kFoundFps, figure_name::kLatencyMean,

@@ -15,8 +15,8 @@
 #include "perf/report/table.hpp"
 #include "perf/report/text.hpp"
 #include "perf/report/units.hpp"
-#include "sample_results.hpp"
-#include "served_sample.hpp"
+#include "tests/perf/remote/served_sample.hpp"
+#include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -491,10 +491,10 @@ TEST(TextTable, IsFoldedWhereItIsTooWide) {
             "the pace that is left is\n    7 % of it\n");
 }
 
-void expect_columns(const std::string& text, std::size_t most) {
+void expect_columns(const std::string& text, std::size_t max) {
   for (const std::string& line : lines_of(text)) {
     if (line.starts_with("  shmifperf")) continue;  // the command, to be pasted
-    EXPECT_LE(line.size(), most) << line;
+    EXPECT_LE(line.size(), max) << line;
   }
 }
 

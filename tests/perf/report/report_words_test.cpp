@@ -14,7 +14,7 @@
 #include "perf/report/report.hpp"
 #include "perf/report/text.hpp"
 #include "perf/report/warnings.hpp"
-#include "sample_results.hpp"
+#include "tests/perf/report/sample_results.hpp"
 
 namespace shmif::perf::report_words {
 namespace {

@@ -1,11 +1,11 @@
-#include "sample_results.hpp"
+#include "tests/perf/report/sample_results.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <random>
 #include <stdexcept>
 
-#include "distinct_sample.hpp"
+#include "tests/perf/report/distinct_sample.hpp"
 
 namespace shmif::test {
 

@@ -32,7 +32,7 @@ TEST(Campaign, RepetitionsGiveMedianAndSpread) {
     ASSERT_EQ(figure.values.size(), 3U);
     std::vector<double> sorted = figure.values;
     std::ranges::sort(sorted);
-    EXPECT_EQ((std::vector{figure.least, figure.median, figure.most}), sorted) << figure.figure;
+    EXPECT_EQ((std::vector{figure.min, figure.median, figure.max}), sorted) << figure.figure;
     seen |= figure.job == "second" && figure.figure == "rx_fps";
   }
   EXPECT_TRUE(seen);
@@ -301,8 +301,8 @@ TEST(Campaign, ItIsKnownBeforeHowLongSearchesTake) {
   ASSERT_TRUE(time);
   EXPECT_EQ(time->searches, 2U);
   EXPECT_EQ(time->trial_seconds, 2);
-  EXPECT_EQ(time->least_seconds, 8 + 7) << "four trials, and what runtime lets begin";
-  EXPECT_EQ(time->most_seconds, 32 + 7);
+  EXPECT_EQ(time->min_seconds, 8 + 7) << "four trials, and what runtime lets begin";
+  EXPECT_EQ(time->max_seconds, 32 + 7);
   EXPECT_FALSE(time->bounded) << "a has no runtime";
   EXPECT_FALSE(search_time(set.run, test::pair(Role::tx, EngineKind::bus)));
   const auto is_bounded = [](const std::string& runtime) {

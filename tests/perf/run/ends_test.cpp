@@ -232,7 +232,7 @@ TEST(LinkEnd, TellsAtTheEndWhatTheMediumBehindTheFaultsRefused) {
   EndOptions from_it;
   from_it.sent.duplicate = 1;
   for (const auto& [options, refused] : {std::pair{only_to_it, 3U}, {from_it, 6U}}) {
-    const auto end = make_end(RefusingLink(), options, WhenFull::sleep, [](RefusingLink&) {
+    const auto end = make_end(RefusingLink(), options, RoomWait::sleep, [](RefusingLink&) {
                        return WireCounters{};
                      }).value();
     EXPECT_EQ(end->finish_sending(0ms).frames, 0U);

@@ -156,8 +156,8 @@ TEST(TimeOfSearches, IsThatOfAllTheirPartsAndOfEveryRepetition) {
   ASSERT_TRUE(time);
   EXPECT_EQ(time->searches, 2U);
   EXPECT_EQ(time->trial_seconds, 3.5) << "the longest";
-  EXPECT_EQ(time->least_seconds, 3 * 4 * (3.5 + 1.25));
-  EXPECT_EQ(time->most_seconds, 3 * 16 * (3.5 + 1.25));
+  EXPECT_EQ(time->min_seconds, 3 * 4 * (3.5 + 1.25));
+  EXPECT_EQ(time->max_seconds, 3 * 16 * (3.5 + 1.25));
 }
 
 // ---- The limit of the harness ----

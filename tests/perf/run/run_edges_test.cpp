@@ -323,7 +323,7 @@ bool lives(pid_t pid) {
 
 TEST(LimitOfTheHarness, IsOfFramesMadePacedAndCheckedLikeThoseOfTheJob) {
   JobOptions job;
-  job.bs.tx.parts = {{.least = 70, .most = 90, .weight = 3}};
+  job.bs.tx.parts = {{.min = 70, .max = 90, .weight = 3}};
   job.payload = Payload::zero;
   job.buffer_pattern = {std::byte{7}, std::byte{8}};
   job.buffer_compress_percentage = 41;
@@ -336,7 +336,7 @@ TEST(LimitOfTheHarness, IsOfFramesMadePacedAndCheckedLikeThoseOfTheJob) {
   job.verify_async = 45;
   job.rate_process = RateProcess::poisson;
   const JobOptions limit = limit_job(job);
-  EXPECT_EQ(limit.bs.tx.parts.at(0).most, 90U);
+  EXPECT_EQ(limit.bs.tx.parts.at(0).max, 90U);
   EXPECT_EQ(limit.payload, job.payload);
   EXPECT_EQ(limit.buffer_pattern, job.buffer_pattern);
   EXPECT_EQ(limit.buffer_compress_percentage, 41U);

@@ -8,12 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "own_values.hpp"
 #include "perf/control/gather.hpp"
 #include "perf/control/job_progress.hpp"
 #include "perf/control/repetitions.hpp"
 #include "perf/control/search.hpp"
 #include "perf/worker/interval_recorder.hpp"
+#include "tests/perf/report/own_values.hpp"
 
 namespace shmif::perf::run_figures {
 namespace {
@@ -22,25 +22,25 @@ using test::OwnValues;
 
 // ---- Intervals ----
 
-constexpr std::uint64_t kStart = 5'000'000'000;
+constexpr std::uint64_t kRunStart = 5'000'000'000;
 
 TEST(IntervalFigures, AreEachOfItsIntervalAlone) {
   const auto memory = RunMemory::create(1).value();
   JobBlock& job = memory->job(0);
-  IntervalRecorder recorder(job, kStart, 100'000'000);
+  IntervalRecorder recorder(job, kRunStart, 100'000'000);
   recorder.sent(11, 1'300);
   recorder.received(17, 1'900);
   recorder.lost(23);
   for (int i = 0; i < 5; ++i) recorder.overrun();
   for (std::uint64_t ns = 1; ns <= 100; ++ns) recorder.latency(ns);
-  recorder.close(kStart + 100'000'000);
+  recorder.close(kRunStart + 100'000'000);
   recorder.sent(29, 3'100);
   recorder.received(37, 4'100);
   recorder.lost(43);
   for (int i = 0; i < 7; ++i) recorder.overrun();
   for (std::uint64_t ns = 101; ns <= 120; ++ns) recorder.latency(ns);
-  recorder.border(kStart + 250'000'000);
-  recorder.close(kStart + 300'000'000);
+  recorder.border(kRunStart + 250'000'000);
+  recorder.close(kRunStart + 300'000'000);
   ASSERT_EQ(job.intervals_written.load(), 3U);
 
   const IntervalResult first = read_interval(job.intervals[0]);
@@ -86,9 +86,9 @@ TEST(IntervalFigures, AreEachOfItsIntervalAlone) {
 TEST(IntervalFigures, APercentileIsTooHighByOneBucketAtMost) {
   const auto memory = RunMemory::create(1).value();
   JobBlock& job = memory->job(0);
-  IntervalRecorder recorder(job, kStart, 100'000'000);
+  IntervalRecorder recorder(job, kRunStart, 100'000'000);
   for (std::uint64_t i = 1; i <= 1000; ++i) recorder.latency(i * 1'000);
-  recorder.close(kStart + 100'000'000);
+  recorder.close(kRunStart + 100'000'000);
   const IntervalResult all = read_interval(job.intervals[0]);
   EXPECT_GE(*all.latency_p50_ns, 500'000);
   EXPECT_LE(*all.latency_p50_ns, 500'000 * (1 + 1.0 / 64));
@@ -160,7 +160,7 @@ void fill(LatencyHistogram& histogram, OwnValues& own) {
 
 /// The time `seconds` after the start of job `number`.
 std::uint64_t second_of(std::uint64_t number, std::uint64_t seconds) {
-  return kStart + (number * 100 + seconds) * 1'000'000'000;
+  return kRunStart + (number * 100 + seconds) * 1'000'000'000;
 }
 
 void fill(JobBlock& b, std::uint64_t number, OwnValues& own) {
@@ -485,8 +485,8 @@ TEST(ProgressFigures, HowFarAJobIsGoesByItsTimeOrByWhatItHasSent) {
   JobOptions& counted = run.plan[1].options;
   counted.number_ios = run.memory->job(1).all_tx_frames.get() * 10;
   const std::uint64_t now = second_of(0, 16);
-  run.memory->job(1).start_ns = kStart;
-  run.memory->job(2).start_ns = kStart;
+  run.memory->job(1).start_ns = kRunStart;
+  run.memory->job(2).start_ns = kRunStart;
   const RunProgress progress = progress_of(run.jobs, 16, now);
   EXPECT_NEAR(progress.jobs[0].share.value_or(0), 0.4, 1e-9);
   EXPECT_NEAR(progress.jobs[0].left_seconds.value_or(0), 24, 1e-9);
@@ -569,8 +569,8 @@ TEST(RepeatedFigures, AreTheMedianAndTheEndsOfAllRunsInTheirOrder) {
       EXPECT_NEAR(figure.values[i], row.once * times.at(i), 1e-9) << row.figure;
     }
     EXPECT_NEAR(figure.median, row.once * 3, 1e-9) << row.figure;
-    EXPECT_NEAR(figure.least, row.once, 1e-9) << row.figure;
-    EXPECT_NEAR(figure.most, row.once * 9, 1e-9) << row.figure;
+    EXPECT_NEAR(figure.min, row.once, 1e-9) << row.figure;
+    EXPECT_NEAR(figure.max, row.once * 9, 1e-9) << row.figure;
   }
 }
 
@@ -599,8 +599,8 @@ TEST(RepeatedFigures, OfSearchesARunIsChosenByWhatItFound) {
   const RepeatFigure& figure = repeat_of(run, "tx", "found_fps");
   EXPECT_EQ(figure.values, (std::vector<double>{40, 20, 30}));
   EXPECT_EQ(figure.median, 30);
-  EXPECT_EQ(figure.least, 20);
-  EXPECT_EQ(figure.most, 40);
+  EXPECT_EQ(figure.min, 20);
+  EXPECT_EQ(figure.max, 40);
 }
 
 // ---- Searches ----

@@ -32,13 +32,13 @@ test::Meddler::Deed freeze(std::size_t job, std::uint64_t after) {
 }
 
 /// Most frames within so many ns.
-std::size_t most_within(const std::vector<Witnessed>& frames, std::uint64_t ns) {
-  std::size_t most = 0;
+std::size_t max_within(const std::vector<Witnessed>& frames, std::uint64_t ns) {
+  std::size_t max = 0;
   for (std::size_t from = 0, to = 0; to < frames.size(); ++to) {
     while (frames[to].probe().sent_ns - frames[from].probe().sent_ns > ns) ++from;
-    most = std::max(most, to - from + 1);
+    max = std::max(max, to - from + 1);
   }
-  return most;
+  return max;
 }
 
 struct AfterAStall {
@@ -58,7 +58,7 @@ TEST(RunCatchUp, ABurstKeepsTheOfferedLoad) {
   EXPECT_TRUE(passed(result));
   EXPECT_EQ(job_of(result, "j").tx.offered_frames, 600U);
   EXPECT_EQ(frames.size(), 600U);
-  EXPECT_GE(most_within(frames, 20'000'000), 100U);
+  EXPECT_GE(max_within(frames, 20'000'000), 100U);
   EXPECT_EQ(job_of(result, "j").tx.skipped_frames, 0U);
   // The whole stall is seen from the intended times.
   EXPECT_GE(job_of(result, "j.sink").latency->percentile(99.9), 130'000'000U);
@@ -72,7 +72,7 @@ TEST(RunCatchUp, LimitedGoesAtTwiceTheRate) {
   ASSERT_EQ(frames.size(), 600U);
   // schedule_test.cpp, which sets the time itself, tests when the sender is on time again. Here a
   // busy machine can keep it from catching up.
-  EXPECT_LE(most_within(frames, 20'000'000), 60U) << "at most twice as fast";
+  EXPECT_LE(max_within(frames, 20'000'000), 60U) << "at most twice as fast";
 }
 
 TEST(RunCatchUp, SkippedFramesWereOfferedAndNotSent) {
@@ -140,7 +140,7 @@ TEST(RunRefusal, TheIntendedTimeOfARefusedFrameStays) {
 }
 
 /// The most requests that were without their reply at once, as seen on the bus.
-std::int64_t most_open(const std::string& options) {
+std::int64_t max_open(const std::string& options) {
   const test::TempBus bus(test::roomy(4));
   const RunResult result =
       run_text("[j]\nrw=pingpong\nto=e\nnumber_ios=200\n" + options + "bus=" + bus.path() +
@@ -148,17 +148,17 @@ std::int64_t most_open(const std::string& options) {
   EXPECT_TRUE(passed(result));
   EXPECT_EQ(job_of(result, "j").rx.frames, 200U);
   std::int64_t open = 0;
-  std::int64_t most = 0;
+  std::int64_t max = 0;
   for (const Witnessed& w : witnessed(bus.path())) {
     open += w.probe().kind == Probe::Kind::request ? 1 : -1;
-    most = std::max(most, open);
+    max = std::max(max, open);
   }
-  return most;
+  return max;
 }
 
 TEST(RunWindow, AtMostSoManyRequestsAreOpen) {
-  EXPECT_EQ(most_open("iodepth=1\n"), 1);
-  EXPECT_EQ(most_open("iodepth=8\niodepth_batch=32\n"), 8);
+  EXPECT_EQ(max_open("iodepth=1\n"), 1);
+  EXPECT_EQ(max_open("iodepth=8\niodepth_batch=32\n"), 8);
 }
 
 TEST(RunWindow, OpensAgainAtTheLowMarkOrAfterSoManyReplies) {

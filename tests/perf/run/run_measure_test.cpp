@@ -157,7 +157,7 @@ std::string record(const test::TempDir& directory, std::uint64_t seed) {
   plan[0].options.runtime = {};
   plan[0].options.number_ios = 1000;
   plan[0].options.randseed = seed;
-  plan[0].options.bs.tx = FrameSizes{{{.least = 64, .most = 900}}};
+  plan[0].options.bs.tx = FrameSizes{{{.min = 64, .max = 900}}};
   plan[0].options.write_pcap = directory.file("sent.pcapng");
   EXPECT_TRUE(passed(run(plan)));
   return plan[0].options.write_pcap;

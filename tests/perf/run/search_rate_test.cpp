@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 TEST(SearchRate, IsThatOfTheLinkWithinOnePerCent) {
   auto plan = test::pair(Role::tx, EngineKind::unix_pair);
   JobOptions& o = plan[0].options;
-  o.bs.tx.parts = {{.least = 1000, .most = 1000, .weight = 1}};
+  o.bs.tx.parts = {{.min = 1000, .max = 1000, .weight = 1}};
   o.runtime = {};  // which would bound all of it
   o.search = Search::ndr;
   o.search_max_fps = 12000;

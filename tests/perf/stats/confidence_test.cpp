@@ -48,8 +48,8 @@ TEST(Confidence, AnEstimateOfSeveralValues) {
   EXPECT_EQ(found->count, 5U);
   EXPECT_EQ(found->mean, 6);
   EXPECT_EQ(found->median, 6);
-  EXPECT_EQ(found->least, 2);
-  EXPECT_EQ(found->most, 10);
+  EXPECT_EQ(found->min, 2);
+  EXPECT_EQ(found->max, 10);
   EXPECT_NEAR(*found->deviation, std::sqrt(10.0), 1e-12);
   EXPECT_NEAR(*found->half_width, 2.7764451052 * std::sqrt(10.0 / 5), 1e-6);
   EXPECT_NEAR(*found->half_width_share(), *found->half_width / 6, 1e-12);
@@ -73,8 +73,8 @@ TEST(Confidence, AShareOfANegativeMeanIsAsWideAsThatOfAPositiveOne) {
   EXPECT_GT(*negative->half_width_share(), 0);
   EXPECT_DOUBLE_EQ(*negative->half_width_share(), *positive->half_width_share());
   EXPECT_EQ(negative->median, -2);
-  EXPECT_EQ(negative->least, -6);
-  EXPECT_EQ(negative->most, -1);
+  EXPECT_EQ(negative->min, -6);
+  EXPECT_EQ(negative->max, -1);
 }
 
 TEST(Confidence, NinetyFiveOfAHundredIntervalsHoldTheTruth) {

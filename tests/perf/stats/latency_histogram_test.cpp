@@ -29,17 +29,17 @@ LatencyHistogram histogram_of(const std::vector<std::uint64_t>& values) {
 }
 
 TEST(LatencyHistogram, BucketsFollowEachOtherWithoutGapAndNoneIsWiderThanPromised) {
-  EXPECT_EQ(LatencyHistogram::least_of(0), 0U);
+  EXPECT_EQ(LatencyHistogram::min_of(0), 0U);
   for (std::size_t i = 0; i < LatencyHistogram::kBuckets; ++i) {
-    const std::uint64_t least = LatencyHistogram::least_of(i);
+    const std::uint64_t min = LatencyHistogram::min_of(i);
     const std::uint64_t greatest = LatencyHistogram::greatest_of(i);
-    ASSERT_EQ(LatencyHistogram::bucket_of(least), i);
+    ASSERT_EQ(LatencyHistogram::bucket_of(min), i);
     ASSERT_EQ(LatencyHistogram::bucket_of(greatest), i);
     if (i > 0) {
-      ASSERT_EQ(LatencyHistogram::greatest_of(i - 1) + 1, least);
+      ASSERT_EQ(LatencyHistogram::greatest_of(i - 1) + 1, min);
     }
-    ASSERT_LE(static_cast<double>(greatest - least),
-              LatencyHistogram::kMaxError * static_cast<double>(least));
+    ASSERT_LE(static_cast<double>(greatest - min),
+              LatencyHistogram::kMaxError * static_cast<double>(min));
   }
   EXPECT_EQ(LatencyHistogram::bucket_of(UINT64_MAX), LatencyHistogram::kBuckets - 1);
   EXPECT_EQ(LatencyHistogram::greatest_of(LatencyHistogram::kBuckets - 1), UINT64_MAX);

@@ -342,8 +342,8 @@ TEST(OptionsHash, ChangesWithWhateverChangesFrames) {
     change(other);
     return options_hash(other) != hash;
   };
-  EXPECT_TRUE(differs([](JobOptions& j) { j.bs.tx.parts[0].most = 65; }));
-  EXPECT_TRUE(differs([](JobOptions& j) { j.bs.tx.parts[0].least = 63; }));
+  EXPECT_TRUE(differs([](JobOptions& j) { j.bs.tx.parts[0].max = 65; }));
+  EXPECT_TRUE(differs([](JobOptions& j) { j.bs.tx.parts[0].min = 63; }));
   EXPECT_TRUE(differs([](JobOptions& j) { j.bs.rx.parts[0].weight = 2; }));
   EXPECT_TRUE(differs([](JobOptions& j) { j.bs.tx = imix_sizes(); }));
   EXPECT_TRUE(differs([](JobOptions& j) { j.randseed = 2; }));

@@ -13,6 +13,7 @@
 #include <regex>
 #include <vector>
 
+#include "perf/stats/clock.hpp"
 #include "perf/worker/record_writer.hpp"
 #include "shmif/bus.hpp"
 #include "shmif/pcap_link.hpp"
@@ -21,7 +22,7 @@
 namespace shmif::perf {
 namespace {
 
-constexpr std::uint64_t kStart = 9'000'000'000;
+constexpr std::uint64_t kReplayStart = 9'000'000'000;
 
 std::vector<std::byte> frame_of(std::uint64_t n, std::size_t size) {
   std::vector<std::byte> bytes(size, static_cast<std::byte>(n));
@@ -51,7 +52,7 @@ std::vector<Replay::Slot> take_all(Replay& replay, std::uint64_t now_ns) {
 
 std::vector<std::uint64_t> intended(const std::vector<Replay::Slot>& slots) {
   std::vector<std::uint64_t> times;
-  for (const Replay::Slot& slot : slots) times.push_back(slot.intended_ns - kStart);
+  for (const Replay::Slot& slot : slots) times.push_back(slot.intended_ns - kReplayStart);
   return times;
 }
 
@@ -63,16 +64,16 @@ TEST(Replay, FramesAreDueAtTheTimesOfTheirRecording) {
   EXPECT_EQ(replay.frames(), 4U);
   EXPECT_EQ(replay.bytes(), 60U + 61 + 62 + 63);
   EXPECT_EQ(replay.longest(), 63U);
-  replay.start(kStart);
-  EXPECT_EQ(replay.next_ns(), kStart);
-  EXPECT_TRUE(take_all(replay, kStart - 1).empty());
-  const auto first = take_all(replay, kStart + 1000);
+  replay.start(kReplayStart);
+  EXPECT_EQ(replay.next_ns(), kReplayStart);
+  EXPECT_TRUE(take_all(replay, kReplayStart - 1).empty());
+  const auto first = take_all(replay, kReplayStart + 1000);
   EXPECT_EQ(intended(first), (Times{0, 1000}));
-  EXPECT_EQ(replay.next_ns(), kStart + 1001);
-  const auto rest = take_all(replay, kStart + 9000);
+  EXPECT_EQ(replay.next_ns(), kReplayStart + 1001);
+  const auto rest = take_all(replay, kReplayStart + 9000);
   EXPECT_EQ(intended(rest), (Times{1001, 5000}));
   EXPECT_EQ(replay.next_ns(), Replay::kNever);
-  EXPECT_TRUE(take_all(replay, kStart + 99'000).empty());
+  EXPECT_TRUE(take_all(replay, kReplayStart + 99'000).empty());
   const auto expected = frame_of(3, 63);
   EXPECT_TRUE(std::ranges::equal(rest[1].frame.bytes, expected));
 }
@@ -81,23 +82,23 @@ TEST(Replay, TimesAreScaled) {
   const test::TempDir dir;
   const std::string path = capture(dir, {0, 1000, 3001});
   Replay slower = Replay::open(path, {.time_scale = 2}).value();
-  slower.start(kStart);
-  EXPECT_EQ(intended(take_all(slower, kStart + 100'000)), (Times{0, 2000, 6002}));
+  slower.start(kReplayStart);
+  EXPECT_EQ(intended(take_all(slower, kReplayStart + 100'000)), (Times{0, 2000, 6002}));
   Replay faster = Replay::open(path, {.time_scale = 0.1}).value();
-  faster.start(kStart);
-  EXPECT_EQ(intended(take_all(faster, kStart + 100'000)), (Times{0, 100, 300}));
+  faster.start(kReplayStart);
+  EXPECT_EQ(intended(take_all(faster, kReplayStart + 100'000)), (Times{0, 100, 300}));
 }
 
 TEST(Replay, FlatOutFramesAreIntendedForNow) {
   const test::TempDir dir;
   Replay replay =
       Replay::open(capture(dir, {0, 1'000'000'000}), {.time_scale = 0, .loops = 2}).value();
-  replay.start(kStart, kStart + 100);
-  EXPECT_TRUE(take_all(replay, kStart - 1).empty());
-  EXPECT_EQ(intended(take_all(replay, kStart + 70)), (Times{70, 70, 70, 70}));
+  replay.start(kReplayStart, kReplayStart + 100);
+  EXPECT_TRUE(take_all(replay, kReplayStart - 1).empty());
+  EXPECT_EQ(intended(take_all(replay, kReplayStart + 70)), (Times{70, 70, 70, 70}));
   Replay late = Replay::open(capture(dir, {0}), {.time_scale = 0}).value();
-  late.start(kStart, kStart + 100);
-  EXPECT_TRUE(take_all(late, kStart + 100).empty());
+  late.start(kReplayStart, kReplayStart + 100);
+  EXPECT_TRUE(take_all(late, kReplayStart + 100).empty());
 }
 
 TEST(Replay, LoopsFollowEachOtherAtTheMeanGap) {
@@ -105,11 +106,12 @@ TEST(Replay, LoopsFollowEachOtherAtTheMeanGap) {
   const std::string path = capture(dir, {0, 500, 2000});
   Replay replay = Replay::open(path, {.loops = 2}).value();
   EXPECT_EQ(replay.loop_ns(), 3000U);
-  replay.start(kStart);
-  EXPECT_EQ(intended(take_all(replay, kStart + 100'000)), (Times{0, 500, 2000, 3000, 3500, 5000}));
+  replay.start(kReplayStart);
+  EXPECT_EQ(intended(take_all(replay, kReplayStart + 100'000)),
+            (Times{0, 500, 2000, 3000, 3500, 5000}));
   Replay endless = Replay::open(path, {.loops = 0}).value();
-  endless.start(kStart, kStart + 30'000);
-  const auto all = take_all(endless, kStart + 100'000);
+  endless.start(kReplayStart, kReplayStart + 30'000);
+  const auto all = take_all(endless, kReplayStart + 100'000);
   EXPECT_EQ(all.size(), 30U) << "until the end";
   EXPECT_EQ(endless.next_ns(), Replay::kNever);
 }
@@ -117,23 +119,23 @@ TEST(Replay, LoopsFollowEachOtherAtTheMeanGap) {
 TEST(Replay, NoFrameIsDueAtTheEndOrLater) {
   const test::TempDir dir;
   Replay replay = Replay::open(capture(dir, {0, 1000, 2000})).value();
-  replay.start(kStart, kStart + 2000);
-  EXPECT_EQ(intended(take_all(replay, kStart + 9000)), (Times{0, 1000}));
+  replay.start(kReplayStart, kReplayStart + 2000);
+  EXPECT_EQ(intended(take_all(replay, kReplayStart + 9000)), (Times{0, 1000}));
 }
 
 TEST(Replay, AClockThatWasSetBackHoldsNothingUp) {
   const test::TempDir dir;
   Replay replay = Replay::open(capture(dir, {5000, 7000, 1000, 9000})).value();
-  replay.start(kStart);
-  EXPECT_EQ(intended(take_all(replay, kStart + 100'000)), (Times{0, 2000, 2000, 4000}));
+  replay.start(kReplayStart);
+  EXPECT_EQ(intended(take_all(replay, kReplayStart + 100'000)), (Times{0, 2000, 2000, 4000}));
 }
 
 TEST(Replay, LoopsAreScaledLikeTheTimesInThem) {
   const test::TempDir dir;
   Replay replay = Replay::open(capture(dir, {0, 500, 2000}), {.time_scale = 2, .loops = 2}).value();
   EXPECT_EQ(replay.loop_ns(), 6000U);
-  replay.start(kStart);
-  EXPECT_EQ(intended(take_all(replay, kStart + 100'000)),
+  replay.start(kReplayStart);
+  EXPECT_EQ(intended(take_all(replay, kReplayStart + 100'000)),
             (Times{0, 1000, 4000, 6000, 7000, 10000}));
 }
 
@@ -161,8 +163,8 @@ TEST(Replay, TheLongestFrameMayStandAnywhereAndAllMayTakeTheWholeMemory) {
       EXPECT_EQ(writer.send({&frame, 1}).taken, 1U);
     }
   }
-  EXPECT_EQ(Replay::open(path, {.most_bytes = 1060}).value().longest(), 900U);
-  EXPECT_FALSE(Replay::open(path, {.most_bytes = 1059}));
+  EXPECT_EQ(Replay::open(path, {.max_bytes = 1060}).value().longest(), 900U);
+  EXPECT_FALSE(Replay::open(path, {.max_bytes = 1059}));
 }
 
 TEST(Replay, WhatCannotBeReplayedIsRefused) {
@@ -172,17 +174,13 @@ TEST(Replay, WhatCannotBeReplayedIsRefused) {
   ASSERT_FALSE(empty);
   EXPECT_NE(empty.error().message.find("no frame in it"), std::string::npos);
   const std::string path = capture(dir, {0, 1, 2});
-  const auto large = Replay::open(path, {.most_bytes = 100});
+  const auto large = Replay::open(path, {.max_bytes = 100});
   ASSERT_FALSE(large);
   EXPECT_NE(large.error().message.find("more than 100 bytes"), std::string::npos);
   std::filesystem::resize_file(path, std::filesystem::file_size(path) - 5);
   const auto damaged = Replay::open(path);
   ASSERT_FALSE(damaged);
   EXPECT_NE(damaged.error().message.find("damaged"), std::string::npos) << damaged.error().message;
-}
-
-std::uint64_t now_ns() {
-  return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
 }
 
 TEST(RecordWriter, WhatItRecordsCanBeReplayedToTheNanosecond) {
@@ -202,10 +200,10 @@ TEST(RecordWriter, WhatItRecordsCanBeReplayedToTheNanosecond) {
   Replay replay = Replay::open(path).value();
   ASSERT_EQ(replay.frames(), kFrames);
   EXPECT_EQ(replay.cut_short() + replay.skipped(), 0U);
-  replay.start(kStart);
+  replay.start(kReplayStart);
   const auto all = take_all(replay, UINT64_MAX - 1);
   for (std::uint64_t n = 0; n < kFrames; ++n) {
-    ASSERT_EQ(all[n].intended_ns, kStart + 1003 * n);
+    ASSERT_EQ(all[n].intended_ns, kReplayStart + 1003 * n);
     ASSERT_TRUE(std::ranges::equal(all[n].frame.bytes, frame_of(n, 60 + n % 1000)));
   }
 }
@@ -261,14 +259,14 @@ TEST(RecordWriter, ItsCommentsHaveAllDigitsOfATime) {
   const test::TempDir dir;
   const std::string path = dir.file("sent.pcapng");
   // Over more than a second, so that some fractions begin with 0.
-  constexpr std::uint64_t kStep = 70'000'001;
+  constexpr std::uint64_t kSpacing = 70'000'001;
   constexpr std::uint64_t kFrames = 16;
   {
     auto writer = RecordWriter::create(path).value();
     const std::uint64_t now = now_ns();
     for (std::uint64_t n = 0; n < kFrames; ++n) {
-      writer.put(FrameView{std::span<const std::byte>(frame_of(n, 60))}, now + n * kStep + 3 * n,
-                 now + n * kStep);
+      writer.put(FrameView{std::span<const std::byte>(frame_of(n, 60))}, now + n * kSpacing + 3 * n,
+                 now + n * kSpacing);
     }
   }
   std::ifstream file(path, std::ios::binary);
@@ -280,7 +278,7 @@ TEST(RecordWriter, ItsCommentsHaveAllDigitsOfATime) {
        at != std::sregex_iterator(); ++at, ++n) {
     const std::uint64_t time = std::stoull((*at)[1]) * 1'000'000'000 + std::stoull((*at)[2]);
     if (n == 0) first = time;
-    EXPECT_EQ(time - first, n * kStep);
+    EXPECT_EQ(time - first, n * kSpacing);
     EXPECT_EQ(std::stoull((*at)[3]), 3 * n);
   }
   EXPECT_EQ(n, kFrames);

@@ -72,8 +72,8 @@ class ListedSource final : public FrameSource {
     return unsent;
   }
   Unsent skipped() const noexcept override { return skipped_; }
-  std::size_t most_bytes() const noexcept override { return zeros_.size(); }
-  std::size_t most_frames() const noexcept override { return 64; }
+  std::size_t max_bytes() const noexcept override { return zeros_.size(); }
+  std::size_t max_frames() const noexcept override { return 64; }
 
  private:
   static std::uint32_t bytes_of(std::size_t number) noexcept {

@@ -208,8 +208,8 @@ TEST(OptionsValues, AreRefusedWithTheirOptionAndTheirLimits) {
     const Arguments args = all_sorts().parse(line_of({"a", "--size", value}));
     return refusal([&] { (void)get(args); });
   };
-  const auto count = [&](const std::string& value, std::uint64_t least, std::uint64_t most) {
-    return asked(value, [&](const Arguments& args) { return args.count("size", least, most); });
+  const auto count = [&](const std::string& value, std::uint64_t min, std::uint64_t max) {
+    return asked(value, [&](const Arguments& args) { return args.count("size", min, max); });
   };
   constexpr std::uint64_t kAny = std::numeric_limits<std::uint64_t>::max();
   EXPECT_EQ(count("2", 2, 4), "taken");

@@ -234,11 +234,11 @@ class ExecNamespaces : public ExecKill {
   void TearDown() override { limit(1000, 1000, 1000); }  // the next test makes some here
 
   static void limit(int others, int mounts, int networks) {
-    for (const auto& [kind, most] :
+    for (const auto& [kind, max] :
          {std::pair{"user", others}, std::pair{"pid", others}, std::pair{"ipc", others},
           std::pair{"uts", others}, std::pair{"mnt", mounts}, std::pair{"net", networks}}) {
       const std::string path = std::string("/proc/sys/user/max_") + kind + "_namespaces";
-      EXPECT_TRUE(std::ofstream(path) << most << std::flush) << path;
+      EXPECT_TRUE(std::ofstream(path) << max << std::flush) << path;
     }
   }
 };

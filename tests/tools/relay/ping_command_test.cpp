@@ -329,8 +329,8 @@ TEST(PingCommand, ARoundTripBeginsWithItsOwnRequest) {
   } while (request->sequence != 1);
   send(peer, {ping_back(*request, peer.mac(), PingType::reply, 1)});
   const Json from = Json::parse(tool.finish().out)["responders"][0];
-  const std::chrono::nanoseconds most = std::chrono::steady_clock::now() - begin - interval;
-  EXPECT_LE(from["rtt_ns_max"].get<std::int64_t>(), most.count())
+  const std::chrono::nanoseconds max = std::chrono::steady_clock::now() - begin - interval;
+  EXPECT_LE(from["rtt_ns_max"].get<std::int64_t>(), max.count())
       << "the second request was sent that late";
   EXPECT_EQ(from["answered"], 1);
   EXPECT_EQ(from["lost"], 1);

@@ -29,7 +29,7 @@ struct Attachment::Impl {
   std::string path;
   std::string absolute_path;  ///< `path` made absolute, at the time of attaching
   std::string warning;
-  AttachOptions options;
+  PortOptions options;
   std::uint64_t token = base::process_token();
   UniqueFd fd;  ///< for the mapping, probes and the inotify doorbell; holds no lock
   dev_t device = 0;
@@ -135,9 +135,8 @@ struct Attachment::Impl {
     std::unique_lock<std::mutex> lock;  ///< of send_mutex; released only while it waits for room
     std::uint32_t interrupts;           ///< Impl::interrupts when the call began
   };
-  Appended send_batch(std::span<const FrameView> frames, Sending& sending) noexcept;
-  std::error_code wait_for_room(Sending& sending, std::uint64_t least,
-                                std::uint64_t wanted) noexcept;
+  SendResult send_batch(std::span<const FrameView> frames, Sending& sending) noexcept;
+  std::error_code wait_for_room(Sending& sending, std::uint64_t min, std::uint64_t wanted) noexcept;
   std::error_code end_of_wait(const Sending& sending) const noexcept;
   AppendStatus append(std::span<const FrameView> frames, std::uint64_t bytes) noexcept;
   void show_pauses() noexcept;
@@ -154,7 +153,7 @@ struct Attachment::Impl {
     news.notify_all();
   }
   template <typename Read>
-  Received take(FrameBatch& into, const Read& read) noexcept;
+  ReceiveResult take(FrameBatch& into, const Read& read) noexcept;
   std::size_t end_loan() noexcept;
   bool find_place_after_repair() noexcept;
   void ask_to_be_heeded(bool caught_up) noexcept;

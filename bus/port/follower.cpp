@@ -1,4 +1,4 @@
-// Listener: a reader without a slot, for processes that may only read the file.
+// Follower: a reader without a slot, for processes that may only read the file.
 
 #include <time.h>
 
@@ -17,7 +17,7 @@ namespace shmif::bus {
 
 using std::chrono::nanoseconds;
 
-struct Listener::Impl {
+struct Follower::Impl {
   std::uint64_t token = base::process_token();
   std::string warning;
   Mapping mapping;
@@ -28,14 +28,14 @@ struct Listener::Impl {
   nanoseconds pause{std::chrono::milliseconds(1)};
 };
 
-Listener::Listener(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Listener::Listener(Listener&&) noexcept = default;
-Listener& Listener::operator=(Listener&&) noexcept = default;
-Listener::~Listener() {
+Follower::Follower(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Follower::Follower(Follower&&) noexcept = default;
+Follower& Follower::operator=(Follower&&) noexcept = default;
+Follower::~Follower() {
   if (impl_ && !base::is_this_process(impl_->token)) impl_->mapping.forget();
 }
 
-Result<Listener> Listener::open(const std::string& path, bool start_oldest, bool resume_newest,
+Result<Follower> Follower::open(const std::string& path, Start start, Resume resume,
                                 bool take_offloads) {
   auto file = open_file(path, false, true);
   if (!file) return file.error();
@@ -47,20 +47,20 @@ Result<Listener> Listener::open(const std::string& path, bool start_oldest, bool
   impl->warning = std::move(file->warning);
   impl->mapping = *std::move(mapping);
   impl->ring = Ring(impl->mapping, max_frame_bytes(file->header.mtu));
-  impl->reader = RingReader(impl->ring, nullptr, 0, 0, resume_newest, take_offloads);
+  impl->reader = RingReader(impl->ring, nullptr, 0, 0, resume == Resume::newest, take_offloads);
   impl->epoch = load_acquire(impl->ring.header().epoch);
-  if (!(start_oldest ? impl->reader.seek_oldest() : impl->reader.seek_end())) {
+  if (!(start == Start::oldest ? impl->reader.seek_oldest() : impl->reader.seek_end())) {
     return Error(Errc::corrupt, "cannot listen to the bus " + path +
                                     ": its ring is corrupt (run 'shmifctl repair')");
   }
-  return Listener(std::move(impl));
+  return Follower(std::move(impl));
 }
 
-const std::string& Listener::warning() const noexcept {
+const std::string& Follower::warning() const noexcept {
   return impl_->warning;
 }
 
-Received Listener::receive(FrameBatch& into) noexcept {
+ReceiveResult Follower::receive(FrameBatch& into) noexcept {
   Impl& l = *impl_;
   if (!base::is_this_process(l.token)) return {0, 0, Errc::forked};
   const std::size_t before = into.size();
@@ -70,7 +70,7 @@ Received Listener::receive(FrameBatch& into) noexcept {
     if (!l.reader.find_place_again(l.total)) return {0, 0, Errc::corrupt};
   }
   const ReadStatus status = l.reader.read_all(into, l.total);
-  Received result{into.size() - before, l.total.lost_frames - lost, {}};
+  ReceiveResult result{into.size() - before, l.total.lost_frames - lost, {}};
   if (l.mapping.lost())
     result.error = Errc::bus_lost;
   else if (status == ReadStatus::broken)
@@ -78,7 +78,7 @@ Received Listener::receive(FrameBatch& into) noexcept {
   return result;
 }
 
-bool Listener::wait(nanoseconds timeout) noexcept {
+bool Follower::wait(nanoseconds timeout) noexcept {
   using Clock = std::chrono::steady_clock;
   Impl& l = *impl_;
   const Clock::time_point deadline =
@@ -99,20 +99,20 @@ bool Listener::wait(nanoseconds timeout) noexcept {
   return false;
 }
 
-std::optional<nanoseconds> Listener::prepare_wait() noexcept {
+WaitHint Follower::prepare_wait() noexcept {
   Impl& l = *impl_;
   if (!base::is_this_process(l.token) || l.mapping.lost() || l.reader.ready()) {
     l.pause = std::chrono::milliseconds(1);
-    return std::nullopt;
+    return {.ready = true};
   }
-  return std::exchange(l.pause, std::min<nanoseconds>(l.pause * 2, kLookUp));
+  return {.at_most = std::exchange(l.pause, std::min<nanoseconds>(l.pause * 2, kLookUp))};
 }
 
-void Listener::finish_wait() noexcept {
+void Follower::finish_wait() noexcept {
   if (base::is_this_process(impl_->token)) impl_->mapping.look_whether_lost();
 }
 
-PortCounters Listener::counters() const noexcept {
+PortCounters Follower::counters() const noexcept {
   PortCounters c;
   c.rx_frames = impl_->total.frames;
   c.rx_bytes = impl_->total.bytes;
@@ -123,7 +123,7 @@ PortCounters Listener::counters() const noexcept {
   c.rx_segments = c.rx_frames + impl_->total.more_segments;
   return c;
 }
-std::size_t Listener::max_frame() const noexcept {
+std::size_t Follower::max_frame() const noexcept {
   return impl_->ring.max_frame();
 }
 

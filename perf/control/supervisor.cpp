@@ -1,8 +1,8 @@
+#include "perf/control/supervisor.hpp"
+
 #include <algorithm>
 #include <csignal>
 #include <cstring>
-
-#include "perf/control/runner_impl.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -20,14 +20,14 @@ std::uint64_t own_end_ns(const ControlledJob& job) noexcept {
 
 }  // namespace
 
-void Runner::Impl::reap() {
-  for (std::size_t i = 0; i < jobs.size(); ++i) {
-    if (!jobs[i].over() && jobs[i].runner && jobs[i].runner->ended()) finish(i);
+void Supervisor::reap() {
+  for (std::size_t i = 0; i < run_.jobs.size(); ++i) {
+    if (!run_.jobs[i].over() && run_.jobs[i].runner && run_.jobs[i].runner->ended()) finish(i);
   }
 }
 
-void Runner::Impl::finish(std::size_t i) {
-  ControlledJob& job = jobs[i];
+void Supervisor::finish(std::size_t i) {
+  ControlledJob& job = run_.jobs[i];
   const bool was_going = job.phase == ControlledJob::Phase::going;
   const JobExit& exit = job.runner->exit();
   const JobState state = job.block->state.load(std::memory_order_acquire);
@@ -50,46 +50,43 @@ void Runner::Impl::finish(std::size_t i) {
     job.never_started = true;
     if (!job.errors.empty()) {
       job.errors.front().insert(0, "did not start: ");
-      if (!options.continue_on_start_error) stop_all();
+      if (!run_.options.continue_on_start_error) stop_all();
     }
   }
   after_the_end_of(i);
 }
 
-/// The jobs that sent to this job need not wait until it has received everything. Neither need the
-/// jobs that answered it.
-void Runner::Impl::nobody_listens_to(std::size_t i) {
-  if (plan[i].options.rw == Role::pingpong) {
-    jobs[i].flow->drained.store(true, std::memory_order_release);
+void Supervisor::nobody_listens_to(std::size_t i) {
+  if (run_.plan[i].options.rw == Role::pingpong) {
+    run_.jobs[i].flow->drained.store(true, std::memory_order_release);
   }
-  for (const std::size_t from : jobs[i].senders) {
-    jobs[from].flow->drained.store(true, std::memory_order_release);
+  for (const std::size_t from : run_.jobs[i].senders) {
+    run_.jobs[from].flow->drained.store(true, std::memory_order_release);
   }
 }
 
-/// Handles the end of a job that did not end by itself.
-void Runner::Impl::gone(std::size_t i) {
+void Supervisor::gone(std::size_t i) {
   nobody_listens_to(i);
   after_the_end_of(i);
 }
 
-void Runner::Impl::after_the_end_of(std::size_t i) {
-  const JobOptions& o = jobs[i].plan.options;
-  const bool failed = !jobs[i].errors.empty();
-  for (const std::size_t from : jobs[i].senders) {
+void Supervisor::after_the_end_of(std::size_t i) {
+  const JobOptions& o = run_.jobs[i].plan.options;
+  const bool failed = !run_.jobs[i].errors.empty();
+  for (const std::size_t from : run_.jobs[i].senders) {
     // What this sender sends can no longer be verified.
-    if (!jobs[from].flow->tx_done.load(std::memory_order_acquire)) stop(from);
+    if (!run_.jobs[from].flow->tx_done.load(std::memory_order_acquire)) stop(from);
   }
   if (o.exitall || (failed && o.exitall_on_error)) {
-    for (std::size_t other = 0; other < jobs.size(); ++other) {
-      if (jobs[other].plan.group == jobs[i].plan.group) stop(other);
+    for (std::size_t other = 0; other < run_.jobs.size(); ++other) {
+      if (run_.jobs[other].plan.group == run_.jobs[i].plan.group) stop(other);
     }
   }
   end_background_jobs();
 }
 
-void Runner::Impl::stop(std::size_t i) {
-  ControlledJob& job = jobs[i];
+void Supervisor::stop(std::size_t i) {
+  ControlledJob& job = run_.jobs[i];
   if (job.over() || job.stop_ns != 0) return;
   job.stop_ns = now_ns();
   // A receiver ends when its senders have ended, and nobody would verify what they send later.
@@ -110,45 +107,45 @@ void Runner::Impl::stop(std::size_t i) {
   }
 }
 
-void Runner::Impl::stop_all() {
-  stopping = true;
-  for (std::size_t i = 0; i < jobs.size(); ++i) stop(i);
+void Supervisor::stop_all() {
+  stopping_ = true;
+  for (std::size_t i = 0; i < run_.jobs.size(); ++i) stop(i);
 }
 
-void Runner::Impl::stop_hard() {
-  if (hard) return;
-  hard = true;
-  hard_ns = now_ns();
+void Supervisor::stop_hard() {
+  if (hard_) return;
+  hard_ = true;
+  hard_ns_ = now_ns();
   stop_all();
-  for (ControlledJob& job : jobs) {
+  for (ControlledJob& job : run_.jobs) {
     if (!job.over()) job.block->order.store(Order::abandon, std::memory_order_release);
   }
 }
 
-void Runner::Impl::end_background_jobs() {
+void Supervisor::end_background_jobs() {
   const bool all = std::ranges::all_of(
-      jobs, [](const ControlledJob& j) { return j.over() || j.plan.options.background; });
+      run_.jobs, [](const ControlledJob& j) { return j.over() || j.plan.options.background; });
   if (!all) return;
-  for (std::size_t i = 0; i < jobs.size(); ++i) stop(i);
+  for (std::size_t i = 0; i < run_.jobs.size(); ++i) stop(i);
 }
 
 /// Notes when a job has only its end left to do: when it says so, or when it only receives and all
 /// its senders have ended and the drain time is over.
-void Runner::Impl::note_done(std::size_t i, std::uint64_t now) {
-  ControlledJob& job = jobs[i];
+void Supervisor::note_done(std::size_t i, std::uint64_t now) {
+  ControlledJob& job = run_.jobs[i];
   if (job.done_ns != 0) return;
   if (job.state() > JobState::verifying) job.done_ns = now;
-  if (plan[i].options.rw != Role::rx && plan[i].options.rw != Role::echo) return;
-  const auto ended = [&](std::size_t from) { return jobs[from].over(); };
+  if (run_.plan[i].options.rw != Role::rx && run_.plan[i].options.rw != Role::echo) return;
+  const auto ended = [&](std::size_t from) { return run_.jobs[from].over(); };
   if (job.senders.empty() || !std::ranges::all_of(job.senders, ended)) return;
   job.done_ns = now + drain_of(i);
 }
 
 /// How long a job may take to drain: its own frames, and those sent to it.
-std::uint64_t Runner::Impl::drain_of(std::size_t i) const {
-  std::chrono::nanoseconds longest = plan[i].options.drain_time;
-  for (const std::size_t from : jobs[i].senders) {
-    longest = std::max(longest, plan[from].options.drain_time);
+std::uint64_t Supervisor::drain_of(std::size_t i) const {
+  std::chrono::nanoseconds longest = run_.plan[i].options.drain_time;
+  for (const std::size_t from : run_.jobs[i].senders) {
+    longest = std::max(longest, run_.plan[from].options.drain_time);
   }
   return 2 * ns(longest);
 }
@@ -156,31 +153,30 @@ std::uint64_t Runner::Impl::drain_of(std::size_t i) const {
 /// When a job should have ended at the latest; 0: not known. A job that only receives lasts as long
 /// as its senders, whatever its own runtime is. The senders are checked first, because it waits for
 /// them.
-std::uint64_t Runner::Impl::latest_end_ns(std::size_t i) const {
-  const ControlledJob& job = jobs[i];
+std::uint64_t Supervisor::latest_end_ns(std::size_t i) const {
+  const ControlledJob& job = run_.jobs[i];
   if (job.done_ns != 0) return job.done_ns;
   const bool only_receives = !job.senders.empty() && !sends(job.plan.options.rw);
-  const auto goes_on = [&](std::size_t from) { return !jobs[from].over(); };
+  const auto goes_on = [&](std::size_t from) { return !run_.jobs[from].over(); };
   if (only_receives && std::ranges::any_of(job.senders, goes_on)) return 0;
   if (job.stop_ns != 0) return job.stop_ns + drain_of(i);
   return only_receives ? 0 : own_end_ns(job);
 }
 
-/// Kills jobs that did not end.
-void Runner::Impl::check_stuck(std::uint64_t now) {
-  for (std::size_t i = 0; i < jobs.size(); ++i) {
-    ControlledJob& job = jobs[i];
+void Supervisor::check_stuck(std::uint64_t now) {
+  for (std::size_t i = 0; i < run_.jobs.size(); ++i) {
+    ControlledJob& job = run_.jobs[i];
     if (job.over() || !job.runner) continue;
     note_done(i, now);
     const std::uint64_t expected = latest_end_ns(i);
-    const bool overdue = expected != 0 && now > expected + ns(options.stuck_timeout);
-    if (hard && now > hard_ns + kGrace && job.killed_ns == 0) {
+    const bool overdue = expected != 0 && now > expected + ns(run_.options.stuck_timeout);
+    if (hard_ && now > hard_ns_ + kGrace && job.killed_ns == 0) {
       job.fail("did not end within a second of a hard stop, while " +
                std::string(name_of(job.state())));
       job.killed_ns = now - kGrace;
     } else if (overdue && job.killed_ns == 0) {
       job.fail("is stuck: still " + std::string(name_of(job.state())) + ' ' +
-               seconds_text(options.stuck_timeout) + " after it should have ended");
+               seconds_text(run_.options.stuck_timeout) + " after it should have ended");
       job.killed_ns = now;
       job.ended_by_us = true;
       job.block->order.store(Order::abandon, std::memory_order_release);
@@ -189,7 +185,7 @@ void Runner::Impl::check_stuck(std::uint64_t now) {
     if (job.killed_ns == 0 || now < job.killed_ns + kGrace) continue;
     job.ended_by_us = true;
     if (job.runner->is_thread()) {
-      stuck_thread = true;
+      stuck_thread_ = true;
       job.phase = ControlledJob::Phase::over;
       job.flow->tx_done.store(true, std::memory_order_release);
       gone(i);
@@ -200,14 +196,12 @@ void Runner::Impl::check_stuck(std::uint64_t now) {
   }
 }
 
-/// Threads that could not start, or were stuck, may still end. Until then they use memory of this
-/// object.
-void Runner::Impl::leave_threads() {
+void Supervisor::leave_threads() {
   const std::uint64_t deadline = now_ns() + kGrace;
-  for (ControlledJob& job : jobs) {
+  for (ControlledJob& job : run_.jobs) {
     while (job.runner && job.runner->is_thread() && !job.runner->ended()) {
       if (now_ns() >= deadline) {
-        stuck_thread = true;
+        stuck_thread_ = true;
         break;
       }
       sleep_a_tick();

@@ -1,4 +1,4 @@
-#include "perf/worker/job_parts.hpp"
+#include "perf/worker/job_traffic.hpp"
 
 #include <algorithm>
 
@@ -24,9 +24,9 @@ bool is_echo(const WorkerContext& context, std::size_t to) {
 /// its request, swapped.
 FrameMakerOptions made_again(const WorkerContext& context, std::size_t i, std::size_t index) {
   const PlannedJob& sender = context.plan[i];
-  const std::uint32_t most = SizeChooser(sender.options.bs.tx, 0).most();
+  const std::uint32_t max = SizeChooser(sender.options.bs.tx, 0).max();
   FrameMakerOptions frames =
-      frame_maker_options(sender.options, static_cast<std::uint32_t>(i), most);
+      frame_maker_options(sender.options, static_cast<std::uint32_t>(i), max);
   const std::size_t to = sender.to == kNoJob ? i : sender.to;
   frames.source = context.setups[i].end.mac;
   frames.destination = context.setups[to].end.mac;
@@ -123,9 +123,9 @@ std::vector<ExpectedFlow> expected_flows(const WorkerContext& context, std::size
     flow.drain_ns = static_cast<std::uint64_t>(sender.drain_time.count());
     // The lower one of the sender's and the receiver's limit applies.
     for (const JobOptions* const o : {&sender, &job.options}) {
-      const auto most = static_cast<std::uint64_t>(o->max_latency.count());
-      if (most != 0 && (flow.max_latency_ns == 0 || most < flow.max_latency_ns)) {
-        flow.max_latency_ns = most;
+      const auto max = static_cast<std::uint64_t>(o->max_latency.count());
+      if (max != 0 && (flow.max_latency_ns == 0 || max < flow.max_latency_ns)) {
+        flow.max_latency_ns = max;
       }
     }
     flow.replayed = !sender.replay.empty();
@@ -145,8 +145,8 @@ std::vector<ExpectedFlow> expected_flows(const WorkerContext& context, std::size
 
 FrameMakerOptions recorded_frames(const JobOptions& job) {
   constexpr std::uint32_t kHeaderBytes = 18;
-  const std::uint32_t most = SizeChooser(job.bs.tx, 0).most();
-  return frame_maker_options(job, 0, std::max(most, job.mtu + kHeaderBytes));
+  const std::uint32_t max = SizeChooser(job.bs.tx, 0).max();
+  return frame_maker_options(job, 0, std::max(max, job.mtu + kHeaderBytes));
 }
 
 }  // namespace shmif::perf

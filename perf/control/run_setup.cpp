@@ -1,0 +1,111 @@
+#include <map>
+
+#include "perf/control/run_state.hpp"
+#include "perf/frame/frame_sizes.hpp"
+#include "perf/worker/job_traffic.hpp"
+#include "tap/netns.hpp"
+
+namespace shmif::perf {
+namespace {
+
+/// Gives the hosts on a bus their addresses, and tells each host that of its peer.
+Result<void> place_hosts(RunState& run, const std::vector<std::size_t>& hosts, const Wire& bus) {
+  constexpr std::size_t kFirstPort = 40000;
+  for (const std::size_t i : hosts) {
+    auto address = host_address(run.plan[i].options, i);
+    if (!address) {
+      return Error(address.error().code,
+                   "job \"" + run.plan[i].options.name + "\": " + address.error().message);
+    }
+    HostSetup& host = run.setups[i].host;
+    host.bus = bus.address().substr(bus.address().find(':') + 1);
+    host.address = *std::move(address);
+    host.local = socket_address(host.address, static_cast<std::uint16_t>(kFirstPort + i % 20000));
+  }
+  for (const std::size_t i : hosts) {
+    const std::size_t to = run.plan[i].to;
+    if (to == kNoJob || std::ranges::find(hosts, to) == hosts.end()) continue;
+    run.setups[i].host.remote = run.setups[to].host.local;
+    const std::size_t max = SizeChooser(run.plan[i].options.bs.tx, 0).max();
+    for (const std::size_t end : {i, to}) {
+      run.setups[end].host.max_bytes = std::max(run.setups[end].host.max_bytes, max);
+    }
+    const bool answers = run.plan[to].options.rw != Role::rx;
+    if (answers) run.setups[to].host.remote = run.setups[i].host.local;
+    // If two jobs send to each other, the first one listens.
+    const bool mutual = run.plan[to].to == i;
+    run.setups[to].host.listens = !mutual || to < i;
+  }
+  return {};
+}
+
+Result<void> make_wires(RunState& run) {
+  std::map<std::string, std::vector<std::size_t>> members;
+  for (std::size_t i = 0; i < run.jobs.size(); ++i)
+    members[wire_key(run.jobs[i].plan)].push_back(i);
+  const std::uint32_t nonce = make_nonce();
+  run.setups.resize(run.jobs.size());
+  for (std::size_t i = 0; i < run.jobs.size(); ++i) {
+    WorkerSetup& setup = run.setups[i];
+    setup.index = i;
+    setup.nonce = nonce;
+    setup.interval_ns = run.logs->interval_ns(i, run.interval_ns);
+    setup.end.name = run.jobs[i].plan.options.name;
+    setup.end.mac = MacAddress::random();
+    setup.end.sent = run.jobs[i].plan.options.fault;
+    setup.end.received = run.jobs[i].plan.options.fault_rx;
+    setup.end.promiscuous = hears_everything(run.plan, i);
+  }
+  for (const auto& [key, group] : members) {
+    JobOptions medium = run.plan[group.front()].options;
+    const bool hosts = medium.engine == EngineKind::host;
+    if (hosts) {
+      // If namespaces are not available, this fails before any job exists.
+      if (auto space = tap::NetNamespace::create(); !space) {
+        return Error(space.error().code, "cannot make a host for job \"" + medium.name +
+                                             "\": " + space.error().message +
+                                             "; engine=bus, unix and udp need no namespace");
+      }
+      medium.engine = EngineKind::bus;
+    }
+    auto wire = make_wire(medium, group.size());
+    if (!wire) return std::move(wire).error();
+    for (std::size_t n = 0; n < group.size(); ++n) {
+      run.setups[group[n]].wire = wire->get();
+      run.setups[group[n]].end.index = n;
+    }
+    if (hosts) {
+      if (auto done = place_hosts(run, group, **wire); !done) return done;
+    }
+    run.wires.push_back(*std::move(wire));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<void> set_up(RunState& run) {
+  auto opened = IntervalLogs::open(run.plan, run.options);
+  if (!opened) return std::move(opened).error();
+  run.logs = *std::move(opened);
+  auto made = RunMemory::create(run.plan.size(), run.logs->with_histograms());
+  if (!made) return std::move(made).error();
+  run.memory = *std::move(made);
+  std::chrono::nanoseconds longest{0};
+  for (std::size_t i = 0; i < run.plan.size(); ++i) {
+    run.jobs.push_back({.plan = run.plan[i],
+                        .block = &run.memory->job(i),
+                        .flow = &run.memory->flow(i),
+                        .echo = &run.memory->echo(i)});
+    longest = std::max(longest, run.plan[i].options.runtime);
+  }
+  for (std::size_t i = 0; i < run.plan.size(); ++i) {
+    if (run.plan[i].to != kNoJob) run.jobs[run.plan[i].to].senders.push_back(i);
+  }
+  // Curves of a few hundred points, at most ten per second.
+  run.interval_ns =
+      longest > std::chrono::seconds(60) || longest.count() == 0 ? 1'000'000'000 : 100'000'000;
+  return make_wires(run);
+}
+
+}  // namespace shmif::perf

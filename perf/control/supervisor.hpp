@@ -1,0 +1,52 @@
+#pragma once
+// Supervisor: finds out how jobs ended, decides which others must end then, and ends jobs that do
+// not end by themselves. Internal to perf/control.
+
+#include <cstdint>
+
+#include "perf/control/run_state.hpp"
+
+namespace shmif::perf {
+
+/// Threads: one at a time.
+class Supervisor {
+ public:
+  explicit Supervisor(RunState& run) : run_(run) {}
+
+  /// Takes note of the jobs that have ended.
+  void reap();
+  /// Handles the end of a job that did not end by itself.
+  void gone(std::size_t i);
+  /// Lets a job end: it sends no more, receives what is under way, and finishes.
+  void stop(std::size_t i);
+  void stop_all();
+  /// Lets all jobs end at once. Those that have not after a second are killed.
+  void stop_hard();
+  /// Kills jobs that did not end.
+  void check_stuck(std::uint64_t now);
+  /// Threads that could not start, or were stuck, may still end. Until then they use the memory of
+  /// the run. Blocks: a second at most.
+  void leave_threads();
+
+  bool stopping() const noexcept { return stopping_; }
+  bool stuck_thread() const noexcept { return stuck_thread_; }
+
+ private:
+  void finish(std::size_t i);
+  /// The jobs that sent to this job need not wait until it has received everything. Neither need
+  /// the jobs that answered it.
+  void nobody_listens_to(std::size_t i);
+  void after_the_end_of(std::size_t i);
+  void end_background_jobs();
+  void note_done(std::size_t i, std::uint64_t now);
+  std::uint64_t drain_of(std::size_t i) const;
+  std::uint64_t latest_end_ns(std::size_t i) const;
+
+  RunState& run_;
+  bool stopping_ = false;
+  bool hard_ = false;
+  std::uint64_t hard_ns_ = 0;
+  bool stuck_thread_ = false;
+};
+
+}  // namespace shmif::perf

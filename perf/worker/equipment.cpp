@@ -1,0 +1,91 @@
+#include "perf/worker/equipment.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "perf/worker/host.hpp"
+#include "perf/worker/job_traffic.hpp"
+#include "perf/worker/offload_end.hpp"
+#include "perf/worker/placement.hpp"
+
+namespace shmif::perf {
+
+Result<void> Equipment::make() {
+  if (auto done = open_end(); !done) return done;
+  auto before = state_before(context_, index_);
+  if (!before) return std::move(before).error();
+  if (auto done = make_generator(*before); !done) return done;
+  if (auto done = make_sink(*before); !done) return done;
+  return lock_memory();
+}
+
+Result<void> Equipment::open_end() {
+  const WorkerSetup& setup = context_.setups[index_];
+  auto opened = options_.engine == EngineKind::host ? open_host_end(options_, setup.host, setup.end)
+                                                    : setup.wire->open_end(setup.end);
+  if (!opened) return std::move(opened).error();
+  end = *std::move(opened);
+  if (options_.io_submit_mode == IoSubmit::offload) {
+    end = make_offload_end(std::move(end), options_.iodepth_batch);
+  }
+  has_faults = end->faults_sent() || end->faults_received();
+  context_.memory.job(index_).address.set(end->address());
+  return {};
+}
+
+Result<void> Equipment::make_generator(const VerifyState& before) {
+  if (!sends(options_.rw)) return {};
+  auto source = make_source(context_, index_, before);
+  if (!source) return std::move(source).error();
+  JobBlock& job = context_.memory.job(index_);
+  job.warning.set((*source)->warning());
+  const std::size_t max = (*source)->max_bytes();
+  if (max > end->max_frame_bytes()) {
+    return Error(Errc::frame_too_long, "frames of " + std::to_string(max) + " bytes do not fit " +
+                                           end->address() + ", which carries " +
+                                           std::to_string(end->max_frame_bytes()) +
+                                           " (see bs and mtu)");
+  }
+  auto record = make_record(options_);
+  if (!record) return std::move(record).error();
+  const FlowState* const state = flow_from(before, options_.name);
+  generator.emplace(Generator::Setup{.options = options_,
+                                     .source = *std::move(source),
+                                     .record = *std::move(record),
+                                     .share = make_share(context_, index_),
+                                     .first_sequence = state != nullptr ? state->next_sequence : 0},
+                    *end, job, context_.memory.flow(index_));
+  return {};
+}
+
+Result<void> Equipment::make_sink(VerifyState& before) {
+  if (!receives(options_.rw)) return {};
+  if (!context_.run.trigger_match.empty()) {
+    auto filter = FrameFilter::compile(context_.run.trigger_match);
+    if (!filter) return std::move(filter).error();
+    trigger_.emplace(*std::move(filter));
+  }
+  const WorkerSetup& setup = context_.setups[index_];
+  Sink::Setup inputs{.options = options_, .flows = expected_flows(context_, index_, before)};
+  inputs.nonce = setup.nonce;
+  inputs.trigger = trigger_ ? &*trigger_ : nullptr;
+  inputs.window = options_.rw == Role::pingpong ? &generator->window() : nullptr;
+  inputs.echoes = options_.rw == Role::echo;
+  inputs.pauses = setup.wire != nullptr && setup.wire->capabilities().pauses;
+  if (options_.verify_only) {
+    inputs.recorded = &context_.memory.flow(index_);
+    inputs.recorded_frames = recorded_frames(options_);
+  }
+  sink.emplace(std::move(inputs), *end, context_.memory.job(index_));
+  return sink->prepare();
+}
+
+Result<void> Equipment::lock_memory() {
+  if (!options_.lockmem) return {};
+  if (generator) {
+    if (auto done = pin(generator->source().memory()); !done) return done;
+  }
+  return sink ? pin(sink->memory()) : Result<void>();
+}
+
+}  // namespace shmif::perf

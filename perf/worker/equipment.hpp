@@ -1,0 +1,47 @@
+#pragma once
+// Equipment: what a job works with: its end of the wire, and the generator and the sink that its
+// role needs. Internal to perf/worker.
+
+#include <memory>
+#include <optional>
+
+#include "base/result.hpp"
+#include "perf/engine/engine.hpp"
+#include "perf/verify/verify_state.hpp"
+#include "perf/worker/generator.hpp"
+#include "perf/worker/sink.hpp"
+#include "perf/worker/worker.hpp"
+#include "shmif/filter.hpp"
+
+namespace shmif::perf {
+
+/// Threads: one at a time. May not be moved once made, because the parts refer to each other.
+class Equipment {
+ public:
+  Equipment(const WorkerContext& context, std::size_t index)
+      : context_(context), index_(index), options_(context.plan[index].options) {}
+  Equipment(const Equipment&) = delete;
+  Equipment& operator=(const Equipment&) = delete;
+
+  /// Opens the end, makes the generator and the sink, and locks their memory if the job asks for
+  /// it. Errors: of the engine, of files; frame_too_long. Blocks: to open the end.
+  Result<void> make();
+
+  std::unique_ptr<End> end;
+  bool has_faults = false;  ///< between the job and the wire
+  std::optional<Generator> generator;
+  std::optional<Sink> sink;
+
+ private:
+  Result<void> open_end();
+  Result<void> make_generator(const VerifyState& before);
+  Result<void> make_sink(VerifyState& before);
+  Result<void> lock_memory();
+
+  const WorkerContext& context_;
+  std::size_t index_;
+  const JobOptions& options_;
+  std::optional<FrameFilter> trigger_;
+};
+
+}  // namespace shmif::perf

@@ -1,0 +1,62 @@
+#include "perf/worker/job_account.hpp"
+
+#include "perf/verify/verify_state.hpp"
+#include "perf/worker/host.hpp"
+
+namespace shmif::perf {
+namespace {
+
+/// Writes what the faults did to the frames.
+void keep_faults(const End& end, JobBlock& block) {
+  if (const auto faults = end.faults_sent()) {
+    block.faults_sent = *faults;
+    block.has_faults_sent.store(true, std::memory_order_release);
+  }
+  if (const auto faults = end.faults_received()) {
+    block.faults_received = *faults;
+    block.has_faults_received.store(true, std::memory_order_release);
+  }
+}
+
+}  // namespace
+
+void keep_counters(const JobOptions& job, const Equipment& equipment, JobBlock& block) {
+  keep_faults(*equipment.end, block);
+  const auto keep = [](JobBlock::OptionalCount& to, const std::optional<std::uint64_t>& from) {
+    if (from) to.set(*from);
+  };
+  const WireCounters c = equipment.end->counters();
+  if (job.engine == EngineKind::host) {  // the port has the rest
+    if (const auto drops = interface_drops()) {
+      block.kernel_tx_drops.set(drops->sent);
+      block.kernel_rx_drops.set(drops->received + c.dropped_frames.value_or(0));
+    }
+    return;
+  }
+  keep(block.wire_tx_frames, c.tx_frames);
+  keep(block.wire_tx_bytes, c.tx_bytes);
+  keep(block.wire_rx_frames, c.rx_frames);
+  keep(block.wire_rx_bytes, c.rx_bytes);
+  // A port that no sink reads loses all frames of others, so these counts would mean nothing.
+  if (equipment.sink) {
+    keep(block.wire_lost_frames, c.lost_frames);
+    keep(block.wire_overruns, c.overruns);
+  }
+  keep(block.wire_dropped_frames, c.dropped_frames);
+}
+
+Result<void> save_flows(const JobOptions& job, const Equipment& equipment,
+                        const std::string& folder) {
+  VerifyState state{.job = job.name, .options_hash = options_hash(job)};
+  if (equipment.sink) state.flows = equipment.sink->state();
+  if (equipment.generator) {
+    FlowState* at = flow_from(state, job.name);
+    if (at == nullptr) at = &state.flows.emplace_back(FlowState{.from = job.name});
+    at->seed = job.randseed;
+    at->next_sequence = equipment.generator->sequence();
+    at->random_position = equipment.generator->source().random_position();
+  }
+  return save_verify_state(verify_state_path(folder.empty() ? "." : folder, job.name), state);
+}
+
+}  // namespace shmif::perf

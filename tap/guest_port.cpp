@@ -1,0 +1,92 @@
+#include "tap/guest_port.hpp"
+
+#include <utility>
+
+#include "tap/carrier.hpp"
+#include "tap/packet_link.hpp"
+#include "tap/tap_link.hpp"
+
+namespace shmif::tap {
+namespace {
+
+template <class L>
+Result<std::unique_ptr<AnyLink>> wrap(Result<L> link) {
+  if (!link) return std::move(link).error();
+  return std::make_unique<AnyLink>(std::make_unique<L>(*std::move(link)));
+}
+
+/// Our end of the interface, as a link.
+Result<std::unique_ptr<AnyLink>> adopt(GuestLink& link, bool offload) {
+  // A TAP file itself tells whether it has offloads.
+  if (link.kind == LinkKind::tap) return wrap(TapLink::adopt(std::move(link.descriptor)));
+  return wrap(PacketLink::adopt(std::move(link.descriptor), {.offload = offload}));
+}
+
+}  // namespace
+
+Result<GuestPort> GuestPort::attach(GuestLink& interface, const Bus& bus, PortOptions options) {
+  options.kind = interface.kind;
+  const bool offload = options.take_offloads;
+  GuestPort made;
+  made.always_promiscuous_ = options.promiscuous;
+  auto port = std::make_unique<Port>(std::move(options));
+  if (auto done = port->attach(bus); !done) return std::move(done).error();
+  made.path_ = port->link().value().path;
+  made.bus_mtu_ = port->mtu();
+  made.carries_offloads_ = port->takes_offloads();
+  made.state_.mtu = interface.mtu;
+  made.interface_ = interface.interface;
+  made.kind_ = interface.kind;
+  made.port_ = port.get();
+  made.bus_ = std::make_unique<AnyLink>(std::move(port));
+  auto device = adopt(interface, offload);
+  if (!device) return std::move(device).error();
+  made.device_ = *std::move(device);
+  return made;
+}
+
+Result<void> GuestPort::up() {
+  if (const std::error_code error = port_->up()) {
+    return Error(error, "cannot bring the port up on " + bus_->address() + ": " + error.message());
+  }
+  return {};
+}
+
+void GuestPort::show(const GuestInterfaceState& now) {
+  state_ = now;
+  if (!plugged_) return;
+  static_cast<void>(port_->set_promiscuous(always_promiscuous_ || now.promiscuous));
+  static_cast<void>(port_->set_carrier(now.carrier));
+}
+
+std::error_code GuestPort::set_carrier(bool on) noexcept {
+  return tap::set_carrier(device_->descriptor(), kind_, on);
+}
+
+std::optional<std::uint32_t> GuestPort::mtu_of(const AnyLink& side) const noexcept {
+  if (&side == bus_.get()) return port_->mtu();
+  if (&side == device_.get()) return state_.mtu;
+  return std::nullopt;
+}
+
+bool GuestPort::unplug(std::error_code why) noexcept {
+  plugged_ = false;
+  static_cast<void>(port_->down());
+  waits_for_bus_ = why == Errc::bus_lost;
+  return waits_for_bus_;
+}
+
+bool GuestPort::attach_again() {
+  const Result<Bus> bus = Bus::open(path_);
+  if (!bus || port_->detach()) return false;
+  const BusInfo info = bus->info();
+  if (info.mtu != bus_mtu_ || info.carries_offloads != carries_offloads_) return false;
+  if (!port_->attach(*bus) || port_->up()) return false;
+  plugged_ = true;
+  waits_for_bus_ = false;
+  show(state_);  // also for changes meanwhile; carrier follows with the next news
+  static_cast<void>(set_carrier(true));
+  return true;
+}
+
+}  // namespace shmif::tap

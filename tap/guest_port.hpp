@@ -1,0 +1,69 @@
+#pragma once
+// GuestPort: an interface of a guest, and the port that connects it to a bus. A host on a bus is a
+// guest with one GuestPort for each interface, and a bridge that carries the frames.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <system_error>
+
+#include "base/result.hpp"
+#include "shmif/link.hpp"
+#include "shmif/port.hpp"
+#include "tap/guest.hpp"
+
+namespace shmif::tap {
+
+/// Threads: one at a time.
+class GuestPort {
+ public:
+  /// Takes over the descriptor of `interface`, and attaches a port with these options to the bus.
+  /// The port has the interface's kind, whatever `options.kind` says. `options.take_offloads` must
+  /// be the value of GuestInterface::offload. Errors: those of Port::attach, TapLink::adopt and
+  /// PacketLink::adopt. Blocks: as Port::attach.
+  static Result<GuestPort> attach(GuestLink& interface, const Bus& bus, PortOptions options);
+
+  /// From here on, frames pass. Errors: those of Port::up.
+  Result<void> up();
+
+  Port& port() const noexcept { return *port_; }
+  AnyLink& bus() const noexcept { return *bus_; }             ///< the port, for a bridge
+  AnyLink& device() const noexcept { return *device_; }       ///< our end of the interface
+  const std::string& path() const noexcept { return path_; }  ///< of the bus
+  const std::string& interface() const noexcept { return interface_; }
+  LinkKind kind() const noexcept { return kind_; }
+
+  /// Shows on the bus what the interface is now: promiscuous, and with or without carrier.
+  void show(const GuestInterfaceState& now);
+  /// Gives the interface carrier, or takes it away. Errors: those of tap::set_carrier().
+  [[nodiscard]] std::error_code set_carrier(bool on) noexcept;
+  /// The MTU of the bus or of the interface, if `side` is one of the two links.
+  std::optional<std::uint32_t> mtu_of(const AnyLink& side) const noexcept;
+
+  /// Takes note that one of the two links has ended. Result: whether the bus is what was lost, so
+  /// that attach_again() can help.
+  bool unplug(std::error_code why) noexcept;
+  bool is_plugged() const noexcept { return plugged_; }
+  bool waits_for_bus() const noexcept { return waits_for_bus_; }
+  /// Attaches to the bus that is at the path now, if it has the properties of the one before, for
+  /// which the interface was made. Result: whether frames pass again.
+  bool attach_again();
+
+ private:
+  GuestPort() = default;
+
+  Port* port_ = nullptr;  // inside bus_
+  std::unique_ptr<AnyLink> bus_, device_;
+  std::string path_;
+  std::string interface_;
+  LinkKind kind_ = LinkKind::tap;
+  bool always_promiscuous_ = false;
+  std::uint32_t bus_mtu_ = 0;
+  bool carries_offloads_ = false;
+  GuestInterfaceState state_;
+  bool plugged_ = true;
+  bool waits_for_bus_ = false;
+};
+
+}  // namespace shmif::tap
