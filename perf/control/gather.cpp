@@ -339,7 +339,7 @@ JobResult job_result(std::span<const ControlledJob> jobs, std::size_t number, Ru
   if (host) {
     r.overruns = b.port_overruns.get();
     r.overrun_frames = b.port_lost_frames.get();
-  } else if (capabilities_of(r.engine).overruns && receives(r.role)) {
+  } else if (engine_of(r.engine).capabilities.overruns && receives(r.role)) {
     r.overruns = b.received[Period::window].overruns.get();
     r.overrun_frames = b.received[Period::window].overrun_frames.get();
   }

@@ -93,7 +93,7 @@ class BusWire final : public Wire {
   }
 
   Capabilities capabilities() const noexcept override {
-    Capabilities can = capabilities_of(EngineKind::bus);
+    Capabilities can = kBusEngine.capabilities;
     can.pauses = pauses_;
     return can;
   }
@@ -211,20 +211,6 @@ std::string fresh_path() {
   return (home_of_buses() / (prefix_of(::getpid()) + number.data())).string();
 }
 
-}  // namespace
-
-void remove_buses_of(pid_t process) noexcept {
-  std::error_code failed;
-  std::filesystem::directory_iterator entry(home_of_buses(), failed);
-  const std::filesystem::directory_iterator end;
-  const std::string prefix = prefix_of(process);
-  for (; !failed && entry != end; entry.increment(failed)) {
-    if (!entry->path().filename().string().starts_with(prefix)) continue;
-    std::error_code ignored;  // owned by another user, or already removed
-    std::filesystem::remove(entry->path(), ignored);
-  }
-}
-
 Result<std::unique_ptr<Wire>> make_bus_wire(const JobOptions& job, std::size_t ends) {
   if (!job.bus.empty()) {
     const auto pauses = check_bus(job, ends);
@@ -244,5 +230,25 @@ Result<std::unique_ptr<Wire>> make_bus_wire(const JobOptions& job, std::size_t e
   if (auto fit = check_bus(own, ends); !fit) return std::move(fit).error();
   return std::unique_ptr<Wire>(std::move(wire));
 }
+
+}  // namespace
+
+void remove_buses_of(pid_t process) noexcept {
+  std::error_code failed;
+  std::filesystem::directory_iterator entry(home_of_buses(), failed);
+  const std::filesystem::directory_iterator end;
+  const std::string prefix = prefix_of(process);
+  for (; !failed && entry != end; entry.increment(failed)) {
+    if (!entry->path().filename().string().starts_with(prefix)) continue;
+    std::error_code ignored;  // owned by another user, or already removed
+    std::filesystem::remove(entry->path(), ignored);
+  }
+}
+
+const Engine kBusEngine{.kind = EngineKind::bus,
+                        .name = "bus",
+                        .wire = "a bus file: the one named, or one made for the run",
+                        .capabilities = {.counts = true, .batches = true, .overruns = true},
+                        .make_wire = make_bus_wire};
 
 }  // namespace shmif::perf

@@ -122,7 +122,7 @@ class NamedWire final : public Wire {
       : kind_(kind), interfaces_(std::move(interfaces)), open_(open) {}
 
   Capabilities capabilities() const noexcept override {
-    Capabilities can = capabilities_of(kind_);
+    Capabilities can = engine_of(kind_).capabilities;
     can.max_ends = interfaces_.names.size();
     return can;
   }

@@ -2,15 +2,7 @@
 // Engines: where frames go. A Wire is made once, before any job starts. Each job then opens an End
 // of it, in its own thread or process. The load engine knows nothing else about the medium, so the
 // same generator and statistics run over each medium, and figures can be compared.
-//
-//   engine   a wire is                                              ends
-//   bus      a bus file: the one named, or one made for the run     any number
-//   tap      a network namespace with a bridge and a TAP per end    any number
-//   packet   the same with veth pairs and packet sockets            any number
-//   unix     a pair of datagram sockets                             2
-//   udp      two UDP sockets, frames as payload                     2
-//   pcap     a file: sent frames are recorded, or its frames received 1
-//   null     nothing: an end receives what it sends itself            1
+// `shmifperf options engine` lists the engines.
 
 #include <sys/types.h>
 
@@ -18,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "base/error.hpp"
@@ -130,15 +123,31 @@ class Wire {
   virtual Result<std::unique_ptr<End>> open_end(const EndOptions& options) = 0;
 };
 
+/// An engine. Its file defines its row, and engine.cpp lists the rows.
+struct Engine {
+  EngineKind kind;
+  const char* name;  ///< in job files
+  const char* wire;  ///< what a wire of it is, for the documentation
+  Capabilities capabilities;
+  /// As make_wire(), which has checked that `ends` is at least 1 and no more than the capabilities
+  /// allow.
+  Result<std::unique_ptr<Wire>> (*make_wire)(const JobOptions& job, std::size_t ends);
+  /// Engines that work if this machine or this user cannot have the devices.
+  const char* instead = "; engine=bus, unix and udp need no namespace";
+};
+/// In the order in which they are shown.
+std::span<const Engine* const> engines() noexcept;
+const Engine& engine_of(EngineKind kind) noexcept;
+inline const char* name_of(EngineKind kind) noexcept {
+  return engine_of(kind).name;
+}
+
 /// Makes the wire that `job` is on, with `ends` ends. Errors: the medium's; not_supported;
 /// bad_argument for too many ends; busy for a live medium without allow_live (a bus with other
 /// ports, an interface with addresses or routes).
 Result<std::unique_ptr<Wire>> make_wire(const JobOptions& job, std::size_t ends);
-/// The capabilities of an engine, without making a wire; for checks.
-Capabilities capabilities_of(EngineKind kind) noexcept;
 /// Removes the buses that a killed child of this process made for its run. Call it after waiting
 /// for the child.
 void remove_buses_of(pid_t process) noexcept;
-const char* name_of(EngineKind kind) noexcept;
 
 }  // namespace shmif::perf

@@ -61,7 +61,7 @@ class NullEnd final : public End {
 class NullWire final : public Wire {
  public:
   explicit NullWire(std::size_t largest) : largest_(largest) {}
-  Capabilities capabilities() const noexcept override { return capabilities_of(EngineKind::null); }
+  Capabilities capabilities() const noexcept override { return kNullEngine.capabilities; }
   std::string address() const override { return "null:"; }
   Result<std::unique_ptr<End>> open_end(const EndOptions& options) override {
     if (auto fits = check_index(options, 1, address()); !fits) return std::move(fits).error();
@@ -83,10 +83,17 @@ class NullWire final : public Wire {
   std::size_t largest_;
 };
 
-}  // namespace
-
-Result<std::unique_ptr<Wire>> make_null_wire(const JobOptions& job) {
+Result<std::unique_ptr<Wire>> make_null_wire(const JobOptions& job, std::size_t /*ends*/) {
   return std::unique_ptr<Wire>(std::make_unique<NullWire>(max_frame_bytes_of(job)));
 }
+
+}  // namespace
+
+const Engine kNullEngine{
+    .kind = EngineKind::null,
+    .name = "null",
+    .wire = "nothing: a job receives what it sends itself",
+    .capabilities = {.addresses = false, .counts = true, .batches = true, .max_ends = 1},
+    .make_wire = make_null_wire};
 
 }  // namespace shmif::perf

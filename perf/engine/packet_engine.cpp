@@ -34,9 +34,7 @@ class PacketWire final : public Wire {
         ends_(ends),
         bridged_(bridged) {}
 
-  Capabilities capabilities() const noexcept override {
-    return capabilities_of(EngineKind::packet);
-  }
+  Capabilities capabilities() const noexcept override { return kPacketEngine.capabilities; }
   std::string address() const override { return "packet:"; }
 
   Result<std::unique_ptr<End>> open_end(const EndOptions& options) override {
@@ -125,8 +123,6 @@ Result<void> make_pairs(const tap::NetNamespace& space, std::size_t ends, std::u
   return {};
 }
 
-}  // namespace
-
 Result<std::unique_ptr<Wire>> make_packet_wire(const JobOptions& job, std::size_t ends) {
   if (!job.netdev.empty()) {
     auto found = find_interfaces(job, ends);
@@ -145,5 +141,13 @@ Result<std::unique_ptr<Wire>> make_packet_wire(const JobOptions& job, std::size_
   }
   return std::unique_ptr<Wire>(std::make_unique<PacketWire>(*std::move(space), job, ends, bridged));
 }
+
+}  // namespace
+
+const Engine kPacketEngine{.kind = EngineKind::packet,
+                           .name = "packet",
+                           .wire = "the same with veth pairs and packet sockets",
+                           .capabilities = {.counts = true, .batches = true, .overruns = true},
+                           .make_wire = make_packet_wire};
 
 }  // namespace shmif::perf

@@ -54,7 +54,7 @@ class PcapWire final : public Wire {
       : filename_(std::move(filename)), records_(records) {}
 
   Capabilities capabilities() const noexcept override {
-    Capabilities can = capabilities_of(EngineKind::pcap);
+    Capabilities can = kPcapEngine.capabilities;
     can.sends = can.counts = records_;
     can.receives = !records_;
     return can;
@@ -85,9 +85,7 @@ class PcapWire final : public Wire {
   bool records_;
 };
 
-}  // namespace
-
-Result<std::unique_ptr<Wire>> make_pcap_wire(const JobOptions& job) {
+Result<std::unique_ptr<Wire>> make_pcap_wire(const JobOptions& job, std::size_t /*ends*/) {
   if (job.filename.empty()) {
     return Error(Errc::bad_argument, "engine=pcap has no file (give 'filename')");
   }
@@ -103,5 +101,13 @@ Result<std::unique_ptr<Wire>> make_pcap_wire(const JobOptions& job) {
   }
   return std::unique_ptr<Wire>(std::make_unique<PcapWire>(job.filename, records));
 }
+
+}  // namespace
+
+const Engine kPcapEngine{.kind = EngineKind::pcap,
+                         .name = "pcap",
+                         .wire = "a file, to which frames are written or read from",
+                         .capabilities = {.addresses = false, .counts = true, .max_ends = 1},
+                         .make_wire = make_pcap_wire};
 
 }  // namespace shmif::perf

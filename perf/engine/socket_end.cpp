@@ -14,6 +14,7 @@
 #include "perf/engine/socket_address.hpp"
 #include "perf/engine/stream_link.hpp"
 #include "perf/engine/tcp_socket.hpp"
+#include "perf/engine/wires.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -142,5 +143,14 @@ Result<std::unique_ptr<End>> connect_tcp_host_end(const HostEndOptions& options)
     sleep_for(kConnectAgain);
   }
 }
+
+const Engine kHostEngine{
+    .kind = EngineKind::host,
+    .name = "host",
+    .wire = "a bus, with an interface and an IP address per job",
+    .capabilities = {},
+    .make_wire = [](const JobOptions&, std::size_t) -> Result<std::unique_ptr<Wire>> {
+      return Error(Errc::bad_argument, "engine=host has hosts of its own, and no wire");
+    }};
 
 }  // namespace shmif::perf

@@ -34,7 +34,7 @@ class TapWire final : public Wire {
         largest_(mtu_ + kEthernetHeaderBytes),
         ends_(ends) {}
 
-  Capabilities capabilities() const noexcept override { return capabilities_of(EngineKind::tap); }
+  Capabilities capabilities() const noexcept override { return kTapEngine.capabilities; }
   std::string address() const override { return "tap:"; }
 
   Result<std::unique_ptr<End>> open_end(const EndOptions& options) override {
@@ -94,8 +94,6 @@ Result<std::unique_ptr<End>> open_named_tap(const std::string& name, const tap::
                   [](const TapEndLink& l) { return from_link(l.link().counters()); });
 }
 
-}  // namespace
-
 Result<std::unique_ptr<Wire>> make_tap_wire(const JobOptions& job, std::size_t ends) {
   if (auto usable = tap::check_tun_device(); !usable) {
     return Error(Errc::not_supported, usable.error().message);
@@ -112,5 +110,16 @@ Result<std::unique_ptr<Wire>> make_tap_wire(const JobOptions& job, std::size_t e
   if (auto made = session->add_bridge(kBridge); !made) return std::move(made).error();
   return std::unique_ptr<Wire>(std::make_unique<TapWire>(*std::move(space), job, ends));
 }
+
+}  // namespace
+
+const Engine kTapEngine{
+    .kind = EngineKind::tap,
+    .name = "tap",
+    .wire = "a network namespace with a bridge and a TAP each",
+    .capabilities = {.counts = true, .batches = true},
+    .make_wire = make_tap_wire,
+    .instead =
+        "; engine=packet needs no such device, engine=bus, unix and udp no namespace either"};
 
 }  // namespace shmif::perf

@@ -30,7 +30,7 @@ class UdpWire final : public Wire {
       : sockets_(std::move(sockets)), address_(std::move(address)) {}
 
   Capabilities capabilities() const noexcept override {
-    Capabilities can = capabilities_of(EngineKind::udp);
+    Capabilities can = kUdpEngine.capabilities;
     can.max_ends = sockets_.size();
     return can;
   }
@@ -93,8 +93,6 @@ Result<std::unique_ptr<Wire>> make_local(const JobOptions& job, UniqueFd first,
   return std::unique_ptr<Wire>(std::make_unique<UdpWire>(std::move(sockets), std::move(address)));
 }
 
-}  // namespace
-
 Result<std::unique_ptr<Wire>> make_udp_wire(const JobOptions& job, std::size_t ends) {
   auto host = resolve(job.hostname, job.port);
   if (!host) return std::move(host).error();
@@ -123,5 +121,14 @@ Result<std::unique_ptr<Wire>> make_udp_wire(const JobOptions& job, std::size_t e
   return std::unique_ptr<Wire>(
       std::make_unique<UdpWire>(std::move(sockets), "udp:" + host->to_string()));
 }
+
+}  // namespace
+
+const Engine kUdpEngine{
+    .kind = EngineKind::udp,
+    .name = "udp",
+    .wire = "two UDP sockets, with the frames as their payload",
+    .capabilities = {.addresses = false, .counts = true, .batches = true, .max_ends = 2},
+    .make_wire = make_udp_wire};
 
 }  // namespace shmif::perf

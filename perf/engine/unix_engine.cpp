@@ -28,9 +28,7 @@ class UnixWire final : public Wire {
   UnixWire(std::array<UniqueFd, kEnds> sockets, std::size_t largest)
       : sockets_(std::move(sockets)), largest_(largest) {}
 
-  Capabilities capabilities() const noexcept override {
-    return capabilities_of(EngineKind::unix_pair);
-  }
+  Capabilities capabilities() const noexcept override { return kUnixEngine.capabilities; }
   std::string address() const override { return "unix:"; }
 
   Result<std::unique_ptr<End>> open_end(const EndOptions& options) override {
@@ -48,9 +46,7 @@ class UnixWire final : public Wire {
   std::size_t largest_;
 };
 
-}  // namespace
-
-Result<std::unique_ptr<Wire>> make_unix_wire(const JobOptions& job) {
+Result<std::unique_ptr<Wire>> make_unix_wire(const JobOptions& job, std::size_t /*ends*/) {
   std::array<int, kEnds> pair{-1, -1};
   if (::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair.data()) != 0) {
     return Error::from_errno(errno, "cannot make a pair of sockets");
@@ -59,5 +55,13 @@ Result<std::unique_ptr<Wire>> make_unix_wire(const JobOptions& job) {
   return std::unique_ptr<Wire>(std::make_unique<UnixWire>(
       std::array{UniqueFd(pair[0]), UniqueFd(pair[1])}, max_frame_bytes_of(job)));
 }
+
+}  // namespace
+
+const Engine kUnixEngine{.kind = EngineKind::unix_pair,
+                         .name = "unix",
+                         .wire = "a pair of datagram sockets",
+                         .capabilities = {.addresses = false, .batches = true, .max_ends = 2},
+                         .make_wire = make_unix_wire};
 
 }  // namespace shmif::perf

@@ -1,5 +1,5 @@
 #pragma once
-// The wires that make_wire() chooses from, one function for each engine. Internal to perf/engine.
+// What the files of the engines share. Internal to perf/engine.
 
 #include <cstddef>
 #include <memory>
@@ -10,15 +10,9 @@
 
 namespace shmif::perf {
 
-// All of them as make_wire(). It has checked that `ends` is at least 1 and no more than
-// capabilities_of() allows.
-Result<std::unique_ptr<Wire>> make_bus_wire(const JobOptions& job, std::size_t ends);
-Result<std::unique_ptr<Wire>> make_null_wire(const JobOptions& job);
-Result<std::unique_ptr<Wire>> make_unix_wire(const JobOptions& job);
-Result<std::unique_ptr<Wire>> make_udp_wire(const JobOptions& job, std::size_t ends);
-Result<std::unique_ptr<Wire>> make_pcap_wire(const JobOptions& job);
-Result<std::unique_ptr<Wire>> make_tap_wire(const JobOptions& job, std::size_t ends);
-Result<std::unique_ptr<Wire>> make_packet_wire(const JobOptions& job, std::size_t ends);
+// The engines, each in its own file.
+extern const Engine kBusEngine, kTapEngine, kPacketEngine, kUnixEngine, kUdpEngine, kPcapEngine,
+    kNullEngine, kHostEngine;
 
 /// The longest frame on a bus of this MTU: with header and two tags. Engines whose medium has no
 /// MTU use the same limit, so a job means the same on each.

@@ -28,7 +28,15 @@ struct Kind {
   bool pair = false;
   std::function<Result<void>(std::string_view, Options&)> set{};
   std::function<std::string(const Options&)> show{};
+  std::function<void(const Options& from, Options& to)> copy{};
+  std::function<void(const Options& from, Options& to)>
+      turn{};  ///< of a pair: the halves change places
 };
+
+template <class Options, class T>
+std::function<void(const Options&, Options&)> copier(T Options::* member) {
+  return [=](const Options& from, Options& to) { to.*member = from.*member; };
+}
 
 template <class T>
 struct IsOptional : std::false_type {};
@@ -55,6 +63,7 @@ Kind<Options> number(T Options::* member, std::uint64_t min, std::uint64_t max,
     }
     return {};
   };
+  kind.copy = copier(member);
   kind.show = [=](const Options& options) -> std::string {
     if constexpr (IsOptional<T>::value) {
       return options.*member ? std::to_string(*(options.*member)) : "none";
@@ -79,6 +88,7 @@ Kind<Options> integer(std::optional<int> Options::* member, int min, int max) {
     options.*member = read;
     return {};
   };
+  kind.copy = copier(member);
   kind.show = [=](const Options& options) -> std::string {
     return options.*member ? std::to_string(*(options.*member)) : "none";
   };
@@ -107,6 +117,7 @@ Kind<Options> share(double Options::* member, std::string_view range) {
     options.*member = *read;
     return {};
   };
+  kind.copy = copier(member);
   kind.show = [=](const Options& options) { return share_text(options.*member); };
   return kind;
 }
@@ -122,6 +133,7 @@ Kind<Options> real(double Options::* member, Result<double> (*read)(std::string_
     options.*member = *number;
     return {};
   };
+  kind.copy = copier(member);
   kind.show = [=](const Options& options) {
     char text[32];
     std::snprintf(text, sizeof text, "%g", options.*member);
@@ -140,6 +152,7 @@ Kind<Options> yes_or_no(bool Options::* member) {
     options.*member = *read;
     return {};
   };
+  kind.copy = copier(member);
   kind.show = [=](const Options& options) -> std::string { return options.*member ? "1" : "0"; };
   return kind;
 }
@@ -159,6 +172,7 @@ Kind<Options> bytes(std::uint64_t Options::* member, std::uint64_t min, std::uin
     options.*member = *read;
     return {};
   };
+  kind.copy = copier(member);
   kind.show = [=](const Options& options) { return base::size_text(options.*member); };
   return kind;
 }
@@ -179,6 +193,7 @@ Kind<Options> time(std::chrono::nanoseconds Options::* member, TimeUnit plain,
     options.*member = *read;
     return {};
   };
+  kind.copy = copier(member);
   kind.show = [=](const Options& options) { return time_text(options.*member); };
   return kind;
 }
@@ -242,6 +257,7 @@ Kind<Options> one_of(T Options::* member, std::vector<Word<T>> words,
     options.*member = word->value;
     return {};
   };
+  kind.copy = copier(member);
   kind.show = [=](const Options& options) -> std::string {
     for (const Word<T>& word : words) {
       if (word.value == options.*member) return word.name;
@@ -263,6 +279,7 @@ Kind<Options> text(std::string Options::* member, std::string_view placeholder,
     options.*member = std::string(value);
     return {};
   };
+  kind.copy = copier(member);
   kind.show = [=](const Options& options) {
     return (options.*member).empty() ? "none" : options.*member;
   };
@@ -281,6 +298,7 @@ Kind<Options> command(std::vector<std::string> Options::* member) {
     options.*member = std::move(*words);
     return {};
   };
+  kind.copy = copier(member);
   kind.show = [=](const Options&) { return std::string("none"); };
   return kind;
 }
@@ -297,6 +315,7 @@ Kind<Options> parsed(T Options::* member, Result<T> (*read)(std::string_view),
     options.*member = std::move(*result);
     return {};
   };
+  kind.copy = copier(member);
   kind.show = [=](const Options& options) { return show(options.*member); };
   return kind;
 }
@@ -322,6 +341,10 @@ Kind<Options> per_direction(PerDirection<T> Options::* member, Result<T> (*read)
     options.*member = std::move(values);
     return {};
   };
+  kind.copy = copier(member);
+  kind.turn = [=](const Options& from, Options& to) {
+    to.*member = {(from.*member).rx, (from.*member).tx};
+  };
   kind.show = [=](const Options& options) {
     const std::string tx = show((options.*member).tx);
     const std::string rx = show((options.*member).rx);
@@ -330,6 +353,51 @@ Kind<Options> per_direction(PerDirection<T> Options::* member, Result<T> (*read)
   return kind;
 }
 
+// ---- For which jobs an option is ----
+
+template <EngineKind... kinds>
+bool on(const JobOptions& job) {
+  return ((job.engine == kinds) || ...);
+}
+/// Whether the job sets the pace, or sends as fast as possible: not at the times of a capture.
+inline bool has_own_pace(const JobOptions& job) {
+  return job.replay.empty() || job.replay_no_stall || job.rate_bps.tx != 0 || job.rate_fps.tx != 0;
+}
+
+/// A row that has just been added, to say more about it.
+class AddedRow {
+ public:
+  AddedRow(OptionRow& row, std::function<void(const JobOptions&, JobOptions&)> copy,
+           std::function<void(const JobOptions&, JobOptions&)> turn)
+      : row_(row), copy_(std::move(copy)), turn_(std::move(turn)) {}
+
+  /// The peer that is made for the job has the same value.
+  AddedRow& to_peer() {
+    row_.copy_to_peer = std::move(copy_);
+    return *this;
+  }
+  /// The same for a peer that sends by itself; any other keeps the default.
+  AddedRow& to_sending_peer() {
+    row_.for_sending_peer = true;
+    return to_peer();
+  }
+  /// What the job sends is what its peer receives, and the other way round.
+  AddedRow& to_peer_turned() {
+    row_.copy_to_peer = std::move(turn_);
+    return *this;
+  }
+  /// The option has no effect on other jobs than these; `what` says which they are.
+  AddedRow& only(bool (*is_used)(const JobOptions&), std::string what) {
+    row_.is_used = is_used;
+    row_.only = std::move(what);
+    return *this;
+  }
+
+ private:
+  OptionRow& row_;
+  std::function<void(const JobOptions&, JobOptions&)> copy_, turn_;
+};
+
 /// Collects the rows of a category.
 class Rows {
  public:
@@ -337,10 +405,23 @@ class Rows {
 
   /// `names`: the name, followed by aliases, separated by spaces. `standard` replaces the text of
   /// the default.
-  template <class Options>
-  void add(const std::string& names, Kind<Options> kind, std::string text,
+  AddedRow add(const std::string& names, OnServer on_server, Kind<JobOptions> kind,
+               std::string text, std::string standard = {}) {
+    OptionRow& row = describe(names, on_server, kind, std::move(text), std::move(standard));
+    row.set_job = std::move(kind.set);
+    return {row, std::move(kind.copy), std::move(kind.turn)};
+  }
+  void add(const std::string& names, OnServer on_server, Kind<RunOptions> kind, std::string text,
            std::string standard = {}) {
-    OptionRow row;
+    OptionRow& row = describe(names, on_server, kind, std::move(text), std::move(standard));
+    row.set_run = std::move(kind.set);
+  }
+
+ private:
+  template <class Options>
+  OptionRow& describe(const std::string& names, OnServer on_server, Kind<Options>& kind,
+                      std::string text, std::string standard) {
+    OptionRow& row = into_.emplace_back();
     std::size_t begin = 0;
     while (begin < names.size()) {
       const std::size_t end = std::min(names.find(' ', begin), names.size());
@@ -360,15 +441,10 @@ class Rows {
     row.flag = kind.flag;
     row.pair = kind.pair;
     row.text = std::move(text);
-    if constexpr (std::is_same_v<Options, JobOptions>) {
-      row.set_job = std::move(kind.set);
-    } else {
-      row.set_run = std::move(kind.set);
-    }
-    into_.push_back(std::move(row));
+    row.on_server = on_server;
+    return row;
   }
 
- private:
   std::vector<OptionRow>& into_;
   OptionCategory category_;
 };

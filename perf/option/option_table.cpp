@@ -1,7 +1,9 @@
 #include "perf/option/option_table.hpp"
 
 #include <algorithm>
+#include <array>
 
+#include "perf/engine/engine.hpp"
 #include "perf/option/keywords.hpp"
 #include "perf/option/option_kinds.hpp"
 #include "shmif/nearest.hpp"
@@ -74,6 +76,27 @@ Result<void> set(const OptionRow& row,
   return {};
 }
 
+/// A line for each engine: its name, what a wire of it is, and how many jobs can be on one.
+std::string list_of_engines() {
+  std::vector<std::array<std::string, 3>> lines{{"engine", "a wire is", "jobs on it"}};
+  for (const Engine* const engine : engines()) {
+    const std::size_t max = engine->capabilities.max_ends;
+    lines.push_back({engine->name, engine->wire, max == 0 ? "any number" : std::to_string(max)});
+  }
+  std::size_t name = 0, wire = 0;
+  for (const auto& line : lines) {
+    name = std::max(name, line[0].size());
+    wire = std::max(wire, line[1].size());
+  }
+  std::string text;
+  for (auto& line : lines) {
+    line[0].resize(name, ' ');
+    line[1].resize(wire, ' ');
+    text += "\n  " + line[0] + "   " + line[1] + "   " + line[2];
+  }
+  return text;
+}
+
 }  // namespace
 
 const std::vector<CategoryInfo>& option_categories() {
@@ -106,16 +129,8 @@ const std::vector<CategoryInfo>& option_categories() {
       {OptionCategory::frames, "frames", "Frames", "What is in the frames."},
       {OptionCategory::engine, "engine", "Engines and wires",
        "An engine is where the frames go; a wire is one medium of it, to which jobs are connected. "
-       "The generator and the statistics are the same over each, so engines can be compared.\n"
-       "  engine   a wire is                                             jobs on it\n"
-       "  bus      a bus file: the one named, or one made for the run    any number\n"
-       "  tap      a network namespace with a bridge and a TAP each      any number\n"
-       "  packet   the same with veth pairs and packet sockets           any number\n"
-       "  unix     a pair of datagram sockets                            2\n"
-       "  udp      two UDP sockets, with the frames as their payload     2\n"
-       "  pcap     a file, to which frames are written or read from      1\n"
-       "  null     nothing: a job receives what it sends itself          1\n"
-       "  host     a bus, with an interface and an IP address per job    any number"},
+       "The generator and the statistics are the same over each, so engines can be compared.\n" +
+           list_of_engines()},
       {OptionCategory::verification, "verification", "Verification",
        "Each frame carries its flow, its number, its times and a CRC-32C. The receiver accounts "
        "for frames lost, duplicated, reordered, corrupt, truncated and late, exactly."},

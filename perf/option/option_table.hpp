@@ -34,9 +34,19 @@ struct CategoryInfo {
   OptionCategory category;
   const char* name;   ///< in `shmifperf options NAME`
   const char* title;  ///< "How long a job runs"
-  const char* intro;  ///< paragraphs; lines that begin with two spaces are kept as they are
+  std::string intro;  ///< paragraphs; lines that begin with two spaces are kept as they are
 };
 const std::vector<CategoryInfo>& option_categories();
+
+/// What a server needs to have been started with, so that a client may set an option there.
+enum class OnServer : std::uint8_t {
+  allowed,          ///< nothing: the option is harmless
+  needs_exec,       ///< --allow-exec: it runs a program, or takes an identity or a privilege
+  needs_directory,  ///< --directory: its value is a path
+  saves_state,      ///< --directory, if the value lets states be saved
+  needs_live,       ///< --allow-live: it uses the machine's own network
+  client_only,      ///< it is not for servers
+};
 
 /// A row. One of the setters is empty: an option belongs to a job or to the run as a whole.
 struct OptionRow {
@@ -52,6 +62,13 @@ struct OptionRow {
   std::string text;         ///< one to three sentences
   std::function<Result<void>(std::string_view value, JobOptions&)> set_job;
   std::function<Result<void>(std::string_view value, RunOptions&)> set_run;
+  OnServer on_server{};
+  /// Gives the peer that is made for a job the job's value. Empty: the peer has the default.
+  std::function<void(const JobOptions& job, JobOptions& peer)> copy_to_peer;
+  bool for_sending_peer = false;  ///< only a peer that sends by itself gets it
+  /// Whether the option has an effect on this job; null: on every job.
+  bool (*is_used)(const JobOptions& job) = nullptr;
+  std::string only{};  ///< for which jobs it is, if not for all: "is for engine=host"
 
   bool of_run() const noexcept { return set_run != nullptr; }
 };

@@ -11,21 +11,19 @@ using J = JobOptions;
 
 namespace {
 
+using enum OnServer;
+
 const std::vector<Word<EngineKind>>& engine_words() {
   static const std::vector<Word<EngineKind>> words = [] {
     std::vector<Word<EngineKind>> all;
-    for (const EngineKind kind :
-         {EngineKind::bus, EngineKind::tap, EngineKind::packet, EngineKind::unix_pair,
-          EngineKind::udp, EngineKind::pcap, EngineKind::null, EngineKind::host}) {
-      all.push_back({name_of(kind), kind});
-    }
+    for (const Engine* const engine : engines()) all.push_back({engine->name, engine->kind});
     return all;
   }();
   return words;
 }
 
 /// One engine or several; if several, `engines` has them all.
-Kind<J> engines() {
+Kind<J> engine_list() {
   const std::span<const Word<EngineKind>> words = engine_words();
   Kind<J> kind{.placeholder = "ENGINE[,...]", .range = listed(words)};
   kind.set = [words](std::string_view value, J& job) -> Result<void> {
@@ -33,12 +31,13 @@ Kind<J> engines() {
     if (!read) return read.error();
     for (auto it = read->begin(); it != read->end(); ++it) {
       if (std::find(read->begin(), it, *it) == it) continue;
-      return refused(value, std::string("has ") + name_of(*it) + " twice");
+      return refused(value, std::string("has ") + engine_of(*it).name + " twice");
     }
     job.engine = read->front();
     job.engines = read->size() > 1 ? *std::move(read) : std::vector<EngineKind>();
     return {};
   };
+  kind.copy = copier(&J::engine);  // a list of engines makes jobs before these get peers
   kind.show = [](const J&) { return std::string("bus"); };
   return kind;
 }
@@ -79,117 +78,162 @@ Kind<J> dscp() {
     job.dscp = *read;
     return {};
   };
+  kind.copy = copier(&J::dscp);
   kind.show = [](const J&) { return std::string("none"); };
   return kind;
 }
 
+bool is_tcp(const J& job) {
+  return job.engine == EngineKind::host && job.proto == HostProtocol::tcp;
+}
+
 /// Settings for a socket of an emulated host. iperf3 has the same settings, as the texts say.
 void add_socket_rows(Rows& rows) {
-  rows.add("mss", packet_bytes(&J::mss_bytes, 0, 32767),
+  rows.add("mss", allowed, packet_bytes(&J::mss_bytes, 0, 32767),
            "Of proto=tcp: the largest segment, TCP_MAXSEG, as iperf3 -M. Both ends have it; the "
            "kernel takes 12 bytes less where it sends timestamps.",
-           "0, the kernel's choice");
+           "0, the kernel's choice")
+      .to_peer()
+      .only(is_tcp, "is for engine=host with proto=tcp");
   rows.add(
-      "window", bytes(&J::window_bytes, 0, 1U << 30U),
-      "Of engine=host: the socket buffers for sending and receiving, as iperf3 -w, which bound "
-      "the window of TCP. Less than was asked for is refused.",
-      "0, the kernel's choice");
-  rows.add("congestion", text(&J::congestion, "NAME", "as cubic, reno or bbr", 16),
+          "window", allowed, bytes(&J::window_bytes, 0, 1U << 30U),
+          "Of engine=host: the socket buffers for sending and receiving, as iperf3 -w, which bound "
+          "the window of TCP. Less than was asked for is refused.",
+          "0, the kernel's choice")
+      .to_peer()
+      .only(on<EngineKind::host>, "is for engine=host");
+  rows.add("congestion", allowed, text(&J::congestion, "NAME", "as cubic, reno or bbr", 16),
            "Of proto=tcp: the congestion control, as iperf3 -C; the kernel must have it.",
-           "the kernel's choice");
-  rows.add("dscp", dscp(),
+           "the kernel's choice")
+      .to_peer()
+      .only(is_tcp, "is for engine=host with proto=tcp");
+  rows.add("dscp", allowed, dscp(),
            "Of engine=host: the differentiated services code point of the packets, as iperf3 "
-           "--dscp.");
+           "--dscp.")
+      .to_peer()
+      .only(on<EngineKind::host>, "is for engine=host");
 }
 
 }  // namespace
 
 void add_engine_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::engine);
-  rows.add("engine ioengine", engines(),
+  rows.add("engine ioengine", allowed, engine_list(),
            "Where the frames go. With several, the job is run once over each, one after the other, "
-           "as NAME-ENGINE.");
-  rows.add("bus", text(&J::bus, "PATH", "the path of a bus file"),
-           "Of engine=bus and host: the bus to attach to.", "one made for the run");
-  rows.add("wire", text(&J::wire, "NAME", "any text"),
-           "Jobs of one engine that name the same wire are on one wire.", "all on one wire");
-  rows.add("bus_size", bytes(&J::bus_size_bytes, 64U << 10U, 1ULL << 30U),
+           "as NAME-ENGINE.")
+      .to_peer();
+  rows.add("bus", needs_directory, text(&J::bus, "PATH", "the path of a bus file"),
+           "Of engine=bus and host: the bus to attach to.", "one made for the run")
+      .to_peer();
+  rows.add("wire", allowed, text(&J::wire, "NAME", "any text"),
+           "Jobs of one engine that name the same wire are on one wire.", "all on one wire")
+      .to_peer();
+  rows.add("bus_size", allowed, bytes(&J::bus_size_bytes, 64U << 10U, 1ULL << 30U),
            "The ring of a bus made for the run: a power of two that holds eight of the largest "
-           "records.");
-  rows.add("mtu", packet_bytes(&J::mtu, 68, 65535),
+           "records.")
+      .to_peer();
+  rows.add("mtu", allowed, packet_bytes(&J::mtu, 68, 65535),
            "Of the wire made for the run; frames are longer by their Ethernet header. A bus "
-           "and a TAP device take at most 65521.");
-  rows.add("bus_pause", yes_or_no(&J::bus_pause),
+           "and a TAP device take at most 65521.")
+      .to_peer();
+  rows.add("bus_pause", allowed, yes_or_no(&J::bus_pause),
            "On a bus made for the run, senders wait for slow receivers, which otherwise lose the "
-           "oldest frames.");
-  rows.add("netdev", text(&J::netdev, "NAME[,...]", "names of interfaces, by commas"),
+           "oldest frames.")
+      .to_peer();
+  rows.add("netdev", needs_live, text(&J::netdev, "NAME[,...]", "names of interfaces, by commas"),
            "Of engine=tap and packet: existing interfaces, one for each job on the wire, "
            "in the order of the jobs.",
-           "made for the run");
-  rows.add("netns", text(&J::netns, "NAME", "a name of ip-netns(8), or a path"),
-           "The network namespace that the interfaces of netdev are in.", "that of the program");
-  rows.add("filename", text(&J::filename, "PATH", "the path of a capture file"),
+           "made for the run")
+      .to_peer()
+      .only(on<EngineKind::tap, EngineKind::packet>, "is for engine=tap and packet");
+  rows.add("netns", needs_live, text(&J::netns, "NAME", "a name of ip-netns(8), or a path"),
+           "The network namespace that the interfaces of netdev are in.", "that of the program")
+      .to_peer()
+      .only(on<EngineKind::tap, EngineKind::packet>, "is for engine=tap and packet");
+  rows.add("filename", needs_directory, text(&J::filename, "PATH", "the path of a capture file"),
            "Of engine=pcap: the file to write (pcapng where the name ends with .pcapng, else "
-           "pcap), or with rw=rx to read.");
-  rows.add("hostname", text(&J::hostname, "ADDRESS", "an IPv4 or IPv6 address", 256),
-           "Of engine=udp: the address that frames are sent to and received at.");
-  rows.add("port", number(&J::port, 0, 65535), "Of engine=udp: the port of the receiver.",
-           "0, a free one");
-  rows.add("allow_live", yes_or_no(&J::allow_live),
+           "pcap), or with rw=rx to read.")
+      .to_peer()
+      .only(on<EngineKind::pcap>, "is for engine=pcap");
+  rows.add("hostname", allowed, text(&J::hostname, "ADDRESS", "an IPv4 or IPv6 address", 256),
+           "Of engine=udp: the address that frames are sent to and received at.")
+      .to_peer()
+      .only(on<EngineKind::udp>, "is for engine=udp");
+  rows.add("port", allowed, number(&J::port, 0, 65535), "Of engine=udp: the port of the receiver.",
+           "0, a free one")
+      .to_peer()
+      .only(on<EngineKind::udp>, "is for engine=udp");
+  rows.add("allow_live", needs_live, yes_or_no(&J::allow_live),
            "Sends even onto a bus with ports of others, or an interface with addresses or routes "
-           "outside of what was made for the run. Without it that is refused.");
-  rows.add("fault", faults(&J::fault),
+           "outside of what was made for the run. Without it that is refused.")
+      .to_peer();
+  rows.add("fault", allowed, faults(&J::fault),
            "What goes wrong with frames that this job sends, as loss=1%,delay=5ms+-1ms: see "
            "shmifctl bridge --fault.");
-  rows.add("fault_rx", faults(&J::fault_rx),
+  rows.add("fault_rx", allowed, faults(&J::fault_rx),
            "What goes wrong with frames on their way to this job.");
-  rows.add("proto protocol",
+  rows.add("proto protocol", allowed,
            one_of(&J::proto, {{"udp", HostProtocol::udp}, {"tcp", HostProtocol::tcp}}, "PROTOCOL"),
-           "Of engine=host: what carries the traffic between the hosts' kernels.");
+           "Of engine=host: what carries the traffic between the hosts' kernels.")
+      .to_peer()
+      .only(on<EngineKind::host>, "is for engine=host");
   add_socket_rows(rows);
-  rows.add("ip", text(&J::ip, "ADDRESS/BITS", "an IPv4 or IPv6 address with its prefix", 64),
+  rows.add("ip", allowed,
+           text(&J::ip, "ADDRESS/BITS", "an IPv4 or IPv6 address with its prefix", 64),
            "Of engine=host: the address of the host.", "the next of 198.18.0.0/15");
-  rows.add("exec", command(&J::exec),
+  rows.add("exec", needs_exec, command(&J::exec),
            "Of engine=host: a program to run on the host, in place of the traffic. The job fails "
            "when it does not exit 0.");
 }
 
 void add_place_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::place);
-  rows.add("cpus_allowed", cpus(&J::cpus_allowed), "The CPUs that the job may run on.");
-  rows.add("cpus_allowed_policy",
+  rows.add("cpus_allowed", allowed, cpus(&J::cpus_allowed), "The CPUs that the job may run on.");
+  rows.add("cpus_allowed_policy", allowed,
            one_of(&J::cpus_allowed_policy,
                   {{"shared", CpuPolicy::shared}, {"split", CpuPolicy::split}}, "POLICY"),
-           "Whether all clones share the CPUs, or each has one for itself; too few are an error.");
-  rows.add("peer_cpus_allowed", cpus(&J::peer_cpus_allowed),
+           "Whether all clones share the CPUs, or each has one for itself; too few are an error.")
+      .to_peer();
+  rows.add("peer_cpus_allowed", allowed, cpus(&J::peer_cpus_allowed),
            "The CPUs that the peer made for the job may run on.");
-  rows.add(
-      "numa_node numa_cpu_nodes", number(&J::numa_node, 0, 1023),
-      "The node whose memory the job uses, and whose CPUs it may run on unless cpus_allowed names "
-      "others. fio's option is a list of nodes.");
-  rows.add("nice", integer(&J::nice, -20, 19), "See nice(2).");
-  rows.add("prioclass ioprio_class", integer(&J::ioprio_class, 0, 3),
-           "The class of I/O priority: 1 real-time, 2 best effort, 3 idle; see ioprio_set(2).");
-  rows.add("prio ioprio", integer(&J::ioprio, 0, 7),
-           "The I/O priority within its class, 0 being the highest.");
-  rows.add("rtprio", integer(&J::rtprio, 1, 99),
+  rows.add("numa_node numa_cpu_nodes", allowed, number(&J::numa_node, 0, 1023),
+           "The node whose memory the job uses, and whose CPUs it may run on unless cpus_allowed "
+           "names "
+           "others. fio's option is a list of nodes.")
+      .to_peer();
+  rows.add("nice", allowed, integer(&J::nice, -20, 19), "See nice(2).").to_peer();
+  rows.add("prioclass ioprio_class", allowed, integer(&J::ioprio_class, 0, 3),
+           "The class of I/O priority: 1 real-time, 2 best effort, 3 idle; see ioprio_set(2).")
+      .to_peer();
+  rows.add("prio ioprio", allowed, integer(&J::ioprio, 0, 7),
+           "The I/O priority within its class, 0 being the highest.")
+      .to_peer();
+  rows.add("rtprio", needs_exec, integer(&J::rtprio, 1, 99),
            "Runs the job under SCHED_FIFO with that priority. A job that spins then keeps all "
-           "others off its CPU.");
-  rows.add("lockmem", yes_or_no(&J::lockmem),
+           "others off its CPU.")
+      .to_peer();
+  rows.add("lockmem", allowed, yes_or_no(&J::lockmem),
            "Keeps the job's frames, sent and received, from being swapped out. fio's option is an "
-           "amount to lock.");
-  rows.add("hugepages", yes_or_no(&J::hugepages), "Asks for huge pages for the job's buffers.");
-  rows.add("uid", text(&J::uid, "USER", "a name or a number", 64),
-           "The user to become after the devices are open.", "as the program was started");
-  rows.add("gid", text(&J::gid, "GROUP", "a name or a number", 64),
+           "amount to lock.")
+      .to_peer();
+  rows.add("hugepages", allowed, yes_or_no(&J::hugepages),
+           "Asks for huge pages for the job's buffers.")
+      .to_peer();
+  rows.add("uid", needs_exec, text(&J::uid, "USER", "a name or a number", 64),
+           "The user to become after the devices are open.", "as the program was started")
+      .to_peer();
+  rows.add("gid", needs_exec, text(&J::gid, "GROUP", "a name or a number", 64),
            "The group to become, before uid; supplementary groups are given up.",
-           "as the program was started");
-  rows.add("cgroup", text(&J::cgroup, "PATH", "a path below /sys/fs/cgroup, with or without that"),
-           "The control group to run the job in, which must be there.");
-  rows.add("exec_prerun", command(&J::exec_prerun),
+           "as the program was started")
+      .to_peer();
+  rows.add("cgroup", needs_exec,
+           text(&J::cgroup, "PATH", "a path below /sys/fs/cgroup, with or without that"),
+           "The control group to run the job in, which must be there.")
+      .to_peer();
+  rows.add("exec_prerun", needs_exec, command(&J::exec_prerun),
            "A program to run before the job is ready; the job fails when it does not exit 0. Its "
            "output goes to NAME.prerun.txt.");
-  rows.add("exec_postrun", command(&J::exec_postrun),
+  rows.add("exec_postrun", needs_exec, command(&J::exec_postrun),
            "The same after the job has ended, with NAME.postrun.txt.");
 }
 

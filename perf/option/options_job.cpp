@@ -9,6 +9,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
+using enum OnServer;
+
 constexpr std::uint64_t kAny = std::numeric_limits<std::uint64_t>::max();
 constexpr auto kDay = 24h;
 constexpr auto kYear = 365 * kDay;
@@ -31,58 +33,73 @@ Kind<J> job_name() {
 
 void add_job_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::job);
-  rows.add("name", job_name(),
+  rows.add("name", allowed, job_name(),
            "The job's name: that of its section. On the command line it begins a new job.",
            "the section's name");
-  rows.add("description", text(&J::description, "TEXT", "any text"),
+  rows.add("description", allowed, text(&J::description, "TEXT", "any text"),
            "A remark, which is shown with the results.");
-  rows.add("numjobs", number(&J::numjobs, 1, 256, "jobs"),
+  rows.add("numjobs", allowed, number(&J::numjobs, 1, 256, "jobs"),
            "Makes so many clones of this job, named NAME.0, NAME.1 and so on. They send the same "
            "frames with different seeds.");
-  rows.add("thread", yes_or_no(&J::thread),
+  rows.add("thread", allowed, yes_or_no(&J::thread),
            "The job is a thread of the program. By default it is a process, whose crash does not "
-           "harm other jobs.");
-  rows.add("wait_for", text(&J::wait_for, "NAME", "the name of another job"),
+           "harm other jobs.")
+      .to_peer();
+  rows.add("wait_for", allowed, text(&J::wait_for, "NAME", "the name of another job"),
            "Starts when every clone of that job has ended.");
   rows.add(
-      "stonewall wait_for_previous", yes_or_no(&J::stonewall),
+      "stonewall wait_for_previous", allowed, yes_or_no(&J::stonewall),
       "This job and all jobs after it start when every job before it has ended. This also begins "
       "a new group.");
-  rows.add("start_delay startdelay", time(&J::start_delay, TimeUnit::seconds, 0ns, kYear),
-           "Delays the start by that time.");
-  rows.add("new_group", yes_or_no(&J::new_group),
+  rows.add("start_delay startdelay", allowed, time(&J::start_delay, TimeUnit::seconds, 0ns, kYear),
+           "Delays the start by that time.")
+      .to_peer();
+  rows.add("new_group", allowed, yes_or_no(&J::new_group),
            "Begins a new group of jobs, which has figures of its own.");
-  rows.add("group_reporting", yes_or_no(&J::group_reporting),
-           "Reports the sums of the group in place of each of its jobs.");
-  rows.add("exitall", yes_or_no(&J::exitall), "When this job ends, all jobs of its group do.");
-  rows.add("exitall_on_error exitall_error", yes_or_no(&J::exitall_on_error),
-           "When this job fails, all jobs of its group end.");
-  rows.add("background", yes_or_no(&J::background),
-           "The job does not keep a run going: it is ended when all other jobs have ended.");
-  rows.add("startup_timeout", time(&J::startup_timeout, TimeUnit::seconds, 1ms, 1h),
+  rows.add("group_reporting", allowed, yes_or_no(&J::group_reporting),
+           "Reports the sums of the group in place of each of its jobs.")
+      .to_peer();
+  rows.add("exitall", allowed, yes_or_no(&J::exitall),
+           "When this job ends, all jobs of its group do.");
+  rows.add("exitall_on_error exitall_error", allowed, yes_or_no(&J::exitall_on_error),
+           "When this job fails, all jobs of its group end.")
+      .to_peer();
+  rows.add("background", allowed, yes_or_no(&J::background),
+           "The job does not keep a run going: it is ended when all other jobs have ended.")
+      .to_peer();
+  rows.add("startup_timeout", allowed, time(&J::startup_timeout, TimeUnit::seconds, 1ms, 1h),
            "A job whose process or thread is not there by then has failed. The limit for getting "
-           "ready is startup_batch_timeout.");
+           "ready is startup_batch_timeout.")
+      .to_peer();
 }
 
 void add_length_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::length);
-  rows.add("runtime timeout", time(&J::runtime, TimeUnit::seconds, 0ns, kYear),
-           "How long the job sends; 0 is no limit.", "0, no limit");
-  rows.add("time_based", yes_or_no(&J::time_based),
-           "Sends for all of runtime; starts again when size, replay or loops are done.");
-  rows.add("ramp_time", time(&J::ramp_time, TimeUnit::seconds, 0ns, kDay),
-           "Sends for that time before runtime begins; these frames do not count in any result.");
-  rows.add("drain_time", time(&J::drain_time, TimeUnit::seconds, 0ns, 1h),
+  rows.add("runtime timeout", allowed, time(&J::runtime, TimeUnit::seconds, 0ns, kYear),
+           "How long the job sends; 0 is no limit.", "0, no limit")
+      .to_peer();
+  rows.add("time_based", allowed, yes_or_no(&J::time_based),
+           "Sends for all of runtime; starts again when size, replay or loops are done.")
+      .to_sending_peer();
+  rows.add("ramp_time", allowed, time(&J::ramp_time, TimeUnit::seconds, 0ns, kDay),
+           "Sends for that time before runtime begins; these frames do not count in any result.")
+      .to_peer();
+  rows.add("drain_time", allowed, time(&J::drain_time, TimeUnit::seconds, 0ns, 1h),
            "How long to wait for the last frames after the last was sent. Frames that come later "
-           "are late, not lost. A ping-pong waits that long for each reply, or 1 s with 0.");
-  rows.add("loops", number(&J::loops, 1, kAny, "times"),
-           "How many times to send size bytes, or the capture of replay. Sequence numbers run on.");
-  rows.add("number_ios", number(&J::number_ios, 0, kAny, "frames"),
-           "Sends no more frames than that, in all loops together; 0 is no limit.", "0, no limit");
-  rows.add("size", bytes(&J::size_bytes, 0, kAny),
-           "The bytes of one loop, counted in frames without FCS; 0 is no limit.", "0, no limit");
-  rows.add("io_limit io_size", bytes(&J::io_limit_bytes, 0, kAny),
-           "Sends no more bytes than that, in all loops together; 0 is no limit.", "0, no limit");
+           "are late, not lost. A ping-pong waits that long for each reply, or 1 s with 0.")
+      .to_peer();
+  rows.add("loops", allowed, number(&J::loops, 1, kAny, "times"),
+           "How many times to send size bytes, or the capture of replay. Sequence numbers run on.")
+      .to_sending_peer();
+  rows.add("number_ios", allowed, number(&J::number_ios, 0, kAny, "frames"),
+           "Sends no more frames than that, in all loops together; 0 is no limit.", "0, no limit")
+      .to_sending_peer();
+  rows.add("size", allowed, bytes(&J::size_bytes, 0, kAny),
+           "The bytes of one loop, counted in frames without FCS; 0 is no limit.", "0, no limit")
+      .to_sending_peer();
+  rows.add("io_limit io_size", allowed, bytes(&J::io_limit_bytes, 0, kAny),
+           "Sends no more bytes than that, in all loops together; 0 is no limit.", "0, no limit")
+      .to_sending_peer();
 }
 
 }  // namespace shmif::perf

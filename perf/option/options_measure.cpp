@@ -9,6 +9,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
+using enum OnServer;
+
 /// 1, 0, or fio's names for this check and for no check.
 Kind<J> verify() {
   Kind<J> kind = yes_or_no(&J::verify);
@@ -26,6 +28,10 @@ Kind<J> verify() {
     if (value == "crc32c" || value == "regenerate") value = "1";
     if (value == "none" || value == "null") value = "0";
     return set(value, job);
+  };
+  kind.copy = [](const J& from, J& to) {
+    to.verify = from.verify;
+    to.verify_regenerate = from.verify_regenerate;
   };
   return kind;
 }
@@ -113,40 +119,57 @@ Kind<J> above_zero_share(double J::* member) {
   return kind;
 }
 
+bool searches(const J& job) {
+  return job.search != Search::none;
+}
+bool searches_latency(const J& job) {
+  return job.search == Search::latency_target;
+}
+bool has_times_of_capture(const J& job) {
+  return !has_own_pace(job);
+}
+
 }  // namespace
 
 void add_verification_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::verification);
   rows.add(
-      "verify", verify(),
-      "Each frame carries a CRC-32C over all of it, which the receiver checks. With regenerate "
-      "it also makes each frame again, from the seed, and compares all of it: this also finds "
-      "wrong contents under a right checksum. With 0, frames are still numbered and accounted "
-      "for.");
-  rows.add(
-      "do_verify", yes_or_no(&J::do_verify),
-      "0 writes what verification needs and leaves checking to a later run. A damaged frame then "
-      "counts as the frame whose number it has; only numbers that were never sent are reported.");
-  rows.add("verify_backlog", number(&J::verify_backlog, 0, 1'000'000'000, "frames"),
+          "verify", allowed, verify(),
+          "Each frame carries a CRC-32C over all of it, which the receiver checks. With regenerate "
+          "it also makes each frame again, from the seed, and compares all of it: this also finds "
+          "wrong contents under a right checksum. With 0, frames are still numbered and accounted "
+          "for.")
+      .to_peer();
+  rows.add("do_verify", allowed, yes_or_no(&J::do_verify),
+           "0 writes what verification needs and leaves checking to a later run. A damaged frame "
+           "then "
+           "counts as the frame whose number it has; only numbers that were never sent are "
+           "reported.")
+      .to_peer();
+  rows.add("verify_backlog", allowed, number(&J::verify_backlog, 0, 1'000'000'000, "frames"),
            "Checks frames in batches of so many, not each as it comes; 0 is at once. Not for "
-           "rw=pingpong and echo.");
-  rows.add("verify_async", number(&J::verify_async, 0, 64, "threads"),
+           "rw=pingpong and echo.")
+      .to_peer();
+  rows.add("verify_async", allowed, number(&J::verify_async, 0, 64, "threads"),
            "Leaves checking to so many extra threads; with 0 the job checks itself. Not for "
-           "rw=pingpong and echo.");
+           "rw=pingpong and echo.")
+      .to_peer();
   rows.add(
-      "verify_only", yes_or_no(&J::verify_only),
+      "verify_only", allowed, yes_or_no(&J::verify_only),
       "Of rw=rx: checks frames that any earlier run sent, of a capture (engine=pcap) or a bus: "
       "which are missing, came twice or are damaged; with verify=regenerate, also whether they "
       "are what randseed makes.");
-  rows.add("verify_state_save", yes_or_no(&J::verify_state_save),
+  rows.add("verify_state_save", saves_state, yes_or_no(&J::verify_state_save),
            "Writes what is needed to go on verifying later, at the end, on a signal and on a "
-           "trigger, to NAME-verify.state.");
-  rows.add("verify_state_load", text(&J::verify_state_load, "PATH", "the path of such a file"),
+           "trigger, to NAME-verify.state.")
+      .to_peer();
+  rows.add("verify_state_load", needs_directory,
+           text(&J::verify_state_load, "PATH", "the path of such a file"),
            "Goes on from a state that was saved. A state of another version or job, or with frames "
            "of a job that sends none to this one now, is refused. fio's option is a yes or no, and "
            "finds the "
            "file itself.");
-  rows.add("continue_on_error",
+  rows.add("continue_on_error", allowed,
            parsed(
                &J::continue_on_error, parse_error_classes,
                +[](const ErrorClasses&) { return std::string("none"); }, "CLASSES",
@@ -154,24 +177,29 @@ void add_verification_rows(std::vector<OptionRow>& into) {
            "Goes on after errors of these classes. They are counted, with the first of them, and "
            "fail neither job nor run: exit 0 where nothing else is wrong. overrun is an error on a "
            "bus that pauses its senders only; lock is a ring that others hold. A bus or link that "
-           "is gone or corrupt always ends the job.");
-  rows.add("end_on", end_on(), "Ends the job, without failure, when this happens.");
+           "is gone or corrupt always ends the job.")
+      .to_peer();
+  rows.add("end_on", allowed, end_on(), "Ends the job, without failure, when this happens.")
+      .to_peer();
 }
 
 void add_measurement_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::measurement);
-  rows.add("disable_lat", yes_or_no(&J::disable_lat),
-           "Does not measure times, for the highest rate with the smallest frames.");
-  rows.add("percentile_list",
+  rows.add("disable_lat", allowed, yes_or_no(&J::disable_lat),
+           "Does not measure times, for the highest rate with the smallest frames.")
+      .to_peer();
+  rows.add("percentile_list", allowed,
            parsed(&J::percentile_list, parse_percentiles, percentiles_text, "N[:N]...",
                   "up to 20 above 0 to 100, by colons"),
            "Percentiles of the latency, beside those that every result has: 50:99:99.9. Results "
-           "have them in \"percentiles\".");
-  rows.add("max_latency", time(&J::max_latency, TimeUnit::microseconds, 0ns, 1h),
+           "have them in \"percentiles\".")
+      .to_peer();
+  rows.add("max_latency", allowed, time(&J::max_latency, TimeUnit::microseconds, 0ns, 1h),
            "The job fails when one of its frames takes longer, from its intended send time to its "
            "arrival or the reply; frames of ramp_time do not count.",
-           "0, none");
-  rows.add("search",
+           "0, none")
+      .to_peer();
+  rows.add("search", allowed,
            one_of(&J::search,
                   {{"none", Search::none},
                    {"ndr", Search::ndr},
@@ -180,71 +208,82 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
                   "WHAT"),
            "Searches for the highest rate that loses nothing (ndr, RFC 2544), loses no more than "
            "search_loss (pdr), or keeps latency_percentile of its frames within latency_target.");
-  rows.add("search_loss", share(&J::search_loss, "0% to 100%"),
+  rows.add("search_loss", allowed, share(&J::search_loss, "0% to 100%"),
            "Of search=pdr: the share of frames that may be lost.");
-  rows.add(
-      "search_resolution", above_zero_share(&J::search_resolution),
-      "The search ends when it has the rate to within this share of that rate, or to a frame per "
-      "second.");
-  rows.add("search_max_iops search_max_fps",
+  rows.add("search_resolution", allowed, above_zero_share(&J::search_resolution),
+           "The search ends when it has the rate to within this share of that rate, or to a frame "
+           "per "
+           "second.")
+      .only(searches, "is for a search, and there is none");
+  rows.add("search_max_iops search_max_fps", allowed,
            number(&J::search_max_fps, 0, 1'000'000'000, "frames per second"),
-           "The highest rate that the search tries; 0 is what a trial at full speed reaches.");
-  rows.add("search_trial", time(&J::search_trial, TimeUnit::seconds, 1ms, 24h),
-           "How long each trial sends. RFC 2544 wants 60 s.");
-  rows.add("latency_target", latency_target(),
+           "The highest rate that the search tries; 0 is what a trial at full speed reaches.")
+      .only(searches, "is for a search, and there is none");
+  rows.add("search_trial", allowed, time(&J::search_trial, TimeUnit::seconds, 1ms, 24h),
+           "How long each trial sends. RFC 2544 wants 60 s.")
+      .only(searches, "is for a search, and there is none");
+  rows.add("latency_target", allowed, latency_target(),
            "The bound that latency_percentile of the frames keep, in a search for the highest rate "
            "that allows it.",
            "0, none");
-  rows.add("latency_percentile",
+  rows.add("latency_percentile", allowed,
            real(&J::latency_percentile, parse_per_cent, "PERCENTAGE", "0 to 100"),
-           "The share of frames that must keep latency_target. fio's default is 100, all of them.");
-  rows.add("steadystate ss", steady_state(),
+           "The share of frames that must keep latency_target. fio's default is 100, all of them.")
+      .only(searches_latency, "is for search=latency_target");
+  rows.add("steadystate ss", allowed, steady_state(),
            "Ends the job when over ss_dur its rate deviates from the mean, or slopes, by no more "
            "than the limit: frames per second with iops, bits per second with bw, as iops:0.3%.");
-  rows.add("ss_dur steadystate_duration", time(&J::ss_dur, TimeUnit::seconds, 0ns, 24h),
+  rows.add("ss_dur steadystate_duration", allowed, time(&J::ss_dur, TimeUnit::seconds, 0ns, 24h),
            "How far steadystate looks back: whole seconds, rounded up, at least 2; 0 means 2. "
            "With fio, 0 switches steadystate off.",
            "0, which is 2 seconds");
-  rows.add("ss_ramp steadystate_ramp_time", time(&J::ss_ramp, TimeUnit::seconds, 0ns, 24h),
+  rows.add("ss_ramp steadystate_ramp_time", allowed, time(&J::ss_ramp, TimeUnit::seconds, 0ns, 24h),
            "How long steadystate waits before it begins to look: whole seconds, rounded up.");
 }
 
 void add_record_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::records);
-  rows.add("replay read_iolog", text(&J::replay, "PATH", "the path of a capture file"),
+  rows.add("replay read_iolog", needs_directory,
+           text(&J::replay, "PATH", "the path of a capture file"),
            "Sends the frames of a capture, at their times, or at rate or rate_iops where one is "
            "given. They carry no probes, so they are counted and not verified.");
-  rows.add("replay_time_scale", replay_time_scale(),
-           "The speed of replay, in per cent: 200 is twice as fast as the capture.");
-  rows.add("replay_no_stall", yes_or_no(&J::replay_no_stall),
+  rows.add("replay_time_scale", allowed, replay_time_scale(),
+           "The speed of replay, in per cent: 200 is twice as fast as the capture.")
+      .only(has_times_of_capture,
+            "is for replay at the times of a capture, and there is none, or it has its own pace");
+  rows.add("replay_no_stall", allowed, yes_or_no(&J::replay_no_stall),
            "Replays without the pauses of the capture, as fast as rate lets it, whatever "
            "replay_time_scale is.");
   rows.add(
-      "write_pcap", text(&J::write_pcap, "PATH", "the path of a file"),
+      "write_pcap", needs_directory, text(&J::write_pcap, "PATH", "the path of a file"),
       "Writes each frame that is sent to a capture file, which replay can read, with the times "
       "when it was due and when it was sent. Clones add .0, .1 and so on to the path, and a "
       "list of engines their names.");
-  rows.add("write_bw_log", text(&J::write_bw_log, "PREFIX", "the beginning of a path"),
+  rows.add("write_bw_log", needs_directory,
+           text(&J::write_bw_log, "PREFIX", "the beginning of a path"),
            "Writes the KiB per second of each log_avg_msec to PREFIX_bw.NAME.log, in fio's format: "
            "ms, value, 0 for what was received or 1 for what was sent, 0, 0. A log that cannot be "
            "written to its end is a warning and exit code 1; the figures stand.");
-  rows.add("write_iops_log", text(&J::write_iops_log, "PREFIX", "the beginning of a path"),
+  rows.add("write_iops_log", needs_directory,
+           text(&J::write_iops_log, "PREFIX", "the beginning of a path"),
            "The same for frames per second, PREFIX_iops.NAME.log.");
-  rows.add("write_lat_log", text(&J::write_lat_log, "PREFIX", "the beginning of a path"),
+  rows.add("write_lat_log", needs_directory,
+           text(&J::write_lat_log, "PREFIX", "the beginning of a path"),
            "The same for the mean latency in ns, PREFIX_lat.NAME.log; with direction 1 that of "
            "frames which the job sent, as the peer made for it measured them.");
   rows.add(
-      "write_hist_log", text(&J::write_hist_log, "PREFIX", "the beginning of a path"),
+      "write_hist_log", needs_directory,
+      text(&J::write_hist_log, "PREFIX", "the beginning of a path"),
       "Writes a histogram of the latencies of each log_hist_msec to PREFIX_clat_hist.NAME.log, "
       "in fio's format and with fio's bins: ms, direction, mean size of frames, and a count for "
       "each of 1856 bins of ns, or fewer by log_hist_coarseness.");
   rows.add(
-      "log_hist_msec", time(&J::log_hist, TimeUnit::milliseconds, 10ms, 1h),
+      "log_hist_msec", allowed, time(&J::log_hist, TimeUnit::milliseconds, 10ms, 1h),
       "The interval of write_hist_log. With other logs, one of both intervals is a multiple of "
       "the other. fio's default is 0, no histograms.");
-  rows.add("log_hist_coarseness", number(&J::log_hist_coarseness, 0, 6),
+  rows.add("log_hist_coarseness", allowed, number(&J::log_hist_coarseness, 0, 6),
            "Puts 2 to that power of bins into one: 1 has 928 bins, 6 has 29.");
-  rows.add("log_avg_msec", time(&J::log_avg, TimeUnit::milliseconds, 10ms, 1h),
+  rows.add("log_avg_msec", allowed, time(&J::log_avg, TimeUnit::milliseconds, 10ms, 1h),
            "The interval of the logs.");
 }
 

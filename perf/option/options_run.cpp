@@ -10,6 +10,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
+using enum OnServer;
+
 /// One format or several, as in fio.
 Kind<R> output_formats() {
   static constexpr Word<OutputFormat> kWords[] = {
@@ -63,47 +65,49 @@ Kind<R> metrics_address() {
 }
 
 void add_output_rows(Rows& rows) {
-  rows.add("output", text(&R::output, "PATH", "the path of a file"), "Writes the results there.",
-           "standard output");
-  rows.add("output-format", output_formats(),
+  rows.add("output", client_only, text(&R::output, "PATH", "the path of a file"),
+           "Writes the results there.", "standard output");
+  rows.add("output-format", client_only, output_formats(),
            "How results are written: normal for people; json; json+, which has the bins of the "
            "histograms, too; terse, a line for each job. Several are written one after the other.");
   rows.add(
-      "status-interval", time(&R::status_interval, TimeUnit::seconds, 0ns, 24h),
+      "status-interval", allowed, time(&R::status_interval, TimeUnit::seconds, 0ns, 24h),
       "Prints the results so far at this interval; 0 is only at the end. With a stream it is the "
       "interval of the stream; 0 is each second.",
       "0, at the end");
   rows.add(
-      "eta",
+      "eta", client_only,
       one_of(&R::eta,
              {{"auto", R::Eta::automatic}, {"always", R::Eta::always}, {"never", R::Eta::never}},
              "WHEN"),
       "When to show the lines of progress, one for each group: on a terminal only, always (a plain "
       "line for each interval where there is none) or never.");
   rows.add(
-      "json-stream", yes_or_no(&R::json_stream),
+      "json-stream", client_only, yes_or_no(&R::json_stream),
       "Prints a JSON object for each interval, one a line. Without --output the result goes to "
       "standard error then.");
-  rows.add("format", metrics_format(),
+  rows.add("format", client_only, metrics_format(),
            "Prints each interval as lines that a time-series database reads. Without --output the "
            "result goes to standard error then.");
   rows.add(
-      "metrics", metrics_address(),
+      "metrics", client_only, metrics_address(),
       "Answers http://ADDRESS/metrics with the figures as Prometheus scrapes them, while the run "
       "lasts; port 0 is any that is free. Everyone who reaches that address can read them.");
-  rows.add("aux-path", text(&R::aux_path, "PATH", "a directory"),
+  rows.add("aux-path", needs_directory, text(&R::aux_path, "PATH", "a directory"),
            "Where logs, states and the output of commands go.", "the current directory");
 }
 
 void add_trigger_rows(Rows& rows) {
-  rows.add("trigger-file", text(&R::trigger_file, "PATH", "the path of a file"),
+  rows.add("trigger-file", needs_directory, text(&R::trigger_file, "PATH", "the path of a file"),
            "Fires the trigger when that file appears, and removes the file. A trigger fires "
            "once: states are saved, all jobs stop, and the command of --trigger runs.");
-  rows.add("trigger-timeout", time(&R::trigger_timeout, TimeUnit::seconds, 0ns, 365 * 24h),
+  rows.add("trigger-timeout", saves_state,
+           time(&R::trigger_timeout, TimeUnit::seconds, 0ns, 365 * 24h),
            "Fires the trigger after that time; 0 is never.", "0, never");
-  rows.add("trigger-match", text(&R::trigger_match, "FILTER", "a filter of pcap-filter(7)"),
+  rows.add("trigger-match", saves_state,
+           text(&R::trigger_match, "FILTER", "a filter of pcap-filter(7)"),
            "Fires the trigger when a job receives a frame that passes the filter.");
-  rows.add("trigger trigger-command", command(&R::trigger_command),
+  rows.add("trigger trigger-command", needs_exec, command(&R::trigger_command),
            "The program that a trigger runs.");
 }
 
@@ -112,15 +116,15 @@ void add_trigger_rows(Rows& rows) {
 void add_run_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::run);
   add_output_rows(rows);
-  rows.add("repeat", number(&R::repeat, 1, 1000, "times"),
+  rows.add("repeat", allowed, number(&R::repeat, 1, 1000, "times"),
            "Repeats the whole run so many times, and reports median and spread of each figure.");
-  rows.add("continue_on_start_error", yes_or_no(&R::continue_on_start_error),
+  rows.add("continue_on_start_error", allowed, yes_or_no(&R::continue_on_start_error),
            "Goes on without the jobs that cannot start; the run still exits 1.");
   rows.add(
-      "startup_batch_timeout", time(&R::startup_batch_timeout, TimeUnit::seconds, 1ms, 1h),
+      "startup_batch_timeout", allowed, time(&R::startup_batch_timeout, TimeUnit::seconds, 1ms, 1h),
       "For jobs that start together: how long to wait while no further one gets ready (devices, "
       "buffers, exec_prerun). Those that are not ready then have failed.");
-  rows.add("stuck_timeout", time(&R::stuck_timeout, TimeUnit::seconds, 1ms, 24h),
+  rows.add("stuck_timeout", allowed, time(&R::stuck_timeout, TimeUnit::seconds, 1ms, 24h),
            "A job that has not ended this long after it was stopped is killed, and has failed.");
   add_trigger_rows(rows);
 }

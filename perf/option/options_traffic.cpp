@@ -10,6 +10,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
+using enum OnServer;
+
 constexpr std::uint64_t kMaxRate = 1'000'000'000'000;  // bits/s
 constexpr std::uint64_t kMaxFps = 1'000'000'000;
 
@@ -60,6 +62,7 @@ Kind<J> pattern() {
     job.payload = Payload::pattern;
     return {};
   };
+  kind.copy = copier(&J::buffer_pattern);
   kind.show = [](const J&) { return std::string("none"); };
   return kind;
 }
@@ -75,88 +78,117 @@ Kind<J> headers() {
     job.headers = std::string(value);
     return {};
   };
+  kind.copy = copier(&J::headers);
   kind.show = [](const J&) { return std::string("none"); };
   return kind;
 }
 
+bool makes_frames(const J& job) {
+  return job.replay.empty();
+}
+constexpr const char* kMadeFrames = "is for made frames, and replay sends those of a file";
+constexpr const char* kOwnPace =
+    "has no effect with replay, whose capture has its own times, without rate, rate_iops or "
+    "replay_no_stall";
+
 void add_rate_rows(Rows& rows) {
   rows.add(
-      "rate", bit_rate(&J::rate_bps),
-      "At most so many bits per second of each direction, without FCS. Unlike fio's, rates are "
-      "in bits: 10m, 10M and 10Mbit are the same. A warning says so of a rate that is written "
-      "without \"bit\".",
-      "0, as fast as it goes");
-  rows.add("rate_iops rate_fps", frame_rate(&J::rate_fps),
+          "rate", allowed, bit_rate(&J::rate_bps),
+          "At most so many bits per second of each direction, without FCS. Unlike fio's, rates are "
+          "in bits: 10m, 10M and 10Mbit are the same. A warning says so of a rate that is written "
+          "without \"bit\".",
+          "0, as fast as it goes")
+      .to_peer_turned();
+  rows.add("rate_iops rate_fps", allowed, frame_rate(&J::rate_fps),
            "At most so many frames per second of each direction. With rate, the lower rate "
            "applies.",
-           "0, as fast as it goes");
-  rows.add("rwmixtx rwmixwrite", number(&J::rwmixtx, 0, 100, "per cent"),
+           "0, as fast as it goes")
+      .to_peer_turned();
+  rows.add("rwmixtx rwmixwrite", allowed, number(&J::rwmixtx, 0, 100, "per cent"),
            "Of rw=txrx with the same rate for both directions: the job's own share of the sum "
            "of both; the peer made for it sends the rest. Neither share can be 0.");
   rows.add(
-      "rate_overhead", packet_bytes(&J::rate_overhead_bytes, 0, 1000),
-      "Bytes that count towards rate for each frame, besides its own: 24 for preamble, FCS and "
-      "gap of an Ethernet.");
-  rows.add("rate_process",
+          "rate_overhead", allowed, packet_bytes(&J::rate_overhead_bytes, 0, 1000),
+          "Bytes that count towards rate for each frame, besides its own: 24 for preamble, FCS and "
+          "gap of an Ethernet.")
+      .to_peer()
+      .only(has_own_pace, kOwnPace);
+  rows.add("rate_process", allowed,
            one_of(&J::rate_process,
                   {{"linear", RateProcess::linear}, {"poisson", RateProcess::poisson}}, "PROCESS"),
            "Whether frames are spaced evenly, or independently of each other with that rate on "
-           "average.");
+           "average.")
+      .to_peer()
+      .only(has_own_pace, kOwnPace);
   rows.add(
-      "rate_catchup",
-      one_of(&J::rate_catchup,
-             {{"burst", CatchUp::burst}, {"limited", CatchUp::limited}, {"skip", CatchUp::skip}},
-             "HOW"),
-      "After a stall, sends what is overdue at once, at twice the rate, or not at all; what is "
-      "skipped counts as offered and not sent. A frame that is less than 100 us late is always "
-      "sent.");
-  rows.add("rate_min", bit_rate(&J::rate_min_bps),
+          "rate_catchup", allowed,
+          one_of(
+              &J::rate_catchup,
+              {{"burst", CatchUp::burst}, {"limited", CatchUp::limited}, {"skip", CatchUp::skip}},
+              "HOW"),
+          "After a stall, sends what is overdue at once, at twice the rate, or not at all; what is "
+          "skipped counts as offered and not sent. A frame that is less than 100 us late is always "
+          "sent.")
+      .to_peer()
+      .only(has_own_pace, kOwnPace);
+  rows.add("rate_min", allowed, bit_rate(&J::rate_min_bps),
            "The job fails when a direction falls below so many bits per second over a rate_cycle.",
            "0, none");
   rows.add(
-      "rate_iops_min rate_fps_min", frame_rate(&J::rate_min_fps),
+      "rate_iops_min rate_fps_min", allowed, frame_rate(&J::rate_min_fps),
       "The job fails when a direction falls below so many frames per second over a rate_cycle.",
       "0, none");
-  rows.add("rate_cycle ratecycle", time(&J::rate_cycle, TimeUnit::milliseconds, 1ms, 1h),
-           "The interval over which rate_min and rate_iops_min are checked.");
-  rows.add("rate_settle", time(&J::rate_settle, TimeUnit::seconds, 0ns, 1h),
-           "How long after the start rate_min and rate_iops_min are not checked.");
+  rows.add("rate_cycle ratecycle", allowed, time(&J::rate_cycle, TimeUnit::milliseconds, 1ms, 1h),
+           "The interval over which rate_min and rate_iops_min are checked.")
+      .to_peer();
+  rows.add("rate_settle", allowed, time(&J::rate_settle, TimeUnit::seconds, 0ns, 1h),
+           "How long after the start rate_min and rate_iops_min are not checked.")
+      .to_peer();
 }
 
 void add_window_rows(Rows& rows) {
-  rows.add("thinktime", time(&J::thinktime, TimeUnit::microseconds, 0ns, 24h),
+  rows.add("thinktime", allowed, time(&J::thinktime, TimeUnit::microseconds, 0ns, 24h),
            "How long to wait after each burst of thinktime_blocks frames, once they have been "
-           "sent.");
-  rows.add(
-      "thinktime_spin", time(&J::thinktime_spin, TimeUnit::microseconds, 0ns, 24h),
-      "Keeps the CPU busy for that part of thinktime, as if working, and sleeps for the rest.");
-  rows.add("thinktime_blocks", number(&J::thinktime_blocks, 1, 1'000'000'000, "frames"),
-           "The frames of a burst.");
-  rows.add("iodepth", number(&J::iodepth, 1, 1'000'000, "requests"),
-           "Of rw=pingpong: at most so many requests wait for their reply at once.");
-  rows.add("iodepth_batch iodepth_batch_submit", number(&J::iodepth_batch, 1, 1024, "frames"),
-           "Hands at most so many frames to the engine at once.");
-  rows.add("iodepth_batch_complete_min iodepth_batch_complete",
+           "sent.")
+      .to_sending_peer()
+      .only(has_own_pace, kOwnPace);
+  rows.add("thinktime_spin", allowed, time(&J::thinktime_spin, TimeUnit::microseconds, 0ns, 24h),
+           "Keeps the CPU busy for that part of thinktime, as if working, and sleeps for the rest.")
+      .to_sending_peer();
+  rows.add("thinktime_blocks", allowed, number(&J::thinktime_blocks, 1, 1'000'000'000, "frames"),
+           "The frames of a burst.")
+      .to_sending_peer();
+  rows.add("iodepth", allowed, number(&J::iodepth, 1, 1'000'000, "requests"),
+           "Of rw=pingpong: at most so many requests wait for their reply at once.")
+      .to_peer();
+  rows.add("iodepth_batch iodepth_batch_submit", allowed,
+           number(&J::iodepth_batch, 1, 1024, "frames"),
+           "Hands at most so many frames to the engine at once.")
+      .to_peer();
+  rows.add("iodepth_batch_complete_min iodepth_batch_complete", allowed,
            number(&J::iodepth_batch_complete_min, 1, 1024, "replies"),
-           "Of rw=pingpong: waits for so many replies before it sends again.");
-  rows.add("iodepth_low", number(&J::iodepth_low, 0, 1'000'000, "requests"),
+           "Of rw=pingpong: waits for so many replies before it sends again.")
+      .to_peer();
+  rows.add("iodepth_low", allowed, number(&J::iodepth_low, 0, 1'000'000, "requests"),
            "Of rw=pingpong: once iodepth is reached, sends again only when so few requests wait "
-           "for their reply; 0 is at once.");
+           "for their reply; 0 is at once.")
+      .to_peer();
   rows.add(
-      "flow", number(&J::flow, 0, 1'000'000, "weight"),
+      "flow", allowed, number(&J::flow, 0, 1'000'000, "weight"),
       "Jobs with a weight send frames in the ratio of their weights: weights 2 and 1 send 2:1. "
       "0 turns it off.");
-  rows.add("io_submit_mode",
+  rows.add("io_submit_mode", allowed,
            one_of(&J::io_submit_mode,
                   {{"inline", IoSubmit::inline_}, {"offload", IoSubmit::offload}}, "MODE"),
-           "Whether the job's own thread hands frames to the engine, or another one does.");
+           "Whether the job's own thread hands frames to the engine, or another one does.")
+      .to_peer();
 }
 
 }  // namespace
 
 void add_traffic_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::traffic);
-  rows.add("rw readwrite",
+  rows.add("rw readwrite", allowed,
            one_of(&J::rw,
                   {{"tx", Role::tx},
                    {"rx", Role::rx},
@@ -170,26 +202,31 @@ void add_traffic_rows(std::vector<OptionRow>& into) {
            "What the job does: tx sends, rx receives and verifies, txrx does both with a peer, "
            "echo returns requests to their sender, and pingpong sends requests and times the round "
            "trip.");
-  rows.add("to", text(&J::to, "NAME", "the name of another job"),
+  rows.add("to", allowed, text(&J::to, "NAME", "the name of another job"),
            "The job that receives what this one sends: rw=rx or txrx for a sender, rw=echo for "
            "rw=pingpong. Without it a peer is made, named NAME.sink, NAME.peer or NAME.echo.",
            "a peer made for the job");
-  rows.add("bs blocksize",
+  rows.add("bs blocksize", allowed,
            frame_sizes(parse_frame_sizes, "SIZE[,SIZE]",
                        std::string(kFrameSizeRange) + ", A-B for a range, or imix"),
            "How long frames are, with Ethernet header but without FCS. imix is 7 of 60, 4 of 590 "
            "and 1 of 1514 bytes. With engine=host and proto=tcp a frame is what is written to the "
-           "connection at once, as iperf3 -l, whatever the segments are.");
-  rows.add("bsrange blocksize_range", frame_sizes(parse_frame_sizes, "A-B[,A-B]", kFrameSizeRange),
-           "fio's other name for bs with a range: sizes from A to B, all equally often.", "see bs");
+           "connection at once, as iperf3 -l, whatever the segments are.")
+      .to_peer_turned()
+      .only(makes_frames, kMadeFrames);
+  rows.add("bsrange blocksize_range", allowed,
+           frame_sizes(parse_frame_sizes, "A-B[,A-B]", kFrameSizeRange),
+           "fio's other name for bs with a range: sizes from A to B, all equally often.", "see bs")
+      .only(makes_frames, kMadeFrames);
   rows.add(
-      "bssplit",
-      frame_sizes(parse_frame_split, "SIZE/WEIGHT:...",
-                  std::string("up to 256 sizes or ranges from ") + kFrameSizeRange +
-                      ", weights 0 to 1000000"),
-      "How long frames are, by weight: 64/70:1514/30. A weight left out shares what is missing "
-      "to 100.",
-      "see bs");
+          "bssplit", allowed,
+          frame_sizes(parse_frame_split, "SIZE/WEIGHT:...",
+                      std::string("up to 256 sizes or ranges from ") + kFrameSizeRange +
+                          ", weights 0 to 1000000"),
+          "How long frames are, by weight: 64/70:1514/30. A weight left out shares what is missing "
+          "to 100.",
+          "see bs")
+      .only(makes_frames, kMadeFrames);
   add_rate_rows(rows);
   add_window_rows(rows);
 }
@@ -197,34 +234,49 @@ void add_traffic_rows(std::vector<OptionRow>& into) {
 void add_frame_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::frames);
   rows.add(
-      "payload",
-      one_of(&J::payload,
-             {{"random", Payload::random}, {"pattern", Payload::pattern}, {"zero", Payload::zero}},
-             "KIND"),
-      "What fills the frames after the probe: bytes from randseed, buffer_pattern over and "
-      "over, or zeros.");
-  rows.add("buffer_pattern", pattern(),
+          "payload", allowed,
+          one_of(
+              &J::payload,
+              {{"random", Payload::random}, {"pattern", Payload::pattern}, {"zero", Payload::zero}},
+              "KIND"),
+          "What fills the frames after the probe: bytes from randseed, buffer_pattern over and "
+          "over, or zeros.")
+      .to_peer()
+      .only(makes_frames, kMadeFrames);
+  rows.add("buffer_pattern", allowed, pattern(),
            "Fills frames with these bytes, over and over, as 0xdeadbeef or \"text\". It sets "
-           "payload=pattern.");
-  rows.add("buffer_compress_percentage", number(&J::buffer_compress_percentage, 0, 100, "per cent"),
-           "The share of each random payload that is zeros, so that it can be compressed.");
-  rows.add("randseed", number(&J::randseed, 0, std::numeric_limits<std::uint64_t>::max()),
+           "payload=pattern.")
+      .to_peer()
+      .only(makes_frames, kMadeFrames);
+  rows.add("buffer_compress_percentage", allowed,
+           number(&J::buffer_compress_percentage, 0, 100, "per cent"),
+           "The share of each random payload that is zeros, so that it can be compressed.")
+      .to_peer()
+      .only(makes_frames, kMadeFrames);
+  rows.add("randseed", allowed, number(&J::randseed, 0, std::numeric_limits<std::uint64_t>::max()),
            "Where all random numbers of the job come from. The same seed makes the same frames; "
-           "each clone and each direction has numbers of its own.");
-  rows.add("vlan", number(&J::vlan, 1, 4094),
-           "Puts an 802.1Q tag with that identifier on each frame.");
+           "each clone and each direction has numbers of its own.")
+      .to_peer();
+  rows.add("vlan", allowed, number(&J::vlan, 1, 4094),
+           "Puts an 802.1Q tag with that identifier on each frame.")
+      .to_peer()
+      .only(makes_frames, kMadeFrames);
   rows.add(
-      "headers", headers(),
-      "Headers of layers 2 to 4 before the probe, with right lengths and checksums, as "
-      "vlan(id=7)/ipv4(ttl=9)/udp(dport=inc(1,99)). A field is fixed, or "
-      "is inc, dec or random of (LEAST,GREATEST[,STEP]), from frame to frame. Fields: eth dst, "
-      "src, "
-      "type; vlan id, prio, dei, tpid; ipv4 src, dst, ttl, dscp, ecn, id, df, proto; ipv6 src, "
-      "dst, "
-      "hlim, dscp, ecn, flow, next; udp sport, dport, checksum (0: none); tcp sport, dport, seq, "
-      "ack, flags, window. pcap(PATH,NUMBER) begins with the headers of that frame of a capture, "
-      "which later layers change. The Ethernet addresses are those of the job and its peer unless "
-      "eth says otherwise. A frame is at least its headers and 46 bytes long.");
+          "headers", needs_directory, headers(),
+          "Headers of layers 2 to 4 before the probe, with right lengths and checksums, as "
+          "vlan(id=7)/ipv4(ttl=9)/udp(dport=inc(1,99)). A field is fixed, or "
+          "is inc, dec or random of (LEAST,GREATEST[,STEP]), from frame to frame. Fields: eth dst, "
+          "src, "
+          "type; vlan id, prio, dei, tpid; ipv4 src, dst, ttl, dscp, ecn, id, df, proto; ipv6 src, "
+          "dst, "
+          "hlim, dscp, ecn, flow, next; udp sport, dport, checksum (0: none); tcp sport, dport, "
+          "seq, "
+          "ack, flags, window. pcap(PATH,NUMBER) begins with the headers of that frame of a "
+          "capture, "
+          "which later layers change. The Ethernet addresses are those of the job and its peer "
+          "unless "
+          "eth says otherwise. A frame is at least its headers and 46 bytes long.")
+      .to_sending_peer();
 }
 
 }  // namespace shmif::perf

@@ -184,7 +184,7 @@ void Checker::headers() {
 }
 
 void Checker::engine() {
-  const Capabilities can = capabilities_of(job_.engine);
+  const Capabilities can = engine_of(job_.engine).capabilities;
   const std::string name = std::string("engine=") + name_of(job_.engine);
   const bool receives = job_.rw != Role::tx;
   const bool transmits = job_.rw != Role::rx;

@@ -26,7 +26,7 @@ std::string wire_key(const PlannedJob& job) {
 void Planner::name_wires() {
   std::vector<std::size_t> partner(plan_.size(), kNoJob);
   const auto has_room = [&](std::size_t i) {
-    return capabilities_of(plan_[i].options.engine).max_ends == 0;
+    return engine_of(plan_[i].options.engine).capabilities.max_ends == 0;
   };
   for (std::size_t i = 0; i < plan_.size(); ++i) {
     const std::size_t to = plan_[i].to;

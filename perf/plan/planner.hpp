@@ -24,7 +24,7 @@ struct Draft {
 
 /// Whether a wire of this engine has room for only one job.
 inline bool alone_on_its_wire(EngineKind engine) noexcept {
-  return capabilities_of(engine).max_ends == 1;
+  return engine_of(engine).capabilities.max_ends == 1;
 }
 
 /// Whether `filename` is a file that the job writes.

@@ -1,7 +1,6 @@
 #include "perf/remote/job_texts.hpp"
 
 #include <algorithm>
-#include <array>
 
 #include "perf/option/option_table.hpp"
 #include "perf/remote/limits.hpp"
@@ -11,8 +10,10 @@ namespace shmif::perf {
 
 namespace {
 
-constexpr std::array kOfClient = {"output",      "output-format", "eta",
-                                  "json-stream", "format",        "metrics"};
+bool is_of_client(const std::string& option) noexcept {
+  const OptionRow* const row = find_option(option);
+  return row != nullptr && row->on_server == OnServer::client_only;
+}
 
 template <class Options>
 void set_all(const OptionTexts& texts, const std::string& who, Options& into,
@@ -29,10 +30,6 @@ void set_all(const OptionTexts& texts, const std::string& who, Options& into,
 }
 
 }  // namespace
-
-bool is_of_client(const std::string& option) noexcept {
-  return std::find(kOfClient.begin(), kOfClient.end(), option) != kOfClient.end();
-}
 
 JobTexts texts_of(const JobSet& set) {
   JobTexts texts;

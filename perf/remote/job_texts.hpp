@@ -9,9 +9,6 @@
 
 namespace shmif::perf {
 
-/// Whether an option of the run concerns only the client: where and how results are shown.
-bool is_of_client(const std::string& option) noexcept;
-
 /// The options that were given, without those that concern only the client.
 JobTexts texts_of(const JobSet& set);
 

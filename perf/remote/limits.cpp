@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
 #include <optional>
-#include <sstream>
 #include <string_view>
 #include <system_error>
 #include <type_traits>
@@ -18,50 +16,7 @@ namespace shmif::perf {
 
 namespace {
 
-/// The names of each kind, separated by spaces.
-constexpr std::pair<OptionKind, std::string_view> kNames[] = {
-    {OptionKind::command, "exec exec_prerun exec_postrun trigger uid gid cgroup rtprio"},
-    {OptionKind::file,
-     "bus filename headers replay write_pcap write_bw_log write_iops_log write_lat_log "
-     "write_hist_log "
-     "verify_state_load aux-path trigger-file"},
-    {OptionKind::state, "verify_state_save trigger-timeout trigger-match"},
-    {OptionKind::live, "allow_live netdev netns"},
-    // hostname and port are for engine=udp, where both sockets belong to the job. Some values of
-    // nice and prioclass are harmless (check_privileges()).
-    {OptionKind::harmless,
-     "name description numjobs thread wait_for stonewall start_delay new_group group_reporting "
-     "exitall exitall_on_error background startup_timeout runtime time_based ramp_time drain_time "
-     "loops number_ios size io_limit engine wire bus_size mtu bus_pause hostname port fault "
-     "fault_rx proto mss window congestion dscp ip cpus_allowed cpus_allowed_policy "
-     "peer_cpus_allowed numa_node nice "
-     "prioclass prio lockmem hugepages replay_time_scale replay_no_stall log_avg_msec "
-     "log_hist_msec "
-     "log_hist_coarseness repeat "
-     "continue_on_start_error startup_batch_timeout stuck_timeout status-interval verify do_verify "
-     "verify_backlog verify_async verify_only continue_on_error end_on"},
-    {OptionKind::harmless,  // frames, their rates and their figures
-     "rate rate_iops rwmixtx rate_overhead rate_process rate_catchup rate_min rate_iops_min "
-     "rate_cycle rate_settle thinktime thinktime_spin thinktime_blocks iodepth iodepth_batch "
-     "iodepth_batch_complete_min iodepth_low flow io_submit_mode rw to bs bsrange bssplit payload "
-     "buffer_pattern buffer_compress_percentage randseed vlan disable_lat search search_loss "
-     "search_resolution search_max_iops search_trial latency_target latency_percentile steadystate "
-     "ss_dur ss_ramp percentile_list max_latency"},
-};
-
-const std::map<std::string, OptionKind>& kinds() {
-  static const std::map<std::string, OptionKind> all = [] {
-    std::map<std::string, OptionKind> kinds;
-    for (const auto& [kind, names] : kNames) {
-      std::istringstream words{std::string(names)};
-      for (std::string name; words >> name;) kinds[name] = kind;
-    }
-    return kinds;
-  }();
-  return all;
-}
-
-/// Whether an option of OptionKind::state, whose value is valid, makes the run write states.
+/// Whether an option of OnServer::saves_state, whose value is valid, makes the run write states.
 bool has_states_written(const std::string& option, const std::string& value) {
   if (option == "verify_state_save") return parse_boolean(value).value();
   return option != "trigger-timeout" || parse_time(value).value().count() != 0;
@@ -116,24 +71,28 @@ class Check {
   }
 
   void check(const std::string& name, const std::string& value) {
-    switch (kind_of(name)) {
-      case OptionKind::harmless: return;
-      case OptionKind::command: return refuse_command(name);
-      case OptionKind::live:
+    const OptionRow* const row = find_option(name);
+    if (row == nullptr) {
+      return refuse(name, "this server does not know what that may do (update it)");
+    }
+    switch (row->on_server) {
+      // hostname and port are for engine=udp, where both sockets belong to the job. Some values of
+      // nice and prioclass are harmless (check_privileges()).
+      case OnServer::allowed: return;
+      case OnServer::needs_exec: return refuse_command(name);
+      case OnServer::needs_live:
         if (!limits_.allow_live && value != "0") {
           refuse(name,
                  "this server keeps clients off its own networks (start it with "
                  "--allow-live)");
         }
         return;
-      case OptionKind::file: return check_file(name, value);
-      case OptionKind::state:
+      case OnServer::needs_directory: return check_file(name, value);
+      case OnServer::saves_state:
         if (has_states_written(name, value)) (void)refuse_file(name);  // written to aux-path
         return;
-      case OptionKind::of_client:
+      case OnServer::client_only:
         return refuse(name, "concerns the client, and was not for the server");
-      case OptionKind::unknown:
-        return refuse(name, "this server does not know what that may do (update it)");
     }
   }
 
@@ -185,12 +144,6 @@ void check_sizes(const ServerLimits& limits, const JobSet& set,
 }
 
 }  // namespace
-
-OptionKind kind_of(const std::string& option) noexcept {
-  const auto known = kinds().find(option);
-  if (known != kinds().end()) return known->second;
-  return is_of_client(option) ? OptionKind::of_client : OptionKind::unknown;
-}
 
 std::vector<std::string> apply_limits(const ServerLimits& limits, JobSet& set) {
   std::vector<std::string> problems;

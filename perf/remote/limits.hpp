@@ -12,8 +12,8 @@
 //   allow_live, netdev, netns                    --allow-live: they use the machine's own network
 //   output and similar options                   never: they are the client's
 //
-// Every option of the table is harmless or of one of these kinds (kind_of()). An option of no kind
-// is refused, so a new option is reviewed before strangers may use it. The numbers of ServerLimits
+// The row of each option says which of these it is (OptionRow::on_server). A row cannot be added
+// without that, so a new option is reviewed before strangers may use it. The numbers of ServerLimits
 // bound how much of the machine all jobs together may use.
 
 #include <chrono>
@@ -38,10 +38,6 @@ struct ServerLimits {
 
 /// How many problems of a client's jobs are reported.
 inline constexpr std::size_t kMaxProblems = 20;
-
-enum class OptionKind : std::uint8_t { harmless, command, file, state, live, of_client, unknown };
-/// The kind of an option, by its full name.
-OptionKind kind_of(const std::string& option) noexcept;
 
 /// Changes `set` so that the server can run it: paths become absolute, and `allow_exec` follows the
 /// limits. Result: what is refused, each with job, option and advice, at most kMaxProblems; empty

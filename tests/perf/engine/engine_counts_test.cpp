@@ -54,7 +54,7 @@ TEST(EngineCapabilities, AreTold) {
            {EngineKind::null, false, true, true, false, 1},
            {EngineKind::host, true, false, false, false, 0},
        }) {
-    const Capabilities can = capabilities_of(row.kind);
+    const Capabilities can = engine_of(row.kind).capabilities;
     SCOPED_TRACE(name_of(row.kind));
     EXPECT_TRUE(can.sends && can.receives);
     EXPECT_EQ(can.addresses, row.addresses);

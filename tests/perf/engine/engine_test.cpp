@@ -298,7 +298,7 @@ TEST_P(Engine, FaultsOnTheWayToAnEndAreCountedAndADelayedFrameEndsItsWait) {
 }
 
 TEST_P(Engine, RefusesMoreEndsThanItHas) {
-  const std::size_t max = capabilities_of(GetParam().kind).max_ends;
+  const std::size_t max = engine_of(GetParam().kind).capabilities.max_ends;
   if (max == 0) return;  // any number
   const auto made = make_wire(job(), max + 1);
   ASSERT_FALSE(made);

@@ -22,23 +22,18 @@
 namespace shmif::perf {
 namespace {
 
-TEST(ServerLimits, KnowOfEveryOptionWhatItMayDo) {
-  for (const OptionRow& row : option_table()) {
-    EXPECT_NE(kind_of(row.name), OptionKind::unknown)
-        << row.name << " is new: may a stranger use it? (perf/remote/limits.cpp)";
-  }
-  // Whatever runs a program or names a file.
+TEST(ServerLimits, WhateverRunsAProgramOrNamesAFileNeedsLeave) {
   for (const OptionRow& row : option_table()) {
     if (row.placeholder == "COMMAND") {
-      EXPECT_EQ(kind_of(row.name), OptionKind::command) << row.name;
+      EXPECT_EQ(row.on_server, OnServer::needs_exec) << row.name;
     }
     const bool path = row.range.find("path") != std::string::npos ||
                       row.range.find("directory") != std::string::npos;
-    if (path && !is_of_client(row.name) && row.name != "netns" && row.name != "cgroup") {
-      EXPECT_EQ(kind_of(row.name), OptionKind::file) << row.name << ": " << row.range;
+    if (path && row.on_server != OnServer::client_only && row.name != "netns" &&
+        row.name != "cgroup") {
+      EXPECT_EQ(row.on_server, OnServer::needs_directory) << row.name << ": " << row.range;
     }
   }
-  EXPECT_EQ(kind_of("no_such_option"), OptionKind::unknown);
 }
 
 JobSet set_of(const std::string& text) {
@@ -211,20 +206,20 @@ TEST(ServerLimits, MemoryForFramesIsCountedWithTheirHeadersAndQueues) {
 
 TEST(ServerLimits, WhatNeedsLeaveIsEachOptionOfTheseAndNoOther) {
   using Names = std::set<std::string>;
-  std::map<OptionKind, Names> kinds;
-  for (const OptionRow& row : option_table()) kinds[kind_of(row.name)].insert(row.name);
-  kinds.erase(OptionKind::harmless);
+  std::map<OnServer, Names> needs;
+  for (const OptionRow& row : option_table()) needs[row.on_server].insert(row.name);
+  needs.erase(OnServer::allowed);
   EXPECT_EQ(
-      kinds,
-      (std::map<OptionKind, Names>{
-          {OptionKind::command,
+      needs,
+      (std::map<OnServer, Names>{
+          {OnServer::needs_exec,
            {"exec", "exec_prerun", "exec_postrun", "trigger", "uid", "gid", "cgroup", "rtprio"}},
-          {OptionKind::file,
+          {OnServer::needs_directory,
            {"bus", "filename", "headers", "replay", "write_pcap", "write_bw_log", "write_iops_log",
             "write_lat_log", "write_hist_log", "verify_state_load", "aux-path", "trigger-file"}},
-          {OptionKind::state, {"verify_state_save", "trigger-timeout", "trigger-match"}},
-          {OptionKind::live, {"allow_live", "netdev", "netns"}},
-          {OptionKind::of_client,
+          {OnServer::saves_state, {"verify_state_save", "trigger-timeout", "trigger-match"}},
+          {OnServer::needs_live, {"allow_live", "netdev", "netns"}},
+          {OnServer::client_only,
            {"output", "output-format", "eta", "json-stream", "format", "metrics"}}}));
 }
 

@@ -15,6 +15,7 @@
 #include <iterator>
 #include <sstream>
 
+#include "base/unique_fd.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/tools/exec/exec_rig.hpp"
 
