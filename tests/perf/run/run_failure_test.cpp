@@ -269,5 +269,38 @@ TEST(RunOrder, ExitallEndsTheGroup) {
   EXPECT_TRUE(passed(result));
 }
 
+TEST(RunOrder, AJobThatStoodStillFromTheStartToTheStopReceivesAllThatWasSentToIt) {
+  auto plan = long_pair();
+  plan.push_back(test::job("third", Role::tx, EngineKind::unix_pair));
+  plan.push_back(test::job("fourth", Role::rx, EngineKind::unix_pair));
+  plan[2].to = 3;
+  plan[2].options.number_ios = 10;
+  plan[2].options.exitall = true;
+  const test::TempDir aux;
+  RunOptions options;
+  options.aux_path = aux.path();
+  RunControl control;
+  control.start_at_ns = RunControl::kHeld;
+  enum class Step { ready, started, stopped, continued } step = Step::ready;
+  test::Meddler meddler([&](const RunProgress& progress) {
+    if (step == Step::ready && control.ready) {
+      test::send_signal(progress.jobs[1], SIGSTOP);
+      control.start_at_ns = 0;
+      step = Step::started;
+    } else if (step == Step::started && progress.jobs[2].state == JobState::reaped) {
+      step = Step::stopped;  // by the next look at the latest
+    } else if (step == Step::stopped) {
+      test::send_signal(progress.jobs[1], SIGCONT);
+      step = Step::continued;
+    }
+  });
+  const RunResult result = Runner::create(options, std::move(plan)).value()->run(&meddler, control);
+  EXPECT_TRUE(passed(result));
+  EXPECT_EQ(step, Step::continued);
+  const FlowResult& flow = result.jobs[1].flows[0];
+  EXPECT_GT(flow.sent, 0U);
+  EXPECT_EQ(flow.received, flow.sent);
+}
+
 }  // namespace
 }  // namespace shmif::perf
