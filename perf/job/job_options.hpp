@@ -211,7 +211,6 @@ struct JobOptions {
   std::vector<int> peer_cpus_allowed;  ///< of the peer made for it
   std::optional<int> numa_node;
   std::optional<int> nice;
-  std::optional<int> ioprio_class, ioprio;
   std::optional<int> rtprio;  ///< SCHED_FIFO
   bool lockmem = false;
   bool hugepages = false;

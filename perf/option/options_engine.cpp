@@ -202,12 +202,6 @@ void add_place_rows(std::vector<OptionRow>& into) {
            "others. fio's option is a list of nodes.")
       .to_peer();
   rows.add("nice", allowed, integer(&J::nice, -20, 19), "See nice(2).").to_peer();
-  rows.add("prioclass ioprio_class", allowed, integer(&J::ioprio_class, 0, 3),
-           "The class of I/O priority: 1 real-time, 2 best effort, 3 idle; see ioprio_set(2).")
-      .to_peer();
-  rows.add("prio ioprio", allowed, integer(&J::ioprio, 0, 7),
-           "The I/O priority within its class, 0 being the highest.")
-      .to_peer();
   rows.add("rtprio", needs_exec, integer(&J::rtprio, 1, 99),
            "Runs the job under SCHED_FIFO with that priority. A job that spins then keeps all "
            "others off its CPU.")

@@ -77,7 +77,7 @@ class Check {
     }
     switch (row->on_server) {
       // hostname and port are for engine=udp, where both sockets belong to the job. Some values of
-      // nice and prioclass are harmless (check_privileges()).
+      // nice are harmless (check_privileges()).
       case OnServer::allowed: return;
       case OnServer::needs_exec: return refuse_command(name);
       case OnServer::needs_live:
@@ -99,7 +99,6 @@ class Check {
   /// Refuses privileges that would take the machine from its other users.
   void check_privileges() {
     if (options_.nice.value_or(0) < 0) refuse_command("nice");
-    if (options_.ioprio_class == 1) refuse_command("prioclass");
   }
 
   void check_file(const std::string& name, const std::string& value) {

@@ -4,7 +4,6 @@
 //   options                                      refused unless the server has
 //   exec, exec_prerun, exec_postrun, trigger     --allow-exec: they run programs
 //   uid, gid, cgroup, rtprio, a negative nice,   --allow-exec: any program could set these
-//   prioclass=1
 //   bus, filename, headers, replay, write_*,     --directory, and a path in it; relative paths
 //   aux-path, verify_state_load, trigger-file    start there
 //   verify_state_save, trigger-timeout,          --directory: states are written there, and a

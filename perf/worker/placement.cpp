@@ -64,16 +64,6 @@ Result<void> set_numa_node(int node) {
   return {};
 }
 
-Result<void> set_io_priority(const JobOptions& job) {
-  constexpr int kProcess = 1;      // IOPRIO_WHO_PROCESS
-  constexpr int kClassShift = 13;  // IOPRIO_CLASS_SHIFT
-  const int priority = job.ioprio_class.value_or(2) << kClassShift | job.ioprio.value_or(0);
-  if (::syscall(SYS_ioprio_set, kProcess, 0, priority) != 0) {
-    return Error::from_errno(errno, "cannot set the I/O priority (prio, prioclass)");
-  }
-  return {};
-}
-
 /// `name` is a path, or a path below the mount point of cgroups, as cgroup tools write it.
 Result<void> enter_cgroup(const std::string& name) {
   const bool whole = name.starts_with('/') && ::access((name + "/cgroup.procs").c_str(), F_OK) == 0;
@@ -119,9 +109,6 @@ Result<void> take_place(const JobOptions& job) {
   if (job.nice && ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), *job.nice) != 0) {
     return Error::from_errno(errno, "cannot set nice value " + std::to_string(*job.nice),
                              "negative ones need CAP_SYS_NICE");
-  }
-  if (job.ioprio || job.ioprio_class) {
-    if (auto done = set_io_priority(job); !done) return done;
   }
   if (job.rtprio) {
     sched_param parameter{};

@@ -30,7 +30,7 @@ Options options_of_server() {
              "127.0.0.1:18765)")
       .flag("allow-exec",
             "clients may run commands (exec, exec_prerun, exec_postrun, trigger) and choose "
-            "identities and privileges (uid, gid, cgroup, rtprio, a negative nice, prioclass=1)")
+            "identities and privileges (uid, gid, cgroup, rtprio, a negative nice)")
       .flag("allow-live",
             "clients may send on this machine's own interfaces and buses (allow_live, netdev, "
             "netns)")

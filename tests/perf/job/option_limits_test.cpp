@@ -93,8 +93,6 @@ TEST(OptionLimits, AreWhereTheDocumentationHasThem) {
            {"cpus_allowed", "0", "1023", "-1", "1024"},
            {"numa_node", "0", "1023", "-1", "1024"},
            {"nice", "-20", "19", "-21", "20"},
-           {"prioclass", "0", "3", "-1", "4"},
-           {"prio", "0", "7", "-1", "8"},
            {"rtprio", "1", "99", "0", "100"},
            {"status-interval", "0", "24h", "-1", "86400001ms"},
            {"repeat", "1", "1000", "0", "1001"},

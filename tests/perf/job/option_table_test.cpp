@@ -207,8 +207,6 @@ const std::vector<JobCase>& job_cases() {
        {"1024"}},
       {"numa_node", "1", [](J j) { return j.numa_node == 1; }, {"1024"}},
       {"nice", "-20", [](J j) { return j.nice == -20; }, {"-21", "20", "1k"}},
-      {"prioclass", "2", [](J j) { return j.ioprio_class == 2; }, {"4"}},
-      {"prio", "7", [](J j) { return j.ioprio == 7; }, {"8", "-1"}},
       {"rtprio", "1", [](J j) { return j.rtprio == 1; }, {"0", "100"}},
       {"lockmem", "1", [](J j) { return j.lockmem; }, {"1g"}},
       {"hugepages", "1", [](J j) { return j.hugepages; }, {"x"}},

@@ -481,8 +481,6 @@ TEST(Plan, APeerRunsReceivesAndChecksAsItsJobAsksFor) {
            {"max_latency=1ms", as_its_job<&JobOptions::max_latency>},
            {"numa_node=0", as_its_job<&JobOptions::numa_node>},
            {"nice=1", as_its_job<&JobOptions::nice>},
-           {"prioclass=3", as_its_job<&JobOptions::ioprio_class>},
-           {"prio=2", as_its_job<&JobOptions::ioprio>},
            {"rtprio=1", as_its_job<&JobOptions::rtprio>},
            {"lockmem", as_its_job<&JobOptions::lockmem>},
            {"hugepages", as_its_job<&JobOptions::hugepages>},

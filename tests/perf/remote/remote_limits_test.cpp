@@ -64,7 +64,7 @@ TEST(ServerLimits, WhatIsSwitchedOffNeedsNoNetworkOfTheServer) {
 }
 
 TEST(ServerLimits, PrivilegesOverOthersNeedThoseOfCommands) {
-  for (const char* option : {"nice=-1", "prioclass=1", "prioclass=01", "rtprio=1"}) {
+  for (const char* option : {"nice=-1", "nice=-01", "rtprio=1"}) {
     JobSet set = set_of(std::string("[a]\nsize=1k\n") + option + '\n');
     const auto problems = apply_limits(ServerLimits{}, set);
     ASSERT_EQ(problems.size(), 1U) << option;
@@ -73,7 +73,7 @@ TEST(ServerLimits, PrivilegesOverOthersNeedThoseOfCommands) {
     open.allow_exec = true;
     EXPECT_TRUE(apply_limits(open, set).empty()) << option;
   }
-  JobSet modest = set_of("[a]\nsize=1k\nnice=10\nprioclass=3\n");
+  JobSet modest = set_of("[a]\nsize=1k\nnice=10\n");
   EXPECT_TRUE(apply_limits(ServerLimits{}, modest).empty());
 }
 

@@ -167,29 +167,6 @@ TEST(JobPlace, IsThatOfItsThreadAlone) {
   EXPECT_EQ(::getpriority(PRIO_PROCESS, 0), nice);
 }
 
-TEST(JobPlace, HasThePriorityOfItsInputAndOutputInItsClassOrTheUsualOne) {
-  struct Case {
-    std::optional<int> klass, priority;
-    int wanted;
-  };
-  const auto priority_of = [](int klass, int priority) { return klass << 13 | priority; };
-  for (const Case& c : {Case{2, 3, priority_of(2, 3)},
-                        {std::nullopt, 5, priority_of(2, 5)},
-                        {std::nullopt, 0, priority_of(2, 0)},
-                        {3, std::nullopt, priority_of(3, 0)},
-                        {2, std::nullopt, priority_of(2, 0)}}) {
-    JobOptions job;
-    job.ioprio_class = c.klass;
-    job.ioprio = c.priority;
-    EXPECT_EQ(in_place(job,
-                       [] {
-                         constexpr int kOfProcess = 1;
-                         return static_cast<int>(::syscall(SYS_ioprio_get, kOfProcess, 0));
-                       }),
-              c.wanted);
-  }
-}
-
 TEST(JobPlace, ItsOwnCpusGoBeforeThoseOfItsNode) {
   const std::vector<int> cpus = own_cpus();
   if (cpus.size() < 2) GTEST_SKIP() << "needs two CPUs";
@@ -219,8 +196,6 @@ TEST(JobPlace, WhatItCannotHaveIsNamed) {
               o.cpus_allowed = {1022, 1023};
             }).find("cannot run on CPU 1022-1023 (cpus_allowed): Invalid argument"),
             0U);
-  const std::string io = why([](JobOptions& o) { o.ioprio_class = 7; });
-  EXPECT_EQ(io.find("cannot set the I/O priority (prio, prioclass): Invalid argument"), 0U) << io;
   const std::string group = why([](JobOptions& o) { o.cgroup = "/no/such"; });
   EXPECT_EQ(group.find("cannot enter cgroup /sys/fs/cgroup//no/such: No such file"), 0U) << group;
 }
