@@ -27,8 +27,7 @@ void take_jobs(const JobsMessage& message) {
   for (const JobOptions& job : set.jobs) {
     require(job.exec.empty() && job.exec_prerun.empty() && job.exec_postrun.empty(),
             "a command of a stranger");
-    require(job.nice.value_or(0) >= 0 && !job.rtprio,
-            "a privilege of a stranger");
+    require(job.nice.value_or(0) >= 0 && !job.rtprio, "a privilege of a stranger");
     require(job.bus.empty() && job.filename.empty() && job.replay.empty() &&
                 job.write_pcap.empty() && job.uid.empty() && !job.verify_state_save &&
                 !job.allow_live,

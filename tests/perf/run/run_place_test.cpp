@@ -69,8 +69,7 @@ RunResult look(const std::string& options, const std::function<void(std::int64_t
 }
 
 TEST(RunPlace, NiceIsThatOfTheJob) {
-  EXPECT_TRUE(
-      passed(look("nice=7\n", [](std::int64_t pid) { EXPECT_EQ(stat_of(pid, 19), 7); })));
+  EXPECT_TRUE(passed(look("nice=7\n", [](std::int64_t pid) { EXPECT_EQ(stat_of(pid, 19), 7); })));
 }
 
 TEST(RunPlace, AJobMayRunInRealTime) {
