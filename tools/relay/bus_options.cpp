@@ -4,8 +4,9 @@ namespace shmif::tools {
 
 void add_bus_options(Options& options) {
   options.flag("create", "make the bus unless it exists")
-      .value("size", "BYTES", "with --create: its ring, a power of two from 64K to 1G (default 4M)")
-      .value("mtu", "N", "with --create: its MTU, 68 to 65521 (default 1500)");
+      .value("size", "BYTES",
+             "with --create: the ring size, a power of two from 64K to 1G (default 4M)")
+      .value("mtu", "N", "with --create: the MTU, 68 to 65521 (default 1500)");
 }
 
 void add_offload_option(Options& options) {
@@ -26,7 +27,7 @@ BusWish bus_wish(const Arguments& args) {
     wish.mtu_asked = true;
   }
   if (!wish.create && (wish.ring_bytes_asked || wish.mtu_asked)) {
-    throw UsageError{"--size and --mtu are for a bus to be made: give --create, too"};
+    throw UsageError{"--size and --mtu apply only to a new bus: give --create, too"};
   }
   return wish;
 }

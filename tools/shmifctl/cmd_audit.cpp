@@ -16,8 +16,8 @@ int run_audit(const CommandLine& line) {
       Options("audit", "PATH")
           .about(
               "Checks every invariant of a bus (docs/theory-of-operation.md numbers them) and "
-              "changes "
-              "nothing. Exits 1 with a list when some do not hold; 'shmifctl repair' repairs them.")
+              "changes nothing. If some do not hold, lists them and exits 1; 'shmifctl repair' "
+              "repairs the bus.")
           .flag("json", "print JSON, for scripts")
           .example("shmifctl audit /dev/shm/bus0 && echo sound", "is the bus sound?")
           .parse(line);

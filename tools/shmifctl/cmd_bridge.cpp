@@ -61,24 +61,25 @@ struct Side {
 Options bridge_options() {
   Options options("bridge", "LINK LINK");
   options.words(2, 2).about(
-      "Carries frames between two links, both ways, until one of them ends or a signal comes; "
-      "then prints counters. A link is bus:PATH (a port on a bus), tap:NAME (a TAP device), "
-      "packet:IFNAME (an existing interface) or pcap:FILE (a capture: replayed as the first link, "
-      "written as the second).");
+      "Carries frames between two links, both ways, until one of them ends or a signal comes; then "
+      "prints counters. A link is bus:PATH (a port on a bus), tap:NAME (a TAP device), "
+      "packet:IFNAME (an existing interface) or pcap:FILE (a capture file: replayed if it is the "
+      "first link, written if it is the second).");
   add_bus_options(options);
   add_offload_option(options);
   options
       .value("port-name", "NAME", "the name of the ports on buses (default: the next free portN)")
       .value("fault", "FAULTS",
-             "inject faults, in both directions: a list of parts such as loss=1%, "
+             "inject faults in both directions: a comma-separated list of parts such as loss=1%, "
              "delay=5ms±1ms, rate=10Mbit, duplicate=1%, reorder=1%, corrupt=0.1%, truncate=0.1%, "
-             "burst=1%:20%, queue=1000, seed=1, with commas between them")
+             "burst=1%:20%, queue=1000, seed=1")
       .value("fault-right", "FAULTS", "the same from the first link to the second only")
       .value("fault-left", "FAULTS", "the same from the second link to the first only")
-      .example("shmifctl bridge bus:/dev/shm/bus0 bus:/dev/shm/bus1", "make one segment of two")
+      .example("shmifctl bridge bus:/dev/shm/bus0 bus:/dev/shm/bus1",
+               "join two buses into one segment")
       .example(
           "shmifctl bridge --fault 'loss=1%,delay=5ms±1ms' bus:/dev/shm/bus0 bus:/dev/shm/bus1",
-          "join them by a bad line")
+          "imitate a bad line between them")
       .example("shmifctl bridge bus:/dev/shm/bus0 packet:eth1",
                "put a real interface on the bus (as root)")
       .example("shmifctl bridge bus:/dev/shm/bus0 pcap:all.pcap", "record everything");
@@ -98,7 +99,7 @@ void refuse_loop(const LinkAddress& left, const LinkAddress& right) {
   const bool file = left.kind == Kind::bus || left.kind == Kind::pcap;
   if (left.target == right.target ||
       (file && std::filesystem::equivalent(left.target, right.target, none))) {
-    throw UsageError{"both links are \"" + right.target + "\" (a bridge joins two)"};
+    throw UsageError{"both links are \"" + right.target + "\" (give two different links)"};
   }
 }
 

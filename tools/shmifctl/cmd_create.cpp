@@ -24,8 +24,8 @@ int run_create(const CommandLine& line) {
                  "the largest records: 9000 needs 128K, 65521 needs 1M")
           .value("mode", "OCTAL", "file mode; the umask is ignored (default 0600)")
           .value("flow", "KIND",
-                 "what senders do about a slow reader: \"ethernet\", overrun it (default); "
-                 "\"pause\", wait for it")
+                 "what senders do when a reader is slow: with \"ethernet\" (default) they overrun "
+                 "it, with \"pause\" they wait for it")
           .value("patience", "SECONDS",
                  "with --flow pause: how long to wait for a port that reads nothing, 0.001 to 1 "
                  "(default 0.01)")
@@ -53,7 +53,7 @@ int run_create(const CommandLine& line) {
   }
   if (const auto patience = args.seconds("patience")) {
     if (options.flow != Flow::pause)
-      throw UsageError{"--patience is for buses that pause: give --flow pause, too"};
+      throw UsageError{"--patience needs --flow pause: give it, too"};
     options.patience = *patience;
   }
   const std::string path = args.positional()[0];

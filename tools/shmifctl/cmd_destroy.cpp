@@ -33,9 +33,9 @@ int run_destroy(const CommandLine& line) {
   const Arguments args =
       Options("destroy", "PATH")
           .about(
-              "Removes the file of a bus. Waits for ports that are about to leave, and refuses "
-              "while live ports are attached. With --force those ports go on using the bus, "
-              "which no longer has a name.")
+              "Removes the file of a bus. First waits for ports that are about to leave. Fails if "
+              "live ports are still attached. With --force, these ports go on using the bus, which "
+              "no longer has a name.")
           .flag("force", "remove it even if live ports are attached")
           .value("timeout", "SECONDS", "how long to wait for the last port to leave (default 2)")
           .example("shmifctl destroy /dev/shm/bus0", "when all ports have left")
@@ -47,8 +47,7 @@ int run_destroy(const CommandLine& line) {
   if (done) return kDone;
   if (stop.stopped()) return kEndedBySignal + stop.signal();
   if (done.error().code == std::errc::no_such_file_or_directory) {
-    return fail("cannot remove the bus " + path +
-                ": No such file or directory (there is nothing to remove; check the path)");
+    return fail("cannot remove the bus " + path + ": No such file or directory (check the path)");
   }
   throw Exception(std::move(done).error());
 }

@@ -52,7 +52,8 @@ class Source {
       }
       port_.emplace(std::move(port));
     } else if (!name && follows(attached.error().code)) {
-      log_info("no port on " + path + ", following without one: " + attached.error().message);
+      log_info("cannot attach a port to " + path +
+               ", following the bus without one: " + attached.error().message);
       follower_.emplace(
           std::move(Follower::open(path, start, Resume::first, super_frames)).value());
     } else {
@@ -113,18 +114,19 @@ Options dump_options() {
   options
       .about(
           "Prints the frames on the bus, one line each, or records them, until a signal comes or "
-          "the reader of its output has gone. FILTER is an expression of tcpdump (man "
-          "pcap-filter), in one word or several. At the end, prints to standard error how many "
-          "frames were captured, filtered out and lost.")
-      .value("w,write", "FILE",
-             "record into FILE; \"-\" is standard output. A name that ends with .pcapng makes a "
-             "pcapng file, with the names of ports and with losses; any other name a pcap file")
+          "the reader of its output has gone. FILTER is a tcpdump expression (man pcap-filter), as "
+          "one argument or several. At the end, prints to standard error how many frames were "
+          "captured, filtered out and lost.")
+      .value(
+          "w,write", "FILE",
+          "record into FILE; \"-\" is standard output. A name that ends with .pcapng makes a "
+          "pcapng file, which also holds port names and losses; any other name makes a pcap file")
       .value("format", "KIND", "record as \"pcap\" or \"pcapng\", whatever the file is called")
       .value("s,snapshot-length", "BYTES",
-             "keep at most so many bytes of each frame: 14 to 262144; 0: all (default)")
+             "keep at most that many bytes of each frame: 14 to 262144; 0: all (default)")
       .value("C,rotate-size", "SIZE",
-             "with -w: continue in FILE1, FILE2, ... when a file is larger than SIZE: millions of "
-             "bytes, or with the suffix K, M or G powers of 1024")
+             "with -w: continue in FILE1, FILE2, ... when a file is larger than SIZE; a plain "
+             "number means millions of bytes, a suffix K, M or G powers of 1024")
       .value("G,rotate-seconds", "SECONDS",
              "with -w: continue in a new file after that time; FILE is a format for strftime, such "
              "as x-%H%M%S.pcap")
@@ -133,12 +135,12 @@ Options dump_options() {
       .value("c,count", "N", "end after N frames")
       .value("timeout", "SECONDS", "end after that time")
       .repeatable("port", "NAME", "only frames that the port NAME sent")
-      .flag("sender", "print the name of the port that sent each frame, too")
+      .flag("sender", "also print the name of the port that sent each frame")
       .flag("history", "start with the oldest frame still in the ring, not with the next one")
       .flag("super-frames", "show unsegmented (TSO) packets, not their segments")
-      .flag("e,link-header", "print addresses, EtherType and length of each frame, too")
-      .flag("x,hex", "print the bytes of each frame, too")
-      .flag("n", "no effect, as addresses are always numbers (for users of tcpdump)")
+      .flag("e,link-header", "also print addresses, EtherType and length of each frame")
+      .flag("x,hex", "also print the bytes of each frame")
+      .flag("n", "no effect: addresses are always printed as numbers")
       .value("name", "NAME", "the name of the port that listens (default: the next free one)")
       .words(1, std::numeric_limits<std::size_t>::max())
       .example("shmifctl dump /dev/shm/bus0 arp or icmp6", "ARP and ICMPv6 only")
@@ -196,8 +198,9 @@ WantedOutput output(const Arguments& args) {
   constexpr std::uint64_t kMaxSnap = 262144;
   const std::uint64_t snap = args.count("snapshot-length", 0, kMaxSnap).value_or(0);
   if (snap != 0 && snap < kEthernetHeaderBytes) {
-    throw UsageError{"--snapshot-length " + std::to_string(snap) +
-                     " is less than the header of a frame (14 or more; 0: all of it)"};
+    throw UsageError{
+        "--snapshot-length " + std::to_string(snap) +
+        " is less than the header of a frame (give 14 or more, or 0 to keep whole frames)"};
   }
   wanted.snap_bytes = static_cast<std::uint32_t>(snap);
   wanted.senders = args.flag("sender");

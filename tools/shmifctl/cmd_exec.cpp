@@ -60,7 +60,7 @@ Options exec_options() {
       .repeatable("ip", "CIDR",
                   "an address, such as 198.18.0.1/24 or fd00::1/64; without one the host has layer "
                   "2 only")
-      .repeatable("gateway", "ADDRESS", "the default route")
+      .repeatable("gateway", "ADDRESS", "the default gateway")
       .once_per_bus("mac", "MAC", "the MAC address (default: random, b2:a0:...)")
       .once_per_bus("name", "NAME", "the port's name on the bus (default: the next free portN)")
       .once_per_bus("ifname", "NAME", "the interface's name (default: tap0, then tap1, ...)")
@@ -68,8 +68,8 @@ Options exec_options() {
       .repeatable("bus", "PATH",
                   "another interface, on that bus; later options apply to this interface")
       .value("hostname", "NAME",
-             "the host name (default: the name of its port, hyphens for characters that no host "
-             "name has)")
+             "the host name (default: the port's name, with hyphens for characters that a host "
+             "name cannot have)")
       .value("via", "tap|veth",
              "how interfaces are made (default: TAP where /dev/net/tun can be used, else veth)");
   add_bus_options(options);
@@ -239,8 +239,9 @@ class ExecHost {
                         "-n, --foreground or --nodaemon; or run sh -c '" +
                             program_ + " ...; sleep infinity'");
     } else if (end.jobs > 0) {
-      tell_of_processes(end.jobs, "the host lives as long as \"" + program_ +
-                                      "\": let a shell end with 'wait', or leave out the last '&'");
+      tell_of_processes(end.jobs,
+                        "the host ends with \"" + program_ +
+                            "\": end a shell script with 'wait', or leave out the last '&'");
     }
     return end.status;
   }
@@ -360,9 +361,10 @@ void make_missing_buses(HostWish& wish) {
     each.bus.emplace(provide_bus(each.path, wish.bus).value());
     const BusInfo made = each.bus->info();
     if (made.mtu == each.interface.mtu) continue;
-    throw Exception(Error(Errc::geometry_differs,
-                          "bus " + each.path + " was made by another process meanwhile, with MTU " +
-                              std::to_string(made.mtu) + " (try again)"));
+    throw Exception(
+        Error(Errc::geometry_differs, "cannot use the bus " + each.path +
+                                          ": another process has just made it, with MTU " +
+                                          std::to_string(made.mtu) + " (try again)"));
   }
 }
 

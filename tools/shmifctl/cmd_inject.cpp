@@ -149,8 +149,8 @@ class Replay {
     }
     std::printf("\n");
     if (counts_.too_long > 0) {
-      code = fail(plural(counts_.too_long, "frame") + " of \"" + file_ + "\" not sent on " + path_ +
-                  ": the longest has " + std::to_string(counts_.longest) +
+      code = fail("cannot send " + plural(counts_.too_long, "frame") + " of \"" + file_ + "\" on " +
+                  path_ + ": the longest has " + std::to_string(counts_.longest) +
                   " bytes, the bus takes " + std::to_string(port_.max_frame_bytes()) +
                   (counts_.longest > kMaxFrameBytes
                        ? " (no bus takes more than " + std::to_string(kMaxFrameBytes) + ")"
@@ -178,16 +178,16 @@ int run_inject(const CommandLine& line) {
       Options("inject", "PATH FILE")
           .about(
               "Replays the Ethernet frames of a capture file (pcap or pcapng, \"-\" is standard "
-              "input) onto the bus. A frame that was cut short in the capture is sent that "
-              "short. Frames that are too long for the bus are not sent; they are counted and "
-              "reported, and the exit code is 1.")
+              "input) onto the bus. A frame that was cut short in the capture is sent without the "
+              "missing part. Frames that are too long for the bus are not sent; they are counted "
+              "and reported, and the exit code is 1.")
           .value("timing", "HOW",
                  "original (the default), flat (as fast as possible), or xN: N times as fast")
           .value("loop", "N", "replay the file N times; 0: until stopped (default 1)")
           .words(2, 2)
           .example("shmifctl inject /dev/shm/bus0 session.pcap", "replay with the recorded gaps")
           .example("shmifctl inject /dev/shm/bus0 session.pcap --timing x10 --loop 3",
-                   "three times, ten times as fast")
+                   "replay it three times, ten times as fast")
           .parse(line);
   const std::string& file = args.positional()[1];
   const std::uint64_t loops = args.count("loop").value_or(1);

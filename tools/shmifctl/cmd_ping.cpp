@@ -117,9 +117,9 @@ Target find_target(const WantedPing& wanted) {
     if (port.name == *wanted.to) return {port.mac, port.name + " (" + port.mac.to_string() + ')'};
     known += (known.empty() ? "" : ", ") + port.name;
   }
-  throw Exception(Error(Errc::bad_argument, "no port named \"" + *wanted.to + "\" on " +
-                                                wanted.path +
-                                                "; attached: " + (known.empty() ? "none" : known)));
+  throw Exception(Error(Errc::bad_argument, "cannot ping \"" + *wanted.to + "\" on " + wanted.path +
+                                                ": no port has that name (attached: " +
+                                                (known.empty() ? "none" : known) + ')'));
 }
 
 class Asker {
@@ -236,7 +236,7 @@ class Asker {
     const std::string requests =
         std::to_string(sent_at_.size()) + (sent_at_.size() == 1 ? " request" : " requests");
     if (target_.everybody) {
-      return fail("nobody answered " + requests + " on " + wanted_.path +
+      return fail("no port answered " + requests + " on " + wanted_.path +
                   " (tap and exec ports answer, and so does 'shmifctl ping PATH --respond')");
     }
     return fail("no answer from " + target_.text + " to " + requests + " on " + wanted_.path +
@@ -272,19 +272,19 @@ int run_ping(const CommandLine& line) {
       Options("ping", "PATH")
           .about(
               "Measures round trips of frames over the bus (EtherType 0x88b5), without any IP "
-              "stack. Every tap and exec port answers, and so does ping --respond. Without --to "
-              "all ports are asked, and all that answer are listed. Exits 1 when nothing "
-              "answered.")
+              "stack. Every tap and exec port answers, and so does ping --respond. Without --to, "
+              "it asks all ports and lists those that answer. Exits 1 when no port answered.")
           .value("to", "NAME|MAC", "ask only this port")
           .value("c,count", "N", "how many requests (default 5)")
-          .value("i,interval", "SECONDS",
-                 "time between requests (default 0.2); 0: send the next when the last is answered")
+          .value(
+              "i,interval", "SECONDS",
+              "time between requests (default 0.2); 0: send the next one when the last is answered")
           .value("timeout", "SECONDS", "how long to wait for the last answers (default 1)")
           .flag("respond", "answer other ports until stopped")
           .value("name", "NAME",
                  "the name of the port that asks or answers (default: the next free one)")
           .flag("json", "print the result as JSON")
-          .example("shmifctl ping /dev/shm/bus0", "who is there, and how far away")
+          .example("shmifctl ping /dev/shm/bus0", "which ports answer, and how fast")
           .example("shmifctl ping /dev/shm/bus0 --to web -c 10000 -i 0",
                    "the distribution of round trips to the port \"web\"")
           .parse(line);

@@ -20,10 +20,11 @@ int run_repair(const CommandLine& line) {
               "whole; attached ports find their place in it by themselves. If the bus does not "
               "open any more, because its header was overwritten, it restores the header first.")
           .value("mtu", "N",
-                 "the MTU, if the header no longer has it; with --force also if it has another")
+                 "the MTU, if the header no longer has it; with --force, also if the header has "
+                 "another MTU")
           .flag("force",
                 "restore the header even if only the header or only the ring shows that the file "
-                "is a bus, or if it seems to be a copy, of another version, or of another size")
+                "is a bus, or if the file seems to be a copy, or a bus of another version or size")
           .example("shmifctl repair /dev/shm/bus0", "repair the bus while others go on using it")
           .parse(line);
   RepairOptions options;

@@ -28,7 +28,7 @@ void send_signal(const Host& host, int number) {
     return;
   }
   throw Exception(Error::from_errno(errno, "cannot stop host \"" + host.name() + '"',
-                                    "only the user who started it, or root, may"));
+                                    "only root or the user who started the host can do this"));
 }
 
 /// Waits until the host's process has ended. Result: false if the deadline came first.
@@ -71,8 +71,7 @@ bool finish(const Bus& bus, const Host& host, Clock::time_point deadline, bool f
   }
   if (wait_for_ports(bus, host, Clock::now() + kKernel)) return true;
   complain("host \"" + host.name() +
-           "\" has ended, but its port is still held (a process that it "
-           "forked?)");
+           "\" has ended, but its port is still held (perhaps by a process that the host forked)");
   return false;
 }
 

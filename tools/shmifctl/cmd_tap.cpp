@@ -40,18 +40,19 @@ Options tap_options() {
   Options options("tap", "PATH");
   options
       .about(
-          "Attaches a TAP device to the bus until stopped: what this machine sends through the "
-          "device "
-          "goes to the bus, and frames on the bus for it arrive there. Needs CAP_NET_ADMIN and "
-          "/dev/net/tun; 'shmifctl exec' needs neither.")
-      .value("name", "NAME", "the device; made unless it exists (default: the next free tapN)")
+          "Attaches a TAP device to the bus until stopped. Frames that this machine sends through "
+          "the device go to the bus, and frames on the bus for the device arrive at it. Needs "
+          "CAP_NET_ADMIN and /dev/net/tun; 'shmifctl exec' needs neither.")
+      .value("name", "NAME",
+             "the device, which is made unless it exists (default: the next free tapN)")
       .repeatable("ip", "CIDR", "an address for it, such as 198.18.0.1/24 or fd00::1/64")
       .value("mac", "MAC", "its MAC address (default: random, b2:a0:...)")
       .value("netns", "NAME|PID|PATH",
-             "make it in that network namespace, or that of a process or file; exit when it ends")
+             "make the device in the network namespace of that name, process or file, and exit "
+             "when that ends")
       .flag("persist", "leave the device behind at the end")
       .flag("promisc", "hear every frame, not only those for the device and for machines behind it")
-      .value("port-name", "NAME", "the port's name on the bus (default: that of the device)");
+      .value("port-name", "NAME", "the port's name on the bus (default: the device's name)");
   add_bus_options(options);
   add_offload_option(options);
   options

@@ -48,8 +48,9 @@ Sight why_no_bus(const std::string& path, Error error) {
     return {false, "there is no such bus", "make one with " + create};
   }
   if (error.code == make_error_code(Errc::not_ready)) {
-    return {false, "the file is there, but no bus has been made in it",
-            "if nobody is about to, delete it and make one with " + create};
+    return {false, "the file exists, but no bus has been made in it",
+            "unless another process is making the bus now, delete the file and make one with " +
+                create};
   }
   throw Exception(std::move(error));
 }
@@ -184,12 +185,12 @@ WaitWish read_wait_wish(const Arguments& args) {
     wish.services.push_back(*service);
   }
   if (wish.ports.empty() && wish.services.empty()) {
-    throw UsageError{"--port NAME is missing, the port to wait for (or --tcp ADDRESS:PORT)"};
+    throw UsageError{"--port NAME or --tcp ADDRESS:PORT is missing: say what to wait for"};
   }
   if (const auto text = args.text("from")) {
     const Result<tap::IpAddress> from = tap::IpAddress::parse(*text);
     if (!from) throw UsageError{"--from: " + from.error().message};
-    if (wish.services.empty()) throw UsageError{"--from is for --tcp"};
+    if (wish.services.empty()) throw UsageError{"--from needs --tcp ADDRESS:PORT"};
     wish.from = *from;
   }
   wish.timeout = args.text("timeout");
@@ -203,15 +204,15 @@ int run_wait(const CommandLine& line) {
           .about(
               "Returns when all ports NAME are attached to the bus and up, and all TCP services "
               "answer, so that scripts need no sleep. If the bus does not exist yet, waits for it, "
-              "too. It asks a service over the bus, as any other host on the bus would; it does "
-              "nothing inside a host.")
+              "too. It asks a service over the bus, as another host would, and runs nothing inside "
+              "a host.")
           .repeatable("port", "NAME", "a port to wait for")
           .repeatable("tcp", "ADDRESS:PORT",
                       "a service to wait for, such as 198.18.0.1:80 or [fd00::1]:80")
           .value("from", "ADDRESS",
-                 "ask from that address (default: link-local; for IPv4 one in the service's /24 "
-                 "that nobody has)")
-          .value("timeout", "SECONDS", "give up after that long, and exit 1 (default: never)")
+                 "ask from that address (default: for IPv6 the link-local address, for IPv4 a free "
+                 "one in the service's /24)")
+          .value("timeout", "SECONDS", "give up after that time, and exit 1 (default: never)")
           .example(
               "shmifctl exec /dev/shm/bus0 --name web --ip 198.18.0.1/24 -- httpd &\n"
               "  shmifctl wait /dev/shm/bus0 --port web --tcp 198.18.0.1:80 --timeout 5",

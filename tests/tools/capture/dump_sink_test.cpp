@@ -267,7 +267,9 @@ TEST(DumpWithoutAPort, ShowsWhatIsInACopy) {
   EXPECT_FALSE(contains(r.err, "following")) << "who does not ask is not told: " << r.err;
   const ToolResult told =
       run_tool({"--log-level", "info", "dump", copy, "--history", "--timeout", "0"});
-  EXPECT_TRUE(contains(told.err, "no port on " + copy + ", following without one: ")) << told.err;
+  EXPECT_TRUE(
+      contains(told.err, "cannot attach a port to " + copy + ", following the bus without one: "))
+      << told.err;
 }
 
 TEST(DumpWithoutAPort, ShowsWhatIsOnAFileSystemThatMayOnlyBeRead) {

@@ -228,7 +228,7 @@ TEST(Inject, TellsOfAllRoundsWhatWasShortAndWhatWasTooLong) {
   const ToolResult long_one = inject(rig, {path, "--timing", "flat", "--loop", "2"});
   EXPECT_EQ(long_one.status, 1);
   EXPECT_EQ(long_one.out, "4 frames sent, 242 B\n");
-  EXPECT_TRUE(contains(long_one.err, "2 frames of \"" + path + "\" not sent on " + rig.path() +
+  EXPECT_TRUE(contains(long_one.err, "cannot send 2 frames of \"" + path + "\" on " + rig.path() +
                                          ": the longest has 4000 bytes, the bus takes 1522 (create "
                                          "a bus with a larger --mtu)\n"))
       << long_one.err;

@@ -166,7 +166,7 @@ TEST_F(BadInput, AMissingBusIsAnErrorThatTellsHowToMakeOne) {
     expect_refusal(run_tool(arguments), {path, "No such file", "create"});
   }
   const ToolResult destroyed = run_tool({"destroy", path});
-  expect_refusal(destroyed, {path, "No such file", "nothing to remove"});
+  expect_refusal(destroyed, {path, "No such file", "check the path"});
   EXPECT_EQ(destroyed.err.find("shmifctl create"), std::string::npos) << destroyed.err;
   EXPECT_TRUE(names_in(directory.path()).empty());
 }

@@ -460,7 +460,7 @@ TEST_F(BusCommands, WaitAsksFromAnAddressOnlyWhereItAsks) {
   const ToolResult refused =
       run_tool({"wait", directory.file("bus"), "--port", "a", "--from", "198.18.0.1"});
   EXPECT_EQ(refused.status, 2);
-  EXPECT_NE(refused.err.find("--from is for --tcp"), std::string::npos) << refused.err;
+  EXPECT_NE(refused.err.find("--from needs --tcp"), std::string::npos) << refused.err;
 }
 
 }  // namespace

@@ -489,8 +489,7 @@ TEST_P(Hosts, ProgramThatPutsItselfIntoTheBackgroundIsTold) {
     EXPECT_EQ(jobs.status, 0);
     EXPECT_NE(
         jobs.err.find(
-            left +
-            std::string("in the background, which ended with the host (the host lives as long")),
+            left + std::string("in the background, which ended with the host (the host ends with")),
         std::string::npos)
         << jobs.err;
   }

@@ -102,7 +102,7 @@ TEST(PingCommand, ExitsWithOneWhenNothingAnswers) {
   ToolResult r = run_program(ping(rig, {"-c", "1", "--timeout", "0.05"}));
   EXPECT_EQ(r.status, 1);
   EXPECT_EQ(count_of_lines(r.err), 1) << r.err;
-  EXPECT_TRUE(contains(r.err, "nobody answered 1 request on ")) << r.err;
+  EXPECT_TRUE(contains(r.err, "no port answered 1 request on ")) << r.err;
   r = run_program(ping(rig, {"--to", "silent", "-c", "2", "-i", "0.01", "--timeout", "0.05"}));
   EXPECT_EQ(r.status, 1);
   EXPECT_TRUE(contains(r.err, "no answer from silent (" + silent.mac().to_string() +
@@ -116,7 +116,7 @@ TEST(PingCommand, AnUnknownNameIsAnErrorThatNamesWhoIsThere) {
   const ToolResult r = run_program(ping(rig, {"--to", "wbe"}));
   EXPECT_EQ(r.status, 1);
   EXPECT_EQ(count_of_lines(r.err), 1) << r.err;
-  EXPECT_TRUE(contains(r.err, "no port named \"wbe\"")) << r.err;
+  EXPECT_TRUE(contains(r.err, "cannot ping \"wbe\" on ")) << r.err;
   EXPECT_TRUE(contains(r.err, "attached: web")) << r.err;
 }
 
@@ -313,7 +313,7 @@ TEST(PingCommand, ToTheAddressOfEverybodyAsksEverybodyAndWaitsASecond) {
   EXPECT_GE(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1));
   EXPECT_EQ(r.status, 1);
   EXPECT_TRUE(contains(r.out, "ping everybody on ")) << r.out;
-  EXPECT_TRUE(contains(r.err, "nobody answered 1 request on ")) << r.err;
+  EXPECT_TRUE(contains(r.err, "no port answered 1 request on ")) << r.err;
 }
 
 TEST(PingCommand, ARoundTripBeginsWithItsOwnRequest) {
@@ -421,7 +421,8 @@ TEST(PingCommand, APortWhoseProcessIsGoneIsNotThere) {
   ASSERT_EQ(dead.finish().status, 128 + SIGKILL);
   const ToolResult r = run_program(ping(rig, {"--to", "dead", "-c", "1", "--timeout", "0.05"}));
   EXPECT_EQ(r.status, 1);
-  EXPECT_TRUE(contains(r.err, "no port named \"dead\" on " + rig.path() + "; attached: none\n"))
+  EXPECT_TRUE(contains(r.err, "cannot ping \"dead\" on " + rig.path() +
+                                  ": no port has that name (attached: none)\n"))
       << r.err;
 }
 

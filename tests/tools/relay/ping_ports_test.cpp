@@ -92,8 +92,8 @@ TEST(PingPorts, AreListedWhereNoneHasTheName) {
   const Port alice = rig.port("alice"), bob = rig.port("bob");
   const ToolResult r = ping_once(rig, "carol");
   EXPECT_EQ(r.status, 1);
-  EXPECT_TRUE(
-      contains(r.err, "no port named \"carol\" on " + rig.path() + "; attached: alice, bob\n"))
+  EXPECT_TRUE(contains(r.err, "cannot ping \"carol\" on " + rig.path() +
+                                  ": no port has that name (attached: alice, bob)\n"))
       << r.err;
 }
 
