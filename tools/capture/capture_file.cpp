@@ -12,9 +12,10 @@ namespace shmif::tools {
 CaptureWriter create_capture(const std::string& file, CaptureFormat format,
                              std::uint32_t snap_bytes, const std::string& comment) {
   if (file != "-" && Bus::open(file)) {
-    throw Exception(Error(Errc::exists, "cannot record into \"" + file +
-                                            "\": it is a bus, and would be destroyed (name "
-                                            "another file)"));
+    throw Exception(
+        Error(Errc::exists,
+              "cannot record into \"" + file +
+                  "\": it is a bus, which the recording would destroy (name another file)"));
   }
   if (!is_pcapng(file, format)) {
     return CaptureWriter(std::move(PcapWriter::create(file, {.snap_bytes = snap_bytes})).value());

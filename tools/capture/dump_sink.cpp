@@ -99,7 +99,8 @@ void DumpSink::put_pcapng(PcapngWriter& file, const FrameView& frame, std::uint6
     found = interfaces_.emplace(named.id, number).first;
   }
   std::string comment;
-  if (lost_before != 0) comment = std::to_string(lost_before) + " frames of the bus lost before";
+  if (lost_before != 0)
+    comment = std::to_string(lost_before) + " frames of the bus were lost before this one";
   (void)file.put(found->second, frame, {.lost_before = lost_before, .comment = comment});
 }
 

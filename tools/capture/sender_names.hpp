@@ -52,7 +52,7 @@ class SenderNames {
   std::optional<Bus> bus_;
   std::map<Key, Sender> senders_;
   std::uint64_t last_id_ = 0;
-  Sender others_{kOthers, "others", "senders that are too many to be told apart", false};
+  Sender others_{kOthers, "others", "other senders: too many to list each", false};
   std::uint64_t not_looked_up_ = 0;
   unsigned looks_left_;
   Clock::time_point looks_counted_ = Clock::now();

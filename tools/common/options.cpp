@@ -129,7 +129,7 @@ std::optional<std::uint64_t> Arguments::count(std::string_view option, std::uint
   if (max != std::numeric_limits<std::uint64_t>::max()) {
     why += " from " + std::to_string(min) + " to " + std::to_string(max);
   } else if (min != 0) {
-    why += " from " + std::to_string(min) + " up";
+    why += " of " + std::to_string(min) + " or more";
   }
   refuse(option, *value, why.c_str());
 }

@@ -28,7 +28,7 @@ void print_overview(const Program& program) {
     std::printf("  %-8s  %s\n", command->name, command->summary);
   }
   std::printf(
-      "  help      explain a command, as COMMAND --help does, or how \"values\" are written\n\n"
+      "  help      help COMMAND: as COMMAND --help; help values: how to write values\n\n"
       "options:\n"
       "      --log-level LEVEL  what to report: trace, debug, info, warning (default),\n"
       "                         error, critical or off\n"

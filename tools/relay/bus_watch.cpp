@@ -29,7 +29,7 @@ constexpr unsigned kLate = 16;
 BusWatch::BusWatch()
     : timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)), seconds_(kSoon) {
   if (!timer_ || !set_timer())
-    throw Exception(Error::from_errno(errno, "cannot make a timer to look after the bus"));
+    throw Exception(Error::from_errno(errno, "cannot make a timer to watch the bus"));
 }
 
 bool BusWatch::set_timer() const {
@@ -55,11 +55,12 @@ void BusWatch::look(Watched& watched) {
   const bool replaced = lstat(link->path.c_str(), &now) == 0;
   if (!replaced && watched.said == Said::removed) return;
   watched.said = replaced ? Said::replaced : Said::removed;
-  log_warning(replaced ? "another file is at " + link->path + " now; port " + watched.port->name() +
-                             " stays on the old bus, and does not hear ports of a new one (restart "
-                             "this host to join the new one)"
-                       : "the bus " + link->path + " was removed; port " + watched.port->name() +
-                             " goes on with the attached ports, and no other port can join them");
+  log_warning(
+      replaced ? "another file is at " + link->path + " now; port " + watched.port->name() +
+                     " stays on the old bus, and does not hear ports of a new one (restart this "
+                     "host to join the new one)"
+               : "the bus " + link->path + " was removed; port " + watched.port->name() +
+                     " still works with the other attached ports, but no new port can join them");
 }
 
 Result<void> BusWatch::join(tap::Bridge& bridge, std::function<bool()> also) {
@@ -80,8 +81,8 @@ void follow_bus(const std::string& path, AnyLink& device, LinkKind kind, std::er
   const bool carrier = (kind == LinkKind::tap || kind == LinkKind::veth) &&
                        !tap::set_carrier(device.descriptor(), kind, !error);
   if (error) {
-    log_warning("nothing can be received from the bus " + path + ": " + error.message() +
-                (carrier ? "; the interface has no carrier until it is repaired" : "") +
+    log_warning("cannot receive from the bus " + path + ": " + error.message() +
+                (carrier ? "; the interface has no carrier until the bus is repaired" : "") +
                 " (run 'shmifctl repair')");
   } else {
     log_warning("the bus " + path + " works again" +
@@ -128,9 +129,9 @@ void warn_of_hosts_left_behind(const std::string& path) {
   closedir(processes);
   if (found == 0) return;
   if (found > 5) pids += " and " + std::to_string(found - 5) + " more";
-  log_warning("an older bus at " + path + " still exists without a name, used by " +
+  log_warning("an older bus was removed from " + path + " but is still used by " +
               (found == 1 ? "process " : "processes ") + pids +
-              ": they do not hear ports of the new one (restart them to join it)");
+              ": they do not hear ports of the new bus (restart them to join it)");
 }
 
 }  // namespace shmif::tools

@@ -71,7 +71,7 @@ Result<TcpService> TcpService::parse(const std::string& text) {
   const auto [end, problem] =
       std::from_chars(text.data() + colon + 1, text.data() + text.size(), service.port);
   if (problem != std::errc{} || end != text.data() + text.size() || service.port == 0) {
-    return bad("the port is a number from 1 to 65535");
+    return bad("the port must be a number from 1 to 65535");
   }
   const Result<tap::IpAddress> address = tap::IpAddress::parse(host);
   if (!address || address->is_v6() != brackets) {

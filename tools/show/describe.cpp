@@ -117,7 +117,7 @@ std::string head_text(const BusInfo& info) {
                       ", largest record " + std::to_string(info.max_record_bytes) + " B");
   if (info.flow == Flow::pause) {
     row("flow", "pause: senders wait for slow ports, " + format_milliseconds(info.patience_ns) +
-                    " at most for one that reads nothing");
+                    " at most for a port that reads nothing");
   }
   row("generation", std::to_string(info.generation));
   row("first", std::to_string(info.first));

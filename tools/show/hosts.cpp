@@ -139,14 +139,14 @@ bool look_at(Host& host, const std::string& mapped_as) {
     return unknown("process " + number + " belongs to another user");
   }
   if (!shares_file(maps, mapped_as)) {
-    return unknown("process " + number + " here is a different one, which does not use this bus");
+    return unknown("process " + number + " is another process here, which does not use this bus");
   }
   const auto init = init_of(host.supervisor);
   if (!init) return false;
   host.init = *init;
   host.init_file = open_process(host.init);
   // Again, now that the pidfd holds the process.
-  if (!is_init_of(host.init, host.supervisor)) return unknown("it is just ending");
+  if (!is_init_of(host.init, host.supervisor)) return unknown("the host is just ending");
   const std::vector<pid_t> inside = children_of(host.init);
   if (!inside.empty()) {
     host.pid = inside.front();  // the program is its first child, and init ends with it
@@ -156,7 +156,7 @@ bool look_at(Host& host, const std::string& mapped_as) {
   const auto children = children_of(host.supervisor);
   if (!host.init_file || std::ranges::find(children, host.init) == children.end() ||
       has_ended(host.init_file) || has_ended(host.supervisor_file)) {
-    return unknown("it is just ending");
+    return unknown("the host is just ending");
   }
   return true;
 }
@@ -227,16 +227,16 @@ Host host_by_name(const BusInfo& bus, const std::string& name) {
     if (!port.live) continue;
     known.push_back(port.name);
     if (port.name != name) continue;
-    throw Exception(Error::from_errno(EINVAL, "cannot find a " + what,
-                                      std::string("the port is a ") + to_string(port.link) +
-                                          " of process " + std::to_string(port.pid) +
-                                          ", not a host that 'shmifctl exec' runs"));
+    throw Exception(Error::from_errno(EINVAL, "cannot find " + what,
+                                      std::string("that ") + to_string(port.link) +
+                                          " port belongs to process " + std::to_string(port.pid) +
+                                          ", not to a host that 'shmifctl exec' runs"));
   }
   const auto meant = nearest(name, known);
   const std::string hint =
       meant ? "did you mean \"" + *meant + "\"?" : "'shmifctl ps " + bus.path + "' lists the hosts";
   throw Exception(Error(std::make_error_code(std::errc::no_such_file_or_directory),
-                        "cannot find a " + what + ": no host of that name (" + hint + ')'));
+                        "cannot find " + what + ": no host of that name (" + hint + ')'));
 }
 
 void let_go_of_streams() {

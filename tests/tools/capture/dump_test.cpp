@@ -540,7 +540,7 @@ TEST(Dump, APcapngFileTellsWhereFramesWereLostAndHowMany) {
       run_program({"tshark", "-r", rig.file("out.pcapng"), "-Y", "frame.drop_count", "-T", "fields",
                    "-e", "frame.number", "-e", "frame.drop_count", "-e", "frame.comment"});
   EXPECT_EQ(t.out, "2\t" + std::to_string(lost) + "\t" + std::to_string(lost) +
-                       " frames of the bus lost before\n")
+                       " frames of the bus were lost before this one\n")
       << t.err;
 }
 

@@ -447,10 +447,10 @@ TEST_F(BusCommands, CreateTellsOfWhoIsLeftBehindWhereverItStandsUnlessThatIsNotW
     EXPECT_EQ(made.status, 0) << made.err;
     return made.err;
   };
-  EXPECT_NE(made_anew("", "").find("an older bus at bus still exists without a name, used by "
-                                   "process " +
-                                   std::to_string(getpid()) + ':'),
-            std::string::npos);
+  EXPECT_NE(
+      made_anew("", "").find("an older bus was removed from bus but is still used by process " +
+                             std::to_string(getpid()) + ':'),
+      std::string::npos);
   EXPECT_EQ(made_anew("--log-level error", ""), "");
   EXPECT_EQ(made_anew("--log-level=error", ""), "");
   EXPECT_EQ(made_anew("", "--log-level error"), "");

@@ -102,9 +102,9 @@ TEST(Limits, ANumberOutOfThemIsRefusedWithBothOfThem) {
   EXPECT_NE(refusal({"ping", "/none", "-c", "0"})
                 .find("--count \"0\" is not a whole number from 1 to 100000000;"),
             std::string::npos);
-  EXPECT_NE(
-      refusal({"top", "/none", "-n", "0"}).find("--count \"0\" is not a whole number from 1 up;"),
-      std::string::npos);
+  EXPECT_NE(refusal({"top", "/none", "-n", "0"})
+                .find("--count \"0\" is not a whole number of 1 or more;"),
+            std::string::npos);
   EXPECT_NE(
       refusal({"inject", "/none", "x", "--loop", "y"}).find("--loop \"y\" is not a whole number;"),
       std::string::npos);

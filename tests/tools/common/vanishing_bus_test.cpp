@@ -284,8 +284,8 @@ TEST_F(Cable, OfAHostIsOutWhileItsBusIsCorruptAndInWhenItIsRepaired) {
   const auto all_say = [&](const std::string& what) {
     for (const auto& host : hosts) EXPECT_TRUE(host->wait_for(what)) << host->so_far().err;
   };
-  all_say("nothing can be received from the bus " + bus + ": ");
-  all_say("; the interface has no carrier until it is repaired (run 'shmifctl repair')\n");
+  all_say("cannot receive from the bus " + bus + ": ");
+  all_say("; the interface has no carrier until the bus is repaired (run 'shmifctl repair')\n");
   const ToolResult repaired = run_tool({"repair", bus});
   EXPECT_EQ(repaired.status, 0) << repaired.err;
   expect_carrier(3, true);
@@ -313,7 +313,7 @@ TEST(RemovedBus, IsToldOnceByEachHostAndByWhoMakesANewOneThere) {
   for (const auto& host : hosts) EXPECT_TRUE(host->wait_for(removed));
   const ToolResult made = run_tool({"create", bus, "--size", "64K"});
   EXPECT_EQ(made.status, 0);
-  EXPECT_NE(made.err.find("still exists without a name"), std::string::npos) << made.err;
+  EXPECT_NE(made.err.find("but is still used by"), std::string::npos) << made.err;
   for (const auto& host : hosts) EXPECT_TRUE(host->wait_for(another));
   usleep(1'100'000);  // it looks once more
   for (const auto& host : hosts) {

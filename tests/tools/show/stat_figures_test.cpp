@@ -201,7 +201,7 @@ TEST(StatFigures, TheHeadSaysOfTheBusWhatItIs) {
       {"bus", "/dev/shm/figures"},
       {"file", "tmpfs, inode 204, created 2026-11-21 20:52:32, layout 0x418e585"},
       {"geometry", "ring 8 MiB, mtu 201, largest record 202 B"},
-      {"flow", "pause: senders wait for slow ports, 12.5 ms at most for one that reads nothing"},
+      {"flow", "pause: senders wait for slow ports, 12.5 ms at most for a port that reads nothing"},
       {"generation", "205"},
       {"first", "5000000"},
       {"last", "8145728 (3 MiB of history)"},
