@@ -29,15 +29,15 @@ const char* text(Errc e) noexcept {
     case Errc::path_too_long: return "the path is too long";
     case Errc::not_linked: return "the port is not linked to a bus";
     case Errc::already_linked: return "the port is linked to a bus already";
-    case Errc::port_up: return "not while the port is up";
+    case Errc::port_up: return "not possible while the port is up";
     case Errc::port_down: return "the port is down";
     case Errc::frame_too_short: return "a frame has at least 14 bytes";
     case Errc::frame_too_long: return "the frame exceeds the MTU of the bus";
     case Errc::read_only: return "the bus is open for reading only";
-    case Errc::no_room: return "stopped writers hold every stretch of the ring that would fit";
+    case Errc::no_room: return "stopped writers claim every part of the ring that is large enough";
     case Errc::corrupt: return "the shared memory is corrupt";
     case Errc::bus_lost: return "the bus file was truncated";
-    case Errc::forked: return "not in the child of a fork";
+    case Errc::forked: return "not possible in the child of a fork";
     case Errc::busy: return "live ports are attached";
     case Errc::timed_out: return "timed out";
     case Errc::link_ended: return "the link has ended";

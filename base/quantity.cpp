@@ -152,7 +152,8 @@ Reading<std::uint64_t> read_packet_bytes(std::string_view text) {
   if (as_count && as_size && *as_count != *as_size) {
     return Reading<std::uint64_t>::ambiguous({std::to_string(*as_count), std::to_string(*as_size)});
   }
-  return Reading<std::uint64_t>::refused("is not a number of bytes (as 1500 or 9000, in digits)");
+  return Reading<std::uint64_t>::refused(
+      "is not a number of bytes (such as 1500 or 9000, in digits)");
 }
 
 Reading<std::uint64_t> read_count(std::string_view text) {
@@ -160,7 +161,7 @@ Reading<std::uint64_t> read_count(std::string_view text) {
       {{"", 1}, {"k", 1'000}, {"m", 1'000'000}, {"g", 1'000'000'000}}};
   if (const auto count = with_unit(text, kUnits)) return *count;
   return Reading<std::uint64_t>::refused(
-      "is not a whole number (as 1000, 1k or 2.5M, with powers of 1000, below 2^64)");
+      "is not a whole number (such as 1000, 1k or 2.5M, with powers of 1000, below 2^64)");
 }
 
 Reading<std::uint64_t> read_rate(std::string_view text) {
@@ -168,7 +169,7 @@ Reading<std::uint64_t> read_rate(std::string_view text) {
       {{"", 1}, {"k", 1'000}, {"m", 1'000'000}, {"g", 1'000'000'000}, {"t", 1'000'000'000'000}}};
   const auto refuse = [] {
     return Reading<std::uint64_t>::refused(
-        "is not a rate (write bits per second, as 64kbit, 10Mbit, 2Gbit or the plain number)");
+        "is not a rate (write bits per second, such as 64kbit, 10Mbit, 2Gbit or the plain number)");
   };
   std::string_view unit = text;
   const std::optional<Decimal> number = take_decimal(unit);
@@ -220,8 +221,8 @@ Reading<nanoseconds> read_time(std::string_view text, std::optional<TimeUnit> pl
   }
   if (!ns || *ns > kMaxTimeNs) {
     return Reading<nanoseconds>::refused(
-        "is not a time (as 30s, 1.5ms or 2m, with ns, us, ms, s, m, h or d, down to one nanosecond "
-        "and up to 100 years)");
+        "is not a time (such as 30s, 1.5ms or 2m, with ns, us, ms, s, m, h or d, down to one "
+        "nanosecond and up to 100 years)");
   }
   return nanoseconds(static_cast<std::int64_t>(*ns));
 }
@@ -230,7 +231,7 @@ Reading<double> read_share(std::string_view text) {
   const bool per_cent = text.ends_with('%');
   const auto number = read_real(per_cent ? text.substr(0, text.size() - 1) : text);
   if (!number || *number > 100) {
-    return Reading<double>::refused("is not a share (as 1% or 0.5%, from 0% to 100%)");
+    return Reading<double>::refused("is not a share (such as 1% or 0.5%, from 0% to 100%)");
   }
   if (per_cent) return *number / 100;
   if (*number == 0) return 0.0;
@@ -242,7 +243,7 @@ Reading<double> read_share(std::string_view text) {
 Reading<double> read_percentage(std::string_view text) {
   const auto number = read_real(text.ends_with('%') ? text.substr(0, text.size() - 1) : text);
   if (number && *number <= 100) return *number;
-  return Reading<double>::refused("is not a percentage (as 99.9, from 0 to 100)");
+  return Reading<double>::refused("is not a percentage (such as 99.9, from 0 to 100)");
 }
 
 std::optional<std::uint64_t> read_digits(std::string_view text, int radix) noexcept {
@@ -309,10 +310,10 @@ const Spelling kSpellings[5] = {
     {"N", "1000, 10k, 2.5M", "a number of things; k, M and G are powers of 1000"},
     {"RATE", "64kbit, 10Mbit, 2.5Gbit, 10M, 1000",
      "bits per second, powers of 1000, also without \"bit\"; 10MB and 10Mbps are refused, because "
-     "some mean bytes by them"},
+     "they could mean bytes"},
     {"TIME", "250ns, 50us, 1.5ms, 30s, 2m, 1h, 1d",
-     "a number without a unit is in the unit that the option names, and is refused where it names "
-     "none"},
+     "a number without a unit is in the unit that the option names; if the option names no unit, "
+     "it is refused"},
     {"SHARE", "1%, 0.5%, 100%",
      "a part of a whole; a number without % is refused unless it is 0, because 1 could be 1% or "
      "100%"},

@@ -277,7 +277,7 @@ int to_poll_timeout(std::chrono::nanoseconds at_most) noexcept {
 int shmif_create(const char* path, const shmif_bus_options* options) {
   return guarded([=] {
     if (path == nullptr || !has_size(options))
-      return bad_argument("shmif_create: no path, or a size of 0");
+      return bad_argument("shmif_create: path is NULL, or options->size is 0");
     const shmif::Result<void> made = shmif::Bus::create(path, to_bus_options(completed(options)));
     return made ? 0 : fail(made.error());
   });
@@ -285,7 +285,7 @@ int shmif_create(const char* path, const shmif_bus_options* options) {
 
 int shmif_destroy(const char* path, int force) {
   return guarded([=] {
-    if (path == nullptr) return bad_argument("shmif_destroy: no path");
+    if (path == nullptr) return bad_argument("shmif_destroy: path is NULL");
     const shmif::Result<void> gone = shmif::Bus::destroy(path, force != 0);
     return gone ? 0 : fail(gone.error());
   });
@@ -293,10 +293,10 @@ int shmif_destroy(const char* path, int force) {
 
 int shmif_open(const char* path, const shmif_port_options* options, shmif_port** port) {
   return guarded([=] {
-    if (port == nullptr) return bad_argument("shmif_open: nowhere to put the port");
+    if (port == nullptr) return bad_argument("shmif_open: port is NULL");
     *port = nullptr;
     if (path == nullptr || !has_size(options))
-      return bad_argument("shmif_open: no path, or a size of 0");
+      return bad_argument("shmif_open: path is NULL, or options->size is 0");
     return open_port(options, port, [&](shmif::Port& opened) { return opened.attach(path); });
   });
 }
@@ -304,10 +304,10 @@ int shmif_open(const char* path, const shmif_port_options* options, shmif_port**
 int shmif_open_or_create(const char* path, const shmif_bus_options* bus,
                          const shmif_port_options* options, shmif_port** port) {
   return guarded([=] {
-    if (port == nullptr) return bad_argument("shmif_open_or_create: nowhere to put the port");
+    if (port == nullptr) return bad_argument("shmif_open_or_create: port is NULL");
     *port = nullptr;
     if (path == nullptr || !has_size(bus) || !has_size(options))
-      return bad_argument("shmif_open_or_create: no path, or a size of 0");
+      return bad_argument("shmif_open_or_create: path is NULL, or the size of a structure is 0");
     const shmif_bus_options given = completed(bus);
     const auto made = shmif::Bus::create_if_missing(path, to_bus_options(given),
                                                     given.ring_bytes != 0, given.mtu != 0);
@@ -361,7 +361,7 @@ int shmif_try_send_batch(shmif_port* port, const iovec* frames, size_t count) {
 
 int shmif_receive(shmif_port* port, void* buffer, size_t room, shmif_frame_info* info) {
   return guarded([=] {
-    if (room == 0 || !has_size(info)) return bad_argument("shmif_receive: no room, or a size of 0");
+    if (room == 0 || !has_size(info)) return bad_argument("shmif_receive: room or info->size is 0");
     const int error = refill(*port);
     if (error == 0 && port->holds_frames()) {
       const FrameView& frame = port->batch[port->next++];
@@ -383,7 +383,8 @@ int shmif_receive_batch(shmif_port* port, const iovec* buffers, shmif_frame_info
   return guarded([=] {
     const auto has_no_room = [](const iovec& buffer) { return buffer.iov_len == 0; };
     if (count > INT_MAX || !has_size(infos) || std::any_of(buffers, buffers + count, has_no_room))
-      return bad_argument("shmif_receive_batch: no room in a buffer, or a size of 0");
+      return bad_argument(
+          "shmif_receive_batch: a buffer has no room, count is too large, or infos->size is 0");
     std::size_t done = 0;
     for (; done < count && port->holds_frames(); ++done) {
       const FrameView& frame = port->batch[port->next++];
@@ -404,7 +405,7 @@ int shmif_receive_batch(shmif_port* port, const iovec* buffers, shmif_frame_info
 int shmif_receive_in_place(shmif_port* port, iovec* frames, shmif_frame_info* infos, size_t count) {
   return guarded([=] {
     if (count == 0 || !has_size(infos))
-      return bad_argument("shmif_receive_in_place: no room, or a size of 0");
+      return bad_argument("shmif_receive_in_place: count or infos->size is 0");
     std::span<const FrameView> views;
     if (port->holds_frames()) {  // these nobody overwrites
       views = port->batch.frames().subspan(port->next);
@@ -499,7 +500,7 @@ size_t shmif_max_frame_bytes(const shmif_port* port) {
 int shmif_get_counters(const shmif_port* port, shmif_counters* counters) {
   return guarded([=] {
     if (counters == nullptr || !has_size(counters))
-      return bad_argument("shmif_get_counters: a size of 0");
+      return bad_argument("shmif_get_counters: counters is NULL, or counters->size is 0");
     const shmif::PortCounters now = port->port.counters();
     shmif_counters all{};
     all.tx_frames = now.tx_frames;

@@ -75,7 +75,7 @@ Why set_bursts(const Part& part, FaultOptions& o) {
   const auto parts = split(part.value, ':');
   if (parts.size() < 2 || parts.size() > 4) {
     return part.wrong(
-        "needs two to four shares, as 1%:20%:100%:0% (to bad, to good, loss in each)");
+        "needs two to four shares, such as 1%:20%:100%:0% (to bad, to good, loss in each)");
   }
   FaultOptions::Bursts bursts;
   double* const into[] = {&bursts.to_bad, &bursts.to_good, &bursts.loss_in_bad,
@@ -164,8 +164,8 @@ Result<FaultOptions> parse_faults(std::string_view text) {
     }
     const std::string before = std::string(name) + '=';
     if (equals == std::string_view::npos || equals + 1 == part.size()) {
-      return bad_part('"' + std::string(part) + "\" needs a value (as " + before + key->example +
-                      ')');
+      return bad_part('"' + std::string(part) + "\" needs a value (such as " + before +
+                      key->example + ')');
     }
     const Why why = key->set({before, part.substr(equals + 1)}, options);
     if (!why.empty()) return bad_part(why);

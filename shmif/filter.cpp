@@ -23,9 +23,9 @@ Result<FrameFilter> FrameFilter::compile(const std::string& expression) {
   auto program = std::make_unique<Program>();
   if (pcap_compile(ethernet.get(), &program->code, expression.c_str(), 1, PCAP_NETMASK_UNKNOWN) !=
       0) {
-    return Error(Errc::bad_argument, "bad filter \"" + expression +
+    return Error(Errc::bad_argument, "cannot compile the filter \"" + expression +
                                          "\": " + pcap_geterr(ethernet.get()) +
-                                         " (the language is that of tcpdump, see pcap-filter(7))");
+                                         " (write it as for tcpdump, see pcap-filter(7))");
   }
   return FrameFilter(std::move(program));
 }

@@ -45,7 +45,7 @@ std::string limit_behind(const std::string& trouble, const std::string& path) {
   }
   if (has("different byte orders") || has("unsupported") || has("savefile major version") ||
       has("too high") || has("interfaces in the file")) {
-    return "libpcap does not read it" + convert;
+    return "libpcap cannot read it" + convert;
   }
   return {};
 }

@@ -89,8 +89,9 @@ bool Receiver::Impl::deliver(std::span<const FrameView> frames) noexcept {
     log_if_possible(
         [&] { log_error("the callback of a receiver threw: " + std::string(e.what())); });
   } catch (...) {
-    log_if_possible(
-        [] { log_error("the callback of a receiver threw something that is no std::exception"); });
+    log_if_possible([] {
+      log_error("the callback of a receiver threw something that is not a std::exception");
+    });
   }
   return false;
 }

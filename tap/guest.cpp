@@ -95,7 +95,7 @@ Result<void> check(const GuestOptions& options) {
     }
     if (i.mac && !i.mac->is_unicast()) {
       return wrong("interface \"" + i.name + "\" cannot have the MAC address " +
-                   i.mac->to_string() + " (zero, or a group's)");
+                   i.mac->to_string() + ": it is not a unicast address");
     }
     for (auto each = i.addresses.begin(); each != i.addresses.end(); ++each) {
       if (std::find(i.addresses.begin(), each, *each) != each) {
@@ -105,9 +105,8 @@ Result<void> check(const GuestOptions& options) {
     }
     for (const IpAddress& gateway : i.gateways) {
       if (is_on_link(gateway, i.addresses)) continue;
-      return wrong("gateway " + gateway.to_string() +
-                   " is in none of the networks of interface \"" + i.name +
-                   "\" (give the interface an address in its network)");
+      return wrong("gateway " + gateway.to_string() + " is not in any network of interface \"" +
+                   i.name + "\" (give the interface an address in the gateway's network)");
     }
   }
   if (has_threads()) return wrong("a host must be started before the process has threads");
@@ -143,17 +142,16 @@ Error cannot_clone(int number) {
   if (number == EAGAIN) {
     return Error::from_errno(
         number, what,
-        "the limit of processes is reached, for this user (see 'ulimit -u') or "
-        "for the machine");
+        "the process limit of this user (see 'ulimit -u') or of the machine is reached");
   }
   if (number == ENOMEM) return Error::from_errno(number, what);
-  const char* hint = "the kernel was built without them";
+  const char* hint = "the kernel was built without namespaces";
   switch (number) {
     case EPERM:
     case EACCES:
-      hint = is_chrooted()
-                 ? kChrootHint
-                 : "a container's seccomp profile, or kernel.unprivileged_userns_clone = 0?";
+      hint = is_chrooted() ? kChrootHint
+                           : "a container's seccomp profile or kernel.unprivileged_userns_clone = "
+                             "0 may forbid it";
       break;
     case ENOSPC: hint = "the limits of /proc/sys/user/max_*_namespaces are reached"; break;
     case EUSERS: hint = "user namespaces are nested too deeply"; break;

@@ -72,7 +72,8 @@ Result<GuestTarget> look_at_guest(pid_t init, int init_file) {
   // What was read by number belongs to the process that the descriptor holds, if that still lives.
   if (has_ended(init_file)) return Error::from_errno(ESRCH, what, "the host has just ended");
   if (!single || !owner || !user) {
-    return Error::from_errno(EACCES, what, "it was started by another user; be that user, or root");
+    return Error::from_errno(EACCES, what,
+                             "another user started the host; become that user, or root");
   }
   // In a container, the user namespace may be ours, and its processes another user's.
   return GuestTarget{*single, *user, *owner != ::geteuid() || *user != ::geteuid()};
@@ -83,8 +84,8 @@ Result<void> join_guest(const GuestTarget& target, int init_file) {
   if (::setns(init_file, static_cast<int>(joined)) == 0) return {};
   return Error::from_errno(errno, kCannotEnter,
                            target.is_foreign
-                               ? "it was started by another user; be that user, or root"
-                               : "only the user who started it, or root, may");
+                               ? "another user started the host; become that user, or root"
+                               : "only root or the user who started the host can do this");
 }
 
 Result<void> become_foreign_guest(int init_file) {
@@ -96,10 +97,11 @@ Result<void> become_foreign_guest(int init_file) {
                              "a container's seccomp profile may forbid keyctl");
   }
   if (::setgroups(0, nullptr) != 0) {
-    return Error::from_errno(errno, what, "it was started by another user; be that user, or root");
+    return Error::from_errno(errno, what,
+                             "another user started the host; become that user, or root");
   }
   if (::setns(init_file, static_cast<int>(kGuestNamespaces & ~CLONE_NEWPID)) != 0) {
-    return Error::from_errno(errno, what, "only the user who started it, or root, may");
+    return Error::from_errno(errno, what, "only root or the user who started the host can do this");
   }
   if (::setresgid(0, 0, 0) != 0 || ::setresuid(0, 0, 0) != 0) {
     return Error::from_errno(errno, what + ": cannot become its root");

@@ -135,8 +135,7 @@ Result<void> map_single(pid_t init, Kind kind) {
   if (number == 0) return {};
   const std::string what = "cannot map the ids of a user namespace";
   if (number == ENOENT && ::access("/proc/self/uid_map", F_OK) != 0) {
-    return Error::from_errno(number, what,
-                             "/proc is not mounted here, and it is needed for the ids");
+    return Error::from_errno(number, what, "/proc must be mounted for this");
   }
   if (number != EPERM && number != EACCES) return Error::from_errno(number, what);
   return Error(Errc::not_supported,
@@ -204,7 +203,8 @@ Result<GuestIds> map_guest_ids(pid_t init) {
   if (ids.single && ranged) {
     ids.notes.emplace_back(
         "the ranges of /etc/subuid and /etc/subgid cannot be used (newuidmap and newgidmap failed "
-        "or are missing; Debian has them in the package uidmap): the host has root only");
+        "or are missing; Debian has them in the package uidmap): root is the only user in the "
+        "host");
   }
   return ids;
 }

@@ -288,9 +288,10 @@ bool layer_state_or_parts(const std::string& directory, uid_t outer_uid,
     }
   }
   if (any) {
-    notes.push_back("cannot put a layer over the whole of " + directory + reason +
-                    " (something is mounted below it): each of its directories has its own" +
-                    (shared.empty() ? "" : ", but the host shares " + shared));
+    notes.push_back(
+        "cannot put a layer over the whole of " + directory + reason +
+        " (something is mounted below it): each of its directories has a layer of its own" +
+        (shared.empty() ? "" : ", but the host shares " + shared));
   }
   return any;
 }
@@ -320,20 +321,21 @@ Result<GuestMounts> arrange_guest_mounts(uid_t outer_uid) {
   // Slave, not private: otherwise a guest would keep busy what is unmounted outside.
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) {
     const Errc code = errno == EPERM || errno == EACCES ? Errc::not_supported : Errc::bad_argument;
-    return Error(code, "cannot arrange a mount namespace" + because() +
+    return Error(code, "cannot set up the host's mount namespace" + because() +
                            " (this machine restricts what user namespaces may do)");
   }
   std::ostringstream resolv_conf;
   if (std::ifstream file(kResolvConf); file) resolv_conf << file.rdbuf();
 
   if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) {
-    notes.push_back("cannot mount a /proc of its own" + because() +
-                    " (a container hides parts of it?): the host sees the outer processes there");
+    notes.push_back(
+        "cannot mount a private /proc" + because() +
+        " (a container may hide parts of /proc): the host sees the outer processes there");
   }
   const bool own_sys =
       ::mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) == 0;
   if (!own_sys) {
-    notes.push_back("cannot mount a /sys of its own" + because() +
+    notes.push_back("cannot mount a private /sys" + because() +
                     ": the host sees the outer interfaces in /sys/class/net");
   }
   if (outer_uid == 0) {

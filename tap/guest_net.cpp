@@ -48,7 +48,7 @@ void tune_namespace() {
 
 /// Creates a TAP device in this namespace and opens it.
 Result<UniqueFd> open_tap(const std::string& device, const GuestInterface& wanted) {
-  const std::string what = "cannot make a TAP device by " + device;
+  const std::string what = "cannot make a TAP device with " + device;
   UniqueFd file(::open(device.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
   constexpr const char* kAdvice = "a veth pair needs no device node";
   if (!file) {

@@ -373,8 +373,8 @@ Result<void> Netlink::add_address(const std::string& name, const Cidr& cidr) {
 }
 
 Result<void> Netlink::add_default_route(const std::string& name, const IpAddress& gateway) {
-  const std::string what =
-      "cannot route by gateway " + gateway.to_string() + " on interface \"" + name + "\"";
+  const std::string what = "cannot add a default route through gateway " + gateway.to_string() +
+                           " on interface \"" + name + "\"";
   auto link = impl_->get(name);
   if (!link) return Error(link.error().code, what + ": " + link.error().message);
   const RoutePtr route(rtnl_route_alloc());
@@ -426,7 +426,7 @@ Result<void> Netlink::wait_for_carrier(const std::string& name, std::chrono::mil
 
 Result<void> Netlink::disable_ipv6(const std::string& name) {
   auto changed = impl_->change(
-      name, "cannot keep IPv6 off interface \"" + name + "\"",
+      name, "cannot disable IPv6 on interface \"" + name + "\"",
       [](rtnl_link* l) { rtnl_link_inet6_set_addr_gen_mode(l, IN6_ADDR_GEN_MODE_NONE); });
   // A kernel without IPv6 has nothing to switch off.
   if (!changed && changed.error().code != std::errc::address_family_not_supported) return changed;

@@ -171,11 +171,12 @@ Result<void> leave_for_a_new_one() {
   }
   (void)write_file("/proc/self/setgroups", "deny");  // else no group may be mapped
   if (!write_file("/proc/self/uid_map", uid_map) || !write_file("/proc/self/gid_map", gid_map)) {
-    return Error(Errc::not_supported,
-                 Error::from_errno(errno, "no namespaces here: cannot map the ids of one",
-                                   "AppArmor restricts user namespaces by "
-                                   "kernel.apparmor_restrict_unprivileged_userns")
-                     .message);
+    return Error(
+        Errc::not_supported,
+        Error::from_errno(errno, "no namespaces here: cannot map the ids of a user namespace",
+                          "AppArmor restricts user namespaces by "
+                          "kernel.apparmor_restrict_unprivileged_userns")
+            .message);
   }
   return {};
 }

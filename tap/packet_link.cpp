@@ -81,7 +81,7 @@ Result<std::vector<UniqueFd>> open_socket(const std::string& interface) {
   // Before bind, so that no frame of the host slips in.
   if (auto r = ignore_outgoing(socket.get()); !r) return std::move(r).error();
   const unsigned index = ::if_nametoindex(interface.c_str());
-  if (index == 0) return Error::from_errno(errno, what, "'ip link' lists those that are here");
+  if (index == 0) return Error::from_errno(errno, what, "'ip link' lists the interfaces");
   sockaddr_ll to{};
   to.sll_family = AF_PACKET;
   to.sll_protocol = htons(ETH_P_ALL);
@@ -180,7 +180,8 @@ Result<PacketLink> PacketLink::adopt(UniqueFd socket, const PacketOptions& optio
   impl->index = bound.sll_ifindex;
   if (bound.sll_hatype != ARPHRD_ETHER) {
     return Error(Errc::not_supported,
-                 "interface \"" + impl->name + "\" is not an Ethernet; only those can be on a bus");
+                 "interface \"" + impl->name +
+                     "\" is not an Ethernet interface; only Ethernet interfaces can be on a bus");
   }
   if (auto r = configure(socket.get(), impl->index, options.promiscuous); !r)
     return std::move(r).error();

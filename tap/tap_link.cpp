@@ -31,12 +31,13 @@ Error tun_open_error(int number, const std::string& what = std::string("cannot o
     case ENODEV:
     case ENXIO:
       return Error::from_errno(
-          number, what, "no TUN driver here: 'modprobe tun', or in a container pass the device in");
+          number, what,
+          "there is no TUN driver: run 'modprobe tun', or pass the device into the container");
     case EACCES:
     case EPERM:
       return Error::from_errno(
           number, what,
-          std::string("the device is closed to this user: become root, or 'chmod 0666 ") +
+          std::string("this user may not open the device: become root, or run 'chmod 0666 ") +
               kTunPath + "'");
     default: return Error::from_errno(number, what);
   }

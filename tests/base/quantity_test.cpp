@@ -105,9 +105,10 @@ TEST(Quantity, RatesThatSomeMeanInBytesAreRefusedWithBothSpellings) {
               "\"rate=" + std::string(text) +
                   "\" could be 10Mbit or 80Mbit (write rate=10Mbit or rate=80Mbit)");
   }
-  EXPECT_EQ(read_rate("3000000TB").why("3000000TB"),
-            "\"3000000TB\" is not a rate (write bits per second, as 64kbit, 10Mbit, 2Gbit or the "
-            "plain number)")
+  EXPECT_EQ(
+      read_rate("3000000TB").why("3000000TB"),
+      "\"3000000TB\" is not a rate (write bits per second, such as 64kbit, 10Mbit, 2Gbit or the "
+      "plain number)")
       << "eight times that is more than 64 bits";
 }
 

@@ -67,7 +67,7 @@ TEST(ParseFaults, RefusesWhatMeansNothingNamingThePartAndWhatItCouldBe) {
       "fault \"los=2%\": there is no such fault (loss, duplicate, reorder, corrupt, truncate, "
       "burst, delay, rate, queue, seed)");
   EXPECT_EQ(parse_faults("loss=200%").error().message,
-            "fault \"loss=200%\" is not a share (as 1% or 0.5%, from 0% to 100%)");
+            "fault \"loss=200%\" is not a share (such as 1% or 0.5%, from 0% to 100%)");
   EXPECT_EQ(parse_faults("delay=1ms±2ms").error().message,
             "fault \"delay=1ms\" varies by more than the delay itself");
 }

@@ -304,7 +304,7 @@ TEST(PcapReader, ASectionOrAClockThatLibpcapDoesNotReadIsNotCalledDamaged) {
     EXPECT_EQ(status.error().code, std::errc::not_supported);
     EXPECT_EQ(status.error().message,
               "cannot read capture file \"" + dir.file("a.pcapng") +
-                  "\" to its end: libpcap does not read it (convert it: editcap -F nsecpcap " +
+                  "\" to its end: libpcap cannot read it (convert it: editcap -F nsecpcap " +
                   dir.file("a.pcapng") + " NEW.pcap)");
   }
 }

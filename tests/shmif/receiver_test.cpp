@@ -141,9 +141,9 @@ TEST(Receiver, WhatACallbackThrewIsLogged) {
       EXPECT_TRUE(eventually([&] { return !receiver.running(); }));
     }
     const std::string said = testing::internal::GetCapturedStderr();
-    EXPECT_EQ(said,
-              std::string("shmif: error: the callback of a receiver threw") +
-                  (standard ? ": the disk is full\n" : " something that is no std::exception\n"));
+    EXPECT_EQ(said, std::string("shmif: error: the callback of a receiver threw") +
+                        (standard ? ": the disk is full\n"
+                                  : " something that is not a std::exception\n"));
   }
 }
 

@@ -83,7 +83,7 @@ TEST(Errc, TheTextsOfNeighboursAreNotMixedUp) {
       {Errc::path_too_long, "the path is too long"},
       {Errc::not_linked, "the port is not linked to a bus"},
       {Errc::already_linked, "the port is linked to a bus already"},
-      {Errc::port_up, "not while the port is up"},
+      {Errc::port_up, "not possible while the port is up"},
       {Errc::port_down, "the port is down"},
       {Errc::frame_too_short, "a frame has at least 14 bytes"},
       {Errc::frame_too_long, "the frame exceeds the MTU of the bus"},

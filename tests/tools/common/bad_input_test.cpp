@@ -455,7 +455,7 @@ TEST_F(BadInput, HostWithoutProcSaysThatItIsMissing) {
   expect_refusal(in_mount_namespace("mount -t tmpfs none /proc || exit 99\n"
                                     "exec \"$1\" exec \"$2/bus\" --create -- true",
                                     directory),
-                 {"cannot map the ids", "/proc is not mounted"}, 125);
+                 {"cannot map the ids", "/proc must be mounted"}, 125);
 }
 
 TEST_F(BadInput, CaptureThatCannotBeWrittenSaysWhatToDo) {

@@ -304,7 +304,8 @@ TEST(ExecNotes, EachThingThatCouldNotBeHadIsTold) {
   if (said.status == 77) GTEST_SKIP() << "no hosts here: " << said.err;
   EXPECT_EQ(said.status, 0) << said.err;
   EXPECT_EQ(said.out, "runs\n");
-  for (const char* what : {"exec: cannot mount a /proc of its own", "exec: cannot mount a /sys"}) {
+  for (const char* what :
+       {"exec: cannot mount a private /proc", "exec: cannot mount a private /sys"}) {
     EXPECT_NE(said.err.find(what), std::string::npos) << said.err;
   }
 }
