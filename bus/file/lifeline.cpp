@@ -27,7 +27,7 @@ Result<Lifeline> Lifeline::open(int fd, const std::string& path,
   if (page == MAP_FAILED) return Error::from_errno(errno, "cannot map the bus " + path);
   line.page_ = page;
   if (madvise(page, page_bytes(), MADV_DONTFORK) != 0)
-    return Error::from_errno(errno, "cannot keep the bus from forked children");
+    return Error::from_errno(errno, "cannot hide the bus from forked children");
   if (!take_lock(description->get())) line.reset();
   return line;
 }

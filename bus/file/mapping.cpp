@@ -71,7 +71,7 @@ Result<Mapping> Mapping::map(int fd, std::uint64_t ring_bytes, bool writable, bo
   }
   if (madvise(m.base_, span, MADV_DONTFORK) != 0) {
     // A child that inherits the mapping would keep a dead port alive.
-    return Error::from_errno(errno, "cannot keep the bus from forked children");
+    return Error::from_errno(errno, "cannot hide the bus from forked children");
   }
   static_cast<void>(madvise(m.base_, span, MADV_DONTDUMP));
   m.guard_ = std::make_unique<GuardedRange>(m.base_, span);

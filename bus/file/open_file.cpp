@@ -31,7 +31,7 @@ std::string quoted_bytes(const void* bytes, std::size_t size) {
 }
 
 constexpr const char* kMendHeader =
-    " ('shmifctl repair' restores it; or delete it and create a new bus)";
+    " ('shmifctl repair' restores the header; or delete the file and create a new bus)";
 
 bool is_same_file(int a, int b) noexcept {
   struct stat of_a{};
@@ -61,8 +61,8 @@ std::string who_may_open(const struct stat* status, bool writable) {
   char mode[8];
   std::snprintf(mode, sizeof mode, "%04o", status->st_mode & 07777U);
   return "it belongs to user " + std::to_string(status->st_uid) + " and group " +
-         std::to_string(status->st_gid) + ", and has mode " + mode + ": its owner gives " +
-         permission + " by chmod, or makes a bus with --mode 0660 for the group";
+         std::to_string(status->st_gid) + ", and has mode " + mode + ": its owner can give " +
+         permission + " with chmod, or make a bus with --mode 0660 for the group";
 }
 
 Error cannot_open(const std::string& path, bool writable, int number,
@@ -72,7 +72,7 @@ Error cannot_open(const std::string& path, bool writable, int number,
             "cannot open the bus " + path + ": another file took its place meanwhile (try again)"};
   std::string remedy;
   if (number == ENOENT) remedy = "make one with 'shmifctl create'";
-  if (number == EROFS) remedy = "who attaches must write; 'stat' and 'dump' need not";
+  if (number == EROFS) remedy = "a port needs a writable file system; 'stat' and 'dump' do not";
   if (number == EACCES) remedy = who_may_open(status, writable);
   return Error::from_errno(number, "cannot open the bus " + path, remedy);
 }
@@ -123,7 +123,7 @@ Result<void> check_place(const std::string& path, const struct stat& status, boo
                                         std::to_string(h.inode) + " on " +
                                         file_system_name(h.file_system) + ", this is inode " +
                                         std::to_string(status.st_ino) + " on " + on +
-                                        " (create a bus of its own with 'shmifctl create')");
+                                        " (create a new bus with 'shmifctl create')");
     if (!tolerate) return copied;
     file.warning = std::move(copied.message);
   }
@@ -151,16 +151,16 @@ Result<void> check_file(OpenFile& file, const std::string& path, const struct st
   if (got < 0) return Error::from_errno(errno, "cannot read the bus " + path);
   if (static_cast<std::size_t>(got) < sizeof h.magic || h.magic != kMagic) {
     const auto length = std::min<std::size_t>(static_cast<std::size_t>(got), sizeof h.magic);
-    return Error(Errc::not_a_bus, "cannot open the bus " + path +
-                                      ": it is not a shmif bus: it begins with " +
-                                      quoted_bytes(&h.magic, length) + " where a bus has " +
-                                      quoted_bytes(&kMagic, sizeof kMagic) +
-                                      " (give the file of a bus; if this one was, 'shmifctl "
-                                      "repair' restores its header; 'shmifctl create' makes one)");
+    return Error(Errc::not_a_bus,
+                 "cannot open the bus " + path + ": it is not a shmif bus: it begins with " +
+                     quoted_bytes(&h.magic, length) + " where a bus has " +
+                     quoted_bytes(&kMagic, sizeof kMagic) +
+                     " (give the file of a bus; if this file was one, 'shmifctl repair' restores "
+                     "its header; 'shmifctl create' makes a new bus)");
   }
   if (h.ready != 1) {
-    return Error(Errc::not_ready,
-                 "the bus " + path + " was never completed (delete it and create it anew)");
+    return Error(Errc::not_ready, "cannot open the bus " + path +
+                                      ": it was never completed (delete it and create a new bus)");
   }
   if (h.layout_signature != kLayoutSignature) {
     return Error(Errc::wrong_layout,
@@ -243,21 +243,21 @@ Result<void> check_owner(const HeldPath& held, const std::string& path) {
   if (!S_ISREG(file.st_mode)) return {};
   if (file.st_nlink > 1 && others_may_write(directory)) {
     return Error(std::error_code(EACCES, std::generic_category()),
-                 "cannot take " + path + " for the bus: the file has " +
+                 "cannot use " + path + " as the bus: the file has " +
                      std::to_string(file.st_nlink) +
                      " names, and others may write to this directory: somebody else may have made "
-                     "one of them, a hard link (\"find " +
+                     "one of them as a hard link (\"find " +
                      directory_of(path) + " -samefile " + path +
-                     "\" lists them; 'shmifctl destroy' removes this name, and then there can be a "
-                     "new bus; to use the file all the same, do without --create)");
+                     "\" lists the names; remove this one with 'shmifctl destroy' and create a new "
+                     "bus, or use the file without --create)");
   }
   constexpr mode_t kOpenToAll = S_ISVTX | S_IWOTH;
   if ((directory.st_mode & kOpenToAll) != kOpenToAll) return {};
   if (file.st_uid == geteuid() || file.st_uid == directory.st_uid) return {};
   return Error(std::error_code(EACCES, std::generic_category()),
-               "cannot take " + path + " for the bus: it belongs to user " +
+               "cannot use " + path + " as the bus: it belongs to user " +
                    std::to_string(file.st_uid) + ", in a directory where everybody may put files" +
-                   " (to use theirs all the same, do without --create)");
+                   " (leave out --create to use it all the same)");
 }
 
 bool is_ready(int fd) noexcept {

@@ -208,8 +208,8 @@ Result<OwnedSlot> take_slot(const Ring& ring, int fd, const std::string& path,
                             const PortOptions& options) {
   if (!options.name.empty() && !is_valid_name(options.name)) {
     return Error(Errc::bad_name, "\"" + options.name +
-                                     "\" cannot be the name of a port: it takes 1 to 31 printable "
-                                     "characters without spaces");
+                                     "\" cannot be the name of a port: a name has 1 to 31 "
+                                     "printable characters without spaces");
   }
   if (options.mac && !options.mac->is_unicast()) {
     return Error(Errc::bad_argument,

@@ -36,10 +36,11 @@ void audit_claim(const Ring& ring, unsigned slot, bool alive, AuditReport& repor
   if (load_acquire(s.claim_owner) != owner) return;
   if (begin >= end || end - begin > ring.bytes() / 4 + kTailBytes) {
     report.findings.push_back({"I3", "the claim of " + who + " from " + std::to_string(begin) +
-                                         " to " + std::to_string(end) + " is none a writer makes"});
+                                         " to " + std::to_string(end) +
+                                         " is not one that a writer makes"});
   } else {
     report.notes.push_back(who + (alive ? " (stopped or slow)" : " (dead)") + " claims " +
-                           std::to_string(end - begin) + " bytes, which others step around");
+                           std::to_string(end - begin) + " bytes, which others skip");
   }
 }
 
@@ -54,7 +55,7 @@ void audit_ports(const Ring& ring, std::uint64_t chain_end, bool chain_known, in
     const std::string who = "slot " + std::to_string(i);
     if (static_cast<std::uint8_t>(state_of(state)) > static_cast<std::uint8_t>(SlotState::live)) {
       report.findings.push_back(
-          {"P1", who + " has the state " + base::hex(state & 0xffU) + ", which is none"});
+          {"P1", who + " has the state " + base::hex(state & 0xffU) + ", which does not exist"});
       continue;
     }
     if (state_of(state) != SlotState::live && load_acquire(s.claim_owner) == 0) continue;
@@ -63,7 +64,7 @@ void audit_ports(const Ring& ring, std::uint64_t chain_end, bool chain_known, in
     if (state_of(state) != SlotState::live) continue;
     if (i >= used)
       report.findings.push_back(
-          {"P1", who + " is in use, but only " + std::to_string(used) + " slots were ever"});
+          {"P1", who + " is in use, but only " + std::to_string(used) + " slots were ever used"});
     if (!alive) {
       report.notes.push_back(who + " (\"" + slot_name(s) +
                              "\") belongs to a dead process; it is free to be taken");

@@ -37,7 +37,7 @@ Walk walk_once(const Ring& ring, std::uint64_t first, std::uint64_t last) {
     const std::uint64_t step = ring.step(word, p);
     if (step == 0)
       return fail("I5", "at " + at(p) + " the header word " + base::hex(word) +
-                            " is no record of this place");
+                            " is not a record of this place");
     if (p + step - first > ring.bytes())
       return fail("I6", "the chain from " + at(first) + " is longer than the ring");
     ++w.records;
@@ -78,7 +78,7 @@ Walk walk_chain(const Ring& ring) {
       w = {};
       w.broken = true;
       w.finding = {"I2", "first (" + std::to_string(first) + ") or last (" + std::to_string(last) +
-                             ") is not where a record can begin"};
+                             ") cannot be the beginning of a record"};
     } else {
       w = walk_once(ring, first, last);
     }

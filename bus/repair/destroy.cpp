@@ -68,9 +68,9 @@ std::string kept_by_owners(const std::string& path) {
       directory.st_uid == geteuid()) {
     return {};
   }
-  return " (the directory is sticky: only user " + std::to_string(file.st_uid) +
-         ", whose file it is, and user " + std::to_string(directory.st_uid) +
-         ", whose directory it is, may remove it; ask one of them)";
+  return " (the directory is sticky: only the file's owner, user " + std::to_string(file.st_uid) +
+         ", and the directory's owner, user " + std::to_string(directory.st_uid) +
+         ", may remove it; ask one of them)";
 }
 
 Error cannot_remove(const std::string& path, int number) {
@@ -84,9 +84,9 @@ Error cannot_remove(const std::string& path, int number) {
 
 Error was_replaced(const std::string& path, const std::string& where = {}) {
   return {Errc::copied_file, "cannot remove the bus " + path +
-                                 ": another file took its name meanwhile, and is left alone" +
-                                 (where.empty() ? "" : ", now as " + where) +
-                                 " (look what it is, and try again)"};
+                                 ": another file took its name meanwhile, and was not removed" +
+                                 (where.empty() ? "" : "; it is now " + where) +
+                                 " (see what it is, and try again)"};
 }
 
 /// A name that nobody else uses by chance.
@@ -117,7 +117,7 @@ Result<void> remove_file(const std::string& path, int fd) {
   if (number != 0) return cannot_remove(path, number);
   if (!name.is(aside, fd)) {
     if (name.move(aside, name.base()) == 0) return was_replaced(path);
-    return was_replaced(path, aside + " beside it");
+    return was_replaced(path, aside + " in the same directory");
   }
   if (const int failed = name.remove(aside); failed != 0) return cannot_remove(path, failed);
   return {};
@@ -129,8 +129,9 @@ Result<std::string> remove_name(const std::string& path, int fd) {
   const bool more = fstat(fd, &status) == 0 && status.st_nlink > 1;
   if (auto removed = remove_file(path, fd); !removed) return removed.error();
   if (!more) return std::string();
-  return "the bus " + path + " is removed, but its file has another name and keeps its memory (\"" +
-         "find " + directory_of(path) + " -xdev -inum " + std::to_string(status.st_ino) +
+  return "the bus " + path +
+         " is removed, but its file has another name and still takes memory (\"" + "find " +
+         directory_of(path) + " -xdev -inum " + std::to_string(status.st_ino) +
          "\" looks for it in this directory; 'shmifctl destroy' removes it, too)";
 }
 

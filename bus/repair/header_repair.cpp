@@ -185,8 +185,8 @@ Result<const char*> settle_mtu(const std::string& path, const RepairOptions& opt
     e.right.mtu = *told;
   } else if (e.in_use) {
     return Error(Errc::corrupt, "cannot repair the bus " + path +
-                                    ": its MTU cannot be told, and its ports need the one they "
-                                    "have (give it with --mtu; a guest's device shows it)");
+                                    ": its MTU is unknown, and attached ports depend on it (give "
+                                    "it with --mtu; the interface of a host shows it)");
   } else {
     e.right.mtu = assumed_mtu(e);
     how = ", which is assumed";
@@ -254,8 +254,8 @@ std::optional<Objection> doubt(const Evidence& e, unsigned fields) {
     return Objection{Errc::wrong_layout,
                      "it has layout " + base::hex(layout) + ", this build speaks " +
                          base::hex(kLayoutSignature) +
-                         " (use the shmif version that made it; if that is this one, and the "
-                         "header was written over, --force restores it)",
+                         " (use the shmif version that made it; if this version made it and the "
+                         "header was overwritten, --force restores the header)",
                      !header && !ring};
   }
   if (!header && !ring) {
@@ -266,10 +266,9 @@ std::optional<Objection> doubt(const Evidence& e, unsigned fields) {
                      true};
   }
   if (!header) {
-    return Objection{Errc::corrupt,
-                     "only " + right +
-                         ", though its ring is one (if it was a bus of this version, --force "
-                         "restores the header)"};
+    return Objection{Errc::corrupt, "only " + right +
+                                        ", though its ring is that of a bus (if it was a bus of "
+                                        "this version, --force restores the header)"};
   }
   if (!ring) {
     return Objection{Errc::corrupt, right +
@@ -285,23 +284,23 @@ std::optional<Objection> objection(const Evidence& e, const RepairOptions& optio
   if (auto not_ours = doubt(e, right.telling)) return not_ours;
   if (e.found.ring_bytes != e.right.ring_bytes && check_geometry(e.found.ring_bytes, kMinMtu)) {
     return Objection{Errc::wrong_size,
-                     "its header tells of a ring of " + size_text(e.found.ring_bytes) +
-                         ", its size of one of " + size_text(e.right.ring_bytes) +
-                         ": it may have been truncated or extended (--force goes by the size)"};
+                     "by its header the ring has " + size_text(e.found.ring_bytes) +
+                         ", by its file size " + size_text(e.right.ring_bytes) +
+                         ": it may have been truncated or extended (--force uses the file size)"};
   }
   if (right.all_but_identity && !right.identity && !e.in_use) {
-    return Objection{Errc::copied_file,
-                     "it is a copy: the bus was made as inode " + std::to_string(e.found.inode) +
-                         ", this is inode " + std::to_string(e.right.inode) +
-                         " (create a bus of its own with 'shmifctl create'; --force makes one of "
-                         "the copy)"};
+    return Objection{
+        Errc::copied_file,
+        "it is a copy: the bus was made as inode " + std::to_string(e.found.inode) +
+            ", this is inode " + std::to_string(e.right.inode) +
+            " (create a new bus with 'shmifctl create'; --force makes the copy a bus)"};
   }
   if (const auto told = told_mtu(e); options.mtu && told && *told != *options.mtu) {
     return Objection{Errc::geometry_differs,
-                     "its header tells of an MTU of " + std::to_string(*told) + ", " +
+                     "its header has an MTU of " + std::to_string(*told) + ", but " +
                          std::to_string(*options.mtu) +
-                         " was asked for (leave --mtu out; --force sets it, and attached ports "
-                         "must have the same)"};
+                         " was asked for (leave --mtu out; --force sets the MTU, and attached "
+                         "ports must have the same one)"};
   }
   return std::nullopt;
 }

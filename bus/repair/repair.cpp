@@ -192,8 +192,8 @@ Result<RepairReport> repair_bus(const Ring& ring, const BusHeader& fixed, int fd
   done.epoch = load_acquire(h.epoch);
   if (walk_chain(ring).broken) {
     return Error(Errc::corrupt, "the ring of inode " + std::to_string(fixed.inode) +
-                                    " is still corrupt after the repair: somebody goes on writing "
-                                    "over it (stop its processes)");
+                                    " is still corrupt after the repair: a process keeps "
+                                    "overwriting it (stop the processes that use the bus)");
   }
   return done;
 }

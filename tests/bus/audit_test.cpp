@@ -187,7 +187,7 @@ TEST_F(Audit, RepairSaysSoWhenSomebodyGoesOnScribbling) {
   const bool told = eventually([&] {  // it may pause for a whole repair
     const auto done = Bus::open(bus_.path(), Access::read_write).value().repair();
     return !done && done.error().code == Errc::corrupt &&
-           done.error().message.find("somebody goes on writing") != std::string::npos;
+           done.error().message.find("a process keeps overwriting it") != std::string::npos;
   });
   EXPECT_TRUE(told);
 }

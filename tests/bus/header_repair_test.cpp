@@ -204,7 +204,7 @@ TEST_F(HeaderRepair, OfTwoMtusThatCanBothBeBelievesNeither) {
   {
     const UniqueFd fd(::open(path().c_str(), O_RDWR | O_CLOEXEC));
     ASSERT_TRUE(bus::take_liveness(fd.get(), 3));  // a port that lives
-    expect_refusal(path(), {}, Errc::corrupt, {path(), "its MTU cannot be told", "--mtu"});
+    expect_refusal(path(), {}, Errc::corrupt, {path(), "its MTU is unknown", "--mtu"});
   }
   const auto done = Bus::repair(path(), {});
   ASSERT_TRUE(done) << done.error().message;

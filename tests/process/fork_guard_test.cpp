@@ -183,7 +183,7 @@ TEST(ForkGuard, WithAPageThatChildrenWouldInheritNothingIsAttached) {
 TEST(ForkGuard, WithAMappingThatChildrenWouldInheritNothingIsAttached) {
   const TempBus bus(small_ring());
   EXPECT_EQ(use_with_little(bus.path(), Missing::advice, MADV_DONTFORK,
-                            "cannot keep the bus from forked children"),
+                            "cannot hide the bus from forked children"),
             0)
       << kCodes;
 }

@@ -199,7 +199,8 @@ TEST_F(TwoUsers, WhoMayNotRemoveABusIsToldWhoMay) {
     std::string advice;
     std::string not_said;
   };
-  constexpr const char* kSticky = "only user 1000, whose file it is, and user 0, ";
+  constexpr const char* kSticky =
+      "only the file's owner, user 1000, and the directory's owner, user 0, ";
   const std::string path = dir.file("bus");
   for (const Row& row :
        {Row{01777, 0666, kSticky, "write permission"}, Row{01777, 0600, kSticky, "chmod"},
@@ -308,7 +309,7 @@ TEST_F(TwoUsers, AHardLinkToOnesOwnBusIsNotTakenForTheBusThatWasMeant) {
     ASSERT_FALSE(made) << std::oct << mode;
     EXPECT_TRUE(was_denied(made.error()));
     for (const std::string part :
-         {"2 names", "-samefile", "'shmifctl destroy' removes this name", "without --create"})
+         {"2 names", "-samefile", "with 'shmifctl destroy'", "without --create"})
       EXPECT_NE(made.error().message.find(part), std::string::npos) << made.error().message;
   }
   EXPECT_TRUE(Port().attach(link)) << "who asks for no bus of his own gets it";
