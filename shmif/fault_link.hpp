@@ -22,7 +22,7 @@ namespace shmif {
 /// refused. Threads: one at a time. Blocks: as the link does.
 class FaultLink {
  public:
-  /// Errors: the system's, when no descriptor can be had.
+  /// Errors: the system's, if no descriptor is available.
   static Result<FaultLink> wrap(AnyLink link, const FaultOptions& received,
                                 const FaultOptions& sent);
   FaultLink(FaultLink&&) noexcept;

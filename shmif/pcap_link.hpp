@@ -67,7 +67,7 @@ class PcapReader {
 static_assert(Link<PcapReader>);
 
 struct PcapWriteOptions {
-  std::uint32_t snap_bytes = 0;          ///< keep at most so much of each frame; 0: all
+  std::uint32_t snap_bytes = 0;          ///< keep at most that much of each frame; 0: all
   std::size_t buffer_bytes = 1U << 20U;  ///< written when full; at least 128 KiB
 };
 
@@ -117,7 +117,7 @@ static_assert(Link<PcapWriter>);
 bool names_pcapng(std::string_view path) noexcept;
 
 struct PcapngWriteOptions {
-  std::uint32_t snap_bytes = 0;          ///< keep at most so much of each frame; 0: all
+  std::uint32_t snap_bytes = 0;          ///< keep at most that much of each frame; 0: all
   std::size_t buffer_bytes = 1U << 20U;  ///< written when full; at least 128 KiB
   std::string application = {};          ///< the program that writes the file: "shmifctl 0.1.0"
   std::string comment = {};              ///< about the whole file

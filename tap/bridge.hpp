@@ -59,7 +59,7 @@ struct DirectionCounters {
   std::uint64_t batches = 0;
   std::uint64_t consumed = 0;          ///< by the interceptor
   std::uint64_t lost = 0;              ///< lost in overruns, as the source reported
-  std::uint64_t dropped_full = 0;      ///< the other side took none for too long
+  std::uint64_t dropped_full = 0;      ///< the other side took no frame for too long
   std::uint64_t dropped_too_long = 0;  ///< too long for the other side
   std::uint64_t dropped_error = 0;     ///< refused for another reason, such as a port that is down
 };

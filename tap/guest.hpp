@@ -104,7 +104,7 @@ struct GuestOptions {
   /// calling thread, and in the threads that it starts, as long as the guest lives.
   bool forward_signals = true;
   std::string tun_device = "/dev/net/tun";
-  /// How long the processes that the command left behind have to end, after its end and a SIGTERM.
+  /// How long processes that the command left behind may take to end, after its end and a SIGTERM.
   std::chrono::milliseconds grace{100};
 };
 
@@ -151,7 +151,7 @@ struct GuestNews {
 /// Threads: one at a time, and always the one that called start(): the guest dies with that thread.
 class Guest {
  public:
-  /// Makes the guest, up to the start of the command. Call it while the process has a single
+  /// Makes the guest; release() then starts the command. Call it while the process has a single
   /// thread: the guest's init is a copy of the process, and does not exec. Later the process may
   /// start threads. Blocks: until the interfaces are up (some 10 ms; at most 30 s). Errors:
   /// bad_argument, timed_out, not_supported (this machine has no user namespaces, or not the device

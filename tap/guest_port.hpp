@@ -24,7 +24,7 @@ class GuestPort {
   /// PacketLink::adopt. Blocks: as Port::attach.
   static Result<GuestPort> attach(GuestLink& interface, const Bus& bus, PortOptions options);
 
-  /// From here on, frames pass. Errors: those of Port::up.
+  /// Sets the port up: frames pass from now on. Errors: those of Port::up.
   Result<void> up();
 
   Port& port() const noexcept { return *port_; }
@@ -46,8 +46,8 @@ class GuestPort {
   bool unplug(std::error_code why) noexcept;
   bool is_plugged() const noexcept { return plugged_; }
   bool waits_for_bus() const noexcept { return waits_for_bus_; }
-  /// Attaches to the bus that is at the path now, if it has the properties of the one before, for
-  /// which the interface was made. Result: whether frames pass again.
+  /// Attaches to the bus that is at the path now, if it has the properties of the earlier bus: the
+  /// interface was made for them. Result: whether frames pass again.
   bool attach_again();
 
  private:

@@ -23,8 +23,8 @@ struct Interface {
   unsigned flags = 0;  ///< IFF_*
   std::uint32_t mtu = 0;
   MacAddress mac;  ///< zero if the interface has none
-  /// How many want every frame that arrives: the administrator, tcpdump, a bridge that it belongs
-  /// to.
+  /// How many users have set promiscuous mode: the administrator, tcpdump, a bridge that the
+  /// interface belongs to.
   unsigned promiscuity = 0;
 
   bool is_up() const noexcept { return (flags & IFF_UP) != 0; }

@@ -1,5 +1,5 @@
 #pragma once
-// Network namespaces: naming one, and doing something inside it.
+// Network namespaces: how to name one, and how to run code inside it.
 
 #include <sys/types.h>
 

@@ -23,7 +23,7 @@ struct PacketOptions {
   bool offload = false;
 };
 
-/// One interface, heard and spoken to below its host's stack (AF_PACKET).
+/// One interface, used below its host's network stack (AF_PACKET).
 ///
 /// Every frame received is whole: tags that the kernel took out (802.1Q, 802.1ad) are put back,
 /// unfinished checksums are finished, and super-frames are split (bus/offload.hpp). With

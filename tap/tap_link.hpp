@@ -36,8 +36,8 @@ struct TapOptions {
   const NetNamespace* where = nullptr;
 };
 
-/// Says which work the host may leave to the reader of a TAP device: segmentation of TCP and UDP,
-/// and checksums; or none. Errors: the system's.
+/// Sets whether the host may leave work to the reader of a TAP device: segmentation of TCP and UDP,
+/// and checksums. Errors: the system's.
 Result<void> set_tap_offloads(int tun, const std::string& name, bool on);
 
 /// Whether /dev/net/tun can be opened here, to choose between a TAP device and other means. Result:

@@ -283,10 +283,11 @@ std::optional<Objection> objection(const Evidence& e, const RepairOptions& optio
   const Count right = count_right(e);
   if (auto not_ours = doubt(e, right.telling)) return not_ours;
   if (e.found.ring_bytes != e.right.ring_bytes && check_geometry(e.found.ring_bytes, kMinMtu)) {
-    return Objection{Errc::wrong_size,
-                     "by its header the ring has " + size_text(e.found.ring_bytes) +
-                         ", by its file size " + size_text(e.right.ring_bytes) +
-                         ": it may have been truncated or extended (--force uses the file size)"};
+    return Objection{
+        Errc::wrong_size,
+        "by its header the ring has " + size_text(e.found.ring_bytes) + ", by its file size " +
+            size_text(e.right.ring_bytes) +
+            ": the file may have been truncated or extended (--force uses the file size)"};
   }
   if (right.all_but_identity && !right.identity && !e.in_use) {
     return Objection{

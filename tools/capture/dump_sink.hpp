@@ -22,7 +22,7 @@ struct WantedOutput {
   std::optional<std::string> file;  ///< empty: text on standard output
   CaptureFormat format = CaptureFormat::by_name;
   RotationWish rotation;
-  std::uint32_t snap_bytes = 0;  ///< keep at most so many bytes of each frame; 0: all
+  std::uint32_t snap_bytes = 0;  ///< keep at most that many bytes of each frame; 0: all
   DecodeOptions lines;
   bool senders = false;  ///< begin each line with the name of the sending port
 };
