@@ -242,9 +242,9 @@ Result<void> PcapReader::status() const {
   const TooLong& passed = impl_->too_long;
   if (passed.records == 0) return {};
   return Error(Errc::frame_too_long,
-               std::to_string(passed.records) +
+               "cannot replay " + std::to_string(passed.records) +
                    (passed.records == 1 ? " frame of " : " frames of ") + in_quotes(impl_->path) +
-                   " passed over: the longest has " + std::to_string(passed.longest_bytes) +
+                   ": the longest has " + std::to_string(passed.longest_bytes) +
                    " bytes, and a bus carries at most " + std::to_string(kMaxFrameBytes));
 }
 

@@ -216,8 +216,8 @@ TEST(PcapReader, ARecordLongerThanAnyFrameIsPassedOverAndNeverCut) {
   ASSERT_FALSE(status) << "users that do not look at too_long() would lose it in silence";
   EXPECT_EQ(status.error().code, Errc::frame_too_long);
   EXPECT_EQ(status.error().message,
-            "1 frame of capture file \"" + dir.file("a.pcap") +
-                "\" passed over: the longest has 80066 bytes, and a bus carries at most " +
+            "cannot replay 1 frame of capture file \"" + dir.file("a.pcap") +
+                "\": the longest has 80066 bytes, and a bus carries at most " +
                 std::to_string(kMaxFrameBytes));
 }
 

@@ -368,11 +368,11 @@ Arguments Options::parse(const CommandLine& line) const {
     result.positional_.insert(result.positional_.end(), line.tail->begin(), line.tail->end());
   }
   if (result.positional_.size() < min_) {
-    throw UsageError{"too few arguments, it takes " + synopsis_};
+    throw UsageError{"too few arguments (give " + synopsis_ + ')'};
   }
   if (result.positional_.size() > max_) {
-    throw UsageError{"\"" + result.positional_[max_] + "\" is one argument too many, it takes " +
-                     synopsis_};
+    throw UsageError{"\"" + result.positional_[max_] + "\" is one argument too many (give " +
+                     synopsis_ + ')'};
   }
   return result;
 }

@@ -264,7 +264,8 @@ class Capture {
         continue;
       }
       if (received.error) {
-        code = fail("cannot go on listening on " + wanted_.path + ": " + received.error.message());
+        code =
+            fail("cannot go on receiving from " + wanted_.path + ": " + received.error.message());
         break;
       }
       if (received.frames == 0) history_end_ = 0;  // the end of the ring: all history was seen

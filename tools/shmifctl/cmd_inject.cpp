@@ -141,7 +141,7 @@ class Replay {
     std::printf("%s sent, %s", plural(counts_.sent, "frame").c_str(),
                 format_bytes(counts_.bytes).c_str());
     if (counts_.cut_short > 0) {
-      std::printf(", %s as short as captured", plural(counts_.cut_short, "frame").c_str());
+      std::printf(", %s cut short in the capture", plural(counts_.cut_short, "frame").c_str());
     }
     if (counts_.skipped > 0) {
       std::printf(", %s without an Ethernet header skipped",

@@ -221,9 +221,10 @@ TEST(Inject, TellsOfAllRoundsWhatWasShortAndWhatWasTooLong) {
   append_record(path, 10, 10);
   const ToolResult r = inject(rig, {path, "--timing", "flat", "--loop", "3"});
   EXPECT_EQ(r.status, 0) << r.err;
-  EXPECT_EQ(r.out,
-            "9 frames sent, 573 B, 3 frames as short as captured, 3 records without an Ethernet "
-            "header skipped\n");
+  EXPECT_EQ(
+      r.out,
+      "9 frames sent, 573 B, 3 frames cut short in the capture, 3 records without an Ethernet "
+      "header skipped\n");
   write_capture(path, {make_frame(60, 1), make_frame(4000, 2), make_frame(61, 3)});
   const ToolResult long_one = inject(rig, {path, "--timing", "flat", "--loop", "2"});
   EXPECT_EQ(long_one.status, 1);

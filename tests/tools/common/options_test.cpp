@@ -153,13 +153,13 @@ TEST(OptionsParsed, ThatAreWrongAreRefusedByTheirNames) {
             "unknown option --log-levle, did you mean --log-level?");
   EXPECT_EQ(refused({"a", "--%x"}),
             "\"--%x\" is not an option (write words that begin with '-' after \"--\")");
-  EXPECT_EQ(refused({}), "too few arguments, it takes PATH [MORE]");
+  EXPECT_EQ(refused({}), "too few arguments (give PATH [MORE])");
   EXPECT_EQ(refused({"a", "b"}), "taken");
-  EXPECT_EQ(refused({"a", "b", "c", "d"}), "\"c\" is one argument too many, it takes PATH [MORE]");
+  EXPECT_EQ(refused({"a", "b", "c", "d"}), "\"c\" is one argument too many (give PATH [MORE])");
   EXPECT_EQ(refusal_of(all_sorts().words(2, 2), line_of({"a"})),
-            "too few arguments, it takes PATH [MORE]");
+            "too few arguments (give PATH [MORE])");
   EXPECT_EQ(refusal_of(all_sorts(), line_of({"a", "b"}, LineWords{"c"})),
-            "\"c\" is one argument too many, it takes PATH [MORE]");
+            "\"c\" is one argument too many (give PATH [MORE])");
 }
 
 TEST(OptionsParsed, OfSeveralLogLevelsTheLastCounts) {
@@ -200,7 +200,7 @@ TEST(OptionsParsed, AProgramStandsBehindTheDashesAloneAndIsNotEmpty) {
   EXPECT_EQ(refusal_of(options(1), line_of({"bus", "--jsno"}, LineWords{"ls"})),
             "unknown option --jsno, did you mean --json?");
   EXPECT_EQ(refusal_of(options(1), line_of({"bus", "ls"}, LineWords{"x"})),
-            "\"ls\" is one argument too many, it takes PATH -- PROGRAM");
+            "\"ls\" is one argument too many (give PATH -- PROGRAM)");
 }
 
 TEST(OptionsValues, AreRefusedWithTheirOptionAndTheirLimits) {
