@@ -72,7 +72,7 @@ Error cannot_open(const std::string& path, bool writable, int number,
             "cannot open the bus " + path + ": another file took its place meanwhile (try again)"};
   std::string remedy;
   if (number == ENOENT) remedy = "make one with 'shmifctl create'";
-  if (number == EROFS) remedy = "a port needs a writable file system; 'stat' and 'dump' do not";
+  if (number == EROFS) remedy = "this must write to the bus; 'stat' and 'dump' need not";
   if (number == EACCES) remedy = who_may_open(status, writable);
   return Error::from_errno(number, "cannot open the bus " + path, remedy);
 }

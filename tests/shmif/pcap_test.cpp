@@ -236,7 +236,8 @@ TEST(PcapReader, TheLongestFrameIsReadAndAByteMoreIsPassedOver) {
   EXPECT_EQ(frames[0].size(), kMaxFrameBytes);
   EXPECT_EQ(reader.too_long().records, 3U);
   EXPECT_EQ(reader.too_long().longest_bytes, kMaxFrameBytes + 100);
-  EXPECT_TRUE(reader.status().error().message.starts_with("3 frames of capture file"));
+  EXPECT_TRUE(
+      reader.status().error().message.starts_with("cannot replay 3 frames of capture file"));
 }
 
 /// A sound pcapng file with two interfaces, and two frames on the first before the second is told.
