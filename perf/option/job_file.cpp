@@ -134,7 +134,8 @@ void Reading::text_of(const std::string& path, std::string_view text) {
   files_.push_back({path, text});
   ++files_read_;
   // The result would be the line of an error. There is none, because this class checks the lines.
-  if (ini_parse_stream(next_line, this, assign, this) == -2) complain("no memory to read it");
+  if (ini_parse_stream(next_line, this, assign, this) == -2)
+    complain("cannot read it: out of memory");
   files_.pop_back();
 }
 
@@ -195,7 +196,7 @@ void Reading::begin_section(std::string_view line) {
       end == std::string_view::npos ? std::string_view() : stripped(line.substr(end + 1));
   if (end == std::string_view::npos || (!rest.empty() && rest[0] != ';' && rest[0] != '#')) {
     return complain("\"" + std::string(line) +
-                    "\" is not a section (as [name], alone in its line)");
+                    "\" is not a section (write [name], alone on its line)");
   }
   const std::string name(stripped(line.substr(1, end - 1)));
   if (name == "global") {
@@ -204,7 +205,7 @@ void Reading::begin_section(std::string_view line) {
   }
   if (!is_job_name(name)) {
     return complain("\"" + name +
-                    "\" is not a name of a job (1 to 64 printable characters, no / and no [)");
+                    "\" is not a job name (1 to 64 printable characters, no / and no [)");
   }
   if (set_.jobs.size() >= kMaxSections) {
     return complain("there are more than " + std::to_string(kMaxSections) + " jobs");

@@ -125,7 +125,7 @@ Result<std::string> replace_keywords(std::string_view text, bool whole, const Ke
   }
   if (!any) return replaced;
   const auto refuse = [&] {
-    return refused(text, "cannot be worked out (it takes numbers, + - * / and parentheses)");
+    return refused(text, "cannot be calculated (use numbers, + - * / and parentheses)");
   };
   if (!whole) return work_out_parentheses(replaced) ? Result<std::string>(replaced) : refuse();
   const std::size_t unit =

@@ -237,7 +237,7 @@ Result<std::vector<T>> read_words(std::span<const Word<T>> words, std::string_vi
     const std::size_t comma = rest.find(',');
     const Word<T>* const word = find_word(words, rest.substr(0, comma));
     if (word == nullptr) {
-      return refused(value, "is not known (" + listed(words) + ", or several by commas)");
+      return refused(value, "is not known (" + listed(words) + ", or several separated by commas)");
     }
     read.push_back(word->value);
     if (comma == std::string_view::npos) return read;

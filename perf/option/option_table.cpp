@@ -105,44 +105,41 @@ const std::vector<CategoryInfo>& option_categories() {
        "A job is an emulated host, or several equal ones (numjobs). Jobs start together, unless "
        "stonewall, wait_for or start_delay say otherwise."},
       {OptionCategory::traffic, "traffic", "Traffic",
-       "What a job sends, to whom, and how fast. Values that differ by direction are written A,B: "
-       "A for what the job sends, B for what it receives, which is what its peer sends (in fio, "
-       "reads come first). Rates are, unlike fio's, in bits per second; they count the job's "
-       "frames without FCS."},
+       "What a job sends, to whom, and how fast. A value for each direction is written A,B: A for "
+       "what the job sends, B for what it receives, which is what its peer sends (in fio, reads "
+       "come first). Unlike fio, rates are in bits per second. They count the job's frames without "
+       "FCS."},
       {OptionCategory::length, "length", "How long a job runs",
        "A job that sends ends at the first limit it reaches. It never exceeds a limit: a frame "
-       "that would is not sent, and frames on their way count. Every job that sends needs a limit, "
-       "or a search, which ends by itself. A job that only receives ends when its senders have "
-       "ended.\n"
-       "  given                the job ends\n"
-       "  runtime              when that time has passed since the end of ramp_time\n"
-       "  size, loops          after loops times so many bytes (loops: 1 unless given)\n"
-       "  replay, loops        after loops times the frames of the capture\n"
-       "  number_ios           after so many frames, however many loops that is\n"
-       "  io_limit             after so many bytes, however many loops that is\n"
-       "  time_based, runtime  at runtime: size, replay and loops begin again until\n"
-       "                       then; number_ios and io_limit still end it\n"
-       "  several of these     at the first that is reached\n"
-       "Frames of ramp_time count towards the limits in frames and in bytes, but not in any "
-       "result. "
-       "After the last frame comes drain_time, in which frames on their way can still arrive."},
+       "that would exceed it is not sent, and frames on their way count. Every job that sends "
+       "needs a limit, or a search, which ends by itself. A job that only receives ends when its "
+       "senders have ended.\n  given                the job ends\n  runtime              when that "
+       "time has passed since the end of ramp_time\n  size, loops          after size bytes, loops "
+       "times (loops: 1 unless given)\n  replay, loops        after the frames of the capture, "
+       "loops times\n  number_ios           after this many frames, in all loops together\n  "
+       "io_limit             after this many bytes, in all loops together\n  time_based, runtime  "
+       "at runtime: size, replay and loops begin again until\n                       then; "
+       "number_ios and io_limit still end it\n  several of these     at the first that is "
+       "reached\nFrames of ramp_time count towards the limits in frames and in bytes, but not in "
+       "any result. After the last frame comes drain_time, in which frames on their way can still "
+       "arrive."},
       {OptionCategory::frames, "frames", "Frames", "What is in the frames."},
       {OptionCategory::engine, "engine", "Engines and wires",
-       "An engine is where the frames go; a wire is one medium of it, to which jobs are connected. "
-       "The generator and the statistics are the same over each, so engines can be compared.\n" +
+       "A wire connects jobs that talk to each other; an engine is a kind of wire. The generator "
+       "and the statistics are the same for all engines, so engines can be compared.\n" +
            list_of_engines()},
       {OptionCategory::verification, "verification", "Verification",
-       "Each frame carries its flow, its number, its times and a CRC-32C. The receiver accounts "
-       "for frames lost, duplicated, reordered, corrupt, truncated and late, exactly."},
+       "Each frame carries its flow, its number, its times and a CRC-32C. The receiver counts "
+       "lost, duplicated, reordered, corrupt, truncated and late frames exactly."},
       {OptionCategory::measurement, "measurement", "Latency, searches and steady state",
-       "Latency counts from the time at which a frame was due to be sent, so a stall shows in "
-       "every frame that it delayed."},
+       "Latency is measured from the time when a frame was due, so a stall shows in every frame "
+       "that it delayed."},
       {OptionCategory::records, "records", "Replay and records",
-       "Capture files as the source, and files that are written beside the results."},
+       "Capture files to send frames from, and files that are written beside the results."},
       {OptionCategory::place, "place", "Privileges and place",
-       "Where a job runs, and as whom. Privileges are dropped after the devices are open."},
+       "Where a job runs, and as which user. Privileges are dropped after the devices are open."},
       {OptionCategory::run, "run", "The run as a whole",
-       "Given once, on the command line or in [global]."},
+       "Options that are given once, on the command line or in [global]."},
   };
   return all;
 }

@@ -45,14 +45,15 @@ Kind<J> engine_list() {
 Kind<J> faults(FaultOptions J::* member) {
   return parsed(
       member, parse_faults, +[](const FaultOptions& f) { return to_string(f); }, "FAULTS",
-      "loss, duplicate, reorder, corrupt, truncate, burst, delay, rate, queue, seed, by commas");
+      "loss, duplicate, reorder, corrupt, truncate, burst, delay, rate, queue, seed, separated by "
+      "commas");
 }
 
 Kind<J> cpus(std::vector<int> J::* member) {
   return parsed(
       member, parse_cpus,
       +[](const std::vector<int>& list) { return list.empty() ? "all" : to_string_of_cpus(list); },
-      "CPUS", "numbers and ranges up to 1023, by commas");
+      "CPUS", "numbers and ranges up to 1023, separated by commas");
 }
 
 /// A code point by its number, or by its name in RFC 2474, 2597, 3246 or 5865.
@@ -67,7 +68,7 @@ Result<std::uint32_t> parse_dscp(std::string_view text) {
   }
   const auto number = base::read_digits(text);
   if (number && *number < 64) return static_cast<std::uint32_t>(*number);
-  return refused(text, "is not a code point (0 to 63, or a name as ef, af11, cs1)");
+  return refused(text, "is not a code point (0 to 63, or a name such as ef, af11, cs1)");
 }
 
 Kind<J> dscp() {
@@ -90,25 +91,24 @@ bool is_tcp(const J& job) {
 /// Settings for a socket of an emulated host. iperf3 has the same settings, as the texts say.
 void add_socket_rows(Rows& rows) {
   rows.add("mss", allowed, packet_bytes(&J::mss_bytes, 0, 32767),
-           "Of proto=tcp: the largest segment, TCP_MAXSEG, as iperf3 -M. Both ends have it; the "
-           "kernel takes 12 bytes less where it sends timestamps.",
+           "For proto=tcp: the largest segment (TCP_MAXSEG) of both ends, as iperf3 -M. If the "
+           "kernel sends timestamps, it takes 12 bytes less.",
            "0, the kernel's choice")
       .to_peer()
       .only(is_tcp, "is for engine=host with proto=tcp");
-  rows.add(
-          "window", allowed, bytes(&J::window_bytes, 0, 1U << 30U),
-          "Of engine=host: the socket buffers for sending and receiving, as iperf3 -w, which bound "
-          "the window of TCP. Less than was asked for is refused.",
-          "0, the kernel's choice")
+  rows.add("window", allowed, bytes(&J::window_bytes, 0, 1U << 30U),
+           "For engine=host: the size of the socket buffers for sending and receiving, as iperf3 "
+           "-w. It limits the window of TCP. It is an error if the kernel grants less.",
+           "0, the kernel's choice")
       .to_peer()
       .only(on<EngineKind::host>, "is for engine=host");
-  rows.add("congestion", allowed, text(&J::congestion, "NAME", "as cubic, reno or bbr", 16),
-           "Of proto=tcp: the congestion control, as iperf3 -C; the kernel must have it.",
+  rows.add("congestion", allowed, text(&J::congestion, "NAME", "such as cubic, reno or bbr", 16),
+           "For proto=tcp: the congestion control, as iperf3 -C; the kernel must have it.",
            "the kernel's choice")
       .to_peer()
       .only(is_tcp, "is for engine=host with proto=tcp");
   rows.add("dscp", allowed, dscp(),
-           "Of engine=host: the differentiated services code point of the packets, as iperf3 "
+           "For engine=host: the differentiated services code point of the packets, as iperf3 "
            "--dscp.")
       .to_peer()
       .only(on<EngineKind::host>, "is for engine=host");
@@ -119,71 +119,72 @@ void add_socket_rows(Rows& rows) {
 void add_engine_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::engine);
   rows.add("engine ioengine", allowed, engine_list(),
-           "Where the frames go. With several, the job is run once over each, one after the other, "
-           "as NAME-ENGINE.")
+           "The kind of wire that carries the frames. With several engines, the job runs once over "
+           "each, one after the other, as NAME-ENGINE.")
       .to_peer();
   rows.add("bus", needs_directory, text(&J::bus, "PATH", "the path of a bus file"),
-           "Of engine=bus and host: the bus to attach to.", "one made for the run")
+           "For engine=bus and host: the bus to attach to.", "one made for the run")
       .to_peer();
   rows.add("wire", allowed, text(&J::wire, "NAME", "any text"),
-           "Jobs of one engine that name the same wire are on one wire.", "all on one wire")
+           "Jobs with the same engine and the same wire name are on one wire.", "all on one wire")
       .to_peer();
   rows.add("bus_size", allowed, bytes(&J::bus_size_bytes, 64U << 10U, 1ULL << 30U),
-           "The ring of a bus made for the run: a power of two that holds eight of the largest "
-           "records.")
+           "The size of the ring of a bus made for the run: a power of two that holds eight of the "
+           "largest records.")
       .to_peer();
   rows.add("mtu", allowed, packet_bytes(&J::mtu, 68, 65535),
-           "Of the wire made for the run; frames are longer by their Ethernet header. A bus "
-           "and a TAP device take at most 65521.")
+           "The MTU of the wire made for the run. Frames are longer by their Ethernet header. A "
+           "bus and a TAP device take at most 65521.")
       .to_peer();
   rows.add("bus_pause", allowed, yes_or_no(&J::bus_pause),
-           "On a bus made for the run, senders wait for slow receivers, which otherwise lose the "
-           "oldest frames.")
+           "On a bus made for the run, senders wait for slow receivers. Otherwise slow receivers "
+           "lose the oldest frames.")
       .to_peer();
-  rows.add("netdev", needs_live, text(&J::netdev, "NAME[,...]", "names of interfaces, by commas"),
-           "Of engine=tap and packet: existing interfaces, one for each job on the wire, "
-           "in the order of the jobs.",
+  rows.add("netdev", needs_live,
+           text(&J::netdev, "NAME[,...]", "names of interfaces, separated by commas"),
+           "For engine=tap and packet: existing interfaces, one for each job on the wire, in the "
+           "order of the jobs.",
            "made for the run")
       .to_peer()
       .only(on<EngineKind::tap, EngineKind::packet>, "is for engine=tap and packet");
   rows.add("netns", needs_live, text(&J::netns, "NAME", "a name of ip-netns(8), or a path"),
-           "The network namespace that the interfaces of netdev are in.", "that of the program")
+           "The network namespace that the interfaces of netdev are in.", "the program's own")
       .to_peer()
       .only(on<EngineKind::tap, EngineKind::packet>, "is for engine=tap and packet");
   rows.add("filename", needs_directory, text(&J::filename, "PATH", "the path of a capture file"),
-           "Of engine=pcap: the file to write (pcapng where the name ends with .pcapng, else "
-           "pcap), or with rw=rx to read.")
+           "For engine=pcap: the file to write, or with rw=rx to read. It is written as pcapng if "
+           "its name ends with .pcapng, otherwise as pcap.")
       .to_peer()
       .only(on<EngineKind::pcap>, "is for engine=pcap");
   rows.add("hostname", allowed, text(&J::hostname, "ADDRESS", "an IPv4 or IPv6 address", 256),
-           "Of engine=udp: the address that frames are sent to and received at.")
+           "For engine=udp: the address that frames are sent to and received at.")
       .to_peer()
       .only(on<EngineKind::udp>, "is for engine=udp");
-  rows.add("port", allowed, number(&J::port, 0, 65535), "Of engine=udp: the port of the receiver.",
-           "0, a free one")
+  rows.add("port", allowed, number(&J::port, 0, 65535), "For engine=udp: the port of the receiver.",
+           "0, a free port")
       .to_peer()
       .only(on<EngineKind::udp>, "is for engine=udp");
   rows.add("allow_live", needs_live, yes_or_no(&J::allow_live),
-           "Sends even onto a bus with ports of others, or an interface with addresses or routes "
-           "outside of what was made for the run. Without it that is refused.")
+           "Lets the job send on an existing bus with ports of others, or on an existing interface "
+           "with addresses or routes. Without this option, that is refused.")
       .to_peer();
   rows.add("fault", allowed, faults(&J::fault),
-           "What goes wrong with frames that this job sends, as loss=1%,delay=5ms+-1ms: see "
+           "Faults for the frames that this job sends, such as loss=1%,delay=5ms+-1ms: see "
            "shmifctl bridge --fault.");
   rows.add("fault_rx", allowed, faults(&J::fault_rx),
-           "What goes wrong with frames on their way to this job.");
+           "Faults for the frames that are sent to this job.");
   rows.add("proto protocol", allowed,
            one_of(&J::proto, {{"udp", HostProtocol::udp}, {"tcp", HostProtocol::tcp}}, "PROTOCOL"),
-           "Of engine=host: what carries the traffic between the hosts' kernels.")
+           "For engine=host: the protocol that carries the traffic between the hosts.")
       .to_peer()
       .only(on<EngineKind::host>, "is for engine=host");
   add_socket_rows(rows);
   rows.add("ip", allowed,
            text(&J::ip, "ADDRESS/BITS", "an IPv4 or IPv6 address with its prefix", 64),
-           "Of engine=host: the address of the host.", "the next of 198.18.0.0/15");
+           "For engine=host: the address of the host.", "the next address in 198.18.0.0/15");
   rows.add("exec", needs_exec, command(&J::exec),
-           "Of engine=host: a program to run on the host, in place of the traffic. The job fails "
-           "when it does not exit 0.");
+           "For engine=host: a program to run on the host instead of the traffic. The job fails if "
+           "the program does not exit 0.");
 }
 
 void add_place_rows(std::vector<OptionRow>& into) {
@@ -192,7 +193,8 @@ void add_place_rows(std::vector<OptionRow>& into) {
   rows.add("cpus_allowed_policy", allowed,
            one_of(&J::cpus_allowed_policy,
                   {{"shared", CpuPolicy::shared}, {"split", CpuPolicy::split}}, "POLICY"),
-           "Whether all clones share the CPUs, or each has one for itself; too few are an error.")
+           "shared: all clones share the CPUs. split: each clone has a CPU for itself; too few "
+           "CPUs are an error.")
       .to_peer();
   rows.add("peer_cpus_allowed", allowed, cpus(&J::peer_cpus_allowed),
            "The CPUs that the peer made for the job may run on.");
@@ -222,13 +224,14 @@ void add_place_rows(std::vector<OptionRow>& into) {
       .to_peer();
   rows.add("cgroup", needs_exec,
            text(&J::cgroup, "PATH", "a path below /sys/fs/cgroup, with or without that"),
-           "The control group to run the job in, which must be there.")
+           "The control group to run the job in. It must exist.")
       .to_peer();
   rows.add("exec_prerun", needs_exec, command(&J::exec_prerun),
-           "A program to run before the job is ready; the job fails when it does not exit 0. Its "
-           "output goes to NAME.prerun.txt.");
-  rows.add("exec_postrun", needs_exec, command(&J::exec_postrun),
-           "The same after the job has ended, with NAME.postrun.txt.");
+           "A program to run before the job is ready. The job fails if the program does not exit "
+           "0. Its output goes to NAME.prerun.txt.");
+  rows.add(
+      "exec_postrun", needs_exec, command(&J::exec_postrun),
+      "A program to run after the job has ended, likewise; its output goes to NAME.postrun.txt.");
 }
 
 }  // namespace shmif::perf

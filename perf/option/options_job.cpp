@@ -19,9 +19,9 @@ Kind<J> job_name() {
   Kind<J> kind = text(&J::name, "NAME", "1 to 64 printable characters without / [ ]");
   kind.set = [](std::string_view value, J& job) -> Result<void> {
     if (!is_job_name(value)) {
-      return refused(value,
-                     "is not a name of a job (1 to 64 printable characters without / [ ], and "
-                     "not \"global\")");
+      return refused(
+          value,
+          "is not a job name (1 to 64 printable characters without / [ ], and not \"global\")");
     }
     job.name = std::string(value);
     return {};
@@ -34,12 +34,13 @@ Kind<J> job_name() {
 void add_job_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::job);
   rows.add("name", allowed, job_name(),
-           "The job's name: that of its section. On the command line it begins a new job.",
+           "The job's name; in a job file, the name of its section. On the command line it begins "
+           "a new job.",
            "the section's name");
   rows.add("description", allowed, text(&J::description, "TEXT", "any text"),
            "A remark, which is shown with the results.");
   rows.add("numjobs", allowed, number(&J::numjobs, 1, 256, "jobs"),
-           "Makes so many clones of this job, named NAME.0, NAME.1 and so on. They send the same "
+           "Makes this many clones of this job, named NAME.0, NAME.1 and so on. They send the same "
            "frames with different seeds.");
   rows.add("thread", allowed, yes_or_no(&J::thread),
            "The job is a thread of the program. By default it is a process, whose crash does not "
@@ -60,7 +61,7 @@ void add_job_rows(std::vector<OptionRow>& into) {
            "Reports the sums of the group in place of each of its jobs.")
       .to_peer();
   rows.add("exitall", allowed, yes_or_no(&J::exitall),
-           "When this job ends, all jobs of its group do.");
+           "When this job ends, all jobs of its group end.");
   rows.add("exitall_on_error exitall_error", allowed, yes_or_no(&J::exitall_on_error),
            "When this job fails, all jobs of its group end.")
       .to_peer();
@@ -68,7 +69,7 @@ void add_job_rows(std::vector<OptionRow>& into) {
            "The job does not keep a run going: it is ended when all other jobs have ended.")
       .to_peer();
   rows.add("startup_timeout", allowed, time(&J::startup_timeout, TimeUnit::seconds, 1ms, 1h),
-           "A job whose process or thread is not there by then has failed. The limit for getting "
+           "The job fails if its process or thread has not started by then. The limit for getting "
            "ready is startup_batch_timeout.")
       .to_peer();
 }
@@ -85,8 +86,9 @@ void add_length_rows(std::vector<OptionRow>& into) {
            "Sends for that time before runtime begins; these frames do not count in any result.")
       .to_peer();
   rows.add("drain_time", allowed, time(&J::drain_time, TimeUnit::seconds, 0ns, 1h),
-           "How long to wait for the last frames after the last was sent. Frames that come later "
-           "are late, not lost. A ping-pong waits that long for each reply, or 1 s with 0.")
+           "How long to wait for frames on their way after the last frame was sent. Frames that "
+           "come later are late, not lost. rw=pingpong waits this long for each reply, or 1 s with "
+           "0.")
       .to_peer();
   rows.add("loops", allowed, number(&J::loops, 1, kAny, "times"),
            "How many times to send size bytes, or the capture of replay. Sequence numbers run on.")

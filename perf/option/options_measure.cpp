@@ -21,8 +21,8 @@ Kind<J> verify() {
     for (const std::string_view of_fio : {"md5", "crc", "sha", "xxhash", "meta", "pattern"}) {
       if (value == "crc32c" || !value.starts_with(of_fio)) continue;
       return Error(Errc::bad_argument, "\"" + std::string(value) +
-                                           "\" is a check of fio's; here frames carry a CRC-32C "
-                                           "(verify=crc32c, which is the default)");
+                                           "\" is a check of fio; shmifperf's frames carry a "
+                                           "CRC-32C (verify=crc32c, which is the default)");
     }
     job.verify_regenerate = value == "regenerate";
     if (value == "crc32c" || value == "regenerate") value = "1";
@@ -60,7 +60,9 @@ Result<std::vector<double>> parse_percentiles(std::string_view text) {
     const std::size_t colon = rest.find(':');
     const auto each = parse_per_cent(rest.substr(0, colon));
     if (!each || *each <= 0 || list.size() == kMax) {
-      return refused(text, "is not a list of percentiles (up to 20 above 0 to 100, as 50:99:99.9)");
+      return refused(
+          text,
+          "is not a list of percentiles (up to 20 numbers above 0, up to 100, as 50:99:99.9)");
     }
     list.push_back(*each);
     if (colon == std::string_view::npos) break;
@@ -133,51 +135,47 @@ bool has_times_of_capture(const J& job) {
 
 void add_verification_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::verification);
-  rows.add(
-          "verify", allowed, verify(),
-          "Each frame carries a CRC-32C over all of it, which the receiver checks. With regenerate "
-          "it also makes each frame again, from the seed, and compares all of it: this also finds "
-          "wrong contents under a right checksum. With 0, frames are still numbered and accounted "
-          "for.")
+  rows.add("verify", allowed, verify(),
+           "Each frame carries a CRC-32C of all its bytes, which the receiver checks. With "
+           "regenerate, the receiver also makes each frame again from the seed and compares both: "
+           "this finds wrong contents with a right checksum. With 0, frames are still numbered and "
+           "counted.")
       .to_peer();
   rows.add("do_verify", allowed, yes_or_no(&J::do_verify),
-           "0 writes what verification needs and leaves checking to a later run. A damaged frame "
-           "then "
-           "counts as the frame whose number it has; only numbers that were never sent are "
-           "reported.")
+           "With 0, frames carry what verification needs, but only a later run checks them. A "
+           "damaged frame then counts as the frame whose number it has. Only numbers that were "
+           "never sent are reported.")
       .to_peer();
   rows.add("verify_backlog", allowed, number(&J::verify_backlog, 0, 1'000'000'000, "frames"),
-           "Checks frames in batches of so many, not each as it comes; 0 is at once. Not for "
-           "rw=pingpong and echo.")
+           "Checks frames in batches of this size. With 0, each frame is checked when it comes. "
+           "Not for rw=pingpong and echo.")
       .to_peer();
   rows.add("verify_async", allowed, number(&J::verify_async, 0, 64, "threads"),
-           "Leaves checking to so many extra threads; with 0 the job checks itself. Not for "
-           "rw=pingpong and echo.")
+           "The number of extra threads that check frames. With 0 the job itself checks them. Not "
+           "for rw=pingpong and echo.")
       .to_peer();
-  rows.add(
-      "verify_only", allowed, yes_or_no(&J::verify_only),
-      "Of rw=rx: checks frames that any earlier run sent, of a capture (engine=pcap) or a bus: "
-      "which are missing, came twice or are damaged; with verify=regenerate, also whether they "
-      "are what randseed makes.");
+  rows.add("verify_only", allowed, yes_or_no(&J::verify_only),
+           "For rw=rx: checks frames of any earlier run, from a capture (engine=pcap) or a bus. It "
+           "finds frames that are missing, came twice or are damaged; with verify=regenerate, also "
+           "frames that randseed does not make.");
   rows.add("verify_state_save", saves_state, yes_or_no(&J::verify_state_save),
-           "Writes what is needed to go on verifying later, at the end, on a signal and on a "
-           "trigger, to NAME-verify.state.")
+           "At the end, on a signal and on a trigger, saves to NAME-verify.state what a later run "
+           "needs to continue the verification.")
       .to_peer();
   rows.add("verify_state_load", needs_directory,
-           text(&J::verify_state_load, "PATH", "the path of such a file"),
-           "Goes on from a state that was saved. A state of another version or job, or with frames "
-           "of a job that sends none to this one now, is refused. fio's option is a yes or no, and "
-           "finds the "
-           "file itself.");
+           text(&J::verify_state_load, "PATH", "the path of a saved state"),
+           "Continues from a saved state. A state is refused if it is of another version or job, "
+           "or has frames of a job that no longer sends to this one. fio's option is a yes or no, "
+           "and finds the file itself.");
   rows.add("continue_on_error", allowed,
            parsed(
                &J::continue_on_error, parse_error_classes,
                +[](const ErrorClasses&) { return std::string("none"); }, "CLASSES",
-               "none, all, or some of tx, rx, io, verify, overrun, lock, by commas"),
-           "Goes on after errors of these classes. They are counted, with the first of them, and "
-           "fail neither job nor run: exit 0 where nothing else is wrong. overrun is an error on a "
-           "bus that pauses its senders only; lock is a ring that others hold. A bus or link that "
-           "is gone or corrupt always ends the job.")
+               "none, all, or some of tx, rx, io, verify, overrun, lock, separated by commas"),
+           "Goes on after errors of these classes. They are counted, the first one is shown, and "
+           "they fail neither job nor run: the exit code is 0 if nothing else is wrong. overrun is "
+           "an error only on a bus that pauses its senders; lock means that others hold the ring. "
+           "A bus or link that is gone or corrupt always ends the job.")
       .to_peer();
   rows.add("end_on", allowed, end_on(), "Ends the job, without failure, when this happens.")
       .to_peer();
@@ -190,14 +188,14 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
       .to_peer();
   rows.add("percentile_list", allowed,
            parsed(&J::percentile_list, parse_percentiles, percentiles_text, "N[:N]...",
-                  "up to 20 above 0 to 100, by colons"),
-           "Percentiles of the latency, beside those that every result has: 50:99:99.9. Results "
-           "have them in \"percentiles\".")
+                  "up to 20 numbers above 0, up to 100, separated by colons"),
+           "Percentiles of the latency, besides those that every result has, such as 50:99:99.9. "
+           "The result shows them in \"percentiles\".")
       .to_peer();
   rows.add("max_latency", allowed, time(&J::max_latency, TimeUnit::microseconds, 0ns, 1h),
            "The job fails when one of its frames takes longer, from its intended send time to its "
            "arrival or the reply; frames of ramp_time do not count.",
-           "0, none")
+           "0, no limit")
       .to_peer();
   rows.add("search", allowed,
            one_of(&J::search,
@@ -209,30 +207,31 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
            "Searches for the highest rate that loses nothing (ndr, RFC 2544), loses no more than "
            "search_loss (pdr), or keeps latency_percentile of its frames within latency_target.");
   rows.add("search_loss", allowed, share(&J::search_loss, "0% to 100%"),
-           "Of search=pdr: the share of frames that may be lost.");
+           "For search=pdr: the share of frames that may be lost.");
   rows.add("search_resolution", allowed, above_zero_share(&J::search_resolution),
-           "The search ends when it has the rate to within this share of that rate, or to a frame "
-           "per "
-           "second.")
-      .only(searches, "is for a search, and there is none");
+           "The search ends when it knows the rate to within this share of it, or to within one "
+           "frame per second.")
+      .only(searches, "has no effect without a search");
   rows.add("search_max_iops search_max_fps", allowed,
            number(&J::search_max_fps, 0, 1'000'000'000, "frames per second"),
-           "The highest rate that the search tries; 0 is what a trial at full speed reaches.")
-      .only(searches, "is for a search, and there is none");
+           "The highest rate that the search tries; 0 means the rate that a trial at full speed "
+           "reaches.")
+      .only(searches, "has no effect without a search");
   rows.add("search_trial", allowed, time(&J::search_trial, TimeUnit::seconds, 1ms, 24h),
            "How long each trial sends. RFC 2544 wants 60 s.")
-      .only(searches, "is for a search, and there is none");
-  rows.add("latency_target", allowed, latency_target(),
-           "The bound that latency_percentile of the frames keep, in a search for the highest rate "
-           "that allows it.",
-           "0, none");
+      .only(searches, "has no effect without a search");
+  rows.add(
+      "latency_target", allowed, latency_target(),
+      "Searches for the highest rate at which latency_percentile of the frames keep this latency.",
+      "0, no limit");
   rows.add("latency_percentile", allowed,
            real(&J::latency_percentile, parse_per_cent, "PERCENTAGE", "0 to 100"),
            "The share of frames that must keep latency_target. fio's default is 100, all of them.")
       .only(searches_latency, "is for search=latency_target");
   rows.add("steadystate ss", allowed, steady_state(),
-           "Ends the job when over ss_dur its rate deviates from the mean, or slopes, by no more "
-           "than the limit: frames per second with iops, bits per second with bw, as iops:0.3%.");
+           "Ends the job when its rate is steady: over ss_dur, its deviation from the mean, or its "
+           "slope, is not above the limit. iops is in frames per second, bw in bits per second. "
+           "Example: iops:0.3%.");
   rows.add("ss_dur steadystate_duration", allowed, time(&J::ss_dur, TimeUnit::seconds, 0ns, 24h),
            "How far steadystate looks back: whole seconds, rounded up, at least 2; 0 means 2. "
            "With fio, 0 switches steadystate off.",
@@ -245,44 +244,43 @@ void add_record_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::records);
   rows.add("replay read_iolog", needs_directory,
            text(&J::replay, "PATH", "the path of a capture file"),
-           "Sends the frames of a capture, at their times, or at rate or rate_iops where one is "
-           "given. They carry no probes, so they are counted and not verified.");
+           "Sends the frames of a capture at the times of the capture, or at rate or rate_iops if "
+           "one is given. The frames carry no probes, so they are counted but not verified.");
   rows.add("replay_time_scale", allowed, replay_time_scale(),
            "The speed of replay, in per cent: 200 is twice as fast as the capture.")
       .only(has_times_of_capture,
-            "is for replay at the times of a capture, and there is none, or it has its own pace");
+            "has no effect: it needs replay at the times of the capture, without rate, rate_iops "
+            "and replay_no_stall");
   rows.add("replay_no_stall", allowed, yes_or_no(&J::replay_no_stall),
-           "Replays without the pauses of the capture, as fast as rate lets it, whatever "
-           "replay_time_scale is.");
-  rows.add(
-      "write_pcap", needs_directory, text(&J::write_pcap, "PATH", "the path of a file"),
-      "Writes each frame that is sent to a capture file, which replay can read, with the times "
-      "when it was due and when it was sent. Clones add .0, .1 and so on to the path, and a "
-      "list of engines their names.");
+           "Replays without the pauses of the capture, as fast as rate allows. replay_time_scale "
+           "has no effect then.");
+  rows.add("write_pcap", needs_directory, text(&J::write_pcap, "PATH", "the path of a file"),
+           "Writes each sent frame to a capture file, with the times when it was due and when it "
+           "was sent. replay can read the file. Clones add .0, .1 and so on to the path; a list of "
+           "engines adds their names.");
   rows.add("write_bw_log", needs_directory,
            text(&J::write_bw_log, "PREFIX", "the beginning of a path"),
            "Writes the KiB per second of each log_avg_msec to PREFIX_bw.NAME.log, in fio's format: "
-           "ms, value, 0 for what was received or 1 for what was sent, 0, 0. A log that cannot be "
-           "written to its end is a warning and exit code 1; the figures stand.");
+           "ms, value, 0 for what was received or 1 for what was sent, 0, 0. If a log cannot be "
+           "completed, there is a warning and exit code 1; the figures stay valid.");
   rows.add("write_iops_log", needs_directory,
            text(&J::write_iops_log, "PREFIX", "the beginning of a path"),
            "The same for frames per second, PREFIX_iops.NAME.log.");
   rows.add("write_lat_log", needs_directory,
            text(&J::write_lat_log, "PREFIX", "the beginning of a path"),
-           "The same for the mean latency in ns, PREFIX_lat.NAME.log; with direction 1 that of "
-           "frames which the job sent, as the peer made for it measured them.");
+           "The same for the mean latency in ns, PREFIX_lat.NAME.log. Direction 1 is for frames "
+           "that the job sent; the peer made for it measures them.");
   rows.add(
       "write_hist_log", needs_directory,
       text(&J::write_hist_log, "PREFIX", "the beginning of a path"),
-      "Writes a histogram of the latencies of each log_hist_msec to PREFIX_clat_hist.NAME.log, "
-      "in fio's format and with fio's bins: ms, direction, mean size of frames, and a count for "
-      "each of 1856 bins of ns, or fewer by log_hist_coarseness.");
-  rows.add(
-      "log_hist_msec", allowed, time(&J::log_hist, TimeUnit::milliseconds, 10ms, 1h),
-      "The interval of write_hist_log. With other logs, one of both intervals is a multiple of "
-      "the other. fio's default is 0, no histograms.");
+      "Writes a histogram of the latencies of each log_hist_msec to PREFIX_clat_hist.NAME.log, in "
+      "fio's format and with fio's bins: ms, direction, mean size of frames, and a count for each "
+      "of 1856 bins of ns, or fewer with log_hist_coarseness.");
+  rows.add("log_hist_msec", allowed, time(&J::log_hist, TimeUnit::milliseconds, 10ms, 1h),
+           "The interval of write_hist_log. With other logs, one of the two intervals must be a "
+           "multiple of the other. fio's default is 0, no histograms.");
   rows.add("log_hist_coarseness", allowed, number(&J::log_hist_coarseness, 0, 6),
-           "Puts 2 to that power of bins into one: 1 has 928 bins, 6 has 29.");
+           "Halves the number of bins this many times: 1 gives 928 bins, 6 gives 29.");
   rows.add("log_avg_msec", allowed, time(&J::log_avg, TimeUnit::milliseconds, 10ms, 1h),
            "The interval of the logs.");
 }

@@ -41,7 +41,7 @@ Kind<R> output_formats() {
 Kind<R> metrics_format() {
   Kind<R> kind = text(&R::metrics_format, "FORMAT", "influx");
   kind.set = [](std::string_view value, R& run) -> Result<void> {
-    if (value != "influx") return refused(value, "is not known (influx)");
+    if (value != "influx") return refused(value, "is not a known format (influx)");
     run.metrics_format = std::string(value);
     return {};
   };
@@ -66,33 +66,31 @@ Kind<R> metrics_address() {
 
 void add_output_rows(Rows& rows) {
   rows.add("output", client_only, text(&R::output, "PATH", "the path of a file"),
-           "Writes the results there.", "standard output");
+           "Writes the results to this file.", "standard output");
   rows.add("output-format", client_only, output_formats(),
-           "How results are written: normal for people; json; json+, which has the bins of the "
-           "histograms, too; terse, a line for each job. Several are written one after the other.");
-  rows.add(
-      "status-interval", allowed, time(&R::status_interval, TimeUnit::seconds, 0ns, 24h),
-      "Prints the results so far at this interval; 0 is only at the end. With a stream it is the "
-      "interval of the stream; 0 is each second.",
-      "0, at the end");
+           "How results are written: normal is for people, json for programs. json+ also has the "
+           "bins of the histograms. terse has a line for each job. Several formats are written one "
+           "after the other.");
+  rows.add("status-interval", allowed, time(&R::status_interval, TimeUnit::seconds, 0ns, 24h),
+           "Prints the results so far at this interval; 0 prints them only at the end. With "
+           "--json-stream or --format this is the interval of the stream, and 0 means each second.",
+           "0, at the end");
   rows.add(
       "eta", client_only,
       one_of(&R::eta,
              {{"auto", R::Eta::automatic}, {"always", R::Eta::always}, {"never", R::Eta::never}},
              "WHEN"),
-      "When to show the lines of progress, one for each group: on a terminal only, always (a plain "
-      "line for each interval where there is none) or never.");
-  rows.add(
-      "json-stream", client_only, yes_or_no(&R::json_stream),
-      "Prints a JSON object for each interval, one a line. Without --output the result goes to "
-      "standard error then.");
+      "When to show a line of progress for each group: auto only on a terminal; always, as plain "
+      "lines if there is no terminal; or never.");
+  rows.add("json-stream", client_only, yes_or_no(&R::json_stream),
+           "Prints a JSON object for each interval, each on its own line. Without --output, the "
+           "result then goes to standard error.");
   rows.add("format", client_only, metrics_format(),
-           "Prints each interval as lines that a time-series database reads. Without --output the "
-           "result goes to standard error then.");
-  rows.add(
-      "metrics", client_only, metrics_address(),
-      "Answers http://ADDRESS/metrics with the figures as Prometheus scrapes them, while the run "
-      "lasts; port 0 is any that is free. Everyone who reaches that address can read them.");
+           "Prints each interval as lines for a time-series database. Without --output, the result "
+           "then goes to standard error.");
+  rows.add("metrics", client_only, metrics_address(),
+           "Serves the figures for Prometheus at http://ADDRESS/metrics while the run lasts. Port "
+           "0 is any free port. Everyone who reaches that address can read them.");
   rows.add("aux-path", needs_directory, text(&R::aux_path, "PATH", "a directory"),
            "Where logs, states and the output of commands go.", "the current directory");
 }
@@ -117,13 +115,13 @@ void add_run_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::run);
   add_output_rows(rows);
   rows.add("repeat", allowed, number(&R::repeat, 1, 1000, "times"),
-           "Repeats the whole run so many times, and reports median and spread of each figure.");
+           "Repeats the whole run this many times, and reports median and spread of each figure.");
   rows.add("continue_on_start_error", allowed, yes_or_no(&R::continue_on_start_error),
            "Goes on without the jobs that cannot start; the run still exits 1.");
-  rows.add(
-      "startup_batch_timeout", allowed, time(&R::startup_batch_timeout, TimeUnit::seconds, 1ms, 1h),
-      "For jobs that start together: how long to wait while no further one gets ready (devices, "
-      "buffers, exec_prerun). Those that are not ready then have failed.");
+  rows.add("startup_batch_timeout", allowed,
+           time(&R::startup_batch_timeout, TimeUnit::seconds, 1ms, 1h),
+           "For jobs that start together: how long to wait for the next one to get ready (devices, "
+           "buffers, exec_prerun). Jobs that are not ready then have failed.");
   rows.add("stuck_timeout", allowed, time(&R::stuck_timeout, TimeUnit::seconds, 1ms, 24h),
            "A job that has not ended this long after it was stopped is killed, and has failed.");
   add_trigger_rows(rows);

@@ -54,7 +54,7 @@ Kind<J> frame_sizes(Result<FrameSizes> (*read)(std::string_view), std::string_vi
 /// A pattern that is given is also used.
 Kind<J> pattern() {
   Kind<J> kind{.placeholder = "PATTERN",
-               .range = "hexadecimal behind 0x, text in quotation marks; 1 to 512 bytes"};
+               .range = "hexadecimal after 0x, text in quotation marks; 1 to 512 bytes"};
   kind.set = [](std::string_view value, J& job) -> Result<void> {
     auto read = parse_pattern(value);
     if (!read) return read.error();
@@ -86,63 +86,60 @@ Kind<J> headers() {
 bool makes_frames(const J& job) {
   return job.replay.empty();
 }
-constexpr const char* kMadeFrames = "is for made frames, and replay sends those of a file";
+constexpr const char* kMadeFrames = "has no effect with replay, which sends the frames of a file";
 constexpr const char* kOwnPace =
-    "has no effect with replay, whose capture has its own times, without rate, rate_iops or "
+    "has no effect when replay keeps the times of the capture, without rate, rate_iops and "
     "replay_no_stall";
 
 void add_rate_rows(Rows& rows) {
-  rows.add(
-          "rate", allowed, bit_rate(&J::rate_bps),
-          "At most so many bits per second of each direction, without FCS. Unlike fio's, rates are "
-          "in bits: 10m, 10M and 10Mbit are the same. A warning says so of a rate that is written "
-          "without \"bit\".",
-          "0, as fast as it goes")
+  rows.add("rate", allowed, bit_rate(&J::rate_bps),
+           "The highest rate of each direction, in bits per second without FCS. Unlike fio, rates "
+           "are in bits: 10m, 10M and 10Mbit are the same. A rate that is written without \"bit\" "
+           "gives a warning.",
+           "0, as fast as possible")
       .to_peer_turned();
   rows.add("rate_iops rate_fps", allowed, frame_rate(&J::rate_fps),
-           "At most so many frames per second of each direction. With rate, the lower rate "
+           "The highest rate of each direction, in frames per second. With rate, the lower rate "
            "applies.",
-           "0, as fast as it goes")
+           "0, as fast as possible")
       .to_peer_turned();
   rows.add("rwmixtx rwmixwrite", allowed, number(&J::rwmixtx, 0, 100, "per cent"),
-           "Of rw=txrx with the same rate for both directions: the job's own share of the sum "
-           "of both; the peer made for it sends the rest. Neither share can be 0.");
-  rows.add(
-          "rate_overhead", allowed, packet_bytes(&J::rate_overhead_bytes, 0, 1000),
-          "Bytes that count towards rate for each frame, besides its own: 24 for preamble, FCS and "
-          "gap of an Ethernet.")
+           "For rw=txrx with the same rate for both directions: the job's share of the sum of "
+           "both. The peer made for it sends the rest. Neither share can be 0.");
+  rows.add("rate_overhead", allowed, packet_bytes(&J::rate_overhead_bytes, 0, 1000),
+           "Extra bytes of each frame that count towards rate: 24 for the preamble, FCS and gap of "
+           "Ethernet.")
       .to_peer()
       .only(has_own_pace, kOwnPace);
   rows.add("rate_process", allowed,
            one_of(&J::rate_process,
                   {{"linear", RateProcess::linear}, {"poisson", RateProcess::poisson}}, "PROCESS"),
-           "Whether frames are spaced evenly, or independently of each other with that rate on "
-           "average.")
+           "linear spaces frames evenly. poisson spaces them at random, with that rate on average.")
+      .to_peer()
+      .only(has_own_pace, kOwnPace);
+  rows.add("rate_catchup", allowed,
+           one_of(
+               &J::rate_catchup,
+               {{"burst", CatchUp::burst}, {"limited", CatchUp::limited}, {"skip", CatchUp::skip}},
+               "HOW"),
+           "After a stall, burst sends overdue frames at once, limited sends them at twice the "
+           "rate, and skip drops them. Skipped frames count as offered, not as sent. A frame that "
+           "is less than 100 us late is always sent.")
       .to_peer()
       .only(has_own_pace, kOwnPace);
   rows.add(
-          "rate_catchup", allowed,
-          one_of(
-              &J::rate_catchup,
-              {{"burst", CatchUp::burst}, {"limited", CatchUp::limited}, {"skip", CatchUp::skip}},
-              "HOW"),
-          "After a stall, sends what is overdue at once, at twice the rate, or not at all; what is "
-          "skipped counts as offered and not sent. A frame that is less than 100 us late is always "
-          "sent.")
-      .to_peer()
-      .only(has_own_pace, kOwnPace);
-  rows.add("rate_min", allowed, bit_rate(&J::rate_min_bps),
-           "The job fails when a direction falls below so many bits per second over a rate_cycle.",
-           "0, none");
+      "rate_min", allowed, bit_rate(&J::rate_min_bps),
+      "The job fails when a direction falls below this many bits per second over a rate_cycle.",
+      "0, no minimum");
   rows.add(
       "rate_iops_min rate_fps_min", allowed, frame_rate(&J::rate_min_fps),
-      "The job fails when a direction falls below so many frames per second over a rate_cycle.",
-      "0, none");
+      "The job fails when a direction falls below this many frames per second over a rate_cycle.",
+      "0, no minimum");
   rows.add("rate_cycle ratecycle", allowed, time(&J::rate_cycle, TimeUnit::milliseconds, 1ms, 1h),
            "The interval over which rate_min and rate_iops_min are checked.")
       .to_peer();
   rows.add("rate_settle", allowed, time(&J::rate_settle, TimeUnit::seconds, 0ns, 1h),
-           "How long after the start rate_min and rate_iops_min are not checked.")
+           "For this time after the start, rate_min and rate_iops_min are not checked.")
       .to_peer();
 }
 
@@ -153,25 +150,26 @@ void add_window_rows(Rows& rows) {
       .to_sending_peer()
       .only(has_own_pace, kOwnPace);
   rows.add("thinktime_spin", allowed, time(&J::thinktime_spin, TimeUnit::microseconds, 0ns, 24h),
-           "Keeps the CPU busy for that part of thinktime, as if working, and sleeps for the rest.")
+           "The part of thinktime in which the job keeps the CPU busy, as if working. It sleeps "
+           "for the rest.")
       .to_sending_peer();
   rows.add("thinktime_blocks", allowed, number(&J::thinktime_blocks, 1, 1'000'000'000, "frames"),
-           "The frames of a burst.")
+           "The number of frames in a burst (see thinktime).")
       .to_sending_peer();
   rows.add("iodepth", allowed, number(&J::iodepth, 1, 1'000'000, "requests"),
-           "Of rw=pingpong: at most so many requests wait for their reply at once.")
+           "For rw=pingpong: the largest number of requests that wait for a reply.")
       .to_peer();
   rows.add("iodepth_batch iodepth_batch_submit", allowed,
            number(&J::iodepth_batch, 1, 1024, "frames"),
-           "Hands at most so many frames to the engine at once.")
+           "The largest number of frames that the job hands to the engine at once.")
       .to_peer();
   rows.add("iodepth_batch_complete_min iodepth_batch_complete", allowed,
            number(&J::iodepth_batch_complete_min, 1, 1024, "replies"),
-           "Of rw=pingpong: waits for so many replies before it sends again.")
+           "For rw=pingpong: the number of replies that the job waits for before it sends again.")
       .to_peer();
   rows.add("iodepth_low", allowed, number(&J::iodepth_low, 0, 1'000'000, "requests"),
-           "Of rw=pingpong: once iodepth is reached, sends again only when so few requests wait "
-           "for their reply; 0 is at once.")
+           "For rw=pingpong: when iodepth is reached, the job sends again only after the number of "
+           "waiting requests has fallen to this number. 0 sends again at once.")
       .to_peer();
   rows.add(
       "flow", allowed, number(&J::flow, 0, 1'000'000, "weight"),
@@ -180,7 +178,8 @@ void add_window_rows(Rows& rows) {
   rows.add("io_submit_mode", allowed,
            one_of(&J::io_submit_mode,
                   {{"inline", IoSubmit::inline_}, {"offload", IoSubmit::offload}}, "MODE"),
-           "Whether the job's own thread hands frames to the engine, or another one does.")
+           "Which thread hands frames to the engine: the job's own (inline) or another one "
+           "(offload).")
       .to_peer();
 }
 
@@ -202,30 +201,30 @@ void add_traffic_rows(std::vector<OptionRow>& into) {
            "What the job does: tx sends, rx receives and verifies, txrx does both with a peer, "
            "echo returns requests to their sender, and pingpong sends requests and times the round "
            "trip.");
-  rows.add("to", allowed, text(&J::to, "NAME", "the name of another job"),
-           "The job that receives what this one sends: rw=rx or txrx for a sender, rw=echo for "
-           "rw=pingpong. Without it a peer is made, named NAME.sink, NAME.peer or NAME.echo.",
-           "a peer made for the job");
+  rows.add(
+      "to", allowed, text(&J::to, "NAME", "the name of another job"),
+      "The job that receives what this one sends. It must have rw=rx or txrx; for rw=pingpong, "
+      "rw=echo. Without this option a peer is made, named NAME.sink, NAME.peer or NAME.echo.",
+      "a peer made for the job");
   rows.add("bs blocksize", allowed,
            frame_sizes(parse_frame_sizes, "SIZE[,SIZE]",
                        std::string(kFrameSizeRange) + ", A-B for a range, or imix"),
-           "How long frames are, with Ethernet header but without FCS. imix is 7 of 60, 4 of 590 "
-           "and 1 of 1514 bytes. With engine=host and proto=tcp a frame is what is written to the "
-           "connection at once, as iperf3 -l, whatever the segments are.")
+           "The size of frames, with Ethernet header but without FCS. imix is 7 frames of 60, 4 of "
+           "590 and 1 of 1514 bytes. With engine=host and proto=tcp, a frame is one write to the "
+           "connection, as iperf3 -l, whatever size the segments have.")
       .to_peer_turned()
       .only(makes_frames, kMadeFrames);
   rows.add("bsrange blocksize_range", allowed,
            frame_sizes(parse_frame_sizes, "A-B[,A-B]", kFrameSizeRange),
            "fio's other name for bs with a range: sizes from A to B, all equally often.", "see bs")
       .only(makes_frames, kMadeFrames);
-  rows.add(
-          "bssplit", allowed,
-          frame_sizes(parse_frame_split, "SIZE/WEIGHT:...",
-                      std::string("up to 256 sizes or ranges from ") + kFrameSizeRange +
-                          ", weights 0 to 1000000"),
-          "How long frames are, by weight: 64/70:1514/30. A weight left out shares what is missing "
-          "to 100.",
-          "see bs")
+  rows.add("bssplit", allowed,
+           frame_sizes(parse_frame_split, "SIZE/WEIGHT:...",
+                       std::string("up to 256 sizes or ranges from ") + kFrameSizeRange +
+                           ", weights 0 to 1000000"),
+           "The sizes of frames with their weights: 64/70:1514/30. Sizes without a weight share "
+           "what is missing to 100.",
+           "see bs")
       .only(makes_frames, kMadeFrames);
   add_rate_rows(rows);
   add_window_rows(rows);
@@ -239,12 +238,12 @@ void add_frame_rows(std::vector<OptionRow>& into) {
               &J::payload,
               {{"random", Payload::random}, {"pattern", Payload::pattern}, {"zero", Payload::zero}},
               "KIND"),
-          "What fills the frames after the probe: bytes from randseed, buffer_pattern over and "
-          "over, or zeros.")
+          "What fills the frames after the probe: random bytes from randseed, buffer_pattern "
+          "repeated, or zeros.")
       .to_peer()
       .only(makes_frames, kMadeFrames);
   rows.add("buffer_pattern", allowed, pattern(),
-           "Fills frames with these bytes, over and over, as 0xdeadbeef or \"text\". It sets "
+           "Bytes that are repeated to fill frames, such as 0xdeadbeef or \"text\". This sets "
            "payload=pattern.")
       .to_peer()
       .only(makes_frames, kMadeFrames);
@@ -254,28 +253,23 @@ void add_frame_rows(std::vector<OptionRow>& into) {
       .to_peer()
       .only(makes_frames, kMadeFrames);
   rows.add("randseed", allowed, number(&J::randseed, 0, std::numeric_limits<std::uint64_t>::max()),
-           "Where all random numbers of the job come from. The same seed makes the same frames; "
-           "each clone and each direction has numbers of its own.")
+           "The seed of all random numbers of the job. The same seed makes the same frames. Each "
+           "clone and each direction has its own numbers.")
       .to_peer();
   rows.add("vlan", allowed, number(&J::vlan, 1, 4094),
            "Puts an 802.1Q tag with that identifier on each frame.")
       .to_peer()
       .only(makes_frames, kMadeFrames);
-  rows.add(
-          "headers", needs_directory, headers(),
-          "Headers of layers 2 to 4 before the probe, with right lengths and checksums, as "
-          "vlan(id=7)/ipv4(ttl=9)/udp(dport=inc(1,99)). A field is fixed, or "
-          "is inc, dec or random of (LEAST,GREATEST[,STEP]), from frame to frame. Fields: eth dst, "
-          "src, "
-          "type; vlan id, prio, dei, tpid; ipv4 src, dst, ttl, dscp, ecn, id, df, proto; ipv6 src, "
-          "dst, "
-          "hlim, dscp, ecn, flow, next; udp sport, dport, checksum (0: none); tcp sport, dport, "
-          "seq, "
-          "ack, flags, window. pcap(PATH,NUMBER) begins with the headers of that frame of a "
-          "capture, "
-          "which later layers change. The Ethernet addresses are those of the job and its peer "
-          "unless "
-          "eth says otherwise. A frame is at least its headers and 46 bytes long.")
+  rows.add("headers", needs_directory, headers(),
+           "Headers of layers 2 to 4 before the probe, such as "
+           "vlan(id=7)/ipv4(ttl=9)/udp(dport=inc(1,99)). Lengths and checksums are filled in. A "
+           "field is fixed, or changes from frame to frame by inc, dec or random "
+           "(LEAST,GREATEST[,STEP]). Fields: eth dst, src, type; vlan id, prio, dei, tpid; ipv4 "
+           "src, dst, ttl, dscp, ecn, id, df, proto; ipv6 src, dst, hlim, dscp, ecn, flow, next; "
+           "udp sport, dport, checksum (0: no checksum); tcp sport, dport, seq, ack, flags, "
+           "window. pcap(PATH,NUMBER) takes the headers of that frame of a capture; later layers "
+           "change them. The Ethernet addresses are those of the job and its peer unless eth sets "
+           "others. A frame is at least its headers and 46 bytes long.")
       .to_sending_peer();
 }
 

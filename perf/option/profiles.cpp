@@ -16,7 +16,7 @@ rate_iops=1k
 iodepth=1
 runtime=5
 )"},
-      {"imix", "the mix of frame sizes of the Internet, flat out for 10 s",
+      {"imix", "the mix of frame sizes of the Internet, at full speed for 10 s",
        R"([imix]
 rw=tx
 bs=imix
@@ -52,7 +52,7 @@ bs=1276
 stonewall
 bs=1514
 )"},
-      {"voip", "20 calls of a packet of speech every 20 ms, with their latency and jitter, 10 s",
+      {"voip", "20 voice calls with a packet every 20 ms: latency and jitter, for 10 s",
        R"(; About what G.711 makes every 20 ms: 160 bytes of speech, and headers. Each call is a thread,
 ; for there are many and each does little.
 [voip]
@@ -64,7 +64,7 @@ thread
 group_reporting
 runtime=10
 )"},
-      {"bulk", "the largest ordinary frames, flat out for 10 s",
+      {"bulk", "the largest ordinary frames, at full speed for 10 s",
        R"([bulk]
 rw=tx
 bs=1514
@@ -117,7 +117,7 @@ std::string unknown_profile(std::string_view name) {
   }
   const std::string what = "unknown profile \"" + std::string(name) + '"';
   if (const auto meant = nearest(name, known)) return what + ", did you mean \"" + *meant + "\"?";
-  return what + " (there are " + list + ')';
+  return what + " (the profiles are " + list + ')';
 }
 
 }  // namespace shmif::perf

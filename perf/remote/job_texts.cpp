@@ -51,7 +51,7 @@ JobSet job_set_of(const JobTexts& texts, std::vector<std::string>& problems) {
   set_all(texts.run, "", set.run, problems);
   for (const JobTexts::Job& text : texts.jobs) {
     if (!is_job_name(text.name)) {
-      problems.push_back('"' + printable(text.name) + "\" is not a name of a job");
+      problems.push_back('"' + printable(text.name) + "\" is not a job name");
       continue;
     }
     JobOptions job;

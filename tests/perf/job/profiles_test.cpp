@@ -93,7 +93,7 @@ TEST(Profiles, AnUnknownOneIsAnsweredWithTheNearestOrWithAll) {
   for (const Profile& profile : profiles())
     all += (all.empty() ? "" : ", ") + std::string(profile.name);
   EXPECT_EQ(unknown_profile("frobnication"),
-            "unknown profile \"frobnication\" (there are " + all + ')');
+            "unknown profile \"frobnication\" (the profiles are " + all + ')');
 }
 
 }  // namespace

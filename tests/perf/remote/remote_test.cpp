@@ -431,7 +431,7 @@ TEST(RemoteJobs, UnknownOptionsBadValuesAndBadNamesAreRefusedByName) {
   (void)job_set_of(texts, problems);
   ASSERT_EQ(problems.size(), 5U);
   EXPECT_NE(problems[2].find("job \"a\": unknown option \"rat\""), std::string::npos);
-  EXPECT_NE(problems[4].find("\"a/b\" is not a name of a job"), std::string::npos);
+  EXPECT_NE(problems[4].find("\"a/b\" is not a job name"), std::string::npos);
 }
 
 TEST(RemoteJobs, AJobKeepsItsNameAndSaysInPlainTextWhereItIsFrom) {
