@@ -53,8 +53,8 @@ FrameBuffers::FrameBuffers(std::size_t bytes, bool huge) {
   if (!has_transparent_huge_pages()) {
     errno = ENOTSUP;
     fail(
-        "hugepages: none are reserved (vm.nr_hugepages), and transparent ones are switched off "
-        "(/sys/kernel/mm/transparent_hugepage/enabled)");
+        "hugepages: no huge pages are reserved (vm.nr_hugepages), and transparent huge pages are "
+        "off (/sys/kernel/mm/transparent_hugepage/enabled)");
   }
   // Huge pages need memory aligned to their size.
   mapping_ = map(whole + kHugeBytes, 0);
@@ -65,7 +65,7 @@ FrameBuffers::FrameBuffers(std::size_t bytes, bool huge) {
     const int error = errno;
     ::munmap(mapping_.data(), mapping_.size());
     errno = error;
-    fail("hugepages: the kernel refuses them");
+    fail("hugepages: the kernel refuses huge pages");
   }
 }
 

@@ -223,8 +223,8 @@ Result<void> HeaderReader::lay_out(const std::vector<Layer>& layers) {
   if (!std::ranges::is_sorted(layers) || count(Layer::eth) > 1 || ips > 1 || transports > 1 ||
       vlans > 8 || (transports == 1 && ips == 0)) {
     return refuse(
-        "the layers do not stand on each other (eth, up to 8 vlan, one of ipv4 and ipv6, one of "
-        "udp and tcp, in that order)");
+        "the layers do not fit together (write eth, up to 8 vlan, ipv4 or ipv6, udp or tcp, in "
+        "that order)");
   }
   std::vector<std::byte>& bytes = made_.bytes_;
   bytes.assign(12, std::byte{0});
@@ -277,7 +277,7 @@ Result<void> HeaderReader::take_capture(std::string_view inside) {
   const auto parts = parts_of(inside, ',');
   const auto number = parts.size() == 2 ? base::read_digits(parts[1]) : std::uint64_t{1};
   if (parts.empty() || parts[0].empty() || parts.size() > 2 || !number || *number == 0) {
-    return refuse("pcap takes a path and the number of a frame (as pcap(dns.pcap,1))");
+    return refuse("pcap needs a path and the number of a frame (as pcap(dns.pcap,1))");
   }
   const std::string path(parts[0]);
   const std::string which = "frame " + std::to_string(*number) + " of \"" + path + '"';
@@ -300,7 +300,7 @@ Result<void> HeaderReader::take_capture(std::string_view inside) {
   const bool fragment =
       p.ip != 0 && !p.v6 && ((frame[p.ip + 6] & std::byte{0xbf}) | frame[p.ip + 7]) != std::byte{0};
   if (p.ip == 0 || p.transport == 0 || fragment) {
-    return refuse(which + " is none of UDP or TCP over IPv4 or IPv6 without options and fragments");
+    return refuse(which + " is not UDP or TCP over IPv4 or IPv6 without options and fragments");
   }
   std::vector<Layer> layers(vlans, Layer::vlan);
   layers.push_back(p.v6 ? Layer::ipv6 : Layer::ipv4);
@@ -317,19 +317,18 @@ Result<void> HeaderReader::read_varying(const Place& place, const Spec& spec, co
   const auto parts = parts_of(call.inside, ',');
   const auto refuse_form = [&] {
     return refuse(name + ": " + call.name +
-                  " takes the least and the greatest value, and perhaps a "
-                  "step (as " +
-                  call.name + "(1,10) or " + call.name + "(1,10,2)); each is " +
+                  " needs the least and the greatest value; a step is optional (as " + call.name +
+                  "(1,10) or " + call.name + "(1,10,2)); each is " +
                   kForms[static_cast<int>(spec.type)]);
   };
-  if (!spec.varies) return refuse(name + " is the same in all frames (write one value)");
+  if (!spec.varies) return refuse(name + " must be the same in all frames (write one value)");
   if (parts.size() < 2 || parts.size() > 3) return refuse_form();
   const auto min = value_of(spec.type, parts[0]);
   const auto max = value_of(spec.type, parts[1]);
   const auto step = parts.size() == 3 ? base::read_digits(parts[2]) : std::uint64_t{1};
   if (!min || !max || !step || *step == 0 || min->low > max->low) return refuse_form();
   if (min->high != max->high) {
-    return refuse(name + ": both addresses begin with the same 64 bits");
+    return refuse(name + ": both addresses must begin with the same 64 bits");
   }
   const std::uint64_t largest = spec.mask >> spec.shift;
   if (max->low > largest) {
@@ -366,7 +365,7 @@ Result<void> HeaderReader::read_field(const Place& place, const Spec& spec, std:
   const std::uint64_t largest = spec.mask >> spec.shift;
   if (!value) {
     return refuse(name + ": \"" + std::string(text) + "\" is not a value (" +
-                  kForms[static_cast<int>(spec.type)] + "; or inc, dec or random of two)");
+                  kForms[static_cast<int>(spec.type)] + "; or inc, dec or random with two values)");
   }
   if (value->low > largest) return refuse(name + " is at most " + std::to_string(largest));
   std::size_t at = place.at + spec.at;
@@ -402,7 +401,7 @@ Result<void> HeaderReader::read_fields(Place& place, std::string_view inside) {
       why.append(layer);
       const char* before = " (";
       for (const std::string& each : known) why.append(std::exchange(before, ", ")).append(each);
-      return refuse(why + ", each with = and a value)");
+      return refuse(why + "; write NAME=VALUE)");
     }
     Place at = place;
     // The type follows the tags.
@@ -420,7 +419,7 @@ Result<HeaderTemplate> HeaderReader::read(std::string_view text) {
   std::vector<Call> calls;
   for (const std::string_view part : parts_of(text, '/')) {
     const auto call = call_of(part);
-    if (!call) return refuse("\"" + std::string(part) + "\" lacks its closing parenthesis");
+    if (!call) return refuse("\"" + std::string(part) + "\" has no closing parenthesis");
     calls.push_back(*call);
   }
   std::vector<Layer> layers;
@@ -429,9 +428,8 @@ Result<HeaderTemplate> HeaderReader::read(std::string_view text) {
     const auto* const known =
         std::ranges::find(kLayers, calls[i].name, &std::pair<std::string_view, Layer>::first);
     if (known == std::end(kLayers)) {
-      return refuse(
-          '"' + calls[i].name +
-          "\" is not a layer (eth, vlan, ipv4, ipv6, udp, tcp, or pcap before all others)");
+      return refuse('"' + calls[i].name +
+                    "\" is not a layer (eth, vlan, ipv4, ipv6, udp, tcp, or pcap as the first)");
     }
     layers.push_back(known->second);
   }
@@ -449,21 +447,21 @@ Result<HeaderTemplate> HeaderReader::read(std::string_view text) {
     const auto place = std::ranges::find_if(
         layout_, [&](const Place& each) { return each.layer == layer && !each.fields_read; });
     if (place == layout_.end()) {
-      return refuse(std::string("the frame of the capture has no ") +
-                    kNames[static_cast<int>(layer)] + ", or not so many");
+      return refuse(std::string("the frame of the capture has too few layers of type ") +
+                    kNames[static_cast<int>(layer)] + " (write no more than it has)");
     }
     place->fields_read = true;
     if (!calls[i].has_inside || calls[i].inside.empty()) continue;
     if (auto done = read_fields(*place, calls[i].inside); !done) return std::move(done).error();
   }
   if (p.transport_checksum == 0 && p.v6 && p.transport != 0) {
-    return refuse("udp.checksum: over IPv6 there is always one (RFC 8200, section 8.1)");
+    return refuse("udp.checksum: UDP over IPv6 always has a checksum (RFC 8200, section 8.1)");
   }
   if (p.transport != 0) put(p.tcp ? p.transport + 16 : p.transport + 6, 2, 0, 0xffff, 0);
   if (places_of(made_.bytes_).probe != made_.bytes_.size()) {
     return refuse(
-        "eth.type, vlan.tpid, ipv4.proto and ipv6.next lead from one header to the next "
-        "(leave them out where another layer follows)");
+        "eth.type, vlan.tpid, ipv4.proto and ipv6.next must name the next header (leave them out "
+        "if another layer follows)");
   }
   return std::move(made_);
 }

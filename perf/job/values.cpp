@@ -55,7 +55,8 @@ Result<PairText> split_pair(std::string_view text) {
   const auto parts = split(text, ',');
   if (parts.size() == 1) return PairText{parts[0], parts[0]};
   if (parts.size() > 2 || (parts[0].empty() && parts[1].empty())) {
-    return refused(text, "is not a value for each direction (as A for both, A,B for tx and rx)");
+    return refused(text,
+                   "is not a value for both directions (write A for both, or A,B for tx and rx)");
   }
   return PairText{parts[0], parts[1]};
 }

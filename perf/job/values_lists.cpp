@@ -48,7 +48,7 @@ Result<FrameSizes> parse_frame_sizes(std::string_view text) {
 Result<FrameSizes> parse_frame_split(std::string_view text) {
   if (same_word(text, "imix")) return imix_sizes();
   const auto refuse = [&](const std::string& why) {
-    return refused(text, "is not a split of frame sizes (as 64/70:1514/30): " + why);
+    return refused(text, "is not a list of frame sizes with weights (as 64/70:1514/30): " + why);
   };
   FrameSizes sizes{{}};
   std::vector<std::size_t> open;  // those without a weight
@@ -56,7 +56,7 @@ Result<FrameSizes> parse_frame_split(std::string_view text) {
   for (const std::string_view item : split(text, ':')) {
     const std::size_t slash = item.find('/');
     auto part = parse_range(item.substr(0, slash));
-    if (!part) return refuse('"' + std::string(item) + "\" needs " + kSizeForm);
+    if (!part) return refuse('"' + std::string(item) + "\" must be " + kSizeForm);
     const std::string_view weight_text =
         slash == std::string_view::npos ? std::string_view() : item.substr(slash + 1);
     if (weight_text.empty()) {
@@ -64,7 +64,7 @@ Result<FrameSizes> parse_frame_split(std::string_view text) {
     } else {
       const auto weight = base::read_digits(weight_text);
       if (!weight || *weight > kMaxWeight) {
-        return refuse("a weight is a whole number up to " + std::to_string(kMaxWeight));
+        return refuse("a weight must be a whole number up to " + std::to_string(kMaxWeight));
       }
       part->weight = static_cast<std::uint32_t>(*weight);
       sum += *weight;
@@ -138,7 +138,8 @@ Result<std::vector<std::byte>> parse_pattern(std::string_view text) {
       rest.remove_prefix(2);
       const std::size_t digits =
           std::min(rest.find_first_not_of("0123456789abcdefABCDEF"), rest.size());
-      if (digits == 0 || digits % 2 != 0) return refuse("two hexadecimal digits make a byte");
+      if (digits == 0 || digits % 2 != 0)
+        return refuse("write two hexadecimal digits for each byte");
       for (std::size_t i = 0; i < digits; i += 2) {
         bytes.push_back(static_cast<std::byte>(*base::read_digits(rest.substr(i, 2), 16)));
       }
@@ -152,7 +153,7 @@ Result<std::vector<std::byte>> parse_pattern(std::string_view text) {
       if (at >= rest.size()) return refuse("the text does not end with a quotation mark");
       rest.remove_prefix(at + 1);
     } else {
-      return refuse("it is neither hexadecimal with 0x before it nor a text in quotation marks");
+      return refuse("write hexadecimal digits after 0x, or text in quotation marks");
     }
   }
   if (bytes.empty()) return refuse("it is empty");
@@ -170,7 +171,7 @@ Result<ErrorClasses> parse_error_classes(std::string_view text) {
                        word == "verify" || word == "overrun" || word == "lock";
     if (!known) {
       return refused(text,
-                     "names no classes of errors (none, all, or some of tx, rx, io, verify, "
+                     "is not a list of error classes (none, all, or some of tx, rx, io, verify, "
                      "overrun, lock, as tx,verify)");
     }
     classes.tx |= io || word == "tx" || word == "write";

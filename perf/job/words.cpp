@@ -43,7 +43,7 @@ class Splitter {
   }
   bool take_escaped(std::string& word) {
     if (rest_.empty()) {
-      missing_ = "nothing follows the backslash at its end";
+      missing_ = "it ends with a backslash";
       return false;
     }
     word += take();
@@ -81,7 +81,7 @@ Result<std::vector<std::string>> split_words(std::string_view text) {
     if (words.size() > kMaxWords) return refuse("it has more than 1024 words");
   }
   if (splitter.missing() != nullptr) return refuse(splitter.missing());
-  if (words.empty() || words[0].empty()) return refuse("it names no program");
+  if (words.empty() || words[0].empty()) return refuse("it does not name a program");
   return words;
 }
 

@@ -24,7 +24,8 @@ std::vector<int> share_of(const std::vector<int>& cpus, CpuPolicy policy, std::u
 Planner::Planner(const JobSet& set) {
   if (set.jobs.empty()) {
     problems_.emplace_back(
-        "there are no jobs (write a section, as [name], or options on the command line)");
+        "there are no jobs (write a section such as [name] in a job file, or options on the "
+        "command line)");
     return;
   }
   multiply_engines(set.jobs);
@@ -91,7 +92,7 @@ void Planner::check_each() {
   for (const Draft& draft : drafts_) {
     const JobOptions& job = draft.options;
     if (!names.insert(job.name).second)
-      problem(job, "another job has that name (choose one for each)");
+      problem(job, "another job has that name (give each job its own)");
     std::vector<std::string> found;
     check_alone(job, found);
     for (const std::string& what : found) problem(job, what);
@@ -99,10 +100,11 @@ void Planner::check_each() {
     lasting = lasting || !job.background;
   }
   if (!lasting)
-    problem(drafts_[0].options, "background: all jobs have it, so no job keeps the run going");
+    problem(drafts_[0].options,
+            "background: all jobs have background=1, so no job keeps the run going");
   if (count > 2 * kMaxJobs) {
     problems_.push_back("there are more than " + std::to_string(kMaxJobs) +
-                        " jobs in all (numjobs counts)");
+                        " jobs in all, clones included (see numjobs)");
   }
 }
 
@@ -140,8 +142,8 @@ void Planner::make_clones() {
     const bool with_peer = wants_peer(draft);
     if (written.rw == Role::txrx && written.rwmixtx != 50 && !with_peer) {
       problem(written,
-              "rwmixtx: divides the rate between a job and the peer made for it, and this one has "
-              "none (give each job a rate of its own)");
+              "rwmixtx: divides the rate between a job and the peer made for it, but no peer is "
+              "made for this job (give each job its own rate)");
     }
     for (std::uint32_t clone = 0; clone < written.numjobs; ++clone) {
       JobOptions options = written;
@@ -180,8 +182,9 @@ void Planner::check_names() {
   std::set<std::string> names;
   for (const PlannedJob& job : plan_) {
     if (!names.insert(job.options.name).second) {
-      problem(job.options,
-              "another job, or a clone or peer of one, has that name (choose another)");
+      problem(
+          job.options,
+          "another job, or a clone or peer of another job, has that name (choose another name)");
     }
   }
 }
@@ -197,8 +200,8 @@ void Planner::drop_idle_minimums() {
 void Planner::check_searches() {
   for (const std::size_t idle : idle_beside_searches(plan_)) {
     problem(plan_[idle].options,
-            "background: beside a job with search only background jobs run, and jobs that receive "
-            "(give it background=1)");
+            "background: a search runs only beside background jobs and jobs that receive (give "
+            "this job background=1)");
   }
 }
 

@@ -57,26 +57,26 @@ class Checker {
 void Checker::role() {
   if (!sends(job_.rw)) {
     const std::string role = job_.rw == Role::rx ? "rw=rx" : "rw=echo";
-    require(job_.to.empty(),
-            "to: a job with " + role + " sends to nobody by itself (leave it out)");
+    require(job_.to.empty(), "to: a job with " + role + " sends nothing by itself (leave it out)");
     require(job_.thinktime.count() == 0,
             "thinktime: a job with " + role + " sends nothing by itself (leave it out)");
-    require(job_.search == Search::none,
-            "search: a job with " + role + " has no rate to search for (write it at the sender)");
+    require(
+        job_.search == Search::none,
+        "search: a job with " + role + " has no rate to search for (give search to the sender)");
     require(job_.replay.empty(),
             "replay: a job with " + role + " sends nothing by itself (use rw=tx)");
   }
   require(job_.rw != Role::pingpong || job_.replay.empty(),
-          "replay: nobody answers the frames of a capture (use rw=tx)");
+          "replay: the frames of a capture get no replies (use rw=tx)");
   const bool later = job_.verify_async != 0 || job_.verify_backlog != 0;
-  require(
-      !later || (job_.rw != Role::pingpong && job_.rw != Role::echo),
-      std::string(job_.verify_async != 0 ? "verify_async" : "verify_backlog") +
-          ": a job that asks or answers checks each frame before it sends the next (leave it out)");
+  require(!later || (job_.rw != Role::pingpong && job_.rw != Role::echo),
+          std::string(job_.verify_async != 0 ? "verify_async" : "verify_backlog") +
+              ": with rw=pingpong and rw=echo, a job checks each frame before it sends the next "
+              "(leave it out)");
   require(!job_.verify_only || job_.rw == Role::rx,
           "verify_only: such a job sends nothing (use rw=rx)");
   require(!job_.verify_only || (job_.verify && job_.do_verify),
-          "verify_only: verify=0 and do_verify=0 leave nothing to do");
+          "verify_only: with verify=0 or do_verify=0, the job has nothing to check");
 }
 
 void Checker::length() {
@@ -85,7 +85,8 @@ void Checker::length() {
   const bool limited = job_.runtime.count() > 0 || job_.number_ios != 0 || job_.size_bytes != 0 ||
                        job_.io_limit_bytes != 0 || !job_.replay.empty();
   require(!sends_traffic() || limited || job_.search != Search::none || job_.background,
-          "runtime: nothing says when the job ends (give runtime, number_ios, size or io_limit)");
+          "runtime: the job has no limit and would never end (give runtime, number_ios, size or "
+          "io_limit)");
   require(job_.loops == 1 || job_.size_bytes != 0 || !job_.replay.empty(),
           "loops: needs size or replay, which define a loop");
 }
@@ -116,10 +117,10 @@ void Checker::traffic() {
 void Checker::mix() {
   require(has_rate(), "rwmixtx: needs rate or rate_iops, which it divides");
   require(job_.rate_bps.tx == job_.rate_bps.rx && job_.rate_fps.tx == job_.rate_fps.rx,
-          "rwmixtx: the directions have rates of their own already (give one rate for both)");
+          "rwmixtx: each direction already has its own rate (give one rate for both)");
   // A rate of 0 would mean no limit.
-  require(job_.rwmixtx != 0, "rwmixtx: 0 leaves the job nothing to send (use rw=rx)");
-  require(job_.rwmixtx != 100, "rwmixtx: 100 leaves the job nothing to receive (use rw=tx)");
+  require(job_.rwmixtx != 0, "rwmixtx: with 0, the job sends nothing (use rw=rx)");
+  require(job_.rwmixtx != 100, "rwmixtx: with 100, the job receives nothing (use rw=tx)");
   if (job_.rwmixtx == 0 || job_.rwmixtx == 100) return;
   for (const std::uint64_t rate : {job_.rate_bps.tx, job_.rate_fps.tx}) {
     const PerDirection<std::uint64_t> shares = mixed(rate, job_.rwmixtx);
@@ -153,14 +154,14 @@ void Checker::frames() {
   for (const FrameSizes::Part& part : parts) {
     require(part.min >= min, std::string("bs: with ") +
                                  (job_.headers.empty() ? "a vlan tag" : "these headers") +
-                                 " a frame has " + std::to_string(min) + " bytes at least, not " +
+                                 " a frame has " + std::to_string(min) + " bytes or more, not " +
                                  std::to_string(part.min));
     // With TCP, a frame is what one write sends. The sizes that an existing bus accepts are checked
     // when it is opened.
     const bool tcp = job_.engine == EngineKind::host && job_.proto == HostProtocol::tcp;
     if (!tcp && part.max > kMaxOnAWire) {
-      require(false, "bs: frames have up to " + std::to_string(kMaxOnAWire) +
-                         " bytes, and writes up to 1m with engine=host and proto=tcp only");
+      require(false, "bs: a frame has at most " + std::to_string(kMaxOnAWire) +
+                         " bytes (1m only with engine=host and proto=tcp)");
       break;
     }
     const bool fits = tcp || !job_.bus.empty() || part.max <= job_.mtu + link;
@@ -173,13 +174,14 @@ void Checker::frames() {
 
 void Checker::headers() {
   if (job_.headers.empty()) return;
-  require(!job_.vlan, "vlan: headers say which tags a frame has (leave it out)");
+  require(!job_.vlan,
+          "vlan: the option headers already says which tags a frame has (leave vlan out)");
   require(job_.replay.empty(),
           "headers: the frames of a capture have headers already (leave it out)");
   require(job_.rw == Role::tx || job_.rw == Role::txrx,
-          "headers: only a job that sends, and gets no replies, can have them (use rw=tx)");
+          "headers: only a job that sends and gets no replies can have headers (use rw=tx)");
   require(job_.engine != EngineKind::host && job_.engine != EngineKind::udp,
-          std::string("headers: the kernel makes those of engine=") + name_of(job_.engine) +
+          std::string("headers: the kernel makes the headers of engine=") + name_of(job_.engine) +
               " (leave it out)");
 }
 
@@ -196,21 +198,22 @@ void Checker::engine() {
     require(job_.engine != EngineKind::null,
             "io_submit_mode: engine=null cannot be used by two threads (use inline)");
     require(job_.engine != EngineKind::host || job_.proto != HostProtocol::tcp,
-            "io_submit_mode: a connection of TCP cannot be used by two threads (use inline)");
+            "io_submit_mode: a TCP connection cannot be used by two threads (use inline)");
   }
   if (job_.engine == EngineKind::pcap) {
     require(job_.rw == Role::tx || job_.rw == Role::rx,
-            "rw: a capture file is written (rw=tx) or read (rw=rx)");
+            "rw: a job either writes a capture file (rw=tx) or reads it (rw=rx)");
     require(!job_.filename.empty(), "filename: engine=pcap needs the file's path");
   }
   if (job_.engine == EngineKind::null) {
     require(job_.rw == Role::tx || job_.rw == Role::txrx,
-            "rw: nobody else is on engine=null (use rw=tx, or rw=txrx to receive what it sends)");
-    require(job_.to.empty(), "to: nobody else is on engine=null (leave it out)");
+            "rw: no other job can be on engine=null (use rw=tx, or rw=txrx to receive what the job "
+            "sends)");
+    require(job_.to.empty(), "to: no other job can be on engine=null (leave it out)");
   }
   if (job_.engine != EngineKind::host) {
     require(job_.exec.empty(), "exec: only engine=host has a host to run it on");
-    require(job_.ip.empty(), "ip: only engine=host has addresses");
+    require(job_.ip.empty(), "ip: only engine=host has IP addresses");
   }
   if (!job_.exec.empty()) {
     const std::string remedy =
@@ -222,7 +225,7 @@ void Checker::engine() {
   require(job_.engine != EngineKind::host || !job_.thread,
           "thread: an emulated host is a process (leave it out)");
   require(job_.ip.empty() || job_.numjobs == 1,
-          "ip: " + std::to_string(job_.numjobs) + " jobs cannot have one address (leave it out)");
+          "ip: " + std::to_string(job_.numjobs) + " jobs cannot share one address (leave it out)");
 }
 
 void Checker::searches() {
@@ -231,19 +234,21 @@ void Checker::searches() {
           "latency_target: needs search=latency_target (give latency_target=0, or that search)");
   if (job_.search == Search::none) return;
   require(!has_rate(),
-          "search: it searches for the rate, so none can be given (search_max_iops bounds it)");
+          "search: it searches for the rate, so no rate can be given (search_max_iops limits the "
+          "search)");
   require(job_.number_ios == 0 && job_.size_bytes == 0 && job_.io_limit_bytes == 0 &&
               !job_.time_based && job_.loops == 1,
           "search: each trial takes search_trial, so size, loops, number_ios, io_limit and "
-          "time_based cannot be given (runtime bounds them all together)");
-  require(job_.replay.empty(), "search: replay has a rate already");
+          "time_based cannot be given (runtime limits all trials together)");
+  require(job_.replay.empty(), "search: replay already has a rate");
   require(job_.numjobs == 1, "search: clones would disturb each other (use numjobs=1)");
   require(job_.thinktime.count() == 0, "search: thinktime would be part of the rate");
   require(job_.steadystate.empty(), "search: steadystate would end its trials");
   require(job_.engine != EngineKind::null && job_.engine != EngineKind::pcap,
-          std::string("search: nothing is lost on engine=") + name_of(job_.engine));
-  require(job_.search != Search::latency_target || bound,
-          "search: latency_target needs the option latency_target, the bound to keep");
+          std::string("search: no frames can be lost on engine=") + name_of(job_.engine));
+  require(
+      job_.search != Search::latency_target || bound,
+      "search: search=latency_target needs the option latency_target, the highest latency allowed");
   require(job_.search != Search::latency_target || !job_.disable_lat,
           "disable_lat: without latencies, latency_target cannot work");
   require((job_.search == Search::pdr) == (job_.search_loss > 0),
@@ -254,11 +259,12 @@ void Checker::records() {
   require(job_.replay.empty() || job_.rate_catchup != CatchUp::skip,
           "rate_catchup: skip would leave frames of the capture out (use burst or limited)");
   require(job_.replay.empty() || job_.ramp_time.count() == 0,
-          "ramp_time: the frames of a capture do not say what belongs to it (leave it out)");
+          "ramp_time: the frames of a capture do not show whether they belong to the ramp (leave "
+          "it out)");
   require(job_.steadystate.empty() || job_.ss_dur.count() == 0 ||
               job_.ss_dur >= std::chrono::seconds(2),
-          "ss_dur: must be at least 2 s, because there is one rate per second and one alone shows "
-          "no change");
+          "ss_dur: must be at least 2 s, because there is one rate per second, and a single rate "
+          "shows no change");
   const auto needs_latency = [&](const char* name, bool given) {
     require(!job_.disable_lat || !given,
             std::string("disable_lat: without latencies, ") + name + " cannot work");
@@ -269,12 +275,12 @@ void Checker::records() {
   needs_latency("max_latency", job_.max_latency.count() > 0);
   const bool averages =
       !job_.write_bw_log.empty() || !job_.write_iops_log.empty() || !job_.write_lat_log.empty();
-  require(
-      job_.write_hist_log.empty() || !averages || job_.log_hist % job_.log_avg == 0ns ||
-          job_.log_avg % job_.log_hist == 0ns,
-      "log_hist_msec: neither it nor log_avg_msec is a multiple of the other (as 500 and 1000)");
+  require(job_.write_hist_log.empty() || !averages || job_.log_hist % job_.log_avg == 0ns ||
+              job_.log_avg % job_.log_hist == 0ns,
+          "log_hist_msec: log_hist_msec or log_avg_msec must be a multiple of the other (as 500 "
+          "and 1000)");
   require(job_.verify_state_load.empty() || job_.numjobs == 1,
-          "verify_state_load: a state is of one job (use numjobs=1)");
+          "verify_state_load: a state belongs to one job (use numjobs=1)");
 }
 
 void Checker::place() {

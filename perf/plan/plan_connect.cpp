@@ -41,10 +41,9 @@ void Planner::connect() {
       problem(from.options, unknown("to", from.options.to));
     } else if (found.size() > 1) {
       problem(from.options, "to: \"" + from.options.to +
-                                "\" is run over several engines (give this "
-                                "job the same list)");
+                                "\" runs over several engines (give this job the same list)");
     } else if (found[0] == d) {
-      problem(from.options, "to: a job cannot send to itself (leave it out, and a peer is made)");
+      problem(from.options, "to: a job cannot send to itself (leave 'to' out, and a peer is made)");
     } else {
       connect(from, drafts_[found[0]]);
     }
@@ -66,8 +65,8 @@ void Planner::connect(const Draft& from, const Draft& to) {
   const std::string name = "to: \"" + to.options.name + '"';
   if (from.options.rw == Role::pingpong ? !answers : !receives) {
     return problem(from.options, name + (from.options.rw == Role::pingpong
-                                             ? " does not answer (it needs rw=echo)"
-                                             : " does not receive (it needs rw=rx or rw=txrx)"));
+                                             ? " sends no replies (give it rw=echo)"
+                                             : " does not receive (give it rw=rx or rw=txrx)"));
   }
   if (from.options.engine != to.options.engine) {
     return problem(from.options, name + " is on engine=" + name_of(to.options.engine) +
@@ -94,10 +93,10 @@ void Planner::check_receivers() {
     const bool fed = reached[i] || job.engine == EngineKind::pcap || job.verify_only ||
                      job.background || !job.exec.empty();
     if (waits_for_frames && !fed) {
-      problem(job, "rw: nobody sends to this job (name it in the 'to' of a sender)");
+      problem(job, "rw: no job sends to this job (name it in the 'to' of a sender)");
     }
     if (job.rw == Role::txrx && plan_[i].to == kNoJob && job.exec.empty()) {
-      problem(job, "rw: this job has nobody to send to (give it 'to')");
+      problem(job, "rw: this job has no receiver (give it 'to')");
     }
   }
 }

@@ -35,7 +35,7 @@ void Planner::order() {
           problem(draft.options, "wait_for: a job cannot wait for itself");
         } else if (drafts_[other].options.background) {
           problem(draft.options, "wait_for: \"" + drafts_[other].options.name +
-                                     "\" has background=1, and ends only when all others have");
+                                     "\" has background=1, so it ends only after all other jobs");
         }
         waits.insert(waits.end(), drafts_[other].clones.begin(), drafts_[other].clones.end());
         waits.insert(waits.end(), drafts_[other].peers.begin(), drafts_[other].peers.end());

@@ -32,10 +32,11 @@ void Planner::name_wires() {
     const std::size_t to = plan_[i].to;
     if (has_room(i) || to == kNoJob || to == i) continue;
     if ((partner[to] != kNoJob && partner[to] != i) || (partner[i] != kNoJob && partner[i] != to)) {
-      problem(plan_[i].options,
-              std::string("to: engine=") + name_of(plan_[i].options.engine) +
-                  " joins two jobs, and \"" + plan_[to].options.name +
-                  "\" has another already (give each its own, or use engine=bus)");
+      problem(
+          plan_[i].options,
+          std::string("to: engine=") + name_of(plan_[i].options.engine) +
+              " connects only two jobs, and \"" + plan_[to].options.name +
+              "\" already has another partner (give each job its own partner, or use engine=bus)");
     }
     partner[to] = i;
     partner[i] = to;
@@ -99,9 +100,8 @@ void Planner::check_files() {
     if (path.empty()) return;
     const auto [writer, is_new] = writers.emplace(path, &job);
     if (is_new) return;
-    problem(job.options, std::string(option) + ": \"" + path + "\" is written by job \"" +
-                             writer->second->options.name +
-                             "\" already (give each job a file of its own)");
+    problem(job.options, std::string(option) + ": \"" + path + "\" is already written by job \"" +
+                             writer->second->options.name + "\" (give each job its own file)");
   };
   for (const PlannedJob& job : plan_) {
     check(job, "write_pcap", job.options.write_pcap);

@@ -200,7 +200,7 @@ TEST(HeaderFields, LayersStandOnEachOtherUpToEightTags) {
   for (const std::string& headers :
        {tags + "/vlan", std::string("eth/eth"), std::string("ipv4/ipv6"), std::string("ipv4/ipv4"),
         std::string("ipv4/udp/tcp"), std::string("vlan/eth"), std::string("tcp")}) {
-    EXPECT_NE(why(headers).find("do not stand on each other"), std::string::npos) << headers;
+    EXPECT_NE(why(headers).find("do not fit together"), std::string::npos) << headers;
   }
 }
 
@@ -224,9 +224,9 @@ TEST_F(HeadersOfACapture, AreThoseOfItsFirstFrameUnlessItSaysWhich) {
   EXPECT_EQ(frame_of("pcap(" + path + ",1)")[22], std::byte{1});
   EXPECT_EQ(frame_of("pcap(" + path + ",2)")[22], std::byte{2});
   EXPECT_NE(why("pcap(" + path + ",3)").find("there is no frame 3"), std::string::npos);
-  EXPECT_NE(why("pcap(" + path + ",0)").find("pcap takes a path"), std::string::npos);
+  EXPECT_NE(why("pcap(" + path + ",0)").find("pcap needs a path"), std::string::npos);
   EXPECT_NE(why("pcap(" + path + ")/tcp").find("has no tcp"), std::string::npos);
-  EXPECT_NE(why("pcap(" + path + ")/vlan").find("has no vlan"), std::string::npos);
+  EXPECT_NE(why("pcap(" + path + ")/vlan").find("too few layers of type vlan"), std::string::npos);
 }
 
 TEST_F(HeadersOfACapture, HaveAnUdpSumAsTheFrameHasUnlessTheTextSaysOtherwise) {
@@ -252,8 +252,7 @@ TEST_F(HeadersOfACapture, AreOfNoFragmentAndOfUdpOrTcpAlone) {
   for (int number = 2; number <= 7; ++number) {
     const std::string text = std::to_string(number);
     EXPECT_NE(why("pcap(" + path + ',' + text + ')').find("frame " + text), std::string::npos);
-    EXPECT_NE(why("pcap(" + path + ',' + text + ')').find("is none of UDP or TCP"),
-              std::string::npos);
+    EXPECT_NE(why("pcap(" + path + ',' + text + ')').find("is not UDP or TCP"), std::string::npos);
   }
 }
 

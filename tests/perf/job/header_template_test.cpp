@@ -146,14 +146,15 @@ TEST(HeaderTemplate, ErrorsNameTheFieldAndHowToWriteIt) {
   EXPECT_NE(why("ipv4(tos=1)").find("\"tos=1\" is not a field of ipv4 (dscp, ecn, id"),
             std::string::npos);
   EXPECT_NE(why("ospf").find("\"ospf\" is not a layer"), std::string::npos);
-  EXPECT_NE(why("udp").find("do not stand on each other"), std::string::npos);
-  EXPECT_NE(why("udp/ipv4").find("do not stand on each other"), std::string::npos);
-  EXPECT_NE(why("vlan(id=inc(5,4))").find("vlan.id: inc takes the least"), std::string::npos);
-  EXPECT_NE(why("eth(type=inc(1,2))").find("eth.type is the same in all frames"),
+  EXPECT_NE(why("udp").find("do not fit together"), std::string::npos);
+  EXPECT_NE(why("udp/ipv4").find("do not fit together"), std::string::npos);
+  EXPECT_NE(why("vlan(id=inc(5,4))").find("vlan.id: inc needs the least"), std::string::npos);
+  EXPECT_NE(why("eth(type=inc(1,2))").find("eth.type must be the same in all frames"),
             std::string::npos);
-  EXPECT_NE(why("eth(type=1)/ipv4").find("lead from one header to the next"), std::string::npos);
-  EXPECT_NE(why("ipv4(src=1.1.1.1").find("lacks its closing parenthesis"), std::string::npos);
-  EXPECT_NE(why("ipv6/udp(checksum=0)").find("over IPv6 there is always one"), std::string::npos);
+  EXPECT_NE(why("eth(type=1)/ipv4").find("must name the next header"), std::string::npos);
+  EXPECT_NE(why("ipv4(src=1.1.1.1").find("has no closing parenthesis"), std::string::npos);
+  EXPECT_NE(why("ipv6/udp(checksum=0)").find("UDP over IPv6 always has a checksum"),
+            std::string::npos);
   EXPECT_NE(why("ipv6(src=inc(fd00::1,fd01::1))").find("begin with the same 64 bits"),
             std::string::npos);
   EXPECT_NE(why("pcap(/nonexistent)").find("/nonexistent"), std::string::npos);

@@ -128,7 +128,7 @@ TEST(Plan, PairsOnTwoEndedEnginesHaveAWireEach) {
   EXPECT_EQ(named[0].options.wire, named[1].options.wire);
   EXPECT_FALSE(named[0].options.wire.empty());
   expect_problem("[r]\nrw=rx\nengine=udp\n" + sender("engine=udp\nto=r\nnumjobs=2"),
-                 "\"r\" has another already");
+                 "\"r\" already has another partner");
   // A bus has room for all.
   EXPECT_EQ(plan_of(sender("numjobs=2"))[2].options.wire, "");
 }
@@ -196,23 +196,23 @@ TEST(Plan, NoJobWaitsForItselfByAnyWay) {
 TEST(Plan, ReceiversMustBeAbleToReceiveAndBeThereInTime) {
   expect_problem(sender("to=a"), "cannot send to itself");
   expect_problem(sender("to=b") + "[b]\nrw=echo\n", "does not receive");
-  expect_problem(sender("rw=pingpong\nto=b") + "[b]\nrw=rx\n", "does not answer");
+  expect_problem(sender("rw=pingpong\nto=b") + "[b]\nrw=rx\n", "sends no replies");
   expect_problem(sender("to=b") + "[b]\nrw=rx\nengine=udp\n", "engine=udp");
   expect_problem(sender("to=b") + "[b]\nrw=rx\nwire=w\n", "another wire");
   expect_problem(sender("to=b") + "[b]\nrw=rx\nbus=/tmp/x\n", "another wire");
   expect_problem(sender("to=b") + "[b]\nrw=rx\nstonewall\n", "starts later");
   expect_problem(sender("to=b") + "[b]\nrw=rx\nstart_delay=1\n", "starts later");
-  expect_problem("[b]\nrw=rx\n", "nobody sends to this job");
-  expect_problem("[b]\nrw=echo\n", "nobody sends to this job");
-  expect_problem("[b]\nrw=rx\nto=a\n" + sender("to=b"), "sends to nobody by itself");
+  expect_problem("[b]\nrw=rx\n", "no job sends to this job");
+  expect_problem("[b]\nrw=echo\n", "no job sends to this job");
+  expect_problem("[b]\nrw=rx\nto=a\n" + sender("to=b"), "sends nothing by itself");
 }
 
 TEST(Plan, WhoSendsBackHasSomebodyToSendTo) {
   const std::string both = "runtime=1\nrw=txrx\n";
   expect_problem("[a]\n" + both + "numjobs=2\n[b]\n" + both + "to=a\n",
-                 "job \"a.1\": rw: this job has nobody to send to");
+                 "job \"a.1\": rw: this job has no receiver");
   expect_problem("[r]\nrw=rx\nengine=bus,unix\n" + sender("to=r"),
-                 "to: \"r\" is run over several engines");
+                 "to: \"r\" runs over several engines");
 }
 
 TEST(Plan, NamesOccurOnce) {
@@ -254,7 +254,7 @@ TEST(Plan, AMixDividesTheSumOfBothRates) {
   EXPECT_EQ(plan[1].options.rate_bps.tx, 6'000'000U);
   EXPECT_EQ(plan[0].options.rate_fps.tx + plan[1].options.rate_fps.tx, 2002U);
   expect_problem(sender("rw=txrx\nrwmixtx=70"), "needs rate");
-  expect_problem(sender("rw=txrx\nrwmixtx=70\nrate=1Mbit,2Mbit"), "rates of their own");
+  expect_problem(sender("rw=txrx\nrwmixtx=70\nrate=1Mbit,2Mbit"), "already has its own rate");
 }
 
 // A share of 0 would be a rate of 0, which is no limit.
@@ -267,8 +267,9 @@ TEST(Plan, AMixLeavesNoDirectionWithoutARate) {
 
 TEST(Plan, AMixIsForAPeerMadeForTheJob) {
   const std::string mix = "rw=txrx\nrate=1Mbit\nrwmixtx=70\n";
-  expect_problem(sender(mix + "engine=null"), "this one has none");
-  expect_problem(sender(mix + "to=b") + "[b]\nrw=txrx\nruntime=1\n", "this one has none");
+  expect_problem(sender(mix + "engine=null"), "no peer is made for this job");
+  expect_problem(sender(mix + "to=b") + "[b]\nrw=txrx\nruntime=1\n",
+                 "no peer is made for this job");
   expect_problem(sender("rw=txrx\nto=b") + "[b]\nruntime=1\n" + mix, "job \"b\": rwmixtx");
 }
 
@@ -323,9 +324,9 @@ TEST(Plan, NoTwoJobsWriteOneFile) {
   EXPECT_EQ(plan[0].options.write_pcap, "x.bus");
   EXPECT_EQ(plan[2].options.write_pcap, "x.udp");
   expect_problem("[global]\nwrite_pcap=x\nruntime=1\n[a]\n[b]\n",
-                 "write_pcap: \"x\" is written by job \"a\" already");
+                 "write_pcap: \"x\" is already written by job \"a\"");
   expect_problem("[global]\nengine=pcap\nfilename=x\nruntime=1\n[a]\n[b]\n",
-                 "filename: \"x\" is written by job \"a\" already");
+                 "filename: \"x\" is already written by job \"a\"");
   const auto clones = plan_of(sender("engine=pcap\nfilename=x\nnumjobs=2"));
   EXPECT_EQ(clones[1].options.filename, "x.1");
   // Who only receives records nothing.
@@ -573,22 +574,22 @@ TEST(Plan, MinimumsStayWithTheDirectionThatHasTraffic) {
 
 TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
   for (const auto& [lines, words] : std::initializer_list<Contradiction>{
-           {"runtime=0", "runtime: nothing says when"},
+           {"runtime=0", "runtime: the job has no limit"},
            {"runtime=0\nnumber_ios=1\ntime_based", "time_based: needs runtime"},
            {"loops=2", "loops: needs size"},
            {"rw=echo\nthinktime=1", "thinktime: a job with rw=echo"},
            {"rw=rx\nsearch=ndr", "search: a job with rw=rx"},
-           {"rw=pingpong\nreplay=x", "replay: nobody answers"},
+           {"rw=pingpong\nreplay=x", "replay: the frames of a capture get no replies"},
            {"verify_only", "verify_only: such a job sends nothing"},
-           {"rw=rx\nverify_only\nverify=0", "verify_only: verify=0"},
+           {"rw=rx\nverify_only\nverify=0", "verify_only: with verify=0"},
            {"thinktime=1ms\nthinktime_spin=2ms", "thinktime_spin: is longer"},
            {"rate_process=poisson", "rate_process: poisson needs rate"},
            {"rate=1Mbit\nrate_min=2Mbit", "rate_min: is more"},
            {"rate_iops=1k\nrate_iops_min=2k", "rate_iops_min: is more"},
            {"rw=pingpong\niodepth=4\niodepth_low=4", "iodepth_low: is not below"},
            {"rw=pingpong\niodepth=4\niodepth_batch_complete_min=5", "complete_min: is more"},
-           {"rw=pingpong\nverify_async=2", "verify_async: a job that asks"},
-           {"rw=pingpong\nverify_backlog=100", "verify_backlog: a job that asks"},
+           {"rw=pingpong\nverify_async=2", "verify_async: with rw=pingpong"},
+           {"rw=pingpong\nverify_backlog=100", "verify_backlog: with rw=pingpong"},
            {"payload=pattern", "payload: pattern needs"},
            {"payload=zero\nbuffer_compress_percentage=5",
             "buffer_compress_percentage: is only for"},
@@ -596,9 +597,9 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
            {"bs=1515", "give it mtu=1501"},
            {"rw=txrx\nbs=64,1515", "give it mtu=1501"},
            {"engine=pcap", "filename: engine=pcap needs"},
-           {"engine=pcap\nfilename=x\nrw=pingpong", "rw: a capture file"},
-           {"engine=null\nrw=pingpong", "rw: nobody else is on engine=null"},
-           {"engine=null\nto=b", "to: nobody else is on engine=null"},
+           {"engine=pcap\nfilename=x\nrw=pingpong", "rw: a job either writes a capture file"},
+           {"engine=null\nrw=pingpong", "rw: no other job can be on engine=null"},
+           {"engine=null\nto=b", "to: no other job can be on engine=null"},
            {"exec=true", "exec: only engine=host"},
            {"ip=198.18.0.1/24", "ip: only engine=host"},
            {"engine=host\nip=198.18.0.1/24\nnumjobs=2", "ip: 2 jobs cannot"},
@@ -608,8 +609,8 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
            {"search=ndr\nrate=1Mbit", "search: it searches for the rate"},
            {"search=ndr\nnumber_ios=1", "search: each trial"},
            {"search=ndr\nnumjobs=2", "search: clones"},
-           {"search=ndr\nengine=null", "search: nothing is lost"},
-           {"search=latency_target", "search: latency_target needs"},
+           {"search=ndr\nengine=null", "search: no frames can be lost"},
+           {"search=latency_target", "search: search=latency_target needs"},
            {"latency_target=1ms\nsearch=ndr", "latency_target: needs"},
            {"latency_target=1ms\ndisable_lat", "disable_lat: without latencies, latency_target"},
            {"search=pdr", "search_loss: search=pdr"},
@@ -618,50 +619,53 @@ TEST(Plan, OptionsThatContradictEachOtherAreRefused) {
            {"verify_state_load=x\nnumjobs=2", "verify_state_load: a state"},
            {"disable_lat\nmax_latency=1ms", "disable_lat: without latencies, max_latency"},
            {"disable_lat\nwrite_hist_log=x", "disable_lat: without latencies, write_hist_log"},
-           {"write_hist_log=x\nwrite_lat_log=x\nlog_hist_msec=300", "log_hist_msec: neither"},
-           {"bs=128k", "writes up to 1m with engine=host and proto=tcp only"},
-           {"engine=host\nbs=128k", "writes up to 1m with engine=host and proto=tcp only"},
+           {"write_hist_log=x\nwrite_lat_log=x\nlog_hist_msec=300",
+            "log_hist_msec: log_hist_msec or log_avg_msec"},
+           {"bs=128k", "1m only with engine=host and proto=tcp"},
+           {"engine=host\nbs=128k", "1m only with engine=host and proto=tcp"},
            {"mss=536", "mss: is for engine=host with proto=tcp"},
            {"engine=host\ncongestion=reno", "congestion: is for engine=host with proto=tcp"},
            {"window=64k", "window: is for engine=host"},
            {"dscp=ef", "dscp: is for engine=host"},
-           {"headers=ipv4/udp", "with these headers a frame has 88 bytes at least, not 64"},
-           {"headers=vlan\nbs=100\nvlan=5", "vlan: headers say"},
+           {"headers=ipv4/udp", "with these headers a frame has 88 bytes or more, not 64"},
+           {"headers=vlan\nbs=100\nvlan=5", "vlan: the option headers already says"},
            {"headers=vlan\nbs=100\nrw=pingpong", "headers: only a job that sends"},
-           {"headers=vlan\nbs=100\nengine=host", "headers: the kernel makes those of engine=host"},
+           {"headers=vlan\nbs=100\nengine=host",
+            "headers: the kernel makes the headers of engine=host"},
            {"headers=ipv4\nbs=1515", "give it mtu=1501"},
-           {"rw=echo\nto=b", "to: a job with rw=echo sends to nobody"},
+           {"rw=echo\nto=b", "to: a job with rw=echo sends nothing"},
            {"rw=rx\nreplay=x", "replay: a job with rw=rx"},
-           {"rw=rx\nverify_only\ndo_verify=0", "verify_only: verify=0"},
-           {"rw=echo\nverify_async=2", "verify_async: a job that asks"},
+           {"rw=rx\nverify_only\ndo_verify=0", "verify_only: with verify=0"},
+           {"rw=echo\nverify_async=2", "verify_async: with rw=pingpong"},
            {"rate=3Mbit,1Mbit\nrate_min=2Mbit,2Mbit", "rate_min: is more"},
            {"rate_iops=3k,1k\nrate_iops_min=2k,2k", "rate_iops_min: is more"},
            {"io_submit_mode=offload\nfault=loss=1%", "io_submit_mode: a link with faults"},
            {"io_submit_mode=offload\nfault_rx=loss=1%", "io_submit_mode: a link with faults"},
            {"io_submit_mode=offload\nengine=null", "io_submit_mode: engine=null"},
-           {"io_submit_mode=offload\nengine=host\nproto=tcp", "io_submit_mode: a connection"},
-           {"engine=null\nrw=rx", "rw: nobody else is on engine=null"},
-           {"engine=pcap\nfilename=x\nrw=txrx", "rw: a capture file"},
+           {"io_submit_mode=offload\nengine=host\nproto=tcp", "io_submit_mode: a TCP connection"},
+           {"engine=null\nrw=rx", "rw: no other job can be on engine=null"},
+           {"engine=pcap\nfilename=x\nrw=txrx", "rw: a job either writes a capture file"},
            {"search=ndr\nrate_iops=1k", "search: it searches for the rate"},
            {"search=ndr\nsize=1m", "search: each trial"},
            {"search=ndr\nio_limit=1m", "search: each trial"},
            {"search=ndr\ntime_based", "search: each trial"},
            {"search=ndr\nsize=1m\nloops=2", "search: each trial"},
-           {"search=ndr\nreplay=x", "search: replay has a rate already"},
+           {"search=ndr\nreplay=x", "search: replay already has a rate"},
            {"search=ndr\nthinktime=1ms", "search: thinktime would be"},
            {"search=ndr\nsteadystate=iops:1%", "search: steadystate would end"},
-           {"search=ndr\nengine=pcap\nfilename=x", "search: nothing is lost on engine=pcap"},
+           {"search=ndr\nengine=pcap\nfilename=x", "search: no frames can be lost on engine=pcap"},
            {"disable_lat\npercentile_list=50", "disable_lat: without latencies, percentile_list"},
            {"steadystate=iops:1%\nss_dur=1999ms", "ss_dur: must be at least 2 s"},
            {"replay=x\nrate=1Mbit\nrate_catchup=skip", "rate_catchup: skip would leave"},
            {"replay=x\nramp_time=1", "ramp_time: the frames of a capture"},
            {"replay=x\nheaders=vlan", "headers: the frames of a capture"},
-           {"headers=vlan\nbs=100\nengine=udp", "headers: the kernel makes those of engine=udp"},
+           {"headers=vlan\nbs=100\nengine=udp",
+            "headers: the kernel makes the headers of engine=udp"},
            {"headers=vlan\nbs=100\nrw=echo", "headers: only a job that sends"},
-           {"vlan=5\nbs=63", "bs: with a vlan tag a frame has 64 bytes at least, not 63"},
-           {"headers=ipv4/udp\nbs=87", "with these headers a frame has 88 bytes at least, not 87"},
+           {"vlan=5\nbs=63", "bs: with a vlan tag a frame has 64 bytes or more, not 63"},
+           {"headers=ipv4/udp\nbs=87", "with these headers a frame has 88 bytes or more, not 87"},
            {"vlan=5\nbs=1519", "give it mtu=1501"},
-           {"engine=host\nproto=udp\nbs=65536", "writes up to 1m with engine=host"},
+           {"engine=host\nproto=udp\nbs=65536", "1m only with engine=host"},
        }) {
     expect_problem(sender(lines), words);
   }
@@ -690,7 +694,8 @@ TEST(Plan, AJobThatWouldNeverRunBesideASearchIsRefused) {
   const std::string search = sender("search=ndr\nto=rx") + "[rx]\nrw=rx\n";
   EXPECT_EQ(problems_of(set_of(search + "[noise]\nruntime=1\nbackground\n")), Words());
   EXPECT_EQ(problems_of(set_of(search + "[other]\nsearch=ndr\n")), Words());
-  expect_problem(search + "[noise]\nruntime=1\nto=rx\n", "background: beside a job with search");
+  expect_problem(search + "[noise]\nruntime=1\nto=rx\n",
+                 "background: a search runs only beside background jobs");
 }
 
 TEST(Plan, SeveralProblemsAreToldAtOnce) {

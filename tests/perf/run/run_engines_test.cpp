@@ -66,8 +66,8 @@ TEST(RunEngines, WhatOneCannotDoIsRefusedBeforeAnythingStarts) {
     ASSERT_FALSE(problems.empty()) << options;
     EXPECT_NE(problems[0].find(why), std::string::npos) << problems[0];
   };
-  refused("engine=null\nrw=pingpong\n", "nobody else is on engine=null");
-  refused("engine=pcap\nrw=txrx\nfilename=x\n", "rw: a capture file is written");
+  refused("engine=null\nrw=pingpong\n", "no other job can be on engine=null");
+  refused("engine=pcap\nrw=txrx\nfilename=x\n", "rw: a job either writes a capture file");
   refused("engine=pcap\n", "filename: engine=pcap needs the file's path");
   refused(
       "engine=unix\n[b]\nrw=rx\nengine=unix\n[c]\nengine=unix\nto=b\nnumber_ios=1\n"
