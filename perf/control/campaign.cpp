@@ -110,7 +110,7 @@ Result<RunResult> Campaign::run_trial(std::vector<PlannedJob> plan, const std::s
   }
   if (observer_ != nullptr) {
     observer_->on_run("search of " + name + ", trial " +
-                      (fps > 0 ? "at " + std::to_string(rate) + "/s" : "flat out"));
+                      (fps > 0 ? "at " + std::to_string(rate) + "/s" : "at full speed"));
   }
   return run_once(std::move(plan));
 }
@@ -141,8 +141,7 @@ Result<std::pair<SearchResult, RunResult>> Campaign::search(std::size_t job) {
     if (!trial && !best) return std::move(trial).error();
     if (!trial) {
       best->failures.push_back("job \"" + o.name +
-                               "\": its search ended early, for a trial could "
-                               "not be set up: " +
+                               "\": its search ended early, because a trial could not be set up: " +
                                trial.error().message);
       break;
     }

@@ -31,7 +31,8 @@ Result<void> IntervalLogs::File::create() {
   file = {std::fopen(path.c_str(), "we"), std::fclose};
   if (file) return {};
   Error error = Error::from_errno(errno, "cannot make the log " + path);
-  if (errno == ENOENT) error.message += " (make the directory, or name another: --aux-path)";
+  if (errno == ENOENT)
+    error.message += " (make the directory, or name another one with --aux-path)";
   return error;
 }
 
@@ -59,9 +60,9 @@ Result<std::unique_ptr<IntervalLogs>> IntervalLogs::open(std::span<const Planned
     const auto create = [&](File& each) -> Result<void> {
       const auto [writer, is_new] = writers.emplace(each.path, o.name);
       if (is_new) return each.create();
-      return Error(Errc::bad_argument, "the log " + each.path + " is that of job \"" +
+      return Error(Errc::bad_argument, "the log " + each.path + " is already that of job \"" +
                                            writer->second +
-                                           "\" already (rename a job, or give it another prefix)");
+                                           "\" (rename a job, or give it another prefix)");
     };
     Result<void> made;
     for (File& each : log.files) {
@@ -212,7 +213,7 @@ std::vector<std::string> IntervalLogs::finish() {
     if (!file.file) return;
     if (std::fclose(file.file.release()) != 0 && file.failure == 0) file.failure = errno;
     if (file.failure == 0) return;
-    lost.push_back("the log " + file.path + " is not whole: " + std::strerror(file.failure));
+    lost.push_back("the log " + file.path + " is not complete: " + std::strerror(file.failure));
   };
   for (Log& log : logs_) {
     for (File& file : log.files) close(file);

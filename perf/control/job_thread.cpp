@@ -48,8 +48,7 @@ Result<std::unique_ptr<JobRunner>> JobRunner::start(bool thread, std::function<i
   const pid_t controller = ::getpid();
   const pid_t pid = ::fork();
   if (pid < 0) {
-    return Error::from_errno(errno, "cannot start a process",
-                             "ulimit -u says how many there may be");
+    return Error::from_errno(errno, "cannot start a process", "ulimit -u shows the limit");
   }
   if (pid == 0) {
     become_job(controller);

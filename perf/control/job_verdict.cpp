@@ -11,16 +11,16 @@ std::string hint_of(const ControlledJob& job, const JobResult& result) {
   if (result.tx.refused_frames != 0) return "the engine took no frame; is it up?";
   if (o.rw == Role::rx || o.rw == Role::echo) {
     if (result.rx.stale_frames != 0) {
-      return "only frames of earlier runs came, which verify_only checks";
+      return "only frames of earlier runs came; verify_only checks those";
     }
-    if (result.rx.foreign_frames != 0) return "only frames of others came";
+    if (result.rx.foreign_frames != 0) return "only frames from other senders came";
     const auto sent_nothing = [](const FlowResult& flow) { return flow.sent == 0; };
     const bool none = !result.flows.empty() && std::ranges::all_of(result.flows, sent_nothing);
     return none ? "its senders sent nothing in the measured window"
                 : "did its senders reach " + result.address + "?";
   }
   if (o.rate_fps.tx != 0 || o.rate_bps.tx != 0) {
-    return "at this rate no frame may have been due: see rate, rate_iops and runtime";
+    return "perhaps no frame was due at this rate: see rate, rate_iops and runtime";
   }
   return "see runtime, number_ios and size";
 }

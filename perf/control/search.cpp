@@ -123,7 +123,7 @@ std::string RateSearch::why_failed(const TrialResult& trial, bool& near) const {
     if (latency && *latency <= options_.latency_bound_ns) return {};
     near = latency && *latency <= options_.latency_bound_ns * kNearLatency;
     if (!latency) {
-      return format("less than %.6g %% of the frames came at all", options_.latency_percentile);
+      return format("less than %.6g %% of the frames arrived", options_.latency_percentile);
     }
     return format("%.6g %% of the frames took up to %.6g us, and %.6g us was allowed",
                   options_.latency_percentile, *latency / 1000, options_.latency_bound_ns / 1000);
@@ -182,12 +182,12 @@ SearchResult RateSearch::result() const {
     }
     result.limited_by_maximum = !failed_fps_ && !repeat_fps_;
   } else if (!(options_.max_fps > 0)) {
-    result.why_none = "nothing could be sent at all, so there is no rate to begin with";
+    result.why_none = "no frame could be sent, so there is no rate to begin with";
   } else if (next_fps()) {
     result.why_none = "the search was stopped before any rate had passed";
   } else {
-    result.why_none =
-        format("no rate passed, down to %.6g frames/s: there, ", *failed_fps_) + why_lowest_failed_;
+    result.why_none = format("no rate passed, not even %.6g frames/s: there, ", *failed_fps_) +
+                      why_lowest_failed_;
   }
   return result;
 }

@@ -76,7 +76,7 @@ void Starter::advance(Batch& batch, RunControl& control) {
     if (is_ready(i)) ++ready;
     if (state == JobState::not_created &&
         now - batch.ordered_ns > ns(run_.jobs[i].plan.options.startup_timeout)) {
-      fail_start(i, "was not there after " +
+      fail_start(i, "had not started after " +
                         seconds_text(run_.jobs[i].plan.options.startup_timeout) +
                         " (startup_timeout)");
     }

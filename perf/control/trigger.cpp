@@ -13,10 +13,10 @@ std::optional<std::string> Trigger::check(std::uint64_t since_start_ns, bool mat
   std::optional<std::string> why;
   if (!options_.trigger_file.empty() && ::access(options_.trigger_file.c_str(), F_OK) == 0) {
     why = "file " + options_.trigger_file + " appeared";
-    if (::unlink(options_.trigger_file.c_str()) != 0) *why += " (and could not be removed)";
+    if (::unlink(options_.trigger_file.c_str()) != 0) *why += " (but could not be removed)";
   } else if (options_.trigger_timeout.count() > 0 &&
              since_start_ns >= static_cast<std::uint64_t>(options_.trigger_timeout.count())) {
-    why = "its time has passed";
+    why = "trigger-timeout has passed";
   } else if (matched) {
     why = "a frame matched \"" + options_.trigger_match + '"';
   }

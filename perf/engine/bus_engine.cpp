@@ -135,15 +135,17 @@ Result<bool> check_bus(const JobOptions& job, std::size_t ends) {
   const auto live = static_cast<std::size_t>(std::ranges::count_if(info.ports, &PortInfo::live));
   if (live > 0 && !job.allow_live) {
     const auto port = std::ranges::find_if(info.ports, &PortInfo::live);
-    return Error(Errc::busy, "the bus " + job.bus + " has " + std::to_string(live) + " live port" +
-                                 (live == 1 ? "" : "s") + ", such as \"" + port->name +
-                                 "\" of process " + std::to_string(port->pid) +
-                                 ", and the traffic would reach it (set allow_live=1 if it may)");
+    return Error(Errc::busy,
+                 "the bus " + job.bus + " has " + std::to_string(live) + " live port" +
+                     (live == 1 ? "" : "s") + ", such as \"" + port->name + "\" of process " +
+                     std::to_string(port->pid) +
+                     ", and the traffic would reach that program (set allow_live=1 to allow this)");
   }
   if (ends > info.slots - live) {
-    return Error(Errc::table_full, "the bus " + job.bus + " has room for " +
-                                       std::to_string(info.slots - live) + " ports, and " +
-                                       std::to_string(ends) + " jobs are to be on it");
+    return Error(Errc::table_full,
+                 "the bus " + job.bus + " has room for " + std::to_string(info.slots - live) +
+                     " ports, but " + std::to_string(ends) +
+                     " jobs need one each (remove other ports, or use fewer jobs)");
   }
   return info.flow == Flow::pause;
 }

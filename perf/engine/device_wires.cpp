@@ -43,17 +43,17 @@ Result<void> check_interface(RouteSession& session, const JobOptions& job,
                              const std::string& name) {
   const std::string place = job.netns.empty() ? "" : " in namespace " + job.netns;
   if (auto found = session.index_of(name); !found) {
-    return Error(found.error().code, found.error().message + place +
-                                         " ('ip link' lists those that are there; without "
-                                         "'netdev' the run makes its own)");
+    return Error(found.error().code,
+                 found.error().message + place +
+                     " ('ip link' lists the interfaces; without 'netdev' the run makes its own)");
   }
   if (job.allow_live) return {};
   auto use = session.use_of(name);
   if (!use) return std::move(use).error();
   if (use->empty()) return {};
-  return Error(Errc::busy, "interface \"" + name + '"' + place + ' ' + *use +
-                               ", and the traffic would reach whoever uses it (set allow_live=1 "
-                               "if it may)");
+  return Error(Errc::busy,
+               "interface \"" + name + '"' + place + ' ' + *use +
+                   ", and the traffic would reach its users (set allow_live=1 to allow this)");
 }
 
 }  // namespace
@@ -78,9 +78,9 @@ Result<NamedInterfaces> find_interfaces(const JobOptions& job, std::size_t ends)
   if (found.names.size() < ends) {
     return Error(Errc::bad_argument,
                  "netdev=" + job.netdev + " names " + std::to_string(found.names.size()) +
-                     (found.names.size() == 1 ? " interface" : " interfaces") + ", and " +
+                     (found.names.size() == 1 ? " interface" : " interfaces") + ", but " +
                      std::to_string(ends) +
-                     " ends are to be there (name one for each, separated by commas)");
+                     " are needed (name one for each job, separated by commas)");
   }
   auto session = RouteSession::open(found.where);
   if (!session) return std::move(session).error();

@@ -49,13 +49,13 @@ Result<std::unique_ptr<Wire>> make_wire(const JobOptions& job, std::size_t ends)
   const std::size_t max = engine.capabilities.max_ends;
   if (ends == 0 || (max != 0 && ends > max)) {
     return Error(Errc::bad_argument,
-                 what_for(job) + ": engine=" + engine.name + " has 1" +
+                 what_for(job) + ": a wire of engine=" + engine.name + " has 1" +
                      (max == 1   ? " end"
                       : max == 0 ? " end or more"
                                  : " to " + std::to_string(max) + " ends") +
-                     ", and " + std::to_string(ends) +
-                     " are to be on it (give jobs wires of their own by 'wire', or use engine=bus, "
-                     "tap or packet, which have any number)");
+                     ", but " + std::to_string(ends) +
+                     " jobs are on it (give jobs their own wires with 'wire', or use engine=bus, "
+                     "tap or packet, which have any number of ends)");
   }
   auto made = engine.make_wire(job, ends);
   if (made) return made;

@@ -92,7 +92,7 @@ Result<std::unique_ptr<Wire>> make_null_wire(const JobOptions& job, std::size_t 
 const Engine kNullEngine{
     .kind = EngineKind::null,
     .name = "null",
-    .wire = "nothing: a job receives what it sends itself",
+    .wire = "no medium: a job receives only its own frames",
     .capabilities = {.addresses = false, .counts = true, .batches = true, .max_ends = 1},
     .make_wire = make_null_wire};
 

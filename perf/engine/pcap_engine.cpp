@@ -90,9 +90,8 @@ Result<std::unique_ptr<Wire>> make_pcap_wire(const JobOptions& job, std::size_t 
     return Error(Errc::bad_argument, "engine=pcap has no file (give 'filename')");
   }
   if (job.rw != Role::tx && job.rw != Role::rx) {
-    return Error(Errc::bad_argument,
-                 "engine=pcap records into " + job.filename +
-                     ", or its frames are received, but not both (give rw=tx or rw=rx)");
+    return Error(Errc::bad_argument, "engine=pcap either writes to " + job.filename +
+                                         " or reads from it, not both (give rw=tx or rw=rx)");
   }
   const bool records = job.rw == Role::tx;
   if (!records && job.filename != "-") {
@@ -106,7 +105,7 @@ Result<std::unique_ptr<Wire>> make_pcap_wire(const JobOptions& job, std::size_t 
 
 const Engine kPcapEngine{.kind = EngineKind::pcap,
                          .name = "pcap",
-                         .wire = "a file, to which frames are written or read from",
+                         .wire = "a capture file that a job writes or reads",
                          .capabilities = {.addresses = false, .counts = true, .max_ends = 1},
                          .make_wire = make_pcap_wire};
 

@@ -36,11 +36,9 @@ SocketAddress from(const T& address) noexcept {
 }
 
 Error not_an_address(std::string_view text) {
-  return {
-      Errc::bad_argument,
-      '"' + std::string(text) +
-          "\" is not an address of a socket (it has a number and a port, \"198.18.0.1:7000\" or "
-          "\"[fd00::1]:7000\")"};
+  return {Errc::bad_argument, '"' + std::string(text) +
+                                  "\" is not a socket address (write an IP address and a port, "
+                                  "\"198.18.0.1:7000\" or \"[fd00::1]:7000\")"};
 }
 
 }  // namespace
@@ -133,7 +131,7 @@ Result<SocketAddress> resolve(const std::string& host, std::uint16_t port) {
   if (problem != 0) {
     return Error(Errc::bad_argument, "cannot find the host \"" + host +
                                          "\": " + ::gai_strerror(problem) +
-                                         " (give hostname a number, as 127.0.0.1)");
+                                         " (give hostname an IP address, as 127.0.0.1)");
   }
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owned(found, &::freeaddrinfo);
   SocketAddress address;
@@ -146,7 +144,7 @@ Result<SocketAddress> address_of(int socket) {
   SocketAddress address;
   address.size = sizeof address.storage;
   if (::getsockname(socket, reinterpret_cast<sockaddr*>(&address.storage), &address.size) != 0) {
-    return Error::from_errno(errno, "cannot tell the address of a socket");
+    return Error::from_errno(errno, "cannot get the address of a socket");
   }
   return address;
 }
@@ -161,7 +159,7 @@ Result<UniqueFd> bound_socket(int type, const SocketAddress& local) {
   }
   if (::bind(socket.get(), local.get(), local.size) != 0) {
     return Error::from_errno(errno, what,
-                             errno == EADDRINUSE      ? "another program has that port; choose one"
+                             errno == EADDRINUSE ? "another program uses that port; choose another"
                              : errno == EADDRNOTAVAIL ? "it is not an address of this machine"
                                                       : "");
   }

@@ -103,7 +103,7 @@ Result<std::unique_ptr<End>> listen_tcp_host_end(const HostEndOptions& options) 
     pollfd asked{.fd = socket->get(), .events = POLLIN, .revents = 0};
     const int ready = left > 0 ? ::poll(&asked, 1, static_cast<int>(left)) : 0;
     if (ready == 0) {
-      return Error(Errc::timed_out, "nobody connected to " + local->to_string() + " within " +
+      return Error(Errc::timed_out, "no peer connected to " + local->to_string() + " within " +
                                         std::to_string(options.patience.count()) + " ms");
     }
     UniqueFd peer(::accept4(socket->get(), nullptr, nullptr, SOCK_CLOEXEC));
@@ -138,7 +138,7 @@ Result<std::unique_ptr<End>> connect_tcp_host_end(const HostEndOptions& options)
     if (Clock::now() >= deadline) {
       return Error(Errc::timed_out, Error::from_errno(number, what).message + ", for " +
                                         std::to_string(options.patience.count()) +
-                                        " ms (does the peer run, and listen there?)");
+                                        " ms (is the peer running and listening there?)");
     }
     sleep_for(kConnectAgain);
   }
@@ -150,7 +150,7 @@ const Engine kHostEngine{
     .wire = "a bus, with an interface and an IP address per job",
     .capabilities = {},
     .make_wire = [](const JobOptions&, std::size_t) -> Result<std::unique_ptr<Wire>> {
-      return Error(Errc::bad_argument, "engine=host has hosts of its own, and no wire");
+      return Error(Errc::bad_argument, "engine=host makes its own hosts and has no wire");
     }};
 
 }  // namespace shmif::perf

@@ -116,10 +116,10 @@ Result<std::unique_ptr<Wire>> make_tap_wire(const JobOptions& job, std::size_t e
 const Engine kTapEngine{
     .kind = EngineKind::tap,
     .name = "tap",
-    .wire = "a network namespace with a bridge and a TAP each",
+    .wire = "a network namespace with a bridge and a TAP per job",
     .capabilities = {.counts = true, .batches = true},
     .make_wire = make_tap_wire,
     .instead =
-        "; engine=packet needs no such device, engine=bus, unix and udp no namespace either"};
+        "; engine=packet needs no TAP device; engine=bus, unix and udp need no namespace either"};
 
 }  // namespace shmif::perf

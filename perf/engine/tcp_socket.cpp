@@ -84,7 +84,7 @@ Result<void> set_up_socket(int socket, const HostEndOptions& options, bool tcp) 
   if (options.mss_bytes != 0 &&
       !set(socket, IPPROTO_TCP, TCP_MAXSEG, static_cast<int>(options.mss_bytes))) {
     return Error::from_errno(
-        errno, "mss: cannot have segments of " + std::to_string(options.mss_bytes) + " bytes");
+        errno, "mss: cannot use segments of " + std::to_string(options.mss_bytes) + " bytes");
   }
   if (!options.congestion.empty()) return set_congestion(socket, options.congestion);
   return {};

@@ -101,16 +101,15 @@ Result<std::unique_ptr<Wire>> make_udp_wire(const JobOptions& job, std::size_t e
   if (here.error().code != std::errc::address_not_available) return std::move(here).error();
   if (job.port == 0) {
     return Error(Errc::bad_argument, "the host " + job.hostname +
-                                         " is another machine, and its UDP port is not known (give "
-                                         "'port', the same on both machines)");
+                                         " is another machine, but its UDP port is not known (give "
+                                         "the same 'port' on both machines)");
   }
   if (ends > 1) {
-    return Error(Errc::bad_argument, "the host " + job.hostname +
-                                         " is another machine: of the two ends of this wire "
-                                         "one is there, and " +
-                                         std::to_string(ends) +
-                                         " jobs are to be here (use rw=tx on one machine and "
-                                         "rw=rx on the other)");
+    return Error(Errc::bad_argument,
+                 "the host " + job.hostname +
+                     " is another machine: one of the two ends of this wire is there, but " +
+                     std::to_string(ends) +
+                     " jobs want an end here (use rw=tx on one machine and rw=rx on the other)");
   }
   auto socket = bound_socket(SOCK_DGRAM, host->any());
   if (!socket) return std::move(socket).error();

@@ -47,7 +47,7 @@ Result<std::vector<SocketAddress>> addresses_of(const ServerAddress& server) {
   if (problem != 0) {
     return Error(Errc::bad_argument,
                  "cannot find the host \"" + server.host + "\": " + ::gai_strerror(problem) +
-                     " (give its name as this machine knows it, or its number)");
+                     " (give a name that this machine can resolve, or an IP address)");
   }
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owned(found, &::freeaddrinfo);
   std::vector<SocketAddress> all;
@@ -59,8 +59,8 @@ Result<std::vector<SocketAddress>> addresses_of(const ServerAddress& server) {
     all.push_back(address.with_port(server.port));
   }
   if (all.empty()) {
-    return Error(Errc::bad_argument,
-                 "the host \"" + server.host + "\" has no IPv4 or IPv6 address (give its number)");
+    return Error(Errc::bad_argument, "the host \"" + server.host +
+                                         "\" has no IPv4 or IPv6 address (give its IP address)");
   }
   return all;
 }
@@ -71,7 +71,7 @@ Result<UniqueFd> listen_at(const SocketAddress& address) {
   if (::listen(socket->get(), kBacklog) != 0) {
     return Error::from_errno(
         errno, "cannot listen at " + address.to_string(),
-        errno == EADDRINUSE ? "another program has that port; choose one" : "");
+        errno == EADDRINUSE ? "another program uses that port; choose another" : "");
   }
   return socket;
 }

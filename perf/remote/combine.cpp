@@ -150,8 +150,9 @@ std::vector<std::string> failures_of(const std::vector<HostResult>& hosts, const
         all.push_back(host.name + ": " + why.get<std::string>());
       }
     } else if (host.failures.empty()) {
-      all.push_back(host.name + (stopped ? ": ran nothing, for it was stopped before"
-                                         : ": ran nothing, for not every server could"));
+      all.push_back(host.name +
+                    (stopped ? ": ran nothing, because the run was stopped before"
+                             : ": ran nothing, because not every server could run its jobs"));
     }
   }
   return all;

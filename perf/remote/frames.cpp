@@ -25,7 +25,7 @@ Result<std::optional<std::string>> MessageReader::next() {
   }
   if (length == 0 || length > max_bytes_) {
     return Error(Errc::bad_argument, "a message of " + std::to_string(length) +
-                                         " bytes is announced, where 1 to " +
+                                         " bytes is announced, but only 1 to " +
                                          std::to_string(max_bytes_) + " are allowed");
   }
   if (rest.size() - kLengthBytes < length) return std::optional<std::string>();

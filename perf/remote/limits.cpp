@@ -58,22 +58,22 @@ class Check {
   void refuse_command(const std::string& option) {
     if (limits_.allow_exec) return;
     refuse(option,
-           "this server runs no commands of clients, nor takes other identities or "
-           "privileges for them (start it with --allow-exec)");
+           "this server does not run commands for clients, or change identities and privileges for "
+           "them (start it with --allow-exec)");
   }
   /// Result: whether it was refused.
   bool refuse_file(const std::string& option) {
     if (!limits_.directory.empty()) return false;
     refuse(option,
-           "this server keeps clients off its files (start it with --directory DIR, for files in "
-           "there)");
+           "this server does not let clients use files (start it with --directory DIR to allow "
+           "files there)");
     return true;
   }
 
   void check(const std::string& name, const std::string& value) {
     const OptionRow* const row = find_option(name);
     if (row == nullptr) {
-      return refuse(name, "this server does not know what that may do (update it)");
+      return refuse(name, "this server does not know this option (update it)");
     }
     switch (row->on_server) {
       // hostname and port are for engine=udp, where both sockets belong to the job. Some values of
@@ -82,9 +82,9 @@ class Check {
       case OnServer::needs_exec: return refuse_command(name);
       case OnServer::needs_live:
         if (!limits_.allow_live && value != "0") {
-          refuse(name,
-                 "this server keeps clients off its own networks (start it with "
-                 "--allow-live)");
+          refuse(
+              name,
+              "this server does not let clients use its own networks (start it with --allow-live)");
         }
         return;
       case OnServer::needs_directory: return check_file(name, value);
@@ -92,7 +92,7 @@ class Check {
         if (has_states_written(name, value)) (void)refuse_file(name);  // written to aux-path
         return;
       case OnServer::client_only:
-        return refuse(name, "concerns the client, and was not for the server");
+        return refuse(name, "is only for the client, which must not send it to the server");
     }
   }
 
@@ -129,15 +129,14 @@ void check_sizes(const ServerLimits& limits, const JobSet& set,
   for (const JobOptions& job : set.jobs) {
     jobs += job.numjobs * std::max<std::size_t>(job.engines.size(), 1);
     if (length_of(job) <= limits.max_runtime || problems.size() >= kMaxProblems) continue;
-    problems.push_back("job \"" + job.name + "\": runtime: with its delays it is " +
+    problems.push_back("job \"" + job.name + "\": runtime: with its delays the job takes " +
                        time_text(length_of(job)) +
-                       ", and this server runs nothing for longer "
-                       "than " +
+                       ", but this server runs nothing for longer than " +
                        time_text(limits.max_runtime) + " (start it with --max-runtime)");
   }
   if (jobs > limits.max_jobs && problems.size() < kMaxProblems) {
-    problems.push_back("numjobs: these are " + std::to_string(jobs) +
-                       " jobs, and this server takes " + std::to_string(limits.max_jobs) +
+    problems.push_back("numjobs: there are " + std::to_string(jobs) +
+                       " jobs, but this server takes at most " + std::to_string(limits.max_jobs) +
                        " (start it with --max-jobs)");
   }
 }

@@ -85,7 +85,7 @@ std::uint64_t memory_of(const std::vector<PlannedJob>& plan) {
 std::string too_much_memory(const ServerLimits& limits, const std::vector<PlannedJob>& plan) {
   const std::uint64_t bytes = memory_of(plan);
   if (bytes <= limits.max_memory) return {};
-  return "the jobs may take " + format_memory(bytes) + " of memory, and this server gives " +
+  return "the jobs may need " + format_memory(bytes) + " of memory, but this server allows " +
          format_memory(limits.max_memory) +
          " (ask for less by numjobs, bus_size, iodepth_batch, verify_async, verify_backlog or the "
          "queue of fault, or start it with --max-memory)";

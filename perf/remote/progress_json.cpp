@@ -40,18 +40,18 @@ Json interval_json(const IntervalResult& i) {
 
 std::optional<double> figure(const Json& value) {
   if (value.is_null()) return std::nullopt;
-  if (!value.is_number()) throw std::invalid_argument("a figure is no number");
+  if (!value.is_number()) throw std::invalid_argument("a figure is not a number");
   return value.get<double>();
 }
 
 std::uint64_t count(const Json& value) {
-  if (!value.is_number_unsigned()) throw std::invalid_argument("a count is none");
+  if (!value.is_number_unsigned()) throw std::invalid_argument("a count is not a whole number");
   return value.get<std::uint64_t>();
 }
 
 std::string name(const Json& value) {
   if (!value.is_string() || value.get_ref<const std::string&>().size() > kMaxNameBytes) {
-    throw std::invalid_argument("a name is none");
+    throw std::invalid_argument("a name is not a text, or too long");
   }
   return value.get<std::string>();
 }
@@ -91,7 +91,7 @@ IntervalResult interval_of(const Json& json) {
 JobProgress job_of(const Json& json) {
   const Json& sums = json.at("sums");
   const std::uint64_t state = count(json.at("state"));
-  if (state >= kStates) throw std::invalid_argument("a state is none");
+  if (state >= kStates) throw std::invalid_argument("a state is unknown");
   JobProgress job;
   job.name = name(json.at("name"));
   job.group = name(json.at("group"));

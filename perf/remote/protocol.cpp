@@ -70,7 +70,7 @@ struct Encoder {
 
 const Json& member(const Json& of, const char* key) {
   const auto it = of.find(key);
-  if (it == of.end()) throw Wrong(std::string("it lacks \"") + key + '"');
+  if (it == of.end()) throw Wrong(std::string("it has no \"") + key + '"');
   return *it;
 }
 
@@ -81,7 +81,7 @@ const Json& member(const Json& of, const char* key) {
 std::string text_of(const Json& value, const char* key, std::size_t max) {
   if (!value.is_string()) wrong_type(key, "a text");
   const auto& text = value.get_ref<const std::string&>();
-  if (text.size() > max) wrong_type(key, "of a size that is allowed");
+  if (text.size() > max) wrong_type(key, "of an allowed size");
   return text;
 }
 
@@ -104,7 +104,7 @@ bool flag(const Json& of, const char* key) {
 const Json& list(const Json& of, const char* key) {
   const Json& value = member(of, key);
   if (!value.is_array()) wrong_type(key, "a list");
-  if (value.size() > kMaxItems) wrong_type(key, "a list of a length that is allowed");
+  if (value.size() > kMaxItems) wrong_type(key, "a list of an allowed length");
   return value;
 }
 
@@ -142,7 +142,7 @@ StopMessage stop_message(const Json& json) {
 
 RefusedMessage refused_message(const Json& json) {
   const std::uint64_t code = count(json, "exit_code");
-  if (code == 0 || code > 255) wrong_type("exit_code", "that of a failure");
+  if (code == 0 || code > 255) wrong_type("exit_code", "the exit code of a failure");
   return {texts(json, "why"), static_cast<int>(code)};
 }
 
@@ -153,7 +153,7 @@ ProgressMessage progress_message(const Json& json) {
 }
 
 Message message_of(const Json& json) {
-  if (!json.is_object()) throw Wrong("it is no object");
+  if (!json.is_object()) throw Wrong("it is not an object");
   const std::string type = text(json, "type", 64);
   if (type == "hello") {
     return HelloMessage{text(json, "name", 256), count(json, "protocol"),
@@ -185,7 +185,7 @@ Json parsed(std::string_view text) {
     return !bad;
   };
   Json json = Json::parse(text, bound, false);
-  if (bad) throw Wrong("it is deeper or has more values than any message");
+  if (bad) throw Wrong("it is nested deeper or has more values than any message");
   if (json.is_discarded()) throw Wrong("it is not JSON");
   return json;
 }
@@ -206,14 +206,14 @@ Result<Message> decode(std::string_view json) {
   try {
     return message_of(parsed(json));
   } catch (const std::exception& error) {
-    return Error(Errc::bad_argument, std::string("a message is not understood: ") + error.what());
+    return Error(Errc::bad_argument, std::string("cannot understand a message: ") + error.what());
   }
 }
 
 std::string mismatch(const HelloMessage& ours, const std::string& here, const HelloMessage& theirs,
                      const std::string& there) {
   if (theirs.name != ours.name) {
-    return there + " is no " + ours.name + ", but \"" + printable(theirs.name) + '"';
+    return there + " is not " + ours.name + ", but \"" + printable(theirs.name) + '"';
   }
   if (theirs.protocol == ours.protocol && theirs.version == ours.version) return {};
   const auto side = [](const std::string& who, const HelloMessage& hello) {
@@ -221,7 +221,7 @@ std::string mismatch(const HelloMessage& ours, const std::string& here, const He
            std::to_string(hello.protocol);
   };
   return side(here, ours) + ", " + side(there, theirs) +
-         "; figures of different versions cannot be compared (install one version on both)";
+         "; figures of different versions cannot be compared (install the same version on both)";
 }
 
 }  // namespace shmif::perf

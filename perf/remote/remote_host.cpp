@@ -43,7 +43,7 @@ void RemoteHost::try_next_address(const std::string& why) {
   connection_.reset();
   if (addresses_.empty()) {
     return fail("cannot reach it: " + why +
-                " (is 'shmifperf server' running there, and told to --listen at that address?)");
+                " (is 'shmifperf server' running there, with --listen at that address?)");
   }
   const SocketAddress address = addresses_.front();
   addresses_.erase(addresses_.begin());
@@ -107,9 +107,9 @@ void RemoteHost::look(Clock::time_point now) {
   const auto messages = connection_->receive();
   if (!messages) {
     return fail(stage_ == Stage::greeting
-                    ? "it is not a server of shmifperf: " + messages.error().message
-                    : "it vanished: " + messages.error().message +
-                          " (was the server killed there, or the network cut? start it again)");
+                    ? "it is not a shmifperf server: " + messages.error().message
+                    : "the connection was lost: " + messages.error().message +
+                          " (was the server killed, or the network cut? start it again)");
   }
   for (const std::string& text : *messages) {
     const auto message = decode(text);
@@ -118,12 +118,12 @@ void RemoteHost::look(Clock::time_point now) {
     if (over()) return;
   }
   if (stage_ == Stage::greeting && now > deadline_) {
-    return fail("it said nothing for 5 s (is that a server of shmifperf?)");
+    return fail("it said nothing for 5 s (is that a shmifperf server?)");
   }
   if (now > connection_->heard() + kSilence) {
     return fail(
-        "it has fallen silent (does its machine hang, or is the network cut? its jobs end "
-        "by themselves)");
+        "it no longer answers (does its machine hang, or is the network cut? its jobs end by "
+        "themselves)");
   }
   ping(now);
 }

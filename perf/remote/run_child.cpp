@@ -76,7 +76,7 @@ void run_to_the_end(int socket, const RunOptions& options, const std::vector<Pla
       server.send(RefusedMessage{{result.error().message}, unsupported ? kNotSupportedCode : 1});
     }
   } catch (const std::exception& error) {
-    server.send(RefusedMessage{{std::string("the run broke off: ") + error.what()}});
+    server.send(RefusedMessage{{std::string("the run ended early: ") + error.what()}});
   }
   (void)server.flush(kLastWords);
 }

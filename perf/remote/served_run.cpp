@@ -78,7 +78,7 @@ void ServedRun::watch_the_clock(Clock::time_point now) {
   if (!prepared_ && now > made_ + kPrepareTime) {
     stop(0,
          "the jobs were not ready after " + time_text(kPrepareTime) +
-             " (is there an exec_prerun that waits? else ask for fewer jobs)",
+             " (is an exec_prerun still waiting? otherwise ask for fewer jobs)",
          now);
   } else if (!gone_ && now > made_ + kPrepareTime + kHeldTime) {
     stop(0,
@@ -87,7 +87,7 @@ void ServedRun::watch_the_clock(Clock::time_point now) {
          now);
   } else if (gone_ && now > *gone_ + max_runtime_) {
     stop(0,
-         "the run was stopped, for it took longer than the server's --max-runtime, " +
+         "the run was stopped, because it took longer than the server's --max-runtime, " +
              time_text(max_runtime_),
          now);
   }

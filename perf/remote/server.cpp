@@ -95,8 +95,8 @@ void Server::Impl::make_room() {
   Visitor* const visitor = whom_to_drop(visitors);
   if (visitor == nullptr) return;
   const bool stranger = visitor->stage == Visitor::Stage::stranger;
-  lose(*visitor, stranger ? "others came, and it had said nothing yet"
-                          : "others came, and it had not said what to run");
+  lose(*visitor, stranger ? "others came, and it had sent nothing yet"
+                          : "others came, and it had sent no jobs yet");
 }
 
 void Server::Impl::lose(Visitor& visitor, const std::string& why) {
@@ -138,8 +138,9 @@ void Server::Impl::attend(Visitor& visitor) {
   if (!messages) {
     const bool nonsense = messages.error().code == Errc::bad_argument;
     if (nonsense && visitor.stage == Visitor::Stage::stranger) {
-      return refuse(visitor, {"this is a server of shmifperf, and that was no message of one: " +
-                              messages.error().message});
+      return refuse(visitor,
+                    {"this is a shmifperf server, and that was not a message of shmifperf: " +
+                     messages.error().message});
     }
     return lose(visitor, messages.error().message);
   }
@@ -157,7 +158,8 @@ void Server::Impl::attend(Visitor& visitor) {
 void Server::Impl::hear(Visitor& visitor, const Message& message) {
   using Stage = Visitor::Stage;
   if (const auto* ping = std::get_if<PingMessage>(&message)) {
-    if (visitor.stage == Stage::stranger) return refuse(visitor, {"say hello first"});
+    if (visitor.stage == Stage::stranger)
+      return refuse(visitor, {"the first message must be \"hello\""});
     return visitor.connection.send(PongMessage{ping->sent_ns, now_ns()});
   }
   const auto* const hello = std::get_if<HelloMessage>(&message);
@@ -171,7 +173,7 @@ void Server::Impl::hear(Visitor& visitor, const Message& message) {
       return run->stop(stop->signal, "", Clock::now());
     }
   }
-  const std::string why = std::string("\"") + type_of(message) + "\" was not to be said here";
+  const std::string why = std::string("\"") + type_of(message) + "\" is not allowed at this point";
   if (visitor.stage == Stage::owner) return lose(visitor, why);
   refuse(visitor, {why});
 }

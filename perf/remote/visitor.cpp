@@ -51,15 +51,15 @@ bool Visitor::may_be_dropped() const noexcept {
 std::optional<std::string> Visitor::look(Clock::time_point now,
                                          std::optional<Clock::time_point> ending) {
   if (!has_result_ && connection.waiting_bytes() > kMaxWaitingAnswers) {
-    return "it does not read what it is told";
+    return "it does not read its messages";
   }
   switch (stage) {
     case Stage::stranger:
     case Stage::known:
-      if (now > deadline_) return "it did not say what it wants in time";
+      if (now > deadline_) return "it did not send its jobs in time";
       break;
     case Stage::owner:
-      if (now > connection.heard() + kSilence) return "it has fallen silent";
+      if (now > connection.heard() + kSilence) return "it no longer answers";
       break;
     case Stage::leaving:
       if (has_left(now, ending)) stage = Stage::gone;

@@ -97,7 +97,7 @@ Result<void> run_command(const std::vector<std::string>& argv, const std::string
   write_end.reset();
   const auto status = await_end(pid, ended_early);
   if (!status) {
-    return Error(Errc::bad_argument, argv[0] + " had not ended when it was to, and was killed");
+    return Error(Errc::bad_argument, argv[0] + " did not end in time, and was killed");
   }
   int number = 0;
   if (::read(read_end.get(), &number, sizeof number) == static_cast<ssize_t>(sizeof number)) {

@@ -61,8 +61,8 @@ Result<VerifyState> state_before(const WorkerContext& context, std::size_t index
     if (!known) {
       return Error(Errc::bad_argument, "cannot load verify state \"" + job.verify_state_load +
                                            "\": it has frames from job \"" + flow.from +
-                                           "\", which sends none to job \"" + job.name +
-                                           "\" now (jobs are known by their names)");
+                                           "\", which sends nothing to job \"" + job.name +
+                                           "\" in this run (jobs are identified by their names)");
     }
   }
   return state;

@@ -36,7 +36,7 @@ Result<void> set_cpus(const std::vector<int>& cpus, const std::string& option) {
   if (::sched_setaffinity(0, sizeof set, &set) != 0) {
     return Error::from_errno(errno,
                              "cannot run on CPU " + to_string_of_cpus(cpus) + " (" + option + ')',
-                             "nproc --all says how many there are");
+                             "nproc --all shows how many CPUs there are");
   }
   return {};
 }
@@ -73,7 +73,7 @@ Result<void> enter_cgroup(const std::string& name) {
   const std::string self = std::to_string(::getpid());
   if (procs && ::write(procs.get(), self.data(), self.size()) > 0) return {};
   return Error::from_errno(errno, "cannot enter cgroup " + path,
-                           "it is the path of a directory with a cgroup.procs to write to");
+                           "it must be a directory with a writable cgroup.procs");
 }
 
 /// A number, or the id that `lookup` finds for the name.
@@ -102,13 +102,13 @@ Result<void> take_place(const JobOptions& job) {
   if (!job.cgroup.empty()) {
     if (job.thread) {
       return Error(Errc::bad_argument,
-                   "a thread cannot change its control group alone (thread=0 with cgroup)");
+                   "a thread cannot change its control group alone (use thread=0 with cgroup)");
     }
     if (auto done = enter_cgroup(job.cgroup); !done) return done;
   }
   if (job.nice && ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), *job.nice) != 0) {
     return Error::from_errno(errno, "cannot set nice value " + std::to_string(*job.nice),
-                             "negative ones need CAP_SYS_NICE");
+                             "negative values need CAP_SYS_NICE");
   }
   if (job.rtprio) {
     sched_param parameter{};
@@ -124,7 +124,8 @@ Result<void> take_place(const JobOptions& job) {
 Result<void> drop_privileges(const JobOptions& job) {
   if (job.uid.empty() && job.gid.empty()) return {};
   if (job.thread) {
-    return Error(Errc::bad_argument, "a thread cannot change its user (thread=0 with uid and gid)");
+    return Error(Errc::bad_argument,
+                 "a thread cannot change its user (use thread=0 with uid and gid)");
   }
   const auto group = id_of(job.gid, [](const std::string& name) -> std::optional<unsigned> {
     const auto* const entry = ::getgrnam(name.c_str());
@@ -134,8 +135,8 @@ Result<void> drop_privileges(const JobOptions& job) {
     const auto* const entry = ::getpwnam(name.c_str());
     return entry == nullptr ? std::nullopt : std::optional<unsigned>(entry->pw_uid);
   });
-  if (!job.gid.empty() && !group) return Error(Errc::bad_argument, "no group is called " + job.gid);
-  if (!job.uid.empty() && !user) return Error(Errc::bad_argument, "no user is called " + job.uid);
+  if (!job.gid.empty() && !group) return Error(Errc::bad_argument, "there is no group " + job.gid);
+  if (!job.uid.empty() && !user) return Error(Errc::bad_argument, "there is no user " + job.uid);
   const pid_t parent = ::getppid();
   // In this order, because a process that has given up its user may not change groups.
   if (::setgroups(0, nullptr) != 0) {
@@ -158,7 +159,7 @@ Result<void> pin(std::span<std::byte> memory) {
   return Error::from_errno(
       errno,
       "cannot lock " + std::to_string(memory.size()) + " bytes of buffers into memory (lockmem)",
-      "ulimit -l says how much may be");
+      "ulimit -l shows the limit");
 }
 
 namespace {

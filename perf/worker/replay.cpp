@@ -37,12 +37,12 @@ Result<Replay> Replay::open(const std::string& path, const ReplayOptions& option
     }
     if (replay.bytes_.size() > options.max_bytes) {
       return unusable(path, "its frames have more than " + std::to_string(options.max_bytes) +
-                                " bytes, and all of them are kept in memory (take a part of it, "
-                                "with editcap -c)");
+                                " bytes together, and all of them are kept in memory (split the "
+                                "file with editcap -c)");
     }
   }
   if (auto status = reader->status(); !status) return unusable(path, status.error().message);
-  if (replay.records_.empty()) return unusable(path, "there is no frame in it");
+  if (replay.records_.empty()) return unusable(path, "it contains no frame");
   replay.skipped_ = reader->skipped();
   replay.endless_ = options.loops == 0;
   replay.loops_left_ = options.loops;

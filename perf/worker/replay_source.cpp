@@ -29,10 +29,11 @@ class ReplaySource : public FrameSource {
   std::string warning() const final {
     std::string what;
     if (const std::uint64_t cut = replay_.cut_short(); cut == 1) {
-      what = "1 frame of the capture was cut short when it was recorded, and is sent so";
+      what = "1 frame of the capture was cut short when it was recorded, and is sent as it is";
     } else if (cut != 0) {
-      what = std::to_string(cut) +
-             " frames of the capture were cut short when they were recorded, and are sent so";
+      what =
+          std::to_string(cut) +
+          " frames of the capture were cut short when they were recorded, and are sent as they are";
     }
     const std::uint64_t skipped = replay_.skipped();
     if (skipped != 0 && !what.empty()) what += "; ";

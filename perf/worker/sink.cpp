@@ -187,7 +187,7 @@ void Sink::overrun(std::uint64_t lost) {
     ended_normally_ = true;
   } else if (setup_.pauses && !setup_.options.continue_on_error.overrun) {
     error_ = "an overrun, although senders wait for slow receivers on " + end_.address() +
-             ": it was off its CPU for too long (continue_on_error=overrun goes on)";
+             ": the job was off its CPU for too long (with continue_on_error=overrun it goes on)";
   }
 }
 
@@ -209,8 +209,8 @@ void Sink::receive_failed(std::error_code error) {
   const bool damaged = error == Errc::corrupt && setup_.options.engine == EngineKind::pcap;
   if (fatal || !setup_.options.continue_on_error.rx) {
     error_ = "cannot receive on " + end_.address() + ": " +
-             (damaged ? "the capture is damaged, and its rest cannot be read" : error.message()) +
-             (fatal ? "" : " (continue_on_error=rx goes on)");
+             (damaged ? "the capture is damaged, and the rest cannot be read" : error.message()) +
+             (fatal ? "" : " (with continue_on_error=rx the job goes on)");
   }
 }
 
@@ -398,7 +398,7 @@ void Sink::learn_window(Flow& flow) {
 
 void Sink::fail_verification(const std::string& what) {
   if (!error_.empty() && !ended_normally_) return;
-  error_ = what + " (continue_on_error=verify goes on, and counts them)";
+  error_ = what + " (with continue_on_error=verify the job goes on and counts them)";
   ended_normally_ = false;
 }
 

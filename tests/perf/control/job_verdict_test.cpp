@@ -75,7 +75,7 @@ TEST(JobVerdict, WhoMovedNothingFailsUnlessItWasStopped) {
     return judged.verdict();
   };
   EXPECT_EQ(idle([](Judged& j) { j.plan.options.rate_fps.tx = 1; }),
-            "moved no frame (at this rate no frame may have been due: see rate, rate_iops and "
+            "moved no frame (perhaps no frame was due at this rate: see rate, rate_iops and "
             "runtime)");
   EXPECT_EQ(idle([](Judged& j) { j.result.tx.refused_frames = 1; }),
             "moved no frame (the engine took no frame; is it up?)");
@@ -83,7 +83,7 @@ TEST(JobVerdict, WhoMovedNothingFailsUnlessItWasStopped) {
               j.plan.options.rw = Role::rx;
               j.result.rx.foreign_frames = 3;
             }),
-            "moved no frame (only frames of others came)");
+            "moved no frame (only frames from other senders came)");
   const auto unheard = [](Judged& j, std::uint64_t sent) {
     j.plan.options.rw = Role::rx;
     j.result.address = "unix:/a";

@@ -344,7 +344,7 @@ TEST(FiredTrigger, FiresOnceByTheFirstOfItsReasonsAndTakesItsFileAway) {
     return Trigger(options).check(since_ns, matched);
   };
   EXPECT_EQ(why(2 * kSecond - 1, false), std::nullopt);
-  EXPECT_EQ(why(2 * kSecond, false), "its time has passed");
+  EXPECT_EQ(why(2 * kSecond, false), "trigger-timeout has passed");
   EXPECT_EQ(why(0, true), "a frame matched \"arp\"");
   std::ofstream{options.trigger_file};
   EXPECT_EQ(why(0, false), "file " + options.trigger_file + " appeared");

@@ -446,12 +446,12 @@ TEST(UdpEngine, RefusesAPortThatIsTakenAndAMachineWithoutOne) {
   const std::string address = wire->address();
   job.port = static_cast<std::uint16_t>(std::stoi(address.substr(address.rfind(':') + 1)));
   EXPECT_TRUE(says(make_wire(job, 2), std::make_error_code(std::errc::address_in_use),
-                   {"127.0.0.1", "choose one"}));
+                   {"127.0.0.1", "choose another"}));
   job.hostname = "198.18.77.1";
   job.port = 0;
   EXPECT_TRUE(says(make_wire(job, 1), Errc::bad_argument, {"another machine", "'port'"}));
   job.port = 7000;
-  EXPECT_TRUE(says(make_wire(job, 2), Errc::bad_argument, {"one is there", "rw=rx"}));
+  EXPECT_TRUE(says(make_wire(job, 2), Errc::bad_argument, {"is there, but ", "rw=rx"}));
   job.hostname = "no such host";
   EXPECT_TRUE(says(make_wire(job, 1), Errc::bad_argument, {"no such host"}));
 }

@@ -248,7 +248,7 @@ TEST(TcpSockets, WithoutTcpThereIsNoStateAndWhatTheKernelRefusesIsNamed) {
   options.mss_bytes = 40'000;
   done = set_up_socket(socket.get(), options, true);
   ASSERT_FALSE(done);
-  EXPECT_EQ(done.error().message.rfind("mss: cannot have segments of 40000 bytes", 0), 0U);
+  EXPECT_EQ(done.error().message.rfind("mss: cannot use segments of 40000 bytes", 0), 0U);
 }
 
 TEST(SocketBuffers, AreEnlargedBothWaysByRootAndByAnOrdinaryUser) {

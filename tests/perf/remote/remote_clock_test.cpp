@@ -66,15 +66,15 @@ void say_much(Visitor& visitor, std::size_t bytes) {
 TEST(VisitorTime, IsFiveSecondsForHelloTenForJobsAndEightOfSilence) {
   Visit stranger;
   EXPECT_EQ(stranger.look(stranger.before + 5s), std::nullopt);
-  EXPECT_EQ(stranger.look(stranger.after + 5s + 1ns), "it did not say what it wants in time");
+  EXPECT_EQ(stranger.look(stranger.after + 5s + 1ns), "it did not send its jobs in time");
   Visit known([](Visitor& v) { v.welcome(); });
   EXPECT_EQ(known.visitor->stage, Visitor::Stage::known);
   EXPECT_EQ(known.look(known.before + 10s), std::nullopt);
-  EXPECT_EQ(known.look(known.after + 10s + 1ns), "it did not say what it wants in time");
+  EXPECT_EQ(known.look(known.after + 10s + 1ns), "it did not send its jobs in time");
   Visit owner([](Visitor& v) { v.stage = Visitor::Stage::owner; });
   const auto heard = owner.visitor->connection.heard();
   EXPECT_EQ(owner.look(heard + 8s), std::nullopt);
-  EXPECT_EQ(owner.look(heard + 8s + 1ns), "it has fallen silent");
+  EXPECT_EQ(owner.look(heard + 8s + 1ns), "it no longer answers");
 }
 
 TEST(VisitorTime, ToReadTheLastWordsEndsWhenNothingMoves) {
@@ -115,7 +115,7 @@ TEST(VisitorRoom, IsForSoManyAnswersAndStrangers) {
     EXPECT_EQ(visit.look(visit.before), std::nullopt);
     connection.send_text("z");
     EXPECT_EQ(visit.look(visit.before).value_or(""),
-              has_result ? "" : "it does not read what it is told");
+              has_result ? "" : "it does not read its messages");
   }
   Visitors visitors;
   std::vector<UniqueFd> others;
@@ -300,7 +300,7 @@ TEST(ServerOfAClient, IsGivenUpWhenItDoesNotGreetOrFallsSilent) {
     EXPECT_FALSE(client.host.over());
     client.host.look(Clock::now() + 5s + 1ns);
     EXPECT_EQ(client.host.failures(),
-              Texts{"it said nothing for 5 s (is that a server of shmifperf?)"});
+              Texts{"it said nothing for 5 s (is that a shmifperf server?)"});
   }
   for (const bool prepared : {false, true}) {
     Client client;
@@ -311,7 +311,7 @@ TEST(ServerOfAClient, IsGivenUpWhenItDoesNotGreetOrFallsSilent) {
     EXPECT_FALSE(client.host.over());
     client.host.look(Clock::now() + 8s + 1ns);
     ASSERT_EQ(client.host.failures().size(), 1U);
-    EXPECT_EQ(client.host.failures()[0].find("it has fallen silent (does its machine hang"), 0U);
+    EXPECT_EQ(client.host.failures()[0].find("it no longer answers (does its machine hang"), 0U);
     EXPECT_TRUE(client.host.over());
     EXPECT_EQ(client.host.descriptor(), -1);
   }
@@ -419,8 +419,8 @@ TEST(ServerOfAClient, ThatIsAnotherVersionOrVanishesIsNoServerForIt) {
     }
     client.server.hang_up();
     ASSERT_TRUE(client.look_until([&] { return client.host.over(); }));
-    EXPECT_EQ(client.host.failures().at(0).find(greeted ? "it vanished: "
-                                                        : "it is not a server of shmifperf: "),
+    EXPECT_EQ(client.host.failures().at(0).find(greeted ? "the connection was lost: "
+                                                        : "it is not a shmifperf server: "),
               0U)
         << client.host.failures().at(0);
   }

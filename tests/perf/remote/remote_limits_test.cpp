@@ -94,7 +94,7 @@ TEST(ServerLimits, JobsAreCountedWithTheirClonesAndEngines) {
   for (const auto& [text, jobs] : sets) {
     EXPECT_EQ(refused(text, jobs), "") << text;
     const std::string why = refused(text, jobs - 1);
-    EXPECT_NE(why.find("these are " + std::to_string(jobs) + " jobs"), std::string::npos) << why;
+    EXPECT_NE(why.find("there are " + std::to_string(jobs) + " jobs"), std::string::npos) << why;
     EXPECT_NE(why.find("--max-jobs"), std::string::npos) << why;
   }
 }
@@ -116,7 +116,7 @@ TEST(ServerLimits, DelayAndRampAreOfTheTimeThatAJobTakes) {
        {"runtime=10500ms\n", "runtime=7500ms\nramp_time=3\n", "runtime=7500ms\nstart_delay=3\n",
         "runtime=5500ms\nramp_time=3\nstart_delay=2\n"}) {
     const std::string why = refused(longer);
-    EXPECT_NE(why.find("with its delays it is 10500ms"), std::string::npos) << why;
+    EXPECT_NE(why.find("with its delays the job takes 10500ms"), std::string::npos) << why;
     EXPECT_NE(why.find("--max-runtime"), std::string::npos) << why;
   }
 }

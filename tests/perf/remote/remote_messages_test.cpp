@@ -77,9 +77,10 @@ TEST(MessageLimits, EachTextMayBeAsLongAsItsLimitAndNoLonger) {
   for (const Text& each : texts) {
     EXPECT_EQ(refusal(each.message(std::string(each.max, 'x'))), "");
     EXPECT_EQ(refusal(each.message(std::string(each.max + 1, 'x'))),
-              each.key == nullptr ? "a message is not understood: no progress: a name is none"
-                                  : "a message is not understood: its \"" + std::string(each.key) +
-                                        "\" is not of a size that is allowed");
+              each.key == nullptr
+                  ? "cannot understand a message: no progress: a name is not a text, or too long"
+                  : "cannot understand a message: its \"" + std::string(each.key) +
+                        "\" is not of an allowed size");
   }
 }
 
@@ -87,11 +88,11 @@ TEST(MessageLimits, AListMayHaveAsManyItemsAsItsLimitAndNoMore) {
   const auto refused = [](std::size_t n) { return RefusedMessage{std::vector<std::string>(n), 1}; };
   EXPECT_EQ(refusal(refused(kMaxItems)), "");
   EXPECT_EQ(refusal(refused(kMaxItems + 1)),
-            "a message is not understood: its \"why\" is not a list of a length that is allowed");
+            "cannot understand a message: its \"why\" is not a list of an allowed length");
   // That as many jobs as there can be arrive is tested elsewhere.
   ProgressMessage progress;
   progress.progress.jobs.resize(kMaxItems + 1);
-  EXPECT_EQ(refusal(progress), "a message is not understood: no progress: no jobs");
+  EXPECT_EQ(refusal(progress), "cannot understand a message: no progress: no jobs");
 }
 
 TEST(MessageLimits, NumbersAreThoseOfSignalsAndExitCodes) {
@@ -237,7 +238,7 @@ TEST(ConnectionBytes, LastWordsAreHeardBeforeTheEnd) {
     EXPECT_EQ(
         end.error().message,
         nonsense
-            ? "a message of 65 bytes is announced, where 1 to 64 "
+            ? "a message of 65 bytes is announced, but only 1 to 64 "
               "are allowed"
             : Error({ECONNRESET, std::generic_category()}, "the connection was closed").message);
   }

@@ -85,7 +85,7 @@ TEST(RunOfAServer, IsStoppedWhenItIsNotReadyInTime) {
   EXPECT_EQ(served.notice(), "");
   EXPECT_TRUE(served.run->is_starting());
   served.look(served.after + 120s + 1ns);
-  EXPECT_EQ(served.notice().find("the jobs were not ready after 2m (is there an exec_prerun"), 0U)
+  EXPECT_EQ(served.notice().find("the jobs were not ready after 2m (is an exec_prerun"), 0U)
       << served.notice();
   ASSERT_TRUE(served.look_until_told<FinishedMessage>());
   EXPECT_TRUE(served.run->over());
@@ -122,7 +122,7 @@ TEST(RunOfAServer, IsStoppedWhenItTakesLongerThanTheServerAllows) {
   EXPECT_EQ(served.notice(), "");
   served.look(after + 10s + 1ns);
   EXPECT_EQ(served.notice(),
-            "the run was stopped, for it took longer than the server's --max-runtime, 10s");
+            "the run was stopped, because it took longer than the server's --max-runtime, 10s");
   served.look(after + 10s + 2ns);
   ASSERT_TRUE(served.look_until_told<FinishedMessage>());
   const auto result = nlohmann::json::parse(served.first<FinishedMessage>()->result);

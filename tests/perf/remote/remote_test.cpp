@@ -249,8 +249,8 @@ TEST(RemoteFigures, TheHeadCountsServersThatFailed) {
   WholeRun stopped;
   stopped.signal = 15;
   EXPECT_EQ(failures_of({waited}, stopped),
-            std::vector<std::string>{"c: ran nothing, for it was stopped before"});
-  const std::vector<std::string> both{"c: ran nothing, for not every server could",
+            std::vector<std::string>{"c: ran nothing, because the run was stopped before"});
+  const std::vector<std::string> both{"c: ran nothing, because not every server could run its jobs",
                                       "b: it vanished"};
   EXPECT_EQ(failures_of({waited, failed}, {}), both);
   EXPECT_EQ(failures_of({waited, failed}, stopped), both) << "that was the reason";

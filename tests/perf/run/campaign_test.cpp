@@ -97,7 +97,7 @@ TEST(Campaign, WhatEachSearchLeavesBesideItsRateIsInTheResult) {
   ASSERT_EQ(result.links.size(), 2U);
   EXPECT_EQ(result.links[1].job, "t");
   ASSERT_EQ(result.lost_outputs.size(), 2U);
-  EXPECT_NE(result.lost_outputs[1].find("x_bw.t.log is not whole"), std::string::npos);
+  EXPECT_NE(result.lost_outputs[1].find("x_bw.t.log is not complete"), std::string::npos);
   EXPECT_TRUE(test::passed(result));
   EXPECT_EQ(result.exit_code, 1) << "for the logs";
 }
@@ -202,7 +202,7 @@ TEST(Campaign, ATriggersTimeIsThatOfAllRunsTogether) {
   const test::TempDir dir;
   const RunResult result = campaign_of(kRepeat + "aux-path=" + dir.path() +
                                        "\nrepeat=1000\ntrigger-timeout=500ms\n[j]\n");
-  EXPECT_TRUE(std::ranges::count(result.warnings, "the trigger fired: its time has passed"));
+  EXPECT_TRUE(std::ranges::count(result.warnings, "the trigger fired: trigger-timeout has passed"));
   // None at all on a machine so busy that not even the first has ended by then.
   const std::size_t ended = result.repeats.empty() ? 0 : result.repeats.front().values.size();
   EXPECT_LT(ended, 900U) << "of 100 ms each";

@@ -77,7 +77,7 @@ TEST(CampaignOfSearches, TellsBeforeEachRunWhatItTries) {
                                     control.stops = 1;
                                   });
   ASSERT_EQ(flat_out.names.size(), 3U);
-  EXPECT_EQ(flat_out.names[0], "search of s, trial flat out");
+  EXPECT_EQ(flat_out.names[0], "search of s, trial at full speed");
   EXPECT_EQ(flat_out.names[1].find("search of s, trial at "), 0U);
   const auto rate =
       static_cast<std::uint64_t>(flat_out.result.searches.at(0).trials.at(0).offered_fps);
@@ -114,7 +114,7 @@ TEST(CampaignOfSearches, EndsAndFailsWithItsTrialAtFullSpeedToo) {
   const Ended ended = campaign(kGlobal + "aux-path=" + dir.path() +
                                "\n[s]\nsearch=ndr\nexec_postrun=sh -c 'echo >>" + count +
                                "; test $(wc -l <" + count + ") != 1'\n");
-  EXPECT_EQ(ended.names, Words{"search of s, trial flat out"});
+  EXPECT_EQ(ended.names, Words{"search of s, trial at full speed"});
   EXPECT_TRUE(failed(ended.result, "exec_postrun"));
   EXPECT_EQ(ended.result.exit_code, 1);
 }

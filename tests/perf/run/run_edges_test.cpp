@@ -85,10 +85,9 @@ TEST(LogsOfARun, ThatHaveNoFolderSayWhatToDo) {
   const std::vector<PlannedJob> plan{logged_job()};
   const auto logs = IntervalLogs::open(plan, options);
   ASSERT_FALSE(logs);
-  EXPECT_EQ(logs.error().message,
-            "job \"a\": cannot make the log " + dir.file("none") +
-                "/rates_bw.a.log: No such file or directory (make the directory, or name another: "
-                "--aux-path)");
+  EXPECT_EQ(logs.error().message, "job \"a\": cannot make the log " + dir.file("none") +
+                                      "/rates_bw.a.log: No such file or directory (make the "
+                                      "directory, or name another one with --aux-path)");
 }
 
 TEST(LogsOfARun, AreNotThoseOfTwoJobs) {
@@ -102,7 +101,7 @@ TEST(LogsOfARun, AreNotThoseOfTwoJobs) {
   ASSERT_FALSE(logs);
   EXPECT_EQ(logs.error().message,
             "job \"a_b\": the log " + dir.file("rates_bw.a_b.log") +
-                " is that of job \"a/b\" already (rename a job, or give it another prefix)");
+                " is already that of job \"a/b\" (rename a job, or give it another prefix)");
   plan[1].options.write_bw_log = plan[1].options.write_iops_log = {};
   plan[1].options.write_lat_log = {};
   EXPECT_FALSE(IntervalLogs::open(plan, options)) << "nor is one of latencies";
@@ -131,7 +130,7 @@ TEST(LogsOfARun, OnAFullDiskAreEachNamedOnceAtTheEnd) {
   }
   Words wanted;
   for (const char* const name : kLogNames) {
-    wanted.push_back("the log " + dir.file(name) + " is not whole: No space left on device");
+    wanted.push_back("the log " + dir.file(name) + " is not complete: No space left on device");
   }
   EXPECT_EQ(logs->finish(), wanted);
 }
@@ -213,15 +212,17 @@ TEST(ReplayWarning, CountsWhatOfACaptureIsNotWhole) {
     int cut, runts;
     const char* text;
   };
-  for (const Case& c :
-       {Case{0, 0, ""},
-        {1, 0, "1 frame of the capture was cut short when it was recorded, and is sent so"},
-        {2, 0, "2 frames of the capture were cut short when they were recorded, and are sent so"},
-        {0, 1, "1 record of the capture is too short for a frame, and is left out"},
-        {0, 2, "2 records of the capture are too short for frames, and are left out"},
-        {2, 1,
-         "2 frames of the capture were cut short when they were recorded, and are sent so; "
-         "1 record of the capture is too short for a frame, and is left out"}}) {
+  for (
+      const Case& c :
+      {Case{0, 0, ""},
+       {1, 0, "1 frame of the capture was cut short when it was recorded, and is sent as it is"},
+       {2, 0,
+        "2 frames of the capture were cut short when they were recorded, and are sent as they are"},
+       {0, 1, "1 record of the capture is too short for a frame, and is left out"},
+       {0, 2, "2 records of the capture are too short for frames, and are left out"},
+       {2, 1,
+        "2 frames of the capture were cut short when they were recorded, and are sent as they are; "
+        "1 record of the capture is too short for a frame, and is left out"}}) {
     const test::TempDir dir;
     JobOptions job;
     job.replay = capture_of(dir, 3, c.cut, c.runts);
@@ -238,7 +239,7 @@ TEST(TriggerFile, ThatCannotBeRemovedSaysSo) {
   std::filesystem::create_directory(options.trigger_file);
   Trigger trigger(options);
   EXPECT_EQ(trigger.check(0, false),
-            "file " + options.trigger_file + " appeared (and could not be removed)");
+            "file " + options.trigger_file + " appeared (but could not be removed)");
   EXPECT_EQ(trigger.check(0, false), std::nullopt) << "it fires once";
 }
 

@@ -174,7 +174,7 @@ TEST(RunEnds, AStopReachesTheCommandsOfThreadsToo) {
   EXPECT_LT(stopped_in(JobState::created, 1, job + "exec_prerun=sleep 60\n", result), 10s);
   EXPECT_TRUE(passed(result)) << "a job that was stopped before it began has not failed";
   EXPECT_LT(stopped_in(JobState::finishing, 2, job + "exec_postrun=sleep 60\n", result), 10s);
-  EXPECT_TRUE(failed(result, "sleep had not ended when it was to, and was killed"));
+  EXPECT_TRUE(failed(result, "sleep did not end in time, and was killed"));
   EXPECT_EQ(flow_to(result, "a.sink").received, 10U);
 }
 

@@ -159,7 +159,7 @@ TEST(RunPlace, WhatThereIsNotIsAnErrorOfTheStart) {
   EXPECT_TRUE(failed(run_text("[j]\nnumber_ios=1\n" + below), "cannot enter cgroup"));
   EXPECT_TRUE(std::filesystem::is_empty(no_group.path()));
   EXPECT_TRUE(
-      failed(run_text("[j]\nuid=no-such-user\nnumber_ios=1\n"), "no user is called no-such-user"));
+      failed(run_text("[j]\nuid=no-such-user\nnumber_ios=1\n"), "there is no user no-such-user"));
   EXPECT_TRUE(failed(run_text("[j]\nthread\nuid=65534\nnumber_ios=1\n"),
                      "a thread cannot change its user"));
   // It would take the whole program along.

@@ -65,7 +65,7 @@ TEST_F(RunTrigger, FiresWhenAFileAppearsAndTakesItAway) {
 
 TEST_F(RunTrigger, FiresWhenItsTimeHasPassed) {
   const RunResult result = run("trigger-timeout=300ms");
-  expect_fired(result, "its time has passed");
+  expect_fired(result, "trigger-timeout has passed");
   EXPECT_GE(job_of(result, "a").tx.frames, 200U);
 }
 

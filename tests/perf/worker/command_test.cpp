@@ -123,7 +123,7 @@ TEST(CommandOfARun, ThatIsToEndEarlyEndsWithAllThatItHasStarted) {
   const std::string output = dir.file("out");
   const auto has_told = [&] { return content_of(output).ends_with('\n'); };
   EXPECT_EQ(failure_of(run_command({"sh", "-c", "sleep 1000 & echo $!; wait"}, output, has_told)),
-            "sh had not ended when it was to, and was killed");
+            "sh did not end in time, and was killed");
   const std::string pid = content_of(output).substr(0, content_of(output).find('\n'));
   ASSERT_FALSE(pid.empty());
   // Its parent is gone: somebody else buries it, sooner or later.

@@ -302,9 +302,9 @@ TEST(JobRights, OfWhomNobodyKnowsAreRefusedBeforeAnyIsGivenUp) {
       const auto done = drop_privileges(job);
       return !done && done.error().message == wanted;
     };
-    if (!refused("65533", "no-such", "no group is called no-such")) return 1;
-    if (!refused("65533x", "65532", "no user is called 65533x")) return 2;
-    if (!refused("no-such", "", "no user is called no-such")) return 3;
+    if (!refused("65533", "no-such", "there is no group no-such")) return 1;
+    if (!refused("65533x", "65532", "there is no user 65533x")) return 2;
+    if (!refused("no-such", "", "there is no user no-such")) return 3;
     return ::geteuid() == 0 && ::getegid() == 0 ? 0 : 4;
   });
   EXPECT_EQ(child.wait(), 0);

@@ -172,7 +172,7 @@ TEST(Replay, WhatCannotBeReplayedIsRefused) {
   EXPECT_FALSE(Replay::open(dir.file("absent")));
   const auto empty = Replay::open(capture(dir, {}));
   ASSERT_FALSE(empty);
-  EXPECT_NE(empty.error().message.find("no frame in it"), std::string::npos);
+  EXPECT_NE(empty.error().message.find("it contains no frame"), std::string::npos);
   const std::string path = capture(dir, {0, 1, 2});
   const auto large = Replay::open(path, {.max_bytes = 100});
   ASSERT_FALSE(large);

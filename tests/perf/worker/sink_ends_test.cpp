@@ -292,7 +292,7 @@ using Verdict = std::pair<std::string, bool>;
 
 TEST(SinkErrors, EndAJobThatWasNotToldToGoOnOrWhoseMediumIsGone) {
   const std::error_code broken(EIO, std::generic_category());
-  const std::string hint = " (continue_on_error=rx goes on)";
+  const std::string hint = " (with continue_on_error=rx the job goes on)";
   for (const bool goes_on : {false, true}) {
     Failing rig;
     rig.options.continue_on_error.rx = goes_on;
@@ -339,7 +339,7 @@ TEST(SinkErrors, OfACaptureTheEndIsNoneAndDamageIsNamed) {
   EXPECT_EQ(rig.job.received[Period::window].errors.get(), 0U);
   EXPECT_EQ(
       rig.after(Errc::corrupt),
-      Verdict("cannot receive on scripted: the capture is damaged, and its rest cannot be read",
+      Verdict("cannot receive on scripted: the capture is damaged, and the rest cannot be read",
               false));
   EXPECT_EQ(
       rig.job.received[Period::window].errors.get() + rig.job.received[Period::ramp].errors.get(),
@@ -352,8 +352,8 @@ TEST(SinkErrors, AnOverrunEndsAJobThatIsToEndWithItOrThatShouldHaveNone) {
     Verdict verdict;
   };
   const std::string text =
-      "an overrun, although senders wait for slow receivers on scripted: it was off its CPU for "
-      "too long (continue_on_error=overrun goes on)";
+      "an overrun, although senders wait for slow receivers on scripted: the job was off its CPU "
+      "for too long (with continue_on_error=overrun it goes on)";
   for (const Case& c : {Case{false, false, false, {"", false}},
                         {true, false, false, {"an overrun", true}},
                         {true, true, false, {"an overrun", true}},
@@ -376,7 +376,7 @@ TEST(SinkErrors, AnOverrunEndsAJobThatIsToEndWithItOrThatShouldHaveNone) {
 }
 
 TEST(SinkErrors, ADamagedFrameEndsAJobThatVerifiesUnlessToldOtherwise) {
-  const std::string hint = " (continue_on_error=verify goes on, and counts them)";
+  const std::string hint = " (with continue_on_error=verify the job goes on and counts them)";
   for (const bool verify : {false, true}) {
     for (const bool goes_on : {false, true}) {
       for (const bool cut : {false, true}) {

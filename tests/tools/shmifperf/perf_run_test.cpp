@@ -89,7 +89,7 @@ TEST(PerfRun, ASecondSignalStopsHard) {
   const ToolResult end = run.tool().finish();
   EXPECT_FALSE(end.timed_out);
   EXPECT_EQ(end.status, 128 + SIGINT);
-  EXPECT_TRUE(has_failure(run.result(), "exec_postrun: sleep had not ended when it was to"));
+  EXPECT_TRUE(has_failure(run.result(), "exec_postrun: sleep did not end in time"));
 }
 
 TEST(PerfRun, AThreadThatIsStuckForGoodFailsTheRunWhoseReportIsWritten) {
@@ -155,7 +155,7 @@ TEST(PerfRun, ExitsWithSeventySevenForWhatThisMachineCannotDo) {
   const ToolResult refused = with({SHMIFPERF_PATH, "run", "--engine=tap", "--number_ios=1"});
   EXPECT_EQ(refused.status, 77);
   EXPECT_NE(refused.err.find("/dev/net/tun"), std::string::npos) << refused.err;
-  EXPECT_NE(refused.err.find("engine=packet needs no such device"), std::string::npos);
+  EXPECT_NE(refused.err.find("engine=packet needs no TAP device"), std::string::npos);
   EXPECT_EQ(refused.err.find("shmifctl"), std::string::npos) << "that runs no jobs";
 }
 

@@ -43,13 +43,14 @@ TEST(PerfServerMessages, WhatComesBeforeItsTimeIsRefusedWithItsName) {
     return refused.at("why").at(0).get<std::string>();
   };
   const auto stranger = [&] { return HandMadeClient(server.port()); };
-  EXPECT_EQ(answer(stranger(), perf::PingMessage{1}), "say hello first");
-  EXPECT_EQ(answer(stranger(), one_job()), "\"jobs\" was not to be said here");
-  EXPECT_EQ(answer(stranger(), perf::StopMessage{true, 2}), "\"stop\" was not to be said here");
-  EXPECT_EQ(answer(greeted(server), hello()), "\"hello\" was not to be said here");
-  EXPECT_EQ(answer(greeted(server), perf::GoMessage{1}), "\"go\" was not to be said here");
+  EXPECT_EQ(answer(stranger(), perf::PingMessage{1}), "the first message must be \"hello\"");
+  EXPECT_EQ(answer(stranger(), one_job()), "\"jobs\" is not allowed at this point");
+  EXPECT_EQ(answer(stranger(), perf::StopMessage{true, 2}),
+            "\"stop\" is not allowed at this point");
+  EXPECT_EQ(answer(greeted(server), hello()), "\"hello\" is not allowed at this point");
+  EXPECT_EQ(answer(greeted(server), perf::GoMessage{1}), "\"go\" is not allowed at this point");
   EXPECT_EQ(answer(greeted(server), perf::FinishedMessage{"{}"}),
-            "\"finished\" was not to be said here");
+            "\"finished\" is not allowed at this point");
 }
 
 TEST(PerfServerMessages, AnOwnerThatSaysWhatIsNotItsToSayLosesItsRun) {
@@ -59,7 +60,7 @@ TEST(PerfServerMessages, AnOwnerThatSaysWhatIsNotItsToSayLosesItsRun) {
   ASSERT_TRUE(client.receives("prepared"));
   ASSERT_TRUE(client.send(one_job()));
   EXPECT_TRUE(client.is_closed_on());
-  EXPECT_TRUE(server.says("is gone (\"jobs\" was not to be said here), its run is stopped"));
+  EXPECT_TRUE(server.says("is gone (\"jobs\" is not allowed at this point), its run is stopped"));
   EXPECT_TRUE(server.says(": its run was stopped, the server is free"));
 }
 

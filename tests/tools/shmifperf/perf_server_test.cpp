@@ -258,7 +258,7 @@ TEST(PerfServer, TheCommandLineSaysWhatIsWrongWithIt) {
   RunningServer server;
   const ToolResult second = shmifperf({"server", "--listen=" + server.address()});
   EXPECT_EQ(second.status, 1);
-  EXPECT_TRUE(has(second.err, "another program has that port; choose one")) << second.err;
+  EXPECT_TRUE(has(second.err, "another program uses that port; choose another")) << second.err;
 }
 
 TEST(PerfServer, ListensOnTheLoopbackAloneUnlessTold) {

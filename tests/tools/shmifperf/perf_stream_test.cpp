@@ -390,12 +390,13 @@ TEST_F(PerfStream, AFullDiskFailsTheLogAndNotTheFigures) {
   std::filesystem::create_symlink("/dev/full", dir.file("x_bw.job.log"));
   const ToolResult ran = run_program(with(logs(dir)));
   EXPECT_EQ(ran.status, 1) << "what was asked for is not there";
-  EXPECT_NE(ran.err.find("x_bw.job.log is not whole: No space left on device"), std::string::npos)
+  EXPECT_NE(ran.err.find("x_bw.job.log is not complete: No space left on device"),
+            std::string::npos)
       << ran.err;
   const Json json = json_of_file(result);
   EXPECT_EQ(json.at("passed"), true);
   EXPECT_EQ(json.at("exit_code"), 1);
-  EXPECT_NE(json.at("warnings").dump().find("x_bw.job.log is not whole"), std::string::npos);
+  EXPECT_NE(json.at("warnings").dump().find("x_bw.job.log is not complete"), std::string::npos);
   expect_all_arrived(json);
   EXPECT_GE(log_of(dir.file("x_iops.job.log")).size(), 3U) << "the others go on";
 }
