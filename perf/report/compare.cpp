@@ -167,7 +167,7 @@ class Comparer {
     compare_figure(kFound, before, after);
     if (!before.at("found_fps").is_null() && after.at("found_fps").is_null()) {
       into_.failures.push_back("the search of job " + words(before, "jobname") +
-                               " found a rate before and none after");
+                               " found a rate before, but not after");
     }
   }
 
@@ -205,8 +205,8 @@ class Comparer {
     into_.notes.push_back("job " + words(before_job, "jobname") + " received as many frames in " +
                           format_seconds(nested(after_job, "rx", "seconds")) + " as in " +
                           format_seconds(nested(before_job, "rx", "seconds")) +
-                          " before, because each took " + format_seconds(min_delay) +
-                          " longer: that delay alone lowers rx_fps, less so in longer runs");
+                          " before, because each frame took " + format_seconds(min_delay) +
+                          " longer: this delay alone lowers rx_fps (less in longer runs)");
   }
 
   /// `before_job`, `after_job`: the job or search that has the figure.
@@ -299,7 +299,7 @@ Result<Comparison> compare(const Report& before, const Report& after,
     common = true;
     comparer.compare_jobs(job, *other);
     if (job.at("options") != other->at("options") || job.at("rw") != other->at("rw")) {
-      result.notes.push_back("job " + words(job, "jobname") + " had other options");
+      result.notes.push_back("job " + words(job, "jobname") + " had different options");
     }
     if (job.at("passed") == true && other->at("passed") == false) {
       result.failures.push_back("job " + words(job, "jobname") + " passed before and failed after");
@@ -310,10 +310,9 @@ Result<Comparison> compare(const Report& before, const Report& after,
     if (other != nullptr) comparer.compare_searches(search, *other);
   }
   if (!common) {
-    return Error(Errc::bad_argument,
-                 "cannot compare " + before.name() + " with " + after.name() +
-                     ": no job has the same name in both (jobs are matched by their names: "
-                     "give both runs the same, by name= or a job file)");
+    return Error(Errc::bad_argument, "cannot compare " + before.name() + " with " + after.name() +
+                                         ": no job has the same name in both (give the jobs the "
+                                         "same names, with name= or in a job file)");
   }
   for (const ReportJson& job : after.json().at("jobs")) {
     if (job_named(before.json(), name_in(job, "jobname")) == nullptr) {

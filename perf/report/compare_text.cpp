@@ -75,13 +75,13 @@ std::string to_text(const Comparison& c, std::size_t width) {
   out += table.text(width);
   if (std::ranges::any_of(c.figures, [](const ComparedFigure& f) { return f.from == "repeats"; })) {
     out +=
-        wrapped("  of repeats, before and after are medians; change, +- and p are of their means",
+        wrapped("  for repeats, before and after are medians; change, +- and p compare the means",
                 width, 4);
   }
   if (c.undecided) {
     out += wrapped(
-        "  p is \"-\" where too few intervals are independent of each other: compare runs with "
-        "--repeat, or longer ones",
+        "  p is \"-\" if too few intervals are independent of each other: compare longer runs, or "
+        "runs with --repeat",
         width, 4);
   }
   const std::string by = "by more than " + format_share(c.options.threshold) + ", losses " +

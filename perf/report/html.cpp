@@ -52,13 +52,13 @@ Result<std::string> to_html(const Report& report) {
   if (page.empty()) {
     return Error(Errc::not_supported,
                  "cannot make a page of " + report.name() +
-                     ": this shmifperf was built without it (install npm and configure with "
-                     "-DSHMIF_REPORT_HTML=ON; with --text the report is text)");
+                     ": this shmifperf was built without HTML reports (install npm and configure "
+                     "with -DSHMIF_REPORT_HTML=ON, or use --text)");
   }
   // The later mark first, because the text for the earlier one may contain anything.
   const bool whole = fill(page, "@RESULT@", json_for_page(report.json())) &&
                      fill(page, "@TEXT@", text_for_page(to_text(report)));
-  if (!whole) return Error(Errc::not_supported, "the page of reports lacks a place for the result");
+  if (!whole) return Error(Errc::not_supported, "the report page has no place for the result");
   return page;
 }
 

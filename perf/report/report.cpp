@@ -52,7 +52,7 @@ std::string complaint(const nlohmann::json& json) {
   }
   std::string where;
   for (const std::string& part : innermost.context) where += part;
-  return "it is not as the schema has it: " + where + ": " + innermost.description;
+  return "it does not match the schema: " + where + ": " + innermost.description;
 }
 
 /// The program that wrote the file, for messages; empty if the file does not tell.
@@ -91,14 +91,14 @@ Result<Report> Report::parse(std::string_view text, const std::string& name) {
     return refused(name, std::string("it is not JSON (") + e.what() + ')');
   }
   if (deep) return refused(name, "it is nested deeper than any result");
-  if (!json->is_object()) return refused(name, "it is no result of shmifperf run, but JSON");
+  if (!json->is_object()) return refused(name, "it is JSON, but not a result of shmifperf run");
   const auto format = json->find("format_version");
   if (format == json->end()) {
-    return refused(name, "it has no format_version, so it is no result of shmifperf run");
+    return refused(name, "it has no format_version, so it is not a result of shmifperf run");
   }
   if (*format != kReportFormat) {
     return refused(name, "it has format_version " + format->dump(-1, ' ', true) + writer_of(*json) +
-                             ", this shmifperf reads " + std::to_string(kReportFormat) +
+                             ", but this shmifperf reads " + std::to_string(kReportFormat) +
                              "; use the shmifperf that wrote it");
   }
   const std::string wrong = complaint(*json);

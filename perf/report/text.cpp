@@ -108,11 +108,12 @@ std::string repetitions_text(const ReportJson& report, std::size_t width) {
   for (const ReportJson& r : report.at("repeats")) runs = std::max(runs, r.at("values").size());
   const auto shown = report.find("shown_run");
   const bool known = shown != report.end() && !shown->is_null();
-  return wrapped("  " + format_count(runs) +
-                     " runs: rates, shares and times below are medians of all, and counts are of " +
-                     (known ? "run " + format_count(shown->get<std::uint64_t>()) : "one run") +
-                     "; \"repetitions\" has the spread",
-                 width, 2);
+  return wrapped(
+      "  " + format_count(runs) +
+          " runs: rates, shares and times below are medians of all runs, and counts are those of " +
+          (known ? "run " + format_count(shown->get<std::uint64_t>()) : "one run") +
+          "; \"repetitions\" shows the spread",
+      width, 2);
 }
 
 std::string head_text(const ReportJson& report, std::size_t width) {

@@ -54,7 +54,7 @@ std::string hosts_text(const ReportJson& report, std::size_t width) {
         window_of(host.at("machine"), width);
   }
   const std::string client = known(words(report.at("machine"), "hostname"));
-  return table.text(width) + machines + "asked for by " + client + ", which ran none of the jobs\n";
+  return table.text(width) + machines + "requested by " + client + ", which ran none of the jobs\n";
 }
 
 }  // namespace

@@ -45,12 +45,12 @@ void add_interrupted(const RunResult& result, std::vector<std::string>& warnings
         jobs, {}, [](const JobResult* job) { return switches_per_second(*job); });
     warnings.push_back(format_count(jobs.size()) + " jobs were taken off their CPUs, " +
                        worst.name + " most of all (" + interruptions(worst) +
-                       "); give them CPUs of their own (cpus_allowed) for figures that repeat");
+                       "); give each job its own CPU (cpus_allowed) for repeatable figures");
     return;
   }
   for (const JobResult* const job : jobs) {
     warnings.push_back(job->name + ": was taken off its CPU " + interruptions(*job) +
-                       "; give it one of its own (cpus_allowed) for figures that repeat");
+                       "; give it its own CPU (cpus_allowed) for repeatable figures");
   }
 }
 
@@ -68,7 +68,7 @@ void add_bare_rates(const RunResult& result, std::vector<std::string>& warnings)
         const bool says_bits = text.find_first_of("bB") != std::string_view::npos;
         if (!rate || *rate == 0 || says_bits) continue;
         bare.insert(std::string(name) + '=' + std::string(text) + " is " + rate_text(*rate) +
-                    " per second here; where fio's bytes were meant it is " + rate_text(*rate * 8));
+                    " per second here; if fio's bytes were meant, write " + rate_text(*rate * 8));
       }
     }
   }
@@ -83,7 +83,7 @@ void add_slow(const RunResult& result, std::vector<std::string>& warnings) {
     if (!tx.paced || tx.of_program || !sent || !(tx.offered_seconds > 0)) continue;
     const double offered = static_cast<double>(tx.offered_frames) / tx.offered_seconds;
     if (!(*sent < kKeptPace * offered)) continue;
-    warnings.push_back(job.name + ": the pace was not kept: " + format_fps(sent) + " left of " +
+    warnings.push_back(job.name + ": the pace was not kept: " + format_fps(sent) + " sent of " +
                        format_fps(offered) + " asked for (" + format_share(*sent / offered) + ')');
   }
 }
@@ -115,11 +115,11 @@ std::string near_limit(std::optional<double> rate, std::optional<double> limit) 
   if (!share || *share < kNearLimit) return {};
   // The limit is never less than the rate reached, so with a share of 1 it is known only as a lower
   // bound.
-  const std::string what = *share >= 1
-                               ? "as much as the harness itself has done here at all"
-                               : format_share(share) + " of what the harness itself can do here (" +
-                                     format_fps(limit) + ")";
-  return format_fps(rate) + " is " + what + "; the medium may be faster than this";
+  const std::string what =
+      *share >= 1 ? "the highest rate that the harness itself has reached on this machine"
+                  : format_share(share) + " of what the harness itself can do on this machine (" +
+                        format_fps(limit) + ")";
+  return format_fps(rate) + " is " + what + "; the medium may be faster";
 }
 
 /// Warns about rates that say more about the harness than about the medium.

@@ -17,7 +17,7 @@ perf::CompareOptions options_of(const Arguments& args) {
   options.loss_threshold = args.share("loss-threshold").value_or(options.loss_threshold);
   options.confidence = args.share("confidence").value_or(options.confidence);
   if (options.confidence <= 0 || options.confidence >= 1) {
-    throw UsageError{"--confidence: it is above 0 and below 100%, as 95%"};
+    throw UsageError{"--confidence: it must be above 0 and below 100%, as 95%"};
   }
   return options;
 }
@@ -42,7 +42,7 @@ int run_compare(const CommandLine& line) {
           .example(
               "shmifperf compare a.json b.json --json | jq '.figures[] | select(.verdict != "
               "\"same\")'",
-              "what is not the same")
+              "the figures that changed")
           .parse(line);
   const std::string& before = args.positional()[0];
   const std::string& after = args.positional()[1];

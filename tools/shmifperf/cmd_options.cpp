@@ -172,10 +172,9 @@ int run_options(const CommandLine& line) {
       Options("options", "[NAME|CATEGORY]")
           .about(
               "Explains the options of jobs and runs: all of them, one, or those of a category "
-              "(job, "
-              "traffic, length, frames, engine, verification, measurement, records, place, run), "
-              "or how values are written (values). They are written NAME=VALUE in a job file and "
-              "--NAME=VALUE on the command line.")
+              "(job, traffic, length, frames, engine, verification, measurement, records, place, "
+              "run), or how values are written (values). Options are written NAME=VALUE in a job "
+              "file and --NAME=VALUE on the command line.")
           .words(0, 1)
           .value("profile", "NAME", "print the job file of a profile of 'shmifperf run'")
           .flag("profiles", "list the profiles")

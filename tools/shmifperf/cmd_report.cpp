@@ -29,7 +29,8 @@ std::string page_beside(const std::string& file) {
 void refuse_same_file(const std::string& file, const std::string& page) {
   std::error_code not_there;
   if (file != "-" && page != "-" && std::filesystem::equivalent(file, page, not_there)) {
-    throw UsageError{"-o " + page + " is the result itself, which the page would overwrite"};
+    throw UsageError{"-o " + page +
+                     " is the result itself, and the page would overwrite it (name another file)"};
   }
 }
 

@@ -21,10 +21,10 @@ Options options_of_server() {
   options.words(0, 0)
       .about(
           "Runs the jobs of 'shmifperf run --client' from other machines, one client at a time; "
-          "others are told that it is busy. There is no authentication: everyone who reaches the "
-          "port may run jobs, so it listens only on the loopback by default (ssh -L 18765:"
-          "localhost:18765 HOST connects another machine). Client and server must have the same "
-          "version. SIGINT and SIGTERM stop the run, report it, and end the server.")
+          "others are told that it is busy. There is no authentication: everyone who can reach the "
+          "port may run jobs, so the server listens only on the loopback by default (ssh -L "
+          "18765:localhost:18765 HOST connects another machine). Client and server must have the "
+          "same version. SIGINT and SIGTERM stop the run, report it, and end the server.")
       .value("listen", "ADDRESS[:PORT]",
              "where to listen; port 0 is any free port, which is printed (default: "
              "127.0.0.1:18765)")
@@ -34,15 +34,13 @@ Options options_of_server() {
       .flag("allow-live",
             "clients may send on this machine's own interfaces and buses (allow_live, netdev, "
             "netns)")
-      .value(
-          "directory", "DIR",
-          "clients may name files in there (bus, filename, replay, write_pcap, logs), and states "
-          "of verification go there; without it, no files")
+      .value("directory", "DIR",
+             "clients may name files in this directory (bus, filename, replay, write_pcap, logs), "
+             "and states of verification are saved there; without it, clients can use no files")
       .value("max-runtime", "SECONDS", "stop runs that take longer (default: 3600)")
-      .value("max-jobs", "N", "refuse more jobs than that, numjobs counted (default: 64)")
+      .value("max-jobs", "N", "refuse runs with more jobs, clones included (default: 64)")
       .value("max-memory", "SIZE",
-             "refuse jobs that could use more memory than that in total, with the buses made for "
-             "them (default: 1G)")
+             "refuse runs whose jobs and buses could need more memory (default: 1G)")
       .flag("once", "end after one run")
       .example("shmifperf server",
                "for clients on this machine, and those that connect through ssh")
@@ -103,8 +101,8 @@ int run_server(const CommandLine& line) {
   print_line("shmifperf server " + options.version + " (protocol " +
              std::to_string(perf::kRemoteProtocol) + ") listens on " + address.to_string());
   if (!perf::is_loopback(address)) {
-    print_line("everyone who reaches " + address.to_string() +
-               " may run jobs here: keep that to a network you trust");
+    print_line("everyone who can reach " + address.to_string() +
+               " may run jobs here: use this only in a network that you trust");
   }
   (*server)->serve(stop.descriptor(), [&stop] { return stop.signal(); });
   return kDone;

@@ -64,17 +64,16 @@ Options options_of_run() {
   Options options("run", "[JOBFILE]...");
   options
       .about(
-          "Runs jobs, which send, receive, echo and verify frames, and reports their results. "
-          "Jobs are described by files in fio's syntax, by a profile, or on the command line, "
-          "where "
-          "every option of 'shmifperf options' works, as --NAME=VALUE. Options there apply to "
-          "every "
-          "job of the files and override them; --name=NAME starts another job. Options before "
-          "the first --name apply to all of these jobs.")
+          "Runs jobs, which send, receive, echo and verify frames, and reports their results. Jobs "
+          "are described by files in fio's syntax, by a profile, or on the command line, where "
+          "every option of 'shmifperf options' works, as --NAME=VALUE. Options on the command line "
+          "apply to every job of the files and override them; --name=NAME starts another job. "
+          "Options before the first --name apply to all of these jobs.")
       .words(0, kMaxFiles)
       .value("profile", "NAME", "run a built-in job file: " + names)
-      .repeatable("client", "HOST[:PORT][,...]",
-                  "run all of the jobs on each of these hosts at once, by 'shmifperf server' there")
+      .repeatable(
+          "client", "HOST[:PORT][,...]",
+          "run all jobs on each of these hosts at once; 'shmifperf server' must be running there")
       .repeatable("section", "NAME", "only this section of the job files")
       .flag("showcmd", "print the jobs as a command line, and exit")
       .flag("parse-only", "check everything, and exit");

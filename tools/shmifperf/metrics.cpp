@@ -39,17 +39,16 @@ struct Following {
 Error why_not(const std::string& address) {
   const std::string what = "cannot serve metrics on " + address;
   const std::string remedy =
-      " (give --metrics an address of this machine, and a port that is free: 0 is any)";
+      " (give --metrics an address of this machine and a free port; 0 is any free port)";
   const auto split = perf::split_host_port(address).value_or(perf::HostPort{address, 0});
   const auto local = perf::resolve(split.host, split.port.value_or(0));
   if (!local) return {local.error().code, what + ": " + local.error().message + remedy};
   const auto socket = perf::bound_socket(SOCK_STREAM, *local);
   if (!socket) return {socket.error().code, what + ": " + socket.error().message + remedy};
   if (local->family() == AF_INET6) {
-    return {Errc::not_supported,
-            what +
-                ": the library that serves them was built without IPv6 (give --metrics an IPv4 "
-                "address)"};
+    return {Errc::not_supported, what +
+                                     ": the library that serves metrics was built without IPv6 "
+                                     "(give --metrics an IPv4 address)"};
   }
   return Error::from_errno(EADDRINUSE, what);
 }
@@ -88,7 +87,7 @@ struct Metrics::Impl {
   // Overtaken frames count as lost until they arrive. So the count may fall, and cannot be a
   // Prometheus counter.
   GaugeFamily& lost =
-      gauges("shmifperf_lost_frames", "Frames missed so far in this run by who receives them.");
+      gauges("shmifperf_lost_frames", "Frames that the receivers have missed so far in this run.");
   GaugeFamily& tx_fps = gauges("shmifperf_tx_fps", "Frames per second sent.");
   GaugeFamily& tx_bps = gauges("shmifperf_tx_bps", "Bits per second sent.");
   GaugeFamily& rx_fps = gauges("shmifperf_rx_fps", "Frames per second received.");
@@ -99,7 +98,8 @@ struct Metrics::Impl {
   GaugeFamily& failed = gauges("shmifperf_job_failed", "1 when the job has failed.");
   prometheus::Gauge& share =
       gauges("shmifperf_run_done_ratio", "How much of the run is done, 0 to 1.").Add({});
-  prometheus::Gauge& left = gauges("shmifperf_run_left_seconds", "How long it will go on.").Add({});
+  prometheus::Gauge& left =
+      gauges("shmifperf_run_left_seconds", "How long the run will still take.").Add({});
   std::map<std::string, Job> jobs;
   // Last, because its thread uses the members above and must end before they do.
   prometheus::Exposer exposer;

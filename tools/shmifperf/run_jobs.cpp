@@ -86,7 +86,7 @@ void say_how_long(const perf::RunOptions& options, const std::vector<perf::Plann
   const auto time = perf::search_time(options, plan);
   if (!time || time->max_seconds < kWorthSaying) return;
   complain(std::to_string(time->searches) + (time->searches == 1 ? " search" : " searches") +
-           " by trials of " + perf::format_seconds(time->trial_seconds) + ": " +
+           " with trials of " + perf::format_seconds(time->trial_seconds) + ": " +
            perf::format_eta(time->min_seconds) + " to " + perf::format_eta(time->max_seconds) +
            (time->bounded ? "" : ", or longer on a busy machine, where trials are repeated"));
 }

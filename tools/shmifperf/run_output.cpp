@@ -138,7 +138,7 @@ std::vector<std::string> RunOutput::finish() {
   redrawn_lines_ = false;
   std::vector<std::string> lost;
   if (failure_ != 0 && failure_ != EPIPE) {
-    lost.push_back(std::string("what was printed meanwhile is not whole: ") +
+    lost.push_back(std::string("the output during the run is not complete: ") +
                    std::strerror(failure_));
   }
   return lost;
@@ -150,7 +150,7 @@ bool RunOutput::print_result(const std::string& text) {
   if (!options_.output.empty()) {
     const auto done = write_file(options_.output, text);
     if (done) return true;
-    complain(done.error().message + " (the result follows)");
+    complain(done.error().message + " (printing the result instead)");
     written = false;
   }
   std::FILE* const file = streamed ? stderr : stdout;

@@ -37,7 +37,7 @@ void add_servers(std::string_view list, std::vector<std::string>& into) {
 std::vector<std::string> servers_of(const std::vector<std::string>& values) {
   std::vector<std::string> servers;
   for (const std::string& value : values) add_servers(value, servers);
-  if (servers.size() > kMaxServers) throw UsageError{"--client: these are more than 256 servers"};
+  if (servers.size() > kMaxServers) throw UsageError{"--client: there are more than 256 servers"};
   return servers;
 }
 

@@ -54,7 +54,7 @@ const kSignals = { 1: 'SIGHUP', 2: 'SIGINT', 13: 'SIGPIPE', 15: 'SIGTERM' };
 const stopped = result.stopped_by_signal === null ? '' : 'stopped by ' + (kSignals[result.stopped_by_signal] || `signal ${result.stopped_by_signal}`);
 // A run that was stopped without failures is not shown as failed.
 const verdict = result.passed ? 'passed' : stopped && !result.failures.length ? 'stopped' : 'FAILED';
-const where = result.hosts ? `${units.count(result.hosts.length)} server${result.hosts.length === 1 ? '' : 's'}, asked for by ${known(result.machine.hostname)}` : known(result.machine.hostname);
+const where = result.hosts ? `${units.count(result.hosts.length)} server${result.hosts.length === 1 ? '' : 's'}, requested by ${known(result.machine.hostname)}` : known(result.machine.hostname);
 
 function head() {
   document.title = verdict + ' · shmifperf report';
@@ -276,10 +276,10 @@ function throughput() {
   const drawn = all.flatMap((s) => s.jobs);
   const ramps = rampsOf(drawn, false);
   const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'throughput over time' });
-  const made = section('Throughput over time', (shown.has(true) ? 'What arrived in each interval' : 'What was sent in each interval') + (shown.size > 1 ? ', or was sent where nobody receives' : '')
-    + (manyJobs ? ', of each group together' : '') + '. ▲ on the time axis: frames were lost then; a dashed line: a receiver was overrun.'
-    + (ramps.length ? ' Shaded: the ramp of a job, which is in none of its figures.' : '')
-    + (all.length > 8 ? ` Drawn are the first eight ${manyJobs ? 'groups' : 'jobs'}; a click on a name shows or hides one.` : '') + ' ' + kZoomHint);
+  const made = section('Throughput over time', (shown.has(true) ? 'What arrived in each interval' : 'What was sent in each interval') + (shown.size > 1 ? ', or what was sent if no job receives' : '')
+    + (manyJobs ? ', summed for each group' : '') + '. ▲ on the time axis: frames were lost then; a dashed line: a receiver was overrun.'
+    + (ramps.length ? ' Shaded: the ramp of a job, which its figures do not include.' : '')
+    + (all.length > 8 ? ` The first eight ${manyJobs ? 'groups' : 'jobs'} are drawn; click a name to show or hide it.` : '') + ' ' + kZoomHint);
   const chosen = { bits: true, own: false };
   const redraw = () => charts.replace(box, () => charts.overTime(box, lines(chosen.bits, chosen.own), chosen.bits ? units.bps : units.fps,
     `${whatOf()} (${chosen.bits ? 'bit/s' : 'frames/s'})`, marksOf(result.jobs, chosen.own), { ramps: rampsOf(drawn, chosen.own), own: chosen.own }));
@@ -332,8 +332,8 @@ function latencies() {
     pair.append(section(title, note, box));
     return box;
   };
-  charts.percentiles(chart('Latency percentiles', 'From the intended send time, so that a stall counts for every frame it kept waiting.'
-    + (binned.length ? '' : ' This file has percentiles only, marked by dots, through which the curve is drawn: a result written with --output-format=json+ has every bucket, for a smooth curve and a histogram.'), 'latency percentiles'), lines);
+  charts.percentiles(chart('Latency percentiles', 'From the intended send time, so a stall shows in every frame that it delayed.'
+    + (binned.length ? '' : ' This file has only percentiles (the dots); the curve connects them. A result written with --output-format=json+ has every bucket, for a smooth curve and a histogram.'), 'latency percentiles'), lines);
   if (binned.length) {
     charts.histogram(chart('Latency histogram', 'How many frames took how long; both axes are logarithmic.', 'latency histogram'), binned);
   }
@@ -351,8 +351,8 @@ function latencyOverTime() {
   const jobs = all.map((s) => s.job);
   const ramps = rampsOf(jobs, false);
   const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'latency over time' });
-  const made = section('Latency over time', '99 of 100 frames of an interval were no later than this.' + (manyJobs ? ' Of each group the job whose p99 is the worst.' : '')
-    + (ramps.length ? ' Shaded: the ramp of a job, which is in none of its figures.' : '') + ' ' + kZoomHint);
+  const made = section('Latency over time', '99 of 100 frames of an interval were no later than this.' + (manyJobs ? ' For each group: the job with the worst p99.' : '')
+    + (ramps.length ? ' Shaded: the ramp of a job, which its figures do not include.' : '') + ' ' + kZoomHint);
   const redraw = (own) => charts.replace(box, () => charts.overTime(box, overTime(own), units.ns, 'p99 latency', [], { scale: charts.logScale, ramps: rampsOf(jobs, own), own }));
   const bar = element('div', { class: 'bar' });
   made.append(bar, box);

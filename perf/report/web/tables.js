@@ -29,7 +29,7 @@ function jobTables() {
   const traffic = each((j) => [j.tx && trafficRow(j.jobname + ' sent', j.tx), j.rx && trafficRow(j.jobname + ' received', j.rx)].filter(Boolean));
   const groupTraffic = groups((g) => [g.tx && trafficRow(title(g) + ' sent', g.tx), g.rx && trafficRow(title(g) + ' received', g.rx)].filter(Boolean));
   if (traffic.length) {
-    section('Traffic', 'In the measured window, without the ramp; rates are divided by the time under "over".',
+    section('Traffic', 'In the measured window, without the ramp. Rates are averages over the time in column "over".',
       ...jobsAndGroups('Traffic', ['', 'frames', 'bytes', 'rate', '', 'offered', '', 'over', 'refused', 'skipped', 'errors', 'foreign'], traffic, groupTraffic));
   }
   const times = each((j) => [['latency_ns', 'latency'], ['service_ns', 'service'], ['spacing_error_ns', 'spacing error']]
@@ -42,13 +42,13 @@ function jobTables() {
   const flows = each((j) => (j.loss ? j.loss.flows.map((f) => fatesRow(`${f.from} → ${f.to}${kKinds[f.kind]}`, f)) : []));
   const groupFlows = groups((g) => (g.loss ? [fatesRow(title(g), g.loss)] : []));
   if (flows.length) {
-    section('What became of the frames', 'Each frame that was sent is one of received, lost, corrupt, truncated, late (after drain_time), cancelled (sent to a receiver that had ended) and unchecked. Duplicates and damaged copies come besides.',
+    section('What became of the frames', 'Each sent frame is counted once: as received, lost, corrupt, truncated, late (after drain_time), cancelled (sent to a receiver that had ended) or unchecked. Duplicates and damaged copies are counted separately.',
       ...jobsAndGroups('What became of the frames', ['', 'sent', 'received', 'lost', '', 'duplicate', 'reordered', 'corrupt', 'truncated', 'damaged copies', 'late', 'cancelled', 'unchecked', 'jitter'], flows, groupFlows));
   }
   const connections = result.jobs.filter((j) => j.tx && j.tcp).map(({ jobname, tcp }) => [jobname, bad(tcp.retransmits), units.ns(tcp.rtt_ns_min), units.ns(tcp.rtt_ns_mean), units.ns(tcp.rtt_ns_max),
     units.bytes(tcp.snd_cwnd_bytes_max), units.count(tcp.mss_bytes), known(tcp.congestion), units.bytes(tcp.send_buffer_bytes), units.bytes(tcp.receive_buffer_bytes), units.count(tcp.dscp)]);
   if (connections.length) {
-    section('TCP', 'Of the senders, in the measured window, as reported by their kernels.',
+    section('TCP', 'Reported by the senders’ kernels, for the measured window.',
       table('TCP', ['', 'retransmits', 'RTT min', 'mean', 'max', 'cwnd max', 'MSS', 'congestion', 'send buffer', 'receive buffer', 'DSCP'], connections));
   }
   const agree = (c) => [units.yes(c.agree), c.agree === false ? 'bad' : ''];
@@ -130,7 +130,7 @@ function machine() {
 }
 
 function servers() {
-  const made = section('Servers', 'Began: after the first server’s jobs, as far as clocks can be compared (±).',
+  const made = section('Servers', 'Began: how long after the first server’s jobs, within the accuracy of the clocks (±).',
     table('Servers', ['server', 'passed', 'exit code', 'began', '±', 'host', 'CPUs', 'memory', 'kernel', 'clock', 'virtualization'], result.hosts.map((h) => {
       const m = h.machine;
       return [h.hostname, [units.yes(h.passed), h.passed ? '' : 'bad'], units.count(h.exit_code), units.ns(h.start_offset_ns), units.ns(h.clock_error_ns),

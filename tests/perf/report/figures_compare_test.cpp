@@ -292,9 +292,9 @@ TEST(CompareOutputs, EachLineAndColumnOfTheTextHoldsItsFigure) {
        "repeats", "better"},
       {"k lost_share", "1.11 %", "-", "2.22 %", "-", "-", "-", "-", "intervals", "WORSE"},
       {"l latency_ns_max", "12.3 us", "-", "45.6 us", "-", "-", "-", "-", "-", "(worse)"},
-      {"of repeats, before and after are medians; change, +- and p are of their means"},
-      {"p is \"-\" where too few intervals are independent of each other: compare runs with "
-       "--repeat, or longer ones"},
+      {"for repeats, before and after are medians; change, +- and p compare the means"},
+      {"p is \"-\" if too few intervals are independent of each other: compare longer runs, or "
+       "runs with --repeat"},
       {"3 became worse by more than 11.0 %, losses 2.20 % of all frames (Welch's t-test, 93.0 % "
        "confidence)"}};
   EXPECT_EQ(lines, wanted);

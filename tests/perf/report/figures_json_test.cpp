@@ -420,13 +420,13 @@ std::vector<std::string> wanted_warnings(const RunResult& run) {
     const double sent = ratio(job.tx.frames, job.tx.seconds);
     const double offered = ratio(job.tx.offered_frames, job.tx.offered_seconds);
     if (!job.tx.paced || sent > 0.99 * offered) continue;
-    all.push_back(job.name + ": the pace was not kept: " + format_fps(sent) + " left of " +
+    all.push_back(job.name + ": the pace was not kept: " + format_fps(sent) + " sent of " +
                   format_fps(offered) + " asked for (" + format_share(sent / offered) + ')');
   }
   all.push_back("5 jobs were taken off their CPUs, " + worst->name + " most of all (" +
                 format_count(worst->cpu->involuntary_switches) + " times in " +
                 format_seconds(worst->runtime_seconds) +
-                "); give them CPUs of their own (cpus_allowed) for figures that repeat");
+                "); give each job its own CPU (cpus_allowed) for repeatable figures");
   return all;
 }
 

@@ -395,8 +395,8 @@ void want_head(const Json& json, std::vector<std::string>& lines) {
   lines.emplace_back("  the-command 'the argument'");
   lines.emplace_back("  steady state the-steady-state");
   lines.emplace_back(
-      "  3 runs: rates, shares and times below are medians of all, and counts are of run 7; "
-      "\"repetitions\" has the spread");
+      "  3 runs: rates, shares and times below are medians of all runs, and counts are those of "
+      "run 7; \"repetitions\" shows the spread");
   for (const Json& failure : json.at("failures")) {
     lines.push_back("  FAILED    " + failure.get<std::string>());
   }

@@ -94,7 +94,7 @@ TEST_F(ReportInABrowser, SaysWhatAResultWithoutBucketsLacks) {
 TEST_F(ReportInABrowser, OfManyJobsTheGroupsStandAboveTheFirstChart) {
   const Json& many = facts("own-many");
   EXPECT_EQ(many["rows_above"], 10) << "of twelve";
-  EXPECT_TRUE(notes_say(many, "of each group together"));
+  EXPECT_TRUE(notes_say(many, "summed for each group"));
   EXPECT_EQ(facts("engines")["rows_above"], 4) << "of few jobs each is shown";
 }
 
@@ -109,7 +109,7 @@ TEST_F(ReportInABrowser, RunsThatFollowedEachOtherCanBeLaidOverEachOther) {
 
 TEST_F(ReportInABrowser, TheRampIsMarkedAndZoomingIsSaid) {
   const Json& apart = facts("apart");
-  EXPECT_EQ(notes_with(apart, "Shaded: the ramp of a job, which is in none of its figures."), 2)
+  EXPECT_EQ(notes_with(apart, "Shaded: the ramp of a job, which its figures do not include."), 2)
       << "throughput and latency";
   EXPECT_EQ(notes_with(apart, "Drag across the chart to zoom in"), 2);
   EXPECT_FALSE(notes_say(facts("engines"), "Shaded"));

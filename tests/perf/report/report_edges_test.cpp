@@ -117,10 +117,9 @@ TEST(RateWarning, SaysWhatTheRateIsInBitsAndWhatItWouldBeInFiosBytes) {
   const auto has = [&](const std::string& text) {
     return std::ranges::find(warnings, text) != warnings.end();
   };
-  EXPECT_TRUE(has("rate=10m is 10Mbit per second here; where fio's bytes were meant it is 80Mbit"))
+  EXPECT_TRUE(has("rate=10m is 10Mbit per second here; if fio's bytes were meant, write 80Mbit"))
       << testing::PrintToString(warnings);
-  EXPECT_TRUE(
-      has("rate_min=1000 is 1kbit per second here; where fio's bytes were meant it is 8kbit"))
+  EXPECT_TRUE(has("rate_min=1000 is 1kbit per second here; if fio's bytes were meant, write 8kbit"))
       << testing::PrintToString(warnings);
 }
 

@@ -233,7 +233,7 @@ TEST(OlderResults, AreReadWithoutWhatTheyDoNotHaveYet) {
   }
   for (Json& link : json.at("links")) ASSERT_EQ(link.erase("under_way_frames"), 1U);
   const std::string text = text_of(json);
-  EXPECT_NE(text.find("and counts are of one run; "), std::string::npos) << text;
+  EXPECT_NE(text.find("and counts are those of one run; "), std::string::npos) << text;
   EXPECT_EQ(text.find("latency: p30"), std::string::npos);
   const std::size_t link = text.find("  a sent options-of-a");
   ASSERT_NE(link, std::string::npos);
@@ -251,15 +251,14 @@ TEST(ReportFile, ThatIsNoResultSaysWhatItIsInstead) {
     return report ? "accepted" : report.error().message;
   };
   const std::string begin = "cannot read result x.json: ";
-  EXPECT_EQ(why("[]"), begin + "it is no result of shmifperf run, but JSON");
-  EXPECT_EQ(why("7"), begin + "it is no result of shmifperf run, but JSON");
-  EXPECT_EQ(why("{}"), begin + "it has no format_version, so it is no result of shmifperf run");
-  EXPECT_EQ(why(R"({"format_version":null})"),
-            begin +
-                "it has format_version null, this shmifperf reads 1; use the shmifperf that "
-                "wrote it");
+  EXPECT_EQ(why("[]"), begin + "it is JSON, but not a result of shmifperf run");
+  EXPECT_EQ(why("7"), begin + "it is JSON, but not a result of shmifperf run");
+  EXPECT_EQ(why("{}"), begin + "it has no format_version, so it is not a result of shmifperf run");
+  EXPECT_EQ(why(R"({"format_version":null})"), begin +
+                                                   "it has format_version null, but this shmifperf "
+                                                   "reads 1; use the shmifperf that wrote it");
   EXPECT_EQ(why("{").find(begin + "it is not JSON ("), 0U) << why("{");
-  EXPECT_EQ(why(R"({"format_version":1})").find(begin + "it is not as the schema has it: "), 0U);
+  EXPECT_EQ(why(R"({"format_version":1})").find(begin + "it does not match the schema: "), 0U);
   // The innermost place is named.
   Json json = json_of(test::quiet_sample());
   json.at("jobs").at(1).at("rx").at("batches") = "many";

@@ -168,7 +168,8 @@ TEST(Repetitions, TheFirstRunIsCalledTheFirst) {
   for (const auto& [shown, number] : {std::pair{0U, "run 1; "}, {1U, "run 2; "}}) {
     run.shown_run = shown;
     const std::string text = to_text(Report::parse(to_json(run, Bins::without), "x").value());
-    EXPECT_NE(text.find(std::string("and counts are of ") + number), std::string::npos) << text;
+    EXPECT_NE(text.find(std::string("and counts are those of ") + number), std::string::npos)
+        << text;
   }
 }
 

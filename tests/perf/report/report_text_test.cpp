@@ -311,7 +311,7 @@ TEST(Text, NamesTheMachinesOfTheServersAndNotTheClients) {
   EXPECT_NE(line_with(text, "machine of lab1:7000, lab-one:").find("6.1.0-served"),
             std::string::npos);
   EXPECT_EQ(text.find("6.1.0-client"), std::string::npos) << "no job ran there";
-  EXPECT_NE(text.find("asked for by desk"), std::string::npos);
+  EXPECT_NE(text.find("requested by desk"), std::string::npos);
 }
 
 TEST(Text, WhoStopsARunInWhichNothingFailedIsNotToldThatItHas) {
@@ -614,8 +614,8 @@ TEST(Text, OfRepetitionsItSaysWhatIsAMedianAndWhatIsOfOneRun) {
   RunResult run = test::search_sample();
   run.repetitions = {run, run, run, run, run};
   run.shown_run = 3;
-  EXPECT_NE(text_of(run).find("5 runs: rates, shares and times below are medians of all, and "
-                              "counts are of run 4"),
+  EXPECT_NE(text_of(run).find("5 runs: rates, shares and times below are medians of all runs, and "
+                              "counts are those of run 4"),
             std::string::npos);
   EXPECT_EQ(text_of(test::quiet_sample()).find("medians"), std::string::npos);
 }

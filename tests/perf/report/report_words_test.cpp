@@ -64,12 +64,10 @@ TEST(WarningWords, OfTheHarnesssOwnLimitBeginAtFourFifthsOfIt) {
     });
   };
   EXPECT_EQ(near(5000, 1251), Words{}) << "799 of a thousand; the greater direction counts";
-  EXPECT_EQ(near(5000, 1250),
-            Words{"j: 1.00 k/s is 80.0 % of what the harness itself can do here (1.25 k/s); the "
-                  "medium may be faster than this"});
-  EXPECT_EQ(near(20000, 2000),
-            Words{"j: 2.00 k/s is as much as the harness itself has done here at all; the medium "
-                  "may be faster than this"});
+  EXPECT_EQ(near(5000, 1250), Words{"j: 1.00 k/s is 80.0 % of what the harness itself can do on "
+                                    "this machine (1.25 k/s); the medium may be faster"});
+  EXPECT_EQ(near(20000, 2000), Words{"j: 2.00 k/s is the highest rate that the harness itself has "
+                                     "reached on this machine; the medium may be faster"});
   const auto search = [](std::optional<double> found, std::optional<double> limit) {
     return warnings([&](RunResult& run, JobResult&) {
       SearchResult& s = run.searches.emplace_back();
@@ -79,9 +77,8 @@ TEST(WarningWords, OfTheHarnesssOwnLimitBeginAtFourFifthsOfIt) {
     });
   };
   EXPECT_EQ(search(799, 1000), Words{});
-  EXPECT_EQ(search(800, 1000),
-            Words{"search of s: 800 /s is 80.0 % of what the harness itself can do here (1.00 "
-                  "k/s); the medium may be faster than this"});
+  EXPECT_EQ(search(800, 1000), Words{"search of s: 800 /s is 80.0 % of what the harness itself can "
+                                     "do on this machine (1.00 k/s); the medium may be faster"});
   EXPECT_EQ(search(800, std::nullopt), Words{});
   EXPECT_EQ(search(std::nullopt, 1000), Words{});
 }
@@ -105,13 +102,12 @@ TEST(WarningWords, OfInterruptionsBeginAtTwentyASecondAndNameFourJobsOrTheWorst)
     });
   };
   EXPECT_EQ(interrupted({199}), Words{});
-  EXPECT_EQ(interrupted({199, 200}),
-            Words{"j1: was taken off its CPU 200 times in 10.0 s; give it one of its own "
-                  "(cpus_allowed) for figures that repeat"});
+  EXPECT_EQ(interrupted({199, 200}), Words{"j1: was taken off its CPU 200 times in 10.0 s; give it "
+                                           "its own CPU (cpus_allowed) for repeatable figures"});
   EXPECT_EQ(interrupted({200, 200, 200, 200, 0}).size(), 4U);
   EXPECT_EQ(interrupted({200, 200, 900, 200, 200, 0}),
             Words{"5 jobs were taken off their CPUs, j2 most of all (900 times in 10.0 s); give "
-                  "them CPUs of their own (cpus_allowed) for figures that repeat"});
+                  "each job its own CPU (cpus_allowed) for repeatable figures"});
   // Nobody knows how often, or in what time.
   EXPECT_EQ(warnings([](RunResult&, JobResult& job) {
               job.cpu->involuntary_switches = 1'000'000;
@@ -132,7 +128,7 @@ TEST(WarningWords, OfAPaceBeginBelowNinetyNinePerCentOfIt) {
   const auto as_it_is = [](TrafficResult&) {};
   EXPECT_EQ(slow(9900, as_it_is), Words{});
   EXPECT_EQ(slow(9800, as_it_is),
-            Words{"j: the pace was not kept: 980 /s left of 1.00 k/s asked for (98.0 %)"});
+            Words{"j: the pace was not kept: 980 /s sent of 1.00 k/s asked for (98.0 %)"});
   EXPECT_EQ(slow(9800, [](TrafficResult& tx) { tx.paced = false; }), Words{});
   EXPECT_EQ(slow(9800, [](TrafficResult& tx) { tx.of_program = true; }), Words{});
   EXPECT_EQ(slow(9800, [](TrafficResult& tx) { tx.offered_seconds = 0; }), Words{});
@@ -392,10 +388,10 @@ TEST(CompareWords, NoteWhatElseIsNotTheSame) {
             }).notes,
             (Words{"shmifperf: 1 before, 2 after", "hostname:  before, lab after",
                    "cpu_model:  before, fast after", "kernel:  before, 6.1 after",
-                   "clock_source:  before, tsc after", "job j had other options",
+                   "clock_source:  before, tsc after", "job j had different options",
                    "job k is only in new"}));
   EXPECT_EQ(compared([](RunResult&, JobResult& job) { job.role = Role::rx; }).notes,
-            Words{"job j had other options"});
+            Words{"job j had different options"});
 }
 
 TEST(CompareWords, WorseIsWhatIsGoneOrFailsNow) {
@@ -428,7 +424,7 @@ TEST(CompareWords, WorseIsWhatIsGoneOrFailsNow) {
     };
   };
   EXPECT_EQ(failures(finds(10, 64), finds(std::nullopt, 64)),
-            Words{"the search of job j found a rate before and none after"});
+            Words{"the search of job j found a rate before, but not after"});
   EXPECT_EQ(failures(finds(std::nullopt, 64), finds(10, 64)), Words{});
   EXPECT_EQ(failures(finds(10, 64), finds(std::nullopt, 128)), Words{}) << "another size";
 }

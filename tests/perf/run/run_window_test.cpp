@@ -312,7 +312,7 @@ TEST(RunOffered, IsThePaceAskedForHoweverLongTheJobTook) {
     const std::vector<std::string> warnings = warnings_from(result);
     EXPECT_TRUE(std::ranges::any_of(warnings, [](const std::string& text) {
       return text.find("j: the pace was not kept: ") == 0 &&
-             text.find(" left of 1.00 k/s asked for") != std::string::npos;
+             text.find(" sent of 1.00 k/s asked for") != std::string::npos;
     })) << testing::PrintToString(warnings);
   }
 }

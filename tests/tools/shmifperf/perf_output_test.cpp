@@ -79,7 +79,7 @@ TEST(PerfResult, HasThePercentilesThatWereAskedForUnderFiosNames) {
 
 TEST(PerfResult, SaysOfRatesInFiosSpellingThatTheyAreInBits) {
   const std::string warning =
-      "rate=10m is 10Mbit per second here; where fio's bytes were meant it is 80Mbit";
+      "rate=10m is 10Mbit per second here; if fio's bytes were meant, write 80Mbit";
   const auto ran = [](const char* rate) {
     return run_program(run_with({"--output-format=json", "--runtime=200ms", "--bs=1000",
                                  "--rate_iops=0", std::string("--rate=") + rate}));

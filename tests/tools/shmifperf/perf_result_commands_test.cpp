@@ -95,10 +95,9 @@ TEST_F(ResultCommands, MetricsOverIpv6AreThereOrTheReasonIs) {
   if (ran.status == 0) {
     EXPECT_NE(ran.err.find("http://[::1]:"), std::string::npos) << ran.err;
   } else {
-    EXPECT_NE(
-        ran.err.find("cannot serve metrics on [::1]:0: the library that serves them was built "
-                     "without IPv6 (give --metrics an IPv4 address)"),
-        std::string::npos)
+    EXPECT_NE(ran.err.find("cannot serve metrics on [::1]:0: the library that serves metrics was "
+                           "built without IPv6 (give --metrics an IPv4 address)"),
+              std::string::npos)
         << ran.err;
   }
 }
@@ -131,8 +130,8 @@ TEST_F(ResultCommands, WhatIsNoResultIsRefusedByEitherWithItsName) {
   const std::string gone = dir.file("gone.json");
   const std::pair<std::string, std::string> cases[] = {
       {garbled, "it is not JSON"},
-      {foreign, "no result of shmifperf"},
-      {newer, "format_version 2 of shmifperf 9.0, this shmifperf reads 1; use"},
+      {foreign, "not a result of shmifperf"},
+      {newer, "format_version 2 of shmifperf 9.0, but this shmifperf reads 1; use"},
       {gone, "No such file"},
   };
   for (const auto& [path, why] : cases) {

@@ -206,11 +206,9 @@ TEST(PerfRun, SaysBeforehandHowLongASearchTakes) {
                                   "--drain_time=500ms", "--search_max_iops=100"});
     if (has_runtime) line.emplace_back("--runtime=30");
     Tool tool(line);
-    EXPECT_TRUE(tool.wait_for(
-        has_runtime
-            ? "1 search by trials of 2.50 s: 10s to 33s\n"
-            : "1 search by trials of 2.50 s: 10s to 40s, or longer on a busy machine, where "
-              "trials are repeated\n"));
+    EXPECT_TRUE(tool.wait_for(has_runtime ? "1 search with trials of 2.50 s: 10s to 33s\n"
+                                          : "1 search with trials of 2.50 s: 10s to 40s, or longer "
+                                            "on a busy machine, where trials are repeated\n"));
     tool.signal(SIGINT);
     tool.finish();
   }
@@ -227,8 +225,9 @@ TEST(PerfRun, AResultThatItsFileDoesNotTakeFollowsAndFailsTheRun) {
       run_words({"--engine=unix", "--number_ios=10", "--output-format=json", "--output=/dev/full"});
   const ToolResult ran = run_program(words);
   EXPECT_EQ(ran.status, 1);
-  EXPECT_EQ(ran.err,
-            "shmifperf: cannot write /dev/full: No space left on device (the result follows)\n");
+  EXPECT_EQ(
+      ran.err,
+      "shmifperf: cannot write /dev/full: No space left on device (printing the result instead)\n");
   const Json result = Json::parse(ran.out);
   EXPECT_EQ(result["passed"], true);
   EXPECT_EQ(result["shmifperf_version"], version_of_shmifperf());

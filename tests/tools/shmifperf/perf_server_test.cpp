@@ -267,7 +267,7 @@ TEST(PerfServer, ListensOnTheLoopbackAloneUnlessTold) {
   EXPECT_TRUE(server.says("\n"));
   EXPECT_FALSE(has(server.tool().so_far().out, "may run jobs here"));
   Tool open(shmifperf_words({"server", "--listen=0.0.0.0:0"}));
-  EXPECT_TRUE(open.wait_for("may run jobs here: keep that to a network you trust"));
+  EXPECT_TRUE(open.wait_for("may run jobs here: use this only in a network that you trust"));
   EXPECT_TRUE(has(shmifperf({"server", "--help"}).out, "127.0.0.1:18765"));
 }
 
