@@ -291,7 +291,7 @@ template <class Options>
 Kind<Options> command(std::vector<std::string> Options::* member) {
   Kind<Options> kind{
       .placeholder = "COMMAND",
-      .range = "a program and its arguments, quoted as for a shell, run without one"};
+      .range = "a program and its arguments, quoted as for a shell; no shell runs them"};
   kind.set = [=](std::string_view value, Options& options) -> Result<void> {
     auto words = split_words(value);
     if (!words) return words.error();

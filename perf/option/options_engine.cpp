@@ -157,7 +157,7 @@ void add_engine_rows(std::vector<OptionRow>& into) {
       .to_peer()
       .only(on<EngineKind::pcap>, "is for engine=pcap");
   rows.add("hostname", allowed, text(&J::hostname, "ADDRESS", "an IPv4 or IPv6 address", 256),
-           "For engine=udp: the address that frames are sent to and received at.")
+           "For engine=udp: the address to which frames are sent and at which they are received.")
       .to_peer()
       .only(on<EngineKind::udp>, "is for engine=udp");
   rows.add("port", allowed, number(&J::port, 0, 65535), "For engine=udp: the port of the receiver.",

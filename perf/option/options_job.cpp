@@ -40,8 +40,8 @@ void add_job_rows(std::vector<OptionRow>& into) {
   rows.add("description", allowed, text(&J::description, "TEXT", "any text"),
            "A remark, which is shown with the results.");
   rows.add("numjobs", allowed, number(&J::numjobs, 1, 256, "jobs"),
-           "Makes this many clones of this job, named NAME.0, NAME.1 and so on. They send the same "
-           "frames with different seeds.");
+           "Makes this many clones of this job, named NAME.0, NAME.1 and so on. They send frames "
+           "of the same kind, with different seeds.");
   rows.add("thread", allowed, yes_or_no(&J::thread),
            "The job is a thread of the program. By default it is a process, whose crash does not "
            "harm other jobs.")

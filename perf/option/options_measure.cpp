@@ -194,7 +194,7 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
       .to_peer();
   rows.add("max_latency", allowed, time(&J::max_latency, TimeUnit::microseconds, 0ns, 1h),
            "The job fails when one of its frames takes longer, from its intended send time to its "
-           "arrival or the reply; frames of ramp_time do not count.",
+           "arrival or its reply. Frames of ramp_time do not count.",
            "0, no limit")
       .to_peer();
   rows.add("search", allowed,
@@ -220,13 +220,14 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
   rows.add("search_trial", allowed, time(&J::search_trial, TimeUnit::seconds, 1ms, 24h),
            "How long each trial sends. RFC 2544 wants 60 s.")
       .only(searches, "has no effect without a search");
-  rows.add(
-      "latency_target", allowed, latency_target(),
-      "Searches for the highest rate at which latency_percentile of the frames keep this latency.",
-      "0, no limit");
+  rows.add("latency_target", allowed, latency_target(),
+           "Searches for the highest rate at which latency_percentile of the frames have no more "
+           "than this latency.",
+           "0, no limit");
   rows.add("latency_percentile", allowed,
            real(&J::latency_percentile, parse_per_cent, "PERCENTAGE", "0 to 100"),
-           "The share of frames that must keep latency_target. fio's default is 100, all of them.")
+           "The share of frames whose latency must be within latency_target. fio's default is 100, "
+           "all frames.")
       .only(searches_latency, "is for search=latency_target");
   rows.add("steadystate ss", allowed, steady_state(),
            "Ends the job when its rate is steady: over ss_dur, its deviation from the mean, or its "

@@ -121,9 +121,10 @@ void add_run_rows(std::vector<OptionRow>& into) {
   rows.add("startup_batch_timeout", allowed,
            time(&R::startup_batch_timeout, TimeUnit::seconds, 1ms, 1h),
            "For jobs that start together: how long to wait for the next one to get ready (devices, "
-           "buffers, exec_prerun). Jobs that are not ready then have failed.");
-  rows.add("stuck_timeout", allowed, time(&R::stuck_timeout, TimeUnit::seconds, 1ms, 24h),
-           "A job that has not ended this long after it was stopped is killed, and has failed.");
+           "buffers, exec_prerun). Jobs that are not ready by then fail.");
+  rows.add(
+      "stuck_timeout", allowed, time(&R::stuck_timeout, TimeUnit::seconds, 1ms, 24h),
+      "A job that has not ended this long after it was stopped is killed and counts as failed.");
   add_trigger_rows(rows);
 }
 

@@ -107,8 +107,8 @@ void add_rate_rows(Rows& rows) {
            "For rw=txrx with the same rate for both directions: the job's share of the sum of "
            "both. The peer made for it sends the rest. Neither share can be 0.");
   rows.add("rate_overhead", allowed, packet_bytes(&J::rate_overhead_bytes, 0, 1000),
-           "Extra bytes of each frame that count towards rate: 24 for the preamble, FCS and gap of "
-           "Ethernet.")
+           "Extra bytes of each frame that count towards rate, such as 24 for the preamble, FCS "
+           "and gap of Ethernet.")
       .to_peer()
       .only(has_own_pace, kOwnPace);
   rows.add("rate_process", allowed,
@@ -171,10 +171,9 @@ void add_window_rows(Rows& rows) {
            "For rw=pingpong: when iodepth is reached, the job sends again only after the number of "
            "waiting requests has fallen to this number. 0 sends again at once.")
       .to_peer();
-  rows.add(
-      "flow", allowed, number(&J::flow, 0, 1'000'000, "weight"),
-      "Jobs with a weight send frames in the ratio of their weights: weights 2 and 1 send 2:1. "
-      "0 turns it off.");
+  rows.add("flow", allowed, number(&J::flow, 0, 1'000'000, "weight"),
+           "Jobs with a weight send frames in the ratio of their weights: weights 2 and 1 send "
+           "2:1. 0 turns this off.");
   rows.add("io_submit_mode", allowed,
            one_of(&J::io_submit_mode,
                   {{"inline", IoSubmit::inline_}, {"offload", IoSubmit::offload}}, "MODE"),

@@ -81,7 +81,7 @@ std::string command_text(const ReportJson& command) {
   return out;
 }
 
-/// ", 57 frames lost by the faults asked for": so that "passed" does not suggest that all frames
+/// ", 57 frames lost by the requested faults": so that "passed" does not suggest that all frames
 /// arrived.
 std::string losses_text(const ReportJson& report) {
   std::uint64_t lost = 0;
@@ -96,9 +96,9 @@ std::string losses_text(const ReportJson& report) {
   }
   if (lost == 0) return "";
   std::string all = ", " + format_counted(lost, "frame") + " lost";
-  if (asked_for >= lost) return all + " by the faults asked for";
+  if (asked_for >= lost) return all + " by the requested faults";
   if (asked_for == 0) return all;
-  return all + ", no more than " + format_count(asked_for) + " of them by the faults asked for";
+  return all + ", no more than " + format_count(asked_for) + " of them by the requested faults";
 }
 
 /// If there were several runs, tells which run the figures below belong to.

@@ -74,7 +74,7 @@ function losses() {
   const asked = sum(result.links, (link) => link.lost_frames + link.queue_full_frames + (link.under_way_frames ?? 0));
   if (!lost) return '';
   const all = ` · ${units.count(lost)} ${lost === 1 ? 'frame' : 'frames'} lost`;
-  return all + (asked >= lost ? ' by the faults asked for' : asked ? `, no more than ${units.count(asked)} of them by the faults asked for` : '');
+  return all + (asked >= lost ? ' by the requested faults' : asked ? `, no more than ${units.count(asked)} of them by the requested faults` : '');
 }
 const quote = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : "'" + word.replaceAll("'", "'\\''") + "'");
 

@@ -390,7 +390,7 @@ void want_head(const Json& json, std::vector<std::string>& lines) {
       sum_of(json.at("links"), {"lost_frames", "queue_full_frames", "under_way_frames"});
   lines.push_back("shmifperf the-version: FAILED, " + format_count(lost) +
                   " frames lost, no more than " + format_count(asked_for) +
-                  " of them by the faults asked for (exit code 143), began "
+                  " of them by the requested faults (exit code 143), began "
                   "2025-11-21T04:40:00.123Z, took 32.5 s, stopped by SIGTERM");
   lines.emplace_back("  the-command 'the argument'");
   lines.emplace_back("  steady state the-steady-state");

@@ -639,7 +639,7 @@ TEST_F(TablesInABrowser, TheHeadSaysHowTheRunEndedAndWhatWasLost) {
   EXPECT_EQ(all["verdict"], Json::array({"PASSED"}));
   EXPECT_TRUE(all["head"][0].get<std::string>().ends_with(
       " · exit code 0 · " + format_count(lost) +
-      " frames lost by the faults asked for · steady state reached at 12 s"))
+      " frames lost by the requested faults · steady state reached at 12 s"))
       << all["head"];
   link["under_way_frames"] = 0;
   result["passed"] = false;
@@ -648,7 +648,7 @@ TEST_F(TablesInABrowser, TheHeadSaysHowTheRunEndedAndWhatWasLost) {
   EXPECT_EQ(some["verdict"], Json::array({"STOPPED"}));
   EXPECT_TRUE(some["head"][0].get<std::string>().ends_with(
       " · stopped by SIGINT · " + format_count(lost) + " frames lost, no more than " +
-      format_count(lost - 1) + " of them by the faults asked for · steady state reached at 12 s"))
+      format_count(lost - 1) + " of them by the requested faults · steady state reached at 12 s"))
       << some["head"];
 }
 

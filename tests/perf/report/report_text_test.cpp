@@ -564,14 +564,14 @@ TEST(Text, ARunThatPassedSaysInItsFirstLineWhatWasLost) {
   run.jobs[1].flows[0].lost = 57;
   EXPECT_NE(text_of(run).find(": passed, 57 frames lost (exit"), std::string::npos);
   run.links = {{"bus:/dev/shm/b", "bulk", "sent", {{5000, 57, 0, 0, 0, 0, 0}, 0}, "loss=1%"}};
-  EXPECT_NE(text_of(run).find(": passed, 57 frames lost by the faults asked for (exit"),
+  EXPECT_NE(text_of(run).find(": passed, 57 frames lost by the requested faults (exit"),
             std::string::npos);
   run.jobs[1].flows[0].lost = 60;
-  EXPECT_NE(text_of(run).find("60 frames lost, no more than 57 of them by the faults"),
+  EXPECT_NE(text_of(run).find("60 frames lost, no more than 57 of them by the requested faults"),
             std::string::npos);
   // What the link held back to the end never came, either.
   run.links[0].faults.under_way = 3;
-  EXPECT_NE(text_of(run).find(": passed, 60 frames lost by the faults asked for (exit"),
+  EXPECT_NE(text_of(run).find(": passed, 60 frames lost by the requested faults (exit"),
             std::string::npos);
 }
 
