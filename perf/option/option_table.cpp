@@ -113,7 +113,7 @@ const std::vector<CategoryInfo>& option_categories() {
        "A job that sends ends at the first limit it reaches. It never exceeds a limit: a frame "
        "that would exceed it is not sent, and frames on their way count. Every job that sends "
        "needs a limit, or a search, which ends by itself. A job that only receives ends when its "
-       "senders have ended.\n  given                the job ends\n  runtime              when that "
+       "senders have ended.\n  with these options   the job ends\n  runtime              when that "
        "time has passed since the end of ramp_time\n  size, loops          after size bytes, loops "
        "times (loops: 1 unless given)\n  replay, loops        after the frames of the capture, "
        "loops times\n  number_ios           after this many frames, in all loops together\n  "

@@ -184,7 +184,7 @@ void add_verification_rows(std::vector<OptionRow>& into) {
 void add_measurement_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::measurement);
   rows.add("disable_lat", allowed, yes_or_no(&J::disable_lat),
-           "Does not measure times, for the highest rate with the smallest frames.")
+           "Does not measure times. This gives the highest rate with the smallest frames.")
       .to_peer();
   rows.add("percentile_list", allowed,
            parsed(&J::percentile_list, parse_percentiles, percentiles_text, "N[:N]...",

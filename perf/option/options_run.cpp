@@ -50,7 +50,7 @@ Kind<R> metrics_format() {
 
 /// ADDRESS:PORT, [ADDRESS]:PORT or PORT, which is a port of the loopback.
 Kind<R> metrics_address() {
-  Kind<R> kind = text(&R::metrics_address, "ADDRESS", "ADDRESS:PORT, or a port of the loopback");
+  Kind<R> kind = text(&R::metrics_address, "ADDRESS", "ADDRESS:PORT, or a port on 127.0.0.1");
   kind.set = [](std::string_view value, R& run) -> Result<void> {
     const bool port_alone = value.find_first_not_of("0123456789") == std::string_view::npos;
     const std::string address = (port_alone ? "127.0.0.1:" : "") + std::string(value);

@@ -70,8 +70,8 @@ Kind<J> pattern() {
 Kind<J> headers() {
   Kind<J> kind{.placeholder = "LAYER/LAYER...",
                .range =
-                   "eth, vlan, ipv4, ipv6, udp and tcp, each with fields in parentheses, or "
-                   "pcap(PATH,NUMBER) before them"};
+                   "eth, vlan, ipv4, ipv6, udp and tcp, each with fields in parentheses; "
+                   "pcap(PATH,NUMBER) may come first"};
   kind.set = [](std::string_view value, J& job) -> Result<void> {
     const auto read = HeaderTemplate::parse(value);
     if (!read) return read.error();

@@ -20,9 +20,9 @@ constexpr std::array kCommands = {
 
 constexpr Program kProgram{
     "shmifperf",
-    "Measures traffic between emulated hosts: rate, loss, latency, and whether every\nbyte is "
-    "right. Jobs are described as for fio. Frames go over a bus, or over\nanother medium, to "
-    "compare the bus with it.",
+    "Measures traffic between emulated hosts: rate, loss, latency, and whether every\n"
+    "byte is right. Jobs are described as for fio. Frames go over a bus, or over\n"
+    "another medium, to compare the bus with it.",
     "  shmifperf run --profile hosts\n"
     "      TCP, UDP and round trips between emulated hosts, for 15 s\n"
     "  shmifperf run voip.job\n"

@@ -92,8 +92,8 @@ struct Metrics::Impl {
   GaugeFamily& tx_bps = gauges("shmifperf_tx_bps", "Bits per second sent.");
   GaugeFamily& rx_fps = gauges("shmifperf_rx_fps", "Frames per second received.");
   GaugeFamily& rx_bps = gauges("shmifperf_rx_bps", "Bits per second received.");
-  GaugeFamily& latency =
-      gauges("shmifperf_latency_seconds", "Latency from the intended time, of the last interval.");
+  GaugeFamily& latency = gauges("shmifperf_latency_seconds",
+                                "Latency from the intended send time, in the last interval.");
   GaugeFamily& state = gauges("shmifperf_job_state", "1 for the state that the job is in.");
   GaugeFamily& failed = gauges("shmifperf_job_failed", "1 when the job has failed.");
   prometheus::Gauge& share =
