@@ -213,7 +213,7 @@ const charts = (() => {
       const last = Math.max(...data[0]);
       return { data, options: {
         scales: { x: { time: false, range: () => [0, last] }, y: logScale },
-        axes: [axis(colours, 'share of frames with at most this latency', {
+        axes: [axis(colours, 'share of frames that took no longer', {
           splits: () => kMarks.map((m) => m[0]).filter((v) => v <= last + 1e-9),
           filter: (u, splits) => splits,
           size: kBelow,

@@ -446,7 +446,7 @@ void expect_percentile_words(const Json& chart) {
   expect_words(chart, as_time);
   expect_logarithmic(chart);
   EXPECT_EQ(chart["x_label"], "share");
-  EXPECT_EQ(chart["axes"][0]["label"], "share of frames with at most this latency");
+  EXPECT_EQ(chart["axes"][0]["label"], "share of frames that took no longer");
   EXPECT_EQ(chart["axes"][1]["label"], "latency");
   EXPECT_EQ(chart["scales"]["x"][0], 0);
   EXPECT_EQ(chart["scales"]["x"][1], chart["x"].back());
