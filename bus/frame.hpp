@@ -1,6 +1,6 @@
 #pragma once
-// Frames as links pass them on: views, the buffer into which a batch is received, and what the calls
-// that send, receive and wait return.
+// Frames as links pass them on: views, the buffer into which a batch is received, and what the
+// calls that send, receive and wait return.
 
 #include <algorithm>
 #include <chrono>

@@ -1,6 +1,6 @@
 #pragma once
-// Lifeline: makes a port live in the sense of bus/file/liveness.hpp. It is an open file description that
-// holds the lock of a slot, and that one page of address space keeps open.
+// Lifeline: makes a port live in the sense of bus/file/liveness.hpp. It is an open file description
+// that holds the lock of a slot, and that one page of address space keeps open.
 //
 // If a forked child inherited such a description, it would keep a dead port alive for as long as
 // the child lives. So this description serves the lock alone, not the mapping of the bus. Between

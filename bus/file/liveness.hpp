@@ -1,8 +1,8 @@
 #pragma once
 // Tells which ports live. Each port holds an open-file-description lock on the byte at its slot's
-// offset, through a description that only a page of address space keeps open (bus/file/lifeline.hpp).
-// The kernel drops the lock when the process dies or execs, whatever its pid namespace. Forked
-// children do not inherit the page.
+// offset, through a description that only a page of address space keeps open
+// (bus/file/lifeline.hpp). The kernel drops the lock when the process dies or execs, whatever its
+// pid namespace. Forked children do not inherit the page.
 
 #include <cstdint>
 

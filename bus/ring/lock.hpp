@@ -1,7 +1,7 @@
 #pragma once
 // The lock of the bus. It only keeps writers out of each other's way; the commit decides which
-// batch counts (bus/ring/ring.hpp). So others may take it from its holder at any moment, whether that is
-// dead, stopped or slow.
+// batch counts (bus/ring/ring.hpp). So others may take it from its holder at any moment, whether
+// that is dead, stopped or slow.
 //
 // L1  The word names its owner and a count that grows at every acquisition and takeover, so no
 // value comes back.

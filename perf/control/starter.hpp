@@ -1,6 +1,6 @@
 #pragma once
-// Starter: creates the jobs of a run, and starts them in batches. Jobs that wait for the same others
-// begin together. Internal to perf/control.
+// Starter: creates the jobs of a run, and starts them in batches. Jobs that wait for the same
+// others begin together. Internal to perf/control.
 
 #include <cstdint>
 #include <string>

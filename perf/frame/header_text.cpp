@@ -277,7 +277,7 @@ Result<void> HeaderReader::take_capture(std::string_view inside) {
   const auto parts = parts_of(inside, ',');
   const auto number = parts.size() == 2 ? base::read_digits(parts[1]) : std::uint64_t{1};
   if (parts.empty() || parts[0].empty() || parts.size() > 2 || !number || *number == 0) {
-    return refuse("pcap needs a path and the number of a frame (as pcap(dns.pcap,1))");
+    return refuse("pcap needs a path and the number of a frame (such as pcap(dns.pcap,1))");
   }
   const std::string path(parts[0]);
   const std::string which = "frame " + std::to_string(*number) + " of \"" + path + '"';
@@ -317,8 +317,8 @@ Result<void> HeaderReader::read_varying(const Place& place, const Spec& spec, co
   const auto parts = parts_of(call.inside, ',');
   const auto refuse_form = [&] {
     return refuse(name + ": " + call.name +
-                  " needs the least and the greatest value; a step is optional (as " + call.name +
-                  "(1,10) or " + call.name + "(1,10,2)); each is " +
+                  " needs the least and the greatest value; a step is optional (such as " +
+                  call.name + "(1,10) or " + call.name + "(1,10,2)); each is " +
                   kForms[static_cast<int>(spec.type)]);
   };
   if (!spec.varies) return refuse(name + " must be the same in all frames (write one value)");

@@ -1,6 +1,6 @@
 #pragma once
-// JobOptions and RunOptions: what a user asks for, as values. perf/option/option_table.hpp has their
-// names, units, defaults and ranges in job files and on the command line.
+// JobOptions and RunOptions: what a user asks for, as values. perf/option/option_table.hpp has
+// their names, units, defaults and ranges in job files and on the command line.
 
 #include <chrono>
 #include <cstddef>

@@ -48,7 +48,8 @@ Result<FrameSizes> parse_frame_sizes(std::string_view text) {
 Result<FrameSizes> parse_frame_split(std::string_view text) {
   if (same_word(text, "imix")) return imix_sizes();
   const auto refuse = [&](const std::string& why) {
-    return refused(text, "is not a list of frame sizes with weights (as 64/70:1514/30): " + why);
+    return refused(text,
+                   "is not a list of frame sizes with weights (such as 64/70:1514/30): " + why);
   };
   FrameSizes sizes{{}};
   std::vector<std::size_t> open;  // those without a weight
@@ -106,7 +107,7 @@ Result<std::vector<int>> parse_cpus(std::string_view text) {
     const auto last =
         dash == std::string_view::npos ? first : base::read_digits(item.substr(dash + 1));
     if (!first || !last || *first > *last || *last >= CPU_SETSIZE) {
-      return refused(text, "is not a list of CPUs (as 0-3,7, numbers up to " +
+      return refused(text, "is not a list of CPUs (such as 0-3,7, numbers up to " +
                                std::to_string(CPU_SETSIZE - 1) + ')');
     }
     for (std::uint64_t cpu = *first; cpu <= *last; ++cpu) cpus.insert(static_cast<int>(cpu));
@@ -129,7 +130,7 @@ std::string to_string_of_cpus(const std::vector<int>& cpus) {
 
 Result<std::vector<std::byte>> parse_pattern(std::string_view text) {
   const auto refuse = [&](const char* why) {
-    return refused(text, std::string("is not a pattern (as 0xdeadbeef or \"text\"): ") + why);
+    return refused(text, std::string("is not a pattern (such as 0xdeadbeef or \"text\"): ") + why);
   };
   std::vector<std::byte> bytes;
   std::string_view rest = text;

@@ -56,7 +56,8 @@ Kind<R> metrics_address() {
     const std::string address = (port_alone ? "127.0.0.1:" : "") + std::string(value);
     const auto split = split_host_port(address);
     if (!split || !split->port) {
-      return refused(value, "is not an address (as 127.0.0.1:9400, [::1]:9400, or 9400 alone)");
+      return refused(value,
+                     "is not an address (such as 127.0.0.1:9400, [::1]:9400, or 9400 alone)");
     }
     run.metrics_address = address;
     return {};

@@ -275,10 +275,11 @@ void Checker::records() {
   needs_latency("max_latency", job_.max_latency.count() > 0);
   const bool averages =
       !job_.write_bw_log.empty() || !job_.write_iops_log.empty() || !job_.write_lat_log.empty();
-  require(job_.write_hist_log.empty() || !averages || job_.log_hist % job_.log_avg == 0ns ||
-              job_.log_avg % job_.log_hist == 0ns,
-          "log_hist_msec: log_hist_msec or log_avg_msec must be a multiple of the other (as 500 "
-          "and 1000)");
+  require(
+      job_.write_hist_log.empty() || !averages || job_.log_hist % job_.log_avg == 0ns ||
+          job_.log_avg % job_.log_hist == 0ns,
+      "log_hist_msec: log_hist_msec or log_avg_msec must be a multiple of the other (such as 500 "
+      "and 1000)");
   require(job_.verify_state_load.empty() || job_.numjobs == 1,
           "verify_state_load: a state belongs to one job (use numjobs=1)");
 }

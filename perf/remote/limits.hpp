@@ -12,8 +12,8 @@
 //   output and similar options                   never: they are the client's
 //
 // The row of each option says which of these it is (OptionRow::on_server). A row cannot be added
-// without that, so a new option is reviewed before strangers may use it. The numbers of ServerLimits
-// bound how much of the machine all jobs together may use.
+// without that, so a new option is reviewed before strangers may use it. The numbers of
+// ServerLimits bound how much of the machine all jobs together may use.
 
 #include <chrono>
 #include <cstddef>

@@ -1,6 +1,6 @@
 #pragma once
-// RunResult: everything that a run found out. perf/control/ makes it, perf/report/ turns it into JSON,
-// and every other output is made from that JSON.
+// RunResult: everything that a run found out. perf/control/ makes it, perf/report/ turns it into
+// JSON, and every other output is made from that JSON.
 //
 // A figure that was not measured is empty (std::nullopt, an empty histogram), never 0.
 

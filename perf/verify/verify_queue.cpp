@@ -195,7 +195,7 @@ Result<std::unique_ptr<VerifyQueue>> VerifyQueue::start(const Options& options, 
   } catch (const std::system_error& failure) {
     return Error(failure.code(), "cannot start " + std::to_string(options.threads) +
                                      " threads for verification: " + failure.code().message() +
-                                     " (ask for less by verify_async)");
+                                     " (set verify_async to a lower number)");
   }
   return queue;
 }

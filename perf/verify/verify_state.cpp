@@ -143,14 +143,14 @@ Result<VerifyState> decode_verify_state(std::span<const std::byte> in, const std
     const auto position = take_number<std::uint64_t>(in);
     if (!from || !position) return damaged(name, "it ends too early");
     auto ledger = SequenceLedger::read_from(in);
-    if (!ledger) return damaged(name, "one of its ledgers is none");
+    if (!ledger) return damaged(name, "one of its ledgers is damaged");
     state.flows.push_back({.from = *std::move(from),
                            .seed = *seed,
                            .next_sequence = *sequence,
                            .random_position = *position,
                            .received = std::move(*ledger)});
   }
-  if (!in.empty()) return damaged(name, "it goes on behind its end");
+  if (!in.empty()) return damaged(name, "it has bytes after its end");
   return state;
 }
 
@@ -195,7 +195,8 @@ Result<VerifyState> load_verify_state(const std::string& path, const std::string
   if (state->options_hash != options_hash) {
     return Error(Errc::bad_argument,
                  what + "job \"" + job +
-                     "\" had other frames then (give it the same rw, bs, payload, buffer_pattern, "
+                     "\" had different frames in that run (give it the same rw, bs, payload, "
+                     "buffer_pattern, "
                      "buffer_compress_percentage, randseed, vlan and iodepth_batch)");
   }
   return state;

@@ -1,6 +1,6 @@
 #pragma once
-// What is kept of a job when it has ended: the counters of its medium, and the state that a later run
-// may continue. Internal to perf/worker.
+// What is kept of a job when it has ended: the counters of its medium, and the state that a later
+// run may continue. Internal to perf/worker.
 
 #include <string>
 

@@ -107,8 +107,8 @@ class Worker {
   void finish();
   /// `began`: whether the job had work to do, so that exec_postrun has something to look at.
   void conclude(bool began);
-  /// Waits for frames that an engine has taken but sends later. Their errors can come after the last
-  /// send.
+  /// Waits for frames that an engine has taken but sends later. Their errors can come after the
+  /// last send.
   void finish_sending();
 
   const WorkerContext& context_;

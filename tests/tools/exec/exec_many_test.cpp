@@ -65,8 +65,9 @@ INSTANTIATE_TEST_SUITE_P(Each, ExecIdle, ::testing::Values(exec_settings().back(
                          [](const auto& each) { return each.param.name; });
 
 // The kernels of fresh hosts report groups for some seconds, so the hosts are watched until they
-// are quiet. They would solicit routers for hours, and each solicitation wakes all the others. Hosts
-// that looked at their bus every 50 ms would run 40 times each in a window of two seconds, for ever.
+// are quiet. They would solicit routers for hours, and each solicitation wakes all the others.
+// Hosts that looked at their bus every 50 ms would run 40 times each in a window of two seconds,
+// for ever.
 TEST_P(ExecIdle, FiftyIdleHostsDoNotRun) {
   constexpr unsigned kHosts = 50;
   std::vector<std::unique_ptr<Tool>> hosts;
