@@ -126,7 +126,7 @@ void prefetch_to_write(const T& word) noexcept {
 inline void cpu_relax() noexcept {
 #if defined(SHMIF_FUZZ)
   // No other thread runs there, and in a virtual machine a pause can take long.
-#elif defined(__x86_64__) || defined(__i386__)
+#elif defined(__x86_64__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
   asm volatile("yield");

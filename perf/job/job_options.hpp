@@ -144,7 +144,7 @@ struct JobOptions {
 
   // ---- Engine ----
   EngineKind engine = EngineKind::bus;
-  /// `engine` was a list: expand() makes a job for each entry, with that engine in `engine`.
+  /// `engine` was a list: plan_of() makes a job for each entry, with that engine in `engine`.
   std::vector<EngineKind> engines;
   std::string bus;   ///< empty: one is made for the run
   std::string wire;  ///< jobs of one engine with the same name share a wire

@@ -211,14 +211,4 @@ Planning plan_of(const JobSet& set) {
   return {std::move(planner).plan(), std::move(problems)};
 }
 
-std::vector<std::string> problems_of(const JobSet& set) {
-  return plan_of(set).problems;
-}
-
-Result<std::vector<PlannedJob>> expand(const JobSet& set) {
-  Planning planning = plan_of(set);
-  if (!planning.problems.empty()) return Error(Errc::bad_argument, planning.problems[0]);
-  return std::move(planning.jobs);
-}
-
 }  // namespace shmif::perf

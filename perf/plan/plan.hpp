@@ -44,18 +44,12 @@ std::string wire_key(const PlannedJob& job);
 /// A peer is a copy of the job that it is made for, on peer_cpus_allowed, without faults, records
 /// and commands. With rw=txrx it also has the limits and pauses. It takes the values of the other
 /// direction: with rw=txrx the second values of bs, rate and rate_min, with rw=tx the second value
-/// of rate_min. With rw=txrx and one rate for both, rwmixtx divides the sum of both. Errors:
-/// bad_argument, the first of problems_of().
-Result<std::vector<PlannedJob>> expand(const JobSet& set);
-
-/// Problems of a set of jobs as a whole, at most 20, each with the job, where it was written, and
-/// advice: names that are missing or occur twice, jobs that wait for themselves or send to jobs
-/// that cannot receive, contradicting options. Empty if there are none.
-std::vector<std::string> problems_of(const JobSet& set);
-
-/// Both results at once. If there are problems, `jobs` is not valid.
+/// of rate_min. With rw=txrx and one rate for both, rwmixtx divides the sum of both.
 struct Planning {
-  std::vector<PlannedJob> jobs;
+  std::vector<PlannedJob> jobs;  ///< not valid if there are problems
+  /// Problems of the set as a whole, at most 20, each with the job, where it was written, and
+  /// advice: names that are missing or occur twice, jobs that wait for themselves or send to jobs
+  /// that cannot receive, contradicting options.
   std::vector<std::string> problems;
 };
 Planning plan_of(const JobSet& set);

@@ -5,9 +5,9 @@
 #include "perf/job/values.hpp"
 #include "perf/option/job_file.hpp"
 #include "perf/option/option_table.hpp"
-#include "perf/plan/plan.hpp"
 #include "tests/fuzz/bus_image.hpp"
 #include "tests/fuzz/targets.hpp"
+#include "tests/perf/job/plans.hpp"
 
 namespace shmif::fuzz {
 namespace {

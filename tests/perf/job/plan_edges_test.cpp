@@ -5,7 +5,6 @@
 #include <set>
 
 #include "perf/option/job_file.hpp"
-#include "perf/plan/plan.hpp"
 #include "perf/plan/trial_jobs.hpp"
 #include "tests/perf/run/run_plan.hpp"
 

@@ -1,4 +1,4 @@
-#include "perf/plan/plan.hpp"
+#include "tests/perf/job/plans.hpp"
 
 #include <gtest/gtest.h>
 

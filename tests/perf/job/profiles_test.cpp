@@ -7,7 +7,7 @@
 
 #include "perf/job/values.hpp"
 #include "perf/option/job_file.hpp"
-#include "perf/plan/plan.hpp"
+#include "tests/perf/job/plans.hpp"
 
 namespace shmif::perf {
 namespace {

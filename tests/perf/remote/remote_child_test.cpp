@@ -17,10 +17,10 @@
 #include <vector>
 
 #include "perf/option/job_file.hpp"
-#include "perf/plan/plan.hpp"
 #include "perf/remote/run_child.hpp"
 #include "perf/remote/served_run.hpp"
 #include "perf/stats/clock.hpp"
+#include "tests/perf/job/plans.hpp"
 #include "tests/support/child_process.hpp"
 #include "tests/support/temp_dir.hpp"
 

@@ -14,9 +14,9 @@
 #include "perf/option/job_file.hpp"
 #include "perf/option/option_table.hpp"
 #include "perf/option/profiles.hpp"
-#include "perf/plan/plan.hpp"
 #include "perf/remote/job_texts.hpp"
 #include "perf/remote/limits.hpp"
+#include "tests/perf/job/plans.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace shmif::perf {

@@ -7,7 +7,6 @@
 
 #include "perf/option/job_file.hpp"
 #include "perf/option/profiles.hpp"
-#include "perf/plan/plan.hpp"
 #include "perf/remote/address.hpp"
 #include "perf/remote/clock_offset.hpp"
 #include "perf/remote/combine.hpp"
@@ -18,6 +17,7 @@
 #include "perf/report/json.hpp"
 #include "perf/report/stream.hpp"
 #include "perf/report/units.hpp"
+#include "tests/perf/job/plans.hpp"
 #include "tests/perf/report/distinct_sample.hpp"
 #include "tests/perf/report/figures.hpp"
 #include "tests/perf/report/sample_results.hpp"

@@ -9,8 +9,8 @@
 #include "bus/frame.hpp"
 #include "perf/frame/probe.hpp"
 #include "perf/option/job_file.hpp"
-#include "perf/plan/plan.hpp"
 #include "shmif/port.hpp"
+#include "tests/perf/job/plans.hpp"
 #include "tests/perf/run/run_rig.hpp"
 #include "tests/support/temp_bus.hpp"
 
