@@ -30,7 +30,7 @@ struct SearchTime {
 std::optional<SearchTime> search_time(const RunOptions& options,
                                       const std::vector<PlannedJob>& plan);
 
-/// Runs what `plan` (plan_of() the set) asks for. Result: of several runs, the figures are
+/// Runs what `plan` (made by plan_of()) asks for. Result: of several runs, the figures are
 /// computed over all runs that were not cut off, and the counts and curves are those of the run
 /// with the median rate. A signal or a trigger ends the campaign. Threads: as Runner. Errors: those
 /// before any job started. If a later run cannot be set up, the result has a failure instead.
