@@ -140,9 +140,11 @@ Result<std::string> remove_if_it_begins_like_a_bus(const std::string& path,
                                                    const Error& otherwise) {
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   std::uint64_t magic = 0;
-  if (!fd || pread(fd.get(), &magic, sizeof magic, 0) != static_cast<ssize_t>(sizeof magic) ||
+  if (!fd) return otherwise;
+  if (pread(fd.get(), &magic, sizeof magic, 0) != static_cast<ssize_t>(sizeof magic) ||
       magic != kMagic) {
-    return otherwise;
+    return Error(otherwise.code,
+                 otherwise.message + "; --force removes only a file that begins as a bus does");
   }
   return remove_name(path, fd.get());
 }

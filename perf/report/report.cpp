@@ -88,7 +88,10 @@ Result<Report> Report::parse(std::string_view text, const std::string& name) {
   try {
     *json = nlohmann::json::parse(text, limit);
   } catch (const nlohmann::json::exception& e) {
-    return refused(name, std::string("it is not JSON (") + e.what() + ')');
+    return refused(name,
+                   std::string("it is not JSON (") + e.what() +
+                       "); 'shmifperf run --output-format=json --output=FILE' writes a result that "
+                       "can be read");
   }
   if (deep) return refused(name, "it is nested deeper than any result");
   if (!json->is_object()) return refused(name, "it is JSON, but not a result of shmifperf run");

@@ -91,7 +91,7 @@ TEST_F(BadInput, AForeignFileIsNoBusAndStaysAsItIs) {
   write_file(path, letter);
   expect_every_command_to_refuse(path, {"not a shmif bus"});
   expect_refusal(run_tool({"destroy", path}), {path});
-  expect_refusal(run_tool({"destroy", path, "--force"}), {path});
+  expect_refusal(run_tool({"destroy", path, "--force"}), {path, "only a file that begins as"});
   EXPECT_EQ(contents(path), letter);
 }
 

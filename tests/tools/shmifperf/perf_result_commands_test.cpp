@@ -129,7 +129,7 @@ TEST_F(ResultCommands, WhatIsNoResultIsRefusedByEitherWithItsName) {
   });
   const std::string gone = dir.file("gone.json");
   const std::pair<std::string, std::string> cases[] = {
-      {garbled, "it is not JSON"},
+      {garbled, "--output-format=json"},
       {foreign, "not a result of shmifperf"},
       {newer, "format_version 2 of shmifperf 9.0, but this shmifperf reads 1; use"},
       {gone, "No such file"},

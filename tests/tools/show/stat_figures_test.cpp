@@ -48,7 +48,7 @@ BusInfo bus_with_own_numbers() {
   bus.ring_bytes = 8U << 20U;
   bus.flow = Flow::pause;
   bus.patience_ns = 12'500'000;
-  bus.layout_signature = 0x418e585;
+  bus.layout_signature = 0x518e585;
   bus.created_ns = static_cast<std::uint64_t>(a_local_time()) * 1'000'000'000 + 987'654'321;
   bus.first = 5'000'000;
   bus.last = 5'000'000 + (3U << 20U);
@@ -199,7 +199,7 @@ TEST(StatFigures, TheHeadSaysOfTheBusWhatItIs) {
   };
   Head expected{
       {"bus", "/dev/shm/figures"},
-      {"file", "tmpfs, inode 204, created 2026-11-21 20:52:32, layout 0x418e585"},
+      {"file", "tmpfs, inode 204, created 2026-11-21 20:52:32, layout 0x518e585"},
       {"geometry", "ring 8 MiB, mtu 201, largest record 202 B"},
       {"flow", "pause: senders wait for slow ports, 12.5 ms at most for a port that reads nothing"},
       {"generation", "205"},
@@ -270,7 +270,7 @@ TEST(StatFigures, JsonHasEachUnderItsNameAndNothingElse) {
                              {"file_system", "tmpfs"},
                              {"inode", 204},
                              {"created_ns", bus_with_own_numbers().created_ns},
-                             {"layout_signature", "0x418e585"},
+                             {"layout_signature", "0x518e585"},
                              {"geometry",
                               {{"ring_bytes", 8U << 20U},
                                {"mtu", 201},
