@@ -231,6 +231,9 @@ void FaultLink::finish_wait() noexcept {
   if (::read(self.timer.get(), &expirations, sizeof expirations) > 0) self.armed = {};
 }
 
+std::chrono::nanoseconds FaultLink::patience() noexcept {
+  return impl_->link.patience();
+}
 std::size_t FaultLink::max_frame_bytes() noexcept {
   return impl_->link.max_frame_bytes();
 }

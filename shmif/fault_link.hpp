@@ -36,8 +36,9 @@ class FaultLink {
   int descriptor() noexcept;
   WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
+  std::chrono::nanoseconds patience() noexcept;  ///< the link's, as the next two
   std::size_t max_frame_bytes() noexcept;
-  std::string address();  ///< the link's
+  std::string address();
 
   /// Sets other faults from now on, for each direction. Frames under way keep their due time; the
   /// counters continue. Threads: as the other calls. So while a bridge runs, call it from inside

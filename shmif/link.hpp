@@ -39,6 +39,9 @@ concept Link = requires(L& link, std::span<const FrameView> out, FrameBatch& in)
   { link.address() } -> std::convertible_to<std::string>;  // "tap:tap0", "bus:/tmp/b0"
 };
 
+/// A Link may also have try_send(), patience() and takes_offloads(), as AnyLink describes them. A
+/// link that wraps another one passes them on, or says why not.
+
 /// Any Link behind one type, for code that learns at run time which link it has (the bridge).
 /// One virtual call per batch. It is a Link itself. It never waits for a peer: it sends with
 /// try_send() if the link has that.

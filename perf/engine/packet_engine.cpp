@@ -146,7 +146,7 @@ Result<std::unique_ptr<Wire>> make_packet_wire(const JobOptions& job, std::size_
 
 const Engine kPacketEngine{.kind = EngineKind::packet,
                            .name = "packet",
-                           .wire = "the same, with veth pairs and packet sockets",
+                           .wire = "a network namespace with a bridge and a veth pair per job",
                            .capabilities = {.counts = true, .batches = true, .overruns = true},
                            .make_wire = make_packet_wire};
 

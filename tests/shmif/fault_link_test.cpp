@@ -72,6 +72,14 @@ struct Cable {
   std::optional<LoopbackLink> far;
 };
 
+TEST(FaultLink, IsAsPatientAsTheLinkWithinIt) {
+  const TempBus bus(BusOptions{.flow = Flow::pause, .patience = 300ms});
+  AnyLink port(std::make_unique<Port>(port_on(bus.path())));
+  ASSERT_EQ(port.patience(), 300ms);
+  AnyLink wrapped(std::make_unique<FaultLink>(FaultLink::wrap(std::move(port), {}, {}).value()));
+  EXPECT_EQ(wrapped.patience(), 300ms);
+}
+
 TEST(FaultLink, EachDirectionHasItsOwnFaultsAndCounts) {
   Cable cable({.loss = 1}, {.duplicate = 1});
   const std::vector<Bytes> frames{make_frame(60, 1), make_frame(61, 2)};

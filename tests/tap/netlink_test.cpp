@@ -82,7 +82,7 @@ TEST_F(NetlinkTest, SaysWhatItTriedWithWhatOnWhich) {
            {why(netlink.add_address("no0", *Cidr::parse("198.18.0.7/24"))),
             "add address 198.18.0.7/24 to interface \"no0\": "},
            {why(netlink.add_default_route("no0", *IpAddress::parse("fd00::1"))),
-            "route through gateway fd00::1 on interface \"no0\": "},
+            "add a default route through gateway fd00::1 on interface \"no0\": "},
            {why(netlink.disable_ipv6("no0")), "disable IPv6 on interface \"no0\": "},
            {why(netlink.disable_offloads("no0")), "switch off the offloads of interface \"no0\": "},
            {why(netlink.disable_unspeakable_offloads("no0")),

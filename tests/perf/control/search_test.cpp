@@ -327,8 +327,8 @@ TEST(RateSearch, SaysOfTheLowestRateWhyItFailed) {
       "no rate passed, not even 100 frames/s: there, 99.9 % of the frames took up to 10.5 us, "
       "and 9 us was allowed");
   EXPECT_EQ(why(latency, trial(100, 0)),
-            "no rate passed, not even 100 frames/s: there, less than 99.9 % of the frames came at "
-            "all");
+            "no rate passed, not even 100 frames/s: there, less than 99.9 % of the frames "
+            "arrived");
   EXPECT_EQ(why({.kind = Search::pdr, .allowed_loss = 0.02}, trial(100, 0.034)),
             "no rate passed, not even 100 frames/s: there, 3.4 % of the frames were lost, and 2 % "
             "was allowed");

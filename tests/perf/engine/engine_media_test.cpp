@@ -96,11 +96,13 @@ void expect_traffic(End& one, End& other) {
 }
 
 TEST(EngineNames, AreThoseOfTheJobOption) {
-  const std::vector<std::string> names{"bus", "tap",  "packet", "unix",
-                                       "udp", "pcap", "null",   "host"};
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    EXPECT_EQ(name_of(static_cast<EngineKind>(i)), names[i]);
+  std::vector<std::string> names;
+  for (const Engine* const engine : engines()) {
+    names.emplace_back(engine->name);
+    EXPECT_EQ(&engine_of(engine->kind), engine);
   }
+  EXPECT_EQ(names, (std::vector<std::string>{"bus", "tap", "packet", "unix", "udp", "pcap", "null",
+                                             "host"}));
 }
 
 TEST(EngineMessages, NameTheJobAndWhereItIsWritten) {

@@ -225,7 +225,7 @@ TEST_F(HeadersOfACapture, AreThoseOfItsFirstFrameUnlessItSaysWhich) {
   EXPECT_EQ(frame_of("pcap(" + path + ",2)")[22], std::byte{2});
   EXPECT_NE(why("pcap(" + path + ",3)").find("there is no frame 3"), std::string::npos);
   EXPECT_NE(why("pcap(" + path + ",0)").find("pcap needs a path"), std::string::npos);
-  EXPECT_NE(why("pcap(" + path + ")/tcp").find("has no tcp"), std::string::npos);
+  EXPECT_NE(why("pcap(" + path + ")/tcp").find("too few layers of type tcp"), std::string::npos);
   EXPECT_NE(why("pcap(" + path + ")/vlan").find("too few layers of type vlan"), std::string::npos);
 }
 

@@ -114,9 +114,8 @@ TEST(OptionWords, OfTheRunMeanWhatTheySay) {
 }
 
 TEST(OptionWords, AnEngineIsCalledAsItsResultsCallIt) {
-  for (const EngineKind kind :
-       {EngineKind::bus, EngineKind::tap, EngineKind::packet, EngineKind::unix_pair,
-        EngineKind::udp, EngineKind::pcap, EngineKind::null, EngineKind::host}) {
+  for (const Engine* const engine : engines()) {
+    const EngineKind kind = engine->kind;
     OfJob job;
     ASSERT_TRUE(set_option(*find_option("engine"), name_of(kind), job)) << name_of(kind);
     EXPECT_EQ(job.engine, kind) << name_of(kind);

@@ -116,7 +116,7 @@ TEST(MessageTexts, BytesThatAreNoTextAreReplacedAndNamesOfOthersArePrintable) {
   theirs.version = "2\x1b[2J";
   EXPECT_NE(mismatch(ours, "a", theirs, "b").find("b is shmifperf 2?[2J with"), std::string::npos);
   theirs.name = "f\x1bio";
-  EXPECT_EQ(mismatch(ours, "a", theirs, "b"), "b is no shmifperf, but \"f?io\"");
+  EXPECT_EQ(mismatch(ours, "a", theirs, "b"), "b is not shmifperf, but \"f?io\"");
 }
 
 // ---- Connections ----

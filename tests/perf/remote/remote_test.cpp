@@ -389,7 +389,7 @@ TEST(RemoteProtocol, AMismatchNamesBothSides) {
   theirs.version = "1.1";
   EXPECT_NE(mismatch(ours, "a", theirs, "b").find("b is shmifperf 1.1"), std::string::npos);
   theirs.name = "fio";
-  EXPECT_NE(mismatch(ours, "a", theirs, "b").find("b is no shmifperf"), std::string::npos);
+  EXPECT_NE(mismatch(ours, "a", theirs, "b").find("b is not shmifperf"), std::string::npos);
 }
 
 TEST(RemoteJobs, EveryProfileMeansTheSameOnTheOtherSide) {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "perf/engine/engine.hpp"
 #include "perf/report/json.hpp"
 #include "perf/report/report.hpp"
 #include "perf/report/stream.hpp"
@@ -312,6 +313,13 @@ TEST(ReportFile, IsReadAsItWasWritten) {
   const std::string text = to_json(sample_named("failed"), Bins::with);
   std::ofstream(dir.file("result.json")) << text;
   EXPECT_EQ(Report::load(dir.file("result.json")).value().json(), Json::parse(text));
+}
+
+TEST(Schema, KnowsEveryEngineAndNoOther) {
+  std::vector<std::string> names;
+  for (const Engine* const engine : engines()) names.emplace_back(engine->name);
+  const auto schema = nlohmann::json::parse(std::ifstream(SHMIF_SCHEMA));
+  EXPECT_EQ(schema.at("definitions").at("job").at("properties").at("engine").at("enum"), names);
 }
 
 }  // namespace

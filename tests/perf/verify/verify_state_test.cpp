@@ -144,7 +144,7 @@ TEST(VerifyState, OfAnotherJobOrOtherOptionsIsRefusedByName) {
             std::string::npos);
   const auto other_options = load_verify_state(path, "voip", 0x1235);
   ASSERT_FALSE(other_options);
-  EXPECT_NE(other_options.error().message.find("other frames"), std::string::npos);
+  EXPECT_NE(other_options.error().message.find("different frames"), std::string::npos);
 }
 
 TEST(VerifyState, OfAnotherVersionIsRefusedByNumber) {

@@ -216,7 +216,7 @@ TEST(OptionsValues, AreRefusedWithTheirOptionAndTheirLimits) {
   EXPECT_EQ(count("4", 2, 4), "taken");
   EXPECT_EQ(count("1", 2, 4), "--size \"1\" is not a whole number from 2 to 4");
   EXPECT_EQ(count("5", 2, 4), "--size \"5\" is not a whole number from 2 to 4");
-  EXPECT_EQ(count("1", 2, kAny), "--size \"1\" is not a whole number from 2 up");
+  EXPECT_EQ(count("1", 2, kAny), "--size \"1\" is not a whole number of 2 or more");
   EXPECT_EQ(count("x", 0, kAny), "--size \"x\" is not a whole number");
   EXPECT_EQ(count("x", 0, 4), "--size \"x\" is not a whole number from 0 to 4");
   EXPECT_EQ(count(std::to_string(kAny), 0, kAny), "taken");

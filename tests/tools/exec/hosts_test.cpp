@@ -255,7 +255,7 @@ TEST_P(Hosts, OnlyHostsOfTheBusAreEnteredAndStopped) {
       EXPECT_EQ(said.status, command == std::string("enter") ? 125 : 1) << said.err;
       return said.err;
     };
-    EXPECT_NE(refusal("listener").find("is a dump of process"), std::string::npos);
+    EXPECT_NE(refusal("listener").find("that dump port belongs to process"), std::string::npos);
     EXPECT_NE(refusal("lisetner").find("did you mean \"listener\"?"), std::string::npos);
     const std::string missing = refusal("nobody");
     EXPECT_NE(missing.find("no host of that name"), std::string::npos) << missing;
@@ -465,7 +465,7 @@ TEST_P(Hosts, WaitKnowsWhatToDoAboutAFileThatIsNoBusYet) {
       const ToolResult said = call(words);
       EXPECT_EQ(said.status, 1);
       EXPECT_NE(said.err.find("make one with 'shmifctl create"), std::string::npos) << said.err;
-      EXPECT_EQ(said.err.find("delete it") != std::string::npos, name == std::string("empty"))
+      EXPECT_EQ(said.err.find("delete the file") != std::string::npos, name == std::string("empty"))
           << said.err;
     }
   }
