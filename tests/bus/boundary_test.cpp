@@ -347,7 +347,7 @@ TEST(LongRun, CountsOfTakeoversAndRepairsPass32BitsAndComeNear63) {
     }
     EXPECT_EQ(bus.info().takeovers_dead, count + 4);
     EXPECT_EQ(bus.info().repairs, count + 4);
-    EXPECT_EQ(bus.info().epoch, count + 4);
+    EXPECT_GE(bus.info().epoch, count + 4);
     EXPECT_EQ(reader.counters().lost_frames, 0U);
   }
 }
