@@ -73,7 +73,8 @@ TEST_F(NamedDevices, AreAllLookedAtAndCounted) {
   EXPECT_NE(refusal("left,nowhere").find("\"nowhere\""), std::string::npos) << "the last, too";
   EXPECT_NE(refusal("left,nowhere").find(place), std::string::npos);
   EXPECT_NE(refusal("left", 2).find("names 1 interface, but 2 are needed"), std::string::npos);
-  EXPECT_NE(refusal("left,right", 3).find("names 2 interfaces, but 3 are needed"), std::string::npos);
+  EXPECT_NE(refusal("left,right", 3).find("names 2 interfaces, but 3 are needed"),
+            std::string::npos);
   EXPECT_NE(refusal("left,").find("\"\" is not the name"), std::string::npos);
   EXPECT_NE(refusal("left,right,").find("\"\" is not the name"), std::string::npos);
 }
