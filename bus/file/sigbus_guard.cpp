@@ -35,7 +35,7 @@ struct Block {
   std::atomic<Block*> next{nullptr};
 };
 Block first_block;
-struct sigaction older{};
+struct sigaction older_action{};
 std::atomic<bool> installed{false};
 
 /// Result: nullptr if all entries are in use and there is no memory for more.
@@ -89,18 +89,18 @@ void on_sigbus(int number, siginfo_t* info, void* context) noexcept {
     errno = saved;
     return;
   }
-  if (older.sa_handler == SIG_IGN && sent) return;
-  if (older.sa_handler == SIG_DFL || older.sa_handler == SIG_IGN) {
+  if (older_action.sa_handler == SIG_IGN && sent) return;
+  if (older_action.sa_handler == SIG_DFL || older_action.sa_handler == SIG_IGN) {
     // Not ours: the access faults again on return, and ends the process as without this handler. A
     // signal that was sent is sent again.
     struct sigaction standard{};
     standard.sa_handler = SIG_DFL;
     sigaction(SIGBUS, &standard, nullptr);
     if (sent) raise(number);
-  } else if ((older.sa_flags & SA_SIGINFO) != 0) {
-    older.sa_sigaction(number, info, context);
+  } else if ((older_action.sa_flags & SA_SIGINFO) != 0) {
+    older_action.sa_sigaction(number, info, context);
   } else {
-    older.sa_handler(number);
+    older_action.sa_handler(number);
   }
 }
 
@@ -118,9 +118,9 @@ bool install_sigbus_guard() noexcept {
   sigemptyset(&action.sa_mask);
   // Read before a fault can need it; and again, because another thread may have changed it.
   struct sigaction before{};
-  if (sigaction(SIGBUS, nullptr, &older) != 0 || sigaction(SIGBUS, &action, &before) != 0)
+  if (sigaction(SIGBUS, nullptr, &older_action) != 0 || sigaction(SIGBUS, &action, &before) != 0)
     return false;
-  older = before;
+  older_action = before;
   installed.store(true);
   return true;
 }

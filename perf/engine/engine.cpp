@@ -9,9 +9,10 @@
 namespace shmif::perf {
 
 std::span<const Engine* const> engines() noexcept {
-  static constexpr const Engine* kAll[] = {&kBusEngine, &kTapEngine,  &kPacketEngine, &kUnixEngine,
-                                           &kUdpEngine, &kPcapEngine, &kNullEngine,   &kHostEngine};
-  return kAll;
+  static constexpr const Engine* kEngines[] = {&kBusEngine,  &kTapEngine, &kPacketEngine,
+                                               &kUnixEngine, &kUdpEngine, &kPcapEngine,
+                                               &kNullEngine, &kHostEngine};
+  return kEngines;
 }
 
 const Engine& engine_of(EngineKind kind) noexcept {

@@ -92,7 +92,7 @@ std::string list_of_engines() {
   for (auto& line : lines) {
     line[0].resize(name, ' ');
     line[1].resize(wire, ' ');
-    text += (text.empty() ? "  " : "\n  ") + line[0] + "   " + line[1] + "   " + line[2];
+    text += (text.empty() ? "  " : "\n  ") + line[0] + "  " + line[1] + "  " + line[2];
   }
   return text;
 }

@@ -319,7 +319,8 @@ TEST(Schema, KnowsEveryEngineAndNoOther) {
   std::vector<std::string> names;
   for (const Engine* const engine : engines()) names.emplace_back(engine->name);
   const auto schema = nlohmann::json::parse(std::ifstream(SHMIF_SCHEMA));
-  EXPECT_EQ(schema.at("definitions").at("job").at("properties").at("engine").at("enum"), names);
+  const auto& known = schema.at("definitions").at("job").at("properties").at("engine").at("enum");
+  EXPECT_EQ(known.get<std::vector<std::string>>(), names);
 }
 
 }  // namespace
