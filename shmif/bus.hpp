@@ -30,8 +30,8 @@ struct BusOptions {
 
 enum class Access : std::uint8_t { read_only, read_write };
 
-/// A view of a bus file, without a port on the bus. It never disturbs the bus.
-/// Threads: const members may run concurrently. Blocks: never for a peer.
+/// A view of a bus file, without a port on the bus. Its const members never disturb the bus.
+/// Threads: const members may run concurrently. Blocks: only create_if_missing().
 class Bus {
  public:
   /// Creates a bus. It appears under its name only when it is complete. Errors: exists, bad_size,
@@ -39,8 +39,8 @@ class Bus {
   /// gives ENOSPC here, never a SIGBUS later).
   static Result<void> create(const std::string& path, const BusOptions& options);
   /// Opens the bus, and creates it first if it does not exist. If several callers do so at once,
-  /// one creates it and the others wait until it is ready (at most 10 s). An existing bus is
-  /// refused:
+  /// one creates it and the others wait until it is ready (at most 10 s). Errors for a bus that
+  /// exists:
   ///   - geometry_differs: `ring_bytes` or `mtu` was asked for and differs;
   ///   - permission_denied: the directory is sticky and everybody may write to it, and the bus
   ///     belongs neither to the caller nor to the directory's owner. Somebody may have planted it;

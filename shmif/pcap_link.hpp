@@ -23,7 +23,7 @@ struct PcapReadOptions {
 /// recorded times, to the nanosecond. send() accepts every frame and drops it. The link ends after
 /// the last frame. A record that was cut short during capture arrives as a truncated frame with its
 /// true length. Records with less than 14 bytes, and those with more bytes than any frame can have,
-/// are skipped and counted. Threads: one at a time; send() at any time. Blocks: for the disk; on a
+/// are skipped and counted. Threads: one at a time, but send() from any. Blocks: for the disk; on a
 /// pipe until the next frame is there.
 class PcapReader {
  public:

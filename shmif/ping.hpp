@@ -19,9 +19,9 @@
 //       30      8  when the request was sent, in ns of the asker's clock; only the asker uses it
 //       38     22  zero
 //
-// A reply is its request with type 2, the addresses exchanged, and the answering port's MAC as its
-// source. Every port that receives a broadcast request answers it. A port's name is not on the
-// wire: to ping a port by name, look up its MAC in Bus::info().
+// A reply is its request with type 2, the asker's MAC as destination, and the answering port's as
+// source. Every port that answers pings also answers broadcasts. A port's name is not on the wire:
+// to ping a port by name, look up its MAC in Bus::info().
 
 #include <cstddef>
 #include <cstdint>

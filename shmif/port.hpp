@@ -19,10 +19,10 @@
 namespace shmif {
 
 /// A port exists independently of a bus: it is linked to one or not, and it is up or down.
-/// Moves: a move transfers the link, the state, the counters, the lent frames and the descriptor. A
-/// port that was moved from may only be assigned to or destroyed. A Receiver, and a thread inside a
-/// call, keep using the object that they were given: do not move it while there is one. A port that
-/// is assigned to leaves its bus first, as if it were destroyed.
+/// Moves: a move transfers the bus, the state, the counters, the lent frames and the descriptor. A
+/// port that was moved from may only be assigned to or destroyed. Do not move a port while a
+/// Receiver, or a thread inside a call, uses it. Assigning to a port first detaches it from its
+/// bus, as destroying does.
 ///
 /// Threads: send from any number of threads; receive and the wait calls from one at a time; attach,
 /// detach, up and down from one at a time. Do not attach or detach while another thread is inside a
@@ -48,9 +48,9 @@ class Port {
   /// Attaches to a bus that is already open, whatever its path names by now. For callers that have
   /// inspected or created a bus and mean exactly that one.
   Result<void> attach(const Bus& bus);
-  /// Leaves the bus; does nothing when not linked. The counters read 0 while there is no link, and
-  /// start from 0 on the next one. The descriptor is closed, and lent frames must no longer be
-  /// read. Stop a Receiver first: it must not run during this call. Errors: port_up, forked.
+  /// Leaves the bus; does nothing when not linked. The counters are 0 while detached, and start
+  /// from 0 on the next bus. The descriptor is closed, and lent frames must no longer be read. Stop
+  /// a Receiver first: it must not run during this call. Errors: port_up, forked.
   [[nodiscard]] std::error_code detach() noexcept;
 
   struct LinkState {
@@ -62,10 +62,10 @@ class Port {
   /// The bus this port is linked to. Errors: not_linked, forked.
   Result<LinkState> link() const;
 
-  /// Errors: not_linked, forked. Both do nothing if the port is already in that state. down() ends
-  /// another thread's wait(), and its send() that waits for room; that send() returns port_down.
-  /// down() returns when no other thread is receiving, waiting or sending, so a Receiver may keep
-  /// running. Blocks: down() for the bus lock, while another thread sends.
+  /// Errors: not_linked, forked. up() does nothing if the port is up, and down() if it is down.
+  /// down() ends another thread's wait(), and its send() that waits for room; that send() returns
+  /// port_down. down() returns when no other thread is receiving, waiting or sending, so a Receiver
+  /// may keep running. Blocks: down() for the bus lock, while another thread sends.
   [[nodiscard]] std::error_code up() noexcept;
   [[nodiscard]] std::error_code down() noexcept;
   bool is_up() const noexcept;
@@ -75,9 +75,9 @@ class Port {
   /// unfinished checksum or a super-frame when takes_offloads() is false; bad_argument for offload
   /// fields that make no sense; interrupted. Blocks: for the lock, which others take over when its
   /// holder stalls (docs/theory-of-operation.md). On a bus with Flow::pause, also for ports that
-  /// read slowly: each time until there is room. Ports that read nothing delay it by the bus's
-  /// patience at most, all of them together; then they are overrun. down() and interrupt() end such
-  /// a wait, and the remaining frames are not sent.
+  /// read slowly: each time until there is room. All ports that read nothing together delay send()
+  /// by the bus's patience at most; then they are overrun. down() and interrupt() end such a wait,
+  /// and the remaining frames are not sent.
   SendResult send(std::span<const FrameView> frames) noexcept;
   /// Sends one frame: `taken` is 1, or it is 0 and the error says why. This is a template so that
   /// braces still mean a span.
@@ -86,28 +86,28 @@ class Port {
     return send(std::span<const FrameView>(&frame, 1));
   }
   /// As send(), but where send() would wait for a slow port, it takes fewer frames and returns no
-  /// error. Blocks: for the lock only, also while another thread waits in send().
+  /// error. Blocks: for the lock only, even if another thread waits in send().
   SendResult try_send(std::span<const FrameView> frames) noexcept;
   /// How long send() would wait for a port that reads nothing; 0 if senders do not wait.
   std::chrono::nanoseconds patience() const noexcept;
   /// Appends the frames that have arrived to `into`, until it is full. Blocks: never.
   ReceiveResult receive(FrameBatch& into) noexcept;
   /// As receive(), but without a copy: appends views of frames where they lie in the bus, up to 32
-  /// per call. The frames are lent until release(). For callers that read little of each frame.
-  /// A sender that has gone once round the ring overwrites lent frames, even while they are being
+  /// per call. The frames are lent until release(). For callers that read little of each frame. A
+  /// sender that has gone once round the ring overwrites lent frames, even while they are being
   /// read. So use what was computed from them only after release() has said that they were whole.
-  /// On a pausing bus (Flow::pause), senders wait for lent frames instead, within the patience.
-  /// Checksums are finished in copies. The segments of a super-frame come in a call of their own,
-  /// as many as there is room for. Lent frames are counted when they are released. The next
-  /// receive, wait() or prepare_wait() also releases them, but does not say which were whole. After
-  /// down() they stay lent, though senders do not wait for a port that is down; up() takes them
-  /// back. After detach() the views are invalid. Threads: as receive(). Blocks: never.
+  /// On a pausing bus (Flow::pause), senders wait for lent frames instead, within the patience. A
+  /// checksum is finished in a copy of the frame. The segments of a super-frame come in a call of
+  /// their own, as many as there is room for. Lent frames are counted when they are released. The
+  /// next receive, wait() or prepare_wait() also releases them, but does not say which were whole.
+  /// After down(), frames stay lent, though senders do not wait for a port that is down; up() ends
+  /// that. After detach() the views are invalid. Threads: as receive(). Blocks: never.
   ReceiveResult receive_in_place(FrameBatch& into) noexcept;
   /// Gives back the frames that receive_in_place() lent. Result: how many of these frames, counted
-  /// from the first, were overwritten meanwhile: they are lost and must not be used. All of them
-  /// count as overwritten, whole or not, after an overrun with Resume::newest, a repair, the loss
-  /// of the bus, or up(); frames that the port has not passed are then delivered again. 0 when none
-  /// are lent. Threads: as receive(). Blocks: never.
+  /// from the first, were overwritten meanwhile: they are lost and must not be used. All lent
+  /// frames count as overwritten, whole or not, after an overrun with Resume::newest, a repair, the
+  /// loss of the bus, or up(); those that the port has not passed are then delivered again. 0 when
+  /// none are lent. Threads: as receive(). Blocks: never.
   [[nodiscard]] std::size_t release() noexcept;
   /// Waits until receive() would return something, at most `timeout`. Result: false on timeout,
   /// after interrupt(), when down or not linked.
@@ -177,7 +177,7 @@ class Follower {
   bool wait(std::chrono::nanoseconds timeout) noexcept;
 
   /// For poll and epoll, as with a Port: prepare_wait(); unless ready, poll descriptor() for
-  /// POLLIN; finish_wait(). The descriptor is a timer that prepare_wait() sets to the next poll, 1
+  /// POLLIN; finish_wait(). The descriptor is a timer that prepare_wait() sets to its next look, 1
   /// to 50 ms away, so the caller may ignore `at_most`. If no descriptor is available, it is -1,
   /// and `at_most` alone says how long to sleep. Blocks: never.
   int descriptor() noexcept;

@@ -32,7 +32,7 @@ class Receiver {
   /// Why the thread ended by itself: the port's error, or Errc::link_ended if a callback threw (the
   /// exception's text is logged). Empty while the thread runs, or after stop().
   std::error_code error() const noexcept;
-  /// How often receiving failed; after a failure that may end, it is tried again after a pause.
+  /// How often receiving failed. After a failure that can pass, the thread pauses and tries again.
   std::uint64_t failed_waits() const noexcept;
 
  private:

@@ -95,7 +95,7 @@ struct shmif_counters {
   /* Added in a later version; programs compiled without them say so by `size`. */
   uint64_t wakeups;     /**< times it slept and was woken */
   uint64_t doorbells;   /**< times it rang others, once per batch however many it woke */
-  uint64_t lock_sleeps; /**< cooldowns spent waiting for the lock */
+  uint64_t lock_sleeps; /**< sleeps while it waited for the lock */
   uint64_t pauses;      /**< times it waited for slow ports, on a bus with patience */
   uint64_t paused_ns;   /**< total time of these waits */
   /** Frames as a wire would carry them: a super-frame counts as its segments. */
@@ -126,18 +126,19 @@ int shmif_destroy(const char* path, int force);
  * Attaches a new port to the bus `path`. The port is still down. `options` may be NULL.
  * Threads: safe. Blocks: while the ring's pages are prefaulted (about 1 ms for 4 MiB).
  * Result: 0, and *port, to be freed by shmif_close(); -ENOENT (no such file), -EINVAL (not a bus,
- * not of this version, or a bad option), -EAGAIN (not ready: its creator has not finished), -EEXIST
- * (name or MAC taken), -ENOSPC (no free slot), or another errno of the system; then *port is NULL.
+ * not of this version, or a bad option), -EAGAIN (the file is empty or was never completed),
+ * -EEXIST (name or MAC taken), -ENOSPC (no free slot), or another errno of the system; then *port
+ * is NULL.
  */
 int shmif_open(const char* path, const struct shmif_port_options* options, shmif_port** port);
 
 /**
- * As shmif_open(), but first creates the bus if it does not exist. `bus` has the options for that
- * and may be NULL. An existing bus must have the size and the MTU given there, where they are not
- * 0. In a sticky directory that everybody may write to, such as /dev/shm, the call refuses a bus
- * that belongs neither to the caller nor to the directory's owner. It also refuses a file with more
- * than one name if others may write to the directory. The path is opened once, so nobody can
- * exchange the bus before the port is attached.
+ * As shmif_open(), but first creates the bus if it does not exist. `bus` has the options of a new
+ * bus and may be NULL. An existing bus must have its size and its MTU, unless they are 0. In a
+ * sticky directory that everybody may write to, such as /dev/shm, the call refuses a bus that
+ * belongs neither to the caller nor to the directory's owner. It also refuses a file with more than
+ * one name if others may write to the directory. The path is opened once, so nobody can exchange
+ * the bus before the port is attached.
  * Threads: safe. Blocks: as shmif_create() and shmif_open(); while another process creates the bus,
  * at most 10 s. Result: as shmif_create() and shmif_open(), but -EEXIST means only that the name or
  * the MAC is taken; -EINVAL (another size or MTU than the bus has), -EACCES (another user's bus);
@@ -211,7 +212,7 @@ int shmif_receive_batch(shmif_port* port, const struct iovec* buffers,
  * the bus. `infos` is as for shmif_receive_batch(). You may read the frames, but not write to them,
  * until shmif_release(), the next receive or wait on the port, or shmif_close(). Senders that have
  * gone once round the ring overwrite them, even while you read them. So use what you computed from
- * them only after shmif_release() has said that they count.
+ * them only after shmif_release() has said that they are whole.
  * Threads: one at a time. Blocks: never. Result: as shmif_receive_batch().
  */
 int shmif_receive_in_place(shmif_port* port, struct iovec* frames, struct shmif_frame_info* infos,
@@ -221,7 +222,7 @@ int shmif_receive_in_place(shmif_port* port, struct iovec* frames, struct shmif_
  * Gives back the frames that shmif_receive_in_place() lent.
  * Threads: one at a time. Blocks: never.
  * Result: how many of these frames, counted from the first, were overwritten meanwhile: they are
- * lost and do not count. 0: all of them count.
+ * lost. 0: all of them are whole.
  */
 int shmif_release(shmif_port* port);
 
