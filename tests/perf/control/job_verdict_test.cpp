@@ -98,26 +98,6 @@ TEST(JobVerdict, WhoMovedNothingFailsUnlessItWasStopped) {
   EXPECT_EQ(idle([](Judged& j) { j.plan.options.background = true; }), "");
 }
 
-TEST(JobVerdict, WhoMovedFramesOnlyInItsRampFailsToo) {
-  for (TrafficResult JobResult::* const direction : {&JobResult::tx, &JobResult::rx}) {
-    Judged judged;
-    (judged.result.*direction).ramp_frames = 10;
-    EXPECT_EQ(judged.verdict(), "moved no frame in the measured window");
-    Judged measured;
-    (measured.result.*direction).ramp_frames = 10;
-    measured.result.tx.frames = 1;
-    EXPECT_EQ(measured.verdict(), "");
-    Judged stopped;
-    (stopped.result.*direction).ramp_frames = 10;
-    stopped.job.stop_ns = 1;
-    EXPECT_EQ(stopped.verdict(), "");
-  }
-  Judged program;
-  program.result.tx.of_program = true;
-  program.result.tx.ramp_frames = 10;
-  EXPECT_EQ(program.verdict(), "") << "its own exit status counts";
-}
-
 TEST(JobVerdict, WhoNeverStartedHasNotPassed) {
   Judged judged;
   judged.job.never_started = true;
