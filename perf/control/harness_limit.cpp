@@ -15,17 +15,17 @@ namespace {
 using namespace std::chrono_literals;
 
 /// The options that determine how long the harness is busy with a frame.
-struct Kind {
+struct FrameKind {
   std::uint64_t frames;  // options_hash()
   bool verify, do_verify, regenerate, times;
   std::uint64_t verify_backlog;
   std::uint32_t verify_async, mtu;
   bool paced_by_frames, paced_by_bits;
   RateProcess process;
-  auto operator<=>(const Kind&) const = default;
+  auto operator<=>(const FrameKind&) const = default;
 };
 
-Kind kind_of(JobOptions job) {
+FrameKind kind_of(JobOptions job) {
   job.rw = Role::tx;
   job.randseed = 1;
   return {options_hash(job),    job.verify,           job.do_verify,    job.verify_regenerate,
@@ -181,9 +181,9 @@ JobOptions as_it_ran(const JobOptions& job) {
 void add_limits(std::span<const PlannedJob> plan, RunResult& result) {
   // Measuring many kinds of jobs would take too long for a secondary figure.
   constexpr std::size_t kMaxKinds = 8;
-  std::map<Kind, HarnessLimit> limits;
+  std::map<FrameKind, HarnessLimit> limits;
   const auto limit_of = [&](const JobOptions& job, const HarnessLimit& reached) {
-    const Kind kind = kind_of(job);
+    const FrameKind kind = kind_of(job);
     if (limits.find(kind) == limits.end()) {
       if (limits.size() == kMaxKinds) return HarnessLimit();
       limits[kind] = measure_limit(job, reached);

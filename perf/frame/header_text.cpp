@@ -36,7 +36,7 @@ constexpr std::pair<std::string_view, Layer> kLayers[] = {
     {"dot1q", Layer::vlan}, {"ipv4", Layer::ipv4}, {"ip", Layer::ipv4},
     {"ipv6", Layer::ipv6},  {"udp", Layer::udp},   {"tcp", Layer::tcp}};
 /// Names in error messages.
-constexpr const char* kNames[] = {"eth", "vlan", "ipv4", "ipv6", "udp", "tcp"};
+constexpr const char* kLayerNames[] = {"eth", "vlan", "ipv4", "ipv6", "udp", "tcp"};
 
 /// A field: its bytes within the layer, and a mask of its bits in them.
 struct Spec {
@@ -313,7 +313,7 @@ Result<void> HeaderReader::take_capture(std::string_view inside) {
 
 Result<void> HeaderReader::read_varying(const Place& place, const Spec& spec, const Call& call) {
   using Order = HeaderTemplate::Field::Order;
-  const std::string name = std::string(kNames[static_cast<int>(spec.layer)]) + '.' + spec.name;
+  const std::string name = std::string(kLayerNames[static_cast<int>(spec.layer)]) + '.' + spec.name;
   const auto parts = parts_of(call.inside, ',');
   const auto refuse_form = [&] {
     return refuse(name + ": " + call.name +
@@ -355,7 +355,7 @@ Result<void> HeaderReader::read_varying(const Place& place, const Spec& spec, co
 }
 
 Result<void> HeaderReader::read_field(const Place& place, const Spec& spec, std::string_view text) {
-  const std::string name = std::string(kNames[static_cast<int>(spec.layer)]) + '.' + spec.name;
+  const std::string name = std::string(kLayerNames[static_cast<int>(spec.layer)]) + '.' + spec.name;
   const auto call = call_of(text);
   if (call && call->has_inside &&
       (call->name == "inc" || call->name == "dec" || call->name == "random")) {
@@ -378,7 +378,7 @@ Result<void> HeaderReader::read_field(const Place& place, const Spec& spec, std:
 }
 
 Result<void> HeaderReader::read_fields(Place& place, std::string_view inside) {
-  const std::string layer = kNames[static_cast<int>(place.layer)];
+  const std::string layer = kLayerNames[static_cast<int>(place.layer)];
   for (const std::string_view part : parts_of(inside, ',')) {
     const std::size_t equals = part.find('=');
     const std::string name = lower(part.substr(0, equals));
@@ -448,7 +448,7 @@ Result<HeaderTemplate> HeaderReader::read(std::string_view text) {
         layout_, [&](const Place& each) { return each.layer == layer && !each.fields_read; });
     if (place == layout_.end()) {
       return refuse(std::string("the frame of the capture has too few layers of type ") +
-                    kNames[static_cast<int>(layer)] + " (write no more than it has)");
+                    kLayerNames[static_cast<int>(layer)] + " (write no more than it has)");
     }
     place->fields_read = true;
     if (!calls[i].has_inside || calls[i].inside.empty()) continue;

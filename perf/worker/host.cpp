@@ -33,13 +33,13 @@ std::uint16_t read16(std::span<const std::byte> bytes, std::size_t at) {
 /// Whether a frame is a UDP datagram from or to `port`: one of the job's frames, not address
 /// resolution or neighbour discovery.
 bool is_own_datagram(std::span<const std::byte> frame, std::uint16_t port) {
-  constexpr std::byte kUdp{17};
+  constexpr std::byte kUdpProtocol{17};
   if (frame.size() < kEthernetHeaderBytes + 28) return false;
   const std::uint16_t type = read16(frame, 12);
   std::size_t at = 0;
-  if (type == 0x0800 && frame[23] == kUdp) {
+  if (type == 0x0800 && frame[23] == kUdpProtocol) {
     at = kEthernetHeaderBytes + 4 * (std::to_integer<std::size_t>(frame[14]) & 0xfU);
-  } else if (type == 0x86dd && frame[20] == kUdp) {
+  } else if (type == 0x86dd && frame[20] == kUdpProtocol) {
     at = kEthernetHeaderBytes + 40;
   }
   if (at == 0 || frame.size() < at + 4) return false;

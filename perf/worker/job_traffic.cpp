@@ -144,9 +144,9 @@ std::vector<ExpectedFlow> expected_flows(const WorkerContext& context, std::size
 }
 
 FrameMakerOptions recorded_frames(const JobOptions& job) {
-  constexpr std::uint32_t kHeaderBytes = 18;
+  constexpr std::uint32_t kTaggedHeaderBytes = 18;
   const std::uint32_t max = SizeChooser(job.bs.tx, 0).max();
-  return frame_maker_options(job, 0, std::max(max, job.mtu + kHeaderBytes));
+  return frame_maker_options(job, 0, std::max(max, job.mtu + kTaggedHeaderBytes));
 }
 
 }  // namespace shmif::perf
