@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace shmif::tap {
 
@@ -38,10 +39,13 @@ Heard hear(int socket, GuestMessage& message, UniqueFd& descriptor, bool patient
   header.msg_iovlen = 1;
   header.msg_control = control.data();
   header.msg_controllen = control.size();
+  // If the other side left messages of ours unread, the kernel reports that once, as ECONNRESET,
+  // before it delivers what the other side had sent.
   ssize_t got = 0;
+  bool was_reset = false;
   do {
     got = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC | (patient ? 0 : MSG_DONTWAIT));
-  } while (got < 0 && errno == EINTR);
+  } while (got < 0 && (errno == EINTR || (errno == ECONNRESET && !std::exchange(was_reset, true))));
   if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return Heard::nothing;
   for (cmsghdr* c = got > 0 ? CMSG_FIRSTHDR(&header) : nullptr; c != nullptr;
        c = CMSG_NXTHDR(&header, c)) {

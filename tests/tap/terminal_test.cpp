@@ -52,7 +52,7 @@ TEST(Terminal, HasTheModesAgainThatItHadFirst) {
             "");
 }
 
-/// Makes a process group of a child the foreground one. Result: the child, which waits to be killed.
+/// Makes a process group of a child the foreground one. Result: the child, which waits for a kill.
 pid_t group_in_front() {
   const pid_t child = ::fork();
   if (child == 0) {
