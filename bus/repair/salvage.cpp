@@ -163,14 +163,16 @@ std::optional<std::uint64_t> end_where_ports_wait(const Ring& ring, const Found&
     const PortSlot& s = ring.slot(i);
     const std::uint64_t position = load_relaxed(s.position);
     const bool lives = state_of(load_acquire(s.state)) == SlotState::live;
-    if (!lives || position < newest || !ends_chain(ring, position)) continue;
+    // Frames may be missing in front of the port, but no whole lap.
+    const bool far = newest != 0 && position - newest > ring.bytes();
+    if (!lives || position < newest || far || !ends_chain(ring, position)) continue;
     end = std::max(position, end.value_or(0));
   }
   return end;
 }
 
-/// Where the chain ended if neither `last` nor a port tells: the nearest EMPTY of the newest lap. An EMPTY
-/// further on ends a batch whose writer died before it committed.
+/// Where the chain ended if neither `last` nor a port tells: the nearest EMPTY of the newest lap.
+/// An EMPTY further on ends a batch whose writer died before it committed.
 std::optional<std::uint64_t> nearest_end(const Ring& ring, const Found& found) {
   const std::uint64_t newest = found.runs.empty() ? 0 : found.runs.back().end;
   std::optional<std::uint64_t> end;
