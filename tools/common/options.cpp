@@ -197,7 +197,7 @@ Options& Options::repeatable(const std::string& names, std::string placeholder, 
 
 Options& Options::once_per_bus(const std::string& names, std::string placeholder,
                                std::string text) {
-  return add(names, std::move(placeholder), std::move(text), "once per bus");
+  return add(names, std::move(placeholder), std::move(text), "per --bus");
 }
 
 Options& Options::open(const std::string& name, std::string placeholder, std::string text,
@@ -224,7 +224,12 @@ Options& Options::words(std::size_t min, std::size_t max) {
 }
 
 Options& Options::takes_program() {
-  takes_program_ = true;
+  program_words_ = Program::required;
+  return *this;
+}
+
+Options& Options::may_take_program() {
+  program_words_ = Program::optional;
   return *this;
 }
 
@@ -295,7 +300,9 @@ void Options::refuse_unknown(const std::string& name, const CommandLine& line) c
   std::vector<std::string> known = {"help", "log-level"};
   for (const Option& option : options_) known.push_back(option.name);
   std::string what = "unknown option " + dashed(name);
-  if (takes_program_ && !line.tail) throw UsageError{what + " (" + program_remedy(line) + ')'};
+  if (program_words_ == Program::required && !line.tail) {
+    throw UsageError{what + " (" + program_remedy(line) + ')'};
+  }
   if (const auto meant = name.size() > 1 ? nearest(name, known) : std::nullopt) {
     what += ", did you mean " + dashed(*meant) + '?';
   }
@@ -359,7 +366,7 @@ Arguments Options::parse(const CommandLine& line) const {
   }
   for (const std::string& level : result.all("log-level")) apply_log_level(level);
 
-  if (takes_program_) {
+  if (program_words_ == Program::required || (program_words_ == Program::optional && line.tail)) {
     if (!line.tail || line.tail->empty()) {
       throw UsageError{"no program to run (" + program_remedy(line) + ')'};
     }

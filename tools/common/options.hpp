@@ -79,6 +79,8 @@ class Options {
   /// "--" must be given, followed by a program to run. Without this call, words after "--" are
   /// ordinary words.
   Options& takes_program();
+  /// "--" may be given, followed by a program to run.
+  Options& may_take_program();
 
   /// Parses the line. Throws Exit after printing --help, and UsageError for a wrong line. Sets the
   /// log level.
@@ -107,7 +109,7 @@ class Options {
   std::vector<std::pair<std::string, std::string>> examples_;
   std::size_t min_ = 1;
   std::size_t max_ = 1;
-  bool takes_program_ = false;
+  enum class Program { none, optional, required } program_words_ = Program::none;
 };
 
 /// `text` in lines of 80 columns, with a final newline. The first line begins in `column`; further

@@ -128,7 +128,7 @@ TEST(CampaignOfSearches, RunsTheTrialsOfAJobThatWaitsForAnother) {
 }
 
 TEST(CampaignOfSearches, KeepsWhatATriggerSaidInWhicheverTrialItFires) {
-  // The first trial lasts until the trigger fires. Of shorter ones, it fires in the second or in one
+  // The first trial lasts until the trigger fires. Of shorter ones, it fires in the second or one
   // behind it: on a busy machine a trial may be over before the controller looks for the file.
   for (const auto& [at, time] : {std::pair{1U, "20"}, {2U, "100ms"}}) {
     const test::TempDir dir;

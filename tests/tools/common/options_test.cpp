@@ -1,5 +1,5 @@
-// One command line described once: what is parsed from it, what is refused with which words, and what
-// --help makes of it.
+// One command line described once: what is parsed from it, what is refused with which words, and
+// what --help makes of it.
 
 #include "tools/common/options.hpp"
 
@@ -83,7 +83,7 @@ TEST(OptionsHelp, ShowsEachSortOfOptionInItsWay) {
             "  -c, --count N          a value with a letter\n"
             "      --size BYTES       a value\n"
             "      --port NAME        any number (repeatable)\n"
-            "      --mac MAC          one each (once per bus)\n"
+            "      --mac MAC          one each (per --bus)\n"
             "      --rate RATE        seen by all\n"
             "      --thread[=0|1]     has a value alone\n"
             "      --log-level LEVEL  what to report: trace, debug, info, warning (default),\n"

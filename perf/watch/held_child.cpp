@@ -1,0 +1,197 @@
+#include "perf/watch/held_child.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <utility>
+
+namespace shmif::perf {
+namespace {
+
+constexpr int kNotExecuted = 125;
+
+/// Where a child failed, and why. An empty message (end of the connection) says that it did not.
+struct Failure {
+  enum class Of : int { none, output, cpu, program } of = Of::none;
+  int number = 0;
+};
+
+[[noreturn]] void fail(int gate, Failure::Of of) noexcept {
+  const Failure failure{of, errno};
+  (void)!::write(gate, &failure, sizeof failure);
+  ::_exit(kNotExecuted);
+}
+
+/// In the forked child: only calls that are safe after a fork of a process with threads.
+[[noreturn]] void run_child(char* const* argv, const ChildOptions& options, int gate,
+                            pid_t parent) noexcept {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(kNotExecuted);
+  if (options.own_group) ::setpgid(0, 0);
+  for (const int number : {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGPIPE, SIGCHLD, SIGUSR1, SIGUSR2}) {
+    ::signal(number, SIG_DFL);
+  }
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  if (options.no_input) {
+    const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (nothing >= 0) ::dup2(nothing, STDIN_FILENO);
+  }
+  if (!options.output.empty()) {
+    const int file = ::open(options.output.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (file < 0 || ::dup2(file, STDOUT_FILENO) < 0 || ::dup2(file, STDERR_FILENO) < 0) {
+      fail(gate, Failure::Of::output);
+    }
+  }
+  if (options.cpu) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(static_cast<std::size_t>(*options.cpu), &one);
+    if (::sched_setaffinity(0, sizeof one, &one) != 0) fail(gate, Failure::Of::cpu);
+  }
+  const Failure ready;
+  if (::write(gate, &ready, sizeof ready) != sizeof ready) ::_exit(kNotExecuted);
+  char go = 0;
+  if (::read(gate, &go, 1) != 1) ::_exit(kNotExecuted);  // our owner does not want it any more
+  ::execvp(argv[0], argv);
+  fail(gate, Failure::Of::program);
+}
+
+/// Blocks: until the child says something, has ended, or executes its program.
+Failure hear(int gate) noexcept {
+  Failure failure;
+  ssize_t got = 0;
+  do {
+    got = ::read(gate, &failure, sizeof failure);
+  } while (got < 0 && errno == EINTR);
+  return got == sizeof failure ? failure : Failure{};
+}
+
+Error error_of(Failure failure, const std::string& name, const ChildOptions& options) {
+  switch (failure.of) {
+    case Failure::Of::output:
+      return Error::from_errno(failure.number,
+                               "cannot run " + name + " with its output in " + options.output);
+    case Failure::Of::cpu:
+      return Error::from_errno(failure.number,
+                               "cannot run " + name + " on CPU " + std::to_string(*options.cpu),
+                               "there is no such CPU, or this process may not use it");
+    case Failure::Of::program:
+    case Failure::Of::none: break;
+  }
+  const bool in_path = name.find('/') == std::string::npos;
+  const char* const advice = failure.number != ENOENT ? "is it a program that you may execute?"
+                             : in_path
+                                 ? "no such program in PATH"
+                                 : "the file, or the interpreter that it names, does not exist";
+  return Error::from_errno(failure.number, "cannot run " + name, advice);
+}
+
+}  // namespace
+
+Result<HeldChild> HeldChild::start(const ChildOptions& options) {
+  if (options.argv.empty()) return Error(Errc::bad_argument, "a command without words");
+  std::array<int, 2> pair{-1, -1};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) != 0) {
+    return Error::from_errno(errno, "cannot run " + options.argv[0]);
+  }
+  HeldChild child;
+  child.gate_.reset(pair[0]);
+  UniqueFd theirs(pair[1]);
+  child.name_ = options.argv[0];
+  child.own_group_ = options.own_group;
+  std::vector<char*> words;
+  words.reserve(options.argv.size() + 1);
+  for (const std::string& word : options.argv) words.push_back(const_cast<char*>(word.c_str()));
+  words.push_back(nullptr);
+  const pid_t self = ::getpid();
+  const pid_t pid = ::fork();
+  if (pid < 0) return Error::from_errno(errno, "cannot run " + options.argv[0]);
+  if (pid == 0) run_child(words.data(), options, theirs.get(), self);
+  theirs.reset();
+  child.pid_ = pid;
+  child.file_.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!child.file_) return Error::from_errno(errno, "cannot watch " + options.argv[0]);
+  const Failure failure = hear(child.gate_.get());
+  if (failure.of != Failure::Of::none) return error_of(failure, child.name_, options);
+  return child;
+}
+
+HeldChild::HeldChild(HeldChild&& other) noexcept {
+  *this = std::move(other);
+}
+
+HeldChild& HeldChild::operator=(HeldChild&& other) noexcept {
+  if (this == &other) return *this;
+  give_up();
+  pid_ = std::exchange(other.pid_, -1);
+  own_group_ = other.own_group_;
+  file_ = std::move(other.file_);
+  gate_ = std::move(other.gate_);
+  name_ = std::move(other.name_);
+  status_ = other.status_;
+  failure_ = other.failure_;
+  return *this;
+}
+
+HeldChild::~HeldChild() {
+  give_up();
+}
+
+void HeldChild::give_up() noexcept {
+  if (pid_ < 0) return;
+  if (!status_) {
+    kill(SIGKILL);
+    wait();
+  }
+  pid_ = -1;
+}
+
+Result<void> HeldChild::release() {
+  (void)::send(gate_.get(), "", 1, MSG_NOSIGNAL);
+  const Failure failure = hear(gate_.get());
+  gate_.reset();
+  if (failure.of == Failure::Of::none) return {};
+  failure_ = failure.number == ENOENT ? 127 : 126;
+  wait();
+  return error_of(failure, name_, {});
+}
+
+std::optional<int> HeldChild::ended() {
+  int status = 0;
+  if (!status_ && pid_ >= 0 && ::waitpid(pid_, &status, WNOHANG) == pid_) status_ = status;
+  return status_;
+}
+
+int HeldChild::wait() {
+  int status = 0;
+  while (!status_) {  // until it has ended
+    if (::waitpid(pid_, &status, 0) == pid_) status_ = status;
+    // If SIGCHLD is ignored, the kernel keeps no status.
+    if (!status_ && errno != EINTR) status_ = 0;
+  }
+  return *status_;
+}
+
+void HeldChild::kill(int signal) noexcept {
+  if (pid_ < 0 || status_) return;
+  // The group may not exist yet, if the child has not come that far.
+  if (own_group_) ::kill(-pid_, signal);
+  ::kill(pid_, signal);
+}
+
+int shell_status(int wait_status) noexcept {
+  return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,40 @@
+#pragma once
+// The files in which the kernel describes itself and the machine (/proc, /sys), below a root
+// directory: "/" for this machine, or a recorded tree for tests and for machines at other places.
+//
+// Threads: any. Blocks: as the kernel does for such a file.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+
+namespace shmif::perf {
+
+class KernelFiles {
+ public:
+  explicit KernelFiles(std::string root = "/");
+
+  /// Where `name` is: "/proc/stat" is "/tmp/tree/proc/stat" for the root "/tmp/tree".
+  std::string path(std::string_view name) const;
+  bool has(std::string_view name) const;
+
+  /// The whole text of a file of at most 16 MiB. Errors: the errno of the call that failed; Errc::
+  /// bad_argument for a larger file.
+  Result<std::string> read(std::string_view name) const;
+  /// The number that is all that the file says, in decimal digits. Errors: also Errc::bad_argument
+  /// for other text. An empty file is an error, too.
+  Result<std::uint64_t> read_number(std::string_view name) const;
+  /// Writes `text` by one call, as such files need it. Errors: the errno, also if the kernel took
+  /// only a part.
+  Result<void> write(std::string_view name, std::string_view text) const;
+  /// The names in a directory, sorted, without "." and "..".
+  Result<std::vector<std::string>> list(std::string_view name) const;
+
+ private:
+  std::string root_;  ///< without a slash at its end
+};
+
+}  // namespace shmif::perf

@@ -1,0 +1,125 @@
+#include "perf/watch/process.hpp"
+
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+#include <string>
+
+#include "base/quantity.hpp"
+
+namespace shmif::perf {
+namespace {
+
+/// The words of /proc/PID/stat behind the name: word 0 is field 3.
+std::vector<std::string_view> words_of(std::string_view text) {
+  std::vector<std::string_view> words;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find_first_of(" \n"), text.size());
+    if (end > 0) words.push_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return words;
+}
+
+}  // namespace
+
+Result<TaskStat> read_task_stat(std::string_view text) {
+  const Error other_form(Errc::bad_argument, "not as proc_pid_stat(5) describes it");
+  const std::size_t open = text.find('(');
+  const std::size_t close = text.rfind(')');  // the name may have parentheses itself
+  if (open == std::string_view::npos || close == std::string_view::npos || close < open) {
+    return other_form;
+  }
+  const auto words = words_of(text.substr(close + 1));
+  constexpr std::size_t kFirstField = 3;
+  constexpr std::size_t kLastField = 39;
+  if (words.size() <= kLastField - kFirstField || words[0].size() != 1) return other_form;
+  bool whole = true;
+  const auto field = [&](std::size_t number) {
+    const auto value = base::read_digits(words[number - kFirstField]);
+    whole = whole && value.has_value();
+    return value.value_or(0);
+  };
+  TaskStat stat;
+  stat.name = text.substr(open + 1, close - open - 1);
+  stat.state = words[0][0];
+  stat.minor_faults = field(10);
+  stat.major_faults = field(12);
+  stat.user_ticks = field(14);
+  stat.system_ticks = field(15);
+  stat.start_ticks = field(22);
+  stat.cpu = static_cast<int>(field(39));
+  if (!whole) return other_form;
+  return stat;
+}
+
+Result<std::vector<pid_t>> read_pids(std::string_view text) {
+  constexpr std::size_t kMaxPids = 1024;
+  constexpr std::uint64_t kMaxNumber = 1U << 22U;  // PID_MAX_LIMIT of the kernel
+  std::vector<pid_t> pids;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    const std::string word(text.substr(begin, end - begin));
+    const auto number = base::read_digits(word);
+    if (!number || *number == 0 || *number > kMaxNumber) {
+      return Error(Errc::bad_argument, '"' + word + "\" is not the number of a process");
+    }
+    const auto pid = static_cast<pid_t>(*number);
+    if (std::ranges::find(pids, pid) != pids.end()) {
+      return Error(Errc::bad_argument, "process " + word + " is given twice");
+    }
+    pids.push_back(pid);
+    begin = end + 1;
+  }
+  if (pids.size() > kMaxPids) return Error(Errc::bad_argument, "more than 1024 processes");
+  return pids;
+}
+
+Result<Process> Process::open(pid_t pid, const KernelFiles& files) {
+  const std::string name = "process " + std::to_string(pid);
+  UniqueFd file(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!file && errno == ENOSYS) {
+    return Error(Errc::not_supported, "cannot watch " + name + ": Linux 5.3 or newer is needed");
+  }
+  if (!file && errno == EINVAL) {
+    return Error::from_errno(ESRCH, "cannot watch " + name,
+                             "it is a thread: give the number of its process");
+  }
+  if (!file) return Error::from_errno(errno, "cannot watch " + name);
+  const auto text = files.read("/proc/" + std::to_string(pid) + "/stat");
+  if (!text) return text.error();
+  const auto stat = read_task_stat(*text);
+  if (!stat) return Error(stat.error().code, name + ": " + stat.error().message);
+  Process process({pid, stat->start_ticks}, std::move(file));
+  // Had it ended before the file was read, the file could be another process's.
+  if (process.has_ended()) return Error::from_errno(ESRCH, "cannot watch " + name);
+  return process;
+}
+
+bool Process::has_ended() const noexcept {
+  pollfd end{file_.get(), POLLIN, 0};
+  return ::poll(&end, 1, 0) > 0;
+}
+
+std::vector<TaskId> Process::threads(const KernelFiles& files) const {
+  std::vector<TaskId> threads;
+  const std::string tasks = "/proc/" + std::to_string(pid()) + "/task/";
+  const auto names = files.list(tasks);
+  if (!names) return threads;
+  for (const std::string& name : *names) {
+    const auto number = base::read_digits(name);
+    const auto text = files.read(tasks + name + "/stat");
+    if (!number || !text) continue;  // the thread has ended
+    const auto stat = read_task_stat(*text);
+    if (stat) threads.push_back({static_cast<pid_t>(*number), stat->start_ticks});
+  }
+  if (has_ended()) threads.clear();  // the number may be another process's
+  std::ranges::sort(threads, {}, &TaskId::number);
+  return threads;
+}
+
+}  // namespace shmif::perf

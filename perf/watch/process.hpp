@@ -1,0 +1,63 @@
+#pragma once
+// A process that an instrument watches: it may end, exec or fork meanwhile, and its number may be
+// given to another process.
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+#include "base/unique_fd.hpp"
+#include "perf/watch/kernel_files.hpp"
+
+namespace shmif::perf {
+
+/// A task (a process, or a thread of one) that cannot be confused with a later one of the same
+/// number.
+struct TaskId {
+  pid_t number = 0;
+  std::uint64_t start_ticks = 0;  ///< since boot, field 22 of proc_pid_stat(5)
+  bool operator==(const TaskId&) const = default;
+};
+
+/// The fields of a text as in /proc/PID/stat that instruments use. A name with spaces, parentheses
+/// or newlines is read as it is.
+struct TaskStat {
+  std::string name;
+  char state = '?';  ///< 'R' running or ready to run, 'S', 'D', 'T' stopped, 't' traced, 'Z', 'X'
+  std::uint64_t minor_faults = 0, major_faults = 0;
+  std::uint64_t user_ticks = 0, system_ticks = 0;
+  std::uint64_t start_ticks = 0;
+  int cpu = -1;  ///< where it ran last
+};
+/// Errors: Errc::bad_argument for a text that is cut off or has another form.
+Result<TaskStat> read_task_stat(std::string_view text);
+
+/// Process numbers as "12" or "12,13": digits only, none twice, at most 1024. Errors: Errc::
+/// bad_argument, and the message names the word.
+Result<std::vector<pid_t>> read_pids(std::string_view text);
+
+/// A living process. Threads: one at a time. Blocks: never.
+class Process {
+ public:
+  /// Errors: ESRCH; Errc::not_supported if the kernel has no pidfd_open.
+  static Result<Process> open(pid_t pid, const KernelFiles& files = KernelFiles());
+
+  pid_t pid() const noexcept { return id_.number; }
+  const TaskId& id() const noexcept { return id_; }
+  /// Readable when the process has ended.
+  int descriptor() const noexcept { return file_.get(); }
+  bool has_ended() const noexcept;
+  /// Its threads, in the order of their numbers; empty when it has ended.
+  std::vector<TaskId> threads(const KernelFiles& files = KernelFiles()) const;
+
+ private:
+  Process(TaskId id, UniqueFd file) : id_(id), file_(std::move(file)) {}
+
+  TaskId id_;
+  UniqueFd file_;
+};
+
+}  // namespace shmif::perf

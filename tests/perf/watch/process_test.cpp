@@ -1,0 +1,167 @@
+// Processes that are watched: their numbers are given to others again, their names are any text.
+
+#include "perf/watch/process.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+#include <thread>
+
+#include "tests/support/eventually.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+/// A line of /proc/PID/stat with a different number in each field.
+std::string stat_line(const std::string& name) {
+  std::string line = "77 (" + name + ") R";
+  for (int field = 4; field <= 52; ++field) line += ' ' + std::to_string(field * 10);
+  return line + '\n';
+}
+
+TEST(TaskStatText, GivesEachFieldFromItsPlace) {
+  const auto stat = read_task_stat(stat_line("rig"));
+  ASSERT_TRUE(stat);
+  EXPECT_EQ(stat->name, "rig");
+  EXPECT_EQ(stat->state, 'R');
+  EXPECT_EQ(stat->minor_faults, 100U);
+  EXPECT_EQ(stat->major_faults, 120U);
+  EXPECT_EQ(stat->user_ticks, 140U);
+  EXPECT_EQ(stat->system_ticks, 150U);
+  EXPECT_EQ(stat->start_ticks, 220U);
+  EXPECT_EQ(stat->cpu, 390);
+}
+
+TEST(TaskStatText, TakesAnyNameAndNoOtherForm) {
+  for (const char* name : {"", "a b", ") R 1 2", "((", "new\nline"}) {
+    const auto stat = read_task_stat(stat_line(name));
+    ASSERT_TRUE(stat) << name;
+    EXPECT_EQ(stat->name, name);
+    EXPECT_EQ(stat->start_ticks, 220U);
+  }
+  const std::string whole = stat_line("rig");
+  const std::size_t cpu = whole.find(" 390") + 4;
+  EXPECT_TRUE(read_task_stat(whole.substr(0, cpu)));
+  for (std::size_t length = 0; length < cpu - 4; ++length) {
+    EXPECT_FALSE(read_task_stat(whole.substr(0, length))) << length;
+  }
+  for (const char* text : {"77 rig) R", "77 )rig( R 1", "77 (rig) RR 4 5"}) {
+    EXPECT_FALSE(read_task_stat(text)) << text;
+  }
+  std::string broken = whole;
+  broken.replace(broken.find("220"), 3, "2-0");
+  EXPECT_FALSE(read_task_stat(broken));
+}
+
+TEST(PidList, IsNumbersAndNothingElse) {
+  EXPECT_EQ(read_pids("12").value(), (std::vector<pid_t>{12}));
+  EXPECT_EQ(read_pids("12,4194304,1").value(), (std::vector<pid_t>{12, 4194304, 1}));
+  for (const char* text : {"", ",", "12,", ",12", "12,,13", "0", "-1", "+1", " 12", "12 ", "1x",
+                           "4194305", "12;13", "99999999999999999999"}) {
+    EXPECT_FALSE(read_pids(text)) << text;
+  }
+  EXPECT_EQ(read_pids("12,x3").error().message, "\"x3\" is not the number of a process");
+  EXPECT_EQ(read_pids("12,13,12").error().message, "process 12 is given twice");
+  std::string many = "1";
+  for (int pid = 2; pid <= 1024; ++pid) many += ',' + std::to_string(pid);
+  EXPECT_EQ(read_pids(many).value().size(), 1024U);
+  EXPECT_FALSE(read_pids(many + ",1025"));
+}
+
+/// A child that waits to be killed.
+class Child {
+ public:
+  Child() {
+    pid = ::fork();
+    if (pid == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      for (;;) ::pause();  // until killed
+    }
+  }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+  ~Child() { end(); }
+  void end() {
+    if (pid < 0) return;
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+    pid = -1;
+  }
+  pid_t pid = -1;
+};
+
+TEST(WatchedProcess, IsKnownByItsStartToo) {
+  Child child;
+  const auto process = Process::open(child.pid);
+  ASSERT_TRUE(process) << process.error().message;
+  EXPECT_EQ(process->pid(), child.pid);
+  const auto text = KernelFiles().read("/proc/" + std::to_string(child.pid) + "/stat");
+  EXPECT_EQ(process->id().start_ticks, read_task_stat(*text)->start_ticks);
+  EXPECT_NE(process->id().start_ticks, 0U);
+  EXPECT_FALSE(process->has_ended());
+  EXPECT_EQ(process->threads(), (std::vector<TaskId>{process->id()}));
+  const pid_t pid = child.pid;
+  child.end();
+  EXPECT_TRUE(process->has_ended());
+  EXPECT_TRUE(process->threads().empty());
+  EXPECT_EQ(Process::open(pid).error().code, std::errc::no_such_process);
+}
+
+TEST(WatchedProcess, ThatHasEndedLendsItsNumberToNobody) {
+  Child child;
+  const auto process = Process::open(child.pid).value();
+  // A tree in which the number belongs to a process again.
+  const shmif::test::TempDir dir;
+  const std::string task =
+      "/proc/" + std::to_string(child.pid) + "/task/" + std::to_string(child.pid);
+  std::filesystem::create_directories(dir.path() + task);
+  std::ofstream(dir.path() + task + "/stat") << stat_line("later");
+  const KernelFiles later(dir.path());
+  EXPECT_EQ(process.threads(later).size(), 1U) << "the tree is read";
+  child.end();
+  EXPECT_TRUE(process.threads(later).empty());
+}
+
+TEST(WatchedProcess, HasItsThreadsInOrder) {
+  const auto self = Process::open(::getpid()).value();
+  const std::size_t before = self.threads().size();
+  std::atomic<bool> stop = false;
+  const auto sleep = [&] { stop.wait(false); };
+  std::thread first(sleep);
+  std::thread second(sleep);
+  const std::vector<TaskId> threads = self.threads();
+  stop = true;
+  stop.notify_all();
+  first.join();
+  second.join();
+  EXPECT_EQ(threads.size(), before + 2);
+  EXPECT_TRUE(std::ranges::is_sorted(threads, {}, &TaskId::number));
+  EXPECT_EQ(threads.front().number, ::getpid());
+}
+
+TEST(WatchedProcess, IsNoThreadAndNoNumberWithoutAProcess) {
+  std::atomic<pid_t> number = 0;
+  std::atomic<bool> stop = false;
+  std::thread thread([&] {
+    number = ::gettid();
+    number.notify_all();
+    stop.wait(false);
+  });
+  number.wait(0);
+  const auto opened = Process::open(number);
+  stop = true;
+  stop.notify_all();
+  thread.join();
+  ASSERT_FALSE(opened);
+  EXPECT_NE(opened.error().message.find("it is a thread"), std::string::npos)
+      << opened.error().message;
+  EXPECT_FALSE(Process::open(4194304));
+}
+
+}  // namespace
+}  // namespace shmif::perf::test

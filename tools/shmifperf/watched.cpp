@@ -1,0 +1,86 @@
+#include "tools/shmifperf/watched.hpp"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <csignal>
+#include <utility>
+
+namespace shmif::tools {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+int milliseconds_until(Clock::time_point then) {
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(then - Clock::now()).count();
+  return static_cast<int>(std::clamp<long>(left, 0, 3'600'000));
+}
+
+}  // namespace
+
+void Watched::describe(Options& options) {
+  options.value("p,pid", "PID[,PID]...", "watch these processes, until they end or Ctrl-C");
+  options.words(0, 0).may_take_program();
+}
+
+Watched::Watched(const Arguments& args, perf::ChildOptions program) {
+  const auto pids = args.text("pid");
+  if (pids && !args.program().empty()) {
+    throw UsageError{"-p and a program cannot be watched together (give one of them)"};
+  }
+  if (!pids && args.program().empty()) {
+    throw UsageError{"nothing to watch (give -p PID, or -- PROGRAM)"};
+  }
+  std::vector<pid_t> numbers;
+  if (pids) {
+    auto read = perf::read_pids(*pids);
+    if (!read) throw UsageError{"--pid: " + read.error().message};
+    numbers = *std::move(read);
+  } else {
+    program.argv = args.program();
+    child_ = perf::HeldChild::start(program).value();
+    numbers = {child_->pid()};
+  }
+  for (const pid_t pid : numbers) processes_.push_back(perf::Process::open(pid).value());
+}
+
+void Watched::begin() {
+  if (!child_) return;
+  const auto begun = child_->release();
+  if (begun) return;
+  complain(begun.error().message);
+  throw Exit{child_->exit_code_of_failure()};
+}
+
+bool Watched::have_ended() {
+  return std::ranges::all_of(processes_, &perf::Process::has_ended);
+}
+
+bool Watched::wait_until(Clock::time_point then, const StopSignals& stop) {
+  for (;;) {  // until then, the end, or a signal
+    if (stop.stopped() || have_ended()) return false;
+    const int left = milliseconds_until(then);
+    if (left == 0) return true;
+    std::vector<pollfd> ready{{stop.descriptor(), POLLIN, 0}};
+    for (const perf::Process& process : processes_) {
+      if (!process.has_ended()) ready.push_back({process.descriptor(), POLLIN, 0});
+    }
+    ::poll(ready.data(), ready.size(), left);
+  }
+}
+
+void Watched::end(int signal) {
+  if (!child_ || child_->ended()) return;
+  // A terminal has sent SIGINT to the program as well.
+  if (signal != SIGINT) child_->kill(signal);
+  constexpr int kPatienceMs = 2000;
+  pollfd ended{child_->descriptor(), POLLIN, 0};
+  if (::poll(&ended, 1, kPatienceMs) == 0) child_->kill(SIGKILL);
+  child_->wait();
+}
+
+int Watched::exit_code() {
+  return child_ ? perf::shell_status(child_->wait()) : kDone;
+}
+
+}  // namespace shmif::tools

@@ -1,0 +1,49 @@
+#pragma once
+// What a command of an instrument watches: processes that run already (-p), or a program that the
+// command itself starts (--).
+
+#include <chrono>
+#include <optional>
+#include <vector>
+
+#include "perf/watch/held_child.hpp"
+#include "perf/watch/process.hpp"
+#include "tools/common/options.hpp"
+#include "tools/common/signals.hpp"
+
+namespace shmif::tools {
+
+/// The program is killed when its owner goes. Threads: one at a time.
+class Watched {
+ public:
+  /// Adds --pid and the program to the description of a command line.
+  static void describe(Options& options);
+  static constexpr const char* kSynopsis = "[-p PID[,PID]...] [-- PROGRAM [ARGUMENT]...]";
+
+  /// The processes of the command line; a program is held before its first instruction. Throws
+  /// UsageError unless exactly one of the two is given, and Exception for a process that cannot be
+  /// watched. `program`: how to run it; argv is set here.
+  explicit Watched(const Arguments& args, perf::ChildOptions program = {});
+
+  /// All of them; a program is the only one.
+  const std::vector<perf::Process>& processes() const noexcept { return processes_; }
+  bool is_program() const noexcept { return child_.has_value(); }
+
+  /// Lets the program begin. Throws Exit with 126 or 127, after a message, if it cannot.
+  void begin();
+  /// Sleeps until then, until all have ended, or until a signal comes. Result: false if there is
+  /// nothing left to watch, or a signal came.
+  bool wait_until(std::chrono::steady_clock::time_point then, const StopSignals& stop);
+  bool have_ended();
+  /// After a signal: passes it on to the program, which has two seconds to end.
+  void end(int signal);
+  /// The exit code for a command that has nothing else to say: that of the program, as a shell
+  /// returns it, or 0.
+  int exit_code();
+
+ private:
+  std::optional<perf::HeldChild> child_;
+  std::vector<perf::Process> processes_;
+};
+
+}  // namespace shmif::tools
