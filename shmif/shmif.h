@@ -18,10 +18,10 @@
  * Versions: structures begin with their size. Set it to sizeof. A library that knows more members
  * than your program takes the missing ones as 0; one that knows fewer leaves the rest alone.
  *
- * Threads: send on one port from any number of threads; receive and the wait calls from one at a
- * time; open, close, up and down of one port from one at a time, and not during a receive or a wait
- * on it. Different ports are independent. In the child of a fork, every call on a port returns
- * -EPERM.
+ * Threads: any number of threads may send on one port. One thread at a time may receive or wait on
+ * it. One thread at a time may bring it up or down, and only while no other receives or waits. A
+ * port may be closed only when no other thread uses it. Different ports are independent. In the
+ * child of a fork, every call on a port returns -EPERM.
  *
  * Signals: a handler may call shmif_interrupt() and nothing else. A signal alone does not end a
  * wait. A process may exit in a handler, even in the middle of a call.
@@ -263,13 +263,13 @@ void shmif_finish_wait(shmif_port* port);
 /** The port's MAC address. Threads: safe. Blocks: never. */
 void shmif_mac(const shmif_port* port, uint8_t mac[6]);
 
-/** Gives the port another MAC address, which takes effect before the call returns. Threads: one at
- * a time. Blocks: never. Result: 0; -EINVAL (a group address, or all zeros), -EEXIST (another port
- * has it), -EPERM (in the child of a fork). */
+/** Gives the port another MAC address, which takes effect before the call returns. Threads: safe.
+ * Blocks: never. Result: 0; -EINVAL (a group address, or all zeros), -EEXIST (another port has it),
+ * -EPERM (in the child of a fork). */
 int shmif_set_mac(shmif_port* port, const uint8_t mac[6]);
 
 /** Sets whether the port also receives frames addressed to others; takes effect before the call
- * returns. Threads: one at a time. Blocks: never. Result: 0 or -EPERM (in the child of a fork). */
+ * returns. Threads: safe. Blocks: never. Result: 0 or -EPERM (in the child of a fork). */
 int shmif_set_promiscuous(shmif_port* port, int on);
 
 /** The port's name, as given or as the bus chose it. Threads: safe. Blocks: never. Result: never

@@ -462,9 +462,9 @@ bool RingReader::seek_oldest() noexcept {
   return seek_end();
 }
 
-/// Whether the reader waits at an end that is no end any more. A commit replaces EMPTY before `last`
-/// passes its place (I7). So an EMPTY in front of `last` was left by a chain that a repair has
-/// replaced, and nobody will commit there.
+/// Whether the reader waits at an end that is no end any more. A commit replaces EMPTY before
+/// `last` passes its place (I7). So an EMPTY in front of `last` was left by a chain that a repair
+/// has replaced, and nobody will commit there.
 bool RingReader::is_stranded() const noexcept {
   const std::uint64_t last = load_acquire(ring_.header().last);
   return last > position_ && ring_.fits_alignment(position_) &&

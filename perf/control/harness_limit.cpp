@@ -95,7 +95,7 @@ JobOptions limit_job(const JobOptions& job) {
   o.buffer_compress_percentage = job.buffer_compress_percentage;
   o.vlan = job.vlan;
   o.mtu = job.mtu;
-  // This wire keeps no frames, so the part of a batch that a receiver does not take at once is lost.
+  // This wire keeps no frames. What a receiver does not take of a batch at once is lost.
   o.iodepth_batch = std::min(job.iodepth_batch, 64U);
   o.drain_time = 1ms;
   o.verify = job.verify;

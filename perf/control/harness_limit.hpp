@@ -18,8 +18,8 @@ struct HarnessLimit {
 /// was sent, or because the job had its CPU for too short a time. `cpu`: empty if unknown.
 std::optional<double> limit_by(const TrafficResult& sent, const std::optional<CpuResult>& cpu);
 
-/// The sender of measure_limit(): its frames are made, paced and checked like those of `job`, as fast
-/// as one thread can.
+/// The sender of measure_limit(): its frames are made, paced and checked like those of `job`, as
+/// fast as one thread can.
 JobOptions limit_job(const JobOptions& job);
 
 /// Makes short runs with frames as those of `job`, on engine=null, with the same kind of pace.

@@ -1,6 +1,6 @@
 // The syntax of headers, as in scapy, with TRex's words for fields that vary:
 //
-//   eth(dst=02:00:00:00:00:01)/vlan(id=inc(100,199),prio=5)/ipv4(src=random(198.18.0.1,198.18.0.99))
+//   eth(dst=02:00:00:00:00:01)/vlan(id=inc(100,199),prio=5)/ipv4(src=random(198.18.0.1,198.18.0.9))
 //     /udp(dport=53)
 //   pcap(dns.pcap,3)/ipv4(src=inc(198.18.0.1,198.18.0.254))
 //

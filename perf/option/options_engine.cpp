@@ -231,7 +231,8 @@ void add_place_rows(std::vector<OptionRow>& into) {
            "0. Its output goes to NAME.prerun.txt.");
   rows.add(
       "exec_postrun", needs_exec, command(&J::exec_postrun),
-      "A program to run after the job has ended, likewise; its output goes to NAME.postrun.txt.");
+      "A program to run after the job has ended, as exec_prerun runs one before it. Its output "
+      "goes to NAME.postrun.txt.");
 }
 
 }  // namespace shmif::perf

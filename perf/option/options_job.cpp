@@ -68,9 +68,10 @@ void add_job_rows(std::vector<OptionRow>& into) {
   rows.add("background", allowed, yes_or_no(&J::background),
            "The job does not keep a run going: it is ended when all other jobs have ended.")
       .to_peer();
-  rows.add("startup_timeout", allowed, time(&J::startup_timeout, TimeUnit::seconds, 1ms, 1h),
-           "The job fails if its process or thread has not started by then. The limit for getting "
-           "ready is startup_batch_timeout.")
+  rows.add(
+          "startup_timeout", allowed, time(&J::startup_timeout, TimeUnit::seconds, 1ms, 1h),
+          "How long the job's process or thread may take to start; then the job fails. How long it "
+          "may take to get ready is startup_batch_timeout.")
       .to_peer();
 }
 

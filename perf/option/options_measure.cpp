@@ -226,8 +226,8 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
            "0, no limit");
   rows.add("latency_percentile", allowed,
            real(&J::latency_percentile, parse_per_cent, "PERCENTAGE", "0 to 100"),
-           "The share of frames whose latency must be within latency_target. fio's default is 100, "
-           "all frames.")
+           "The share of frames, in per cent, whose latency must be within latency_target. fio's "
+           "default is 100, all frames.")
       .only(searches_latency, "is for search=latency_target");
   rows.add("steadystate ss", allowed, steady_state(),
            "Ends the job when its rate is steady: over ss_dur, its deviation from the mean, or its "
@@ -261,9 +261,10 @@ void add_record_rows(std::vector<OptionRow>& into) {
            "engines adds their names.");
   rows.add("write_bw_log", needs_directory,
            text(&J::write_bw_log, "PREFIX", "the beginning of a path"),
-           "Writes the KiB per second of each log_avg_msec to PREFIX_bw.NAME.log, in fio's format: "
-           "ms, value, 0 for what was received or 1 for what was sent, 0, 0. If a log cannot be "
-           "completed, there is a warning and exit code 1; the figures stay valid.");
+           "Writes a line for each interval of log_avg_msec to PREFIX_bw.NAME.log, with five "
+           "fields, as fio does: the time in ms, KiB per second, the direction (0 received, 1 "
+           "sent), and two that are always 0. If a log cannot be completed, there is a warning and "
+           "exit code 1; the figures stay valid.");
   rows.add("write_iops_log", needs_directory,
            text(&J::write_iops_log, "PREFIX", "the beginning of a path"),
            "The same for frames per second, PREFIX_iops.NAME.log.");
@@ -277,9 +278,11 @@ void add_record_rows(std::vector<OptionRow>& into) {
       "Writes a histogram of the latencies of each log_hist_msec to PREFIX_clat_hist.NAME.log, in "
       "fio's format and with fio's bins: ms, direction, mean size of frames, and a count for each "
       "of 1856 bins of ns, or fewer with log_hist_coarseness.");
-  rows.add("log_hist_msec", allowed, time(&J::log_hist, TimeUnit::milliseconds, 10ms, 1h),
-           "The interval of write_hist_log. With other logs, one of the two intervals must be a "
-           "multiple of the other. fio's default is 0, no histograms.");
+  rows.add(
+      "log_hist_msec", allowed, time(&J::log_hist, TimeUnit::milliseconds, 10ms, 1h),
+      "The interval of write_hist_log. If other logs are written as well, log_avg_msec must be "
+      "a multiple of this interval, or this interval one of log_avg_msec. fio's default is 0, "
+      "no histograms.");
   rows.add("log_hist_coarseness", allowed, number(&J::log_hist_coarseness, 0, 6),
            "Halves the number of bins this many times: 1 gives 928 bins, 6 gives 29.");
   rows.add("log_avg_msec", allowed, time(&J::log_avg, TimeUnit::milliseconds, 10ms, 1h),

@@ -81,8 +81,8 @@ void add_output_rows(Rows& rows) {
       one_of(&R::eta,
              {{"auto", R::Eta::automatic}, {"always", R::Eta::always}, {"never", R::Eta::never}},
              "WHEN"),
-      "When to show a line of progress for each group: auto only on a terminal; always, as plain "
-      "lines if there is no terminal; or never.");
+      "When to show a line of progress for each group: auto, on a terminal only; always, which "
+      "prints plain lines where there is no terminal; or never.");
   rows.add("json-stream", client_only, yes_or_no(&R::json_stream),
            "Prints a JSON object for each interval, each on its own line. Without --output, the "
            "result then goes to standard error.");
@@ -115,17 +115,18 @@ void add_trigger_rows(Rows& rows) {
 void add_run_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::run);
   add_output_rows(rows);
-  rows.add("repeat", allowed, number(&R::repeat, 1, 1000, "times"),
-           "Repeats the whole run this many times, and reports median and spread of each figure.");
+  rows.add(
+      "repeat", allowed, number(&R::repeat, 1, 1000, "times"),
+      "Runs everything this many times, and reports the median and the spread of each figure.");
   rows.add("continue_on_start_error", allowed, yes_or_no(&R::continue_on_start_error),
            "Goes on without the jobs that cannot start; the run still exits 1.");
   rows.add("startup_batch_timeout", allowed,
            time(&R::startup_batch_timeout, TimeUnit::seconds, 1ms, 1h),
            "For jobs that start together: how long to wait for the next one to get ready (devices, "
            "buffers, exec_prerun). Jobs that are not ready by then fail.");
-  rows.add(
-      "stuck_timeout", allowed, time(&R::stuck_timeout, TimeUnit::seconds, 1ms, 24h),
-      "A job that has not ended this long after it was stopped is killed and counts as failed.");
+  rows.add("stuck_timeout", allowed, time(&R::stuck_timeout, TimeUnit::seconds, 1ms, 24h),
+           "How long a job may take to end after it was told to stop. Then it is killed, and has "
+           "failed.");
   add_trigger_rows(rows);
 }
 

@@ -105,7 +105,8 @@ void add_rate_rows(Rows& rows) {
       .to_peer_turned();
   rows.add("rwmixtx rwmixwrite", allowed, number(&J::rwmixtx, 0, 100, "per cent"),
            "For rw=txrx with the same rate for both directions: the job's share of the sum of "
-           "both. The peer made for it sends the rest. Neither share can be 0.");
+           "both. The peer made for it sends the rest. 0 and 100 are refused: rw=rx and rw=tx say "
+           "that.");
   rows.add("rate_overhead", allowed, packet_bytes(&J::rate_overhead_bytes, 0, 1000),
            "Extra bytes of each frame that count towards rate, such as 24 for the preamble, FCS "
            "and gap of Ethernet.")
@@ -202,8 +203,10 @@ void add_traffic_rows(std::vector<OptionRow>& into) {
            "trip.");
   rows.add(
       "to", allowed, text(&J::to, "NAME", "the name of another job"),
-      "The job that receives what this one sends. It must have rw=rx or txrx; for rw=pingpong, "
-      "rw=echo. Without this option a peer is made, named NAME.sink, NAME.peer or NAME.echo.",
+      "The job that receives what this one sends. That job must have rw=rx or rw=txrx, or rw=echo "
+      "if this one has rw=pingpong. Without this option a job is made as the peer, named "
+      "NAME.sink, "
+      "NAME.peer or NAME.echo.",
       "a peer made for the job");
   rows.add("bs blocksize", allowed,
            frame_sizes(parse_frame_sizes, "SIZE[,SIZE]",
@@ -237,8 +240,9 @@ void add_frame_rows(std::vector<OptionRow>& into) {
               &J::payload,
               {{"random", Payload::random}, {"pattern", Payload::pattern}, {"zero", Payload::zero}},
               "KIND"),
-          "What fills the frames after the probe: random bytes from randseed, buffer_pattern "
-          "repeated, or zeros.")
+          "What fills the rest of a frame, behind its headers and its probe (sequence number, "
+          "times "
+          "and checksum): random bytes from randseed, buffer_pattern repeated, or zeros.")
       .to_peer()
       .only(makes_frames, kMadeFrames);
   rows.add("buffer_pattern", allowed, pattern(),

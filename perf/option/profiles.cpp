@@ -53,8 +53,8 @@ stonewall
 bs=1514
 )"},
       {"voip", "20 voice calls with a packet every 20 ms: latency and jitter, for 10 s",
-       R"(; About what G.711 makes every 20 ms: 160 bytes of speech, and headers. Each call is a thread,
-; for there are many and each does little.
+       R"(; About what G.711 makes every 20 ms: 160 bytes of speech, and headers. Each call is a
+; thread, for there are many and each does little.
 [voip]
 rw=tx
 bs=200

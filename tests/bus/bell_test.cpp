@@ -154,8 +154,8 @@ TEST_F(BellTest, ASenderAsksAnewWhoIsMeantAfterARepair) {
   EXPECT_EQ(rings(3), 1U);
 }
 
-/// It takes more than the second that a port must be idle before it sleeps deeply. Had the sleep been
-/// shorter than asked for, the second would not be over.
+/// It takes more than the second that a port must be idle before it sleeps deeply. Had the sleep
+/// been shorter than asked for, the second would not be over.
 TEST_F(BellTest, ASleeperSleepsAsLongAsItSaysAndDeeplyOnlyAfterASecondWithoutTraffic) {
   bus::Sleeper sleeper(raw_.ring(), 70);
   const std::chrono::nanoseconds at_most = sleeper.announce(false);

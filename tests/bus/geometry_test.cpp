@@ -1,4 +1,4 @@
-// Which sizes, MTUs and patiences a bus may have: both sides of every limit, and what is said of it.
+// Which sizes, MTUs and patiences a bus may have: both sides of each limit, and what is said of it.
 
 #include "bus/file/geometry.hpp"
 

@@ -37,8 +37,8 @@ static inline const char* shmif_mutation_setting(const char* name) {
   return 0;
 }
 
-/* Appends "n TEST" to the file that SHMIF_MUTATION_LOG names, once for each n in a process. It may run in
-   a signal handler, so it makes system calls only: open, write and close of x86-64. */
+/* Appends "n TEST" to the file that SHMIF_MUTATION_LOG names, once for each n in a process. It may
+   run in a signal handler, so it makes system calls only: open, write and close of x86-64. */
 SHMIF_MUTATION_SHARED __attribute__((noinline)) void shmif_mutation_reached(int n);
 SHMIF_MUTATION_SHARED __attribute__((noinline)) void shmif_mutation_reached(int n) {
   static volatile unsigned char seen[4096];

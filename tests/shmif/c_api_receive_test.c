@@ -1,5 +1,6 @@
-/* How the C facade receives where it is not simple: frames that were kept back, lost or overwritten,
- * buffers of several sizes, and structures of other versions. `c_api_receive_test CASE` runs one. */
+/* How the C facade receives where it is not simple: frames that were kept back, lost or
+ * overwritten, buffers of several sizes, and structures of other versions. `c_api_receive_test
+ * CASE` runs one. */
 
 #include "tests/shmif/c_api_rig.h"
 

@@ -1,4 +1,4 @@
-/* What the C facade refuses and what it says and counts then. `c_api_refusal_test CASE` runs one. */
+/* What the C facade refuses, and what it says and counts. `c_api_refusal_test CASE` runs one. */
 
 #include "tests/shmif/c_api_rig.h"
 
@@ -35,8 +35,8 @@ static void a_batch_ends_at_a_refused_frame_wherever_it_stands(void) {
   shmif_close(receiver);
 }
 
-/** Ends a child with `step` where a result is not -EPERM or the message does not say what was tried.
- */
+/** Ends a child with `step` where a result is not -EPERM, or where the message does not say what
+ * was tried. */
 static void expect_forked(int step, int result, const char* tried) {
   char wanted[160];
   snprintf(wanted, sizeof wanted, "cannot %s on bus:%s: ", tried, g_path);

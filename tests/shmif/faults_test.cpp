@@ -495,7 +495,7 @@ TEST(Faults, TheTimeOfAFrameIsWhenItComesOut) {
   EXPECT_EQ(out[1].time_ns, 0U) << "unknown stays unknown";
 }
 
-/// The times of `N` equal frames that come at once, at time 1 s of their own clock, as they come out.
+/// The times at which `N` equal frames come out that came at once, at time 1 s of their own clock.
 template <std::size_t N>
 std::vector<std::uint64_t> times_behind(const FaultOptions& options) {
   Faults faults(options);

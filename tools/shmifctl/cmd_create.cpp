@@ -14,8 +14,8 @@ int run_create(const CommandLine& line) {
   const Arguments args =
       Options("create", "PATH")
           .about(
-              "Makes a bus. The file appears under its name only when it is complete, and its disk "
-              "space is reserved. A path that exists already is refused.")
+              "Makes a bus. Reserves the disk space of the whole file. The file appears under its "
+              "name when it is complete, never before. Fails if PATH exists already.")
           .value("size", "BYTES",
                  "ring size: a power of two from 64K to 1G (default 4M); below 1M, devices cannot "
                  "send unsegmented (TSO) packets")

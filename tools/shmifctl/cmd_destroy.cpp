@@ -33,9 +33,10 @@ int run_destroy(const CommandLine& line) {
   const Arguments args =
       Options("destroy", "PATH")
           .about(
-              "Removes the file of a bus. First waits for ports that are about to leave. Fails if "
-              "live ports are still attached. With --force, these ports go on using the bus, which "
-              "no longer has a name.")
+              "Removes the file of a bus. First waits for live ports to leave, and fails if some "
+              "are "
+              "still attached after --timeout. With --force it removes the file even then: these "
+              "ports go on using the bus, which no longer has a name.")
           .flag("force", "remove it even if live ports are attached")
           .value("timeout", "SECONDS", "how long to wait for the last port to leave (default 2)")
           .example("shmifctl destroy /dev/shm/bus0", "when all ports have left")

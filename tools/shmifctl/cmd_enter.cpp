@@ -30,7 +30,7 @@ int run_enter(const CommandLine& line) {
       Options("enter", "PATH NAME -- PROGRAM [ARGUMENT]...")
           .about(
               "Runs another program in a host that 'shmifctl exec' runs. NAME is the name of the "
-              "host's port. The program has the same interfaces, processes, files and ids. "
+              "host's port. The program has the host's interfaces, processes, files and ids. "
               "Standard input and output, the terminal, signals and the exit status pass through "
               "as with exec. Processes that the program leaves behind stay until the host ends. "
               "When the host ends, the program is killed (exit status 137). Only the user who "

@@ -51,12 +51,13 @@ Options exec_options() {
       .about(
           "Runs a program as a host on the bus, in a network namespace of its own. Needs no "
           "privileges. The program is root inside, but has only your rights outside. Standard "
-          "input and output, signals and the exit status pass through. When it ends, all processes "
-          "of the host end, too. It sees only its own interfaces and processes. It sees the files "
-          "of the machine, but /run is its own, with empty directories, and its changes in /etc "
-          "and /var/lib are discarded at the end. Set-user-ID programs give it no rights, and "
-          "files of users without an id in the host belong to \"nobody\". This is not a sandbox: "
-          "the program may read and write what you may.")
+          "input and output, signals and the exit status pass through. All processes of the host "
+          "end with the program. The host has its own interfaces and processes and sees no "
+          "others. It sees the files of the machine, but /run is its own, with empty directories, "
+          "and its changes in /etc and /var/lib are discarded at the end. Set-user-ID programs "
+          "give "
+          "no rights in it, and files of users without an id in the host belong to \"nobody\". "
+          "This is not a sandbox: the program may read and write what you may.")
       .repeatable("ip", "CIDR",
                   "an address, such as 198.18.0.1/24 or fd00::1/64; without one the host has layer "
                   "2 only")
@@ -64,7 +65,7 @@ Options exec_options() {
       .once_per_bus("mac", "MAC", "the MAC address (default: random, b2:a0:...)")
       .once_per_bus("name", "NAME", "the port's name on the bus (default: the next free portN)")
       .once_per_bus("ifname", "NAME", "the interface's name (default: tap0, then tap1, ...)")
-      .once_per_bus("promisc", "", "hear every frame, not only those for this host")
+      .once_per_bus("promisc", "", "take every frame, not only those for this host")
       .repeatable("bus", "PATH",
                   "another interface, on that bus; later options apply to this interface")
       .value("hostname", "NAME",

@@ -23,8 +23,9 @@ int run_repair(const CommandLine& line) {
                  "the MTU, if the header no longer has it; with --force, also if the header has "
                  "another MTU")
           .flag("force",
-                "restore the header even if only the header or only the ring shows that the file "
-                "is a bus, or if the file seems to be a copy, or a bus of another version or size")
+                "restore the header even in doubt: if only the header or only the ring shows that "
+                "the file is a bus, if the file seems to be a copy, or if the bus seems to be of "
+                "another version or size")
           .example("shmifctl repair /dev/shm/bus0", "repair the bus while others go on using it")
           .parse(line);
   RepairOptions options;

@@ -48,10 +48,10 @@ Options tap_options() {
       .repeatable("ip", "CIDR", "an address for it, such as 198.18.0.1/24 or fd00::1/64")
       .value("mac", "MAC", "its MAC address (default: random, b2:a0:...)")
       .value("netns", "NAME|PID|PATH",
-             "make the device in the network namespace of that name, process or file, and exit "
-             "when that ends")
+             "make the device in the network namespace with that name, of that process or of "
+             "that file, and exit when the namespace ends")
       .flag("persist", "leave the device behind at the end")
-      .flag("promisc", "hear every frame, not only those for the device and for machines behind it")
+      .flag("promisc", "take every frame, not only those for the device and for machines behind it")
       .value("port-name", "NAME", "the port's name on the bus (default: the device's name)");
   add_bus_options(options);
   add_offload_option(options);

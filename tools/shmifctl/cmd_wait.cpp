@@ -200,12 +200,12 @@ WaitWish read_wait_wish(const Arguments& args) {
 
 int run_wait(const CommandLine& line) {
   const Arguments args =
-      Options("wait", "PATH --port NAME... --tcp ADDRESS:PORT...")
+      Options("wait", "PATH [--port NAME]... [--tcp ADDRESS:PORT]...")
           .about(
-              "Returns when all ports NAME are attached to the bus and up, and all TCP services "
-              "answer, so that scripts need no sleep. If the bus does not exist yet, waits for it, "
-              "too. It asks a service over the bus, as another host would, and runs nothing inside "
-              "a host.")
+              "Returns when the ports that --port names are attached to the bus and up, and the "
+              "services that --tcp names answer. So scripts need no sleep. If the bus does not "
+              "exist yet, the command waits for it, too. It connects to a service over the bus, as "
+              "another host would. It runs nothing inside a host.")
           .repeatable("port", "NAME", "a port to wait for")
           .repeatable("tcp", "ADDRESS:PORT",
                       "a service to wait for, such as 198.18.0.1:80 or [fd00::1]:80")

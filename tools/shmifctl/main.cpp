@@ -20,7 +20,7 @@ constexpr std::array kCommands = {
 constexpr Program kProgram{
     "shmifctl",
     "A bus is one memory-mapped file that behaves as a shared Ethernet segment:\n"
-    "every program attached to it hears every frame.",
+    "a frame that one program sends reaches every other that is attached.",
     "  shmifctl create /dev/shm/bus0\n"
     "      make a bus\n"
     "  shmifctl exec /dev/shm/bus0 --ip 198.18.0.1/24 -- bash\n"

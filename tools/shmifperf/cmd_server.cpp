@@ -20,8 +20,9 @@ Options options_of_server() {
   Options options("server", "");
   options.words(0, 0)
       .about(
-          "Runs the jobs of 'shmifperf run --client' from other machines, one client at a time; "
-          "others are told that it is busy. There is no authentication: everyone who can reach the "
+          "Runs jobs for 'shmifperf run --client' on other machines, one client at a time; other "
+          "clients are told that it is busy. There is no authentication: everyone who can reach "
+          "the "
           "port may run jobs, so the server listens only on the loopback by default (ssh -L "
           "18765:localhost:18765 HOST connects another machine). Client and server must have the "
           "same version. SIGINT and SIGTERM stop the run, report it, and end the server.")
@@ -110,6 +111,6 @@ int run_server(const CommandLine& line) {
 
 }  // namespace
 
-const Command kServerCommand{"server", "run the jobs of clients on other machines", run_server};
+const Command kServerCommand{"server", "run jobs for clients on other machines", run_server};
 
 }  // namespace shmif::tools

@@ -66,14 +66,15 @@ Options options_of_run() {
       .about(
           "Runs jobs, which send, receive, echo and verify frames, and reports their results. Jobs "
           "are described by files in fio's syntax, by a profile, or on the command line, where "
-          "every option of 'shmifperf options' works, as --NAME=VALUE. Options on the command line "
-          "apply to every job of the files and override them; --name=NAME starts another job. "
-          "Options before the first --name apply to all of these jobs.")
+          "every option of 'shmifperf options' works, as --NAME=VALUE. --name=NAME starts another "
+          "job, and the options after it are for that job. Options before the first --name apply "
+          "to "
+          "every job, also to those of the files, and override what the files say.")
       .words(0, kMaxFiles)
       .value("profile", "NAME", "run a built-in job file: " + names)
-      .repeatable(
-          "client", "HOST[:PORT][,...]",
-          "run all jobs on each of these hosts at once; 'shmifperf server' must be running there")
+      .repeatable("client", "HOST[:PORT][,...]",
+                  "run all jobs on each of these machines at once; 'shmifperf server' must be "
+                  "running there")
       .repeatable("section", "NAME", "only this section of the job files")
       .flag("showcmd", "print the jobs as a command line, and exit")
       .flag("parse-only", "check everything, and exit");
@@ -83,7 +84,7 @@ Options options_of_run() {
                "the highest rate without loss of each frame size")
       .example(
           "shmifperf run --rw=tx --bs=imix --rate=2Gbit --runtime=30 --engine=bus,tap,packet,unix",
-          "the same load over four engines, side by side")
+          "the same load over four engines, one after the other")
       .example(
           "shmifperf run --runtime=10 --name=calls --bs=200 --rate_iops=50 --numjobs=20 "
           "--name=noise --rate=1Gbit --rate_process=poisson",
