@@ -21,7 +21,7 @@ struct ChildOptions {
   /// It leads a process group of its own, so that kill() reaches what it starts. A terminal's
   /// Ctrl-C then does not reach it.
   bool own_group = false;
-  std::optional<int> cpu;  ///< the only CPU that it may use
+  std::optional<int> cpu{};  ///< the only CPU that it may use
 };
 
 /// Owns the child: it is killed, if it has not ended, and waited for when its owner goes. It also
