@@ -89,7 +89,7 @@ if(TARGET shmifctl)
     install(FILES ${PROJECT_BINARY_DIR}/tools/shmifperf.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
   endif()
   # What a user of shmifperf reads, and begins with.
-  install(FILES docs/shmifperf.md docs/shmifperf-terse.md docs/shmifperf-streams.md docs/shmifperf.schema.json
+  install(FILES docs/shmifperf.md docs/instruments.md docs/shmifperf-terse.md docs/shmifperf-streams.md docs/shmifperf.schema.json
     DESTINATION ${CMAKE_INSTALL_DOCDIR})
   install(DIRECTORY docs/examples DESTINATION ${CMAKE_INSTALL_DOCDIR})
 endif()

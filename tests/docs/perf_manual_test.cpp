@@ -114,8 +114,8 @@ TEST(ShmifperfDocuments, NameNoCommandOrOptionThatThereIsNot) {
   Names known = options_of_jobs();
   for (const std::string& command : without(commands(), {"help"})) known.merge(options_of(command));
   known.insert("version");
-  for (const char* document :
-       {"docs/shmifperf.md", "README.md", "tools/demo", "docs/shmifperf.1.in"}) {
+  for (const char* document : {"docs/shmifperf.md", "docs/instruments.md", "README.md",
+                               "tools/demo", "docs/shmifperf.1.in"}) {
     const std::string text = text_of(std::string(SHMIF_SOURCE) + '/' + document);
     ASSERT_NE(text, "") << document;
     const std::string command = R"(\bshmifperf(?: |" )([a-z]+)(?= [-a-z0-9]+\.(?:job|json)| --|`))";
@@ -134,10 +134,11 @@ TEST(ShmifperfDocuments, NameNoCommandOrOptionThatThereIsNot) {
 }
 
 /// Options that a document is to explain, since a reader will meet them in its examples.
-TEST(ShmifperfDocuments, TheTutorialShowsEveryCommandAndProfile) {
+TEST(ShmifperfDocuments, TheTutorialsShowEveryCommandAndProfile) {
   const std::string text = text_of(std::string(SHMIF_SOURCE) + "/docs/shmifperf.md");
+  const std::string both = text + text_of(std::string(SHMIF_SOURCE) + "/docs/instruments.md");
   for (const std::string& command : without(commands(), {"help"})) {
-    EXPECT_NE(text.find("\n$ shmifperf " + command), std::string::npos) << command;
+    EXPECT_NE(both.find("\n$ shmifperf " + command), std::string::npos) << command;
   }
   for (const std::string& profile : matches(said({"options", "--profiles"}), "^([a-z0-9]+) ")) {
     EXPECT_NE(text.find('`' + profile + '`'), std::string::npos) << profile;

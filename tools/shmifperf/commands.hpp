@@ -9,6 +9,7 @@
 
 namespace shmif::tools {
 
+extern const Command kCapabilitiesCommand;
 extern const Command kCompareCommand;
 extern const Command kOptionsCommand;
 extern const Command kReportCommand;

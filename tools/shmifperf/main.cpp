@@ -15,7 +15,8 @@ namespace {
 
 // In alphabetical order.
 constexpr std::array kCommands = {
-    &kCompareCommand, &kOptionsCommand, &kReportCommand, &kRunCommand, &kServerCommand,
+    &kCapabilitiesCommand, &kCompareCommand, &kOptionsCommand,
+    &kReportCommand,       &kRunCommand,     &kServerCommand,
 };
 
 constexpr Program kProgram{

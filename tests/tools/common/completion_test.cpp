@@ -69,7 +69,7 @@ TEST(Completion, OfShmifctlAsksTheBusThatTheLineNames) {
 
 TEST(Completion, OfShmifperfKnowsOptionsAndTheirWords) {
   const std::string perf = "shmifperf";
-  const Offer commands{"compare", "options", "report", "run", "server", "help"};
+  const Offer commands{"capabilities", "compare", "options", "report", "run", "server", "help"};
   Offer first = commands;
   first.insert({"--help", "--version", "--log-level"});
   EXPECT_EQ(offered(perf, "''"), first);

@@ -1,0 +1,130 @@
+// What `why` can see, on this machine and on trees of others.
+
+#include "perf/why/why_capabilities.hpp"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include "tests/support/temp_dir.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+class WhyCapabilities : public ::testing::Test {
+ protected:
+  WhyCapabilities() {
+    std::string stat = "1 (cat) R";
+    for (int field = 4; field <= 52; ++field) stat += " 0";
+    put("/proc/self/stat", stat + '\n');
+    put("/proc/self/schedstat", "107690 2434208 2\n");
+    put("/proc/self/sched", "se.nr_migrations     :     1\n");
+    put("/proc/self/cgroup", "0::/rig\n");
+    put("/proc/mounts", "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n");
+    put("/proc/pressure/memory", "some avg10=0.00 avg60=0.00 avg300=0.00 total=7\n");
+    put("/proc/stat", "cpu  1 2 3 4 5 6 7 8 9 10\ncpu0 1 2 3 4 5 6 7 8 9 10\n");
+    put("/proc/net/softnet_stat", "01c5a5a1 00000000\n");
+  }
+  void put(const std::string& name, const std::string& text) const {
+    std::filesystem::create_directories(std::filesystem::path(dir_.path() + name).parent_path());
+    std::ofstream(dir_.path() + name) << text;
+  }
+  void remove(const std::string& name) const { std::filesystem::remove(dir_.path() + name); }
+  Capability one(const std::string& name) const {
+    for (const Capability& each : why_capabilities(files_)) {
+      if (each.name == name) return each;
+    }
+    ADD_FAILURE() << "no entry " << name;
+    return {};
+  }
+  void expect(const std::string& name, Support state, const std::string& reason,
+              const std::string& enable_with) const {
+    const Capability found = one(name);
+    EXPECT_EQ(found.state, state) << name;
+    EXPECT_EQ(found.reason, reason) << name;
+    EXPECT_EQ(found.enable_with, enable_with) << name;
+  }
+
+  shmif::test::TempDir dir_;
+  KernelFiles files_{dir_.path()};
+};
+
+TEST_F(WhyCapabilities, OfAMachineThatHasEverythingAreSupportedWithoutAReason) {
+  const auto all = why_capabilities(files_);
+  std::vector<std::string> names;
+  for (const Capability& each : all) {
+    names.push_back(each.name);
+    EXPECT_EQ(each.state, Support::supported) << each.name << ": " << each.reason;
+    EXPECT_EQ(each.reason + each.enable_with, "") << each.name;
+  }
+  EXPECT_EQ(names, (std::vector<std::string>{"why", "why.schedstat", "why.migrations", "why.psi",
+                                             "why.cgroup", "why.steal", "why.softnet"}));
+}
+
+TEST_F(WhyCapabilities, OfAnEmptyTreeNameTheFileThatIsMissing) {
+  const shmif::test::TempDir empty;
+  for (const Capability& each : why_capabilities(KernelFiles(empty.path()))) {
+    const bool optional = each.name == "why.migrations";
+    EXPECT_EQ(each.state, optional ? Support::supported : Support::not_supported) << each.name;
+    EXPECT_NE(each.reason.find("cannot open " + empty.path() + "/proc/"), std::string::npos)
+        << each.reason;
+    EXPECT_NE(each.reason.find("No such file or directory: "), std::string::npos) << each.reason;
+  }
+}
+
+TEST_F(WhyCapabilities, TellWhyThereIsNoRunDelay) {
+  put("/proc/self/schedstat", "0 0 0\n");
+  expect("why.schedstat", Support::not_supported,
+         dir_.path() + "/proc/self/schedstat has only zeros: the kernel does not count",
+         "delayacct on the kernel's command line");
+  remove("/proc/self/schedstat");
+  EXPECT_EQ(one("why.schedstat").enable_with,
+            "a kernel with CONFIG_TASK_DELAY_ACCT or CONFIG_SCHEDSTATS");
+}
+
+TEST_F(WhyCapabilities, TellHowMigrationsAreCountedWithoutTheFile) {
+  put("/proc/self/sched", "cat (1, #threads: 1)\n");
+  expect("why.migrations", Support::supported,
+         dir_.path() +
+             "/proc/self/sched has no nr_migrations: only the changes of CPU between two samples "
+             "are counted",
+         "");
+}
+
+TEST_F(WhyCapabilities, TellHowToSwitchPressureOn) {
+  remove("/proc/pressure/memory");
+  const Capability psi = one("why.psi");
+  EXPECT_EQ(psi.state, Support::not_supported);
+  EXPECT_EQ(psi.enable_with, "psi=1 on the kernel's command line");
+}
+
+TEST_F(WhyCapabilities, KnowTheControllersOfBothVersions) {
+  put("/proc/mounts",
+      "tmpfs /sys/fs/cgroup tmpfs rw 0 0\n"
+      "cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,relatime,cpuacct,cpu 0 0\n");
+  expect("why.cgroup", Support::supported,
+         "memory limits are not seen: the controller is not mounted", "");
+  put("/proc/mounts", "cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n");
+  expect("why.cgroup", Support::supported, "quotas are not seen: the controller cpu is not mounted",
+         "");
+  put("/proc/mounts", "cgroup /sys/fs/cgroup/cpuset cgroup rw,cpuset,memory_like,cpu_like 0 0\n");
+  expect("why.cgroup", Support::not_supported,
+         dir_.path() + "/proc/mounts mounts neither the controller cpu nor memory",
+         "mount -t cgroup2 none /sys/fs/cgroup");
+}
+
+TEST_F(WhyCapabilities, DoubtAStealOfZeroInAVirtualMachine) {
+  put("/proc/stat", "cpu  1 2 3 4 5 6 7 0 9 10\n");
+  expect("why.steal", Support::supported, "", "");
+  put("/proc/cpuinfo", "flags\t\t: fpu vme hypervisor lahf_lm\n");
+  expect("why.steal", Support::supported,
+         "no steal was counted since boot: this hypervisor may hide it", "");
+  put("/proc/stat", "cpu  1 2 3 4 5 6 7\n");
+  expect("why.steal", Support::not_supported, dir_.path() + "/proc/stat has no figure of steal",
+         "");
+}
+
+}  // namespace
+}  // namespace shmif::perf::test

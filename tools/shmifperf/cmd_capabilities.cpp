@@ -1,0 +1,96 @@
+// shmifperf capabilities: what each instrument can measure on this machine, what it cannot, and
+// what would change that.
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "base/printable.hpp"
+#include "perf/report/table.hpp"
+#include "perf/watch/capability.hpp"
+#include "perf/why/why_capabilities.hpp"
+#include "tools/common/options.hpp"
+#include "tools/common/progress.hpp"
+#include "tools/shmifperf/commands.hpp"
+#include "tools/shmifperf/write_file.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+using perf::Capability;
+using perf::KernelFiles;
+
+/// A row for each instrument, in the order in which they are listed.
+constexpr std::array kInstruments = {
+    &perf::why_capabilities,
+};
+
+std::string json_of(const std::vector<Capability>& all) {
+  auto instruments = nlohmann::ordered_json::array();
+  for (const Capability& each : all) {
+    instruments.push_back({{"name", each.name},
+                           {"state", perf::word_of(each.state)},
+                           {"reason", each.reason},
+                           {"enable_with", each.enable_with}});
+  }
+  const nlohmann::ordered_json whole{{"instruments", std::move(instruments)}};
+  constexpr int kIndent = 2;
+  return whole.dump(kIndent, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
+}
+
+std::string text_of(const std::vector<Capability>& all, std::size_t width) {
+  std::size_t longest = 0;
+  for (const Capability& each : all) longest = std::max(longest, each.name.size());
+  constexpr std::string_view kLongestState = "not supported";
+  const std::size_t indent = longest + kLongestState.size() + 4;
+  const auto further = [&](const std::string& text) {
+    return perf::wrapped(std::string(indent, ' ') + base::printable(text), width, indent);
+  };
+  std::string out;
+  for (const Capability& each : all) {
+    std::string state = perf::word_of(each.state);
+    std::ranges::replace(state, '_', ' ');
+    std::string line = each.name;
+    line.resize(longest + 2, ' ');
+    line += state;
+    if (!each.reason.empty()) {
+      line.resize(indent, ' ');
+      line += base::printable(each.reason);
+    }
+    out += perf::wrapped(line, width, indent);
+    if (!each.enable_with.empty()) out += further("to change that: " + each.enable_with);
+  }
+  return out;
+}
+
+int run_capabilities(const CommandLine& line) {
+  const Arguments args =
+      Options("capabilities", "")
+          .about(
+              "Lists what the instruments can measure on this machine for this user: what is "
+              "supported, not supported or not permitted, why, and what would change that.")
+          .words(0, 0)
+          .value("sysroot", "DIR", "read the kernel's files below this directory (default: /)")
+          .flag("json", "print JSON, for scripts")
+          .example("shmifperf capabilities", "a table")
+          .example(
+              "shmifperf capabilities --json | jq '.instruments[] | select(.state != "
+              "\"supported\")'",
+              "what this machine cannot do, or does not permit")
+          .parse(line);
+  const KernelFiles files(args.text("sysroot").value_or("/"));
+  std::vector<Capability> all;
+  for (const auto& instrument : kInstruments) {
+    for (Capability& each : instrument(files)) all.push_back(std::move(each));
+  }
+  write_file("-", args.flag("json") ? json_of(all) : text_of(all, terminal_columns())).value();
+  return kDone;
+}
+
+}  // namespace
+
+const Command kCapabilitiesCommand{"capabilities", "show what this machine can measure",
+                                   run_capabilities};
+
+}  // namespace shmif::tools
