@@ -20,6 +20,7 @@ void commands(Bytes bytes);  ///< every command of shmifctl that reads a bus
 void pcap(Bytes bytes);      ///< capture files
 void frame(Bytes bytes);     ///< the decoder of dump, ping frames, filters applied
 void filter(Bytes bytes);    ///< filter expressions
+void heat(Bytes bytes);      ///< attributes, lists of processes, and regions of any accesses
 void state(Bytes bytes);     ///< what a job of shmifperf saves for a later run
 void jobs(Bytes bytes);      ///< job files, the options in them, and plans of those
 void netlink(Bytes bytes);   ///< what is believed to be the kernel's news of interfaces
@@ -36,6 +37,7 @@ inline constexpr std::array kTargets{
     Target{"pcap", pcap},     Target{"commands", commands}, Target{"frame", frame},
     Target{"filter", filter}, Target{"state", state},       Target{"text", text},
     Target{"jobs", jobs},     Target{"remote", remote},     Target{"netlink", netlink},
+    Target{"heat", heat},
 };
 
 }  // namespace shmif::fuzz

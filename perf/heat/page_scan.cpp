@@ -1,0 +1,168 @@
+#include "perf/heat/page_scan.hpp"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <string>
+
+namespace shmif::perf {
+namespace {
+
+// From linux/fs.h of Linux 6.7: Debian 12's headers do not have it.
+struct ScannedPages {
+  std::uint64_t begin;
+  std::uint64_t end;
+  std::uint64_t categories;
+};
+struct ScanArguments {
+  std::uint64_t size;
+  std::uint64_t flags;
+  std::uint64_t begin;
+  std::uint64_t end;
+  std::uint64_t walked_to;
+  std::uint64_t pages;  ///< address of an array of ScannedPages
+  std::uint64_t pages_length;
+  std::uint64_t max_pages;
+  std::uint64_t inverted;
+  std::uint64_t all_of;
+  std::uint64_t any_of;
+  std::uint64_t returned;
+};
+constexpr unsigned long kScan = _IOWR('f', 16, ScanArguments);
+constexpr std::uint64_t kWriteProtectable = 1U << 0U;
+constexpr std::uint64_t kWritten = 1U << 1U;
+constexpr std::uint64_t kPresent = 1U << 3U;
+
+constexpr std::uint64_t kFilePresent = 1ULL << 63U;
+
+int scan_once(int file, ScanArguments& arguments) noexcept {
+  int got = 0;
+  do {
+    got = ::ioctl(file, kScan, &arguments);
+  } while (got < 0 && errno == EINTR);
+  return got;
+}
+
+ScanArguments arguments_for(AddressRange range, ScannedPages* pages, std::size_t length) noexcept {
+  ScanArguments arguments{};
+  arguments.size = sizeof arguments;
+  arguments.begin = range.begin;
+  arguments.end = range.end;
+  arguments.pages = reinterpret_cast<std::uintptr_t>(pages);
+  arguments.pages_length = length;
+  arguments.all_of = kPresent;
+  arguments.returned = kPresent | kWritten | kWriteProtectable;
+  return arguments;
+}
+
+SeenPages seen(const ScannedPages& pages) noexcept {
+  const bool known = (pages.categories & kWriteProtectable) != 0;
+  return {{pages.begin, pages.end},
+          {true, known ? std::optional((pages.categories & kWritten) != 0) : std::nullopt}};
+}
+
+void append(std::vector<SeenPages>& to, const SeenPages& next) {
+  const bool joins = !to.empty() && to.back().range.end == next.range.begin &&
+                     to.back().seen.written == next.seen.written;
+  if (joins) {
+    to.back().range.end = next.range.end;
+  } else {
+    to.push_back(next);
+  }
+}
+
+Error cannot_scan(int number) {
+  return Error::from_errno(number, "cannot read which pages a process uses");
+}
+
+}  // namespace
+
+std::uint64_t page_bytes() noexcept {
+  static const auto bytes = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  return bytes;
+}
+
+Result<PageScan> PageScan::over(UniqueFd pagemap) {
+  PageScan scan(std::move(pagemap));
+  ScanArguments arguments = arguments_for({}, nullptr, 0);
+  if (scan_once(scan.file_.get(), arguments) >= 0) return scan;
+  if (errno != ENOTTY && errno != EINVAL) return cannot_scan(errno);
+  std::uint64_t entry = 0;
+  if (::pread(scan.file_.get(), &entry, sizeof entry, 0) < 0) {
+    return Error(Errc::not_supported, "not the pagemap of a process");
+  }
+  scan.means_ = Means::file;
+  return scan;
+}
+
+Result<PageScan> PageScan::of(pid_t pid) {
+  const std::string path = "/proc/" + std::to_string(pid) + "/pagemap";
+  UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) {
+    return Error::from_errno(errno, "cannot open " + path,
+                             errno == EACCES || errno == EPERM
+                                 ? "run as the process's user or as root; see ptrace_scope"
+                                 : "");
+  }
+  return over(std::move(file));
+}
+
+Result<std::vector<SeenPages>> PageScan::present(AddressRange range) const {
+  return means_ == Means::scan ? by_scan(range) : by_file(range);
+}
+
+Result<std::vector<SeenPages>> PageScan::by_scan(AddressRange range) const {
+  constexpr std::size_t kAtOnce = 512;
+  std::vector<SeenPages> all;
+  std::vector<ScannedPages> found(kAtOnce);
+  while (range.begin < range.end) {
+    ScanArguments arguments = arguments_for(range, found.data(), found.size());
+    const int count = scan_once(file_.get(), arguments);
+    if (count < 0) return cannot_scan(errno);
+    for (int i = 0; i < count; ++i) append(all, seen(found[static_cast<std::size_t>(i)]));
+    // The kernel does not walk the memory of a process that has ended.
+    if (arguments.walked_to <= range.begin) return cannot_scan(ESRCH);
+    range.begin = arguments.walked_to;
+  }
+  return all;
+}
+
+Result<std::vector<SeenPages>> PageScan::by_file(AddressRange range) const {
+  constexpr std::size_t kAtOnce = 4096;
+  const std::uint64_t page = page_bytes();
+  std::vector<SeenPages> all;
+  std::vector<std::uint64_t> entries(kAtOnce);
+  while (range.begin < range.end) {
+    const std::uint64_t wanted = std::min<std::uint64_t>(range.bytes() / page, kAtOnce);
+    const ssize_t got = ::pread(file_.get(), entries.data(), wanted * sizeof entries[0],
+                                static_cast<off_t>(range.begin / page * sizeof entries[0]));
+    if (got < 0) return cannot_scan(errno);
+    const std::size_t count = static_cast<std::size_t>(got) / sizeof entries[0];
+    if (count == 0) return cannot_scan(ESRCH);
+    for (std::size_t i = 0; i < count; ++i, range.begin += page) {
+      if ((entries[i] & kFilePresent) != 0) {
+        append(all, {{range.begin, range.begin + page}, {true, std::nullopt}});
+      }
+    }
+  }
+  return all;
+}
+
+Result<std::vector<Sighting>> PageScan::present(const std::vector<std::uint64_t>& pages) const {
+  std::vector<Sighting> all;
+  all.reserve(pages.size());
+  for (const std::uint64_t page : pages) {
+    auto found = present(AddressRange{page, page + page_bytes()});
+    if (!found) return std::move(found).error();
+    all.push_back(found->empty()
+                      ? Sighting{false, means_ == Means::scan ? std::optional(false) : std::nullopt}
+                      : found->front().seen);
+  }
+  return all;
+}
+
+}  // namespace shmif::perf
