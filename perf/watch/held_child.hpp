@@ -15,9 +15,9 @@
 namespace shmif::perf {
 
 struct ChildOptions {
-  std::vector<std::string> argv;  ///< no shell; the program is looked for in PATH
-  std::string output;             ///< file for its output and errors, replaced; empty: as ours
-  bool no_input = false;          ///< its standard input is /dev/null
+  std::vector<std::string> argv{};  ///< no shell; the program is looked for in PATH
+  std::string output{};             ///< file for its output and errors, replaced; empty: as ours
+  bool no_input = false;            ///< its standard input is /dev/null
   /// It leads a process group of its own, so that kill() reaches what it starts. A terminal's
   /// Ctrl-C then does not reach it.
   bool own_group = false;

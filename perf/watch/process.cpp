@@ -85,7 +85,8 @@ Result<Process> Process::open(pid_t pid, const KernelFiles& files) {
   if (!file && errno == ENOSYS) {
     return Error(Errc::not_supported, "cannot watch " + name + ": Linux 5.3 or newer is needed");
   }
-  if (!file && errno == EINVAL) {
+  // Newer kernels say ENOENT, older ones EINVAL.
+  if (!file && (errno == EINVAL || errno == ENOENT)) {
     return Error::from_errno(ESRCH, "cannot watch " + name,
                              "it is a thread: give the number of its process");
   }

@@ -98,7 +98,9 @@ TEST(HeldChildTest, IsGoneWithItsOwnerHeldOrNot) {
       auto child = HeldChild::start({.argv = {"sleep", "61"}});
       ASSERT_TRUE(child);
       pid = child->pid();
-      if (release) ASSERT_TRUE(child->release());
+      if (release) {
+        ASSERT_TRUE(child->release());
+      }
       HeldChild moved = std::move(*child);
       EXPECT_EQ(moved.pid(), pid);
       EXPECT_EQ(::kill(pid, 0), 0) << "a move ends nothing";
