@@ -1,0 +1,129 @@
+#include "perf/counters/kernel_counters.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <string>
+
+#include "base/quantity.hpp"
+#include "perf/counters/cpu_list.hpp"
+#include "perf/watch/kernel_files.hpp"
+#include "perf/watch/process.hpp"
+
+namespace shmif::perf {
+namespace {
+
+/// PERF_ATTR_SIZE_VER8, the first size with config3.
+constexpr std::size_t kAttrWithConfig3 = 136;
+/// PIDFD_THREAD of Linux 6.9.
+constexpr unsigned kPidfdThread = O_EXCL;
+
+int result_of(long result) noexcept {
+  return result < 0 ? -errno : static_cast<int>(result);
+}
+
+class RealCounters final : public KernelCounters {
+ public:
+  int open(const EventAttr& attr, pid_t task, int cpu, int group) noexcept override {
+    // Members that older headers do not have follow the others in memory.
+    std::array<std::byte, sizeof(perf_event_attr) + kAttrWithConfig3> bytes{};
+    perf_event_attr head = attr.base;
+    head.size = attr.config3 != 0 ? kAttrWithConfig3 : PERF_ATTR_SIZE_VER7;
+    std::memcpy(bytes.data(), &head, sizeof head);
+    if (attr.config3 != 0) {
+      std::memcpy(&bytes[kAttrWithConfig3 - sizeof attr.config3], &attr.config3,
+                  sizeof attr.config3);
+    }
+    return result_of(
+        ::syscall(SYS_perf_event_open, bytes.data(), task, cpu, group, PERF_FLAG_FD_CLOEXEC));
+  }
+  int control(int file, unsigned long request, std::uintptr_t argument) noexcept override {
+    return result_of(::ioctl(file, request, argument));
+  }
+  ssize_t read(int file, void* to, std::size_t bytes) noexcept override {
+    const ssize_t got = ::read(file, to, bytes);
+    return got < 0 ? -errno : got;
+  }
+  int map(int file, std::size_t bytes, void** at) noexcept override {
+    void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (memory == MAP_FAILED) return -errno;
+    *at = memory;
+    return 0;
+  }
+  void unmap(void* at, std::size_t bytes) noexcept override { ::munmap(at, bytes); }
+  void close(int file) noexcept override { ::close(file); }
+
+  int open_task(pid_t task, bool thread) noexcept override {
+    const int file = result_of(::syscall(SYS_pidfd_open, task, thread ? kPidfdThread : 0U));
+    // Before Linux 6.9, only a process has such a descriptor.
+    return file == -EINVAL && thread ? result_of(::syscall(SYS_pidfd_open, task, 0U)) : file;
+  }
+  bool has_ended(int file, pid_t task) noexcept override {
+    if (file < 0) return ::kill(task, 0) != 0 && errno == ESRCH;
+    pollfd end{file, POLLIN, 0};
+    return ::poll(&end, 1, 0) > 0;
+  }
+  std::uint64_t start_ticks(pid_t task) override {
+    const auto text = KernelFiles().read("/proc/" + std::to_string(task) + "/stat");
+    if (!text) return 0;
+    const auto stat = read_task_stat(*text);
+    return stat ? stat->start_ticks : 0;
+  }
+  std::vector<pid_t> threads(pid_t process) override {
+    std::vector<pid_t> threads;
+    const auto names = KernelFiles().list("/proc/" + std::to_string(process) + "/task");
+    if (!names) return threads;
+    for (const std::string& name : *names) {
+      if (const auto number = base::read_digits(name)) {
+        threads.push_back(static_cast<pid_t>(*number));
+      }
+    }
+    return threads;
+  }
+  std::vector<int> online_cpus() override {
+    const auto text = KernelFiles().read("/sys/devices/system/cpu/online");
+    const auto cpus = text ? read_cpu_list(*text) : std::nullopt;
+    return cpus.value_or(std::vector<int>{});
+  }
+
+  int hold(pid_t thread) noexcept override {
+    if (::ptrace(PTRACE_SEIZE, thread, nullptr, nullptr) != 0) return -errno;
+    ::ptrace(PTRACE_INTERRUPT, thread, nullptr, nullptr);
+    siginfo_t seen{};
+    int got = 0;
+    do {
+      // WNOWAIT: if it has ended, its parent, which may be us, still has to learn how.
+      got =
+          ::waitid(P_PID, static_cast<id_t>(thread), &seen, WSTOPPED | WEXITED | WNOWAIT | __WALL);
+    } while (got != 0 && errno == EINTR);
+    if (got != 0) return -errno;
+    if (seen.si_code != CLD_TRAPPED && seen.si_code != CLD_STOPPED) return -ESRCH;
+    int status = 0;
+    if (::waitpid(thread, &status, __WALL) != thread) return -ESRCH;
+    constexpr unsigned kEventShift = 16;
+    const bool event = static_cast<unsigned>(status) >> kEventShift == PTRACE_EVENT_STOP;
+    return event ? 0 : WSTOPSIG(status);
+  }
+  void release(pid_t thread, int signal) noexcept override {
+    ::ptrace(PTRACE_DETACH, thread, nullptr, static_cast<std::uintptr_t>(signal));
+  }
+};
+
+}  // namespace
+
+KernelCounters& kernel_counters() {
+  static RealCounters kernel;
+  return kernel;
+}
+
+}  // namespace shmif::perf

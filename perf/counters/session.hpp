@@ -1,0 +1,174 @@
+#pragma once
+// Counts and samples the events of a thread, a process or a CPU. The life of a session is that of
+// perfmon2's: it is created, loaded on a target, started, stopped, restarted after an overflow,
+// unloaded, and closed. session_table.hpp says which call is legal when.
+//
+// Events belong to event sets. One set counts at a time; with more than one, they take turns (after
+// a time, at an overflow, or when switch_set() is called). A value is then scaled by the session's
+// own clock: a clock event that counts on the target from start to stop, whichever set is active.
+// It advances only while the target runs, and so do the times of the sets. Time of day does not do:
+// a target that sleeps while one set is active would make that set's share look too small.
+//
+// Calls that take vectors check all elements before they do anything. If one is wrong, the message
+// names the first such element and why, and nothing is changed. Empty vectors succeed.
+//
+// Threads: any, at the same time, for every call; only construction, moving and destruction must be
+// alone. A read() never spans a switch of event sets. Blocks: shortly, for other calls.
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "perf/counters/errors.hpp"
+#include "perf/counters/event.hpp"
+#include "perf/counters/kernel_counters.hpp"
+#include "perf/counters/session_table.hpp"
+#include "perf/watch/process.hpp"
+
+namespace shmif::perf {
+
+class SampleSink;
+
+/// Whom a session watches.
+struct CounterTarget {
+  enum class Kind {
+    thread,   ///< this one; nothing of what it starts
+    process,  ///< all threads that it has, and all threads and children that those start later
+    cpu,      ///< everything on these CPUs
+  } kind = Kind::thread;
+  TaskId task;            ///< of thread and process; start_ticks 0: whoever has the number
+  std::vector<int> cpus;  ///< of cpu
+  bool on_exec = false;   ///< start() takes effect when the task executes a program
+
+  static CounterTarget thread(TaskId task) { return {Kind::thread, task, {}, false}; }
+  static CounterTarget process(TaskId task) { return {Kind::process, task, {}, false}; }
+  static CounterTarget cpu(std::vector<int> cpus) {
+    return {Kind::cpu, {}, std::move(cpus), false};
+  }
+};
+
+struct SessionOptions {
+  /// The events of a set are one group of the kernel: they count at the same time or not at all.
+  bool group = true;
+  /// A thread of the session switches sets. Without it, only switch_set() does.
+  bool switch_by_itself = true;
+  /// Of the ring that samples come through, in pages; a power of two.
+  std::uint32_t ring_pages = 64;
+};
+
+struct EventSetup {
+  CounterEvent event;
+  unsigned set = 0;
+  Sampling sampling{};
+};
+
+/// What set_values() changes about an event; what is left out remains.
+struct ValueSetup {
+  std::size_t event = 0;               ///< as program() numbered it
+  std::optional<std::uint64_t> value;  ///< it counts on from here
+  std::optional<std::uint64_t> period;
+};
+
+struct Reading {
+  std::size_t event = 0;         ///< in: which one
+  std::uint64_t value = 0;       ///< with what set_values() gave it
+  std::uint64_t enabled_ns = 0;  ///< how long the target ran and the event was to count
+  std::uint64_t running_ns = 0;  ///< how long it did count; less: the kernel or we switched
+  /// What it would be, had it counted all the time. None: it did not count at all.
+  std::optional<double> scaled{};
+  bool one_instant = false;  ///< false: the target may have run between the values of this read
+};
+
+struct SetSetup {
+  unsigned id = 0;
+  /// The next set's turn comes after it; 0: it does not come by time.
+  std::chrono::nanoseconds turn{0};
+};
+
+struct SetQuery {
+  unsigned id = 0;  ///< in: which one
+  std::size_t events = 0;
+  std::uint64_t activations = 0;  ///< since it was created
+  std::uint64_t active_ns = 0;    ///< of the session's clock
+  bool is_active = false;         ///< its turn now, or at the next start
+};
+
+struct SampleCounts {
+  std::uint64_t samples = 0;
+  std::uint64_t lost = 0;  ///< records that found no room in the ring
+};
+
+/// Which element of a vector made a call fail.
+struct VectorFault {
+  std::size_t element = 0;
+  int number = 0;  ///< errno, if the kernel refused it
+};
+
+class CounterSession {
+ public:
+  /// An unloaded session with the empty set 0.
+  explicit CounterSession(SessionOptions options = {}, KernelCounters& kernel = kernel_counters());
+  CounterSession(CounterSession&& other) noexcept;
+  CounterSession& operator=(CounterSession&& other) noexcept;
+  /// As close().
+  ~CounterSession();
+
+  /// As the table and the target say now. Of a session that was moved away: closed.
+  SessionState state();
+
+  /// Makes event sets. A set that exists is replaced, and loses its events. Errors: invalid for
+  /// a set twice in the vector, or a turn below 0.
+  Result<void> create_sets(std::span<const SetSetup> sets);
+  /// Their events go, too; the numbers of other events remain. Errors: invalid for set 0, for a set
+  /// that does not exist, and for one twice in the vector.
+  Result<void> delete_sets(std::span<const unsigned> ids);
+  Result<void> query_sets(std::span<SetQuery> sets);
+
+  /// Adds events to sets. Result: the number of the first; the others follow it.
+  Result<std::size_t> program(std::span<const EventSetup> events);
+  Result<void> set_values(std::span<const ValueSetup> values);
+
+  /// Opens all events on the target, or none. Errors: as perf_event_open(2); ESRCH if the task is
+  /// not there or is not the one meant. `fault`: the event that the kernel refused.
+  Result<void> load(const CounterTarget& target, std::optional<VectorFault>* fault = nullptr);
+  Result<void> start();
+  Result<void> stop();
+  Result<void> restart();
+  /// The next set in the order of their numbers, or this one.
+  Result<void> switch_set(std::optional<unsigned> id = {});
+
+  /// Allocates nothing. `stop_target`: the threads of the target stand still meanwhile, so the
+  /// values are of one instant; not for CPUs.
+  Result<void> read(std::span<Reading> readings, bool stop_target = false);
+  /// How long the target has run since the first start, by the session's own clock.
+  Result<std::uint64_t> clock_ns();
+
+  /// Readable when an overflow or a sample came, and when the target has ended. Closed on exec.
+  /// -1: not loaded.
+  int wake_descriptor();
+  /// Hands all records that are there to `sink`. Blocks: never.
+  Result<SampleCounts> read_samples(SampleSink& sink);
+
+  /// Counts and programs remain; the session can be loaded again, and counts on.
+  Result<void> unload();
+  Result<void> close();
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Why the kernel refused to open `name`, and what would help; by the errno of perf_event_open(2).
+struct Refusal {
+  enum class State { not_supported, not_permitted, failed } state = State::failed;
+  std::string reason;
+  std::string enable_with;  ///< empty: nothing that we know
+};
+Refusal explain_refusal(int number, const CounterEvent& event);
+
+}  // namespace shmif::perf

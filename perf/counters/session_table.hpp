@@ -1,0 +1,101 @@
+#pragma once
+// The life of a counter session, as one table: which call is legal in which state, and where it
+// leads. The session asks it, docs/instruments.md shows it, and a test walks all of it.
+//
+// A call is tested in this order: is there a session at all (bad_session); has the session ended or
+// is it closed (invalid); what this table says of the other states; then where the target runs.
+
+#include <array>
+#include <cstddef>
+#include <optional>
+
+namespace shmif::perf {
+
+enum class SessionState {
+  unloaded,  ///< no target; events can be changed
+  loaded,    ///< on a target, not counting
+  started,   ///< loaded, and counting
+  masked,    ///< loaded; counting stopped at an overflow, until restart()
+  ended,     ///< the target has ended; its counts can be read
+  closed,    ///< nothing is left
+};
+inline constexpr std::size_t kSessionStates = 6;
+inline constexpr std::array<const char*, kSessionStates> kStateNames = {
+    "unloaded", "loaded", "started", "masked", "ended", "closed"};
+
+enum class SessionCall {
+  create_set,
+  delete_set,
+  program,
+  set_values,
+  load,
+  start,
+  stop,
+  restart,
+  switch_set,
+  read,
+  read_samples,
+  query_sets,
+  unload,
+  close,
+};
+
+enum class Answer { ok, busy, invalid };
+
+struct SessionRow {
+  SessionCall call;
+  const char* name;
+  std::array<Answer, kSessionStates> answers;  ///< in the order of SessionState
+  std::optional<SessionState> next;            ///< the state after it; none: as before
+};
+
+namespace session_rows {
+
+using Row = SessionRow;
+using Call = SessionCall;
+using State = SessionState;
+inline constexpr Answer o = Answer::ok;
+inline constexpr Answer b = Answer::busy;
+inline constexpr Answer i = Answer::invalid;
+
+// clang-format off
+inline constexpr std::array kSessionRows = {
+    //                                unloaded loaded started masked ended closed
+    Row{Call::create_set,   "create_set",   {o, b, b, b, i, i}, {}},
+    Row{Call::delete_set,   "delete_set",   {o, b, b, b, i, i}, {}},
+    Row{Call::program,      "program",      {o, b, b, b, i, i}, {}},
+    Row{Call::set_values,   "set_values",   {o, o, b, o, i, i}, {}},
+    Row{Call::load,         "load",         {o, b, b, b, i, i}, State::loaded},
+    Row{Call::start,        "start",        {i, o, o, b, i, i}, State::started},
+    Row{Call::stop,         "stop",         {i, o, o, o, i, i}, State::loaded},
+    Row{Call::restart,      "restart",      {i, b, b, o, i, i}, State::started},
+    Row{Call::switch_set,   "switch_set",   {i, o, o, b, i, i}, {}},
+    Row{Call::read,         "read",         {o, o, o, o, o, i}, {}},
+    Row{Call::read_samples, "read_samples", {o, o, o, o, o, i}, {}},
+    Row{Call::query_sets,   "query_sets",   {o, o, o, o, o, i}, {}},
+    Row{Call::unload,       "unload",       {i, o, o, o, o, i}, State::unloaded},
+    Row{Call::close,        "close",        {o, o, o, o, o, i}, State::closed},
+};
+// clang-format on
+
+}  // namespace session_rows
+
+using session_rows::kSessionRows;
+
+constexpr const SessionRow& row_of(SessionCall call) noexcept {
+  return kSessionRows[static_cast<std::size_t>(call)];
+}
+constexpr Answer answer_of(SessionCall call, SessionState state) noexcept {
+  return row_of(call).answers[static_cast<std::size_t>(state)];
+}
+constexpr const char* name_of(SessionState state) noexcept {
+  return kStateNames[static_cast<std::size_t>(state)];
+}
+static_assert([] {
+  for (std::size_t at = 0; at < kSessionRows.size(); ++at) {
+    if (kSessionRows[at].call != static_cast<SessionCall>(at)) return false;
+  }
+  return kSessionRows.size() == static_cast<std::size_t>(SessionCall::close) + 1;
+}());
+
+}  // namespace shmif::perf

@@ -1,0 +1,281 @@
+// Counter sessions on this machine's kernel, with software events, which every machine has.
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <cstdlib>
+#include <new>
+#include <set>
+#include <vector>
+
+#include "perf/counters/sample.hpp"
+#include "perf/counters/session.hpp"
+#include "perf/watch/held_child.hpp"
+#include "perf/watch/kernel_files.hpp"
+#include "tests/support/eventually.hpp"
+
+namespace {
+thread_local long allocations = 0;
+}
+
+// Counts; otherwise as the ones of the library.
+void* operator new(std::size_t bytes) {
+  ++allocations;
+  void* const memory = std::malloc(bytes == 0 ? 1 : bytes);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::size_t /*bytes*/) noexcept {
+  std::free(memory);
+}
+
+namespace shmif::perf::test {
+namespace {
+
+CounterEvent software(std::uint64_t config) {
+  CounterEvent event;
+  event.name = "software:" + std::to_string(config);
+  event.type = PERF_TYPE_SOFTWARE;
+  event.config = config;
+  return event;
+}
+
+/// Pages that cost one fault each.
+void touch(std::size_t pages) {
+  constexpr std::size_t kPage = 4096;
+  void* const memory =
+      ::mmap(nullptr, kPage * pages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  ::madvise(memory, kPage * pages, MADV_NOHUGEPAGE);
+  for (std::size_t at = 0; at < pages; ++at) static_cast<volatile char*>(memory)[at * kPage] = 1;
+  ::munmap(memory, kPage * pages);
+}
+
+Reading reading_of(CounterSession& session, std::size_t event, bool stop_target = false) {
+  std::array readings{Reading{event}};
+  const auto got = session.read(readings, stop_target);
+  EXPECT_TRUE(got) << got.error().message;
+  return readings[0];
+}
+
+HeldChild known_load(std::vector<std::string> words) {
+  words.insert(words.begin(), SHMIF_KNOWN_LOAD);
+  return HeldChild::start({.argv = words}).value();
+}
+
+TEST(LiveSession, CountsThePageFaultsOfItsOwnThreadExactly) {
+  CounterSession session;
+  const std::array events{EventSetup{software(PERF_COUNT_SW_PAGE_FAULTS)},
+                          EventSetup{software(PERF_COUNT_SW_TASK_CLOCK)}};
+  ASSERT_TRUE(session.program(events));
+  const auto loaded = session.load(CounterTarget::thread({}));
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  touch(64);
+  ASSERT_TRUE(session.start());
+  touch(1);  // the code, and the reading
+  const auto before = reading_of(session, 0).value;
+  touch(1000);
+  EXPECT_EQ(reading_of(session, 0).value - before, 1000U);
+  ASSERT_TRUE(session.stop());
+  const Reading clock = reading_of(session, 1);
+  EXPECT_GT(clock.value, 0U);
+  EXPECT_EQ(clock.enabled_ns, clock.running_ns);
+  const auto own = session.clock_ns();
+  ASSERT_TRUE(own);
+  EXPECT_NEAR(static_cast<double>(*own), static_cast<double>(clock.enabled_ns),
+              0.2 * static_cast<double>(clock.enabled_ns));
+}
+
+TEST(LiveSession, ReadsSixteenEventsWithoutAnAllocation) {
+  CounterSession session;
+  std::vector<EventSetup> events;
+  std::vector<Reading> readings;
+  constexpr std::size_t kEvents = 16;
+  for (std::size_t i = 0; i < kEvents; ++i) {
+    events.push_back({software(i % 2 == 0 ? PERF_COUNT_SW_PAGE_FAULTS : PERF_COUNT_SW_TASK_CLOCK)});
+    readings.push_back({i});
+  }
+  ASSERT_TRUE(session.program(events));
+  ASSERT_TRUE(session.load(CounterTarget::thread({})));
+  ASSERT_TRUE(session.start());
+  touch(10);
+  const long before = allocations;
+  const bool first = session.read(readings).has_value();
+  const bool second = session.read(readings).has_value();
+  const long after = allocations;
+  EXPECT_TRUE(first && second);
+  EXPECT_EQ(after - before, 0);
+  EXPECT_GE(readings[14].value, 10U);
+  EXPECT_GT(readings[15].value, 0U);
+}
+
+TEST(LiveSession, CountsThreadsAndChildrenOfAProcessFromItsExecOn) {
+  auto child = known_load({"faults", "2000", "threads", "2", "children", "1"});
+  CounterSession process, thread;
+  const std::array events{EventSetup{software(PERF_COUNT_SW_PAGE_FAULTS)}};
+  for (CounterSession* session : {&process, &thread}) {
+    ASSERT_TRUE(session->program(events));
+    CounterTarget target = session == &process ? CounterTarget::process({child.pid()})
+                                               : CounterTarget::thread({child.pid()});
+    target.on_exec = true;
+    const auto loaded = session->load(target);
+    ASSERT_TRUE(loaded) << loaded.error().message;
+    ASSERT_TRUE(session->start());
+  }
+  EXPECT_EQ(reading_of(process, 0).value, 0U);
+  ASSERT_TRUE(child.release());
+  EXPECT_EQ(shell_status(child.wait()), 0);
+  EXPECT_EQ(process.state(), SessionState::ended);
+  const auto all = reading_of(process, 0).value;
+  const auto one = reading_of(thread, 0).value;
+  constexpr std::uint64_t kStart = 1500;  // at most, of a program like this
+  EXPECT_GE(all, 8000U);
+  EXPECT_LT(all, 8000U + kStart);
+  EXPECT_GE(one, 2000U);
+  EXPECT_LT(one, 2000U + kStart);
+}
+
+TEST(LiveSession, WakesWhenItsTargetEnds) {
+  auto child = known_load({"faults", "10"});
+  CounterSession session;
+  ASSERT_TRUE(session.load(CounterTarget::process({child.pid()})));
+  pollfd wake{session.wake_descriptor(), POLLIN, 0};
+  EXPECT_EQ(::fcntl(wake.fd, F_GETFD), FD_CLOEXEC);
+  EXPECT_EQ(::poll(&wake, 1, 0), 0);
+  ASSERT_TRUE(child.release());
+  EXPECT_EQ(::poll(&wake, 1, 60'000), 1);
+  EXPECT_EQ(session.state(), SessionState::ended);
+  EXPECT_EQ(session.start().error().code, make_error_code(CounterErrc::invalid));
+  ASSERT_TRUE(session.unload());
+}
+
+TEST(LiveSession, StopsItsTargetForAReadAndLetsItGo) {
+  auto child = known_load({"threads", "2", "burn", "20000"});
+  ASSERT_TRUE(child.release());
+  CounterSession session;
+  const std::array events{EventSetup{software(PERF_COUNT_SW_TASK_CLOCK)},
+                          EventSetup{software(PERF_COUNT_SW_CPU_CLOCK)}};
+  ASSERT_TRUE(session.program(events));
+  const auto loaded = session.load(CounterTarget::process({child.pid()}));
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  ASSERT_TRUE(session.start());
+  ASSERT_TRUE(shmif::test::eventually([&] { return reading_of(session, 0).value > 0; }));
+  EXPECT_FALSE(reading_of(session, 0).one_instant);
+  const Reading stopped = reading_of(session, 0, true);
+  EXPECT_TRUE(stopped.one_instant);
+  // It runs again, and no debugger is left on it.
+  EXPECT_TRUE(
+      shmif::test::eventually([&] { return reading_of(session, 0).value > stopped.value; }));
+  const auto status = KernelFiles().read("/proc/" + std::to_string(child.pid()) + "/status");
+  ASSERT_TRUE(status);
+  EXPECT_NE(status->find("TracerPid:\t0\n"), std::string::npos);
+  child.kill(SIGTERM);
+  EXPECT_EQ(shell_status(child.wait()), 128 + SIGTERM) << "its status is still there";
+  // The target has ended.
+  EXPECT_TRUE(reading_of(session, 0, true).one_instant);
+}
+
+struct Addresses final : SampleSink {
+  void sample(const Sample& sample) override { threads.insert(sample.thread); }
+  std::set<pid_t> threads;
+};
+
+TEST(LiveSession, IsMaskedByAnOverflowAndCountsNothingUntilItIsRestarted) {
+  CounterSession session;
+  const std::array events{
+      EventSetup{software(PERF_COUNT_SW_PAGE_FAULTS), 0, {.period = 100, .mask = true}}};
+  ASSERT_TRUE(session.program(events));
+  const auto loaded = session.load(CounterTarget::thread({}));
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  ASSERT_TRUE(session.start());
+  EXPECT_EQ(session.state(), SessionState::started);
+  touch(1000);
+  pollfd wake{session.wake_descriptor(), POLLIN, 0};
+  EXPECT_EQ(::poll(&wake, 1, 60'000), 1);
+  EXPECT_EQ(session.state(), SessionState::masked);
+  const auto masked = reading_of(session, 0).value;
+  EXPECT_GE(masked, 100U);
+  EXPECT_LT(masked, 1000U) << "it stopped long before the end";
+  touch(1000);
+  EXPECT_EQ(reading_of(session, 0).value, masked);
+  Addresses addresses;
+  const auto counts = session.read_samples(addresses);
+  ASSERT_TRUE(counts);
+  EXPECT_GE(counts->samples, 1U);
+  EXPECT_EQ(addresses.threads, std::set<pid_t>{static_cast<pid_t>(::syscall(SYS_gettid))});
+  ASSERT_TRUE(session.restart());
+  EXPECT_EQ(session.state(), SessionState::started);
+  touch(1000);
+  EXPECT_EQ(session.state(), SessionState::masked);
+  EXPECT_GE(reading_of(session, 0).value, masked + 100);
+}
+
+TEST(LiveSession, SwitchesSetsByTimeAndScalesThemByItsOwnClock) {
+  auto child = known_load({"burn", "20000"});
+  CounterSession session;
+  const std::array sets{SetSetup{0, std::chrono::milliseconds(2)},
+                        SetSetup{1, std::chrono::milliseconds(1)}};
+  ASSERT_TRUE(session.create_sets(sets));
+  const std::array events{EventSetup{software(PERF_COUNT_SW_TASK_CLOCK), 0},
+                          EventSetup{software(PERF_COUNT_SW_TASK_CLOCK), 1}};
+  ASSERT_TRUE(session.program(events));
+  CounterTarget target = CounterTarget::process({child.pid()});
+  target.on_exec = true;
+  ASSERT_TRUE(session.load(target));
+  ASSERT_TRUE(session.start());
+  ASSERT_TRUE(child.release());
+  const auto activations = [&](unsigned id) {
+    std::array queries{SetQuery{id}};
+    EXPECT_TRUE(session.query_sets(queries));
+    return queries[0].activations;
+  };
+  ASSERT_TRUE(shmif::test::eventually([&] { return activations(0) > 20 && activations(1) > 20; }));
+  ASSERT_TRUE(session.stop());
+  const auto clock = static_cast<double>(session.clock_ns().value());
+  for (const std::size_t event : {0U, 1U}) {
+    const Reading reading = reading_of(session, event);
+    EXPECT_LT(static_cast<double>(reading.running_ns), clock);
+    ASSERT_TRUE(reading.scaled);
+    EXPECT_NEAR(*reading.scaled, clock, 0.01 * clock);
+  }
+}
+
+TEST(LiveSession, SwitchesSetsByOverflow) {
+  CounterSession session;
+  const std::array sets{SetSetup{1}};
+  ASSERT_TRUE(session.create_sets(sets));
+  const Sampling at_100{.period = 100, .switch_set = true};
+  const std::array events{EventSetup{software(PERF_COUNT_SW_PAGE_FAULTS), 0, at_100},
+                          EventSetup{software(PERF_COUNT_SW_PAGE_FAULTS_MIN), 1, at_100}};
+  ASSERT_TRUE(session.program(events));
+  ASSERT_TRUE(session.load(CounterTarget::thread({})));
+  ASSERT_TRUE(session.start());
+  EXPECT_TRUE(shmif::test::eventually([&] {
+    touch(300);
+    std::array queries{SetQuery{0}, SetQuery{1}};
+    return session.query_sets(queries) && queries[0].activations > 3 && queries[1].activations > 3;
+  }));
+  EXPECT_EQ(session.state(), SessionState::started);
+}
+
+TEST(LiveSession, SaysOfAnEndedTaskThatItIsNotThere) {
+  auto child = known_load({});
+  const pid_t pid = child.pid();
+  ASSERT_TRUE(child.release());
+  child.wait();
+  CounterSession session;
+  EXPECT_EQ(session.load(CounterTarget::process({pid})).error().code,
+            std::error_code(ESRCH, std::generic_category()));
+}
+
+}  // namespace
+}  // namespace shmif::perf::test

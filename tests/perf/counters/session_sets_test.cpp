@@ -1,0 +1,182 @@
+// Event sets against a scripted kernel: which set counts, whose turn is next, and how their values
+// are scaled.
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <vector>
+
+#include "perf/counters/session.hpp"
+#include "tests/perf/counters/fake_counters.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+class ScriptedSets : public testing::Test {
+ protected:
+  Reading read_one(std::size_t event) {
+    std::array readings{Reading{event}};
+    const auto got = session.read(readings);
+    EXPECT_TRUE(got) << got.error().message;
+    return readings[0];
+  }
+  SetQuery query(unsigned id) {
+    std::array queries{SetQuery{id}};
+    const auto got = session.query_sets(queries);
+    EXPECT_TRUE(got) << got.error().message;
+    return queries[0];
+  }
+  /// Event 1 in set 0, event 2 in set 5, event 3 in set 9; loaded and started.
+  void start_three_sets() {
+    const std::array sets{SetSetup{5}, SetSetup{9}};
+    ASSERT_TRUE(session.create_sets(sets));
+    const std::array events{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5},
+                            EventSetup{fake_event(3), 9}};
+    ASSERT_TRUE(session.program(events));
+    ASSERT_TRUE(session.load(CounterTarget::thread({kTask, 7})));
+    ASSERT_TRUE(session.start());
+  }
+
+  FakeCounters kernel;
+  CounterSession session{{.switch_by_itself = false}, kernel};
+};
+
+TEST_F(ScriptedSets, CountOneAtATimeInTheOrderOfTheirNumbers) {
+  start_three_sets();
+  const std::map<std::uint64_t, std::uint64_t> each{{1, 10}, {2, 20}, {3, 30}};
+  for (int turn = 0; turn < 4; ++turn) {
+    kernel.run(kTask, 100, each);
+    ASSERT_TRUE(session.switch_set());
+  }
+  EXPECT_EQ(read_one(0).value, 20U) << "its second turn has come";
+  EXPECT_EQ(read_one(1).value, 20U);
+  EXPECT_EQ(read_one(2).value, 30U);
+  ASSERT_TRUE(session.switch_set(9));
+  kernel.run(kTask, 50, each);
+  EXPECT_EQ(read_one(2).value, 60U);
+  EXPECT_EQ(read_one(0).value, 20U);
+  EXPECT_EQ(session.switch_set(4).error().message,
+            "cannot switch to event set 4: it does not exist");
+}
+
+TEST_F(ScriptedSets, TellHowOftenAndHowLongEachWasActive) {
+  start_three_sets();
+  kernel.run(kTask, 100);
+  ASSERT_TRUE(session.switch_set());
+  kernel.run(kTask, 30);
+  ASSERT_TRUE(session.switch_set(0));
+  kernel.run(kTask, 7);
+  EXPECT_EQ(query(0).activations, 2U);
+  EXPECT_EQ(query(0).active_ns, 107U);
+  EXPECT_TRUE(query(0).is_active);
+  EXPECT_EQ(query(0).events, 1U);
+  EXPECT_EQ(query(5).activations, 1U);
+  EXPECT_EQ(query(5).active_ns, 30U);
+  EXPECT_FALSE(query(5).is_active);
+  EXPECT_EQ(query(9).activations, 0U);
+  ASSERT_TRUE(session.stop());
+  kernel.run(kTask, 1000);
+  EXPECT_EQ(query(0).active_ns, 107U);
+  EXPECT_EQ(session.clock_ns().value(), 137U);
+}
+
+// The task works in the turns of set 0 and sleeps in the others. Each set had its turn for the same
+// time of day, so scaling by that would triple the values.
+TEST_F(ScriptedSets, AreScaledByTheTimeThatTheTaskRanAndNotByTheTimeOfDay) {
+  start_three_sets();
+  for (int round = 0; round < 10; ++round) {
+    kernel.run(kTask, 100, {{1, 10}, {2, 10}, {3, 10}});
+    ASSERT_TRUE(session.switch_set());
+    ASSERT_TRUE(session.switch_set());
+    ASSERT_TRUE(session.switch_set());
+  }
+  EXPECT_EQ(read_one(0).value, 100U);
+  EXPECT_EQ(read_one(0).scaled, 100.0) << "it has seen everything";
+  EXPECT_FALSE(read_one(1).scaled) << "not counted, which is not 0";
+  EXPECT_EQ(read_one(1).running_ns, 0U);
+  ASSERT_TRUE(session.switch_set());
+  kernel.run(kTask, 1000, {{1, 100}, {2, 100}, {3, 100}});
+  EXPECT_EQ(read_one(0).scaled, 200.0);
+  EXPECT_EQ(read_one(1).scaled, 200.0);
+}
+
+TEST_F(ScriptedSets, AreReplacedByOnesOfTheSameNumberAndLoseTheirEvents) {
+  const std::array sets{SetSetup{5}};
+  ASSERT_TRUE(session.create_sets(sets));
+  const std::array events{EventSetup{fake_event(1)}, EventSetup{fake_event(2), 5}};
+  ASSERT_TRUE(session.program(events));
+  ASSERT_TRUE(session.create_sets(sets));
+  EXPECT_EQ(query(5).events, 0U);
+  EXPECT_EQ(query(0).events, 1U);
+  std::array readings{Reading{1}};
+  EXPECT_EQ(session.read(readings).error().message, "element 0: no event 1");
+  const std::array zero{SetSetup{0}};
+  ASSERT_TRUE(session.create_sets(zero)) << "set 0 can be replaced";
+  EXPECT_EQ(query(0).events, 0U);
+  const std::array<unsigned, 1> five{5};
+  ASSERT_TRUE(session.delete_sets(five));
+  std::array queries{SetQuery{5}};
+  EXPECT_EQ(session.query_sets(queries).error().message, "element 0: no event set 5");
+}
+
+TEST_F(ScriptedSets, SwitchAtAnOverflowOfTheirEvent) {
+  const std::array sets{SetSetup{5}};
+  ASSERT_TRUE(session.create_sets(sets));
+  const std::array events{EventSetup{fake_event(1), 0, {.period = 10, .switch_set = true}},
+                          EventSetup{fake_event(2), 5, {.period = 20, .switch_set = true}},
+                          EventSetup{fake_event(3), 5}};
+  ASSERT_TRUE(session.program(events));
+  ASSERT_TRUE(session.load(CounterTarget::thread({kTask, 7})));
+  ASSERT_TRUE(session.start());
+  for (int round = 1; round < 4; ++round) {
+    EXPECT_TRUE(kernel.counts(1));
+    EXPECT_FALSE(kernel.counts(2));
+    kernel.overflow(1);
+    EXPECT_EQ(session.state(), SessionState::started);
+    EXPECT_EQ(query(5).activations, static_cast<unsigned>(round));
+    EXPECT_TRUE(kernel.counts(2) && kernel.counts(3));
+    EXPECT_FALSE(kernel.counts(1));
+    kernel.overflow(2);
+    EXPECT_EQ(session.state(), SessionState::started);
+  }
+}
+
+TEST_F(ScriptedSets, GoBackToTheOldSetIfTheNewOneCannotCount) {
+  start_three_sets();
+  int asked = 0;
+  kernel.before = [&](KernelCall call, int /*nth*/) {
+    return call == KernelCall::control && ++asked == 2 ? -ENOSPC : 0;
+  };
+  EXPECT_EQ(session.switch_set().error().message,
+            "cannot start \"event2\": No space left on device");
+  EXPECT_TRUE(query(0).is_active);
+  EXPECT_TRUE(kernel.counts(1));
+  EXPECT_FALSE(kernel.counts(2));
+}
+
+TEST_F(ScriptedSets, CanBeChosenWhileTheSessionIsStopped) {
+  start_three_sets();
+  ASSERT_TRUE(session.stop());
+  ASSERT_TRUE(session.switch_set(9));
+  EXPECT_FALSE(kernel.counts(3));
+  EXPECT_EQ(query(9).activations, 0U);
+  ASSERT_TRUE(session.start());
+  EXPECT_TRUE(kernel.counts(3));
+  EXPECT_EQ(query(9).activations, 1U);
+}
+
+TEST_F(ScriptedSets, HaveEventsOfSeveralUnitsInSeveralGroups) {
+  CounterEvent of_core = fake_event(1);
+  of_core.type = PERF_TYPE_RAW;
+  CounterEvent of_other = fake_event(2);
+  of_other.type = 77;
+  const std::array events{EventSetup{of_core}, EventSetup{of_other}, EventSetup{fake_event(3)}};
+  ASSERT_TRUE(session.program(events));
+  ASSERT_TRUE(session.load(CounterTarget::thread({kTask, 7})));
+  EXPECT_EQ(kernel.event_of(1)->group, -1);
+  EXPECT_EQ(kernel.event_of(2)->group, -1);
+  EXPECT_NE(kernel.event_of(3)->group, -1) << "software events join any";
+}
+
+}  // namespace
+}  // namespace shmif::perf::test
