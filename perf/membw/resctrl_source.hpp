@@ -1,0 +1,75 @@
+#pragma once
+// Memory bandwidth by the monitoring of the resctrl file system: what the watched processes moved
+// between the last caches and the memory.
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "perf/membw/resctrl_files.hpp"
+#include "perf/membw/resctrl_group.hpp"
+#include "perf/membw/source.hpp"
+
+namespace shmif::perf {
+
+struct ResctrlOptions {
+  bool mount = false;           ///< mount the file system if it is not, and unmount it at the end
+  std::string control_group{};  ///< for the watched processes; made if it is missing
+};
+
+/// With processes: of the group that they are moved into. Without: of all control groups together,
+/// so of the machine. Reads and writes are not told apart.
+class ResctrlSource final : public MemorySource {
+ public:
+  explicit ResctrlSource(KernelFiles files, ResctrlOptions options = {},
+                         GroupCalls& calls = kernel_groups(), MonotonicClock clock = now_ns);
+  ~ResctrlSource() override;
+
+  std::string name() const override { return "resctrl"; }
+  std::string origin() const override;
+  MemoryScope scope() const override { return scope_; }
+  MemoryLevel level() const override { return MemoryLevel::dram; }
+
+  /// Errors: Errc::not_supported if the machine has no resctrl or its hardware counts no bandwidth;
+  /// ENODEV if it is not mounted; those of ResctrlGroup::make().
+  Result<void> open(const std::vector<pid_t>& processes) override;
+  Result<void> enable() override;
+  Result<void> disable() override;
+  MemoryReading read() override;
+  Result<void> close() override;
+
+  /// Where it is mounted, below the root of `files`. Errors: as open().
+  static Result<std::string> find_mount(const KernelFiles& files);
+  /// The bandwidth events of the hardware. Errors: Errc::not_supported if there are none.
+  static Result<std::vector<std::string>> find_events(const KernelFiles& files,
+                                                      const std::string& mount_point);
+
+ private:
+  /// The values of one event, by group and domain.
+  using Values = std::map<std::string, MbmValue>;
+  /// All events at one moment.
+  struct Snapshot {
+    std::uint64_t time_ns = 0;
+    std::map<std::string, Values> events;
+    std::string failure;  ///< why a file could not be read
+  };
+  Snapshot take(bool again_if_unavailable) const;
+  Result<Values> values_of(const std::string& event, bool again_if_unavailable) const;
+  void assign_counters() const;
+  std::optional<double> rate_of(const std::string& event, std::string& reason) const;
+
+  KernelFiles files_;
+  ResctrlOptions options_;
+  GroupCalls& calls_;
+  MonotonicClock clock_;
+  MemoryScope scope_ = MemoryScope::machine;
+  std::string mount_point_, mounted_;
+  std::vector<std::string> events_;
+  std::vector<std::string> groups_;  ///< whose mon_data is read
+  std::unique_ptr<ResctrlGroup> group_;
+  Snapshot begin_, end_;
+};
+
+}  // namespace shmif::perf

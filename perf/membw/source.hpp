@@ -1,0 +1,120 @@
+#pragma once
+// A source of memory bandwidth: the counters of the memory controllers, the monitoring of the
+// resctrl file system, or the bytes that software copied.
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "perf/stats/clock.hpp"
+
+namespace shmif::perf {
+
+/// Whose traffic a source counts.
+enum class MemoryScope {
+  group,    ///< of the watched processes alone
+  socket,   ///< everybody's at the memory of one socket
+  machine,  ///< everybody's
+};
+/// What one of its bytes is.
+enum class MemoryLevel {
+  copied,  ///< a byte that software copied; it may never have left a cache
+  dram,    ///< a byte that went between the caches and the memory
+};
+enum class MemoryReport { reads, writes, total };
+
+constexpr const char* word_of(MemoryScope scope) noexcept {
+  switch (scope) {
+    case MemoryScope::group: return "group";
+    case MemoryScope::socket: return "socket";
+    case MemoryScope::machine: return "machine";
+  }
+  return "";
+}
+constexpr const char* word_of(MemoryLevel level) noexcept {
+  return level == MemoryLevel::dram ? "dram" : "copied";
+}
+constexpr const char* word_of(MemoryReport report) noexcept {
+  switch (report) {
+    case MemoryReport::reads: return "reads";
+    case MemoryReport::writes: return "writes";
+    case MemoryReport::total: return "total";
+  }
+  return "";
+}
+
+/// Bytes per second. A rate that was not measured is empty, and `reason` says why.
+struct MemoryRates {
+  std::optional<double> reads, writes, total;
+  /// The part of `total` that went to the memory of the own node, where the source tells it.
+  std::optional<double> local{};
+  std::string reason{};
+
+  const std::optional<double>& of(MemoryReport report) const noexcept {
+    switch (report) {
+      case MemoryReport::reads: return reads;
+      case MemoryReport::writes: return writes;
+      case MemoryReport::total: break;
+    }
+    return total;
+  }
+  static MemoryRates not_measured(std::string why) { return {{}, {}, {}, {}, std::move(why)}; }
+};
+
+/// What a source counted in one window.
+struct MemoryReading : MemoryRates {
+  std::uint64_t begin_ns = 0, end_ns = 0;  ///< of CLOCK_MONOTONIC, by the source itself
+  /// The least share of the window in which a counter ran. Below 1, the rates are scaled.
+  double running_share = 1;
+
+  double window_s() const noexcept {
+    return end_ns > begin_ns ? static_cast<double>(end_ns - begin_ns) / 1e9 : 0;
+  }
+};
+
+/// CLOCK_MONOTONIC, or a clock of a test.
+using MonotonicClock = std::function<std::uint64_t()>;
+
+/// How a source is called: open(), then for each window enable(), disable() and read(), then
+/// close(). Threads: one at a time. Blocks: as system calls and files of the kernel do.
+class MemorySource {
+ public:
+  MemorySource() = default;
+  MemorySource(const MemorySource&) = delete;
+  MemorySource& operator=(const MemorySource&) = delete;
+  virtual ~MemorySource() = default;
+
+  virtual std::string name() const = 0;  ///< "pmu", "resctrl" or "software"
+  /// Which part of the source it is, if there is more than one: "bus", "io", "devices".
+  virtual std::string part() const { return {}; }
+  /// The files or calls that its figures come from.
+  virtual std::string origin() const = 0;
+  virtual MemoryScope scope() const = 0;
+  virtual MemoryLevel level() const = 0;
+
+  /// Makes it ready to count for these processes; none: for the whole machine. All or nothing.
+  virtual Result<void> open(const std::vector<pid_t>& processes) = 0;
+  /// Begins a window at 0.
+  virtual Result<void> enable() = 0;
+  /// Ends the window.
+  virtual Result<void> disable() = 0;
+  /// What it counted in the last window.
+  virtual MemoryReading read() = 0;
+  /// Gives back all that open() took, and moves everything back. Afterwards open() may be called
+  /// again. Errors: the first thing that could not be undone; the rest has been undone.
+  virtual Result<void> close() = 0;
+};
+
+/// "software:bus", "pmu": how comparisons name a source.
+inline std::string label_of(const MemorySource& source) {
+  const std::string part = source.part();
+  return part.empty() ? source.name() : source.name() + ':' + part;
+}
+
+}  // namespace shmif::perf

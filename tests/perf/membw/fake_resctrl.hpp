@@ -1,0 +1,168 @@
+#pragma once
+// A resctrl file system in a tree: what the kernel does when a group is made or deleted and when a
+// task is written to a file, is done here.
+
+#include <cerrno>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "perf/membw/resctrl_group.hpp"
+#include "tests/perf/membw/trees.hpp"
+
+namespace shmif::perf::test {
+
+inline const std::string kRoot = "/sys/fs/resctrl";
+
+class FakeResctrl final : public GroupCalls {
+ public:
+  /// With two L3 domains. `events`: what mon_features names.
+  explicit FakeResctrl(const Tree& tree,
+                       std::vector<std::string> events = {"mbm_total_bytes", "mbm_local_bytes"})
+      : tree_(tree), events_(std::move(events)) {
+    tree_.put("/proc/filesystems", "nodev\tsysfs\nnodev\tresctrl\n\text4\n");
+    mount_now();
+  }
+  /// As before mount(2).
+  void leave_unmounted() {
+    tree_.put("/proc/mounts", "proc /proc proc rw 0 0\n");
+    tree_.remove(kRoot);
+    std::filesystem::create_directories(tree_.at(kRoot));
+  }
+  /// A process with these threads, of the root group unless told otherwise.
+  void put_process(int pid, const std::set<int>& threads, const std::string& group = kRoot) {
+    for (const int thread : threads) {
+      put_thread(pid, thread);
+      where_[thread] = group;
+    }
+    write_tasks();
+  }
+  void put_thread(int pid, int thread) const {
+    const std::string task = "/proc/" + std::to_string(pid) + "/task/" + std::to_string(thread);
+    tree_.put(task + "/stat", "");
+    tree_.put("/proc/" + std::to_string(thread) + "/stat", "");
+  }
+  void end_thread(int pid, int thread) {
+    tree_.remove("/proc/" + std::to_string(pid) + "/task/" + std::to_string(thread));
+    tree_.remove("/proc/" + std::to_string(thread));
+    where_.erase(thread);
+    write_tasks();
+  }
+  /// The text of an event of a group in a domain.
+  void count(const std::string& group, unsigned domain, const std::string& event,
+             const std::string& text) const {
+    tree_.put(group + "/mon_data/mon_L3_0" + std::to_string(domain) + '/' + event, text);
+  }
+  const std::string& group_of(int task) const { return where_.at(task); }
+  bool has(const std::string& group) const { return tree_.files().has(group); }
+  /// Somebody else made or deleted it.
+  void add_group(const std::string& group) {
+    groups_.insert(group);
+    for (const std::string& event : events_) {
+      count(group, 0, event, "0\n");
+      count(group, 1, event, "0\n");
+    }
+    if (assign_mode) tree_.put(group + "/mbm_L3_assignments", assignments);
+    if (group.find("/mon_groups/") == std::string::npos) {
+      std::filesystem::create_directories(tree_.at(group) + "/mon_groups");
+    }
+    write_tasks();
+  }
+  void delete_group(const std::string& group) {
+    for (auto& [task, place] : where_) {
+      if (place != group) continue;
+      place = control_of(group);
+      if (place == group) place = kRoot;
+    }
+    groups_.erase(group);
+    tree_.remove(group);
+    write_tasks();
+  }
+
+  Result<void> mount(const std::string& path) override {
+    calls.push_back("mount " + name_of(path));
+    if (fail_mount != 0) return Error::from_errno(fail_mount, "cannot mount");
+    mount_now();
+    return {};
+  }
+  Result<void> unmount(const std::string& path) override {
+    calls.push_back("unmount " + name_of(path));
+    leave_unmounted();
+    return {};
+  }
+  Result<void> make(const std::string& path) override {
+    calls.push_back("make " + name_of(path));
+    if (fail_make != 0) return Error::from_errno(fail_make, "cannot make the group " + path);
+    add_group(name_of(path));
+    return {};
+  }
+  Result<void> remove(const std::string& path) override {
+    calls.push_back("remove " + name_of(path));
+    if (fail_remove != 0) return Error::from_errno(fail_remove, "cannot delete the group " + path);
+    if (!has(name_of(path))) return Error::from_errno(ENOENT, "cannot delete the group " + path);
+    delete_group(name_of(path));
+    return {};
+  }
+  Result<void> write(const KernelFiles& files, const std::string& name,
+                     const std::string& text) override {
+    if (name.ends_with("/mbm_L3_assignments")) {
+      calls.push_back("assign " + text);
+      return {};
+    }
+    const std::string group = name.substr(0, name.size() - std::string("/tasks").size());
+    const int task = std::stoi(text);
+    if (task == fail_task) return Error::from_errno(EPERM, "cannot write " + name);
+    if (!has(group)) return Error::from_errno(ENOENT, "cannot open " + name);
+    if (!files.has("/proc/" + std::to_string(task))) {
+      return Error::from_errno(ESRCH, "cannot write " + name);
+    }
+    const bool monitoring = control_of(group) != group;
+    if (monitoring && control_of(where_[task]) != control_of(group)) {
+      return Error::from_errno(EINVAL, "cannot write " + name);
+    }
+    where_[task] = group;
+    write_tasks();
+    if (on_move) on_move(task);
+    return {};
+  }
+
+  std::vector<std::string> calls;
+  int fail_mount = 0, fail_make = 0, fail_remove = 0, fail_task = 0;
+  bool assign_mode = false;
+  std::string assignments;
+  std::function<void(int)> on_move;
+
+ private:
+  std::string name_of(const std::string& path) const { return path.substr(tree_.path().size()); }
+  static std::string control_of(const std::string& group) {
+    return group.substr(0, group.find("/mon_groups/"));
+  }
+  void mount_now() {
+    tree_.put("/proc/mounts",
+              "proc /proc proc rw 0 0\nresctrl " + kRoot + " resctrl rw,relatime 0 0\n");
+    std::string features = "llc_occupancy\n";
+    for (const std::string& event : events_) features += event + '\n';
+    tree_.put(kRoot + "/info/L3_MON/mon_features", features);
+    add_group(kRoot);
+  }
+  /// The list of a control group has the tasks of its monitoring groups, too.
+  void write_tasks() const {
+    for (const std::string& group : groups_) {
+      std::string tasks;
+      for (const auto& [task, place] : where_) {
+        const bool inside =
+            place == group || (control_of(group) == group && control_of(place) == group);
+        if (inside) tasks += std::to_string(task) + '\n';
+      }
+      tree_.put(group + "/tasks", tasks);
+    }
+  }
+
+  const Tree& tree_;
+  std::vector<std::string> events_;
+  std::set<std::string> groups_;
+  std::map<int, std::string> where_;
+};
+
+}  // namespace shmif::perf::test

@@ -1,0 +1,169 @@
+// Groups of resctrl: all threads go in and come back to where they were, and only what was made
+// here is deleted.
+
+#include "perf/membw/resctrl_group.hpp"
+
+#include <gtest/gtest.h>
+
+#include "tests/perf/membw/fake_resctrl.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+const std::string kMade = kRoot + "/mon_groups/ours";
+
+class ResctrlGroupTest : public ::testing::Test {
+ protected:
+  Result<void> make(const std::vector<pid_t>& processes, const std::string& control = {}) {
+    return group_.make(kRoot, "ours", processes, control);
+  }
+  Tree tree_;
+  FakeResctrl resctrl_{tree_};
+  ResctrlGroup group_{tree_.files(), resctrl_};
+};
+
+TEST_F(ResctrlGroupTest, TakesAllThreadsInAndPutsEachBackWhereItWas) {
+  resctrl_.add_group(kRoot + "/mon_groups/theirs");
+  resctrl_.put_process(10, {10, 11});
+  resctrl_.put_process(10, {12}, kRoot + "/mon_groups/theirs");
+  resctrl_.put_process(20, {20});
+  resctrl_.put_process(30, {30});
+  ASSERT_TRUE(make({10, 20}));
+  EXPECT_EQ(group_.path(), kMade);
+  for (const int task : {10, 11, 12, 20}) EXPECT_EQ(resctrl_.group_of(task), kMade) << task;
+  EXPECT_EQ(resctrl_.group_of(30), kRoot);
+  ASSERT_TRUE(group_.undo());
+  for (const int task : {10, 11, 20}) EXPECT_EQ(resctrl_.group_of(task), kRoot) << task;
+  EXPECT_EQ(resctrl_.group_of(12), kRoot + "/mon_groups/theirs");
+  EXPECT_FALSE(resctrl_.has(kMade));
+  EXPECT_TRUE(resctrl_.has(kRoot + "/mon_groups/theirs"));
+  EXPECT_EQ(resctrl_.calls, (std::vector<std::string>{"make " + kMade, "remove " + kMade}));
+}
+
+TEST_F(ResctrlGroupTest, IsMadeInTheControlGroupThatTheThreadsAreIn) {
+  resctrl_.add_group(kRoot + "/fast");
+  resctrl_.put_process(10, {10, 11}, kRoot + "/fast");
+  ASSERT_TRUE(make({10}));
+  EXPECT_EQ(group_.path(), kRoot + "/fast/mon_groups/ours");
+  EXPECT_EQ(resctrl_.group_of(11), kRoot + "/fast/mon_groups/ours");
+  ASSERT_TRUE(group_.undo());
+  EXPECT_EQ(resctrl_.group_of(11), kRoot + "/fast");
+  EXPECT_TRUE(resctrl_.has(kRoot + "/fast"));
+}
+
+TEST_F(ResctrlGroupTest, OfThreadsInTwoControlGroupsIsRefusedAndNothingChanges) {
+  resctrl_.add_group(kRoot + "/fast");
+  resctrl_.put_process(10, {10});
+  resctrl_.put_process(10, {11}, kRoot + "/fast");
+  const auto made = make({10});
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().code, Errc::busy);
+  EXPECT_TRUE(resctrl_.calls.empty());
+  EXPECT_EQ(resctrl_.group_of(11), kRoot + "/fast");
+}
+
+TEST_F(ResctrlGroupTest, InAControlGroupOfItsOwnDeletesThatOnlyIfItWasMadeHere) {
+  resctrl_.put_process(10, {10, 11});
+  ASSERT_TRUE(make({10}, "mine"));
+  EXPECT_EQ(resctrl_.group_of(10), kRoot + "/mine/mon_groups/ours");
+  ASSERT_TRUE(group_.undo());
+  EXPECT_EQ(resctrl_.group_of(10), kRoot);
+  EXPECT_FALSE(resctrl_.has(kRoot + "/mine"));
+
+  resctrl_.add_group(kRoot + "/standing");
+  ASSERT_TRUE(make({10}, "standing"));
+  ASSERT_TRUE(group_.undo());
+  EXPECT_EQ(resctrl_.group_of(10), kRoot);
+  EXPECT_TRUE(resctrl_.has(kRoot + "/standing"));
+}
+
+TEST_F(ResctrlGroupTest, AlsoTakesThreadsThatBeginMeanwhile) {
+  resctrl_.put_process(10, {10});
+  int next = 11;
+  resctrl_.on_move = [&](int task) {
+    if (next < 14 && resctrl_.group_of(task) == kMade) resctrl_.put_process(10, {next++});
+  };
+  ASSERT_TRUE(make({10}));
+  for (const int task : {10, 11, 12, 13}) EXPECT_EQ(resctrl_.group_of(task), kMade) << task;
+  resctrl_.on_move = nullptr;
+  resctrl_.put_process(10, {14}, kMade);  // a child of one of them
+  ASSERT_TRUE(group_.undo());
+  for (const int task : {10, 11, 12, 13, 14}) EXPECT_EQ(resctrl_.group_of(task), kRoot) << task;
+}
+
+TEST_F(ResctrlGroupTest, GivesUpOnProcessesThatNeverStopStartingThreads) {
+  resctrl_.put_process(10, {10});
+  int next = 11;
+  resctrl_.on_move = [&](int task) {
+    if (resctrl_.group_of(task) == kMade) resctrl_.put_process(10, {next++});
+  };
+  const auto made = make({10});
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().code, Errc::busy);
+  EXPECT_FALSE(resctrl_.has(kMade));
+}
+
+TEST_F(ResctrlGroupTest, DoesNotMindThreadsThatEnd) {
+  resctrl_.put_process(10, {10, 11, 12});
+  resctrl_.on_move = [&](int task) {
+    if (task == 10) resctrl_.end_thread(10, 11);
+  };
+  ASSERT_TRUE(make({10}));
+  EXPECT_EQ(resctrl_.group_of(12), kMade);
+  resctrl_.end_thread(10, 12);
+  ASSERT_TRUE(group_.undo());
+  EXPECT_EQ(resctrl_.group_of(10), kRoot);
+  EXPECT_EQ(make({99}).error().code, std::errc::no_such_process);
+}
+
+TEST_F(ResctrlGroupTest, UndoesAllAfterAnErrorAndTellsTheFirst) {
+  resctrl_.put_process(10, {10, 11});
+  resctrl_.fail_task = 11;
+  resctrl_.fail_remove = EBUSY;
+  const auto made = make({10});
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().code, std::errc::operation_not_permitted) << "not that of the clean-up";
+  EXPECT_EQ(resctrl_.group_of(10), kRoot);
+  EXPECT_EQ(resctrl_.calls.back(), "remove " + kMade);
+  resctrl_.fail_make = ENOSPC;
+  EXPECT_EQ(make({10}).error().code, std::errc::no_space_on_device);
+}
+
+TEST_F(ResctrlGroupTest, ThatSomebodyElseDeletedIsNoErrorAndItsThreadsGoHome) {
+  resctrl_.add_group(kRoot + "/mon_groups/theirs");
+  resctrl_.put_process(10, {10});
+  resctrl_.put_process(10, {11}, kRoot + "/mon_groups/theirs");
+  ASSERT_TRUE(make({10}));
+  resctrl_.delete_group(kMade);
+  EXPECT_EQ(resctrl_.group_of(11), kRoot);
+  ASSERT_TRUE(group_.undo());
+  EXPECT_EQ(resctrl_.group_of(11), kRoot + "/mon_groups/theirs");
+  // And if the group where a thread was is gone, its control group takes it.
+  ASSERT_TRUE(make({10}));
+  resctrl_.delete_group(kRoot + "/mon_groups/theirs");
+  ASSERT_TRUE(group_.undo());
+  EXPECT_EQ(resctrl_.group_of(11), kRoot);
+}
+
+TEST_F(ResctrlGroupTest, TellsWhatItCouldNotUndo) {
+  resctrl_.put_process(10, {10});
+  ASSERT_TRUE(make({10}));
+  resctrl_.fail_task = 10;
+  const auto undone = group_.undo();
+  ASSERT_FALSE(undone);
+  EXPECT_EQ(undone.error().code, std::errc::operation_not_permitted);
+  EXPECT_FALSE(resctrl_.has(kMade)) << "the rest is undone";
+}
+
+TEST_F(ResctrlGroupTest, IsGoneWithItsOwner) {
+  resctrl_.put_process(10, {10});
+  {
+    ResctrlGroup other(tree_.files(), resctrl_);
+    ASSERT_TRUE(other.make(kRoot, "ours", {10}));
+  }
+  EXPECT_EQ(resctrl_.group_of(10), kRoot);
+  EXPECT_FALSE(resctrl_.has(kMade));
+}
+
+}  // namespace
+}  // namespace shmif::perf::test
