@@ -15,6 +15,7 @@ extern const Command kOptionsCommand;
 extern const Command kReportCommand;
 extern const Command kRunCommand;
 extern const Command kServerCommand;
+extern const Command kWhyCommand;
 
 /// If `words` contain "--help=NAME" or fio's "--cmdhelp[=NAME]": what 'shmifperf options NAME'
 /// prints. Throws UsageError if there is no such NAME.

@@ -1,0 +1,168 @@
+#include "perf/report/why_report.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "perf/report/json_values.hpp"
+#include "perf/report/table.hpp"
+#include "perf/report/units.hpp"
+
+namespace shmif::perf {
+namespace {
+
+/// "rx", and the thread where the job has several.
+std::string label_of(const TaskSummary& task) {
+  std::string label = task.job;
+  if (task.name != task.job) label += ' ' + task.name;
+  return printable(label) + ' ' + std::to_string(task.thread);
+}
+
+std::string table_of(const WhyResult& result, std::size_t width) {
+  Table table;
+  table.add({"thread", "running", "waiting", "asleep", "stopped", "slept", "interrupted",
+             "migrations", "faults", "major faults"});
+  for (const TaskSummary& task : result.tasks) {
+    table.add({label_of(task), format_share(task.running), format_share(task.waiting),
+               format_share(task.asleep), format_share(task.stopped), format_count(task.voluntary),
+               format_count(task.involuntary), format_count(task.migrations),
+               format_count(task.minor_faults), format_count(task.major_faults)});
+  }
+  return table.text(width);
+}
+
+std::string machine_line(const MachineSummary& machine) {
+  std::string line = "machine: steal " + format_share(machine.steal) + ", softirqs " +
+                     format_share(machine.softirq) + " of a CPU";
+  line += "; pressure of CPU " + format_share(machine.cpu_pressure) + ", memory " +
+          format_share(machine.memory_pressure) + ", disk " + format_share(machine.io_pressure);
+  if (machine.queue_drops + machine.squeezes > 0) {
+    line += "; queues of CPUs dropped " + format_counted(machine.queue_drops, "packet") +
+            ", were left early " + format_counted(machine.squeezes, "time");
+  }
+  return line;
+}
+
+std::string bus_line(const BusSummary& bus) {
+  return "bus " + printable(bus.bus) + ": " + format_counted(bus.lock_sleeps, "sleep") +
+         " for the lock, " + format_counted(bus.takeovers, "takeover") + ", " +
+         format_counted(bus.pauses, "pause") + " (" + format_seconds(bus.paused_s) + "), " +
+         format_counted(bus.stalls, "stall") + ", " + format_counted(bus.overruns, "overrun");
+}
+
+/// For a watch that found no cause: what the busiest thread did.
+std::string quiet_line(const WhyResult& result) {
+  if (result.tasks.empty()) return "nothing was seen: it ended before the first look";
+  const TaskSummary& busiest =
+      *std::ranges::max_element(result.tasks, {}, [](const TaskSummary& task) {
+        return (task.running + task.waiting.value_or(0)) * task.seconds;
+      });
+  std::string line = "nothing held it back: " + label_of(busiest) + " ran for " +
+                     format_share(busiest.running) + " of its time";
+  if (busiest.waiting) line += ", waited for a CPU for " + format_share(busiest.waiting);
+  return line + " and slept for " + format_share(busiest.asleep);
+}
+
+OrderedJson tasks_json(const WhyResult& result) {
+  auto list = OrderedJson::array();
+  for (const TaskSummary& task : result.tasks) {
+    OrderedJson one;
+    one["job"] = task.job;
+    one["name"] = task.name;
+    one["process"] = task.process;
+    one["thread"] = task.thread;
+    one["ended"] = task.ended;
+    one["seconds"] = json_number(task.seconds);
+    one["running_share"] = json_number(task.running);
+    put_or_reason(one, "waiting_share", json_number(task.waiting),
+                  "the kernel tells no run delays (schedstat)");
+    one["asleep_share"] = json_number(task.asleep);
+    one["stopped_share"] = json_number(task.stopped);
+    one["voluntary_switches"] = task.voluntary;
+    one["involuntary_switches"] = task.involuntary;
+    one["migrations"] = task.migrations;
+    one["minor_faults"] = task.minor_faults;
+    one["major_faults"] = task.major_faults;
+    list.push_back(std::move(one));
+  }
+  return list;
+}
+
+OrderedJson machine_json(const MachineSummary& machine) {
+  constexpr const char* kNoPressure = "the kernel tells no pressure (/proc/pressure)";
+  OrderedJson one;
+  one["steal_share"] = json_number(machine.steal);
+  one["softirq_share"] = json_number(machine.softirq);
+  one["queue_drops"] = machine.queue_drops;
+  one["queue_squeezes"] = machine.squeezes;
+  put_or_reason(one, "cpu_pressure_share", json_number(machine.cpu_pressure), kNoPressure);
+  put_or_reason(one, "memory_pressure_share", json_number(machine.memory_pressure), kNoPressure);
+  put_or_reason(one, "io_pressure_share", json_number(machine.io_pressure), kNoPressure);
+  return one;
+}
+
+OrderedJson buses_json(const WhyResult& result) {
+  auto list = OrderedJson::array();
+  for (const BusSummary& bus : result.buses) {
+    list.push_back({{"bus", bus.bus},
+                    {"lock_sleeps", bus.lock_sleeps},
+                    {"takeovers", bus.takeovers},
+                    {"pauses", bus.pauses},
+                    {"paused_s", json_number(bus.paused_s)},
+                    {"stalls", bus.stalls},
+                    {"overruns", bus.overruns}});
+  }
+  return list;
+}
+
+}  // namespace
+
+OrderedJson causes_json(std::span<const Cause> causes) {
+  auto list = OrderedJson::array();
+  for (const Cause& cause : causes) {
+    list.push_back({{"job", cause.job},
+                    {"cause", word_of(cause.cause)},
+                    {"begin_s", json_number(cause.begin_s)},
+                    {"end_s", json_number(cause.end_s)},
+                    {"share", json_number(cause.share)},
+                    {"of_losses_share", json_number(cause.of_losses_share)},
+                    {"sentence", cause.sentence}});
+  }
+  return list;
+}
+
+std::string why_json(const WhyResult& result) {
+  OrderedJson whole;
+  whole["seconds"] = json_number(result.seconds);
+  whole["looks"] = result.looks;
+  whole["partial"] = result.partial;
+  whole["own_cpu_share"] = json_number(result.own_share);
+  whole["causes"] = causes_json(result.causes);
+  whole["tasks"] = tasks_json(result);
+  whole["machine"] = machine_json(result.machine);
+  whole["buses"] = buses_json(result);
+  whole["missing"] = OrderedJson::array();
+  for (const MissingSource& each : result.missing) {
+    whole["missing"].push_back({{"source", each.source}, {"reason", each.reason}});
+  }
+  constexpr int kIndent = 2;
+  return whole.dump(kIndent, ' ', false, OrderedJson::error_handler_t::replace) + '\n';
+}
+
+std::string why_text(const WhyResult& result, std::size_t width) {
+  std::string head = result.partial ? "partial: stopped after " : "watched for ";
+  head += format_seconds(result.seconds) + ", " + format_counted(result.tasks.size(), "thread") +
+          ", " + format_counted(result.looks, "look") + " that took " +
+          format_share(result.own_share) + " of a CPU";
+  std::string out = wrapped(head, width, 2);
+  if (!result.tasks.empty()) out += table_of(result, width);
+  out += wrapped(machine_line(result.machine), width, 2);
+  for (const BusSummary& bus : result.buses) out += wrapped(bus_line(bus), width, 2);
+  for (const MissingSource& each : result.missing) {
+    out += wrapped("not seen: " + printable(each.reason), width, 2);
+  }
+  for (const Cause& cause : result.causes) out += wrapped(cause.sentence, width, 2);
+  if (result.causes.empty()) out += wrapped(quiet_line(result), width, 2);
+  return out;
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,222 @@
+#include "perf/why/evidence.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace shmif::perf {
+namespace {
+
+/// What a migration costs: the kernel itself takes a thread for cache-hot for this long
+/// (sched_migration_cost_ns).
+constexpr double kMigrationSeconds = 500e-6;
+/// What a page from a disk, or a reclaim at the limit of a control group, costs at least.
+constexpr double kFaultSeconds = 100e-6;
+/// Threads choose their CPUs when they begin. Later, somebody else did.
+constexpr double kSettledSeconds = 1;
+/// The longest period of a quota: a throttled time is counted when it ends.
+constexpr double kLongestPeriod = 1;
+/// Interfaces drop single packets that nobody misses, as of protocols without a listener.
+constexpr std::uint64_t kFewDrops = 10;
+
+/// The values of one thread for each cause.
+struct TaskValues {
+  std::vector<double> waited, stopped, throttled, steal, softirq, migrated, memory;
+  explicit TaskValues(std::size_t steps) {
+    for (auto* each : {&waited, &stopped, &throttled, &steal, &softirq, &migrated, &memory}) {
+      each->resize(steps);
+    }
+  }
+};
+
+const CpuStep* cpu_of(const WhySeries& series, std::size_t interval, int cpu) {
+  if (interval >= series.machine.size()) return nullptr;
+  const auto& cpus = series.machine[interval].cpus;
+  const auto at = std::ranges::find_if(cpus, [cpu](const CpuStep& c) { return c.cpu == cpu; });
+  return at == cpus.end() ? nullptr : &*at;
+}
+
+/// Seconds for which the group was throttled in each interval. More than an interval holds belongs
+/// to those before it.
+std::vector<double> throttled_seconds(const WhySeries& series, const GroupSeries& group) {
+  std::vector<double> seconds(series.ends_s.size());
+  double late = 0, since = 0;
+  for (std::size_t i = group.steps.size(); i-- > 0;) {
+    const std::size_t interval = group.first + i;
+    const double length = series.seconds_of(interval);
+    const double all = group.steps[i].throttled_us * kMicro + late;
+    seconds[interval] = std::min(all, length);
+    since = group.steps[i].throttled_us > 0 ? 0 : since + length;
+    late = since < kLongestPeriod ? all - seconds[interval] : 0;
+  }
+  return seconds;
+}
+
+/// The part of an interval for which memory was short, if the thread itself met that.
+double memory_share(const WhySeries& series, std::size_t interval, const TaskStep& step) {
+  const GroupStep* group = nullptr;
+  if (step.group != kNowhere) {
+    const GroupSeries& of = series.groups[step.group];
+    if (interval >= of.first && interval - of.first < of.steps.size()) {
+      group = &of.steps[interval - of.first];
+    }
+  }
+  const std::uint32_t reclaims = group == nullptr ? 0 : group->at_limit;
+  if (step.major_faults == 0 && reclaims == 0) return 0;
+  std::optional<std::uint32_t> pressure_us;
+  if (interval < series.machine.size()) pressure_us = series.machine[interval].memory_us;
+  if (group != nullptr && group->memory_us) pressure_us = group->memory_us;
+  const double counted = (step.major_faults + reclaims) * kFaultSeconds;
+  const double pressed = pressure_us.value_or(0) * kMicro;
+  return std::min(1.0, std::max(counted, pressed) / series.seconds_of(interval));
+}
+
+/// Divides what held the thread in one interval among the causes.
+void divide(const WhySeries& series, const TaskSeries& task, std::size_t i, TaskTime time,
+            double throttled_share, TaskValues& values) {
+  const TaskStep& step = task.steps[i];
+  const std::size_t interval = task.first + i;
+  const double length = series.seconds_of(interval);
+  if (length <= 0) return;
+  values.stopped[i] = time.stopped;
+  values.memory[i] = memory_share(series, interval, step);
+  values.migrated[i] = std::min(1.0, step.migrations * kMigrationSeconds / length);
+  // A thread that a quota takes from its CPU is not asleep, although nobody counts a wait.
+  const bool was_pushed = step.involuntary > 0 || step.state == 'R' || time.waiting > 0;
+  const double ready = time.waiting + time.held + (was_pushed ? time.asleep : 0);
+  const double throttled = std::min(throttled_share, ready);
+  values.throttled[i] = throttled;
+  const double of_held = std::min(throttled, time.held);
+  time.held -= of_held;
+  time.waiting -= std::min(throttled - of_held, time.waiting);
+  // Steal and softirqs hold back only a thread that wants the CPU.
+  const double wanted = time.running + time.waiting + time.held;
+  if (const CpuStep* cpu = cpu_of(series, interval, step.cpu); cpu != nullptr) {
+    values.steal[i] = std::min(cpu->steal_us * kMicro / length, wanted);
+    values.softirq[i] = std::min(cpu->softirq_us * kMicro / length, wanted);
+    time.held -= std::min(values.steal[i], time.held);
+  }
+  values.waited[i] = time.waiting + time.held;
+}
+
+std::vector<double> throttled_shares(const WhySeries& series, const TaskSeries& task) {
+  std::vector<double> shares(task.steps.size());
+  std::uint16_t known = kNowhere;
+  std::vector<double> seconds;
+  for (std::size_t i = 0; i < task.steps.size(); ++i) {
+    const std::uint16_t group = task.steps[i].group;
+    if (group == kNowhere) continue;
+    if (group != known) seconds = throttled_seconds(series, series.groups[group]);
+    known = group;
+    const double length = series.seconds_of(task.first + i);
+    if (length > 0) shares[i] = seconds[task.first + i] / length;
+  }
+  return shares;
+}
+
+/// For each time that somebody moved the thread from its CPU.
+std::vector<Evidence> moves_of(const TaskSeries& task) {
+  std::vector<Evidence> moves;
+  for (const AffinityChange& change : task.changes) {
+    const std::size_t i = change.interval - task.first;
+    if (i >= task.steps.size() || !task.steps[i].moved) continue;
+    moves.push_back({.kind = CauseKind::migrated,
+                     .job = task.job,
+                     .first = change.interval,
+                     .values = {kMigrationSeconds},
+                     .task = &task,
+                     .change = &change});
+  }
+  return moves;
+}
+
+}  // namespace
+
+std::vector<Evidence> task_evidence(const WhySeries& series, const TaskSeries& task,
+                                    const WhyThresholds& thresholds) {
+  const std::vector<TaskTime> times = account_of(series, task);
+  const std::vector<double> throttled = throttled_shares(series, task);
+  TaskValues values(times.size());
+  for (std::size_t i = 0; i < times.size(); ++i) {
+    divide(series, task, i, times[i], throttled[i], values);
+  }
+  std::vector<Evidence> all = moves_of(task);
+  std::erase_if(all, [&](const Evidence& move) {
+    return series.begin_of(move.first) - task.born_s < kSettledSeconds;
+  });
+  const auto add = [&](CauseKind kind, std::vector<double>& of, double threshold) {
+    all.push_back({.kind = kind,
+                   .job = task.job,
+                   .first = task.first,
+                   .values = std::move(of),
+                   .threshold = threshold,
+                   .task = &task});
+  };
+  add(CauseKind::waited_for_cpu, values.waited, thresholds.waited);
+  add(CauseKind::stopped, values.stopped, thresholds.stopped);
+  add(CauseKind::throttled, values.throttled, thresholds.throttled);
+  add(CauseKind::migrated, values.migrated, thresholds.migrated);
+  add(CauseKind::steal, values.steal, thresholds.steal);
+  add(CauseKind::softirq, values.softirq, thresholds.softirq);
+  add(CauseKind::memory, values.memory, thresholds.memory);
+  return all;
+}
+
+std::vector<Evidence> device_evidence(const WhySeries& series, std::size_t job,
+                                      const WhyThresholds& thresholds) {
+  std::vector<Evidence> all;
+  if (!series.jobs[job].uses_network) return all;
+  const auto share = [](std::uint64_t packets, std::uint64_t drops) {
+    if (drops < kFewDrops) return 0.0;
+    return static_cast<double>(drops) / static_cast<double>(packets + drops);
+  };
+  const auto& nets = series.jobs[job].nets;
+  for (const DeviceSeries& device : series.devices) {
+    if (std::ranges::find(nets, device.net) == nets.end()) continue;
+    Evidence each{.kind = CauseKind::device_queue,
+                  .job = job,
+                  .first = device.first,
+                  .threshold = thresholds.device,
+                  .device = &device};
+    for (const DeviceStep& step : device.steps) {
+      each.values.push_back(
+          std::max(share(step.tx_packets, step.tx_drops), share(step.rx_packets, step.rx_drops)));
+    }
+    all.push_back(std::move(each));
+  }
+  // The queues of the CPUs, which packets of all interfaces pass.
+  Evidence queues{.kind = CauseKind::softirq, .job = job, .threshold = thresholds.device};
+  for (const MachineStep& step : series.machine) {
+    std::uint64_t packets = 0, drops = 0;
+    for (const CpuStep& cpu : step.cpus) {
+      packets += cpu.packets;
+      drops += cpu.drops;
+    }
+    queues.values.push_back(share(packets, drops));
+  }
+  all.push_back(std::move(queues));
+  return all;
+}
+
+std::vector<Evidence> port_evidence(const WhySeries& series, const PortSeries& port,
+                                    const WhyThresholds& thresholds) {
+  if (!port.job) return {};
+  constexpr double kCooldownSeconds = 50e-6;  // a sleep for the lock lasts at least that long
+  Evidence lock{.kind = CauseKind::bus_lock,
+                .job = *port.job,
+                .first = port.first,
+                .threshold = thresholds.bus,
+                .port = &port};
+  Evidence pause = lock;
+  pause.kind = CauseKind::bus_pause;
+  for (std::size_t i = 0; i < port.steps.size(); ++i) {
+    const double length = series.seconds_of(port.first + i);
+    const auto share = [length](double seconds) {
+      return length > 0 ? std::min(1.0, seconds / length) : 0.0;
+    };
+    lock.values.push_back(share(port.steps[i].lock_sleeps * kCooldownSeconds));
+    pause.values.push_back(share(static_cast<double>(port.steps[i].paused_us) * kMicro));
+  }
+  return {std::move(lock), std::move(pause)};
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,44 @@
+#pragma once
+// How much each cause held a job back, interval by interval. Internal to perf/why.
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "perf/why/analysis.hpp"
+#include "perf/why/windows.hpp"
+
+namespace shmif::perf {
+
+/// A cause of one job as the values of its intervals, and how to tell it in a sentence.
+struct Evidence {
+  CauseKind kind{};
+  std::size_t job = 0;
+  std::size_t first = 0;
+  std::vector<double> values{};
+  double threshold = 0;
+  const TaskSeries* task = nullptr;        ///< whom it held back; null: the job as a whole
+  const DeviceSeries* device = nullptr;    ///< of device_queue
+  const PortSeries* port = nullptr;        ///< of bus_lock and bus_pause
+  const AffinityChange* change = nullptr;  ///< of migrated: always worth naming
+};
+
+/// Of one thread: waits, stops, quotas, steal, softirqs, migrations, memory.
+std::vector<Evidence> task_evidence(const WhySeries& series, const TaskSeries& task,
+                                    const WhyThresholds& thresholds);
+/// Of the interfaces of a job's namespaces, and of the queues of the CPUs before them.
+std::vector<Evidence> device_evidence(const WhySeries& series, std::size_t job,
+                                      const WhyThresholds& thresholds);
+/// Of a port of a watched job.
+std::vector<Evidence> port_evidence(const WhySeries& series, const PortSeries& port,
+                                    const WhyThresholds& thresholds);
+
+/// The evidence in words, without what happened to the traffic: "rx was runnable but not running
+/// for 61 % of 2.0 s to 4.0 s".
+std::string sentence_of(const WhySeries& series, const Evidence& evidence, const Window& window);
+/// "61 %", "4.2 %", "100 %".
+std::string percent_text(double share);
+/// "2.0 s"
+std::string second_text(double seconds);
+
+}  // namespace shmif::perf

@@ -1,0 +1,59 @@
+#pragma once
+// The control groups of watched processes: how long a quota throttled them, and how often they met
+// a memory limit. A limit of a group above counts as well.
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "perf/watch/kernel_files.hpp"
+#include "perf/why/repeated_file.hpp"
+#include "perf/why/series.hpp"
+
+namespace shmif::perf {
+
+/// Threads: one at a time. Blocks: never for long.
+class GroupWatch {
+ public:
+  explicit GroupWatch(const KernelFiles& files);
+
+  /// The number, in `series.groups`, of the groups that a text of /proc/PID/cgroup names; kNowhere
+  /// if they have no limits. Begins to watch them.
+  std::uint16_t find(std::string_view text, WhySeries& series);
+  /// Adds a step to each of them.
+  void sample(WhySeries& series);
+
+ private:
+  /// A file with counts that only grow.
+  struct Source {
+    RepeatedFile file;
+    enum class Of : std::uint8_t { cpu, memory_events, memory_failures, memory_pressure } of;
+    std::uint64_t throttled_us = 0, periods = 0, count = 0;
+  };
+  struct Group {
+    std::size_t number = 0;
+    std::vector<Source> sources{};
+  };
+  struct Mount {
+    std::string where, root;
+    bool second = false;                   ///< of version 2
+    std::vector<std::string> controllers;  ///< of version 1
+  };
+
+  void read_mounts();
+  const Mount* mount_of(std::string_view controller) const;
+  void add_sources(Group& group, const Mount& mount, std::string path, Source::Of of,
+                   const char* file) const;
+  void add_line(Group& group, GroupSeries& series, std::string_view line);
+  bool read(Source& source, GroupStep& step);
+
+  const KernelFiles files_;
+  std::vector<Mount> mounts_;
+  std::map<std::string, std::uint16_t, std::less<>> known_;
+  std::vector<Group> groups_;
+  std::vector<char> buffer_;
+};
+
+}  // namespace shmif::perf

@@ -1,0 +1,173 @@
+#include "perf/why/kernel_text.hpp"
+
+#include <algorithm>
+
+#include "base/quantity.hpp"
+
+namespace shmif::perf {
+namespace {
+
+/// Takes the next line from `text`, without its end.
+std::string_view next_line(std::string_view& text) {
+  const std::size_t end = std::min(text.find('\n'), text.size());
+  const std::string_view line = text.substr(0, end);
+  text.remove_prefix(std::min(end + 1, text.size()));
+  return line;
+}
+
+/// Takes the next word from `line`; empty at its end.
+std::string_view next_word(std::string_view& line) {
+  const std::size_t begin = std::min(line.find_first_not_of(" \t"), line.size());
+  line.remove_prefix(begin);
+  const std::size_t end = std::min(line.find_first_of(" \t"), line.size());
+  const std::string_view word = line.substr(0, end);
+  line.remove_prefix(end);
+  return word;
+}
+
+std::uint64_t number(std::string_view word, int radix = 10) {
+  return base::read_digits(word, radix).value_or(0);
+}
+
+/// The first number of the line that begins with `key`, behind blanks and a colon.
+std::optional<std::uint64_t> number_behind(std::string_view text, std::string_view key) {
+  for (std::size_t at = text.find(key); at != std::string_view::npos; at = text.find(key, at + 1)) {
+    if (at != 0 && text[at - 1] != '\n') continue;
+    std::string_view rest = text.substr(at + key.size());
+    std::string_view line = next_line(rest);
+    if (line.empty() || line.find_first_of(" \t:") != 0) continue;
+    line.remove_prefix(std::min(line.find_first_not_of(" \t:"), line.size()));
+    return base::read_digits(next_word(line));
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<SchedStat> read_schedstat(std::string_view text) {
+  std::string_view line = next_line(text);
+  const auto run = base::read_digits(next_word(line));
+  const auto wait = base::read_digits(next_word(line));
+  const auto turns = base::read_digits(next_word(line));
+  if (!run || !wait || !turns) return std::nullopt;
+  return SchedStat{*run, *wait, *turns};
+}
+
+SwitchCounts read_sched(std::string_view text) {
+  return {number_behind(text, "se.nr_migrations"), number_behind(text, "nr_voluntary_switches"),
+          number_behind(text, "nr_involuntary_switches")};
+}
+
+SwitchCounts read_status_switches(std::string_view text) {
+  return {std::nullopt, number_behind(text, "voluntary_ctxt_switches"),
+          number_behind(text, "nonvoluntary_ctxt_switches")};
+}
+
+std::string read_allowed(std::string_view text) {
+  constexpr std::string_view kKey = "\nCpus_allowed_list:";
+  const std::size_t at = text.find(kKey);
+  if (at == std::string_view::npos) return {};
+  std::string_view rest = text.substr(at + kKey.size());
+  std::string_view line = next_line(rest);
+  return std::string(next_word(line));
+}
+
+bool list_has(std::string_view list, int number) {
+  while (!list.empty()) {
+    const std::size_t end = std::min(list.find(','), list.size());
+    const std::string_view part = list.substr(0, end);
+    list.remove_prefix(std::min(end + 1, list.size()));
+    const std::size_t dash = std::min(part.find('-'), part.size());
+    const auto first = base::read_digits(part.substr(0, dash));
+    const auto last = dash == part.size() ? first : base::read_digits(part.substr(dash + 1));
+    if (!first || !last || number < 0) continue;
+    const auto wanted = static_cast<std::uint64_t>(number);
+    if (*first <= wanted && wanted <= *last) return true;
+  }
+  return false;
+}
+
+std::vector<CpuTicks> read_cpu_ticks(std::string_view text) {
+  std::vector<CpuTicks> cpus;
+  while (text.starts_with("cpu")) {
+    std::string_view line = next_line(text);
+    const auto cpu = base::read_digits(next_word(line).substr(3));
+    if (!cpu) continue;                // the sum of all
+    constexpr int kBeforeSoftirq = 6;  // user, nice, system, idle, iowait, irq
+    for (int i = 0; i < kBeforeSoftirq; ++i) next_word(line);
+    CpuTicks ticks{.cpu = static_cast<unsigned>(*cpu)};
+    ticks.softirq = number(next_word(line));
+    ticks.steal = number(next_word(line));
+    cpus.push_back(ticks);
+  }
+  return cpus;
+}
+
+std::vector<SoftnetCounts> read_softnet(std::string_view text) {
+  constexpr int kHex = 16;
+  constexpr int kCpuWord = 12;  // since Linux 5.10; before, the lines are in the order of the CPUs
+  std::vector<SoftnetCounts> cpus;
+  while (!text.empty()) {
+    std::string_view line = next_line(text);
+    SoftnetCounts counts{.cpu = static_cast<unsigned>(cpus.size())};
+    counts.packets = number(next_word(line), kHex);
+    counts.drops = number(next_word(line), kHex);
+    counts.squeezes = number(next_word(line), kHex);
+    for (int i = 3; i < kCpuWord; ++i) next_word(line);
+    if (const auto cpu = base::read_digits(next_word(line), kHex)) {
+      counts.cpu = static_cast<unsigned>(*cpu);
+    }
+    cpus.push_back(counts);
+  }
+  return cpus;
+}
+
+std::vector<DeviceCounts> read_devices(std::string_view text) {
+  std::vector<DeviceCounts> devices;
+  while (!text.empty()) {
+    std::string_view line = next_line(text);
+    const std::size_t colon = line.rfind(':');
+    if (colon == std::string_view::npos) continue;  // a heading
+    DeviceCounts device;
+    std::string_view name = line.substr(0, colon);
+    device.name = next_word(name);
+    line.remove_prefix(colon + 1);
+    constexpr std::size_t kWords = 16;
+    constexpr std::size_t kRxPackets = 1, kRxDrops = 3, kTxPackets = 9, kTxDrops = 11;
+    for (std::size_t i = 0; i < kWords; ++i) {
+      const std::uint64_t value = number(next_word(line));
+      if (i == kRxPackets) device.rx_packets = value;
+      if (i == kRxDrops) device.rx_drops = value;
+      if (i == kTxPackets) device.tx_packets = value;
+      if (i == kTxDrops) device.tx_drops = value;
+    }
+    devices.push_back(std::move(device));
+  }
+  return devices;
+}
+
+std::optional<std::uint64_t> read_pressure(std::string_view text) {
+  std::string_view line = next_line(text);
+  constexpr std::string_view kTotal = "total=";
+  const std::size_t at = line.find(kTotal);
+  if (!line.starts_with("some ") || at == std::string_view::npos) return std::nullopt;
+  line.remove_prefix(at + kTotal.size());
+  return base::read_digits(next_word(line));
+}
+
+std::optional<std::uint64_t> read_keyed(std::string_view text, std::string_view key) {
+  return number_behind(text, key);
+}
+
+std::vector<int> read_numbers(std::string_view text) {
+  std::vector<int> numbers;
+  while (!text.empty()) {
+    std::string_view line = next_line(text);
+    for (std::string_view word = next_word(line); !word.empty(); word = next_word(line)) {
+      if (const auto value = base::read_digits(word)) numbers.push_back(static_cast<int>(*value));
+    }
+  }
+  return numbers;
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,41 @@
+#include "perf/why/repeated_file.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace shmif::perf {
+namespace {
+
+/// The kernel hands such files out in pieces of a page, less one line at most. So a first piece
+/// that is shorter than this is the whole, and needs no second call to tell.
+constexpr std::size_t kSurelyWhole = 2048;
+constexpr std::size_t kMostBytes = std::size_t{4} << 20U;
+
+}  // namespace
+
+std::optional<std::string_view> RepeatedFile::read(std::vector<char>& buffer) {
+  constexpr std::size_t kFirstBytes = 16384;
+  if (buffer.empty()) buffer.resize(kFirstBytes);
+  if (!file_) file_.reset(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  error_ = file_ ? 0 : errno;
+  if (!file_) return std::nullopt;
+  std::size_t size = 0;
+  for (;;) {  // until the end, or the limit
+    const ssize_t got =
+        ::pread(file_.get(), buffer.data() + size, buffer.size() - size, static_cast<off_t>(size));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) {
+      error_ = errno;
+      return std::nullopt;
+    }
+    const bool first = size == 0;
+    size += static_cast<std::size_t>(got);
+    if (got == 0 || (first && size < kSurelyWhole) || size >= kMostBytes) break;
+    if (size == buffer.size()) buffer.resize(2 * buffer.size());
+  }
+  return std::string_view(buffer.data(), size);
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,64 @@
+#pragma once
+// Looks at watched processes, their machine and their buses again and again.
+//
+// A look costs some 15 us for each thread that runs, so that ten jobs at ten looks a second take
+// less than 0.5 % of a CPU. A long watch looks less often: its data would grow without limit
+// otherwise, and nobody reads tenths of seconds of a day.
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <list>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "perf/watch/kernel_files.hpp"
+#include "perf/why/group_watch.hpp"
+#include "perf/why/machine_watch.hpp"
+#include "perf/why/port_watch.hpp"
+#include "perf/why/series.hpp"
+#include "perf/why/task_watch.hpp"
+
+namespace shmif::perf {
+
+/// Threads: one at a time. Blocks: never for long.
+class WhySampler {
+ public:
+  /// The time is 0 s at `origin_ns`, on CLOCK_MONOTONIC.
+  WhySampler(const KernelFiles& files, std::uint64_t origin_ns);
+
+  /// Result: the number of the job.
+  std::size_t add_job(std::string name, bool uses_network = true);
+  /// Watches a process and its children as part of a job. Result: false if there is no such process
+  /// (it may have ended).
+  bool add_process(std::size_t job, pid_t pid) { return tasks_.add(pid, job); }
+  /// Errors: those of Bus::open.
+  Result<void> add_bus(const std::string& path);
+
+  /// Takes a look. The first one only notes where the counters stand. `now_ns`: on CLOCK_MONOTONIC.
+  void sample(std::uint64_t now_ns);
+  /// When the next look is due: `interval_ns` after the last one, and later the longer the watch.
+  std::uint64_t next_ns(std::uint64_t interval_ns) const noexcept;
+  bool have_ended() const noexcept { return tasks_.have_ended(); }
+
+  const WhySeries& series() const noexcept { return series_; }
+  /// CPU time of all looks.
+  double own_seconds() const noexcept { return own_seconds_; }
+
+ private:
+  WhySeries series_;
+  std::uint64_t origin_ns_, last_ns_ = 0;
+  MachineWatch machine_;
+  GroupWatch groups_;
+  NetWatch nets_;
+  TaskWatch tasks_;
+  std::list<PortWatch> buses_;
+  bool begun_ = false;
+  double own_seconds_ = 0;
+};
+
+/// What the watched ports of buses lost, as the traffic of their jobs.
+std::vector<JobTraffic> traffic_of_ports(const WhySeries& series);
+
+}  // namespace shmif::perf

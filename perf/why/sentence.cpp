@@ -1,0 +1,161 @@
+// What is told about a cause, with the counts that show it.
+
+#include <array>
+#include <cmath>
+#include <cstdio>
+
+#include "base/printable.hpp"
+#include "perf/why/evidence.hpp"
+
+namespace shmif::perf {
+namespace {
+
+std::string count_text(std::uint64_t count) {
+  std::string text = std::to_string(count);
+  constexpr std::size_t kGroup = 3;
+  for (std::size_t at = text.size(); at > kGroup;) {
+    at -= kGroup;
+    text.insert(at, 1, ',');
+  }
+  return text;
+}
+
+std::string counted(std::uint64_t count, const std::string& thing) {
+  return count_text(count) + ' ' + thing + (count == 1 ? "" : "s");
+}
+
+/// Sums a figure of the steps of a window.
+template <class Series, class Figure>
+std::uint64_t sum(const Series& of, const Window& window, Figure figure) {
+  std::uint64_t all = 0;
+  for (std::size_t i = window.begin; i < window.end; ++i) {
+    if (i >= of.first && i - of.first < of.steps.size()) all += figure(of.steps[i - of.first]);
+  }
+  return all;
+}
+
+/// The job, and which of its threads, if it is not the job's own.
+std::string subject_of(const WhySeries& series, const Evidence& evidence) {
+  std::string name = base::printable(series.jobs[evidence.job].name);
+  std::size_t tasks = 0;
+  for (const TaskSeries& task : series.tasks) tasks += task.job == evidence.job ? 1U : 0U;
+  if (evidence.task == nullptr || tasks < 2) return name;
+  const TaskSeries& task = *evidence.task;
+  const bool is_process = task.id.number == task.process;
+  return name + (is_process ? " (process " : " (thread ") + std::to_string(task.id.number) + ", " +
+         base::printable(task.name) + ')';
+}
+
+std::string group_of(const WhySeries& series, const Evidence& evidence, const Window& window) {
+  const TaskSeries& task = *evidence.task;
+  const std::size_t i = window.end - 1 - task.first;
+  if (i >= task.steps.size() || task.steps[i].group == kNowhere) return "its control group";
+  const GroupSeries& group = series.groups[task.steps[i].group];
+  const bool memory = evidence.kind == CauseKind::memory;
+  return "its control group " + base::printable(memory ? group.memory_name : group.name);
+}
+
+/// The CPU on which the thread was in most intervals of the window.
+int cpu_of(const Evidence& evidence, const Window& window) {
+  const TaskSeries& task = *evidence.task;
+  const std::size_t i = (window.begin + window.end) / 2 - task.first;
+  return i < task.steps.size() ? task.steps[i].cpu : -1;
+}
+
+std::string memory_words(const WhySeries& series, const Evidence& evidence, const Window& window) {
+  const std::uint64_t faults =
+      sum(*evidence.task, window, [](const TaskStep& s) { return s.major_faults; });
+  std::uint64_t limits = 0;
+  const std::size_t last = window.end - 1 - evidence.task->first;
+  const std::uint16_t group =
+      last < evidence.task->steps.size() ? evidence.task->steps[last].group : kNowhere;
+  if (group != kNowhere) {
+    limits = sum(series.groups[group], window, [](const GroupStep& s) { return s.at_limit; });
+  }
+  std::string why = counted(faults, "major fault");
+  if (limits > 0) {
+    why +=
+        ", and " + group_of(series, evidence, window) + " met its limit " + counted(limits, "time");
+  }
+  return why;
+}
+
+std::string device_words(const DeviceSeries& device, const Window& window) {
+  const auto sent = sum(device, window, [](const DeviceStep& s) { return s.tx_drops; });
+  const auto received = sum(device, window, [](const DeviceStep& s) { return s.rx_drops; });
+  std::string words = "the interface " + base::printable(device.name) + " dropped ";
+  if (sent >= received) return words + counted(sent, "packet") + " that were to be sent, ";
+  return words + counted(received, "packet") + " that it had received, ";
+}
+
+std::string softnet_words(const WhySeries& series, const Window& window) {
+  std::uint64_t drops = 0;
+  for (std::size_t i = window.begin; i < window.end; ++i) {
+    for (const CpuStep& cpu : series.machine[i].cpus) drops += cpu.drops;
+  }
+  return "the kernel dropped " + counted(drops, "packet") +
+         " because a CPU's queue was full (softnet_stat), ";
+}
+
+}  // namespace
+
+std::string percent_text(double share) {
+  std::array<char, 32> text{};
+  const double percent = share * 100;
+  constexpr double kWhole = 10;  // from here on without decimals
+  std::snprintf(text.data(), text.size(), percent >= kWhole || percent == 0 ? "%.0f %%" : "%.2g %%",
+                percent);
+  return text.data();
+}
+
+std::string second_text(double seconds) {
+  std::array<char, 64> text{};
+  std::snprintf(text.data(), text.size(), "%.1f s", seconds + 0.0);
+  return text.data();
+}
+
+std::string sentence_of(const WhySeries& series, const Evidence& evidence, const Window& window) {
+  const std::string who = subject_of(series, evidence);
+  const std::string range = second_text(series.begin_of(window.begin)) + " to " +
+                            second_text(series.ends_s[window.end - 1]);
+  const std::string during = percent_text(window.share) + " of " + range;
+  switch (evidence.kind) {
+    case CauseKind::waited_for_cpu: return who + " was runnable but not running for " + during;
+    case CauseKind::stopped: return who + " was stopped by a signal or a debugger for " + during;
+    case CauseKind::throttled:
+      return who + " was throttled by the CPU quota of " + group_of(series, evidence, window) +
+             " for " + during;
+    case CauseKind::steal:
+      return "the hypervisor took CPU " + std::to_string(cpu_of(evidence, window)) + " from " +
+             who + " for " + during;
+    case CauseKind::softirq:
+      if (evidence.task == nullptr) return softnet_words(series, window) + during;
+      return "CPU " + std::to_string(cpu_of(evidence, window)) + ", where " + who +
+             " ran, was in softirqs for " + during;
+    case CauseKind::device_queue: return device_words(*evidence.device, window) + during;
+    case CauseKind::memory:
+      return who + " waited for memory for " + during + " (" +
+             memory_words(series, evidence, window) + ')';
+    case CauseKind::bus_lock:
+      return who + " slept for the lock of the bus for at least " + during + " (" +
+             counted(sum(*evidence.port, window, [](const PortStep& s) { return s.lock_sleeps; }),
+                     "time") +
+             ')';
+    case CauseKind::bus_pause:
+      return who + " was paused for slow ports of the bus for " + during + " (" +
+             counted(sum(*evidence.port, window, [](const PortStep& s) { return s.pauses; }),
+                     "time") +
+             ')';
+    case CauseKind::migrated: break;
+  }
+  if (evidence.change != nullptr) {
+    return who + " was moved to another CPU from " + range + ": its CPUs were changed from " +
+           evidence.change->from + " to " + evidence.change->to;
+  }
+  return who + " was moved between CPUs " +
+         counted(sum(*evidence.task, window, [](const TaskStep& s) { return s.migrations; }),
+                 "time") +
+         " from " + range;
+}
+
+}  // namespace shmif::perf

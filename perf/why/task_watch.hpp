@@ -1,0 +1,94 @@
+#pragma once
+// The threads of watched processes, of their children, and of the children of these.
+//
+// Files of a thread stay open, and an open file never becomes that of a later thread of the same
+// number. So a thread that has ended is noticed at the next look, and cannot be mixed up.
+
+#include <dirent.h>
+#include <sched.h>
+
+#include <cstdint>
+#include <list>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "perf/watch/kernel_files.hpp"
+#include "perf/why/group_watch.hpp"
+#include "perf/why/machine_watch.hpp"
+#include "perf/why/repeated_file.hpp"
+#include "perf/why/series.hpp"
+
+namespace shmif::perf {
+
+/// Threads: one at a time. Blocks: never for long.
+class TaskWatch {
+ public:
+  /// Notes in `series` what this kernel does not tell.
+  /// `origin_s`: the begin of the series on CLOCK_MONOTONIC.
+  TaskWatch(const KernelFiles& files, WhySeries& series, double origin_s);
+
+  /// Watches a process as part of a job. Result: false if there is no such process, or it is
+  /// watched already.
+  bool add(pid_t pid, std::size_t job);
+  /// Takes a look at all threads. Each that was known before gets a step for the newest interval.
+  void sample(WhySeries& series, GroupWatch& groups, NetWatch& nets);
+  /// The job of a process, by its number here or in its own pid namespace; empty: not watched.
+  std::optional<std::size_t> job_of(pid_t pid) const;
+  /// Whether all processes that were added have ended.
+  bool have_ended() const noexcept { return processes_.empty(); }
+
+ private:
+  struct Counters {
+    std::uint64_t run_us = 0, wait_us = 0, turns = 0;
+    std::uint64_t migrations = 0, voluntary = 0, involuntary = 0;
+    std::uint64_t minor_faults = 0, major_faults = 0;
+  };
+  struct Thread {
+    pid_t number = 0;
+    std::size_t series = 0;  ///< its number in `series.tasks`
+    RepeatedFile stat, schedstat, sched, status, children;
+    Counters before;
+    cpu_set_t mask{};
+    std::string allowed;
+    int cpu = -1;
+    bool seen = false, begun = false;
+
+    void close() noexcept {
+      for (RepeatedFile* file : {&stat, &schedstat, &sched, &status, &children}) file->close();
+    }
+  };
+  struct Process {
+    pid_t pid = 0, inner_pid = 0;
+    std::size_t job = 0;
+    std::unique_ptr<DIR, int (*)(DIR*)> folder{nullptr, nullptr};
+    RepeatedFile cgroup;
+    std::uint16_t group = kNowhere;
+    std::list<Thread> threads;
+  };
+
+  void find_threads(Process& process, WhySeries& series);
+  void begin(Process& process, Thread& thread, const TaskStat& stat, WhySeries& series);
+  bool look(Process& process, Thread& thread, WhySeries& series);
+  void count(Thread& thread, const TaskStat& stat, TaskStep& step, WhySeries& series);
+  void count_switches(Thread& thread, const TaskStat& stat, TaskStep& step);
+  void look_at_affinity(Thread& thread, TaskStep& step, TaskSeries& task, std::size_t interval);
+  std::optional<std::string> allowed_now(Thread& thread);
+  void find_children();
+  void search_children();
+  void place(Process& process, WhySeries& series, GroupWatch& groups, NetWatch& nets);
+
+  const KernelFiles files_;
+  const bool live_;  ///< the files are this machine's, so system calls tell the same
+  bool has_sched_ = false, has_children_ = false;
+  std::uint64_t tick_ns_;
+  double boot_s_;  ///< when the machine was booted, since the begin of the series
+  std::list<Process> processes_;
+  std::map<pid_t, std::size_t> jobs_;  ///< of all processes that were ever watched
+  std::uint64_t looks_ = 0;
+  bool too_many_ = false;  ///< threads, to keep their files open
+  std::vector<char> buffer_;
+};
+
+}  // namespace shmif::perf

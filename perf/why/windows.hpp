@@ -1,0 +1,27 @@
+#pragma once
+// Joins intervals in which something happened to windows of time.
+//
+// Threads: any. Blocks: never.
+
+#include <span>
+#include <vector>
+
+#include "perf/why/series.hpp"
+
+namespace shmif::perf {
+
+struct Window {
+  std::size_t begin = 0, end = 0;  ///< numbers of intervals; the end is not part of it
+  double share = 0;                ///< mean of the values, weighted by the lengths of the intervals
+  double held_s = 0;               ///< share times length
+};
+
+/// Intervals that lie closer to each other than this are one window: a cause that pauses for less
+/// is the same cause. Three samples at 10 Hz, so one that was missed does not cut a window in two.
+inline constexpr double kJoinSeconds = 0.35;
+
+/// The windows in which `values` reach `threshold`; values[i] belongs to interval first + i.
+std::vector<Window> windows_of(const WhySeries& series, std::size_t first,
+                               std::span<const double> values, double threshold);
+
+}  // namespace shmif::perf

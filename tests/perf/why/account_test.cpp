@@ -1,0 +1,123 @@
+// How a thread spent its time, from counters that the kernel advances late.
+
+#include "perf/why/account.hpp"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "perf/why/windows.hpp"
+#include "tests/perf/why/why_series.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+TEST(Account, OfATurnIsRunningWaitingAndAsleep) {
+  const WhySeries series = quiet_series(2);
+  for (const TaskTime& time : account_of(series, series.tasks[0])) {
+    EXPECT_NEAR(time.running, 0.05, 1e-9);
+    EXPECT_NEAR(time.waiting, 0.005, 1e-9);
+    EXPECT_NEAR(time.asleep, 0.945, 1e-9);
+    EXPECT_EQ(time.held + time.stopped, 0);
+  }
+}
+
+/// A thread that waits for 350 ms: the kernel counts that when it runs again.
+TEST(Account, PutsAWaitWhereItWas) {
+  WhySeries series = quiet_series(6);
+  auto& steps = series.tasks[0].steps;
+  for (const std::size_t i : {1, 2, 3}) {
+    steps[i] = {.cpu = 1, .state = 'R'};
+  }
+  steps[1].run_us = 20'000;  // it slept and ran, and waits from the middle of this interval on
+  steps[1].voluntary = 1;
+  steps[4].run_us = 10'000;
+  steps[4].wait_us = 350'000;
+  const auto times = account_of(series, series.tasks[0]);
+  EXPECT_NEAR(times[4].waiting, 0.9, 1e-9);
+  EXPECT_NEAR(times[3].waiting, 1.0, 1e-9);
+  EXPECT_NEAR(times[2].waiting, 1.0, 1e-9);
+  EXPECT_NEAR(times[1].waiting, 0.6, 1e-9);
+  EXPECT_NEAR(times[1].asleep, 0.2, 1e-9);
+  EXPECT_NEAR(times[0].waiting, 0.005, 1e-9) << "it was asleep at this border";
+}
+
+TEST(Account, TellsTimeThatNobodyCountsFromSleep) {
+  WhySeries series = quiet_series(3);
+  auto& steps = series.tasks[0].steps;
+  steps[0].state = 'R';
+  steps[1] = {.run_us = 30'000, .state = 'R'};
+  steps[2] = {.run_us = 30'000, .voluntary = 1, .state = 'R'};
+  const auto times = account_of(series, series.tasks[0]);
+  EXPECT_NEAR(times[1].held, 0.7, 1e-9);
+  EXPECT_EQ(times[2].held, 0) << "it slept in between";
+  EXPECT_NEAR(times[2].asleep, 0.7, 1e-9);
+}
+
+TEST(Account, SeesAStopFromBorderToBorder) {
+  WhySeries series = quiet_series(4);
+  auto& steps = series.tasks[0].steps;
+  for (const std::size_t i : {1, 2}) steps[i] = {.cpu = 1, .state = 'T'};
+  steps[3] = {.cpu = 1, .state = 'S'};
+  const auto times = account_of(series, series.tasks[0]);
+  EXPECT_EQ(times[0].stopped, 0);
+  EXPECT_NEAR(times[1].stopped, 0.5, 1e-9) << "it began somewhere in the interval";
+  EXPECT_NEAR(times[2].stopped, 1, 1e-9);
+  EXPECT_NEAR(times[3].stopped, 0.5, 1e-9);
+}
+
+TEST(Account, AddsUpToWholeIntervalsWhateverTheCounters) {
+  std::mt19937 random(42);
+  const auto below = [&random](std::uint32_t limit) {
+    return static_cast<std::uint32_t>(random() % limit);
+  };
+  for (int round = 0; round < 200; ++round) {
+    WhySeries series = quiet_series(1 + below(20));
+    for (TaskStep& step : series.tasks[0].steps) {
+      step.run_us = below(3) == 0 ? below(400'000) : below(100'000);
+      step.wait_us = below(3) == 0 ? below(4'000'000) : 0;
+      step.voluntary = below(2);
+      step.state = "RSDTtZ?"[below(7)];
+    }
+    for (const TaskTime& time : account_of(series, series.tasks[0])) {
+      for (const double share :
+           {time.running, time.waiting, time.held, time.stopped, time.asleep}) {
+        EXPECT_GE(share, 0) << "round " << round;
+        EXPECT_LE(share, 1) << "round " << round;
+      }
+      EXPECT_NEAR(time.running + time.waiting + time.held + time.stopped + time.asleep, 1, 1e-9);
+    }
+  }
+}
+
+std::vector<std::pair<std::size_t, std::size_t>> borders(const std::vector<double>& values) {
+  const WhySeries series = quiet_series(values.size());
+  std::vector<std::pair<std::size_t, std::size_t>> found;
+  for (const Window& window : windows_of(series, 0, values, 0.1)) {
+    found.emplace_back(window.begin, window.end);
+  }
+  return found;
+}
+
+TEST(Windows, JoinIntervalsThatAreCloseAndAlike) {
+  using Borders = std::vector<std::pair<std::size_t, std::size_t>>;
+  EXPECT_EQ(borders({0, 0, 0}), Borders());
+  EXPECT_EQ(borders({0, .5, .5, 0}), (Borders{{1, 3}}));
+  EXPECT_EQ(borders({.5, 0, 0, 0, .5, 0}), (Borders{{0, 5}}));
+  EXPECT_EQ(borders({.5, 0, 0, 0, 0, .5}), (Borders{{0, 1}, {5, 6}}));
+  EXPECT_EQ(borders({.12, 0, 0, .9, .9, .9}), (Borders{{0, 1}, {3, 6}})) << "noise before it";
+  EXPECT_EQ(borders({.12, .9, .9}), (Borders{{0, 3}})) << "its begin";
+}
+
+TEST(Windows, HaveTheMeanOfTheirIntervals) {
+  const WhySeries series = quiet_series(4);
+  const auto windows = windows_of(series, 1, std::vector<double>{.4, 0, .8}, 0.1);
+  ASSERT_EQ(windows.size(), 1U);
+  EXPECT_EQ(windows[0].begin, 1U);
+  EXPECT_EQ(windows[0].end, 4U);
+  EXPECT_NEAR(windows[0].share, 0.4, 1e-9);
+  EXPECT_NEAR(windows[0].held_s, 0.12, 1e-9);
+}
+
+}  // namespace
+}  // namespace shmif::perf::test

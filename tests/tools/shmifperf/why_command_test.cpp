@@ -1,0 +1,126 @@
+// shmifperf why, as people run it.
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <thread>
+
+#include "shmif/bus.hpp"
+#include "tests/support/child_process.hpp"
+#include "tests/support/temp_dir.hpp"
+#include "tests/tools/shmifperf/perf_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+TEST(WhyCommand, PrintsATableAndThatNothingHeldBackAProgramThatSleeps) {
+  const ToolResult result = shmifperf({"why", "--", "sleep", "0.5"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  const auto lines = lines_of(result.out);
+  ASSERT_GE(lines.size(), 4U) << result.out;
+  EXPECT_EQ(lines[0].find("watched for "), 0U) << result.out;
+  EXPECT_EQ(lines[1].find("  thread "), 0U) << result.out;
+  EXPECT_EQ(lines[2].find("  sleep "), 0U) << result.out;
+  EXPECT_NE(result.out.find("\nmachine: steal "), std::string::npos) << result.out;
+  EXPECT_EQ(lines.back().find("nothing held it back: sleep "), 0U) << result.out;
+}
+
+TEST(WhyCommand, HasTheExitCodeOfTheProgram) {
+  EXPECT_EQ(shmifperf({"why", "--", "sh", "-c", "exit 7"}).status, 7);
+  EXPECT_EQ(shmifperf({"why", "--", "sh", "-c", "kill -9 $$"}).status, 128 + SIGKILL);
+  const ToolResult none = shmifperf({"why", "--", "/nonexistent/program"});
+  EXPECT_EQ(none.status, 127);
+  EXPECT_EQ(none.out, "");
+}
+
+TEST(WhyCommand, WritesCausesTasksAndTheMachineAsJson) {
+  const TempDir dir;
+  const std::string path = dir.file("why.json");
+  const ToolResult result =
+      shmifperf({"why", "--json", "--output", path, "--", "sh", "-c", "echo hello; sleep 0.3"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.out, "hello\n");
+  const Json json = json_of_file(path);
+  ASSERT_TRUE(json.is_object());
+  EXPECT_TRUE(json["causes"].is_array());
+  EXPECT_EQ(json["partial"], false);
+  EXPECT_GE(json["looks"], 2);
+  std::set<std::string> names;
+  for (const Json& task : json["tasks"]) {
+    EXPECT_EQ(task["job"], "sh");
+    names.insert(task["name"]);
+    const double sum = task["running_share"].get<double>() + task["asleep_share"].get<double>() +
+                       task["stopped_share"].get<double>() +
+                       (task["waiting_share"].is_null() ? 0 : task["waiting_share"].get<double>());
+    EXPECT_NEAR(sum, 1, 1e-6) << task;
+  }
+  EXPECT_TRUE(names.contains("sleep")) << "a child is watched as well";
+  EXPECT_TRUE(json["machine"].contains("steal_share"));
+  EXPECT_TRUE(json["missing"].is_array());
+}
+
+TEST(WhyCommand, AfterASignalPrintsWhatItHasAndEndsTheProgram) {
+  Tool tool(shmifperf_words({"why", "--json", "--", "sh", "-c", "echo begun >&2; exec sleep 60"}));
+  ASSERT_TRUE(tool.wait_for("begun"));
+  tool.signal(SIGTERM);
+  const ToolResult result = tool.finish();
+  EXPECT_EQ(result.status, 128 + SIGTERM);
+  const Json json = Json::parse(result.out, nullptr, false);
+  ASSERT_TRUE(json.is_object()) << result.out;
+  EXPECT_EQ(json["partial"], true);
+  EXPECT_EQ(json["tasks"].size(), 1U);
+}
+
+TEST(WhyCommand, WatchesProcessesThatRunAlreadyAndTellsThoseOfOneNameApart) {
+  Tool first({"sleep", "60"}), second({"sleep", "60"});
+  Tool tool(shmifperf_words({"why", "--json", "--interval", "20ms", "-p",
+                             std::to_string(first.pid()) + ',' + std::to_string(second.pid())}));
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  first.signal(SIGKILL);
+  second.signal(SIGKILL);
+  const ToolResult result = tool.finish();
+  EXPECT_EQ(result.status, 0) << result.err;
+  const Json json = Json::parse(result.out, nullptr, false);
+  ASSERT_TRUE(json.is_object()) << result.out;
+  std::set<std::string> jobs;
+  for (const Json& task : json["tasks"]) jobs.insert(task["job"]);
+  EXPECT_EQ(jobs.size(), 2U) << json;
+}
+
+TEST(WhyCommand, TellsOfABus) {
+  const TempDir dir;
+  const std::string bus = dir.file("bus");
+  ASSERT_TRUE(Bus::create(bus, {}));
+  const ToolResult result = shmifperf({"why", "--json", "--bus", bus, "--", "sleep", "0.2"});
+  const Json json = Json::parse(result.out, nullptr, false);
+  ASSERT_TRUE(json.is_object()) << result.out << result.err;
+  ASSERT_EQ(json["buses"].size(), 1U);
+  EXPECT_EQ(json["buses"][0]["bus"], bus);
+  EXPECT_EQ(json["buses"][0]["lock_sleeps"], 0);
+  const ToolResult none = shmifperf({"why", "--bus", dir.file("none"), "--", "true"});
+  EXPECT_EQ(none.status, 1);
+  EXPECT_NE(none.err.find(dir.file("none")), std::string::npos) << none.err;
+}
+
+TEST(WhyCommand, RefusesAWrongLine) {
+  for (const Words& words :
+       {Words{"why"}, Words{"why", "-p", "1", "--", "true"}, Words{"why", "-p", "x"},
+        Words{"why", "--interval", "1ms", "--", "true"},
+        Words{"why", "--interval", "2m", "--", "true"}, Words{"why", "true"}}) {
+    const ToolResult result = shmifperf(words);
+    EXPECT_EQ(result.status, 2) << result.out;
+    EXPECT_EQ(result.out, "");
+    EXPECT_EQ(count_of_lines(result.err), 1) << result.err;
+  }
+}
+
+/// Below a root without files, everything that is missing is told.
+TEST(WhyCommand, SaysWhatItCouldNotSee) {
+  const TempDir dir;
+  const ToolResult result = shmifperf({"why", "--sysroot", dir.path(), "--", "true"});
+  EXPECT_EQ(result.status, 77) << "skipped, for Automake and Meson";
+  EXPECT_NE(result.err.find(dir.path() + "/proc/"), std::string::npos) << result.err;
+}
+
+}  // namespace
+}  // namespace shmif::test
