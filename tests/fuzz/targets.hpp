@@ -25,6 +25,8 @@ void state(Bytes bytes);     ///< what a job of shmifperf saves for a later run
 void jobs(Bytes bytes);      ///< job files, the options in them, and plans of those
 void netlink(Bytes bytes);   ///< what is believed to be the kernel's news of interfaces
 void remote(Bytes bytes);    ///< messages between a client and a server of shmifperf
+void events(Bytes bytes);    ///< names of events, as people write them
+void formats(Bytes bytes);   ///< what sysfs says about the events of a PMU
 void text(Bytes bytes);      ///< addresses, sizes, times and names as people write them
 
 struct Target {
@@ -36,8 +38,8 @@ inline constexpr std::array kTargets{
     Target{"port", port},     Target{"audit", audit},       Target{"repair", repair},
     Target{"pcap", pcap},     Target{"commands", commands}, Target{"frame", frame},
     Target{"filter", filter}, Target{"state", state},       Target{"text", text},
-    Target{"jobs", jobs},     Target{"remote", remote},     Target{"netlink", netlink},
-    Target{"heat", heat},
+    Target{"events", events}, Target{"formats", formats},   Target{"jobs", jobs},
+    Target{"remote", remote}, Target{"netlink", netlink},   Target{"heat", heat},
 };
 
 }  // namespace shmif::fuzz
