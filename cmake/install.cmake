@@ -22,6 +22,7 @@ set(SHMIF_PUBLIC_HEADERS
   shmif/faults.hpp
   shmif/filter.hpp
   shmif/frame.hpp
+  shmif/heat_share.hpp
   shmif/link.hpp
   shmif/log.hpp
   shmif/loopback_link.hpp

@@ -9,6 +9,7 @@
 #include "base/unique_fd.hpp"
 #include "bus/file/geometry.hpp"
 #include "bus/port/attachment.hpp"
+#include "shmif/heat_share.hpp"
 #include "shmif/log.hpp"
 
 namespace shmif {
@@ -19,7 +20,22 @@ struct Port::Impl {
   /// Of the MAC address and the promiscuous flag, here and in the bus: setters run in any thread.
   mutable std::mutex properties;
   std::optional<bus::Attachment> bus;
+  std::optional<HeatShare> heat;  ///< of the bus; withdrawn before the bus is unmapped
+
+  void share_heat();
 };
+
+/// If SHMIF_HEAT asks for it. A port works without, so a failure is logged and no more.
+void Port::Impl::share_heat() {
+  if (!HeatShare::is_wanted()) return;
+  auto shared = HeatShare::of(bus->memory().data(), bus->memory().size(),
+                                bus->name() + '@' + bus->path());
+  if (shared) {
+    heat.emplace(*std::move(shared));
+  } else {
+    log_if_possible([&] { log_warning_once(shared.error().message); });
+  }
+}
 
 Port::Port(PortOptions options) : impl_(std::make_unique<Impl>()) {
   impl_->mac = options.mac ? *options.mac : MacAddress::random();
@@ -62,6 +78,7 @@ Result<void> Port::link_to(const std::string& path, const Attach& attach_with) {
   if (!attached) return std::move(attached).error();
   impl_->bus.emplace(*std::move(attached));
   impl_->mac = impl_->bus->mac();
+  impl_->share_heat();
   log_if_possible([&] {
     if (!impl_->bus->warning().empty()) log_warning_once(impl_->bus->warning());
     log_debug("port " + name() + " attached to " + path + " in slot " + std::to_string(slot()));
@@ -73,6 +90,7 @@ std::error_code Port::detach() noexcept {
   if (!impl_->bus) return {};
   if (impl_->bus->forked()) return Errc::forked;
   if (impl_->bus->is_up()) return Errc::port_up;
+  impl_->heat.reset();
   impl_->bus.reset();
   return {};
 }

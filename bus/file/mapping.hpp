@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include "base/result.hpp"
@@ -47,6 +48,10 @@ class Mapping {
   PortSlot* slots() const noexcept { return reinterpret_cast<PortSlot*>(base_ + kHeaderBytes); }
   std::byte* ring() const noexcept { return base_ + kRingOffset; }
   std::uint64_t ring_bytes() const noexcept { return ring_bytes_; }
+  /// All of it: header, table, and the ring twice.
+  std::span<std::byte> bytes() const noexcept {
+    return {base_, base_ == nullptr ? 0 : kRingOffset + 2 * ring_bytes_};
+  }
   /// Inode of the mapped file, as the kernel says: a peer may overwrite the header's number.
   std::uint64_t inode() const noexcept { return inode_; }
   /// Whether the file was truncated below the mapping (known only with install_sigbus_guard).

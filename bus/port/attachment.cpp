@@ -167,6 +167,9 @@ bool Attachment::path_names_this_file() const noexcept {
 nanoseconds Attachment::patience() const noexcept {
   return impl_->patience;
 }
+std::span<std::byte> Attachment::memory() const noexcept {
+  return impl_->mapping.bytes();
+}
 MacAddress Attachment::mac() const noexcept {
   return MacAddress::from_u64(impl_->own_mac.load());
 }

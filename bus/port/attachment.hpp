@@ -64,6 +64,7 @@ class Attachment {
   const std::string& warning()
       const noexcept;  ///< why this file is a poor place for a bus, or empty
   bool path_names_this_file() const noexcept;
+  std::span<std::byte> memory() const noexcept;  ///< where the bus is mapped
   MacAddress mac() const noexcept;
   unsigned slot() const noexcept;
   std::uint32_t mtu() const noexcept;

@@ -155,12 +155,21 @@ Result<std::vector<SeenPages>> PageScan::by_file(AddressRange range) const {
 Result<std::vector<Sighting>> PageScan::present(const std::vector<std::uint64_t>& pages) const {
   std::vector<Sighting> all;
   all.reserve(pages.size());
+  const Sighting absent{false, means_ == Means::scan ? std::optional(false) : std::nullopt};
   for (const std::uint64_t page : pages) {
-    auto found = present(AddressRange{page, page + page_bytes()});
-    if (!found) return std::move(found).error();
-    all.push_back(found->empty()
-                      ? Sighting{false, means_ == Means::scan ? std::optional(false) : std::nullopt}
-                      : found->front().seen);
+    const AddressRange range{page, page + page_bytes()};
+    if (means_ == Means::scan) {
+      ScannedPages found{};
+      ScanArguments arguments = arguments_for(range, &found, 1);
+      const int count = scan_once(file_.get(), arguments);
+      if (count < 0) return cannot_scan(errno);
+      if (arguments.walked_to < range.end) return cannot_scan(ESRCH);
+      all.push_back(count == 0 ? absent : seen(found).seen);
+    } else {
+      auto found = by_file(range);
+      if (!found) return std::move(found).error();
+      all.push_back(found->empty() ? absent : found->front().seen);
+    }
   }
   return all;
 }

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.hpp"
+#include "perf/heat/session.hpp"
 #include "perf/report/table.hpp"
 #include "perf/watch/capability.hpp"
 #include "perf/why/why_capabilities.hpp"
@@ -24,6 +25,7 @@ using perf::KernelFiles;
 /// A row for each instrument, in the order in which they are listed.
 constexpr std::array kInstruments = {
     &perf::why_capabilities,
+    &perf::heat_capabilities,
 };
 
 std::string json_of(const std::vector<Capability>& all) {

@@ -11,6 +11,7 @@ namespace shmif::tools {
 
 extern const Command kCapabilitiesCommand;
 extern const Command kCompareCommand;
+extern const Command kHeatCommand;
 extern const Command kOptionsCommand;
 extern const Command kReportCommand;
 extern const Command kRunCommand;

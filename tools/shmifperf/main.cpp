@@ -15,8 +15,8 @@ namespace {
 
 // In alphabetical order.
 constexpr std::array kCommands = {
-    &kCapabilitiesCommand, &kCompareCommand, &kOptionsCommand, &kReportCommand,
-    &kRunCommand,          &kServerCommand,  &kWhyCommand,
+    &kCapabilitiesCommand, &kCompareCommand, &kHeatCommand,   &kOptionsCommand,
+    &kReportCommand,       &kRunCommand,     &kServerCommand, &kWhyCommand,
 };
 
 constexpr Program kProgram{

@@ -73,11 +73,11 @@ std::vector<Region> watch(Regions& regions, const HeatAttributes& bounds, int wi
   return found;
 }
 
-struct Quality {
+struct Hits {
   double recall = 0, precision = 0;
 };
 template <class IsHot>
-Quality quality(const std::vector<Region>& found, std::uint32_t from_accesses, IsHot is_hot) {
+Hits hits_of(const std::vector<Region>& found, std::uint32_t from_accesses, IsHot is_hot) {
   double hot = 0, called_hot = 0, both = 0;
   for (const Region& region : found) {
     for (std::uint64_t at = region.begin; at < region.end; at += kPage) {
@@ -97,7 +97,7 @@ TEST(HeatRegions, FindAHotTenthOfALargeTargetByFewPages) {
   regions.set_target({pages(0, 262144)});  // 1 GiB
   const auto is_hot = [](std::uint64_t page) { return page >= 100000 && page < 126214; };
   const auto found = watch(regions, bounds, 40, is_hot);
-  const Quality got = quality(found, 10, is_hot);
+  const Hits got = hits_of(found, 10, is_hot);
   std::printf("hot tenth of 1 GiB: %zu regions, recall %.3f, precision %.3f\n", found.size(),
               got.recall, got.precision);
   EXPECT_GE(got.recall, 0.95);
@@ -111,7 +111,7 @@ TEST(HeatRegions, FollowAWindowThatMoves) {
   for (std::uint64_t begin = 0; begin <= 15000; begin += 5000) {
     const auto is_hot = [&](std::uint64_t page) { return page >= begin && page < begin + 2000; };
     const auto found = watch(regions, bounds, 30, is_hot);
-    const Quality got = quality(found, 10, is_hot);
+    const Hits got = hits_of(found, 10, is_hot);
     std::printf("window at %llu: recall %.3f, precision %.3f\n",
                 static_cast<unsigned long long>(begin), got.recall, got.precision);
     EXPECT_GE(got.recall, 0.9) << begin;

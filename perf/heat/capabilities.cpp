@@ -1,0 +1,160 @@
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "base/quantity.hpp"
+#include "base/unique_fd.hpp"
+#include "perf/heat/page_scan.hpp"
+#include "perf/heat/session.hpp"
+
+namespace shmif::perf {
+namespace {
+
+constexpr const char* kOtherUser = "run it as the user of the watched program, or as root";
+
+/// Trees were recorded elsewhere: calls of this kernel say nothing about them.
+bool is_this_machine(const KernelFiles& files) {
+  return files.path("/") == "/";
+}
+
+/// Major and minor number of "6.18.44-generic".
+std::pair<unsigned, unsigned> release_of(const KernelFiles& files) {
+  const std::string text = files.read("/proc/sys/kernel/osrelease").has_value()
+                               ? files.read("/proc/sys/kernel/osrelease").value()
+                               : std::string();
+  unsigned major = 0;
+  unsigned minor = 0;
+  if (std::sscanf(text.c_str(), "%u.%u", &major, &minor) != 2) return {0, 0};
+  return {major, minor};
+}
+
+/// Whether userfaultfd gives these features: an errno, 0 if it does.
+int try_userfaultfd(std::uint64_t features) {
+  constexpr int kUserModeOnly = 1;
+  const UniqueFd file(
+      static_cast<int>(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | kUserModeOnly)));
+  if (!file) return errno;
+  uffdio_api arguments{};
+  arguments.api = UFFD_API;
+  arguments.features = features;
+  return ::ioctl(file.get(), UFFDIO_API, &arguments) == 0 ? 0 : errno;
+}
+
+constexpr std::uint64_t kAsync = 1U << 15U;
+constexpr std::uint64_t kShared = 1U << 12U;
+
+/// As try_userfaultfd(), for a recorded tree by its kernel's release.
+int find_userfaultfd(const KernelFiles& files, std::uint64_t features) {
+  if (is_this_machine(files)) return try_userfaultfd(features);
+  if (!files.has("/proc/sys/vm/unprivileged_userfaultfd")) return ENOSYS;
+  const auto needed = (features & kAsync) != 0 ? std::pair(6U, 7U) : std::pair(5U, 19U);
+  return release_of(files) >= needed ? 0 : EINVAL;
+}
+
+Capability client(const KernelFiles& files) {
+  constexpr const char* kName = "heat.client";
+  const int error = find_userfaultfd(files, kAsync | kShared);
+  if (error == 0) {
+    return {kName, Support::supported,
+            "of programs that use the library and are started with SHMIF_HEAT=DIR", ""};
+  }
+  if (is_refusal(error)) {
+    return {kName, Support::not_permitted,
+            "userfaultfd(2): " + std::string(std::strerror(error)) +
+                ", although it handles no "
+                "faults of the kernel",
+            "a sandbox (seccomp) that permits userfaultfd"};
+  }
+  if (error == ENOSYS) {
+    return {kName, Support::not_supported,
+            "userfaultfd(2): the kernel was built without CONFIG_USERFAULTFD", ""};
+  }
+  if (find_userfaultfd(files, kShared) == 0) {
+    return {kName, Support::supported,
+            "accesses alone: the kernel has no asynchronous write protection, so writes are not "
+            "told apart",
+            "Linux 6.7 or newer"};
+  }
+  return {kName, Support::not_supported,
+          "userfaultfd(2): the kernel cannot write-protect shared memory", "Linux 5.19 or newer"};
+}
+
+Capability pagemap_scan(const KernelFiles& files) {
+  constexpr const char* kName = "heat.pagemap_scan";
+  const Capability without{kName, Support::not_supported,
+                           "/proc/PID/pagemap has no PAGEMAP_SCAN: it is read page by page, and "
+                           "writes are not told apart",
+                           "Linux 6.7 or newer"};
+  if (!is_this_machine(files)) {
+    return release_of(files) >= std::pair(6U, 7U) ? Capability{kName, Support::supported, "", ""}
+                                                  : without;
+  }
+  const auto scan = PageScan::of(::getpid());
+  if (!scan) {
+    const bool refused = is_refusal(scan.error().code.value());
+    return {kName, refused ? Support::not_permitted : Support::not_supported, scan.error().message,
+            refused ? kOtherUser : "a kernel with CONFIG_PROC_PAGE_MONITOR"};
+  }
+  return scan->means() == PageScan::Means::scan ? Capability{kName, Support::supported, "", ""}
+                                                : without;
+}
+
+Capability clear_refs(const KernelFiles& files) {
+  constexpr const char* kName = "heat.clear_refs";
+  for (const char* const file : {"/proc/self/clear_refs", "/proc/self/smaps"}) {
+    if (files.has(file)) continue;
+    return {kName, Support::not_supported, files.path(file) + " does not exist",
+            "a kernel with CONFIG_PROC_PAGE_MONITOR"};
+  }
+  Capability found{kName, Support::supported,
+                   "of each mapping as a whole; reads and writes are "
+                   "not told apart",
+                   ""};
+  const auto scope = files.read_number("/proc/sys/kernel/yama/ptrace_scope");
+  if (scope && *scope > 0 && ::geteuid() != 0) {
+    found.reason += "; of our own children only, since ptrace_scope is " + std::to_string(*scope);
+    found.enable_with = "sysctl kernel.yama.ptrace_scope=0, or root";
+  }
+  return found;
+}
+
+Capability damon(const KernelFiles& files) {
+  constexpr const char* kName = "heat.damon";
+  constexpr const char* kNumber = "/sys/kernel/mm/damon/admin/kdamonds/nr_kdamonds";
+  if (!files.has("/sys/kernel/mm/damon/admin")) {
+    return {kName, Support::not_supported,
+            files.path("/sys/kernel/mm/damon/admin") + " does not exist",
+            "a kernel with CONFIG_DAMON_SYSFS"};
+  }
+  const auto running = files.read_number(kNumber);
+  if (!running) {
+    return {
+        kName,
+        is_refusal(running.error().code.value()) ? Support::not_permitted : Support::not_supported,
+        running.error().message, "run it as root"};
+  }
+  if (*running > 0) {
+    return {kName, Support::not_permitted,
+            files.path(kNumber) + " is " + std::to_string(*running) +
+                ": somebody else uses DAMON, and is left alone",
+            "end what uses DAMON"};
+  }
+  if (::access(files.path(kNumber).c_str(), W_OK) != 0) {
+    return {kName, Support::not_permitted, files.path(kNumber) + " cannot be written",
+            "run it as root"};
+  }
+  return {kName, Support::supported, "only when asked for: --backend damon", ""};
+}
+
+}  // namespace
+
+std::vector<Capability> heat_capabilities(const KernelFiles& files) {
+  return {client(files), pagemap_scan(files), clear_refs(files), damon(files)};
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,309 @@
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/unique_fd.hpp"
+#include "perf/heat/page_scan.hpp"
+#include "perf/heat/source.hpp"
+#include "shmif/heat_wire.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using heat::Answer;
+using heat::Ask;
+using heat::Request;
+using heat::SharedRange;
+
+/// A process does not answer while it is stopped. Nobody waits longer for it than this.
+constexpr int kPatienceMs = 1000;
+/// Up to so many pages all of them are looked at in each sample: 16 MiB take about 100 us.
+constexpr std::uint64_t kMaxPagesOfAll = 4096;
+
+/// The name is data in a message of another process.
+std::string name_in(const SharedRange& range) {
+  const char* const begin = &range.name[0];
+  return {begin, ::strnlen(begin, sizeof range.name)};
+}
+
+class Connection {
+ public:
+  static Result<Connection> to(const std::string& path) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path.size() >= sizeof address.sun_path) {
+      return Error(Errc::bad_argument, "cannot connect to " + path + ": the path is too long");
+    }
+    std::memcpy(&address.sun_path[0], path.c_str(), path.size());
+    Connection connection;
+    connection.file_.reset(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!connection.file_ ||
+        ::connect(connection.file_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) !=
+            0) {
+      return Error::from_errno(errno, "cannot connect to " + path);
+    }
+    ucred peer{};
+    socklen_t length = sizeof peer;
+    if (::getsockopt(connection.file_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) {
+      return Error::from_errno(errno, "cannot ask who listens at " + path);
+    }
+    connection.pid_ = peer.pid;
+    return connection;
+  }
+
+  /// Of the process that made the socket, as seen from here.
+  pid_t pid() const noexcept { return pid_; }
+
+  struct Hello {
+    std::vector<NamedRange> ranges;
+    bool tells_writes = false;
+    UniqueFd pagemap;
+  };
+  Result<Hello> hello() {
+    if (auto sent = send(Ask::hello, {}); !sent) return sent.error();
+    UniqueFd pagemap;
+    const auto size = receive(&pagemap);
+    if (!size) return size.error();
+    const Answer& answer = answer_->head;
+    if (*size != sizeof answer + answer.count * sizeof(SharedRange)) return malformed();
+    Hello hello;
+    for (std::size_t i = 0; i < answer.count; ++i) {
+      const SharedRange& each = answer_->ranges[i];
+      hello.ranges.push_back({{each.range.begin, each.range.end}, name_in(each), each.inode});
+    }
+    hello.tells_writes = answer.tells_writes != 0;
+    hello.pagemap = std::move(pagemap);
+    return hello;
+  }
+
+  Result<void> drop(const std::vector<heat::Range>& ranges) {
+    for (std::size_t at = 0; at < ranges.size(); at += heat::kMaxRanges) {
+      const std::size_t count = std::min<std::size_t>(ranges.size() - at, heat::kMaxRanges);
+      if (auto sent = send(Ask::drop, {&ranges[at], count}); !sent) return sent;
+      if (const auto size = receive(nullptr); !size) return size.error();
+    }
+    return {};
+  }
+
+ private:
+  static Error malformed() {
+    return {Errc::not_supported, "the target answers in an unknown way (other version of shmif?)"};
+  }
+  static Error gone() { return Error::from_errno(ESRCH, "the target answers no more"); }
+
+  Result<void> send(Ask ask, std::span<const heat::Range> ranges) {
+    Request request{ask, static_cast<std::uint32_t>(ranges.size())};
+    std::array<iovec, 2> parts{
+        {{&request, sizeof request},
+         {const_cast<heat::Range*>(ranges.data()), ranges.size() * sizeof(heat::Range)}}};
+    msghdr message{};
+    message.msg_iov = parts.data();
+    message.msg_iovlen = ranges.empty() ? 1 : 2;
+    // A target that has another monitor says so and closes, perhaps before it has heard us.
+    if (::sendmsg(file_.get(), &message, MSG_NOSIGNAL) > 0 || errno == EPIPE) return {};
+    return gone();
+  }
+
+  /// One answer; `descriptor`: for the one that comes with it.
+  Result<std::size_t> receive(UniqueFd* descriptor) {
+    pollfd ready{file_.get(), POLLIN, 0};
+    const int waited = ::poll(&ready, 1, kPatienceMs);
+    if (waited == 0) {
+      return Error(Errc::timed_out, "the target does not answer (is it stopped?)");
+    }
+    iovec part{answer_.get(), sizeof *answer_};
+    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    ssize_t got = ::recvmsg(file_.get(), &message, MSG_CMSG_CLOEXEC);
+    // What it said before it closed comes after that error.
+    if (got < 0 && errno == ECONNRESET) got = ::recvmsg(file_.get(), &message, MSG_CMSG_CLOEXEC);
+    if (got <= 0) return gone();
+    take_descriptor(message, descriptor);
+    const Answer& answer = answer_->head;
+    if (static_cast<std::size_t>(got) < sizeof answer || answer.version != heat::kVersion ||
+        answer.count > answer_->ranges.size()) {
+      return malformed();
+    }
+    if (answer.error == EBUSY) {
+      return Error(Errc::busy, "another monitor watches the target (end it first)");
+    }
+    if (answer.error != 0) {
+      return Error::from_errno(answer.error, "the target cannot tell which pages it touches",
+                               answer.error == EPERM
+                                   ? "a sandbox forbids it userfaultfd(2)"
+                                   : "Linux 5.19 with CONFIG_USERFAULTFD is needed");
+    }
+    return static_cast<std::size_t>(got);
+  }
+
+  static void take_descriptor(msghdr& message, UniqueFd* into) {
+    const cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    if (header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
+        header->cmsg_len != CMSG_LEN(sizeof(int))) {
+      return;
+    }
+    int number = -1;
+    std::memcpy(&number, CMSG_DATA(header), sizeof number);
+    UniqueFd received(number);
+    if (into != nullptr) *into = std::move(received);
+  }
+
+  struct AnswerBuffer {
+    Answer head;
+    std::array<SharedRange, heat::kMaxShares> ranges;
+  };
+
+  UniqueFd file_;
+  pid_t pid_ = 0;
+  std::unique_ptr<AnswerBuffer> answer_ = std::make_unique<AnswerBuffer>();
+};
+
+class Client : public HeatSource {
+ public:
+  static Result<std::unique_ptr<HeatSource>> begin(Connection connection) {
+    auto hello = connection.hello();
+    if (!hello) return std::move(hello).error();
+    if (!hello->pagemap) {
+      return Error(Errc::not_supported, "the target gave no pagemap of its own");
+    }
+    auto scan = PageScan::over(std::move(hello->pagemap));
+    if (!scan) return std::move(scan).error();
+    std::unique_ptr<Client> client(new Client(std::move(connection), *std::move(scan)));
+    client->ranges_ = std::move(hello->ranges);
+    client->describe(hello->tells_writes);
+    return std::unique_ptr<HeatSource>(std::move(client));
+  }
+
+  const HeatProvenance& provenance() const noexcept override { return provenance_; }
+  Looking looking() const noexcept override { return looking_; }
+  bool grows_with_target() const noexcept override { return false; }
+
+  Result<std::vector<NamedRange>> ranges() override {
+    auto hello = connection_.hello();
+    if (!hello) return std::move(hello).error();
+    ranges_ = std::move(hello->ranges);
+    return ranges_;
+  }
+
+  Result<void> forget(Regions& regions) override {
+    std::vector<heat::Range> wanted;
+    if (looking_ == Looking::all_pages) {
+      for (const AddressRange& range : regions.target()) wanted.push_back({range.begin, range.end});
+    } else {
+      chosen_ = regions.choose();
+      for (const std::uint64_t page : chosen_) wanted.push_back({page, page + page_bytes()});
+    }
+    return connection_.drop(wanted);
+  }
+
+  Result<void> look(Regions& regions) override {
+    if (looking_ == Looking::chosen_pages) {
+      auto seen = scan_.present(chosen_);
+      if (!seen) return std::move(seen).error();
+      if (!tells_writes_) forget_writes(*seen);
+      regions.record(*seen);
+      return {};
+    }
+    for (const AddressRange& range : regions.target()) {
+      auto seen = scan_.present(range);
+      if (!seen) return std::move(seen).error();
+      if (seen->empty() && tells_writes_)
+        seen->push_back({{range.begin, range.begin}, {false, false}});
+      if (!tells_writes_) {
+        for (SeenPages& each : *seen) each.seen.written.reset();
+      }
+      regions.record_pages(*seen);
+    }
+    return {};
+  }
+
+ private:
+  Client(Connection connection, PageScan scan)
+      : connection_(std::move(connection)), scan_(std::move(scan)) {}
+
+  static void forget_writes(std::vector<Sighting>& seen) {
+    for (Sighting& each : seen) each.written.reset();
+  }
+
+  void describe(bool tells_writes) {
+    std::uint64_t pages = 0;
+    for (const NamedRange& each : ranges_) pages += each.range.bytes() / page_bytes();
+    looking_ = pages <= kMaxPagesOfAll ? Looking::all_pages : Looking::chosen_pages;
+    tells_writes_ = tells_writes && scan_.means() == PageScan::Means::scan;
+    provenance_ = {"client", looking_ == Looking::all_pages ? "page" : "sampled page",
+                   tells_writes_ ? "userfaultfd, PAGEMAP_SCAN of /proc/PID/pagemap"
+                                 : "userfaultfd, /proc/PID/pagemap",
+                   tells_writes_ ? "" : "the kernel has no asynchronous write protection (6.7)"};
+  }
+
+  Connection connection_;
+  PageScan scan_;
+  std::vector<NamedRange> ranges_;
+  Looking looking_ = Looking::all_pages;
+  bool tells_writes_ = true;
+  std::vector<std::uint64_t> chosen_;
+  HeatProvenance provenance_;
+};
+
+/// The sockets of killed processes refuse.
+Result<Connection> connect_to_client(const std::string& path) {
+  struct stat status{};
+  if (::lstat(path.c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) {
+    return Error(Errc::not_supported, path + " is no socket");
+  }
+  return Connection::to(path);
+}
+
+}  // namespace
+
+Result<std::vector<HeatClient>> heat_clients(const std::string& folder) {
+  const auto names = KernelFiles().list(folder);
+  if (!names) return names.error();
+  std::vector<HeatClient> clients;
+  for (const std::string& name : *names) {
+    auto connection = connect_to_client(folder + '/' + name);
+    if (!connection) continue;
+    HeatClient client;
+    client.pid = connection->pid();
+    auto source = Client::begin(*std::move(connection));
+    if (source) {
+      client.source = *std::move(source);
+    } else {
+      client.reason = source.error().message;
+    }
+    clients.push_back(std::move(client));
+  }
+  return clients;
+}
+
+Result<std::unique_ptr<HeatSource>> watch_by_client(pid_t process, const std::string& folder) {
+  const std::string name = "process " + std::to_string(process);
+  if (folder.empty()) {
+    return Error(Errc::not_supported, name + " shares no access heat (SHMIF_HEAT is not set)");
+  }
+  const auto names = KernelFiles().list(folder);
+  if (!names) return names.error();
+  for (const std::string& each : *names) {
+    auto connection = connect_to_client(folder + '/' + each);
+    if (connection && connection->pid() == process) return Client::begin(*std::move(connection));
+  }
+  return Error(Errc::not_supported, name + " shares no access heat in " + folder +
+                                        " (start it with SHMIF_HEAT=" + folder + ')');
+}
+
+}  // namespace shmif::perf

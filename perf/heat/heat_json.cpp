@@ -1,0 +1,82 @@
+#include <nlohmann/json.hpp>
+
+#include "perf/heat/session.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+template <class T>
+Json or_null(const std::optional<T>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+Json text_or_null(const std::string& text) {
+  return text.empty() ? Json(nullptr) : Json(text);
+}
+
+Json target_json(const HeatResult& result) {
+  auto ranges = Json::array();
+  for (const NamedRange& each : result.ranges) {
+    ranges.push_back(
+        {{"begin", each.range.begin}, {"end", each.range.end}, {"name", text_or_null(each.name)}});
+  }
+  return {{"pid", result.process.number},
+          {"name", text_or_null(result.name)},
+          {"source", text_or_null(result.provenance.source)},
+          {"precision", text_or_null(result.provenance.precision)},
+          {"means", text_or_null(result.provenance.means)},
+          {"writes_reason", text_or_null(result.provenance.writes_reason)},
+          {"has_ended", result.has_ended},
+          {"reason", text_or_null(result.reason)},
+          {"ranges", std::move(ranges)}};
+}
+
+Json window_json(const HeatWindow& window) {
+  auto regions = Json::array();
+  for (const Region& region : window.regions) {
+    regions.push_back({{"begin", region.begin},
+                       {"end", region.end},
+                       {"accesses", region.accesses},
+                       {"writes", or_null(region.writes)},
+                       {"age", region.age}});
+  }
+  return {{"begin_s", window.begin_s},
+          {"end_s", window.end_s},
+          {"samples", window.samples},
+          {"working_set_bytes", window.working_set_bytes},
+          {"regions", std::move(regions)}};
+}
+
+Json percentiles_json(const HeatResult& result) {
+  const auto bytes = working_set_percentiles(result.windows);
+  if (bytes.empty()) return nullptr;
+  return {{"0", bytes[0]}, {"25", bytes[1]}, {"50", bytes[2]}, {"75", bytes[3]}, {"100", bytes[4]}};
+}
+
+Json result_json(const HeatResult& result) {
+  auto windows = Json::array();
+  for (const HeatWindow& window : result.windows) windows.push_back(window_json(window));
+  return {{"target", target_json(result)},
+          {"working_set_bytes_percentiles", percentiles_json(result)},
+          {"windows", std::move(windows)}};
+}
+
+}  // namespace
+
+std::string heat_json(const std::vector<HeatResult>& results, const HeatAttributes& attributes,
+                      bool partial) {
+  Json whole{{"attrs", attributes_text(attributes)}, {"partial", partial}};
+  if (results.size() == 1) {
+    whole.update(result_json(results.front()));
+  } else {
+    auto targets = Json::array();
+    for (const HeatResult& each : results) targets.push_back(result_json(each));
+    whole["targets"] = std::move(targets);
+  }
+  constexpr int kIndent = 1;
+  return whole.dump(kIndent, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
+}
+
+}  // namespace shmif::perf

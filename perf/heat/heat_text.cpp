@@ -1,0 +1,201 @@
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+
+#include "base/hex.hpp"
+#include "base/printable.hpp"
+#include "perf/heat/heat_map.hpp"
+#include "perf/heat/session.hpp"
+
+namespace shmif::perf {
+namespace {
+
+constexpr std::size_t kMaxRows = 20;
+constexpr std::size_t kNameColumns = 24;
+
+template <class... Value>
+std::string formatted(const char* format, Value... values) {
+  std::array<char, 200> text{};
+  const int length = std::snprintf(text.data(), text.size(), format, values...);
+  return {text.data(), std::min(static_cast<std::size_t>(std::max(length, 0)), text.size() - 1)};
+}
+
+std::string fitted(std::string text, std::size_t columns) {
+  text = base::printable(text);
+  if (text.size() > columns) text = ".." + text.substr(text.size() - columns + 2);
+  text.resize(columns, ' ');
+  return text;
+}
+
+double total(const std::vector<double>& shares) {
+  double sum = 0;
+  for (const double share : shares) sum += share;
+  return sum;
+}
+
+bool knows_writes(const HeatResult& result) {
+  return std::ranges::any_of(result.windows, [](const HeatWindow& window) {
+    return std::ranges::any_of(window.regions,
+                               [](const Region& region) { return region.writes.has_value(); });
+  });
+}
+
+/// The ranges that were accessed at all, the hottest per byte first.
+std::vector<const NamedRange*> accessed(const HeatResult& result) {
+  std::vector<std::pair<double, const NamedRange*>> rows;
+  for (const NamedRange& each : result.ranges) {
+    const double heat = total(heat_of(result.windows, each.range, 1));
+    if (heat > 0) rows.emplace_back(heat, &each);
+  }
+  std::ranges::stable_sort(rows, std::ranges::greater{}, [](const auto& row) { return row.first; });
+  std::vector<const NamedRange*> ranges;
+  for (const auto& row : rows) ranges.push_back(row.second);
+  return ranges;
+}
+
+std::string range_rows(const HeatResult& result, const std::vector<const NamedRange*>& rows,
+                       std::size_t columns) {
+  const std::size_t strip = columns - kNameColumns - 14;
+  const bool writes = knows_writes(result);
+  std::string text;
+  for (const NamedRange* const each : rows) {
+    const std::string name = each->name.empty() ? base::hex(each->range.begin) : each->name;
+    text +=
+        fitted(name, kNameColumns) + formatted("%10s ", heat_bytes(each->range.bytes()).c_str());
+    text += '|' + heat_strip(heat_of(result.windows, each->range, strip)) + "|\n";
+    if (!writes) continue;
+    text += fitted("", kNameColumns) + formatted("%10s ", "written");
+    text += '|' + heat_strip(heat_of(result.windows, each->range, strip, HeatOf::writes)) + "|\n";
+  }
+  return text;
+}
+
+/// Time goes down, addresses go across: those of the ranges that were accessed, one after another.
+std::string map_over_time(const HeatResult& result, std::vector<const NamedRange*> ranges,
+                          std::size_t columns) {
+  std::ranges::sort(ranges, {}, [](const NamedRange* each) { return each->range.begin; });
+  double bytes = 0;
+  for (const NamedRange* const each : ranges) bytes += static_cast<double>(each->range.bytes());
+  const std::size_t strip = columns - 12;
+  const std::size_t rows = std::min(kMaxRows, result.windows.size());
+  std::string text;
+  for (std::size_t row = 0; row < rows; ++row) {
+    const std::size_t first = row * result.windows.size() / rows;
+    const std::size_t last = (row + 1) * result.windows.size() / rows;
+    const std::span<const HeatWindow> part(&result.windows[first], last - first);
+    std::string line;
+    for (const NamedRange* const each : ranges) {
+      const double share = static_cast<double>(each->range.bytes()) / bytes;
+      const auto cells = static_cast<std::size_t>(share * static_cast<double>(strip));
+      line += heat_strip(heat_of(part, each->range, std::max<std::size_t>(cells, 1)));
+    }
+    text += formatted("%8.2f s |", part.front().begin_s) + line.substr(0, strip) + '\n';
+  }
+  return text;
+}
+
+std::string working_set_line(const HeatResult& result) {
+  const auto bytes = working_set_percentiles(result.windows);
+  std::string text = "working set, percentiles of the windows:";
+  constexpr std::array kNames = {"least", "25 %", "50 %", "75 %", "most"};
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    text += std::string(i == 0 ? " " : ", ") + kNames[i] + ' ' + heat_bytes(bytes[i]);
+  }
+  return text + '\n';
+}
+
+std::string target_text(const HeatResult& result, std::size_t columns) {
+  std::string text = "process " + std::to_string(result.process.number);
+  if (!result.name.empty()) text += " (" + base::printable(result.name) + ')';
+  if (!result.provenance.source.empty()) {
+    text += ": by " + result.provenance.source + ", precision: " + result.provenance.precision;
+  }
+  text += '\n';
+  if (!result.reason.empty()) text += "  " + base::printable(result.reason) + '\n';
+  if (result.windows.empty()) return text + "  not measured\n";
+  if (!result.provenance.writes_reason.empty()) {
+    text += "  writes are not measured: " + result.provenance.writes_reason + '\n';
+  }
+  auto ranges = accessed(result);
+  const std::size_t all = ranges.size();
+  if (all == 0)
+    return text + "  no access in " + formatted("%zu", result.windows.size()) + " windows\n";
+  ranges.resize(std::min(all, kMaxRows));
+  text += range_rows(result, ranges, columns);
+  if (all > kMaxRows) text += "  and " + std::to_string(all - kMaxRows) + " more mappings\n";
+  text += "over time, addresses of these one after another:\n";
+  text += map_over_time(result, ranges, columns);
+  return text + working_set_line(result);
+}
+
+}  // namespace
+
+char heat_character(double share) noexcept {
+  if (!(share > 0)) return kHeatScale.front();
+  const auto steps = static_cast<double>(kHeatScale.size() - 1);
+  const auto step = static_cast<std::size_t>(std::ceil(std::min(share, 1.0) * steps - 1e-9));
+  return kHeatScale[std::clamp<std::size_t>(step, 1, kHeatScale.size() - 1)];
+}
+
+std::vector<double> heat_of(const HeatWindow& window, AddressRange range, std::size_t cells,
+                            HeatOf of) {
+  std::vector<double> shares(cells);
+  if (window.samples == 0 || cells == 0 || range.bytes() == 0) return shares;
+  const double cell = static_cast<double>(range.bytes()) / static_cast<double>(cells);
+  for (const Region& region : window.regions) {
+    const std::uint64_t begin = std::max(region.begin, range.begin);
+    const std::uint64_t end = std::min(region.end, range.end);
+    const std::uint32_t count =
+        of == HeatOf::accesses ? region.accesses : region.writes.value_or(0);
+    if (begin >= end || count == 0) continue;
+    const double share = static_cast<double>(count) / window.samples;
+    const double from = static_cast<double>(begin - range.begin) / cell;
+    const double to = static_cast<double>(end - range.begin) / cell;
+    for (auto i = static_cast<std::size_t>(from); i < cells && static_cast<double>(i) < to; ++i) {
+      const auto left = static_cast<double>(i);
+      shares[i] += share * (std::min(to, left + 1) - std::max(from, left));
+    }
+  }
+  return shares;
+}
+
+std::vector<double> heat_of(std::span<const HeatWindow> windows, AddressRange range,
+                            std::size_t cells, HeatOf of) {
+  std::vector<double> mean(cells);
+  for (const HeatWindow& window : windows) {
+    const auto shares = heat_of(window, range, cells, of);
+    for (std::size_t i = 0; i < cells; ++i) {
+      mean[i] += shares[i] / static_cast<double>(windows.size());
+    }
+  }
+  return mean;
+}
+
+std::string heat_strip(const std::vector<double>& shares) {
+  std::string strip;
+  for (const double share : shares) strip += heat_character(share);
+  return strip;
+}
+
+std::string heat_bytes(std::uint64_t bytes) {
+  constexpr std::array kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
+  auto value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  for (; value >= 1024 && unit + 1 < kUnits.size(); ++unit) value /= 1024;
+  return formatted(unit == 0 ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
+}
+
+std::string heat_text(const std::vector<HeatResult>& results, const HeatAttributes& attributes,
+                      std::size_t columns) {
+  constexpr std::size_t kNarrowest = 60;
+  columns = std::max(columns, kNarrowest);
+  std::string text = "sampling " + std::to_string(attributes.sampling.count()) +
+                     " us, windows of " + std::to_string(attributes.aggregation.count()) +
+                     " us; share of the samples with an access, from none to all: \"" +
+                     std::string(kHeatScale) + "\"\n";
+  for (const HeatResult& each : results) text += '\n' + target_text(each, columns);
+  return text;
+}
+
+}  // namespace shmif::perf

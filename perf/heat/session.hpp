@@ -1,0 +1,111 @@
+#pragma once
+// Watches several processes: samples, windows, and what comes of them.
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.hpp"
+#include "perf/heat/attributes.hpp"
+#include "perf/heat/regions.hpp"
+#include "perf/heat/source.hpp"
+#include "perf/watch/capability.hpp"
+#include "perf/watch/process.hpp"
+
+namespace shmif::perf {
+
+/// Time of the steady clock, in seconds since a session began.
+struct HeatWindow {
+  double begin_s = 0, end_s = 0;
+  std::uint32_t samples = 0;  ///< looks in it: what `accesses` of a region is a part of
+  std::uint64_t working_set_bytes = 0;
+  std::vector<Region> regions;
+};
+
+/// What is known of one target.
+struct HeatResult {
+  TaskId process;
+  std::string name;  ///< of its program
+  HeatProvenance provenance;
+  std::string reason;  ///< why there are no windows, or no more of them; empty: none
+  bool has_ended = false;
+  std::vector<NamedRange> ranges;
+  std::vector<HeatWindow> windows;  ///< the oldest first
+};
+
+/// Which source is wanted.
+enum class HeatBackend : std::uint8_t {
+  automatic,  ///< client if the process takes part, or else clear_refs
+  client,
+  clear_refs,
+};
+
+struct HeatOptions {
+  HeatAttributes attributes;
+  HeatBackend backend = HeatBackend::automatic;
+  std::string clients;  ///< directory; empty: nobody takes part
+  KernelFiles files;
+  std::size_t keep_windows = 600;  ///< older ones are forgotten
+};
+
+/// Threads: one at a time.
+class HeatSession {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  explicit HeatSession(HeatOptions options);
+  ~HeatSession();
+  HeatSession(HeatSession&&) noexcept;
+  HeatSession& operator=(HeatSession&&) noexcept;
+
+  /// Adds a process. One that cannot be watched is added, too, and its result has the reason.
+  void add(const Process& process);
+  /// Adds a process that is connected already.
+  void add(const Process& process, std::unique_ptr<HeatSource> source);
+
+  /// Does what is due. Result: when it must be called again. Blocks: while the kernel, or a target
+  /// for a second at most, answers.
+  Clock::time_point step();
+  /// Ends the windows that are open, if they have samples.
+  void finish();
+
+  /// Whether anybody is left to watch.
+  bool is_watching() const noexcept;
+  std::size_t windows() const noexcept;  ///< the most that a target has had
+  std::vector<HeatResult> results() const;
+
+ private:
+  struct Target;
+  void connect(Target& target);
+  void search(Target& target);
+  void begin(Target& target, std::unique_ptr<HeatSource> source);
+  void sample(Target& target);
+  void end_window(Target& target);
+  void update(Target& target);
+  void stop(Target& target, const Error& why);
+  double seconds(Clock::time_point then) const noexcept;
+
+  HeatOptions options_;
+  Clock::time_point begun_;
+  std::vector<std::unique_ptr<Target>> targets_;
+};
+
+/// The least number of bytes that so many per cent of the windows do not exceed: 0, 25, 50, 75 and
+/// 100 per cent. Empty if there are no windows.
+std::vector<std::uint64_t> working_set_percentiles(const std::vector<HeatWindow>& windows);
+
+/// `target` and `windows` of one result; or `targets`, a list of these, of several. Addresses are
+/// numbers. `partial`: a signal ended it early.
+std::string heat_json(const std::vector<HeatResult>& results, const HeatAttributes& attributes,
+                      bool partial);
+/// A heat map of each target, at most `columns` wide, and its working set.
+std::string heat_text(const std::vector<HeatResult>& results, const HeatAttributes& attributes,
+                      std::size_t columns);
+
+/// heat.client, heat.pagemap_scan, heat.clear_refs, heat.damon.
+std::vector<Capability> heat_capabilities(const KernelFiles& files = KernelFiles());
+
+}  // namespace shmif::perf

@@ -1,0 +1,88 @@
+#pragma once
+// Where accesses are learned from. A source watches one process.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+#include "perf/heat/regions.hpp"
+#include "perf/watch/kernel_files.hpp"
+#include "perf/watch/process.hpp"
+
+namespace shmif::perf {
+
+/// Memory with a name: a file, "[heap]", or what the target calls it.
+struct NamedRange {
+  AddressRange range;
+  std::string name;
+  std::uint64_t inode = 0;  ///< of the file; 0: no file
+  bool operator==(const NamedRange&) const = default;
+};
+
+/// How well a source knows.
+struct HeatProvenance {
+  std::string source;         ///< "client", "clear_refs" or "damon"
+  std::string precision;      ///< "page", "sampled page", "mapping" or "region"
+  std::string means;          ///< the kernel's files and calls that tell it
+  std::string writes_reason;  ///< why writes are not measured; empty: they are
+};
+
+/// Threads: one at a time. All calls that fail with ESRCH mean that the target has ended.
+class HeatSource {
+ public:
+  HeatSource() = default;
+  HeatSource(const HeatSource&) = delete;
+  HeatSource& operator=(const HeatSource&) = delete;
+  virtual ~HeatSource() = default;
+
+  virtual const HeatProvenance& provenance() const noexcept = 0;
+  virtual Looking looking() const noexcept = 0;
+  /// Whether a look takes longer the larger the target is. Looks are then made as seldom as needed
+  /// to take 1 % of the time.
+  virtual bool grows_with_target() const noexcept = 0;
+  /// What it can watch now. Blocks: while the kernel or the target answers.
+  virtual Result<std::vector<NamedRange>> ranges() = 0;
+  /// Begins a sample: forgets which pages were accessed before. Blocks: as ranges().
+  virtual Result<void> forget(Regions& regions) = 0;
+  /// Ends it: tells the regions what was accessed. Blocks: as ranges().
+  virtual Result<void> look(Regions& regions) = 0;
+  /// Bytes accessed in one sample, the most since this was asked last, if the source knows better
+  /// than the regions.
+  virtual std::optional<std::uint64_t> take_working_set() { return std::nullopt; }
+};
+
+/// A mapping in a text as /proc/PID/smaps.
+struct MappingUse {
+  NamedRange memory;
+  bool is_accessible = false;  ///< reading or writing or executing is allowed
+  std::uint64_t resident_bytes = 0;
+  std::uint64_t referenced_bytes = 0;
+};
+/// Errors: Errc::bad_argument for a text of another form.
+Result<std::vector<MappingUse>> read_smaps(std::string_view text);
+
+/// Knows whether each mapping as a whole was accessed: writes to /proc/PID/clear_refs, and reads
+/// "Referenced" in /proc/PID/smaps. Works for any process, from Linux 2.6.22 on. The machine's
+/// page reclaim then forgets what this process used lately. Errors: EACCES or EPERM, with what would help.
+Result<std::unique_ptr<HeatSource>> watch_by_clear_refs(const TaskId& process,
+                                                        const KernelFiles& files = KernelFiles());
+
+/// Knows each page of the mappings that a process shares (shmif/heat_share.hpp). `folder`: what
+/// SHMIF_HEAT names there. Errors: Errc::not_supported if the process does not take part, or its
+/// kernel cannot; Errc::busy if another monitor is connected.
+Result<std::unique_ptr<HeatSource>> watch_by_client(pid_t process, const std::string& folder);
+
+/// A process that takes part, by the number that it has here.
+struct HeatClient {
+  pid_t pid = 0;
+  std::unique_ptr<HeatSource> source;  ///< connected; none if it cannot be watched
+  std::string reason;                  ///< why there is none
+};
+/// All that take part in `folder`.
+Result<std::vector<HeatClient>> heat_clients(const std::string& folder);
+
+}  // namespace shmif::perf

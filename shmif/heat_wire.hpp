@@ -1,0 +1,41 @@
+#pragma once
+// What a process that shares its access heat (shmif/heat_share.hpp) and a monitor say to each
+// other, over a SOCK_SEQPACKET socket on one machine. Each request is one message, and so is each
+// answer.
+
+#include <cstdint>
+
+namespace shmif::heat {
+
+inline constexpr const char* kVariable = "SHMIF_HEAT";
+inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::uint32_t kMaxRanges = 4096;  ///< in one request
+inline constexpr std::uint32_t kMaxShares = 1024;  ///< in one answer
+
+enum class Ask : std::uint32_t {
+  hello = 1,  ///< begin; the answer has the ranges, and /proc/self/pagemap as a descriptor
+  drop = 2,   ///< the ranges in the message: protect them from writes, and forget their pages
+};
+
+struct Request {
+  Ask ask;
+  std::uint32_t count;  ///< of Ranges that follow
+};
+struct Range {
+  std::uint64_t begin;
+  std::uint64_t end;
+};
+
+struct Answer {
+  std::uint32_t version;
+  std::int32_t error;          ///< an errno, 0: done; EBUSY: another monitor is connected
+  std::uint32_t tells_writes;  ///< 1: a page that was not written is write-protected
+  std::uint32_t count;         ///< of SharedRanges that follow, for hello
+};
+struct SharedRange {
+  Range range;
+  std::uint64_t inode;  ///< of the file, as in /proc/PID/maps
+  char name[104];       ///< zero-terminated
+};
+
+}  // namespace shmif::heat

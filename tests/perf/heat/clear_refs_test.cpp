@@ -1,0 +1,158 @@
+// Any process: what the kernel says of whole mappings, and what it says on machines that we do not
+// have.
+
+#include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include <csignal>
+#include <fstream>
+
+#include "perf/heat/session.hpp"
+#include "perf/heat/source.hpp"
+#include "tests/perf/heat/shared_pages.hpp"
+#include "tests/support/eventually.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+constexpr const char* kSmaps =
+    "00400000-00402000 r-xp 00001000 fe:00 248030                     /usr/bin/a name\n"
+    "Size:                  8 kB\n"
+    "Rss:                   4 kB\n"
+    "Referenced:            0 kB\n"
+    "VmFlags: rd ex\n"
+    "7f0000000000-7f0000004000 rw-p 00000000 00:00 0 \n"
+    "Rss:                  16 kB\n"
+    "Referenced:           12 kB\n"
+    "7f0000005000-7f0000006000 ---p 00000000 00:00 0 [guard]\n"
+    "Rss:                   0 kB\n"
+    "Referenced:            0 kB\n";
+
+TEST(Smaps, GiveEachMappingItsOwnFigures) {
+  const auto uses = read_smaps(kSmaps);
+  ASSERT_TRUE(uses) << uses.error().message;
+  ASSERT_EQ(uses->size(), 3U);
+  EXPECT_EQ((*uses)[0].memory, (NamedRange{{0x400000, 0x402000}, "/usr/bin/a name", 248030}));
+  EXPECT_EQ((*uses)[0].resident_bytes, 4096U);
+  EXPECT_EQ((*uses)[0].referenced_bytes, 0U);
+  EXPECT_TRUE((*uses)[0].is_accessible);
+  EXPECT_EQ((*uses)[1].memory, (NamedRange{{0x7f0000000000, 0x7f0000004000}, "", 0}));
+  EXPECT_EQ((*uses)[1].resident_bytes, 16384U);
+  EXPECT_EQ((*uses)[1].referenced_bytes, 12288U);
+  EXPECT_FALSE((*uses)[2].is_accessible);
+  EXPECT_EQ((*uses)[2].memory.name, "[guard]");
+}
+
+TEST(Smaps, OfAnotherFormAreRefusedAndCutOnesAreRead) {
+  EXPECT_FALSE(read_smaps("Rss: 4 kB\n"));
+  EXPECT_FALSE(read_smaps("no such file"));
+  EXPECT_TRUE(read_smaps("").value().empty());
+  const std::string whole = kSmaps;
+  for (std::size_t length = 60; length < whole.size(); ++length) {
+    const auto cut = read_smaps(whole.substr(0, length));
+    EXPECT_TRUE(!cut || cut->size() <= 3U);
+  }
+}
+
+/// A child that has two mappings of its own, and accesses one of them all the time.
+class Toucher {
+ public:
+  Toucher() {
+    pid = ::fork();
+    if (pid != 0) return;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (;;) {  // until killed
+      for (std::size_t page = 0; page < kPages; ++page) static_cast<void>(hot.read(page));
+      ::usleep(200);
+    }
+  }
+  Toucher(const Toucher&) = delete;
+  Toucher& operator=(const Toucher&) = delete;
+  ~Toucher() { end(); }
+  void end() {
+    if (pid < 0) return;
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+    pid = -1;
+  }
+  static constexpr std::size_t kPages = 8;
+  SharedPages hot{kPages};
+  SharedPages cold{kPages};
+  pid_t pid = -1;
+};
+
+HeatSession session_of(const Toucher& child) {
+  HeatOptions options;
+  options.backend = HeatBackend::clear_refs;
+  HeatSession session(options);
+  session.add(Process::open(child.pid).value());
+  return session;
+}
+
+const Region* region_at(const HeatWindow& window, std::uint64_t address) {
+  for (const Region& region : window.regions) {
+    if (region.begin <= address && address < region.end) return &region;
+  }
+  return nullptr;
+}
+
+TEST(HeatOfAnyProcess, TellsAccessedMappingsFromOthers) {
+  const Toucher child;
+  HeatSession session = session_of(child);
+  HeatWindow seen;
+  ASSERT_TRUE(shmif::test::eventually([&] {
+    session.step();
+    const auto results = session.results();
+    EXPECT_EQ(results[0].reason, "");
+    for (const HeatWindow& window : results[0].windows) {
+      const Region* const hot = region_at(window, child.hot.address(0));
+      if (hot == nullptr || hot->accesses == 0) continue;
+      seen = window;
+      return true;
+    }
+    return false;
+  }));
+  const Region* const cold = region_at(seen, child.cold.address(0));
+  ASSERT_NE(cold, nullptr);
+  EXPECT_EQ(cold->accesses, 0U);
+  EXPECT_EQ(cold->writes, std::nullopt) << "not known, so not 0";
+  EXPECT_GE(seen.working_set_bytes, Toucher::kPages * page_bytes());
+  const HeatResult result = session.results()[0];
+  EXPECT_EQ(result.provenance.source, "clear_refs");
+  EXPECT_EQ(result.provenance.precision, "mapping");
+  EXPECT_FALSE(result.provenance.writes_reason.empty());
+}
+
+TEST(HeatOfAnyProcess, IsKeptWhenItEnds) {
+  Toucher child;
+  HeatSession session = session_of(child);
+  ASSERT_TRUE(shmif::test::eventually([&] {
+    session.step();
+    return session.windows() >= 1;
+  }));
+  child.end();
+  ASSERT_TRUE(shmif::test::eventually([&] {
+    session.step();
+    return !session.is_watching();
+  }));
+  const HeatResult result = session.results()[0];
+  EXPECT_TRUE(result.has_ended);
+  EXPECT_EQ(result.reason, "the process has ended");
+  EXPECT_FALSE(result.windows.empty());
+}
+
+TEST(HeatOfAnyProcess, ThatMustNotBeWatchedIsAReason) {
+  HeatOptions options;
+  const shmif::test::TempDir tree;  // no process has files here
+  options.files = KernelFiles(tree.path());
+  HeatSession session(options);
+  session.add(Process::open(::getpid()).value());
+  EXPECT_FALSE(session.is_watching());
+  const HeatResult result = session.results()[0];
+  EXPECT_FALSE(result.reason.empty());
+  EXPECT_TRUE(result.windows.empty());
+}
+
+}  // namespace
+}  // namespace shmif::perf::test

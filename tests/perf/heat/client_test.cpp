@@ -1,0 +1,241 @@
+// The truth about accesses: the test takes part itself, accesses known pages between two looks, and
+// the map must have these pages and no others.
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include <cstdio>
+
+#include "perf/heat/session.hpp"
+#include "perf/heat/source.hpp"
+#include "shmif/bus.hpp"
+#include "shmif/heat_share.hpp"
+#include "shmif/port.hpp"
+#include "tests/perf/heat/shared_pages.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+/// Whether this kernel tells all that the client sampler can know.
+bool knows_all() {
+  for (const Capability& each : heat_capabilities()) {
+    if (each.name == "heat.client" &&
+        (each.state != Support::supported || !each.enable_with.empty())) {
+      return false;
+    }
+  }
+  return true;
+}
+#define NEEDS_CLIENT_SAMPLER() \
+  if (!knows_all()) GTEST_SKIP() << "no asynchronous write protection here"
+
+HeatAttributes few_samples() {
+  HeatAttributes attributes;
+  attributes.aggregation = 4 * attributes.sampling;
+  attributes.min_regions = 3;
+  return attributes;
+}
+
+/// A monitor of this process.
+class HeatTruth : public testing::Test {
+ protected:
+  void watch(const SharedPages& pages) {
+    share_.emplace(HeatShare::of(pages.begin(), pages.bytes(), "pages").value());
+    source_ = watch_by_client(::getpid(), here_.folder()).value();
+    regions_.emplace(few_samples(), source_->looking(), page_bytes(), 1);
+    std::vector<AddressRange> target;
+    const auto ranges = source_->ranges().value();
+    for (const NamedRange& each : ranges) target.push_back(each.range);
+    regions_->set_target(target);
+  }
+
+  /// One window, in each sample of which `access` runs.
+  template <class Access>
+  std::vector<Region> window(Access access) {
+    for (unsigned i = 0; i < few_samples().samples_per_window(); ++i) {
+      source_->forget(*regions_).value();
+      access();
+      source_->look(*regions_).value();
+    }
+    return regions_->aggregate();
+  }
+
+  /// Compares a window with the truth, to the page.
+  template <class IsRead, class IsWritten>
+  void expect_truth(const char* what, const SharedPages& pages, std::size_t count, IsRead is_read,
+                    IsWritten is_written) {
+    const auto found = window([&] {
+      for (std::size_t page = 0; page < count; ++page) {
+        if (is_written(page)) pages.write(page, SharedPages::tag(page));
+        EXPECT_TRUE(!is_read(page) || pages.read(page) == SharedPages::tag(page));
+      }
+    });
+    const auto page_of = [&](std::uint64_t at) { return (at - pages.address(0)) / page_bytes(); };
+    const Quality touched = quality_of(
+        found, [](const Region& region) { return region.accesses; },
+        [&](std::uint64_t at) { return is_read(page_of(at)) || is_written(page_of(at)); });
+    const Quality written = quality_of(
+        found, [](const Region& region) { return region.writes.value_or(0); },
+        [&](std::uint64_t at) { return is_written(page_of(at)); });
+    std::printf("%s: touched: recall %.3f, precision %.3f; written: recall %.3f, precision %.3f\n",
+                what, touched.recall, touched.precision, written.recall, written.precision);
+    EXPECT_EQ(touched.recall, 1) << what;
+    EXPECT_EQ(touched.precision, 1) << what;
+    EXPECT_EQ(written.recall, 1) << what;
+    EXPECT_EQ(written.precision, 1) << what;
+  }
+
+  ClientsHere here_;
+  std::optional<HeatShare> share_;
+  std::unique_ptr<HeatSource> source_;
+  std::optional<Regions> regions_;
+};
+
+constexpr auto kNone = [](std::size_t) { return false; };
+
+TEST_F(HeatTruth, ShowsReadWrittenAndMovingPagesToThePage) {
+  NEEDS_CLIENT_SAMPLER();
+  constexpr std::size_t kPages = 1000;
+  const SharedPages pages(kPages);
+  watch(pages);
+  EXPECT_EQ(source_->provenance().precision, "page");
+  EXPECT_EQ(source_->provenance().writes_reason, "");
+  const auto hot_tenth = [](std::size_t page) { return page >= 300 && page < 400; };
+  expect_truth("nothing", pages, kPages, kNone, kNone);
+  expect_truth("a hot tenth, read", pages, kPages, hot_tenth, kNone);
+  expect_truth("a hot tenth, written", pages, kPages, kNone, hot_tenth);
+  for (std::size_t begin = 0; begin < kPages; begin += 250) {
+    const auto moving = [&](std::size_t page) { return page >= begin && page < begin + 50; };
+    expect_truth("a moving window, read", pages, kPages, moving, kNone);
+    expect_truth("a moving window, read and written", pages, kPages, moving, moving);
+  }
+  expect_truth(
+      "each third page read, each seventh written", pages, kPages,
+      [](std::size_t page) { return page % 3 == 0; },
+      [](std::size_t page) { return page % 7 == 0; });
+  expect_truth("nothing again", pages, kPages, kNone, kNone);
+  EXPECT_TRUE(pages.are_whole());
+}
+
+TEST_F(HeatTruth, OfLockedMemoryIsKnownToo) {
+  NEEDS_CLIENT_SAMPLER();
+  constexpr std::size_t kPages = 16;
+  const SharedPages pages(kPages);
+  if (::mlock(pages.begin(), pages.bytes()) != 0) GTEST_SKIP() << "needs root: mlock";
+  watch(pages);
+  expect_truth(
+      "locked", pages, kPages, [](std::size_t page) { return page == 3; },
+      [](std::size_t page) { return page == 7; });
+  EXPECT_TRUE(pages.are_whole());
+}
+
+TEST_F(HeatTruth, OfALargeTargetIsFoundByPagesThatStandForRegions) {
+  NEEDS_CLIENT_SAMPLER();
+  constexpr std::size_t kPages = 16384;  // 64 MiB
+  const SharedPages pages(kPages);
+  watch(pages);
+  EXPECT_EQ(source_->provenance().precision, "sampled page");
+  constexpr std::size_t kBegin = 5000;
+  constexpr std::size_t kEnd = kBegin + kPages / 10;
+  std::vector<Region> found;
+  for (int i = 0; i < 40; ++i) {
+    found = window([&] {
+      for (std::size_t page = kBegin; page < kEnd; ++page) pages.read(page);
+    });
+    EXPECT_LE(found.size(), few_samples().max_regions);
+  }
+  const Quality got = quality_of(
+      found, [](const Region& region) { return region.accesses; },
+      [&](std::uint64_t at) { return at >= pages.address(kBegin) && at < pages.address(kEnd); });
+  std::printf("a hot tenth of 64 MiB: %zu regions, recall %.3f, precision %.3f\n", found.size(),
+              got.recall, got.precision);
+  EXPECT_GE(got.recall, 0.9);
+  EXPECT_GE(got.precision, 0.9);
+  for (const Region& region : found) EXPECT_EQ(region.writes, 0U) << "nothing was written";
+}
+
+TEST_F(HeatTruth, OfABusIsWhatItsPortDoes) {
+  NEEDS_CLIENT_SAMPLER();
+  const shmif::test::TempDir dir;
+  const std::string path = dir.file("bus0");
+  Bus::create(path, {}).value();
+  PortOptions options;
+  options.name = "rx";
+  Port port(options);
+  port.attach(path).value();
+  ASSERT_FALSE(port.up());
+  source_ = watch_by_client(::getpid(), here_.folder()).value();
+  const auto ranges = source_->ranges().value();
+  ASSERT_EQ(ranges.size(), 1U);
+  EXPECT_EQ(ranges[0].name, "rx@" + path);
+  EXPECT_EQ(ranges[0].range.bytes(), (192U << 10U) + 2 * (4U << 20U));
+  ASSERT_FALSE(port.down());
+  ASSERT_FALSE(port.detach());
+  EXPECT_FALSE(watch_by_client(::getpid(), here_.folder())) << "it has withdrawn";
+}
+
+TEST(HeatClients, GetNoPrivateMemory) {
+  const ClientsHere here;
+  void* const at =
+      ::mmap(nullptr, page_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const auto shared = HeatShare::of(at, page_bytes(), "private");
+  ASSERT_FALSE(shared);
+  EXPECT_NE(shared.error().message.find("not a shared mapping"), std::string::npos);
+  const SharedPages pages(2);
+  EXPECT_FALSE(HeatShare::of(pages.begin(), pages.bytes() - 1, "not whole pages"));
+  EXPECT_FALSE(HeatShare::of(pages.begin(), pages.bytes() + (1U << 30U), "and what is behind"));
+  EXPECT_TRUE(HeatShare::of(pages.begin(), pages.bytes(), "shared"));
+  ::munmap(at, page_bytes());
+}
+
+TEST(HeatClients, AreNotMadeUnlessAskedFor) {
+  EXPECT_FALSE(HeatShare::is_wanted());
+  const SharedPages pages(1);
+  EXPECT_FALSE(HeatShare::of(pages.begin(), pages.bytes(), "pages"));
+  ::setenv(heat::kVariable, "/nowhere", 1);
+  const auto nowhere = HeatShare::of(pages.begin(), pages.bytes(), "pages");
+  ::unsetenv(heat::kVariable);
+  ASSERT_FALSE(nowhere);
+  EXPECT_EQ(nowhere.error().code, std::errc::no_such_file_or_directory);
+  const auto reason = watch_by_client(::getpid(), "");
+  ASSERT_FALSE(reason);
+  EXPECT_EQ(reason.error().code, Errc::not_supported);
+}
+
+TEST(HeatClients, HaveOneMonitorAtATime) {
+  NEEDS_CLIENT_SAMPLER();
+  const ClientsHere here;
+  const SharedPages pages(4);
+  const auto share = HeatShare::of(pages.begin(), pages.bytes(), "pages");
+  ASSERT_TRUE(share) << share.error().message;
+  {
+    const auto first = watch_by_client(::getpid(), here.folder());
+    ASSERT_TRUE(first) << first.error().message;
+    const auto second = watch_by_client(::getpid(), here.folder());
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error().code, Errc::busy);
+  }
+  EXPECT_TRUE(watch_by_client(::getpid(), here.folder())) << "the first has gone";
+}
+
+TEST(HeatClients, OfAForkedProcessAreItsOwn) {
+  NEEDS_CLIENT_SAMPLER();
+  const ClientsHere here;
+  const SharedPages pages(4);
+  std::optional<HeatShare> share(HeatShare::of(pages.begin(), pages.bytes(), "pages").value());
+  const pid_t child = ::fork();
+  if (child == 0) {
+    share.reset();  // the parent's goes on
+    const SharedPages own(1);
+    const auto again = HeatShare::of(own.begin(), own.bytes(), "own");
+    ::_exit(again && watch_by_client(::getpid(), here.folder()) ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_TRUE(watch_by_client(::getpid(), here.folder()));
+}
+
+}  // namespace
+}  // namespace shmif::perf::test

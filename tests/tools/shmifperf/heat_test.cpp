@@ -1,0 +1,121 @@
+// shmifperf heat: the map of a program whose accesses are known.
+
+#include <gtest/gtest.h>
+
+#include "perf/heat/session.hpp"
+#include "tests/support/temp_dir.hpp"
+#include "tests/tools/shmifperf/perf_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+constexpr const char* kAttributes = "20000,200000,1000000,3,1000";
+
+bool knows_all() {
+  for (const perf::Capability& each : perf::heat_capabilities()) {
+    if (each.name == "heat.client" &&
+        (each.state != perf::Support::supported || !each.enable_with.empty())) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/// The pages of a program, in all windows, that were accessed and that were written.
+struct Map {
+  std::set<std::uint64_t> accessed, written;
+};
+Map map_of(const Json& windows, std::uint64_t begin) {
+  Map map;
+  for (const Json& window : windows) {
+    for (const Json& region : window["regions"]) {
+      for (std::uint64_t at = region["begin"]; at < region["end"].get<std::uint64_t>();
+           at += 4096) {
+        if (region["accesses"] > 0) map.accessed.insert((at - begin) / 4096);
+        if (region["writes"] > 0) map.written.insert((at - begin) / 4096);
+      }
+    }
+  }
+  return map;
+}
+
+std::set<std::uint64_t> numbers(std::uint64_t begin, std::uint64_t end) {
+  std::set<std::uint64_t> all;
+  for (; begin < end; ++begin) all.insert(begin);
+  return all;
+}
+
+TEST(HeatCommand, ShowsTheHotPagesOfAProgramThatTakesPart) {
+  if (!knows_all()) GTEST_SKIP() << "no asynchronous write protection here";
+  for (const char* const what : {"read", "write"}) {
+    const ToolResult result = shmifperf({"heat", "--json", "--windows", "4", "--attrs", kAttributes,
+                                         "--", SHMIF_HEAT_TARGET, "200", "50", "70", what});
+    ASSERT_EQ(result.status, 0) << result.err;
+    const std::size_t json_begins = result.out.find('\n') + 1;  // behind what the program prints
+    const std::uint64_t address = std::stoull(result.out);
+    const Json json = Json::parse(result.out.substr(json_begins), nullptr, false);
+    ASSERT_TRUE(json.is_object()) << result.out;
+    EXPECT_EQ(json["attrs"], kAttributes);
+    EXPECT_EQ(json["partial"], false);
+    EXPECT_EQ(json["target"]["source"], "client");
+    EXPECT_EQ(json["target"]["precision"], "page");
+    EXPECT_EQ(json["target"]["ranges"][0]["begin"], address);
+    EXPECT_EQ(json["target"]["ranges"][0]["name"], "pattern");
+    ASSERT_FALSE(json["windows"].empty());
+    const Map map = map_of(json["windows"], address);
+    EXPECT_EQ(map.accessed, numbers(50, 70)) << what;
+    const bool is_written = std::string_view(what) == "write";
+    EXPECT_EQ(map.written, is_written ? numbers(50, 70) : numbers(0, 0)) << what;
+    double last = 0;
+    for (const Json& window : json["windows"]) {
+      EXPECT_GE(window["begin_s"].get<double>(), last);
+      last = window["end_s"];
+      EXPECT_GT(last, window["begin_s"].get<double>());
+      for (const Json& region : window["regions"]) EXPECT_EQ(region.size(), 5U) << region;
+    }
+  }
+}
+
+TEST(HeatCommand, OfAnyProgramSaysWhatItDoesNotKnow) {
+  const ToolResult result = shmifperf({"heat", "--json", "--windows", "2", "--attrs", kAttributes,
+                                       "--backend", "clear_refs", "--", "sleep", "60"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  const Json json = Json::parse(result.out, nullptr, false);
+  ASSERT_TRUE(json.is_object()) << result.out;
+  EXPECT_EQ(json["target"]["source"], "clear_refs");
+  EXPECT_EQ(json["target"]["precision"], "mapping");
+  EXPECT_NE(json["target"]["writes_reason"], nullptr);
+  ASSERT_EQ(json["windows"].size(), 2U);
+  EXPECT_EQ(json["windows"][0]["regions"][0]["writes"], nullptr);
+}
+
+TEST(HeatCommand, PrintsAMapForPeople) {
+  const ToolResult result = shmifperf({"heat", "--windows", "2", "--attrs", kAttributes, "--",
+                                       SHMIF_HEAT_TARGET, "200", "0", "100", "read"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("share of the samples with an access"), std::string::npos);
+  EXPECT_NE(result.out.find("working set, percentiles"), std::string::npos) << result.out;
+  for (const std::string& line : lines_of(result.out)) EXPECT_LE(line.size(), 200U) << line;
+}
+
+TEST(HeatCommand, RefusesAttributesAndTargetsAsAWhole) {
+  const auto status = [](std::vector<std::string> words) {
+    words.insert(words.begin(), "heat");
+    const ToolResult result = shmifperf(words);
+    EXPECT_EQ(result.out, "");
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    return result.status;
+  };
+  EXPECT_EQ(status({}), 2);
+  EXPECT_EQ(status({"-p", "1", "--attrs", "1,2,3,4"}), 2);
+  EXPECT_EQ(status({"-p", "1", "--attrs", "5000,100000,1000000,10,1000 on"}), 2);
+  EXPECT_EQ(status({"-p", "1,x"}), 2);
+  EXPECT_EQ(status({"-p", "1,"}), 2);
+  EXPECT_EQ(status({"-p", "4194304"}), 1) << "no such process";
+  EXPECT_EQ(status({"-p", "1", "--", "true"}), 2);
+  EXPECT_EQ(status({"-p", "1", "--backend", "guess"}), 2);
+  EXPECT_EQ(status({"--", "no-such-program-anywhere"}), 127);
+}
+
+}  // namespace
+}  // namespace shmif::test

@@ -1,0 +1,167 @@
+// shmifperf heat: which addresses processes access, and how often.
+
+#include <stdlib.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "perf/heat/session.hpp"
+#include "shmif/heat_wire.hpp"
+#include "tools/common/options.hpp"
+#include "tools/common/progress.hpp"
+#include "tools/common/signals.hpp"
+#include "tools/shmifperf/commands.hpp"
+#include "tools/shmifperf/watched.hpp"
+#include "tools/shmifperf/write_file.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+using perf::HeatBackend;
+using perf::HeatOptions;
+using perf::HeatSession;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::uint64_t kMostWindows = 1'000'000;
+
+/// For programs that this command starts: a directory in which they share their access heat.
+class ClientFolder {
+ public:
+  ClientFolder() {
+    if (::mkdtemp(path_.data()) == nullptr) {
+      throw Exception(Error::from_errno(errno, "cannot make a directory in /tmp"));
+    }
+    ::setenv(heat::kVariable, path_.c_str(), 1);
+  }
+  ClientFolder(const ClientFolder&) = delete;
+  ClientFolder& operator=(const ClientFolder&) = delete;
+  ~ClientFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  const std::string& path() const noexcept { return path_; }
+
+ private:
+  std::string path_ = "/tmp/shmifperf-heat-XXXXXX";
+};
+
+HeatBackend heat_backend(const Arguments& args) {
+  const std::string word = args.text("backend").value_or("auto");
+  if (word == "auto") return HeatBackend::automatic;
+  if (word == "client") return HeatBackend::client;
+  if (word == "clear_refs") return HeatBackend::clear_refs;
+  throw UsageError{"--backend: \"" + word + "\" is not a backend (auto, client or clear_refs)"};
+}
+
+HeatOptions heat_options(const Arguments& args) {
+  HeatOptions options;
+  if (const auto text = args.text("attrs")) {
+    auto read = perf::read_attributes(*text);
+    if (!read) throw UsageError{"--attrs: " + read.error().message};
+    options.attributes = *read;
+  }
+  options.backend = heat_backend(args);
+  const char* const folder = std::getenv(heat::kVariable);
+  options.clients = args.text("clients").value_or(folder == nullptr ? "" : folder);
+  options.files = perf::KernelFiles(args.text("sysroot").value_or("/"));
+  return options;
+}
+
+void print_heat(const Arguments& args, const HeatSession& session, const HeatOptions& options,
+                bool partial) {
+  const auto results = session.results();
+  constexpr std::size_t kUsualColumns = 80;
+  const std::size_t columns = terminal_columns();
+  const std::string text =
+      args.flag("json")
+          ? perf::heat_json(results, options.attributes, partial)
+          : perf::heat_text(results, options.attributes, columns == 0 ? kUsualColumns : columns);
+  write_file("-", text).value();
+}
+
+/// Whether anything was measured of any target. If not, says why.
+bool was_measured(const HeatSession& session) {
+  const auto results = session.results();
+  if (std::ranges::any_of(results, [](const auto& each) { return !each.windows.empty(); })) {
+    return true;
+  }
+  for (const perf::HeatResult& each : results) {
+    complain("process " + std::to_string(each.process.number) + " was not measured: " +
+             (each.reason.empty() ? "it ended within the first sampling interval" : each.reason));
+  }
+  return false;
+}
+
+int watch_heat(const Arguments& args) {
+  HeatOptions options = heat_options(args);
+  const auto wanted = args.count("windows", 1, kMostWindows);
+  if (wanted) options.keep_windows = *wanted;
+  std::optional<ClientFolder> folder;
+  if (!args.program().empty() && options.clients.empty()) {
+    options.clients = folder.emplace().path();
+  } else if (!args.program().empty()) {
+    ::setenv(heat::kVariable, options.clients.c_str(), 1);
+  }
+  Watched watched(args);
+  const StopSignals stop;
+  HeatSession session(options);
+  for (const perf::Process& process : watched.processes()) session.add(process);
+  watched.begin();
+  while (session.is_watching() && !(wanted && session.windows() >= *wanted)) {
+    const auto next = std::min(session.step(), Clock::now() + std::chrono::hours(1));
+    if (watched.wait_until(next, stop)) continue;
+    session.step();
+    break;
+  }
+  session.finish();
+  const bool is_done = wanted && session.windows() >= *wanted;
+  const bool is_partial = stop.stopped() && !is_done;
+  if (stop.stopped() || is_done) watched.end(stop.stopped() ? stop.signal() : SIGTERM);
+  print_heat(args, session, options, is_partial);
+  if (is_partial && wanted) return kEndedBySignal + stop.signal();
+  if (!was_measured(session)) return kFailed;
+  return is_done || stop.stopped() ? kDone : watched.exit_code();
+}
+
+Options heat_command_line() {
+  Options options("heat", Watched::kSynopsis);
+  options.about(
+      "Shows which addresses of a process are accessed, how often, and for how long they have been "
+      "so. Of programs that use the library and are started with SHMIF_HEAT=DIR it knows each page "
+      "of the bus, and what was written. Of others it knows whether a mapping as a whole was "
+      "accessed, and asks no oftener than takes 1 % of a CPU.");
+  Watched::describe(options);
+  options
+      .value("attrs", "S,A,U,MIN,MAX",
+             "sampling, aggregation and update interval, in microseconds or with a unit; the "
+             "fewest and the most regions (default: 5000,100000,1000000,10,1000)")
+      .value("windows", "N", "end after N windows (aggregation intervals), and end the program")
+      .value("backend", "NAME",
+             "where accesses are learned from: client, clear_refs, or auto, which takes the first "
+             "if the process takes part (default: auto)")
+      .value("clients", "DIR",
+             "what SHMIF_HEAT names where the processes run (default: $SHMIF_HEAT)")
+      .value("sysroot", "DIR", "read the kernel's files below this directory (default: /)")
+      .flag("json", "print JSON, for scripts")
+      .example("shmifperf heat -p 1234 --windows 50 --json", "50 windows of 100 ms")
+      .example("shmifperf heat --attrs 100ms,1s,1s,10,1000 -- ./rig", "a rig from its beginning");
+  return options;
+}
+
+int run_heat(const CommandLine& line) {
+  return watch_heat(heat_command_line().parse(line));
+}
+
+}  // namespace
+
+const Command kHeatCommand{"heat", "show which addresses a process accesses", run_heat};
+
+}  // namespace shmif::tools
