@@ -67,7 +67,8 @@ Result<std::vector<MappingUse>> read_smaps(std::string_view text);
 
 /// Knows whether each mapping as a whole was accessed: writes to /proc/PID/clear_refs, and reads
 /// "Referenced" in /proc/PID/smaps. Works for any process, from Linux 2.6.22 on. The machine's
-/// page reclaim then forgets what this process used lately. Errors: EACCES or EPERM, with what would help.
+/// page reclaim then forgets what this process used lately. Errors: EACCES or
+/// EPERM, with what would help.
 Result<std::unique_ptr<HeatSource>> watch_by_clear_refs(const TaskId& process,
                                                         const KernelFiles& files = KernelFiles());
 
