@@ -28,8 +28,8 @@ struct Port::Impl {
 /// If SHMIF_HEAT asks for it. A port works without, so a failure is logged and no more.
 void Port::Impl::share_heat() {
   if (!HeatShare::is_wanted()) return;
-  auto shared = HeatShare::of(bus->memory().data(), bus->memory().size(),
-                                bus->name() + '@' + bus->path());
+  auto shared =
+      HeatShare::of(bus->memory().data(), bus->memory().size(), bus->name() + '@' + bus->path());
   if (shared) {
     heat.emplace(*std::move(shared));
   } else {
