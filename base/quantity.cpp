@@ -309,11 +309,11 @@ const Spelling kSpellings[5] = {
     {"SIZE", "1514, 64k, 1.5M, 4GiB", "bytes; k, M, G and T are powers of 1024"},
     {"N", "1000, 10k, 2.5M", "a number of things; k, M and G are powers of 1000"},
     {"RATE", "64kbit, 10Mbit, 2.5Gbit, 10M, 1000",
-     "bits per second, powers of 1000, also without \"bit\"; 10MB and 10Mbps are refused, because "
-     "they could mean bytes"},
+     "bits per second; k, M, G and T are powers of 1000, and \"bit\" may be left out; 10MB and "
+     "10Mbps are refused, because they could mean bytes"},
     {"TIME", "250ns, 50us, 1.5ms, 30s, 2m, 1h, 1d",
-     "a number without a unit is in the unit that the option names; if the option names no unit, "
-     "it is refused"},
+     "a number without a unit has the default unit that the option names; if the option names "
+     "none, such a number is refused, except 0"},
     {"SHARE", "1%, 0.5%, 100%",
      "a part of a whole; a number without % is refused unless it is 0, because 1 could be 1% or "
      "100%"},

@@ -67,7 +67,7 @@ std::string wrapped(const std::string& text, std::size_t indent, std::size_t col
 
 std::string values_help() {
   std::string out =
-      "How to write sizes, counts, rates, times and shares, in every option. Case does not "
+      "Every option takes sizes, counts, rates, times and shares in these forms. Case does not "
       "matter.";
   out = wrapped(out, 0, 0) + '\n';
   for (const base::Spelling& spelling : base::kSpellings) {
