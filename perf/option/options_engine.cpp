@@ -91,8 +91,8 @@ bool is_tcp(const J& job) {
 /// Settings for a socket of an emulated host. iperf3 has the same settings, as the texts say.
 void add_socket_rows(Rows& rows) {
   rows.add("mss", allowed, packet_bytes(&J::mss_bytes, 0, 32767),
-           "For proto=tcp: the largest segment (TCP_MAXSEG) of both ends, as iperf3 -M. If the "
-           "kernel sends timestamps, it takes 12 bytes less.",
+           "For proto=tcp: the largest segment (TCP_MAXSEG) of both ends, as iperf3 -M. If TCP "
+           "timestamps are on, a segment carries 12 bytes less data than this.",
            "0, the kernel's choice")
       .to_peer()
       .only(is_tcp, "is for engine=host with proto=tcp");
@@ -126,11 +126,15 @@ void add_engine_rows(std::vector<OptionRow>& into) {
            "For engine=bus and host: the bus to attach to.", "one made for the run")
       .to_peer();
   rows.add("wire", allowed, text(&J::wire, "NAME", "any text"),
-           "Jobs with the same engine and the same wire name are on one wire.", "all on one wire")
+           "Jobs with the same engine and the same wire name are on one wire. But with engine=unix "
+           "and udp, each pair of jobs has a wire of its own, and with engine=pcap and null, each "
+           "job has.",
+           "one wire for all jobs of an engine")
       .to_peer();
-  rows.add("bus_size", allowed, bytes(&J::bus_size_bytes, 64U << 10U, 1ULL << 30U),
-           "The size of the ring of a bus made for the run: a power of two that holds eight of the "
-           "largest records.")
+  rows.add(
+          "bus_size", allowed, bytes(&J::bus_size_bytes, 64U << 10U, 1ULL << 30U),
+          "The size of the ring (the part of the file that holds the frames) of a bus made for the "
+          "run: a power of two with room for eight of the largest frames that mtu allows.")
       .to_peer();
   rows.add("mtu", allowed, packet_bytes(&J::mtu, 68, 65535),
            "The MTU of the wire made for the run. Frames are longer by their Ethernet header. A "
@@ -165,8 +169,9 @@ void add_engine_rows(std::vector<OptionRow>& into) {
       .to_peer()
       .only(on<EngineKind::udp>, "is for engine=udp");
   rows.add("allow_live", needs_live, yes_or_no(&J::allow_live),
-           "Lets the job send on an existing bus with ports of others, or on an existing interface "
-           "with addresses or routes. Without this option, that is refused.")
+           "Lets the job send on an existing bus to which other processes have attached ports, or "
+           "on an existing interface that has addresses or routes. Without this option, that is "
+           "refused.")
       .to_peer();
   rows.add("fault", allowed, faults(&J::fault),
            "Faults for the frames that this job sends, such as loss=1%,delay=5ms+-1ms: see "
@@ -200,8 +205,7 @@ void add_place_rows(std::vector<OptionRow>& into) {
            "The CPUs that the peer made for the job may run on.");
   rows.add("numa_node numa_cpu_nodes", allowed, number(&J::numa_node, 0, 1023),
            "The node whose memory the job uses, and whose CPUs it may run on unless cpus_allowed "
-           "names "
-           "others. fio's option is a list of nodes.")
+           "names others. fio's option is a list of nodes.")
       .to_peer();
   rows.add("nice", allowed, integer(&J::nice, -20, 19), "See nice(2).").to_peer();
   rows.add("rtprio", needs_exec, integer(&J::rtprio, 1, 99),
@@ -216,23 +220,26 @@ void add_place_rows(std::vector<OptionRow>& into) {
            "Asks for huge pages for the job's buffers.")
       .to_peer();
   rows.add("uid", needs_exec, text(&J::uid, "USER", "a name or a number", 64),
-           "The user to become after the devices are open.", "as the program was started")
+           "The user that the job changes to after the devices are open.",
+           "as the program was started")
       .to_peer();
   rows.add("gid", needs_exec, text(&J::gid, "GROUP", "a name or a number", 64),
-           "The group to become, before uid; supplementary groups are given up.",
+           "The group that the job changes to. It changes the group first, then the user (uid). "
+           "With gid or uid, it gives up its supplementary groups.",
            "as the program was started")
       .to_peer();
   rows.add("cgroup", needs_exec,
-           text(&J::cgroup, "PATH", "a path below /sys/fs/cgroup, with or without that"),
+           text(&J::cgroup, "PATH",
+                "a path below /sys/fs/cgroup; the prefix /sys/fs/cgroup may be left out"),
            "The control group to run the job in. It must exist.")
       .to_peer();
   rows.add("exec_prerun", needs_exec, command(&J::exec_prerun),
-           "A program to run before the job is ready. The job fails if the program does not exit "
+           "A program to run before the job gets ready. The job fails if the program does not exit "
            "0. Its output goes to NAME.prerun.txt.");
-  rows.add(
-      "exec_postrun", needs_exec, command(&J::exec_postrun),
-      "A program to run after the job has ended, as exec_prerun runs one before it. Its output "
-      "goes to NAME.postrun.txt.");
+  rows.add("exec_postrun", needs_exec, command(&J::exec_postrun),
+           "A program to run after the traffic of the job has ended, even if the job has failed, "
+           "but not if it never started. The job fails if the program does not exit 0. Its output "
+           "goes to NAME.postrun.txt.");
 }
 
 }  // namespace shmif::perf

@@ -34,14 +34,15 @@ Kind<J> job_name() {
 void add_job_rows(std::vector<OptionRow>& into) {
   Rows rows(into, OptionCategory::job);
   rows.add("name", allowed, job_name(),
-           "The job's name; in a job file, the name of its section. On the command line it begins "
-           "a new job.",
-           "the section's name");
+           "The job's name. In a job file, the section's heading gives the name. On the command "
+           "line, this option begins a new job.",
+           "the heading, or \"job\" on the command line");
   rows.add("description", allowed, text(&J::description, "TEXT", "any text"),
            "A remark, which is shown with the results.");
   rows.add("numjobs", allowed, number(&J::numjobs, 1, 256, "jobs"),
-           "Makes this many clones of this job, named NAME.0, NAME.1 and so on. They send frames "
-           "of the same kind, with different seeds.");
+           "Runs this many copies (clones) of the job in all. If there are two or more, they are "
+           "named NAME.0, NAME.1 and so on. They send frames of the same kind, made from different "
+           "seeds.");
   rows.add("thread", allowed, yes_or_no(&J::thread),
            "The job is a thread of the program. By default it is a process, whose crash does not "
            "harm other jobs.")
@@ -68,10 +69,9 @@ void add_job_rows(std::vector<OptionRow>& into) {
   rows.add("background", allowed, yes_or_no(&J::background),
            "The job does not keep a run going: it is ended when all other jobs have ended.")
       .to_peer();
-  rows.add(
-          "startup_timeout", allowed, time(&J::startup_timeout, TimeUnit::seconds, 1ms, 1h),
-          "How long the job's process or thread may take to start; then the job fails. How long it "
-          "may take to get ready is startup_batch_timeout.")
+  rows.add("startup_timeout", allowed, time(&J::startup_timeout, TimeUnit::seconds, 1ms, 1h),
+           "How long the job's process or thread may take to start; then the job fails. "
+           "startup_batch_timeout limits the time until the job is ready.")
       .to_peer();
 }
 
@@ -81,15 +81,16 @@ void add_length_rows(std::vector<OptionRow>& into) {
            "How long the job sends; 0 is no limit.", "0, no limit")
       .to_peer();
   rows.add("time_based", allowed, yes_or_no(&J::time_based),
-           "Sends for all of runtime; starts again when size, replay or loops are done.")
+           "Sends for all of runtime: the job starts again when size, replay or loops are done.")
       .to_sending_peer();
   rows.add("ramp_time", allowed, time(&J::ramp_time, TimeUnit::seconds, 0ns, kDay),
            "Sends for that time before runtime begins; these frames do not count in any result.")
       .to_peer();
   rows.add("drain_time", allowed, time(&J::drain_time, TimeUnit::seconds, 0ns, 1h),
-           "How long to wait for frames on their way after the last frame was sent. Frames that "
-           "come later are late, not lost. rw=pingpong waits this long for each reply, or 1 s with "
-           "0.")
+           "How long the receiver waits for missing frames after the last frame was sent. Then it "
+           "listens equally long again: a frame that arrives in this second time counts as late, "
+           "and a frame that does not arrive counts as lost. With rw=pingpong, the job waits this "
+           "long for each reply. If drain_time is 0, it waits 1 s.")
       .to_peer();
   rows.add("loops", allowed, number(&J::loops, 1, kAny, "times"),
            "How many times to send size bytes, or the capture of replay. Sequence numbers run on.")

@@ -142,9 +142,10 @@ void add_verification_rows(std::vector<OptionRow>& into) {
            "counted.")
       .to_peer();
   rows.add("do_verify", allowed, yes_or_no(&J::do_verify),
-           "With 0, frames carry what verification needs, but only a later run checks them. A "
-           "damaged frame then counts as the frame whose number it has. Only numbers that were "
-           "never sent are reported.")
+           "With 0, frames carry what verification needs, but only a later run checks them. Most "
+           "damage is then not detected: a damaged frame counts as received, under the number that "
+           "it carries. This run reports only frames that were cut short, and frames with an "
+           "impossible length or with a sequence number that the sender never sent.")
       .to_peer();
   rows.add("verify_backlog", allowed, number(&J::verify_backlog, 0, 1'000'000'000, "frames"),
            "Checks frames in batches of this size. With 0, each frame is checked when it comes. "
@@ -154,28 +155,35 @@ void add_verification_rows(std::vector<OptionRow>& into) {
            "The number of extra threads that check frames. With 0 the job itself checks them. Not "
            "for rw=pingpong and echo.")
       .to_peer();
-  rows.add("verify_only", allowed, yes_or_no(&J::verify_only),
-           "For rw=rx: checks frames of any earlier run, from a capture (engine=pcap) or a bus. It "
-           "finds frames that are missing, came twice or are damaged; with verify=regenerate, also "
-           "frames that randseed does not make.");
+  rows.add(
+      "verify_only", allowed, yes_or_no(&J::verify_only),
+      "For rw=rx: checks frames of any earlier run, from a capture (engine=pcap) or a bus. It "
+      "finds missing, duplicate and damaged frames. With verify=regenerate it also finds frames "
+      "whose contents differ from those generated from randseed.");
   rows.add("verify_state_save", saves_state, yes_or_no(&J::verify_state_save),
            "At the end, on a signal and on a trigger, saves to NAME-verify.state what a later run "
            "needs to continue the verification.")
       .to_peer();
-  rows.add("verify_state_load", needs_directory,
-           text(&J::verify_state_load, "PATH", "the path of a saved state"),
-           "Continues from a saved state. A state is refused if it is of another version or job, "
-           "or has frames of a job that no longer sends to this one. fio's option is a yes or no, "
-           "and finds the file itself.");
-  rows.add("continue_on_error", allowed,
-           parsed(
-               &J::continue_on_error, parse_error_classes,
-               +[](const ErrorClasses&) { return std::string("none"); }, "CLASSES",
-               "none, all, or some of tx, rx, io, verify, overrun, lock, separated by commas"),
-           "Goes on after errors of these classes. They are counted, the first one is shown, and "
-           "they fail neither job nor run: the exit code is 0 if nothing else is wrong. overrun is "
-           "an error only on a bus that pauses its senders; lock means that others hold the ring. "
-           "A bus or link that is gone or corrupt always ends the job.")
+  rows.add(
+      "verify_state_load", needs_directory,
+      text(&J::verify_state_load, "PATH", "the path of a saved state"),
+      "Continues from a saved state. A state is refused if it has the file format of another "
+      "version of shmifperf, or if a job with another name or with other frames (bs, payload, "
+      "randseed and so on) saved it. It is also refused if it counts frames from a job that "
+      "does not send to this job now. fio's option is a yes or no, and finds the file itself.");
+  rows.add(
+          "continue_on_error", allowed,
+          parsed(
+              &J::continue_on_error, parse_error_classes,
+              +[](const ErrorClasses&) { return std::string("none"); }, "CLASSES",
+              "none, all, or some of tx, rx, io, verify, overrun, lock, separated by commas"),
+          "Goes on after errors of these classes. They are counted, and do not make the job or the "
+          "run fail: the exit code is 0 if nothing else is wrong. tx: a frame could not be sent. "
+          "rx: receiving failed. io: both of these. verify: a frame arrived damaged. overrun: "
+          "senders overwrote frames before the job had read them; this is an error only on a bus "
+          "that pauses its senders (bus_pause). lock: other ports hold the lock or the space of "
+          "the ring, and do not release it. Of sending and of receiving, the first error is shown. "
+          "A bus or link that is gone or corrupt always ends the job.")
       .to_peer();
   rows.add("end_on", allowed, end_on(), "Ends the job, without failure, when this happens.")
       .to_peer();
@@ -189,23 +197,25 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
   rows.add("percentile_list", allowed,
            parsed(&J::percentile_list, parse_percentiles, percentiles_text, "N[:N]...",
                   "up to 20 numbers above 0, up to 100, separated by colons"),
-           "Percentiles of the latency, besides those that every result has, such as 50:99:99.9. "
-           "The result shows them in \"percentiles\".")
+           "Extra percentiles of the latency, for example 99.5:99.95. The result shows them in "
+           "\"percentiles\". Every result also has the usual ones.")
       .to_peer();
   rows.add("max_latency", allowed, time(&J::max_latency, TimeUnit::microseconds, 0ns, 1h),
            "The job fails when one of its frames takes longer, from its intended send time to its "
            "arrival or its reply. Frames of ramp_time do not count.",
            "0, no limit")
       .to_peer();
-  rows.add("search", allowed,
-           one_of(&J::search,
-                  {{"none", Search::none},
-                   {"ndr", Search::ndr},
-                   {"pdr", Search::pdr},
-                   {"latency_target", Search::latency_target}},
-                  "WHAT"),
-           "Searches for the highest rate that loses nothing (ndr, RFC 2544), loses no more than "
-           "search_loss (pdr), or keeps latency_percentile of its frames within latency_target.");
+  rows.add(
+      "search", allowed,
+      one_of(&J::search,
+             {{"none", Search::none},
+              {"ndr", Search::ndr},
+              {"pdr", Search::pdr},
+              {"latency_target", Search::latency_target}},
+             "WHAT"),
+      "Searches for a rate: the highest rate at which no frame is lost (ndr, RFC 2544), at "
+      "which no more than search_loss is lost (pdr), or at which latency_percentile per cent of "
+      "the frames arrive within latency_target (latency_target).");
   rows.add("search_loss", allowed, share(&J::search_loss, "0% to 100%"),
            "For search=pdr: the share of frames that may be lost.");
   rows.add("search_resolution", allowed, above_zero_share(&J::search_resolution),
@@ -220,10 +230,12 @@ void add_measurement_rows(std::vector<OptionRow>& into) {
   rows.add("search_trial", allowed, time(&J::search_trial, TimeUnit::seconds, 1ms, 24h),
            "How long each trial sends. RFC 2544 wants 60 s.")
       .only(searches, "has no effect without a search");
-  rows.add("latency_target", allowed, latency_target(),
-           "Searches for the highest rate at which latency_percentile of the frames have no more "
-           "than this latency.",
-           "0, no limit");
+  rows.add(
+      "latency_target", allowed, latency_target(),
+      "The highest latency allowed in search=latency_target. This option alone starts that "
+      "search: for the highest rate at which latency_percentile per cent of the frames have no "
+      "more than this latency. It cannot be given together with another search.",
+      "0, no limit");
   rows.add("latency_percentile", allowed,
            real(&J::latency_percentile, parse_per_cent, "PERCENTAGE", "0 to 100"),
            "The share of frames, in per cent, whose latency must be within latency_target. fio's "
@@ -268,21 +280,23 @@ void add_record_rows(std::vector<OptionRow>& into) {
   rows.add("write_iops_log", needs_directory,
            text(&J::write_iops_log, "PREFIX", "the beginning of a path"),
            "The same for frames per second, PREFIX_iops.NAME.log.");
-  rows.add("write_lat_log", needs_directory,
-           text(&J::write_lat_log, "PREFIX", "the beginning of a path"),
-           "The same for the mean latency in ns, PREFIX_lat.NAME.log. Direction 1 is for frames "
-           "that the job sent; the peer made for it measures them.");
+  rows.add(
+      "write_lat_log", needs_directory,
+      text(&J::write_lat_log, "PREFIX", "the beginning of a path"),
+      "The same for the mean latency in ns, PREFIX_lat.NAME.log. Lines with direction 1 are for "
+      "frames that the job sent. Its peer measures them. They are written only if the peer was "
+      "made for the job.");
   rows.add(
       "write_hist_log", needs_directory,
       text(&J::write_hist_log, "PREFIX", "the beginning of a path"),
-      "Writes a histogram of the latencies of each log_hist_msec to PREFIX_clat_hist.NAME.log, in "
-      "fio's format and with fio's bins: ms, direction, mean size of frames, and a count for each "
-      "of 1856 bins of ns, or fewer with log_hist_coarseness.");
+      "For each interval of log_hist_msec, writes one line to PREFIX_clat_hist.NAME.log, in fio's "
+      "format. The fields are: time in ms, direction, mean frame size, and the number of frames in "
+      "each of 1856 latency bins (fio's, in ns). log_hist_coarseness reduces the number of bins.");
   rows.add(
       "log_hist_msec", allowed, time(&J::log_hist, TimeUnit::milliseconds, 10ms, 1h),
-      "The interval of write_hist_log. If other logs are written as well, log_avg_msec must be "
-      "a multiple of this interval, or this interval one of log_avg_msec. fio's default is 0, "
-      "no histograms.");
+      "The interval of write_hist_log. If other logs are written too, one of the two intervals "
+      "(log_hist_msec, log_avg_msec) must be a multiple of the other. fio's default is 0, no "
+      "histograms.");
   rows.add("log_hist_coarseness", allowed, number(&J::log_hist_coarseness, 0, 6),
            "Halves the number of bins this many times: 1 gives 928 bins, 6 gives 29.");
   rows.add("log_avg_msec", allowed, time(&J::log_avg, TimeUnit::milliseconds, 10ms, 1h),

@@ -69,9 +69,9 @@ void add_output_rows(Rows& rows) {
   rows.add("output", client_only, text(&R::output, "PATH", "the path of a file"),
            "Writes the results to this file.", "standard output");
   rows.add("output-format", client_only, output_formats(),
-           "How results are written: normal is for people, json for programs. json+ also has the "
-           "bins of the histograms. terse has a line for each job. Several formats are written one "
-           "after the other.");
+           "How results are written: normal (for people), json, json+ (json with the bins of the "
+           "histograms), terse (a line for each job). Several formats are written one after the "
+           "other.");
   rows.add("status-interval", allowed, time(&R::status_interval, TimeUnit::seconds, 0ns, 24h),
            "Prints the results so far at this interval; 0 prints them only at the end. With "
            "--json-stream or --format this is the interval of the stream, and 0 means each second.",
@@ -84,30 +84,36 @@ void add_output_rows(Rows& rows) {
       "When to show a line of progress for each group: auto, on a terminal only; always, which "
       "prints plain lines where there is no terminal; or never.");
   rows.add("json-stream", client_only, yes_or_no(&R::json_stream),
-           "Prints a JSON object for each interval, each on its own line. Without --output, the "
-           "result then goes to standard error.");
+           "Prints one JSON object, on its own line, every --status-interval (every second if that "
+           "is 0). Without --output, the result then goes to standard error.");
   rows.add("format", client_only, metrics_format(),
-           "Prints each interval as lines for a time-series database. Without --output, the result "
-           "then goes to standard error.");
+           "Prints the figures every --status-interval (every second if that is 0), as lines for a "
+           "time-series database; FORMAT is influx. Without --output, the result then goes to "
+           "standard error.");
   rows.add("metrics", client_only, metrics_address(),
            "Serves the figures for Prometheus at http://ADDRESS/metrics while the run lasts. Port "
            "0 is any free port. Everyone who reaches that address can read them.");
   rows.add("aux-path", needs_directory, text(&R::aux_path, "PATH", "a directory"),
-           "Where logs, states and the output of commands go.", "the current directory");
+           "The directory for logs, saved verification states, and the output of exec_prerun and "
+           "exec_postrun.",
+           "the current directory");
 }
 
 void add_trigger_rows(Rows& rows) {
-  rows.add("trigger-file", needs_directory, text(&R::trigger_file, "PATH", "the path of a file"),
-           "Fires the trigger when that file appears, and removes the file. A trigger fires "
-           "once: states are saved, all jobs stop, and the command of --trigger runs.");
+  rows.add(
+      "trigger-file", needs_directory, text(&R::trigger_file, "PATH", "the path of a file"),
+      "When this file appears, the trigger fires: all jobs stop, their verification states are "
+      "saved, and then the program of --trigger runs. The file is removed. The trigger fires "
+      "once, whichever of the trigger options is the first.");
   rows.add("trigger-timeout", saves_state,
            time(&R::trigger_timeout, TimeUnit::seconds, 0ns, 365 * 24h),
-           "Fires the trigger after that time; 0 is never.", "0, never");
+           "Fires the trigger when this time has passed since the first jobs began; 0 is never.",
+           "0, never");
   rows.add("trigger-match", saves_state,
            text(&R::trigger_match, "FILTER", "a filter of pcap-filter(7)"),
            "Fires the trigger when a job receives a frame that passes the filter.");
   rows.add("trigger trigger-command", needs_exec, command(&R::trigger_command),
-           "The program that a trigger runs.");
+           "The program to run after the trigger has fired and all jobs have ended.");
 }
 
 }  // namespace
@@ -122,8 +128,8 @@ void add_run_rows(std::vector<OptionRow>& into) {
            "Goes on without the jobs that cannot start; the run still exits 1.");
   rows.add("startup_batch_timeout", allowed,
            time(&R::startup_batch_timeout, TimeUnit::seconds, 1ms, 1h),
-           "For jobs that start together: how long to wait for the next one to get ready (devices, "
-           "buffers, exec_prerun). Jobs that are not ready by then fail.");
+           "For jobs that start together: the longest time between one job getting ready (devices, "
+           "buffers, exec_prerun) and the next. Jobs that are not ready by then fail.");
   rows.add("stuck_timeout", allowed, time(&R::stuck_timeout, TimeUnit::seconds, 1ms, 24h),
            "How long a job may take to end after it was told to stop. Then it is killed, and has "
            "failed.");

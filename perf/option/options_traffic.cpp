@@ -51,6 +51,19 @@ Kind<J> frame_sizes(Result<FrameSizes> (*read)(std::string_view), std::string_vi
   return kind;
 }
 
+/// 1 to 99 per cent. 0 and 100 are read, too: plan_checks.cpp refuses them and names the remedy.
+Kind<J> share_of_both() {
+  constexpr std::uint64_t kWhole = 100;
+  Kind<J> kind = number(&J::rwmixtx, 1, kWhole - 1, "per cent");
+  kind.set = [within = kind.set](std::string_view value, J& job) -> Result<void> {
+    const auto read = parse_count(value);
+    if (!read || (*read != 0 && *read != kWhole)) return within(value, job);
+    job.rwmixtx = static_cast<std::uint32_t>(*read);
+    return {};
+  };
+  return kind;
+}
+
 /// A pattern that is given is also used.
 Kind<J> pattern() {
   Kind<J> kind{.placeholder = "PATTERN",
@@ -99,14 +112,14 @@ void add_rate_rows(Rows& rows) {
            "0, as fast as possible")
       .to_peer_turned();
   rows.add("rate_iops rate_fps", allowed, frame_rate(&J::rate_fps),
-           "The highest rate of each direction, in frames per second. With rate, the lower rate "
-           "applies.",
+           "The highest rate of each direction, in frames per second. If the option rate is given "
+           "too, the lower of the two limits applies.",
            "0, as fast as possible")
       .to_peer_turned();
-  rows.add("rwmixtx rwmixwrite", allowed, number(&J::rwmixtx, 0, 100, "per cent"),
-           "For rw=txrx with the same rate for both directions: the job's share of the sum of "
-           "both. The peer made for it sends the rest. 0 and 100 are refused: rw=rx and rw=tx say "
-           "that.");
+  rows.add("rwmixtx rwmixwrite", allowed, share_of_both(),
+           "For rw=txrx with the same rate for both directions: the share of the total traffic "
+           "(twice that rate) that this job sends, in per cent. The peer made for it sends the "
+           "rest. For 0, use rw=rx; for 100, use rw=tx.");
   rows.add("rate_overhead", allowed, packet_bytes(&J::rate_overhead_bytes, 0, 1000),
            "Extra bytes of each frame that count towards rate, such as 24 for the preamble, FCS "
            "and gap of Ethernet.")
@@ -166,11 +179,13 @@ void add_window_rows(Rows& rows) {
       .to_peer();
   rows.add("iodepth_batch_complete_min iodepth_batch_complete", allowed,
            number(&J::iodepth_batch_complete_min, 1, 1024, "replies"),
-           "For rw=pingpong: the number of replies that the job waits for before it sends again.")
+           "For rw=pingpong: when iodepth requests wait for replies, the job sends again only "
+           "after this number of replies.")
       .to_peer();
   rows.add("iodepth_low", allowed, number(&J::iodepth_low, 0, 1'000'000, "requests"),
-           "For rw=pingpong: when iodepth is reached, the job sends again only after the number of "
-           "waiting requests has fallen to this number. 0 sends again at once.")
+           "For rw=pingpong: when iodepth requests wait for replies, the job sends again only when "
+           "no more than this number of them still wait. 0 means iodepth minus 1: one reply is "
+           "enough.")
       .to_peer();
   rows.add("flow", allowed, number(&J::flow, 0, 1'000'000, "weight"),
            "Jobs with a weight send frames in the ratio of their weights: weights 2 and 1 send "
@@ -203,10 +218,11 @@ void add_traffic_rows(std::vector<OptionRow>& into) {
            "trip.");
   rows.add(
       "to", allowed, text(&J::to, "NAME", "the name of another job"),
-      "The job that receives what this one sends. That job must have rw=rx or rw=txrx, or rw=echo "
-      "if this one has rw=pingpong. Without this option a job is made as the peer, named "
-      "NAME.sink, "
-      "NAME.peer or NAME.echo.",
+      "The job that receives what this one sends. A job with rw=tx or rw=txrx needs a job with "
+      "rw=rx or rw=txrx. A job with rw=pingpong needs one with rw=echo. Without this option, "
+      "shmifperf makes a job as the peer: NAME.sink for rw=tx, NAME.peer for rw=txrx, or NAME.echo "
+      "for rw=pingpong. It makes no peer on engine=pcap and null, where a job is alone on its "
+      "wire, and none for a job to which a job with rw=txrx sends.",
       "a peer made for the job");
   rows.add("bs blocksize", allowed,
            frame_sizes(parse_frame_sizes, "SIZE[,SIZE]",
@@ -220,13 +236,15 @@ void add_traffic_rows(std::vector<OptionRow>& into) {
            frame_sizes(parse_frame_sizes, "A-B[,A-B]", kFrameSizeRange),
            "fio's other name for bs with a range: sizes from A to B, all equally often.", "see bs")
       .only(makes_frames, kMadeFrames);
-  rows.add("bssplit", allowed,
-           frame_sizes(parse_frame_split, "SIZE/WEIGHT:...",
-                       std::string("up to 256 sizes or ranges from ") + kFrameSizeRange +
-                           ", weights 0 to 1000000"),
-           "The sizes of frames with their weights: 64/70:1514/30. Sizes without a weight share "
-           "what is missing to 100.",
-           "see bs")
+  rows.add(
+          "bssplit", allowed,
+          frame_sizes(parse_frame_split, "SIZE/WEIGHT:...",
+                      std::string("up to 256 sizes or ranges from ") + kFrameSizeRange +
+                          ", weights 0 to 1000000"),
+          "The sizes of frames with their weights, such as 64/70:1514/30. If a size has no weight, "
+          "all weights are per cent: they may add up to 100 at most, and the sizes without a "
+          "weight divide the rest equally.",
+          "see bs")
       .only(makes_frames, kMadeFrames);
   add_rate_rows(rows);
   add_window_rows(rows);
@@ -241,8 +259,7 @@ void add_frame_rows(std::vector<OptionRow>& into) {
               {{"random", Payload::random}, {"pattern", Payload::pattern}, {"zero", Payload::zero}},
               "KIND"),
           "What fills the rest of a frame, behind its headers and its probe (sequence number, "
-          "times "
-          "and checksum): random bytes from randseed, buffer_pattern repeated, or zeros.")
+          "times and checksum): random bytes from randseed, buffer_pattern repeated, or zeros.")
       .to_peer()
       .only(makes_frames, kMadeFrames);
   rows.add("buffer_pattern", allowed, pattern(),
@@ -266,13 +283,14 @@ void add_frame_rows(std::vector<OptionRow>& into) {
   rows.add("headers", needs_directory, headers(),
            "Headers of layers 2 to 4 before the probe, such as "
            "vlan(id=7)/ipv4(ttl=9)/udp(dport=inc(1,99)). Lengths and checksums are filled in. A "
-           "field is fixed, or changes from frame to frame by inc, dec or random "
-           "(LEAST,GREATEST[,STEP]). Fields: eth dst, src, type; vlan id, prio, dei, tpid; ipv4 "
-           "src, dst, ttl, dscp, ecn, id, df, proto; ipv6 src, dst, hlim, dscp, ecn, flow, next; "
-           "udp sport, dport, checksum (0: no checksum); tcp sport, dport, seq, ack, flags, "
-           "window. pcap(PATH,NUMBER) takes the headers of that frame of a capture; later layers "
-           "change them. The Ethernet addresses are those of the job and its peer unless eth sets "
-           "others. A frame is at least its headers and 46 bytes long.")
+           "field has a fixed value, or changes from frame to frame: inc(LEAST,GREATEST[,STEP]), "
+           "and likewise dec and random. Fields: eth dst, src, type; vlan id, prio, dei, tpid; "
+           "ipv4 src, dst, ttl, dscp, ecn, id, df, proto; ipv6 src, dst, hlim, dscp, ecn, flow, "
+           "next; udp sport, dport, checksum (0: no checksum); tcp sport, dport, seq, ack, flags, "
+           "window. pcap(PATH,NUMBER) copies the headers of frame NUMBER (the first is 1) of the "
+           "capture PATH. Layers written after it change fields of these headers. The Ethernet "
+           "addresses are those of the job and its peer unless eth sets others. After the headers, "
+           "a frame has at least 46 bytes, for the probe.")
       .to_sending_peer();
 }
 

@@ -22,7 +22,7 @@ rw=tx
 bs=imix
 runtime=10
 )"},
-      {"rfc2544", "the highest rate without loss of each frame size of RFC 2544",
+      {"rfc2544", "for each frame size of RFC 2544, the highest rate at which no frame is lost",
        R"(; RFC 2544, section 26.1, for the frame sizes of section 9.1. Those count the FCS of four
 ; bytes, which the jobs are named after; bs does not.
 [global]

@@ -26,15 +26,17 @@ int run_compare(const CommandLine& line) {
   const Arguments args =
       Options("compare", "BEFORE AFTER")
           .about(
-              "Compares two results that 'shmifperf run' wrote with --output-format=json or json+: "
-              "rates, losses and latencies of each job that both have, by Welch's t-test on their "
-              "repetitions (--repeat) or intervals. Exits 1 when a figure became worse by more "
-              "than its threshold, and not by chance. One of the files may be -, standard "
-              "input.")
+              "Compares two results that 'shmifperf run' wrote as json or json+ (see "
+              "--output-format). It compares the rates, losses and latencies of each job that is "
+              "in both. It applies Welch's t-test to the repetitions of the run, or to its "
+              "intervals if --repeat was not given. Exits 1 if a figure became worse by more than "
+              "its threshold, and not by chance, or if AFTER lacks a job of BEFORE, or a job that "
+              "passed in BEFORE failed in AFTER. One of the files may be -, standard input.")
           .words(2, 2)
           .value("threshold", "SHARE", "how much worse is too much (default: 5%)")
           .value("loss-threshold", "SHARE",
-                 "the same for losses: increase as a share of all frames (default: 0.1%)")
+                 "how much the share of lost frames may increase, in percentage points (default: "
+                 "0.1%)")
           .value("confidence", "SHARE", "confidence level of the comparison (default: 95%)")
           .flag("json", "print JSON, for scripts")
           .example("shmifperf compare before.json after.json", "a table, and exit code 1 if worse")

@@ -29,20 +29,24 @@ std::vector<std::string> lines_of(std::string_view text) {
   return lines;
 }
 
-/// "0 to 100 (per cent); default: 50": range, unit and default value.
+/// "0 to 100 (per cent); default: 50" or "0 to 1h; default unit: seconds; default: 1s": range, unit
+/// and default value.
 std::string values_of(const OptionRow& row) {
   const bool has_units = row.placeholder.starts_with("TIME") ||
                          row.placeholder.starts_with("RATE") || row.placeholder.starts_with("SIZE");
   std::string text = row.range;
   if (!row.unit.empty()) {
-    text += has_units ? "; without a unit in " + row.unit : " (" + row.unit + ')';
+    text += has_units ? "; default unit: " + row.unit : " (" + row.unit + ')';
   }
   return text + "; default: " + row.standard;
 }
 
+/// "Other name: rate_fps"
 std::string other_names(const OptionRow& row) {
-  std::string text;
-  for (const std::string& alias : row.aliases) text += (text.empty() ? "" : ", ") + alias;
+  std::string text = row.aliases.size() == 1 ? "Other name: " : "Other names: ";
+  for (const std::string& alias : row.aliases) {
+    text += (&alias == &row.aliases.front() ? "" : ", ") + alias;
+  }
   return text;
 }
 
@@ -54,7 +58,7 @@ std::string described(const OptionRow& row) {
   std::string text = "  " + heading(row) + '\n';
   text += "      " + wrapped(row.text, 6, 6);
   text += "      " + wrapped("Values: " + values_of(row), 6, 6);
-  if (!row.aliases.empty()) text += "      " + wrapped("Also: " + other_names(row), 6, 6);
+  if (!row.aliases.empty()) text += "      " + wrapped(other_names(row), 6, 6);
   return text;
 }
 
@@ -90,7 +94,7 @@ std::string as_mdoc(const OptionRow& row) {
   text += row.flag ? " Ns Op Ns = Ns Ar " : " Ns = Ns Ar ";
   text += argument(row.placeholder) + '\n' + escaped(row.text) + '\n';
   text += ".br\nValues: " + escaped(values_of(row)) + ".\n";
-  if (!row.aliases.empty()) text += ".br\nAlso: " + escaped(other_names(row)) + ".\n";
+  if (!row.aliases.empty()) text += ".br\n" + escaped(other_names(row)) + ".\n";
   return text;
 }
 

@@ -20,12 +20,14 @@ Options options_of_server() {
   Options options("server", "");
   options.words(0, 0)
       .about(
-          "Runs jobs for 'shmifperf run --client' on other machines, one client at a time; other "
-          "clients are told that it is busy. There is no authentication: everyone who can reach "
-          "the "
-          "port may run jobs, so the server listens only on the loopback by default (ssh -L "
-          "18765:localhost:18765 HOST connects another machine). Client and server must have the "
-          "same version. SIGINT and SIGTERM stop the run, report it, and end the server.")
+          "Runs jobs on this machine for clients ('shmifperf run --client') on this or another "
+          "machine. It serves one client at a time, and tells other clients that it is busy. There "
+          "is no authentication: everyone who can reach the port may run jobs. Therefore the "
+          "server listens only on the loopback by default. To connect from another machine, run "
+          "there: ssh -L 18765:localhost:18765 HOST, where HOST is the server's machine, and then "
+          "'shmifperf run --client localhost'. Client and server must have the same version. On "
+          "SIGINT or SIGTERM the server stops the run, sends the results so far to the client, and "
+          "ends.")
       .value("listen", "ADDRESS[:PORT]",
              "where to listen; port 0 is any free port, which is printed (default: "
              "127.0.0.1:18765)")
@@ -36,8 +38,9 @@ Options options_of_server() {
             "clients may send on this machine's own interfaces and buses (allow_live, netdev, "
             "netns)")
       .value("directory", "DIR",
-             "clients may name files in this directory (bus, filename, replay, write_pcap, logs), "
-             "and states of verification are saved there; without it, clients can use no files")
+             "clients may use files in this directory (bus, filename, replay, write_pcap, logs); "
+             "saved verification states go there, too; without this option, clients cannot use "
+             "files or triggers")
       .value("max-runtime", "SECONDS", "stop runs that take longer (default: 3600)")
       .value("max-jobs", "N", "refuse runs with more jobs, clones included (default: 64)")
       .value("max-memory", "SIZE",

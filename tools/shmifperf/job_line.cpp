@@ -40,6 +40,12 @@ std::string brief(const std::string& text) {
   return sentence;
 }
 
+/// The same with the unit that a time without one has.
+std::string brief(const OptionRow& row) {
+  const bool is_time = row.placeholder.starts_with("TIME");
+  return brief(row.text) + (is_time ? " (default unit: " + row.unit + ')' : "");
+}
+
 /// Adds every row of the table. --help lists only the options of the run as a whole.
 void add_rows(Options& options) {
   for (const OptionRow& row : perf::option_table()) {
@@ -50,7 +56,7 @@ void add_rows(Options& options) {
     for (const std::string& name : names) {
       for (const std::string& spelling : spellings(name)) {
         const bool listed = row.of_run() && spelling == row.name;
-        options.open(spelling, row.placeholder, listed ? brief(row.text) : "", alone);
+        options.open(spelling, row.placeholder, listed ? brief(row) : "", alone);
       }
     }
   }
@@ -65,11 +71,11 @@ Options options_of_run() {
   options
       .about(
           "Runs jobs, which send, receive, echo and verify frames, and reports their results. Jobs "
-          "are described by files in fio's syntax, by a profile, or on the command line, where "
-          "every option of 'shmifperf options' works, as --NAME=VALUE. --name=NAME starts another "
-          "job, and the options after it are for that job. Options before the first --name apply "
-          "to "
-          "every job, also to those of the files, and override what the files say.")
+          "are described by files in fio's syntax, by a profile, or on the command line. There, "
+          "write an option as --OPTION=VALUE. 'shmifperf options' lists all options. --name=NAME "
+          "begins the description of a new job. The options after it belong to that job. Options "
+          "before the first --name apply to every job, also to those of the files, and override "
+          "what the files say. Without any --name or file, all options describe one job.")
       .words(0, kMaxFiles)
       .value("profile", "NAME", "run a built-in job file: " + names)
       .repeatable("client", "HOST[:PORT][,...]",
@@ -77,11 +83,11 @@ Options options_of_run() {
                   "running there")
       .repeatable("section", "NAME", "only this section of the job files")
       .flag("showcmd", "print the jobs as a command line, and exit")
-      .flag("parse-only", "check everything, and exit");
+      .flag("parse-only", "check the job files and options without running them, and exit");
   add_rows(options);
   options
       .example("shmifperf run --profile rfc2544 --bus /dev/shm/bus0",
-               "the highest rate without loss of each frame size")
+               "for each frame size, the highest rate at which no frame is lost")
       .example(
           "shmifperf run --rw=tx --bs=imix --rate=2Gbit --runtime=30 --engine=bus,tap,packet,unix",
           "the same load over four engines, one after the other")
