@@ -28,7 +28,8 @@ void print_overview(const Program& program) {
     std::printf("  %-8s  %s\n", command->name, command->summary);
   }
   std::printf(
-      "  help      help COMMAND: as COMMAND --help; help values: how to write values\n\n"
+      "  help      'help COMMAND' prints the help of COMMAND; 'help values' explains\n"
+      "            how to write sizes, times and rates\n\n"
       "options:\n"
       "      --log-level LEVEL  what to report: trace, debug, info, warning (default),\n"
       "                         error, critical or off\n"

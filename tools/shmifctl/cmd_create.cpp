@@ -20,15 +20,18 @@ int run_create(const CommandLine& line) {
                  "ring size: a power of two from 64K to 1G (default 4M); below 1M, devices cannot "
                  "send unsegmented (TSO) packets")
           .value("mtu", "N",
-                 "largest layer-3 packet: 68 to 65521 (default 1500). The ring must hold eight of "
-                 "the largest records: 9000 needs 128K, 65521 needs 1M")
+                 "largest layer-3 packet: 68 to 65521 (default 1500). The ring must hold eight "
+                 "frames of the largest size: an MTU of 9000 needs a ring of 128K, an MTU of 65521 "
+                 "needs 1M")
           .value("mode", "OCTAL", "file mode; the umask is ignored (default 0600)")
           .value("flow", "KIND",
-                 "what senders do when a reader is slow: with \"ethernet\" (default) they overrun "
-                 "it, with \"pause\" they wait for it")
+                 "what senders do when a port is slow to read: with \"ethernet\" (default) they "
+                 "overwrite frames that it has not read (an overrun), with \"pause\" they wait for "
+                 "it")
           .value("patience", "SECONDS",
-                 "with --flow pause: how long to wait for a port that reads nothing, 0.001 to 1 "
-                 "(default 0.01)")
+                 "with --flow pause: how long senders wait for a port that has stopped reading, "
+                 "0.001 to 1 (default 0.01). For a port that goes on reading, they wait as long as "
+                 "it takes")
           .example("shmifctl create /dev/shm/bus0", "a bus of 4 MiB, only for its owner")
           .example("shmifctl create /dev/shm/big --size 64M --mtu 9000 --mode 0660",
                    "jumbo frames, room for bursts, and the file's group may attach too")

@@ -34,10 +34,10 @@ int run_destroy(const CommandLine& line) {
       Options("destroy", "PATH")
           .about(
               "Removes the file of a bus. First waits for live ports to leave, and fails if some "
-              "are "
-              "still attached after --timeout. With --force it removes the file even then: these "
-              "ports go on using the bus, which no longer has a name.")
-          .flag("force", "remove it even if live ports are attached")
+              "are still attached after --timeout. With --force it does not wait: it removes the "
+              "file at once. Ports that are attached go on using the bus, which no longer has a "
+              "name.")
+          .flag("force", "remove it at once, even if live ports are attached")
           .value("timeout", "SECONDS", "how long to wait for the last port to leave (default 2)")
           .example("shmifctl destroy /dev/shm/bus0", "when all ports have left")
           .parse(line);

@@ -125,8 +125,8 @@ Options dump_options() {
       .value("s,snapshot-length", "BYTES",
              "keep at most that many bytes of each frame: 14 to 262144; 0: all (default)")
       .value("C,rotate-size", "SIZE",
-             "with -w: continue in FILE1, FILE2, ... when a file is larger than SIZE; a plain "
-             "number means millions of bytes, a suffix K, M or G powers of 1024")
+             "with -w: continue in FILE1, FILE2, ... when a file is larger than SIZE. A plain "
+             "number is in millions of bytes; with a suffix K, M or G it is in powers of 1024")
       .value("G,rotate-seconds", "SECONDS",
              "with -w: continue in a new file after that time; FILE is a format for strftime, such "
              "as x-%H%M%S.pcap")

@@ -51,13 +51,13 @@ Options exec_options() {
       .about(
           "Runs a program as a host on the bus, in a network namespace of its own. Needs no "
           "privileges. The program is root inside, but has only your rights outside. Standard "
-          "input and output, signals and the exit status pass through. All processes of the host "
-          "end with the program. The host has its own interfaces and processes and sees no "
-          "others. It sees the files of the machine, but /run is its own, with empty directories, "
-          "and its changes in /etc and /var/lib are discarded at the end. Set-user-ID programs "
-          "give "
-          "no rights in it, and files of users without an id in the host belong to \"nobody\". "
-          "This is not a sandbox: the program may read and write what you may.")
+          "input and output, the terminal, signals and the exit status pass through. All "
+          "processes of the host end with the program. The host has its own interfaces and "
+          "processes and sees no others. It sees the files of the machine. It has its own /run, "
+          "with empty directories. Its changes in /etc and /var/lib are discarded at the end. "
+          "Set-user-ID programs give no rights in it, and files of users without an id in the "
+          "host belong to \"nobody\". This is not a sandbox: the program may read and write what "
+          "you may.")
       .repeatable("ip", "CIDR",
                   "an address, such as 198.18.0.1/24 or fd00::1/64; without one the host has layer "
                   "2 only")
@@ -67,7 +67,8 @@ Options exec_options() {
       .once_per_bus("ifname", "NAME", "the interface's name (default: tap0, then tap1, ...)")
       .once_per_bus("promisc", "", "take every frame, not only those for this host")
       .repeatable("bus", "PATH",
-                  "another interface, on that bus; later options apply to this interface")
+                  "add an interface, on the bus PATH. The options --ip, --gateway, --mac, --name, "
+                  "--ifname and --promisc after it belong to that interface")
       .value("hostname", "NAME",
              "the host name (default: the port's name, with hyphens for characters that a host "
              "name cannot have)")

@@ -15,17 +15,19 @@ int run_repair(const CommandLine& line) {
   const Arguments args =
       Options("repair", "PATH")
           .about(
-              "Frees what dead ports hold: their slots, their claims, the lock. When an invariant "
-              "is broken, it also rebuilds the ring and keeps every frame that can still be proven "
-              "whole; attached ports find their place in it by themselves. If the bus does not "
-              "open any more, because its header was overwritten, it restores the header first.")
+              "Frees what dead ports hold: their slots, the space in the ring that they had "
+              "reserved, and the lock. When an invariant is broken, it also rebuilds the ring and "
+              "keeps every frame that can still be proven whole; attached ports find their place "
+              "in it by themselves. If the bus does not open any more, because its header was "
+              "overwritten, it restores the header first.")
           .value("mtu", "N",
-                 "the MTU, if the header no longer has it; with --force, also if the header has "
-                 "another MTU")
+                 "the MTU of the bus, if the header no longer has it (default: 1500, or what the "
+                 "largest frame in the ring needs; no default while ports are attached). With "
+                 "--force, it replaces the MTU in the header")
           .flag("force",
-                "restore the header even in doubt: if only the header or only the ring shows that "
-                "the file is a bus, if the file seems to be a copy, or if the bus seems to be of "
-                "another version or size")
+                "restore the header even in doubt. Cases of doubt: the header does not look like "
+                "that of a bus, or the ring does not (if neither does, the file is refused); the "
+                "file seems to be a copy; the bus seems to be of another version or size")
           .example("shmifctl repair /dev/shm/bus0", "repair the bus while others go on using it")
           .parse(line);
   RepairOptions options;

@@ -16,10 +16,9 @@ int run_stat(const CommandLine& line) {
   const Arguments args =
       Options("stat", "PATH")
           .about(
-              "Shows the geometry of a bus, its positions, who holds its lock, and every "
-              "port "
-              "with its counters. On a terminal, tables that are too wide are folded. Only "
-              "needs read permission, and does not disturb the bus.")
+              "Shows the sizes of a bus, where its oldest frame begins and its newest one ends, "
+              "who holds its lock, and every port with its counters. On a terminal, tables that "
+              "are too wide are folded. Only needs read permission, and does not disturb the bus.")
           .flag("json", "print JSON, for scripts")
           .example("shmifctl stat /dev/shm/bus0", "a look at the bus")
           .example("shmifctl stat /dev/shm/bus0 --json | jq '.ports[] | {name, lost_frames}'",

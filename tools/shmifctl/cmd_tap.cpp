@@ -41,15 +41,16 @@ Options tap_options() {
   options
       .about(
           "Attaches a TAP device to the bus until stopped. Frames that this machine sends through "
-          "the device go to the bus, and frames on the bus for the device arrive at it. Needs "
-          "CAP_NET_ADMIN and /dev/net/tun; 'shmifctl exec' needs neither.")
+          "the device go to the bus. The device receives the frames on the bus that are for it. "
+          "Needs CAP_NET_ADMIN and /dev/net/tun; 'shmifctl exec' needs neither.")
       .value("name", "NAME",
              "the device, which is made unless it exists (default: the next free tapN)")
       .repeatable("ip", "CIDR", "an address for it, such as 198.18.0.1/24 or fd00::1/64")
       .value("mac", "MAC", "its MAC address (default: random, b2:a0:...)")
       .value("netns", "NAME|PID|PATH",
-             "make the device in the network namespace with that name, of that process or of "
-             "that file, and exit when the namespace ends")
+             "make the device in another network namespace, given by its name, by a process in "
+             "it, or by its file. The command ends when that process has ended, or when the name "
+             "or file is gone and nobody else uses the namespace")
       .flag("persist", "leave the device behind at the end")
       .flag("promisc", "take every frame, not only those for the device and for machines behind it")
       .value("port-name", "NAME", "the port's name on the bus (default: the device's name)");

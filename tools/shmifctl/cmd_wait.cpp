@@ -202,8 +202,8 @@ int run_wait(const CommandLine& line) {
   const Arguments args =
       Options("wait", "PATH [--port NAME]... [--tcp ADDRESS:PORT]...")
           .about(
-              "Returns when the ports that --port names are attached to the bus and up, and the "
-              "services that --tcp names answer. So scripts need no sleep. If the bus does not "
+              "Returns when every port given with --port is attached to the bus and up, and every "
+              "service given with --tcp answers. So scripts need no sleep. If the bus does not "
               "exist yet, the command waits for it, too. It connects to a service over the bus, as "
               "another host would. It runs nothing inside a host.")
           .repeatable("port", "NAME", "a port to wait for")
