@@ -55,7 +55,7 @@ struct FrameView {
   std::span<const std::byte> bytes;
   std::uint64_t time_ns =
       0;  ///< wall clock when it was received or sent, since the epoch; 0: unknown
-  std::uint64_t number = 0;      ///< the bus's number of this frame; 0 on links that have none
+  std::uint64_t number = 0;      ///< the frame's sequence number on its bus; 0 on links without one
   std::uint32_t true_bytes = 0;  ///< length on the wire when `bytes` is cut short; 0: not cut short
   std::uint16_t sender = 0xffff;  ///< slot of the sending port on its bus; 0xffff: not from a bus
   Offload offload{};              ///< no work is left, unless both sides asked for that

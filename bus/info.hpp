@@ -21,24 +21,24 @@ enum class Flow : std::uint8_t {
   pause,     ///< they wait for the port, for a bounded time
 };
 
-/// What a port has done since it was attached. While every writer follows the protocol, this holds
-/// exactly: numbers passed = rx_frames + own_frames + filtered_frames + skipped_frames +
-/// lost_frames.
+/// What a port has done since it was attached. The frames on the bus pass the port in order. While
+/// every writer follows the protocol, each frame that has passed the port is counted in exactly one
+/// of rx_frames, own_frames, filtered_frames, skipped_frames and lost_frames.
 struct PortCounters {
   std::uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0;
   std::uint64_t own_frames = 0;       ///< not delivered: sent by this port
   std::uint64_t filtered_frames = 0;  ///< not delivered: addressed to others
   std::uint64_t skipped_frames = 0;   ///< passed while the port was down
-  std::uint64_t overruns = 0;         ///< times writers lapped this port
+  std::uint64_t overruns = 0;         ///< times that writers overwrote what it had not read
   std::uint64_t lost_frames = 0;      ///< lost, most of them in overruns
   std::uint64_t lost_bytes = 0;       ///< of the ring, record headers included
   std::uint64_t corrupt = 0;          ///< times the shared memory was found corrupt
-  std::uint64_t wakeups = 0;          ///< times it slept and was rung
-  std::uint64_t doorbells = 0;        ///< times it rang: once per batch, however many it woke
-  std::uint64_t lock_sleeps = 0;      ///< cooldowns spent waiting for the lock
-  std::uint64_t pauses = 0;           ///< times it waited for a slow port (flow *pause* only)
-  std::uint64_t paused_ns = 0;        ///< for how long in total
-  /// Frames as a wire would carry them: a super-frame counts as the segments that it stands for.
+  std::uint64_t wakeups = 0;          ///< times it slept and was woken
+  std::uint64_t doorbells = 0;  ///< times it woke others; a batch counts once, however many it woke
+  std::uint64_t lock_sleeps = 0;  ///< cooldowns spent waiting for the lock
+  std::uint64_t pauses = 0;       ///< times it waited for a slow port (flow *pause* only)
+  std::uint64_t paused_ns = 0;    ///< for how long in total
+  /// As tx_frames and rx_frames, but a super-frame counts as the number of its segments.
   std::uint64_t tx_segments = 0, rx_segments = 0;
   std::uint64_t too_long_frames = 0;  ///< not sent: longer than the bus allows
   /// Not sent for another reason: too short, or the work left to the receiver makes no sense.

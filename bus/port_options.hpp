@@ -13,13 +13,13 @@ namespace shmif {
 
 /// Where a port begins to read when it goes up.
 enum class Start : std::uint8_t {
-  now,     ///< with the next frame
+  now,     ///< with the next frame that is sent
   oldest,  ///< with the oldest frame still in the ring (what NetBSD's shmif does)
 };
 /// Where a port continues after an overrun.
 enum class Resume : std::uint8_t {
   first,   ///< with the oldest frame still in the ring: loses least
-  newest,  ///< with the next frame: catches up at once
+  newest,  ///< with the next frame that is sent: catches up at once
 };
 
 struct PortOptions {
@@ -30,8 +30,8 @@ struct PortOptions {
   Start start = Start::now;
   Resume resume = Resume::first;
   bool promiscuous = false;
-  /// Also accept frames addressed to any source MAC this port has sent from (for a link with other
-  /// hosts behind it, such as a guest or a bridge).
+  /// Also accept frames addressed to any MAC that this port has used as a source (for a link with
+  /// other hosts behind it, such as a guest or a bridge).
   bool learn = false;
   /// Deliver unfinished checksums and super-frames as they are (FrameView::offload), for a link
   /// that can pass them on. Otherwise the port finishes each frame before delivery, and splits a

@@ -20,7 +20,7 @@ struct BusOptions {
   std::uint32_t mtu = 1500;              ///< layer 3, 68 to 65521
   std::uint32_t mode = 0600;             ///< file mode; the umask is ignored
   Flow flow = Flow::ethernet;            ///< what senders do about slow ports
-  /// With Flow::pause: how long a sender waits for a port that does not read; 1 ms to 1 s.
+  /// With Flow::pause: how long a sender waits for a port that has stopped reading; 1 ms to 1 s.
   std::chrono::nanoseconds patience = std::chrono::milliseconds(10);
 
   /// Whether such a bus may carry unfinished checksums and super-frames (FrameView::offload): it
@@ -31,7 +31,8 @@ struct BusOptions {
 enum class Access : std::uint8_t { read_only, read_write };
 
 /// A view of a bus file, without a port on the bus. Its const members never disturb the bus.
-/// Threads: const members may run concurrently. Blocks: only create_if_missing().
+/// Threads: const members may run concurrently. Blocks: create() and create_if_missing(), while the
+/// disk space is reserved; create_if_missing() also while another process creates the bus.
 class Bus {
  public:
   /// Creates a bus. It appears under its name only when it is complete. Errors: exists, bad_size,
@@ -53,8 +54,8 @@ class Bus {
   /// Opens an existing bus. `read_only` needs only read permission.
   static Result<Bus> open(const std::string& path, Access access = Access::read_only);
   /// Removes the file. If it has another name, that name stays and a warning is logged. Errors,
-  /// unless `force`: busy while live ports are attached; unsupported_file_system where live ports
-  /// may look dead.
+  /// unless `force`: busy while live ports are attached; unsupported_file_system if the file system
+  /// does not let this process see whether ports are live.
   static Result<void> destroy(const std::string& path, bool force);
 
   Bus(Bus&&) noexcept;
@@ -65,13 +66,14 @@ class Bus {
   /// Checks every invariant and changes nothing.
   AuditReport audit() const;
   /// Frees what dead ports hold. If invariants are broken, it also rebuilds the ring, keeps every
-  /// frame that can still be proven whole, and starts a new epoch. Errors: read_only.
+  /// frame that can still be proven whole, and increases the epoch, a number by which attached
+  /// ports notice the repair. Errors: read_only.
   Result<RepairReport> repair();
   /// The same for a bus that may no longer open because the fixed part of its header was
-  /// overwritten. It restores that part first, if file and ring show that this is a bus of this
-  /// version and what its geometry was. Errors: not_a_bus, wrong_layout, wrong_size, copied_file,
-  /// corrupt, bad_mtu, geometry_differs (`options` name another MTU than the header); the message
-  /// says which `options` can help.
+  /// overwritten. It restores that part first. This works if the rest of the file shows that it is
+  /// a bus of this version, and shows ring size and MTU. Errors: not_a_bus, wrong_layout,
+  /// wrong_size, copied_file, corrupt, bad_mtu, geometry_differs (`options` name another MTU than
+  /// the header); the message says which `options` can help.
   static Result<RepairReport> repair(const std::string& path, const RepairOptions& options);
   /// Why this view may differ from what the ports see: the file is a copy, or its file system shows
   /// processes different data. Empty when all is well.

@@ -26,7 +26,7 @@ class CaptureFile {
  public:
   struct Options {
     std::size_t buffer_bytes = 0;
-    bool terminal = false;  ///< whether standard output may be a terminal
+    bool terminal = false;  ///< whether a terminal is allowed as standard output
   };
   /// Creates the file, or replaces it, and writes `header`; "-" is standard output. Errors: the
   /// system's, bad_argument.
@@ -71,7 +71,7 @@ class CaptureFile {
   /// Length of the file, including what is buffered.
   std::uint64_t bytes() const noexcept { return file_bytes_ + used_; }
 
-  /// Readable only once the writer has failed.
+  /// Becomes readable when the writer has failed, not before.
   int descriptor() const noexcept { return never_.get(); }
   const std::string& path() const noexcept { return path_; }
 

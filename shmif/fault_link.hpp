@@ -15,11 +15,11 @@ namespace shmif {
 
 /// Wraps any link. Frames received from it pass one set of faults, frames sent to it another.
 ///
-/// Frames under way to the link go out while the FaultLink is used: in send, receive or
-/// prepare_wait. So a loop that waits as Link says sends them on time; the descriptor becomes
-/// readable when a frame is due. After the link has ended, receive() first returns the frames that
-/// are still under way from it. Unfinished checksums and super-frames (FrameView::offload) are
-/// refused. Threads: one at a time. Blocks: as the link does.
+/// A FaultLink has no thread of its own. It passes due frames on to the link only during calls of
+/// send(), receive() and prepare_wait(). Its descriptor becomes readable when a frame is
+/// due. So a loop that waits as Link says sends frames on time. After the link has ended, receive()
+/// first returns the frames that are still under way from it. Unfinished checksums and super-frames
+/// (FrameView::offload) are refused. Threads: one at a time. Blocks: as the link does.
 class FaultLink {
  public:
   /// Errors: the system's, if no descriptor is available.
@@ -41,8 +41,9 @@ class FaultLink {
   std::string address();
 
   /// Sets other faults from now on, for each direction. Frames under way keep their due time; the
-  /// counters continue. Threads: as the other calls. So while a bridge runs, call it from inside
-  /// the bridge's loop (a watch, or an interceptor). Blocks: never.
+  /// counters continue. Threads: as the other calls. So while a tap::Bridge runs, call it from
+  /// inside the bridge's loop: from a function given to Bridge::watch(), or from an Interceptor.
+  /// Blocks: never.
   void set_faults(const FaultOptions& received, const FaultOptions& sent);
   const FaultCounters& received() const noexcept;
   const FaultCounters& sent() const noexcept;

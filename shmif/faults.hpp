@@ -19,15 +19,16 @@
 
 namespace shmif {
 
-/// Shares are fractions of all frames, 0 to 1, drawn for each frame separately. The same seed gives
-/// the same faults to the same frames. Each kind of fault has its own random numbers, so adding one
-/// kind does not change the others.
+/// A share is the fraction of frames that get the fault, 0 to 1. Whether a frame gets it is drawn
+/// for each frame separately. The same seed gives the same faults to the same frames. Each kind of
+/// fault has its own random numbers, so adding one kind does not change the others.
 struct FaultOptions {
   double loss = 0;
   double duplicate = 0;  ///< an undamaged copy follows at once
-  /// A chosen frame waits until a frame that is not chosen has passed it, but at most 10 ms. If 64
-  /// frames wait already, or if the waiting frames would fill the queue, the next chosen frame
-  /// passes, too: with `queue_frames` of 1 nothing is reordered.
+  /// A chosen frame waits until a frame that is not chosen has passed it, but at most 10 ms. It
+  /// does not wait if 64 frames wait already, or if the waiting frames would then fill the queue.
+  /// Then it passes them, as a frame that is not chosen does. So with `queue_frames` of 1 nothing
+  /// is reordered.
   double reorder = 0;
   double corrupt = 0;   ///< one bit changes, anywhere after the two addresses
   double truncate = 0;  ///< the end is cut off; at least 14 bytes stay

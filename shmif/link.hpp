@@ -17,17 +17,20 @@
 
 namespace shmif {
 
-/// Whether a link that returned this error can never work again.
+/// Whether a loop that uses the link should give up: after this error the link carries no frames
+/// unless its owner attaches it again.
 inline bool is_final(std::error_code error) noexcept {
   return error == Errc::link_ended || error == Errc::bus_lost || error == Errc::forked ||
          error == Errc::not_linked;
 }
 
-/// To wait: prepare_wait(); unless ready, poll descriptor() for POLLIN at most `at_most`;
-/// finish_wait(). A descriptor of -1 cannot be polled: the link is always ready, or has ended.
+/// To wait: (1) Call prepare_wait(). (2) If its result does not say `ready`, poll descriptor() for
+/// POLLIN, no longer than the result's `at_most`. (3) Call finish_wait() in any case.
+/// A descriptor of -1 cannot be polled: the link is always ready, it has ended, or no descriptor
+/// was available. In the last case, sleep for `at_most` in step 2.
 /// Threads: one thread may send while another receives and waits; more than that if a link says so.
-/// Blocks: no call waits for a peer, except send() if a link says so (a port on a bus that pauses,
-/// which also has try_send()). send() may wait for a device's queue.
+/// Blocks: no call waits for a peer. The exception is send() of a Port on a bus with Flow::pause;
+/// such a port also has try_send(), which does not wait. send() may wait for a device's queue.
 template <class L>
 concept Link = requires(L& link, std::span<const FrameView> out, FrameBatch& in) {
   { link.send(out) } noexcept -> std::same_as<SendResult>;
@@ -55,8 +58,8 @@ class AnyLink {
   int descriptor() noexcept { return self_->descriptor(); }
   WaitHint prepare_wait() noexcept { return self_->prepare_wait(); }
   void finish_wait() noexcept { self_->finish_wait(); }
-  /// How long the link may refuse frames before it accepts them at the expense of a slow receiver;
-  /// 0 for links that do not do this.
+  /// While a receiver reads nothing, the link may refuse frames for this long. Then it accepts
+  /// them, and that receiver loses frames. 0: the link never refuses frames for this reason.
   std::chrono::nanoseconds patience() noexcept { return self_->patience(); }
   /// Whether it takes unfinished checksums and super-frames (FrameView::offload).
   bool takes_offloads() noexcept { return self_->takes_offloads(); }

@@ -20,8 +20,8 @@ void log_error(std::string_view message);
 /// warning. Threads: safe.
 void log_warning_once(std::string_view message);
 
-/// Runs `log`, which builds and logs a message, where a failure to log must change nothing: if
-/// there is no memory for the message, it is dropped.
+/// Runs `log`, which builds and logs a message. If that throws, for example for lack of memory, the
+/// message is dropped. For callers that must not fail because of a log line.
 template <class Log>
 void log_if_possible(Log&& log) noexcept {
   try {

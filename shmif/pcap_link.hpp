@@ -22,9 +22,9 @@ struct PcapReadOptions {
 /// A capture file (any pcap or pcapng that libpcap reads) as a link. Its frames arrive with their
 /// recorded times, to the nanosecond. send() accepts every frame and drops it. The link ends after
 /// the last frame. A record that was cut short during capture arrives as a truncated frame with its
-/// true length. Records with less than 14 bytes, and those with more bytes than any frame can have,
-/// are skipped and counted. Threads: one at a time, but send() from any. Blocks: for the disk; on a
-/// pipe until the next frame is there.
+/// true length. Records with less than 14 bytes are skipped, and counted in skipped(). Records with
+/// more bytes than any frame can have are skipped, too, and counted in too_long(). Threads: one at
+/// a time, but send() from any. Blocks: for the disk; on a pipe until the next frame is there.
 class PcapReader {
  public:
   /// Opens the file at `path`, "-" for standard input. Errors: the system's; bad_argument when it
@@ -46,7 +46,7 @@ class PcapReader {
 
   /// Once the link has ended: success, or why part of the file did not arrive. Errors: io_error for
   /// a damaged record; not_supported for files that libpcap does not read (several link types or
-  /// snapshot lengths); frame_too_long when only too_long() records are missing.
+  /// snapshot lengths); frame_too_long if the whole file was read, but too_long() counts records.
   Result<void> status() const;
   std::uint64_t skipped() const noexcept;  ///< records with less than an Ethernet header
   struct TooLong {

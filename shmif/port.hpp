@@ -1,5 +1,5 @@
 #pragma once
-// Port: one host's attachment to a bus. A Link.
+// Port: the attachment of a program to a bus. A Link.
 
 #include <chrono>
 #include <concepts>
@@ -18,7 +18,8 @@
 
 namespace shmif {
 
-/// A port exists independently of a bus: it is linked to one or not, and it is up or down.
+/// A port is attached to a bus or detached. While attached, it is up or down: only a port that is
+/// up sends and receives. The names of errors say "linked" for attached.
 /// Moves: a move transfers the bus, the state, the counters, the lent frames and the descriptor. A
 /// port that was moved from may only be assigned to or destroyed. Do not move a port while a
 /// Receiver, or a thread inside a call, uses it. Assigning to a port first detaches it from its
@@ -26,13 +27,13 @@ namespace shmif {
 ///
 /// Threads: send from any number of threads; receive and the wait calls from one at a time; attach,
 /// detach, up and down from one at a time. Do not attach or detach while another thread is inside a
-/// call (stop the Receiver first; down() ends a send() that waits). Counters and setters from any
-/// thread.
-/// Fork: in the child, every call returns Errc::forked. The child may destroy its copy, and makes
-/// ports of its own. A daemon attaches after its last fork. Signals: a handler may call interrupt()
-/// and nothing else. A signal alone does not end a wait. A process may exit in a handler, even in
-/// the middle of a call. Memory: a call that is not noexcept may throw std::bad_alloc; it has then
-/// changed nothing.
+/// call: first stop the Receiver, and call down(), which ends a send() that waits. Counters and
+/// setters from any thread.
+/// Fork: in the child, every call returns Errc::forked. The child may destroy its copy. If it needs
+/// a port, it must create a new one. A daemon attaches after its last fork. Signals: a handler may
+/// call interrupt() and nothing else. A signal alone does not end a wait. A process may exit in a
+/// handler, even in the middle of a call. Memory: a call that is not noexcept may throw
+/// std::bad_alloc; it has then changed nothing.
 class Port {
  public:
   explicit Port(PortOptions options = {});
@@ -45,10 +46,10 @@ class Port {
   /// and the errors of Bus::open. Blocks: while the ring's pages are prefaulted (about 1 ms for
   /// 4 MiB); and for up to `name_patience` if the name or the MAC address is taken.
   Result<void> attach(const std::string& path);
-  /// Attaches to a bus that is already open, whatever its path names by now. For callers that have
-  /// inspected or created a bus and mean exactly that one.
+  /// Attaches to a bus that is already open, even if its path now leads to another file. For
+  /// callers that have inspected or created a bus and mean exactly that one.
   Result<void> attach(const Bus& bus);
-  /// Leaves the bus; does nothing when not linked. The counters are 0 while detached, and start
+  /// Leaves the bus; does nothing when not attached. The counters are 0 while detached, and start
   /// from 0 on the next bus. The descriptor is closed, and lent frames must no longer be read. Stop
   /// a Receiver first: it must not run during this call. Errors: port_up, forked.
   [[nodiscard]] std::error_code detach() noexcept;
@@ -59,28 +60,31 @@ class Port {
     /// directory at the time of attach().
     bool still_named;
   };
-  /// The bus this port is linked to. Errors: not_linked, forked.
+  /// The bus to which this port is attached. Errors: not_linked, forked.
   Result<LinkState> link() const;
 
   /// Errors: not_linked, forked. up() does nothing if the port is up, and down() if it is down.
   /// down() ends another thread's wait(), and its send() that waits for room; that send() returns
-  /// port_down. down() returns when no other thread is receiving, waiting or sending, so a Receiver
-  /// may keep running. Blocks: down() for the bus lock, while another thread sends.
+  /// port_down. When down() returns, no other thread is inside a call that sends, receives or waits
+  /// for frames. You need not stop a Receiver first: it waits until the port is up again. Blocks:
+  /// down() for the bus lock, while another thread sends.
   [[nodiscard]] std::error_code up() noexcept;
   [[nodiscard]] std::error_code down() noexcept;
   bool is_up() const noexcept;
 
-  /// Sends frames in order, in batches of one lock hold and one doorbell each. Errors: not_linked,
-  /// port_down, frame_too_short, frame_too_long, no_room, corrupt, forked; not_supported for an
-  /// unfinished checksum or a super-frame when takes_offloads() is false; bad_argument for offload
-  /// fields that make no sense; interrupted. Blocks: for the lock, which others take over when its
-  /// holder stalls (docs/theory-of-operation.md). On a bus with Flow::pause, also for ports that
-  /// read slowly: each time until there is room. All ports that read nothing together delay send()
-  /// by the bus's patience at most; then they are overrun. down() and interrupt() end such a wait,
-  /// and the remaining frames are not sent.
+  /// Sends frames in order, in batches. Each batch costs one hold of the bus's lock and one wakeup
+  /// of sleeping ports, however many frames it has. Errors: not_linked, port_down, frame_too_short,
+  /// frame_too_long, no_room, corrupt, forked; not_supported for an unfinished checksum or a
+  /// super-frame when takes_offloads() is false; bad_argument for offload fields that make no
+  /// sense; interrupted. Blocks: for the lock; if the holder of the lock stalls, send() takes the
+  /// lock from it (docs/theory-of-operation.md). On a bus with Flow::pause, send() also waits for
+  /// ports that read slowly. It waits, without a time limit, until the ring has room for the next
+  /// frames. All ports that have stopped reading together delay send() by the bus's patience at
+  /// most; then they are overrun. down() and interrupt() end such a wait, and the remaining frames
+  /// are not sent.
   SendResult send(std::span<const FrameView> frames) noexcept;
-  /// Sends one frame: `taken` is 1, or it is 0 and the error says why. This is a template so that
-  /// braces still mean a span.
+  /// Sends one frame: `taken` is 1, or it is 0 and the error says why. It is a template so that
+  /// `send({frames, count})` still selects the overload for a span.
   template <std::same_as<FrameView> Frame>
   [[nodiscard]] SendResult send(const Frame& frame) noexcept {
     return send(std::span<const FrameView>(&frame, 1));
@@ -88,32 +92,34 @@ class Port {
   /// As send(), but where send() would wait for a slow port, it takes fewer frames and returns no
   /// error. Blocks: for the lock only, even if another thread waits in send().
   SendResult try_send(std::span<const FrameView> frames) noexcept;
-  /// How long send() would wait for a port that reads nothing; 0 if senders do not wait.
+  /// How long send() would wait for a port that has stopped reading; 0 if senders do not wait.
   std::chrono::nanoseconds patience() const noexcept;
-  /// Appends the frames that have arrived to `into`, until it is full. Blocks: never.
+  /// Appends frames that have arrived to `into`, until `into` is full. Blocks: never.
   ReceiveResult receive(FrameBatch& into) noexcept;
   /// As receive(), but without a copy: appends views of frames where they lie in the bus, up to 32
   /// per call. The frames are lent until release(). For callers that read little of each frame. A
   /// sender that has gone once round the ring overwrites lent frames, even while they are being
   /// read. So use what was computed from them only after release() has said that they were whole.
-  /// On a pausing bus (Flow::pause), senders wait for lent frames instead, within the patience. A
-  /// checksum is finished in a copy of the frame. The segments of a super-frame come in a call of
-  /// their own, as many as there is room for. Lent frames are counted when they are released. The
-  /// next receive, wait() or prepare_wait() also releases them, but does not say which were whole.
-  /// After down(), frames stay lent, though senders do not wait for a port that is down; up() ends
-  /// that. After detach() the views are invalid. Threads: as receive(). Blocks: never.
+  /// On a bus with Flow::pause, senders first wait for release(), but not longer than the patience.
+  /// If a frame has an unfinished checksum or is a super-frame, and the port takes no offloads
+  /// (PortOptions::take_offloads), the views show finished copies. The segments of a super-frame
+  /// come in a call of their own; those for which `into` has no room come with the next call. Lent
+  /// frames are counted when they are released. The next receive, wait() or prepare_wait() also
+  /// releases them, but does not say which were whole. After down(), frames stay lent, but senders
+  /// no longer wait for them; up() ends the loan. After detach() the views are invalid. Threads: as
+  /// receive(). Blocks: never.
   ReceiveResult receive_in_place(FrameBatch& into) noexcept;
-  /// Gives back the frames that receive_in_place() lent. Result: how many of these frames, counted
-  /// from the first, were overwritten meanwhile: they are lost and must not be used. All lent
-  /// frames count as overwritten, whole or not, after an overrun with Resume::newest, a repair, the
-  /// loss of the bus, or up(); those that the port has not passed are then delivered again. 0 when
-  /// none are lent. Threads: as receive(). Blocks: never.
+  /// Gives back the frames that receive_in_place() lent. Result: N: the first N of these frames
+  /// were overwritten and must not be used; the others are whole. 0: all are whole, or none are
+  /// lent. After one of these events, release() reports all lent frames as overwritten, even whole
+  /// ones: an overrun with Resume::newest, a repair, the loss of the bus, up(). Those at or after
+  /// the position where the port resumes are delivered again. Threads: as receive(). Blocks: never.
   [[nodiscard]] std::size_t release() noexcept;
   /// Waits until receive() would return something, at most `timeout`. Result: false on timeout,
-  /// after interrupt(), when down or not linked.
+  /// after interrupt(), when down or not attached.
   bool wait(std::chrono::nanoseconds timeout) noexcept;
   /// Waits while the port is down, until up() or interrupt(). Result: whether it is up; false at
-  /// once when not linked and when the bus is lost.
+  /// once when not attached and when the bus is lost.
   bool wait_until_up() noexcept;
   /// Makes the current wait() or wait_until_up(), or else the next one, return false. Makes each
   /// current send() return Errc::interrupted instead of waiting for room. Threads: any, and signal
@@ -121,33 +127,33 @@ class Port {
   void interrupt() noexcept;
 
   /// For poll and epoll, see Link. The descriptor stays the same while attached. It is -1 when not
-  /// linked, or when none is available; descriptor_error() gives the reason.
+  /// attached, or when none is available; descriptor_error() gives the reason.
   int descriptor() noexcept;
   std::error_code descriptor_error() const noexcept;
   WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;
 
   std::size_t
-  max_frame_bytes() noexcept;  ///< MTU of the bus + 22; the largest of any bus when unlinked
+  max_frame_bytes() noexcept;  ///< MTU of the bus + 22; the largest of any bus when detached
   std::string address();       ///< "bus:PATH"
 
   std::string name() const;  ///< as given, or as the bus chose it
   MacAddress mac() const noexcept;
-  unsigned slot() const noexcept;  ///< 0xffff when not linked
+  unsigned slot() const noexcept;  ///< 0xffff when not attached
   std::uint32_t mtu() const noexcept;
   /// Whether this bus may carry unfinished checksums and super-frames: it may if its ring holds
-  /// eight super-frames. False when not linked.
+  /// eight super-frames. False when not attached.
   bool takes_offloads() const noexcept;
   /// Takes effect before the call returns, also while up. Errors: bad_argument for an address that
   /// is not unicast (a group address, or all zeros), mac_taken.
   [[nodiscard]] std::error_code set_mac(MacAddress mac) noexcept;
   [[nodiscard]] std::error_code set_promiscuous(bool on) noexcept;
-  /// Shows in the port table whether the network interface behind this port is up and has carrier.
-  /// A newly attached port has carrier. The setting does not affect sending or receiving. Errors:
-  /// not_linked, forked.
+  /// Records in the port table whether the network interface behind this port is up and has
+  /// carrier. A newly attached port has carrier. The setting does not affect sending or receiving.
+  /// Errors: not_linked, forked.
   [[nodiscard]] std::error_code set_carrier(bool on) noexcept;
-  bool has_carrier() const noexcept;  ///< false when not linked, too
-  /// What the port did since it was attached, across down() and up(); all 0 when not linked.
+  bool has_carrier() const noexcept;  ///< false when not attached, too
+  /// What the port did since it was attached, across down() and up(); all 0 when not attached.
   PortCounters counters() const noexcept;
 
  private:
@@ -165,8 +171,8 @@ static_assert(Link<Port>);
 /// sleeps, so wait() polls every 1 to 50 ms. It receives every frame. Threads: one at a time.
 class Follower {
  public:
-  /// Also follows a copy of a bus, or a bus on a file system where processes may see different
-  /// data, and logs a warning. `take_offloads`: as in PortOptions.
+  /// Also opens a copy of a bus, and a bus on a file system where processes may see different data.
+  /// In these two cases it logs a warning. `take_offloads`: as in PortOptions.
   static Result<Follower> open(const std::string& path, Start start, Resume resume = Resume::first,
                                bool take_offloads = false);
   Follower(Follower&&) noexcept;
@@ -176,10 +182,10 @@ class Follower {
   ReceiveResult receive(FrameBatch& into) noexcept;
   bool wait(std::chrono::nanoseconds timeout) noexcept;
 
-  /// For poll and epoll, as with a Port: prepare_wait(); unless ready, poll descriptor() for
-  /// POLLIN; finish_wait(). The descriptor is a timer that prepare_wait() sets to its next look, 1
-  /// to 50 ms away, so the caller may ignore `at_most`. If no descriptor is available, it is -1,
-  /// and `at_most` alone says how long to sleep. Blocks: never.
+  /// For poll and epoll; wait as Link says. The descriptor is a timer. prepare_wait() sets it to
+  /// the time when the Follower should look for frames again, 1 to 50 ms later. So the caller may
+  /// ignore `at_most`. If no descriptor is available, it is -1, and `at_most` alone says how long
+  /// to sleep. Blocks: never.
   int descriptor() noexcept;
   [[nodiscard]] WaitHint prepare_wait() noexcept;
   void finish_wait() noexcept;

@@ -15,13 +15,16 @@
  * value means here; shmif_message() says what this thread's last failed call tried, on what, and
  * what to do.
  *
- * Versions: structures begin with their size. Set it to sizeof. A library that knows more members
- * than your program takes the missing ones as 0; one that knows fewer leaves the rest alone.
+ * Versions: structures begin with their size. Set it to sizeof. If the library is newer than your
+ * program, it treats members that your structure lacks as 0. If it is older, it neither reads nor
+ * writes members that it does not know.
  *
  * Threads: any number of threads may send on one port. One thread at a time may receive or wait on
- * it. One thread at a time may bring it up or down, and only while no other receives or waits. A
- * port may be closed only when no other thread uses it. Different ports are independent. In the
- * child of a fork, every call on a port returns -EPERM.
+ * it. One thread at a time may bring it up or down, and only while no other thread receives or
+ * waits: shmif_down() drops frames that the library has fetched for shmif_receive(). To end another
+ * thread's wait first, call shmif_interrupt(). (Port::down() in C++ has no such frames to drop, and
+ * may be called meanwhile.) A port may be closed only when no other thread uses it. Different ports
+ * are independent. In the child of a fork, every call on a port returns -EPERM.
  *
  * Signals: a handler may call shmif_interrupt() and nothing else. A signal alone does not end a
  * wait. A process may exit in a handler, even in the middle of a call.
@@ -38,7 +41,7 @@ extern "C" {
 /** The version of this header; shmif_version() returns the library's. */
 #define SHMIF_HEADER_VERSION "0.1.0"
 
-/** One attachment to a bus. */
+/** A port: the attachment of a program to a bus, with a name and a MAC address. */
 typedef struct shmif_port shmif_port;  // NOLINT(modernize-use-using): C reads this too
 
 /** How to create a bus; a member of 0 means its default. */
@@ -47,18 +50,25 @@ struct shmif_bus_options {
   uint64_t ring_bytes; /**< a power of two, 64 KiB to 1 GiB; default 4 MiB */
   uint32_t mtu;        /**< layer 3, 68 to 65521; default 1500 */
   uint32_t mode;       /**< file mode; the umask is ignored; default 0600 */
-  /** How long senders wait for a port that reads nothing, in ns: 1 ms to 1 s. Default 0: they do
-   * not wait for slow ports at all, as on Ethernet. */
+  /** The patience: how long senders wait for a port that has stopped reading, in ns: 1 ms to 1 s.
+   * Default 0: they do not wait for slow ports at all, as on Ethernet. */
   uint64_t patience_ns;
 };
 
 /** Flags of shmif_port_options. */
 enum {
-  SHMIF_PROMISCUOUS = 1,  /**< also receive frames addressed to others */
-  SHMIF_LEARN = 2,        /**< also receive frames addressed to MACs this port sent from */
-  SHMIF_START_OLDEST = 4, /**< on going up, begin with the oldest frame in the ring, not the next */
-  SHMIF_RESUME_NEWEST = 8, /**< after an overrun, go on with the next frame, not the oldest */
-  SHMIF_LOCK_MEMORY = 16   /**< mlock the mapping */
+  /** Also receive frames addressed to others. */
+  SHMIF_PROMISCUOUS = 1,
+  /** Also receive frames addressed to any MAC that this port has used as a source. */
+  SHMIF_LEARN = 2,
+  /** When the port goes up, begin with the oldest frame in the ring, not with the next frame that
+   * is sent. */
+  SHMIF_START_OLDEST = 4,
+  /** After an overrun (senders overwrote frames that the port had not read), continue with the next
+   * frame that is sent, not with the oldest in the ring. */
+  SHMIF_RESUME_NEWEST = 8,
+  /** mlock the mapping. */
+  SHMIF_LOCK_MEMORY = 16
 };
 
 /** How to make a port; a member of 0 means its default. */
@@ -76,13 +86,14 @@ struct shmif_frame_info {
   uint32_t bytes;     /**< the frame's true length, even if less was copied; 0: no frame */
   uint32_t truncated; /**< 1: the buffer was too small, the rest of the frame is gone */
   uint64_t time_ns;   /**< wall-clock time when it was sent, since the epoch */
-  uint64_t number;    /**< the bus's number of the frame */
+  uint64_t number;    /**< the frame's sequence number on the bus */
   uint64_t lost;      /**< frames lost to overruns since the last receive */
   uint32_t sender;    /**< slot of the sending port */
 };
 
-/** What a port has done since it was opened. Frames that passed = rx + own + filtered + skipped +
- * lost. */
+/** What a port has done since it was opened. The frames on the bus pass the port in order. Each
+ * frame that has passed it is counted in exactly one of rx_frames, own_frames, filtered_frames,
+ * skipped_frames and lost_frames. */
 struct shmif_counters {
   size_t size; /**< sizeof this structure, set by the caller */
   uint64_t tx_frames, tx_bytes;
@@ -94,11 +105,12 @@ struct shmif_counters {
   uint64_t corrupt; /**< times the shared memory held invalid data */
   /* Added in a later version; programs compiled without them say so by `size`. */
   uint64_t wakeups;     /**< times it slept and was woken */
-  uint64_t doorbells;   /**< times it rang others, once per batch however many it woke */
+  uint64_t doorbells;   /**< times it woke others; a batch counts once, however many it woke */
   uint64_t lock_sleeps; /**< sleeps while it waited for the lock */
   uint64_t pauses;      /**< times it waited for slow ports, on a bus with patience */
   uint64_t paused_ns;   /**< total time of these waits */
-  /** Frames as a wire would carry them: a super-frame counts as its segments. */
+  /** As tx_frames and rx_frames, but a super-frame (an unsegmented TSO packet) counts as the number
+   * of its segments. */
   uint64_t tx_segments, rx_segments;
   uint64_t too_long_frames; /**< not sent: too long for the bus */
   uint64_t refused_frames;  /**< not sent: too short */
@@ -126,55 +138,61 @@ int shmif_destroy(const char* path, int force);
  * Attaches a new port to the bus `path`. The port is still down. `options` may be NULL.
  * Threads: safe. Blocks: while the ring's pages are prefaulted (about 1 ms for 4 MiB).
  * Result: 0, and *port, to be freed by shmif_close(); -ENOENT (no such file), -EINVAL (not a bus,
- * not of this version, or a bad option), -EAGAIN (the file is empty or was never completed),
- * -EEXIST (name or MAC taken), -ENOSPC (no free slot), or another errno of the system; then *port
- * is NULL.
+ * not of this version, or a bad option), -EAGAIN (the file is empty, or shmif_open_or_create() has
+ * not finished filling a file that it found empty), -EEXIST (name or MAC taken), -ENOSPC (no free
+ * slot), or another errno of the system; then *port is NULL.
  */
 int shmif_open(const char* path, const struct shmif_port_options* options, shmif_port** port);
 
 /**
  * As shmif_open(), but first creates the bus if it does not exist. `bus` has the options of a new
- * bus and may be NULL. An existing bus must have its size and its MTU, unless they are 0. In a
- * sticky directory that everybody may write to, such as /dev/shm, the call refuses a bus that
- * belongs neither to the caller nor to the directory's owner. It also refuses a file with more than
- * one name if others may write to the directory. The path is opened once, so nobody can exchange
- * the bus before the port is attached.
+ * bus and may be NULL. If the bus exists, its ring size and MTU must equal `bus->ring_bytes` and
+ * `bus->mtu`; a member that is 0 is not compared. In a sticky directory that everybody may write
+ * to, such as /dev/shm, the call refuses a bus that belongs neither to the caller nor to the
+ * directory's owner. It also refuses a file with more than one name if others may write to the
+ * directory. The path is opened once, so nobody can exchange the bus before the port is attached.
  * Threads: safe. Blocks: as shmif_create() and shmif_open(); while another process creates the bus,
- * at most 10 s. Result: as shmif_create() and shmif_open(), but -EEXIST means only that the name or
- * the MAC is taken; -EINVAL (another size or MTU than the bus has), -EACCES (another user's bus);
- * then *port is NULL.
+ * at most 10 s.
+ * Result: as shmif_create() and shmif_open(), with these differences. -EEXIST means only that the
+ * name or the MAC is taken. -EINVAL also means that the bus has another size or MTU. -EACCES also
+ * means that the call refuses the bus, as said above. After an error *port is NULL.
  */
 int shmif_open_or_create(const char* path, const struct shmif_bus_options* bus,
                          const struct shmif_port_options* options, shmif_port** port);
 
 /**
  * Detaches the port from its bus and frees it. NULL is allowed. Its counters, its name, its
- * descriptor and the frames lent in place become invalid.
+ * descriptor and the frames that shmif_receive_in_place() lent become invalid.
  * Threads: only when no other thread uses the port. Blocks: never. Result: none.
  */
 void shmif_close(shmif_port* port);
 
-/** Lets the port send, and receive frames from now on. Does nothing when up. Result: 0 or -errno.
- * Blocks: never. */
+/** Lets the port send and receive. It receives the frames sent from now on, and with
+ * SHMIF_START_OLDEST also those still in the ring that it has not received yet. Does nothing when
+ * up. Result: 0 or -errno. Blocks: never. */
 int shmif_up(shmif_port* port);
 
 /** Stops sending and receiving, and ends another thread's shmif_send() that waits for slow ports.
- * Frames not yet fetched by a receive are dropped, but frames lent in place stay until they are
- * released. Result: 0 or -errno. Blocks: for the bus's lock, while another thread sends. */
+ * Frames not yet fetched by a receive are dropped, but the frames that shmif_receive_in_place()
+ * lent stay until they are released. Result: 0 or -errno. Blocks: for the bus's lock, while another
+ * thread sends. */
 int shmif_down(shmif_port* port);
 
 /**
  * Sends one frame, destination MAC first, without FCS.
- * Threads: safe. Blocks: for the bus's lock, which others take over when its holder stalls; on a
- * bus with patience also for slow ports. Ports that read nothing delay it by that patience at most.
+ * Threads: safe. Blocks: for the bus's lock; if the holder of the lock stalls, the call takes the
+ * lock from it. On a bus with patience also for slow ports. All ports that have stopped reading
+ * together delay the call by the patience at most.
  * Result: 0; -ENETDOWN (the port is down), -EINVAL (shorter than 14 bytes), -EMSGSIZE (longer than
- * MTU + 22), -ENOSPC (stopped writers occupy the ring), -EINTR (shmif_interrupt() ended a wait for
- * slow ports), -EIO (the bus is corrupt: run shmifctl repair).
+ * MTU + 22), -ENOSPC (senders that were stopped in the middle of a send leave no room in the ring
+ * for the frame), -EINTR (shmif_interrupt() ended a wait for slow ports), -EIO (the bus is corrupt:
+ * run shmifctl repair).
  */
 int shmif_send(shmif_port* port, const void* frame, size_t bytes);
 
 /**
- * Sends frames in order, one `iovec` each, with one lock hold and one doorbell per batch.
+ * Sends frames in order, one `iovec` each, in batches. Each batch costs one hold of the bus's lock
+ * and one wakeup of sleeping ports, however many frames it has.
  * Threads: safe. Blocks: as shmif_send().
  * Result: how many were sent, from the front; if none was sent and `count` is not 0, an error as
  * from shmif_send().
@@ -200,9 +218,9 @@ int shmif_receive(shmif_port* port, void* buffer, size_t room, struct shmif_fram
  * Receives up to `count` frames, each into a buffer of its own: frame i into buffers[i], as much as
  * fits, with its description in the i-th of `infos`. `infos` may be NULL; otherwise it is an array
  * of `count` structures, and you set `size` in the first one for all of them. The first frame's
- * description reports `lost`. Pass the same `count` each time, at least 32 for speed. Threads: one
- * at a time. Blocks: never. Result: how many frames; 0 when no frame is there now; -EIO (the bus is
- * corrupt); -EINVAL (a buffer has no room).
+ * description reports `lost`. The call is fastest if `count` is the same each time, and 32 or a
+ * multiple of 32. Threads: one at a time. Blocks: never. Result: how many frames; 0 when no frame
+ * is there now; -EIO (the bus is corrupt); -EINVAL (a buffer has no room).
  */
 int shmif_receive_batch(shmif_port* port, const struct iovec* buffers,
                         struct shmif_frame_info* infos, size_t count);
@@ -221,8 +239,8 @@ int shmif_receive_in_place(shmif_port* port, struct iovec* frames, struct shmif_
 /**
  * Gives back the frames that shmif_receive_in_place() lent.
  * Threads: one at a time. Blocks: never.
- * Result: how many of these frames, counted from the first, were overwritten meanwhile: they are
- * lost. 0: all of them are whole.
+ * Result: N: the first N of these frames were overwritten and must not be used; the others are
+ * whole. 0: all are whole.
  */
 int shmif_release(shmif_port* port);
 
