@@ -24,13 +24,16 @@ const Command* find_command(const Program& program, std::string_view name) {
 void print_overview(const Program& program) {
   std::printf("usage: %s [--log-level LEVEL] COMMAND [OPTION]... ARGUMENT...\n\n%s\n\ncommands:\n",
               program.name, program.about);
-  for (const Command* command : program.commands) {
-    std::printf("  %-8s  %s\n", command->name, command->summary);
-  }
+  std::size_t width = 8;
+  for (const Command* c : program.commands)
+    width = std::max(width, std::string_view(c->name).size());
+  const auto row = [width](const char* name, const char* summary) {
+    std::printf("  %-*s  %s\n", static_cast<int>(width), name, summary);
+  };
+  for (const Command* command : program.commands) row(command->name, command->summary);
+  row("help", "explain a COMMAND; 'help values': how to write sizes and times");
   std::printf(
-      "  help      'help COMMAND' prints the help of COMMAND; 'help values' explains\n"
-      "            how to write sizes, times and rates\n\n"
-      "options:\n"
+      "\noptions:\n"
       "      --log-level LEVEL  what to report: trace, debug, info, warning (default),\n"
       "                         error, critical or off\n"
       "      --version          print the program's version and the number that\n"
