@@ -18,20 +18,37 @@ void measure(const WhySeries& series, std::size_t first, std::span<const double>
   window.share = window.held_s / (series.ends_s[window.end - 1] - series.begin_of(window.begin));
 }
 
-}  // namespace
-
-std::vector<Window> windows_of(const WhySeries& series, std::size_t first,
-                               std::span<const double> values, double threshold) {
-  std::vector<Window> runs;  // of intervals without a gap
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const std::size_t interval = first + i;
-    if (values[i] < threshold || series.seconds_of(interval) <= 0) continue;
-    if (runs.empty() || runs.back().end != interval) runs.push_back({.begin = interval});
-    runs.back().end = interval + 1;
+/// Adds a run of intervals. A strong middle becomes a window of its own: an event in a time that is
+/// noisy anyway has its own begin and end. An edge of one interval stays with it, for there the
+/// event begins or ends.
+void add_run(const WhySeries& series, std::size_t first, std::span<const double> values, Window run,
+             std::vector<Window>& runs) {
+  constexpr std::size_t kUpperQuarter = 4;
+  const auto value = [&](std::size_t interval) { return values[interval - first]; };
+  std::vector<double> sorted;
+  for (std::size_t i = run.begin; i < run.end; ++i) sorted.push_back(value(i));
+  std::ranges::sort(sorted);
+  const double strong = sorted[sorted.size() - 1 - sorted.size() / kUpperQuarter] * kSimilar;
+  Window core = run;
+  while (value(core.begin) < strong) ++core.begin;
+  while (value(core.end - 1) < strong) --core.end;
+  if (core.begin == run.begin + 1) core.begin = run.begin;
+  if (core.end + 1 == run.end) core.end = run.end;
+  if (core.begin > run.begin) {
+    add_run(series, first, values, {.begin = run.begin, .end = core.begin}, runs);
   }
+  measure(series, first, values, core);
+  runs.push_back(core);
+  if (core.end < run.end) {
+    add_run(series, first, values, {.begin = core.end, .end = run.end}, runs);
+  }
+}
+
+/// Joins neighbours that are close and alike.
+std::vector<Window> joined(const WhySeries& series, std::size_t first,
+                           std::span<const double> values, const std::vector<Window>& runs) {
   std::vector<Window> windows;
-  for (Window& run : runs) {
-    measure(series, first, values, run);
+  for (const Window& run : runs) {
     if (!windows.empty()) {
       Window& last = windows.back();
       const double gap = series.begin_of(run.begin) - series.ends_s[last.end - 1];
@@ -45,6 +62,25 @@ std::vector<Window> windows_of(const WhySeries& series, std::size_t first,
     windows.push_back(run);
   }
   return windows;
+}
+
+}  // namespace
+
+std::vector<Window> windows_of(const WhySeries& series, std::size_t first,
+                               std::span<const double> values, double threshold) {
+  std::vector<Window> runs;
+  for (std::size_t i = 0; i < values.size();) {
+    const auto counts = [&](std::size_t at) {
+      return at < values.size() && values[at] >= threshold && series.seconds_of(first + at) > 0;
+    };
+    std::size_t end = i;
+    while (counts(end)) ++end;
+    if (end > i) {
+      add_run(series, first, values, {.begin = first + i, .end = first + end}, runs);
+    }
+    i = std::max(end, i + 1);
+  }
+  return joined(series, first, values, runs);
 }
 
 }  // namespace shmif::perf

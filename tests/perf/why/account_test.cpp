@@ -107,6 +107,8 @@ TEST(Windows, JoinIntervalsThatAreCloseAndAlike) {
   EXPECT_EQ(borders({.5, 0, 0, 0, 0, .5}), (Borders{{0, 1}, {5, 6}}));
   EXPECT_EQ(borders({.12, 0, 0, .9, .9, .9}), (Borders{{0, 1}, {3, 6}})) << "noise before it";
   EXPECT_EQ(borders({.12, .9, .9}), (Borders{{0, 3}})) << "its begin";
+  EXPECT_EQ(borders({.3, .3, .3, .9, .9, .9, .9, .2, .3}), (Borders{{0, 3}, {3, 7}, {7, 9}}))
+      << "an event in a noisy time";
 }
 
 TEST(Windows, HaveTheMeanOfTheirIntervals) {

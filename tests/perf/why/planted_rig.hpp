@@ -1,0 +1,120 @@
+#pragma once
+// Real processes to which something happens at a known time, and the real sampler.
+
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "perf/stats/clock.hpp"
+#include "perf/why/analysis.hpp"
+#include "perf/why/sampler.hpp"
+#include "tests/support/child_process.hpp"
+
+namespace shmif::perf::test {
+
+using shmif::test::Child;
+
+inline constexpr std::uint64_t kMillisecond = 1'000'000;
+
+/// Uses the CPU for that long.
+inline void work_for(std::uint64_t ns) {
+  const std::uint64_t end = now_ns() + ns;
+  while (now_ns() < end) {
+  }
+}
+
+/// What a receiver does: it works for a part of its time. Runs until killed.
+[[noreturn]] inline void work_and_sleep(std::uint64_t work_ns, std::uint64_t sleep_ns) {
+  const timespec sleep{0, static_cast<long>(sleep_ns)};
+  for (;;) {
+    work_for(work_ns);
+    ::nanosleep(&sleep, nullptr);
+  }
+}
+
+inline std::vector<int> allowed_cpus() {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  ::sched_getaffinity(0, sizeof mask, &mask);
+  std::vector<int> cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(static_cast<std::size_t>(cpu), &mask)) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
+/// Result: false if the kernel refused.
+inline bool pin(pid_t task, int cpu) {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(static_cast<std::size_t>(cpu), &one);
+  return ::sched_setaffinity(task, sizeof one, &one) == 0;
+}
+
+/// What was planted, and what was found.
+struct Planted {
+  double begin_s = 0, end_s = 0;
+  std::vector<Cause> causes;
+  WhySeries series;
+};
+
+/// Looks at process `pid` ten times a second: for 1.2 s of quiet, for 1.5 s after `begin`, and for
+/// 0.6 s after `end`.
+inline Planted watch(pid_t pid, const std::function<void()>& begin,
+                     const std::function<void()>& end) {
+  constexpr std::uint64_t kInterval = 100 * kMillisecond;
+  constexpr std::uint64_t kBefore = 1200 * kMillisecond, kDuring = 1500 * kMillisecond,
+                          kAfter = 600 * kMillisecond;
+  const std::uint64_t origin = now_ns();
+  WhySampler sampler(KernelFiles(), origin);
+  EXPECT_TRUE(sampler.add_process(sampler.add_job("rx"), pid));
+  const auto at = [origin] { return static_cast<double>(now_ns() - origin) * 1e-9; };
+  const auto sample_until = [&](std::uint64_t time) {
+    do {
+      sampler.sample(now_ns());
+      sleep_until(std::min(time, sampler.next_ns(kInterval)));
+    } while (now_ns() < time);
+  };
+  Planted planted;
+  sample_until(origin + kBefore);
+  planted.begin_s = at();
+  begin();
+  sample_until(now_ns() + kDuring);
+  end();
+  planted.end_s = at();
+  sample_until(now_ns() + kAfter);
+  sampler.sample(now_ns());
+  planted.causes = find_causes(sampler.series(), {});
+  planted.series = sampler.series();
+  return planted;
+}
+
+inline std::string told(const Planted& planted) {
+  std::string text = "planted at " + std::to_string(planted.begin_s) + " to " +
+                     std::to_string(planted.end_s) + "; found:\n";
+  for (const Cause& cause : planted.causes) text += "  " + cause.sentence + '\n';
+  return text;
+}
+
+/// The first cause is `kind`, its window has most of the time that was planted, and most of it was
+/// planted.
+inline void expect_first(const Planted& planted, CauseKind kind) {
+  ASSERT_FALSE(planted.causes.empty()) << told(planted);
+  const Cause& first = planted.causes.front();
+  EXPECT_STREQ(word_of(first.cause), word_of(kind)) << told(planted);
+  EXPECT_EQ(first.job, "rx");
+  const double both =
+      std::min(first.end_s, planted.end_s) - std::max(first.begin_s, planted.begin_s);
+  constexpr double kMost = 0.6;
+  EXPECT_GE(both, kMost * (planted.end_s - planted.begin_s)) << told(planted);
+  EXPECT_GE(both, kMost * (first.end_s - first.begin_s)) << told(planted);
+}
+
+}  // namespace shmif::perf::test
