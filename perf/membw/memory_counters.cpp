@@ -1,11 +1,13 @@
 #include "perf/membw/memory_counters.hpp"
 
 #include <algorithm>
-#include <limits>
+#include <array>
+#include <iterator>
 #include <utility>
 
 #include "base/quantity.hpp"
-#include "perf/counters/cpu_list.hpp"
+#include "perf/counters/event_names.hpp"
+#include "perf/counters/event_text.hpp"
 
 namespace shmif::perf {
 namespace {
@@ -14,123 +16,61 @@ constexpr const char* kPmus = "/sys/bus/event_source/devices";
 constexpr double kLineBytes = 64;  // one CAS command, or one beat of the data fabric
 using Counts = MemoryCounter::Counts;
 
-/// An event of a PMU that counts bytes.
-struct ByteEvent {
+/// An event of a controller, by the terms that name it: "cas_count_read", "event=0x0a,rdwrmask=1".
+struct Wanted {
   std::string name;
   Counts counts;
-  EventWords words;
-  double bytes_per_count;
-};
-
-/// A PMU of a memory controller.
-struct Pmu {
-  std::string name;
-  std::uint32_t type = 0;
-  PmuFields fields;
-  std::vector<int> cpus;
+  std::string terms;
 };
 
 bool is_numbered(std::string_view name, std::string_view stem) {
   return name.starts_with(stem) && base::read_digits(name.substr(stem.size())).has_value();
 }
 
-std::string folder_of(std::string_view pmu) {
-  return std::string(kPmus) + '/' + std::string(pmu) + '/';
+std::string events_of(const std::string& pmu) {
+  return std::string(kPmus) + '/' + pmu + "/events/";
 }
 
-Error broken(const KernelFiles& files, const std::string& name, const Error& why) {
-  return Error(why.code, "cannot use " + files.path(name) + ": " + why.message);
-}
-
-Result<Pmu> describe(const KernelFiles& files, const std::string& name) {
-  Pmu pmu;
-  pmu.name = name;
-  const std::string folder = folder_of(name);
-  const auto type = files.read_number(folder + "type");
-  if (!type) return type.error();
-  if (*type > std::numeric_limits<std::uint32_t>::max()) {
-    return Error(Errc::bad_argument, files.path(folder + "type") + " has too large a number");
-  }
-  pmu.type = static_cast<std::uint32_t>(*type);
-  const auto fields = files.list(folder + "format");
-  if (!fields) return fields.error();
-  for (const std::string& field : *fields) {
-    const auto text = files.read(folder + "format/" + field);
-    if (!text) return text.error();
-    auto bits = read_pmu_field(*text);
-    // A field in a word that is not used here (config3) is an error when an event names it.
-    if (bits) pmu.fields.emplace(field, *std::move(bits));
-  }
-  const auto list = files.read(folder + "cpumask");
-  if (!list) return list.error();
-  const std::string line = list->substr(0, list->find('\n'));
-  auto cpus = read_cpu_list(line);
-  if (!cpus || cpus->empty()) {
-    return Error(Errc::bad_argument,
-                 files.path(folder + "cpumask") + " names no CPUs: \"" + line + '"');
-  }
-  pmu.cpus = *std::move(cpus);
-  return pmu;
+/// The bytes of a unit, as files `.unit` name them.
+std::optional<double> bytes_in(std::string_view unit) {
+  constexpr std::array<std::pair<std::string_view, double>, 8> kUnits{{{"B", 1},
+                                                                       {"Bytes", 1},
+                                                                       {"KiB", 1024.0},
+                                                                       {"MiB", 1048576.0},
+                                                                       {"GiB", 1073741824.0},
+                                                                       {"KB", 1e3},
+                                                                       {"MB", 1e6},
+                                                                       {"GB", 1e9}}};
+  const auto* const found =
+      std::ranges::find(kUnits, unit, &std::pair<std::string_view, double>::first);
+  return found == kUnits.end() ? std::nullopt : std::optional<double>(found->second);
 }
 
 /// The events of an Intel controller that begin with `stem`.
-Result<void> add_described(const KernelFiles& files, const Pmu& pmu,
-                           const std::vector<std::string>& names, std::string_view stem,
-                           Counts counts, std::vector<ByteEvent>& events) {
-  const std::string folder = folder_of(pmu.name) + "events/";
-  const std::size_t before = events.size();
+Result<void> add_named(const KernelFiles& files, const std::string& pmu,
+                       const std::vector<std::string>& names, const std::string& stem,
+                       Counts counts, std::vector<Wanted>& wanted) {
+  const std::size_t before = wanted.size();
   for (const std::string& name : names) {
-    const bool half = name.starts_with(stem) && is_numbered(name, std::string(stem) + "_sch");
-    if (name != stem && !half) continue;
-    const auto text = files.read(folder + name);
-    if (!text) return text.error();
-    const auto words = read_pmu_event(*text, pmu.fields);
-    if (!words) return broken(files, folder + name, words.error());
-    const auto scale = files.read(folder + name + ".scale");
-    if (!scale) return scale.error();
-    const auto unit = files.read(folder + name + ".unit");
-    if (!unit) return unit.error();
-    const auto bytes = read_bytes_per_count(*scale, *unit);
-    if (!bytes) return broken(files, folder + name + ".scale and .unit", bytes.error());
-    events.push_back({name, counts, *words, *bytes});
+    if (name == stem || is_numbered(name, stem + "_sch")) wanted.push_back({name, counts, name});
   }
-  if (events.size() != before) return {};
-  return Error(Errc::not_supported, files.path(folder) + " has no event " + std::string(stem));
+  if (wanted.size() != before) return {};
+  return Error(Errc::not_supported, files.path(events_of(pmu)) + " has no event " + stem);
 }
 
-Result<std::vector<ByteEvent>> intel_events(const KernelFiles& files, const Pmu& pmu) {
-  const auto names = files.list(folder_of(pmu.name) + "events");
+Result<std::vector<Wanted>> intel_events(const KernelFiles& files, const std::string& pmu) {
+  const auto names = files.list(events_of(pmu));
   if (!names) return names.error();
-  std::vector<ByteEvent> events;
-  auto added = add_described(files, pmu, *names, "cas_count_read", Counts::reads, events);
-  if (added) added = add_described(files, pmu, *names, "cas_count_write", Counts::writes, events);
+  std::vector<Wanted> wanted;
+  auto added = add_named(files, pmu, *names, "cas_count_read", Counts::reads, wanted);
+  if (added) added = add_named(files, pmu, *names, "cas_count_write", Counts::writes, wanted);
   if (!added) return added.error();
-  return events;
+  return wanted;
 }
 
-/// Events whose numbers are not in sysfs: each text is as a file of `events` would be.
-struct NumberedEvent {
-  std::string name;
-  Counts counts;
-  std::string text;
-};
-
-Result<std::vector<ByteEvent>> numbered_events(const Pmu& pmu,
-                                               const std::vector<NumberedEvent>& wanted) {
-  std::vector<ByteEvent> events;
-  for (const NumberedEvent& each : wanted) {
-    const auto words = read_pmu_event(each.text, pmu.fields);
-    if (!words) {
-      return Error(words.error().code, "cannot use " + pmu.name + ": " + words.error().message);
-    }
-    events.push_back({each.name, each.counts, *words, kLineBytes});
-  }
-  return events;
-}
-
-Result<std::vector<ByteEvent>> umc_events(const KernelFiles& /*files*/, const Pmu& pmu) {
-  return numbered_events(pmu, {{"umc_cas_cmd.rd", Counts::reads, "event=0x0a,rdwrmask=1"},
-                               {"umc_cas_cmd.wr", Counts::writes, "event=0x0a,rdwrmask=2"}});
+Result<std::vector<Wanted>> umc_events(const KernelFiles& /*files*/, const std::string& /*pmu*/) {
+  return std::vector<Wanted>{{"umc_cas_cmd.rd", Counts::reads, "event=0x0a,rdwrmask=1"},
+                             {"umc_cas_cmd.wr", Counts::writes, "event=0x0a,rdwrmask=2"}};
 }
 
 /// The family of the processor, from /proc/cpuinfo.
@@ -153,30 +93,31 @@ std::string fabric_event(unsigned channel, std::uint64_t first, unsigned mask) {
          ",umask=" + std::to_string(mask);
 }
 
-Result<std::vector<ByteEvent>> fabric_events(const KernelFiles& files, const Pmu& pmu) {
+Result<std::vector<Wanted>> fabric_events(const KernelFiles& files, const std::string& pmu) {
   constexpr std::uint64_t kZen1 = 0x17;
   constexpr std::uint64_t kZen3 = 0x19;
   constexpr std::uint64_t kZen5 = 0x1a;
   const auto family = cpu_family(files);
+  const auto text = files.read(std::string(kPmus) + '/' + pmu + "/format/umask");
+  if (!text) return text.error();
+  const auto mask = read_format(*text);
+  if (!mask) return mask.error();
   // The second version of its counters has more bits for the mask.
-  const auto mask = pmu.fields.find("umask");
-  const bool second = mask != pmu.fields.end() && mask->second.bits.size() > 1;
-  std::vector<NumberedEvent> wanted;
+  const bool second = mask->ranges.size() > 1;
+  std::vector<Wanted> wanted;
   if (family && !second && (*family == kZen1 || *family == kZen3)) {
     for (unsigned channel = 0; channel < 8; ++channel) {
       wanted.push_back({"dram_channel_data_controller_" + std::to_string(channel), Counts::both,
                         fabric_event(channel, 0x07, 0x38)});
     }
-    return numbered_events(pmu, wanted);
+    return wanted;
   }
   if (!family || !second || (*family != kZen3 && *family != kZen5)) {
-    return Error(Errc::not_supported,
-                 "the events of " + pmu.name + " are not known for this processor");
+    return Error(Errc::not_supported, "the events of " + pmu + " are not known for this processor");
   }
   for (unsigned channel = 0; channel < 12; ++channel) {
-    const std::string number = std::to_string(channel);
     const auto add = [&](const char* name, Counts counts, unsigned bits) {
-      wanted.push_back({name + number, counts, fabric_event(channel, 0x1f, bits)});
+      wanted.push_back({name + std::to_string(channel), counts, fabric_event(channel, 0x1f, bits)});
     };
     if (*family == kZen5) {
       add("local_or_remote_socket_read_data_beats_dram_", Counts::reads, 0xffe);
@@ -188,7 +129,7 @@ Result<std::vector<ByteEvent>> fabric_events(const KernelFiles& files, const Pmu
     add("local_processor_write_data_beats_cs", Counts::writes, 0x7ff);
     add("remote_processor_write_data_beats_cs", Counts::writes, 0xbff);
   }
-  return numbered_events(pmu, wanted);
+  return wanted;
 }
 
 /// Whether counters on this CPU count for the socket.
@@ -200,24 +141,53 @@ Result<bool> is_on(const KernelFiles& files, int cpu, std::optional<unsigned> so
   return *package == *socket;
 }
 
-using EventsOf = Result<std::vector<ByteEvent>> (*)(const KernelFiles&, const Pmu&);
+/// One counter of the event, without its CPU.
+Result<MemoryCounter> counter_of(const KernelFiles& files, const std::string& pmu,
+                                 const Wanted& wanted) {
+  auto event = EventNames(files, false).find(pmu + '/' + wanted.terms + '/');
+  if (!event) return std::move(event).error();
+  MemoryCounter counter;
+  counter.name = pmu + '/' + wanted.name + '/';
+  counter.counts = wanted.counts;
+  counter.event = *std::move(event);
+  counter.bytes_per_count = kLineBytes;
+  if (counter.event.cpus.empty()) {
+    return Error(Errc::bad_argument,
+                 files.path(std::string(kPmus) + '/' + pmu + "/cpumask") + " names no CPUs");
+  }
+  if (wanted.name != wanted.terms) return counter;
+  // What one count of a described event stands for is never guessed.
+  const std::string file = events_of(pmu) + wanted.name;
+  const auto unit = bytes_in(counter.event.unit);
+  if (!unit || !files.has(file + ".scale")) {
+    return Error(Errc::bad_argument, !unit ? files.path(file + ".unit") +
+                                                 " names no unit of bytes: \"" +
+                                                 counter.event.unit + '"'
+                                           : "there is no " + files.path(file + ".scale"));
+  }
+  counter.bytes_per_count = counter.event.scale * *unit;
+  return counter;
+}
+
+using EventsOf = Result<std::vector<Wanted>> (*)(const KernelFiles&, const std::string&);
 
 Result<std::vector<MemoryCounter>> counters_of(const KernelFiles& files,
-                                               const std::vector<std::string>& names,
-                                               EventsOf events_of, std::optional<unsigned> socket) {
+                                               const std::vector<std::string>& pmus,
+                                               EventsOf events, std::optional<unsigned> socket) {
   std::vector<MemoryCounter> counters;
-  for (const std::string& name : names) {
-    const auto pmu = describe(files, name);
-    if (!pmu) return pmu.error();
-    const auto events = events_of(files, *pmu);
-    if (!events) return events.error();
-    for (const int cpu : pmu->cpus) {
-      const auto wanted = is_on(files, cpu, socket);
-      if (!wanted) return wanted.error();
-      if (!*wanted) continue;
-      for (const ByteEvent& event : *events) {
-        counters.push_back({name + '/' + event.name + "/ on CPU " + std::to_string(cpu),
-                            event.counts, pmu->type, event.words, cpu, event.bytes_per_count});
+  for (const std::string& pmu : pmus) {
+    const auto wanted = events(files, pmu);
+    if (!wanted) return wanted.error();
+    for (const Wanted& each : *wanted) {
+      const auto one = counter_of(files, pmu, each);
+      if (!one) return one.error();
+      for (const int cpu : one->event.cpus) {
+        const auto here = is_on(files, cpu, socket);
+        if (!here) return here.error();
+        if (!*here) continue;
+        counters.push_back(*one);
+        counters.back().name += " on CPU " + std::to_string(cpu);
+        counters.back().cpu = cpu;
       }
     }
   }

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "base/result.hpp"
-#include "perf/membw/pmu_description.hpp"
+#include "perf/counters/event.hpp"
 #include "perf/watch/kernel_files.hpp"
 
 namespace shmif::perf {
@@ -27,8 +27,7 @@ struct MemoryCounter {
 
   std::string name;  ///< "uncore_imc_0/cas_count_read/ on CPU 28"
   Counts counts = Counts::reads;
-  std::uint32_t type = 0;
-  EventWords words{};
+  CounterEvent event{};
   int cpu = 0;
   double bytes_per_count = 0;
 };

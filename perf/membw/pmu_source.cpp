@@ -46,16 +46,18 @@ std::string PmuSource::origin() const {
 Result<int> PmuSource::open_one(const MemoryCounter& counter) const {
   EventAttr event;
   event.base.size = sizeof event.base;
-  event.base.type = counter.type;
-  event.base.config = counter.words[0];
-  event.base.config1 = counter.words[1];
-  event.base.config2 = counter.words[2];
+  event.base.type = counter.event.type;
+  event.base.config = counter.event.config;
+  event.base.config1 = counter.event.config1;
+  event.base.config2 = counter.event.config2;
+  event.config3 = counter.event.config3;
   event.base.disabled = 1;
   event.base.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING;
   const int file = kernel_.open(event, -1, counter.cpu, -1);
   if (file >= 0) return file;
   const char* const advice =
-      -file == EACCES || -file == EPERM
+      -file == ENODEV ? "this machine does not have it, or the CPU is offline"
+      : -file == EACCES || -file == EPERM
           ? "counters of the whole machine need CAP_PERFMON, or kernel.perf_event_paranoid at 0"
           : "";
   return Error::from_errno(-file, "cannot open " + counter.name, advice);
@@ -80,6 +82,11 @@ Result<void> PmuSource::open(const std::vector<pid_t>& /*processes*/) {
   release();
   auto counters = find_memory_counters(files_, socket_);
   if (!counters) return std::move(counters).error();
+  if (files_.path("/") != "/" && &kernel_ == &kernel_counters()) {
+    return Error(Errc::not_supported, "the memory controllers are described in " +
+                                          files_.path("/sys") +
+                                          ": counters of another machine cannot be opened here");
+  }
   for (MemoryCounter& counter : *counters) {
     auto file = open_one(counter);
     if (!file) {

@@ -83,6 +83,7 @@ Result<std::vector<std::string>> ResctrlSource::find_events(const KernelFiles& f
 
 Result<void> ResctrlSource::open(const std::vector<pid_t>& processes) {
   if (auto closed = close(); !closed) return closed;
+  scope_ = processes.empty() ? MemoryScope::machine : MemoryScope::group;
   auto place = find_mount(files_);
   if (!place && options_.mount && place.error().code == std::errc::no_such_device) {
     auto done = calls_.mount(files_.path(kUsualPlace));
@@ -100,7 +101,6 @@ Result<void> ResctrlSource::open(const std::vector<pid_t>& processes) {
       auto controls = control_groups(files_, mount_point_);
       if (!controls) return std::move(controls).error();
       groups_ = *std::move(controls);
-      scope_ = MemoryScope::machine;
       return {};
     }
     group_ = std::make_unique<ResctrlGroup>(files_, calls_);
@@ -108,7 +108,6 @@ Result<void> ResctrlSource::open(const std::vector<pid_t>& processes) {
                              options_.control_group);
     if (!made) return made;
     groups_ = {group_->path()};
-    scope_ = MemoryScope::group;
     assign_counters();
     const Snapshot first = take(false);
     return first.failure.empty() ? Result<void>() : Error(Errc::not_supported, first.failure);

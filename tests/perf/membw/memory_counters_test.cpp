@@ -26,12 +26,12 @@ TEST(MemoryCounters, OfTwoIntelSocketsAreOneForEachChannelSocketAndDirection) {
   for (const MemoryCounter& each : *counters) {
     names.insert(each.name);
     EXPECT_EQ(each.bytes_per_count, 64) << each.name;
-    EXPECT_EQ(each.words[0], each.counts == Counts::reads ? 0x304U : 0xC04U) << each.name;
+    EXPECT_EQ(each.event.config, each.counts == Counts::reads ? 0x304U : 0xC04U) << each.name;
     EXPECT_TRUE(each.cpu == 0 || each.cpu == 28) << each.name;
   }
   EXPECT_EQ(names.size(), counters->size());
   EXPECT_TRUE(names.contains("uncore_imc_5/cas_count_write/ on CPU 28"));
-  EXPECT_EQ(counters->back().type, 19U);
+  EXPECT_EQ(counters->back().event.type, 19U);
 }
 
 TEST(MemoryCounters, OfOneSocketAreOnItsCpu) {
@@ -66,7 +66,7 @@ TEST(MemoryCounters, OfChannelsWithTwoHalvesCountBoth) {
   ASSERT_TRUE(counters) << counters.error().message;
   ASSERT_EQ(counters->size(), 4U);
   EXPECT_EQ(counters->at(1).name, "uncore_imc_0/cas_count_read_sch1/ on CPU 0");
-  EXPECT_EQ(counters->at(1).words[0], 0xCF05U);
+  EXPECT_EQ(counters->at(1).event.config, 0xCF05U);
   EXPECT_EQ(counters->at(3).counts, Counts::writes);
 }
 
@@ -87,8 +87,8 @@ TEST(MemoryCounters, OfAmdChannelsUseTheMaskOfReadsAndWrites) {
   ASSERT_TRUE(counters) << counters.error().message;
   ASSERT_EQ(counters->size(), 48U);
   EXPECT_EQ(counters->at(0).name, "amd_umc_0/umc_cas_cmd.rd/ on CPU 0");
-  EXPECT_EQ(counters->at(0).words[0], 0x10AU);
-  EXPECT_EQ(counters->at(1).words[0], 0x20AU);
+  EXPECT_EQ(counters->at(0).event.config, 0x10AU);
+  EXPECT_EQ(counters->at(1).event.config, 0x20AU);
   EXPECT_EQ(counters->at(1).counts, Counts::writes);
   EXPECT_EQ(counters->at(1).bytes_per_count, 64);
 }
@@ -99,26 +99,26 @@ TEST(MemoryCounters, OfTheDataFabricDependOnTheProcessor) {
   const auto newest = find_memory_counters(fifth.files());
   ASSERT_TRUE(newest) << newest.error().message;
   EXPECT_EQ(newest->size(), 12U * 2 * 2);
-  EXPECT_EQ(newest->at(0).words[0], 0x0F00FE1FU);
-  EXPECT_EQ(newest->at(1).words[0], 0x0F00FF1FU);
-  EXPECT_EQ(newest->at(1).counts, Counts::writes);
+  EXPECT_EQ(newest->at(0).event.config, 0x0F00FE1FU);
+  EXPECT_EQ(newest->at(2).event.config, 0x0F00FF1FU);
+  EXPECT_EQ(newest->at(2).counts, Counts::writes);
 
   const Tree fourth;
   put_fabric(fourth, 0x19, true, "0\n");
   const auto newer = find_memory_counters(fourth.files());
   ASSERT_TRUE(newer) << newer.error().message;
   EXPECT_EQ(newer->size(), 12U * 4);
-  EXPECT_EQ(newer->at(0).words[0], 0x0700FE1FU);
+  EXPECT_EQ(newer->at(0).event.config, 0x0700FE1FU);
   EXPECT_EQ(newer->back().name, "amd_df/remote_processor_write_data_beats_cs11/ on CPU 0");
-  EXPECT_EQ(newer->back().words[0], 0x20B00FFDFU);
+  EXPECT_EQ(newer->back().event.config, 0x20B00FFDFU);
 
   const Tree first;
   put_fabric(first, 0x17, false, "0\n");
   const auto older = find_memory_counters(first.files());
   ASSERT_TRUE(older) << older.error().message;
   ASSERT_EQ(older->size(), 8U);
-  EXPECT_EQ(older->at(0).words[0], 0x3807U);
-  EXPECT_EQ(older->at(4).words[0], 0x100003807U);
+  EXPECT_EQ(older->at(0).event.config, 0x3807U);
+  EXPECT_EQ(older->at(4).event.config, 0x100003807U);
   EXPECT_EQ(older->at(4).counts, Counts::both);
 
   const Tree unknown;
@@ -135,19 +135,20 @@ TEST(MemoryCounters, OfAMachineWithABrokenControllerAreNone) {
   };
   const std::string pmu = kPmuFolder + std::string("uncore_imc_1/");
   for (const Case& each :
-       {Case{"events/cas_count_read.scale", {}, "cas_count_read.scale: No such file"},
-        Case{"events/cas_count_read.scale", "", "\"\" is not a scale"},
-        Case{"events/cas_count_read.unit", "furlongs\n", "\"furlongs\" is not a unit"},
-        Case{"events/cas_count_read", "", "an event without a description"},
-        Case{"events/cas_count_read", "event=0x04,um", "\"um\" is not a field of this PMU"},
+       {Case{"events/cas_count_read.scale", {}, "there is no "},
+        Case{"events/cas_count_read.scale", "", "cas_count_read.scale has no number: \"\""},
+        Case{"events/cas_count_read.unit", {}, "cas_count_read.unit names no unit of bytes: \"\""},
+        Case{"events/cas_count_read.unit", "furlongs\n", "names no unit of bytes: \"furlongs\""},
+        Case{"events/cas_count_read", "", "cas_count_read: \"\" is not a term"},
+        Case{"events/cas_count_read", "event=0x04,um", "the PMU has no term \"um\""},
         Case{"events/cas_count_write", {}, "has no event cas_count_write"},
-        Case{"events/cas_count_write", "event=0x04,", "not a whole description"},
+        Case{"events/cas_count_write", "event=0x04,", "\"\" is not a term"},
         Case{"type", "", "uncore_imc_1/type is empty"},
-        Case{"type", "4294967296\n", "too large a number"},
-        Case{"cpumask", {}, "cpumask: No such file"}, Case{"cpumask", "\n", "names no CPUs: \"\""},
-        Case{"cpumask", "0-\n", "names no CPUs: \"0-\""},
-        Case{"format/umask", "config:8-", "\"umask\" is not a field"},
-        Case{"format", {}, "format: No such file"}}) {
+        Case{"cpumask", {}, "cpumask names no CPUs"},
+        Case{"cpumask", "\n", "cpumask names no CPUs"},
+        Case{"cpumask", "0-\n", "cpumask has no list of CPUs"},
+        Case{"format/umask", "config:8-", "which are not bits of 0 to 63"},
+        Case{"format", {}, "the PMU has no term \"event\""}}) {
     SCOPED_TRACE(each.file + ' ' + each.text.value_or("(missing)"));
     const Tree tree;
     for (unsigned channel = 0; channel < 3; ++channel) put_imc(tree, channel);

@@ -113,7 +113,7 @@ TEST_F(PmuSourceTest, TellsEachCallThatFailed) {
   ASSERT_TRUE(pmu.open({}));
   calls_.fail_reset = 2;
   EXPECT_EQ(pmu.enable().error().message,
-            "cannot reset uncore_imc_0/cas_count_read/ on CPU 28: Bad file descriptor");
+            "cannot reset uncore_imc_0/cas_count_write/ on CPU 0: Bad file descriptor");
   calls_.fail_reset = -1;
   calls_.fail_enable = 5;
   EXPECT_FALSE(pmu.enable());
@@ -127,8 +127,8 @@ TEST_F(PmuSourceTest, TellsEachCallThatFailed) {
   calls_.fail_disable = -1;
   calls_.fail_read = 1;
   const MemoryReading reading = pmu.read();
-  EXPECT_FALSE(reading.writes) << "a short read is no count";
-  EXPECT_NE(reading.reason.find("cannot read uncore_imc_0/cas_count_write/ on CPU 0: "),
+  EXPECT_FALSE(reading.reads) << "a short read is no count";
+  EXPECT_NE(reading.reason.find("cannot read uncore_imc_0/cas_count_read/ on CPU 28: "),
             std::string::npos)
       << reading.reason;
 }

@@ -1,0 +1,96 @@
+#include "perf/membw/capabilities.hpp"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <optional>
+#include <string>
+
+#include "base/quantity.hpp"
+#include "perf/membw/memory_counters.hpp"
+#include "perf/membw/resctrl_files.hpp"
+#include "perf/membw/resctrl_source.hpp"
+
+namespace shmif::perf {
+namespace {
+
+constexpr unsigned kSysAdmin = 21;  // capabilities(7)
+constexpr unsigned kPerfmon = 38;
+
+/// Whether we may open counters of whole CPUs, whatever perf_event_paranoid is.
+bool may_count_all(const KernelFiles& files) {
+  const auto status = files.read("/proc/self/status");
+  constexpr std::string_view kEffective = "CapEff:\t";
+  for (const std::string_view line : lines_in(status ? std::string_view(*status) : "")) {
+    if (!line.starts_with(kEffective)) continue;
+    const auto mask = base::read_digits(line.substr(kEffective.size()), 16);
+    return mask && ((*mask >> kSysAdmin | *mask >> kPerfmon) & 1U) != 0;
+  }
+  return ::geteuid() == 0;
+}
+
+Capability of_pmu(const KernelFiles& files) {
+  Capability pmu{"membw.pmu", Support::supported, {}, {}};
+  const auto counters = find_memory_counters(files);
+  if (!counters) {
+    pmu.state = Support::not_supported;
+    pmu.reason = counters.error().message;
+    return pmu;
+  }
+  const std::string file = "/proc/sys/kernel/perf_event_paranoid";
+  auto level = files.read(file);
+  if (!level) {
+    pmu.state = Support::not_supported;
+    pmu.reason = level.error().message + ": the kernel has no perf_event_open";
+    return pmu;
+  }
+  while (level->ends_with('\n')) level->pop_back();
+  const auto number = base::read_digits(*level);
+  if (level->starts_with('-') || (number && *number == 0) || may_count_all(files)) return pmu;
+  pmu.state = Support::not_permitted;
+  pmu.reason = files.path(file) + " is " + *level + ", and this user has no CAP_PERFMON";
+  pmu.enable_with = "sysctl kernel.perf_event_paranoid=0";
+  return pmu;
+}
+
+Capability of_resctrl(const KernelFiles& files) {
+  Capability resctrl{"membw.resctrl", Support::supported, {}, {}};
+  const auto lacks = [&](const Error& error) {
+    resctrl.state = Support::not_supported;
+    resctrl.reason = error.message;
+    return resctrl;
+  };
+  const auto place = ResctrlSource::find_mount(files);
+  if (!place) {
+    if (place.error().code != std::errc::no_such_device) return lacks(place.error());
+    resctrl.enable_with = "mount -t resctrl resctrl /sys/fs/resctrl";
+    return lacks(Error(place.error().code, "resctrl is not mounted"));
+  }
+  const auto events = ResctrlSource::find_events(files, *place);
+  if (!events) return lacks(events.error());
+  const std::string groups = files.path(*place + "/mon_groups");
+  if (::access(groups.c_str(), W_OK) != 0) {
+    resctrl.state = is_refusal(errno) ? Support::not_permitted : Support::not_supported;
+    resctrl.reason = Error::from_errno(errno, "cannot make groups in " + groups).message;
+    if (is_refusal(errno)) resctrl.enable_with = "run it as root";
+  }
+  return resctrl;
+}
+
+Capability of_software(const KernelFiles& files) {
+  Capability software{"membw.software", Support::supported, {}, {}};
+  if (!files.has("/proc/self/io")) {
+    software.reason = "of buses and network devices only: there is no " +
+                      files.path("/proc/self/io") +
+                      " (the kernel was built without CONFIG_TASK_IO_ACCOUNTING)";
+  }
+  return software;
+}
+
+}  // namespace
+
+std::vector<Capability> membw_capabilities(const KernelFiles& files) {
+  return {of_pmu(files), of_resctrl(files), of_software(files)};
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,15 @@
+#pragma once
+// Which sources of memory bandwidth this machine has.
+
+#include <vector>
+
+#include "perf/watch/capability.hpp"
+#include "perf/watch/kernel_files.hpp"
+
+namespace shmif::perf {
+
+/// "membw.pmu", "membw.resctrl" and "membw.software". Changes nothing. Threads: any. Blocks: for
+/// the files.
+std::vector<Capability> membw_capabilities(const KernelFiles& files);
+
+}  // namespace shmif::perf

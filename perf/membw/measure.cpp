@@ -1,0 +1,221 @@
+#include "perf/membw/measure.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace shmif::perf {
+namespace {
+
+using Woken = MembwHooks::Woken;
+using std::chrono::nanoseconds;
+
+/// What one source has done so far.
+struct Run {
+  MemorySource* source;
+  bool open = false;
+  std::string failure{};  ///< of open()
+  std::string origin{};
+  std::optional<MemoryRates> background{};
+};
+
+class Measurement {
+ public:
+  Measurement(const std::vector<std::unique_ptr<MemorySource>>& sources,
+              const std::vector<pid_t>& processes, const MembwOptions& options,
+              const MembwHooks& hooks)
+      : processes_(processes), options_(options), hooks_(hooks) {
+    for (const auto& source : sources) runs_.push_back({source.get()});
+  }
+
+  MembwResult go() {
+    run();
+    close();
+    if (hooks_.end) keep(hooks_.end());
+    summarize();
+    return std::move(result_);
+  }
+
+ private:
+  /// Keeps the first error. Result: whether there was none here.
+  bool keep(const Result<void>& done) {
+    if (!done && !result_.error) result_.error = done.error();
+    return done.has_value();
+  }
+
+  void run() {
+    if (hooks_.init && !keep(hooks_.init())) return;
+    for (Run& run : runs_) {
+      const auto opened = run.source->open(processes_);
+      run.open = opened.has_value();
+      if (!opened) run.failure = opened.error().message;
+      run.origin = run.source->origin();
+    }
+    // No window is open when the program cannot begin.
+    if (hooks_.begin && !keep(hooks_.begin())) return;
+    if (options_.background && !measure_background()) return;
+    if (!slept(options_.settle)) return;
+    for (std::size_t number = 0; measure(number); ++number) {  // until measure() says no
+      if (options_.samples != 0 && number == options_.samples) return;
+    }
+  }
+
+  /// Result: whether there is more to measure.
+  bool slept(nanoseconds time) {
+    const Woken woken = hooks_.sleep(time);
+    if (woken == Woken::stopped) result_.partial = true;
+    return woken == Woken::time_is_up;
+  }
+
+  /// A window of all sources. Result: false if the time was not up when it ended.
+  bool window(std::vector<MemoryReading>& readings) {
+    std::vector<Result<void>> done;
+    for (const Run& run : runs_) done.push_back(run.open ? run.source->enable() : Result<void>());
+    const bool whole = slept(options_.window);
+    for (std::size_t at = runs_.size(); at-- > 0;) {
+      if (!runs_[at].open) continue;
+      auto disabled = runs_[at].source->disable();
+      if (done[at]) done[at] = std::move(disabled);
+    }
+    for (std::size_t at = 0; at < runs_.size(); ++at) {
+      MemoryReading reading;
+      if (runs_[at].open) reading = runs_[at].source->read();
+      const std::string failure = !runs_[at].open ? runs_[at].failure
+                                  : done[at]      ? std::string()
+                                                  : done[at].error().message;
+      if (!failure.empty()) static_cast<MemoryRates&>(reading) = MemoryRates::not_measured(failure);
+      readings.push_back(std::move(reading));
+    }
+    return whole;
+  }
+
+  bool measure_background() {
+    if (!hooks_.pause || !hooks_.pause()) return true;
+    std::vector<MemoryReading> readings;
+    const bool whole = window(readings);
+    if (hooks_.resume) hooks_.resume();
+    for (std::size_t at = 0; whole && at < runs_.size(); ++at) {
+      if (runs_[at].open && runs_[at].source->scope() != MemoryScope::group) {
+        runs_[at].background = readings[at];
+      }
+    }
+    return whole;
+  }
+
+  bool measure(std::size_t number) {
+    if (hooks_.set_up) {
+      const auto more = hooks_.set_up(number);
+      if (!more) keep(more.error());
+      if (!more || !*more) return false;
+    }
+    MembwSample sample;
+    sample.number = number;
+    // A window that the end of the program cut short is no sample.
+    if (!window(sample.readings)) return false;
+    if (hooks_.measured && !keep(hooks_.measured(sample))) return false;
+    if (number > 0) result_.samples.push_back(std::move(sample));
+    const bool last = options_.samples != 0 && number == options_.samples;
+    return last || options_.interval <= options_.window ||
+           slept(options_.interval - options_.window);
+  }
+
+  void close() {
+    Result<void> first;
+    for (auto run = runs_.rbegin(); run != runs_.rend(); ++run) {
+      if (!run->open) continue;
+      const auto closed = run->source->close();
+      if (!closed && first) first = closed;
+    }
+    keep(first);
+  }
+
+  void summarize() {
+    if (result_.error) result_.partial = true;
+    for (std::size_t at = 0; at < runs_.size(); ++at) {
+      const MemorySource& source = *runs_[at].source;
+      MemorySummary summary;
+      summary.source = source.name();
+      summary.part = source.part();
+      summary.origin = runs_[at].origin.empty() ? source.origin() : runs_[at].origin;
+      summary.scope = source.scope();
+      summary.level = source.level();
+      summary.background = runs_[at].background;
+      std::vector<const MemoryReading*> readings;
+      for (const MembwSample& sample : result_.samples) readings.push_back(&sample.readings[at]);
+      summary.rates = mean_of(readings);
+      if (runs_[at].open) {
+        summary.samples = readings.size();
+        for (const MemoryReading* each : readings) {
+          summary.window_s += each->window_s();
+          summary.running_share = std::min(summary.running_share, each->running_share);
+        }
+      }
+      if (!runs_[at].failure.empty()) summary.rates.reason = runs_[at].failure;
+      result_.sources.push_back(std::move(summary));
+    }
+  }
+
+  const std::vector<pid_t>& processes_;
+  const MembwOptions& options_;
+  const MembwHooks& hooks_;
+  std::vector<Run> runs_;
+  MembwResult result_;
+};
+
+/// Bytes and time of one rate.
+struct Mean {
+  double bytes = 0, seconds = 0;
+  std::size_t readings = 0;
+
+  void add(const std::optional<double>& rate, double window_s) {
+    if (!rate) return;
+    bytes += *rate * window_s;
+    seconds += window_s;
+    ++readings;
+  }
+  std::optional<double> value() const {
+    return seconds > 0 ? std::optional<double>(bytes / seconds) : std::nullopt;
+  }
+};
+
+}  // namespace
+
+MemoryRates mean_of(const std::vector<const MemoryReading*>& readings) {
+  if (readings.empty()) {
+    return MemoryRates::not_measured(
+        "nothing was measured: there was no whole window behind the first, which is dropped (use "
+        "a shorter --window and --settle, or watch for longer)");
+  }
+  Mean reads;
+  Mean writes;
+  Mean total;
+  Mean local;
+  MemoryRates rates;
+  for (const MemoryReading* each : readings) {
+    const double window_s = each->window_s();
+    reads.add(each->reads, window_s);
+    writes.add(each->writes, window_s);
+    total.add(each->total, window_s);
+    local.add(each->local, window_s);
+    if (rates.reason.empty()) rates.reason = each->reason;
+  }
+  rates.reads = reads.value();
+  rates.writes = writes.value();
+  rates.total = total.value();
+  rates.local = local.value();
+  if (total.readings > 0 && total.readings < readings.size()) {
+    const auto missing = std::ranges::find_if(
+        readings, [](const MemoryReading* each) { return !each->total.has_value(); });
+    rates.reason = std::to_string(readings.size() - total.readings) + " of " +
+                   std::to_string(readings.size()) +
+                   " samples have no total: " + (*missing)->reason;
+  }
+  return rates;
+}
+
+MembwResult measure_memory(const std::vector<std::unique_ptr<MemorySource>>& sources,
+                           const std::vector<pid_t>& processes, const MembwOptions& options,
+                           const MembwHooks& hooks) {
+  return Measurement(sources, processes, options, hooks).go();
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,73 @@
+#pragma once
+// A measurement of memory bandwidth: windows, one after another, by all sources at once.
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "perf/membw/compare.hpp"
+#include "perf/membw/source.hpp"
+
+namespace shmif::perf {
+
+struct MembwOptions {
+  std::chrono::nanoseconds settle = std::chrono::seconds(1);  ///< before the first window
+  std::chrono::nanoseconds window = std::chrono::seconds(1);
+  /// From the begin of one window to that of the next; windows follow each other if it is shorter.
+  std::chrono::nanoseconds interval{0};
+  /// How many samples are kept; 0: until the watched processes have ended. One more is taken: the
+  /// first is dropped, because caches and counters only get used to the program in it.
+  std::size_t samples = 0;
+  bool background = true;  ///< measure it first, if the program can be paused
+};
+
+/// One window, as each source saw it. The order is that of the sources.
+struct MembwSample {
+  std::size_t number = 0;  ///< from 0, which is the one that is dropped
+  std::vector<MemoryReading> readings;
+};
+
+/// What the measurement needs of the world. An empty function does nothing, and succeeds.
+struct MembwHooks {
+  enum class Woken { time_is_up, nothing_left, stopped };
+  /// Sleeps, until the watched processes have ended, or until a signal comes. Never empty.
+  std::function<Woken(std::chrono::nanoseconds)> sleep;
+  /// Lets the program begin. Errors: why it cannot.
+  std::function<Result<void>()> begin;
+  /// Stops the program for a moment, and lets it go on. Result: false if it cannot be stopped.
+  std::function<bool()> pause, resume;
+
+  std::function<Result<void>()> init;                        ///< first of all
+  std::function<Result<bool>(std::size_t)> set_up;           ///< before each sample; false: no more
+  std::function<Result<void>(const MembwSample&)> measured;  ///< after each sample
+  std::function<Result<void>()> end;                         ///< last, also after an error
+};
+
+struct MembwResult {
+  std::vector<MemorySummary> sources;
+  std::vector<MembwSample> samples;  ///< that were kept
+  /// A signal, or an error, came before the end. What was measured until then is in the result.
+  bool partial = false;
+  /// The first thing that went wrong. Errors of the clean-up come after all others.
+  std::optional<Error> error{};
+};
+
+/// Opens the sources, lets the program begin, measures, and closes the sources. A source that
+/// cannot be opened or fails has a reason instead of values, and the others go on. The program's
+/// failure to begin is an error before any window opens. Threads: one at a time. Blocks: for the
+/// measurement.
+MembwResult measure_memory(const std::vector<std::unique_ptr<MemorySource>>& sources,
+                           const std::vector<pid_t>& processes, const MembwOptions& options,
+                           const MembwHooks& hooks);
+
+/// The mean of readings, weighted by their windows. A rate that no reading has is empty.
+MemoryRates mean_of(const std::vector<const MemoryReading*>& readings);
+
+/// docs/instruments.md describes the fields. `comparisons` are empty if none were asked for.
+std::string membw_json(const MembwResult& result, MemoryReport report,
+                       const std::vector<MemoryComparison>& comparisons);
+
+}  // namespace shmif::perf

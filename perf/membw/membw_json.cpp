@@ -1,0 +1,83 @@
+#include <nlohmann/json.hpp>
+
+#include "perf/membw/measure.hpp"
+
+namespace shmif::perf {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json number_or_null(const std::optional<double>& number) {
+  Json value(nullptr);
+  if (number) value = *number;
+  return value;
+}
+Json text_or_null(const std::string& text) {
+  return text.empty() ? Json(nullptr) : Json(text);
+}
+
+Json json_of_source(const MemorySummary& each, MemoryReport report) {
+  return {{"source", each.source},
+          {"part", text_or_null(each.part)},
+          {"origin", each.origin},
+          {"scope", word_of(each.scope)},
+          {"level", word_of(each.level)},
+          {"samples", each.samples},
+          {"window_s", each.samples > 0 ? Json(each.window_s) : Json(nullptr)},
+          {"read_bytes_per_s", number_or_null(each.rates.reads)},
+          {"write_bytes_per_s", number_or_null(each.rates.writes)},
+          {"total_bytes_per_s", number_or_null(each.rates.total)},
+          {"local_bytes_per_s", number_or_null(each.rates.local)},
+          {"background_bytes_per_s",
+           each.background ? number_or_null(each.background->of(report)) : Json(nullptr)},
+          {"scaled", each.running_share < 1},
+          {"running_share", each.running_share},
+          {"reason", text_or_null(each.rates.reason)}};
+}
+
+Json json_of_sample(const MembwSample& sample, const std::vector<MemorySummary>& sources) {
+  Json readings = Json::array();
+  for (std::size_t at = 0; at < sample.readings.size(); ++at) {
+    const MemoryReading& each = sample.readings[at];
+    readings.push_back({{"source", sources[at].label()},
+                        {"begin_ns", each.begin_ns},
+                        {"window_s", each.window_s()},
+                        {"read_bytes_per_s", number_or_null(each.reads)},
+                        {"write_bytes_per_s", number_or_null(each.writes)},
+                        {"total_bytes_per_s", number_or_null(each.total)},
+                        {"reason", text_or_null(each.reason)}});
+  }
+  return {{"number", sample.number}, {"readings", std::move(readings)}};
+}
+
+}  // namespace
+
+std::string membw_json(const MembwResult& result, MemoryReport report,
+                       const std::vector<MemoryComparison>& comparisons) {
+  Json whole;
+  whole["report"] = word_of(report);
+  whole["partial"] = result.partial;
+  whole["error"] = result.error ? Json(result.error->message) : Json(nullptr);
+  whole["sources"] = Json::array();
+  for (const MemorySummary& each : result.sources) {
+    whole["sources"].push_back(json_of_source(each, report));
+  }
+  whole["comparisons"] = Json::array();
+  for (const MemoryComparison& each : comparisons) {
+    whole["comparisons"].push_back(
+        {{"first", each.first},
+         {"second", each.second},
+         {"difference_bytes_per_s", number_or_null(each.difference_bytes_per_s)},
+         {"difference_share", number_or_null(each.difference_share)},
+         {"verdict", word_of(each.verdict)},
+         {"reason", text_or_null(each.reason)}});
+  }
+  whole["samples"] = Json::array();
+  for (const MembwSample& each : result.samples) {
+    whole["samples"].push_back(json_of_sample(each, result.sources));
+  }
+  constexpr int kIndent = 2;
+  return whole.dump(kIndent, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
+}
+
+}  // namespace shmif::perf

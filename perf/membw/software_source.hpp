@@ -1,0 +1,110 @@
+#pragma once
+// The bytes that software copied, by the counters of those who copied them. Each of these sources
+// counts other copies, so they are never added.
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "perf/membw/source.hpp"
+#include "perf/watch/kernel_files.hpp"
+
+namespace shmif::perf {
+
+/// Bytes that were read and written, of one counter.
+struct CopiedBytes {
+  std::uint64_t read = 0, written = 0;
+};
+
+/// The lines rchar and wchar of /proc/PID/io. Errors: Errc::bad_argument for other text.
+Result<CopiedBytes> read_process_io(std::string_view text);
+/// The bytes received (as read) and sent (as written) of each device in /proc/net/dev. Errors:
+/// Errc:: bad_argument for other text.
+Result<std::map<std::string, CopiedBytes>> read_net_devices(std::string_view text);
+
+/// Counters that are compared at the begin and at the end of a window.
+class CountedSource : public MemorySource {
+ public:
+  explicit CountedSource(MonotonicClock clock) : clock_(std::move(clock)) {}
+
+  std::string name() const override { return "software"; }
+  MemoryLevel level() const override { return MemoryLevel::copied; }
+  Result<void> open(const std::vector<pid_t>& processes) override;
+  Result<void> enable() override;
+  Result<void> disable() override;
+  MemoryReading read() override;
+  Result<void> close() override { return {}; }
+
+ protected:
+  /// All counters by name, at one moment.
+  struct Snapshot {
+    std::uint64_t time_ns = 0;
+    std::map<std::string, CopiedBytes> counters;
+    std::map<std::string, CopiedBytes> ended;  ///< those that will not be there again
+    std::string failure;
+  };
+  virtual Result<void> look(Snapshot& snapshot) = 0;
+  const std::vector<pid_t>& processes() const noexcept { return processes_; }
+
+ private:
+  Snapshot take();
+
+  MonotonicClock clock_;
+  std::vector<pid_t> processes_;
+  Snapshot begin_, end_;
+};
+
+/// What the watched processes and their descendants read and wrote by system calls such as read(2)
+/// and write(2): files, pipes, TAP devices, and sockets used in that way. send(2) and recv(2) are
+/// not in it.
+class ProcessIoSource final : public CountedSource {
+ public:
+  explicit ProcessIoSource(KernelFiles files, MonotonicClock clock = now_ns)
+      : CountedSource(std::move(clock)), files_(std::move(files)) {}
+  std::string part() const override { return "io"; }
+  std::string origin() const override { return files_.path("/proc/PID/io"); }
+  MemoryScope scope() const override { return MemoryScope::group; }
+  Result<void> open(const std::vector<pid_t>& processes) override;
+
+ protected:
+  Result<void> look(Snapshot& snapshot) override;
+
+ private:
+  KernelFiles files_;
+};
+
+/// What went through the network devices of the watched processes' network namespace, TAP devices
+/// and the loopback included. Without processes: of our own namespace.
+class DeviceSource final : public CountedSource {
+ public:
+  explicit DeviceSource(KernelFiles files, MonotonicClock clock = now_ns)
+      : CountedSource(std::move(clock)), files_(std::move(files)) {}
+  std::string part() const override { return "devices"; }
+  std::string origin() const override;
+  MemoryScope scope() const override { return MemoryScope::machine; }
+
+ protected:
+  Result<void> look(Snapshot& snapshot) override;
+
+ private:
+  KernelFiles files_;
+};
+
+/// What the ports of a bus read from it and wrote to it.
+class BusSource final : public CountedSource {
+ public:
+  explicit BusSource(std::string path, MonotonicClock clock = now_ns)
+      : CountedSource(std::move(clock)), path_(std::move(path)) {}
+  std::string part() const override { return "bus"; }
+  std::string origin() const override { return path_; }
+  MemoryScope scope() const override { return MemoryScope::machine; }
+
+ protected:
+  Result<void> look(Snapshot& snapshot) override;
+
+ private:
+  std::string path_;
+};
+
+}  // namespace shmif::perf

@@ -1,0 +1,289 @@
+// The course of a measurement: what is called in which order, what is dropped, and what is undone
+// whatever happens.
+
+#include "perf/membw/measure.hpp"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/perf/membw/trees.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+using Woken = MembwHooks::Woken;
+using Log = std::vector<std::string>;
+
+/// What all parts of a measurement do, in one list.
+struct World {
+  Log log;
+  std::uint64_t now = 0;
+  std::vector<Woken> wakes{};  ///< what the next sleeps say; then: time is up
+  std::size_t slept = 0;
+
+  Woken sleep(std::chrono::nanoseconds time) {
+    log.push_back("sleep " + std::to_string(time.count() / 1'000'000));
+    now += static_cast<std::uint64_t>(time.count());
+    return slept < wakes.size() ? wakes[slept++] : Woken::time_is_up;
+  }
+};
+
+/// Counts 100 more bytes per second in each window.
+class FakeSource final : public MemorySource {
+ public:
+  FakeSource(World& world, std::string name, MemoryScope scope)
+      : world_(world), name_(std::move(name)), scope_(scope) {}
+  std::string name() const override { return name_; }
+  std::string origin() const override { return "fake"; }
+  MemoryScope scope() const override { return scope_; }
+  MemoryLevel level() const override { return MemoryLevel::dram; }
+  Result<void> open(const std::vector<pid_t>& processes) override {
+    log("open " + std::to_string(processes.size()));
+    return fails_at == "open" ? fail("open") : Result<void>();
+  }
+  Result<void> enable() override {
+    log("enable");
+    begin_ = world_.now;
+    return fails_at == "enable" ? fail("enable") : Result<void>();
+  }
+  Result<void> disable() override {
+    log("disable");
+    end_ = world_.now;
+    return fails_at == "disable" ? fail("disable") : Result<void>();
+  }
+  MemoryReading read() override {
+    MemoryReading reading;
+    reading.begin_ns = begin_;
+    reading.end_ns = end_;
+    windows += 1;
+    reading.reads = 100.0 * windows;
+    reading.writes = 1.0;
+    reading.total = 100.0 * windows + 1;
+    if (windows == missing) static_cast<MemoryRates&>(reading) = MemoryRates::not_measured("gone");
+    return reading;
+  }
+  Result<void> close() override {
+    log("close");
+    return fails_at == "close" ? fail("close") : Result<void>();
+  }
+
+  std::string fails_at;
+  int windows = 0, missing = -1;
+
+ private:
+  void log(const std::string& what) { world_.log.push_back(name_ + ' ' + what); }
+  Result<void> fail(const std::string& what) const {
+    return Error(Errc::not_supported, name_ + " cannot " + what);
+  }
+  World& world_;
+  std::string name_;
+  MemoryScope scope_;
+  std::uint64_t begin_ = 0, end_ = 0;
+};
+
+class MembwRun : public ::testing::Test {
+ protected:
+  MembwRun() {
+    for (const auto& [name, scope] :
+         {std::pair("pmu", MemoryScope::machine), std::pair("resctrl", MemoryScope::group)}) {
+      auto source = std::make_unique<FakeSource>(world_, name, scope);
+      fakes_.push_back(source.get());
+      sources_.push_back(std::move(source));
+    }
+    hooks_.sleep = [this](auto time) { return world_.sleep(time); };
+  }
+  MembwResult go() { return measure_memory(sources_, {10}, options_, hooks_); }
+  std::ptrdiff_t times(const std::string& what) const {
+    return std::ranges::count(world_.log, what);
+  }
+
+  World world_;
+  std::vector<FakeSource*> fakes_;
+  std::vector<std::unique_ptr<MemorySource>> sources_;
+  MembwOptions options_;
+  MembwHooks hooks_;
+};
+
+TEST_F(MembwRun, SettlesThenDropsTheFirstSampleAndKeepsTheOthers) {
+  options_.samples = 2;
+  const MembwResult result = go();
+  EXPECT_EQ(world_.log,
+            (Log{"pmu open 1",    "resctrl open 1", "sleep 1000",  //
+                 "pmu enable",    "resctrl enable", "sleep 1000", "resctrl disable", "pmu disable",
+                 "pmu enable",    "resctrl enable", "sleep 1000", "resctrl disable", "pmu disable",
+                 "pmu enable",    "resctrl enable", "sleep 1000", "resctrl disable", "pmu disable",
+                 "resctrl close", "pmu close"}));
+  ASSERT_EQ(result.samples.size(), 2U);
+  EXPECT_EQ(result.samples[0].number, 1U);
+  const MemorySummary& pmu = result.sources.at(0);
+  EXPECT_EQ(pmu.rates.reads, 250) << "of the second and the third window";
+  EXPECT_EQ(pmu.rates.writes, 1);
+  EXPECT_EQ(pmu.window_s, 2);
+  EXPECT_EQ(pmu.samples, 2U);
+  EXPECT_FALSE(pmu.background) << "nothing could be paused";
+  EXPECT_FALSE(result.partial);
+  EXPECT_FALSE(result.error);
+}
+
+TEST_F(MembwRun, MeasuresTheBackgroundFirstWhileTheProgramIsPaused) {
+  options_.samples = 1;
+  hooks_.begin = [this] { return world_.log.emplace_back("begin"), Result<void>(); };
+  hooks_.pause = [this] { return world_.log.emplace_back("pause"), true; };
+  hooks_.resume = [this] { return world_.log.emplace_back("resume"), true; };
+  const MembwResult result = go();
+  const Log first(world_.log.begin(), world_.log.begin() + 11);
+  EXPECT_EQ(first,
+            (Log{"pmu open 1", "resctrl open 1", "begin", "pause", "pmu enable", "resctrl enable",
+                 "sleep 1000", "resctrl disable", "pmu disable", "resume", "sleep 1000"}));
+  ASSERT_TRUE(result.sources[0].background);
+  EXPECT_EQ(result.sources[0].background->reads, 100);
+  EXPECT_EQ(result.sources[0].rates.reads, 300);
+  EXPECT_FALSE(result.sources[1].background) << "a group has none";
+}
+
+TEST_F(MembwRun, OpensNoWindowForAProgramThatCannotBegin) {
+  hooks_.begin = [] { return Result<void>(Error(Errc::bad_argument, "cannot run it")); };
+  hooks_.pause = [this] { return world_.log.emplace_back("pause"), true; };
+  fakes_[0]->fails_at = "close";
+  const MembwResult result = go();
+  EXPECT_EQ(world_.log, (Log{"pmu open 1", "resctrl open 1", "resctrl close", "pmu close"}));
+  ASSERT_TRUE(result.error);
+  EXPECT_EQ(result.error->message, "cannot run it") << "the clean-up's error comes after it";
+  EXPECT_TRUE(result.partial);
+}
+
+TEST_F(MembwRun, GoesOnUntilTheWatchedProcessesHaveEnded) {
+  world_.wakes = {Woken::time_is_up, Woken::time_is_up, Woken::time_is_up, Woken::time_is_up,
+                  Woken::nothing_left};
+  const MembwResult result = go();
+  EXPECT_EQ(times("pmu enable"), 4);
+  EXPECT_EQ(times("pmu disable"), 4) << "also of the window that was cut short";
+  EXPECT_EQ(result.samples.size(), 2U);
+  EXPECT_FALSE(result.partial);
+  EXPECT_EQ(world_.log.back(), "pmu close");
+}
+
+TEST_F(MembwRun, ThatASignalEndsIsPartialAndClosed) {
+  world_.wakes = {Woken::time_is_up, Woken::time_is_up, Woken::time_is_up, Woken::stopped};
+  const MembwResult result = go();
+  EXPECT_TRUE(result.partial);
+  EXPECT_FALSE(result.error);
+  EXPECT_EQ(result.samples.size(), 1U);
+  EXPECT_EQ(result.sources[0].rates.reads, 200);
+  EXPECT_EQ(world_.log.back(), "pmu close");
+}
+
+TEST_F(MembwRun, WithoutASampleHasNoValuesButAReason) {
+  world_.wakes = {Woken::nothing_left};
+  const MembwResult result = go();
+  EXPECT_EQ(times("pmu enable"), 0);
+  EXPECT_FALSE(result.sources[0].rates.total);
+  EXPECT_EQ(result.sources[0].rates.reason.find("nothing was measured"), 0U);
+}
+
+TEST_F(MembwRun, GoesOnWithTheOtherSourcesWhenOneFails) {
+  options_.samples = 1;
+  for (const char* at : {"open", "enable", "disable"}) {
+    fakes_[0]->fails_at = at;
+    world_.log.clear();
+    const MembwResult result = go();
+    EXPECT_FALSE(result.sources[0].rates.total) << at;
+    EXPECT_EQ(result.sources[0].rates.reason, std::string("pmu cannot ") + at);
+    EXPECT_TRUE(result.sources[1].rates.total) << at;
+    EXPECT_FALSE(result.error) << at;
+    EXPECT_EQ(times("pmu close"), std::string(at) == "open" ? 0 : 1) << at;
+  }
+  fakes_[0]->fails_at = "close";
+  const MembwResult result = go();
+  EXPECT_TRUE(result.sources[0].rates.total);
+  EXPECT_EQ(result.error->message, "pmu cannot close") << "nothing else went wrong";
+}
+
+TEST_F(MembwRun, SaysHowManySamplesHaveNoValue) {
+  options_.samples = 3;
+  fakes_[0]->missing = 3;
+  const MembwResult result = go();
+  EXPECT_EQ(result.sources[0].rates.reads, 300) << "of windows 2 and 4";
+  EXPECT_EQ(result.sources[0].rates.reason, "1 of 3 samples have no total: gone");
+}
+
+TEST_F(MembwRun, SleepsBetweenWindowsThatDoNotFollowEachOther) {
+  options_.samples = 2;
+  options_.window = std::chrono::milliseconds(100);
+  options_.interval = std::chrono::milliseconds(500);
+  go();
+  EXPECT_EQ(times("sleep 100"), 3);
+  EXPECT_EQ(times("sleep 400"), 2) << "not behind the last";
+}
+
+TEST_F(MembwRun, CallsItsHooksInOrderAndTheLastOneAlways) {
+  options_.samples = 5;
+  const auto note = [this](const std::string& what) { world_.log.push_back(what); };
+  hooks_.init = [&] { return note("init"), Result<void>(); };
+  hooks_.set_up = [&](std::size_t number) {
+    note("set up " + std::to_string(number));
+    return Result<bool>(number < 2);
+  };
+  hooks_.measured = [&](const MembwSample& sample) {
+    note("measured " + std::to_string(sample.number));
+    return Result<void>();
+  };
+  hooks_.end = [&] { return note("end"), Result<void>(); };
+  go();
+  EXPECT_EQ(world_.log.front(), "init");
+  EXPECT_EQ(world_.log.back(), "end");
+  for (const char* each : {"set up 0", "measured 0", "set up 1", "measured 1", "set up 2"}) {
+    EXPECT_EQ(times(each), 1) << each;
+  }
+  EXPECT_EQ(times("measured 2"), 0);
+
+  world_.log.clear();
+  hooks_.measured = [&](const MembwSample&) {
+    return Result<void>(Error(Errc::bad_argument, "a full disk"));
+  };
+  const MembwResult failed = go();
+  EXPECT_EQ(failed.error->message, "a full disk");
+  EXPECT_EQ(world_.log.back(), "end");
+  EXPECT_EQ(times("pmu close"), 1);
+
+  world_.log.clear();
+  hooks_.init = [] { return Result<void>(Error(Errc::bad_argument, "not now")); };
+  EXPECT_EQ(go().error->message, "not now");
+  EXPECT_EQ(world_.log, Log{"end"}) << "nothing was opened";
+}
+
+TEST_F(MembwRun, IsWrittenAsJsonWithNullForWhatWasNotMeasured) {
+  options_.samples = 1;
+  fakes_[1]->fails_at = "open";
+  const MembwResult result = go();
+  const auto all = compare_all(result.sources, MemoryReport::total);
+  const auto json = nlohmann::json::parse(membw_json(result, MemoryReport::total, all));
+  const auto& pmu = json["sources"][0];
+  EXPECT_EQ(pmu["source"], "pmu");
+  EXPECT_EQ(pmu["scope"], "machine");
+  EXPECT_EQ(pmu["level"], "dram");
+  EXPECT_EQ(pmu["window_s"], 1.0);
+  EXPECT_EQ(pmu["read_bytes_per_s"], 200.0);
+  EXPECT_EQ(pmu["write_bytes_per_s"], 1.0);
+  EXPECT_EQ(pmu["total_bytes_per_s"], 201.0);
+  EXPECT_TRUE(pmu["reason"].is_null());
+  const auto& resctrl = json["sources"][1];
+  EXPECT_EQ(resctrl["source"], "resctrl");
+  for (const char* field : {"window_s", "read_bytes_per_s", "write_bytes_per_s",
+                            "total_bytes_per_s", "local_bytes_per_s", "background_bytes_per_s"}) {
+    EXPECT_TRUE(resctrl[field].is_null()) << field;
+  }
+  EXPECT_EQ(resctrl["reason"], "resctrl cannot open");
+  const auto& comparison = json["comparisons"][0];
+  EXPECT_EQ(comparison["first"], "pmu");
+  EXPECT_EQ(comparison["second"], "resctrl");
+  EXPECT_EQ(comparison["verdict"], "not_measured");
+  EXPECT_TRUE(comparison["difference_share"].is_null());
+  EXPECT_EQ(comparison["reason"], "resctrl has no total: resctrl cannot open");
+  EXPECT_EQ(json["samples"][0]["readings"][1]["reason"], "resctrl cannot open");
+  EXPECT_EQ(json["partial"], false);
+}
+
+}  // namespace
+}  // namespace shmif::perf::test
