@@ -24,6 +24,7 @@ void heat(Bytes bytes);      ///< attributes, lists of processes, and regions of
 void state(Bytes bytes);     ///< what a job of shmifperf saves for a later run
 void jobs(Bytes bytes);      ///< job files, the options in them, and plans of those
 void netlink(Bytes bytes);   ///< what is believed to be the kernel's news of interfaces
+void resctrl(Bytes bytes);   ///< files of resctrl, and counters of processes and devices
 void remote(Bytes bytes);    ///< messages between a client and a server of shmifperf
 void events(Bytes bytes);    ///< names of events, as people write them
 void formats(Bytes bytes);   ///< what sysfs says about the events of a PMU
@@ -34,12 +35,13 @@ struct Target {
   void (*run)(Bytes);
 };
 inline constexpr std::array kTargets{
-    Target{"open", open},     Target{"read", read},         Target{"append", append},
-    Target{"port", port},     Target{"audit", audit},       Target{"repair", repair},
-    Target{"pcap", pcap},     Target{"commands", commands}, Target{"frame", frame},
-    Target{"filter", filter}, Target{"state", state},       Target{"text", text},
-    Target{"events", events}, Target{"formats", formats},   Target{"jobs", jobs},
-    Target{"remote", remote}, Target{"netlink", netlink},   Target{"heat", heat},
+    Target{"open", open},       Target{"read", read},         Target{"append", append},
+    Target{"port", port},       Target{"audit", audit},       Target{"repair", repair},
+    Target{"pcap", pcap},       Target{"commands", commands}, Target{"frame", frame},
+    Target{"filter", filter},   Target{"state", state},       Target{"text", text},
+    Target{"events", events},   Target{"formats", formats},   Target{"jobs", jobs},
+    Target{"remote", remote},   Target{"netlink", netlink},   Target{"heat", heat},
+    Target{"resctrl", resctrl},
 };
 
 }  // namespace shmif::fuzz
