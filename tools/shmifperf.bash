@@ -46,6 +46,9 @@ _shmifperf() {
   done
   case $previous in
     --log-level) words='trace debug info warning error critical off' ;;
+    --source) words='pmu resctrl software' ;;
+    --report) words='reads writes total' ;;
+    --load) words='fill' ;;
     --profile) words=$(command shmifperf options --profiles | sed 's/ .*//') ;;
     *)
       if [[ -z $command || $command == help ]]; then

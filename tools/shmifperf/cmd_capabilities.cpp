@@ -7,6 +7,7 @@
 
 #include "base/printable.hpp"
 #include "perf/heat/session.hpp"
+#include "perf/membw/capabilities.hpp"
 #include "perf/report/table.hpp"
 #include "perf/watch/capability.hpp"
 #include "perf/why/why_capabilities.hpp"
@@ -26,6 +27,7 @@ using perf::KernelFiles;
 constexpr std::array kInstruments = {
     &perf::why_capabilities,
     &perf::heat_capabilities,
+    &perf::membw_capabilities,
 };
 
 std::string json_of(const std::vector<Capability>& all) {

@@ -12,6 +12,7 @@ namespace shmif::tools {
 extern const Command kCapabilitiesCommand;
 extern const Command kCompareCommand;
 extern const Command kHeatCommand;
+extern const Command kMembwCommand;
 extern const Command kOptionsCommand;
 extern const Command kReportCommand;
 extern const Command kRunCommand;

@@ -15,7 +15,7 @@ namespace {
 
 // In alphabetical order.
 constexpr std::array kCommands = {
-    &kCapabilitiesCommand, &kCompareCommand, &kHeatCommand,   &kOptionsCommand,
+    &kCapabilitiesCommand, &kCompareCommand, &kHeatCommand,   &kMembwCommand, &kOptionsCommand,
     &kReportCommand,       &kRunCommand,     &kServerCommand, &kWhyCommand,
 };
 

@@ -69,8 +69,8 @@ TEST(Completion, OfShmifctlAsksTheBusThatTheLineNames) {
 
 TEST(Completion, OfShmifperfKnowsOptionsAndTheirWords) {
   const std::string perf = "shmifperf";
-  const Offer commands{"capabilities", "compare", "heat", "options", "report",
-                       "run",          "server",  "why",  "help"};
+  const Offer commands{"capabilities", "compare", "heat",   "membw", "options",
+                       "report",       "run",     "server", "why",   "help"};
   Offer first = commands;
   first.insert({"--help", "--version", "--log-level"});
   EXPECT_EQ(offered(perf, "''"), first);
@@ -81,6 +81,8 @@ TEST(Completion, OfShmifperfKnowsOptionsAndTheirWords) {
   EXPECT_EQ(offered(perf, "--log-level info com"), Offer{"compare"});
   EXPECT_EQ(offered(perf, "server --allow"), (Offer{"--allow-exec", "--allow-live"}));
   EXPECT_EQ(offered(perf, "run --profile = v"), Offer{"voip"});
+  EXPECT_EQ(offered(perf, "membw --source ''"), (Offer{"pmu", "resctrl", "software"}));
+  EXPECT_EQ(offered(perf, "membw --report w"), Offer{"writes"});
   EXPECT_EQ(offered(perf, "run --engi"), Offer{"--engine="});
   EXPECT_EQ(offered(perf, "run --rw ''"), (Offer{"tx", "rx", "txrx", "echo", "pingpong"}));
   EXPECT_EQ(offered(perf, "options traf"), Offer{"traffic"});

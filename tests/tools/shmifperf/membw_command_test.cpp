@@ -1,0 +1,232 @@
+// shmifperf membw, as people run it.
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <csignal>
+#include <fstream>
+#include <thread>
+
+#include "shmif/port.hpp"
+#include "tests/perf/membw/trees.hpp"
+#include "tests/support/frames.hpp"
+#include "tests/support/temp_bus.hpp"
+#include "tests/tools/shmifperf/perf_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+using perf::test::put_imc;
+using perf::test::Tree;
+
+/// `shmifperf membw` with short times.
+Words membw_words(const Words& options) {
+  Words words{"membw", "--settle", "0", "--window", "50ms"};
+  words.insert(words.end(), options.begin(), options.end());
+  return words;
+}
+ToolResult membw(const Words& options) {
+  return shmifperf(membw_words(options));
+}
+/// The source of this label in JSON.
+Json source_in(const Json& json, const std::string& source, const std::string& part = {}) {
+  for (const Json& each : json["sources"]) {
+    const std::string its = each["part"].is_null() ? "" : each["part"].get<std::string>();
+    if (each["source"] == source && its == part) return each;
+  }
+  return {};
+}
+
+TEST(MembwCommand, MeasuresWhatAProgramReadsAndWrites) {
+  const TempDir dir;
+  const std::string path = dir.file("membw.json");
+  const ToolResult result =
+      membw({"--json", "-o", path, "--source", "software", "--samples", "2", "--", "sh", "-c",
+             "while :; do head -c 100000 /dev/zero > /dev/null; done"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  const Json json = json_of_file(path);
+  const Json io = source_in(json, "software", "io");
+  EXPECT_EQ(io["scope"], "group");
+  EXPECT_EQ(io["level"], "copied");
+  EXPECT_EQ(io["samples"], 2);
+  EXPECT_GE(io["window_s"], 0.1);
+  EXPECT_GT(io["read_bytes_per_s"], 0);
+  EXPECT_GT(io["write_bytes_per_s"], 0);
+  EXPECT_TRUE(io["reason"].is_null()) << io;
+  EXPECT_FALSE(source_in(json, "software", "devices").empty());
+  EXPECT_EQ(json["sources"].size(), 2U);
+  EXPECT_EQ(json["samples"].size(), 2U);
+  EXPECT_EQ(json["partial"], false);
+}
+
+TEST(MembwCommand, CountsWhatPortsOfABusWrote) {
+  const TempBus bus;
+  Port sender = port_on(bus.path());
+  Tool tool(shmifperf_words(
+      membw_words({"--json", "--source", "software", "--bus", bus.path(), "--samples", "3"})));
+  const auto frame = make_frame(1000, 1);
+  const FrameView view{frame};
+  std::atomic<bool> stop = false;
+  std::thread sending([&] {
+    while (!stop) {
+      static_cast<void>(sender.send({&view, 1}));
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
+  });
+  const ToolResult result = tool.finish();
+  stop = true;
+  sending.join();
+  EXPECT_EQ(result.status, 0) << result.err;
+  const Json bus_part = source_in(Json::parse(result.out, nullptr, false), "software", "bus");
+  EXPECT_EQ(bus_part["origin"], bus.path());
+  EXPECT_GT(bus_part["write_bytes_per_s"], 0) << bus_part;
+  EXPECT_EQ(bus_part["read_bytes_per_s"], 0.0) << "no other port listens";
+}
+
+TEST(MembwCommand, SaysOfEachSourceWhyThisMachineCannotMeasureIt) {
+  const Tree tree;  // a machine without anything
+  tree.put("/proc/mounts", "proc /proc proc rw 0 0\n");
+  const ToolResult result = membw({"--sysroot", tree.path(), "--compare"});
+  EXPECT_EQ(result.status, 77) << result.err;
+  for (const std::string& line :
+       Words{"pmu: the kernel describes no PMUs: ", "resctrl: no resctrl in ",
+        "software:devices: cannot open " + tree.path() + "/proc/net/dev",
+        "pmu and resctrl: not measured (pmu has no total: ",
+        "pmu and software:devices: not comparable (software:devices counts copied bytes"}) {
+    EXPECT_NE(result.out.find('\n' + line), std::string::npos) << line << '\n' << result.out;
+  }
+}
+
+TEST(MembwCommand, OpensNoCountersForTheTreeOfAnotherMachine) {
+  const Tree tree;
+  put_imc(tree, 0);
+  const ToolResult result = membw({"--sysroot", tree.path(), "--source", "pmu", "--json"});
+  EXPECT_EQ(result.status, 77);
+  const Json pmu = source_in(Json::parse(result.out, nullptr, false), "pmu");
+  EXPECT_TRUE(pmu["total_bytes_per_s"].is_null());
+  EXPECT_EQ(pmu["reason"], "the memory controllers are described in " + tree.path() +
+                               "/sys: counters of another machine cannot be opened here");
+}
+
+TEST(MembwCommand, ReadsTheGroupsOfARecordedTree) {
+  const Tree tree;
+  const std::string root = "/sys/fs/resctrl/";
+  tree.put("/proc/mounts", "resctrl /sys/fs/resctrl resctrl rw 0 0\n");
+  tree.put(root + "info/L3_MON/mon_features", "llc_occupancy\nmbm_total_bytes\n");
+  tree.put(root + "tasks", "");
+  for (const char* domain : {"mon_L3_00", "mon_L3_01"}) {
+    tree.put(root + "mon_data/" + domain + "/mbm_total_bytes", "5000\n");
+  }
+  const auto total = [&] {
+    const ToolResult result = membw({"--sysroot", tree.path(), "--source", "resctrl", "--json"});
+    return source_in(Json::parse(result.out, nullptr, false), "resctrl");
+  };
+  EXPECT_EQ(total()["total_bytes_per_s"], 0.0) << "nothing grows in a recorded tree";
+  EXPECT_EQ(total()["scope"], "machine");
+  tree.put(root + "mon_data/mon_L3_01/mbm_total_bytes", "Unavailable\n");
+  EXPECT_TRUE(total()["total_bytes_per_s"].is_null());
+  EXPECT_NE(total()["reason"].get<std::string>().find("mon_L3_01/mbm_total_bytes was Unavailable"),
+            std::string::npos);
+}
+
+TEST(MembwCommand, HasTheExitCodeOfTheProgramAndSaysWhyItCannotStart) {
+  EXPECT_EQ(membw({"--", "sh", "-c", "exit 7"}).status, 7);
+  const ToolResult none = membw({"--json", "--", "/nonexistent/program"});
+  EXPECT_EQ(none.status, 127);
+  EXPECT_EQ(none.out, "") << "no window was opened";
+  EXPECT_EQ(none.err.find("shmifperf: cannot run /nonexistent/program: "), 0U) << none.err;
+  const TempDir dir;
+  std::ofstream(dir.file("text")) << "no program";
+  EXPECT_EQ(membw({"--", dir.file("text")}).status, 126);
+}
+
+TEST(MembwCommand, EndsTheProgramAndAllThatItStarted) {
+  const TempDir dir;
+  for (const int signal : {0, SIGINT, SIGTERM, SIGHUP}) {
+    const std::string pids = dir.file("pids" + std::to_string(signal));
+    Words words = membw_words({"--json", "--program-output", pids});
+    if (signal == 0) words.insert(words.end(), {"--samples", "1"});
+    words.insert(words.end(), {"--", "sh", "-c", "sleep 61 & echo $$ $!; wait"});
+    Tool tool(shmifperf_words(words));
+    ASSERT_TRUE(eventually([&] { return text_of_file(pids).ends_with('\n'); }));
+    if (signal != 0) tool.signal(signal);
+    const ToolResult result = tool.finish();
+    EXPECT_EQ(result.status, signal == 0 ? 0 : 128 + signal) << result.err;
+    EXPECT_EQ(Json::parse(result.out, nullptr, false)["partial"], signal != 0) << result.out;
+    std::istringstream numbers(text_of_file(pids));
+    for (pid_t pid = 0; numbers >> pid;) {
+      EXPECT_TRUE(eventually([&] {
+        const std::string stat = text_of_file("/proc/" + std::to_string(pid) + "/stat");
+        return stat.empty() || stat.find(") Z ") != std::string::npos;
+      })) << pid;
+    }
+  }
+}
+
+TEST(MembwCommand, WatchesAProcessThatRunsAndLeavesItRunning) {
+  Tool other({"sleep", "61"});
+  const ToolResult result = membw(
+      {"--json", "--source", "software", "--samples", "1", "-p", std::to_string(other.pid())});
+  EXPECT_EQ(result.status, 0) << result.err;
+  const Json io = source_in(Json::parse(result.out, nullptr, false), "software", "io");
+  EXPECT_EQ(io["total_bytes_per_s"], 0.0) << io;
+  EXPECT_EQ(::kill(other.pid(), 0), 0);
+}
+
+TEST(MembwCommand, RunsTheBuiltInLoad) {
+  const ToolResult result = membw({"--json", "--load", "fill", "--samples", "1", "--cpu", "0"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  const Json json = Json::parse(result.out, nullptr, false);
+  EXPECT_EQ(json["samples"].size(), 1U);
+  EXPECT_EQ(source_in(json, "software", "io")["scope"], "group");
+  const ToolResult alone = shmifperf({"membw", "--fill", "10ms"});
+  EXPECT_EQ(alone.status, 0) << alone.err;
+  EXPECT_EQ(alone.out.find("filled "), 0U) << alone.out;
+}
+
+TEST(MembwCommand, AppendsLinesOfCsvBehindOneHead) {
+  const TempDir dir;
+  const std::string path = dir.file("membw.csv");
+  for (int run = 0; run < 2; ++run) {
+    EXPECT_EQ(membw({"--source", "software", "--samples", "2", "--csv", path}).status, 0);
+  }
+  const auto lines = lines_of(text_of_file(path));
+  ASSERT_EQ(lines.size(), 5U) << text_of_file(path);
+  EXPECT_EQ(lines[0],
+            "sample,source,scope,level,begin_s,window_s,read_bytes_per_s,write_bytes_per_s,"
+            "total_bytes_per_s,reason");
+  EXPECT_EQ(lines[1].find("1,software:devices,machine,copied,"), 0U) << lines[1];
+  EXPECT_EQ(lines[2].find("2,software:devices,machine,copied,"), 0U);
+  EXPECT_EQ(lines[3].find("1,software:devices,machine,copied,"), 0U);
+  const ToolResult full = membw({"--source", "software", "--csv", "/dev/full"});
+  EXPECT_EQ(full.status, 1);
+  EXPECT_NE(full.err.find("cannot append to /dev/full: No space left"), std::string::npos)
+      << full.err;
+}
+
+TEST(MembwCommand, RefusesWhatItCannotUnderstand) {
+  struct Case {
+    Words options;
+    std::string says;
+  };
+  for (const Case& each : {Case{{"--source", "dram"}, "--source \"dram\" is not known"},
+                           Case{{"--report", "bytes"}, "--report \"bytes\" is not known"},
+                           Case{{"--load", "copy"}, "--load \"copy\" is not a load"},
+                           Case{{"--load", "fill", "-p", "1"}, "exclude each other"},
+                           Case{{"-p", "1", "--", "true"}, "exclude each other"},
+                           Case{{"-p", "1x"}, "\"1x\" is not the number of a process"},
+                           Case{{"--samples", "0"}, "--samples"},
+                           Case{{"--window", "1ms"}, "--window: it must be 10ms to 1h"},
+                           Case{{"--interval", "2h"}, "--interval: it must be at most 1h"},
+                           Case{{"--control-group", "a/b"}, "--control-group: it must be a name"},
+                           Case{{"--mount", "--sysroot", "/"}, "--mount is for this machine"}}) {
+    Words words{"membw"};
+    words.insert(words.end(), each.options.begin(), each.options.end());
+    const ToolResult result = shmifperf(words);
+    EXPECT_EQ(result.status, 2) << each.says;
+    EXPECT_NE(result.err.find(each.says), std::string::npos) << result.err;
+  }
+}
+
+}  // namespace
+}  // namespace shmif::test

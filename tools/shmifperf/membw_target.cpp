@@ -1,0 +1,128 @@
+#include "tools/shmifperf/membw_target.hpp"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <thread>
+#include <utility>
+
+#include "base/quantity.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+using Woken = perf::MembwHooks::Woken;
+
+int poll_time(SteadyClock::time_point then) {
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(then - SteadyClock::now()).count();
+  return static_cast<int>(std::clamp<long>(left, 0, 3'600'000));
+}
+
+perf::ChildOptions child_of(const Arguments& args, std::chrono::nanoseconds longest) {
+  perf::ChildOptions child;
+  child.own_group = true;
+  // It would be stopped at its first read from the terminal.
+  child.no_input = ::isatty(STDIN_FILENO) == 1;
+  child.output = args.text("program-output").value_or("");
+  if (const auto cpu = args.count("cpu", 0, 65535)) child.cpu = static_cast<int>(*cpu);
+  child.argv = args.program();
+  if (const auto load = args.text("load")) {
+    if (*load != "fill") throw UsageError{"--load \"" + *load + "\" is not a load (write fill)"};
+    child.argv = {"/proc/self/exe", "membw", "--fill", base::time_text(longest)};
+    if (child.output.empty()) child.output = "/dev/null";
+  }
+  return child;
+}
+
+}  // namespace
+
+void MembwTarget::describe(Options& options) {
+  options.value("p,pid", "PID[,PID]...", "watch these processes, until they end or Ctrl-C")
+      .value("load", "LOAD", "watch a built-in load: fill, which fills buffers on all CPUs")
+      .value("cpu", "CPU", "the only CPU that the program or load may use")
+      .value("program-output", "FILE", "where its output and errors go (default: where ours go)")
+      .words(0, 0)
+      .may_take_program();
+}
+
+MembwTarget::MembwTarget(const Arguments& args, std::chrono::nanoseconds longest) {
+  const int given =
+      (args.given("pid") ? 1 : 0) + (args.program().empty() ? 0 : 1) + (args.given("load") ? 1 : 0);
+  if (given > 1) throw UsageError{"-p, --load and a program exclude each other (give one of them)"};
+  if (const auto text = args.text("pid")) {
+    auto pids = perf::read_pids(*text);
+    if (!pids) throw UsageError{"--pid: " + pids.error().message};
+    pids_ = *std::move(pids);
+  }
+  const perf::ChildOptions child = child_of(args, longest);
+  if (!child.argv.empty()) {
+    child_ = perf::HeldChild::start(child).value();
+    pids_ = {child_->pid()};
+  }
+  for (const pid_t pid : pids_) processes_.push_back(perf::Process::open(pid).value());
+}
+
+Result<void> MembwTarget::begin() {
+  return child_ ? child_->release() : Result<void>();
+}
+
+bool MembwTarget::have_ended() const {
+  return !processes_.empty() && std::ranges::all_of(processes_, &perf::Process::has_ended);
+}
+
+bool MembwTarget::pause() {
+  if (!child_) return false;
+  child_->kill(SIGSTOP);
+  const perf::KernelFiles files;
+  const auto latest = SteadyClock::now() + std::chrono::seconds(1);
+  while (!have_ended() && SteadyClock::now() < latest) {
+    const auto text = files.read("/proc/" + std::to_string(child_->pid()) + "/stat");
+    const auto stat = text ? perf::read_task_stat(*text) : Result<perf::TaskStat>(text.error());
+    if (stat && stat->state == 'T') return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  resume();
+  return false;
+}
+
+bool MembwTarget::resume() {
+  if (child_) child_->kill(SIGCONT);
+  return child_.has_value();
+}
+
+Woken MembwTarget::sleep(std::chrono::nanoseconds time, const StopSignals& stop) {
+  const auto then = SteadyClock::now() + time;
+  for (;;) {  // until then, the end, or a signal
+    if (stop.stopped()) return Woken::stopped;
+    if (have_ended()) return Woken::nothing_left;
+    const int left = poll_time(then);
+    if (left == 0) return Woken::time_is_up;
+    std::vector<pollfd> ready{{stop.descriptor(), POLLIN, 0}};
+    for (const perf::Process& process : processes_) {
+      if (!process.has_ended()) ready.push_back({process.descriptor(), POLLIN, 0});
+    }
+    ::poll(ready.data(), ready.size(), left);
+  }
+}
+
+void MembwTarget::end(int signal) {
+  if (!child_ || child_->ended()) return;
+  child_->kill(signal);
+  constexpr int kPatienceMs = 2000;
+  pollfd ended{child_->descriptor(), POLLIN, 0};
+  ::poll(&ended, 1, kPatienceMs);
+  // Also what ignored the signal in its group, which exists until the program has been waited for.
+  child_->kill(SIGKILL);
+  child_->wait();
+}
+
+int MembwTarget::exit_code() {
+  const auto status = child_ ? child_->ended() : std::nullopt;
+  return status ? perf::shell_status(*status) : kDone;
+}
+
+}  // namespace shmif::tools

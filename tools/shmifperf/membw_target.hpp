@@ -1,0 +1,56 @@
+#pragma once
+// What `shmifperf membw` watches: processes that run already, a program or the built-in load that
+// it starts itself, or the whole machine.
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <optional>
+#include <vector>
+
+#include "perf/membw/measure.hpp"
+#include "perf/watch/held_child.hpp"
+#include "perf/watch/process.hpp"
+#include "tools/common/options.hpp"
+#include "tools/common/signals.hpp"
+
+namespace shmif::tools {
+
+/// A program leads a process group of its own, so all that it started ends with it. It is killed
+/// when its owner goes. Threads: one at a time.
+class MembwTarget {
+ public:
+  /// Adds its options to the description of a command line.
+  static void describe(Options& options);
+  /// Throws UsageError for a wrong command line, and Exception for processes that cannot be
+  /// watched. `longest`: how long the built-in load may run.
+  MembwTarget(const Arguments& args, std::chrono::nanoseconds longest);
+
+  /// None: the whole machine.
+  const std::vector<pid_t>& pids() const noexcept { return pids_; }
+  bool is_program() const noexcept { return child_.has_value(); }
+
+  /// Lets the program begin. Errors: why it cannot.
+  Result<void> begin();
+  /// What a shell would return for a program that could not begin; 0 if it could.
+  int failure_code() const { return child_ ? child_->exit_code_of_failure() : 0; }
+  /// Stops the program, or lets it go on. Blocks: until it stands, at most a second. Result: false
+  /// if there is none, or it does not stand.
+  bool pause();
+  bool resume();
+  perf::MembwHooks::Woken sleep(std::chrono::nanoseconds time, const StopSignals& stop);
+  /// Ends the program if it runs: with `signal`, and at most two seconds later with SIGKILL. All of
+  /// its process group ends with it.
+  void end(int signal);
+  /// That of a program which ended by itself, as a shell returns it; otherwise 0.
+  int exit_code();
+
+ private:
+  bool have_ended() const;
+
+  std::optional<perf::HeldChild> child_;
+  std::vector<perf::Process> processes_;
+  std::vector<pid_t> pids_;
+};
+
+}  // namespace shmif::tools
