@@ -109,6 +109,7 @@ class WriteProtection {
 
 /// Forgets which pages of the range were touched. The pages stay in their file.
 int forget_pages(Range range) noexcept {
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): a range's address, which nothing is read through
   auto* const begin = reinterpret_cast<void*>(range.begin);
   const std::size_t bytes = range.end - range.begin;
   if (::madvise(begin, bytes, MADV_DONTNEED) == 0) return 0;

@@ -48,7 +48,9 @@ std::vector<const NamedRange*> accessed(const HeatResult& result) {
     const double heat = total(heat_of(result.windows, each.range, 1));
     if (heat > 0) rows.emplace_back(heat, &each);
   }
-  std::ranges::stable_sort(rows, std::ranges::greater{}, [](const auto& row) { return row.first; });
+  std::ranges::sort(rows, [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second->range.begin < b.second->range.begin;
+  });
   std::vector<const NamedRange*> ranges;
   for (const auto& row : rows) ranges.push_back(row.second);
   return ranges;

@@ -71,9 +71,10 @@ class Losses {
 struct Weighed {
   Cause cause;
   double loss_weight = 0, held_s = 0;
+  std::size_t number = 0;  ///< in which order it was found: settles a tie
 };
 
-Weighed weighed(const WhySeries& series, const Evidence& evidence, const Window& window,
+Weighed weighed(const WhySeries& series, const Evidence& evidence, const CauseWindow& window,
                 const Losses& losses) {
   Weighed one;
   Cause& cause = one.cause;
@@ -95,7 +96,7 @@ Weighed weighed(const WhySeries& series, const Evidence& evidence, const Window&
   return one;
 }
 
-bool is_worth_naming(const Evidence& evidence, const Window& window, const Weighed& one) {
+bool is_worth_naming(const Evidence& evidence, const CauseWindow& window, const Weighed& one) {
   if (evidence.change != nullptr || evidence.kind == CauseKind::device_queue) return true;
   if (window.held_s >= kWorthNamingSeconds && window.share >= evidence.threshold) return true;
   return one.cause.of_losses_share.value_or(0) >= kWorthNamingLosses;
@@ -122,7 +123,8 @@ std::vector<Evidence> evidence_of(const WhySeries& series, std::size_t job,
 
 bool is_heavier(const Weighed& a, const Weighed& b) {
   if (a.loss_weight != b.loss_weight) return a.loss_weight > b.loss_weight;
-  return a.held_s > b.held_s;
+  if (a.held_s != b.held_s) return a.held_s > b.held_s;
+  return a.number < b.number;
 }
 
 }  // namespace
@@ -134,14 +136,15 @@ std::vector<Cause> find_causes(const WhySeries& series, std::span<const JobTraff
     const auto at = std::ranges::find(traffic, series.jobs[job].name, &JobTraffic::job);
     const Losses losses(at == traffic.end() ? nullptr : &*at);
     for (const Evidence& evidence : evidence_of(series, job, thresholds)) {
-      for (const Window& window :
+      for (const CauseWindow& window :
            windows_of(series, evidence.first, evidence.values, evidence.threshold)) {
         Weighed one = weighed(series, evidence, window, losses);
+        one.number = found.size();
         if (is_worth_naming(evidence, window, one)) found.push_back(std::move(one));
       }
     }
   }
-  std::ranges::stable_sort(found, is_heavier);
+  std::ranges::sort(found, is_heavier);
   std::vector<Cause> causes;
   for (Weighed& one : found) {
     if (causes.size() >= kMostCauses) break;

@@ -35,7 +35,8 @@ std::vector<Evidence> port_evidence(const WhySeries& series, const PortSeries& p
 
 /// The evidence in words, without what happened to the traffic: "rx was runnable but not running
 /// for 61 % of 2.0 s to 4.0 s".
-std::string sentence_of(const WhySeries& series, const Evidence& evidence, const Window& window);
+std::string sentence_of(const WhySeries& series, const Evidence& evidence,
+                        const CauseWindow& window);
 /// "61 %", "4.2 %", "100 %".
 std::string percent_text(double share);
 /// "2.0 s"

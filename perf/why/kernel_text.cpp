@@ -87,15 +87,15 @@ bool list_has(std::string_view list, int number) {
   return false;
 }
 
-std::vector<CpuTicks> read_cpu_ticks(std::string_view text) {
-  std::vector<CpuTicks> cpus;
+std::vector<StolenTicks> read_cpu_ticks(std::string_view text) {
+  std::vector<StolenTicks> cpus;
   while (text.starts_with("cpu")) {
     std::string_view line = next_line(text);
     const auto cpu = base::read_digits(next_word(line).substr(3));
     if (!cpu) continue;                // the sum of all
     constexpr int kBeforeSoftirq = 6;  // user, nice, system, idle, iowait, irq
     for (int i = 0; i < kBeforeSoftirq; ++i) next_word(line);
-    CpuTicks ticks{.cpu = static_cast<unsigned>(*cpu)};
+    StolenTicks ticks{.cpu = static_cast<unsigned>(*cpu)};
     ticks.softirq = number(next_word(line));
     ticks.steal = number(next_word(line));
     cpus.push_back(ticks);

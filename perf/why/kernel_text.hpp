@@ -30,11 +30,11 @@ std::string read_allowed(std::string_view text);
 bool list_has(std::string_view list, int number);
 
 /// A line "cpuN" of /proc/stat, in ticks since boot.
-struct CpuTicks {
+struct StolenTicks {
   unsigned cpu = 0;
   std::uint64_t softirq = 0, steal = 0;
 };
-std::vector<CpuTicks> read_cpu_ticks(std::string_view text);
+std::vector<StolenTicks> read_cpu_ticks(std::string_view text);
 
 /// A line of /proc/net/softnet_stat, since boot.
 struct SoftnetCounts {

@@ -38,7 +38,7 @@ CpuStep& MachineWatch::step_of(MachineStep& step, unsigned cpu) {
 void MachineWatch::add_ticks(MachineStep& step) {
   const auto text = stat_.read(buffer_);
   if (!text) return;
-  for (const CpuTicks& ticks : read_cpu_ticks(*text)) {
+  for (const StolenTicks& ticks : read_cpu_ticks(*text)) {
     if (ticks.cpu >= UINT16_MAX) continue;
     if (ticks.cpu >= cpus_.size()) cpus_.resize(ticks.cpu + 1);
     Cpu& before = cpus_[ticks.cpu];

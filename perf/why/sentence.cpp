@@ -26,7 +26,7 @@ std::string counted(std::uint64_t count, const std::string& thing) {
 
 /// Sums a figure of the steps of a window.
 template <class Series, class Figure>
-std::uint64_t sum(const Series& of, const Window& window, Figure figure) {
+std::uint64_t sum(const Series& of, const CauseWindow& window, Figure figure) {
   std::uint64_t all = 0;
   for (std::size_t i = window.begin; i < window.end; ++i) {
     if (i >= of.first && i - of.first < of.steps.size()) all += figure(of.steps[i - of.first]);
@@ -46,7 +46,7 @@ std::string subject_of(const WhySeries& series, const Evidence& evidence) {
          base::printable(task.name) + ')';
 }
 
-std::string group_of(const WhySeries& series, const Evidence& evidence, const Window& window) {
+std::string group_of(const WhySeries& series, const Evidence& evidence, const CauseWindow& window) {
   const TaskSeries& task = *evidence.task;
   const std::size_t i = window.end - 1 - task.first;
   if (i >= task.steps.size() || task.steps[i].group == kNowhere) return "its control group";
@@ -56,13 +56,14 @@ std::string group_of(const WhySeries& series, const Evidence& evidence, const Wi
 }
 
 /// The CPU on which the thread was in most intervals of the window.
-int cpu_of(const Evidence& evidence, const Window& window) {
+int cpu_of(const Evidence& evidence, const CauseWindow& window) {
   const TaskSeries& task = *evidence.task;
   const std::size_t i = (window.begin + window.end) / 2 - task.first;
   return i < task.steps.size() ? task.steps[i].cpu : -1;
 }
 
-std::string memory_words(const WhySeries& series, const Evidence& evidence, const Window& window) {
+std::string memory_words(const WhySeries& series, const Evidence& evidence,
+                         const CauseWindow& window) {
   const std::uint64_t faults =
       sum(*evidence.task, window, [](const TaskStep& s) { return s.major_faults; });
   std::uint64_t limits = 0;
@@ -80,7 +81,7 @@ std::string memory_words(const WhySeries& series, const Evidence& evidence, cons
   return why;
 }
 
-std::string device_words(const DeviceSeries& device, const Window& window) {
+std::string device_words(const DeviceSeries& device, const CauseWindow& window) {
   const auto sent = sum(device, window, [](const DeviceStep& s) { return s.tx_drops; });
   const auto received = sum(device, window, [](const DeviceStep& s) { return s.rx_drops; });
   std::string words = "the interface " + base::printable(device.name) + " dropped ";
@@ -88,7 +89,7 @@ std::string device_words(const DeviceSeries& device, const Window& window) {
   return words + counted(received, "packet") + " that it had received, ";
 }
 
-std::string softnet_words(const WhySeries& series, const Window& window) {
+std::string softnet_words(const WhySeries& series, const CauseWindow& window) {
   std::uint64_t drops = 0;
   for (std::size_t i = window.begin; i < window.end; ++i) {
     for (const CpuStep& cpu : series.machine[i].cpus) drops += cpu.drops;
@@ -114,7 +115,8 @@ std::string second_text(double seconds) {
   return text.data();
 }
 
-std::string sentence_of(const WhySeries& series, const Evidence& evidence, const Window& window) {
+std::string sentence_of(const WhySeries& series, const Evidence& evidence,
+                        const CauseWindow& window) {
   const std::string who = subject_of(series, evidence);
   const std::string range = second_text(series.begin_of(window.begin)) + " to " +
                             second_text(series.ends_s[window.end - 1]);

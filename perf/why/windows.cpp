@@ -10,7 +10,7 @@ namespace {
 constexpr double kSimilar = 0.5;
 
 void measure(const WhySeries& series, std::size_t first, std::span<const double> values,
-             Window& window) {
+             CauseWindow& window) {
   window.held_s = 0;
   for (std::size_t i = window.begin; i < window.end; ++i) {
     window.held_s += values[i - first] * series.seconds_of(i);
@@ -21,15 +21,15 @@ void measure(const WhySeries& series, std::size_t first, std::span<const double>
 /// Adds a run of intervals. A strong middle becomes a window of its own: an event in a time that is
 /// noisy anyway has its own begin and end. An edge of one interval stays with it, for there the
 /// event begins or ends.
-void add_run(const WhySeries& series, std::size_t first, std::span<const double> values, Window run,
-             std::vector<Window>& runs) {
+void add_run(const WhySeries& series, std::size_t first, std::span<const double> values,
+             CauseWindow run, std::vector<CauseWindow>& runs) {
   constexpr std::size_t kUpperQuarter = 4;
   const auto value = [&](std::size_t interval) { return values[interval - first]; };
   std::vector<double> sorted;
   for (std::size_t i = run.begin; i < run.end; ++i) sorted.push_back(value(i));
   std::ranges::sort(sorted);
   const double strong = sorted[sorted.size() - 1 - sorted.size() / kUpperQuarter] * kSimilar;
-  Window core = run;
+  CauseWindow core = run;
   while (value(core.begin) < strong) ++core.begin;
   while (value(core.end - 1) < strong) --core.end;
   if (core.begin == run.begin + 1) core.begin = run.begin;
@@ -45,12 +45,13 @@ void add_run(const WhySeries& series, std::size_t first, std::span<const double>
 }
 
 /// Joins neighbours that are close and alike.
-std::vector<Window> joined(const WhySeries& series, std::size_t first,
-                           std::span<const double> values, const std::vector<Window>& runs) {
-  std::vector<Window> windows;
-  for (const Window& run : runs) {
+std::vector<CauseWindow> joined(const WhySeries& series, std::size_t first,
+                                std::span<const double> values,
+                                const std::vector<CauseWindow>& runs) {
+  std::vector<CauseWindow> windows;
+  for (const CauseWindow& run : runs) {
     if (!windows.empty()) {
-      Window& last = windows.back();
+      CauseWindow& last = windows.back();
       const double gap = series.begin_of(run.begin) - series.ends_s[last.end - 1];
       const auto [less, more] = std::minmax(last.share, run.share);
       if (gap < kJoinSeconds && less >= kSimilar * more) {
@@ -66,9 +67,9 @@ std::vector<Window> joined(const WhySeries& series, std::size_t first,
 
 }  // namespace
 
-std::vector<Window> windows_of(const WhySeries& series, std::size_t first,
-                               std::span<const double> values, double threshold) {
-  std::vector<Window> runs;
+std::vector<CauseWindow> windows_of(const WhySeries& series, std::size_t first,
+                                    std::span<const double> values, double threshold) {
+  std::vector<CauseWindow> runs;
   for (std::size_t i = 0; i < values.size();) {
     const auto counts = [&](std::size_t at) {
       return at < values.size() && values[at] >= threshold && series.seconds_of(first + at) > 0;

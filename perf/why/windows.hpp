@@ -10,7 +10,7 @@
 
 namespace shmif::perf {
 
-struct Window {
+struct CauseWindow {
   std::size_t begin = 0, end = 0;  ///< numbers of intervals; the end is not part of it
   double share = 0;                ///< mean of the values, weighted by the lengths of the intervals
   double held_s = 0;               ///< share times length
@@ -21,7 +21,7 @@ struct Window {
 inline constexpr double kJoinSeconds = 0.35;
 
 /// The windows in which `values` reach `threshold`; values[i] belongs to interval first + i.
-std::vector<Window> windows_of(const WhySeries& series, std::size_t first,
-                               std::span<const double> values, double threshold);
+std::vector<CauseWindow> windows_of(const WhySeries& series, std::size_t first,
+                                    std::span<const double> values, double threshold);
 
 }  // namespace shmif::perf

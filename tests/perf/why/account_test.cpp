@@ -93,7 +93,7 @@ TEST(Account, AddsUpToWholeIntervalsWhateverTheCounters) {
 std::vector<std::pair<std::size_t, std::size_t>> borders(const std::vector<double>& values) {
   const WhySeries series = quiet_series(values.size());
   std::vector<std::pair<std::size_t, std::size_t>> found;
-  for (const Window& window : windows_of(series, 0, values, 0.1)) {
+  for (const CauseWindow& window : windows_of(series, 0, values, 0.1)) {
     found.emplace_back(window.begin, window.end);
   }
   return found;
