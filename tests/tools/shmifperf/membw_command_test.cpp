@@ -90,9 +90,9 @@ TEST(MembwCommand, SaysOfEachSourceWhyThisMachineCannotMeasureIt) {
   EXPECT_EQ(result.status, 77) << result.err;
   for (const std::string& line :
        Words{"pmu: the kernel describes no PMUs: ", "resctrl: no resctrl in ",
-        "software:devices: cannot open " + tree.path() + "/proc/net/dev",
-        "pmu and resctrl: not measured (pmu has no total: ",
-        "pmu and software:devices: not comparable (software:devices counts copied bytes"}) {
+             "software:devices: cannot open " + tree.path() + "/proc/net/dev",
+             "pmu and resctrl: not measured (pmu has no total: ",
+             "pmu and software:devices: not comparable (software:devices counts copied bytes"}) {
     EXPECT_NE(result.out.find('\n' + line), std::string::npos) << line << '\n' << result.out;
   }
 }
