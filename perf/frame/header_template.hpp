@@ -66,6 +66,10 @@ class HeaderTemplate {
   /// file that it names. Blocks: as reading that file does.
   static Result<HeaderTemplate> parse(std::string_view text);
 
+  /// The part of `text` that is the path of a capture; empty if parse() would open no file.
+  /// Blocks: never.
+  static std::string_view capture_in(std::string_view text);
+
   /// Sets what the text does not contain: the addresses of both ends, and the seed of random
   /// fields.
   void complete(MacAddress destination, MacAddress source, std::uint64_t seed) noexcept;

@@ -43,6 +43,7 @@ enum class OnServer : std::uint8_t {
   allowed,          ///< nothing: the option is harmless
   needs_exec,       ///< --allow-exec: it runs a program, or takes an identity or a privilege
   needs_directory,  ///< --directory: its value is a path
+  names_capture,    ///< --directory, if the value, headers, names a capture
   saves_state,      ///< --directory, if the value lets states be saved
   needs_live,       ///< --allow-live: it uses the machine's own network
   client_only,      ///< it is not for servers

@@ -280,7 +280,7 @@ void add_frame_rows(std::vector<OptionRow>& into) {
            "Puts an 802.1Q tag with that identifier on each frame.")
       .to_peer()
       .only(makes_frames, kMadeFrames);
-  rows.add("headers", needs_directory, headers(),
+  rows.add("headers", names_capture, headers(),
            "Headers of layers 2 to 4 before the probe, such as "
            "vlan(id=7)/ipv4(ttl=9)/udp(dport=inc(1,99)). Lengths and checksums are filled in. A "
            "field has a fixed value, or changes from frame to frame: inc(LEAST,GREATEST[,STEP]), "

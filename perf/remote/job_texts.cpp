@@ -1,7 +1,10 @@
 #include "perf/remote/job_texts.hpp"
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 
+#include "perf/frame/header_template.hpp"
 #include "perf/option/option_table.hpp"
 #include "perf/remote/limits.hpp"
 #include "perf/report/table.hpp"
@@ -15,17 +18,40 @@ bool is_of_client(const std::string& option) noexcept {
   return row != nullptr && row->on_server == OnServer::client_only;
 }
 
+/// The value of `headers` with the path of its capture as the server opens it.
+Result<std::string> allowed_headers(const std::string& value, const ServerLimits& limits) {
+  const std::string_view capture = HeaderTemplate::capture_in(value);
+  if (capture.empty()) return value;
+  auto path = allowed_path(limits, std::string(capture));
+  if (!path) return Error{path.error().code, "headers: " + path.error().message};
+  // Opening a FIFO would wait for somebody who writes into it.
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(*path, ignored)) {
+    return Error{Errc::bad_argument, "headers: there is no file \"" + *path + '"'};
+  }
+  std::string changed = value;
+  changed.replace(static_cast<std::size_t>(capture.data() - value.data()), capture.size(), *path);
+  if (HeaderTemplate::capture_in(changed) != *path) {
+    return Error{Errc::bad_argument,
+                 "headers: the path \"" + *path + "\" has characters that end a path in headers"};
+  }
+  return changed;
+}
+
 template <class Options>
-void set_all(const OptionTexts& texts, const std::string& who, Options& into,
-             std::vector<std::string>& problems) {
+void set_all(const OptionTexts& texts, const ServerLimits& limits, const std::string& who,
+             Options& into, std::vector<std::string>& problems) {
   for (const auto& [name, value] : texts) {
     if (problems.size() >= kMaxProblems) return;
     const OptionRow* const row = find_option(name);
     if (row == nullptr) {
       problems.push_back(who + unknown_option(printable(name)).message);
-    } else if (auto done = set_option(*row, value, into); !done) {
-      problems.push_back(who + done.error().message);
+      continue;
     }
+    const auto allowed = row->on_server == OnServer::names_capture ? allowed_headers(value, limits)
+                                                                   : Result<std::string>(value);
+    const auto done = allowed ? set_option(*row, *allowed, into) : Result<void>(allowed.error());
+    if (!done) problems.push_back(who + done.error().message);
   }
 }
 
@@ -46,9 +72,10 @@ JobTexts texts_of(const JobSet& set) {
   return texts;
 }
 
-JobSet job_set_of(const JobTexts& texts, std::vector<std::string>& problems) {
+JobSet job_set_of(const JobTexts& texts, const ServerLimits& limits,
+                  std::vector<std::string>& problems) {
   JobSet set;
-  set_all(texts.run, "", set.run, problems);
+  set_all(texts.run, limits, "", set.run, problems);
   for (const JobTexts::Job& text : texts.jobs) {
     if (!is_job_name(text.name)) {
       problems.push_back('"' + printable(text.name) + "\" is not a job name");
@@ -57,7 +84,7 @@ JobSet job_set_of(const JobTexts& texts, std::vector<std::string>& problems) {
     JobOptions job;
     job.name = text.name;
     job.where = printable(text.where);
-    set_all(text.options, "job \"" + printable(text.name) + "\": ", job, problems);
+    set_all(text.options, limits, "job \"" + printable(text.name) + "\": ", job, problems);
     job.name = text.name;  // overrides an option "name"
     set.jobs.push_back(std::move(job));
   }

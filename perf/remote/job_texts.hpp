@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "perf/job/job_options.hpp"
+#include "perf/remote/limits.hpp"
 #include "perf/remote/protocol.hpp"
 
 namespace shmif::perf {
@@ -12,8 +13,10 @@ namespace shmif::perf {
 /// The options that were given, without those that concern only the client.
 JobTexts texts_of(const JobSet& set);
 
-/// Makes the set again. Adds its problems to `problems`, at most kMaxProblems (limits.hpp).
-/// Threads: any.
-JobSet job_set_of(const JobTexts& texts, std::vector<std::string>& problems);
+/// Makes the set again. Captures in `headers` are read here, so only those that the limits allow
+/// are accepted, and their paths become absolute. Adds its problems to `problems`, at most
+/// kMaxProblems (limits.hpp). Threads: any. Blocks: for such a capture.
+JobSet job_set_of(const JobTexts& texts, const ServerLimits& limits,
+                  std::vector<std::string>& problems);
 
 }  // namespace shmif::perf

@@ -16,6 +16,10 @@ namespace shmif::perf {
 
 namespace {
 
+constexpr const char* kNoFiles =
+    "this server does not let clients use files (start it with --directory DIR to allow files "
+    "there)";
+
 /// Whether an option of OnServer::saves_state, whose value is valid, makes the run write states.
 bool has_states_written(const std::string& option, const std::string& value) {
   if (option == "verify_state_save") return parse_boolean(value).value();
@@ -61,14 +65,6 @@ class Check {
            "this server does not run commands for clients, or change identities and privileges for "
            "them (start it with --allow-exec)");
   }
-  /// Result: whether it was refused.
-  bool refuse_file(const std::string& option) {
-    if (!limits_.directory.empty()) return false;
-    refuse(option,
-           "this server does not let clients use files (start it with --directory DIR to allow "
-           "files there)");
-    return true;
-  }
 
   void check(const std::string& name, const std::string& value) {
     const OptionRow* const row = find_option(name);
@@ -88,8 +84,9 @@ class Check {
         }
         return;
       case OnServer::needs_directory: return check_file(name, value);
-      case OnServer::saves_state:
-        if (has_states_written(name, value)) (void)refuse_file(name);  // written to aux-path
+      case OnServer::names_capture: return;  // job_set_of() checked the path before it was opened
+      case OnServer::saves_state:            // states are written to aux-path
+        if (limits_.directory.empty() && has_states_written(name, value)) refuse(name, kNoFiles);
         return;
       case OnServer::client_only:
         return refuse(name, "is only for the client, which must not send it to the server");
@@ -102,11 +99,8 @@ class Check {
   }
 
   void check_file(const std::string& name, const std::string& value) {
-    if (refuse_file(name)) return;
-    const auto path = path_below(limits_.directory, value);
-    if (!path) {
-      return refuse(name, '"' + value + "\" is not below the server's --directory");
-    }
+    const auto path = allowed_path(limits_, value);
+    if (!path) return refuse(name, path.error().message);
     // The name came from a row, so the row exists, and it takes any path.
     (void)set_option(*find_option(name), *path, options_);
   }
@@ -142,6 +136,12 @@ void check_sizes(const ServerLimits& limits, const JobSet& set,
 }
 
 }  // namespace
+
+Result<std::string> allowed_path(const ServerLimits& limits, const std::string& path) {
+  if (limits.directory.empty()) return Error{Errc::bad_argument, kNoFiles};
+  if (auto whole = path_below(limits.directory, path)) return *std::move(whole);
+  return Error{Errc::bad_argument, '"' + path + "\" is not below the server's --directory"};
+}
 
 std::vector<std::string> apply_limits(const ServerLimits& limits, JobSet& set) {
   std::vector<std::string> problems;

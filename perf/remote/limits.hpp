@@ -4,8 +4,9 @@
 //   options                                      refused unless the server has
 //   exec, exec_prerun, exec_postrun, trigger     --allow-exec: they run programs
 //   uid, gid, cgroup, rtprio, a negative nice,   --allow-exec: any program could set these
-//   bus, filename, headers, replay, write_*,     --directory, and a path in it; relative paths
-//   aux-path, verify_state_load, trigger-file    start there
+//   bus, filename, replay, write_*, aux-path,    --directory, and a path in it; relative paths
+//   verify_state_load, trigger-file              start there
+//   headers, if it names a capture               the same for that path
 //   verify_state_save, trigger-timeout,          --directory: states are written there, and a
 //   trigger-match                                trigger saves those of all jobs
 //   allow_live, netdev, netns                    --allow-live: they use the machine's own network
@@ -21,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include "base/result.hpp"
 #include "perf/job/job_options.hpp"
 #include "perf/plan/plan.hpp"
 
@@ -34,6 +36,10 @@ struct ServerLimits {
   std::chrono::nanoseconds max_runtime = std::chrono::hours(1);
   std::uint64_t max_memory = 1U << 30U;  ///< bytes, as memory_of() counts them
 };
+
+/// The path `path` of a client, absolute and without symbolic links. Error: bad_argument with why
+/// the server refuses it, and advice. Threads: any. Blocks: for the file system.
+Result<std::string> allowed_path(const ServerLimits& limits, const std::string& path);
 
 /// How many problems of a client's jobs are reported.
 inline constexpr std::size_t kMaxProblems = 20;

@@ -193,7 +193,7 @@ void Server::Impl::greet(Visitor& visitor, const HelloMessage& hello) {
 void Server::Impl::take_jobs(Visitor& visitor, const JobsMessage& jobs) {
   if (run) return say_busy(visitor);
   std::vector<std::string> problems;
-  JobSet set = job_set_of(jobs.set, problems);
+  JobSet set = job_set_of(jobs.set, options.limits, problems);
   if (problems.empty()) problems = apply_limits(options.limits, set);
   if (!problems.empty()) return refuse(visitor, std::move(problems));
   Planning planning = plan_of(set);

@@ -18,10 +18,10 @@ using namespace perf;
 /// What a server makes of jobs, up to where it would run them.
 void take_jobs(const JobsMessage& message) {
   std::vector<std::string> problems;
-  JobSet set = job_set_of(message.set, problems);
+  const ServerLimits limits;
+  JobSet set = job_set_of(message.set, limits, problems);
   require(problems.size() <= 20, "more problems than anybody reads");
   if (!problems.empty()) return;
-  const ServerLimits limits;
   if (!apply_limits(limits, set).empty()) return;
   require(!set.run.allow_exec && set.run.trigger_command.empty(), "a command of a stranger");
   for (const JobOptions& job : set.jobs) {

@@ -11,11 +11,13 @@
 #include <utility>
 #include <vector>
 
+#include "perf/frame/frame_maker.hpp"
 #include "perf/option/job_file.hpp"
 #include "perf/option/option_table.hpp"
 #include "perf/option/profiles.hpp"
 #include "perf/remote/job_texts.hpp"
 #include "perf/remote/limits.hpp"
+#include "shmif/pcap_link.hpp"
 #include "tests/perf/job/plans.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -215,8 +217,9 @@ TEST(ServerLimits, WhatNeedsLeaveIsEachOptionOfTheseAndNoOther) {
           {OnServer::needs_exec,
            {"exec", "exec_prerun", "exec_postrun", "trigger", "uid", "gid", "cgroup", "rtprio"}},
           {OnServer::needs_directory,
-           {"bus", "filename", "headers", "replay", "write_pcap", "write_bw_log", "write_iops_log",
+           {"bus", "filename", "replay", "write_pcap", "write_bw_log", "write_iops_log",
             "write_lat_log", "write_hist_log", "verify_state_load", "aux-path", "trigger-file"}},
+          {OnServer::names_capture, {"headers"}},
           {OnServer::saves_state, {"verify_state_save", "trigger-timeout", "trigger-match"}},
           {OnServer::needs_live, {"allow_live", "netdev", "netns"}},
           {OnServer::client_only,
@@ -245,6 +248,51 @@ TEST(ServerLimits, APathIsBelowTheDirectoryAndNotBesideOneOfALongerName) {
     EXPECT_EQ(path(elsewhere), "job \"a\": write_bw_log: \"" + elsewhere +
                                    "\" is not below the server's --directory");
   }
+}
+
+/// A capture with one UDP frame.
+void write_capture(const std::string& path) {
+  FrameMakerOptions options;
+  options.headers = HeaderTemplate::parse("ipv4/udp").value();
+  FrameMaker maker(options);
+  const FrameView frame = maker.make(0, 200, {});
+  PcapWriter writer = PcapWriter::create(path).value();
+  ASSERT_EQ(writer.send({&frame, 1}).taken, 1U);
+}
+
+TEST(ServerLimits, ACaptureInHeadersIsOpenedOnlyBelowTheDirectory) {
+  const test::TempDir parent("/tmp");
+  ServerLimits limits;
+  limits.directory = parent.file("dir");
+  for (const char* name : {"dir", "dir/sub"}) std::filesystem::create_directory(parent.file(name));
+  write_capture(parent.file("dir/sub/x.pcap"));
+  write_capture(parent.file("secret.pcap"));
+  std::filesystem::create_symlink(parent.file("secret.pcap"), parent.file("dir/link"));
+  ASSERT_EQ(::mkfifo(parent.file("dir/fifo").c_str(), 0600), 0);
+  const auto headers = [](const std::string& value, const ServerLimits& allowed) {
+    JobTexts texts;
+    texts.jobs = {{"a", "", {{"size", "1k"}, {"headers", value}}}};
+    std::vector<std::string> problems;
+    const JobSet set = job_set_of(texts, allowed, problems);
+    return problems.empty() ? set.jobs.at(0).headers : problems.at(0);
+  };
+  const std::string inside = "pcap(" + parent.file("dir/sub/x.pcap") + ",1)/ipv4(ttl=9)";
+  EXPECT_EQ(headers("pcap(sub/x.pcap,1)/ipv4(ttl=9)", limits), inside);
+  EXPECT_EQ(headers(inside, limits), inside);
+  EXPECT_EQ(headers("vlan(id=7)/ipv4", ServerLimits{}), "vlan(id=7)/ipv4");
+  const std::string who = "job \"a\": headers: ";
+  for (const std::string& path : {std::string("../secret.pcap"), parent.file("secret.pcap"),
+                                  std::string("link"), std::string("/dev/zero")}) {
+    const std::string refused = who + '"' + path + "\" is not below the server's --directory";
+    EXPECT_EQ(headers("pcap(" + path + ",1)", limits), refused);
+    EXPECT_EQ(headers("PCAP(" + path + ")/ipv4", limits), refused);
+  }
+  for (const char* name : {"fifo", "sub", "missing"}) {
+    EXPECT_EQ(headers(std::string("pcap(") + name + ",1)", limits),
+              who + "there is no file \"" + parent.file(std::string("dir/") + name) + '"');
+  }
+  EXPECT_NE(headers("pcap(sub/x.pcap,1)", ServerLimits{}).find("--directory DIR"),
+            std::string::npos);
 }
 
 TEST(ServerLimits, OtherFilesGoToTheDirectoryUnlessToldWhereInIt) {
@@ -288,11 +336,11 @@ TEST(ServerLimits, OfManyProblemsTwentyAreTold) {
     }
     for (const JobTexts& texts : {names, options, of_run}) {
       std::vector<std::string> problems;
-      (void)job_set_of(texts, problems);
+      (void)job_set_of(texts, ServerLimits{}, problems);
       EXPECT_EQ(problems.size(), told);
     }
     std::vector<std::string> problems;
-    (void)job_set_of(of_run, problems);
+    (void)job_set_of(of_run, ServerLimits{}, problems);
     EXPECT_EQ(problems.at(0).find("unknown option"), 0U) << problems[0];
   }
 }

@@ -397,7 +397,7 @@ TEST(RemoteJobs, EveryProfileMeansTheSameOnTheOtherSide) {
     JobSet set;
     ASSERT_TRUE(read_job_text(profile.name, profile.text, set).empty());
     std::vector<std::string> problems;
-    const JobSet again = job_set_of(texts_of(set), problems);
+    const JobSet again = job_set_of(texts_of(set), ServerLimits{}, problems);
     EXPECT_TRUE(problems.empty()) << problems.front();
     const auto plan = expand(set).value();
     const auto plan_again = expand(again).value();
@@ -428,7 +428,7 @@ TEST(RemoteJobs, UnknownOptionsBadValuesAndBadNamesAreRefusedByName) {
   texts.run = {{"repeat", "0"}, {"bs", "64"}};
   texts.jobs = {{"a", "", {{"rat", "1"}, {"rate", "x"}}}, {"a/b", "", {}}};
   std::vector<std::string> problems;
-  (void)job_set_of(texts, problems);
+  (void)job_set_of(texts, ServerLimits{}, problems);
   ASSERT_EQ(problems.size(), 5U);
   EXPECT_NE(problems[2].find("job \"a\": unknown option \"rat\""), std::string::npos);
   EXPECT_NE(problems[4].find("\"a/b\" is not a job name"), std::string::npos);
@@ -438,7 +438,7 @@ TEST(RemoteJobs, AJobKeepsItsNameAndSaysInPlainTextWhereItIsFrom) {
   JobTexts texts;
   texts.jobs = {{"a", "x.job:3\n", {{"name", "b"}, {"bs", "64"}}}};
   std::vector<std::string> problems;
-  const JobSet set = job_set_of(texts, problems);
+  const JobSet set = job_set_of(texts, ServerLimits{}, problems);
   EXPECT_TRUE(problems.empty());
   EXPECT_EQ(set.jobs.at(0).name, "a");
   EXPECT_EQ(set.jobs.at(0).where, "x.job:3?");
