@@ -9,8 +9,6 @@
 
 #include <array>
 #include <csignal>
-#include <cstdlib>
-#include <new>
 #include <set>
 #include <vector>
 
@@ -19,24 +17,6 @@
 #include "perf/watch/held_child.hpp"
 #include "perf/watch/kernel_files.hpp"
 #include "tests/support/eventually.hpp"
-
-namespace {
-thread_local long allocations = 0;
-}
-
-// Counts; otherwise as the ones of the library.
-void* operator new(std::size_t bytes) {
-  ++allocations;
-  void* const memory = std::malloc(bytes == 0 ? 1 : bytes);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t /*bytes*/) noexcept {
-  std::free(memory);
-}
 
 namespace shmif::perf::test {
 namespace {
@@ -93,29 +73,6 @@ TEST(LiveSession, CountsThePageFaultsOfItsOwnThreadExactly) {
   ASSERT_TRUE(own);
   EXPECT_NEAR(static_cast<double>(*own), static_cast<double>(clock.enabled_ns),
               0.2 * static_cast<double>(clock.enabled_ns));
-}
-
-TEST(LiveSession, ReadsSixteenEventsWithoutAnAllocation) {
-  CounterSession session;
-  std::vector<EventSetup> events;
-  std::vector<Reading> readings;
-  constexpr std::size_t kEvents = 16;
-  for (std::size_t i = 0; i < kEvents; ++i) {
-    events.push_back({software(i % 2 == 0 ? PERF_COUNT_SW_PAGE_FAULTS : PERF_COUNT_SW_TASK_CLOCK)});
-    readings.push_back({i});
-  }
-  ASSERT_TRUE(session.program(events));
-  ASSERT_TRUE(session.load(CounterTarget::thread({})));
-  ASSERT_TRUE(session.start());
-  touch(10);
-  const long before = allocations;
-  const bool first = session.read(readings).has_value();
-  const bool second = session.read(readings).has_value();
-  const long after = allocations;
-  EXPECT_TRUE(first && second);
-  EXPECT_EQ(after - before, 0);
-  EXPECT_GE(readings[14].value, 10U);
-  EXPECT_GT(readings[15].value, 0U);
 }
 
 TEST(LiveSession, CountsThreadsAndChildrenOfAProcessFromItsExecOn) {
