@@ -26,7 +26,7 @@ bool is_alive(const TaskId& process, const KernelFiles& files) {
 }  // namespace
 
 struct HeatSession::Target {
-  explicit Target(const Process& watched) : process(watched.id()) {}
+  explicit Target(const TaskId& watched) : process(watched) { result.process = watched; }
 
   /// It may have been started just now: it executes its program, maps files, attaches to a bus.
   bool is_young() const noexcept { return Clock::now() - added < std::chrono::seconds(1); }
@@ -54,16 +54,22 @@ double HeatSession::seconds(Clock::time_point then) const noexcept {
 }
 
 void HeatSession::add(const Process& process) {
-  auto target = std::make_unique<Target>(process);
-  target->result.process = process.id();
+  auto target = std::make_unique<Target>(process.id());
   connect(*target);
   targets_.push_back(std::move(target));
 }
 
 void HeatSession::add(const Process& process, std::unique_ptr<HeatSource> source) {
-  auto target = std::make_unique<Target>(process);
-  target->result.process = process.id();
+  auto target = std::make_unique<Target>(process.id());
   begin(*target, std::move(source));
+  targets_.push_back(std::move(target));
+}
+
+void HeatSession::add_unwatched(const TaskId& process, const std::string& name,
+                                const std::string& reason) {
+  auto target = std::make_unique<Target>(process);
+  target->result.name = name;
+  target->result.reason = reason;
   targets_.push_back(std::move(target));
 }
 

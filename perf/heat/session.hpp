@@ -65,6 +65,8 @@ class HeatSession {
   void add(const Process& process);
   /// Adds a process that is connected already.
   void add(const Process& process, std::unique_ptr<HeatSource> source);
+  /// Adds one that is not watched: its result has `name` and the reason.
+  void add_unwatched(const TaskId& process, const std::string& name, const std::string& reason);
 
   /// Does what is due. Result: when it must be called again. Blocks: while the kernel, or a target
   /// for a second at most, answers.

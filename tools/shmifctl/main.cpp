@@ -11,10 +11,10 @@ namespace {
 
 // In alphabetical order.
 constexpr std::array kCommands = {
-    &kAuditCommand, &kBridgeCommand, &kCreateCommand, &kDestroyCommand,
-    &kDumpCommand,  &kEnterCommand,  &kExecCommand,   &kInjectCommand,
-    &kPingCommand,  &kPsCommand,     &kRepairCommand, &kStatCommand,
-    &kStopCommand,  &kTapCommand,    &kTopCommand,    &kWaitCommand,
+    &kAuditCommand, &kBridgeCommand, &kCreateCommand,  &kDestroyCommand, &kDumpCommand,
+    &kEnterCommand, &kExecCommand,   &kBusHeatCommand, &kInjectCommand,  &kPingCommand,
+    &kPsCommand,    &kRepairCommand, &kStatCommand,    &kStopCommand,    &kTapCommand,
+    &kTopCommand,   &kWaitCommand,
 };
 
 constexpr Program kProgram{

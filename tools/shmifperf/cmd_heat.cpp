@@ -12,7 +12,8 @@
 #include <optional>
 #include <string>
 
-#include "perf/heat/session.hpp"
+#include "perf/heat/bus_heat.hpp"
+#include "shmif/bus.hpp"
 #include "shmif/heat_wire.hpp"
 #include "tools/common/options.hpp"
 #include "tools/common/progress.hpp"
@@ -100,6 +101,30 @@ bool was_measured(const HeatSession& session) {
   return false;
 }
 
+/// The processes on a bus. Those that cannot take part appear in the result, with the reason.
+Watched watch_bus(const std::string& path, const HeatOptions& options, HeatSession& session) {
+  const Bus bus = Bus::open(path).value();
+  return Watched(
+      perf::add_parties(session, perf::heat_parties(bus.info(), options.clients, options.files)));
+}
+
+Watched watched_of(const Arguments& args, const HeatOptions& options, HeatSession& session) {
+  const auto bus = args.text("bus");
+  if (!bus) {
+    Watched watched(args);
+    for (const perf::Process& process : watched.processes()) session.add(process);
+    return watched;
+  }
+  if (args.given("pid") || !args.program().empty()) {
+    throw UsageError{"--bus cannot be given with -p or a program (it names the processes)"};
+  }
+  if (options.backend == HeatBackend::clear_refs) {
+    throw UsageError{
+        "--bus needs processes that take part, and --backend clear_refs watches others"};
+  }
+  return watch_bus(*bus, options, session);
+}
+
 int watch_heat(const Arguments& args) {
   HeatOptions options = heat_options(args);
   const auto wanted = args.count("windows", 1, kMostWindows);
@@ -110,10 +135,9 @@ int watch_heat(const Arguments& args) {
   } else if (!args.program().empty()) {
     ::setenv(heat::kVariable, options.clients.c_str(), 1);
   }
-  Watched watched(args);
-  const StopSignals stop;
   HeatSession session(options);
-  for (const perf::Process& process : watched.processes()) session.add(process);
+  Watched watched = watched_of(args, options, session);
+  const StopSignals stop;
   watched.begin();
   while (session.is_watching() && !(wanted && session.windows() >= *wanted)) {
     const auto next = std::min(session.step(), Clock::now() + std::chrono::hours(1));
@@ -139,7 +163,7 @@ Options heat_command_line() {
       "of the bus, and what was written. Of others it knows whether a mapping as a whole was "
       "accessed, and asks no oftener than takes 1 % of a CPU.");
   Watched::describe(options);
-  options
+  options.value("bus", "PATH", "watch all processes that are attached to this bus and take part")
       .value("attrs", "S,A,U,MIN,MAX",
              "sampling, aggregation and update interval, in microseconds or with a unit; the "
              "fewest and the most regions (default: 5000,100000,1000000,10,1000)")
@@ -148,10 +172,12 @@ Options heat_command_line() {
              "where accesses are learned from: client, clear_refs, or auto, which takes the first "
              "if the process takes part (default: auto)")
       .value("clients", "DIR",
-             "what SHMIF_HEAT names where the processes run (default: $SHMIF_HEAT)")
+             "what SHMIF_HEAT names where the processes run (default: $SHMIF_HEAT; with --bus, if "
+             "that is not set, what their own environments say)")
       .value("sysroot", "DIR", "read the kernel's files below this directory (default: /)")
       .flag("json", "print JSON, for scripts")
       .example("shmifperf heat -p 1234 --windows 50 --json", "50 windows of 100 ms")
+      .example("shmifperf heat --bus /dev/shm/bus0 --windows 10", "the programs on a bus")
       .example("shmifperf heat --attrs 100ms,1s,1s,10,1000 -- ./rig", "a rig from its beginning");
   return options;
 }

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "perf/watch/held_child.hpp"
@@ -24,6 +25,8 @@ class Watched {
   /// UsageError unless exactly one of the two is given, and Exception for a process that cannot be
   /// watched. `program`: how to run it; argv is set here.
   explicit Watched(const Arguments& args, perf::ChildOptions program = {});
+  /// Processes that were found in another way.
+  explicit Watched(std::vector<perf::Process> processes) : processes_(std::move(processes)) {}
 
   /// All of them; a program is the only one.
   const std::vector<perf::Process>& processes() const noexcept { return processes_; }

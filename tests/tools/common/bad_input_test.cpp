@@ -53,6 +53,7 @@ class BadInput : public ::testing::Test {
                                                {"stat", path, "--json"},
                                                {"top", path},
                                                {"audit", path},
+                                               {"heat", path},
                                                {"repair", path},
                                                {"dump", path, "--timeout", "1"},
                                                {"ping", path, "-c", "1"},

@@ -19,7 +19,7 @@ namespace shmif::test {
 namespace {
 
 const std::vector<std::string> kCommands = {
-    "audit", "bridge", "create", "destroy", "dump", "enter", "exec", "inject",
+    "audit", "bridge", "create", "destroy", "dump", "enter", "exec", "heat", "inject",
     "ping",  "ps",     "repair", "stat",    "stop", "tap",   "top",  "wait"};
 
 /// A refusal is one line on standard error that begins with the program's name.

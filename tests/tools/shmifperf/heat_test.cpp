@@ -117,5 +117,71 @@ TEST(HeatCommand, RefusesAttributesAndTargetsAsAWhole) {
   EXPECT_EQ(status({"--", "no-such-program-anywhere"}), 127);
 }
 
+/// SHMIF_HEAT names a directory for the programs that are started meanwhile.
+class TakingPart {
+ public:
+  TakingPart() { ::setenv("SHMIF_HEAT", dir_.path().c_str(), 1); }
+  TakingPart(const TakingPart&) = delete;
+  TakingPart& operator=(const TakingPart&) = delete;
+  ~TakingPart() { ::unsetenv("SHMIF_HEAT"); }
+
+ private:
+  const TempDir dir_;
+};
+
+TEST(HeatOfABus, ShowsWhoTakesPartAndWhyOthersDoNot) {
+  if (!knows_all()) GTEST_SKIP() << "no asynchronous write protection here";
+  const TempDir dir;
+  const std::string bus = dir.file("bus0");
+  ASSERT_EQ(run_program({SHMIFCTL_PATH, "create", bus}).status, 0);
+  const auto answer = [&](const char* name) {
+    return std::make_unique<Tool>(Words{SHMIFCTL_PATH, "ping", bus, "--respond", "--name", name});
+  };
+  std::unique_ptr<Tool> taking_part;
+  {
+    const TakingPart here;
+    taking_part = answer("rx");
+    ASSERT_TRUE(taking_part->wait_for("answering"));
+
+    // The directory is found by itself, in the process's environment.
+    ::unsetenv("SHMIF_HEAT");
+    const auto other = answer("plain");
+    ASSERT_TRUE(other->wait_for("answering"));
+    const ToolResult picture = run_program({SHMIFCTL_PATH, "heat", bus});
+    ASSERT_EQ(picture.status, 0) << picture.err;
+    EXPECT_NE(picture.out.find("rx: shmifctl, process " + std::to_string(taking_part->pid())),
+              std::string::npos)
+        << picture.out;
+    EXPECT_NE(picture.out.find("plain, process " + std::to_string(other->pid()) +
+                               "\n  not measured: it was started without SHMIF_HEAT"),
+              std::string::npos)
+        << picture.out;
+    EXPECT_EQ(picture.out.find('\x1b'), std::string::npos) << "colours only on terminals";
+    const ToolResult json = shmifperf({"heat", "--bus", bus, "--windows", "2", "--json"});
+    ASSERT_EQ(json.status, 0) << json.err;
+    const Json all = Json::parse(json.out, nullptr, false);
+    ASSERT_EQ(all["targets"].size(), 2U) << json.out;
+    for (const Json& each : all["targets"]) {
+      const bool is_plain = each["target"]["pid"] == other->pid();
+      EXPECT_EQ(each["windows"].size(), is_plain ? 0U : 2U);
+      EXPECT_EQ(each["target"]["reason"].is_null(), !is_plain);
+    }
+  }
+}
+
+TEST(HeatOfABus, OfWhichNobodyTakesPartFails) {
+  const TempDir dir;
+  const std::string bus = dir.file("bus0");
+  ASSERT_EQ(run_program({SHMIFCTL_PATH, "create", bus}).status, 0);
+  Tool plain({SHMIFCTL_PATH, "ping", bus, "--respond", "--name", "plain"});
+  ASSERT_TRUE(plain.wait_for("answering"));
+  const ToolResult result = shmifperf({"heat", "--bus", bus, "--windows", "1"});
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("was started without SHMIF_HEAT"), std::string::npos) << result.err;
+  EXPECT_EQ(shmifperf({"heat", "--bus", bus, "-p", "1"}).status, 2);
+  EXPECT_EQ(shmifperf({"heat", "--bus", bus, "--backend", "clear_refs"}).status, 2);
+  EXPECT_EQ(shmifperf({"heat", "--bus", dir.file("none")}).status, 1);
+}
+
 }  // namespace
 }  // namespace shmif::test

@@ -1,0 +1,131 @@
+#include "perf/heat/bus_heat.hpp"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "bus/layout.hpp"
+#include "shmif/heat_wire.hpp"
+
+namespace shmif::perf {
+namespace {
+
+/// The directory that SHMIF_HEAT named when the process began; empty: none.
+Result<std::string> folder_of(pid_t pid, const KernelFiles& files) {
+  const auto text = files.read("/proc/" + std::to_string(pid) + "/environ");
+  if (!text) return text.error();
+  const std::string wanted = std::string(heat::kVariable) + '=';
+  for (std::size_t at = 0; at < text->size();) {
+    const std::size_t end = std::min(text->find('\0', at), text->size());
+    const std::string entry = text->substr(at, end - at);
+    if (entry.starts_with(wanted)) return entry.substr(wanted.size());
+    at = end + 1;
+  }
+  return std::string();
+}
+
+std::string reason_of_absence(pid_t pid, const std::string& folder,
+                              const Result<std::string>& own) {
+  constexpr const char* kRemedy = " (start it with SHMIF_HEAT=DIR)";
+  if (!folder.empty()) return "it shares no access heat in " + folder + kRemedy;
+  if (!own) {
+    return "whether it shares its access heat is not known: " + own.error().message +
+           " (run this as its user, or give the directory)";
+  }
+  if (own->empty()) return std::string("it was started without SHMIF_HEAT") + kRemedy;
+  return "process " + std::to_string(pid) + " does not answer in " + *own +
+         ", which its SHMIF_HEAT names";
+}
+
+/// Clients, by the names of their ports on this bus.
+using Clients = std::map<std::string, HeatClient>;
+
+std::vector<std::string> ports_in(const std::vector<NamedRange>& ranges, const BusInfo& bus) {
+  std::vector<std::string> ports;
+  for (const NamedRange& range : ranges) {
+    if (is_of_bus(range, bus)) ports.push_back(range.name.substr(0, range.name.find('@')));
+  }
+  return ports;
+}
+
+/// Who takes part, and is attached to the bus. Others are let go at once.
+std::vector<BusParty> parties_in(const std::string& folder, const BusInfo& bus) {
+  std::vector<BusParty> found;
+  auto clients = heat_clients(folder);
+  if (!clients) return found;
+  for (HeatClient& client : *clients) {
+    BusParty party{client.pid, {}, std::move(client.source), client.reason};
+    if (party.source) {
+      const auto ranges = party.source->ranges();
+      if (!ranges) continue;
+      party.ports = ports_in(*ranges, bus);
+      if (party.ports.empty()) continue;
+    }
+    found.push_back(std::move(party));
+  }
+  return found;
+}
+
+BusParty* party_with(std::vector<BusParty>& parties, const PortInfo& port) {
+  for (BusParty& each : parties) {
+    if (std::ranges::find(each.ports, port.name) != each.ports.end()) return &each;
+    if (!each.source && each.pid == port.pid) return &each;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+bool is_of_bus(const NamedRange& range, const BusInfo& bus) noexcept {
+  return range.inode == bus.inode && range.range.bytes() == bus::kRingOffset + 2 * bus.ring_bytes;
+}
+
+std::vector<BusParty> heat_parties(const BusInfo& bus, const std::string& folder,
+                                   const KernelFiles& files) {
+  std::map<std::string, std::vector<BusParty>> known;  // by folder
+  std::vector<BusParty> parties;
+  for (const PortInfo& port : bus.ports) {
+    if (!port.live) continue;
+    if (party_with(parties, port) != nullptr) {
+      BusParty& party = *party_with(parties, port);
+      if (!party.source) party.ports.push_back(port.name);
+      continue;
+    }
+    const auto own = folder.empty() ? folder_of(port.pid, files) : Result<std::string>(folder);
+    BusParty* taking_part = nullptr;
+    if (own && !own->empty()) {
+      if (!known.contains(*own)) known[*own] = parties_in(*own, bus);
+      taking_part = party_with(known[*own], port);
+    }
+    if (taking_part != nullptr) {
+      parties.push_back(std::move(*taking_part));
+      taking_part->ports.clear();
+      taking_part->pid = 0;
+      if (!parties.back().source) parties.back().ports = {port.name};
+    } else {
+      parties.push_back({port.pid, {port.name}, nullptr, reason_of_absence(port.pid, folder, own)});
+    }
+  }
+  return parties;
+}
+
+std::vector<Process> add_parties(HeatSession& session, std::vector<BusParty> parties) {
+  std::vector<Process> watched;
+  for (BusParty& party : parties) {
+    std::string names;
+    for (const std::string& port : party.ports) names += (names.empty() ? "" : ", ") + port;
+    if (party.source) {
+      auto process = Process::open(party.pid);
+      if (process) {
+        session.add(*process, std::move(party.source));
+        watched.push_back(*std::move(process));
+        continue;
+      }
+      party.reason = process.error().message;
+    }
+    session.add_unwatched({party.pid, 0}, names, party.reason);
+  }
+  return watched;
+}
+
+}  // namespace shmif::perf

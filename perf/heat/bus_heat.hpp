@@ -1,0 +1,40 @@
+#pragma once
+// The access heat of a bus: which processes are attached, and which parts of the file each touches.
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "bus/info.hpp"
+#include "perf/heat/session.hpp"
+
+namespace shmif::perf {
+
+/// A process with ports on a bus.
+struct BusParty {
+  pid_t pid = 0;  ///< as seen from here; what the bus says of a process that does not take part
+  std::vector<std::string> ports;      ///< their names
+  std::unique_ptr<HeatSource> source;  ///< connected; none if it cannot be watched
+  std::string reason;                  ///< why there is none
+};
+
+/// The processes that have live ports on the bus, in the order of their first ports. `folder`: what
+/// SHMIF_HEAT names where they run; empty: their environments tell. Blocks: a second for each that
+/// does not answer.
+std::vector<BusParty> heat_parties(const BusInfo& bus, const std::string& folder,
+                                   const KernelFiles& files = KernelFiles());
+
+/// Whether a range that a process shares is a mapping of this bus.
+bool is_of_bus(const NamedRange& range, const BusInfo& bus) noexcept;
+
+/// Adds the parties to a session. One that cannot be watched gets a result with its reason.
+/// Result: those that are watched.
+std::vector<Process> add_parties(HeatSession& session, std::vector<BusParty> parties);
+
+/// The last window of each result as a picture of the bus file, `columns` wide (60 at least): which
+/// parts were touched, and which were written. The two places at which a process has mapped the
+/// ring are one in the picture: a page counts as often as at the place where it was used oftener.
+std::string bus_heat_text(const std::vector<HeatResult>& results, const BusInfo& bus,
+                          std::size_t columns, bool in_colour);
+
+}  // namespace shmif::perf

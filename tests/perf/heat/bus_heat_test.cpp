@@ -1,0 +1,140 @@
+// The heat of a bus: whom it finds, and the picture.
+
+#include "perf/heat/bus_heat.hpp"
+
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+#include "bus/layout.hpp"
+#include "shmif/bus.hpp"
+#include "shmif/port.hpp"
+#include "tests/perf/heat/shared_pages.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+constexpr std::uint64_t kBusAt = 1U << 20U;
+constexpr std::uint64_t kRingBytes = 1U << 20U;
+constexpr std::uint64_t kRingAt = kBusAt + bus::kRingOffset;
+
+BusInfo small_bus() {
+  BusInfo bus;
+  bus.path = "/dev/shm/bus7";
+  bus.ring_bytes = kRingBytes;
+  bus.inode = 77;
+  bus.last = 5 * kRingBytes + kRingBytes / 2;
+  return bus;
+}
+
+HeatResult result_of(std::vector<Region> regions) {
+  HeatResult result;
+  result.process = {41, 1};
+  result.name = "rig";
+  result.provenance.precision = "page";
+  result.ranges = {{{kBusAt, kRingAt + 2 * kRingBytes}, "rx@/dev/shm/bus7", 77}};
+  result.windows = {{1.0, 2.0, 10, 0, std::move(regions)}};
+  return result;
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+TEST(BusPicture, ShowsHeaderPortsAndRingAndFoldsTheTwoPlacesOfTheRing) {
+  constexpr std::uint64_t kQuarter = kRingBytes / 4;
+  // What is read only is at the first place; the other is written through the second.
+  const auto result = result_of({
+      {kBusAt, kBusAt + 4096, 10, 10, 0},                       // the header
+      {kBusAt + 4096, kBusAt + 4096 + (128U << 10U), 5, 0, 0},  // the ports
+      {kRingAt, kRingAt + kQuarter, 10, 0, 0},                  // read only
+      {kRingAt + kRingBytes + 3 * kQuarter, kRingAt + kRingBytes * 2, 10, 10,
+       0},  // at the second place
+  });
+  // 10 of labels, 4 bars, 1 of the header, 8 of ports: 40 are the ring's.
+  const auto lines = lines_of(bus_heat_text({result}, small_bus(), 63, false));
+  ASSERT_EQ(lines.size(), 8U);
+  EXPECT_EQ(lines[1], "the last 1.0 s, 10 looks; h: the bus's header");
+  EXPECT_EQ(lines[3], "          |h|ports   |ring: 1.0 MiB, a character is 25.6 KiB  |");
+  EXPECT_EQ(lines[4].find('^'), 22U + 20U) << "half of the ring";
+  EXPECT_EQ(lines[5], "rx: rig, process 41");
+  EXPECT_EQ(lines[6], "  touched |@|++++++++|@@@@@@@@@@" + std::string(20, ' ') + "@@@@@@@@@@|");
+  EXPECT_EQ(lines[7], "  written |@|        |" + std::string(30, ' ') + "@@@@@@@@@@|");
+}
+
+TEST(BusPicture, SaysWhyAProcessWasNotMeasuredAndShowsNoZeros) {
+  HeatResult absent;
+  absent.process = {42, 0};
+  absent.name = "tx";
+  absent.reason = "it was started without SHMIF_HEAT (start it with SHMIF_HEAT=DIR)";
+  const auto lines = lines_of(bus_heat_text({absent}, small_bus(), 60, false));
+  ASSERT_EQ(lines.size(), 4U);
+  EXPECT_EQ(lines[1], "tx, process 42");
+  EXPECT_EQ(lines[2], "  not measured: it was started without SHMIF_HEAT (start it");
+  EXPECT_EQ(lines[3], "  with SHMIF_HEAT=DIR)");
+}
+
+TEST(BusPicture, OfAKernelThatDoesNotTellWritesSaysSo) {
+  auto result = result_of({{kRingAt, kRingAt + kRingBytes, 10, {}, 0}});
+  result.provenance.writes_reason = "the kernel has no asynchronous write protection (6.7)";
+  const auto lines = lines_of(bus_heat_text({result}, small_bus(), 80, false));
+  EXPECT_EQ(lines.back(),
+            "  written   not measured: the kernel has no asynchronous write protection (6.7)");
+}
+
+TEST(BusPicture, MeansTheSameInColourAndWithoutControlCharactersOfOthers) {
+  auto result = result_of({{kRingAt, kRingAt + kRingBytes, 2, 10, 0}});
+  result.name = "a\x1b[2Jb";
+  std::string coloured = bus_heat_text({result}, small_bus(), 80, true);
+  EXPECT_NE(coloured.find("\x1b[31m@"), std::string::npos);
+  EXPECT_NE(coloured.find("\x1b[32m"), std::string::npos);
+  for (const std::string code : {"\x1b[0m", "\x1b[31m", "\x1b[32m", "\x1b[33m"}) {
+    for (std::size_t at = 0; (at = coloured.find(code)) != std::string::npos;) {
+      coloured.erase(at, code.size());
+    }
+  }
+  EXPECT_EQ(coloured, bus_heat_text({result}, small_bus(), 80, false));
+  for (const std::string& line : lines_of(coloured)) EXPECT_LE(line.size(), 80U) << line;
+}
+
+TEST(BusParties, AreThePortsOfOneProcessTogetherAndOnlyThoseOfThisBus) {
+  const ClientsHere here;
+  const shmif::test::TempDir dir;
+  const std::string path = dir.file("bus0");
+  Bus::create(path, {}).value();
+  Bus::create(dir.file("other"), {}).value();
+  const auto open_port = [](const char* name) {
+    PortOptions options;
+    options.name = name;
+    return Port(options);
+  };
+  Port first = open_port("rx");
+  Port second = open_port("tx");
+  Port elsewhere = open_port("else");
+  first.attach(path).value();
+  second.attach(path).value();
+  elsewhere.attach(dir.file("other")).value();
+  const BusInfo bus = Bus::open(path).value().info();
+  auto parties = heat_parties(bus, here.folder());
+  ASSERT_EQ(parties.size(), 1U);
+  EXPECT_EQ(parties[0].pid, ::getpid());
+  if (parties[0].source) {  // or else the kernel cannot, and says why
+    EXPECT_EQ(parties[0].ports, (std::vector<std::string>{"rx", "tx"}));
+    EXPECT_EQ(parties[0].reason, "");
+  } else {
+    EXPECT_NE(parties[0].reason, "");
+  }
+  parties.clear();
+  const auto none = heat_parties(bus, dir.path());
+  ASSERT_EQ(none.size(), 1U);
+  EXPECT_EQ(none[0].source, nullptr);
+  EXPECT_EQ(none[0].ports, (std::vector<std::string>{"rx", "tx"}));
+  EXPECT_EQ(none[0].reason,
+            "it shares no access heat in " + dir.path() + " (start it with SHMIF_HEAT=DIR)");
+}
+
+}  // namespace
+}  // namespace shmif::perf::test

@@ -1,0 +1,88 @@
+// shmifctl heat: which parts of a bus each process uses.
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+
+#include "perf/heat/bus_heat.hpp"
+#include "shmif/heat_wire.hpp"
+#include "tools/common/options.hpp"
+#include "tools/common/progress.hpp"
+#include "tools/common/signals.hpp"
+#include "tools/shmifctl/commands.hpp"
+#include "tools/show/describe.hpp"
+
+namespace shmif::tools {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Ten looks in a second, and a map of all of them.
+perf::HeatOptions one_second() {
+  constexpr std::chrono::milliseconds kLook(100);
+  constexpr std::chrono::seconds kWindow(1);
+  perf::HeatOptions options;
+  options.attributes.sampling = kLook;
+  options.attributes.aggregation = kWindow;
+  options.keep_windows = 1;
+  return options;
+}
+
+/// Terminals that know no colours, and users who want none, say so.
+bool shows_colours() {
+  const char* const none = std::getenv("NO_COLOR");
+  const char* const terminal = std::getenv("TERM");
+  return ::isatty(STDOUT_FILENO) == 1 && (none == nullptr || *none == 0) && terminal != nullptr &&
+         std::string_view(terminal) != "dumb";
+}
+
+/// Until all have a window, or a signal comes.
+void watch(perf::HeatSession& session, const StopSignals& stop) {
+  while (session.is_watching() && session.windows() == 0 && !stop.stopped()) {
+    const auto left = session.step() - Clock::now();
+    stop.wait(static_cast<int>(
+        std::clamp<long>(std::chrono::ceil<std::chrono::milliseconds>(left).count(), 0, 1000)));
+  }
+  session.finish();
+}
+
+int run_bus_heat(const CommandLine& line) {
+  const Arguments args =
+      Options("heat", "PATH")
+          .about(
+              "Shows which parts of a bus each attached process used and wrote in the second that "
+              "begins now: the header, the table of ports, and the ring. '^' is where the next "
+              "frame goes. Processes take part if they were started with SHMIF_HEAT=DIR; others "
+              "are listed with the reason why they were not measured. 'shmifperf heat --bus' "
+              "prints the same as regions, over a longer time, and as JSON.")
+          .value("clients", "DIR",
+                 "what SHMIF_HEAT names where the processes run (default: $SHMIF_HEAT, or what "
+                 "their own environments say)")
+          .example("shmifctl heat /dev/shm/bus0",
+                   "after 'SHMIF_HEAT=/run/user/1000 ./rig': what the rig uses of its bus")
+          .parse(line);
+  const Bus bus = look_at(args.positional()[0]);
+  const char* const folder = std::getenv(heat::kVariable);
+  const StopSignals stop;
+  perf::HeatSession session(one_second());
+  perf::add_parties(session, perf::heat_parties(bus.info(), args.text("clients").value_or(
+                                                                folder == nullptr ? "" : folder)));
+  watch(session, stop);
+  const unsigned columns = terminal_columns();
+  constexpr unsigned kUsualColumns = 80;
+  const std::string text = perf::bus_heat_text(
+      session.results(), bus.info(), columns == 0 ? kUsualColumns : columns, shows_colours());
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  if (stop.stopped()) return kEndedBySignal + stop.signal();
+  return kDone;
+}
+
+}  // namespace
+
+const Command kBusHeatCommand{"heat", "show which parts of a bus each process uses", run_bus_heat};
+
+}  // namespace shmif::tools
