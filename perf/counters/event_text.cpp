@@ -56,6 +56,42 @@ Result<std::vector<std::string>> split_events(std::string_view text) {
   return words;
 }
 
+Result<std::vector<std::vector<std::string>>> split_event_sets(std::string_view text) {
+  std::vector<std::vector<std::string>> sets;
+  std::string others;  // all that stands outside of braces
+  const auto add = [&](std::string_view list) -> Result<void> {
+    auto words = split_events(list);
+    if (!words) return words.error();
+    sets.push_back(*std::move(words));
+    return {};
+  };
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::string_view left = text.substr(at);
+    const bool braces = left.starts_with('{');
+    const std::size_t end = braces ? left.find('}') : std::min(left.find(",{"), left.size());
+    // Behind a brace stands a comma, or nothing.
+    if (end == std::string_view::npos ||
+        (braces && end + 1 < left.size() && left[end + 1] != ',')) {
+      return wrong(quoted(text) + " has braces that do not match (as in {cycles,instructions},cs)");
+    }
+    if (braces) {
+      if (auto added = add(left.substr(1, end - 1)); !added) return added.error();
+    } else {
+      if (!others.empty()) others += ',';
+      others += left.substr(0, end);
+      if (end == 0) others += ',';  // an empty name
+    }
+    at += end + (braces ? 2 : 1);
+  }
+  if (others.find_first_of("{}") != std::string::npos) {
+    return wrong(quoted(text) + " has braces that do not match (as in {cycles,instructions},cs)");
+  }
+  if (!others.empty() || sets.empty()) {
+    if (auto added = add(others); !added) return added.error();
+  }
+  return sets;
+}
+
 Result<void> apply_modifiers(std::string_view modifiers, CounterEvent& event) {
   constexpr std::uint8_t kMostPrecise = 3;
   const auto has = [&](char letter) { return modifiers.find(letter) != std::string_view::npos; };

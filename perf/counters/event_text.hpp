@@ -17,6 +17,10 @@ namespace shmif::perf {
 /// The words of "a,cpu/b=1,c/,d": a comma between slashes separates terms, not events. Errors:
 /// Errc::bad_argument for an empty word, or a slash without its second one.
 Result<std::vector<std::string>> split_events(std::string_view text);
+/// The event sets of "a,b" (one) and "{a,b},{c},d" (three): each pair of braces makes a set, and
+/// all events outside of braces are one more, the last. Errors: as split_events(); also for braces
+/// that do not match.
+Result<std::vector<std::vector<std::string>>> split_event_sets(std::string_view text);
 
 /// Sets what "u" (user), "k" (kernel), "h" (hypervisor), "G" (guest), "H" (host), and "p", "pp" and
 /// "ppp" (precise) say. Without one of u, k, h, all three are counted. Errors: Errc::bad_argument.

@@ -44,6 +44,12 @@ void events(Bytes bytes) {
   const auto words = perf::split_events(text);
   const auto all = names.find_all(text);
   require(words || !all, "events of a list that cannot be split");
+  if (const auto sets = perf::split_event_sets(text)) {
+    for (const auto& set : *sets) {
+      require(!set.empty(), "an event set without events");
+      for (const auto& word : set) require(!word.empty(), "an event without a name");
+    }
+  }
   if (!words) return;
   bool found = true;
   for (const std::string& word : *words) {

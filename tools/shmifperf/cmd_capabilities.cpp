@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.hpp"
+#include "perf/counters/counters_capabilities.hpp"
 #include "perf/heat/session.hpp"
 #include "perf/membw/capabilities.hpp"
 #include "perf/report/table.hpp"
@@ -26,6 +27,7 @@ using perf::KernelFiles;
 /// A row for each instrument, in the order in which they are listed.
 constexpr std::array kInstruments = {
     &perf::why_capabilities,
+    &perf::counters_capabilities,
     &perf::heat_capabilities,
     &perf::membw_capabilities,
 };

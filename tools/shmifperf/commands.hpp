@@ -17,6 +17,7 @@ extern const Command kOptionsCommand;
 extern const Command kReportCommand;
 extern const Command kRunCommand;
 extern const Command kServerCommand;
+extern const Command kStatCommand;
 extern const Command kWhyCommand;
 
 /// If `words` contain "--help=NAME" or fio's "--cmdhelp[=NAME]": what 'shmifperf options NAME'

@@ -16,7 +16,7 @@ namespace {
 // In alphabetical order.
 constexpr std::array kCommands = {
     &kCapabilitiesCommand, &kCompareCommand, &kHeatCommand,   &kMembwCommand, &kOptionsCommand,
-    &kReportCommand,       &kRunCommand,     &kServerCommand, &kWhyCommand,
+    &kReportCommand,       &kRunCommand,     &kServerCommand, &kStatCommand,  &kWhyCommand,
 };
 
 constexpr Program kProgram{

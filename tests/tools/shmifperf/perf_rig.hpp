@@ -1,6 +1,8 @@
 #pragma once
 // shmifperf run, started by tests that look at what it says.
 
+#include <sys/syscall.h>
+
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -40,6 +42,15 @@ inline std::string text_of_file(const std::string& path) {
   std::ostringstream text;
   text << std::ifstream(path).rdbuf();
   return text.str();
+}
+
+/// The process sleeps in poll(2): an instrument that watches others does so when it has begun.
+inline bool sleeps_in_poll(pid_t pid) {
+  const std::string call = text_of_file("/proc/" + std::to_string(pid) + "/syscall");
+#ifdef SYS_poll
+  if (call.starts_with(std::to_string(SYS_poll) + ' ')) return true;
+#endif
+  return call.starts_with(std::to_string(SYS_ppoll) + ' ');
 }
 
 inline Json json_of_file(const std::string& path) {

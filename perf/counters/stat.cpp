@@ -1,0 +1,276 @@
+#include "perf/counters/stat.hpp"
+
+#include <linux/perf_event.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "perf/counters/event_text.hpp"
+
+namespace shmif::perf {
+namespace {
+
+void refuse(StatEvent& event, const Refusal& refusal) {
+  switch (refusal.state) {
+    case Refusal::State::not_supported: event.state = "not supported"; break;
+    case Refusal::State::not_permitted: event.state = "not permitted"; break;
+    case Refusal::State::failed: event.state = "failed"; break;
+  }
+  event.reason = refusal.reason;
+  event.enable_with = refusal.enable_with;
+}
+
+/// Whether the event also happens in user space. A switch between threads does not, so without the
+/// kernel its count would always be 0.
+bool happens_in_user_space(const CounterEvent& event) {
+  if (event.type == PERF_TYPE_TRACEPOINT) return false;
+  return event.type != PERF_TYPE_SOFTWARE || (event.config != PERF_COUNT_SW_CONTEXT_SWITCHES &&
+                                              event.config != PERF_COUNT_SW_CPU_MIGRATIONS &&
+                                              event.config != PERF_COUNT_SW_CGROUP_SWITCHES);
+}
+
+const StatEvent* measured(const StatResult& result, std::string_view name) {
+  const auto found = std::ranges::find_if(result.events, [&](const StatEvent& each) {
+    return std::string_view(each.name).substr(0, each.name.find(':')) == name && each.value;
+  });
+  return found == result.events.end() ? nullptr : &*found;
+}
+
+Result<StatEvent> found_event(const EventNames& names, const std::string& word, unsigned set) {
+  StatEvent event{word, set};
+  auto found = names.find(word);
+  if (found) {
+    event.unit = found->unit;
+    event.source = found->source;
+    event.event = *std::move(found);
+    return event;
+  }
+  const std::error_code code = found.error().code;
+  const bool refused =
+      code == std::errc::permission_denied || code == std::errc::operation_not_permitted;
+  if (!refused && code != make_error_code(Errc::not_supported)) return std::move(found).error();
+  event.state = refused ? "not permitted" : "not supported";
+  event.reason = found.error().message;
+  if (refused) event.enable_with = "root";
+  return event;
+}
+
+}  // namespace
+
+Result<std::vector<StatEvent>> find_stat_events(const EventNames& names,
+                                                std::span<const std::string> lists) {
+  std::vector<StatEvent> events;
+  unsigned set = 0;
+  for (const std::string& list : lists) {
+    const auto sets = split_event_sets(list);
+    if (!sets) return sets.error();
+    for (const std::vector<std::string>& words : *sets) {
+      for (const std::string& word : words) {
+        auto each = found_event(names, word, set);
+        if (!each) return std::move(each).error();
+        events.push_back(*std::move(each));
+      }
+      ++set;
+    }
+  }
+  return events;
+}
+
+/// Puts all events that can still be counted into a session without any.
+Result<void> StatRun::program(CounterSession& session) {
+  std::vector<EventSetup> setups;
+  std::vector<SetSetup> sets;
+  counted_.clear();
+  set_ids_.clear();
+  for (std::size_t at = 0; at < events_.size(); ++at) {
+    const StatEvent& each = events_[at];
+    if (!each.event || !each.state.empty()) continue;
+    if (set_ids_.empty() || set_ids_.back() != each.set) {
+      sets.push_back({static_cast<unsigned>(set_ids_.size()), options_.turn});
+      set_ids_.push_back(each.set);
+    }
+    setups.push_back({*each.event, sets.back().id});
+    counted_.push_back(at);
+  }
+  if (auto made = session.create_sets(sets); !made) return made;
+  auto programmed = session.program(setups);
+  return programmed ? Result<void>() : Result<void>(programmed.error());
+}
+
+/// Whether this failure of a load is told as the reason of events, so that it can be tried again.
+bool StatRun::take_refusal(const Error& error, const std::optional<VectorFault>& fault) {
+  const int number = fault ? fault->number : error.code.value();
+  const bool denied = number == EACCES || number == EPERM;
+  if (!fault) {
+    // Not even the session's own clock: a container may forbid all of them.
+    const bool all = error.code.category() == std::generic_category() &&
+                     (denied || number == ENOSYS) && !counted_.empty();
+    for (const std::size_t at : counted_) {
+      if (all) refuse(events_[at], explain_refusal(number, *events_[at].event));
+    }
+    return all;
+  }
+  if (number == ESRCH || number == EMFILE) return false;
+  StatEvent& refused = events_[counted_[fault->element]];
+  if (denied && !refused.event->exclude_kernel && happens_in_user_space(*refused.event)) {
+    refused.event->exclude_kernel = true;
+    refused.event->exclude_hypervisor = true;
+    refused.source += ", in user space only (kernel.perf_event_paranoid)";
+  } else {
+    refuse(refused, explain_refusal(number, *refused.event));
+  }
+  return true;
+}
+
+/// Result: false if events were refused, so it has to be tried again without.
+Result<bool> StatRun::load_one(TaskId process, KernelCounters& kernel) {
+  CounterSession session({.group = options_.group}, kernel);
+  if (auto programmed = program(session); !programmed) return std::move(programmed).error();
+  if (counted_.empty()) return true;
+  CounterTarget target = CounterTarget::process(process);
+  target.on_exec = options_.on_exec;
+  std::optional<VectorFault> fault;
+  if (auto loaded = session.load(target, &fault); !loaded) {
+    if (!take_refusal(loaded.error(), fault)) return std::move(loaded).error();
+    return false;
+  }
+  sessions_.push_back(std::move(session));
+  return true;
+}
+
+Result<void> StatRun::load(std::span<const TaskId> processes, KernelCounters& kernel) {
+  for (std::size_t at = 0; at < processes.size();) {
+    auto loaded = load_one(processes[at], kernel);
+    if (!loaded) return std::move(loaded).error();
+    if (*loaded) {
+      ++at;
+      continue;
+    }
+    // All sessions have the same events.
+    sessions_.clear();
+    at = 0;
+  }
+  return {};
+}
+
+Result<StatRun> StatRun::start(std::vector<StatEvent> events, std::span<const TaskId> processes,
+                               const StatOptions& options, KernelCounters& kernel) {
+  StatRun run;
+  run.options_ = options;
+  run.events_ = std::move(events);
+  if (processes.size() > 1) {
+    for (StatEvent& each : run.events_) {
+      if (!each.event || each.event->cpus.empty()) continue;
+      each.state = "not supported";
+      each.reason = "it counts for whole CPUs, so one process has to be named and not several";
+    }
+  }
+  if (auto loaded = run.load(processes, kernel); !loaded) return std::move(loaded).error();
+  run.begin_ = std::chrono::steady_clock::now();
+  for (CounterSession& session : run.sessions_) {
+    auto started = session.start();
+    // A target that has ended already is found out at the end.
+    if (!started && session.state() != SessionState::ended) return std::move(started).error();
+  }
+  return run;
+}
+
+Result<void> StatRun::add_values(CounterSession& session, StatResult& result) {
+  std::vector<Reading> readings(counted_.size());
+  for (std::size_t at = 0; at < readings.size(); ++at) readings[at].event = at;
+  const bool stop = options_.stop_target && session.state() == SessionState::started;
+  if (auto read = session.read(readings, stop); !read) return read;
+  const auto clock = session.clock_ns();
+  if (!clock) return clock.error();
+  result.clock_ns += *clock;
+  for (std::size_t at = 0; at < counted_.size(); ++at) {
+    StatEvent& each = result.events[counted_[at]];
+    const Reading& reading = readings[at];
+    result.one_instant = result.one_instant && reading.one_instant;
+    // With several sets, an event is to count all the time, and its set has turns only.
+    const std::uint64_t enabled = set_ids_.size() > 1 ? *clock : reading.enabled_ns;
+    each.enabled_ns = each.enabled_ns.value_or(0) + enabled;
+    each.running_ns = each.running_ns.value_or(0) + reading.running_ns;
+    if (!reading.scaled) continue;
+    each.scaled = each.scaled || reading.running_ns < enabled;
+    each.value = each.value.value_or(0) + *reading.scaled * each.event->scale;
+  }
+  return {};
+}
+
+/// How often each set had its turn, and for how long, in all sessions together.
+void StatRun::add_sets(StatResult& result) {
+  if (set_ids_.size() < 2) return;
+  for (const unsigned id : set_ids_) result.sets.push_back({id});
+  for (CounterSession& session : sessions_) {
+    std::vector<SetQuery> queries(set_ids_.size());
+    for (unsigned id = 0; id < queries.size(); ++id) queries[id].id = id;
+    if (!session.query_sets(queries)) continue;
+    for (std::size_t at = 0; at < queries.size(); ++at) {
+      result.sets[at].events = queries[at].events;
+      result.sets[at].activations += queries[at].activations;
+      result.sets[at].active_ns += queries[at].active_ns;
+    }
+  }
+}
+
+Result<StatResult> StatRun::finish() {
+  StatResult result;
+  result.events = events_;
+  result.one_instant = true;
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin_;
+  result.elapsed_s = elapsed.count();
+  for (CounterSession& session : sessions_) {
+    if (!options_.stop_target && session.state() == SessionState::started) (void)session.stop();
+    if (auto added = add_values(session, result); !added) return std::move(added).error();
+  }
+  add_sets(result);
+  for (StatEvent& each : result.events) {
+    if (each.value || !each.state.empty()) continue;
+    each.state = "not counted";
+    each.reason = each.enabled_ns.value_or(0) == 0
+                      ? "the target did not run while the event was to count"
+                  : set_ids_.size() > 1 ? "its event set had no turn while the target ran"
+                                        : "other events had the counters all the time";
+  }
+  result.derived = derived_figures(result);
+  return result;
+}
+
+std::vector<DerivedFigure> derived_figures(const StatResult& result) {
+  struct Ratio {
+    const char* name;
+    const char* above;
+    const char* below;
+    double factor;
+    const char* unit;
+  };
+  constexpr double kPercent = 100;
+  constexpr std::array kRatios = {
+      Ratio{"instructions per cycle", "instructions", "cycles", 1, ""},
+      Ratio{"cache misses of references", "cache-misses", "cache-references", kPercent, "%"},
+      Ratio{"branch misses of branches", "branch-misses", "branches", kPercent, "%"},
+      Ratio{"stalled cycles, front end", "stalled-cycles-frontend", "cycles", kPercent, "%"},
+      Ratio{"stalled cycles, back end", "stalled-cycles-backend", "cycles", kPercent, "%"},
+  };
+  std::vector<DerivedFigure> figures;
+  constexpr double kNsPerS = 1e9;
+  const StatEvent* const clock = measured(result, "task-clock");
+  if (clock != nullptr && result.elapsed_s > 0) {
+    figures.push_back({"CPUs used", *clock->value / kNsPerS / result.elapsed_s, ""});
+  }
+  for (const Ratio& ratio : kRatios) {
+    const StatEvent* const above = measured(result, ratio.above);
+    const StatEvent* const below = measured(result, ratio.below);
+    if (above == nullptr || below == nullptr || *below->value <= 0) continue;
+    figures.push_back({ratio.name, *above->value / *below->value * ratio.factor, ratio.unit});
+  }
+  const StatEvent* const cycles = measured(result, "cycles");
+  if (cycles != nullptr && clock != nullptr && *clock->value > 0) {
+    figures.push_back({"cycles per ns", *cycles->value / *clock->value, "GHz"});
+  }
+  return figures;
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,17 @@
+#pragma once
+// What was counted and sampled, as text and as JSON.
+
+#include <string>
+
+#include "perf/counters/stat.hpp"
+
+namespace shmif::perf {
+
+/// A table of the events, then what follows from them, then why others could not be counted.
+/// `width`: as for Table::text().
+std::string stat_text(const StatResult& result, std::size_t width = 0);
+/// `events[]` of {name, value, unit, scaled, enabled_ns, running_ns, source, reason}, `derived[]`,
+/// `sets[]`, `elapsed_s`, `clock_ns`, `one_instant` and `partial`; with a final newline.
+std::string stat_json(const StatResult& result);
+
+}  // namespace shmif::perf

@@ -1,0 +1,140 @@
+// shmifperf stat, as people run it.
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+
+#include "tests/support/eventually.hpp"
+#include "tests/support/temp_dir.hpp"
+#include "tests/tools/shmifperf/perf_rig.hpp"
+
+namespace shmif::test {
+namespace {
+
+/// The event of this name in the JSON of stat.
+Json event_in(const Json& json, const std::string& name) {
+  for (const Json& each : json["events"]) {
+    if (each["name"] == name) return each;
+  }
+  return {};
+}
+Json parsed(const ToolResult& result) {
+  return Json::parse(result.out, nullptr, false);
+}
+
+TEST(StatCommand, CountsTheUsualEventsAndSaysOfEachOtherWhyNot) {
+  const TempDir dir;
+  const std::string path = dir.file("stat.json");
+  const ToolResult result =
+      shmifperf({"stat", "--json", "-o", path, "--", "sh", "-c", "echo hello; exit 7"});
+  EXPECT_EQ(result.status, 7) << "the exit code of the program";
+  EXPECT_EQ(result.out, "hello\n");
+  const Json json = json_of_file(path);
+  ASSERT_EQ(json["events"].size(), 6U) << json;
+  for (const Json& each : json["events"]) {
+    EXPECT_EQ(each.size(), 8U) << each;
+    EXPECT_EQ(each["value"].is_null(), each["reason"] != "") << each;
+    EXPECT_NE(each["source"], "");
+    EXPECT_FALSE(each["scaled"]);
+    if (each["value"].is_null()) continue;
+    EXPECT_GT(each["enabled_ns"], 0);
+    EXPECT_EQ(each["enabled_ns"], each["running_ns"]);
+  }
+  EXPECT_GT(event_in(json, "task-clock")["value"], 0);
+  EXPECT_EQ(event_in(json, "task-clock")["unit"], "ns");
+  EXPECT_GT(event_in(json, "page-faults")["value"], 0);
+  EXPECT_EQ(json["partial"], false);
+  EXPECT_EQ(json["one_instant"], true);
+}
+
+TEST(StatCommand, PrintsATable) {
+  const ToolResult result = shmifperf({"stat", "-e", "page-faults:u,task-clock:u", "--", "true"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  const auto lines = lines_of(result.out);
+  ASSERT_GE(lines.size(), 4U) << result.out;
+  EXPECT_EQ(lines[0].find("Counted for 0."), 0U);
+  EXPECT_EQ(lines[2].find("  page-faults:u "), 0U);
+  EXPECT_EQ(lines[3].find("  task-clock:u "), 0U);
+}
+
+TEST(StatCommand, LetsEventSetsTakeTurns) {
+  const ToolResult result =
+      shmifperf({"stat", "--json", "--turn", "1ms", "-e", "{task-clock:u},{page-faults:u}", "-e",
+                 "minor-faults:u", "--", SHMIF_KNOWN_LOAD, "burn", "300"});
+  const Json json = parsed(result);
+  ASSERT_EQ(json["sets"].size(), 3U) << result.out << result.err;
+  for (const Json& each : json["sets"]) EXPECT_GE(each["activations"], 2) << each;
+  const Json clock = event_in(json, "task-clock:u");
+  EXPECT_EQ(clock["scaled"], true);
+  EXPECT_LT(clock["running_ns"], clock["enabled_ns"]);
+  const double whole = json["clock_ns"];
+  EXPECT_NEAR(clock["value"].get<double>(), whole, 0.05 * whole);
+}
+
+TEST(StatCommand, AfterASignalPrintsWhatItHasAndEndsTheProgram) {
+  for (const int signal : {SIGINT, SIGTERM}) {
+    Tool tool(shmifperf_words(
+        {"stat", "--json", "-e", "page-faults:u", "--", "sh", "-c", "echo begun >&2; sleep 60"}));
+    ASSERT_TRUE(tool.wait_for("begun"));
+    tool.signal(signal);
+    const ToolResult result = tool.finish();
+    EXPECT_EQ(result.status, 128 + signal);
+    const Json json = parsed(result);
+    EXPECT_EQ(json["partial"], true) << result.out;
+    EXPECT_GT(event_in(json, "page-faults:u")["value"], 0);
+  }
+}
+
+TEST(StatCommand, ReadsAProcessThatRunsAtOneInstantAndLeavesItRunning) {
+  Tool load({SHMIF_KNOWN_LOAD, "burn", "60000", "threads", "2"});
+  const std::string pid = std::to_string(load.pid());
+  const auto counted = [&](const Words& options) {
+    Words words{"stat", "--json", "-e", "task-clock:u", "-p", pid};
+    words.insert(words.end(), options.begin(), options.end());
+    Tool tool(shmifperf_words(words));
+    EXPECT_TRUE(eventually([&] { return sleeps_in_poll(tool.pid()); }));
+    tool.signal(SIGINT);
+    return parsed(tool.finish());
+  };
+  const Json stopped = counted({"--stop-target"});
+  EXPECT_EQ(stopped["one_instant"], true) << stopped;
+  EXPECT_EQ(counted({})["one_instant"], true) << "the counters had stopped";
+  EXPECT_EQ(::kill(load.pid(), 0), 0);
+  EXPECT_NE(text_of_file("/proc/" + pid + "/status").find("TracerPid:\t0\n"), std::string::npos);
+}
+
+TEST(StatCommand, SaysWhyItCannotStart) {
+  const ToolResult none = shmifperf({"stat", "--", "/nonexistent/program"});
+  EXPECT_EQ(none.status, 127);
+  EXPECT_EQ(none.out, "");
+  struct Case {
+    Words options;
+    std::string says;
+  };
+  for (const Case& each : {Case{{"-e", "task-clocks", "--", "true"}, "did you mean task-clock?"},
+                           Case{{"-e", "{cs", "--", "true"}, "braces that do not match"},
+                           Case{{"--turn", "1us", "--", "true"}, "--turn: it must be 1ms to 60s"},
+                           Case{{"-p", "1x"}, "\"1x\" is not the number of a process"},
+                           Case{{}, "nothing to watch"}}) {
+    Words words{"stat"};
+    words.insert(words.end(), each.options.begin(), each.options.end());
+    const ToolResult result = shmifperf(words);
+    EXPECT_EQ(result.status, 2) << each.says;
+    EXPECT_NE(result.err.find(each.says), std::string::npos) << result.err;
+  }
+}
+
+TEST(StatCommand, FindsPmusAndTracepointsBelowADirectory) {
+  const TempDir dir;  // a machine without any
+  const ToolResult result =
+      shmifperf({"stat", "--json", "--sysroot", dir.path(), "-e",
+                 "uncore_imc_0/cas_count_read/,sched:sched_switch", "--", "true"});
+  EXPECT_EQ(result.status, 0) << result.err;
+  for (const Json& each : parsed(result)["events"]) {
+    EXPECT_TRUE(each["value"].is_null()) << each;
+    EXPECT_EQ(each["reason"].get<std::string>().find("not supported: "), 0U) << each;
+  }
+}
+
+}  // namespace
+}  // namespace shmif::test
