@@ -192,10 +192,19 @@ void HeatSession::search(Target& target) {
 }
 
 HeatSession::Clock::time_point HeatSession::step() {
+  // A costly look is followed by a long rest, in which the process can end.
+  constexpr std::chrono::milliseconds kEndCheck(100);
   auto next = Clock::time_point::max();
   for (const auto& target : targets_) {
     if (target->may_take_part_yet && Clock::now() >= target->next_search) search(*target);
     if (target->source && Clock::now() >= target->next_sample) sample(*target);
+    if (target->source && target->next_sample > Clock::now() + kEndCheck) {
+      if (!is_alive(target->process, options_.files)) {
+        stop(*target, Error::from_errno(ESRCH, "cannot watch it"));
+      } else {
+        next = std::min(next, Clock::now() + kEndCheck);
+      }
+    }
     if (target->source) next = std::min(next, target->next_sample);
     if (target->may_take_part_yet) next = std::min(next, target->next_search);
   }

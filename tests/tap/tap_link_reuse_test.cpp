@@ -9,6 +9,7 @@
 
 #include "tap/netlink.hpp"
 #include "tap/tap_link.hpp"
+#include "tests/support/eventually.hpp"
 #include "tests/support/frames.hpp"
 #include "tests/tap/packet_peer.hpp"
 #include "tests/tap/tap_rig.hpp"
@@ -83,6 +84,12 @@ TEST_F(TapReuse, WhatTheDeviceHasNoRoomForIsDroppedAndCountedAsThat) {
            {"ip", "link", "set", "br0", "up"}}) {
     const Outcome done = run(space_, command);
     if (done.status != 0) GTEST_SKIP() << command[1] << ' ' << command[2] << ": " << done.output;
+  }
+  for (const char* port : {"tap0", "slow0"}) {
+    ASSERT_TRUE(shmif::test::eventually([&] {
+      const Outcome shown = run(space_, {"ip", "-d", "link", "show", "dev", port});
+      return shown.output.find(" state forwarding ") != std::string::npos;
+    })) << port;
   }
   int room = 1;
   ASSERT_EQ(::ioctl(link.descriptor(), TUNSETSNDBUF, &room), 0);

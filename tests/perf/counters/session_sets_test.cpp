@@ -143,8 +143,7 @@ TEST_F(ScriptedSets, SwitchAtAnOverflowOfTheirEvent) {
 
 TEST_F(ScriptedSets, GoBackToTheOldSetIfTheNewOneCannotCount) {
   start_three_sets();
-  int asked = 0;
-  kernel.before = [&](KernelCall call, int /*nth*/) {
+  kernel.before = [asked = 0](KernelCall call, int /*nth*/) mutable {
     return call == KernelCall::control && ++asked == 2 ? -ENOSPC : 0;
   };
   EXPECT_EQ(session.switch_set().error().message,

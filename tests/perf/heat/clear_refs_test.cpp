@@ -7,6 +7,7 @@
 
 #include <csignal>
 #include <fstream>
+#include <thread>
 
 #include "perf/heat/session.hpp"
 #include "perf/heat/source.hpp"
@@ -140,6 +141,39 @@ TEST(HeatOfAnyProcess, IsKeptWhenItEnds) {
   EXPECT_TRUE(result.has_ended);
   EXPECT_EQ(result.reason, "the process has ended");
   EXPECT_FALSE(result.windows.empty());
+}
+
+/// A source whose looks are so costly that it rests for half a minute after each.
+class SlowSource : public HeatSource {
+ public:
+  const HeatProvenance& provenance() const noexcept override { return provenance_; }
+  Looking looking() const noexcept override { return Looking{}; }
+  bool grows_with_target() const noexcept override { return true; }
+  Result<std::vector<NamedRange>> ranges() override {
+    return std::vector{NamedRange{{page_bytes(), 2 * page_bytes()}, "a page"}};
+  }
+  Result<void> forget(Regions& /*regions*/) override {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    return {};
+  }
+  Result<void> look(Regions& /*regions*/) override { return {}; }
+
+ private:
+  HeatProvenance provenance_;
+};
+
+TEST(HeatOfAnyProcess, IsNotTakenForAliveUntilTheNextCostlyLook) {
+  Toucher child;
+  const HeatOptions options;
+  HeatSession session(options);
+  session.add(Process::open(child.pid).value(), std::make_unique<SlowSource>());
+  const auto next = session.step();
+  EXPECT_LT(next - HeatSession::Clock::now(), std::chrono::seconds(1)) << "the look is in 30 s";
+  EXPECT_TRUE(session.is_watching());
+  child.end();
+  session.step();
+  EXPECT_FALSE(session.is_watching());
+  EXPECT_EQ(session.results()[0].reason, "the process has ended");
 }
 
 TEST(HeatOfAnyProcess, ThatMustNotBeWatchedIsAReason) {
