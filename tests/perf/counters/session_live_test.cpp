@@ -30,7 +30,7 @@ CounterEvent software(std::uint64_t config) {
 }
 
 /// Pages that cost one fault each. AddressSanitizer would touch pages of its own.
-[[gnu::no_sanitize("address")]] void touch(std::size_t pages) {
+[[gnu::no_sanitize_address]] void touch(std::size_t pages) {
   constexpr std::size_t kPage = 4096;
   void* const memory =
       ::mmap(nullptr, kPage * pages, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
