@@ -3,7 +3,8 @@
 // leads. The session asks it, docs/instruments.md shows it, and a test walks all of it.
 //
 // A call is tested in this order: is there a session at all (bad_session); has the session ended or
-// is it closed (invalid); what this table says of the other states; then where the target runs.
+// is it closed (invalid); what this table says of the other states; then, for load(), whether the
+// target is there.
 
 #include <array>
 #include <cstddef>

@@ -102,7 +102,8 @@ std::string list_of_engines() {
 const std::vector<CategoryInfo>& option_categories() {
   static const std::vector<CategoryInfo> all{
       {OptionCategory::job, "job", "The job itself",
-       "A job is an emulated host, or several equal ones (numjobs). Jobs start together, unless "
+       "A job sends, receives or returns frames; numjobs makes copies of it. Jobs start together, "
+       "unless "
        "stonewall, wait_for or start_delay say otherwise."},
       {OptionCategory::traffic, "traffic", "Traffic",
        "What a job sends, to whom, and how fast. Options with a value for each direction are "

@@ -81,7 +81,8 @@ void add_output_rows(Rows& rows) {
       one_of(&R::eta,
              {{"auto", R::Eta::automatic}, {"always", R::Eta::always}, {"never", R::Eta::never}},
              "WHEN"),
-      "When to show a line of progress for each group: auto, on a terminal only; always, which "
+      "When to show a line of progress for each group of jobs: auto, on a terminal only; always, "
+      "which "
       "prints plain lines where there is no terminal; or never.");
   rows.add("json-stream", client_only, yes_or_no(&R::json_stream),
            "Prints one JSON object, on its own line, every --status-interval (every second if that "
@@ -93,25 +94,28 @@ void add_output_rows(Rows& rows) {
   rows.add("metrics", client_only, metrics_address(),
            "Serves the figures for Prometheus at http://ADDRESS/metrics while the run lasts. Port "
            "0 is any free port. Everyone who reaches that address can read them.");
-  rows.add("aux-path", needs_directory, text(&R::aux_path, "PATH", "a directory"),
-           "The directory for logs, saved verification states, and the output of exec_prerun and "
-           "exec_postrun.",
-           "the current directory");
+  rows.add(
+      "aux-path", needs_directory, text(&R::aux_path, "PATH", "a directory"),
+      "The directory for logs, for the states that verify_state_save saves, and for the output "
+      "of exec_prerun and exec_postrun.",
+      "the current directory");
 }
 
 void add_trigger_rows(Rows& rows) {
   rows.add(
       "trigger-file", needs_directory, text(&R::trigger_file, "PATH", "the path of a file"),
-      "When this file appears, the trigger fires: all jobs stop, their verification states are "
-      "saved, and then the program of --trigger runs. The file is removed. The trigger fires "
+      "When this file appears, the trigger fires: all jobs stop and save their states (as with "
+      "verify_state_save), and then the program of --trigger runs. The file is removed. The "
+      "trigger fires "
       "once, whichever of the trigger options is the first.");
   rows.add("trigger-timeout", saves_state,
            time(&R::trigger_timeout, TimeUnit::seconds, 0ns, 365 * 24h),
            "Fires the trigger when this time has passed since the first jobs began; 0 is never.",
            "0, never");
-  rows.add("trigger-match", saves_state,
-           text(&R::trigger_match, "FILTER", "a filter of pcap-filter(7)"),
-           "Fires the trigger when a job receives a frame that passes the filter.");
+  rows.add(
+      "trigger-match", saves_state, text(&R::trigger_match, "FILTER", "a filter of pcap-filter(7)"),
+      "Fires the trigger when a job receives a frame that matches FILTER, an expression as for "
+      "tcpdump: see pcap-filter(7).");
   rows.add("trigger trigger-command", needs_exec, command(&R::trigger_command),
            "The program to run after the trigger has fired and all jobs have ended.");
 }
@@ -128,10 +132,11 @@ void add_run_rows(std::vector<OptionRow>& into) {
            "Goes on without the jobs that cannot start; the run still exits 1.");
   rows.add("startup_batch_timeout", allowed,
            time(&R::startup_batch_timeout, TimeUnit::seconds, 1ms, 1h),
-           "For jobs that start together: the longest time between one job getting ready (devices, "
-           "buffers, exec_prerun) and the next. Jobs that are not ready by then fail.");
+           "Jobs that start together wait for each other: if no further job becomes ready for this "
+           "time, those that are not ready fail. To become ready, a job opens its devices, fills "
+           "its buffers and runs exec_prerun.");
   rows.add("stuck_timeout", allowed, time(&R::stuck_timeout, TimeUnit::seconds, 1ms, 24h),
-           "How long a job may take to end after it was told to stop. Then it is killed, and has "
+           "Kills a job that still runs this long after it should have ended. The job has then "
            "failed.");
   add_trigger_rows(rows);
 }

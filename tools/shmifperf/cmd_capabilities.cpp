@@ -74,10 +74,10 @@ int run_capabilities(const CommandLine& line) {
   const Arguments args =
       Options("capabilities", "")
           .about(
-              "Lists what the instruments can measure on this machine for this user: what is "
-              "supported, not supported or not permitted, why, and what would change that.")
+              "For each instrument (why, stat, heat, membw): says whether this machine supports it "
+              "and permits it to this user; if not, why not, and how to change that.")
           .words(0, 0)
-          .value("sysroot", "DIR", "read the kernel's files below this directory (default: /)")
+          .value("sysroot", "DIR", "read /proc and /sys below this directory (default: /)")
           .flag("json", "print JSON, for scripts")
           .example("shmifperf capabilities", "a table")
           .example(

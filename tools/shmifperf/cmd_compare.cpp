@@ -28,10 +28,15 @@ int run_compare(const CommandLine& line) {
           .about(
               "Compares two results that 'shmifperf run' wrote as json or json+ (see "
               "--output-format). It compares the rates, losses and latencies of each job that is "
-              "in both. It applies Welch's t-test to the repetitions of the run, or to its "
-              "intervals if --repeat was not given. Exits 1 if a figure became worse by more than "
-              "its threshold, and not by chance, or if AFTER lacks a job of BEFORE, or a job that "
-              "passed in BEFORE failed in AFTER. One of the files may be -, standard input.")
+              "in both. It applies Welch's t-test to the repetitions of the run (--repeat). If "
+              "there "
+              "are none, it applies the test to the intervals of the result, which are 100 ms or "
+              "1 s long. Exits 1 in four cases: a figure became worse by more than the threshold, "
+              "and not by chance; AFTER lacks a job of BEFORE; a job passed in BEFORE and failed "
+              "in "
+              "AFTER; a search found a rate in BEFORE and none in AFTER. One of the files may be "
+              "-, "
+              "standard input.")
           .words(2, 2)
           .value("threshold", "SHARE", "how much worse is too much (default: 5%)")
           .value("loss-threshold", "SHARE",

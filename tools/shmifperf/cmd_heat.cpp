@@ -156,25 +156,32 @@ int watch_heat(const Arguments& args) {
 }
 
 Options heat_command_line() {
-  Options options("heat", Watched::kSynopsis);
+  Options options("heat", "(-p PID[,PID]... | --bus PATH | -- PROGRAM [ARGUMENT]...)");
   options.about(
-      "Shows which addresses of a process are accessed, how often, and for how long they have been "
-      "so. Of programs that use the library and are started with SHMIF_HEAT=DIR it knows each page "
-      "of the bus, and what was written. Of others it knows whether a mapping as a whole was "
-      "accessed, and asks no oftener than takes 1 % of a CPU.");
+      "Shows which addresses of a process are accessed, how often, and for how many windows they "
+      "have been accessed about as often. For a program that uses the library and was started with "
+      "SHMIF_HEAT=DIR, it tells which pages of the bus the program accessed and wrote. For other "
+      "programs, it tells only which mappings they accessed. It asks the kernel for this so rarely "
+      "that this takes at most 1 % of a CPU.");
   Watched::describe(options);
-  options.value("bus", "PATH", "watch all processes that are attached to this bus and take part")
+  options
+      .value("bus", "PATH",
+             "watch the processes that are attached to this bus and were started with SHMIF_HEAT")
       .value("attrs", "S,A,U,MIN,MAX",
-             "sampling, aggregation and update interval, in microseconds or with a unit; the "
-             "fewest and the most regions (default: 5000,100000,1000000,10,1000)")
+             "how often to check for accesses (sampling), how long a window is (aggregation), and "
+             "how often to read the list of mappings (update), in microseconds or with a unit; the "
+             "fewest and the most regions, which are neighbouring pages that are accessed about "
+             "equally often (default: 5000,100000,1000000,10,1000)")
       .value("windows", "N", "end after N windows (aggregation intervals), and end the program")
       .value("backend", "NAME",
-             "where accesses are learned from: client, clear_refs, or auto, which takes the first "
-             "if the process takes part (default: auto)")
+             "who tells the accesses: client, the process itself (SHMIF_HEAT), by page; "
+             "clear_refs, the kernel, by mapping; auto, client if the process offers it, or else "
+             "clear_refs (default: auto)")
       .value("clients", "DIR",
-             "what SHMIF_HEAT names where the processes run (default: $SHMIF_HEAT; with --bus, if "
-             "that is not set, what their own environments say)")
-      .value("sysroot", "DIR", "read the kernel's files below this directory (default: /)")
+             "the directory that SHMIF_HEAT names in the watched processes, by its path here "
+             "(default: $SHMIF_HEAT; with --bus, if that is not set, what their own environments "
+             "say)")
+      .value("sysroot", "DIR", "read /proc and /sys below this directory (default: /)")
       .flag("json", "print JSON, for scripts")
       .example("shmifperf heat -p 1234 --windows 50 --json", "50 windows of 100 ms")
       .example("shmifperf heat --bus /dev/shm/bus0 --windows 10", "the programs on a bus")

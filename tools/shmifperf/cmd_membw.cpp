@@ -32,31 +32,36 @@ constexpr std::uint64_t kMostSamples = 1'000'000;
 constexpr std::size_t kSamplesOfLoad = 5;
 
 Options describe_membw() {
-  Options options("membw", "[-p PID[,PID]... | --load fill] [-- PROGRAM [ARGUMENT]...]");
+  Options options("membw", "[-p PID[,PID]... | --load fill | -- PROGRAM [ARGUMENT]...]");
   options.about(
       "Measures memory bandwidth: by the counters of the memory controllers (pmu), by the "
       "monitoring of the resctrl file system (resctrl), and by what software copied (software). A "
       "source that this machine does not have is listed with the reason. Without processes, a "
-      "program or a load, it measures the whole machine. The first sample is dropped.");
+      "program or a load, it measures the whole machine. It drops the first sample.");
   MembwTarget::describe(options);
   options
       .repeatable("source", "SOURCE", "only this source: pmu, resctrl or software (default: all)")
-      .flag("compare", "compare the sources that count the same bytes")
-      .value("report", "WHAT", "compare by reads, writes or total (default: total)")
+      .flag("compare", "compare each pair of sources, and say whether they agree")
+      .value("report", "WHAT",
+             "with --compare: compare the reads, the writes or the total (default: total)")
       .value("tolerance", "SHARE", "how far apart sources may be (default: 8%)")
       .value("floor", "SIZE", "no verdict on fewer bytes per second (default: 750M)")
       .value("bus", "PATH", "also count what the ports of this bus read and write")
-      .value("samples", "N", "measure so many samples (default: until the program ends)")
+      .value("samples", "N",
+             "keep N samples; the first one, which is dropped, does not count (default: until the "
+             "program ends; 5 with --load, 1 of the machine)")
       .value("window", "TIME", "length of a sample (default: 1s)")
       .value("interval", "TIME", "from one sample to the next (default: they follow each other)")
       .value("settle", "TIME", "wait so long before the first sample (default: 1s)")
       .value("socket", "N", "only the memory controllers of this socket")
       .flag("mount", "mount resctrl if it is not, and unmount it at the end")
       .value("control-group", "NAME",
-             "measure in this control group of resctrl; made and deleted if it is missing")
+             "measure in this control group of resctrl; if it is missing, make it, and delete it "
+             "at the "
+             "end")
       .value("csv", "FILE", "append a line for each source and sample to this file")
       .value("o,output", "PATH", "write the result there (default: -, standard output)")
-      .value("sysroot", "DIR", "read the kernel's files below this directory (default: /)")
+      .value("sysroot", "DIR", "read /proc and /sys below this directory (default: /)")
       .value("fill", "TIME", "measure nothing: be the built-in load for that long")
       .flag("json", "print JSON, for scripts");
   return options;

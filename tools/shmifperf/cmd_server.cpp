@@ -22,14 +22,14 @@ Options options_of_server() {
       .about(
           "Runs jobs on this machine for clients ('shmifperf run --client') on this or another "
           "machine. It serves one client at a time, and tells other clients that it is busy. There "
-          "is no authentication: everyone who can reach the port may run jobs. Therefore the "
+          "is no authentication: everyone who can reach the TCP port may run jobs. Therefore the "
           "server listens only on the loopback by default. To connect from another machine, run "
           "there: ssh -L 18765:localhost:18765 HOST, where HOST is the server's machine, and then "
           "'shmifperf run --client localhost'. Client and server must have the same version. On "
           "SIGINT or SIGTERM the server stops the run, sends the results so far to the client, and "
           "ends.")
       .value("listen", "ADDRESS[:PORT]",
-             "where to listen; port 0 is any free port, which is printed (default: "
+             "where to listen; TCP port 0 is any free port, which is printed (default: "
              "127.0.0.1:18765)")
       .flag("allow-exec",
             "clients may run commands (exec, exec_prerun, exec_postrun, trigger) and choose "
@@ -39,10 +39,12 @@ Options options_of_server() {
             "netns)")
       .value("directory", "DIR",
              "clients may use files in this directory (bus, filename, replay, write_pcap, logs); "
-             "saved verification states go there, too; without this option, clients cannot use "
-             "files or triggers")
+             "jobs save their states there, too (verify_state_save); without this option, clients "
+             "cannot use files or triggers")
       .value("max-runtime", "SECONDS", "stop runs that take longer (default: 3600)")
-      .value("max-jobs", "N", "refuse runs with more jobs, clones included (default: 64)")
+      .value(
+          "max-jobs", "N",
+          "refuse runs with more jobs; each of the copies that numjobs makes is one (default: 64)")
       .value("max-memory", "SIZE",
              "refuse runs whose jobs and buses could need more memory (default: 1G)")
       .flag("once", "end after one run")

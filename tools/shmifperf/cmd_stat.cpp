@@ -33,7 +33,7 @@ Arguments parse_stat(const CommandLine& line) {
       .flag("group", "the events of a set count at the same time or not at all")
       .flag("stop-target", "stop the processes while they are read (for -p)")
       .value("o,output", "PATH", "write the result there (default: -, standard output)")
-      .value("sysroot", "DIR", "read the kernel's files below this directory (default: /)")
+      .value("sysroot", "DIR", "read /proc and /sys below this directory (default: /)")
       .flag("json", "print JSON, for scripts")
       .example("shmifperf stat -- make -j8", "clocks, switches, faults, cycles and instructions")
       .example("shmifperf stat -e context-switches,sched:sched_switch -p $(pidof -s rx)",

@@ -28,17 +28,18 @@ Arguments parse_why(const CommandLine& line) {
   Options options("why", Watched::kSynopsis);
   options.about(
       "Watches programs and says what held them back: whether they waited for a CPU, were stopped, "
-      "throttled or moved, and what the hypervisor, the kernel's packet queues, network "
-      "interfaces, memory and the bus had to do with it. The result follows when they have ended. "
-      "The exit code is that of the program. Needs no privileges for the user's own processes.");
+      "throttled or moved, and whether the hypervisor, the kernel's packet queues, network "
+      "interfaces, a lack of memory or the bus delayed them. Prints the result when the programs "
+      "have ended. The exit code is that of the program. Needs no privileges for the user's own "
+      "processes.");
   Watched::describe(options);
   return options
       .repeatable("bus", "PATH", "also watch this bus, and count what the programs lose on it")
       .value("interval", "TIME", "how often to look, 10ms to 60s (default: 100ms)")
       .value("o,output", "PATH", "write the result there (default: -, standard output)")
-      .value("sysroot", "DIR", "read the kernel's files below this directory (default: /)")
+      .value("sysroot", "DIR", "read /proc and /sys below this directory (default: /)")
       .flag("json", "print JSON, for scripts")
-      .example("shmifperf why -- make -j8", "who waited for what while it was built")
+      .example("shmifperf why -- make -j8", "what slowed the build down")
       .example("shmifperf why -p $(pidof -s rx) --bus /dev/shm/bus0",
                "a receiver, until Ctrl-C, with the frames that it loses")
       .example("shmifperf why --json -o why.json -- ./rx && jq '.causes[0].sentence' why.json",

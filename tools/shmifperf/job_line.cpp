@@ -40,10 +40,11 @@ std::string brief(const std::string& text) {
   return sentence;
 }
 
-/// The same with the unit that a time without one has.
+/// The same with the default of a time, and the unit that a time without one has.
 std::string brief(const OptionRow& row) {
   const bool is_time = row.placeholder.starts_with("TIME");
-  return brief(row.text) + (is_time ? " (default unit: " + row.unit + ')' : "");
+  return brief(row.text) +
+         (is_time ? " (default: " + row.standard + "; default unit: " + row.unit + ')' : "");
 }
 
 /// Adds every row of the table. --help lists only the options of the run as a whole.
@@ -71,9 +72,10 @@ Options options_of_run() {
   options
       .about(
           "Runs jobs, which send, receive, echo and verify frames, and reports their results. Jobs "
-          "are described by files in fio's syntax, by a profile, or on the command line. There, "
-          "write an option as --OPTION=VALUE. 'shmifperf options' lists all options. --name=NAME "
-          "begins the description of a new job. The options after it belong to that job. Options "
+          "are described by job files, by a profile, or on the command line. A job file has fio's "
+          "syntax, and a section for each job. On the command line, write an option as "
+          "--OPTION=VALUE. 'shmifperf options' lists all options. --name=NAME begins the "
+          "description of a new job. The options after it belong to that job. Options "
           "before the first --name apply to every job, also to those of the files, and override "
           "what the files say. Without any --name or file, all options describe one job.")
       .words(0, kMaxFiles)
@@ -81,7 +83,7 @@ Options options_of_run() {
       .repeatable("client", "HOST[:PORT][,...]",
                   "run all jobs on each of these machines at once; 'shmifperf server' must be "
                   "running there")
-      .repeatable("section", "NAME", "only this section of the job files")
+      .repeatable("section", "NAME", "run only the job of this section of the job files")
       .flag("showcmd", "print the jobs as a command line, and exit")
       .flag("parse-only", "check the job files and options without running them, and exit");
   add_rows(options);
@@ -90,7 +92,8 @@ Options options_of_run() {
                "for each frame size, the highest rate at which no frame is lost")
       .example(
           "shmifperf run --rw=tx --bs=imix --rate=2Gbit --runtime=30 --engine=bus,tap,packet,unix",
-          "the same load over four engines, one after the other")
+          "the same load over four media, one after the other: a bus, TAP devices, packet sockets "
+          "and Unix sockets")
       .example(
           "shmifperf run --runtime=10 --name=calls --bs=200 --rate_iops=50 --numjobs=20 "
           "--name=noise --rate=1Gbit --rate_process=poisson",

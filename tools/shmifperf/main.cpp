@@ -21,9 +21,10 @@ constexpr std::array kCommands = {
 
 constexpr Program kProgram{
     "shmifperf",
-    "Measures traffic between emulated hosts: rate, loss, latency, and whether every\n"
-    "byte is right. Jobs are described as for fio. Frames go over a bus, or over\n"
-    "another medium, to compare the bus with it.",
+    "Sends frames over a bus or another medium, and measures rate, loss and latency,\n"
+    "and whether every byte is right. A job sends, receives or returns frames. Job\n"
+    "files describe jobs, in the syntax of the disk benchmark fio. The instruments\n"
+    "(why, stat, heat, membw) watch any program, and measure what slows it down.",
     "  shmifperf run --profile hosts\n"
     "      TCP, UDP and round trips between emulated hosts, for 15 s\n"
     "  shmifperf run voip.job\n"

@@ -44,7 +44,10 @@ void MembwTarget::describe(Options& options) {
   options.value("p,pid", "PID[,PID]...", "watch these processes, until they end or Ctrl-C")
       .value("load", "LOAD", "watch a built-in load: fill, which fills buffers on all CPUs")
       .value("cpu", "CPU", "the only CPU that the program or load may use")
-      .value("program-output", "FILE", "where its output and errors go (default: where ours go)")
+      .value("program-output", "FILE",
+             "write the output and errors of the program to this file (default: they go where "
+             "those of "
+             "shmifperf go)")
       .words(0, 0)
       .may_take_program();
 }

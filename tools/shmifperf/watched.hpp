@@ -19,7 +19,7 @@ class Watched {
  public:
   /// Adds --pid and the program to the description of a command line.
   static void describe(Options& options);
-  static constexpr const char* kSynopsis = "[-p PID[,PID]...] [-- PROGRAM [ARGUMENT]...]";
+  static constexpr const char* kSynopsis = "(-p PID[,PID]... | -- PROGRAM [ARGUMENT]...)";
 
   /// The processes of the command line; a program is held before its first instruction. Throws
   /// UsageError unless exactly one of the two is given, and Exception for a process that cannot be
