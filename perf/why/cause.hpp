@@ -1,9 +1,11 @@
 #pragma once
 // What held a job back, for how long, and what it cost.
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace shmif::perf {
 
@@ -46,6 +48,31 @@ struct Cause {
   /// known, or it lost none.
   std::optional<double> of_losses_share;
   std::string sentence;  ///< all of that for people, with the evidence
+};
+
+/// The order of causes: by losses times share, then by the time that the job was held back.
+inline bool weighs_more(const Cause& a, const Cause& b) noexcept {
+  const double losses_a = a.of_losses_share.value_or(0) * a.share;
+  const double losses_b = b.of_losses_share.value_or(0) * b.share;
+  if (losses_a != losses_b) return losses_a > losses_b;
+  return a.share * (a.end_s - a.begin_s) > b.share * (b.end_s - b.begin_s);
+}
+
+/// A source that could not be read.
+struct MissingSource {
+  std::string source{};  ///< "schedstat"
+  std::string reason{};
+};
+
+/// What held the jobs of a run back. Times count from the start of the run's first jobs.
+struct RunCauses {
+  std::vector<Cause> causes{};  ///< the heaviest first; empty: nothing held them back
+  /// Why the jobs were not watched; empty: they were.
+  std::string why_unknown = "no job was watched";
+  double seconds = 0;                    ///< for how long they were watched
+  std::size_t looks = 0;                 ///< how often somebody looked, after the first time
+  double own_share = 0;                  ///< CPU time of the looks, as a share of that of one CPU
+  std::vector<MissingSource> missing{};  ///< what could not be seen
 };
 
 }  // namespace shmif::perf

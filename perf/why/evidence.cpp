@@ -197,10 +197,46 @@ std::vector<Evidence> device_evidence(const WhySeries& series, std::size_t job,
   return all;
 }
 
+namespace {
+
+/// Makes shares of intervals from seconds that were counted at the end of a wait: more than an
+/// interval holds belongs to those before it.
+std::vector<double> shares_before(const WhySeries& series, std::size_t first,
+                                  const std::vector<double>& seconds) {
+  std::vector<double> shares(seconds.size());
+  double earlier = 0;
+  for (std::size_t i = seconds.size(); i-- > 0;) {
+    const double length = series.seconds_of(first + i);
+    if (length <= 0) continue;
+    const double all = seconds[i] + earlier;
+    shares[i] = std::min(1.0, all / length);
+    earlier = std::max(0.0, all - length);
+  }
+  return shares;
+}
+
+/// How long a port waited for the lock in an interval, at least.
+double lock_seconds(const WhySeries& series, const PortSeries& port, std::size_t step) {
+  constexpr double kCooldownSeconds = 50e-6;  // a sleep for the lock lasts at least that long
+  constexpr double kPatienceSeconds = 0.1;    // with a living holder that makes no progress
+  constexpr std::uint32_t kManySleeps = 50;   // of 800 us each, that are half of the patience
+  const std::uint32_t sleeps = port.steps[step].lock_sleeps;
+  const double slept = sleeps * kCooldownSeconds;
+  if (sleeps < kManySleeps) return slept;
+  for (const BusSeries& bus : series.buses) {
+    const std::size_t interval = port.first + step;
+    if (bus.bus != port.bus || interval < bus.first) continue;
+    if (interval - bus.first >= bus.takeovers_living.size()) continue;
+    return std::max(slept, bus.takeovers_living[interval - bus.first] * kPatienceSeconds);
+  }
+  return slept;
+}
+
+}  // namespace
+
 std::vector<Evidence> port_evidence(const WhySeries& series, const PortSeries& port,
                                     const WhyThresholds& thresholds) {
   if (!port.job) return {};
-  constexpr double kCooldownSeconds = 50e-6;  // a sleep for the lock lasts at least that long
   Evidence lock{.kind = CauseKind::bus_lock,
                 .job = *port.job,
                 .first = port.first,
@@ -208,14 +244,13 @@ std::vector<Evidence> port_evidence(const WhySeries& series, const PortSeries& p
                 .port = &port};
   Evidence pause = lock;
   pause.kind = CauseKind::bus_pause;
+  std::vector<double> locked, paused;
   for (std::size_t i = 0; i < port.steps.size(); ++i) {
-    const double length = series.seconds_of(port.first + i);
-    const auto share = [length](double seconds) {
-      return length > 0 ? std::min(1.0, seconds / length) : 0.0;
-    };
-    lock.values.push_back(share(port.steps[i].lock_sleeps * kCooldownSeconds));
-    pause.values.push_back(share(static_cast<double>(port.steps[i].paused_us) * kMicro));
+    locked.push_back(lock_seconds(series, port, i));
+    paused.push_back(static_cast<double>(port.steps[i].paused_us) * kMicro);
   }
+  lock.values = shares_before(series, port.first, locked);
+  pause.values = shares_before(series, port.first, paused);
   return {std::move(lock), std::move(pause)};
 }
 

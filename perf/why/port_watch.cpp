@@ -1,5 +1,9 @@
 #include "perf/why/port_watch.hpp"
 
+#include <unistd.h>
+
+#include <algorithm>
+
 namespace shmif::perf {
 namespace {
 
@@ -25,6 +29,18 @@ Result<PortWatch> PortWatch::open(const std::string& path) {
   return PortWatch(path, *std::move(bus));
 }
 
+namespace {
+
+/// Jobs that are threads of this process have ports of this process, with their names.
+std::optional<std::size_t> thread_job_of(const WhySeries& series, const PortInfo& port) {
+  if (port.pid != ::getpid()) return std::nullopt;
+  const auto at = std::ranges::find(series.jobs, port.name, &WatchedJob::name);
+  if (at == series.jobs.end()) return std::nullopt;
+  return static_cast<std::size_t>(at - series.jobs.begin());
+}
+
+}  // namespace
+
 void PortWatch::sample(WhySeries& series, const TaskWatch& tasks) {
   const BusInfo info = bus_.info();
   const bool first = !number_;
@@ -32,9 +48,12 @@ void PortWatch::sample(WhySeries& series, const TaskWatch& tasks) {
     number_ = series.buses.size();
     series.buses.push_back({.bus = path_, .first = series.ends_s.size()});
   }
-  const std::uint32_t takeovers =
-      difference(info.takeovers_dead + info.takeovers_living, takeovers_);
-  if (!first) series.buses[*number_].takeovers.push_back(takeovers);
+  const std::uint32_t dead = difference(info.takeovers_dead, takeovers_dead_);
+  const std::uint32_t living = difference(info.takeovers_living, takeovers_living_);
+  if (!first) {
+    series.buses[*number_].takeovers.push_back(dead + living);
+    series.buses[*number_].takeovers_living.push_back(living);
+  }
   for (const PortInfo& port : info.ports) {
     if (port.incarnation == 0) continue;  // it changed its owner while it was read
     const auto [at, is_new] = ports_.try_emplace({port.slot, port.incarnation});
@@ -47,6 +66,7 @@ void PortWatch::sample(WhySeries& series, const TaskWatch& tasks) {
     }
     PortSeries& its = series.ports[known.number];
     if (!its.job) its.job = tasks.job_of(port.pid);
+    if (!its.job) its.job = thread_job_of(series, port);
     const PortStep step = step_of(port, known.counts, known.stalls);
     if (first) continue;
     // A look that failed leaves an interval of which nothing is known.

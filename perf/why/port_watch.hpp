@@ -35,7 +35,7 @@ class PortWatch {
   Bus bus_;
   std::optional<std::size_t> number_;                         ///< in `series.buses`
   std::map<std::pair<unsigned, std::uint32_t>, Port> ports_;  ///< by slot and incarnation
-  std::uint64_t takeovers_ = 0;
+  std::uint64_t takeovers_dead_ = 0, takeovers_living_ = 0;
 };
 
 }  // namespace shmif::perf

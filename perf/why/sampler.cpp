@@ -47,7 +47,7 @@ Result<void> WhySampler::add_bus(const std::string& path) {
 void WhySampler::sample(std::uint64_t now_ns) {
   const double began = own_cpu_seconds();
   const double at = seconds_between(origin_ns_, now_ns);
-  if (std::exchange(begun_, true)) {
+  if (looks_++ > 0) {
     series_.ends_s.push_back(at);
   } else {
     series_.begin_s = at;
@@ -59,7 +59,13 @@ void WhySampler::sample(std::uint64_t now_ns) {
   tasks_.sample(series_, groups_, nets_);
   for (PortWatch& bus : buses_) bus.sample(series_, tasks_);
   last_ns_ = now_ns;
-  own_seconds_ += own_cpu_seconds() - began;
+  const double took = own_cpu_seconds() - began;
+  own_seconds_ += took;
+  last_seconds_.at(looks_ % last_seconds_.size()) = looks_ > 1 ? took : 0;
+}
+
+double WhySampler::usual_look_seconds() const noexcept {
+  return *std::ranges::min_element(last_seconds_);
 }
 
 std::uint64_t WhySampler::next_ns(std::uint64_t interval_ns) const noexcept {

@@ -7,6 +7,8 @@
 
 #include <sys/types.h>
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <list>
 #include <string>
@@ -33,6 +35,8 @@ class WhySampler {
   /// Watches a process and its children as part of a job. Result: false if there is no such process
   /// (it may have ended).
   bool add_process(std::size_t job, pid_t pid) { return tasks_.add(pid, job); }
+  /// Watches one thread of a process, and the processes that it makes, as part of a job.
+  bool add_thread(std::size_t job, pid_t thread) { return tasks_.add_thread(thread, job); }
   /// Errors: those of Bus::open.
   Result<void> add_bus(const std::string& path);
 
@@ -45,6 +49,9 @@ class WhySampler {
   const WhySeries& series() const noexcept { return series_; }
   /// CPU time of all looks.
   double own_seconds() const noexcept { return own_seconds_; }
+  /// CPU time that a look usually takes: the least of the last few. The first look opens files, so
+  /// it does not count.
+  double usual_look_seconds() const noexcept;
 
  private:
   WhySeries series_;
@@ -54,8 +61,9 @@ class WhySampler {
   NetWatch nets_;
   TaskWatch tasks_;
   std::list<PortWatch> buses_;
-  bool begun_ = false;
+  std::size_t looks_ = 0;
   double own_seconds_ = 0;
+  std::array<double, 4> last_seconds_{};  ///< of the last looks
 };
 
 /// What the watched ports of buses lost, as the traffic of their jobs.

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "perf/watch/process.hpp"
+#include "perf/why/cause.hpp"
 
 namespace shmif::perf {
 
@@ -103,6 +104,8 @@ struct BusSeries {
   std::string bus{};
   std::size_t first = 0;
   std::vector<std::uint32_t> takeovers{};  ///< of the lock
+  /// Among them those from a living holder, for which a sender waited for all of its patience.
+  std::vector<std::uint32_t> takeovers_living{};
 };
 
 struct WatchedJob {
@@ -111,12 +114,6 @@ struct WatchedJob {
   /// drop is none of its business.
   bool uses_network = true;
   std::vector<std::uint64_t> nets{};  ///< namespaces of its processes
-};
-
-/// A source that could not be read.
-struct MissingSource {
-  std::string source{};  ///< "schedstat"
-  std::string reason{};
 };
 
 struct WhySeries {

@@ -21,8 +21,8 @@ constexpr std::uint64_t kNsPerUs = 1000;
 /// microseconds. Every fifth of a second, and every second.
 constexpr std::uint64_t kGroupLooks = 2;
 constexpr std::uint64_t kNetLooks = 10;
-/// With more threads than that, their files are opened for each look: a thread has up to five, and
-/// most processes may have 1024 open.
+/// With more threads than that, files are opened for each look: a thread has up to five, its
+/// process two more, and most processes may have 1024 open.
 constexpr std::size_t kMostOpen = 100;
 
 double seconds_of(clockid_t clock) {
@@ -80,6 +80,14 @@ TaskWatch::TaskWatch(const KernelFiles& files, WhySeries& series, double origin_
 }
 
 bool TaskWatch::add(pid_t pid, std::size_t job) {
+  return add_process(pid, 0, job);
+}
+
+bool TaskWatch::add_thread(pid_t thread, std::size_t job) {
+  return add_process(thread, thread, job);
+}
+
+bool TaskWatch::add_process(pid_t pid, pid_t only, std::size_t job) {
   if (jobs_.contains(pid) &&
       std::ranges::any_of(processes_, [pid](const Process& p) { return p.pid == pid; })) {
     return false;
@@ -87,6 +95,7 @@ bool TaskWatch::add(pid_t pid, std::size_t job) {
   const std::string folder = folder_of(pid);
   Process process;
   process.pid = pid;
+  process.only = only;
   process.job = job;
   process.folder = {::opendir(files_.path(folder + "/task").c_str()), &::closedir};
   if (!process.folder) return false;
@@ -111,17 +120,23 @@ std::optional<std::size_t> TaskWatch::job_of(pid_t pid) const {
 
 void TaskWatch::find_threads(Process& process, WhySeries& series) {
   for (Thread& thread : process.threads) thread.seen = false;
-  ::rewinddir(process.folder.get());
-  while (const dirent* const entry = ::readdir(process.folder.get())) {
+  const std::string tasks = files_.path(folder_of(process.pid) + "/task");
+  if (process.folder) {
+    ::rewinddir(process.folder.get());
+  } else {
+    process.folder.reset(::opendir(tasks.c_str()));
+  }
+  while (const dirent* const entry = process.folder ? ::readdir(process.folder.get()) : nullptr) {
     const auto number = base::read_digits(&entry->d_name[0]);
     if (!number) continue;
     const auto tid = static_cast<pid_t>(*number);
+    if (process.only != 0 && tid != process.only) continue;
     const auto at = std::ranges::find(process.threads, tid, &Thread::number);
     if (at != process.threads.end()) {
       at->seen = true;
       continue;
     }
-    const std::string folder = files_.path(folder_of(process.pid) + "/task/" + std::to_string(tid));
+    const std::string folder = tasks + '/' + std::to_string(tid);
     Thread& thread = process.threads.emplace_back();
     thread.number = tid;
     thread.seen = true;
@@ -131,6 +146,7 @@ void TaskWatch::find_threads(Process& process, WhySeries& series) {
     thread.status = RepeatedFile(folder + "/status");
     thread.children = RepeatedFile(folder + "/children");
   }
+  if (too_many_) process.folder.reset();
   std::erase_if(process.threads, [&series](const Thread& thread) {
     if (!thread.seen && thread.begun) series.tasks[thread.series].ended = true;
     return !thread.seen;
@@ -264,6 +280,7 @@ void TaskWatch::find_children() {
   for (Process& process : processes_) {
     for (Thread& thread : process.threads) {
       const auto text = thread.children.read(buffer_);
+      if (too_many_) thread.children.close();
       if (!text || text->empty()) continue;
       for (const int child : read_numbers(*text)) found.emplace_back(child, process.job);
     }
@@ -290,6 +307,7 @@ void TaskWatch::search_children() {
 void TaskWatch::place(Process& process, WhySeries& series, GroupWatch& groups, NetWatch& nets) {
   if (looks_ % kGroupLooks == 0) {
     if (const auto text = process.cgroup.read(buffer_)) process.group = groups.find(*text, series);
+    if (too_many_) process.cgroup.close();
   }
   WatchedJob& job = series.jobs[process.job];
   if (!job.uses_network || looks_ % kNetLooks != 0) return;
@@ -303,6 +321,7 @@ void TaskWatch::sample(WhySeries& series, GroupWatch& groups, NetWatch& nets) {
   } else if (looks_ % kNetLooks == 0) {
     search_children();
   }
+  too_many_ = too_many_ || processes_.size() > kMostOpen;
   std::size_t threads = 0;
   for (Process& process : processes_) {
     find_threads(process, series);

@@ -32,6 +32,8 @@ class TaskWatch {
   /// Watches a process as part of a job. Result: false if there is no such process, or it is
   /// watched already.
   bool add(pid_t pid, std::size_t job);
+  /// Watches one thread of a process, and the processes that it makes.
+  bool add_thread(pid_t thread, std::size_t job);
   /// Takes a look at all threads. Each that was known before gets a step for the newest interval.
   void sample(WhySeries& series, GroupWatch& groups, NetWatch& nets);
   /// The job of a process, by its number here or in its own pid namespace; empty: not watched.
@@ -61,6 +63,7 @@ class TaskWatch {
   };
   struct Process {
     pid_t pid = 0, inner_pid = 0;
+    pid_t only = 0;  ///< the only thread of it that is watched; 0: all are
     std::size_t job = 0;
     std::unique_ptr<DIR, int (*)(DIR*)> folder{nullptr, nullptr};
     RepeatedFile cgroup;
@@ -68,6 +71,7 @@ class TaskWatch {
     std::list<Thread> threads;
   };
 
+  bool add_process(pid_t pid, pid_t only, std::size_t job);
   void find_threads(Process& process, WhySeries& series);
   void begin(Process& process, Thread& thread, const TaskStat& stat, WhySeries& series);
   bool look(Process& process, Thread& thread, WhySeries& series);
@@ -87,7 +91,7 @@ class TaskWatch {
   std::list<Process> processes_;
   std::map<pid_t, std::size_t> jobs_;  ///< of all processes that were ever watched
   std::uint64_t looks_ = 0;
-  bool too_many_ = false;  ///< threads, to keep their files open
+  bool too_many_ = false;  ///< processes and threads, to keep their files open
   std::vector<char> buffer_;
 };
 

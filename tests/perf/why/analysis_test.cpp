@@ -219,6 +219,31 @@ TEST(Causes, NameTheLockAndThePausesOfABus) {
   }
 }
 
+TEST(Causes, NameAPauseThatWasCountedWhenItEnded) {
+  WhySeries series = quiet_series(40);
+  series.ports.push_back({.bus = "/b", .name = "p", .job = 0, .first = 0, .steps = {}});
+  series.ports[0].steps.resize(40);
+  series.ports[0].steps[19].paused_us = 950'000;
+  series.ports[0].steps[19].pauses = 1;
+  expect(only_cause(series), CauseKind::bus_pause, 1, 2, 0.95);
+}
+
+TEST(Causes, NameTheLockIfItWasTakenFromALivingHolderAfterWaitingForIt) {
+  WhySeries series = quiet_series(40);
+  series.buses.push_back({.bus = "/b", .first = 0, .takeovers = {}, .takeovers_living = {}});
+  series.ports.push_back({.bus = "/b", .name = "p", .job = 0, .first = 0, .steps = {}});
+  series.ports[0].steps.resize(40);
+  series.buses[0].takeovers_living.resize(40);
+  for (std::size_t i = 10; i < 20; ++i) {
+    series.ports[0].steps[i].lock_sleeps = 120;
+    series.buses[0].takeovers_living[i] = 1;
+  }
+  const Cause cause = only_cause(series);
+  expect(cause, CauseKind::bus_lock, 1, 2, 1);
+  for (PortStep& step : series.ports[0].steps) step.lock_sleeps = 0;
+  EXPECT_TRUE(find_causes(series, {}).empty()) << "another port waited";
+}
+
 TEST(Causes, OfSeveralThreadsAreToldByTheOneThatWasHeldLongest) {
   WhySeries series = quiet_series(40);
   for (const pid_t number : {201, 202}) {
