@@ -15,6 +15,7 @@ namespace shmif::perf {
 
 struct JobRunner::ThreadState {
   std::atomic<bool> ended{false};
+  std::atomic<pid_t> number{0};
 };
 
 namespace {
@@ -36,6 +37,7 @@ Result<std::unique_ptr<JobRunner>> JobRunner::start(bool thread, std::function<i
     job->state_ = std::make_shared<ThreadState>();
     try {
       job->thread_ = std::thread([state = job->state_, body = std::move(body)] {
+        state->number.store(::gettid(), std::memory_order_release);
         body();
         state->ended.store(true, std::memory_order_release);
       });
@@ -77,6 +79,10 @@ void JobRunner::take(int status) noexcept {
   ended_ = true;
   if (WIFEXITED(status)) exit_.status = WEXITSTATUS(status);
   if (WIFSIGNALED(status)) exit_.signal = WTERMSIG(status);
+}
+
+pid_t JobRunner::task() const noexcept {
+  return is_thread() ? state_->number.load(std::memory_order_acquire) : pid_;
 }
 
 bool JobRunner::ended() {

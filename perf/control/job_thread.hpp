@@ -33,6 +33,8 @@ class JobRunner {
 
   bool is_thread() const noexcept { return pid_ == 0; }
   pid_t pid() const noexcept { return pid_; }  ///< 0: a thread
+  /// The number that the kernel has for the thread or process; 0: the thread has not begun.
+  pid_t task() const noexcept;
   /// Whether it has ended. Reaps a process that has.
   bool ended();
   /// What the last ended() returned.

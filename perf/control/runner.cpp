@@ -9,6 +9,7 @@
 #include "perf/control/job_progress.hpp"
 #include "perf/control/rate_watch.hpp"
 #include "perf/control/run_state.hpp"
+#include "perf/control/run_watch.hpp"
 #include "perf/control/starter.hpp"
 #include "perf/control/steady_watch.hpp"
 #include "perf/control/supervisor.hpp"
@@ -45,6 +46,7 @@ struct Runner::Impl {
   RateWatch rates{run.jobs};
   SteadyWatch steady{run.jobs};
   Trigger trigger{run.options};
+  std::optional<RunWatch> watch;  // from the start of the first jobs on; empty: not wanted (why=0)
   std::uint64_t next_display_ns = 0, next_status_ns = 0;
   std::optional<CpuWindow> window;      // from when the first job leaves its ramp
   std::vector<CpuShare> window_shares;  // until the last generator was done
@@ -57,7 +59,9 @@ struct Runner::Impl {
             double start_seconds) const;
   void collect_intervals();
   void watch_cpus();
+  void watch_jobs(std::uint64_t now);
   void watch_rates(std::uint64_t now);
+  RunCauses causes() const;
   void listen(RunObserver* observer);
   void show(RunObserver* observer, std::uint64_t now);
   void tell_interval(RunObserver* observer, std::uint64_t now);
@@ -82,6 +86,20 @@ void Runner::Impl::watch_cpus() {
   if (measures && !window) window.emplace();
   if (generating && !generates && window) window_shares = window->shares();
   generating = generates;
+}
+
+/// Looks at what holds the jobs back.
+void Runner::Impl::watch_jobs(std::uint64_t now) {
+  if (!run.options.why || starter.first_start_ns() == 0) return;
+  if (!watch) watch.emplace(run, starter.first_start_ns());
+  watch->look(now);
+}
+
+RunCauses Runner::Impl::causes() const {
+  if (watch) return watch->result();
+  RunCauses none;
+  none.why_unknown = run.options.why ? "no job began" : "it was turned off (why=0)";
+  return none;
 }
 
 void Runner::Impl::watch_rates(std::uint64_t now) {
@@ -208,6 +226,7 @@ void Runner::Impl::step(RunObserver* observer) {
   collect_intervals();
   const std::uint64_t now = now_ns();
   watch_cpus();
+  watch_jobs(now);
   watch_rates(now);
   listen(observer);
   supervisor.check_stuck(now);
@@ -233,6 +252,7 @@ RunResult Runner::run(RunObserver* observer, RunControl& control) {
   impl.result.machine.window = std::move(impl.window_shares);
   if (const int signal = control.signal.load(); signal != 0) impl.result.stopped_by_signal = signal;
   gather(impl.run.jobs, *impl.run.memory, impl.result);
+  impl.result.causes = impl.causes();
   impl.result.steady_state = impl.steady.describe();
   impl.result.steady_states = impl.steady.results();
   const auto at_once = [&control] { return control.stops.load() > 1; };

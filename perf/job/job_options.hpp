@@ -239,6 +239,7 @@ struct RunOptions {
   Nanoseconds status_interval{0};
   enum class Eta : std::uint8_t { automatic, always, never } eta = Eta::automatic;
   std::uint32_t repeat = 1;
+  bool why = true;  ///< find out what holds the jobs back
   bool continue_on_start_error = false;
   Nanoseconds startup_batch_timeout = std::chrono::seconds(5);
   Nanoseconds stuck_timeout = std::chrono::seconds(300);

@@ -128,6 +128,10 @@ void add_run_rows(std::vector<OptionRow>& into) {
   rows.add(
       "repeat", allowed, number(&R::repeat, 1, 1000, "times"),
       "Runs everything this many times, and reports the median and the spread of each figure.");
+  rows.add("why", allowed, yes_or_no(&R::why),
+           "Watches the jobs, ten times a second, and reports what held them back: whether they "
+           "waited for a CPU, were stopped or throttled, and so on. It takes at most 0.5 % of a "
+           "CPU.");
   rows.add("continue_on_start_error", allowed, yes_or_no(&R::continue_on_start_error),
            "Goes on without the jobs that cannot start; the run still exits 1.");
   rows.add("startup_batch_timeout", allowed,

@@ -1,7 +1,9 @@
 #include "perf/remote/combine.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "perf/report/table.hpp"
 #include "perf/report/text.hpp"
@@ -52,6 +54,46 @@ Json or_null(const std::optional<std::uint64_t>& value) {
   return value ? Json(*value) : Json(nullptr);
 }
 
+/// Why it is not known what held the jobs of a server back; null: it is.
+Json why_no_causes(const HostResult& host) {
+  if (!host.report) return "it has no result";
+  const Json& of = host.report->json();
+  if (of.contains("causes") && of.at("causes").is_array()) return nullptr;
+  const Json reason = of.value("causes_reason", Json(nullptr));
+  return reason.is_null() ? Json("its result does not tell") : reason;
+}
+
+/// What held the jobs of all servers back.
+void put_causes(Json& json, const std::vector<HostResult>& hosts) {
+  std::vector<Json> all;
+  std::string reason;
+  bool known = false;
+  for (const HostResult& host : hosts) {
+    if (const Json why = why_no_causes(host); !why.is_null()) {
+      reason += (reason.empty() ? "" : "; ") + host.name + ": " + why.get<std::string>();
+      continue;
+    }
+    known = true;
+    for (Json cause : host.report->json().at("causes")) {
+      rename(cause, "job", host.name);
+      cause["sentence"] = host.name + ": " + cause.at("sentence").get<std::string>();
+      cause["hostname"] = host.name;
+      all.push_back(std::move(cause));
+    }
+  }
+  // Losses count first, then the time, as for the causes of one machine.
+  std::ranges::sort(all, std::greater<>(), [](const Json& cause) {
+    const auto number = [&cause](const char* key) {
+      return cause.at(key).is_number() ? cause.at(key).get<double>() : 0;
+    };
+    return std::tuple(number("of_losses_share") * number("share"),
+                      number("share") * (number("end_s") - number("begin_s")),
+                      cause.at("sentence").get<std::string>());
+  });
+  json["causes"] = known ? Json(all) : Json(nullptr);
+  json["causes_reason"] = known ? Json(nullptr) : Json(reason);
+}
+
 Json host_json(const HostResult& host) {
   Json json = {{"hostname", host.name},
                {"passed", host.passed()},
@@ -61,8 +103,11 @@ Json host_json(const HostResult& host) {
                {"time", nullptr},
                {"machine", nullptr},
                {"start_offset_ns", or_null(host.start_offset_ns)},
-               {"clock_error_ns", or_null(host.clock_error_ns)}};
+               {"clock_error_ns", or_null(host.clock_error_ns)},
+               {"causes_reason", why_no_causes(host)},
+               {"why", nullptr}};
   if (!host.report) return json;
+  json["why"] = host.report->json().value("why", Json(nullptr));
   for (const char* key : {"exit_code", "shmifperf_version", "time", "machine"}) {
     json[key] = host.report->json().at(key);
   }
@@ -172,6 +217,7 @@ std::string combined_json(const std::vector<HostResult>& hosts, const WholeRun& 
       json["warnings"].push_back(host.name + ": " + warning.get<std::string>());
     }
   }
+  put_causes(json, hosts);
   json["hosts"] = std::move(list);
   return json.dump(1, ' ', false, Json::error_handler_t::replace) + '\n';
 }

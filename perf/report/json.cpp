@@ -7,6 +7,7 @@
 
 #include "perf/report/json_values.hpp"
 #include "perf/report/warnings.hpp"
+#include "perf/report/why_report.hpp"
 #include "perf/report/words.hpp"
 
 namespace shmif::perf {
@@ -137,6 +138,19 @@ Json machine_json(const MachineResult& m) {
   return json;
 }
 
+/// `causes`, or why they are not known; `why` tells how they were found.
+void put_causes(Json& json, const RunCauses& causes) {
+  const bool known = causes.why_unknown.empty();
+  put_or_reason(json, "causes", known ? causes_json(causes.causes) : Json(nullptr),
+                causes.why_unknown.c_str());
+  json["why"] = nullptr;
+  if (!known) return;
+  json["why"] = {{"seconds", json_number(causes.seconds)},
+                 {"looks", causes.looks},
+                 {"own_cpu_share", json_number(causes.own_share)},
+                 {"missing", missing_json(causes.missing)}};
+}
+
 Json warnings_json(const RunResult& result) {
   std::vector<std::string> all = result.lost_outputs;
   all.insert(all.end(), result.warnings.begin(), result.warnings.end());
@@ -201,6 +215,7 @@ std::string to_json(const RunResult& result, Bins bins) {
                {"options", Json(result.options)}};
   put_figures(json, result, bins);
   json["links"] = list_of(result.links, link_json);
+  put_causes(json, result.causes);
   json["repeats"] = list_of(result.repeats, repeat_json);
   json["shown_run"] = result.repetitions.empty() ? Json(nullptr) : Json(result.shown_run + 1);
   json["steady_state"] = json_text(result.steady_state.value_or(""));

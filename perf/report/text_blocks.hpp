@@ -28,6 +28,8 @@ std::string engines_text(const ReportJson& report, bool& all, std::size_t width)
 std::string searches_text(const ReportJson& report, std::size_t width);
 std::string repeats_text(const ReportJson& report, std::size_t width);
 std::string links_text(const ReportJson& report, std::size_t width);
+/// What held the jobs back; empty if the file is of a version that did not tell.
+std::string causes_text(const ReportJson& report, std::size_t width);
 /// For a run on servers, the servers and their machines.
 std::string machine_text(const ReportJson& report, std::size_t width);
 

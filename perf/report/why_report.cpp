@@ -130,6 +130,14 @@ OrderedJson causes_json(std::span<const Cause> causes) {
   return list;
 }
 
+OrderedJson missing_json(std::span<const MissingSource> missing) {
+  auto list = OrderedJson::array();
+  for (const MissingSource& each : missing) {
+    list.push_back({{"source", each.source}, {"reason", each.reason}});
+  }
+  return list;
+}
+
 std::string why_json(const WhyResult& result) {
   OrderedJson whole;
   whole["seconds"] = json_number(result.seconds);
@@ -140,10 +148,7 @@ std::string why_json(const WhyResult& result) {
   whole["tasks"] = tasks_json(result);
   whole["machine"] = machine_json(result.machine);
   whole["buses"] = buses_json(result);
-  whole["missing"] = OrderedJson::array();
-  for (const MissingSource& each : result.missing) {
-    whole["missing"].push_back({{"source", each.source}, {"reason", each.reason}});
-  }
+  whole["missing"] = missing_json(result.missing);
   constexpr int kIndent = 2;
   return whole.dump(kIndent, ' ', false, OrderedJson::error_handler_t::replace) + '\n';
 }

@@ -15,5 +15,7 @@ std::string why_text(const WhyResult& result, std::size_t width = 0);
 std::string why_json(const WhyResult& result);
 /// `causes[]` alone.
 nlohmann::ordered_json causes_json(std::span<const Cause> causes);
+/// `missing[]` alone.
+nlohmann::ordered_json missing_json(std::span<const MissingSource> missing);
 
 }  // namespace shmif::perf

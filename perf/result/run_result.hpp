@@ -17,6 +17,7 @@
 #include "perf/engine/engine.hpp"
 #include "perf/job/job_options.hpp"
 #include "perf/stats/latency_histogram.hpp"
+#include "perf/why/cause.hpp"
 
 namespace shmif::perf {
 
@@ -293,6 +294,7 @@ struct RunResult {
   std::size_t shown_run = 0;
   std::optional<std::string> steady_state;       ///< "reached at 12 s: iops slope 0.1 %"
   std::vector<SteadyStateResult> steady_states;  ///< the same as data, for each job that asked
+  RunCauses causes;
   std::vector<std::string> warnings;
   std::vector<std::string> failures;  ///< empty: passed
   /// Outputs besides the figures that could not be written, for example logs. They do not decide

@@ -12,8 +12,8 @@ const charts = (() => {
 
   const dark = () => !paper && matchMedia('(prefers-color-scheme: dark)').matches;
   const theme = () => dark()
-    ? { text: '#b6c0ca', grid: '#2b323a', lost: '#FF8A5C', ramp: 'rgba(154, 164, 175, 0.20)', series: kDark, ground: '#161b22' }
-    : { text: '#4a525b', grid: '#e4e8ec', lost: '#C84A00', ramp: 'rgba(87, 96, 106, 0.14)', series: kLight, ground: '#ffffff' };
+    ? { text: '#b6c0ca', grid: '#2b323a', strong: '#e6edf3', lost: '#FF8A5C', ramp: 'rgba(154, 164, 175, 0.20)', series: kDark, ground: '#161b22' }
+    : { text: '#4a525b', grid: '#e4e8ec', strong: '#1b1f24', lost: '#C84A00', ramp: 'rgba(87, 96, 106, 0.14)', series: kLight, ground: '#ffffff' };
 
   const kFont = '12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
   // Room on the right for half of a label below the end of an axis.
@@ -114,6 +114,7 @@ const charts = (() => {
   // ---- Over time ----
 
   /// Lines over the time of all intervals. `marks` has [at, lost, overruns] of intervals with losses or overruns.
+  /// `more.below` is called after each drawing, for what is below the chart and has its time axis.
   function overTime(box, lines, format, label, marks, more = {}) {
     show(box, (colours) => {
       const tables = lines.map((l) => [l.at, l.values]);
@@ -131,6 +132,7 @@ const charts = (() => {
         series.push({ ...silent, label: '┆ overruns', value: (u, v) => units.count(v) });
         hooks.draw = [(u) => drawMarks(u, marks, colours)];
       }
+      if (more.below) hooks.draw = (hooks.draw || []).concat((u) => more.below(u, colours));
       if (more.ramps && more.ramps.length) hooks.drawAxes = [(u) => drawRamps(u, more.ramps, colours)];
       return { data, options: {
         scales: { x: { time: false }, y: more.scale || { range: (u, min, max) => [0, (max || 1) * 1.08] }, marks: { auto: false, range: [0, 1] } },

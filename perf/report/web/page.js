@@ -258,11 +258,21 @@ function addTimeChoice(into, jobs, redraw) {
   into.append(choices('time', [['since the start of the run', false], ['since each job’s own start', true]], redraw));
 }
 
+/// What held the jobs back: a note, the band if the chart above has one, and the sentences.
+function heldBackBelow(causes, band) {
+  const note = causes.note();
+  return [note && element('p', { class: 'note held' }, note), band && band.box, band && element('ol', { class: 'causes' }, ...band.items)].filter((part) => part);
+}
+
 function throughput() {
   // If no job receives (a file, or engine=null), only the sent frames are known.
   const receivesOf = (job) => job.rx !== null;
   const all = sources().filter((s) => s.jobs.some((job) => curveOf(job).length));
-  if (!all.length) return;
+  const causes = heldBack();
+  if (!all.length) {
+    if (causes.any) section('What held the jobs back', null, ...heldBackBelow(causes, causes.band()));
+    return;
+  }
   const shown = new Set(all.map((s) => s.jobs.some(receivesOf)));
   const whatOf = () => (shown.size > 1 ? 'received or sent' : shown.has(true) ? 'received' : 'sent');
   const lines = (bits, own) => all.map(({ name, colour, jobs }) => {
@@ -276,15 +286,17 @@ function throughput() {
   const drawn = all.flatMap((s) => s.jobs);
   const ramps = rampsOf(drawn, false);
   const box = element('div', { class: 'chart', role: 'img', 'aria-label': 'throughput over time' });
+  const band = causes.any ? causes.band() : null;
   const made = section('Throughput over time', (shown.has(true) ? 'What arrived in each interval' : 'What was sent in each interval') + (shown.size > 1 ? ', or what was sent if no job receives' : '')
     + (manyJobs ? ', summed for each group' : '') + '. ▲ on the time axis: frames were lost then; a dashed line: a receiver was overrun.'
     + (ramps.length ? ' Shaded: the ramp of a job, which its figures do not include.' : '')
     + (all.length > 8 ? ` The first eight ${manyJobs ? 'groups' : 'jobs'} are drawn; click a name to show or hide it.` : '') + ' ' + kZoomHint);
   const chosen = { bits: true, own: false };
   const redraw = () => charts.replace(box, () => charts.overTime(box, lines(chosen.bits, chosen.own), chosen.bits ? units.bps : units.fps,
-    `${whatOf()} (${chosen.bits ? 'bit/s' : 'frames/s'})`, marksOf(result.jobs, chosen.own), { ramps: rampsOf(drawn, chosen.own), own: chosen.own }));
+    `${whatOf()} (${chosen.bits ? 'bit/s' : 'frames/s'})`, marksOf(result.jobs, chosen.own), { ramps: rampsOf(drawn, chosen.own), own: chosen.own,
+      below: band && ((u, colours) => band.draw(u, colours, (name) => since(result.jobs.find((job) => job.jobname === name), chosen.own))) }));
   const bar = element('div', { class: 'bar' });
-  made.append(bar, box);
+  made.append(bar, box, ...heldBackBelow(causes, band));
   bar.append(choices('unit', [['bits', true], ['frames', false]], (bits) => { chosen.bits = bits; redraw(); }));
   addTimeChoice(bar, drawn, (own) => { chosen.own = own; redraw(); });
 }

@@ -238,6 +238,7 @@ const std::vector<RunCase>& run_cases() {
        {"65536", ":1", "host", "a b:1", "::1:9400"}},
       {"aux-path", "d", [](R r) { return r.aux_path == "d"; }, {""}},
       {"repeat", "5", [](R r) { return r.repeat == 5; }, {"0", "1001"}},
+      {"why", "0", [](R r) { return !r.why; }, {"x"}},
       {"continue_on_start_error", "1", [](R r) { return r.continue_on_start_error; }, {"x"}},
       {"startup_batch_timeout", "9", [](R r) { return r.startup_batch_timeout == 9s; }, {"0"}},
       {"stuck_timeout", "9", [](R r) { return r.stuck_timeout == 9s; }, {"0"}},

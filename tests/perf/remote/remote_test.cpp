@@ -121,6 +121,41 @@ TEST(RemoteFigures, OfEachServerAreThoseOfItsOwnResult) {
   }
 }
 
+TEST(RemoteFigures, WhatHeldJobsBackIsOfAllServersTheHeaviestFirst) {
+  RunResult run = test::distinct_sample().run;
+  run.causes.causes[0].of_losses_share = 0.5;
+  run.causes.causes[1].of_losses_share = 0.25;
+  for (Cause& cause : run.causes.causes) cause.share = 1;
+  std::vector<HostResult> hosts =
+      two_servers(Report::parse(to_json(run, Bins::without), "server").value());
+  auto whole = nlohmann::json::parse(combined_json(hosts, {}, Bins::without));
+  ASSERT_EQ(whole.at("causes").size(), 4U);
+  std::vector<std::string> jobs;
+  for (const nlohmann::json& cause : whole.at("causes")) jobs.push_back(cause.at("job"));
+  EXPECT_EQ(jobs, (std::vector<std::string>{"y/a", "x/a", "y/d", "x/d"}));
+  EXPECT_EQ(whole.at("causes").at(0).at("sentence"), "y: the-sentence-of-a");
+  EXPECT_EQ(whole.at("causes").at(0).at("hostname"), "y");
+  EXPECT_EQ(whole.at("causes_reason"), nullptr);
+  EXPECT_EQ(whole.at("why"), nullptr) << "each server has its own";
+  EXPECT_EQ(whole.at("hosts").at(1).at("why").at("looks"), run.causes.looks);
+  EXPECT_EQ(whole.at("hosts").at(1).at("causes_reason"), nullptr);
+  EXPECT_TRUE(Report::parse(whole.dump(), "whole"));
+
+  run.causes = {};
+  run.causes.why_unknown = "it was turned off (why=0)";
+  hosts[0].report = Report::parse(to_json(run, Bins::without), "server").value();
+  whole = nlohmann::json::parse(combined_json(hosts, {}, Bins::without));
+  EXPECT_EQ(whole.at("causes").size(), 2U) << "those of the other server";
+  EXPECT_EQ(whole.at("hosts").at(0).at("causes_reason"), "it was turned off (why=0)");
+  EXPECT_EQ(whole.at("hosts").at(0).at("why"), nullptr);
+
+  hosts[1].report.reset();
+  whole = nlohmann::json::parse(combined_json(hosts, {}, Bins::without));
+  EXPECT_EQ(whole.at("causes"), nullptr);
+  EXPECT_EQ(whole.at("causes_reason"), "x: it was turned off (why=0); y: it has no result");
+  EXPECT_TRUE(Report::parse(whole.dump(), "whole"));
+}
+
 TEST(RemoteFigures, HowFarServersBeganApartHasTheLatestJobInIt) {
   const RunResult run = test::distinct_sample().run;
   const Report report = Report::parse(to_json(run, Bins::without), "server").value();

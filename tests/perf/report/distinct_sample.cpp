@@ -297,6 +297,30 @@ SteadyStateResult distinct_steady_state(OwnValues& own, const char* job, bool sh
   return s;
 }
 
+Cause distinct_cause(OwnValues& own, const char* job, CauseKind kind) {
+  Cause cause;
+  cause.job = job;
+  cause.cause = kind;
+  cause.begin_s = own.number();
+  cause.end_s = cause.begin_s + own.number();
+  cause.share = own.share();
+  cause.of_losses_share = own.share();
+  cause.sentence = std::string("the-sentence-of-") + job;
+  return cause;
+}
+
+RunCauses distinct_causes(OwnValues& own) {
+  RunCauses all;
+  all.why_unknown.clear();
+  all.causes = {distinct_cause(own, "a", CauseKind::waited_for_cpu),
+                distinct_cause(own, "d", CauseKind::device_queue)};
+  all.seconds = own.number();
+  all.looks = own.count();
+  all.own_share = own.share();
+  all.missing = {{"the-source", "the-reason"}};
+  return all;
+}
+
 }  // namespace
 
 std::shared_ptr<LatencyHistogram> DistinctTimes::histogram() const {
@@ -343,6 +367,7 @@ DistinctSample distinct_sample() {
                  distinct_repeat(own, "b", figure_name::kLatencyP99)};
   run.steady_states = {distinct_steady_state(own, "d", false),
                        distinct_steady_state(own, "e", true)};
+  run.causes = distinct_causes(own);
   // With a single repetition, the medians are its own figures.
   RunResult only;
   only.jobs = run.jobs;

@@ -430,6 +430,27 @@ std::vector<std::string> wanted_warnings(const RunResult& run) {
   return all;
 }
 
+void want_causes(const RunCauses& causes, Figures& all) {
+  for (std::size_t i = 0; i < causes.causes.size(); ++i) {
+    const Cause& cause = causes.causes[i];
+    const Wanted at{all, "causes." + std::to_string(i)};
+    at.put("job", cause.job);
+    at.put("cause", i == 0 ? "waited_for_cpu" : "device_queue");
+    at.put("begin_s", cause.begin_s);
+    at.put("end_s", cause.end_s);
+    at.put("share", cause.share);
+    at.put("of_losses_share", *cause.of_losses_share);
+    at.put("sentence", cause.sentence);
+  }
+  all["causes_reason"] = nullptr;
+  const Wanted at{all, "why"};
+  at.put("seconds", causes.seconds);
+  at.put("looks", causes.looks);
+  at.put("own_cpu_share", causes.own_share);
+  at.put("missing.0.source", "the-source");
+  at.put("missing.0.reason", "the-reason");
+}
+
 Figures wanted_of(const DistinctSample& sample) {
   const RunResult& run = sample.run;
   Figures all{{"shmifperf_version", "the-version"},
@@ -488,6 +509,7 @@ Figures wanted_of(const DistinctSample& sample) {
     at.put("reached", true);
     at.put("reached_at_seconds", *s.reached_at_seconds);
   }
+  want_causes(run.causes, all);
   return all;
 }
 

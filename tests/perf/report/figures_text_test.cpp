@@ -468,6 +468,9 @@ std::vector<std::string> wanted_others(const Json& json) {
                   std::to_string(std::lround(m.at("frequency_mhz").get<double>())) + " MHz, " +
                   format_memory(m.at("memory_bytes").get<std::uint64_t>()) +
                   ", the-kernel, clock the-clock, virtualization the-virtualization");
+  lines.emplace_back("what held the jobs back in run 7, the heaviest first");
+  lines.emplace_back("  the-sentence-of-a");
+  lines.emplace_back("  the-sentence-of-d");
   return lines;
 }
 

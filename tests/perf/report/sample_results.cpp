@@ -199,8 +199,20 @@ void group(RunResult& run) {
   run.groups = {all};
 }
 
+/// Watched for all of its time, except for what a kernel without PSI does not tell.
+RunCauses watched() {
+  RunCauses causes;
+  causes.why_unknown.clear();
+  causes.seconds = 30.1;
+  causes.looks = 301;
+  causes.own_share = 0.0012;
+  causes.missing = {{"/proc/pressure/memory", "cannot open /proc/pressure/memory"}};
+  return causes;
+}
+
 RunResult empty_run() {
   RunResult run;
+  run.causes = watched();
   run.version = "0.1.0";
   run.command = {"shmifperf", "run", "--output-format=json+", "call.job"};
   run.began = std::chrono::system_clock::time_point(std::chrono::milliseconds(1763700000123));
@@ -260,6 +272,30 @@ RunResult failed_sample() {
                 {{60012, 0, 0, 3, 0, 0, 0}, 2},
                 "reorder=0.005%"}};
   group(run);
+  run.causes.causes = {
+      {.job = "bulk.peer",
+       .cause = CauseKind::waited_for_cpu,
+       .begin_s = 2,
+       .end_s = 4,
+       .share = 0.61,
+       .of_losses_share = 0.98,
+       .sentence = "bulk.peer was runnable but not running for 61 % of 2.0 s to 4.0 s; 98 % of all "
+                   "lost frames fell there"},
+      {.job = "bulk.peer",
+       .cause = CauseKind::migrated,
+       .begin_s = 3.4,
+       .end_s = 9,
+       .share = 0.2,
+       .of_losses_share = 0.01,
+       .sentence = "bulk.peer was moved between CPUs 2,240 times from 3.4 s to 9.0 s; 1 % of all "
+                   "lost frames fell there"},
+      {.job = "voip",
+       .cause = CauseKind::stopped,
+       .begin_s = 12.5,
+       .end_s = 12.8,
+       .share = 1,
+       .of_losses_share = std::nullopt,
+       .sentence = "voip was stopped by a signal or a debugger for 100 % of 12.5 s to 12.8 s"}};
   return run;
 }
 

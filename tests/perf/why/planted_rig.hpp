@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -58,6 +59,41 @@ inline bool pin(pid_t task, int cpu) {
   return ::sched_setaffinity(task, sizeof one, &one) == 0;
 }
 
+constexpr int kSubjectPriority = 10, kHogPriority = 20;
+
+/// Puts the calling process before all others of the machine, whose load must not decide a test.
+/// Needs a privilege. Result: whether it was granted.
+inline bool go_first(int priority) {
+  const sched_param param{.sched_priority = priority};
+  return ::sched_setscheduler(0, SCHED_FIFO, &param) == 0;
+}
+/// Whether processes of this test may do that.
+inline bool may_go_first() {
+  static const bool may =
+      Child([]() -> int { return go_first(kSubjectPriority) ? 0 : 1; }).wait() == 0;
+  return may;
+}
+
+/// Programs that use a CPU until they are killed, for ten seconds at most.
+class Hogs {
+ public:
+  void begin(int cpu) {
+    constexpr int kHogs = 8;
+    for (int i = 0; i < kHogs; ++i) {
+      hogs_.push_back(std::make_unique<Child>([cpu]() -> int {
+        pin(0, cpu);
+        go_first(kHogPriority);
+        work_for(10'000 * kMillisecond);
+        return 0;
+      }));
+    }
+  }
+  void end() { hogs_.clear(); }
+
+ private:
+  std::vector<std::unique_ptr<Child>> hogs_;
+};
+
 /// What was planted, and what was found.
 struct Planted {
   double begin_s = 0, end_s = 0;
@@ -65,16 +101,19 @@ struct Planted {
   WhySeries series;
 };
 
-/// Looks at process `pid` ten times a second: for 1.2 s of quiet, for 1.5 s after `begin`, and for
-/// 0.6 s after `end`.
+/// Looks at process `pid`, and at a bus if one is given, ten times a second: for 1.2 s of quiet,
+/// for 1.5 s after `begin`, and for 0.6 s after `end`.
 inline Planted watch(pid_t pid, const std::function<void()>& begin,
-                     const std::function<void()>& end) {
+                     const std::function<void()>& end, const std::string& bus = {}) {
   constexpr std::uint64_t kInterval = 100 * kMillisecond;
   constexpr std::uint64_t kBefore = 1200 * kMillisecond, kDuring = 1500 * kMillisecond,
                           kAfter = 600 * kMillisecond;
   const std::uint64_t origin = now_ns();
   WhySampler sampler(KernelFiles(), origin);
   EXPECT_TRUE(sampler.add_process(sampler.add_job("rx"), pid));
+  if (!bus.empty()) {
+    EXPECT_TRUE(sampler.add_bus(bus));
+  }
   const auto at = [origin] { return static_cast<double>(now_ns() - origin) * 1e-9; };
   const auto sample_until = [&](std::uint64_t time) {
     do {

@@ -25,43 +25,36 @@ namespace {
 
 using shmif::test::Shared;
 
-/// A third of a CPU, in turns of a millisecond.
-Child receiver_on(int cpu) {
-  return Child([cpu]() -> int {
+/// A third of a CPU, in turns of a millisecond. `first`: before all others of the machine, if this
+/// is granted.
+Child receiver_on(int cpu, bool first = false) {
+  return Child([cpu, first]() -> int {
     pin(0, cpu);
+    if (first) go_first(kSubjectPriority);
     work_and_sleep(kMillisecond, 2 * kMillisecond);
   });
 }
 
 TEST(Planted, NothingIsNamedOnAQuietRun) {
-  const Child rx([]() -> int { work_and_sleep(kMillisecond / 10, 100 * kMillisecond); });
+  const Child rx([]() -> int {
+    go_first(kSubjectPriority);
+    work_and_sleep(kMillisecond / 10, 100 * kMillisecond);
+  });
   const Planted planted = watch(rx.pid(), [] {}, [] {});
   EXPECT_TRUE(planted.causes.empty()) << told(planted);
 }
 
 TEST(Planted, AHogOnTheReceiversCpuIsNamed) {
   const int cpu = allowed_cpus().back();
-  const Child rx = receiver_on(cpu);
-  std::vector<std::unique_ptr<Child>> hogs;
-  const Planted planted = watch(
-      rx.pid(),
-      [&] {
-        constexpr int kHogs = 8;
-        for (int i = 0; i < kHogs; ++i) {
-          hogs.push_back(std::make_unique<Child>([cpu]() -> int {
-            pin(0, cpu);
-            work_for(10'000 * kMillisecond);
-            return 0;
-          }));
-        }
-      },
-      [&] { hogs.clear(); });
+  const Child rx = receiver_on(cpu, true);
+  Hogs hogs;
+  const Planted planted = watch(rx.pid(), [&] { hogs.begin(cpu); }, [&] { hogs.end(); });
   expect_first(planted, CauseKind::waited_for_cpu);
   EXPECT_EQ(planted.causes.at(0).sentence.find("rx was runnable but not running for "), 0U);
 }
 
 TEST(Planted, AStopIsNamed) {
-  const Child rx = receiver_on(allowed_cpus().back());
+  const Child rx = receiver_on(allowed_cpus().back(), true);
   const Planted planted = watch(rx.pid(), [&] { rx.signal(SIGSTOP); }, [&] { rx.signal(SIGCONT); });
   expect_first(planted, CauseKind::stopped);
   EXPECT_GT(planted.causes.at(0).share, 0.8);
@@ -81,7 +74,10 @@ TEST(Planted, MigrationsAreNamed) {
   const std::vector<int> cpus = allowed_cpus();
   if (cpus.size() < 2) GTEST_SKIP() << "needs two CPUs";
   // It sleeps often: a thread that has just slept runs at once, however busy the machine.
-  const Child rx([]() -> int { work_and_sleep(kMillisecond / 20, kMillisecond / 10); });
+  const Child rx([]() -> int {
+    go_first(kSubjectPriority);
+    work_and_sleep(kMillisecond / 20, kMillisecond / 10);
+  });
   std::atomic<bool> goes_on = true;
   std::thread pusher;
   const Planted planted = watch(
@@ -195,6 +191,7 @@ TEST(Planted, AFullTransmitQueueIsNamed) {
   const Child rx([&]() -> int {
     const UnreadTap tap;
     if (!tap.works()) return 1;
+    go_first(kSubjectPriority);
     for (int i = 0; i < 2000; ++i) tap.send();  // more than its queue takes
     orders->begun = true;
     for (;;) {
@@ -248,6 +245,7 @@ TEST(Planted, MemoryPressureIsNamed) {
   const Shared<std::atomic<bool>> placed;
   const Child rx([&]() -> int {
     while (!*placed) ::usleep(1000);
+    go_first(kSubjectPriority);
     wander(path, kBytes, *warm);
   });
   ASSERT_TRUE(group.set("cgroup.procs", std::to_string(rx.pid())));

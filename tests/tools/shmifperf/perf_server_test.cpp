@@ -74,6 +74,27 @@ TEST(PerfServer, TwoRunTheSameJobFileAtOnceAndTheClientReadsItsFilesAndVariables
   }
 }
 
+TEST(PerfServer, WhatHeldTheJobsBackIsFoundWhereTheyRun) {
+  RunningServer server;
+  for (const bool why : {true, false}) {
+    const ToolResult result = run_program(
+        client_words(server.address(), {"--name=job", "--rw=tx", "--rate_iops=100", "--runtime=1",
+                                        why ? "--why=1" : "--why=0", "--output-format=json"}));
+    ASSERT_EQ(result.status, 0) << result.err;
+    const Json whole = Json::parse(result.out);
+    const Json& host = whole.at("hosts").at(0);
+    if (why) {
+      EXPECT_TRUE(whole.at("causes").is_array());
+      EXPECT_GE(host.at("why").at("looks"), 1);
+      EXPECT_EQ(host.at("causes_reason"), nullptr);
+    } else {
+      EXPECT_EQ(whole.at("causes"), nullptr);
+      EXPECT_EQ(host.at("why"), nullptr);
+      EXPECT_EQ(host.at("causes_reason"), "it was turned off (why=0)");
+    }
+  }
+}
+
 TEST(PerfServer, ThePeopleReadEachServersResultUnderItsName) {
   RunningServer first;
   RunningServer second;

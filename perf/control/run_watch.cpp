@@ -1,0 +1,130 @@
+#include "perf/control/run_watch.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "perf/why/analysis.hpp"
+
+namespace shmif::perf {
+namespace {
+
+constexpr std::uint64_t kLookEvery = 100'000'000;
+constexpr double kMostOfCpu = 0.005;
+constexpr double kNsPerSecond = 1e9;
+
+/// Whether the frames of the job pass network interfaces. Drops at interfaces hold back no other
+/// job.
+bool uses_network(EngineKind engine) noexcept {
+  switch (engine) {
+    case EngineKind::bus:
+    case EngineKind::unix_pair:
+    case EngineKind::pcap:
+    case EngineKind::null: return false;
+    case EngineKind::tap:
+    case EngineKind::packet:
+    case EngineKind::udp:
+    case EngineKind::host: break;
+  }
+  return true;
+}
+
+/// "bus:/dev/shm/bus0" is the bus /dev/shm/bus0; empty: it is another wire.
+std::string bus_of(const Wire& wire) {
+  constexpr std::string_view kBus = "bus:";
+  std::string address = wire.address();
+  if (!address.starts_with(kBus)) return {};
+  return address.erase(0, kBus.size());
+}
+
+}  // namespace
+
+RunWatch::RunWatch(const RunState& run, std::uint64_t start_ns)
+    : run_(run),
+      start_ns_(start_ns),
+      sampler_(KernelFiles(), start_ns),
+      added_(run.jobs.size(), false) {
+  for (const ControlledJob& job : run_.jobs) {
+    sampler_.add_job(job.plan.options.name, uses_network(job.plan.options.engine));
+  }
+  add_buses();
+}
+
+void RunWatch::add_buses() {
+  std::set<std::string> known;
+  for (const auto& wire : run_.wires) {
+    const std::string path = bus_of(*wire);
+    if (path.empty() || !known.insert(path).second) continue;
+    if (const auto added = sampler_.add_bus(path); !added) {
+      missing_.push_back({path, added.error().message});
+    }
+  }
+}
+
+/// Jobs that have begun since the last look.
+void RunWatch::add_jobs() {
+  for (std::size_t i = 0; i < run_.jobs.size(); ++i) {
+    const ControlledJob& job = run_.jobs[i];
+    if (added_[i] || job.phase == ControlledJob::Phase::waiting || job.over() || !job.runner) {
+      continue;
+    }
+    const pid_t task = job.runner->task();
+    if (task == 0) continue;
+    added_[i] = true;
+    errno = 0;
+    const bool done =
+        job.runner->is_thread() ? sampler_.add_thread(i, task) : sampler_.add_process(i, task);
+    if (done || errno == ENOENT || errno == ESRCH) continue;  // it may have ended
+    const std::string folder = "/proc/" + std::to_string(task) + "/task";
+    missing_.push_back({folder, "job \"" + job.plan.options.name + "\": cannot list " + folder +
+                                    ": " + std::generic_category().message(errno)});
+  }
+}
+
+void RunWatch::look(std::uint64_t now_ns) {
+  if (now_ns < next_ns_) return;
+  add_jobs();
+  // The first look is a little before the start, while the jobs wait for it.
+  sampler_.sample(std::max(now_ns, start_ns_));
+  const auto costly =
+      static_cast<std::uint64_t>(sampler_.usual_look_seconds() / kMostOfCpu * kNsPerSecond);
+  next_ns_ = sampler_.next_ns(std::max(kLookEvery, costly));
+}
+
+/// Losses, overruns and latencies of each job, as its intervals have them.
+std::vector<JobTraffic> RunWatch::traffic() const {
+  std::vector<JobTraffic> all;
+  for (const ControlledJob& job : run_.jobs) {
+    if (!receives(job.plan.options.rw)) continue;
+    JobTraffic& traffic = all.emplace_back();
+    traffic.job = job.plan.options.name;
+    for (const IntervalResult& each : job.intervals) {
+      traffic.steps.push_back({.begin_s = each.at_seconds - each.seconds,
+                               .end_s = each.at_seconds,
+                               .lost = each.lost_frames,
+                               .overruns = each.overruns,
+                               .latency_max_ns = each.latency_max_ns});
+    }
+  }
+  return all;
+}
+
+RunCauses RunWatch::result() const {
+  const WhySeries& series = sampler_.series();
+  RunCauses all;
+  all.looks = series.ends_s.size();
+  if (all.looks > 0) all.seconds = series.ends_s.back() - series.begin_s;
+  if (all.seconds > 0) all.own_share = sampler_.own_seconds() / all.seconds;
+  all.missing = series.missing;
+  std::ranges::copy(missing_, std::back_inserter(all.missing));
+  const bool saw =
+      std::ranges::any_of(series.tasks, [](const TaskSeries& task) { return !task.steps.empty(); });
+  all.why_unknown =
+      saw ? "" : "the jobs were not seen twice: they ended too soon, or /proc does not show them";
+  all.causes = find_causes(series, traffic());
+  return all;
+}
+
+}  // namespace shmif::perf

@@ -1,0 +1,101 @@
+// What held the jobs back: a band below the throughput chart, on its time axis, and the sentences.
+function heldBack() {
+  const list = result.causes || [];
+  const kNames = {
+    waited_for_cpu: 'waited for a CPU', stopped: 'stopped', throttled: 'throttled', migrated: 'moved between CPUs', steal: 'hypervisor',
+    softirq: 'softirqs', device_queue: 'interface dropped', memory: 'waited for memory', bus_lock: 'waited for the bus’s lock', bus_pause: 'paused by the bus',
+  };
+  const kKinds = Object.keys(kNames);
+  const kLane = 20;
+  const kGap = 6;
+
+  const svg = (tag, attributes, ...children) => {
+    const made = document.createElementNS('http://www.w3.org/2000/svg', tag);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    made.append(...children);
+    return made;
+  };
+
+  /// One row for each job; causes of one time are below each other, in lanes. [{job, lanes: [[number of the cause]]}]
+  function rows() {
+    const made = new Map();
+    const inTime = list.map((cause, i) => i).sort((a, b) => list[a].begin_s - list[b].begin_s);
+    for (const job of result.jobs.map((j) => j.jobname)) {
+      const lanes = [];
+      for (const i of inTime.filter((n) => list[n].job === job)) {
+        const free = lanes.find((lane) => list[lane.at(-1)].end_s <= list[i].begin_s);
+        if (free) free.push(i); else lanes.push([i]);
+      }
+      if (lanes.length) made.set(job, lanes);
+    }
+    return [...made].map(([job, lanes]) => ({ job, lanes }));
+  }
+
+  /// Marks the sentence of a bar while the pointer is on it.
+  function point(items, i, on) {
+    items[i].classList.toggle('pointed', on);
+  }
+
+  /// {draw, box, items}: `draw` is called whenever the chart above has a new scale or size. `since` tells what to subtract
+  /// from the times of a job.
+  function band() {
+    const box = element('div', { class: 'band' });
+    const items = list.map((cause) => element('li', {}, cause.sentence));
+    const all = rows();
+    const draw = (u, colours, since) => {
+      const left = u.over.offsetLeft;
+      const width = u.over.clientWidth;
+      const drawing = svg('svg', { width: left + width + 34, role: 'img', 'aria-label': 'what held the jobs back, over time' });
+      let y = 0;
+      for (const { job, lanes } of all) {
+        const height = lanes.length * kLane;
+        const name = svg('text', { x: left - 8, y: y + 14, 'text-anchor': 'end', fill: colours.text }, shortened(job, left));
+        name.append(svg('title', {}, job));
+        drawing.append(name, svg('rect', { x: left, y, width, height, fill: 'none', stroke: colours.grid }));
+        lanes.forEach((lane, n) => lane.forEach((i) => {
+          const from = Math.max(0, u.valToPos(list[i].begin_s - since(job), 'x'));
+          const to = Math.min(width, u.valToPos(list[i].end_s - since(job), 'x'));
+          if (to > from) drawing.append(bar(i, left + from, y + n * kLane, to - from, colours, items));
+        }));
+        y += height + kGap;
+      }
+      drawing.setAttribute('height', y);
+      box.replaceChildren(drawing);
+    };
+    return { draw, box, items };
+  }
+
+  // Widths of letters in the band's 12 px font, at most.
+  const kLetter = 6.4;
+  const shortened = (text, width) => {
+    const fit = Math.max(3, Math.floor((width - 8) / kLetter));
+    return text.length <= fit ? text : text.slice(0, fit - 1) + '…';
+  };
+
+  function bar(i, x, y, width, colours, items) {
+    const cause = list[i];
+    const colour = colours.series[kKinds.indexOf(cause.cause) % colours.series.length];
+    const shape = { x, y: y + 2, width: Math.max(width, 2), height: kLane - 4, rx: 2 };
+    const made = svg('g', { 'data-cause': i }, svg('title', {}, cause.sentence), svg('rect', { ...shape, fill: colours.ground }),
+      svg('rect', { ...shape, fill: colour, 'fill-opacity': 0.2 + 0.5 * cause.share, stroke: colour }));
+    const text = `${kNames[cause.cause]}, ${units.share(cause.share)}`;
+    const shown = [text, kNames[cause.cause]].find((t) => t.length * kLetter + 10 < width);
+    if (shown) made.append(svg('text', { x: x + 5, y: y + 14, fill: colours.strong }, shown));
+    made.addEventListener('pointerenter', () => point(items, i, true));
+    made.addEventListener('pointerleave', () => point(items, i, false));
+    return made;
+  }
+
+  /// How the causes were found, or why not.
+  function note() {
+    if (result.causes === undefined) return null;  // a file of an earlier version
+    if (result.causes === null) return 'What held the jobs back is not known: ' + result.causes_reason + '.';
+    const { why } = result;
+    const how = !why ? '' : `, by ${units.count(why.looks)} looks in ${units.seconds(why.seconds)}`
+      + (why.missing.length ? ` (not seen: ${why.missing.map((m) => m.source).join(', ')})` : '');
+    if (!list.length) return `Nothing held the jobs back${how}.`;
+    return `What held the jobs back, the heaviest first${how}. The darker a bar, the larger the share of its time. Point at a bar to see its sentence.`;
+  }
+
+  return { band, note, any: list.length > 0 };
+}

@@ -1,0 +1,111 @@
+// Planted truth in whole runs: something happens to the receiver of a run at a known time, and the
+// run's result names it, with that time.
+
+#include <nlohmann/json.hpp>
+
+#include "perf/report/json.hpp"
+#include "tests/perf/run/run_rig.hpp"
+#include "tests/perf/why/planted_rig.hpp"
+
+namespace shmif::perf::test {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr double kBegin = 1.2, kEnd = 2.7;
+
+/// "first" sends to "second" for 3.5 s, over a small bus. Each has a CPU.
+std::vector<PlannedJob> plan_of_pair(std::uint64_t frames_per_second) {
+  auto plan = shmif::test::pair(Role::tx, EngineKind::bus);
+  const std::vector<int> cpus = allowed_cpus();
+  for (PlannedJob& job : plan) {
+    job.options.runtime = std::chrono::milliseconds(3500);
+    job.options.bus_size_bytes = 256U << 10U;
+  }
+  plan[0].options.rate_fps.tx = frames_per_second;
+  plan[0].options.cpus_allowed = {cpus.front()};
+  plan[1].options.cpus_allowed = {cpus.back()};
+  if (may_go_first()) plan[1].options.rtprio = kSubjectPriority;
+  return plan;
+}
+
+struct Times {
+  double begin_s = 0, end_s = 0;
+};
+
+/// The JSON of a run, in which `begin` and `end` are called at about kBegin and kEnd; `times` says
+/// when they were.
+Json run_with(std::uint64_t frames_per_second, const std::function<void(const JobProgress&)>& begin,
+              const std::function<void(const JobProgress&)>& end, Times& times) {
+  const RunResult result =
+      shmif::test::run(plan_of_pair(frames_per_second), {}, [&](const RunProgress& run) {
+        if (run.at_seconds >= kBegin && times.begin_s == 0) {
+          times.begin_s = run.at_seconds;
+          begin(run.jobs.at(1));
+        }
+        if (run.at_seconds >= kEnd && times.end_s == 0) {
+          times.end_s = run.at_seconds;
+          end(run.jobs.at(1));
+        }
+      });
+  return Json::parse(to_json(result, Bins::without));
+}
+
+/// The heaviest cause of the receiver; null if there is none.
+Json first_of_receiver(const Json& run) {
+  for (const Json& cause : run.at("causes")) {
+    if (cause.at("job") == "second") return cause;
+  }
+  return nullptr;
+}
+
+void expect_first_in(const Json& run, const Times& times, const std::string& kind) {
+  const Json first = first_of_receiver(run);
+  ASSERT_TRUE(first.is_object()) << run.at("causes") << run.at("causes_reason");
+  EXPECT_EQ(first.at("cause"), kind) << run.at("causes");
+  const double begin = first.at("begin_s"), end = first.at("end_s");
+  const double both = std::min(end, times.end_s) - std::max(begin, times.begin_s);
+  constexpr double kMost = 0.6;
+  const auto told = [&] {
+    return "planted at " + std::to_string(times.begin_s) + " to " + std::to_string(times.end_s) +
+           "; found: " + run.at("causes").dump();
+  };
+  EXPECT_GE(both, kMost * (times.end_s - times.begin_s)) << told();
+  EXPECT_GE(both, kMost * (end - begin)) << told();
+}
+
+TEST(PlantedInARun, AHogOnTheReceiversCpuIsNamedForItAndItsTime) {
+  Hogs hogs;
+  Times times;
+  // As fast as it can: a receiver with little to do gets the CPU from any hog.
+  const Json run = run_with(
+      0, [&](const JobProgress&) { hogs.begin(allowed_cpus().back()); },
+      [&](const JobProgress&) { hogs.end(); }, times);
+  expect_first_in(run, times, "waited_for_cpu");
+  const std::string sentence = first_of_receiver(run).value("sentence", "");
+  EXPECT_EQ(sentence.find("second was runnable but not running for "), 0U) << sentence;
+  EXPECT_GT(run.at("why").at("looks"), 10);
+}
+
+TEST(PlantedInARun, AStoppedReceiverIsNamedWithTheLossesOfThatTime) {
+  Times times;
+  constexpr std::uint64_t kFramesPerSecond = 20'000;
+  const Json run = run_with(
+      kFramesPerSecond, [](const JobProgress& rx) { shmif::test::send_signal(rx, SIGSTOP); },
+      [](const JobProgress& rx) { shmif::test::send_signal(rx, SIGCONT); }, times);
+  expect_first_in(run, times, "stopped");
+  EXPECT_GE(first_of_receiver(run).at("of_losses_share"), 0.8) << run.at("causes");
+}
+
+TEST(PlantedInARun, NothingIsWatchedWithoutTheWish) {
+  auto plan = shmif::test::pair(Role::tx, EngineKind::bus);
+  RunOptions options;
+  options.why = false;
+  const Json run = Json::parse(to_json(shmif::test::run(std::move(plan), options), Bins::without));
+  EXPECT_EQ(run.at("causes"), nullptr);
+  EXPECT_EQ(run.at("causes_reason"), "it was turned off (why=0)");
+  EXPECT_EQ(run.at("why"), nullptr);
+}
+
+}  // namespace
+}  // namespace shmif::perf::test
