@@ -245,6 +245,24 @@ const chart = (u) => {
     ramps: shapes.filter((s) => s.kind === 'rect' && near(s.points[1][1] - s.points[0][1], height)).map((s) => [time(s.points[0][0]), time(s.points[1][0])]),
   };
 };
+// The bars below the throughput chart, in the times of its axis.
+const bars = () => {
+  const u = seen.plots.find((plot) => plot.root.isConnected);
+  return [...document.querySelectorAll('.band g[data-cause]')].map((e) => {
+    const [bar, axis] = [e.querySelector('rect').getBoundingClientRect(), u.over.getBoundingClientRect()];
+    return {says: e.querySelector('title').textContent, from: u.posToVal(bar.left - axis.left, 'x'), to: u.posToVal(bar.right - axis.left, 'x'), top: bar.top};
+  });
+};
+const zoomed = async () => {
+  const u = seen.plots.find((plot) => plot.root.isConnected);
+  const {min, max} = u.scales.x;
+  u.setScale('x', {min: 3, max: 6});
+  await settled();
+  const found = bars();
+  u.setScale('x', {min, max});
+  await settled();
+  return found;
+};
 const charts = () => seen.plots.filter((u) => u.root.isConnected).map(chart);
 const settled = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
 const [thorough, done] = arguments;
@@ -259,8 +277,9 @@ const [thorough, done] = arguments;
     tables: [...document.querySelectorAll('table.data')].map((t) => ({name: t.parentElement.getAttribute('aria-label'), folded: folderOf(t),
       section: t.closest('section').querySelector('h2').textContent,
       head: texts('thead th', t), rows: [...t.tBodies[0].rows].map((r) => [...r.cells].map(cell))})),
-    charts: charts(), pressed: {},
+    charts: charts(), pressed: {}, rows: texts('.band svg > text > title'), bars: bars(), sentences: texts('.causes li'),
   };
+  if (facts.bars.length) facts.bars_from_3_to_6 = await zoomed();
   // In a row of buttons one is pressed. Presses each of the others once, and then the first one again. A thorough look
   // presses all buttons elsewhere.
   for (const button of thorough ? [] : [...document.querySelectorAll('.choice button')]) {

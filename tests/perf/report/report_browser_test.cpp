@@ -107,6 +107,46 @@ TEST_F(ReportInABrowser, RunsThatFollowedEachOtherCanBeLaidOverEachOther) {
   EXPECT_EQ(offers(facts("engines")), 0);
 }
 
+/// The bar of the cause that this begins the sentence of.
+Json bar_of(const Json& bars, const std::string& begin) {
+  for (const Json& bar : bars) {
+    if (bar["says"].get<std::string>().starts_with(begin)) return bar;
+  }
+  return {{"from", -1}, {"to", -1}, {"top", -1}};
+}
+
+TEST_F(ReportInABrowser, WhatHeldTheJobsBackIsABandOnTheTimeAxisOfTheThroughput) {
+  const Json& failed = facts("failed");
+  EXPECT_EQ(failed["rows"], Json::array({"voip", "bulk.peer"}));
+  ASSERT_EQ(failed["bars"].size(), 3U);
+  const Json waits = bar_of(failed["bars"], "bulk.peer was runnable");
+  const Json moves = bar_of(failed["bars"], "bulk.peer was moved");
+  constexpr double kPixel = 0.1;  // seconds, of a bar's width at most
+  EXPECT_NEAR(waits["from"], 2, kPixel);
+  EXPECT_NEAR(waits["to"], 4, kPixel);
+  EXPECT_NEAR(moves["from"], 3.4, kPixel);
+  EXPECT_NEAR(moves["to"], 9, kPixel);
+  EXPECT_GT(moves["top"], waits["top"].get<double>()) << "they overlap, so they have two lanes";
+  const Json& zoomed = failed["bars_from_3_to_6"];
+  ASSERT_EQ(zoomed.size(), 2U) << "the third is not in that time";
+  EXPECT_NEAR(bar_of(zoomed, "bulk.peer was runnable")["from"], 3, kPixel);
+  EXPECT_NEAR(bar_of(zoomed, "bulk.peer was runnable")["to"], 4, kPixel);
+  EXPECT_NEAR(bar_of(zoomed, "bulk.peer was moved")["to"], 6, kPixel);
+}
+
+TEST_F(ReportInABrowser, TheSentencesStandBelowTheBandOrOneSaysThatThereIsNone) {
+  const Json& failed = facts("failed");
+  ASSERT_EQ(failed["sentences"].size(), 3U);
+  EXPECT_EQ(failed["sentences"][2],
+            "voip was stopped by a signal or a debugger for 100 % of 12.5 s to 12.8 s");
+  EXPECT_TRUE(notes_say(failed, "What held the jobs back, the heaviest first, by 301 looks"));
+  const Json& quiet = facts("engines");
+  EXPECT_TRUE(quiet["bars"].empty());
+  EXPECT_TRUE(notes_say(quiet,
+                        "Nothing held the jobs back, by 301 looks in 30.1 s (not seen: "
+                        "/proc/pressure/memory)."));
+}
+
 TEST_F(ReportInABrowser, TheRampIsMarkedAndZoomingIsSaid) {
   const Json& apart = facts("apart");
   EXPECT_EQ(notes_with(apart, "Shaded: the ramp of a job, which its figures do not include."), 2)
