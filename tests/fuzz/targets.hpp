@@ -24,6 +24,7 @@ void heat(Bytes bytes);      ///< attributes, lists of processes, and regions of
 void state(Bytes bytes);     ///< what a job of shmifperf saves for a later run
 void jobs(Bytes bytes);      ///< job files, the options in them, and plans of those
 void netlink(Bytes bytes);   ///< what is believed to be the kernel's news of interfaces
+void proc(Bytes bytes);      ///< what the kernel says about threads, CPUs, interfaces and groups
 void resctrl(Bytes bytes);   ///< files of resctrl, and counters of processes and devices
 void remote(Bytes bytes);    ///< messages between a client and a server of shmifperf
 void events(Bytes bytes);    ///< names of events, as people write them
@@ -41,7 +42,7 @@ inline constexpr std::array kTargets{
     Target{"filter", filter},   Target{"state", state},       Target{"text", text},
     Target{"events", events},   Target{"formats", formats},   Target{"jobs", jobs},
     Target{"remote", remote},   Target{"netlink", netlink},   Target{"heat", heat},
-    Target{"resctrl", resctrl},
+    Target{"resctrl", resctrl}, Target{"proc", proc},
 };
 
 }  // namespace shmif::fuzz
